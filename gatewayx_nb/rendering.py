@@ -1,0 +1,1 @@
+"""Pure strings: model text to safe HTML, tables, truncation."""

@@ -1,0 +1,66 @@
+"""A key that does not show itself, and what counts as one."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+KeyState = Literal["set", "placeholder", "missing"]
+
+MASK = "<key>"
+
+_PLACEHOLDERS = re.compile(
+    r"""your[_-].*[_-]?here | your[_-](?:real[_-])?(?:\w+[_-])?(?:api[_-])?key.*
+      | change[_-]?me | replace[_-]?me | place[_-]?holder | todo | none | null
+      | .*\.\.\.$ | .*…$ | <.*> | x{3,} | \*+""",
+    re.IGNORECASE | re.VERBOSE,
+)
+
+
+class Secret(str):
+    """A ``str`` that is the key where it is used and a mask where it is shown.
+
+    ``str(secret)`` and formatting give the value, because vendors' own code and f-strings ask for
+    it so; ``repr``, slices, iteration into pieces and pickles do not.
+
+    >>> key = Secret("sk-1234")
+    >>> key, f"Bearer {key}"
+    (<key>, 'Bearer sk-1234')
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return MASK
+
+    def __str__(self) -> str:
+        return str.__str__(self)
+
+    def __getitem__(self, index: SupportsIndex | slice) -> str:
+        return MASK
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Secret, (MASK,))
+
+
+def state_of(value: str | None) -> KeyState:
+    """Tell whether a value counts as a key: printable ASCII, stripped, and no placeholder.
+
+    A short one counts: ``EMPTY`` and ``sk-1234`` are real on local servers.
+    """
+    stripped = (value or "").strip()
+    if not stripped:
+        return "missing"
+    if not (stripped.isascii() and stripped.isprintable()) or " " in stripped:
+        return "placeholder"
+    return "placeholder" if _PLACEHOLDERS.fullmatch(stripped) else "set"
+
+
+def redact(text: str, keys: Iterable[str]) -> str:
+    """Replace every one of these keys in a text by a mask, the longest first."""
+    for key in sorted(filter(None, keys), key=len, reverse=True):
+        text = text.replace(str(key), MASK)
+    return text
