@@ -31,6 +31,8 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -69,6 +71,7 @@ class GatewayError(Exception):
         self.code = code
         self.retry_after = retry_after
 
+    @override
     def __str__(self) -> str:
         return f"{self.what} {self.mend}".rstrip()
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
+from typing_extensions import override
+
 from gatewayx_nb import rendering
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ class ModelRef:
         engine, _, model = text.strip().partition(":")
         return cls(engine, model or None)
 
+    @override
     def __str__(self) -> str:
         return f"{self.engine}:{self.model}" if self.model else self.engine
 
@@ -64,6 +67,7 @@ class ModelInfo:
     model: str
     default: bool = True
 
+    @override
     def __str__(self) -> str:
         return f"{self.engine}:{self.model}"
 
@@ -185,13 +189,15 @@ class Reply:
     parsed: Any = None
     request_id: str | None = None
 
+    @override
     def __str__(self) -> str:
         return self.text
 
+    @override
     def __repr__(self) -> str:
         text = rendering.shorten(self.text, 60)
         return f"Reply({text!r}, engine={self.engine!r}, model={self.model!r})"
 
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         """Give the text, and safe HTML of it: never ``text/markdown``, which pages trust."""
         return {"text/plain": self.text, "text/html": rendering.to_html(self.text)}

@@ -1,6 +1,30 @@
 """Folders, settings and keys: what the user's files say, and how they are kept."""
 
+from gatewayx_nb.secure_config.config import Config
+from gatewayx_nb.secure_config.keyfile import make_folder as make_secrets_folder
+from gatewayx_nb.secure_config.keys import Key, variable
+from gatewayx_nb.secure_config.permissions import why_foreign, why_refused
+from gatewayx_nb.secure_config.places import Place, Stamp, shipped, stamp
 from gatewayx_nb.secure_config.secret import MASK, KeyState, Secret, redact, state_of
-from gatewayx_nb.secure_config.settings import Network
+from gatewayx_nb.secure_config.settings import Limits, Network, Settings
 
-__all__ = ["MASK", "KeyState", "Network", "Secret", "redact", "state_of"]
+__all__ = [
+    "MASK",
+    "Config",
+    "Key",
+    "KeyState",
+    "Limits",
+    "Network",
+    "Place",
+    "Secret",
+    "Settings",
+    "Stamp",
+    "make_secrets_folder",
+    "redact",
+    "shipped",
+    "stamp",
+    "state_of",
+    "variable",
+    "why_foreign",
+    "why_refused",
+]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 
+from typing_extensions import override
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -33,15 +35,19 @@ class Secret(str):
 
     __slots__ = ()
 
+    @override
     def __repr__(self) -> str:
         return MASK
 
+    @override
     def __str__(self) -> str:
         return str.__str__(self)
 
+    @override
     def __getitem__(self, index: SupportsIndex | slice) -> str:
         return MASK
 
+    @override
     def __reduce__(self) -> tuple[Any, ...]:
         return (Secret, (MASK,))
 

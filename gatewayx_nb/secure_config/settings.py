@@ -2,7 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from gatewayx_nb.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+Table = Mapping[str, Any]
+T = TypeVar("T")
+
+SHIPPED_ALIASES: Mapping[str, str] = MappingProxyType({"xai": "grok"})
+
+_KEYS: Mapping[str, tuple[str, ...]] = {
+    "": ("default_model", "aliases", "limits", "network", "keys", "engines"),
+    "limits": ("timeout", "concurrency", "retries"),
+    "network": ("proxy", "ca_bundle", "plain_http"),
+    "keys": ("vendor_variables",),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,3 +41,162 @@ class Network:
     proxy: str | None = None
     ca_bundle: str | None = None
     plain_http: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How far a call may go.
+
+    Attributes:
+        timeout: Seconds for a whole call, its retries included.
+        concurrency: Most calls in flight to one engine.
+        retries: How often a call is sent again after the first time.
+    """
+
+    timeout: float = 600.0
+    concurrency: int = 512
+    retries: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the settings files say; everything has a default.
+
+    Attributes:
+        default_model: Reference of the model that is asked where none is named.
+        aliases: Short names of references.
+        limits: How far a call may go.
+        network: How connections leave this machine.
+        vendor_variables: Whether ``XAI_API_KEY`` and its like are read.
+        engines: Options of single engines, by name.
+    """
+
+    default_model: str | None = None
+    aliases: Mapping[str, str] = field(default_factory=lambda: SHIPPED_ALIASES)
+    limits: Limits = field(default_factory=Limits)
+    network: Network = field(default_factory=Network)
+    vendor_variables: bool = True
+    engines: Mapping[str, Table] = field(default_factory=dict)
+
+
+def load(paths: Iterable[Path]) -> Settings:
+    """Read the settings files, the first of a value winning; a missing file says nothing.
+
+    Raises:
+        ConfigError: A file is no TOML, or a key or a value in it is not known.
+    """
+    merged: dict[str, Any] = {}
+    for path in paths:
+        if path.is_file():
+            table = _read(path)
+            _settings(table, path)
+            merged = _merge(table, merged)
+    return _settings(merged, None)
+
+
+def save_default(path: Path, reference: str) -> None:
+    """Set ``default_model`` in a settings file; the rest of it stays as it is."""
+    line = f'default_model = "{reference}"\n'
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    table = re.search(r"^[ \t]*\[", text, re.MULTILINE)
+    start = table.start() if table else len(text)
+    head, tables = text[:start], text[start:]
+    present = re.compile(r"^[ \t]*default_model[ \t]*=.*\n?", re.MULTILINE)
+    head = present.sub(lambda _: line, head, count=1) if present.search(head) else line + head
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(head + tables, encoding="utf-8")
+
+
+def _read(path: Path) -> Table:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(
+            f"the settings {str(path)!r} cannot be read: {error}.",
+            mend=f"Mend that line, or move the file away: `mv {path} {path}.off`.",
+        ) from None
+
+
+def _merge(base: Table, over: Table) -> dict[str, Any]:
+    """Lay the tables of ``over`` on those of ``base``."""
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            merged[key] = _merge(below, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _settings(table: Table, path: Path | None) -> Settings:
+    """Check a table and make settings of it; ``path`` is where a fault is reported."""
+    reader = _Reader(str(path or "config/gatewayx.toml"))
+    reader.known(table, "")
+    limits, network = reader.table(table, "limits"), reader.table(table, "network")
+    keys, aliases = reader.table(table, "keys"), reader.table(table, "aliases")
+    defaults = Limits()
+    return Settings(
+        default_model=reader.value(table, "default_model", str, None),
+        aliases={
+            **SHIPPED_ALIASES,
+            **{name: reader.value(aliases, name, str, "") for name in aliases},
+        },
+        limits=Limits(
+            timeout=float(reader.positive(limits, "timeout", defaults.timeout)),
+            concurrency=int(reader.positive(limits, "concurrency", defaults.concurrency)),
+            retries=reader.value(limits, "retries", int, defaults.retries),
+        ),
+        network=Network(
+            proxy=reader.value(network, "proxy", str, None),
+            ca_bundle=reader.value(network, "ca_bundle", str, None),
+            plain_http=tuple(reader.value(network, "plain_http", list, [])),
+        ),
+        vendor_variables=reader.value(keys, "vendor_variables", bool, default=True),
+        engines={
+            name: reader.table(reader.table(table, "engines"), name)
+            for name in reader.table(table, "engines")
+        },
+    )
+
+
+class _Reader:
+    """Reads typed values out of a parsed file and says where one does not fit."""
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+
+    def known(self, table: Table, name: str) -> None:
+        for key in table:
+            if key not in _KEYS[name]:
+                where = f"[{name}] {key}" if name else key
+                raise ConfigError(
+                    f"unknown setting {where!r} in {self.place}.{nearest(key, _KEYS[name])}",
+                    mend=f"Known there: {', '.join(_KEYS[name])}.",
+                )
+
+    def table(self, table: Table, name: str) -> Table:
+        inner: Table = self.value(table, name, dict, {})
+        if name in _KEYS:
+            self.known(inner, name)
+        return inner
+
+    def positive(self, table: Table, name: str, default: float) -> float:
+        value = table.get(name, default)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+            raise self.fault(name, value, "a number above 0")
+        return value
+
+    def value(self, table: Table, name: str, kind: type[T], default: Any) -> Any:  # noqa: ANN401
+        value = table.get(name, default)
+        if value is not default and (
+            not isinstance(value, kind) or (kind is int and isinstance(value, bool))
+        ):
+            raise self.fault(name, value, f"a TOML {kind.__name__}")
+        return value
+
+    def fault(self, name: str, value: object, expected: str) -> ConfigError:
+        return ConfigError(
+            f"the setting {name!r} in {self.place} is {value!r}; expected {expected}.",
+            mend="Mend that line of the file.",
+        )

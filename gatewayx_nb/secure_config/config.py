@@ -1,0 +1,82 @@
+"""What the user's files say now, for one pool."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.secure_config import keyfile, settings
+from gatewayx_nb.secure_config.keys import Key, Keys, variable
+from gatewayx_nb.secure_config.places import Place, Stamp, project_place, stamp, user_place
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+class Config:
+    """The settings and keys of a project and its user; `refresh` reads what changed.
+
+    Args:
+        home: The project folder, instead of the one that is found.
+        env: The environment, instead of the process's own.
+    """
+
+    def __init__(self, home: Path | None = None, env: Mapping[str, str] | None = None) -> None:
+        self.env = os.environ if env is None else env
+        self.user = user_place(self.env)
+        self.project = Place(home.absolute(), "project") if home else project_place(self.env)
+        self.places = tuple(place for place in (self.project, self.user) if place)
+        self.keys = Keys(self.env, self.places)
+        self._stamps: list[Stamp | None] = []
+        self.settings = settings.Settings()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read the settings and key files that changed.
+
+        Raises:
+            ConfigError: A settings file is not as it should be; the last good ones stay.
+        """
+        self.keys.refresh()
+        stamps = [stamp(place.settings) for place in self.places]
+        if stamps != self._stamps:
+            self.settings = settings.load(place.settings for place in self.places)
+            self._stamps = stamps
+
+    def key(self, engine: str) -> Key:
+        """Give an engine's key and its state."""
+        return self.keys.find(engine, vendor=self.settings.vendor_variables)
+
+    def options(self, engine: str) -> dict[str, object]:
+        """Give the keywords of an engine: its settings, then its variables over them."""
+        options = dict(self.settings.engines.get(engine, {}))
+        for option, suffix in (("base_url", "BASE_URL"), ("model", "MODEL")):
+            value = self.keys.value(variable(engine, suffix))
+            if value and value.strip():
+                options[option] = value.strip()
+        return options
+
+    def set_key(self, engine: str, value: str, *, user: bool = False) -> Path:
+        """Write an engine's key; into the project's file if there is a project, else the user's.
+
+        Returns:
+            The file that it was written to.
+        """
+        place = self.user if user or not self.project else self.project
+        keyfile.write(place.keys, variable(engine), value.strip())
+        self.keys.refresh()
+        return place.keys
+
+    def remove_key(self, engine: str) -> list[Path]:
+        """Take an engine's key out of the key files; give the files that held it."""
+        held = [place.keys for place in self.places if keyfile.remove(place.keys, variable(engine))]
+        self.keys.refresh()
+        return held
+
+    def save_default(self, reference: str) -> Path:
+        """Write the default model into the project's settings, or the user's without a project."""
+        path = (self.project or self.user).settings
+        settings.save_default(path, reference)
+        self.refresh()
+        return path

@@ -1,0 +1,134 @@
+"""Which key an engine gets, and where it comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.errors import ConfigError, GatewayError
+from gatewayx_nb.secure_config import keyfile
+from gatewayx_nb.secure_config.places import Place, Stamp, stamp
+from gatewayx_nb.secure_config.secret import KeyState, Secret, state_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_TELLING = 5
+"""Longest value that is too short to be redacted: it would blot out plain words."""
+
+VENDOR_VARIABLES: Mapping[str, tuple[str, ...]] = MappingProxyType({"grok": ("XAI_API_KEY",)})
+"""The names under which the vendors' own tools read a key, by engine."""
+
+
+def variable(engine: str, suffix: str = "API_KEY") -> str:
+    """Give the name of an engine's variable.
+
+    >>> variable("grok"), variable("grok", "MODEL")
+    ('GATEWAYX_GROK_API_KEY', 'GATEWAYX_GROK_MODEL')
+    """
+    return f"GATEWAYX_{engine.upper()}_{suffix}"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """An engine's key and what is known of it.
+
+    Attributes:
+        state: ``"set"``, ``"placeholder"`` or ``"missing"``.
+        value: The key; empty unless it is set.
+        name: The variable it was found under.
+        source: Where: ``"environment"`` or the file's short name.
+    """
+
+    state: KeyState
+    value: Secret = field(default_factory=lambda: Secret(""))
+    name: str = ""
+    source: str = ""
+
+
+class Keys:
+    """Looks up variables: in the environment, the project's key file, then the user's.
+
+    Nothing is ever written into the environment. A file is read again when its stamp changes.
+
+    Args:
+        env: The environment.
+        places: The project and user folders, in the order in which they win.
+    """
+
+    def __init__(self, env: Mapping[str, str], places: tuple[Place, ...]) -> None:
+        self._env = env
+        self._files = [_KeyFile(place) for place in places]
+
+    def refresh(self) -> None:
+        """Read the files that changed."""
+        for file in self._files:
+            file.refresh()
+
+    @property
+    def problems(self) -> list[str]:
+        """Why files could not be read, a line each."""
+        return [str(file.problem) for file in self._files if file.problem]
+
+    def find(self, engine: str, *, vendor: bool) -> Key:
+        """Give an engine's key; one that is set wins over a placeholder before it.
+
+        Args:
+            engine: Name of the engine.
+            vendor: Whether the vendor's own variables count where ours is absent.
+        """
+        names = (variable(engine), *(VENDOR_VARIABLES.get(engine, ()) if vendor else ()))
+        found = [
+            Key(state, Secret(value.strip()) if state == "set" else Secret(""), name, source)
+            for name in names
+            for value, source in self._values(name)
+            if (state := state_of(value)) != "missing"
+        ]
+        good = (key for key in found if key.state == "set")
+        return next(good, found[0] if found else Key("missing"))
+
+    def value(self, name: str) -> str | None:
+        """Give a variable's value from the first source that has it."""
+        return next((value for value, _ in self._values(name)), None)
+
+    def names(self) -> set[str]:
+        """Give the names of all the variables there are."""
+        return set(self._env).union(*(file.values for file in self._files))
+
+    def secrets(self) -> list[str]:
+        """Give every key of the key files and of our own variables, to be redacted."""
+        ours = [value for name, value in self._env.items() if name.endswith("_API_KEY")]
+        filed = [value for file in self._files for value in file.values.values()]
+        return [
+            value for value in (*ours, *filed) if state_of(value) == "set" and len(value) > _TELLING
+        ]
+
+    def _values(self, name: str) -> Iterator[tuple[str, str]]:
+        if name in self._env:
+            yield self._env[name], "environment"
+        for file in self._files:
+            if name in file.values:
+                yield file.values[name], file.label
+
+
+class _KeyFile:
+    """One key file as it was last read."""
+
+    def __init__(self, place: Place) -> None:
+        self.path = place.keys
+        self.label = place.label(place.keys)
+        self.values: dict[str, str] = {}
+        self.problem: GatewayError | None = None
+        self._stamp: Stamp | None = None
+        self.refresh()
+
+    def refresh(self) -> None:
+        now = stamp(self.path)
+        if now == self._stamp:
+            return
+        try:
+            self.values, self.problem = keyfile.read(self.path), None
+        except ConfigError as error:
+            self.values, self.problem = {}, error
+        self._stamp = stamp(self.path)
