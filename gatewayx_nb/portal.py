@@ -1,0 +1,164 @@
+"""Background event loops, and the ways from a thread or another loop onto them.
+
+All I/O of a pool runs on such a loop: a pooled connection belongs to the loop that made it, and
+notebooks, threads and scripts come with loops of their own, or none, that come and go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from gatewayx_nb.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+T = TypeVar("T")
+
+_POLL = 0.2
+"""Seconds between looks while a thread waits: on Windows a lock that waits longer hides Ctrl-C."""
+
+_HIGH_WATER = 1024
+"""Items that may wait for a reader before their maker has to wait for it."""
+
+_here = threading.local()
+
+
+class Portal:
+    """An event loop on a daemon thread of its own.
+
+    Args:
+        name: Name of the thread, as debuggers show it.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        """Start a coroutine on the loop; cancelling the future cancels it there."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop)
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the loop and wait for it on this thread.
+
+        Ctrl-C cancels it. Call `forbid_here` first: on a portal's own thread this would wait for
+        itself.
+        """
+        future = self.submit(work)
+        try:
+            wait(future)
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    async def arun(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the loop and await it on the current one; cancelling passes on."""
+        return await asyncio.wrap_future(self.submit(work))
+
+    def close(self, grace: float = 2.0) -> None:
+        """Cancel what runs, stop the loop and end the thread; waits ``grace`` seconds at most."""
+        if self.loop.is_closed():
+            return
+        with contextlib.suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(self.loop.stop)
+        if self._thread is not threading.current_thread():
+            self._thread.join(grace)
+
+    def _serve(self) -> None:
+        _here.inside = True
+        asyncio.set_event_loop(self.loop)
+        try:
+            self.loop.run_forever()
+        finally:
+            self._cancel_all()
+            self.loop.close()
+
+    def _cancel_all(self) -> None:
+        tasks = asyncio.all_tasks(self.loop)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            self.loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+
+
+def forbid_here(twin: str) -> None:
+    """Refuse a waiting call on a portal's thread, where it would wait for itself.
+
+    Raises:
+        UsageError: This is such a thread; the message names ``twin``, the call to await instead.
+    """
+    if getattr(_here, "inside", False):
+        raise UsageError(
+            "a waiting call was made on an engine's own event loop, which would never answer.",
+            mend=f"There, `await pool.{twin}(…)`.",
+        )
+
+
+def wait(future: concurrent.futures.Future[Any]) -> None:
+    """Wait on this thread until a future is done, open to Ctrl-C."""
+    while not future.done():
+        concurrent.futures.wait([future], timeout=_POLL)
+
+
+class Relay(Generic[T]):
+    """Hands items from a loop to one reader on another thread or loop.
+
+    The maker waits while `_HIGH_WATER` items are unread, so that a slow reader bounds memory. No
+    lock: a deque's append and popleft are atomic, and each side looks again after it has raised
+    its flag.
+
+    Args:
+        wake: Called, from the maker's thread, when a waiting reader may look again.
+    """
+
+    def __init__(self, wake: Callable[[], object]) -> None:
+        self._items: deque[T] = deque()
+        self._wake = wake
+        self._reader_waits = False
+        self._room: asyncio.Event | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def put(self, item: T) -> None:
+        """Add an item; called on the maker's loop."""
+        self._items.append(item)
+        self.nudge()
+        if len(self._items) >= _HIGH_WATER:
+            await self._wait_for_room()
+
+    def nudge(self) -> None:
+        """Wake the reader if it waits."""
+        if self._reader_waits:
+            self._reader_waits = False
+            self._wake()
+
+    def take(self) -> T | None:
+        """Give the next item, or ``None`` and raise the flag that the reader waits."""
+        if not self._items:
+            self._reader_waits = True
+            if not self._items:
+                return None
+            self._reader_waits = False
+        item = self._items.popleft()
+        if self._room is not None and len(self._items) < _HIGH_WATER // 2:
+            self._free()
+        return item
+
+    async def _wait_for_room(self) -> None:
+        self._loop, self._room = asyncio.get_running_loop(), asyncio.Event()
+        if len(self._items) >= _HIGH_WATER // 2:
+            await self._room.wait()
+        self._room = None
+
+    def _free(self) -> None:
+        room, loop = self._room, self._loop
+        if room is not None and loop is not None:
+            loop.call_soon_threadsafe(room.set)
