@@ -1,7 +1,64 @@
 """Language models in the next notebook cell: drop in a key or an engine file, no code, no restart.
 
-    import gatewayx_nb as gx
-    gx.ask("Why is the sky blue?", model="local")
+>>> import gatewayx_nb as gx
+>>> print(gx.ask("Say this", model="mock"))
+[mock] Say this
 
 Names come on first use, so that the import costs nothing: no IPython, no HTTP, no file, no socket.
 """
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gatewayx_nb.engine_pool import EnginePool, pool
+    from gatewayx_nb.llm_engines import Chunk, LLMEngine, Message, Reply, Usage
+    from gatewayx_nb.magics import load_ipython_extension, unload_ipython_extension
+    from gatewayx_nb.weights import pull
+
+_HOMES = {
+    "Chunk": "messages",
+    "EnginePool": "engine_pool",
+    "LLMEngine": "llm_engines",
+    "Message": "messages",
+    "Reply": "messages",
+    "Usage": "messages",
+    "load_ipython_extension": "magics",
+    "pool": "engine_pool",
+    "pull": "weights",
+    "unload_ipython_extension": "magics",
+}
+_OF_POOL = ("aask", "ask", "astream", "models", "reload", "status", "stream", "use")
+
+__all__ = [  # noqa: PLE0604 - of the default pool
+    "Chunk",
+    "EnginePool",
+    "LLMEngine",
+    "Message",
+    "Reply",
+    "Usage",
+    "load_ipython_extension",
+    "pool",
+    "pull",
+    "unload_ipython_extension",
+    *_OF_POOL,
+]
+
+
+def __getattr__(name: str) -> object:
+    """Give a public name: from its module, or as the default pool's method."""
+    if name == "__version__":
+        return importlib.metadata.version("gatewayx-nb")
+    if name in _OF_POOL:
+        home = importlib.import_module("gatewayx_nb.engine_pool")
+        return getattr(home.pool(), name)
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"gatewayx_nb.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,122 @@
+"""Keeps an engine running: its loop, its instance, and when that is made anew or closed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.errors import EngineLoadError, GatewayError
+from gatewayx_nb.secure_config import redact
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from gatewayx_nb.llm_engines import LLMEngine
+    from gatewayx_nb.model_registry import Loaded, ModelRegistry, Target
+    from gatewayx_nb.portal import Portal
+
+log = logging.getLogger("gatewayx_nb")
+
+
+class Running:
+    """One instance of an engine, and how many calls use it."""
+
+    def __init__(
+        self, engine: LLMEngine, loaded: Loaded | None, target: Target, slots: int
+    ) -> None:
+        self.engine = engine
+        self.calls = 0
+        self.retired = False
+        self.slots = asyncio.Semaphore(slots)
+        self._loaded = loaded
+        self._made_of = (target.key, dict(target.options), target.network, slots)
+
+    def fits(self, target: Target, slots: int) -> bool:
+        """Tell whether an instance made now would be made of the same."""
+        made_of = (target.key, dict(target.options), target.network, slots)
+        return self._loaded is target.loaded and self._made_of == made_of
+
+    async def close_if_idle(self) -> None:
+        """Clean a retired instance up after its last call."""
+        if self.retired and not self.calls:
+            try:
+                await self.engine.cleanup()
+            except Exception as error:  # noqa: BLE001 - an engine of the user's may raise anything
+                log.warning("engine %r failed to clean up: %s", self.engine.name, error)
+
+
+class EngineHost:
+    """One engine by name, on the loop where it runs.
+
+    Every coroutine here runs on ``portal``'s loop.
+    """
+
+    def __init__(self, portal: Portal, registry: ModelRegistry) -> None:
+        self.portal = portal
+        self._registry = registry
+        self._running: Running | None = None
+        self._making = asyncio.Lock()
+
+    @contextlib.asynccontextmanager
+    async def use(self, target: Target, slots: int) -> AsyncIterator[LLMEngine]:
+        """Give the instance for a call, made anew where its file, key or settings changed.
+
+        The call waits while ``slots`` others run on it.
+        """
+        running = await self._instance(target, slots)
+        running.calls += 1
+        try:
+            async with running.slots:
+                yield running.engine
+        finally:
+            running.calls -= 1
+            await running.close_if_idle()
+
+    async def close(self) -> None:
+        """Clean up; calls that still run are cancelled with their loop."""
+        if self._running:
+            self._running.retired, self._running.calls = True, 0
+            await self._running.close_if_idle()
+            self._running = None
+
+    async def _instance(self, target: Target, slots: int) -> Running:
+        if self._running and self._running.fits(target, slots):
+            return self._running
+        async with self._making:
+            if self._running and self._running.fits(target, slots):
+                return self._running
+            loaded = target.loaded
+            if target.file and loaded is None:
+                loaded = await asyncio.to_thread(self._registry.load, target)
+            fresh = Running(self._build(target, loaded), loaded, target, slots)
+            stale, self._running = self._running, fresh
+        if stale:
+            stale.retired = True
+            await stale.close_if_idle()
+        return fresh
+
+    def _build(self, target: Target, loaded: Loaded | None) -> LLMEngine:
+        """Make an instance; what the user set holds over what the constructor sets."""
+        if loaded is None:
+            assert target.given is not None  # noqa: S101 - a target has a file or an engine
+            return target.given
+        try:
+            engine = loaded.engine(target.key, **target.options)
+        except GatewayError:
+            raise
+        except Exception as error:
+            why = f"{type(error).__name__}: {error}"
+            failure = EngineLoadError(
+                f"engine {target.name!r} cannot be made: {redact(why, [target.key])}.",
+                mend=f"Mend `__init__` in {target.file.path if target.file else target.name}.",
+                engine=target.name,
+            )
+            self._registry.note_failure(target, failure.what)
+            raise failure from error
+        engine.name = target.name
+        engine.network = target.network
+        engine.model_name = str(target.options.get("model") or engine.model_name)
+        engine.base_url = str(target.options.get("base_url") or engine.base_url)
+        return engine

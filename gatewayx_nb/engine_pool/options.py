@@ -1,0 +1,113 @@
+"""The keywords of a call, checked, and the request they make."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from gatewayx_nb.errors import UsageError, nearest
+from gatewayx_nb.messages import Message, Request
+
+if TYPE_CHECKING:
+    from gatewayx_nb.secure_config import Limits
+
+
+class CallOptions(TypedDict, total=False):
+    """The keywords of every call; what is left out, or ``None``, is not sent."""
+
+    model: str | None
+    system: str | None
+    temperature: float | None
+    max_tokens: int | None
+    stop: str | Iterable[str] | None
+    seed: int | None
+    schema: Mapping[str, Any] | None
+    params: Mapping[str, Any]
+    timeout: float | None
+
+
+def build(prompt: str, model: str, options: CallOptions, *, streamed: bool) -> Request:
+    """Make the request of a call.
+
+    Raises:
+        UsageError: A keyword is unknown, or a value is not of its kind.
+    """
+    _known(options)
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise UsageError(
+            "the prompt is empty; expected a text.", mend='For instance `ask("Why is the sky blue?")`.'
+        )
+    return Request(
+        messages=(Message("user", prompt),),
+        model=model,
+        system=_of(options, "system", str),
+        temperature=_temperature(options),
+        max_tokens=_positive(options, "max_tokens"),
+        stop=_stop(options.get("stop")),
+        seed=_of(options, "seed", int),
+        schema=_of(options, "schema", Mapping),
+        params=_of(options, "params", Mapping) or {},
+        streamed=streamed,
+    )
+
+
+def limits(options: CallOptions, settings: Limits) -> Limits:
+    """Give the limits of a call: the settings', and its own ``timeout``."""
+    timeout = options.get("timeout")
+    if timeout is None:
+        return settings
+    if not _is_number(timeout) or not timeout > 0:
+        raise _wrong("timeout", timeout, "seconds above 0")
+    return replace(settings, timeout=float(timeout))
+
+
+def _known(options: CallOptions) -> None:
+    for name in options:
+        if name not in CallOptions.__annotations__:
+            known = CallOptions.__annotations__
+            raise UsageError(
+                f"a call takes no {name!r}.{nearest(name, known)}",
+                mend=f"It takes {', '.join(known)}; anything else goes into `params={{…}}`.",
+            )
+
+
+def _of(options: CallOptions, name: str, kind: type) -> Any:  # noqa: ANN401 - of that kind
+    value = options.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise _wrong(name, value, {"Mapping": "a dict"}.get(kind.__name__, kind.__name__))
+    return value
+
+
+def _temperature(options: CallOptions) -> float | None:
+    value = options.get("temperature")
+    if value is not None and (not _is_number(value) or not 0 <= value < math.inf):
+        raise _wrong("temperature", value, "a number of at least 0")
+    return value
+
+
+def _positive(options: CallOptions, name: str) -> int | None:
+    value: int | None = _of(options, name, int)
+    if value is not None and value < 1:
+        raise _wrong(name, value, "a whole number above 0")
+    return value
+
+
+def _stop(value: str | Iterable[str] | None) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    texts = (value,) if isinstance(value, str) else tuple(value)
+    if not all(isinstance(text, str) and text for text in texts):
+        raise _wrong("stop", value, "a text, or several")
+    return texts
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _wrong(name: str, value: object, expected: str) -> UsageError:
+    return UsageError(f"{name} is {value!r}; expected {expected}.", mend=f"Mend `{name}=`.")

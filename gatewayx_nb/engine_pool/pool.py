@@ -1,0 +1,190 @@
+"""The object that users hold: engines, and the calls to them."""
+
+from __future__ import annotations
+
+import atexit
+import re
+import weakref
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gatewayx_nb.engine_pool.call import Call, Tally
+from gatewayx_nb.engine_pool.freshness import Freshness
+from gatewayx_nb.engine_pool.options import CallOptions, build, limits
+from gatewayx_nb.engine_pool.runtime import Runtime
+from gatewayx_nb.engine_pool.streams import AsyncReplyStream, ReplyStream
+from gatewayx_nb.model_registry import EngineStatus, ModelRegistry
+from gatewayx_nb.portal import forbid_here
+from gatewayx_nb.secure_config import Config
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from types import TracebackType
+
+    from typing_extensions import Self, Unpack
+
+    from gatewayx_nb.llm_engines import LLMEngine
+    from gatewayx_nb.messages import ModelInfo, Reply
+
+
+class EnginePool:
+    """Owns engines and makes calls to them: from a script, a cell, a thread or an event loop.
+
+    All I/O runs on background loops, so that a pool works the same everywhere and outlives any
+    number of event loops. Keys, settings and engine files are looked at again before a call, at
+    most once a second.
+
+    Args:
+        home: The project folder; found from the current one upwards where it is left out.
+        env: The environment; the process's own where it is left out.
+        engines: Engines, besides those that are found as files; an engine's name is its ``name``,
+            or made of its class's name.
+
+    Every call takes these keywords:
+
+    ``model``
+        A reference, ``"engine"`` or ``"engine:model"``; the default model where it is left out.
+    ``system``, ``temperature``, ``max_tokens``, ``stop``, ``seed``
+        Sent where they are set, and only then.
+    ``schema``
+        A JSON Schema that the answer must satisfy; ``reply.parsed`` is the answer as data.
+    ``params``
+        Further parameters, sent as they are.
+    ``timeout``
+        Seconds for the whole call, instead of ``[limits] timeout`` (600).
+    """
+
+    def __init__(
+        self,
+        home: str | Path | None = None,
+        env: Mapping[str, str] | None = None,
+        engines: Iterable[LLMEngine] = (),
+    ) -> None:
+        self._config = Config(Path(home) if home is not None else None, env)
+        self._registry = ModelRegistry(self._config, {_name(engine): engine for engine in engines})
+        self._freshness = Freshness(self._registry.refresh)
+        self._runtime = Runtime(self._registry)
+        atexit.register(_close_at_exit, weakref.ref(self))
+
+    @property
+    def config(self) -> Config:
+        """The settings and keys that this pool goes by."""
+        return self._config
+
+    def ask(self, prompt: str, /, **options: Unpack[CallOptions]) -> Reply:
+        """Ask a model and wait for its whole answer.
+
+        Raises:
+            GatewayError: The call failed; its class says who can mend that.
+        """
+        forbid_here("aask")
+        call = self._call(prompt, options, streamed=False)
+        return call.host.portal.run(call.run())
+
+    async def aask(self, prompt: str, /, **options: Unpack[CallOptions]) -> Reply:
+        """Ask a model and await its whole answer; see `ask`."""
+        call = self._call(prompt, options, streamed=False)
+        return await call.host.portal.arun(call.run())
+
+    def stream(self, prompt: str, /, **options: Unpack[CallOptions]) -> ReplyStream:
+        """Ask a model and read its answer as it comes; ``.reply`` after the end.
+
+        Raises:
+            GatewayError: The call cannot be made; a failure on the way is raised while reading.
+        """
+        forbid_here("astream")
+        return ReplyStream(self._call(prompt, options, streamed=True))
+
+    def astream(self, prompt: str, /, **options: Unpack[CallOptions]) -> AsyncReplyStream:
+        """Ask a model and read its answer as it comes, with ``async for``; see `stream`."""
+        return AsyncReplyStream(self._call(prompt, options, streamed=True))
+
+    def models(self) -> list[ModelInfo]:
+        """List what can be called now."""
+        self._freshness.check()
+        return self._registry.models()
+
+    def status(self) -> list[EngineStatus]:
+        """List every engine known, the unusable ones too, with what is wrong."""
+        self._freshness.check()
+        return self._registry.rows()
+
+    def reload(self) -> list[EngineStatus]:
+        """Look at all files again, and forget which engines failed; give the `status`."""
+        self._registry.forget_failures()
+        return self.status()
+
+    def default_model(self) -> str:
+        """Give the reference that is asked where a call names none.
+
+        Raises:
+            ConfigError: There is no default.
+        """
+        self._freshness.check()
+        return self._registry.default_reference()
+
+    def use(self, reference: str, *, save: bool = False) -> None:
+        """Make a reference the default model, for this pool or, saved, for the project.
+
+        Raises:
+            GatewayError: It cannot be called.
+        """
+        self._freshness.check()
+        self._registry.resolve(reference)
+        self._registry.default = reference
+        if save:
+            self._config.save_default(reference)
+
+    def check(self) -> None:
+        """Look at once whether keys, settings or engine files have changed."""
+        self._freshness.check()
+
+    def close(self) -> None:
+        """Cancel what runs and close every connection; the next call starts anew."""
+        self._runtime.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        project = self._config.project
+        return f"EnginePool({str(project.root) if project else 'no project'!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        project = self._config.project
+        return (EnginePool, (project.root if project else None,))
+
+    def _call(self, prompt: str, options: CallOptions, *, streamed: bool) -> Call:
+        """Check what is asked and find who answers; nothing is sent."""
+        self._freshness.check_if_due()
+        target = self._registry.resolve(options.get("model"))
+        model = target.model or ""
+        return Call(
+            host=self._runtime.host(target),
+            target=target,
+            request=build(prompt, model, options, streamed=streamed),
+            limits=limits(options, self._config.settings.limits),
+            tally=Tally(target.name, model),
+        )
+
+
+def _name(engine: LLMEngine) -> str:
+    """Give a passed engine its name: its own, or ``GrokEngine`` makes ``grok``."""
+    if not engine.name:
+        words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(engine).__name__.removesuffix("Engine"))
+        engine.name = words.lower()
+    return engine.name
+
+
+def _close_at_exit(reference: weakref.ref[EnginePool]) -> None:
+    pool = reference()
+    if pool is not None:
+        pool.close()

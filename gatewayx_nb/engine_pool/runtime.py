@@ -1,0 +1,75 @@
+"""The loops on which a pool's engines run, and what becomes of them after a fork."""
+
+from __future__ import annotations
+
+import os
+import threading
+from concurrent.futures import wait
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.engine_pool.host import EngineHost
+from gatewayx_nb.portal import Portal
+
+if TYPE_CHECKING:
+    from gatewayx_nb.model_registry import ModelRegistry, Target
+
+_GRACE = 2.0
+"""Seconds that all engines together have to clean up."""
+
+_inherited: list[dict[tuple[str, bool], EngineHost]] = []
+"""A parent's hosts, in a forked child: dropping them would close the parent's connections."""
+
+
+class Runtime:
+    """Makes hosts on first use: shipped engines share one loop, every other has its own."""
+
+    def __init__(self, registry: ModelRegistry) -> None:
+        self._registry = registry
+        self._lock = threading.Lock()  # calls come from many threads; a host is made once
+        self._start()
+
+    def host(self, target: Target) -> EngineHost:
+        """Give the host of an engine."""
+        if self._process != os.getpid():
+            self._leave_to_parent()
+        key = (target.name, target.trusted_loop)
+        host = self._hosts.get(key)
+        if host is None:
+            with self._lock:
+                host = self._hosts.get(key)
+                if host is None:
+                    portal = self._portal(target)
+                    host = self._hosts[key] = EngineHost(portal, self._registry)
+        return host
+
+    def close(self) -> None:
+        """Clean every engine up and end the loops."""
+        if self._process != os.getpid():
+            return
+        with self._lock:
+            hosts, shared = self._hosts, self._shared
+            self._start()
+        portals = {id(host.portal): host.portal for host in hosts.values()}
+        if shared:
+            portals[id(shared)] = shared
+        closing = [host.portal.submit(host.close()) for host in hosts.values()]
+        wait(closing, timeout=_GRACE)
+        for portal in portals.values():
+            portal.close()
+
+    def _portal(self, target: Target) -> Portal:
+        if not target.trusted_loop:
+            return Portal(f"gatewayx {target.name}")
+        if self._shared is None:
+            self._shared = Portal("gatewayx")
+        return self._shared
+
+    def _start(self) -> None:
+        self._process = os.getpid()
+        self._hosts: dict[tuple[str, bool], EngineHost] = {}
+        self._shared: Portal | None = None
+
+    def _leave_to_parent(self) -> None:
+        _inherited.append(self._hosts)
+        self._lock = threading.Lock()  # the parent may have held it
+        self._start()

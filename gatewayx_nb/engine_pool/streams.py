@@ -1,0 +1,183 @@
+"""Answers that are read as they come, by a thread or on an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from gatewayx_nb.errors import UsageError
+from gatewayx_nb.messages import Chunk
+from gatewayx_nb.portal import Relay
+
+if TYPE_CHECKING:
+    import concurrent.futures
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from gatewayx_nb.engine_pool.call import Call, Tally
+    from gatewayx_nb.messages import Reply
+
+_LOOK = 0.2
+"""Seconds between looks while a thread waits, for Ctrl-C on Windows."""
+
+StreamT = TypeVar("StreamT", bound="_Stream")
+
+
+class _Stream:
+    """A call whose chunks go through a relay to one reader.
+
+    It starts with the first read. Leaving it early, by `close`, by an exception or by dropping the
+    last reference to it, cancels the call and closes its connection.
+    """
+
+    def __init__(self, call: Call, wake: Callable[[], object]) -> None:
+        self._call = call
+        self._relay: Relay[Chunk] = Relay(wake)
+        self._future: concurrent.futures.Future[Reply] | None = None
+        self._partial: Reply | None = None
+
+    @property
+    def tally(self) -> Tally:
+        """What has arrived so far; safe to read while it grows."""
+        return self._call.tally
+
+    @property
+    def reply(self) -> Reply:
+        """The whole answer after the end; after `close` what had arrived, ``interrupted``.
+
+        Raises:
+            UsageError: The stream has not ended.
+            GatewayError: The call failed.
+        """
+        if self._partial is not None:
+            return self._partial
+        if self._future is None or not self._future.done():
+            raise UsageError(
+                "the stream has not ended, so that there is no reply yet.",
+                mend="Read it to its end, or `close()` it.",
+            )
+        return self._future.result()
+
+    def close(self) -> None:
+        """Stop the call; what had arrived is the `reply`, marked ``interrupted``."""
+        future = self._future
+        if future is None or not future.done():
+            self._partial = self._partial or self.tally.reply(interrupted=True)
+        if future is not None:
+            future.cancel()
+
+    def __del__(self) -> None:
+        future = getattr(self, "_future", None)
+        if future is not None and not future.done():
+            future.cancel()
+
+    def _next(self) -> Chunk | None:
+        """Give the next chunk if it is there; starts the call."""
+        if self._future is None and self._partial is None:
+            work = self._call.run(self._relay.put)
+            self._future = self._call.host.portal.submit(work)
+            relay = self._relay  # not self: the callback must not keep the stream alive
+            self._future.add_done_callback(lambda _: relay.nudge())
+        return self._relay.take()
+
+    @property
+    def _ended(self) -> bool:
+        return self._partial is not None or (self._future is not None and self._future.done())
+
+    def _raise_failure(self) -> None:
+        if self._partial is None and self._future is not None:
+            self._future.result()
+
+
+class ReplyStream(_Stream):
+    """Chunks of an answer, for a ``for`` loop; afterwards ``reply``.
+
+    Ctrl-C while it waits cancels the call and keeps what had arrived as an interrupted ``reply``.
+    """
+
+    def __init__(self, call: Call) -> None:
+        self._news = threading.Event()
+        super().__init__(call, self._news.set)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Chunk:
+        try:
+            while True:
+                chunk = self._next()
+                if chunk is None and self._ended:
+                    chunk = self._next()  # what came between the look and the end
+                    if chunk is None:
+                        self._raise_failure()
+                        raise StopIteration
+                if chunk is not None:
+                    return chunk
+                self._news.wait(_LOOK)
+                self._news.clear()
+        except KeyboardInterrupt:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class AsyncReplyStream(_Stream):
+    """Chunks of an answer, for an ``async for`` loop; afterwards ``reply``.
+
+    Cancelling the task that waits cancels the call and keeps what had arrived as an interrupted
+    ``reply``.
+    """
+
+    def __init__(self, call: Call) -> None:
+        self._news = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        super().__init__(call, self._wake)
+
+    def _wake(self) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._news.set)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Chunk:
+        self._loop = asyncio.get_running_loop()
+        try:
+            while True:
+                chunk = self._next()
+                if chunk is None and self._ended:
+                    chunk = self._next()
+                    if chunk is None:
+                        self._raise_failure()
+                        raise StopAsyncIteration
+                if chunk is not None:
+                    return chunk
+                await self._news.wait()
+                self._news.clear()
+        except asyncio.CancelledError:
+            self.close()
+            raise
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,7 @@
+"""Finds engines, matches keys, resolves references, reports what failed."""
+
+from gatewayx_nb.model_registry.folders import RESERVED
+from gatewayx_nb.model_registry.loader import Loaded
+from gatewayx_nb.model_registry.registry import EngineStatus, ModelRegistry, Target
+
+__all__ = ["RESERVED", "EngineStatus", "Loaded", "ModelRegistry", "Target"]

@@ -1,0 +1,54 @@
+"""What an engine file says of itself before it is run, read from its text."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from gatewayx_nb.secure_config import Stamp, stamp
+
+_KEYLESS = re.compile(rb"^[ \t]+requires_key\b[^=\n]*=[ \t]*False\b", re.MULTILINE)
+_MODEL = re.compile(rb"""^[ \t]+(?:self\.)?model_name\b[^=\n]*=[ \t]*["']([^"'\n]+)["']""", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Literals:
+    """The literal attributes of an engine class.
+
+    Attributes:
+        requires_key: False where the text has ``requires_key = False``.
+        model_name: The first ``model_name = "…"``, empty where there is none.
+    """
+
+    requires_key: bool = True
+    model_name: str = ""
+
+
+class LiteralReader:
+    """Reads literals, each file once while its stamp stays."""
+
+    def __init__(self) -> None:
+        self._read: dict[Path, tuple[Stamp | None, Literals]] = {}
+
+    def read(self, path: Path) -> Literals:
+        """Give the literals of an engine file; the defaults where it cannot be read."""
+        now = stamp(path)
+        known = self._read.get(path)
+        if known and known[0] == now:
+            return known[1]
+        literals = _literals(path)
+        self._read[path] = (now, literals)
+        return literals
+
+
+def _literals(path: Path) -> Literals:
+    try:
+        text = path.read_bytes()
+    except OSError:
+        return Literals()
+    model = _MODEL.search(text)
+    return Literals(
+        requires_key=not _KEYLESS.search(text),
+        model_name=model.group(1).decode(errors="replace") if model else "",
+    )
