@@ -130,10 +130,8 @@ def _follow(step: _Step, owner: Any) -> object:  # noqa: ANN401 - whatever the n
 
 
 def _missing(step: _Step, owner: Any) -> UsageError:  # noqa: ANN401 - likewise
-    if step.is_attribute:
-        kind, known, look = "attribute", dir(owner), "dir"
-    else:
-        kind, known, look = "key", getattr(owner, "keys", tuple)(), "list"
+    kind, look = ("attribute", "dir") if step.is_attribute else ("key", "list")
+    known = dir(owner) if step.is_attribute else list(getattr(owner, "keys", tuple)())
     hint = nearest(str(step.key), [name for name in known if isinstance(name, str)])
     return UsageError(
         f"The prompt names '{step.spelt}', but '{step.owner}' has no {kind} {step.key!r}.{hint}",
