@@ -1,1 +1,233 @@
-"""Pure strings: model text to safe HTML, tables, truncation."""
+"""Pure strings: model text to safe HTML, tables, truncation.
+
+Model text is untrusted. Whatever it says, what comes out of here runs nothing, loads nothing by
+itself and does not reach outside its own box; that holds at every prefix of a stream, because each
+prefix is rendered as a text of its own.
+"""
+
+from __future__ import annotations
+
+import functools
+import html
+import re
+import unicodedata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import nh3
+    from markdown_it import MarkdownIt
+    from markdown_it.renderer import RendererHTML
+    from markdown_it.token import Token
+    from markdown_it.utils import EnvType, OptionsDict
+
+# "$5 to $10" is money: MathJax 2 skips the first class, MathJax 3 the second.
+# https://docs.mathjax.org/en/v2.7-latest/options/preprocessors/tex2jax.html
+# https://docs.mathjax.org/en/latest/options/document.html
+_NO_MATH = "tex2jax_ignore mathjax_ignore"
+_MUTED = "opacity:.6;font-size:.85em"
+_LEFT = "text-align:left"
+
+# fmt: off
+_TAGS = frozenset({
+    "a", "blockquote", "br", "code", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li", "ol",
+    "p", "pre", "s", "strong", "table", "tbody", "td", "th", "thead", "tr", "ul",
+})
+# fmt: on
+# What markdown-it-py writes for the colons of a table's second line; never a text of the model's.
+_ALIGNMENTS = frozenset({_LEFT, "text-align:center", "text-align:right"})
+_LINK = re.compile(r"(?:https?|mailto):", re.IGNORECASE)
+
+# Parsing costs at worst length times depth (a line of `[` does it). Together these two keep the
+# worst known text under two seconds.
+_LONGEST_MARKDOWN = 60_000
+_DEEPEST_MARKDOWN = 24
+_LONGEST_IMAGE_URL = 200
+
+# ECMA-48: control strings up to their terminator, control sequences, two-byte escapes. Possessive,
+# and no string holds an opener, so that a megabyte of openers stays linear.
+_ESCAPE_SEQUENCES = re.compile(
+    r"""(?: \x1b[\]PX^_] | [\x90\x98\x9d-\x9f] ) [^\x07\x1b\x80-\x9f]*+ (?: \x07 | \x1b\\ | \x9c )
+      | (?: \x1b\[ | \x9b ) [0-?]*+ [ -/]*+ [@-~]
+      | \x1b [ -/]*+ [0-~]""",
+    re.VERBOSE,
+)
+# C0 and C1 controls but for tab and newline, the bidi embeddings, overrides and isolates that make
+# a line read otherwise than it is (https://trojansource.codes), and what shows nothing and only
+# hides text. The joiners ZWNJ and ZWJ, and LRM, RLM and ALM stay: scripts and emoji need them.
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def plain(text: str) -> str:
+    r"""Strip what a text does to a terminal or a reader's eye instead of saying it.
+
+    Escape sequences, control characters other than ``\n`` and ``\t``, bidirectional overrides and
+    invisible characters go. Halves of a surrogate pair are joined, lone ones become U+FFFD.
+
+    >>> plain("\x1b[31mred\x1b[0m \x1b]0;title\x07alert\r\n")
+    'red alert\n'
+    """
+    if _SURROGATES.search(text):
+        text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return _UNSEEN.sub("", _ESCAPE_SEQUENCES.sub("", text))
+
+
+def escape(text: str) -> str:
+    """Make a text fit to stand in our own HTML, between tags or in a quoted attribute."""
+    return html.escape(plain(text))
+
+
+def shorten(text: str, limit: int) -> str:
+    r"""Give a text as one line of at most ``limit`` characters, with an ellipsis where it is cut.
+
+    >>> shorten("a long\n answer", 9)
+    'a long a…'
+    """
+    line = " ".join(plain(text).split())
+    if len(line) <= limit:
+        return line
+    return line[: limit - 1].rstrip() + "…" if limit > 0 else ""
+
+
+def to_html(markdown: str) -> str:
+    """Give a model's text as allow-listed HTML in one ``<div class="gatewayx-reply …">``.
+
+    CommonMark with tables and strikethrough. Raw HTML and images show as text; links go to http,
+    https and mailto only and open a page of their own; any other link shows as it was written.
+    Past 60,000 characters, from the last blank line before them, the text is shown unformatted.
+    Below 24 levels of nesting (twelve lists in one another) nothing is shown.
+    """
+    text = plain(markdown)
+    cut = _end_of_markdown(text)
+    body = _parser().render(text[:cut])
+    if cut < len(text):
+        body += f"<pre>{html.escape(text[cut:])}</pre>"
+    return f'<div class="gatewayx-reply {_NO_MATH}" dir="auto">{_cleaner().clean(body)}</div>'
+
+
+def reply_html(text: str, footer: str = "", status: str = "") -> str:
+    """Give an answer with a small muted line below it.
+
+    Args:
+        text: The answer so far, Markdown; nothing is shown for an empty one.
+        footer: The line below a finished answer.
+        status: The line that stands in the footer's place while the answer is awaited.
+    """
+    body = to_html(text) if text else ""
+    line = escape(status or footer)
+    if line:
+        body += f'<div class="gatewayx-line {_NO_MATH}" style="{_MUTED}">{line}</div>'
+    return f'<div class="gatewayx">{body}</div>'
+
+
+def table_html(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Give a table of our own: escaped, left-aligned, in the page's own colours."""
+    heads = "".join(f'<th scope="col" style="{_LEFT}">{escape(name)}</th>' for name in columns)
+    body = "".join(
+        "<tr>" + "".join(f'<td style="{_LEFT}">{escape(cell)}</td>' for cell in row) + "</tr>"
+        for row in _squared(columns, rows)
+    )
+    return (
+        f'<table class="gatewayx-table {_NO_MATH}">'
+        f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
+    )
+
+
+def table_text(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Give a table for a terminal, its columns aligned by display width; no newline at the end.
+
+    >>> print(table_text(["engine", "key"], [["grok", "set"], ["anthropic", "missing"]]))
+    engine     key
+    ---------  -------
+    grok       set
+    anthropic  missing
+    """
+    lines = [_one_lined(line) for line in (columns, *_squared(columns, rows))]
+    widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
+    lines.insert(1, ["-" * width for width in widths])
+    return "\n".join(
+        "  ".join(
+            cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True)
+        ).rstrip()
+        for line in lines
+    )
+
+
+def _squared(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Give every row exactly one cell a column."""
+    return [[*row, *[""] * len(columns)][: len(columns)] for row in rows]
+
+
+def _one_lined(cells: Sequence[str]) -> list[str]:
+    return [" ".join(plain(cell).split()) for cell in cells]
+
+
+def _width(text: str) -> int:
+    """Count terminal columns: two for wide characters, none for marks and joiners (UAX 11)."""
+    return sum(
+        0
+        if unicodedata.category(char) in {"Mn", "Me", "Cf"}
+        else 1 + (unicodedata.east_asian_width(char) in "WF")
+        for char in text
+    )
+
+
+def _end_of_markdown(text: str) -> int:
+    if len(text) <= _LONGEST_MARKDOWN:
+        return len(text)
+    blank_line = text.rfind("\n\n", 0, _LONGEST_MARKDOWN)
+    return _LONGEST_MARKDOWN if blank_line < 0 else blank_line
+
+
+@functools.cache
+def _parser() -> MarkdownIt:
+    from markdown_it import MarkdownIt
+
+    parser = MarkdownIt("commonmark", {"html": False, "maxNesting": _DEEPEST_MARKDOWN})
+    parser.enable(["table", "strikethrough"])
+    parser.validateLink = _may_be_linked  # type: ignore[method-assign]
+    parser.add_render_rule("image", _image_as_text)
+    parser.add_render_rule("th_open", _aligned_cell)
+    parser.add_render_rule("td_open", _aligned_cell)
+    return parser
+
+
+@functools.cache
+def _cleaner() -> nh3.Cleaner:
+    import nh3
+
+    return nh3.Cleaner(
+        tags=_TAGS,
+        attributes={"a": {"href"}, "ol": {"start"}},
+        tag_attribute_values={cell: {"style": _ALIGNMENTS} for cell in ("td", "th")},
+        set_tag_attribute_values={"a": {"target": "_blank"}},
+        link_rel="noopener noreferrer nofollow",
+        url_schemes={"http", "https", "mailto"},
+        url_relative="deny",
+    )
+
+
+def _may_be_linked(url: str) -> bool:
+    return _LINK.match(url) is not None
+
+
+def _image_as_text(
+    renderer: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType
+) -> str:
+    """Show an image's words and address: loading it would tell its server that it was shown."""
+    image = tokens[index]
+    words = renderer.renderInlineAsText(image.children or [], options, env)
+    source = shorten(str(image.attrs.get("src", "")), _LONGEST_IMAGE_URL)
+    return html.escape(f"[image: {words} ({source})]")
+
+
+def _aligned_cell(
+    renderer: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType
+) -> str:
+    """Say left where the model did not say: notebooks align the cells of HTML output right."""
+    tokens[index].attrs.setdefault("style", _LEFT)
+    return renderer.renderToken(tokens, index, options, env)
