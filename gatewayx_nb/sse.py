@@ -22,7 +22,7 @@ class Event:
 
     Attributes:
         event: Its name; ``"message"`` where the stream gives none.
-        data: Its data lines, joined by ``\\n``. Bytes that are not UTF-8 have become U+FFFD.
+        data: Its data lines, joined by line feeds. Bytes that are not UTF-8 have become U+FFFD.
     """
 
     event: str

