@@ -65,7 +65,7 @@ def wait_before_retry(
     asked = error.retry_after or 0.0
     if attempt >= MAX_ATTEMPTS or asked > LONGEST_WAIT or not _is_passing(error):
         return None
-    backoff = min(_FIRST_BACKOFF * 2 ** (attempt - 1), _LONGEST_BACKOFF)
+    backoff = min(_FIRST_BACKOFF * 2.0 ** (attempt - 1), _LONGEST_BACKOFF)
     return max(backoff * (1 - _JITTER * jitter()), asked)
 
 
