@@ -1,0 +1,133 @@
+"""Server-sent events: bytes in, events out.
+
+The rules are those of https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
+with one difference: an event at the end of the stream counts without its blank line, because
+providers leave that out. ``id`` and ``retry`` serve reconnection, which nobody here does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gatewayx_nb.errors import ProviderError
+
+LIMIT = 8 * 2**20
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event.
+
+    Attributes:
+        event: Its name; ``"message"`` where the stream gives none.
+        data: Its data lines, joined by line feeds. Bytes that are not UTF-8 have become U+FFFD.
+    """
+
+    event: str
+    data: str
+
+
+class Decoder:
+    """Turns the bytes of one stream into events, in time linear in the bytes.
+
+    However the bytes are split over the calls of `feed`, the same events come out, each by the
+    call that completes it.
+
+    Args:
+        limit: Most bytes of one event, its field names included. Default 8 MiB.
+    """
+
+    def __init__(self, limit: int = LIMIT) -> None:
+        self._limit = limit
+        self._pieces: list[bytes] = []  # of a line whose end has not arrived
+        self._pending = 0  # bytes in them
+        self._after_cr = False
+        self._at_start = True
+        self._name = b""
+        self._data: list[bytes] = []
+        self._size = 0  # bytes of the event's lines so far
+        self._overlong = False
+
+    def feed(self, block: bytes) -> list[Event]:
+        """Give the events that this block completes.
+
+        Raises:
+            ProviderError: An event is longer than the limit. The events before it are given
+                first; from then on every call raises.
+        """
+        return self._events(self._lines(block))
+
+    def close(self) -> list[Event]:
+        """Give the event that the end of the stream completes, if there is one.
+
+        Raises:
+            ProviderError: As `feed` does.
+        """
+        rest = b"".join(self._pieces)
+        self._pieces, self._pending = [], 0
+        return self._events([rest, b""] if rest else [b""])
+
+    def _lines(self, block: bytes) -> list[bytes]:
+        """Cut off the complete lines; keep the rest until its end arrives."""
+        if self._after_cr and block:
+            self._after_cr = False
+            block = block.removeprefix(b"\n")
+        if b"\n" not in block and b"\r" not in block:
+            self._keep(block)
+            return []
+        if self._pieces:
+            self._pieces.append(block)
+            block = b"".join(self._pieces)
+            self._pieces, self._pending = [], 0
+        lines = block.splitlines()  # of bytes: at CR, LF and CRLF alone
+        if block.endswith(b"\r"):
+            self._after_cr = True
+        elif not block.endswith(b"\n"):
+            self._keep(lines.pop())
+        return lines
+
+    def _keep(self, piece: bytes) -> None:
+        if piece and not self._overlong:
+            self._pieces.append(piece)
+            self._pending += len(piece)
+
+    def _events(self, lines: list[bytes]) -> list[Event]:
+        events: list[Event] = []
+        for line in lines:
+            if self._size + len(line) > self._limit:
+                self._overlong = True
+            if self._overlong:
+                break
+            if line:
+                self._take(line)
+            else:
+                self._end(events)
+        if self._size + self._pending > self._limit:
+            self._overlong = True
+        if self._overlong and not events:
+            self._pieces.clear()
+            self._data.clear()
+            raise ProviderError(
+                f"an event of the stream is longer than {self._limit:,} bytes", code="too_large"
+            )
+        return events
+
+    def _take(self, line: bytes) -> None:
+        if self._at_start:
+            self._at_start = False
+            line = line.removeprefix(_BYTE_ORDER_MARK)
+        field, _, value = line.partition(b":")
+        if field == b"data":
+            self._data.append(value.removeprefix(b" "))
+            self._size += len(line)
+        elif field == b"event":
+            self._name = value.removeprefix(b" ")
+
+    def _end(self, events: list[Event]) -> None:
+        if self._data:
+            name = self._name.decode("utf-8", "replace") if self._name else "message"
+            events.append(Event(name, b"\n".join(self._data).decode("utf-8", "replace")))
+        self._name, self._data, self._size = b"", [], 0
+        self._at_start = False
