@@ -97,7 +97,7 @@ class Request:
     stop: tuple[str, ...] = ()
     seed: int | None = None
     schema: Mapping[str, Any] | None = None
-    params: Mapping[str, Any] = field(default=_NOTHING)
+    params: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
     streamed: bool = True
 
     @property

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 
+from gatewayx_nb.engine_pool.interface import EnginePool
 from gatewayx_nb.engine_pool.options import CallOptions
-from gatewayx_nb.engine_pool.pool import EnginePool
 from gatewayx_nb.engine_pool.streams import AsyncReplyStream, ReplyStream
 
 __all__ = ["AsyncReplyStream", "CallOptions", "EnginePool", "ReplyStream", "pool", "reset"]

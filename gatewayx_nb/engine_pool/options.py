@@ -37,7 +37,8 @@ def build(prompt: str, model: str, options: CallOptions, *, streamed: bool) -> R
     _known(options)
     if not isinstance(prompt, str) or not prompt.strip():
         raise UsageError(
-            "the prompt is empty; expected a text.", mend='For instance `ask("Why is the sky blue?")`.'
+            "the prompt is empty; expected a text.",
+            mend='For instance `ask("Why is the sky blue?")`.',
         )
     return Request(
         messages=(Message("user", prompt),),

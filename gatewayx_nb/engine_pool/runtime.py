@@ -26,7 +26,9 @@ class Runtime:
     def __init__(self, registry: ModelRegistry) -> None:
         self._registry = registry
         self._lock = threading.Lock()  # calls come from many threads; a host is made once
-        self._start()
+        self._process = os.getpid()
+        self._hosts: dict[tuple[str, bool], EngineHost] = {}
+        self._shared: Portal | None = None
 
     def host(self, target: Target) -> EngineHost:
         """Give the host of an engine."""
@@ -47,11 +49,8 @@ class Runtime:
         if self._process != os.getpid():
             return
         with self._lock:
-            hosts, shared = self._hosts, self._shared
-            self._start()
+            hosts, self._hosts, self._shared = self._hosts, {}, None
         portals = {id(host.portal): host.portal for host in hosts.values()}
-        if shared:
-            portals[id(shared)] = shared
         closing = [host.portal.submit(host.close()) for host in hosts.values()]
         wait(closing, timeout=_GRACE)
         for portal in portals.values():
@@ -64,12 +63,8 @@ class Runtime:
             self._shared = Portal("gatewayx")
         return self._shared
 
-    def _start(self) -> None:
-        self._process = os.getpid()
-        self._hosts: dict[tuple[str, bool], EngineHost] = {}
-        self._shared: Portal | None = None
-
     def _leave_to_parent(self) -> None:
+        """Make a forked child's own; the parent's are kept, and neither used nor closed."""
         _inherited.append(self._hosts)
         self._lock = threading.Lock()  # the parent may have held it
-        self._start()
+        self._process, self._hosts, self._shared = os.getpid(), {}, None

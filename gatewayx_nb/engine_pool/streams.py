@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from gatewayx_nb.errors import UsageError
-from gatewayx_nb.messages import Chunk
 from gatewayx_nb.portal import Relay
 
 if TYPE_CHECKING:
     import concurrent.futures
     from collections.abc import Callable
     from types import TracebackType
-
-    from typing_extensions import Self
+    from typing import Self
 
     from gatewayx_nb.engine_pool.call import Call, Tally
-    from gatewayx_nb.messages import Reply
+    from gatewayx_nb.messages import Chunk, Reply
 
 _LOOK = 0.2
 """Seconds between looks while a thread waits, for Ctrl-C on Windows."""

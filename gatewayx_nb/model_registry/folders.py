@@ -18,8 +18,31 @@ Origin = Literal["path", "project", "user", "shipped"]
 SUFFIX = "_engine.py"
 
 RESERVED = frozenset(
-    "ask cancel cassette chat compare explain health help history init jobs key keys models nest "
-    "new pull reload security status trust usage use".split()
+    [
+        "ask",
+        "cancel",
+        "cassette",
+        "chat",
+        "compare",
+        "explain",
+        "health",
+        "help",
+        "history",
+        "init",
+        "jobs",
+        "key",
+        "keys",
+        "models",
+        "nest",
+        "new",
+        "pull",
+        "reload",
+        "security",
+        "status",
+        "trust",
+        "usage",
+        "use",
+    ]
 )
 """The commands of ``%gatewayx``, which no engine can be called by."""
 

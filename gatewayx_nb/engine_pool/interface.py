@@ -8,6 +8,8 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import override
+
 from gatewayx_nb.engine_pool.call import Call, Tally
 from gatewayx_nb.engine_pool.freshness import Freshness
 from gatewayx_nb.engine_pool.options import CallOptions, build, limits
@@ -20,8 +22,9 @@ from gatewayx_nb.secure_config import Config
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from types import TracebackType
+    from typing import Self
 
-    from typing_extensions import Self, Unpack
+    from typing_extensions import Unpack
 
     from gatewayx_nb.llm_engines import LLMEngine
     from gatewayx_nb.messages import ModelInfo, Reply
@@ -154,10 +157,12 @@ class EnginePool:
     ) -> None:
         self.close()
 
+    @override
     def __repr__(self) -> str:
         project = self._config.project
         return f"EnginePool({str(project.root) if project else 'no project'!r})"
 
+    @override
     def __reduce__(self) -> tuple[Any, ...]:
         project = self._config.project
         return (EnginePool, (project.root if project else None,))

@@ -1,0 +1,79 @@
+# make demo   a real model answers in the quickstart notebook, live, on this machine
+# make test   the tests, the notebooks and the browser
+# make lab    the notebooks in JupyterLab
+# make check  lint, types, floors
+# make bench  the benchmarks, beside what one would pick instead
+# make lock   renew the pinned requirements
+# Each sets up what it needs in .venv, says what it does, and is quick the second time.
+
+PYTHON ?= python3
+VENV := .venv
+BENCH := .venv-bench
+BIN := $(VENV)/bin
+SCRATCH := build/check
+
+.PHONY: help demo test lab check bench lock clean
+help:
+	@sed -n 's/^# //p' Makefile
+
+# An environment is set up once for each list of requirements; the stamp says which one is in it.
+# What the benchmarks compare with pins versions of its own, so that it stands apart.
+define setup
+	@echo "== Setting up $(1) for «$(2)»: about a minute, once"
+	@test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
+	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+	    -r requirements/$(2).txt
+	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	    --no-build-isolation --editable .
+	@touch $@
+endef
+$(VENV)/demo.stamp: requirements/demo.txt pyproject.toml
+	$(call setup,$(VENV),demo)
+$(VENV)/dev.stamp: requirements/dev.txt pyproject.toml
+	$(call setup,$(VENV),dev)
+$(BENCH)/bench.stamp: requirements/bench.txt pyproject.toml
+	$(call setup,$(BENCH),bench)
+
+demo: $(VENV)/demo.stamp
+	@$(BIN)/python notebooks/demo.py notebooks/01_quickstart.ipynb build/demo
+
+# The model of the live notebooks is fetched outside of the tests, which reach loopback only.
+test: $(VENV)/dev.stamp
+	@echo "== The local model's weights"
+	@$(BIN)/python -c "import gatewayx_nb; print(gatewayx_nb.pull('smollm2'))"
+	@echo "== Tests"
+	@$(BIN)/python -m pytest --cov --cov-report=term
+	@echo "== Notebooks"
+	@$(BIN)/python -m pytest --nbval notebooks
+
+lab: $(VENV)/dev.stamp
+	@$(BIN)/python -c "import gatewayx_nb; gatewayx_nb.pull('smollm2')"
+	@$(BIN)/jupyter lab --notebook-dir=. notebooks/01_quickstart.ipynb
+
+check: $(VENV)/dev.stamp
+	@echo "== Format and lint"
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/codespell
+	@$(BIN)/validate-pyproject pyproject.toml
+	@echo "== Types and floors, with the shipped engines in their place in the package"
+	@rm -rf $(SCRATCH) && mkdir -p $(SCRATCH) && cp -r gatewayx_nb $(SCRATCH)/ \
+	    && cp -r engines $(SCRATCH)/gatewayx_nb/engines && cp pyproject.toml $(SCRATCH)/
+	@cd $(SCRATCH) && $(CURDIR)/$(BIN)/mypy --cache-dir=$(CURDIR)/.mypy_cache gatewayx_nb
+	@$(BIN)/mypy tests/typing
+	@cd $(SCRATCH) && PYTHONPATH=. $(CURDIR)/$(BIN)/lint-imports --no-cache
+
+bench: $(BENCH)/bench.stamp
+	@$(BENCH)/bin/python benchmarks/overhead.py
+
+# uv resolves for every platform and Python at once; the files name no index.
+lock:
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
+	@for set in demo dev bench; do \
+	  $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
+	    --no-strip-extras --custom-compile-command "make lock" --upgrade \
+	    $$(test $$set = demo && echo --extra local || echo --extra local --extra lab --extra test) \
+	    pyproject.toml requirements/$$set.in -o requirements/$$set.txt || exit 1; done
+
+clean:
+	rm -rf build $(VENV) $(BENCH) .mypy_cache .pytest_cache .ruff_cache .hypothesis

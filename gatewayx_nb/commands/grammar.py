@@ -1,0 +1,95 @@
+"""How a command's line is read: argparse, with errors that a notebook can show."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+
+from typing_extensions import override
+
+from gatewayx_nb.errors import UsageError, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatewayx_nb.engine_pool import EnginePool
+
+
+class Session(Protocol):
+    """What a command acts on and asks."""
+
+    @property
+    def pool(self) -> EnginePool:
+        """The engines."""
+        ...
+
+    def renew(self) -> None:
+        """Build the pool anew, for a project folder that was just made."""
+        ...
+
+    def ask_secret(self, question: str) -> str:
+        """Ask a person for a value that is not shown."""
+        ...
+
+
+class Parser(argparse.ArgumentParser):
+    """Reads words, and raises `UsageError` where argparse would end the process."""
+
+    def __init__(self, prog: str, description: str = "") -> None:
+        super().__init__(prog=prog, description=description, add_help=False, allow_abbrev=False)
+
+    def read(self, line: str) -> argparse.Namespace:
+        """Read a line as a shell splits it.
+
+        Raises:
+            UsageError: It does not fit; the nearest option is named.
+        """
+        try:
+            words = shlex.split(line)
+        except ValueError as error:
+            raise UsageError(
+                f"`{self.prog} {line.strip()}` cannot be read: {error}.".replace(".", "", 0),
+                mend="Close the quotation, or put the apostrophe into double quotes.",
+            ) from None
+        return self.parse_args(words)
+
+    @override
+    def error(self, message: str) -> NoReturn:
+        known = [option for action in self._actions for option in action.option_strings]
+        unknown = re.search(r"unrecognized arguments: (--?\S+)", message)
+        hint = nearest(unknown.group(1).split("=")[0], known) if unknown else ""
+        usage = " ".join(self.format_usage().removeprefix("usage: ").split())
+        raise UsageError(f"{message}.{hint}", mend=f"Usage: `{usage}`")
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command.
+
+    Attributes:
+        name: The word it is called by.
+        summary: What it does, in one line.
+        run: Does it; takes the session and the parsed words, gives what is shown, or ``None``.
+        arguments: Adds its words and options to a parser.
+        raw: Whether the rest of the line is taken as it was typed, as ``words.text``.
+    """
+
+    name: str
+    summary: str
+    run: Callable[[Session, argparse.Namespace], Any]
+    arguments: Callable[[Parser], object] = lambda _: None
+    raw: bool = False
+
+    def parser(self) -> Parser:
+        """Give the parser of its line."""
+        parser = Parser(f"%gatewayx {self.name}", self.summary)
+        self.arguments(parser)
+        return parser
+
+    def __call__(self, session: Session, line: str) -> Any:  # noqa: ANN401 - whatever it shows
+        """Read a line and do it."""
+        words = argparse.Namespace(text=line) if self.raw else self.parser().read(line)
+        return self.run(session, words)

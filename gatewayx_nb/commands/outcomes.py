@@ -1,0 +1,63 @@
+"""What commands show: a table or a note, the same in a notebook, a terminal and a saved file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from typing_extensions import override
+
+from gatewayx_nb import rendering
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Columns and rows, with notes below.
+
+    Attributes:
+        columns: Heads.
+        rows: Cells, a row each.
+        notes: Lines below the table.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+
+    @override
+    def __repr__(self) -> str:
+        table = rendering.table_text(self.columns, self.rows) if self.rows else ""
+        return "\n".join(filter(None, [table, *map(rendering.plain, self.notes)]))
+
+    def _repr_html_(self) -> str:
+        table = rendering.table_html(self.columns, self.rows) if self.rows else ""
+        return table + "".join(f"<div>{_line(note)}</div>" for note in self.notes)
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Lines of text."""
+
+    lines: tuple[str, ...]
+
+    @override
+    def __repr__(self) -> str:
+        return "\n".join(map(rendering.plain, self.lines))
+
+    def _repr_html_(self) -> str:
+        return "".join(f"<div>{_line(line)}</div>" for line in self.lines)
+
+
+def note(*lines: str) -> Note:
+    """Give a note of these lines."""
+    return Note(lines)
+
+
+def _line(text: str) -> str:
+    """Give a line as HTML, with what stands between backticks as code."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:
+        return rendering.escape(text)
+    return "".join(
+        f"<code>{rendering.escape(part)}</code>" if index % 2 else rendering.escape(part)
+        for index, part in enumerate(parts)
+    )

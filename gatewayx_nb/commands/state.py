@@ -1,0 +1,130 @@
+"""Commands that tell: the bare one, ``status``, ``models``, ``keys``, ``reload`` and ``use``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.commands.outcomes import Note, Table, note
+from gatewayx_nb.errors import ConfigError, EngineNotFoundError, nearest
+from gatewayx_nb.secure_config import variable
+
+if TYPE_CHECKING:
+    import argparse
+
+    from gatewayx_nb.commands.grammar import Parser, Session
+    from gatewayx_nb.engine_pool import EnginePool
+    from gatewayx_nb.model_registry import EngineStatus
+
+EXAMPLES = (
+    "`%%gatewayx` asks the default model: the prompt stands below it in the cell",
+    "`%%gatewayx grok -t 0 -o answer` asks grok, and binds the reply to `answer`",
+    "`%gatewayx ask mock Say this` asks in one line",
+    "`%gatewayx key set grok` asks for a key and keeps it in a file of your own",
+    "`%gatewayx help` lists the commands",
+)
+
+_REMEDIES = {
+    "no key": "`%gatewayx key set {name}`",
+    "no weights": "`%gatewayx pull smollm2`",
+}
+
+
+def overview(session: Session, _: argparse.Namespace) -> Table:
+    """Show the state of everything, and five examples."""
+    pool = session.pool
+    return _engines(pool.status(), (*_summary(pool), *_problems(pool), *EXAMPLES))
+
+
+def status(session: Session, words: argparse.Namespace) -> Table:
+    """Show one engine, or all."""
+    rows = session.pool.status()
+    if words.name:
+        named = [row for row in rows if row.name == words.name]
+        if not named:
+            raise EngineNotFoundError(
+                f"no engine {words.name!r}.{nearest(words.name, [row.name for row in rows])}",
+                mend="`%gatewayx status` lists the engines.",
+            )
+        return _engines(named, ())
+    return _engines(rows, (*_summary(session.pool), *_problems(session.pool)))
+
+
+def status_arguments(parser: Parser) -> None:
+    """``[NAME]``."""
+    parser.add_argument("name", nargs="?", help="one engine")
+
+
+def models(session: Session, words: argparse.Namespace) -> Table:
+    """Show what can be called now."""
+    listed = [model for model in session.pool.models() if words.engine in (None, model.engine)]
+    if not listed:
+        return Table((), (), ("No model can be called; `%gatewayx status` says why.",))
+    return Table(
+        ("reference", "model"),
+        tuple((model.engine, model.model or "known once it is used") for model in listed),
+    )
+
+
+def models_arguments(parser: Parser) -> None:
+    """``[ENGINE]``."""
+    parser.add_argument("engine", nargs="?", help="one engine")
+
+
+def keys(session: Session, _: argparse.Namespace) -> Table:
+    """Show which keys are set, and where; never a part of one."""
+    session.pool.check()
+    config = session.pool.config
+    rows = []
+    for row in session.pool.status():
+        if row.key != "not needed" and row.state not in ("shadowed", "refused"):
+            key = config.key(row.name)
+            rows.append((row.name, key.state, key.name or variable(row.name), key.source))
+    return Table(("engine", "key", "variable", "found in"), tuple(rows), _problems(session.pool))
+
+
+def reload(session: Session, _: argparse.Namespace) -> Table:
+    """Look at all files again."""
+    return _engines(session.pool.reload(), _problems(session.pool))
+
+
+def use(session: Session, words: argparse.Namespace) -> Note:
+    """Choose the default model."""
+    session.pool.use(words.reference, save=words.save)
+    place = session.pool.config.project or session.pool.config.user
+    kept = f"saved in {place.label(place.settings)}" if words.save else "until the kernel ends"
+    return note(f"The default model is {words.reference}, {kept}.")
+
+
+def use_arguments(parser: Parser) -> None:
+    """``REF [--save]``."""
+    parser.add_argument("reference", metavar="REF", help="an engine, or engine:model")
+    parser.add_argument("--save", action="store_true", help="write it into config/gatewayx.toml")
+
+
+def _engines(rows: list[EngineStatus], notes: tuple[str, ...]) -> Table:
+    cells = tuple(
+        (
+            row.name,
+            row.state,
+            row.key,
+            row.model or "known once it is used",
+            row.source if row.loaded else f"{row.source}, not run yet",
+            row.error or _REMEDIES.get(row.state, "").format(name=row.name).strip("`"),
+        )
+        for row in rows
+    )
+    return Table(("engine", "state", "key", "model", "from", "to do"), cells, notes)
+
+
+def _summary(pool: EnginePool) -> tuple[str, ...]:
+    project = pool.config.project
+    try:
+        default = f"Default model: {pool.default_model()}"
+    except ConfigError as error:
+        default = f"No default model: {error}"
+    place = f"Project folder: {project.root}" if project else "No project folder: `%gatewayx init`"
+    return (default, place)
+
+
+def _problems(pool: EnginePool) -> tuple[str, ...]:
+    return tuple(pool.config.keys.problems)

@@ -1,0 +1,100 @@
+"""The commands of ``%gatewayx``, one row each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.commands import files, state
+from gatewayx_nb.commands.grammar import Command
+from gatewayx_nb.commands.outcomes import Note, Table, note
+from gatewayx_nb.errors import UsageError, nearest
+
+if TYPE_CHECKING:
+    import argparse
+
+    from gatewayx_nb.commands.grammar import Parser, Session
+    from gatewayx_nb.messages import Reply
+
+
+def ask(session: Session, words: argparse.Namespace) -> Reply:
+    """Ask in one line; the rest of the line is the prompt, as it was typed."""
+    reference, _, prompt = words.text.strip().partition(" ")
+    if not prompt.strip():
+        raise UsageError(
+            "there is no prompt." if reference else "there is no reference and no prompt.",
+            mend=f"`%gatewayx ask {reference or 'mock'} Why is the sky blue?`",
+        )
+    return session.pool.ask(prompt.strip(), model=reference)
+
+
+def show_help(_: Session, words: argparse.Namespace) -> Table | Note:
+    """List the commands, or tell of one."""
+    if not words.command:
+        rows = tuple((_usage(command), command.summary) for command in COMMANDS.values())
+        return Table(("command", "what it does"), (*rows, *CELL_ROWS))
+    command = COMMANDS.get(words.command)
+    if command is None:
+        raise unknown(words.command, COMMANDS)
+    return note(_usage(command), command.summary, *_options(command.parser()))
+
+
+def help_arguments(parser: Parser) -> None:
+    """``[COMMAND]``."""
+    parser.add_argument("command", nargs="?", metavar="COMMAND", help="one command")
+
+
+def unknown(word: str, known: object) -> UsageError:
+    """Make the error of a word that is neither a command nor an engine."""
+    names = [str(name) for name in known] if hasattr(known, "__iter__") else []
+    return UsageError(
+        f"no command or engine {word!r}.{nearest(word, names)}",
+        mend="`%gatewayx help` lists the commands, `%gatewayx status` the engines.",
+    )
+
+
+COMMANDS = {
+    command.name: command
+    for command in (
+        Command("ask", "ask a model in one line; gives the reply", ask, raw=True),
+        Command("help", "list the commands, or tell of one", show_help, help_arguments),
+        Command("init", "make config/ and engines/ in this repository", files.init),
+        Command(
+            "key",
+            "set or remove a key; it is asked for, never typed on a line",
+            files.key,
+            files.key_arguments,
+        ),
+        Command("keys", "show which keys are set, and where", state.keys),
+        Command("models", "list what can be called now", state.models, state.models_arguments),
+        Command(
+            "pull", "fetch a model that answers on this machine", files.pull, files.pull_arguments
+        ),
+        Command("reload", "look at all files again", state.reload),
+        Command(
+            "status", "show every engine, and what it lacks", state.status, state.status_arguments
+        ),
+        Command("use", "choose the default model", state.use, state.use_arguments),
+    )
+}
+
+CELL_ROWS = (
+    ("%gatewayx REF PROMPT…", "the same as ask"),
+    (
+        "%%gatewayx [REF] [options]",
+        "ask with the prompt below, and see it come; -h lists the options",
+    ),
+)
+
+
+def _usage(command: Command) -> str:
+    if command.raw:
+        return f"%gatewayx {command.name} REF PROMPT…"
+    return " ".join(command.parser().format_usage().removeprefix("usage: ").split())
+
+
+def _options(parser: Parser) -> list[str]:
+    return [
+        f"{' '.join(action.option_strings) or action.metavar}: {action.help}"
+        for action in parser._actions  # noqa: SLF001 - argparse has no other way to list them
+        if action.help
+    ]

@@ -1,0 +1,207 @@
+"""An answer shown while it comes: one growing display in a notebook, plain text in a terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from gatewayx_nb.errors import GatewayError
+from gatewayx_nb.rendering import plain, reply_html
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatewayx_nb.engine_pool import AsyncReplyStream, ReplyStream
+    from gatewayx_nb.engine_pool.call import Tally
+    from gatewayx_nb.messages import Reply
+
+INTERVAL = 0.1
+"""Least seconds between two updates of a display."""
+
+_SHARE = 10
+"""An update is followed by at least so many times its own cost, which bounds rendering to a tenth
+of a core however long the answer grows."""
+
+_BEAT = 0.1
+"""Seconds between beats of an awaited cell: a kernel notices Stop only when its loop wakes."""
+
+
+class View(Protocol):
+    """Where an answer is shown."""
+
+    def update(self, tally: Tally) -> None:
+        """Show what has arrived, if the last update is long enough ago."""
+
+    def finish(self, reply: Reply, mark: str = "") -> None:
+        """Show the whole answer, and its figures."""
+
+
+class QuietView:
+    """Shows nothing."""
+
+    def update(self, tally: Tally) -> None:
+        """Show nothing."""
+
+    def finish(self, reply: Reply, mark: str = "") -> None:
+        """Show nothing."""
+
+
+class NotebookView:
+    """One display, updated in place, so that a notebook saves the answer once.
+
+    Args:
+        clock: Gives seconds that never go back.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        from IPython.display import DisplayHandle
+
+        self._handle = DisplayHandle()
+        self._clock = clock
+        self._shown = False
+        self._due = 0.0
+        self._state: tuple[int, str] | None = None
+
+    def update(self, tally: Tally) -> None:
+        """Show what has arrived, if there is news and the last update is long enough ago."""
+        start = self._clock()
+        state = (len(tally.text), _waiting(tally))
+        if start >= self._due and state != self._state:
+            text = "".join(tally.text)
+            self._show(text, reply_html(text, status=state[1]))
+            self._state = state
+            self._due = self._clock() + max(INTERVAL, _SHARE * (self._clock() - start))
+
+    def finish(self, reply: Reply, mark: str = "") -> None:
+        """Show the whole answer, and its figures."""
+        self._show(reply.text, reply_html(reply.text, footer=figures(reply, mark)))
+
+    def _show(self, text: str, html: str) -> None:
+        show = self._handle.update if self._shown else self._handle.display
+        self._shown = True
+        show({"text/plain": text, "text/html": html}, raw=True)
+
+
+class TerminalView:
+    """Plain text, written as it comes."""
+
+    def __init__(self) -> None:
+        self._pieces = 0
+
+    def update(self, tally: Tally) -> None:
+        """Write what came since the last time."""
+        pieces = tally.text[self._pieces :]
+        self._pieces += len(pieces)
+        sys.stdout.write(plain("".join(pieces)))
+        sys.stdout.flush()
+
+    def finish(self, reply: Reply, mark: str = "") -> None:
+        """End the text, and write its figures."""
+        sys.stdout.write(f"\n[{figures(reply, mark)}]\n")
+        sys.stdout.flush()
+
+
+def figures(reply: Reply, mark: str = "") -> str:
+    """Give the line under an answer: model, seconds, tokens, cost, and what was unusual."""
+    usage = reply.usage
+    tokens = f"{_or_unknown(usage.input_tokens)} in, {_or_unknown(usage.output_tokens)} out"
+    first = "" if reply.time_to_first is None else f", first after {reply.time_to_first:.1f} s"
+    cost = "unpriced" if reply.cost is None else f"${reply.cost.normalize():f}"
+    parts = [f"{reply.engine}:{reply.model}", f"{reply.latency:.1f} s{first}", tokens, cost]
+    if reply.attempts > 1:
+        parts.append(f"{reply.attempts} attempts")
+    if reply.finish_reason == "length":
+        parts.append("cut at max tokens")
+    if mark:
+        parts.append(mark)
+    return " · ".join(parts)
+
+
+def read(stream: ReplyStream, view: View) -> Reply:
+    """Show a stream while it comes, and give its reply; Ctrl-C stops it and keeps what came.
+
+    Raises:
+        KeyboardInterrupt: It was stopped, after what had come was shown.
+        GatewayError: The call failed, after what had come was shown.
+    """
+    try:
+        with stream:
+            view.update(stream.tally)
+            for _ in stream:
+                view.update(stream.tally)
+            return _finished(stream, view)
+    except KeyboardInterrupt:
+        raise _stopped(stream, view) from None
+    except GatewayError:
+        _broken(stream.tally, view)
+        raise
+
+
+async def aread(stream: AsyncReplyStream, view: View) -> Reply:
+    """Show a stream while it comes, on an event loop; see `read`."""
+    beat = asyncio.ensure_future(_beat(stream.tally, view))
+    try:
+        async with stream:
+            async for _ in stream:
+                view.update(stream.tally)
+            return _finished(stream, view)
+    except asyncio.CancelledError:
+        _uncancel()
+        raise _stopped(stream, view) from None
+    except GatewayError:
+        _broken(stream.tally, view)
+        raise
+    finally:
+        beat.cancel()
+
+
+async def _beat(tally: Tally, view: View) -> None:
+    while True:
+        view.update(tally)
+        await asyncio.sleep(_BEAT)
+
+
+def _finished(stream: ReplyStream | AsyncReplyStream, view: View) -> Reply:
+    reply = stream.reply
+    view.finish(reply)
+    return reply
+
+
+def _stopped(stream: ReplyStream | AsyncReplyStream, view: View) -> KeyboardInterrupt:
+    """Close a stream, show what came, and give the exception, which shows as one line."""
+    stream.close()
+    view.finish(stream.reply, "interrupted")
+    stopped = KeyboardInterrupt()
+    stopped._render_traceback_ = lambda: ["KeyboardInterrupt: stopped"]  # type: ignore[attr-defined]
+    return stopped
+
+
+def _broken(tally: Tally, view: View) -> None:
+    """Show what had come before a call failed."""
+    if tally.begun:
+        view.finish(tally.reply(interrupted=True), "broken off")
+
+
+def _uncancel() -> None:
+    """Take the kernel's cancellation back: from here on it is a KeyboardInterrupt."""
+    task = asyncio.current_task()
+    if task is not None:
+        with contextlib.suppress(RuntimeError):
+            task.uncancel()
+
+
+def _waiting(tally: Tally) -> str:
+    """Say what a call waits for."""
+    seconds = time.monotonic() - tally.started
+    name = f"{tally.engine}:{tally.model}" if tally.model else tally.engine
+    if tally.waiting:
+        left = max(0.0, tally.waiting.until - time.monotonic())
+        return f"{name} · {tally.waiting.error.what} Trying again in {left:.0f} s"
+    return f"{name} · {seconds:.0f} s" + ("" if tally.begun else ", waiting")
+
+
+def _or_unknown(count: int | None) -> str:
+    return "?" if count is None else str(count)

@@ -1,0 +1,151 @@
+"""``%%gatewayx``: reads a cell's line and prompt, and asks."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gatewayx_nb import display, prompts
+from gatewayx_nb.commands import Note, Parser, note
+from gatewayx_nb.errors import GatewayError, UsageError
+from gatewayx_nb.secure_config import Secret
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Mapping
+
+    from gatewayx_nb.engine_pool import AsyncReplyStream, CallOptions, EnginePool, ReplyStream
+    from gatewayx_nb.messages import Reply
+
+LAST = "_reply"
+"""The name that the last reply is bound to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell, ready to be asked.
+
+    Attributes:
+        prompt: What is asked, values filled in.
+        options: The keywords of the call.
+        output: The name that the reply is bound to, besides `LAST`.
+        quiet: Whether nothing is shown.
+    """
+
+    prompt: str
+    options: CallOptions
+    output: str | None = None
+    quiet: bool = False
+
+
+def parser() -> Parser:
+    """Give the parser of a cell's line."""
+    read = Parser("%%gatewayx", "Ask a model; the prompt stands below this line.")
+    add = read.add_argument
+    add("references", nargs="*", metavar="REF", help="engine or engine:model; else the default")
+    add("-s", "--system", metavar="TEXT", help="system prompt")
+    add("-t", "--temperature", type=float, metavar="X", help="sampling temperature")
+    add("-n", "--max-tokens", type=int, metavar="N", help="most tokens of the answer")
+    add("-p", "--param", action="append", default=[], metavar="K=V", help="a further parameter")
+    add("-o", "--out", metavar="NAME", help="bind the reply to this name")
+    add("-q", "--quiet", action="store_true", help="show nothing")
+    add("-h", "--help", action="store_true", help="show this")
+    return read
+
+
+def usage() -> Note:
+    """Tell of the options."""
+    lines = parser().format_help().strip().splitlines()
+    return note(*(line.strip() for line in lines if line.strip()))
+
+
+def wants_help(line: str) -> bool:
+    """Tell whether a line asks for its options."""
+    return not {"-h", "--help"}.isdisjoint(line.split())
+
+
+def read(line: str, body: str, names: Mapping[str, object]) -> Cell:
+    """Read a cell.
+
+    Args:
+        line: What stands behind ``%%gatewayx``, as it was typed.
+        body: What stands below.
+        names: The notebook's names, for ``{{name}}``.
+
+    Raises:
+        UsageError: The line does not fit, the cell is empty, or a ``{{name}}`` is undefined.
+    """
+    words = parser().read(line)
+    if len(words.references) > 1:
+        raise UsageError(
+            f"one reference stands on the line, not {' '.join(words.references)!r}.",
+            mend=f"`%%gatewayx {words.references[0]}`, and the prompt on the lines below it.",
+        )
+    if not body.strip():
+        raise UsageError(
+            "the cell has no prompt.", mend="Write it on the lines below `%%gatewayx`."
+        )
+    if words.out is not None and not words.out.isidentifier():
+        raise UsageError(
+            f"{words.out!r} is no name that a reply can be bound to.",
+            mend="For instance `-o answer`.",
+        )
+    return Cell(
+        prompt=prompts.fill(body.strip("\n"), names, (Secret,)),
+        options=_options(words, names),
+        output=words.out,
+        quiet=words.quiet,
+    )
+
+
+def ask(pool: EnginePool, cell: Cell, view: display.View, bind: Callable[[Reply], None]) -> None:
+    """Ask and wait; the reply, or what came of it, is bound."""
+    stream = pool.stream(cell.prompt, **cell.options)
+    try:
+        bind(display.read(stream, view))
+    except (KeyboardInterrupt, GatewayError):
+        _keep(stream, bind)
+        raise
+
+
+async def aask(
+    pool: EnginePool, cell: Cell, view: display.View, bind: Callable[[Reply], None]
+) -> None:
+    """Ask on the kernel's loop, which goes on serving widgets; see `ask`."""
+    stream = pool.astream(cell.prompt, **cell.options)
+    try:
+        bind(await display.aread(stream, view))
+    except (KeyboardInterrupt, GatewayError):
+        _keep(stream, bind)
+        raise
+
+
+def _keep(stream: ReplyStream | AsyncReplyStream, bind: Callable[[Reply], None]) -> None:
+    """Bind what had come of an answer that did not end."""
+    if stream.tally.begun:
+        bind(stream.tally.reply(interrupted=True))
+
+
+def _options(words: argparse.Namespace, names: Mapping[str, object]) -> CallOptions:
+    options: CallOptions = {"params": dict(map(_param, words.param))}
+    if words.references:
+        options["model"] = words.references[0]
+    if words.system is not None:
+        options["system"] = prompts.fill(words.system, names, (Secret,))
+    if words.temperature is not None:
+        options["temperature"] = words.temperature
+    if words.max_tokens is not None:
+        options["max_tokens"] = words.max_tokens
+    return options
+
+
+def _param(text: str) -> tuple[str, Any]:
+    """Read ``K=V``: a JSON value, or else the text itself."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise UsageError(f"{text!r} is no parameter.", mend="For instance `-p top_p=0.9`.")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value

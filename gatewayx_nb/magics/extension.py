@@ -1,0 +1,142 @@
+"""Registers ``%gatewayx`` and ``%%gatewayx``, and ``%gx`` and ``%%gx``, which are the same."""
+
+from __future__ import annotations
+
+import getpass
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import StdinNotImplementedError
+from IPython.core.magic import no_var_expand
+from typing_extensions import override
+
+from gatewayx_nb import commands, display, engine_pool
+from gatewayx_nb.commands import Note, Session
+from gatewayx_nb.errors import UsageError
+from gatewayx_nb.magics import cell, transforms
+from gatewayx_nb.messages import Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from gatewayx_nb.engine_pool import EnginePool
+    from gatewayx_nb.magics.cell import Cell
+
+
+class Magics(Session):
+    """The magics of one shell.
+
+    Args:
+        shell: The shell.
+    """
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        self._shell = shell
+        self._depth = transforms.Depth()
+        self._in_kernel = getattr(shell, "kernel", None) is not None
+        self._call_cell = transforms.CallCell(self._depth if self._in_kernel else None)
+
+    @property
+    @override
+    def pool(self) -> EnginePool:
+        return engine_pool.pool()
+
+    @override
+    def renew(self) -> None:
+        engine_pool.reset()
+
+    @override
+    def ask_secret(self, question: str) -> str:
+        try:
+            return getpass.getpass(question)
+        except StdinNotImplementedError:
+            keys = (self.pool.config.project or self.pool.config.user).keys
+            raise UsageError(
+                "this front end cannot ask for a key.",
+                mend=f"Write `{question.strip(': ')}=…` into {keys} with an editor.",
+            ) from None
+
+    @no_var_expand  # type: ignore[untyped-decorator]
+    def line(self, line: str) -> Any:  # noqa: ANN401 - what the command shows
+        """Do what ``%gatewayx …`` says; `%gatewayx help` lists the commands."""
+        shown = commands.run(self, line)
+        if isinstance(shown, Reply):
+            self._bind(shown)
+        return shown
+
+    @no_var_expand  # type: ignore[untyped-decorator]
+    def cell(self, line: str, body: str) -> Note | None:
+        """Ask with the prompt below; `%%gatewayx -h` tells the options."""
+        if cell.wants_help(line):
+            return cell.usage()
+        asked = cell.read(line, body, self._shell.user_ns)
+        self.pool.check()
+        cell.ask(self.pool, asked, self._view(asked), self._binder(asked))
+        return None
+
+    @no_var_expand  # type: ignore[untyped-decorator]
+    def awaited(self, line: str, body: str) -> Coroutine[Any, Any, Note | None]:
+        """Do the same, on the kernel's loop."""
+        return self._awaited(line, body)
+
+    def register(self) -> None:
+        """Make the magics known to the shell."""
+        shell = self._shell
+        for name in transforms.NAMES:
+            shell.register_magic_function(self.line, "line", name)
+            shell.register_magic_function(self.cell, "cell", name)
+        shell.register_magic_function(self.awaited, "cell", transforms.AWAITED)
+        shell.input_transformers_cleanup.append(transforms.keep_question)
+        shell.input_transformers_post.append(self._call_cell)
+        shell.events.register("pre_run_cell", self._depth.enter)
+        shell.events.register("post_run_cell", self._depth.leave)
+
+    def unregister(self) -> None:
+        """Take the magics back out of the shell."""
+        shell = self._shell
+        for name in transforms.NAMES:
+            shell.magics_manager.magics["line"].pop(name, None)
+            shell.magics_manager.magics["cell"].pop(name, None)
+        shell.magics_manager.magics["cell"].pop(transforms.AWAITED, None)
+        shell.input_transformers_cleanup.remove(transforms.keep_question)
+        shell.input_transformers_post.remove(self._call_cell)
+        shell.events.unregister("pre_run_cell", self._depth.enter)
+        shell.events.unregister("post_run_cell", self._depth.leave)
+
+    async def _awaited(self, line: str, body: str) -> Note | None:
+        if cell.wants_help(line):
+            return cell.usage()
+        asked = cell.read(line, body, self._shell.user_ns)
+        self.pool.check()
+        await cell.aask(self.pool, asked, self._view(asked), self._binder(asked))
+        return None
+
+    def _view(self, asked: Cell) -> display.View:
+        if asked.quiet:
+            return display.QuietView()
+        return display.NotebookView() if self._in_kernel else display.TerminalView()
+
+    def _binder(self, asked: Cell) -> Callable[[Reply], None]:
+        return lambda reply: self._bind(reply, asked.output)
+
+    def _bind(self, reply: Reply, *names: str | None) -> None:
+        self._shell.user_ns.update({name: reply for name in (cell.LAST, *names) if name})
+
+
+_loaded: dict[int, Magics] = {}
+
+
+def load_ipython_extension(shell: InteractiveShell) -> None:
+    """Load with ``%load_ext gatewayx_nb``: silent, no network, no files."""
+    if id(shell) not in _loaded:
+        magics = _loaded[id(shell)] = Magics(shell)
+        magics.register()
+
+
+def unload_ipython_extension(shell: InteractiveShell) -> None:
+    """Unload with ``%unload_ext gatewayx_nb``; the engines are closed."""
+    magics = _loaded.pop(id(shell), None)
+    if magics is not None:
+        magics.unregister()
+        engine_pool.reset()

@@ -1,0 +1,77 @@
+"""What happens to a cell's text before IPython reads it.
+
+Three things that IPython offers no other way to. A cell magic that returns a coroutine is not
+awaited, so a cell that begins with ours gets an ``await``; the kernel then runs it as an async
+cell, in which widgets stay alive. A cell magic without a body is refused before it is called, so
+ours gets an empty line, and says itself what is missing. And a question mark at the end of a line
+is a request for help, which a prompt is not.
+"""
+
+from __future__ import annotations
+
+import re
+
+NAMES = ("gatewayx", "gx")
+
+AWAITED = "gatewayx_awaited"
+"""The cell magic that returns a coroutine."""
+
+_CELL = re.compile(rf"get_ipython\(\)\.run_cell_magic\('(?:{'|'.join(NAMES)})',")
+_EMPTY_BODY = re.compile(r", ''\)$", re.MULTILINE)
+_QUESTION = re.compile(
+    rf"^(?P<before>[ \t]*(?:[\w., ]+=[ \t]*)?)"
+    rf"%(?P<name>{'|'.join(NAMES)})[ \t]+(?P<line>.*\?)[ \t]*$"
+)
+_QUOTES = re.compile(r'"""|\'\'\'')
+
+
+class Depth:
+    """Counts the cells that run: inside another one nothing can be awaited."""
+
+    def __init__(self) -> None:
+        self.cells = 0
+
+    def enter(self, *_: object) -> None:
+        """A cell begins."""
+        self.cells += 1
+
+    def leave(self, *_: object) -> None:
+        """A cell has ended; the one that loaded the extension was never counted."""
+        self.cells = max(0, self.cells - 1)
+
+
+class CallCell:
+    """Rewrites the call that a cell of ours became.
+
+    Args:
+        depth: Counts the cells that run; ``None`` in a shell that has no loop to await on.
+    """
+
+    def __init__(self, depth: Depth | None) -> None:
+        self._depth = depth
+
+    def __call__(self, lines: list[str]) -> list[str]:
+        """Transform a cell's lines, which IPython has turned into Python already."""
+        if not lines or not _CELL.match(lines[0]):
+            return lines
+        first = _EMPTY_BODY.sub(r", '\\n')", lines[0])
+        if self._depth is not None and not self._depth.cells:
+            first = _CELL.sub(f"await get_ipython().run_cell_magic('{AWAITED}',", first, count=1)
+        return [first, *lines[1:]]
+
+
+def keep_question(lines: list[str]) -> list[str]:
+    """Turn ``%gatewayx … ?`` into the call that it means, so that it asks for no help."""
+    if lines and lines[0].startswith("%%"):
+        return lines
+    quotes, kept = 0, []
+    for line in lines:
+        found = None if quotes % 2 else _QUESTION.match(line.rstrip("\n"))
+        kept.append(_as_call(found) if found else line)
+        quotes += len(_QUOTES.findall(line))
+    return kept
+
+
+def _as_call(found: re.Match[str]) -> str:
+    call = f"get_ipython().run_line_magic({found['name']!r}, {found['line']!r})"
+    return f"{found['before']}{call}\n"

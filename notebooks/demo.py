@@ -1,0 +1,71 @@
+"""Runs a notebook live, prints each cell with its answer, and leaves an HTML copy.
+
+    python notebooks/demo.py NOTEBOOK FOLDER
+
+It needs no key: the model answers on this machine. Where its weights cannot be had, the notebook
+runs on `mock`, which says back what it is asked.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbconvert import HTMLExporter
+
+import gatewayx_nb as gx
+from gatewayx_nb.errors import GatewayError
+
+_ON_MOCK = '[aliases]\nlocal = "mock"\n'
+
+
+def main(notebook: Path, folder: Path) -> None:
+    """Run a notebook and write its HTML copy into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _have_weights_or_mock(folder)
+    cells = nbformat.read(notebook, as_version=4)
+    client = NotebookClient(
+        cells,
+        timeout=600,
+        resources={"metadata": {"path": str(notebook.parent)}},
+        on_cell_executed=_print_cell,
+    )
+    started = time.monotonic()
+    client.execute()
+    copy = folder / notebook.with_suffix(".html").name
+    html, _ = HTMLExporter().from_notebook_node(cells)
+    copy.write_text(html, encoding="utf-8")
+    print(f"\n== The notebook ran in {time.monotonic() - started:.1f} s. An HTML copy: {copy}")
+
+
+def _have_weights_or_mock(folder: Path) -> None:
+    """Fetch the local model; failing that, make a project in which `local` means `mock`."""
+    print("== The local model's weights (98 MB, fetched once)", flush=True)
+    try:
+        print(gx.pull("smollm2"))
+    except GatewayError as error:
+        print(f"They cannot be had: {error}\n== Running on mock instead.")
+        settings = folder / "on_mock" / "config" / "gatewayx.toml"
+        settings.parent.mkdir(parents=True, exist_ok=True)
+        settings.write_text(_ON_MOCK, encoding="utf-8")
+        os.environ["GATEWAYX_HOME"] = str(settings.parents[1].resolve())
+
+
+def _print_cell(cell: nbformat.NotebookNode, **_: object) -> None:
+    print("\n" + "\n".join(f"> {line}" for line in cell.source.splitlines()), flush=True)
+    for output in cell.outputs:
+        print(_text(output), flush=True)
+
+
+def _text(output: nbformat.NotebookNode) -> str:
+    if output.output_type == "stream":
+        return str(output.text).rstrip()
+    if output.output_type == "error":
+        return "\n".join(output.traceback)
+    return str(output.data.get("text/plain", ""))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
