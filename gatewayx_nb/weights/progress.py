@@ -1,0 +1,48 @@
+"""How far a long transfer is: a bar where one can be drawn, a few lines in a log."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TextIO
+
+from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_STEPS = 4
+
+
+@contextmanager
+def meter(label: str, total: int, *, shown: bool) -> Iterator[Callable[[int], object]]:
+    """Show how many of ``total`` bytes are done, on stderr; gives a function that takes the count.
+
+    The bar is tqdm's plain one in a notebook too: its widget leaves nothing in a saved notebook.
+    """
+    stream = sys.stderr
+    if not shown:
+        yield lambda _done: None
+    elif _redraws(stream):
+        with tqdm(desc=label, total=total, unit="B", unit_scale=True, file=stream) as bar:
+            yield lambda done: bar.update(min(done, total) - bar.n)
+    else:
+        yield _lines(label, total, stream)
+
+
+def _redraws(stream: TextIO) -> bool:
+    """Tell whether a carriage return overwrites the line: in a terminal and in a notebook."""
+    return stream.isatty() or type(stream).__module__.startswith("ipykernel.")
+
+
+def _lines(label: str, total: int, stream: TextIO) -> Callable[[int], None]:
+    told = 0
+
+    def report(done: int) -> None:
+        nonlocal told
+        step = min(_STEPS, done * _STEPS // max(total, 1))
+        if step > told:
+            told = step
+            stream.write(f"{label}: {100 * step // _STEPS} % of {total / 1e6:.0f} MB\n")
+
+    return report

@@ -1,0 +1,70 @@
+"""A folder to work in, for one process at a time, swept after one that was killed."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_PREFIX = ".staging-"
+_POLL = 0.1  # seconds; short enough for an interrupt, which a blocking lock would keep waiting
+
+
+@contextmanager
+def staging(folder: Path, waiting: Callable[[], None]) -> Iterator[Path]:
+    """Give an empty folder inside ``folder``, which is removed at the end.
+
+    A lock on the folder is held throughout. So a second process waits, and then finds the first
+    one's result; and whatever lies there from before belongs to nobody alive and is removed.
+
+    Args:
+        folder: Made if it is missing.
+        waiting: Called once if another process holds the folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a+b") as lock:
+        _acquire(lock, waiting)
+        for leftover in folder.glob(f"{_PREFIX}*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        stage = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=folder))
+        try:
+            yield stage
+        finally:
+            shutil.rmtree(stage, ignore_errors=True)
+
+
+def _acquire(lock: IO[bytes], waiting: Callable[[], None]) -> None:
+    """Wait for the lock. The system lets go of it when the file closes or its process dies."""
+    if not _try_lock(lock):
+        waiting()
+        while not _try_lock(lock):
+            time.sleep(_POLL)
+
+
+if sys.platform == "win32":  # pragma: no cover - the suite runs on POSIX
+    import msvcrt
+
+    def _try_lock(lock: IO[bytes]) -> bool:
+        lock.seek(0)
+        try:
+            msvcrt.locking(lock.fileno(), msvcrt.LK_NBLCK, 1)
+        except PermissionError:
+            return False
+        return True
+
+else:
+    import fcntl
+
+    def _try_lock(lock: IO[bytes]) -> bool:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
