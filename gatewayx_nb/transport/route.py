@@ -1,0 +1,161 @@
+"""The way to a provider: which hosts, through which proxy, and whom to trust there."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+import ssl
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from gatewayx_nb.errors import ConfigError
+from gatewayx_nb.secure_config import Network, Secret
+from gatewayx_nb.transport.faults import MENDS, ForbiddenAddressError, base_url_mend
+
+if TYPE_CHECKING:
+    import aiohttp
+
+_HOST = re.compile(r"[\w.-]+|[0-9a-f:.]+(%\w+)?", re.IGNORECASE)
+
+# Where clouds hand the machine's own credentials to whoever asks from inside.
+_METADATA = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200")))
+
+
+def split(base_url: str, engine: str) -> SplitResult:
+    """Take a base URL apart.
+
+    Raises:
+        ConfigError: It has no scheme, a user, a query, or no readable host.
+    """
+    shown = base_url.partition("?")[0].rpartition("@")[2][:100]  # neither may be shown
+    try:
+        url = urlsplit(base_url.strip())
+        readable = _HOST.fullmatch(url.hostname or "") and url.port != 0
+    except ValueError:
+        url, readable = SplitResult("", "", "", "", ""), None
+    if url.scheme not in {"http", "https"}:
+        wrong = "does not begin with https:// or http://"
+    elif "@" in url.netloc:
+        wrong = "holds a user name"
+    elif url.query or url.fragment:
+        wrong = "holds a query"
+    elif not readable:
+        wrong = "has no readable host"
+    else:
+        return url
+    raise ConfigError(
+        f"the base URL {shown!r} of engine {engine!r} {wrong}",
+        mend=base_url_mend(engine),
+        engine=engine,
+    )
+
+
+def check_host(url: SplitResult, engine: str, *, keyed: bool, allowed: tuple[str, ...]) -> None:
+    """Refuse hosts that nobody, or nobody with a key, may be sent to.
+
+    Raises:
+        ConfigError: A forbidden address, or a key that another machine would get in the clear.
+    """
+    host = url.hostname or ""
+    address = _address(host)
+    if address is not None and _is_forbidden(address):
+        raise ConfigError(
+            f"engine {engine!r}: {host!r} is a link-local or metadata address, which is refused",
+            mend=base_url_mend(engine),
+            engine=engine,
+        )
+    if not keyed or url.scheme == "https" or _is_loopback(host):
+        return
+    if host not in {name.lower() for name in allowed}:
+        raise ConfigError(
+            f"engine {engine!r}: the key would go to {host!r} without TLS, readable on the way",
+            mend=f"Use https://, or in config/gatewayx.toml: [network] plain_http = [{host!r}]",
+            engine=engine,
+        )
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _is_loopback(host: str) -> bool:
+    address = _address(host)
+    return host == "localhost" if address is None else address.is_loopback
+
+
+def _is_forbidden(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    return address.is_link_local or address in _METADATA
+
+
+def open_socket(info: aiohttp.AddrInfoType) -> socket.socket:
+    """Open a socket for an address that a name led to, the last moment to refuse it."""
+    family, kind, protocol, _, where = info
+    address = _address(str(where[0]))
+    if address is not None and _is_forbidden(address):
+        raise ForbiddenAddressError("a link-local or metadata address")
+    return socket.socket(family, kind, protocol)
+
+
+def choose_proxy(url: SplitResult, network: Network, engine: str) -> Secret | None:
+    """Give the URL of the proxy on the way to this host; a secret, as it may hold a password.
+
+    Raises:
+        ConfigError: It is of a kind that cannot be used.
+    """
+    host = url.hostname or ""
+    if _is_loopback(host):
+        return None
+    found = network.proxy
+    if not found and not proxy_bypass(url.netloc):
+        found = getproxies().get(url.scheme) or getproxies().get("all")
+    if not found:
+        return None
+    proxy = urlsplit(found if "://" in found else f"http://{found}")
+    if proxy.scheme not in {"http", "https"}:
+        raise ConfigError(
+            f"engine {engine!r}: the proxy to {host!r} is of the kind {proxy.scheme!r}; http and"
+            " https are possible",
+            mend=MENDS["proxy"],
+            engine=engine,
+        )
+    return Secret(proxy.geturl())
+
+
+def trust(ca_bundle: str | None) -> ssl.SSLContext:
+    """Trust whom the system trusts, and the authorities in this file.
+
+    Raises:
+        ConfigError: The file cannot be read, or holds no certificate.
+    """
+    context = _system_trust()
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        if ca_bundle:
+            context.load_verify_locations(Path(ca_bundle).expanduser())
+    except OSError as error:
+        reason = error.strerror or "no certificates in it"
+        raise ConfigError(
+            f"the setting network.ca_bundle names {ca_bundle!r}, which cannot be used: {reason}",
+            mend=MENDS["tls"],
+        ) from None
+    return context
+
+
+def _system_trust() -> ssl.SSLContext:
+    if sys.platform in {"darwin", "win32"} or not ssl.get_default_verify_paths().cafile:
+        import truststore
+
+        return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # The same store, read once. truststore 0.10 reads the file again at every connection, which
+    # held up the event loop for 34 ms each time.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.set_default_verify_paths()
+    return context

@@ -1,0 +1,287 @@
+"""A loopback server that answers by a script: whole, in pieces, late, broken, or never.
+
+with Server([Send(reply(b"{}"))], [Send(head()), Send(b"data: a"), Reset()]) as server:
+    ...                       # the first request gets the first script, the last one repeats
+server.requests[0].headers["authorization"]
+"""
+
+import asyncio
+import contextlib
+import gzip
+import socket
+import ssl
+import struct
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+HOST = "127.0.0.1"
+
+
+@dataclass
+class Seen:
+    """A request that arrived.
+
+    Attributes:
+        method: The HTTP method.
+        target: What stands behind it: a path, or for a proxy a URL or ``host:port``.
+        headers: By name in lower case.
+        body: The whole body.
+        closed: Set once the peer has closed the socket.
+        closed_at: The monotonic clock at that moment.
+        arrived: The monotonic clock when the request was whole.
+    """
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: bytes
+    arrived: float = field(default_factory=time.monotonic)
+    closed: threading.Event = field(default_factory=threading.Event)
+    closed_at: float = 0.0
+
+    def close(self) -> None:
+        """Note that the peer has closed the socket."""
+        self.closed_at = time.monotonic()
+        self.closed.set()
+
+
+@dataclass(frozen=True)
+class Send:
+    """Send these bytes."""
+
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """Send these bytes every so many seconds until the peer closes the socket."""
+
+    data: bytes
+    every: float = 0.01
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Do nothing for so many seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Stall:
+    """Do nothing until the peer closes the socket."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """End the connection in good order."""
+
+
+@dataclass(frozen=True)
+class Reset:
+    """Break the connection: the peer gets a reset."""
+
+
+@dataclass(frozen=True)
+class Tunnel:
+    """Accept a CONNECT and pass the bytes to this port of the loopback."""
+
+    port: int
+
+
+Step = Send | Repeat | Wait | Stall | Cut | Reset | Tunnel
+Script = Sequence[Step] | Callable[[Seen], Sequence[Step]]
+
+
+def head(status: int = 200, reason: str = "OK", **headers: str) -> bytes:
+    """Give a status line and headers; an underscore in a name stands for a hyphen."""
+    lines = [f"HTTP/1.1 {status} {reason}"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def reply(body: bytes = b"{}", status: int = 200, **headers: str) -> bytes:
+    """Give a whole answer with its length."""
+    named = {"content_type": "application/json", "content_length": str(len(body))} | headers
+    return head(status, **named) + body
+
+
+def stream_head(**headers: str) -> bytes:
+    """Give the head of a stream of events in chunks."""
+    return head(content_type="text/event-stream", transfer_encoding="chunked", **headers)
+
+
+def chunk(data: bytes) -> bytes:
+    """Give one chunk of a chunked body; an empty one ends it."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def stream(*pieces: bytes) -> bytes:
+    """Give a whole chunked stream of events."""
+    return stream_head() + b"".join(map(chunk, pieces)) + chunk(b"")
+
+
+def redirect(url: str, status: int = 307) -> bytes:
+    """Give a redirect to another place."""
+    return reply(b"", status, location=url)
+
+
+def html(status: int = 200) -> bytes:
+    """Give the page of a captive portal."""
+    return reply(b"<!doctype html><h1>Log in</h1>", status, content_type="text/html")
+
+
+def gzipped(body: bytes = b"{}", status: int = 200) -> bytes:
+    """Give an answer that is compressed although nobody asked for it."""
+    return reply(gzip.compress(body), status, content_encoding="gzip")
+
+
+class Server:
+    """Serves scripts on a loopback port, on a thread of its own.
+
+    Args:
+        *scripts: One for each request in turn; the last one repeats. A script is a list of steps
+            or a function of the request that gives one.
+        tls: Context of a server that speaks TLS.
+
+    Attributes:
+        port: Where it listens.
+        requests: What arrived.
+        connections: Sockets accepted so far.
+        open: Sockets open now.
+    """
+
+    def __init__(self, *scripts: Script, tls: ssl.SSLContext | None = None) -> None:
+        self._scripts = scripts
+        self._tls = tls
+        self._listening = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.port = 0
+        self.requests: list[Seen] = []
+        self.connections = 0
+        self.open = 0
+
+    @property
+    def url(self) -> str:
+        """The URL of its root, by address."""
+        return f"{'https' if self._tls else 'http'}://{HOST}:{self.port}"
+
+    def __enter__(self):
+        self._thread.start()
+        self._listening.wait()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    def _run(self) -> None:
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        server = await asyncio.start_server(self._talk, HOST, 0, ssl=self._tls, backlog=2000)
+        self.port = server.sockets[0].getsockname()[1]
+        self._listening.set()
+        await self._stop.wait()
+        server.close()
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self.open += 1
+        try:
+            with contextlib.suppress(_EndedError, OSError, asyncio.CancelledError):
+                while seen := await _request(reader):
+                    self.requests.append(seen)
+                    await _Call(seen, reader, writer).play(self._script(seen))
+        finally:
+            self.open -= 1
+            writer.transport.abort()
+
+    def _script(self, seen: Seen) -> Sequence[Step]:
+        script = self._scripts[min(len(self.requests), len(self._scripts)) - 1]
+        return script(seen) if callable(script) else script
+
+
+async def _request(reader: asyncio.StreamReader) -> Seen | None:
+    try:
+        top = await reader.readuntil(b"\r\n\r\n")
+    except asyncio.IncompleteReadError:
+        return None
+    first, *lines = top.decode("latin-1").strip().split("\r\n")
+    method, target, _version = first.split(" ")
+    pairs = (line.split(":", 1) for line in lines)
+    headers = {name.lower(): value.strip() for name, value in pairs}
+    body = await reader.readexactly(int(headers.get("content-length", 0)))
+    return Seen(method, target, headers, body)
+
+
+class _EndedError(Exception):
+    """The script ended the connection itself."""
+
+
+class _Call:
+    """Plays one script to one peer."""
+
+    def __init__(
+        self, seen: Seen, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._seen, self._reader, self._writer = seen, reader, writer
+
+    async def play(self, script: Sequence[Step]) -> None:
+        try:
+            for step in script:
+                await self._take(step)
+        except ConnectionError:
+            self._seen.close()
+            raise
+
+    async def _take(self, step: Step) -> None:
+        match step:
+            case Send(data):
+                self._writer.write(data)
+                await self._writer.drain()
+            case Repeat(data, every):
+                await self._repeat(data, every)
+            case Wait(seconds):
+                await asyncio.sleep(seconds)
+            case Stall():
+                while await self._reader.read(65536):
+                    pass
+                raise ConnectionResetError
+            case Cut():
+                self._writer.close()
+                await self._writer.wait_closed()
+                raise _EndedError
+            case Reset():
+                raw = self._writer.get_extra_info("socket")
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                raise _EndedError
+            case Tunnel(port):
+                await self._tunnel(port)
+
+    async def _repeat(self, data: bytes, every: float) -> None:
+        closed = asyncio.ensure_future(self._reader.read(1))
+        while not closed.done():
+            self._writer.write(data)
+            await self._writer.drain()
+            await asyncio.wait([closed], timeout=every)
+        raise ConnectionResetError
+
+    async def _tunnel(self, port: int) -> None:
+        reader, writer = await asyncio.open_connection(HOST, port)
+        self._writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
+        await asyncio.gather(_pass(self._reader, writer), _pass(reader, self._writer))
+        writer.close()
+
+
+async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(ConnectionError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
