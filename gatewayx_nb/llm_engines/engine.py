@@ -100,6 +100,11 @@ class LLMEngine:
                 request_id=answer.request_id,
             )
             return
+        if not isinstance(answer, str):
+            raise ProviderError(
+                f"`generate` of engine {self.name!r} gave {type(answer).__name__}; expected str.",
+                mend=f"Mend {self.name}_engine.py; the next call loads it again.",
+            )
         if answer.startswith(_FAILURE_PREFIX):
             raise ProviderError(
                 f"engine {self.name!r} failed:{answer.removeprefix(_FAILURE_PREFIX)}",

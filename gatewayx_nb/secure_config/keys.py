@@ -14,9 +14,6 @@ from gatewayx_nb.secure_config.secret import KeyState, Secret, state_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_TELLING = 5
-"""Longest value that is too short to be redacted: it would blot out plain words."""
-
 VENDOR_VARIABLES: Mapping[str, tuple[str, ...]] = MappingProxyType({"grok": ("XAI_API_KEY",)})
 """The names under which the vendors' own tools read a key, by engine."""
 
@@ -95,14 +92,6 @@ class Keys:
     def names(self) -> set[str]:
         """Give the names of all the variables there are."""
         return set(self._env).union(*(file.values for file in self._files))
-
-    def secrets(self) -> list[str]:
-        """Give every key of the key files and of our own variables, to be redacted."""
-        ours = [value for name, value in self._env.items() if name.endswith("_API_KEY")]
-        filed = [value for file in self._files for value in file.values.values()]
-        return [
-            value for value in (*ours, *filed) if state_of(value) == "set" and len(value) > _TELLING
-        ]
 
     def _values(self, name: str) -> Iterator[tuple[str, str]]:
         if name in self._env:

@@ -1,0 +1,98 @@
+import os
+
+import pytest
+
+from gatewayx_nb.commands import COMMANDS
+from gatewayx_nb.model_registry.folders import RESERVED, folders, ranked
+from gatewayx_nb.secure_config import Config
+
+
+def _rows(project, **env):
+    config = Config(project.root, {"HOME": str(project.root.parent), **env})
+    return list(ranked(file for folder in folders(config) for file in folder.files()))
+
+
+def _of(rows, name):
+    return [row for row in rows if row.name == name]
+
+
+def test_a_file_is_found_by_its_name(project):
+    """`<name>_engine.py` is an engine; other files and private ones are not."""
+    project.engine("mine")
+    for other in ("_hidden_engine.py", "helper.py", "__init__.py"):
+        (project.engines / other).write_text("raise SystemExit")
+
+    mine = [row.name for row in _rows(project) if row.origin == "project"]
+
+    assert mine == ["mine"]
+
+
+def test_the_first_folder_wins_and_the_loser_is_reported(project, tmp_path):
+    """`GATEWAYX_ENGINES_PATH` before the project before the shipped ones."""
+    ours, named = project.engine("mock", "project"), tmp_path / "named"
+    named.mkdir()
+    (named / "mock_engine.py").write_text("# another\n")
+
+    rows = _of(_rows(project, GATEWAYX_ENGINES_PATH=str(named)), "mock")
+
+    assert [row.origin for row in rows] == ["path", "project", "shipped"]
+    assert [row.shadowed_by for row in rows] == [None, *[named / "mock_engine.py"] * 2]
+    assert rows[1].path == ours
+
+
+def test_a_true_copy_is_no_duplicate(project, tmp_path):
+    """Equal bytes under one name are one engine."""
+    path = project.engine("mine")
+    named = tmp_path / "named"
+    named.mkdir()
+    (named / path.name).write_bytes(path.read_bytes())
+
+    assert len(_of(_rows(project, GATEWAYX_ENGINES_PATH=str(named)), "mine")) == 1
+
+
+@pytest.mark.parametrize("name", ["Caps", "da-sh", "dot.ted", "a" * 64, "status"])
+def test_a_name_that_cannot_be_called_is_refused(project, name):
+    """It stays a row that says why."""
+    project.engine(name)
+
+    (row,) = _of(_rows(project), name)
+
+    assert "name" in row.refusal
+
+
+def test_a_folder_that_everyone_may_change_is_refused_whole(project):
+    """Each of its files says so."""
+    project.engine("mine")
+    project.engines.chmod(0o777)
+
+    (row,) = _of(_rows(project), "mine")
+
+    assert "its folder may be changed by everyone" in row.refusal
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file to somebody else")
+def test_a_file_of_somebody_else_is_refused(project):
+    """Code of another user is not run."""
+    os.chown(project.engine("mine"), 12345, 12345)
+
+    (row,) = _of(_rows(project), "mine")
+
+    assert "belongs to another user" in row.refusal
+
+
+def test_a_link_out_of_the_folder_is_refused(project, tmp_path):
+    """A link within the folder is not."""
+    outside = tmp_path / "outside.py"
+    outside.touch()
+    (project.engines / "out_engine.py").symlink_to(outside)
+    (project.engines / "in_engine.py").symlink_to(project.engine("mine"))
+
+    rows = _rows(project)
+
+    assert "leaves its folder" in _of(rows, "out")[0].refusal
+    assert _of(rows, "in")[0].refusal is None
+
+
+def test_every_command_is_reserved():
+    """An engine called like a command could not be asked."""
+    assert set(COMMANDS) <= RESERVED

@@ -1,0 +1,159 @@
+import os
+import sys
+
+import pytest
+
+from gatewayx_nb.errors import EngineLoadError
+from gatewayx_nb.llm_engines import LLMEngine
+from gatewayx_nb.model_registry.folders import EngineFile
+from gatewayx_nb.model_registry.loader import load
+
+ENGINE = "from ..llm_engines import LLMEngine\n"
+ONE = ENGINE + "class One(LLMEngine):\n    async def generate(self, prompt, **kw): return 'one'\n"
+
+
+def _file(folder, text, name="thing"):
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}_engine.py"
+    path.write_text(text)
+    return EngineFile(name, path, "project")
+
+
+def test_an_engine_file_gives_its_class(tmp_path):
+    """`..llm_engines` is ours, whatever the folder."""
+    loaded = load(_file(tmp_path / "a", ONE))
+
+    assert issubclass(loaded.engine, LLMEngine)
+    assert loaded.engine.__module__.startswith("gatewayx_nb.engines_")
+
+
+def test_helpers_stay_in_their_folder(tmp_path):
+    """Two projects with a `_shared.py` each get their own."""
+    text = "from ._shared import NAME\n" + ONE + "    model_name = NAME\n"
+    files = []
+    for folder in ("a", "b"):
+        files.append(_file(tmp_path / folder, text))
+        (tmp_path / folder / "_shared.py").write_text(f"NAME = {folder!r}\n")
+
+    assert [load(file).engine.model_name for file in files] == ["a", "b"]
+
+
+def test_packages_inside_the_folder_are_helpers_too(tmp_path):
+    """A folder with `__init__.py` below `engines/` is imported as usual."""
+    file = _file(tmp_path / "a", "from .parts.deep import NAME\n" + ONE + "    model_name = NAME\n")
+    parts = file.path.parent / "parts"
+    parts.mkdir()
+    (parts / "__init__.py").touch()
+    (parts / "deep.py").write_text("NAME = 'deep'\n")
+
+    assert load(file).engine.model_name == "deep"
+
+
+def test_the_folders_own_init_is_never_run(tmp_path):
+    """The seed document has one that imports every engine; it is ignored."""
+    file = _file(tmp_path / "a", ONE)
+    (file.path.parent / "__init__.py").write_text("raise SystemExit\n")
+
+    assert load(file).engine
+
+
+def test_a_changed_file_is_not_current(tmp_path):
+    """Nor is one whose helper changed, even by an edit of equal size."""
+    file = _file(tmp_path / "a", "from ._shared import NAME\n" + ONE + "    model_name = NAME\n")
+    shared = file.path.parent / "_shared.py"
+    shared.write_text("NAME = 'a'\n")
+    first = load(file)
+    assert first.is_current()
+
+    shared.write_text("NAME = 'b'\n")
+
+    assert not first.is_current()
+    assert load(file).engine.model_name == "b"
+    assert first.engine.model_name == "a"
+
+
+def test_no_bytecode_is_written(tmp_path):
+    """A cache would serve the code before an edit."""
+    file = _file(tmp_path / "a", ONE)
+    load(file)
+
+    assert os.listdir(file.path.parent) == ["thing_engine.py"]
+
+
+def test_forgetting_leaves_no_module(tmp_path):
+    """What was loaded goes from `sys.modules` and goes on working."""
+    loaded = load(_file(tmp_path / "a", ONE))
+    loaded.forget()
+
+    assert not [name for name in sys.modules if name.startswith(loaded.package)]
+    assert loaded.engine("").model_name == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        pytest.param("def f(:\n", "SyntaxError in line 1", id="syntax"),
+        pytest.param("x = 1\n", "must define one subclass of LLMEngine; found none", id="none"),
+        pytest.param(
+            ONE + "class Two(One): pass\n", "one subclass of LLMEngine; found One, Two", id="two"
+        ),
+        pytest.param(ENGINE + "class One(LLMEngine): pass\n", "neither `generate` nor", id="idle"),
+        pytest.param("import nothing_like_it\n", "No module named 'nothing_like_it'", id="import"),
+        pytest.param("raise SystemExit(3)\n", "SystemExit: 3", id="exit"),
+        pytest.param("raise KeyboardInterrupt\n", "KeyboardInterrupt", id="interrupt"),
+        pytest.param("'\0'", "SyntaxError", id="nul"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_one_line(tmp_path, text, said):
+    """It says what is wrong with it, and leaves no module behind."""
+    file, before = _file(tmp_path / "a", text), set(sys.modules)
+
+    with pytest.raises(EngineLoadError, match=said) as caught:
+        load(file)
+
+    assert "\n" not in str(caught.value)
+    assert str(file.path) in caught.value.mend
+    new = set(sys.modules) - before
+    assert not [name for name in new if name.startswith("gatewayx_nb.engines_")]
+
+
+def test_an_import_that_hangs_is_cut_off(tmp_path):
+    """It holds up nobody for longer than it may."""
+    file = _file(tmp_path / "a", "import threading\nthreading.Event().wait(30)\n")
+
+    with pytest.raises(EngineLoadError, match="still importing after 0.1 s"):
+        load(file, deadline=0.1)
+
+
+@pytest.mark.parametrize("what", ["engine", "helper"])
+def test_a_file_that_everyone_may_change_is_not_run(tmp_path, what):
+    """Not one line of it, be it the engine or a helper."""
+    file = _file(tmp_path / "a", "from . import _shared\n" + ONE)
+    shared = file.path.parent / "_shared.py"
+    shared.write_text("raise RuntimeError('was run')\n")
+    (file.path if what == "engine" else shared).chmod(0o666)
+
+    with pytest.raises(EngineLoadError, match="changed by everyone"):
+        load(file)
+
+
+def test_a_helper_that_leaves_its_folder_is_not_run(tmp_path):
+    """A link out of the folder is refused."""
+    file = _file(tmp_path / "a", "from . import _shared\n" + ONE)
+    outside = tmp_path / "outside.py"
+    outside.write_text("raise RuntimeError('was run')\n")
+    (file.path.parent / "_shared.py").symlink_to(outside)
+
+    with pytest.raises(EngineLoadError, match="link that leaves its folder"):
+        load(file)
+
+
+def test_private_and_abstract_classes_are_helpers(tmp_path):
+    """A base class in the same file is not taken for the engine."""
+    text = (
+        "from abc import ABC, abstractmethod\n" + ENGINE + "class _Base(LLMEngine): pass\n"
+        "class Abstract(_Base, ABC):\n    @abstractmethod\n    def what(self): ...\n"
+        "class One(_Base):\n    async def generate(self, prompt, **kw): return 'one'\n"
+    )
+
+    assert load(_file(tmp_path / "a", text)).engine.__name__ == "One"

@@ -1,0 +1,144 @@
+import pytest
+
+from gatewayx_nb import weights
+from gatewayx_nb.errors import (
+    ConfigError,
+    EngineLoadError,
+    EngineNotFoundError,
+    MissingKeyError,
+)
+
+
+@pytest.fixture
+def with_weights(monkeypatch, tmp_path):
+    """Give an environment in which the local model has a file of its own."""
+    path = tmp_path / "tiny.gguf"
+    path.write_bytes(b"GGUF" + bytes(100))
+    return {"GATEWAYX_LOCAL_MODEL": str(path)}
+
+
+def _row(pool, name):
+    return next(row for row in pool.status() if row.name == name)
+
+
+def test_a_key_makes_an_engine_ready(project):
+    """And a placeholder does not."""
+    pool = project.pool()
+    assert (_row(pool, "grok").state, _row(pool, "grok").key) == ("no key", "missing")
+
+    project.set_keys("GATEWAYX_GROK_API_KEY=your_grok_key_here")
+    assert (_row(pool, "grok").state, _row(pool, "grok").key) == ("no key", "placeholder")
+
+    project.set_keys("GATEWAYX_GROK_API_KEY=xai-1")
+    assert (_row(pool, "grok").state, _row(pool, "grok").key) == ("ready", "set")
+    assert str(pool.models()[0]) == "grok:grok-4.6"
+
+
+def test_a_row_is_told_without_running_the_file(project):
+    """What is known before the first use comes from the text."""
+    project.engine("mine", body="    raise SystemExit\n")
+
+    row = _row(project.pool(), "mine")
+
+    assert (row.model, row.state, row.loaded) == ("mine", "ready", False)
+
+
+def test_a_broken_engine_is_a_row_and_the_others_go_on(project):
+    """The row says what is wrong once that is known."""
+    project.engine("broken", body="    raise RuntimeError('at import')\n")
+    project.engine("whole", "fine")
+    pool = project.pool()
+
+    with pytest.raises(EngineLoadError, match="at import"):
+        pool.ask("x", model="broken")
+
+    assert pool.ask("x", model="whole").text == "fine"
+    row = _row(pool, "broken")
+    assert (row.state, "at import" in row.error) == ("failed", True)
+    assert _row(pool, "whole").loaded
+
+
+def test_a_refused_engine_says_why(project):
+    """Asked for by name, it is named with what is wrong."""
+    project.engine("mine").chmod(0o666)
+
+    with pytest.raises(EngineLoadError, match="refused.*changed by everyone"):
+        project.pool().ask("x", model="mine")
+
+
+@pytest.mark.parametrize(
+    ("reference", "said"),
+    [
+        ("gork", "Did you mean 'grok'"),
+        ("grok/grok-4", "A colon stands between engine and model: 'grok:grok-4'"),
+        ("newone", "There is a key GATEWAYX_NEWONE_API_KEY, but no file newone_engine.py"),
+        ("zzz", "status"),
+    ],
+)
+def test_an_unknown_engine_is_answered_with_a_hint(project, reference, said):
+    """The nearest name, the colon, or the file that is missing."""
+    project.set_keys("GATEWAYX_NEWONE_API_KEY=k")
+
+    with pytest.raises(EngineNotFoundError, match=said):
+        project.pool().ask("x", model=reference)
+
+
+def test_aliases_are_references(project):
+    """Shipped ones and those of the settings."""
+    project.settings('aliases.fast = "mock:quick"')
+    pool = project.pool()
+
+    assert pool.ask("x", model="fast").model == "quick"
+    with pytest.raises(MissingKeyError, match="'grok'"):
+        pool.ask("x", model="xai")
+
+
+def test_without_a_key_or_weights_nothing_is_the_default(project):
+    """The error offers both; `mock` answers by name only."""
+    with pytest.raises(MissingKeyError, match=r"pull smollm2.*key set grok"):
+        project.pool().default_model()
+
+
+def test_the_one_engine_with_a_key_is_the_default(project):
+    """Also beside keyless ones."""
+    project.engine("free", "x")
+    project.set_keys("GATEWAYX_GROK_API_KEY=xai-1")
+
+    assert project.pool().default_model() == "grok"
+
+
+def test_with_several_keys_there_is_no_default(project):
+    """The error lists them, and how to choose."""
+    project.engine("other", body="    requires_key = True\n    async def generate(self): ...\n")
+    text = (project.engines / "other_engine.py").read_text().replace("requires_key = False", "")
+    (project.engines / "other_engine.py").write_text(text)
+    project.set_keys("GATEWAYX_GROK_API_KEY=xai-1\nGATEWAYX_OTHER_API_KEY=k\n")
+    pool = project.pool()
+
+    with pytest.raises(ConfigError, match=r"grok, other.*use grok --save"):
+        pool.default_model()
+
+    pool.use("other", save=True)
+    assert pool.default_model() == "other"
+    assert project.pool().default_model() == "other"
+
+
+def test_local_is_the_default_where_its_weights_are(project, with_weights):
+    """And only then, and only without a key."""
+    pool = project.pool()
+    pool.config.env.update(with_weights)
+    assert weights.locate(env=with_weights)
+    assert pool.default_model() == "local"
+
+    project.set_keys("GATEWAYX_GROK_API_KEY=xai-1")
+    assert pool.default_model() == "grok"
+
+
+def test_using_what_cannot_be_called_changes_nothing(project):
+    """The error is the one that a call would get."""
+    pool = project.pool()
+
+    with pytest.raises(EngineNotFoundError):
+        pool.use("nope", save=True)
+
+    assert not (project.root / "config" / "gatewayx.toml").exists()

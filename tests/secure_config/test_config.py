@@ -1,0 +1,120 @@
+import pytest
+
+from gatewayx_nb.errors import ConfigError
+from gatewayx_nb.secure_config import Config
+
+
+@pytest.fixture
+def user_keys(clean_environment):
+    """Write keys into the user's own file."""
+
+    def write(text):
+        path = clean_environment / "config" / "gatewayx" / "config" / "secrets" / ".env.local"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o600)
+
+    return write
+
+
+def test_the_first_source_of_a_key_wins(project, user_keys):
+    """Environment, then the project's file, then the user's."""
+    user_keys("GATEWAYX_A_API_KEY=user\nGATEWAYX_B_API_KEY=user\nGATEWAYX_C_API_KEY=user\n")
+    project.set_keys("GATEWAYX_A_API_KEY=project\nGATEWAYX_B_API_KEY=project\n")
+    config = Config(project.root, {"GATEWAYX_A_API_KEY": "env"})
+
+    keys = [config.key(name) for name in "abc"]
+
+    assert [str(key.value) for key in keys] == ["env", "project", "user"]
+    assert keys[0].source == "environment"
+    assert keys[1].source == "config/secrets/.env.local"
+
+
+def test_our_name_wins_over_the_vendors(project):
+    """The vendor's own variable is read where ours is absent, unless that is turned off."""
+    project.set_keys("XAI_API_KEY=vendor\n")
+    config = Config(project.root, {})
+    assert str(config.key("grok").value) == "vendor"
+
+    project.set_keys("XAI_API_KEY=vendor\nGATEWAYX_GROK_API_KEY=ours\n")
+    config.refresh()
+    assert str(config.key("grok").value) == "ours"
+
+    project.set_keys("XAI_API_KEY=vendor\n")
+    project.settings("keys.vendor_variables = false")
+    config.refresh()
+    assert config.key("grok").state == "missing"
+
+
+def test_a_placeholder_does_not_hide_a_key(project, user_keys):
+    """A copied example file leaves the user's own key in force."""
+    user_keys("GATEWAYX_GROK_API_KEY=sk-real-one\n")
+    project.set_keys("GATEWAYX_GROK_API_KEY=your_grok_key_here\n")
+
+    assert Config(project.root, {}).key("grok").state == "set"
+
+
+def test_a_lone_placeholder_is_told_apart_from_nothing(project):
+    """Its value is not handed out."""
+    project.set_keys("GATEWAYX_GROK_API_KEY=your_grok_key_here\n")
+
+    key = Config(project.root, {}).key("grok")
+
+    assert (key.state, str(key.value)) == ("placeholder", "")
+
+
+def test_a_changed_file_is_seen(project):
+    """Added, changed and removed, each with the next refresh."""
+    config = Config(project.root, {})
+    for text, state in (("GATEWAYX_A_API_KEY=k", "set"), ("", "missing")):
+        project.set_keys(text)
+        config.refresh()
+        assert config.key("a").state == state
+    project.set_keys("GATEWAYX_A_API_KEY=k")
+    config.refresh()
+    project.keys.unlink()
+    config.refresh()
+    assert config.key("a").state == "missing"
+
+
+def test_an_unreadable_key_file_is_a_problem_and_no_failure(project):
+    """Other sources go on, and the state commands tell it."""
+    project.keys.mkdir()
+    config = Config(project.root, {"GATEWAYX_A_API_KEY": "k"})
+
+    assert config.key("a").state == "set"
+    assert "is not a file" in config.keys.problems[0]
+
+
+def test_variables_hold_over_settings(project):
+    """`GATEWAYX_<NAME>_MODEL` and `_BASE_URL`, from the environment or the key file."""
+    project.settings('engines.grok = {model = "m", base_url = "http://a", own = 1}')
+    project.set_keys("GATEWAYX_GROK_MODEL=n\n")
+    config = Config(project.root, {"GATEWAYX_GROK_BASE_URL": "http://b"})
+
+    assert config.options("grok") == {"model": "n", "base_url": "http://b", "own": 1}
+
+
+def test_a_key_is_written_where_it_is_said(project, clean_environment):
+    """The project's file, or the user's; the process environment is never written."""
+    config = Config(project.root, {})
+
+    assert config.set_key("grok", " sk-1 ") == project.keys
+    user = config.set_key("grok", "sk-2", user=True)
+
+    assert user.is_relative_to(clean_environment)
+    assert str(config.key("grok").value) == "sk-1"
+    assert config.remove_key("grok") == [project.keys, user]
+    assert config.key("grok").state == "missing"
+
+
+def test_bad_settings_leave_the_last_good_ones(project):
+    """A typing error stops the call that meets it, with its line, and no other state is lost."""
+    project.settings("limits.retries = 1")
+    config = Config(project.root, {})
+    project.settings("limits.retris = 1")
+
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="retris"):
+            config.refresh()
+    assert config.settings.limits.retries == 1

@@ -1,0 +1,93 @@
+from pathlib import Path
+
+import pytest
+
+from gatewayx_nb.errors import ConfigError
+from gatewayx_nb.secure_config import places
+from gatewayx_nb.secure_config.places import project_place, shipped, stamp, user_place
+
+
+def _project(folder):
+    (folder / "config" / "secrets").mkdir(parents=True)
+    return folder
+
+
+def test_the_nearest_folder_upwards_is_the_project(tmp_path):
+    """A notebook in a subfolder belongs to the project around it."""
+    root = _project(tmp_path / "a")
+    inner = root / "b" / "c"
+    inner.mkdir(parents=True)
+
+    assert project_place({}, inner).root == root
+
+
+def test_settings_alone_make_a_project(tmp_path):
+    """`config/gatewayx.toml` is enough."""
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "gatewayx.toml").touch()
+
+    assert project_place({}, tmp_path).root == tmp_path
+
+
+def test_the_search_stops_at_the_root_of_a_repository(tmp_path):
+    """What lies outside of a repository is not its project."""
+    _project(tmp_path)
+    repository = tmp_path / "repository"
+    (repository / ".git").mkdir(parents=True)
+
+    assert project_place({}, repository) is None
+
+
+def test_the_search_stops_at_the_home_folder(tmp_path, monkeypatch):
+    """A project above the home folder is somebody else's."""
+    _project(tmp_path)
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+
+    assert project_place({}, home) is None
+
+
+def test_one_can_be_named_outright(tmp_path):
+    """`GATEWAYX_HOME` wins, and must be a folder."""
+    assert project_place({"GATEWAYX_HOME": str(tmp_path)}, Path("/")).root == tmp_path
+    with pytest.raises(ConfigError, match="GATEWAYX_HOME"):
+        project_place({"GATEWAYX_HOME": str(tmp_path / "none")})
+
+
+def test_the_user_folder_has_the_inner_layout_of_a_project(tmp_path):
+    """One rule for both."""
+    place = user_place({"XDG_CONFIG_HOME": str(tmp_path)})
+
+    assert place.root == tmp_path / "gatewayx"
+    assert place.keys == tmp_path / "gatewayx" / "config" / "secrets" / ".env.local"
+
+
+def test_beside_an_installed_package_nothing_is_ours(tmp_path, monkeypatch):
+    """`site-packages/engines` belongs to somebody else."""
+    package = tmp_path / "site-packages" / "gatewayx_nb"
+    package.mkdir(parents=True)
+    (package.parent / "engines").mkdir()
+    (package.parent / "pyproject.toml").write_text('[project]\nname = "other"\n')
+    monkeypatch.setattr(places, "_PACKAGE", package)
+
+    assert shipped("engines") == package / "engines"
+
+
+def test_in_a_clone_the_shipped_folder_is_beside_the_package():
+    """This test runs in one."""
+    assert (shipped("engines") / "mock_engine.py").is_file()
+
+
+def test_a_stamp_changes_with_the_file(tmp_path):
+    """Also for an edit of equal size within one tick of the clock's seconds."""
+    path = tmp_path / "file"
+    stamps = [stamp(path)]
+    for text in ("aa", "bb"):
+        path.write_text(text)
+        stamps.append(stamp(path))
+    path.chmod(0o600)
+    stamps.append(stamp(path))
+
+    assert len(set(stamps)) == 4
+    assert stamp(path) == stamps[-1]

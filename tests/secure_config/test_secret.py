@@ -1,0 +1,79 @@
+import copy
+import pickle
+
+import pytest
+
+from gatewayx_nb.secure_config import Secret, redact, state_of
+
+CANARY = "sk-canary-0123456789"
+
+
+def test_a_secret_is_the_key_where_it_is_used():
+    """`str` and formatting give the value, as vendors' own code expects."""
+    key = Secret(CANARY)
+
+    assert str(key) == f"{key}" == "".join([key]) == CANARY
+    assert type(str(key)) is str
+    assert key == CANARY
+
+
+def test_a_secret_is_a_mask_where_it_is_shown():
+    """No way of showing it has a part of it."""
+    key = Secret(CANARY)
+
+    shown = [repr(key), key[:4], key[-4:], key[0], repr({"k": key}), f"{key!r}"]
+
+    assert not any(part in text for text in shown for part in (CANARY[:4], CANARY[-4:]))
+
+
+def test_a_pickled_secret_carries_no_key():
+    """A pickle goes to other machines; so does a deep copy's recipe."""
+    assert CANARY.encode() not in pickle.dumps(Secret(CANARY))
+    assert CANARY not in copy.deepcopy(Secret(CANARY))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "your_real_grok_key_here",
+        "your_grok_key_here",
+        "your-api-key",
+        "YOUR_API_KEY",
+        "changeme",
+        "sk-...",
+        "sk-grok-...",
+        "<key>",
+        "<your key>",
+        "xxx",
+        "XXXXXXXX",
+        "****",
+        "placeholder",
+        "sk-ключ",
+        "sk-\x07bell",
+        "two words",
+    ],
+)
+def test_a_placeholder_is_no_key(value):
+    """What an example file holds is not sent anywhere."""
+    assert state_of(value) == "placeholder"
+
+
+@pytest.mark.parametrize(
+    "value", ["EMPTY", "sk-1234", "x", " padded ", "your", "ollama", "a" * 500]
+)
+def test_a_short_key_is_a_key(value):
+    """Local servers take anything."""
+    assert state_of(value) == "set"
+
+
+@pytest.mark.parametrize("value", [None, "", "  ", "\n"])
+def test_nothing_is_missing(value):
+    """An empty line in the file is no key."""
+    assert state_of(value) == "missing"
+
+
+def test_redacting_takes_every_key_out():
+    """The longest first, so that one key within another leaves no rest."""
+    text = redact("a sk-1234567 b sk-12345 c", ["sk-12345", "", "sk-1234567"])
+
+    assert text == "a <key> b <key> c"

@@ -1,0 +1,96 @@
+import tomllib
+
+import pytest
+
+from gatewayx_nb.errors import ConfigError
+from gatewayx_nb.secure_config.settings import Settings, load, save_default
+
+
+def _file(tmp_path, text, name="gatewayx.toml"):
+    path = tmp_path / name
+    path.write_text(text)
+    return path
+
+
+def test_no_file_says_nothing(tmp_path):
+    """Everything has a default."""
+    assert load([tmp_path / "none.toml"]) == Settings()
+
+
+def test_every_setting_is_read(tmp_path):
+    """The file's structure is the object's."""
+    settings = load(
+        [
+            _file(
+                tmp_path,
+                """
+                default_model = "grok"
+                aliases.fast = "grok:small"
+                limits = {timeout = 5, concurrency = 4, retries = 0}
+                network = {proxy = "http://p:1", ca_bundle = "ca.pem", plain_http = ["nas"]}
+                keys.vendor_variables = false
+                engines.grok = {model = "grok-x", own = [1]}
+                """,
+            )
+        ]
+    )
+
+    assert (settings.default_model, settings.aliases["fast"]) == ("grok", "grok:small")
+    assert (settings.limits.timeout, settings.limits.concurrency) == (5.0, 4)
+    assert (settings.limits.retries, settings.vendor_variables) == (0, False)
+    assert (settings.network.proxy, settings.network.plain_http) == ("http://p:1", ("nas",))
+    assert settings.engines["grok"] == {"model": "grok-x", "own": [1]}
+
+
+def test_the_project_wins_over_the_user_value_by_value(tmp_path):
+    """A project that sets one limit leaves the user's others."""
+    project = _file(tmp_path, "limits.timeout = 1", "project.toml")
+    user = _file(tmp_path, "limits = {timeout = 2, retries = 0}", "user.toml")
+
+    limits = load([project, user]).limits
+
+    assert (limits.timeout, limits.retries) == (1.0, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("defaultmodel = 'x'", "unknown setting 'defaultmodel'.*Did you mean 'default_model'"),
+        ("limits.timout = 1", r"\[limits\] timout.*Did you mean 'timeout'"),
+        ("limits = 1", "'limits'.*expected a TOML dict"),
+        ("limits.timeout = 'x'", "'timeout'.*expected a number above 0"),
+        ("limits.timeout = 0", "'timeout'.*expected a number above 0"),
+        ("limits.retries = true", "'retries'.*expected a TOML int"),
+        ("default_model = 1", "'default_model'.*expected a TOML str"),
+        ("= nonsense", "cannot be read.*mv"),
+    ],
+)
+def test_what_does_not_fit_is_named(tmp_path, text, said):
+    """An unknown key names the nearest one, a value what was expected, and both the file."""
+    path = _file(tmp_path, text)
+
+    with pytest.raises(ConfigError, match=said) as caught:
+        load([path])
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", 'default_model = "grok"\n'),
+        (
+            "# mine\n[limits]\nretries = 1\n",
+            'default_model = "grok"\n# mine\n[limits]\nretries = 1\n',
+        ),
+        ('a = 1\ndefault_model = "x" # y\nb = 2\n', 'a = 1\ndefault_model = "grok"\nb = 2\n'),
+        ('[t]\ndefault_model = "z"\n', 'default_model = "grok"\n[t]\ndefault_model = "z"\n'),
+    ],
+)
+def test_saving_the_default_model_leaves_the_rest(tmp_path, before, after):
+    """Comments and tables stay; one line is set."""
+    path = _file(tmp_path, before)
+
+    save_default(path, "grok")
+
+    assert path.read_text() == after
+    assert tomllib.loads(after)["default_model"] == "grok"

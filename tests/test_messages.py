@@ -1,0 +1,49 @@
+import pytest
+
+from gatewayx_nb.messages import Message, ModelInfo, ModelRef, Reply, Request
+
+
+@pytest.mark.parametrize(
+    ("text", "engine", "model"),
+    [
+        ("grok", "grok", None),
+        ("openrouter:meta-llama/llama-4", "openrouter", "meta-llama/llama-4"),
+        ("ollama:llama3:8b", "ollama", "llama3:8b"),
+        (" grok: ", "grok", None),
+    ],
+)
+def test_only_the_first_colon_counts(text, engine, model):
+    """A reference is an engine, and behind the first colon a model."""
+    assert ModelRef.parse(text) == ModelRef(engine, model)
+
+
+def test_a_reference_reads_back():
+    """What a reference shows parses to itself."""
+    for ref in (ModelRef("grok"), ModelRef("a", "b:c")):
+        assert ModelRef.parse(str(ref)) == ref
+    assert str(ModelInfo("grok", "grok-4.6")) == "grok:grok-4.6"
+
+
+def test_an_engine_is_passed_only_what_the_caller_set():
+    """An unset value is not passed on, and a lone prompt needs no messages."""
+    request = Request((Message("user", "hi"),), "m", temperature=0.0, params={"top_p": 0.5})
+
+    assert request.keywords() == {"temperature": 0.0, "top_p": 0.5}
+    assert request.prompt == "hi"
+
+
+def test_a_reply_is_its_text():
+    """A reply shows as its text and as safe HTML of it, never as Markdown that a page trusts."""
+    reply = Reply("**hi** <script>", engine="mock", model="m")
+
+    bundle = reply._repr_mimebundle_()
+
+    assert str(reply) == bundle["text/plain"] == "**hi** <script>"
+    assert "<strong>hi</strong>" in bundle["text/html"]
+    assert "<script" not in bundle["text/html"]
+    assert set(bundle) == {"text/plain", "text/html"}
+
+
+def test_a_reply_has_a_short_repr():
+    """In a list a reply takes a line, whatever its length."""
+    assert len(repr(Reply("long " * 1000, engine="mock", model="m"))) < 120
