@@ -70,6 +70,13 @@ class Wait:
 
 
 @dataclass(frozen=True)
+class Gather:
+    """Do nothing until so many requests have arrived in all."""
+
+    requests: int
+
+
+@dataclass(frozen=True)
 class Stall:
     """Do nothing until the peer closes the socket."""
 
@@ -91,7 +98,7 @@ class Tunnel:
     port: int
 
 
-Step = Send | Repeat | Wait | Stall | Cut | Reset | Tunnel
+Step = Send | Repeat | Wait | Gather | Stall | Cut | Reset | Tunnel
 Script = Sequence[Step] | Callable[[Seen], Sequence[Step]]
 
 
@@ -145,6 +152,7 @@ class Server:
         *scripts: One for each request in turn; the last one repeats. A script is a list of steps
             or a function of the request that gives one.
         tls: Context of a server that speaks TLS.
+        greeting: Sent to every peer before it has asked for anything.
 
     Attributes:
         port: Where it listens.
@@ -153,8 +161,11 @@ class Server:
         open: Sockets open now.
     """
 
-    def __init__(self, *scripts: Script, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, *scripts: Script, tls: ssl.SSLContext | None = None, greeting: bytes = b""
+    ) -> None:
         self._scripts = scripts
+        self._greeting = greeting
         self._tls = tls
         self._listening = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -193,11 +204,12 @@ class Server:
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         self.open += 1
+        writer.write(self._greeting)
         try:
             with contextlib.suppress(_EndedError, OSError, asyncio.CancelledError):
                 while seen := await _request(reader):
                     self.requests.append(seen)
-                    await _Call(seen, reader, writer).play(self._script(seen))
+                    await _Call(self, seen, reader, writer).play(self._script(seen))
         finally:
             self.open -= 1
             writer.transport.abort()
@@ -228,9 +240,13 @@ class _Call:
     """Plays one script to one peer."""
 
     def __init__(
-        self, seen: Seen, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        server: Server,
+        seen: Seen,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
     ) -> None:
-        self._seen, self._reader, self._writer = seen, reader, writer
+        self._server, self._seen, self._reader, self._writer = server, seen, reader, writer
 
     async def play(self, script: Sequence[Step]) -> None:
         try:
@@ -240,7 +256,7 @@ class _Call:
             self._seen.close()
             raise
 
-    async def _take(self, step: Step) -> None:
+    async def _take(self, step: Step) -> None:  # noqa: C901 - one case for each step
         match step:
             case Send(data):
                 self._writer.write(data)
@@ -249,6 +265,9 @@ class _Call:
                 await self._repeat(data, every)
             case Wait(seconds):
                 await asyncio.sleep(seconds)
+            case Gather(requests):
+                while len(self._server.requests) < requests:  # noqa: ASYNC110 - a test's own server
+                    await asyncio.sleep(0.01)
             case Stall():
                 while await self._reader.read(65536):
                     pass

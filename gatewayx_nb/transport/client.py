@@ -73,6 +73,7 @@ class HTTPClient:
         self._headers |= headers or {}
         self._credential = _Credential(key_header, key_prefix, _sendable(key, engine))
         self._proxy = route.choose_proxy(url, network, engine)
+        self._is_tunnelled = url.scheme == "https"
         self._faults = Faults(engine, url.netloc, self._credential.key, bool(self._proxy))
         self._ca_bundle = network.ca_bundle
         self._connect = connect
@@ -156,15 +157,18 @@ class HTTPClient:
         from httpx_aiohttp import AiohttpTransport, HttpxAiohttpClient
 
         tls = route.trust(self._ca_bundle)
+        # By headers, as aiohttp 3.14 deprecates what httpx-aiohttp makes of a password in the URL.
+        # A request that is not tunnelled speaks to the proxy itself.
+        greeting = self._proxy.headers if self._proxy else {}
         return HttpxAiohttpClient(
             auth=self._credential if self._credential.key else None,
-            headers=self._headers,
+            headers=self._headers if self._is_tunnelled else self._headers | greeting,
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
             timeout=httpx.Timeout(None, connect=self._connect, pool=self._connect),
             transport=AiohttpTransport(
                 verify=tls,
                 client=functools.partial(_session, tls),
-                proxy=httpx.Proxy(str(self._proxy)) if self._proxy else None,
+                proxy=httpx.Proxy(self._proxy.url, headers=greeting) if self._proxy else None,
             ),
             trust_env=False,
         )

@@ -192,7 +192,8 @@ def _chain(fault: BaseException | None) -> Iterator[BaseException]:
     """Give a fault and what it came from, the innermost last."""
     while fault is not None:
         yield fault
-        fault = fault.__cause__ or fault.__context__
+        hidden = fault.__suppress_context__
+        fault = fault.__cause__ or (None if hidden else fault.__context__)
 
 
 def _code(chain: list[BaseException]) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import re
 import socket
 import ssl
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from gatewayx_nb.errors import ConfigError
@@ -31,7 +33,7 @@ def split(base_url: str, engine: str) -> SplitResult:
     Raises:
         ConfigError: It has no scheme, a user, a query, or no readable host.
     """
-    shown = base_url.partition("?")[0].rpartition("@")[2][:100]  # neither may be shown
+    shown = re.split("[?#]", base_url)[0].rpartition("@")[2][:100]  # the rest may be secret
     try:
         url = urlsplit(base_url.strip())
         readable = _HOST.fullmatch(url.hostname or "") and url.port != 0
@@ -104,8 +106,26 @@ def open_socket(info: aiohttp.AddrInfoType) -> socket.socket:
     return socket.socket(family, kind, protocol)
 
 
-def choose_proxy(url: SplitResult, network: Network, engine: str) -> Secret | None:
-    """Give the URL of the proxy on the way to this host; a secret, as it may hold a password.
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A proxy on the way.
+
+    Attributes:
+        url: Where it listens.
+        authorization: What it asks for by way of a password; empty where it asks for nothing.
+    """
+
+    url: str
+    authorization: Secret
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers that are for the proxy and for nobody behind it."""
+        return {"Proxy-Authorization": str(self.authorization)} if self.authorization else {}
+
+
+def choose_proxy(url: SplitResult, network: Network, engine: str) -> Proxy | None:
+    """Give the proxy on the way to this host: the setting's, else the environment's.
 
     Raises:
         ConfigError: It is of a kind that cannot be used.
@@ -118,15 +138,17 @@ def choose_proxy(url: SplitResult, network: Network, engine: str) -> Secret | No
         found = getproxies().get(url.scheme) or getproxies().get("all")
     if not found:
         return None
-    proxy = urlsplit(found if "://" in found else f"http://{found}")
-    if proxy.scheme not in {"http", "https"}:
+    parts = urlsplit(found if "://" in found else f"http://{found}")
+    if parts.scheme not in {"http", "https"}:
         raise ConfigError(
-            f"engine {engine!r}: the proxy to {host!r} is of the kind {proxy.scheme!r}; http and"
+            f"engine {engine!r}: the proxy to {host!r} is of the kind {parts.scheme!r}; http and"
             " https are possible",
             mend=MENDS["proxy"],
             engine=engine,
         )
-    return Secret(proxy.geturl())
+    user, _, place = parts.netloc.rpartition("@")
+    token = base64.b64encode(unquote(user).encode()).decode()
+    return Proxy(f"{parts.scheme}://{place}", Secret(f"Basic {token}" if user else ""))
 
 
 def trust(ca_bundle: str | None) -> ssl.SSLContext:
