@@ -22,8 +22,8 @@ _STEP = rf"""
   | \[ (?P<quote>["']) (?P<key>(?:(?!(?P=quote))[^\\\n])*) (?P=quote) \]
 """
 _FIELD = re.compile(
-    rf"""\{{\{{ [ ]* (?P<root>{_NAME}) (?P<path>(?:{_STEP})*+) [ ]*
-         (?: : (?P<spec>(?![\s"'])[^{{}}\n]*) )? \}}\}}""",
+    rf"""\{{\{{ [ ]* (?P<root>{_NAME}) (?P<path>(?:{_STEP})*)
+         (?: : (?P<spec>(?![\s"'])[^{{}}\n]*?) )? [ ]* \}}\}}""",
     re.VERBOSE,
 )
 _STEPS = re.compile(_STEP, re.VERBOSE)

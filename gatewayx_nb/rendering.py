@@ -37,11 +37,11 @@ _TAGS = frozenset({
 # fmt: on
 # What markdown-it-py writes for the colons of a table's second line; never a text of the model's.
 _ALIGNMENTS = frozenset({_LEFT, "text-align:center", "text-align:right"})
-_LINK = re.compile(r"(?:https?|mailto):", re.IGNORECASE)
+_LINK = re.compile(r"(?:https?://|mailto:)\S", re.IGNORECASE)
 
 # Parsing costs at worst length times depth (a line of `[` does it). Together these two keep the
 # worst known text under two seconds.
-_LONGEST_MARKDOWN = 60_000
+_LONGEST_MARKDOWN = 40_000
 _DEEPEST_MARKDOWN = 24
 _LONGEST_IMAGE_URL = 200
 
@@ -98,15 +98,14 @@ def to_html(markdown: str) -> str:
 
     CommonMark with tables and strikethrough. Raw HTML and images show as text; links go to http,
     https and mailto only and open a page of their own; any other link shows as it was written.
-    Past 60,000 characters, from the last blank line before them, the text is shown unformatted.
+    Past 40,000 characters, from the last blank line before them, the text is shown unformatted.
     Below 24 levels of nesting (twelve lists in one another) nothing is shown.
     """
     text = plain(markdown)
     cut = _end_of_markdown(text)
-    body = _parser().render(text[:cut])
-    if cut < len(text):
-        body += f"<pre>{html.escape(text[cut:])}</pre>"
-    return f'<div class="gatewayx-reply {_NO_MATH}" dir="auto">{_cleaner().clean(body)}</div>'
+    body = _cleaner().clean(_parser().render(text[:cut]))
+    rest = f"<pre>{html.escape(text[cut:])}</pre>" if cut < len(text) else ""
+    return f'<div class="gatewayx-reply {_NO_MATH}" dir="auto">{body}{rest}</div>'
 
 
 def reply_html(text: str, footer: str = "", status: str = "") -> str:
@@ -202,7 +201,8 @@ def _cleaner() -> nh3.Cleaner:
 
     return nh3.Cleaner(
         tags=_TAGS,
-        attributes={"a": {"href"}, "ol": {"start"}},
+        # Without "*" the defaults hold, which let a title through on every tag.
+        attributes={"*": set(), "a": {"href"}, "ol": {"start"}},
         tag_attribute_values={cell: {"style": _ALIGNMENTS} for cell in ("td", "th")},
         set_tag_attribute_values={"a": {"target": "_blank"}},
         link_rel="noopener noreferrer nofollow",

@@ -1,0 +1,213 @@
+import contextlib
+import doctest
+import json
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gatewayx_nb import prompts
+from gatewayx_nb.errors import UsageError
+from gatewayx_nb.prompts import fill
+
+
+class Key(str):
+    """Stands for a type that must never be sent."""
+
+    __slots__ = ()
+
+
+class Hostile:
+    """An object whose every way of being read raises."""
+
+    def __str__(self):
+        raise ValueError("no text")
+
+    def __getitem__(self, key):
+        raise ZeroDivisionError
+
+    @property
+    def broken(self):
+        """A property that fails."""
+        raise RuntimeError("no value")
+
+
+NOTEBOOK = {
+    "name": "Ada",
+    "x": 3.14159,
+    "d": {"k": "v", "a:b": "colon", "}}": "braces", 7: "seven", "n": [1, 2, {"deep": "down"}]},
+    "Out": {3: "third"},
+    "rows": ["first", "last"],
+    "obj": SimpleNamespace(attr="a", inner=SimpleNamespace(n=5), _own=1),
+    "when": datetime(2026, 3, 1, 14, 30, tzinfo=UTC),
+    "again": "{{name}}",
+    "größe": 9,
+    "_": "last output",
+    "__": "before",
+    "___": "before that",
+    "_12": "twelfth",
+    "_reply": "reply",
+    "__name__": "__main__",
+    "key": Key("sk-1234"),
+    "keys": {"grok": Key("sk-1234")},
+    "hostile": Hostile(),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A prompt, and what is sent."""
+
+    template: str
+    filled: str
+
+
+FILLED = [
+    Case("Hello {{name}}, {{ name }}!", "Hello Ada, Ada!"),
+    Case("{{d[\"k\"]}} {{d['k']}} {{d[7]}}", "v v seven"),
+    Case("{{Out[3]}} {{rows[0]}} {{rows[-1]}}", "third first last"),
+    Case('{{obj.attr}} {{obj.inner.n}} {{d["n"][2]["deep"]}}', "a 5 down"),
+    Case("{{x:.2f}} {{x}} {{name:>5}} {{obj.inner.n:03}}", "3.14 3.14159   Ada 005"),
+    Case("{{when:%H:%M on %d %B}}", "14:30 on 01 March"),
+    Case('{{d["a:b"]}} {{d["a:b"]:>6}} {{d["}}"]}}', "colon  colon braces"),
+    Case("{{x:}}{{ x:.1f }}", "3.141593.1"),
+    Case("{{_}} {{__}} {{___}} {{_12}} {{_reply}}", "last output before before that twelfth reply"),
+    Case("{{größe}}", "9"),
+    Case("{{again}} {{again}}", "{{name}} {{name}}"),
+    Case('{"who": {"is": {{name}}}}', '{"who": {"is": Ada}}'),
+    Case("\\textbf{{{name}}}", "\\textbf{Ada}"),
+    Case("{{name}}{{name}}", "AdaAda"),
+]
+
+
+@pytest.mark.parametrize("case", FILLED, ids=lambda case: case.template)
+def test_a_field_is_filled(case):
+    """The grammar of fields, in one pass."""
+    assert fill(case.template, NOTEBOOK) == case.filled
+
+
+LITERAL = [
+    "",
+    "{name} $name ${name} %name {{}} {{ }} { {name} } {{name} {name}}",
+    '{{"a": 1}} {{ {"a": 1} }} {{[1, 2]}} {{1}} {{"name"}}',
+    'style={{color: "red"}} style={{color:"red"}}',
+    "\\frac{{1}}{{2}} \\mathbf{{\\alpha}} {{\\bf name}} {{x^2}} {{x_{1}}}",
+    "{% for name in rows %}{{ name|upper }}{% endfor %} {{#if name}} {{/if}} {{> name}} {{else}}",
+    "{{name()}} {{name.upper()}} {{x + 1}} {{-x}} {{not x}} {{None}} {{True}} {{x if x else x}}",
+    "{{rows[x]}} {{rows[0:1]}} {{rows[1.0]}} {{d[True]}} {{rows[]}} {{d[f'k']}} {{d['k'}} {{d.}}",
+    "{{x!r}} {{name,}} {{*rows}} {{lambda: x}} {{x := 1}} {{obj.class}} {{name\n}} {{.name}}",
+    "{{name" * 3,
+]
+
+
+@pytest.mark.parametrize("template", LITERAL)
+def test_all_else_is_literal(template):
+    """JSON, JSX, LaTeX, Jinja and Python's further expressions reach the model as typed."""
+    assert fill(template, NOTEBOOK) == template
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A prompt that can not be filled, and what its error must name."""
+
+    template: str
+    what: tuple[str, ...]
+    mend: str
+
+
+FAULTS = [
+    Fault("{{nmae}}", ("'nmae'", "not defined", "Did you mean 'name'?"), 'nmae = "..."'),
+    Fault("{{len}}", ("'len'", "not defined"), "len ="),
+    Fault("{{obj.atr}}", ("'obj.atr'", "no attribute 'atr'", "'attr'?"), "dir(obj)"),
+    Fault("{{obj.inner.m.x}}", ("'obj.inner.m'", "'obj.inner'"), "dir(obj.inner)"),
+    Fault('{{d["kk"]}}', ("""d["kk"]""", "no key 'kk'", "'k'?"), "list(d)"),
+    Fault('{{d["n"][9]}}', ("""d["n"][9]""", "no key 9"), 'list(d["n"])'),
+    Fault("{{Out[4]}}", ("'Out[4]'", "no key 4"), "list(Out)"),
+    Fault('{{x["k"]}}', ("""x["k"]""", "TypeError"), 'x["k"]'),
+    Fault('{{hostile["k"]}}', ("hostile", "ZeroDivisionError"), 'hostile["k"]'),
+    Fault("{{hostile.broken}}", ("'hostile.broken'", "RuntimeError"), "hostile.broken"),
+    Fault("{{hostile}}", ("'hostile'", "ValueError"), "format(hostile, '')"),
+    Fault("{{name:.2f}}", ("'name'", "'.2f'", "ValueError"), "format(name, '.2f')"),
+    Fault("{{rows:>9}}", ("'rows'", "'>9'", "TypeError"), "format(rows, '>9')"),
+    Fault("{{__name__}}", ("'__name__'", "private"), "value = __name__"),
+    Fault("{{name.__class__}}", ("'name.__class__'", "private"), "value = name.__class__"),
+    Fault("{{obj._own}}", ("'obj._own'", "private"), "value = obj._own"),
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.template)
+def test_a_field_that_can_not_be_filled_is_named(fault):
+    """The error quotes the field, names the nearest thing there is, and says what to run."""
+    with pytest.raises(UsageError) as caught:
+        fill(f"A long prompt. {fault.template}", NOTEBOOK)
+    assert [part for part in fault.what if part not in caught.value.what] == []
+    assert fault.mend in caught.value.mend
+    assert "A long prompt" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "field", ["{{key}}", "{{key:>9}}", '{{keys["grok"]}}', "{{key[0]}}", "{{key.upper}}"]
+)
+def test_a_forbidden_value_is_never_filled_in(field):
+    """Neither it nor anything taken from it, and the error does not tell it."""
+    with pytest.raises(UsageError, match="Key: it is never sent") as caught:
+        fill(field, NOTEBOOK, forbidden=(Key,))
+    assert "sk-" not in str(caught.value)
+
+
+@given(st.text().filter(lambda text: "{{" not in text))
+def test_a_text_without_fields_is_unchanged(text):
+    """Whatever it holds."""
+    assert fill(text, {}) == text
+
+
+@given(st.text(), st.text(), st.text(), st.sampled_from(["{{other}}", "{{value}}", "{{", "}}", ""]))
+def test_a_value_is_never_expanded(before, after, inner, field):
+    """A value that spells a field goes in as it is."""
+    value = inner + field + inner
+    template = before.replace("{", "") + "{{value}}" + after.replace("{", "")
+    filled = fill(template, {"value": value, "other": "expanded"})
+    assert filled == template.replace("{{value}}", value, 1)
+
+
+# A string's own braces may spell a field, and then mean it.
+WORDS = st.text(st.characters(exclude_characters="{}"))
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | WORDS,
+    lambda inner: st.lists(inner) | st.dictionaries(WORDS, inner),
+)
+
+
+@given(JSON, st.sampled_from([None, 2]), st.booleans())
+def test_a_json_document_survives(value, indent, doubled):
+    """As it stands, and with the doubled braces of a text that was meant for `str.format`."""
+    document = json.dumps(value, indent=indent, ensure_ascii=False)
+    document = document.replace("{", "{{").replace("}", "}}") if doubled else document
+    assert fill(document, {}) == document
+
+
+@given(st.text(st.sampled_from("{}[]\"'.:_-a1 \n"), max_size=40))
+def test_any_template_is_filled_or_is_a_usage_error(template):
+    """No other exception comes out, whatever was typed."""
+    with contextlib.suppress(UsageError):
+        assert isinstance(fill(template, {"a": {"a": 1}, "_": 1}), str)
+
+
+@pytest.mark.parametrize(
+    "piece", ["{{", "{{a", "{{a.", "{{a['", "{{a[0]", "{{a:", "a.b", "'{{a[\""]
+)
+def test_long_templates_take_linear_time(piece):
+    """A megabyte of beginnings is read once."""
+    started = time.process_time()
+    template = "{{a" + piece * (1_000_000 // len(piece))
+    assert fill(template, {}) == template
+    assert time.process_time() - started < 2
+
+
+def test_the_examples_in_the_docstrings_hold():
+    """An example is a promise."""
+    assert doctest.testmod(prompts).failed == 0
