@@ -1,0 +1,18 @@
+"""Engine files, loaded as the registry does: as modules of a package whose path is their folder."""
+
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+
+ROOT = Path(__file__).resolve().parents[2]
+_PACKAGE = "gatewayx_nb.engines_test"
+
+
+def engine_module(name: str) -> ModuleType:
+    """Give the module of the shipped engine of that name."""
+    if _PACKAGE not in sys.modules:
+        package = ModuleType(_PACKAGE)
+        package.__path__ = [str(ROOT / "engines")]
+        sys.modules[_PACKAGE] = package
+    return importlib.import_module(f"{_PACKAGE}.{name}_engine")

@@ -1,0 +1,584 @@
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from gatewayx_nb import weights
+from gatewayx_nb.errors import (
+    ConfigError,
+    ContextLengthError,
+    EngineLoadError,
+    GatewayError,
+    ModelNotFoundError,
+    ProviderError,
+    TruncatedError,
+)
+from gatewayx_nb.llm_engines import Message, ModelInfo, Request
+from tests.engines import ROOT, engine_module
+
+local = engine_module("local")
+
+# Where the real ones lie is asked before the tests get a home of their own.
+REAL = weights.locate()
+
+PARIS = "What is the capital of France? Answer in one sentence."
+STORY = "Write a long story about a cat and a dog."
+
+real_weights = pytest.mark.weights
+
+
+def make(**options: Any):
+    """Make an engine as the registry does."""
+    engine = local.LocalEngine("", **options)
+    engine.name = "local"
+    return engine
+
+
+def question(text: str, **settings: Any) -> Request:
+    """Put one user turn into a request."""
+    return Request((Message("user", text),), settings.pop("model", "smollm2"), **settings)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A stream, put together."""
+
+    text: str
+    finish_reason: str
+    usage: Any
+    model: str
+    pieces: int
+
+
+async def ask(engine, text: str = PARIS, **settings: Any) -> Answer:
+    """Stream an answer and put it together."""
+    settings.setdefault("temperature", 0)
+    chunks = [chunk async for chunk in engine.stream(question(text, **settings))]
+    spoken = [chunk.text for chunk in chunks if chunk.text]
+    (finish,) = [chunk.finish_reason for chunk in chunks if chunk.finish_reason]
+    (usage,) = [chunk.usage for chunk in chunks if chunk.usage]
+    return Answer("".join(spoken), finish, usage, chunks[0].model, len(spoken))
+
+
+@pytest.fixture(scope="module")
+def gguf():
+    """Where the real weights lie."""
+    if REAL is None:
+        pytest.skip("needs the weights: python -c 'import gatewayx_nb as gx; gx.pull(\"smollm2\")'")
+    return REAL
+
+
+@pytest.fixture(scope="module")
+def engine(gguf):
+    """One loaded engine for all tests of the real model."""
+    shared = make(model_path=str(gguf))
+    yield shared
+    asyncio.run(shared.cleanup())
+
+
+@pytest.fixture
+def pulled(gguf):
+    """The real weights lie where `pull` puts them, in this test's own cache folder."""
+    row = weights.catalogue()["smollm2"]
+    row.path.parent.mkdir(parents=True)
+    row.path.symlink_to(gguf)
+    return row
+
+
+async def until(reached: Callable[[], object]) -> float:
+    """Poll until something has come about, and give the seconds it took."""
+    started = time.monotonic()
+    while not reached():  # noqa: ASYNC110 - set by threads that know no event of ours
+        await asyncio.sleep(0.01)
+    return time.monotonic() - started
+
+
+# Before anything is loaded
+
+
+def test_missing_weights_name_the_command_that_pulls_them():
+    """Without weights the call fails at once, and says how to get them."""
+    with pytest.raises(ConfigError, match="'smollm2' are not on this machine") as caught:
+        asyncio.run(ask(make()))
+    assert caught.value.mend == "%gatewayx pull smollm2"
+    assert (caught.value.engine, caught.value.model) == ("local", "smollm2")
+
+
+def test_unknown_model_names_the_nearest():
+    """A model that is neither in the catalogue nor the user's own is refused."""
+    with pytest.raises(ModelNotFoundError, match=r"Did you mean 'smollm2'\?"):
+        asyncio.run(ask(make(), model="smolm2"))
+
+
+def test_without_weights_nothing_can_be_called():
+    """No weights: no model, and not healthy."""
+    engine = make()
+    assert asyncio.run(engine.models()) == []
+    assert asyncio.run(engine.health_check()) is False
+
+
+def test_own_file_is_the_model(monkeypatch, tmp_path):
+    """With GATEWAYX_LOCAL_MODEL the file's stem is the model's name."""
+    own = tmp_path / "tiny.gguf"
+    own.write_bytes(b"GGUF")
+    monkeypatch.setenv("GATEWAYX_LOCAL_MODEL", str(own))
+    assert asyncio.run(make().models()) == [ModelInfo("local", "tiny")]
+    with pytest.raises(ModelNotFoundError, match="'tiny'"):
+        asyncio.run(ask(make(), model="tinny"))
+
+
+def test_own_file_of_another_kind_is_refused(tmp_path):
+    """A file that does not begin as GGUF is refused, and what named it is named."""
+    other = tmp_path / "model.gguf"
+    other.write_bytes(b"PK\x03\x04")
+    with pytest.raises(ConfigError, match=r"model_path names .* no GGUF file"):
+        asyncio.run(ask(make(model_path=str(other))))
+
+
+def test_damaged_file_is_one_line_and_silent(tmp_path, capfd):
+    """What llama.cpp cannot load is a ConfigError; nothing is written to file descriptor 2."""
+    damaged = tmp_path / "damaged.gguf"
+    damaged.write_bytes(b"GGUF" + bytes(1000))
+    engine = make(model_path=str(damaged))
+    with pytest.raises(ConfigError, match=r"cannot load .*damaged\.gguf"):
+        asyncio.run(ask(engine))
+    asyncio.run(engine.cleanup())
+    assert capfd.readouterr() == ("", "")
+
+
+def test_missing_xllamacpp_names_the_extra(monkeypatch, tmp_path):
+    """Without xllamacpp the error holds the command that installs it."""
+    monkeypatch.setitem(sys.modules, "xllamacpp", None)
+    own = tmp_path / "tiny.gguf"
+    own.write_bytes(b"GGUF")
+    engine = make(model_path=str(own))
+    with pytest.raises(EngineLoadError) as caught:
+        asyncio.run(ask(engine))
+    assert caught.value.mend == 'pip install "gatewayx-nb[local]"'
+    asyncio.run(engine.cleanup())
+
+
+def test_import_loads_nothing():
+    """Importing the engine file imports no xllamacpp and starts no thread."""
+    script = """if True:
+        import sys, threading
+        from tests.engines import engine_module
+        engine_module("local").LocalEngine("")
+        assert "xllamacpp" not in sys.modules
+        assert threading.active_count() == 1
+    """
+    assert run(script).returncode == 0
+
+
+def test_only_what_the_caller_set_is_sent():
+    """Unset parameters are left to the model; params go through, but for how we listen."""
+    body = local._body(question("hi", params={"top_k": 3, "stream": False}))
+    assert body.keys() == {
+        *("top_k", "messages"),
+        *("stream", "stream_options", "return_progress"),
+    }
+    assert body["stream"] is True
+
+
+def test_settings_are_sent_under_llama_cpps_names():
+    """Each setting has its field; system comes first; a repeatable call reads its prompt anew."""
+    schema = {"type": "object"}
+    body = local._body(
+        question(
+            "hi", system="s", temperature=0.5, max_tokens=5, stop=("a",), seed=7, schema=schema
+        )
+    )
+    assert body["messages"] == [
+        {"role": "system", "content": "s"},
+        {"role": "user", "content": "hi"},
+    ]
+    sent = (body["temperature"], body["max_tokens"], body["stop"], body["seed"])
+    assert sent == (0.5, 5, ["a"], 7)
+    assert body["response_format"]["json_schema"]["schema"] == schema
+    assert body["cache_prompt"] is False
+
+
+@dataclass(frozen=True)
+class Fault:
+    """An error event of llama.cpp and its class here."""
+
+    status: int
+    code: str
+    error: type[GatewayError]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(400, "exceed_context_size_error", ContextLengthError),
+        Fault(400, "invalid_request_error", ProviderError),
+        Fault(500, "server_error", ProviderError),
+        Fault(503, "unavailable_error", ProviderError),
+    ],
+    ids=lambda fault: fault.code,
+)
+def test_llama_cpps_errors_are_typed(fault):
+    """An error event is never an answer."""
+    event = {
+        "error": {
+            "code": fault.status,
+            "type": fault.code,
+            "message": "m",
+            "n_prompt_tokens": 9,
+            "n_ctx": 4,
+        }
+    }
+    with pytest.raises(fault.error) as caught:
+        list(local._chunks(event, "smollm2"))
+    assert (caught.value.status, caught.value.code) == (fault.status, fault.code)
+
+
+# The real model
+
+
+@real_weights
+def test_paris_alone_and_four_at_once(engine):
+    """At temperature 0 it names Paris every time, alone and beside three others."""
+
+    async def both():
+        alone = [await ask(engine) for _ in range(20)]
+        beside = [await asyncio.gather(*(ask(engine) for _ in range(4))) for _ in range(5)]
+        return alone, [answer for four in beside for answer in four]
+
+    alone, beside = asyncio.run(both())
+    assert {answer.text for answer in alone + beside} == {"The capital of France is Paris."}
+
+
+@real_weights
+def test_answer_comes_in_pieces_with_its_figures(engine):
+    """Several chunks, then why it ended and what it used; the model is the file's stem."""
+    answer = asyncio.run(ask(engine))
+    assert answer.pieces >= 5
+    assert answer.finish_reason == "stop"
+    assert answer.usage.input_tokens == 42
+    assert answer.usage.output_tokens == 8
+    assert answer.model == REAL.stem
+
+
+@real_weights
+def test_same_question_same_answer_whatever_came_before(engine):
+    """At temperature 0 a prompt that begins as the one before gives what it gave first."""
+    begin = "Here is a table of fruit: apple, pear, plum. Prices: 3, 4, 5. "
+    texts = [begin + end for end in ("Write a poem.", "Name three more.", "Which is dearest?")]
+
+    async def rounds():
+        first = [await ask(engine, text, max_tokens=40) for text in texts]
+        again = [await ask(engine, text, max_tokens=40) for text in reversed(texts)]
+        return first, list(reversed(again))
+
+    first, again = asyncio.run(rounds())
+    assert [answer.text for answer in first] == [answer.text for answer in again]
+
+
+@real_weights
+def test_max_tokens_and_stop_end_the_answer(engine):
+    """A cut at max_tokens is "length"; a stop text is "stop" and is not in the answer."""
+    cut = asyncio.run(ask(engine, STORY, max_tokens=5))
+    assert (cut.finish_reason, cut.usage.output_tokens) == ("length", 5)
+    stopped = asyncio.run(ask(engine, stop=("Paris",)))
+    assert stopped.finish_reason == "stop"
+    assert "Paris" not in stopped.text
+
+
+@real_weights
+def test_system_and_history_reach_the_model(engine):
+    """The tokens read grow with the system prompt and each turn."""
+
+    async def read(*turns: Message, system: str | None = None) -> int:
+        request = Request(turns, "smollm2", system=system, max_tokens=1)
+        return [chunk async for chunk in engine.stream(request)][-1].usage.input_tokens
+
+    hi = Message("user", "hi")
+
+    async def all_three():
+        return (
+            await read(hi, system="Be brief."),
+            await read(hi, system="Be brief, and answer in the words of an old sailor."),
+            await read(hi, Message("assistant", "Hello!"), hi, system="Be brief."),
+        )
+
+    short, long, turns = asyncio.run(all_three())
+    assert short < long
+    assert short < turns
+
+
+@real_weights
+def test_schema_holds(engine):
+    """With a schema the answer is JSON of that shape."""
+    schema = {
+        "type": "object",
+        "properties": {"name": {"type": "string"}, "age": {"type": "integer"}},
+        "required": ["name", "age"],
+        "additionalProperties": False,
+    }
+    answer = json.loads(asyncio.run(ask(engine, "Invent a person.", schema=schema)).text)
+    assert answer.keys() == {"name", "age"}
+    assert isinstance(answer["age"], int)
+
+
+@real_weights
+def test_seed_repeats_an_answer(engine):
+    """The same seed at temperature 1 gives the same answer, another seed another."""
+
+    def story(seed: int) -> str:
+        answer = asyncio.run(ask(engine, STORY, temperature=1.0, seed=seed, max_tokens=20))
+        return answer.text
+
+    assert story(1) == story(1)
+    assert story(1) != story(2)
+
+
+@real_weights
+def test_generate_gives_the_whole_answer(engine):
+    """The seed document's way of asking works too."""
+    assert "Paris" in asyncio.run(engine.generate(PARIS, temperature=0))
+
+
+@dataclass(frozen=True)
+class Bad:
+    """Settings that llama.cpp refuses and the class of its refusal."""
+
+    name: str
+    settings: dict[str, Any]
+    error: type[GatewayError]
+
+
+@real_weights
+@pytest.mark.parametrize(
+    "bad",
+    [
+        Bad("too long", {"text": "hi " * 5000}, ContextLengthError),
+        Bad("schema", {"schema": {"type": "nonsense"}}, ProviderError),
+        Bad("temperature", {"temperature": "hot"}, ProviderError),
+        Bad("not JSON", {"params": {"x": object()}}, ProviderError),
+        Bad("surrogate", {"params": {"x": "\ud800"}}, ProviderError),
+    ],
+    ids=lambda bad: bad.name,
+)
+def test_bad_requests_are_typed_and_the_next_call_works(engine, bad):
+    """Never a raw dict, never an exception of another library; the engine goes on."""
+    with pytest.raises(bad.error) as caught:
+        asyncio.run(ask(engine, **bad.settings))
+    assert caught.value.engine == "local"
+    assert len(str(caught.value)) < 300
+    assert "Paris" in asyncio.run(ask(engine)).text
+
+
+@real_weights
+def test_lone_surrogates_and_nul_in_a_prompt_are_answered(engine):
+    """What JSON cannot carry is replaced, as everywhere else."""
+    assert asyncio.run(ask(engine, "a\ud800b\x00c\U0001f600", max_tokens=3)).pieces
+
+
+@real_weights
+def test_leaving_early_frees_the_slot(engine):
+    """Four streams left after their first piece: four more calls are answered at once."""
+
+    async def leave_and_ask():
+        for _ in range(4):
+            async with aclosing(engine.stream(question(STORY, max_tokens=3000))) as stream:
+                async for chunk in stream:
+                    if chunk.text:
+                        break
+        started = time.monotonic()
+        await asyncio.gather(*(ask(engine) for _ in range(4)))
+        return time.monotonic() - started
+
+    assert asyncio.run(leave_and_ask()) < 10  # the four stories would take over a minute
+
+
+@real_weights
+def test_cancelling_while_the_prompt_is_read_ends_it(engine):
+    """A long prompt is read in batches, between which a cancelled call ends."""
+
+    async def cancel():
+        task = asyncio.create_task(ask(engine, "hi " * 3800, max_tokens=3))
+        (host,) = engine._hosts.values()
+        await until(lambda: host._running)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return await until(lambda: not host._running)
+
+    assert asyncio.run(cancel()) < 8  # reading all of it takes 25 s
+
+
+@real_weights
+def test_interleaved_streams_do_not_mix(engine):
+    """Two streams read by turns each give their own answer."""
+
+    async def by_turns():
+        texts = ["", ""]
+        streams = [
+            engine.stream(question(text, temperature=0, max_tokens=30)) for text in (PARIS, STORY)
+        ]
+        going = [0, 1]
+        while going:
+            for number in list(going):
+                try:
+                    texts[number] += (await anext(streams[number])).text
+                except StopAsyncIteration:
+                    going.remove(number)
+        return texts
+
+    paris, story = asyncio.run(by_turns())
+    assert paris == "The capital of France is Paris."
+    assert "Paris" not in story
+
+
+@real_weights
+def test_first_calls_at_once_load_once(pulled, monkeypatch):
+    """Four calls that come first together wait for one load."""
+    import xllamacpp
+
+    loads = []
+
+    def counted(params):
+        loads.append(params.api_keys)
+        return xllamacpp_server(params)
+
+    xllamacpp_server = xllamacpp.Server
+    monkeypatch.setattr(xllamacpp, "Server", counted)
+    engine = make()
+
+    async def four():
+        answers = await asyncio.gather(*(ask(engine) for _ in range(4)))
+        await engine.cleanup()
+        return answers
+
+    assert {answer.model for answer in asyncio.run(four())} == {"smollm2"}
+    assert len(loads) == 1
+    assert len(loads[0][0]) >= 32
+
+
+@real_weights
+def test_one_closed_engine_leaves_another_alone(engine, pulled, capfd):
+    """Engines share a process, not an end; a closed one loads again; fd 2 stays silent."""
+
+    async def close_one():
+        other = make()
+        await ask(other)
+        await other.cleanup()
+        assert "Paris" in (await ask(engine)).text
+        assert "Paris" in (await ask(other)).text
+        await other.cleanup()
+        await other.cleanup()
+
+    asyncio.run(close_one())
+    assert capfd.readouterr() == ("", "")
+
+
+@real_weights
+def test_cleanup_ends_a_running_answer(pulled):
+    """A call that still runs when its engine is closed is told so, not left waiting."""
+
+    async def close_amid():
+        engine = make()
+        task = asyncio.create_task(ask(engine, STORY, max_tokens=3000))
+        await until(lambda: any(host._server for host in engine._hosts.values()))
+        await engine.cleanup()
+        with pytest.raises(TruncatedError):
+            await task
+
+    asyncio.run(close_amid())
+
+
+# How the process ends
+
+AMID = """if True:
+    import asyncio, contextlib, gc, os, signal, sys, threading
+    from gatewayx_nb.errors import TruncatedError
+    from tests.engines import engine_module
+    from gatewayx_nb.llm_engines import Message, Request
+    engine = engine_module("local").LocalEngine("", model_path=sys.argv[1])
+    begun = threading.Event()
+
+    async def talk():
+        with contextlib.suppress(TruncatedError):
+            await listen()
+
+    async def listen():
+        request = Request((Message("user", "Write a long story."),), "smollm2", max_tokens=3000)
+        async for chunk in engine.stream(request):
+            if chunk.text:
+                begun.set()
+
+    def aside():
+        threading.Thread(target=asyncio.run, args=(talk(),), daemon=True).start()
+        begun.wait()
+"""
+
+
+def run(script: str, *args: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    """Run a script in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", script, *args],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+@real_weights
+@pytest.mark.parametrize("ending", ["pass", "sys.exit(0)"])
+def test_exit_amid_an_answer_neither_hangs_nor_crashes(gguf, ending):
+    """The interpreter ends while a daemon thread listens to a long answer."""
+    ended = run(f"{AMID}\n    aside()\n    {ending}", str(gguf))
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@real_weights
+def test_sigint_amid_an_answer_ends_the_process(gguf):
+    """Ctrl-C during `asyncio.run` is a KeyboardInterrupt, within seconds."""
+    script = f"""{AMID}
+    def interrupt():
+        begun.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    try:
+        asyncio.run(talk())
+    except KeyboardInterrupt:
+        sys.exit(7)
+    """
+    started = time.monotonic()
+    ended = run(script, str(gguf))
+    assert (ended.returncode, ended.stderr) == (7, "")
+    assert time.monotonic() - started < 10
+
+
+@real_weights
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_forked_child_ends_and_the_parent_goes_on(gguf):
+    """A child that drops the parent's engine closes nothing, and can load one of its own."""
+    script = f"""{AMID}
+    aside()
+    child = os.fork()
+    if not child:
+        del engine
+        gc.collect()
+        engine = engine_module("local").LocalEngine("", model_path=sys.argv[1])
+        answer = asyncio.run(engine.generate("What is the capital of France?", max_tokens=3))
+        os._exit(3 if answer else 4)
+    _, status = os.waitpid(child, 0)
+    begun.clear()
+    begun.wait()
+    sys.exit(os.waitstatus_to_exitcode(status))
+    """
+    ended = run(script, str(gguf))
+    assert (ended.returncode, ended.stderr) == (3, "")
