@@ -21,9 +21,9 @@ help:
 define setup
 	@echo "== Setting up $(1) for «$(2)»: about a minute, once"
 	@test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
-	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+	@$(1)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes \
 	    -r requirements/$(2).txt
-	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	@$(1)/bin/python -m pip install -qq --disable-pip-version-check --no-deps \
 	    --no-build-isolation --editable .
 	@touch $@
 endef
