@@ -68,4 +68,8 @@ def _number(request: Request, name: str) -> float:
 
 def _fault(status: str) -> Exception:
     number = int(status) if status.isdigit() else 500
-    return classify(number)(f"mock fails with {status}, as it was told.", status=number)
+    return classify(number)(
+        f"mock fails with {status}, as it was told.",
+        mend="Leave `fail` out of its parameters.",
+        status=number,
+    )

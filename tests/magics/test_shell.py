@@ -1,0 +1,266 @@
+"""The magics in a shell within this process, which re-raises what a cell raises."""
+
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+
+import gatewayx_nb
+from gatewayx_nb.errors import (
+    EngineNotFoundError,
+    GatewayError,
+    MissingKeyError,
+    ProviderError,
+    UsageError,
+)
+
+
+@pytest.fixture
+def shell(project, monkeypatch):
+    """Give a shell in a project, the extension loaded; `run` gives a cell's value or raises."""
+    monkeypatch.chdir(project.root)
+    monkeypatch.setenv("GATEWAYX_HOME", str(project.root))
+    InteractiveShell.clear_instance()
+    shell = InteractiveShell.instance()
+    shell.run_line_magic("load_ext", "gatewayx_nb")
+
+    def run(cell):
+        outcome = shell.run_cell(cell, store_history=True)
+        outcome.raise_error()
+        return outcome.result
+
+    shell.ask = run
+    yield shell
+    shell.run_line_magic("unload_ext", "gatewayx_nb")
+    InteractiveShell.clear_instance()
+
+
+def test_a_cell_shows_its_answer_and_its_figures(shell, capsys):
+    """In a terminal as plain text; the reply is `_reply`."""
+    shell.ask("%%gatewayx mock\nSay this.")
+
+    out = capsys.readouterr().out
+    assert out.startswith("[mock] Say this.\n[mock:mock · ")
+    assert "2 in, 3 out · $0]" in out
+    assert shell.user_ns["_reply"].text == "[mock] Say this."
+
+
+def test_options_reach_the_engine(shell):
+    """Quoted values keep their blanks, JSON its braces; `-o` binds, `-q` shows nothing."""
+    with capture_output() as shown:
+        shell.ask(
+            "%%gx mock -s 'a b' -n 3 -p 'x={\"y\": [1, 2]}' -p rate=1e9 -o answer -q\none two"
+        )
+
+    assert shown.stdout == ""
+    answer = shell.user_ns["answer"]
+    assert answer is shell.user_ns["_reply"]
+    assert (answer.text, answer.finish_reason) == ("[mock (system: a", "length")
+
+
+def test_the_line_reaches_us_as_it_was_typed(shell):
+    """IPython's own `{…}` and `$…` are not filled in; our `{{…}}` is, once."""
+    shell.user_ns.update(secret="SECRET", name="{{secret}} {secret}", x=1.25)
+
+    shell.ask("%%gatewayx mock -q -s 'for {secret} $secret {{name}}'\n{x} $x {{x:.1f}} {{ {} }}")
+
+    spoken_to = "for {secret} $secret {{secret}} {secret}"
+    assert (
+        shell.user_ns["_reply"].text == f"[mock (system: {spoken_to})] {{x}} $x 1.2 {{{{ {{}} }}}}"
+    )
+
+
+def test_a_key_never_gets_into_a_prompt(shell):
+    """Not by naming an engine's own."""
+    shell.user_ns["key"] = gatewayx_nb.llm_engines.Secret("sk-canary-123456")
+
+    with pytest.raises(UsageError) as caught:
+        shell.ask("%%gatewayx mock\n{{key}}")
+    assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "%gatewayx ask mock what is this?",
+        "%gatewayx mock what is this?",
+        "%gx mock what is this?",
+        "answer = %gx mock what is this?\nanswer",
+        "if True:\n    answer = %gatewayx mock what is this?\nanswer",
+    ],
+)
+def test_a_question_mark_is_no_request_for_help(shell, line):
+    """The line is a prompt; its value is the reply."""
+    assert str(shell.ask(line)) == "[mock] what is this?"
+    assert str(shell.user_ns["_reply"]) == "[mock] what is this?"
+
+
+def test_an_apostrophe_in_a_line_is_part_of_the_prompt(shell):
+    """The rest of the line is taken as it was typed."""
+    assert str(shell.ask("%gx mock what's 'this")) == "[mock] what's 'this"
+
+
+def test_help_is_still_help(shell, capsys):
+    """`%gatewayx?` tells of the magic, and a text that looks like ours is left alone."""
+    shell.ask("%gatewayx?")
+    assert "gatewayx help" in capsys.readouterr().out
+    assert shell.ask('text = """\n%gx mock what?\n"""\ntext') == "\n%gx mock what?\n"
+
+
+@pytest.mark.parametrize(
+    ("cell", "kind", "said"),
+    [
+        ("%%gatewayx mock", UsageError, "no prompt"),
+        ("%%gatewayx mock\n  \n", UsageError, "no prompt"),
+        ("%%gatewayx -t\nx", UsageError, "expected one argument"),
+        ("%%gatewayx mock --temprature 1\nx", UsageError, "Did you mean '--temperature'"),
+        ("%%gatewayx mock -t hot\nx", UsageError, "invalid float value: 'hot'"),
+        ("%%gatewayx mock -t -1\nx", UsageError, "temperature is -1.0"),
+        ("%%gatewayx mock -s 'open\nx", UsageError, "No closing quotation"),
+        ("%%gatewayx mock what is\nx", UsageError, "the prompt on the lines below"),
+        ("%%gatewayx mock -o 1x\nx", UsageError, "'1x' is no name"),
+        ("%%gatewayx mock -p x\nx", UsageError, "'x' is no parameter"),
+        ("%%gatewayx mock -p latency=-1\nx", UsageError, "latency"),
+        ("%%gatewayx mock -p fail=418\nx", ProviderError, "418"),
+        ("%%gatewayx mock\n{{nope}}", UsageError, "'nope', which is not defined"),
+        ("%%gatewayx gork\nx", EngineNotFoundError, "Did you mean 'grok'"),
+        ("%%gatewayx grok\nx", MissingKeyError, "key set grok"),
+        ("%%gatewayx\nx", MissingKeyError, "pull smollm2"),
+        ("%gatewayx stauts", UsageError, "Did you mean 'status'"),
+        ("%gatewayx ask", UsageError, "no reference and no prompt"),
+        ("%gatewayx mock", UsageError, "no prompt"),
+        ("%gatewayx key set grok sk-canary-123456", UsageError, "renew that key"),
+        ("%gatewayx key set Grok!", UsageError, "no engine's name"),
+        ("%gatewayx key get grok", UsageError, "invalid choice"),
+        ("%gatewayx status gork", EngineNotFoundError, "Did you mean 'grok'"),
+        ("%gatewayx help stauts", UsageError, "Did you mean 'status'"),
+        ("%gatewayx pull smolm2", GatewayError, "smollm2"),
+        ("%gatewayx use", UsageError, "REF"),
+    ],
+)
+def test_wrong_things_are_answered_in_two_lines(shell, cell, kind, said):
+    """Typed errors with a mending line, and never a key."""
+    with pytest.raises(kind, match=said) as caught:
+        shell.ask(cell)
+
+    lines = caught.value._render_traceback_()
+    assert len(lines) == 2
+    assert lines[1]
+    assert "canary" not in "".join(lines)
+    assert not any("\n" in line for line in lines)
+
+
+def test_what_came_before_a_fault_is_kept(shell, project):
+    """Shown, and bound as an interrupted reply."""
+    project.engine(
+        "half",
+        body="    async def stream(self, request):\n"
+        "        from gatewayx_nb.llm_engines import Chunk\n"
+        "        yield Chunk(text='half an ')\n"
+        "        raise ValueError('oh')\n",
+    )
+    with capture_output() as shown, pytest.raises(ProviderError):
+        shell.ask("%%gatewayx half\nx")
+
+    assert shown.stdout.startswith("half an \n[half:half")
+    assert "broken off" in shown.stdout
+    assert (shell.user_ns["_reply"].text, shell.user_ns["_reply"].interrupted) == ("half an ", True)
+
+
+def test_a_key_set_by_getpass_is_known_to_the_next_cell(shell, project, monkeypatch):
+    """Written 0600; removed again, it is gone. The value is never shown."""
+    monkeypatch.setattr("getpass.getpass", lambda question: "sk-canary-123456")
+
+    said = repr(shell.ask("%gatewayx key set grok"))
+
+    assert str(project.keys) in said
+    assert project.keys.stat().st_mode & 0o777 == 0o600
+    listed = repr(shell.ask("%gatewayx keys"))
+    assert "config/secrets/.env.local" in listed
+    assert "canary" not in said + listed
+    assert "ready" in repr(shell.ask("%gatewayx status grok"))
+    assert "removed" in repr(shell.ask("%gatewayx key remove grok"))
+    assert "no key" in repr(shell.ask("%gatewayx status grok"))
+
+
+@pytest.mark.parametrize("entered", ["", "your_grok_key_here", "two words"])
+def test_a_placeholder_is_not_written(shell, project, monkeypatch, entered):
+    """The file stays as it was, and the entry is not echoed."""
+    monkeypatch.setattr("getpass.getpass", lambda question: entered)
+
+    with pytest.raises(UsageError, match="nothing was"):
+        shell.ask("%gatewayx key set grok")
+    assert not project.keys.exists()
+
+
+def test_an_engine_is_there_in_the_next_cell(shell, project):
+    """Added, changed and removed between two cells."""
+    project.engine("mine", "one")
+    assert str(shell.ask("%gx mine hi")) == "one"
+    project.engine("mine", "two")
+    assert str(shell.ask("%gx mine hi")) == "two"
+    (project.engines / "mine_engine.py").unlink()
+    with pytest.raises(UsageError, match="'mine'"):
+        shell.ask("%gx mine hi")
+
+
+def test_init_makes_a_project_and_overwrites_nothing(shell, tmp_path, monkeypatch):
+    """At the root of the repository; the pool goes by it at once."""
+    monkeypatch.delenv("GATEWAYX_HOME")
+    root = tmp_path / "repository"
+    (root / ".git").mkdir(parents=True)
+    (root / "sub").mkdir()
+    monkeypatch.chdir(root / "sub")
+
+    assert "made config/gatewayx.toml" in repr(shell.ask("%gatewayx init"))
+    (root / "config" / "gatewayx.toml").write_text("# mine\n")
+    assert "all was there" in repr(shell.ask("%gatewayx init"))
+
+    assert (root / "config" / "gatewayx.toml").read_text() == "# mine\n"
+    assert (root / "config" / "secrets" / ".gitignore").read_text().endswith("*\n")
+    assert (root / "engines" / ".gitignore").is_file()
+    assert gatewayx_nb.pool().config.project.root == root
+
+
+def test_state_commands_name_everything(shell, project):
+    """The bare magic shows engines, the default, the project and five examples."""
+    project.engine("mine", "x")
+    shown = repr(shell.ask("%gatewayx"))
+
+    for word in (
+        "grok",
+        "local",
+        "mine",
+        "mock",
+        "No default model",
+        str(project.root),
+        "%%gatewayx",
+    ):
+        assert word in shown
+    assert "mine" in repr(shell.ask("%gatewayx models"))
+    assert "mine" not in repr(shell.ask("%gatewayx models grok"))
+    assert "The default model is mine, saved" in repr(shell.ask("%gatewayx use mine --save"))
+    assert "Default model: mine" in repr(shell.ask("%gatewayx status"))
+
+
+def test_help_tells_every_command(shell):
+    """And the options of one."""
+    shown = repr(shell.ask("%gatewayx help"))
+    for command in ("init", "status", "models", "use", "key", "keys", "reload", "pull", "ask"):
+        assert f"%gatewayx {command}" in shown
+    assert "--save" in repr(shell.ask("%gatewayx help use"))
+    assert "--temperature" in repr(shell.ask("%%gatewayx -h"))
+
+
+def test_loading_twice_is_loading_once_and_unloading_leaves_nothing(shell):
+    """The shell is as it was before."""
+    before = len(shell.input_transformers_post)
+    shell.run_line_magic("load_ext", "gatewayx_nb")
+    gatewayx_nb.load_ipython_extension(shell)
+    assert len(shell.input_transformers_post) == before
+
+    gatewayx_nb.unload_ipython_extension(shell)
+
+    assert shell.find_line_magic("gx") is None
+    assert shell.find_cell_magic("gatewayx") is None
+    assert len(shell.input_transformers_post) == before - 1
+    gatewayx_nb.load_ipython_extension(shell)
