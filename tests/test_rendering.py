@@ -264,17 +264,17 @@ def cost(text):
 
 @functools.cache
 def prose_cost():
-    """Seconds for ordinary text of a megabyte: the yardstick, slowed by all that slows the rest."""
-    return min(cost("Some **bold** words, `code` and\n- an item\n\n" * 25_000) for _ in range(3))
+    """Seconds for 20,000 ordinary characters: a yardstick, slowed by all that slows the rest."""
+    return min(cost("Some **bold** words, `code` and\n- an item\n\n" * 500) for _ in range(5))
 
 
 @pytest.mark.parametrize("text", LONG.values(), ids=LONG)
 def test_long_and_deep_texts_take_bounded_time(text):
     """Security requirement 19: a megabyte in a line and any depth neither crash nor hang.
 
-    The worst, a wide table, costs ten times what ordinary text does: under two seconds.
+    The worst, a wide table, takes under two seconds on an idle machine, 50 times the yardstick.
     """
-    assert cost(text) < 30 * prose_cost()
+    assert cost(text) < 100 * prose_cost()
 
 
 def test_rendering_is_imported_without_its_parsers():
