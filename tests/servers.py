@@ -198,8 +198,10 @@ class Server:
         self._listening.set()
         await self._stop.wait()
         server.close()
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
-            task.cancel()
+        talks = asyncio.all_tasks() - {asyncio.current_task()}
+        for talk in talks:
+            talk.cancel()
+        await asyncio.gather(*talks, return_exceptions=True)
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -293,9 +295,11 @@ class _Call:
 
     async def _tunnel(self, port: int) -> None:
         reader, writer = await asyncio.open_connection(HOST, port)
-        self._writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
-        await asyncio.gather(_pass(self._reader, writer), _pass(reader, self._writer))
-        writer.close()
+        try:
+            self._writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
+            await asyncio.gather(_pass(self._reader, writer), _pass(reader, self._writer))
+        finally:
+            writer.transport.abort()
 
 
 async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -570,6 +570,14 @@ async def test_a_proxy_that_is_not_there():
     assert "word" not in "".join(traceback.format_exception(error))
 
 
+@run
+async def test_a_proxy_that_no_name_server_knows():
+    """The host that cannot be found is the proxy's, and the error says proxy."""
+    network = Network(proxy="http://no-such-proxy.invalid:3128")
+    error = await failure("https://api.x.ai", network=network)
+    assert (type(error), error.code) == (TransportError, "proxy")
+
+
 def test_a_proxy_of_another_kind_is_refused(monkeypatch):
     """SOCKS is said to be impossible, not silently left out."""
     monkeypatch.setenv("ALL_PROXY", "socks5://user:word@127.0.0.1:1080")
