@@ -58,7 +58,8 @@ check: $(VENV)/dev.stamp
 	@$(BIN)/validate-pyproject pyproject.toml
 	@echo "== Types and floors, with the shipped engines in their place in the package"
 	@rm -rf $(SCRATCH) && mkdir -p $(SCRATCH) && cp -r gatewayx_nb $(SCRATCH)/ \
-	    && cp -r engines $(SCRATCH)/gatewayx_nb/engines && cp pyproject.toml $(SCRATCH)/
+	    && cp -r engines $(SCRATCH)/gatewayx_nb/engines \
+	    && touch $(SCRATCH)/gatewayx_nb/engines/__init__.py && cp pyproject.toml $(SCRATCH)/
 	@cd $(SCRATCH) && $(CURDIR)/$(BIN)/mypy --cache-dir=$(CURDIR)/.mypy_cache gatewayx_nb
 	@$(BIN)/mypy tests/typing
 	@cd $(SCRATCH) && PYTHONPATH=. $(CURDIR)/$(BIN)/lint-imports --no-cache

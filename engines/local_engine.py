@@ -56,7 +56,7 @@ class LocalEngine(LLMEngine):
             together that a call may have, 4,096 by default.
     """
 
-    model_name = DEFAULT
+    model_name = "smollm2"
     requires_key = False
     features = frozenset({"text", "system", "history", "schema", "seed", "stop"})
 

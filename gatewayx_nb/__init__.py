@@ -10,7 +10,6 @@ Names come on first use, so that the import costs nothing: no IPython, no HTTP, 
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,6 +17,11 @@ if TYPE_CHECKING:
     from gatewayx_nb.llm_engines import Chunk, LLMEngine, Message, Reply, Usage
     from gatewayx_nb.magics import load_ipython_extension, unload_ipython_extension
     from gatewayx_nb.weights import pull
+
+    __version__: str
+    _pool = EnginePool()
+    aask, ask, astream, stream = _pool.aask, _pool.ask, _pool.astream, _pool.stream
+    models, reload, status, use = _pool.models, _pool.reload, _pool.status, _pool.use
 
 _HOMES = {
     "Chunk": "messages",
@@ -51,7 +55,9 @@ __all__ = [  # noqa: PLE0604 - of the default pool
 def __getattr__(name: str) -> object:
     """Give a public name: from its module, or as the default pool's method."""
     if name == "__version__":
-        return importlib.metadata.version("gatewayx-nb")
+        from importlib import metadata  # 15 ms, for a name that is seldom asked for
+
+        return metadata.version("gatewayx-nb")
     if name in _OF_POOL:
         home = importlib.import_module("gatewayx_nb.engine_pool")
         return getattr(home.pool(), name)

@@ -268,7 +268,7 @@ class _Call:
             case Wait(seconds):
                 await asyncio.sleep(seconds)
             case Gather(requests):
-                while len(self._server.requests) < requests:  # noqa: ASYNC110 - a test's own server
+                while len(self._server.requests) < requests:
                     await asyncio.sleep(0.01)
             case Stall():
                 while await self._reader.read(65536):

@@ -104,7 +104,7 @@ async def gone(seen, within=0.5):
 async def eventually(condition, within=2.0):
     """Wait until something holds."""
     async with asyncio.timeout(within):
-        while not condition():  # noqa: ASYNC110 - what is waited for is on another thread
+        while not condition():
             await asyncio.sleep(0.01)
 
 

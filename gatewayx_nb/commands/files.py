@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -12,7 +13,6 @@ from gatewayx_nb.errors import ConfigError, UsageError
 from gatewayx_nb.secure_config import make_secrets_folder, state_of, variable
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Callable
 
     from gatewayx_nb.commands.grammar import Parser, Session
@@ -89,9 +89,10 @@ def key(session: Session, words: argparse.Namespace) -> Note:
 
 def key_arguments(parser: Parser) -> None:
     """``set|remove NAME [--user]``."""
+    parser.usage = "%(prog)s set|remove NAME [--user]"
     parser.add_argument("action", choices=("set", "remove"))
     parser.add_argument("name", metavar="NAME", help="an engine")
-    parser.add_argument("value", nargs="*", metavar="", help=None)
+    parser.add_argument("value", nargs="*", help=argparse.SUPPRESS)
     parser.add_argument("--user", action="store_true", help="for all your projects")
 
 

@@ -51,7 +51,7 @@ def status(session: Session, words: argparse.Namespace) -> Table:
 
 def status_arguments(parser: Parser) -> None:
     """``[NAME]``."""
-    parser.add_argument("name", nargs="?", help="one engine")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="one engine")
 
 
 def models(session: Session, words: argparse.Namespace) -> Table:
@@ -67,7 +67,7 @@ def models(session: Session, words: argparse.Namespace) -> Table:
 
 def models_arguments(parser: Parser) -> None:
     """``[ENGINE]``."""
-    parser.add_argument("engine", nargs="?", help="one engine")
+    parser.add_argument("engine", nargs="?", metavar="ENGINE", help="one engine")
 
 
 def keys(session: Session, _: argparse.Namespace) -> Table:

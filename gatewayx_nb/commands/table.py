@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.commands import files, state
@@ -10,8 +11,6 @@ from gatewayx_nb.commands.outcomes import Note, Table, note
 from gatewayx_nb.errors import UsageError, nearest
 
 if TYPE_CHECKING:
-    import argparse
-
     from gatewayx_nb.commands.grammar import Parser, Session
     from gatewayx_nb.messages import Reply
 
@@ -96,5 +95,5 @@ def _options(parser: Parser) -> list[str]:
     return [
         f"{' '.join(action.option_strings) or action.metavar}: {action.help}"
         for action in parser._actions  # noqa: SLF001 - argparse has no other way to list them
-        if action.help
+        if action.help not in (None, argparse.SUPPRESS)
     ]

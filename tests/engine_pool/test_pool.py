@@ -8,6 +8,7 @@ import textwrap
 import threading
 import time
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
@@ -521,7 +522,7 @@ def _script(text, project, **keywords):
     return subprocess.Popen(
         [sys.executable, "-c", code],
         cwd=project.root,
-        env={**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(gx.__file__))},
+        env={**os.environ, "PYTHONPATH": str(Path(gx.__file__).parents[1])},
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

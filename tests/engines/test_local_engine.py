@@ -96,7 +96,7 @@ def pulled(gguf):
 async def until(reached: Callable[[], object]) -> float:
     """Poll until something has come about, and give the seconds it took."""
     started = time.monotonic()
-    while not reached():  # noqa: ASYNC110 - set by threads that know no event of ours
+    while not reached():
         await asyncio.sleep(0.01)
     return time.monotonic() - started
 

@@ -317,9 +317,9 @@ def test_a_fault_is_a_typed_error_of_one_line(grok, fault):
 )
 def test_an_error_within_a_stream_is_raised_with_what_came(grok, event, kind):
     """Though the status was 200."""
-    with Server(_streamed([_delta(content="half"), _event(event)])) as server:
-        with pytest.raises(kind) as caught:
-            list(grok(server).stream("Hi", model="grok"))
+    script = _streamed([_delta(content="half"), _event(event)])
+    with Server(script) as server, pytest.raises(kind) as caught:
+        list(grok(server).stream("Hi", model="grok"))
 
     assert caught.value.partial == "half"
 

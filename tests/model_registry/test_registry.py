@@ -62,7 +62,7 @@ def test_a_refused_engine_says_why(project):
     """Asked for by name, it is named with what is wrong."""
     project.engine("mine").chmod(0o666)
 
-    with pytest.raises(EngineLoadError, match="refused.*changed by everyone"):
+    with pytest.raises(EngineLoadError, match=r"refused.*changed by everyone"):
         project.pool().ask("x", model="mine")
 
 

@@ -45,7 +45,7 @@ def test_the_file_and_its_folder_are_private(path):
 
     assert (_mode(path), _mode(path.parent)) == (0o600, 0o700)
     assert "*" in (path.parent / ".gitignore").read_text().splitlines()
-    assert sorted(os.listdir(path.parent)) == [".env.local", ".gitignore"]
+    assert sorted(file.name for file in path.parent.iterdir()) == [".env.local", ".gitignore"]
 
 
 def test_a_file_that_others_can_read_is_narrowed(path, caplog):

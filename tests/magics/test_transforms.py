@@ -1,0 +1,67 @@
+import pytest
+
+from gatewayx_nb.magics.transforms import CallCell, Depth, keep_question
+
+CELL = "get_ipython().run_cell_magic('gatewayx', 'mock', 'hi\\n')\n"
+OTHER = "get_ipython().run_cell_magic('time', '', '')\n"
+EMPTY = "get_ipython().run_cell_magic('gx', 'mock', '')\n"
+
+
+def test_a_cell_of_ours_is_awaited_at_depth_0_only():
+    """Inside another cell, and in a shell without a loop, it is called."""
+    depth = Depth()
+    awaited = CallCell(depth)([CELL])
+    depth.enter()
+
+    assert awaited == ["await get_ipython().run_cell_magic('gatewayx_awaited', 'mock', 'hi\\n')\n"]
+    assert CallCell(depth)([CELL]) == [CELL]
+    assert CallCell(None)([CELL]) == [CELL]
+
+
+def test_the_cell_that_loads_the_extension_was_never_counted():
+    """Leaving it does not make the depth negative."""
+    depth = Depth()
+    depth.leave()
+    depth.enter()
+
+    assert depth.cells == 1
+
+
+def test_an_empty_body_becomes_a_line():
+    """So that we are called, and say what is missing."""
+    assert CallCell(None)([EMPTY]) == ["get_ipython().run_cell_magic('gx', 'mock', '\\n')\n"]
+
+
+@pytest.mark.parametrize("lines", [[], ["x = 1\n"], [OTHER]])
+def test_other_cells_are_left_alone(lines):
+    """To the letter."""
+    assert CallCell(Depth())(lines) == lines
+
+
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [
+        ("%gx mock why?\n", "get_ipython().run_line_magic('gx', 'mock why?')\n"),
+        (
+            "  r = %gx ask a b?\n",
+            "  r = get_ipython().run_line_magic('gx', 'ask a b?')\n",
+        ),
+        ("%gx mock it's '?\n", "get_ipython().run_line_magic('gx', \"mock it's '?\")\n"),
+        ("%gx?\n", "%gx?\n"),
+        ("%gxy mock why?\n", "%gxy mock why?\n"),
+        ("%gx mock why\n", "%gx mock why\n"),
+        ("print?\n", "print?\n"),
+    ],
+)
+def test_a_question_is_part_of_the_prompt(line, kept):
+    """Lines of ours with words are calls; everything else stays."""
+    assert keep_question([line]) == [kept]
+
+
+def test_texts_and_cell_magics_are_left_alone():
+    """A prompt below `%%gx` may hold a line that looks like ours; so may a string."""
+    cell = ["%%gx mock\n", "%gx mock why?\n"]
+    text = ['"""\n', "%gx mock why?\n", '"""\n']
+
+    assert keep_question(cell) == cell
+    assert keep_question(text) == text

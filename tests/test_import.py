@@ -1,0 +1,76 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import gatewayx_nb
+from gatewayx_nb import engine_pool
+
+HEAVY = ("IPython", "ipywidgets", "httpx", "aiohttp", "xllamacpp", "markdown_it", "nh3", "pandas")
+
+
+def _loaded(code):
+    """Run code in a fresh interpreter; give the heavy modules that it loaded."""
+    script = f"{code}\nimport sys\nprint(*[name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": str(Path(gatewayx_nb.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import gatewayx_nb",
+        "import gatewayx_nb.engine_pool",
+        "import gatewayx_nb as gx; gx.EnginePool(env={}).status()",
+        "import gatewayx_nb as gx; gx.ask('x', model='mock')",
+    ],
+)
+def test_nothing_heavy_is_loaded_before_it_is_needed(code):
+    """Not by the import, and not by a pool that asks an engine which needs none of it."""
+    assert _loaded(code) == []
+
+
+def test_the_import_reads_and_opens_nothing(tmp_path):
+    """No file outside of Python's own modules, no socket; watched by an audit hook."""
+    script = """
+import sys
+own = (sys.prefix, sys.base_prefix, sys.argv[1])
+seen = []
+def watch(event, args):
+    if event.startswith("socket") or event == "os.mkdir":
+        seen.append((event, *args))
+    if event == "open" and not str(args[0]).startswith(own):
+        seen.append((event, args[0]))
+sys.addaudithook(watch)
+import gatewayx_nb
+print(seen)
+"""
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", script, str(Path(gatewayx_nb.__file__).parent)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(gatewayx_nb.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "[]\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_public_name_is_there():
+    """`__all__` is what `__getattr__` gives and what `dir` lists."""
+    for name in gatewayx_nb.__all__:
+        assert getattr(gatewayx_nb, name) is not None
+    assert dir(gatewayx_nb) == sorted(gatewayx_nb.__all__)
+    assert gatewayx_nb.ask == engine_pool.pool().ask
+    assert gatewayx_nb.__version__
+    with pytest.raises(AttributeError, match="nope"):
+        _ = gatewayx_nb.nope

@@ -1,0 +1,74 @@
+"""Real uses of the public API, type-checked and never run."""
+
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from typing import Any, assert_type
+
+from typing_extensions import override
+
+import gatewayx_nb as gx
+from gatewayx_nb import Chunk, EnginePool, LLMEngine, Reply
+from gatewayx_nb.errors import RateLimitError, RequestError
+from gatewayx_nb.llm_engines import OpenAICompatibleEngine, Request
+
+
+def whole() -> None:
+    """A reply is a value."""
+    reply = gx.ask("x", model="grok", temperature=0, max_tokens=9, stop=["a"], params={"top_p": 1})
+    assert_type(reply, Reply)
+    assert_type(reply.text, str)
+    assert_type(reply.cost, Decimal | None)
+    assert_type(reply.usage.input_tokens, int | None)
+    gx.ask("x", temprature=0)  # type: ignore[call-arg]
+
+
+def streamed(pool: EnginePool) -> Reply:
+    """A stream is an iterator of chunks, and a reply after its end."""
+    with pool.stream("x") as stream:
+        for chunk in stream:
+            assert_type(chunk, Chunk)
+    return stream.reply
+
+
+async def awaited(pool: EnginePool) -> Reply:
+    """The async twins are prefixed `a`."""
+    async for chunk in pool.astream("x", model="local"):
+        assert_type(chunk.text, str)
+    return await pool.aask("x", schema={"type": "object"})
+
+
+def failing() -> str:
+    """Errors have fields."""
+    try:
+        return str(gx.ask("x"))
+    except RateLimitError as error:
+        assert_type(error.retry_after, float | None)
+        return error.partial
+    except RequestError as error:
+        return error.mend
+
+
+class Mine(LLMEngine):
+    """An engine that generates."""
+
+    requires_key = False
+
+    @override
+    async def generate(self, prompt: str, **kwargs: Any) -> str:
+        return prompt
+
+
+class Streaming(LLMEngine):
+    """An engine that streams."""
+
+    @override
+    async def stream(self, request: Request) -> AsyncIterator[Chunk]:
+        yield Chunk(text=request.prompt)
+
+
+class Family(OpenAICompatibleEngine):
+    """An engine that is data."""
+
+    base_url = "https://api.example.com/v1"
+    model_name = "m"
+    max_tokens_field = "max_completion_tokens"
