@@ -12,7 +12,6 @@ from gatewayx_nb.portal import Relay
 if TYPE_CHECKING:
     import concurrent.futures
     from collections.abc import Callable
-    from types import TracebackType
     from typing import Self
 
     from gatewayx_nb.engine_pool.call import Call, Tally
@@ -123,12 +122,7 @@ class ReplyStream(_Stream):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -172,10 +166,5 @@ class AsyncReplyStream(_Stream):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self.close()

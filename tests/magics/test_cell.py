@@ -1,0 +1,114 @@
+"""A cell of ours on an event loop, as a kernel awaits it."""
+
+import asyncio
+
+import pytest
+
+from gatewayx_nb import display
+from gatewayx_nb.errors import GatewayError, ProviderError
+from gatewayx_nb.magics import cell
+
+
+class Recorder:
+    """A view that notes what it is told."""
+
+    def __init__(self):
+        self.texts = []
+        self.finished = []
+
+    def update(self, tally):
+        self.texts.append("".join(tally.text))
+
+    def finish(self, reply, mark=""):
+        self.finished.append((reply.text, mark))
+
+
+@pytest.fixture
+def asked(project):
+    """Give a function that asks a cell as a kernel does; and what was shown and bound."""
+    pool, view, bound = project.pool(), Recorder(), []
+
+    async def ask(line, body):
+        pool.check()
+        await cell.aask(pool, cell.read(line, body, {}), view, bound.append)
+
+    yield ask, view, bound
+    pool.close()
+
+
+def test_an_answer_is_shown_while_it_comes_and_bound(asked):
+    """The view is told of the growing text, and once of the end."""
+    ask, view, bound = asked
+
+    asyncio.run(ask("mock -p rate=50", "one two"))
+
+    assert view.finished == [("[mock] one two", "")]
+    assert view.texts == sorted(view.texts, key=len)
+    assert [str(reply) for reply in bound] == ["[mock] one two"]
+
+
+def test_a_stopped_cell_is_one_line_and_keeps_what_came(asked):
+    """The kernel cancels; the cell raises KeyboardInterrupt, which stops Run All."""
+    ask, view, bound = asked
+
+    # A KeyboardInterrupt that leaves a task ends its loop; IPython catches it inside the task.
+    async def inside():
+        task = asyncio.ensure_future(_caught(ask("mock -p rate=20", "word " * 100)))
+        while not any(view.texts):
+            await asyncio.sleep(0.01)
+        task.cancel()
+        return await task
+
+    lines = asyncio.run(inside())
+
+    assert lines == ["KeyboardInterrupt: stopped"]
+    ((text, mark),) = view.finished
+    assert text.startswith("[mock]")
+    assert mark == "interrupted"
+    assert (bound[0].text, bound[0].interrupted) == (text, True)
+
+
+async def _caught(work):
+    try:
+        await work
+    except KeyboardInterrupt as stopped:
+        return stopped._render_traceback_()
+    return None
+
+
+def test_a_failed_cell_keeps_what_came(asked, project):
+    """It raises, and shows and binds the partial answer."""
+    project.engine(
+        "half",
+        body="    async def stream(self, request):\n"
+        "        from gatewayx_nb.llm_engines import Chunk\n"
+        "        yield Chunk(text='half')\n"
+        "        raise ValueError('oh')\n",
+    )
+    ask, view, bound = asked
+
+    with pytest.raises(ProviderError, match="oh"):
+        asyncio.run(ask("half", "x"))
+
+    assert view.finished == [("half", "broken off")]
+    assert bound[0].interrupted
+
+
+def test_a_call_that_fails_at_once_binds_nothing(asked):
+    """There is nothing to show."""
+    ask, view, bound = asked
+
+    with pytest.raises(GatewayError, match="418"):
+        asyncio.run(ask("mock -p fail=418", "x"))
+
+    assert (view.finished, bound) == ([], [])
+
+
+def test_a_quiet_cell_shows_nothing(project, capsys):
+    """The reply is bound all the same."""
+    bound = []
+    with project.pool() as pool:
+        cell.ask(pool, cell.read("mock -q", "x", {}), display.QuietView(), bound.append)
+
+    assert capsys.readouterr().out == ""
+    assert str(bound[0]) == "[mock] x"
