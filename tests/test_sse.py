@@ -31,9 +31,11 @@ CASES = [
     Case("lf", b"data: a\n\ndata: b\n\n", message("a", "b")),
     Case("cr", b"data: a\r\rdata: b\r\r", message("a", "b")),
     Case("crlf", b"data: a\r\n\r\ndata: b\r\n\r\n", message("a", "b")),
+    Case("crlf-between-lines", b"data: a\r\ndata: b\r\n\r\n", message("a\nb")),
     Case("mixed", b"data: a\r\n\ndata: b\n\r\n", message("a", "b")),
     Case("byte-order-mark", b"\xef\xbb\xbfdata: a\n\n", message("a")),
     Case("a-second-mark-is-text", b"\xef\xbb\xbf\xef\xbb\xbfdata: a\n\n", []),
+    Case("a-mark-in-line-two-is-text", b"data: a\n\xef\xbb\xbfdata: b\n\n", message("a")),
     Case("a-late-mark-is-text", b"\n\xef\xbb\xbfdata: a\n\n", []),
     Case("comments", b": ping\n\ndata: a\n:\ndata: b\n\n: bye\n\n", message("a\nb")),
     Case("several-lines", b"data: a\ndata\ndata: \ndata:  b\n\n", message("a\n\n\n b")),
@@ -91,7 +93,11 @@ PARTS = [
     b"data", b"event", b":", b" ", b"\n", b"\r", b"\r\n", b"\n\n", b"data: x", b"\xef\xbb\xbf",
     b"id: 1", b"\xff", "€".encode(), "\u2028".encode(), b"\x00", b"{}",
 ]  # fmt: skip
-STREAMS = st.lists(st.sampled_from(PARTS) | st.binary(max_size=3)).map(b"".join)
+ENDS = st.sampled_from([b"\n", b"\r", b"\r\n"])
+LINES = st.builds(
+    lambda line, end: line + end, st.sampled_from([b"data: x", b"event: y", b""]), ENDS
+)
+STREAMS = st.lists(LINES | st.sampled_from(PARTS) | st.binary(max_size=3)).map(b"".join)
 
 
 @given(STREAMS, st.lists(st.integers(0, 80)))
@@ -136,6 +142,14 @@ def test_an_event_may_be_as_long_as_the_limit():
             decode([stream], limit=8)
 
 
+def test_the_events_before_an_overlong_one_are_given():
+    """What came whole in the same block is not lost with what did not."""
+    decoder = Decoder(limit=10)
+    assert decoder.feed(b"data:a\n\ndata:" + b"x" * 20) == message("a")
+    with pytest.raises(ProviderError):
+        decoder.close()
+
+
 def test_an_overlong_event_stays_an_error():
     """What follows an overlong event is never taken for the stream's own events."""
     decoder = Decoder(limit=10)
@@ -170,4 +184,6 @@ def seconds(length, size):
 @pytest.mark.parametrize(("length", "size"), [(200_000, 1), (4_000_000, 64)])
 def test_time_is_linear(length, size):
     """Twice the input takes at most 2.6 times as long, byte by byte and for one huge line."""
-    assert seconds(2 * length, size) <= 2.6 * seconds(length, size)
+    # Several tries, as a busy machine disturbs one; quadratic time would be 4 in each.
+    ratios = (seconds(2 * length, size) / seconds(length, size) for _ in range(6))
+    assert any(ratio <= 2.6 for ratio in ratios)

@@ -344,6 +344,18 @@ async def test_a_tls_handshake_that_hangs_meets_the_connect_deadline():
     assert time.monotonic() - start <= 1.3
 
 
+@run
+async def test_a_proxy_that_hangs_meets_the_connect_deadline():
+    """The deadline is for lookup, proxy, TCP and TLS together."""
+    with Server([Stall()]) as proxy:
+        start = time.monotonic()
+        network = Network(proxy=proxy.url)
+        error = await failure("https://api.x.ai", network=network, connect=0.3)
+        assert await gone(proxy.requests[0])
+    assert (type(error), error.code) == (TransportError, "proxy")
+    assert time.monotonic() - start <= 1.3
+
+
 # Silence
 
 
@@ -452,6 +464,18 @@ async def test_a_thousand_cancelled_calls_leave_no_connection():
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
             await eventually(lambda: server.open == 0)
+
+
+@run
+async def test_first_calls_at_once_share_one_client():
+    """The client is opened once, however many calls come first."""
+    with Server([Send(reply())]) as server:
+        async with Client(server.url) as client:
+            bodies = await asyncio.gather(*(client.whole() for _ in range(20)))
+            assert bodies == [b"{}"] * 20
+            connections = server.connections
+            await asyncio.gather(*(client.whole() for _ in range(5)))
+            assert server.connections == connections
 
 
 @run
@@ -826,6 +850,14 @@ async def test_a_key_that_a_server_sends_back_is_masked():
         error = await failure(server.url)
     assert error.code == "protocol"
     assert holders(error) == []
+
+
+def test_a_cancellation_loses_what_it_came_from():
+    """It stays the same cancellation, without the frames and the faults behind it."""
+    cancelled = asyncio.CancelledError()
+    cancelled.__context__ = LookupError(f"no {KEY}")
+    assert Client("https://api.x.ai")._faults.explain(cancelled) is cancelled
+    assert holders(cancelled) == []
 
 
 def test_a_client_does_not_show_its_key():
