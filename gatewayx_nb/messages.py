@@ -5,6 +5,7 @@ Floors above build them; engines read a `Request` and yield `Chunk`; a user hold
 
 from __future__ import annotations
 
+from base64 import b64encode
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,11 +22,83 @@ FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "other"
 
 
 @dataclass(frozen=True, slots=True)
+class Image:
+    """A picture in a prompt: its bytes, or where the provider finds it.
+
+    Attributes:
+        mime: Its media type, ``image/png`` and the like.
+        data: The bytes of the file; empty where ``url`` is set.
+        url: An ``https`` address that the provider fetches itself.
+    """
+
+    mime: str
+    data: bytes = b""
+    url: str = ""
+
+    @property
+    def base64(self) -> str:
+        """The bytes as text."""
+        return b64encode(self.data).decode("ascii")
+
+    @property
+    def address(self) -> str:
+        """The ``url``, or a ``data:`` URL of the bytes (RFC 2397)."""
+        return self.url or f"data:{self.mime};base64,{self.base64}"
+
+    @override
+    def __repr__(self) -> str:
+        return f"Image({self.mime!r}, {self.url or f'{len(self.data)} bytes'})"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A function that the model wants called.
+
+    Attributes:
+        id: The provider's name for this call; empty where it gives none.
+        name: The function.
+        arguments: Its arguments, JSON as the model wrote it.
+    """
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimits:
+    """What the provider's headers say is left; ``None`` where they do not.
+
+    Attributes:
+        requests: Requests allowed in the current window.
+        requests_left: Requests left of them.
+        requests_reset: Seconds until they are full again.
+        tokens: Tokens allowed in the current window.
+        tokens_left: Tokens left of them.
+        tokens_reset: Seconds until they are full again.
+    """
+
+    requests: int | None = None
+    requests_left: int | None = None
+    requests_reset: float | None = None
+    tokens: int | None = None
+    tokens_left: int | None = None
+    tokens_reset: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation."""
+    """One turn of a conversation.
+
+    Attributes:
+        role: Who speaks.
+        content: The text.
+        images: Pictures that come with it.
+    """
 
     role: Role
     content: str
+    images: tuple[Image, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +151,7 @@ class Request:
         model: Name of the model, as the provider spells it.
         system: System prompt.
         temperature: Sampling temperature.
+        top_p: Share of the likeliest tokens that is sampled from.
         max_tokens: Most tokens the answer may have.
         stop: Texts that end the answer.
         seed: Seed of the sampling.
@@ -90,6 +164,7 @@ class Request:
     model: str
     system: str | None = None
     temperature: float | None = None
+    top_p: float | None = None
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
     seed: int | None = None
@@ -102,16 +177,29 @@ class Request:
         """The last message's text."""
         return self.messages[-1].content if self.messages else ""
 
+    @property
+    def images(self) -> tuple[Image, ...]:
+        """All pictures of the conversation."""
+        return tuple(image for message in self.messages for image in message.images)
+
+    @property
+    def _says_more_than_a_prompt(self) -> bool:
+        return len(self.messages) > 1 or bool(self.images)
+
     def keywords(self) -> dict[str, Any]:
-        """Give what the caller set, as `LLMEngine.generate` takes it; ``messages`` if several."""
+        """Give what the caller set, as `LLMEngine.generate` takes it; ``messages`` if several.
+
+        One message with images counts as several.
+        """
         named = {
             "system": self.system,
             "temperature": self.temperature,
+            "top_p": self.top_p,
             "max_tokens": self.max_tokens,
             "stop": list(self.stop) or None,
             "seed": self.seed,
             "schema": self.schema,
-            "messages": list(self.messages) if len(self.messages) > 1 else None,
+            "messages": list(self.messages) if self._says_more_than_a_prompt else None,
         }
         return {name: value for name, value in named.items() if value is not None} | dict(
             self.params
@@ -142,6 +230,18 @@ class Chunk:
     """A piece of an answer: one for each text event of the provider.
 
     The last ones carry no text but the ``finish_reason``, the ``usage`` or both.
+
+    Attributes:
+        text: A piece of the answer.
+        reasoning: A piece of what the model thinks aloud.
+        finish_reason: Why it ended.
+        usage: Tokens so far; the last one holds.
+        model: The model that answers, as the provider spells it.
+        request_id: The provider's name for the call.
+        tool_calls: Functions that the model wants called, each one whole.
+        rate_limits: What the provider's headers say is left.
+        billed: Tokens to be paid, where they are not those of ``usage``.
+        raw: The body of a whole answer.
     """
 
     text: str = ""
@@ -150,6 +250,10 @@ class Chunk:
     usage: Usage | None = None
     model: str | None = None
     request_id: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    rate_limits: RateLimits | None = None
+    billed: Usage | None = None
+    raw: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +273,11 @@ class Reply:
         attempts: How often it was sent.
         interrupted: Whether the caller stopped it; the text is what had arrived.
         parsed: The answer as data, where a schema was asked for.
+        tool_calls: Functions that the model wants called.
+        rate_limits: What the provider's headers say is left.
+        dropped: Parameters that the model rejected and that were left out, as was asked.
         request_id: The provider's name for the call.
+        raw: The provider's body of a whole answer; ``None`` for a streamed one.
     """
 
     text: str
@@ -184,7 +292,11 @@ class Reply:
     attempts: int = 1
     interrupted: bool = False
     parsed: Any = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    rate_limits: RateLimits | None = None
+    dropped: tuple[str, ...] = ()
     request_id: str | None = None
+    raw: Mapping[str, Any] | None = field(default=None, compare=False)
 
     @override
     def __str__(self) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import re
+from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb.errors import ProviderError
 from gatewayx_nb.rendering import shorten
 
-FIRST_FAULT = 400
-"""Lowest HTTP status that tells of a fault (RFC 9110, section 15.5)."""
+_DELAY = re.compile(r"(\d+(?:\.\d+)?)s")
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _NO_JSON = "Check the engine's base URL: `%gatewayx status`."
 
@@ -59,17 +61,66 @@ def count(value: object) -> int | None:
 
 
 def fault(data: bytes) -> tuple[str | None, str]:
-    """Read an error body: the provider's code, and its message.
+    """Read an error body: the provider's code, and its message; see `fault_of`.
 
-    Knows ``{"error": {"message", "code", "type"}}`` of the OpenAI family, ``{"error": "text"}``,
-    ``{"message": "text"}`` and ``{"detail": "text"}``; of any other body the code is ``None``.
+    A body that is no JSON object has no code. Gemini wraps an error in a list of one.
     """
     try:
-        outer = parse(data)
+        return fault_of(_error_body(data))
     except ProviderError:
         return None, "a page that is no JSON"
-    inner = table(outer.get("error")) or outer
-    code = inner.get("code") or inner.get("type")
+
+
+def fault_of(answer: Mapping[str, Any]) -> tuple[str | None, str]:
+    """Read an error: the provider's code, and its message.
+
+    Knows ``{"error": {"message", "code", "type"}}`` of the OpenAI family; Anthropic's, whose code
+    is ``error.details.error_code`` or ``error.type``; Gemini's, whose code is the reason in
+    ``error.details`` or ``error.status``; ``{"error": "text"}``, and ``{"message": "text"}`` of
+    Cohere and others.
+    """
+    inner = table(answer.get("error")) or answer
+    details = inner.get("details")
+    reasons = [table(detail).get("reason") for detail in rows(details)]
+    codes = (
+        *reasons,
+        table(details).get("error_code"),
+        inner.get("code"),
+        inner.get("status"),
+        inner.get("type"),
+    )
+    code = next((code for code in codes if isinstance(code, str) and code), None)
     words = (inner.get(name) for name in ("message", "error", "detail"))
     message = next((word for word in words if isinstance(word, str)), "")
-    return (code if isinstance(code, str) else None), message
+    return code, message
+
+
+def rejection(data: bytes) -> tuple[str, str]:
+    """Read from an error body which parameter it is about, if it says so, and its message."""
+    try:
+        answer = _error_body(data)
+    except ProviderError:
+        return "", ""
+    inner = table(answer.get("error")) or answer
+    return text(inner.get("param")), fault_of(answer)[1]
+
+
+def delay(data: bytes) -> float | None:
+    """Read from a Gemini error body how many seconds to wait.
+
+    ``details`` holds a ``google.rpc.RetryInfo`` with a ``retryDelay`` such as ``"27s"``
+    (https://cloud.google.com/apis/design/errors).
+    """
+    try:
+        details = table(_error_body(data).get("error")).get("details")
+    except ProviderError:
+        return None
+    delays = (text(table(detail).get("retryDelay")) for detail in rows(details))
+    found = next((_DELAY.fullmatch(delay) for delay in delays if delay), None)
+    return float(found.group(1)) if found else None
+
+
+def _error_body(data: bytes) -> dict[str, Any]:
+    stripped = data.strip()
+    listed = stripped.startswith(b"[") and stripped.endswith(b"]")
+    return parse(stripped[1:-1] if listed else stripped)

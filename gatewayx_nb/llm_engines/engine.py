@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from gatewayx_nb.errors import ProviderError
+from gatewayx_nb.errors import ProviderError, UnsupportedFeatureError
 from gatewayx_nb.messages import Chunk, Message, ModelInfo, Reply, Request
 from gatewayx_nb.secure_config import Network, Secret
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-Feature = str
+    from collections.abc import AsyncIterator, Sequence
 
 _FAILURE_PREFIX = "Error generating response:"
 
@@ -34,7 +32,11 @@ class LLMEngine:
         model_name: The model that the engine's bare name calls.
         requires_key: Whether it can answer only with a key. Read from the source text, so that
             ``requires_key = False`` must stand there literally.
-        features: What it can do beyond text: ``"schema"``, ``"system"``, ``"history"``.
+        features: What it can do beyond text: ``"system"``, ``"history"``, ``"images"``,
+            ``"schema"`` (holds an answer to a JSON Schema by itself), ``"embed"``.
+        prices: Its provider's name in genai-prices; empty where it is none of them.
+        embedding_model: The model that makes embeddings where none is named.
+        embedding_batch: Most texts that one request may embed.
         network: Proxy and certificates, for engines that open connections of their own.
     """
 
@@ -42,7 +44,10 @@ class LLMEngine:
     base_url: str = ""
     model_name: str = ""
     requires_key: ClassVar[bool] = True
-    features: ClassVar[frozenset[Feature]] = frozenset({"system", "history"})
+    features: ClassVar[frozenset[str]] = frozenset({"system", "history"})
+    prices: ClassVar[str] = ""
+    embedding_model: ClassVar[str] = ""
+    embedding_batch: ClassVar[int] = 96
     network: Network = Network()
 
     def __init__(self, api_key: str = "", **kwargs: Any) -> None:  # noqa: ANN401 - the engine's own
@@ -57,13 +62,13 @@ class LLMEngine:
         Args:
             prompt: The last message of the conversation.
             **kwargs: Only what the caller set: ``system``, ``messages`` (where there are several),
-                ``temperature``, ``max_tokens``, ``stop``, ``seed``, ``schema`` and what the caller
+                ``temperature``, ``top_p``, ``max_tokens``, ``stop``, ``seed``, ``schema`` and what the caller
                 gave as ``params``.
         """
         messages = kwargs.pop("messages", None) or [Message("user", prompt)]
         known = {
             name: kwargs.pop(name)
-            for name in ("system", "temperature", "max_tokens", "seed", "schema")
+            for name in ("system", "temperature", "top_p", "max_tokens", "seed", "schema")
             if name in kwargs
         }
         request = Request(
@@ -112,6 +117,21 @@ class LLMEngine:
             )
         yield Chunk(text=answer)
         yield Chunk(finish_reason="stop")
+
+    async def embed(self, texts: Sequence[str], model: str) -> list[list[float]]:
+        """Give a vector for each text, in their order.
+
+        Args:
+            texts: At most ``embedding_batch`` of them.
+            model: Name of the model.
+
+        Raises:
+            UnsupportedFeatureError: The engine makes no embeddings.
+        """
+        raise UnsupportedFeatureError(
+            f"engine {self.name!r} makes no embeddings ({len(texts)} texts for {model!r}).",
+            mend="Ask an engine that does, for instance `openai`.",
+        )
 
     async def health_check(self) -> bool:
         """Tell whether the provider answers, without spending a token."""

@@ -8,38 +8,21 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from typing_extensions import override
 
-from gatewayx_nb import retries
-from gatewayx_nb.errors import (
-    AuthenticationError,
-    GatewayError,
-    ModelNotFoundError,
-    ProviderError,
-    QuotaError,
-    RateLimitError,
-    TruncatedError,
-    classify,
-)
-from gatewayx_nb.llm_engines import body
+from gatewayx_nb.llm_engines import body, rejected
 from gatewayx_nb.llm_engines.engine import LLMEngine
-from gatewayx_nb.messages import ModelInfo
-from gatewayx_nb.rendering import shorten
-from gatewayx_nb.secure_config import redact
+from gatewayx_nb.llm_engines.faults import FIRST_FAULT, Faults
+from gatewayx_nb.llm_engines.limits import rate_limits
+from gatewayx_nb.messages import Chunk, ModelInfo
 from gatewayx_nb.sse import Decoder
 from gatewayx_nb.transport import HTTPClient
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterable, Iterator
 
-    from gatewayx_nb.messages import Chunk, Request
+    from gatewayx_nb.messages import Request
     from gatewayx_nb.transport import Response
 
-_MENDS: dict[type[GatewayError], str] = {
-    AuthenticationError: "Set a valid key: `%gatewayx key set {engine}`.",
-    ModelNotFoundError: "Name another: `%%gatewayx {engine}:MODEL`.",
-    QuotaError: "Top up the account at the provider, or ask another engine: `%gatewayx status`.",
-    RateLimitError: "Wait and run the cell again, or ask another engine: `%gatewayx status`.",
-    ProviderError: "Run the cell again, or ask another engine: `%gatewayx status`.",
-}
+_REQUEST_IDS = ("x-request-id", "request-id", "x-generation-id")
 
 
 class Parser(Protocol):
@@ -63,13 +46,15 @@ class HTTPEngine(LLMEngine, ABC):
     A dialect overrides `payload` and `parser`; an engine file sets the attributes.
 
     Attributes:
-        path: Where prompts go, below ``base_url``.
+        path: Where prompts go, below ``base_url``; `route` where it depends on the request.
+        models_path: Where the models are listed.
         key_header: Header that carries the key.
         key_prefix: What stands before the key there.
         headers: Further headers of every request.
     """
 
-    path: ClassVar[str]
+    path: ClassVar[str] = ""
+    models_path: ClassVar[str] = "models"
     key_header: ClassVar[str] = "Authorization"
     key_prefix: ClassVar[str] = "Bearer "
     headers: ClassVar[dict[str, str]] = {}
@@ -91,44 +76,52 @@ class HTTPEngine(LLMEngine, ABC):
             )
         return self._client
 
+    def route(self, request: Request) -> str:  # noqa: ARG002 - an override reads it
+        """Give the path of a request, below ``base_url``."""
+        return self.path
+
     @abstractmethod
     def payload(self, request: Request) -> dict[str, Any]:
         """Give the JSON body that asks for this request."""
         raise NotImplementedError
 
     @abstractmethod
-    def parser(self) -> Parser:
-        """Give a parser for one answer."""
+    def parser(self, faults: Faults) -> Parser:
+        """Give a parser for one answer, which makes its errors with ``faults``."""
         raise NotImplementedError
+
+    def listed(self, listing: dict[str, Any]) -> Iterable[str]:
+        """Give the names in an answer to ``models_path``."""
+        return (body.text(body.table(row).get("id")) for row in body.rows(listing.get("data")))
 
     @override
     async def stream(self, request: Request) -> AsyncIterator[Chunk]:
-        parser = self.parser()
-        async with self.http.post(self.path, self.payload(request)) as response:
-            if response.status >= body.FIRST_FAULT:
-                raise await self._fault(response, request.model)
+        faults = Faults(self.name, request.model, self.api_key)
+        parser = self.parser(faults)
+        async with self.http.post(self.route(request), self.payload(request)) as response:
+            if response.status >= FIRST_FAULT:
+                data = await response.read()
+                error = faults.status(response.status, response.headers, data)
+                raise rejected.explained(error, request, data)
+            yield _of_headers(response)
             pieces = _events if response.content_type == "text/event-stream" else _whole
-            async for data in pieces(response):
-                for chunk in parser.feed(data):
+            async for piece in pieces(response):
+                for chunk in parser.feed(piece):
                     if chunk.text:
                         response.watch_silence()
                     yield chunk
         if not parser.finished:
-            raise TruncatedError(
-                f"the answer of {self.name!r} ended before its end mark.",
-                mend="Run the cell again.",
-                engine=self.name,
-                model=request.model,
-            )
+            raise faults.truncated()
 
     @override
     async def models(self) -> list[ModelInfo]:
-        async with self.http.get("models") as response:
-            if response.status >= body.FIRST_FAULT:
-                raise await self._fault(response, None)
-            listed = body.parse(await response.read()).get("data")
-        names = [body.text(body.table(row).get("id")) for row in body.rows(listed)]
-        return [ModelInfo(self.name, name, name == self.model_name) for name in names if name]
+        async with self.http.get(self.models_path) as response:
+            data = await response.read()
+            if response.status >= FIRST_FAULT:
+                faults = Faults(self.name, None, self.api_key)
+                raise faults.status(response.status, response.headers, data)
+        names = filter(None, self.listed(body.parse(data)))
+        return [ModelInfo(self.name, name, name == self.model_name) for name in names]
 
     @override
     async def health_check(self) -> bool:
@@ -139,20 +132,14 @@ class HTTPEngine(LLMEngine, ABC):
         if self._client is not None:
             await self._client.aclose()
 
-    async def _fault(self, response: Response, model: str | None) -> GatewayError:
-        """Make the typed error of an answer whose status tells of a fault."""
-        code, message = body.fault(await response.read())
-        kind = classify(response.status, code)
-        said = f": {shorten(redact(message, [self.api_key]), 300)}" if message else "."
-        return kind(
-            f"{self.name!r} answered {response.status}{said}",
-            mend=_MENDS.get(kind, _MENDS[ProviderError]).format(engine=self.name),
-            engine=self.name,
-            model=model,
-            status=response.status,
-            code=code,
-            retry_after=retries.retry_after(response.headers, time.time()),
-        )
+
+def _of_headers(response: Response) -> Chunk:
+    """Give what the headers tell: the request's name, and what is left of the limits."""
+    names = (response.headers.get(name) for name in _REQUEST_IDS)
+    return Chunk(
+        request_id=next(filter(None, names), None),
+        rate_limits=rate_limits(response.headers, time.time()),
+    )
 
 
 async def _events(response: Response) -> AsyncIterator[str]:

@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from typing_extensions import override
 
-from gatewayx_nb.errors import GatewayError, classify
 from gatewayx_nb.llm_engines import body
 from gatewayx_nb.llm_engines.http import HTTPEngine
 from gatewayx_nb.messages import Chunk, FinishReason, Usage
-from gatewayx_nb.rendering import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gatewayx_nb.llm_engines.faults import Faults
     from gatewayx_nb.llm_engines.http import Parser
     from gatewayx_nb.messages import Request
 
@@ -51,6 +50,7 @@ class OpenAICompatibleEngine(HTTPEngine):
         turns = [{"role": turn.role, "content": turn.content} for turn in request.messages]
         set_by_caller = {
             "temperature": request.temperature,
+            "top_p": request.top_p,
             self.max_tokens_field: request.max_tokens,
             "stop": list(request.stop) or None,
             "seed": request.seed,
@@ -63,16 +63,16 @@ class OpenAICompatibleEngine(HTTPEngine):
         return payload | dict(request.params)
 
     @override
-    def parser(self) -> Parser:
-        return ChatParser(self.name)
+    def parser(self, faults: Faults) -> Parser:
+        return ChatParser(faults)
 
 
 class ChatParser:
     """Reads one answer: a whole body and a stream's chunk differ in one name only."""
 
-    def __init__(self, engine: str) -> None:
+    def __init__(self, faults: Faults) -> None:
         self.finished = False
-        self._engine = engine
+        self._faults = faults
 
     def feed(self, data: str) -> Iterator[Chunk]:
         """Yield the chunks of one event's data, or of a whole body."""
@@ -80,7 +80,7 @@ class ChatParser:
             return
         answer = body.parse(data)
         if answer.get("error") or answer.get("object") == "error":
-            raise self._fault(answer)
+            raise self._faults.within(answer)
         model = body.text(answer.get("model")) or None
         request_id = body.text(answer.get("id")) or None
         for choice in body.rows(answer.get("choices"))[:1]:
@@ -99,25 +99,10 @@ class ChatParser:
             yield Chunk(text=text, reasoning=reasoning, model=model, request_id=request_id)
         if reason := body.text(choice.get("finish_reason")):
             if reason == "error":
-                raise self._fault(choice)
+                raise self._faults.within(choice)
             self.finished = True
             finish = _FINISH_REASONS.get(reason, "other")
             yield Chunk(finish_reason=finish, model=model, request_id=request_id)
-
-    def _fault(self, answer: dict[str, Any]) -> GatewayError:
-        """Make the typed error of a body that tells of a fault although the status said 200."""
-        inner = body.table(answer.get("error")) or answer
-        code = body.text(inner.get("code")) or body.text(inner.get("type")) or None
-        status = body.count(inner.get("code")) or 200
-        message = body.text(inner.get("message")) or body.text(answer.get("error")) or "no reason"
-        kind = classify(status, code)
-        return kind(
-            f"{self._engine!r} reported a fault: {shorten(message, 300)}",
-            mend="Run the cell again, or ask another engine: `%gatewayx status`.",
-            engine=self._engine,
-            status=status,
-            code=code,
-        )
 
 
 def usage_of(usage: dict[str, Any]) -> Usage:

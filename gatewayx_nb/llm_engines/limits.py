@@ -1,0 +1,64 @@
+"""What a provider's headers say is left of its rate limits."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.messages import RateLimits
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_PREFIXES = ("x-ratelimit-{what}-{of}", "anthropic-ratelimit-{of}-{what}")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def rate_limits(headers: Mapping[str, str], now: float) -> RateLimits | None:
+    """Read the rate-limit headers; ``None`` where there are none.
+
+    ``x-ratelimit-remaining-tokens`` and its like are OpenAI's and the family's
+    (https://platform.openai.com/docs/guides/rate-limits), with resets such as ``6m0s``;
+    ``anthropic-ratelimit-tokens-remaining`` is Anthropic's
+    (https://docs.anthropic.com/en/api/rate-limits), with resets as RFC 3339 times.
+
+    Args:
+        headers: The answer's headers, case-insensitive or in lower case.
+        now: Seconds since the epoch.
+    """
+    found = RateLimits(
+        requests=_count(_find(headers, "limit", "requests")),
+        requests_left=_count(_find(headers, "remaining", "requests")),
+        requests_reset=_reset(_find(headers, "reset", "requests"), now),
+        tokens=_count(_find(headers, "limit", "tokens")),
+        tokens_left=_count(_find(headers, "remaining", "tokens")),
+        tokens_reset=_reset(_find(headers, "reset", "tokens"), now),
+    )
+    return None if found == RateLimits() else found
+
+
+def _find(headers: Mapping[str, str], what: str, of: str) -> str:
+    names = (prefix.format(what=what, of=of) for prefix in _PREFIXES)
+    return next((headers[name] for name in names if name in headers), "").strip()
+
+
+def _count(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() else None
+
+
+def _reset(text: str, now: float) -> float | None:
+    """Read seconds from a number, a duration such as ``6m0s``, or a time."""
+    pieces = _DURATION.findall(text)
+    if pieces and "".join(number + unit for number, unit in pieces) == text:
+        return sum(float(number) * _SECONDS[unit] for number, unit in pieces)
+    try:
+        return float(text) if text[:1].isdigit() and "-" not in text else _until(text, now)
+    except ValueError:
+        return None
+
+
+def _until(time: str, now: float) -> float | None:
+    moment = datetime.fromisoformat(time)
+    return max(0.0, moment.timestamp() - now) if moment.tzinfo else None
