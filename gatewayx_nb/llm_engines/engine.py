@@ -62,8 +62,8 @@ class LLMEngine:
         Args:
             prompt: The last message of the conversation.
             **kwargs: Only what the caller set: ``system``, ``messages`` (where there are several),
-                ``temperature``, ``top_p``, ``max_tokens``, ``stop``, ``seed``, ``schema`` and what the caller
-                gave as ``params``.
+                ``temperature``, ``top_p``, ``max_tokens``, ``stop``, ``seed``, ``schema`` and what
+                the caller gave as ``params``.
         """
         messages = kwargs.pop("messages", None) or [Message("user", prompt)]
         known = {
