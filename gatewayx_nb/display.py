@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gatewayx_nb.engine_pool import AsyncReplyStream, ReplyStream
-    from gatewayx_nb.engine_pool.call import Tally
+    from gatewayx_nb.engine_pool.tally import Tally
     from gatewayx_nb.messages import Reply
 
 INTERVAL = 0.1

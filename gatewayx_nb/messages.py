@@ -157,6 +157,7 @@ class Request:
         seed: Seed of the sampling.
         schema: JSON Schema that the answer must satisfy.
         params: Further parameters, sent as they are under the provider's own names.
+        drop_unsupported: Whether a parameter that the model rejects may be left out.
         streamed: Whether the caller reads the answer as it comes.
     """
 
@@ -170,6 +171,7 @@ class Request:
     seed: int | None = None
     schema: Mapping[str, Any] | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
+    drop_unsupported: bool = False
     streamed: bool = True
 
     @property

@@ -4,7 +4,7 @@ import pytest
 from IPython.display import DisplayHandle
 
 from gatewayx_nb import display
-from gatewayx_nb.engine_pool.call import Tally, Waiting
+from gatewayx_nb.engine_pool.tally import Tally, Waiting
 from gatewayx_nb.errors import RateLimitError
 from gatewayx_nb.messages import Chunk, Reply, Usage
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import time
-from dataclasses import dataclass, field, replace
-from decimal import Decimal
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from gatewayx_nb import pricing
+from gatewayx_nb.engine_pool import structured
+from gatewayx_nb.engine_pool.tally import Waiting
 from gatewayx_nb.errors import (
     DeadlineError,
     GatewayError,
@@ -18,7 +19,7 @@ from gatewayx_nb.errors import (
     TruncatedError,
     UnsupportedFeatureError,
 )
-from gatewayx_nb.messages import Chunk, FinishReason, Reply, Request, Usage
+from gatewayx_nb.llm_engines import RejectedParameterError, without
 from gatewayx_nb.retries import wait_before_retry
 from gatewayx_nb.secure_config import redact
 
@@ -26,83 +27,14 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from gatewayx_nb.engine_pool.host import EngineHost
+    from gatewayx_nb.engine_pool.tally import Tally
     from gatewayx_nb.llm_engines import LLMEngine
+    from gatewayx_nb.messages import Chunk, Reply, Request
     from gatewayx_nb.model_registry import Target
+    from gatewayx_nb.schema import Shape
     from gatewayx_nb.secure_config import Limits
 
     Emit = Callable[[Chunk], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """Why a call waits before it is sent again, and until when on the monotonic clock."""
-
-    error: GatewayError
-    until: float
-
-
-@dataclass(slots=True)
-class Tally:
-    """What has arrived of an answer so far.
-
-    Written on the engine's loop and read from anywhere: each field is set whole.
-    """
-
-    engine: str
-    model: str
-    text: list[str] = field(default_factory=list)
-    reasoning: list[str] = field(default_factory=list)
-    finish_reason: FinishReason | None = None
-    usage: Usage | None = None
-    request_id: str | None = None
-    attempts: int = 0
-    started: float = field(default_factory=time.monotonic)
-    first: float | None = None
-    waiting: Waiting | None = None
-    cost_per_token: float | None = None
-
-    def add(self, chunk: Chunk) -> None:
-        """Add a chunk; of usage and model the last word holds."""
-        if chunk.text or chunk.reasoning:
-            if self.first is None:
-                self.first = time.monotonic()
-            self.text.append(chunk.text)
-            self.reasoning.append(chunk.reasoning)
-        self.finish_reason = chunk.finish_reason or self.finish_reason
-        self.usage = chunk.usage or self.usage
-        self.model = chunk.model or self.model
-        self.request_id = chunk.request_id or self.request_id
-
-    @property
-    def begun(self) -> bool:
-        """Whether some of the answer has arrived, so that it must not be asked for again."""
-        return self.first is not None
-
-    def reply(self, *, interrupted: bool = False, parsed: Any = None) -> Reply:  # noqa: ANN401
-        """Give what has arrived as a reply."""
-        return Reply(
-            text="".join(self.text),
-            engine=self.engine,
-            model=self.model,
-            reasoning="".join(self.reasoning),
-            finish_reason=self.finish_reason or ("other" if interrupted else "stop"),
-            usage=self.usage or Usage(),
-            cost=self._cost(),
-            latency=time.monotonic() - self.started,
-            time_to_first=None if self.first is None else self.first - self.started,
-            attempts=self.attempts,
-            interrupted=interrupted,
-            parsed=parsed,
-            request_id=self.request_id,
-        )
-
-    def _cost(self) -> Decimal | None:
-        usage = self.usage
-        if self.cost_per_token is None or usage is None:
-            return None
-        if usage.input_tokens is None or usage.output_tokens is None:
-            return None
-        return Decimal(str(self.cost_per_token)) * (usage.input_tokens + usage.output_tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +47,7 @@ class Call:
         request: What is asked; its model is empty for the engine's own.
         limits: Timeout, concurrency and retries.
         tally: What has arrived.
+        shape: What the answer must look like, where a schema was asked for.
     """
 
     host: EngineHost
@@ -122,6 +55,7 @@ class Call:
     request: Request
     limits: Limits
     tally: Tally
+    shape: Shape | None = None
 
     async def run(self, emit: Emit | None = None) -> Reply:
         """Make the call on its engine's loop, handing each chunk to ``emit``.
@@ -132,8 +66,9 @@ class Call:
         try:
             async with asyncio.timeout(self.limits.timeout):
                 async with self.host.use(self.target, self.limits.concurrency) as engine:
-                    await self._attempts(engine, emit)
-            return self.tally.reply(parsed=self._parsed())
+                    parsed = await self._answer(engine, emit)
+                    await self._price(engine)
+            return self.tally.reply(parsed=parsed)
         except TimeoutError:
             error = self._too_late()
             self._label(error)
@@ -142,15 +77,49 @@ class Call:
             self._label(error)
             raise
 
-    async def _attempts(self, engine: LLMEngine, emit: Emit | None) -> None:
-        """Send until it is answered; once something has arrived, nothing is sent again."""
+    async def _answer(self, engine: LLMEngine, emit: Emit | None) -> Any:  # noqa: ANN401 - parsed
+        """Ask, and where a schema was asked for read the answer; mend it in one further turn."""
         request = self._request(engine)
+        await self._attempts(engine, request, emit)
+        if self.shape is None:
+            return None
+        text = "".join(self.tally.text)
+        try:
+            return self.shape.read(text)
+        except ValueError as fault:
+            if self.tally.finish_reason == "length":
+                raise self._cut() from None
+            request = structured.corrected(request, text, fault)
+        self.tally.again()
+        await self._attempts(engine, request, None)
+        return self._read_again()
+
+    def _read_again(self) -> Any:  # noqa: ANN401 - of the type that was asked for
+        assert self.shape is not None  # noqa: S101 - only then is an answer mended
+        try:
+            return self.shape.read("".join(self.tally.text))
+        except ValueError as fault:
+            raise ProviderError(
+                f"the answer of {self.target.name!r} does not fit the schema, twice: {fault}.",
+                mend="Run the cell again, or ask another model.",
+            ) from None
+
+    async def _attempts(self, engine: LLMEngine, request: Request, emit: Emit | None) -> None:
+        """Send until it is answered; once something has arrived, nothing is sent again."""
+        sent = 0
         while True:
+            sent += 1
             self.tally.attempts += 1
             try:
                 await self._once(engine, request, emit)
+            except RejectedParameterError as error:
+                if not request.drop_unsupported or error.code is None:
+                    raise
+                request = without(request, error.code)
+                self.tally.dropped += (error.code,)
+                continue
             except GatewayError as error:
-                pause = self._pause(error)
+                pause = self._pause(error, sent)
                 if pause is None:
                     raise
                 self.tally.waiting = Waiting(error, time.monotonic() + pause)
@@ -171,41 +140,39 @@ class Call:
         except Exception as error:  # an engine of the user's may raise anything
             raise self._wrapped(error) from error
 
-    def _pause(self, error: GatewayError) -> float | None:
+    def _pause(self, error: GatewayError, sent: int) -> float | None:
         """Give the seconds to wait before sending again, or ``None`` not to."""
-        if self.tally.begun or self.tally.attempts > self.limits.retries:
+        if self.tally.begun or sent > self.limits.retries:
             return None
-        return wait_before_retry(self.tally.attempts, error, random.random)
+        return wait_before_retry(sent, error, random.random)
 
     def _request(self, engine: LLMEngine) -> Request:
-        """Give the request with the engine's own model filled in."""
-        if self.request.schema is not None and "schema" not in engine.features:
+        """Give the request as the engine takes it, with its own model where none is named."""
+        if self.request.images and "images" not in engine.features:
             raise UnsupportedFeatureError(
-                f"engine {self.target.name!r} cannot hold an answer to a schema.",
-                mend="Leave the schema out, or ask an engine that can: `%gatewayx status`.",
+                f"engine {self.target.name!r} takes no images.",
+                mend="Leave them out, or ask an engine that does: `%gatewayx status`.",
             )
         self.tally.cost_per_token = engine.get_cost_per_token()
-        model = self.request.model or engine.model_name
-        self.tally.model = model
-        return replace(self.request, model=model)
+        self.tally.model = self.request.model or engine.model_name
+        request = replace(self.request, model=self.tally.model)
+        held = request.schema is None or "schema" in engine.features
+        return request if held else structured.spelt_out(request)
 
-    def _parsed(self) -> Any:  # noqa: ANN401 - JSON
-        """Read the answer as JSON where a schema was asked for."""
-        if self.request.schema is None:
-            return None
-        text = "".join(self.tally.text)
-        try:
-            return json.loads(text)
-        except ValueError:
-            if self.tally.finish_reason == "length":
-                raise TruncatedError(
-                    "the answer was cut at `max_tokens` before its JSON ended.",
-                    mend="Ask with a larger `max_tokens` (`-n`).",
-                ) from None
-            raise ProviderError(
-                f"the answer of {self.target.name!r} is not the JSON that the schema asks for.",
-                mend="Run the cell again, or ask another model.",
-            ) from None
+    async def _price(self, engine: LLMEngine) -> None:
+        """Look up what the tokens cost, where genai-prices knows the provider."""
+        tokens = self.tally.billed or self.tally.total
+        if engine.prices and tokens is not None and pricing.available():
+            asked = time.time() - (time.monotonic() - self.tally.started)
+            self.tally.price = await asyncio.to_thread(
+                pricing.price, engine.prices, self.tally.model, tokens, asked
+            )
+
+    def _cut(self) -> TruncatedError:
+        return TruncatedError(
+            "the answer was cut at `max_tokens` before its JSON ended.",
+            mend="Ask with a larger `max_tokens` (`-n`).",
+        )
 
     def _wrapped(self, error: Exception) -> ProviderError:
         """Make a typed error of whatever an engine raised."""

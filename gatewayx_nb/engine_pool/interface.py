@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from gatewayx_nb.engine_pool.call import Call, Tally
+from gatewayx_nb.engine_pool.call import Call
 from gatewayx_nb.engine_pool.freshness import Freshness
-from gatewayx_nb.engine_pool.options import CallOptions, build, limits
+from gatewayx_nb.engine_pool.options import CallOptions, build, limits, shape_of
 from gatewayx_nb.engine_pool.runtime import Runtime
 from gatewayx_nb.engine_pool.streams import AsyncReplyStream, ReplyStream
+from gatewayx_nb.engine_pool.tally import Tally
 from gatewayx_nb.model_registry import EngineStatus, ModelRegistry
 from gatewayx_nb.portal import forbid_here
 from gatewayx_nb.secure_config import Config
@@ -46,12 +47,17 @@ class EnginePool:
 
     ``model``
         A reference, ``"engine"`` or ``"engine:model"``; the default model where it is left out.
-    ``system``, ``temperature``, ``max_tokens``, ``stop``, ``seed``
+    ``system``, ``temperature``, ``top_p``, ``max_tokens``, ``stop``, ``seed``
         Sent where they are set, and only then.
+    ``images``
+        Paths, bytes, https addresses, matplotlib figures or PIL images; see `images.load`.
     ``schema``
-        A JSON Schema that the answer must satisfy; ``reply.parsed`` is the answer as data.
+        What the answer must look like: a JSON Schema, a pydantic model, a dataclass or a
+        TypedDict; ``reply.parsed`` is the answer as data. An engine that cannot hold a model to it
+        asks in words, and once more where the answer does not fit.
     ``params``
-        Further parameters, sent as they are.
+        Further parameters, sent as they are. ``{"drop_unsupported": True}`` leaves out what the
+        model rejects, and asks again; ``reply.dropped`` names it.
     ``timeout``
         Seconds for the whole call, instead of ``[limits] timeout`` (600).
     """
@@ -165,13 +171,14 @@ class EnginePool:
         """Check what is asked and find who answers; nothing is sent."""
         self._freshness.check_if_due()
         target = self._registry.resolve(options.get("model"))
-        model = target.model or ""
+        model, shape = target.model or "", shape_of(options)
         return Call(
             host=self._runtime.host(target),
             target=target,
-            request=build(prompt, model, options, streamed=streamed),
+            request=build(prompt, model, options, shape, streamed=streamed),
             limits=limits(options, self._config.settings.limits),
             tally=Tally(target.name, model),
+            shape=shape,
         )
 
 

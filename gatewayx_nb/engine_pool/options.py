@@ -7,8 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from gatewayx_nb import images
 from gatewayx_nb.errors import UsageError, nearest
 from gatewayx_nb.messages import Message, Request
+from gatewayx_nb.schema import Shape
 
 if TYPE_CHECKING:
     from gatewayx_nb.secure_config import Limits
@@ -20,15 +22,19 @@ class CallOptions(TypedDict, total=False):
     model: str | None
     system: str | None
     temperature: float | None
+    top_p: float | None
     max_tokens: int | None
     stop: str | Iterable[str] | None
     seed: int | None
-    schema: Mapping[str, Any] | None
+    images: Iterable[object]
+    schema: object
     params: Mapping[str, Any]
     timeout: float | None
 
 
-def build(prompt: str, model: str, options: CallOptions, *, streamed: bool) -> Request:
+def build(
+    prompt: str, model: str, options: CallOptions, shape: Shape | None, *, streamed: bool
+) -> Request:
     """Make the request of a call.
 
     Raises:
@@ -40,18 +46,32 @@ def build(prompt: str, model: str, options: CallOptions, *, streamed: bool) -> R
             "the prompt is empty; expected a text.",
             mend='For instance `ask("Why is the sky blue?")`.',
         )
+    pictures = tuple(map(images.load, options.get("images", ())))
+    params = dict(_of(options, "params", Mapping) or {})
     return Request(
-        messages=(Message("user", prompt),),
+        messages=(Message("user", prompt, pictures),),
         model=model,
         system=_of(options, "system", str),
-        temperature=_temperature(options),
+        temperature=_share(options, "temperature", math.inf),
+        top_p=_share(options, "top_p", 1),
         max_tokens=_positive(options, "max_tokens"),
         stop=_stop(options.get("stop")),
         seed=_of(options, "seed", int),
-        schema=_of(options, "schema", Mapping),
-        params=_of(options, "params", Mapping) or {},
+        schema=shape.schema if shape else None,
+        drop_unsupported=bool(params.pop("drop_unsupported", False)),
+        params=params,
         streamed=streamed,
     )
+
+
+def shape_of(options: CallOptions) -> Shape | None:
+    """Give what the answer must look like, where a schema was asked for.
+
+    Raises:
+        UsageError: It is no schema.
+    """
+    source = options.get("schema")
+    return None if source is None else Shape(source)
 
 
 def limits(options: CallOptions, settings: Limits) -> Limits:
@@ -83,11 +103,13 @@ def _of(options: CallOptions, name: str, kind: type) -> Any:  # noqa: ANN401 - o
     return value
 
 
-def _temperature(options: CallOptions) -> float | None:
-    value = options.get("temperature")
-    if value is not None and (not _is_number(value) or not 0 <= value < math.inf):
-        raise _wrong("temperature", value, "a number of at least 0")
-    return value
+def _share(options: CallOptions, name: str, most: float) -> float | None:
+    value: Any = options.get(name)
+    if value is not None and not (_is_number(value) and 0 <= value <= most and value < math.inf):
+        expected = "a number of at least 0" if most == math.inf else f"a number from 0 to {most}"
+        raise _wrong(name, value, expected)
+    checked: float | None = value
+    return checked
 
 
 def _positive(options: CallOptions, name: str) -> int | None:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self
 
-    from gatewayx_nb.engine_pool.call import Call, Tally
+    from gatewayx_nb.engine_pool.call import Call
+    from gatewayx_nb.engine_pool.tally import Tally
     from gatewayx_nb.messages import Chunk, Reply
 
 _LOOK = 0.2

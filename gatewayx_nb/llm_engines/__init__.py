@@ -3,20 +3,35 @@
 from gatewayx_nb.llm_engines.engine import LLMEngine
 from gatewayx_nb.llm_engines.http import HTTPEngine, Parser
 from gatewayx_nb.llm_engines.openai_chat import OpenAICompatibleEngine
-from gatewayx_nb.messages import Chunk, FinishReason, Message, ModelInfo, Reply, Request, Usage
+from gatewayx_nb.llm_engines.rejected import RejectedParameterError, without
+from gatewayx_nb.messages import (
+    Chunk,
+    FinishReason,
+    Image,
+    Message,
+    ModelInfo,
+    Reply,
+    Request,
+    ToolCall,
+    Usage,
+)
 from gatewayx_nb.secure_config import Secret
 
 __all__ = [
     "Chunk",
     "FinishReason",
     "HTTPEngine",
+    "Image",
     "LLMEngine",
     "Message",
     "ModelInfo",
     "OpenAICompatibleEngine",
     "Parser",
+    "RejectedParameterError",
     "Reply",
     "Request",
     "Secret",
+    "ToolCall",
     "Usage",
+    "without",
 ]

@@ -1,0 +1,51 @@
+"""What a call costs, by genai-prices where it is installed: offline data, loaded on first use."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gatewayx_nb.messages import Usage
+
+
+@functools.cache
+def available() -> bool:
+    """Tell whether prices can be looked up; imports nothing."""
+    return importlib.util.find_spec("genai_prices") is not None
+
+
+def price(provider: str, model: str, usage: Usage, moment: float) -> Decimal | None:
+    """Give US dollars, or ``None`` where the price or the tokens are not known; never 0 for that.
+
+    The first call imports genai-prices, which takes half a second: keep it off an event loop.
+
+    Args:
+        provider: The provider's name in genai-prices.
+        model: The model that answered.
+        usage: The tokens to be paid.
+        moment: Seconds since the epoch at which it was asked; some prices vary with the hour.
+    """
+    if usage.input_tokens is None or usage.output_tokens is None:
+        return None
+    import genai_prices
+
+    tokens = genai_prices.Usage(
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cache_read_tokens=usage.cached_tokens,
+        cache_write_tokens=usage.cache_write_tokens,
+    )
+    try:
+        found = genai_prices.calc_price(
+            tokens,
+            model,
+            provider_id=provider,
+            genai_request_timestamp=datetime.fromtimestamp(moment, UTC),
+        )
+    except (LookupError, ValueError):
+        return None
+    return Decimal(found.total_price)

@@ -1,0 +1,105 @@
+"""JSON Schema from a type, and a value of that type from an answer."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from gatewayx_nb.errors import UsageError
+
+_FENCE = re.compile(r"```[\w-]*\s*\n(.*?)\n?\s*```", re.DOTALL)
+
+
+class Shape:
+    """What an answer must look like.
+
+    A pydantic model makes its own schema and values; of every other type msgspec does.
+
+    Args:
+        source: A JSON Schema as a dict, a pydantic model, a dataclass, a TypedDict, or a type
+            made of them, such as ``list[City]``.
+
+    Raises:
+        UsageError: It is none of these.
+
+    Attributes:
+        schema: The JSON Schema. Its objects take no further properties, as the providers'
+            strict modes ask (https://platform.openai.com/docs/guides/structured-outputs).
+    """
+
+    def __init__(self, source: object) -> None:
+        self._type = None if isinstance(source, Mapping) else source
+        self.schema: dict[str, Any] = (
+            dict(source) if isinstance(source, Mapping) else _closed(_schema_of(source))
+        )
+
+    def read(self, text: str) -> Any:  # noqa: ANN401 - of the type that was asked for
+        """Give an answer as data: of the type, or as JSON for a schema.
+
+        A code fence around it, and prose before and after, are left out.
+
+        Raises:
+            ValueError: It is no JSON, or does not fit the type.
+        """
+        value = _json(text)
+        if self._type is None:
+            return value
+        if hasattr(self._type, "model_validate"):
+            return self._type.model_validate(value)
+        import msgspec
+
+        return msgspec.convert(value, self._type)
+
+
+def _schema_of(kind: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever the caller gave
+    if hasattr(kind, "model_json_schema"):
+        schema: dict[str, Any] = kind.model_json_schema()
+        return schema
+    import msgspec
+
+    try:
+        return _inlined(msgspec.json.schema(kind))
+    except (TypeError, NameError) as error:
+        raise UsageError(
+            f"{kind!r} is no schema: {str(error).splitlines()[-1]}.",
+            mend="Give a JSON Schema dict, a pydantic model, a dataclass or a TypedDict.",
+        ) from None
+
+
+def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
+    """Put the definition of the type itself in the place of a reference to it."""
+    definitions = schema.get("$defs", {})
+    name = str(schema.get("$ref", "")).removeprefix("#/$defs/")
+    if name not in definitions:
+        return schema
+    others = {other: value for other, value in definitions.items() if other != name}
+    return {**definitions[name], **({"$defs": others} if others else {})}
+
+
+def _closed(schema: Any) -> Any:  # noqa: ANN401 - JSON
+    """Forbid further properties of every object whose properties are named."""
+    if isinstance(schema, list):
+        return [_closed(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed = {name: _closed(value) for name, value in schema.items()}
+    return {"additionalProperties": False, **closed} if "properties" in schema else closed
+
+
+def _json(text: str) -> Any:  # noqa: ANN401 - JSON
+    """Read JSON that may stand in a fence, or between words."""
+    fenced = _FENCE.search(text)
+    for candidate in (text, *([fenced.group(1)] if fenced else []), *_from_brackets(text)):
+        try:
+            return json.loads(candidate)
+        except (ValueError, RecursionError):
+            continue
+    raise ValueError("it holds no JSON")
+
+
+def _from_brackets(text: str) -> list[str]:
+    """Give the pieces from the first opening bracket of a kind to its last closing one."""
+    pairs = sorted((text.find(first), text.rfind(last)) for first, last in ("{}", "[]"))
+    return [text[start : end + 1] for start, end in pairs if 0 <= start < end]

@@ -1,0 +1,102 @@
+import base64
+import struct
+import zlib
+
+import pytest
+
+from gatewayx_nb import images
+from gatewayx_nb.errors import UsageError
+from gatewayx_nb.messages import Image
+
+PNG = b"\x89PNG\r\n\x1a\n" + b"".join(
+    struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    for kind, data in (
+        (b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)),
+        (b"IDAT", zlib.compress(b"\0\0")),
+        (b"IEND", b""),
+    )
+)
+
+
+class Figure:
+    """What matplotlib's can do."""
+
+    def savefig(self, file, *, format):  # noqa: A002 - matplotlib's name
+        assert format == "png"
+        file.write(PNG)
+
+
+class Picture:
+    """What PIL's can do."""
+
+    def tobytes(self):
+        return b""
+
+    def save(self, file, format):  # noqa: A002 - PIL's name
+        assert format == "PNG"
+        file.write(PNG)
+
+
+@pytest.mark.parametrize("make", [str, lambda path: path, lambda path: path.read_bytes()], ids=repr)
+def test_a_path_or_bytes_are_an_image(tmp_path, make):
+    """Its type is read from its bytes, whatever its name."""
+    path = tmp_path / "plot.jpg"
+    path.write_bytes(PNG)
+
+    image = images.load(make(path))
+
+    assert image == Image("image/png", PNG)
+    assert base64.b64decode(image.address.removeprefix("data:image/png;base64,")) == PNG
+
+
+@pytest.mark.parametrize("source", [Figure(), Picture()], ids=["figure", "picture"])
+def test_a_figure_draws_itself(source):
+    """As PNG."""
+    assert images.load(source) == Image("image/png", PNG)
+
+
+def test_an_address_is_left_to_the_provider():
+    """We fetch nothing."""
+    image = images.load("https://example.com/a.png")
+
+    assert (image.address, image.data) == ("https://example.com/a.png", b"")
+    assert images.load(image) is image
+
+
+@pytest.mark.parametrize(
+    ("data", "mime"),
+    [
+        (PNG, "image/png"),
+        (b"\xff\xd8\xff\xe0", "image/jpeg"),
+        (b"GIF87a", "image/gif"),
+        (b"RIFF\0\0\0\0WEBPVP8 ", "image/webp"),
+        (b"RIFF\0\0\0\0WAVE", None),
+        (b"<svg>", None),
+        (b"", None),
+    ],
+)
+def test_the_first_bytes_tell_the_type(data, mime):
+    """Those that the providers take."""
+    assert images.sniff(data) == mime
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (b"no image", "no PNG, JPEG, GIF or WebP"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(images.LIMIT), "longer than 20 MiB"),
+        ("nowhere.png", "cannot be read: No such file"),
+        ("http://example.com/a.png", "no https address"),
+        (3, "int is no image"),
+        (None, "NoneType is no image"),
+    ],
+)
+def test_what_is_no_image_is_refused(source, said):
+    """With what is expected, before anything is sent."""
+    with pytest.raises(UsageError, match=said):
+        images.load(source)
+
+
+def test_an_image_shows_no_bytes():
+    """Its repr is short."""
+    assert repr(Image("image/png", PNG)) == f"Image('image/png', {len(PNG)} bytes)"

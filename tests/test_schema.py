@@ -1,0 +1,105 @@
+from dataclasses import dataclass
+from typing import Literal, TypedDict
+
+import pydantic
+import pytest
+
+from gatewayx_nb.errors import UsageError
+from gatewayx_nb.schema import Shape
+
+
+@dataclass
+class City:
+    """A dataclass with a default, which need not be answered."""
+
+    name: str
+    people: int
+    kind: Literal["capital", "town"] = "town"
+
+
+class Country(TypedDict):
+    """A TypedDict that holds another type."""
+
+    cities: list[City]
+
+
+class Model(pydantic.BaseModel):
+    """A pydantic model makes its own schema."""
+
+    name: str
+
+
+def test_a_dict_is_the_schema_and_its_answer_is_json():
+    """Nothing is added to it."""
+    shape = Shape({"type": "array"})
+
+    assert shape.schema == {"type": "array"}
+    assert shape.read("[1]") == [1]
+
+
+def test_a_dataclass_gives_its_schema_and_takes_the_answer():
+    """Closed, as the strict modes ask, with what has no default required."""
+    shape = Shape(City)
+
+    assert shape.schema["properties"]["people"] == {"type": "integer"}
+    assert (shape.schema["type"], shape.schema["required"]) == ("object", ["name", "people"])
+    assert shape.schema["additionalProperties"] is False
+    assert shape.read('{"name": "Rome", "people": 3}') == City("Rome", 3)
+
+
+def test_types_may_hold_types():
+    """By reference, which every provider's schema knows."""
+    shape = Shape(Country)
+
+    assert shape.schema["properties"]["cities"]["items"] == {"$ref": "#/$defs/City"}
+    assert shape.schema["$defs"]["City"]["additionalProperties"] is False
+    assert shape.read('{"cities": [{"name": "Rome", "people": 3}]}') == {
+        "cities": [City("Rome", 3)]
+    }
+    assert Shape(list[int]).read("[1, 2]") == [1, 2]
+
+
+def test_a_pydantic_model_is_asked_itself():
+    """For the schema and for the value."""
+    shape = Shape(Model)
+
+    assert shape.schema["required"] == ["name"]
+    assert shape.read('{"name": "x"}') == Model(name="x")
+    with pytest.raises(ValueError, match="name"):
+        shape.read("{}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": 1}',
+        '```json\n{"a": 1}\n```',
+        'Here it is:\n```\n{"a": 1}\n```\nAnything else?',
+        'The answer is {"a": 1}, I think.',
+        '  \n{"a": 1}\n',
+    ],
+)
+def test_fences_and_prose_are_left_out(text):
+    """Models add them, whatever they are told."""
+    assert Shape({}).read(text) == {"a": 1}
+
+
+@pytest.mark.parametrize("text", ["", "no json", "{", "```\nno\n```", "[" * 100_000])
+def test_what_is_no_json_is_a_value_error(text):
+    """The caller asks again, or tells the user."""
+    with pytest.raises(ValueError, match="no JSON"):
+        Shape({}).read(text)
+
+
+@pytest.mark.parametrize("text", ['{"name": 1, "people": 3}', '{"name": "x"}', "[1]"])
+def test_what_does_not_fit_the_type_is_a_value_error(text):
+    """A wrong type, a missing field, another shape."""
+    with pytest.raises(ValueError, match=r"Expected|missing"):
+        Shape(City).read(text)
+
+
+@pytest.mark.parametrize("source", [3, "x", object(), None.__class__.__class__])
+def test_what_is_no_schema_is_refused(source):
+    """With what is one."""
+    with pytest.raises(UsageError, match=r"no schema.*dataclass"):
+        Shape(source)
