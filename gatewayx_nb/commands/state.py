@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from gatewayx_nb.commands.outcomes import Note, Table, note
 from gatewayx_nb.errors import ConfigError, EngineNotFoundError, nearest
-from gatewayx_nb.secure_config import variable
 
 if TYPE_CHECKING:
     import argparse
@@ -26,6 +25,7 @@ EXAMPLES = (
 _REMEDIES = {
     "no key": "`%gatewayx key set {name}`",
     "no weights": "`%gatewayx pull smollm2`",
+    "not running": "start its server",
 }
 
 
@@ -73,13 +73,12 @@ def models_arguments(parser: Parser) -> None:
 def keys(session: Session, _: argparse.Namespace) -> Table:
     """Show which keys are set, and where; never a part of one."""
     session.pool.check()
-    config = session.pool.config
-    rows = []
-    for row in session.pool.status():
-        if row.key != "not needed" and row.state not in ("shadowed", "refused"):
-            key = config.key(row.name)
-            rows.append((row.name, key.state, key.name or variable(row.name), key.source))
-    return Table(("engine", "key", "variable", "found in"), tuple(rows), _problems(session.pool))
+    rows = tuple(
+        (row.name, row.key, row.variable, row.found_in)
+        for row in session.pool.status()
+        if row.key != "not needed" and row.variable
+    )
+    return Table(("engine", "key", "variable", "found in"), rows, _problems(session.pool))
 
 
 def reload(session: Session, _: argparse.Namespace) -> Table:
@@ -127,4 +126,4 @@ def _summary(pool: EnginePool) -> tuple[str, ...]:
 
 
 def _problems(pool: EnginePool) -> tuple[str, ...]:
-    return tuple(pool.config.keys.problems)
+    return tuple(pool.problems)

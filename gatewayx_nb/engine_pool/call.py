@@ -177,10 +177,9 @@ class Call:
     def _wrapped(self, error: Exception) -> ProviderError:
         """Make a typed error of whatever an engine raised."""
         said = " ".join(f"{type(error).__name__}: {error}".split())
-        where = self.target.file.path if self.target.file else self.target.name
         return ProviderError(
             f"engine {self.target.name!r} raised {redact(said, [self.target.key])}.",
-            mend=f"Mend {where}; the next call loads it again.",
+            mend=f"Mend {self.target.place}; the next call loads it again.",
         )
 
     def _too_late(self) -> DeadlineError:

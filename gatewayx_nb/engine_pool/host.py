@@ -88,7 +88,7 @@ class EngineHost:
             if self._running and self._running.fits(target, slots):
                 return self._running
             loaded = target.loaded
-            if target.file and loaded is None:
+            if target.source and loaded is None:
                 loaded = await asyncio.to_thread(self._registry.load, target)
             fresh = Running(self._build(target, loaded), loaded, target, slots)
             stale, self._running = self._running, fresh
@@ -110,7 +110,7 @@ class EngineHost:
             why = f"{type(error).__name__}: {error}"
             failure = EngineLoadError(
                 f"engine {target.name!r} cannot be made: {redact(why, [target.key])}.",
-                mend=f"Mend `__init__` in {target.file.path if target.file else target.name}.",
+                mend=f"Mend `__init__` in {target.place}.",
                 engine=target.name,
             )
             self._registry.note_failure(target, failure.what)

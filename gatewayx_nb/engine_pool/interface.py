@@ -117,6 +117,11 @@ class EnginePool:
         self._freshness.check()
         return self._registry.rows()
 
+    @property
+    def problems(self) -> list[str]:
+        """What of the user's files cannot be read, a line each."""
+        return self._registry.problems
+
     def reload(self) -> list[EngineStatus]:
         """Look at all files again, and forget which engines failed; give the `status`."""
         self._registry.forget_failures()

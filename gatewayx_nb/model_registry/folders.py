@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from gatewayx_nb.secure_config import Config, Stamp, shipped, stamp, why_foreign, why_refused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
 Origin = Literal["path", "project", "user", "shipped"]
 
@@ -126,21 +126,3 @@ def folders(config: Config) -> list[Folder]:
         real = path.resolve()
         seen.setdefault(real, Folder(path, "shipped" if real == ours else origin))
     return list(seen.values())
-
-
-def ranked(found: Iterable[EngineFile]) -> Iterator[EngineFile]:
-    """Yield each file, marking those whose name an earlier one has; a true copy is left out."""
-    winners: dict[str, EngineFile] = {}
-    for file in found:
-        winner = winners.setdefault(file.name, file)
-        if winner is file:
-            yield file
-        elif not _same_bytes(winner.path, file.path):
-            yield replace(file, shadowed_by=winner.path)
-
-
-def _same_bytes(one: Path, other: Path) -> bool:
-    try:
-        return one.stat().st_size == other.stat().st_size and one.read_bytes() == other.read_bytes()
-    except OSError:
-        return False

@@ -43,10 +43,16 @@ _serial = itertools.count()
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Loaded:
-    """The class of an engine file, and the files that were read for it as they were then."""
+    """The class of an engine, and the files that were read for it as they were then.
+
+    Attributes:
+        engine: The class.
+        package: The package that its file was loaded in; ``None`` for a row, which has no code.
+        read: The files, with their stamps before they were read.
+    """
 
     engine: type[LLMEngine]
-    package: str
+    package: str | None
     read: dict[Path, Stamp | None]
 
     def is_current(self) -> bool:
@@ -55,7 +61,8 @@ class Loaded:
 
     def forget(self) -> None:
         """Take its modules out of `sys.modules`; what runs keeps them alive."""
-        _forget(self.package)
+        if self.package is not None:
+            _forget(self.package)
 
 
 def load(file: EngineFile, deadline: float = IMPORT_DEADLINE) -> Loaded:

@@ -16,18 +16,18 @@ from gatewayx_nb.errors import (
     nearest,
 )
 from gatewayx_nb.messages import ModelInfo, ModelRef
-from gatewayx_nb.model_registry.folders import EngineFile, folders, ranked
-from gatewayx_nb.model_registry.literals import LiteralReader
+from gatewayx_nb.model_registry.literals import LiteralReader, Literals
 from gatewayx_nb.model_registry.loader import Loaded, load
-from gatewayx_nb.secure_config import Config, KeyState, Network, Secret, variable
+from gatewayx_nb.model_registry.rows import EngineRow
+from gatewayx_nb.model_registry.sources import Source, Sources
+from gatewayx_nb.secure_config import Config, Key, KeyState, Network, Secret, variable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Iterable, Mapping
 
     from gatewayx_nb.llm_engines import LLMEngine
 
-State = Literal["ready", "no key", "no weights", "failed", "refused", "shadowed"]
+State = Literal["ready", "no key", "no weights", "not running", "failed", "refused", "shadowed"]
 
 LOCAL = "local"
 """The engine that needs weights instead of a key."""
@@ -50,6 +50,8 @@ class EngineStatus:
         source: Where its code comes from.
         loaded: Whether its code has been run.
         error: What is wrong, in one line.
+        variable: The variable that its key is read from.
+        found_in: Where the key was found.
     """
 
     name: str
@@ -59,6 +61,8 @@ class EngineStatus:
     source: str
     loaded: bool = False
     error: str = ""
+    variable: str = ""
+    found_in: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,7 @@ class Target:
     Attributes:
         name: The engine's name.
         model: The model named; ``None`` for the engine's own.
-        file: Its file; ``None`` for an engine that the pool was given.
+        source: Its file or row; ``None`` for an engine that the pool was given.
         given: The engine that the pool was given.
         loaded: Its code, where it was run and has not changed since.
         key: Its key.
@@ -78,7 +82,7 @@ class Target:
 
     name: str
     model: str | None
-    file: EngineFile | None
+    source: Source | None
     given: LLMEngine | None
     loaded: Loaded | None
     key: Secret
@@ -87,8 +91,14 @@ class Target:
 
     @property
     def trusted_loop(self) -> bool:
-        """Whether it may share an event loop with others: shipped engines never block theirs."""
-        return self.file is not None and self.file.origin == "shipped"
+        """Whether it may share an event loop with others: our own code never blocks its loop."""
+        source = self.source
+        return isinstance(source, EngineRow) or (source is not None and source.origin == "shipped")
+
+    @property
+    def place(self) -> str:
+        """What to mend where its code is at fault."""
+        return str(self.source.path) if self.source else self.name
 
 
 class ModelRegistry:
@@ -102,26 +112,31 @@ class ModelRegistry:
     def __init__(self, config: Config, given: Mapping[str, LLMEngine]) -> None:
         self._config = config
         self._given = given
-        self._folders = folders(config)
+        self._found = Sources(config)
         self._literals = LiteralReader()
-        self._loaded: dict[Path, Loaded] = {}
-        self._failed: dict[Path, str] = {}
-        self._files: dict[str, EngineFile] = {}
-        self._losers: list[EngineFile] = []
+        self._loaded: dict[Source, Loaded] = {}
+        self._failed: dict[Source, str] = {}
+        self._sources: dict[str, Source] = {}
+        self._losers: list[Source] = []
+        self._answering: frozenset[str] = frozenset()
         self.default: str | None = None
         self.refresh()
 
     def refresh(self) -> None:
         """Look at the folders, the keys and the settings again; reads only what changed."""
         self._config.refresh()
-        found = [file for folder in self._folders for file in folder.files()]
         winners, losers = {}, []
-        for file in ranked(found):
-            if file.shadowed_by is None:
-                winners[file.name] = file
+        for source in self._found.all():
+            if source.shadowed_by is None:
+                winners[source.name] = source
             else:
-                losers.append(file)
-        self._files, self._losers = winners, losers
+                losers.append(source)
+        self._sources, self._losers = winners, losers
+
+    @property
+    def problems(self) -> list[str]:
+        """What could not be read, a line each: key files and files of engine rows."""
+        return [*self._config.keys.problems, *self._found.problems]
 
     def forget_failures(self) -> None:
         """Drop what is known of files that failed, so that the next use tries again."""
@@ -140,11 +155,11 @@ class ModelRegistry:
         ref = ModelRef.parse(self._config.settings.aliases.get(wanted, wanted))
         if ref.engine in self._given:
             return self._target(ref, None, Secret(""))
-        file = self._find(ref)
-        key = self._config.key(ref.engine)
-        if key.state != "set" and self._literals.read(file.path).requires_key:
+        source = self._find(ref)
+        key = self._key(source)
+        if key.state != "set" and self._literals_of(source).requires_key:
             raise self._no_key(ref.engine, key.state)
-        return self._target(ref, file, key.value)
+        return self._target(ref, source, key.value)
 
     def load(self, target: Target) -> Loaded:
         """Give an engine's code, running its file unless that was done and nothing changed.
@@ -152,30 +167,43 @@ class ModelRegistry:
         Raises:
             EngineLoadError: The file cannot be used.
         """
-        file = target.file
-        if file is None:  # pragma: no cover - given engines are never loaded
+        source = target.source
+        if source is None:  # pragma: no cover - given engines are never loaded
             raise EngineLoadError(f"engine {target.name!r} has no file.")
         # No lock: an engine's host loads it, one load at a time, and one that hangs must not
         # hold up the others.
-        known = self._current(file)
+        known = self._current(source)
         if known:
             return known
         try:
-            loaded = load(file)
+            loaded = source.load() if isinstance(source, EngineRow) else load(source)
         except EngineLoadError as error:
-            self._failed[file.path] = error.what
+            self._failed[source] = error.what
             raise
-        stale = self._loaded.pop(file.path, None)
+        stale = self._loaded.pop(source, None)
         if stale:
             stale.forget()
-        self._loaded[file.path] = loaded
-        self._failed.pop(file.path, None)
+        self._loaded[source] = loaded
+        self._failed.pop(source, None)
         return loaded
 
     def note_failure(self, target: Target, why: str) -> None:
         """Keep what went wrong with an engine's construction, for its row."""
-        if target.file:
-            self._failed[target.file.path] = why
+        if target.source:
+            self._failed[target.source] = why
+
+    def servers(self) -> dict[str, str]:
+        """Give the engines that need no key and listen somewhere, with where."""
+        rows = [source for source in self._sources.values() if isinstance(source, EngineRow)]
+        return {
+            row.name: str(self._config.options(row.name).get("base_url") or row.base_url)
+            for row in rows
+            if not row.requires_key
+        }
+
+    def note_answering(self, names: Iterable[str]) -> None:
+        """Keep which of the `servers` answered when they were asked."""
+        self._answering = frozenset(names)
 
     def default_reference(self) -> str:
         """Give the reference that is meant where none is named, by the rule of DESIGN §7.
@@ -212,46 +240,60 @@ class ModelRegistry:
             EngineStatus(name, engine.model_name, "not needed", "ready", "argument", loaded=True)
             for name, engine in self._given.items()
         ]
-        files = [file for file in self._files.values() if file.name not in self._given]
-        rows = [*given, *map(self._row, files), *map(self._row, self._losers)]
+        found = [source for source in self._sources.values() if source.name not in self._given]
+        rows = [*given, *map(self._row, found), *map(self._row, self._losers)]
         return sorted(rows, key=lambda row: (row.name, row.state == "shadowed"))
 
-    def _target(self, ref: ModelRef, file: EngineFile | None, key: Secret) -> Target:
+    def _target(self, ref: ModelRef, source: Source | None, key: Secret) -> Target:
+        options = self._config.options(ref.engine)
+        if isinstance(source, EngineRow) and not (options.get("base_url") or source.base_url):
+            raise ConfigError(
+                f"engine {ref.engine!r} needs to be told where it answers.",
+                mend=f"Write `{variable(ref.engine, 'BASE_URL')}=https://…` into the key file.",
+            )
         return Target(
             name=ref.engine,
             model=ref.model,
-            file=file,
-            given=self._given.get(ref.engine) if file is None else None,
-            loaded=self._current(file) if file else None,
+            source=source,
+            given=self._given.get(ref.engine) if source is None else None,
+            loaded=self._current(source) if source else None,
             key=key,
-            options=self._config.options(ref.engine),
+            options=options,
             network=self._config.settings.network,
         )
 
-    def _current(self, file: EngineFile) -> Loaded | None:
-        loaded = self._loaded.get(file.path)
+    def _current(self, source: Source) -> Loaded | None:
+        loaded = self._loaded.get(source)
         return loaded if loaded and loaded.is_current() else None
 
-    def _find(self, ref: ModelRef) -> EngineFile:
-        file = self._files.get(ref.engine)
-        if file is None:
+    def _key(self, source: Source) -> Key:
+        return self._config.key(source.name, source.key if isinstance(source, EngineRow) else "")
+
+    def _literals_of(self, source: Source) -> Literals:
+        if isinstance(source, EngineRow):
+            return Literals(source.requires_key, source.model)
+        return self._literals.read(source.path)
+
+    def _find(self, ref: ModelRef) -> Source:
+        source = self._sources.get(ref.engine)
+        if source is None:
             raise self._not_found(ref)
-        if file.refusal:
+        if source.refusal:
             raise EngineLoadError(
-                f"engine {file.name!r} is refused: {file.path} {file.refusal}.",
+                f"engine {source.name!r} is refused: {source.path} {source.refusal}.",
                 mend="Mend that, then run the cell again.",
-                engine=file.name,
+                engine=source.name,
             )
-        return file
+        return source
 
     def _not_found(self, ref: ModelRef) -> EngineNotFoundError:
         engine, slash, model = ref.engine.partition("/")
-        if slash and engine in self._files:
+        if slash and engine in self._sources:
             hint = f" A colon stands between engine and model: {f'{engine}:{model}'!r}."
         elif variable(ref.engine) in self._config.keys.names():
             hint = f" There is a key {variable(ref.engine)}, but no file {ref.engine}_engine.py."
         else:
-            known = [*self._files, *self._given, *self._config.settings.aliases]
+            known = [*self._sources, *self._given, *self._config.settings.aliases]
             hint = nearest(ref.engine, known)
         return EngineNotFoundError(
             f"no engine {ref.engine!r}.{hint}",
@@ -267,30 +309,35 @@ class ModelRegistry:
             engine=engine,
         )
 
-    def _row(self, file: EngineFile) -> EngineStatus:
-        if file.shadowed_by or file.refusal:
-            why = file.refusal or f"{file.shadowed_by} has the name already"
-            state: State = "refused" if file.refusal else "shadowed"
-            return EngineStatus(file.name, "", "missing", state, file.label, error=why)
-        literals, loaded = self._literals.read(file.path), self._current(file)
-        key = self._config.key(file.name).state if literals.requires_key else "not needed"
-        error = self._failed.get(file.path, "")
-        named = self._config.options(file.name).get("model")
+    def _row(self, source: Source) -> EngineStatus:
+        if source.shadowed_by or source.refusal:
+            why = source.refusal or f"{source.shadowed_by} has the name already"
+            state: State = "refused" if source.refusal else "shadowed"
+            return EngineStatus(source.name, "", "missing", state, source.label, error=why)
+        literals, loaded, key = self._literals_of(source), self._current(source), self._key(source)
+        error = self._failed.get(source, "")
+        named = self._config.options(source.name).get("model")
         own = loaded.engine.model_name if loaded else ""
         return EngineStatus(
-            name=file.name,
+            name=source.name,
             model=str(named or own or literals.model_name),
-            key=key,
-            state="failed" if error else self._state(file.name, key),
-            source=file.label,
+            key=key.state if literals.requires_key else "not needed",
+            state="failed" if error else self._state(source, key.state, literals),
+            source=source.label,
             loaded=loaded is not None,
             error=error,
+            variable=key.name or variable(source.name),
+            found_in=key.source,
         )
 
-    def _state(self, name: str, key: str) -> State:
-        if name == LOCAL and not self._has_weights():
+    def _state(self, source: Source, key: KeyState, literals: Literals) -> State:
+        if literals.requires_key:
+            return "ready" if key == "set" else "no key"
+        if source.name == LOCAL and not self._has_weights():
             return "no weights"
-        return "ready" if key in ("set", "not needed") else "no key"
+        if isinstance(source, EngineRow) and source.name not in self._answering:
+            return "not running"
+        return "ready"
 
     def _has_weights(self) -> bool:
         with contextlib.suppress(GatewayError):

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.secure_config import keyfile, settings
-from gatewayx_nb.secure_config.keys import Key, Keys, variable
+from gatewayx_nb.secure_config.keys import VENDOR_VARIABLES, Key, Keys, variable
 from gatewayx_nb.secure_config.places import Place, Stamp, project_place, stamp, user_place
 
 if TYPE_CHECKING:
@@ -44,9 +44,15 @@ class Config:
             self.settings = settings.load(place.settings for place in self.places)
             self._stamps = stamps
 
-    def key(self, engine: str) -> Key:
-        """Give an engine's key and its state."""
-        return self.keys.find(engine, vendor=self.settings.vendor_variables)
+    def key(self, engine: str, vendor: str = "") -> Key:
+        """Give an engine's key and its state.
+
+        Args:
+            engine: Name of the engine.
+            vendor: The vendor's own variable, where the engine is a row that names it.
+        """
+        names = VENDOR_VARIABLES.get(engine, (vendor,) if vendor else ())
+        return self.keys.find(engine, names if self.settings.vendor_variables else ())
 
     def options(self, engine: str) -> dict[str, object]:
         """Give the keywords of an engine: its settings, then its variables over them."""

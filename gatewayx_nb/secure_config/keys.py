@@ -12,7 +12,7 @@ from gatewayx_nb.secure_config.places import Place, Stamp, stamp
 from gatewayx_nb.secure_config.secret import KeyState, Secret, state_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 VENDOR_VARIABLES: Mapping[str, tuple[str, ...]] = MappingProxyType({"grok": ("XAI_API_KEY",)})
 """The names under which the vendors' own tools read a key, by engine."""
@@ -68,14 +68,14 @@ class Keys:
         """Why files could not be read, a line each."""
         return [str(file.problem) for file in self._files if file.problem]
 
-    def find(self, engine: str, *, vendor: bool) -> Key:
+    def find(self, engine: str, vendor: Iterable[str] = ()) -> Key:
         """Give an engine's key; one that is set wins over a placeholder before it.
 
         Args:
             engine: Name of the engine.
-            vendor: Whether the vendor's own variables count where ours is absent.
+            vendor: The vendor's own variables, which count where ours is absent.
         """
-        names = (variable(engine), *(VENDOR_VARIABLES.get(engine, ()) if vendor else ()))
+        names = (variable(engine), *vendor)
         found = [
             Key(state, Secret(value.strip()) if state == "set" else Secret(""), name, source)
             for name in names

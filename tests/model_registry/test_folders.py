@@ -3,7 +3,8 @@ import os
 import pytest
 
 from gatewayx_nb.commands import COMMANDS
-from gatewayx_nb.model_registry.folders import RESERVED, folders, ranked
+from gatewayx_nb.model_registry.folders import RESERVED, folders
+from gatewayx_nb.model_registry.sources import ranked
 from gatewayx_nb.secure_config import Config
 
 
