@@ -90,13 +90,18 @@ class Portal:
         self.loop.run_until_complete(self.loop.shutdown_asyncgens())
 
 
+def inside() -> bool:
+    """Tell whether this thread is a portal's."""
+    return bool(getattr(_here, "inside", False))
+
+
 def forbid_here(twin: str) -> None:
     """Refuse a waiting call on a portal's thread, where it would wait for itself.
 
     Raises:
         UsageError: This is such a thread; the message names ``twin``, the call to await instead.
     """
-    if getattr(_here, "inside", False):
+    if inside():
         raise UsageError(
             "a waiting call was made on an engine's own event loop, which would never answer.",
             mend=f"There, `await pool.{twin}(…)`.",

@@ -22,6 +22,13 @@ EXAMPLES = (
     "`%gatewayx help` lists the commands",
 )
 
+_IDLE = {
+    "no key": "Waiting for a key, `%gatewayx key set NAME`",
+    "not running": "No server on this machine answers",
+}
+
+_ONCE_USED = "known once it is used"
+
 _REMEDIES = {
     "no key": "`%gatewayx key set {name}`",
     "no weights": "`%gatewayx pull smollm2`",
@@ -32,7 +39,11 @@ _REMEDIES = {
 def overview(session: Session, _: argparse.Namespace) -> Table:
     """Show the state of everything, and five examples."""
     pool = session.pool
-    return _engines(pool.status(), (*_summary(pool), *_problems(pool), *EXAMPLES))
+    rows = pool.status()
+    shown = [row for row in rows if row.state not in _IDLE]
+    idle = [_idle(rows, state, how) for state, how in _IDLE.items()]
+    notes = (*filter(None, idle), *_summary(pool), *_problems(pool), *EXAMPLES)
+    return _engines(shown, notes)
 
 
 def status(session: Session, words: argparse.Namespace) -> Table:
@@ -55,19 +66,23 @@ def status_arguments(parser: Parser) -> None:
 
 
 def models(session: Session, words: argparse.Namespace) -> Table:
-    """Show what can be called now."""
-    listed = [model for model in session.pool.models() if words.engine in (None, model.engine)]
+    """Show what can be called now, or what the providers list."""
+    listed = session.pool.models(words.engine, live=words.live)
     if not listed:
         return Table((), (), ("No model can be called; `%gatewayx status` says why.",))
     return Table(
         ("reference", "model"),
-        tuple((model.engine, model.model or "known once it is used") for model in listed),
+        tuple(
+            (model.engine if model.default else str(model), model.model or _ONCE_USED)
+            for model in listed
+        ),
     )
 
 
 def models_arguments(parser: Parser) -> None:
-    """``[ENGINE]``."""
+    """``[ENGINE] [--live]``."""
     parser.add_argument("engine", nargs="?", metavar="ENGINE", help="one engine")
+    parser.add_argument("--live", action="store_true", help="ask the providers; costs nothing")
 
 
 def keys(session: Session, _: argparse.Namespace) -> Table:
@@ -100,13 +115,19 @@ def use_arguments(parser: Parser) -> None:
     parser.add_argument("--save", action="store_true", help="write it into config/gatewayx.toml")
 
 
+def _idle(rows: list[EngineStatus], state: str, how: str) -> str:
+    """Name the engines that only wait for something, in one line."""
+    names = [row.name for row in rows if row.state == state]
+    return f"{how}: {', '.join(names)}" if names else ""
+
+
 def _engines(rows: list[EngineStatus], notes: tuple[str, ...]) -> Table:
     cells = tuple(
         (
             row.name,
             row.state,
             row.key,
-            row.model or "known once it is used",
+            row.model or _ONCE_USED,
             row.source if row.loaded else f"{row.source}, not run yet",
             row.error or _REMEDIES.get(row.state, "").format(name=row.name).strip("`"),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from dataclasses import dataclass, replace
@@ -14,10 +15,12 @@ from gatewayx_nb.engine_pool.tally import Waiting
 from gatewayx_nb.errors import (
     DeadlineError,
     GatewayError,
+    ModelNotFoundError,
     ProviderError,
     RequestError,
     TruncatedError,
     UnsupportedFeatureError,
+    nearest,
 )
 from gatewayx_nb.llm_engines import RejectedParameterError, without
 from gatewayx_nb.retries import wait_before_retry
@@ -35,6 +38,10 @@ if TYPE_CHECKING:
     from gatewayx_nb.secure_config import Limits
 
     Emit = Callable[[Chunk], Awaitable[None]]
+
+
+_LISTING = 5.0
+"""Seconds for a provider to list its models, before an error goes out without a suggestion."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +73,11 @@ class Call:
         try:
             async with asyncio.timeout(self.limits.timeout):
                 async with self.host.use(self.target, self.limits.concurrency) as engine:
-                    parsed = await self._answer(engine, emit)
+                    try:
+                        parsed = await self._answer(engine, emit)
+                    except ModelNotFoundError as unknown:
+                        await self._suggest(engine, unknown)
+                        raise
                     await self._price(engine)
             return self.tally.reply(parsed=parsed)
         except TimeoutError:
@@ -79,7 +90,7 @@ class Call:
 
     async def _answer(self, engine: LLMEngine, emit: Emit | None) -> Any:  # noqa: ANN401 - parsed
         """Ask, and where a schema was asked for read the answer; mend it in one further turn."""
-        request = self._request(engine)
+        request = await self._request(engine)
         await self._attempts(engine, request, emit)
         if self.shape is None:
             return None
@@ -146,7 +157,7 @@ class Call:
             return None
         return wait_before_retry(sent, error, random.random)
 
-    def _request(self, engine: LLMEngine) -> Request:
+    async def _request(self, engine: LLMEngine) -> Request:
         """Give the request as the engine takes it, with its own model where none is named."""
         if self.request.images and "images" not in engine.features:
             raise UnsupportedFeatureError(
@@ -154,10 +165,23 @@ class Call:
                 mend="Leave them out, or ask an engine that does: `%gatewayx status`.",
             )
         self.tally.cost_per_token = engine.get_cost_per_token()
-        self.tally.model = self.request.model or engine.model_name
+        named = self.request.model or engine.model_name
+        self.tally.model = named or await self._first_model(engine)
         request = replace(self.request, model=self.tally.model)
         held = request.schema is None or "schema" in engine.features
         return request if held else structured.spelt_out(request)
+
+    async def _first_model(self, engine: LLMEngine) -> str:
+        """Give the first model of a server that serves what it was started with."""
+        listed = await engine.models()
+        return listed[0].model if listed else ""
+
+    async def _suggest(self, engine: LLMEngine, error: ModelNotFoundError) -> None:
+        """Add the nearest model of the provider's own list, if it gives one in time."""
+        with contextlib.suppress(GatewayError, TimeoutError):
+            async with asyncio.timeout(_LISTING):
+                known = [model.model for model in await engine.models()]
+            error.what += nearest(self.tally.model, known)
 
     async def _price(self, engine: LLMEngine) -> None:
         """Look up what the tokens cost, where genai-prices knows the provider."""

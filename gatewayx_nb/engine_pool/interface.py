@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import re
 import weakref
@@ -11,23 +12,35 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from gatewayx_nb.engine_pool.call import Call
+from gatewayx_nb.engine_pool.embedding import checked, embed
 from gatewayx_nb.engine_pool.freshness import Freshness
+from gatewayx_nb.engine_pool.inquiry import ask_each, listening
 from gatewayx_nb.engine_pool.options import CallOptions, build, limits, shape_of
 from gatewayx_nb.engine_pool.runtime import Runtime
 from gatewayx_nb.engine_pool.streams import AsyncReplyStream, ReplyStream
 from gatewayx_nb.engine_pool.tally import Tally
+from gatewayx_nb.errors import GatewayError
 from gatewayx_nb.model_registry import EngineStatus, ModelRegistry
-from gatewayx_nb.portal import forbid_here
+from gatewayx_nb.portal import forbid_here, inside
 from gatewayx_nb.secure_config import Config
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Coroutine, Iterable, Mapping
     from typing import Self
 
     from typing_extensions import Unpack
 
+    from gatewayx_nb.engine_pool.embedding import Vectors
+    from gatewayx_nb.engine_pool.host import EngineHost
     from gatewayx_nb.llm_engines import LLMEngine
     from gatewayx_nb.messages import ModelInfo, Reply
+
+
+_HEALTH = 1.0
+"""Seconds for a server on this machine to say that it is there."""
+
+_LISTING = 10.0
+"""Seconds for a provider to list its models."""
 
 
 class EnginePool:
@@ -107,14 +120,55 @@ class EnginePool:
         """Ask a model and read its answer as it comes, with ``async for``; see `stream`."""
         return AsyncReplyStream(self._call(prompt, options, streamed=True))
 
-    def models(self) -> list[ModelInfo]:
-        """List what can be called now."""
+    def embed(self, texts: Iterable[str], *, model: str) -> Vectors:
+        """Give vectors for texts, as a float32 array of shape (texts, dimensions).
+
+        Args:
+            texts: The texts; none may be empty.
+            model: A reference; the engine's own embedding model where it names none.
+
+        Raises:
+            GatewayError: A batch failed.
+        """
+        forbid_here("aembed")
+        host, work = self._embedding(texts, model)
+        return host.portal.run(work)
+
+    async def aembed(self, texts: Iterable[str], *, model: str) -> Vectors:
+        """Give vectors for texts; see `embed`."""
+        host, work = self._embedding(texts, model)
+        return await host.portal.arun(work)
+
+    def models(self, engine: str | None = None, *, live: bool = False) -> list[ModelInfo]:
+        """List what can be called now.
+
+        Args:
+            engine: One engine, instead of all.
+            live: Whether to ask the providers, which spends no tokens.
+
+        Raises:
+            GatewayError: The engine named cannot be asked.
+        """
         self._freshness.check()
-        return self._registry.models()
+        if not live:
+            listed = self._registry.models()
+            return [model for model in listed if engine in (None, model.engine)]
+        targets = self._registry.targets(engine)
+        answers = ask_each(self._runtime, targets, lambda asked: asked.models(), _LISTING)
+        if engine is not None:
+            for answer in answers.values():
+                if isinstance(answer, GatewayError):
+                    raise answer
+        lists = [answer for answer in answers.values() if not isinstance(answer, GatewayError)]
+        return [model for listed in lists for model in listed]
 
     def status(self) -> list[EngineStatus]:
-        """List every engine known, the unusable ones too, with what is wrong."""
+        """List every engine known, the unusable ones too, with what is wrong.
+
+        Servers on this machine are asked whether they answer.
+        """
         self._freshness.check()
+        self._registry.note_answering(self._answering())
         return self._registry.rows()
 
     @property
@@ -171,6 +225,30 @@ class EnginePool:
     def __reduce__(self) -> tuple[Any, ...]:
         project = self._config.project
         return (EnginePool, (project.root if project else None,))
+
+    def _answering(self) -> list[str]:
+        """Give the servers of this machine that answer; most of them do not even listen."""
+        servers = self._registry.servers()
+        if inside():  # an engine that asks: its loop, perhaps the shared one, must not wait
+            return []
+
+        async def knock() -> list[bool]:
+            return await asyncio.gather(*map(listening, servers.values()))
+
+        heard = self._runtime.shared.run(knock())
+        there = [name for name, hears in zip(servers, heard, strict=True) if hears]
+        targets = [self._registry.resolve(name) for name in there]
+        answers = ask_each(self._runtime, targets, lambda asked: asked.health_check(), _HEALTH)
+        return [name for name, answer in answers.items() if answer is True]
+
+    def _embedding(
+        self, texts: Iterable[str], model: str
+    ) -> tuple[EngineHost, Coroutine[Any, Any, Vectors]]:
+        self._freshness.check_if_due()
+        listed = checked(texts)
+        target = self._registry.resolve(model)
+        host = self._runtime.host(target)
+        return host, embed(host, target, self._config.settings.limits, listed)
 
     def _call(self, prompt: str, options: CallOptions, *, streamed: bool) -> Call:
         """Check what is asked and find who answers; nothing is sent."""

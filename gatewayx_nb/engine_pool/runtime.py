@@ -44,13 +44,24 @@ class Runtime:
                     host = self._hosts[key] = EngineHost(portal, self._registry)
         return host
 
+    @property
+    def shared(self) -> Portal:
+        """The loop of our own engines."""
+        if self._process != os.getpid():
+            self._leave_to_parent()
+        with self._lock:
+            return self._our_own()
+
     def close(self) -> None:
         """Clean every engine up and end the loops."""
         if self._process != os.getpid():
             return
         with self._lock:
-            hosts, self._hosts, self._shared = self._hosts, {}, None
+            hosts, shared = self._hosts, self._shared
+            self._hosts, self._shared = {}, None
         portals = {id(host.portal): host.portal for host in hosts.values()}
+        if shared is not None:
+            portals[id(shared)] = shared
         closing = [host.portal.submit(host.close()) for host in hosts.values()]
         wait(closing, timeout=_GRACE)
         for portal in portals.values():
@@ -59,6 +70,9 @@ class Runtime:
     def _portal(self, target: Target) -> Portal:
         if not target.trusted_loop:
             return Portal(f"gatewayx {target.name}")
+        return self._our_own()
+
+    def _our_own(self) -> Portal:
         if self._shared is None:
             self._shared = Portal("gatewayx")
         return self._shared

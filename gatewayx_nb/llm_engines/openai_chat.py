@@ -36,12 +36,14 @@ class OpenAICompatibleEngine(HTTPEngine):
     Attributes:
         max_tokens_field: Name of the field that bounds the answer: ``max_completion_tokens`` at
             OpenAI, Azure and xAI, ``max_tokens`` elsewhere.
+        seed_field: Name of the field of the seed.
         stream_usage: Whether ``stream_options`` is understood, which asks a stream for its usage.
     """
 
     path: ClassVar[str] = "chat/completions"
     features = frozenset({"system", "history", "schema"})
     max_tokens_field: ClassVar[str] = "max_tokens"
+    seed_field: ClassVar[str] = "seed"
     stream_usage: ClassVar[bool] = True
 
     @override
@@ -53,7 +55,7 @@ class OpenAICompatibleEngine(HTTPEngine):
             "top_p": request.top_p,
             self.max_tokens_field: request.max_tokens,
             "stop": list(request.stop) or None,
-            "seed": request.seed,
+            self.seed_field: request.seed,
             "response_format": _response_format(request),
         }
         payload = {"model": request.model, "messages": system + turns, "stream": request.streamed}

@@ -230,6 +230,16 @@ class ModelRegistry:
             )
         return names[0]
 
+    def targets(self, engine: str | None) -> list[Target]:
+        """Give one engine, or every one that is ready.
+
+        Raises:
+            GatewayError: The one named cannot be called.
+        """
+        if engine is not None:
+            return [self.resolve(engine)]
+        return [self.resolve(row.name) for row in self.rows() if row.state == "ready"]
+
     def models(self) -> list[ModelInfo]:
         """List what can be called now."""
         return [ModelInfo(row.name, row.model) for row in self.rows() if row.state == "ready"]

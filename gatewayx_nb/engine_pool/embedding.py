@@ -1,0 +1,118 @@
+"""Vectors for texts: in batches, several at once, in the order of the texts."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING, Any
+
+from gatewayx_nb.errors import ConfigError, DeadlineError, GatewayError, ProviderError, UsageError
+from gatewayx_nb.retries import wait_before_retry
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterable
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from gatewayx_nb.engine_pool.host import EngineHost
+    from gatewayx_nb.llm_engines import LLMEngine
+    from gatewayx_nb.model_registry import Target
+    from gatewayx_nb.secure_config import Limits
+
+    Vectors = npt.NDArray[np.float32]
+    Batch = list[list[float]]
+
+_AT_ONCE = 8
+"""Batches in flight; the providers limit tokens a minute long before requests."""
+
+
+def checked(texts: Iterable[str]) -> list[str]:
+    """Give the texts as a list.
+
+    Raises:
+        UsageError: One is no text, or empty, which providers refuse.
+    """
+    listed = [texts] if isinstance(texts, str) else list(texts)
+    for number, text in enumerate(listed):
+        if not isinstance(text, str) or not text:
+            raise UsageError(
+                f"text {number} is {text!r}; expected a text that is not empty.",
+                mend="Leave it out of the texts.",
+            )
+    return listed
+
+
+async def embed(host: EngineHost, target: Target, limits: Limits, texts: list[str]) -> Vectors:
+    """Give a float32 array of shape (texts, dimensions).
+
+    Raises:
+        GatewayError: A batch failed, after the retries that may help.
+    """
+    try:
+        async with asyncio.timeout(limits.timeout):
+            async with host.use(target, limits.concurrency) as engine:
+                model = target.model or engine.embedding_model
+                size = engine.embedding_batch
+                batches = [texts[start : start + size] for start in range(0, len(texts), size)]
+                gate = asyncio.Semaphore(_AT_ONCE)
+                work = [_batch(engine, batch, model, limits, gate) for batch in batches]
+                vectors = [vector for batch in await _gathered(work) for vector in batch]
+    except TimeoutError:
+        raise DeadlineError(
+            f"{target.name!r} took longer than {limits.timeout:g} s.",
+            mend="Embed fewer texts at once, or allow more: [limits] timeout in the settings.",
+        ) from None
+    return _array(vectors, target.name)
+
+
+async def _gathered(work: list[Coroutine[Any, Any, Batch]]) -> list[Batch]:
+    """Await all; the first failure cancels the others, which would only be paid for nothing."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one) for one in work]
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+async def _batch(
+    engine: LLMEngine, texts: list[str], model: str, limits: Limits, gate: asyncio.Semaphore
+) -> Batch:
+    attempt = 0
+    async with gate:
+        while True:
+            attempt += 1
+            try:
+                return _complete(await engine.embed(texts, model), texts, engine.name)
+            except GatewayError as error:
+                pause = wait_before_retry(attempt, error, random.random)
+                if pause is None or attempt > limits.retries:
+                    raise
+            await asyncio.sleep(pause)
+
+
+def _complete(vectors: Batch, texts: list[str], engine: str) -> Batch:
+    if len(vectors) != len(texts):
+        raise ProviderError(
+            f"{engine!r} gave {len(vectors)} vectors for {len(texts)} texts.",
+            mend="Run the cell again.",
+        )
+    return vectors
+
+
+def _array(vectors: list[list[float]], engine: str) -> Vectors:
+    try:
+        import numpy as np
+    except ImportError:
+        raise ConfigError(
+            "embeddings are numpy arrays, and numpy is not installed.",
+            mend='`pip install "gatewayx-nb[data]"`',
+        ) from None
+    try:
+        array = np.asarray(vectors, dtype=np.float32)
+    except ValueError:
+        raise ProviderError(
+            f"{engine!r} gave vectors of different lengths.", mend="Run the cell again."
+        ) from None
+    return array.reshape(len(vectors), -1) if vectors else array.reshape(0, 0)

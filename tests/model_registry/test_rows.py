@@ -1,0 +1,152 @@
+import json
+
+import pytest
+
+from gatewayx_nb.engine_pool import EnginePool
+from gatewayx_nb.errors import ConfigError, MissingKeyError, ModelNotFoundError, TransportError
+from gatewayx_nb.model_registry.rows import RowFile
+from gatewayx_nb.secure_config import shipped
+from tests.servers import Send, Server, reply
+
+ROWS = [
+    "mistral",
+    "deepseek",
+    "groq",
+    "openrouter",
+    "together",
+    "fireworks",
+    "perplexity",
+    "cerebras",
+    "moonshot",
+    "nvidia",
+    "huggingface",
+    "azure",
+    "ollama",
+    "vllm",
+    "lmstudio",
+    "llamacpp",
+]
+
+WHOLE = json.dumps({"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]}).encode()
+MODELS = json.dumps({"data": [{"id": "first"}, {"id": "second"}]}).encode()
+
+
+def _answer(seen):
+    return [Send(reply(MODELS if seen.method == "GET" else WHOLE))]
+
+
+def test_every_shipped_row_is_an_engine(project):
+    """With an https address, or one on this machine, and a key or none."""
+    rows = {row.name: row for row in RowFile(shipped("config/engines.toml"), "shipped").rows()}
+    known = {row.name: row for row in project.pool().status()}
+
+    assert sorted(rows) == sorted(ROWS)
+    for name, row in rows.items():
+        assert row.load().engine.model_name == row.model
+        assert row.base_url.startswith("https://" if row.requires_key else "http://127.0.0.1:") or (
+            name == "azure"
+        )
+        assert known[name].state == ("no key" if row.requires_key else "not running")
+
+
+def test_a_row_sends_what_it_says(project):
+    """Its own names for fields, and its own header for the key."""
+    with Server(_answer) as server:
+        project.set_keys(
+            f"AZURE_OPENAI_API_KEY=k1\nGATEWAYX_AZURE_BASE_URL={server.url}/openai/v1\n"
+            f"GATEWAYX_MISTRAL_API_KEY=k2\nGATEWAYX_MISTRAL_BASE_URL={server.url}/v1\n"
+        )
+        with project.pool() as pool:
+            pool.ask("x", model="azure:mine", max_tokens=5)
+            list(pool.stream("x", model="mistral", seed=3))
+        azure, mistral = server.requests
+
+    assert (azure.target, azure.headers["api-key"]) == ("/openai/v1/chat/completions", "k1")
+    assert "authorization" not in azure.headers
+    assert json.loads(azure.body)["max_completion_tokens"] == 5
+    sent = json.loads(mistral.body)
+    assert (sent["random_seed"], sent["model"]) == (3, "mistral-large-4")
+    assert "stream_options" not in sent
+    assert "seed" not in sent
+
+
+def test_a_server_on_this_machine_is_ready_when_it_answers(project):
+    """And its first model is asked where none is named."""
+    with Server(_answer) as server:
+        project.set_keys(f"GATEWAYX_VLLM_BASE_URL={server.url}/v1\n")
+        with project.pool() as pool:
+            states = {row.name: row.state for row in pool.status()}
+            listed = [str(model) for model in pool.models("vllm", live=True)]
+            asked = pool.ask("x", model="vllm")
+        sent = json.loads(server.requests[-1].body)
+
+    assert (states["vllm"], states["ollama"]) == ("ready", "not running")
+    assert listed == ["vllm:first", "vllm:second"]
+    assert (asked.text, asked.model, sent["model"]) == ("hi", "first", "first")
+    assert "authorization" not in server.requests[-1].headers
+
+
+def test_a_server_that_is_not_there_is_an_error_when_asked(project):
+    """It names the engine."""
+    with project.pool() as pool, pytest.raises(TransportError, match="lmstudio"):
+        pool.ask("x", model="lmstudio:m", timeout=5)
+
+
+def test_what_a_row_lacks_is_told(project):
+    """A key, or an address."""
+    project.set_keys("GATEWAYX_AZURE_API_KEY=k")
+    with project.pool() as pool:
+        with pytest.raises(ConfigError, match="GATEWAYX_AZURE_BASE_URL"):
+            pool.ask("x", model="azure:m")
+        with pytest.raises(MissingKeyError, match="GATEWAYX_GROQ_API_KEY"):
+            pool.ask("x", model="groq")
+
+
+def test_a_model_that_does_not_exist_is_answered_with_the_nearest(project):
+    """From the provider's own list."""
+    fault = json.dumps({"error": {"message": "no", "code": "model_not_found"}}).encode()
+
+    def answer(seen):
+        return [Send(reply(MODELS))] if seen.method == "GET" else [Send(reply(fault, 404))]
+
+    with Server(answer) as server:
+        project.set_keys(f"GATEWAYX_GROQ_API_KEY=k\nGATEWAYX_GROQ_BASE_URL={server.url}/v1\n")
+        with project.pool() as pool, pytest.raises(ModelNotFoundError, match="mean 'second'"):
+            pool.ask("x", model="groq:secnd")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[a]\nbase = 'x'", "unknown field 'base'.*Did you mean 'base_url'"),
+        ("[a]\nmodel = 3", "model is 3; expected str"),
+        ("[a]\nrequires_key = 'no'", "requires_key is 'no'; expected bool"),
+        ("[a]\napi = 'soap'", "api is 'soap'; expected chat or responses"),
+        ("a = 1", "it is no table"),
+        ("[a", "cannot be read"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_a_problem_and_no_failure(tmp_path, text, said):
+    """It is told, and the other engines go on."""
+    path = tmp_path / "engines.toml"
+    path.write_text(text)
+    rows = RowFile(path, "user")
+
+    assert rows.rows() == []
+    with pytest.raises(ConfigError, match=said):
+        raise rows.problem
+
+
+def test_a_row_of_the_users_own_is_an_engine(project, clean_environment):
+    """Its file is seen without a restart, and a broken one does not stop the others."""
+    path = clean_environment / "config" / "gatewayx" / "config" / "engines.toml"
+    path.parent.mkdir(parents=True)
+    pool = EnginePool(home=project.root, env={"XDG_CONFIG_HOME": str(path.parents[2])})
+    path.write_text("[mine]\nbase_url = 'http://127.0.0.1:9'\nmodel = 'm'\n")
+    (mine,) = [row for row in pool.status() if row.name == "mine"]
+    assert (mine.state, mine.model, mine.source) == ("no key", "m", "user: engines.toml")
+
+    path.write_text("[mine")
+    assert "mine" not in {row.name for row in pool.status()}
+    assert "engines.toml" in pool.problems[0]
+    assert pool.ask("x", model="mock").text == "[mock] x"
