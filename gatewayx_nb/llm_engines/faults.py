@@ -18,7 +18,7 @@ from gatewayx_nb.errors import (
 )
 from gatewayx_nb.llm_engines import body
 from gatewayx_nb.rendering import shorten
-from gatewayx_nb.secure_config import redact
+from gatewayx_nb.secure_config import redact, vendor_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,11 +76,20 @@ class Faults:
             model=self._model,
         )
 
+    def _of_another(self) -> str:
+        """Say whose key it looks like, where that is another engine's."""
+        vendor = vendor_of(self._key)
+        return (
+            f" (the key looks like one of {vendor!r})" if vendor not in (None, self._engine) else ""
+        )
+
     def _error(
         self, status: int, code: str | None, message: str, retry_after: float | None
     ) -> GatewayError:
         kind = classify(status, code)
         said = shorten(redact(message, [self._key]), _MESSAGE)
+        if kind is AuthenticationError:
+            said += self._of_another()
         how = f"answered {status}" if status >= FIRST_FAULT else "reported a fault"
         return kind(
             f"{self._engine!r} {how}: {said}",

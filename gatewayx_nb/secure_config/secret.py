@@ -22,6 +22,20 @@ _PLACEHOLDERS = re.compile(
 )
 
 
+_PREFIXES = (
+    ("sk-ant-", "anthropic"),
+    ("sk-or-", "openrouter"),
+    ("sk-proj-", "openai"),
+    ("xai-", "grok"),
+    ("gsk_", "groq"),
+    ("AIza", "google"),
+    ("AQ.", "google"),
+    ("pplx-", "perplexity"),
+    ("hf_", "huggingface"),
+    ("nvapi-", "nvidia"),
+)
+
+
 class Secret(str):
     """A ``str`` that is the key where it is used and a mask where it is shown.
 
@@ -63,6 +77,14 @@ def state_of(value: str | None) -> KeyState:
     if not (stripped.isascii() and stripped.isprintable()) or " " in stripped:
         return "placeholder"
     return "placeholder" if _PLACEHOLDERS.fullmatch(stripped) else "set"
+
+
+def vendor_of(key: str) -> str | None:
+    """Tell which engine's key a key looks like; ``None`` where its beginning tells nothing.
+
+    A hint for an error and no check: vendors change the shape of their keys.
+    """
+    return next((engine for prefix, engine in _PREFIXES if str(key).startswith(prefix)), None)
 
 
 def redact(text: str, keys: Iterable[str]) -> str:

@@ -336,6 +336,18 @@ def test_every_cut_of_a_stream_is_an_error(grok):
             assert caught.value.partial == "Hello."[: len(caught.value.partial)]
 
 
+def test_a_key_of_another_vendor_is_named_as_such(project):
+    """When it is refused; no part of it is shown."""
+    with Server([Send(reply(b"{}", 401))]) as server:
+        url = f"GATEWAYX_GROK_BASE_URL={server.url}/v1"
+        project.set_keys(f"GATEWAYX_GROK_API_KEY=sk-ant-api03-canary\n{url}\n")
+        with project.pool() as pool, pytest.raises(AuthenticationError) as caught:
+            pool.ask("Hi", model="grok")
+
+    assert "the key looks like one of 'anthropic'" in str(caught.value)
+    assert "canary" not in str(caught.value)
+
+
 def test_a_rate_limit_says_when(grok):
     """`Retry-After` is in the error; a wait of more than a minute is not sat out."""
     limited = reply(b"{}", 429, retry_after="120")

@@ -3,7 +3,7 @@ import pickle
 
 import pytest
 
-from gatewayx_nb.secure_config import Secret, redact, state_of
+from gatewayx_nb.secure_config import Secret, redact, state_of, vendor_of
 
 CANARY = "sk-canary-0123456789"
 
@@ -70,6 +70,15 @@ def test_a_short_key_is_a_key(value):
 def test_nothing_is_missing(value):
     """An empty line in the file is no key."""
     assert state_of(value) == "missing"
+
+
+@pytest.mark.parametrize(
+    ("key", "engine"),
+    [("sk-ant-api03-x", "anthropic"), ("sk-or-v1-x", "openrouter"), ("sk-x", None), ("", None)],
+)
+def test_a_key_may_tell_whose_it_is(key, engine):
+    """By its beginning; many tell nothing."""
+    assert vendor_of(Secret(key)) == engine
 
 
 def test_redacting_takes_every_key_out():
