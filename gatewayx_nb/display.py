@@ -8,7 +8,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from gatewayx_nb.errors import GatewayError
+from gatewayx_nb.errors import GatewayError, in_one_line
 from gatewayx_nb.rendering import plain, reply_html
 
 if TYPE_CHECKING:
@@ -174,9 +174,7 @@ def _stopped(stream: ReplyStream | AsyncReplyStream, view: View) -> KeyboardInte
     """Close a stream, show what came, and give the exception, which shows as one line."""
     stream.close()
     view.finish(stream.reply, "interrupted")
-    stopped = KeyboardInterrupt()
-    stopped._render_traceback_ = lambda: ["KeyboardInterrupt: stopped"]  # type: ignore[attr-defined]
-    return stopped
+    return in_one_line(KeyboardInterrupt())
 
 
 def _broken(tally: Tally, view: View) -> None:

@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from gatewayx_nb.errors import UsageError
+from gatewayx_nb.errors import UsageError, in_one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -55,6 +55,9 @@ class Portal:
         try:
             wait(future)
             return future.result()
+        except KeyboardInterrupt as stop:
+            future.cancel()
+            raise in_one_line(stop) from None
         except BaseException:
             future.cancel()
             raise

@@ -6,7 +6,7 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING, TypeVar
 
-from gatewayx_nb.errors import UsageError
+from gatewayx_nb.errors import UsageError, in_one_line
 from gatewayx_nb.portal import Relay
 
 if TYPE_CHECKING:
@@ -116,9 +116,9 @@ class ReplyStream(_Stream):
                     return chunk
                 self._news.wait(_LOOK)
                 self._news.clear()
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stop:
             self.close()
-            raise
+            raise in_one_line(stop) from None
 
     def __enter__(self) -> Self:
         return self

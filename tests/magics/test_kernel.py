@@ -170,6 +170,8 @@ WAYS = [
     Way("awaited", "%%gatewayx grok\nPROMPT"),
     Way("time", "%%time\n%%gatewayx grok\nPROMPT"),
     Way("timeit", "%%timeit -n1 -r1\n%%gatewayx grok\nPROMPT"),
+    Way("gx.ask", "gx.ask('PROMPT', model='grok')", shows=False),
+    Way("gx.stream", "for _ in gx.stream('PROMPT', model='grok'): pass", shows=False),
 ]
 
 
@@ -208,7 +210,9 @@ def test_stop_keeps_what_came_and_closes_the_socket(kernel, provider, way, measu
     measured(f"Stop, {way.name}, to the closed socket", request.closed_at - pressed)
 
 
-SILENT_WAYS = WAYS
+SILENT_WAYS = [
+    *WAYS,
+]
 
 
 @pytest.mark.parametrize("way", SILENT_WAYS, ids=lambda way: way.name)
