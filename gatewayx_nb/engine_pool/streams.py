@@ -7,7 +7,7 @@ import threading
 from typing import TYPE_CHECKING, TypeVar
 
 from gatewayx_nb.errors import UsageError, in_one_line
-from gatewayx_nb.portal import Relay
+from gatewayx_nb.portal import Relay, open_to_stop
 
 if TYPE_CHECKING:
     import concurrent.futures
@@ -158,7 +158,8 @@ class AsyncReplyStream(_Stream):
                         raise StopAsyncIteration
                 if chunk is not None:
                     return chunk
-                await self._news.wait()
+                with open_to_stop():
+                    await self._news.wait()
                 self._news.clear()
         except asyncio.CancelledError:
             self.close()

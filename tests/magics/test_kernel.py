@@ -212,6 +212,8 @@ def test_stop_keeps_what_came_and_closes_the_socket(kernel, provider, way, measu
 
 SILENT_WAYS = [
     *WAYS,
+    Way("await gx.aask", "await gx.aask('PROMPT', model='grok')"),
+    Way("gx.astream", "async for _ in gx.astream('PROMPT', model='grok'): pass"),
 ]
 
 
