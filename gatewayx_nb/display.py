@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,7 +14,7 @@ from gatewayx_nb.errors import GatewayError, in_one_line
 from gatewayx_nb.rendering import plain, reply_html
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from gatewayx_nb.engine_pool import AsyncReplyStream, ReplyStream
     from gatewayx_nb.engine_pool.tally import Tally
@@ -134,7 +136,8 @@ def read(stream: ReplyStream, view: View) -> Reply:
                 view.update(stream.tally)
             return _finished(stream, view)
     except KeyboardInterrupt:
-        raise _stopped(stream, view) from None
+        with _undisturbed():
+            raise _stopped(stream, view) from None
     except GatewayError:
         _broken(stream.tally, view)
         raise
@@ -175,6 +178,23 @@ def _stopped(stream: ReplyStream | AsyncReplyStream, view: View) -> KeyboardInte
     stream.close()
     view.finish(stream.reply, "interrupted")
     return in_one_line(KeyboardInterrupt())
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Pass over Stop while one is being obeyed: showing a long answer for the last time takes long.
+
+    Signals come to the main thread only, and only there may their handler be set. An awaited cell
+    needs none of this, for its kernel counts the first press alone.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _broken(tally: Tally, view: View) -> None:

@@ -235,6 +235,23 @@ def test_stop_works_while_nothing_has_come(kernel, provider, way, measured):
     measured(f"Stop while silent, {way.name}, to the closed socket", request.closed_at - pressed)
 
 
+@pytest.mark.parametrize("way", WAYS[:2], ids=lambda way: way.name)
+def test_stop_pressed_twice_is_stop(kernel, provider, way):
+    """While a long answer is shown for the last time: one line of error, and all is kept."""
+    cell, request = _asked(kernel, provider, way.cell("much"))
+
+    kernel.interrupt()
+    time.sleep(0.03)  # a hand that presses again
+    kernel.interrupt()
+    stopped = kernel.finish(cell, timeout=20)
+
+    assert request.closed.wait(AT_ONCE)
+    assert stopped.traceback == ["KeyboardInterrupt: stopped"]
+    assert "interrupted" in stopped.shown["text/html"]
+    assert kernel.run("print(_reply.interrupted)").text == "True\n"
+    assert kernel.run("%%gatewayx mock\nafter").shown["text/plain"] == "[mock] after"
+
+
 @pytest.mark.parametrize("code", [SLOW, f"%%time\n{SLOW}"], ids=["awaited", "synchronous"])
 def test_stop_stops_run_all(kernel, code):
     """The cell that waits behind the stopped one does not run."""
