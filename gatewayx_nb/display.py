@@ -51,6 +51,25 @@ class QuietView:
         """Show nothing."""
 
 
+class PartialView:
+    """Shows an answer only if it does not come to its end; else the cell's value shows it.
+
+    Args:
+        view: Where it is shown.
+    """
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+
+    def update(self, tally: Tally) -> None:
+        """Show nothing yet."""
+
+    def finish(self, reply: Reply, mark: str = "") -> None:
+        """Show what came, if that is not all."""
+        if mark:
+            self._view.finish(reply, mark)
+
+
 class NotebookView:
     """One display, updated in place, so that a notebook saves the answer once.
 

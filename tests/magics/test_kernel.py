@@ -170,6 +170,8 @@ WAYS = [
     Way("awaited", "%%gatewayx grok\nPROMPT"),
     Way("time", "%%time\n%%gatewayx grok\nPROMPT"),
     Way("timeit", "%%timeit -n1 -r1\n%%gatewayx grok\nPROMPT"),
+    Way("ask magic", "%gatewayx ask grok PROMPT"),
+    Way("short magic", "%gx grok PROMPT"),
     Way("gx.ask", "gx.ask('PROMPT', model='grok')", shows=False),
     Way("gx.stream", "for _ in gx.stream('PROMPT', model='grok'): pass", shows=False),
 ]
@@ -235,7 +237,7 @@ def test_stop_works_while_nothing_has_come(kernel, provider, way, measured):
     measured(f"Stop while silent, {way.name}, to the closed socket", request.closed_at - pressed)
 
 
-@pytest.mark.parametrize("way", WAYS[:2], ids=lambda way: way.name)
+@pytest.mark.parametrize("way", [WAYS[0], WAYS[1], WAYS[3]], ids=lambda way: way.name)
 def test_stop_pressed_twice_is_stop(kernel, provider, way):
     """While a long answer is shown for the last time: one line of error, and all is kept."""
     cell, request = _asked(kernel, provider, way.cell("much"))
