@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from gatewayx_nb.errors import GatewayError
+from gatewayx_nb.errors import GatewayError, in_one_line
 from gatewayx_nb.rendering import plain, reply_html
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from gatewayx_nb.engine_pool import AsyncReplyStream, ReplyStream
     from gatewayx_nb.engine_pool.tally import Tally
@@ -47,6 +49,25 @@ class QuietView:
 
     def finish(self, reply: Reply, mark: str = "") -> None:
         """Show nothing."""
+
+
+class PartialView:
+    """Shows an answer only if it does not come to its end; else the cell's value shows it.
+
+    Args:
+        view: Where it is shown.
+    """
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+
+    def update(self, tally: Tally) -> None:
+        """Show nothing yet."""
+
+    def finish(self, reply: Reply, mark: str = "") -> None:
+        """Show what came, if that is not all."""
+        if mark:
+            self._view.finish(reply, mark)
 
 
 class NotebookView:
@@ -134,7 +155,8 @@ def read(stream: ReplyStream, view: View) -> Reply:
                 view.update(stream.tally)
             return _finished(stream, view)
     except KeyboardInterrupt:
-        raise _stopped(stream, view) from None
+        with _undisturbed():
+            raise _stopped(stream, view) from None
     except GatewayError:
         _broken(stream.tally, view)
         raise
@@ -174,9 +196,24 @@ def _stopped(stream: ReplyStream | AsyncReplyStream, view: View) -> KeyboardInte
     """Close a stream, show what came, and give the exception, which shows as one line."""
     stream.close()
     view.finish(stream.reply, "interrupted")
-    stopped = KeyboardInterrupt()
-    stopped._render_traceback_ = lambda: ["KeyboardInterrupt: stopped"]  # type: ignore[attr-defined]
-    return stopped
+    return in_one_line(KeyboardInterrupt())
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Pass over Stop while one is being obeyed: showing a long answer for the last time takes long.
+
+    Signals come to the main thread only, and only there may their handler be set. An awaited cell
+    needs none of this, for its kernel counts the first press alone.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _broken(tally: Tally, view: View) -> None:

@@ -29,12 +29,14 @@ the one who wrote or chose the engine, and the provider.
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from typing_extensions import override
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+StopT = TypeVar("StopT", bound=BaseException)
 
 
 class GatewayError(Exception):
@@ -185,6 +187,13 @@ def classify(status: int, code: str | None = None) -> type[GatewayError]:
     """
     by_code = _BY_CODE.get(code or "")
     return by_code or _BY_STATUS.get(status, ProviderError)
+
+
+def in_one_line(stop: StopT) -> StopT:
+    """Let Stop show as one line in a notebook: how our own waiting works tells its user nothing."""
+    line = f"{type(stop).__name__}: stopped"
+    stop._render_traceback_ = lambda: [line]  # type: ignore[attr-defined]
+    return stop
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -13,15 +13,18 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from gatewayx_nb.errors import UsageError
+from gatewayx_nb.errors import UsageError, in_one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
 
 T = TypeVar("T")
 
 _POLL = 0.2
 """Seconds between looks while a thread waits: on Windows a lock that waits longer hides Ctrl-C."""
+
+_BEAT = 0.1
+"""Seconds between beats of a loop that Stop must reach."""
 
 _HIGH_WATER = 1024
 """Items that may wait for a reader before their maker has to wait for it."""
@@ -55,13 +58,17 @@ class Portal:
         try:
             wait(future)
             return future.result()
+        except KeyboardInterrupt as stop:
+            future.cancel()
+            raise in_one_line(stop) from None
         except BaseException:
             future.cancel()
             raise
 
     async def arun(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the loop and await it on the current one; cancelling passes on."""
-        return await asyncio.wrap_future(self.submit(work))
+        with open_to_stop():
+            return await asyncio.wrap_future(self.submit(work))
 
     def close(self, grace: float = 2.0) -> None:
         """Cancel what runs, stop the loop and end the thread; waits ``grace`` seconds at most."""
@@ -112,6 +119,54 @@ def wait(future: concurrent.futures.Future[Any]) -> None:
     """Wait on this thread until a future is done, open to Ctrl-C."""
     while not future.done():
         concurrent.futures.wait([future], timeout=_POLL)
+
+
+class _Beat:
+    """Wakes one event loop every so often while anything waits on it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.waits = 0
+        self._ticks = False
+
+    def start(self) -> None:
+        """Begin, unless it beats already."""
+        if not self._ticks:
+            self._tick()
+
+    def _tick(self) -> None:
+        self._ticks = self.waits > 0
+        if self._ticks:
+            self.loop.call_later(_BEAT, self._tick)
+
+
+_beats: list[_Beat] = []
+"""That of the main thread's loop, the latest one."""
+
+
+@contextlib.contextmanager
+def open_to_stop() -> Iterator[None]:
+    """Let Stop reach what is awaited here.
+
+    A kernel takes Stop to its loop by a callback that does not wake it: while a cell awaits a
+    provider that is silent, nothing else would. Signals come to the main thread only, and one timer
+    serves all waits there.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    if not _beats or _beats[0].loop is not loop:
+        _beats[:] = [_Beat(loop)]
+    beat = _beats[0]
+    beat.waits += 1
+    beat.start()
+    try:
+        yield
+    except asyncio.CancelledError as stop:
+        raise in_one_line(stop) from None
+    finally:
+        beat.waits -= 1
 
 
 class Relay(Generic[T]):

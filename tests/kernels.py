@@ -1,6 +1,12 @@
-"""A real IPython kernel, driven over its own protocol."""
+r"""A real IPython kernel, driven over its own protocol.
 
-from __future__ import annotations
+with Kernel(folder, home) as kernel:
+    outcome = kernel.run("1 + 1")            # to its end
+    cell = kernel.start("%%gatewayx mock -p rate=5\na long answer")
+    kernel.until(lambda seen: seen.shown, cell)
+    kernel.interrupt()
+    outcome = kernel.finish(cell)
+"""
 
 import os
 import time
@@ -13,17 +19,43 @@ from jupyter_client.manager import KernelManager
 
 REPOSITORY = Path(__file__).parents[1]
 
+_PASSED_ON = ("PATH", "LANG", "TMPDIR", "VIRTUAL_ENV", "SYSTEMROOT")
+_DISPLAYS = ("display_data", "update_display_data")
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    """Give the environment of a process that has an empty home and knows no key of the machine's.
+
+    What the front end and IPython keep goes beside the home, so that the home shows only what is
+    written by us.
+    """
+    own = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    own |= {f"XDG_{name}_HOME": str(home / name.lower()) for name in ("CONFIG", "CACHE", "DATA")}
+    beside = home.with_name(f"{home.name}-jupyter")
+    own |= {name: str(beside) for name in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR")}
+    return own | {"HOME": str(home), "PYTHONPATH": str(REPOSITORY)} | more
+
 
 @dataclass
 class Outcome:
-    """What one cell sent: messages of the iopub channel, by type, and the shell's reply."""
+    """What one cell sent.
+
+    Attributes:
+        messages: The messages of the iopub channel that the cell is the parent of.
+        reply: The content of the shell's reply.
+    """
 
     messages: list[dict] = field(default_factory=list)
     reply: dict = field(default_factory=dict)
 
-    def of(self, kind: str) -> list[dict]:
-        """Give the contents of the messages of one type."""
-        return [m["content"] for m in self.messages if m["header"]["msg_type"] == kind]
+    def of(self, *kinds: str) -> list[dict]:
+        """Give the contents of the messages of these types."""
+        return [m["content"] for m in self.messages if m["header"]["msg_type"] in kinds]
+
+    def sent_at(self, *kinds: str) -> list[float]:
+        """Give when the kernel sent the messages of these types, in seconds of its wall clock."""
+        sent = [m["header"] for m in self.messages if m["header"]["msg_type"] in kinds]
+        return [header["date"].timestamp() for header in sent]
 
     @property
     def text(self) -> str:
@@ -36,73 +68,121 @@ class Outcome:
         return "".join(content["data"]["text/plain"] for content in self.of("execute_result"))
 
     @property
+    def displays(self) -> list[dict]:
+        """Everything that was displayed, updates included, in order."""
+        return self.of(*_DISPLAYS)
+
+    @property
     def shown(self) -> dict:
         """The last state of the cell's display, as mime bundle."""
-        kinds = ("display_data", "update_display_data")
-        sent = [m["content"] for m in self.messages if m["header"]["msg_type"] in kinds]
-        return sent[-1]["data"] if sent else {}
+        return self.displays[-1]["data"] if self.displays else {}
+
+    @property
+    def error(self) -> str:
+        """The name of the exception that ended the cell."""
+        return "".join(content["ename"] for content in self.of("error"))
 
     @property
     def traceback(self) -> list[str]:
         """The error's lines."""
-        return [line for content in self.of("error") for line in content["traceback"]]
+        return [
+            line
+            for content in self.of("error")
+            for part in content["traceback"]
+            for line in part.splitlines()
+        ]
+
+    @property
+    def ended(self) -> bool:
+        """Whether the kernel is done with the cell."""
+        return any(content["execution_state"] == "idle" for content in self.of("status"))
 
 
 class Kernel:
-    """A kernel process in a folder of its own; use it as a context manager."""
+    """A kernel process; use it as a context manager.
 
-    def __init__(self, folder: Path, **env: str) -> None:
-        self.manager = KernelManager(kernel_name="python3")
-        path = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
-        self.manager.start_kernel(cwd=str(folder), env={**os.environ, "PYTHONPATH": path, **env})
-        self.client = self.manager.client()
-        self.client.start_channels()
-        self.client.wait_for_ready(timeout=60)
+    Args:
+        folder: Where it runs.
+        home: The user's home.
+        **env: Further variables of its environment.
+    """
+
+    def __init__(self, folder: Path, home: Path, **env: str) -> None:
+        self._folder, self._env = folder, environment(home, **env)
+        runtime = Path(self._env["JUPYTER_RUNTIME_DIR"])
+        runtime.mkdir(exist_ok=True)
+        self._manager = KernelManager(
+            kernel_name="python3", connection_file=str(runtime / "kernel.json")
+        )
+        self._outcomes: dict[str, Outcome] = {}
+        self.messages: list[dict] = []
 
     def __enter__(self) -> Self:
+        self._manager.start_kernel(cwd=str(self._folder), env=self._env)
+        self.client = self._manager.client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=60)
         return self
 
     def __exit__(self, *_: object) -> None:
         self.client.stop_channels()
-        self.manager.shutdown_kernel(now=True)
+        self._manager.shutdown_kernel(now=True)
 
-    def run(self, code: str, timeout: float = 60) -> Outcome:
-        """Run a cell to its end."""
-        return self.finish(self.start(code), timeout)
+    def run(self, code: str, answers: tuple[str, ...] = (), timeout: float = 60) -> Outcome:
+        """Run a cell to its end; a question that it asks gets the next answer."""
+        return self.finish(self.start(code, asks=bool(answers)), answers, timeout)
 
-    def start(self, code: str) -> str:
-        """Start a cell; give its id for `finish`."""
-        return self.client.execute(code, allow_stdin=False)
+    def start(self, code: str, *, asks: bool = False) -> str:
+        """Start a cell; give its id for `until` and `finish`."""
+        cell = self.client.execute(code, allow_stdin=asks)
+        self._outcomes[cell] = Outcome()
+        return cell
 
-    def until(self, condition, outcome: Outcome, cell: str, timeout: float = 30) -> Outcome:
-        """Collect a running cell's messages until they satisfy a condition."""
+    def until(self, condition, cell: str, timeout: float = 30) -> Outcome:
+        """Read messages until a cell's satisfy a condition; give what it has sent so far."""
+        outcome = self._outcomes[cell]
+        self.wait(lambda: condition(outcome), timeout)
+        return outcome
+
+    def wait(self, condition, timeout: float = 30) -> None:
+        """Read messages, of whatever parent, until a condition holds."""
         end = time.monotonic() + timeout
-        while not condition(outcome):
-            self._collect(outcome, cell, end - time.monotonic())
+        while not condition():
+            if time.monotonic() > end:
+                raise TimeoutError(f"the kernel has not come so far; it sent {self.messages[-5:]}")
+            self._read(0.05)
+
+    def finish(self, cell: str, answers: tuple[str, ...] = (), timeout: float = 60) -> Outcome:
+        """Read a cell's messages to its end, answering what it asks."""
+        for answer in answers:
+            self.asked = self.client.get_stdin_msg(timeout=timeout)["content"]
+            self.client.input(answer)
+        outcome = self.until(lambda seen: seen.ended, cell, timeout)
+        while not outcome.reply:
+            message = self.client.get_shell_msg(timeout=timeout)
+            replied = self._outcomes.get(message["parent_header"]["msg_id"])
+            if replied is not None:  # the client's own questions are answered here too
+                replied.reply = message["content"]
         return outcome
 
-    def finish(self, cell: str, timeout: float = 60, outcome: Outcome | None = None) -> Outcome:
-        """Collect a running cell's messages to its end."""
-        outcome = outcome or Outcome()
-        self.until(_idle, outcome, cell, timeout)
-        while outcome.reply.get("parent_header", {}).get("msg_id") != cell:
-            outcome.reply = self.client.get_shell_msg(timeout=timeout)
-        return outcome
+    def interrupt(self) -> float:
+        """Press Stop; give the monotonic clock at that moment."""
+        pressed = time.monotonic()
+        self._manager.interrupt_kernel()
+        return pressed
 
-    def interrupt(self) -> None:
-        """Press Stop."""
-        self.manager.interrupt_kernel()
+    def click(self, button: str) -> None:
+        """Click the ipywidgets button of this model id, as a page does: by a comm message."""
+        data = {"method": "custom", "content": {"event": "click"}, "buffers": []}
+        message = self.client.session.msg("comm_msg", {"comm_id": button, "data": data})
+        self.client.shell_channel.send(message)
 
-    def _collect(self, outcome: Outcome, cell: str, left: float) -> None:
-        if left <= 0:
-            raise TimeoutError(f"the cell has not come so far; it sent {outcome}")
+    def _read(self, timeout: float) -> None:
         try:
-            message = self.client.get_iopub_msg(timeout=left)
+            message = self.client.get_iopub_msg(timeout=timeout)
         except Empty:
             return
-        if message["parent_header"].get("msg_id") == cell:
-            outcome.messages.append(message)
-
-
-def _idle(outcome: Outcome) -> bool:
-    return any(content["execution_state"] == "idle" for content in outcome.of("status"))
+        self.messages.append(message)
+        parent = message["parent_header"].get("msg_id")
+        if parent in self._outcomes:
+            self._outcomes[parent].messages.append(message)

@@ -287,6 +287,8 @@ class _Call:
 
     async def _repeat(self, data: bytes, every: float) -> None:
         closed = asyncio.ensure_future(self._reader.read(1))
+        # A peer that resets is no news: asked for, its exception is not logged as forgotten.
+        closed.add_done_callback(lambda read: read.cancelled() or read.exception())
         while not closed.done():
             self._writer.write(data)
             await self._writer.drain()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gatewayx_nb.engine_pool import EnginePool
+    from gatewayx_nb.messages import Reply
 
 
 class Session(Protocol):
@@ -24,6 +25,10 @@ class Session(Protocol):
     @property
     def pool(self) -> EnginePool:
         """The engines."""
+        ...
+
+    def ask(self, prompt: str, model: str) -> Reply:
+        """Ask a model and wait; what came of an answer that was stopped is shown."""
         ...
 
     def renew(self) -> None:

@@ -23,7 +23,7 @@ def ask(session: Session, words: argparse.Namespace) -> Reply:
             "there is no prompt." if reference else "there is no reference and no prompt.",
             mend=f"`%gatewayx ask {reference or 'mock'} Why is the sky blue?`",
         )
-    return session.pool.ask(prompt.strip(), model=reference)
+    return session.ask(prompt.strip(), reference)
 
 
 def show_help(_: Session, words: argparse.Namespace) -> Table | Note:

@@ -6,8 +6,8 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING, TypeVar
 
-from gatewayx_nb.errors import UsageError
-from gatewayx_nb.portal import Relay
+from gatewayx_nb.errors import UsageError, in_one_line
+from gatewayx_nb.portal import Relay, open_to_stop
 
 if TYPE_CHECKING:
     import concurrent.futures
@@ -116,9 +116,9 @@ class ReplyStream(_Stream):
                     return chunk
                 self._news.wait(_LOOK)
                 self._news.clear()
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stop:
             self.close()
-            raise
+            raise in_one_line(stop) from None
 
     def __enter__(self) -> Self:
         return self
@@ -158,7 +158,8 @@ class AsyncReplyStream(_Stream):
                         raise StopAsyncIteration
                 if chunk is not None:
                     return chunk
-                await self._news.wait()
+                with open_to_stop():
+                    await self._news.wait()
                 self._news.clear()
         except asyncio.CancelledError:
             self.close()

@@ -99,14 +99,16 @@ def read(line: str, body: str, names: Mapping[str, object]) -> Cell:
     )
 
 
-def ask(pool: EnginePool, cell: Cell, view: display.View, bind: Callable[[Reply], None]) -> None:
+def ask(pool: EnginePool, cell: Cell, view: display.View, bind: Callable[[Reply], None]) -> Reply:
     """Ask and wait; the reply, or what came of it, is bound."""
     stream = pool.stream(cell.prompt, **cell.options)
     try:
-        bind(display.read(stream, view))
+        reply = display.read(stream, view)
     except (KeyboardInterrupt, GatewayError):
         _keep(stream, bind)
         raise
+    bind(reply)
+    return reply
 
 
 async def aask(

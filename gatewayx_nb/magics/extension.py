@@ -13,7 +13,6 @@ from gatewayx_nb import commands, display, engine_pool
 from gatewayx_nb.commands import Note, Session
 from gatewayx_nb.errors import UsageError
 from gatewayx_nb.magics import cell, transforms
-from gatewayx_nb.messages import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.engine_pool import EnginePool
     from gatewayx_nb.magics.cell import Cell
+    from gatewayx_nb.messages import Reply
 
 
 class Magics(Session):
@@ -43,6 +43,12 @@ class Magics(Session):
         return engine_pool.pool()
 
     @override
+    def ask(self, prompt: str, model: str) -> Reply:
+        asked = cell.Cell(prompt, {"model": model})
+        view = display.PartialView(self._view(asked))
+        return cell.ask(self.pool, asked, view, self._bind)
+
+    @override
     def renew(self) -> None:
         engine_pool.reset()
 
@@ -60,10 +66,7 @@ class Magics(Session):
     @no_var_expand  # type: ignore[untyped-decorator]
     def line(self, line: str) -> Any:  # noqa: ANN401 - what the command shows
         """Do what ``%gatewayx …`` says; `%gatewayx help` lists the commands."""
-        shown = commands.run(self, line)
-        if isinstance(shown, Reply):
-            self._bind(shown)
-        return shown
+        return commands.run(self, line)
 
     @no_var_expand  # type: ignore[untyped-decorator]
     def cell(self, line: str, body: str) -> Note | None:

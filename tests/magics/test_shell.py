@@ -168,7 +168,7 @@ def test_what_came_before_a_fault_is_kept(shell, project):
 
 def test_a_key_set_by_getpass_is_known_to_the_next_cell(shell, project, monkeypatch):
     """Written 0600; removed again, it is gone. The value is never shown."""
-    monkeypatch.setattr("getpass.getpass", lambda question: "sk-canary-123456")
+    monkeypatch.setattr("getpass.getpass", lambda _: "sk-canary-123456")
 
     said = repr(shell.ask("%gatewayx key set grok"))
 
@@ -185,7 +185,7 @@ def test_a_key_set_by_getpass_is_known_to_the_next_cell(shell, project, monkeypa
 @pytest.mark.parametrize("entered", ["", "your_grok_key_here", "two words"])
 def test_a_placeholder_is_not_written(shell, project, monkeypatch, entered):
     """The file stays as it was, and the entry is not echoed."""
-    monkeypatch.setattr("getpass.getpass", lambda question: entered)
+    monkeypatch.setattr("getpass.getpass", lambda _: entered)
 
     with pytest.raises(UsageError, match="nothing was"):
         shell.ask("%gatewayx key set grok")

@@ -1,0 +1,410 @@
+"""The magics in a real kernel: what it sends, how it stops, what it lets through meanwhile."""
+
+import itertools
+import json
+import sys
+import time
+from dataclasses import dataclass
+
+import pytest
+
+from tests.conftest import Project
+from tests.kernels import Kernel
+from tests.servers import Repeat, Send, Server, Stall, chunk, reply, stream_head
+
+pytestmark = pytest.mark.kernel
+
+CANARY = "xai-canary-0123456789"
+SLOW = "%%gatewayx mock -p rate=20\n" + "word " * 2000
+AT_ONCE = 2.0
+"""Seconds that Stop may take on a busy machine; DESIGN's 0.5 s is measured and told, not asserted,
+because a test that hangs on the clock fails for other reasons than ours."""
+
+BUTTON = """\
+import ipywidgets
+button, label = ipywidgets.Button(), ipywidgets.Label()
+button.on_click(lambda _: setattr(label, "value", label.value + "click "))
+print(button.model_id)
+"""
+
+
+def _event(text):
+    data = {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]}
+    return chunk(f"data: {json.dumps(data)}\n\n".encode())
+
+
+def _provider(seen):
+    """Do what the prompt names: words without end, silence, much and then silence, an answer."""
+    match json.loads(seen.body)["messages"][-1]["content"]:
+        case "words":
+            return [Send(stream_head()), Repeat(_event("word "), 0.02)]
+        case "stall":
+            return [Stall()]
+        case "much":
+            return [Send(stream_head() + _event("[a](" * 5000)), Stall()]
+        case said:
+            message = {"index": 0, "message": {"content": said}, "finish_reason": "stop"}
+            return [Send(reply(json.dumps({"choices": [message]}).encode()))]
+
+
+@pytest.fixture(scope="module")
+def provider():
+    """Give a server that grok's calls go to."""
+    with Server(_provider) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def kernel(provider, tmp_path_factory):
+    """Give a kernel with the extension loaded, in a project whose grok is the provider."""
+    folder = tmp_path_factory.mktemp("kernel")
+    project, home = Project(folder / "project"), folder / "home"
+    home.mkdir()
+    project.set_keys(f"GATEWAYX_GROK_API_KEY={CANARY}\nGATEWAYX_GROK_BASE_URL={provider.url}/v1\n")
+    with Kernel(project.root, home) as kernel:
+        kernel.run("%load_ext gatewayx_nb\nimport gatewayx_nb as gx")
+        yield kernel
+
+
+@pytest.fixture
+def fresh(project, tmp_path):
+    """Give a kernel of the test's own, in an empty project."""
+    home = tmp_path / "home"
+    home.mkdir()
+    with Kernel(project.root, home) as kernel:
+        kernel.home = home
+        yield kernel
+
+
+@pytest.fixture
+def measured(record_property, capsys):
+    """Give a function that tells a figure, in the report and on the screen."""
+
+    def tell(name, value):
+        record_property(name, value)
+        with capsys.disabled():
+            sys.stdout.write(f"\n    {name}: {value:.3f}")
+
+    return tell
+
+
+def _files(*roots):
+    return {(path, path.stat().st_mtime_ns) for root in roots for path in (root, *root.rglob("*"))}
+
+
+STATE = """\
+import os, sys
+def _targets():
+    for number in os.listdir("/proc/self/fd"):
+        try:
+            yield os.readlink("/proc/self/fd/" + number)
+        except OSError:
+            pass
+def _sockets():
+    return {target for target in _targets() if target.startswith("socket:")}
+_before = _sockets()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="open sockets are read from /proc")
+def test_loading_is_silent_and_touches_nothing(fresh, project, measured):
+    """No output, no file, no socket, and nothing heavy imported."""
+    fresh.run(STATE)
+    before = _files(project.root, fresh.home)
+
+    loaded = fresh.run("%load_ext gatewayx_nb")
+
+    assert {m["header"]["msg_type"] for m in loaded.messages} == {"status", "execute_input"}
+    assert loaded.reply["status"] == "ok"
+    assert _files(project.root, fresh.home) == before
+    assert fresh.run("print(_sockets() - _before)").text == "set()\n"
+    heavy = ("httpx", "aiohttp", "pandas", "xllamacpp", "markdown_it", "nh3", "truststore")
+    named = fresh.run(f"print([m for m in {heavy} if m in sys.modules])")
+    assert named.text == "[]\n"
+    engines = "[m for m in sys.modules if m.startswith('gatewayx_nb.engines')]"
+    assert fresh.run(f"print({engines})").text == "[]\n"
+    took = loaded.sent_at("status")[-1] - loaded.sent_at("status")[0]
+    measured("load_ext, seconds", took)
+
+
+def test_a_cell_streams_into_one_display(kernel, measured):
+    """Shown once and updated in place, ten times a second at most, and saved once."""
+    words = ("**word** <script>alert(1)</script> " * 300).strip()
+
+    seen = kernel.run(f"%%gatewayx mock -p rate=200\n{words}")
+
+    assert len(seen.of("display_data")) == 1
+    ids = {content["transient"]["display_id"] for content in seen.displays}
+    assert len(ids) == 1
+    assert seen.of("execute_result", "stream", "error") == []
+    assert set(seen.shown) == {"text/plain", "text/html"}
+    assert seen.shown["text/plain"] == f"[mock] {words}"
+    assert "<strong>word</strong>" in seen.shown["text/html"]
+    assert "<script" not in seen.shown["text/html"]
+    sent = seen.sent_at("display_data", "update_display_data")
+    gaps = [after - before for before, after in itertools.pairwise(sent[:-1])]
+    assert min(gaps) >= 0.09
+    measured("updates a second, of 200 chunks", len(sent) / (sent[-1] - sent[0]))
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to ask from a cell.
+
+    Attributes:
+        name: Its name.
+        code: The cell; ``PROMPT`` stands for what is asked.
+        shows: Whether what had come is shown and bound when it is stopped.
+    """
+
+    name: str
+    code: str
+    shows: bool = True
+
+    def cell(self, prompt):
+        """Give the cell that asks this."""
+        return self.code.replace("PROMPT", prompt)
+
+
+WAYS = [
+    Way("awaited", "%%gatewayx grok\nPROMPT"),
+    Way("time", "%%time\n%%gatewayx grok\nPROMPT"),
+    Way("timeit", "%%timeit -n1 -r1\n%%gatewayx grok\nPROMPT"),
+    Way("ask magic", "%gatewayx ask grok PROMPT"),
+    Way("short magic", "%gx grok PROMPT"),
+    Way("gx.ask", "gx.ask('PROMPT', model='grok')", shows=False),
+    Way("gx.stream", "for _ in gx.stream('PROMPT', model='grok'): pass", shows=False),
+]
+
+
+def _asked(kernel, provider, cell):
+    """Start a cell, and wait until its request has arrived and something has come back."""
+    before = len(provider.requests)
+    started = kernel.start(cell)
+    kernel.wait(lambda: len(provider.requests) > before)
+    end = time.monotonic() + 0.4
+    kernel.wait(lambda: time.monotonic() > end)
+    return started, provider.requests[-1]
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
+def test_stop_keeps_what_came_and_closes_the_socket(kernel, provider, way, measured):
+    """At once; one line of error; the next cell works."""
+    kernel.run("%%gatewayx mock -q\nearlier")
+    cell, request = _asked(kernel, provider, way.cell("words"))
+
+    pressed = kernel.interrupt()
+    stopped = kernel.finish(cell, timeout=20)
+    took = time.monotonic() - pressed
+
+    assert request.closed.wait(AT_ONCE)
+    assert stopped.error == "KeyboardInterrupt"
+    assert stopped.traceback == ["KeyboardInterrupt: stopped"]
+    assert stopped.reply["status"] == "error"
+    if way.shows:
+        assert stopped.shown["text/plain"].startswith("word word")
+        assert "interrupted" in stopped.shown["text/html"]
+        kept = kernel.run("print(_reply.interrupted, _reply.text[:9])")
+        assert kept.text == "True word word\n"
+    assert kernel.run("%%gatewayx mock\nafter").shown["text/plain"] == "[mock] after"
+    assert took < AT_ONCE
+    measured(f"Stop, {way.name}, to the end of the cell", took)
+    measured(f"Stop, {way.name}, to the closed socket", request.closed_at - pressed)
+
+
+SILENT_WAYS = [
+    *WAYS,
+    Way("await gx.aask", "await gx.aask('PROMPT', model='grok')"),
+    Way("gx.astream", "async for _ in gx.astream('PROMPT', model='grok'): pass"),
+]
+
+
+@pytest.mark.parametrize("way", SILENT_WAYS, ids=lambda way: way.name)
+def test_stop_works_while_nothing_has_come(kernel, provider, way, measured):
+    """A silent provider holds nobody; the last reply stays the last reply."""
+    kernel.run("%%gatewayx mock -q\nearlier")
+    cell, request = _asked(kernel, provider, way.cell("stall"))
+
+    pressed = kernel.interrupt()
+    stopped = kernel.finish(cell, timeout=20)
+    took = time.monotonic() - pressed
+
+    assert request.closed.wait(AT_ONCE)
+    assert stopped.error in ("KeyboardInterrupt", "CancelledError")
+    assert kernel.run("print(_reply)").text == "[mock] earlier\n"
+    assert took < AT_ONCE
+    measured(f"Stop while silent, {way.name}, to the end of the cell", took)
+    measured(f"Stop while silent, {way.name}, to the closed socket", request.closed_at - pressed)
+
+
+@pytest.mark.parametrize("way", [WAYS[0], WAYS[1], WAYS[3]], ids=lambda way: way.name)
+def test_stop_pressed_twice_is_stop(kernel, provider, way):
+    """While a long answer is shown for the last time: one line of error, and all is kept."""
+    cell, request = _asked(kernel, provider, way.cell("much"))
+
+    kernel.interrupt()
+    time.sleep(0.03)  # a hand that presses again
+    kernel.interrupt()
+    stopped = kernel.finish(cell, timeout=20)
+
+    assert request.closed.wait(AT_ONCE)
+    assert stopped.traceback == ["KeyboardInterrupt: stopped"]
+    assert "interrupted" in stopped.shown["text/html"]
+    assert kernel.run("print(_reply.interrupted)").text == "True\n"
+    assert kernel.run("%%gatewayx mock\nafter").shown["text/plain"] == "[mock] after"
+
+
+@pytest.mark.parametrize("code", [SLOW, f"%%time\n{SLOW}"], ids=["awaited", "synchronous"])
+def test_stop_stops_run_all(kernel, code):
+    """The cell that waits behind the stopped one does not run."""
+    first = kernel.start(code)
+    second = kernel.start("%%gatewayx mock\nbehind")
+    kernel.until(lambda seen: len(seen.displays) > 2, first)
+
+    kernel.interrupt()
+
+    assert kernel.finish(first).error == "KeyboardInterrupt"
+    behind = kernel.finish(second)
+    assert behind.reply["status"] == "aborted"
+    assert behind.displays == []
+
+
+def test_a_click_is_handled_while_a_cell_streams(kernel, measured):
+    """Also in the cell after a stopped one, which still is awaited."""
+    button = kernel.run(BUTTON).text.strip()
+    for run in ("first", "after Stop"):
+        cell = kernel.start(SLOW)
+        kernel.until(lambda seen: len(seen.displays) > 2, cell)
+        read = len(kernel.messages)
+
+        clicked = time.monotonic()
+        kernel.click(button)
+        kernel.wait(lambda read=read: "click " in repr(kernel.messages[read:]))
+        took = time.monotonic() - clicked
+
+        assert not kernel.until(lambda _: True, cell).ended
+        kernel.interrupt()
+        kernel.finish(cell)
+        measured(f"click while a cell streams, {run}", took)
+    assert kernel.run("print(label.value)").text == "click click \n"
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "%%time\n%%gatewayx mock\nhi",
+        "%%timeit -n1 -r1\n%%gatewayx mock\nhi",
+        "%%prun -q\n%%gatewayx mock\nhi",
+        "%%capture out\n%%gatewayx mock\nhi",
+        "get_ipython().run_cell('%%gatewayx mock\\nhi');",
+        "get_ipython().run_cell_magic('gatewayx', 'mock', 'hi')",
+        "%%gx mock\nhi",
+        "\n\n%%gatewayx mock\nhi\n\n",
+    ],
+)
+def test_a_cell_answers_within_other_magics(kernel, cell):
+    """Where nothing can be awaited it waits; shown once, and bound."""
+    kernel.run("%%gatewayx mock -q\nearlier")
+
+    seen = kernel.run(cell)
+
+    assert seen.of("error") == []
+    if "capture" in cell:
+        assert seen.displays == []
+        seen = kernel.run("out.show()")
+    assert seen.shown["text/plain"] == "[mock] hi"
+    assert kernel.run("print(_reply)").text == "[mock] hi\n"
+
+
+def test_files_that_change_between_two_cells_are_seen_by_the_second(fresh, project, provider):
+    """A key and an engine file, added, changed and removed; no restart."""
+    fresh.run("%load_ext gatewayx_nb")
+    assert fresh.run("%%gatewayx grok\nhi").error == "MissingKeyError"
+    for key in (CANARY, f"{CANARY}-renewed"):
+        project.set_keys(f"GATEWAYX_GROK_API_KEY={key}\nGATEWAYX_GROK_BASE_URL={provider.url}/v1\n")
+        assert fresh.run("%%gatewayx grok\nhi").shown["text/plain"] == "hi"
+        assert provider.requests[-1].headers["authorization"] == f"Bearer {key}"
+    project.keys.unlink()
+    assert fresh.run("%%gatewayx grok\nhi").error == "MissingKeyError"
+
+    assert fresh.run("%%gatewayx mine\nhi").error == "EngineNotFoundError"
+    for says in ("one", "two"):
+        project.engine("mine", says)
+        assert fresh.run("%%gatewayx mine\nhi").shown["text/plain"] == says
+    (project.engines / "mine_engine.py").unlink()
+    assert fresh.run("%%gatewayx mine\nhi").error == "EngineNotFoundError"
+
+
+def test_a_key_is_asked_for_and_never_shown(fresh, project):
+    """As a password; it is in the file, and in no message, name or history."""
+    fresh.run("%load_ext gatewayx_nb")
+
+    said = fresh.run("%gatewayx key set grok", answers=(CANARY,))
+
+    assert fresh.asked == {"prompt": "GATEWAYX_GROK_API_KEY: ", "password": True}
+    assert said.of("error") == []
+    assert str(project.keys) in said.result
+    assert CANARY in project.keys.read_text()
+    assert project.keys.stat().st_mode & 0o777 == 0o600
+    fresh.run("%gatewayx")
+    fresh.run("%gatewayx keys")
+    half = f"{CANARY[:12]!r}[::-1]"  # the question itself must not hold what it looks for
+    kept = "[*In, *map(repr, Out.values()), *map(repr, list(get_ipython().user_ns.values()))]"
+    fresh.run(f"_found = [x for x in {kept} if {half[::-1]} in x]")
+    fresh.client.history(hist_access_type="tail", n=100)
+    assert CANARY[:12] not in repr(fresh.messages).replace(CANARY[:12][::-1], "")
+
+
+@pytest.mark.parametrize(
+    "line", ["%gatewayx ask mock what is this?", "%gx mock {x} $x {{ {} }} what?"]
+)
+def test_a_line_arrives_as_it_was_typed(kernel, line):
+    """The reply is the cell's value; a question mark opens no help."""
+    kernel.run("x = 'FILLED IN'")
+
+    seen = kernel.run(line)
+
+    assert seen.reply["payload"] == []
+    assert seen.result == f"[mock] {line.split('mock ', 1)[1]}"
+
+
+@pytest.mark.parametrize(
+    ("cell", "error"),
+    [
+        ("%%gatewayx gork\nhi", "EngineNotFoundError"),
+        ("%%gatewayx mock", "UsageError"),
+        ("%%gatewayx mock --temprature 1\nhi", "UsageError"),
+        ("%%gatewayx mock\n{{nope}}", "UsageError"),
+        ("%%gatewayx mock -p fail=429\nhi", "RateLimitError"),
+        ("%%time\n%%gatewayx mock -p fail=401\nhi", "AuthenticationError"),
+        ("%gatewayx stauts", "UsageError"),
+        ("%gatewayx ask gork hi", "EngineNotFoundError"),
+        ("gx.ask('hi', model='gork')", "EngineNotFoundError"),
+        ("await gx.aask('hi', model='gork')", "EngineNotFoundError"),
+    ],
+)
+def test_an_error_is_two_lines(kernel, cell, error):
+    """What happened, and what mends it; in the page and in the reply."""
+    seen = kernel.run(cell)
+
+    assert seen.error == error
+    assert len(seen.traceback) == 2
+    assert seen.traceback[0].startswith(f"{error}: ")
+    assert seen.reply["traceback"] == seen.traceback
+
+
+def test_two_cells_run_after_a_stopped_one_and_the_extension_comes_and_goes(kernel):
+    """What a stopped cell leaves behind hinders nothing."""
+    cell = kernel.start(SLOW)
+    kernel.until(lambda seen: len(seen.displays) > 2, cell)
+    kernel.interrupt()
+    kernel.finish(cell)
+    for word in ("one", "two"):
+        assert kernel.run(f"%%gatewayx mock\n{word}").shown["text/plain"] == f"[mock] {word}"
+
+    assert kernel.run("%reload_ext gatewayx_nb").messages[-2]["header"]["msg_type"] != "error"
+    assert kernel.run("%%gatewayx mock\nhi").shown["text/plain"] == "[mock] hi"
+    assert kernel.run("%unload_ext gatewayx_nb").of("error", "stream") == []
+    assert "not found" in kernel.run("%%gatewayx mock\nhi").text
+    assert kernel.run("%load_ext gatewayx_nb").of("error", "stream") == []
+    assert kernel.run("%%gx mock\nhi").shown["text/plain"] == "[mock] hi"
