@@ -1,0 +1,219 @@
+"""What is measured: this package, the transport it stands on, and what one would pick instead.
+
+Each asks a server for a whole answer, or reads a stream of one to its end; imports happen when a
+contender is made, so that no process holds the packages of another.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import httpx
+
+MODEL = "gpt-4o-mini"
+KEY = "sk-benchmark-0123456789"
+FOREVER = 600.0
+
+
+class Contender(Protocol):
+    """Asks a server at a base URL.
+
+    A contender that blocks has plain methods of the same names instead.
+    """
+
+    def __init__(self, url: str) -> None: ...
+
+    async def ask(self, prompt: str) -> str:
+        """Give the answer's text."""
+        ...
+
+    async def count(self, prompt: str) -> int:
+        """Read a stream to its end; give how many pieces of text there were."""
+        ...
+
+
+class Httpx:
+    """Plain httpx, as one would write it by hand, with as many connections as there are calls.
+
+    It keeps 20 of them, as it does by default; keeping all makes it ten times as slow, because each
+    request looks at every idle one. Over TLS the new ones would cost more than they do here.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = f"{url}/chat/completions"
+        self._http = self._client()
+
+    async def ask(self, prompt: str) -> str:
+        """Post, and read the body as JSON."""
+        answer = await self._http.post(self._url, json=_payload(prompt))
+        text: str = answer.raise_for_status().json()["choices"][0]["message"]["content"]
+        return text
+
+    async def count(self, prompt: str) -> int:
+        """Post, and read the lines that hold text as JSON."""
+        payload = _payload(prompt) | {"stream": True}
+        pieces = 0
+        async with self._http.stream("POST", self._url, json=payload) as answer:
+            async for line in answer.raise_for_status().aiter_lines():
+                if line.startswith("data: {"):
+                    choices = json.loads(line.removeprefix("data: "))["choices"]
+                    pieces += bool(choices and choices[0]["delta"].get("content"))
+        return pieces
+
+    def _client(self) -> httpx.AsyncClient:
+        import httpx
+
+        return httpx.AsyncClient(
+            headers={"Authorization": f"Bearer {KEY}"},
+            timeout=FOREVER,
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
+            trust_env=False,
+        )
+
+
+class HttpxOnAiohttp(Httpx):
+    """The same on aiohttp's connections: what the engines of this package stand on."""
+
+    def _client(self) -> httpx.AsyncClient:
+        import aiohttp
+        from httpx_aiohttp import AiohttpTransport, HttpxAiohttpClient
+
+        def session() -> aiohttp.ClientSession:
+            return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+
+        return HttpxAiohttpClient(
+            headers={"Authorization": f"Bearer {KEY}"},
+            timeout=FOREVER,
+            transport=AiohttpTransport(verify=False, client=session),
+            trust_env=False,
+        )
+
+
+class Ours:
+    """This package, awaited."""
+
+    def __init__(self, url: str) -> None:
+        from gatewayx_nb import EnginePool
+
+        home = tempfile.mkdtemp(prefix="gatewayx-bench-")
+        env = {"GATEWAYX_GROK_API_KEY": KEY, "GATEWAYX_GROK_BASE_URL": url, "XDG_CONFIG_HOME": home}
+        self._pool = EnginePool(home=home, env=env)
+        self._model = f"grok:{MODEL}"
+
+    async def ask(self, prompt: str) -> str:
+        """Await the reply."""
+        return (await self._pool.aask(prompt, model=self._model)).text
+
+    async def count(self, prompt: str) -> int:
+        """Read the chunks that hold text."""
+        return sum(
+            [1 async for chunk in self._pool.astream(prompt, model=self._model) if chunk.text]
+        )
+
+
+class OursInThread(Ours):
+    """This package, from a thread that waits, as a cell or a script does."""
+
+    def ask(self, prompt: str) -> str:  # type: ignore[override]
+        """Wait for the reply."""
+        return self._pool.ask(prompt, model=self._model).text
+
+    def count(self, prompt: str) -> int:  # type: ignore[override]
+        """Read the chunks that hold text."""
+        return sum(1 for chunk in self._pool.stream(prompt, model=self._model) if chunk.text)
+
+
+class OpenAI:
+    """The openai SDK."""
+
+    def __init__(self, url: str) -> None:
+        from openai import AsyncOpenAI
+
+        self._client = AsyncOpenAI(base_url=url, api_key=KEY, timeout=FOREVER, max_retries=0)
+
+    async def ask(self, prompt: str) -> str:
+        """Await the completion."""
+        return _text(await self._client.chat.completions.create(**_payload(prompt)))
+
+    async def count(self, prompt: str) -> int:
+        """Read the chunks that hold text."""
+        stream = await self._client.chat.completions.create(**_payload(prompt), stream=True)
+        return await _pieces(stream)
+
+
+class AISuite:
+    """aisuite, which stands on the openai SDK."""
+
+    def __init__(self, url: str) -> None:
+        import aisuite
+
+        settings = {"api_key": KEY, "base_url": url, "timeout": FOREVER, "max_retries": 0}
+        self._chat = aisuite.Client({"openai": settings}).chat
+        self._model = {"model": f"openai:{MODEL}"}
+
+    async def ask(self, prompt: str) -> str:
+        """Await the completion."""
+        return _text(await self._chat.completions.acreate(**_payload(prompt) | self._model))
+
+    async def count(self, prompt: str) -> int:
+        """Read the chunks that hold text."""
+        payload = _payload(prompt) | self._model
+        return await _pieces(await self._chat.completions.acreate(**payload, stream=True))
+
+
+class LiteLLM:
+    """litellm."""
+
+    def __init__(self, url: str) -> None:
+        import litellm
+
+        self._complete = litellm.acompletion
+        self._where = {
+            "model": f"openai/{MODEL}",
+            "api_base": url,
+            "api_key": KEY,
+            "timeout": FOREVER,
+            "max_retries": 0,
+        }
+
+    async def ask(self, prompt: str) -> str:
+        """Await the completion."""
+        return _text(await self._complete(**_payload(prompt) | self._where))
+
+    async def count(self, prompt: str) -> int:
+        """Read the chunks that hold text."""
+        return await _pieces(await self._complete(**_payload(prompt) | self._where, stream=True))
+
+
+BARE = "httpx on aiohttp"
+PLAIN = "httpx"
+OURS = "gatewayx_nb"
+
+CONTENDERS: Mapping[str, tuple[str, type[Any]]] = {
+    BARE: ("httpx_aiohttp", HttpxOnAiohttp),
+    PLAIN: ("httpx", Httpx),
+    OURS: ("gatewayx_nb", Ours),
+    f"{OURS}, sync": ("gatewayx_nb", OursInThread),
+    "openai": ("openai", OpenAI),
+    "aisuite": ("aisuite", AISuite),
+    "litellm": ("litellm", LiteLLM),
+}
+"""By the name of their rows: the package that must be installed, and the class."""
+
+
+def _payload(prompt: str) -> dict[str, Any]:
+    return {"model": MODEL, "messages": [{"role": "user", "content": prompt}]}
+
+
+def _text(completion: Any) -> str:  # noqa: ANN401 - each package has its own class
+    text: str = completion.choices[0].message.content
+    return text
+
+
+async def _pieces(stream: Any) -> int:  # noqa: ANN401 - likewise
+    return sum([1 async for part in stream if part.choices and part.choices[0].delta.content])

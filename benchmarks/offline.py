@@ -1,0 +1,145 @@
+"""Measures what this package does without any network: imports, finding engines, its own calls.
+
+python benchmarks/offline.py [--quick]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import importlib.util
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import process
+
+from gatewayx_nb import EnginePool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_STATEMENTS = {
+    "import gatewayx_nb": "gatewayx_nb",
+    "from gatewayx_nb import EnginePool": "gatewayx_nb",
+    "import httpx": "httpx",
+    "import openai": "openai",
+    "import aisuite": "aisuite",
+    "import litellm": "litellm",
+}
+"""What is imported, and the package that must be installed for it."""
+
+_LOAD_EXT = """
+import time
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell.instance()
+started = time.perf_counter()
+shell.run_line_magic("load_ext", "gatewayx_nb")
+print((time.perf_counter() - started) * 1e6)
+"""
+
+_ENGINE = """from ..llm_engines import LLMEngine
+
+
+class Engine(LLMEngine):
+    requires_key = False
+    model_name = "one"
+
+    async def generate(self, prompt, **kwargs):
+        return prompt
+"""
+
+
+def report(*, quick: bool) -> None:
+    """Print all of it: wall time, and for the calls CPU time; the median of the rounds."""
+    rounds = 1 if quick else 5
+    print("\nImports, each in a new process" + " " * 26 + "µs")
+    for statement, package in _STATEMENTS.items():
+        _show(statement, package, functools.partial(_imported, statement), rounds)
+    _show("%load_ext gatewayx_nb, in a running IPython", "IPython", _loaded, rounds)
+    with tempfile.TemporaryDirectory() as folder:
+        for number in (10, 100, 1000):
+            _report_finding(Path(folder, str(number)), number, rounds)
+        _report_calls(Path(folder, "10"), rounds, 200 if quick else 1000)
+
+
+def _report_finding(home: Path, number: int, rounds: int) -> None:
+    print(f"\nFinding {number:,} engine files")
+    _write_engines(home, number)
+    build = functools.partial(EnginePool, home, {"XDG_CONFIG_HOME": str(home)})
+    pool = build()
+    for what, work in {
+        "a new pool": build,
+        "its first list of models": lambda: build().models(),
+        "the list again": pool.models,
+        "a look whether anything has changed": pool.check,
+    }.items():
+        _show(what, "gatewayx_nb", functools.partial(_wall, work), rounds)
+
+
+def _report_calls(home: Path, rounds: int, number: int) -> None:
+    print("\nCPU of a call to `mock`, which answers at once: the pool's own work")
+    with (
+        EnginePool(home, {"XDG_CONFIG_HOME": str(home)}) as pool,
+        asyncio.Runner() as runner,
+    ):
+
+        async def await_all() -> None:
+            for _ in range(number):
+                await pool.aask("one two", model="mock")
+
+        def ask_all() -> None:
+            for _ in range(number):
+                pool.ask("one two", model="mock")
+
+        pool.ask("the first loads the engine", model="mock")
+        for what, work in {
+            "pool.ask": ask_all,
+            "await pool.aask": lambda: runner.run(await_all()),
+        }.items():
+            _show(what, "gatewayx_nb", lambda work=work: _cpu(work) / number, rounds)
+
+
+def _show(what: str, package: str, measure: Callable[[], float], rounds: int) -> None:
+    if importlib.util.find_spec(package):
+        middle = statistics.median(measure() for _ in range(rounds))
+        print(f"  {what:<44}{middle:>12,.0f}", flush=True)
+    else:
+        print(f"  {what:<44}{'not installed':>15}")
+
+
+def _imported(statement: str) -> float:
+    """Give the microseconds of an import, as `python -X importtime` tells them."""
+    lines = process.run("-X", "importtime", "-c", statement).stderr.splitlines()
+    rows = [line.removeprefix("import time:").split("|") for line in lines[1:]]
+    started = next(place for place, row in enumerate(rows) if row[2].strip() == "site") + 1
+    return sum(float(row[1]) for row in rows[started:] if not row[2].startswith("  "))
+
+
+def _loaded() -> float:
+    return float(process.run("-c", _LOAD_EXT).stdout)
+
+
+def _write_engines(home: Path, number: int) -> None:
+    (home / "engines").mkdir(parents=True)
+    for place in range(number):
+        (home / "engines" / f"e{place}_engine.py").write_text(_ENGINE)
+
+
+def _wall(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return (time.perf_counter() - started) * 1e6
+
+
+def _cpu(work: Callable[[], object]) -> float:
+    started = time.process_time()
+    work()
+    return (time.process_time() - started) * 1e6
+
+
+if __name__ == "__main__":
+    report(quick="--quick" in sys.argv)

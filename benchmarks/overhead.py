@@ -1,0 +1,203 @@
+"""Measures what a call costs on this machine, beside what one would pick instead.
+
+    python benchmarks/overhead.py [--quick]
+
+A loopback server answers at once, so that what is left is the client's own work: CPU time of its
+process, all threads. Each contender runs in a process of its own; they take turns in each round,
+and the middle of the rounds counts. About three minutes; ``--quick`` takes some 20 s and says less.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import statistics
+import sys
+import time
+import urllib.request
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+import offline
+import process
+from contenders import BARE, CONTENDERS, OURS, PLAIN
+from worker import Sample, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BUDGET = 8.0
+"""Seconds after which a contender is asked no second time for the same figure."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One table: a title, and what each contender is asked to do."""
+
+    title: str
+    task: Task
+
+    def suits(self, name: str) -> bool:
+        """Tell whether a contender can do it: one that blocks makes one call at a time."""
+        return self.task.in_flight == 1 or "sync" not in name
+
+
+@dataclass
+class Figures:
+    """What one contender took: microseconds of CPU for each, by round."""
+
+    rounds: list[float] = field(default_factory=list)
+    spent: float = 0.0
+    peak: int = 0
+
+    @property
+    def middle(self) -> float:
+        """The median of the rounds."""
+        return statistics.median(self.rounds)
+
+
+def scenarios(*, quick: bool) -> list[Scenario]:
+    """Give what is measured.
+
+    The answers wait so long that all calls are open together.
+    """
+    seconds = 0.3 if quick else 1.0
+    calls = [(1, 0.0), (50, 0.1)] if quick else [(1, 0.0), (100, 0.1), (500, 0.5)]
+    streams = [("a write for each", 300 if quick else 1000, 1), ("50 in a write", 2000, 50)]
+    return [
+        *(
+            Scenario(f"CPU a call, {flying} in flight", Task(f"wait={wait}", flying, seconds))
+            for flying, wait in calls
+        ),
+        *(
+            Scenario(
+                f"CPU a streamed chunk, {how}",
+                Task(f"events={events} each={each}", seconds=seconds, streamed=True),
+            )
+            for how, events, each in streams
+        ),
+    ]
+
+
+class Worker:
+    """The process of one contender."""
+
+    def __init__(self, name: str, url: str) -> None:
+        self.name = name
+        self._process = process.start("worker.py", name, url)
+
+    def ready(self) -> None:
+        """Wait until its imports are done."""
+        self._line()
+
+    def measure(self, task: Task) -> Sample:
+        """Have it do a task."""
+        assert self._process.stdin
+        self._process.stdin.write(json.dumps(asdict(task)) + "\n")
+        self._process.stdin.flush()
+        return Sample(**json.loads(self._line()))
+
+    def close(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.communicate()
+
+    def _line(self) -> str:
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the process of {self.name!r} has ended; its error stands above")
+        return line
+
+
+@contextlib.contextmanager
+def served() -> Iterator[str]:
+    """Run the server; give its root."""
+    server = process.start("server.py")
+    assert server.stdout
+    try:
+        yield f"http://127.0.0.1:{server.stdout.readline().strip()}"
+    finally:
+        server.kill()
+        server.communicate()
+
+
+@contextlib.contextmanager
+def working(names: list[str], url: str) -> Iterator[list[Worker]]:
+    """Run a process for each contender."""
+    with contextlib.ExitStack() as stack:
+        workers = []
+        for name in names:
+            workers.append(Worker(name, url))
+            stack.callback(workers[-1].close)
+        for worker in workers:
+            worker.ready()
+        yield workers
+
+
+def race(scenario: Scenario, workers: list[Worker], rounds: int, root: str) -> dict[str, Figures]:
+    """Measure all contenders in turns; a slow one gets fewer rounds, at least one."""
+    figures = {worker.name: Figures() for worker in workers if scenario.suits(worker.name)}
+    for _ in range(rounds):
+        for worker in workers:
+            mine = figures.get(worker.name)
+            if mine is None or mine.spent > BUDGET:
+                continue
+            _peak(root)
+            started = time.monotonic()
+            mine.rounds.append(worker.measure(scenario.task).each)
+            mine.spent += time.monotonic() - started
+            mine.peak = max(mine.peak, _peak(root))
+    return figures
+
+
+def _peak(root: str) -> int:
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"{root}/peak") as said:
+        return int(said.read())
+
+
+def show(scenario: Scenario, figures: dict[str, Figures]) -> None:
+    """Print a table: microseconds, ratios, and how far the rounds lie apart."""
+    bare, plain = figures[BARE].middle, figures[PLAIN].middle
+    columns = f"{'µs':>8}{'÷ bare':>8}{'÷ httpx':>9}{'lowest-highest':>16}{'open':>6}"
+    print(f"\n{scenario.title:<42}{columns}")
+    for name in CONTENDERS:
+        mine = figures.get(name)
+        if mine is None:
+            if scenario.suits(name):
+                print(f"  {name:<40}{'not installed':>15}")
+            continue
+        spread = f"{min(mine.rounds):.0f}-{max(mine.rounds):.0f}"
+        ratios = f"{mine.middle / bare:>8.2f}{mine.middle / plain:>9.2f}"
+        print(f"  {name:<40}{mine.middle:>8.1f}{ratios}{spread:>16}{mine.peak:>6}", flush=True)
+
+
+def installed() -> list[str]:
+    """Give the names of the contenders that can run here, and print their versions."""
+    names = [name for name, (package, _) in CONTENDERS.items() if importlib.util.find_spec(package)]
+    packages = dict.fromkeys(["aiohttp", *(CONTENDERS[name][0] for name in names)])
+    versions = (f"{name} {importlib.metadata.version(name)}" for name in packages)
+    print(f"Python {sys.version.split()[0]}, {os.cpu_count()} cores; {', '.join(versions)}")
+    print(f"«bare» is {BARE}: the transport that {OURS} stands on. «open»: calls the server saw.")
+    return names
+
+
+def main() -> None:
+    """Measure everything and print it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="one short round of each")
+    quick = parser.parse_args().quick
+    started = time.monotonic()
+    with served() as root, working(installed(), f"{root}/v1") as workers:
+        for scenario in scenarios(quick=quick):
+            show(scenario, race(scenario, workers, 1 if quick else 3, root))
+    offline.report(quick=quick)
+    print(f"\n{time.monotonic() - started:.0f} s in all.")
+
+
+if __name__ == "__main__":
+    main()

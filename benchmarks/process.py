@@ -1,0 +1,43 @@
+"""Processes of the benchmarks' own, in an environment without proxies, keys and projects."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+_HERE = Path(__file__).parent
+_FOREIGN = ("GATEWAYX_", "_API_KEY", "_PROXY", "_proxy")
+
+
+def start(script: str, *arguments: str) -> subprocess.Popen[str]:
+    """Start a script that lies here; it is spoken to through its standard input and output."""
+    return subprocess.Popen(
+        [sys.executable, str(_HERE / script), *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=_environment(),
+    )
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Python to its end.
+
+    Raises:
+        CalledProcessError: It failed.
+    """
+    return subprocess.run(
+        [sys.executable, *arguments], check=True, capture_output=True, text=True, env=_environment()
+    )
+
+
+def _environment() -> dict[str, str]:
+    env = {
+        name: value
+        for name, value in os.environ.items()
+        if not any(mark in name for mark in _FOREIGN)
+    }
+    # Without it litellm's import fetches a table of prices from GitHub.
+    return env | {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
