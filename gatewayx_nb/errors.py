@@ -29,6 +29,7 @@ the one who wrote or chose the engine, and the provider.
 from __future__ import annotations
 
 import difflib
+import re
 from typing import TYPE_CHECKING, TypeVar
 
 from typing_extensions import override
@@ -169,24 +170,61 @@ _BY_CODE: dict[str, type[GatewayError]] = {
     "content_policy_violation": ContentFilterError,
     "rate_limit_exceeded": RateLimitError,
     "rate_limit_error": RateLimitError,
+    # Anthropic: https://platform.claude.com/docs/en/api/errors. A refusal is a stop reason there.
+    "permission_error": AuthenticationError,
+    "request_too_large": ContextLengthError,
+    "refusal": ContentFilterError,
+    # Anthropic's `error.details.error_code`, as its Python SDK 2.12 names them in `types/shared`.
+    "contract_spend_limit_reached": QuotaError,
+    "enforced_spend_limit_reached": QuotaError,
+    "linked_organization_billing_unavailable": QuotaError,
+    "linked_organization_spend_limit_reached": QuotaError,
+    # Groq's 498, which is another one's than Cohere's:
+    # https://console.groq.com/docs/flex-processing
+    "capacity_exceeded": RateLimitError,
 }
+
+_BY_MESSAGE: tuple[tuple[int, re.Pattern[str], type[GatewayError]], ...] = (
+    (
+        400,
+        re.compile(
+            r"prompt is too long|exceed context limit"  # Anthropic
+            r"|maximum context length"  # vLLM
+            r"|tokens in the prompt cannot exceed|too many tokens: size limit exceeded"  # Cohere
+            r"|input token count .*exceeds",  # Gemini
+            re.IGNORECASE | re.DOTALL,
+        ),
+        ContextLengthError,
+    ),
+    # Anthropic: no credit, and a limit that the customer set.
+    (400, re.compile(r"credit balance is too low|specified API usage limits"), QuotaError),
+    (404, re.compile(r"\bmodels?\b", re.IGNORECASE), ModelNotFoundError),
+)
+"""What only the words tell: some providers give these faults no code of their own."""
 
 _BY_STATUS: dict[int, type[GatewayError]] = {
     401: AuthenticationError,
     402: QuotaError,
     403: AuthenticationError,
     429: RateLimitError,
+    # Cohere's "blocked content": https://docs.cohere.com/reference/errors
+    498: ContentFilterError,
 }
 
 
-def classify(status: int, code: str | None = None) -> type[GatewayError]:
-    """Give the class of a provider's fault: its code first, which is narrower, then the status.
+def classify(status: int, code: str | None = None, message: str = "") -> type[GatewayError]:
+    """Give the class of a provider's fault: by its code, else its message, else its status.
 
     The codes are those of OpenAI's error guide
-    (https://platform.openai.com/docs/guides/error-codes), which the compatible family shares.
+    (https://platform.openai.com/docs/guides/error-codes), which the compatible family shares,
+    and those that other providers add.
     """
-    by_code = _BY_CODE.get(code or "")
-    return by_code or _BY_STATUS.get(status, ProviderError)
+    if by_code := _BY_CODE.get(code or ""):
+        return by_code
+    for at, words, kind in _BY_MESSAGE:
+        if status == at and words.search(message):
+            return kind
+    return _BY_STATUS.get(status, ProviderError)
 
 
 def in_one_line(stop: StopT) -> StopT:

@@ -49,6 +49,21 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     return seconds if seconds is not None and 0 <= seconds <= _ABSURD else None
 
 
+def limit_reset(headers: Mapping[str, str], now: float) -> float | None:
+    """Give the seconds until a rate limit is lifted, where ``x-ratelimit-reset`` tells it.
+
+    Cohere says it in seconds since the epoch, as its SDK 7.3 reads it (``core/http_client.py``).
+    Times that have passed, and more than a week, count as unsound: others say seconds or
+    milliseconds under that name.
+
+    Args:
+        headers: The answer's headers, case-insensitive or in lower case.
+        now: Seconds since the epoch.
+    """
+    moment = _number(headers.get("x-ratelimit-reset", ""))
+    return moment - now if moment is not None and 0 <= moment - now <= _ABSURD else None
+
+
 def wait_before_retry(
     attempt: int, error: GatewayError, jitter: Callable[[], float]
 ) -> float | None:

@@ -1,5 +1,7 @@
 """What an engine file builds on: the contract, the HTTP bases, and the values they speak in."""
 
+from gatewayx_nb.llm_engines.anthropic_messages import AnthropicMessagesEngine
+from gatewayx_nb.llm_engines.cohere_chat import CohereChatEngine
 from gatewayx_nb.llm_engines.engine import LLMEngine
 from gatewayx_nb.llm_engines.http import HTTPEngine, Parser
 from gatewayx_nb.llm_engines.openai_chat import OpenAICompatibleEngine
@@ -18,7 +20,9 @@ from gatewayx_nb.messages import (
 from gatewayx_nb.secure_config import Secret
 
 __all__ = [
+    "AnthropicMessagesEngine",
     "Chunk",
+    "CohereChatEngine",
     "FinishReason",
     "HTTPEngine",
     "Image",

@@ -13,6 +13,9 @@ _DELAY = re.compile(r"(\d+(?:\.\d+)?)s")
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_ABSURD = 2**63
+"""More tokens than a database can count."""
+
 _NO_JSON = "Check the engine's base URL: `%gatewayx status`."
 
 
@@ -57,7 +60,21 @@ def count(value: object) -> int | None:
     """Give a value that should be a number of tokens, or ``None``."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return int(value)
+    return int(value) if 0 <= value < _ABSURD else None
+
+
+def merged(ours: dict[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+    """Give an object with another one over it; objects within both are merged likewise.
+
+    >>> merged({"text": {"format": "json"}, "n": 1}, {"text": {"verbosity": "low"}, "n": 2})
+    {'text': {'format': 'json', 'verbosity': 'low'}, 'n': 2}
+    """
+    both = {
+        name: merged(ours[name], value)
+        for name, value in theirs.items()
+        if isinstance(value, dict) and isinstance(ours.get(name), dict)
+    }
+    return ours | dict(theirs) | both
 
 
 def fault(data: bytes) -> tuple[str | None, str]:

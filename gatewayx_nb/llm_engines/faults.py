@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gatewayx_nb import retries
 from gatewayx_nb.errors import (
     AuthenticationError,
+    ContentFilterError,
     ContextLengthError,
     GatewayError,
     ModelNotFoundError,
@@ -26,10 +27,13 @@ if TYPE_CHECKING:
 FIRST_FAULT = 400
 """Lowest HTTP status that tells of a fault (RFC 9110, section 15.5)."""
 
+_TOO_MANY = 429
+
 _AGAIN = "Run the cell again, or ask another engine: `%gatewayx status`."
 
 _MENDS: dict[type[GatewayError], str] = {
     AuthenticationError: "Set a valid key: `%gatewayx key set {engine}`.",
+    ContentFilterError: "Say it otherwise, or ask another engine: `%gatewayx status`.",
     ContextLengthError: "Shorten the prompt, or ask a model that takes more.",
     ModelNotFoundError: "Name another: `%%gatewayx {engine}:MODEL`.",
     QuotaError: "Top up the account at the provider, or ask another engine: `%gatewayx status`.",
@@ -57,15 +61,23 @@ class Faults:
     def status(self, status: int, headers: Mapping[str, str], data: bytes) -> GatewayError:
         """Make the error of an answer whose status tells of a fault."""
         code, message = body.fault(data)
-        asked = retries.retry_after(headers, time.time())
-        return self._error(status, code, message or "no reason given", asked or body.delay(data))
+        now = time.time()
+        asked = retries.retry_after(headers, now) or body.delay(data)
+        if asked is None and status == _TOO_MANY:
+            asked = retries.limit_reset(headers, now)
+        return self._error(f"answered {status}", status, code, message, asked)
 
-    def within(self, answer: Mapping[str, Any]) -> GatewayError:
-        """Make the error of a body that tells of a fault although the status said 200."""
+    def within(self, answer: Mapping[str, Any], status: int | None = None) -> GatewayError:
+        """Make the error of a body that tells of a fault although the status said 200.
+
+        Args:
+            answer: The body.
+            status: The status that the fault would have had. Default: the body's numeric code.
+        """
         code, message = body.fault_of(answer)
         inner = body.table(answer.get("error"))
-        status = body.count(inner.get("code")) or 200
-        return self._error(status, code, message or "no reason given", None)
+        meant = status or body.count(inner.get("code")) or 200
+        return self._error("reported a fault", meant, code, message, None)
 
     def truncated(self) -> TruncatedError:
         """Make the error of an answer that ended without its end mark."""
@@ -79,18 +91,17 @@ class Faults:
     def _of_another(self) -> str:
         """Say whose key it looks like, where that is another engine's."""
         vendor = vendor_of(self._key)
-        return (
-            f" (the key looks like one of {vendor!r})" if vendor not in (None, self._engine) else ""
-        )
+        if vendor in (None, self._engine):
+            return ""
+        return f" (the key looks like one of {vendor!r})"
 
     def _error(
-        self, status: int, code: str | None, message: str, retry_after: float | None
+        self, how: str, status: int, code: str | None, message: str, retry_after: float | None
     ) -> GatewayError:
-        kind = classify(status, code)
-        said = shorten(redact(message, [self._key]), _MESSAGE)
+        kind = classify(status, code, message)
+        said = shorten(redact(message or "no reason given", [self._key]), _MESSAGE)
         if kind is AuthenticationError:
             said += self._of_another()
-        how = f"answered {status}" if status >= FIRST_FAULT else "reported a fault"
         return kind(
             f"{self._engine!r} {how}: {said}",
             mend=_MENDS.get(kind, _AGAIN).format(engine=self._engine),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from typing_extensions import override
@@ -17,7 +18,7 @@ from gatewayx_nb.sse import Decoder
 from gatewayx_nb.transport import HTTPClient
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 
     from gatewayx_nb.messages import Request
     from gatewayx_nb.transport import Response
@@ -51,13 +52,16 @@ class HTTPEngine(LLMEngine, ABC):
         key_header: Header that carries the key.
         key_prefix: What stands before the key there.
         headers: Further headers of every request.
+        lacks: What a `Request` may ask for by name and the provider does not have, such as
+            ``"seed"``. A call that sets it is refused before anything is sent.
     """
 
     path: ClassVar[str] = ""
     models_path: ClassVar[str] = "models"
     key_header: ClassVar[str] = "Authorization"
     key_prefix: ClassVar[str] = "Bearer "
-    headers: ClassVar[dict[str, str]] = {}
+    headers: Mapping[str, str] = MappingProxyType({})
+    lacks: ClassVar[frozenset[str]] = frozenset()
 
     _client: HTTPClient | None = None
 
@@ -96,6 +100,7 @@ class HTTPEngine(LLMEngine, ABC):
 
     @override
     async def stream(self, request: Request) -> AsyncIterator[Chunk]:
+        rejected.refuse(request, self.lacks, self.name)
         faults = Faults(self.name, request.model, self.api_key)
         parser = self.parser(faults)
         async with self.http.post(self.route(request), self.payload(request)) as response:

@@ -24,8 +24,28 @@ _SPELLINGS = {
 """How the providers spell what a caller sets."""
 
 
+_MEND = "Leave it out, or let it be left out: `-p drop_unsupported=true`."
+
+
 class RejectedParameterError(UnsupportedFeatureError):
     """The model rejects a parameter; ``code`` is the name under which the caller set it."""
+
+
+def refuse(request: Request, lacks: frozenset[str], engine: str) -> None:
+    """Refuse a parameter that the caller set and the provider does not have.
+
+    Raises:
+        RejectedParameterError: It names the first of them.
+    """
+    for name in sorted(lacks):
+        if _is_set(request, name):
+            raise RejectedParameterError(
+                f"engine {engine!r} has no parameter {name!r}; nothing was sent.",
+                mend=_MEND,
+                engine=engine,
+                model=request.model,
+                code=name,
+            )
 
 
 def explained(error: GatewayError, request: Request, data: bytes) -> GatewayError:
@@ -42,7 +62,7 @@ def explained(error: GatewayError, request: Request, data: bytes) -> GatewayErro
         return error
     return RejectedParameterError(
         f"{error.engine}:{request.model} rejects {name!r}: {error.what}",
-        mend="Leave it out, or let it be left out: `-p drop_unsupported=true`.",
+        mend=_MEND,
         engine=error.engine,
         model=error.model,
         status=error.status,
@@ -60,12 +80,15 @@ def without(request: Request, name: str) -> Request:
     return replace(request, **unset)
 
 
+def _is_set(request: Request, name: str) -> bool:
+    """Tell whether the caller set it; 0 is a value too."""
+    return getattr(request, name) not in (None, ())
+
+
 def _named(request: Request, data: bytes) -> str | None:
     """Give the parameter of the caller's that an error body names."""
     param, message = body.rejection(data)
-    ours = {name: spelt for name, spelt in _SPELLINGS.items() if getattr(request, name)}
-    if request.temperature is not None:
-        ours["temperature"] = _SPELLINGS["temperature"]
+    ours = {name: spelt for name, spelt in _SPELLINGS.items() if _is_set(request, name)}
     theirs = {name: (name,) for name in request.params}
     for name, spellings in {**ours, **theirs}.items():
         for spelling in spellings:

@@ -1,0 +1,221 @@
+"""The dialect of Anthropic's Messages.
+
+Source of the shapes: https://platform.claude.com/docs/en/api/messages and, for what is streamed,
+https://platform.claude.com/docs/en/build-with-claude/streaming
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from typing_extensions import override
+
+from gatewayx_nb.llm_engines import body
+from gatewayx_nb.llm_engines.calls import OpenCalls
+from gatewayx_nb.llm_engines.http import HTTPEngine
+from gatewayx_nb.messages import Chunk, FinishReason, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gatewayx_nb.llm_engines.faults import Faults
+    from gatewayx_nb.llm_engines.http import Parser
+    from gatewayx_nb.messages import Image, Message, Request
+
+VERSION = "2023-06-01"
+"""The version of the interface: the later 2026-10-21 takes no sampling parameters."""
+
+MAX_TOKENS = 8192
+"""Sent where the caller bounds nothing, as the field must be there; what a model thinks counts."""
+
+_LONGEST_WHOLE = 21_333
+"""Most ``max_tokens`` of an answer in one piece: more may take over ten minutes, after which
+connections are cut. The figure is that of Anthropic's own SDK, which refuses to ask."""
+
+_FINISH_REASONS: dict[str, FinishReason] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+    "refusal": "content_filter",
+}
+
+_STATUSES = {
+    "invalid_request_error": 400,
+    "not_found_error": 404,
+    "rate_limit_error": 429,
+    "api_error": 500,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
+"""The status of an error that comes in a stream (https://platform.claude.com/docs/en/api/errors)."""
+
+
+class AnthropicMessagesEngine(HTTPEngine):
+    """An endpoint that speaks the Messages dialect.
+
+    Args:
+        api_key: The key.
+        **kwargs: Those of `LLMEngine`, and ``version``, the ``anthropic-version`` header; default
+            ``"2023-06-01"``.
+    """
+
+    path: ClassVar[str] = "v1/messages"
+    models_path: ClassVar[str] = "v1/models?limit=1000"
+    key_header: ClassVar[str] = "x-api-key"
+    key_prefix: ClassVar[str] = ""
+    features = frozenset({"system", "history", "images", "schema"})
+    lacks: ClassVar[frozenset[str]] = frozenset({"seed"})
+    prices: ClassVar[str] = "anthropic"
+
+    def __init__(self, api_key: str = "", **kwargs: Any) -> None:  # noqa: ANN401 - as its base
+        super().__init__(api_key, **kwargs)
+        # A version that stands unquoted in the settings is a date there.
+        self.headers = {"anthropic-version": str(kwargs.get("version") or VERSION)}
+
+    @override
+    def payload(self, request: Request) -> dict[str, Any]:
+        set_by_caller = {
+            "system": _system(request),
+            "temperature": request.temperature,
+            "top_p": request.top_p,
+            "stop_sequences": list(request.stop) or None,
+            "output_config": _output_config(request),
+        }
+        ours = {
+            "model": request.model,
+            "max_tokens": request.max_tokens or MAX_TOKENS,
+            "messages": [_turn(turn) for turn in request.messages if turn.role != "system"],
+            **{name: value for name, value in set_by_caller.items() if value is not None},
+        }
+        payload = body.merged(ours, request.params)
+        is_long = (body.count(payload["max_tokens"]) or 0) > _LONGEST_WHOLE
+        return {"stream": request.streamed or is_long} | payload
+
+    @override
+    def parser(self, faults: Faults) -> Parser:
+        return MessagesParser(faults)
+
+
+class MessagesParser:
+    """Reads one answer. A whole message is taken as the events that would have built it."""
+
+    def __init__(self, faults: Faults) -> None:
+        self.finished = False
+        self._faults = faults
+        self._calls = OpenCalls()
+        self._usage: dict[str, Any] = {}
+        self._has_answered = False
+
+    def feed(self, data: str) -> Iterator[Chunk]:
+        """Yield the chunks of one event's data, or of a whole body."""
+        event = body.parse(data)
+        if event.get("error") or event.get("type") == "error":
+            kind = body.text(body.table(event.get("error")).get("type"))
+            raise self._faults.within(event, _STATUSES.get(kind))
+        index = body.count(event.get("index"))
+        match event.get("type"):
+            case "message":
+                yield from self._message(event)
+            case "message_start":
+                yield self._started(body.table(event.get("message")))
+            case "content_block_start":
+                yield from self._opened(index, body.table(event.get("content_block")))
+            case "content_block_delta":
+                yield from self._extended(index, body.table(event.get("delta")))
+            case "content_block_stop":
+                yield from self._calls.close(index)
+            case "message_delta":
+                usage = body.table(event.get("usage"))
+                yield from self._ended(body.table(event.get("delta")), usage)
+            case "message_stop":
+                self.finished = True
+
+    def _message(self, message: dict[str, Any]) -> Iterator[Chunk]:
+        yield self._started(message)
+        for index, block in enumerate(body.rows(message.get("content"))):
+            yield from self._opened(index, body.table(block))
+            yield from self._calls.close(index)
+        yield from self._ended(message, {})
+        yield Chunk(raw=message)
+
+    def _started(self, message: dict[str, Any]) -> Chunk:
+        self._usage = body.table(message.get("usage"))
+        return Chunk(model=body.text(message.get("model")) or None, usage=usage_of(self._usage))
+
+    def _opened(self, index: int | None, block: dict[str, Any]) -> Iterator[Chunk]:
+        yield from self._said(block)
+        # Of the tools only those that the caller runs: `server_tool_use` is the provider's own.
+        if block.get("type") == "tool_use":
+            name, given = body.text(block.get("name")), block.get("input")
+            arguments = json.dumps(given, ensure_ascii=False) if given else ""
+            self._calls.open(index, body.text(block.get("id")), name, arguments)
+            self._has_answered = True
+
+    def _extended(self, index: int | None, delta: dict[str, Any]) -> Iterator[Chunk]:
+        yield from self._said(delta)
+        self._calls.extend(index, body.text(delta.get("partial_json")))
+
+    def _said(self, part: dict[str, Any]) -> Iterator[Chunk]:
+        text, thinking = body.text(part.get("text")), body.text(part.get("thinking"))
+        self._has_answered = self._has_answered or bool(text)
+        if text or thinking:
+            yield Chunk(text=text, reasoning=thinking)
+
+    def _ended(self, end: dict[str, Any], usage: dict[str, Any]) -> Iterator[Chunk]:
+        # Its counts are totals so far, in the place of those at the start.
+        self._usage |= {name: value for name, value in usage.items() if value is not None}
+        reason = body.text(end.get("stop_reason"))
+        if reason == "refusal" and not self._has_answered:
+            raise self._refused(body.table(end.get("stop_details")))
+        self.finished = self.finished or bool(reason)
+        finish = _FINISH_REASONS.get(reason, "other") if reason else None
+        yield Chunk(finish_reason=finish, usage=usage_of(self._usage))
+
+    def _refused(self, details: dict[str, Any]) -> Exception:
+        why = body.text(details.get("explanation")) or body.text(details.get("category"))
+        message = f"the prompt is refused: {why}" if why else "the prompt is refused."
+        return self._faults.within({"error": {"type": "refusal", "message": message}})
+
+
+def usage_of(usage: dict[str, Any]) -> Usage:
+    """Read the tokens; those of the cache are in the input, which Anthropic counts apart."""
+    fresh = body.count(usage.get("input_tokens"))
+    written = body.count(usage.get("cache_creation_input_tokens"))
+    cached = body.count(usage.get("cache_read_input_tokens"))
+    details = body.table(usage.get("output_tokens_details"))
+    return Usage(
+        input_tokens=None if fresh is None else fresh + (written or 0) + (cached or 0),
+        output_tokens=body.count(usage.get("output_tokens")),
+        cached_tokens=cached,
+        cache_write_tokens=written,
+        reasoning_tokens=body.count(details.get("thinking_tokens")),
+    )
+
+
+def _system(request: Request) -> str | None:
+    """Give the system prompt, and what a history holds of its kind: turns have no such role."""
+    turns = (turn.content for turn in request.messages if turn.role == "system")
+    return "\n\n".join(filter(None, (request.system, *turns))) or None
+
+
+def _output_config(request: Request) -> dict[str, Any] | None:
+    if request.schema is None:
+        return None
+    return {"format": {"type": "json_schema", "schema": dict(request.schema)}}
+
+
+def _turn(message: Message) -> dict[str, Any]:
+    if not message.images:
+        return {"role": message.role, "content": message.content}
+    text = [{"type": "text", "text": message.content}] if message.content else []
+    return {"role": message.role, "content": [*map(_image, message.images), *text]}
+
+
+def _image(image: Image) -> dict[str, Any]:
+    if image.url:
+        return {"type": "image", "source": {"type": "url", "url": image.url}}
+    source = {"type": "base64", "media_type": image.mime, "data": image.base64}
+    return {"type": "image", "source": source}
