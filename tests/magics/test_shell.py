@@ -31,6 +31,7 @@ def shell(project, monkeypatch):
     shell.ask = run
     yield shell
     shell.run_line_magic("unload_ext", "gatewayx_nb")
+    shell._atexit_once()  # now, while its folder is there
     InteractiveShell.clear_instance()
 
 
