@@ -29,6 +29,7 @@ def main(notebook: Path, folder: Path) -> None:
     client = NotebookClient(
         cells,
         timeout=600,
+        extra_arguments=["--log-level=ERROR"],  # not how the kernel talks to this script
         resources={"metadata": {"path": str(notebook.parent)}},
         on_cell_executed=_print_cell,
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from gatewayx_nb import weights
 from gatewayx_nb.commands.outcomes import Note, note
 from gatewayx_nb.errors import ConfigError, UsageError
-from gatewayx_nb.secure_config import make_secrets_folder, state_of, variable
+from gatewayx_nb.secure_config import brief, make_secrets_folder, state_of, variable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +62,8 @@ def init(session: Session, _: argparse.Namespace) -> Note:
     session.renew()
     fresh = [str(path.relative_to(root)) for path in made if path]
     return note(
-        f"{root} is a project: " + (f"made {', '.join(fresh)}." if fresh else "all was there."),
+        f"{brief(root)} is a project: "
+        + (f"made {', '.join(fresh)}." if fresh else "all was there."),
         "A key goes into config/secrets/.env.local: `%gatewayx key set grok`.",
         "An engine goes into engines/, as <name>_engine.py.",
     )
@@ -100,7 +101,7 @@ def pull(_: Session, words: argparse.Namespace) -> Note:
     """Fetch a local model."""
     source = Path(words.source).expanduser() if words.source else None
     path = weights.pull(words.model, source=source)
-    return note(f"{words.model} is here: {path}", "Ask it: `%%gatewayx local`.")
+    return note(f"{words.model} is here: {brief(path)}", "Ask it: `%%gatewayx local`.")
 
 
 def pull_arguments(parser: Parser) -> None:
@@ -125,7 +126,7 @@ def _set_key(session: Session, name: str, *, user: bool) -> Note:
     session.pool.check()
     known = name in {row.name for row in session.pool.status()}
     later = () if known else (f"There is no engine {name!r} yet: it is engines/{name}_engine.py.",)
-    return note(f"The key of {name} is set, in {path}.", *later)
+    return note(f"The key of {name} is set, in {brief(path)}.", *later)
 
 
 def _remove_key(session: Session, name: str) -> Note:
@@ -138,7 +139,7 @@ def _remove_key(session: Session, name: str) -> Note:
     )
     if not held:
         return note(f"No key file holds {variable(name)}.", *still)
-    return note(f"The key of {name} is removed from {', '.join(map(str, held))}.", *still)
+    return note(f"The key of {name} is removed from {', '.join(map(brief, held))}.", *still)
 
 
 def _writing(write: Callable[[], T]) -> T:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from gatewayx_nb.commands.outcomes import Note, Table, note
 from gatewayx_nb.errors import ConfigError, EngineNotFoundError, nearest
+from gatewayx_nb.secure_config import brief
 
 if TYPE_CHECKING:
     import argparse
@@ -142,7 +143,11 @@ def _summary(pool: EnginePool) -> tuple[str, ...]:
         default = f"Default model: {pool.default_model()}"
     except ConfigError as error:
         default = f"No default model: {error}"
-    place = f"Project folder: {project.root}" if project else "No project folder: `%gatewayx init`"
+    place = (
+        f"Project folder: {brief(project.root)}"
+        if project
+        else "No project folder: `%gatewayx init`"
+    )
     return (default, place)
 
 

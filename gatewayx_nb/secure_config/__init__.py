@@ -4,7 +4,7 @@ from gatewayx_nb.secure_config.config import Config
 from gatewayx_nb.secure_config.keyfile import make_folder as make_secrets_folder
 from gatewayx_nb.secure_config.keys import Key, variable
 from gatewayx_nb.secure_config.permissions import why_foreign, why_refused
-from gatewayx_nb.secure_config.places import Place, Stamp, shipped, stamp
+from gatewayx_nb.secure_config.places import Place, Stamp, brief, shipped, stamp
 from gatewayx_nb.secure_config.secret import MASK, KeyState, Secret, redact, state_of, vendor_of
 from gatewayx_nb.secure_config.settings import Limits, Network, Settings
 
@@ -19,6 +19,7 @@ __all__ = [
     "Secret",
     "Settings",
     "Stamp",
+    "brief",
     "make_secrets_folder",
     "redact",
     "shipped",

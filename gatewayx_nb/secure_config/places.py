@@ -46,10 +46,13 @@ class Place:
 
     def label(self, path: Path) -> str:
         """Name a file of this place briefly: relative to the root, or from ``~``."""
-        if self.owner == "project":
-            return str(path.relative_to(self.root))
-        home = Path.home()
-        return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
+        return str(path.relative_to(self.root)) if self.owner == "project" else brief(path)
+
+
+def brief(path: Path) -> str:
+    """Name a path from ``~`` where it lies in the home folder."""
+    home = Path.home()
+    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
 
 
 def user_place(env: Mapping[str, str]) -> Place:
