@@ -167,6 +167,15 @@ _BY_CODE: dict[str, type[GatewayError]] = {
     "content_policy_violation": ContentFilterError,
     "rate_limit_exceeded": RateLimitError,
     "rate_limit_error": RateLimitError,
+    # Of a Responses body whose status is "failed", and of its image parts:
+    # https://github.com/openai/openai-python/blob/main/src/openai/types/responses/response_error.py
+    "invalid_prompt": ContentFilterError,
+    "bio_policy": ContentFilterError,
+    "misalignment_policy_violation": ContentFilterError,
+    "image_content_policy_violation": ContentFilterError,
+    # Of Gemini, whose invalid key is a 400: https://ai.google.dev/gemini-api/docs/troubleshooting
+    "API_KEY_INVALID": AuthenticationError,
+    "NOT_FOUND": ModelNotFoundError,
 }
 
 _BY_STATUS: dict[int, type[GatewayError]] = {
@@ -181,8 +190,11 @@ def classify(status: int, code: str | None = None) -> type[GatewayError]:
     """Give the class of a provider's fault: its code first, which is narrower, then the status.
 
     The codes are those of OpenAI's error guide
-    (https://platform.openai.com/docs/guides/error-codes), which the compatible family shares.
+    (https://platform.openai.com/docs/guides/error-codes), which the compatible family shares, and
+    those that the table names others for. Gemini's quotas for a day have ``PerDay`` in their names.
     """
+    if code and "PerDay" in code:
+        return QuotaError
     by_code = _BY_CODE.get(code or "")
     return by_code or _BY_STATUS.get(status, ProviderError)
 

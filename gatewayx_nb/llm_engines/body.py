@@ -60,6 +60,20 @@ def count(value: object) -> int | None:
     return int(value)
 
 
+def merged(ours: dict[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+    """Give an object with another one over it; objects within both are merged likewise.
+
+    >>> merged({"text": {"format": "json"}, "n": 1}, {"text": {"verbosity": "low"}, "n": 2})
+    {'text': {'format': 'json', 'verbosity': 'low'}, 'n': 2}
+    """
+    both = {
+        name: merged(ours[name], value)
+        for name, value in theirs.items()
+        if isinstance(value, dict) and isinstance(ours.get(name), dict)
+    }
+    return ours | dict(theirs) | both
+
+
 def fault(data: bytes) -> tuple[str | None, str]:
     """Read an error body: the provider's code, and its message; see `fault_of`.
 
@@ -75,14 +89,15 @@ def fault_of(answer: Mapping[str, Any]) -> tuple[str | None, str]:
     """Read an error: the provider's code, and its message.
 
     Knows ``{"error": {"message", "code", "type"}}`` of the OpenAI family; Anthropic's, whose code
-    is ``error.details.error_code`` or ``error.type``; Gemini's, whose code is the reason in
-    ``error.details`` or ``error.status``; ``{"error": "text"}``, and ``{"message": "text"}`` of
-    Cohere and others.
+    is ``error.details.error_code`` or ``error.type``; Gemini's, whose code is the quota of a day
+    or the reason in ``error.details``, or ``error.status``; ``{"error": "text"}``, and
+    ``{"message": "text"}`` of Cohere and others.
     """
     inner = table(answer.get("error")) or answer
     details = inner.get("details")
     reasons = [table(detail).get("reason") for detail in rows(details)]
     codes = (
+        _daily_quota(rows(details)),
         *reasons,
         table(details).get("error_code"),
         inner.get("code"),
@@ -93,6 +108,17 @@ def fault_of(answer: Mapping[str, Any]) -> tuple[str | None, str]:
     words = (inner.get(name) for name in ("message", "error", "detail"))
     message = next((word for word in words if isinstance(word, str)), "")
     return code, message
+
+
+def _daily_quota(details: list[Any]) -> str | None:
+    """Give the name of a quota for a day that was exceeded, out of a ``google.rpc.QuotaFailure``.
+
+    For instance ``GenerateRequestsPerDayPerProjectPerModel-FreeTier``. Its error carries a short
+    ``retryDelay`` all the same (https://ai.google.dev/gemini-api/docs/rate-limits).
+    """
+    violations = [row for detail in details for row in rows(table(detail).get("violations"))]
+    quotas = (text(table(row).get("quotaId")) for row in violations)
+    return next((quota for quota in quotas if "PerDay" in quota), None)
 
 
 def rejection(data: bytes) -> tuple[str, str]:

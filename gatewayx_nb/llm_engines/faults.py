@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gatewayx_nb import retries
 from gatewayx_nb.errors import (
     AuthenticationError,
+    ContentFilterError,
     ContextLengthError,
     GatewayError,
     ModelNotFoundError,
@@ -30,6 +31,7 @@ _AGAIN = "Run the cell again, or ask another engine: `%gatewayx status`."
 
 _MENDS: dict[type[GatewayError], str] = {
     AuthenticationError: "Set a valid key: `%gatewayx key set {engine}`.",
+    ContentFilterError: "Say it otherwise, or ask another engine: `%gatewayx status`.",
     ContextLengthError: "Shorten the prompt, or ask a model that takes more.",
     ModelNotFoundError: "Name another: `%%gatewayx {engine}:MODEL`.",
     QuotaError: "Top up the account at the provider, or ask another engine: `%gatewayx status`.",
