@@ -14,7 +14,13 @@ from gatewayx_nb.secure_config.secret import KeyState, Secret, state_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-VENDOR_VARIABLES: Mapping[str, tuple[str, ...]] = MappingProxyType({"grok": ("XAI_API_KEY",)})
+VENDOR_VARIABLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "google": ("GOOGLE_API_KEY", "GEMINI_API_KEY"),
+        "grok": ("XAI_API_KEY",),
+        "openai": ("OPENAI_API_KEY",),
+    }
+)
 """The names under which the vendors' own tools read a key, by engine."""
 
 
