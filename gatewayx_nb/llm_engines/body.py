@@ -34,6 +34,15 @@ def parse(data: str | bytes) -> dict[str, Any]:
     return value
 
 
+def is_whole(text: str) -> bool:
+    """Tell whether a text is JSON to its end, or the end mark that is none."""
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return text.startswith("[DONE]")
+    return True
+
+
 def _refuse(constant: str) -> None:
     raise ValueError(constant)
 

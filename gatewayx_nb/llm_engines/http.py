@@ -167,15 +167,17 @@ def _of_headers(response: Response) -> Chunk:
 async def _events(response: Response) -> AsyncIterator[str]:
     """Yield the data of the events of a stream, and the error that may stand behind them.
 
-    A server that fails midway, Gemini's for one, writes its error as bare JSON, of no event.
+    A server that fails midway, Gemini's for one, writes its error as bare JSON, of no event. What
+    was cut off at the end is left out: the missing end mark tells of it.
     """
     decoder = Decoder()
     async for block in response.blocks():
         for event in decoder.feed(block):
             yield event.data
     for event in decoder.close():
-        yield event.data
-    if decoder.stray.startswith(("{", "[")) and '"error"' in decoder.stray:
+        if body.is_whole(event.data):
+            yield event.data
+    if '"error"' in decoder.stray and body.is_whole(decoder.stray):
         yield decoder.stray
 
 

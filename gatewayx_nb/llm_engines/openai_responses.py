@@ -153,7 +153,7 @@ class ResponsesParser:
         streamed = frozenset(self._streamed)
         for number, row in enumerate(body.rows(response.get("output"))):
             item = body.table(row)
-            if item.get("type") not in streamed:
+            if body.text(item.get("type")) not in streamed:
                 yield from self._item(item, number)
         self.finished = status not in _UNDER_WAY
         usage = body.table(response.get("usage"))
@@ -178,7 +178,7 @@ class ResponsesParser:
 
     def _thought(self, text: str, place: tuple[object, object]) -> Chunk:
         """Give a piece of reasoning; its parts are paragraphs."""
-        gap = "" if self._thought_at in {None, place} else "\n\n"
+        gap = "" if self._thought_at is None or self._thought_at == place else "\n\n"
         self._thought_at = place
         return Chunk(reasoning=gap + text)
 
