@@ -20,7 +20,6 @@ from gatewayx_nb.errors import (
     ProviderError,
     QuotaError,
     RateLimitError,
-    TransportError,
     TruncatedError,
 )
 from gatewayx_nb.llm_engines.openai_responses import CHAT_ONLY, ResponsesParser
@@ -30,16 +29,17 @@ from tests.engines import engine_module
 from tests.llm_engines.wire import (
     KEY,
     Wire,
+    check_at_once,
+    check_cuts,
+    check_splits,
     damaged,
     event,
     faults,
-    parsed,
     request,
     streamed,
     summed,
     whole,
 )
-from tests.servers import Cut, Gather, Reset, Send, chunk, stream_head
 
 PIXEL = Image("image/png", b"\x89PNG")
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
@@ -428,51 +428,23 @@ def test_a_rejected_parameter_is_named(wire):
     assert caught.value.code == "max_tokens"
 
 
-def _fails_short(wire, script):
-    wire.answers(script)
-    with pytest.raises((TruncatedError, TransportError)) as caught:
-        list(wire.pool.stream("Hi", model="openai"))
-    return caught.value.partial
-
-
 def test_every_cut_of_a_stream_is_an_error(wire):
     """At every event, and within them; ended in good order, cut or reset."""
-    for end in (Send(chunk(b"")), Cut(), Reset()):
-        for count in range(len(STREAM)):
-            partial = _fails_short(wire, streamed(STREAM[:count], end))
-            assert "Hello.".startswith(partial)
-    data = b"".join(STREAM)
-    end_mark = len(data) - len(STREAM[-1])
-    for at in range(1, end_mark, end_mark // 40):
-        assert "Hello.".startswith(_fails_short(wire, streamed([data[:at]])))
+    check_cuts(wire, STREAM, "Hello.")
 
 
 def test_however_it_is_split_the_chunks_are_the_same():
     """Byte by byte, or in blocks of any size."""
-    data = b"".join(STREAM)
-    expected = parsed(ResponsesParser(faults()), data, len(data))
-
-    for size in (1, 2, 3, 7, 64, 1000):
-        assert parsed(ResponsesParser(faults()), data, size) == expected
+    check_splits(ResponsesParser, STREAM)
 
 
 def test_streams_at_once_do_not_mix(wire):
     """The engine keeps nothing of a stream."""
-    count = len(wire.server.requests)
-
-    def answer(seen):
-        name = json.loads(seen.body)["input"][0]["content"]
-        rows = [event({"type": "response.output_text.delta", "delta": name}) for _ in range(3)]
-        last = {"type": "response.completed", "response": _response(usage=None)}
-        pieces = [Send(chunk(row)) for row in [*rows, event(last)]]
-        return [Send(stream_head()), pieces[0], Gather(count + 2), *pieces[1:], Send(chunk(b""))]
-
-    wire.answers(answer)
-    one, two = (wire.pool.stream(name, model="openai") for name in "ab")
-    for pair in zip(one, two, strict=True):
-        assert pair[0].text in {"", "a"}
-        assert pair[1].text in {"", "b"}
-    assert (one.reply.text, two.reply.text) == ("aaa", "bbb")
+    check_at_once(
+        wire,
+        lambda text: event({"type": "response.output_text.delta", "delta": text}),
+        event({"type": "response.completed", "response": _response()}),
+    )
 
 
 @pytest.mark.parametrize(
@@ -516,7 +488,7 @@ def test_an_unknown_interface_is_an_error():
         engine_module("grok").GrokEngine("k", api="chats")
 
 
-@settings(max_examples=2000)
+@settings(max_examples=400)
 @given(damaged([*EVENTS, WHOLE, _failed("server_error"), *(end.response for end in ENDS)]))
 def test_no_body_raises_anything_but_our_errors(rows):
     """Whatever stands in any place of it."""

@@ -10,13 +10,15 @@ import contextlib
 import json
 from dataclasses import dataclass, replace
 
+import pytest
 from hypothesis import strategies as st
 
+from gatewayx_nb.errors import TransportError, TruncatedError
 from gatewayx_nb.llm_engines.faults import Faults
 from gatewayx_nb.messages import Message, Request
 from gatewayx_nb.sse import Decoder
 from tests.conftest import Project
-from tests.servers import Send, Server, chunk, reply, stream_head
+from tests.servers import Cut, Gather, Reset, Send, Server, chunk, reply, stream_head
 
 KEY = "canary-0123456789"
 
@@ -88,6 +90,63 @@ def parsed(parser, stream, size):
 def faults():
     """Give what a parser makes its errors with."""
     return Faults("engine", "model", KEY)
+
+
+def partial_of_cut(wire, script):
+    """Give what had arrived of a stream that ended before its end mark, which has to be said."""
+    wire.answers(script)
+    with pytest.raises((TruncatedError, TransportError)) as caught:
+        list(wire.pool.stream("Hi", model=wire.name))
+    return caught.value.partial
+
+
+def check_cuts(wire, events, text):
+    """Cut a stream at every event, and at forty places within them: it is never silent.
+
+    Args:
+        wire: The engine.
+        events: Of the stream; the last brings the end mark.
+        text: Of the whole answer.
+    """
+    for end in (Send(chunk(b"")), Cut(), Reset()):
+        for count in range(len(events)):
+            assert text.startswith(partial_of_cut(wire, streamed(events[:count], end)))
+    stream = b"".join(events)
+    last = len(stream) - len(events[-1].rstrip())
+    for at in [*range(1, last, last // 40), len(stream.rstrip()) - 1]:
+        assert text.startswith(partial_of_cut(wire, streamed([stream[:at]])))
+
+
+def check_splits(parser_of, events):
+    """However the bytes of a stream are split, the same chunks come out."""
+    stream = b"".join(events)
+    expected = parsed(parser_of(faults()), stream, len(stream))
+    assert summed(expected).finish_reason
+    for size in (1, 2, 3, 7, 64, 1000):
+        assert parsed(parser_of(faults()), stream, size) == expected
+
+
+def check_at_once(wire, piece, last):
+    """Read two streams at once, turn by turn: they do not mix.
+
+    Args:
+        wire: The engine.
+        piece: Gives the event of a text.
+        last: The event that ends a stream.
+    """
+    count = len(wire.server.requests)
+
+    def answer(seen):
+        name = "first" if b'"first"' in seen.body else "second"
+        pieces = [Send(chunk(row)) for row in [*[piece(name)] * 3, last]]
+        return [Send(stream_head()), pieces[0], Gather(count + 2), *pieces[1:], Send(chunk(b""))]
+
+    wire.answers(answer)
+    one, two = (wire.pool.stream(name, model=wire.name) for name in ("first", "second"))
+    for first, second in zip(one, two, strict=True):
+        assert first.text in {"", "first"}
+        assert second.text in {"", "second"}
+    assert (one.reply.text, two.reply.text) == ("first" * 3, "second" * 3)
 
 
 JUNK = [None, True, -1, 1.5, 10**30, "", "x", "STOP", "[", [], [None], [[]], {}, {"a": 1}, [{}]]
