@@ -182,6 +182,15 @@ _BY_CODE: dict[str, type[GatewayError]] = {
     # Groq's 498, which is another one's than Cohere's:
     # https://console.groq.com/docs/flex-processing
     "capacity_exceeded": RateLimitError,
+    # Of a Responses body whose status is "failed", and of its image parts:
+    # https://github.com/openai/openai-python/blob/main/src/openai/types/responses/response_error.py
+    "invalid_prompt": ContentFilterError,
+    "bio_policy": ContentFilterError,
+    "misalignment_policy_violation": ContentFilterError,
+    "image_content_policy_violation": ContentFilterError,
+    # Of Gemini, whose invalid key is a 400: https://ai.google.dev/gemini-api/docs/troubleshooting
+    "API_KEY_INVALID": AuthenticationError,
+    "NOT_FOUND": ModelNotFoundError,
 }
 
 _BY_MESSAGE: tuple[tuple[int, re.Pattern[str], type[GatewayError]], ...] = (
@@ -217,8 +226,10 @@ def classify(status: int, code: str | None = None, message: str = "") -> type[Ga
 
     The codes are those of OpenAI's error guide
     (https://platform.openai.com/docs/guides/error-codes), which the compatible family shares,
-    and those that other providers add.
+    and those that other providers add. Gemini's quotas for a day have ``PerDay`` in their names.
     """
+    if code and "PerDay" in code:
+        return QuotaError
     if by_code := _BY_CODE.get(code or ""):
         return by_code
     for at, words, kind in _BY_MESSAGE:

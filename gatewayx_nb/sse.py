@@ -13,6 +13,9 @@ from gatewayx_nb.errors import ProviderError
 
 LIMIT = 8 * 2**20
 
+_STRAY_LIMIT = 64 * 2**10
+_FIELDS = frozenset({b"", b"data", b"event", b"id", b"retry"})  # an empty one is a comment's
+
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -49,6 +52,13 @@ class Decoder:
         self._data: list[bytes] = []
         self._size = 0  # bytes of the event's lines so far
         self._overlong = False
+        self._stray: list[bytes] = []
+        self._stray_size = 0
+
+    @property
+    def stray(self) -> str:
+        """The lines so far that are of no event, which a browser ignores; at most 64 KiB."""
+        return b"\n".join(self._stray).decode("utf-8", "replace")
 
     def feed(self, block: bytes) -> list[Event]:
         """Give the events that this block completes.
@@ -124,6 +134,13 @@ class Decoder:
             self._size += len(line)
         elif field == b"event":
             self._name = value.removeprefix(b" ")
+        elif field not in _FIELDS:
+            self._keep_stray(line)
+
+    def _keep_stray(self, line: bytes) -> None:
+        self._stray_size += len(line)
+        if self._stray_size <= _STRAY_LIMIT:
+            self._stray.append(line)
 
     def _end(self, events: list[Event]) -> None:
         if self._data:

@@ -5,6 +5,7 @@ import pytest
 from gatewayx_nb import errors
 from gatewayx_nb.errors import (
     AuthenticationError,
+    ContentFilterError,
     ContextLengthError,
     GatewayError,
     MissingKeyError,
@@ -64,6 +65,16 @@ def test_an_error_survives_a_pickle():
         (429, "something new", RateLimitError),
         (500, None, ProviderError),
         (529, "overloaded_error", ProviderError),
+        (200, "invalid_prompt", ContentFilterError),
+        (200, "bio_policy", ContentFilterError),
+        (200, "misalignment_policy_violation", ContentFilterError),
+        (200, "image_content_policy_violation", ContentFilterError),
+        (200, "server_error", ProviderError),
+        (400, "API_KEY_INVALID", AuthenticationError),
+        (400, "INVALID_ARGUMENT", ProviderError),
+        (404, "NOT_FOUND", ModelNotFoundError),
+        (429, "RESOURCE_EXHAUSTED", RateLimitError),
+        (429, "GenerateRequestsPerDayPerProjectPerModel-FreeTier", QuotaError),
     ],
 )
 def test_a_fault_has_one_class(status, code, kind):

@@ -3,8 +3,10 @@
 from gatewayx_nb.llm_engines.anthropic_messages import AnthropicMessagesEngine
 from gatewayx_nb.llm_engines.cohere_chat import CohereChatEngine
 from gatewayx_nb.llm_engines.engine import LLMEngine
-from gatewayx_nb.llm_engines.http import HTTPEngine, Parser
+from gatewayx_nb.llm_engines.gemini import GeminiEngine
+from gatewayx_nb.llm_engines.http import Dialect, HTTPEngine, Parser
 from gatewayx_nb.llm_engines.openai_chat import OpenAICompatibleEngine
+from gatewayx_nb.llm_engines.openai_responses import OpenAIResponsesEngine
 from gatewayx_nb.llm_engines.rejected import RejectedParameterError, without
 from gatewayx_nb.messages import (
     Chunk,
@@ -23,13 +25,16 @@ __all__ = [
     "AnthropicMessagesEngine",
     "Chunk",
     "CohereChatEngine",
+    "Dialect",
     "FinishReason",
+    "GeminiEngine",
     "HTTPEngine",
     "Image",
     "LLMEngine",
     "Message",
     "ModelInfo",
     "OpenAICompatibleEngine",
+    "OpenAIResponsesEngine",
     "Parser",
     "RejectedParameterError",
     "Reply",

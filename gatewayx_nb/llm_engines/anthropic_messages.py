@@ -63,7 +63,7 @@ class AnthropicMessagesEngine(HTTPEngine):
     """
 
     path: ClassVar[str] = "v1/messages"
-    models_path: ClassVar[str] = "v1/models?limit=1000"
+    models_path: str = "v1/models?limit=1000"
     key_header: ClassVar[str] = "x-api-key"
     key_prefix: ClassVar[str] = ""
     features = frozenset({"system", "history", "images", "schema"})

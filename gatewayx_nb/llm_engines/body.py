@@ -37,6 +37,15 @@ def parse(data: str | bytes) -> dict[str, Any]:
     return value
 
 
+def is_whole(text: str) -> bool:
+    """Tell whether a text is JSON to its end, or the end mark that is none."""
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return text.startswith("[DONE]")
+    return True
+
+
 def _refuse(constant: str) -> None:
     raise ValueError(constant)
 
@@ -92,14 +101,15 @@ def fault_of(answer: Mapping[str, Any]) -> tuple[str | None, str]:
     """Read an error: the provider's code, and its message.
 
     Knows ``{"error": {"message", "code", "type"}}`` of the OpenAI family; Anthropic's, whose code
-    is ``error.details.error_code`` or ``error.type``; Gemini's, whose code is the reason in
-    ``error.details`` or ``error.status``; ``{"error": "text"}``, and ``{"message": "text"}`` of
-    Cohere and others.
+    is ``error.details.error_code`` or ``error.type``; Gemini's, whose code is the quota of a day
+    or the reason in ``error.details``, or ``error.status``; ``{"error": "text"}``, and
+    ``{"message": "text"}`` of Cohere and others.
     """
     inner = table(answer.get("error")) or answer
     details = inner.get("details")
     reasons = [table(detail).get("reason") for detail in rows(details)]
     codes = (
+        _daily_quota(rows(details)),
         *reasons,
         table(details).get("error_code"),
         inner.get("code"),
@@ -110,6 +120,17 @@ def fault_of(answer: Mapping[str, Any]) -> tuple[str | None, str]:
     words = (inner.get(name) for name in ("message", "error", "detail"))
     message = next((word for word in words if isinstance(word, str)), "")
     return code, message
+
+
+def _daily_quota(details: list[Any]) -> str | None:
+    """Give the name of a quota for a day that was exceeded, out of a ``google.rpc.QuotaFailure``.
+
+    For instance ``GenerateRequestsPerDayPerProjectPerModel-FreeTier``. Its error carries a short
+    ``retryDelay`` all the same (https://ai.google.dev/gemini-api/docs/rate-limits).
+    """
+    violations = [row for detail in details for row in rows(table(detail).get("violations"))]
+    quotas = (text(table(row).get("quotaId")) for row in violations)
+    return next((quota for quota in quotas if "PerDay" in quota), None)
 
 
 def rejection(data: bytes) -> tuple[str, str]:

@@ -37,7 +37,7 @@ class CohereChatEngine(HTTPEngine):
     """An endpoint that speaks Cohere's dialect."""
 
     path: ClassVar[str] = "v2/chat"
-    models_path: ClassVar[str] = "v1/models?page_size=1000&endpoint=chat"
+    models_path: str = "v1/models?page_size=1000&endpoint=chat"
     features = frozenset({"system", "history", "images", "schema", "embed"})
     prices: ClassVar[str] = "cohere"
     embedding_batch: ClassVar[int] = 96

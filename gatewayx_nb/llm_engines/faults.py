@@ -77,7 +77,8 @@ class Faults:
         code, message = body.fault_of(answer)
         inner = body.table(answer.get("error"))
         meant = status or body.count(inner.get("code")) or 200
-        return self._error("reported a fault", meant, code, message, None)
+        how = f"reported a fault ({meant})" if meant >= FIRST_FAULT else "reported a fault"
+        return self._error(how, meant, code, message, None)
 
     def truncated(self) -> TruncatedError:
         """Make the error of an answer that ended without its end mark."""

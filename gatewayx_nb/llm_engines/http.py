@@ -41,10 +41,27 @@ class Parser(Protocol):
         ...
 
 
+class Dialect(Protocol):
+    """How one interface of a provider is asked, and how its answers are read."""
+
+    def route(self, request: Request) -> str:
+        """Give the path of a request, below the engine's ``base_url``."""
+        ...
+
+    def payload(self, request: Request) -> dict[str, Any]:
+        """Give the JSON body that asks for this request."""
+        ...
+
+    def parser(self, faults: Faults) -> Parser:
+        """Give a parser for one answer, which makes its errors with ``faults``."""
+        ...
+
+
 class HTTPEngine(LLMEngine, ABC):
     """An engine whose provider answers over HTTP with JSON or server-sent events.
 
-    A dialect overrides `payload` and `parser`; an engine file sets the attributes.
+    A dialect overrides `payload` and `parser`; an engine file sets the attributes. An engine whose
+    provider has several interfaces overrides `dialect` too.
 
     Attributes:
         path: Where prompts go, below ``base_url``; `route` where it depends on the request.
@@ -57,7 +74,7 @@ class HTTPEngine(LLMEngine, ABC):
     """
 
     path: ClassVar[str] = ""
-    models_path: ClassVar[str] = "models"
+    models_path: str = "models"
     key_header: ClassVar[str] = "Authorization"
     key_prefix: ClassVar[str] = "Bearer "
     headers: Mapping[str, str] = MappingProxyType({})
@@ -79,6 +96,10 @@ class HTTPEngine(LLMEngine, ABC):
                 network=self.network,
             )
         return self._client
+
+    def dialect(self, request: Request) -> Dialect:  # noqa: ARG002 - an override reads it
+        """Give the interface that answers a request: the engine's own unless there are several."""
+        return self
 
     def route(self, request: Request) -> str:  # noqa: ARG002 - an override reads it
         """Give the path of a request, below ``base_url``."""
@@ -102,8 +123,9 @@ class HTTPEngine(LLMEngine, ABC):
     async def stream(self, request: Request) -> AsyncIterator[Chunk]:
         rejected.refuse(request, self.lacks, self.name)
         faults = Faults(self.name, request.model, self.api_key)
-        parser = self.parser(faults)
-        async with self.http.post(self.route(request), self.payload(request)) as response:
+        dialect = self.dialect(request)
+        parser = dialect.parser(faults)
+        async with self.http.post(dialect.route(request), dialect.payload(request)) as response:
             if response.status >= FIRST_FAULT:
                 data = await response.read()
                 error = faults.status(response.status, response.headers, data)
@@ -148,13 +170,20 @@ def _of_headers(response: Response) -> Chunk:
 
 
 async def _events(response: Response) -> AsyncIterator[str]:
-    """Yield the data of the events of a stream."""
+    """Yield the data of the events of a stream, and the error that may stand behind them.
+
+    A server that fails midway, Gemini's for one, writes its error as bare JSON, of no event. What
+    was cut off at the end is left out: the missing end mark tells of it.
+    """
     decoder = Decoder()
     async for block in response.blocks():
         for event in decoder.feed(block):
             yield event.data
     for event in decoder.close():
-        yield event.data
+        if body.is_whole(event.data):
+            yield event.data
+    if '"error"' in decoder.stray and body.is_whole(decoder.stray):
+        yield decoder.stray
 
 
 async def _whole(response: Response) -> AsyncIterator[str]:

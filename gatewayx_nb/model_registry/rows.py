@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from gatewayx_nb.errors import ConfigError, nearest
-from gatewayx_nb.llm_engines import LLMEngine, OpenAICompatibleEngine
+from gatewayx_nb.llm_engines import LLMEngine, OpenAICompatibleEngine, OpenAIResponsesEngine
 from gatewayx_nb.model_registry.loader import Loaded
 from gatewayx_nb.secure_config import Stamp, stamp
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _BASES: Mapping[str, type[LLMEngine]] = {
     "chat": OpenAICompatibleEngine,
-    "responses": OpenAICompatibleEngine,
+    "responses": OpenAIResponsesEngine,
 }
 
 _PLACE = ("name", "path", "origin", "refusal", "shadowed_by")

@@ -18,7 +18,9 @@ VENDOR_VARIABLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "anthropic": ("ANTHROPIC_API_KEY",),
         "cohere": ("CO_API_KEY", "COHERE_API_KEY"),
+        "google": ("GOOGLE_API_KEY", "GEMINI_API_KEY"),
         "grok": ("XAI_API_KEY",),
+        "openai": ("OPENAI_API_KEY",),
     }
 )
 """The names under which the vendors' own tools read a key, by engine."""

@@ -1,0 +1,231 @@
+"""The Responses dialect of OpenAI and xAI, with Chat Completions where a request needs it.
+
+Source of the shapes: https://platform.openai.com/docs/api-reference/responses
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from typing_extensions import override
+
+from gatewayx_nb.errors import ConfigError
+from gatewayx_nb.llm_engines import body
+from gatewayx_nb.llm_engines.openai_chat import OpenAICompatibleEngine, usage_of
+from gatewayx_nb.messages import Chunk, FinishReason, Message, ToolCall, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gatewayx_nb.llm_engines.faults import Faults
+    from gatewayx_nb.llm_engines.http import Dialect, Parser
+    from gatewayx_nb.messages import Request
+
+CHAT_ONLY = frozenset({"frequency_penalty", "logit_bias", "n", "presence_penalty", "seed", "stop"})
+"""Parameters that Chat Completions takes and Responses lacks."""
+
+_INCOMPLETE: dict[str, FinishReason] = {
+    "max_output_tokens": "length",
+    "content_filter": "content_filter",
+}
+_UNDER_WAY = frozenset({"queued", "in_progress", "cancelled"})
+
+
+class OpenAIResponsesEngine(OpenAICompatibleEngine):
+    """An endpoint that speaks Responses, and Chat Completions beside it.
+
+    A request that sets what Responses lacks (`CHAT_ONLY`) goes to Chat Completions. So does every
+    request to a base URL that the user sets, as most proxies and local servers know nothing else,
+    unless ``api`` says otherwise.
+
+    Args:
+        api_key: The engine's key.
+        api: ``"responses"`` or ``"chat"``; empty for what the base URL suggests.
+        **kwargs: As for every engine.
+
+    Raises:
+        ConfigError: ``api`` is neither.
+    """
+
+    max_tokens_field: ClassVar[str] = "max_completion_tokens"
+
+    def __init__(self, api_key: str = "", *, api: str = "", **kwargs: Any) -> None:  # noqa: ANN401
+        super().__init__(api_key, **kwargs)
+        if api not in {"", "responses", "chat"}:
+            raise ConfigError(
+                f"the `api` of an engine is {api!r}; expected 'responses' or 'chat'.",
+                mend='Write `api = "responses"` under its `[engines.<name>]`.',
+            )
+        is_ours = self.base_url.rstrip("/") == type(self).base_url.rstrip("/")
+        self.api = api or ("responses" if is_ours else "chat")
+
+    @override
+    def dialect(self, request: Request) -> Dialect:
+        needs_chat = request.stop or request.seed is not None or CHAT_ONLY & request.params.keys()
+        return self if needs_chat or self.api == "chat" else Responses()
+
+
+class Responses:
+    """Asks through Responses."""
+
+    def route(self, request: Request) -> str:  # noqa: ARG002 - the same for all
+        """Give the path, below the engine's ``base_url``."""
+        return "responses"
+
+    def payload(self, request: Request) -> dict[str, Any]:
+        """Give the JSON body; the provider keeps nothing of the call, which it else would."""
+        turns = [{"role": turn.role, "content": _content(turn)} for turn in request.messages]
+        set_by_caller = {
+            "instructions": request.system or None,
+            "temperature": request.temperature,
+            "top_p": request.top_p,
+            "max_output_tokens": request.max_tokens,
+            "text": _text_format(request),
+        }
+        payload = {
+            "model": request.model,
+            "input": turns,
+            "store": False,
+            "stream": request.streamed,
+        }
+        payload |= {name: value for name, value in set_by_caller.items() if value is not None}
+        return body.merged(payload, request.params)
+
+    def parser(self, faults: Faults) -> Parser:
+        """Give a parser for one answer."""
+        return ResponsesParser(faults)
+
+
+class ResponsesParser:
+    """Reads one answer: a stream's last event holds what a whole body is."""
+
+    def __init__(self, faults: Faults) -> None:
+        self.finished = False
+        self._faults = faults
+        self._streamed: set[str] = set()  # the types of the items that came piece by piece
+        self._thought_at: tuple[object, object] | None = None
+        self._refused = False
+        self._called = False
+
+    def feed(self, data: str) -> Iterator[Chunk]:
+        """Yield the chunks of one event's data, or of a whole body."""
+        if data.startswith("[DONE]"):
+            return
+        event = body.parse(data)
+        kind = body.text(event.get("type"))
+        delta = body.text(event.get("delta"))
+        match kind:
+            case "response.output_text.delta" | "response.refusal.delta" if delta:
+                self._streamed.add("message")
+                self._refused = self._refused or kind == "response.refusal.delta"
+                yield Chunk(text=delta)
+            case "response.reasoning_summary_text.delta" | "response.reasoning_text.delta":
+                self._streamed.add("reasoning")
+                part = event.get("summary_index", event.get("content_index"))
+                yield self._thought(delta, (event.get("output_index"), part))
+            case "response.output_item.done":
+                item = body.table(event.get("item"))
+                if item.get("type") == "function_call":
+                    self._streamed.add("function_call")
+                    yield self._call(item)
+            case "response.created":
+                yield _names(body.table(event.get("response")))
+            case "response.completed" | "response.incomplete" | "response.failed":
+                yield from self._end(body.table(event.get("response")))
+            case "error":
+                raise self._faults.within(event)
+            case "":
+                yield from self._whole(event)
+
+    def _whole(self, answer: dict[str, Any]) -> Iterator[Chunk]:
+        if answer.get("error"):
+            raise self._faults.within(answer)
+        if isinstance(answer.get("output"), list):
+            yield from self._end(answer)
+            yield Chunk(raw=answer)
+
+    def _end(self, response: dict[str, Any]) -> Iterator[Chunk]:
+        """Yield what of a finished response has not been streamed, and how it ended."""
+        yield _names(response)
+        status = body.text(response.get("status"))
+        if status == "failed" or response.get("error"):
+            raise self._faults.within(response)
+        streamed = frozenset(self._streamed)
+        for number, row in enumerate(body.rows(response.get("output"))):
+            item = body.table(row)
+            if body.text(item.get("type")) not in streamed:
+                yield from self._item(item, number)
+        self.finished = status not in _UNDER_WAY
+        usage = body.table(response.get("usage"))
+        yield Chunk(
+            finish_reason=self._finish(response) if self.finished else None,
+            usage=_usage(usage) if usage else None,
+        )
+
+    def _item(self, item: dict[str, Any], number: int) -> Iterator[Chunk]:
+        match item.get("type"):
+            case "message":
+                for part in map(body.table, body.rows(item.get("content"))):
+                    refusal = body.text(part.get("refusal"))
+                    self._refused = self._refused or bool(refusal)
+                    yield Chunk(text=body.text(part.get("text")) or refusal)
+            case "reasoning":
+                for name in ("summary", "content"):
+                    for place, part in enumerate(map(body.table, body.rows(item.get(name)))):
+                        yield self._thought(body.text(part.get("text")), (number, place))
+            case "function_call":
+                yield self._call(item)
+
+    def _thought(self, text: str, place: tuple[object, object]) -> Chunk:
+        """Give a piece of reasoning; its parts are paragraphs."""
+        gap = "" if self._thought_at is None or self._thought_at == place else "\n\n"
+        self._thought_at = place
+        return Chunk(reasoning=gap + text)
+
+    def _call(self, item: dict[str, Any]) -> Chunk:
+        self._called = True
+        texts = (body.text(item.get(name)) for name in ("call_id", "name", "arguments"))
+        return Chunk(tool_calls=(ToolCall(*texts),))
+
+    def _finish(self, response: dict[str, Any]) -> FinishReason:
+        if self._refused:
+            return "content_filter"
+        if response.get("status") == "incomplete":
+            reason = body.table(response.get("incomplete_details")).get("reason")
+            return _INCOMPLETE.get(body.text(reason), "other")
+        return "tool_calls" if self._called else "stop"
+
+
+def _names(response: dict[str, Any]) -> Chunk:
+    model, request_id = body.text(response.get("model")), body.text(response.get("id"))
+    return Chunk(model=model or None, request_id=request_id or None)
+
+
+def _usage(usage: dict[str, Any]) -> Usage:
+    """Read the tokens, which are counted as in Chat Completions under other names."""
+    names = {
+        "input_tokens": "prompt_tokens",
+        "output_tokens": "completion_tokens",
+        "input_tokens_details": "prompt_tokens_details",
+        "output_tokens_details": "completion_tokens_details",
+        "total_tokens": "total_tokens",
+    }
+    return usage_of({theirs: usage.get(ours) for ours, theirs in names.items()})
+
+
+def _content(turn: Message) -> str | list[dict[str, Any]]:
+    if not turn.images:
+        return turn.content
+    text = [{"type": "input_text", "text": turn.content}] if turn.content else []
+    images = [
+        {"type": "input_image", "image_url": image.address, "detail": "auto"}
+        for image in turn.images
+    ]
+    return [*text, *images]
+
+
+def _text_format(request: Request) -> dict[str, Any] | None:
+    if request.schema is None:
+        return None
+    schema = {"name": "answer", "schema": dict(request.schema), "strict": True}
+    return {"format": {"type": "json_schema", **schema}}
