@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     __version__: str
     _pool = EnginePool()
     aask, ask, astream, stream = _pool.aask, _pool.ask, _pool.astream, _pool.stream
+    aembed, embed = _pool.aembed, _pool.embed
     models, reload, status, use = _pool.models, _pool.reload, _pool.status, _pool.use
 
 _HOMES = {
@@ -35,7 +36,18 @@ _HOMES = {
     "pull": "weights",
     "unload_ipython_extension": "magics",
 }
-_OF_POOL = ("aask", "ask", "astream", "models", "reload", "status", "stream", "use")
+_OF_POOL = (
+    "aask",
+    "aembed",
+    "ask",
+    "astream",
+    "embed",
+    "models",
+    "reload",
+    "status",
+    "stream",
+    "use",
+)
 
 __all__ = [  # noqa: PLE0604 - of the default pool
     "Chunk",
