@@ -32,7 +32,7 @@ _REMEDIES = {
 def overview(session: Session, _: argparse.Namespace) -> Table:
     """Show the state of everything, and five examples."""
     pool = session.pool
-    return _engines(pool.status(), (*_summary(pool), *_problems(pool), *EXAMPLES))
+    return _engines(pool.status(), (*_summary(pool), *_problems(pool), "", *EXAMPLES))
 
 
 def status(session: Session, words: argparse.Namespace) -> Table:
@@ -61,7 +61,7 @@ def models(session: Session, words: argparse.Namespace) -> Table:
         return Table((), (), ("No model can be called; `%gatewayx status` says why.",))
     return Table(
         ("reference", "model"),
-        tuple((model.engine, model.model or "known once it is used") for model in listed),
+        tuple((model.engine, model.model or "known once used") for model in listed),
     )
 
 
@@ -107,8 +107,8 @@ def _engines(rows: list[EngineStatus], notes: tuple[str, ...]) -> Table:
             row.name,
             row.state,
             row.key,
-            row.model or "known once it is used",
-            row.source if row.loaded else f"{row.source}, not run yet",
+            row.model or "known once used",
+            row.source if row.loaded else f"{row.source} (not run)",
             row.error or _REMEDIES.get(row.state, "").format(name=row.name).strip("`"),
         )
         for row in rows
@@ -121,7 +121,7 @@ def _summary(pool: EnginePool) -> tuple[str, ...]:
     try:
         default = f"Default model: {pool.default_model()}"
     except ConfigError as error:
-        default = f"No default model: {error}"
+        default = f"{str(error)[:1].upper()}{str(error)[1:]}"
     place = f"Project folder: {project.root}" if project else "No project folder: `%gatewayx init`"
     return (default, place)
 
