@@ -34,6 +34,11 @@ _BEAT = 0.1
 class View(Protocol):
     """Where an answer is shown."""
 
+    @property
+    def waits(self) -> bool:
+        """Whether it says that an answer is awaited, which in the end it must take back."""
+        ...
+
     def update(self, tally: Tally) -> None:
         """Show what has arrived, if the last update is long enough ago."""
 
@@ -43,6 +48,8 @@ class View(Protocol):
 
 class QuietView:
     """Shows nothing."""
+
+    waits = False
 
     def update(self, tally: Tally) -> None:
         """Show nothing."""
@@ -57,6 +64,8 @@ class PartialView:
     Args:
         view: Where it is shown.
     """
+
+    waits = False
 
     def __init__(self, view: View) -> None:
         self._view = view
@@ -86,6 +95,11 @@ class NotebookView:
         self._due = 0.0
         self._state: tuple[int, str] | None = None
 
+    @property
+    def waits(self) -> bool:
+        """Whether it says that an answer is awaited."""
+        return self._shown
+
     def update(self, tally: Tally) -> None:
         """Show what has arrived, if there is news and the last update is long enough ago."""
         start = self._clock()
@@ -109,6 +123,8 @@ class NotebookView:
 class TerminalView:
     """Plain text, written as it comes."""
 
+    waits = False
+
     def __init__(self) -> None:
         self._pieces = 0
 
@@ -126,12 +142,17 @@ class TerminalView:
 
 
 def figures(reply: Reply, mark: str = "") -> str:
-    """Give the line under an answer: model, seconds, tokens, cost, and what was unusual."""
-    usage = reply.usage
-    tokens = f"{_or_unknown(usage.input_tokens)} in, {_or_unknown(usage.output_tokens)} out"
-    first = "" if reply.time_to_first is None else f", first after {reply.time_to_first:.1f} s"
-    cost = "unpriced" if reply.cost is None else f"${reply.cost.normalize():f}"
-    parts = [f"{reply.engine}:{reply.model}", f"{reply.latency:.1f} s{first}", tokens, cost]
+    """Give the line under an answer: model, seconds, tokens, cost, and what was unusual.
+
+    An answer of which nothing came has neither tokens nor a cost to tell.
+    """
+    parts = [f"{reply.engine}:{reply.model}" if reply.model else reply.engine, _seconds(reply)]
+    if reply.time_to_first is not None or not reply.interrupted:
+        usage = reply.usage
+        parts.append(
+            f"{_or_unknown(usage.input_tokens)} in, {_or_unknown(usage.output_tokens)} out"
+        )
+        parts.append("unpriced" if reply.cost is None else f"${reply.cost.normalize():f}")
     if reply.attempts > 1:
         parts.append(f"{reply.attempts} attempts")
     if reply.finish_reason == "length":
@@ -148,17 +169,19 @@ def read(stream: ReplyStream, view: View) -> Reply:
         KeyboardInterrupt: It was stopped, after what had come was shown.
         GatewayError: The call failed, after what had come was shown.
     """
+    tally = stream.tally  # for a stream that held itself would not be dropped
+    stream.idle = lambda: view.update(tally)
     try:
         with stream:
-            view.update(stream.tally)
+            view.update(tally)
             for _ in stream:
-                view.update(stream.tally)
+                view.update(tally)
             return _finished(stream, view)
     except KeyboardInterrupt:
         with _undisturbed():
             raise _stopped(stream, view) from None
     except GatewayError:
-        _broken(stream.tally, view)
+        _broken(tally, view)
         raise
 
 
@@ -217,9 +240,11 @@ def _undisturbed() -> Iterator[None]:
 
 
 def _broken(tally: Tally, view: View) -> None:
-    """Show what had come before a call failed."""
+    """Show what had come before a call failed, and no longer that it is awaited."""
     if tally.begun:
         view.finish(tally.reply(interrupted=True), "broken off")
+    elif view.waits:
+        view.finish(tally.reply(interrupted=True), "failed")
 
 
 def _uncancel() -> None:
@@ -238,6 +263,13 @@ def _waiting(tally: Tally) -> str:
         left = max(0.0, tally.waiting.until - time.monotonic())
         return f"{name} · {tally.waiting.error.what} Trying again in {left:.0f} s"
     return f"{name} · {seconds:.0f} s" + ("" if tally.begun else ", waiting")
+
+
+def _seconds(reply: Reply) -> str:
+    """Tell how long it took, and until its first word where that differs."""
+    whole = f"{reply.latency:.1f} s"
+    first = whole if reply.time_to_first is None else f"{reply.time_to_first:.1f} s"
+    return whole if first == whole else f"{whole}, first after {first}"
 
 
 def _or_unknown(count: int | None) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from typing_extensions import override
 
+from gatewayx_nb.commands.outcomes import Table
 from gatewayx_nb.errors import UsageError, nearest
 
 if TYPE_CHECKING:
@@ -56,18 +57,37 @@ class Parser(argparse.ArgumentParser):
             words = shlex.split(line)
         except ValueError as error:
             raise UsageError(
-                f"`{self.prog} {line.strip()}` cannot be read: {error}.".replace(".", "", 0),
+                f"`{self.prog} {line.strip()}` cannot be read: {error}.",
                 mend="Close the quotation, or put the apostrophe into double quotes.",
             ) from None
         return self.parse_args(words)
+
+    @property
+    def synopsis(self) -> str:
+        """How a line is written, in one line."""
+        return " ".join(self.format_usage().removeprefix("usage: ").split())
+
+    def table(self) -> Table:
+        """Tell what the line is for, and each word and option of it."""
+        rows = tuple(
+            (_spelling(action), action.help)
+            for action in self._actions
+            if action.help not in (None, argparse.SUPPRESS)
+        )
+        return Table(("word", "what it does"), rows, (f"`{self.synopsis}`", self.description or ""))
 
     @override
     def error(self, message: str) -> NoReturn:
         known = [option for action in self._actions for option in action.option_strings]
         unknown = re.search(r"unrecognized arguments: (--?\S+)", message)
         hint = nearest(unknown.group(1).split("=")[0], known) if unknown else ""
-        usage = " ".join(self.format_usage().removeprefix("usage: ").split())
-        raise UsageError(f"{message}.{hint}", mend=f"Usage: `{usage}`")
+        raise UsageError(f"{message}.{hint}", mend=f"Usage: `{self.synopsis}`")
+
+
+def _spelling(action: argparse.Action) -> str:
+    """Write an option with its value, or a word."""
+    value = "" if action.nargs == 0 else f" {action.metavar}"
+    return f"{', '.join(action.option_strings)}{value}".strip()
 
 
 @dataclass(frozen=True, slots=True)

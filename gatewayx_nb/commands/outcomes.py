@@ -16,7 +16,7 @@ class Table:
     Attributes:
         columns: Heads.
         rows: Cells, a row each.
-        notes: Lines below the table.
+        notes: Lines below the table; an empty one leaves a gap.
     """
 
     columns: tuple[str, ...]
@@ -25,12 +25,13 @@ class Table:
 
     @override
     def __repr__(self) -> str:
-        table = rendering.table_text(self.columns, self.rows) if self.rows else ""
-        return "\n".join(filter(None, [table, *map(rendering.plain, self.notes)]))
+        table = [rendering.table_text(self.columns, self.rows)] if self.rows else []
+        gap = [""] if self.rows and self.notes else []
+        return "\n".join([*table, *gap, *map(rendering.plain, self.notes)])
 
     def _repr_html_(self) -> str:
         table = rendering.table_html(self.columns, self.rows) if self.rows else ""
-        return table + "".join(f"<div>{_line(note)}</div>" for note in self.notes)
+        return table + _lines(self.notes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +45,16 @@ class Note:
         return "\n".join(map(rendering.plain, self.lines))
 
     def _repr_html_(self) -> str:
-        return "".join(f"<div>{_line(line)}</div>" for line in self.lines)
+        return _lines(self.lines)
 
 
 def note(*lines: str) -> Note:
     """Give a note of these lines."""
     return Note(lines)
+
+
+def _lines(lines: tuple[str, ...]) -> str:
+    return "".join(f"<div>{_line(line)}</div>" if line else "<br>" for line in lines)
 
 
 def _line(text: str) -> str:

@@ -28,7 +28,7 @@ _IDLE = {
     "not running": "No server on this machine answers",
 }
 
-_ONCE_USED = "known once it is used"
+_ONCE_USED = "known once used"
 
 _REMEDIES = {
     "no key": "`%gatewayx key set {name}`",
@@ -43,7 +43,7 @@ def overview(session: Session, _: argparse.Namespace) -> Table:
     rows = pool.status()
     shown = [row for row in rows if row.state not in _IDLE]
     idle = [_idle(rows, state, how) for state, how in _IDLE.items()]
-    notes = (*filter(None, idle), *_summary(pool), *_problems(pool), *EXAMPLES)
+    notes = (*filter(None, idle), *_summary(pool), *_problems(pool), "", *EXAMPLES)
     return _engines(shown, notes)
 
 
@@ -129,7 +129,7 @@ def _engines(rows: list[EngineStatus], notes: tuple[str, ...]) -> Table:
             row.state,
             row.key,
             row.model or _ONCE_USED,
-            row.source if row.loaded else f"{row.source}, not run yet",
+            row.source if row.loaded else f"{row.source} (not run)",
             row.error or _REMEDIES.get(row.state, "").format(name=row.name).strip("`"),
         )
         for row in rows
@@ -142,7 +142,7 @@ def _summary(pool: EnginePool) -> tuple[str, ...]:
     try:
         default = f"Default model: {pool.default_model()}"
     except ConfigError as error:
-        default = f"No default model: {error}"
+        default = f"{str(error)[:1].upper()}{str(error)[1:]}"
     place = (
         f"Project folder: {brief(project.root)}"
         if project

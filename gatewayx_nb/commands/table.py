@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.commands import files, state
@@ -11,6 +10,8 @@ from gatewayx_nb.commands.outcomes import Note, Table, note
 from gatewayx_nb.errors import UsageError, nearest
 
 if TYPE_CHECKING:
+    import argparse
+
     from gatewayx_nb.commands.grammar import Parser, Session
     from gatewayx_nb.messages import Reply
 
@@ -34,7 +35,8 @@ def show_help(_: Session, words: argparse.Namespace) -> Table | Note:
     command = COMMANDS.get(words.command)
     if command is None:
         raise unknown(words.command, COMMANDS)
-    return note(_usage(command), command.summary, *_options(command.parser()))
+    described = command.parser().table()
+    return described if described.rows else note(f"`{_usage(command)}`", command.summary)
 
 
 def help_arguments(parser: Parser) -> None:
@@ -88,12 +90,4 @@ CELL_ROWS = (
 def _usage(command: Command) -> str:
     if command.raw:
         return f"%gatewayx {command.name} REF PROMPT…"
-    return " ".join(command.parser().format_usage().removeprefix("usage: ").split())
-
-
-def _options(parser: Parser) -> list[str]:
-    return [
-        f"{' '.join(action.option_strings) or action.metavar}: {action.help}"
-        for action in parser._actions  # noqa: SLF001 - argparse has no other way to list them
-        if action.help not in (None, argparse.SUPPRESS)
-    ]
+    return command.parser().synopsis

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.messages import Chunk, Reply
 
 _LOOK = 0.2
-"""Seconds between looks while a thread waits, for Ctrl-C on Windows."""
+"""Seconds between looks while a thread waits: for Ctrl-C on Windows, and for what it shows."""
 
 StreamT = TypeVar("StreamT", bound="_Stream")
 
@@ -94,7 +94,12 @@ class ReplyStream(_Stream):
     """Chunks of an answer, for a ``for`` loop; afterwards ``reply``.
 
     Ctrl-C while it waits cancels the call and keeps what had arrived as an interrupted ``reply``.
+
+    Attributes:
+        idle: Called by the reader's thread, about five times a second, while nothing comes.
     """
+
+    idle: Callable[[], object] | None = None
 
     def __init__(self, call: Call) -> None:
         self._news = threading.Event()
@@ -114,7 +119,8 @@ class ReplyStream(_Stream):
                         raise StopIteration
                 if chunk is not None:
                     return chunk
-                self._news.wait(_LOOK)
+                if not self._news.wait(_LOOK) and self.idle is not None:
+                    self.idle()
                 self._news.clear()
         except KeyboardInterrupt as stop:
             self.close()

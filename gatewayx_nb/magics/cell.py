@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb import display, prompts
-from gatewayx_nb.commands import Note, Parser, note
+from gatewayx_nb.commands import Parser
 from gatewayx_nb.errors import GatewayError, UsageError
 from gatewayx_nb.secure_config import Secret
 
@@ -52,12 +52,6 @@ def parser() -> Parser:
     add("-q", "--quiet", action="store_true", help="show nothing")
     add("-h", "--help", action="store_true", help="show this")
     return read
-
-
-def usage() -> Note:
-    """Tell of the options."""
-    lines = parser().format_help().strip().splitlines()
-    return note(*(line.strip() for line in lines if line.strip()))
 
 
 def wants_help(line: str) -> bool:

@@ -10,7 +10,7 @@ from IPython.core.magic import no_var_expand
 from typing_extensions import override
 
 from gatewayx_nb import commands, display, engine_pool
-from gatewayx_nb.commands import Note, Session
+from gatewayx_nb.commands import Session, Table
 from gatewayx_nb.errors import UsageError
 from gatewayx_nb.magics import cell, transforms
 
@@ -69,17 +69,17 @@ class Magics(Session):
         return commands.run(self, line)
 
     @no_var_expand  # type: ignore[untyped-decorator]
-    def cell(self, line: str, body: str) -> Note | None:
+    def cell(self, line: str, body: str) -> Table | None:
         """Ask with the prompt below; `%%gatewayx -h` tells the options."""
         if cell.wants_help(line):
-            return cell.usage()
+            return cell.parser().table()
         asked = cell.read(line, body, self._shell.user_ns)
         self.pool.check()
         cell.ask(self.pool, asked, self._view(asked), self._binder(asked))
         return None
 
     @no_var_expand  # type: ignore[untyped-decorator]
-    def awaited(self, line: str, body: str) -> Coroutine[Any, Any, Note | None]:
+    def awaited(self, line: str, body: str) -> Coroutine[Any, Any, Table | None]:
         """Do the same, on the kernel's loop."""
         return self._awaited(line, body)
 
@@ -107,9 +107,9 @@ class Magics(Session):
         shell.events.unregister("pre_run_cell", self._depth.enter)
         shell.events.unregister("post_run_cell", self._depth.leave)
 
-    async def _awaited(self, line: str, body: str) -> Note | None:
+    async def _awaited(self, line: str, body: str) -> Table | None:
         if cell.wants_help(line):
-            return cell.usage()
+            return cell.parser().table()
         asked = cell.read(line, body, self._shell.user_ns)
         self.pool.check()
         await cell.aask(self.pool, asked, self._view(asked), self._binder(asked))

@@ -12,6 +12,8 @@ from gatewayx_nb.magics import cell
 class Recorder:
     """A view that notes what it is told."""
 
+    waits = False
+
     def __init__(self):
         self.texts = []
         self.finished = []

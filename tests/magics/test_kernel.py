@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import sys
 import time
 from dataclasses import dataclass
@@ -214,8 +215,8 @@ def test_stop_keeps_what_came_and_closes_the_socket(kernel, provider, way, measu
 
 SILENT_WAYS = [
     *WAYS,
-    Way("await gx.aask", "await gx.aask('PROMPT', model='grok')"),
-    Way("gx.astream", "async for _ in gx.astream('PROMPT', model='grok'): pass"),
+    Way("await gx.aask", "await gx.aask('PROMPT', model='grok')", shows=False),
+    Way("gx.astream", "async for _ in gx.astream('PROMPT', model='grok'): pass", shows=False),
 ]
 
 
@@ -232,6 +233,8 @@ def test_stop_works_while_nothing_has_come(kernel, provider, way, measured):
     assert request.closed.wait(AT_ONCE)
     assert stopped.error in ("KeyboardInterrupt", "CancelledError")
     assert kernel.run("print(_reply)").text == "[mock] earlier\n"
+    if way.shows:
+        assert re.search(r">grok:grok-4.6 · \d\.\d s · interrupted<", stopped.shown["text/html"])
     assert took < AT_ONCE
     measured(f"Stop while silent, {way.name}, to the end of the cell", took)
     measured(f"Stop while silent, {way.name}, to the closed socket", request.closed_at - pressed)
@@ -391,6 +394,16 @@ def test_an_error_is_two_lines(kernel, cell, error):
     assert len(seen.traceback) == 2
     assert seen.traceback[0].startswith(f"{error}: ")
     assert seen.reply["traceback"] == seen.traceback
+
+
+@pytest.mark.parametrize("within", ["", "%%time\n"])
+def test_a_failed_cell_waits_no_longer(kernel, within):
+    """What it said of another attempt is gone; how often it tried stays."""
+    seen = kernel.run(f"{within}%%gatewayx mock -p fail=429\nhi")
+
+    assert "Trying again" in repr(seen.displays[:-1])
+    assert "Trying again" not in repr(seen.shown)
+    assert "3 attempts · failed" in seen.shown["text/html"]
 
 
 def test_two_cells_run_after_a_stopped_one_and_the_extension_comes_and_goes(kernel):

