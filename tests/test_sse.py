@@ -62,6 +62,30 @@ def decode(blocks, **options):
     return [event for block in blocks for event in decoder.feed(block)] + decoder.close()
 
 
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_lines_of_no_event_are_kept_apart(size):
+    """They are no data; comments, and fields that a browser knows, are not among them."""
+    stream = b': ping\nid: 1\ndata: a\n\n{\n  "error": 1\r\n}\n: bye\nretry: 3\n'
+    decoder = Decoder()
+    events = [
+        event
+        for at in range(0, len(stream), size)
+        for event in decoder.feed(stream[at : at + size])
+    ]
+
+    assert events + decoder.close() == message("a")
+    assert decoder.stray == '{\n  "error": 1\n}'
+
+
+def test_lines_of_no_event_are_bounded():
+    """What is more than 64 KiB is left out, and the events behind it still come."""
+    decoder = Decoder()
+    events = decoder.feed(b"x" * 60_000 + b"\n" + b"y" * 60_000 + b"\ndata: a\n\n")
+
+    assert events == message("a")
+    assert decoder.stray == "x" * 60_000
+
+
 def decode_plainly(stream):
     """Read a whole stream as the standard words it, with no regard to speed or splits."""
     text = stream.decode("utf-8", "replace").removeprefix("\ufeff")

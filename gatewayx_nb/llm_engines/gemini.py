@@ -88,7 +88,7 @@ class GeminiEngine(HTTPEngine):
     @override
     async def embed(self, texts: Sequence[str], model: str) -> list[list[float]]:
         resource = _resource(model)
-        asked = [{"model": resource, "content": {"parts": [{"text": text}]}} for text in texts]
+        asked = [{"model": resource, "content": _said("user", text)} for text in texts]
         path = f"{self.version}/{resource}:batchEmbedContents"
         answer = await embedding.ask(self, path, {"requests": asked}, model)
         rows = body.rows(answer.get("embeddings"))

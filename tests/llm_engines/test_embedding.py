@@ -1,0 +1,124 @@
+from dataclasses import dataclass
+
+import openai
+import pytest
+from google import genai
+from google.genai import types
+
+from gatewayx_nb.errors import ProviderError, RateLimitError, UnsupportedFeatureError
+from tests.engines import engine_module
+from tests.llm_engines.wire import KEY, Wire, whole
+
+VECTORS = [[1.0, 0.5], [0, -2.0]]
+OPENAI = {
+    "object": "list",
+    "model": "m",
+    "data": [
+        {"object": "embedding", "index": index, "embedding": VECTORS[index]} for index in (1, 0)
+    ],
+    "usage": {"prompt_tokens": 2, "total_tokens": 2},
+}
+GOOGLE = {"embeddings": [{"values": vector} for vector in VECTORS]}
+
+
+@dataclass(frozen=True)
+class Provider:
+    """One that makes embeddings: its engine, and an answer of its own."""
+
+    name: str
+    path: str
+    model: str
+    batch: int
+    answer: dict
+
+
+PROVIDERS = [
+    Provider("openai", "/v1", "text-embedding-3-small", 256, OPENAI),
+    Provider("google", "", "gemini-embedding-001", 100, GOOGLE),
+]
+
+
+@pytest.fixture(scope="module", params=PROVIDERS, ids=lambda provider: provider.name)
+def provider(request):
+    """Give each provider."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def wire(tmp_path_factory, provider):
+    """Give its engine, with a server of ours behind it."""
+    folder = tmp_path_factory.mktemp(provider.name) / "project"
+    with Wire(folder, provider.name, provider.path) as wire:
+        yield wire
+
+
+def _embed(wire, texts=("a", "b")):
+    return wire.run(lambda engine: engine.embed(texts, engine.embedding_model))
+
+
+def _ask_sdk(wire, provider):
+    if provider.name == "google":
+        options = types.HttpOptions(base_url=wire.server.url, api_version="v1beta")
+        with genai.Client(api_key=KEY, http_options=options) as sdk:
+            sdk.models.embed_content(model=provider.model, contents=["a", "b"])
+        return
+    with openai.OpenAI(api_key=KEY, base_url=f"{wire.server.url}/v1") as sdk:
+        sdk.embeddings.create(model=provider.model, input=["a", "b"], encoding_format="float")
+
+
+def test_vectors_come_in_the_order_of_the_texts(wire, provider):
+    """One for each text."""
+    wire.answers(whole(provider.answer))
+
+    assert _embed(wire) == VECTORS
+
+
+def test_what_is_sent_is_what_the_vendors_sdk_sends(wire, provider):
+    """The default model's name is in the engine file."""
+    wire.answers(whole(provider.answer))
+    _embed(wire)
+    ours, sent = wire.seen, wire.sent
+    _ask_sdk(wire, provider)
+
+    assert (ours.target, sent) == (wire.seen.target, wire.sent)
+
+
+def test_the_engine_file_says_what_it_can(wire, provider):
+    """A default model, and how many texts one request takes."""
+    engine = wire.run(_itself)
+
+    assert (engine.embedding_model, engine.embedding_batch) == (provider.model, provider.batch)
+    assert "embed" in engine.features
+
+
+async def _itself(engine):
+    return engine
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "kind"),
+    [
+        ({"error": {"message": "slow"}}, 429, RateLimitError),
+        ({"error": {"message": "slow", "code": 429}}, 200, RateLimitError),
+        ("<html>", 200, ProviderError),
+        ({}, 200, ProviderError),
+        ({"data": [{"embedding": [1]}], "embeddings": [{"values": [1]}]}, 200, ProviderError),
+        ({"data": [{"embedding": ["1"]}, 3], "embeddings": [{}, 3]}, 200, ProviderError),
+    ],
+)
+def test_anything_else_is_a_typed_error(wire, body, status, kind):
+    """Fewer vectors than texts, and vectors that are none, too."""
+    wire.answers(whole(body, status))
+    with pytest.raises(kind) as caught:
+        _embed(wire)
+
+    assert caught.value.engine in {wire.name, None}
+
+
+def test_an_engine_without_embeddings_says_so(tmp_path):
+    """Nothing is sent."""
+    assert "embed" not in engine_module("grok").GrokEngine.features
+    with Wire(tmp_path / "project", "grok", "/v1") as wire:
+        with pytest.raises(UnsupportedFeatureError, match="no embeddings"):
+            _embed(wire)
+        assert not wire.server.requests
