@@ -37,6 +37,15 @@ def parse(data: str | bytes) -> dict[str, Any]:
     return value
 
 
+def is_whole(text: str) -> bool:
+    """Tell whether this is JSON to its end."""
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
 def _refuse(constant: str) -> None:
     raise ValueError(constant)
 

@@ -154,7 +154,9 @@ async def _events(response: Response) -> AsyncIterator[str]:
         for event in decoder.feed(block):
             yield event.data
     for event in decoder.close():
-        yield event.data
+        # The last one has no blank line behind it: it is whole, or was cut within.
+        if body.is_whole(event.data):
+            yield event.data
 
 
 async def _whole(response: Response) -> AsyncIterator[str]:
