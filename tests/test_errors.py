@@ -64,6 +64,8 @@ def test_an_error_survives_a_pickle():
         (429, "insufficient_quota", QuotaError),
         (429, "something new", RateLimitError),
         (500, None, ProviderError),
+        (498, None, ContentFilterError),
+        (498, "capacity_exceeded", RateLimitError),
         (529, "overloaded_error", ProviderError),
         (200, "invalid_prompt", ContentFilterError),
         (200, "bio_policy", ContentFilterError),
@@ -75,11 +77,52 @@ def test_an_error_survives_a_pickle():
         (404, "NOT_FOUND", ModelNotFoundError),
         (429, "RESOURCE_EXHAUSTED", RateLimitError),
         (429, "GenerateRequestsPerDayPerProjectPerModel-FreeTier", QuotaError),
+        (403, "permission_error", AuthenticationError),
+        (413, "request_too_large", ContextLengthError),
+        (200, "refusal", ContentFilterError),
+        (429, "contract_spend_limit_reached", QuotaError),
+        (429, "enforced_spend_limit_reached", QuotaError),
+        (402, "linked_organization_billing_unavailable", QuotaError),
+        (402, "linked_organization_spend_limit_reached", QuotaError),
     ],
 )
 def test_a_fault_has_one_class(status, code, kind):
     """The code is narrower than the status, and holds where it is known."""
     assert classify(status, code) is kind
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "kind"),
+    [
+        (400, "prompt is too long: 9 tokens > 8 maximum", ContextLengthError),
+        (400, "input length and `max_tokens` exceed context limit: 9 + 8", ContextLengthError),
+        (400, "This model's maximum context length is 8 tokens.", ContextLengthError),
+        (
+            400,
+            "too many tokens: total number of tokens in the prompt cannot exceed 8",
+            ContextLengthError,
+        ),
+        (400, "too many tokens: size limit exceeded by 1 tokens.", ContextLengthError),
+        (
+            400,
+            "The input token count (9) exceeds the maximum number of tokens allowed (8).",
+            ContextLengthError,
+        ),
+        (400, "too many tokens: max tokens must be less than or equal to 8", ProviderError),
+        (400, "Your credit balance is too low to access the API.", QuotaError),
+        (400, "You have reached your specified API usage limits.", QuotaError),
+        (404, "model: claude-x", ModelNotFoundError),
+        (404, "The model `x` does not exist", ModelNotFoundError),
+        (404, "models/x is not found for API version v1beta", ModelNotFoundError),
+        (404, "Not Found", ProviderError),
+        (500, "the model is gone", ProviderError),
+    ],
+)
+def test_words_tell_what_no_code_does(status, message, kind):
+    """At the status that they come with; a code that is known goes before them."""
+    assert classify(status, None, message) is kind
+    assert classify(status, "invalid_request_error", message) is kind
+    assert classify(status, "rate_limit_error", message) is RateLimitError
 
 
 def test_every_class_is_in_the_drawn_tree():

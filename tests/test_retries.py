@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gatewayx_nb import errors
 from gatewayx_nb.errors import ProviderError, RateLimitError, TransportError
-from gatewayx_nb.retries import MAX_ATTEMPTS, retry_after, wait_before_retry
+from gatewayx_nb.retries import MAX_ATTEMPTS, limit_reset, retry_after, wait_before_retry
 
 NOW = 1_800_000_000.0
 
@@ -64,6 +64,27 @@ def test_any_header_gives_a_sound_number_or_none(milliseconds, seconds):
     """A hostile header neither raises nor asks for an endless wait."""
     asked = retry_after({"retry-after-ms": milliseconds, "retry-after": seconds}, NOW)
     assert asked is None or (math.isfinite(asked) and asked >= 0)
+
+
+@pytest.mark.parametrize(
+    ("reset", "seconds"),
+    [
+        (f"{NOW + 30:.0f}", 30.0),
+        (f"{NOW:.0f}", 0.0),
+        (f"{NOW - 1:.0f}", None),  # it has passed
+        ("30", None),  # as others say it
+        (f"{NOW * 1000 + 30_000:.0f}", None),  # likewise
+        (f"{NOW + 8 * 86_400:.0f}", None),
+        ("soon", None),
+        ("nan", None),
+        ("9" * 400, None),
+        ("", None),
+    ],
+)
+def test_reads_when_a_limit_is_lifted(reset, seconds):
+    """Seconds since the epoch, within a week."""
+    assert limit_reset({"x-ratelimit-reset": reset}, NOW) == seconds
+    assert limit_reset({}, NOW) is None
 
 
 PASSING = {408, 409, 500, 502, 503, 504, 529}

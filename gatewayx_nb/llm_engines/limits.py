@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -12,7 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _PREFIXES = ("x-ratelimit-{what}-{of}", "anthropic-ratelimit-{of}-{what}")
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
+_COUNT = re.compile(r"\d{1,18}", re.ASCII)
+_NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)", re.ASCII)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -45,20 +48,25 @@ def _find(headers: Mapping[str, str], what: str, of: str) -> str:
 
 
 def _count(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() else None
+    return int(text) if _COUNT.fullmatch(text) else None
 
 
 def _reset(text: str, now: float) -> float | None:
     """Read seconds from a number, a duration such as ``6m0s``, or a time."""
     pieces = _DURATION.findall(text)
+    seconds: float | None
     if pieces and "".join(number + unit for number, unit in pieces) == text:
-        return sum(float(number) * _SECONDS[unit] for number, unit in pieces)
-    try:
-        return float(text) if text[:1].isdigit() and "-" not in text else _until(text, now)
-    except ValueError:
-        return None
+        seconds = sum(float(number) * _SECONDS[unit] for number, unit in pieces)
+    elif _NUMBER.fullmatch(text):
+        seconds = float(text)
+    else:
+        seconds = _until(text, now)
+    return None if seconds == math.inf else seconds
 
 
 def _until(time: str, now: float) -> float | None:
-    moment = datetime.fromisoformat(time)
+    try:
+        moment = datetime.fromisoformat(time)
+    except ValueError:
+        return None
     return max(0.0, moment.timestamp() - now) if moment.tzinfo else None

@@ -1,0 +1,391 @@
+import json
+import math
+import time
+from dataclasses import dataclass
+
+import cohere
+import genai_prices
+import httpx
+import pytest
+from cohere.v2.types import V2ChatResponse, V2ChatStreamResponse
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
+
+from gatewayx_nb.errors import (
+    AuthenticationError,
+    ContentFilterError,
+    ContextLengthError,
+    GatewayError,
+    ModelNotFoundError,
+    ProviderError,
+    QuotaError,
+    RateLimitError,
+)
+from gatewayx_nb.llm_engines.cohere_chat import CohereChatEngine
+from gatewayx_nb.llm_engines.faults import Faults
+from gatewayx_nb.llm_engines.rejected import RejectedParameterError
+from gatewayx_nb.messages import Message, Usage
+from tests.llm_engines import recordings
+from tests.llm_engines.played import (
+    ENDS,
+    KEY,
+    PICTURES,
+    Call,
+    Wire,
+    asked,
+    assert_every_split_gives_the_same,
+    assert_no_cut_is_silent,
+    assert_no_raw_exception,
+    assert_streams_do_not_mix,
+    assert_whole_and_streamed_are_the_same,
+    folded,
+    mutations,
+    read,
+    streamed,
+    whole,
+)
+from tests.llm_engines.recordings import said, sse
+
+WHOLE, EVENTS = recordings.COHERE.whole, recordings.COHERE.events
+STREAM = recordings.COHERE.stream
+
+
+def _parser():
+    return CohereChatEngine(KEY).parser(Faults("cohere", "m", KEY))
+
+
+@pytest.fixture(scope="module")
+def wire(tmp_path_factory):
+    """Give the engine at its server."""
+    made = Wire("cohere", tmp_path_factory.mktemp("cohere") / "project")
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def sdk(wire):
+    """Give the vendor's own client, at the same server."""
+    with httpx.Client() as http:
+        yield cohere.ClientV2(KEY, base_url=wire.server.url, httpx_client=http)
+
+
+SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+
+
+CALLS = [
+    Call("plain"),
+    Call("streamed", {"streamed": True}),
+    Call(
+        "everything",
+        {"temperature": 0, "top_p": 0.5, "max_tokens": 9, "stop": ("x", "y"), "seed": 0},
+        {"temperature": 0, "p": 0.5, "max_tokens": 9, "stop_sequences": ["x", "y"], "seed": 0},
+    ),
+    Call("parameters", {"params": {"k": 5, "safety_mode": "OFF"}}, {"k": 5, "safety_mode": "OFF"}),
+    Call(
+        "schema",
+        {"schema": SCHEMA},
+        {"response_format": {"type": "json_object", "json_schema": SCHEMA}},
+    ),
+    Call(
+        "history",
+        {"system": "Brief."},
+        {},
+        (Message("user", "Hi"), Message("assistant", "Hello."), Message("user", "And?")),
+        (
+            {"role": "system", "content": "Brief."},
+            {"role": "user", "content": "Hi"},
+            {"role": "assistant", "content": "Hello."},
+            {"role": "user", "content": "And?"},
+        ),
+    ),
+    Call(
+        "images",
+        messages=(Message("user", "What?", PICTURES),),
+        turns=(
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": "What?"},
+                    {
+                        "type": "image_url",
+                        "image_url": {"url": "data:image/png;base64,iVBORw=="},
+                    },
+                    {"type": "image_url", "image_url": {"url": "https://x/y.png"}},
+                ],
+            },
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: call.name)
+def test_we_send_what_the_sdk_sends(wire, sdk, call):
+    """Body, path and key."""
+    if call.ours.get("streamed"):
+        wire.plays(*streamed(STREAM))
+        list(sdk.chat_stream(model="m", messages=list(call.turns), **call.theirs))
+    else:
+        wire.plays(whole(WHOLE))
+        sdk.chat(model="m", messages=list(call.turns), **call.theirs)
+    wire.chunks(asked(*call.messages, **call.ours))
+    theirs, ours = wire.server.requests
+
+    assert json.loads(ours.body) == json.loads(theirs.body)
+    assert (ours.method, ours.target) == (theirs.method, theirs.target)
+    for name in ("content-type", "authorization"):
+        assert ours.headers[name] == theirs.headers[name]
+
+
+def test_the_sdk_reads_what_the_server_plays(wire, sdk):
+    """The recorded answers are true: its types take them, and it gives every event."""
+    TypeAdapter(V2ChatResponse).validate_python(WHOLE)
+    for event in EVENTS:
+        TypeAdapter(V2ChatStreamResponse).validate_python(event)
+    turns = [{"role": "user", "content": "Hi"}]
+    wire.plays(whole(WHOLE))
+    answer = sdk.chat(model="m", messages=turns)
+    wire.plays(*streamed(STREAM))
+    events = list(sdk.chat_stream(model="m", messages=turns))
+
+    assert answer.message.content[1].text == "Hello."
+    assert answer.message.tool_calls[0].function.name == "weather"
+    assert [event.type for event in events] == [event["type"] for event in EVENTS]
+    assert events[-1].delta.usage.tokens.input_tokens == 100
+
+
+def test_whole_and_streamed_are_the_same(wire):
+    """Text, thoughts, plans, calls of tools, usage and reason."""
+    answer = assert_whole_and_streamed_are_the_same(wire, recordings.COHERE)
+
+    assert answer.reasoning == "Hmé. I will look."
+    assert answer.finish_reason == "tool_calls"
+    assert wire.ask().request_id == "reply-1"
+
+
+@pytest.mark.parametrize(
+    ("sent", "meant", "billed"),
+    [
+        (None, None, None),
+        ({"tokens": None, "billed_units": []}, Usage(), None),
+        (WHOLE["usage"], Usage(100, 7, 64), Usage(10, 5)),
+        ({"billed_units": {"input_tokens": 3, "output_tokens": 0}}, Usage(), Usage(3, 0)),
+        ({"tokens": {"input_tokens": math.inf, "output_tokens": -1}}, Usage(), None),
+    ],
+)
+def test_what_is_read_and_what_is_billed_differ(wire, sent, meant, billed):
+    """genai-prices prices what is billed; unknown is None."""
+    body = {**WHOLE, "usage": sent}
+    wire.plays(whole(json.dumps(body).replace("Infinity", "1e999")))
+    answer = folded(wire.chunks(asked()))
+
+    assert (answer.usage, answer.billed) == (meant, billed)
+    if billed is not None:
+        theirs = genai_prices.extract_usage(body, provider_id="cohere").usage
+        assert (theirs.input_tokens, theirs.output_tokens) == (
+            billed.input_tokens,
+            billed.output_tokens,
+        )
+
+
+@pytest.mark.parametrize(
+    ("reason", "meant"),
+    [
+        ("COMPLETE", "stop"),
+        ("STOP_SEQUENCE", "stop"),
+        ("MAX_TOKENS", "length"),
+        ("TOOL_CALL", "tool_calls"),
+        ("SOMETHING_NEW", "other"),
+        (None, None),
+    ],
+)
+def test_finish_reasons_have_neutral_names(reason, meant):
+    """The event itself is the end mark, whatever its reason."""
+    parser = _parser()
+    last = {"type": "message-end", "delta": {"finish_reason": reason}}
+    assert folded(read(parser, sse(last))).finish_reason == meant
+    assert parser.finished
+
+
+@dataclass(frozen=True)
+class Fault:
+    """An answer of the provider's that is none, and what it is."""
+
+    status: int
+    kind: type[GatewayError]
+    message: str = "no"
+
+
+FAULTS = [
+    Fault(400, ProviderError),
+    Fault(
+        400,
+        ContextLengthError,
+        "too many tokens: total number of tokens in the prompt cannot exceed 4081 - received 4292.",
+    ),
+    Fault(401, AuthenticationError, f"invalid api token {KEY}"),
+    Fault(402, QuotaError),
+    Fault(403, AuthenticationError),
+    Fault(404, ModelNotFoundError, "model 'x' not found, make sure the correct model ID was used"),
+    Fault(404, ProviderError),
+    Fault(422, ProviderError),
+    Fault(429, RateLimitError),
+    Fault(498, ContentFilterError, "blocked content"),
+    Fault(499, ProviderError),
+    Fault(500, ProviderError),
+    Fault(503, ProviderError),
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.status} {fault.message[:9]}")
+def test_a_fault_is_a_typed_error(wire, fault):
+    """By its status, or by its words; the key is never shown."""
+    wire.plays(whole({"id": "1", "message": fault.message}, fault.status))
+    with pytest.raises(GatewayError) as caught:
+        wire.streamed_text()
+
+    assert type(caught.value) is fault.kind
+    assert (caught.value.engine, caught.value.status) == ("cohere", fault.status)
+    assert "canary" not in f"{caught.value} {vars(caught.value)}"
+
+
+@pytest.mark.parametrize(
+    ("last", "status", "words"),
+    [
+        ({"finish_reason": "ERROR", "error": "worker died"}, 500, "worker died"),
+        ({"finish_reason": "ERROR"}, 500, "ERROR"),
+        ({"finish_reason": "TIMEOUT"}, 504, "TIMEOUT"),
+        ({"error": "worker died"}, 500, "worker died"),
+        ({"finish_reason": "COMPLETE", "error": "worker died"}, 500, "worker died"),
+    ],
+)
+def test_a_stream_that_ends_with_an_error_is_one(wire, last, status, words):
+    """Its status lets it be sent again, if nothing had arrived."""
+    wire.plays(*streamed([*STREAM[:7], sse({"type": "message-end", "delta": last})]))
+    with pytest.raises(ProviderError, match=words) as caught:
+        wire.streamed_text()
+
+    assert (caught.value.partial, caught.value.status) == ("Hel", status)
+
+
+@pytest.mark.parametrize(("reason", "status"), [("ERROR", 500), ("TIMEOUT", 504)])
+def test_a_whole_answer_that_ends_with_an_error_is_one(wire, reason, status):
+    """As in a stream."""
+    wire.plays(whole({**WHOLE, "finish_reason": reason}))
+    with pytest.raises(ProviderError, match=reason) as caught:
+        wire.ask()
+
+    assert caught.value.status == status
+
+
+@pytest.mark.parametrize("body", [{"message": "over"}, {"error": {"message": "over"}}])
+@pytest.mark.parametrize("is_streamed", [False, True])
+def test_an_error_within_200_is_raised(wire, body, is_streamed):
+    """A message that is a text is no answer's."""
+    wire.plays(*streamed([sse({"type": "error", **body})]) if is_streamed else [whole(body)])
+    with pytest.raises(ProviderError, match="over"):
+        wire.streamed_text()
+
+
+def test_the_end_of_a_rate_limit_is_told(wire):
+    """As a moment, which becomes seconds from now."""
+    moment = time.time() + 30
+    wire.plays(whole({"message": "slow"}, 429, x_ratelimit_reset=str(math.ceil(moment))))
+    with pytest.raises(RateLimitError) as caught:
+        wire.ask()
+    assert 20 < caught.value.retry_after <= 31
+
+
+def test_a_rejected_parameter_is_named(wire):
+    """In the caller's word for it, not the provider's."""
+    wire.plays(whole({"message": "invalid request: stop_sequences must have at most 5"}, 400))
+    with pytest.raises(RejectedParameterError) as caught:
+        wire.ask(stop=list("abcdef"))
+    assert caught.value.code == "stop"
+
+
+@pytest.mark.parametrize("how", ENDS, ids=repr)
+def test_no_cut_is_silent(wire, how):
+    """In good order or not, anywhere before the end mark."""
+    assert_no_cut_is_silent(wire, STREAM[:-1], how)
+
+
+def test_every_split_gives_the_same(wire):
+    """Bytes arrive as they like."""
+    assert_every_split_gives_the_same(wire, STREAM, _parser)
+
+
+def test_streams_side_by_side_do_not_mix(wire):
+    """An engine keeps nothing of a call."""
+    assert_streams_do_not_mix(wire, STREAM)
+
+
+def test_what_is_not_known_is_ignored():
+    """Events and fields that come later."""
+    strange = [
+        said("something-new", 0, content={"text": "x"}),
+        said("citation-start", 0, citations={"text": "x"}),
+        said("tool-call-delta", 9, tool_calls={"function": {"arguments": "x"}}),
+        {"type": "tool-call-end", "index": 9},
+        {"type": "debug", "prompt": "x"},
+    ]
+    more = [piece for block in STREAM for piece in (block, *map(sse, strange))]
+    assert folded(read(_parser(), *more)) == folded(read(_parser(), *STREAM))
+
+
+def test_the_mark_of_other_providers_ends_nothing():
+    """Some servers send it behind the end."""
+    parser = _parser()
+    assert read(parser, b"data: [DONE]\n\n") == []
+    assert not parser.finished
+
+
+def test_models_are_listed_without_a_token(wire, sdk):
+    """Those that chat, at the address where the SDK asks."""
+    wire.plays(whole({"models": [{"name": "command-a-03-2025"}, {"name": "b"}, {}, 3]}))
+    models = wire.run(lambda engine: engine.models())
+    (ours,) = wire.server.requests
+    wire.plays(whole({"models": []}))
+    sdk.models.list(page_size=1000, endpoint="chat")
+    (theirs,) = wire.server.requests
+
+    assert [(model.model, model.default) for model in models] == [
+        ("command-a-03-2025", True),
+        ("b", False),
+    ]
+    assert ours.target == theirs.target
+
+
+def test_texts_are_embedded_as_the_sdk_does(wire, sdk):
+    """In their order."""
+    vectors = [[1, 0.5], [0.0, -1.0]]
+    wire.plays(whole({"id": "1", "embeddings": {"float": vectors}, "texts": ["a", "b"]}))
+    found = wire.run(lambda engine: engine.embed(["a", "b"], engine.embedding_model))
+    sdk.embed(
+        model="embed-v4.0",
+        texts=["a", "b"],
+        input_type="search_document",
+        embedding_types=["float"],
+    )
+    ours, theirs = wire.server.requests
+
+    assert found == vectors
+    assert json.loads(ours.body) == json.loads(theirs.body)
+    assert ours.target == theirs.target
+
+
+@pytest.mark.parametrize(
+    "embeddings", [None, {}, {"float": [[1.0]]}, {"float": [[1.0], ["x"]]}, {"float": [[], [1.0]]}]
+)
+def test_vectors_that_are_none_are_an_error(wire, embeddings):
+    """Never fewer than there were texts."""
+    wire.plays(whole({"embeddings": embeddings}))
+    with pytest.raises(ProviderError, match="vectors"):
+        wire.run(lambda engine: engine.embed(["a", "b"], "m"))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(mutations([*EVENTS, WHOLE]) | st.text(max_size=20), max_size=6))
+def test_nothing_that_arrives_breaks_it(events):
+    """But for a typed error."""
+    assert_no_raw_exception(_parser(), events)
