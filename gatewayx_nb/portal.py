@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import math
 import threading
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -48,15 +50,22 @@ class Portal:
         """Start a coroutine on the loop; cancelling the future cancels it there."""
         return asyncio.run_coroutine_threadsafe(work, self.loop)
 
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
+    def run(self, work: Coroutine[Any, Any, T], patience: float | None = None) -> T:
         """Run a coroutine on the loop and wait for it on this thread.
 
         Ctrl-C cancels it. Call `forbid_here` first: on a portal's own thread this would wait for
         itself.
+
+        Args:
+            work: The coroutine.
+            patience: Seconds to wait, for a loop that code of others may block.
+
+        Raises:
+            TimeoutError: It took longer than ``patience``.
         """
         future = self.submit(work)
         try:
-            wait(future)
+            wait(future, patience)
             return future.result()
         except KeyboardInterrupt as stop:
             future.cancel()
@@ -65,10 +74,10 @@ class Portal:
             future.cancel()
             raise
 
-    async def arun(self, work: Coroutine[Any, Any, T]) -> T:
+    async def arun(self, work: Coroutine[Any, Any, T], patience: float | None = None) -> T:
         """Run a coroutine on the loop and await it on the current one; cancelling passes on."""
         with open_to_stop():
-            return await asyncio.wrap_future(self.submit(work))
+            return await asyncio.wait_for(asyncio.wrap_future(self.submit(work)), patience)
 
     def close(self, grace: float = 2.0) -> None:
         """Cancel what runs, stop the loop and end the thread; waits ``grace`` seconds at most."""
@@ -115,9 +124,16 @@ def forbid_here(twin: str) -> None:
         )
 
 
-def wait(future: concurrent.futures.Future[Any]) -> None:
-    """Wait on this thread until a future is done, open to Ctrl-C."""
+def wait(future: concurrent.futures.Future[Any], patience: float | None = None) -> None:
+    """Wait on this thread until a future is done, open to Ctrl-C.
+
+    Raises:
+        TimeoutError: It took longer than ``patience`` seconds.
+    """
+    end = math.inf if patience is None else time.monotonic() + patience
     while not future.done():
+        if time.monotonic() > end:
+            raise TimeoutError
         concurrent.futures.wait([future], timeout=_POLL)
 
 

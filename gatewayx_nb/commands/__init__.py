@@ -20,9 +20,11 @@ def run(session: Session, line: str) -> Any:  # noqa: ANN401 - what the command 
         UsageError: It is neither.
         GatewayError: What the command came upon.
     """
-    word, _, rest = line.strip().partition(" ")
+    word, rest = (*line.split(maxsplit=1), "", "")[:2]
     if not word:
         return overview(session, argparse.Namespace())
+    if word in ("-h", "--help"):
+        word = "help"
     if word in COMMANDS:
         return COMMANDS[word](session, rest)
     engines = {row.name for row in session.pool.status()}

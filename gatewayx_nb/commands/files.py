@@ -44,7 +44,8 @@ _ENGINES_IGNORE = "__pycache__/\n"
 
 def init(session: Session, _: argparse.Namespace) -> Note:
     """Make ``config/`` and ``engines/`` in this repository, or folder; overwrite nothing."""
-    root = _repository(Path.cwd())
+    named = session.pool.config.env.get("GATEWAYX_HOME")
+    root = Path(named).expanduser().absolute() if named else _repository(Path.cwd())
     secrets = root / "config" / "secrets"
     try:
         make_secrets_folder(secrets)
@@ -74,8 +75,9 @@ def key(session: Session, words: argparse.Namespace) -> Note:
     name = words.name
     if not _ENGINE_NAME.fullmatch(name):
         raise UsageError(
-            f"{name!r} is no engine's name; expected a-z, 0-9 and _.",
-            mend="`%gatewayx key set grok`",
+            "that is no engine's name; expected a-z, 0-9 and _ (if it is a key, renew it: the"
+            " notebook keeps what is typed).",
+            mend="`%gatewayx key set grok`, which asks for the key.",
         )
     if words.value:
         raise UsageError(

@@ -10,6 +10,8 @@ from gatewayx_nb.commands.outcomes import Note, Table, note
 from gatewayx_nb.errors import UsageError, nearest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import argparse
 
     from gatewayx_nb.commands.grammar import Parser, Session
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 def ask(session: Session, words: argparse.Namespace) -> Reply:
     """Ask in one line; the rest of the line is the prompt, as it was typed."""
-    reference, _, prompt = words.text.strip().partition(" ")
+    reference, prompt = (*words.text.split(maxsplit=1), "", "")[:2]
     if not prompt.strip():
         raise UsageError(
             "there is no prompt." if reference else "there is no reference and no prompt.",
@@ -44,11 +46,10 @@ def help_arguments(parser: Parser) -> None:
     parser.add_argument("command", nargs="?", metavar="COMMAND", help="one command")
 
 
-def unknown(word: str, known: object) -> UsageError:
+def unknown(word: str, known: Iterable[str]) -> UsageError:
     """Make the error of a word that is neither a command nor an engine."""
-    names = [str(name) for name in known] if hasattr(known, "__iter__") else []
     return UsageError(
-        f"no command or engine {word!r}.{nearest(word, names)}",
+        f"no command or engine {word!r}.{nearest(word, known)}",
         mend="`%gatewayx help` lists the commands, `%gatewayx status` the engines.",
     )
 

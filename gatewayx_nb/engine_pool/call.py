@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb import pricing
 from gatewayx_nb.engine_pool import structured
+from gatewayx_nb.engine_pool.scrubbing import scrub, unless_telling
 from gatewayx_nb.engine_pool.tally import Waiting
 from gatewayx_nb.errors import (
     DeadlineError,
@@ -18,6 +19,7 @@ from gatewayx_nb.errors import (
     ModelNotFoundError,
     ProviderError,
     RequestError,
+    TransportError,
     TruncatedError,
     UnsupportedFeatureError,
     nearest,
@@ -39,6 +41,9 @@ if TYPE_CHECKING:
 
     Emit = Callable[[Chunk], Awaitable[None]]
 
+
+_GRACE = 1.0
+"""Seconds past a deadline after which a caller no longer waits for a loop that is blocked."""
 
 _LISTING = 5.0
 """Seconds for a provider to list its models, before an error goes out without a suggestion."""
@@ -64,6 +69,11 @@ class Call:
     tally: Tally
     shape: Shape | None = None
 
+    @property
+    def patience(self) -> float:
+        """Seconds that a caller waits: the deadline, and a little for the engine to keep to it."""
+        return self.limits.timeout + _GRACE
+
     async def run(self, emit: Emit | None = None) -> Reply:
         """Make the call on its engine's loop, handing each chunk to ``emit``.
 
@@ -81,7 +91,7 @@ class Call:
                     await self._price(engine)
             return self.tally.reply(parsed=parsed)
         except TimeoutError:
-            error = self._too_late()
+            error = self.too_late()
             self._label(error)
             raise error from None
         except GatewayError as error:
@@ -148,8 +158,13 @@ class Call:
                     await emit(chunk)
         except GatewayError:
             raise
-        except Exception as error:  # an engine of the user's may raise anything
-            raise self._wrapped(error) from error
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise self._wrapped(error) from None  # the engine's own: nobody cancelled the call
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - it is another's
+            raise self._wrapped(error) from unless_telling(error, self.target.key)
 
     def _pause(self, error: GatewayError, sent: int) -> float | None:
         """Give the seconds to wait before sending again, or ``None`` not to."""
@@ -198,7 +213,7 @@ class Call:
             mend="Ask with a larger `max_tokens` (`-n`).",
         )
 
-    def _wrapped(self, error: Exception) -> ProviderError:
+    def _wrapped(self, error: BaseException) -> ProviderError:
         """Make a typed error of whatever an engine raised."""
         said = " ".join(f"{type(error).__name__}: {error}".split())
         return ProviderError(
@@ -206,7 +221,17 @@ class Call:
             mend=f"Mend {self.target.place}; the next call loads it again.",
         )
 
-    def _too_late(self) -> DeadlineError:
+    def closed(self) -> TransportError:
+        """Make the error of a call whose pool was closed."""
+        return TransportError(
+            f"the pool was closed while {self.target.name!r} was asked.",
+            mend="Ask again: the next call starts anew.",
+            engine=self.target.name,
+            code="closed",
+        )
+
+    def too_late(self) -> DeadlineError:
+        """Make the error of a call that took too long."""
         seconds = self.limits.timeout
         return DeadlineError(
             f"{self.target.name!r} took longer than {seconds:g} s.",
@@ -214,7 +239,8 @@ class Call:
         )
 
     def _label(self, error: GatewayError) -> None:
-        """Fill in what the error does not know: engine, model and what had arrived."""
+        """Fill in what the error does not know, and take the key out of what it says."""
+        scrub(error, self.target.key)
         error.engine = error.engine or self.target.name
         error.model = error.model or self.tally.model or None
         if isinstance(error, RequestError):

@@ -6,6 +6,7 @@ import asyncio
 import random
 from typing import TYPE_CHECKING, Any
 
+from gatewayx_nb.engine_pool.scrubbing import scrub
 from gatewayx_nb.errors import ConfigError, DeadlineError, GatewayError, ProviderError, UsageError
 from gatewayx_nb.retries import wait_before_retry
 
@@ -58,6 +59,9 @@ async def embed(host: EngineHost, target: Target, limits: Limits, texts: list[st
                 gate = asyncio.Semaphore(_AT_ONCE)
                 work = [_batch(engine, batch, model, limits, gate) for batch in batches]
                 vectors = [vector for batch in await _gathered(work) for vector in batch]
+    except GatewayError as error:
+        scrub(error, target.key)
+        raise
     except TimeoutError:
         raise DeadlineError(
             f"{target.name!r} took longer than {limits.timeout:g} s.",

@@ -7,6 +7,7 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING
 
+from gatewayx_nb.engine_pool.scrubbing import scrub, unless_telling
 from gatewayx_nb.errors import EngineLoadError, GatewayError
 from gatewayx_nb.secure_config import redact
 
@@ -104,9 +105,10 @@ class EngineHost:
             return target.given
         try:
             engine = loaded.engine(target.key, **target.options)
-        except GatewayError:
+        except GatewayError as error:
+            scrub(error, target.key)
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the code is the user's
             why = f"{type(error).__name__}: {error}"
             failure = EngineLoadError(
                 f"engine {target.name!r} cannot be made: {redact(why, [target.key])}.",
@@ -114,7 +116,7 @@ class EngineHost:
                 engine=target.name,
             )
             self._registry.note_failure(target, failure.what)
-            raise failure from error
+            raise failure from unless_telling(error, target.key)
         engine.name = target.name
         engine.network = target.network
         engine.model_name = str(target.options.get("model") or engine.model_name)

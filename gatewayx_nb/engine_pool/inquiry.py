@@ -7,6 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
+from gatewayx_nb.engine_pool.scrubbing import scrub
 from gatewayx_nb.errors import DeadlineError, GatewayError, ProviderError
 from gatewayx_nb.portal import wait
 
@@ -44,24 +45,28 @@ def ask_each(
                 async with runtime.host(target).use(target, 1) as engine:
                     return await question(engine)
 
-        futures[target.name] = host.portal.submit(_typed(target.name, ask, patience))
+        futures[target.name] = host.portal.submit(_typed(target, ask, patience))
     for future in futures.values():
         wait(future)
     return {name: future.result() for name, future in futures.items()}
 
 
 async def _typed(
-    name: str, ask: Callable[[], Awaitable[T | GatewayError]], patience: float
+    target: Target, ask: Callable[[], Awaitable[T | GatewayError]], patience: float
 ) -> T | GatewayError:
     """Give an answer, or a typed error in its place."""
+    name = target.name
     try:
         return await ask()
     except GatewayError as error:
+        scrub(error, target.key)
         return error
     except TimeoutError:
         return DeadlineError(f"{name!r} did not answer in {patience:g} s.", mend="Try again.")
-    except Exception as error:  # noqa: BLE001 - an engine of the user's may raise anything
-        return ProviderError(f"engine {name!r} raised {type(error).__name__}.", mend="Mend it.")
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the code may be the user's
+        return ProviderError(
+            f"engine {name!r} raised {type(error).__name__}.", mend=f"Mend {target.place}."
+        )
 
 
 async def listening(address: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import concurrent.futures
 import re
 import weakref
 from pathlib import Path
@@ -19,7 +20,7 @@ from gatewayx_nb.engine_pool.options import CallOptions, build, limits, shape_of
 from gatewayx_nb.engine_pool.runtime import Runtime
 from gatewayx_nb.engine_pool.streams import AsyncReplyStream, ReplyStream
 from gatewayx_nb.engine_pool.tally import Tally
-from gatewayx_nb.errors import GatewayError
+from gatewayx_nb.errors import GatewayError, UsageError
 from gatewayx_nb.model_registry import EngineStatus, ModelRegistry
 from gatewayx_nb.portal import forbid_here, inside
 from gatewayx_nb.secure_config import Config
@@ -82,7 +83,7 @@ class EnginePool:
         engines: Iterable[LLMEngine] = (),
     ) -> None:
         self._config = Config(Path(home) if home is not None else None, env)
-        self._registry = ModelRegistry(self._config, {_name(engine): engine for engine in engines})
+        self._registry = ModelRegistry(self._config, _named(engines))
         self._freshness = Freshness(self._registry.refresh)
         self._runtime = Runtime(self._registry)
         atexit.register(_close_at_exit, weakref.ref(self))
@@ -100,12 +101,25 @@ class EnginePool:
         """
         forbid_here("aask")
         call = self._call(prompt, options, streamed=False)
-        return call.host.portal.run(call.run())
+        try:
+            return call.host.portal.run(call.run(), call.patience)
+        except TimeoutError:
+            raise call.too_late() from None
+        except concurrent.futures.CancelledError:
+            raise call.closed() from None
 
     async def aask(self, prompt: str, /, **options: Unpack[CallOptions]) -> Reply:
         """Ask a model and await its whole answer; see `ask`."""
         call = self._call(prompt, options, streamed=False)
-        return await call.host.portal.arun(call.run())
+        try:
+            return await call.host.portal.arun(call.run(), call.patience)
+        except TimeoutError:
+            raise call.too_late() from None
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise call.closed() from None
 
     def stream(self, prompt: str, /, **options: Unpack[CallOptions]) -> ReplyStream:
         """Ask a model and read its answer as it comes; ``.reply`` after the end.
@@ -147,9 +161,12 @@ class EnginePool:
             live: Whether to ask the providers, which spends no tokens.
 
         Raises:
+            EngineNotFoundError: There is no such engine.
             GatewayError: The engine named cannot be asked.
         """
         self._freshness.check()
+        if engine is not None:
+            self._registry.known(engine)
         if not live:
             listed = self._registry.models()
             return [model for model in listed if engine in (None, model.engine)]
@@ -263,6 +280,16 @@ class EnginePool:
             tally=Tally(target.name, model),
             shape=shape,
         )
+
+
+def _named(engines: Iterable[LLMEngine]) -> dict[str, LLMEngine]:
+    named: dict[str, LLMEngine] = {}
+    for engine in engines:
+        if named.setdefault(_name(engine), engine) is not engine:
+            raise UsageError(
+                f"two engines are called {engine.name!r}.", mend="Give one of them another `name`."
+            )
+    return named
 
 
 def _name(engine: LLMEngine) -> str:

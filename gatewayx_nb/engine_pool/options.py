@@ -41,7 +41,9 @@ def build(
         UsageError: A keyword is unknown, or a value is not of its kind.
     """
     _known(options)
-    if not isinstance(prompt, str) or not prompt.strip():
+    if not isinstance(prompt, str):
+        raise _wrong("prompt", prompt, "a text")
+    if not prompt.strip():
         raise UsageError(
             "the prompt is empty; expected a text.",
             mend='For instance `ask("Why is the sky blue?")`.',
@@ -122,6 +124,8 @@ def _positive(options: CallOptions, name: str) -> int | None:
 def _stop(value: str | Iterable[str] | None) -> tuple[str, ...]:
     if value is None:
         return ()
+    if not isinstance(value, Iterable):
+        raise _wrong("stop", value, "a text, or several")
     texts = (value,) if isinstance(value, str) else tuple(value)
     if not all(isinstance(text, str) and text for text in texts):
         raise _wrong("stop", value, "a text, or several")

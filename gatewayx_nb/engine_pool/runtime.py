@@ -36,10 +36,10 @@ class Runtime:
             self._leave_to_parent()
         key = (target.name, target.trusted_loop)
         host = self._hosts.get(key)
-        if host is None:
+        if host is None or host.portal.loop.is_closed():
             with self._lock:
                 host = self._hosts.get(key)
-                if host is None:
+                if host is None or host.portal.loop.is_closed():
                     portal = self._portal(target)
                     host = self._hosts[key] = EngineHost(portal, self._registry)
         return host
@@ -62,7 +62,11 @@ class Runtime:
         portals = {id(host.portal): host.portal for host in hosts.values()}
         if shared is not None:
             portals[id(shared)] = shared
-        closing = [host.portal.submit(host.close()) for host in hosts.values()]
+        closing = [
+            host.portal.submit(host.close())
+            for host in hosts.values()
+            if not host.portal.loop.is_closed()
+        ]
         wait(closing, timeout=_GRACE)
         for portal in portals.values():
             portal.close()
@@ -73,7 +77,7 @@ class Runtime:
         return self._our_own()
 
     def _our_own(self) -> Portal:
-        if self._shared is None:
+        if self._shared is None or self._shared.loop.is_closed():
             self._shared = Portal("gatewayx")
         return self._shared
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from typing import TYPE_CHECKING, TypeVar
 
 from gatewayx_nb.errors import UsageError, in_one_line
@@ -36,6 +37,7 @@ class _Stream:
         self._relay: Relay[Chunk] = Relay(wake)
         self._future: concurrent.futures.Future[Reply] | None = None
         self._partial: Reply | None = None
+        self._begun = 0.0
 
     @property
     def tally(self) -> Tally:
@@ -76,6 +78,7 @@ class _Stream:
         """Give the next chunk if it is there; starts the call."""
         if self._future is None and self._partial is None:
             work = self._call.run(self._relay.put)
+            self._begun = time.monotonic()
             self._future = self._call.host.portal.submit(work)
             relay = self._relay  # not self: the callback must not keep the stream alive
             self._future.add_done_callback(lambda _: relay.nudge())
@@ -87,7 +90,15 @@ class _Stream:
 
     def _raise_failure(self) -> None:
         if self._partial is None and self._future is not None:
+            if self._future.cancelled():
+                raise self._call.closed()
             self._future.result()
+
+    def _check_time(self) -> None:
+        """Give up on a loop that code of others blocks."""
+        if time.monotonic() - self._begun > self._call.patience:
+            self.close()
+            raise self._call.too_late()
 
 
 class ReplyStream(_Stream):
@@ -122,6 +133,7 @@ class ReplyStream(_Stream):
                 if not self._news.wait(_LOOK) and self.idle is not None:
                     self.idle()
                 self._news.clear()
+                self._check_time()
         except KeyboardInterrupt as stop:
             self.close()
             raise in_one_line(stop) from None
@@ -153,7 +165,9 @@ class AsyncReplyStream(_Stream):
         return self
 
     async def __anext__(self) -> Chunk:
-        self._loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            self._alarm = self._loop.call_later(self._call.patience + _LOOK, self._news.set)
         try:
             while True:
                 chunk = self._next()
@@ -161,14 +175,17 @@ class AsyncReplyStream(_Stream):
                     chunk = self._next()
                     if chunk is None:
                         self._raise_failure()
-                        raise StopAsyncIteration
+                        raise StopAsyncIteration  # noqa: TRY301 - the alarm is stopped for it too
                 if chunk is not None:
                     return chunk
                 with open_to_stop():
                     await self._news.wait()
                 self._news.clear()
-        except asyncio.CancelledError:
-            self.close()
+                self._check_time()
+        except BaseException as end:
+            self._alarm.cancel()
+            if isinstance(end, asyncio.CancelledError):
+                self.close()
             raise
 
     async def __aenter__(self) -> Self:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import builtins
 import json
+import keyword
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -55,8 +57,11 @@ def parser() -> Parser:
 
 
 def wants_help(line: str) -> bool:
-    """Tell whether a line asks for its options."""
-    return not {"-h", "--help"}.isdisjoint(line.split())
+    """Tell whether a line asks for its options; one that does not fit asks for nothing."""
+    try:
+        return bool(parser().read(line).help)
+    except UsageError:
+        return False
 
 
 def read(line: str, body: str, names: Mapping[str, object]) -> Cell:
@@ -80,7 +85,7 @@ def read(line: str, body: str, names: Mapping[str, object]) -> Cell:
         raise UsageError(
             "the cell has no prompt.", mend="Write it on the lines below `%%gatewayx`."
         )
-    if words.out is not None and not words.out.isidentifier():
+    if words.out is not None and not _is_free(words.out):
         raise UsageError(
             f"{words.out!r} is no name that a reply can be bound to.",
             mend="For instance `-o answer`.",
@@ -134,6 +139,12 @@ def _options(words: argparse.Namespace, names: Mapping[str, object]) -> CallOpti
     if words.max_tokens is not None:
         options["max_tokens"] = words.max_tokens
     return options
+
+
+def _is_free(name: str) -> bool:
+    """Tell whether a reply may be bound to a name: no keyword, and nothing the notebook needs."""
+    needed = name in {"get_ipython", "In", "Out", "exit", "quit"} or hasattr(builtins, name)
+    return name.isidentifier() and not keyword.iskeyword(name) and not needed
 
 
 def _param(text: str) -> tuple[str, Any]:

@@ -56,7 +56,7 @@ class Magics(Session):
     def ask_secret(self, question: str) -> str:
         try:
             return getpass.getpass(question)
-        except StdinNotImplementedError:
+        except (StdinNotImplementedError, EOFError):
             keys = (self.pool.config.project or self.pool.config.user).keys
             raise UsageError(
                 "this front end cannot ask for a key.",

@@ -83,11 +83,11 @@ class Folder:
         self._files: list[EngineFile] = []
 
     def files(self) -> list[EngineFile]:
-        """Give the engine files, by name."""
+        """Give the engine files, by name; refused ones are looked at each time, to be mended."""
         now = stamp(self.path)
         if now is None:
             self._files = []
-        elif now != self._stamp:
+        elif now != self._stamp or any(file.refusal for file in self._files):
             self._files = sorted(self._scan(), key=lambda file: file.name)
         self._stamp = now
         return self._files
@@ -105,7 +105,7 @@ class Folder:
         if not _NAME.fullmatch(file.name):
             return "has a name that is not made of a-z, 0-9 and _ (63 at most)"
         if file.name in RESERVED:
-            return f"has the name of a command, `%gatewayx {file.name}`"
+            return f"has a name that is kept for a command, `%gatewayx {file.name}`"
         return f"its folder {of_folder}" if of_folder else why_refused(file.path, self.path)
 
 

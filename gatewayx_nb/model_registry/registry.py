@@ -13,6 +13,7 @@ from gatewayx_nb.errors import (
     EngineNotFoundError,
     GatewayError,
     MissingKeyError,
+    UsageError,
     nearest,
 )
 from gatewayx_nb.messages import ModelInfo, ModelRef
@@ -151,6 +152,11 @@ class ModelRegistry:
             MissingKeyError: It needs a key that is not set.
             ConfigError: There is no default, or several.
         """
+        if reference is not None and not isinstance(reference, str):
+            raise UsageError(
+                f"model is {reference!r}; expected a reference.",
+                mend='For instance `model="grok"`.',
+            )
         wanted = reference or self.default_reference()
         ref = ModelRef.parse(self._config.settings.aliases.get(wanted, wanted))
         if ref.engine in self._given:
@@ -229,6 +235,15 @@ class ModelRegistry:
                 mend=f"{_WITHOUT_KEY}; `%gatewayx key set grok` sets a key.",
             )
         return names[0]
+
+    def known(self, engine: str) -> None:
+        """Check that there is an engine of a name.
+
+        Raises:
+            EngineNotFoundError: There is none.
+        """
+        if engine not in self._given:
+            self._find(ModelRef(engine))
 
     def targets(self, engine: str | None) -> list[Target]:
         """Give one engine, or every one that is ready.

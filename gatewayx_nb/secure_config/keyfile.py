@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import re
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dotenv import dotenv_values
@@ -15,9 +12,11 @@ from dotenv.parser import parse_stream
 
 from gatewayx_nb.errors import ConfigError
 from gatewayx_nb.secure_config.permissions import keep_private
+from gatewayx_nb.secure_config.whole import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 _PLAIN_VALUE = re.compile(r"[\w./:+=@-]+", re.ASCII)
 _IGNORE_ALL = "# made by gatewayx: nothing in this folder is ever committed\n*\n"
@@ -101,16 +100,5 @@ def _quoted(value: str) -> str:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write a file whole: a reader, or a crash, sees the old text or the new one."""
     make_folder(path.parent)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".env.", suffix=".part")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(temporary).unlink()
-        raise
+    write_whole(path, text)

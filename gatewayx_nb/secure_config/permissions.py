@@ -36,9 +36,11 @@ def why_refused(path: Path, folder: Path) -> str | None:
     try:
         if not path.resolve(strict=True).is_relative_to(folder.resolve()):
             return "is a link that leaves its folder"
-        return why_foreign(path)
+        return why_foreign(path) if path.is_file() else "is no plain file"
     except OSError as error:
         return f"cannot be read: {error.strerror}"
+    except RuntimeError:  # Python 3.11 and 3.12
+        return "is a link to itself"
 
 
 def keep_private(path: Path) -> None:

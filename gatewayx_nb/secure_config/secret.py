@@ -39,8 +39,8 @@ _PREFIXES = (
 class Secret(str):
     """A ``str`` that is the key where it is used and a mask where it is shown.
 
-    ``str(secret)`` and formatting give the value, because vendors' own code and f-strings ask for
-    it so; ``repr``, slices, iteration into pieces and pickles do not.
+    ``str(secret)``, formatting and whatever makes another text of it give the value, because
+    vendors' own code asks for it so; ``repr``, slices and pickles do not.
 
     >>> key = Secret("sk-1234")
     >>> key, f"Bearer {key}"
@@ -60,6 +60,12 @@ class Secret(str):
     @override
     def __getitem__(self, index: SupportsIndex | slice) -> str:
         return MASK
+
+    def __copy__(self) -> Secret:
+        return self
+
+    def __deepcopy__(self, _: object) -> Secret:
+        return self
 
     @override
     def __reduce__(self) -> tuple[Any, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -10,6 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gatewayx_nb.errors import ConfigError, nearest
+from gatewayx_nb.secure_config.whole import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,7 +21,9 @@ if TYPE_CHECKING:
 Table = Mapping[str, Any]
 T = TypeVar("T")
 
-SHIPPED_ALIASES: Mapping[str, str] = MappingProxyType({"xai": "grok"})
+SHIPPED_ALIASES: Mapping[str, str] = MappingProxyType(
+    {"claude": "anthropic", "gemini": "google", "gpt": "openai", "xai": "grok"}
+)
 
 _KEYS: Mapping[str, tuple[str, ...]] = {
     "": ("default_model", "aliases", "limits", "network", "keys", "engines"),
@@ -96,15 +101,15 @@ def load(paths: Iterable[Path]) -> Settings:
 
 def save_default(path: Path, reference: str) -> None:
     """Set ``default_model`` in a settings file; the rest of it stays as it is."""
-    line = f'default_model = "{reference}"\n'
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    line = f"default_model = {json.dumps(reference)}\n"
+    text = path.read_text(encoding="utf-8-sig") if path.is_file() else ""
     table = re.search(r"^[ \t]*\[", text, re.MULTILINE)
     start = table.start() if table else len(text)
     head, tables = text[:start], text[start:]
     present = re.compile(r"^[ \t]*default_model[ \t]*=.*\n?", re.MULTILINE)
     head = present.sub(lambda _: line, head, count=1) if present.search(head) else line + head
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(head + tables, encoding="utf-8")
+    write_whole(path, head + tables)
 
 
 def _read(path: Path) -> Table:
@@ -144,17 +149,17 @@ def _settings(table: Table, path: Path | None) -> Settings:
         },
         limits=Limits(
             timeout=float(reader.positive(limits, "timeout", defaults.timeout)),
-            concurrency=int(reader.positive(limits, "concurrency", defaults.concurrency)),
-            retries=reader.value(limits, "retries", int, defaults.retries),
+            concurrency=reader.whole(limits, "concurrency", defaults.concurrency, least=1),
+            retries=reader.whole(limits, "retries", defaults.retries, least=0),
         ),
         network=Network(
             proxy=reader.value(network, "proxy", str, None),
             ca_bundle=reader.value(network, "ca_bundle", str, None),
-            plain_http=tuple(reader.value(network, "plain_http", list, [])),
+            plain_http=reader.texts(network, "plain_http"),
         ),
         vendor_variables=reader.value(keys, "vendor_variables", bool, default=True),
         engines={
-            name: reader.table(reader.table(table, "engines"), name)
+            name: reader.engine(reader.table(table, "engines"), name)
             for name in reader.table(table, "engines")
         },
     )
@@ -181,11 +186,38 @@ class _Reader:
             self.known(inner, name)
         return inner
 
+    def engine(self, table: Table, name: str) -> Table:
+        options = self.table(table, name)
+        for option in ("base_url", "model"):
+            self.value(options, option, str, "")
+        if "api_key" in options:
+            raise ConfigError(
+                f"[engines.{name}] in {self.place} holds an api_key, where keys are not kept.",
+                mend=f"Delete that line, renew the key, then `%gatewayx key set {name}`.",
+            )
+        return options
+
     def positive(self, table: Table, name: str, default: float) -> float:
         value = table.get(name, default)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, (int, float))
+            or not 0 < value < math.inf
+        ):
             raise self.fault(name, value, "a number above 0")
         return value
+
+    def whole(self, table: Table, name: str, default: int, *, least: int) -> int:
+        value: int = self.value(table, name, int, default)
+        if value < least:
+            raise self.fault(name, value, f"a whole number of at least {least}")
+        return value
+
+    def texts(self, table: Table, name: str) -> tuple[str, ...]:
+        values = self.value(table, name, list, [])
+        if not all(isinstance(value, str) for value in values):
+            raise self.fault(name, values, "a list of texts")
+        return tuple(values)
 
     def value(self, table: Table, name: str, kind: type[T], default: Any) -> Any:  # noqa: ANN401
         value = table.get(name, default)
