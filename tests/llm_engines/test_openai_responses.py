@@ -282,6 +282,13 @@ def test_text_comes_piece_by_piece(wire):
     assert [c.text for c in wire.chunks(request("Hi", streamed=True)) if c.text] == ["Hel", "lo."]
 
 
+def test_an_end_mark_of_chat_does_no_harm(wire):
+    """Some servers add it."""
+    wire.answers(streamed([*STREAM, event("[DONE]")]))
+
+    assert wire.ask(request("Hi", streamed=True)).text == "Hello."
+
+
 def test_usage_agrees_with_the_price_library():
     """genai-prices reads the same numbers out of a body."""
     theirs = genai_prices.extract_usage(
