@@ -1,5 +1,6 @@
 """The conformance kit: every rule that an engine has to keep, looked at by one call.
 
+>>> from gatewayx_nb.llm_engines import Chunk
 >>> from gatewayx_nb.testing import ScriptedEngine, check
 >>> check(ScriptedEngine(["Hi.", Chunk(finish_reason="stop")]), ask=True)
 scripted: keeps 14 rules
@@ -10,12 +11,12 @@ from __future__ import annotations
 import concurrent.futures
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
 from gatewayx_nb.errors import EngineLoadError, GatewayError
-from gatewayx_nb.llm_engines import LLMEngine
+from gatewayx_nb.llm_engines import HTTPEngine, LLMEngine
 from gatewayx_nb.model_registry.folders import SUFFIX, Folder
 from gatewayx_nb.model_registry.loader import load
 from gatewayx_nb.portal import Portal
@@ -36,8 +37,11 @@ if TYPE_CHECKING:
 KEY = "canary-0123456789-of-the-conformance-kit"
 """The key that engines are given where the caller names none."""
 
-_TOO_LONG = 60.0
-"""Seconds that a rule may take; one that takes longer has its thread blocked."""
+_GRACE = 5.0
+"""Seconds that a rule may take beside the answers: to cancel, and to close."""
+
+_ANSWERS = 6
+"""Answers whose time a rule may take; one that takes longer has its thread blocked."""
 
 _NOT_ASKED = "it was not asked: that takes `ask=True`"
 _NO_DIALECT = "its dialect is not known: pass `dialect=`"
@@ -98,6 +102,7 @@ def check(
     ask: bool = False,
     key: str = KEY,
     dialect: Dialect | None = None,
+    patience: float = 10.0,
 ) -> Report:
     """Look whether an engine keeps the rules; takes up to some seconds.
 
@@ -111,11 +116,14 @@ def check(
             ten prompts of a few words are.
         key: The key that it is given. It must not show.
         dialect: What an `HTTPEngine` speaks. Default: that of the base which it builds on.
+        patience: Seconds that an answer may take.
 
     Raises:
         ConformanceError: It breaks rules; all of them are listed, each with what to do.
     """
-    subject = _subject(engine, key, dialect)
+    known = _identity(engine)
+    speaks = dialect or dialect_of(known["engine"])
+    subject = Subject(**known, key=key, dialect=speaks, patience=patience)
     portal = Portal("gatewayx conformance")
     try:
         with Server(subject.play) as server:
@@ -152,10 +160,10 @@ def _broken(subject: Subject, rules: list[Rule], portal: Portal) -> Iterator[Bro
             subject.script = subject.dialect.answer
         looking = portal.submit(_seen(rule, subject))
         try:
-            seen = looking.result(_TOO_LONG)
+            seen = looking.result(_GRACE + _ANSWERS * subject.patience)
         except concurrent.futures.TimeoutError:
             mend = "Give it to `asyncio.to_thread`. The rules behind this one were not looked at."
-            yield Broken(rule.says, f"the engine blocked its thread for {_TOO_LONG:g} s", mend)
+            yield Broken(rule.says, "the engine blocked its thread", mend)
             return
         if seen:
             yield Broken(rule.says, redact(seen, [subject.key]), rule.mend)
@@ -175,22 +183,17 @@ def _unmade(subject: Subject, error: Exception) -> Broken:
     return Broken("an engine can be made of its key", f"it raised {said}", mend)
 
 
-def _subject(
-    engine: str | PathLike[str] | type[LLMEngine] | LLMEngine, key: str, dialect: Dialect | None
-) -> Subject:
+def _identity(engine: str | PathLike[str] | type[LLMEngine] | LLMEngine) -> dict[str, Any]:
+    """Give what is known of an engine: its class and name, and its file or the instance."""
     if isinstance(engine, LLMEngine):
         kind = type(engine)
-        name = engine.name or _name(kind)
-        subject = Subject(kind, name=name, key=key, dialect=dialect or dialect_of(kind))
-        return subject if subject.speaks_http else Subject(kind, name=name, key=key, given=engine)
+        # One that speaks HTTP is made anew, with our server as its base URL.
+        given = None if issubclass(kind, HTTPEngine) else engine
+        return {"engine": kind, "name": engine.name or _name(kind), "given": given}
     if isinstance(engine, type):
-        speaks = dialect or dialect_of(engine)
-        return Subject(engine, name=engine.name or _name(engine), key=key, dialect=speaks)
-    path = Path(engine).resolve()
-    loaded = _load(path)
-    speaks = dialect or dialect_of(loaded)
-    name = path.name.removesuffix(SUFFIX)
-    return Subject(loaded, name=name, key=key, path=path, dialect=speaks)
+        return {"engine": engine, "name": engine.name or _name(engine)}
+    path = Path(engine).absolute()
+    return {"engine": _load(path), "name": path.name.removesuffix(SUFFIX), "path": path}
 
 
 def _name(engine: type[LLMEngine]) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, get_args
 from gatewayx_nb.llm_engines import Chunk, FinishReason, Reply
 from gatewayx_nb.model_registry.literals import LiteralReader
 from gatewayx_nb.testing.steps import Gather, Seen, Stall
-from gatewayx_nb.testing.subject import PATIENCE, PROMPT, Rule, Subject
+from gatewayx_nb.testing.subject import PROMPT, Rule, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -141,18 +141,19 @@ async def _chunks(subject: Subject) -> str | None:
 
 
 async def _ended(subject: Subject) -> str | None:
-    reasons = [chunk.finish_reason for chunk in (await subject.ask()).chunks]
+    chunks = (await subject.ask()).chunks
+    reasons = [chunk.finish_reason for chunk in chunks]
     named = [place for place, reason in enumerate(reasons) if reason]
     if not named:
         return "there was none"
     if reasons[named[-1]] not in get_args(FinishReason):
         return f"it is {reasons[named[-1]]!r}"
-    later = (await subject.ask()).chunks[named[-1] + 1 :]
-    return "text came behind it" if any(chunk.text for chunk in later) else None
+    later = any(chunk.text for chunk in chunks[named[-1] + 1 :])
+    return "text came behind it" if later else None
 
 
 async def _generated(subject: Subject) -> str | None:
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(subject.patience):
         answer: object = await subject.engine.generate(PROMPT)
     if not isinstance(answer, (str, Reply)):
         return f"it gave {type(answer).__name__}"
@@ -188,7 +189,7 @@ async def _in_turns(subject: Subject) -> list[str]:
     """Give the texts of two streams, read chunk by chunk in turns."""
     streams = [subject.engine.stream(subject.request(prompt)) for prompt in _PROMPTS]
     texts, open_ones = ["", ""], {0, 1}
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(subject.patience):
         while open_ones:
             turn = sorted(open_ones)
             chunks = await asyncio.gather(*(anext(streams[n], None) for n in turn))

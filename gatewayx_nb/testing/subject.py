@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 PROMPT = "Say hello."
 
-PATIENCE = 10.0
-"""Seconds that an answer may take."""
-
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -72,6 +69,7 @@ class Subject:
         path: Its file, if it has one.
         given: The instance to look at, where there is no making another.
         dialect: What its provider speaks.
+        patience: Seconds that an answer may take.
 
     Attributes:
         server: The fault server at its base URL; ``None`` where it is asked as it is.
@@ -87,12 +85,14 @@ class Subject:
         path: Path | None = None,
         given: LLMEngine | None = None,
         dialect: Dialect | None = None,
+        patience: float = 10.0,
     ) -> None:
         self.type = engine
         self.name = name
         self.key = key
         self.path = path
         self.dialect = dialect
+        self.patience = patience
         self.server: Server | None = None
         self.script: Script = []
         self._given = given
@@ -138,7 +138,7 @@ class Subject:
         self.script = self.script if script is None else script
         chunks: list[Chunk] = []
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(self.patience):
                 async for chunk in self.engine.stream(self.request(prompt, streamed=streamed)):
                     chunks.append(chunk)  # noqa: PERF401 - those before an error count too
         except Exception as error:  # noqa: BLE001 - which one it is, is what is asked
