@@ -201,7 +201,7 @@ CASES = [
     Case("a whole answer and a stream of it say the same", BY_HAND),
     Case("no cut of a stream is silent", OWN_DECODER),
     Case("a stream may be split at every byte", OWN_DECODER),
-    Case("lines end in LF, CRLF or CR", BY_HAND),
+    Case("lines end in LF, CRLF or CR, and data may have several", BY_HAND),
     Case("a byte order mark is skipped", BY_HAND),
     Case("comments are skipped", BY_HAND),
     Case("events that say nothing, and unknown ones, are skipped", SEEN_CHOICES),
