@@ -28,9 +28,7 @@ from gatewayx_nb.errors import (
     UsageError,
 )
 from gatewayx_nb.secure_config import Network
-from gatewayx_nb.transport import HTTPClient
-from gatewayx_nb.transport.faults import _codes
-from tests.servers import (
+from gatewayx_nb.testing import (
     Cut,
     Gather,
     Repeat,
@@ -48,6 +46,8 @@ from tests.servers import (
     reply,
     stream_head,
 )
+from gatewayx_nb.transport import HTTPClient
+from gatewayx_nb.transport.faults import _codes
 
 KEY = "sk-canary-7Hq2pVxN4mTzK9wB"
 PAYLOAD = {"model": "m", "messages": [{"role": "user", "content": "Why?"}]}

@@ -22,44 +22,10 @@ from gatewayx_nb.errors import (
     UnsupportedFeatureError,
     UsageError,
 )
-from gatewayx_nb.llm_engines import Chunk, LLMEngine, RejectedParameterError, Usage
+from gatewayx_nb.llm_engines import Chunk, RejectedParameterError, Usage
+from gatewayx_nb.testing import ScriptedEngine
 
 WAITS = "    async def generate(self, prompt, **kwargs):\n"
-
-
-class ScriptedEngine(LLMEngine):
-    """Plays one script a call: chunks are yielded, exceptions raised, numbers slept."""
-
-    requires_key = False
-    model_name = "script"
-    features = frozenset({"schema"})
-
-    def __init__(self, *scripts):
-        super().__init__()
-        self.scripts = list(scripts)
-        self.requests = []
-        self.cleaned = 0
-        self.left = threading.Event()
-
-    async def stream(self, request):
-        self.requests.append(request)
-        script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
-        try:
-            for step in script:
-                if isinstance(step, Exception):
-                    raise step
-                if isinstance(step, (int, float)):
-                    await asyncio.sleep(step)
-                else:
-                    yield step if isinstance(step, Chunk) else Chunk(text=step)
-        finally:
-            self.left.set()
-
-    def get_cost_per_token(self):
-        return 0.001
-
-    async def cleanup(self):
-        self.cleaned += 1
 
 
 END = Chunk(finish_reason="stop", usage=Usage(input_tokens=3, output_tokens=2))

@@ -15,7 +15,7 @@ from gatewayx_nb.errors import (
     TruncatedError,
 )
 from gatewayx_nb.messages import Usage
-from tests.servers import Cut, Reset, Send, Server, chunk, reply, stream_head
+from gatewayx_nb.testing import Cut, Reset, Send, Server, chunk, reply, stream_head
 
 KEY = "xai-canary-0123456789"
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import pytest
 
+from gatewayx_nb.testing import Repeat, Send, Server, Stall, chunk, reply, stream_head
 from tests.conftest import Project
 from tests.kernels import Kernel
-from tests.servers import Repeat, Send, Server, Stall, chunk, reply, stream_head
 
 pytestmark = pytest.mark.kernel
 

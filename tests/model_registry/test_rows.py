@@ -6,7 +6,7 @@ from gatewayx_nb.engine_pool import EnginePool
 from gatewayx_nb.errors import ConfigError, MissingKeyError, ModelNotFoundError, TransportError
 from gatewayx_nb.model_registry.rows import RowFile
 from gatewayx_nb.secure_config import shipped
-from tests.servers import Send, Server, reply
+from gatewayx_nb.testing import Send, Server, reply
 
 ROWS = [
     "mistral",

@@ -1,148 +1,50 @@
 """A loopback server that answers by a script: whole, in pieces, late, broken, or never.
 
-with Server([Send(reply(b"{}"))], [Send(head()), Send(b"data: a"), Reset()]) as server:
-    ...                       # the first request gets the first script, the last one repeats
-server.requests[0].headers["authorization"]
+A script is a list of steps; the first request gets the first script, and the last one repeats.
+
+>>> from gatewayx_nb import EnginePool
+>>> from gatewayx_nb.testing import CHAT, Cut, Send, Server, chunk, stream_head
+>>> cut = [Send(stream_head()), *(Send(chunk(event)) for event in CHAT.events[:2]), Cut()]
+>>> with Server(CHAT.answer, cut) as server:
+...     grok = {"GATEWAYX_GROK_API_KEY": "k", "GATEWAYX_GROK_BASE_URL": server.url}
+...     with EnginePool(env=grok) as pool:
+...         print(pool.ask("Hi", model="grok"))
+...         print(pool.ask("Hi", model="grok"))
+Traceback (most recent call last):
+gatewayx_nb.errors.TransportError: ...
 """
+
+from __future__ import annotations
 
 import asyncio
 import contextlib
-import gzip
 import socket
-import ssl
 import struct
 import threading
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.testing.steps import (
+    Cut,
+    Gather,
+    Repeat,
+    Reset,
+    Seen,
+    Send,
+    Split,
+    Stall,
+    Step,
+    Tunnel,
+    Wait,
+)
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Sequence
+    from typing import Self
+
+    from gatewayx_nb.testing.steps import Script
 
 HOST = "127.0.0.1"
-
-
-@dataclass
-class Seen:
-    """A request that arrived.
-
-    Attributes:
-        method: The HTTP method.
-        target: What stands behind it: a path, or for a proxy a URL or ``host:port``.
-        headers: By name in lower case.
-        body: The whole body.
-        closed: Set once the peer has closed the socket.
-        closed_at: The monotonic clock at that moment.
-        arrived: The monotonic clock when the request was whole.
-    """
-
-    method: str
-    target: str
-    headers: dict[str, str]
-    body: bytes
-    arrived: float = field(default_factory=time.monotonic)
-    closed: threading.Event = field(default_factory=threading.Event)
-    closed_at: float = 0.0
-
-    def close(self) -> None:
-        """Note that the peer has closed the socket."""
-        self.closed_at = time.monotonic()
-        self.closed.set()
-
-
-@dataclass(frozen=True)
-class Send:
-    """Send these bytes."""
-
-    data: bytes
-
-
-@dataclass(frozen=True)
-class Repeat:
-    """Send these bytes every so many seconds until the peer closes the socket."""
-
-    data: bytes
-    every: float = 0.01
-
-
-@dataclass(frozen=True)
-class Wait:
-    """Do nothing for so many seconds."""
-
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Gather:
-    """Do nothing until so many requests have arrived in all."""
-
-    requests: int
-
-
-@dataclass(frozen=True)
-class Stall:
-    """Do nothing until the peer closes the socket."""
-
-
-@dataclass(frozen=True)
-class Cut:
-    """End the connection in good order."""
-
-
-@dataclass(frozen=True)
-class Reset:
-    """Break the connection: the peer gets a reset."""
-
-
-@dataclass(frozen=True)
-class Tunnel:
-    """Accept a CONNECT and pass the bytes to this port of the loopback."""
-
-    port: int
-
-
-Step = Send | Repeat | Wait | Gather | Stall | Cut | Reset | Tunnel
-Script = Sequence[Step] | Callable[[Seen], Sequence[Step]]
-
-
-def head(status: int = 200, reason: str = "OK", **headers: str) -> bytes:
-    """Give a status line and headers; an underscore in a name stands for a hyphen."""
-    lines = [f"HTTP/1.1 {status} {reason}"]
-    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-    return "\r\n".join([*lines, "", ""]).encode()
-
-
-def reply(body: bytes = b"{}", status: int = 200, **headers: str) -> bytes:
-    """Give a whole answer with its length."""
-    named = {"content_type": "application/json", "content_length": str(len(body))} | headers
-    return head(status, **named) + body
-
-
-def stream_head(**headers: str) -> bytes:
-    """Give the head of a stream of events in chunks."""
-    return head(content_type="text/event-stream", transfer_encoding="chunked", **headers)
-
-
-def chunk(data: bytes) -> bytes:
-    """Give one chunk of a chunked body; an empty one ends it."""
-    return b"%x\r\n%b\r\n" % (len(data), data)
-
-
-def stream(*pieces: bytes) -> bytes:
-    """Give a whole chunked stream of events."""
-    return stream_head() + b"".join(map(chunk, pieces)) + chunk(b"")
-
-
-def redirect(url: str, status: int = 307) -> bytes:
-    """Give a redirect to another place."""
-    return reply(b"", status, location=url)
-
-
-def html(status: int = 200) -> bytes:
-    """Give the page of a captive portal."""
-    return reply(b"<!doctype html><h1>Log in</h1>", status, content_type="text/html")
-
-
-def gzipped(body: bytes = b"{}", status: int = 200) -> bytes:
-    """Give an answer that is compressed although nobody asked for it."""
-    return reply(gzip.compress(body), status, content_encoding="gzip")
 
 
 class Server:
@@ -179,7 +81,7 @@ class Server:
         """The URL of its root, by address."""
         return f"{'https' if self._tls else 'http'}://{HOST}:{self.port}"
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self._thread.start()
         self._listening.wait()
         return self
@@ -263,12 +165,14 @@ class _Call:
             case Send(data):
                 self._writer.write(data)
                 await self._writer.drain()
+            case Split(data, size):
+                await self._split(data, size)
             case Repeat(data, every):
                 await self._repeat(data, every)
             case Wait(seconds):
                 await asyncio.sleep(seconds)
             case Gather(requests):
-                while len(self._server.requests) < requests:
+                while len(self._server.requests) < requests:  # noqa: ASYNC110 - of other calls
                     await asyncio.sleep(0.01)
             case Stall():
                 while await self._reader.read(65536):
@@ -284,6 +188,11 @@ class _Call:
                 raise _EndedError
             case Tunnel(port):
                 await self._tunnel(port)
+
+    async def _split(self, data: bytes, size: int) -> None:
+        for start in range(0, len(data), size):
+            self._writer.write(data[start : start + size])
+            await self._writer.drain()
 
     async def _repeat(self, data: bytes, every: float) -> None:
         closed = asyncio.ensure_future(self._reader.read(1))

@@ -1,0 +1,270 @@
+"""The rules for every engine: those that need no call, and those for one that answers."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import pickle
+from typing import TYPE_CHECKING, get_args
+
+from gatewayx_nb.llm_engines import Chunk, FinishReason, Reply
+from gatewayx_nb.model_registry.literals import LiteralReader
+from gatewayx_nb.testing.steps import Gather, Seen, Stall
+from gatewayx_nb.testing.subject import PROMPT, Rule, Subject
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gatewayx_nb.testing.dialects import Dialect
+    from gatewayx_nb.testing.steps import Step
+
+FEATURES = frozenset({"system", "history", "images", "schema", "embed"})
+"""The words that ``features`` may hold."""
+
+_GRACE = 2.0
+"""Seconds in which a cancelled call has to end."""
+
+_PROMPTS = ("one and then some", "two and then more")
+
+
+async def _literal(subject: Subject) -> str | None:
+    if subject.path is None:
+        return None
+    literal, real = LiteralReader().read(subject.path).requires_key, subject.type.requires_key
+    return None if literal is real else f"the text says {literal}, the class {real!r}"
+
+
+async def _features(subject: Subject) -> str | None:
+    features: object = subject.engine.features
+    if not isinstance(features, (frozenset, set)):
+        return f"it is {features!r}"
+    unknown = sorted(map(repr, features - FEATURES))
+    return f"it holds {', '.join(unknown)}" if unknown else None
+
+
+async def _model_name(subject: Subject) -> str | None:
+    name: object = subject.engine.model_name
+    return None if isinstance(name, str) else f"it is {name!r}"
+
+
+async def _keywords(subject: Subject) -> str | None:
+    parameters = inspect.signature(subject.type.generate).parameters.values()
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    return None if takes_any else f"it is `generate{inspect.signature(subject.type.generate)}`"
+
+
+async def _coroutines(subject: Subject) -> str | None:
+    names = ("generate", "generate_response", "health_check", "cleanup", "models", "embed")
+    plain = [name for name in names if not inspect.iscoroutinefunction(getattr(subject.type, name))]
+    return f"plain are {', '.join(plain)}" if plain else None
+
+
+async def _price(subject: Subject) -> str | None:
+    price: object = subject.engine.get_cost_per_token()
+    is_number = isinstance(price, (int, float)) and not isinstance(price, bool) and price >= 0
+    return None if price is None or is_number else f"it gave {price!r}"
+
+
+async def _secret(subject: Subject) -> str | None:
+    engine = subject.engine
+    shown = {
+        "repr()": repr(engine),
+        "str()": str(engine),
+        "vars()": repr(vars(engine)),
+        "a pickle": _pickled(engine),
+    }
+    leaks = [place for place, text in shown.items() if subject.key in text]
+    return f"it stands in {', '.join(leaks)}" if leaks else None
+
+
+def _pickled(engine: object) -> str:
+    try:
+        return pickle.dumps(engine).decode("latin-1")
+    except Exception:  # noqa: BLE001 - what cannot be pickled shows nothing
+        return ""
+
+
+async def _cleanup(subject: Subject) -> str | None:
+    for engine in (subject.make(), subject.engine):
+        await engine.cleanup()
+        await engine.cleanup()
+    return None
+
+
+CONTRACT = (
+    Rule(
+        "a literal `requires_key` is that of the class",
+        "Write `requires_key = False` in the class body, and nowhere else.",
+        _literal,
+    ),
+    Rule(
+        "`features` is a frozenset of known words",
+        f"The words are {', '.join(sorted(FEATURES))}.",
+        _features,
+    ),
+    Rule("`model_name` is a str", "Name the model that the engine's bare name calls.", _model_name),
+    Rule(
+        "`generate` takes any keyword",
+        "Let it end in `**kwargs`: a caller's `params` come there.",
+        _keywords,
+    ),
+    Rule("what a pool awaits is `async def`", "Write `async` before their `def`.", _coroutines),
+    Rule(
+        "`get_cost_per_token` gives dollars or None",
+        "Give a float of at least 0, or None where the price is not known.",
+        _price,
+    ),
+    Rule(
+        "the key does not show in the engine",
+        "Keep it in `self.api_key` alone, and put it into a header when a request is made.",
+        _secret,
+    ),
+)
+"""The rules that need no call."""
+
+LAST = (
+    Rule(
+        "`cleanup` can run twice, and before any call",
+        "Close what is open, and forget it.",
+        _cleanup,
+    ),
+)
+"""The rules after which an engine is of no more use."""
+
+
+async def _chunks(subject: Subject) -> str | None:
+    outcome = await subject.ask()
+    strange = [type(chunk).__name__ for chunk in outcome.chunks if not isinstance(chunk, Chunk)]
+    if outcome.error is not None or strange:
+        return f"it gave {strange[0]}" if strange else f"it {outcome}"
+    return None if outcome.text else "it gave no text"
+
+
+async def _ended(subject: Subject) -> str | None:
+    chunks = (await subject.ask()).chunks
+    reasons = [chunk.finish_reason for chunk in chunks]
+    named = [place for place, reason in enumerate(reasons) if reason]
+    if not named:
+        return "there was none"
+    if reasons[named[-1]] not in get_args(FinishReason):
+        return f"it is {reasons[named[-1]]!r}"
+    later = any(chunk.text for chunk in chunks[named[-1] + 1 :])
+    return "text came behind it" if later else None
+
+
+async def _generated(subject: Subject) -> str | None:
+    async with asyncio.timeout(subject.patience):
+        answer: object = await subject.engine.generate(PROMPT)
+    if not isinstance(answer, (str, Reply)):
+        return f"it gave {type(answer).__name__}"
+    return None if str(answer) else "it gave no text"
+
+
+async def _at_once(subject: Subject) -> str | None:
+    if subject.dialect and subject.server:
+        subject.script = _by_prompt(subject.dialect, len(subject.server.requests) + 2)
+        expected = ["Onelo.", "Twolo."]
+    else:
+        alone = [(await subject.ask(prompt=prompt)).text for prompt in _PROMPTS]
+        again = [(await subject.ask(prompt=prompt)).text for prompt in _PROMPTS]
+        if alone != again:
+            return None  # a model that never says the same twice tells nothing here
+        expected = alone
+    texts = await _in_turns(subject)
+    return None if texts == expected else f"expected {expected}, got {texts}"
+
+
+def _by_prompt(dialect: Dialect, requests: int) -> Callable[[Seen], Sequence[Step]]:
+    """Answer two prompts with texts of their own, the rest when both were asked."""
+
+    def script(seen: Seen) -> Sequence[Step]:
+        word = b"One" if _PROMPTS[0].encode() in seen.body else b"Two"
+        steps = list(dialect.stream(*(event.replace(b"Hel", word) for event in dialect.events)))
+        return [*steps[:3], Gather(requests), *steps[3:]]
+
+    return script
+
+
+async def _in_turns(subject: Subject) -> list[str]:
+    """Give the texts of two streams, read chunk by chunk in turns."""
+    streams = [subject.engine.stream(subject.request(prompt)) for prompt in _PROMPTS]
+    texts, open_ones = ["", ""], {0, 1}
+    async with asyncio.timeout(subject.patience):
+        while open_ones:
+            turn = sorted(open_ones)
+            chunks = await asyncio.gather(*(anext(streams[n], None) for n in turn))
+            for number, chunk in zip(turn, chunks, strict=True):
+                if chunk is None:
+                    open_ones.discard(number)
+                else:
+                    texts[number] += chunk.text
+    return texts
+
+
+async def _cancelled(subject: Subject) -> str | None:
+    if subject.dialect:
+        steps = list(subject.dialect.stream(*subject.dialect.events))
+        subject.script = [*steps[:3], Stall()]
+    begun = asyncio.Event()
+
+    async def read() -> None:
+        async for _ in subject.engine.stream(subject.request()):
+            begun.set()
+            await asyncio.sleep(0)
+
+    task = asyncio.ensure_future(read())
+    waiting = asyncio.ensure_future(begun.wait())
+    await asyncio.wait({task, waiting}, timeout=_GRACE, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    task.cancel()
+    done, _ = await asyncio.wait({task}, timeout=_GRACE)
+    if not done:
+        return f"it went on for {_GRACE:g} s"
+    if task.cancelled() or subject.server is None:
+        return None if task.cancelled() else _late(task)
+    return f"it ended with {task.exception()!r}, as if nobody had cancelled it"
+
+
+def _late(task: asyncio.Task[None]) -> str | None:
+    """Tell what a call raised that came to its end before it could be cancelled."""
+    error = task.exception()
+    return f"it raised {error!r}" if error else None
+
+
+async def _connection(subject: Subject) -> str | None:
+    await _cancelled(subject)
+    if subject.server is None:
+        return None
+    closed = subject.server.requests[-1].closed
+    return None if await asyncio.to_thread(closed.wait, _GRACE) else "it stayed open"
+
+
+ANSWERS = (
+    Rule(
+        "`stream` yields Chunks with text",
+        "Yield `Chunk(text=…)`; raise where it fails.",
+        _chunks,
+    ),
+    Rule(
+        "an answer ends with a finish reason",
+        f"Yield `Chunk(finish_reason=…)` last: {', '.join(get_args(FinishReason))}.",
+        _ended,
+    ),
+    Rule("`generate` gives a str or a Reply", "Return the text.", _generated),
+    Rule(
+        "two streams at once do not mix",
+        "Keep what belongs to a call in local variables, not on `self`.",
+        _at_once,
+    ),
+    Rule(
+        "a cancelled stream ends",
+        "Let CancelledError through; never catch BaseException, nor end a `finally` in an await.",
+        _cancelled,
+    ),
+    Rule(
+        "a cancelled stream closes its connection",
+        "Hold the answer in `async with`.",
+        _connection,
+    ),
+)
+"""The rules for an engine that answers."""

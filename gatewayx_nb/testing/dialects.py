@@ -1,0 +1,302 @@
+"""One answer in each of the five formats, whole and streamed, for a fault server to give.
+
+All say "Hello." in the pieces "Hel" and "lo.", of 10 tokens in and 5 out. The shapes are those that
+the vendors' own SDKs read; the engines' modules name the pages that they come from.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from gatewayx_nb.testing.steps import Send, chunk, reply, stream_head
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gatewayx_nb.testing.steps import Seen, Step
+
+TEXT = "Hello."
+"""What every answer says."""
+
+INPUT_TOKENS, OUTPUT_TOKENS = 10, 5
+"""The usage of every answer."""
+
+MODELS = ("one", "two")
+"""The models that every listing names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """One format.
+
+    Attributes:
+        name: What it is called.
+        base: Name of the engine class that speaks it; so do its subclasses.
+        whole: Body of a whole answer.
+        events: The events of a stream that says the same, each with its blank line.
+        end: Index of the event that brings the end mark.
+        idle: Events that come in a stream and say nothing, an unknown one among them.
+        fault: Body of an error, as it comes with a status and within a stream.
+        listing: Body of a list of the models ``"one"`` and ``"two"``.
+        options: Keywords that make the engine speak it at any base URL.
+    """
+
+    name: str
+    base: str
+    whole: bytes
+    events: tuple[bytes, ...]
+    end: int
+    idle: tuple[bytes, ...]
+    fault: bytes
+    listing: bytes
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def answer(self, seen: Seen) -> Sequence[Step]:
+        """Give the script that answers a request as the provider does: a script for a `Server`."""
+        if seen.method == "GET":
+            return [Send(reply(self.listing))]
+        if b'"stream":true' in seen.body or "streamGenerateContent" in seen.target:
+            return self.stream(*self.events)
+        return [Send(reply(self.whole))]
+
+    def stream(self, *events: bytes, end: Step | None = None) -> Sequence[Step]:
+        """Give the script that streams these events; it ends in good order, or by ``end``."""
+        pieces = (Send(chunk(event)) for event in events)
+        return [Send(stream_head()), *pieces, end or Send(chunk(b""))]
+
+
+def dialect_of(engine: type) -> Dialect | None:
+    """Give the dialect of an engine class, the nearest of its bases; ``None`` for one of its own.
+
+    >>> from gatewayx_nb.llm_engines import CohereChatEngine
+    >>> dialect_of(CohereChatEngine).name
+    'cohere'
+    """
+    by_base = {dialect.base: dialect for dialect in DIALECTS}
+    found = (by_base.get(base.__name__) for base in engine.__mro__)
+    return next(filter(None, found), None)
+
+
+def event(body: Mapping[str, Any] | str, *, name: str = "") -> bytes:
+    """Give an event of a stream; a name stands in a line of its own."""
+    data = body if isinstance(body, str) else json.dumps(body)
+    return (f"event: {name}\n" if name else "").encode() + f"data: {data}\n\n".encode()
+
+
+def _body(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value).encode()
+
+
+def _named(*bodies: Mapping[str, Any]) -> tuple[bytes, ...]:
+    """Give events whose name is their type, as Anthropic, Cohere and Responses send them."""
+    return tuple(event(body, name=body["type"]) for body in bodies)
+
+
+_UNKNOWN = event({"type": "something.new", "object": "something.new"}, name="something.new")
+_OPENAI_FAULT = {"message": "Try again.", "type": "server_error", "param": None, "code": None}
+_OPENAI_LISTING = {
+    "object": "list",
+    "data": [{"id": name, "object": "model", "created": 1, "owned_by": "them"} for name in MODELS],
+}
+
+
+def _chat(**fields: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
+    kind = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "exact-1"}
+    return kind | {"choices": [], "usage": None} | fields
+
+
+def _chat_delta(finish: str | None = None, **delta: str) -> dict[str, Any]:
+    return _chat(choices=[{"index": 0, "delta": delta, "finish_reason": finish}])
+
+
+_CHAT_USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+_CHAT_CHOICE = {
+    "index": 0,
+    "message": {"role": "assistant", "content": TEXT, "refusal": None},
+    "logprobs": None,
+    "finish_reason": "stop",
+}
+
+CHAT = Dialect(
+    name="chat",
+    base="OpenAICompatibleEngine",
+    whole=_body(_chat(object="chat.completion", choices=[_CHAT_CHOICE], usage=_CHAT_USAGE)),
+    events=(
+        event(_chat_delta(role="assistant", content="")),
+        event(_chat_delta(content="Hel")),
+        event(_chat_delta(content="lo.")),
+        event(_chat_delta("stop")),
+        event(_chat(usage=_CHAT_USAGE)),
+        event("[DONE]"),
+    ),
+    end=3,
+    idle=(event(_chat()), event(_chat_delta(content="")), event(_chat_delta()), _UNKNOWN),
+    fault=_body({"error": _OPENAI_FAULT}),
+    listing=_body(_OPENAI_LISTING),
+)
+
+
+def _response(status: str, **fields: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
+    shape = {"id": "resp_1", "object": "response", "created_at": 1.0, "model": "exact-1"}
+    rest: dict[str, Any] = {"error": None, "incomplete_details": None, "output": [], "usage": None}
+    more = {"parallel_tool_calls": True, "tool_choice": "auto", "tools": []}
+    return shape | rest | more | {"status": status} | fields
+
+
+def _response_delta(text: str) -> dict[str, Any]:
+    place = {"item_id": "msg_1", "output_index": 0, "content_index": 0, "sequence_number": 4}
+    return {"type": "response.output_text.delta", **place, "delta": text, "logprobs": []}
+
+
+_RESPONSE_ITEM = {
+    "type": "message",
+    "id": "msg_1",
+    "role": "assistant",
+    "status": "completed",
+    "content": [{"type": "output_text", "text": TEXT, "annotations": []}],
+}
+_RESPONSE_USAGE = {
+    "input_tokens": 10,
+    "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+    "output_tokens": 5,
+    "output_tokens_details": {"reasoning_tokens": 0},
+    "total_tokens": 15,
+}
+_RESPONSE = _response("completed", output=[_RESPONSE_ITEM], usage=_RESPONSE_USAGE)
+_RESPONSE_AT_FIRST = _response("in_progress")
+
+RESPONSES = Dialect(
+    name="responses",
+    base="OpenAIResponsesEngine",
+    whole=_body(_RESPONSE),
+    events=_named(
+        {"type": "response.created", "sequence_number": 0, "response": _RESPONSE_AT_FIRST},
+        {"type": "response.in_progress", "sequence_number": 1, "response": _RESPONSE_AT_FIRST},
+        _response_delta("Hel"),
+        _response_delta("lo."),
+        {
+            "type": "response.output_item.done",
+            "sequence_number": 6,
+            "output_index": 0,
+            "item": _RESPONSE_ITEM,
+        },
+        {"type": "response.completed", "sequence_number": 7, "response": _RESPONSE},
+    ),
+    end=5,
+    idle=(*_named(_response_delta("")), _UNKNOWN),
+    fault=_body({"type": "error", "error": _OPENAI_FAULT}),
+    listing=_body(_OPENAI_LISTING),
+    options={"api": "responses"},
+)
+
+
+def _text_delta(text: str) -> dict[str, Any]:
+    delta = {"type": "text_delta", "text": text}
+    return {"type": "content_block_delta", "index": 0, "delta": delta}
+
+
+_MESSAGE = {
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "model": "exact-1",
+    "content": [{"type": "text", "text": TEXT, "citations": None}],
+    "stop_reason": "end_turn",
+    "stop_sequence": None,
+    "usage": {"input_tokens": 10, "output_tokens": 5},
+}
+_MESSAGE_AT_FIRST = _MESSAGE | {
+    "content": [],
+    "stop_reason": None,
+    "usage": {"input_tokens": 10, "output_tokens": 1},
+}
+
+ANTHROPIC = Dialect(
+    name="anthropic",
+    base="AnthropicMessagesEngine",
+    whole=_body(_MESSAGE),
+    events=_named(
+        {"type": "message_start", "message": _MESSAGE_AT_FIRST},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        _text_delta("Hel"),
+        _text_delta("lo."),
+        {"type": "content_block_stop", "index": 0},
+        {
+            "type": "message_delta",
+            "delta": {"stop_reason": "end_turn", "stop_sequence": None},
+            "usage": {"output_tokens": 5},
+        },
+        {"type": "message_stop"},
+    ),
+    end=5,
+    idle=(*_named({"type": "ping"}, _text_delta("")), _UNKNOWN),
+    fault=_body({"type": "error", "error": {"type": "api_error", "message": "Try again."}}),
+    listing=_body({"data": [{"type": "model", "id": name} for name in MODELS], "has_more": False}),
+)
+
+
+def _candidate(text: str = "", **fields: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
+    content = {"role": "model", "parts": [{"text": text}]}
+    return {"index": 0, "content": content} | fields
+
+
+def _gemini(*candidates: Mapping[str, Any]) -> dict[str, Any]:
+    usage = {"promptTokenCount": 10, "candidatesTokenCount": 5, "totalTokenCount": 15}
+    names = {"modelVersion": "exact-1", "responseId": "r-1"}
+    return {"candidates": list(candidates), "usageMetadata": usage} | names
+
+
+GEMINI = Dialect(
+    name="gemini",
+    base="GeminiEngine",
+    whole=_body(_gemini(_candidate(TEXT, finishReason="STOP"))),
+    events=(
+        event(_gemini(_candidate("Hel"))),
+        event(_gemini(_candidate("lo."))),
+        event(_gemini(_candidate(finishReason="STOP"))),
+    ),
+    end=2,
+    idle=(event(_gemini()), event(_gemini(_candidate())), event({"somethingNew": [1]})),
+    fault=_body({"error": {"code": 503, "message": "Try again.", "status": "UNAVAILABLE"}}),
+    listing=_body({"models": [{"name": f"models/{name}"} for name in MODELS]}),
+)
+
+
+def _cohere(kind: str, **content: str) -> dict[str, Any]:
+    return {"type": kind, "index": 0, "delta": {"message": {"content": content}}}
+
+
+_COHERE_USAGE = {
+    "billed_units": {"input_tokens": 3.0, "output_tokens": 2.0},
+    "tokens": {"input_tokens": 10.0, "output_tokens": 5.0},
+}
+
+COHERE = Dialect(
+    name="cohere",
+    base="CohereChatEngine",
+    whole=_body(
+        {
+            "id": "reply-1",
+            "finish_reason": "COMPLETE",
+            "message": {"role": "assistant", "content": [{"type": "text", "text": TEXT}]},
+            "usage": _COHERE_USAGE,
+        }
+    ),
+    events=_named(
+        {"type": "message-start", "id": "reply-1", "delta": {"message": {"role": "assistant"}}},
+        _cohere("content-start", type="text", text=""),
+        _cohere("content-delta", text="Hel"),
+        _cohere("content-delta", text="lo."),
+        {"type": "content-end", "index": 0},
+        {"type": "message-end", "delta": {"finish_reason": "COMPLETE", "usage": _COHERE_USAGE}},
+    ),
+    end=5,
+    idle=(*_named(_cohere("content-delta", text="")), _UNKNOWN),
+    fault=_body({"id": "reply-1", "message": "Try again."}),
+    listing=_body({"models": [{"name": name, "endpoints": ["chat"]} for name in MODELS]}),
+)
+
+DIALECTS = (CHAT, RESPONSES, ANTHROPIC, GEMINI, COHERE)
+"""Every format there is."""

@@ -1,0 +1,77 @@
+"""An engine that plays what a test tells it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
+from gatewayx_nb.llm_engines import Chunk, LLMEngine
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from gatewayx_nb.llm_engines import Request
+
+Line = str | Chunk | Exception | float
+"""One thing of a script: a text or chunk to yield, an error to raise, seconds to sleep."""
+
+
+class ScriptedEngine(LLMEngine):
+    """Plays one script a call; the last one repeats.
+
+    Its name in a pool is ``scripted``, and its price is 0.001 dollars a token.
+
+    >>> from gatewayx_nb import EnginePool
+    >>> engine = ScriptedEngine(["Hel", "lo.", Chunk(finish_reason="stop")])
+    >>> with EnginePool(env={}, engines=[engine]) as pool:
+    ...     print(pool.ask("Hi", model="scripted", temperature=0))
+    Hello.
+    >>> engine.requests[0].temperature
+    0
+
+    Args:
+        *scripts: What the calls play, in turn.
+
+    Attributes:
+        scripts: Those that are left.
+        requests: What it was asked.
+        cleaned: How often `cleanup` ran.
+        left: Set once a call has ended, in whatever way.
+    """
+
+    requires_key = False
+    model_name = "script"
+    features = frozenset({"schema"})
+
+    def __init__(self, *scripts: Sequence[Line]) -> None:
+        super().__init__()
+        self.requests: list[Request] = []
+        self.cleaned = 0
+        self.left = threading.Event()
+        self.scripts = list(scripts)
+
+    @override
+    async def stream(self, request: Request) -> AsyncIterator[Chunk]:
+        self.requests.append(request)
+        script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
+        try:
+            for line in script:
+                if isinstance(line, Exception):
+                    raise line
+                if isinstance(line, (int, float)):
+                    await asyncio.sleep(line)
+                else:
+                    yield line if isinstance(line, Chunk) else Chunk(text=line)
+        finally:
+            self.left.set()
+
+    @override
+    def get_cost_per_token(self) -> float:
+        return 0.001
+
+    @override
+    async def cleanup(self) -> None:
+        self.cleaned += 1

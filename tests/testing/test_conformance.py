@@ -1,0 +1,201 @@
+import doctest
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from gatewayx_nb.errors import GatewayError
+from gatewayx_nb.llm_engines import Chunk, HTTPEngine, OpenAICompatibleEngine, Reply
+from gatewayx_nb.model_registry.rows import RowFile
+from gatewayx_nb.secure_config import shipped
+from gatewayx_nb.testing import (
+    ANTHROPIC,
+    CHAT,
+    ConformanceError,
+    ScriptedEngine,
+    check,
+    conformance,
+    dialects,
+    scripted,
+    server,
+)
+from gatewayx_nb.testing.contract import ANSWERS, CONTRACT, LAST
+from gatewayx_nb.testing.wire import FAULTS, STREAMS
+from tests.test_seed import SAME_CONTRACT
+from tests.testing.broken import CASES, IDS, PLAIN, PRELUDE, SAYS, STREAM
+
+ENGINES = Path(__file__).parents[2] / "engines"
+ROWS = {row.name: row for row in RowFile(shipped("config/engines.toml"), "shipped").rows()}
+
+
+def _broken(path, **keywords):
+    with pytest.raises(ConformanceError) as caught:
+        check(path, **keywords)
+    return caught.value
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory):
+    """Give a function that gives the rules which a source breaks; each source is looked at once."""
+    known = {}
+
+    def look(source, *, ask):
+        if source not in known:
+            path = tmp_path_factory.mktemp("engines") / "bad_engine.py"
+            path.write_text(PRELUDE + source)
+            known[source] = _broken(path, ask=ask)
+        return known[source]
+
+    return look
+
+
+@pytest.mark.parametrize("case", CASES, ids=IDS)
+def test_a_broken_rule_is_told(broken, case):
+    """With what was seen and what to do, in a line; the key is in none."""
+    error = broken(case.source, ask=case.ask)
+    (found,) = [one for one in error.broken if one.rule == case.rule]
+
+    assert f"\n* {case.rule}, but {found.seen}. {found.mend}" in str(error)
+    assert found.seen
+    assert found.mend
+    assert conformance.KEY not in str(error)
+
+
+def test_every_rule_is_broken_by_some_engine():
+    """The table leaves none out."""
+    rules = {rule.says for rule in (*CONTRACT, *ANSWERS, *FAULTS, *STREAMS, *LAST)}
+
+    assert rules <= {case.rule for case in CASES}
+
+
+def test_a_small_mistake_is_told_once(broken):
+    """An engine that does one thing wrong is not told of others that hardly follow from it."""
+    for case in CASES:
+        if case.source.startswith(PLAIN) and not case.ask:
+            found = [one.rule for one in broken(case.source, ask=False).broken]
+            assert found[0] == case.rule
+            assert len(found) <= 2
+
+
+@pytest.mark.parametrize(
+    ("name", "rules"),
+    [("mock", 14), ("grok", 33), ("anthropic", 33), ("cohere", 33), ("local", 8)],
+)
+def test_the_shipped_engines_keep_the_rules(name, rules):
+    """Every one; the local one is not asked, as it takes seconds to begin."""
+    report = check(ENGINES / f"{name}_engine.py", ask=name == "mock")
+
+    assert (report.engine, len(report.kept)) == (name, rules)
+    assert bool(report.left) == (name == "local")
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
+def test_the_shipped_rows_keep_the_rules(row):
+    """Though they have no file."""
+    report = check(row.load().engine)
+
+    assert repr(report) == f"{row.name}: keeps 33 rules"
+
+
+def test_an_engine_of_the_seed_keeps_the_rules(project):
+    """Unasked, as it would reach its provider, and asked."""
+    path = project.engines / "another_engine.py"
+    path.write_text(SAME_CONTRACT)
+
+    assert repr(check(path)) == ("another: keeps 8 rules; it was not asked: that takes `ask=True`")
+    assert repr(check(str(path), ask=True)) == "another: keeps 14 rules"
+
+
+def test_an_instance_is_looked_at_and_cleaned_up():
+    """A given engine is itself; it was asked in vain where it fails."""
+    engine = ScriptedEngine(["Hi.", Chunk(finish_reason="stop")])
+    check(engine, ask=True)
+
+    assert engine.cleaned == 4
+    assert len(engine.requests) > 5
+    with pytest.raises(ConformanceError, match="raised ValueError: oh"):
+        check(ScriptedEngine([ValueError("oh")]), ask=True)
+
+
+def test_a_reply_is_an_answer_too():
+    """`generate` may give a Reply."""
+
+    class Replying(ScriptedEngine):
+        async def generate(self, prompt, **kwargs):
+            return Reply("Hi.", engine="replying", model="m")
+
+    check(Replying(["Hi.", Chunk(finish_reason="stop")]), ask=True)
+
+
+def test_a_class_can_speak_a_dialect_of_its_own():
+    """Named, it is looked at whole; else as far as goes without."""
+
+    class Own(HTTPEngine):
+        base_url = "https://x.test"
+
+        def payload(self, request):
+            return OpenAICompatibleEngine.payload(self, request)
+
+        def parser(self, faults):
+            return OpenAICompatibleEngine.parser(self, faults)
+
+        max_tokens_field, seed_field, stream_usage = "max_tokens", "seed", True
+
+    assert repr(check(Own)) == ("own: keeps 16 rules; its dialect is not known: pass `dialect=`")
+    assert repr(check(Own(), dialect=CHAT)) == "own: keeps 33 rules"
+    assert "no cut" not in str(_broken(Own, dialect=ANTHROPIC))
+
+
+@pytest.mark.parametrize("name", ["engine.py", "ask_engine.py", "Big_engine.py", "no_engine.py"])
+def test_a_file_that_would_not_be_found_is_told(tmp_path, name):
+    """By its name; `ask` is a command, and the last one is not there."""
+    if not name.startswith("no"):
+        (tmp_path / name).write_text(PRELUDE + PLAIN + SAYS)
+
+    assert "is found by its name" in str(_broken(tmp_path / name))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes tell nothing there")
+def test_a_file_that_others_may_write_is_told(project):
+    """It is not run."""
+    path = project.engine("open", "hi")
+    path.chmod(0o666)
+
+    assert "may be changed by everyone" in str(_broken(path))
+
+
+def test_an_engine_that_blocks_its_thread_is_told(project):
+    """And is not waited for."""
+    path = project.engine("slow", body=SAYS.replace("return prompt", "__import__('time').sleep(8)"))
+
+    assert "blocked its thread" in str(_broken(path, ask=True, patience=0.01))
+
+
+def test_the_guide_shows_what_the_kit_says(project, monkeypatch):
+    """The session in CONTRIBUTING runs as it stands there."""
+    guide = (ENGINES.parent / "CONTRIBUTING.md").read_text()
+    (session,) = re.findall(r"```pycon\n(.*?)```", guide, re.DOTALL)
+    shutil.copytree(ENGINES, project.root / "engines", dirs_exist_ok=True)
+    (project.engines / "parrot_engine.py").write_text(
+        PRELUDE + PLAIN + STREAM + "        yield Chunk(text=request.prompt)\n"
+    )
+    monkeypatch.chdir(project.root)
+    test = doctest.DocTestParser().get_doctest(session, {}, "CONTRIBUTING.md", None, 0)
+
+    assert doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(test).failed == 0
+
+
+def test_the_error_is_ours_and_an_assertion():
+    """So that pytest counts a failure, and a notebook shows it in lines."""
+    assert issubclass(ConformanceError, GatewayError)
+    assert issubclass(ConformanceError, AssertionError)
+
+
+@pytest.mark.parametrize("module", [conformance, dialects, scripted, server])
+def test_the_examples_hold(module):
+    """They are run."""
+    outcome = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
+
+    assert (outcome.failed, outcome.attempted > 0) == (0, True)

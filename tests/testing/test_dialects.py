@@ -1,0 +1,84 @@
+"""The vendors' own SDKs read what our dialects say."""
+
+import json
+from dataclasses import dataclass
+
+import pytest
+from anthropic.types import Message as AnthropicMessage
+from anthropic.types import RawMessageStreamEvent
+from cohere.v2.types import V2ChatResponse, V2ChatStreamResponse
+from google.genai.types import GenerateContentResponse
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from openai.types.responses import Response, ResponseStreamEvent
+from pydantic import TypeAdapter
+
+from gatewayx_nb.errors import GatewayError
+from gatewayx_nb.llm_engines import AnthropicMessagesEngine, LLMEngine
+from gatewayx_nb.sse import Decoder
+from gatewayx_nb.testing import (
+    ANTHROPIC,
+    CHAT,
+    COHERE,
+    DIALECTS,
+    GEMINI,
+    RESPONSES,
+    Dialect,
+    dialect_of,
+    dialects,
+)
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """The types with which a vendor's SDK reads an answer, and an event of a stream."""
+
+    dialect: Dialect
+    whole: object
+    event: object
+
+
+ORACLES = [
+    Oracle(CHAT, ChatCompletion, ChatCompletionChunk),
+    Oracle(RESPONSES, Response, ResponseStreamEvent),
+    Oracle(ANTHROPIC, AnthropicMessage, RawMessageStreamEvent),
+    Oracle(GEMINI, GenerateContentResponse, GenerateContentResponse),
+    Oracle(COHERE, V2ChatResponse, V2ChatStreamResponse),
+]
+
+
+def _events(dialect):
+    decoder = Decoder()
+    events = [event for block in dialect.events for event in decoder.feed(block)]
+    return [json.loads(event.data) for event in events if event.data != "[DONE]"]
+
+
+@pytest.mark.parametrize("oracle", ORACLES, ids=lambda oracle: oracle.dialect.name)
+def test_the_vendors_types_read_them(oracle):
+    """Whole, and every event of the stream."""
+    TypeAdapter(oracle.whole).validate_json(oracle.dialect.whole)
+    for event in _events(oracle.dialect):
+        TypeAdapter(oracle.event).validate_python(event)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
+def test_the_pieces_say_the_text(dialect):
+    """Each in an event of its own, before the end mark; every event ends in a blank line."""
+    before = b"".join(dialect.events[: dialect.end])
+
+    assert before.count(b'"Hel"') == before.count(b'"lo."') == 1
+    assert dialects.TEXT.encode() in dialect.whole
+    assert all(event.endswith(b"\n\n") for event in (*dialect.events, *dialect.idle))
+
+
+def test_an_engine_has_the_dialect_of_its_nearest_base():
+    """By the base's name; one that builds on none has none."""
+
+    class Responses(LLMEngine):
+        pass
+
+    Responses.__name__ = "OpenAIResponsesEngine"
+
+    assert dialect_of(type("Mine", (AnthropicMessagesEngine,), {})) is ANTHROPIC
+    assert dialect_of(type("Mine", (Responses,), {})) is RESPONSES
+    assert dialect_of(LLMEngine) is None
+    assert not issubclass(GatewayError, LLMEngine)
