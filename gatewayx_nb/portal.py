@@ -7,7 +7,6 @@ notebooks, threads and scripts come with loops of their own, or none, that come 
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import contextlib
 import threading
 from collections import deque
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from gatewayx_nb.errors import UsageError, in_one_line
 
 if TYPE_CHECKING:
+    import concurrent.futures
     from collections.abc import Callable, Coroutine, Iterator
 
 T = TypeVar("T")
@@ -54,16 +54,27 @@ class Portal:
         Ctrl-C cancels it. Call `forbid_here` first: on a portal's own thread this would wait for
         itself.
         """
-        future = self.submit(work)
+        begun: list[asyncio.Task[T]] = []
+        gate = Gate()
+
+        def begin() -> None:
+            begun.append(self.loop.create_task(work))
+            begun[0].add_done_callback(lambda _: gate.open())
+
+        def cancel() -> None:
+            if begun:
+                begun[0].cancel()
+            else:
+                work.close()
+
         try:
-            wait(future)
-            return future.result()
+            self.loop.call_soon_threadsafe(begin)
+            while not gate.passed(_POLL):
+                pass
         except KeyboardInterrupt as stop:
-            future.cancel()
+            self.loop.call_soon_threadsafe(cancel)
             raise in_one_line(stop) from None
-        except BaseException:
-            future.cancel()
-            raise
+        return begun[0].result()
 
     async def arun(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the loop and await it on the current one; cancelling passes on."""
@@ -115,10 +126,33 @@ def forbid_here(twin: str) -> None:
         )
 
 
+class Gate:
+    """What one thread waits at until any other opens it.
+
+    A bare lock: `threading.Event` and `concurrent.futures.Future` are written in Python, and Ctrl-C
+    between two of their steps leaves a lock of theirs held, on which the other side hangs.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def open(self) -> None:
+        """Let the waiting thread through once, now or when it comes."""
+        with contextlib.suppress(RuntimeError):  # it is open
+            self._lock.release()
+
+    def passed(self, seconds: float) -> bool:
+        """Wait so long at most; tell whether the gate was opened."""
+        return self._lock.acquire(timeout=seconds)
+
+
 def wait(future: concurrent.futures.Future[Any]) -> None:
     """Wait on this thread until a future is done, open to Ctrl-C."""
-    while not future.done():
-        concurrent.futures.wait([future], timeout=_POLL)
+    gate = Gate()
+    future.add_done_callback(lambda _: gate.open())
+    while not gate.passed(_POLL):
+        pass
 
 
 class _Beat:
@@ -178,9 +212,13 @@ class Relay(Generic[T]):
 
     Args:
         wake: Called, from the maker's thread, when a waiting reader may look again.
+
+    Attributes:
+        ended: Whether no more will come.
     """
 
     def __init__(self, wake: Callable[[], object]) -> None:
+        self.ended = False
         self._items: deque[T] = deque()
         self._wake = wake
         self._reader_waits = False
@@ -193,6 +231,11 @@ class Relay(Generic[T]):
         self.nudge()
         if len(self._items) >= _HIGH_WATER:
             await self._wait_for_room()
+
+    def end(self) -> None:
+        """Say that no more will come."""
+        self.ended = True
+        self.nudge()
 
     def nudge(self) -> None:
         """Wake the reader if it waits."""
