@@ -7,7 +7,6 @@ notebooks, threads and scripts come with loops of their own, or none, that come 
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import contextlib
 import math
 import threading
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from gatewayx_nb.errors import UsageError, in_one_line
 
 if TYPE_CHECKING:
+    import concurrent.futures
     from collections.abc import Callable, Coroutine, Iterator
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ class Portal:
         """Start a coroutine on the loop; cancelling the future cancels it there."""
         return asyncio.run_coroutine_threadsafe(work, self.loop)
 
-    def run(self, work: Coroutine[Any, Any, T], patience: float | None = None) -> T:
+    def run(self, work: Coroutine[Any, Any, T], patience: float = math.inf) -> T:
         """Run a coroutine on the loop and wait for it on this thread.
 
         Ctrl-C cancels it. Call `forbid_here` first: on a portal's own thread this would wait for
@@ -62,22 +62,47 @@ class Portal:
 
         Raises:
             TimeoutError: It took longer than ``patience``.
+            asyncio.CancelledError: The portal was closed.
         """
-        future = self.submit(work)
+        end = time.monotonic() + patience
+        begun: list[asyncio.Task[T]] = []
+        gate = Gate()
+
+        def begin() -> None:
+            begun.append(self.loop.create_task(work))
+            begun[0].add_done_callback(lambda _: gate.open())
+
+        def cancel() -> None:
+            if begun:
+                begun[0].cancel()
+            else:
+                work.close()
+
         try:
-            wait(future, patience)
-            return future.result()
+            self.loop.call_soon_threadsafe(begin)
+            while not gate.passed(min(_POLL, patience)):
+                if self.loop.is_closed():
+                    break
+                if time.monotonic() > end:
+                    self.loop.call_soon_threadsafe(cancel)
+                    raise TimeoutError
         except KeyboardInterrupt as stop:
-            future.cancel()
+            self.loop.call_soon_threadsafe(cancel)
             raise in_one_line(stop) from None
-        except BaseException:
-            future.cancel()
-            raise
+        if not begun:
+            work.close()
+            raise asyncio.CancelledError
+        return begun[0].result()
 
     async def arun(self, work: Coroutine[Any, Any, T], patience: float | None = None) -> T:
-        """Run a coroutine on the loop and await it on the current one; cancelling passes on."""
+        """Run a coroutine on the loop and await it on the current one; cancelling passes on.
+
+        Raises:
+            TimeoutError: It took longer than ``patience`` seconds.
+        """
         with open_to_stop():
-            return await asyncio.wait_for(asyncio.wrap_future(self.submit(work)), patience)
+            async with asyncio.timeout(patience):
+                return await asyncio.wrap_future(self.submit(work))
 
     def close(self, grace: float = 2.0) -> None:
         """Cancel what runs, stop the loop and end the thread; waits ``grace`` seconds at most."""
@@ -124,17 +149,33 @@ def forbid_here(twin: str) -> None:
         )
 
 
-def wait(future: concurrent.futures.Future[Any], patience: float | None = None) -> None:
-    """Wait on this thread until a future is done, open to Ctrl-C.
+class Gate:
+    """What one thread waits at until any other opens it.
 
-    Raises:
-        TimeoutError: It took longer than ``patience`` seconds.
+    A bare lock: `threading.Event` and `concurrent.futures.Future` are written in Python, and Ctrl-C
+    between two of their steps leaves a lock of theirs held, on which the other side hangs.
     """
-    end = math.inf if patience is None else time.monotonic() + patience
-    while not future.done():
-        if time.monotonic() > end:
-            raise TimeoutError
-        concurrent.futures.wait([future], timeout=_POLL)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def open(self) -> None:
+        """Let the waiting thread through once, now or when it comes."""
+        with contextlib.suppress(RuntimeError):  # it is open
+            self._lock.release()
+
+    def passed(self, seconds: float) -> bool:
+        """Wait so long at most; tell whether the gate was opened."""
+        return self._lock.acquire(timeout=seconds)
+
+
+def wait(future: concurrent.futures.Future[Any]) -> None:
+    """Wait on this thread until a future is done, open to Ctrl-C."""
+    gate = Gate()
+    future.add_done_callback(lambda _: gate.open())
+    while not gate.passed(_POLL):
+        pass
 
 
 class _Beat:
@@ -194,9 +235,13 @@ class Relay(Generic[T]):
 
     Args:
         wake: Called, from the maker's thread, when a waiting reader may look again.
+
+    Attributes:
+        ended: Whether no more will come.
     """
 
     def __init__(self, wake: Callable[[], object]) -> None:
+        self.ended = False
         self._items: deque[T] = deque()
         self._wake = wake
         self._reader_waits = False
@@ -209,6 +254,11 @@ class Relay(Generic[T]):
         self.nudge()
         if len(self._items) >= _HIGH_WATER:
             await self._wait_for_room()
+
+    def end(self) -> None:
+        """Say that no more will come."""
+        self.ended = True
+        self.nudge()
 
     def nudge(self) -> None:
         """Wake the reader if it waits."""

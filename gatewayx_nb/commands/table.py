@@ -10,9 +10,8 @@ from gatewayx_nb.commands.outcomes import Note, Table, note
 from gatewayx_nb.errors import UsageError, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     import argparse
+    from collections.abc import Iterable
 
     from gatewayx_nb.commands.grammar import Parser, Session
     from gatewayx_nb.messages import Reply

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import concurrent.futures
 import re
 import weakref
 from pathlib import Path
@@ -105,7 +104,7 @@ class EnginePool:
             return call.host.portal.run(call.run(), call.patience)
         except TimeoutError:
             raise call.too_late() from None
-        except concurrent.futures.CancelledError:
+        except asyncio.CancelledError:
             raise call.closed() from None
 
     async def aask(self, prompt: str, /, **options: Unpack[CallOptions]) -> Reply:

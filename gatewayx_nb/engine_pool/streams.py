@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from typing import TYPE_CHECKING, TypeVar
 
 from gatewayx_nb.errors import UsageError, in_one_line
-from gatewayx_nb.portal import Relay, open_to_stop
+from gatewayx_nb.portal import Gate, Relay, open_to_stop
 
 if TYPE_CHECKING:
     import concurrent.futures
@@ -81,12 +80,12 @@ class _Stream:
             self._begun = time.monotonic()
             self._future = self._call.host.portal.submit(work)
             relay = self._relay  # not self: the callback must not keep the stream alive
-            self._future.add_done_callback(lambda _: relay.nudge())
+            self._future.add_done_callback(lambda _: relay.end())
         return self._relay.take()
 
     @property
     def _ended(self) -> bool:
-        return self._partial is not None or (self._future is not None and self._future.done())
+        return self._partial is not None or self._relay.ended
 
     def _raise_failure(self) -> None:
         if self._partial is None and self._future is not None:
@@ -113,8 +112,8 @@ class ReplyStream(_Stream):
     idle: Callable[[], object] | None = None
 
     def __init__(self, call: Call) -> None:
-        self._news = threading.Event()
-        super().__init__(call, self._news.set)
+        self._gate = Gate()
+        super().__init__(call, self._gate.open)
 
     def __iter__(self) -> Self:
         return self
@@ -130,9 +129,8 @@ class ReplyStream(_Stream):
                         raise StopIteration
                 if chunk is not None:
                     return chunk
-                if not self._news.wait(_LOOK) and self.idle is not None:
+                if not self._gate.passed(_LOOK) and self.idle is not None:
                     self.idle()
-                self._news.clear()
                 self._check_time()
         except KeyboardInterrupt as stop:
             self.close()

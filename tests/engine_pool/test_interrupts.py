@@ -1,0 +1,100 @@
+"""Ctrl-C between any two steps of a wait: it is Ctrl-C, and the loop waited for goes on."""
+
+import asyncio
+import sys
+import threading
+
+import pytest
+
+from gatewayx_nb.portal import Portal
+
+_FILES = ("threading.py", "portal.py", "streams.py", "_base.py")
+_MOST = 1000
+
+
+class Press:
+    """Raises KeyboardInterrupt at one step of what it runs, as a signal's handler does.
+
+    A step is a line, a call or a return in the modules that wait: Python looks for signals there.
+    """
+
+    def __init__(self, step):
+        self._left = step
+        self.where = None
+
+    def run(self, work):
+        """Run it; give the exception that came out, or None."""
+        sys.settrace(self._trace)
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - whichever came out is the question
+            return error
+        finally:
+            sys.settrace(None)
+        return None
+
+    def _trace(self, frame, event, _):
+        if not frame.f_code.co_filename.endswith(_FILES):
+            return None
+        self._left -= 1
+        if self._left == 0:
+            self.where = f"{event} in {frame.f_code.co_name}, line {frame.f_lineno}"
+            raise KeyboardInterrupt
+        return self._trace
+
+
+def _answers(ask):
+    """Tell whether a call comes to its end, on a thread that may hang."""
+    done = threading.Event()
+    threading.Thread(target=lambda: (ask(), done.set()), daemon=True).start()
+    return done.wait(5)
+
+
+def _each_step(wait, ask):
+    """Press at the first step of a wait, at the second, and so on until it comes to its end."""
+    for step in range(1, _MOST):
+        press = Press(step)
+        came = press.run(wait)
+        if press.where is None:
+            assert came is None
+            return
+        assert isinstance(came, KeyboardInterrupt), press.where
+        assert _answers(ask), press.where
+    pytest.fail("the wait has no end")
+
+
+@pytest.fixture
+def untraced():
+    """Leave out where a debugger or a coverage measurement traces already."""
+    if sys.gettrace() is not None:
+        pytest.skip("something else traces this run")
+
+
+def test_a_stream_may_be_interrupted_anywhere(project, untraced):
+    """The pool's next call works, whichever step of the reading it was."""
+    with project.pool() as pool:
+
+        def wait():
+            next(streams[-1])
+
+        def ask():
+            streams.append(stream())
+            return pool.ask("after", model="mock")
+
+        def stream():
+            begun = pool.stream("one two three", model="mock", params={"rate": 50})
+            next(begun)
+            return begun
+
+        streams = [stream()]
+        _each_step(wait, ask)
+
+
+# Work that Ctrl-C finds on its way to the loop never begins.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
+def test_a_wait_may_be_interrupted_anywhere(untraced):
+    """The loop's next piece of work is done, whichever step of the waiting it was."""
+    loop = Portal("test")
+    _each_step(lambda: loop.run(asyncio.sleep(0.01)), lambda: loop.run(asyncio.sleep(0.02)))
+    loop.close()
