@@ -100,7 +100,8 @@ class Ours:
     def __init__(self, url: str) -> None:
         from gatewayx_nb import EnginePool
 
-        home = tempfile.mkdtemp(prefix="gatewayx-bench-")
+        self._folder = tempfile.TemporaryDirectory(prefix="gatewayx-bench-")
+        home = self._folder.name
         env = {"GATEWAYX_GROK_API_KEY": KEY, "GATEWAYX_GROK_BASE_URL": url, "XDG_CONFIG_HOME": home}
         self._pool = EnginePool(home=home, env=env)
         self._model = f"grok:{MODEL}"
