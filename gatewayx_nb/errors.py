@@ -5,7 +5,8 @@
     GatewayError
     ├── UsageError                  a command or a cell that cannot be read
     ├── ConfigError                 the user's files: keys, settings, weights
-    │   └── MissingKeyError
+    │   ├── MissingKeyError
+    │   └── TrustError              a project that would get the user's own key
     ├── EngineError                 an engine or a model, before anything is sent
     │   ├── EngineNotFoundError
     │   ├── EngineLoadError
@@ -93,6 +94,10 @@ class ConfigError(GatewayError):
 
 class MissingKeyError(ConfigError):
     """An engine needs a key and there is none, or only a placeholder."""
+
+
+class TrustError(ConfigError):
+    """A key of the user's would go where the project says, not the user."""
 
 
 class EngineError(GatewayError):

@@ -13,6 +13,7 @@ from gatewayx_nb.errors import (
     EngineNotFoundError,
     GatewayError,
     MissingKeyError,
+    TrustError,
     UsageError,
     nearest,
 )
@@ -20,7 +21,7 @@ from gatewayx_nb.messages import ModelInfo, ModelRef
 from gatewayx_nb.model_registry.literals import LiteralReader, Literals
 from gatewayx_nb.model_registry.loader import Loaded, load
 from gatewayx_nb.model_registry.rows import EngineRow
-from gatewayx_nb.model_registry.sources import Source, Sources
+from gatewayx_nb.model_registry.sources import Source, Sources, same_bytes
 from gatewayx_nb.secure_config import Config, Key, KeyState, Network, Secret, variable
 
 if TYPE_CHECKING:
@@ -165,6 +166,7 @@ class ModelRegistry:
         key = self._key(source)
         if key.state != "set" and self._literals_of(source).requires_key:
             raise self._no_key(ref.engine, key.state)
+        self._check_trust(source, key)
         return self._target(ref, source, key.value)
 
     def load(self, target: Target) -> Loaded:
@@ -290,6 +292,32 @@ class ModelRegistry:
     def _current(self, source: Source) -> Loaded | None:
         loaded = self._loaded.get(source)
         return loaded if loaded and loaded.is_current() else None
+
+    def _check_trust(self, source: Source, key: Key) -> None:
+        """Keep a key of the user's from going where a project says instead of the user.
+
+        A key that was set under our name for an engine that only the project has was meant for it.
+
+        Raises:
+            TrustError: The project decides over the engine's code, address or network.
+        """
+        if key.state != "set" or key.owner == "project":
+            return
+        vouched = self._found.vouched(source.name)
+        if not vouched and key.name == variable(source.name):
+            return
+        steered = self._config.steered_by_project(source.name)
+        if source.origin == "project" and not any(
+            same_bytes(source.path, other.path) for other in vouched
+        ):
+            steered = f"its file {source.path.name}"
+        if steered:
+            raise TrustError(
+                f"your own key of {source.name!r} would go where this project says: {steered}.",
+                mend="Give the project a key of its own, `%gatewayx key set "
+                f"{source.name}` in it, or take that out.",
+                engine=source.name,
+            )
 
     def _key(self, source: Source) -> Key:
         return self._config.key(source.name, source.key if isinstance(source, EngineRow) else "")

@@ -39,6 +39,13 @@ class Sources:
         rows = (row for file in self._row_files for row in file.rows())
         return list(ranked([*files, *rows]))
 
+    def vouched(self, name: str) -> list[Source]:
+        """Give the engines of a name that are shipped or the user's own."""
+        files = (file for folder in self._folders for file in folder.files())
+        rows = (row for file in self._row_files for row in file.rows())
+        found: list[Source] = [*files, *rows]
+        return [source for source in found if source.name == name and source.origin != "project"]
+
     @property
     def problems(self) -> list[str]:
         """Why files of rows could not be read, a line each."""
@@ -52,11 +59,12 @@ def ranked(found: Iterable[Source]) -> Iterator[Source]:
         winner = winners.setdefault(source.name, source)
         if winner is source:
             yield source
-        elif not _same_bytes(winner.path, source.path):
+        elif not same_bytes(winner.path, source.path):
             yield replace(source, shadowed_by=winner.path)
 
 
-def _same_bytes(one: Path, other: Path) -> bool:
+def same_bytes(one: Path, other: Path) -> bool:
+    """Tell whether two files hold the same."""
     try:
         return one.stat().st_size == other.stat().st_size and one.read_bytes() == other.read_bytes()
     except OSError:

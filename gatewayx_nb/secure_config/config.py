@@ -30,6 +30,7 @@ class Config:
         self.keys = Keys(self.env, self.places)
         self._stamps: list[Stamp | None] = []
         self.settings = settings.Settings()
+        self._of_project = settings.Settings()
         self.refresh()
 
     def refresh(self) -> None:
@@ -42,6 +43,8 @@ class Config:
         stamps = [stamp(place.settings) for place in self.places]
         if stamps != self._stamps:
             self.settings = settings.load(place.settings for place in self.places)
+            project = [self.project.settings] if self.project else []
+            self._of_project = settings.load(project)
             self._stamps = stamps
 
     def key(self, engine: str, vendor: str = "") -> Key:
@@ -62,6 +65,17 @@ class Config:
             if value and value.strip():
                 options[option] = value.strip()
         return options
+
+    def steered_by_project(self, engine: str) -> str | None:
+        """Name what in the project's files decides where an engine's key goes, if anything does."""
+        name = variable(engine, "BASE_URL")
+        if self.keys.owner(name) == "project":
+            return f"{name} in its key file"
+        if self.keys.owner(name) is None and "base_url" in self._of_project.engines.get(engine, {}):
+            return f"[engines.{engine}] base_url in its settings"
+        if self._of_project.network != settings.Network():
+            return "[network] in its settings"
+        return None
 
     def set_key(self, engine: str, value: str, *, user: bool = False) -> Path:
         """Write an engine's key; into the project's file if there is a project, else the user's.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gatewayx_nb.errors import ConfigError, GatewayError
 from gatewayx_nb.secure_config import keyfile
-from gatewayx_nb.secure_config.places import Place, Stamp, stamp
+from gatewayx_nb.secure_config.places import Owner, Place, Stamp, stamp
 from gatewayx_nb.secure_config.secret import KeyState, Secret, state_of
 
 if TYPE_CHECKING:
@@ -44,12 +44,14 @@ class Key:
         value: The key; empty unless it is set.
         name: The variable it was found under.
         source: Where: ``"environment"`` or the file's short name.
+        owner: Whose it is: what the environment holds is the user's.
     """
 
     state: KeyState
     value: Secret = field(default_factory=lambda: Secret(""))
     name: str = ""
     source: str = ""
+    owner: Owner = "user"
 
 
 class Keys:
@@ -85,9 +87,9 @@ class Keys:
         """
         names = (variable(engine), *vendor)
         found = [
-            Key(state, Secret(value.strip()) if state == "set" else Secret(""), name, source)
+            Key(state, Secret(value.strip()) if state == "set" else Secret(""), name, source, owner)
             for name in names
-            for value, source in self._values(name)
+            for value, source, owner in self._values(name)
             if (state := state_of(value)) != "missing"
         ]
         good = (key for key in found if key.state == "set")
@@ -95,18 +97,22 @@ class Keys:
 
     def value(self, name: str) -> str | None:
         """Give a variable's value from the first source that has it."""
-        return next((value for value, _ in self._values(name)), None)
+        return next((value for value, _, _ in self._values(name)), None)
+
+    def owner(self, name: str) -> Owner | None:
+        """Tell whose the value of a variable is; ``None`` where it has none."""
+        return next((owner for value, _, owner in self._values(name) if value.strip()), None)
 
     def names(self) -> set[str]:
         """Give the names of all the variables there are."""
         return set(self._env).union(*(file.values for file in self._files))
 
-    def _values(self, name: str) -> Iterator[tuple[str, str]]:
+    def _values(self, name: str) -> Iterator[tuple[str, str, Owner]]:
         if name in self._env:
-            yield self._env[name], "environment"
+            yield self._env[name], "environment", "user"
         for file in self._files:
             if name in file.values:
-                yield file.values[name], file.label
+                yield file.values[name], file.label, file.owner
 
 
 class _KeyFile:
@@ -115,6 +121,7 @@ class _KeyFile:
     def __init__(self, place: Place) -> None:
         self.path = place.keys
         self.label = place.label(place.keys)
+        self.owner = place.owner
         self.values: dict[str, str] = {}
         self.problem: GatewayError | None = None
         self._stamp: Stamp | None = None
