@@ -21,6 +21,7 @@ from gatewayx_nb.testing.steps import (
     Reset,
     Send,
     Split,
+    Wait,
     chunk,
     gzipped,
     html,
@@ -31,10 +32,11 @@ from gatewayx_nb.testing.steps import (
 from gatewayx_nb.testing.subject import Rule
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from gatewayx_nb.testing.dialects import Dialect
     from gatewayx_nb.testing.server import Server
+    from gatewayx_nb.testing.steps import Step
     from gatewayx_nb.testing.subject import Outcome, Subject
 
 _SIZES = (1, 2, 3, 7, 64)
@@ -42,6 +44,9 @@ _SIZES = (1, 2, 3, 7, 64)
 
 _WAIT = 7.0
 """Seconds that a server asks to wait."""
+
+_PAUSE = 0.002
+"""Seconds that set pieces apart, as what comes at once is read at once."""
 
 _STATUSES: dict[int, tuple[type[GatewayError], ...]] = {
     401: (AuthenticationError,),
@@ -191,12 +196,19 @@ async def _line_ends(subject: Subject) -> str | None:
     for line_end in (b"\n", b"\r\n", b"\r"):
         # Data of two lines, so that a line end that is taken for two shows.
         lines = (data.replace(b"data: {", b"data: {\ndata: ") for data in _dialect(subject).events)
-        body = b"".join(chunk(data.replace(b"\n", line_end)) for data in lines) + chunk(b"")
-        for size in (1, len(body)):
-            outcome = await subject.ask([Send(stream_head()), Split(body, size)])
-            if seen := _wrong(outcome):
-                return f"with {line_end!r} {seen}"
+        body = b"".join(lines).replace(b"\n", line_end)
+        outcome = await subject.ask([Send(stream_head()), *_behind_cr(body), Send(chunk(b""))])
+        if seen := _wrong(outcome):
+            return f"with {line_end!r} {seen}"
     return None
+
+
+def _behind_cr(body: bytes) -> Iterator[Step]:
+    """Send these bytes, with a pause behind every carriage return, so that they come apart."""
+    for piece in body.replace(b"\r", b"\r\0").split(b"\0"):
+        if piece:
+            yield Send(chunk(piece))
+            yield Wait(_PAUSE)
 
 
 async def _mark(subject: Subject) -> str | None:
