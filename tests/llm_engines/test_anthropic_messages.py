@@ -18,6 +18,7 @@ from gatewayx_nb.errors import (
     ProviderError,
     QuotaError,
     RateLimitError,
+    TruncatedError,
 )
 from gatewayx_nb.llm_engines.anthropic_messages import AnthropicMessagesEngine
 from gatewayx_nb.llm_engines.faults import Faults
@@ -247,7 +248,8 @@ def test_usage_counts_the_cache_in(wire, sent, meant):
     [
         ({"input_tokens": 10, "output_tokens": 1}, {"output_tokens": 50}, Usage(10, 50)),
         ({"input_tokens": 0}, {"input_tokens": 12, "output_tokens": 50}, Usage(12, 50)),
-        (None, {"output_tokens": 50, "input_tokens": None}, Usage(None, 50)),
+        ({"input_tokens": 10}, {"input_tokens": None, "output_tokens": 50}, Usage(10, 50)),
+        (None, {"output_tokens": 50}, Usage(None, 50)),
         ({"input_tokens": 10, "output_tokens": 1}, None, Usage(10, 1)),
     ],
 )
@@ -358,6 +360,14 @@ def test_a_rejected_parameter_is_named(wire):
         wire.ask(temperature=0)
 
     assert caught.value.code == "temperature"
+
+
+@pytest.mark.parametrize("body", [{}, {**WHOLE, "stop_reason": None}, {"type": "other"}], ids=len)
+def test_a_body_without_an_end_is_no_answer(wire, body):
+    """Nor is one of another kind."""
+    wire.plays(whole(body))
+    with pytest.raises(TruncatedError):
+        wire.ask()
 
 
 @pytest.mark.parametrize("how", ENDS, ids=repr)

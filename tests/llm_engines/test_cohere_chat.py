@@ -21,6 +21,7 @@ from gatewayx_nb.errors import (
     ProviderError,
     QuotaError,
     RateLimitError,
+    TruncatedError,
 )
 from gatewayx_nb.llm_engines.cohere_chat import CohereChatEngine
 from gatewayx_nb.llm_engines.faults import Faults
@@ -302,6 +303,14 @@ def test_a_rejected_parameter_is_named(wire):
     with pytest.raises(RejectedParameterError) as caught:
         wire.ask(stop=list("abcdef"))
     assert caught.value.code == "stop"
+
+
+@pytest.mark.parametrize("body", [{}, {**WHOLE, "finish_reason": None}, {"type": 3}], ids=len)
+def test_a_body_without_an_end_is_no_answer(wire, body):
+    """Nor is one of another kind."""
+    wire.plays(whole(body))
+    with pytest.raises(TruncatedError):
+        wire.ask()
 
 
 @pytest.mark.parametrize("how", ENDS, ids=repr)
