@@ -13,8 +13,8 @@ from gatewayx_nb.engine_pool import EnginePool
 from gatewayx_nb.errors import GatewayError, TransportError, TruncatedError
 from gatewayx_nb.messages import Chunk, Image, Message, Request
 from gatewayx_nb.sse import Decoder
+from gatewayx_nb.testing import Cut, Gather, Reset, Send, Server, chunk, reply, stream_head
 from tests.conftest import Project
-from tests.servers import Cut, Gather, Reset, Send, Server, chunk, reply, stream_head
 
 KEY = "canary-0123456789-key"
 

@@ -17,8 +17,8 @@ from gatewayx_nb.errors import TransportError, TruncatedError
 from gatewayx_nb.llm_engines.faults import Faults
 from gatewayx_nb.messages import Message, Request
 from gatewayx_nb.sse import Decoder
+from gatewayx_nb.testing import Cut, Gather, Reset, Send, Server, chunk, reply, stream_head
 from tests.conftest import Project
-from tests.servers import Cut, Gather, Reset, Send, Server, chunk, reply, stream_head
 
 KEY = "canary-0123456789"
 

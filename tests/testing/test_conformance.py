@@ -81,7 +81,15 @@ def test_a_small_mistake_is_told_once(broken):
 
 @pytest.mark.parametrize(
     ("name", "rules"),
-    [("mock", 14), ("grok", 33), ("anthropic", 33), ("cohere", 33), ("local", 8)],
+    [
+        ("mock", 14),
+        ("grok", 33),
+        ("openai", 33),
+        ("google", 33),
+        ("anthropic", 33),
+        ("cohere", 33),
+        ("local", 8),
+    ],
 )
 def test_the_shipped_engines_keep_the_rules(name, rules):
     """Every one; the local one is not asked, as it takes seconds to begin."""
