@@ -121,9 +121,16 @@ class UnsupportedFeatureError(EngineError):
 
 
 class RequestError(GatewayError):
-    """One call failed. ``partial`` is the text that had arrived by then."""
+    """One call failed.
+
+    Attributes:
+        partial: The text that had arrived by then.
+        should_retry: Whether the provider says that it may be sent again; ``None`` where it does
+            not say.
+    """
 
     partial: str = ""
+    should_retry: bool | None = None
 
 
 class AuthenticationError(RequestError):

@@ -10,7 +10,13 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.errors import GatewayError, ProviderError, RateLimitError, TransportError
+from gatewayx_nb.errors import (
+    GatewayError,
+    ProviderError,
+    RateLimitError,
+    RequestError,
+    TransportError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -84,7 +90,14 @@ def wait_before_retry(
     return max(backoff * (1 - _JITTER * jitter()), asked)
 
 
+def told_to_retry(headers: Mapping[str, str]) -> bool | None:
+    """Read ``x-should-retry``, by which OpenAI and Anthropic overrule the status."""
+    return {"true": True, "false": False}.get(headers.get("x-should-retry", "").strip().lower())
+
+
 def _is_passing(error: GatewayError) -> bool:
+    if isinstance(error, RequestError) and error.should_retry is not None:
+        return error.should_retry
     if isinstance(error, TransportError):
         return error.code not in _LASTING_CODES
     if isinstance(error, ProviderError):

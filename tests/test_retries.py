@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 
 from gatewayx_nb import errors
 from gatewayx_nb.errors import ProviderError, RateLimitError, TransportError
-from gatewayx_nb.retries import MAX_ATTEMPTS, limit_reset, retry_after, wait_before_retry
+from gatewayx_nb.retries import (
+    MAX_ATTEMPTS,
+    limit_reset,
+    retry_after,
+    told_to_retry,
+    wait_before_retry,
+)
 
 NOW = 1_800_000_000.0
 
@@ -95,6 +101,7 @@ RETRIED = {
     "UsageError": False,
     "ConfigError": False,
     "MissingKeyError": False,
+    "TrustError": False,
     "EngineError": False,
     "EngineNotFoundError": False,
     "EngineLoadError": False,
@@ -175,3 +182,14 @@ def test_retry_after_is_never_undercut(asked, made, jitter):
 def test_a_long_wait_is_not_waited(asked):
     """Above 60 seconds the call fails at once, so that another engine may take it."""
     assert wait_before_retry(1, RateLimitError("x", retry_after=asked), float) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "waits"), [("true", 400, True), ("false", 503, False), ("maybe", 503, True)]
+)
+def test_the_provider_may_overrule_its_status(said, status, waits):
+    """`x-should-retry` goes before the status, and anything but true and false says nothing."""
+    error = ProviderError("x", status=status)
+    error.should_retry = told_to_retry({"x-should-retry": said})
+
+    assert (wait_before_retry(1, error, lambda: 0.0) is not None) is waits

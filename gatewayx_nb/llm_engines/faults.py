@@ -14,6 +14,7 @@ from gatewayx_nb.errors import (
     ModelNotFoundError,
     QuotaError,
     RateLimitError,
+    RequestError,
     TruncatedError,
     classify,
 )
@@ -65,7 +66,10 @@ class Faults:
         asked = retries.retry_after(headers, now) or body.delay(data)
         if asked is None and status == _TOO_MANY:
             asked = retries.limit_reset(headers, now)
-        return self._error(f"answered {status}", status, code, message, asked)
+        error = self._error(f"answered {status}", status, code, message, asked)
+        if isinstance(error, RequestError):
+            error.should_retry = retries.told_to_retry(headers)
+        return error
 
     def within(self, answer: Mapping[str, Any], status: int | None = None) -> GatewayError:
         """Make the error of a body that tells of a fault although the status said 200.

@@ -155,7 +155,7 @@ class ModelRegistry:
         """
         if reference is not None and not isinstance(reference, str):
             raise UsageError(
-                f"model is {reference!r}; expected a reference.",
+                f"model is {reference!r}; expected a text.",
                 mend='For instance `model="grok"`.',
             )
         wanted = reference or self.default_reference()

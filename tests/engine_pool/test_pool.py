@@ -7,6 +7,7 @@ import sys
 import textwrap
 import threading
 import time
+import traceback
 from decimal import Decimal
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from gatewayx_nb.errors import (
     DeadlineError,
     EngineLoadError,
     ProviderError,
+    TransportError,
     TruncatedError,
     UnsupportedFeatureError,
     UsageError,
@@ -269,6 +271,86 @@ def test_an_engine_that_blocks_stalls_only_itself(project):
     pool.close()
 
 
+def test_a_deadline_holds_for_an_engine_that_blocks(project):
+    """Its loop cannot keep the time, so the caller does: sync, async and streamed."""
+    project.engine("blocking", body=WAITS + "        import time; time.sleep(4); return ''\n")
+    pool = project.pool()
+    start = time.monotonic()
+
+    with pytest.raises(DeadlineError, match=r"longer than 0.1 s"):
+        pool.ask("x", model="blocking", timeout=0.1)
+    with pytest.raises(DeadlineError):
+        list(pool.stream("x", model="blocking", timeout=0.1))
+    with pytest.raises(DeadlineError):
+        asyncio.run(pool.aask("x", model="blocking", timeout=0.1))
+
+    assert time.monotonic() - start < 8
+    pool.close()
+
+
+@pytest.mark.parametrize(
+    "raised", [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError()], ids=repr
+)
+def test_an_engine_cannot_end_its_loop(scripted, raised):
+    """What would end a process, or pass for a cancellation, is an error of that call."""
+
+    class Hostile(ScriptedEngine):
+        async def stream(self, request):
+            if request.prompt == "fail":
+                raise raised
+            yield Chunk(text="fine", finish_reason="stop")
+
+    with EnginePool(env={}, engines=[Hostile([])]) as pool:
+        with pytest.raises(ProviderError, match=type(raised).__name__):
+            pool.ask("fail", model="hostile")
+        assert pool.ask("x", model="hostile").text == "fine"
+
+
+def test_closing_a_pool_ends_its_calls_with_a_typed_error(scripted):
+    """Whoever waits is told; the next call starts anew."""
+    pool, engine = scripted([30], ["ok", END])
+    failures = []
+
+    def ask():
+        try:
+            pool.ask("x", model="scripted")
+        except TransportError as error:
+            failures.append(error.code)
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    while len(engine.requests) < 1:
+        time.sleep(0.01)
+    pool.close()
+    for thread in threads:
+        thread.join(5)
+
+    assert "closed" in failures
+    assert pool.ask("x", model="scripted").text == "ok"
+
+
+def test_a_cause_that_tells_the_key_is_not_chained(project):
+    """A plain traceback shows causes; this one's text has the key."""
+    body = WAITS + "        raise ValueError(f'bad key {self.api_key}')\n"
+    path = project.engine("mine", body=body)
+    path.write_text(path.read_text().replace("    requires_key = False\n", ""))
+    project.set_keys("GATEWAYX_MINE_API_KEY=sk-canary-123456\n")
+
+    with project.pool() as pool, pytest.raises(ProviderError) as caught:
+        pool.ask("x", model="mine")
+
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "ValueError: bad key <key>" in shown
+    assert "canary" not in shown
+
+
+def test_two_engines_of_one_name_are_refused():
+    """The second would never be asked."""
+    with pytest.raises(UsageError, match="'scripted'"):
+        EnginePool(env={}, engines=[ScriptedEngine([]), ScriptedEngine([])])
+
+
 def test_a_waiting_call_inside_an_engine_names_its_twin(project):
     """It would wait for itself; `aask` there works."""
     asks = (
@@ -492,6 +574,8 @@ def test_a_price_is_looked_up_where_the_provider_is_known(project):
         ({"system": 1}, "system is 1; expected str"),
         ({"stop": [1]}, "stop is"),
         ({"stop": ""}, "stop is ''"),
+        ({"stop": 3}, "stop is 3"),
+        ({"model": 3}, "model is 3; expected a text"),
         ({"schema": [1]}, r"\[1\] is no schema"),
         ({"top_p": 2}, "top_p is 2; expected a number from 0 to 1"),
         ({"images": [3]}, "int is no image"),
@@ -503,10 +587,10 @@ def test_a_price_is_looked_up_where_the_provider_is_known(project):
 def test_a_keyword_that_does_not_fit_is_named(project, options, said):
     """With what was expected, before anything is sent."""
     with pytest.raises(UsageError, match=said):
-        project.pool().ask("x", model="mock", **options)
+        project.pool().ask("x", **{"model": "mock", **options})
 
 
-@pytest.mark.parametrize("prompt", ["", "  \n", None, 3])
+@pytest.mark.parametrize("prompt", ["", "  \n", None, 3, b"bytes"])
 def test_a_prompt_is_a_text(project, prompt):
     """An empty one is an error, not a call."""
     with pytest.raises(UsageError, match="prompt"):

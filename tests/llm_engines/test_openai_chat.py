@@ -288,6 +288,8 @@ FAULTS = [
     Fault("200 with NaN", 200, '{"usage": NaN}', ProviderError, "no JSON"),
     Fault("200 nested too deep", 200, "[" * 100_000, ProviderError, "no JSON"),
     Fault("200 with a list", 200, "[1]", ProviderError, "no JSON object"),
+    Fault("200 with a page that tells the key", 200, f"<p>{KEY}</p>", ProviderError, "<key>"),
+    Fault("a code that tells the key", 400, {"error": {"code": f"x {KEY}"}}, ProviderError, "400"),
     Fault("200 with nothing", 200, "{}", TruncatedError, "end mark"),
 ]
 

@@ -119,6 +119,11 @@ def test_help_is_still_help(shell, capsys):
         ("%%gatewayx mock -s 'open\nx", UsageError, "No closing quotation"),
         ("%%gatewayx mock what is\nx", UsageError, "the prompt on the lines below"),
         ("%%gatewayx mock -o 1x\nx", UsageError, "'1x' is no name"),
+        ("%%gatewayx mock -o class\nx", UsageError, "'class' is no name"),
+        ("%%gatewayx mock -o get_ipython\nx", UsageError, "'get_ipython' is no name"),
+        ("%%gatewayx mock -o print\nx", UsageError, "'print' is no name"),
+        ("%gatewayx key set sk-canary-123456", UsageError, "if it is a key, renew it"),
+        ("%gatewayx models nope", EngineNotFoundError, "no engine 'nope'"),
         ("%%gatewayx mock -p x\nx", UsageError, "'x' is no parameter"),
         ("%%gatewayx mock -p latency=-1\nx", UsageError, "latency"),
         ("%%gatewayx mock -p fail=418\nx", ProviderError, "418"),
@@ -241,6 +246,18 @@ def test_state_commands_name_everything(shell, project):
     assert "mine" not in repr(shell.ask("%gatewayx models grok"))
     assert "The default model is mine, saved" in repr(shell.ask("%gatewayx use mine --save"))
     assert "Default model: mine" in repr(shell.ask("%gatewayx status"))
+
+
+def test_an_option_within_a_text_is_no_option(shell):
+    """`-h` in a system prompt asks for no help."""
+    shell.ask('%%gx mock -q -s "explain the -h option"\nhi')
+
+    assert str(shell.user_ns["_reply"]) == "[mock (system: explain the -h option)] hi"
+
+
+def test_any_blank_ends_a_word(shell):
+    """A tab, or several."""
+    assert str(shell.ask("%gx mock\thi  there")) == "[mock] hi  there"
 
 
 def test_help_tells_every_command(shell):

@@ -1,4 +1,5 @@
 import os
+import re
 
 import pytest
 
@@ -97,3 +98,37 @@ def test_a_link_out_of_the_folder_is_refused(project, tmp_path):
 def test_every_command_is_reserved():
     """An engine called like a command could not be asked."""
     assert set(COMMANDS) <= RESERVED
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda path: path.symlink_to(path), "link to itself|cannot be read"),
+        (lambda path: path.mkdir(), "no plain file"),
+        (os.mkfifo, "no plain file"),
+    ],
+    ids=["loop", "folder", "fifo"],
+)
+def test_what_is_no_file_is_a_row_and_no_more(project, make, said):
+    """Nothing hangs on it, and the other engines go on."""
+    make(project.engines / "odd_engine.py")
+    project.engine("mine", "fine")
+
+    (row,) = [row for row in project.pool().status() if row.name == "odd"]
+
+    assert row.state == "refused"
+    assert re.search(said, row.error)
+    assert project.pool().ask("x", model="mine").text == "fine"
+
+
+def test_a_refused_file_that_was_mended_is_run(project):
+    """A file's mode changes without its folder's stamp."""
+    path = project.engine("mine", "fine")
+    path.chmod(0o666)
+    pool = project.pool()
+    assert {row.name: row.state for row in pool.status()}["mine"] == "refused"
+
+    path.chmod(0o644)
+    pool.check()
+
+    assert pool.ask("x", model="mine").text == "fine"

@@ -60,6 +60,13 @@ def test_the_project_wins_over_the_user_value_by_value(tmp_path):
         ("limits = 1", "'limits'.*expected a TOML dict"),
         ("limits.timeout = 'x'", "'timeout'.*expected a number above 0"),
         ("limits.timeout = 0", "'timeout'.*expected a number above 0"),
+        ("limits.timeout = inf", "'timeout'.*expected a number above 0"),
+        ("limits.concurrency = 0.5", "'concurrency'.*expected a TOML int"),
+        ("limits.concurrency = 0", "'concurrency'.*expected a whole number of at least 1"),
+        ("limits.retries = -1", "'retries'.*expected a whole number of at least 0"),
+        ("network.plain_http = [1]", "'plain_http'.*expected a list of texts"),
+        ("engines.grok.model = 3", "'model'.*expected a TOML str"),
+        ("engines.grok.api_key = 'k'", r"\[engines.grok\].*where keys are not kept"),
         ("limits.retries = true", "'retries'.*expected a TOML int"),
         ("default_model = 1", "'default_model'.*expected a TOML str"),
         ("= nonsense", "cannot be read.*mv"),
@@ -84,6 +91,7 @@ def test_what_does_not_fit_is_named(tmp_path, text, said):
         ),
         ('a = 1\ndefault_model = "x" # y\nb = 2\n', 'a = 1\ndefault_model = "grok"\nb = 2\n'),
         ('[t]\ndefault_model = "z"\n', 'default_model = "grok"\n[t]\ndefault_model = "z"\n'),
+        ("\ufeffa = 1\n", 'default_model = "grok"\na = 1\n'),
     ],
 )
 def test_saving_the_default_model_leaves_the_rest(tmp_path, before, after):
@@ -94,3 +102,12 @@ def test_saving_the_default_model_leaves_the_rest(tmp_path, before, after):
 
     assert path.read_text() == after
     assert tomllib.loads(after)["default_model"] == "grok"
+
+
+def test_any_reference_is_saved_as_it_is(tmp_path):
+    """Quotes and backslashes do not break the file."""
+    path = _file(tmp_path, "")
+
+    save_default(path, 'mock:a"b\\c')
+
+    assert load([path]).default_model == 'mock:a"b\\c'
