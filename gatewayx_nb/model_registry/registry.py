@@ -248,14 +248,19 @@ class ModelRegistry:
             self._find(ModelRef(engine))
 
     def targets(self, engine: str | None) -> list[Target]:
-        """Give one engine, or every one that is ready.
+        """Give one engine, or every one that can be called.
 
         Raises:
             GatewayError: The one named cannot be called.
         """
         if engine is not None:
             return [self.resolve(engine)]
-        return [self.resolve(row.name) for row in self.rows() if row.state == "ready"]
+        targets = []
+        for row in self.rows():
+            if row.state == "ready":
+                with contextlib.suppress(GatewayError):  # its own call says why
+                    targets.append(self.resolve(row.name))
+        return targets
 
     def models(self) -> list[ModelInfo]:
         """List what can be called now."""
@@ -301,12 +306,14 @@ class ModelRegistry:
         Raises:
             TrustError: The project decides over the engine's code, address or network.
         """
+        steered = self._config.steered_by_project(source.name)
         if key.state != "set" or key.owner == "project":
+            return
+        if steered is None and source.origin != "project":
             return
         vouched = self._found.vouched(source.name)
         if not vouched and key.name == variable(source.name):
             return
-        steered = self._config.steered_by_project(source.name)
         if source.origin == "project" and not any(
             same_bytes(source.path, other.path) for other in vouched
         ):

@@ -1,0 +1,53 @@
+"""The wheel that a user installs: built here, unpacked, and asked."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """Give the folder that the built wheel was unpacked into."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = "import sys; from hatchling.build import build_wheel; print(build_wheel(sys.argv[1]))"
+    subprocess.run(
+        [sys.executable, "-c", build, str(folder)], cwd=REPOSITORY, check=True, capture_output=True
+    )
+    (wheel,) = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder / "site")
+    return folder / "site"
+
+
+def test_it_ships_the_engines_and_their_rows(installed):
+    """Inside the package, and nothing beside it but what tells of it."""
+    package = installed / "gatewayx_nb"
+
+    assert {path.name for path in (package / "config").iterdir()} == {"engines.toml", "models.toml"}
+    assert (package / "engines" / "grok_engine.py").is_file()
+    assert (package / "py.typed").is_file()
+    assert sorted(path.name.partition("-")[0] for path in installed.iterdir()) == [
+        "gatewayx_nb",
+        "gatewayx_nb",
+    ]
+
+
+def test_an_installed_package_answers(installed, tmp_path):
+    """From a folder that is no project, with what came in the wheel alone."""
+    script = "import gatewayx_nb as gx; print(gx.ask('hi', model='mock'), len(gx.status()))"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(installed)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout == "[mock] hi 23\n"
