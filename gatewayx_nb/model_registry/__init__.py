@@ -2,6 +2,7 @@
 
 from gatewayx_nb.model_registry.folders import RESERVED
 from gatewayx_nb.model_registry.loader import Loaded
-from gatewayx_nb.model_registry.registry import EngineStatus, ModelRegistry, Target
+from gatewayx_nb.model_registry.registry import ModelRegistry
+from gatewayx_nb.model_registry.status import EngineStatus, Target
 
 __all__ = ["RESERVED", "EngineStatus", "Loaded", "ModelRegistry", "Target"]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from gatewayx_nb import weights
 from gatewayx_nb.errors import (
@@ -13,23 +12,22 @@ from gatewayx_nb.errors import (
     EngineNotFoundError,
     GatewayError,
     MissingKeyError,
-    TrustError,
     UsageError,
     nearest,
 )
 from gatewayx_nb.messages import ModelInfo, ModelRef
+from gatewayx_nb.model_registry import trust
 from gatewayx_nb.model_registry.literals import LiteralReader, Literals
 from gatewayx_nb.model_registry.loader import Loaded, load
 from gatewayx_nb.model_registry.rows import EngineRow
-from gatewayx_nb.model_registry.sources import Source, Sources, same_bytes
-from gatewayx_nb.secure_config import Config, Key, KeyState, Network, Secret, variable
+from gatewayx_nb.model_registry.sources import Source, Sources
+from gatewayx_nb.model_registry.status import EngineStatus, State, Target
+from gatewayx_nb.secure_config import Config, Key, KeyState, Secret, variable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from gatewayx_nb.llm_engines import LLMEngine
-
-State = Literal["ready", "no key", "no weights", "not running", "failed", "refused", "shadowed"]
 
 LOCAL = "local"
 """The engine that needs weights instead of a key."""
@@ -38,69 +36,6 @@ MOCK = "mock"
 """The engine that answers by name only, never by default."""
 
 _WITHOUT_KEY = "`%gatewayx pull smollm2` gets a model that needs none"
-
-
-@dataclass(frozen=True, slots=True)
-class EngineStatus:
-    """What is known of an engine, without running it.
-
-    Attributes:
-        name: The engine's name.
-        model: The model that its bare name calls; empty where only its code knows.
-        key: Whether its key is there.
-        state: Whether it can be called, else why not.
-        source: Where its code comes from.
-        loaded: Whether its code has been run.
-        error: What is wrong, in one line.
-        variable: The variable that its key is read from.
-        found_in: Where the key was found.
-    """
-
-    name: str
-    model: str
-    key: KeyState | Literal["not needed"]
-    state: State
-    source: str
-    loaded: bool = False
-    error: str = ""
-    variable: str = ""
-    found_in: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """An engine as it stands now, and the model that a call asks of it.
-
-    Attributes:
-        name: The engine's name.
-        model: The model named; ``None`` for the engine's own.
-        source: Its file or row; ``None`` for an engine that the pool was given.
-        given: The engine that the pool was given.
-        loaded: Its code, where it was run and has not changed since.
-        key: Its key.
-        options: Its keywords.
-        network: How it reaches its provider.
-    """
-
-    name: str
-    model: str | None
-    source: Source | None
-    given: LLMEngine | None
-    loaded: Loaded | None
-    key: Secret
-    options: Mapping[str, object]
-    network: Network
-
-    @property
-    def trusted_loop(self) -> bool:
-        """Whether it may share an event loop with others: our own code never blocks its loop."""
-        source = self.source
-        return isinstance(source, EngineRow) or (source is not None and source.origin == "shipped")
-
-    @property
-    def place(self) -> str:
-        """What to mend where its code is at fault."""
-        return str(self.source.path) if self.source else self.name
 
 
 class ModelRegistry:
@@ -166,7 +101,7 @@ class ModelRegistry:
         key = self._key(source)
         if key.state != "set" and self._literals_of(source).requires_key:
             raise self._no_key(ref.engine, key.state)
-        self._check_trust(source, key)
+        trust.check(source, key, self._found, self._config)
         return self._target(ref, source, key.value)
 
     def load(self, target: Target) -> Loaded:
@@ -297,34 +232,6 @@ class ModelRegistry:
     def _current(self, source: Source) -> Loaded | None:
         loaded = self._loaded.get(source)
         return loaded if loaded and loaded.is_current() else None
-
-    def _check_trust(self, source: Source, key: Key) -> None:
-        """Keep a key of the user's from going where a project says instead of the user.
-
-        A key that was set under our name for an engine that only the project has was meant for it.
-
-        Raises:
-            TrustError: The project decides over the engine's code, address or network.
-        """
-        steered = self._config.steered_by_project(source.name)
-        if key.state != "set" or key.owner == "project":
-            return
-        if steered is None and source.origin != "project":
-            return
-        vouched = self._found.vouched(source.name)
-        if not vouched and key.name == variable(source.name):
-            return
-        if source.origin == "project" and not any(
-            same_bytes(source.path, other.path) for other in vouched
-        ):
-            steered = f"its file {source.path.name}"
-        if steered:
-            raise TrustError(
-                f"your own key of {source.name!r} would go where this project says: {steered}.",
-                mend="Give the project a key of its own, `%gatewayx key set "
-                f"{source.name}` in it, or take that out.",
-                engine=source.name,
-            )
 
     def _key(self, source: Source) -> Key:
         return self._config.key(source.name, source.key if isinstance(source, EngineRow) else "")

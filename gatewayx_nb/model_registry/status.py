@@ -1,0 +1,81 @@
+"""What is told of an engine, and what a call needs of one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from gatewayx_nb.model_registry.rows import EngineRow
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gatewayx_nb.llm_engines import LLMEngine
+    from gatewayx_nb.model_registry.loader import Loaded
+    from gatewayx_nb.model_registry.sources import Source
+    from gatewayx_nb.secure_config import KeyState, Network, Secret
+
+State = Literal["ready", "no key", "no weights", "not running", "failed", "refused", "shadowed"]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatus:
+    """What is known of an engine, without running it.
+
+    Attributes:
+        name: The engine's name.
+        model: The model that its bare name calls; empty where only its code knows.
+        key: Whether its key is there.
+        state: Whether it can be called, else why not.
+        source: Where its code comes from.
+        loaded: Whether its code has been run.
+        error: What is wrong, in one line.
+        variable: The variable that its key is read from.
+        found_in: Where the key was found.
+    """
+
+    name: str
+    model: str
+    key: KeyState | Literal["not needed"]
+    state: State
+    source: str
+    loaded: bool = False
+    error: str = ""
+    variable: str = ""
+    found_in: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An engine as it stands now, and the model that a call asks of it.
+
+    Attributes:
+        name: The engine's name.
+        model: The model named; ``None`` for the engine's own.
+        source: Its file or row; ``None`` for an engine that the pool was given.
+        given: The engine that the pool was given.
+        loaded: Its code, where it was run and has not changed since.
+        key: Its key.
+        options: Its keywords.
+        network: How it reaches its provider.
+    """
+
+    name: str
+    model: str | None
+    source: Source | None
+    given: LLMEngine | None
+    loaded: Loaded | None
+    key: Secret
+    options: Mapping[str, object]
+    network: Network
+
+    @property
+    def trusted_loop(self) -> bool:
+        """Whether it may share an event loop with others: our own code never blocks its loop."""
+        source = self.source
+        return isinstance(source, EngineRow) or (source is not None and source.origin == "shipped")
+
+    @property
+    def place(self) -> str:
+        """What to mend where its code is at fault."""
+        return str(self.source.path) if self.source else self.name
