@@ -1,0 +1,136 @@
+"""Engines that raise, block, or try to end the process."""
+
+import asyncio
+import threading
+import time
+import traceback
+
+import pytest
+
+from gatewayx_nb.engine_pool import EnginePool
+from gatewayx_nb.errors import (
+    DeadlineError,
+    EngineLoadError,
+    ProviderError,
+    UsageError,
+)
+from gatewayx_nb.llm_engines import Chunk
+from gatewayx_nb.testing import ScriptedEngine
+
+WAITS = "    async def generate(self, prompt, **kwargs):\n"
+
+
+def test_whatever_an_engine_raises_is_typed(scripted):
+    """A bug in an engine file is a ProviderError that names it, in one line."""
+    pool, _ = scripted([ValueError("line one\nline two")])
+
+    with pytest.raises(ProviderError, match="ValueError: line one line two") as caught:
+        pool.ask("x", model="scripted")
+
+    assert isinstance(caught.value.__cause__, ValueError)
+
+
+def test_an_engine_that_blocks_stalls_only_itself(project):
+    """A drop-in engine has a loop and a thread of its own."""
+    project.engine("blocking", body=WAITS + "        import time; time.sleep(2); return ''\n")
+    pool = project.pool()
+    blocked = threading.Thread(target=lambda: pool.ask("x", model="blocking"))
+    blocked.start()
+    start = time.monotonic()
+
+    assert pool.ask("quick", model="mock").text == "[mock] quick"
+
+    assert time.monotonic() - start < 1.5
+    blocked.join()
+    pool.close()
+
+
+def test_a_deadline_holds_for_an_engine_that_blocks(project):
+    """Its loop cannot keep the time, so the caller does: sync, async and streamed."""
+    project.engine("blocking", body=WAITS + "        import time; time.sleep(4); return ''\n")
+    pool = project.pool()
+    start = time.monotonic()
+
+    with pytest.raises(DeadlineError, match=r"longer than 0.1 s"):
+        pool.ask("x", model="blocking", timeout=0.1)
+    with pytest.raises(DeadlineError):
+        list(pool.stream("x", model="blocking", timeout=0.1))
+    with pytest.raises(DeadlineError):
+        asyncio.run(pool.aask("x", model="blocking", timeout=0.1))
+
+    assert time.monotonic() - start < 8
+    pool.close()
+
+
+@pytest.mark.parametrize(
+    "raised", [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError()], ids=repr
+)
+def test_an_engine_cannot_end_its_loop(scripted, raised):
+    """What would end a process, or pass for a cancellation, is an error of that call."""
+
+    class Hostile(ScriptedEngine):
+        async def stream(self, request):
+            if request.prompt == "fail":
+                raise raised
+            yield Chunk(text="fine", finish_reason="stop")
+
+    with EnginePool(env={}, engines=[Hostile([])]) as pool:
+        with pytest.raises(ProviderError, match=type(raised).__name__):
+            pool.ask("fail", model="hostile")
+        assert pool.ask("x", model="hostile").text == "fine"
+
+
+def test_a_cause_that_tells_the_key_is_not_chained(project):
+    """A plain traceback shows causes; this one's text has the key."""
+    body = WAITS + "        raise ValueError(f'bad key {self.api_key}')\n"
+    path = project.engine("mine", body=body)
+    path.write_text(path.read_text().replace("    requires_key = False\n", ""))
+    project.set_keys("GATEWAYX_MINE_API_KEY=sk-canary-123456\n")
+
+    with project.pool() as pool, pytest.raises(ProviderError) as caught:
+        pool.ask("x", model="mine")
+
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "ValueError: bad key <key>" in shown
+    assert "canary" not in shown
+
+
+def test_a_waiting_call_inside_an_engine_names_its_twin(project):
+    """It would wait for itself; `aask` there works."""
+    asks = (
+        WAITS + "        import gatewayx_nb as gx\n        return gx.ask('x', model='mock').text\n"
+    )
+    project.engine("inner", body=asks)
+    project.engine(
+        "good", body=asks.replace("return gx.ask(", "return await gx.aask(").replace(".text", "")
+    )
+    pool = project.pool()
+
+    with pytest.raises(UsageError, match="aask"):
+        pool.ask("x", model="inner")
+    assert pool.ask("x", model="good").text == "[mock] x"
+
+
+@pytest.mark.parametrize(
+    ("init", "said"),
+    [
+        ("def __init__(self): super().__init__()", "TypeError"),
+        (
+            "def __init__(self, api_key): raise ValueError(f'bad {api_key}')",
+            "ValueError: bad <key>",
+        ),
+    ],
+)
+def test_a_constructor_that_fails_is_one_line_without_the_key(project, init, said):
+    """It is the engine's row too."""
+    path = project.engine("mine", body=f"    {init}\n" + WAITS + "        return ''\n")
+    path.write_text(path.read_text().replace("    requires_key = False\n", ""))
+    project.set_keys("GATEWAYX_MINE_API_KEY=sk-canary-123456\n")
+    pool = project.pool()
+
+    with pytest.raises(EngineLoadError, match=said) as caught:
+        pool.ask("x", model="mine")
+
+    assert "canary" not in str(caught.value)
+    (row,) = [row for row in pool.status() if row.name == "mine"]
+    assert (row.state, said in row.error) == ("failed", True)

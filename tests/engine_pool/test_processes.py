@@ -1,0 +1,114 @@
+"""Pools in scripts: pickled, forked, stopped, left."""
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+import gatewayx_nb as gx
+
+
+def test_a_pool_pickles_without_keys(project):
+    """It is built anew where it arrives."""
+    project.set_keys("GATEWAYX_GROK_API_KEY=sk-canary-123456\n")
+    pool = project.pool()
+
+    data = pickle.dumps(pool)
+
+    assert b"canary" not in data
+    assert pickle.loads(data).config.project.root == project.root
+    assert "canary" not in repr(vars(pool._config.keys)) + repr(pool)
+
+
+def test_the_default_pool_is_built_once_and_can_be_reset(project, monkeypatch):
+    """`gx.ask` and its like are its methods."""
+    monkeypatch.chdir(project.root)
+
+    assert gx.pool() is gx.pool()
+    assert gx.ask("x", model="mock").text == "[mock] x"
+    assert gx.pool().config.project.root == project.root
+
+
+def _script(text, project, **keywords):
+    code = textwrap.dedent(text)
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=project.root,
+        env={**os.environ, "PYTHONPATH": str(Path(gx.__file__).parents[1])},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        **keywords,
+    )
+
+
+def test_a_forked_child_builds_its_own(project):
+    """It neither uses nor closes the parent's; both go on."""
+    process = _script(
+        """
+        import os, warnings
+        warnings.simplefilter("ignore")
+        import gatewayx_nb as gx
+        assert gx.ask("a", model="mock").text == "[mock] a"
+        child = os.fork()
+        if child == 0:
+            print(gx.ask("child", model="mock"), flush=True)
+            gx.pool().close()
+            os._exit(0)
+        os.waitpid(child, 0)
+        print(gx.ask("parent", model="mock"))
+        """,
+        project,
+    )
+
+    out, errors = process.communicate(timeout=30)
+
+    assert (out, errors) == ("[mock] child\n[mock] parent\n", "")
+
+
+@pytest.mark.parametrize("call", ["gx.ask", "list(gx.stream"])
+def test_ctrl_c_stops_a_waiting_script(project, call):
+    """At once, as a KeyboardInterrupt; the process ends without a word of ours."""
+    close = ")" if "(" in call else ""
+    process = _script(
+        f"""
+        import gatewayx_nb as gx
+        gx.ask("warm", model="mock")
+        print("ready", flush=True)
+        try:
+            {call}("x", model="mock", params={{"latency": 60}}){close}
+        except KeyboardInterrupt:
+            print("stopped")
+        """,
+        project,
+    )
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(0.2)  # the call is under way; whether before or in the wait is all the same
+    start = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    out, errors = process.communicate(timeout=30)
+
+    assert (out, errors) == ("stopped\n", "")
+    assert time.monotonic() - start < 3
+
+
+def test_a_script_that_ends_in_mid_stream_ends(project):
+    """Nothing waits for an answer that nobody reads."""
+    process = _script(
+        """
+        import gatewayx_nb as gx
+        stream = gx.stream("a b c", model="mock", params={"rate": 0.1})
+        print(next(stream).text)
+        """,
+        project,
+    )
+
+    out, errors = process.communicate(timeout=30)
+
+    assert (out, errors, process.returncode) == ("[mock]\n", "", 0)

@@ -1,0 +1,110 @@
+"""Answers to a schema, features and parameters that a model lacks, and prices."""
+
+from decimal import Decimal
+
+import pytest
+
+from gatewayx_nb.errors import (
+    ProviderError,
+    TruncatedError,
+    UnsupportedFeatureError,
+)
+from gatewayx_nb.llm_engines import Chunk, RejectedParameterError, Usage
+from gatewayx_nb.testing import ScriptedEngine
+
+END = Chunk(finish_reason="stop", usage=Usage(input_tokens=3, output_tokens=2))
+
+
+def test_an_answer_to_a_schema_is_parsed(scripted):
+    """An engine that holds one is given it."""
+    pool, engine = scripted(['{"a": ', "1}", END])
+
+    reply = pool.ask("x", model="scripted", schema={"type": "object"})
+
+    assert reply.parsed == {"a": 1}
+    assert engine.requests[0].schema == {"type": "object"}
+
+
+def test_an_answer_that_does_not_fit_is_asked_for_once_more(scripted):
+    """With what was wrong; both are paid, and a stream hands out the first one only."""
+    pool, engine = scripted(["no json", END], ['{"a": 1}', END])
+
+    stream = pool.stream("x", model="scripted", schema={})
+
+    assert [chunk.text for chunk in stream] == ["no json", ""]
+    assert (stream.reply.parsed, stream.reply.text) == ({"a": 1}, '{"a": 1}')
+    assert (stream.reply.usage, stream.reply.attempts) == (Usage(6, 4), 2)
+    first, second = engine.requests
+    assert [message.role for message in second.messages] == ["user", "assistant", "user"]
+    assert second.messages[:1] == first.messages
+    assert "it holds no JSON" in second.prompt
+
+
+def test_an_answer_that_never_fits_is_an_error_that_keeps_it(scripted):
+    """After two turns; one that was cut is not asked for again."""
+    cut = Chunk(finish_reason="length")
+    pool, engine = scripted(["no", END], ["never", END], ['{"a": ', cut])
+
+    with pytest.raises(ProviderError, match="does not fit the schema, twice") as caught:
+        pool.ask("x", model="scripted", schema={})
+    assert caught.value.partial == "never"
+    with pytest.raises(TruncatedError, match="max_tokens"):
+        pool.ask("x", model="scripted", schema={})
+    assert len(engine.requests) == 3
+
+
+def test_an_engine_that_holds_no_schema_is_asked_in_words(project):
+    """Mock says back what it is asked: the schema stands in its system prompt."""
+    reply = project.pool().ask('{"a": 1}', model="mock", schema={"title": "MINE"})
+
+    assert '"title": "MINE"' in reply.text
+    assert reply.parsed is not None
+
+
+def test_a_feature_that_an_engine_lacks_is_refused(project):
+    """Before anything is sent."""
+    picture = b"\x89PNG\r\n\x1a\n"
+    with pytest.raises(UnsupportedFeatureError, match="takes no images"):
+        project.pool().ask("x", model="mock", images=[picture])
+
+
+def test_a_rejected_parameter_is_left_out_where_that_was_asked(scripted):
+    """One after the other, without counting against the retries; the reply names them."""
+    rejections = [
+        [RejectedParameterError("no", code="temperature", status=400)],
+        [RejectedParameterError("no", code="logit_bias", status=400)],
+    ]
+    pool, engine = scripted(*rejections, ["ok", END])
+    params = {"drop_unsupported": True, "logit_bias": {}, "n": 1}
+
+    reply = pool.ask("x", model="scripted", temperature=0, params=params)
+
+    assert (reply.text, reply.dropped) == ("ok", ("temperature", "logit_bias"))
+    assert engine.requests[0].params == {"logit_bias": {}, "n": 1}
+    assert (engine.requests[2].temperature, engine.requests[2].params) == (None, {"n": 1})
+
+
+def test_a_rejected_parameter_is_an_error_that_names_it(scripted):
+    """Where nothing else was asked for."""
+    pool, engine = scripted([RejectedParameterError("no", code="temperature")])
+
+    with pytest.raises(UnsupportedFeatureError) as caught:
+        pool.ask("x", model="scripted", temperature=0)
+    assert (caught.value.code, len(engine.requests)) == ("temperature", 1)
+
+
+def test_a_price_is_looked_up_where_the_provider_is_known(project):
+    """Tokens to be paid go before tokens that were counted."""
+
+    class Priced(ScriptedEngine):
+        prices = "x-ai"
+        model_name = "grok-4.6"
+
+        def get_cost_per_token(self):
+            return None
+
+    billed = Chunk(finish_reason="stop", usage=Usage(9_000, 9_000), billed=Usage(1_000, 1_000))
+    with project.pool(engines=[Priced(["a", billed])]) as pool:
+        reply = pool.ask("x", model="priced")
+
+    assert (reply.cost, reply.usage) == (Decimal("0.008"), Usage(9_000, 9_000))
