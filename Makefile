@@ -43,6 +43,8 @@ test: $(VENV)/dev.stamp
 	@$(BIN)/python -c "import gatewayx_nb; print(gatewayx_nb.pull('smollm2'))"
 	@echo "== Tests"
 	@$(BIN)/python -m pytest --cov --cov-report=term
+	@echo "== Ctrl-C at every step of a wait: by a tracer, and so not under coverage, which is one too"
+	@$(BIN)/python -m pytest tests/engine_pool/test_interrupts.py
 	@echo "== Notebooks"
 	@$(BIN)/python -m pytest --nbval notebooks
 
