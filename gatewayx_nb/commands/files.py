@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from gatewayx_nb import weights
 from gatewayx_nb.commands.outcomes import Note, note
 from gatewayx_nb.errors import ConfigError, UsageError
+from gatewayx_nb.model_registry import ENGINE_NAME
 from gatewayx_nb.secure_config import brief, make_secrets_folder, state_of, variable
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from gatewayx_nb.commands.grammar import Parser, Session
 
 T = TypeVar("T")
-
-_ENGINE_NAME = re.compile(r"[a-z0-9_]{1,63}")
 
 _SETTINGS = """\
 # Settings of this project; every line may be left out.
@@ -73,7 +71,7 @@ def init(session: Session, _: argparse.Namespace) -> Note:
 def key(session: Session, words: argparse.Namespace) -> Note:
     """Set or remove a key."""
     name = words.name
-    if not _ENGINE_NAME.fullmatch(name):
+    if not ENGINE_NAME.fullmatch(name):
         raise UsageError(
             "that is no engine's name; expected a-z, 0-9 and _ (if it is a key, renew it: the"
             " notebook keeps what is typed).",

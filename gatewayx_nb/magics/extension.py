@@ -15,7 +15,7 @@ from gatewayx_nb.errors import UsageError
 from gatewayx_nb.magics import cell, transforms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
     from IPython.core.interactiveshell import InteractiveShell
 
@@ -73,15 +73,18 @@ class Magics(Session):
         """Ask with the prompt below; `%%gatewayx -h` tells the options."""
         if cell.wants_help(line):
             return cell.parser().table()
-        asked = cell.read(line, body, self._shell.user_ns)
-        self.pool.check()
+        asked = self._read(line, body)
         cell.ask(self.pool, asked, self._view(asked), self._binder(asked))
         return None
 
     @no_var_expand  # type: ignore[untyped-decorator]
-    def awaited(self, line: str, body: str) -> Coroutine[Any, Any, Table | None]:
+    async def awaited(self, line: str, body: str) -> Table | None:
         """Do the same, on the kernel's loop."""
-        return self._awaited(line, body)
+        if cell.wants_help(line):
+            return cell.parser().table()
+        asked = self._read(line, body)
+        await cell.aask(self.pool, asked, self._view(asked), self._binder(asked))
+        return None
 
     def register(self) -> None:
         """Make the magics known to the shell."""
@@ -107,13 +110,11 @@ class Magics(Session):
         shell.events.unregister("pre_run_cell", self._depth.enter)
         shell.events.unregister("post_run_cell", self._depth.leave)
 
-    async def _awaited(self, line: str, body: str) -> Table | None:
-        if cell.wants_help(line):
-            return cell.parser().table()
+    def _read(self, line: str, body: str) -> Cell:
+        """Read a cell, and look whether keys, settings or engines have changed since the last."""
         asked = cell.read(line, body, self._shell.user_ns)
         self.pool.check()
-        await cell.aask(self.pool, asked, self._view(asked), self._binder(asked))
-        return None
+        return asked
 
     def _view(self, asked: Cell) -> display.View:
         if asked.quiet:

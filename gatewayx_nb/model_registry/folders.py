@@ -46,7 +46,7 @@ RESERVED = frozenset(
 )
 """The commands of ``%gatewayx``, which no engine can be called by."""
 
-_NAME = re.compile(r"[a-z0-9_]{1,63}")
+ENGINE_NAME = re.compile(r"[a-z0-9_]{1,63}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class Folder:
                 yield replace(file, refusal=self._refusal(file, refusal))
 
     def _refusal(self, file: EngineFile, of_folder: str | None) -> str | None:
-        if not _NAME.fullmatch(file.name):
+        if not ENGINE_NAME.fullmatch(file.name):
             return "has a name that is not made of a-z, 0-9 and _ (63 at most)"
         if file.name in RESERVED:
             return f"has a name that is kept for a command, `%gatewayx {file.name}`"
