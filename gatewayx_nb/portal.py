@@ -100,9 +100,10 @@ class Portal:
         Raises:
             TimeoutError: It took longer than ``patience`` seconds.
         """
+        crossing = _Crossing(work, self.loop, asyncio.get_running_loop())
         with open_to_stop():
             async with asyncio.timeout(patience):
-                return await asyncio.wrap_future(self.submit(work))
+                return await crossing.made()
 
     def close(self, grace: float = 2.0) -> None:
         """Cancel what runs, stop the loop and end the thread; waits ``grace`` seconds at most."""
@@ -129,6 +130,55 @@ class Portal:
         if tasks:
             self.loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
         self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+
+
+class _Crossing(Generic[T]):
+    """A coroutine that runs on one loop and is awaited on another.
+
+    What `asyncio.run_coroutine_threadsafe` and `asyncio.wrap_future` do through a third future,
+    whose locks take as long as the rest of the crossing.
+    """
+
+    def __init__(
+        self,
+        work: Coroutine[Any, Any, T],
+        there: asyncio.AbstractEventLoop,
+        here: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._work = work
+        self._there, self._here = there, here
+        self._task: asyncio.Task[T] | None = None
+        self._done = here.create_future()
+
+    async def made(self) -> T:
+        """Await the answer; cancelling this cancels the work, and does not wait for it."""
+        self._there.call_soon_threadsafe(self._begin)
+        try:
+            await self._done
+        except asyncio.CancelledError:
+            with contextlib.suppress(RuntimeError):  # that loop is closed, and all on it cancelled
+                self._there.call_soon_threadsafe(self._cancel)
+            raise
+        assert self._task is not None  # noqa: S101 - it has ended
+        return self._task.result()
+
+    def _begin(self) -> None:
+        self._task = self._there.create_task(self._work)
+        self._task.add_done_callback(self._tell)
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def _tell(self, task: asyncio.Task[T]) -> None:
+        with contextlib.suppress(RuntimeError):  # that loop is closed: nobody awaits this
+            self._here.call_soon_threadsafe(self._settle)
+        if not task.cancelled():
+            task.exception()  # seen, whoever awaits it
+
+    def _settle(self) -> None:
+        if not self._done.done():
+            self._done.set_result(None)
 
 
 def inside() -> bool:

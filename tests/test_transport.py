@@ -122,7 +122,7 @@ async def test_posts_json_with_the_key_in_its_header():
             body = await response.read()
         seen = server.requests[0]
     assert (response.status, response.content_type, body) == (200, "application/json", b'{"a": 1}')
-    assert response.headers["X-Request-ID"] == response.headers["x-request-id"] == "r1"
+    assert response.headers["x-request-id"] == "r1"
     assert (seen.method, seen.target) == ("POST", "/v1/chat/completions")
     assert seen.body == '{"text":"é\ufffd"}'.encode()
     assert seen.headers["authorization"] == f"Bearer {KEY}"

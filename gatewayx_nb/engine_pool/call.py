@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import random
 import time
 from dataclasses import dataclass, replace
@@ -182,7 +183,9 @@ class Call:
         self.tally.cost_per_token = engine.get_cost_per_token()
         named = self.request.model or engine.model_name
         self.tally.model = named or await self._first_model(engine)
-        request = replace(self.request, model=self.tally.model)
+        request = self.request
+        if request.model != self.tally.model:
+            request = replace(request, model=self.tally.model)
         held = request.schema is None or "schema" in engine.features
         return request if held else structured.spelt_out(request)
 
@@ -203,9 +206,9 @@ class Call:
         tokens = self.tally.billed or self.tally.total
         if engine.prices and tokens is not None and pricing.available():
             asked = time.time() - (time.monotonic() - self.tally.started)
-            self.tally.price = await asyncio.to_thread(
-                pricing.price, engine.prices, self.tally.model, tokens, asked
-            )
+            look = functools.partial(pricing.price, engine.prices, self.tally.model, tokens, asked)
+            # A thread costs more than the look itself, once genai-prices is there.
+            self.tally.price = look() if pricing.loaded() else await asyncio.to_thread(look)
 
     def _cut(self) -> TruncatedError:
         return TruncatedError(

@@ -28,9 +28,11 @@ def rate_limits(headers: Mapping[str, str], now: float) -> RateLimits | None:
     (https://docs.anthropic.com/en/api/rate-limits), with resets as RFC 3339 times.
 
     Args:
-        headers: The answer's headers, case-insensitive or in lower case.
+        headers: The answer's headers, by name in lower case.
         now: Seconds since the epoch.
     """
+    if not any("ratelimit" in name for name in headers):
+        return None
     found = RateLimits(
         requests=_count(_find(headers, "limit", "requests")),
         requests_left=_count(_find(headers, "remaining", "requests")),
