@@ -40,6 +40,14 @@ class Session(Protocol):
         """Ask a person for a value that is not shown."""
         ...
 
+    def confirm(self, shown: Table, question: str) -> bool:
+        """Show a table and ask a person for yes or no; anything but a yes is a no.
+
+        Raises:
+            TrustError: There is nobody to ask.
+        """
+        ...
+
 
 class Parser(argparse.ArgumentParser):
     """Reads words, and raises `UsageError` where argparse would end the process."""

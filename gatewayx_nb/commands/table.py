@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from gatewayx_nb.commands import files, state
 from gatewayx_nb.commands.grammar import Command
 from gatewayx_nb.commands.outcomes import Note, Table, note
+from gatewayx_nb.commands.trust import trust
 from gatewayx_nb.errors import UsageError, nearest
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ COMMANDS = {
         Command(
             "status", "show every engine, and what it lacks", state.status, state.status_arguments
         ),
+        Command("trust", "let this project have keys that are your own; asks first", trust),
         Command("use", "choose the default model", state.use, state.use_arguments),
     )
 }

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.engine_pool.host import EngineHost
     from gatewayx_nb.llm_engines import LLMEngine
     from gatewayx_nb.messages import ModelInfo, Reply
+    from gatewayx_nb.secure_config import Way
 
 
 _HEALTH = 1.0
@@ -217,6 +218,23 @@ class EnginePool:
         self._registry.default = reference
         if save:
             self._config.save_default(reference)
+
+    def doubtful(self) -> dict[str, list[Way]]:
+        """Give the engines that do not get your key, as the project would send it elsewhere.
+
+        Returns:
+            By engine, the addresses, files and network settings of the project in question.
+        """
+        self._freshness.check()
+        return self._registry.doubtful()
+
+    def trust(self, ways: Mapping[str, Iterable[Way]]) -> None:
+        """Let the project have your own keys, by engine and these ways; see `doubtful`.
+
+        It is remembered in the user folder, for this project.
+        """
+        if self._config.project:
+            self._config.trusted.add(self._config.project.root, ways)
 
     def check(self) -> None:
         """Look at once whether keys, settings or engine files have changed."""

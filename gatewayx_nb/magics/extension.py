@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import StdinNotImplementedError
 from IPython.core.magic import no_var_expand
+from IPython.display import display as show
 from typing_extensions import override
 
 from gatewayx_nb import commands, display, engine_pool
 from gatewayx_nb.commands import Session, Table
-from gatewayx_nb.errors import UsageError
+from gatewayx_nb.errors import TrustError, UsageError
 from gatewayx_nb.magics import cell, transforms
 
 if TYPE_CHECKING:
@@ -61,6 +62,17 @@ class Magics(Session):
             raise UsageError(
                 "this front end cannot ask for a key.",
                 mend=f"Write `{question.strip(': ')}=…` into {keys} with an editor.",
+            ) from None
+
+    @override
+    def confirm(self, shown: Table, question: str) -> bool:
+        show(shown)
+        try:
+            return input(question).strip().lower() in ("y", "yes")
+        except (StdinNotImplementedError, EOFError):
+            raise TrustError(
+                "there is nobody to ask here, and nothing was changed.",
+                mend="Run the line in a notebook, or in a terminal's IPython.",
             ) from None
 
     @no_var_expand  # type: ignore[untyped-decorator]

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from gatewayx_nb.llm_engines import LLMEngine
+    from gatewayx_nb.secure_config import Way
 
 LOCAL = "local"
 """The engine that needs weights instead of a key."""
@@ -73,7 +74,12 @@ class ModelRegistry:
     @property
     def problems(self) -> list[str]:
         """What could not be read, a line each: key files and files of engine rows."""
-        return [*self._config.keys.problems, *self._found.problems]
+        distrust = self._config.trusted.problem
+        return [
+            *self._config.keys.problems,
+            *([str(distrust)] if distrust else []),
+            *self._found.problems,
+        ]
 
     def forget_failures(self) -> None:
         """Drop what is known of files that failed, so that the next use tries again."""
@@ -129,6 +135,11 @@ class ModelRegistry:
         self._loaded[source] = loaded
         self._failed.pop(source, None)
         return loaded
+
+    def doubtful(self) -> dict[str, list[Way]]:
+        """Give the engines whose key is the user's and would go where the project says."""
+        found = {name: self._ways(source) for name, source in self._sources.items()}
+        return {name: ways for name, ways in found.items() if ways}
 
     def note_failure(self, target: Target, why: str) -> None:
         """Keep what went wrong with an engine's construction, for its row."""
@@ -236,6 +247,9 @@ class ModelRegistry:
     def _key(self, source: Source) -> Key:
         return self._config.key(source.name, source.key if isinstance(source, EngineRow) else "")
 
+    def _ways(self, source: Source) -> list[Way]:
+        return trust.doubtful(source, self._key(source), self._found, self._config)
+
     def _literals_of(self, source: Source) -> Literals:
         if isinstance(source, EngineRow):
             return Literals(source.requires_key, source.model)
@@ -283,16 +297,18 @@ class ModelRegistry:
             return EngineStatus(source.name, "", "missing", state, source.label, error=why)
         literals, loaded, key = self._literals_of(source), self._current(source), self._key(source)
         error = self._failed.get(source, "")
+        state = "failed" if error else self._state(source, key.state, literals)
+        withheld = trust.told(self._ways(source))
         named = self._config.options(source.name).get("model")
         own = loaded.engine.model_name if loaded else ""
         return EngineStatus(
             name=source.name,
             model=str(named or own or literals.model_name),
             key=key.state if literals.requires_key else "not needed",
-            state="failed" if error else self._state(source, key.state, literals),
+            state="refused" if withheld else state,
             source=source.label,
             loaded=loaded is not None,
-            error=error,
+            error=f"`%gatewayx trust`: your key would go to {withheld}" if withheld else error,
             variable=key.name or variable(source.name),
             found_in=key.source,
         )

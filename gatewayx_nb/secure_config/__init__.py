@@ -7,6 +7,7 @@ from gatewayx_nb.secure_config.permissions import why_foreign, why_refused
 from gatewayx_nb.secure_config.places import Place, Stamp, brief, shipped, stamp
 from gatewayx_nb.secure_config.secret import MASK, KeyState, Secret, redact, state_of, vendor_of
 from gatewayx_nb.secure_config.settings import Limits, Network, Settings
+from gatewayx_nb.secure_config.trusted import Way, origin
 
 __all__ = [
     "MASK",
@@ -19,8 +20,10 @@ __all__ = [
     "Secret",
     "Settings",
     "Stamp",
+    "Way",
     "brief",
     "make_secrets_folder",
+    "origin",
     "redact",
     "shipped",
     "stamp",

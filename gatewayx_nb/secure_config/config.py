@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from gatewayx_nb.secure_config import keyfile, settings
 from gatewayx_nb.secure_config.keys import VENDOR_VARIABLES, Key, Keys, variable
 from gatewayx_nb.secure_config.places import Place, Stamp, project_place, stamp, user_place
+from gatewayx_nb.secure_config.trusted import Trusted, Way, origin
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 
@@ -28,6 +29,7 @@ class Config:
         self.project = Place(home.absolute(), "project") if home else project_place(self.env)
         self.places = tuple(place for place in (self.project, self.user) if place)
         self.keys = Keys(self.env, self.places)
+        self.trusted = Trusted(self.user.root / "trusted.json")
         self._stamps: list[Stamp | None] = []
         self.settings = settings.Settings()
         self._of_project = settings.Settings()
@@ -40,6 +42,7 @@ class Config:
             ConfigError: A settings file is not as it should be; the last good ones stay.
         """
         self.keys.refresh()
+        self.trusted.refresh()
         stamps = [stamp(place.settings) for place in self.places]
         if stamps != self._stamps:
             self.settings = settings.load(place.settings for place in self.places)
@@ -66,16 +69,17 @@ class Config:
                 options[option] = value.strip()
         return options
 
-    def steered_by_project(self, engine: str) -> str | None:
-        """Name what in the project's files decides where an engine's key goes, if anything does."""
-        name = variable(engine, "BASE_URL")
+    def ways_of_project(self, engine: str) -> Iterator[Way]:
+        """Yield what in the project's files decides where an engine's key goes."""
+        name, said = variable(engine, "BASE_URL"), self._of_project.engines.get(engine, {})
         if self.keys.owner(name) == "project":
-            return f"{name} in its key file"
-        if self.keys.owner(name) is None and "base_url" in self._of_project.engines.get(engine, {}):
-            return f"[engines.{engine}] base_url in its settings"
-        if self._of_project.network != settings.Network():
-            return "[network] in its settings"
-        return None
+            yield Way(origin(self.keys.value(name) or ""), f"{name} in its key file")
+        elif self.keys.owner(name) is None and "base_url" in said:
+            where = f"[engines.{engine}] base_url in its settings"
+            yield Way(origin(str(said["base_url"])), where)
+        network = self._of_project.network
+        if network != settings.Network():
+            yield Way(f"network {network.told}", "[network] in its settings")
 
     def set_key(self, engine: str, value: str, *, user: bool = False) -> Path:
         """Write an engine's key; into the project's file if there is a project, else the user's.

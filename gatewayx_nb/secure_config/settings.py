@@ -47,6 +47,12 @@ class Network:
     ca_bundle: str | None = None
     plain_http: tuple[str, ...] = ()
 
+    @property
+    def told(self) -> str:
+        """What is set, in one line."""
+        said = {"proxy": self.proxy, "ca_bundle": self.ca_bundle, "plain_http": self.plain_http}
+        return ", ".join(f"{name} {json.dumps(value)}" for name, value in said.items() if value)
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:

@@ -1,6 +1,7 @@
 """The magics in a shell within this process, which re-raises what a cell raises."""
 
 import pytest
+from IPython.core.error import StdinNotImplementedError
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
@@ -10,6 +11,7 @@ from gatewayx_nb.errors import (
     GatewayError,
     MissingKeyError,
     ProviderError,
+    TrustError,
     UsageError,
 )
 
@@ -282,3 +284,52 @@ def test_loading_twice_is_loading_once_and_unloading_leaves_nothing(shell):
     assert shell.find_cell_magic("gatewayx") is None
     assert len(shell.input_transformers_post) == before - 1
     gatewayx_nb.load_ipython_extension(shell)
+
+
+@pytest.fixture
+def steered(project, monkeypatch, shell):
+    """Give a shell in a project that sends a key of the user's elsewhere."""
+    monkeypatch.setenv("GATEWAYX_GROK_API_KEY", "canary-key")
+    project.settings('engines.grok.base_url = "https://gateway.example/v1"')
+    return shell
+
+
+def test_trust_shows_where_keys_would_go_and_remembers_a_yes(steered, monkeypatch, capsys):
+    """Engine, host and place are shown before the question; the next call has the key."""
+    asked = []
+    monkeypatch.setattr("builtins.input", lambda question: asked.append(question) or "y")
+    with pytest.raises(TrustError, match="`%gatewayx trust`"):
+        steered.ask("%gatewayx use grok")
+
+    told = steered.ask("%gatewayx trust")
+
+    shown = capsys.readouterr().out
+    assert "https://gateway.example" in shown
+    assert "[engines.grok] base_url in its settings" in shown
+    assert "canary" not in shown + repr(told)
+    assert len(asked) == 1
+    steered.ask("%gatewayx use grok")
+    assert "Nothing to trust" in repr(steered.ask("%gatewayx trust"))
+
+
+@pytest.mark.parametrize("answer", ["", "n", "no", "yess"])
+def test_anything_but_yes_trusts_nothing(steered, monkeypatch, answer):
+    """The refusal names what works without trust."""
+    monkeypatch.setattr("builtins.input", lambda _: answer)
+
+    with pytest.raises(TrustError, match=r"keys stay here.*%gatewayx key set grok"):
+        steered.ask("%gatewayx trust")
+    with pytest.raises(TrustError):
+        steered.ask("%gatewayx use grok")
+
+
+def test_trust_without_a_person_is_refused(steered, monkeypatch):
+    """A front end that cannot ask, as nbval's, trusts nothing."""
+
+    def nobody(_):
+        raise StdinNotImplementedError
+
+    monkeypatch.setattr("builtins.input", nobody)
+
+    with pytest.raises(TrustError, match="nobody to ask"):
+        steered.ask("%gatewayx trust")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from gatewayx_nb.engine_pool import EnginePool
-from gatewayx_nb.errors import TrustError
+from gatewayx_nb.errors import ConfigError, TrustError
 from gatewayx_nb.secure_config import shipped
 
 ELSEWHERE = "http://127.0.0.1:9/v1"
@@ -76,3 +76,95 @@ def test_who_owns_the_key_and_who_says_where_it_goes(project, case):
             pool.use(case.engine)
     else:
         pool.use(case.engine)
+
+
+def test_what_is_trusted_is_remembered_for_this_project(project, tmp_path):
+    """It holds in the next pool, for that engine, address and project alone."""
+    env = {OURS: "k", "XDG_CONFIG_HOME": str(tmp_path / "user")}
+    project.settings(f'engines.grok.base_url = "{ELSEWHERE}"')
+    pool = EnginePool(home=project.root, env=env)
+    (row,) = [row for row in pool.status() if row.name == "grok"]
+    assert (row.state, "`%gatewayx trust`" in row.error) == ("refused", True)
+    doubtful = pool.doubtful()
+    assert [way.target for way in doubtful["grok"]] == ["http://127.0.0.1:9"]
+
+    pool.trust(doubtful)
+
+    fresh = EnginePool(home=project.root, env=env)
+    fresh.use("grok")
+    assert fresh.doubtful() == {}
+    other = tmp_path / "other"
+    (other / "config").mkdir(parents=True)
+    (other / "config" / "gatewayx.toml").write_text(f'engines.grok.base_url = "{ELSEWHERE}"')
+    assert [*EnginePool(home=other, env=env).doubtful()] == ["grok"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """What the project says after it was trusted, and whether that asks again."""
+
+    name: str
+    address: str
+    asks: bool
+
+
+CHANGES = [
+    Change("another path of the host", '"http://127.0.0.1:9/v2"', asks=False),
+    Change("another port", '"http://127.0.0.1:10/v1"', asks=True),
+    Change("another host", '"https://evil.example/v1"', asks=True),
+    Change("another scheme", '"https://127.0.0.1:9/v1"', asks=True),
+    Change("a proxy", f'"{ELSEWHERE}"\nnetwork.proxy = "http://x:1"', asks=True),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.name)
+def test_a_new_host_asks_again(project, tmp_path, change):
+    """What was trusted is the host, not the file that names it."""
+    env = {OURS: "k", "XDG_CONFIG_HOME": str(tmp_path / "user")}
+    project.settings(f'engines.grok.base_url = "{ELSEWHERE}"')
+    pool = EnginePool(home=project.root, env=env)
+    pool.trust(pool.doubtful())
+    pool.use("grok")
+
+    project.settings(f"engines.grok.base_url = {change.address}")
+
+    assert bool(pool.doubtful()) is change.asks
+
+
+def test_a_file_that_takes_a_shipped_name_asks_again(project, tmp_path):
+    """Trusting an address is not trusting code."""
+    env = {OURS: "k", "XDG_CONFIG_HOME": str(tmp_path / "user")}
+    project.settings(f'engines.grok.base_url = "{ELSEWHERE}"')
+    pool = EnginePool(home=project.root, env=env)
+    pool.trust(pool.doubtful())
+
+    project.engine("grok", body="    requires_key = True\n")
+
+    assert [way.target for way in pool.doubtful()["grok"]] == ["engines/grok_engine.py"]
+
+
+@pytest.mark.parametrize("text", ["{", '{"a": 1}', '["x"]', b"\xff"])
+def test_a_damaged_memory_trusts_nothing_and_is_not_lost(project, tmp_path, text):
+    """It is a problem that says how to mend it; all engines go on."""
+    user = tmp_path / "user" / "gatewayx"
+    user.mkdir(parents=True)
+    (user / "trusted.json").write_bytes(text if isinstance(text, bytes) else text.encode())
+    project.settings(f'engines.grok.base_url = "{ELSEWHERE}"')
+    pool = EnginePool(home=project.root, env={OURS: "k", "XDG_CONFIG_HOME": str(tmp_path / "user")})
+
+    assert [*pool.doubtful()] == ["grok"]
+    assert "trusted.json.off" in pool.problems[0]
+    with pytest.raises(ConfigError, match=r"trusted\.json\.off"):
+        pool.trust(pool.doubtful())
+    assert pool.ask("hi", model="mock").text == "[mock] hi"
+
+
+def test_a_memory_that_others_may_write_trusts_nothing(project, tmp_path):
+    """Else another user of the machine decides where the keys go."""
+    env = {OURS: "k", "XDG_CONFIG_HOME": str(tmp_path / "user")}
+    project.settings(f'engines.grok.base_url = "{ELSEWHERE}"')
+    pool = EnginePool(home=project.root, env=env)
+    pool.trust(pool.doubtful())
+    (tmp_path / "user" / "gatewayx" / "trusted.json").chmod(0o666)
+
+    assert [*pool.doubtful()] == ["grok"]
