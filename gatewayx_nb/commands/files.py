@@ -28,6 +28,10 @@ _SETTINGS = """\
 # concurrency = 512   # calls in flight to one engine
 # retries = 2         # how often a call is sent again
 
+# [engines.grok]
+# requests_per_minute = 60      # calls begin no faster than this
+# tokens_per_minute = 100000
+
 [aliases]
 # fast = "grok:grok-4-1-fast-non-reasoning"
 """

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb import pricing
 from gatewayx_nb.engine_pool import structured
+from gatewayx_nb.engine_pool.pace import weigh
 from gatewayx_nb.engine_pool.scrubbing import scrub, unless_telling
 from gatewayx_nb.engine_pool.tally import Waiting
 from gatewayx_nb.errors import (
@@ -132,6 +133,7 @@ class Call:
         while True:
             sent += 1
             self.tally.attempts += 1
+            await self.host.turn(self.target.rates, weigh(request))
             try:
                 await self._once(engine, request, emit)
             except RejectedParameterError as error:

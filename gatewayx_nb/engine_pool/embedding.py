@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from gatewayx_nb.engine_pool.pace import estimate
 from gatewayx_nb.engine_pool.scrubbing import scrub
 from gatewayx_nb.errors import ConfigError, DeadlineError, GatewayError, ProviderError, UsageError
 from gatewayx_nb.retries import wait_before_retry
@@ -53,12 +55,11 @@ async def embed(host: EngineHost, target: Target, limits: Limits, texts: list[st
     try:
         async with asyncio.timeout(limits.timeout):
             async with host.use(target, limits.concurrency) as engine:
-                model = target.model or engine.embedding_model
+                job = _Job(host, target, engine, limits.retries, asyncio.Semaphore(_AT_ONCE))
                 size = engine.embedding_batch
                 batches = [texts[start : start + size] for start in range(0, len(texts), size)]
-                gate = asyncio.Semaphore(_AT_ONCE)
-                work = [_batch(engine, batch, model, limits, gate) for batch in batches]
-                vectors = [vector for batch in await _gathered(work) for vector in batch]
+                answers = await _gathered([job.embed(batch) for batch in batches])
+                vectors = [vector for batch in answers for vector in batch]
     except GatewayError as error:
         scrub(error, target.key)
         raise
@@ -70,6 +71,33 @@ async def embed(host: EngineHost, target: Target, limits: Limits, texts: list[st
     return _array(vectors, target.name)
 
 
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What all batches of a call share."""
+
+    host: EngineHost
+    target: Target
+    engine: LLMEngine
+    retries: int
+    gate: asyncio.Semaphore
+
+    async def embed(self, texts: list[str]) -> Batch:
+        """Embed one batch, again where that can help."""
+        model = self.target.model or self.engine.embedding_model
+        attempt = 0
+        async with self.gate:
+            while True:
+                attempt += 1
+                await self.host.turn(self.target.rates, estimate(texts))
+                try:
+                    return _complete(await self.engine.embed(texts, model), texts, self.engine.name)
+                except GatewayError as error:
+                    pause = wait_before_retry(attempt, error, random.random)
+                    if pause is None or attempt > self.retries:
+                        raise
+                await asyncio.sleep(pause)
+
+
 async def _gathered(work: list[Coroutine[Any, Any, Batch]]) -> list[Batch]:
     """Await all; the first failure cancels the others, which would only be paid for nothing."""
     try:
@@ -78,22 +106,6 @@ async def _gathered(work: list[Coroutine[Any, Any, Batch]]) -> list[Batch]:
     except BaseExceptionGroup as failures:
         raise failures.exceptions[0] from None
     return [task.result() for task in tasks]
-
-
-async def _batch(
-    engine: LLMEngine, texts: list[str], model: str, limits: Limits, gate: asyncio.Semaphore
-) -> Batch:
-    attempt = 0
-    async with gate:
-        while True:
-            attempt += 1
-            try:
-                return _complete(await engine.embed(texts, model), texts, engine.name)
-            except GatewayError as error:
-                pause = wait_before_retry(attempt, error, random.random)
-                if pause is None or attempt > limits.retries:
-                    raise
-            await asyncio.sleep(pause)
 
 
 def _complete(vectors: Batch, texts: list[str], engine: str) -> Batch:

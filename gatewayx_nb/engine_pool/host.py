@@ -7,9 +7,10 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING
 
+from gatewayx_nb.engine_pool.pace import Pace
 from gatewayx_nb.engine_pool.scrubbing import scrub, unless_telling
 from gatewayx_nb.errors import EngineLoadError, GatewayError
-from gatewayx_nb.secure_config import redact
+from gatewayx_nb.secure_config import Rates, redact
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -59,6 +60,7 @@ class EngineHost:
         self._registry = registry
         self._running: Running | None = None
         self._making = asyncio.Lock()
+        self._pace = Pace(Rates())
 
     @contextlib.asynccontextmanager
     async def use(self, target: Target, slots: int) -> AsyncIterator[LLMEngine]:
@@ -74,6 +76,12 @@ class EngineHost:
         finally:
             running.calls -= 1
             await running.close_if_idle()
+
+    async def turn(self, rates: Rates, tokens: int) -> None:
+        """Wait until a request of so many tokens may be sent."""
+        if rates != self._pace.rates:
+            self._pace = Pace(rates)
+        await self._pace.turn(tokens)
 
     async def close(self) -> None:
         """Clean up; calls that still run are cancelled with their loop."""

@@ -238,6 +238,7 @@ class ModelRegistry:
             key=key,
             options=options,
             network=self._config.settings.network,
+            rates=self._config.rates(ref.engine),
         )
 
     def _current(self, source: Source) -> Loaded | None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.llm_engines import LLMEngine
     from gatewayx_nb.model_registry.loader import Loaded
     from gatewayx_nb.model_registry.sources import Source
-    from gatewayx_nb.secure_config import KeyState, Network, Secret
+    from gatewayx_nb.secure_config import KeyState, Network, Rates, Secret
 
 State = Literal["ready", "no key", "no weights", "not running", "failed", "refused", "shadowed"]
 
@@ -58,6 +58,7 @@ class Target:
         key: Its key.
         options: Its keywords.
         network: How it reaches its provider.
+        rates: How much it is asked at most.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Target:
     key: Secret
     options: Mapping[str, object]
     network: Network
+    rates: Rates
 
     @property
     def trusted_loop(self) -> bool:

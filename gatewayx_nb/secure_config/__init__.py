@@ -6,7 +6,7 @@ from gatewayx_nb.secure_config.keys import Key, variable
 from gatewayx_nb.secure_config.permissions import why_foreign, why_refused
 from gatewayx_nb.secure_config.places import Place, Stamp, brief, shipped, stamp
 from gatewayx_nb.secure_config.secret import MASK, KeyState, Secret, redact, state_of, vendor_of
-from gatewayx_nb.secure_config.settings import Limits, Network, Settings
+from gatewayx_nb.secure_config.settings import Limits, Network, Rates, Settings
 from gatewayx_nb.secure_config.trusted import Way, origin
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Limits",
     "Network",
     "Place",
+    "Rates",
     "Secret",
     "Settings",
     "Stamp",

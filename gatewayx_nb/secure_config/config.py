@@ -62,12 +62,18 @@ class Config:
 
     def options(self, engine: str) -> dict[str, object]:
         """Give the keywords of an engine: its settings, then its variables over them."""
-        options = dict(self.settings.engines.get(engine, {}))
+        told = self.settings.engines.get(engine, {})
+        options = {name: value for name, value in told.items() if name not in settings.RATES}
         for option, suffix in (("base_url", "BASE_URL"), ("model", "MODEL")):
             value = self.keys.value(variable(engine, suffix))
             if value and value.strip():
                 options[option] = value.strip()
         return options
+
+    def rates(self, engine: str) -> settings.Rates:
+        """Give how much an engine is asked at most."""
+        told = self.settings.engines.get(engine, {})
+        return settings.Rates(*(told.get(name) for name in settings.RATES))
 
     def ways_of_project(self, engine: str) -> Iterator[Way]:
         """Yield what in the project's files decides where an engine's key goes."""

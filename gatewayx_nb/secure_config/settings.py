@@ -32,6 +32,9 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
     "keys": ("vendor_variables",),
 }
 
+RATES = ("requests_per_minute", "tokens_per_minute")
+"""Options of an engine that are the pool's, not its own."""
+
 
 @dataclass(frozen=True, slots=True)
 class Network:
@@ -67,6 +70,19 @@ class Limits:
     timeout: float = 600.0
     concurrency: int = 512
     retries: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """How much an engine is asked at most; ``None`` sets no bound.
+
+    Attributes:
+        requests: Requests a minute.
+        tokens: Tokens a minute, estimated before each call.
+    """
+
+    requests: float | None = None
+    tokens: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +212,9 @@ class _Reader:
         options = self.table(table, name)
         for option in ("base_url", "model"):
             self.value(options, option, str, "")
+        for option in RATES:
+            if option in options:
+                self.positive(options, option, math.nan)
         if "api_key" in options:
             raise ConfigError(
                 f"[engines.{name}] in {self.place} holds an api_key, where keys are not kept.",

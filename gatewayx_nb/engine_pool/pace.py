@@ -1,0 +1,60 @@
+"""Keeps calls to one engine under the rates that its settings name."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from aiolimiter import AsyncLimiter
+
+    from gatewayx_nb.messages import Request
+    from gatewayx_nb.secure_config import Rates
+
+_CHARACTERS_A_TOKEN = 4
+"""A rule of thumb for English text, of OpenAI's:
+https://help.openai.com/en/articles/4936856-what-are-tokens-and-how-to-count-them."""
+
+
+class Pace:
+    """Lets calls begin at the rates given, on one event loop.
+
+    A tenth of a minute's requests, or half of its tokens, may begin at once. What is left is
+    spread so evenly that no minute holds more than the rate.
+    """
+
+    def __init__(self, rates: Rates) -> None:
+        self.rates = rates
+        self._requests = _limiter(rates.requests, 0.1)
+        self._tokens = _limiter(rates.tokens, 0.5)
+
+    async def turn(self, tokens: int) -> None:
+        """Wait until a call of so many tokens may begin."""
+        if self._requests is not None:
+            await self._requests.acquire()
+        if self._tokens is not None:
+            await self._tokens.acquire(min(tokens, self._tokens.max_rate))
+
+
+def weigh(request: Request) -> int:
+    """Estimate the tokens that a request may take, its answer included where that is bounded."""
+    said = [request.system or "", *(message.content for message in request.messages)]
+    return estimate(said) + (request.max_tokens or 0)
+
+
+def estimate(texts: Iterable[str]) -> int:
+    """Estimate the tokens of texts."""
+    return math.ceil(sum(map(len, texts)) / _CHARACTERS_A_TOKEN)
+
+
+def _limiter(per_minute: float | None, at_once: float) -> AsyncLimiter | None:
+    """Give a bucket that lets through a share at once, and never more than the rate in a minute."""
+    if per_minute is None:
+        return None
+    from aiolimiter import AsyncLimiter
+
+    share = max(1.0, per_minute * at_once)
+    drip = max(per_minute - share, per_minute / 2) / 60
+    return AsyncLimiter(share, share / drip)
