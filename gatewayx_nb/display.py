@@ -155,6 +155,8 @@ def figures(reply: Reply, mark: str = "") -> str:
         parts.append("unpriced" if reply.cost is None else f"${reply.cost.normalize():f}")
     if reply.attempts > 1:
         parts.append(f"{reply.attempts} attempts")
+    if reply.fallback_from:
+        parts.append(f"instead of {reply.fallback_from}")
     if reply.finish_reason == "length":
         parts.append("cut at max tokens")
     if mark:

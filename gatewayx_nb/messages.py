@@ -274,6 +274,7 @@ class Reply:
         time_to_first: Seconds from the call to the first chunk.
         attempts: How often it was sent.
         interrupted: Whether the caller stopped it; the text is what had arrived.
+        fallback_from: The reference that was asked first, where another one answered.
         parsed: The answer as data, where a schema was asked for.
         tool_calls: Functions that the model wants called.
         rate_limits: What the provider's headers say is left.
@@ -293,6 +294,7 @@ class Reply:
     time_to_first: float | None = None
     attempts: int = 1
     interrupted: bool = False
+    fallback_from: str | None = None
     parsed: Any = None
     tool_calls: tuple[ToolCall, ...] = ()
     rate_limits: RateLimits | None = None

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.llm_engines import LLMEngine
     from gatewayx_nb.messages import Chunk, Reply, Request
     from gatewayx_nb.model_registry import Target
+    from gatewayx_nb.portal import Portal
     from gatewayx_nb.schema import Shape
     from gatewayx_nb.secure_config import Limits
 
@@ -70,6 +71,11 @@ class Call:
     limits: Limits
     tally: Tally
     shape: Shape | None = None
+
+    @property
+    def portal(self) -> Portal:
+        """The loop on which it is run: its engine's."""
+        return self.host.portal
 
     @property
     def patience(self) -> float:

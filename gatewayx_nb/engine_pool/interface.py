@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from gatewayx_nb.engine_pool.call import Call
 from gatewayx_nb.engine_pool.embedding import checked, embed
 from gatewayx_nb.engine_pool.freshness import Freshness
 from gatewayx_nb.engine_pool.inquiry import ask_each, listening
-from gatewayx_nb.engine_pool.options import CallOptions, build, limits, shape_of
+from gatewayx_nb.engine_pool.plan import Plan, Planner
 from gatewayx_nb.engine_pool.runtime import Runtime
 from gatewayx_nb.engine_pool.streams import AsyncReplyStream, ReplyStream
-from gatewayx_nb.engine_pool.tally import Tally
 from gatewayx_nb.errors import GatewayError, UsageError
 from gatewayx_nb.model_registry import EngineStatus, ModelRegistry
 from gatewayx_nb.portal import forbid_here, inside
@@ -32,6 +30,7 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.engine_pool.embedding import Vectors
     from gatewayx_nb.engine_pool.host import EngineHost
+    from gatewayx_nb.engine_pool.options import CallOptions
     from gatewayx_nb.llm_engines import LLMEngine
     from gatewayx_nb.messages import ModelInfo, Reply
     from gatewayx_nb.secure_config import Way
@@ -74,6 +73,9 @@ class EnginePool:
         model rejects, and asks again; ``reply.dropped`` names it.
     ``timeout``
         Seconds for the whole call, instead of ``[limits] timeout`` (600).
+    ``fallback``
+        References that are asked, in this order, where the call fails before any of its answer has
+        come; ``reply.fallback_from`` then names the first. An answer never mixes two.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class EnginePool:
         self._registry = ModelRegistry(self._config, _named(engines))
         self._freshness = Freshness(self._registry.refresh)
         self._runtime = Runtime(self._registry)
+        self._planner = Planner(self._config, self._registry, self._runtime)
         atexit.register(_close_at_exit, weakref.ref(self))
 
     @property
@@ -102,7 +105,7 @@ class EnginePool:
         forbid_here("aask")
         call = self._call(prompt, options, streamed=False)
         try:
-            return call.host.portal.run(call.run(), call.patience)
+            return call.portal.run(call.run(), call.patience)
         except TimeoutError:
             raise call.too_late() from None
         except asyncio.CancelledError:
@@ -112,7 +115,7 @@ class EnginePool:
         """Ask a model and await its whole answer; see `ask`."""
         call = self._call(prompt, options, streamed=False)
         try:
-            return await call.host.portal.arun(call.run(), call.patience)
+            return await call.portal.arun(call.run(), call.patience)
         except TimeoutError:
             raise call.too_late() from None
         except asyncio.CancelledError:
@@ -284,19 +287,9 @@ class EnginePool:
         host = self._runtime.host(target)
         return host, embed(host, target, self._config.settings.limits, listed)
 
-    def _call(self, prompt: str, options: CallOptions, *, streamed: bool) -> Call:
-        """Check what is asked and find who answers; nothing is sent."""
+    def _call(self, prompt: str, options: CallOptions, *, streamed: bool) -> Plan:
         self._freshness.check_if_due()
-        target = self._registry.resolve(options.get("model"))
-        model, shape = target.model or "", shape_of(options)
-        return Call(
-            host=self._runtime.host(target),
-            target=target,
-            request=build(prompt, model, options, shape, streamed=streamed),
-            limits=limits(options, self._config.settings.limits),
-            tally=Tally(target.name, model),
-            shape=shape,
-        )
+        return self._planner.plan(prompt, options, streamed=streamed)
 
 
 def _named(engines: Iterable[LLMEngine]) -> dict[str, LLMEngine]:

@@ -30,6 +30,7 @@ class CallOptions(TypedDict, total=False):
     schema: object
     params: Mapping[str, Any]
     timeout: float | None
+    fallback: str | Iterable[str]
 
 
 def build(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self
 
-    from gatewayx_nb.engine_pool.call import Call
+    from gatewayx_nb.engine_pool.plan import Plan
     from gatewayx_nb.engine_pool.tally import Tally
     from gatewayx_nb.messages import Chunk, Reply
 
@@ -31,7 +31,7 @@ class _Stream:
     last reference to it, cancels the call and closes its connection.
     """
 
-    def __init__(self, call: Call, wake: Callable[[], object]) -> None:
+    def __init__(self, call: Plan, wake: Callable[[], object]) -> None:
         self._call = call
         self._relay: Relay[Chunk] = Relay(wake)
         self._future: concurrent.futures.Future[Reply] | None = None
@@ -78,7 +78,7 @@ class _Stream:
         if self._future is None and self._partial is None:
             work = self._call.run(self._relay.put)
             self._begun = time.monotonic()
-            self._future = self._call.host.portal.submit(work)
+            self._future = self._call.portal.submit(work)
             relay = self._relay  # not self: the callback must not keep the stream alive
             self._future.add_done_callback(lambda _: relay.end())
         return self._relay.take()
@@ -111,7 +111,7 @@ class ReplyStream(_Stream):
 
     idle: Callable[[], object] | None = None
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Plan) -> None:
         self._gate = Gate()
         super().__init__(call, self._gate.open)
 
@@ -150,7 +150,7 @@ class AsyncReplyStream(_Stream):
     ``reply``.
     """
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Plan) -> None:
         self._news = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         super().__init__(call, self._wake)

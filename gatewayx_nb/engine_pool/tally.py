@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.errors import GatewayError
     from gatewayx_nb.messages import Chunk
+    from gatewayx_nb.model_registry import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,12 @@ class Tally:
     dropped: tuple[str, ...] = ()
     raw: Mapping[str, Any] | None = None
     spent: Usage | None = None
+    fallback_from: str | None = None
+
+    def begin(self, target: Target, instead_of: str | None) -> None:
+        """Note who is asked, and in whose place."""
+        self.engine, self.model = target.name, target.model or ""
+        self.fallback_from, self.waiting = instead_of, None
 
     def add(self, chunk: Chunk) -> None:
         """Add a chunk; of usage and model the last word holds."""
@@ -99,6 +106,7 @@ class Tally:
             latency=time.monotonic() - self.started,
             time_to_first=None if self.first is None else self.first - self.started,
             attempts=self.attempts,
+            fallback_from=self.fallback_from,
             interrupted=interrupted,
             parsed=parsed,
             tool_calls=self.tool_calls,

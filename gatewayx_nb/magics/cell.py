@@ -51,6 +51,7 @@ def parser() -> Parser:
     add("-n", "--max-tokens", type=int, metavar="N", help="most tokens of the answer")
     add("-p", "--param", action="append", default=[], metavar="K=V", help="a further parameter")
     add("-o", "--out", metavar="NAME", help="bind the reply to this name")
+    add("--fallback", action="append", default=[], metavar="REF", help="ask it if that fails")
     add("-q", "--quiet", action="store_true", help="show nothing")
     add("-h", "--help", action="store_true", help="show this")
     return read
@@ -129,7 +130,10 @@ def _keep(stream: ReplyStream | AsyncReplyStream, bind: Callable[[Reply], None])
 
 
 def _options(words: argparse.Namespace, names: Mapping[str, object]) -> CallOptions:
-    options: CallOptions = {"params": dict(map(_param, words.param))}
+    options: CallOptions = {
+        "params": dict(map(_param, words.param)),
+        "fallback": words.fallback,
+    }
     if words.references:
         options["model"] = words.references[0]
     if words.system is not None:

@@ -1,0 +1,151 @@
+"""`fallback=`: another engine answers where the first one fails before it has said anything."""
+
+import asyncio
+
+import pytest
+
+from gatewayx_nb import EnginePool
+from gatewayx_nb.errors import (
+    AuthenticationError,
+    DeadlineError,
+    MissingKeyError,
+    ProviderError,
+    QuotaError,
+    TruncatedError,
+    UnsupportedFeatureError,
+    UsageError,
+)
+from gatewayx_nb.llm_engines import Chunk, LLMEngine
+from gatewayx_nb.testing import ScriptedEngine
+
+END = Chunk(finish_reason="stop")
+
+
+def engine(name, *script):
+    """Give an engine that plays one script."""
+    made = ScriptedEngine(list(script))
+    made.name = name
+    return made
+
+
+def pool_of(*engines):
+    """Give a pool that has these alone."""
+    return EnginePool(env={}, engines=engines)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [AuthenticationError("no"), QuotaError("no"), ProviderError("no"), TruncatedError("no")],
+    ids=lambda error: type(error).__name__,
+)
+def test_another_engine_answers_and_the_reply_says_so(failure):
+    """By name of the reference that was asked first; the figures are those of all the time."""
+    first, second = engine("first", failure), engine("second", "yes", END)
+    with pool_of(first, second) as pool:
+        reply = pool.ask("hi", model="first:m", fallback="second", temperature=0)
+
+    assert (reply.text, reply.engine, reply.fallback_from) == ("yes", "second", "first:m")
+    assert reply.attempts == len(first.requests) + 1
+    assert second.requests[0].temperature == 0
+
+
+def test_the_first_engine_needs_no_fallback():
+    """The others are not asked, and nothing is said of them."""
+    first, second = engine("first", "yes", END), engine("second", "no", END)
+    with pool_of(first, second) as pool:
+        reply = pool.ask("hi", model="first", fallback=["second"])
+
+    assert (reply.engine, reply.fallback_from, second.requests) == ("first", None, [])
+
+
+def test_a_stream_and_an_awaited_call_fall_back_too():
+    """Chunks come from the engine that answers alone."""
+    first, second = engine("first", QuotaError("no")), engine("second", "y", "es", END)
+    with pool_of(first, second) as pool:
+        stream = pool.stream("hi", model="first", fallback="second")
+        assert "".join(chunk.text for chunk in stream) == "yes"
+        assert stream.reply.fallback_from == "first"
+
+        async def read():
+            stream = pool.astream("hi", model="first", fallback="second")
+            return [chunk.text async for chunk in stream if chunk.text], stream.reply
+
+        pieces, reply = asyncio.run(read())
+        assert (pieces, reply.engine) == (["y", "es"], "second")
+        awaited = asyncio.run(pool.aask("hi", model="first", fallback="second"))
+        assert awaited.text == "yes"
+
+
+def test_an_answer_never_mixes_two_engines():
+    """Once something has come, its failure is the call's; the partial text is kept."""
+    first, second = engine("first", "half", ProviderError("no")), engine("second", "yes", END)
+    with pool_of(first, second) as pool, pytest.raises(ProviderError) as caught:
+        pool.ask("hi", model="first", fallback="second")
+
+    assert (caught.value.partial, caught.value.engine, second.requests) == ("half", "first", [])
+
+
+def test_an_engine_without_a_key_or_of_no_name_falls_back(project):
+    """So that a notebook runs on, on a machine that has not all the keys."""
+    pool = project.pool()
+
+    reply = pool.ask("hi", model="grok", fallback=["nonesuch", "mock"])
+
+    assert (reply.text, reply.fallback_from) == ("[mock] hi", "grok")
+
+
+def test_where_all_fail_the_first_failure_tells_of_the_others(project):
+    """Its class is the first one's; each engine is named."""
+    with pytest.raises(MissingKeyError, match=r"'grok'.*And the fallback: no engine 'nonesuch'"):
+        project.pool().ask("hi", model="grok", fallback="nonesuch")
+    engines = engine("first", QuotaError("spent.")), engine("second", ProviderError("broken."))
+    with pool_of(*engines) as pool, pytest.raises(QuotaError, match=r"spent\..*broken\."):
+        pool.ask("hi", model="first", fallback="second")
+
+
+def test_what_the_caller_did_wrong_is_not_sent_elsewhere():
+    """A bad keyword is the caller's; another engine cannot mend it."""
+    first, second = engine("first", "yes", END), engine("second", "yes", END)
+    with pool_of(first, second) as pool, pytest.raises(UsageError, match="temperature"):
+        pool.ask("hi", model="first", fallback="second", temperature="hot")
+
+    assert second.requests == []
+
+
+def test_the_deadline_is_for_all_of_them():
+    """A call that met it is not asked of another one."""
+    first, second = engine("first", 30.0), engine("second", "yes", END)
+    with pool_of(first, second) as pool, pytest.raises(DeadlineError):
+        pool.ask("hi", model="first", fallback="second", timeout=0.2)
+
+    assert second.requests == []
+
+
+def test_a_feature_that_one_lacks_another_may_have():
+    """Images, for instance."""
+
+    class Seeing(LLMEngine):
+        requires_key = False
+        features = frozenset({"images"})
+
+        async def generate(self, prompt, **_):
+            return "a dot"
+
+    png = b"\x89PNG\r\n\x1a\n" + bytes(8)
+    blind = engine("blind", "what?", END)
+    with pool_of(blind, Seeing()) as pool:
+        reply = pool.ask("what is it?", model="blind", fallback="seeing", images=[png])
+        with pytest.raises(UnsupportedFeatureError):
+            pool.ask("what is it?", model="blind", images=[png])
+
+    assert (reply.text, reply.fallback_from) == ("a dot", "blind")
+
+
+@pytest.mark.parametrize("wrong", [[""], [None], 3])
+def test_a_fallback_that_is_no_reference(wrong):
+    """Refused before anything is sent."""
+    first = engine("first", "yes", END)
+    with pool_of(first) as pool, pytest.raises(UsageError, match="fallback"):
+        pool.ask("hi", model="first", fallback=wrong)
+
+    assert first.requests == []
