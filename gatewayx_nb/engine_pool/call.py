@@ -33,6 +33,7 @@ from gatewayx_nb.secure_config import redact
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from gatewayx_nb.chats import Slot
     from gatewayx_nb.engine_pool.host import EngineHost
     from gatewayx_nb.engine_pool.tally import Tally
     from gatewayx_nb.llm_engines import LLMEngine
@@ -63,6 +64,7 @@ class Call:
         limits: Timeout, concurrency and retries.
         tally: What has arrived.
         shape: What the answer must look like, where a schema was asked for.
+        slot: Its place in a conversation.
     """
 
     host: EngineHost
@@ -71,6 +73,7 @@ class Call:
     limits: Limits
     tally: Tally
     shape: Shape | None = None
+    slot: Slot | None = None
 
     @property
     def portal(self) -> Portal:
@@ -97,7 +100,6 @@ class Call:
                         await self._suggest(engine, unknown)
                         raise
                     await self._price(engine)
-            return self.tally.reply(parsed=parsed)
         except TimeoutError:
             error = self.too_late()
             self._label(error)
@@ -105,6 +107,10 @@ class Call:
         except GatewayError as error:
             self._label(error)
             raise
+        reply = self.tally.reply(parsed=parsed)
+        if self.slot:
+            self.slot.keep(self.request.messages[-1], reply)
+        return reply
 
     async def _answer(self, engine: LLMEngine, emit: Emit | None) -> Any:  # noqa: ANN401 - parsed
         """Ask, and where a schema was asked for read the answer; mend it in one further turn."""
@@ -187,6 +193,11 @@ class Call:
             raise UnsupportedFeatureError(
                 f"engine {self.target.name!r} takes no images.",
                 mend="Leave them out, or ask an engine that does: `%gatewayx status`.",
+            )
+        if len(self.request.messages) > 1 and "history" not in engine.features:
+            raise UnsupportedFeatureError(
+                f"engine {self.target.name!r} takes no conversation.",
+                mend="Ask without `--chat`, or ask an engine that does: `%gatewayx status`.",
             )
         self.tally.cost_per_token = engine.get_cost_per_token()
         named = self.request.model or engine.model_name

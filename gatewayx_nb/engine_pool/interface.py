@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
+from gatewayx_nb.chats import Chat, Chats
 from gatewayx_nb.engine_pool.embedding import checked, embed
 from gatewayx_nb.engine_pool.freshness import Freshness
 from gatewayx_nb.engine_pool.inquiry import ask_each, listening
@@ -73,6 +74,9 @@ class EnginePool:
         model rejects, and asks again; ``reply.dropped`` names it.
     ``timeout``
         Seconds for the whole call, instead of ``[limits] timeout`` (600).
+    ``chat``
+        A conversation, or the name of one: what was said there is sent along, and this turn joins
+        it; see `chats.Chat`.
     ``fallback``
         References that are asked, in this order, where the call fails before any of its answer has
         come; ``reply.fallback_from`` then names the first. An answer never mixes two.
@@ -88,7 +92,8 @@ class EnginePool:
         self._registry = ModelRegistry(self._config, _named(engines))
         self._freshness = Freshness(self._registry.refresh)
         self._runtime = Runtime(self._registry)
-        self._planner = Planner(self._config, self._registry, self._runtime)
+        self.chats = Chats(self)
+        self._planner = Planner(self._config, self._registry, self._runtime, self.chats)
         atexit.register(_close_at_exit, weakref.ref(self))
 
     @property
@@ -155,6 +160,18 @@ class EnginePool:
         """Give vectors for texts; see `embed`."""
         host, work = self._embedding(texts, model)
         return await host.portal.arun(work)
+
+    def chat(self, model: str | None = None, *, system: str | None = None, name: str = "") -> Chat:
+        """Begin a conversation, or go on with the one of a name.
+
+        Args:
+            model: The reference that answers; the default model, or the one that answered before.
+            system: The system prompt.
+            name: Its name, as ``--chat`` and ``chat=`` know it; without one it is yours alone.
+        """
+        chat = self.chats.get(name) if name else Chat(self)
+        chat.model, chat.system = model or chat.model, system or chat.system
+        return chat
 
     def models(self, engine: str | None = None, *, live: bool = False) -> list[ModelInfo]:
         """List what can be called now.

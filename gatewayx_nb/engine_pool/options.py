@@ -13,6 +13,7 @@ from gatewayx_nb.messages import Message, Request
 from gatewayx_nb.schema import Shape
 
 if TYPE_CHECKING:
+    from gatewayx_nb.chats import Chat, Slot
     from gatewayx_nb.secure_config import Limits
 
 
@@ -31,6 +32,7 @@ class CallOptions(TypedDict, total=False):
     params: Mapping[str, Any]
     timeout: float | None
     fallback: str | Iterable[str]
+    chat: str | Chat | Slot | None
 
 
 def build(

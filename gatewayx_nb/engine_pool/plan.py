@@ -7,12 +7,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
+from gatewayx_nb.chats import Chat, Slot
 from gatewayx_nb.engine_pool.call import Call
 from gatewayx_nb.engine_pool.options import build, limits, shape_of
 from gatewayx_nb.engine_pool.tally import Tally
 from gatewayx_nb.errors import DeadlineError, GatewayError, TrustError, UsageError
 
 if TYPE_CHECKING:
+    from gatewayx_nb.chats import Chats
     from gatewayx_nb.engine_pool.call import Emit
     from gatewayx_nb.engine_pool.options import CallOptions
     from gatewayx_nb.engine_pool.runtime import Runtime
@@ -64,6 +66,7 @@ class Planner:
     config: Config
     registry: ModelRegistry
     runtime: Runtime
+    chats: Chats
 
     def plan(self, prompt: str, options: CallOptions, *, streamed: bool) -> Plan:
         """Give what is to be run.
@@ -88,15 +91,32 @@ class Planner:
         return Failover(first, tuple(tries), self.runtime.shared)
 
     def _call(self, prompt: str, options: CallOptions, *, streamed: bool) -> Call:
-        target = self.registry.resolve(options.get("model"))
+        slot = self._slot(options.get("chat"))
+        named = options.get("model") or (slot.chat.model if slot else None)
+        target = self.registry.resolve(named)
         model, shape = target.model or "", shape_of(options)
+        request = build(prompt, model, options, shape, streamed=streamed)
         return Call(
             host=self.runtime.host(target),
             target=target,
-            request=build(prompt, model, options, shape, streamed=streamed),
+            request=slot.join(request) if slot else request,
             limits=limits(options, self.config.settings.limits),
             tally=Tally(target.name, model),
             shape=shape,
+            slot=slot,
+        )
+
+    def _slot(self, chat: object) -> Slot | None:
+        """Give the place in a conversation that ``chat=`` means."""
+        if chat is None or isinstance(chat, Slot):
+            return chat
+        if isinstance(chat, Chat):
+            return chat.slot()
+        if isinstance(chat, str):
+            return self.chats.get(chat).slot()
+        raise UsageError(
+            f"chat is {chat!r}; expected a name, or what `pool.chat` gave.",
+            mend='For instance `chat="story"`.',
         )
 
 

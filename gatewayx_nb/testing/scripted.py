@@ -44,7 +44,7 @@ class ScriptedEngine(LLMEngine):
 
     requires_key = False
     model_name = "script"
-    features = frozenset({"schema"})
+    features = frozenset({"system", "history", "schema"})
 
     def __init__(self, *scripts: Sequence[Line]) -> None:
         super().__init__()
