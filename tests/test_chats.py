@@ -166,6 +166,6 @@ def test_a_chat_that_is_not_there_is_named_with_the_nearest(pool):
     pool.chat(name="story")
 
     with pytest.raises(UsageError, match="Did you mean 'story'"):
-        pool.chats.known("stroy")
+        pool.chats.known("storyy")
     pool.chats.drop("story")
     assert list(pool.chats) == []

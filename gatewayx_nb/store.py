@@ -1,0 +1,189 @@
+"""One SQLite file: what calls took and cost, never what was asked or answered."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import queue
+import sqlite3
+import threading
+import time
+from dataclasses import astuple, dataclass, fields
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+log = logging.getLogger("gatewayx_nb")
+
+VERSION = 1
+"""Of the tables; a file of a later one is left alone."""
+
+_PATIENCE = 30.0
+"""Seconds to wait for other kernels that write to the same file."""
+
+_GATHER = 0.2
+"""Seconds between two commits, so that a burst of calls costs few of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One call.
+
+    Attributes:
+        at: Seconds since the epoch at which it ended.
+        engine: Name of the engine.
+        model: Name of the model.
+        outcome: ``"ok"``, ``"interrupted"``, or the name of the error's class.
+        input_tokens: Tokens read; ``None`` where unknown, as below.
+        output_tokens: Tokens written.
+        cost: US dollars.
+        latency: Seconds from the call to its end.
+        time_to_first: Seconds to the first chunk.
+        attempts: How often it was sent.
+        fallback_from: The reference that was asked first.
+    """
+
+    at: float
+    engine: str
+    model: str
+    outcome: str
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost: Decimal | None = None
+    latency: float = 0.0
+    time_to_first: float | None = None
+    attempts: int = 1
+    fallback_from: str | None = None
+
+
+_COLUMNS = tuple(field.name for field in fields(Entry))
+_CREATE = f"CREATE TABLE IF NOT EXISTS calls ({', '.join(_COLUMNS)})"
+_INSERT = f"INSERT INTO calls VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608 - our own names
+_SELECT = f"SELECT {', '.join(_COLUMNS)} FROM calls ORDER BY at DESC, rowid DESC LIMIT ?"  # noqa: S608
+
+
+class Ledger:
+    """The calls of a project, or of a user where there is no project.
+
+    Adding neither waits nor raises: a thread of its own writes, and where that fails it says so
+    once and the calls go on. Several kernels may write to one file. A file that is none of SQLite's
+    is set aside under another name.
+
+    Args:
+        path: The file; made, with its folder, by the first entry.
+
+    Attributes:
+        problem: Why nothing is written any more; empty while all is well.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.problem = ""
+        self._entries: queue.SimpleQueue[Entry | threading.Event] = queue.SimpleQueue()
+        self._lock = threading.Lock()  # entries come from many threads; the writer is made once
+        self._writer: threading.Thread | None = None
+        self._process = os.getpid()
+
+    def add(self, entry: Entry) -> None:
+        """Add a call that has ended."""
+        if self._process != os.getpid():  # a forked child: its parent's thread is not there
+            self.__init__(self.path)  # type: ignore[misc]
+        self._entries.put(entry)
+        if self._writer is None:
+            with self._lock:
+                if self._writer is None:
+                    self._writer = threading.Thread(
+                        target=self._write, name="gatewayx ledger", daemon=True
+                    )
+                    self._writer.start()
+
+    def last(self, count: int) -> list[Entry]:
+        """Give the last calls, the latest first; none where there is no file or it cannot be read.
+
+        Raises:
+            OSError: The file is there and cannot be read.
+        """
+        self.flush()
+        if not self.path.exists():
+            return []
+        try:
+            with contextlib.closing(_connect(self.path)) as file:
+                rows = file.execute(_SELECT, (count,)).fetchall()
+        except sqlite3.Error as error:
+            raise OSError(str(error)) from None
+        return [_entry(row) for row in rows]
+
+    def flush(self, patience: float = 5.0) -> None:
+        """Wait until what was added is written, so long at most."""
+        writer = self._writer
+        if writer is not None and self._process == os.getpid():
+            written = threading.Event()
+            self._entries.put(written)
+            written.wait(patience)
+
+    def _write(self) -> None:
+        while True:
+            batch = [self._entries.get()]
+            if isinstance(batch[0], Entry):
+                time.sleep(_GATHER)
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    batch.append(self._entries.get_nowait())
+            self._save([entry for entry in batch if isinstance(entry, Entry)])
+            for waiting in batch:
+                if isinstance(waiting, threading.Event):
+                    waiting.set()
+
+    def _save(self, entries: list[Entry]) -> None:
+        if not entries or self.problem:
+            return
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            ignore = self.path.parent / ".gitignore"
+            if not ignore.exists():
+                ignore.write_text("*\n", encoding="utf-8")
+            self._insert(entries)
+        except (OSError, sqlite3.Error) as error:
+            self.problem = f"calls are no longer written to {self.path}: {error}."
+            log.warning("%s", self.problem)
+
+    def _insert(self, entries: Iterable[Entry]) -> None:
+        rows = [_row(entry) for entry in entries]
+        try:
+            _insert(self.path, rows)
+        except sqlite3.DatabaseError as error:
+            if type(error) is not sqlite3.DatabaseError:  # busy, full, read-only: the file is sound
+                raise
+            aside = self.path.with_suffix(f".damaged-{time.time_ns()}")
+            self.path.rename(aside)
+            log.warning("%s was damaged; it is %s now.", self.path, aside.name)
+            _insert(self.path, rows)
+
+
+def _insert(path: Path, rows: list[tuple[object, ...]]) -> None:
+    with contextlib.closing(_connect(path)) as file, file:
+        file.execute("BEGIN IMMEDIATE")
+        (version,) = file.execute("PRAGMA user_version").fetchone()
+        if version > VERSION:
+            raise OSError("it was written by a later version of gatewayx-nb")
+        file.execute(_CREATE)
+        file.execute(f"PRAGMA user_version = {VERSION}")
+        file.executemany(_INSERT, rows)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)
+
+
+def _row(entry: Entry) -> tuple[object, ...]:
+    return tuple(str(value) if isinstance(value, Decimal) else value for value in astuple(entry))
+
+
+def _entry(row: tuple[object, ...]) -> Entry:
+    values = dict(zip(_COLUMNS, row, strict=True))
+    cost = values["cost"]
+    return Entry(**values | {"cost": None if cost is None else Decimal(str(cost))})  # type: ignore[arg-type]
