@@ -94,7 +94,7 @@ class Config:
             The file that it was written to.
         """
         place = self.user if user or not self.project else self.project
-        keyfile.write(place.keys, variable(engine), value.strip())
+        keyfile.write(place.keys, {variable(engine): value.strip()})
         self.keys.refresh()
         return place.keys
 
