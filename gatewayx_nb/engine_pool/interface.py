@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.engine_pool.options import CallOptions
     from gatewayx_nb.llm_engines import LLMEngine
     from gatewayx_nb.messages import ModelInfo, Reply
-    from gatewayx_nb.secure_config import Way
+    from gatewayx_nb.secure_config import Imported, Way
 
 
 _HEALTH = 1.0
@@ -255,6 +255,19 @@ class EnginePool:
         """
         if self._config.project:
             self._config.trusted.add(self._config.project.root, ways)
+
+    def import_keys(self, source: str | Path, *, user: bool = False) -> Imported:
+        """Take keys out of a ``.env`` or llm's ``keys.json``; what is set stays.
+
+        Args:
+            source: The file; it is neither changed nor narrowed.
+            user: Whether they are for all projects of the user's.
+
+        Raises:
+            ConfigError: A file cannot be read or written.
+        """
+        self._freshness.check()
+        return self._config.import_keys(Path(source), self._registry.names(), user=user)
 
     def check(self) -> None:
         """Look at once whether keys, settings or engine files have changed."""

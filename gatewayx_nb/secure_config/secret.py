@@ -22,6 +22,9 @@ _PLACEHOLDERS = re.compile(
 )
 
 
+_KEY_SHAPED = re.compile(r"sk-\S+|(?=\D*\d)[\w+/=-]{20,}", re.ASCII)
+"""What many providers' keys look like: a prefix, or twenty characters with a digit among them."""
+
 _PREFIXES = (
     ("sk-ant-", "anthropic"),
     ("sk-or-", "openrouter"),
@@ -91,6 +94,15 @@ def vendor_of(key: str) -> str | None:
     A hint for an error and no check: vendors change the shape of their keys.
     """
     return next((engine for prefix, engine in _PREFIXES if str(key).startswith(prefix)), None)
+
+
+def may_be_key(word: str) -> bool:
+    """Tell whether a word is so shaped that it had better not be shown.
+
+    >>> may_be_key("sk-1234"), may_be_key("grok"), may_be_key("0123456789abcdef0123")
+    (True, False, True)
+    """
+    return vendor_of(word) is not None or _KEY_SHAPED.fullmatch(word) is not None
 
 
 def redact(text: str, keys: Iterable[str]) -> str:

@@ -2,11 +2,11 @@
 
 import pytest
 from IPython.core.error import StdinNotImplementedError
-from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
 import gatewayx_nb
 from gatewayx_nb.errors import (
+    ConfigError,
     EngineNotFoundError,
     GatewayError,
     MissingKeyError,
@@ -14,27 +14,6 @@ from gatewayx_nb.errors import (
     TrustError,
     UsageError,
 )
-
-
-@pytest.fixture
-def shell(project, monkeypatch):
-    """Give a shell in a project, the extension loaded; `run` gives a cell's value or raises."""
-    monkeypatch.chdir(project.root)
-    monkeypatch.setenv("GATEWAYX_HOME", str(project.root))
-    InteractiveShell.clear_instance()
-    shell = InteractiveShell.instance()
-    shell.run_line_magic("load_ext", "gatewayx_nb")
-
-    def run(cell):
-        outcome = shell.run_cell(cell, store_history=True)
-        outcome.raise_error()
-        return outcome.result
-
-    shell.ask = run
-    yield shell
-    shell.run_line_magic("unload_ext", "gatewayx_nb")
-    shell._atexit_once()  # now, while its folder is there
-    InteractiveShell.clear_instance()
 
 
 def test_a_cell_shows_its_answer_and_its_figures(shell, capsys):
@@ -124,7 +103,6 @@ def test_help_is_still_help(shell, capsys):
         ("%%gatewayx mock -o class\nx", UsageError, "'class' is no name"),
         ("%%gatewayx mock -o get_ipython\nx", UsageError, "'get_ipython' is no name"),
         ("%%gatewayx mock -o print\nx", UsageError, "'print' is no name"),
-        ("%gatewayx key set sk-canary-123456", UsageError, "if it is a key, renew it"),
         ("%gatewayx models nope", EngineNotFoundError, "no engine 'nope'"),
         ("%%gatewayx mock -p x\nx", UsageError, "'x' is no parameter"),
         ("%%gatewayx mock -p latency=-1\nx", UsageError, "latency"),
@@ -136,9 +114,9 @@ def test_help_is_still_help(shell, capsys):
         ("%gatewayx stauts", UsageError, "Did you mean 'status'"),
         ("%gatewayx ask", UsageError, "no reference and no prompt"),
         ("%gatewayx mock", UsageError, "no prompt"),
-        ("%gatewayx key set grok sk-canary-123456", UsageError, "renew that key"),
-        ("%gatewayx key set Grok!", UsageError, "no engine's name"),
-        ("%gatewayx key get grok", UsageError, "invalid choice"),
+        ("%gatewayx key set Grok!", UsageError, "nothing but `set NAME`"),
+        ("%gatewayx key get grok", UsageError, "nothing but `set NAME`"),
+        ("%gatewayx key import nowhere.env", ConfigError, "nowhere.env' cannot be read"),
         ("%gatewayx status gork", EngineNotFoundError, "Did you mean 'grok'"),
         ("%gatewayx help stauts", UsageError, "Did you mean 'status'"),
         ("%gatewayx pull smolm2", GatewayError, "smollm2"),
