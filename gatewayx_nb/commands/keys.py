@@ -132,7 +132,7 @@ def _import(session: Session, source: Path, *, user: bool) -> Table:
         named = ", ".join(filter(None, others))
         notes.append(f"{len(others)} left, as they are no engine's{f': {named}' * bool(named)}.")
     if done.unread:
-        notes.append(f"{done.unread} lines are no NAME=VALUE.")
+        notes.append(f"Lines that set nothing: {done.unread}.")
     if any(entry.left == "another one is set" for entry in shown):
         notes.append("What is set stays: `%gatewayx key remove NAME` makes way for another one.")
     return Table(("name", "variable", "outcome"), rows, tuple(notes))

@@ -1,5 +1,7 @@
 """The magics in a shell within this process, which re-raises what a cell raises."""
 
+import re
+
 import pytest
 from IPython.core.error import StdinNotImplementedError
 from IPython.utils.capture import capture_output
@@ -14,6 +16,7 @@ from gatewayx_nb.errors import (
     TrustError,
     UsageError,
 )
+from tests.users import as_nobody
 
 
 def test_a_cell_shows_its_answer_and_its_figures(shell, capsys):
@@ -311,3 +314,45 @@ def test_trust_without_a_person_is_refused(steered, monkeypatch):
 
     with pytest.raises(TrustError, match="nobody to ask"):
         steered.ask("%gatewayx trust")
+
+
+def test_an_import_tells_names_and_no_values(shell, project, tmp_path):
+    """What it took, what it left and why; the next cell knows the keys."""
+    source = tmp_path / "my keys.env"
+    source.write_text(
+        "XAI_API_KEY=sk-canary-1\nOTHER=canary\nsk-canary-2\nCO_API_KEY=sk-canary-3\n"
+    )
+    project.set_keys("GATEWAYX_COHERE_API_KEY=sk-canary-4\n")
+
+    said = repr(shell.ask(f'%gatewayx key import "{source}"'))
+
+    assert re.search(r"XAI_API_KEY +GATEWAYX_GROK_API_KEY +taken", said)
+    assert re.search(r"CO_API_KEY +GATEWAYX_COHERE_API_KEY +left: another one is set", said)
+    assert "1 left, as they are no engine's: OTHER." in said
+    assert "Lines that set nothing: 1." in said
+    assert "`%gatewayx key remove NAME` makes way" in said
+    assert "canary" not in said
+    assert re.search(r"grok +set +GATEWAYX_GROK_API_KEY", repr(shell.ask("%gatewayx keys")))
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["use mock --save", "init", "key set grok", "key set grok --user", "key import {0}/.env"],
+)
+def test_where_nothing_can_be_written_it_is_said_in_two_lines(
+    shell, unprivileged, monkeypatch, line
+):
+    """A home and a project that are read-only."""
+    (unprivileged / ".env").write_text("XAI_API_KEY=k\n")
+    unprivileged.chmod(0o555)
+    monkeypatch.setattr("getpass.getpass", lambda _: "sk-1234")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(unprivileged))
+    monkeypatch.setenv("GATEWAYX_HOME", str(unprivileged))
+    gatewayx_nb.engine_pool.reset()
+    gatewayx_nb.pool().status()
+
+    with as_nobody(), pytest.raises(ConfigError, match="cannot be written: Permission") as caught:
+        shell.run_line_magic("gatewayx", line.format(unprivileged))
+
+    assert len(caught.value._render_traceback_()) == 2
+    unprivileged.chmod(0o755)
