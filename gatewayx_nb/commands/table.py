@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.commands import files, keys, state
+from gatewayx_nb.commands import files, keys, security, state
 from gatewayx_nb.commands.grammar import Command
 from gatewayx_nb.commands.outcomes import Note, Table, note
 from gatewayx_nb.commands.trust import trust
@@ -79,6 +79,7 @@ COMMANDS = {
             "pull", "fetch a model that answers on this machine", files.pull, files.pull_arguments
         ),
         Command("reload", "look at all files again", state.reload),
+        Command("security", "show who may read keys and change code", security.security),
         Command(
             "status", "show every engine, and what it lacks", state.status, state.status_arguments
         ),

@@ -17,6 +17,7 @@ from gatewayx_nb.engine_pool.freshness import Freshness
 from gatewayx_nb.engine_pool.inquiry import ask_each, listening
 from gatewayx_nb.engine_pool.plan import Plan, Planner
 from gatewayx_nb.engine_pool.runtime import Runtime
+from gatewayx_nb.engine_pool.security import SecurityStatus, security_status
 from gatewayx_nb.engine_pool.streams import AsyncReplyStream, ReplyStream
 from gatewayx_nb.errors import GatewayError, UsageError
 from gatewayx_nb.model_registry import EngineStatus, ModelRegistry
@@ -207,6 +208,15 @@ class EnginePool:
         self._freshness.check()
         self._registry.note_answering(self._answering())
         return self._registry.rows()
+
+    def security_status(self) -> SecurityStatus:
+        """Tell where keys come from, and who may read and change the files; no part of a key.
+
+        Git is asked whether it ignores or has the key files, for two seconds at most.
+        """
+        self._freshness.check()
+        rows, started = self._registry.rows(), self._runtime.started()
+        return security_status(self._config, rows, self._registry.problems, started)
 
     @property
     def problems(self) -> list[str]:

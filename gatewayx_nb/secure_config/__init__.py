@@ -1,5 +1,6 @@
 """Folders, settings and keys: what the user's files say, and how they are kept."""
 
+from gatewayx_nb.secure_config.audit import FileSecurity
 from gatewayx_nb.secure_config.config import Config
 from gatewayx_nb.secure_config.importing import Imported
 from gatewayx_nb.secure_config.keyfile import make_folder as make_secrets_folder
@@ -22,6 +23,7 @@ __all__ = [
     "MASK",
     "VENDOR_VARIABLES",
     "Config",
+    "FileSecurity",
     "Imported",
     "Key",
     "KeyState",
