@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,18 @@ class Project:
     def pool(self, **keywords) -> engine_pool.EnginePool:
         """Build a pool for this project."""
         return engine_pool.EnginePool(home=self.root, env={}, **keywords)
+
+
+@pytest.fixture
+def unprivileged():
+    """Give a folder that everybody may enter, as pytest's own may not be, and only we may write."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder).resolve()
+        path.chmod(0o755)
+        yield path
+        for inner in path.rglob("*"):
+            if inner.is_dir():
+                inner.chmod(0o755)
 
 
 @pytest.fixture

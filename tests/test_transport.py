@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 import traceback
-import urllib.parse
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,6 +47,7 @@ from gatewayx_nb.testing import (
 )
 from gatewayx_nb.transport import HTTPClient
 from gatewayx_nb.transport.faults import _codes
+from tests.canary import forms
 
 KEY = "sk-canary-7Hq2pVxN4mTzK9wB"
 PAYLOAD = {"model": "m", "messages": [{"role": "user", "content": "Why?"}]}
@@ -786,12 +786,6 @@ def test_a_key_that_no_header_can_carry_is_refused():
 
 
 # Keys stay inside
-
-
-def forms(key):
-    """Give the shapes in which a key may leak."""
-    ends = [key[:12], key[-12:], urllib.parse.quote(key)]
-    return [key, *ends, base64.b64encode(key.encode()).decode()[:-4]]
 
 
 def holders(error, *, seen=None):

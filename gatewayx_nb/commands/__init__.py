@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from gatewayx_nb.commands import keys
 from gatewayx_nb.commands.grammar import Parser, Session
+from gatewayx_nb.commands.keys import refusal
 from gatewayx_nb.commands.outcomes import Note, Table, note
 from gatewayx_nb.commands.state import overview
 from gatewayx_nb.commands.table import COMMANDS, ask, unknown
 
-__all__ = ["COMMANDS", "Note", "Parser", "Session", "Table", "note", "run"]
+__all__ = ["COMMANDS", "Note", "Parser", "Session", "Table", "note", "refusal", "run"]
 
 
 def run(session: Session, line: str) -> Any:  # noqa: ANN401 - what the command shows
@@ -31,4 +33,6 @@ def run(session: Session, line: str) -> Any:  # noqa: ANN401 - what the command 
     aliases = session.pool.config.settings.aliases
     if word.partition(":")[0] in engines or word in aliases:
         return ask(session, argparse.Namespace(text=line))
+    if keys.holds_key(line):
+        raise keys.refusal(session, line)
     raise unknown(word, [*COMMANDS, *engines, *aliases])

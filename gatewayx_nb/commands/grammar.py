@@ -36,6 +36,10 @@ class Session(Protocol):
         """Build the pool anew, for a project folder that was just made."""
         ...
 
+    def forget(self, typed: str) -> bool:
+        """Take what was typed out of what a history keeps; tell whether that could be done."""
+        ...
+
     def ask_secret(self, question: str) -> str:
         """Ask a person for a value that is not shown."""
         ...

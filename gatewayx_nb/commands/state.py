@@ -1,4 +1,4 @@
-"""Commands that tell: the bare one, ``status``, ``models``, ``keys``, ``reload`` and ``use``."""
+"""Commands that tell: the bare one, ``status``, ``models``, ``reload`` and ``use``."""
 
 from __future__ import annotations
 
@@ -84,17 +84,6 @@ def models_arguments(parser: Parser) -> None:
     """``[ENGINE] [--live]``."""
     parser.add_argument("engine", nargs="?", metavar="ENGINE", help="one engine")
     parser.add_argument("--live", action="store_true", help="ask the providers; costs nothing")
-
-
-def keys(session: Session, _: argparse.Namespace) -> Table:
-    """Show which keys are set, and where; never a part of one."""
-    session.pool.check()
-    rows = tuple(
-        (row.name, row.key, row.variable, row.found_in)
-        for row in session.pool.status()
-        if row.key != "not needed" and row.variable
-    )
-    return Table(("engine", "key", "variable", "found in"), rows, _problems(session.pool))
 
 
 def reload(session: Session, _: argparse.Namespace) -> Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.commands import files, state
+from gatewayx_nb.commands import files, keys, security, state
 from gatewayx_nb.commands.grammar import Command
 from gatewayx_nb.commands.outcomes import Note, Table, note
 from gatewayx_nb.commands.trust import trust
@@ -29,16 +29,22 @@ def ask(session: Session, words: argparse.Namespace) -> Reply:
     return session.ask(prompt.strip(), reference)
 
 
+def ask_arguments(parser: Parser) -> None:
+    """``REF PROMPT…``."""
+    parser.usage = "%(prog)s REF PROMPT…"
+
+
 def show_help(_: Session, words: argparse.Namespace) -> Table | Note:
     """List the commands, or tell of one."""
     if not words.command:
-        rows = tuple((_usage(command), command.summary) for command in COMMANDS.values())
+        rows = tuple((command.parser().synopsis, command.summary) for command in COMMANDS.values())
         return Table(("command", "what it does"), (*rows, *CELL_ROWS))
     command = COMMANDS.get(words.command)
     if command is None:
         raise unknown(words.command, COMMANDS)
-    described = command.parser().table()
-    return described if described.rows else note(f"`{_usage(command)}`", command.summary)
+    parser = command.parser()
+    described = parser.table()
+    return described if described.rows else note(f"`{parser.synopsis}`", command.summary)
 
 
 def help_arguments(parser: Parser) -> None:
@@ -57,21 +63,23 @@ def unknown(word: str, known: Iterable[str]) -> UsageError:
 COMMANDS = {
     command.name: command
     for command in (
-        Command("ask", "ask a model in one line; gives the reply", ask, raw=True),
+        Command("ask", "ask a model in one line; gives the reply", ask, ask_arguments, raw=True),
         Command("help", "list the commands, or tell of one", show_help, help_arguments),
         Command("init", "make config/ and engines/ in this repository", files.init),
         Command(
             "key",
-            "set or remove a key; it is asked for, never typed on a line",
-            files.key,
-            files.key_arguments,
+            "set or remove a key, which is asked for; or take keys out of a .env file",
+            keys.key,
+            keys.key_arguments,
+            raw=True,
         ),
-        Command("keys", "show which keys are set, and where", state.keys),
+        Command("keys", "show which keys are set, and where", keys.keys),
         Command("models", "list what can be called now", state.models, state.models_arguments),
         Command(
             "pull", "fetch a model that answers on this machine", files.pull, files.pull_arguments
         ),
         Command("reload", "look at all files again", state.reload),
+        Command("security", "show who may read keys and change code", security.security),
         Command(
             "status", "show every engine, and what it lacks", state.status, state.status_arguments
         ),
@@ -87,9 +95,3 @@ CELL_ROWS = (
         "ask with the prompt below, and see it come; -h lists the options",
     ),
 )
-
-
-def _usage(command: Command) -> str:
-    if command.raw:
-        return f"%gatewayx {command.name} REF PROMPT…"
-    return command.parser().synopsis

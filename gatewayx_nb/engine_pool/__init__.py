@@ -6,9 +6,19 @@ import threading
 
 from gatewayx_nb.engine_pool.interface import EnginePool
 from gatewayx_nb.engine_pool.options import CallOptions
+from gatewayx_nb.engine_pool.security import SECURITY_SCHEMA, SecurityStatus
 from gatewayx_nb.engine_pool.streams import AsyncReplyStream, ReplyStream
 
-__all__ = ["AsyncReplyStream", "CallOptions", "EnginePool", "ReplyStream", "pool", "reset"]
+__all__ = [
+    "SECURITY_SCHEMA",
+    "AsyncReplyStream",
+    "CallOptions",
+    "EnginePool",
+    "ReplyStream",
+    "SecurityStatus",
+    "pool",
+    "reset",
+]
 
 _default: list[EnginePool] = []
 _lock = threading.Lock()

@@ -62,6 +62,11 @@ class EngineHost:
         self._making = asyncio.Lock()
         self._pace = Pace(Rates())
 
+    @property
+    def started(self) -> bool:
+        """Whether there is an instance."""
+        return self._running is not None
+
     @contextlib.asynccontextmanager
     async def use(self, target: Target, slots: int) -> AsyncIterator[LLMEngine]:
         """Give the instance for a call, made anew where its file, key or settings changed.

@@ -17,6 +17,7 @@ from gatewayx_nb.engine_pool.freshness import Freshness
 from gatewayx_nb.engine_pool.inquiry import ask_each, listening
 from gatewayx_nb.engine_pool.plan import Plan, Planner
 from gatewayx_nb.engine_pool.runtime import Runtime
+from gatewayx_nb.engine_pool.security import SecurityStatus, security_status
 from gatewayx_nb.engine_pool.streams import AsyncReplyStream, ReplyStream
 from gatewayx_nb.errors import GatewayError, UsageError
 from gatewayx_nb.model_registry import EngineStatus, ModelRegistry
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.engine_pool.options import CallOptions
     from gatewayx_nb.llm_engines import LLMEngine
     from gatewayx_nb.messages import ModelInfo, Reply
-    from gatewayx_nb.secure_config import Way
+    from gatewayx_nb.secure_config import Imported, Way
 
 
 _HEALTH = 1.0
@@ -208,6 +209,15 @@ class EnginePool:
         self._registry.note_answering(self._answering())
         return self._registry.rows()
 
+    def security_status(self) -> SecurityStatus:
+        """Tell where keys come from, and who may read and change the files; no part of a key.
+
+        Git is asked whether it ignores or has the key files, for two seconds at most.
+        """
+        self._freshness.check()
+        rows, started = self._registry.rows(), self._runtime.started()
+        return security_status(self._config, rows, self._registry.problems, started)
+
     @property
     def problems(self) -> list[str]:
         """What of the user's files cannot be read, a line each."""
@@ -255,6 +265,19 @@ class EnginePool:
         """
         if self._config.project:
             self._config.trusted.add(self._config.project.root, ways)
+
+    def import_keys(self, source: str | Path, *, user: bool = False) -> Imported:
+        """Take keys out of a ``.env`` or llm's ``keys.json``; what is set stays.
+
+        Args:
+            source: The file; it is neither changed nor narrowed.
+            user: Whether they are for all projects of the user's.
+
+        Raises:
+            ConfigError: A file cannot be read or written.
+        """
+        self._freshness.check()
+        return self._config.import_keys(Path(source), self._registry.names(), user=user)
 
     def check(self) -> None:
         """Look at once whether keys, settings or engine files have changed."""

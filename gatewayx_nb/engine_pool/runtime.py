@@ -52,6 +52,12 @@ class Runtime:
         with self._lock:
             return self._our_own()
 
+    def started(self) -> list[str]:
+        """Name the engines of which there is an instance."""
+        if self._process != os.getpid():
+            return []
+        return [name for (name, _), host in self._hosts.items() if host.started]
+
     def close(self) -> None:
         """Clean every engine up and end the loops."""
         if self._process != os.getpid():

@@ -13,7 +13,7 @@ from typing_extensions import override
 from gatewayx_nb import commands, display, engine_pool
 from gatewayx_nb.commands import Session, Table
 from gatewayx_nb.errors import TrustError, UsageError
-from gatewayx_nb.magics import cell, transforms
+from gatewayx_nb.magics import cell, forgetting, transforms
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +52,10 @@ class Magics(Session):
     @override
     def renew(self) -> None:
         engine_pool.reset()
+
+    @override
+    def forget(self, typed: str) -> bool:
+        return forgetting.forget(self._shell, typed)
 
     @override
     def ask_secret(self, question: str) -> str:
@@ -124,6 +128,8 @@ class Magics(Session):
 
     def _read(self, line: str, body: str) -> Cell:
         """Read a cell, and look whether keys, settings or engines have changed since the last."""
+        if line.split()[:1] == ["key"]:
+            raise commands.refusal(self, f"{line}\n{body}")
         asked = cell.read(line, body, self._shell.user_ns)
         self.pool.check()
         return asked

@@ -22,7 +22,7 @@ from gatewayx_nb.model_registry.loader import Loaded, load
 from gatewayx_nb.model_registry.rows import EngineRow
 from gatewayx_nb.model_registry.sources import Source, Sources
 from gatewayx_nb.model_registry.status import EngineStatus, State, Target
-from gatewayx_nb.secure_config import Config, Key, KeyState, Secret, variable
+from gatewayx_nb.secure_config import VENDOR_VARIABLES, Config, Key, KeyState, Secret, variable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -183,6 +183,15 @@ class ModelRegistry:
                 mend=f"{_WITHOUT_KEY}; `%gatewayx key set grok` sets a key.",
             )
         return names[0]
+
+    def names(self) -> dict[str, str]:
+        """Give the engine that a name means: its own, an alias, or its vendor's variable."""
+        vendors = {name: engine for engine, names in VENDOR_VARIABLES.items() for name in names}
+        rows = [source for source in self._sources.values() if isinstance(source, EngineRow)]
+        vendors.update({row.key: row.name for row in rows if row.key})
+        own = {name: name for name in (*self._sources, *self._given)}
+        aliases = self._config.settings.aliases.items()
+        return {**{alias: ModelRef.parse(to).engine for alias, to in aliases}, **vendors, **own}
 
     def known(self, engine: str) -> None:
         """Check that there is an engine of a name.

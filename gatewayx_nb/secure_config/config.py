@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.secure_config import keyfile, settings
+from gatewayx_nb.secure_config import importing, keyfile, settings
 from gatewayx_nb.secure_config.keys import VENDOR_VARIABLES, Key, Keys, variable
 from gatewayx_nb.secure_config.places import Place, Stamp, project_place, stamp, user_place
 from gatewayx_nb.secure_config.trusted import Trusted, Way, origin
@@ -13,6 +13,8 @@ from gatewayx_nb.secure_config.trusted import Trusted, Way, origin
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+    from gatewayx_nb.secure_config.importing import Imported
 
 
 class Config:
@@ -93,16 +95,25 @@ class Config:
         Returns:
             The file that it was written to.
         """
-        place = self.user if user or not self.project else self.project
-        keyfile.write(place.keys, variable(engine), value.strip())
+        path = self._keys_to_write(user=user)
+        keyfile.write(path, {variable(engine): value.strip()})
         self.keys.refresh()
-        return place.keys
+        return path
+
+    def import_keys(self, source: Path, engines: Mapping[str, str], *, user: bool) -> Imported:
+        """Take keys out of another file into the project's, or the user's; see `importing.run`."""
+        imported = importing.run(source, self._keys_to_write(user=user), engines)
+        self.keys.refresh()
+        return imported
 
     def remove_key(self, engine: str) -> list[Path]:
         """Take an engine's key out of the key files; give the files that held it."""
         held = [place.keys for place in self.places if keyfile.remove(place.keys, variable(engine))]
         self.keys.refresh()
         return held
+
+    def _keys_to_write(self, *, user: bool) -> Path:
+        return (self.user if user or not self.project else self.project).keys
 
     def save_default(self, reference: str) -> Path:
         """Write the default model into the project's settings, or the user's without a project."""

@@ -1,66 +1,101 @@
-"""One file of keys, ``.env.local``: read by python-dotenv, written whole or not at all."""
+"""One file of keys, ``.env.local``: read under a cap, written whole or not at all."""
 
 from __future__ import annotations
 
-import io
+import contextlib
 import os
-import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dotenv import dotenv_values
-from dotenv.parser import parse_stream
-
 from gatewayx_nb.errors import ConfigError
-from gatewayx_nb.secure_config.permissions import keep_private
-from gatewayx_nb.secure_config.whole import write_whole
+from gatewayx_nb.secure_config import keytext
+from gatewayx_nb.secure_config.permissions import narrow, open_private
+from gatewayx_nb.secure_config.whole import sweep, write_whole, writing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-_PLAIN_VALUE = re.compile(r"[\w./:+=@-]+", re.ASCII)
+MOST_BYTES = 1 << 20
+MOST_LINES = 10_000
+"""A longer file is none of keys, and python-dotenv reads 20,000 lines a second."""
+
+_PATIENCE = 10.0
+"""Seconds to wait for another process that writes the file."""
+
 _IGNORE_ALL = "# made by gatewayx: nothing in this folder is ever committed\n*\n"
 
 
-def read(path: Path) -> dict[str, str]:
-    """Read the names and values of a key file, as they stand: ``${…}`` is not expanded.
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a key file says.
 
-    A file that others could read is narrowed to 0600 first.
+    Attributes:
+        values: The values by their names, as they stand: ``${…}`` is not expanded.
+        problems: What of the file does not serve, a line each with what mends it; no value.
+    """
+
+    values: Mapping[str, str]
+    problems: tuple[str, ...] = ()
+
+
+def read(path: Path) -> Content:
+    """Read a key file, narrowed to 0600 first; a missing one says nothing.
+
+    A line that sets nothing is reported by its number, and every other line is read.
 
     Raises:
-        ConfigError: The file is a link, somebody else's, or no text.
+        ConfigError: It cannot be read, or is a link, somebody else's, or too long.
     """
-    if not path.is_symlink() and not path.exists():
-        return {}
-    keep_private(path)
-    text = _text(path)
-    values = dotenv_values(stream=io.StringIO(text), interpolate=False)
-    return {name: value for name, value in values.items() if value is not None}
+    if not _is_there(path):
+        return Content({})
+    text, warning = _text(path, own=True)
+    lines = keytext.lines(text)
+    faults = (f"the key file {str(path)!r} {fault}" for fault in keytext.faults(lines))
+    return Content(keytext.values(lines), (*filter(None, [warning]), *faults))
 
 
-def write(path: Path, name: str, value: str) -> None:
-    """Set one name in a key file; comments, order and unknown lines stay as they are."""
-    line = f"{name}={_quoted(value)}\n"
-    lines, found = [], False
-    for key, original in _lines(path):
-        if key != name:
-            lines.append(original)
-        elif not found:
-            lines.append(line)
-            found = True
-    if lines and not lines[-1].endswith("\n"):
-        lines.append("\n")
-    _replace(path, "".join(lines if found else [*lines, line]))
+def read_foreign(path: Path) -> str:
+    """Give the text of somebody else's key file, whatever its mode and owner; nothing is changed.
+
+    Raises:
+        ConfigError: It cannot be read, or is too long.
+    """
+    return _text(path, own=False)[0]
+
+
+def write(path: Path, values: Mapping[str, str]) -> None:
+    """Set names in a key file; comments, order and unknown lines stay as they are.
+
+    Raises:
+        ConfigError: A value has a character that is not printable ASCII, or the file cannot be
+            read or written; it stays as it was.
+    """
+    for name, value in values.items():
+        if not (value.isascii() and value.isprintable()):
+            raise ConfigError(
+                f"the value of {name} holds characters that are not printable ASCII.",
+                mend="Nothing was written; copy the key again, without what is around it.",
+            )
+    with _changing(path):
+        text = _text(path, own=True)[0] if _is_there(path) else ""
+        _replace(path, keytext.with_values(text, values))
 
 
 def remove(path: Path, name: str) -> bool:
-    """Take one name out of a key file; tell whether it was there."""
-    lines = list(_lines(path))
-    kept = [original for key, original in lines if key != name]
-    if len(kept) == len(lines):
+    """Take one name out of a key file; tell whether it was there.
+
+    Raises:
+        ConfigError: The file cannot be read or written; it stays as it was.
+    """
+    if not _is_there(path):
         return False
-    _replace(path, "".join(kept))
-    return True
+    with _changing(path):
+        text = _text(path, own=True)[0]
+        kept = keytext.without(text, name)
+        if kept != text:
+            _replace(path, kept)
+        return kept != text
 
 
 def make_folder(folder: Path) -> None:
@@ -73,32 +108,58 @@ def make_folder(folder: Path) -> None:
         ignore.write_text(_IGNORE_ALL, encoding="utf-8")
 
 
-def _text(path: Path) -> str:
+def _is_there(path: Path) -> bool:
+    """Tell whether there is something of that name; what must not be looked at counts."""
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _text(path: Path, *, own: bool) -> tuple[str, str | None]:
+    """Give a file's text, bytes that are no UTF-8 as surrogates, and a warning of its mode."""
+    handle = open_private(path, own=own)
+    with os.fdopen(handle, "rb") as file:
+        warning = narrow(handle, path) if own else None
+        data = file.read(MOST_BYTES + 1)
+    ends = data.count(b"\n") + data.count(b"\r") - data.count(b"\r\n")
+    if len(data) > MOST_BYTES or ends > MOST_LINES:
         raise ConfigError(
-            f"the key file {str(path)!r} cannot be read: {error}.",
-            mend="Move it away, then `%gatewayx key set NAME`.",
-        ) from None
-
-
-def _lines(path: Path) -> Iterator[tuple[str | None, str]]:
-    """Yield the name that each binding sets, if any, and its text."""
-    if not path.is_symlink() and not path.exists():
-        return
-    keep_private(path)
-    for binding in parse_stream(io.StringIO(_text(path))):
-        yield binding.key, binding.original.string
-
-
-def _quoted(value: str) -> str:
-    if _PLAIN_VALUE.fullmatch(value):
-        return value
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
+            f"the key file {str(path)!r} is not read: it has more than {MOST_LINES:,} lines"
+            f" or {MOST_BYTES >> 20} MiB.",
+            mend=f"`mv {path} {path}.off`, then `%gatewayx key set NAME`.",
+        )
+    return data.decode("utf-8", "surrogateescape"), warning
 
 
 def _replace(path: Path, text: str) -> None:
-    make_folder(path.parent)
-    write_whole(path, text)
+    sweep(path)
+    write_whole(path, text.encode("utf-8", "surrogateescape"))
+
+
+@contextlib.contextmanager
+def _changing(path: Path) -> Iterator[None]:
+    """Keep other processes and threads from writing meanwhile, or one of two keys would be lost.
+
+    The lock is filelock's, on a file beside, which stays: it knows the locks of Windows and of
+    network drives, and a process that is killed leaves no lock behind.
+    """
+    from filelock import FileLock, Timeout
+
+    mend = (
+        f"`chmod u+w {path.parent}` if it is yours; else `%gatewayx key set NAME --user` writes"
+        " into a folder of your own."
+    )
+    with writing(path, mend):
+        make_folder(path.parent)
+        try:
+            with FileLock(path.with_name(f"{path.name}.lock"), timeout=_PATIENCE, mode=0o600):
+                yield
+        except Timeout:
+            raise ConfigError(
+                f"{str(path)!r} has been held by another process for {_PATIENCE:g} s.",
+                mend="Run it again when that one is done.",
+            ) from None

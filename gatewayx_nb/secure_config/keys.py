@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.errors import ConfigError, GatewayError
+from gatewayx_nb.errors import ConfigError
 from gatewayx_nb.secure_config import keyfile
 from gatewayx_nb.secure_config.places import Owner, Place, Stamp, stamp
 from gatewayx_nb.secure_config.secret import KeyState, Secret, state_of
@@ -75,8 +75,8 @@ class Keys:
 
     @property
     def problems(self) -> list[str]:
-        """Why files could not be read, a line each."""
-        return [str(file.problem) for file in self._files if file.problem]
+        """What of the files does not serve, a line each."""
+        return [problem for file in self._files for problem in file.problems]
 
     def find(self, engine: str, vendor: Iterable[str] = ()) -> Key:
         """Give an engine's key; one that is set wins over a placeholder before it.
@@ -122,17 +122,19 @@ class _KeyFile:
         self.path = place.keys
         self.label = place.label(place.keys)
         self.owner = place.owner
-        self.values: dict[str, str] = {}
-        self.problem: GatewayError | None = None
+        self.values: Mapping[str, str] = {}
+        self.problems: tuple[str, ...] = ()
+        self._read = False
         self._stamp: Stamp | None = None
         self.refresh()
 
     def refresh(self) -> None:
-        now = stamp(self.path)
-        if now == self._stamp:
+        now = stamp(self.path, follow=False)
+        if self._read and now == self._stamp:
             return
         try:
-            self.values, self.problem = keyfile.read(self.path), None
+            content = keyfile.read(self.path)
+            self.values, self.problems = content.values, content.problems
         except ConfigError as error:
-            self.values, self.problem = {}, error
-        self._stamp = stamp(self.path)
+            self.values, self.problems = {}, (str(error),)
+        self._read, self._stamp = True, stamp(self.path, follow=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import stat
@@ -25,7 +26,7 @@ def why_foreign(path: Path) -> str | None:
         return None
     status = path.stat()
     if status.st_uid not in (os.getuid(), 0):
-        return f"belongs to another user (id {status.st_uid})"
+        return "belongs to another user"
     if status.st_mode & stat.S_IWOTH:
         return "may be changed by everyone; mend it with `chmod o-w`"
     return None
@@ -43,30 +44,75 @@ def why_refused(path: Path, folder: Path) -> str | None:
         return "is a link to itself"
 
 
-def keep_private(path: Path) -> None:
-    """Make sure that a file of keys is the user's and readable by the user alone.
+def open_private(path: Path, *, own: bool) -> int:
+    """Open a file of keys for reading.
+
+    The checks are made on the open file: a name can point elsewhere a moment later.
+
+    Args:
+        path: The file.
+        own: Whether it is a key file of ours, which is narrowed to 0600, and refused where it is a
+            link or somebody else's.
+
+    Returns:
+        Its descriptor, which the caller closes.
 
     Raises:
-        ConfigError: It is a link, no file, or somebody else's.
+        ConfigError: It is refused, or cannot be opened.
     """
-    status = path.lstat()
-    if stat.S_ISLNK(status.st_mode):
+    if own:
+        _refuse_links(path)
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        handle = os.open(path, flags | (getattr(os, "O_NOFOLLOW", 0) if own else 0))
+    except OSError as error:
         raise ConfigError(
-            f"the key file {str(path)!r} is a link; keys are read from a plain file only.",
-            mend="Replace it by the file that it points to.",
-        )
+            f"the key file {str(path)!r} cannot be read: {error.strerror}.",
+            mend=f"`chmod 600 {path}`, or move it away."
+            if isinstance(error, PermissionError)
+            else "Name a file that is there.",
+        ) from None
+    try:
+        _refuse_foreign(os.fstat(handle), path, own=own)
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
+
+
+def narrow(handle: int, path: Path) -> str | None:
+    """Make an open file readable by its owner alone; give a warning where that cannot be done."""
+    if sys.platform == "win32" or not os.fstat(handle).st_mode & 0o077:
+        return None
+    with contextlib.suppress(OSError):
+        os.fchmod(handle, 0o600)
+    if os.fstat(handle).st_mode & 0o077:
+        return f"the key file {str(path)!r} stays readable by others. `chmod 600 {path}`"
+    log.warning("%s was readable by others; it is 0600 now.", path)
+    return None
+
+
+def _refuse_links(path: Path) -> None:
+    """Refuse a link in the place of the file or of a folder of ours, ``config`` or ``secrets``.
+
+    Else a project could pass the user's keys off as its own.
+    """
+    for part in (path, path.parent, path.parent.parent):
+        if os.path.islink(part):  # noqa: PTH114 - false, not an error, where one may not look
+            raise ConfigError(
+                f"the key file {str(path)!r} is not read: {part.name!r} is a link.",
+                mend=f"Put what it points to in its place, or `rm {part}`.",
+            )
+
+
+def _refuse_foreign(status: os.stat_result, path: Path, *, own: bool) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise ConfigError(
             f"the key file {str(path)!r} is not a file.",
-            mend="Move it away, then `%gatewayx key set NAME`.",
+            mend=f"`mv {path} {path}.off`, then `%gatewayx key set NAME`.",
         )
-    if sys.platform == "win32":
-        return
-    if status.st_uid not in (os.getuid(), 0):
+    if own and sys.platform != "win32" and status.st_uid not in (os.getuid(), 0):
         raise ConfigError(
-            f"the key file {str(path)!r} belongs to another user (id {status.st_uid}).",
-            mend="Own it, or move it away and run `%gatewayx key set NAME`.",
+            f"the key file {str(path)!r} belongs to another user.",
+            mend=f"`chown $(id -u) {path}`, or move it away and `%gatewayx key set NAME`.",
         )
-    if status.st_mode & 0o077:
-        path.chmod(0o600)
-        log.warning("%s was readable by others; it is 0600 now.", path)

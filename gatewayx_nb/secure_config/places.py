@@ -129,14 +129,18 @@ def _is_clone(folder: Path) -> bool:
     return bool(project.get("project", {}).get("name") == "gatewayx-nb")
 
 
-def stamp(path: Path) -> Stamp | None:
+def stamp(path: Path, *, follow: bool = True) -> Stamp | None:
     """Give what changes when a file does; ``None`` where there is none.
 
     The change time is there because an edit within one tick of the clock and of equal size keeps
     the modification time and the size.
+
+    Args:
+        path: The file or folder.
+        follow: Whether a link stands for what it points to.
     """
     try:
-        stat = os.stat(path)  # noqa: PTH116 - the check for changes runs on each call
+        stat = os.stat(path, follow_symlinks=follow)  # noqa: PTH116 - runs on each call
     except OSError:
         return None
     return (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino)

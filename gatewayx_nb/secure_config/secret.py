@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
+from base64 import b64encode
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
+from urllib.parse import quote
 
 from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 KeyState = Literal["set", "placeholder", "missing"]
 
 MASK = "<key>"
+
+_PART = 12
+"""Characters of a key that tell it."""
 
 _PLACEHOLDERS = re.compile(
     r"""your[_-].*[_-]?here | your[_-](?:real[_-])?(?:\w+[_-])?(?:api[_-])?key.*
@@ -21,6 +27,9 @@ _PLACEHOLDERS = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 
+
+_KEY_SHAPED = re.compile(r"sk-\S+|(?=\D*\d)[\w+/=-]{20,}", re.ASCII)
+"""What many providers' keys look like: a prefix, or twenty characters with a digit among them."""
 
 _PREFIXES = (
     ("sk-ant-", "anthropic"),
@@ -93,8 +102,31 @@ def vendor_of(key: str) -> str | None:
     return next((engine for prefix, engine in _PREFIXES if str(key).startswith(prefix)), None)
 
 
+def may_be_key(word: str) -> bool:
+    """Tell whether a word is so shaped that it had better not be shown.
+
+    >>> may_be_key("sk-1234"), may_be_key("grok"), may_be_key("0123456789abcdef0123")
+    (True, False, True)
+    """
+    return vendor_of(word) is not None or _KEY_SHAPED.fullmatch(word) is not None
+
+
 def redact(text: str, keys: Iterable[str]) -> str:
-    """Replace every one of these keys in a text by a mask, the longest first."""
-    for key in sorted(filter(None, keys), key=len, reverse=True):
-        text = text.replace(str(key), MASK)
+    """Replace every one of these keys in a text by a mask, the longest first.
+
+    So are a key in base64, in a URL, in JSON or in a Python literal, and its first or last twelve
+    characters, which is what some providers quote.
+    """
+    forms = {form for key in keys for form in _forms(str(key)) if form}
+    for form in sorted(forms, key=len, reverse=True):
+        text = text.replace(form, MASK)
     return text
+
+
+def _forms(key: str) -> Iterator[str]:
+    yield from (key, quote(key, safe=""), quote(key), json.dumps(key)[1:-1], repr(key)[1:-1])
+    if len(key) > _PART:
+        yield from (key[:_PART], key[-_PART:])
+        for shift in range(3):  # of base64, what does not depend on what stands around the key
+            encoded = b64encode(b"\0" * shift + key.encode()).decode()
+            yield encoded[4 if shift else 0 : -4]

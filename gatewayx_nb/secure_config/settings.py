@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gatewayx_nb.errors import ConfigError, nearest
-from gatewayx_nb.secure_config.whole import write_whole
+from gatewayx_nb.secure_config.whole import write_whole, writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -122,16 +122,26 @@ def load(paths: Iterable[Path]) -> Settings:
 
 
 def save_default(path: Path, reference: str) -> None:
-    """Set ``default_model`` in a settings file; the rest of it stays as it is."""
+    """Set ``default_model`` in a settings file; the rest of it stays as it is.
+
+    Raises:
+        ConfigError: The file cannot be written.
+    """
+    mend = f"`chmod u+w {path.parent}` if it is yours; else leave `--save` out."
+    with writing(path, mend):
+        text = path.read_text(encoding="utf-8-sig") if path.is_file() else ""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, _with_default(text, reference).encode())
+
+
+def _with_default(text: str, reference: str) -> str:
     line = f"default_model = {json.dumps(reference)}\n"
-    text = path.read_text(encoding="utf-8-sig") if path.is_file() else ""
     table = re.search(r"^[ \t]*\[", text, re.MULTILINE)
     start = table.start() if table else len(text)
     head, tables = text[:start], text[start:]
     present = re.compile(r"^[ \t]*default_model[ \t]*=.*\n?", re.MULTILINE)
     head = present.sub(lambda _: line, head, count=1) if present.search(head) else line + head
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, head + tables)
+    return head + tables
 
 
 def _read(path: Path) -> Table:

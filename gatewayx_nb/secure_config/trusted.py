@@ -92,7 +92,8 @@ class Trusted:
         for engine, added in ways.items():
             engines[engine] = sorted({*engines.get(engine, ()), *(way.target for way in added)})
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(self.path, json.dumps(self._targets, indent=2, sort_keys=True) + "\n")
+        text = json.dumps(self._targets, indent=2, sort_keys=True) + "\n"
+        write_whole(self.path, text.encode())
 
     def _read(self) -> dict[str, Engines]:
         import msgspec

@@ -1,12 +1,14 @@
 """The magics in a shell within this process, which re-raises what a cell raises."""
 
+import re
+
 import pytest
 from IPython.core.error import StdinNotImplementedError
-from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
 import gatewayx_nb
 from gatewayx_nb.errors import (
+    ConfigError,
     EngineNotFoundError,
     GatewayError,
     MissingKeyError,
@@ -14,27 +16,7 @@ from gatewayx_nb.errors import (
     TrustError,
     UsageError,
 )
-
-
-@pytest.fixture
-def shell(project, monkeypatch):
-    """Give a shell in a project, the extension loaded; `run` gives a cell's value or raises."""
-    monkeypatch.chdir(project.root)
-    monkeypatch.setenv("GATEWAYX_HOME", str(project.root))
-    InteractiveShell.clear_instance()
-    shell = InteractiveShell.instance()
-    shell.run_line_magic("load_ext", "gatewayx_nb")
-
-    def run(cell):
-        outcome = shell.run_cell(cell, store_history=True)
-        outcome.raise_error()
-        return outcome.result
-
-    shell.ask = run
-    yield shell
-    shell.run_line_magic("unload_ext", "gatewayx_nb")
-    shell._atexit_once()  # now, while its folder is there
-    InteractiveShell.clear_instance()
+from tests.users import as_nobody
 
 
 def test_a_cell_shows_its_answer_and_its_figures(shell, capsys):
@@ -124,7 +106,6 @@ def test_help_is_still_help(shell, capsys):
         ("%%gatewayx mock -o class\nx", UsageError, "'class' is no name"),
         ("%%gatewayx mock -o get_ipython\nx", UsageError, "'get_ipython' is no name"),
         ("%%gatewayx mock -o print\nx", UsageError, "'print' is no name"),
-        ("%gatewayx key set sk-canary-123456", UsageError, "if it is a key, renew it"),
         ("%gatewayx models nope", EngineNotFoundError, "no engine 'nope'"),
         ("%%gatewayx mock -p x\nx", UsageError, "'x' is no parameter"),
         ("%%gatewayx mock -p latency=-1\nx", UsageError, "latency"),
@@ -136,9 +117,9 @@ def test_help_is_still_help(shell, capsys):
         ("%gatewayx stauts", UsageError, "Did you mean 'status'"),
         ("%gatewayx ask", UsageError, "no reference and no prompt"),
         ("%gatewayx mock", UsageError, "no prompt"),
-        ("%gatewayx key set grok sk-canary-123456", UsageError, "renew that key"),
-        ("%gatewayx key set Grok!", UsageError, "no engine's name"),
-        ("%gatewayx key get grok", UsageError, "invalid choice"),
+        ("%gatewayx key set Grok!", UsageError, "nothing but `set NAME`"),
+        ("%gatewayx key get grok", UsageError, "nothing but `set NAME`"),
+        ("%gatewayx key import nowhere.env", ConfigError, "nowhere.env' cannot be read"),
         ("%gatewayx status gork", EngineNotFoundError, "Did you mean 'grok'"),
         ("%gatewayx help stauts", UsageError, "Did you mean 'status'"),
         ("%gatewayx pull smolm2", GatewayError, "smollm2"),
@@ -333,3 +314,45 @@ def test_trust_without_a_person_is_refused(steered, monkeypatch):
 
     with pytest.raises(TrustError, match="nobody to ask"):
         steered.ask("%gatewayx trust")
+
+
+def test_an_import_tells_names_and_no_values(shell, project, tmp_path):
+    """What it took, what it left and why; the next cell knows the keys."""
+    source = tmp_path / "my keys.env"
+    source.write_text(
+        "XAI_API_KEY=sk-canary-1\nOTHER=canary\nsk-canary-2\nCO_API_KEY=sk-canary-3\n"
+    )
+    project.set_keys("GATEWAYX_COHERE_API_KEY=sk-canary-4\n")
+
+    said = repr(shell.ask(f'%gatewayx key import "{source}"'))
+
+    assert re.search(r"XAI_API_KEY +GATEWAYX_GROK_API_KEY +taken", said)
+    assert re.search(r"CO_API_KEY +GATEWAYX_COHERE_API_KEY +left: another one is set", said)
+    assert "1 left, as they are no engine's: OTHER." in said
+    assert "Lines that set nothing: 1." in said
+    assert "`%gatewayx key remove NAME` makes way" in said
+    assert "canary" not in said
+    assert re.search(r"grok +set +GATEWAYX_GROK_API_KEY", repr(shell.ask("%gatewayx keys")))
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["use mock --save", "init", "key set grok", "key set grok --user", "key import {0}/.env"],
+)
+def test_where_nothing_can_be_written_it_is_said_in_two_lines(
+    shell, unprivileged, monkeypatch, line
+):
+    """A home and a project that are read-only."""
+    (unprivileged / ".env").write_text("XAI_API_KEY=k\n")
+    unprivileged.chmod(0o555)
+    monkeypatch.setattr("getpass.getpass", lambda _: "sk-1234")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(unprivileged))
+    monkeypatch.setenv("GATEWAYX_HOME", str(unprivileged))
+    gatewayx_nb.engine_pool.reset()
+    gatewayx_nb.pool().status()
+
+    with as_nobody(), pytest.raises(ConfigError, match="cannot be written: Permission") as caught:
+        shell.run_line_magic("gatewayx", line.format(unprivileged))
+
+    assert len(caught.value._render_traceback_()) == 2
+    unprivileged.chmod(0o755)

@@ -1,0 +1,190 @@
+"""`pool.security_status`: its shape, what it sees, and what it keeps to itself."""
+
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from gatewayx_nb.engine_pool import SECURITY_SCHEMA, EnginePool
+from tests.users import NOBODY
+
+CANARY = "sk-canary-7Hq2pVxN4mTzK9wB"
+
+
+def _git(folder, *words):
+    subprocess.run(
+        ["git", "-c", "user.name=x", "-c", "user.email=x@y", *words],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+    )
+
+
+def _told(pool):
+    """Give the JSON, checked against the schema."""
+    told = json.loads(json.dumps(pool.security_status().to_json()))
+    jsonschema.validate(told, SECURITY_SCHEMA)
+    return told
+
+
+def _file(told, kind="keys", place="project"):
+    (file,) = [file for file in told["files"] if (file["kind"], file["place"]) == (kind, place)]
+    return file
+
+
+def test_an_empty_project_has_the_shape(project):
+    """Nothing set, nothing started; what is not there says so."""
+    told = _told(project.pool())
+
+    assert (told["counts"]["set"], told["started"], told["refused"]) == (0, [], [])
+    assert _file(told) == {
+        "place": "project",
+        "kind": "keys",
+        "path": "config/secrets/.env.local",
+        "exists": False,
+        "link": False,
+        **dict.fromkeys(["mode", "yours", "root", "others_read", "others_write"]),
+        "ignored": None,
+        "tracked": None,
+    }
+    assert _file(told, "engines folder")["exists"]
+
+
+def test_it_tells_where_keys_come_from(project):
+    """Environment, project and user; placeholders and vendors' variables by name."""
+    project.set_keys(f"GATEWAYX_GROK_API_KEY={CANARY}\nGATEWAYX_COHERE_API_KEY=changeme\n")
+    pool = EnginePool(home=project.root, env={"OPENAI_API_KEY": CANARY})
+    pool.config.set_key("mistral", CANARY, user=True)
+
+    told = _told(pool)
+
+    sources = {key["engine"]: key for key in told["keys"]}
+    assert sources["grok"]["source"] == "project"
+    assert sources["mistral"]["source"] == "user"
+    assert sources["openai"] == {
+        "engine": "openai",
+        "state": "set",
+        "variable": "OPENAI_API_KEY",
+        "source": "environment",
+    }
+    assert (told["counts"]["set"], told["counts"]["placeholder"]) == (3, 1)
+    assert _file(told, place="user")["mode"] == "0600"
+
+
+def test_it_tells_what_runs_and_what_is_refused(project):
+    """An engine is started by its first call; one that everybody may change never is."""
+    project.engine("mine", "x")
+    project.engine("open", "x").chmod(0o666)
+    project.keys.mkdir()
+    with project.pool() as pool:
+        assert _told(pool)["started"] == []
+        pool.ask("x", model="mine")
+        told = _told(pool)
+
+    assert told["started"] == ["mine"]
+    assert [refusal["what"] for refusal in told["refused"]] == ["open", "file"]
+    assert "may be changed by everyone" in told["refused"][0]["why"]
+    assert "'config/secrets/.env.local' is not a file" in told["refused"][1]["why"]
+
+
+def test_it_tells_modes_and_owners(project):
+    """The group and everybody; whose it is as booleans."""
+    project.settings("")
+    (project.root / "config" / "gatewayx.toml").chmod(0o664)
+    if os.getuid() == 0:
+        os.chown(project.engines, NOBODY, NOBODY)
+    told = _told(project.pool())
+
+    settings, engines = _file(told, "settings"), _file(told, "engines folder")
+    assert (settings["mode"], settings["others_read"], settings["others_write"]) == (
+        "0664",
+        True,
+        True,
+    )
+    assert settings["yours"]
+    assert engines["yours"] == (os.getuid() != 0)
+    assert not engines["root"]
+
+
+@pytest.mark.parametrize(
+    ("words", "ignored", "tracked"),
+    [
+        ([["init"]], False, False),
+        ([["init"], ["ignore"]], True, False),
+        ([["init"], ["add", "-f", "config/secrets/.env.local"]], False, True),
+        ([["init"], ["ignore"], ["add", "-f", "config/secrets/.env.local"]], True, True),
+    ],
+    ids=["neither", "ignored", "tracked", "both"],
+)
+def test_git_is_asked_about_the_key_file(project, words, ignored, tracked):
+    """Whether it would be, or has been, committed."""
+    project.set_keys(f"GATEWAYX_GROK_API_KEY={CANARY}\n")
+    for word in words:
+        if word == ["ignore"]:
+            (project.keys.parent / ".gitignore").write_text("*\n")
+        else:
+            _git(project.root, *word)
+
+    file = _file(_told(project.pool()))
+
+    assert (file["ignored"], file["tracked"]) == (ignored, tracked)
+
+
+def _tool(folder, text):
+    folder.mkdir()
+    (folder / "git").write_text(f"#!/bin/sh\n{text}\n")
+    (folder / "git").chmod(0o755)
+    return str(folder)
+
+
+def test_without_an_answer_of_git_it_is_unknown(project, tmp_path, monkeypatch):
+    """Git is missing, or hangs: two seconds at most."""
+    _git(project.root, "init")
+    for path in ("/nowhere", _tool(tmp_path / "bin", "exec /bin/sleep 60")):
+        monkeypatch.setenv("PATH", path)
+        start = time.monotonic()
+        file = _file(_told(project.pool()))
+        assert (file["ignored"], file["tracked"]) == (None, None)
+        assert time.monotonic() - start < 4
+
+
+def test_git_gets_no_key_and_runs_nothing_of_the_repository(project, tmp_path, monkeypatch):
+    """Its environment has no variable but a few, and a repository's file monitor stays off."""
+    _git(project.root, "init")
+    project.set_keys("")
+    _git(project.root, "config", "core.fsmonitor", str(tmp_path / "monitor"))
+    (tmp_path / "monitor").write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    (tmp_path / "monitor").chmod(0o755)
+    _told(project.pool())
+    assert not (tmp_path / "ran").exists()
+
+    monkeypatch.setenv("XAI_API_KEY", CANARY)
+    path = _tool(tmp_path / "bin", f"/usr/bin/env > {tmp_path}/env; exit 1")
+    monkeypatch.setenv("PATH", path)
+    _told(project.pool())
+    assert CANARY not in (tmp_path / "env").read_text()
+    assert "PATH=" in (tmp_path / "env").read_text()
+
+
+def test_it_tells_no_key_no_absolute_path_and_no_user(project, monkeypatch):
+    """Whatever is wrong."""
+    project.set_keys(f"GATEWAYX_GROK_API_KEY={CANARY}\n{CANARY}\n")
+    project.engine("open", "x").chmod(0o666)
+    project.engine("Bad-Name", "x")
+    (project.engines / "link_engine.py").symlink_to("/etc/hostname")
+    (Path.home() / "config" / "gatewayx" / "engines").mkdir(parents=True)
+    (Path.home() / "config" / "gatewayx" / "engines").chmod(0o777)
+    own = Path.home() / "config" / "gatewayx" / "engines" / "own_engine.py"
+    own.write_text("")
+    pool = EnginePool(home=project.root, env={"XDG_CONFIG_HOME": str(Path.home() / "config")})
+    pool.config.set_key("openai", CANARY, user=True)
+
+    text = json.dumps(_told(pool))
+
+    assert len(json.loads(text)["refused"]) >= 5
+    for hidden in (CANARY[:6], CANARY[-6:], str(project.root), str(Path.home()), "/tmp", "root/"):
+        assert hidden not in text

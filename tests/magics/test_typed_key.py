@@ -1,0 +1,134 @@
+"""A key that was typed on a line is nowhere that IPython keeps what was typed."""
+
+import linecache
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from gatewayx_nb.errors import UsageError
+from gatewayx_nb.magics.forgetting import STUB
+from tests.kernels import Kernel
+
+CANARY = "sk-canary-7Hq2pVxN4mTzK9wB"
+
+TYPED = [
+    f"%gatewayx key set grok {CANARY}",
+    f"%gatewayx key set grok={CANARY}",
+    f"%gatewayx key set {CANARY}",
+    f"%gatewayx key {CANARY}",
+    f"%gatewayx key set grok '{CANARY}",
+    f"%gatewayx key set grok --{CANARY}",
+    f"%gatewayx key remove grok {CANARY}",
+    f"%gatewayx key import {CANARY}",
+    "%gatewayx key set gsk_canary0123456789abcdef",
+    f"%gx  key set grok {CANARY}  # mine",
+    f"%gatewayx {CANARY}",
+    f"%gatewayx kye set grok {CANARY}",
+    f"x = 1\nif x:\n    %gatewayx key set grok {CANARY}",
+    f"get_ipython().run_line_magic('gatewayx', 'key set grok {CANARY}')",
+    f"get_ipython().run_cell('%gatewayx key set grok {CANARY}').raise_error()",
+    f"%%gatewayx key set grok\n{CANARY}",
+    f"%%gatewayx key set grok {CANARY}",
+    f"%%gx key set grok {CANARY}\n\n{CANARY}",
+]
+
+
+def kept(shell):
+    """Give all that a shell keeps of what was typed, the database's file with its journals too."""
+    history = shell.history_manager
+    history.writeout_cache()
+    yield from (repr(value) for name, value in shell.user_ns.items() if name[:2] in ("_i", "In"))
+    yield repr([history.input_hist_raw, history.input_hist_parsed, history.db_input_cache])
+    yield repr([history._i00, history._i, history._ii, history._iii])
+    yield repr([entry for entry in linecache.cache.values() if len(entry) > 1 and not entry[1]])
+    file = Path(history.hist_file)
+    yield from (path.read_bytes().decode("latin-1") for path in file.parent.glob(f"{file.name}*"))
+
+
+@pytest.mark.parametrize("cell", TYPED)
+def test_a_key_on_a_line_is_refused_and_forgotten(shell, cell, capsys, project):
+    """The message says what is left to do, and repeats nothing; a second time, too."""
+    for _ in range(2):
+        shell.ask("'before'")
+        with pytest.raises(UsageError, match=r"the cell still holds it.*renew that key") as caught:
+            shell.ask(cell)
+        shell.ask("'after'")
+
+    out = capsys.readouterr()
+    assert "canary" not in f"{out.out}{out.err}{caught.value!r}{caught.value.__context__}"
+    assert not project.keys.exists()
+    assert "canary" not in "".join(kept(shell))
+    assert "'before'" in shell.history_manager.input_hist_raw
+    assert STUB in shell.history_manager.input_hist_raw
+    shell.run_line_magic("history", "-g")
+    assert "canary" not in capsys.readouterr().out
+
+
+def test_what_was_typed_rightly_stays_in_the_history(shell, monkeypatch):
+    """Only the cell that holds the key goes."""
+    monkeypatch.setattr("getpass.getpass", lambda _: CANARY)
+    shell.ask("%gatewayx key set grok")
+    with pytest.raises(UsageError):
+        shell.ask("%gatewayx key set")
+
+    assert shell.history_manager.input_hist_raw[1:] == ["%gatewayx key set grok", STUB]
+    assert CANARY not in "".join(kept(shell))
+
+
+def test_a_history_that_cannot_be_cleaned_is_told(shell):
+    """Another program holds the database."""
+    history = shell.history_manager
+    history.writeout_cache()
+    for connection in (history.db, history.save_thread.db):
+        connection.execute("PRAGMA busy_timeout = 0")
+    holder = sqlite3.connect(history.hist_file, isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+
+    with pytest.raises(UsageError, match="could not be cleaned of it"):
+        shell.ask(f"%gatewayx key set grok {CANARY}")
+
+    holder.close()
+    assert CANARY not in "".join(kept(shell))
+
+
+LOOK = """
+import linecache
+_word = {word!r}[::-1]
+_history = get_ipython().history_manager
+_kept = [*In, *_history.input_hist_raw, *_ih, _i, _ii, _iii, _history._i00]
+_kept += [value for name, value in list(globals().items()) if name.startswith("_i")]
+_kept += [entry for entry in linecache.cache.values()]
+print("found", sum(_word in repr(text) for text in _kept), "of", len(_kept))
+"""
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize(
+    "cell",
+    [
+        f"%gatewayx key set grok {CANARY}",
+        f"%gatewayx key set grok={CANARY}",
+        f"%%gatewayx key set grok\n{CANARY}",
+    ],
+)
+def test_a_kernel_forgets_a_typed_key(project, tmp_path, cell):
+    """Its history database too, while it runs and when it has ended."""
+    (home := tmp_path / "home").mkdir()
+    with Kernel(project.root, home) as kernel:
+        kernel.run("%load_ext gatewayx_nb")
+        for _ in range(2):
+            refused = kernel.run(cell)
+            assert "the history has been cleaned" in "".join(refused.traceback)
+            assert CANARY not in repr(refused.of("error", "stream", "display_data"))
+        looked = kernel.run(LOOK.format(word="canary"[::-1]))
+        listed = kernel.run("%history\n%history -g")
+        assert looked.text.startswith("found 0 of ")
+        assert "%load_ext gatewayx_nb" in listed.text
+        assert CANARY not in listed.text
+        database = Path(kernel.run("print(_history.hist_file)").text.strip())
+        assert CANARY.encode() not in database.read_bytes()
+    assert b"%load_ext gatewayx_nb" in database.read_bytes()
+    assert CANARY.encode() not in b"".join(
+        path.read_bytes() for path in database.parent.glob(f"{database.name}*")
+    )

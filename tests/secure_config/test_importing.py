@@ -1,0 +1,133 @@
+import json
+from dataclasses import dataclass
+
+import pytest
+
+from gatewayx_nb.errors import ConfigError
+from gatewayx_nb.secure_config import keyfile
+from gatewayx_nb.secure_config.importing import Entry
+
+
+@dataclass
+class Case:
+    """A file, what is taken of it, and what is left."""
+
+    id: str
+    text: str
+    taken: dict
+    left: tuple = ()
+
+
+CASES = [
+    Case(
+        "ours",
+        "GATEWAYX_MINE_API_KEY=a\nGATEWAYX_MINE_BASE_URL=https://h/v1\nGATEWAYX_MINE_MODEL=m\n",
+        {
+            "GATEWAYX_MINE_API_KEY": "a",
+            "GATEWAYX_MINE_BASE_URL": "https://h/v1",
+            "GATEWAYX_MINE_MODEL": "m",
+        },
+    ),
+    Case(
+        "vendors' variables",
+        "export XAI_API_KEY='a'\nGEMINI_API_KEY=b\nMISTRAL_API_KEY=c\nDATABASE_URL=d\n",
+        {
+            "GATEWAYX_GROK_API_KEY": "a",
+            "GATEWAYX_GOOGLE_API_KEY": "b",
+            "GATEWAYX_MISTRAL_API_KEY": "c",
+        },
+        (Entry("DATABASE_URL", "", "no engine's"),),
+    ),
+    Case(
+        "ours before a vendor's",
+        "XAI_API_KEY=b\nGATEWAYX_GROK_API_KEY=a\n",
+        {"GATEWAYX_GROK_API_KEY": "a"},
+        (Entry("XAI_API_KEY", "GATEWAYX_GROK_API_KEY", "another one is set"),),
+    ),
+    Case(
+        "no keys",
+        "XAI_API_KEY=your_key_here\nOPENAI_API_KEY=\nCO_API_KEY=clé\n",
+        {},
+        (
+            Entry("XAI_API_KEY", "GATEWAYX_GROK_API_KEY", "a placeholder, no key"),
+            Entry("OPENAI_API_KEY", "GATEWAYX_OPENAI_API_KEY", "empty"),
+            Entry("CO_API_KEY", "GATEWAYX_COHERE_API_KEY", "a placeholder, no key"),
+        ),
+    ),
+    Case("a name that may be a key", "gsk_canary=1\n", {}, (Entry("", "", "no engine's"),)),
+    Case(
+        "llm's keys.json",
+        json.dumps(
+            {
+                "// Note": "This file stores secret API credentials. Do not share!",
+                "openai": "a",
+                "claude": "b",
+                "gemini": "c",
+                "openrouter": "d",
+                "replicate": "e",
+                "number": 1,
+            }
+        ),
+        {
+            "GATEWAYX_OPENAI_API_KEY": "a",
+            "GATEWAYX_ANTHROPIC_API_KEY": "b",
+            "GATEWAYX_GOOGLE_API_KEY": "c",
+            "GATEWAYX_OPENROUTER_API_KEY": "d",
+        },
+        (Entry("// Note", "", "no engine's"), Entry("replicate", "", "no engine's")),
+    ),
+    Case("nothing", "", {}),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_a_file_of_keys_is_imported(project, tmp_path, case):
+    """What is known is taken, what is not is named; the file stays as it was."""
+    source = tmp_path / "source"
+    source.write_text(case.text)
+    source.chmod(0o644)
+
+    done = project.pool().import_keys(source)
+
+    assert dict(keyfile.read(project.keys).values) == case.taken
+    assert {e.variable for e in done.entries if not e.left} == set(case.taken)
+    assert tuple(entry for entry in done.entries if entry.left) == case.left
+    assert (source.read_text(), source.stat().st_mode & 0o777) == (case.text, 0o644)
+
+
+def test_an_import_overwrites_nothing(project, tmp_path):
+    """A placeholder makes way, a key does not; the same key again is no matter."""
+    project.set_keys(
+        "GATEWAYX_GROK_API_KEY=mine\nGATEWAYX_OPENAI_API_KEY=changeme\nGATEWAYX_COHERE_API_KEY=c\n"
+    )
+    source = tmp_path / ".env"
+    source.write_text("XAI_API_KEY=other\nOPENAI_API_KEY=new\nCO_API_KEY=c\n")
+
+    done = project.pool().import_keys(source)
+
+    assert [entry.left for entry in done.entries] == ["another one is set", "", "is there already"]
+    assert project.keys.read_text() == (
+        "GATEWAYX_GROK_API_KEY=mine\nGATEWAYX_OPENAI_API_KEY=new\nGATEWAYX_COHERE_API_KEY=c\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda path: None, "cannot be read: No such file"),
+        (lambda path: path.mkdir(), "is not a file"),
+        (lambda path: path.write_text("{'openai': sk-canary}"), "no JSON object"),
+        (lambda path: path.write_text("{" * 100_000), "no JSON object"),
+        (lambda path: path.write_text("A=1\n" * 100_000), "more than 10,000 lines"),
+    ],
+    ids=["nothing", "folder", "no JSON", "deep JSON", "long"],
+)
+def test_what_cannot_be_imported_is_one_line(project, tmp_path, make, said):
+    """And nothing of it is shown."""
+    source = tmp_path / "source"
+    make(source)
+
+    with pytest.raises(ConfigError, match=said) as caught:
+        project.pool().import_keys(source)
+    assert "\n" not in str(caught.value)
+    assert "canary" not in f"{caught.value!r}{caught.value.__context__}"
