@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import threading
 
+from gatewayx_nb.engine_pool.health import Health
 from gatewayx_nb.engine_pool.interface import EnginePool
 from gatewayx_nb.engine_pool.options import CallOptions
 from gatewayx_nb.engine_pool.streams import AsyncReplyStream, ReplyStream
 
-__all__ = ["AsyncReplyStream", "CallOptions", "EnginePool", "ReplyStream", "pool", "reset"]
+__all__ = [
+    "AsyncReplyStream",
+    "CallOptions",
+    "EnginePool",
+    "Health",
+    "ReplyStream",
+    "pool",
+    "reset",
+]
 
 _default: list[EnginePool] = []
 _lock = threading.Lock()
