@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from gatewayx_nb.engine_pool.scrubbing import scrub
-from gatewayx_nb.errors import DeadlineError, GatewayError, ProviderError, TransportError
+from gatewayx_nb.errors import DeadlineError, GatewayError, ProviderError
 from gatewayx_nb.portal import cancelling
 from gatewayx_nb.secure_config import redact
 
@@ -59,8 +59,6 @@ class Inquiry:
         answer = asyncio.wrap_future(portal.submit(self._typed(target, question)))
         try:
             await asyncio.wait([answer], timeout=self.patience + _GRACE)
-            if answer.cancelled():
-                return TransportError(f"the pool was closed while {target.name!r} was asked.")
             return answer.result() if answer.done() else self._too_late(target)
         finally:
             answer.cancel()

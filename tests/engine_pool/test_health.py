@@ -61,6 +61,12 @@ FAULTS = [
     Case("interrupts", "raise KeyboardInterrupt", "KeyboardInterrupt"),
     Case("cancels", "import asyncio; raise asyncio.CancelledError", "CancelledError"),
     Case("tells its key", "raise ValueError(f'bad {str(self.api_key)}')", "ValueError: bad"),
+    Case(
+        "quotes its key",
+        "from gatewayx_nb.errors import ProviderError\n"
+        "        raise ProviderError(f'bad {str(self.api_key)}')",
+        "bad",
+    ),
     Case("no coroutine", "return 1 // 0", "ZeroDivisionError"),
 ]
 
@@ -141,17 +147,13 @@ def test_cancelling_the_async_twin_ends_the_questions(project):
 
 
 def test_closing_the_pool_ends_the_questions_with_a_typed_error():
-    """In the engine's row or, once nothing is left to ask on, raised; no bare cancellation."""
+    """No bare cancellation."""
     engine = Waits([END])
     pool = EnginePool(env={}, engines=[engine])
     threading.Thread(target=lambda: engine.asked.wait(5) and pool.close()).start()
 
-    try:
-        said = pool.health("waits")[0].error
-    except TransportError as error:
-        said = str(error)
-
-    assert "the pool was closed" in said
+    with pytest.raises(TransportError, match="the pool was closed"):
+        pool.health("waits")
 
 
 def test_files_and_keys_that_do_not_serve_are_rows(project):
@@ -202,17 +204,20 @@ def test_of_the_servers_on_this_machine_those_that_listen_are_asked(project, mon
 
 
 def test_a_question_takes_no_slot_and_makes_nothing_anew(project):
-    """It is answered while the one call that an engine takes is under way."""
-    project.settings("limits.concurrency = 1")
+    """It is answered while the calls that an engine takes at once are under way."""
+    project.settings("limits.concurrency = 2")
     engine = ScriptedEngine(["a", 30.0])
     with project.pool(engines=[engine]) as pool:
-        stream = pool.stream("x", model="scripted")
-        next(iter(stream))
+        streams = [pool.stream("x", model="scripted") for _ in range(2)]
+        for stream in streams:
+            next(iter(stream))
 
         (row,) = pool.health("scripted")
 
-        assert (row.ok, engine.cleaned) == (True, 0)
-        stream.close()
+        for stream in streams:
+            stream.close()
+        assert engine.left.wait(5)
+        assert (row.ok, pool.health("scripted")[0].ok, engine.cleaned) == (True, True, 0)
 
 
 def test_a_name_that_is_no_engines_is_refused_before_any_is_asked(project):
