@@ -200,15 +200,21 @@ def test_a_placeholder_is_not_written(shell, project, monkeypatch, entered):
     assert not project.keys.exists()
 
 
-def test_an_engine_is_there_in_the_next_cell(shell, project):
-    """Added, changed and removed between two cells."""
+@pytest.mark.parametrize("line", ["%gx mine hi", "%gx ask mine hi", "%%gx mine -q\nhi"])
+def test_an_engine_is_there_in_the_next_cell(shell, project, line):
+    """Added, changed and removed between two cells, whichever way it is asked."""
+
+    def asked():
+        shell.ask(line)
+        return shell.user_ns["_reply"].text
+
     project.engine("mine", "one")
-    assert str(shell.ask("%gx mine hi")) == "one"
+    assert asked() == "one"
     project.engine("mine", "two")
-    assert str(shell.ask("%gx mine hi")) == "two"
+    assert asked() == "two"
     (project.engines / "mine_engine.py").unlink()
-    with pytest.raises(UsageError, match="'mine'"):
-        shell.ask("%gx mine hi")
+    with pytest.raises((UsageError, EngineNotFoundError), match="'mine'"):
+        asked()
 
 
 def test_init_makes_a_project_and_overwrites_nothing(shell, tmp_path, monkeypatch):
