@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from msgspec import to_builtins
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -35,7 +35,7 @@ def build(pool: Callable[[], EnginePool]) -> Starlette:
     """
 
     def engines(_: Request) -> Response:
-        return answer({"engines": [asdict(row) for row in pool().status()]})
+        return answer({"engines": to_builtins(pool().status())})
 
     app = Starlette(
         routes=[Route("/engines/status", engines)],
