@@ -76,7 +76,7 @@ lock:
 	@for set in demo dev bench; do \
 	  $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
 	    --no-strip-extras --custom-compile-command "make lock" --upgrade \
-	    $$(test $$set = demo && echo --extra local || echo --extra local --extra lab --extra test) \
+	    $$(test $$set = demo && echo --extra local || echo --extra local --extra server --extra lab --extra test) \
 	    pyproject.toml requirements/$$set.in -o requirements/$$set.txt || exit 1; done
 
 clean:

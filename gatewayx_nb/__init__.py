@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     _pool = EnginePool()
     aask, ask, astream, stream = _pool.aask, _pool.ask, _pool.astream, _pool.stream
     aembed, embed = _pool.aembed, _pool.embed
+    ahealth, health = _pool.ahealth, _pool.health
     models, reload, status, use = _pool.models, _pool.reload, _pool.status, _pool.use
 
 _HOMES = {
@@ -39,9 +40,11 @@ _HOMES = {
 _OF_POOL = (
     "aask",
     "aembed",
+    "ahealth",
     "ask",
     "astream",
     "embed",
+    "health",
     "models",
     "reload",
     "status",

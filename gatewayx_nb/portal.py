@@ -186,6 +186,12 @@ def inside() -> bool:
     return bool(getattr(_here, "inside", False))
 
 
+def cancelling() -> bool:
+    """Tell whether the current task is being cancelled, rather than what it waits for."""
+    task = asyncio.current_task()
+    return task is None or bool(task.cancelling())
+
+
 def forbid_here(twin: str) -> None:
     """Refuse a waiting call on a portal's thread, where it would wait for itself.
 

@@ -9,6 +9,7 @@ import pytest
 import gatewayx_nb
 from gatewayx_nb import commands, rendering
 from gatewayx_nb.secure_config import keys, secret
+from gatewayx_nb.testing import CHAT, Server, check
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -31,12 +32,39 @@ def test_the_list_of_commands_is_the_programs():
     ]
 
 
-def test_the_engine_of_the_guide_answers(project):
-    """As it stands there."""
-    (source,) = re.findall(r"```python\n(from \.\.llm_engines.*?)```", README, re.DOTALL)
-    (project.engines / "shout_engine.py").write_text(source)
+@pytest.fixture
+def guide(project):
+    """Give a project with the engine files of the guide, as they stand there."""
+    files = re.findall(r"```python\n# engines/(\w+)_engine\.py\n(.*?)```", README, re.DOTALL)
+    for name, source in files:
+        (project.engines / f"{name}_engine.py").write_text(source)
+    project.names = [name for name, _ in files]
+    return project
 
-    assert project.pool().ask("hello", model="shout").text == "HELLO"
+
+def test_the_engines_of_the_guide_answer(guide):
+    """Whole, streamed, and from a provider, which a server here stands in for."""
+    with Server(CHAT.answer) as server:
+        guide.set_keys(f"GATEWAYX_ACME_API_KEY=k\nGATEWAYX_ACME_BASE_URL={server.url}/v1\n")
+        with guide.pool() as pool:
+            shouted = pool.ask("hello", model="shout")
+            words = [chunk.text for chunk in pool.stream("one two", model="words")]
+            answered = pool.ask("hello", model="acme")
+
+    assert guide.names == ["shout", "words", "acme"]
+    assert (shouted.text, words) == ("HELLO", ["one ", "two ", ""])
+    assert (bool(answered.text), server.requests[0].target) == (True, "/v1/chat/completions")
+
+
+def test_the_engines_of_the_guide_keep_the_rules(guide, monkeypatch):
+    """And the kit says of the first what the guide shows."""
+    monkeypatch.chdir(guide.root)
+    (session,) = re.findall(r"```pycon\n(.*?)```", README, re.DOTALL)
+    test = doctest.DocTestParser().get_doctest(session, {}, "README.md", "README.md", 0)
+
+    assert doctest.DocTestRunner().run(test).failed == 0
+    for name in guide.names:
+        check(f"engines/{name}_engine.py", ask=name != "acme")
 
 
 @pytest.mark.parametrize("module", [gatewayx_nb, rendering, secret, keys, gatewayx_nb.messages])

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from gatewayx_nb.commands import files, keys, security, state
 from gatewayx_nb.commands.grammar import Command
+from gatewayx_nb.commands.health import health, health_arguments
 from gatewayx_nb.commands.outcomes import Note, Table, note
 from gatewayx_nb.commands.trust import trust
 from gatewayx_nb.errors import UsageError, nearest
@@ -64,6 +65,7 @@ COMMANDS = {
     command.name: command
     for command in (
         Command("ask", "ask a model in one line; gives the reply", ask, ask_arguments, raw=True),
+        Command("health", "ask engines whether they work", health, health_arguments),
         Command("help", "list the commands, or tell of one", show_help, help_arguments),
         Command("init", "make config/ and engines/ in this repository", files.init),
         Command(

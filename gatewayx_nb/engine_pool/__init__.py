@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+from gatewayx_nb.engine_pool.health import Health
 from gatewayx_nb.engine_pool.interface import EnginePool
 from gatewayx_nb.engine_pool.options import CallOptions
 from gatewayx_nb.engine_pool.security import SECURITY_SCHEMA, SecurityStatus
@@ -14,6 +15,7 @@ __all__ = [
     "AsyncReplyStream",
     "CallOptions",
     "EnginePool",
+    "Health",
     "ReplyStream",
     "SecurityStatus",
     "pool",

@@ -69,15 +69,20 @@ class EngineHost:
 
     @contextlib.asynccontextmanager
     async def use(self, target: Target, slots: int) -> AsyncIterator[LLMEngine]:
-        """Give the instance for a call, made anew where its file, key or settings changed.
+        """Give the instance for a call; the call waits while ``slots`` others run on it."""
+        async with self.borrow(target, slots) as running, running.slots:
+            yield running.engine
 
-        The call waits while ``slots`` others run on it.
+    @contextlib.asynccontextmanager
+    async def borrow(self, target: Target, slots: int) -> AsyncIterator[Running]:
+        """Give the instance, made anew where its file, key or settings changed.
+
+        It stays open meanwhile, and takes none of the slots.
         """
         running = await self._instance(target, slots)
         running.calls += 1
         try:
-            async with running.slots:
-                yield running.engine
+            yield running
         finally:
             running.calls -= 1
             await running.close_if_idle()

@@ -7,21 +7,22 @@ import atexit
 import re
 import weakref
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from typing_extensions import override
 
 from gatewayx_nb.chats import Chat, Chats
 from gatewayx_nb.engine_pool.embedding import checked, embed
 from gatewayx_nb.engine_pool.freshness import Freshness
-from gatewayx_nb.engine_pool.inquiry import ask_each, listening
+from gatewayx_nb.engine_pool.health import DEADLINE, checkup
+from gatewayx_nb.engine_pool.inquiry import Inquiry, listening
 from gatewayx_nb.engine_pool.plan import Plan, Planner
 from gatewayx_nb.engine_pool.runtime import Runtime
 from gatewayx_nb.engine_pool.security import SecurityStatus, security_status
 from gatewayx_nb.engine_pool.streams import AsyncReplyStream, ReplyStream
-from gatewayx_nb.errors import GatewayError, UsageError
+from gatewayx_nb.errors import GatewayError, TransportError, UsageError
 from gatewayx_nb.model_registry import EngineStatus, ModelRegistry
-from gatewayx_nb.portal import forbid_here, inside
+from gatewayx_nb.portal import cancelling, forbid_here, inside
 from gatewayx_nb.secure_config import Config
 
 if TYPE_CHECKING:
@@ -31,12 +32,14 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from gatewayx_nb.engine_pool.embedding import Vectors
+    from gatewayx_nb.engine_pool.health import Health
     from gatewayx_nb.engine_pool.host import EngineHost
     from gatewayx_nb.engine_pool.options import CallOptions
     from gatewayx_nb.llm_engines import LLMEngine
     from gatewayx_nb.messages import ModelInfo, Reply
     from gatewayx_nb.secure_config import Imported, Way
 
+T = TypeVar("T")
 
 _HEALTH = 1.0
 """Seconds for a server on this machine to say that it is there."""
@@ -125,8 +128,7 @@ class EnginePool:
         except TimeoutError:
             raise call.too_late() from None
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
+            if cancelling():
                 raise
             raise call.closed() from None
 
@@ -192,7 +194,8 @@ class EnginePool:
             listed = self._registry.models()
             return [model for model in listed if engine in (None, model.engine)]
         targets = self._registry.targets(engine)
-        answers = ask_each(self._runtime, targets, lambda asked: asked.models(), _LISTING)
+        asking = self._inquiry(_LISTING).ask(targets, lambda asked: asked.models())
+        answers = self._inquire(asking)
         if engine is not None:
             for answer in answers.values():
                 if isinstance(answer, GatewayError):
@@ -217,6 +220,31 @@ class EnginePool:
         self._freshness.check()
         rows, started = self._registry.rows(), self._runtime.started()
         return security_status(self._config, rows, self._registry.problems, started)
+
+    def health(self, *names: str) -> list[Health]:
+        """Ask engines whether they work, all at once; each has 10 s to answer.
+
+        Args:
+            *names: Engines; every one that has its key, or needs none, where there are none. Of the
+                servers that may run on this machine those that listen are asked.
+
+        Returns:
+            A row for each engine, the ones that fail too.
+
+        Raises:
+            EngineNotFoundError: A name is no engine's.
+        """
+        forbid_here("ahealth")
+        return self._inquire(self._checkup(names))
+
+    async def ahealth(self, *names: str) -> list[Health]:
+        """Ask engines whether they work; see `health`."""
+        try:
+            return await self._runtime.shared.arun(self._checkup(names))
+        except asyncio.CancelledError:
+            if cancelling():
+                raise
+            raise _closed() from None
 
     @property
     def problems(self) -> list[str]:
@@ -312,11 +340,26 @@ class EnginePool:
         async def knock() -> list[bool]:
             return await asyncio.gather(*map(listening, servers.values()))
 
-        heard = self._runtime.shared.run(knock())
+        heard = self._inquire(knock())
         there = [name for name, hears in zip(servers, heard, strict=True) if hears]
         targets = [self._registry.resolve(name) for name in there]
-        answers = ask_each(self._runtime, targets, lambda asked: asked.health_check(), _HEALTH)
+        asking = self._inquiry(_HEALTH).ask(targets, lambda asked: asked.health_check())
+        answers = self._inquire(asking)
         return [name for name, answer in answers.items() if answer is True]
+
+    def _inquiry(self, patience: float) -> Inquiry:
+        return Inquiry(self._runtime, self._config.settings.limits.concurrency, patience)
+
+    def _inquire(self, asking: Coroutine[Any, Any, T]) -> T:
+        """Wait for what engines say of themselves."""
+        try:
+            return self._runtime.shared.run(asking)
+        except asyncio.CancelledError:
+            raise _closed() from None
+
+    def _checkup(self, names: tuple[str, ...]) -> Coroutine[Any, Any, list[Health]]:
+        self._freshness.check()
+        return checkup(self._inquiry(DEADLINE), self._registry, names)
 
     def _embedding(
         self, texts: Iterable[str], model: str
@@ -348,6 +391,10 @@ def _name(engine: LLMEngine) -> str:
         words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(engine).__name__.removesuffix("Engine"))
         engine.name = words.lower()
     return engine.name
+
+
+def _closed() -> TransportError:
+    return TransportError("the pool was closed while engines were asked.", mend="Ask again.")
 
 
 def _close_at_exit(reference: weakref.ref[EnginePool]) -> None:

@@ -45,6 +45,7 @@ class Magics(Session):
 
     @override
     def ask(self, prompt: str, model: str) -> Reply:
+        self.pool.check()
         asked = cell.Cell(prompt, {"model": model})
         view = display.PartialView(self._view(asked))
         return cell.ask(self.pool, asked, view, self._bind)

@@ -22,7 +22,15 @@ from gatewayx_nb.model_registry.loader import Loaded, load
 from gatewayx_nb.model_registry.rows import EngineRow
 from gatewayx_nb.model_registry.sources import Source, Sources
 from gatewayx_nb.model_registry.status import EngineStatus, State, Target
-from gatewayx_nb.secure_config import VENDOR_VARIABLES, Config, Key, KeyState, Secret, variable
+from gatewayx_nb.secure_config import (
+    VENDOR_VARIABLES,
+    Config,
+    Key,
+    KeyState,
+    Secret,
+    redact,
+    variable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -127,7 +135,7 @@ class ModelRegistry:
         try:
             loaded = source.load() if isinstance(source, EngineRow) else load(source)
         except EngineLoadError as error:
-            self._failed[source] = error.what
+            self._failed[source] = redact(error.what, [target.key])
             raise
         stale = self._loaded.pop(source, None)
         if stale:

@@ -181,15 +181,21 @@ def test_a_placeholder_is_not_written(shell, project, monkeypatch, entered):
     assert not project.keys.exists()
 
 
-def test_an_engine_is_there_in_the_next_cell(shell, project):
-    """Added, changed and removed between two cells."""
+@pytest.mark.parametrize("line", ["%gx mine hi", "%gx ask mine hi", "%%gx mine -q\nhi"])
+def test_an_engine_is_there_in_the_next_cell(shell, project, line):
+    """Added, changed and removed between two cells, whichever way it is asked."""
+
+    def asked():
+        shell.ask(line)
+        return shell.user_ns["_reply"].text
+
     project.engine("mine", "one")
-    assert str(shell.ask("%gx mine hi")) == "one"
+    assert asked() == "one"
     project.engine("mine", "two")
-    assert str(shell.ask("%gx mine hi")) == "two"
+    assert asked() == "two"
     (project.engines / "mine_engine.py").unlink()
-    with pytest.raises(UsageError, match="'mine'"):
-        shell.ask("%gx mine hi")
+    with pytest.raises((UsageError, EngineNotFoundError), match="'mine'"):
+        asked()
 
 
 def test_init_makes_a_project_and_overwrites_nothing(shell, tmp_path, monkeypatch):
@@ -231,6 +237,20 @@ def test_state_commands_name_everything(shell, project):
     assert "Default model: mine" in repr(shell.ask("%gatewayx status"))
 
 
+def test_health_is_a_table_of_who_works(shell, project):
+    """All that have what they need, or those that are named."""
+    project.engine("broken", body="    oops\n")
+
+    every, one = (repr(shell.ask(f"%gatewayx health{name}")) for name in ("", " mock"))
+
+    rows = {line.split()[0]: line for line in every.splitlines() if line}
+    assert rows["mock"].split()[1:] == ["yes", "0.00", "s"]
+    assert rows["broken"].split()[1] == "no"
+    assert "NameError" in rows["broken"]
+    assert "`%gatewayx status`" in every
+    assert [line.split()[0] for line in one.splitlines()] == ["engine", "------", "mock"]
+
+
 def test_an_option_within_a_text_is_no_option(shell):
     """`-h` in a system prompt asks for no help."""
     shell.ask('%%gx mock -q -s "explain the -h option"\nhi')
@@ -246,7 +266,18 @@ def test_any_blank_ends_a_word(shell):
 def test_help_tells_every_command(shell):
     """And the options of one."""
     shown = repr(shell.ask("%gatewayx help"))
-    for command in ("init", "status", "models", "use", "key", "keys", "reload", "pull", "ask"):
+    for command in (
+        "init",
+        "status",
+        "models",
+        "use",
+        "key",
+        "keys",
+        "reload",
+        "pull",
+        "ask",
+        "health",
+    ):
         assert f"%gatewayx {command}" in shown
     assert "--save" in repr(shell.ask("%gatewayx help use"))
     assert "--temperature" in repr(shell.ask("%%gatewayx -h"))

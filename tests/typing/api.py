@@ -8,6 +8,7 @@ from typing_extensions import override
 
 import gatewayx_nb as gx
 from gatewayx_nb import Chunk, EnginePool, LLMEngine, Reply
+from gatewayx_nb.engine_pool import Health
 from gatewayx_nb.errors import RateLimitError, RequestError
 from gatewayx_nb.llm_engines import OpenAICompatibleEngine, Request
 
@@ -35,6 +36,13 @@ async def awaited(pool: EnginePool) -> Reply:
     async for chunk in pool.astream("x", model="local"):
         assert_type(chunk.text, str)
     return await pool.aask("x", schema={"type": "object"})
+
+
+async def asked(pool: EnginePool) -> float | None:
+    """Health is a row for each engine."""
+    assert_type(gx.health(), list[Health])
+    (row,) = await pool.ahealth("grok")
+    return row.latency if row.ok else None
 
 
 def failing() -> str:

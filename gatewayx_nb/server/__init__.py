@@ -1,0 +1,23 @@
+"""Tells, on this machine only, what the default pool knows.
+
+::
+
+    uvicorn gatewayx_nb.server:app --port 3001
+    curl http://127.0.0.1:3001/engines/status
+
+Needs the extra ``server``.
+"""
+
+from gatewayx_nb.errors import ConfigError
+
+try:
+    from gatewayx_nb.server.app import app, build
+except ModuleNotFoundError as missing:
+    if missing.name is None or missing.name.partition(".")[0] != "starlette":
+        raise
+    raise ConfigError(
+        "the server needs starlette, which is not installed.",
+        mend='`pip install "gatewayx-nb[server]"`',
+    ) from None
+
+__all__ = ["app", "build"]

@@ -1,0 +1,66 @@
+"""The routes, and every answer as JSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import to_builtins
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.routing import Route
+
+from gatewayx_nb import engine_pool
+from gatewayx_nb.errors import GatewayError
+from gatewayx_nb.server.answers import answer, fault
+from gatewayx_nb.server.loopback import LoopbackOnly
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from gatewayx_nb.engine_pool import EnginePool
+
+
+def build(pool: Callable[[], EnginePool]) -> Starlette:
+    """Make the application.
+
+    The routes are plain functions, which run on threads, because a pool waits. Each request looks
+    for changed files, so that engines come and go without a restart.
+
+    Args:
+        pool: Gives the pool; asked for each request.
+    """
+
+    def engines(_: Request) -> Response:
+        return answer({"engines": to_builtins(pool().status())})
+
+    app = Starlette(
+        routes=[Route("/engines/status", engines)],
+        middleware=[Middleware(LoopbackOnly)],
+        exception_handlers={HTTPException: _http, GatewayError: _gateway, Exception: _bug},
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+def _http(_: Request, error: Exception) -> Response:
+    """Answer for an address that is none, or is not asked with GET."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for these
+    return fault(error.status_code, error.detail, headers=error.headers)
+
+
+def _gateway(_: Request, error: Exception) -> Response:
+    """Answer with what is wrong and what mends it: a settings file that cannot be read, mostly."""
+    assert isinstance(error, GatewayError)  # noqa: S101 - it is registered for these
+    return fault(500, error.what, error.mend)
+
+
+def _bug(_: Request, error: Exception) -> Response:
+    """Answer without a word of what an unknown error says; the server's log has it."""
+    return fault(500, f"{type(error).__name__}; the server's log tells more.")
+
+
+app = build(engine_pool.pool)

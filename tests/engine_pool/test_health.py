@@ -1,0 +1,241 @@
+"""Whether engines answer: all asked at once, and none that fails in the way of another."""
+
+import asyncio
+import threading
+import time
+from dataclasses import dataclass
+
+import pytest
+
+from gatewayx_nb.engine_pool import EnginePool, interface
+from gatewayx_nb.errors import EngineNotFoundError, TransportError, UsageError
+from gatewayx_nb.llm_engines import Chunk
+from gatewayx_nb.testing import ScriptedEngine, Send, Server, Stall, reply
+
+END = Chunk(finish_reason="stop")
+
+CANARY = "canary-5f0c1e7a9b3d"
+
+ANSWERS = "    async def generate(self, prompt, **kwargs):\n        return 'x'\n\n"
+CHECK = ANSWERS + "    async def health_check(self):\n        "
+HANGS = {
+    "waiting": "import asyncio; await asyncio.sleep(30)",
+    "blocking": "import time; time.sleep(1)",
+    "stubborn": (
+        "import asyncio, time\n        end = time.monotonic() + 3\n"
+        "        while time.monotonic() < end:\n"
+        "            try:\n                await asyncio.sleep(0.2)\n"
+        "            except asyncio.CancelledError:\n                pass"
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """An engine's own check, and what its row says."""
+
+    id: str
+    check: str
+    error: str
+
+
+class Waits(ScriptedEngine):
+    """Says when it is asked for its health, which it never tells, and when that is over."""
+
+    def __init__(self, *scripts):
+        super().__init__(*scripts)
+        self.asked = threading.Event()
+
+    async def health_check(self):
+        self.asked.set()
+        try:
+            await asyncio.sleep(30)
+        finally:
+            self.left.set()
+
+
+FAULTS = [
+    Case("says no", "return False", "its own check says that it fails."),
+    Case("raises", "raise ValueError('line one\\nline two')", "ValueError: line one line two."),
+    Case("exits", "raise SystemExit(3)", "SystemExit: 3"),
+    Case("interrupts", "raise KeyboardInterrupt", "KeyboardInterrupt"),
+    Case("cancels", "import asyncio; raise asyncio.CancelledError", "CancelledError"),
+    Case("tells its key", "raise ValueError(f'bad {str(self.api_key)}')", "ValueError: bad"),
+    Case(
+        "quotes its key",
+        "from gatewayx_nb.errors import ProviderError\n"
+        "        raise ProviderError(f'bad {str(self.api_key)}')",
+        "bad",
+    ),
+    Case("no coroutine", "return 1 // 0", "ZeroDivisionError"),
+]
+
+
+@pytest.mark.parametrize("case", FAULTS, ids=lambda case: case.id)
+def test_an_engine_that_fails_is_a_row_and_no_error(project, case):
+    """In one line, without its key; every other engine is told of too, and goes on."""
+    project.engine("ill", body=CHECK + case.check + "\n")
+    project.set_keys(f"GATEWAYX_ILL_API_KEY={CANARY}")
+
+    with project.pool() as pool:
+        rows = {row.engine: row for row in pool.health()}
+        assert pool.ask("still there", model="ill").text == "x"
+
+    assert (rows["mock"].ok, rows["mock"].error) == (True, "")
+    assert rows["mock"].latency < 1
+    assert not rows["ill"].ok
+    assert case.error in rows["ill"].error
+    assert "\n" not in rows["ill"].error
+    assert CANARY not in repr(rows)
+
+
+@pytest.fixture
+def hanging(project, monkeypatch):
+    """Give a pool whose engines hang in each way, and a second of patience instead of ten."""
+    monkeypatch.setattr(interface, "DEADLINE", 0.4)
+    for name, check in HANGS.items():
+        project.engine(name, body=CHECK + check + "\n")
+    pool = project.pool()
+    yield pool
+    pool.close()
+
+
+def test_an_engine_that_hangs_delays_no_other_and_is_cut_off(hanging):
+    """Each has its own deadline, whether it waits, blocks its loop or will not be cancelled."""
+    begun = time.monotonic()
+    rows = {row.engine: row for row in hanging.health()}
+
+    assert time.monotonic() - begun < 2
+    assert {name: rows[name].error for name in HANGS} == {
+        name: f"{name!r} did not answer in 0.4 s. Try again." for name in HANGS
+    }
+    assert rows["mock"].latency < 0.1
+
+
+def test_the_async_twin_leaves_its_loop_free(hanging):
+    """Other tasks go on while engines are waited for."""
+
+    async def both():
+        turns = 0
+        asked = asyncio.ensure_future(hanging.ahealth("waiting", "mock"))
+        while not asked.done():
+            turns += 1
+            await asyncio.sleep(0.01)
+        return await asked, turns
+
+    (mock, waiting), turns = asyncio.run(both())
+
+    assert (mock.engine, mock.ok, waiting.engine, waiting.ok) == ("mock", True, "waiting", False)
+    assert turns > 10
+
+
+def test_cancelling_the_async_twin_ends_the_questions(project):
+    """And the pool goes on."""
+    engine = Waits([END])
+    with EnginePool(env={}, engines=[engine]) as pool:
+
+        async def cancelled():
+            asked = asyncio.ensure_future(pool.ahealth("waits"))
+            await asyncio.to_thread(engine.asked.wait, 5)
+            asked.cancel()
+            await asyncio.gather(asked, return_exceptions=True)
+            return asked.cancelled()
+
+        assert asyncio.run(cancelled())
+        assert engine.left.wait(5)
+        assert pool.ask("x", model="waits").finish_reason == "stop"
+
+
+def test_closing_the_pool_ends_the_questions_with_a_typed_error():
+    """No bare cancellation."""
+    engine = Waits([END])
+    pool = EnginePool(env={}, engines=[engine])
+    threading.Thread(target=lambda: engine.asked.wait(5) and pool.close()).start()
+
+    with pytest.raises(TransportError, match="the pool was closed"):
+        pool.health("waits")
+
+
+def test_files_and_keys_that_do_not_serve_are_rows(project):
+    """A file that cannot run, one that others may write, and, by name, a key that is not set."""
+    project.engine("broken", body="    oops\n")
+    project.engine("open", says="x").chmod(0o666)
+
+    with project.pool() as pool:
+        every = {row.engine: row for row in pool.health()}
+        (grok,) = pool.health("grok")
+
+    assert "NameError" in every["broken"].error
+    assert "refused" in every["open"].error
+    assert (grok.ok, grok.latency, "grok" in every) == (False, None, False)
+    assert "`%gatewayx key set grok`" in grok.error
+
+
+def test_a_provider_is_asked_with_its_key_and_its_refusal_is_told(project):
+    """By what costs nothing: the list of its models."""
+
+    def answer(seen):
+        fine = seen.headers.get("authorization") == "Bearer good"
+        return [Send(reply(b'{"data": [{"id": "m"}]}' if fine else b"{}", 200 if fine else 401))]
+
+    with Server(answer) as server, project.pool() as pool:
+        text = f"GATEWAYX_GROQ_BASE_URL={server.url}/v1\nGATEWAYX_GROQ_API_KEY="
+        project.set_keys(text + "good")
+        (good,) = pool.health("groq")
+        project.set_keys(text + CANARY)
+        (bad,) = pool.health("groq")
+
+    assert (good.ok, good.error, good.latency is None) == (True, "", False)
+    assert (bad.ok, "groq" in bad.error, CANARY in bad.error) == (False, True, False)
+    assert {seen.target for seen in server.requests} == {"/v1/models"}
+
+
+def test_of_the_servers_on_this_machine_those_that_listen_are_asked(project, monkeypatch):
+    """One that listens and says nothing is told of; one that is not there waits for its start."""
+    monkeypatch.setattr(interface, "DEADLINE", 0.3)
+    with Server([Stall()]) as silent, project.pool() as pool:
+        project.set_keys(f"GATEWAYX_VLLM_BASE_URL={silent.url}/v1\n")
+        every = {row.engine: row for row in pool.health()}
+        (absent,) = pool.health("lmstudio")
+
+    assert "did not answer" in every["vllm"].error
+    assert "lmstudio" not in every
+    assert not absent.ok
+
+
+def test_a_question_takes_no_slot_and_makes_nothing_anew(project):
+    """It is answered while the calls that an engine takes at once are under way."""
+    project.settings("limits.concurrency = 2")
+    engine = ScriptedEngine(["a", 30.0])
+    with project.pool(engines=[engine]) as pool:
+        streams = [pool.stream("x", model="scripted") for _ in range(2)]
+        for stream in streams:
+            next(iter(stream))
+
+        (row,) = pool.health("scripted")
+
+        for stream in streams:
+            stream.close()
+        assert engine.left.wait(5)
+        assert (row.ok, pool.health("scripted")[0].ok, engine.cleaned) == (True, True, 0)
+
+
+def test_a_name_that_is_no_engines_is_refused_before_any_is_asked(project):
+    """The nearest is named."""
+    with project.pool() as pool, pytest.raises(EngineNotFoundError, match="'mock'"):
+        pool.health("mock", "mokc")
+
+
+def test_an_engine_that_asks_its_own_pool_is_refused():
+    """It would wait for itself."""
+
+    class Curious(ScriptedEngine):
+        async def health_check(self):
+            try:
+                pool.health()
+            except UsageError as error:
+                return "ahealth" in str(error)
+            return False
+
+    with EnginePool(env={}, engines=[Curious([END])]) as pool:
+        assert [row.ok for row in pool.health("curious")] == [True]

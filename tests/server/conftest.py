@@ -1,0 +1,50 @@
+"""A server on loopback, run as its user runs it, and a client of it."""
+
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import httpx
+import pytest
+
+from tests.conftest import Project
+from tests.kernels import environment
+
+_RUNS = re.compile(r"running on (http://\S+)")
+
+
+@dataclass(frozen=True)
+class Running:
+    """A running server, its project and a client that goes by no proxy."""
+
+    url: str
+    project: Project
+    client: httpx.Client
+
+    def engines(self) -> dict[str, dict]:
+        """Give the rows of its engines by name."""
+        rows = self.client.get("/engines/status").raise_for_status().json()["engines"]
+        return {row["name"]: row for row in rows}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """Start `uvicorn gatewayx_nb.server:app` in a project; it ends with the module's tests."""
+    folder = tmp_path_factory.mktemp("server")
+    project = Project(folder / "project")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "uvicorn", "gatewayx_nb.server:app", "--port", "0"],
+        cwd=project.root,
+        env=environment(folder / "home"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        (url,) = next(found.groups() for line in process.stderr if (found := _RUNS.search(line)))
+        with httpx.Client(base_url=url, trust_env=False) as client:
+            yield Running(url, project, client)
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)

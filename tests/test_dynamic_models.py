@@ -1,0 +1,306 @@
+"""The dynamic model system, as its document tells it: an engine is a file, its key is a line.
+
+Run alone by ``python tests/test_dynamic_models.py``. Each part has the title that the document
+gives it; where the document restarts a server, `check` is called, as every cell does.
+"""
+
+import asyncio
+import logging
+
+import pytest
+
+from gatewayx_nb.errors import EngineNotFoundError, MissingKeyError, ProviderError
+from gatewayx_nb.testing import CHAT, Server
+
+BUILT_IN = {"mock", "anthropic", "openai", "google", "cohere", "grok"}
+
+YOUR_MODEL = '''\
+"""
+Your Model Engine
+"""
+
+import asyncio
+import logging
+from ..llm_engines import LLMEngine
+
+logger = logging.getLogger(__name__)
+
+class YourModelEngine(LLMEngine):
+    """Your Model AI Engine"""
+
+    def __init__(self, api_key: str, **kwargs):
+        super().__init__(api_key, **kwargs)
+        self.name = "your_model"
+        self.base_url = "https://api.yourmodel.com/v1"
+        self.model_name = "your-model-name"
+        self.cost_per_token = 0.0001
+
+    async def health_check(self) -> bool:
+        """Check if engine is working"""
+        try:
+            # Your health check logic
+            await asyncio.sleep(0.1)
+            logger.info("✅ Your Model engine health check passed")
+            return True
+        except Exception as e:
+            logger.error(f"❌ Your Model engine health check failed: {e}")
+            return False
+
+    async def generate(self, prompt: str, **kwargs) -> str:
+        """Generate response using Your Model"""
+        try:
+            # Your API call logic
+            await asyncio.sleep(0.5)
+            response = f"[Your Model Response] {prompt[:50]}..."
+            logger.info(f"✅ Your Model generated response")
+            return response
+        except Exception as e:
+            logger.error(f"❌ Your Model generation failed: {e}")
+            return f"Error generating response: {e}"
+
+    async def generate_response(self, prompt: str, **kwargs) -> str:
+        """Generate response (alias for compatibility)"""
+        return await self.generate(prompt, **kwargs)
+
+    def get_cost_per_token(self) -> float:
+        """Get cost per token"""
+        return self.cost_per_token
+
+    async def cleanup(self):
+        """Cleanup resources"""
+        logger.info("🧹 Your Model engine cleanup completed")
+'''
+
+CAREFUL = """\
+from ..llm_engines import LLMEngine
+
+class CarefulEngine(LLMEngine):
+    async def generate(self, prompt: str, **kwargs) -> str:
+        try:
+            return f"{sorted(kwargs)} {1 // (prompt != 'fail')}"
+        except Exception as e:
+            return f"Error generating response: {e}"
+"""
+
+
+def rows(pool):
+    """Give the status of every engine by its name."""
+    return {row.name: row for row in pool.status()}
+
+
+@pytest.fixture
+def pool(project):
+    """Give a pool that runs all the while: nothing below restarts it."""
+    with project.pool() as running:
+        yield running
+
+
+@pytest.fixture
+def your_model(project, pool):
+    """Add the document's engine, word for word, to the running pool, and its key."""
+    (project.engines / "your_model_engine.py").write_text(YOUR_MODEL)
+    project.set_keys("GATEWAYX_YOUR_MODEL_API_KEY=a_real_key\n")
+    pool.check()
+    return pool
+
+
+# Engine registry
+
+
+def test_the_registry_knows_the_models_that_are_built_in(pool):
+    """Each has a row, with or without a key; none of their code has been run for that."""
+    known = rows(pool)
+
+    assert set(known) >= BUILT_IN
+    assert not any(row.loaded for row in known.values())
+    assert known["mock"].state == "ready"
+
+
+def test_the_registry_finds_the_file_of_an_engine(project, pool):
+    """By its name, `<name>_engine.py`; a helper beside it is none."""
+    (project.engines / "your_model_engine.py").write_text(YOUR_MODEL)
+    (project.engines / "_helper.py").write_text("raise RuntimeError\n")
+
+    assert rows(pool)["your_model"].source == "project: your_model_engine.py"
+    assert not [name for name in rows(pool) if "helper" in name]
+
+
+# Provider discovery
+
+
+def test_a_provider_is_there_once_its_key_is_valid(project, pool):
+    """Read from `config/secrets/.env.local`; what the document leaves to fill in is no key."""
+    states = []
+    for line in (
+        "",
+        "GATEWAYX_GROK_API_KEY=your_real_grok_key_here",
+        "GATEWAYX_GROK_API_KEY=xai-1",
+    ):
+        project.set_keys(line)
+        states.append((rows(pool)["grok"].key, rows(pool)["grok"].state))
+
+    assert states == [("missing", "no key"), ("placeholder", "no key"), ("set", "ready")]
+
+
+def test_only_providers_with_a_key_are_offered(project, pool):
+    """Besides those that need none."""
+    project.set_keys("GATEWAYX_GROK_API_KEY=xai-1\nGATEWAYX_COHERE_API_KEY=your_key_here\n")
+
+    offered = {model.engine for model in pool.models()}
+
+    assert offered & BUILT_IN == {"grok", "mock"}
+    with pytest.raises(MissingKeyError, match="placeholder"):
+        pool.ask("hi", model="cohere")
+
+
+def test_a_provider_without_a_key_is_never_run(project, pool):
+    """Not even its file is imported."""
+    ran = project.root / "ran"
+    (project.engines / "other_engine.py").write_text(f"open({str(ran)!r}, 'w')\n{YOUR_MODEL}")
+    pool.check()
+
+    with pytest.raises(MissingKeyError):
+        pool.ask("hi", model="other")
+    pool.health()
+
+    assert not ran.exists()
+
+
+# Dynamic engine creation
+
+
+def test_the_documents_own_engine_answers(your_model):
+    """Its name is its file's; the only engine with a key is the default."""
+    reply = your_model.ask("Why is the sky blue?")
+
+    assert reply.text == "[Your Model Response] Why is the sky blue?..."
+    assert (reply.engine, reply.model) == ("your_model", "your-model-name")
+    assert (reply.usage.input_tokens, reply.cost) == (None, None)
+
+
+def test_it_is_asked_for_its_health_by_its_own_check(your_model, caplog):
+    """And says so in the log."""
+    caplog.set_level(logging.INFO)
+
+    (row,) = your_model.health("your_model")
+
+    assert (row.ok, row.latency >= 0.1) == (True, True)
+    assert "Your Model engine health check passed" in caplog.text
+
+
+def test_it_streams_and_awaits_as_every_engine_does(your_model):
+    """An engine that only generates is wrapped: its answer is one chunk."""
+    stream = your_model.stream("hi")
+    chunks = [chunk.text for chunk in stream]
+    awaited = asyncio.run(your_model.aask("hi"))
+
+    assert chunks == ["[Your Model Response] hi...", ""]
+    assert (stream.reply.finish_reason, awaited.text) == ("stop", chunks[0])
+
+
+def test_it_is_cleaned_up(your_model, caplog):
+    """Once, when the pool is closed."""
+    caplog.set_level(logging.INFO)
+    your_model.ask("hi")
+
+    your_model.close()
+
+    assert caplog.text.count("Your Model engine cleanup completed") == 1
+
+
+def test_an_engine_is_passed_only_what_the_caller_set(project, pool):
+    """Keywords, no more."""
+    (project.engines / "careful_engine.py").write_text(CAREFUL)
+    project.set_keys("GATEWAYX_CAREFUL_API_KEY=k1\n")
+    pool.check()
+
+    assert pool.ask("hi").text == "[] 1"
+    assert pool.ask("hi", system="s", temperature=0).text == "['system', 'temperature'] 1"
+
+
+def test_a_failure_that_comes_as_a_text_is_raised(project, pool):
+    """The contract returns `Error generating response: …`; an answer it is not."""
+    (project.engines / "careful_engine.py").write_text(CAREFUL)
+    project.set_keys("GATEWAYX_CAREFUL_API_KEY=k1\n")
+    pool.check()
+
+    with pytest.raises(ProviderError, match="division"):
+        pool.ask("fail")
+
+
+# New model addition
+
+
+def test_a_new_model_takes_a_file_and_a_key_and_no_restart(project, pool):
+    """Each step of the document, in its order, is seen by the next call."""
+    with pytest.raises(EngineNotFoundError):
+        pool.ask("hi", model="your_model")
+
+    (project.engines / "your_model_engine.py").write_text(YOUR_MODEL)  # step 1
+    pool.check()
+    with pytest.raises(MissingKeyError, match="GATEWAYX_YOUR_MODEL_API_KEY"):
+        pool.ask("hi", model="your_model")
+
+    project.set_keys(
+        "GATEWAYX_YOUR_MODEL_API_KEY=your_real_api_key_here\n"
+    )  # step 2, not filled in
+    pool.check()
+    with pytest.raises(MissingKeyError, match="placeholder"):
+        pool.ask("hi", model="your_model")
+
+    project.set_keys("GATEWAYX_YOUR_MODEL_API_KEY=a_real_key\n")
+    pool.check()
+    assert pool.ask("hi", model="your_model").text == "[Your Model Response] hi..."
+
+
+def test_the_package_file_of_the_document_is_not_needed_and_does_no_harm(project, your_model):
+    """Step 3 lists engines in `engines/__init__.py`, which is never run."""
+    (project.engines / "__init__.py").write_text("raise RuntimeError('run')\n")
+    your_model.check()
+
+    assert your_model.ask("hi").text == "[Your Model Response] hi..."
+
+
+def test_adding_grok_takes_its_key_alone(project, pool):
+    """Its engine is there already; asked here at a server that stands in for it."""
+    with Server(CHAT.answer) as server:
+        key = "GATEWAYX_GROK_API_KEY=sk-grok-1"
+        project.set_keys(f"{key}\nGATEWAYX_GROK_BASE_URL={server.url}/v1\n")
+        pool.check()
+        reply = pool.ask("hi")
+
+    assert reply.engine == "grok"
+    assert reply.text
+    assert server.requests[0].headers["authorization"] == "Bearer sk-grok-1"
+
+
+# Removing models
+
+
+def test_without_its_key_a_model_is_no_longer_used(project, your_model):
+    """From the next call on; its row says what it waits for."""
+    assert your_model.ask("hi").engine == "your_model"
+
+    project.set_keys("")
+    your_model.check()
+
+    with pytest.raises(MissingKeyError):
+        your_model.ask("hi", model="your_model")
+    assert rows(your_model)["your_model"].state == "no key"
+    assert "your_model" not in {model.engine for model in your_model.models()}
+
+
+def test_without_its_file_a_model_is_gone(project, your_model):
+    """Its key may stay."""
+    assert your_model.ask("hi").engine == "your_model"
+
+    (project.engines / "your_model_engine.py").unlink()
+    your_model.check()
+
+    with pytest.raises(EngineNotFoundError, match=r"no file your_model_engine\.py"):
+        your_model.ask("hi", model="your_model")
+    assert "your_model" not in rows(your_model)
+
+
+if __name__ == "__main__":
+    raise SystemExit(pytest.main([__file__]))
