@@ -7,11 +7,10 @@ import threading
 from gatewayx_nb.engine_pool.health import Health
 from gatewayx_nb.engine_pool.interface import EnginePool
 from gatewayx_nb.engine_pool.options import CallOptions
-from gatewayx_nb.engine_pool.security import SECURITY_SCHEMA, SecurityStatus
+from gatewayx_nb.engine_pool.security import SecurityStatus
 from gatewayx_nb.engine_pool.streams import AsyncReplyStream, ReplyStream
 
 __all__ = [
-    "SECURITY_SCHEMA",
     "AsyncReplyStream",
     "CallOptions",
     "EnginePool",

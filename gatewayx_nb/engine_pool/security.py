@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from gatewayx_nb.secure_config import FileSecurity, KeyState, audit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from gatewayx_nb.model_registry import EngineStatus
     from gatewayx_nb.secure_config import Config
@@ -78,7 +78,7 @@ class SecurityStatus:
         }
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as JSON, of the shape of `SECURITY_SCHEMA`."""
+        """Give it as JSON, of the shape of ``server/security_status.schema.json``."""
         import msgspec
 
         built: dict[str, Any] = msgspec.to_builtins(self)
@@ -123,59 +123,3 @@ def _relative(text: str, config: Config) -> str:
     for root in sorted(roots - {os.sep}, key=len, reverse=True):
         text = text.replace(f"{root}{os.sep}", "").replace(root, ".")
     return text
-
-
-def _object(**properties: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the schema of an object that has these properties, all of them and no others."""
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
-
-
-def _list(items: Mapping[str, Any]) -> dict[str, Any]:
-    return {"type": "array", "items": items}
-
-
-_TEXT = {"type": "string"}
-_BOOL = {"type": "boolean"}
-_MAYBE = {"type": ["boolean", "null"]}
-_COUNT = {"type": "integer", "minimum": 0}
-
-SECURITY_SCHEMA: Mapping[str, Any] = {
-    "$schema": "https://json-schema.org/draft/2020-12/schema",
-    **_object(
-        counts=_object(
-            set=_COUNT, placeholder=_COUNT, missing=_COUNT, started=_COUNT, refused=_COUNT
-        ),
-        keys=_list(
-            _object(
-                engine=_TEXT,
-                state={"enum": ["set", "placeholder", "missing"]},
-                variable=_TEXT,
-                source={"enum": ["environment", "project", "user", None]},
-            )
-        ),
-        files=_list(
-            _object(
-                place={"enum": ["project", "user"]},
-                kind={"enum": ["keys", "keys folder", "settings", "engines folder"]},
-                path={"type": "string", "pattern": r"^[a-z][^\\~]*$"},
-                exists=_BOOL,
-                link=_BOOL,
-                mode={"type": ["string", "null"], "pattern": "^[0-7]{4}$"},
-                yours=_MAYBE,
-                root=_MAYBE,
-                others_read=_MAYBE,
-                others_write=_MAYBE,
-                ignored=_MAYBE,
-                tracked=_MAYBE,
-            )
-        ),
-        started=_list(_TEXT),
-        refused=_list(_object(what=_TEXT, source=_TEXT, why=_TEXT)),
-    ),
-}
-"""JSON Schema of what `SecurityStatus.to_json` gives."""

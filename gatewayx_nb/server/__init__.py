@@ -4,6 +4,7 @@
 
     uvicorn gatewayx_nb.server:app --port 3001
     curl http://127.0.0.1:3001/engines/status
+    curl http://127.0.0.1:3001/security/status
 
 Needs the extra ``server``.
 """

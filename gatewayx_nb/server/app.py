@@ -37,8 +37,11 @@ def build(pool: Callable[[], EnginePool]) -> Starlette:
     def engines(_: Request) -> Response:
         return answer({"engines": to_builtins(pool().status())})
 
+    def security(_: Request) -> Response:
+        return answer(pool().security_status().to_json())
+
     app = Starlette(
-        routes=[Route("/engines/status", engines)],
+        routes=[Route("/engines/status", engines), Route("/security/status", security)],
         middleware=[Middleware(LoopbackOnly)],
         exception_handlers={HTTPException: _http, GatewayError: _gateway, Exception: _bug},
     )

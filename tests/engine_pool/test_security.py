@@ -9,7 +9,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from gatewayx_nb.engine_pool import SECURITY_SCHEMA, EnginePool
+from gatewayx_nb.engine_pool import EnginePool
+from tests.schemas import schema
 from tests.users import NOBODY
 
 CANARY = "sk-canary-7Hq2pVxN4mTzK9wB"
@@ -27,7 +28,7 @@ def _git(folder, *words):
 def _told(pool):
     """Give the JSON, checked against the schema."""
     told = json.loads(json.dumps(pool.security_status().to_json()))
-    jsonschema.validate(told, SECURITY_SCHEMA)
+    jsonschema.validate(told, schema("security_status"))
     return told
 
 

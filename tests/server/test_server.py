@@ -20,16 +20,10 @@ from gatewayx_nb import server as package
 from gatewayx_nb.errors import EngineLoadError
 from gatewayx_nb.model_registry import EngineStatus
 from tests.kernels import environment
+from tests.schemas import schema
 
 CANARY = "canary-5f0c1e7a9b3d"
 README = Path(__file__).parents[2] / "README.md"
-
-
-def schema(name):
-    """Read a schema of the package."""
-    text = (Path(package.__file__).parent / f"{name}.schema.json").read_text(encoding="utf-8")
-    jsonschema.Draft202012Validator.check_schema(json.loads(text))
-    return json.loads(text)
 
 
 def test_the_engines_are_those_of_the_pool_in_the_form_of_the_schema(server):
@@ -44,6 +38,24 @@ def test_the_engines_are_those_of_the_pool_in_the_form_of_the_schema(server):
     mock = server.engines()["mock"]
     assert (mock["state"], mock["key"], mock["model"]) == ("ready", "not needed", "mock")
     assert server.engines()["grok"]["state"] == "no key"
+
+
+def test_the_security_status_is_that_of_the_pool_in_the_form_of_its_schema(server):
+    """It says which key is set and who may read the file; no key, absolute path or user's name."""
+    server.project.set_keys(f"GATEWAYX_GROK_API_KEY={CANARY}\n")
+    server.project.engine("open", "x").chmod(0o666)
+    try:
+        answer = server.client.get("/security/status")
+    finally:
+        (server.project.engines / "open_engine.py").unlink()
+        server.project.keys.unlink()
+    status = answer.json()
+
+    jsonschema.validate(status, schema("security_status"))
+    assert (status["counts"]["set"], status["counts"]["refused"]) == (1, 1)
+    assert status["refused"][0]["what"] == "open"
+    for secret in (CANARY, CANARY[:12], CANARY[-12:], str(server.project.root), str(Path.home())):
+        assert secret not in answer.text
 
 
 def test_engines_and_keys_come_and_go_without_a_restart(server):
@@ -64,7 +76,7 @@ def test_engines_and_keys_come_and_go_without_a_restart(server):
 def test_the_lines_of_the_readme_work_as_they_stand(server):
     """But for the port, which is free for certain here."""
     lines = [line for line in README.read_text().splitlines() if line.startswith("curl ")]
-    assert lines
+    assert [line.split("/")[3] for line in lines] == ["engines", "security"]
 
     for line in lines:
         local = line.partition("#")[0].replace("http://127.0.0.1:3001", server.url)
@@ -145,6 +157,8 @@ def test_a_settings_file_that_cannot_be_read_is_told(server):
     ("method", "path", "status"),
     [
         ("HEAD", "/engines/status", 200),
+        ("HEAD", "/security/status", 200),
+        ("POST", "/security/status", 405),
         ("POST", "/engines/status", 405),
         ("OPTIONS", "/engines/status", 405),
         ("DELETE", "/engines/status", 405),

@@ -1,0 +1,16 @@
+"""The JSON Schemas that the package ships."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+
+import gatewayx_nb
+
+
+def schema(name):
+    """Read one; that it is a schema is checked."""
+    path = Path(gatewayx_nb.__file__).parent / "server" / f"{name}.schema.json"
+    found = json.loads(path.read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator.check_schema(found)
+    return found
