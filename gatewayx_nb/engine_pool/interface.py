@@ -83,7 +83,7 @@ class EnginePool:
     ) -> None:
         self._config = Config(Path(home) if home is not None else None, env)
         self._registry = ModelRegistry(self._config, _named(engines))
-        self._freshness = Freshness(self._registry.refresh)
+        self._freshness = Freshness(self._look)
         self._runtime = Runtime(self._registry)
         atexit.register(_close_at_exit, weakref.ref(self))
 
@@ -241,6 +241,11 @@ class EnginePool:
     def __reduce__(self) -> tuple[Any, ...]:
         project = self._config.project
         return (EnginePool, (project.root if project else None,))
+
+    def _look(self) -> None:
+        """Look at the user's files; let go of engines that are gone."""
+        if self._registry.refresh():
+            self._runtime.sweep()
 
     def _answering(self) -> list[str]:
         """Give the servers of this machine that answer; most of them do not even listen."""

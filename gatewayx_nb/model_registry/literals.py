@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.secure_config import Stamp, stamp
+from gatewayx_nb.secure_config import Watch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,19 +31,19 @@ class Literals:
 
 
 class LiteralReader:
-    """Reads literals, each file once while its stamp stays."""
+    """Reads literals, each file once while it stays as it is."""
 
     def __init__(self) -> None:
-        self._read: dict[Path, tuple[Stamp | None, Literals]] = {}
+        self._read: dict[Path, tuple[Watch, Literals]] = {}
 
     def read(self, path: Path) -> Literals:
         """Give the literals of an engine file; the defaults where it cannot be read."""
-        now = stamp(path)
         known = self._read.get(path)
-        if known and known[0] == now:
+        if known and not known[0].changed():
             return known[1]
+        watch = Watch(path)
         literals = _literals(path)
-        self._read[path] = (now, literals)
+        self._read[path] = (watch, literals)
         return literals
 
 

@@ -4,26 +4,28 @@ from gatewayx_nb.secure_config.config import Config
 from gatewayx_nb.secure_config.keyfile import make_folder as make_secrets_folder
 from gatewayx_nb.secure_config.keys import Key, variable
 from gatewayx_nb.secure_config.permissions import why_foreign, why_refused
-from gatewayx_nb.secure_config.places import Place, Stamp, brief, shipped, stamp
+from gatewayx_nb.secure_config.places import Owner, Place, brief, shipped
 from gatewayx_nb.secure_config.secret import MASK, KeyState, Secret, redact, state_of, vendor_of
-from gatewayx_nb.secure_config.settings import Limits, Network, Settings
+from gatewayx_nb.secure_config.settings import SHIPPED_ALIASES, Limits, Network, Settings
+from gatewayx_nb.secure_config.watch import Watch
 
 __all__ = [
     "MASK",
+    "SHIPPED_ALIASES",
     "Config",
     "Key",
     "KeyState",
     "Limits",
     "Network",
+    "Owner",
     "Place",
     "Secret",
     "Settings",
-    "Stamp",
+    "Watch",
     "brief",
     "make_secrets_folder",
     "redact",
     "shipped",
-    "stamp",
     "state_of",
     "variable",
     "vendor_of",

@@ -4,14 +4,16 @@ import re
 import pytest
 
 from gatewayx_nb.commands import COMMANDS
-from gatewayx_nb.model_registry.folders import RESERVED, folders
-from gatewayx_nb.model_registry.sources import ranked
+from gatewayx_nb.model_registry.folders import RESERVED, EngineFile
+from gatewayx_nb.model_registry.sources import Sources
 from gatewayx_nb.secure_config import Config
 
 
 def _rows(project, **env):
-    config = Config(project.root, {"HOME": str(project.root.parent), **env})
-    return list(ranked(file for folder in folders(config) for file in folder.files()))
+    sources = Sources(Config(project.root, {"HOME": str(project.root.parent), **env}))
+    sources.refresh()
+    found = [*sources.winners.values(), *sources.losers]
+    return [source for source in found if isinstance(source, EngineFile)]
 
 
 def _of(rows, name):
@@ -38,7 +40,7 @@ def test_the_first_folder_wins_and_the_loser_is_reported(project, tmp_path):
     rows = _of(_rows(project, GATEWAYX_ENGINES_PATH=str(named)), "mock")
 
     assert [row.origin for row in rows] == ["path", "project", "shipped"]
-    assert [row.shadowed_by for row in rows] == [None, *[named / "mock_engine.py"] * 2]
+    assert [row.shadowed_by for row in rows] == ["", *[str(named / "mock_engine.py")] * 2]
     assert rows[1].path == ours
 
 

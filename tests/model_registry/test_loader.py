@@ -79,12 +79,17 @@ def test_no_bytecode_is_written(tmp_path):
     assert list(file.path.parent.iterdir()) == [file.path]
 
 
-def test_forgetting_leaves_no_module(tmp_path):
-    """What was loaded goes from `sys.modules` and goes on working."""
+def test_retired_code_leaves_no_module_once_nobody_holds_it(tmp_path):
+    """What was loaded goes from `sys.modules` with its last instance, and goes on working."""
     loaded = load(_file(tmp_path / "a", ONE))
-    loaded.forget()
+    package = loaded.engine.__module__.rpartition(".")[0]
+    loaded.hold()
+    loaded.retire()
+    assert package in sys.modules
 
-    assert not [name for name in sys.modules if name.startswith(loaded.package)]
+    loaded.release()
+
+    assert not [name for name in sys.modules if name.startswith(package)]
     assert loaded.engine("").model_name == ""
 
 
