@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.commands import files, state
+from gatewayx_nb.commands import files, new, state
 from gatewayx_nb.commands.grammar import Command
 from gatewayx_nb.commands.outcomes import Note, Table, note
 from gatewayx_nb.errors import UsageError, nearest
@@ -67,6 +67,7 @@ COMMANDS = {
         ),
         Command("keys", "show which keys are set, and where", state.keys),
         Command("models", "list what can be called now", state.models, state.models_arguments),
+        Command("new", "make an engine of your own", new.new, new.new_arguments),
         Command(
             "pull", "fetch a model that answers on this machine", files.pull, files.pull_arguments
         ),
