@@ -31,6 +31,7 @@ from gatewayx_nb.secure_config import redact
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from gatewayx_nb.engine_pool.figures import Figures
     from gatewayx_nb.engine_pool.host import EngineHost
     from gatewayx_nb.engine_pool.tally import Tally
     from gatewayx_nb.llm_engines import LLMEngine
@@ -59,6 +60,7 @@ class Call:
         request: What is asked; its model is empty for the engine's own.
         limits: Timeout, concurrency and retries.
         tally: What has arrived.
+        figures: The sums that it is added to when it has ended.
         shape: What the answer must look like, where a schema was asked for.
     """
 
@@ -67,6 +69,7 @@ class Call:
     request: Request
     limits: Limits
     tally: Tally
+    figures: Figures
     shape: Shape | None = None
 
     @property
@@ -89,6 +92,7 @@ class Call:
                         await self._suggest(engine, unknown)
                         raise
                     await self._price(engine)
+            self.figures.add(self.tally)
             return self.tally.reply(parsed=parsed)
         except TimeoutError:
             error = self.too_late()
@@ -96,6 +100,9 @@ class Call:
             raise error from None
         except GatewayError as error:
             self._label(error)
+            raise
+        except asyncio.CancelledError:
+            self.figures.add(self.tally)
             raise
 
     async def _answer(self, engine: LLMEngine, emit: Emit | None) -> Any:  # noqa: ANN401 - parsed
@@ -243,5 +250,6 @@ class Call:
         scrub(error, self.target.key)
         error.engine = error.engine or self.target.name
         error.model = error.model or self.tally.model or None
+        self.figures.add(self.tally, error.what)
         if isinstance(error, RequestError):
             error.partial = "".join(self.tally.text)

@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from gatewayx_nb.engine_pool.call import Call
 from gatewayx_nb.engine_pool.embedding import checked, embed
+from gatewayx_nb.engine_pool.figures import Figures
 from gatewayx_nb.engine_pool.freshness import Freshness
 from gatewayx_nb.engine_pool.inquiry import ask_each, listening
 from gatewayx_nb.engine_pool.options import CallOptions, build, limits, shape_of
@@ -83,6 +84,7 @@ class EnginePool:
     ) -> None:
         self._config = Config(Path(home) if home is not None else None, env)
         self._registry = ModelRegistry(self._config, _named(engines))
+        self._figures = Figures()
         self._freshness = Freshness(self._look)
         self._runtime = Runtime(self._registry)
         atexit.register(_close_at_exit, weakref.ref(self))
@@ -185,7 +187,7 @@ class EnginePool:
         """
         self._freshness.check()
         self._registry.note_answering(self._answering())
-        return self._registry.rows()
+        return [self._figures.on(row) for row in self._registry.rows()]
 
     @property
     def problems(self) -> list[str]:
@@ -282,6 +284,7 @@ class EnginePool:
             request=build(prompt, model, options, shape, streamed=streamed),
             limits=limits(options, self._config.settings.limits),
             tally=Tally(target.name, model),
+            figures=self._figures,
             shape=shape,
         )
 
