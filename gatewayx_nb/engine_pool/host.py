@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from gatewayx_nb.engine_pool.scrubbing import scrub, unless_telling
 from gatewayx_nb.errors import EngineLoadError, GatewayError
+from gatewayx_nb.llm_engines import check_keywords
 from gatewayx_nb.secure_config import redact
 
 if TYPE_CHECKING:
@@ -118,9 +119,11 @@ class EngineHost:
             assert target.given is not None  # noqa: S101 - a target has a file or an engine
             return target.given
         try:
+            check_keywords(loaded.engine, target.options, target.name)
             engine = loaded.engine(target.key, **target.options)
         except GatewayError as error:
             scrub(error, target.key)
+            self._registry.note_unmade(target, error.what)
             raise
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - the user's code
             why = f"{type(error).__name__}: {error}"
