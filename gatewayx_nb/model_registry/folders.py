@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from typing_extensions import override
+
 from gatewayx_nb.model_registry import safety
 from gatewayx_nb.secure_config import Watch, shipped
 
@@ -92,6 +94,10 @@ class EngineFile:
     def where(self) -> str:
         """Where it is, for a person to go there."""
         return str(self.path)
+
+    @override
+    def __hash__(self) -> int:
+        return hash(self.name)  # a thousand are looked up for each list; hashing paths shows there
 
 
 class Folder:

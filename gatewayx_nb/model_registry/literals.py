@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,6 +11,9 @@ from gatewayx_nb.secure_config import Watch
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+_PIECE = 1 << 14
+"""Bytes that are read at once; engine files are smaller."""
 
 _KEYLESS = re.compile(rb"^[ \t]+requires_key\b[^=\n]*=[ \t]*False\b", re.MULTILINE)
 _MODEL = re.compile(
@@ -47,9 +51,19 @@ class LiteralReader:
         return literals
 
 
+def _read(path: Path) -> bytes:
+    """Read a file; without a file object, as a thousand are read for one list."""
+    file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
+        text = os.read(file, _PIECE)
+    finally:
+        os.close(file)
+    return text if len(text) < _PIECE else path.read_bytes()
+
+
 def _literals(path: Path) -> Literals:
     try:
-        text = path.read_bytes()
+        text = _read(path)
     except OSError:
         return Literals()
     model = _MODEL.search(text)

@@ -88,23 +88,23 @@ class Failure:
         return not any(watch.changed() for watch in self.read)
 
 
-def load(file: EngineFile, deadline: float = IMPORT_DEADLINE) -> Loaded:
-    """Import an engine file and give its class; blocks for ``deadline`` seconds at most.
+def load(file: EngineFile) -> Loaded:
+    """Import an engine file and give its class; blocks for `IMPORT_DEADLINE` seconds at most.
 
     Raises:
         EngineLoadError: It raised, hung, or holds no engine or several.
     """
-    outcome = attempt(file, deadline)
+    outcome = attempt(file)
     if isinstance(outcome, Failure):
         raise outcome.error
     return outcome
 
 
-def attempt(file: EngineFile, deadline: float = IMPORT_DEADLINE) -> Loaded | Failure:
+def attempt(file: EngineFile) -> Loaded | Failure:
     """Import an engine file and give its class, or why that cannot be had."""
     package = OwnPackage(file.path)
     try:
-        module = _imported(f"{package.name}.{file.path.stem}", file.name, deadline)
+        module = _imported(f"{package.name}.{file.path.stem}", file.name)
         engine = _only_engine(module)
     except _UnusableError as why:
         error = EngineLoadError(
@@ -118,10 +118,10 @@ def attempt(file: EngineFile, deadline: float = IMPORT_DEADLINE) -> Loaded | Fai
     return Loaded(engine, package.name, package.read.values())
 
 
-def attempt_package(source: EnginePackage, deadline: float = IMPORT_DEADLINE) -> Loaded | Failure:
+def attempt_package(source: EnginePackage) -> Loaded | Failure:
     """Import what an entry point names, as it is installed, and give its class, or why not."""
     try:
-        module = _imported(source.module, source.name, deadline)
+        module = _imported(source.module, source.name)
         engine = _named(module, source.attribute) if source.attribute else _only_engine(module)
     except _UnusableError as why:
         error = EngineLoadError(
@@ -142,7 +142,7 @@ class _UnusableError(Exception):
         self.hung = hung
 
 
-def _imported(module: str, engine: str, deadline: float) -> ModuleType:
+def _imported(module: str, engine: str) -> ModuleType:
     """Import a module on a thread that is left behind if it hangs."""
     outcome: list[ModuleType | BaseException] = []
 
@@ -154,9 +154,9 @@ def _imported(module: str, engine: str, deadline: float) -> ModuleType:
 
     thread = threading.Thread(target=work, name=f"import {engine}", daemon=True)
     thread.start()
-    thread.join(deadline)
+    thread.join(IMPORT_DEADLINE)
     if not outcome:
-        raise _UnusableError(f"it was still importing after {deadline:g} s", hung=True)
+        raise _UnusableError(f"it was still importing after {IMPORT_DEADLINE:g} s", hung=True)
     if isinstance(outcome[0], BaseException):
         raise _UnusableError(_said(outcome[0])) from outcome[0]
     return outcome[0]

@@ -183,7 +183,9 @@ class ModelRegistry:
 
     def models(self) -> list[ModelInfo]:
         """List what can be called now."""
-        return [ModelInfo(row.name, row.model) for row in self.rows() if row.state == "ready"]
+        given = [ModelInfo(name, engine.model_name) for name, engine in self._given.items()]
+        found = map(self._report.callable_model, self._own_sources())
+        return sorted([*given, *filter(None, found)], key=lambda model: model.engine)
 
     def rows(self) -> list[EngineStatus]:
         """List every engine known, the unusable ones too, by name."""
@@ -191,11 +193,14 @@ class ModelRegistry:
             EngineStatus(name, engine.model_name, "not needed", "ready", "argument", loaded=True)
             for name, engine in self._given.items()
         ]
-        found = [
-            source for name, source in self._sources.winners.items() if name not in self._given
-        ]
-        rows = [*given, *map(self._report.row, (*found, *self._sources.losers))]
+        found = (*self._own_sources(), *self._sources.losers)
+        rows = [*given, *map(self._report.row, found)]
         return sorted(rows, key=lambda row: (row.name, row.state == "shadowed"))
+
+    def _own_sources(self) -> list[Source]:
+        """Give the engines that the pool was not given."""
+        winners = self._sources.winners
+        return [source for name, source in winners.items() if name not in self._given]
 
     def _target(self, ref: ModelRef, source: Source | None, key: Secret) -> Target:
         if source and self._report.base_url_missing(source):

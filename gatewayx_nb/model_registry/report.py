@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gatewayx_nb import weights
 from gatewayx_nb.errors import GatewayError, TrustError
+from gatewayx_nb.messages import ModelInfo
 from gatewayx_nb.model_registry import trust
 from gatewayx_nb.model_registry.folders import EngineFile
 from gatewayx_nb.model_registry.literals import LiteralReader, Literals
@@ -64,16 +65,23 @@ class Reporter:
             source.base_url or self.config.options(source.name).get("base_url")
         )
 
+    def callable_model(self, source: Source) -> ModelInfo | None:
+        """Give what an engine's bare name calls; ``None`` where it cannot be called now."""
+        if source.refusal:
+            return None
+        literals = self.literals(source)
+        state, _ = self._state(source, self.key(source), literals)
+        return ModelInfo(source.name, self._model(source, literals)) if state == "ready" else None
+
     def row(self, source: Source) -> EngineStatus:
         """Tell how an engine stands."""
         if source.shadowed_by or source.refusal:
             return self._idle(source)
         literals, key = self.literals(source), self.key(source)
         state, error = self._state(source, key, literals)
-        named = self.config.options(source.name).get("model")
         return EngineStatus(
             name=source.name,
-            model=str(named or literals.model_name),
+            model=self._model(source, literals),
             key=key.state if literals.requires_key else "not needed",
             state=state,
             source=source.label,
@@ -84,6 +92,9 @@ class Reporter:
             variable=key.name or variable(source.name),
             found_in=key.source,
         )
+
+    def _model(self, source: Source, literals: Literals) -> str:
+        return str(self.config.options(source.name).get("model") or literals.model_name)
 
     def _idle(self, source: Source) -> EngineStatus:
         """Tell of an engine that cannot be called whatever its key."""

@@ -24,9 +24,9 @@ def check(source: Source, key: Key, sources: Sources, config: Config) -> None:
     Raises:
         TrustError: The project decides where a key of the user's would go.
     """
-    steered = config.steered_by_project(source.name)
     if key.state != "set" or key.owner == "project":
         return
+    steered = config.steered_by_project(source.name)
     if steered is None and source.origin != "project":
         return
     vouched = sources.vouched(source.name)
