@@ -59,6 +59,7 @@ class LocalEngine(LLMEngine):
     model_name = "smollm2"
     requires_key = False
     features = frozenset({"system", "history", "schema"})
+    keywords = frozenset({"model_path", "context"})
 
     def __init__(self, api_key: str = "", **kwargs: Any) -> None:  # noqa: ANN401 - as the contract has it
         super().__init__(api_key, **kwargs)

@@ -26,6 +26,7 @@ class MockEngine(LLMEngine):
 
     requires_key = False
     model_name = "mock"
+    keywords = frozenset()
 
     @override
     async def stream(self, request: Request) -> AsyncIterator[Chunk]:

@@ -112,6 +112,7 @@ def _idle(rows: list[EngineStatus], state: str, how: str) -> str:
 
 
 def _engines(rows: list[EngineStatus], notes: tuple[str, ...]) -> Table:
+    figures = ("calls", "spend") if any(row.calls for row in rows) else ()
     cells = tuple(
         (
             row.name,
@@ -119,11 +120,28 @@ def _engines(rows: list[EngineStatus], notes: tuple[str, ...]) -> Table:
             row.key,
             row.model or _ONCE_USED,
             row.source if row.loaded else f"{row.source} (not run)",
-            row.error or _REMEDIES.get(row.state, "").format(name=row.name).strip("`"),
+            *(_figures(row) if figures else ()),
+            _to_do(row),
         )
         for row in rows
     )
-    return Table(("engine", "state", "key", "model", "from", "to do"), cells, notes)
+    return Table(("engine", "state", "key", "model", "from", *figures, "to do"), cells, notes)
+
+
+def _figures(row: EngineStatus) -> tuple[str, str]:
+    """Give calls and spend; what has no known price is counted, never taken for nothing."""
+    if not row.calls:
+        return "", ""
+    spend = [f"${row.spend.normalize():f}"] if row.spend or not row.unpriced else []
+    unpriced = [f"{row.unpriced} unpriced"] if row.unpriced else []
+    return str(row.calls), " + ".join(spend + unpriced)
+
+
+def _to_do(row: EngineStatus) -> str:
+    """Give what is wrong, the command that mends it, and how the last call failed."""
+    last = f"last call: {row.last_error}" if row.last_error else ""
+    remedy = _REMEDIES.get(row.state, "").format(name=row.name)
+    return "; ".join(filter(None, (row.error, remedy, row.warning, last))).replace("`", "")
 
 
 def _summary(pool: EnginePool) -> tuple[str, ...]:

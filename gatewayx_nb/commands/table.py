@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.commands import files, keys, security, state
+from gatewayx_nb.commands import files, keys, new, security, state
 from gatewayx_nb.commands.grammar import Command
 from gatewayx_nb.commands.health import health, health_arguments
 from gatewayx_nb.commands.outcomes import Note, Table, note
@@ -77,6 +77,7 @@ COMMANDS = {
         ),
         Command("keys", "show which keys are set, and where", keys.keys),
         Command("models", "list what can be called now", state.models, state.models_arguments),
+        Command("new", "make an engine of your own", new.new, new.new_arguments),
         Command(
             "pull", "fetch a model that answers on this machine", files.pull, files.pull_arguments
         ),

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from gatewayx_nb.chats import Slot
+    from gatewayx_nb.engine_pool.figures import Figures
     from gatewayx_nb.engine_pool.host import EngineHost
     from gatewayx_nb.engine_pool.tally import Tally
     from gatewayx_nb.llm_engines import LLMEngine
@@ -63,6 +64,7 @@ class Call:
         request: What is asked; its model is empty for the engine's own.
         limits: Timeout, concurrency and retries.
         tally: What has arrived.
+        figures: The sums that it is added to when it has ended.
         shape: What the answer must look like, where a schema was asked for.
         slot: Its place in a conversation.
     """
@@ -72,6 +74,7 @@ class Call:
     request: Request
     limits: Limits
     tally: Tally
+    figures: Figures
     shape: Shape | None = None
     slot: Slot | None = None
 
@@ -107,6 +110,10 @@ class Call:
         except GatewayError as error:
             self._label(error)
             raise
+        except asyncio.CancelledError:
+            self.figures.add(self.tally)
+            raise
+        self.figures.add(self.tally)
         reply = self.tally.reply(parsed=parsed)
         if self.slot:
             self.slot.keep(self.request.messages[-1], reply)
@@ -265,5 +272,6 @@ class Call:
         scrub(error, self.target.key)
         error.engine = error.engine or self.target.name
         error.model = error.model or self.tally.model or None
+        self.figures.add(self.tally, error.what)
         if isinstance(error, RequestError):
             error.partial = "".join(self.tally.text)

@@ -21,7 +21,7 @@ class Freshness:
     """
 
     def __init__(
-        self, look: Callable[[], None], clock: Callable[[], float] = time.monotonic
+        self, look: Callable[[], object], clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._look = look
         self._clock = clock

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from gatewayx_nb.engine_pool.pace import Pace
 from gatewayx_nb.engine_pool.scrubbing import scrub, unless_telling
 from gatewayx_nb.errors import EngineLoadError, GatewayError
+from gatewayx_nb.llm_engines import check_keywords
 from gatewayx_nb.secure_config import Rates, redact
 
 if TYPE_CHECKING:
@@ -31,8 +32,11 @@ class Running:
         self.engine = engine
         self.calls = 0
         self.retired = False
+        self.closed = asyncio.Event()
         self.slots = asyncio.Semaphore(slots)
         self._loaded = loaded
+        if loaded:
+            loaded.hold()
         self._made_of = (target.key, dict(target.options), target.network, slots)
 
     def fits(self, target: Target, slots: int) -> bool:
@@ -47,6 +51,9 @@ class Running:
                 await self.engine.cleanup()
             except Exception as error:  # noqa: BLE001 - an engine of the user's may raise anything
                 log.warning("engine %r failed to clean up: %s", self.engine.name, error)
+            if self._loaded:
+                self._loaded.release()
+            self.closed.set()
 
 
 class EngineHost:
@@ -93,6 +100,14 @@ class EngineHost:
             self._pace = Pace(rates)
         await self._pace.turn(tokens)
 
+    async def leave(self) -> None:
+        """Clean up once the last call has ended: the engine is gone."""
+        stale, self._running = self._running, None
+        if stale:
+            stale.retired = True
+            await stale.close_if_idle()
+            await stale.closed.wait()
+
     async def close(self) -> None:
         """Clean up; calls that still run are cancelled with their loop."""
         if self._running:
@@ -122,19 +137,22 @@ class EngineHost:
             assert target.given is not None  # noqa: S101 - a target has a file or an engine
             return target.given
         try:
+            check_keywords(loaded.engine, target.options, target.name)
             engine = loaded.engine(target.key, **target.options)
         except GatewayError as error:
             scrub(error, target.key)
+            self._registry.note_unmade(target, error.what)
             raise
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - the code is the user's
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - the user's code
             why = f"{type(error).__name__}: {error}"
             failure = EngineLoadError(
                 f"engine {target.name!r} cannot be made: {redact(why, [target.key])}.",
                 mend=f"Mend `__init__` in {target.place}.",
                 engine=target.name,
             )
-            self._registry.note_failure(target, failure.what)
+            self._registry.note_unmade(target, failure.what)
             raise failure from unless_telling(error, target.key)
+        self._registry.note_made(target)
         engine.name = target.name
         engine.network = target.network
         engine.model_name = str(target.options.get("model") or engine.model_name)

@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from gatewayx_nb.chats import Chat, Chats
 from gatewayx_nb.engine_pool.embedding import checked, embed
+from gatewayx_nb.engine_pool.figures import Figures
 from gatewayx_nb.engine_pool.freshness import Freshness
 from gatewayx_nb.engine_pool.health import DEADLINE, checkup
 from gatewayx_nb.engine_pool.inquiry import Inquiry, listening
@@ -94,10 +95,13 @@ class EnginePool:
     ) -> None:
         self._config = Config(Path(home) if home is not None else None, env)
         self._registry = ModelRegistry(self._config, _named(engines))
-        self._freshness = Freshness(self._registry.refresh)
+        self._figures = Figures()
+        self._freshness = Freshness(self._look)
         self._runtime = Runtime(self._registry)
         self.chats = Chats(self)
-        self._planner = Planner(self._config, self._registry, self._runtime, self.chats)
+        self._planner = Planner(
+            self._config, self._registry, self._runtime, self.chats, self._figures
+        )
         atexit.register(_close_at_exit, weakref.ref(self))
 
     @property
@@ -210,7 +214,7 @@ class EnginePool:
         """
         self._freshness.check()
         self._registry.note_answering(self._answering())
-        return self._registry.rows()
+        return [self._figures.on(row) for row in self._registry.rows()]
 
     def security_status(self) -> SecurityStatus:
         """Tell where keys come from, and who may read and change the files; no part of a key.
@@ -330,6 +334,11 @@ class EnginePool:
     def __reduce__(self) -> tuple[Any, ...]:
         project = self._config.project
         return (EnginePool, (project.root if project else None,))
+
+    def _look(self) -> None:
+        """Look at the user's files; let go of engines that are gone."""
+        if self._registry.refresh():
+            self._runtime.sweep()
 
     def _answering(self) -> list[str]:
         """Give the servers of this machine that answer; most of them do not even listen."""

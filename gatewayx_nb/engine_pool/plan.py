@@ -16,6 +16,7 @@ from gatewayx_nb.errors import DeadlineError, GatewayError, TrustError, UsageErr
 if TYPE_CHECKING:
     from gatewayx_nb.chats import Chats
     from gatewayx_nb.engine_pool.call import Emit
+    from gatewayx_nb.engine_pool.figures import Figures
     from gatewayx_nb.engine_pool.options import CallOptions
     from gatewayx_nb.engine_pool.runtime import Runtime
     from gatewayx_nb.errors import TransportError
@@ -67,6 +68,7 @@ class Planner:
     registry: ModelRegistry
     runtime: Runtime
     chats: Chats
+    figures: Figures
 
     def plan(self, prompt: str, options: CallOptions, *, streamed: bool) -> Plan:
         """Give what is to be run.
@@ -102,6 +104,7 @@ class Planner:
             request=slot.join(request) if slot else request,
             limits=limits(options, self.config.settings.limits),
             tally=Tally(target.name, model),
+            figures=self.figures,
             shape=shape,
             slot=slot,
         )

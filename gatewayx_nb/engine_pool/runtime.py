@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from concurrent.futures import wait
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.engine_pool.host import EngineHost
+from gatewayx_nb.errors import GatewayError
 from gatewayx_nb.portal import Portal
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 _GRACE = 2.0
 """Seconds that all engines together have to clean up."""
 
-_inherited: list[dict[tuple[str, bool], EngineHost]] = []
+_inherited: list[list[EngineHost]] = []
 """A parent's hosts, in a forked child: dropping them would close the parent's connections."""
 
 
@@ -28,6 +30,7 @@ class Runtime:
         self._lock = threading.Lock()  # calls come from many threads; a host is made once
         self._process = os.getpid()
         self._hosts: dict[tuple[str, bool], EngineHost] = {}
+        self._leaving: set[EngineHost] = set()
         self._shared: Portal | None = None
 
     def host(self, target: Target) -> EngineHost:
@@ -43,6 +46,17 @@ class Runtime:
                     portal = self._portal(target)
                     host = self._hosts[key] = EngineHost(portal, self._registry)
         return host
+
+    def sweep(self) -> None:
+        """Clean up engines that are gone, or lost their key, once their calls have ended."""
+        if self._process != os.getpid():
+            return
+        gone = [key for key in list(self._hosts) if not self._is_there(*key)]
+        for host in [self._hosts.pop(key) for key in gone]:
+            if not host.portal.loop.is_closed():
+                self._leaving.add(host)
+                leaving = host.portal.submit(host.leave())
+                leaving.add_done_callback(functools.partial(self._left, host))
 
     @property
     def shared(self) -> Portal:
@@ -63,19 +77,28 @@ class Runtime:
         if self._process != os.getpid():
             return
         with self._lock:
-            hosts, shared = self._hosts, self._shared
+            hosts, shared = [*self._hosts.values(), *self._leaving], self._shared
             self._hosts, self._shared = {}, None
-        portals = {id(host.portal): host.portal for host in hosts.values()}
+        portals = {id(host.portal): host.portal for host in hosts}
         if shared is not None:
             portals[id(shared)] = shared
         closing = [
-            host.portal.submit(host.close())
-            for host in hosts.values()
-            if not host.portal.loop.is_closed()
+            host.portal.submit(host.close()) for host in hosts if not host.portal.loop.is_closed()
         ]
         wait(closing, timeout=_GRACE)
         for portal in portals.values():
             portal.close()
+
+    def _is_there(self, name: str, trusted_loop: bool) -> bool:  # noqa: FBT001 - the hosts' keys
+        try:
+            return self._registry.resolve(name).trusted_loop is trusted_loop
+        except GatewayError:
+            return False
+
+    def _left(self, host: EngineHost, _: object) -> None:
+        self._leaving.discard(host)
+        if host.portal is not self._shared:
+            host.portal.close()
 
     def _portal(self, target: Target) -> Portal:
         if not target.trusted_loop:
@@ -89,6 +112,7 @@ class Runtime:
 
     def _leave_to_parent(self) -> None:
         """Make a forked child's own; the parent's are kept, and neither used nor closed."""
-        _inherited.append(self._hosts)
+        _inherited.append([*self._hosts.values(), *self._leaving])
         self._lock = threading.Lock()  # the parent may have held it
         self._process, self._hosts, self._shared = os.getpid(), {}, None
+        self._leaving = set()

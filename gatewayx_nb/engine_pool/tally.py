@@ -102,7 +102,7 @@ class Tally:
             reasoning="".join(self.reasoning),
             finish_reason=self.finish_reason or ("other" if interrupted else "stop"),
             usage=self.total or Usage(),
-            cost=self._cost(),
+            cost=self.cost,
             latency=time.monotonic() - self.started,
             time_to_first=None if self.first is None else self.first - self.started,
             attempts=self.attempts,
@@ -116,7 +116,9 @@ class Tally:
             raw=self.raw,
         )
 
-    def _cost(self) -> Decimal | None:
+    @property
+    def cost(self) -> Decimal | None:
+        """US dollars; ``None`` where tokens or price are not known."""
         usage = self.total
         if self.cost_per_token is None or usage is None:
             return self.price

@@ -5,6 +5,7 @@ from gatewayx_nb.llm_engines.cohere_chat import CohereChatEngine
 from gatewayx_nb.llm_engines.engine import LLMEngine
 from gatewayx_nb.llm_engines.gemini import GeminiEngine
 from gatewayx_nb.llm_engines.http import Dialect, HTTPEngine, Parser
+from gatewayx_nb.llm_engines.keywords import check_keywords
 from gatewayx_nb.llm_engines.openai_chat import OpenAICompatibleEngine
 from gatewayx_nb.llm_engines.openai_responses import OpenAIResponsesEngine
 from gatewayx_nb.llm_engines.rejected import RejectedParameterError, without
@@ -42,5 +43,6 @@ __all__ = [
     "Secret",
     "ToolCall",
     "Usage",
+    "check_keywords",
     "without",
 ]

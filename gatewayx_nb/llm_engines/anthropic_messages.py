@@ -68,6 +68,7 @@ class AnthropicMessagesEngine(HTTPEngine):
     key_prefix: ClassVar[str] = ""
     features = frozenset({"system", "history", "images", "schema"})
     lacks: ClassVar[frozenset[str]] = frozenset({"seed"})
+    keywords: ClassVar[frozenset[str] | None] = frozenset({"version"})
     prices: ClassVar[str] = "anthropic"
 
     def __init__(self, api_key: str = "", **kwargs: Any) -> None:  # noqa: ANN401 - as its base

@@ -34,6 +34,8 @@ class LLMEngine:
             ``requires_key = False`` must stand there literally.
         features: What it can do beyond text: ``"system"``, ``"history"``, ``"images"``,
             ``"schema"`` (holds an answer to a JSON Schema by itself), ``"embed"``.
+        keywords: What ``[engines.<name>]`` may hold beside ``base_url``, ``model`` and the named
+            parameters of ``__init__``; ``None`` where it may hold anything.
         prices: Its provider's name in genai-prices; empty where it is none of them.
         embedding_model: The model that makes embeddings where none is named.
         embedding_batch: Most texts that one request may embed.
@@ -45,6 +47,7 @@ class LLMEngine:
     model_name: str = ""
     requires_key: ClassVar[bool] = True
     features: ClassVar[frozenset[str]] = frozenset({"system", "history"})
+    keywords: ClassVar[frozenset[str] | None] = None
     prices: ClassVar[str] = ""
     embedding_model: ClassVar[str] = ""
     embedding_batch: ClassVar[int] = 96

@@ -51,6 +51,7 @@ class GeminiEngine(HTTPEngine):
     key_header: ClassVar[str] = "x-goog-api-key"
     key_prefix: ClassVar[str] = ""
     features = frozenset({"system", "history", "images", "schema", "embed"})
+    keywords: ClassVar[frozenset[str] | None] = frozenset()
 
     def __init__(self, api_key: str = "", *, version: str = "v1beta", **kwargs: Any) -> None:  # noqa: ANN401
         super().__init__(api_key, **kwargs)

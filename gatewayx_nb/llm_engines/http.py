@@ -79,6 +79,7 @@ class HTTPEngine(LLMEngine, ABC):
     key_prefix: ClassVar[str] = "Bearer "
     headers: Mapping[str, str] = MappingProxyType({})
     lacks: ClassVar[frozenset[str]] = frozenset()
+    keywords: ClassVar[frozenset[str] | None] = frozenset()
 
     _client: HTTPClient | None = None
 

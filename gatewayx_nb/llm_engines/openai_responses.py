@@ -48,6 +48,7 @@ class OpenAIResponsesEngine(OpenAICompatibleEngine):
     """
 
     max_tokens_field: ClassVar[str] = "max_completion_tokens"
+    keywords: ClassVar[frozenset[str] | None] = frozenset()
 
     def __init__(self, api_key: str = "", *, api: str = "", **kwargs: Any) -> None:  # noqa: ANN401
         super().__init__(api_key, **kwargs)

@@ -8,12 +8,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from gatewayx_nb.secure_config import Config, Stamp, shipped, stamp, why_foreign, why_refused
+from typing_extensions import override
+
+from gatewayx_nb.model_registry import safety
+from gatewayx_nb.secure_config import Watch, shipped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Origin = Literal["path", "project", "user", "shipped"]
+    from gatewayx_nb.secure_config import Config
+
+Origin = Literal["path", "project", "user", "package", "shipped", "variable"]
+"""Where an engine comes from: ``GATEWAYX_ENGINES_PATH``, the project's or the user's folder, an
+installed package, this package, or a variable that names an address."""
 
 SUFFIX = "_engine.py"
 
@@ -49,6 +56,15 @@ RESERVED = frozenset(
 ENGINE_NAME = re.compile(r"[a-z0-9_]{1,63}")
 
 
+def why_unusable(name: str) -> str | None:
+    """Tell why an engine cannot be called by a name; ``None`` if it can."""
+    if not ENGINE_NAME.fullmatch(name):
+        return "has a name that is not made of a-z, 0-9 and _ (63 at most)"
+    if name in RESERVED:
+        return f"has a name that is kept for a command, `%gatewayx {name}`"
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class EngineFile:
     """A file ``<name>_engine.py``.
@@ -58,55 +74,92 @@ class EngineFile:
         path: The file.
         origin: Whose it is.
         refusal: Why it is never run, if so.
-        shadowed_by: The file that has the name already, if so.
+        warning: What is doubtful about it, if anything.
+        shadowed_by: Where the engine is that has the name already, if so.
     """
 
     name: str
     path: Path
     origin: Origin
     refusal: str | None = None
-    shadowed_by: Path | None = None
+    warning: str = ""
+    shadowed_by: str = ""
 
     @property
     def label(self) -> str:
         """Where it is, briefly."""
         return self.path.name if self.origin == "shipped" else f"{self.origin}: {self.path.name}"
 
+    @property
+    def where(self) -> str:
+        """Where it is, for a person to go there."""
+        return str(self.path)
+
+    @override
+    def __hash__(self) -> int:
+        return hash(self.name)  # a thousand are looked up for each list; hashing paths shows there
+
 
 class Folder:
-    """One folder of engine files; it is listed again when its stamp changes."""
+    """One folder of engine files; it is listed again when it changes.
 
-    def __init__(self, path: Path, origin: Origin) -> None:
+    Args:
+        path: The folder; it need not be there.
+        origin: Whose it is.
+        installed: Whether an installer put it there, so that its modes are not looked at.
+
+    Attributes:
+        found: Its engine files, by name.
+        problem: Why it cannot be listed, in one line.
+    """
+
+    def __init__(self, path: Path, origin: Origin, *, installed: bool = False) -> None:
         self.path = path
         self.origin = origin
-        self._stamp: Stamp | None = None
-        self._files: list[EngineFile] = []
+        self.problem = ""
+        self._installed = installed
+        self._watches: list[Watch] = []
+        self.found: list[EngineFile] = []
 
-    def files(self) -> list[EngineFile]:
-        """Give the engine files, by name; refused ones are looked at each time, to be mended."""
-        now = stamp(self.path)
-        if now is None:
-            self._files = []
-        elif now != self._stamp or any(file.refusal for file in self._files):
-            self._files = sorted(self._scan(), key=lambda file: file.name)
-        self._stamp = now
-        return self._files
+    def refresh(self) -> bool:
+        """List it again if it, or a file in doubt, has changed; tell whether one did.
+
+        A file's mode changes without its folder: those in doubt are looked at each time, so that
+        they can be mended; those that were run are looked at by who ran them.
+        """
+        if self._watches and not any(watch.changed() for watch in self._watches):
+            return False
+        watch = Watch(self.path)
+        self.problem, files = "", []
+        try:
+            files = sorted(self._scan(), key=lambda file: file.name) if watch.exists else []
+        except OSError as error:
+            self.problem = f"the folder {str(self.path)!r} cannot be read: {error.strerror}."
+        doubtful = [Watch(file.path) for file in files if file.refusal or file.warning]
+        self.found, self._watches = files, [watch, *doubtful]
+        return True
 
     def _scan(self) -> Iterator[EngineFile]:
-        refusal = why_foreign(self.path)
+        of_folder = None if self._installed else safety.folder_refusal(self.path)
+        in_doubt = not self._installed and bool(safety.doubt(self.path, self.path))
         with os.scandir(self.path) as entries:
-            names = [entry.name for entry in entries if entry.name.endswith(SUFFIX)]
-        for filename in names:
-            if not filename.startswith("_"):
-                file = EngineFile(filename.removesuffix(SUFFIX), self.path / filename, self.origin)
-                yield replace(file, refusal=self._refusal(file, refusal))
+            for entry in entries:
+                if entry.name.endswith(SUFFIX) and not entry.name.startswith("_"):
+                    name = entry.name.removesuffix(SUFFIX)
+                    file = EngineFile(name, self.path / entry.name, self.origin)
+                    why = why_unusable(name) or (of_folder and f"its folder {of_folder}")
+                    if why:
+                        yield replace(file, refusal=why)
+                    elif self._installed or (safety.is_plain(entry) and not in_doubt):
+                        yield file
+                    else:
+                        yield self._judged(file)
 
-    def _refusal(self, file: EngineFile, of_folder: str | None) -> str | None:
-        if not ENGINE_NAME.fullmatch(file.name):
-            return "has a name that is not made of a-z, 0-9 and _ (63 at most)"
-        if file.name in RESERVED:
-            return f"has a name that is kept for a command, `%gatewayx {file.name}`"
-        return f"its folder {of_folder}" if of_folder else why_refused(file.path, self.path)
+    def _judged(self, file: EngineFile) -> EngineFile:
+        why = safety.refusal(file.path, self.path)
+        if why:
+            return replace(file, refusal=why)
+        return replace(file, warning=safety.doubt(file.path, self.path))
 
 
 def folders(config: Config) -> list[Folder]:
@@ -124,5 +177,13 @@ def folders(config: Config) -> list[Folder]:
     seen: dict[Path, Folder] = {}
     for path, origin in wanted:
         real = path.resolve()
-        seen.setdefault(real, Folder(path, "shipped" if real == ours else origin))
+        if real == ours:
+            seen.setdefault(real, Folder(path, "shipped", installed=is_installed(real)))
+        else:
+            seen.setdefault(real, Folder(path, origin))
     return list(seen.values())
+
+
+def is_installed(path: Path) -> bool:
+    """Tell whether a path lies in this package, as it does in a wheel and not in a clone."""
+    return path.is_relative_to(Path(__file__).resolve().parents[1])

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.secure_config import Stamp, stamp
+from gatewayx_nb.secure_config import Watch
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+_PIECE = 1 << 14
+"""Bytes that are read at once; engine files are smaller."""
 
 _KEYLESS = re.compile(rb"^[ \t]+requires_key\b[^=\n]*=[ \t]*False\b", re.MULTILINE)
 _MODEL = re.compile(
@@ -31,25 +35,35 @@ class Literals:
 
 
 class LiteralReader:
-    """Reads literals, each file once while its stamp stays."""
+    """Reads literals, each file once while it stays as it is."""
 
     def __init__(self) -> None:
-        self._read: dict[Path, tuple[Stamp | None, Literals]] = {}
+        self._read: dict[Path, tuple[Watch, Literals]] = {}
 
     def read(self, path: Path) -> Literals:
         """Give the literals of an engine file; the defaults where it cannot be read."""
-        now = stamp(path)
         known = self._read.get(path)
-        if known and known[0] == now:
+        if known and not known[0].changed():
             return known[1]
+        watch = Watch(path)
         literals = _literals(path)
-        self._read[path] = (now, literals)
+        self._read[path] = (watch, literals)
         return literals
+
+
+def _read(path: Path) -> bytes:
+    """Read a file; without a file object, as a thousand are read for one list."""
+    file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
+        text = os.read(file, _PIECE)
+    finally:
+        os.close(file)
+    return text if len(text) < _PIECE else path.read_bytes()
 
 
 def _literals(path: Path) -> Literals:
     try:
-        text = path.read_bytes()
+        text = _read(path)
     except OSError:
         return Literals()
     model = _MODEL.search(text)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from gatewayx_nb import weights
 from gatewayx_nb.errors import (
     ConfigError,
     EngineLoadError,
@@ -17,29 +16,21 @@ from gatewayx_nb.errors import (
 )
 from gatewayx_nb.messages import ModelInfo, ModelRef
 from gatewayx_nb.model_registry import trust
-from gatewayx_nb.model_registry.literals import LiteralReader, Literals
-from gatewayx_nb.model_registry.loader import Loaded, load
+from gatewayx_nb.model_registry.code import Code
+from gatewayx_nb.model_registry.packages import EnginePackage
+from gatewayx_nb.model_registry.report import LOCAL, Reporter
 from gatewayx_nb.model_registry.rows import EngineRow
-from gatewayx_nb.model_registry.sources import Source, Sources
-from gatewayx_nb.model_registry.status import EngineStatus, State, Target
-from gatewayx_nb.secure_config import (
-    VENDOR_VARIABLES,
-    Config,
-    Key,
-    KeyState,
-    Secret,
-    redact,
-    variable,
-)
+from gatewayx_nb.model_registry.sources import Sources
+from gatewayx_nb.model_registry.status import EngineStatus, Target
+from gatewayx_nb.secure_config import SHIPPED_ALIASES, VENDOR_VARIABLES, Secret, variable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from gatewayx_nb.llm_engines import LLMEngine
-    from gatewayx_nb.secure_config import Way
-
-LOCAL = "local"
-"""The engine that needs weights instead of a key."""
+    from gatewayx_nb.model_registry.loader import Loaded
+    from gatewayx_nb.model_registry.sources import Source
+    from gatewayx_nb.secure_config import Config, KeyState, Way
 
 MOCK = "mock"
 """The engine that answers by name only, never by default."""
@@ -58,40 +49,34 @@ class ModelRegistry:
     def __init__(self, config: Config, given: Mapping[str, LLMEngine]) -> None:
         self._config = config
         self._given = given
-        self._found = Sources(config)
-        self._literals = LiteralReader()
-        self._loaded: dict[Source, Loaded] = {}
-        self._failed: dict[Source, str] = {}
-        self._sources: dict[str, Source] = {}
-        self._losers: list[Source] = []
-        self._answering: frozenset[str] = frozenset()
+        self._sources = Sources(config)
+        self._code = Code()
+        self._report = Reporter(config, self._sources, self._code)
         self.default: str | None = None
         self.refresh()
 
-    def refresh(self) -> None:
-        """Look at the folders, the keys and the settings again; reads only what changed."""
-        self._config.refresh()
-        winners, losers = {}, []
-        for source in self._found.all():
-            if source.shadowed_by is None:
-                winners[source.name] = source
-            else:
-                losers.append(source)
-        self._sources, self._losers = winners, losers
+    def refresh(self) -> bool:
+        """Look at the folders, the keys and the settings again; tell whether anything changed."""
+        changed = self._config.refresh()
+        if self._sources.refresh():
+            changed = True
+            self._code.keep_only(set(self._sources.winners.values()))
+        return changed
 
     @property
     def problems(self) -> list[str]:
-        """What could not be read, a line each: key files and files of engine rows."""
+        """What of the user's files cannot be read or means nothing, a line each."""
         distrust = self._config.trusted.problem
         return [
             *self._config.keys.problems,
             *([str(distrust)] if distrust else []),
-            *self._found.problems,
+            *self._sources.problems,
+            *self._meaningless(),
         ]
 
     def forget_failures(self) -> None:
         """Drop what is known of files that failed, so that the next use tries again."""
-        self._failed.clear()
+        self._code.forget_failures()
 
     def resolve(self, reference: str | None) -> Target:
         """Give the engine that a reference means, or the default one.
@@ -108,14 +93,14 @@ class ModelRegistry:
                 mend='For instance `model="grok"`.',
             )
         wanted = reference or self.default_reference()
-        ref = ModelRef.parse(self._config.settings.aliases.get(wanted, wanted))
+        ref = ModelRef.parse(self._meant(wanted))
         if ref.engine in self._given:
             return self._target(ref, None, Secret(""))
         source = self._find(ref)
-        key = self._key(source)
-        if key.state != "set" and self._literals_of(source).requires_key:
+        key = self._report.key(source)
+        if key.state != "set" and self._needs_key(source):
             raise self._no_key(ref.engine, key.state)
-        trust.check(source, key, self._found, self._config)
+        trust.check(source, key, self._sources, self._config)
         return self._target(ref, source, key.value)
 
     def load(self, target: Target) -> Loaded:
@@ -127,36 +112,32 @@ class ModelRegistry:
         source = target.source
         if source is None:  # pragma: no cover - given engines are never loaded
             raise EngineLoadError(f"engine {target.name!r} has no file.")
-        # No lock: an engine's host loads it, one load at a time, and one that hangs must not
-        # hold up the others.
-        known = self._current(source)
-        if known:
-            return known
-        try:
-            loaded = source.load() if isinstance(source, EngineRow) else load(source)
-        except EngineLoadError as error:
-            self._failed[source] = redact(error.what, [target.key])
-            raise
-        stale = self._loaded.pop(source, None)
-        if stale:
-            stale.forget()
-        self._loaded[source] = loaded
-        self._failed.pop(source, None)
-        return loaded
+        return self._code.load(source, target.key)
 
     def doubtful(self) -> dict[str, list[Way]]:
         """Give the engines whose key is the user's and would go where the project says."""
-        found = {name: self._ways(source) for name, source in self._sources.items()}
+        found = {
+            source.name: trust.doubtful(
+                source, self._report.key(source), self._sources, self._config
+            )
+            for source in self._sources.winners.values()
+        }
         return {name: ways for name, ways in found.items() if ways}
 
-    def note_failure(self, target: Target, why: str) -> None:
-        """Keep what went wrong with an engine's construction, for its row."""
+    def note_unmade(self, target: Target, why: str) -> None:
+        """Keep why no instance of an engine could be made, for its row."""
         if target.source:
-            self._failed[target.source] = why
+            self._code.note_unmade(target.source, why)
+
+    def note_made(self, target: Target) -> None:
+        """Forget why no instance of an engine could be made."""
+        if target.source:
+            self._code.note_made(target.source)
 
     def servers(self) -> dict[str, str]:
         """Give the engines that need no key and listen somewhere, with where."""
-        rows = [source for source in self._sources.values() if isinstance(source, EngineRow)]
+        winners = self._sources.winners.values()
+        rows = [row for row in winners if isinstance(row, EngineRow) and not row.refusal]
         return {
             row.name: str(self._config.options(row.name).get("base_url") or row.base_url)
             for row in rows
@@ -165,7 +146,7 @@ class ModelRegistry:
 
     def note_answering(self, names: Iterable[str]) -> None:
         """Keep which of the `servers` answered when they were asked."""
-        self._answering = frozenset(names)
+        self._report.answering = frozenset(names)
 
     def default_reference(self) -> str:
         """Give the reference that is meant where none is named, by the rule of DESIGN §7.
@@ -195,9 +176,10 @@ class ModelRegistry:
     def names(self) -> dict[str, str]:
         """Give the engine that a name means: its own, an alias, or its vendor's variable."""
         vendors = {name: engine for engine, names in VENDOR_VARIABLES.items() for name in names}
-        rows = [source for source in self._sources.values() if isinstance(source, EngineRow)]
+        winners = self._sources.winners
+        rows = [source for source in winners.values() if isinstance(source, EngineRow)]
         vendors.update({row.key: row.name for row in rows if row.key})
-        own = {name: name for name in (*self._sources, *self._given)}
+        own = {name: name for name in (*winners, *self._given)}
         aliases = self._config.settings.aliases.items()
         return {**{alias: ModelRef.parse(to).engine for alias, to in aliases}, **vendors, **own}
 
@@ -227,7 +209,9 @@ class ModelRegistry:
 
     def models(self) -> list[ModelInfo]:
         """List what can be called now."""
-        return [ModelInfo(row.name, row.model) for row in self.rows() if row.state == "ready"]
+        given = [ModelInfo(name, engine.model_name) for name, engine in self._given.items()]
+        found = map(self._report.callable_model, self._own_sources())
+        return sorted([*given, *filter(None, found)], key=lambda model: model.engine)
 
     def rows(self) -> list[EngineStatus]:
         """List every engine known, the unusable ones too, by name."""
@@ -235,13 +219,17 @@ class ModelRegistry:
             EngineStatus(name, engine.model_name, "not needed", "ready", "argument", loaded=True)
             for name, engine in self._given.items()
         ]
-        found = [source for source in self._sources.values() if source.name not in self._given]
-        rows = [*given, *map(self._row, found), *map(self._row, self._losers)]
+        found = (*self._own_sources(), *self._sources.losers)
+        rows = [*given, *map(self._report.row, found)]
         return sorted(rows, key=lambda row: (row.name, row.state == "shadowed"))
 
+    def _own_sources(self) -> list[Source]:
+        """Give the engines that the pool was not given."""
+        winners = self._sources.winners
+        return [source for name, source in winners.items() if name not in self._given]
+
     def _target(self, ref: ModelRef, source: Source | None, key: Secret) -> Target:
-        options = self._config.options(ref.engine)
-        if isinstance(source, EngineRow) and not (options.get("base_url") or source.base_url):
+        if source and self._report.base_url_missing(source):
             raise ConfigError(
                 f"engine {ref.engine!r} needs to be told where it answers.",
                 mend=f"Write `{variable(ref.engine, 'BASE_URL')}=https://…` into the key file.",
@@ -251,35 +239,46 @@ class ModelRegistry:
             model=ref.model,
             source=source,
             given=self._given.get(ref.engine) if source is None else None,
-            loaded=self._current(source) if source else None,
+            loaded=self._code.current(source) if source else None,
             key=key,
-            options=options,
+            options=self._config.options(ref.engine),
             network=self._config.settings.network,
             rates=self._config.rates(ref.engine),
         )
 
-    def _current(self, source: Source) -> Loaded | None:
-        loaded = self._loaded.get(source)
-        return loaded if loaded and loaded.is_current() else None
+    def _meant(self, wanted: str) -> str:
+        """Give what an alias stands for; an engine of its name wins, unless the user set it."""
+        meant = self._config.settings.aliases.get(wanted, wanted)
+        own = wanted in self._sources.winners or wanted in self._given
+        return wanted if own and meant == SHIPPED_ALIASES.get(wanted) else meant
 
-    def _key(self, source: Source) -> Key:
-        return self._config.key(source.name, source.key if isinstance(source, EngineRow) else "")
+    def _needs_key(self, source: Source) -> bool:
+        """Tell whether an engine needs a key; a package without a readable source is asked."""
+        if isinstance(source, EnginePackage) and source.source() is None:
+            return bool(self._code.load(source).engine.requires_key)
+        return self._report.literals(source).requires_key
 
-    def _ways(self, source: Source) -> list[Way]:
-        return trust.doubtful(source, self._key(source), self._found, self._config)
-
-    def _literals_of(self, source: Source) -> Literals:
-        if isinstance(source, EngineRow):
-            return Literals(source.requires_key, source.model)
-        return self._literals.read(source.path)
+    def _meaningless(self) -> list[str]:
+        """Name the settings of engines that are not there, a line each."""
+        settings, known = self._config.settings, [*self._sources.winners, *self._given]
+        tables = {f"[engines.{name}]": name for name in settings.engines}
+        aliases = {
+            f"[aliases] {alias}": ModelRef.parse(meant).engine
+            for alias, meant in settings.aliases.items()
+        }
+        return [
+            f"{where} in the settings means no engine: there is no {name!r}.{nearest(name, known)}"
+            for where, name in (tables | aliases).items()
+            if name not in known
+        ]
 
     def _find(self, ref: ModelRef) -> Source:
-        source = self._sources.get(ref.engine)
+        source = self._sources.winners.get(ref.engine)
         if source is None:
             raise self._not_found(ref)
         if source.refusal:
             raise EngineLoadError(
-                f"engine {source.name!r} is refused: {source.path} {source.refusal}.",
+                f"engine {source.name!r} is refused: {source.where} {source.refusal}.",
                 mend="Mend that, then run the cell again.",
                 engine=source.name,
             )
@@ -287,12 +286,17 @@ class ModelRegistry:
 
     def _not_found(self, ref: ModelRef) -> EngineNotFoundError:
         engine, slash, model = ref.engine.partition("/")
-        if slash and engine in self._sources:
+        known = [*self._sources.winners, *self._given, *self._config.settings.aliases]
+        if slash and engine in self._sources.winners:
             hint = f" A colon stands between engine and model: {f'{engine}:{model}'!r}."
+        elif ref.engine.lower() in known:
+            hint = f" Engines are named in small letters: {ref.engine.lower()!r}."
         elif variable(ref.engine) in self._config.keys.names():
-            hint = f" There is a key {variable(ref.engine)}, but no file {ref.engine}_engine.py."
+            hint = (
+                f" There is a key {variable(ref.engine)}, but no file {ref.engine}_engine.py"
+                f" and no {variable(ref.engine, 'BASE_URL')}."
+            )
         else:
-            known = [*self._sources, *self._given, *self._config.settings.aliases]
             hint = nearest(ref.engine, known)
         return EngineNotFoundError(
             f"no engine {ref.engine!r}.{hint}",
@@ -307,40 +311,3 @@ class ModelRegistry:
             mend=f"Set it: `%gatewayx key set {engine}`. Or {_WITHOUT_KEY}.",
             engine=engine,
         )
-
-    def _row(self, source: Source) -> EngineStatus:
-        if source.shadowed_by or source.refusal:
-            why = source.refusal or f"{source.shadowed_by} has the name already"
-            state: State = "refused" if source.refusal else "shadowed"
-            return EngineStatus(source.name, "", "missing", state, source.label, error=why)
-        literals, loaded, key = self._literals_of(source), self._current(source), self._key(source)
-        error = self._failed.get(source, "")
-        state = "failed" if error else self._state(source, key.state, literals)
-        withheld = trust.told(self._ways(source))
-        named = self._config.options(source.name).get("model")
-        own = loaded.engine.model_name if loaded else ""
-        return EngineStatus(
-            name=source.name,
-            model=str(named or own or literals.model_name),
-            key=key.state if literals.requires_key else "not needed",
-            state="refused" if withheld else state,
-            source=source.label,
-            loaded=loaded is not None,
-            error=f"`%gatewayx trust`: your key would go to {withheld}" if withheld else error,
-            variable=key.name or variable(source.name),
-            found_in=key.source,
-        )
-
-    def _state(self, source: Source, key: KeyState, literals: Literals) -> State:
-        if literals.requires_key:
-            return "ready" if key == "set" else "no key"
-        if source.name == LOCAL and not self._has_weights():
-            return "no weights"
-        if isinstance(source, EngineRow) and source.name not in self._answering:
-            return "not running"
-        return "ready"
-
-    def _has_weights(self) -> bool:
-        with contextlib.suppress(GatewayError):
-            return weights.locate(env=self._config.env) is not None
-        return False

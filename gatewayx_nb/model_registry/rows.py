@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Literal
 
-from gatewayx_nb.errors import ConfigError, nearest
+from gatewayx_nb.errors import nearest
 from gatewayx_nb.llm_engines import LLMEngine, OpenAICompatibleEngine, OpenAIResponsesEngine
+from gatewayx_nb.model_registry import safety
+from gatewayx_nb.model_registry.folders import is_installed, why_unusable
 from gatewayx_nb.model_registry.loader import Loaded
-from gatewayx_nb.secure_config import Stamp, stamp
+from gatewayx_nb.secure_config import Watch, variable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -22,19 +24,25 @@ _BASES: Mapping[str, type[LLMEngine]] = {
     "responses": OpenAIResponsesEngine,
 }
 
-_PLACE = ("name", "path", "origin", "refusal", "shadowed_by")
+_PLACE = ("name", "path", "origin", "refusal", "warning", "shadowed_by")
 """Fields of a row that do not stand in it."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineRow:
-    """One row; `config/engines.toml` tells what its fields mean."""
+    """One row; `config/engines.toml` tells what its fields mean.
+
+    Attributes:
+        path: Its file; ``None`` where a variable is the whole of it.
+        refusal: Why it cannot be used, if so.
+    """
 
     name: str
-    path: Path
+    path: Path | None
     origin: Origin
     refusal: str | None = None
-    shadowed_by: Path | None = None
+    warning: str = ""
+    shadowed_by: str = ""
     base_url: str = ""
     model: str = ""
     api: Literal["chat", "responses"] = "chat"
@@ -51,7 +59,19 @@ class EngineRow:
     @property
     def label(self) -> str:
         """Where it is, briefly."""
+        if self.path is None:
+            return variable(self.name, "BASE_URL")
         return self.path.name if self.origin == "shipped" else f"{self.origin}: {self.path.name}"
+
+    @property
+    def where(self) -> str:
+        """Where it is, for a person to go there."""
+        return f"[{self.name}] in {self.path}" if self.path else self.label
+
+    def says_the_same(self, other: EngineRow) -> bool:
+        """Tell whether another row is a copy of this one."""
+        names = [field.name for field in fields(self) if field.name not in _PLACE]
+        return all(getattr(self, name) == getattr(other, name) for name in names)
 
     def load(self) -> Loaded:
         """Make the class of its engine."""
@@ -61,59 +81,65 @@ class EngineRow:
         base = _BASES[self.api]
         if self.embedding_model:
             attributes["features"] = base.features | {"embed"}
-        return Loaded(type(f"{self.name.title()}Engine", (base,), attributes), None, {})
+        return Loaded(type(f"{self.name.title()}Engine", (base,), attributes))
 
 
 class RowFile:
-    """One ``engines.toml``, read again when its stamp changes."""
+    """One ``engines.toml``, read again when it changes.
+
+    Attributes:
+        problem: Why it cannot be read, in one line.
+        rows: Its rows, by name.
+    """
 
     def __init__(self, path: Path, origin: Origin) -> None:
         self.path = path
         self.origin = origin
-        self.problem: ConfigError | None = None
-        self._stamp: Stamp | None = None
-        self._rows: list[EngineRow] = []
+        self.problem = ""
+        self.rows: list[EngineRow] = []
+        self._watch: Watch | None = None
 
-    def rows(self) -> list[EngineRow]:
-        """Give its rows, by name; none where it cannot be read, and `problem` says why."""
-        now = stamp(self.path)
-        if now != self._stamp:
-            self._rows, self.problem, self._stamp = [], None, now
+    def refresh(self) -> bool:
+        """Read it again if it has changed; tell whether it had."""
+        if self._watch and not self._watch.changed():
+            return False
+        watch = Watch(self.path)
+        self.problem, rows = "", []
+        if watch.exists:
             try:
-                self._rows = sorted(self._read(), key=lambda row: row.name) if now else []
-            except ConfigError as problem:
-                self.problem = problem
-        return self._rows
+                rows = sorted(self._read(), key=lambda row: row.name)
+            except (OSError, ValueError) as error:
+                self.problem = (
+                    f"the engine rows {str(self.path)!r} cannot be read: {error}. "
+                    f"Mend that line, or move the file away: `mv {self.path} {self.path}.off`."
+                )
+        self.rows, self._watch = rows, watch
+        return True
 
     def _read(self) -> Iterator[EngineRow]:
-        try:
-            tables = tomllib.loads(self.path.read_text(encoding="utf-8-sig"))
-        except (OSError, ValueError) as error:
-            raise ConfigError(
-                f"the engine rows {str(self.path)!r} cannot be read: {error}.",
-                mend=f"Mend that line, or move the file away: `mv {self.path} {self.path}.off`.",
-            ) from None
+        if not self.path.is_file():
+            raise ValueError("it is no file")
+        tables = tomllib.loads(self.path.read_text(encoding="utf-8-sig"))
+        exempt = is_installed(self.path)
+        whole = None if exempt else safety.data_refusal(self.path)
+        warning = "" if exempt or whole else safety.doubt(self.path, self.path.parent)
         for name, table in tables.items():
-            yield EngineRow(
-                name=name, path=self.path, origin=self.origin, **self._checked(name, table)
-            )
+            row = EngineRow(name, self.path, self.origin, warning=warning)
+            why = why_unusable(name) or (whole and f"is in a file that {whole}") or _fault(table)
+            yield replace(row, refusal=why) if why else replace(row, **table)
 
-    def _checked(self, name: str, table: object) -> dict[str, Any]:
-        known = {field.name: field for field in fields(EngineRow) if field.name not in _PLACE}
-        if not isinstance(table, dict):
-            raise self._fault(name, "it is no table")
-        for key, value in table.items():
-            if key not in known:
-                raise self._fault(name, f"unknown field {key!r}.{nearest(key, known)}")
-            wanted = bool if isinstance(known[key].default, bool) else str
-            if not isinstance(value, wanted):
-                raise self._fault(name, f"{key} is {value!r}; expected {wanted.__name__}")
-        if table.get("api", "chat") not in _BASES:
-            raise self._fault(name, f"api is {table['api']!r}; expected {' or '.join(_BASES)}")
-        return table
 
-    def _fault(self, name: str, why: str) -> ConfigError:
-        return ConfigError(
-            f"the row [{name}] in {self.path} cannot be used: {why.rstrip('.')}.",
-            mend="Mend that line of the file.",
-        )
+def _fault(table: object) -> str | None:
+    """Tell what is wrong with a row, if anything."""
+    known = {field.name: field for field in fields(EngineRow) if field.name not in _PLACE}
+    if not isinstance(table, dict):
+        return "is no table"
+    for key, value in table.items():
+        if key not in known:
+            return f"has an unknown field {key!r}.{nearest(key, known)}".rstrip(".")
+        wanted = bool if isinstance(known[key].default, bool) else str
+        if not isinstance(value, wanted):
+            return f"has {key} = {value!r}; expected {wanted.__name__}"
+    if table.get("api", "chat") not in _BASES:
+        return f"has api = {table['api']!r}; expected {' or '.join(_BASES)}"
+    return None

@@ -1,71 +1,159 @@
-"""Every engine there is, as a file or a row, in the order in which they win."""
+"""Every engine there is, as a file, an entry point or a row, in the order in which they win."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.model_registry.folders import EngineFile, folders
+from gatewayx_nb.model_registry.folders import EngineFile, folders, why_unusable
+from gatewayx_nb.model_registry.packages import EnginePackage, Packages
 from gatewayx_nb.model_registry.rows import EngineRow, RowFile
-from gatewayx_nb.secure_config import shipped
+from gatewayx_nb.secure_config import Watch, shipped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
+    from gatewayx_nb.model_registry.folders import Folder, Origin
     from gatewayx_nb.secure_config import Config
 
-Source = EngineFile | EngineRow
+Source = EngineFile | EnginePackage | EngineRow
+
+_ADDRESS = re.compile(r"GATEWAYX_([A-Z0-9_]+)_BASE_URL")
 
 
 class Sources:
-    """The folders of engine files, and then the files of engine rows.
+    """The engine files, entry points and engine rows; `refresh` reads what changed.
 
     Args:
-        config: Names the project and user folder.
+        config: Names the project and user folder, and holds the variables.
+
+    Attributes:
+        winners: The engine of each name.
+        losers: Those whose name another one has.
     """
 
     def __init__(self, config: Config) -> None:
-        own = config.user.root / "config" / "engines.toml"
-        self._folders = folders(config)
-        self._row_files = [
-            RowFile(own, "user"),
-            RowFile(shipped("config/engines.toml"), "shipped"),
-        ]
+        self.winners: dict[str, Source] = {}
+        self.losers: list[Source] = []
+        self._config = config
+        self._named: str | None = None
+        self._folders: list[Folder] = []
+        self._packages = Packages()
+        self._row_files = _row_files(config)
+        self._addresses: dict[str, str] = {}
+        self._compared: list[Watch] = []
 
-    def all(self) -> list[Source]:
-        """Give every engine, the shadowed ones too; reads only what changed."""
-        files = (file for folder in self._folders for file in folder.files())
-        rows = (row for file in self._row_files for row in file.rows())
-        return list(ranked([*files, *rows]))
+    def refresh(self) -> bool:
+        """Look at everything again; tell whether anything changed.
+
+        What is looked at is folders and files of rows, not each engine file, so that the time it
+        takes does not grow with their number.
+        """
+        addresses = _addresses(self._config)
+        changed = [
+            self._follow_path(),
+            *(folder.refresh() for folder in self._folders),
+            self._packages.refresh(),
+            *(file.refresh() for file in self._row_files),
+            any(watch.changed() for watch in self._compared),
+            addresses != self._addresses,
+        ]
+        if any(changed):
+            self._addresses = addresses
+            self._rank()
+        return any(changed)
 
     def vouched(self, name: str) -> list[Source]:
-        """Give the engines of a name that are shipped or the user's own."""
-        files = (file for folder in self._folders for file in folder.files())
-        rows = (row for file in self._row_files for row in file.rows())
-        found: list[Source] = [*files, *rows]
-        return [source for source in found if source.name == name and source.origin != "project"]
+        """Give the engines of a name that are shipped, installed or the user's own."""
+        return [
+            source for source in self._found() if source.name == name and source.origin != "project"
+        ]
 
     @property
     def problems(self) -> list[str]:
-        """Why files of rows could not be read, a line each."""
-        return [str(file.problem) for file in self._row_files if file.problem]
+        """Why folders and files of rows could not be read, a line each."""
+        problems = [folder.problem for folder in self._folders]
+        problems += [file.problem for file in self._row_files]
+        return list(filter(None, problems))
+
+    def _follow_path(self) -> bool:
+        """Name the folders again if ``GATEWAYX_ENGINES_PATH`` was changed; tell whether it was."""
+        named = self._config.env.get("GATEWAYX_ENGINES_PATH", "")
+        if named == self._named:
+            return False
+        self._named, self._folders = named, folders(self._config)
+        return True
+
+    def _found(self) -> Iterator[Source]:
+        own = [folder for folder in self._folders if folder.origin != "shipped"]
+        ours = [folder for folder in self._folders if folder.origin == "shipped"]
+        for folder in own:
+            yield from folder.found
+        yield from self._packages.found
+        for folder in ours:
+            yield from folder.found
+        for file in self._row_files:
+            yield from file.rows
+
+    def _rank(self) -> None:
+        """Part those that have their names from those that come too late."""
+        winners: dict[str, Source] = {}
+        losers: list[Source] = []
+        compared: list[Watch] = []
+        for source in self._found():
+            winner = winners.setdefault(source.name, source)
+            if winner is source:
+                continue
+            pair = (winner, source)
+            compared += [Watch(one.path) for one in pair if isinstance(one, EngineFile)]
+            if not is_copy(winner, source):
+                losers.append(replace(source, shadowed_by=winner.where))
+        for name in self._addresses:
+            winners.setdefault(name, _of_address(name))
+        self.winners, self.losers, self._compared = winners, losers, compared
 
 
-def ranked(found: Iterable[Source]) -> Iterator[Source]:
-    """Yield each source, marking those whose name an earlier one has; a true copy is left out."""
-    winners: dict[str, Source] = {}
-    for source in found:
-        winner = winners.setdefault(source.name, source)
-        if winner is source:
-            yield source
-        elif not same_bytes(winner.path, source.path):
-            yield replace(source, shadowed_by=winner.path)
+def is_copy(one: Source, other: Source) -> bool:
+    """Tell whether two engines are the same: files of equal bytes, or equal rows."""
+    if isinstance(one, EngineRow) and isinstance(other, EngineRow):
+        return one.refusal == other.refusal and one.says_the_same(other)
+    if isinstance(one, EngineFile) and isinstance(other, EngineFile):
+        return _same_bytes(one.path, other.path)
+    return False
 
 
-def same_bytes(one: Path, other: Path) -> bool:
-    """Tell whether two files hold the same."""
+def _same_bytes(one: Path, other: Path) -> bool:
     try:
+        if not (one.is_file() and other.is_file()):
+            return False
         return one.stat().st_size == other.stat().st_size and one.read_bytes() == other.read_bytes()
     except OSError:
         return False
+
+
+def _row_files(config: Config) -> list[RowFile]:
+    """Give the project's, the user's and our own; in a clone the project's is our own."""
+    ours = shipped("config/engines.toml")
+    wanted: list[tuple[Path, Origin]] = [
+        *((place.rows, place.owner) for place in config.places),
+        (ours, "shipped"),
+    ]
+    seen: dict[Path, RowFile] = {}
+    for path, origin in wanted:
+        real = path.resolve()
+        seen.setdefault(real, RowFile(path, "shipped" if real == ours.resolve() else origin))
+    return list(seen.values())
+
+
+def _addresses(config: Config) -> dict[str, str]:
+    """Give the base URLs that variables name, by engine."""
+    named = filter(None, map(_ADDRESS.fullmatch, config.keys.names()))
+    values = {match[1].lower(): (config.keys.value(match[0]) or "").strip() for match in named}
+    return {name: values[name] for name in sorted(values) if values[name]}
+
+
+def _of_address(name: str) -> EngineRow:
+    """Make the engine of a variable: it speaks OpenAI's dialect, and there is no other."""
+    return EngineRow(name, None, "variable", refusal=why_unusable(name))

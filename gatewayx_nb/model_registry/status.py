@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
 
 from gatewayx_nb.model_registry.rows import EngineRow
@@ -15,7 +16,17 @@ if TYPE_CHECKING:
     from gatewayx_nb.model_registry.sources import Source
     from gatewayx_nb.secure_config import KeyState, Network, Rates, Secret
 
-State = Literal["ready", "no key", "no weights", "not running", "failed", "refused", "shadowed"]
+State = Literal[
+    "ready",
+    "no key",
+    "no base URL",
+    "no weights",
+    "not running",
+    "untrusted",
+    "failed",
+    "refused",
+    "shadowed",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +38,17 @@ class EngineStatus:
         model: The model that its bare name calls; empty where only its code knows.
         key: Whether its key is there.
         state: Whether it can be called, else why not.
-        source: Where its code comes from.
+        source: Where its code comes from, briefly.
+        where: The same in full.
         loaded: Whether its code has been run.
-        error: What is wrong, in one line.
+        error: What is wrong with it, in one line.
+        warning: What is doubtful about it, in one line.
         variable: The variable that its key is read from.
         found_in: Where the key was found.
+        last_error: What its last call failed with, in one line; empty where that one succeeded.
+        calls: How many calls of this pool have ended, well or not.
+        spend: US dollars that those cost whose price is known.
+        unpriced: How many used tokens at a price that is not known.
     """
 
     name: str
@@ -39,10 +56,16 @@ class EngineStatus:
     key: KeyState | Literal["not needed"]
     state: State
     source: str
+    where: str = ""
     loaded: bool = False
     error: str = ""
+    warning: str = ""
     variable: str = ""
     found_in: str = ""
+    last_error: str = ""
+    calls: int = 0
+    spend: Decimal = Decimal(0)
+    unpriced: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,4 +103,4 @@ class Target:
     @property
     def place(self) -> str:
         """What to mend where its code is at fault."""
-        return str(self.source.path) if self.source else self.name
+        return self.source.where if self.source else self.name

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.errors import TrustError
+from gatewayx_nb.model_registry.folders import EngineFile
 from gatewayx_nb.model_registry.rows import EngineRow
-from gatewayx_nb.model_registry.sources import same_bytes
+from gatewayx_nb.model_registry.sources import is_copy
 from gatewayx_nb.secure_config import Way, origin, variable
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def doubtful(source: Source, key: Key, sources: Sources, config: Config) -> list
     project = config.project
     if project is None or key.state != "set" or key.owner == "project":
         return []
-    ways = [*config.ways_of_project(source.name), *_of_source(source, sources)]
+    ways = [*config.ways_of_project(source.name), *_of_source(source, sources, config)]
     if not ways or (not sources.vouched(source.name) and key.name == variable(source.name)):
         return []
     return [way for way in ways if not config.trusted.holds(project.root, source.name, way)]
@@ -42,25 +43,21 @@ def check(source: Source, key: Key, sources: Sources, config: Config) -> None:
     """
     ways = doubtful(source, key, sources, config)
     if ways:
+        told = " and ".join(f"{way.target} ({way.where})" for way in ways)
         raise TrustError(
-            f"your own key of {source.name!r} would go where this project says: {told(ways)}.",
+            f"your own key of {source.name!r} would go where this project says: {told}.",
             mend="`%gatewayx trust` shows it and asks you. Or give the project a key of its own: "
             f"`%gatewayx key set {source.name}` in it.",
             engine=source.name,
         )
 
 
-def told(ways: list[Way]) -> str:
-    """Name ways in one line."""
-    return " and ".join(f"{way.target} ({way.where})" for way in ways)
-
-
-def _of_source(source: Source, sources: Sources) -> Iterator[Way]:
+def _of_source(source: Source, sources: Sources, config: Config) -> Iterator[Way]:
     """Yield what an engine of the project's own does with a key."""
-    if source.origin != "project":
+    copied = any(is_copy(source, other) for other in sources.vouched(source.name))
+    if source.origin != "project" or config.project is None or copied:
         return
-    place = f"its {source.path.parent.name}/{source.path.name}"
     if isinstance(source, EngineRow):
-        yield Way(origin(source.base_url), f"[{source.name}] in {place}")
-    elif not any(same_bytes(source.path, other.path) for other in sources.vouched(source.name)):
-        yield Way(f"{source.path.parent.name}/{source.path.name}", "a file of its own")
+        yield Way(origin(source.base_url), f"its row {source.where}")
+    elif isinstance(source, EngineFile):
+        yield Way(config.project.label(source.path), "a file of its own")

@@ -6,7 +6,7 @@ from gatewayx_nb.secure_config.importing import Imported
 from gatewayx_nb.secure_config.keyfile import make_folder as make_secrets_folder
 from gatewayx_nb.secure_config.keys import VENDOR_VARIABLES, Key, variable
 from gatewayx_nb.secure_config.permissions import why_foreign, why_refused
-from gatewayx_nb.secure_config.places import Place, Stamp, brief, shipped, stamp
+from gatewayx_nb.secure_config.places import Owner, Place, brief, shipped
 from gatewayx_nb.secure_config.secret import (
     MASK,
     KeyState,
@@ -16,11 +16,13 @@ from gatewayx_nb.secure_config.secret import (
     state_of,
     vendor_of,
 )
-from gatewayx_nb.secure_config.settings import Limits, Network, Rates, Settings
+from gatewayx_nb.secure_config.settings import SHIPPED_ALIASES, Limits, Network, Rates, Settings
 from gatewayx_nb.secure_config.trusted import Way, origin
+from gatewayx_nb.secure_config.watch import Watch
 
 __all__ = [
     "MASK",
+    "SHIPPED_ALIASES",
     "VENDOR_VARIABLES",
     "Config",
     "FileSecurity",
@@ -29,11 +31,12 @@ __all__ = [
     "KeyState",
     "Limits",
     "Network",
+    "Owner",
     "Place",
     "Rates",
     "Secret",
     "Settings",
-    "Stamp",
+    "Watch",
     "Way",
     "brief",
     "make_secrets_folder",
@@ -41,7 +44,6 @@ __all__ = [
     "origin",
     "redact",
     "shipped",
-    "stamp",
     "state_of",
     "variable",
     "vendor_of",

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from gatewayx_nb.secure_config import importing, keyfile, settings
 from gatewayx_nb.secure_config.keys import VENDOR_VARIABLES, Key, Keys, variable
-from gatewayx_nb.secure_config.places import Place, Stamp, project_place, stamp, user_place
+from gatewayx_nb.secure_config.places import Place, project_place, user_place
 from gatewayx_nb.secure_config.trusted import Trusted, Way, origin
+from gatewayx_nb.secure_config.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -32,25 +33,28 @@ class Config:
         self.places = tuple(place for place in (self.project, self.user) if place)
         self.keys = Keys(self.env, self.places)
         self.trusted = Trusted(self.user.root / "trusted.json")
-        self._stamps: list[Stamp | None] = []
+        self._watches: list[Watch] = []
         self.settings = settings.Settings()
         self._of_project = settings.Settings()
         self.refresh()
 
-    def refresh(self) -> None:
-        """Read the settings and key files that changed.
+    def refresh(self) -> bool:
+        """Read the settings and key files that changed; tell whether any did.
 
         Raises:
             ConfigError: A settings file is not as it should be; the last good ones stay.
         """
         self.keys.refresh()
         self.trusted.refresh()
-        stamps = [stamp(place.settings) for place in self.places]
-        if stamps != self._stamps:
-            self.settings = settings.load(place.settings for place in self.places)
-            project = [self.project.settings] if self.project else []
-            self._of_project = settings.load(project)
-            self._stamps = stamps
+        if self._watches and not any(watch.changed() for watch in self._watches):
+            return False
+        files = [path for place in self.places for path in (place.settings, place.keys)]
+        watches = [Watch(path) for path in (*files, self.trusted.path)]
+        self.settings = settings.load(place.settings for place in self.places)
+        project = [self.project.settings] if self.project else []
+        self._of_project = settings.load(project)
+        self._watches = watches
+        return True
 
     def key(self, engine: str, vendor: str = "") -> Key:
         """Give an engine's key and its state.

@@ -40,6 +40,11 @@ class Place:
         return self.root / "config" / "gatewayx.toml"
 
     @property
+    def rows(self) -> Path:
+        """File of engine rows."""
+        return self.root / "config" / "engines.toml"
+
+    @property
     def keys(self) -> Path:
         """File of keys."""
         return self.root / "config" / "secrets" / ".env.local"

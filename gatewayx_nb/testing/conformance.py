@@ -206,8 +206,9 @@ def _load(path: Path) -> type[LLMEngine]:
     Raises:
         ConformanceError: There is none, or the file would not be found.
     """
-    files = Folder(path.parent, "path").files() if path.is_file() else []
-    file = next((file for file in files if file.path == path), None)
+    folder = Folder(path.parent, "path")
+    folder.refresh()
+    file = next((file for file in folder.found if file.path == path), None)
     if file is None or file.refusal:
         seen = f"{path.name!r} {file.refusal if file else 'is none'}"
         mend = f"Name it `<name>{SUFFIX}`, and let nobody else write it: `chmod go-w {path}`."

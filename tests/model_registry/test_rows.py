@@ -1,9 +1,16 @@
 import json
+import re
 
 import pytest
 
 from gatewayx_nb.engine_pool import EnginePool
-from gatewayx_nb.errors import ConfigError, MissingKeyError, ModelNotFoundError, TransportError
+from gatewayx_nb.errors import (
+    ConfigError,
+    EngineLoadError,
+    MissingKeyError,
+    ModelNotFoundError,
+    TransportError,
+)
 from gatewayx_nb.model_registry.rows import RowFile
 from gatewayx_nb.secure_config import shipped
 from gatewayx_nb.testing import Send, Server, reply
@@ -37,7 +44,9 @@ def _answer(seen):
 
 def test_every_shipped_row_is_an_engine(project):
     """With an https address, or one on this machine, and a key or none."""
-    rows = {row.name: row for row in RowFile(shipped("config/engines.toml"), "shipped").rows()}
+    file = RowFile(shipped("config/engines.toml"), "shipped")
+    file.refresh()
+    rows = {row.name: row for row in file.rows}
     known = {row.name: row for row in project.pool().status()}
 
     assert sorted(rows) == sorted(ROWS)
@@ -119,22 +128,42 @@ def test_a_model_that_does_not_exist_is_answered_with_the_nearest(project):
     ("text", "said"),
     [
         ("[a]\nbase = 'x'", "unknown field 'base'.*Did you mean 'base_url'"),
-        ("[a]\nmodel = 3", "model is 3; expected str"),
-        ("[a]\nrequires_key = 'no'", "requires_key is 'no'; expected bool"),
-        ("[a]\napi = 'soap'", "api is 'soap'; expected chat or responses"),
-        ("a = 1", "it is no table"),
-        ("[a", "cannot be read"),
+        ("[a]\nmodel = 3", "has model = 3; expected str"),
+        ("[a]\nrequires_key = 'no'", "has requires_key = 'no'; expected bool"),
+        ("[a]\napi = 'soap'", "has api = 'soap'; expected chat or responses"),
+        ("a = 1", "is no table"),
+        ("['A-b']\nmodel = 'm'", "has a name that is not made of a-z"),
+        ("[status]\nmodel = 'm'", "kept for a command"),
     ],
 )
-def test_a_file_that_does_not_fit_is_a_problem_and_no_failure(tmp_path, text, said):
-    """It is told, and the other engines go on."""
-    path = tmp_path / "engines.toml"
-    path.write_text(text)
-    rows = RowFile(path, "user")
+def test_a_row_that_does_not_fit_is_refused_and_the_others_go_on(project, text, said):
+    """It is told in one line, with the row and the file; asked for, it is an error."""
+    path = project.root / "config" / "engines.toml"
+    path.write_text(f"{text}\n[whole]\nbase_url = 'http://127.0.0.1:9'\nmodel = 'm'\n")
+    pool = project.pool()
+    rows = {row.name: row for row in pool.status()}
 
-    assert rows.rows() == []
-    with pytest.raises(ConfigError, match=said):
-        raise rows.problem
+    (bad,) = [row for row in rows.values() if row.state == "refused"]
+    assert f"[{bad.name}] in {path} " in bad.error
+    assert re.search(said, bad.error)
+    assert "\n" not in bad.error
+    assert rows["whole"].state == "no key"
+    with pytest.raises(EngineLoadError, match="refused"):
+        pool.ask("x", model=bad.name)
+
+
+@pytest.mark.parametrize("make", ["text", "folder", "bytes"])
+def test_a_file_of_rows_that_cannot_be_read_is_a_problem_and_no_failure(project, make):
+    """It is told, and the engines of other files go on."""
+    path = project.root / "config" / "engines.toml"
+    makers = {"folder": path.mkdir, "bytes": lambda: path.write_bytes(b"\xff")}
+    makers.get(make, lambda: path.write_text("[a"))()
+    pool = project.pool()
+
+    (problem,) = pool.problems
+    assert f"{str(path)!r} cannot be read" in problem
+    assert "\n" not in problem
+    assert pool.ask("x", model="mock").text == "[mock] x"
 
 
 def test_a_row_of_the_users_own_is_an_engine(project, clean_environment):

@@ -1,5 +1,7 @@
 """A user's own key goes where the user says; DESIGN §7."""
 
+import json
+import tomllib
 from dataclasses import dataclass
 
 import pytest
@@ -22,6 +24,7 @@ class Case:
     project_keys: str = ""
     env: str = ""
     file: str = ""
+    row: str = ""
     refused: bool = True
 
 
@@ -44,6 +47,42 @@ CASES = [
     Case("project's key, project's address", "", project_keys="both", refused=False),
     Case("project's key, project's file", "", project_keys="key", file="other", refused=False),
     Case(
+        "environment key, project's row of a shipped name", "GATEWAYX_GROQ_API_KEY", "groq", row="x"
+    ),
+    Case(
+        "vendor's variable, project's row of a shipped name",
+        "GROQ_API_KEY",
+        engine="groq",
+        row='key = "GROQ_API_KEY"',
+    ),
+    Case(
+        "environment key, project's row that is a copy of ours",
+        "GATEWAYX_GROQ_API_KEY",
+        engine="groq",
+        row="copy",
+        refused=False,
+    ),
+    Case(
+        "another engine's variable, a row that only the project has",
+        "OPENAI_API_KEY",
+        engine="mine",
+        row='key = "OPENAI_API_KEY"',
+    ),
+    Case(
+        "our variable, a row that only the project has",
+        "GATEWAYX_MINE_API_KEY",
+        engine="mine",
+        row="x",
+        refused=False,
+    ),
+    Case(
+        "our variable, project's address and no engine",
+        "GATEWAYX_MINE_API_KEY",
+        engine="mine",
+        project_keys="address",
+        refused=False,
+    ),
+    Case(
         "our variable for an engine that only the project has",
         "GATEWAYX_MINE_API_KEY",
         engine="mine",
@@ -53,6 +92,15 @@ CASES = [
 ]
 
 
+def _write_row(project, case):
+    ours = tomllib.loads(shipped("config/engines.toml").read_text())["groq"]
+    values = ours if case.row == "copy" else {"base_url": ELSEWHERE, "model": "m"}
+    lines = [f"{name} = {json.dumps(value)}" for name, value in values.items()]
+    lines += [case.row] if "=" in case.row else []
+    path = project.root / "config" / "engines.toml"
+    path.write_text("\n".join([f"[{case.engine}]", *lines]))
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_who_owns_the_key_and_who_says_where_it_goes(project, case):
     """Refused before the engine is loaded or anything is sent; the mend names the command."""
@@ -60,20 +108,27 @@ def test_who_owns_the_key_and_who_says_where_it_goes(project, case):
         steer = {"base_url": f'engines.grok.base_url = "{ELSEWHERE}"'}
         project.settings(steer.get(case.settings, 'network.proxy = "http://127.0.0.1:9"'))
     lines = {"key": f"{OURS}=k\n", "base_url": f"GATEWAYX_GROK_BASE_URL={ELSEWHERE}\n"}
+    lines["address"] = f"GATEWAYX_MINE_BASE_URL={ELSEWHERE}\n"
     wanted = {"both": ("key", "base_url"), "": ()}.get(case.project_keys, (case.project_keys,))
     project.set_keys("".join(lines[name] for name in wanted))
     if case.file:
         path = project.engine(case.engine, body="    requires_key = True\n")
         copy = shipped("engines/grok_engine.py").read_text()
         path.write_text(copy if case.file == "copy" else path.read_text().replace("False", "True"))
+    if case.row:
+        _write_row(project, case)
     env = {case.key: "k"} if case.key else {}
     if case.env:
         env["GATEWAYX_GROK_BASE_URL"] = ELSEWHERE
     pool = EnginePool(home=project.root, env=env)
 
     if case.refused:
-        with pytest.raises(TrustError, match=r"your own key of 'grok'.*key set grok"):
+        said = rf"your own key of '{case.engine}'.*key set {case.engine}"
+        with pytest.raises(TrustError, match=said):
             pool.use(case.engine)
+        row = next(row for row in pool.status() if row.name == case.engine)
+        assert (row.state, "your own key" in row.error) == ("untrusted", True)
+        assert case.engine not in {model.engine for model in pool.models()}
     else:
         pool.use(case.engine)
 
@@ -84,7 +139,7 @@ def test_what_is_trusted_is_remembered_for_this_project(project, tmp_path):
     project.settings(f'engines.grok.base_url = "{ELSEWHERE}"')
     pool = EnginePool(home=project.root, env=env)
     (row,) = [row for row in pool.status() if row.name == "grok"]
-    assert (row.state, "`%gatewayx trust`" in row.error) == ("refused", True)
+    assert (row.state, "`%gatewayx trust`" in row.error) == ("untrusted", True)
     doubtful = pool.doubtful()
     assert [way.target for way in doubtful["grok"]] == ["http://127.0.0.1:9"]
 

@@ -27,7 +27,9 @@ from tests.test_seed import SAME_CONTRACT
 from tests.testing.broken import CASES, IDS, PLAIN, PRELUDE, SAYS, STREAM
 
 ENGINES = Path(__file__).parents[2] / "engines"
-ROWS = {row.name: row for row in RowFile(shipped("config/engines.toml"), "shipped").rows()}
+SHIPPED = RowFile(shipped("config/engines.toml"), "shipped")
+SHIPPED.refresh()
+ROWS = {row.name: row for row in SHIPPED.rows}
 
 
 def _broken(path, **keywords):

@@ -1,0 +1,121 @@
+"""A package of its own for an engine file, whose modules come from source alone.
+
+The package ``gatewayx_nb.engines_<digest>`` has the file's folder as its whole ``__path__``: there
+``from ..llm_engines import LLMEngine`` and ``from ._shared import x`` work, and two folders never
+mix. Every load makes a new package, so that a call that still runs on the old code keeps it, and a
+helper that was changed is read again. No bytecode is read or written: a cache compares times of
+whole seconds and would serve the code before an edit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import itertools
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
+from gatewayx_nb.model_registry import safety
+from gatewayx_nb.secure_config import Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import CodeType
+
+_ROOT = "gatewayx_nb.engines_"
+_serial = itertools.count()
+
+
+class OwnPackage:
+    """One load of an engine file: a package, made and put in its place."""
+
+    def __init__(self, path: Path) -> None:
+        self._folder = path.parent
+        self.read: dict[Path, Watch] = {}
+        digest = hashlib.blake2b(str(path).encode(errors="replace"), digest_size=6).hexdigest()
+        self.name = f"{_ROOT}{digest}_{next(_serial)}"
+        self._install()
+
+    def _install(self) -> None:
+        if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+            sys.meta_path.insert(0, _Finder())
+        module = ModuleType(self.name)
+        spec = importlib.machinery.ModuleSpec(self.name, None, is_package=True)
+        spec.submodule_search_locations = [str(self._folder)]
+        module.__spec__ = spec
+        module.__path__ = [str(self._folder)]
+        _Finder.folders[self.name] = self
+        sys.modules[self.name] = module
+
+    def find(self, relative: str) -> Path | None:
+        """Give the source file of a module below the package."""
+        base = self._folder.joinpath(*relative.split("."))
+        for path in (base.with_name(f"{base.name}.py"), base / "__init__.py"):
+            if path.is_file():
+                return path
+            self.read[path] = Watch(path)  # so that it is seen when it comes
+        return None
+
+    def admit(self, path: Path) -> None:
+        """Note that a file is read now, unless it must not be run.
+
+        Raises:
+            ImportError: It may be changed by others, or leaves its folder.
+        """
+        self.read[path] = Watch(path)
+        refusal = safety.refusal(path, self._folder)
+        if refusal:
+            raise ImportError(f"{path.name} {refusal}")
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Finds the modules of the packages made here, and no others."""
+
+    folders: dict[str, OwnPackage] = {}  # noqa: RUF012 - one for the process, as sys.modules is
+
+    @override
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if not fullname.startswith(_ROOT):
+            return None
+        root, _, relative = fullname.removeprefix("gatewayx_nb.").partition(".")
+        package = self.folders.get(f"gatewayx_nb.{root}")
+        source = package.find(relative) if package and relative else None
+        if package is None or source is None:
+            return None
+        return importlib.util.spec_from_file_location(
+            fullname,
+            source,
+            loader=_Loader(fullname, str(source), package),
+            submodule_search_locations=(
+                [str(source.parent)] if source.name == "__init__.py" else None
+            ),
+        )
+
+
+class _Loader(importlib.machinery.SourceFileLoader):
+    """Compiles a source file each time."""
+
+    def __init__(self, fullname: str, path: str, package: OwnPackage) -> None:
+        super().__init__(fullname, path)
+        self._package = package
+
+    @override
+    def get_code(self, fullname: str) -> CodeType:
+        path = Path(self.path)
+        self._package.admit(path)
+        return compile(self.get_data(self.path), self.path, "exec", dont_inherit=True)
+
+
+def forget(package: str) -> None:
+    """Take the modules of a package out of `sys.modules`; what runs keeps them alive."""
+    for name in [name for name in sys.modules if f"{name}.".startswith(f"{package}.")]:
+        del sys.modules[name]
+    _Finder.folders.pop(package, None)

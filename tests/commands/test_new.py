@@ -1,0 +1,144 @@
+"""`%gatewayx new` writes what answers as it stands."""
+
+import os
+from types import SimpleNamespace
+
+import pytest
+
+from gatewayx_nb import engine_pool
+from gatewayx_nb.commands import run
+from gatewayx_nb.errors import ConfigError, UsageError
+from gatewayx_nb.model_registry.rows import RowFile
+from gatewayx_nb.testing import check
+
+
+@pytest.fixture
+def new(project):
+    """Give a function that runs the command in a project; it gives what is shown."""
+    with project.pool() as pool:
+        session = SimpleNamespace(pool=pool)
+        yield lambda line: repr(run(session, f"new {line}"))
+
+
+@pytest.mark.parametrize("name", ["mine", "my_2nd_one", "2nd", "a" * 63])
+def test_the_file_keeps_every_rule_and_answers_at_once(project, new, name):
+    """The whole conformance kit, as it stands; what is said next can be typed."""
+    said = new(name)
+    path = project.engines / f"{name}_engine.py"
+
+    assert str(path) in said
+    assert f"%gatewayx key set {name}" in said
+    assert f"%gatewayx {name} Hello" in said
+    assert len(path.read_text().splitlines()) < 20
+    assert "14 rules" in repr(check(path, ask=True))
+    with project.pool() as pool:
+        assert pool.ask("Hello", model=name).text == f"[{name}] Hello"
+
+
+def test_the_key_is_asked_for_once_the_line_is_deleted(project, new):
+    """As the note says."""
+    new("mine")
+    path = project.engines / "mine_engine.py"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(line for line in lines if "requires_key" not in line))
+    with project.pool() as pool:
+        assert {row.name: row.state for row in pool.status()}["mine"] == "no key"
+        project.set_keys("GATEWAYX_MINE_API_KEY=k\n")
+        pool.check()
+        assert pool.ask("x", model="mine").text == "[mine] x"
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_the_row_keeps_every_rule_and_the_files_comments_stay(project, new, here):
+    """It is added behind what is there; on this machine it needs no key."""
+    path = project.root / "config" / "engines.toml"
+    path.write_text('# mine\n[old]\nbase_url = "https://old.example"  # stays')
+    url = "http://127.0.0.1:9/v1" if here else "https://api.example.com/v1"
+
+    said = new(f"fresh --url {url}")
+
+    assert path.read_text().startswith('# mine\n[old]\nbase_url = "https://old.example"  # stays\n')
+    assert f"[fresh] in {path}" in said
+    assert ("key set fresh" in said) is not here
+    file = RowFile(path, "project")
+    file.refresh()
+    fresh = next(row for row in file.rows if row.name == "fresh")
+    assert (fresh.base_url, fresh.requires_key) == (url, not here)
+    assert check(fresh.load().engine).kept
+    with project.pool() as pool:
+        states = {row.name: row.state for row in pool.status()}
+    assert states["fresh"] == ("not running" if here else "no key")
+    assert states["old"] == "no key"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("Mine", "not made of a-z"),
+        ("da-sh", "not made of a-z"),
+        ("../up", "not made of a-z"),
+        ("_mine", "taken for a helper"),
+        ("status", "kept for a command"),
+        ("mock", "an engine 'mock' already: .*mock_engine.py"),
+        ("mistral", r"already: \[mistral\] in .*engines.toml"),
+        ("there", "already: .*there_engine.py"),
+        ("a --url ftp://x/y", "no base URL"),
+        ("a --url example.com", "no base URL"),
+        ("a --url https://", "no base URL"),
+        ("a --url https://me:pw@h/v1", "no base URL"),
+        ("a --url https://h/v1?key=1", "no base URL"),
+        ("a --url https://h:99999/v1", "no base URL"),
+        ("a --url https://h/'\"\n'", "no base URL"),
+        ("a --url https://é/v1", "no base URL"),
+        ("", "NAME"),
+    ],
+)
+def test_what_cannot_be_written_is_one_line_and_no_file(project, new, line, said):
+    """Bad and taken names, and bad URLs."""
+    project.engine("there", "x")
+    before = sorted(project.root.rglob("*"))
+
+    with pytest.raises(UsageError, match=said) as caught:
+        new(line)
+
+    assert "\n" not in caught.value.what
+    assert "pw" not in str(caught.value)
+    assert sorted(project.root.rglob("*")) == before
+
+
+def test_a_file_that_is_no_engine_yet_is_not_overwritten(project, new):
+    """Nor is a link followed."""
+    (project.engines / "mine_engine.py").symlink_to(project.root / "elsewhere")
+
+    with pytest.raises(UsageError, match="already"):
+        new("mine")
+    assert not (project.root / "elsewhere").exists()
+
+
+def test_a_broken_file_of_rows_is_not_added_to(project, new):
+    """It says which line to mend."""
+    path = project.root / "config" / "engines.toml"
+    path.write_text("[a\n")
+
+    with pytest.raises(ConfigError, match=r"cannot be added to.*line 1"):
+        new("fresh --url https://h/v1")
+    assert path.read_text() == "[a\n"
+
+
+def test_what_is_written_under_any_umask_is_run(project, new):
+    """Nobody else may write it."""
+    before = os.umask(0)
+    try:
+        new("mine")
+    finally:
+        os.umask(before)
+
+    assert (project.engines / "mine_engine.py").stat().st_mode & 0o777 == 0o644
+
+
+def test_without_a_project_it_goes_into_the_users_folder(clean_environment):
+    """As a key does."""
+    with engine_pool.EnginePool(env={"XDG_CONFIG_HOME": str(clean_environment / "config")}) as pool:
+        said = repr(run(SimpleNamespace(pool=pool), "new mine"))
+        assert "~/config/gatewayx/engines/mine_engine.py" in said
+        assert pool.ask("x", model="mine").text == "[mine] x"

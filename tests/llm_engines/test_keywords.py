@@ -1,0 +1,83 @@
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from gatewayx_nb.errors import ConfigError
+from gatewayx_nb.llm_engines import (
+    AnthropicMessagesEngine,
+    CohereChatEngine,
+    GeminiEngine,
+    LLMEngine,
+    OpenAICompatibleEngine,
+    OpenAIResponsesEngine,
+    check_keywords,
+)
+
+
+class Plain(LLMEngine):
+    """Reads whatever it likes from `self.options`."""
+
+
+class Named(LLMEngine):
+    """Names what it takes, and takes no more."""
+
+    def __init__(self, api_key="", *, voice=""):
+        super().__init__(api_key)
+
+
+class Seed(OpenAICompatibleEngine):
+    """Has the constructor of the seed contract."""
+
+    def __init__(self, api_key, **kwargs):
+        super().__init__(api_key, **kwargs)
+
+
+class Declared(LLMEngine):
+    """Says what it reads."""
+
+    keywords = frozenset({"voice"})
+
+
+@dataclass(frozen=True)
+class Case:
+    """An engine, a keyword, and what is said of it; nothing where it is taken."""
+
+    engine: Callable
+    keyword: str
+    said: str = ""
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case(Plain, "anything"),
+        Case(Seed, "anything"),
+        Case(Named, "voice"),
+        Case(Named, "voise", "Did you mean 'voice'"),
+        Case(Declared, "voice"),
+        Case(Declared, "voise", "Did you mean 'voice'"),
+        Case(AnthropicMessagesEngine, "version"),
+        Case(GeminiEngine, "version"),
+        Case(OpenAIResponsesEngine, "api"),
+        *(
+            Case(engine, "base_ur", "Did you mean 'base_url'")
+            for engine in (
+                AnthropicMessagesEngine,
+                CohereChatEngine,
+                GeminiEngine,
+                OpenAICompatibleEngine,
+                OpenAIResponsesEngine,
+            )
+        ),
+    ],
+    ids=lambda case: f"{case.engine.__name__}-{case.keyword}",
+)
+def test_what_an_engine_takes(case):
+    """What it names; an engine that reads what it likes takes anything."""
+    check_keywords(case.engine, ["base_url", "model"], "mine")
+    if not case.said:
+        check_keywords(case.engine, [case.keyword], "mine")
+        return
+    with pytest.raises(ConfigError, match=case.said):
+        check_keywords(case.engine, [case.keyword], "mine")

@@ -1,0 +1,196 @@
+"""All places of engines, in the order in which they win; DESIGN §6."""
+
+import json
+
+import pytest
+
+from gatewayx_nb.engine_pool import EnginePool
+from gatewayx_nb.errors import ConfigError, EngineNotFoundError, MissingKeyError
+from gatewayx_nb.secure_config import shipped
+from gatewayx_nb.testing import Send, Server, reply
+
+WHOLE = json.dumps({"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]}).encode()
+ROW = '[{0}]\nbase_url = "http://127.0.0.1:9/v1"\nmodel = "{1}"\n'
+
+
+@pytest.fixture
+def user(clean_environment):
+    """Give the user folder."""
+    folder = clean_environment / "config" / "gatewayx"
+    (folder / "engines").mkdir(parents=True)
+    (folder / "config").mkdir()
+    return folder
+
+
+def _pool(project, user, **env):
+    return EnginePool(project.root, {"XDG_CONFIG_HOME": str(user.parent), **env})
+
+
+def test_each_place_wins_over_those_behind_it(project, user, tmp_path):
+    """Taken away one after another; the next one has the name at once."""
+    named = tmp_path / "named"
+    named.mkdir()
+    made = project.engine("mock", "x")
+    text = made.read_text()
+    rows = [folder / "config" / "engines.toml" for folder in (project.root, user)]
+    for path, model in zip(rows, ("of project", "of user"), strict=True):
+        path.write_text(ROW.format("mock", model))
+    files = [named / made.name, made, user / "engines" / made.name]
+    for file, says in zip(files, "abc", strict=True):
+        file.write_text(text.replace("'x'", f"{says!r}"))
+
+    with _pool(project, user, GATEWAYX_ENGINES_PATH=str(named)) as pool:
+        answers = []
+        for file in files:
+            answers.append(pool.ask("q", model="mock").text)
+            file.unlink()
+            pool.check()
+        answers.append(pool.ask("q", model="mock").text)
+        shadowed = [row for row in pool.status() if row.name == "mock"][1:]
+
+    assert answers == ["a", "b", "c", "[mock] q"]
+    winner = shipped("engines/mock_engine.py")
+    assert [row.error for row in shadowed] == [
+        f"[mock] in {path} is not used: {winner} has the name" for path in rows
+    ]
+
+
+def test_a_row_of_the_project_wins_over_the_users_and_ours(project, user):
+    """And an equal one is no duplicate."""
+    project_rows, user_rows = (
+        folder / "config" / "engines.toml" for folder in (project.root, user)
+    )
+    project_rows.write_text(ROW.format("mistral", "m1"))
+    user_rows.write_text(ROW.format("mistral", "m1"))
+    with _pool(project, user) as pool:
+        rows = [row for row in pool.status() if row.name == "mistral"]
+        assert [(row.source, row.model, row.state) for row in rows] == [
+            ("project: engines.toml", "m1", "no key"),
+            ("engines.toml", "", "shadowed"),
+        ]
+        user_rows.write_text(ROW.format("mistral", "m2"))
+        rows = [row for row in pool.status() if row.name == "mistral"]
+
+    assert [row.state for row in rows] == ["no key", "shadowed", "shadowed"]
+    assert str(user_rows) in rows[1].error
+    assert str(project_rows) in rows[1].error
+
+
+def test_a_copy_that_was_edited_in_its_place_is_a_duplicate(project, user):
+    """The folder has not changed by that, the file has."""
+    path = user / "engines" / "mock_engine.py"
+    path.write_bytes(shipped("engines/mock_engine.py").read_bytes())
+    with _pool(project, user) as pool:
+        assert [row.state for row in pool.status() if row.name == "mock"] == ["ready"]
+        with path.open("a") as file:
+            file.write("# mine\n")
+        assert [row.state for row in pool.status() if row.name == "mock"] == ["ready", "shadowed"]
+
+
+def test_the_path_is_followed_when_it_is_set_later(project, tmp_path):
+    """As with `%env GATEWAYX_ENGINES_PATH=…` in a notebook."""
+    env = {}
+    pool = EnginePool(project.root, env)
+    moved = project.engine("moved", "here").rename(tmp_path / "moved_engine.py")
+    with pytest.raises(EngineNotFoundError):
+        pool.use("moved")
+
+    env["GATEWAYX_ENGINES_PATH"] = str(moved.parent)
+    pool.check()
+
+    assert pool.ask("x", model="moved").text == "here"
+    pool.close()
+
+
+def test_a_key_and_an_address_are_an_engine(project):
+    """It speaks OpenAI's dialect, and is gone with its address."""
+    with Server([Send(reply(WHOLE))]) as server, project.pool() as pool:
+        project.set_keys(
+            f"GATEWAYX_NEWONE_API_KEY=k1\nGATEWAYX_NEWONE_BASE_URL={server.url}/v1\n"
+            "GATEWAYX_NEWONE_MODEL=m\n"
+        )
+        (row,) = [row for row in pool.status() if row.name == "newone"]
+        assert (row.state, row.model, row.source) == ("ready", "m", "GATEWAYX_NEWONE_BASE_URL")
+        assert pool.ask("x", model="newone").text == "hi"
+        assert server.requests[-1].headers["authorization"] == "Bearer k1"
+        assert server.requests[-1].target == "/v1/chat/completions"
+
+        project.set_keys("GATEWAYX_NEWONE_API_KEY=k1\n")
+        pool.check()
+        with pytest.raises(EngineNotFoundError, match="and no GATEWAYX_NEWONE_BASE_URL"):
+            pool.ask("x", model="newone")
+
+
+def test_an_address_alone_waits_for_its_key(project):
+    """It is a row that says so."""
+    project.set_keys("GATEWAYX_NEWONE_BASE_URL=http://127.0.0.1:9/v1\n")
+    with project.pool() as pool:
+        assert {row.name: row.state for row in pool.status()}["newone"] == "no key"
+        with pytest.raises(MissingKeyError, match="GATEWAYX_NEWONE_API_KEY"):
+            pool.ask("x", model="newone")
+
+
+def test_an_address_makes_no_engine_beside_one_that_is_there(project):
+    """It is where that one answers."""
+    project.set_keys("GATEWAYX_GROK_BASE_URL=http://127.0.0.1:9\nGATEWAYX_KEY_BASE_URL=http://h\n")
+    with project.pool() as pool:
+        rows = {row.name: row for row in pool.status()}
+
+    assert rows["grok"].source == "grok_engine.py"
+    assert (rows["key"].state, "kept for a command" in rows["key"].error) == ("refused", True)
+
+
+def test_an_engine_wins_over_a_shipped_alias_and_not_over_the_users(project):
+    """`engines/gpt_engine.py` is what `gpt` means, unless the settings say otherwise."""
+    project.engine("gpt", "mine")
+    with project.pool() as pool:
+        assert pool.ask("x", model="gpt").text == "mine"
+        project.settings('aliases.gpt = "mock"')
+        pool.check()
+        assert pool.ask("x", model="gpt").text == "[mock] x"
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ("[engines.gork]\nmodel = 'x'", "[engines.gork] in the settings means no engine"),
+        ("[aliases]\nfast = 'gork:g'", "[aliases] fast in the settings means no engine"),
+    ],
+)
+def test_settings_of_no_engine_are_reported(project, settings, said):
+    """With the nearest name, and every engine goes on."""
+    project.settings(settings)
+    with project.pool() as pool:
+        (problem,) = pool.problems
+        assert pool.ask("x", model="mock").text == "[mock] x"
+
+    assert said in problem
+    assert "Did you mean 'grok'?" in problem
+
+
+def test_an_unknown_option_of_an_engine_is_an_error(project):
+    """With the nearest one; mended, the engine answers."""
+    project.settings("[engines.mock]\nmodle = 'x'")
+    with project.pool() as pool:
+        with pytest.raises(ConfigError, match=r"'mock' takes no 'modle'.*Did you mean 'model'"):
+            pool.ask("x", model="mock")
+        row = next(row for row in pool.status() if row.name == "mock")
+        assert (row.state, "modle" in row.error) == ("failed", True)
+
+        project.settings("[engines.mock]\nmodel = 'x'")
+        pool.check()
+        assert pool.ask("x", model="mock").model == "x"
+        assert next(row for row in pool.status() if row.name == "mock").state == "ready"
+
+
+@pytest.mark.parametrize("keyed", [True, False])
+def test_a_base_url_that_is_missing_is_told(project, keyed):
+    """By its variable, with a key and without one."""
+    project.set_keys("GATEWAYX_AZURE_API_KEY=k\n" if keyed else "")
+    with project.pool() as pool:
+        row = next(row for row in pool.status() if row.name == "azure")
+        models = {model.engine for model in pool.models()}
+
+    assert row.state == ("no base URL" if keyed else "no key")
+    assert "GATEWAYX_AZURE_BASE_URL is not set" in row.error
+    assert "azure" not in models
