@@ -87,7 +87,7 @@ class Engines(RuleBasedStateMachine):
         )
 
     def _write_keys(self):
-        lines = [f"GATEWAYX_{name.upper()}_API_KEY=a-key-of-mine\n" for name in sorted(self.keys)]
+        lines = [f"GATEWAYX_{name.upper()}_API_KEY=key-0\n" for name in sorted(self.keys)]
         lines += [
             f"GATEWAYX_{name.upper()}_BASE_URL=http://127.0.0.1:9\n"
             for name in sorted(self.addresses)

@@ -170,12 +170,12 @@ def test_settings_of_no_engine_are_reported(project, settings, said):
 
 def test_an_unknown_option_of_an_engine_is_an_error(project):
     """With the nearest one; mended, the engine answers."""
-    project.settings("[engines.mock]\nmodle = 'x'")
+    project.settings("[engines.mock]\nmodelx = 'x'")
     with project.pool() as pool:
-        with pytest.raises(ConfigError, match=r"'mock' takes no 'modle'.*Did you mean 'model'"):
+        with pytest.raises(ConfigError, match=r"'mock' takes no 'modelx'.*Did you mean 'model'"):
             pool.ask("x", model="mock")
         row = next(row for row in pool.status() if row.name == "mock")
-        assert (row.state, "modle" in row.error) == ("failed", True)
+        assert (row.state, "modelx" in row.error) == ("failed", True)
 
         project.settings("[engines.mock]\nmodel = 'x'")
         pool.check()
