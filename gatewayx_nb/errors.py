@@ -16,6 +16,7 @@
         ├── AuthenticationError     the provider refuses the key
         ├── RateLimitError          too many requests; waiting helps
         ├── QuotaError              nothing left to spend; waiting does not help
+        ├── BudgetError             more than you allowed to spend; nothing was sent
         ├── ContextLengthError      the prompt is longer than the model takes
         ├── ContentFilterError      the provider refuses the content
         ├── TruncatedError          the answer ended before its end
@@ -143,6 +144,10 @@ class RateLimitError(RequestError):
 
 class QuotaError(RequestError):
     """The account has nothing left to spend; waiting does not help."""
+
+
+class BudgetError(RequestError):
+    """It would cost more than is allowed, or its price is not known; nothing was sent."""
 
 
 class ContextLengthError(RequestError):

@@ -8,6 +8,7 @@ from gatewayx_nb.commands import files, keys, new, security, state
 from gatewayx_nb.commands.grammar import Command
 from gatewayx_nb.commands.health import health, health_arguments
 from gatewayx_nb.commands.outcomes import Note, Table, note
+from gatewayx_nb.commands.spending import history, history_arguments, usage
 from gatewayx_nb.commands.trust import trust
 from gatewayx_nb.errors import UsageError, nearest
 
@@ -67,6 +68,7 @@ COMMANDS = {
         Command("ask", "ask a model in one line; gives the reply", ask, ask_arguments, raw=True),
         Command("health", "ask engines whether they work", health, health_arguments),
         Command("help", "list the commands, or tell of one", show_help, help_arguments),
+        Command("history", "show the last calls and their cost", history, history_arguments),
         Command("init", "make config/ and engines/ in this repository", files.init),
         Command(
             "key",
@@ -87,6 +89,7 @@ COMMANDS = {
             "status", "show every engine, and what it lacks", state.status, state.status_arguments
         ),
         Command("trust", "let this project have keys that are your own; asks first", trust),
+        Command("usage", "show what this kernel's calls took and cost", usage),
         Command("use", "choose the default model", state.use, state.use_arguments),
     )
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+from gatewayx_nb.engine_pool.figures import Spending
 from gatewayx_nb.engine_pool.health import Health
 from gatewayx_nb.engine_pool.interface import EnginePool
 from gatewayx_nb.engine_pool.options import CallOptions
@@ -17,6 +18,7 @@ __all__ = [
     "Health",
     "ReplyStream",
     "SecurityStatus",
+    "Spending",
     "pool",
     "reset",
 ]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import random
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from gatewayx_nb import pricing
 from gatewayx_nb.engine_pool import structured
+from gatewayx_nb.engine_pool.budget import afford, price
 from gatewayx_nb.engine_pool.pace import weigh
 from gatewayx_nb.engine_pool.scrubbing import scrub, unless_telling
 from gatewayx_nb.engine_pool.tally import Waiting
@@ -111,7 +110,7 @@ class Call:
             self._label(error)
             raise
         except asyncio.CancelledError:
-            self.figures.add(self.tally)
+            self.figures.add(self.tally, "interrupted")
             raise
         self.figures.add(self.tally)
         reply = self.tally.reply(parsed=parsed)
@@ -122,6 +121,11 @@ class Call:
     async def _answer(self, engine: LLMEngine, emit: Emit | None) -> Any:  # noqa: ANN401 - parsed
         """Ask, and where a schema was asked for read the answer; mend it in one further turn."""
         request = await self._request(engine)
+        cost = await afford(engine, request, self.limits, lambda: self.figures.spent)
+        with self.figures.hold(cost):
+            return await self._answered(engine, request, emit)
+
+    async def _answered(self, engine: LLMEngine, request: Request, emit: Emit | None) -> Any:  # noqa: ANN401 - parsed
         await self._attempts(engine, request, emit)
         if self.shape is None:
             return None
@@ -228,13 +232,11 @@ class Call:
             error.what += nearest(self.tally.model, known)
 
     async def _price(self, engine: LLMEngine) -> None:
-        """Look up what the tokens cost, where genai-prices knows the provider."""
+        """Look up what the tokens cost."""
         tokens = self.tally.billed or self.tally.total
-        if engine.prices and tokens is not None and pricing.available():
+        if tokens is not None:
             asked = time.time() - (time.monotonic() - self.tally.started)
-            look = functools.partial(pricing.price, engine.prices, self.tally.model, tokens, asked)
-            # A thread costs more than the look itself, once genai-prices is there.
-            self.tally.price = look() if pricing.loaded() else await asyncio.to_thread(look)
+            self.tally.price = await price(engine, self.tally.model, tokens, asked)
 
     def _cut(self) -> TruncatedError:
         return TruncatedError(
@@ -272,6 +274,6 @@ class Call:
         scrub(error, self.target.key)
         error.engine = error.engine or self.target.name
         error.model = error.model or self.tally.model or None
-        self.figures.add(self.tally, error.what)
+        self.figures.add(self.tally, type(error).__name__, error.what)
         if isinstance(error, RequestError):
             error.partial = "".join(self.tally.text)

@@ -9,11 +9,12 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import platformdirs
 from typing_extensions import override
 
 from gatewayx_nb.chats import Chat, Chats
 from gatewayx_nb.engine_pool.embedding import checked, embed
-from gatewayx_nb.engine_pool.figures import Figures
+from gatewayx_nb.engine_pool.figures import Figures, Spending
 from gatewayx_nb.engine_pool.freshness import Freshness
 from gatewayx_nb.engine_pool.health import DEADLINE, checkup
 from gatewayx_nb.engine_pool.inquiry import Inquiry, listening
@@ -21,10 +22,11 @@ from gatewayx_nb.engine_pool.plan import Plan, Planner
 from gatewayx_nb.engine_pool.runtime import Runtime
 from gatewayx_nb.engine_pool.security import SecurityStatus, security_status
 from gatewayx_nb.engine_pool.streams import AsyncReplyStream, ReplyStream
-from gatewayx_nb.errors import GatewayError, TransportError, UsageError
+from gatewayx_nb.errors import ConfigError, GatewayError, TransportError, UsageError
 from gatewayx_nb.model_registry import EngineStatus, ModelRegistry
 from gatewayx_nb.portal import cancelling, forbid_here, inside
 from gatewayx_nb.secure_config import Config
+from gatewayx_nb.store import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Mapping
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.llm_engines import LLMEngine
     from gatewayx_nb.messages import ModelInfo, Reply
     from gatewayx_nb.secure_config import Imported, Way
+    from gatewayx_nb.store import Entry
 
 T = TypeVar("T")
 
@@ -82,6 +85,10 @@ class EnginePool:
     ``chat``
         A conversation, or the name of one: what was said there is sent along, and this turn joins
         it; see `chats.Chat`.
+    ``max_cost``, ``allow_unpriced``
+        US dollars that the call may cost, by an estimate: a token for every four characters, and an
+        answer of ``max_tokens``, or 1,024. A price that is not known stops it too, unless allowed.
+        ``[limits] max_cost`` bounds all calls of the pool.
     ``fallback``
         References that are asked, in this order, where the call fails before any of its answer has
         come; ``reply.fallback_from`` then names the first. An answer never mixes two.
@@ -95,7 +102,7 @@ class EnginePool:
     ) -> None:
         self._config = Config(Path(home) if home is not None else None, env)
         self._registry = ModelRegistry(self._config, _named(engines))
-        self._figures = Figures()
+        self._figures = Figures(Ledger(_ledger(self._config)))
         self._freshness = Freshness(self._look)
         self._runtime = Runtime(self._registry)
         self.chats = Chats(self)
@@ -216,6 +223,32 @@ class EnginePool:
         self._registry.note_answering(self._answering())
         return [self._figures.on(row) for row in self._registry.rows()]
 
+    @property
+    def ledger(self) -> Path:
+        """The file in which calls are noted."""
+        return self._figures.ledger.path
+
+    def usage(self) -> list[Spending]:
+        """Tell what this pool's calls took and cost, by engine and model; `history` has each."""
+        return self._figures.spending()
+
+    def history(self, count: int = 20) -> list[Entry]:
+        """Give the last calls of the project, those of other kernels too; the latest first.
+
+        Figures alone are kept, in ``.gatewayx/store.sqlite``: no prompt and no answer.
+
+        Raises:
+            ConfigError: The file cannot be read.
+        """
+        try:
+            return self._figures.ledger.last(count)
+        except OSError as error:
+            place = self._figures.ledger.path
+            raise ConfigError(
+                f"the ledger {str(place)!r} cannot be read: {error}.",
+                mend=f"Move it away: `mv {place} {place}.off`; the next call makes a new one.",
+            ) from None
+
     def security_status(self) -> SecurityStatus:
         """Tell where keys come from, and who may read and change the files; no part of a key.
 
@@ -252,8 +285,8 @@ class EnginePool:
 
     @property
     def problems(self) -> list[str]:
-        """What of the user's files cannot be read, a line each."""
-        return self._registry.problems
+        """What of the user's files cannot be read or written, a line each."""
+        return [*self._registry.problems, *filter(None, [self._figures.ledger.problem])]
 
     def reload(self) -> list[EngineStatus]:
         """Look at all files again, and forget which engines failed; give the `status`."""
@@ -382,6 +415,16 @@ class EnginePool:
     def _call(self, prompt: str, options: CallOptions, *, streamed: bool) -> Plan:
         self._freshness.check_if_due()
         return self._planner.plan(prompt, options, streamed=streamed)
+
+
+def _ledger(config: Config) -> Path:
+    """Give the file that calls are noted in: the project's, or without one the user's."""
+    project = config.project
+    if project:
+        return project.root / ".gatewayx" / "store.sqlite"
+    data = config.env.get("XDG_DATA_HOME")
+    folder = Path(data) / "gatewayx" if data else platformdirs.user_data_path("gatewayx")
+    return folder / "store.sqlite"
 
 
 def _named(engines: Iterable[LLMEngine]) -> dict[str, LLMEngine]:

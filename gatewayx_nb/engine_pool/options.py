@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from gatewayx_nb import images
@@ -31,6 +32,8 @@ class CallOptions(TypedDict, total=False):
     schema: object
     params: Mapping[str, Any]
     timeout: float | None
+    max_cost: float | Decimal | None
+    allow_unpriced: bool
     fallback: str | Iterable[str]
     chat: str | Chat | Slot | None
 
@@ -80,13 +83,20 @@ def shape_of(options: CallOptions) -> Shape | None:
 
 
 def limits(options: CallOptions, settings: Limits) -> Limits:
-    """Give the limits of a call: the settings', and its own ``timeout``."""
-    timeout = options.get("timeout")
-    if timeout is None:
+    """Give the limits of a call: the settings', and its own ``timeout`` and ``max_cost``."""
+    timeout, most = options.get("timeout"), options.get("max_cost")
+    if timeout is None and most is None and not options.get("allow_unpriced"):
         return settings
-    if not _is_number(timeout) or not timeout > 0:
+    if timeout is not None and not (_is_number(timeout) and timeout > 0):
         raise _wrong("timeout", timeout, "seconds above 0")
-    return replace(settings, timeout=float(timeout))
+    if most is not None and not _is_dollars(most):
+        raise _wrong("max_cost", most, "US dollars")
+    return replace(
+        settings,
+        timeout=settings.timeout if timeout is None else float(timeout),
+        max_call_cost=None if most is None else Decimal(str(most)),
+        allow_unpriced=bool(options.get("allow_unpriced")),
+    )
 
 
 def _known(options: CallOptions) -> None:
@@ -137,6 +147,11 @@ def _stop(value: str | Iterable[str] | None) -> tuple[str, ...]:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_dollars(value: object) -> bool:
+    exact = Decimal(str(value)) if _is_number(value) else value
+    return isinstance(exact, Decimal) and exact.is_finite() and exact >= 0
 
 
 def _wrong(name: str, value: object, expected: str) -> UsageError:

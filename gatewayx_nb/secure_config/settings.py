@@ -8,6 +8,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,7 +28,7 @@ SHIPPED_ALIASES: Mapping[str, str] = MappingProxyType(
 
 _KEYS: Mapping[str, tuple[str, ...]] = {
     "": ("default_model", "aliases", "limits", "network", "keys", "engines"),
-    "limits": ("timeout", "concurrency", "retries"),
+    "limits": ("timeout", "concurrency", "retries", "max_cost"),
     "network": ("proxy", "ca_bundle", "plain_http"),
     "keys": ("vendor_variables",),
 }
@@ -65,11 +66,17 @@ class Limits:
         timeout: Seconds for a whole call, its retries included.
         concurrency: Most calls in flight to one engine.
         retries: How often a call is sent again after the first time.
+        max_cost: US dollars that all calls of a pool may cost; ``None`` sets no bound.
+        max_call_cost: US dollars that one call may cost.
+        allow_unpriced: Whether a call whose price is not known may be made under a bound.
     """
 
     timeout: float = 600.0
     concurrency: int = 512
     retries: int = 2
+    max_cost: Decimal | None = None
+    max_call_cost: Decimal | None = None
+    allow_unpriced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +190,7 @@ def _settings(table: Table, path: Path | None) -> Settings:
             timeout=float(reader.positive(limits, "timeout", defaults.timeout)),
             concurrency=reader.whole(limits, "concurrency", defaults.concurrency, least=1),
             retries=reader.whole(limits, "retries", defaults.retries, least=0),
+            max_cost=reader.dollars(limits, "max_cost"),
         ),
         network=Network(
             proxy=reader.value(network, "proxy", str, None),
@@ -241,6 +249,9 @@ class _Reader:
         ):
             raise self.fault(name, value, "a number above 0")
         return value
+
+    def dollars(self, table: Table, name: str) -> Decimal | None:
+        return Decimal(str(self.positive(table, name, math.nan))) if name in table else None
 
     def whole(self, table: Table, name: str, default: int, *, least: int) -> int:
         value: int = self.value(table, name, int, default)

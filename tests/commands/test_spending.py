@@ -1,0 +1,64 @@
+"""`usage` and `history`, as a notebook shows them."""
+
+import re
+
+import pytest
+
+from gatewayx_nb import commands
+from gatewayx_nb.errors import UsageError
+from gatewayx_nb.llm_engines import Chunk, Usage
+from gatewayx_nb.testing import ScriptedEngine
+
+
+class Session:
+    """A pool, and nobody to ask."""
+
+    def __init__(self, pool):
+        self.pool = pool
+
+
+@pytest.fixture
+def session(project):
+    """Give a session of a project with one engine."""
+    engine = ScriptedEngine(["a", Chunk(finish_reason="stop", usage=Usage(2, 3))])
+    with project.pool(engines=[engine]) as pool:
+        yield Session(pool)
+
+
+def test_before_the_first_call_both_say_so(session):
+    """No empty table."""
+    assert repr(commands.run(session, "usage")) == "No call has been made yet."
+    assert repr(commands.run(session, "history")) == "No call has been made yet."
+
+
+def test_usage_sums_what_was_spent(session, project):
+    """And names the budget, or how to set one."""
+    for _ in range(2):
+        session.pool.ask("hi", model="scripted")
+
+    shown = repr(commands.run(session, "usage"))
+    assert re.search(r"scripted:script +2 +4 +6 +\$0\.01\n", shown)
+    assert shown.endswith("In all: $0.01\n`[limits] max_cost` in the settings would bound it.")
+    project.settings("[limits]\nmax_cost = 2.5")
+    session.pool.check()
+    assert repr(commands.run(session, "usage")).endswith("In all: $0.01 of $2.5")
+
+
+def test_history_lists_the_last_calls(session):
+    """The latest first, with where they are kept."""
+    session.pool.ask("hi", model="scripted")
+    session.pool.ask("hi", model="mock")
+
+    head, _, *rows, _, kept = repr(commands.run(session, "history")).splitlines()
+    assert head.split() == "ended model outcome took tokens in tokens out cost".split()
+    assert [row.split()[2:4] for row in rows] == [["mock:mock", "ok"], ["scripted:script", "ok"]]
+    assert rows[1].split()[-3:] == ["2", "3", "$0.005"]
+    assert kept.endswith("store.sqlite: figures alone, no prompt and no answer.")
+    assert len(commands.run(session, "history 1").rows) == 1
+
+
+@pytest.mark.parametrize("words", ["history x", "history 1 2", "usage grok"])
+def test_what_they_do_not_take(session, words):
+    """One line with the usage."""
+    with pytest.raises(UsageError, match="Usage: `%gatewayx"):
+        commands.run(session, words)
