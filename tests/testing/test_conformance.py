@@ -23,7 +23,7 @@ from gatewayx_nb.testing import (
 )
 from gatewayx_nb.testing.contract import ANSWERS, CONTRACT, LAST
 from gatewayx_nb.testing.wire import FAULTS, STREAMS
-from tests.test_seed import SAME_CONTRACT
+from tests.test_dynamic_models import YOUR_MODEL
 from tests.testing.broken import CASES, IDS, PLAIN, PRELUDE, SAYS, STREAM
 
 ENGINES = Path(__file__).parents[2] / "engines"
@@ -112,7 +112,7 @@ def test_the_shipped_rows_keep_the_rules(row):
 def test_an_engine_of_the_seed_keeps_the_rules(project):
     """Unasked, as it would reach its provider, and asked."""
     path = project.engines / "another_engine.py"
-    path.write_text(SAME_CONTRACT)
+    path.write_text(YOUR_MODEL)
 
     assert repr(check(path)) == ("another: keeps 8 rules; it was not asked: that takes `ask=True`")
     assert repr(check(str(path), ask=True)) == "another: keeps 14 rules"
