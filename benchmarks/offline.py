@@ -44,12 +44,13 @@ _ENGINE = """from ..llm_engines import LLMEngine
 
 
 class Engine(LLMEngine):
-    requires_key = False
     model_name = "one"
 
     async def generate(self, prompt, **kwargs):
         return prompt
 """
+
+_KEYS = {f"GATEWAYX_E{number}_API_KEY": "k" for number in range(5)}
 
 
 def report(*, quick: bool) -> None:
@@ -63,23 +64,25 @@ def report(*, quick: bool) -> None:
         _show(statement, package, functools.partial(_imported, statement), rounds)
     _show("%load_ext gatewayx_nb, in a running IPython", "IPython", _loaded, rounds)
     with tempfile.TemporaryDirectory() as folder:
-        for number in (10, 100, 1000):
+        for number in (10, 100, 1_000, 10_000):
             _report_finding(Path(folder, str(number)), number, rounds)
         _report_calls(Path(folder, "10"), rounds, 200 if quick else 1000)
 
 
 def _report_finding(home: Path, number: int, rounds: int) -> None:
-    print(f"\nFinding {number:,} engine files")
+    print(f"\nFinding {number:,} engine files, with keys for {len(_KEYS)}")
     _write_engines(home, number)
-    build = functools.partial(EnginePool, home, {"XDG_CONFIG_HOME": str(home)})
+    build = functools.partial(EnginePool, home, {"XDG_CONFIG_HOME": str(home), **_KEYS})
     pool = build()
+    pool.ask("the first loads the engine", model="e0")
     for what, work in {
-        "a new pool": build,
-        "its first list of models": lambda: build().models(),
+        "a new pool, and its list of models": lambda: build().models(),
         "the list again": pool.models,
+        "the state of everything": pool.status,
         "a look whether anything has changed": pool.check,
     }.items():
         _show(what, "gatewayx_nb", functools.partial(_wall, work), rounds)
+    pool.close()
 
 
 def _report_calls(home: Path, rounds: int, number: int) -> None:

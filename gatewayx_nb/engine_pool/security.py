@@ -118,8 +118,10 @@ def _key(row: EngineStatus, config: Config) -> KeySecurity:
 
 
 def _relative(text: str, config: Config) -> str:
-    """Take the project, the user folder and the home folder out of the paths in a text."""
+    """Take the folders of engines, the project, the user and home folder out of a text's paths."""
+    named = config.env.get("GATEWAYX_ENGINES_PATH", "").split(os.pathsep)
     roots = {str(place.root) for place in config.places} | {str(Path.home())}
+    roots |= {str(Path(path).expanduser().absolute()) for path in named if path}
     for root in sorted(roots - {os.sep}, key=len, reverse=True):
         text = text.replace(f"{root}{os.sep}", "").replace(root, ".")
     return text

@@ -171,7 +171,7 @@ def test_git_gets_no_key_and_runs_nothing_of_the_repository(project, tmp_path, m
     assert "PATH=" in (tmp_path / "env").read_text()
 
 
-def test_it_tells_no_key_no_absolute_path_and_no_user(project, monkeypatch):
+def test_it_tells_no_key_no_absolute_path_and_no_user(project, tmp_path):
     """Whatever is wrong."""
     project.set_keys(f"GATEWAYX_GROK_API_KEY={CANARY}\n{CANARY}\n")
     project.engine("open", "x").chmod(0o666)
@@ -181,11 +181,15 @@ def test_it_tells_no_key_no_absolute_path_and_no_user(project, monkeypatch):
     (Path.home() / "config" / "gatewayx" / "engines").chmod(0o777)
     own = Path.home() / "config" / "gatewayx" / "engines" / "own_engine.py"
     own.write_text("")
-    pool = EnginePool(home=project.root, env={"XDG_CONFIG_HOME": str(Path.home() / "config")})
+    named = tmp_path / "elsewhere"
+    named.mkdir()
+    (named / "Worse-Name_engine.py").touch()
+    env = {"XDG_CONFIG_HOME": str(Path.home() / "config"), "GATEWAYX_ENGINES_PATH": str(named)}
+    pool = EnginePool(home=project.root, env=env)
     pool.config.set_key("openai", CANARY, user=True)
 
     text = json.dumps(_told(pool))
 
-    assert len(json.loads(text)["refused"]) >= 5
+    assert len(json.loads(text)["refused"]) >= 6
     for hidden in (CANARY[:6], CANARY[-6:], str(project.root), str(Path.home()), "/tmp", "root/"):
         assert hidden not in text
