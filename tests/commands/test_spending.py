@@ -50,7 +50,17 @@ def test_history_lists_the_last_calls(session):
     session.pool.ask("hi", model="mock")
 
     head, _, *rows, _, kept = repr(commands.run(session, "history")).splitlines()
-    assert head.split() == "ended model outcome took tokens in tokens out cost".split()
+    assert head.split() == [
+        "ended",
+        "model",
+        "outcome",
+        "took",
+        "tokens",
+        "in",
+        "tokens",
+        "out",
+        "cost",
+    ]
     assert [row.split()[2:4] for row in rows] == [["mock:mock", "ok"], ["scripted:script", "ok"]]
     assert rows[1].split()[-3:] == ["2", "3", "$0.005"]
     assert kept.endswith("store.sqlite: figures alone, no prompt and no answer.")
