@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -25,6 +26,8 @@ def clean_environment(monkeypatch, tmp_path_factory):
         monkeypatch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
     monkeypatch.setenv("IPYTHONDIR", str(home / "ipython"))
     monkeypatch.chdir(tmp_path_factory.mktemp("work"))
+    # A script's folder names a project, and the runner may lie in this repository.
+    monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
     yield home
     engine_pool.reset()
 

@@ -19,5 +19,5 @@ def shell(project, monkeypatch):
     shell.ask = run
     yield shell
     shell.run_line_magic("unload_ext", "gatewayx_nb")
-    shell._atexit_once()  # now, while its folder is there
+    getattr(shell, "_atexit_once", shell.atexit_operations)()  # now, while its folder is there
     InteractiveShell.clear_instance()
