@@ -111,6 +111,7 @@ RETRIED = {
     "AuthenticationError": False,
     "RateLimitError": True,
     "QuotaError": False,
+    "BudgetError": False,
     "ContextLengthError": False,
     "ContentFilterError": False,
     "TruncatedError": False,

@@ -80,8 +80,7 @@ def test_a_history_that_cannot_be_cleaned_is_told(shell):
     """Another program holds the database."""
     history = shell.history_manager
     history.writeout_cache()
-    for connection in (history.db, history.save_thread.db):
-        connection.execute("PRAGMA busy_timeout = 0")
+    history.db.execute("PRAGMA busy_timeout = 0")
     holder = sqlite3.connect(history.hist_file, isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
 
