@@ -40,6 +40,8 @@ def price(provider: str, model: str, usage: Usage, moment: float) -> Decimal | N
         return None
     import genai_prices
 
+    if not _is_known(genai_prices.data_snapshot.get_snapshot().timestamp, provider, model):
+        return None
     tokens = genai_prices.Usage(
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
@@ -56,3 +58,16 @@ def price(provider: str, model: str, usage: Usage, moment: float) -> Decimal | N
     except (LookupError, ValueError):
         return None
     return Decimal(found.total_price)
+
+
+@functools.lru_cache(1024)
+def _is_known(of: datetime, provider: str, model: str) -> bool:  # noqa: ARG001 - renewed prices
+    """Tell whether a model has a price; genai-prices looks for 0.5 ms, each time, to say no."""
+    import genai_prices
+
+    try:
+        snapshot = genai_prices.data_snapshot.get_snapshot()
+        snapshot.find_provider_model(model, None, provider, None)
+    except (LookupError, ValueError):
+        return False
+    return True

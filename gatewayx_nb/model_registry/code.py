@@ -37,11 +37,20 @@ class Code:
         self._loaded: dict[Source, Loaded] = {}
         self._failed: dict[Source, Failure] = {}
         self._unmade: dict[Source, _Unmade] = {}
+        self._looked: set[Loaded] = set()
+
+    def look_again(self) -> None:
+        """Take nothing for unchanged any more: its files are looked at when it is next used."""
+        self._looked.clear()
 
     def current(self, source: Source) -> Loaded | None:
-        """Give an engine's code if it was run and nothing of it has changed."""
+        """Give an engine's code if it was run and nothing of it had changed at the last look."""
         loaded = self._loaded.get(source)
-        return loaded if loaded and loaded.is_current() else None
+        if loaded and loaded not in self._looked:
+            if not loaded.is_current():
+                return None
+            self._looked.add(loaded)
+        return loaded
 
     def load(self, source: Source, key: str = "") -> Loaded:
         """Give an engine's code, running it unless that was done and nothing changed.

@@ -57,6 +57,7 @@ class ModelRegistry:
 
     def refresh(self) -> bool:
         """Look at the folders, the keys and the settings again; tell whether anything changed."""
+        self._code.look_again()
         changed = self._config.refresh()
         if self._sources.refresh():
             changed = True

@@ -44,6 +44,8 @@ class Sources:
         self._row_files = _row_files(config)
         self._addresses: dict[str, str] = {}
         self._compared: list[Watch] = []
+        self._vouched: dict[str, list[Source]] = {}
+        self._copies: dict[tuple[Source, Source], bool] = {}
 
     def refresh(self) -> bool:
         """Look at everything again; tell whether anything changed.
@@ -67,9 +69,17 @@ class Sources:
 
     def vouched(self, name: str) -> list[Source]:
         """Give the engines of a name that are shipped, installed or the user's own."""
-        return [
-            source for source in self._found() if source.name == name and source.origin != "project"
-        ]
+        return self._vouched.get(name, [])
+
+    def is_copy(self, one: Source, other: Source) -> bool:
+        """Tell whether two engines are the same: files of equal bytes, or equal rows.
+
+        Every call asks this, so it is kept until something changes.
+        """
+        pair = (one, other)
+        if pair not in self._copies:
+            self._copies[pair] = _is_copy(one, other)
+        return self._copies[pair]
 
     @property
     def problems(self) -> list[str]:
@@ -102,21 +112,25 @@ class Sources:
         winners: dict[str, Source] = {}
         losers: list[Source] = []
         compared: list[Watch] = []
+        vouched: dict[str, list[Source]] = {}
+        self._copies = {}
         for source in self._found():
+            if source.origin != "project":
+                vouched.setdefault(source.name, []).append(source)
             winner = winners.setdefault(source.name, source)
             if winner is source:
                 continue
             pair = (winner, source)
             compared += [Watch(one.path) for one in pair if isinstance(one, EngineFile)]
-            if not is_copy(winner, source):
+            if not self.is_copy(winner, source):
                 losers.append(replace(source, shadowed_by=winner.where))
         for name in self._addresses:
             winners.setdefault(name, _of_address(name))
         self.winners, self.losers, self._compared = winners, losers, compared
+        self._vouched = vouched
 
 
-def is_copy(one: Source, other: Source) -> bool:
-    """Tell whether two engines are the same: files of equal bytes, or equal rows."""
+def _is_copy(one: Source, other: Source) -> bool:
     if isinstance(one, EngineRow) and isinstance(other, EngineRow):
         return one.refusal == other.refusal and one.says_the_same(other)
     if isinstance(one, EngineFile) and isinstance(other, EngineFile):

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from gatewayx_nb.errors import TrustError
 from gatewayx_nb.model_registry.folders import EngineFile
 from gatewayx_nb.model_registry.rows import EngineRow
-from gatewayx_nb.model_registry.sources import is_copy
 from gatewayx_nb.secure_config import Way, origin, variable
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ def check(source: Source, key: Key, sources: Sources, config: Config) -> None:
 
 def _of_source(source: Source, sources: Sources, config: Config) -> Iterator[Way]:
     """Yield what an engine of the project's own does with a key."""
-    copied = any(is_copy(source, other) for other in sources.vouched(source.name))
+    copied = any(sources.is_copy(source, other) for other in sources.vouched(source.name))
     if source.origin != "project" or config.project is None or copied:
         return
     if isinstance(source, EngineRow):
