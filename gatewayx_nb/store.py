@@ -86,6 +86,7 @@ class Ledger:
         self._entries: queue.SimpleQueue[Entry | threading.Event] = queue.SimpleQueue()
         self._lock = threading.Lock()  # entries come from many threads; the writer is made once
         self._writer: threading.Thread | None = None
+        self._wanted = threading.Event()  # somebody waits for what is not written yet
         self._process = os.getpid()
 
     def add(self, entry: Entry) -> None:
@@ -123,13 +124,15 @@ class Ledger:
         if writer is not None and self._process == os.getpid():
             written = threading.Event()
             self._entries.put(written)
+            self._wanted.set()
             written.wait(patience)
 
     def _write(self) -> None:
         while True:
             batch = [self._entries.get()]
             if isinstance(batch[0], Entry):
-                time.sleep(_GATHER)
+                self._wanted.wait(_GATHER)
+            self._wanted.clear()
             with contextlib.suppress(queue.Empty):
                 while True:
                     batch.append(self._entries.get_nowait())

@@ -349,8 +349,12 @@ class EnginePool:
         self._freshness.check()
 
     def close(self) -> None:
-        """Cancel what runs and close every connection; the next call starts anew."""
+        """Cancel what runs and close every connection; the next call starts anew.
+
+        What calls took is on the disk then.
+        """
         self._runtime.close()
+        self._figures.ledger.flush()
 
     def __enter__(self) -> Self:
         return self

@@ -1,3 +1,4 @@
+import sqlite3
 from decimal import Decimal
 
 import pytest
@@ -65,3 +66,14 @@ def test_a_call_that_was_left_counts_with_what_it_used():
         row = _row(pool, "scripted")
 
     assert (row.calls, row.spend, row.last_error) == (1, Decimal("0.005"), "")
+
+
+def test_what_calls_took_is_on_the_disk_once_the_pool_is_closed(project):
+    """A script that ends at once loses no entry, and leaves nobody writing behind it."""
+    with project.pool() as pool:
+        pool.ask("x", model="mock")
+        place = pool.ledger
+
+    with sqlite3.connect(place) as file:
+        assert file.execute("SELECT engine, outcome FROM calls").fetchall() == [("mock", "ok")]
+    file.close()
