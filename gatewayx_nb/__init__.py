@@ -13,6 +13,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gatewayx_nb.comparisons import Comparison
     from gatewayx_nb.engine_pool import EnginePool, pool
     from gatewayx_nb.llm_engines import Chunk, LLMEngine, Message, Reply, Usage
     from gatewayx_nb.magics import load_ipython_extension, unload_ipython_extension
@@ -21,12 +22,14 @@ if TYPE_CHECKING:
     __version__: str
     _pool = EnginePool()
     aask, ask, astream, stream = _pool.aask, _pool.ask, _pool.astream, _pool.stream
+    acompare, compare = _pool.acompare, _pool.compare
     aembed, embed = _pool.aembed, _pool.embed
     ahealth, health = _pool.ahealth, _pool.health
     models, reload, status, use = _pool.models, _pool.reload, _pool.status, _pool.use
 
 _HOMES = {
     "Chunk": "messages",
+    "Comparison": "comparisons",
     "EnginePool": "engine_pool",
     "LLMEngine": "llm_engines",
     "Message": "messages",
@@ -39,10 +42,12 @@ _HOMES = {
 }
 _OF_POOL = (
     "aask",
+    "acompare",
     "aembed",
     "ahealth",
     "ask",
     "astream",
+    "compare",
     "embed",
     "health",
     "models",
@@ -54,6 +59,7 @@ _OF_POOL = (
 
 __all__ = [  # noqa: PLE0604 - of the default pool
     "Chunk",
+    "Comparison",
     "EnginePool",
     "LLMEngine",
     "Message",

@@ -61,6 +61,15 @@ _UNSEEN = re.compile(
 )
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
+# Of columns that stand beside one another where the page is wide enough, else below; the line
+# between them is grey on light and on dark.
+_COLUMNS = "display:flex;flex-wrap:wrap;gap:1em"
+_COLUMN = (
+    "flex:1 1 15em;min-width:0;max-width:100%;overflow-x:auto;overflow-wrap:anywhere;"
+    f"{_LEFT};border-top:2px solid rgba(128,128,128,.5);padding-top:.3em"
+)
+_MARK = "border:1px solid;border-radius:.8em;padding:0 .5em;margin-left:.5em;font-size:.85em"
+
 
 def plain(text: str) -> str:
     r"""Strip what a text does to a terminal or a reader's eye instead of saying it.
@@ -154,6 +163,30 @@ def table_text(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         ).rstrip()
         for line in lines
     )
+
+
+def column_html(label: str, answer: str, marks: Sequence[str] = (), error: str = "") -> str:
+    """Give one of several answers, to stand in `columns_html`.
+
+    Args:
+        label: Its heading.
+        answer: The answer so far, as `reply_html` gives it.
+        marks: Words behind the heading.
+        error: Why there is no more of it.
+    """
+    name = escape(label)
+    badges = "".join(f' <span style="{_MARK}">{escape(mark)}</span>' for mark in marks)
+    fault = f'<div class="gatewayx-error {_NO_MATH}">{escape(error)}</div>' if error else ""
+    return (
+        f'<div class="gatewayx-column" role="group" aria-label="{name}" style="{_COLUMN}">'
+        f'<div class="gatewayx-label {_NO_MATH}"><strong>{name}</strong>{badges}</div>'
+        f"{answer}{fault}</div>"
+    )
+
+
+def columns_html(columns: Sequence[str]) -> str:
+    """Give answers side by side, from what `column_html` made of each."""
+    return f'<div class="gatewayx-columns" style="{_COLUMNS}">{"".join(columns)}</div>'
 
 
 def _squared(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[list[str]]:

@@ -74,7 +74,7 @@ def test_a_slow_rendering_slows_the_updates(sent, monkeypatch):
         clock.now += 0.5
         return ""
 
-    monkeypatch.setattr(display, "reply_html", slow)
+    monkeypatch.setattr(display.answer, "reply_html", slow)
     view.update(tally)
     tally.add(Chunk(text="b"))
     clock.now += 4.9

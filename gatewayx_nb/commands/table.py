@@ -97,7 +97,7 @@ COMMANDS = {
 CELL_ROWS = (
     ("%gatewayx REF PROMPT…", "the same as ask"),
     (
-        "%%gatewayx [REF] [options]",
+        "%%gatewayx [REF …] [options]",
         "ask with the prompt below, and see it come; -h lists the options",
     ),
 )

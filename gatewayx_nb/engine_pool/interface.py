@@ -13,6 +13,7 @@ import platformdirs
 from typing_extensions import override
 
 from gatewayx_nb.chats import Chat, Chats
+from gatewayx_nb.comparisons import line_up
 from gatewayx_nb.engine_pool.embedding import checked, embed
 from gatewayx_nb.engine_pool.figures import Figures, Spending
 from gatewayx_nb.engine_pool.freshness import Freshness
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
+    from gatewayx_nb.comparisons import Comparison, Race
     from gatewayx_nb.engine_pool.embedding import Vectors
     from gatewayx_nb.engine_pool.health import Health
     from gatewayx_nb.engine_pool.host import EngineHost
@@ -155,6 +157,47 @@ class EnginePool:
     def astream(self, prompt: str, /, **options: Unpack[CallOptions]) -> AsyncReplyStream:
         """Ask a model and read its answer as it comes, with ``async for``; see `stream`."""
         return AsyncReplyStream(self._call(prompt, options, streamed=True))
+
+    def compare(
+        self, prompt: str, /, *, models: Iterable[str], **options: Unpack[CallOptions]
+    ) -> Comparison:
+        """Ask several models at once, and wait for all.
+
+        Args:
+            prompt: The prompt.
+            models: References; one that is named twice is asked twice.
+            **options: The keywords of every call, but for ``model``, ``chat`` and ``fallback``.
+
+        Returns:
+            Replies or errors in that order: one that fails, or cannot be asked, is its error.
+
+        Raises:
+            UsageError: The calls are wrong whoever is asked; nothing was sent.
+            KeyboardInterrupt: It was stopped; its ``comparison`` holds what had come.
+        """
+        forbid_here("acompare")
+        return self.race(prompt, models=models, **options).run()
+
+    async def acompare(
+        self, prompt: str, /, *, models: Iterable[str], **options: Unpack[CallOptions]
+    ) -> Comparison:
+        """Ask several models at once, and await all; see `compare`."""
+        return await self.race(prompt, models=models, **options).arun()
+
+    def race(
+        self, prompt: str, /, *, models: Iterable[str], **options: Unpack[CallOptions]
+    ) -> Race:
+        """Ask several models at once, to look at while they answer; see `compare`.
+
+        Nothing is sent before its `start`, and nothing waits but its `join` and `run`.
+        """
+        self._freshness.check_if_due()
+
+        def plan(reference: str) -> Plan:
+            again: CallOptions = {**options, "model": reference}
+            return self._planner.plan(prompt, again, streamed=True)
+
+        return line_up(prompt, models, plan, **options)
 
     def embed(self, texts: Iterable[str], *, model: str) -> Vectors:
         """Give vectors for texts, as a float32 array of shape (texts, dimensions).

@@ -31,12 +31,14 @@ class Cell:
     Attributes:
         prompt: What is asked, values filled in.
         options: The keywords of the call.
+        references: Who is asked, where there are several.
         output: The name that the reply is bound to, besides `LAST`.
         quiet: Whether nothing is shown.
     """
 
     prompt: str
     options: CallOptions
+    references: tuple[str, ...] = ()
     output: str | None = None
     quiet: bool = False
 
@@ -45,13 +47,17 @@ def parser() -> Parser:
     """Give the parser of a cell's line."""
     read = Parser("%%gatewayx", "Ask a model; the prompt stands below this line.")
     add = read.add_argument
-    add("references", nargs="*", metavar="REF", help="engine or engine:model; else the default")
+    add(
+        "references", nargs="*", metavar="REF", help="engine or engine:model; several: side by side"
+    )
     add("-s", "--system", metavar="TEXT", help="system prompt")
     add("-t", "--temperature", type=float, metavar="X", help="sampling temperature")
     add("-n", "--max-tokens", type=int, metavar="N", help="most tokens of the answer")
     add("-p", "--param", action="append", default=[], metavar="K=V", help="a further parameter")
     add("-o", "--out", metavar="NAME", help="bind the reply to this name")
-    add("--fallback", action="append", default=[], metavar="REF", help="ask it if that fails")
+    add(
+        "--fallback", action="append", default=[], metavar="REF", help="ask it if the one REF fails"
+    )
     add("-q", "--quiet", action="store_true", help="show nothing")
     add("-h", "--help", action="store_true", help="show this")
     return read
@@ -77,11 +83,6 @@ def read(line: str, body: str, names: Mapping[str, object]) -> Cell:
         UsageError: The line does not fit, the cell is empty, or a ``{{name}}`` is undefined.
     """
     words = parser().read(line)
-    if len(words.references) > 1:
-        raise UsageError(
-            f"one reference stands on the line, not {' '.join(words.references)!r}.",
-            mend=f"`%%gatewayx {words.references[0]}`, and the prompt on the lines below it.",
-        )
     if not body.strip():
         raise UsageError(
             "the cell has no prompt.", mend="Write it on the lines below `%%gatewayx`."
@@ -94,6 +95,7 @@ def read(line: str, body: str, names: Mapping[str, object]) -> Cell:
     return Cell(
         prompt=prompts.fill(body.strip("\n"), names, (Secret,)),
         options=_options(words, names),
+        references=tuple(words.references) if len(words.references) > 1 else (),
         output=words.out,
         quiet=words.quiet,
     )
@@ -134,7 +136,7 @@ def _options(words: argparse.Namespace, names: Mapping[str, object]) -> CallOpti
         "params": dict(map(_param, words.param)),
         "fallback": words.fallback,
     }
-    if words.references:
+    if len(words.references) == 1:
         options["model"] = words.references[0]
     if words.system is not None:
         options["system"] = prompts.fill(words.system, names, (Secret,))

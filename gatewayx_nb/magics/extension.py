@@ -13,13 +13,14 @@ from typing_extensions import override
 from gatewayx_nb import commands, display, engine_pool
 from gatewayx_nb.commands import Session, Table
 from gatewayx_nb.errors import TrustError, UsageError
-from gatewayx_nb.magics import cell, forgetting, transforms
+from gatewayx_nb.magics import cell, columns, forgetting, transforms
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from IPython.core.interactiveshell import InteractiveShell
 
+    from gatewayx_nb.comparisons import Comparison
     from gatewayx_nb.engine_pool import EnginePool
     from gatewayx_nb.magics.cell import Cell
     from gatewayx_nb.messages import Reply
@@ -91,6 +92,9 @@ class Magics(Session):
         if cell.wants_help(line):
             return cell.parser().table()
         asked = self._read(line, body)
+        if asked.references:
+            columns.compare(self.pool, asked, self._columns(asked), self._binder(asked))
+            return None
         cell.ask(self.pool, asked, self._view(asked), self._binder(asked))
         return None
 
@@ -100,6 +104,9 @@ class Magics(Session):
         if cell.wants_help(line):
             return cell.parser().table()
         asked = self._read(line, body)
+        if asked.references:
+            await columns.acompare(self.pool, asked, self._columns(asked), self._binder(asked))
+            return None
         await cell.aask(self.pool, asked, self._view(asked), self._binder(asked))
         return None
 
@@ -140,10 +147,15 @@ class Magics(Session):
             return display.QuietView()
         return display.NotebookView() if self._in_kernel else display.TerminalView()
 
-    def _binder(self, asked: Cell) -> Callable[[Reply], None]:
+    def _columns(self, asked: Cell) -> display.ColumnsView:
+        if asked.quiet:
+            return display.QuietColumns()
+        return display.NotebookColumns() if self._in_kernel else display.TerminalColumns()
+
+    def _binder(self, asked: Cell) -> Callable[[Reply | Comparison], None]:
         return lambda reply: self._bind(reply, asked.output)
 
-    def _bind(self, reply: Reply, *names: str | None) -> None:
+    def _bind(self, reply: Reply | Comparison, *names: str | None) -> None:
         self._shell.user_ns.update({name: reply for name in (cell.LAST, *names) if name})
 
 

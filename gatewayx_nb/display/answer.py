@@ -16,6 +16,7 @@ from gatewayx_nb.rendering import plain, reply_html
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from gatewayx_nb.comparisons import Progress
     from gatewayx_nb.engine_pool import AsyncReplyStream, ReplyStream
     from gatewayx_nb.engine_pool.tally import Tally
     from gatewayx_nb.messages import Reply
@@ -79,6 +80,43 @@ class PartialView:
             self._view.finish(reply, mark)
 
 
+class Output:
+    """One place in a cell's output, updated in place, and how often that may be.
+
+    Args:
+        clock: Gives seconds that never go back.
+
+    Attributes:
+        shown: Whether anything was shown there.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        from IPython.display import DisplayHandle
+
+        self.shown = False
+        self._handle = DisplayHandle()
+        self._clock = clock
+        self._due = 0.0
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the last update is long enough ago."""
+        return self._clock() >= self._due
+
+    @contextlib.contextmanager
+    def timed(self) -> Iterator[None]:
+        """Put the next update off by what this one costs."""
+        start = self._clock()
+        yield
+        self._due = self._clock() + max(INTERVAL, _SHARE * (self._clock() - start))
+
+    def show(self, text: str, html: str) -> None:
+        """Show it, in the place of what was shown before."""
+        show = self._handle.update if self.shown else self._handle.display
+        self.shown = True
+        show({"text/plain": text, "text/html": html}, raw=True)
+
+
 class NotebookView:
     """One display, updated in place, so that a notebook saves the answer once.
 
@@ -87,37 +125,26 @@ class NotebookView:
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        from IPython.display import DisplayHandle
-
-        self._handle = DisplayHandle()
-        self._clock = clock
-        self._shown = False
-        self._due = 0.0
+        self._output = Output(clock)
         self._state: tuple[int, str] | None = None
 
     @property
     def waits(self) -> bool:
         """Whether it says that an answer is awaited."""
-        return self._shown
+        return self._output.shown
 
     def update(self, tally: Tally) -> None:
         """Show what has arrived, if there is news and the last update is long enough ago."""
-        start = self._clock()
-        state = (len(tally.text), _waiting(tally))
-        if start >= self._due and state != self._state:
-            text = "".join(tally.text)
-            self._show(text, reply_html(text, status=state[1]))
-            self._state = state
-            self._due = self._clock() + max(INTERVAL, _SHARE * (self._clock() - start))
+        state = (len(tally.text), waiting(tally))
+        if self._output.is_due and state != self._state:
+            with self._output.timed():
+                text = "".join(tally.text)
+                self._output.show(text, reply_html(text, status=state[1]))
+                self._state = state
 
     def finish(self, reply: Reply, mark: str = "") -> None:
         """Show the whole answer, and its figures."""
-        self._show(reply.text, reply_html(reply.text, footer=figures(reply, mark)))
-
-    def _show(self, text: str, html: str) -> None:
-        show = self._handle.update if self._shown else self._handle.display
-        self._shown = True
-        show({"text/plain": text, "text/html": html}, raw=True)
+        self._output.show(reply.text, reply_html(reply.text, footer=figures(reply, mark)))
 
 
 class TerminalView:
@@ -180,7 +207,7 @@ def read(stream: ReplyStream, view: View) -> Reply:
                 view.update(tally)
             return _finished(stream, view)
     except KeyboardInterrupt:
-        with _undisturbed():
+        with undisturbed():
             raise _stopped(stream, view) from None
     except GatewayError:
         _broken(tally, view)
@@ -196,7 +223,7 @@ async def aread(stream: AsyncReplyStream, view: View) -> Reply:
                 view.update(stream.tally)
             return _finished(stream, view)
     except asyncio.CancelledError:
-        _uncancel()
+        uncancel()
         raise _stopped(stream, view) from None
     except GatewayError:
         _broken(stream.tally, view)
@@ -225,7 +252,7 @@ def _stopped(stream: ReplyStream | AsyncReplyStream, view: View) -> KeyboardInte
 
 
 @contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
+def undisturbed() -> Iterator[None]:
     """Pass over Stop while one is being obeyed: showing a long answer for the last time takes long.
 
     Signals come to the main thread only, and only there may their handler be set. An awaited cell
@@ -249,7 +276,7 @@ def _broken(tally: Tally, view: View) -> None:
         view.finish(tally.reply(interrupted=True), "failed")
 
 
-def _uncancel() -> None:
+def uncancel() -> None:
     """Take the kernel's cancellation back: from here on it is a KeyboardInterrupt."""
     task = asyncio.current_task()
     if task is not None:
@@ -257,7 +284,7 @@ def _uncancel() -> None:
             task.uncancel()
 
 
-def _waiting(tally: Tally) -> str:
+def waiting(tally: Progress) -> str:
     """Say what a call waits for."""
     seconds = time.monotonic() - tally.started
     name = f"{tally.engine}:{tally.model}" if tally.model else tally.engine
