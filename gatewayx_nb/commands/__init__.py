@@ -9,10 +9,22 @@ from gatewayx_nb.commands import keys
 from gatewayx_nb.commands.grammar import Parser, Session
 from gatewayx_nb.commands.keys import refusal
 from gatewayx_nb.commands.outcomes import Note, Table, note
+from gatewayx_nb.commands.preview import Sheet, sheet
 from gatewayx_nb.commands.state import overview
 from gatewayx_nb.commands.table import COMMANDS, ask, unknown
 
-__all__ = ["COMMANDS", "Note", "Parser", "Session", "Table", "note", "refusal", "run"]
+__all__ = [
+    "COMMANDS",
+    "Note",
+    "Parser",
+    "Session",
+    "Sheet",
+    "Table",
+    "note",
+    "refusal",
+    "run",
+    "sheet",
+]
 
 
 def run(session: Session, line: str) -> Any:  # noqa: ANN401 - what the command shows

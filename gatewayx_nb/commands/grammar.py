@@ -16,7 +16,9 @@ from gatewayx_nb.errors import UsageError, nearest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gatewayx_nb.commands.explain import Failed
     from gatewayx_nb.engine_pool import EnginePool
+    from gatewayx_nb.jobs import Jobs
     from gatewayx_nb.messages import Reply
 
 
@@ -42,6 +44,19 @@ class Session(Protocol):
 
     def ask_secret(self, question: str) -> str:
         """Ask a person for a value that is not shown."""
+        ...
+
+    def show(self, shown: object) -> None:
+        """Show something before the command has ended."""
+        ...
+
+    def failed(self) -> Failed | None:
+        """Give the last cell that raised."""
+        ...
+
+    @property
+    def jobs(self) -> Jobs:
+        """What runs in the background."""
         ...
 
     def confirm(self, shown: Table, question: str) -> bool:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.commands import files, keys, new, security, state
+from gatewayx_nb.commands.chat import chat, chat_arguments
+from gatewayx_nb.commands.explain import explain, explain_arguments
 from gatewayx_nb.commands.grammar import Command
 from gatewayx_nb.commands.health import health, health_arguments
+from gatewayx_nb.commands.jobs import cancel, cancel_arguments, jobs
+from gatewayx_nb.commands.nest import nest, nest_arguments
 from gatewayx_nb.commands.outcomes import Note, Table, note
 from gatewayx_nb.commands.spending import history, history_arguments, usage
 from gatewayx_nb.commands.trust import trust
@@ -66,10 +70,14 @@ COMMANDS = {
     command.name: command
     for command in (
         Command("ask", "ask a model in one line; gives the reply", ask, ask_arguments, raw=True),
+        Command("cancel", "stop a job that runs in the background", cancel, cancel_arguments),
+        Command("chat", "list, reset or export conversations", chat, chat_arguments),
+        Command("explain", "ask a model why the last cell failed", explain, explain_arguments),
         Command("health", "ask engines whether they work", health, health_arguments),
         Command("help", "list the commands, or tell of one", show_help, help_arguments),
         Command("history", "show the last calls and their cost", history, history_arguments),
         Command("init", "make config/ and engines/ in this repository", files.init),
+        Command("jobs", "list what runs in the background", jobs),
         Command(
             "key",
             "set or remove a key, which is asked for; or take keys out of a .env file",
@@ -79,6 +87,7 @@ COMMANDS = {
         ),
         Command("keys", "show which keys are set, and where", keys.keys),
         Command("models", "list what can be called now", state.models, state.models_arguments),
+        Command("nest", "let `asyncio.run` work in a cell", nest, nest_arguments),
         Command("new", "make an engine of your own", new.new, new.new_arguments),
         Command(
             "pull", "fetch a model that answers on this machine", files.pull, files.pull_arguments

@@ -1,11 +1,13 @@
 """What is shown while models answer: in a notebook one display, in a terminal plain text."""
 
 from gatewayx_nb.display.answer import (
+    INTERVAL,
     NotebookView,
     PartialView,
     QuietView,
     TerminalView,
     View,
+    WholeView,
     aread,
     figures,
     read,
@@ -15,11 +17,13 @@ from gatewayx_nb.display.columns import (
     NotebookColumns,
     QuietColumns,
     TerminalColumns,
+    WholeColumns,
     awatch,
     watch,
 )
 
 __all__ = [
+    "INTERVAL",
     "ColumnsView",
     "NotebookColumns",
     "NotebookView",
@@ -29,6 +33,8 @@ __all__ = [
     "TerminalColumns",
     "TerminalView",
     "View",
+    "WholeColumns",
+    "WholeView",
     "aread",
     "awatch",
     "figures",

@@ -10,6 +10,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from typing_extensions import override
+
 from gatewayx_nb.errors import GatewayError, in_one_line
 from gatewayx_nb.rendering import plain, reply_html
 
@@ -59,27 +61,6 @@ class QuietView:
         """Show nothing."""
 
 
-class PartialView:
-    """Shows an answer only if it does not come to its end; else the cell's value shows it.
-
-    Args:
-        view: Where it is shown.
-    """
-
-    waits = False
-
-    def __init__(self, view: View) -> None:
-        self._view = view
-
-    def update(self, tally: Tally) -> None:
-        """Show nothing yet."""
-
-    def finish(self, reply: Reply, mark: str = "") -> None:
-        """Show what came, if that is not all."""
-        if mark:
-            self._view.finish(reply, mark)
-
-
 class Output:
     """One place in a cell's output, updated in place, and how often that may be.
 
@@ -115,6 +96,35 @@ class Output:
         show = self._handle.update if self.shown else self._handle.display
         self.shown = True
         show({"text/plain": text, "text/html": html}, raw=True)
+
+
+class WholeView:
+    """Shows an answer when it is whole.
+
+    Args:
+        view: Where it is shown.
+    """
+
+    waits = False
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+
+    def update(self, tally: Tally) -> None:
+        """Show nothing yet."""
+
+    def finish(self, reply: Reply, mark: str = "") -> None:
+        """Show the whole answer, and its figures."""
+        self._view.finish(reply, mark)
+
+
+class PartialView(WholeView):
+    """Shows an answer only if it does not come to its end; else the cell's value shows it."""
+
+    @override
+    def finish(self, reply: Reply, mark: str = "") -> None:
+        if mark:
+            super().finish(reply, mark)
 
 
 class NotebookView:
@@ -154,17 +164,21 @@ class TerminalView:
 
     def __init__(self) -> None:
         self._pieces = 0
+        self._length = 0
 
     def update(self, tally: Tally) -> None:
         """Write what came since the last time."""
         pieces = tally.text[self._pieces :]
         self._pieces += len(pieces)
-        sys.stdout.write(plain("".join(pieces)))
+        text = "".join(pieces)
+        self._length += len(text)
+        sys.stdout.write(plain(text))
         sys.stdout.flush()
 
     def finish(self, reply: Reply, mark: str = "") -> None:
-        """End the text, and write its figures."""
-        sys.stdout.write(f"\n[{figures(reply, mark)}]\n")
+        """Write the rest of the text, and its figures."""
+        rest = plain(reply.text[self._length :])
+        sys.stdout.write(f"{rest}\n[{figures(reply, mark)}]\n")
         sys.stdout.flush()
 
 

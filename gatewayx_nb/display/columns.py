@@ -7,6 +7,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from typing_extensions import override
+
 from gatewayx_nb.comparisons import fault, said
 from gatewayx_nb.display.answer import INTERVAL, Output, figures, uncancel, undisturbed, waiting
 from gatewayx_nb.errors import in_one_line
@@ -37,6 +39,21 @@ class QuietColumns:
 
     def finish(self, race: Race) -> None:
         """Show nothing."""
+
+
+class WholeColumns(QuietColumns):
+    """Shows answers when all are whole.
+
+    Args:
+        view: Where they are shown.
+    """
+
+    def __init__(self, view: ColumnsView) -> None:
+        self._view = view
+
+    @override
+    def finish(self, race: Race) -> None:
+        self._view.finish(race)
 
 
 class NotebookColumns:

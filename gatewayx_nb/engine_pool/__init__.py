@@ -8,6 +8,7 @@ from gatewayx_nb.engine_pool.figures import Spending
 from gatewayx_nb.engine_pool.health import Health
 from gatewayx_nb.engine_pool.interface import EnginePool
 from gatewayx_nb.engine_pool.options import CallOptions
+from gatewayx_nb.engine_pool.preview import Preview
 from gatewayx_nb.engine_pool.security import SecurityStatus
 from gatewayx_nb.engine_pool.streams import AsyncReplyStream, ReplyStream
 
@@ -16,6 +17,7 @@ __all__ = [
     "CallOptions",
     "EnginePool",
     "Health",
+    "Preview",
     "ReplyStream",
     "SecurityStatus",
     "Spending",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gatewayx_nb.engine_pool import structured
 from gatewayx_nb.engine_pool.budget import afford, price
 from gatewayx_nb.engine_pool.pace import weigh
+from gatewayx_nb.engine_pool.preview import Preview, preview
 from gatewayx_nb.engine_pool.scrubbing import scrub, unless_telling
 from gatewayx_nb.engine_pool.tally import Waiting
 from gatewayx_nb.errors import (
@@ -117,6 +118,20 @@ class Call:
         if self.slot:
             self.slot.keep(self.request.messages[-1], reply)
         return reply
+
+    async def preview(self) -> Preview:
+        """Tell what would be sent, and what it may cost; nothing is sent.
+
+        Raises:
+            GatewayError: The engine cannot be made, or does not take the request.
+        """
+        try:
+            async with self.host.borrow(self.target, self.limits.concurrency) as running:
+                request = await self._request(running.engine)
+                return await preview(running.engine, request)
+        except GatewayError as error:
+            scrub(error, self.target.key)
+            raise
 
     async def _answer(self, engine: LLMEngine, emit: Emit | None) -> Any:  # noqa: ANN401 - parsed
         """Ask, and where a schema was asked for read the answer; mend it in one further turn."""

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import re
 import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import platformdirs
 from typing_extensions import override
 
 from gatewayx_nb.chats import Chat, Chats
@@ -17,13 +15,14 @@ from gatewayx_nb.comparisons import line_up
 from gatewayx_nb.engine_pool.embedding import checked, embed
 from gatewayx_nb.engine_pool.figures import Figures, Spending
 from gatewayx_nb.engine_pool.freshness import Freshness
+from gatewayx_nb.engine_pool.given import ledger, named
 from gatewayx_nb.engine_pool.health import DEADLINE, checkup
 from gatewayx_nb.engine_pool.inquiry import Inquiry, listening
 from gatewayx_nb.engine_pool.plan import Plan, Planner
 from gatewayx_nb.engine_pool.runtime import Runtime
 from gatewayx_nb.engine_pool.security import SecurityStatus, security_status
 from gatewayx_nb.engine_pool.streams import AsyncReplyStream, ReplyStream
-from gatewayx_nb.errors import ConfigError, GatewayError, TransportError, UsageError
+from gatewayx_nb.errors import ConfigError, GatewayError, TransportError
 from gatewayx_nb.model_registry import EngineStatus, ModelRegistry
 from gatewayx_nb.portal import cancelling, forbid_here, inside
 from gatewayx_nb.secure_config import Config
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.engine_pool.health import Health
     from gatewayx_nb.engine_pool.host import EngineHost
     from gatewayx_nb.engine_pool.options import CallOptions
+    from gatewayx_nb.engine_pool.preview import Preview
     from gatewayx_nb.llm_engines import LLMEngine
     from gatewayx_nb.messages import ModelInfo, Reply
     from gatewayx_nb.secure_config import Imported, Way
@@ -103,8 +103,8 @@ class EnginePool:
         engines: Iterable[LLMEngine] = (),
     ) -> None:
         self._config = Config(Path(home) if home is not None else None, env)
-        self._registry = ModelRegistry(self._config, _named(engines))
-        self._figures = Figures(Ledger(_ledger(self._config)))
+        self._registry = ModelRegistry(self._config, named(engines))
+        self._figures = Figures(Ledger(ledger(self._config)))
         self._freshness = Freshness(self._look)
         self._runtime = Runtime(self._registry)
         self.chats = Chats(self)
@@ -198,6 +198,26 @@ class EnginePool:
             return self._planner.plan(prompt, again, streamed=True)
 
         return line_up(prompt, models, plan, **options)
+
+    def preview(self, prompt: str, /, **options: Unpack[CallOptions]) -> Preview:
+        """Tell what `ask` would send, and what that may cost; nothing is sent.
+
+        Raises:
+            GatewayError: The call cannot be made.
+        """
+        forbid_here("apreview")
+        call = self._call(prompt, options, streamed=True)
+        try:
+            return call.portal.run(call.preview(), call.patience)
+        except TimeoutError:
+            raise call.too_late() from None
+        except asyncio.CancelledError:
+            raise call.closed() from None
+
+    async def apreview(self, prompt: str, /, **options: Unpack[CallOptions]) -> Preview:
+        """Tell what `aask` would send; see `preview`."""
+        call = self._call(prompt, options, streamed=True)
+        return await call.portal.arun(call.preview(), call.patience)
 
     def embed(self, texts: Iterable[str], *, model: str) -> Vectors:
         """Give vectors for texts, as a float32 array of shape (texts, dimensions).
@@ -462,34 +482,6 @@ class EnginePool:
     def _call(self, prompt: str, options: CallOptions, *, streamed: bool) -> Plan:
         self._freshness.check_if_due()
         return self._planner.plan(prompt, options, streamed=streamed)
-
-
-def _ledger(config: Config) -> Path:
-    """Give the file that calls are noted in: the project's, or without one the user's."""
-    project = config.project
-    if project:
-        return project.root / ".gatewayx" / "store.sqlite"
-    data = config.env.get("XDG_DATA_HOME")
-    folder = Path(data) / "gatewayx" if data else platformdirs.user_data_path("gatewayx")
-    return folder / "store.sqlite"
-
-
-def _named(engines: Iterable[LLMEngine]) -> dict[str, LLMEngine]:
-    named: dict[str, LLMEngine] = {}
-    for engine in engines:
-        if named.setdefault(_name(engine), engine) is not engine:
-            raise UsageError(
-                f"two engines are called {engine.name!r}.", mend="Give one of them another `name`."
-            )
-    return named
-
-
-def _name(engine: LLMEngine) -> str:
-    """Give a passed engine its name: its own, or ``GrokEngine`` makes ``grok``."""
-    if not engine.name:
-        words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(engine).__name__.removesuffix("Engine"))
-        engine.name = words.lower()
-    return engine.name
 
 
 def _closed() -> TransportError:

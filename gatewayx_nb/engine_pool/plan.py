@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.engine_pool.call import Emit
     from gatewayx_nb.engine_pool.figures import Figures
     from gatewayx_nb.engine_pool.options import CallOptions
+    from gatewayx_nb.engine_pool.preview import Preview
     from gatewayx_nb.engine_pool.runtime import Runtime
     from gatewayx_nb.errors import TransportError
     from gatewayx_nb.messages import Reply
@@ -49,6 +50,10 @@ class Plan(Protocol):
 
     async def run(self, emit: Emit | None = None) -> Reply:
         """Make the call, handing each chunk to ``emit``."""
+        ...
+
+    async def preview(self) -> Preview:
+        """Tell what would be sent; nothing is sent."""
         ...
 
     def closed(self) -> TransportError:
@@ -151,6 +156,10 @@ class Failover:
     def patience(self) -> float:
         """Seconds that a caller waits: what one call is given is for all of them."""
         return self._last.patience
+
+    async def preview(self) -> Preview:
+        """Tell what the first call that can be made would send; see `Call.preview`."""
+        return await self._last.portal.arun(self._last.preview())
 
     async def run(self, emit: Emit | None = None) -> Reply:
         """Make the calls until one answers; see `Call.run`."""

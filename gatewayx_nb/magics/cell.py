@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import json
 import keyword
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb import display, prompts
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Mapping
 
+    from gatewayx_nb.chats import Chats
     from gatewayx_nb.engine_pool import AsyncReplyStream, CallOptions, EnginePool, ReplyStream
     from gatewayx_nb.messages import Reply
 
@@ -34,6 +35,10 @@ class Cell:
         references: Who is asked, where there are several.
         output: The name that the reply is bound to, besides `LAST`.
         quiet: Whether nothing is shown.
+        chat: The conversation that it joins.
+        dry: Whether it is only told what would be sent.
+        background: Whether the cell ends at once, and the answer comes later.
+        at_once: Whether an answer is shown whole, at its end.
     """
 
     prompt: str
@@ -41,6 +46,21 @@ class Cell:
     references: tuple[str, ...] = ()
     output: str | None = None
     quiet: bool = False
+    chat: str | None = None
+    dry: bool = False
+    background: bool = False
+    at_once: bool = False
+
+    def in_chat(self, chats: Chats, cell: str | None) -> Cell:
+        """Give it with its place in the conversation that it joins, if it does.
+
+        Args:
+            chats: The conversations.
+            cell: What the front end calls the cell; run again, it replaces its own turn.
+        """
+        if self.chat is None:
+            return self
+        return replace(self, options={**self.options, "chat": chats.get(self.chat).slot(cell)})
 
 
 def parser() -> Parser:
@@ -58,6 +78,13 @@ def parser() -> Parser:
     add(
         "--fallback", action="append", default=[], metavar="REF", help="ask it if the one REF fails"
     )
+    add("-c", "--chat", metavar="NAME", help="join this conversation, or begin it")
+    add("--timeout", type=float, metavar="S", help="seconds for the whole call")
+    add("--max-cost", type=float, metavar="USD", help="send nothing that may cost more")
+    add("--allow-unpriced", action="store_true", help="send it though its price is not known")
+    add("--bg", action="store_true", help="end the cell at once; -o names the job")
+    add("--no-stream", action="store_true", help="show the answer whole, at its end")
+    add("--dry-run", action="store_true", help="show what would be sent, and send nothing")
     add("-q", "--quiet", action="store_true", help="show nothing")
     add("-h", "--help", action="store_true", help="show this")
     return read
@@ -98,6 +125,10 @@ def read(line: str, body: str, names: Mapping[str, object]) -> Cell:
         references=tuple(words.references) if len(words.references) > 1 else (),
         output=words.out,
         quiet=words.quiet,
+        chat=words.chat,
+        dry=words.dry_run,
+        background=words.bg,
+        at_once=words.no_stream,
     )
 
 
@@ -144,6 +175,12 @@ def _options(words: argparse.Namespace, names: Mapping[str, object]) -> CallOpti
         options["temperature"] = words.temperature
     if words.max_tokens is not None:
         options["max_tokens"] = words.max_tokens
+    if words.timeout is not None:
+        options["timeout"] = words.timeout
+    if words.max_cost is not None:
+        options["max_cost"] = words.max_cost
+    if words.allow_unpriced:
+        options["allow_unpriced"] = True
     return options
 
 

@@ -13,15 +13,18 @@ from typing_extensions import override
 from gatewayx_nb import commands, display, engine_pool
 from gatewayx_nb.commands import Session, Table
 from gatewayx_nb.errors import TrustError, UsageError
-from gatewayx_nb.magics import cell, columns, forgetting, transforms
+from gatewayx_nb.jobs import Jobs
+from gatewayx_nb.magics import background, cell, columns, failures, forgetting, transforms
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from IPython.core.interactiveshell import InteractiveShell
 
+    from gatewayx_nb.commands import Sheet
+    from gatewayx_nb.commands.explain import Failed
     from gatewayx_nb.comparisons import Comparison
-    from gatewayx_nb.engine_pool import EnginePool
+    from gatewayx_nb.engine_pool import CallOptions, EnginePool
     from gatewayx_nb.magics.cell import Cell
     from gatewayx_nb.messages import Reply
 
@@ -36,6 +39,7 @@ class Magics(Session):
     def __init__(self, shell: InteractiveShell) -> None:
         self._shell = shell
         self._depth = transforms.Depth()
+        self._jobs = Jobs()
         self._in_kernel = getattr(shell, "kernel", None) is not None
         self._call_cell = transforms.CallCell(self._depth if self._in_kernel else None)
 
@@ -50,6 +54,19 @@ class Magics(Session):
         asked = cell.Cell(prompt, {"model": model})
         view = display.PartialView(self._view(asked))
         return cell.ask(self.pool, asked, view, self._bind)
+
+    @property
+    @override
+    def jobs(self) -> Jobs:
+        return self._jobs
+
+    @override
+    def show(self, shown: object) -> None:
+        show(shown)
+
+    @override
+    def failed(self) -> Failed | None:
+        return failures.last()
 
     @override
     def renew(self) -> None:
@@ -87,11 +104,13 @@ class Magics(Session):
         return commands.run(self, line)
 
     @no_var_expand  # type: ignore[untyped-decorator]
-    def cell(self, line: str, body: str) -> Table | None:
+    def cell(self, line: str, body: str) -> Table | Sheet | None:
         """Ask with the prompt below; `%%gatewayx -h` tells the options."""
         if cell.wants_help(line):
             return cell.parser().table()
         asked = self._read(line, body)
+        if asked.dry or asked.background:
+            return self._without_waiting(asked)
         if asked.references:
             columns.compare(self.pool, asked, self._columns(asked), self._binder(asked))
             return None
@@ -99,11 +118,13 @@ class Magics(Session):
         return None
 
     @no_var_expand  # type: ignore[untyped-decorator]
-    async def awaited(self, line: str, body: str) -> Table | None:
+    async def awaited(self, line: str, body: str) -> Table | Sheet | None:
         """Do the same, on the kernel's loop."""
         if cell.wants_help(line):
             return cell.parser().table()
         asked = self._read(line, body)
+        if asked.dry or asked.background:
+            return self._without_waiting(asked)
         if asked.references:
             await columns.acompare(self.pool, asked, self._columns(asked), self._binder(asked))
             return None
@@ -123,7 +144,8 @@ class Magics(Session):
         shell.events.register("post_run_cell", self._depth.leave)
 
     def unregister(self) -> None:
-        """Take the magics back out of the shell."""
+        """Take the magics back out of the shell, and stop the jobs."""
+        self._jobs.close()
         shell = self._shell
         for name in transforms.NAMES:
             shell.magics_manager.magics["line"].pop(name, None)
@@ -140,17 +162,43 @@ class Magics(Session):
             raise commands.refusal(self, f"{line}\n{body}")
         asked = cell.read(line, body, self._shell.user_ns)
         self.pool.check()
-        return asked
+        return asked.in_chat(self.pool.chats, self._cell_id())
+
+    def _without_waiting(self, asked: Cell) -> Sheet | None:
+        """Tell what would be sent, or start a job."""
+        if asked.dry:
+            models = asked.references or (asked.options.get("model"),)
+            calls: list[CallOptions] = [{**asked.options, "model": model} for model in models]
+            return commands.sheet([self.pool.preview(asked.prompt, **call) for call in calls])
+        job = background.start(self.pool, self.jobs, asked, self._columns(asked))
+        self._shell.user_ns[job.name] = job
+        if not self._in_kernel and not asked.quiet:
+            show(commands.note(f"Job {job.name} runs; `{job.name}.result()` waits for its answer."))
+        return None
+
+    def _cell_id(self) -> str | None:
+        """Give what the front end calls the cell that runs; nbclient and terminals do not."""
+        kernel = getattr(self._shell, "kernel", None)
+        if kernel is None:
+            return None
+        cell_id = kernel.get_parent("shell").get("metadata", {}).get("cellId")
+        return None if cell_id is None else str(cell_id)
 
     def _view(self, asked: Cell) -> display.View:
         if asked.quiet:
             return display.QuietView()
+        if asked.at_once:
+            return display.WholeView(self._shown_in())
+        return self._shown_in()
+
+    def _shown_in(self) -> display.View:
         return display.NotebookView() if self._in_kernel else display.TerminalView()
 
     def _columns(self, asked: Cell) -> display.ColumnsView:
         if asked.quiet:
             return display.QuietColumns()
-        return display.NotebookColumns() if self._in_kernel else display.TerminalColumns()
+        view = display.NotebookColumns() if self._in_kernel else display.TerminalColumns()
+        return display.WholeColumns(view) if asked.at_once else view
 
     def _binder(self, asked: Cell) -> Callable[[Reply | Comparison], None]:
         return lambda reply: self._bind(reply, asked.output)

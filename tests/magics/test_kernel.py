@@ -421,3 +421,57 @@ def test_two_cells_run_after_a_stopped_one_and_the_extension_comes_and_goes(kern
     assert "not found" in kernel.run("%%gatewayx mock\nhi").text
     assert kernel.run("%load_ext gatewayx_nb").of("error", "stream") == []
     assert kernel.run("%%gx mock\nhi").shown["text/plain"] == "[mock] hi"
+
+
+def test_a_job_gives_the_cell_back_and_streams_into_its_own_output(kernel):
+    """Other cells run meanwhile, and what comes belongs to the cell that started it."""
+    cell = kernel.start("%%gatewayx mock -p rate=20 --bg -o job\n" + "word " * 30)
+    started = kernel.finish(cell)
+    assert started.reply["status"] == "ok"
+    assert kernel.run("job.state").result == "'running'"
+    assert kernel.run("1 + 1").result == "2"
+
+    kernel.until(lambda seen: "30 in" in str(seen.shown) or "31 out" in str(seen.shown), cell)
+    assert kernel.run("job.result().finish_reason").result == "'stop'"
+    assert started.shown["text/plain"].count("word") == 30
+
+
+def test_a_job_that_is_waited_for_answers_though_the_loop_is_held(kernel):
+    """`job.result()` blocks the loop that shows the job, and not the one that answers it."""
+    kernel.run("%%gatewayx mock -p rate=200 --bg -o held\n" + "word " * 1500)
+    waited = kernel.run("held.result().text.count('word')")
+
+    assert waited.result == "1500"
+
+
+def test_a_job_is_cancelled_and_what_had_come_stays(kernel):
+    """In its output, marked."""
+    cell = kernel.start("%%gatewayx grok --bg -o words\nwords")
+    kernel.until(lambda seen: "word word" in str(seen.shown), cell)
+    kernel.run("%gatewayx cancel words")
+
+    seen = kernel.until(lambda seen: "interrupted" in str(seen.shown), cell)
+    assert "word word" in str(seen.shown)
+    assert seen.reply["status"] == "ok"
+    assert kernel.run("words.result().interrupted").result == "True"
+
+
+def test_a_cell_that_is_run_again_replaces_its_own_turn(kernel):
+    """The front end names cells; a conversation holds each cell's last answer."""
+    for cell, prompt in (("a", "one"), ("b", "two"), ("a", "three")):
+        message = kernel.client.session.msg(
+            "execute_request",
+            {
+                "code": f"%%gatewayx mock -q --chat cells\n{prompt}",
+                "silent": False,
+                "store_history": True,
+                "user_expressions": {},
+                "allow_stdin": False,
+                "stop_on_error": True,
+            },
+            metadata={"cellId": cell},
+        )
+        kernel.client.shell_channel.send(message)
+    listed = kernel.run("[turn.prompt.content for turn in gx.pool().chats.get('cells').turns]")
+
+    assert listed.result == "['three', 'two']"

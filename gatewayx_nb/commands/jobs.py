@@ -1,0 +1,38 @@
+"""``%gatewayx jobs`` and ``cancel``: what runs in the background."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.commands.outcomes import Note, Table, note
+
+if TYPE_CHECKING:
+    import argparse
+
+    from gatewayx_nb.commands.grammar import Parser, Session
+
+
+def jobs(session: Session, _: argparse.Namespace) -> Table:
+    """List the jobs of this notebook."""
+    rows = tuple(
+        (job.name, " ".join(job.references), job.state, f"{job.seconds:.0f} s")
+        for job in session.jobs
+    )
+    if not rows:
+        return Table((), (), ("No job yet: `%%gatewayx REF --bg -o NAME` starts one.",))
+    last = rows[-1][0]
+    how = f"`{last}.result()` waits for an answer, `%gatewayx cancel {last}` stops it."
+    return Table(("job", "models", "state", "ran"), rows, (how,))
+
+
+def cancel(session: Session, words: argparse.Namespace) -> Note:
+    """Stop a job; what had come of its answer stays."""
+    job = session.jobs.known(words.job)
+    if job.cancel():
+        return note(f"{job.name!r} is stopped; `{job.name}.result()` is what had come.")
+    return note(f"{job.name!r} had ended already: {job.state}.")
+
+
+def cancel_arguments(parser: Parser) -> None:
+    """``JOB``."""
+    parser.add_argument("job", metavar="JOB", help="its name, as `%%gatewayx jobs` lists it")

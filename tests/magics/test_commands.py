@@ -1,0 +1,131 @@
+"""`%gatewayx chat`, `jobs`, `cancel`, `explain` and `nest`, as a notebook shows them."""
+
+import json
+
+import pytest
+
+from gatewayx_nb.errors import UsageError
+from tests.kernels import Kernel
+
+
+@pytest.fixture
+def talked(shell):
+    """Give a shell in which two turns of a conversation were held."""
+    shell.ask("%%gatewayx mock -q --chat story\nOnce upon a time")
+    shell.ask("%%gatewayx mock -q -c story\nAnd then?")
+    return shell
+
+
+def test_without_a_conversation_the_command_says_how_to_begin(shell):
+    """No empty table."""
+    assert "--chat NAME` begins one" in repr(shell.ask("%gatewayx chat list"))
+    with pytest.raises(UsageError, match="there is no conversation"):
+        shell.ask("%gatewayx chat export")
+
+
+def test_conversations_and_their_turns_are_listed(talked):
+    """The last question of each; of one, every turn."""
+    assert talked.ask("%gatewayx chat list").rows == (("story", "mock:mock", "2", "And then?"),)
+    turns = talked.ask("%gatewayx chat list story")
+    assert turns.rows[0] == ("1", "Once upon a time", "[mock] Once upon a time")
+
+
+def test_an_export_is_markdown_or_a_notebook_and_overwrites_nothing(talked, project):
+    """The only conversation needs no name."""
+    assert "story.md" in repr(talked.ask("%gatewayx chat export"))
+    assert "And then?" in (project.root / "story.md").read_text()
+    talked.ask("%gatewayx chat export story told.ipynb")
+    assert len(json.loads((project.root / "told.ipynb").read_text())["cells"]) == 4
+    with pytest.raises(UsageError, match="File exists"):
+        talked.ask("%gatewayx chat export")
+
+
+def test_a_conversation_is_cut_back_or_forgotten(talked):
+    """`--keep` leaves its first turns."""
+    assert "its first 1 turns" in repr(talked.ask("%gatewayx chat reset story --keep 1"))
+    assert len(talked.ask("%gatewayx chat list story").rows) == 1
+    talked.ask("%gatewayx chat reset")
+    assert talked.ask("%gatewayx chat list").rows == ()
+    with pytest.raises(UsageError, match="no chat 'stroy'"):
+        talked.ask("%gatewayx chat reset stroy")
+
+
+@pytest.mark.parametrize("line", ["chat", "chat lisst", "chat list a b c", "jobs x", "nest maybe"])
+def test_what_they_do_not_take(shell, line):
+    """One line with the usage."""
+    with pytest.raises(UsageError, match="Usage: `%gatewayx"):
+        shell.ask(f"%gatewayx {line}")
+
+
+def test_explain_sends_the_cell_and_the_error_and_shows_what(shell, capsys):
+    """No value of a variable goes along, and no key."""
+    shell.user_ns["secret"] = "do not send"
+    shell.run_cell("rows = 0\nmean = len(secret) / rows", store_history=True)
+    capsys.readouterr()
+
+    reply = shell.ask("%gatewayx explain mock")
+
+    shown = capsys.readouterr().out
+    assert "This is sent" in shown
+    for text in (shown, reply.text):
+        assert "mean = len(secret) / rows" in text
+        assert "ZeroDivisionError: division by zero" in text
+        assert "do not send" not in text
+
+
+def test_explain_knows_a_cell_that_is_no_python(shell, capsys):
+    """A syntax error has no frame of the cell's own."""
+    shell.run_cell("for x in\n", store_history=True)
+    capsys.readouterr()
+
+    assert "SyntaxError" in shell.ask("%gatewayx explain mock").text
+
+
+def test_explain_masks_a_key(shell, project, capsys):
+    """An error may quote one."""
+    key = "xai-canary-0123456789abcdef"
+    project.set_keys(f"GATEWAYX_GROK_API_KEY={key}")
+    shell.run_cell(f"raise ValueError('{key}')", store_history=True)
+    capsys.readouterr()
+
+    assert key not in shell.ask("%gatewayx explain mock").text
+    assert key not in capsys.readouterr().out
+
+
+def test_explain_without_an_error_says_so(shell, monkeypatch):
+    """Nothing is sent."""
+    monkeypatch.delattr("sys.last_value", raising=False)
+    with pytest.raises(UsageError, match="no cell has raised"):
+        shell.ask("%gatewayx explain mock")
+
+
+def test_jobs_are_listed_and_stopped(shell):
+    """By the names that they were started under."""
+    assert "No job yet" in repr(shell.ask("%gatewayx jobs"))
+    shell.ask("%%gatewayx mock -p latency=60 --bg -q -o slow\nhi")
+    shell.ask("%%gatewayx mock --bg -q -o quick\nhi")
+
+    assert shell.user_ns["quick"].result().text == "[mock] hi"
+    assert [row[:3] for row in shell.ask("%gatewayx jobs").rows] == [
+        ("slow", "mock", "running"),
+        ("quick", "mock", "done"),
+    ]
+    with pytest.raises(UsageError, match="'slow' still runs"):
+        shell.ask("%%gatewayx mock --bg -q -o slow\nhi")
+    assert "is stopped" in repr(shell.ask("%gatewayx cancel slow"))
+    assert "had ended already: cancelled" in repr(shell.ask("%gatewayx cancel slow"))
+
+
+@pytest.mark.kernel
+def test_nest_lets_a_script_run_its_own_loop(project, tmp_path):
+    """In a kernel, where a loop runs; our own calls need none of it."""
+    (home := tmp_path / "home").mkdir()
+    ask = "import gatewayx_nb as gx\nasyncio.run(gx.aask('hi', model='mock')).text"
+    with Kernel(project.root, home) as kernel:
+        kernel.run("%load_ext gatewayx_nb\nimport asyncio")
+        assert kernel.run(ask).error == "RuntimeError"
+        assert "do not nest" in kernel.run("%gatewayx nest").result
+        assert "Loops nest now" in kernel.run("%gatewayx nest on").result
+        assert kernel.run(ask).result == "'[mock] hi'"
+        assert kernel.run("gx.ask('hi', model='mock').text").result == "'[mock] hi'"
+        assert "only a restart" in kernel.run("%gatewayx nest off").result

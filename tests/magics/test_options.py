@@ -1,0 +1,104 @@
+"""The options of a cell, in a shell within this process."""
+
+import pytest
+from IPython.utils.capture import capture_output
+
+from gatewayx_nb.errors import BudgetError, DeadlineError, UsageError
+
+SLOW = "%%gatewayx mock -p latency=60"
+
+
+def test_a_chat_goes_on_from_cell_to_cell(shell):
+    """What was said before goes along; a cell without it knows nothing of it."""
+    shell.ask("%%gatewayx mock -q --chat story\nOnce")
+    shell.ask("%%gatewayx mock -q\nalone")
+    shell.ask("%%gatewayx mock -q -c story\nAnd then?")
+
+    (chat,) = shell.ask("import gatewayx_nb as gx\ngx.pool().chats")
+    assert [turn.prompt.content for turn in chat.turns] == ["Once", "And then?"]
+
+
+def test_a_call_that_takes_too_long_is_ended(shell):
+    """`--timeout` is in seconds."""
+    with pytest.raises(DeadlineError, match=r"longer than 0\.05 s"):
+        shell.ask(f"{SLOW} --timeout 0.05\nhi")
+
+
+def test_a_bound_on_the_cost_stops_what_has_no_known_price(shell, project):
+    """Unless it is allowed."""
+    project.engine("free", "hello")
+    with pytest.raises(BudgetError, match="not known"):
+        shell.ask("%%gatewayx free --max-cost 0.01\nhi")
+    shell.ask("%%gatewayx free --max-cost 0.01 --allow-unpriced -q\nhi")
+
+    assert shell.user_ns["_reply"].text == "hello"
+
+
+def test_a_dry_run_shows_what_would_be_sent_and_sends_nothing(shell, project):
+    """The provider's own JSON, the tokens and where it goes; no key."""
+    key = "xai-canary-0123456789abcdef"
+    project.set_keys(
+        f"GATEWAYX_GROK_API_KEY={key}\nGATEWAYX_GROK_BASE_URL=https://nowhere.invalid/v1"
+    )
+    sheet = shell.ask("%%gatewayx grok:m -s Briefly. -n 7 --dry-run\nWhy?")
+
+    assert sheet.table.rows[0][:2] == ("grok:m", "https://nowhere.invalid/v1/chat/completions")
+    assert sheet.table.rows[0][3] == "at most 7"
+    for piece in ('"content": "Briefly."', '"content": "Why?"', '"model": "m"'):
+        assert piece in repr(sheet)
+        assert piece.replace('"', "&quot;") in sheet._repr_html_()
+    assert "canary" not in repr(sheet)
+    assert "_reply" not in shell.user_ns
+
+
+def test_a_dry_run_of_several_shows_each(shell):
+    """What goes to one need not go to another."""
+    sheet = shell.ask("%%gatewayx mock mock:other --dry-run\nWhy?")
+
+    assert [row[0] for row in sheet.table.rows] == ["mock:mock", "mock:other"]
+    assert sheet.text.startswith('mock:mock\n{\n "prompt": "Why?"')
+
+
+def test_without_streaming_the_answer_is_shown_whole(shell, monkeypatch):
+    """In one piece, at its end, of one model and of several."""
+    for references in ("mock", "mock mock:other"):
+        with capture_output() as shown:
+            shell.ask(f"%%gatewayx {references} --no-stream\none two")
+        assert "[mock] one two\n[mock:mock · " in shown.stdout.replace("mock:other", "mock:mock")
+
+
+def test_a_job_in_a_terminal_says_how_to_get_its_answer(shell, capsys):
+    """No loop runs that could show it."""
+    shell.ask("%%gatewayx mock --bg\nhi")
+
+    assert "`job1.result()` waits" in capsys.readouterr().out
+    assert shell.user_ns["job1"].result().text == "[mock] hi"
+
+
+@pytest.mark.parametrize("option", ["--chat story", "--fallback local"])
+def test_a_job_takes_no_chat_and_no_fallback(shell, option):
+    """Which turn would be the next, of two that run at once?"""
+    with pytest.raises(UsageError, match="takes no `--chat` and no `--fallback`"):
+        shell.ask(f"%%gatewayx mock --bg {option}\nhi")
+
+
+def test_a_conversation_of_several_models_is_refused(shell):
+    """Which of their answers would be the next turn?"""
+    with pytest.raises(UsageError, match="joins no conversation"):
+        shell.ask("%%gatewayx mock mock:other --chat story\nhi")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("mock --timeout soon", "invalid float value: 'soon'"),
+        ("mock --timeout -1", "timeout is -1.0"),
+        ("mock --max-cost -1", "max_cost is -1.0"),
+        ("mock --chat 'a b'", "'a b' is no name of a chat"),
+        ("mock --dry", "Did you mean '--dry-run'"),
+    ],
+)
+def test_what_the_options_do_not_take(shell, line, said):
+    """Said before anything is sent."""
+    with pytest.raises(UsageError, match=said):
+        shell.ask(f"%%gatewayx {line}\nhi")
