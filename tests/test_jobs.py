@@ -80,4 +80,4 @@ def test_a_name_is_taken_while_its_job_runs(jobs):
     assert start("same", "b", END).result().text == "b"
     assert start(None, "c", END).name == "job2"
     with pytest.raises(UsageError, match="Did you mean 'same'"):
-        known.known("smae")
+        known.known("samee")

@@ -46,8 +46,8 @@ def test_a_conversation_is_cut_back_or_forgotten(talked):
     assert len(talked.ask("%gatewayx chat list story").rows) == 1
     talked.ask("%gatewayx chat reset")
     assert talked.ask("%gatewayx chat list").rows == ()
-    with pytest.raises(UsageError, match="no chat 'stroy'"):
-        talked.ask("%gatewayx chat reset stroy")
+    with pytest.raises(UsageError, match="no chat 'storyy'"):
+        talked.ask("%gatewayx chat reset storyy")
 
 
 @pytest.mark.parametrize("line", ["chat", "chat lisst", "chat list a b c", "jobs x", "nest maybe"])

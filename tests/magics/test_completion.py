@@ -1,0 +1,69 @@
+"""What Tab offers, as IPython is asked by a terminal and by a page."""
+
+import pytest
+from IPython.core.completer import provisionalcompleter
+
+
+def _offered(shell, typed):
+    """Give what IPython offers at the end of a text, each as the text would then read."""
+    with provisionalcompleter():
+        found = shell.Completer.completions(typed, len(typed))
+        return [typed[: one.start] + one.text for one in found]
+
+
+@pytest.mark.parametrize(
+    ("typed", "becomes"),
+    [
+        ("%gatewayx sec", "%gatewayx security"),
+        ("%gx mo", "%gx mock"),
+        ("reply = %gx mo", "reply = %gx models"),
+        ("%gatewayx mock:", "%gatewayx mock:mock"),
+        ("%gatewayx status mo", "%gatewayx status mock"),
+        ("%gatewayx models --l", "%gatewayx models --live"),
+        ("%gatewayx help hist", "%gatewayx help history"),
+        ("%gatewayx key s", "%gatewayx key set"),
+        ("%gatewayx chat ex", "%gatewayx chat export"),
+        ("%gatewayx chat export st", "%gatewayx chat export story"),
+        ("%gatewayx nest o", "%gatewayx nest on"),
+        ("%%gatewayx mo", "%%gatewayx mock"),
+        ("%%gatewayx mock --temp", "%%gatewayx mock --temperature"),
+        ("%%gatewayx mock --fallback mo", "%%gatewayx mock --fallback mock"),
+        ("%%gatewayx mock -c st", "%%gatewayx mock -c story"),
+        ("%%gatewayx mock\nOf {{coun", "%%gatewayx mock\nOf {{country"),
+        ("%%gatewayx mock\nOf {{ coun", "%%gatewayx mock\nOf {{ country"),
+        ("x = 1\n%gatewayx sec", "x = 1\n%gatewayx security"),
+    ],
+)
+def test_tab_offers_what_fits(shell, typed, becomes):
+    """Commands, engines, models, options, conversations and names of the notebook."""
+    shell.user_ns["country"] = "France"
+    shell.ask("%%gatewayx mock -q --chat story\nhi")
+
+    offered = _offered(shell, typed)
+    assert becomes in offered
+    assert all(one.startswith(typed) for one in offered)
+
+
+@pytest.mark.parametrize("typed", ["%gatewayx mock coun", "%%gatewayx mock -o coun"])
+def test_nothing_is_offered_in_a_prompt(shell, typed):
+    """Not even Python's names: a prompt is no code."""
+    shell.user_ns["country"] = "France"
+
+    assert _offered(shell, typed) == []
+
+
+@pytest.mark.parametrize("typed", ["coun", "print(coun", "%%timeit\ncoun"])
+def test_other_text_is_left_to_python(shell, typed):
+    """And stays as quick as it was: no engine is looked for."""
+    shell.user_ns["country"] = "France"
+
+    assert typed + "try" in _offered(shell, typed)
+
+
+def test_it_goes_with_the_extension(shell):
+    """Nothing of ours stays behind."""
+    shell.run_line_magic("unload_ext", "gatewayx_nb")
+    try:
+        assert "%gatewayx security" not in _offered(shell, "%gatewayx sec")
+    finally:
+        shell.run_line_magic("load_ext", "gatewayx_nb")
