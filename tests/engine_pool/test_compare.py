@@ -283,9 +283,9 @@ def test_a_waiting_comparison_on_an_engines_loop_is_refused(project):
         pool = None
 
         async def generate(self, prompt, **kwargs):
-            with pytest.raises(UsageError, match="await pool.acompare"):
+            with pytest.raises(UsageError, match=r"await pool\.acompare"):
                 self.pool.compare("x", models=["mock"])
-            with pytest.raises(UsageError, match="await pool.acompare"):
+            with pytest.raises(UsageError, match=r"await pool\.acompare"):
                 self.pool.race("x", models=["mock"]).join(1)
             said.extend(await self.pool.acompare("inner", models=["mock"]))
             return "done"
