@@ -8,6 +8,7 @@ import pytest
 
 import gatewayx_nb
 from gatewayx_nb import commands, rendering
+from gatewayx_nb.comparisons import comparison
 from gatewayx_nb.secure_config import keys, secret
 from gatewayx_nb.testing import CHAT, Server, check
 
@@ -15,8 +16,8 @@ README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_examples_give_what_they_show():
-    """The Python session of the first screen."""
-    (session,) = re.findall(r"```python\n(>>> .*?)```", README, re.DOTALL)
+    """The Python sessions, as one."""
+    session = "\n".join(re.findall(r"```python\n(>>> .*?)```", README, re.DOTALL))
     test = doctest.DocTestParser().get_doctest(session, {}, "README.md", "README.md", 0)
 
     assert doctest.DocTestRunner().run(test).failed == 0
@@ -67,7 +68,9 @@ def test_the_engines_of_the_guide_keep_the_rules(guide, monkeypatch):
         check(f"engines/{name}_engine.py", ask=name != "acme")
 
 
-@pytest.mark.parametrize("module", [gatewayx_nb, rendering, secret, keys, gatewayx_nb.messages])
+@pytest.mark.parametrize(
+    "module", [gatewayx_nb, rendering, secret, keys, gatewayx_nb.messages, comparison]
+)
 def test_the_examples_in_docstrings_hold(module):
     """They are run."""
     outcome = doctest.testmod(module)

@@ -66,17 +66,19 @@ class Output:
 
     Args:
         clock: Gives seconds that never go back.
+        share: An update is followed by at least so many times its own cost.
 
     Attributes:
         shown: Whether anything was shown there.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], share: int = _SHARE) -> None:
         from IPython.display import DisplayHandle
 
         self.shown = False
         self._handle = DisplayHandle()
         self._clock = clock
+        self._share = share
         self._due = 0.0
 
     @property
@@ -89,7 +91,7 @@ class Output:
         """Put the next update off by what this one costs."""
         start = self._clock()
         yield
-        self._due = self._clock() + max(INTERVAL, _SHARE * (self._clock() - start))
+        self._due = self._clock() + max(INTERVAL, self._share * (self._clock() - start))
 
     def show(self, text: str, html: str) -> None:
         """Show it, in the place of what was shown before."""

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from gatewayx_nb.comparisons import Column, Comparison, Outcome, Race
 
 
+_SHARE = 5
+"""Several answers may take a fifth of a core to render, where one may take a tenth."""
+
+
 class ColumnsView(Protocol):
     """Where several answers are shown."""
 
@@ -64,7 +68,7 @@ class NotebookColumns:
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._output = Output(clock)
+        self._output = Output(clock, _SHARE)
         self._state: list[tuple[int, str]] = []
         self._answers: dict[Column, tuple[tuple[int, str], str]] = {}
 

@@ -46,8 +46,15 @@ HOSTILE = """\
 
 [fine](https://example.org/fine)"""
 
-CELLS = ["%load_ext gatewayx_nb", MARKDOWN, SLOW, CLICK, SLOW, HOSTILE, "%gatewayx"]
-LOAD, SHOWN, STOPPED, BUTTON, STREAM, ATTACK, STATE = range(len(CELLS))
+COLUMNS = (
+    """\
+%%gatewayx mock mock:other nope -p rate=100 -o both
+Some **bold** text and a_word_that_is_wider_than_any_column_"""
+    + "of_three_" * 40
+)
+
+CELLS = ["%load_ext gatewayx_nb", MARKDOWN, SLOW, CLICK, SLOW, HOSTILE, "%gatewayx", COLUMNS]
+LOAD, SHOWN, STOPPED, BUTTON, STREAM, ATTACK, STATE, SEVERAL = range(len(CELLS))
 
 # https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio, of an element's text as its opacity leaves it.
 _CONTRAST = """element => {
@@ -169,6 +176,40 @@ def test_a_hostile_answer_does_nothing(page):
     assert page.dialogs == []
 
 
+def test_several_answers_stand_side_by_side(page):
+    """Equal columns on a wide page, each within its own; below one another on a narrow one."""
+    page.run(SEVERAL)
+    shown = page.output(SEVERAL)
+    columns = shown.locator(".gatewayx-column")
+    assert shown.count() == 1
+    labels = [shown.get_by_role("group", name=name, exact=True) for name in ("mock", "nope")]
+    assert [label.count() for label in labels] == [1, 1]
+    assert columns.locator("em, strong").all_inner_texts() == [
+        *("mock", "bold", "mock:other", "bold", "nope"),
+    ]
+    expect(columns.nth(1)).to_contain_text(re.compile(r"mock:other · \d\.\d s.* in, .* out · \$0"))
+    expect(columns.nth(2)).to_contain_text("EngineNotFoundError: no engine 'nope'.")
+
+    left, middle, right = (columns.nth(index).bounding_box() for index in range(3))
+    assert left["y"] == middle["y"] == right["y"]
+    assert left["x"] + left["width"] < middle["x"] < middle["x"] + middle["width"] < right["x"]
+    assert abs(left["width"] - right["width"]) < 1
+
+    page.tab.set_viewport_size({"width": 700, "height": 1400})
+    try:
+        expect(columns.nth(1)).not_to_have_js_property("offsetTop", columns_top(columns))
+        stacked = [columns.nth(index).bounding_box() for index in range(3)]
+        assert stacked[0]["x"] == stacked[1]["x"] == stacked[2]["x"]
+        assert stacked[0]["y"] < stacked[1]["y"] < stacked[2]["y"]
+    finally:
+        page.tab.set_viewport_size({"width": 1200, "height": 1400})
+
+
+def columns_top(columns):
+    """Give where the first column begins."""
+    return columns.nth(0).evaluate("column => column.offsetTop")
+
+
 @pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
 def test_every_theme_is_readable(page, theme):
     """Contrast of at least 4.5 to 1, WCAG's figure for text; of 3 for the muted line."""
@@ -178,6 +219,9 @@ def test_every_theme_is_readable(page, theme):
     answer, state = page.output(SHOWN), page.output(STATE)
     for text in (answer.locator("p").first, answer.locator("code").first, answer.locator("a")):
         assert text.evaluate(_CONTRAST) >= 4.5
+    columns = page.output(SEVERAL).locator(".gatewayx-column")
     for text in (state.locator("td").first, state.locator("code").first):
+        assert text.evaluate(_CONTRAST) >= 4.5
+    for text in (columns.locator("strong").first, columns.locator(".gatewayx-error")):
         assert text.evaluate(_CONTRAST) >= 4.5
     assert answer.locator(".gatewayx-line").evaluate(_CONTRAST) >= 3

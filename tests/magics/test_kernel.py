@@ -213,6 +213,42 @@ def test_stop_keeps_what_came_and_closes_the_socket(kernel, provider, way, measu
     measured(f"Stop, {way.name}, to the closed socket", request.closed_at - pressed)
 
 
+SEVERAL = "%%gatewayx grok mock grok:other nope -o both\nPROMPT"
+
+
+@pytest.mark.parametrize("before", ["", "%%time\n"], ids=["awaited", "time"])
+def test_several_answers_stream_side_by_side_until_stop(kernel, provider, before, measured):
+    """In one display, saved once; Stop closes every socket, and keeps what came."""
+    asked = len(provider.requests)
+    cell = kernel.start(before + SEVERAL.replace("PROMPT", "words"))
+    kernel.wait(lambda: len(provider.requests) == asked + 2)
+    kernel.until(lambda seen: seen.shown.get("text/html", "").count("<p>word word") == 2, cell)
+
+    pressed = kernel.interrupt()
+    stopped = kernel.finish(cell, timeout=20)
+    took = time.monotonic() - pressed
+
+    requests = provider.requests[asked:]
+    assert all(request.closed.wait(AT_ONCE) for request in requests)
+    assert stopped.traceback == ["KeyboardInterrupt: stopped"]
+    assert len(stopped.of("display_data")) == 1
+    assert stopped.shown["text/html"].count("· interrupted<") == 2
+    assert "[mock] words\n[mock:mock · " in stopped.shown["text/plain"]
+    assert "no engine &#x27;nope&#x27;" in stopped.shown["text/html"]
+    sent = stopped.sent_at("display_data", "update_display_data")[:-1]
+    assert min(after - before for before, after in itertools.pairwise(sent)) >= 0.09
+    kept = kernel.run("print([getattr(one, 'interrupted', one.__class__) for one in both])")
+    not_found = "<class 'gatewayx_nb.errors.EngineNotFoundError'>"
+    assert kept.text == f"[True, False, True, {not_found}]\n"
+    assert kernel.run("print(both is _reply)").text == "True\n"
+    assert took < AT_ONCE
+    measured("Stop, several, to the end of the cell", took)
+    measured(
+        "Stop, several, to the last closed socket",
+        max(request.closed_at for request in requests) - pressed,
+    )
+
+
 SILENT_WAYS = [
     *WAYS,
     Way("await gx.aask", "await gx.aask('PROMPT', model='grok')", shows=False),

@@ -7,9 +7,9 @@ from typing import Any, assert_type
 from typing_extensions import override
 
 import gatewayx_nb as gx
-from gatewayx_nb import Chunk, EnginePool, LLMEngine, Reply
+from gatewayx_nb import Chunk, Comparison, EnginePool, LLMEngine, Reply
 from gatewayx_nb.engine_pool import Health
-from gatewayx_nb.errors import RateLimitError, RequestError
+from gatewayx_nb.errors import GatewayError, RateLimitError, RequestError
 from gatewayx_nb.llm_engines import OpenAICompatibleEngine, Request
 
 
@@ -36,6 +36,16 @@ async def awaited(pool: EnginePool) -> Reply:
     async for chunk in pool.astream("x", model="local"):
         assert_type(chunk.text, str)
     return await pool.aask("x", schema={"type": "object"})
+
+
+async def compared(pool: EnginePool) -> Comparison:
+    """A comparison is a sequence of replies and errors."""
+    both = gx.compare("x", models=["grok", "local"], temperature=0)
+    assert_type(both, Comparison)
+    assert_type(both.fastest, Reply | None)
+    for one in both:
+        assert_type(one, Reply | GatewayError)
+    return await pool.acompare("x", models=["grok"])
 
 
 async def asked(pool: EnginePool) -> float | None:

@@ -1,0 +1,149 @@
+import builtins
+import math
+import pickle
+from decimal import Decimal
+
+import html5lib
+import pytest
+
+from gatewayx_nb.comparisons import Comparison, labelled, pace
+from gatewayx_nb.errors import ConfigError, MissingKeyError, TruncatedError
+from gatewayx_nb.messages import Reply, Usage
+
+
+def _reply(text="x", latency=1.0, cost=None, written=None, **more):
+    cost = None if cost is None else Decimal(cost)
+    return Reply(text, "mock", "m", latency=latency, cost=cost, usage=Usage(3, written), **more)
+
+
+def _compared(*outcomes, references=()):
+    return Comparison("Why?", tuple(references) or ("mock",) * len(outcomes), outcomes)
+
+
+def _cut():
+    error = TruncatedError("it ended early.", engine="grok", model="grok-4")
+    error.partial = "half"
+    return error
+
+
+def test_it_is_a_sequence_in_the_order_asked():
+    """Replies or errors, by index and slice."""
+    first, missing = _reply("a"), MissingKeyError("no key.")
+    both = _compared(first, missing)
+
+    assert list(both) == [first, missing]
+    assert (both[-1], both[:1], len(both)) == (missing, (first,), 2)
+    assert both.replies == [first]
+    assert repr(both) == "Comparison(mock: 'a', mock (2): MissingKeyError)"
+
+
+def test_it_survives_a_pickle():
+    """To another process, as replies do."""
+    both = _compared(_reply("a"), MissingKeyError("no key.", mend="Set it."))
+    again = pickle.loads(pickle.dumps(both))
+
+    assert (again[0], str(again[1])) == (both[0], "no key. Set it.")
+
+
+def test_a_reference_that_is_named_again_is_numbered():
+    """So that columns are told apart."""
+    assert labelled(["mock", "grok", "mock", "mock"]) == ("mock", "grok", "mock (2)", "mock (3)")
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "marks"),
+    [
+        ([_reply(latency=1, cost="0.2"), _reply(latency=2, cost="0.1")], ["fastest", "cheapest"]),
+        ([_reply(latency=1), _reply(latency=2)], ["fastest", ""]),
+        ([_reply(latency=1, cost="0.2"), _reply(latency=2)], ["fastest", ""]),
+        ([_reply(latency=1), _reply(latency=1.01)], ["", ""]),
+        ([_reply()], [""]),
+        ([_reply(cost="0"), _reply(cost="0"), _reply(cost="0.1")], ["cheapest", "cheapest", ""]),
+        ([_reply(latency=0.1, interrupted=True), _reply(latency=2)], ["", ""]),
+        ([_cut(), _reply()], ["", ""]),
+    ],
+)
+def test_only_what_tells_them_apart_is_marked(outcomes, marks):
+    """The only one is no best one; unpriced, stopped and failed ones are never marked."""
+    assert [", ".join(best) for best in _compared(*outcomes).marks()] == marks
+
+
+def test_the_fastest_and_the_cheapest():
+    """Of those that came to their end; unpriced is not cheap."""
+    slow = _reply(latency=2, cost="0.1")
+    fast = _reply(latency=1)
+    stopped = _reply(latency=0.1, cost="0", interrupted=True)
+    compared = _compared(slow, fast, stopped, _cut())
+
+    assert compared.fastest is fast
+    assert compared.cheapest is slow
+    assert _compared(_cut()).fastest is None
+    assert _compared(fast).cheapest is None
+
+
+def test_a_frame_has_a_row_for_each():
+    """Unknown is missing, never 0; what had come of a failed one is there."""
+    whole = _reply("a", latency=2.0, cost="0.5", written=10, time_to_first=0.5)
+    compared = _compared(whole, _cut(), _reply("b"), references=["mock", "grok:grok-4", "mock"])
+    frame = compared.to_frame()
+
+    assert frame["label"].tolist() == ["mock", "grok:grok-4", "mock (2)"]
+    assert frame["engine"].tolist() == ["mock", "grok", "mock"]
+    assert frame["text"].tolist() == ["a", "half", "b"]
+    assert frame["error"][1] == "TruncatedError: it ended early."
+    first = frame.iloc[0]
+    assert (first["cost"], first["tokens_per_second"], first["output_tokens"]) == (0.5, 5.0, 10)
+    assert (first["latency"], first["time_to_first"]) == (2.0, 0.5)
+    assert frame["cost"].isna().tolist() == [False, True, True]
+    assert frame["output_tokens"].isna().tolist() == [False, True, True]
+    assert math.isnan(frame["latency"][1])
+
+
+def test_a_frame_of_failures_has_the_same_types():
+    """Rows of several comparisons can be put together."""
+    whole = _compared(_reply(cost="1", written=1)).to_frame()
+    failed = _compared(MissingKeyError("no key."), references=["grok:grok-4"]).to_frame()
+
+    assert list(whole.columns) == list(failed.columns)
+    numbers = ["latency", "cost", "output_tokens", "tokens_per_second"]
+    assert whole.dtypes[numbers].tolist() == failed.dtypes[numbers].tolist()
+    assert (failed["engine"][0], failed["model"][0]) == ("grok", "grok-4")
+
+
+def test_without_pandas_the_error_says_what_to_install(monkeypatch):
+    """As a command."""
+    load = builtins.__import__
+
+    def refuse(name, *rest):
+        if name == "pandas":
+            raise ImportError(name)
+        return load(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    with pytest.raises(ConfigError, match=r'pip install "gatewayx-nb\[data\]"'):
+        _compared(_reply()).to_frame()
+
+
+def test_pace_is_unknown_without_tokens_or_time():
+    """Nothing is divided by nothing."""
+    assert pace(_reply(written=10, latency=4)) == 2.5
+    assert pace(_reply(latency=4)) is None
+    assert pace(_reply(written=10, latency=0)) is None
+
+
+def test_it_shows_as_text_and_as_safe_columns():
+    """No seconds, which differ in each run; nothing of the models' acts."""
+    hostile = "<script>alert(1)</script> **b** \x1b[2J"
+    error = MissingKeyError("<img src=x> needs a key.", mend="Set it.")
+    bundle = _compared(_reply(hostile), error)._repr_mimebundle_()
+
+    assert set(bundle) == {"text/plain", "text/html"}
+    assert bundle["text/plain"].splitlines() == [
+        *("mock", "----", "<script>alert(1)</script> **b** ", ""),
+        *("mock (2)", "--------", "MissingKeyError: <img src=x> needs a key. Set it."),
+    ]
+    tree = html5lib.parseFragment(bundle["text/html"], namespaceHTMLElements=False)
+    assert [*tree.iter("script"), *tree.iter("img")] == []
+    labels = [part.get("aria-label") for part in tree.iter("div") if part.get("role") == "group"]
+    assert labels == ["mock", "mock (2)"]
+    assert [bold.text for bold in tree.iter("strong")] == ["mock", "b", "mock (2)"]

@@ -1,0 +1,309 @@
+"""One prompt to several models: all at once, each at its own pace and with its own fate."""
+
+import asyncio
+import gc
+import json
+import signal
+import threading
+import time
+
+import pytest
+
+import gatewayx_nb as gx
+from gatewayx_nb.errors import (
+    DeadlineError,
+    EngineNotFoundError,
+    MissingKeyError,
+    ProviderError,
+    RateLimitError,
+    TransportError,
+    UsageError,
+)
+from gatewayx_nb.llm_engines import Chunk, LLMEngine
+from gatewayx_nb.messages import Reply
+from gatewayx_nb.testing import Repeat, ScriptedEngine, Send, Server, chunk, stream_head
+
+END = Chunk(finish_reason="stop")
+
+
+def _endless(_seen=None):
+    data = {"choices": [{"index": 0, "delta": {"content": "word "}, "finish_reason": None}]}
+    event = chunk(f"data: {json.dumps(data)}\n\n".encode())
+    return [Send(stream_head()), Repeat(event, 0.01)]
+
+
+@pytest.fixture
+def endless(project):
+    """Give a pool whose grok streams without end, and the server that it asks."""
+    with Server(_endless) as server:
+        project.set_keys(
+            f"GATEWAYX_GROK_API_KEY=xai-0123456789\nGATEWAYX_GROK_BASE_URL={server.url}/v1\n"
+        )
+        with project.pool() as pool:
+            yield pool, server
+
+
+def test_replies_stand_in_the_order_asked(project):
+    """Whoever is done first; options go to all."""
+    with project.pool() as pool:
+        both = pool.compare("one two", models=["mock:a", "mock:b", "mock:a"], max_tokens=2)
+
+    assert [reply.text for reply in both] == ["[mock] one"] * 3
+    assert [reply.model for reply in both] == ["a", "b", "a"]
+    assert both.labels == ("mock:a", "mock:b", "mock:a (2)")
+    assert both.prompt == "one two"
+
+
+def test_gx_compare_is_the_default_pools():
+    """Also once the module behind it has been imported."""
+    assert [str(reply) for reply in gx.compare("hi", models=["mock"])] == ["[mock] hi"]
+    assert [str(reply) for reply in gx.compare("hi", models="mock")] == ["[mock] hi"]
+
+
+def test_all_run_at_once(project):
+    """Each waits for the other: one after another they would never end."""
+    here = [threading.Event(), threading.Event()]
+
+    class Meeting(LLMEngine):
+        requires_key = False
+
+        def __init__(self, name, own, other):
+            super().__init__()
+            self.name, self._own, self._other = name, own, other
+
+        async def generate(self, prompt, **kwargs):
+            self._own.set()
+            while not self._other.is_set():
+                await asyncio.sleep(0.01)
+            return self.name
+
+    engines = [Meeting("left", *here), Meeting("right", *reversed(here))]
+    with project.pool(engines=engines) as pool:
+        both = pool.compare("x", models=["left", "right"], timeout=20)
+    assert [str(reply) for reply in both] == ["left", "right"]
+
+
+def test_one_that_fails_is_its_error_in_its_place(project):
+    """Before it was sent or after; the others answer."""
+    engine = ScriptedEngine(["a", RateLimitError("slow down.")])
+    with project.pool(engines=[engine]) as pool:
+        models = ["nope", "grok", "scripted", "mock"]
+        compared = pool.compare("hi", models=models)
+
+    kinds = [type(outcome) for outcome in compared]
+    assert kinds == [EngineNotFoundError, MissingKeyError, RateLimitError, Reply]
+    assert compared[2].partial == "a"
+
+
+def test_a_comparison_of_failures_is_one(project):
+    """It holds errors; nothing is raised."""
+    with project.pool() as pool:
+        compared = pool.compare("hi", models=["nope", "grok"])
+    assert [type(outcome) for outcome in compared] == [EngineNotFoundError, MissingKeyError]
+
+
+def test_an_engine_that_breaks_outside_of_its_answer_fails_alone(project):
+    """Whatever it raises; its words are not told, for they may hold a key."""
+
+    class Odd(LLMEngine):
+        requires_key = False
+
+        async def generate(self, prompt, **kwargs):
+            return prompt
+
+        def get_cost_per_token(self):
+            raise ValueError("sk-canary")
+
+    with project.pool(engines=[Odd()]) as pool:
+        odd, mock = pool.compare("hi", models=["odd", "mock"])
+    assert isinstance(odd, ProviderError)
+    assert str(odd) == "asking 'odd' raised ValueError. Ask it alone to see where."
+    assert str(mock) == "[mock] hi"
+
+
+@pytest.mark.parametrize(
+    ("models", "options", "said"),
+    [
+        ([], {}, "models is"),
+        (["mock", ""], {}, "models is"),
+        ([3], {}, "models is"),
+        (["mock"], {"model": "mock"}, "takes no `model`"),
+        (["mock"], {"chat": "story"}, "joins no conversation"),
+        (["mock"], {"fallback": ["grok"]}, "takes no fallback"),
+        (["mock"], {"temprature": 1}, "Did you mean 'temperature'"),
+        (["mock", "nope"], {"max_tokens": 0}, "max_tokens is 0"),
+    ],
+)
+def test_what_is_wrong_for_all_is_refused(project, models, options, said):
+    """Before anything is sent."""
+    with project.pool() as pool, pytest.raises(UsageError, match=said):
+        pool.compare("hi", models=models, **options)
+
+
+def test_an_empty_prompt_is_refused(project):
+    """As one model's is."""
+    with project.pool() as pool, pytest.raises(UsageError, match="prompt is empty"):
+        pool.compare(" ", models=["mock"])
+
+
+def test_awaited_it_is_the_same(project):
+    """On any event loop, after any number of others."""
+    with project.pool() as pool:
+        for _ in range(3):
+            both = asyncio.run(pool.acompare("hi", models=["mock", "nope"]))
+            assert [type(outcome) for outcome in both] == [Reply, EngineNotFoundError]
+
+
+def test_ctrl_c_keeps_what_came_and_closes_every_socket(endless):
+    """What had ended stays whole; the exception is one line and holds the comparison."""
+    pool, server = endless
+
+    def press():
+        while len(server.requests) < 2:
+            time.sleep(0.01)
+        time.sleep(0.2)
+        signal.raise_signal(signal.SIGINT)
+
+    threading.Thread(target=press).start()
+    with pytest.raises(KeyboardInterrupt) as caught:
+        pool.compare("hi", models=["grok:a", "mock", "grok:b", "nope"])
+
+    assert caught.value._render_traceback_() == ["KeyboardInterrupt: stopped"]
+    one, whole, other, missing = caught.value.comparison
+    assert [one.interrupted, whole.interrupted, other.interrupted] == [True, False, True]
+    assert one.text.startswith("word ")
+    assert isinstance(missing, EngineNotFoundError)
+    assert all(request.closed.wait(2) for request in server.requests)
+    assert str(pool.ask("after", model="mock")) == "[mock] after"
+
+
+def test_cancelling_the_await_stops_all(endless):
+    """A task that is cancelled leaves nothing running."""
+    pool, server = endless
+
+    async def cancelled():
+        task = asyncio.ensure_future(pool.acompare("hi", models=["grok:a", "grok:b"]))
+        while len(server.requests) < 2:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        try:
+            await task
+        except asyncio.CancelledError as stop:
+            return stop.comparison
+        return None
+
+    compared = asyncio.run(cancelled())
+    assert [reply.interrupted for reply in compared] == [True, True]
+    assert all(request.closed.wait(2) for request in server.requests)
+
+
+def test_one_column_can_be_stopped_alone(endless):
+    """The others go on; a race tells how far each one is."""
+    pool, server = endless
+    race = pool.race("hi", models=["grok", "mock"], params={"rate": 20})
+    with pytest.raises(UsageError, match="still answer"):
+        _ = race.comparison
+    race.start()
+    race.start()
+    first, second = race.columns
+    while not first.tally.begun:
+        time.sleep(0.01)
+    assert not race.join(0)
+
+    first.stop()
+
+    assert race.join(10)
+    assert server.requests[0].closed.wait(2)
+    assert len(server.requests) == 1
+    assert (first.outcome.interrupted, second.outcome.text) == (True, "[mock] hi")
+
+
+def test_a_race_that_is_dropped_closes_its_sockets(endless):
+    """Nobody reads it any more, and nobody pays for it."""
+    pool, server = endless
+    race = pool.race("hi", models=["grok"])
+    race.start()
+    while not server.requests:
+        time.sleep(0.01)
+
+    del race
+    gc.collect()
+
+    assert server.requests[0].closed.wait(2)
+
+
+def test_a_race_that_is_left_is_stopped(endless):
+    """Also before anything was sent."""
+    pool, server = endless
+    with pool.race("hi", models=["grok", "grok:b"]) as race:
+        pass
+    race.start()
+    assert [reply.interrupted for reply in race.comparison] == [True, True]
+    assert server.requests == []
+
+
+def test_an_engine_that_blocks_holds_nobody_else(project):
+    """Its column is an error once its time is over, though its loop does not answer."""
+    project.engine(
+        "stuck",
+        body="    async def generate(self, prompt, **kwargs):\n"
+        "        import time\n        time.sleep(4)\n        return 'late'\n",
+    )
+    with project.pool() as pool:
+        began = time.monotonic()
+        stuck, mock = pool.compare("hi", models=["stuck", "mock"], timeout=0.2)
+        assert time.monotonic() - began < 3.5
+
+    assert isinstance(stuck, DeadlineError)
+    assert str(mock) == "[mock] hi"
+
+
+def test_closing_the_pool_ends_a_comparison(endless):
+    """Each column says so."""
+    pool, server = endless
+    threading.Thread(target=lambda: (_arrived(server), pool.close())).start()
+
+    compared = pool.compare("hi", models=["grok", "grok:b"])
+
+    assert [type(outcome) for outcome in compared] == [TransportError] * 2
+    assert "the pool was closed" in str(compared[0])
+
+
+def _arrived(server):
+    while len(server.requests) < 2:
+        time.sleep(0.01)
+
+
+def test_a_waiting_comparison_on_an_engines_loop_is_refused(project):
+    """It would wait for itself; awaited it works."""
+    said = []
+
+    class Asking(LLMEngine):
+        requires_key = False
+        pool = None
+
+        async def generate(self, prompt, **kwargs):
+            with pytest.raises(UsageError, match=r"await pool\.acompare"):
+                self.pool.compare("x", models=["mock"])
+            with pytest.raises(UsageError, match=r"await pool\.acompare"):
+                self.pool.race("x", models=["mock"]).join(1)
+            said.extend(await self.pool.acompare("inner", models=["mock"]))
+            return "done"
+
+    engine = Asking()
+    with project.pool(engines=[engine]) as pool:
+        engine.pool = pool
+        assert str(pool.ask("x", model="asking")) == "done"
+    assert [str(reply) for reply in said] == ["[mock] inner"]
+
+
+def test_six_columns_at_a_hundred_chunks_a_second_are_cheap(project):
+    """No thread for any of them, and little to do for this one."""
+    with project.pool() as pool:
+        pool.ask("warm", model="mock")
+        threads, began = threading.active_count(), time.thread_time()
+        race = pool.race("word " * 100, models=["mock"] * 6, params={"rate": 100})
+        race.start()
+        assert threading.active_count() == threads
+        assert len(race.run()) == 6
+        assert time.thread_time() - began < 0.5

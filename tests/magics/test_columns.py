@@ -1,0 +1,151 @@
+"""A cell with several references: in a shell within this process, and as a kernel awaits it."""
+
+import asyncio
+import signal
+import threading
+import time
+
+import pytest
+
+from gatewayx_nb import display
+from gatewayx_nb.comparisons import Comparison
+from gatewayx_nb.errors import EngineNotFoundError, MissingKeyError, UsageError
+from gatewayx_nb.magics import cell, columns
+
+
+def test_each_answer_stands_below_its_name(shell, capsys):
+    """In a terminal; a failed one is its error; `-o` and `_reply` are the comparison."""
+    assert shell.ask("%%gatewayx mock mock:b grok -o both\nSay this.") is None
+
+    out = capsys.readouterr().out
+    assert out.startswith("grok\n----\nMissingKeyError: engine 'grok' needs a key")
+    assert "\nmock\n----\n[mock] Say this.\n[mock:mock · " in out
+    assert "\nmock:b\n------\n[mock] Say this.\n[mock:b · " in out
+    both = shell.user_ns["both"]
+    assert both is shell.user_ns["_reply"]
+    assert isinstance(both, Comparison)
+    assert both.references == ("mock", "mock:b", "grok")
+
+
+def test_options_reach_every_model(shell, capsys):
+    """And `-q` shows nothing."""
+    shell.ask("%%gx mock mock -s 'a b' -n 3 -q\none two")
+
+    assert capsys.readouterr().out == ""
+    compared = shell.user_ns["_reply"]
+    assert [reply.text for reply in compared] == ["[mock (system: a"] * 2
+    assert compared.labels == ("mock", "mock (2)")
+
+
+def test_it_answers_within_other_magics(shell, capsys):
+    """Where nothing can be awaited it waits."""
+    shell.ask("%%time\n%%gatewayx mock mock:b\nhi")
+
+    assert "mock:b\n------\n[mock] hi" in capsys.readouterr().out
+
+
+def test_a_cell_of_failures_is_shown_and_raises(shell, capsys):
+    """So that Run All stops; the comparison is bound all the same."""
+    with pytest.raises(MissingKeyError, match="grok"):
+        shell.ask("%%gatewayx grok anthropic\nhi")
+
+    assert "anthropic\n---------\nMissingKeyError" in capsys.readouterr().out
+    assert len(shell.user_ns["_reply"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (
+            "mock what is",
+            r"no engines 'what', 'is'. `%%gatewayx mock`, and the prompt on the lines",
+        ),
+        ("tell me", r"no engines 'tell', 'me'. `%%gatewayx mock`"),
+        ("mock mock --fallback grok", "takes no fallback"),
+        ("mock grok -t -1", "temperature is -1.0"),
+    ],
+)
+def test_a_line_that_is_wrong_for_all_asks_nobody(shell, capsys, line, said):
+    """Words behind a reference are a prompt, more likely than many engines that are not there."""
+    with pytest.raises(UsageError, match=said):
+        shell.ask(f"%%gatewayx {line}\nhi")
+
+    assert "[mock]" not in capsys.readouterr().out
+    assert "_reply" not in shell.user_ns
+
+
+def test_one_unknown_name_is_a_column(shell, capsys):
+    """With the nearest one."""
+    shell.ask("%%gatewayx mock gork\nhi")
+
+    assert "gork\n----\nEngineNotFoundError: no engine 'gork'. Did you mean 'grok'?" in (
+        capsys.readouterr().out
+    )
+    assert isinstance(shell.user_ns["_reply"][1], EngineNotFoundError)
+
+
+def test_ctrl_c_shows_and_binds_what_came(shell, capsys):
+    """One line of error; what had ended stays whole."""
+
+    def press():
+        time.sleep(0.5)
+        signal.raise_signal(signal.SIGINT)
+
+    threading.Thread(target=press).start()
+    with pytest.raises(KeyboardInterrupt) as caught:
+        shell.ask("%%gatewayx mock nope mock -p rate=20\n" + "word " * 200)
+
+    assert caught.value._render_traceback_() == ["KeyboardInterrupt: stopped"]
+    first, _, last = shell.user_ns["_reply"]
+    assert [first.interrupted, last.interrupted] == [True, True]
+    assert first.text.startswith("[mock] word")
+    assert capsys.readouterr().out.count("· interrupted]") == 2
+
+
+@pytest.fixture
+def asked(project):
+    """Give a function that asks a cell as a kernel does, and what was bound."""
+    bound = []
+    with project.pool() as pool:
+
+        async def ask(line, body):
+            asked = cell.read(line, body, {})
+            await columns.acompare(pool, asked, display.QuietColumns(), bound.append)
+
+        yield ask, bound
+
+
+def test_awaited_it_binds_the_comparison(asked):
+    """On a kernel's loop."""
+    ask, bound = asked
+    asyncio.run(ask("mock mock:b", "hi"))
+    assert [str(reply) for reply in bound[0]] == ["[mock] hi"] * 2
+
+
+def test_awaited_and_failed_it_raises(asked):
+    """After the comparison is bound."""
+    ask, bound = asked
+    with pytest.raises(MissingKeyError):
+        asyncio.run(ask("grok anthropic", "hi"))
+    assert len(bound[0]) == 2
+
+
+def test_awaited_and_stopped_it_keeps_what_came(asked):
+    """The kernel cancels; the cell raises KeyboardInterrupt, which stops Run All."""
+    ask, bound = asked
+
+    async def caught(work):
+        try:
+            await work
+        except KeyboardInterrupt as stopped:
+            return stopped._render_traceback_()
+        return None
+
+    async def inside():
+        task = asyncio.ensure_future(caught(ask("mock mock:b -p rate=20", "word " * 100)))
+        await asyncio.sleep(0.3)
+        task.cancel()
+        return await task
+
+    assert asyncio.run(inside()) == ["KeyboardInterrupt: stopped"]
+    assert [reply.interrupted for reply in bound[0]] == [True, True]
