@@ -5,11 +5,6 @@ from __future__ import annotations
 import getpass
 from typing import TYPE_CHECKING, Any
 
-from IPython.core.completer import (
-    SimpleCompletion,
-    SimpleMatcherResult,
-    context_matcher,
-)
 from IPython.core.error import StdinNotImplementedError
 from IPython.core.magic import no_var_expand
 from IPython.display import display as show
@@ -23,16 +18,15 @@ from gatewayx_nb.magics import (
     background,
     cell,
     columns,
-    completion,
     failures,
     forgetting,
+    tab,
     transforms,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from IPython.core.completer import CompletionContext
     from IPython.core.interactiveshell import InteractiveShell
 
     from gatewayx_nb.commands import Sheet
@@ -55,7 +49,7 @@ class Magics(Session):
         self._depth = transforms.Depth()
         self._jobs = Jobs()
         self._in_kernel = getattr(shell, "kernel", None) is not None
-        self._complete = self._completer()
+        self._tab = tab.matchers(self, shell)
         self._call_cell = transforms.CallCell(self._depth if self._in_kernel else None)
 
     @property
@@ -155,7 +149,7 @@ class Magics(Session):
         shell.register_magic_function(self.awaited, "cell", transforms.AWAITED)
         shell.input_transformers_cleanup.append(transforms.keep_question)
         shell.input_transformers_post.append(self._call_cell)
-        shell.Completer.custom_matchers.append(self._complete)
+        shell.Completer.custom_matchers.extend(self._tab)
         shell.events.register("pre_run_cell", self._depth.enter)
         shell.events.register("post_run_cell", self._depth.leave)
 
@@ -169,25 +163,10 @@ class Magics(Session):
         shell.magics_manager.magics["cell"].pop(transforms.AWAITED, None)
         shell.input_transformers_cleanup.remove(transforms.keep_question)
         shell.input_transformers_post.remove(self._call_cell)
-        shell.Completer.custom_matchers.remove(self._complete)
+        for matcher in self._tab:
+            shell.Completer.custom_matchers.remove(matcher)
         shell.events.unregister("pre_run_cell", self._depth.enter)
         shell.events.unregister("post_run_cell", self._depth.leave)
-
-    def _completer(self) -> Callable[[CompletionContext], SimpleMatcherResult]:
-        """Give what IPython asks when Tab is pressed; where the text is ours, nobody else is."""
-
-        @context_matcher(identifier="gatewayx")  # type: ignore[untyped-decorator]
-        def complete(context: CompletionContext) -> SimpleMatcherResult:
-            typed = _up_to_cursor(context)
-            offered = completion.offer(self, typed, self._shell.user_ns)
-            if offered is None:
-                return SimpleMatcherResult(completions=[])
-            found = [SimpleCompletion(word, type="gatewayx") for word in offered.words]
-            return SimpleMatcherResult(
-                completions=found, matched_fragment=offered.fragment, suppress=True
-            )
-
-        return complete  # type: ignore[no-any-return]
 
     def _read(self, line: str, body: str) -> Cell:
         """Read a cell, and look whether keys, settings or engines have changed since the last."""
@@ -238,12 +217,6 @@ class Magics(Session):
 
     def _bind(self, reply: Reply | Comparison, *names: str | None) -> None:
         self._shell.user_ns.update({name: reply for name in (cell.LAST, *names) if name})
-
-
-def _up_to_cursor(context: CompletionContext) -> str:
-    """Give the cell up to the cursor."""
-    above = context.full_text.split("\n")[: context.cursor_line]
-    return "\n".join([*above, context.line_with_cursor[: context.cursor_position]])
 
 
 _loaded: dict[int, Magics] = {}

@@ -36,8 +36,11 @@ def _where(frames: TracebackType | None) -> tuple[str, int]:
 
 
 def _cell(name: str) -> str:
-    """Give the cell that IPython compiled under a name; its entries have no time of change."""
-    entry = linecache.cache.get(name)
+    """Give the cell that IPython compiled under a name; its entries have no time of change.
+
+    Before IPython 8 it keeps them beside linecache's own.
+    """
+    entry = linecache.cache.get(name) or getattr(linecache, "_ipython_cache", {}).get(name)
     if entry is None or len(entry) == 1 or entry[1] is not None:
         return ""
     return "".join(entry[2])

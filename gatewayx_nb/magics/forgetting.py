@@ -48,10 +48,14 @@ def _holds(text: str, words: list[str]) -> bool:
 
 
 def _forget_lines(words: list[str]) -> None:
-    """Clear linecache of the cells that hold these words; IPython's have no time of change."""
-    for name, entry in list(linecache.cache.items()):
-        if len(entry) > 1 and entry[1] is None and _holds("".join(entry[2]), words):
-            del linecache.cache[name]
+    """Clear linecache of the cells that hold these words; IPython's have no time of change.
+
+    Before IPython 8 it keeps them in a second place, too.
+    """
+    for cache in (linecache.cache, getattr(linecache, "_ipython_cache", {})):
+        for name, entry in list(cache.items()):
+            if len(entry) > 1 and entry[1] is None and _holds("".join(entry[2]), words):
+                del cache[name]
 
 
 def _forget_stored(history: HistoryManager, raw: str) -> bool:
