@@ -5,7 +5,7 @@ from __future__ import annotations
 import linecache
 import sys
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb.commands.explain import Failed
 
@@ -40,7 +40,8 @@ def _cell(name: str) -> str:
 
     Before IPython 8 it keeps them beside linecache's own.
     """
-    entry = linecache.cache.get(name) or getattr(linecache, "_ipython_cache", {}).get(name)
-    if entry is None or len(entry) == 1 or entry[1] is not None:
+    beside: dict[str, Any] = getattr(linecache, "_ipython_cache", {})
+    entry: tuple[Any, ...] = linecache.cache.get(name) or beside.get(name) or ()
+    if len(entry) <= 1 or entry[1] is not None:
         return ""
     return "".join(entry[2])
