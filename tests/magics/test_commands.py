@@ -83,7 +83,7 @@ def test_explain_knows_a_cell_that_is_no_python(shell, capsys):
 
 def test_explain_masks_a_key(shell, project, capsys):
     """An error may quote one."""
-    key = "xai-canary-0123456789abcdef"
+    key = "xai-hidden-0123456789abcdef"
     project.set_keys(f"GATEWAYX_GROK_API_KEY={key}")
     shell.run_cell(f"raise ValueError('{key}')", store_history=True)
     capsys.readouterr()

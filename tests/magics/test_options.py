@@ -36,7 +36,7 @@ def test_a_bound_on_the_cost_stops_what_has_no_known_price(shell, project):
 
 def test_a_dry_run_shows_what_would_be_sent_and_sends_nothing(shell, project):
     """The provider's own JSON, the tokens and where it goes; no key."""
-    key = "xai-canary-0123456789abcdef"
+    key = "xai-hidden-0123456789abcdef"
     project.set_keys(
         f"GATEWAYX_GROK_API_KEY={key}\nGATEWAYX_GROK_BASE_URL=https://nowhere.invalid/v1"
     )
@@ -47,7 +47,7 @@ def test_a_dry_run_shows_what_would_be_sent_and_sends_nothing(shell, project):
     for piece in ('"content": "Briefly."', '"content": "Why?"', '"model": "m"'):
         assert piece in repr(sheet)
         assert piece.replace('"', "&quot;") in sheet._repr_html_()
-    assert "canary" not in repr(sheet)
+    assert "hidden" not in repr(sheet)
     assert "_reply" not in shell.user_ns
 
 
