@@ -10,6 +10,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from gatewayx_nb import forms
 from gatewayx_nb.errors import GatewayError, in_one_line
 from gatewayx_nb.rendering import plain, reply_html
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.engine_pool import AsyncReplyStream, ReplyStream
     from gatewayx_nb.engine_pool.tally import Tally
+    from gatewayx_nb.forms import Form
     from gatewayx_nb.messages import Reply
 
 INTERVAL = 0.1
@@ -84,13 +86,18 @@ class NotebookView:
 
     Args:
         clock: Gives seconds that never go back.
+        form: How the answer is shown.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, form: Form = "markdown"
+    ) -> None:
         from IPython.display import DisplayHandle
 
         self._handle = DisplayHandle()
         self._clock = clock
+        self._form = form
+        self._growing = forms.growing(form)
         self._shown = False
         self._due = 0.0
         self._state: tuple[int, str] | None = None
@@ -105,14 +112,17 @@ class NotebookView:
         start = self._clock()
         state = (len(tally.text), _waiting(tally))
         if start >= self._due and state != self._state:
-            text = "".join(tally.text)
-            self._show(text, reply_html(text, status=state[1]))
+            text, thoughts = "".join(tally.text), "".join(tally.reasoning)
+            body = self._growing(text) if text else ""
+            self._show(text, reply_html(text, status=state[1], reasoning=thoughts, body=body))
             self._state = state
             self._due = self._clock() + max(INTERVAL, _SHARE * (self._clock() - start))
 
     def finish(self, reply: Reply, mark: str = "") -> None:
         """Show the whole answer, and its figures."""
-        self._show(reply.text, reply_html(reply.text, footer=figures(reply, mark)))
+        shown, line = forms.show(self._form, reply), figures(reply, mark)
+        page = reply_html(reply.text, line, reasoning=reply.reasoning, body=shown.page)
+        self._show(shown.text, page)
 
     def _show(self, text: str, html: str) -> None:
         show = self._handle.update if self._shown else self._handle.display
@@ -121,15 +131,23 @@ class NotebookView:
 
 
 class TerminalView:
-    """Plain text, written as it comes."""
+    """Plain text, written as it comes; code, JSON and tables at the end, in their form.
+
+    Args:
+        form: How the answer is shown.
+    """
 
     waits = False
 
-    def __init__(self) -> None:
+    def __init__(self, form: Form = "markdown") -> None:
+        self._form = form
+        self._comes = form in ("markdown", "text")
         self._pieces = 0
 
     def update(self, tally: Tally) -> None:
         """Write what came since the last time."""
+        if not self._comes:
+            return
         pieces = tally.text[self._pieces :]
         self._pieces += len(pieces)
         sys.stdout.write(plain("".join(pieces)))
@@ -137,6 +155,8 @@ class TerminalView:
 
     def finish(self, reply: Reply, mark: str = "") -> None:
         """End the text, and write its figures."""
+        if not self._comes:
+            sys.stdout.write(plain(forms.show(self._form, reply).text))
         sys.stdout.write(f"\n[{figures(reply, mark)}]\n")
         sys.stdout.flush()
 

@@ -216,7 +216,8 @@ class Call:
         request = self.request
         if request.model != self.tally.model:
             request = replace(request, model=self.tally.model)
-        held = request.schema is None or "schema" in engine.features
+        is_loose = self.shape is not None and self.shape.is_loose
+        held = request.schema is None or ("schema" in engine.features and not is_loose)
         return request if held else structured.spelt_out(request)
 
     async def _first_model(self, engine: LLMEngine) -> str:

@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
 def spelt_out(request: Request) -> Request:
     """Ask in words for what an engine cannot be made to hold."""
-    rule = (
-        "Answer with JSON alone, without a word around it, that satisfies this JSON Schema:\n"
-        f"{json.dumps(request.schema)}"
-    )
+    rule = "Answer with JSON alone, without a word around it"
+    if request.schema:
+        rule += f", that satisfies this JSON Schema:\n{json.dumps(request.schema)}"
+    else:
+        rule += "."
     system = f"{request.system}\n\n{rule}" if request.system else rule
     return replace(request, system=system, schema=None)
 

@@ -8,17 +8,22 @@ import keyword
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gatewayx_nb import display, prompts
+from gatewayx_nb import display, forms
 from gatewayx_nb.commands import Parser
 from gatewayx_nb.errors import GatewayError, UsageError
-from gatewayx_nb.secure_config import Secret
+from gatewayx_nb.magics.values import Values
+from gatewayx_nb.prompts import ROWS
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Mapping
 
     from gatewayx_nb.engine_pool import AsyncReplyStream, CallOptions, EnginePool, ReplyStream
-    from gatewayx_nb.messages import Reply
+    from gatewayx_nb.forms import Form
+    from gatewayx_nb.messages import Image, Reply
+
+_FORMS_HELP = f"show it as {', '.join(forms.FORMS)}"
+_IMAGE_HELP = "a name of the notebook, a file or an https address"
 
 LAST = "_reply"
 """The name that the last reply is bound to."""
@@ -33,12 +38,16 @@ class Cell:
         options: The keywords of the call.
         output: The name that the reply is bound to, besides `LAST`.
         quiet: Whether nothing is shown.
+        form: How the answer is shown.
+        insert: Whether its code goes into the next cell.
     """
 
     prompt: str
     options: CallOptions
     output: str | None = None
     quiet: bool = False
+    form: Form = "markdown"
+    insert: bool = False
 
 
 def parser() -> Parser:
@@ -51,6 +60,11 @@ def parser() -> Parser:
     add("-n", "--max-tokens", type=int, metavar="N", help="most tokens of the answer")
     add("-p", "--param", action="append", default=[], metavar="K=V", help="a further parameter")
     add("-o", "--out", metavar="NAME", help="bind the reply to this name")
+    add("-f", "--as", dest="form", choices=forms.FORMS, metavar="FORM", help=_FORMS_HELP)
+    add("--insert", action="store_true", help="put the code into the next cell; never runs it")
+    add("--schema", metavar="NAME", help="a class or dict of the notebook; fills `_reply.parsed`")
+    add("--image", action="append", default=[], metavar="EXPR", help=_IMAGE_HELP)
+    add("--no-vars", action="store_true", help="leave every {{name}} as it stands")
     add("--fallback", action="append", default=[], metavar="REF", help="ask it if that fails")
     add("-q", "--quiet", action="store_true", help="show nothing")
     add("-h", "--help", action="store_true", help="show this")
@@ -65,13 +79,14 @@ def wants_help(line: str) -> bool:
         return False
 
 
-def read(line: str, body: str, names: Mapping[str, object]) -> Cell:
+def read(line: str, body: str, names: Mapping[str, object], rows: int = ROWS) -> Cell:
     """Read a cell.
 
     Args:
         line: What stands behind ``%%gatewayx``, as it was typed.
         body: What stands below.
         names: The notebook's names, for ``{{name}}``.
+        rows: Most rows of a table that goes into the prompt.
 
     Raises:
         UsageError: The line does not fit, the cell is empty, or a ``{{name}}`` is undefined.
@@ -91,11 +106,15 @@ def read(line: str, body: str, names: Mapping[str, object]) -> Cell:
             f"{words.out!r} is no name that a reply can be bound to.",
             mend="For instance `-o answer`.",
         )
+    values = Values(names, rows, words.no_vars)
+    prompt = values.prompt(body.strip("\n"))
     return Cell(
-        prompt=prompts.fill(body.strip("\n"), names, (Secret,)),
-        options=_options(words, names),
+        prompt=prompt.text,
+        options=_options(words, values, prompt.images),
         output=words.out,
         quiet=words.quiet,
+        form=_form(words),
+        insert=words.insert,
     )
 
 
@@ -129,7 +148,23 @@ def _keep(stream: ReplyStream | AsyncReplyStream, bind: Callable[[Reply], None])
         bind(stream.tally.reply(interrupted=True))
 
 
-def _options(words: argparse.Namespace, names: Mapping[str, object]) -> CallOptions:
+def _form(words: argparse.Namespace) -> Form:
+    """Give the form that an answer is shown in: what was said, or what follows from the rest."""
+    told: Form | None = words.form
+    if words.insert and told not in (None, "code"):
+        raise UsageError(
+            f"`--insert` puts code into the next cell, and `--as {told}` is none.",
+            mend=f"Leave `--as {told}` out.",
+        )
+    if words.schema and told in ("code", "html", "frame"):
+        raise UsageError(
+            f"`--schema` asks for an object, and `--as {told}` for something else.",
+            mend=f"Leave `--as {told}` out.",
+        )
+    return told or ("code" if words.insert else "json" if words.schema else "markdown")
+
+
+def _options(words: argparse.Namespace, values: Values, pictures: tuple[Image, ...]) -> CallOptions:
     options: CallOptions = {
         "params": dict(map(_param, words.param)),
         "fallback": words.fallback,
@@ -137,11 +172,17 @@ def _options(words: argparse.Namespace, names: Mapping[str, object]) -> CallOpti
     if words.references:
         options["model"] = words.references[0]
     if words.system is not None:
-        options["system"] = prompts.fill(words.system, names, (Secret,))
+        options["system"] = values.text(words.system)
     if words.temperature is not None:
         options["temperature"] = words.temperature
     if words.max_tokens is not None:
         options["max_tokens"] = words.max_tokens
+    pictures += tuple(map(values.image, words.image))
+    if pictures:
+        options["images"] = pictures
+    shape = values.schema(words.schema) if words.schema else forms.shape(_form(words))
+    if shape is not None:
+        options["schema"] = shape
     return options
 
 

@@ -131,17 +131,24 @@ class Magics(Session):
         """Read a cell, and look whether keys, settings or engines have changed since the last."""
         if line.split()[:1] == ["key"]:
             raise commands.refusal(self, f"{line}\n{body}")
-        asked = cell.read(line, body, self._shell.user_ns)
         self.pool.check()
-        return asked
+        rows = self.pool.config.settings.limits.table_rows
+        return cell.read(line, body, self._shell.user_ns, rows)
 
     def _view(self, asked: Cell) -> display.View:
         if asked.quiet:
             return display.QuietView()
-        return display.NotebookView() if self._in_kernel else display.TerminalView()
+        if self._in_kernel:
+            return display.NotebookView(form=asked.form)
+        return display.TerminalView(asked.form)
 
     def _binder(self, asked: Cell) -> Callable[[Reply], None]:
-        return lambda reply: self._bind(reply, asked.output)
+        def bind(reply: Reply) -> None:
+            self._bind(reply, asked.output)
+            if asked.insert and reply.parsed:
+                self._shell.set_next_input(reply.parsed, replace=False)
+
+        return bind
 
     def _bind(self, reply: Reply, *names: str | None) -> None:
         self._shell.user_ns.update({name: reply for name in (cell.LAST, *names) if name})
