@@ -59,8 +59,10 @@ class FrameShape(Shape):
         UsageError: pandas is not installed.
     """
 
+    asked = "a JSON array of flat objects that have the same keys, without a word around it"
+
     def __init__(self) -> None:
-        super().__init__({"type": "array", "items": {"type": "object"}})
+        super().__init__({})
         self.is_loose = True
         if importlib.util.find_spec("pandas") is None:
             raise UsageError(

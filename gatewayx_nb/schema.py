@@ -28,6 +28,9 @@ class Shape:
             take, so that a model is asked for it in words. A schema given as one is sent as it is.
     """
 
+    asked = "JSON alone, without a word around it"
+    """What a model is asked to answer with, where it is asked in words."""
+
     schema: dict[str, Any] | None
     is_loose: bool = False
 

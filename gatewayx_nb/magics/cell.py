@@ -106,14 +106,14 @@ def read(line: str, body: str, names: Mapping[str, object], rows: int = ROWS) ->
             f"{words.out!r} is no name that a reply can be bound to.",
             mend="For instance `-o answer`.",
         )
-    values = Values(names, rows, words.no_vars)
+    form, values = _form(words), Values(names, rows, words.no_vars)
     prompt = values.prompt(body.strip("\n"))
     return Cell(
         prompt=prompt.text,
-        options=_options(words, values, prompt.images),
+        options=_options(words, values, prompt.images, form),
         output=words.out,
         quiet=words.quiet,
-        form=_form(words),
+        form=form,
         insert=words.insert,
     )
 
@@ -164,7 +164,9 @@ def _form(words: argparse.Namespace) -> Form:
     return told or ("code" if words.insert else "json" if words.schema else "markdown")
 
 
-def _options(words: argparse.Namespace, values: Values, pictures: tuple[Image, ...]) -> CallOptions:
+def _options(
+    words: argparse.Namespace, values: Values, pictures: tuple[Image, ...], form: Form
+) -> CallOptions:
     options: CallOptions = {
         "params": dict(map(_param, words.param)),
         "fallback": words.fallback,
@@ -180,7 +182,7 @@ def _options(words: argparse.Namespace, values: Values, pictures: tuple[Image, .
     pictures += tuple(map(values.image, words.image))
     if pictures:
         options["images"] = pictures
-    shape = values.schema(words.schema) if words.schema else forms.shape(_form(words))
+    shape = values.schema(words.schema) if words.schema else forms.shape(form)
     if shape is not None:
         options["schema"] = shape
     return options
