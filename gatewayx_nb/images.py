@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 from urllib.parse import urlsplit
 
 from gatewayx_nb.errors import UsageError
@@ -44,6 +44,26 @@ class Picture(Protocol):
         """Write itself."""
 
 
+@runtime_checkable
+class Drawing(Protocol):
+    """What lies in a figure, as matplotlib's axes and seaborn's grids do."""
+
+    @property
+    def figure(self) -> object:
+        """The figure."""
+
+
+def shows(value: object) -> bool:
+    """Tell whether a value is a figure, axes or a picture, and not a text or bytes.
+
+    Whatever a notebook holds may be asked, and its own code may raise anything.
+    """
+    try:
+        return _is_picture(value) or (isinstance(value, Drawing) and _is_picture(value.figure))
+    except Exception:  # noqa: BLE001 - what raises is no picture
+        return False
+
+
 def load(source: object) -> Image:
     """Make an image of whatever shows one; its media type is read from its bytes.
 
@@ -56,6 +76,8 @@ def load(source: object) -> Image:
     """
     if isinstance(source, Image):
         return source
+    if not _is_picture(source) and shows(source):
+        source = cast("Drawing", source).figure
     if isinstance(source, str) and urlsplit(source).scheme in ("http", "https"):
         return _remote(source)
     if isinstance(source, (str, Path)):
@@ -81,6 +103,10 @@ def sniff(data: bytes) -> str | None:
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "image/webp"
     return next((mime for magic, mime in _MAGIC if data.startswith(magic)), None)
+
+
+def _is_picture(value: object) -> bool:
+    return not isinstance(value, type) and isinstance(value, (Image, Figure, Picture))
 
 
 def _remote(address: str) -> Image:

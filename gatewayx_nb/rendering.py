@@ -13,6 +13,8 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING
 
+from gatewayx_nb import mathematics
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -25,14 +27,24 @@ if TYPE_CHECKING:
 # "$5 to $10" is money: MathJax 2 skips the first class, MathJax 3 the second.
 # https://docs.mathjax.org/en/v2.7-latest/options/preprocessors/tex2jax.html
 # https://docs.mathjax.org/en/latest/options/document.html
-_NO_MATH = "tex2jax_ignore mathjax_ignore"
+NO_MATH = "tex2jax_ignore mathjax_ignore"
 _MUTED = "opacity:.6;font-size:.85em"
 _LEFT = "text-align:left"
+_SIDEWAYS = "overflow-x:auto"
+_UNWRAPPED = f"white-space:pre;{_SIDEWAYS}"
+_AS_AROUND = "white-space:inherit"
+
+# A box of its own for what is longer than a screen. While it grows its end is in sight: a box that
+# is laid out from below starts scrolled to there, without a script.
+_LONG_TEXT, _LONG_LINES = 5_000, 80
+_BOX = "max-height:50em;overflow:auto"
+_FROM_BELOW = "display:flex;flex-direction:column-reverse"
+_LONGEST_THOUGHTS, _LONGEST_GROWING_THOUGHTS = 40_000, 2_000
 
 # fmt: off
 _TAGS = frozenset({
-    "a", "blockquote", "br", "code", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li", "ol",
-    "p", "pre", "s", "strong", "table", "tbody", "td", "th", "thead", "tr", "ul",
+    "a", "blockquote", "br", "code", "div", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li",
+    "ol", "p", "pre", "s", "span", "strong", "table", "tbody", "td", "th", "thead", "tr", "ul",
 })
 # fmt: on
 # What markdown-it-py writes for the colons of a table's second line; never a text of the model's.
@@ -41,7 +53,7 @@ _LINK = re.compile(r"(?:https?://|mailto:)\S", re.IGNORECASE)
 
 # Parsing costs at worst length times depth (a line of `[` does it). Together these two keep the
 # worst known text under two seconds.
-_LONGEST_MARKDOWN = 40_000
+LONGEST_MARKDOWN = 40_000
 _DEEPEST_MARKDOWN = 24
 _LONGEST_IMAGE_URL = 200
 
@@ -105,31 +117,80 @@ def shorten(text: str, limit: int) -> str:
 def to_html(markdown: str) -> str:
     """Give a model's text as allow-listed HTML in one ``<div class="gatewayx-reply …">``.
 
-    CommonMark with tables and strikethrough. Raw HTML and images show as text; links go to http,
-    https and mailto only and open a page of their own; any other link shows as it was written.
-    Past 40,000 characters, from the last blank line before them, the text is shown unformatted.
-    Below 24 levels of nesting (twelve lists in one another) nothing is shown.
+    CommonMark with tables, strikethrough and mathematics, which the page typesets. Raw HTML and
+    images show as text; links go to http, https and mailto only and open a page of their own; any
+    other link shows as it was written. Past 40,000 characters, from the last blank line before
+    them, the text is shown unformatted. Below 24 levels of nesting (twelve lists in one another)
+    nothing is shown.
     """
     text = plain(markdown)
-    cut = _end_of_markdown(text)
-    body = _cleaner().clean(_parser().render(text[:cut]))
-    rest = f"<pre>{html.escape(text[cut:])}</pre>" if cut < len(text) else ""
-    return f'<div class="gatewayx-reply {_NO_MATH}" dir="auto">{body}{rest}</div>'
+    cut = end_of_markdown(text)
+    body = cleaner().clean(parser().render(text[:cut]))
+    return boxed(body, text[cut:])
 
 
-def reply_html(text: str, footer: str = "", status: str = "") -> str:
-    """Give an answer with a small muted line below it.
+def boxed(body: str, rest: str = "") -> str:
+    """Put safe HTML into the box of an answer, with text that stands below it unformatted."""
+    below = f"<pre>{html.escape(rest)}</pre>" if rest else ""
+    return f'<div class="gatewayx-reply {NO_MATH}" dir="auto">{body}{below}</div>'
+
+
+def preformatted(text: str) -> str:
+    """Give a text as it stands, in the box of an answer, its long lines wrapped."""
+    return boxed(f'<pre style="white-space:pre-wrap">{escape(text)}</pre>')
+
+
+def reply_html(
+    text: str, footer: str = "", status: str = "", *, reasoning: str = "", body: str | None = None
+) -> str:
+    """Give an answer with a small muted line below it, and what was thought folded away above it.
 
     Args:
         text: The answer so far, Markdown; nothing is shown for an empty one.
         footer: The line below a finished answer.
         status: The line that stands in the footer's place while the answer is awaited.
+        reasoning: What the model thought aloud; of much of it the end is shown while it grows.
+        body: Safe HTML that shows the answer, instead of its Markdown.
     """
-    body = to_html(text) if text else ""
+    shown = (to_html(text) if text else "") if body is None else body
+    page = _folded_thoughts(reasoning, growing=bool(status))
+    page += _scrolling(shown, growing=bool(status)) if _is_long(text) else shown
     line = escape(status or footer)
     if line:
-        body += f'<div class="gatewayx-line {_NO_MATH}" style="{_MUTED}">{line}</div>'
-    return f'<div class="gatewayx">{body}</div>'
+        page += f'<div class="gatewayx-line {NO_MATH}" style="{_MUTED}">{line}</div>'
+    return f'<div class="gatewayx">{page}</div>'
+
+
+def sideways(body: str) -> str:
+    """Let safe HTML that is wide scroll by itself, and not the page."""
+    return f'<div style="{_SIDEWAYS}">{body}</div>'
+
+
+def folded(summary: str, body: str, *, is_open: bool = False) -> str:
+    """Give safe HTML that a click on its summary shows and hides."""
+    state = " open" if is_open else ""
+    return f"<details{state}><summary>{escape(summary)}</summary>{body}</details>"
+
+
+def _folded_thoughts(reasoning: str, *, growing: bool) -> str:
+    """Fold reasoning away; a growing one by its end, so that a long one costs no more than that."""
+    if not reasoning.strip():
+        return ""
+    most = _LONGEST_GROWING_THOUGHTS if growing else _LONGEST_THOUGHTS
+    text = reasoning if len(reasoning) <= most else f"…{reasoning[-most:]}"
+    style = f"white-space:pre-wrap;{_BOX};{_MUTED}"
+    body = f'<div class="{NO_MATH}" dir="auto" style="{style}">{escape(text.strip())}</div>'
+    return folded("Reasoning", body)
+
+
+def _is_long(text: str) -> bool:
+    return len(text) > _LONG_TEXT or text.count("\n") > _LONG_LINES
+
+
+def _scrolling(body: str, *, growing: bool) -> str:
+    """Put a long answer into a box that scrolls, by keys as well."""
+    style = f"{_BOX};{_FROM_BELOW}" if growing else _BOX
+    return f'<div role="region" aria-label="Answer" tabindex="0" style="{style}">{body}</div>'
 
 
 def table_html(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -140,7 +201,7 @@ def table_html(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         for row in _squared(columns, rows)
     )
     return (
-        f'<table class="gatewayx-table {_NO_MATH}">'
+        f'<table class="gatewayx-table {NO_MATH}">'
         f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
     )
 
@@ -176,10 +237,10 @@ def column_html(label: str, answer: str, marks: Sequence[str] = (), error: str =
     """
     name = escape(label)
     badges = "".join(f' <span style="{_MARK}">{escape(mark)}</span>' for mark in marks)
-    fault = f'<div class="gatewayx-error {_NO_MATH}">{escape(error)}</div>' if error else ""
+    fault = f'<div class="gatewayx-error {NO_MATH}">{escape(error)}</div>' if error else ""
     return (
         f'<div class="gatewayx-column" role="group" aria-label="{name}" style="{_COLUMN}">'
-        f'<div class="gatewayx-label {_NO_MATH}"><strong>{name}</strong>{badges}</div>'
+        f'<div class="gatewayx-label {NO_MATH}"><strong>{name}</strong>{badges}</div>'
         f"{answer}{fault}</div>"
     )
 
@@ -208,35 +269,50 @@ def _width(text: str) -> int:
     )
 
 
-def _end_of_markdown(text: str) -> int:
-    if len(text) <= _LONGEST_MARKDOWN:
+def end_of_markdown(text: str) -> int:
+    """Give where a text is no longer formatted: its end, or a blank line before the limit."""
+    if len(text) <= LONGEST_MARKDOWN:
         return len(text)
-    blank_line = text.rfind("\n\n", 0, _LONGEST_MARKDOWN)
-    return _LONGEST_MARKDOWN if blank_line < 0 else blank_line
+    blank_line = text.rfind("\n\n", 0, LONGEST_MARKDOWN)
+    return LONGEST_MARKDOWN if blank_line < 0 else blank_line
 
 
 @functools.cache
-def _parser() -> MarkdownIt:
+def parser() -> MarkdownIt:
+    """Give the parser of Markdown, whose HTML goes through the `cleaner`."""
     from markdown_it import MarkdownIt
 
     parser = MarkdownIt("commonmark", {"html": False, "maxNesting": _DEEPEST_MARKDOWN})
     parser.enable(["table", "strikethrough"])
+    mathematics.extend(parser)
     parser.validateLink = _may_be_linked  # type: ignore[method-assign]
     parser.add_render_rule("image", _image_as_text)
     parser.add_render_rule("th_open", _aligned_cell)
     parser.add_render_rule("td_open", _aligned_cell)
+    parser.add_render_rule("fence", _code_block)
+    parser.add_render_rule("code_block", _code_block)
+    parser.add_render_rule("table_open", lambda *_: f'<div style="{_SIDEWAYS}"><table>\n')
+    parser.add_render_rule("table_close", lambda *_: "</table>\n</div>\n")
     return parser
 
 
 @functools.cache
-def _cleaner() -> nh3.Cleaner:
+def cleaner() -> nh3.Cleaner:
+    """Give the sanitiser, which lets nothing through but what the list names."""
     import nh3
 
     return nh3.Cleaner(
         tags=_TAGS,
         # Without "*" the defaults hold, which let a title through on every tag.
         attributes={"*": set(), "a": {"href"}, "ol": {"start"}},
-        tag_attribute_values={cell: {"style": _ALIGNMENTS} for cell in ("td", "th")},
+        tag_attribute_values={
+            "td": {"style": _ALIGNMENTS},
+            "th": {"style": _ALIGNMENTS},
+            "div": {"style": {_SIDEWAYS}},
+            "pre": {"style": {_UNWRAPPED}},
+            "code": {"style": {_AS_AROUND}},
+            "span": {"class": {mathematics.PROCESS}, "style": {mathematics.DISPLAYED}},
+        },
         set_tag_attribute_values={"a": {"target": "_blank"}},
         link_rel="noopener noreferrer nofollow",
         url_schemes={"http", "https", "mailto"},
@@ -264,3 +340,15 @@ def _aligned_cell(
     """Say left where the model did not say: notebooks align the cells of HTML output right."""
     tokens[index].attrs.setdefault("style", _LEFT)
     return renderer.renderToken(tokens, index, options, env)
+
+
+def code_block(body: str) -> str:
+    """Give safe HTML as a block of code, whose long lines scroll instead of wrapping."""
+    return f'<pre style="{_UNWRAPPED}"><code style="{_AS_AROUND}">{body}</code></pre>'
+
+
+def _code_block(
+    _: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType
+) -> str:
+    del options, env
+    return f"{code_block(html.escape(tokens[index].content))}\n"

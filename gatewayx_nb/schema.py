@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
+from gatewayx_nb import fences
 from gatewayx_nb.errors import UsageError
-
-_FENCE = re.compile(r"```[\w-]*\s*\n(.*?)\n?\s*```", re.DOTALL)
 
 
 class Shape:
@@ -27,13 +24,23 @@ class Shape:
     Attributes:
         schema: The JSON Schema. Its objects take no further properties, as the providers'
             strict modes ask (https://platform.openai.com/docs/guides/structured-outputs).
+        is_loose: Whether it is a type such as ``dict`` or ``list[dict]``, which strict modes do not
+            take, so that a model is asked for it in words. A schema given as one is sent as it is.
     """
+
+    asked = "JSON alone, without a word around it"
+    """What a model is asked to answer with, where it is asked in words."""
+
+    schema: dict[str, Any] | None
+    is_loose: bool = False
 
     def __init__(self, source: object) -> None:
         self._type = None if isinstance(source, Mapping) else source
-        self.schema: dict[str, Any] = (
-            dict(source) if isinstance(source, Mapping) else _closed(_schema_of(source))
-        )
+        if isinstance(source, Mapping):
+            self.schema = dict(source)
+        else:
+            self.schema = _closed(_schema_of(source))
+            self.is_loose = self.schema.get("type") != "object" or _is_open(self.schema)
 
     def read(self, text: str) -> Any:  # noqa: ANN401 - of the type that was asked for
         """Give an answer as data: of the type, or as JSON for a schema.
@@ -43,7 +50,7 @@ class Shape:
         Raises:
             ValueError: It is no JSON, or does not fit the type.
         """
-        value = _json(text)
+        value = fences.data(text)
         if self._type is None:
             return value
         if hasattr(self._type, "model_validate"):
@@ -88,18 +95,13 @@ def _closed(schema: Any) -> Any:  # noqa: ANN401 - JSON
     return {"additionalProperties": False, **closed} if "properties" in schema else closed
 
 
-def _json(text: str) -> Any:  # noqa: ANN401 - JSON
-    """Read JSON that may stand in a fence, or between words."""
-    fenced = _FENCE.search(text)
-    for candidate in (text, *([fenced.group(1)] if fenced else []), *_from_brackets(text)):
-        try:
-            return json.loads(candidate)
-        except (ValueError, RecursionError):
-            continue
-    raise ValueError("it holds no JSON")
-
-
-def _from_brackets(text: str) -> list[str]:
-    """Give the pieces from the first opening bracket of a kind to its last closing one."""
-    pairs = sorted((text.find(first), text.rfind(last)) for first, last in ("{}", "[]"))
-    return [text[start : end + 1] for start, end in pairs if 0 <= start < end]
+def _is_open(schema: Any) -> bool:  # noqa: ANN401 - JSON
+    """Tell whether a schema leaves open what an object holds, which strict modes do not take."""
+    if not isinstance(schema, Mapping):
+        return False
+    parts = [*schema.get("properties", {}).values(), *schema.get("$defs", {}).values()]
+    parts += [*schema.get("anyOf", []), *schema.get("prefixItems", [])]
+    parts += [schema["items"]] if schema.get("type") == "array" and "items" in schema else []
+    leaves_open = schema.get("type") == "object" and not schema.get("properties")
+    says_nothing = not {"type", "$ref", "anyOf", "enum", "const"} & set(schema)
+    return leaves_open or says_nothing or any(map(_is_open, parts))

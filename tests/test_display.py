@@ -3,7 +3,7 @@ import io
 import pytest
 from IPython.display import DisplayHandle
 
-from gatewayx_nb import display
+from gatewayx_nb import display, rendering
 from gatewayx_nb.engine_pool.tally import Tally, Waiting
 from gatewayx_nb.errors import RateLimitError
 from gatewayx_nb.messages import Chunk, Reply, Usage
@@ -52,6 +52,50 @@ def test_an_answer_is_one_display(sent):
     assert set(ways[1:]) == {"update"}
     assert len(ways) <= 12
     assert sent[-1][1]["text/plain"] == "a" + "x" * 100
+
+
+def test_reasoning_is_folded_away_while_it_comes(sent):
+    """Before the answer has begun, and after it."""
+    clock = Clock()
+    view, tally = display.NotebookView(clock), _tally()
+    tally.add(Chunk(reasoning="because"))
+    view.update(tally)
+    view.finish(Reply("a", "mock", "m", reasoning="because"))
+
+    pages = [data["text/html"] for _, data, _ in sent]
+    assert all("<summary>Reasoning</summary>" in page and "because" in page for page in pages)
+
+
+def test_a_form_shows_as_text_and_then_as_itself(sent):
+    """JSON grows as it is written, and ends indented."""
+    view = display.NotebookView(Clock(), form="json")
+    view.update(_tally('{"a"'))
+    view.finish(Reply('{"a": 1}', "mock", "m", parsed={"a": 1}))
+
+    (_, growing, _), (_, finished, _) = sent
+    assert '<pre style="white-space:pre-wrap">{&quot;a&quot;</pre>' in growing["text/html"]
+    assert "<details open" in finished["text/html"]
+    assert finished["text/plain"] == '{\n  "a": 1\n}'
+
+
+def test_a_long_answer_costs_little_to_show(sent, monkeypatch):
+    """20,000 characters in pieces of 4, at 100 pieces a second: what is parsed stays linear."""
+    parser, parsed = rendering.parser(), []
+    parse = parser.parse
+    monkeypatch.setattr(
+        parser, "parse", lambda text, env: parsed.append(len(text)) or parse(text, env)
+    )
+    clock = Clock()
+    view, tally = display.NotebookView(clock), _tally()
+    text = ("## Part\n\nSome **bold** words, `code` and\n\n- an item\n- another\n\n" * 400)[:20_000]
+    for at in range(0, 20_000, 4):
+        clock.now += 0.01
+        tally.add(Chunk(text=text[at : at + 4]))
+        view.update(tally)
+    view.finish(tally.reply())
+
+    assert 400 < len(sent) < 510
+    assert sum(parsed) < 8 * len(text)
 
 
 def test_no_news_is_not_shown_again(sent):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from typing_extensions import override
 
+from gatewayx_nb import forms
 from gatewayx_nb.errors import GatewayError, in_one_line
 from gatewayx_nb.rendering import plain, reply_html
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.comparisons import Progress
     from gatewayx_nb.engine_pool import AsyncReplyStream, ReplyStream
     from gatewayx_nb.engine_pool.tally import Tally
+    from gatewayx_nb.forms import Form
     from gatewayx_nb.messages import Reply
 
 INTERVAL = 0.1
@@ -134,10 +136,15 @@ class NotebookView:
 
     Args:
         clock: Gives seconds that never go back.
+        form: How the answer is shown.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, form: Form = "markdown"
+    ) -> None:
         self._output = Output(clock)
+        self._form = form
+        self._growing = forms.growing(form)
         self._state: tuple[int, str] | None = None
 
     @property
@@ -150,26 +157,38 @@ class NotebookView:
         state = (len(tally.text), waiting(tally))
         if self._output.is_due and state != self._state:
             with self._output.timed():
-                text = "".join(tally.text)
-                self._output.show(text, reply_html(text, status=state[1]))
+                text, thoughts = "".join(tally.text), "".join(tally.reasoning)
+                body = self._growing(text) if text else ""
+                page = reply_html(text, status=state[1], reasoning=thoughts, body=body)
+                self._output.show(text, page)
                 self._state = state
 
     def finish(self, reply: Reply, mark: str = "") -> None:
         """Show the whole answer, and its figures."""
-        self._output.show(reply.text, reply_html(reply.text, footer=figures(reply, mark)))
+        shown, line = forms.show(self._form, reply), figures(reply, mark)
+        page = reply_html(reply.text, line, reasoning=reply.reasoning, body=shown.page)
+        self._output.show(shown.text, page)
 
 
 class TerminalView:
-    """Plain text, written as it comes."""
+    """Plain text, written as it comes; code, JSON and tables at the end, in their form.
+
+    Args:
+        form: How the answer is shown.
+    """
 
     waits = False
 
-    def __init__(self) -> None:
+    def __init__(self, form: Form = "markdown") -> None:
+        self._form = form
+        self._comes = form in ("markdown", "text")
         self._pieces = 0
         self._length = 0
 
     def update(self, tally: Tally) -> None:
         """Write what came since the last time."""
+        if not self._comes:
+            return
         pieces = tally.text[self._pieces :]
         self._pieces += len(pieces)
         text = "".join(pieces)
@@ -179,7 +198,8 @@ class TerminalView:
 
     def finish(self, reply: Reply, mark: str = "") -> None:
         """Write the rest of the text, and its figures."""
-        rest = plain(reply.text[self._length :])
+        text = reply.text if self._comes else forms.show(self._form, reply).text
+        rest = plain(text[self._length :])
         sys.stdout.write(f"{rest}\n[{figures(reply, mark)}]\n")
         sys.stdout.flush()
 

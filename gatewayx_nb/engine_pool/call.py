@@ -231,8 +231,12 @@ class Call:
         request = self.request
         if request.model != self.tally.model:
             request = replace(request, model=self.tally.model)
-        held = request.schema is None or "schema" in engine.features
-        return request if held else structured.spelt_out(request)
+        shape = self.shape
+        if shape is None or shape.schema is None:
+            return request
+        if "schema" in engine.features and not shape.is_loose:
+            return request
+        return structured.spelt_out(request, shape.asked)
 
     async def _first_model(self, engine: LLMEngine) -> str:
         """Give the first model of a server that serves what it was started with."""

@@ -79,7 +79,7 @@ def shape_of(options: CallOptions) -> Shape | None:
         UsageError: It is no schema.
     """
     source = options.get("schema")
-    return None if source is None else Shape(source)
+    return source if source is None or isinstance(source, Shape) else Shape(source)
 
 
 def limits(options: CallOptions, settings: Limits) -> Limits:

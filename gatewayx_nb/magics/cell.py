@@ -8,10 +8,11 @@ import keyword
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from gatewayx_nb import display, prompts
+from gatewayx_nb import display, forms
 from gatewayx_nb.commands import Parser
 from gatewayx_nb.errors import GatewayError, UsageError
-from gatewayx_nb.secure_config import Secret
+from gatewayx_nb.magics.values import Values
+from gatewayx_nb.prompts import ROWS
 
 if TYPE_CHECKING:
     import argparse
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.chats import Chats
     from gatewayx_nb.engine_pool import AsyncReplyStream, CallOptions, EnginePool, ReplyStream
-    from gatewayx_nb.messages import Reply
+    from gatewayx_nb.forms import Form
+    from gatewayx_nb.messages import Image, Reply
+
+_FORMS_HELP = f"show it as {', '.join(forms.FORMS)}"
+_IMAGE_HELP = "a name of the notebook, a file or an https address"
 
 LAST = "_reply"
 """The name that the last reply is bound to."""
@@ -39,6 +44,8 @@ class Cell:
         dry: Whether it is only told what would be sent.
         background: Whether the cell ends at once, and the answer comes later.
         at_once: Whether an answer is shown whole, at its end.
+        form: How the answer is shown.
+        insert: Whether its code goes into the next cell.
     """
 
     prompt: str
@@ -50,6 +57,8 @@ class Cell:
     dry: bool = False
     background: bool = False
     at_once: bool = False
+    form: Form = "markdown"
+    insert: bool = False
 
     def in_chat(self, chats: Chats, cell: str | None) -> Cell:
         """Give it with its place in the conversation that it joins, if it does.
@@ -75,6 +84,11 @@ def parser() -> Parser:
     add("-n", "--max-tokens", type=int, metavar="N", help="most tokens of the answer")
     add("-p", "--param", action="append", default=[], metavar="K=V", help="a further parameter")
     add("-o", "--out", metavar="NAME", help="bind the reply to this name")
+    add("-f", "--as", dest="form", choices=forms.FORMS, metavar="FORM", help=_FORMS_HELP)
+    add("--insert", action="store_true", help="put the code into the next cell; never runs it")
+    add("--schema", metavar="NAME", help="a class or dict of the notebook; fills `_reply.parsed`")
+    add("--image", action="append", default=[], metavar="EXPR", help=_IMAGE_HELP)
+    add("--no-vars", action="store_true", help="leave every {{name}} as it stands")
     add(
         "--fallback", action="append", default=[], metavar="REF", help="ask it if the one REF fails"
     )
@@ -98,13 +112,14 @@ def wants_help(line: str) -> bool:
         return False
 
 
-def read(line: str, body: str, names: Mapping[str, object]) -> Cell:
+def read(line: str, body: str, names: Mapping[str, object], rows: int = ROWS) -> Cell:
     """Read a cell.
 
     Args:
         line: What stands behind ``%%gatewayx``, as it was typed.
         body: What stands below.
         names: The notebook's names, for ``{{name}}``.
+        rows: Most rows of a table that goes into the prompt.
 
     Raises:
         UsageError: The line does not fit, the cell is empty, or a ``{{name}}`` is undefined.
@@ -119,17 +134,36 @@ def read(line: str, body: str, names: Mapping[str, object]) -> Cell:
             f"{words.out!r} is no name that a reply can be bound to.",
             mend="For instance `-o answer`.",
         )
+    _check_together(words)
+    form, values = _form(words), Values(names, rows, words.no_vars)
+    prompt = values.prompt(body.strip("\n"))
     return Cell(
-        prompt=prompts.fill(body.strip("\n"), names, (Secret,)),
-        options=_options(words, names),
+        prompt=prompt.text,
+        options=_options(words, values, prompt.images, form),
         references=tuple(words.references) if len(words.references) > 1 else (),
         output=words.out,
         quiet=words.quiet,
+        form=form,
+        insert=words.insert,
         chat=words.chat,
         dry=words.dry_run,
         background=words.bg,
         at_once=words.no_stream,
     )
+
+
+def _check_together(words: argparse.Namespace) -> None:
+    """Refuse a form where none would be shown.
+
+    Raises:
+        UsageError: Several are asked, or in the background.
+    """
+    shaped = words.insert or words.form not in (None, "markdown")
+    if shaped and (len(words.references) > 1 or words.bg):
+        raise UsageError(
+            "columns and jobs show answers as Markdown, and take no `--as` and no `--insert`.",
+            mend="Leave it out; `--schema NAME` fills each reply's `parsed`.",
+        )
 
 
 def ask(pool: EnginePool, cell: Cell, view: display.View, bind: Callable[[Reply], None]) -> Reply:
@@ -162,7 +196,25 @@ def _keep(stream: ReplyStream | AsyncReplyStream, bind: Callable[[Reply], None])
         bind(stream.tally.reply(interrupted=True))
 
 
-def _options(words: argparse.Namespace, names: Mapping[str, object]) -> CallOptions:
+def _form(words: argparse.Namespace) -> Form:
+    """Give the form that an answer is shown in: what was said, or what follows from the rest."""
+    told: Form | None = words.form
+    if words.insert and told not in (None, "code"):
+        raise UsageError(
+            f"`--insert` puts code into the next cell, and `--as {told}` is none.",
+            mend=f"Leave `--as {told}` out.",
+        )
+    if words.schema and told in ("code", "html", "frame"):
+        raise UsageError(
+            f"`--schema` asks for an object, and `--as {told}` for something else.",
+            mend=f"Leave `--as {told}` out.",
+        )
+    return told or ("code" if words.insert else "json" if words.schema else "markdown")
+
+
+def _options(
+    words: argparse.Namespace, values: Values, pictures: tuple[Image, ...], form: Form
+) -> CallOptions:
     options: CallOptions = {
         "params": dict(map(_param, words.param)),
         "fallback": words.fallback,
@@ -170,7 +222,7 @@ def _options(words: argparse.Namespace, names: Mapping[str, object]) -> CallOpti
     if len(words.references) == 1:
         options["model"] = words.references[0]
     if words.system is not None:
-        options["system"] = prompts.fill(words.system, names, (Secret,))
+        options["system"] = values.text(words.system)
     if words.temperature is not None:
         options["temperature"] = words.temperature
     if words.max_tokens is not None:
@@ -181,6 +233,12 @@ def _options(words: argparse.Namespace, names: Mapping[str, object]) -> CallOpti
         options["max_cost"] = words.max_cost
     if words.allow_unpriced:
         options["allow_unpriced"] = True
+    pictures += tuple(map(values.image, words.image))
+    if pictures:
+        options["images"] = pictures
+    shape = values.schema(words.schema) if words.schema else forms.shape(form)
+    if shape is not None:
+        options["schema"] = shape
     return options
 
 

@@ -23,6 +23,7 @@ from gatewayx_nb.magics import (
     tab,
     transforms,
 )
+from gatewayx_nb.messages import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
     from gatewayx_nb.commands.explain import Failed
     from gatewayx_nb.comparisons import Comparison
     from gatewayx_nb.engine_pool import CallOptions, EnginePool
+    from gatewayx_nb.forms import Form
     from gatewayx_nb.magics.cell import Cell
-    from gatewayx_nb.messages import Reply
 
 
 class Magics(Session):
@@ -172,8 +173,9 @@ class Magics(Session):
         """Read a cell, and look whether keys, settings or engines have changed since the last."""
         if line.split()[:1] == ["key"]:
             raise commands.refusal(self, f"{line}\n{body}")
-        asked = cell.read(line, body, self._shell.user_ns)
         self.pool.check()
+        rows = self.pool.config.settings.limits.table_rows
+        asked = cell.read(line, body, self._shell.user_ns, rows)
         return asked.in_chat(self.pool.chats, self._cell_id())
 
     def _without_waiting(self, asked: Cell) -> Sheet | None:
@@ -200,11 +202,13 @@ class Magics(Session):
         if asked.quiet:
             return display.QuietView()
         if asked.at_once:
-            return display.WholeView(self._shown_in())
-        return self._shown_in()
+            return display.WholeView(self._shown_in(asked.form))
+        return self._shown_in(asked.form)
 
-    def _shown_in(self) -> display.View:
-        return display.NotebookView() if self._in_kernel else display.TerminalView()
+    def _shown_in(self, form: Form) -> display.View:
+        if self._in_kernel:
+            return display.NotebookView(form=form)
+        return display.TerminalView(form)
 
     def _columns(self, asked: Cell) -> display.ColumnsView:
         if asked.quiet:
@@ -213,7 +217,12 @@ class Magics(Session):
         return display.WholeColumns(view) if asked.at_once else view
 
     def _binder(self, asked: Cell) -> Callable[[Reply | Comparison], None]:
-        return lambda reply: self._bind(reply, asked.output)
+        def bind(reply: Reply | Comparison) -> None:
+            self._bind(reply, asked.output)
+            if asked.insert and isinstance(reply, Reply) and reply.parsed:
+                self._shell.set_next_input(reply.parsed, replace=False)
+
+        return bind
 
     def _bind(self, reply: Reply | Comparison, *names: str | None) -> None:
         self._shell.user_ns.update({name: reply for name in (cell.LAST, *names) if name})

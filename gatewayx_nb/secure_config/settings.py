@@ -28,7 +28,7 @@ SHIPPED_ALIASES: Mapping[str, str] = MappingProxyType(
 
 _KEYS: Mapping[str, tuple[str, ...]] = {
     "": ("default_model", "aliases", "limits", "network", "keys", "engines"),
-    "limits": ("timeout", "concurrency", "retries", "max_cost"),
+    "limits": ("timeout", "concurrency", "retries", "max_cost", "table_rows"),
     "network": ("proxy", "ca_bundle", "plain_http"),
     "keys": ("vendor_variables",),
 }
@@ -69,6 +69,7 @@ class Limits:
         max_cost: US dollars that all calls of a pool may cost; ``None`` sets no bound.
         max_call_cost: US dollars that one call may cost.
         allow_unpriced: Whether a call whose price is not known may be made under a bound.
+        table_rows: Most rows of a table that goes into a prompt.
     """
 
     timeout: float = 600.0
@@ -77,6 +78,7 @@ class Limits:
     max_cost: Decimal | None = None
     max_call_cost: Decimal | None = None
     allow_unpriced: bool = False
+    table_rows: int = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +193,7 @@ def _settings(table: Table, path: Path | None) -> Settings:
             concurrency=reader.whole(limits, "concurrency", defaults.concurrency, least=1),
             retries=reader.whole(limits, "retries", defaults.retries, least=0),
             max_cost=reader.dollars(limits, "max_cost"),
+            table_rows=reader.whole(limits, "table_rows", defaults.table_rows, least=1),
         ),
         network=Network(
             proxy=reader.value(network, "proxy", str, None),

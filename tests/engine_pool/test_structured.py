@@ -1,9 +1,11 @@
 """Answers to a schema, features and parameters that a model lacks, and prices."""
 
+from dataclasses import dataclass
 from decimal import Decimal
 
 import pytest
 
+from gatewayx_nb import forms
 from gatewayx_nb.errors import (
     ProviderError,
     TruncatedError,
@@ -108,3 +110,54 @@ def test_a_price_is_looked_up_where_the_provider_is_known(project):
         reply = pool.ask("x", model="priced")
 
     assert (reply.cost, reply.usage) == (Decimal("0.008"), Usage(9_000, 9_000))
+
+
+@pytest.mark.parametrize(("form", "text"), [("json", '{"a": 1}'), ("frame", '[{"a": 1}]')])
+def test_data_is_asked_for_in_words_and_mended_once(scripted, form, text):
+    """Strict modes take no open objects; prose gets one further turn."""
+    pool, engine = scripted(["I think it is one.", END], [f"```json\n{text}\n```", END])
+
+    reply = pool.ask("x", model="scripted", schema=forms.shape(form))
+
+    first, second = engine.requests
+    assert first.schema is None
+    assert first.system.startswith("Answer with ")
+    assert first.system.endswith(", without a word around it.")
+    assert second.messages[-1].content.startswith("That is not the JSON")
+    assert forms.show(form, reply).text.count("a") == 1
+
+
+def test_prose_that_stays_prose_is_an_error_that_keeps_it(scripted):
+    """After two turns."""
+    pool, _ = scripted(["no", END], ["still no", END])
+
+    with pytest.raises(ProviderError, match="twice: it holds no JSON") as caught:
+        pool.ask("x", model="scripted", schema=forms.shape("json"))
+    assert caught.value.partial == "still no"
+
+
+@dataclass
+class City:
+    """A type whose fields are named."""
+
+    name: str
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer", "is_held"),
+    [
+        (dict, '{"a": 1}', False),
+        (list[dict], '[{"a": 1}]', False),
+        (list[City], '[{"name": "Rome"}]', False),
+        (City, '{"name": "Rome"}', True),
+        ({"type": "object"}, '{"a": 1}', True),
+    ],
+)
+def test_a_loose_type_is_asked_for_in_words(scripted, kind, answer, is_held):
+    """Strict modes hold objects whose fields are named; a schema given as one goes as it is."""
+    pool, engine = scripted([answer, END])
+
+    pool.ask("x", model="scripted", schema=kind)
+
+    (request,) = engine.requests
+    assert (request.schema is not None, request.system is None) == (is_held, is_held)

@@ -102,3 +102,10 @@ def test_what_the_options_do_not_take(shell, line, said):
     """Said before anything is sent."""
     with pytest.raises(UsageError, match=said):
         shell.ask(f"%%gatewayx {line}\nhi")
+
+
+@pytest.mark.parametrize("line", ["mock mock:other --as json", "mock --bg --insert"])
+def test_a_form_is_refused_where_it_would_not_be_shown(shell, line):
+    """No option is taken and then left aside."""
+    with pytest.raises(UsageError, match="as Markdown"):
+        shell.ask(f"%%gatewayx {line}\nhi")

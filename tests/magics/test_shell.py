@@ -54,6 +54,114 @@ def test_the_line_reaches_us_as_it_was_typed(shell):
     )
 
 
+def test_no_vars_leaves_every_field_as_it_stands(shell):
+    """In the prompt and in the system text."""
+    shell.ask("%%gx mock -q --no-vars -s {{nope}}\n{{nope}} {{x}}")
+
+    assert str(shell.user_ns["_reply"]) == "[mock (system: {{nope}})] {{nope}} {{x}}"
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "%%time\n%%gx mock -q\n{{name}}",
+        "%%capture\n%%gx mock -q\n{{name}}",
+        "def f(name):\n    get_ipython().run_cell_magic('gx', 'mock -q', '{{name}}')\nf('mine')",
+    ],
+)
+def test_names_are_the_notebooks_wherever_the_cell_is_called(shell, cell):
+    """In other magics and in functions, whose own names it does not see."""
+    shell.user_ns["name"] = "notebook"
+
+    with capture_output():
+        shell.ask(cell)
+    assert str(shell.user_ns["_reply"]) == "[mock] notebook"
+
+
+def test_the_settings_say_how_much_of_a_table_goes_in(shell, project):
+    """The next cell goes by a changed one."""
+    import pandas as pd
+
+    shell.user_ns["df"] = pd.DataFrame({"a": range(100, 200)})
+    shell.ask("%%gx mock -q\n{{df}}")
+    assert "the first 20 rows" in shell.user_ns["_reply"].text
+    project.settings("[limits]\ntable_rows = 3\n")
+    shell.ask("%%gx mock -q\n{{df}}")
+
+    assert "the first 3 rows" in shell.user_ns["_reply"].text
+    assert "103" not in shell.user_ns["_reply"].text
+
+
+ECHO = """\
+    features = frozenset({"system", "history", "images", "schema"})
+
+    async def generate(self, prompt, messages=(), **kwargs):
+        pictures = [image for message in messages for image in message.images]
+        return f"{prompt}{pictures or ''}"
+"""
+
+CODE = "%%gx echo {}\nHere:\n```python\nx = 1\n```"
+
+
+def test_code_is_bound_and_put_into_the_next_cell(shell, project, capsys):
+    """Without its fence; only where that was asked for, and it is not run."""
+    project.engine("echo", body=ECHO)
+    shell.ask(CODE.format("--as code -o code"))
+    assert capsys.readouterr().out.startswith("x = 1\n[echo:echo · ")
+    assert shell.user_ns["code"].parsed == "x = 1"
+    assert shell.user_ns["code"].text.startswith("Here:")
+    assert not getattr(shell, "rl_next_input", None)
+
+    shell.ask(CODE.format("--insert -q"))
+
+    assert shell.rl_next_input == "x = 1"
+    assert "x" not in shell.user_ns
+
+
+def test_data_is_bound_as_data(shell, project, capsys):
+    """An object, a frame, an object of a type."""
+    project.engine("echo", body=ECHO)
+    shell.ask('%%gx echo -f json\nIt is {"a": 1}.')
+    assert shell.user_ns["_reply"].parsed == {"a": 1}
+    shell.ask('%%gx echo --as frame\n[{"a": 1}, {"a": 2}]')
+    assert shell.user_ns["_reply"].parsed["a"].tolist() == [1, 2]
+    shell.ask("import dataclasses\n@dataclasses.dataclass\nclass City:\n    name: str")
+    shell.ask('%%gx echo --schema City\n{"name": "Rome"}')
+
+    assert shell.user_ns["_reply"].parsed == shell.user_ns["City"]("Rome")
+    shell.user_ns["box"] = {"schema": {"type": "object"}}
+    shell.ask("""%%gx echo --schema 'box["schema"]'\n{"name": 1}""")
+    assert shell.user_ns["_reply"].parsed == {"name": 1}
+    assert '{\n  "a": 1\n}' in capsys.readouterr().out
+
+
+def test_images_come_from_names_files_and_the_prompt(shell, project):
+    """Those of the prompt first."""
+    import matplotlib.figure
+
+    project.engine("echo", body=ECHO)
+    figure = matplotlib.figure.Figure()
+    figure.savefig("plot.png")
+    shell.user_ns.update(figure=figure, plots=["plot.png"])
+    shell.ask(
+        "%%gx echo -q --image plot.png --image 'plots[0]' --image https://x.example/y.png\n{{figure}}"
+    )
+
+    said = shell.user_ns["_reply"].text
+    assert said.startswith("[image 1][Image('image/png'")
+    assert said.count("bytes)") == 3
+    assert said.endswith("Image('', https://x.example/y.png)]")
+
+
+def test_an_answer_that_fits_no_form_is_kept(shell):
+    """As what came of one that did not end."""
+    with capture_output(), pytest.raises(ProviderError):
+        shell.ask("%%gx mock --as json\nprose")
+
+    assert shell.user_ns["_reply"].interrupted
+    assert "That is not the JSON" in shell.user_ns["_reply"].text
+
+
 def test_a_key_never_gets_into_a_prompt(shell):
     """Not by naming an engine's own."""
     shell.user_ns["key"] = gatewayx_nb.llm_engines.Secret("sk-canary-123456")
@@ -102,6 +210,18 @@ def test_help_is_still_help(shell, capsys):
         ("%%gatewayx mock -t -1\nx", UsageError, "temperature is -1.0"),
         ("%%gatewayx mock -s 'open\nx", UsageError, "No closing quotation"),
         ("%%gatewayx mock what is\nx", UsageError, "the prompt on the lines below"),
+        ("%%gatewayx mock --as jsn\nx", UsageError, "invalid choice: 'jsn'"),
+        ("%%gatewayx mock --as json\nx", ProviderError, "twice: it holds no JSON"),
+        ("%%gatewayx mock --as frame\nx", ProviderError, "twice: it holds no JSON"),
+        ("%%gatewayx mock --insert --as json\nx", UsageError, "`--as json` is none"),
+        ("%%gatewayx mock --schema int --as code\nx", UsageError, "asks for an object"),
+        ("%%gatewayx mock --schema City\nx", UsageError, "'City', which is not defined"),
+        ("%%gatewayx mock --schema _dh\nx", UsageError, "`--schema _dh`: .* is no schema"),
+        ("%%gatewayx mock --schema 1+1\nx", UsageError, "'1\\+1' names no value"),
+        ("%%gatewayx mock --image plto.png\nx", UsageError, "'plto.png' is no name"),
+        ("%%gatewayx mock --image http://x/y.png\nx", UsageError, "no https address"),
+        ("%%gatewayx mock --image _dh\nx", UsageError, "`--image _dh`: list is no image"),
+        ("%%gatewayx mock --image _\nx", UsageError, "cannot be read"),
         ("%%gatewayx mock -o 1x\nx", UsageError, "'1x' is no name"),
         ("%%gatewayx mock -o class\nx", UsageError, "'class' is no name"),
         ("%%gatewayx mock -o get_ipython\nx", UsageError, "'get_ipython' is no name"),

@@ -1,4 +1,4 @@
-"""``{{name}}`` in a prompt: takes values from the notebook, once, and leaves all else as it is."""
+"""The grammar of ``{{name}}``: what is a field, and the value that it names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gatewayx_nb.errors import UsageError, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 # The whole grammar, and nothing of Python beyond it: what does not match stays literal, so that
 # JSON (`{{"a": 1}}`), JSX (`style={{color: "red"}}`), LaTeX and Jinja's blocks and calls pass. That
@@ -46,25 +46,46 @@ class _Step:
     is_attribute: bool
 
 
-def fill(template: str, lookup: Mapping[str, object], forbidden: tuple[type, ...] = ()) -> str:
-    """Replace every field by its value, in one pass: a value is never read for fields again.
+def substitute(
+    template: str,
+    lookup: Mapping[str, object],
+    forbidden: tuple[type, ...],
+    write: Callable[[str, object, str], str],
+) -> str:
+    """Replace every field by what ``write`` makes of its name, value and format specification.
 
-    Fields are ``{{name}}``, ``{{obj.attr}}``, ``{{d["k"]}}``, ``{{Out[3]}}`` and any chain of
-    these, with an optional format specification as in ``{{x:.2f}}``. Everything else is literal.
-
-    Args:
-        template: The prompt as it was typed.
-        lookup: The names that a field may begin with.
-        forbidden: Types whose instances must never get into a prompt, keys above all.
+    In one pass: a value is never read for fields again.
 
     Raises:
-        UsageError: A name, attribute or key is not there, is private or of a forbidden type, or
-            its value can not be written as text.
-
-    >>> fill('{{n:.1f}} of {"a": {{d["k"]}}}, {n} $n', {"n": 2, "d": {"k": "{{n}}"}})
-    '2.0 of {"a": {{n}}}, {n} $n'
+        UsageError: A name, attribute or key is not there, is private or of a forbidden type.
     """
-    return _FIELD.sub(lambda field: _text(field, _value(field, lookup, forbidden)), template)
+
+    def written(field: re.Match[str]) -> str:
+        value = _value(field, lookup, forbidden)
+        return write(field["root"] + field["path"], value, field["spec"] or "")
+
+    return _FIELD.sub(written, template)
+
+
+def take(expression: str, lookup: Mapping[str, object], forbidden: tuple[type, ...] = ()) -> object:
+    """Give the value that ``name``, ``obj.attr`` or ``d["k"]`` names, as a field would.
+
+    Raises:
+        UsageError: It is no such expression, or its value cannot be taken.
+    """
+    field = _FIELD.fullmatch(f"{{{{{expression}}}}}")
+    if field is None or field["spec"] is not None:
+        raise UsageError(
+            f"{expression!r} names no value of the notebook.",
+            mend="Give a name, as in `city`, `obj.city` or `d['city']`.",
+        )
+    return _value(field, lookup, forbidden)
+
+
+def is_named(expression: str, lookup: Mapping[str, object]) -> bool:
+    """Tell whether an expression begins with a name of the notebook."""
+    field = _FIELD.fullmatch(f"{{{{{expression}}}}}")
+    return field is not None and field["spec"] is None and field["root"] in lookup
 
 
 def _value(
@@ -72,25 +93,11 @@ def _value(
 ) -> object:
     """Walk from the root along the path; nothing on the way may be of a forbidden type."""
     value = _root(field["root"], lookup)
-    _refuse(field["root"], value, forbidden)
+    refuse(field["root"], value, forbidden)
     for step in _steps(field):
         value = _follow(step, value)
-        _refuse(step.spelt, value, forbidden)
+        refuse(step.spelt, value, forbidden)
     return value
-
-
-def _text(field: re.Match[str], value: object) -> str:
-    """Write a value out; its own code runs, and may raise anything."""
-    name, spec = field["root"] + field["path"], field["spec"] or ""
-    try:
-        return format(value, spec)
-    except Exception as error:
-        as_spec = f" as '{spec}'" if spec else ""
-        raise UsageError(
-            f"The prompt's '{name}' ({type(value).__name__}) can not be written{as_spec}: "
-            f"{type(error).__name__}.",
-            mend=f"See it with: format({name}, {spec!r})",
-        ) from error
 
 
 def _root(name: str, lookup: Mapping[str, object]) -> object:
@@ -139,7 +146,12 @@ def _missing(step: _Step, owner: Any) -> UsageError:  # noqa: ANN401 - likewise
     )
 
 
-def _refuse(name: str, value: object, forbidden: tuple[type, ...]) -> None:
+def refuse(name: str, value: object, forbidden: tuple[type, ...]) -> None:
+    """Refuse a value of a forbidden type.
+
+    Raises:
+        UsageError: It is of one.
+    """
     if isinstance(value, forbidden):
         raise UsageError(
             f"The prompt names '{name}', which is a {type(value).__name__}: it is never sent.",

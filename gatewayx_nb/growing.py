@@ -1,0 +1,118 @@
+"""A model's text as HTML while it grows: what is finished is rendered once.
+
+Rendering a text anew with each update costs the square of its length. In CommonMark more lines can
+change the last block only, so that the blocks before it are kept as they were rendered. Of the last
+block what is new shows unformatted until there is enough of it to render the block again.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from typing import TYPE_CHECKING, Any
+
+from gatewayx_nb import rendering
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from markdown_it.token import Token
+
+_SHARE = 4
+"""The last block is rendered anew when it has grown by this part of itself: to its end it costs
+about five times its length, however many updates there are."""
+
+_SHORT = 60
+"""Characters of a last block that is rendered anew with each update."""
+
+_SUSPECT = re.compile("[^\n\t -~\xa0-\u02af\u0370-\u1fff\u2010-\u2029\u2070-\ud7ff\uf900-\ufefe]")
+"""Characters that `rendering.plain` might take out, and others: without any a text stays."""
+
+_ENDS = re.compile(r"(?:</(?:p|li|ul|ol|blockquote|h[1-6]|code|pre)>\s*)+\Z")
+
+
+_LONGEST_ENDS = 1_000
+
+
+class Growing:
+    """Renders one text again and again while it grows; the outcome is safe at every prefix.
+
+    It differs from `rendering.to_html` in what comes last, and where a link is defined after the
+    block that uses it: a finished text is rendered by that.
+    """
+
+    def __init__(self) -> None:
+        self._raw = self._text = ""
+        self._is_plain = True
+        self._reset()
+
+    def __call__(self, raw: str) -> str:
+        """Give the HTML of the text so far, in the box of an answer."""
+        text = self._plain(raw)
+        end = rendering.end_of_markdown(text)
+        if end < self._rendered or not text.startswith(self._text[: self._rendered]):
+            self._reset()
+        self._text = text
+        if self._is_due(end):
+            self._render(end)
+        tail = html.escape(text[self._rendered : end])
+        return rendering.boxed(
+            "".join((*self._done, self._last[0], tail, self._last[1])), text[end:]
+        )
+
+    def _reset(self) -> None:
+        self._done: list[str] = []
+        self._last: tuple[str, str] = ("", "")
+        self._start: int = 0
+        self._rendered: int = 0
+        self._definitions: dict[str, Any] = {}
+
+    def _plain(self, raw: str) -> str:
+        """Strip a text; as long as there is nothing to strip only its end is looked at."""
+        known = len(self._raw) if raw.startswith(self._raw) else 0
+        self._raw = raw
+        if self._is_plain and not _SUSPECT.search(raw, known):
+            return raw
+        self._is_plain = False
+        return rendering.plain(raw)
+
+    def _is_due(self, end: int) -> bool:
+        last, new = self._rendered - self._start, end - self._rendered
+        return new > 0 and (last + new < _SHORT or new * _SHARE >= last)
+
+    def _render(self, end: int) -> None:
+        """Render from the last block on; the blocks before a new last one are done."""
+        parser, clean = rendering.parser(), rendering.cleaner().clean
+        source = self._text[self._start : end]
+        env: dict[str, Any] = {"references": dict(self._definitions)}
+        tokens = parser.parse(source, env)
+        index = _last_block(tokens, source.count("\n"))
+        line = tokens[index].map[0] if index and tokens[index].map else 0  # type: ignore[index]
+        if line:
+            self._done.append(clean(parser.renderer.render(tokens[:index], parser.options, env)))
+            self._start += sum(len(text) + 1 for text in source.split("\n", line)[:line])
+            self._define(env["references"], line)
+            tokens = tokens[index:]
+        page = clean(parser.renderer.render(tokens, parser.options, env))
+        ends = _ENDS.search(page, max(0, len(page) - _LONGEST_ENDS))
+        cut = ends.start() if ends else len(page)
+        self._last = (page[:cut], page[cut:])
+        self._rendered = end
+
+    def _define(self, definitions: dict[str, Any], line: int) -> None:
+        """Keep the links that are defined above a line; one further down may still be growing."""
+        above = {name: one for name, one in definitions.items() if one["map"][0] < line}
+        self._definitions |= {name: {**one, "map": [-1, -1]} for name, one in above.items()}
+
+
+def _last_block(tokens: Sequence[Token], lines: int) -> int:
+    """Give where the last block of the document itself begins; 0 where there is none.
+
+    One that begins on the line that is still growing may become a part of the block before it.
+    """
+    starts = (
+        n
+        for n, one in enumerate(tokens)
+        if one.level == 0 and one.nesting >= 0 and one.map and one.map[0] < lines
+    )
+    return max(starts, default=0)

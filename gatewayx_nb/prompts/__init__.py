@@ -1,0 +1,100 @@
+"""``{{name}}`` in a prompt: takes values from the notebook, once, and leaves all else as it is.
+
+A DataFrame goes in as a Markdown table of its head, a function or class as its source, a figure as
+an image, and all else as text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gatewayx_nb import images
+from gatewayx_nb.errors import UsageError
+from gatewayx_nb.prompts.grammar import is_named, substitute, take
+from gatewayx_nb.prompts.values import ROWS, Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gatewayx_nb.messages import Image
+
+__all__ = ["ROWS", "Filled", "compose", "fill", "is_named", "take"]
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """A prompt, ready to be asked.
+
+    Attributes:
+        text: The text; ``[image 1]`` stands in the place of the first image.
+        images: The pictures, in that order.
+    """
+
+    text: str
+    images: tuple[Image, ...] = ()
+
+
+def compose(
+    template: str,
+    lookup: Mapping[str, object],
+    forbidden: tuple[type, ...] = (),
+    *,
+    rows: int = ROWS,
+) -> Filled:
+    """Replace every field by its value, in one pass: a value is never read for fields again.
+
+    Fields are ``{{name}}``, ``{{obj.attr}}``, ``{{d["k"]}}``, ``{{Out[3]}}`` and any chain of
+    these, with an optional format specification as in ``{{x:.2f}}``. Everything else is literal.
+
+    Args:
+        template: The prompt as it was typed.
+        lookup: The names that a field may begin with.
+        forbidden: Types whose instances must never get into a prompt, keys above all.
+        rows: Most rows of a table.
+
+    Raises:
+        UsageError: A name, attribute or key is not there, is private or of a forbidden type, or
+            its value can not be written as text.
+    """
+    pictures: list[Image] = []
+
+    def write(name: str, value: object, spec: str) -> str:
+        if spec or not images.shows(value):
+            return writer.written(name, value, spec)
+        pictures.append(_pictured(name, value))
+        return f"[image {len(pictures)}]"
+
+    writer = Writer(rows, forbidden)
+    return Filled(substitute(template, lookup, forbidden, write), tuple(pictures))
+
+
+def fill(
+    template: str,
+    lookup: Mapping[str, object],
+    forbidden: tuple[type, ...] = (),
+    *,
+    rows: int = ROWS,
+) -> str:
+    """Do the same where there is room for text alone; a figure is refused.
+
+    >>> fill('{{n:.1f}} of {"a": {{d["k"]}}}, {n} $n', {"n": 2, "d": {"k": "{{n}}"}})
+    '2.0 of {"a": {{n}}}, {n} $n'
+    """
+    filled = compose(template, lookup, forbidden, rows=rows)
+    if filled.images:
+        raise UsageError("an image stands where only text can.", mend="Name it in the prompt.")
+    return filled.text
+
+
+def _pictured(name: str, value: object) -> Image:
+    """Make an image of a value; drawing it runs its own code, which may raise anything."""
+    try:
+        return images.load(value)
+    except UsageError:
+        raise
+    except Exception as error:
+        raise UsageError(
+            f"the prompt's '{name}' cannot be drawn: {type(error).__name__}: {error}.",
+            mend=f"See it in a cell of its own: {name}",
+        ) from error

@@ -1,0 +1,61 @@
+"""The source of a function or a class, those of the notebook's own cells too."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import linecache
+import textwrap
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+def source(name: str, value: type | Callable[..., object]) -> str:
+    """Give a function's or class's source as it was written.
+
+    Raises:
+        UsageError: There is none to be had, as of what is built in.
+    """
+    # `inspect` looks for a class in the file of its module, and a notebook is none.
+    if inspect.isclass(value) and value.__module__ == "__main__":
+        found = _of_class(value.__qualname__)
+        if found is not None:
+            return found
+    try:
+        return textwrap.dedent(inspect.getsource(value)).rstrip("\n")
+    except (OSError, TypeError):
+        kind = "class" if inspect.isclass(value) else "function"
+        raise UsageError(
+            f"the prompt names '{name}', a {kind} whose source is not to be had.",
+            mend="Paste its source, or name a text that describes it.",
+        ) from None
+
+
+def _of_class(name: str) -> str | None:
+    """Find a class in the cells that ran, the last one first."""
+    for cell in reversed(_cells()):
+        if f"class {name.rpartition('.')[2]}" not in cell:
+            continue
+        for path, node in _classes(ast.parse(cell).body):
+            if path == name:
+                first = min([node.lineno, *(one.lineno for one in node.decorator_list)])
+                lines = cell.splitlines()[first - 1 : node.end_lineno]
+                return textwrap.dedent("\n".join(lines))
+    return None
+
+
+def _cells() -> list[str]:
+    """Give the texts that ran without being a file, as IPython notes them for tracebacks."""
+    entries = list(linecache.cache.values())
+    return ["".join(entry[2]) for entry in entries if len(entry) > 2 and entry[1] is None]  # noqa: PLR2004
+
+
+def _classes(body: list[ast.stmt], outer: str = "") -> Iterator[tuple[str, ast.ClassDef]]:
+    for node in reversed(body):
+        if isinstance(node, ast.ClassDef):
+            yield f"{outer}{node.name}", node
+            yield from _classes(node.body, f"{outer}{node.name}.")

@@ -1,0 +1,83 @@
+"""A DataFrame or a Series as a Markdown table of its head; pandas and polars are not imported."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+from gatewayx_nb.prompts.grammar import refuse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_PACKAGES = ("pandas", "polars")
+_COLUMNS = 30
+_WIDEST = 200
+
+
+def is_table(value: object) -> bool:
+    """Tell whether a value is a DataFrame or a Series, by the names of its classes."""
+    return _kind(value) is not None
+
+
+def markdown(name: str, table: Any, rows: int, forbidden: tuple[type, ...]) -> str:  # noqa: ANN401
+    """Write the shape and types of a table in a line, and its first rows and columns below.
+
+    Raises:
+        UsageError: A cell is of a forbidden type.
+    """
+    frame = table if _kind(table) == "DataFrame" else table.to_frame()
+    height, width = frame.shape
+    titles, types = [str(title) for title in frame.columns], [str(one) for one in frame.dtypes]
+    head = frame.iloc[:, :_COLUMNS] if hasattr(frame, "iloc") else frame[:, :_COLUMNS]
+    labels, cells = _labelled(head.head(rows))
+    lines = [_line([*labels[:1], *titles[:_COLUMNS]])] if labels else [_line(titles[:_COLUMNS])]
+    lines += ["|" + " --- |" * (len(titles[:_COLUMNS]) + bool(labels))]
+    for row in cells:
+        for value in row:
+            refuse(name, value, forbidden)
+        lines.append(_line(row))
+    return "\n".join([_told(table, (height, width), rows, titles, types), "", *lines])
+
+
+def _kind(value: object) -> str | None:
+    for base in type(value).__mro__:
+        if base.__module__.split(".")[0] in _PACKAGES and base.__name__ in ("DataFrame", "Series"):
+            return base.__name__
+    return None
+
+
+def _labelled(head: Any) -> tuple[list[str], Sequence[Sequence[object]]]:  # noqa: ANN401
+    """Give the title of the labels of the rows, if they say anything, and the cells with them."""
+    if not hasattr(head, "index"):  # polars has none
+        return [], list(head.rows())
+    rows = [tuple(row) for row in head.itertuples(index=False, name=None)]
+    if type(head.index).__name__ == "RangeIndex" and head.index.name is None:
+        return [], rows
+    labels = [str(label) for label in head.index]
+    return [str(head.index.name or "")], [
+        (label, *row) for label, row in zip(labels, rows, strict=True)
+    ]
+
+
+def _told(
+    table: object, shape: tuple[int, int], rows: int, titles: list[str], types: list[str]
+) -> str:
+    height, width = shape
+    left_out = [f"the first {rows} rows"] if height > rows else []
+    left_out += [f"the first {_COLUMNS} columns"] if width > _COLUMNS else []
+    pairs = zip(titles, types, strict=True)
+    listed = ", ".join(f"{title}: {one}" for title, one in itertools.islice(pairs, _COLUMNS))
+    shown = f"; below, {' and '.join(left_out)}" if left_out else ""
+    return f"{type(table).__name__} of {height} rows and {width} columns ({listed}){shown}"
+
+
+def _line(cells: Sequence[object]) -> str:
+    return "| " + " | ".join(map(_cell, cells)) + " |"
+
+
+def _cell(value: object) -> str:
+    """Write a cell on one line, its bars escaped; a long one is cut."""
+    text = " ".join(str(value).split())
+    text = text if len(text) <= _WIDEST else text[: _WIDEST - 1] + "…"
+    return text.replace("\\", "\\\\").replace("|", "\\|")

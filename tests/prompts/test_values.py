@@ -1,0 +1,213 @@
+"""How values go into a prompt: tables, sources, pictures."""
+
+import functools
+import inspect
+import linecache
+import textwrap
+
+import matplotlib.figure
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+
+from gatewayx_nb import prompts
+from gatewayx_nb.errors import UsageError
+from gatewayx_nb.prompts import compose, fill
+
+
+class Key(str):
+    """Stands for a type that must never be sent."""
+
+    __slots__ = ()
+
+
+def figure():
+    """A matplotlib figure with axes."""
+    drawn = matplotlib.figure.Figure()
+    drawn.subplots().plot([1, 2])
+    return drawn
+
+
+@pytest.mark.parametrize("package", [pd, pl], ids=["pandas", "polars"])
+def test_a_frame_goes_in_as_a_table_of_its_head(package):
+    """With its shape and types; bars and line ends do not break it."""
+    frame = package.DataFrame({"n": [1, 2, 3], "te|xt": ["a|b", "c\n d", "e\\f"]})
+    integer, text = map(str, frame.dtypes)
+
+    assert fill("Look:\n{{df}}\nDone.", {"df": frame}, rows=2) == (
+        f"Look:\nDataFrame of 3 rows and 2 columns (n: {integer}, te|xt: {text}); below, the first "
+        "2 rows\n\n| n | te\\|xt |\n| --- | --- |\n| 1 | a\\|b |\n| 2 | c d |\nDone."
+    )
+    assert "e\\\\f" in fill("{{df}}", {"df": frame})
+
+
+@pytest.mark.parametrize("package", [pd, pl], ids=["pandas", "polars"])
+def test_a_series_is_a_table_of_one_column(package):
+    """By its name."""
+    written = fill("{{s}}", {"s": package.Series([1.5, 2.5], name="x") if package is pd
+                             else package.Series("x", [1.5, 2.5])})  # fmt: skip
+
+    assert written.startswith("Series of 2 rows and 1 columns (x: ")
+    assert written.endswith("| x |\n| --- |\n| 1.5 |\n| 2.5 |")
+
+
+def test_labels_of_rows_that_say_something_go_in():
+    """Names do, numbers from 0 do not."""
+    frame = pd.DataFrame({"a": [1, 2]}, index=pd.Index(["x", "y"], name="who"))
+
+    assert fill("{{df}}", {"df": frame}).endswith(
+        "| who | a |\n| --- | --- |\n| x | 1 |\n| y | 2 |"
+    )
+    assert fill("{{df}}", {"df": frame.reset_index(drop=True)}).endswith("| 1 |\n| 2 |")
+
+
+@pytest.mark.parametrize("package", [pd, pl], ids=["pandas", "polars"])
+def test_a_table_is_bounded_in_every_direction(package):
+    """A million rows, a thousand columns or a megabyte in a cell."""
+    wide = package.DataFrame({f"c{number}": ["x" * 100_000] * 50 for number in range(100)})
+
+    written = fill("{{df}}", {"df": wide})
+
+    assert len(written) < 200_000
+    assert "below, the first 20 rows and the first 30 columns" in written
+    assert written.count("\n") == 23
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pd.DataFrame(),
+        pd.DataFrame({"a": []}),
+        pd.DataFrame({("a", 1): [1], ("a", 2): [2]}),
+        pl.DataFrame(),
+        pd.DataFrame({"a": [pd.NA, None]}),
+        pd.DataFrame([[1, 2]], columns=["same", "same"]),
+    ],
+)
+def test_odd_frames_are_written_too(frame):
+    """Empty ones, several levels, nothing in a cell, one name twice."""
+    assert "DataFrame of " in fill("{{df}}", {"df": frame})
+
+
+def test_a_key_in_a_cell_is_refused():
+    """A table would write it out."""
+    frame = pd.DataFrame({"key": pd.Series([Key("sk-canary")], dtype=object)})
+
+    with pytest.raises(UsageError, match="Key: it is never sent") as caught:
+        fill("{{df}}", {"df": frame}, (Key,))
+    assert "canary" not in str(caught.value)
+
+
+def test_a_value_in_a_table_is_never_expanded():
+    """Nor is one that a source holds."""
+    frame = pd.DataFrame({"a": ["{{x}}"]})
+
+    assert "| {{x}} |" in fill("{{df}}", {"df": frame, "x": "expanded"})
+
+
+def helper(x):
+    """Double."""
+    return 2 * x  # {{x}}
+
+
+class Outer:
+    """A class."""
+
+    class Inner:
+        """One within."""
+
+        size = 1
+
+
+def test_a_function_or_a_class_goes_in_as_its_source():
+    """Also a method, a decorated one, and what stands indented."""
+    names = {"f": helper, "C": Outer, "I": Outer.Inner, "w": functools.wraps(helper)(lambda: 0)}
+    source = '"""Double."""\n    return 2 * x  # {{x}}'
+
+    assert fill("{{f}}", names) == fill("{{w}}", names) == f"def helper(x):\n    {source}"
+    assert fill("{{C}}", names).startswith("class Outer:")
+    assert fill("{{I}}", names) == textwrap.dedent(inspect.getsource(Outer.Inner)).strip()
+
+
+def cell(code):
+    """Run a text as a notebook's cell: in `__main__`, noted for tracebacks."""
+    name = f"<cell {len(linecache.cache)}>"
+    linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)
+    names = {"__name__": "__main__"}
+    exec(compile(code, name, "exec"), names)
+    return names
+
+
+def test_what_a_cell_defines_has_its_source_of_the_last_cell():
+    """A class without methods too, with its decorators."""
+    cell("class City:\n    old = 1\n")
+    code = "x = 1\n@dec\nclass City:\n    name: str\n\n    class Part:\n        n = 1\n\ny = 2\n"
+    names = cell("def dec(c): return c\n" + code)
+
+    assert fill("{{City}}", names) == "\n".join(code.splitlines()[1:7])
+    assert fill("{{City.Part}}", names) == "class Part:\n    n = 1"
+    assert fill("{{dec}}", names) == "def dec(c): return c"
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"), [(len, "function"), (int, "class"), (type("Made", (), {}), "class")]
+)
+def test_a_source_that_is_not_to_be_had_is_said(value, kind):
+    """As of what is built in."""
+    with pytest.raises(UsageError, match=f"'it', a {kind} whose source is not to be had"):
+        fill("{{it}}", {"it": value})
+
+
+def test_a_figure_becomes_an_image_of_the_call():
+    """Its place is marked; axes and PIL's pictures likewise."""
+    drawn = figure()
+    from PIL import Image
+
+    picture = Image.new("RGB", (2, 2))
+    filled = compose("See {{a}}, {{b}} and {{c}}.", {"a": drawn, "b": drawn.axes[0], "c": picture})
+
+    assert filled.text == "See [image 1], [image 2] and [image 3]."
+    assert [image.mime for image in filled.images] == ["image/png"] * 3
+    assert filled.images[0].data.startswith(b"\x89PNG")
+
+
+def test_a_figure_where_only_text_can_stand_is_refused():
+    """As in the system prompt."""
+    with pytest.raises(UsageError, match="an image stands where only text can"):
+        fill("{{f}}", {"f": figure()})
+
+
+def test_a_figure_that_cannot_be_drawn_is_named():
+    """Its own code may raise anything."""
+
+    class Broken:
+        def savefig(self, file, **_):
+            raise ZeroDivisionError("no")
+
+    with pytest.raises(UsageError, match="'f' cannot be drawn: ZeroDivisionError"):
+        compose("{{f}}", {"f": Broken()})
+
+
+def test_numbers_and_arrays_stay_text():
+    """As they print; an array of a million is no megabyte."""
+    array = np.zeros(1_000_000)
+
+    assert fill("{{a}}", {"a": array}) == str(array)
+    assert fill("{{n}} {{n:.1f}}", {"n": np.float64(1.25)}) == "1.25 1.2"
+
+
+@pytest.mark.parametrize("expression", ["1 + 1", "f(x)", "x:.2f", "", "__import__('os')", "x; y"])
+def test_an_expression_is_a_name_and_nothing_more(expression):
+    """Never evaluated."""
+    with pytest.raises(UsageError, match="names no value"):
+        prompts.take(expression, {"x": 1, "f": print})
+    assert not prompts.is_named(expression, {"x": 1, "f": print})
+
+
+def test_a_name_is_taken_by_the_same_grammar():
+    """Attributes and keys included, keys of providers excluded."""
+    assert prompts.take('d["k"][0]', {"d": {"k": [5]}}) == 5
+    assert prompts.is_named("d.x", {"d": 1})
+    with pytest.raises(UsageError, match="never sent"):
+        prompts.take("key", {"key": Key("sk-1")}, (Key,))
