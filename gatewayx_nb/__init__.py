@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     acompare, compare = _pool.acompare, _pool.compare
     aembed, embed = _pool.aembed, _pool.embed
     ahealth, health = _pool.ahealth, _pool.health
+    cassette = _pool.cassette
     models, reload, status, use = _pool.models, _pool.reload, _pool.status, _pool.use
 
 _HOMES = {
@@ -47,6 +48,7 @@ _OF_POOL = (
     "ahealth",
     "ask",
     "astream",
+    "cassette",
     "compare",
     "embed",
     "health",

@@ -12,6 +12,7 @@
     │   ├── EngineLoadError
     │   ├── ModelNotFoundError
     │   └── UnsupportedFeatureError
+    ├── CassetteMissError           a call that a cassette was to play back and does not hold
     └── RequestError                one call that failed
         ├── AuthenticationError     the provider refuses the key
         ├── RateLimitError          too many requests; waiting helps
@@ -119,6 +120,10 @@ class ModelNotFoundError(EngineError):
 
 class UnsupportedFeatureError(EngineError):
     """The engine or the model lacks something that the call asks for."""
+
+
+class CassetteMissError(GatewayError):
+    """A call is not on the cassette that plays back; nothing was sent."""
 
 
 class RequestError(GatewayError):

@@ -273,6 +273,7 @@ class Reply:
         latency: Seconds from the call to the end.
         time_to_first: Seconds from the call to the first chunk.
         attempts: How often it was sent.
+        replayed: Whether a cassette played it back; the figures are those of its recording.
         interrupted: Whether the caller stopped it; the text is what had arrived.
         fallback_from: The reference that was asked first, where another one answered.
         parsed: The answer as data, where a schema was asked for.
@@ -293,6 +294,7 @@ class Reply:
     latency: float = 0.0
     time_to_first: float | None = None
     attempts: int = 1
+    replayed: bool = False
     interrupted: bool = False
     fallback_from: str | None = None
     parsed: Any = None

@@ -171,3 +171,17 @@ def test_a_terminal_gets_no_control_characters(monkeypatch):
     view.update(_tally("\x1b]0;title\x07a\x1b[2Jb\n"))
 
     assert out.getvalue() == "ab\n"
+
+
+def test_what_is_played_back_at_once_is_shown_once(sent):
+    """A notebook's test sees what is displayed, and no update."""
+    view, tally = display.NotebookView(Clock()), Tally("mock", "m", at_once=True)
+    for _ in range(3):
+        tally.add(Chunk(text="x"))
+        view.update(tally)
+    view.finish(Reply("xxx", "mock", "m", replayed=True))
+
+    ((way, data, _),) = sent
+    assert way == "display"
+    assert data["text/plain"] == "xxx"
+    assert "replayed" in data["text/html"]

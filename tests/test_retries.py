@@ -107,6 +107,7 @@ RETRIED = {
     "EngineLoadError": False,
     "ModelNotFoundError": False,
     "UnsupportedFeatureError": False,
+    "CassetteMissError": False,
     "RequestError": False,
     "AuthenticationError": False,
     "RateLimitError": True,

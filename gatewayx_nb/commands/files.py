@@ -29,6 +29,9 @@ _SETTINGS = """\
 # requests_per_minute = 60      # calls begin no faster than this
 # tokens_per_minute = 100000
 
+# [cassettes]
+# redact = "module:function"    # what texts go through before they are recorded
+
 [aliases]
 # fast = "grok:grok-4-1-fast-non-reasoning"
 """

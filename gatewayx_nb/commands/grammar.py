@@ -15,6 +15,7 @@ from gatewayx_nb.errors import UsageError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from gatewayx_nb.commands.explain import Failed
     from gatewayx_nb.engine_pool import EnginePool
@@ -28,6 +29,11 @@ class Session(Protocol):
     @property
     def pool(self) -> EnginePool:
         """The engines."""
+        ...
+
+    @property
+    def notebook(self) -> Path | None:
+        """The notebook's file, where the front end tells it."""
         ...
 
     def ask(self, prompt: str, model: str) -> Reply:

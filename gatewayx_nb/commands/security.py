@@ -28,7 +28,8 @@ def security(session: Session, _: argparse.Namespace) -> Table:
         (file.place, name, file.mode or "", _owner(file), _git(file)) for file, name in named
     )
     advice = (line for file, name in named for line in _advice(file, name))
-    notes = (*_summary(status), *advice)
+    opened = session.pool.opened
+    notes = (*_summary(status), *advice, *filter(None, [opened.warning if opened else ""]))
     return Table(("folder", "file", "mode", "owner", "git"), rows, notes)
 
 

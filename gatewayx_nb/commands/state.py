@@ -150,6 +150,9 @@ def _summary(pool: EnginePool) -> tuple[str, ...]:
         default = f"Default model: {pool.default_model()}"
     except ConfigError as error:
         default = f"{str(error)[:1].upper()}{str(error)[1:]}"
+    opened = pool.opened
+    if opened and opened.mode == "replay":
+        return (default, f"Cassette {opened.path.name} is played back; no engine is started.")
     place = (
         f"Project folder: {brief(project.root)}"
         if project

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.commands import files, keys, new, security, state
+from gatewayx_nb.commands.cassette import cassette, cassette_arguments
 from gatewayx_nb.commands.chat import chat, chat_arguments
 from gatewayx_nb.commands.explain import explain, explain_arguments
 from gatewayx_nb.commands.grammar import Command
@@ -71,6 +72,12 @@ COMMANDS = {
     for command in (
         Command("ask", "ask a model in one line; gives the reply", ask, ask_arguments, raw=True),
         Command("cancel", "stop a job that runs in the background", cancel, cancel_arguments),
+        Command(
+            "cassette",
+            "record replies in a file, and play them back",
+            cassette,
+            cassette_arguments,
+        ),
         Command("chat", "list, reset or export conversations", chat, chat_arguments),
         Command("explain", "ask a model why the last cell failed", explain, explain_arguments),
         Command("health", "ask engines whether they work", health, health_arguments),

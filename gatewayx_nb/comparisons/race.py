@@ -30,6 +30,7 @@ class Progress(Protocol):
     model: str
     text: list[str]
     started: float
+    at_once: bool
 
     @property
     def waiting(self) -> Any:  # noqa: ANN401 - why it waits before it is sent again, or None

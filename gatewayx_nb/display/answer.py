@@ -153,7 +153,12 @@ class NotebookView:
         return self._output.shown
 
     def update(self, tally: Tally) -> None:
-        """Show what has arrived, if there is news and the last update is long enough ago."""
+        """Show what has arrived, if there is news and the last update is long enough ago.
+
+        What is played back at once is shown once, at its end: notebook tests see no update.
+        """
+        if tally.at_once:
+            return
         state = (len(tally.text), waiting(tally))
         if self._output.is_due and state != self._state:
             with self._output.timed():
@@ -200,7 +205,7 @@ class TerminalView:
         """Write the rest of the text, and its figures."""
         text = reply.text if self._comes else forms.show(self._form, reply).text
         rest = plain(text[self._length :])
-        sys.stdout.write(f"{rest}\n[{figures(reply, mark)}]\n")
+        sys.stdout.write(f"{rest}\n[{plain(figures(reply, mark))}]\n")
         sys.stdout.flush()
 
 
@@ -222,6 +227,8 @@ def figures(reply: Reply, mark: str = "") -> str:
         parts.append(f"instead of {reply.fallback_from}")
     if reply.finish_reason == "length":
         parts.append("cut at max tokens")
+    if reply.replayed:
+        parts.append("replayed")
     if mark:
         parts.append(mark)
     return " · ".join(parts)

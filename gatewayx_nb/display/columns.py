@@ -73,8 +73,12 @@ class NotebookColumns:
         self._answers: dict[Column, tuple[tuple[int, str], str]] = {}
 
     def update(self, race: Race) -> None:
-        """Show what has arrived, if there is news and the last update is long enough ago."""
-        if not self._output.is_due:
+        """Show what has arrived, if there is news and the last update is long enough ago.
+
+        What is played back at once is shown once, at its end.
+        """
+        live = [column.tally for column in race.columns if column.tally is not None]
+        if not self._output.is_due or all(tally.at_once for tally in live):
             return
         with self._output.timed():
             state = [_state(column) for column in race.columns]

@@ -14,6 +14,7 @@ from gatewayx_nb.retries import wait_before_retry
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
+    from types import ModuleType
 
     import numpy as np
     import numpy.typing as npt
@@ -117,7 +118,12 @@ def _complete(vectors: Batch, texts: list[str], engine: str) -> Batch:
     return vectors
 
 
-def _array(vectors: list[list[float]], engine: str) -> Vectors:
+def numpy() -> ModuleType:
+    """Give numpy.
+
+    Raises:
+        ConfigError: It is not installed.
+    """
     try:
         import numpy as np
     except ImportError:
@@ -125,8 +131,13 @@ def _array(vectors: list[list[float]], engine: str) -> Vectors:
             "embeddings are numpy arrays, and numpy is not installed.",
             mend='`pip install "gatewayx-nb[data]"`',
         ) from None
+    return np
+
+
+def _array(vectors: list[list[float]], engine: str) -> Vectors:
+    np = numpy()
     try:
-        array = np.asarray(vectors, dtype=np.float32)
+        array: Vectors = np.asarray(vectors, dtype=np.float32)
     except ValueError:
         raise ProviderError(
             f"{engine!r} gave vectors of different lengths.", mend="Run the cell again."

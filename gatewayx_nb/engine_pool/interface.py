@@ -12,13 +12,15 @@ from typing_extensions import override
 
 from gatewayx_nb.chats import Chat, Chats
 from gatewayx_nb.comparisons import line_up
-from gatewayx_nb.engine_pool.embedding import checked, embed
+from gatewayx_nb.engine_pool import recorded
+from gatewayx_nb.engine_pool.embedding import checked
 from gatewayx_nb.engine_pool.figures import Figures, Spending
 from gatewayx_nb.engine_pool.freshness import Freshness
 from gatewayx_nb.engine_pool.given import ledger, named
 from gatewayx_nb.engine_pool.health import DEADLINE, checkup
 from gatewayx_nb.engine_pool.inquiry import Inquiry, listening
 from gatewayx_nb.engine_pool.plan import Plan, Planner
+from gatewayx_nb.engine_pool.playback import Player
 from gatewayx_nb.engine_pool.runtime import Runtime
 from gatewayx_nb.engine_pool.security import SecurityStatus, security_status
 from gatewayx_nb.engine_pool.streams import AsyncReplyStream, ReplyStream
@@ -34,14 +36,15 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
+    from gatewayx_nb.cassettes import Cassette, Mode
     from gatewayx_nb.comparisons import Comparison, Race
     from gatewayx_nb.engine_pool.embedding import Vectors
     from gatewayx_nb.engine_pool.health import Health
-    from gatewayx_nb.engine_pool.host import EngineHost
     from gatewayx_nb.engine_pool.options import CallOptions
     from gatewayx_nb.engine_pool.preview import Preview
     from gatewayx_nb.llm_engines import LLMEngine
     from gatewayx_nb.messages import ModelInfo, Reply
+    from gatewayx_nb.portal import Portal
     from gatewayx_nb.secure_config import Imported, Way
     from gatewayx_nb.store import Entry
 
@@ -94,6 +97,8 @@ class EnginePool:
     ``fallback``
         References that are asked, in this order, where the call fails before any of its answer has
         come; ``reply.fallback_from`` then names the first. An answer never mixes two.
+    ``fresh``
+        Whether to ask past the `cassette` that is open.
     """
 
     def __init__(
@@ -108,8 +113,8 @@ class EnginePool:
         self._freshness = Freshness(self._look)
         self._runtime = Runtime(self._registry)
         self.chats = Chats(self)
-        self._planner = Planner(
-            self._config, self._registry, self._runtime, self.chats, self._figures
+        self._player = Player(
+            Planner(self._config, self._registry, self._runtime, self.chats, self._figures)
         )
         atexit.register(_close_at_exit, weakref.ref(self))
 
@@ -195,18 +200,21 @@ class EnginePool:
 
         def plan(reference: str) -> Plan:
             again: CallOptions = {**options, "model": reference}
-            return self._planner.plan(prompt, again, streamed=True)
+            return self._player.plan(prompt, again, streamed=True)
 
         return line_up(prompt, models, plan, **options)
 
     def preview(self, prompt: str, /, **options: Unpack[CallOptions]) -> Preview:
         """Tell what `ask` would send, and what that may cost; nothing is sent.
 
+        It tells of the engine, whichever `cassette` is open.
+
         Raises:
             GatewayError: The call cannot be made.
         """
         forbid_here("apreview")
-        call = self._call(prompt, options, streamed=True)
+        self._freshness.check_if_due()
+        call = self._player.live(prompt, options)
         try:
             return call.portal.run(call.preview(), call.patience)
         except TimeoutError:
@@ -216,7 +224,8 @@ class EnginePool:
 
     async def apreview(self, prompt: str, /, **options: Unpack[CallOptions]) -> Preview:
         """Tell what `aask` would send; see `preview`."""
-        call = self._call(prompt, options, streamed=True)
+        self._freshness.check_if_due()
+        call = self._player.live(prompt, options)
         return await call.portal.arun(call.preview(), call.patience)
 
     def embed(self, texts: Iterable[str], *, model: str) -> Vectors:
@@ -230,13 +239,13 @@ class EnginePool:
             GatewayError: A batch failed.
         """
         forbid_here("aembed")
-        host, work = self._embedding(texts, model)
-        return host.portal.run(work)
+        portal, work = self._embedding(texts, model)
+        return portal.run(work)
 
     async def aembed(self, texts: Iterable[str], *, model: str) -> Vectors:
         """Give vectors for texts; see `embed`."""
-        host, work = self._embedding(texts, model)
-        return await host.portal.arun(work)
+        portal, work = self._embedding(texts, model)
+        return await portal.arun(work)
 
     def chat(self, model: str | None = None, *, system: str | None = None, name: str = "") -> Chat:
         """Begin a conversation, or go on with the one of a name.
@@ -250,6 +259,33 @@ class EnginePool:
         chat.model, chat.system = model or chat.model, system or chat.system
         return chat
 
+    def cassette(
+        self, path: str | Path, mode: Mode = "auto", *, speed: float | None = None
+    ) -> Cassette:
+        """Open a file of recorded replies; closing it, as leaving its ``with`` does, ends that.
+
+        Calls that fail are not recorded. Those that are played back cost nothing, and count neither
+        in `usage` nor towards a budget.
+
+        Args:
+            path: The file, JSON lines; made by the first reply.
+            mode: ``"auto"`` plays back what is recorded and records the rest. ``"record"`` asks
+                again and renews. ``"replay"`` plays back alone: no engine is started, no socket is
+                opened, no key is needed, and `status` and `models` tell of the cassette.
+                ``"off"`` does nothing. ``GATEWAYX_CASSETTE_MODE`` in the environment wins.
+            speed: Play back so many times as fast as was recorded; at once where it is left out.
+
+        Raises:
+            ConfigError: The file does not serve.
+            UsageError: There is no such mode.
+        """
+        return self._player.open(path, mode, speed)
+
+    @property
+    def opened(self) -> Cassette | None:
+        """The `cassette` that is open."""
+        return self._player.cassette
+
     def models(self, engine: str | None = None, *, live: bool = False) -> list[ModelInfo]:
         """List what can be called now.
 
@@ -262,6 +298,8 @@ class EnginePool:
             GatewayError: The engine named cannot be asked.
         """
         self._freshness.check()
+        if replaying := self._player.replaying:
+            return recorded.models(replaying, engine)
         if engine is not None:
             self._registry.known(engine)
         if not live:
@@ -280,9 +318,12 @@ class EnginePool:
     def status(self) -> list[EngineStatus]:
         """List every engine known, the unusable ones too, with what is wrong.
 
-        Servers on this machine are asked whether they answer.
+        Servers on this machine are asked whether they answer. While a `cassette` is played back
+        alone, its engines are listed, and none of this machine's.
         """
         self._freshness.check()
+        if replaying := self._player.replaying:
+            return recorded.rows(replaying)
         self._registry.note_answering(self._answering())
         return [self._figures.on(row) for row in self._registry.rows()]
 
@@ -335,10 +376,14 @@ class EnginePool:
             EngineNotFoundError: A name is no engine's.
         """
         forbid_here("ahealth")
+        if replaying := self._player.replaying:
+            return recorded.health(replaying, names)
         return self._inquire(self._checkup(names))
 
     async def ahealth(self, *names: str) -> list[Health]:
         """Ask engines whether they work; see `health`."""
+        if replaying := self._player.replaying:
+            return recorded.health(replaying, names)
         try:
             return await self._runtime.shared.arun(self._checkup(names))
         except asyncio.CancelledError:
@@ -348,8 +393,18 @@ class EnginePool:
 
     @property
     def problems(self) -> list[str]:
-        """What of the user's files cannot be read or written, a line each."""
-        return [*self._registry.problems, *filter(None, [self._figures.ledger.problem])]
+        """What of the user's files cannot be read or written, a line each.
+
+        While a `cassette` is played back alone, what is wrong with that alone.
+        """
+        if replaying := self._player.replaying:
+            return list(filter(None, [replaying.problem]))
+        opened = self._player.cassette
+        others = [opened.problem, opened.warning] if opened else []
+        return [
+            *self._registry.problems,
+            *filter(None, [self._figures.ledger.problem, *others]),
+        ]
 
     def reload(self) -> list[EngineStatus]:
         """Look at all files again, and forget which engines failed; give the `status`."""
@@ -363,6 +418,8 @@ class EnginePool:
             ConfigError: There is no default.
         """
         self._freshness.check()
+        if replaying := self._player.replaying:
+            return recorded.default(replaying, self._registry.default)
         return self._registry.default_reference()
 
     def use(self, reference: str, *, save: bool = False) -> None:
@@ -372,7 +429,9 @@ class EnginePool:
             GatewayError: It cannot be called.
         """
         self._freshness.check()
-        self._registry.resolve(reference)
+        replaying = self._player.replaying
+        if not replaying or not replaying.knows(self._registry.meant(reference).engine):
+            self._registry.resolve(reference)
         self._registry.default = reference
         if save:
             self._config.save_default(reference)
@@ -472,16 +531,13 @@ class EnginePool:
 
     def _embedding(
         self, texts: Iterable[str], model: str
-    ) -> tuple[EngineHost, Coroutine[Any, Any, Vectors]]:
+    ) -> tuple[Portal, Coroutine[Any, Any, Vectors]]:
         self._freshness.check_if_due()
-        listed = checked(texts)
-        target = self._registry.resolve(model)
-        host = self._runtime.host(target)
-        return host, embed(host, target, self._config.settings.limits, listed)
+        return self._player.embedding(checked(texts), model)
 
     def _call(self, prompt: str, options: CallOptions, *, streamed: bool) -> Plan:
         self._freshness.check_if_due()
-        return self._planner.plan(prompt, options, streamed=streamed)
+        return self._player.plan(prompt, options, streamed=streamed)
 
 
 def _closed() -> TransportError:

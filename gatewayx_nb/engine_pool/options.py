@@ -36,6 +36,7 @@ class CallOptions(TypedDict, total=False):
     allow_unpriced: bool
     fallback: str | Iterable[str]
     chat: str | Chat | Slot | None
+    fresh: bool
 
 
 def build(

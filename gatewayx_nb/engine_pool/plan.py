@@ -52,16 +52,20 @@ class Plan(Protocol):
         """Make the call, handing each chunk to ``emit``."""
         ...
 
-    async def preview(self) -> Preview:
-        """Tell what would be sent; nothing is sent."""
-        ...
-
     def closed(self) -> TransportError:
         """Make the error of a call whose pool was closed."""
         ...
 
     def too_late(self) -> DeadlineError:
         """Make the error of a call that took too long."""
+        ...
+
+
+class LivePlan(Plan, Protocol):
+    """What is sent when it is run, and not played back."""
+
+    async def preview(self) -> Preview:
+        """Tell what would be sent; nothing is sent."""
         ...
 
 
@@ -75,7 +79,7 @@ class Planner:
     chats: Chats
     figures: Figures
 
-    def plan(self, prompt: str, options: CallOptions, *, streamed: bool) -> Plan:
+    def plan(self, prompt: str, options: CallOptions, *, streamed: bool) -> LivePlan:
         """Give what is to be run.
 
         Raises:
@@ -98,7 +102,7 @@ class Planner:
         return Failover(first, tuple(tries), self.runtime.shared)
 
     def _call(self, prompt: str, options: CallOptions, *, streamed: bool) -> Call:
-        slot = self._slot(options.get("chat"))
+        slot = self.slot(options.get("chat"))
         named = options.get("model") or (slot.chat.model if slot else None)
         target = self.registry.resolve(named)
         model, shape = target.model or "", shape_of(options)
@@ -114,7 +118,7 @@ class Planner:
             slot=slot,
         )
 
-    def _slot(self, chat: object) -> Slot | None:
+    def slot(self, chat: object) -> Slot | None:
         """Give the place in a conversation that ``chat=`` means."""
         if chat is None or isinstance(chat, Slot):
             return chat

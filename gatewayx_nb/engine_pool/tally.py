@@ -52,6 +52,8 @@ class Tally:
     raw: Mapping[str, Any] | None = None
     spent: Usage | None = None
     fallback_from: str | None = None
+    at_once: bool = False
+    """Whether it is played back in no time, so that only its end is worth showing."""
 
     def begin(self, target: Target, instead_of: str | None) -> None:
         """Note who is asked, and in whose place."""

@@ -99,6 +99,7 @@ def parser() -> Parser:
     add("--bg", action="store_true", help="end the cell at once; -o names the job")
     add("--no-stream", action="store_true", help="show the answer whole, at its end")
     add("--dry-run", action="store_true", help="show what would be sent, and send nothing")
+    add("--fresh", action="store_true", help="ask past the cassette that is open")
     add("-q", "--quiet", action="store_true", help="show nothing")
     add("-h", "--help", action="store_true", help="show this")
     return read
@@ -219,6 +220,8 @@ def _options(
         "params": dict(map(_param, words.param)),
         "fallback": words.fallback,
     }
+    if words.fresh:
+        options["fresh"] = True
     if len(words.references) == 1:
         options["model"] = words.references[0]
     if words.system is not None:

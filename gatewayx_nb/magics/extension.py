@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import getpass
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import StdinNotImplementedError
@@ -58,6 +60,14 @@ class Magics(Session):
     def pool(self) -> EnginePool:
         return engine_pool.pool()
 
+    @property
+    @override
+    def notebook(self) -> Path | None:
+        names = self._shell.user_ns
+        told = names.get("__vsc_ipynb_file__") or os.environ.get("JPY_SESSION_NAME")
+        path = Path(str(told or names.get("__session__") or ""))
+        return path if path.suffix == ".ipynb" else None
+
     @override
     def ask(self, prompt: str, model: str) -> Reply:
         self.pool.check()
@@ -80,7 +90,10 @@ class Magics(Session):
 
     @override
     def renew(self) -> None:
+        opened = self.pool.opened
         engine_pool.reset()
+        if opened:
+            self.pool.cassette(opened.path, opened.mode, speed=opened.speed)
 
     @override
     def forget(self, typed: str) -> bool:

@@ -116,6 +116,6 @@ class _Loader(importlib.machinery.SourceFileLoader):
 
 def forget(package: str) -> None:
     """Take the modules of a package out of `sys.modules`; what runs keeps them alive."""
-    for name in [name for name in sys.modules if f"{name}.".startswith(f"{package}.")]:
+    for name in [name for name in list(sys.modules) if f"{name}.".startswith(f"{package}.")]:
         del sys.modules[name]
     _Finder.folders.pop(package, None)

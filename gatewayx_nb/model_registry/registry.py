@@ -88,13 +88,8 @@ class ModelRegistry:
             MissingKeyError: It needs a key that is not set.
             ConfigError: There is no default, or several.
         """
-        if reference is not None and not isinstance(reference, str):
-            raise UsageError(
-                f"model is {reference!r}; expected a text.",
-                mend='For instance `model="grok"`.',
-            )
-        wanted = reference or self.default_reference()
-        ref = ModelRef.parse(self._meant(wanted))
+        wanted = self.default_reference() if reference is None else reference
+        ref = self.meant(wanted)
         if ref.engine in self._given:
             return self._target(ref, None, Secret(""))
         source = self._find(ref)
@@ -103,6 +98,20 @@ class ModelRegistry:
             raise self._no_key(ref.engine, key.state)
         trust.check(source, key, self._sources, self._config)
         return self._target(ref, source, key.value)
+
+    def meant(self, reference: str) -> ModelRef:
+        """Give the engine and model that a reference means, whether or not they can be had.
+
+        Raises:
+            UsageError: It is no text.
+            ConfigError: It is empty, and there is no default.
+        """
+        if not isinstance(reference, str):
+            raise UsageError(
+                f"model is {reference!r}; expected a text.",
+                mend='For instance `model="grok"`.',
+            )
+        return ModelRef.parse(self._meant(reference or self.default_reference()))
 
     def load(self, target: Target) -> Loaded:
         """Give an engine's code, running its file unless that was done and nothing changed.
@@ -192,6 +201,11 @@ class ModelRegistry:
         """
         if engine not in self._given:
             self._find(ModelRef(engine))
+
+    def api_keys(self) -> dict[str, str]:
+        """Give the keys of the engines that the pool was given, by their names."""
+        named = {name: getattr(engine, "api_key", "") for name, engine in self._given.items()}
+        return {name: str(key) for name, key in named.items() if key}
 
     def targets(self, engine: str | None) -> list[Target]:
         """Give one engine, or every one that can be called.

@@ -26,6 +26,7 @@ State = Literal[
     "failed",
     "refused",
     "shadowed",
+    "replay",
 ]
 
 

@@ -1,6 +1,6 @@
 """Folders, settings and keys: what the user's files say, and how they are kept."""
 
-from gatewayx_nb.secure_config.audit import FileSecurity
+from gatewayx_nb.secure_config.audit import FileSecurity, tracked
 from gatewayx_nb.secure_config.config import Config
 from gatewayx_nb.secure_config.importing import Imported
 from gatewayx_nb.secure_config.keyfile import make_folder as make_secrets_folder
@@ -45,6 +45,7 @@ __all__ = [
     "redact",
     "shipped",
     "state_of",
+    "tracked",
     "variable",
     "vendor_of",
     "why_foreign",

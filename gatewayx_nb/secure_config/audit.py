@@ -66,6 +66,11 @@ def files(place: Place) -> Iterator[FileSecurity]:
         yield _look(place, kind, path)
 
 
+def tracked(path: Path) -> bool:
+    """Tell whether git has a file."""
+    return bool(_git(path, "ls-files", "--error-unmatch"))
+
+
 def _look(place: Place, kind: Kind, path: Path) -> FileSecurity:
     relative = path.relative_to(place.root).as_posix()
     found = FileSecurity(place.owner, kind, relative, exists=os.path.lexists(path))

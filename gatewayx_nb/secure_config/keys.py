@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -24,6 +25,9 @@ VENDOR_VARIABLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 """The names under which the vendors' own tools read a key, by engine."""
+
+_SECRET = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECASE)
+"""Names of variables whose values are nobody's business."""
 
 
 def variable(engine: str, suffix: str = "API_KEY") -> str:
@@ -113,6 +117,16 @@ class Keys:
         vendors = {name for names in VENDOR_VARIABLES.values() for name in names}
         values = {value.strip() for name in ours | vendors for value, _, _ in self._values(name)}
         return [Secret(value) for value in sorted(values) if state_of(value) == "set"]
+
+    def secrets_by_name(self) -> dict[str, Secret]:
+        """Give everything that is a secret by its name, from all sources."""
+        found = {
+            f"{name} ({source})": Secret(value.strip())
+            for name in self.names()
+            for value, source, _ in self._values(name)
+            if _SECRET.search(name) and state_of(value) == "set"
+        }
+        return {name.removesuffix(" (environment)"): value for name, value in found.items()}
 
     def _values(self, name: str) -> Iterator[tuple[str, str, Owner]]:
         if name in self._env:

@@ -27,10 +27,11 @@ SHIPPED_ALIASES: Mapping[str, str] = MappingProxyType(
 )
 
 _KEYS: Mapping[str, tuple[str, ...]] = {
-    "": ("default_model", "aliases", "limits", "network", "keys", "engines"),
+    "": ("default_model", "aliases", "limits", "network", "keys", "cassettes", "engines"),
     "limits": ("timeout", "concurrency", "retries", "max_cost", "table_rows"),
     "network": ("proxy", "ca_bundle", "plain_http"),
     "keys": ("vendor_variables",),
+    "cassettes": ("redact",),
 }
 
 RATES = ("requests_per_minute", "tokens_per_minute")
@@ -104,6 +105,7 @@ class Settings:
         limits: How far a call may go.
         network: How connections leave this machine.
         vendor_variables: Whether ``XAI_API_KEY`` and its like are read.
+        redact: ``module:function`` that texts go through before a cassette keeps them.
         engines: Options of single engines, by name.
     """
 
@@ -112,6 +114,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     network: Network = field(default_factory=Network)
     vendor_variables: bool = True
+    redact: str | None = None
     engines: Mapping[str, Table] = field(default_factory=dict)
 
 
@@ -201,6 +204,7 @@ def _settings(table: Table, path: Path | None) -> Settings:
             plain_http=reader.texts(network, "plain_http"),
         ),
         vendor_variables=reader.value(keys, "vendor_variables", bool, default=True),
+        redact=reader.value(reader.table(table, "cassettes"), "redact", str, None),
         engines={
             name: reader.engine(reader.table(table, "engines"), name)
             for name in reader.table(table, "engines")

@@ -31,7 +31,7 @@ def write_whole(path: Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
             Path(temporary).unlink()
         raise
-    _sync(path.parent)
+    sync(path.parent)
 
 
 def sweep(path: Path) -> None:
@@ -58,7 +58,7 @@ def writing(path: Path, mend: str) -> Iterator[None]:
         ) from None
 
 
-def _sync(folder: Path) -> None:
+def sync(folder: Path) -> None:
     """Have a folder's new entry outlive a power cut, where folders can be opened."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)

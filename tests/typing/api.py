@@ -8,6 +8,7 @@ from typing_extensions import override
 
 import gatewayx_nb as gx
 from gatewayx_nb import Chunk, Comparison, EnginePool, LLMEngine, Reply
+from gatewayx_nb.cassettes import Cassette
 from gatewayx_nb.engine_pool import Health
 from gatewayx_nb.errors import GatewayError, RateLimitError, RequestError
 from gatewayx_nb.llm_engines import OpenAICompatibleEngine, Request
@@ -53,6 +54,13 @@ async def asked(pool: EnginePool) -> float | None:
     assert_type(gx.health(), list[Health])
     (row,) = await pool.ahealth("grok")
     return row.latency if row.ok else None
+
+
+def played(pool: EnginePool) -> bool:
+    """A cassette is a context manager."""
+    with gx.cassette("a.jsonl"), pool.cassette("b.jsonl", "replay", speed=2) as cassette:
+        assert_type(cassette, Cassette)
+        return pool.ask("x", fresh=True).replayed
 
 
 def failing() -> str:

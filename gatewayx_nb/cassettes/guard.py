@@ -1,0 +1,139 @@
+"""Keeps keys out of cassettes: what is written is searched for them, in every shape."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import html
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+import msgspec
+
+from gatewayx_nb.errors import ConfigError
+from gatewayx_nb.secure_config import may_be_key, redact
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from gatewayx_nb.cassettes.entry import Body, Entry
+
+_LEAST = 8
+"""Characters of a value that is looked for; what local servers take, such as ``EMPTY``, is none."""
+
+_SHAPES = re.compile(
+    r"""(?<![A-Za-z0-9])(?:
+        sk-(?:ant-|or-|proj-|svcacct-)?(?=[\w-]*\d)[\w-]{16,}
+      | AIza[\w-]{30,} | AQ\.[\w-]{30,}
+      | (?:gsk|hf|r8|fw|tgp_v1)_[A-Za-z0-9_-]{20,}
+      | (?:xai|pplx|nvapi|csk)-[\w-]{20,}
+      | gh[pousr]_[A-Za-z0-9]{30,} | github_pat_\w{30,} | glpat-[\w-]{20,}
+      | xox[abprs]-[\w-]{10,} | (?:AKIA|ASIA)[0-9A-Z]{16}(?![0-9A-Za-z])
+      | eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}
+    ) | -----BEGIN\ [A-Z ]*PRIVATE\ KEY-----""",
+    re.VERBOSE | re.ASCII,
+)
+"""What keys look like: https://docs.github.com/code-security/secret-scanning and the providers."""
+
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{24,}={0,2}", re.ASCII)
+_BLANKS = re.compile(r"\s+")
+_HEX = re.compile(r"(?:[0-9a-fA-F]{2}){16,}", re.ASCII)
+
+
+def check(entry: Entry | Body, secrets: Mapping[str, str]) -> None:
+    """Let an entry pass that holds no key.
+
+    Each text is searched, and the joined chunks: as it is, in base64, in hexadecimal, as a URL,
+    JSON or HTML writes it.
+
+    Args:
+        entry: What is to be written, or its request before that is sent.
+        secrets: The keys there are, by the name of their variable.
+
+    Raises:
+        ConfigError: It holds one; the message says where and does not repeat it.
+    """
+    found = _find(entry, secrets)
+    if found:
+        place, what = found
+        raise ConfigError(
+            f"nothing was written to the cassette: {place} holds {what}.",
+            mend="Take it out, or ask past the cassette: `fresh=True` (`--fresh`).",
+        )
+
+
+def _find(entry: Entry | Body, secrets: Mapping[str, str]) -> tuple[str, str] | None:
+    """Give the place of a key and what it is, not the key; no frame that stays holds it."""
+    keys = {name: str(value) for name, value in secrets.items() if _counts(str(value))}
+    for place, text in _texts(entry):
+        closed_up = _BLANKS.sub("", text)
+        for view in _views(text):
+            for name, key in keys.items():
+                if redact(view, [key]) != view:
+                    return place, f"the key {name}"
+            # Words that only stand beside each other make no key of an unknown shape.
+            if _SHAPES.search(view) and (view == text or view != closed_up):
+                return place, "what looks like a key"
+    return None
+
+
+def _counts(value: str) -> bool:
+    return len(value) >= _LEAST or may_be_key(value)
+
+
+def _texts(entry: Entry | Body) -> Iterator[tuple[str, str]]:
+    """Yield every text with its place; the answer whole besides its chunks."""
+    built: dict[str, Any] = msgspec.to_builtins(entry)
+    built.pop("vectors", None)  # made here, of numbers
+    yield from _walk(built, "")
+    if chunks := getattr(entry, "chunks", ()):
+        yield "the answer", "".join(piece.text for piece in chunks)
+        yield "the reasoning", "".join(piece.reasoning for piece in chunks)
+
+
+def _walk(value: object, place: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, str):
+        yield place, value
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield f"a name in {place or 'it'}", str(name)
+            yield from _walk(inner, f"{place}.{name}".lstrip("."))
+    elif isinstance(value, (list, tuple)):
+        for number, inner in enumerate(value):
+            yield from _walk(inner, f"{place}[{number}]")
+
+
+def _views(text: str) -> Iterable[str]:
+    """Give a text and what it says where it is decoded, twice over."""
+    seen = {text: None}
+    for _ in range(2):
+        for view in list(seen):
+            seen.update(dict.fromkeys(_decoded(view)))
+    return seen
+
+
+def _decoded(text: str) -> Iterator[str]:
+    """Yield a text read as a URL, JSON or HTML, without blanks, and what its base64 and hex say."""
+    if "%" in text:
+        yield unquote(text)
+    if "\\" in text:
+        yield _unescaped(text)
+    if "&" in text:
+        yield html.unescape(text)
+    if _BLANKS.search(text):
+        yield _BLANKS.sub("", text)
+    for run in _BASE64.findall(text):
+        plain = run.rstrip("=").replace("-", "+").replace("_", "/")
+        for start in range(4):
+            part = plain[start : len(plain) - ((len(plain) - start) % 4 == 1)]
+            yield base64.b64decode(part + "=" * (-len(part) % 4)).decode("latin-1")
+    for run in _HEX.findall(text):
+        yield binascii.unhexlify(run).decode("latin-1")
+
+
+def _unescaped(text: str) -> str:
+    r"""Read ``\"``, ``\\``, ``\/`` and ``\u0041`` as JSON and Python do."""
+    coded = re.sub(r"\\u([0-9a-fA-F]{4})", lambda found: chr(int(found[1], 16)), text)
+    coded = re.sub(r"\\x([0-9a-fA-F]{2})", lambda found: chr(int(found[1], 16)), coded)
+    return re.sub(r"\\(.)", r"\1", coded)

@@ -1,0 +1,123 @@
+"""An entry: written as one line, and read back the same."""
+
+import json
+from hashlib import sha256
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gatewayx_nb.cassettes import Piece, body_of, entry_of
+from gatewayx_nb.cassettes.entry import decode, encode
+from gatewayx_nb.errors import UsageError
+from gatewayx_nb.messages import Image, Message, Reply, Request, ToolCall, Usage
+
+TEXT = st.text(st.characters(codec=None), max_size=40)  # lone surrogates and NUL among them
+VALUE = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats() | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=6,
+)
+REQUESTS = st.builds(
+    Request,
+    messages=st.lists(
+        st.builds(Message, st.sampled_from(["user", "assistant"]), TEXT), min_size=1, max_size=3
+    ).map(tuple),
+    model=st.just(""),
+    system=st.none() | TEXT,
+    temperature=st.none() | st.floats(0, 2) | st.integers(0, 2),
+    max_tokens=st.none() | st.integers(1, 9),
+    stop=st.lists(TEXT, max_size=2).map(tuple),
+    params=st.dictionaries(TEXT, VALUE, max_size=3),
+)
+
+
+def same(text):
+    """Redact nothing."""
+    return text
+
+
+def body(request):
+    """Give what a cassette makes of a request."""
+    return body_of(request, (), same)
+
+
+def ask(**options):
+    """Give a request."""
+    return Request((Message("user", "Hi"),), "", **options)
+
+
+@given(REQUESTS, TEXT, st.lists(st.tuples(st.floats(0, 9), TEXT, TEXT), max_size=5))
+def test_what_is_written_is_read(request, answer, pieces):
+    """Any text and any parameter, in one line of UTF-8; and it is found again by its request."""
+    asked = {"recorded": "2026-01-01T00:00:00Z", "engine": "e", "model": "m"}
+    reply = Reply(answer, "e", "m", usage=Usage(1), tool_calls=(ToolCall("1", "f", answer),))
+    entry = entry_of(body(request), asked, reply, [Piece(*piece) for piece in pieces], same)
+
+    line = encode(entry)
+    line.decode("utf-8")
+    read = decode(line)
+
+    assert b"\n" not in line
+    assert read == entry
+    assert (read.text, read.reasoning) == (answer, "")
+    assert read.request.digest == body(request).digest
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "equal"),
+    [
+        (ask(temperature=0), ask(temperature=0.0), True),
+        (ask(streamed=True), ask(streamed=False), True),
+        (ask(params={"a": 1, "b": 2}), ask(params={"b": 2, "a": 1}), True),
+        (ask(params={"a": 1}), ask(params={"a": 2}), False),
+        (ask(), ask(temperature=0), False),
+        (ask(system=""), ask(), False),
+        (Request((Message("user", "Hi "),), ""), ask(), False),
+        (
+            Request((Message("user", "Hi", (Image("image/png", b"1"),)),), ""),
+            Request((Message("user", "Hi", (Image("image/png", b"2"),)),), ""),
+            False,
+        ),
+    ],
+)
+def test_equal_requests_have_equal_digests(one, other, equal):
+    """What decides is what the model is asked, not how the answer is read."""
+    assert (body(one).digest == body(other).digest) is equal
+
+
+def test_an_image_is_kept_as_its_digest():
+    """Not a byte of it."""
+    picture = Image("image/png", b"\x89PNG secret")
+    entry = entry_of(
+        body(Request((Message("user", "Hi", (picture,)),), "")),
+        {"recorded": "", "engine": "e", "model": ""},
+        Reply("x", "e", "m"),
+        [],
+        same,
+    )
+    (image,) = json.loads(encode(entry))["request"]["messages"][0]["images"]
+
+    assert image == {"mime": "image/png", "sha256": sha256(picture.data).hexdigest()}
+
+
+def test_pieces_that_come_together_are_kept_as_one():
+    """Within 50 ms; the pace of the rest stays."""
+    pieces = [Piece(0.1, "a"), Piece(0.12, "b"), Piece(0.3, "c", "r")]
+    asked = {"recorded": "", "engine": "e", "model": ""}
+    entry = entry_of(body(ask()), asked, Reply("abc", "e", "m", reasoning="r"), pieces, same)
+
+    assert entry.chunks == (Piece(0.1, "ab"), Piece(0.3, "c", "r"))
+
+
+def test_a_parameter_that_is_no_json_is_refused():
+    """Before anything is sent."""
+    with pytest.raises(UsageError, match="a parameter is a object"):
+        body(ask(params={"x": object()}))
+
+
+@pytest.mark.parametrize("line", [b"", b"[]", b"{}", b"\xff", b"[" * 100_000, b'{"recorded":1}'])
+def test_what_is_no_entry_is_a_value_error(line):
+    """Whatever it is."""
+    with pytest.raises(ValueError):  # noqa: PT011 - of many messages
+        decode(line)

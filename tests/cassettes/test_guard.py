@@ -1,0 +1,133 @@
+"""No key gets into a cassette, in whatever shape and place."""
+
+import base64
+import html
+import json
+from urllib.parse import quote
+
+import pytest
+
+from gatewayx_nb.cassettes import Piece, body_of, entry_of
+from gatewayx_nb.cassettes.guard import check
+from gatewayx_nb.errors import ConfigError
+from gatewayx_nb.messages import Message, Reply, Request, ToolCall
+from tests import canary
+
+SECRETS = {"GATEWAYX_GROK_API_KEY": canary.KEY}
+SHAPED = [
+    "sk-proj-abcdefghij1234567890",
+    "AIza" + "Sy0123456789abcdefghijklmnopqrstuvw"[:35],
+    "gsk_abcdefghij0123456789abcd",
+    "xai-abcdefghij0123456789abcd",
+    "ghp_abcdefghij0123456789abcdefghij012345",
+    "AKIAABCDEFGHIJKLMNOP",
+    "-----BEGIN RSA PRIVATE KEY-----",
+]
+WRITINGS = {
+    "plain": str,
+    "first 12": lambda key: key[:12],
+    "last 12": lambda key: key[-12:],
+    "url": lambda key: quote(key, safe=""),
+    "json": json.dumps,
+    "json in json": lambda key: json.dumps(json.dumps(key)),
+    "python": repr,
+    "html": html.escape,
+    "hex": lambda key: key.encode().hex(),
+    "base64": lambda key: base64.b64encode(key.encode()).decode(),
+    "base64 at 1": lambda key: base64.b64encode(b"=" + key.encode() + b"&").decode(),
+    "base64 at 2": lambda key: base64.b64encode(b"xy" + key.encode()).decode(),
+    "base64 for URLs": lambda key: base64.urlsafe_b64encode(b"?>" + key.encode()).decode(),
+    "base64 in base64": lambda key: base64.b64encode(base64.b64encode(key.encode())).decode(),
+    "broken over lines": lambda key: key[:9] + "\n" + key[9:],
+}
+
+
+def same(text):
+    """Redact nothing."""
+    return text
+
+
+def entry(prompt="Hi", pieces=(), **reply):
+    """Give an entry."""
+    asked = {"recorded": "", "engine": "e", "model": ""}
+    request = Request((Message("user", prompt),), "")
+    text = "".join(piece.text for piece in pieces)
+    return entry_of(body_of(request, (), same), asked, Reply(text, "e", "m", **reply), pieces, same)
+
+
+@pytest.mark.parametrize("writing", WRITINGS)
+def test_a_loaded_key_is_found_in_every_writing(writing):
+    """In the prompt and in the answer; the message says where and has nothing of it."""
+    text = f"before {WRITINGS[writing](canary.KEY)} after"
+    for held, place in ((entry(text), "messages"), (entry(pieces=[Piece(0, text)]), "chunks")):
+        with pytest.raises(ConfigError, match="nothing was written") as refused:
+            check(held, SECRETS)
+        assert place in str(refused.value)
+        assert "GATEWAYX_GROK_API_KEY" in str(refused.value)
+        assert not canary.leaks(refused.value)
+
+
+@pytest.mark.parametrize("key", [canary.KEY, *SHAPED])
+@pytest.mark.parametrize("size", [1, 2, 5, 11])
+def test_a_key_that_is_split_over_chunks_is_found(key, size):
+    """However small the pieces, which are seconds apart; in the answer and in the reasoning."""
+    parts = [key[start : start + size] for start in range(0, len(key), size)]
+    texts = [Piece(number, part) for number, part in enumerate(parts)]
+    thoughts = [Piece(number, "", part) for number, part in enumerate(parts)]
+
+    with pytest.raises(ConfigError, match="the answer holds"):
+        check(entry(pieces=texts), SECRETS)
+    with pytest.raises(ConfigError, match="the reasoning holds"):
+        check(entry(pieces=thoughts, reasoning=key), SECRETS)
+
+
+@pytest.mark.parametrize("name", canary.forms(canary.KEY))
+def test_the_shapes_of_the_canary_are_found(name):
+    """Those that every other surface is searched for."""
+    with pytest.raises(ConfigError):
+        check(entry(f"x{name}x"), SECRETS)
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        entry(reasoning=canary.KEY),
+        entry(tool_calls=(ToolCall("1", "f", json.dumps({"key": canary.KEY})),)),
+        entry(dropped=(canary.KEY,)),
+        entry(fallback_from=canary.KEY),
+        body_of(Request((), "", system=canary.KEY), (), same),
+        body_of(Request((), "", params={canary.KEY: 1}), (), same),
+        body_of(Request((), "", params={"a": [{"b": canary.KEY}]}), (), same),
+        body_of(Request((), "", schema={"title": canary.KEY}), (), same),
+        body_of(Request((), "", stop=(canary.KEY,)), (), same),
+        body_of(Request((), ""), (canary.KEY,), same),
+    ],
+)
+def test_every_place_is_searched(held):
+    """Of the request, and of the reply."""
+    with pytest.raises(ConfigError):
+        check(held, SECRETS)
+
+
+@pytest.mark.parametrize("key", SHAPED)
+@pytest.mark.parametrize("writing", ["plain", "url", "json", "hex", "base64", "base64 at 1"])
+def test_what_looks_like_a_key_is_found(key, writing):
+    """Of whatever provider, though nobody loaded it."""
+    with pytest.raises(ConfigError, match="what looks like a key"):
+        check(entry(f"see {WRITINGS[writing](key)} there"), {})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A risk-free and ask-me-anything approach for 2024-01-01, task-oriented.",
+        "sk-... and sk-your-key-here",
+        "sha256 b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        "hf_ and xai- are prefixes; AIza is one too. EMPTY is none.",
+        "%zz \\u12 & &amp; \\",
+        "word " * 2000,
+    ],
+)
+def test_what_is_no_key_passes(text):
+    """Words, digests, prefixes, and values that local servers take for a key."""
+    check(entry(text, [Piece(0, text)]), {**SECRETS, "GATEWAYX_VLLM_API_KEY": "EMPTY"})

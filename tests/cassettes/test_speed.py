@@ -1,0 +1,35 @@
+"""How long a large cassette takes."""
+
+import time
+
+from gatewayx_nb.cassettes import Body, Cassette, Discretion, Entry, Piece
+from gatewayx_nb.cassettes.entry import Answer, Turn, encode
+
+HEAD = b'{"format":"gatewayx-cassette","version":1}\n'
+
+
+def test_ten_thousand_entries_load_in_half_a_second(tmp_path):
+    """10 MB, of 20 pieces each; processor time, as a busy machine adds waiting of its own."""
+    path = tmp_path / "a.jsonl"
+    pieces = tuple(Piece(number / 10, "words and words ") for number in range(20))
+    entries = [
+        Entry(
+            "2026-01-01T00:00:00Z",
+            "e",
+            "",
+            Body(messages=(Turn("user", f"Question {number} " * 10),), params={"a": number}),
+            reference="e",
+            chunks=pieces,
+            reply=Answer("e", "m", usage={"input_tokens": 3}, latency=2.0),
+        )
+        for number in range(10_000)
+    ]
+    path.write_bytes(HEAD + b"\n".join(map(encode, entries)) + b"\n")
+    took = []
+    for _ in range(3):
+        begun = time.process_time()
+        cassette = Cassette(path, "replay", Discretion(str, dict))
+        took.append(time.process_time() - begun)
+
+    assert len(cassette) == 10_000
+    assert min(took) < 0.5

@@ -1,0 +1,242 @@
+"""The file: what is odd in one is told in one line, and nothing that was acknowledged is lost."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from gatewayx_nb.cassettes import Body, Entry, tape
+from gatewayx_nb.cassettes.entry import Piece, Turn, encode
+from gatewayx_nb.errors import ConfigError
+
+HEAD = '{"format":"gatewayx-cassette","version":1}\n'
+
+
+def entry(prompt="Hi", text="Hello.", **more):
+    """Give an entry."""
+    body = Body(messages=(Turn("user", prompt),))
+    return Entry("2026-01-01T00:00:00Z", "e", "", body, chunks=(Piece(0.1, text),), **more)
+
+
+def line(*args, **more):
+    """Give the line of an entry."""
+    return encode(entry(*args, **more)).decode()
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Give where a cassette would be."""
+    return tmp_path / "cassettes" / "a.jsonl"
+
+
+@pytest.fixture
+def written(path):
+    """Give a function that writes a file and reads it."""
+    path.parent.mkdir()
+
+    def read(content):
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return tape.read(path)
+
+    return read
+
+
+def prompts(content):
+    """Give the prompts of what was read."""
+    return [one.entry.request.prompt for one in content.lines]
+
+
+def test_lines_are_added_below_a_head(path):
+    """The folder is made, and what git is not to see lies in one of its own."""
+    tape.add(path, line("one").encode())
+    tape.add(path, line("two").encode())
+
+    assert path.read_text() == f"{HEAD}{line('one')}\n{line('two')}\n"
+    assert prompts(tape.read(path)) == ["one", "two"]
+    assert {one.name for one in path.parent.iterdir()} == {"a.jsonl", ".gatewayx"}
+    assert (path.parent / ".gatewayx" / ".gitignore").read_text() == "*\n"
+
+
+def test_a_line_is_replaced_in_its_place(path):
+    """So that a diff shows one line; the permissions stay; one that is gone is added."""
+    for prompt in ("one", "two", "three"):
+        tape.add(path, line(prompt).encode())
+    path.chmod(0o640)
+    tape.add(path, line("two", "new").encode(), line("two").encode())
+    tape.add(path, line("four").encode(), b"not there")
+
+    assert path.read_text().splitlines()[1:] == [
+        line("one"), line("two", "new"), line("three"), line("four"),
+    ]  # fmt: skip
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_line_that_was_not_written_whole_is_set_aside(written, path):
+    """Reading passes it over and says so; the next entry stands on a line of its own."""
+    content = written(f"{HEAD}{line('one')}\n{line('two')[:40]}")
+    tape.add(path, line("three").encode())
+
+    assert prompts(content) == ["one"]
+    assert "not written whole" in content.problem
+    assert prompts(tape.read(path)) == ["one", "three"]
+    assert (path.parent / ".gatewayx" / "a.jsonl.cut").read_text() == line("two")[:40]
+
+
+def test_a_last_line_without_an_end_counts(written, path):
+    """An editor may leave it so."""
+    content = written(f"{HEAD}{line('one')}")
+    tape.add(path, line("two").encode())
+
+    assert (prompts(content), content.problem) == (["one"], "")
+    assert prompts(tape.read(path)) == ["one", "two"]
+
+
+@pytest.mark.parametrize("content", ["", "\n", HEAD, HEAD.strip(), f"\ufeff{HEAD}\r\n"])
+def test_an_empty_cassette_is_one(written, content):
+    """With and without its head."""
+    assert written(content).lines == ()
+
+
+def test_line_ends_of_windows_are_read(written, path):
+    """As git may write them, and such a line is found when it is renewed."""
+    content = written(f"{HEAD}{line('one')}\n{line('two')}\n".replace("\n", "\r\n"))
+    tape.add(path, line("one", "new").encode(), content.lines[0].data)
+
+    assert prompts(content) == ["one", "two"]
+    assert [one.entry.text for one in tape.read(path).lines] == ["new", "Hello."]
+
+
+CONFLICT = (
+    f"{HEAD}{line('one')}\n<<<<<<< HEAD\n{line('two')}\n=======\n{line('three')}\n>>>>>>> x\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "says", "mends"),
+    [
+        (CONFLICT, "the marks of a merge conflict, in line 3", "sed -i"),
+        ("hello\n", "is no cassette", "stays as it is"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0", "is no cassette", "stays as it is"),
+        ('{"version":1}\n', "is no cassette", "stays as it is"),
+        ('{"format":"gatewayx-cassette","version":2}\n{}', "has version 2", "pip install"),
+        (f"{HEAD}{line('one')}\n{{}}\n{line()}\n", "line 3 of the cassette", "sed -i 3d"),
+        (f"{HEAD}oops\n", "line 2 of the cassette", "sed -i 2d"),
+        (HEAD.encode() + b"[" * 100_000 + b"\n", "line 2 of the cassette", "sed -i 2d"),
+        (HEAD.encode() + b'{"recorded":"\xff"}\n', "line 2 of the cassette", "sed -i 2d"),
+    ],
+)
+def test_what_does_not_serve_is_told(written, content, says, mends):
+    """In one line, with the command that mends it; the file stays as it was."""
+    with pytest.raises(ConfigError) as refused:
+        written(content)
+
+    assert says in refused.value.what
+    assert mends in refused.value.mend
+    assert "\n" not in str(refused.value)
+
+
+def test_the_command_for_a_conflict_keeps_both_sides(written, path):
+    """It is pasted as it stands."""
+    with pytest.raises(ConfigError) as refused:
+        written(CONFLICT)
+    subprocess.run(refused.value.mend.split("`")[1], shell=True, check=True)
+
+    assert prompts(tape.read(path)) == ["one", "two", "three"]
+
+
+def test_what_is_no_file_is_told(tmp_path):
+    """A folder, nothing, and a pipe, on which reading would hang."""
+    os.mkfifo(tmp_path / "pipe")
+    for name, says in ((".", "is a folder"), ("none", "no cassette"), ("pipe", "is no file")):
+        with pytest.raises(ConfigError, match=says):
+            tape.read(tmp_path / name)
+
+
+def test_a_huge_file_is_not_read(path):
+    """A sparse file of a terabyte costs nothing to make."""
+    path.parent.mkdir()
+    with path.open("wb") as file:
+        file.truncate(2**40)
+
+    with pytest.raises(ConfigError, match=r"1048576 MiB, more than 256"):
+        tape.read(path)
+
+
+def test_a_folder_that_is_a_file_cannot_be_written(tmp_path):
+    """The error is ours, and says what to do."""
+    (tmp_path / "f").write_text("")
+    with pytest.raises(ConfigError, match="cannot be written"):
+        tape.add(tmp_path / "f" / "a.jsonl", b"{}")
+
+
+WRITER = """
+import json, sys
+from pathlib import Path
+from gatewayx_nb.cassettes import tape
+path, name, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+for number in range(count):
+    entry = {
+        "recorded": "", "engine": "e", "model": "", "chunks": [[0.0, "word " * 3000]],
+        "request": {"messages": [{"role": "user", "content": f"{name} {number}"}]},
+    }
+    tape.add(path, json.dumps(entry).encode())
+    print(number, flush=True)
+"""
+
+
+def test_two_kernels_lose_nothing(path):
+    """They write at once, and every entry is there."""
+    command = [sys.executable, "-c", WRITER, str(path)]
+    writers = [subprocess.Popen([*command, name, "40"], stdout=subprocess.PIPE) for name in "ab"]
+    for writer in writers:
+        writer.communicate(timeout=60)
+
+    assert sorted(prompts(tape.read(path))) == sorted(
+        f"{name} {number}" for name in "ab" for number in range(40)
+    )
+
+
+KILLED = """
+import os, sys, time, random
+from pathlib import Path
+from gatewayx_nb.cassettes import tape
+import filelock
+path = Path(sys.argv[1])
+source = sys.stdin.read()
+for turn in range(100):
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        sys.argv[1:] = [str(path), f"turn {turn}", "1000"]
+        os.dup2(write, 1)
+        exec(source, {})
+    os.close(write)
+    wanted = random.Random(turn).randrange(1, 4)
+    seen = b""
+    while seen.count(b"\\n") < wanted and (more := os.read(read, 100)):
+        seen += more
+    time.sleep(random.Random(turn).random() / 200)
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+    while more := os.read(read, 100):
+        seen += more
+    os.close(read)
+    print(seen.count(b"\\n"), flush=True)
+"""
+
+
+def test_a_hundred_kills_lose_nothing_that_was_acknowledged(path):
+    """With SIGKILL, while it writes; the file stays loadable each time."""
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(path)],
+        input=WRITER, capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+    acknowledged = [
+        f"turn {turn} {number}"
+        for turn, count in enumerate(map(int, done.stdout.split()))
+        for number in range(count)
+    ]
+
+    assert len(done.stdout.split()) == 100
+    assert set(acknowledged) <= set(prompts(tape.read(path)))

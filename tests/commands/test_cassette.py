@@ -1,0 +1,103 @@
+"""``%gatewayx cassette``, in a shell."""
+
+from pathlib import Path
+
+import pytest
+
+from gatewayx_nb import commands
+from gatewayx_nb.errors import ConfigError, UsageError
+
+
+class Session:
+    """What a shell gives the commands."""
+
+    notebook = None
+
+    def __init__(self, pool):
+        self.pool = pool
+
+
+@pytest.fixture
+def session(project, tmp_path, monkeypatch):
+    """Give a session in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    with project.pool() as pool:
+        yield Session(pool)
+
+
+def test_a_cassette_is_opened_and_told_of(session):
+    """Opening says the same in every mode; alone, the command tells what was done."""
+    opened = repr(commands.run(session, "cassette a.jsonl"))
+    session.pool.ask("Hi", model="mock")
+    session.pool.ask("Hi", model="mock")
+    told = repr(commands.run(session, "cassette"))
+    again = repr(commands.run(session, "cassette --mode replay"))
+
+    assert opened == again == "Cassette a.jsonl is open."
+    assert told.splitlines() == [
+        "Cassette a.jsonl: auto, which plays back what is recorded, and records the rest.",
+        "1 entries; 1 played back, 1 recorded so far.",
+    ]
+    assert (session.pool.opened.mode, session.pool.opened.path) == (
+        "replay",
+        Path("a.jsonl").absolute(),
+    )
+
+
+def test_a_cassette_takes_the_place_of_the_one_before(session):
+    """Run again, the cell opens it afresh; nothing piles up."""
+    for _ in range(3):
+        commands.run(session, "cassette a.jsonl")
+    session.pool.opened.close()
+
+    assert session.pool.opened is None
+
+
+def test_its_place_is_beside_the_notebook(session):
+    """Where the front end tells that; else the error says to name it."""
+    with pytest.raises(UsageError, match="does not tell the notebook's name"):
+        commands.run(session, "cassette")
+    session.notebook = Path("/work/story.ipynb")
+    commands.run(session, "cassette --speed 2")
+
+    assert session.pool.opened.path == Path("/work/cassettes/story.jsonl")
+    assert session.pool.opened.speed == 2
+
+
+def test_what_does_not_serve_leaves_the_open_one_open(session):
+    """A mode that is none, a file that is none."""
+    commands.run(session, "cassette a.jsonl")
+    Path("b.jsonl").write_text("hello")
+    for line, kind in (("--mode rekord", UsageError), ("b.jsonl", ConfigError)):
+        with pytest.raises(kind):
+            commands.run(session, f"cassette {line}")
+
+    assert session.pool.opened.path.name == "a.jsonl"
+
+
+def test_the_state_commands_tell_of_the_cassette(session):
+    """The same on every machine: no path, no key, no engine of this one."""
+    commands.run(session, "cassette a.jsonl")
+    session.pool.ask("Hi", model="mock")
+    commands.run(session, "cassette --mode replay")
+    shown = {line: repr(commands.run(session, line)) for line in ("", "status", "models", "keys")}
+
+    for line in ("", "status"):
+        head, _, row, *_ = shown[line].splitlines()
+        assert head.split() == ["engine", "state", "key", "model", "from", "to", "do"]
+        assert row.split() == ["mock", "replay", "not", "needed", "mock", "cassette"]
+        assert "There is no default model on the cassette" in shown[line]
+        assert "Cassette a.jsonl is played back; no engine is started." in shown[line]
+        assert "/" not in shown[line].replace("key/", "").partition("`")[0]
+    assert shown["models"].splitlines()[2].split() == ["mock", "mock"]
+
+
+def test_a_table_that_git_has_is_told_by_the_security(session, monkeypatch):
+    """In replay too, where the state is silent about this machine."""
+    commands.run(session, "cassette a.jsonl")
+    session.pool.ask("| a | b |\n|---|---|\n| 1 | 2 |", model="mock")
+    commands.run(session, "cassette --mode replay")
+    monkeypatch.setattr("gatewayx_nb.cassettes.cassette.tracked", lambda _: True)
+
+    assert "a prompt in it holds a table" in repr(commands.run(session, "security"))
+    assert "a prompt in it holds a table" not in repr(commands.run(session, "status"))
