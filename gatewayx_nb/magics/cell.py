@@ -219,9 +219,8 @@ def _options(
     options: CallOptions = {
         "params": dict(map(_param, words.param)),
         "fallback": words.fallback,
+        "fresh": words.fresh,
     }
-    if words.fresh:
-        options["fresh"] = True
     if len(words.references) == 1:
         options["model"] = words.references[0]
     if words.system is not None:
