@@ -1,5 +1,6 @@
 # make demo   a real model answers in the quickstart notebook, live, on this machine
 # make test   the tests, the notebooks and the browser
+# make notebooks-record  renew the cassettes and outputs of the notebooks; -live runs them and keeps nothing
 # make lab    the notebooks in JupyterLab
 # make check  lint, types, floors
 # make bench  the benchmarks, beside what one would pick instead
@@ -12,7 +13,7 @@ BENCH := .venv-bench
 BIN := $(VENV)/bin
 SCRATCH := build/check
 
-.PHONY: help demo test lab check bench lock clean
+.PHONY: help demo test notebooks-record notebooks-live lab check bench lock clean
 help:
 	@sed -n 's/^# //p' Makefile
 
@@ -46,7 +47,12 @@ test: $(VENV)/dev.stamp
 	@echo "== Ctrl-C at every step of a wait: by a tracer, and so not under coverage, which is one too"
 	@$(BIN)/python -m pytest tests/engine_pool/test_interrupts.py
 	@echo "== Notebooks"
-	@$(BIN)/python -m pytest --nbval notebooks
+	@GATEWAYX_CASSETTE_MODE=replay $(BIN)/python -m pytest --nbval notebooks
+
+# What the notebooks say, asked of the model on this machine again; `live` keeps nothing of it.
+notebooks-record notebooks-live: $(VENV)/dev.stamp
+	@$(BIN)/python -c "import gatewayx_nb; print(gatewayx_nb.pull('smollm2'))"
+	@$(BIN)/python notebooks/record.py $(if $(findstring live,$@),--live)
 
 lab: $(VENV)/dev.stamp
 	@$(BIN)/python -c "import gatewayx_nb; gatewayx_nb.pull('smollm2')"
