@@ -75,6 +75,7 @@ check: $(VENV)/dev.stamp
 bench: $(BENCH)/bench.stamp
 	@$(BENCH)/bin/python benchmarks/overhead.py
 	@$(BENCH)/bin/python benchmarks/burst.py
+	@$(BENCH)/bin/python benchmarks/rendering.py
 
 # uv resolves for every platform and Python at once; the files name no index.
 lock:

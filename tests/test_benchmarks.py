@@ -2,25 +2,42 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 REPOSITORY = Path(__file__).parents[1]
 
 
-def test_the_quick_benchmark_measures_this_package_beside_the_bare_transport():
-    """`overhead.py --quick` runs to its end and has a row for both in each of its tables."""
+def quick(name):
+    """What a benchmark prints in a quick run."""
     run = subprocess.run(
-        [sys.executable, "benchmarks/overhead.py", "--quick"],
+        [sys.executable, f"benchmarks/{name}.py", "--quick"],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
     )
-
     assert run.returncode == 0, run.stderr
-    tables = [table for table in run.stdout.split("\n\n") if table.startswith("CPU a ")]
+    return run.stdout
+
+
+@pytest.mark.kernel
+def test_the_quick_rendering_benchmark_has_a_row_for_each_answer():
+    """`rendering.py --quick` runs to its end in a real kernel."""
+    out = quick("rendering")
+
+    rows = [line for line in out.splitlines() if line.endswith(" s")]
+    assert len(rows) == 5
+
+
+def test_the_quick_benchmark_measures_this_package_beside_the_bare_transport():
+    """`overhead.py --quick` runs to its end and has a row for both in each of its tables."""
+    out = quick("overhead")
+
+    tables = [table for table in out.split("\n\n") if table.startswith("CPU a ")]
     assert len(tables) == 4
     for table in tables:
         figures = {line[:30].strip(): line.split() for line in table.splitlines()}
         assert {"httpx on aiohttp", "httpx", "gatewayx_nb"} <= set(figures)
-    assert "import gatewayx_nb" in run.stdout
-    assert "await pool.aask" in run.stdout
+    assert "import gatewayx_nb" in out
+    assert "await pool.aask" in out

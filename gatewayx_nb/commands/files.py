@@ -23,6 +23,7 @@ _SETTINGS = """\
 # timeout = 600       # seconds for a whole call
 # concurrency = 512   # calls in flight to one engine
 # retries = 2         # how often a call is sent again
+# table_rows = 20     # rows of a DataFrame that go into a prompt
 # max_cost = 5.0      # US dollars for all calls of a kernel
 
 # [engines.grok]

@@ -18,7 +18,8 @@ Some **bold** text, `code` and a [link](https://example.org/page).
 * one
 * two
 
-It costs $5 to $10, or \\(x\\), or $$y$$."""
+It costs $5 to $10, or \\(x\\), or $$y$$; `\\(z\\)`,
+\\(\\href{javascript:window.harmed=1}{w}\\)."""
 
 SLOW = "%%gatewayx mock -p rate=20\n**bold** " + "word " * 2000
 
@@ -109,20 +110,23 @@ def test_markdown_is_shown_with_its_figures(page):
     expect(shown.locator("strong")).to_have_text("bold")
     assert shown.count() == 1
     assert shown.locator("li").all_inner_texts() == ["one", "two"]
-    assert shown.locator("code").all_inner_texts() == ["code"]
+    assert shown.locator("code").first.inner_text() == "code"
     link = shown.locator("a")
     assert link.get_attribute("href") == "https://example.org/page"
     assert "noopener" in link.get_attribute("rel")
-    expect(shown).to_contain_text(re.compile(r"mock:mock · \d\.\d s.* 20 in, 21 out · \$0"))
+    expect(shown).to_contain_text(re.compile(r"mock:mock · \d\.\d s.* 22 in, 23 out · \$0"))
 
 
-def test_money_is_no_mathematics(page):
-    """What a dollar sign pairs with the next is left as it was typed."""
-    page.tab.wait_for_timeout(500)  # a typesetter works after the output is there
+def test_mathematics_is_typeset_and_money_is_not(page):
+    """By the page itself; code is left alone, and so is TeX that would link."""
     shown = page.output(SHOWN)
 
-    expect(shown).to_contain_text("It costs $5 to $10, or (x), or $$y$$.")
-    assert shown.locator("mjx-container, .MathJax, .katex").count() == 0
+    expect(shown.locator("mjx-container")).to_have_count(2)
+    assert shown.locator("mjx-container[display=true]").count() == 1
+    assert [code.inner_text() for code in shown.locator("code").all()][1:] == ["\\(z\\)"]
+    expect(shown).to_contain_text("It costs $5 to $10, or ")
+    expect(shown).to_contain_text("\\(\\href{javascript:window.harmed=1}{w}\\)")
+    assert shown.locator("a").count() == 1
 
 
 def test_an_answer_grows_until_the_stop_button_stops_it(page):

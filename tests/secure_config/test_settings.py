@@ -67,6 +67,7 @@ def test_the_project_wins_over_the_user_value_by_value(tmp_path):
         ("network.plain_http = [1]", "'plain_http'.*expected a list of texts"),
         ("engines.grok.model = 3", "'model'.*expected a TOML str"),
         ("engines.grok.api_key = 'k'", r"\[engines.grok\].*where keys are not kept"),
+        ("limits.table_rows = 0", "'table_rows'.*expected a whole number of at least 1"),
         ("limits.retries = true", "'retries'.*expected a TOML int"),
         ("default_model = 1", "'default_model'.*expected a TOML str"),
         ("= nonsense", "cannot be read.*mv"),

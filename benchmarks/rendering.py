@@ -1,0 +1,90 @@
+"""What showing a long answer costs the kernel: 20,000 characters, in pieces of four.
+
+    python benchmarks/rendering.py [--quick]
+
+Seconds of the kernel's CPU for the whole answer, in a real kernel whose cell streams it at 500
+pieces a second; in turn with the same cell that shows nothing (``-q``), which is taken off. The
+answers are what is dearest to render: one of sections, and one that is a single list, table or
+block of code.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tests.kernels import Kernel
+
+LENGTH, PIECE, RATE, ROUNDS = 20_000, 4, 500, 1
+QUICK = (2_000, 1)
+
+ANSWERS = {
+    "prose": "A sentence of **prose** that goes on for a while, with `code`.\n\n",
+    "sections": "## Part\n\nSome **bold** words, `code` and\n\n- an item\n- another\n\n",
+    "one list": "- item with **bold** text\n",
+    "one table": "| word | `x` |\n",
+    "one block of code": "x = foo(bar)\n",
+}
+HEADS = {"one table": "| a | b |\n|---|---|\n", "one block of code": "```python\n"}
+
+ENGINE = f"""\
+import asyncio
+import time
+
+from ..llm_engines import Chunk, LLMEngine
+
+
+class LongEngine(LLMEngine):
+    requires_key = False
+
+    async def stream(self, request):
+        text, start = request.prompt, time.monotonic()
+        for at in range(0, len(text), {PIECE}):
+            due = start + at / {PIECE} / {RATE}
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            yield Chunk(text=text[at : at + {PIECE}])
+        yield Chunk(finish_reason="stop")
+"""
+
+
+def seconds(kernel: Kernel, options: str) -> float:
+    """Give the CPU seconds of one cell, all threads of the kernel."""
+    kernel.run("import time; before = time.process_time()")
+    kernel.run(f"%%gatewayx long {options}\n{{{{text}}}}", timeout=300)
+    return float(kernel.run("print(time.process_time() - before)").text)
+
+
+def measure(length: int, rounds: int) -> dict[str, list[float]]:
+    """Give the seconds of showing each answer."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        for part in ("home", "project/engines", "project/config/secrets"):
+            (root / part).mkdir(parents=True)
+        (root / "project/engines/long_engine.py").write_text(ENGINE)
+        with Kernel(root / "project", root / "home") as kernel:
+            kernel.run("%load_ext gatewayx_nb")
+            kernel.run("%%gatewayx long\nwarm")
+            return {name: _shown(kernel, name, length, rounds) for name in ANSWERS}
+
+
+def _shown(kernel: Kernel, name: str, length: int, rounds: int) -> list[float]:
+    head, part = HEADS.get(name, ""), ANSWERS[name]
+    text = (head + part * (length // len(part) + 1))[:length]
+    kernel.run(f"text = {text!r}")
+    return [seconds(kernel, "") - seconds(kernel, "-q") for _ in range(rounds)]
+
+
+def main() -> None:
+    """Measure, and print the medians."""
+    length, rounds = QUICK if "--quick" in sys.argv else (LENGTH, ROUNDS)
+    print(f"CPU to show {length:,} characters in pieces of {PIECE}, {RATE} a second, in all")
+    for name, taken in measure(length, rounds).items():
+        print(f"  {name:20} {statistics.median(taken):6.2f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
