@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from markdown_it.token import Token
 
-_SHARE = 4
-"""The last block is rendered anew when it has grown by this part of itself: to its end it costs
-about five times its length, however many updates there are."""
+_SHARE, _SHARE_OF_LARGE, _LARGE = 4, 2, 4_000
+"""The last block is rendered anew when it has grown by a quarter of itself, a large one by half: to
+its end it costs a few times its length, however many updates there are."""
 
 _SHORT = 60
 """Characters of a last block that is rendered anew with each update."""
@@ -55,7 +55,9 @@ class Growing:
         self._text = text
         if self._is_due(end):
             self._render(end)
-        tail = html.escape(text[self._rendered : end])
+        tail = text[self._rendered : end]
+        if tail:
+            tail = f'<span style="white-space:pre-wrap">{html.escape(tail)}</span>'
         return rendering.boxed(
             "".join((*self._done, self._last[0], tail, self._last[1])), text[end:]
         )
@@ -78,7 +80,8 @@ class Growing:
 
     def _is_due(self, end: int) -> bool:
         last, new = self._rendered - self._start, end - self._rendered
-        return new > 0 and (last + new < _SHORT or new * _SHARE >= last)
+        share = _SHARE if last < _LARGE else _SHARE_OF_LARGE
+        return new > 0 and (last + new < _SHORT or new * share >= last)
 
     def _render(self, end: int) -> None:
         """Render from the last block on; the blocks before a new last one are done."""

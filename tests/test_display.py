@@ -94,7 +94,7 @@ def test_a_long_answer_costs_little_to_show(sent, monkeypatch):
         view.update(tally)
     view.finish(tally.reply())
 
-    assert 400 < len(sent) < 510
+    assert 200 < len(sent) < 350
     assert sum(parsed) < 8 * len(text)
 
 

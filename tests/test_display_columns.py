@@ -136,7 +136,7 @@ def test_rendering_gets_a_fifth_of_the_time(sent, race, monkeypatch):
     """However long the answers; one that stands is not rendered again."""
     clock, rendered = Clock(), []
 
-    def slow(text, footer="", status=""):
+    def slow(text, **_):
         rendered.append(text)
         clock.now += 0.5
         return ""
@@ -194,3 +194,15 @@ def test_a_view_that_fails_leaves_nothing_running(race):
     with pytest.raises(GatewayError, match="no page"):
         display.watch(race, Broken())
     assert [column.outcome.interrupted for column in race.columns[:2]] == [True, True]
+
+
+def test_reasoning_is_folded_away_in_its_column(sent, race):
+    """Above the finished answer."""
+    for column in race.columns[:2]:
+        column.tally.reasoning.append("because")
+    for engine in race.engines:
+        engine.go.set()
+    assert race.join(10)
+    display.NotebookColumns(Clock()).finish(race)
+
+    assert sent[-1][1]["text/html"].count("<summary>Reasoning</summary>") == 2

@@ -32,6 +32,7 @@ def grown(pieces):
 def always(monkeypatch):
     """Render the last block with every update."""
     monkeypatch.setattr(growing, "_SHARE", 10**9)
+    monkeypatch.setattr(growing, "_SHARE_OF_LARGE", 10**9)
 
 
 @pytest.mark.parametrize("name", [*HOSTILE, "commonmark-0.31.2.json"])
@@ -109,7 +110,7 @@ def test_rendering_costs_what_is_new(text, monkeypatch):
         render(text[:end])
 
     assert len(text) == 20_000
-    assert sum(parsed) < 12 * len(text)
+    assert sum(parsed) < 8 * len(text)
 
 
 def test_a_text_past_the_limit_still_grows(monkeypatch):

@@ -39,7 +39,7 @@ ATTRIBUTES = {
     "pre": {"style": re.compile("white-space:pre;overflow-x:auto")},
     "span": {
         "class": re.compile("tex2jax_process mathjax_process"),
-        "style": re.compile("display:block;overflow-x:auto;overflow-y:hidden"),
+        "style": re.compile("display:block;overflow-x:auto;overflow-y:hidden|white-space:pre-wrap"),
     },
     "ol": {"start": re.compile("[0-9]+")},
     "td": {"style": ALIGNED},

@@ -32,6 +32,10 @@ _SHARE = 10
 """An update is followed by at least so many times its own cost, which bounds rendering to a tenth
 of a core however long the answer grows."""
 
+_DOUBLING = 20_000
+"""Characters of HTML by which the least time between updates grows as long again: each update is
+sent whole, and costs the kernel and the page by its length."""
+
 _BEAT = 0.1
 """Seconds between beats of an awaited cell: a kernel notices Stop only when its loop wakes."""
 
@@ -82,6 +86,7 @@ class Output:
         self._clock = clock
         self._share = share
         self._due = 0.0
+        self._length = 0
 
     @property
     def is_due(self) -> bool:
@@ -93,12 +98,14 @@ class Output:
         """Put the next update off by what this one costs."""
         start = self._clock()
         yield
-        self._due = self._clock() + max(INTERVAL, self._share * (self._clock() - start))
+        least = INTERVAL * (1 + self._length / _DOUBLING)
+        self._due = self._clock() + max(least, self._share * (self._clock() - start))
 
     def show(self, text: str, html: str) -> None:
         """Show it, in the place of what was shown before."""
         show = self._handle.update if self.shown else self._handle.display
         self.shown = True
+        self._length = len(html)
         show({"text/plain": text, "text/html": html}, raw=True)
 
 

@@ -12,6 +12,7 @@ from typing_extensions import override
 from gatewayx_nb.comparisons import fault, said
 from gatewayx_nb.display.answer import INTERVAL, Output, figures, uncancel, undisturbed, waiting
 from gatewayx_nb.errors import in_one_line
+from gatewayx_nb.growing import Growing
 from gatewayx_nb.messages import Reply
 from gatewayx_nb.rendering import column_html, columns_html, plain, reply_html
 
@@ -70,6 +71,7 @@ class NotebookColumns:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._output = Output(clock, _SHARE)
         self._state: list[tuple[int, str]] = []
+        self._growing: dict[Column, Growing] = {}
         self._answers: dict[Column, tuple[tuple[int, str], str]] = {}
 
     def update(self, race: Race) -> None:
@@ -107,10 +109,13 @@ class NotebookColumns:
         """Render an answer, unless it stands there as it was."""
         known, html = self._answers.get(column, (None, ""))
         if known != state:
-            if column.outcome is None and column.tally is not None:
-                html = reply_html("".join(column.tally.text), status=state[1])
-            elif column.outcome is not None:
-                html = reply_html(said(column.outcome), footer=state[1])
+            if column.outcome is not None:
+                thoughts = getattr(column.outcome, "reasoning", "")
+                html = reply_html(said(column.outcome), footer=state[1], reasoning=thoughts)
+            elif column.tally is not None:
+                text = "".join(column.tally.text)
+                body = self._growing.setdefault(column, Growing())(text) if text else ""
+                html = reply_html(text, status=state[1], body=body)
             self._answers[column] = state, html
         return html
 
