@@ -59,10 +59,8 @@ class FrameShape(Shape):
         UsageError: pandas is not installed.
     """
 
-    asked = "a JSON array of flat objects that have the same keys, without a word around it"
-
     def __init__(self) -> None:
-        super().__init__({})
+        super().__init__({"type": "array", "items": {"type": "object"}})
         self.is_loose = True
         if importlib.util.find_spec("pandas") is None:
             raise UsageError(
@@ -71,6 +69,11 @@ class FrameShape(Shape):
         import pandas as pd  # here, for the answer is read on the engine's loop
 
         self._frame = pd.DataFrame
+
+    @property
+    @override
+    def asked(self) -> str:
+        return "a JSON array of flat objects that have the same keys, without a word around it."
 
     @override
     def read(self, text: str) -> DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,9 +29,6 @@ class Shape:
             take, so that a model is asked for it in words. A schema given as one is sent as it is.
     """
 
-    asked = "JSON alone, without a word around it"
-    """What a model is asked to answer with, where it is asked in words."""
-
     schema: dict[str, Any] | None
     is_loose: bool = False
 
@@ -41,6 +39,14 @@ class Shape:
         else:
             self.schema = _closed(_schema_of(source))
             self.is_loose = self.schema.get("type") != "object" or _is_open(self.schema)
+
+    @property
+    def asked(self) -> str:
+        """What a model is asked to answer with, where it is asked in words."""
+        words = "JSON alone, without a word around it"
+        if not self.schema:
+            return f"{words}."
+        return f"{words}, that satisfies this JSON Schema:\n{json.dumps(self.schema)}"
 
     def read(self, text: str) -> Any:  # noqa: ANN401 - of the type that was asked for
         """Give an answer as data: of the type, or as JSON for a schema.

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.messages import Message
-from gatewayx_nb.schema import Shape
 
 if TYPE_CHECKING:
     from gatewayx_nb.messages import Request
 
 
-def spelt_out(request: Request, asked: str = Shape.asked) -> Request:
+def spelt_out(request: Request, asked: str) -> Request:
     """Ask in words for what an engine cannot be made to hold."""
     rule = f"Answer with {asked}"
-    if request.schema:
-        rule += f", that satisfies this JSON Schema:\n{json.dumps(request.schema)}"
-    else:
-        rule += "."
     system = f"{request.system}\n\n{rule}" if request.system else rule
     return replace(request, system=system, schema=None)
 

@@ -232,7 +232,7 @@ class Magics(Session):
     def _binder(self, asked: Cell) -> Callable[[Reply | Comparison], None]:
         def bind(reply: Reply | Comparison) -> None:
             self._bind(reply, asked.output)
-            if asked.insert and isinstance(reply, Reply) and reply.parsed:
+            if asked.insert and isinstance(reply, Reply) and reply.parsed and not reply.replayed:
                 self._shell.set_next_input(reply.parsed, replace=False)
 
         return bind

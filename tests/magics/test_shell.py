@@ -118,6 +118,19 @@ def test_code_is_bound_and_put_into_the_next_cell(shell, project, capsys):
     assert "x" not in shell.user_ns
 
 
+def test_code_that_a_cassette_plays_back_is_not_inserted(shell, project):
+    """A notebook that is run again must not grow; the reply and its form are the same."""
+    project.engine("echo", body=ECHO)
+    shell.ask("%gatewayx cassette code.jsonl")
+    for mode in ("record", "replay"):
+        shell.ask(f"%gatewayx cassette code.jsonl --mode {mode}")
+        shell.rl_next_input = None
+        shell.ask(CODE.format("--insert -q"))
+        reply = shell.user_ns["_reply"]
+        assert (reply.parsed, reply.replayed) == ("x = 1", mode == "replay")
+        assert shell.rl_next_input == (None if mode == "replay" else "x = 1")
+
+
 def test_data_is_bound_as_data(shell, project, capsys):
     """An object, a frame, an object of a type."""
     project.engine("echo", body=ECHO)
