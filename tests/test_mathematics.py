@@ -21,6 +21,7 @@ def shown(markdown):
     ("markdown", "page"),
     [
         (r"a \(x<1\) b", r"<p>a «\(x&lt;1\)» b</p>"),
+        (r"\(a<b>c\)", r"<p>«\(a&lt;b&gt;c\)»</p>"),
         (r"a \[x\] b", r"<p>a «\[x\]» b</p>"),
         ("a $$x$$ b", r"<p>a «\[x\]» b</p>"),
         ("\\[\na\n- b\n+ c\n\\]", "<p>«\\[\na\n- b\n+ c\n\\]»</p>"),
