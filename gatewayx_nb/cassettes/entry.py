@@ -252,8 +252,11 @@ def vectors_of(rows: int, dimensions: int, data: bytes) -> Vectors:
 
 
 def encode(entry: Entry) -> bytes:
-    """Give the line of an entry."""
-    return _encode(entry)
+    """Give the line of an entry; a piece without reasoning is kept without a place for it."""
+    built: dict[str, Any] = msgspec.to_builtins(entry)
+    if "chunks" in built:
+        built["chunks"] = [piece if piece[-1] else piece[:-1] for piece in built["chunks"]]
+    return _encode(built)
 
 
 def decode(line: bytes) -> Entry:
