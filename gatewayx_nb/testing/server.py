@@ -75,6 +75,7 @@ class Server:
         self.requests: list[Seen] = []
         self.connections = 0
         self.open = 0
+        self._gatherings: dict[int, asyncio.Event] = {}
 
     @property
     def url(self) -> str:
@@ -112,11 +113,26 @@ class Server:
         try:
             with contextlib.suppress(_EndedError, OSError, asyncio.CancelledError):
                 while seen := await _request(reader):
-                    self.requests.append(seen)
+                    self._note(seen)
                     await _Call(self, seen, reader, writer).play(self._script(seen))
         finally:
             self.open -= 1
             writer.transport.abort()
+
+    async def gathered(self, requests: int) -> None:
+        """Wait until so many requests have arrived in all.
+
+        One event for all calls that wait: hundreds that look again and again would starve the
+        client of the interpreter.
+        """
+        if len(self.requests) < requests:
+            await self._gatherings.setdefault(requests, asyncio.Event()).wait()
+
+    def _note(self, seen: Seen) -> None:
+        self.requests.append(seen)
+        complete = self._gatherings.pop(len(self.requests), None)
+        if complete is not None:
+            complete.set()
 
     def _script(self, seen: Seen) -> Sequence[Step]:
         script = self._scripts[min(len(self.requests), len(self._scripts)) - 1]
@@ -172,8 +188,7 @@ class _Call:
             case Wait(seconds):
                 await asyncio.sleep(seconds)
             case Gather(requests):
-                while len(self._server.requests) < requests:  # noqa: ASYNC110 - of other calls
-                    await asyncio.sleep(0.01)
+                await self._server.gathered(requests)
             case Stall():
                 while await self._reader.read(65536):
                     pass
