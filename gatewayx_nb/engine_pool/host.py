@@ -39,10 +39,10 @@ class Running:
             loaded.hold()
         self._made_of = (target.key, dict(target.options), target.network, slots)
 
-    def fits(self, target: Target, slots: int) -> bool:
+    def fits(self, target: Target, loaded: Loaded | None, slots: int) -> bool:
         """Tell whether an instance made now would be made of the same."""
         made_of = (target.key, dict(target.options), target.network, slots)
-        return self._loaded is target.loaded and self._made_of == made_of
+        return self._loaded is loaded and self._made_of == made_of
 
     async def close_if_idle(self) -> None:
         """Clean a retired instance up after its last call."""
@@ -116,14 +116,16 @@ class EngineHost:
             self._running = None
 
     async def _instance(self, target: Target, slots: int) -> Running:
-        if self._running and self._running.fits(target, slots):
+        loaded = self._registry.current(target)
+        if self._running and self._running.fits(target, loaded, slots):
             return self._running
         async with self._making:
-            if self._running and self._running.fits(target, slots):
-                return self._running
-            loaded = target.loaded
+            # Many calls may have been planned before the code was run: the first of them runs it.
+            loaded = self._registry.current(target)
             if target.source and loaded is None:
                 loaded = await asyncio.to_thread(self._registry.load, target)
+            if self._running and self._running.fits(target, loaded, slots):
+                return self._running
             fresh = Running(self._build(target, loaded), loaded, target, slots)
             stale, self._running = self._running, fresh
         if stale:

@@ -113,6 +113,10 @@ class ModelRegistry:
             )
         return ModelRef.parse(self._meant(reference or self.default_reference()))
 
+    def current(self, target: Target) -> Loaded | None:
+        """Give an engine's code if it was run and nothing of it had changed at the last look."""
+        return self._code.current(target.source) if target.source else None
+
     def load(self, target: Target) -> Loaded:
         """Give an engine's code, running its file unless that was done and nothing changed.
 
@@ -254,7 +258,6 @@ class ModelRegistry:
             model=ref.model,
             source=source,
             given=self._given.get(ref.engine) if source is None else None,
-            loaded=self._code.current(source) if source else None,
             key=key,
             options=self._config.options(ref.engine),
             network=self._config.settings.network,

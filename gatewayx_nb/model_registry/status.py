@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gatewayx_nb.llm_engines import LLMEngine
-    from gatewayx_nb.model_registry.loader import Loaded
     from gatewayx_nb.model_registry.sources import Source
     from gatewayx_nb.secure_config import KeyState, Network, Rates, Secret
 
@@ -78,7 +77,6 @@ class Target:
         model: The model named; ``None`` for the engine's own.
         source: Its file or row; ``None`` for an engine that the pool was given.
         given: The engine that the pool was given.
-        loaded: Its code, where it was run and has not changed since.
         key: Its key.
         options: Its keywords.
         network: How it reaches its provider.
@@ -89,7 +87,6 @@ class Target:
     model: str | None
     source: Source | None
     given: LLMEngine | None
-    loaded: Loaded | None
     key: Secret
     options: Mapping[str, object]
     network: Network

@@ -347,3 +347,29 @@ def test_closing_cleans_up_and_the_next_call_starts_anew(scripted):
 
     assert engine.cleaned == 1
     assert pool.ask("x", model="scripted").text == "a"
+
+
+MADE = """\
+    made = 0
+
+    def __init__(self, api_key="", **keywords):
+        super().__init__(api_key, **keywords)
+        type(self).made += 1
+
+    async def generate(self, prompt, **kwargs):
+        return str(type(self).made)
+"""
+
+
+def test_calls_that_come_before_an_engine_is_loaded_share_one_of_it(project):
+    """An instance has connections of its own: one for each of them would open hundreds."""
+    project.engine("counted", body=MADE)
+
+    async def burst(pool):
+        return await asyncio.gather(*(pool.aask("x", model="counted") for _ in range(100)))
+
+    with project.pool() as pool:
+        first = asyncio.run(burst(pool))
+        later = asyncio.run(burst(pool))
+
+    assert {reply.text for reply in (*first, *later)} == {"1"}
