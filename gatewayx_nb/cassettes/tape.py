@@ -13,7 +13,7 @@ import msgspec
 from gatewayx_nb.cassettes.entry import Entry, decode
 from gatewayx_nb.errors import ConfigError
 from gatewayx_nb.rendering import plain
-from gatewayx_nb.secure_config.whole import sweep, sync, write_whole
+from gatewayx_nb.secure_config.whole import held, sweep, sync, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -227,18 +227,11 @@ def _own_folder(path: Path) -> Path:
 def _changing(path: Path) -> Iterator[None]:
     """Keep other kernels and threads from writing meanwhile; tell in one line what cannot be done.
 
-    The lock is filelock's, as of key files, in a folder that git ignores: it stays there.
+    The lock lies in a folder that git ignores.
     """
-    from filelock import FileLock, Timeout
-
     try:
-        with FileLock(_own_folder(path) / f"{path.name}.lock", timeout=_PATIENCE):
+        with held(path, _own_folder(path) / f"{path.name}.lock", _PATIENCE):
             yield
-    except Timeout:
-        raise ConfigError(
-            f"{str(path)!r} has been held by another process for {_PATIENCE:g} s.",
-            mend="Run it again when that one is done.",
-        ) from None
     except OSError as error:
         raise ConfigError(
             f"the cassette {str(path)!r} cannot be written: {error.strerror or error}.",

@@ -40,7 +40,7 @@ def explain(session: Session, words: argparse.Namespace) -> Reply:
     failed = session.failed()
     if failed is None:
         raise UsageError("no cell has raised yet.", mend="Run the cell that fails, then ask again.")
-    prompt = redact(_prompt(failed), session.pool.config.keys.secrets())
+    prompt = redact(_prompt(failed), session.pool.config.keys.secrets_by_name().values())
     session.show(note("This is sent, and no value of a variable:", *prompt.splitlines()))
     return session.ask(prompt, words.reference or session.pool.default_model())
 

@@ -11,19 +11,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from typing_extensions import override
 
 from gatewayx_nb.chats import Chat, Chats
-from gatewayx_nb.comparisons import line_up
 from gatewayx_nb.engine_pool import recorded
-from gatewayx_nb.engine_pool.embedding import checked
+from gatewayx_nb.engine_pool.calls import Calls
 from gatewayx_nb.engine_pool.figures import Figures, Spending
 from gatewayx_nb.engine_pool.freshness import Freshness
 from gatewayx_nb.engine_pool.given import ledger, named
 from gatewayx_nb.engine_pool.health import DEADLINE, checkup
 from gatewayx_nb.engine_pool.inquiry import Inquiry, listening
-from gatewayx_nb.engine_pool.plan import Plan, Planner
+from gatewayx_nb.engine_pool.plan import Planner
 from gatewayx_nb.engine_pool.playback import Player
 from gatewayx_nb.engine_pool.runtime import Runtime
 from gatewayx_nb.engine_pool.security import SecurityStatus, security_status
-from gatewayx_nb.engine_pool.streams import AsyncReplyStream, ReplyStream
 from gatewayx_nb.errors import ConfigError, GatewayError, TransportError
 from gatewayx_nb.model_registry import EngineStatus, ModelRegistry
 from gatewayx_nb.portal import cancelling, forbid_here, inside
@@ -34,17 +32,10 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Mapping
     from typing import Self
 
-    from typing_extensions import Unpack
-
     from gatewayx_nb.cassettes import Cassette, Mode
-    from gatewayx_nb.comparisons import Comparison, Race
-    from gatewayx_nb.engine_pool.embedding import Vectors
     from gatewayx_nb.engine_pool.health import Health
-    from gatewayx_nb.engine_pool.options import CallOptions
-    from gatewayx_nb.engine_pool.preview import Preview
     from gatewayx_nb.llm_engines import LLMEngine
-    from gatewayx_nb.messages import ModelInfo, Reply
-    from gatewayx_nb.portal import Portal
+    from gatewayx_nb.messages import ModelInfo
     from gatewayx_nb.secure_config import Imported, Way
     from gatewayx_nb.store import Entry
 
@@ -57,7 +48,7 @@ _LISTING = 10.0
 """Seconds for a provider to list its models."""
 
 
-class EnginePool:
+class EnginePool(Calls):
     """Owns engines and makes calls to them: from a script, a cell, a thread or an event loop.
 
     All I/O runs on background loops, so that a pool works the same everywhere and outlives any
@@ -122,130 +113,6 @@ class EnginePool:
     def config(self) -> Config:
         """The settings and keys that this pool goes by."""
         return self._config
-
-    def ask(self, prompt: str, /, **options: Unpack[CallOptions]) -> Reply:
-        """Ask a model and wait for its whole answer.
-
-        Raises:
-            GatewayError: The call failed; its class says who can mend that.
-        """
-        forbid_here("aask")
-        call = self._call(prompt, options, streamed=False)
-        try:
-            return call.portal.run(call.run(), call.patience)
-        except TimeoutError:
-            raise call.too_late() from None
-        except asyncio.CancelledError:
-            raise call.closed() from None
-
-    async def aask(self, prompt: str, /, **options: Unpack[CallOptions]) -> Reply:
-        """Ask a model and await its whole answer; see `ask`."""
-        call = self._call(prompt, options, streamed=False)
-        try:
-            return await call.portal.arun(call.run(), call.patience)
-        except TimeoutError:
-            raise call.too_late() from None
-        except asyncio.CancelledError:
-            if cancelling():
-                raise
-            raise call.closed() from None
-
-    def stream(self, prompt: str, /, **options: Unpack[CallOptions]) -> ReplyStream:
-        """Ask a model and read its answer as it comes; ``.reply`` after the end.
-
-        Raises:
-            GatewayError: The call cannot be made; a failure on the way is raised while reading.
-        """
-        forbid_here("astream")
-        return ReplyStream(self._call(prompt, options, streamed=True))
-
-    def astream(self, prompt: str, /, **options: Unpack[CallOptions]) -> AsyncReplyStream:
-        """Ask a model and read its answer as it comes, with ``async for``; see `stream`."""
-        return AsyncReplyStream(self._call(prompt, options, streamed=True))
-
-    def compare(
-        self, prompt: str, /, *, models: Iterable[str], **options: Unpack[CallOptions]
-    ) -> Comparison:
-        """Ask several models at once, and wait for all.
-
-        Args:
-            prompt: The prompt.
-            models: References; one that is named twice is asked twice.
-            **options: The keywords of every call, but for ``model``, ``chat`` and ``fallback``.
-
-        Returns:
-            Replies or errors in that order: one that fails, or cannot be asked, is its error.
-
-        Raises:
-            UsageError: The calls are wrong whoever is asked; nothing was sent.
-            KeyboardInterrupt: It was stopped; its ``comparison`` holds what had come.
-        """
-        forbid_here("acompare")
-        return self.race(prompt, models=models, **options).run()
-
-    async def acompare(
-        self, prompt: str, /, *, models: Iterable[str], **options: Unpack[CallOptions]
-    ) -> Comparison:
-        """Ask several models at once, and await all; see `compare`."""
-        return await self.race(prompt, models=models, **options).arun()
-
-    def race(
-        self, prompt: str, /, *, models: Iterable[str], **options: Unpack[CallOptions]
-    ) -> Race:
-        """Ask several models at once, to look at while they answer; see `compare`.
-
-        Nothing is sent before its `start`, and nothing waits but its `join` and `run`.
-        """
-        self._freshness.check_if_due()
-
-        def plan(reference: str) -> Plan:
-            again: CallOptions = {**options, "model": reference}
-            return self._player.plan(prompt, again, streamed=True)
-
-        return line_up(prompt, models, plan, **options)
-
-    def preview(self, prompt: str, /, **options: Unpack[CallOptions]) -> Preview:
-        """Tell what `ask` would send, and what that may cost; nothing is sent.
-
-        It tells of the engine, whichever `cassette` is open.
-
-        Raises:
-            GatewayError: The call cannot be made.
-        """
-        forbid_here("apreview")
-        self._freshness.check_if_due()
-        call = self._player.live(prompt, options)
-        try:
-            return call.portal.run(call.preview(), call.patience)
-        except TimeoutError:
-            raise call.too_late() from None
-        except asyncio.CancelledError:
-            raise call.closed() from None
-
-    async def apreview(self, prompt: str, /, **options: Unpack[CallOptions]) -> Preview:
-        """Tell what `aask` would send; see `preview`."""
-        self._freshness.check_if_due()
-        call = self._player.live(prompt, options)
-        return await call.portal.arun(call.preview(), call.patience)
-
-    def embed(self, texts: Iterable[str], *, model: str) -> Vectors:
-        """Give vectors for texts, as a float32 array of shape (texts, dimensions).
-
-        Args:
-            texts: The texts; none may be empty.
-            model: A reference; the engine's own embedding model where it names none.
-
-        Raises:
-            GatewayError: A batch failed.
-        """
-        forbid_here("aembed")
-        portal, work = self._embedding(texts, model)
-        return portal.run(work)
-
-    async def aembed(self, texts: Iterable[str], *, model: str) -> Vectors:
-        """Give vectors for texts; see `embed`."""
-        portal, work = self._embedding(texts, model)
-        return await portal.arun(work)
 
     def chat(self, model: str | None = None, *, system: str | None = None, name: str = "") -> Chat:
         """Begin a conversation, or go on with the one of a name.
@@ -528,16 +395,6 @@ class EnginePool:
     def _checkup(self, names: tuple[str, ...]) -> Coroutine[Any, Any, list[Health]]:
         self._freshness.check()
         return checkup(self._inquiry(DEADLINE), self._registry, names)
-
-    def _embedding(
-        self, texts: Iterable[str], model: str
-    ) -> tuple[Portal, Coroutine[Any, Any, Vectors]]:
-        self._freshness.check_if_due()
-        return self._player.embedding(checked(texts), model)
-
-    def _call(self, prompt: str, options: CallOptions, *, streamed: bool) -> Plan:
-        self._freshness.check_if_due()
-        return self._player.plan(prompt, options, streamed=streamed)
 
 
 def _closed() -> TransportError:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from gatewayx_nb.errors import ConfigError
 from gatewayx_nb.secure_config import keytext
 from gatewayx_nb.secure_config.permissions import narrow, open_private
-from gatewayx_nb.secure_config.whole import sweep, write_whole, writing
+from gatewayx_nb.secure_config.whole import held, sweep, write_whole, writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -142,24 +142,12 @@ def _replace(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def _changing(path: Path) -> Iterator[None]:
-    """Keep other processes and threads from writing meanwhile, or one of two keys would be lost.
-
-    The lock is filelock's, on a file beside, which stays: it knows the locks of Windows and of
-    network drives, and a process that is killed leaves no lock behind.
-    """
-    from filelock import FileLock, Timeout
-
+    """Keep other processes and threads from writing meanwhile, or one of two keys would be lost."""
     mend = (
         f"`chmod u+w {path.parent}` if it is yours; else `%gatewayx key set NAME --user` writes"
         " into a folder of your own."
     )
     with writing(path, mend):
         make_folder(path.parent)
-        try:
-            with FileLock(path.with_name(f"{path.name}.lock"), timeout=_PATIENCE, mode=0o600):
-                yield
-        except Timeout:
-            raise ConfigError(
-                f"{str(path)!r} has been held by another process for {_PATIENCE:g} s.",
-                mend="Run it again when that one is done.",
-            ) from None
+        with held(path, path.with_name(f"{path.name}.lock"), _PATIENCE):
+            yield

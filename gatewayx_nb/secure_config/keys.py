@@ -111,13 +111,6 @@ class Keys:
         """Give the names of all the variables there are."""
         return set(self._env).union(*(file.values for file in self._files))
 
-    def secrets(self) -> list[Secret]:
-        """Give every key that is set, to keep it out of texts."""
-        ours = {name for name in self.names() if name.endswith(("_API_KEY", "_TOKEN"))}
-        vendors = {name for names in VENDOR_VARIABLES.values() for name in names}
-        values = {value.strip() for name in ours | vendors for value, _, _ in self._values(name)}
-        return [Secret(value) for value in sorted(values) if state_of(value) == "set"]
-
     def secrets_by_name(self) -> dict[str, Secret]:
         """Give everything that is a secret by its name, from all sources."""
         found = {

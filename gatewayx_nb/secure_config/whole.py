@@ -58,6 +58,31 @@ def writing(path: Path, mend: str) -> Iterator[None]:
         ) from None
 
 
+@contextlib.contextmanager
+def held(path: Path, lock: Path, patience: float) -> Iterator[None]:
+    """Keep other kernels and threads from writing a file meanwhile.
+
+    Args:
+        path: The file.
+        lock: What is locked in its place, by filelock, which knows the locks of Windows and of
+            network drives; it stays there, and a process that is killed leaves it open.
+        patience: Seconds to wait for another process.
+
+    Raises:
+        ConfigError: Another process has held it for so long.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(lock, timeout=patience, mode=0o600):
+            yield
+    except Timeout:
+        raise ConfigError(
+            f"{str(path)!r} has been held by another process for {patience:g} s.",
+            mend="Run it again when that one is done.",
+        ) from None
+
+
 def sync(folder: Path) -> None:
     """Have a folder's new entry outlive a power cut, where folders can be opened."""
     with contextlib.suppress(OSError):
