@@ -66,7 +66,7 @@ def init(session: Session, _: argparse.Namespace) -> Note:
     session.renew()
     fresh = [str(path.relative_to(root)) for path in made if path]
     return note(
-        f"{brief(root)} is a project: "
+        f"{'This folder' if root == Path.cwd() else brief(root)} is a project: "
         + (f"made {', '.join(fresh)}." if fresh else "all was there."),
         "A key goes into config/secrets/.env.local: `%gatewayx key set grok`.",
         "An engine goes into engines/, as <name>_engine.py.",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from gatewayx_nb.errors import EngineLoadError
 from gatewayx_nb.llm_engines import LLMEngine
 from gatewayx_nb.model_registry.isolation import OwnPackage, forget
+from gatewayx_nb.secure_config import brief
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -109,7 +110,7 @@ def attempt(file: EngineFile) -> Loaded | Failure:
     except _UnusableError as why:
         error = EngineLoadError(
             f"engine {file.name!r} cannot be loaded: {why}.",
-            mend=f"Mend {file.path}; the next call loads it again.",
+            mend=f"Mend {brief(file.path)}; the next call loads it again.",
             engine=file.name,
         )
         error.__cause__ = why.__cause__

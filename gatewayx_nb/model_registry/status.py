@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
 
+from gatewayx_nb.model_registry.folders import EngineFile
 from gatewayx_nb.model_registry.rows import EngineRow
+from gatewayx_nb.secure_config import brief
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -101,4 +103,6 @@ class Target:
     @property
     def place(self) -> str:
         """What to mend where its code is at fault."""
+        if isinstance(self.source, EngineFile):
+            return brief(self.source.path)
         return self.source.where if self.source else self.name

@@ -51,11 +51,24 @@ class Place:
 
     def label(self, path: Path) -> str:
         """Name a file of this place briefly: relative to the root, or from ``~``."""
-        return str(path.relative_to(self.root)) if self.owner == "project" else brief(path)
+        return str(path.relative_to(self.root)) if self.owner == "project" else _from_home(path)
 
 
 def brief(path: Path) -> str:
-    """Name a path from ``~`` where it lies in the home folder."""
+    """Name a path as a person would type it: from the current folder where it lies in that.
+
+    A path outside of it is named from ``~``, or whole.
+    """
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:  # a notebook may delete the folder that it is in
+        return _from_home(path)
+    if here in path.parents and not Path.home().is_relative_to(here):
+        return str(path.relative_to(here))
+    return _from_home(path)
+
+
+def _from_home(path: Path) -> str:
     home = Path.home()
     return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
 

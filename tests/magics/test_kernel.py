@@ -382,7 +382,7 @@ def test_a_key_is_asked_for_and_never_shown(fresh, project):
 
     assert fresh.asked == {"prompt": "GATEWAYX_GROK_API_KEY: ", "password": True}
     assert said.of("error") == []
-    assert str(project.keys) in said.result
+    assert "config/secrets/.env.local" in said.result
     assert CANARY in project.keys.read_text()
     assert project.keys.stat().st_mode & 0o777 == 0o600
     fresh.run("%gatewayx")

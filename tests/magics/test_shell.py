@@ -288,13 +288,33 @@ def test_what_came_before_a_fault_is_kept(shell, project):
     assert (shell.user_ns["_reply"].text, shell.user_ns["_reply"].interrupted) == ("half an ", True)
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (
+            "    async def generate(self, prompt, **kwargs):\n        return prompt.shout()\n",
+            "raised",
+        ),
+        ("    x = y\n", "cannot be loaded"),
+    ],
+)
+def test_a_file_at_fault_is_named_from_the_folder_one_is_in(shell, project, body, said):
+    """So that it can be typed, and a saved notebook tells nothing of the machine's folders."""
+    project.engine("shout", body=body)
+
+    with pytest.raises(GatewayError, match=said) as caught:
+        shell.ask("%gatewayx shout hello")
+
+    assert "Mend engines/shout_engine.py; the next call loads it again." in str(caught.value)
+
+
 def test_a_key_set_by_getpass_is_known_to_the_next_cell(shell, project, monkeypatch):
     """Written 0600; removed again, it is gone. The value is never shown."""
     monkeypatch.setattr("getpass.getpass", lambda _: "sk-canary-123456")
 
     said = repr(shell.ask("%gatewayx key set grok"))
 
-    assert str(project.keys) in said
+    assert said == "The key of grok is set, in config/secrets/.env.local."
     assert project.keys.stat().st_mode & 0o777 == 0o600
     listed = repr(shell.ask("%gatewayx keys"))
     assert "config/secrets/.env.local" in listed
@@ -339,10 +359,13 @@ def test_init_makes_a_project_and_overwrites_nothing(shell, tmp_path, monkeypatc
     (root / "sub").mkdir()
     monkeypatch.chdir(root / "sub")
 
-    assert "made config/gatewayx.toml" in repr(shell.ask("%gatewayx init"))
+    made = repr(shell.ask("%gatewayx init"))
     (root / "config" / "gatewayx.toml").write_text("# mine\n")
-    assert "all was there" in repr(shell.ask("%gatewayx init"))
+    monkeypatch.chdir(root)
+    again = repr(shell.ask("%gatewayx init"))
 
+    assert made.startswith(f"{root} is a project: made config/gatewayx.toml")
+    assert again.startswith("This folder is a project: all was there.")
     assert (root / "config" / "gatewayx.toml").read_text() == "# mine\n"
     assert (root / "config" / "secrets" / ".gitignore").read_text().endswith("*\n")
     assert (root / "engines" / ".gitignore").is_file()

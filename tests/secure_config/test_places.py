@@ -4,7 +4,7 @@ import pytest
 
 from gatewayx_nb.errors import ConfigError
 from gatewayx_nb.secure_config import places
-from gatewayx_nb.secure_config.places import project_place, shipped, stamp, user_place
+from gatewayx_nb.secure_config.places import brief, project_place, shipped, stamp, user_place
 
 
 def _project(folder):
@@ -91,3 +91,26 @@ def test_a_stamp_changes_with_the_file(tmp_path):
 
     assert len(set(stamps)) == 4
     assert stamp(path) == stamps[-1]
+
+
+def test_a_path_is_named_as_one_would_type_it(tmp_path, monkeypatch):
+    """From the current folder, else from `~`, else whole; in the home folder always from `~`."""
+    home, work = tmp_path / "home", tmp_path / "home" / "work"
+    work.mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    named = [work / "engines" / "a.py", home / "b", tmp_path / "c", work]
+
+    monkeypatch.chdir(work)
+    assert list(map(brief, named)) == ["engines/a.py", "~/b", str(tmp_path / "c"), "~/work"]
+    monkeypatch.chdir(home)
+    assert list(map(brief, named)) == ["~/work/engines/a.py", "~/b", str(tmp_path / "c"), "~/work"]
+
+
+def test_a_path_has_a_name_where_the_current_folder_is_deleted(tmp_path, monkeypatch):
+    """A notebook may clean up its temporary folder while it stands in it."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+
+    assert brief(tmp_path / "c") == str(tmp_path / "c")
