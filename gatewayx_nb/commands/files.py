@@ -73,8 +73,14 @@ def init(session: Session, _: argparse.Namespace) -> Note:
     )
 
 
-def pull(_: Session, words: argparse.Namespace) -> Note:
-    """Fetch a local model."""
+def pull(session: Session, words: argparse.Namespace) -> Note:
+    """Fetch a local model; nothing where a cassette is played back, which asks no model."""
+    opened = session.pool.opened
+    if opened and opened.mode == "replay":
+        return note(
+            f"Cassette {opened.path.name} is played back, so that {words.model} is not fetched.",
+            "The models on it: `%gatewayx models`.",
+        )
     source = Path(words.source).expanduser() if words.source else None
     path = weights.pull(words.model, source=source)
     return note(f"{words.model} is here: {brief(path)}", "Ask it: `%%gatewayx local`.")

@@ -92,6 +92,22 @@ def test_the_state_commands_tell_of_the_cassette(session):
     assert shown["models"].splitlines()[2].split() == ["mock", "mock"]
 
 
+def test_nothing_is_fetched_where_a_cassette_is_played_back(session, monkeypatch):
+    """Playing back opens no socket, and says the same whether the weights are there or not."""
+    fetched = []
+    monkeypatch.setattr(
+        "gatewayx_nb.weights.pull", lambda name, **_: fetched.append(name) or Path()
+    )
+    commands.run(session, "cassette a.jsonl")
+    commands.run(session, "pull smollm2")
+    session.pool.ask("Hi", model="mock")
+    commands.run(session, "cassette --mode replay")
+    said = repr(commands.run(session, "pull smollm2"))
+
+    assert fetched == ["smollm2"]
+    assert said.startswith("Cassette a.jsonl is played back, so that smollm2 is not fetched.")
+
+
 def test_a_table_that_git_has_is_told_by_the_security(session, monkeypatch):
     """In replay too, where the state is silent about this machine."""
     commands.run(session, "cassette a.jsonl")
