@@ -38,7 +38,8 @@ def _summary(status: SecurityStatus) -> Iterator[str]:
     where = [key.source for key in status.keys if key.state == "set"]
     told = ", ".join(f"{where.count(source)} in the {source}" for source in dict.fromkeys(where))
     found = f" ({told})" if told else ""
-    yield f"Keys: {counts['set']} set{found}, {counts['placeholder']} placeholders."
+    left = counts["placeholder"]
+    yield f"Keys: {counts['set']} set{found}, {left} placeholder{'' if left == 1 else 's'}."
     yield f"Started engines: {', '.join(status.started) or 'none'}."
     for refusal in status.refused:
         yield " ".join(filter(None, ("Refused:", refusal.what, refusal.source, refusal.why)))

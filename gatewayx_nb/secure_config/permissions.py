@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.errors import ConfigError
+from gatewayx_nb.secure_config.places import brief
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,7 +89,7 @@ def narrow(handle: int, path: Path) -> str | None:
         os.fchmod(handle, 0o600)
     if os.fstat(handle).st_mode & 0o077:
         return f"the key file {str(path)!r} stays readable by others. `chmod 600 {path}`"
-    log.warning("%s was readable by others; it is 0600 now.", path)
+    log.warning("%s was readable by others; it is 0600 now.", brief(path))
     return None
 
 

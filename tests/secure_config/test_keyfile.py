@@ -73,14 +73,15 @@ def test_the_file_and_its_folder_are_private(path):
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o660, 0o666])
-def test_a_file_that_others_can_read_is_narrowed(path, caplog, mode):
+def test_a_file_that_others_can_read_is_narrowed(path, caplog, monkeypatch, mode):
     """It is read, narrowed to 0600, and that is said."""
     _holding(path, "A=v\n")
     path.chmod(mode)
+    monkeypatch.chdir(path.parent)
 
     assert keyfile.read(path).values == {"A": "v"}
     assert _mode(path) == 0o600
-    assert "0600" in caplog.text
+    assert caplog.messages == [f"{path.name} was readable by others; it is 0600 now."]
 
 
 def test_where_modes_do_not_stick_that_is_said(path, monkeypatch):
