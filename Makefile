@@ -46,10 +46,12 @@ test: $(VENV)/dev.stamp
 	@$(BIN)/python -m pytest --cov --cov-report=term
 	@echo "== Ctrl-C at every step of a wait: by a tracer, and so not under coverage, which is one too"
 	@$(BIN)/python -m pytest tests/engine_pool/test_interrupts.py
-	@echo "== Notebooks"
-	@GATEWAYX_CASSETTE_MODE=replay $(BIN)/python -m pytest --nbval notebooks
+	@echo "== Notebooks, without network, keys and weights"
+	@$(BIN)/python notebooks/bare.py env GATEWAYX_CASSETTE_MODE=replay \
+	    $(BIN)/python -m pytest --nbval notebooks
 
-# What the notebooks say, asked of the model on this machine again; `live` keeps nothing of it.
+# What the notebooks say, asked of the model on this machine again: only an answer that is another one
+# changes them. `live` keeps nothing of it.
 notebooks-record notebooks-live: $(VENV)/dev.stamp
 	@$(BIN)/python -c "import gatewayx_nb; print(gatewayx_nb.pull('smollm2'))"
 	@$(BIN)/python notebooks/record.py $(if $(findstring live,$@),--live)

@@ -2,8 +2,9 @@
 
     python notebooks/demo.py NOTEBOOK FOLDER
 
-It needs no key: the model answers on this machine. Where its weights cannot be had, the notebook
-runs on `mock`, which says back what it is asked.
+Its cassette is left closed, so that the model is asked. It needs no key: the model answers on this
+machine. Where its weights cannot be had, the notebook runs on `mock`, which says back what it is
+asked.
 """
 
 import os
@@ -19,6 +20,7 @@ import gatewayx_nb as gx
 from gatewayx_nb.errors import GatewayError
 
 _PULL = "%gatewayx pull"
+_CASSETTE = "%gatewayx cassette"
 _ON_MOCK = '[aliases]\nlocal = "mock"\n'
 
 
@@ -26,8 +28,8 @@ def main(notebook: Path, folder: Path) -> None:
     """Run a notebook and write its HTML copy into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     cells = nbformat.read(notebook, as_version=4)
-    if not _have_weights(folder):
-        cells.cells = [cell for cell in cells.cells if not cell.source.startswith(_PULL)]
+    left_out = (_CASSETTE,) if _have_weights(folder) else (_CASSETTE, _PULL)
+    cells.cells = [cell for cell in cells.cells if not cell.source.startswith(left_out)]
     client = NotebookClient(
         cells,
         timeout=600,

@@ -1,50 +1,98 @@
-"""Renews the cassettes and the outputs of notebooks that have a cassette.
+"""Renews the notebooks: what they say, and the cassettes that it is played back from.
 
     python notebooks/record.py [--live] [NOTEBOOK …]
 
-Each runs twice: first the models are asked, on this machine, and recorded; then the answers are
-played back, and these outputs are kept, as the test of the notebooks will see them. With ``--live``
-each runs once, past its cassette, and nothing is kept.
+One with a cassette runs twice: first the models are asked, on this machine, and recorded; then the
+answers are played back, and these outputs are kept, as the test of the notebooks will see them. An
+answer that is the same as before keeps its seconds and its date, so that nothing changes but what
+is said. With ``--live`` each runs once, past its cassette, and nothing is kept.
 """
 
-import os
 import sys
+import tempfile
 from pathlib import Path
 
 import nbformat
+from bare import environment
 from nbclient import NotebookClient
 
+from gatewayx_nb.cassettes import tape
+from gatewayx_nb.weights import locate
+
 FOLDER = Path(__file__).parent
-_OPENS = "%gatewayx cassette"
+_METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
 
 
 def main(words: list[str]) -> None:
-    """Renew these notebooks, or all that open a cassette; or only run them."""
+    """Renew these notebooks, or all; or only run them."""
     live = "--live" in words
     names = [word for word in words if word != "--live"]
     for path in [Path(name) for name in names] or sorted(FOLDER.glob("*.ipynb")):
-        notebook = nbformat.read(path, as_version=4)
-        if not any(_OPENS in cell.source for cell in notebook.cells):
-            continue
         print(f"== {path.name}", flush=True)
         if live:
-            _run(notebook, path, "off")
-            continue
-        (path.parent / "cassettes" / f"{path.stem}.jsonl").unlink(missing_ok=True)
-        for mode in ("record", "replay"):
-            _run(notebook, path, mode)
-        nbformat.write(notebook, path)
+            run(path, "off")
+        else:
+            _renew(path)
 
 
-def _run(notebook: nbformat.NotebookNode, path: Path, mode: str) -> None:
-    os.environ["GATEWAYX_CASSETTE_MODE"] = mode
-    NotebookClient(
-        notebook,
-        timeout=600,
-        record_timing=False,  # a notebook that runs again must be the same bytes
-        extra_arguments=["--log-level=ERROR"],
-        resources={"metadata": {"path": str(path.parent)}},
-    ).execute()
+def run(path: Path, mode: str) -> nbformat.NotebookNode:
+    """Run a notebook with its cassette in this mode, without keys; give it with its outputs.
+
+    Raises:
+        CellExecutionError: A cell failed that was not to.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    with tempfile.TemporaryDirectory() as home:
+        NotebookClient(
+            notebook,
+            timeout=600,
+            record_timing=False,  # a notebook that runs again must be the same bytes
+            coalesce_streams=True,  # however a program's output was cut
+            extra_arguments=["--log-level=ERROR"],
+            resources={"metadata": {"path": str(path.parent)}},
+        ).execute(env=_with_weights(Path(home)) | {"GATEWAYX_CASSETTE_MODE": mode})
+    notebook.metadata = nbformat.from_dict(_METADATA)  # not the version of whoever ran it
+    return notebook
+
+
+def _renew(path: Path) -> None:
+    cassette = path.parent / "cassettes" / f"{path.stem}.jsonl"
+    if f"%gatewayx cassette cassettes/{cassette.name}" in path.read_text(encoding="utf-8"):
+        before = tape.read(cassette).lines if cassette.exists() else ()
+        cassette.unlink(missing_ok=True)
+        run(path, "record")
+        _settle(cassette, before)
+    nbformat.write(run(path, "replay"), path)
+
+
+def _settle(cassette: Path, before: tuple[tape.Line, ...]) -> None:
+    """Put the entries of before in the place of those that say the same, and into their order."""
+    known = {_said(line): place for place, line in enumerate(before)}
+    head, *_ = cassette.read_bytes().splitlines()
+    placed = [(known.get(_said(line)), line) for line in tape.read(cassette).lines]
+    kept = [
+        before[place].data for place in sorted(place for place, _ in placed if place is not None)
+    ]
+    fresh = [line.data for place, line in placed if place is None]
+    cassette.write_bytes(b"".join(line + b"\n" for line in (head, *kept, *fresh)))
+
+
+def _said(line: tape.Line) -> tuple[object, ...]:
+    """Give what was asked and answered, without when and how fast."""
+    entry = line.entry
+    reason = entry.reply and entry.reply.finish_reason
+    asked = (entry.request.digest, entry.reference, entry.engine, entry.model, entry.repeat)
+    return (*asked, entry.text, entry.reasoning, reason)
+
+
+def _with_weights(home: Path) -> dict[str, str]:
+    """Give the variables of a process with this home that has the model of this machine."""
+    weights = locate()
+    env = environment(home)
+    return env | ({"XDG_CACHE_HOME": str(weights.parents[2])} if weights else {})
 
 
 if __name__ == "__main__":
