@@ -8,6 +8,7 @@ answer that is the same as before keeps its seconds and its date, so that nothin
 is said. With ``--live`` each runs once, past its cassette, and nothing is kept.
 """
 
+import copy
 import sys
 import tempfile
 from pathlib import Path
@@ -20,10 +21,6 @@ from gatewayx_nb.cassettes import tape
 from gatewayx_nb.weights import locate
 
 FOLDER = Path(__file__).parent
-_METADATA = {
-    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-    "language_info": {"name": "python"},
-}
 
 
 def main(words: list[str]) -> None:
@@ -45,6 +42,7 @@ def run(path: Path, mode: str) -> nbformat.NotebookNode:
         CellExecutionError: A cell failed that was not to.
     """
     notebook = nbformat.read(path, as_version=4)
+    metadata = copy.deepcopy(notebook.metadata)
     with tempfile.TemporaryDirectory() as home:
         NotebookClient(
             notebook,
@@ -54,7 +52,7 @@ def run(path: Path, mode: str) -> nbformat.NotebookNode:
             extra_arguments=["--log-level=ERROR"],
             resources={"metadata": {"path": str(path.parent)}},
         ).execute(env=_with_weights(Path(home)) | {"GATEWAYX_CASSETTE_MODE": mode})
-    notebook.metadata = nbformat.from_dict(_METADATA)  # not the version of whoever ran it
+    notebook.metadata = metadata  # not the version of whoever ran it
     return notebook
 
 
