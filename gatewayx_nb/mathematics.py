@@ -86,6 +86,19 @@ _ENVIRONMENT = re.compile(r"\\(?:begin|end)\s*(?:\{(\w*)\*?\})?")
 _BREAKS = re.compile(r"\$|\\[()\[\]]|\\\\\s*\[")
 
 
+# What TeX is seldom without, and prose in brackets often is.
+_TEX = re.compile(r"[\\^_{}=+*<>|&~$0-9]")
+_WORD = re.compile(r"\b[A-Z]?[a-z]{2,}\b")
+_LONG_WORD = 4
+# fmt: off
+_FUNCTIONS = frozenset({
+    "arccos", "arcsin", "arctan", "arg", "cos", "cosh", "cot", "csc", "deg", "det", "dim", "exp",
+    "gcd", "inf", "ker", "lim", "log", "max", "min", "mod", "sec", "sin", "sinh", "sup", "tan",
+    "tanh",
+})
+# fmt: on
+
+
 def extend(parser: MarkdownIt) -> None:
     """Let a parser of Markdown know mathematics."""
     parser.inline.ruler.before("escape", "math", _inline)
@@ -111,6 +124,18 @@ def may_be_typeset(tex: str) -> bool:
     )
 
 
+def _is_prose(opener: str, tex: str) -> bool:
+    r"""Tell whether brackets hold words alone: there a backslash is Markdown's, and escapes them.
+
+    >>> _is_prose(r"\[", "not a link"), _is_prose(r"\[", "a b c"), _is_prose(r"\(", "sin(x)")
+    (True, False, False)
+    """
+    if opener == "$$" or _TEX.search(tex):
+        return False
+    words = [word for word in _WORD.findall(tex) if word not in _FUNCTIONS]
+    return len(words) > 1 or (words == [tex.strip()] and len(words[0]) >= _LONG_WORD)
+
+
 def _depth(tex: str) -> int:
     """Count the groups that are open at once; one too many where they do not match."""
     open_now = deepest = 0
@@ -129,10 +154,10 @@ def _inline(state: StateInline, silent: bool) -> bool:  # noqa: FBT001 - markdow
         return False
     start = state.pos + 2
     end = state.src.find(closer, start, min(state.posMax, start + _LONGEST))
-    if end <= start:
+    tex = state.src[start:end]
+    if end <= start or _is_prose(opener, tex):
         return False
     if not silent:
-        tex = state.src[start:end]
         if may_be_typeset(tex):
             state.push("math_inline", "span", 0).content = tex
             state.tokens[-1].markup = opener
@@ -152,7 +177,7 @@ def _block(state: StateBlock, first: int, last: int, silent: bool) -> bool:  # n
         return False
     source = state.getLines(first, end + 1, state.blkIndent, keepLastLF=False).strip()
     tex = source[2:-2]
-    if closer in tex or not may_be_typeset(tex):
+    if closer in tex or _is_prose(source[:2], tex) or not may_be_typeset(tex):
         return False
     if not silent:
         token = state.push("math_block", "p", 0)

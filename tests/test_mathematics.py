@@ -57,6 +57,24 @@ def test_all_else_is_no_formula(markdown):
     assert "«" not in shown(markdown)
 
 
+@pytest.mark.parametrize(
+    ("markdown", "page"),
+    [
+        (r"a \[not a link\] b", "<p>a [not a link] b</p>"),
+        ("\\[Note: see below\\]", "<p>[Note: see below]</p>"),
+        (r"\(optional\), \(and so on, and on.\)", "<p>(optional), (and so on, and on.)</p>"),
+        (r"\[see *this* page\]", "<p>«\\[see *this* page\\]»</p>"),
+        (r"\(x\), \(ABC\), \(abc\)", r"<p>«\(x\)», «\(ABC\)», «\(abc\)»</p>"),
+        (r"\(sin x\), \(sin(x) cos(y)\)", r"<p>«\(sin x\)», «\(sin(x) cos(y)\)»</p>"),
+        (r"\(\text{not a link}\)", r"<p>«\(\text{not a link}\)»</p>"),
+        (r"\(speed = distance / time\)", r"<p>«\(speed = distance / time\)»</p>"),
+    ],
+)
+def test_words_in_escaped_brackets_are_words(markdown, page):
+    """There the backslash is Markdown's own; one sign of TeX, and they are a formula."""
+    assert shown(markdown) == page
+
+
 ACTIVE = [
     r"\href{javascript:alert(1)}{x}",
     r"\url{https://evil.example}",
