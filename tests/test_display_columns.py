@@ -206,3 +206,17 @@ def test_reasoning_is_folded_away_in_its_column(sent, race):
     display.NotebookColumns(Clock()).finish(race)
 
     assert sent[-1][1]["text/html"].count("<summary>Reasoning</summary>") == 2
+
+
+def test_reasoning_is_folded_away_while_it_grows(sent, race):
+    """And is news, before there is a word of the answer."""
+    clock = Clock()
+    view = display.NotebookColumns(clock)
+    view.update(race)
+    race.columns[0].tally.reasoning.append("because")
+    clock.now += 1
+    view.update(race)
+
+    assert len(sent) == 2
+    assert sent[-1][1]["text/html"].count("<summary>Reasoning</summary>") == 1
+    assert _columns(sent[-1][1]["text/html"])["dear"].startswith("dearReasoningbecause")

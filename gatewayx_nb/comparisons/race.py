@@ -29,6 +29,7 @@ class Progress(Protocol):
     engine: str
     model: str
     text: list[str]
+    reasoning: list[str]
     started: float
     at_once: bool
 

@@ -166,7 +166,7 @@ class NotebookView:
         """
         if tally.at_once:
             return
-        state = (len(tally.text), waiting(tally))
+        state = (len(tally.text) + len(tally.reasoning), waiting(tally))
         if self._output.is_due and state != self._state:
             with self._output.timed():
                 text, thoughts = "".join(tally.text), "".join(tally.reasoning)

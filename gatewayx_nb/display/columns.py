@@ -115,7 +115,8 @@ class NotebookColumns:
             elif column.tally is not None:
                 text = "".join(column.tally.text)
                 body = self._growing.setdefault(column, Growing())(text) if text else ""
-                html = reply_html(text, status=state[1], body=body)
+                thoughts = "".join(column.tally.reasoning)
+                html = reply_html(text, status=state[1], reasoning=thoughts, body=body)
             self._answers[column] = state, html
         return html
 
@@ -179,7 +180,8 @@ def _state(column: Column) -> tuple[int, str]:
         return -1, _figures(outcome)
     if outcome is not None or column.tally is None:
         return -1, ""
-    return len(column.tally.text), waiting(column.tally)
+    tally = column.tally
+    return len(tally.text) + len(tally.reasoning), waiting(tally)
 
 
 def _figures(reply: Reply) -> str:
