@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import linecache
 import sys
 import traceback
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gatewayx_nb.commands.explain import Failed
+from gatewayx_nb.magics import compiled
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -20,9 +20,11 @@ def last() -> Failed | None:
         return None
     words = "".join(traceback.format_exception_only(error)).strip()
     if isinstance(error, SyntaxError):
-        return Failed(_cell(error.filename or "") or error.text or "", error.lineno or 0, words)
+        return Failed(
+            compiled.cell(error.filename or "") or error.text or "", error.lineno or 0, words
+        )
     name, line = _where(error.__traceback__)
-    return Failed(_cell(name), line, words)
+    return Failed(compiled.cell(name), line, words)
 
 
 def _where(frames: TracebackType | None) -> tuple[str, int]:
@@ -30,18 +32,6 @@ def _where(frames: TracebackType | None) -> tuple[str, int]:
     found = [
         (frame.f_code.co_filename, line)
         for frame, line in traceback.walk_tb(frames)
-        if _cell(frame.f_code.co_filename)
+        if compiled.cell(frame.f_code.co_filename)
     ]
     return found[-1] if found else ("", 0)
-
-
-def _cell(name: str) -> str:
-    """Give the cell that IPython compiled under a name; its entries have no time of change.
-
-    Before IPython 8 it keeps them beside linecache's own.
-    """
-    beside: dict[str, Any] = getattr(linecache, "_ipython_cache", {})
-    entry: tuple[Any, ...] = linecache.cache.get(name) or beside.get(name) or ()
-    if len(entry) <= 1 or entry[1] is not None:
-        return ""
-    return "".join(entry[2])

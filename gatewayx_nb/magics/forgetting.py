@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import linecache
 from typing import TYPE_CHECKING
+
+from gatewayx_nb.magics import compiled
 
 if TYPE_CHECKING:
     from IPython.core.history import HistoryManager
@@ -48,14 +49,10 @@ def _holds(text: str, words: list[str]) -> bool:
 
 
 def _forget_lines(words: list[str]) -> None:
-    """Clear linecache of the cells that hold these words; IPython's have no time of change.
-
-    Before IPython 8 it keeps them in a second place, too.
-    """
-    for cache in (linecache.cache, getattr(linecache, "_ipython_cache", {})):
-        for name, entry in list(cache.items()):
-            if len(entry) > 1 and entry[1] is None and _holds("".join(entry[2]), words):
-                del cache[name]
+    """Clear linecache of the cells that hold these words."""
+    for name in compiled.names():
+        if _holds(compiled.cell(name), words):
+            compiled.drop(name)
 
 
 def _forget_stored(history: HistoryManager, raw: str) -> bool:

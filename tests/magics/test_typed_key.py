@@ -41,7 +41,8 @@ def kept(shell):
     yield from (repr(value) for name, value in shell.user_ns.items() if name[:2] in ("_i", "In"))
     yield repr([history.input_hist_raw, history.input_hist_parsed, history.db_input_cache])
     yield repr([history._i00, history._i, history._ii, history._iii])
-    yield repr([entry for entry in linecache.cache.values() if len(entry) > 1 and not entry[1]])
+    lines = {**linecache.cache, **getattr(linecache, "_ipython_cache", {})}
+    yield repr([entry for name, entry in lines.items() if not Path(name).exists()])
     file = Path(history.hist_file)
     yield from (path.read_bytes().decode("latin-1") for path in file.parent.glob(f"{file.name}*"))
 
@@ -97,7 +98,7 @@ _word = {word!r}[::-1]
 _history = get_ipython().history_manager
 _kept = [*In, *_history.input_hist_raw, *_ih, _i, _ii, _iii, _history._i00]
 _kept += [value for name, value in list(globals().items()) if name.startswith("_i")]
-_kept += [entry for entry in linecache.cache.values()]
+_kept += [*linecache.cache.values(), *getattr(linecache, "_ipython_cache", dict()).values()]
 print("found", sum(_word in repr(text) for text in _kept), "of", len(_kept))
 """
 
