@@ -1,5 +1,6 @@
 # make demo   a real model answers in the quickstart notebook, live, on this machine
 # make test   the tests, the notebooks and the browser
+# make test-oldest  the core of the tests on the oldest versions of everything, as Colab pins them
 # make notebooks-record  renew the cassettes and outputs of the notebooks; -live runs them and keeps nothing
 # make lab    the notebooks in JupyterLab
 # make check  lint, types, floors
@@ -10,10 +11,15 @@
 PYTHON ?= python3
 VENV := .venv
 BENCH := .venv-bench
+OLDEST := .venv-oldest
+# Their wheels were made for Python 3.11 and 3.12.
+OLDEST_PYTHON ?= $(or $(shell command -v python3.11),$(shell command -v python3.12),$(PYTHON))
+OLDEST_TESTS := tests/magics tests/engine_pool/test_pool.py tests/test_display.py \
+    tests/test_display_columns.py tests/test_import.py
 BIN := $(VENV)/bin
 SCRATCH := build/check
 
-.PHONY: help demo test notebooks-record notebooks-live lab check bench lock clean
+.PHONY: help demo test test-oldest notebooks-record notebooks-live lab check bench lock clean
 help:
 	@sed -n 's/^# //p' Makefile
 
@@ -21,7 +27,7 @@ help:
 # What the benchmarks compare with pins versions of its own, so that it stands apart.
 define setup
 	@echo "== Setting up $(1) for «$(2)»: about a minute, once"
-	@test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
+	@test -x $(1)/bin/python || $(or $(3),$(PYTHON)) -m venv $(1)
 	@$(1)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes \
 	    -r requirements/$(2).txt
 	@$(1)/bin/python -m pip install -qq --disable-pip-version-check --no-deps \
@@ -34,6 +40,8 @@ $(VENV)/dev.stamp: requirements/dev.txt pyproject.toml
 	$(call setup,$(VENV),dev)
 $(BENCH)/bench.stamp: requirements/bench.txt pyproject.toml
 	$(call setup,$(BENCH),bench)
+$(OLDEST)/oldest.stamp: requirements/oldest.txt pyproject.toml
+	$(call setup,$(OLDEST),oldest,$(OLDEST_PYTHON))
 
 demo: $(VENV)/demo.stamp
 	@$(BIN)/python notebooks/demo.py notebooks/01_quickstart.ipynb build/demo
@@ -49,6 +57,11 @@ test: $(VENV)/dev.stamp
 	@echo "== Notebooks, without network, keys and weights"
 	@$(BIN)/python notebooks/bare.py env GATEWAYX_CASSETTE_MODE=replay \
 	    $(BIN)/python -m pytest --nbval notebooks
+
+test-oldest: $(OLDEST)/oldest.stamp
+	@echo "== Core tests on the oldest versions"
+	@$(OLDEST)/bin/python -m pytest $(OLDEST_TESTS) -k "not nbval" \
+	    -W "ignore:The default datetime adapter:DeprecationWarning" # of IPython 7 on Python 3.12
 
 # What the notebooks say, asked of the model on this machine again: only an answer that is another one
 # changes them. `live` keeps nothing of it.
@@ -79,14 +92,18 @@ bench: $(BENCH)/bench.stamp
 	@$(BENCH)/bin/python benchmarks/burst.py
 	@$(BENCH)/bin/python benchmarks/rendering.py
 
-# uv resolves for every platform and Python at once; the files name no index.
+# uv resolves for every platform and Python at once; the files name no index. `oldest` takes the
+# lower bounds of what pyproject.toml and its own list name.
 lock:
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
-	@for set in demo dev bench; do \
+	@for set in demo dev bench oldest; do \
 	  $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
 	    --no-strip-extras --custom-compile-command "make lock" --upgrade \
-	    $$(test $$set = demo && echo --extra local || echo --extra local --extra server --extra lab --extra test) \
+	    $$(case $$set in \
+	      demo) echo --extra local;; \
+	      oldest) echo --resolution lowest-direct --extra data --extra prices;; \
+	      *) echo --extra local --extra server --extra lab --extra test;; esac) \
 	    pyproject.toml requirements/$$set.in -o requirements/$$set.txt || exit 1; done
 
 clean:
-	rm -rf build $(VENV) $(BENCH) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf build $(VENV) $(BENCH) $(OLDEST) .mypy_cache .pytest_cache .ruff_cache .hypothesis

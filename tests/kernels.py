@@ -115,6 +115,7 @@ class Kernel:
             kernel_name="python3", connection_file=str(runtime / "kernel.json")
         )
         self._outcomes: dict[str, Outcome] = {}
+        self._displays: dict[str | None, str | None] = {}
         self.messages: list[dict] = []
 
     def __enter__(self) -> Self:
@@ -129,8 +130,15 @@ class Kernel:
         self._manager.shutdown_kernel(now=True)
 
     def run(self, code: str, answers: tuple[str, ...] = (), timeout: float = 60) -> Outcome:
-        """Run a cell to its end; a question that it asks gets the next answer."""
-        return self.finish(self.start(code, asks=bool(answers)), answers, timeout)
+        """Run a cell to its end; a question that it asks gets the next answer.
+
+        ipykernel before 7 aborts what reaches it just after a cell that failed: that is sent again.
+        """
+        outcome = self.finish(self.start(code, asks=bool(answers)), answers, timeout)
+        end = time.monotonic() + timeout
+        while outcome.reply["status"] == "aborted" and time.monotonic() < end:
+            outcome = self.finish(self.start(code), timeout=timeout)
+        return outcome
 
     def start(self, code: str, *, asks: bool = False) -> str:
         """Start a cell; give its id for `until` and `finish`."""
@@ -183,6 +191,21 @@ class Kernel:
         except Empty:
             return
         self.messages.append(message)
-        parent = message["parent_header"].get("msg_id")
+        parent = self._place(message)
         if parent in self._outcomes:
             self._outcomes[parent].messages.append(message)
+
+    def _place(self, message: dict) -> str | None:
+        """Give the cell whose output a message belongs to.
+
+        As on a page an update goes where its display stands: ipykernel before 7 names the cell that
+        runs now as its parent.
+        """
+        parent = message["parent_header"].get("msg_id")
+        kind = message["header"]["msg_type"]
+        if kind not in _DISPLAYS:
+            return parent
+        display = message["content"]["transient"].get("display_id")
+        if kind == "display_data":
+            self._displays[display] = parent
+        return self._displays.get(display, parent)

@@ -36,6 +36,11 @@ class Session(Protocol):
         """The notebook's file, where the front end tells it."""
         ...
 
+    @property
+    def lacking(self) -> str:
+        """What works less on an IPython as old as this one, in one line."""
+        ...
+
     def ask(self, prompt: str, model: str) -> Reply:
         """Ask a model and wait; what came of an answer that was stopped is shown."""
         ...

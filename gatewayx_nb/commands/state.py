@@ -43,7 +43,7 @@ def overview(session: Session, _: argparse.Namespace) -> Table:
     rows = pool.status()
     shown = [row for row in rows if row.state not in _IDLE]
     idle = [_idle(rows, state, how) for state, how in _IDLE.items()]
-    notes = (*filter(None, idle), *_summary(pool), *_problems(pool), "", *EXAMPLES)
+    notes = (*filter(None, idle), *_summary(session), *_problems(pool), "", *EXAMPLES)
     return _engines(shown, notes)
 
 
@@ -58,7 +58,7 @@ def status(session: Session, words: argparse.Namespace) -> Table:
                 mend="`%gatewayx status` lists the engines.",
             )
         return _engines(named, ())
-    return _engines(rows, (*_summary(session.pool), *_problems(session.pool)))
+    return _engines(rows, (*_summary(session), *_problems(session.pool)))
 
 
 def status_arguments(parser: Parser) -> None:
@@ -144,7 +144,9 @@ def _to_do(row: EngineStatus) -> str:
     return "; ".join(filter(None, (row.error, remedy, row.warning, last))).replace("`", "")
 
 
-def _summary(pool: EnginePool) -> tuple[str, ...]:
+def _summary(session: Session) -> tuple[str, ...]:
+    """Tell of the whole; of a cassette nothing that differs from machine to machine."""
+    pool = session.pool
     project = pool.config.project
     try:
         default = f"Default model: {pool.default_model()}"
@@ -158,7 +160,7 @@ def _summary(pool: EnginePool) -> tuple[str, ...]:
         if project
         else "No project folder: `%gatewayx init`"
     )
-    return (default, place)
+    return (default, place, *filter(None, [session.lacking]))
 
 
 def _problems(pool: EnginePool) -> tuple[str, ...]:

@@ -43,7 +43,9 @@ def start(pool: EnginePool, jobs: Jobs, cell: Cell, view: ColumnsView) -> Job:
 
     job = jobs.start(cell.output, race)
     with contextlib.suppress(RuntimeError):  # no loop runs here
-        task = asyncio.get_running_loop().create_task(_show(races[0], view))
+        loop = asyncio.get_running_loop()
+        view.update(races[0])  # now: what is first shown later, ipykernel 6 puts below another cell
+        task = loop.create_task(_show(races[0], view))
         _shown.add(task)
         task.add_done_callback(_shown.discard)
     return job

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import IPython
 from IPython.core.error import StdinNotImplementedError
 from IPython.core.magic import no_var_expand
 from IPython.display import display as show
@@ -24,6 +25,7 @@ from gatewayx_nb.magics import (
     forgetting,
     tab,
     transforms,
+    versions,
 )
 from gatewayx_nb.messages import Reply
 
@@ -67,6 +69,14 @@ class Magics(Session):
         told = names.get("__vsc_ipynb_file__") or os.environ.get("JPY_SESSION_NAME")
         path = Path(str(told or names.get("__session__") or ""))
         return path if path.suffix == ".ipynb" else None
+
+    @property
+    @override
+    def lacking(self) -> str:
+        kernel = getattr(self._shell, "kernel", None)
+        return versions.lacking(
+            IPython.__version__, getattr(kernel, "implementation_version", None)
+        )
 
     @override
     def ask(self, prompt: str, model: str) -> Reply:

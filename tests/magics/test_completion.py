@@ -1,7 +1,12 @@
 """What Tab offers, as IPython is asked by a terminal and by a page."""
 
 import pytest
+from IPython.core import completer
 from IPython.core.completer import provisionalcompleter
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(completer, "context_matcher"), reason="IPython before 8.6 asks nobody else"
+)
 
 
 def _offered(shell, typed):

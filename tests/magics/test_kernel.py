@@ -7,12 +7,19 @@ import sys
 import time
 from dataclasses import dataclass
 
+import ipykernel
+import IPython
 import pytest
 
 from gatewayx_nb.testing import Repeat, Send, Server, Stall, chunk, reply, stream_head
 from tests.conftest import Project
 from tests.kernels import Kernel
 
+SWALLOWED = IPython.version_info < (8,)
+SWALLOWS = pytest.mark.skipif(SWALLOWED, reason="IPython 7's `%%time` shows an error and goes on")
+LATE = pytest.mark.skipif(
+    ipykernel.version_info < (7,), reason="ipykernel 6 hears a click when the cell has ended"
+)
 pytestmark = pytest.mark.kernel
 
 CANARY = "xai-canary-0123456789"
@@ -201,7 +208,7 @@ def test_stop_keeps_what_came_and_closes_the_socket(kernel, provider, way, measu
     assert request.closed.wait(AT_ONCE)
     assert stopped.error == "KeyboardInterrupt"
     assert stopped.traceback == ["KeyboardInterrupt: stopped"]
-    assert stopped.reply["status"] == "error"
+    assert stopped.reply["status"] == ("ok" if way.name == "time" and SWALLOWED else "error")
     if way.shows:
         assert stopped.shown["text/plain"].startswith("word word")
         assert "interrupted" in stopped.shown["text/html"]
@@ -293,7 +300,13 @@ def test_stop_pressed_twice_is_stop(kernel, provider, way):
     assert kernel.run("%%gatewayx mock\nafter").shown["text/plain"] == "[mock] after"
 
 
-@pytest.mark.parametrize("code", [SLOW, f"%%time\n{SLOW}"], ids=["awaited", "synchronous"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param(SLOW, id="awaited"),
+        pytest.param(f"%%time\n{SLOW}", id="synchronous", marks=SWALLOWS),
+    ],
+)
 def test_stop_stops_run_all(kernel, code):
     """The cell that waits behind the stopped one does not run."""
     first = kernel.start(code)
@@ -308,6 +321,7 @@ def test_stop_stops_run_all(kernel, code):
     assert behind.displays == []
 
 
+@LATE
 def test_a_click_is_handled_while_a_cell_streams(kernel, measured):
     """Also in the cell after a stopped one, which still is awaited."""
     button = kernel.run(BUTTON).text.strip()
@@ -415,7 +429,9 @@ def test_a_line_arrives_as_it_was_typed(kernel, line):
         ("%%gatewayx mock --temprature 1\nhi", "UsageError"),
         ("%%gatewayx mock\n{{nope}}", "UsageError"),
         ("%%gatewayx mock -p fail=429\nhi", "RateLimitError"),
-        ("%%time\n%%gatewayx mock -p fail=401\nhi", "AuthenticationError"),
+        pytest.param(
+            "%%time\n%%gatewayx mock -p fail=401\nhi", "AuthenticationError", marks=SWALLOWS
+        ),
         ("%gatewayx stauts", "UsageError"),
         ("%gatewayx ask gork hi", "EngineNotFoundError"),
         ("gx.ask('hi', model='gork')", "EngineNotFoundError"),
