@@ -73,11 +73,11 @@ _UNSEEN = re.compile(
 )
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
-# Of columns that stand beside one another where the page is wide enough, else below; the line
-# between them is grey on light and on dark.
-_COLUMNS = "display:flex;flex-wrap:wrap;gap:1em"
+# Of columns that stand beside one another where the page is wide enough, else below; all are of one
+# width, also where the last row has fewer. The line above each is grey on light and on dark.
+_COLUMNS = "display:grid;grid-template-columns:repeat(auto-fit,minmax(min(15em,100%),1fr));gap:1em"
 _COLUMN = (
-    "flex:1 1 15em;min-width:0;max-width:100%;overflow-x:auto;overflow-wrap:anywhere;"
+    "min-width:0;max-width:100%;overflow-x:auto;overflow-wrap:anywhere;"
     f"{_LEFT};border-top:2px solid rgba(128,128,128,.5);padding-top:.3em"
 )
 _MARK = "border:1px solid;border-radius:.8em;padding:0 .5em;margin-left:.5em;font-size:.85em"
