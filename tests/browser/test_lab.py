@@ -54,8 +54,13 @@ Some **bold** text and a_word_that_is_wider_than_any_column_"""
     + "of_three_" * 40
 )
 
-CELLS = ["%load_ext gatewayx_nb", MARKDOWN, SLOW, CLICK, SLOW, HOSTILE, "%gatewayx", COLUMNS]
-LOAD, SHOWN, STOPPED, BUTTON, STREAM, ATTACK, STATE, SEVERAL = range(len(CELLS))
+LOADED = "%load_ext gatewayx_nb\nprice = 1"
+CELLS = [LOADED, MARKDOWN, SLOW, CLICK, SLOW, HOSTILE, "%gatewayx", COLUMNS, ""]
+LOAD, SHOWN, STOPPED, BUTTON, STREAM, ATTACK, STATE, SEVERAL, TAB = range(len(CELLS))
+
+_CELL = "window.jupyterapp.shell.currentWidget.content.widgets[index].model.sharedModel"
+_EMPTY = f"index => {{ {_CELL}.setSource(''); }}"
+_SOURCE = f"index => {_CELL}.getSource()"
 
 # https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio, of an element's text as its opacity leaves it.
 _CONTRAST = """element => {
@@ -87,7 +92,9 @@ def lab(tmp_path_factory):
         pytest.skip(missing)
     folder = tmp_path_factory.mktemp("lab")
     (folder / "home").mkdir()
-    with Lab(Project(folder / "project").root, folder / "home") as lab:
+    project = Project(folder / "project")
+    project.set_keys("GATEWAYX_GROK_API_KEY=xai-0123456789abcdef\n")
+    with Lab(project.root, folder / "home") as lab:
         yield lab
 
 
@@ -207,6 +214,42 @@ def test_several_answers_stand_side_by_side(page):
         assert stacked[0]["y"] < stacked[1]["y"] < stacked[2]["y"]
     finally:
         page.tab.set_viewport_size({"width": 1200, "height": 1400})
+
+
+def test_columns_of_a_last_row_are_as_wide_as_the_others(page):
+    """They do not stretch to fill it."""
+    page.tab.set_viewport_size({"width": 900, "height": 1400})
+    try:
+        columns = page.output(SEVERAL).locator(".gatewayx-column")
+        expect(columns.nth(2)).not_to_have_js_property("offsetTop", columns_top(columns))
+        first, second, third = (columns.nth(index).bounding_box() for index in range(3))
+        assert first["y"] == second["y"] < third["y"]
+        assert abs(first["width"] - third["width"]) < 1
+    finally:
+        page.tab.set_viewport_size({"width": 1200, "height": 1400})
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered", "becomes"),
+    [
+        ("%%gatewayx gr", "grok", "%%gatewayx grok"),
+        ("%%gatewayx mock --as j", "json", "%%gatewayx mock --as json"),
+        ("%%gatewayx mock\nOf {{pr", "price", "%%gatewayx mock\nOf {{price"),
+    ],
+)
+def test_tab_offers_what_fits_and_a_click_takes_it(page, typed, offered, becomes):
+    """In the line and in the prompt of a cell, and nothing of Python's; what was typed stays."""
+    page.tab.evaluate(_EMPTY, TAB)
+    page.cell(TAB).locator(".cm-content").click()
+    page.tab.keyboard.insert_text(typed)
+    page.tab.keyboard.press("Tab")
+    words = page.tab.locator(".jp-Completer-item .jp-Completer-match")
+    expect(words.first).to_have_text(offered)
+    assert all(word.startswith(offered) for word in words.all_inner_texts())
+    words.first.click()
+
+    expect(page.tab.locator(".jp-Completer-item:visible")).to_have_count(0)
+    assert page.tab.evaluate(_SOURCE, TAB) == becomes
 
 
 def columns_top(columns):
