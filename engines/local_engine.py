@@ -173,6 +173,7 @@ def _body(request: Request) -> dict[str, Any]:
     repeatable = request.seed is not None or request.temperature == 0
     named = {
         "temperature": request.temperature,
+        "top_p": request.top_p,
         "max_tokens": request.max_tokens,
         "stop": list(request.stop) or None,
         "seed": request.seed,

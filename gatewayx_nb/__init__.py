@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.llm_engines import Chunk, LLMEngine, Message, Reply, Usage
     from gatewayx_nb.magics import load_ipython_extension, unload_ipython_extension
     from gatewayx_nb.weights import pull
+    from gatewayx_nb.widgets import compare_view, picker
 
     __version__: str
     _pool = EnginePool()
@@ -36,7 +37,9 @@ _HOMES = {
     "Message": "messages",
     "Reply": "messages",
     "Usage": "messages",
+    "compare_view": "widgets",
     "load_ipython_extension": "magics",
+    "picker": "widgets",
     "pool": "engine_pool",
     "pull": "weights",
     "unload_ipython_extension": "magics",
@@ -67,7 +70,9 @@ __all__ = [  # noqa: PLE0604 - of the default pool
     "Message",
     "Reply",
     "Usage",
+    "compare_view",
     "load_ipython_extension",
+    "picker",
     "pool",
     "pull",
     "unload_ipython_extension",

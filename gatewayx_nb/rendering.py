@@ -102,6 +102,21 @@ def escape(text: str) -> str:
     return html.escape(plain(text))
 
 
+def coded(text: str) -> str:
+    """Give a line of our own as HTML, with what stands between backticks as code.
+
+    >>> coded("try `%gatewayx status`")
+    'try <code>%gatewayx status</code>'
+    """
+    parts = text.split("`")
+    if len(parts) % 2 == 0:
+        return escape(text)
+    return "".join(
+        f"<code>{escape(part)}</code>" if index % 2 else escape(part)
+        for index, part in enumerate(parts)
+    )
+
+
 def shorten(text: str, limit: int) -> str:
     r"""Give a text as one line of at most ``limit`` characters, with an ellipsis where it is cut.
 
@@ -236,13 +251,19 @@ def column_html(label: str, answer: str, marks: Sequence[str] = (), error: str =
         error: Why there is no more of it.
     """
     name = escape(label)
-    badges = "".join(f' <span style="{_MARK}">{escape(mark)}</span>' for mark in marks)
-    fault = f'<div class="gatewayx-error {NO_MATH}">{escape(error)}</div>' if error else ""
+    fault = f'<div class="gatewayx-error {NO_MATH}">{coded(error)}</div>' if error else ""
     return (
         f'<div class="gatewayx-column" role="group" aria-label="{name}" style="{_COLUMN}">'
-        f'<div class="gatewayx-label {NO_MATH}"><strong>{name}</strong>{badges}</div>'
-        f"{answer}{fault}</div>"
+        f"{heading_html(label, marks)}{answer}{fault}</div>"
     )
+
+
+def heading_html(label: str, marks: Sequence[str] = ()) -> str:
+    """Give the heading of a column, with words behind it."""
+    badges = "".join(f' <span style="{_MARK}">{escape(mark)}</span>' for mark in marks)
+    role = 'role="heading" aria-level="4"'
+    name = f"<strong>{escape(label)}</strong>{badges}"
+    return f'<div class="gatewayx-label {NO_MATH}" {role}>{name}</div>'
 
 
 def columns_html(columns: Sequence[str]) -> str:

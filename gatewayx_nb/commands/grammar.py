@@ -14,7 +14,7 @@ from gatewayx_nb.commands.outcomes import Table
 from gatewayx_nb.errors import UsageError, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from gatewayx_nb.commands.explain import Failed
@@ -59,6 +59,10 @@ class Session(Protocol):
 
     def show(self, shown: object) -> None:
         """Show something before the command has ended."""
+        ...
+
+    def compare_view(self, references: Sequence[str]) -> object:
+        """Give the widget in which several models are compared."""
         ...
 
     def failed(self) -> Failed | None:

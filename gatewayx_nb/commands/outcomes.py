@@ -54,15 +54,4 @@ def note(*lines: str) -> Note:
 
 
 def _lines(lines: tuple[str, ...]) -> str:
-    return "".join(f"<div>{_line(line)}</div>" if line else "<br>" for line in lines)
-
-
-def _line(text: str) -> str:
-    """Give a line as HTML, with what stands between backticks as code."""
-    parts = text.split("`")
-    if len(parts) % 2 == 0:
-        return rendering.escape(text)
-    return "".join(
-        f"<code>{rendering.escape(part)}</code>" if index % 2 else rendering.escape(part)
-        for index, part in enumerate(parts)
-    )
+    return "".join(f"<div>{rendering.coded(line)}</div>" if line else "<br>" for line in lines)

@@ -30,12 +30,6 @@ _IDLE = {
 
 _ONCE_USED = "known once used"
 
-_REMEDIES = {
-    "no key": "`%gatewayx key set {name}`",
-    "no weights": "`%gatewayx pull smollm2`",
-    "not running": "start its server",
-}
-
 
 def overview(session: Session, _: argparse.Namespace) -> Table:
     """Show the state of everything, and five examples."""
@@ -140,8 +134,7 @@ def _figures(row: EngineStatus) -> tuple[str, str]:
 def _to_do(row: EngineStatus) -> str:
     """Give what is wrong, the command that mends it, and how the last call failed."""
     last = f"last call: {row.last_error}" if row.last_error else ""
-    remedy = _REMEDIES.get(row.state, "").format(name=row.name)
-    return "; ".join(filter(None, (row.error, remedy, row.warning, last))).replace("`", "")
+    return "; ".join(filter(None, (row.error, row.remedy, row.warning, last))).replace("`", "")
 
 
 def _summary(session: Session) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from gatewayx_nb.commands import files, keys, new, security, state
 from gatewayx_nb.commands.cassette import cassette, cassette_arguments
 from gatewayx_nb.commands.chat import chat, chat_arguments
+from gatewayx_nb.commands.compare import compare, compare_arguments
 from gatewayx_nb.commands.explain import explain, explain_arguments
 from gatewayx_nb.commands.grammar import Command
 from gatewayx_nb.commands.health import health, health_arguments
@@ -79,6 +80,9 @@ COMMANDS = {
             cassette_arguments,
         ),
         Command("chat", "list, reset or export conversations", chat, chat_arguments),
+        Command(
+            "compare", "choose, ask and judge models with the mouse", compare, compare_arguments
+        ),
         Command("explain", "ask a model why the last cell failed", explain, explain_arguments),
         Command("health", "ask engines whether they work", health, health_arguments),
         Command("help", "list the commands, or tell of one", show_help, help_arguments),

@@ -11,17 +11,32 @@ from gatewayx_nb.comparisons.comparison import (
     pace,
     said,
 )
+from gatewayx_nb.comparisons.differences import Span, differences
+from gatewayx_nb.comparisons.journal import OPTIONS, Journal, Record, Spread, spread
 from gatewayx_nb.comparisons.race import Column, Progress, Race, line_up
+from gatewayx_nb.comparisons.rounds import Round
+from gatewayx_nb.comparisons.verdicts import Standing, Verdict, Vote
 
 __all__ = [
+    "OPTIONS",
     "Column",
     "Comparison",
+    "Journal",
     "Outcome",
     "Progress",
     "Race",
+    "Record",
+    "Round",
+    "Span",
+    "Spread",
+    "Standing",
+    "Verdict",
+    "Vote",
+    "differences",
     "fault",
     "labelled",
     "line_up",
     "pace",
     "said",
+    "spread",
 ]

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, overload
 from typing_extensions import override
 
 from gatewayx_nb import rendering
-from gatewayx_nb.errors import ConfigError, GatewayError, RequestError
+from gatewayx_nb.comparisons.frames import frame
+from gatewayx_nb.errors import GatewayError, RequestError
 from gatewayx_nb.messages import ModelRef, Reply
 
 if TYPE_CHECKING:
@@ -95,16 +96,12 @@ class Comparison(Sequence[Outcome]):
         Raises:
             ConfigError: pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ImportError:
-            raise ConfigError(
-                "a frame needs pandas, which is not installed.",
-                mend='`pip install "gatewayx-nb[data]"`',
-            ) from None
+        return frame(self.rows()).astype(_KINDS)
+
+    def rows(self) -> list[dict[str, object]]:
+        """Give what `to_frame` holds, a dict for each column; what is not known is ``None``."""
         named = zip(self.labels, self.references, self.outcomes, strict=True)
-        rows = [{"label": label, **_row(reference, one)} for label, reference, one in named]
-        return pd.DataFrame(rows).astype(_KINDS)
+        return [{"label": label, **_row(reference, one)} for label, reference, one in named]
 
     def _least(self, figure: Callable[[Reply], object]) -> set[int]:
         """Give the columns in which a figure is least, where that tells them from others."""

@@ -1,7 +1,6 @@
 """What is shown while models answer: in a notebook one display, in a terminal plain text."""
 
 from gatewayx_nb.display.answer import (
-    INTERVAL,
     NotebookView,
     PartialView,
     QuietView,
@@ -11,6 +10,7 @@ from gatewayx_nb.display.answer import (
     aread,
     figures,
     read,
+    waiting,
 )
 from gatewayx_nb.display.columns import (
     ColumnsView,
@@ -21,6 +21,7 @@ from gatewayx_nb.display.columns import (
     awatch,
     watch,
 )
+from gatewayx_nb.display.throttle import INTERVAL, Throttle
 
 __all__ = [
     "INTERVAL",
@@ -32,6 +33,7 @@ __all__ = [
     "QuietView",
     "TerminalColumns",
     "TerminalView",
+    "Throttle",
     "View",
     "WholeColumns",
     "WholeView",
@@ -39,5 +41,6 @@ __all__ = [
     "awatch",
     "figures",
     "read",
+    "waiting",
     "watch",
 ]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from typing_extensions import override
 
 from gatewayx_nb import forms
+from gatewayx_nb.display.throttle import Throttle
 from gatewayx_nb.errors import GatewayError, in_one_line
 from gatewayx_nb.rendering import plain, reply_html
 
@@ -25,16 +26,8 @@ if TYPE_CHECKING:
     from gatewayx_nb.forms import Form
     from gatewayx_nb.messages import Reply
 
-INTERVAL = 0.1
-"""Least seconds between two updates of a display."""
-
 _SHARE = 10
-"""An update is followed by at least so many times its own cost, which bounds rendering to a tenth
-of a core however long the answer grows."""
-
-_DOUBLING = 20_000
-"""Characters of HTML by which the least time between updates grows as long again: each update is
-sent whole, and costs the kernel and the page by its length."""
+"""An update is followed by at least so many times its own cost: that is a tenth of a core."""
 
 _BEAT = 0.1
 """Seconds between beats of an awaited cell: a kernel notices Stop only when its loop wakes."""
@@ -68,7 +61,7 @@ class QuietView:
 
 
 class Output:
-    """One place in a cell's output, updated in place, and how often that may be.
+    """One place in a cell's output, updated in place.
 
     Args:
         clock: Gives seconds that never go back.
@@ -76,36 +69,21 @@ class Output:
 
     Attributes:
         shown: Whether anything was shown there.
+        throttle: How often it may be updated.
     """
 
     def __init__(self, clock: Callable[[], float], share: int = _SHARE) -> None:
         from IPython.display import DisplayHandle
 
         self.shown = False
+        self.throttle = Throttle(clock, share)
         self._handle = DisplayHandle()
-        self._clock = clock
-        self._share = share
-        self._due = 0.0
-        self._length = 0
-
-    @property
-    def is_due(self) -> bool:
-        """Whether the last update is long enough ago."""
-        return self._clock() >= self._due
-
-    @contextlib.contextmanager
-    def timed(self) -> Iterator[None]:
-        """Put the next update off by what this one costs."""
-        start = self._clock()
-        yield
-        least = INTERVAL * (1 + self._length / _DOUBLING)
-        self._due = self._clock() + max(least, self._share * (self._clock() - start))
 
     def show(self, text: str, html: str) -> None:
         """Show it, in the place of what was shown before."""
         show = self._handle.update if self.shown else self._handle.display
         self.shown = True
-        self._length = len(html)
+        self.throttle.length = len(html)
         show({"text/plain": text, "text/html": html}, raw=True)
 
 
@@ -167,8 +145,8 @@ class NotebookView:
         if tally.at_once:
             return
         state = (len(tally.text) + len(tally.reasoning), waiting(tally))
-        if self._output.is_due and state != self._state:
-            with self._output.timed():
+        if self._output.throttle.is_due and state != self._state:
+            with self._output.throttle.timed():
                 text, thoughts = "".join(tally.text), "".join(tally.reasoning)
                 body = self._growing(text) if text else ""
                 page = reply_html(text, status=state[1], reasoning=thoughts, body=body)

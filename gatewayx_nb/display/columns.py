@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 from typing_extensions import override
 
 from gatewayx_nb.comparisons import fault, said
-from gatewayx_nb.display.answer import INTERVAL, Output, figures, uncancel, undisturbed, waiting
+from gatewayx_nb.display.answer import Output, figures, uncancel, undisturbed, waiting
+from gatewayx_nb.display.throttle import INTERVAL
 from gatewayx_nb.errors import in_one_line
 from gatewayx_nb.growing import Growing
 from gatewayx_nb.messages import Reply
@@ -80,9 +81,9 @@ class NotebookColumns:
         What is played back at once is shown once, at its end.
         """
         live = [column.tally for column in race.columns if column.tally is not None]
-        if not self._output.is_due or all(tally.at_once for tally in live):
+        if not self._output.throttle.is_due or all(tally.at_once for tally in live):
             return
-        with self._output.timed():
+        with self._output.throttle.timed():
             state = [_state(column) for column in race.columns]
             if state != self._state:
                 names = ", ".join(column.label for column in race.columns)

@@ -23,6 +23,7 @@ from gatewayx_nb.engine_pool.playback import Player
 from gatewayx_nb.engine_pool.runtime import Runtime
 from gatewayx_nb.engine_pool.security import SecurityStatus, security_status
 from gatewayx_nb.errors import ConfigError, GatewayError, TransportError
+from gatewayx_nb.llm_engines import FEATURES, SAMPLING
 from gatewayx_nb.model_registry import EngineStatus, ModelRegistry
 from gatewayx_nb.portal import cancelling, forbid_here, inside
 from gatewayx_nb.secure_config import Config
@@ -182,16 +183,20 @@ class EnginePool(Calls):
         lists = [answer for answer in answers.values() if not isinstance(answer, GatewayError)]
         return [model for listed in lists for model in listed]
 
-    def status(self) -> list[EngineStatus]:
+    def status(self, *, probe: bool = True) -> list[EngineStatus]:
         """List every engine known, the unusable ones too, with what is wrong.
 
-        Servers on this machine are asked whether they answer. While a `cassette` is played back
-        alone, its engines are listed, and none of this machine's.
+        While a `cassette` is played back alone, its engines are listed, and none of this machine's.
+
+        Args:
+            probe: Whether to ask servers on this machine if they answer; else they stand as they
+                did the last time.
         """
         self._freshness.check()
         if replaying := self._player.replaying:
             return recorded.rows(replaying)
-        self._registry.note_answering(self._answering())
+        if probe:
+            self._registry.note_answering(self._answering())
         return [self._figures.on(row) for row in self._registry.rows()]
 
     @property
@@ -272,6 +277,22 @@ class EnginePool(Calls):
             *self._registry.problems,
             *filter(None, [self._figures.ledger.problem, *others]),
         ]
+
+    def features(self, reference: str) -> frozenset[str]:
+        """Tell what a model can be asked for: ``system``, ``images``, ``temperature``, ``seed`` ….
+
+        It is what the engine's class declares, which is run for that if it was not yet; no
+        provider is asked. While a `cassette` is played back alone, everything that it may hold.
+
+        Raises:
+            GatewayError: The engine cannot be used.
+        """
+        self._freshness.check_if_due()
+        if self._player.replaying:
+            return FEATURES | SAMPLING
+        target = self._registry.resolve(reference)
+        engine = target.given or self._registry.load(target).engine
+        return engine.features | (SAMPLING - engine.lacks)
 
     def reload(self) -> list[EngineStatus]:
         """Look at all files again, and forget which engines failed; give the `status`."""

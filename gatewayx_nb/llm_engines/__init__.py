@@ -2,7 +2,7 @@
 
 from gatewayx_nb.llm_engines.anthropic_messages import AnthropicMessagesEngine
 from gatewayx_nb.llm_engines.cohere_chat import CohereChatEngine
-from gatewayx_nb.llm_engines.engine import LLMEngine
+from gatewayx_nb.llm_engines.engine import FEATURES, SAMPLING, LLMEngine
 from gatewayx_nb.llm_engines.gemini import GeminiEngine
 from gatewayx_nb.llm_engines.http import Dialect, HTTPEngine, Parser
 from gatewayx_nb.llm_engines.keywords import check_keywords
@@ -23,6 +23,8 @@ from gatewayx_nb.messages import (
 from gatewayx_nb.secure_config import Secret
 
 __all__ = [
+    "FEATURES",
+    "SAMPLING",
     "AnthropicMessagesEngine",
     "Chunk",
     "CohereChatEngine",

@@ -11,6 +11,12 @@ from gatewayx_nb.secure_config import Network, Secret
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+FEATURES = frozenset({"system", "history", "images", "schema", "embed"})
+"""The words that ``features`` may hold."""
+
+SAMPLING = frozenset({"temperature", "top_p", "max_tokens", "stop", "seed"})
+"""How an answer is sampled and bounded, under the names of a `Request`."""
+
 _FAILURE_PREFIX = "Error generating response:"
 
 
@@ -34,6 +40,8 @@ class LLMEngine:
             ``requires_key = False`` must stand there literally.
         features: What it can do beyond text: ``"system"``, ``"history"``, ``"images"``,
             ``"schema"`` (holds an answer to a JSON Schema by itself), ``"embed"``.
+        lacks: What of `SAMPLING` the provider does not have, such as ``"seed"``. An HTTP engine
+            refuses a call that sets it before anything is sent.
         keywords: What ``[engines.<name>]`` may hold beside ``base_url``, ``model`` and the named
             parameters of ``__init__``; ``None`` where it may hold anything.
         prices: Its provider's name in genai-prices; empty where it is none of them.
@@ -47,6 +55,7 @@ class LLMEngine:
     model_name: str = ""
     requires_key: ClassVar[bool] = True
     features: ClassVar[frozenset[str]] = frozenset({"system", "history"})
+    lacks: ClassVar[frozenset[str]] = frozenset()
     keywords: ClassVar[frozenset[str] | None] = None
     prices: ClassVar[str] = ""
     embedding_model: ClassVar[str] = ""

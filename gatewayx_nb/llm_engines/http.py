@@ -69,8 +69,6 @@ class HTTPEngine(LLMEngine, ABC):
         key_header: Header that carries the key.
         key_prefix: What stands before the key there.
         headers: Further headers of every request.
-        lacks: What a `Request` may ask for by name and the provider does not have, such as
-            ``"seed"``. A call that sets it is refused before anything is sent.
     """
 
     path: ClassVar[str] = ""
@@ -78,7 +76,6 @@ class HTTPEngine(LLMEngine, ABC):
     key_header: ClassVar[str] = "Authorization"
     key_prefix: ClassVar[str] = "Bearer "
     headers: Mapping[str, str] = MappingProxyType({})
-    lacks: ClassVar[frozenset[str]] = frozenset()
     keywords: ClassVar[frozenset[str] | None] = frozenset()
 
     _client: HTTPClient | None = None

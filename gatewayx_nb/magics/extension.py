@@ -13,6 +13,7 @@ from IPython.core.magic import no_var_expand
 from IPython.display import display as show
 from typing_extensions import override
 
+import gatewayx_nb  # for what it imports on first use
 from gatewayx_nb import commands, display, engine_pool
 from gatewayx_nb.commands import Session, Table
 from gatewayx_nb.errors import TrustError, UsageError
@@ -30,7 +31,7 @@ from gatewayx_nb.magics import (
 from gatewayx_nb.messages import Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from IPython.core.interactiveshell import InteractiveShell
 
@@ -93,6 +94,10 @@ class Magics(Session):
     @override
     def show(self, shown: object) -> None:
         show(shown)
+
+    @override
+    def compare_view(self, references: Sequence[str]) -> object:
+        return gatewayx_nb.compare_view(models=references)
 
     @override
     def failed(self) -> Failed | None:

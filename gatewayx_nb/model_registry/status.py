@@ -30,6 +30,12 @@ State = Literal[
     "replay",
 ]
 
+_REMEDIES = {
+    "no key": "`%gatewayx key set {name}`",
+    "no weights": "`%gatewayx pull smollm2`",
+    "not running": "start its server",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class EngineStatus:
@@ -68,6 +74,11 @@ class EngineStatus:
     calls: int = 0
     spend: Decimal = Decimal(0)
     unpriced: int = 0
+
+    @property
+    def remedy(self) -> str:
+        """What to do before it can be called; empty where that is not a matter of one step."""
+        return _REMEDIES.get(self.state, "").format(name=self.name)
 
 
 @dataclass(frozen=True, slots=True)

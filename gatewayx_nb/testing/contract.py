@@ -7,7 +7,7 @@ import inspect
 import pickle
 from typing import TYPE_CHECKING, get_args
 
-from gatewayx_nb.llm_engines import Chunk, FinishReason, Reply
+from gatewayx_nb.llm_engines import FEATURES, Chunk, FinishReason, Reply
 from gatewayx_nb.model_registry.literals import LiteralReader
 from gatewayx_nb.testing.steps import Gather, Seen, Stall
 from gatewayx_nb.testing.subject import PROMPT, Rule, Subject
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.testing.dialects import Dialect
     from gatewayx_nb.testing.steps import Step
-
-FEATURES = frozenset({"system", "history", "images", "schema", "embed"})
-"""The words that ``features`` may hold."""
 
 _GRACE = 2.0
 """Seconds in which a cancelled call has to end."""

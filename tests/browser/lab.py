@@ -156,13 +156,18 @@ class Page:
 
     def __init__(self, browser, lab: Lab, cells: list[str], name: str = "page.ipynb") -> None:
         lab.notebook(name, cells)
+        self._name = name
         self.foreign: list[str] = []
         self.dialogs: list[str] = []
         self.tab = browser.new_page(viewport={"width": 1200, "height": 1400})
         self.tab.set_default_timeout(WAIT)
         self.tab.on("request", lambda request: self._note(request.url, lab.url))
         self.tab.on("dialog", self._dismiss)
-        self.tab.goto(f"{lab.url}/lab/tree/{name}?reset")
+        self.open(lab)
+
+    def open(self, lab: Lab) -> None:
+        """Load the page, the first time or again."""
+        self.tab.goto(f"{lab.url}/lab/tree/{self._name}?reset")
         self.idle()
 
     def idle(self) -> None:
@@ -187,6 +192,12 @@ class Page:
     def stop(self) -> None:
         """Press the toolbar's Stop."""
         self.tab.locator("[data-jp-item-name=interrupt]").click()
+
+    def restart(self) -> None:
+        """Restart the kernel, and say yes to the dialog that asks."""
+        self.command("notebook:restart-kernel")
+        self.tab.get_by_role("button", name="Confirm Kernel Restart").click()
+        self.idle()
 
     def command(self, name: str, **arguments: object) -> None:
         """Run a command of the lab's own."""

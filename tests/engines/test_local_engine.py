@@ -193,15 +193,22 @@ def test_settings_are_sent_under_llama_cpps_names():
     schema = {"type": "object"}
     body = local._body(
         question(
-            "hi", system="s", temperature=0.5, max_tokens=5, stop=("a",), seed=7, schema=schema
+            "hi",
+            system="s",
+            temperature=0.5,
+            top_p=0.9,
+            max_tokens=5,
+            stop=("a",),
+            seed=7,
+            schema=schema,
         )
     )
     assert body["messages"] == [
         {"role": "system", "content": "s"},
         {"role": "user", "content": "hi"},
     ]
-    sent = (body["temperature"], body["max_tokens"], body["stop"], body["seed"])
-    assert sent == (0.5, 5, ["a"], 7)
+    names = ("temperature", "top_p", "max_tokens", "stop", "seed")
+    assert [body[name] for name in names] == [0.5, 0.9, 5, ["a"], 7]
     assert body["response_format"]["json_schema"]["schema"] == schema
     assert body["cache_prompt"] is False
 

@@ -129,3 +129,18 @@ def test_nest_lets_a_script_run_its_own_loop(project, tmp_path):
         assert kernel.run(ask).result == "'[mock] hi'"
         assert kernel.run("gx.ask('hi', model='mock').text").result == "'[mock] hi'"
         assert "only a restart" in kernel.run("%gatewayx nest off").result
+
+
+def test_compare_gives_the_view_with_models_ticked(shell):
+    """The references of the line."""
+    view = shell.ask("%gatewayx compare mock mock:other")
+    assert view.picker.value == ("mock", "mock:other")
+    view.close()
+
+
+def test_a_view_fills_in_the_notebooks_names(shell):
+    """As a cell does."""
+    shell.ask("city = 'Rome'\nimport gatewayx_nb as gx")
+    view = shell.ask("view = gx.compare_view('In {{city}}?', ['mock'])\nview.run()\nview")
+    assert list(view.results["text"]) == ["[mock] In Rome?"]
+    view.close()

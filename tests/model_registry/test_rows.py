@@ -87,8 +87,12 @@ def test_a_server_on_this_machine_is_ready_when_it_answers(project):
             states = {row.name: row.state for row in pool.status()}
             listed = [str(model) for model in pool.models("vllm", live=True)]
             asked = pool.ask("x", model="vllm")
+            before = len(server.requests)
+            again = {row.name: row.state for row in pool.status(probe=False)}
+            assert len(server.requests) == before  # it stands as it did when it was asked
         sent = json.loads(server.requests[-1].body)
 
+    assert again["vllm"] == "ready"
     assert (states["vllm"], states["ollama"]) == ("ready", "not running")
     assert listed == ["vllm:first", "vllm:second"]
     assert (asked.text, asked.model, sent["model"]) == ("hi", "first", "first")

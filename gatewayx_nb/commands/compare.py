@@ -1,0 +1,21 @@
+"""``%gatewayx compare``: several models side by side, with the mouse."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+
+    from gatewayx_nb.commands.grammar import Parser, Session
+
+
+def compare(session: Session, words: argparse.Namespace) -> object:
+    """Give the view in which models are chosen, asked and judged."""
+    return session.compare_view(words.references)
+
+
+def compare_arguments(parser: Parser) -> None:
+    """``[REF …]``."""
+    parser.usage = "%(prog)s [REF…]"
+    parser.add_argument("references", nargs="*", metavar="REF", help="ticked at first")

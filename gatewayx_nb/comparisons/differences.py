@@ -1,0 +1,73 @@
+"""What each of several texts says that the others do not, word by word."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_WORD = re.compile(r"\s+|\w+|[^\w\s]")
+_LINE = re.compile(r"[^\n]*\n|[^\n]+\Z")
+
+_MOST_WORDS = 3_000
+"""Words of all texts up to which words are compared; the time grows with their square. Longer ones
+are compared line by line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A piece of a text.
+
+    Attributes:
+        text: The piece.
+        shared: Whether the other texts hold it too.
+    """
+
+    text: str
+    shared: bool
+
+
+def differences(texts: Sequence[str]) -> list[list[Span]]:
+    """Split each text into what it shares with the others and what is its own.
+
+    The first is compared with each of the others: a piece of it is shared where all of them have
+    it. A piece of another is shared where the first has it.
+
+    >>> one, other = differences(["The sky is blue.", "The sky was blue."])
+    >>> [(span.text, span.shared) for span in other]
+    [('The sky ', True), ('was', False), (' blue.', True)]
+    """
+    pattern = _WORD if sum(map(_words, texts)) <= _MOST_WORDS else _LINE
+    pieces = [pattern.findall(text) for text in texts]
+    if not pieces:
+        return []
+    first = [True] * len(pieces[0])
+    shared = [first]
+    for other in pieces[1:]:
+        ours, theirs = _matched(pieces[0], other)
+        first[:] = [before and now for before, now in zip(first, ours, strict=True)]
+        shared.append(theirs)
+    return [_joined(words, marks) for words, marks in zip(pieces, shared, strict=True)]
+
+
+def _words(text: str) -> int:
+    return sum(1 for _ in _WORD.finditer(text))
+
+
+def _matched(first: list[str], other: list[str]) -> tuple[list[bool], list[bool]]:
+    """Tell for each piece of two texts whether it has a partner in the other one."""
+    ours, theirs = [False] * len(first), [False] * len(other)
+    for block in difflib.SequenceMatcher(None, first, other, autojunk=False).get_matching_blocks():
+        ours[block.a : block.a + block.size] = [True] * block.size
+        theirs[block.b : block.b + block.size] = [True] * block.size
+    return ours, theirs
+
+
+def _joined(pieces: list[str], shared: list[bool]) -> list[Span]:
+    runs = groupby(zip(pieces, shared, strict=True), key=lambda pair: pair[1])
+    return [Span("".join(piece for piece, _ in run), mark) for mark, run in runs]

@@ -1,0 +1,28 @@
+// Keys of a view: Ctrl-Enter (or Cmd-Enter) runs, Esc stops. On the window and before all others, as
+// the notebook has meanings of its own for both.
+export default {
+  render({ model, el }) {
+    // A button that was pressed may be gone, and the focus with it: the view is still the one in use.
+    let used = false;
+    const inside = (event) => el.closest(".gatewayx-view")?.contains(event.target) ?? false;
+    const onUse = (event) => {
+      used = inside(event);
+    };
+    const onKey = (event) => {
+      const runs = event.key === "Enter" && (event.ctrlKey || event.metaKey) && inside(event);
+      const stops = event.key === "Escape" && model.get("running") && (used || inside(event));
+      if (!runs && !stops) return;
+      event.preventDefault();
+      event.stopImmediatePropagation();
+      // What was typed last is told to the kernel by this, ahead of the key.
+      event.target.dispatchEvent(new Event("change", { bubbles: true }));
+      model.send({ press: runs ? "run" : "stop" });
+    };
+    window.addEventListener("pointerdown", onUse, true);
+    window.addEventListener("keydown", onKey, true);
+    return () => {
+      window.removeEventListener("pointerdown", onUse, true);
+      window.removeEventListener("keydown", onKey, true);
+    };
+  },
+};

@@ -1,0 +1,36 @@
+"""What ipywidgets cannot do: keys for a whole view, and its style; the script is in the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anywidget
+import traitlets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_HERE = Path(__file__).parent
+
+
+class Keyboard(anywidget.AnyWidget):  # type: ignore[misc]
+    """Shows nothing, and hears the keys that are pressed inside of the view that holds it.
+
+    Attributes:
+        running: Whether there is anything to stop.
+    """
+
+    _esm = _HERE / "keyboard.js"
+    _css = _HERE / "comparison_view.css"
+    running = traitlets.Bool(default_value=False).tag(sync=True)
+
+    def __init__(self, keys: Mapping[str, Callable[[], object]]) -> None:
+        super().__init__()
+        self._keys = keys
+        self.on_msg(self._heard)
+
+    def _heard(self, _: object, content: Any, __: object) -> None:  # noqa: ANN401 - JSON
+        press = self._keys.get(str(content.get("press"))) if isinstance(content, dict) else None
+        if press:
+            press()

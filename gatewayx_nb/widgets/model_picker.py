@@ -1,0 +1,187 @@
+"""The picker of models: what is there, searched as one types, ticked with the mouse or by keys."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets
+import traitlets
+from typing_extensions import override
+
+from gatewayx_nb import rendering
+from gatewayx_nb.errors import GatewayError, UsageError
+from gatewayx_nb.widgets.shelf import Entry, Shelf
+from gatewayx_nb.widgets.watch import watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from gatewayx_nb.engine_pool import EnginePool
+
+_MOST = 40
+"""Lines that are shown at once; more are found by search."""
+
+_NOBODY = (
+    "No key is set yet: `%gatewayx key set NAME` sets one, and the engine is here a moment later. "
+    "`local` (after `%gatewayx pull smollm2`) and `mock` answer without one."
+)
+
+
+class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
+    """Engines and models to choose from, which follow keys and engine files as they come and go.
+
+    >>> import gatewayx_nb as gx
+    >>> gx.picker(["mock"]).value
+    ('mock',)
+
+    Args:
+        pool: Gives the pool.
+        value: References that are chosen at first.
+
+    Attributes:
+        value: The references that are chosen, in the order in which they were; may be observed and
+            linked as any trait.
+    """
+
+    value = traitlets.Tuple(help="The references that are chosen.")
+
+    def __init__(self, pool: Callable[[], EnginePool], value: Iterable[str] = ()) -> None:
+        self._pool, self._shelf = pool, Shelf(pool)
+        self._lock = threading.RLock()  # the watch shows changes while a person types and ticks
+        self._rows: list[_Row] = []
+        self._search = ipywidgets.Text(
+            description="Search", placeholder="engine or model", layout={"width": "auto"}
+        )
+        self._list = ipywidgets.VBox(layout={"max_height": "20em", "overflow": "auto"})
+        self._note = ipywidgets.HTML()
+        self._use = ipywidgets.Button(
+            description="Use as default",
+            disabled=True,
+            tooltip="Make the one that is chosen the default model of this kernel",
+        )
+        super().__init__([self._search, self._list, self._note, self._use])
+        self.add_class("gatewayx-picker")
+        self._search.observe(lambda _: self._show(), "value")
+        self._use.on_click(lambda _: self._make_default())
+        self.value = tuple(value)
+        self.observe(lambda _: self._show(), "value")
+        self._shelf.look(probe=True)
+        self._show()
+        watch.add(self)
+
+    @traitlets.validate("value")  # type: ignore[untyped-decorator]
+    def _checked(self, proposal: Any) -> tuple[str, ...]:  # noqa: ANN401 - a traitlets bunch
+        wrong = [one for one in proposal["value"] if not isinstance(one, str) or not one]
+        if wrong:
+            raise UsageError(
+                f"{wrong[0]!r} is no reference.", mend='For instance `picker.value = ("grok",)`.'
+            )
+        return tuple(dict.fromkeys(proposal["value"]))
+
+    def follow(self) -> None:
+        """Look for changes of keys and engines, and show them."""
+        if self._shelf.look():
+            self._show()
+
+    @override
+    def close(self) -> None:
+        watch.discard(self)
+        super().close()
+
+    @override
+    def __repr__(self) -> str:
+        return f"ModelPicker({', '.join(self.value)})"
+
+    def list_models(self, engine: str) -> None:
+        """Ask a provider for its models, on a thread of its own; the outcome is shown."""
+        threading.Thread(target=self._list_models, args=(engine,), daemon=True).start()
+
+    def _list_models(self, engine: str) -> None:
+        self._tell(f"Asking {engine} for its models …")
+        try:
+            count = self._shelf.list_models(engine)
+        except GatewayError as error:
+            self._tell(f"{engine}: {error}")
+            return
+        self._show()
+        self._tell(f"{engine} lists {count} models." if count else f"{engine} lists no model.")
+
+    def _make_default(self) -> None:
+        reference = self.value[0]
+        try:
+            self._pool().use(reference)
+        except GatewayError as error:
+            self._tell(str(error))
+        else:
+            self._tell(f"The default model is {reference}, until the kernel ends.")
+
+    def _tick(self, reference: str, *, chosen: bool) -> None:
+        others = tuple(one for one in self.value if one != reference)
+        self.value = (*others, reference) if chosen else others
+
+    def _show(self) -> None:
+        """Show what matches, in rows that are kept from one time to the next."""
+        with self._lock:
+            entries = self._shelf.entries(self._search.value, self.value)
+            shown = entries[:_MOST]
+            while len(self._rows) < len(shown):
+                self._rows.append(_Row(self._tick, self.list_models))
+            for row, entry in zip(self._rows, shown, strict=False):
+                row.show(entry, chosen=entry.reference in self.value)
+            rows = tuple(row.box for row in self._rows[: len(shown)])
+            if self._list.children != rows:
+                self._list.children = rows
+            self._use.disabled = len(self.value) != 1
+            self._tell(self._told(len(entries)))
+
+    def _told(self, found: int) -> str:
+        if not found:
+            return "Nothing matches."
+        if found > _MOST:
+            return f"{_MOST} of {found} are shown; type to find others."
+        return "" if set(self._shelf.ready) - {"mock", "local"} else _NOBODY
+
+    def _tell(self, line: str) -> None:
+        self._note.value = rendering.coded(line) if line else ""
+
+
+class _Row:
+    """One line: a box to tick, how it stands, and a button that lists its models."""
+
+    def __init__(self, tick: Callable[..., None], list_models: Callable[[str], None]) -> None:
+        self._entry = Entry("")
+        self._tick, self._showing = tick, False
+        self._box = ipywidgets.Checkbox(indent=False, layout={"width": "auto", "flex": "0 1 auto"})
+        self._state = ipywidgets.HTML(layout={"flex": "1 1 auto"})
+        self._more = ipywidgets.Button(description="Models", layout={"width": "auto"})
+        self._box.observe(self._ticked, "value")
+        self._more.on_click(lambda _: list_models(self._entry.reference))
+        self.box = ipywidgets.HBox(
+            [self._box, self._state, self._more],
+            layout={"align_items": "center", "min_height": "2em", "flex": "0 0 auto"},
+        )
+
+    def show(self, entry: Entry, *, chosen: bool) -> None:
+        """Show an entry."""
+        if entry != self._entry:
+            self._entry = entry
+            self._box.description = entry.reference
+            self._state.value = _state(entry)
+            self._more.tooltip = f"List the models of {entry.reference}"
+            self._more.layout.display = "" if entry.ready and entry.whole else "none"
+        self._box.disabled = not (entry.ready or chosen)
+        self._showing = True
+        self._box.value = chosen
+        self._showing = False
+
+    def _ticked(self, change: dict[str, Any]) -> None:
+        if not self._showing:
+            self._tick(self._entry.reference, chosen=change["new"])
+
+
+def _state(entry: Entry) -> str:
+    """Give how an entry stands: its model where it is ready, else what mends it."""
+    if entry.ready:
+        return rendering.escape(entry.model or ("" if entry.state == "ready" else entry.state))
+    return rendering.coded(f"{entry.state} · {entry.remedy}" if entry.remedy else entry.state)

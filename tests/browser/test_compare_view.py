@@ -1,0 +1,290 @@
+"""The comparison view and the picker in a real JupyterLab page, with the mouse and by keys."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
+
+from tests.browser.lab import WAIT, Page, chromium
+from tests.browser.test_lab import _CONTRAST, lab  # noqa: F401 - a fixture
+from tests.conftest import Project
+
+pytestmark = pytest.mark.browser
+
+ENGINE = """\
+    async def stream(self, request):
+        import asyncio
+        from gatewayx_nb.llm_engines import Chunk
+
+        words, pause = (request.model + " says **this** and goes on ").split(" "), 0.0
+        if request.messages[0].content == "slowly":
+            words, pause = words * 100, 0.05
+        for word in words:
+            await asyncio.sleep(pause)
+            yield Chunk(text=word + " ")
+        yield Chunk(finish_reason="stop")
+"""
+
+HOSTILE = """\
+    async def generate(self, prompt, **kwargs):
+        import json, pathlib
+        return json.loads(pathlib.Path({path!r}).read_text())[int(prompt)]
+"""
+
+CELLS = [
+    "%load_ext gatewayx_nb\nimport gatewayx_nb as gx",
+    "view = gx.compare_view('go', ['say:one', 'say:two', 'say:three'])\nview",
+    "view.results[['run', 'label', 'interrupted', 'vote', 'note']]",
+    "hostile = gx.compare_view('0', ['evil', 'evil'])\nhostile",
+    "picker = gx.picker()\npicker",
+    "picker.value",
+    "%gatewayx compare say:kept say:mine",
+]
+LOAD, VIEW, RESULTS, ATTACK, PICKER, PICKED, KEPT = range(len(CELLS))
+
+
+def _hostile() -> list[str]:
+    """Give answers, each made of a part of the corpora of hostile texts."""
+    corpora = Path(__file__).parents[1] / "corpora"
+    texts = [json.dumps(one) for one in json.loads((corpora / "xss.json").read_text())]
+    beacon = "![p](https://evil.example/p.png)\n<img src=https://evil.example/i.png>\n"
+    return [beacon + "\n\n".join(texts[at::10])[:30_000] for at in range(10)]
+
+
+@pytest.fixture(scope="module")
+def page(lab, tmp_path_factory):  # noqa: F811 - the fixture
+    """Give a page of a notebook that holds `CELLS`, the first two run."""
+    engines = Project.__new__(Project)
+    engines.root = lab.folder
+    texts = tmp_path_factory.mktemp("texts") / "hostile.json"
+    texts.write_text(json.dumps(_hostile()))
+    engines.engine("say", body=ENGINE)
+    engines.engine("evil", body=HOSTILE.format(path=str(texts)))
+    with chromium() as browser:
+        page = Page(browser, lab, CELLS, "view.ipynb")
+        page.run(LOAD)
+        page.run(VIEW)
+        yield page
+
+
+def view(page, cell=VIEW):
+    """Give the view that a cell shows."""
+    return page.cell(cell).locator(".gatewayx-view")
+
+
+def press(shown, name):
+    """Press a button."""
+    shown.get_by_role("button", name=name).first.click()
+
+
+def answers(shown):
+    """Give what the columns show."""
+    return shown.locator(".gatewayx")
+
+
+def test_three_answer_and_one_is_stopped_while_the_others_go_on(page):
+    """Each at its own pace; the one that was stopped keeps what had come."""
+    shown = view(page)
+    shown.get_by_label("Prompt").fill("slowly")
+    press(shown, "Run")
+    expect(answers(shown)).to_contain_text(["one says this", "two says", "three says"])
+    shown.get_by_title("Stop: say:two").click()
+    expect(answers(shown).nth(1)).to_contain_text("· interrupted")
+    length = len(answers(shown).nth(1).inner_text())
+    before = len(answers(shown).nth(0).inner_text())
+    page.tab.wait_for_function(
+        "([box, length]) => box.innerText.length > length",
+        arg=[answers(shown).nth(0).element_handle(), before],
+    )
+    assert len(answers(shown).nth(1).inner_text()) == length
+    expect(shown.get_by_title("Retry: say:two")).to_be_visible()
+    page.tab.keyboard.press("Escape")  # the focus is on a button of the view
+    expect(answers(shown).nth(2)).to_contain_text("· interrupted")
+
+
+def test_a_vote_is_counted_and_taken_along(page):
+    """The winner is marked, the table of wins grows, `results` holds vote and note."""
+    shown = view(page)
+    shown.get_by_label("Prompt").fill("quickly")
+    press(shown, "Run")
+    shown.get_by_title("Better: say:three").click()
+    expect(shown.locator(".gatewayx-label").nth(2)).to_contain_text("better")
+    expect(shown.locator("tr", has_text="say:three")).to_contain_text("100%")
+    shown.get_by_label("Note").fill("the shortest")
+    shown.get_by_label("Note").press("Tab")
+    page.run(RESULTS)
+
+    told = page.output(RESULTS).locator("tbody tr").all_inner_texts()
+    assert [re.split(r"\s+", line, maxsplit=1)[1] for line in told[-3:]] == [
+        "2\tsay:one\tFalse\tworse\tthe shortest",
+        "2\tsay:two\tFalse\tworse\tthe shortest",
+        "2\tsay:three\tFalse\tbetter\tthe shortest",
+    ]
+
+
+def test_only_what_differs_is_shown(page):
+    """In marked words; and as it was written, where that is asked for."""
+    shown = view(page)
+    press(shown, "Differences")
+    expect(shown.locator("mark")).to_have_text(["one", "two", "three"])
+    press(shown, "Raw")
+    expect(answers(shown).nth(0)).to_contain_text("says **this**")
+    press(shown, "Rendered")
+    expect(answers(shown).nth(0).locator("strong")).to_have_text("this")
+
+
+def test_keys_alone_run_and_stop(page):
+    """Ctrl-Enter in the prompt runs what was typed last; Esc stops; the cell is not run anew."""
+    shown = view(page)
+    prompt = shown.get_by_label("Prompt")
+    prompt.focus()
+    page.tab.keyboard.press("Control+a")
+    page.tab.keyboard.type("slowly")
+    page.tab.keyboard.press("Control+Enter")
+    expect(answers(shown).nth(0)).to_contain_text("one says")
+    expect(answers(shown).nth(0)).to_contain_text(re.compile(r"· \d+ s"))
+    page.tab.keyboard.press("Escape")
+    expect(answers(shown)).to_contain_text(["· interrupted"] * 3)
+    expect(prompt).to_be_focused()
+    expect(page.cell(VIEW).locator(".jp-InputPrompt")).to_have_text("[2]:")
+
+
+def test_names_are_hidden_until_there_is_a_vote(page):
+    """And so are the figures, which would tell."""
+    shown = view(page)
+    press(shown, "Parameters")
+    shown.get_by_label("Hide names").check()
+    shown.get_by_label("Prompt").fill("hidden")
+    press(shown, "Run")
+    names = shown.locator(".gatewayx-label")
+    expect(names).to_have_text(["Model A", "Model B", "Model C"])
+    expect(answers(shown)).to_contain_text(["says this and goes on"] * 3)
+    assert "unpriced" not in "".join(answers(shown).all_inner_texts())
+    press(shown, "Tie")
+    expect(names).not_to_contain_text(["Model A"])
+    expect(answers(shown).nth(0)).to_contain_text("· unpriced")
+    shown.get_by_label("Hide names").uncheck()
+
+
+def test_a_row_of_answers_for_each_input(page):
+    """The prompt's `{{input}}` is each of them."""
+    shown = view(page)
+    shown.get_by_label("Prompt").fill("What is {{input}}?")
+    shown.get_by_label("Inputs").fill("red\nblue")
+    press(shown, "Run")
+    expect(shown.get_by_role("button", name="Tie")).to_have_count(2)
+    expect(answers(shown)).to_have_count(6)
+    shown.get_by_label("Inputs").fill("")
+
+
+def test_what_cannot_be_asked_is_said_in_a_line(page):
+    """A figure that is none; nothing is sent."""
+    shown = view(page)
+    shown.get_by_label("Temperature").fill("warm")
+    press(shown, "Run")
+    expect(shown.get_by_role("status")).to_contain_text("Temperature is 'warm'; expected a number")
+    shown.get_by_label("Temperature").fill("")
+    press(shown, "Parameters")
+
+
+def test_nothing_of_a_hostile_answer_acts(page):
+    """No request leaves the page, no dialog opens, nothing runs."""
+    page.run(ATTACK)
+    shown = view(page, ATTACK)
+    for at in range(10):
+        shown.get_by_label("Prompt").fill(str(at))
+        press(shown, "Run")
+        expect(shown.get_by_role("button", name="Run")).to_be_enabled(timeout=WAIT)
+        for mode in ("Differences", "Raw", "Rendered"):
+            press(shown, mode)
+        expect(answers(shown).first).to_contain_text("evil.example")
+    active = "script, iframe, style, svg, object, embed, form, video, audio, link, img"
+    assert answers(shown).locator(active).count() == 0
+    assert page.tab.evaluate("window.harmed") is None
+    assert page.foreign == []
+    assert page.dialogs == []
+
+
+def test_the_picker_is_searched_ticked_and_follows_keys(page, lab):  # noqa: F811
+    """A key that is dropped in makes its engine ready without a click or a cell."""
+    page.run(PICKER)
+    shown = page.cell(PICKER).locator(".gatewayx-picker")
+    search = shown.get_by_label("Search")
+    search.fill("groq")
+    row = shown.get_by_role("checkbox")
+    expect(row).to_have_count(1)
+    expect(row).to_be_disabled()
+    expect(shown).to_contain_text("no key · %gatewayx key set groq")
+    keys = lab.folder / "config" / "secrets" / ".env.local"
+    keys.write_text("GATEWAYX_GROQ_API_KEY=gsk-0123456789abcdef0123456789\n")
+    keys.chmod(0o600)
+    expect(row).to_be_enabled(timeout=WAIT)
+    row.check()
+    search.fill("mock")
+    shown.get_by_role("checkbox", name="mock", exact=True).check()
+    page.run(PICKED)
+    expect(page.output(PICKED)).to_have_text("('groq', 'mock')")
+    keys.unlink()
+    search.fill("")
+    expect(shown).to_contain_text("no key", timeout=WAIT)
+
+
+@pytest.mark.parametrize("theme", ["JupyterLab Dark", "JupyterLab Light"])
+def test_it_is_readable_and_accessible(page, theme):
+    """Contrast in both themes; axe has no serious finding."""
+    page.command("apputils:change-theme", theme=theme)
+    page.tab.locator(f"body[data-jp-theme-name='{theme}']").wait_for(state="attached")
+    shown = view(page)
+    for text in (shown.locator("p").first, shown.locator(".gatewayx-label strong").first):
+        assert text.evaluate(_CONTRAST) >= 4.5
+    assert answers(shown).first.locator(".gatewayx-line").evaluate(_CONTRAST) >= 3
+    found = Axe().run(
+        page.tab, context=".gatewayx-view", options={"runOnly": ["wcag2a", "wcag2aa"]}
+    )
+    serious = [
+        (one["id"], [node["html"][:200] for node in one["nodes"]][:3])
+        for one in found.response["violations"]
+        if one["impact"] in ("serious", "critical")
+    ]
+    assert serious == []
+
+
+def test_columns_stand_below_one_another_on_a_narrow_page(page):
+    """None is cut off."""
+    shown = view(page)
+    wide = [answers(shown).nth(at).bounding_box()["y"] for at in range(3)]
+    assert len(set(wide)) == 1
+    page.tab.set_viewport_size({"width": 640, "height": 1400})
+    try:
+        page.tab.wait_for_function(
+            "([one, other]) => one.getBoundingClientRect().y < other.getBoundingClientRect().y",
+            arg=[answers(shown).nth(at).element_handle() for at in range(2)],
+        )
+    finally:
+        page.tab.set_viewport_size({"width": 1200, "height": 1400})
+
+
+def test_the_last_answers_stay_when_the_kernel_is_gone_and_when_the_notebook_is_opened(page, lab):  # noqa: F811
+    """As plain HTML, with a line that says how to get the controls back."""
+    page.run(KEPT)
+    shown = view(page, KEPT)
+    shown.get_by_label("Prompt").fill("Keep this")
+    press(shown, "Run")
+    expect(answers(shown).nth(1)).to_contain_text("mine says")
+    twin = page.cell(KEPT).locator(".gatewayx-twin")
+    expect(twin).to_be_hidden()
+    expect(twin).to_contain_text("mine says")
+    page.command("docmanager:save")
+    page.restart()
+
+    expect(twin).to_be_visible()
+    expect(twin).to_contain_text("Run this cell again for the controls.")
+    expect(shown).to_be_hidden()
+
+    page.open(lab)
+    expect(twin).to_be_visible()
+    expect(twin).to_contain_text("mine says")
+    expect(twin).to_contain_text("Keep this")

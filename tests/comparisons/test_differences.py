@@ -1,0 +1,54 @@
+"""What each text says that the others do not."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gatewayx_nb.comparisons import differences
+
+TEXT = st.text(alphabet="ab \n.", max_size=40)
+
+
+def own(texts):
+    """Give the pieces of each text that are its own."""
+    return [[span.text for span in spans if not span.shared] for spans in differences(texts)]
+
+
+def test_words_that_differ_are_found_in_both():
+    """Each marks its own."""
+    assert own(["The sky is blue.", "The sky was blue!"]) == [["is", "."], ["was", "!"]]
+
+
+def test_a_word_of_the_first_is_shared_where_all_have_it():
+    """One that any other lacks is its own."""
+    assert own(["a b c", "a b c", "a c"]) == [["b "], [], []]
+
+
+def test_equal_texts_and_one_alone_have_nothing_of_their_own():
+    """Nor have none."""
+    assert own(["same", "same"]) == [[], []]
+    assert own(["alone"]) == [[]]
+    assert differences([]) == []
+
+
+def test_long_texts_are_compared_by_lines():
+    """As the time of words grows with their square."""
+    one = "".join(f"line {n} of many words that stand in it\n" for n in range(500))
+    assert own([one, one.replace("line 7 ", "line seven ")]) == [
+        ["line 7 of many words that stand in it\n"],
+        ["line seven of many words that stand in it\n"],
+    ]
+
+
+@given(st.lists(TEXT, min_size=1, max_size=4))
+def test_no_word_is_lost_or_made_up(texts):
+    """The spans of a text are the text."""
+    assert ["".join(span.text for span in spans) for spans in differences(texts)] == texts
+
+
+@given(TEXT, TEXT)
+def test_what_two_share_is_the_same_in_both(one, other):
+    """In the same order."""
+    first, second = (
+        "".join(span.text for span in spans if span.shared) for spans in differences([one, other])
+    )
+    assert first == second

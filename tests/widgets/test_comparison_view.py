@@ -1,0 +1,272 @@
+"""The view, without a page: its fields, buttons and columns, and what it saves."""
+
+import datetime as dt
+import json
+import re
+
+import pytest
+
+from gatewayx_nb import EnginePool, widgets
+from gatewayx_nb.errors import ProviderError, UsageError
+from gatewayx_nb.testing import ScriptedEngine
+from gatewayx_nb.widgets.twin import Twin
+from tests.widgets.waiting import until
+
+NOW = dt.datetime.now(dt.UTC)
+
+
+@pytest.fixture
+def make():
+    """Give a maker of views on a pool with `mock` and an engine that plays scripts."""
+    made = []
+
+    def view(prompt="x", models=("mock", "mock:other"), *scripts, **options):
+        pool = EnginePool(env={}, engines=[ScriptedEngine(*(scripts or (["a"],)))])
+        made.append((widgets.compare_view(prompt, models, pool=pool, **options), pool))
+        return made[-1][0]
+
+    yield view
+    for one, pool in made:
+        one.close()
+        pool.close()
+
+
+def parts(widget):
+    """Give a widget and all that it holds."""
+    yield widget
+    for child in getattr(widget, "children", ()):
+        yield from parts(child)
+
+
+def labelled(view, label):
+    """Give the visible or hidden field or button of a label."""
+    return next(part for part in parts(view) if getattr(part, "description", None) == label)
+
+
+def bodies(view):
+    """Give what the columns of all rows show."""
+    lanes = view._answers.children
+    return [pane.children[1].value for lane in lanes for pane in lane.children[1].children]
+
+
+def test_a_run_shows_every_answer_with_its_figures(make):
+    """Model, seconds, tokens, cost, pace, how it ended."""
+    view = make("Say **this**")
+    view.run()
+    assert [len(re.findall("<strong>this</strong>", body)) for body in bodies(view)] == [1, 1]
+    line = r"mock:other · \d\.\d s.* · 2 in, 3 out · \$0 · \d+ tokens/s · stop<"
+    assert re.search(line, bodies(view)[1])
+    assert list(view.results["label"]) == ["mock", "mock:other"]
+    assert view.code.startswith("import gatewayx_nb as gx\n")
+    assert repr(view) == "ComparisonView(mock, mock:other)"
+
+
+def test_the_button_runs_too_and_is_disabled_until_the_end(make):
+    """Pressed ten times it runs once."""
+    view = make("x", ("scripted", "mock"), [0.3, "a"])
+    for _ in range(10):
+        labelled(view, "Run").click()
+    assert labelled(view, "Run").disabled
+    assert not labelled(view, "Stop").disabled
+    view._finish_waiting()
+    assert list(view.results["run"]) == [1, 1]
+    assert not labelled(view, "Run").disabled
+
+
+def test_stop_keeps_what_has_come(make):
+    """Of all columns; each says that it was interrupted."""
+    view = make("x", ("scripted", "scripted:other"), ["begun ", 60.0])
+    view.run(wait=False)
+    until(lambda: all(column.tally.begun for column in view._contest.rounds[0].columns))
+    labelled(view, "Stop").click()
+    view._finish_waiting()
+    assert list(view.results["text"]) == ["begun ", "begun "]
+    assert all("interrupted" in body for body in bodies(view))
+
+
+def test_a_failed_one_says_why_and_is_asked_again(make):
+    """The others stay as they are."""
+    broken = [ProviderError("it broke.", mend="`%gatewayx status`")]
+    view = make("x", ("mock", "scripted"), broken, ["better"])
+    view.run()
+    assert "it broke." in bodies(view)[1]
+    assert "<code>%gatewayx status</code>" in bodies(view)[1]
+    labelled(view, "Retry")  # the first column's, hidden
+    view.retry(0, 1)
+    view._finish_waiting()
+    assert list(view.results["text"]) == ["[mock] x", "better"]
+
+
+def test_an_engine_that_cannot_be_asked_is_a_column_with_its_error(make):
+    """As where its key is missing, or it has gone."""
+    view = make("x", ("mock", "nowhere"))
+    view.run()
+    assert "no engine &#x27;nowhere&#x27;" in bodies(view)[1]
+
+
+def test_an_answer_of_nothing_says_so(make):
+    """It is no failure."""
+    view = make("x", ("scripted", "mock"), [""])
+    view.run()
+    assert "The model answered nothing · " in bodies(view)[0]
+
+
+def test_what_was_typed_is_asked(make):
+    """System prompt, parameters, samples; what a model does not take is not offered."""
+    view = make("x", ("scripted",), ["a"], system="Be brief.", max_tokens=9)
+    labelled(view, "Temperature").value = "0.5"
+    labelled(view, "Samples").value = 2
+    view.run()
+    engine = view._pool()._registry._given["scripted"]
+    assert len(engine.requests) == 2
+    asked = engine.requests[0]
+    assert (asked.system, asked.temperature, asked.max_tokens) == ("Be brief.", 0.5, 9)
+    assert "2 (2 to 2)" not in view._figures.value
+    assert "different" in view._figures.value  # the table of the spread
+
+
+def test_only_what_all_chosen_models_take_is_offered(make):
+    """A model that is chosen takes fields away, and gives them back."""
+    view = make("x", ("scripted",))
+    view._pool()._registry._given["scripted"].__class__.lacks = frozenset({"seed"})
+    try:
+        view.picker.value = ("mock",)
+        assert (
+            labelled(view, "Seed").layout.display is None
+            or labelled(view, "Seed").layout.display == ""
+        )
+        view.picker.value = ("mock", "scripted")
+        assert labelled(view, "Seed").layout.display == "none"
+        assert labelled(view, "Stop text").layout.display != "none"
+    finally:
+        del view._pool()._registry._given["scripted"].__class__.lacks
+
+
+def test_a_picture_is_taken_over_and_leaves_the_state_that_a_notebook_saves(make):
+    """And is removed with a button; what is no picture is said."""
+    view = make()
+    png = b"\x89PNG\r\n\x1a\n" + b"\0" * 2000
+    upload = view._fields._upload
+    upload.value = [
+        {"name": "cat.png", "type": "image/png", "size": 9, "content": png, "last_modified": NOW},
+        {"name": "a.txt", "type": "text/plain", "size": 2, "content": b"hi", "last_modified": NOW},
+    ]
+    assert upload.value == ()
+    assert "cat.png (2 kB)" in view._fields._named.value
+    assert "a.txt: " in view._fields._named.value
+    assert list(view._fields.question(("mock",)).images) == ["cat.png"]
+    labelled(view, "Remove images").click()
+    assert view._fields.question(("mock",)).images == {}
+
+
+def test_an_earlier_prompt_is_taken_up_again(make):
+    """The list shows one line of each, the latest first; the state holds no more than that."""
+    view = make("first " + "word " * 100)
+    view.run()
+    labelled(view, "Prompt").value = "second"
+    view.run()
+    earlier = labelled(view, "Earlier")
+    assert earlier.options[1][0] == "second"
+    assert len(earlier.options[2][0]) <= 70
+    earlier.value = 1
+    assert labelled(view, "Prompt").value.startswith("first word")
+
+
+def test_keys_do_what_buttons_do(make):
+    """Ctrl-Enter and Esc, as the page tells them; anything else is passed over."""
+    view = make("x", ("scripted",), ["begun", 60.0])
+    view._keyboard._heard(None, {"press": "run"}, None)
+    assert view._keyboard.running
+    view._keyboard._heard(None, {"press": "dance"}, None)
+    view._keyboard._heard(None, "no dict", None)
+    view._keyboard._heard(None, {"press": "stop"}, None)
+    view._finish_waiting()
+    assert not view._keyboard.running
+
+
+def test_what_is_pressed_too_early_is_said_in_a_line(make):
+    """Never a traceback in a log."""
+    view = make("  ")
+    labelled(view, "Run").click()
+    assert "there is no prompt" in view._status.value
+    labelled(view, "Save").click()
+    assert "no results yet" in view._status.value
+    with pytest.raises(UsageError, match="no prompt"):
+        view.run()
+
+
+def test_results_are_saved_and_the_cell_is_shown(make, tmp_path, monkeypatch):
+    """Under a free name beside the notebook."""
+    monkeypatch.chdir(tmp_path)
+    view = make("<b>")
+    view.run()
+    labelled(view, "Results").value = ".jsonl"
+    labelled(view, "Save").click()
+    labelled(view, "Save").click()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "comparison-2.jsonl",
+        "comparison.jsonl",
+    ]
+    assert (
+        json.loads((tmp_path / "comparison.jsonl").read_text().splitlines()[0])["prompt"] == "<b>"
+    )
+    labelled(view, "As code").click()
+    assert "&#x27;&lt;b&gt;&#x27;" in view._code.value
+
+
+def test_what_is_saved_shows_the_last_answers(make):
+    """Prompt, answers, figures and the vote; and how to get the controls back."""
+    view = make("Say this")
+    view.run()
+    view.judge(0, "better", 1)
+    saved = view._twin._bundle
+    assert "Say this" in saved["text/html"]
+    assert saved["text/html"].count("gatewayx-column") == 3
+    assert ">better</span>" in saved["text/html"]
+    assert "mock:other\n----------\n[mock] Say this" in saved["text/plain"]
+    assert saved["text/plain"].endswith("Run this cell again for the controls.")
+
+
+def test_hidden_names_are_not_saved_before_the_vote(make):
+    """The twin stands in the same page."""
+    view = make()
+    view._fields.hidden.value = True
+    view.run()
+    assert "mock" not in view._twin._bundle["text/plain"]
+    view.judge(0, "tie")
+    assert "mock:other" in view._twin._bundle["text/plain"]
+
+
+def test_a_hundred_runs_take_no_more_widgets_than_one(make):
+    """What a run shows takes the place of what the last one showed."""
+    view = make()
+    view.run()
+    count = len(list(parts(view)))
+    for _ in range(99):
+        view.run()
+    assert len(list(parts(view))) == count
+    assert len(view.results) == 200
+
+
+def test_a_prompt_of_a_megabyte_and_an_answer_of_a_hundred_thousand_characters(make):
+    """The saved twin holds the beginning of the prompt."""
+    view = make("word " * 200_000, ("scripted", "mock"), ["text " * 20_000])
+    view.run()
+    assert len(view._twin._bundle["text/html"]) > 1_000_000  # mock says it all back
+    assert view._twin._bundle["text/html"].index("…") < 3_000
+
+
+def test_two_views_on_one_pool_know_nothing_of_each_other(make):
+    """Each has its own results."""
+    one = make("one")
+    other = widgets.compare_view("other", ["mock"], pool=one._pool())
+    one.run()
+    other.run()
+    assert list(one.results["prompt"]) == ["one", "one"]
+    assert list(other.results["prompt"]) == ["other"]
+    other.close()
+
+
+def test_in_a_terminal_the_answers_are_plain_text():
+    """The display has a text for whoever shows no HTML."""
+    assert Twin()._bundle["text/plain"] == "Run this cell again for the controls."

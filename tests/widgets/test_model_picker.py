@@ -1,0 +1,122 @@
+"""The picker, without a page."""
+
+import pytest
+import traitlets
+
+from gatewayx_nb import widgets
+from gatewayx_nb.errors import UsageError
+
+
+@pytest.fixture
+def picker(project):
+    """Give a picker of a project with two engines of its own."""
+    for name in ("one", "two"):
+        project.engine(name, "x")
+    with project.pool() as pool:
+        made = widgets.picker(["mock"], pool=pool)
+        yield made
+        made.close()
+
+
+def shown(picker):
+    """Give the lines: what is offered, whether it is ticked, whether it can be."""
+    boxes = [row.children[0] for row in picker._list.children]
+    return {box.description: (box.value, box.disabled) for box in boxes}
+
+
+def tick(picker, reference, *, value=True):
+    """Tick a line as the page does."""
+    for row in picker._list.children:
+        if row.children[0].description == reference:
+            row.children[0].value = value
+
+
+def test_ticking_and_setting_the_value_are_the_same(picker):
+    """In the order in which they were ticked."""
+    tick(picker, "two")
+    tick(picker, "one")
+    tick(picker, "mock", value=False)
+    assert picker.value == ("two", "one")
+    picker.value = ("one", "one", "mock:large")
+    assert picker.value == ("one", "mock:large")
+    assert {name for name, (ticked, _) in shown(picker).items() if ticked} == {"one", "mock:large"}
+    assert repr(picker) == "ModelPicker(one, mock:large)"
+
+
+def test_other_code_can_follow_the_value(picker):
+    """It is a trait like any other."""
+    heard = []
+    picker.observe(lambda change: heard.append(change["new"]), "value")
+    tick(picker, "one")
+    assert heard == [("mock", "one")]
+    other = type("Other", (traitlets.HasTraits,), {"chosen": traitlets.Tuple()})()
+    traitlets.dlink((picker, "value"), (other, "chosen"))
+    assert other.chosen == ("mock", "one")
+
+
+def test_what_is_no_reference_is_refused(picker):
+    """And the value stays."""
+    with pytest.raises(UsageError, match="3 is no reference"):
+        picker.value = ("one", 3)
+    assert picker.value == ("mock",)
+
+
+def test_a_search_narrows_what_is_shown(picker):
+    """What is ticked stays in sight; rows are kept from one search to the next."""
+    rows = list(picker._list.children)
+    picker._search.value = "two"
+    assert list(shown(picker)) == ["mock", "two"]
+    assert picker._list.children == tuple(rows[:2])
+    picker._search.value = "nothing of that kind"
+    assert list(shown(picker)) == ["mock"]
+
+
+def test_an_engine_without_a_key_cannot_be_ticked_and_tells_the_command(picker):
+    """One that is ticked can still be unticked."""
+    picker._search.value = "grok"
+    assert shown(picker)["grok"] == (False, True)
+    assert "key set grok" in picker._list.children[1].children[1].value
+    picker.value = ("grok",)
+    assert shown(picker)["grok"] == (True, False)
+
+
+def test_it_follows_keys_and_engine_files(picker, project):
+    """Without anybody doing anything; the watch asks it to look."""
+    picker._search.value = "grok"
+    project.set_keys("GATEWAYX_GROK_API_KEY=xai-0123456789abcdef\n")
+    picker.follow()
+    assert shown(picker)["grok"] == (False, False)
+    (project.engines / "two_engine.py").unlink()
+    picker.follow()
+    picker._search.value = "two"
+    assert "two" not in shown(picker)
+
+
+def test_one_that_is_ticked_becomes_the_default(picker):
+    """Two cannot."""
+    picker.value = ("one",)
+    picker._use.click()
+    assert picker._pool().default_model() == "one"
+    assert "The default model is one" in picker._note.value
+    picker.value = ("one", "two")
+    assert picker._use.disabled
+
+
+def test_without_a_key_it_says_how_to_get_one(picker):
+    """And what answers without one; with an engine of one's own there is nothing to say."""
+    assert picker._note.value == ""
+    for name in ("one", "two"):
+        (picker._pool().config.project.root / "engines" / f"{name}_engine.py").unlink()
+    picker.follow()
+    assert "<code>%gatewayx key set NAME</code>" in picker._note.value
+    assert "<code>mock</code>" in picker._note.value
+
+
+def test_more_than_forty_lines_are_found_by_search(picker, project):
+    """The picker says how many there are."""
+    for number in range(60):
+        project.engine(f"many{number}", "x")
+    picker.follow()
+    picker._search.value = "many"
+    assert len(picker._list.children) == 40
+    assert "40 of 61 are shown" in picker._note.value

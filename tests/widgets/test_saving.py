@@ -1,0 +1,43 @@
+"""Results in files."""
+
+from pathlib import Path
+
+import pytest
+
+from gatewayx_nb.comparisons import Comparison, Journal, Record
+from gatewayx_nb.errors import ConfigError, UsageError
+from gatewayx_nb.messages import Reply
+from gatewayx_nb.widgets.saving import free, save
+
+
+@pytest.fixture
+def journal():
+    """Give a journal with one answer."""
+    kept = Journal()
+    kept.keep(Record(1, Comparison("é?", ("mock",), (Reply("è", "mock", "m"),))))
+    return kept
+
+
+def test_the_ending_tells_the_form(journal):
+    """UTF-8, as it is."""
+    for name, holds in (("a.csv", "run,prompt"), ("a.jsonl", '"text": "è"'), ("a.md", "> é?")):
+        assert holds in save(journal, name).read_text("utf-8")
+
+
+def test_no_file_is_written_over(journal):
+    """The next free name has a number."""
+    assert free("comparison", ".csv") == Path("comparison.csv")
+    save(journal, "comparison.csv")
+    assert free("comparison", ".csv") == Path("comparison-2.csv")
+    with pytest.raises(ConfigError, match="is there already"):
+        save(journal, "comparison.csv")
+
+
+def test_what_cannot_be_written_is_said(journal):
+    """Another ending, no folder, nothing to write."""
+    with pytest.raises(UsageError, match=r"none of the endings \.csv \(CSV\)"):
+        save(journal, "a.xlsx")
+    with pytest.raises(ConfigError, match="cannot be written: No such file"):
+        save(journal, "nowhere/a.csv")
+    with pytest.raises(UsageError, match="no results yet"):
+        save(Journal(), "a.csv")
