@@ -10,16 +10,17 @@ import ipywidgets
 from typing_extensions import override
 
 from gatewayx_nb import rendering
-from gatewayx_nb.comparisons import spread
 from gatewayx_nb.display import INTERVAL, Throttle
 from gatewayx_nb.errors import GatewayError
 from gatewayx_nb.widgets.code import as_code
 from gatewayx_nb.widgets.contest import Contest
+from gatewayx_nb.widgets.controls import button, fold
 from gatewayx_nb.widgets.fields import Fields
 from gatewayx_nb.widgets.keyboard import Keyboard
 from gatewayx_nb.widgets.lanes import Lane
 from gatewayx_nb.widgets.model_picker import ModelPicker
-from gatewayx_nb.widgets.saving import KINDS, free, save
+from gatewayx_nb.widgets.results import Results
+from gatewayx_nb.widgets.saving import free, save
 from gatewayx_nb.widgets.twin import Twin
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from gatewayx_nb.comparisons import Spread, Standing, Vote
+    from gatewayx_nb.comparisons import Vote
     from gatewayx_nb.engine_pool import EnginePool
 
 _SHARE = 5
@@ -160,10 +161,10 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
 
     def _parts(self) -> list[ipywidgets.Widget]:
         """Make the parts, from top to bottom."""
-        self._models = _fold("Models", self.picker, is_open=not self.picker.value)
-        more = _fold("Parameters, inputs, images", self._fields.more, is_open=False)
-        self._run = _button("Run", self._press_run, "Ask all (Ctrl-Enter)", "primary")
-        self._stop = _button("Stop", self.stop, "Stop all, and keep what has come (Esc)")
+        self._models = fold("Models", self.picker, is_open=not self.picker.value)
+        more = fold("Parameters, inputs, images", self._fields.more, is_open=False)
+        self._run = button("Run", self._press_run, "Ask all (Ctrl-Enter)", "primary")
+        self._stop = button("Stop", self.stop, "Stop all, and keep what has come (Esc)")
         self._stop.disabled = True
         self._mode = ipywidgets.ToggleButtons(
             options=[("Rendered", "rendered"), ("Raw", "raw"), ("Differences", "differences")],
@@ -173,19 +174,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         self._mode.observe(lambda _: self._show(final=True), "value")
         self._chosen, self._status = ipywidgets.HTML(), ipywidgets.HTML()
         self._answers = ipywidgets.VBox()
-        self._figures = ipywidgets.HTML()
-        self._kind = ipywidgets.Dropdown(
-            options=[(kind, ending) for ending, kind in KINDS.items()],
-            description="Results",
-            layout={"width": "auto"},
-        )
-        keep = _button("Save", self._press_save, "Write all results into a new file")
-        code = _button("As code", self._press_code, "Show the cell that asks this again")
-        self._code = ipywidgets.HTML()
-        self._results = ipywidgets.VBox(
-            [self._figures, ipywidgets.HBox([self._kind, keep, code]), self._code],
-            layout={"display": "none"},
-        )
+        self._results = Results(self._press_save, self._press_code)
         bar = ipywidgets.HBox([self._run, self._stop, self._mode], layout={"flex_flow": "row wrap"})
         return [
             self._keyboard,
@@ -196,7 +185,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
             bar,
             self._status,
             self._answers,
-            self._results,
+            self._results.box,
         ]
 
     def _press_run(self) -> None:
@@ -205,10 +194,11 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
             self._trying(lambda: self.run(wait=False))
 
     def _press_save(self) -> None:
-        self._trying(lambda: self._say(f"Saved {self.save(free('comparison', self._kind.value))}"))
+        ending = self._results.ending
+        self._trying(lambda: self._say(f"Saved {self.save(free('comparison', ending))}."))
 
     def _press_code(self) -> None:
-        self._code.value = rendering.code_block(rendering.escape(self.code)) if self.code else ""
+        self._results.show_code(self.code)
 
     def _trying(self, act: Callable[[], object]) -> None:
         """Do what was pressed; why it cannot be done is said in one line."""
@@ -296,73 +286,6 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         """Show spread and standings, and what is saved."""
         contest = self._contest
         hidden = any(map(contest.is_hidden, range(len(contest.rounds))))
-        spreads = (
-            [] if hidden else [one for row in contest.rounds for one in spread(row.comparison)]
-        )
-        tables = (_spread(spreads), _standings(contest.journal.standings()))
-        self._figures.value = "".join(tables)
-        self._results.layout.display = ""
+        self._results.show(contest, hidden=hidden)
         records = [contest.record(row) for row in range(len(contest.rounds))]
         self._twin.update([record for record in records if record and not hidden])
-
-
-def _fold(label: str, body: ipywidgets.Widget, *, is_open: bool) -> list[ipywidgets.Widget]:
-    """Give a button that shows and hides something; unlike an Accordion it is reached by keys."""
-    button = ipywidgets.ToggleButton(
-        value=is_open, description=label, layout={"width": "auto", "align_self": "flex-start"}
-    )
-
-    def turn(change: Any) -> None:  # noqa: ANN401 - a traitlets bunch
-        body.layout.display = "" if change["new"] else "none"
-        button.icon = "caret-down" if change["new"] else "caret-right"
-
-    button.observe(turn, "value")
-    turn({"new": is_open})
-    return [button, body]
-
-
-def _button(text: str, press: Callable[[], object], tip: str, style: str = "") -> ipywidgets.Button:
-    button = ipywidgets.Button(
-        description=text, tooltip=tip, button_style=style, layout={"width": "auto"}
-    )
-    button.on_click(lambda _: press())
-    return button
-
-
-def _spread(found: list[Spread]) -> str:
-    if not found:
-        return ""
-    rows = [
-        (
-            one.reference,
-            str(one.answers),
-            str(one.different),
-            _range(one.latency, "{:.1f}"),
-            _range(one.output_tokens, "{:.0f}"),
-        )
-        for one in found
-    ]
-    columns = ["model", "answers", "different", "seconds", "tokens out"]
-    return rendering.table_html(columns, rows)
-
-
-def _range(values: tuple[float, float, float] | None, how: str) -> str:
-    """Give the median, and between which two the others lie."""
-    if values is None:
-        return "?"
-    least, middle, most = map(how.format, values)
-    return f"{middle} ({least} to {most})"
-
-
-def _standings(found: list[Standing]) -> str:
-    if not found:
-        return ""
-    rows = [
-        [one.reference, *map(str, (one.wins, one.ties, one.losses, one.bad)), _share(one.win_rate)]
-        for one in found
-    ]
-    return rendering.table_html(["model", "wins", "ties", "losses", "bad", "win rate"], rows)
-
-
-def _share(rate: float | None) -> str:
-    return "" if rate is None else f"{rate:.0%}"

@@ -10,6 +10,7 @@ from gatewayx_nb import images, rendering
 from gatewayx_nb.errors import GatewayError
 from gatewayx_nb.widgets import form
 from gatewayx_nb.widgets.contest import Question
+from gatewayx_nb.widgets.controls import show_if
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -61,7 +62,7 @@ class Fields:
         self._history = ipywidgets.Dropdown(
             description="Earlier", options=[("", -1)], layout=dict(_WIDE), style=dict(_LABELS)
         )
-        self._history.layout.display = "none"
+        show_if(self._history, shown=False)
         self._history.observe(lambda change: self._recall(change["new"]), "value")
         self.hidden = ipywidgets.Checkbox(description="Hide names until I vote", indent=False)
         pictures = ipywidgets.HBox([self._upload, self._drop, self._named])
@@ -94,9 +95,9 @@ class Fields:
         """Show the fields that every chosen model takes; what is typed in the others stays."""
         self._takes = takes
         for name, text in self._texts.items():
-            text.layout.display = "" if name in takes else "none"
-        self._system.layout.display = "" if "system" in takes else "none"
-        self._upload.layout.display = "" if "images" in takes else "none"
+            show_if(text, shown=name in takes)
+        show_if(self._system, shown="system" in takes)
+        show_if(self._upload, shown="images" in takes)
 
     def remember(self, prompt: str) -> None:
         """Add a prompt to those that may be taken up again."""
@@ -104,7 +105,7 @@ class Fields:
         self._prompts = [prompt, *known][:_REMEMBERED]
         lines = [(rendering.shorten(one, _SHORT), at) for at, one in enumerate(self._prompts)]
         self._history.options = [("", -1), *lines]
-        self._history.layout.display = ""
+        show_if(self._history, shown=True)
 
     def _recall(self, at: int | None) -> None:
         if at is not None and at >= 0:
@@ -130,7 +131,7 @@ class Fields:
     def _name_pictures(self, refused: Iterable[str]) -> None:
         sizes = [f"{name} ({len(one.data) // 1000} kB)" for name, one in self._pictures.items()]
         self._named.value = "<br>".join(map(rendering.coded, [*sizes, *refused]))
-        self._drop.layout.display = "" if self._pictures else "none"
+        show_if(self._drop, shown=bool(self._pictures))
 
 
 def _contents(files: Any) -> list[tuple[str, bytes]]:  # noqa: ANN401 - see above

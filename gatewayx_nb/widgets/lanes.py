@@ -8,6 +8,7 @@ import ipywidgets
 
 from gatewayx_nb import rendering
 from gatewayx_nb.messages import Reply
+from gatewayx_nb.widgets.controls import button, put, show_if
 from gatewayx_nb.widgets.pages import Page, compared
 
 if TYPE_CHECKING:
@@ -52,9 +53,9 @@ class Pane:
         self._page: Page | None = None
         self._label = ""
         self._head, self._body = ipywidgets.HTML(), ipywidgets.HTML()
-        self._stop = _button("Stop", stop, "Stop this one, and keep what has come")
-        self._retry = _button("Retry", retry, "Ask this model again")
-        self._better = _button("Better", better, "This answer is better than the others")
+        self._stop = button("Stop", stop, "Stop this one, and keep what has come")
+        self._retry = button("Retry", retry, "Ask this model again")
+        self._better = button("Better", better, "This answer is better than the others")
         buttons = ipywidgets.HBox([self._stop, self._retry, self._better])
         self.box = ipywidgets.VBox([self._head, self._body, buttons])
         self.box.layout.overflow = "auto"
@@ -63,16 +64,17 @@ class Pane:
 
     def show(self, column: Column, label: str, marks: Sequence[str], *, votes: bool) -> None:
         """Show a column's name, and the buttons that do something now."""
-        _set(self._head, rendering.heading_html(label, marks))
+        put(self._head, rendering.heading_html(label, marks))
         outcome = column.outcome
         whole = isinstance(outcome, Reply) and not outcome.interrupted
-        _shown(self._stop, outcome is None)
-        _shown(self._retry, outcome is not None and not whole)
-        _shown(self._better, votes)
+        show_if(self._stop, shown=outcome is None)
+        show_if(self._retry, shown=outcome is not None and not whole)
+        show_if(self._better, shown=votes)
+        self._better.button_style = "success" if "better" in marks else ""
         if label != self._label:
             self._label = label
-            for button in (self._stop, self._retry, self._better):
-                button.tooltip = f"{button.description}: {label}"
+            for one in (self._stop, self._retry, self._better):
+                one.tooltip = f"{one.description}: {label}"
 
     def answer(self, column: Column, mode: Mode, *, hidden: bool) -> None:
         """Show what has come of an answer, where that is news."""
@@ -85,7 +87,7 @@ class Pane:
     def put(self, page: str) -> None:
         """Show this in the answer's place."""
         self.length = len(page)
-        _set(self._body, page)
+        put(self._body, page)
 
     def forget(self) -> None:
         """Let go of the answer that was shown; the next one is shown anew."""
@@ -105,8 +107,8 @@ class Lane:
         self._input = ipywidgets.HTML()
         self._panes: list[Pane] = []
         self._columns = ipywidgets.Box(layout=dict(_GRID))
-        self._tie = _button("Tie", lambda: hands.judge(row, "tie"), "The answers are as good")
-        self._bad = _button("All bad", lambda: hands.judge(row, "bad"), "No answer is good")
+        self._tie = button("Tie", lambda: hands.judge(row, "tie"), "The answers are as good")
+        self._bad = button("All bad", lambda: hands.judge(row, "bad"), "No answer is good")
         self._note = ipywidgets.Text(
             description="Note",
             placeholder="why",
@@ -132,20 +134,18 @@ class Lane:
         boxes = tuple(pane.box for pane in panes)
         if self._columns.children != boxes:
             self._columns.children = boxes
-        _set(
-            self._input, f"<strong>{rendering.escape(asked.input)}</strong>" if asked.input else ""
-        )
+        put(self._input, f"<strong>{rendering.escape(asked.input)}</strong>" if asked.input else "")
         self._answers(contest, panes, mode)
         marks, votes = self._marks(contest, count), asked.ended and count > 1
         for place, pane in enumerate(panes):
             label = contest.label(self._row, place)
             pane.show(asked.columns[place], label, marks[place], votes=votes)
         record = contest.record(self._row)
-        self._votes.layout.display = "" if record and count > 1 else "none"
+        show_if(self._votes, shown=record is not None and count > 1)
         self._note.disabled = not (record and record.verdict)
-        for button, vote in ((self._tie, "tie"), (self._bad, "bad")):
+        for voter, vote in ((self._tie, "tie"), (self._bad, "bad")):
             chosen = record and record.verdict and record.verdict.vote == vote
-            button.button_style = "success" if chosen else ""
+            voter.button_style = "success" if chosen else ""
 
     def _answers(self, contest: Contest, panes: Sequence[Pane], mode: Mode) -> None:
         asked, hidden = contest.rounds[self._row], contest.is_hidden(self._row)
@@ -181,18 +181,3 @@ class Lane:
             lambda: hands.retry(row, place),
             lambda: hands.judge(row, "better", place),
         )
-
-
-def _button(text: str, press: Callable[[], object], tip: str) -> ipywidgets.Button:
-    button = ipywidgets.Button(description=text, tooltip=tip, layout={"width": "auto"})
-    button.on_click(lambda _: press())
-    return button
-
-
-def _set(widget: ipywidgets.HTML, page: str) -> None:
-    if widget.value != page:
-        widget.value = page
-
-
-def _shown(widget: ipywidgets.Widget, shown: bool) -> None:  # noqa: FBT001 - as the name says
-    widget.layout.display = "" if shown else "none"

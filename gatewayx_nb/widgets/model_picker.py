@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from gatewayx_nb import rendering
 from gatewayx_nb.errors import GatewayError, UsageError
+from gatewayx_nb.widgets.controls import show_if
 from gatewayx_nb.widgets.shelf import Entry, Shelf
 from gatewayx_nb.widgets.watch import watch
 
@@ -169,7 +170,7 @@ class _Row:
             self._box.description = entry.reference
             self._state.value = _state(entry)
             self._more.tooltip = f"List the models of {entry.reference}"
-            self._more.layout.display = "" if entry.ready and entry.whole else "none"
+            show_if(self._more, shown=entry.ready and entry.whole)
         self._box.disabled = not (entry.ready or chosen)
         self._showing = True
         self._box.value = chosen

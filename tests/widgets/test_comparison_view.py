@@ -121,8 +121,8 @@ def test_what_was_typed_is_asked(make):
     assert len(engine.requests) == 2
     asked = engine.requests[0]
     assert (asked.system, asked.temperature, asked.max_tokens) == ("Be brief.", 0.5, 9)
-    assert "2 (2 to 2)" not in view._figures.value
-    assert "different" in view._figures.value  # the table of the spread
+    assert "2 (2 to 2)" not in view._results._figures.value
+    assert "different" in view._results._figures.value  # the table of the spread
 
 
 def test_only_what_all_chosen_models_take_is_offered(make):
@@ -211,7 +211,7 @@ def test_results_are_saved_and_the_cell_is_shown(make, tmp_path, monkeypatch):
         json.loads((tmp_path / "comparison.jsonl").read_text().splitlines()[0])["prompt"] == "<b>"
     )
     labelled(view, "As code").click()
-    assert "&#x27;&lt;b&gt;&#x27;" in view._code.value
+    assert "&#x27;&lt;b&gt;&#x27;" in view._results._code.value
 
 
 def test_what_is_saved_shows_the_last_answers(make):
