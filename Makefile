@@ -2,6 +2,7 @@
 # make test   the tests, the notebooks and the browser
 # make test-oldest  the core of the tests on the oldest versions of everything, as Colab pins them
 # make notebooks-record  renew the cassettes and outputs of the notebooks; -live runs them and keeps nothing
+# make screenshots       the picture of the README, made anew
 # make lab    the notebooks in JupyterLab
 # make check  lint, types, floors
 # make bench  the benchmarks, beside what one would pick instead
@@ -19,7 +20,7 @@ OLDEST_TESTS := tests/magics tests/engine_pool/test_pool.py tests/test_display.p
 BIN := $(VENV)/bin
 SCRATCH := build/check
 
-.PHONY: help demo test test-oldest notebooks-record notebooks-live lab check bench lock clean
+.PHONY: help demo test test-oldest notebooks-record notebooks-live screenshots lab check bench lock clean
 help:
 	@sed -n 's/^# //p' Makefile
 
@@ -68,6 +69,9 @@ test-oldest: $(OLDEST)/oldest.stamp
 notebooks-record notebooks-live: $(VENV)/dev.stamp
 	@$(BIN)/python -c "import gatewayx_nb; print(gatewayx_nb.pull('smollm2'))"
 	@$(BIN)/python notebooks/record.py $(if $(findstring live,$@),--live)
+
+screenshots: $(VENV)/dev.stamp
+	@$(BIN)/python -m tests.browser.screenshots notebooks/pictures/compare.png
 
 lab: $(VENV)/dev.stamp
 	@$(BIN)/python -c "import gatewayx_nb; gatewayx_nb.pull('smollm2')"

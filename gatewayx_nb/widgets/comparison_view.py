@@ -225,8 +225,6 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
 
     def _begin(self) -> None:
         """Show a run from its start, on a thread of its own, while the kernel does other things."""
-        for lane in self._lanes:
-            lane.clear()
         self._run.disabled, self._stop.disabled, self._keyboard.running = True, False, True
         self._say("")
         self._show()

@@ -142,10 +142,11 @@ class Lane:
             pane.show(asked.columns[place], label, marks[place], votes=votes)
         record = contest.record(self._row)
         show_if(self._votes, shown=record is not None and count > 1)
-        self._note.disabled = not (record and record.verdict)
+        verdict = record.verdict if record else None
+        self._note.disabled = verdict is None
+        self._note.value = verdict.note if verdict else ""
         for voter, vote in ((self._tie, "tie"), (self._bad, "bad")):
-            chosen = record and record.verdict and record.verdict.vote == vote
-            voter.button_style = "success" if chosen else ""
+            voter.button_style = "success" if verdict and verdict.vote == vote else ""
 
     def _answers(self, contest: Contest, panes: Sequence[Pane], mode: Mode) -> None:
         asked, hidden = contest.rounds[self._row], contest.is_hidden(self._row)
@@ -157,12 +158,6 @@ class Lane:
             return
         for pane, column in zip(panes, asked.columns, strict=True):
             pane.answer(column, mode, hidden=hidden)
-
-    def clear(self) -> None:
-        """Empty the note, for another run."""
-        self._note.unobserve_all()
-        self._note.value = ""
-        self._note.observe(lambda change: self._hands.remark(self._row, change["new"]), "value")
 
     def _marks(self, contest: Contest, count: int) -> list[list[str]]:
         """Give what each column is best in, once all have ended and names are told."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gatewayx_nb import rendering
 from gatewayx_nb.messages import ModelRef
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Shelf:
             GatewayError: It cannot be asked.
         """
         listed: list[ModelInfo] = self._pool().models(engine, live=True)
-        self._live[engine] = sorted({model.model for model in listed if model.model})
+        self._live[engine] = sorted({one.model for one in listed if _is_name(one.model)})
         return len(self._live[engine])
 
     @property
@@ -120,6 +121,11 @@ def _entry(row: EngineStatus) -> Entry:
     return Entry(
         row.name, row.model, row.state in ("ready", "replay"), row.state, remedy, whole=True
     )
+
+
+def _is_name(text: str) -> bool:
+    """Tell whether a provider's text can be a model's name: ipywidgets 7 shows labels as HTML."""
+    return bool(text) and text == rendering.plain(text) and not set(text) & set("<>&")
 
 
 def _words(entry: Entry) -> str:

@@ -78,9 +78,10 @@ class Lab:
     Args:
         folder: The folder it shows.
         home: The user's home; what Jupyter keeps goes beside it.
+        **env: Further variables of its environment.
     """
 
-    def __init__(self, folder: Path, home: Path) -> None:
+    def __init__(self, folder: Path, home: Path, **env: str) -> None:
         self.folder = folder
         self._own = home.with_name("lab")
         self._env = environment(
@@ -89,6 +90,7 @@ class Lab:
             JUPYTER_DATA_DIR=str(self._own / "data"),
             JUPYTERLAB_SETTINGS_DIR=str(self._own / "settings"),
             JUPYTERLAB_WORKSPACES_DIR=str(self._own / "workspaces"),
+            **env,
         )
         self.url = f"http://127.0.0.1:{_free_port()}"
 

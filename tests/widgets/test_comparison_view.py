@@ -97,6 +97,23 @@ def test_a_failed_one_says_why_and_is_asked_again(make):
     assert list(view.results["text"]) == ["[mock] x", "better"]
 
 
+def test_a_note_stays_with_its_vote(make):
+    """Through another vote and an answer that is asked again; a new run begins without."""
+    view = make("x", ("mock", "scripted"), [ProviderError("it broke.")], ["better"])
+    view.run()
+    note = labelled(view, "Note")
+    assert note.disabled
+    view.judge(0, "better", 0)
+    note.value = "shorter"
+    view.judge(0, "tie")
+    view.retry(0, 1)
+    view._finish_waiting()
+    assert (note.value, list(view.results["note"])) == ("shorter", ["shorter"] * 2)
+    view.run()
+    assert note.value == ""
+    assert view.results["note"].isna().tolist() == [False] * 2 + [True] * 2
+
+
 def test_an_engine_that_cannot_be_asked_is_a_column_with_its_error(make):
     """As where its key is missing, or it has gone."""
     view = make("x", ("mock", "nowhere"))

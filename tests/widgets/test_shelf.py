@@ -8,7 +8,9 @@ from gatewayx_nb.errors import AuthenticationError
 from gatewayx_nb.testing import Send, Server, reply
 from gatewayx_nb.widgets.shelf import Entry, Shelf
 
-LISTED = json.dumps({"data": [{"id": "b-large"}, {"id": "a-small"}]}).encode()
+LISTED = json.dumps(
+    {"data": [{"id": "b-large"}, {"id": "a-small"}, {"id": "<img src=x>"}]}
+).encode()
 
 
 @pytest.fixture
@@ -70,7 +72,7 @@ def test_a_reference_that_is_typed_in_whole_can_be_chosen(shelf):
 
 
 def test_models_of_a_provider_are_listed_on_demand(project):
-    """Sorted, below their engine; searched like all others."""
+    """Sorted, below their engine; searched like all others. What is no name is left out."""
     with Server(lambda _: [Send(reply(LISTED))]) as server:
         project.set_keys(f"GATEWAYX_OWN_API_KEY=k-12345\nGATEWAYX_OWN_BASE_URL={server.url}\n")
         with project.pool() as pool:
