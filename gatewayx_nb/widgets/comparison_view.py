@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from typing_extensions import override
 
 from gatewayx_nb import rendering
 from gatewayx_nb.display import INTERVAL, Throttle
-from gatewayx_nb.errors import GatewayError
+from gatewayx_nb.errors import GatewayError, in_one_line
 from gatewayx_nb.widgets.code import as_code
 from gatewayx_nb.widgets.contest import Contest
 from gatewayx_nb.widgets.controls import button, fold
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.comparisons import Vote
     from gatewayx_nb.engine_pool import EnginePool
+
+log = logging.getLogger("gatewayx_nb")
 
 _SHARE = 5
 """Several answers may take a fifth of a core to render."""
@@ -206,6 +209,9 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
             act()
         except GatewayError as error:
             self._say(str(error))
+        except Exception as error:
+            log.exception("the comparison view failed")
+            self._say(f"{type(error).__name__}: {error}; the answers are in `results`.")
 
     def _say(self, line: str) -> None:
         self._status.value = f'<div role="status">{rendering.coded(line)}</div>'
@@ -227,15 +233,16 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         """Show a run from its start, on a thread of its own, while the kernel does other things."""
         self._run.disabled, self._stop.disabled, self._keyboard.running = True, False, True
         self._say("")
-        self._show()
+        self._trying(self._show)
         if self._watcher is None:
             self._watcher = threading.Thread(target=self._watch, name="gatewayx-view", daemon=True)
             self._watcher.start()
 
     def _watch(self) -> None:
+        """Show a run until its end; an answer that cannot be shown takes no other with it."""
         while True:
             while not self._contest.join(INTERVAL):
-                self._show()
+                self._trying(self._show)
             with self._lock:
                 if not self._contest.running:  # a retry may have come
                     self._watcher = None
@@ -246,7 +253,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         """Show what came, whole, and keep it."""
         self._contest.settle()
         self._run.disabled, self._stop.disabled, self._keyboard.running = False, True, False
-        self._show(final=True)
+        self._trying(lambda: self._show(final=True))
 
     def _finish_waiting(self) -> None:
         """Wait for a run on this thread; Ctrl-C stops it, and keeps what came."""
@@ -254,9 +261,9 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         try:
             while watcher is not None and watcher.is_alive():
                 watcher.join(INTERVAL)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stop:
             self.stop()
-            raise
+            raise in_one_line(stop) from None
 
     def _show(self, *, final: bool = False) -> None:
         """Show how the columns stand, if that is due."""

@@ -3,6 +3,8 @@
 import datetime as dt
 import json
 import re
+import signal
+import threading
 
 import pytest
 
@@ -287,3 +289,24 @@ def test_two_views_on_one_pool_know_nothing_of_each_other(make):
 def test_in_a_terminal_the_answers_are_plain_text():
     """The display has a text for whoever shows no HTML."""
     assert Twin()._bundle["text/plain"] == "Run this cell again for the controls."
+
+
+def test_an_answer_that_cannot_be_shown_takes_nothing_else_with_it(make, monkeypatch):
+    """The view says so, and runs again; the answers are there."""
+    view = make()
+    monkeypatch.setattr(view, "_mode", None)  # no text is known that fails
+    view.run()
+    assert "AttributeError: " in view._status.value
+    assert not labelled(view, "Run").disabled
+    assert list(view.results["text"]) == ["[mock] x"] * 2
+
+
+def test_ctrl_c_stops_a_run_that_is_waited_for(make):
+    """In one line; what had come is kept."""
+    view = make("x", ("scripted",), ["begun ", 60.0])
+    timer = threading.Timer(0.3, signal.raise_signal, [signal.SIGINT])
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        view.run()
+    until(lambda: not labelled(view, "Run").disabled)
+    assert list(view.results["interrupted"]) == [True]
