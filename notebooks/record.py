@@ -53,7 +53,15 @@ def run(path: Path, mode: str) -> nbformat.NotebookNode:
             resources={"metadata": {"path": str(path.parent)}},
         ).execute(env=_with_weights(Path(home)) | {"GATEWAYX_CASSETTE_MODE": mode})
     notebook.metadata = metadata  # not the version of whoever ran it
+    _forget_widgets(notebook)
     return notebook
+
+
+def _forget_widgets(notebook: nbformat.NotebookNode) -> None:
+    """Leave out which widget stood there: its name is another one with each kernel."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", ()):
+            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
 
 
 def _renew(path: Path) -> None:
