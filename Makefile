@@ -16,7 +16,7 @@ OLDEST := .venv-oldest
 # Their wheels were made for Python 3.11 and 3.12.
 OLDEST_PYTHON ?= $(or $(shell command -v python3.11),$(shell command -v python3.12),$(PYTHON))
 OLDEST_TESTS := tests/magics tests/engine_pool/test_pool.py tests/test_display.py \
-    tests/test_display_columns.py tests/test_import.py
+    tests/test_display_columns.py tests/test_import.py tests/widgets
 BIN := $(VENV)/bin
 SCRATCH := build/check
 
@@ -62,6 +62,7 @@ test: $(VENV)/dev.stamp
 test-oldest: $(OLDEST)/oldest.stamp
 	@echo "== Core tests on the oldest versions"
 	@$(OLDEST)/bin/python -m pytest $(OLDEST_TESTS) -k "not nbval" \
+	    -W "ignore:Deprecated in traitlets:DeprecationWarning" \
 	    -W "ignore:The default datetime adapter:DeprecationWarning" # of IPython 7 on Python 3.12
 
 # What the notebooks say, asked of the model on this machine again: only an answer that is another one

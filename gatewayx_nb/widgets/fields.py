@@ -121,7 +121,9 @@ class Fields:
                 self._pictures[name] = images.load(content)
             except GatewayError as error:
                 refused.append(f"{name}: {error}")
-        self._upload.value = type(files)()
+        if isinstance(files, dict):  # of ipywidgets 7, which keeps the bytes in `data` as well
+            self._upload.data, self._upload.metadata = [], []
+        self._upload.set_trait("value", type(files)())  # read-only there
         self._name_pictures(refused)
 
     def _drop_pictures(self) -> None:

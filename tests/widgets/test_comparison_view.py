@@ -166,11 +166,13 @@ def test_a_picture_is_taken_over_and_leaves_the_state_that_a_notebook_saves(make
     view = make()
     png = b"\x89PNG\r\n\x1a\n" + b"\0" * 2000
     upload = view._fields._upload
-    upload.value = [
-        {"name": "cat.png", "type": "image/png", "size": 9, "content": png, "last_modified": NOW},
-        {"name": "a.txt", "type": "text/plain", "size": 2, "content": b"hi", "last_modified": NOW},
-    ]
-    assert upload.value == ()
+    files = {"cat.png": png, "a.txt": b"hi"}
+    rest = {"type": "", "size": 0, "last_modified": NOW}
+    if isinstance(upload.value, dict):  # ipywidgets 7
+        upload.set_trait("value", {name: {"content": data} for name, data in files.items()})
+    else:
+        upload.value = [{"name": name, "content": data, **rest} for name, data in files.items()]
+    assert not upload.value
     assert "cat.png (2 kB)" in view._fields._named.value
     assert "a.txt: " in view._fields._named.value
     assert list(view._fields.question(("mock",)).images) == ["cat.png"]
