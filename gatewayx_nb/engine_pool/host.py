@@ -24,13 +24,13 @@ log = logging.getLogger("gatewayx_nb")
 
 
 class Running:
-    """One instance of an engine, and how many calls use it."""
+    """One instance of an engine, and the tasks of the calls that use it."""
 
     def __init__(
         self, engine: LLMEngine, loaded: Loaded | None, target: Target, slots: int
     ) -> None:
         self.engine = engine
-        self.calls = 0
+        self.calls: list[asyncio.Task[object] | None] = []
         self.retired = False
         self.closed = asyncio.Event()
         self.slots = asyncio.Semaphore(slots)
@@ -47,13 +47,23 @@ class Running:
     async def close_if_idle(self) -> None:
         """Clean a retired instance up after its last call."""
         if self.retired and not self.calls:
-            try:
-                await self.engine.cleanup()
-            except Exception as error:  # noqa: BLE001 - an engine of the user's may raise anything
-                log.warning("engine %r failed to clean up: %s", self.engine.name, error)
-            if self._loaded:
-                self._loaded.release()
-            self.closed.set()
+            await self._close()
+
+    async def cancel(self) -> None:
+        """Cancel its calls and clean up: in this order, or they take it for a broken connection."""
+        for task in self.calls:
+            if task is not None:
+                task.cancel()
+        await self._close()
+
+    async def _close(self) -> None:
+        try:
+            await self.engine.cleanup()
+        except Exception as error:  # noqa: BLE001 - an engine of the user's may raise anything
+            log.warning("engine %r failed to clean up: %s", self.engine.name, error)
+        if self._loaded:
+            self._loaded.release()
+        self.closed.set()
 
 
 class EngineHost:
@@ -87,11 +97,12 @@ class EngineHost:
         It stays open meanwhile, and takes none of the slots.
         """
         running = await self._instance(target, slots)
-        running.calls += 1
+        task = asyncio.current_task()
+        running.calls.append(task)
         try:
             yield running
         finally:
-            running.calls -= 1
+            running.calls.remove(task)
             await running.close_if_idle()
 
     async def turn(self, rates: Rates, tokens: int) -> None:
@@ -109,11 +120,10 @@ class EngineHost:
             await stale.closed.wait()
 
     async def close(self) -> None:
-        """Clean up; calls that still run are cancelled with their loop."""
-        if self._running:
-            self._running.retired, self._running.calls = True, 0
-            await self._running.close_if_idle()
-            self._running = None
+        """Cancel the calls that still run, and clean up."""
+        running, self._running = self._running, None
+        if running:
+            await running.cancel()
 
     async def _instance(self, target: Target, slots: int) -> Running:
         loaded = self._registry.current(target)

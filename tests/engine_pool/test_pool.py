@@ -14,7 +14,7 @@ from gatewayx_nb.errors import (
     TruncatedError,
     UsageError,
 )
-from gatewayx_nb.llm_engines import Chunk, Usage
+from gatewayx_nb.llm_engines import Chunk, LLMEngine, Usage
 from gatewayx_nb.testing import ScriptedEngine
 
 WAITS = "    async def generate(self, prompt, **kwargs):\n"
@@ -335,6 +335,44 @@ def test_a_reply_before_the_end_is_an_error(scripted):
     with stream:
         next(stream)
     assert stream.reply.interrupted
+
+
+class Connected(LLMEngine):
+    """An engine whose calls see its connection close when it is cleaned up."""
+
+    requires_key = False
+
+    def __init__(self):
+        super().__init__("")
+        self.asked = threading.Event()
+
+    async def generate(self, prompt, **kwargs):
+        self.connection = asyncio.get_running_loop().create_future()
+        self.asked.set()
+        return await self.connection
+
+    async def cleanup(self):
+        if not self.connection.done():
+            self.connection.set_exception(ConnectionError("closed"))
+
+
+def test_closing_a_pool_is_no_broken_connection():
+    """Calls are cancelled before what they use is closed, so that none is sent again."""
+    engine, outcomes = Connected(), []
+    with EnginePool(env={}, engines=[engine]) as pool:
+
+        def ask():
+            with pytest.raises(TransportError, match="the pool was closed") as caught:
+                pool.ask("x", model="connected")
+            outcomes.append(caught.value.code)
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        assert engine.asked.wait(20)
+        pool.close()
+        asking.join()
+
+    assert outcomes == ["closed"]
 
 
 def test_closing_cleans_up_and_the_next_call_starts_anew(scripted):
