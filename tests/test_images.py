@@ -1,6 +1,7 @@
 import base64
 import struct
 import zlib
+from pathlib import Path
 
 import pytest
 
@@ -37,7 +38,7 @@ class Picture:
         file.write(PNG)
 
 
-@pytest.mark.parametrize("make", [str, lambda path: path, lambda path: path.read_bytes()], ids=repr)
+@pytest.mark.parametrize("make", [str, Path, Path.read_bytes], ids=["text", "path", "bytes"])
 def test_a_path_or_bytes_are_an_image(tmp_path, make):
     """Its type is read from its bytes, whatever its name."""
     path = tmp_path / "plot.jpg"
