@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import tomllib
@@ -139,6 +140,7 @@ def shipped(name: str) -> Path:
     return inside
 
 
+@functools.cache  # what this process was imported from stays what it is
 def _is_clone(folder: Path) -> bool:
     try:
         project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import platformdirs
@@ -69,10 +71,11 @@ def folder() -> Path:
     return platformdirs.user_cache_path("gatewayx", appauthor=False) / "models"
 
 
-def catalogue() -> dict[str, Weights]:
+@functools.cache  # a part of the package: every look at the state of a pool asks for it
+def catalogue() -> Mapping[str, Weights]:
     """Give the weights that can be pulled, by name."""
     rows = tomllib.loads((shipped("config") / "models.toml").read_text("utf-8"))
-    return {name: Weights(name=name, **row) for name, row in rows.items()}
+    return MappingProxyType({name: Weights(name=name, **row) for name, row in rows.items()})
 
 
 def find(name: str) -> Weights:

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import threading
+import tomllib
 
 import pytest
 
@@ -227,3 +228,14 @@ def test_closing_the_pool_ends_calls_of_engines_that_are_gone(project):
         pool.check()
 
     assert log.read_text() == "closed "
+
+
+def test_what_is_unchanged_is_not_parsed_again(project, monkeypatch):
+    """A look at the state is a few stats a file."""
+    project.set_keys("GATEWAYX_GROK_API_KEY=xai-1")
+    project.settings("limits.retries = 0")
+    with project.pool() as pool:
+        before = pool.status(), pool.models()
+        for parse in ("load", "loads"):
+            monkeypatch.setattr(tomllib, parse, lambda _: pytest.fail("parsed again"))
+        assert (pool.status(), pool.models()) == before
