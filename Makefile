@@ -12,6 +12,7 @@
 PYTHON ?= python3
 VENV := .venv
 BENCH := .venv-bench
+WORKERS ?= 2
 OLDEST := .venv-oldest
 # Their wheels were made for Python 3.11 and 3.12.
 OLDEST_PYTHON ?= $(or $(shell command -v python3.11),$(shell command -v python3.12),$(PYTHON))
@@ -51,13 +52,13 @@ demo: $(VENV)/demo.stamp
 test: $(VENV)/dev.stamp
 	@echo "== The local model's weights"
 	@$(BIN)/python -c "import gatewayx_nb; print(gatewayx_nb.pull('smollm2'))"
-	@echo "== Tests"
-	@$(BIN)/python -m pytest --cov --cov-report=term
+	@echo "== Tests, on $(WORKERS) processes"
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term
 	@echo "== Ctrl-C at every step of a wait: by a tracer, and so not under coverage, which is one too"
 	@$(BIN)/python -m pytest tests/engine_pool/test_interrupts.py
 	@echo "== Notebooks, without network, keys and weights"
 	@$(BIN)/python notebooks/bare.py env GATEWAYX_CASSETTE_MODE=replay \
-	    $(BIN)/python -m pytest --nbval notebooks
+	    $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --nbval notebooks
 
 test-oldest: $(OLDEST)/oldest.stamp
 	@echo "== Core tests on the oldest versions"
