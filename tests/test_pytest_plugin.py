@@ -27,8 +27,11 @@ def run(tmp_path):
     (tmp_path / "test_mine.py").write_text(TEST)
 
     def run(*options, **env):
+        # nbval is left out where it is not asked for: it takes seconds to import.
+        without = ("cacheprovider",) if "--nbval" in options else ("cacheprovider", "nbval")
+        plugins = [word for name in without for word in ("-p", f"no:{name}")]
         return subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options],
+            [sys.executable, "-m", "pytest", "-q", *plugins, *options],
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": str(REPOSITORY), **env},
             capture_output=True,

@@ -5,7 +5,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatewayx_nb import rendering
+from tests.processor import seconds
 
 CORPORA = Path(__file__).parent / "corpora"
 HOSTILE = ("xss.json", "xss-bleach.json")
@@ -290,10 +290,8 @@ LONG = {
 
 
 def cost(text):
-    """Seconds of this process's own time; a busy neighbour does not count."""
-    started = time.process_time()
-    rendering.to_html(text)
-    return time.process_time() - started
+    """Seconds that rendering a text takes."""
+    return seconds(lambda: rendering.to_html(text))
 
 
 @functools.cache

@@ -1,6 +1,5 @@
 import contextlib
 import itertools
-import time
 from dataclasses import dataclass
 
 import pytest
@@ -9,6 +8,7 @@ from hypothesis import strategies as st
 
 from gatewayx_nb.errors import GatewayError, ProviderError
 from gatewayx_nb.sse import Decoder, Event
+from tests.processor import seconds
 
 
 @dataclass(frozen=True)
@@ -192,22 +192,16 @@ def test_an_event_comes_with_the_block_that_completes_it():
     assert decoder.feed(b"data: b\n\nda") == message("b")
 
 
-def seconds(length, size):
+def cost(length, size):
     """Give the CPU seconds to decode one line of this length in blocks of this size."""
     line = b"data: " + b"x" * length + b"\n\n"
     blocks = [line[at : at + size] for at in range(0, len(line), size)]
-
-    def once():
-        start = time.process_time()
-        decode(blocks)
-        return time.process_time() - start
-
-    return min(once() for _ in range(5))
+    return min(seconds(lambda: decode(blocks)) for _ in range(5))
 
 
 @pytest.mark.parametrize(("length", "size"), [(200_000, 1), (4_000_000, 64)])
 def test_time_is_linear(length, size):
     """Twice the input takes at most 2.6 times as long, byte by byte and for one huge line."""
     # Several tries, as a busy machine disturbs one; quadratic time would be 4 in each.
-    ratios = (seconds(2 * length, size) / seconds(length, size) for _ in range(6))
+    ratios = (cost(2 * length, size) / cost(length, size) for _ in range(6))
     assert any(ratio <= 2.6 for ratio in ratios)
