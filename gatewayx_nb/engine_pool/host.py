@@ -30,7 +30,7 @@ class Running:
         self, engine: LLMEngine, loaded: Loaded | None, target: Target, slots: int
     ) -> None:
         self.engine = engine
-        self.calls: list[asyncio.Task[object] | None] = []
+        self.calls: dict[object, asyncio.Task[object] | None] = {}
         self.retired = False
         self.closed = asyncio.Event()
         self.slots = asyncio.Semaphore(slots)
@@ -51,7 +51,7 @@ class Running:
 
     async def cancel(self) -> None:
         """Cancel its calls and clean up: in this order, or they take it for a broken connection."""
-        for task in self.calls:
+        for task in self.calls.values():
             if task is not None:
                 task.cancel()
         await self._close()
@@ -97,12 +97,12 @@ class EngineHost:
         It stays open meanwhile, and takes none of the slots.
         """
         running = await self._instance(target, slots)
-        task = asyncio.current_task()
-        running.calls.append(task)
+        call = object()  # a task may use an engine within a use of it
+        running.calls[call] = asyncio.current_task()
         try:
             yield running
         finally:
-            running.calls.remove(task)
+            del running.calls[call]
             await running.close_if_idle()
 
     async def turn(self, rates: Rates, tokens: int) -> None:
