@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,9 +15,9 @@ if TYPE_CHECKING:
 _WORD = re.compile(r"\s+|\w+|[^\w\s]")
 _LINE = re.compile(r"[^\n]*\n|[^\n]+\Z")
 
-_MOST_WORDS = 3_000
-"""Words of all texts up to which words are compared; the time grows with their square. Longer ones
-are compared line by line."""
+_MOST_PAIRS = 500_000
+"""Pairs of equal pieces up to which pieces are compared, which takes two seconds at worst; the time
+grows with them, and they with the square of what repeats itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +37,16 @@ def differences(texts: Sequence[str]) -> list[list[Span]]:
     """Split each text into what it shares with the others and what is its own.
 
     The first is compared with each of the others: a piece of it is shared where all of them have
-    it. A piece of another is shared where the first has it.
+    it. A piece of another is shared where the first has it. Pieces are words; lines where the texts
+    are long; whole texts where lines repeat themselves thousands of times.
 
     >>> one, other = differences(["The sky is blue.", "The sky was blue."])
     >>> [(span.text, span.shared) for span in other]
     [('The sky ', True), ('was', False), (' blue.', True)]
     """
-    pattern = _WORD if sum(map(_words, texts)) <= _MOST_WORDS else _LINE
-    pieces = [pattern.findall(text) for text in texts]
-    if not pieces:
+    if not texts:
         return []
+    pieces = _split(texts)
     first = [True] * len(pieces[0])
     shared = [first]
     for other in pieces[1:]:
@@ -55,8 +56,19 @@ def differences(texts: Sequence[str]) -> list[list[Span]]:
     return [_joined(words, marks) for words, marks in zip(pieces, shared, strict=True)]
 
 
-def _words(text: str) -> int:
-    return sum(1 for _ in _WORD.finditer(text))
+def _split(texts: Sequence[str]) -> list[list[str]]:
+    """Split texts into pieces that are as small as time allows."""
+    for pattern in (_WORD, _LINE):
+        pieces = [pattern.findall(text) for text in texts]
+        if _pairs(pieces) <= _MOST_PAIRS:
+            return pieces
+    return [[text] if text else [] for text in texts]
+
+
+def _pairs(pieces: list[list[str]]) -> int:
+    """Count how often a piece of the first text stands in each of the others."""
+    first, others = Counter(pieces[0]), Counter(chain.from_iterable(pieces[1:]))
+    return sum(count * others[piece] for piece, count in first.items())
 
 
 def _matched(first: list[str], other: list[str]) -> tuple[list[bool], list[bool]]:

@@ -39,6 +39,13 @@ def test_long_texts_are_compared_by_lines():
     ]
 
 
+def test_lines_that_repeat_themselves_are_no_hours_of_work():
+    """An answer of a hundred thousand characters may be the same line again and again."""
+    one, other = "a\n" * 2_000, "a\n" * 1_999 + "b\n"
+    assert own([one, other]) == [[one], [other]]
+    assert own([one, one]) == [[], []]
+
+
 @given(st.lists(TEXT, min_size=1, max_size=4))
 def test_no_word_is_lost_or_made_up(texts):
     """The spans of a text are the text."""
