@@ -56,10 +56,10 @@ class Page:
     def _line(self, *, hidden: bool) -> str:
         """Give the line below: what it waits for, or its figures."""
         outcome, tally = self.column.outcome, self.column.tally
-        if isinstance(outcome, Reply):
-            return told(outcome, hidden=hidden)
-        if outcome is not None or tally is None:
-            return "failed" if hidden else fault(outcome) if outcome else ""
+        if outcome is not None:
+            return _ended(outcome, hidden=hidden)
+        if tally is None:
+            return ""
         line = waiting(tally)
         return line.partition(" · ")[2] if hidden else line
 
@@ -85,6 +85,13 @@ def told(reply: Reply, *, hidden: bool = False) -> str:
     return " · ".join(parts)
 
 
+def _ended(outcome: Outcome, *, hidden: bool) -> str:
+    """Give the line below an answer, or why there is none."""
+    if isinstance(outcome, Reply):
+        return told(outcome, hidden=hidden)
+    return "failed" if hidden else fault(outcome)
+
+
 def _whole(outcome: Outcome, mode: Mode, line: str) -> str:
     text = said(outcome)
     if not isinstance(outcome, Reply):
@@ -100,14 +107,16 @@ def compared(outcomes: Sequence[Outcome], *, hidden: bool = False) -> list[str]:
     """Give answers with what each says that the others do not, in marked words."""
     spans = differences([rendering.plain(said(one)) for one in outcomes])
     return [
-        rendering.reply_html(
-            said(one),
-            told(one, hidden=hidden) if isinstance(one, Reply) else "",
-            body=_marked(pieces),
-        )
-        + ("" if isinstance(one, Reply) else f"<div>{rendering.coded(fault(one))}</div>")
+        _compared(one, pieces, _ended(one, hidden=hidden))
         for one, pieces in zip(outcomes, spans, strict=True)
     ]
+
+
+def _compared(outcome: Outcome, spans: list[Span], line: str) -> str:
+    if isinstance(outcome, Reply):
+        return rendering.reply_html(outcome.text, line, body=_marked(spans))
+    page = rendering.reply_html(said(outcome), body=_marked(spans))
+    return f"{page}<div>{rendering.coded(line)}</div>"
 
 
 def _marked(spans: list[Span]) -> str:

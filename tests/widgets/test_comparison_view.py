@@ -258,6 +258,18 @@ def test_hidden_names_are_not_saved_before_the_vote(make):
     assert "mock:other" in view._twin._bundle["text/plain"]
 
 
+def test_a_failure_does_not_tell_who_is_hidden(make):
+    """Its words name the engine; neither mode shows them before the vote."""
+    view = make("x", ("nowhere", "mock"))
+    view._fields.hidden.value = True
+    view.run()
+    for mode in ("rendered", "raw", "differences"):
+        view._mode.value = mode
+        assert "nowhere" not in "".join(bodies(view))
+    view.judge(0, "tie")
+    assert "no engine &#x27;nowhere&#x27;" in "".join(bodies(view))
+
+
 def test_a_hundred_runs_take_no_more_widgets_than_one(make):
     """What a run shows takes the place of what the last one showed."""
     view = make()
