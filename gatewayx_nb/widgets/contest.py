@@ -113,6 +113,7 @@ class Contest:
         """
         if self.running:
             raise UsageError("the last run has not ended.", mend="Wait, or press Stop.")
+        self.settle()
         question.check()
         references = list(question.references) * question.samples
         if question.hidden:

@@ -45,6 +45,14 @@ def test_a_run_asks_all_and_is_kept(contest):
         contest.run(Question("{{key}}", ("mock",)))
 
 
+def test_a_run_that_follows_at_once_loses_nothing_of_the_last(contest):
+    """Whether or not anybody had kept that."""
+    contest.run(Question("one", ("mock",)))
+    assert contest.join(10)
+    ended(contest, Question("two", ("mock",)))
+    assert [record.comparison.prompt for record in contest.journal.records] == ["one", "two"]
+
+
 def test_inputs_are_rows_and_samples_are_columns(contest):
     """Each input by itself; an input is never read for names."""
     ended(contest, Question("Is {{input}}?", ("mock",), inputs=("a", "{{city}}"), samples=2))
