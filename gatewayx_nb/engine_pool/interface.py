@@ -292,7 +292,7 @@ class EnginePool(Calls):
             return FEATURES | SAMPLING
         target = self._registry.resolve(reference)
         engine = target.given or self._registry.load(target).engine
-        return engine.features | (SAMPLING - engine.lacks)
+        return frozenset(engine.features) | SAMPLING.difference(engine.lacks)
 
     def reload(self) -> list[EngineStatus]:
         """Look at all files again, and forget which engines failed; give the `status`."""

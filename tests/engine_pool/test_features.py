@@ -26,6 +26,13 @@ def test_a_class_tells_what_its_models_take(project):
         assert pool.features("mock") > SAMPLING
 
 
+def test_a_class_may_tell_it_in_a_list(project):
+    """As who writes an engine does at first; calls take it too."""
+    project.engine("mine", body=LACKS.replace("frozenset({", "[").replace("})", "]"))
+    with project.pool() as pool:
+        assert pool.features("mine") == {"images", "temperature", "max_tokens", "stop"}
+
+
 def test_an_engine_that_was_given_tells_too(scripted):
     """Its model is not asked."""
     pool, engine = scripted(["a"])
