@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 __all__ = ["ComparisonView", "ModelPicker", "compare_view", "picker"]
 
 
-def picker(value: Iterable[str] = (), *, pool: EnginePool | None = None) -> ModelPicker:
+def picker(value: str | Iterable[str] = (), *, pool: EnginePool | None = None) -> ModelPicker:
     """Give a widget that picks models; its ``value`` is the references that are ticked.
 
     Args:
-        value: References that are ticked at first.
+        value: References that are ticked at first, or one.
         pool: The pool; the default one where it is left out.
     """
     return ModelPicker(_getter(pool), value)
@@ -31,7 +31,7 @@ def picker(value: Iterable[str] = (), *, pool: EnginePool | None = None) -> Mode
 
 def compare_view(
     prompt: str = "",
-    models: Iterable[str] = (),
+    models: str | Iterable[str] = (),
     *,
     pool: EnginePool | None = None,
     **options: Any,  # noqa: ANN401 - as calls take them
@@ -40,7 +40,7 @@ def compare_view(
 
     Args:
         prompt: The prompt at first.
-        models: References that are ticked at first.
+        models: References that are ticked at first, or one.
         pool: The pool; the default one where it is left out.
         **options: What the fields hold at first: ``system``, ``temperature``, ``top_p``,
             ``max_tokens``, ``stop``, ``seed``. Others, such as ``params`` and ``timeout``, have no

@@ -46,7 +46,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         pool: Gives the pool.
         names: Gives the notebook's names, for ``{{name}}`` in a prompt.
         prompt: The prompt at first.
-        models: References that are chosen at first.
+        models: References that are chosen at first, or one.
         options: Keywords of the calls at first, such as ``system`` and ``temperature``.
 
     Attributes:
@@ -58,7 +58,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         pool: Callable[[], EnginePool],
         names: Callable[[], Mapping[str, object]],
         prompt: str = "",
-        models: Iterable[str] = (),
+        models: str | Iterable[str] = (),
         options: Mapping[str, Any] | None = None,
     ) -> None:
         self._pool = pool

@@ -38,7 +38,7 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
 
     Args:
         pool: Gives the pool.
-        value: References that are chosen at first.
+        value: References that are chosen at first, or one.
 
     Attributes:
         value: The references that are chosen, in the order in which they were; may be observed and
@@ -47,7 +47,7 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
 
     value = traitlets.Tuple(help="The references that are chosen.")
 
-    def __init__(self, pool: Callable[[], EnginePool], value: Iterable[str] = ()) -> None:
+    def __init__(self, pool: Callable[[], EnginePool], value: str | Iterable[str] = ()) -> None:
         self._pool, self._shelf = pool, Shelf(pool)
         self._lock = threading.RLock()  # the watch shows changes while a person types and ticks
         self._rows: list[_Row] = []
@@ -65,7 +65,7 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
         self.add_class("gatewayx-picker")
         self._search.observe(lambda _: self._show(), "value")
         self._use.on_click(lambda _: self._make_default())
-        self.value = tuple(value)
+        self.value = (value,) if isinstance(value, str) else tuple(value)
         self.observe(lambda _: self._show(), "value")
         self._shelf.look(probe=True)
         self._show()

@@ -43,6 +43,13 @@ def test_ticking_and_setting_the_value_are_the_same(picker):
     assert repr(picker) == "ModelPicker(one, mock:large)"
 
 
+def test_one_reference_needs_no_list(picker):
+    """It is not read letter by letter."""
+    one = widgets.picker("mock:large", pool=picker._pool())
+    assert one.value == ("mock:large",)
+    one.close()
+
+
 def test_other_code_can_follow_the_value(picker):
     """It is a trait like any other."""
     heard = []
