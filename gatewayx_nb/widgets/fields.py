@@ -32,7 +32,8 @@ class Fields:
     """
 
     def __init__(self, prompt: str, options: Mapping[str, Any]) -> None:
-        self._others = {k: v for k, v in options.items() if k not in ("system", *form.LABELS)}
+        fields = {name for name in form.LABELS if form.can_be_typed(options.get(name))}
+        self._others = {k: v for k, v in options.items() if k != "system" and k not in fields}
         self._prompts: list[str] = []
         self._pictures: dict[str, Image] = {}
         self._takes: frozenset[str] = frozenset()
@@ -44,7 +45,7 @@ class Fields:
         self._texts = {
             name: ipywidgets.Text(
                 description=label,
-                value=_typed(options.get(name)),
+                value=_typed(options.get(name)) if name in fields else "",
                 placeholder="as the model has it",
                 style=dict(_LABELS),
             )

@@ -22,6 +22,11 @@ LABELS = {
 """The fields of a run's parameters, as they are labelled; an empty one is not sent."""
 
 
+def can_be_typed(value: object) -> bool:
+    """Tell whether a field can hold a value: a figure, or a text without blanks around it."""
+    return isinstance(value, int | float) or value is None or str(value).strip() == value
+
+
 def options(
     others: Mapping[str, Any], system: str, fields: Mapping[str, str], takes: frozenset[str]
 ) -> CallOptions:

@@ -144,6 +144,19 @@ def test_what_was_typed_is_asked(make):
     assert "different" in view._results._figures.value  # the table of the spread
 
 
+def test_what_a_field_cannot_hold_goes_along_as_it_was_given(make):
+    """Several stop texts, and one of line ends; what is typed takes its place."""
+    view = make("x", ("scripted",), ["a"], stop=["END", "\n\n"])
+    engine = view._pool()._registry._given["scripted"]
+    view.run()
+    labelled(view, "Stop text").value = "END"
+    view.run()
+    assert [asked.stop for asked in engine.requests] == [("END", "\n\n"), ("END",)]
+    other = make("x", ("scripted",), ["a"], stop="\n")
+    other.run()
+    assert other._pool()._registry._given["scripted"].requests[0].stop == ("\n",)
+
+
 def test_only_what_all_chosen_models_take_is_offered(make):
     """A model that is chosen takes fields away, and gives them back."""
     view = make("x", ("scripted",))
