@@ -19,6 +19,7 @@ class Round:
         race: Who is asked; nothing is sent before `start`.
         options: The keywords of the calls.
         input: What ``{{input}}`` stood for.
+        drawn: What the pictures in the prompt are called in the notebook.
 
     Attributes:
         prompt: What is asked.
@@ -30,8 +31,10 @@ class Round:
         race: Race,
         options: Mapping[str, Any],
         input: str = "",  # noqa: A002 - the field's word
+        drawn: tuple[str, ...] = (),
     ) -> None:
         self.prompt, self.options, self.input = race.prompt, options, input
+        self.drawn = drawn
         self.columns = list(race.columns)
         self._races = [race]
 

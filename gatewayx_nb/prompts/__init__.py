@@ -29,10 +29,12 @@ class Filled:
     Attributes:
         text: The text; ``[image 1]`` stands in the place of the first image.
         images: The pictures, in that order.
+        names: What each is called in the notebook: ``fig``, ``plots["a"]``.
     """
 
     text: str
     images: tuple[Image, ...] = ()
+    names: tuple[str, ...] = ()
 
 
 def compose(
@@ -58,15 +60,18 @@ def compose(
             its value can not be written as text.
     """
     pictures: list[Image] = []
+    names: list[str] = []
 
     def write(name: str, value: object, spec: str) -> str:
         if spec or not images.shows(value):
             return writer.written(name, value, spec)
         pictures.append(_pictured(name, value))
+        names.append(name)
         return f"[image {len(pictures)}]"
 
     writer = Writer(rows, forbidden)
-    return Filled(substitute(template, lookup, forbidden, write), tuple(pictures))
+    text = substitute(template, lookup, forbidden, write)
+    return Filled(text, tuple(pictures), tuple(names))
 
 
 def fill(

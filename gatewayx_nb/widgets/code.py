@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,16 +11,18 @@ if TYPE_CHECKING:
     from gatewayx_nb.widgets.contest import Question
 
 
-def as_code(question: Question, prompts: Sequence[str]) -> str:
+def as_code(question: Question, prompts: Sequence[str], drawn: Sequence[str] = ()) -> str:
     """Give a cell that asks what a run asked.
 
     Args:
         question: What it asked.
         prompts: The prompts that were sent, with values filled in; one for each input.
+        drawn: What the pictures in a prompt are called in the notebook.
     """
     one = len(prompts) == 1
     asked = repr(prompts[0]) if one else "prompt"
-    call = ["gx.compare(", *(f"    {line}," for line in _arguments(question, asked)), ")"]
+    lines = _arguments(question, asked, [*drawn, *_files(question)])
+    call = ["gx.compare(", *(f"    {line}," for line in lines), ")"]
     if one:
         body = [f"comparison = {call[0]}", *call[1:], "comparison.to_frame()"]
     else:
@@ -29,14 +32,24 @@ def as_code(question: Question, prompts: Sequence[str]) -> str:
             *("    for prompt in prompts", "]"),
             "[comparison.to_frame() for comparison in comparisons]",
         ]
-    return "\n".join(["import gatewayx_nb as gx", "", *body])
+    uploads = ", ".join(map(ascii, question.images))
+    note = [f"# Put what was uploaded beside the notebook: {uploads}"] if uploads else []
+    return "\n".join(["import gatewayx_nb as gx", "", *note, *body])
 
 
-def _arguments(question: Question, prompt: str) -> Iterator[str]:
+def _files(question: Question) -> Iterator[str]:
+    """Give the pictures that have a file; ``...`` for one that has no name, which asks for it."""
+    for one in question.options.get("images", ()):
+        yield repr(str(one)) if isinstance(one, str | Path) else "..."
+    yield from map(repr, question.images)
+
+
+def _arguments(question: Question, prompt: str, pictures: Sequence[str]) -> Iterator[str]:
     yield prompt
     many = f" * {question.samples}" if question.samples > 1 else ""
     yield f"models={list(question.references)!r}{many}"
     for name, value in question.options.items():
-        yield f"{name}={value!r}"
-    if question.images:
-        yield f"images={list(question.images)!r}"
+        if name != "images":
+            yield f"{name}={value!r}"
+    if pictures:
+        yield f"images=[{', '.join(pictures)}]"

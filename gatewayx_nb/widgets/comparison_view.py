@@ -89,7 +89,9 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
     def code(self) -> str:
         """A cell that asks again what the last run asked; empty before the first."""
         question, rounds = self._contest.question, self._contest.rounds
-        return as_code(question, [one.prompt for one in rounds]) if question else ""
+        if question is None:
+            return ""
+        return as_code(question, [one.prompt for one in rounds], rounds[0].drawn)
 
     def run(self, *, wait: bool = True) -> None:
         """Ask what the fields say.

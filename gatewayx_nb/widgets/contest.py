@@ -6,7 +6,8 @@ import random
 import re
 import string
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gatewayx_nb import prompts
 from gatewayx_nb.comparisons import Journal, Record, Round, Verdict
@@ -149,13 +150,9 @@ class Contest:
         """Keep what has ended in the journal."""
         if self.question is None:
             return
-        told: dict[str, Any] = {
-            name: value for name, value in self._options.items() if name != "images"
-        }
-        if self.question.images:
-            told["images"] = ", ".join(self.question.images)
         for row, one in enumerate(self.rounds):
             if one.ended:
+                told = dict(self._options) | {"images": _pictures(self.question, one.drawn)}
                 self.journal.keep(Record(self.number, one.comparison, told, one.input, row))
 
     def record(self, row: int) -> Record | None:
@@ -206,11 +203,19 @@ class Contest:
         limits = self._pool().config.settings.limits
         names = {**self._names(), **({"input": given} if question.inputs else {})}
         filled = prompts.compose(question.prompt, names, (Secret,), rows=limits.table_rows)
-        pictures = (*filled.images, *question.images.values())
+        others = options.get("images", ())
+        pictures = (*filled.images, *others, *question.images.values())  # [image 1] is the first
         if pictures:
             options = {**options, "images": pictures}
         race = self._race(filled.text, references, options)
-        return Round(race, options, given)
+        return Round(race, options, given, filled.names)
 
     def _race(self, prompt: str, references: list[str], options: CallOptions) -> Race:
         return self._pool().race(prompt, models=references, **options)
+
+
+def _pictures(question: Question, drawn: tuple[str, ...]) -> str | None:
+    """Tell which pictures went along: values of the notebook, files, uploads."""
+    given = question.options.get("images", ())
+    files = (str(one) if isinstance(one, str | Path) else type(one).__name__ for one in given)
+    return ", ".join([*drawn, *files, *question.images]) or None

@@ -1,5 +1,7 @@
 """A run as a cell, which asks the same again."""
 
+from pathlib import Path
+
 import pytest
 
 from gatewayx_nb.messages import Image
@@ -30,6 +32,10 @@ def test_the_cell_runs_and_asks_the_same(name):
 
 
 def test_options_and_pictures_are_told():
-    """Pictures by the name of their file."""
-    question = Question("", ("mock",), {"seed": 1}, {"cat.png": Image("image/png", b"x")})
-    assert "    seed=1,\n    images=['cat.png'],\n" in as_code(question, ["x"])
+    """Pictures by their name in the notebook or that of their file; one without is left open."""
+    given = {"seed": 1, "images": [Path("dog.png"), b"x"]}
+    question = Question("", ("mock",), given, {"cat.png": Image("image/png", b"x")})
+    code = as_code(question, ["x"], ['plots["a"]'])
+    assert "    seed=1,\n    images=[plots[\"a\"], 'dog.png', ..., 'cat.png'],\n" in code
+    assert "\n# Put what was uploaded beside the notebook: 'cat.png'\ncomparison = " in code
+    compile(code, "cell", "exec")

@@ -10,10 +10,12 @@ import pytest
 
 from gatewayx_nb import EnginePool, widgets
 from gatewayx_nb.errors import ProviderError, UsageError
+from gatewayx_nb.messages import Image
 from gatewayx_nb.testing import ScriptedEngine
 from gatewayx_nb.widgets.twin import Twin
 from tests.widgets.waiting import until
 
+PNG = b"\x89PNG\r\n\x1a\n"
 NOW = dt.datetime.now(dt.UTC)
 
 
@@ -177,7 +179,7 @@ def test_only_what_all_chosen_models_take_is_offered(make):
 def test_a_picture_is_taken_over_and_leaves_the_state_that_a_notebook_saves(make):
     """And is removed with a button; what is no picture is said."""
     view = make()
-    png = b"\x89PNG\r\n\x1a\n" + b"\0" * 2000
+    png = PNG + b"\0" * 2000
     upload = view._fields._upload
     files = {"cat.png": png, "a.txt": b"hi"}
     rest = {"type": "", "size": 0, "last_modified": NOW}
@@ -191,6 +193,21 @@ def test_a_picture_is_taken_over_and_leaves_the_state_that_a_notebook_saves(make
     assert list(view._fields.question(("mock",)).images) == ["cat.png"]
     labelled(view, "Remove images").click()
     assert view._fields.question(("mock",)).images == {}
+
+
+def test_all_pictures_go_along_and_are_told(make, monkeypatch):
+    """That of the prompt first, as it is its `[image 1]`; then those given, then uploads."""
+    view = make("Is {{fig}} a cat?", ("scripted",), ["a"], images=[PNG + b"given"])
+    engine = view._pool()._registry._given["scripted"]
+    monkeypatch.setattr(engine, "features", frozenset({"images"}), raising=False)
+    view._contest._names = lambda: {"fig": Image("image/png", PNG)}
+    uploaded = {"name": "cat.png", "type": "image/png", "size": 9, "last_modified": NOW}
+    view._fields._upload.value = [uploaded | {"content": PNG + b"uploaded"}]
+    view.run()
+    sent = engine.requests[0].messages[0].images
+    assert [one.data for one in sent] == [PNG, PNG + b"given", PNG + b"uploaded"]
+    assert list(view.results["images"]) == ["fig, bytes, cat.png"]
+    assert "images=[fig, ..., 'cat.png']" in view.code
 
 
 def test_an_earlier_prompt_is_taken_up_again(make):
