@@ -163,8 +163,9 @@ class Contest:
         """Say how the answers of a row compare; said again, it is taken back.
 
         Raises:
-            UsageError: Some have not ended.
+            UsageError: Some of the row have not ended.
         """
+        self.settle()  # other rows may run still
         record = self.record(row)
         if record is None:
             raise UsageError("the answers have not ended.", mend="Wait, or press Stop.")

@@ -141,7 +141,7 @@ class Lane:
             label = contest.label(self._row, place)
             pane.show(asked.columns[place], label, marks[place], votes=votes)
         record = contest.record(self._row)
-        show_if(self._votes, shown=record is not None and count > 1)
+        show_if(self._votes, shown=votes)
         verdict = record.verdict if record else None
         self._note.disabled = verdict is None
         self._note.value = verdict.note if verdict else ""

@@ -127,6 +127,20 @@ def test_there_is_no_vote_before_the_end(contest):
         contest.judge(0, "tie")
 
 
+def test_a_row_that_has_ended_is_judged_while_others_run():
+    """Its votes are shown by then."""
+    with EnginePool(env={}, engines=[ScriptedEngine(["a"], [60.0])]) as pool:
+        contest = Contest(lambda: pool)
+        contest.run(Question("{{input}}", ("scripted",), inputs=("a", "b")))
+        until(lambda: contest.rounds[0].ended)
+        contest.judge(0, "tie")
+        with pytest.raises(UsageError, match="have not ended"):
+            contest.judge(1, "tie")
+        contest.stop()
+        contest.settle()
+        assert [record.verdict for record in contest.journal.records] == [Verdict("tie"), None]
+
+
 def test_hidden_names_are_mixed_and_told_after_the_vote(contest):
     """The vote cannot be taken back then: it would not be an honest one any more."""
     references = tuple(f"mock:{name}" for name in "abcdef")
