@@ -28,9 +28,11 @@ def save(journal: Journal, path: str | Path) -> Path:
         raise UsageError(f"{place.name!r} has none of the endings {known}.", mend="Name it so.")
     if not journal.records:
         raise UsageError("there are no results yet.", mend="Press Run first.")
+    # A provider may send half of a surrogate pair, which is no text.
+    written = write[place.suffix]().encode("utf-8", "replace")
     try:
-        with place.open("x", encoding="utf-8", newline="") as file:
-            file.write(write[place.suffix]())
+        with place.open("xb") as file:
+            file.write(written)
     except FileExistsError:
         raise ConfigError(f"{str(place)!r} is there already.", mend="Give another name.") from None
     except OSError as error:

@@ -1,5 +1,6 @@
 """Results in files."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from gatewayx_nb.comparisons import Comparison, Journal, Record
 from gatewayx_nb.errors import ConfigError, UsageError
 from gatewayx_nb.messages import Reply
-from gatewayx_nb.widgets.saving import free, save
+from gatewayx_nb.widgets.saving import KINDS, free, save
 
 
 @pytest.fixture
@@ -31,6 +32,14 @@ def test_no_file_is_written_over(journal):
     assert free("comparison", ".csv") == Path("comparison-2.csv")
     with pytest.raises(ConfigError, match="is there already"):
         save(journal, "comparison.csv")
+
+
+@pytest.mark.parametrize("ending", KINDS)
+def test_half_of_a_surrogate_pair_is_no_hindrance(ending):
+    """JSON can hold one, and no file can."""
+    kept = Journal()
+    kept.keep(Record(1, Comparison("?", ("mock",), (Reply("a\ud800b", "mock", "m"),))))
+    assert re.search("a[?\N{REPLACEMENT CHARACTER}]b", save(kept, f"a{ending}").read_text("utf-8"))
 
 
 def test_what_cannot_be_written_is_said(journal):
