@@ -150,19 +150,24 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         self._contest.rounds[row].columns[place].stop()
 
     def retry(self, row: int, place: int) -> None:
-        """Ask one model again."""
-        with self._lock:
-            self._contest.retry(row, place)
-            self._begin()
+        """Ask one model again; where that cannot be done, a line says why."""
+        self._trying(lambda: self._ask_again(row, place))
 
     def judge(self, row: int, vote: Vote, place: int | None = None) -> None:
         """Vote on a row of answers."""
-        self._trying(lambda: self._contest.judge(row, vote, place))
-        self._show(final=True)
+        with self._lock:
+            self._trying(lambda: self._contest.judge(row, vote, place))
+            self._show(final=True)
 
     def remark(self, row: int, note: str) -> None:
         """Note why a vote was given."""
-        self._contest.remark(row, note)
+        with self._lock:
+            self._contest.remark(row, note)
+
+    def _ask_again(self, row: int, place: int) -> None:
+        with self._lock:
+            self._contest.retry(row, place)
+            self._begin()
 
     def _parts(self) -> list[ipywidgets.Widget]:
         """Make the parts, from top to bottom."""

@@ -51,6 +51,7 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
         self._pool, self._shelf = pool, Shelf(pool)
         self._lock = threading.RLock()  # the watch shows changes while a person types and ticks
         self._rows: list[_Row] = []
+        self._failed = False  # at its last look
         self._search = ipywidgets.Text(
             description="Search", placeholder="engine or model", layout={"width": "auto"}
         )
@@ -81,8 +82,15 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
         return tuple(dict.fromkeys(proposal["value"]))
 
     def follow(self) -> None:
-        """Look for changes of keys and engines, and show them."""
-        if self._shelf.look():
+        """Look for changes of keys and engines, and show them; or why they cannot be read."""
+        try:
+            changed = self._shelf.look()
+        except GatewayError as error:
+            self._failed = True
+            self._tell(str(error))
+            return
+        if changed or self._failed:
+            self._failed = False
             self._show()
 
     @override

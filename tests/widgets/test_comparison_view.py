@@ -101,6 +101,24 @@ def test_a_failed_one_says_why_and_is_asked_again(make):
     assert list(view.results["text"]) == ["[mock] x", "better"]
 
 
+def test_settings_that_were_broken_meanwhile_are_told_in_a_line(project, monkeypatch):
+    """By Retry, and by the picker on its own; once they are mended it goes on."""
+    monkeypatch.setattr("gatewayx_nb.engine_pool.freshness.INTERVAL", 0.0)  # no second to wait
+    project.settings("")
+    with EnginePool(home=project.root, env={}, engines=[ScriptedEngine(["a"])]) as pool:
+        view = widgets.compare_view("x", ["scripted", "nowhere"], pool=pool)
+        view.run()
+        project.settings("[limits")
+        view.picker.follow()
+        assert "cannot be read" in view.picker._note.value
+        view.retry(0, 1)
+        assert "cannot be read" in view._status.value
+        project.settings("")
+        view.picker.follow()
+        assert "cannot be read" not in view.picker._note.value
+        view.close()
+
+
 def test_a_note_stays_with_its_vote(make):
     """Through another vote and an answer that is asked again; a new run begins without."""
     view = make("x", ("mock", "scripted"), [ProviderError("it broke.")], ["better"])
