@@ -10,7 +10,7 @@ from gatewayx_nb.messages import Reply
 from gatewayx_nb.widgets.pages import told
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from gatewayx_nb.comparisons import Outcome, Record
 
@@ -30,6 +30,8 @@ class Twin:
 
         self._handle = DisplayHandle()
         self._is_shown = False
+        self._answers: list[tuple[Outcome, str]] = []
+        self._records: Sequence[Record] = []
         self._bundle = self._made([])
 
     def show(self) -> None:
@@ -38,16 +40,28 @@ class Twin:
         self._handle.display(self._bundle, raw=True)
 
     def update(self, records: Sequence[Record]) -> None:
-        """Show the answers of a run."""
+        """Show the answers of a run; what it shows already costs nothing."""
+        if list(map(id, records)) == list(map(id, self._records)):
+            return
+        self._records = records
         self._bundle = self._made(records)
         if self._is_shown:
             self._handle.update(self._bundle, raw=True)
 
     def _made(self, records: Sequence[Record]) -> dict[str, str]:
+        self._answers = [self._answered(one) for record in records for one in record.comparison]
+        answers = iter([page for _, page in self._answers])
         text = "\n\n".join([*map(_text, records), _BACK])
-        page = "".join(map(_page, records))
+        page = "".join(_page(record, answers) for record in records)
         line = f'<div style="opacity:.7">{_BACK}</div>'
         return {"text/plain": text, "text/html": f'<div class="gatewayx-twin">{page}{line}</div>'}
+
+    def _answered(self, one: Outcome) -> tuple[Outcome, str]:
+        """Render an answer, once: a long one takes seconds, and a vote leaves it as it is."""
+        for known in self._answers:
+            if known[0] is one:
+                return known
+        return one, _answer(one)
 
 
 def _text(record: Record) -> str:
@@ -59,10 +73,10 @@ def _text(record: Record) -> str:
     return "\n\n".join([_asked(record), *answers])
 
 
-def _page(record: Record) -> str:
+def _page(record: Record, answers: Iterator[str]) -> str:
     compared = record.comparison
     columns = [
-        rendering.column_html(label, _answer(one), marks, fault(one))
+        rendering.column_html(label, next(answers), marks, fault(one))
         for label, one, marks in zip(compared.labels, compared, _marks(record), strict=True)
     ]
     asked = rendering.escape(_asked(record))

@@ -296,6 +296,18 @@ def test_what_is_saved_shows_the_last_answers(make):
     assert saved["text/plain"].endswith("Run this cell again for the controls.")
 
 
+def test_a_vote_or_another_mode_renders_no_saved_answer_anew(make):
+    """A long one takes seconds."""
+    view = make("Say this")
+    view.run()
+    saved, pages = view._twin._bundle, [page for _, page in view._twin._answers]
+    view._mode.value = "raw"
+    assert view._twin._bundle is saved
+    view.judge(0, "tie")
+    assert view._twin._bundle is not saved
+    assert all(now is page for (_, now), page in zip(view._twin._answers, pages, strict=True))
+
+
 def test_hidden_names_are_not_saved_before_the_vote(make):
     """The twin stands in the same page."""
     view = make()
