@@ -15,7 +15,7 @@ from gatewayx_nb.display import INTERVAL, Throttle
 from gatewayx_nb.errors import GatewayError, in_one_line
 from gatewayx_nb.widgets.code import as_code
 from gatewayx_nb.widgets.contest import Contest
-from gatewayx_nb.widgets.controls import button, fold
+from gatewayx_nb.widgets.controls import button, close_all, fold
 from gatewayx_nb.widgets.fields import Fields
 from gatewayx_nb.widgets.keyboard import Keyboard
 from gatewayx_nb.widgets.lanes import Lane
@@ -126,7 +126,10 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
     @override
     def close(self) -> None:
         self.stop()
-        self.picker.close()
+        with self._lock:
+            self._contest.settle()
+            close_all(*self.children, *(part for lane in self._lanes for part in lane.parts))
+            close_all(self.layout)
         super().close()
 
     @override

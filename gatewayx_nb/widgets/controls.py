@@ -29,7 +29,10 @@ def button(text: str, press: Callable[[], object], tip: str, style: str = "") ->
 def fold(label: str, body: ipywidgets.Widget, *, is_open: bool) -> list[ipywidgets.Widget]:
     """Give a button that shows and hides something; unlike an Accordion it is reached by keys."""
     turner = ipywidgets.ToggleButton(
-        value=is_open, description=label, layout={"width": "auto", "align_self": "flex-start"}
+        value=is_open,
+        description=label,
+        tooltip=f"Show or hide: {label.lower()}",
+        layout={"width": "auto", "align_self": "flex-start"},
     )
 
     def turn(change: Any) -> None:  # noqa: ANN401 - a traitlets bunch
@@ -50,3 +53,14 @@ def put(widget: ipywidgets.HTML, page: str) -> None:
     """Show HTML, where it is not shown already: each setting is a message to the page."""
     if widget.value != page:
         widget.value = page
+
+
+def close_all(*widgets: ipywidgets.Widget) -> None:
+    """Close widgets and all that they hold: ipywidgets keeps each one until it is closed."""
+    for widget in widgets:
+        close_all(*getattr(widget, "children", ()))
+        for name in ("layout", "style"):
+            part = getattr(widget, name, None)
+            if isinstance(part, ipywidgets.Widget):
+                part.close()
+        widget.close()

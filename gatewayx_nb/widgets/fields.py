@@ -10,7 +10,7 @@ from gatewayx_nb import images, rendering
 from gatewayx_nb.errors import GatewayError
 from gatewayx_nb.widgets import form
 from gatewayx_nb.widgets.contest import Question
-from gatewayx_nb.widgets.controls import show_if
+from gatewayx_nb.widgets.controls import button, show_if
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.messages import Image
 
 _WIDE = {"width": "auto"}
+_NARROW = {"max_width": "calc(100% - 4px)"}  # but for its margins
 _LABELS = {"description_width": "7em"}
 _REMEMBERED, _SHORT = 20, 70
 _SAMPLES = 20
@@ -47,18 +48,29 @@ class Fields:
                 description=label,
                 value=_typed(options.get(name)) if name in fields else "",
                 placeholder="as the model has it",
+                layout=dict(_NARROW),
                 style=dict(_LABELS),
             )
             for name, label in form.LABELS.items()
         }
         self._inputs = _area("Inputs", "One a line; each takes the place of {{input}}", 3)
         self._samples = ipywidgets.BoundedIntText(
-            value=1, min=1, max=_SAMPLES, description="Samples", style=dict(_LABELS)
+            value=1,
+            min=1,
+            max=_SAMPLES,
+            description="Samples",
+            layout=dict(_NARROW),
+            style=dict(_LABELS),
         )
-        self._upload = ipywidgets.FileUpload(accept="image/*", multiple=True, description="Images")
+        self._upload = ipywidgets.FileUpload(
+            accept="image/*",
+            multiple=True,
+            description="Images",
+            tooltip="Add images: PNG, JPEG, GIF or WebP",
+        )
         self._upload.observe(lambda change: self._uploaded(change["new"]), "value")
-        self._drop = ipywidgets.Button(description="Remove images", layout={"display": "none"})
-        self._drop.on_click(lambda _: self._drop_pictures())
+        self._drop = button("Remove images", self._drop_pictures, "Send no uploaded image along")
+        show_if(self._drop, shown=False)
         self._named = ipywidgets.HTML()
         self._history = ipywidgets.Dropdown(
             description="Earlier", options=[("", -1)], layout=dict(_WIDE), style=dict(_LABELS)

@@ -124,6 +124,11 @@ class Lane:
         """Characters of HTML that its columns hold."""
         return sum(pane.length for pane in self._panes)
 
+    @property
+    def parts(self) -> list[ipywidgets.Widget]:
+        """What it shows, and the columns that it showed before."""
+        return [self.box, *(pane.box for pane in self._panes)]
+
     def show(self, contest: Contest, mode: Mode) -> None:
         """Show how the question stands."""
         asked = contest.rounds[self._row]

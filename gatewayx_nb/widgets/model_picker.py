@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from gatewayx_nb import rendering
 from gatewayx_nb.errors import GatewayError, UsageError
-from gatewayx_nb.widgets.controls import show_if
+from gatewayx_nb.widgets.controls import close_all, show_if
 from gatewayx_nb.widgets.shelf import Entry, Shelf
 from gatewayx_nb.widgets.watch import watch
 
@@ -96,6 +96,7 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
     @override
     def close(self) -> None:
         watch.discard(self)
+        close_all(*self.children, *(row.box for row in self._rows), self.layout)
         super().close()
 
     @override

@@ -6,7 +6,9 @@ import re
 import signal
 import threading
 
+import ipywidgets
 import pytest
+from ipywidgets.widgets.widget import _instances
 
 from gatewayx_nb import EnginePool, widgets
 from gatewayx_nb.errors import ProviderError, UsageError
@@ -339,6 +341,33 @@ def test_a_hundred_runs_take_no_more_widgets_than_one(make):
         view.run()
     assert len(list(parts(view))) == count
     assert len(view.results) == 200
+
+
+def test_a_view_that_is_closed_leaves_no_widget(make):
+    """In the middle of a run, too; what had come is kept."""
+    before = set(_instances)
+    view = make("{{input}}", ("scripted", "mock"), ["begun", 60.0])
+    labelled(view, "Inputs").value = "a\nb"
+    labelled(view, "Samples").value = 2
+    view.run(wait=False)
+    until(lambda: view._answers.children)
+    view.stop()
+    view._finish_waiting()
+    labelled(view, "Inputs").value = ""
+    labelled(view, "Samples").value = 1
+    labelled(view, "Prompt").value = "x"
+    view.run(wait=False)
+    view.close()
+    view._finish_waiting()
+    assert set(_instances) - before == set()
+    assert list(view.results["run"]) == [1] * 8 + [2] * 2
+
+
+def test_buttons_tell_what_they_do(make):
+    """To who points at them, and to screen readers: without, the page says `null`."""
+    kinds = (ipywidgets.Button, ipywidgets.ToggleButton, ipywidgets.FileUpload)
+    buttons = [part for part in parts(make()) if isinstance(part, kinds)]
+    assert [one.description for one in buttons if not one.tooltip] == []
 
 
 def test_a_prompt_of_a_megabyte_and_an_answer_of_a_hundred_thousand_characters(make):
