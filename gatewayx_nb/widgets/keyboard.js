@@ -1,5 +1,12 @@
 // Keys of a view: Ctrl-Enter (or Cmd-Enter) runs, Esc stops. On the window and before all others, as
-// the notebook has meanings of its own for both.
+// the notebook has meanings of its own for both. So it has for letters and arrows where nothing is
+// typed, on a button or in a list: "dd" would delete the cell. Only the page's own actions are left.
+function isPlain(event) {
+  const held = event.ctrlKey || event.metaKey || event.altKey;
+  const plain = event.key.length === 1 || event.key.startsWith("Arrow");
+  return plain && !held && !event.target.matches(":read-write");
+}
+
 export default {
   render({ model, el }) {
     // A button that was pressed may be gone, and the focus with it: the view is still the one in use.
@@ -11,7 +18,10 @@ export default {
     const onKey = (event) => {
       const runs = event.key === "Enter" && (event.ctrlKey || event.metaKey) && inside(event);
       const stops = event.key === "Escape" && model.get("running") && (used || inside(event));
-      if (!runs && !stops) return;
+      if (!runs && !stops) {
+        if (isPlain(event) && inside(event)) event.stopImmediatePropagation();
+        return;
+      }
       event.preventDefault();
       event.stopImmediatePropagation();
       // What was typed last is told to the kernel by this, ahead of the key.

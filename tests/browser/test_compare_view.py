@@ -152,6 +152,25 @@ def test_keys_alone_run_and_stop(page):
     expect(page.cell(VIEW).locator(".jp-InputPrompt")).to_have_text("[2]:")
 
 
+def test_letters_on_a_button_do_nothing_to_the_notebook(page):
+    """Where they are commands, such as `dd`, which deletes the cell; arrows choose in a list."""
+    shown = view(page)
+    count = page.tab.locator(".jp-Notebook .jp-Cell").count()
+    shown.get_by_role("button", name="Run").focus()
+    page.tab.keyboard.type("ddab")
+    kind = shown.get_by_label("Results")
+    kind.focus()
+    page.tab.keyboard.press("ArrowDown")
+    expect(kind).to_have_value("JSON lines")
+    expect(kind).to_be_focused()
+    page.tab.keyboard.press("ArrowUp")
+    assert page.tab.locator(".jp-Notebook .jp-Cell").count() == count
+    shown.get_by_role("button", name="Raw").focus()
+    page.tab.keyboard.press("Space")
+    expect(shown.get_by_role("button", name="Raw")).to_have_class(re.compile("mod-active"))
+    press(shown, "Rendered")
+
+
 def test_names_are_hidden_until_there_is_a_vote(page):
     """And so are the figures, which would tell."""
     shown = view(page)
