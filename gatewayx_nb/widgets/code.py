@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,16 @@ def _arguments(question: Question, prompt: str, pictures: Sequence[str]) -> Iter
     yield f"models={list(question.references)!r}{many}"
     for name, value in question.options.items():
         if name != "images":
-            yield f"{name}={value!r}"
+            yield f"{name}={_written(value)}"
     if pictures:
         yield f"images=[{', '.join(pictures)}]"
+
+
+def _written(value: object) -> str:
+    """Write a value: a class, such as a schema, by its name; what cannot be written is ``...``."""
+    text = value.__name__ if isinstance(value, type) else repr(value)
+    try:
+        ast.parse(text, mode="eval")
+    except SyntaxError:
+        return "..."
+    return text

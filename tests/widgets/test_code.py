@@ -39,3 +39,9 @@ def test_options_and_pictures_are_told():
     assert "    seed=1,\n    images=[plots[\"a\"], 'dog.png', ..., 'cat.png'],\n" in code
     assert "\n# Put what was uploaded beside the notebook: 'cat.png'\ncomparison = " in code
     compile(code, "cell", "exec")
+
+
+def test_a_class_is_written_by_its_name_and_what_cannot_be_written_is_left_open():
+    """As a schema is; the cell is Python in any case."""
+    question = Question("", ("mock",), {"schema": Question, "params": {"at": object()}})
+    assert "    schema=Question,\n    params=...,\n" in as_code(question, ["x"])
