@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 _MOST = 40
 """Lines that are shown at once; more are found by search."""
 
+_NO_MARKUP = str.maketrans(dict.fromkeys("<>&", "\N{REPLACEMENT CHARACTER}"))
+"""ipywidgets 7 shows labels as HTML, and a file that is refused may have any name."""
+
 _NOBODY = (
     "No key is set yet: `%gatewayx key set NAME` sets one, and the engine is here a moment later. "
     "`local` (after `%gatewayx pull smollm2`) and `mock` answer without one."
@@ -176,7 +179,7 @@ class _Row:
         """Show an entry."""
         if entry != self._entry:
             self._entry = entry
-            self._box.description = entry.reference
+            self._box.description = entry.reference.translate(_NO_MARKUP)
             self._state.value = _state(entry)
             self._more.tooltip = f"List the models of {entry.reference}"
             show_if(self._more, shown=entry.ready and entry.whole)

@@ -43,6 +43,14 @@ def test_ticking_and_setting_the_value_are_the_same(picker):
     assert repr(picker) == "ModelPicker(one, mock:large)"
 
 
+def test_the_name_of_a_file_is_no_markup(picker, project):
+    """A project that was cloned may hold any; ipywidgets 7 would show it as HTML."""
+    (project.engines / "<img src=x onerror=1>_engine.py").write_text("")
+    picker.follow()
+    label = next(one for one in shown(picker) if "img src=x onerror=1" in one)
+    assert not set(label) & set("<>&")
+
+
 def test_one_reference_needs_no_list(picker):
     """It is not read letter by letter."""
     one = widgets.picker("mock:large", pool=picker._pool())
