@@ -62,12 +62,9 @@ class Fields:
             layout=dict(_NARROW),
             style=dict(_LABELS),
         )
-        self._upload = ipywidgets.FileUpload(
-            accept="image/*",
-            multiple=True,
-            description="Images",
-            tooltip="Add images: PNG, JPEG, GIF or WebP",
-        )
+        self._upload = ipywidgets.FileUpload(accept="image/*", multiple=True, description="Images")
+        if self._upload.has_trait("tooltip"):  # ipywidgets 7 has none
+            self._upload.tooltip = "Add images: PNG, JPEG, GIF or WebP"
         self._upload.observe(lambda change: self._uploaded(change["new"]), "value")
         self._drop = button("Remove images", self._drop_pictures, "Send no uploaded image along")
         show_if(self._drop, shown=False)
