@@ -46,7 +46,7 @@ def test_an_unknown_price_is_counted_and_never_nothing():
         pool.ask("x", model="unpriced")
         row = _row(pool, "unpriced")
         words = type("Words", (), {"name": None})
-        shown = repr(status(type("Session", (), {"pool": pool}), words))
+        shown = repr(status(type("Session", (), {"pool": pool, "lacking": ""}), words))
 
     assert (row.calls, row.spend, row.unpriced) == (1, 0, 1)
     assert "1 unpriced" in shown
