@@ -68,7 +68,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         self._lanes: list[Lane] = []
         self._watcher: threading.Thread | None = None
         self._twin = Twin()
-        self.picker = ModelPicker(pool, models)
+        self.picker = ModelPicker(pool, models, is_open=not models)
         self._fields = Fields(prompt, options or {})
         self._keyboard = Keyboard({"run": self._press_run, "stop": self.stop})
         super().__init__(self._parts())
@@ -174,7 +174,9 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
 
     def _parts(self) -> list[ipywidgets.Widget]:
         """Make the parts, from top to bottom."""
-        self._models = fold("Models", self.picker, is_open=not self.picker.value)
+        self._models = fold(
+            "Models", self.picker, is_open=not self.picker.value, opened=self.picker.unfold
+        )
         more = fold("Parameters, inputs, images", self._fields.more, is_open=False)
         self._run = button("Run", self._press_run, "Ask all (Ctrl-Enter)", "primary")
         self._stop = button("Stop", self.stop, "Stop all, and keep what has come (Esc)")

@@ -26,8 +26,21 @@ def button(text: str, press: Callable[[], object], tip: str, style: str = "") ->
     return made
 
 
-def fold(label: str, body: ipywidgets.Widget, *, is_open: bool) -> list[ipywidgets.Widget]:
-    """Give a button that shows and hides something; unlike an Accordion it is reached by keys."""
+def fold(
+    label: str,
+    body: ipywidgets.Widget,
+    *,
+    is_open: bool,
+    opened: Callable[[], object] = bool,
+) -> list[ipywidgets.Widget]:
+    """Give a button that shows and hides something; unlike an Accordion it is reached by keys.
+
+    Args:
+        label: What stands on the button.
+        body: What is shown and hidden.
+        is_open: Whether it is shown at first.
+        opened: Called whenever it is shown.
+    """
     turner = ipywidgets.ToggleButton(
         value=is_open,
         description=label,
@@ -38,6 +51,8 @@ def fold(label: str, body: ipywidgets.Widget, *, is_open: bool) -> list[ipywidge
     def turn(change: Any) -> None:  # noqa: ANN401 - a traitlets bunch
         show_if(body, shown=change["new"])
         turner.icon = "caret-down" if change["new"] else "caret-right"
+        if change["new"]:
+            opened()
 
     turner.observe(turn, "value")
     turn({"new": is_open})

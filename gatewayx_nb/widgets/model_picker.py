@@ -42,6 +42,7 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
     Args:
         pool: Gives the pool.
         value: References that are chosen at first, or one.
+        is_open: Whether it is shown at once; else nothing is made of it before `unfold`.
 
     Attributes:
         value: The references that are chosen, in the order in which they were; may be observed and
@@ -50,8 +51,15 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
 
     value = traitlets.Tuple(help="The references that are chosen.")
 
-    def __init__(self, pool: Callable[[], EnginePool], value: str | Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        pool: Callable[[], EnginePool],
+        value: str | Iterable[str] = (),
+        *,
+        is_open: bool = True,
+    ) -> None:
         self._pool, self._shelf = pool, Shelf(pool)
+        self._is_open = False
         self._lock = threading.RLock()  # the watch shows changes while a person types and ticks
         self._rows: list[_Row] = []
         self._failed = False  # at its last look
@@ -71,9 +79,16 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
         self._use.on_click(lambda _: self._make_default())
         self.value = (value,) if isinstance(value, str) else tuple(value)
         self.observe(lambda _: self._show(), "value")
-        self._shelf.look(probe=True)
-        self._show()
-        watch.add(self)
+        if is_open:
+            self.unfold()
+
+    def unfold(self) -> None:
+        """Show what is there, and follow it from now on."""
+        if not self._is_open:
+            self._is_open = True
+            self._shelf.look(probe=True)
+            self._show()
+            watch.add(self)
 
     @traitlets.validate("value")  # type: ignore[untyped-decorator]
     def _checked(self, proposal: Any) -> tuple[str, ...]:  # noqa: ANN401 - a traitlets bunch
@@ -130,11 +145,14 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
             self._tell(f"The default model is {reference}, until the kernel ends.")
 
     def _tick(self, reference: str, *, chosen: bool) -> None:
-        others = tuple(one for one in self.value if one != reference)
-        self.value = (*others, reference) if chosen else others
+        if chosen != (reference in self.value):  # else a row only shows what is so
+            others = tuple(one for one in self.value if one != reference)
+            self.value = (*others, reference) if chosen else others
 
     def _show(self) -> None:
         """Show what matches, in rows that are kept from one time to the next."""
+        if not self._is_open:
+            return
         with self._lock:
             entries = self._shelf.entries(self._search.value, self.value)
             shown = entries[:_MOST]
@@ -164,7 +182,7 @@ class _Row:
 
     def __init__(self, tick: Callable[..., None], list_models: Callable[[str], None]) -> None:
         self._entry = Entry("")
-        self._tick, self._showing = tick, False
+        self._tick = tick
         self._box = ipywidgets.Checkbox(indent=False, layout={"width": "auto", "flex": "0 1 auto"})
         self._state = ipywidgets.HTML(layout={"flex": "1 1 auto"})
         self._more = ipywidgets.Button(description="Models", layout={"width": "auto"})
@@ -184,13 +202,10 @@ class _Row:
             self._more.tooltip = f"List the models of {entry.reference}"
             show_if(self._more, shown=entry.ready and entry.whole)
         self._box.disabled = not (entry.ready or chosen)
-        self._showing = True
         self._box.value = chosen
-        self._showing = False
 
     def _ticked(self, change: dict[str, Any]) -> None:
-        if not self._showing:
-            self._tick(self._entry.reference, chosen=change["new"])
+        self._tick(self._entry.reference, chosen=change["new"])
 
 
 def _state(entry: Entry) -> str:

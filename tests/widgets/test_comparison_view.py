@@ -118,6 +118,7 @@ def test_settings_that_were_broken_meanwhile_are_told_in_a_line(project, monkeyp
     with EnginePool(home=project.root, env={}, engines=[ScriptedEngine(["a"])]) as pool:
         view = widgets.compare_view("x", ["scripted", "nowhere"], pool=pool)
         view.run()
+        view.picker.unfold()
         project.settings("[limits")
         view.picker.follow()
         assert "cannot be read" in view.picker._note.value

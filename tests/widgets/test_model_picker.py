@@ -135,3 +135,20 @@ def test_more_than_forty_lines_are_found_by_search(picker, project):
     picker._search.value = "many"
     assert len(picker._list.children) == 40
     assert "40 of 61 are shown" in picker._note.value
+
+
+def test_a_view_makes_nothing_of_a_picker_that_is_folded(project):
+    """It has half of the widgets; opened, it shows what there is."""
+    project.engine("one", "x")
+    with project.pool() as pool:
+        view = widgets.compare_view("x", ["mock"], pool=pool)
+        assert view.picker._list.children == ()
+        view.picker.value = ("mock", "one")
+        next(
+            part for part in view.children if getattr(part, "description", "") == "Models"
+        ).value = True
+        assert {name for name, (ticked, _) in shown(view.picker).items() if ticked} == {
+            "mock",
+            "one",
+        }
+        view.close()
