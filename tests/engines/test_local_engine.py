@@ -414,8 +414,8 @@ def test_cancelling_while_the_prompt_is_read_ends_it(engine):
 
     async def cancel():
         task = asyncio.create_task(ask(engine, "hi " * 3800, max_tokens=3))
+        await until(lambda: any(host._running for host in engine._hosts.values()))
         (host,) = engine._hosts.values()
-        await until(lambda: host._running)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
