@@ -70,7 +70,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         self._twin = Twin()
         self.picker = ModelPicker(pool, models, is_open=not models)
         self._fields = Fields(prompt, options or {})
-        self._keyboard = Keyboard({"run": self._press_run, "stop": self.stop})
+        self._keyboard = Keyboard("gatewayx-view", {"run": self._press_run, "stop": self.stop})
         super().__init__(self._parts())
         self.add_class("gatewayx-view")
         self.picker.observe(lambda _: self._offer(), "value")

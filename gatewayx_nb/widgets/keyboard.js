@@ -11,12 +11,13 @@ export default {
   render({ model, el }) {
     // A button that was pressed may be gone, and the focus with it: the view is still the one in use.
     let used = false;
-    const inside = (event) => el.closest(".gatewayx-view")?.contains(event.target) ?? false;
+    const inside = (event) => el.closest(model.get("scope"))?.contains(event.target) ?? false;
     const onUse = (event) => {
       used = inside(event);
     };
     const onKey = (event) => {
-      const runs = event.key === "Enter" && (event.ctrlKey || event.metaKey) && inside(event);
+      const isRun = event.key === "Enter" && (event.ctrlKey || event.metaKey);
+      const runs = isRun && model.get("runs") && inside(event);
       const stops = event.key === "Escape" && model.get("running") && (used || inside(event));
       if (!runs && !stops) {
         if (isPlain(event) && inside(event)) event.stopImmediatePropagation();

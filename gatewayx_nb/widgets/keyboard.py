@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import anywidget
@@ -15,7 +16,11 @@ _HERE = Path(__file__).parent
 
 
 class Keyboard(anywidget.AnyWidget):  # type: ignore[misc]
-    """Shows nothing, and hears the keys that are pressed inside of the view that holds it.
+    """Shows nothing, and hears the keys that are pressed inside of the widget that holds it.
+
+    Args:
+        scope: The CSS class of that widget.
+        keys: What ``"run"`` and ``"stop"`` do; without any, keys are only kept from the notebook.
 
     Attributes:
         running: Whether there is anything to stop.
@@ -23,10 +28,14 @@ class Keyboard(anywidget.AnyWidget):  # type: ignore[misc]
 
     _esm = _HERE / "keyboard.js"
     _css = _HERE / "comparison_view.css"
+    scope = traitlets.Unicode().tag(sync=True)
+    runs = traitlets.Bool(default_value=False).tag(sync=True)
     running = traitlets.Bool(default_value=False).tag(sync=True)
 
-    def __init__(self, keys: Mapping[str, Callable[[], object]]) -> None:
-        super().__init__()
+    def __init__(
+        self, scope: str, keys: Mapping[str, Callable[[], object]] = MappingProxyType({})
+    ) -> None:
+        super().__init__(scope=f".{scope}", runs="run" in keys)
         self._keys = keys
         self.on_msg(self._heard)
 

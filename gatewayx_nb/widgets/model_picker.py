@@ -12,6 +12,7 @@ from typing_extensions import override
 from gatewayx_nb import rendering
 from gatewayx_nb.errors import GatewayError, UsageError
 from gatewayx_nb.widgets.controls import close_all, show_if
+from gatewayx_nb.widgets.keyboard import Keyboard
 from gatewayx_nb.widgets.shelf import Entry, Shelf
 from gatewayx_nb.widgets.watch import watch
 
@@ -73,7 +74,9 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
             disabled=True,
             tooltip="Make the one that is chosen the default model of this kernel",
         )
-        super().__init__([self._search, self._list, self._note, self._use])
+        super().__init__(
+            [Keyboard("gatewayx-picker"), self._search, self._list, self._note, self._use]
+        )
         self.add_class("gatewayx-picker")
         self._search.observe(lambda _: self._show(), "value")
         self._use.on_click(lambda _: self._make_default())

@@ -137,7 +137,9 @@ class Lab:
             "LabApp.expose_app_in_browser": True,
         }
         line = [f"--{name}={value}" for name, value in options.items()]
-        return [sys.executable, "-m", "jupyterlab", *line]
+        # Where pytest is killed it ends as well; its kernels look for it themselves.
+        bound = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
+        return [*bound, sys.executable, "-m", "jupyterlab", *line]
 
     def _wait(self) -> None:
         end = time.monotonic() + WAIT / 1000

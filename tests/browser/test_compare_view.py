@@ -242,6 +242,10 @@ def test_the_picker_is_searched_ticked_and_follows_keys(page, lab):  # noqa: F81
     keys.chmod(0o600)
     expect(row).to_be_enabled(timeout=WAIT)
     row.check()
+    count = page.tab.locator(".jp-Notebook .jp-Cell").count()
+    row.focus()
+    page.tab.keyboard.type("dd")  # would delete the cell
+    assert page.tab.locator(".jp-Notebook .jp-Cell").count() == count
     search.fill("mock")
     shown.get_by_role("checkbox", name="mock", exact=True).check()
     page.run(PICKED)

@@ -423,3 +423,20 @@ def test_ctrl_c_stops_a_run_that_is_waited_for(make):
         view.run()
     until(lambda: not labelled(view, "Run").disabled)
     assert list(view.results["interrupted"]) == [True]
+
+
+def test_no_key_is_in_what_a_notebook_saves_of_its_widgets(project):
+    """Nor are prompts and answers of the runs before the last."""
+    key = "gsk-0123456789abcdef0123456789"
+    project.set_keys(f"GATEWAYX_GROQ_API_KEY={key}\n")
+    with project.pool() as pool:
+        view = widgets.compare_view("the first prompt", ["mock"], pool=pool)
+        view.picker.unfold()
+        view.run()
+        labelled(view, "Prompt").value = "the second"
+        view.run()
+        saved = json.dumps(ipywidgets.Widget.get_manager_state(drop_defaults=False))
+        view.close()
+    assert "[mock] the second" in saved
+    assert key not in saved
+    assert "[mock] the first" not in saved
