@@ -32,6 +32,7 @@ def test_it_ships_the_engines_and_their_rows(installed):
     assert {path.name for path in (package / "config").iterdir()} == {"engines.toml", "models.toml"}
     assert (package / "engines" / "grok_engine.py").is_file()
     assert (package / "py.typed").is_file()
+    assert (package / "widgets" / "keyboard.js").is_file()
     for name in ("engines_status", "security_status"):
         assert (package / "server" / f"{name}.schema.json").is_file()
     assert sorted(path.name.partition("-")[0] for path in installed.iterdir()) == [
