@@ -38,9 +38,8 @@ async def burst(contender: Any) -> float:  # noqa: ANN401 - see `Contender`
     return time.monotonic() - start
 
 
-async def measure(url: str) -> dict[str, list[float]]:
+async def measure(contenders: dict[str, Any]) -> dict[str, list[float]]:
     """Give the seconds of each round; the first round, which opens connections, is left out."""
-    contenders = {name: CONTENDERS[name][1](url) for name in (BARE, OURS)}
     taken: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(ROUNDS + 1):
         for name, contender in contenders.items():
@@ -51,7 +50,8 @@ async def measure(url: str) -> dict[str, list[float]]:
 def main() -> None:
     """Measure, and print the medians with their ratio."""
     with served() as root:
-        taken = asyncio.run(measure(f"{root}/v1"))
+        contenders = {name: CONTENDERS[name][1](f"{root}/v1") for name in (BARE, OURS)}
+        taken = asyncio.run(measure(contenders))
     middles = {name: statistics.median(seconds) for name, seconds in taken.items()}
     print(f"{CALLS} calls, {AT_ONCE} in flight, 200 ms each; median of {ROUNDS}")
     for name, middle in middles.items():
