@@ -29,6 +29,8 @@ from tests.kernels import environment
 WAIT = 30_000
 """Milliseconds that anything on the page may take."""
 
+expect.set_options(timeout=WAIT)  # five seconds are little on a busy machine
+
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 _FLAGS = [
     "--no-sandbox",
