@@ -97,6 +97,7 @@ bench: $(BENCH)/bench.stamp
 	@$(BENCH)/bin/python benchmarks/overhead.py
 	@$(BENCH)/bin/python benchmarks/burst.py
 	@$(BENCH)/bin/python benchmarks/rendering.py
+	@$(BENCH)/bin/python benchmarks/side_by_side.py
 
 # uv resolves for every platform and Python at once; the files name no index. `oldest` takes the
 # lower bounds of what pyproject.toml and its own list name.

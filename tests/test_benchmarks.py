@@ -30,6 +30,19 @@ def test_the_quick_rendering_benchmark_has_a_row_for_each_answer():
     assert len(rows) == 5
 
 
+@pytest.mark.kernel
+def test_the_quick_benchmark_of_the_view_has_a_row_beside_what_one_would_write():
+    """`side_by_side.py --quick` runs to its end in a real kernel."""
+    out = quick("side_by_side")
+
+    rows = [line for line in out.splitlines() if " MB " in line]
+    assert [row[:26].strip() for row in rows] == [
+        "comparison view",
+        "a value for each piece",
+        "nothing shown",
+    ]
+
+
 def test_the_quick_benchmark_measures_this_package_beside_the_bare_transport():
     """`overhead.py --quick` runs to its end and has a row for both in each of its tables."""
     out = quick("overhead")

@@ -1,0 +1,97 @@
+"""What it costs a kernel to show three models at once, each at 100 pieces a second for ten seconds.
+
+    python benchmarks/side_by_side.py [--quick]
+
+The comparison view, beside what one would write oneself: a thread for each model that puts every
+piece into an `ipywidgets.HTML`, and the same that shows nothing. Seconds of the kernel's CPU for
+all of it, the streams included, and megabytes sent to the page; in turns, in one real kernel.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tests.kernels import Kernel
+
+ROUNDS, PIECES = 3, 1_000
+QUICK = (1, 50)
+
+BEGIN = """\
+import threading, time
+import ipywidgets, markdown_it
+import gatewayx_nb as gx
+
+prompt, models, params = "word " * {pieces}, ["mock:a", "mock:b", "mock:c"], {{"rate": 100}}
+view = gx.compare_view(prompt, models, params=params)
+boxes = [ipywidgets.HTML() for _ in models]
+render = markdown_it.MarkdownIt("commonmark", {{"html": False}}).render
+
+def stream(model, box=None):
+    text = ""
+    for chunk in gx.stream(prompt, model=model, params=params):
+        text += chunk.text
+        if box is not None:
+            box.value = render(text)
+
+def each(*shown):
+    threads = [threading.Thread(target=stream, args=one) for one in zip(models, *shown)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+"""
+WAYS = {
+    "comparison view": "view.run()",
+    "a value for each piece": "each(boxes)",
+    "nothing shown": "each()",
+}
+
+
+def cost(kernel: Kernel, code: str) -> tuple[float, float]:
+    """Give CPU seconds and megabytes of one way to show the streams."""
+    before = len(kernel.messages)
+    kernel.run("began = time.process_time()")
+    kernel.run(code, timeout=120)
+    seconds = float(kernel.run("print(time.process_time() - began)").text)
+    sent = kernel.messages[before:]
+    return seconds, sum(len(json.dumps(one["content"])) for one in sent) / 1e6
+
+
+def measure(rounds: int, pieces: int) -> dict[str, list[tuple[float, float]]]:
+    """Give the costs of each way, round by round."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        for part in ("home", "project/config/secrets"):
+            (root / part).mkdir(parents=True)
+        with Kernel(root / "project", root / "home") as kernel:
+            kernel.run(BEGIN.format(pieces=pieces))
+            taken: dict[str, list[tuple[float, float]]] = {name: [] for name in WAYS}
+            for _ in range(rounds):
+                for name, code in WAYS.items():
+                    taken[name].append(cost(kernel, code))
+            return taken
+
+
+def main() -> None:
+    """Measure, and print the medians with their ratio."""
+    rounds, pieces = QUICK if "--quick" in sys.argv else (ROUNDS, PIECES)
+    taken = measure(rounds, pieces)
+    middles = {
+        name: [statistics.median(figures) for figures in zip(*costs, strict=True)]
+        for name, costs in taken.items()
+    }
+    ours = middles["comparison view"]
+    print(f"Three models, {pieces} pieces each at 100 a second; median of {rounds}")
+    for name, (seconds, sent) in middles.items():
+        ratios = f"{seconds / ours[0]:6.1f} {sent / ours[1]:6.1f}"
+        print(f"  {name:24} {seconds:6.2f} s CPU  {sent:7.2f} MB   {ratios}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
