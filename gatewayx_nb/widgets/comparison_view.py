@@ -174,7 +174,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
 
     def _parts(self) -> list[ipywidgets.Widget]:
         """Make the parts, from top to bottom."""
-        self._models = fold(
+        models = fold(
             "Models", self.picker, is_open=not self.picker.value, opened=self.picker.unfold
         )
         more = fold("Parameters, inputs, images", self._fields.more, is_open=False)
@@ -193,7 +193,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         bar = ipywidgets.HBox([self._run, self._stop, self._mode], layout={"flex_flow": "row wrap"})
         return [
             self._keyboard,
-            *self._models,
+            *models,
             self._chosen,
             self._fields.prompt,
             *more,

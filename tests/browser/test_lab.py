@@ -272,3 +272,14 @@ def test_every_theme_is_readable(page, theme):
     for text in (columns.locator("strong").first, columns.locator(".gatewayx-error")):
         assert text.evaluate(_CONTRAST) >= 4.5
     assert answer.locator(".gatewayx-line").evaluate(_CONTRAST) >= 3
+
+
+def test_a_kernel_that_is_restarted_while_a_cell_streams_begins_anew(page):
+    """What had come stays on the page, and the next cell answers."""
+    page.start(STREAM)
+    expect(page.output(STREAM)).to_contain_text("word word")
+    page.restart()
+    expect(page.output(STREAM)).to_contain_text("word word")
+    page.run(LOAD)
+    page.run(SHOWN)
+    expect(page.output(SHOWN)).to_contain_text("$0")

@@ -56,12 +56,7 @@ def test_what_several_processes_write_at_once_is_all_there(project):
     assert project.keys.read_text().startswith("# mine\n")
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks for each kill")
-def test_a_writer_killed_at_any_line_leaves_a_whole_file(project):
-    """With SIGKILL, before each line that replaces the file: the old text or the new."""
-    old = f"# mine\nA={LONG}\nB=kept\n"
-    project.set_keys(old)
-    code = """
+KILLED = """
     import json, os, signal, sys
     from pathlib import Path
     import filelock
@@ -107,8 +102,15 @@ def test_a_writer_killed_at_any_line_leaves_a_whole_file(project):
         status, _ = in_child(1 + kill)
         seen.append([os.WTERMSIG(status), path.stat().st_mode, path.read_text()])
     print(json.dumps(seen))
-    """
-    out, _ = _script(code, project.keys, old).communicate(timeout=60)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks for each kill")
+def test_a_writer_killed_at_any_line_leaves_a_whole_file(project):
+    """With SIGKILL, before each line that replaces the file: the old text or the new."""
+    old = f"# mine\nA={LONG}\nB=kept\n"
+    project.set_keys(old)
+    out, _ = _script(KILLED, project.keys, old).communicate(timeout=60)
     seen = json.loads(out)
 
     new = old.replace("v", "w") + "C=new\n"

@@ -5,6 +5,7 @@ import json
 import re
 import signal
 import threading
+import time
 
 import ipywidgets
 import pytest
@@ -440,3 +441,15 @@ def test_no_key_is_in_what_a_notebook_saves_of_its_widgets(project):
     assert "[mock] the second" in saved
     assert key not in saved
     assert "[mock] the first" not in saved
+
+
+def test_a_column_is_updated_ten_times_a_second_at_most(make):
+    """However fast its pieces come: each update is a message to the page."""
+    view = make("x", ("scripted",), [*[piece for _ in range(150) for piece in ("w ", 0.004)]])
+    began = time.monotonic()
+    view.run(wait=False)
+    pane = view._answers.children[0].children[1].children[0]
+    seen = []
+    pane.children[1].observe(lambda change: seen.append(change["new"]), "value")
+    view._finish_waiting()
+    assert 2 <= len(seen) <= 10 * (time.monotonic() - began) + 1  # and the last one, whole
