@@ -79,7 +79,7 @@ def _report_finding(home: Path, number: int, rounds: int) -> None:
         "a new pool, and its list of models": lambda: build().models(),
         "the list again": pool.models,
         "the state of everything": pool.status,
-        "a look whether anything has changed": pool.check,
+        "a look whether anything has changed": pool.refresh,
     }.items():
         _show(what, "gatewayx_nb", functools.partial(_wall, work), rounds)
     pool.close()

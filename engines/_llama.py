@@ -1,4 +1,4 @@
-"""llama.cpp in this process: one loaded file, the threads that wait for it, and its end."""
+"""In-process llama.cpp: one loaded GGUF file, its worker threads and their shutdown."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
 
-SLOTS = 4  # answers at once; further calls wait their turn
+SLOTS = 4  # calls answered at once; further calls are queued
 
-_BATCH = 256  # tokens of a prompt between two callbacks: how long a cancelled call may go on
-_PATIENCE = 30.0  # seconds; a batch of a large model on a slow machine takes some
+_BATCH = 256  # prompt tokens between two callbacks, which bounds how long a cancelled call runs
+_PATIENCE = 30.0  # seconds; a large model on a slow machine needs a while for one batch
 
 
 class Call:
-    """One question on its way through a worker thread, heard on an event loop.
+    """A call that runs in a worker thread and delivers its events to an event loop.
 
     Args:
         body: The request, as an OpenAI chat completion with ``"stream": True``.
@@ -37,10 +37,10 @@ class Call:
         self._stopped = False
 
     async def events(self) -> AsyncGenerator[dict[str, Any], None]:
-        """Yield llama.cpp's events as they come.
+        """Yield llama.cpp's events as they arrive.
 
         Raises:
-            GatewayError: What went wrong on the worker.
+            GatewayError: If the worker thread fails.
         """
         while (item := await self._inbox.get()) is not None:
             if isinstance(item, GatewayError):
@@ -48,42 +48,42 @@ class Call:
             yield item
 
     def stop(self) -> None:
-        """Let the answer end at its next event. Never waits."""
+        """Stop the call at its next event, without waiting for it."""
         self._stopped = True
 
     def run(self, host: Host) -> None:
-        """Ask, on a worker thread, and hand everything over to the loop."""
+        """Run the call in a worker thread and pass its events to the event loop."""
         try:
             if not self._stopped:
                 host.server().handle_chat_completions(self.body, self._receive)
         except GatewayError as error:
             self._hand(error)
-        except Exception as error:  # noqa: BLE001 - whatever it is belongs to the one who asked
+        except Exception as error:  # noqa: BLE001 - the caller receives every exception
             self._hand(_refusal(error))
         self._hand(None)
 
     def _receive(self, event: dict[str, Any]) -> bool:
-        """Take an event inside llama.cpp, which goes on unless this returns ``True``."""
+        """Receive an event inside llama.cpp; return ``True`` to stop it."""
         self._hand(event)
         return self._stopped
 
     def _hand(self, item: dict[str, Any] | GatewayError | None) -> None:
         try:
             self._loop.call_soon_threadsafe(self._inbox.put_nowait, item)
-        except RuntimeError:  # the loop was closed: nobody listens any more
+        except RuntimeError:  # the loop is closed: nobody reads any more
             self._stopped = True
 
 
 class Host:
-    """One GGUF file, loaded when it is first asked, and the threads that ask it.
+    """A GGUF file, loaded on the first call, and the worker threads that call it.
 
-    The threads are daemons of our own: those of an executor are joined before ``atexit``, so that
-    an exit would wait for the longest answer; and a daemon that comes back from C++ into an
-    interpreter that is gone aborts the process, so `close` runs at exit and waits for them.
+    The threads are our own daemons: ``ThreadPoolExecutor`` threads are joined before ``atexit``, so
+    the process could not exit before the longest answer ended. A daemon that returns from C++ into
+    a finalized interpreter aborts the process, so `close` runs at exit and waits for the threads.
 
     Args:
-        path: The file.
-        context: Tokens of prompt and answer together, for each call.
+        path: The GGUF file.
+        context: Context length in tokens of each call, prompt and reply together.
     """
 
     def __init__(self, path: Path, context: int) -> None:
@@ -94,7 +94,7 @@ class Host:
         self._pid = os.getpid()
         self._calls: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
         self._running: set[Call] = set()
-        # Guards the server and the workers: several calls come first at once, and must load once.
+        # Guards the server and the workers: concurrent first calls must load the file only once.
         self._lock = threading.Lock()
         self._workers: list[threading.Thread] = []
 
@@ -105,23 +105,23 @@ class Host:
                 self._start()
         self._calls.put(call)
 
-    def server(self) -> Any:  # noqa: ANN401 - xllamacpp has no types
-        """Give the loaded server; the first call waits for it.
+    def server(self) -> Any:  # noqa: ANN401 - xllamacpp is untyped
+        """Return the server, loading it on the first call.
 
         Raises:
-            EngineLoadError: xllamacpp is not installed.
-            ConfigError: The file cannot be loaded.
+            EngineLoadError: If xllamacpp is not installed.
+            ConfigError: If the file cannot be loaded.
         """
         with self._lock:
             if self._server is None:
                 self._server = _load(self.path, self._context)
-                # A forked child has the server but not its threads: destroying it there would
-                # wait for ever. With this reference only the owner's `close` destroys it.
+                # A forked child has the server but not its threads: destroying it there would hang.
+                # With this extra reference only `close` in the owning process destroys it.
                 ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._server))
             return self._server
 
     def close(self) -> None:
-        """End running answers at their next event and free the memory. Again: does nothing."""
+        """Stop running calls at their next event and free the memory. Idempotent."""
         if os.getpid() != self._pid or self.closing:
             return
         self.closing = True
@@ -154,30 +154,30 @@ class Host:
             self._running.discard(call)
 
 
-def _load(path: Path, context: int) -> Any:  # noqa: ANN401 - xllamacpp has no types
-    """Load a file. Holds the GIL throughout: 0.5 s for 98 MB."""
+def _load(path: Path, context: int) -> Any:  # noqa: ANN401 - xllamacpp is untyped
+    """Load a GGUF file, holding the GIL throughout (0.5 s for 98 MB)."""
     try:
         import xllamacpp
     except ImportError as error:
         raise EngineLoadError(
             f"The local model needs xllamacpp, which cannot be imported: {error}.",
-            mend='pip install "gatewayx-nb[local]"',
+            hint='pip install "gatewayx-nb[local]"',
         ) from error
     params = xllamacpp.CommonParams()
     params.model.path = str(path)
     params.n_parallel = SLOTS
-    # Shared out among the slots in equal parts. A unified cache would let one call take more, but
-    # then an answer depends on its neighbours: four of the same at temperature 0 differed.
+    # The context is split evenly among the slots. A unified cache would let one call use more, but
+    # replies would depend on concurrent calls: four equal calls at temperature 0 differed.
     params.n_ctx = SLOTS * context
     params.n_batch = _BATCH
-    params.cache_ram_mib = 0  # else up to 8 GiB of past prompts
+    params.cache_ram_mib = 0  # otherwise up to 8 GiB of past prompts
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = _threads()
     params.warmup = False
     params.ui = False
     params.endpoint_slots = False
     params.n_threads_http = 1
-    params.verbosity = -1  # else it writes to file descriptor 2, which a notebook shows
-    # It listens on loopback too, whether wanted or not: nobody else knows this key.
+    params.verbosity = -1  # otherwise it logs to file descriptor 2, which notebooks show
+    # The server always listens on loopback; a random key keeps other processes out.
     params.api_keys = [secrets.token_urlsafe(32)]
     try:
         return xllamacpp.Server(params)
@@ -185,21 +185,21 @@ def _load(path: Path, context: int) -> Any:  # noqa: ANN401 - xllamacpp has no t
         raise ConfigError(
             f"llama.cpp cannot load {str(path)!r}: it is damaged, of a kind it does not know, or"
             " larger than the memory.",
-            mend="%gatewayx pull smollm2",
+            hint="%gatewayx pull smollm2",
         ) from error
 
 
 def _threads() -> int:
-    """Give half of the processors that this process may use.
+    """Return half of the processors that this process may use.
 
-    llama.cpp's threads spin until the slowest of them is done. Where they take every processor and
-    something else runs too, an answer of 0.4 s took up to 14 s.
+    llama.cpp's threads spin until the slowest of them is done. If they occupy every processor while
+    something else runs, a reply of 0.4 s took up to 14 s.
     """
     usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
     return max(1, (len(usable) or os.cpu_count() or 1) // 2)
 
 
 def _refusal(error: Exception) -> ProviderError:
-    """Give the typed error for what llama.cpp raises before it starts: a bad schema, a bad body."""
+    """Return the typed error for a request that llama.cpp rejects, such as an invalid schema."""
     reason = str(error).removeprefix("Unable to generate parser for this template. ")
     return ProviderError(f"The local model refuses the request: {reason}", code="invalid_request")

@@ -1,10 +1,10 @@
-"""Command, by Cohere (https://docs.cohere.com/reference/chat)."""
+"""Cohere Command (https://docs.cohere.com/reference/chat)."""
 
 from ..llm_engines import CohereChatEngine
 
 
 class CohereEngine(CohereChatEngine):
-    """Answers through the second version of Cohere's chat."""
+    """Engine for version 2 of Cohere's Chat API."""
 
     base_url = "https://api.cohere.com"
     model_name = "command-a-03-2025"

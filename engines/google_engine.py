@@ -1,10 +1,10 @@
-"""Gemini, by Google (https://ai.google.dev/api)."""
+"""Google Gemini (https://ai.google.dev/api)."""
 
 from ..llm_engines import GeminiEngine
 
 
 class GoogleEngine(GeminiEngine):
-    """Answers through the Gemini API, and makes embeddings."""
+    """Engine for the Gemini API, with embeddings."""
 
     base_url = "https://generativelanguage.googleapis.com"
     model_name = "gemini-3.8-flash"

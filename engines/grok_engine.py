@@ -1,10 +1,10 @@
-"""Grok, by xAI (https://docs.x.ai/docs/api-reference)."""
+"""xAI Grok (https://docs.x.ai/docs/api-reference)."""
 
 from ..llm_engines import OpenAIResponsesEngine
 
 
 class GrokEngine(OpenAIResponsesEngine):
-    """Answers through xAI's Responses interface."""
+    """Engine for xAI's Responses API."""
 
     base_url = "https://api.x.ai/v1"
     model_name = "grok-4.6"

@@ -1,4 +1,4 @@
-"""A small language model on the user's own machine: llama.cpp, in this process, without a key."""
+"""A small language model on the user's machine: llama.cpp in this process, no key needed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..errors import (
     ModelNotFoundError,
     TruncatedError,
     classify,
-    nearest,
+    did_you_mean,
 )
 from ..llm_engines import Chunk, FinishReason, LLMEngine, Message, ModelInfo, Request, Usage
 from ..weights import DEFAULT, VARIABLE, catalogue, check_gguf, chosen, locate
@@ -33,7 +33,7 @@ _FINISH: dict[str, FinishReason] = {
     "tool_calls": "tool_calls",
 }
 
-_CONTEXT = 4096  # tokens a call; 512 MB of memory in all, and 890 MB for the 8,192 of SmolLM2
+_CONTEXT = 4096  # tokens per call; uses 512 MB of memory in all (890 MB at SmolLM2's 8,192)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +43,17 @@ class _Model:
 
 
 class LocalEngine(LLMEngine):
-    """Answers with SmolLM2, or with any GGUF file, on this machine's processors.
+    """Engine that runs SmolLM2, or any GGUF file, on this machine's processors.
 
-    The file is loaded by the first call. Four calls are answered at once, further ones wait. At
-    temperature 0, or with a seed, the same call gives the same answer; beside other calls the
-    rounding differs, and with it now and then a word.
+    The first call loads the file. Four calls run at once; further calls wait. At temperature 0, or
+    with a seed, the same call returns the same reply. Concurrent calls change the rounding, which
+    occasionally changes a word.
 
     Args:
         api_key: Not used.
-        **kwargs: ``model``, a name of ``config/models.toml``; ``model_path``, a GGUF file, which
-            wins over ``GATEWAYX_LOCAL_MODEL``; ``context``, the tokens of prompt and answer
-            together that a call may have, 4,096 by default.
+        **kwargs: ``model``, a name in ``config/models.toml``; ``model_path``, a GGUF file, which
+            takes precedence over ``GATEWAYX_LOCAL_MODEL``; ``context``, the context length of a
+            call in tokens, prompt and reply together (default 4,096).
     """
 
     model_name = "smollm2"
@@ -61,21 +61,21 @@ class LocalEngine(LLMEngine):
     features = frozenset({"system", "history", "schema"})
     keywords = frozenset({"model_path", "context"})
 
-    def __init__(self, api_key: str = "", **kwargs: Any) -> None:  # noqa: ANN401 - as the contract has it
+    def __init__(self, api_key: str = "", **kwargs: Any) -> None:  # noqa: ANN401 - set by contract
         super().__init__(api_key, **kwargs)
         self._hosts: dict[Path, Host] = {}
 
     @override
     async def stream(self, request: Request) -> AsyncIterator[Chunk]:
-        """Yield the answer piece by piece; leaving it early ends it within a piece.
+        """Yield the reply in chunks; closing the stream early stops it within one chunk.
 
         Raises:
-            ModelNotFoundError: The model is neither in the catalogue nor the user's own file.
-            ConfigError: Its weights are not on this machine, or cannot be loaded.
-            EngineLoadError: xllamacpp is not installed.
-            ContextLengthError: The prompt is longer than ``context``.
-            ProviderError: llama.cpp refuses the request.
-            TruncatedError: The engine was closed meanwhile.
+            ModelNotFoundError: If the model is neither in the catalogue nor the user's own file.
+            ConfigError: If the weights are not on this machine or cannot be loaded.
+            EngineLoadError: If xllamacpp is not installed.
+            ContextLengthError: If the prompt is longer than ``context``.
+            ProviderError: If llama.cpp rejects the request.
+            TruncatedError: If the engine is closed during the call.
         """
         model = self._resolve(request.model or self.model_name)
         call = Call(_body(request))
@@ -101,12 +101,12 @@ class LocalEngine(LLMEngine):
 
     @override
     async def health_check(self) -> bool:
-        """Tell whether llama.cpp and the weights are here; loads neither."""
+        """Return whether llama.cpp and the weights are installed; neither is loaded."""
         return importlib.util.find_spec("xllamacpp") is not None and bool(await self.models())
 
     @override
     async def models(self) -> list[ModelInfo]:
-        """List the models whose files are on this machine."""
+        """Return the models whose files are on this machine."""
         own = self._own()
         if own is not None:
             return [ModelInfo(self.name, own.stem)]
@@ -118,18 +118,18 @@ class LocalEngine(LLMEngine):
 
     @override
     def get_cost_per_token(self) -> float:
-        """Give 0: it runs on the user's own machine."""
+        """Return 0: the model runs on the user's machine."""
         return 0.0
 
     @override
     async def cleanup(self) -> None:
-        """Free the memory and the threads."""
+        """Free the memory and stop the threads."""
         while self._hosts:
             _, host = self._hosts.popitem()
             host.close()
 
     def _own(self) -> Path | None:
-        """Give the user's own file, where one is named."""
+        """Return the user's own GGUF file, if one is configured."""
         path = self.options.get("model_path")
         return check_gguf(Path(path).expanduser(), "model_path") if path else chosen(os.environ)
 
@@ -140,8 +140,8 @@ class LocalEngine(LLMEngine):
             known = ", ".join(repr(known) for known in names)
             raise ModelNotFoundError(
                 f"The engine {self.name!r} has no model {name!r}; known: {known}."
-                f"{nearest(name, names)}",
-                mend=f"%gatewayx pull {DEFAULT}, or set {VARIABLE} to a GGUF file.",
+                f"{did_you_mean(name, names)}",
+                hint=f"%gatewayx pull {DEFAULT}, or set {VARIABLE} to a GGUF file.",
                 engine=self.name,
                 model=name,
             )
@@ -151,7 +151,7 @@ class LocalEngine(LLMEngine):
         if path is None:
             raise ConfigError(
                 f"The weights of {name!r} are not on this machine.",
-                mend=f"%gatewayx pull {name}",
+                hint=f"%gatewayx pull {name}",
                 engine=self.name,
                 model=name,
             )
@@ -165,7 +165,7 @@ class LocalEngine(LLMEngine):
 
 
 def _body(request: Request) -> dict[str, Any]:
-    """Give the request as llama.cpp takes it: only what the caller set, and how we listen.
+    """Return the request body for llama.cpp: the caller's options and the streaming options.
 
     https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md
     """
@@ -182,8 +182,8 @@ def _body(request: Request) -> dict[str, Any]:
             "type": "json_schema",
             "json_schema": {"name": "answer", "schema": dict(request.schema)},
         },
-        # A prompt whose beginning is at hand from the call before is rounded otherwise: of 16
-        # answers at temperature 0 it changed 14, and the time by a quarter.
+        # A prompt prefix cached by an earlier call is rounded differently: it changed 14 of 16
+        # replies at temperature 0, and the time by a quarter.
         "cache_prompt": False if repeatable else None,
     }
     return {
@@ -195,19 +195,19 @@ def _body(request: Request) -> dict[str, Any]:
         ],
         "stream": True,
         "stream_options": {"include_usage": True},
-        "return_progress": True,  # events while it reads a long prompt, so that it can be stopped
+        "return_progress": True,  # events during prompt processing, so that it can be stopped
     }
 
 
 def _paired(text: str) -> str:
-    """Replace lone surrogates, which no JSON parser takes, by U+FFFD."""
+    """Replace lone surrogates, which JSON parsers reject, with U+FFFD."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _chunks(event: dict[str, Any], model: str) -> Iterator[Chunk]:
-    """Read one of llama.cpp's events, which are OpenAI's chat completion chunks.
+    """Yield the chunks of a llama.cpp event, which is an OpenAI chat completion chunk.
 
-    Those that only tell how much of the prompt is read give none.
+    Events that only report prompt progress yield nothing.
     """
     if "error" in event:
         raise _fault(event["error"])
@@ -223,13 +223,13 @@ def _chunks(event: dict[str, Any], model: str) -> Iterator[Chunk]:
 
 
 def _fault(error: dict[str, Any]) -> GatewayError:
-    """Give the typed error for llama.cpp's; the types are those of its ``server-common.cpp``."""
+    """Return the typed error for a llama.cpp error, whose types ``server-common.cpp`` defines."""
     status, code = error["code"], error["type"]
     if code == "exceed_context_size_error":
         return ContextLengthError(
             f"The prompt has {error['n_prompt_tokens']} tokens; the local model takes"
             f" {error['n_ctx']}, its answer included.",
-            mend="Shorten it, or set context under [engines.local] in config/gatewayx.toml.",
+            hint="Shorten it, or set context under [engines.local] in config/gatewayx.toml.",
             status=status,
             code=code,
         )

@@ -1,4 +1,4 @@
-"""Answers without a model: the same to the same prompt, for trying things and for tests."""
+"""Mock engine without a model: the same prompt always gets the same reply."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class MockEngine(LLMEngine):
-    """Says back what it was asked, word by word.
+    """Engine that echoes the prompt word by word.
 
-    ``params`` steer it: ``latency`` (seconds before the first chunk), ``rate`` (chunks a second)
-    and ``fail`` (an HTTP status, to fail with its error). It counts words as tokens.
+    ``params`` control it: ``latency`` (seconds before the first chunk), ``rate`` (chunks per
+    second) and ``fail`` (an HTTP status whose error to raise). It counts words as tokens.
     """
 
     requires_key = False
@@ -62,7 +62,7 @@ def _number(request: Request, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
         raise UsageError(
             f"mock takes a number of at least 0 as {name!r}, not {value!r}.",
-            mend=f"For instance `-p {name}=0.5`.",
+            hint=f"For instance `-p {name}=0.5`.",
         )
     return float(value)
 
@@ -71,6 +71,6 @@ def _fault(status: str) -> Exception:
     number = int(status) if status.isdigit() else 500
     return classify(number)(
         f"mock fails with {status}, as it was told.",
-        mend="Leave `fail` out of its parameters.",
+        hint="Leave `fail` out of its parameters.",
         status=number,
     )

@@ -4,7 +4,7 @@ from ..llm_engines import OpenAIResponsesEngine
 
 
 class OpenAIEngine(OpenAIResponsesEngine):
-    """Answers through OpenAI's Responses interface, and makes embeddings."""
+    """Engine for OpenAI's Responses API, with embeddings."""
 
     base_url = "https://api.openai.com/v1"
     model_name = "gpt-6.1-sol"

@@ -4,7 +4,7 @@
 >>> print(gx.ask("Say this", model="mock"))
 [mock] Say this
 
-Names come on first use, so that the import costs nothing: no IPython, no HTTP, no file, no socket.
+Names are loaded on first use to keep the import cheap: no IPython, no HTTP, no file, no socket.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     models, reload, status, use = _pool.models, _pool.reload, _pool.status, _pool.use
 
 _HOMES = {
-    "Chunk": "messages",
+    "Chunk": "replies",
     "Comparison": "comparisons",
     "EnginePool": "engine_pool",
     "LLMEngine": "llm_engines",
     "Message": "messages",
-    "Reply": "messages",
-    "Usage": "messages",
+    "Reply": "replies",
+    "Usage": "replies",
     "compare_view": "widgets",
     "load_ipython_extension": "magics",
     "picker": "widgets",
@@ -62,7 +62,7 @@ _OF_POOL = (
     "use",
 )
 
-__all__ = [  # noqa: PLE0604 - of the default pool
+__all__ = [  # noqa: PLE0604 - the default pool's methods
     "Chunk",
     "Comparison",
     "EnginePool",
@@ -81,9 +81,9 @@ __all__ = [  # noqa: PLE0604 - of the default pool
 
 
 def __getattr__(name: str) -> object:
-    """Give a public name: from its module, or as the default pool's method."""
+    """Return a public name, from its module or as a method of the default pool."""
     if name == "__version__":
-        from importlib import metadata  # 15 ms, for a name that is seldom asked for
+        from importlib import metadata  # takes 15 ms, for a rarely used name
 
         return metadata.version("gatewayx-nb")
     if name in _OF_POOL:

@@ -1,32 +1,32 @@
-"""The exception tree, and the table from a provider's answer to a class of it.
+"""The exception tree, and the table that maps a provider's error to its class.
 
 ::
 
     GatewayError
-    ├── UsageError                  a command or a cell that cannot be read
+    ├── UsageError                  an invalid command, option or prompt
     ├── ConfigError                 the user's files: keys, settings, weights
     │   ├── MissingKeyError
-    │   └── TrustError              a project that would get the user's own key
+    │   └── TrustError              a project that would receive the user's own key
     ├── EngineError                 an engine or a model, before anything is sent
     │   ├── EngineNotFoundError
     │   ├── EngineLoadError
     │   ├── ModelNotFoundError
     │   └── UnsupportedFeatureError
-    ├── CassetteMissError           a call that a cassette was to play back and does not hold
+    ├── CassetteMissError           a call that is not on the cassette in replay mode
     └── RequestError                one call that failed
-        ├── AuthenticationError     the provider refuses the key
+        ├── AuthenticationError     the key is invalid or lacks the permission
         ├── RateLimitError          too many requests; waiting helps
-        ├── QuotaError              nothing left to spend; waiting does not help
-        ├── BudgetError             more than you allowed to spend; nothing was sent
-        ├── ContextLengthError      the prompt is longer than the model takes
-        ├── ContentFilterError      the provider refuses the content
-        ├── TruncatedError          the answer ended before its end
-        ├── ProviderError           any other answer that is none
-        ├── TransportError          no answer: network, TLS, proxy
-        └── DeadlineError           no answer in time
+        ├── QuotaError              the quota is used up; waiting does not help
+        ├── BudgetError             the call may exceed a cost limit; nothing was sent
+        ├── ContextLengthError      the prompt is longer than the context
+        ├── ContentFilterError      the provider refused the content
+        ├── TruncatedError          the reply ended prematurely
+        ├── ProviderError           any other error or malformed response
+        ├── TransportError          no response: network, TLS, proxy
+        └── DeadlineError           no response in time
 
-Each branch is for another person to act on: the one who typed, the one who configured the machine,
-the one who wrote or chose the engine, and the provider.
+The branches differ in who can act: the person who typed the call, the one who configured the
+machine, the one who wrote or chose the engine, and the provider.
 """
 
 from __future__ import annotations
@@ -37,73 +37,85 @@ from typing import TYPE_CHECKING, TypeVar
 
 from typing_extensions import override
 
+from gatewayx_nb.hints import advice, render
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from gatewayx_nb.hints import Hint
 
 StopT = TypeVar("StopT", bound=BaseException)
 
 
 class GatewayError(Exception):
-    """What happened, and the command that mends it.
+    """Base class of every error, with a hint on how to fix it.
+
+    ``str(error)`` is the message and the hint, worded for a plain script. `describe` and the
+    traceback in a notebook word the hint for the front end in use.
 
     Args:
-        what: What happened and what was expected, with the names quoted. Never a key and never a
-            whole prompt.
-        mend: What to do, as a command to paste. Shown on a line of its own in a notebook.
-        engine: Name of the engine concerned.
-        model: Name of the model concerned.
-        status: HTTP status of the answer.
-        code: The provider's own code for the fault.
-        retry_after: Seconds the provider asks to wait.
+        message: What happened and what was expected, with identifiers quoted. Never contains a key
+            or a whole prompt.
+        hint: What helps; a text is advice that reads the same everywhere.
+        engine: Name of the engine.
+        model: Name of the model.
+        status: HTTP status of the response.
+        code: The provider's own error code.
+        retry_after: Seconds that the provider asks to wait.
     """
 
-    def __init__(  # noqa: PLR0913 - these are the fields that DESIGN gives every error
+    def __init__(  # noqa: PLR0913 - the fields of every error; all of them keyword-only
         self,
-        what: str,
+        message: str,
         *,
-        mend: str = "",
+        hint: Hint | str | None = None,
         engine: str | None = None,
         model: str | None = None,
         status: int | None = None,
         code: str | None = None,
         retry_after: float | None = None,
     ) -> None:
-        super().__init__(what)
-        self.what = what
-        self.mend = mend
+        super().__init__(message)
+        self.message = message
+        self.hint = advice(hint) if hint else None
         self.engine = engine
         self.model = model
         self.status = status
         self.code = code
         self.retry_after = retry_after
 
+    def describe(self) -> str:
+        """Return the message and the hint as the front end in use words it."""
+        return f"{self.message} {render(self.hint) if self.hint else ''}".rstrip()
+
     @override
     def __str__(self) -> str:
-        return f"{self.what} {self.mend}".rstrip()
+        return f"{self.message} {self.hint or ''}".rstrip()
 
     def _render_traceback_(self) -> list[str]:
-        """Give IPython's traceback: what happened, and what mends it."""
-        return [f"{type(self).__name__}: {self.what}", *([self.mend] if self.mend else [])]
+        """Return the traceback for IPython: the message, and the hint on a line of its own."""
+        hint = [render(self.hint)] if self.hint else []
+        return [f"{type(self).__name__}: {self.message}", *hint]
 
 
 class UsageError(GatewayError):
-    """A command, an option or a prompt that cannot be read as it was typed."""
+    """A command, an option or a prompt is invalid."""
 
 
 class ConfigError(GatewayError):
-    """A file or a setting of the user's does not serve."""
+    """A user file or setting is missing, unreadable or invalid."""
 
 
 class MissingKeyError(ConfigError):
-    """An engine needs a key and there is none, or only a placeholder."""
+    """The engine's key is missing or only a placeholder."""
 
 
 class TrustError(ConfigError):
-    """A key of the user's would go where the project says, not the user."""
+    """The project, not the user, decides where one of the user's own keys would be sent."""
 
 
 class EngineError(GatewayError):
-    """An engine or a model is not to be had; nothing was sent."""
+    """The engine or model is unavailable; no request was sent."""
 
 
 class EngineNotFoundError(EngineError):
@@ -111,7 +123,7 @@ class EngineNotFoundError(EngineError):
 
 
 class EngineLoadError(EngineError):
-    """An engine's file is there and cannot be used."""
+    """An engine's file exists but cannot be used."""
 
 
 class ModelNotFoundError(EngineError):
@@ -119,20 +131,19 @@ class ModelNotFoundError(EngineError):
 
 
 class UnsupportedFeatureError(EngineError):
-    """The engine or the model lacks something that the call asks for."""
+    """The engine or the model does not support a feature that the call requires."""
 
 
 class CassetteMissError(GatewayError):
-    """A call is not on the cassette that plays back; nothing was sent."""
+    """A call is not on the cassette in replay mode; no request was sent."""
 
 
 class RequestError(GatewayError):
-    """One call failed.
+    """A call failed.
 
     Attributes:
-        partial: The text that had arrived by then.
-        should_retry: Whether the provider says that it may be sent again; ``None`` where it does
-            not say.
+        partial: The text received before the failure.
+        should_retry: Whether the provider allows a retry; ``None`` if it does not say.
     """
 
     partial: str = ""
@@ -140,43 +151,43 @@ class RequestError(GatewayError):
 
 
 class AuthenticationError(RequestError):
-    """The provider refuses the key, or what the key may do."""
+    """The key is invalid or lacks the permission."""
 
 
 class RateLimitError(RequestError):
-    """Too many requests; ``retry_after`` seconds later it may go."""
+    """Rate limited; retry after ``retry_after`` seconds."""
 
 
 class QuotaError(RequestError):
-    """The account has nothing left to spend; waiting does not help."""
+    """The account's credit or quota is used up; waiting does not help."""
 
 
 class BudgetError(RequestError):
-    """It would cost more than is allowed, or its price is not known; nothing was sent."""
+    """The call may exceed a cost limit, or its price is unknown; no request was sent."""
 
 
 class ContextLengthError(RequestError):
-    """The prompt is longer than the model takes."""
+    """The prompt is longer than the model's context."""
 
 
 class ContentFilterError(RequestError):
-    """The provider refuses the prompt or its own answer."""
+    """The provider refused the prompt, or blocked its own reply."""
 
 
 class TruncatedError(RequestError):
-    """The answer ended without its end mark. ``partial`` is what had arrived."""
+    """The reply ended without its end mark. ``partial`` holds the received text."""
 
 
 class ProviderError(RequestError):
-    """The provider answered with a fault, or with something that is no answer."""
+    """The provider returned an error or a malformed response."""
 
 
 class TransportError(RequestError):
-    """The provider could not be reached, or the connection broke."""
+    """The provider is unreachable, or the connection broke."""
 
 
 class DeadlineError(RequestError):
-    """The call took longer than it may."""
+    """The call exceeded its timeout."""
 
 
 _BY_CODE: dict[str, type[GatewayError]] = {
@@ -192,25 +203,25 @@ _BY_CODE: dict[str, type[GatewayError]] = {
     "content_policy_violation": ContentFilterError,
     "rate_limit_exceeded": RateLimitError,
     "rate_limit_error": RateLimitError,
-    # Anthropic: https://platform.claude.com/docs/en/api/errors. A refusal is a stop reason there.
+    # Anthropic: https://platform.claude.com/docs/en/api/errors. There, a refusal is a stop reason.
     "permission_error": AuthenticationError,
     "request_too_large": ContextLengthError,
     "refusal": ContentFilterError,
-    # Anthropic's `error.details.error_code`, as its Python SDK 2.12 names them in `types/shared`.
+    # Anthropic's `error.details.error_code`, as named in `types/shared` of its Python SDK 2.12.
     "contract_spend_limit_reached": QuotaError,
     "enforced_spend_limit_reached": QuotaError,
     "linked_organization_billing_unavailable": QuotaError,
     "linked_organization_spend_limit_reached": QuotaError,
-    # Groq's 498, which is another one's than Cohere's:
+    # Groq's 498, which differs from Cohere's:
     # https://console.groq.com/docs/flex-processing
     "capacity_exceeded": RateLimitError,
-    # Of a Responses body whose status is "failed", and of its image parts:
+    # From a Responses body with status "failed", and from its image parts:
     # https://github.com/openai/openai-python/blob/main/src/openai/types/responses/response_error.py
     "invalid_prompt": ContentFilterError,
     "bio_policy": ContentFilterError,
     "misalignment_policy_violation": ContentFilterError,
     "image_content_policy_violation": ContentFilterError,
-    # Of Gemini, whose invalid key is a 400: https://ai.google.dev/gemini-api/docs/troubleshooting
+    # Gemini reports an invalid key as 400: https://ai.google.dev/gemini-api/docs/troubleshooting
     "API_KEY_INVALID": AuthenticationError,
     "NOT_FOUND": ModelNotFoundError,
 }
@@ -227,11 +238,11 @@ _BY_MESSAGE: tuple[tuple[int, re.Pattern[str], type[GatewayError]], ...] = (
         ),
         ContextLengthError,
     ),
-    # Anthropic: no credit, and a limit that the customer set.
+    # Anthropic: no credit, or a limit set by the customer.
     (400, re.compile(r"credit balance is too low|specified API usage limits"), QuotaError),
     (404, re.compile(r"\bmodels?\b", re.IGNORECASE), ModelNotFoundError),
 )
-"""What only the words tell: some providers give these faults no code of their own."""
+"""Message patterns of errors for which some providers have no code."""
 
 _BY_STATUS: dict[int, type[GatewayError]] = {
     401: AuthenticationError,
@@ -244,11 +255,11 @@ _BY_STATUS: dict[int, type[GatewayError]] = {
 
 
 def classify(status: int, code: str | None = None, message: str = "") -> type[GatewayError]:
-    """Give the class of a provider's fault: by its code, else its message, else its status.
+    """Return the class of a provider's error: by its code, else its message, else its status.
 
     The codes are those of OpenAI's error guide
-    (https://platform.openai.com/docs/guides/error-codes), which the compatible family shares,
-    and those that other providers add. Gemini's quotas for a day have ``PerDay`` in their names.
+    (https://platform.openai.com/docs/guides/error-codes), which compatible providers share, and
+    those that other providers add. The names of Gemini's daily quotas contain ``PerDay``.
     """
     if code and "PerDay" in code:
         return QuotaError
@@ -260,14 +271,14 @@ def classify(status: int, code: str | None = None, message: str = "") -> type[Ga
     return _BY_STATUS.get(status, ProviderError)
 
 
-def in_one_line(stop: StopT) -> StopT:
-    """Let Stop show as one line in a notebook: how our own waiting works tells its user nothing."""
+def with_short_traceback(stop: StopT) -> StopT:
+    """Make an interrupt appear as one line in a notebook, without our internal traceback."""
     line = f"{type(stop).__name__}: stopped"
     stop._render_traceback_ = lambda: [line]  # type: ignore[attr-defined]
     return stop
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Give ``" Did you mean 'x'?"`` for the known name nearest to this one, or nothing."""
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ``" Did you mean 'x'?"`` with the nearest known name, or an empty string."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f" Did you mean {close[0]!r}?" if close else ""

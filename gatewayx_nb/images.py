@@ -1,4 +1,4 @@
-"""Pictures for a prompt: from a path, bytes, an address, a figure or a PIL image."""
+"""Images for a prompt: from a path, bytes, a URL, a matplotlib figure or a PIL image."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gatewayx_nb.errors import UsageError
 from gatewayx_nb.messages import Image
 
 LIMIT = 20 * 1024 * 1024
-"""Most bytes of one image; the providers take 5 MB (Anthropic) to 50 MB (OpenAI) encoded."""
+"""Maximum bytes of an image; providers accept 5 MB (Anthropic) to 50 MB (OpenAI) encoded."""
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,52 +27,52 @@ _KINDS = "a path, bytes, an https address, a matplotlib figure or a PIL image"
 
 @runtime_checkable
 class Figure(Protocol):
-    """A matplotlib figure, told by what it can do, so that matplotlib is not needed."""
+    """Structural type of a matplotlib figure, so that matplotlib need not be imported."""
 
     def savefig(self, file: object, *, format: str) -> object:  # noqa: A002 - matplotlib's name
-        """Write itself."""
+        """Write the figure to a file."""
 
 
 @runtime_checkable
 class Picture(Protocol):
-    """A PIL image, told likewise."""
+    """Structural type of a PIL image."""
 
     def tobytes(self) -> bytes:
-        """Give its pixels."""
+        """Return the pixels."""
 
     def save(self, file: object, format: str) -> object:  # noqa: A002 - PIL's name
-        """Write itself."""
+        """Write the figure to a file."""
 
 
 @runtime_checkable
 class Drawing(Protocol):
-    """What lies in a figure, as matplotlib's axes and seaborn's grids do."""
+    """An object within a figure, such as matplotlib axes or a seaborn grid."""
 
     @property
     def figure(self) -> object:
-        """The figure."""
+        """The figure that contains it."""
 
 
 def shows(value: object) -> bool:
-    """Tell whether a value is a figure, axes or a picture, and not a text or bytes.
+    """Return whether a value is a figure, axes or an image, as opposed to text or bytes.
 
-    Whatever a notebook holds may be asked, and its own code may raise anything.
+    The value may be any notebook object, whose own code may raise anything.
     """
     try:
         return _is_picture(value) or (isinstance(value, Drawing) and _is_picture(value.figure))
-    except Exception:  # noqa: BLE001 - what raises is no picture
+    except Exception:  # noqa: BLE001 - what raises is not an image
         return False
 
 
 def load(source: object) -> Image:
-    """Make an image of whatever shows one; its media type is read from its bytes.
+    """Create an image from any supported source, with the media type detected from its bytes.
 
     Args:
-        source: A path, the bytes of a file, an ``https`` address (which the provider fetches), a
+        source: A path, the bytes of a file, an ``https`` URL (which the provider fetches), a
             matplotlib figure, a PIL image, or an `Image`.
 
     Raises:
-        UsageError: It is none of these, no PNG, JPEG, GIF or WebP, or longer than 20 MiB.
+        UsageError: If it is none of these, not PNG, JPEG, GIF or WebP, or larger than 20 MiB.
     """
     if isinstance(source, Image):
         return source
@@ -90,12 +90,12 @@ def load(source: object) -> Image:
         return _checked(_written(lambda file: source.save(file, "PNG")), "the picture")
     raise UsageError(
         f"{type(source).__name__} is no image; expected {_KINDS}.",
-        mend='For instance `images=["plot.png"]`.',
+        hint='For instance `images=["plot.png"]`.',
     )
 
 
 def sniff(data: bytes) -> str | None:
-    """Give the media type that the first bytes tell, ``None`` for what providers do not take.
+    """Return the media type of the first bytes, or ``None`` if providers do not accept it.
 
     >>> sniff(b"GIF89a...")
     'image/gif'
@@ -112,7 +112,7 @@ def _is_picture(value: object) -> bool:
 def _remote(address: str) -> Image:
     if not address.startswith("https://"):
         raise UsageError(
-            f"{address!r} is no https address.", mend="Download it, and give its path instead."
+            f"{address!r} is no https address.", hint="Download it, and give its path instead."
         )
     return Image("", url=address)
 
@@ -124,7 +124,7 @@ def _read(path: Path) -> bytes:
     except OSError as error:
         raise UsageError(
             f"the image {str(path)!r} cannot be read: {error.strerror}.",
-            mend="Check the path: `%ls`.",
+            hint="Check the path: `%ls`.",
         ) from None
 
 
@@ -137,12 +137,12 @@ def _written(write: Callable[[io.BytesIO], object]) -> bytes:
 def _checked(data: bytes, name: str) -> Image:
     if len(data) > LIMIT:
         raise UsageError(
-            f"{name} is longer than {LIMIT // 1024**2} MiB.", mend="Make it smaller first."
+            f"{name} is longer than {LIMIT // 1024**2} MiB.", hint="Make it smaller first."
         )
     mime = sniff(data)
     if mime is None:
         raise UsageError(
             f"{name} is no PNG, JPEG, GIF or WebP: it begins with {data[:8]!r}.",
-            mend="Convert it to PNG first.",
+            hint="Convert it to PNG first.",
         )
     return Image(mime, data)

@@ -1,4 +1,4 @@
-"""What a call costs, by genai-prices where it is installed: offline data, loaded on first use."""
+"""Call costs from genai-prices, if installed: offline data, loaded on first use."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gatewayx_nb.messages import Usage
+    from gatewayx_nb.replies import Usage
 
 
 @functools.cache
 def available() -> bool:
-    """Tell whether prices can be looked up; imports nothing."""
+    """Return whether prices are available, without importing anything."""
     return importlib.util.find_spec("genai_prices") is not None
 
 
 def loaded() -> bool:
-    """Tell whether a look takes 0.1 ms, no longer half a second."""
+    """Return whether a lookup takes 0.1 ms rather than half a second."""
     return "genai_prices" in sys.modules
 
 
 def price(provider: str, model: str, usage: Usage, moment: float) -> Decimal | None:
-    """Give US dollars, or ``None`` where the price or the tokens are not known; never 0 for that.
+    """Return US dollars, or ``None`` (never 0) if the price or the tokens are unknown.
 
-    The first call imports genai-prices, which takes half a second: until it is `loaded`, keep this
-    off an event loop.
+    The first call imports genai-prices, which takes half a second: until it is `loaded`, do not
+    call this on an event loop.
 
     Args:
         provider: The provider's name in genai-prices.
-        model: The model that answered.
-        usage: The tokens to be paid.
-        moment: Seconds since the epoch at which it was asked; some prices vary with the hour.
+        model: The model that replied.
+        usage: The billed tokens.
+        moment: Time of the call in seconds since the epoch; some prices vary by hour.
     """
     if usage.input_tokens is None or usage.output_tokens is None:
         return None
@@ -61,8 +61,8 @@ def price(provider: str, model: str, usage: Usage, moment: float) -> Decimal | N
 
 
 @functools.lru_cache(1024)
-def _is_known(of: datetime, provider: str, model: str) -> bool:  # noqa: ARG001 - renewed prices
-    """Tell whether a model has a price; genai-prices looks for 0.5 ms, each time, to say no."""
+def _is_known(of: datetime, provider: str, model: str) -> bool:  # noqa: ARG001 - part of the key
+    """Return whether a model has a price; cached, as a failed lookup takes 0.5 ms."""
     import genai_prices
 
     try:

@@ -1,6 +1,6 @@
-"""For tests of your own: the fixture `gatewayx_pool`, and what nbval is to pass over.
+"""pytest plugin for users' tests: the fixture `gatewayx_pool` and sanitizing for nbval.
 
-pytest loads this at its start in every project, so that it imports nothing but pytest.
+pytest loads this at startup in every project, so it imports only pytest.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.cassettes import Mode
 
 SANITIZE = Path(__file__).with_name("nbval.cfg")
-"""What differs from run to run in a notebook's outputs, for ``--nbval-sanitize-with``."""
+"""Outputs that differ between runs of a notebook, for ``--nbval-sanitize-with``."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -35,17 +35,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Let ``--nbval-sanitize-with gatewayx`` mean the file that comes with the package."""
+    """Resolve ``--nbval-sanitize-with gatewayx`` to the file in this package."""
     if getattr(config.option, "nbval_sanitize_with", None) == "gatewayx":
         config.option.nbval_sanitize_with = str(SANITIZE)
 
 
 @pytest.fixture
 def gatewayx_pool(request: pytest.FixtureRequest) -> Iterator[EnginePool]:
-    """Give a pool whose replies come from ``cassettes/<module>/<test>.jsonl`` beside the test.
+    """Yield a pool that replays ``cassettes/<module>/<test>.jsonl`` next to the test file.
 
-    They are played back, so that a test needs no key, no network and no model;
-    ``--gatewayx-record`` asks the models and renews them.
+    A replayed test needs no key, no network and no model; ``--gatewayx-record`` calls the models
+    and records the replies again.
     """
     name = re.sub(r"[^\w.-]+", "-", request.node.name).strip("-")
     path = request.path.parent / "cassettes" / request.path.stem / f"{name}.jsonl"

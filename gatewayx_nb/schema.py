@@ -1,4 +1,4 @@
-"""JSON Schema from a type, and a value of that type from an answer."""
+"""JSON Schema from a type, and a value of that type from a reply."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from gatewayx_nb import fences
+from gatewayx_nb import extraction
 from gatewayx_nb.errors import UsageError
 
 
-class Shape:
-    """What an answer must look like.
+class ResponseSchema:
+    """The required format of a reply.
 
-    A pydantic model makes its own schema and values; of every other type msgspec does.
+    A pydantic model makes its own schema and values; msgspec makes them for all other types.
 
     Args:
         source: A JSON Schema as a dict, a pydantic model, a dataclass, a TypedDict, or a type
             made of them, such as ``list[City]``.
 
     Raises:
-        UsageError: It is none of these.
+        UsageError: If it is none of these.
 
     Attributes:
-        schema: The JSON Schema. Its objects take no further properties, as the providers'
-            strict modes ask (https://platform.openai.com/docs/guides/structured-outputs).
-        is_loose: Whether it is a type such as ``dict`` or ``list[dict]``, which strict modes do not
-            take, so that a model is asked for it in words. A schema given as one is sent as it is.
+        schema: The JSON Schema. Its objects forbid additional properties, as the providers'
+            strict modes require (https://platform.openai.com/docs/guides/structured-outputs).
+        is_loose: Whether it is a type such as ``dict`` or ``list[dict]``, which strict modes
+            reject, so that the prompt asks for it. A schema passed as a dict is sent unchanged.
     """
 
     schema: dict[str, Any] | None
@@ -41,22 +41,22 @@ class Shape:
             self.is_loose = self.schema.get("type") != "object" or _is_open(self.schema)
 
     @property
-    def asked(self) -> str:
-        """What a model is asked to answer with, where it is asked in words."""
+    def instructions(self) -> str:
+        """The format instruction for the prompt."""
         words = "JSON alone, without a word around it"
         if not self.schema:
             return f"{words}."
         return f"{words}, that satisfies this JSON Schema:\n{json.dumps(self.schema)}"
 
-    def read(self, text: str) -> Any:  # noqa: ANN401 - of the type that was asked for
-        """Give an answer as data: of the type, or as JSON for a schema.
+    def parse(self, text: str) -> Any:  # noqa: ANN401 - depends on the schema
+        """Parse a reply into a value of the type, or into JSON data for a schema.
 
-        A code fence around it, and prose before and after, are left out.
+        A code fence around it and prose before and after are ignored.
 
         Raises:
-            ValueError: It is no JSON, or does not fit the type.
+            ValueError: If it is not JSON or does not fit the type.
         """
-        value = fences.data(text)
+        value = extraction.extract_json(text)
         if self._type is None:
             return value
         if hasattr(self._type, "model_validate"):
@@ -66,7 +66,7 @@ class Shape:
         return msgspec.convert(value, self._type)
 
 
-def _schema_of(kind: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever the caller gave
+def _schema_of(kind: Any) -> dict[str, Any]:  # noqa: ANN401 - any value from the caller
     if hasattr(kind, "model_json_schema"):
         schema: dict[str, Any] = kind.model_json_schema()
         return schema
@@ -77,12 +77,12 @@ def _schema_of(kind: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever the call
     except (TypeError, NameError) as error:
         raise UsageError(
             f"{kind!r} is no schema: {str(error).splitlines()[-1]}.",
-            mend="Give a JSON Schema dict, a pydantic model, a dataclass or a TypedDict.",
+            hint="Give a JSON Schema dict, a pydantic model, a dataclass or a TypedDict.",
         ) from None
 
 
 def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
-    """Put the definition of the type itself in the place of a reference to it."""
+    """Replace a top-level reference by the definition that it points to."""
     definitions = schema.get("$defs", {})
     name = str(schema.get("$ref", "")).removeprefix("#/$defs/")
     if name not in definitions:
@@ -92,7 +92,7 @@ def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _closed(schema: Any) -> Any:  # noqa: ANN401 - JSON
-    """Forbid further properties of every object whose properties are named."""
+    """Forbid additional properties in every object that names its properties."""
     if isinstance(schema, list):
         return [_closed(item) for item in schema]
     if not isinstance(schema, dict):
@@ -102,7 +102,7 @@ def _closed(schema: Any) -> Any:  # noqa: ANN401 - JSON
 
 
 def _is_open(schema: Any) -> bool:  # noqa: ANN401 - JSON
-    """Tell whether a schema leaves open what an object holds, which strict modes do not take."""
+    """Return whether a schema allows arbitrary objects, which strict modes reject."""
     if not isinstance(schema, Mapping):
         return False
     parts = [*schema.get("properties", {}).values(), *schema.get("$defs", {}).values()]

@@ -74,7 +74,7 @@ def _renew(path: Path) -> None:
     nbformat.write(run(path, "replay"), path)
 
 
-def _settle(cassette: Path, before: tuple[tape.Line, ...]) -> None:
+def _settle(cassette: Path, before: tuple[tape.TapeLine, ...]) -> None:
     """Put the entries of before in the place of those that say the same, and into their order."""
     known = {_said(line): place for place, line in enumerate(before)}
     head, *_ = cassette.read_bytes().splitlines()
@@ -86,7 +86,7 @@ def _settle(cassette: Path, before: tuple[tape.Line, ...]) -> None:
     cassette.write_bytes(b"".join(line + b"\n" for line in (head, *kept, *fresh)))
 
 
-def _said(line: tape.Line) -> tuple[object, ...]:
+def _said(line: tape.TapeLine) -> tuple[object, ...]:
     """Give what was asked and answered, without when and how fast."""
     entry = line.entry
     reason = entry.reply and entry.reply.finish_reason

@@ -12,7 +12,17 @@ from IPython.core.ultratb import VerboseTB
 
 from gatewayx_nb.errors import GatewayError
 from gatewayx_nb.secure_config import redact
-from gatewayx_nb.testing import Cut, Reset, Send, Server, chunk, html, redirect, reply, stream_head
+from gatewayx_nb.testing import (
+    CloseConnection,
+    Reset,
+    Send,
+    Server,
+    chunk,
+    html,
+    redirect,
+    reply,
+    stream_head,
+)
 from tests.canary import KEY, forms, leaks
 from tests.conftest import Project
 from tests.kernels import Kernel
@@ -28,7 +38,7 @@ def _says(text, status):
 
 
 def _streams(event):
-    return [Send(stream_head() + chunk(event + b"\n\n")), Cut()]
+    return [Send(stream_head() + chunk(event + b"\n\n")), CloseConnection()]
 
 
 FAULTS = {
@@ -42,7 +52,7 @@ FAULTS = {
     "200 with an error": _says(KEY, 200),
     "200 that is a page": [Send(html())],
     "200 that is the key": [Send(reply(KEY.encode()))],
-    "no HTTP at all": [Send(f"{KEY}\r\n\r\n".encode()), Cut()],
+    "no HTTP at all": [Send(f"{KEY}\r\n\r\n".encode()), CloseConnection()],
     "a request id": [Send(reply(b"{}", 500, x_request_id=KEY))],
     "a redirect": [Send(redirect(f"http://127.0.0.1:9/{quote(KEY)}"))],
     "an error in a stream": _streams(b"event: error\ndata: " + ERROR),
@@ -68,7 +78,7 @@ SURFACES = {
     "notebook": lambda error: "".join(error._render_traceback_()),
     "verbose traceback": _verbose,
     "locals": _locals,
-    "pickle": lambda error: pickle.dumps([str(error), error.args, error.mend]),
+    "pickle": lambda error: pickle.dumps([str(error), error.args, error.hint]),
 }
 
 

@@ -100,7 +100,7 @@ def your_model(project, pool):
     """Add the document's engine, word for word, to the running pool, and its key."""
     (project.engines / "your_model_engine.py").write_text(YOUR_MODEL)
     project.set_keys("GATEWAYX_YOUR_MODEL_API_KEY=a_real_key\n")
-    pool.check()
+    pool.refresh()
     return pool
 
 
@@ -157,7 +157,7 @@ def test_a_provider_without_a_key_is_never_run(project, pool):
     """Not even its file is imported."""
     ran = project.root / "ran"
     (project.engines / "other_engine.py").write_text(f"open({str(ran)!r}, 'w')\n{YOUR_MODEL}")
-    pool.check()
+    pool.refresh()
 
     with pytest.raises(MissingKeyError):
         pool.ask("hi", model="other")
@@ -212,7 +212,7 @@ def test_an_engine_is_passed_only_what_the_caller_set(project, pool):
     """Keywords, no more."""
     (project.engines / "careful_engine.py").write_text(CAREFUL)
     project.set_keys("GATEWAYX_CAREFUL_API_KEY=k1\n")
-    pool.check()
+    pool.refresh()
 
     assert pool.ask("hi").text == "[] 1"
     assert pool.ask("hi", system="s", temperature=0).text == "['system', 'temperature'] 1"
@@ -222,7 +222,7 @@ def test_a_failure_that_comes_as_a_text_is_raised(project, pool):
     """The contract returns `Error generating response: …`; an answer it is not."""
     (project.engines / "careful_engine.py").write_text(CAREFUL)
     project.set_keys("GATEWAYX_CAREFUL_API_KEY=k1\n")
-    pool.check()
+    pool.refresh()
 
     with pytest.raises(ProviderError, match="division"):
         pool.ask("fail")
@@ -237,26 +237,26 @@ def test_a_new_model_takes_a_file_and_a_key_and_no_restart(project, pool):
         pool.ask("hi", model="your_model")
 
     (project.engines / "your_model_engine.py").write_text(YOUR_MODEL)  # step 1
-    pool.check()
+    pool.refresh()
     with pytest.raises(MissingKeyError, match="GATEWAYX_YOUR_MODEL_API_KEY"):
         pool.ask("hi", model="your_model")
 
     project.set_keys(
         "GATEWAYX_YOUR_MODEL_API_KEY=your_real_api_key_here\n"
     )  # step 2, not filled in
-    pool.check()
+    pool.refresh()
     with pytest.raises(MissingKeyError, match="placeholder"):
         pool.ask("hi", model="your_model")
 
     project.set_keys("GATEWAYX_YOUR_MODEL_API_KEY=a_real_key\n")
-    pool.check()
+    pool.refresh()
     assert pool.ask("hi", model="your_model").text == "[Your Model Response] hi..."
 
 
 def test_the_package_file_of_the_document_is_not_needed_and_does_no_harm(project, your_model):
     """Step 3 lists engines in `engines/__init__.py`, which is never run."""
     (project.engines / "__init__.py").write_text("raise RuntimeError('run')\n")
-    your_model.check()
+    your_model.refresh()
 
     assert your_model.ask("hi").text == "[Your Model Response] hi..."
 
@@ -266,7 +266,7 @@ def test_adding_grok_takes_its_key_alone(project, pool):
     with Server(CHAT.answer) as server:
         key = "GATEWAYX_GROK_API_KEY=sk-grok-1"
         project.set_keys(f"{key}\nGATEWAYX_GROK_BASE_URL={server.url}/v1\n")
-        pool.check()
+        pool.refresh()
         reply = pool.ask("hi")
 
     assert reply.engine == "grok"
@@ -282,7 +282,7 @@ def test_without_its_key_a_model_is_no_longer_used(project, your_model):
     assert your_model.ask("hi").engine == "your_model"
 
     project.set_keys("")
-    your_model.check()
+    your_model.refresh()
 
     with pytest.raises(MissingKeyError):
         your_model.ask("hi", model="your_model")
@@ -295,7 +295,7 @@ def test_without_its_file_a_model_is_gone(project, your_model):
     assert your_model.ask("hi").engine == "your_model"
 
     (project.engines / "your_model_engine.py").unlink()
-    your_model.check()
+    your_model.refresh()
 
     with pytest.raises(EngineNotFoundError, match=r"no file your_model_engine\.py"):
         your_model.ask("hi", model="your_model")

@@ -14,13 +14,13 @@ from gatewayx_nb.errors import (
     QuotaError,
     RateLimitError,
     classify,
-    nearest,
+    did_you_mean,
 )
 
 
 def test_a_notebook_shows_two_lines():
     """What happened stands on the first line, what mends it on the second."""
-    error = MissingKeyError("no key.", mend="Set it: `%gatewayx key set grok`.")
+    error = MissingKeyError("no key.", hint="Set it: `%gatewayx key set grok`.")
 
     assert error._render_traceback_() == [
         "MissingKeyError: no key.",
@@ -30,13 +30,13 @@ def test_a_notebook_shows_two_lines():
 
 def test_a_script_shows_one_line():
     """A message is one line, the mending command in it."""
-    assert str(MissingKeyError("no key.", mend="Set it.")) == "no key. Set it."
+    assert str(MissingKeyError("no key.", hint="Set it.")) == "no key. Set it."
     assert str(MissingKeyError("no key.")) == "no key."
 
 
 def test_an_error_survives_a_pickle():
     """Fields travel to another process."""
-    error = RateLimitError("slow down.", mend="Wait.", engine="grok", status=429, retry_after=2.0)
+    error = RateLimitError("slow down.", hint="Wait.", engine="grok", status=429, retry_after=2.0)
     error.partial = "so far"
 
     copy = pickle.loads(pickle.dumps(error))
@@ -137,5 +137,5 @@ def test_every_class_is_in_the_drawn_tree():
 
 def test_the_nearest_name_is_offered():
     """A near miss is answered by a question, a far one by nothing."""
-    assert nearest("gork", ["grok", "mock"]) == " Did you mean 'grok'?"
-    assert nearest("zzz", ["grok"]) == ""
+    assert did_you_mean("gork", ["grok", "mock"]) == " Did you mean 'grok'?"
+    assert did_you_mean("zzz", ["grok"]) == ""

@@ -1,6 +1,7 @@
 import pytest
 
-from gatewayx_nb.messages import Message, ModelInfo, ModelRef, Reply, Request
+from gatewayx_nb.messages import Message, ModelInfo, ModelRef, Request
+from gatewayx_nb.replies import Reply
 
 
 @pytest.mark.parametrize(

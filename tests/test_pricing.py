@@ -3,7 +3,7 @@ from decimal import Decimal
 import pytest
 
 from gatewayx_nb import pricing
-from gatewayx_nb.messages import Usage
+from gatewayx_nb.replies import Usage
 
 MOMENT = 1795348800.0  # 2026-11-22 12:00 UTC
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 import gatewayx_nb
-from gatewayx_nb import commands, rendering
+from gatewayx_nb import commands, secrets, text
 from gatewayx_nb.comparisons import comparison
-from gatewayx_nb.secure_config import keys, secret
+from gatewayx_nb.secure_config import keys
 from gatewayx_nb.testing import CHAT, Server, check
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
@@ -69,7 +69,7 @@ def test_the_engines_of_the_guide_keep_the_rules(guide, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "module", [gatewayx_nb, rendering, secret, keys, gatewayx_nb.messages, comparison]
+    "module", [gatewayx_nb, text, secrets, keys, gatewayx_nb.messages, comparison]
 )
 def test_the_examples_in_docstrings_hold(module):
     """They are run."""

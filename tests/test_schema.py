@@ -5,7 +5,7 @@ import pydantic
 import pytest
 
 from gatewayx_nb.errors import UsageError
-from gatewayx_nb.schema import Shape
+from gatewayx_nb.schema import ResponseSchema
 
 
 @dataclass
@@ -31,42 +31,42 @@ class Model(pydantic.BaseModel):
 
 def test_a_dict_is_the_schema_and_its_answer_is_json():
     """Nothing is added to it."""
-    shape = Shape({"type": "array"})
+    shape = ResponseSchema({"type": "array"})
 
     assert shape.schema == {"type": "array"}
-    assert shape.read("[1]") == [1]
+    assert shape.parse("[1]") == [1]
 
 
 def test_a_dataclass_gives_its_schema_and_takes_the_answer():
     """Closed, as the strict modes ask, with what has no default required."""
-    shape = Shape(City)
+    shape = ResponseSchema(City)
 
     assert shape.schema["properties"]["people"] == {"type": "integer"}
     assert (shape.schema["type"], shape.schema["required"]) == ("object", ["name", "people"])
     assert shape.schema["additionalProperties"] is False
-    assert shape.read('{"name": "Rome", "people": 3}') == City("Rome", 3)
+    assert shape.parse('{"name": "Rome", "people": 3}') == City("Rome", 3)
 
 
 def test_types_may_hold_types():
     """By reference, which every provider's schema knows."""
-    shape = Shape(Country)
+    shape = ResponseSchema(Country)
 
     assert shape.schema["properties"]["cities"]["items"] == {"$ref": "#/$defs/City"}
     assert shape.schema["$defs"]["City"]["additionalProperties"] is False
-    assert shape.read('{"cities": [{"name": "Rome", "people": 3}]}') == {
+    assert shape.parse('{"cities": [{"name": "Rome", "people": 3}]}') == {
         "cities": [City("Rome", 3)]
     }
-    assert Shape(list[int]).read("[1, 2]") == [1, 2]
+    assert ResponseSchema(list[int]).parse("[1, 2]") == [1, 2]
 
 
 def test_a_pydantic_model_is_asked_itself():
     """For the schema and for the value."""
-    shape = Shape(Model)
+    shape = ResponseSchema(Model)
 
     assert shape.schema["required"] == ["name"]
-    assert shape.read('{"name": "x"}') == Model(name="x")
+    assert shape.parse('{"name": "x"}') == Model(name="x")
     with pytest.raises(ValueError, match="name"):
-        shape.read("{}")
+        shape.parse("{}")
 
 
 @pytest.mark.parametrize(
@@ -81,25 +81,25 @@ def test_a_pydantic_model_is_asked_itself():
 )
 def test_fences_and_prose_are_left_out(text):
     """Models add them, whatever they are told."""
-    assert Shape({}).read(text) == {"a": 1}
+    assert ResponseSchema({}).parse(text) == {"a": 1}
 
 
 @pytest.mark.parametrize("text", ["", "no json", "{", "```\nno\n```", "[" * 100_000])
 def test_what_is_no_json_is_a_value_error(text):
     """The caller asks again, or tells the user."""
     with pytest.raises(ValueError, match="no JSON"):
-        Shape({}).read(text)
+        ResponseSchema({}).parse(text)
 
 
 @pytest.mark.parametrize("text", ['{"name": 1, "people": 3}', '{"name": "x"}', "[1]"])
 def test_what_does_not_fit_the_type_is_a_value_error(text):
     """A wrong type, a missing field, another shape."""
     with pytest.raises(ValueError, match=r"Expected|missing"):
-        Shape(City).read(text)
+        ResponseSchema(City).parse(text)
 
 
 @pytest.mark.parametrize("source", [3, "x", object(), None.__class__.__class__])
 def test_what_is_no_schema_is_refused(source):
     """With what is one."""
     with pytest.raises(UsageError, match=r"no schema.*dataclass"):
-        Shape(source)
+        ResponseSchema(source)

@@ -1,19 +1,33 @@
-"""Records replies, and plays them back: a file of JSON lines that is committed with a notebook."""
+"""Recording and replay of replies, as JSON lines files committed beside a notebook."""
 
-from gatewayx_nb.cassettes.cassette import MODES, Asked, Cassette, Mode, Ticket, mode_of
-from gatewayx_nb.cassettes.entry import Body, Entry, Piece, body_of, entry_of, vectors_of
-from gatewayx_nb.cassettes.redaction import Discretion, load_redact
+from gatewayx_nb.cassettes.cassette import (
+    MODES,
+    Cassette,
+    Mode,
+    RecordedRequest,
+    RecordingSlot,
+    mode_of,
+)
+from gatewayx_nb.cassettes.entry import (
+    CassetteEntry,
+    RecordedChunk,
+    RequestBody,
+    body_of,
+    entry_of,
+    vectors_of,
+)
+from gatewayx_nb.cassettes.redaction import Redaction, load_redact
 
 __all__ = [
     "MODES",
-    "Asked",
-    "Body",
     "Cassette",
-    "Discretion",
-    "Entry",
+    "CassetteEntry",
     "Mode",
-    "Piece",
-    "Ticket",
+    "RecordedChunk",
+    "RecordedRequest",
+    "RecordingSlot",
+    "Redaction",
+    "RequestBody",
     "body_of",
     "entry_of",
     "load_redact",

@@ -1,4 +1,4 @@
-"""`Cassette`: what is played back, what is recorded, and what is on none."""
+"""`Cassette`: replay, recording and cassette misses."""
 
 from __future__ import annotations
 
@@ -14,85 +14,84 @@ from typing_extensions import override
 from gatewayx_nb.cassettes import guard, tape
 from gatewayx_nb.cassettes.entry import encode
 from gatewayx_nb.cassettes.nearest import differences, nearest
-from gatewayx_nb.errors import CassetteMissError, ConfigError, UsageError
-from gatewayx_nb.errors import nearest as nearest_name
+from gatewayx_nb.errors import CassetteMissError, ConfigError, UsageError, did_you_mean
 from gatewayx_nb.messages import ModelInfo
 from gatewayx_nb.secure_config import redact as masked
-from gatewayx_nb.secure_config import tracked
+from gatewayx_nb.secure_config import tracked_by_git
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
     from typing import Self
 
-    from gatewayx_nb.cassettes.entry import Body, Entry
-    from gatewayx_nb.cassettes.redaction import Discretion
-    from gatewayx_nb.cassettes.tape import Line
+    from gatewayx_nb.cassettes.entry import CassetteEntry, RequestBody
+    from gatewayx_nb.cassettes.redaction import Redaction
+    from gatewayx_nb.cassettes.tape import TapeLine
 
 Mode = Literal["auto", "record", "replay", "off"]
 
 MODES: tuple[Mode, ...] = get_args(Mode)
 
 _TABLE = re.compile(r"^[ \t]*\|.*\|[ \t]*\n[ \t]*\|[ \t:|-]*-[ \t:|-]*\|[ \t]*$", re.MULTILINE)
-"""A table of Markdown, which is how a DataFrame goes into a prompt."""
+"""A Markdown table, which is how a DataFrame is put into a prompt."""
 
 _Group = tuple[bytes, str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A call, as a cassette looks for it.
+class RecordedRequest:
+    """The key by which a cassette looks up a call.
 
     Attributes:
-        reference: As it was typed; empty where the default model is meant.
-        engine: The engine that is meant; empty where only a cassette could tell.
-        model: The model that is named; empty for the engine's own.
-        body: What is asked.
+        reference: The reference as typed; empty for the default model.
+        engine: The engine's name; empty if only a cassette can resolve it.
+        model: The model's name; empty for the engine's default.
+        body: The request.
     """
 
     reference: str
     engine: str
     model: str
-    body: Body
+    body: RequestBody
 
 
 @dataclass(frozen=True, slots=True)
-class Ticket:
-    """The place of a call that is to be recorded: how many equal ones were planned before."""
+class RecordingSlot:
+    """The slot for a call to be recorded: ``repeat`` counts the equal calls planned before it."""
 
-    asked: Asked
+    asked: RecordedRequest
     repeat: int
 
 
 class Cassette:
-    """Recorded replies; `EnginePool.cassette` opens one, and leaving it closes it.
+    """A file of recorded replies, usable as a context manager; see `EnginePool.cassette`.
 
-    ``auto`` plays back what is recorded and records the rest, ``record`` asks again and renews,
-    ``replay`` plays back alone, ``off`` does nothing. Equal calls are played back in the order in
-    which they were made, and after the last one that one again.
+    ``auto`` replays recorded calls and records the others, ``record`` repeats every call and
+    replaces its recording, ``replay`` only replays, ``off`` does nothing. Equal calls are replayed
+    in the order in which they were made; after the last one, it is repeated.
 
     Args:
-        path: The file; made by the first entry.
-        mode: What it does.
-        speed: How many times as fast as recorded an answer comes; at once where it is left out.
-        discretion: What is kept out of it.
-        closed: Called once, when it is closed.
+        path: The file; created with the first entry.
+        mode: One of the modes above.
+        speed: Replay speed relative to the recording; immediate if omitted.
+        discretion: What is kept out of the file.
+        closed: Called once, when the cassette is closed.
 
     Raises:
-        ConfigError: The file does not serve.
+        ConfigError: If the file is missing, unreadable or invalid.
 
     Attributes:
-        replayed: How many calls were played back.
-        recorded: How many were recorded.
-        missed: How many were not found in ``replay``.
-        problem: What of the file was passed over, in one line.
+        replayed: Number of calls replayed.
+        recorded: Number of calls recorded.
+        missed: Number of calls not found in ``replay`` mode.
+        problem: The part of the file that was skipped, in one line.
     """
 
     def __init__(
         self,
         path: Path,
         mode: Mode,
-        discretion: Discretion,
+        discretion: Redaction,
         speed: float | None = None,
         closed: Callable[[Cassette], object] = lambda _: None,
     ) -> None:
@@ -100,8 +99,8 @@ class Cassette:
         self.redact = discretion.redact
         self.replayed = self.recorded = self.missed = 0
         self.secrets, self._closed = discretion.secrets, closed
-        self._lock = threading.Lock()  # calls are planned and recorded by many threads
-        self._groups: dict[_Group, list[Line]] = {}
+        self._lock = threading.Lock()  # many threads plan and record calls
+        self._groups: dict[_Group, list[TapeLine]] = {}
         self._by_digest: dict[bytes, list[_Group]] = {}
         self._planned: Counter[_Group] = Counter()
         self.problem = self._load()
@@ -113,15 +112,15 @@ class Cassette:
         return True
 
     @property
-    def entries(self) -> list[Entry]:
-        """Everything recorded."""
+    def entries(self) -> list[CassetteEntry]:
+        """All recorded calls."""
         return [line.entry for lines in self._groups.values() for line in lines]
 
     @property
     def warning(self) -> str:
-        """What of it had better not be in git: tables in prompts, which may be somebody's data."""
+        """Warning if git tracks the cassette and a prompt contains tabular data."""
         turns = (turn for entry in self.entries for turn in entry.request.messages)
-        if not any(_TABLE.search(turn.content) for turn in turns) or not tracked(self.path):
+        if not any(_TABLE.search(turn.content) for turn in turns) or not tracked_by_git(self.path):
             return ""
         return (
             f"Git has {self.path.name}, and a prompt in it holds a table: see that its rows may be"
@@ -129,7 +128,7 @@ class Cassette:
         )
 
     def models(self) -> list[ModelInfo]:
-        """List what was asked, by reference, with the model that answered."""
+        """Return the recorded models by reference, with the model that replied."""
         found: dict[tuple[str, str], ModelInfo] = {}
         for entry in self.entries:
             answer, engine, model = entry.reply, entry.engine, entry.model
@@ -142,20 +141,20 @@ class Cassette:
         return sorted(found.values(), key=lambda info: (info.engine, not info.default, info.model))
 
     def default(self) -> str | None:
-        """Give the reference of what answered where none was named."""
+        """Return the reference of the latest recorded call to the default model."""
         named = [entry for entry in self.entries if not entry.reference]
         return f"{named[-1].engine}:{named[-1].model}".rstrip(":") if named else None
 
     def knows(self, engine: str) -> bool:
-        """Tell whether anything of an engine was recorded."""
+        """Return whether any call to an engine is recorded."""
         return any(engine == known for _, known, _ in self._groups)
 
-    def take(self, asked: Asked) -> Entry | Ticket:
-        """Give the recorded call, or the place at which this one is to be recorded.
+    def take(self, asked: RecordedRequest) -> CassetteEntry | RecordingSlot:
+        """Return the recorded call, or the slot in which to record this one.
 
         Raises:
-            CassetteMissError: It is not there, in ``replay``.
-            ConfigError: It is to be recorded, and holds a key or cannot be written.
+            CassetteMissError: If the call is not recorded and the mode is ``replay``.
+            ConfigError: If the call is to be recorded but contains a key or cannot be written.
         """
         with self._lock:
             group = self._group(asked)
@@ -172,10 +171,10 @@ class Cassette:
             raise self._missed(asked)
         guard.check(asked.body, self.secrets())
         self._check_writable()
-        return Ticket(asked, turn)
+        return RecordingSlot(asked, turn)
 
-    def fields(self, ticket: Ticket) -> dict[str, Any]:
-        """Give the fields of an entry that tell whom it asked, and when."""
+    def fields(self, ticket: RecordingSlot) -> dict[str, Any]:
+        """Return the fields of an entry that identify the engine, the model and the time."""
         asked = ticket.asked
         return {
             "recorded": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -185,14 +184,14 @@ class Cassette:
             "repeat": ticket.repeat,
         }
 
-    def keep(self, entry: Entry) -> None:
-        """Write an entry; it is on the disk when this returns.
+    def keep(self, entry: CassetteEntry) -> None:
+        """Write an entry to disk before returning.
 
         Raises:
-            ConfigError: It holds a key, or cannot be written; nothing was.
+            ConfigError: If the entry contains a key or cannot be written; nothing is written.
         """
         guard.check(entry, self.secrets())
-        line = tape.Line(entry, encode(entry))
+        line = tape.TapeLine(entry, encode(entry))
         group = (entry.request.digest, entry.engine, entry.model)
         with self._lock:
             equal = self._groups.get(group, [])
@@ -204,7 +203,7 @@ class Cassette:
             self.recorded += 1
 
     def close(self) -> None:
-        """Let what was open before answer again."""
+        """Close the cassette and restore the one that was open before it."""
         self._closed(self)
 
     def __enter__(self) -> Self:
@@ -228,7 +227,7 @@ class Cassette:
             self._check_writable()
         return content.problem
 
-    def _add(self, group: _Group, line: Line) -> None:
+    def _add(self, group: _Group, line: TapeLine) -> None:
         equal = self._groups.setdefault(group, [])
         if not equal:
             self._by_digest.setdefault(group[0], []).append(group)
@@ -236,8 +235,8 @@ class Cassette:
         if len(equal) > 1:
             equal.sort(key=lambda one: one.entry.repeat)
 
-    def _group(self, asked: Asked) -> _Group:
-        """Find the equal calls; where the engine is not known here, by the reference as typed."""
+    def _group(self, asked: RecordedRequest) -> _Group:
+        """Return the key of the equal calls; falls back to the reference for unknown engines."""
         digest = asked.body.digest
         own = (digest, asked.engine, asked.model)
         if own in self._groups or (self.mode != "replay" and asked.engine):
@@ -248,14 +247,14 @@ class Cassette:
         return own
 
     def _check_writable(self) -> None:
-        mend = tape.why_unwritable(self.path)
-        if mend:
+        hint = tape.why_unwritable(self.path)
+        if hint:
             raise ConfigError(
                 f"the cassette {str(self.path)!r} cannot be written.",
-                mend=f"{mend}, or play it back alone: `--mode replay`.",
+                hint=f"{hint}, or play it back alone: `--mode replay`.",
             )
 
-    def _missed(self, asked: Asked) -> CassetteMissError:
+    def _missed(self, asked: RecordedRequest) -> CassetteMissError:
         what = f"the cassette {self.path.name!r} has no such call"
         near = nearest(self.entries, asked.engine, asked.body)
         if near is None:
@@ -265,7 +264,7 @@ class Cassette:
             what += f". The nearest one: {told or 'it was recorded for another reference'}."
         return CassetteMissError(
             masked(what, self.secrets().values()),
-            mend="Record it: `%gatewayx cassette --mode auto`, or"
+            hint="Record it: `%gatewayx cassette --mode auto`, or"
             " `GATEWAYX_CASSETTE_MODE=auto`; or ask past it: `--fresh`.",
             engine=asked.engine or None,
             model=asked.model or None,
@@ -273,15 +272,15 @@ class Cassette:
 
 
 def mode_of(mode: str, where: str = "mode") -> Mode:
-    """Check a mode.
+    """Validate a mode.
 
     Raises:
-        UsageError: It is none; the nearest is named.
+        UsageError: If the mode is invalid; the message suggests the nearest one.
     """
     for known in MODES:
         if mode == known:
             return known
     raise UsageError(
-        f"{where} is {mode!r}; expected {', '.join(MODES)}.{nearest_name(str(mode), MODES)}",
-        mend="For instance `%gatewayx cassette --mode replay`.",
+        f"{where} is {mode!r}; expected {', '.join(MODES)}.{did_you_mean(str(mode), MODES)}",
+        hint="For instance `%gatewayx cassette --mode replay`.",
     )

@@ -1,7 +1,7 @@
-"""One recorded call: what was asked, what was answered and when its pieces came.
+"""A recorded call: the request, the reply and when its pieces arrived.
 
-Everything here is a value of msgspec's, so that reading a file is quick and runs nothing of it; the
-garbage collector passes the values over, which hold no cycle and may be a million.
+The classes are msgspec structs, so reading a file is fast and executes no code. The garbage
+collector skips them, because they hold no cycles and there may be a million.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from decimal import Decimal  # noqa: TC003 - msgspec reads the annotations
+from decimal import Decimal  # noqa: TC003 - msgspec evaluates annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from gatewayx_nb.errors import UsageError
-from gatewayx_nb.messages import Chunk, FinishReason, Reply, Role, ToolCall, Usage
+from gatewayx_nb.messages import Role, ToolCall
+from gatewayx_nb.replies import Chunk, FinishReason, Reply, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,36 +25,36 @@ if TYPE_CHECKING:
     from gatewayx_nb.messages import Message, Request
 
 _TOGETHER = 0.05
-"""Seconds within which pieces of an answer are kept as one."""
+"""Pieces that arrive within this many seconds are stored as one."""
 
 
-class Picture(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """An image of a prompt: its digest or its address, never its bytes."""
+class RecordedImage(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """An image in a prompt: its digest or its URL, never its bytes."""
 
     mime: str
     sha256: str = ""
     url: str = ""
 
 
-class Turn(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """One message of a request."""
+class RecordedMessage(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """A message of a request."""
 
     role: Role
     content: str
-    images: tuple[Picture, ...] = ()
+    images: tuple[RecordedImage, ...] = ()
 
 
-class Body(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """What was asked, whoever was asked; two calls are equal whose bodies are.
+class RequestBody(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """A request, independent of its engine; calls with equal bodies are equal.
 
     Attributes:
-        messages: The conversation; the last is the prompt.
-        texts: The texts to embed, in the place of messages.
-        fallback: The references that were to be asked if the first failed.
-        schema: JSON Schema of the answer.
+        messages: The conversation; the last message is the prompt.
+        texts: The texts to embed, instead of messages.
+        fallback: References of the fallback engines.
+        schema: JSON Schema of the reply.
     """
 
-    messages: tuple[Turn, ...] = ()
+    messages: tuple[RecordedMessage, ...] = ()
     texts: tuple[str, ...] = ()
     system: str | None = None
     temperature: float | None = None
@@ -68,24 +69,24 @@ class Body(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
     @property
     def prompt(self) -> str:
-        """The last message's text, or the texts to embed."""
+        """The text of the last message, or the texts to embed."""
         return self.messages[-1].content if self.messages else "\n".join(self.texts)
 
     @property
     def digest(self) -> bytes:
-        """What tells it from other bodies."""
+        """Digest that identifies the body."""
         return hashlib.blake2b(_encode(self, sort=True), digest_size=16).digest()
 
 
-class Piece(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A piece of an answer, and the seconds from the call until it came."""
+class RecordedChunk(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A piece of a reply, and its arrival time in seconds after the call began."""
 
     at: float
     text: str
     reasoning: str = ""
 
 
-class Call(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+class RecordedToolCall(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A tool call; see `messages.ToolCall`."""
 
     id: str = ""
@@ -93,8 +94,8 @@ class Call(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     arguments: str = ""
 
 
-class Answer(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """The figures of a reply; see `messages.Reply`. Its text is in the chunks."""
+class RecordedReply(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """The metadata of a reply; see `messages.Reply`. Its text is in the chunks."""
 
     engine: str
     model: str = ""
@@ -105,56 +106,56 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     time_to_first: float | None = None
     attempts: int = 1
     fallback_from: str | None = None
-    tool_calls: tuple[Call, ...] = ()
+    tool_calls: tuple[RecordedToolCall, ...] = ()
     dropped: tuple[str, ...] = ()
 
 
-class Vectors(msgspec.Struct, frozen=True, gc=False):
-    """Embeddings: float32, little-endian, one row after another, in base64."""
+class RecordedVectors(msgspec.Struct, frozen=True, gc=False):
+    """Embeddings as base64 of little-endian float32, row by row."""
 
     rows: int
     dimensions: int
     float32: str
 
 
-class Entry(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """One recorded call.
+class CassetteEntry(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """A recorded call.
 
     Attributes:
-        recorded: When, UTC, as an RFC 3339 date-time.
-        engine: The engine that was asked.
-        model: The model that was asked for; empty for the engine's own.
-        request: What was asked.
-        reference: The reference as it was typed; empty where the default model was meant.
-        repeat: How many equal calls were made before it.
-        chunks: The answer.
-        reply: The answer's figures; ``None`` of an embedding.
+        recorded: Time of the recording, as an RFC 3339 date-time in UTC.
+        engine: The engine that was called.
+        model: The requested model; empty for the engine's default.
+        request: The request.
+        reference: The reference as typed; empty for the default model.
+        repeat: Number of equal calls before this one.
+        chunks: The reply.
+        reply: The reply's metadata; ``None`` for an embedding.
         vectors: The embedding.
     """
 
     recorded: str
     engine: str
     model: str
-    request: Body
+    request: RequestBody
     reference: str = ""
     repeat: int = 0
-    chunks: tuple[Piece, ...] = ()
-    reply: Answer | None = None
-    vectors: Vectors | None = None
+    chunks: tuple[RecordedChunk, ...] = ()
+    reply: RecordedReply | None = None
+    vectors: RecordedVectors | None = None
 
     @property
     def text(self) -> str:
-        """The whole answer."""
+        """The full text of the reply."""
         return "".join(piece.text for piece in self.chunks)
 
     @property
     def reasoning(self) -> str:
-        """The whole reasoning."""
+        """The full reasoning."""
         return "".join(piece.reasoning for piece in self.chunks)
 
     def pieces(self) -> Iterator[tuple[float, Chunk]]:
-        """Yield when each chunk came, and the chunk; the last tells why the answer ended."""
-        answer = self.reply or Answer(self.engine)
+        """Yield each chunk with its arrival time; the last one carries the finish reason."""
+        answer = self.reply or RecordedReply(self.engine)
         for piece in self.chunks:
             yield piece.at, Chunk(text=piece.text, reasoning=piece.reasoning)
         yield (
@@ -162,9 +163,9 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
             Chunk(finish_reason=answer.finish_reason, usage=Usage(**_known(answer.usage))),
         )
 
-    def played(self, parsed: Any = None) -> Reply:  # noqa: ANN401 - of the type asked for
-        """Give the reply, with the figures as they were recorded."""
-        answer = self.reply or Answer(self.engine)
+    def to_reply(self, parsed: Any = None) -> Reply:  # noqa: ANN401 - depends on the schema
+        """Return the reply with its figures as recorded."""
+        answer = self.reply or RecordedReply(self.engine)
         return Reply(
             text=self.text,
             reasoning=self.reasoning,
@@ -186,13 +187,13 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         )
 
 
-def body_of(request: Request, fallback: Sequence[str], redact: Redact) -> Body:
-    """Give the body of a request; its texts go through ``redact``.
+def body_of(request: Request, fallback: Sequence[str], redact: Redact) -> RequestBody:
+    """Return the body of a request, with its texts passed through ``redact``.
 
     Raises:
-        UsageError: A parameter is no JSON.
+        UsageError: If a parameter is not valid JSON.
     """
-    body = Body(
+    body = RequestBody(
         messages=tuple(_turn(message, redact) for message in request.messages),
         system=None if request.system is None else redact(request.system),
         temperature=None if request.temperature is None else float(request.temperature),
@@ -209,26 +210,30 @@ def body_of(request: Request, fallback: Sequence[str], redact: Redact) -> Body:
 
 
 def entry_of(
-    body: Body, asked: Mapping[str, Any], reply: Reply, pieces: Iterable[Piece], redact: Redact
-) -> Entry:
-    """Give the entry of a call that was answered.
+    body: RequestBody,
+    asked: Mapping[str, Any],
+    reply: Reply,
+    pieces: Iterable[RecordedChunk],
+    redact: Redact,
+) -> CassetteEntry:
+    """Return the entry for a call that succeeded.
 
     Args:
-        body: What was asked.
-        asked: Whom, as the further fields of the entry.
-        reply: The answer.
-        pieces: The chunks as they came; where they are not the answer, as of one that was mended,
-            the answer is kept in one piece.
-        redact: What its texts go through.
+        body: The request.
+        asked: The remaining fields of the entry, which identify the engine.
+        reply: The reply.
+        pieces: The chunks as they arrived. If they do not add up to the reply, for example after a
+            schema correction, the reply is stored as one piece.
+        redact: Applied to the entry's texts.
     """
     kept = tuple(_merged(pieces))
     text, reasoning = redact(reply.text), redact(reply.reasoning)
     told = ("".join(piece.text for piece in kept), "".join(piece.reasoning for piece in kept))
     if told != (text, reasoning):
         at = _rounded(reply.latency if reply.time_to_first is None else reply.time_to_first)
-        kept = (Piece(at, text, reasoning),) if text or reasoning else ()
+        kept = (RecordedChunk(at, text, reasoning),) if text or reasoning else ()
     usage = {name: getattr(reply.usage, name) for name in Usage.__slots__}
-    answer = Answer(
+    answer = RecordedReply(
         engine=reply.engine,
         model=reply.model,
         finish_reason=reply.finish_reason,
@@ -239,45 +244,46 @@ def entry_of(
         attempts=reply.attempts,
         fallback_from=reply.fallback_from,
         tool_calls=tuple(
-            Call(call.id, call.name, redact(call.arguments)) for call in reply.tool_calls
+            RecordedToolCall(call.id, call.name, redact(call.arguments))
+            for call in reply.tool_calls
         ),
         dropped=reply.dropped,
     )
-    return Entry(request=body, chunks=kept, reply=answer, **asked)
+    return CassetteEntry(request=body, chunks=kept, reply=answer, **asked)
 
 
-def vectors_of(rows: int, dimensions: int, data: bytes) -> Vectors:
-    """Give embeddings as they are kept; ``data`` is float32, little-endian."""
-    return Vectors(rows, dimensions, base64.b64encode(data).decode("ascii"))
+def vectors_of(rows: int, dimensions: int, data: bytes) -> RecordedVectors:
+    """Return embeddings in stored form; ``data`` is little-endian float32."""
+    return RecordedVectors(rows, dimensions, base64.b64encode(data).decode("ascii"))
 
 
-def encode(entry: Entry) -> bytes:
-    """Give the line of an entry; a piece without reasoning is kept without a place for it."""
+def encode(entry: CassetteEntry) -> bytes:
+    """Return an entry as a line of JSON; pieces without reasoning omit that field."""
     built: dict[str, Any] = msgspec.to_builtins(entry)
     if "chunks" in built:
         built["chunks"] = [piece if piece[-1] else piece[:-1] for piece in built["chunks"]]
     return _encode(built)
 
 
-def decode(line: bytes) -> Entry:
-    """Read a line.
+def decode(line: bytes) -> CassetteEntry:
+    """Parse a line.
 
     Raises:
-        ValueError: It is no entry.
+        ValueError: If the line is not a valid entry.
     """
     try:
         return _DECODER.decode(line)
     except (msgspec.ValidationError, RecursionError) as error:
         raise ValueError(str(error)) from None
     except msgspec.DecodeError:
-        # msgspec takes no lone surrogate, which a prompt may hold; the json module does.
+        # msgspec rejects lone surrogates, which a prompt may contain; the json module does not.
         try:
-            return msgspec.convert(json.loads(line), Entry)
+            return msgspec.convert(json.loads(line), CassetteEntry)
         except (ValueError, RecursionError) as error:
             raise ValueError(str(error)) from None
 
 
-_DECODER = msgspec.json.Decoder(Entry)
+_DECODER = msgspec.json.Decoder(CassetteEntry)
 
 
 def _encode(value: object, *, sort: bool = False) -> bytes:
@@ -291,28 +297,28 @@ def _encode(value: object, *, sort: bool = False) -> bytes:
 def _refuse(value: object) -> object:
     raise UsageError(
         f"a cassette holds JSON, and a parameter is a {type(value).__name__}.",
-        mend="Give it as JSON, or ask past the cassette: `fresh=True` (`--fresh`).",
+        hint="Give it as JSON, or ask past the cassette: `fresh=True` (`--fresh`).",
     )
 
 
-def _as_read(body: Body) -> Body:
-    """Give a body as it will be read from a file, so that both are equal."""
-    return decode(_encode(Entry("", "", "", body))).request
+def _as_read(body: RequestBody) -> RequestBody:
+    """Return a body after a round trip through JSON, so that it equals its stored form."""
+    return decode(_encode(CassetteEntry("", "", "", body))).request
 
 
-def _turn(message: Message, redact: Redact) -> Turn:
+def _turn(message: Message, redact: Redact) -> RecordedMessage:
     pictures = tuple(
-        Picture(image.mime, url=image.url)
+        RecordedImage(image.mime, url=image.url)
         if image.url
-        else Picture(image.mime, hashlib.sha256(image.data).hexdigest())
+        else RecordedImage(image.mime, hashlib.sha256(image.data).hexdigest())
         for image in message.images
     )
-    return Turn(message.role, redact(message.content), pictures)
+    return RecordedMessage(message.role, redact(message.content), pictures)
 
 
-def _merged(pieces: Iterable[Piece]) -> Iterator[Piece]:
-    """Join pieces that came within `_TOGETHER` of the first of them."""
-    held: list[Piece] = []
+def _merged(pieces: Iterable[RecordedChunk]) -> Iterator[RecordedChunk]:
+    """Join pieces that arrive within `_TOGETHER` seconds of the first of them."""
+    held: list[RecordedChunk] = []
     for piece in pieces:
         if held and piece.at - held[0].at > _TOGETHER:
             yield _joined(held)
@@ -322,8 +328,8 @@ def _merged(pieces: Iterable[Piece]) -> Iterator[Piece]:
         yield _joined(held)
 
 
-def _joined(pieces: list[Piece]) -> Piece:
-    return Piece(
+def _joined(pieces: list[RecordedChunk]) -> RecordedChunk:
+    return RecordedChunk(
         _rounded(pieces[0].at),
         "".join(piece.text for piece in pieces),
         "".join(piece.reasoning for piece in pieces),
@@ -335,5 +341,5 @@ def _rounded(seconds: float) -> float:
 
 
 def _known(usage: dict[str, int]) -> dict[str, int]:
-    """Leave out what a file counts and we do not."""
+    """Drop unknown counts from a recorded usage."""
     return {name: count for name, count in usage.items() if name in Usage.__slots__}

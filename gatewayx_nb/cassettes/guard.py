@@ -1,4 +1,4 @@
-"""Keeps keys out of cassettes: what is written is searched for them, in every shape."""
+"""Check that cassettes contain no keys: every text is searched, decoded in several ways."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from urllib.parse import unquote
 import msgspec
 
 from gatewayx_nb.errors import ConfigError
-from gatewayx_nb.secure_config import may_be_key, redact
+from gatewayx_nb.secure_config import looks_like_key, redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from gatewayx_nb.cassettes.entry import Body, Entry
+    from gatewayx_nb.cassettes.entry import CassetteEntry, RequestBody
 
 _LEAST = 8
-"""Characters of a value that is looked for; what local servers take, such as ``EMPTY``, is none."""
+"""Minimum length of a key to search for; excludes dummy keys of local servers such as ``EMPTY``."""
 
 _SHAPES = re.compile(
     r"""(?<![A-Za-z0-9])(?:
@@ -34,37 +34,37 @@ _SHAPES = re.compile(
     ) | -----BEGIN\ [A-Z ]*PRIVATE\ KEY-----""",
     re.VERBOSE | re.ASCII,
 )
-"""What keys look like: https://docs.github.com/code-security/secret-scanning and the providers."""
+"""Key patterns: https://docs.github.com/code-security/secret-scanning and the providers."""
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{24,}={0,2}", re.ASCII)
 _BLANKS = re.compile(r"\s+")
 _HEX = re.compile(r"(?:[0-9a-fA-F]{2}){16,}", re.ASCII)
 
 
-def check(entry: Entry | Body, secrets: Mapping[str, str]) -> None:
-    """Let an entry pass that holds no key.
+def check(entry: CassetteEntry | RequestBody, secrets: Mapping[str, str]) -> None:
+    """Check that an entry contains no key.
 
-    Each text is searched, and the joined chunks: as it is, in base64, in hexadecimal, as a URL,
-    JSON or HTML writes it.
+    Each text and the joined chunks are searched: as they are, and decoded from base64, hexadecimal,
+    URL, JSON and HTML encoding.
 
     Args:
-        entry: What is to be written, or its request before that is sent.
-        secrets: The keys there are, by the name of their variable.
+        entry: The entry to be written, or its request before that is sent.
+        secrets: The known keys by variable name.
 
     Raises:
-        ConfigError: It holds one; the message says where and does not repeat it.
+        ConfigError: If the entry contains a key; the message says where, without repeating it.
     """
     found = _find(entry, secrets)
     if found:
         place, what = found
         raise ConfigError(
             f"nothing was written to the cassette: {place} holds {what}.",
-            mend="Take it out, or ask past the cassette: `fresh=True` (`--fresh`).",
+            hint="Take it out, or ask past the cassette: `fresh=True` (`--fresh`).",
         )
 
 
-def _find(entry: Entry | Body, secrets: Mapping[str, str]) -> tuple[str, str] | None:
-    """Give the place of a key and what it is, not the key; no frame that stays holds it."""
+def _find(entry: CassetteEntry | RequestBody, secrets: Mapping[str, str]) -> tuple[str, str] | None:
+    """Return where a key is and what it is, never the key; no lasting frame refers to it."""
     keys = {name: str(value) for name, value in secrets.items() if _counts(str(value))}
     for place, text in _texts(entry):
         closed_up = _BLANKS.sub("", text)
@@ -72,20 +72,20 @@ def _find(entry: Entry | Body, secrets: Mapping[str, str]) -> tuple[str, str] | 
             for name, key in keys.items():
                 if redact(view, [key]) != view:
                     return place, f"the key {name}"
-            # Words that only stand beside each other make no key of an unknown shape.
+            # Adjacent words joined by the removal of whitespace are not a key of unknown shape.
             if _SHAPES.search(view) and (view == text or view != closed_up):
                 return place, "what looks like a key"
     return None
 
 
 def _counts(value: str) -> bool:
-    return len(value) >= _LEAST or may_be_key(value)
+    return len(value) >= _LEAST or looks_like_key(value)
 
 
-def _texts(entry: Entry | Body) -> Iterator[tuple[str, str]]:
-    """Yield every text with its place; the answer whole besides its chunks."""
+def _texts(entry: CassetteEntry | RequestBody) -> Iterator[tuple[str, str]]:
+    """Yield every text with its location, and the reply as a whole besides its chunks."""
     built: dict[str, Any] = msgspec.to_builtins(entry)
-    built.pop("vectors", None)  # made here, of numbers
+    built.pop("vectors", None)  # computed here from numbers
     yield from _walk(built, "")
     if chunks := getattr(entry, "chunks", ()):
         yield "the answer", "".join(piece.text for piece in chunks)
@@ -105,7 +105,7 @@ def _walk(value: object, place: str) -> Iterator[tuple[str, str]]:
 
 
 def _views(text: str) -> Iterable[str]:
-    """Give a text and what it says where it is decoded, twice over."""
+    """Return a text and its decodings, to a depth of two."""
     seen = {text: None}
     for _ in range(2):
         for view in list(seen):
@@ -114,7 +114,7 @@ def _views(text: str) -> Iterable[str]:
 
 
 def _decoded(text: str) -> Iterator[str]:
-    """Yield a text read as a URL, JSON or HTML, without blanks, and what its base64 and hex say."""
+    """Yield a text decoded from URL, JSON and HTML, without whitespace, and its base64 and hex."""
     if "%" in text:
         yield unquote(text)
     if "\\" in text:
@@ -133,7 +133,7 @@ def _decoded(text: str) -> Iterator[str]:
 
 
 def _unescaped(text: str) -> str:
-    r"""Read ``\"``, ``\\``, ``\/`` and ``\u0041`` as JSON and Python do."""
+    r"""Decode ``\"``, ``\\``, ``\/`` and ``\u0041`` as JSON and Python do."""
     coded = re.sub(r"\\u([0-9a-fA-F]{4})", lambda found: chr(int(found[1], 16)), text)
     coded = re.sub(r"\\x([0-9a-fA-F]{2})", lambda found: chr(int(found[1], 16)), coded)
     return re.sub(r"\\(.)", r"\1", coded)

@@ -1,4 +1,4 @@
-"""Which recorded call comes nearest to one that is not on a cassette, and what differs."""
+"""Find the recorded call nearest to a cassette miss, and describe the differences."""
 
 from __future__ import annotations
 
@@ -6,61 +6,63 @@ import difflib
 import heapq
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.cassettes.entry import Body
+from gatewayx_nb.cassettes.entry import RequestBody
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from gatewayx_nb.cassettes.entry import Entry
+    from gatewayx_nb.cassettes.entry import CassetteEntry
 
 _COMPARED = 100
-"""Calls that are compared letter by letter."""
+"""Number of calls compared character by character."""
 
 _READ = 400
-"""Letters of a prompt that are compared for it."""
+"""Number of characters of a prompt to compare."""
 
 _AROUND = 16
-"""Letters that are shown of each side of the first difference."""
+"""Number of characters shown on each side of the first difference."""
 
 _MOST = 4
-"""Differences that are told."""
+"""Number of differences reported."""
 
 
-def nearest(entries: Iterable[Entry], engine: str, body: Body) -> Entry | None:
-    """Give the recorded call that is most like another; ``None`` where there is none."""
+def nearest(
+    entries: Iterable[CassetteEntry], engine: str, body: RequestBody
+) -> CassetteEntry | None:
+    """Return the recorded call most similar to a request, or ``None`` if there is none."""
     likely = heapq.nlargest(_COMPARED, entries, key=lambda entry: _rough(entry, engine, body))
     return max(likely, key=lambda entry: _likeness(entry, engine, body), default=None)
 
 
-def differences(there: Entry, engine: str, model: str, body: Body) -> str:
-    """Tell in one line what differs, with a few letters of a text and never the whole."""
+def differences(there: CassetteEntry, engine: str, model: str, body: RequestBody) -> str:
+    """Describe the differences in one line, with short excerpts and never a whole text."""
     told = list(_differences(there, engine, model, body))
     more = [f"and {len(told) - _MOST} more"] if len(told) > _MOST else []
     return "; ".join([*told[:_MOST], *more])
 
 
-def _rough(entry: Entry, engine: str, body: Body) -> float:
+def _rough(entry: CassetteEntry, engine: str, body: RequestBody) -> float:
     ours, theirs = body.prompt, entry.request.prompt
     same = sum(one == two for one, two in zip(ours[:_READ], theirs[:_READ], strict=False))
     longer = max(len(ours), len(theirs), 1)
     return same / _READ - abs(len(ours) - len(theirs)) / longer + (entry.engine == engine)
 
 
-def _likeness(entry: Entry, engine: str, body: Body) -> float:
+def _likeness(entry: CassetteEntry, engine: str, body: RequestBody) -> float:
     ours, theirs = body.prompt[:_READ], entry.request.prompt[:_READ]
     ratio = difflib.SequenceMatcher(None, ours, theirs, autojunk=False).ratio()
-    fields = Body.__struct_fields__
+    fields = RequestBody.__struct_fields__
     same = sum(getattr(entry.request, name) == getattr(body, name) for name in fields)
     likeness: float = 2 * ratio + same / len(fields) + (entry.engine == engine)
     return likeness
 
 
-def _differences(there: Entry, engine: str, model: str, body: Body) -> Iterator[str]:
+def _differences(there: CassetteEntry, engine: str, model: str, body: RequestBody) -> Iterator[str]:
     theirs = f"{there.engine}:{there.model}".rstrip(":")
     ours = f"{engine}:{model}".rstrip(":")
     if ours and ours != theirs:
         yield f"the model is {theirs!r} there and {ours!r} here"
-    for name in Body.__struct_fields__:
+    for name in RequestBody.__struct_fields__:
         recorded, asked = getattr(there.request, name), getattr(body, name)
         if recorded == asked:
             continue
@@ -83,7 +85,7 @@ def _turns(recorded: tuple[object, ...], asked: tuple[object, ...]) -> Iterator[
 
 
 def _texts(name: str, there: str, here: str) -> str:
-    """Show where two texts part."""
+    """Show the first difference between two texts."""
     if max(len(there), len(here)) <= 2 * _AROUND:
         return f"{name} is {there!r} there and {here!r} here"
     pairs = enumerate(zip(there, here, strict=False))

@@ -1,4 +1,4 @@
-"""What may not go into a cassette: keys, and what the user's own hook takes out of texts."""
+"""Redaction of cassettes: keys, and the texts that the user's hook removes."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 Redact = Callable[[str], str]
-"""Gives a text as it may be kept; doing it twice must change nothing more."""
+"""Returns a text as it may be stored; must be idempotent."""
 
 
 @dataclass(frozen=True, slots=True)
-class Discretion:
+class Redaction:
     """What is kept out of a cassette.
 
     Attributes:
-        redact: What texts go through before they are written or looked for.
-        secrets: Gives the keys that must not be written, by the name of their variable.
+        redact: Applied to texts before they are written or looked up.
+        secrets: Returns the keys that must not be written, by variable name.
     """
 
     redact: Redact
@@ -32,26 +32,26 @@ class Discretion:
 
 
 def load_redact(named: str | None, root: Path | None) -> Redact:
-    """Give the hook that ``[cassettes] redact = "module:function"`` names; without, one that idles.
+    """Return the hook named by ``[cassettes] redact = "module:function"``, or the identity.
 
-    The project named it, and it is run as the project's code.
+    The project names the hook, and the hook runs as the project's code.
 
     Args:
         named: The setting.
-        root: The project folder, in which the module is looked for first.
+        root: The project folder, which is searched for the module first.
 
     Raises:
-        ConfigError: There is no such function.
+        ConfigError: If the function does not exist.
     """
     if not named:
         return _unchanged
     module, _, function = named.partition(":")
     try:
         hook = getattr(_module(module, root), function)
-    except Exception as error:  # noqa: BLE001 - the user's code may raise anything
+    except Exception as error:  # noqa: BLE001 - user code may raise anything
         raise ConfigError(
             f"[cassettes] redact names {named!r}, which cannot be had: {error}.",
-            mend='Name a function of the project as "module:function"; nothing was written.',
+            hint='Name a function of the project as "module:function"; nothing was written.',
         ) from None
     return _checked(hook, named)
 
@@ -61,7 +61,7 @@ def _unchanged(text: str) -> str:
 
 
 def _module(name: str, root: Path | None) -> ModuleType:
-    """Import a module; one that lies in the project folder wins."""
+    """Import a module, preferring one in the project folder."""
     path = root / f"{name.replace('.', '/')}.py" if root else None
     spec = importlib.util.spec_from_file_location(name, path) if path and path.is_file() else None
     if spec is None or spec.loader is None:
@@ -71,20 +71,20 @@ def _module(name: str, root: Path | None) -> ModuleType:
     return module
 
 
-def _checked(hook: Any, named: str) -> Redact:  # noqa: ANN401 - the user's
-    """Let nothing pass that the hook failed on."""
+def _checked(hook: Any, named: str) -> Redact:  # noqa: ANN401 - user code
+    """Wrap the hook so that a text on which it fails is never written."""
 
     def redact(text: str) -> str:
         try:
             kept = hook(text)
-        except Exception as error:  # noqa: BLE001 - the user's code may raise anything
+        except Exception as error:  # noqa: BLE001 - user code may raise anything
             kept, why = None, f"raised {type(error).__name__}"
         else:
             why = f"gave {type(kept).__name__}, not a text"
         if isinstance(kept, str):
             return kept
         raise ConfigError(
-            f"[cassettes] redact: {named} {why}.", mend="Mend it; nothing was written."
+            f"[cassettes] redact: {named} {why}.", hint="Mend it; nothing was written."
         ) from None
 
     return redact

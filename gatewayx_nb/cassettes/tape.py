@@ -1,4 +1,4 @@
-"""The file of a cassette: a head and an entry a line, added to and changed under a lock."""
+"""The cassette file: a header and one entry per line, changed under a lock."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gatewayx_nb.cassettes.entry import Entry, decode
+from gatewayx_nb.cassettes.entry import CassetteEntry, decode
 from gatewayx_nb.errors import ConfigError
-from gatewayx_nb.rendering import plain
-from gatewayx_nb.secure_config.whole import held, sweep, sync, write_whole
+from gatewayx_nb.files import atomic_write, file_lock, fsync_directory, remove_stale_temporaries
+from gatewayx_nb.text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 FORMAT = "gatewayx-cassette"
 VERSION = 1
-"""Of the format; a file of a later one is not read."""
+"""Format version; files of a later version are rejected."""
 
 _HEAD = f'{{"format":"{FORMAT}","version":{VERSION}}}'.encode()
 _MOST = 256 * 1024 * 1024
-"""Bytes of a file that is read."""
+"""Maximum size of a cassette in bytes."""
 
 _PATIENCE = 30.0
-"""Seconds to wait for other kernels that write to the same file."""
+"""Seconds to wait for other kernels that are writing to the same file."""
 
 _CONFLICT = re.compile(rb"^(?:<{7}|\|{7}|={7}|>{7})(?: |$)")
 
@@ -39,31 +39,31 @@ class _Head(msgspec.Struct):
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """An entry, and the bytes that it stands in."""
+class TapeLine:
+    """An entry and its encoded line."""
 
-    entry: Entry
+    entry: CassetteEntry
     data: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
-    """What a file holds.
+class TapeContent:
+    """The content of a cassette file.
 
     Attributes:
         lines: Its entries.
-        problem: What of it was passed over, in one line.
+        problem: The part of the file that was skipped, in one line.
     """
 
-    lines: tuple[Line, ...] = ()
+    lines: tuple[TapeLine, ...] = ()
     problem: str = ""
 
 
-def read(path: Path) -> Content:
-    """Read a file; an entry at its end that was not written whole is passed over.
+def read(path: Path) -> TapeContent:
+    """Read a cassette; an incomplete entry at its end is skipped.
 
     Raises:
-        ConfigError: It is no cassette, or cannot be read; the message says which line.
+        ConfigError: If the file is not a cassette or cannot be read; the message names the line.
     """
     data = _bytes(path)
     lines = [line.rstrip(b"\r") for line in data.split(b"\n")]
@@ -71,39 +71,39 @@ def read(path: Path) -> Content:
         if _CONFLICT.match(line):
             raise ConfigError(
                 f"{str(path)!r} has the marks of a merge conflict, in line {number}.",
-                mend="Each line is a whole entry, so keep both sides:"
+                hint="Each line is a whole entry, so keep both sides:"
                 rf" `sed -i -E '/^(<{{7}}|\|{{7}}|={{7}}|>{{7}})( |$)/d' {path}`",
             )
     if not data.strip():
-        return Content()
+        return TapeContent()
     _check_head(path, lines[0].removeprefix(b"\xef\xbb\xbf"))
     return _content(path, lines)
 
 
-def _content(path: Path, lines: list[bytes]) -> Content:
+def _content(path: Path, lines: list[bytes]) -> TapeContent:
     found = []
     for number, line in enumerate(lines[1:], start=2):
         if not line.strip():
             continue
         try:
-            found.append(Line(decode(line), line))
+            found.append(TapeLine(decode(line), line))
         except ValueError as error:
-            if number == len(lines):  # no line end follows: its writer was killed
+            if number == len(lines):  # no newline follows: the writer was killed
                 problem = f"The last line of {path.name} was not written whole and is passed over."
-                return Content(tuple(found), problem)
+                return TapeContent(tuple(found), problem)
             why = plain(str(error).partition("\n")[0][:200])
             raise ConfigError(
                 f"line {number} of the cassette {str(path)!r} cannot be read: {why}.",
-                mend=f"Mend it, or take it out: `sed -i {number}d {path}`",
+                hint=f"Mend it, or take it out: `sed -i {number}d {path}`",
             ) from None
-    return Content(tuple(found))
+    return TapeContent(tuple(found))
 
 
 def add(path: Path, line: bytes, instead_of: bytes | None = None) -> None:
-    """Add a line at the end, or in another's place; it is on the disk when this returns.
+    """Append a line, or replace another one, and flush it to disk before returning.
 
     Raises:
-        ConfigError: It cannot be written; the file stays as it was.
+        ConfigError: If the line cannot be written; the file is left unchanged.
     """
     with _changing(path):
         if instead_of is not None and _replace(path, instead_of, line):
@@ -114,11 +114,11 @@ def add(path: Path, line: bytes, instead_of: bytes | None = None) -> None:
             file.flush()
             os.fsync(file.fileno())
         if fresh:
-            sync(path.parent)
+            fsync_directory(path.parent)
 
 
 def why_unwritable(path: Path) -> str:
-    """Give what mends a file that cannot be written to; empty where it can."""
+    """Return how to make a file writable, or an empty string if it already is."""
     if path.exists():
         return "" if os.access(path, os.W_OK) else f"`chmod u+w {path}`"
     folder = next(parent for parent in path.parents if parent.exists())
@@ -129,15 +129,15 @@ def _bytes(path: Path) -> bytes:
     if path.is_dir():
         raise ConfigError(
             f"{str(path)!r} is a folder; expected a cassette's file.",
-            mend=f"Name one in it: `%gatewayx cassette {path / 'NAME.jsonl'}`",
+            hint=f"Name one in it: `%gatewayx cassette {path / 'NAME.jsonl'}`",
         )
-    if not path.is_file():  # a pipe would never end
+    if not path.is_file():  # reading a pipe would never end
         what = (
             f"{str(path)!r} is no file" if path.exists() else f"there is no cassette {str(path)!r}"
         )
         raise ConfigError(
             f"{what}.",
-            mend=f"`%gatewayx cassette {path} --mode record` makes one.",
+            hint=f"`%gatewayx cassette {path} --mode record` makes one.",
         )
     try:
         size = path.stat().st_size
@@ -146,12 +146,12 @@ def _bytes(path: Path) -> bytes:
     except OSError as error:
         raise ConfigError(
             f"the cassette {str(path)!r} cannot be read: {error.strerror}.",
-            mend=f"`chmod u+r {path}` if it is yours.",
+            hint=f"`chmod u+r {path}` if it is yours.",
         ) from None
     raise ConfigError(
         f"the cassette {str(path)!r} is not read: it has {size >> 20} MiB, more than"
         f" {_MOST >> 20}.",
-        mend="Record into several, one for each notebook.",
+        hint="Record into several, one for each notebook.",
     )
 
 
@@ -163,18 +163,18 @@ def _check_head(path: Path, line: bytes) -> None:
     if head.format != FORMAT:
         raise ConfigError(
             f"{str(path)!r} is no cassette: its first line is not {_HEAD.decode()}.",
-            mend="Name another file; this one stays as it is.",
+            hint="Name another file; this one stays as it is.",
         )
     if head.version > VERSION:
         raise ConfigError(
             f"the cassette {str(path)!r} has version {head.version} of the format;"
             f" this is read up to version {VERSION}.",
-            mend="`pip install --upgrade gatewayx-nb`",
+            hint="`pip install --upgrade gatewayx-nb`",
         )
 
 
 def _replace(path: Path, old: bytes, new: bytes) -> bool:
-    """Put a line in another's place; tell whether that one was there."""
+    """Replace a line and return whether it was found."""
     if not path.is_file():
         return False
     lines = path.read_bytes().split(b"\n")
@@ -183,16 +183,16 @@ def _replace(path: Path, old: bytes, new: bytes) -> bool:
         return False
     lines[places[0]] = new
     mode = path.stat().st_mode & 0o777
-    sweep(path)
-    write_whole(path, b"\n".join(lines) + (b"" if lines[-1] == b"" else b"\n"))
+    remove_stale_temporaries(path)
+    atomic_write(path, b"\n".join(lines) + (b"" if lines[-1] == b"" else b"\n"))
     path.chmod(mode)
     return True
 
 
 def _tidy(path: Path) -> bool:
-    """Tell whether a file has yet to begin; end a last line, and set one aside that is not whole.
+    """Return whether the file is empty; complete its last line, or set an incomplete one aside.
 
-    Who wrote that one was killed before it was acknowledged.
+    The process that wrote an incomplete line was killed before it acknowledged the entry.
     """
     if not path.is_file() or not path.stat().st_size:
         return True
@@ -214,7 +214,7 @@ def _tidy(path: Path) -> bool:
 
 
 def _own_folder(path: Path) -> Path:
-    """Give the folder beside a cassette for what git is not to see; made where it is missing."""
+    """Return the git-ignored folder beside a cassette, creating it if missing."""
     folder = path.parent / ".gatewayx"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     ignore = folder / ".gitignore"
@@ -225,15 +225,15 @@ def _own_folder(path: Path) -> Path:
 
 @contextlib.contextmanager
 def _changing(path: Path) -> Iterator[None]:
-    """Keep other kernels and threads from writing meanwhile; tell in one line what cannot be done.
+    """Lock the file against other kernels and threads; raise a one-line error if that fails.
 
-    The lock lies in a folder that git ignores.
+    The lock file is in a folder that git ignores.
     """
     try:
-        with held(path, _own_folder(path) / f"{path.name}.lock", _PATIENCE):
+        with file_lock(path, _own_folder(path) / f"{path.name}.lock", _PATIENCE):
             yield
     except OSError as error:
         raise ConfigError(
             f"the cassette {str(path)!r} cannot be written: {error.strerror or error}.",
-            mend=f"{why_unwritable(path) or 'Make room'}, or ask past it: `--fresh`, `fresh=True`.",
+            hint=f"{why_unwritable(path) or 'Make room'}, or ask past it: `--fresh`, `fresh=True`.",
         ) from None

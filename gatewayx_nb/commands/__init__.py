@@ -1,4 +1,4 @@
-"""What ``%gatewayx X`` does: a table of small commands that know no notebook."""
+"""The ``%gatewayx`` commands, independent of the notebook."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from gatewayx_nb.commands import keys
+from gatewayx_nb.commands.explain import FailedCell
 from gatewayx_nb.commands.grammar import Parser, Session
 from gatewayx_nb.commands.keys import refusal
 from gatewayx_nb.commands.outcomes import Note, Table, note
@@ -15,6 +16,7 @@ from gatewayx_nb.commands.table import COMMANDS, ask, unknown
 
 __all__ = [
     "COMMANDS",
+    "FailedCell",
     "Note",
     "Parser",
     "Session",
@@ -27,12 +29,12 @@ __all__ = [
 ]
 
 
-def run(session: Session, line: str) -> Any:  # noqa: ANN401 - what the command shows
-    """Do what a line says: a command, or a reference with a prompt behind it.
+def run(session: Session, line: str) -> Any:  # noqa: ANN401 - the command's output
+    """Run a line: a command, or a reference followed by a prompt.
 
     Raises:
-        UsageError: It is neither.
-        GatewayError: What the command came upon.
+        UsageError: If the line is neither.
+        GatewayError: If the command fails.
     """
     word, rest = (*line.split(maxsplit=1), "", "")[:2]
     if not word:

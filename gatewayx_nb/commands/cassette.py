@@ -1,4 +1,4 @@
-"""``cassette``: opens a file of recorded replies, changes its mode, or tells of the open one."""
+"""``cassette``: opens a file of recorded replies, changes its mode, or shows its status."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _DOES = {
 
 
 def cassette(session: Session, words: argparse.Namespace) -> Note:
-    """Open a cassette in the place of the one that is open; without any word tell of that one."""
-    opened = session.pool.opened
+    """Open a cassette in place of the open one; without arguments, describe the open one."""
+    opened = session.pool.active_cassette
     if opened and not (words.path or words.mode or words.speed):
         return note(*_state(opened))
     path = Path(words.path) if words.path else opened.path if opened else _beside(session)
     fresh = session.pool.cassette(path, words.mode or "auto", speed=words.speed)
     if opened:
         opened.close()
-    # The same in every mode, as a notebook keeps this line.
+    # The same text in every mode, because notebooks save this line.
     return note(f"Cassette {fresh.path.name} is open.", *filter(None, [fresh.problem]))
 
 
@@ -59,11 +59,11 @@ def _state(opened: Cassette) -> tuple[str, ...]:
 
 
 def _beside(session: Session) -> Path:
-    """Give the cassette of the notebook, where the front end tells which that is."""
+    """Return the path of the notebook's cassette, if the front end reports the notebook."""
     notebook = session.notebook
     if notebook is None:
         raise UsageError(
             "this front end does not tell the notebook's name.",
-            mend="Name the file: `%gatewayx cassette cassettes/NAME.jsonl`",
+            hint="Name the file: `%gatewayx cassette cassettes/NAME.jsonl`",
         )
     return notebook.parent / "cassettes" / f"{notebook.stem}.jsonl"

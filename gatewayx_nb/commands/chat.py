@@ -4,29 +4,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gatewayx_nb import rendering
 from gatewayx_nb.commands.outcomes import Note, Table, note
 from gatewayx_nb.errors import UsageError
-from gatewayx_nb.secure_config import brief
+from gatewayx_nb.secure_config import display_path
+from gatewayx_nb.text import shorten
 
 if TYPE_CHECKING:
     import argparse
 
-    from gatewayx_nb.chats import Chat
     from gatewayx_nb.commands.grammar import Parser, Session
+    from gatewayx_nb.conversations import Chat
 
 _END = "They end with the kernel; `%gatewayx chat export NAME` keeps one."
 _WIDTH = 60
 
 
 def chat(session: Session, words: argparse.Namespace) -> Table | Note:
-    """List the conversations, or forget or write one."""
+    """List the conversations, or reset or export one."""
     if words.action == "list":
         return _listed(session, words.name)
     chosen = _one(session, words.name, words.action)
     if words.action == "export":
         path = chosen.export(words.file or f"{chosen.name}.md")
-        return note(f"{len(chosen)} turns of {chosen.name!r} are in {brief(path.resolve())}.")
+        return note(
+            f"{len(chosen)} turns of {chosen.name!r} are in {display_path(path.resolve())}."
+        )
     chosen.reset(words.keep)
     if words.keep:
         return note(f"{chosen.name!r} is its first {len(chosen)} turns again.")
@@ -45,7 +47,7 @@ def chat_arguments(parser: Parser) -> None:
 
 def _listed(session: Session, name: str | None) -> Table:
     if name:
-        return _turns(session.pool.chats.known(name))
+        return _turns(session.pool.chats.require(name))
     rows = tuple(
         (
             chat.name,
@@ -68,20 +70,20 @@ def _turns(chat: Chat) -> Table:
 
 
 def _one(session: Session, name: str | None, action: str) -> Chat:
-    """Give the conversation of a name, or the only one there is."""
+    """Return the conversation with a name, or the only one that exists."""
     if name:
-        return session.pool.chats.known(name)
+        return session.pool.chats.require(name)
     chats = list(session.pool.chats)
     if len(chats) == 1:
         return chats[0]
     names = ", ".join(chat.name for chat in chats)
     raise UsageError(
         f"which conversation? There are {names}." if chats else "there is no conversation.",
-        mend=f"`%gatewayx chat {action} {chats[0].name}`"
+        hint=f"`%gatewayx chat {action} {chats[0].name}`"
         if chats
         else "`%%gatewayx REF --chat NAME` begins one.",
     )
 
 
 def _line(text: str) -> str:
-    return rendering.shorten(text, _WIDTH)
+    return shorten(text, _WIDTH)

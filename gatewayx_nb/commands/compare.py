@@ -1,4 +1,4 @@
-"""``%gatewayx compare``: several models side by side, with the mouse."""
+"""``%gatewayx compare``: a widget that compares several models."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def compare(session: Session, words: argparse.Namespace) -> object:
-    """Give the view in which models are chosen, asked and judged."""
+    """Return the widget for choosing, running and judging models."""
     return session.compare_view(words.references)
 
 

@@ -1,4 +1,4 @@
-"""Commands that write: ``init`` and ``pull``."""
+"""Commands that write files: ``init`` and ``pull``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gatewayx_nb import weights
 from gatewayx_nb.commands.outcomes import Note, note
 from gatewayx_nb.errors import ConfigError
-from gatewayx_nb.secure_config import brief, make_secrets_folder
+from gatewayx_nb.secure_config import display_path, make_secrets_folder
 
 if TYPE_CHECKING:
     import argparse
@@ -46,7 +46,7 @@ _ENGINES_IGNORE = "__pycache__/\n"
 
 
 def init(session: Session, _: argparse.Namespace) -> Note:
-    """Make ``config/`` and ``engines/`` in this repository, or folder; overwrite nothing."""
+    """Create ``config/`` and ``engines/`` in the repository or folder; overwrite nothing."""
     named = session.pool.config.env.get("GATEWAYX_HOME")
     root = Path(named).expanduser().absolute() if named else _repository(Path.cwd())
     secrets = root / "config" / "secrets"
@@ -61,12 +61,12 @@ def init(session: Session, _: argparse.Namespace) -> Note:
     except OSError as error:
         raise ConfigError(
             f"{error.filename} cannot be written: {error.strerror}.",
-            mend="Go to a folder of your own, `%cd FOLDER`, and run it again.",
+            hint="Go to a folder of your own, `%cd FOLDER`, and run it again.",
         ) from None
     session.renew()
     fresh = [str(path.relative_to(root)) for path in made if path]
     return note(
-        f"{'This folder' if root == Path.cwd() else brief(root)} is a project: "
+        f"{'This folder' if root == Path.cwd() else display_path(root)} is a project: "
         + (f"made {', '.join(fresh)}." if fresh else "all was there."),
         "A key goes into config/secrets/.env.local: `%gatewayx key set grok`.",
         "An engine goes into engines/, as <name>_engine.py.",
@@ -74,8 +74,8 @@ def init(session: Session, _: argparse.Namespace) -> Note:
 
 
 def pull(session: Session, words: argparse.Namespace) -> Note:
-    """Fetch a local model; nothing where a cassette is played back, which asks no model."""
-    opened = session.pool.opened
+    """Download a local model; skipped in replay mode, which calls no model."""
+    opened = session.pool.active_cassette
     if opened and opened.mode == "replay":
         return note(
             f"Cassette {opened.path.name} is played back, so that {words.model} is not fetched.",
@@ -83,7 +83,7 @@ def pull(session: Session, words: argparse.Namespace) -> Note:
         )
     source = Path(words.source).expanduser() if words.source else None
     path = weights.pull(words.model, source=source)
-    return note(f"{words.model} is here: {brief(path)}", "Ask it: `%%gatewayx local`.")
+    return note(f"{words.model} is here: {display_path(path)}", "Ask it: `%%gatewayx local`.")
 
 
 def pull_arguments(parser: Parser) -> None:
@@ -93,7 +93,7 @@ def pull_arguments(parser: Parser) -> None:
 
 
 def _write(path: Path, text: str) -> Path | None:
-    """Write a file unless it is there; give it if it was written."""
+    """Write a file unless it exists, and return its path if it was written."""
     if path.exists():
         return None
     path.write_text(text, encoding="utf-8")
@@ -101,6 +101,6 @@ def _write(path: Path, text: str) -> Path | None:
 
 
 def _repository(folder: Path) -> Path:
-    """Give the root of the repository that a folder is in, else the folder."""
+    """Return the root of the folder's repository, or the folder itself."""
     inside = (parent for parent in (folder, *folder.parents) if (parent / ".git").exists())
     return next(inside, folder)

@@ -1,4 +1,4 @@
-"""How a command's line is read: argparse, with errors that a notebook can show."""
+"""Command-line parsing: argparse, with errors that a notebook can show."""
 
 from __future__ import annotations
 
@@ -11,106 +11,106 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 from typing_extensions import override
 
 from gatewayx_nb.commands.outcomes import Table
-from gatewayx_nb.errors import UsageError, nearest
+from gatewayx_nb.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from gatewayx_nb.commands.explain import Failed
+    from gatewayx_nb.background import JobList
+    from gatewayx_nb.commands.explain import FailedCell
     from gatewayx_nb.engine_pool import EnginePool
-    from gatewayx_nb.jobs import Jobs
-    from gatewayx_nb.messages import Reply
+    from gatewayx_nb.replies import Reply
 
 
 class Session(Protocol):
-    """What a command acts on and asks."""
+    """What a command needs from its environment."""
 
     @property
     def pool(self) -> EnginePool:
-        """The engines."""
+        """The engine pool."""
         ...
 
     @property
     def notebook(self) -> Path | None:
-        """The notebook's file, where the front end tells it."""
+        """Path of the notebook, if the front end reports it."""
         ...
 
     @property
     def lacking(self) -> str:
-        """What works less on an IPython as old as this one, in one line."""
+        """What this old an IPython limits, in one line."""
         ...
 
     def ask(self, prompt: str, model: str) -> Reply:
-        """Ask a model and wait; what came of an answer that was stopped is shown."""
+        """Call a model and wait; show the partial answer if it is stopped."""
         ...
 
     def renew(self) -> None:
-        """Build the pool anew, for a project folder that was just made."""
+        """Build the pool again, for a new project folder."""
         ...
 
     def forget(self, typed: str) -> bool:
-        """Take what was typed out of what a history keeps; tell whether that could be done."""
+        """Remove a line from the input history; return whether that succeeded."""
         ...
 
     def ask_secret(self, question: str) -> str:
-        """Ask a person for a value that is not shown."""
+        """Prompt for a value without showing it."""
         ...
 
     def show(self, shown: object) -> None:
-        """Show something before the command has ended."""
+        """Display something while the command is running."""
         ...
 
     def compare_view(self, references: Sequence[str]) -> object:
-        """Give the widget in which several models are compared."""
+        """Return the widget that compares several models."""
         ...
 
-    def failed(self) -> Failed | None:
-        """Give the last cell that raised."""
+    def failed(self) -> FailedCell | None:
+        """Return the last cell that raised an exception."""
         ...
 
     @property
-    def jobs(self) -> Jobs:
-        """What runs in the background."""
+    def jobs(self) -> JobList:
+        """The background jobs."""
         ...
 
     def confirm(self, shown: Table, question: str) -> bool:
-        """Show a table and ask a person for yes or no; anything but a yes is a no.
+        """Show a table and ask the user for confirmation; anything but yes means no.
 
         Raises:
-            TrustError: There is nobody to ask.
+            TrustError: If nobody can answer.
         """
         ...
 
 
 class Parser(argparse.ArgumentParser):
-    """Reads words, and raises `UsageError` where argparse would end the process."""
+    """Argument parser that raises `UsageError` where argparse would exit the process."""
 
     def __init__(self, prog: str, description: str = "") -> None:
         super().__init__(prog=prog, description=description, add_help=False, allow_abbrev=False)
 
     def read(self, line: str) -> argparse.Namespace:
-        """Read a line as a shell splits it.
+        """Parse a line, split as in a shell.
 
         Raises:
-            UsageError: It does not fit; the nearest option is named.
+            UsageError: If the line is invalid; the message suggests the nearest option.
         """
         try:
             words = shlex.split(line)
         except ValueError as error:
             raise UsageError(
                 f"`{self.prog} {line.strip()}` cannot be read: {error}.",
-                mend="Close the quotation, or put the apostrophe into double quotes.",
+                hint="Close the quotation, or put the apostrophe into double quotes.",
             ) from None
         return self.parse_args(words)
 
     @property
     def synopsis(self) -> str:
-        """How a line is written, in one line."""
+        """The usage of the command, in one line."""
         return " ".join(self.format_usage().removeprefix("usage: ").split())
 
     def table(self) -> Table:
-        """Tell what the line is for, and each word and option of it."""
+        """Describe the command and each of its arguments and options."""
         rows = tuple(
             (_spelling(action), action.help)
             for action in self._actions
@@ -122,26 +122,26 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         known = [option for action in self._actions for option in action.option_strings]
         unknown = re.search(r"unrecognized arguments: (--?\S+)", message)
-        hint = nearest(unknown.group(1).split("=")[0], known) if unknown else ""
-        raise UsageError(f"{message}.{hint}", mend=f"Usage: `{self.synopsis}`")
+        hint = did_you_mean(unknown.group(1).split("=")[0], known) if unknown else ""
+        raise UsageError(f"{message}.{hint}", hint=f"Usage: `{self.synopsis}`")
 
 
 def _spelling(action: argparse.Action) -> str:
-    """Write an option with its value, or a word."""
+    """Return an option with its metavar, or the name of an argument."""
     value = "" if action.nargs == 0 else f" {action.metavar}"
     return f"{', '.join(action.option_strings)}{value}".strip()
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command.
+    """A command.
 
     Attributes:
-        name: The word it is called by.
+        name: The command's name.
         summary: What it does, in one line.
-        run: Does it; takes the session and the parsed words, gives what is shown, or ``None``.
-        arguments: Adds its words and options to a parser.
-        raw: Whether the rest of the line is taken as it was typed, as ``words.text``.
+        run: Runs it with the session and the parsed arguments; returns what to show, or ``None``.
+        arguments: Adds its arguments and options to a parser.
+        raw: Whether the rest of the line is passed unparsed, as ``words.text``.
     """
 
     name: str
@@ -151,12 +151,12 @@ class Command:
     raw: bool = False
 
     def parser(self) -> Parser:
-        """Give the parser of its line."""
+        """Return the command's parser."""
         parser = Parser(f"%gatewayx {self.name}", self.summary)
         self.arguments(parser)
         return parser
 
-    def __call__(self, session: Session, line: str) -> Any:  # noqa: ANN401 - whatever it shows
-        """Read a line and do it."""
+    def __call__(self, session: Session, line: str) -> Any:  # noqa: ANN401 - the command's output
+        """Parse a line and run the command."""
         words = argparse.Namespace(text=line) if self.raw else self.parser().read(line)
         return self.run(session, words)

@@ -1,4 +1,4 @@
-"""``health``: asks engines whether they work."""
+"""``health``: checks that engines work."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     import argparse
 
     from gatewayx_nb.commands.grammar import Parser, Session
-    from gatewayx_nb.engine_pool import Health
+    from gatewayx_nb.engine_pool import EngineHealth
 
 
 def health(session: Session, words: argparse.Namespace) -> Table:
-    """Ask the engines that are named, or all that have what they need."""
+    """Check the named engines, or all engines that are ready."""
     rows = tuple(map(_cells, session.pool.health(*words.names)))
     notes = () if words.names else ("The others wait for something: `%gatewayx status`.",)
     return Table(("engine", "works", "latency", "to do"), rows, notes)
@@ -26,6 +26,6 @@ def health_arguments(parser: Parser) -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="an engine")
 
 
-def _cells(row: Health) -> tuple[str, ...]:
+def _cells(row: EngineHealth) -> tuple[str, ...]:
     latency = "" if row.latency is None else f"{row.latency:.2f} s"
     return (row.engine, "yes" if row.ok else "no", latency, row.error)

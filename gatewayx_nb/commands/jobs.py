@@ -1,4 +1,4 @@
-"""``%gatewayx jobs`` and ``cancel``: what runs in the background."""
+"""``%gatewayx jobs`` and ``cancel``: background jobs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def jobs(session: Session, _: argparse.Namespace) -> Table:
-    """List the jobs of this notebook."""
+    """List this notebook's jobs."""
     rows = tuple(
         (job.name, " ".join(job.references), job.state, f"{job.seconds:.0f} s")
         for job in session.jobs
@@ -26,7 +26,7 @@ def jobs(session: Session, _: argparse.Namespace) -> Table:
 
 
 def cancel(session: Session, words: argparse.Namespace) -> Note:
-    """Stop a job; what had come of its answer stays."""
+    """Stop a job and keep its partial answer."""
     job = session.jobs.known(words.job)
     if job.cancel():
         return note(f"{job.name!r} is stopped; `{job.name}.result()` is what had come.")

@@ -1,4 +1,4 @@
-"""``key`` and ``keys``: a key is asked for, and a line that may hold one is forgotten."""
+"""``key`` and ``keys``: prompt for keys, and remove lines that may contain one from the history."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gatewayx_nb.commands.grammar import Parser
 from gatewayx_nb.commands.outcomes import Note, Table, note
 from gatewayx_nb.errors import UsageError
 from gatewayx_nb.model_registry import ENGINE_NAME
-from gatewayx_nb.secure_config import brief, may_be_key, state_of, variable
+from gatewayx_nb.secure_config import display_path, key_state, key_variable, looks_like_key
 
 if TYPE_CHECKING:
     import argparse
@@ -20,7 +20,7 @@ _ACTIONS = ("set", "remove", "import")
 
 
 def key(session: Session, words: argparse.Namespace) -> Note | Table:
-    """Set or remove a key, or take keys out of another file."""
+    """Set or remove a key, or import keys from another file."""
     read = _read(words.text, session)
     if read is None:
         raise refusal(session, f"key {words.text}")
@@ -40,8 +40,8 @@ def key_arguments(parser: Parser) -> None:
 
 
 def keys(session: Session, _: argparse.Namespace) -> Table:
-    """Show which keys are set, and where; never a part of one."""
-    session.pool.check()
+    """Show which keys are set and where, without any part of a key."""
+    session.pool.refresh()
     rows = tuple(
         (row.name, row.key, row.variable, row.found_in)
         for row in session.pool.status()
@@ -51,7 +51,7 @@ def keys(session: Session, _: argparse.Namespace) -> Table:
 
 
 def refusal(session: Session, typed: str) -> UsageError:
-    """Forget a line that may hold a key; give the error, which repeats nothing of it."""
+    """Remove a line that may contain a key, and return an error that does not repeat it."""
     forgotten = session.forget(typed)
     kept = (
         "the history has been cleaned of it"
@@ -62,17 +62,17 @@ def refusal(session: Session, typed: str) -> UsageError:
         "a key is never typed on a line, and `%gatewayx key` takes nothing but `set NAME`,"
         f" `remove NAME` or `import FILE`. If that was a key: {kept}, but the cell still holds"
         " it. Delete it there, and renew that key at the provider.",
-        mend="`%gatewayx key set grok` asks for the key.",
+        hint="`%gatewayx key set grok` asks for the key.",
     )
 
 
 def holds_key(line: str) -> bool:
-    """Tell whether a word of a line looks like a key."""
-    return any(map(may_be_key, line.replace("=", " ").split()))
+    """Return whether a word in a line looks like a key."""
+    return any(map(looks_like_key, line.replace("=", " ").split()))
 
 
 def _read(line: str, session: Session) -> argparse.Namespace | None:
-    """Read a line; ``None`` where something in it may be a key."""
+    """Parse a line; return ``None`` if it may contain a key."""
     parser = Parser("%gatewayx key")
     key_arguments(parser)
     try:
@@ -81,41 +81,41 @@ def _read(line: str, session: Session) -> argparse.Namespace | None:
         return None
     if words.action == "import":
         there = Path(words.name).expanduser().exists()
-        return words if there or not may_be_key(words.name) else None
+        return words if there or not looks_like_key(words.name) else None
     known = {row.name for row in session.pool.status()}
-    fits = ENGINE_NAME.fullmatch(words.name) and not may_be_key(words.name)
+    fits = ENGINE_NAME.fullmatch(words.name) and not looks_like_key(words.name)
     return words if words.name in known or fits else None
 
 
 def _set(session: Session, name: str, *, user: bool) -> Note:
-    value = session.ask_secret(f"{variable(name)}: ").strip()
-    state = state_of(value)
+    value = session.ask_secret(f"{key_variable(name)}: ").strip()
+    state = key_state(value)
     if state != "set":
         raise UsageError(
             "nothing was entered."
             if state == "missing"
             else "that is no key: a placeholder, or"
             " it holds blanks or characters that are not printable ASCII.",
-            mend=f"`%gatewayx key set {name}` asks again; nothing was written.",
+            hint=f"`%gatewayx key set {name}` asks again; nothing was written.",
         )
     path = session.pool.config.set_key(name, value, user=user)
-    session.pool.check()
+    session.pool.refresh()
     known = name in {row.name for row in session.pool.status()}
     later = () if known else (f"There is no engine {name!r} yet: it is engines/{name}_engine.py.",)
-    return note(f"The key of {name} is set, in {brief(path)}.", *later)
+    return note(f"The key of {name} is set, in {display_path(path)}.", *later)
 
 
 def _remove(session: Session, name: str) -> Note:
     config = session.pool.config
     held = config.remove_key(name)
-    session.pool.check()
+    session.pool.refresh()
     left = config.key(name)
     still = (
         (f"It is still set as {left.name} in the {left.source}.",) if left.state == "set" else ()
     )
     if not held:
-        return note(f"No key file holds {variable(name)}.", *still)
-    return note(f"The key of {name} is removed from {', '.join(map(brief, held))}.", *still)
+        return note(f"No key file holds {key_variable(name)}.", *still)
+    return note(f"The key of {name} is removed from {', '.join(map(display_path, held))}.", *still)
 
 
 def _import(session: Session, source: Path, *, user: bool) -> Table:
@@ -127,7 +127,7 @@ def _import(session: Session, source: Path, *, user: bool) -> Table:
         (entry.name, entry.variable, f"left: {entry.left}" if entry.left else "taken")
         for entry in shown
     )
-    notes = [f"{taken} taken into {brief(done.path)}; {source.name} is as it was."]
+    notes = [f"{taken} taken into {display_path(done.path)}; {source.name} is as it was."]
     if others:
         named = ", ".join(filter(None, others))
         notes.append(f"{len(others)} left, as they are no engine's{f': {named}' * bool(named)}.")

@@ -1,4 +1,4 @@
-"""``%gatewayx nest``: lets a script's own ``asyncio.run`` work in a notebook, where a loop runs."""
+"""``%gatewayx nest``: makes ``asyncio.run`` work in a notebook, where a loop is running."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _OURS = "Calls of gatewayx need none of this: `gx.ask(â€¦)` and `await gx.aask(â
 
 
 def nest(_: Session, words: argparse.Namespace) -> Note:
-    """Let event loops nest, or tell whether they do."""
+    """Enable or disable nested event loops, or report whether they are enabled."""
     on = bool(getattr(asyncio, "_nest_patched", False))
     if words.to == "on" and not on:
         importlib.import_module(_package()).apply()
@@ -37,5 +37,5 @@ def nest_arguments(parser: Parser) -> None:
 
 
 def _package() -> str:
-    """Name the maintained fork where it is there: ipykernel brings it from 7.1 on."""
+    """Return the maintained fork if installed (ipykernel 7.1 and later depend on it)."""
     return "nest_asyncio2" if importlib.util.find_spec("nest_asyncio2") else "nest_asyncio"

@@ -1,4 +1,4 @@
-"""``%gatewayx new``: an engine file to fill in, or a row for an endpoint that needs no code."""
+"""``%gatewayx new``: creates an engine file, or a settings entry if no code is needed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from gatewayx_nb.commands.outcomes import note
 from gatewayx_nb.errors import ConfigError, UsageError
 from gatewayx_nb.model_registry import why_unusable
-from gatewayx_nb.secure_config import brief
+from gatewayx_nb.secure_config import display_path
 
 if TYPE_CHECKING:
     import argparse
@@ -50,17 +50,17 @@ _HERE = re.compile(r"localhost|127(\.\d+){3}|::1")
 
 
 def new(session: Session, words: argparse.Namespace) -> Note:
-    """Write an engine file, or with a URL a row; overwrite nothing."""
+    """Create an engine file, or a settings entry for a URL; overwrite nothing."""
     name, url = words.name, words.url
     why = "is taken for a helper, by its `_`" if name.startswith("_") else why_unusable(name)
     if why:
-        raise UsageError(f"an engine {name!r} {why}.", mend="For instance `%gatewayx new mine`.")
-    session.pool.check()
+        raise UsageError(f"an engine {name!r} {why}.", hint="For instance `%gatewayx new mine`.")
+    session.pool.refresh()
     known = [row for row in session.pool.status() if row.name == name]
     if known:
         raise UsageError(
             f"there is an engine {name!r} already: {known[0].where or known[0].source}.",
-            mend=f"Take another name: `%gatewayx new my_{name}`.",
+            hint=f"Take another name: `%gatewayx new my_{name}`.",
         )
     host = None if url is None else _host(url)
     place = session.pool.config.project or session.pool.config.user
@@ -72,9 +72,9 @@ def new(session: Session, words: argparse.Namespace) -> Note:
     except OSError as error:
         raise ConfigError(
             f"{error.filename} cannot be written: {error.strerror}.",
-            mend="Go to a folder of your own, `%cd FOLDER`, and `%gatewayx init` there.",
+            hint="Go to a folder of your own, `%cd FOLDER`, and `%gatewayx init` there.",
         ) from None
-    session.pool.check()
+    session.pool.refresh()
     return note(*lines)
 
 
@@ -87,7 +87,7 @@ def new_arguments(parser: Parser) -> None:
 
 
 def _host(url: str) -> str:
-    """Check a base URL and give its host."""
+    """Validate a base URL and return its host."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname or "", parts.port
@@ -97,7 +97,7 @@ def _host(url: str) -> str:
     if not fits or "@" in parts.netloc or not (url.isascii() and url.isprintable()) or " " in url:
         raise UsageError(
             "that is no base URL; expected https://HOST/PATH, without a user name or a query.",
-            mend="For instance `--url https://api.example.com/v1`.",
+            hint="For instance `--url https://api.example.com/v1`.",
         )
     return host
 
@@ -109,7 +109,7 @@ def _write_file(path: Path, name: str) -> tuple[str, ...]:
     path.parent.mkdir(parents=True, exist_ok=True)
     _append(path, text, os.O_EXCL)
     return (
-        f"Written: {brief(path)}. It answers at once: `%gatewayx {name} Hello`.",
+        f"Written: {display_path(path)}. It answers at once: `%gatewayx {name} Hello`.",
         "Put the call to your model into its `generate`; each edit counts from the next cell on.",
         f"If that needs a key: delete `requires_key = False`, then `%gatewayx key set {name}`.",
     )
@@ -122,14 +122,14 @@ def _write_row(path: Path, name: str, url: str, *, here: bool) -> tuple[str, ...
         tomllib.loads(before)
     except ValueError as error:
         raise ConfigError(
-            f"{brief(path)} cannot be added to: {error}.", mend="Mend that line of it first."
+            f"{display_path(path)} cannot be added to: {error}.", hint="Mend that line of it first."
         ) from None
     gap = "" if not before else "\n" if before.endswith("\n") else "\n\n"
     row = _ROW.format(name=name, url=json.dumps(url)) + (_KEYLESS if here else "")
     _append(path, gap + row, 0)
     ask = f"`%gatewayx {name} Hello`"
     return (
-        f"Written: [{name}] in {brief(path)}. An empty `model` is the server's first.",
+        f"Written: [{name}] in {display_path(path)}. An empty `model` is the server's first.",
         f"Start the server, then {ask}."
         if here
         else f"Then `%gatewayx key set {name}`, and {ask}.",
@@ -137,7 +137,7 @@ def _write_row(path: Path, name: str, url: str, *, here: bool) -> tuple[str, ...
 
 
 def _append(path: Path, text: str, flags: int) -> None:
-    """Add text to a file; a new one may be written by its owner alone, whatever the umask."""
+    """Append text to a file; a new file is writable only by its owner, whatever the umask."""
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | flags, 0o644)
     with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
         file.write(text)

@@ -1,4 +1,4 @@
-"""What commands show: a table or a note, the same in a notebook, a terminal and a saved file."""
+"""Output of commands: a table or a note, the same in a notebook, a terminal and a saved file."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from dataclasses import dataclass
 
 from typing_extensions import override
 
-from gatewayx_nb import rendering
+from gatewayx_nb.html import inline_code, table_html
+from gatewayx_nb.text import plain, table_text
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Columns and rows, with notes below.
+    """A table with notes below it.
 
     Attributes:
-        columns: Heads.
-        rows: Cells, a row each.
+        columns: Column headings.
+        rows: One tuple of cells per row.
         notes: Lines below the table; an empty one leaves a gap.
     """
 
@@ -25,12 +26,12 @@ class Table:
 
     @override
     def __repr__(self) -> str:
-        table = [rendering.table_text(self.columns, self.rows)] if self.rows else []
+        table = [table_text(self.columns, self.rows)] if self.rows else []
         gap = [""] if self.rows and self.notes else []
-        return "\n".join([*table, *gap, *map(rendering.plain, self.notes)])
+        return "\n".join([*table, *gap, *map(plain, self.notes)])
 
     def _repr_html_(self) -> str:
-        table = rendering.table_html(self.columns, self.rows) if self.rows else ""
+        table = table_html(self.columns, self.rows) if self.rows else ""
         return table + _lines(self.notes)
 
 
@@ -42,16 +43,16 @@ class Note:
 
     @override
     def __repr__(self) -> str:
-        return "\n".join(map(rendering.plain, self.lines))
+        return "\n".join(map(plain, self.lines))
 
     def _repr_html_(self) -> str:
         return _lines(self.lines)
 
 
 def note(*lines: str) -> Note:
-    """Give a note of these lines."""
+    """Return a note with these lines."""
     return Note(lines)
 
 
 def _lines(lines: tuple[str, ...]) -> str:
-    return "".join(f"<div>{rendering.coded(line)}</div>" if line else "<br>" for line in lines)
+    return "".join(f"<div>{inline_code(line)}</div>" if line else "<br>" for line in lines)

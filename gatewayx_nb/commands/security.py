@@ -1,4 +1,4 @@
-"""``security``: where keys come from, who may read and write the files, what git does with them."""
+"""``security``: where keys come from, file permissions, and the files' git status."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def security(session: Session, _: argparse.Namespace) -> Table:
-    """Show `EnginePool.security_status` as a table, with what mends it below."""
+    """Show `EnginePool.security_status` as a table with hints below."""
     status = session.pool.security_status()
     places = {place.owner: place for place in session.pool.config.places}
     named = [
@@ -28,7 +28,7 @@ def security(session: Session, _: argparse.Namespace) -> Table:
         (file.place, name, file.mode or "", _owner(file), _git(file)) for file, name in named
     )
     advice = (line for file, name in named for line in _advice(file, name))
-    opened = session.pool.opened
+    opened = session.pool.active_cassette
     notes = (*_summary(status), *advice, *filter(None, [opened.warning if opened else ""]))
     return Table(("folder", "file", "mode", "owner", "git"), rows, notes)
 
@@ -46,7 +46,7 @@ def _summary(status: SecurityStatus) -> Iterator[str]:
 
 
 def _advice(file: FileSecurity, name: str) -> Iterator[str]:
-    """Tell what is wrong with a file, and what mends it."""
+    """Yield what is wrong with a file and how to fix it."""
     if file.tracked:
         yield (
             f"Git has {name}: `git rm --cached {name}`, commit, and renew its keys,"

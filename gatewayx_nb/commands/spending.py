@@ -1,4 +1,4 @@
-"""``usage`` and ``history``: what calls took and cost; no prompt and no answer."""
+"""``usage`` and ``history``: duration, tokens and cost of calls, without prompts or answers."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.commands.outcomes import Table
-from gatewayx_nb.secure_config import brief
+from gatewayx_nb.secure_config import display_path
 
 if TYPE_CHECKING:
     import argparse
 
     from gatewayx_nb.commands.grammar import Parser, Session
-    from gatewayx_nb.engine_pool import Spending
+    from gatewayx_nb.engine_pool import ModelUsage
 
 
 def usage(session: Session, _: argparse.Namespace) -> Table:
-    """Show what this kernel's calls took and cost."""
+    """Show the usage and cost of this kernel's calls."""
     sums = session.pool.usage()
     most = session.pool.config.settings.limits.max_cost
     total = sum((one.cost for one in sums), Decimal(0))
@@ -39,7 +39,7 @@ def usage(session: Session, _: argparse.Namespace) -> Table:
 
 
 def history(session: Session, words: argparse.Namespace) -> Table:
-    """Show the last calls, those of other kernels too."""
+    """Show the latest calls, including those of other kernels."""
     rows = tuple(
         (
             time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.at)),
@@ -52,7 +52,7 @@ def history(session: Session, words: argparse.Namespace) -> Table:
         )
         for entry in session.pool.history(words.count)
     )
-    place = brief(session.pool.ledger)
+    place = display_path(session.pool.ledger)
     kept = f"Kept in {place}: figures alone, no prompt and no answer."
     notes = (kept,) if rows else ("No call has been made yet.",)
     columns = ("ended", "model", "outcome", "took", "tokens in", "tokens out", "cost")
@@ -66,8 +66,8 @@ def history_arguments(parser: Parser) -> None:
     )
 
 
-def _cost(one: Spending) -> str:
-    """Tell what is known, and how much is not."""
+def _cost(one: ModelUsage) -> str:
+    """Return the known cost and the number of unpriced calls."""
     priced = _dollars(one.cost) if one.cost or not one.unpriced else ""
     unpriced = f"{one.unpriced} unpriced" if one.unpriced else ""
     return ", ".join(filter(None, (priced, unpriced)))

@@ -1,12 +1,12 @@
-"""Commands that tell: the bare one, ``status``, ``models``, ``reload`` and ``use``."""
+"""Status commands: the bare ``%gatewayx``, ``status``, ``models``, ``reload`` and ``use``."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.commands.outcomes import Note, Table, note
-from gatewayx_nb.errors import ConfigError, EngineNotFoundError, nearest
-from gatewayx_nb.secure_config import brief
+from gatewayx_nb.errors import ConfigError, EngineNotFoundError, did_you_mean
+from gatewayx_nb.secure_config import display_path
 
 if TYPE_CHECKING:
     import argparse
@@ -32,7 +32,7 @@ _ONCE_USED = "known once used"
 
 
 def overview(session: Session, _: argparse.Namespace) -> Table:
-    """Show the state of everything, and five examples."""
+    """Show an overview and five examples."""
     pool = session.pool
     rows = pool.status()
     shown = [row for row in rows if row.state not in _IDLE]
@@ -42,14 +42,14 @@ def overview(session: Session, _: argparse.Namespace) -> Table:
 
 
 def status(session: Session, words: argparse.Namespace) -> Table:
-    """Show one engine, or all."""
+    """Show the status of one engine, or of all."""
     rows = session.pool.status()
     if words.name:
         named = [row for row in rows if row.name == words.name]
         if not named:
             raise EngineNotFoundError(
-                f"no engine {words.name!r}.{nearest(words.name, [row.name for row in rows])}",
-                mend="`%gatewayx status` lists the engines.",
+                f"no engine {words.name!r}.{did_you_mean(words.name, [row.name for row in rows])}",
+                hint="`%gatewayx status` lists the engines.",
             )
         return _engines(named, ())
     return _engines(rows, (*_summary(session), *_problems(session.pool)))
@@ -61,7 +61,7 @@ def status_arguments(parser: Parser) -> None:
 
 
 def models(session: Session, words: argparse.Namespace) -> Table:
-    """Show what can be called now, or what the providers list."""
+    """Show the models that can be called, or those that the providers list."""
     listed = session.pool.models(words.engine, live=words.live)
     if not listed:
         return Table((), (), ("No model can be called; `%gatewayx status` says why.",))
@@ -81,12 +81,12 @@ def models_arguments(parser: Parser) -> None:
 
 
 def reload(session: Session, _: argparse.Namespace) -> Table:
-    """Look at all files again."""
+    """Reload all files."""
     return _engines(session.pool.reload(), _problems(session.pool))
 
 
 def use(session: Session, words: argparse.Namespace) -> Note:
-    """Choose the default model."""
+    """Set the default model."""
     session.pool.use(words.reference, save=words.save)
     place = session.pool.config.project or session.pool.config.user
     kept = f"saved in {place.label(place.settings)}" if words.save else "until the kernel ends"
@@ -100,7 +100,7 @@ def use_arguments(parser: Parser) -> None:
 
 
 def _idle(rows: list[EngineStatus], state: str, how: str) -> str:
-    """Name the engines that only wait for something, in one line."""
+    """List the engines in a given state in one line, with what they need."""
     names = [row.name for row in rows if row.state == state]
     return f"{how}: {', '.join(names)}" if names else ""
 
@@ -123,7 +123,7 @@ def _engines(rows: list[EngineStatus], notes: tuple[str, ...]) -> Table:
 
 
 def _figures(row: EngineStatus) -> tuple[str, str]:
-    """Give calls and spend; what has no known price is counted, never taken for nothing."""
+    """Return the number of calls and the spend; unpriced calls are counted, not taken as free."""
     if not row.calls:
         return "", ""
     spend = [f"${row.spend.normalize():f}"] if row.spend or not row.unpriced else []
@@ -132,24 +132,24 @@ def _figures(row: EngineStatus) -> tuple[str, str]:
 
 
 def _to_do(row: EngineStatus) -> str:
-    """Give what is wrong, the command that mends it, and how the last call failed."""
+    """Return the engine's error, the command that fixes it, and the last call's error."""
     last = f"last call: {row.last_error}" if row.last_error else ""
-    return "; ".join(filter(None, (row.error, row.remedy, row.warning, last))).replace("`", "")
+    return "; ".join(filter(None, (row.error, row.hint, row.warning, last))).replace("`", "")
 
 
 def _summary(session: Session) -> tuple[str, ...]:
-    """Tell of the whole; of a cassette nothing that differs from machine to machine."""
+    """Return notes on the whole pool; in replay mode, only what is the same on every machine."""
     pool = session.pool
     project = pool.config.project
     try:
         default = f"Default model: {pool.default_model()}"
     except ConfigError as error:
         default = f"{str(error)[:1].upper()}{str(error)[1:]}"
-    opened = pool.opened
+    opened = pool.active_cassette
     if opened and opened.mode == "replay":
         return (default, f"Cassette {opened.path.name} is played back; no engine is started.")
     place = (
-        f"Project folder: {brief(project.root)}"
+        f"Project folder: {display_path(project.root)}"
         if project
         else "No project folder: `%gatewayx init`"
     )

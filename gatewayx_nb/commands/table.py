@@ -1,4 +1,4 @@
-"""The commands of ``%gatewayx``, one row each."""
+"""Table of the ``%gatewayx`` commands."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from gatewayx_nb.commands.nest import nest, nest_arguments
 from gatewayx_nb.commands.outcomes import Note, Table, note
 from gatewayx_nb.commands.spending import history, history_arguments, usage
 from gatewayx_nb.commands.trust import trust
-from gatewayx_nb.errors import UsageError, nearest
+from gatewayx_nb.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable
 
     from gatewayx_nb.commands.grammar import Parser, Session
-    from gatewayx_nb.messages import Reply
+    from gatewayx_nb.replies import Reply
 
 
 def ask(session: Session, words: argparse.Namespace) -> Reply:
-    """Ask in one line; the rest of the line is the prompt, as it was typed."""
+    """Call a model; the rest of the line is the prompt, verbatim."""
     reference, prompt = (*words.text.split(maxsplit=1), "", "")[:2]
     if not prompt.strip():
         raise UsageError(
             "there is no prompt." if reference else "there is no reference and no prompt.",
-            mend=f"`%gatewayx ask {reference or 'mock'} Why is the sky blue?`",
+            hint=f"`%gatewayx ask {reference or 'mock'} Why is the sky blue?`",
         )
     return session.ask(prompt.strip(), reference)
 
@@ -43,7 +43,7 @@ def ask_arguments(parser: Parser) -> None:
 
 
 def show_help(_: Session, words: argparse.Namespace) -> Table | Note:
-    """List the commands, or tell of one."""
+    """List the commands, or explain one."""
     if not words.command:
         rows = tuple((command.parser().synopsis, command.summary) for command in COMMANDS.values())
         return Table(("command", "what it does"), (*rows, *CELL_ROWS))
@@ -61,10 +61,10 @@ def help_arguments(parser: Parser) -> None:
 
 
 def unknown(word: str, known: Iterable[str]) -> UsageError:
-    """Make the error of a word that is neither a command nor an engine."""
+    """Return the error for a word that is neither a command nor an engine."""
     return UsageError(
-        f"no command or engine {word!r}.{nearest(word, known)}",
-        mend="`%gatewayx help` lists the commands, `%gatewayx status` the engines.",
+        f"no command or engine {word!r}.{did_you_mean(word, known)}",
+        hint="`%gatewayx help` lists the commands, `%gatewayx status` the engines.",
     )
 
 

@@ -1,42 +1,51 @@
-"""One prompt to many models, side by side: while they answer, and when they have.
+"""Comparison of several models side by side, while they answer and afterwards.
 
-Not called ``compare``: that name of the package is the pool's method.
+Not called ``compare``, because the package exports the pool's method under that name.
 """
 
 from gatewayx_nb.comparisons.comparison import (
     Comparison,
     Outcome,
-    fault,
-    labelled,
-    pace,
-    said,
+    answer_text,
+    error_text,
+    tokens_per_second,
+    unique_labels,
 )
 from gatewayx_nb.comparisons.differences import Span, differences
-from gatewayx_nb.comparisons.journal import OPTIONS, Journal, Record, Spread, spread
-from gatewayx_nb.comparisons.race import Column, Progress, Race, line_up
-from gatewayx_nb.comparisons.rounds import Round
-from gatewayx_nb.comparisons.verdicts import Standing, Verdict, Vote
+from gatewayx_nb.comparisons.history import (
+    OPTIONS,
+    ComparisonHistory,
+    ComparisonRecord,
+    Dispersion,
+    dispersion,
+)
+from gatewayx_nb.comparisons.live import LiveComparison
+from gatewayx_nb.comparisons.run import Column, ComparisonRun, Progress, plan_comparison
+from gatewayx_nb.comparisons.session import ComparisonInput, ComparisonSession
+from gatewayx_nb.comparisons.verdicts import Ranking, Verdict, Vote
 
 __all__ = [
     "OPTIONS",
     "Column",
     "Comparison",
-    "Journal",
+    "ComparisonHistory",
+    "ComparisonInput",
+    "ComparisonRecord",
+    "ComparisonRun",
+    "ComparisonSession",
+    "Dispersion",
+    "LiveComparison",
     "Outcome",
     "Progress",
-    "Race",
-    "Record",
-    "Round",
+    "Ranking",
     "Span",
-    "Spread",
-    "Standing",
     "Verdict",
     "Vote",
+    "answer_text",
     "differences",
-    "fault",
-    "labelled",
-    "line_up",
-    "pace",
-    "said",
-    "spread",
+    "dispersion",
+    "error_text",
+    "plan_comparison",
+    "tokens_per_second",
+    "unique_labels",
 ]

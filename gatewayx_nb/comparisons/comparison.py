@@ -1,4 +1,4 @@
-"""What several models answered to one prompt."""
+"""The answers of several models to one prompt."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, overload
 
 from typing_extensions import override
 
-from gatewayx_nb import rendering
 from gatewayx_nb.comparisons.frames import frame
 from gatewayx_nb.errors import GatewayError, RequestError
-from gatewayx_nb.messages import ModelRef, Reply
+from gatewayx_nb.html import column_html, columns_html, reply_html
+from gatewayx_nb.messages import ModelRef
+from gatewayx_nb.replies import Reply
+from gatewayx_nb.text import plain, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Outcome = Reply | GatewayError
-"""What became of one question: its answer, or why there is none."""
+"""The result of one call: its reply or its error."""
 
 _KINDS = {
     "time_to_first": "float64",
@@ -30,12 +32,12 @@ _KINDS = {
     "tokens_per_second": "float64",
     "cost": "float64",
 }
-"""Types of the columns that hold numbers, for a frame in which all of them are unknown."""
+"""Dtypes of the numeric columns, for frames in which all their values are missing."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Comparison(Sequence[Outcome]):
-    """Replies or errors, in the order in which the models were asked.
+    """Replies or errors, in the order of the requested models.
 
     >>> import gatewayx_nb as gx
     >>> both = gx.compare("Say this.", models=["mock", "mock:other"])
@@ -43,8 +45,8 @@ class Comparison(Sequence[Outcome]):
     ['[mock] Say this.', '[mock] Say this.']
 
     Attributes:
-        prompt: What was asked.
-        references: Who was asked, as they were named.
+        prompt: The prompt.
+        references: The references as passed.
         outcomes: Replies or errors; a reply that was stopped is ``interrupted``.
     """
 
@@ -54,31 +56,31 @@ class Comparison(Sequence[Outcome]):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """A name for each column; a reference that was asked again is ``mock (2)``."""
-        return labelled(self.references)
+        """Unique names of the columns; a repeated reference becomes ``mock (2)``."""
+        return unique_labels(self.references)
 
     @property
     def replies(self) -> list[Reply]:
-        """The answers that came to their end, in order."""
+        """The complete replies, in order."""
         whole = (one for one in self.outcomes if isinstance(one, Reply))
         return [reply for reply in whole if not reply.interrupted]
 
     @property
     def fastest(self) -> Reply | None:
-        """The answer with the least latency, of those that came to their end."""
+        """The complete reply with the lowest latency."""
         return min(self.replies, key=lambda reply: reply.latency, default=None)
 
     @property
     def cheapest(self) -> Reply | None:
-        """The answer that cost least, of those whose price is known; the first of equals."""
+        """The complete reply with the lowest known cost; the first one on a tie."""
         priced = [(reply.cost, reply) for reply in self.replies if reply.cost is not None]
         return min(priced, key=lambda pair: pair[0])[1] if priced else None
 
     def marks(self) -> list[list[str]]:
-        """Tell for each column in what it is best: ``fastest``, ``cheapest``.
+        """Return the marks of each column: ``fastest``, ``cheapest``.
 
-        Best of one is no mark, and neither is what all share. Several may share a least cost, or a
-        least latency, in tenths of a second.
+        A figure known for one column only, or equal in all columns, gets no mark. Several columns
+        may share the lowest cost, or the lowest latency rounded to tenths of a second.
         """
         fastest = self._least(lambda reply: round(reply.latency, 1))
         cheapest = self._least(lambda reply: reply.cost)
@@ -88,23 +90,23 @@ class Comparison(Sequence[Outcome]):
         ]
 
     def to_frame(self) -> pd.DataFrame:
-        """Give a row for each column; what is not known is missing.
+        """Return a frame with a row for each column; unknown values are missing.
 
-        ``latency`` and ``time_to_first`` are seconds, ``cost`` US dollars as a float, and
-        ``tokens_per_second`` the tokens written in all of the latency.
+        ``latency`` and ``time_to_first`` are in seconds, ``cost`` is US dollars as a float, and
+        ``tokens_per_second`` is output tokens over the total latency.
 
         Raises:
-            ConfigError: pandas is not installed.
+            ConfigError: If pandas is not installed.
         """
         return frame(self.rows()).astype(_KINDS)
 
     def rows(self) -> list[dict[str, object]]:
-        """Give what `to_frame` holds, a dict for each column; what is not known is ``None``."""
+        """Return the rows of `to_frame` as dicts; unknown values are ``None``."""
         named = zip(self.labels, self.references, self.outcomes, strict=True)
         return [{"label": label, **_row(reference, one)} for label, reference, one in named]
 
     def _least(self, figure: Callable[[Reply], object]) -> set[int]:
-        """Give the columns in which a figure is least, where that tells them from others."""
+        """Return the columns with the lowest figure, or an empty set if all columns tie."""
         known = {
             index: value
             for index, one in enumerate(self.outcomes)
@@ -133,23 +135,23 @@ class Comparison(Sequence[Outcome]):
         return f"Comparison({', '.join(f'{label}: {_short(one)}' for label, one in columns)})"
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        """Give the answers below one another as text, beside one another as safe HTML.
+        """Return the answers one below another as text, and side by side as safe HTML.
 
-        Without their seconds, which are others in each run: `to_frame` has them.
+        Timings are left out because they differ in each run; `to_frame` has them.
         """
         columns = list(zip(self.labels, self.outcomes, strict=True))
         texts = [f"{label}\n{'-' * len(label)}\n{_text(one)}" for label, one in columns]
         cells = [
-            rendering.column_html(label, rendering.reply_html(said(one)), error=fault(one))
+            column_html(label, reply_html(answer_text(one)), error=error_text(one))
             for label, one in columns
         ]
-        return {"text/plain": "\n\n".join(texts), "text/html": rendering.columns_html(cells)}
+        return {"text/plain": "\n\n".join(texts), "text/html": columns_html(cells)}
 
 
-def labelled(references: Iterable[str]) -> tuple[str, ...]:
-    """Give each reference a name of its own.
+def unique_labels(references: Iterable[str]) -> tuple[str, ...]:
+    """Return a unique label for each reference.
 
-    >>> labelled(["mock", "grok", "mock"])
+    >>> unique_labels(["mock", "grok", "mock"])
     ('mock', 'grok', 'mock (2)')
     """
     seen: Counter[str] = Counter()
@@ -160,8 +162,8 @@ def labelled(references: Iterable[str]) -> tuple[str, ...]:
     return tuple(labels)
 
 
-def pace(reply: Reply) -> float | None:
-    """Give the tokens that were written a second, in all of the time that the answer took."""
+def tokens_per_second(reply: Reply) -> float | None:
+    """Return output tokens per second over the total latency."""
     written = reply.usage.output_tokens
     return None if written is None or reply.latency <= 0 else written / reply.latency
 
@@ -173,32 +175,36 @@ def _row(reference: str, one: Outcome) -> dict[str, object]:
     if isinstance(one, GatewayError):
         asked = ModelRef.parse(reference)
         row["engine"], row["model"] = one.engine or asked.engine, one.model or asked.model
-        return row | {"text": said(one) or None, "error": fault(one), "interrupted": False}
+        return row | {
+            "text": answer_text(one) or None,
+            "error": error_text(one),
+            "interrupted": False,
+        }
     names = ("engine", "model", "text", "finish_reason", "interrupted", "time_to_first", "latency")
     return row | {
         **{name: getattr(one, name) for name in names},
         "input_tokens": one.usage.input_tokens,
         "output_tokens": one.usage.output_tokens,
-        "tokens_per_second": pace(one),
+        "tokens_per_second": tokens_per_second(one),
         "cost": None if one.cost is None else float(one.cost),
     }
 
 
-def said(one: Outcome) -> str:
-    """Give what came of an answer."""
+def answer_text(one: Outcome) -> str:
+    """Return the text of a reply, or the partial text of an error."""
     if isinstance(one, Reply):
         return one.text
     return one.partial if isinstance(one, RequestError) else ""
 
 
-def fault(one: Outcome) -> str:
-    """Tell why there is no answer, and what mends that."""
+def error_text(one: Outcome) -> str:
+    """Return the error's class and message with its hint; empty for a reply."""
     return f"{type(one).__name__}: {one}" if isinstance(one, GatewayError) else ""
 
 
 def _text(one: Outcome) -> str:
-    return "\n".join(filter(None, [rendering.plain(said(one)), rendering.plain(fault(one))]))
+    return "\n".join(filter(None, [plain(answer_text(one)), plain(error_text(one))]))
 
 
 def _short(one: Outcome) -> str:
-    return repr(rendering.shorten(one.text, 30)) if isinstance(one, Reply) else type(one).__name__
+    return repr(shorten(one.text, 30)) if isinstance(one, Reply) else type(one).__name__

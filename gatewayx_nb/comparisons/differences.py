@@ -1,4 +1,4 @@
-"""What each of several texts says that the others do not, word by word."""
+"""Word-by-word differences between several texts."""
 
 from __future__ import annotations
 
@@ -16,17 +16,19 @@ _WORD = re.compile(r"\s+|\w+|[^\w\s]")
 _LINE = re.compile(r"[^\n]*\n|[^\n]+\Z")
 
 _MOST_PAIRS = 500_000
-"""Pairs of equal pieces up to which pieces are compared, which takes two seconds at worst; the time
-grows with them, and they with the square of what repeats itself."""
+"""Maximum number of pairs of equal pieces to compare, which takes at most two seconds.
+
+The time grows with the pairs, and their number with the square of the repetitions.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A piece of a text.
+    """A span of a text.
 
     Attributes:
-        text: The piece.
-        shared: Whether the other texts hold it too.
+        text: The span's text.
+        shared: Whether the other texts contain it too.
     """
 
     text: str
@@ -34,11 +36,11 @@ class Span:
 
 
 def differences(texts: Sequence[str]) -> list[list[Span]]:
-    """Split each text into what it shares with the others and what is its own.
+    """Split each text into spans shared with the others and spans of its own.
 
-    The first is compared with each of the others: a piece of it is shared where all of them have
-    it. A piece of another is shared where the first has it. Pieces are words; lines where the texts
-    are long; whole texts where lines repeat themselves thousands of times.
+    The first text is compared with each of the others: its pieces are shared if all the others have
+    them. A piece of another text is shared if the first one has it. Pieces are words; lines if the
+    texts are long; whole texts if lines repeat thousands of times.
 
     >>> one, other = differences(["The sky is blue.", "The sky was blue."])
     >>> [(span.text, span.shared) for span in other]
@@ -57,7 +59,7 @@ def differences(texts: Sequence[str]) -> list[list[Span]]:
 
 
 def _split(texts: Sequence[str]) -> list[list[str]]:
-    """Split texts into pieces that are as small as time allows."""
+    """Split texts into pieces as small as the time limit allows."""
     for pattern in (_WORD, _LINE):
         pieces = [pattern.findall(text) for text in texts]
         if _pairs(pieces) <= _MOST_PAIRS:
@@ -66,13 +68,13 @@ def _split(texts: Sequence[str]) -> list[list[str]]:
 
 
 def _pairs(pieces: list[list[str]]) -> int:
-    """Count how often a piece of the first text stands in each of the others."""
+    """Count the occurrences of the first text's pieces in each of the others."""
     first, others = Counter(pieces[0]), Counter(chain.from_iterable(pieces[1:]))
     return sum(count * others[piece] for piece, count in first.items())
 
 
 def _matched(first: list[str], other: list[str]) -> tuple[list[bool], list[bool]]:
-    """Tell for each piece of two texts whether it has a partner in the other one."""
+    """Return for each piece of two texts whether the other text has a match."""
     ours, theirs = [False] * len(first), [False] * len(other)
     for block in difflib.SequenceMatcher(None, first, other, autojunk=False).get_matching_blocks():
         ours[block.a : block.a + block.size] = [True] * block.size

@@ -1,4 +1,4 @@
-"""Rows as a pandas frame, where there is pandas."""
+"""Conversion of rows to a pandas DataFrame."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 def frame(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
-    """Give a frame of these rows.
+    """Return a DataFrame of these rows.
 
     Raises:
-        ConfigError: pandas is not installed.
+        ConfigError: If pandas is not installed.
     """
     try:
         import pandas as pd
     except ImportError:
         raise ConfigError(
             "a frame needs pandas, which is not installed.",
-            mend='`pip install "gatewayx-nb[data]"`',
+            hint='`pip install "gatewayx-nb[data]"`',
         ) from None
     return pd.DataFrame(rows)

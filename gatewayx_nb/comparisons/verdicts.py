@@ -1,4 +1,4 @@
-"""How a person judged answers that stood side by side, and which models won how often."""
+"""The user's verdicts on compared answers, and the ranking of the models."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Vote = Literal["better", "tie", "bad"]
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was said of the answers to one question.
+    """The verdict on the answers to one prompt.
 
     Attributes:
-        vote: ``"better"``: one is better than the others. ``"tie"``: all are as good. ``"bad"``:
-            all are bad.
-        winner: The column that is better, from 0; ``None`` for the other votes.
-        note: Why, in the voter's own words.
+        vote: ``"better"``: one is better than the others. ``"tie"``: all are equally good.
+            ``"bad"``: all are bad.
+        winner: Index of the better column, from 0; ``None`` for the other votes.
+        note: The voter's reason.
     """
 
     vote: Vote
@@ -28,22 +28,22 @@ class Verdict:
     note: str = ""
 
     def of(self, column: int) -> str:
-        """Tell what it means for one column: ``better``, ``worse``, ``tie`` or ``bad``."""
+        """Return the verdict on one column: ``better``, ``worse``, ``tie`` or ``bad``."""
         if self.vote != "better":
             return self.vote
         return "better" if column == self.winner else "worse"
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """How one model stands after all votes.
+class Ranking:
+    """The score of one model after all votes.
 
     Attributes:
-        reference: The model, as it was named.
-        wins: Questions in which an answer of it was the better one.
-        losses: Questions in which another model's was.
-        ties: Questions in which all were as good.
-        bad: Questions in which all were bad.
+        reference: The model, as passed.
+        wins: Number of prompts for which its answer was the better one.
+        losses: Number of prompts for which another model's answer was.
+        ties: Number of prompts for which all answers were equally good.
+        bad: Number of prompts for which all answers were bad.
     """
 
     reference: str
@@ -54,17 +54,17 @@ class Standing:
 
     @property
     def win_rate(self) -> float | None:
-        """Wins and half of the ties, of all questions but those in which all were bad."""
+        """Wins plus half of the ties, over all prompts except those rated bad."""
         decided = self.wins + self.losses + self.ties
         return (self.wins + self.ties / 2) / decided if decided else None
 
 
-def standings(judged: Iterable[tuple[Sequence[str], Verdict]]) -> list[Standing]:
-    """Add votes up, the best model first.
+def rank(judged: Iterable[tuple[Sequence[str], Verdict]]) -> list[Ranking]:
+    """Add up the votes; the best model comes first.
 
     Args:
-        judged: The references that stood side by side, and the verdict. One that stood there
-            several times counts once; it does not lose against itself.
+        judged: The compared references with their verdict. A repeated reference counts once and
+            does not lose against itself.
     """
     counts: dict[str, Counter[str]] = {}
     for references, verdict in judged:
@@ -74,5 +74,5 @@ def standings(judged: Iterable[tuple[Sequence[str], Verdict]]) -> list[Standing]
                 "wins" if reference == winner else "losses"
             )
             counts.setdefault(reference, Counter())[meant] += 1
-    found = [Standing(reference, **count) for reference, count in counts.items()]
+    found = [Ranking(reference, **count) for reference, count in counts.items()]
     return sorted(found, key=lambda one: (-(one.win_rate or 0), -one.wins, one.reference))

@@ -1,4 +1,4 @@
-"""What is shown while models answer: in a notebook one display, in a terminal plain text."""
+"""Display of models' answers: one updated display in a notebook, plain text in a terminal."""
 
 from gatewayx_nb.display.answer import (
     NotebookView,

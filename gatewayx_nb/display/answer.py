@@ -1,4 +1,4 @@
-"""An answer shown while it comes: one growing display in a notebook, plain text in a terminal."""
+"""Display of one answer while it streams: updated in a notebook, plain text in a terminal."""
 
 from __future__ import annotations
 
@@ -12,48 +12,49 @@ from typing import TYPE_CHECKING, Protocol
 
 from typing_extensions import override
 
-from gatewayx_nb import forms
+from gatewayx_nb import output_formats
 from gatewayx_nb.display.throttle import Throttle
-from gatewayx_nb.errors import GatewayError, in_one_line
-from gatewayx_nb.rendering import plain, reply_html
+from gatewayx_nb.errors import GatewayError, with_short_traceback
+from gatewayx_nb.html import reply_html
+from gatewayx_nb.text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from gatewayx_nb.calls import PartialReply
     from gatewayx_nb.comparisons import Progress
     from gatewayx_nb.engine_pool import AsyncReplyStream, ReplyStream
-    from gatewayx_nb.engine_pool.tally import Tally
-    from gatewayx_nb.forms import Form
-    from gatewayx_nb.messages import Reply
+    from gatewayx_nb.output_formats import OutputFormat
+    from gatewayx_nb.replies import Reply
 
 _SHARE = 10
-"""An update is followed by at least so many times its own cost: that is a tenth of a core."""
+"""Pause after an update, as a multiple of its own cost: a tenth of a core."""
 
 _BEAT = 0.1
-"""Seconds between beats of an awaited cell: a kernel notices Stop only when its loop wakes."""
+"""Seconds between wake-ups of an awaited cell: a kernel handles Stop only when its loop wakes."""
 
 
 class View(Protocol):
-    """Where an answer is shown."""
+    """A place where an answer is shown."""
 
     @property
     def waits(self) -> bool:
-        """Whether it says that an answer is awaited, which in the end it must take back."""
+        """Whether it shows a waiting message, which it must clear at the end."""
         ...
 
-    def update(self, tally: Tally) -> None:
-        """Show what has arrived, if the last update is long enough ago."""
+    def update(self, partial: PartialReply) -> None:
+        """Show the partial answer, if an update is due."""
 
     def finish(self, reply: Reply, mark: str = "") -> None:
-        """Show the whole answer, and its figures."""
+        """Show the complete answer and its figures."""
 
 
 class QuietView:
-    """Shows nothing."""
+    """View that shows nothing."""
 
     waits = False
 
-    def update(self, tally: Tally) -> None:
+    def update(self, partial: PartialReply) -> None:
         """Show nothing."""
 
     def finish(self, reply: Reply, mark: str = "") -> None:
@@ -61,15 +62,15 @@ class QuietView:
 
 
 class Output:
-    """One place in a cell's output, updated in place.
+    """A display in a cell's output that is updated in place.
 
     Args:
-        clock: Gives seconds that never go back.
-        share: An update is followed by at least so many times its own cost.
+        clock: Returns monotonic seconds.
+        share: Pause after an update, as a multiple of its own cost.
 
     Attributes:
-        shown: Whether anything was shown there.
-        throttle: How often it may be updated.
+        shown: Whether anything has been shown.
+        throttle: Limits the update rate.
     """
 
     def __init__(self, clock: Callable[[], float], share: int = _SHARE) -> None:
@@ -80,7 +81,7 @@ class Output:
         self._handle = DisplayHandle()
 
     def show(self, text: str, html: str) -> None:
-        """Show it, in the place of what was shown before."""
+        """Show the content, replacing the previous one."""
         show = self._handle.update if self.shown else self._handle.display
         self.shown = True
         self.throttle.length = len(html)
@@ -88,10 +89,10 @@ class Output:
 
 
 class WholeView:
-    """Shows an answer when it is whole.
+    """View that shows an answer once it is complete.
 
     Args:
-        view: Where it is shown.
+        view: The underlying view.
     """
 
     waits = False
@@ -99,16 +100,16 @@ class WholeView:
     def __init__(self, view: View) -> None:
         self._view = view
 
-    def update(self, tally: Tally) -> None:
+    def update(self, partial: PartialReply) -> None:
         """Show nothing yet."""
 
     def finish(self, reply: Reply, mark: str = "") -> None:
-        """Show the whole answer, and its figures."""
+        """Show the complete answer and its figures."""
         self._view.finish(reply, mark)
 
 
 class PartialView(WholeView):
-    """Shows an answer only if it does not come to its end; else the cell's value shows it."""
+    """View that shows only incomplete answers; a complete one is shown as the cell's value."""
 
     @override
     def finish(self, reply: Reply, mark: str = "") -> None:
@@ -117,69 +118,69 @@ class PartialView(WholeView):
 
 
 class NotebookView:
-    """One display, updated in place, so that a notebook saves the answer once.
+    """A single display updated in place, so that a notebook saves the answer once.
 
     Args:
-        clock: Gives seconds that never go back.
-        form: How the answer is shown.
+        clock: Returns monotonic seconds.
+        form: The form in which the answer is shown.
     """
 
     def __init__(
-        self, clock: Callable[[], float] = time.monotonic, form: Form = "markdown"
+        self, clock: Callable[[], float] = time.monotonic, form: OutputFormat = "markdown"
     ) -> None:
         self._output = Output(clock)
         self._form = form
-        self._growing = forms.growing(form)
+        self._growing = output_formats.incremental_renderer(form)
         self._state: tuple[int, str] | None = None
 
     @property
     def waits(self) -> bool:
-        """Whether it says that an answer is awaited."""
+        """Whether it shows a waiting message."""
         return self._output.shown
 
-    def update(self, tally: Tally) -> None:
-        """Show what has arrived, if there is news and the last update is long enough ago.
+    def update(self, partial: PartialReply) -> None:
+        """Show the partial answer, if it has changed and an update is due.
 
-        What is played back at once is shown once, at its end: notebook tests see no update.
+        An immediate replay is shown once, at its end, so notebook tests see no updates.
         """
-        if tally.at_once:
+        if partial.instant:
             return
-        state = (len(tally.text) + len(tally.reasoning), waiting(tally))
+        state = (len(partial.text) + len(partial.reasoning), waiting(partial))
         if self._output.throttle.is_due and state != self._state:
             with self._output.throttle.timed():
-                text, thoughts = "".join(tally.text), "".join(tally.reasoning)
+                text, thoughts = "".join(partial.text), "".join(partial.reasoning)
                 body = self._growing(text) if text else ""
                 page = reply_html(text, status=state[1], reasoning=thoughts, body=body)
                 self._output.show(text, page)
                 self._state = state
 
     def finish(self, reply: Reply, mark: str = "") -> None:
-        """Show the whole answer, and its figures."""
-        shown, line = forms.show(self._form, reply), figures(reply, mark)
+        """Show the complete answer and its figures."""
+        shown, line = output_formats.render(self._form, reply), figures(reply, mark)
         page = reply_html(reply.text, line, reasoning=reply.reasoning, body=shown.page)
         self._output.show(shown.text, page)
 
 
 class TerminalView:
-    """Plain text, written as it comes; code, JSON and tables at the end, in their form.
+    """Plain text, written as it arrives; code, JSON and tables are formatted at the end.
 
     Args:
-        form: How the answer is shown.
+        form: The form in which the answer is shown.
     """
 
     waits = False
 
-    def __init__(self, form: Form = "markdown") -> None:
+    def __init__(self, form: OutputFormat = "markdown") -> None:
         self._form = form
         self._comes = form in ("markdown", "text")
         self._pieces = 0
         self._length = 0
 
-    def update(self, tally: Tally) -> None:
-        """Write what came since the last time."""
+    def update(self, partial: PartialReply) -> None:
+        """Write the text that has arrived since the last update."""
         if not self._comes:
             return
-        pieces = tally.text[self._pieces :]
+        pieces = partial.text[self._pieces :]
         self._pieces += len(pieces)
         text = "".join(pieces)
         self._length += len(text)
@@ -187,17 +188,17 @@ class TerminalView:
         sys.stdout.flush()
 
     def finish(self, reply: Reply, mark: str = "") -> None:
-        """Write the rest of the text, and its figures."""
-        text = reply.text if self._comes else forms.show(self._form, reply).text
+        """Write the rest of the text and the figures."""
+        text = reply.text if self._comes else output_formats.render(self._form, reply).text
         rest = plain(text[self._length :])
         sys.stdout.write(f"{rest}\n[{plain(figures(reply, mark))}]\n")
         sys.stdout.flush()
 
 
 def figures(reply: Reply, mark: str = "") -> str:
-    """Give the line under an answer: model, seconds, tokens, cost, and what was unusual.
+    """Return the line below an answer: model, seconds, tokens, cost, and anything unusual.
 
-    An answer of which nothing came has neither tokens nor a cost to tell.
+    An answer without content has neither tokens nor cost.
     """
     parts = [f"{reply.engine}:{reply.model}" if reply.model else reply.engine, _seconds(reply)]
     if reply.time_to_first is not None or not reply.interrupted:
@@ -220,49 +221,49 @@ def figures(reply: Reply, mark: str = "") -> str:
 
 
 def read(stream: ReplyStream, view: View) -> Reply:
-    """Show a stream while it comes, and give its reply; Ctrl-C stops it and keeps what came.
+    """Show a stream as it arrives and return its reply; Ctrl-C keeps the partial answer.
 
     Raises:
-        KeyboardInterrupt: It was stopped, after what had come was shown.
-        GatewayError: The call failed, after what had come was shown.
+        KeyboardInterrupt: If stopped; the partial answer has been shown.
+        GatewayError: If the call fails; the partial answer has been shown.
     """
-    tally = stream.tally  # for a stream that held itself would not be dropped
-    stream.idle = lambda: view.update(tally)
+    partial = stream.partial  # a stream in a reference cycle would not be freed at once
+    stream.idle = lambda: view.update(partial)
     try:
         with stream:
-            view.update(tally)
+            view.update(partial)
             for _ in stream:
-                view.update(tally)
+                view.update(partial)
             return _finished(stream, view)
     except KeyboardInterrupt:
         with undisturbed():
             raise _stopped(stream, view) from None
     except GatewayError:
-        _broken(tally, view)
+        _broken(partial, view)
         raise
 
 
 async def aread(stream: AsyncReplyStream, view: View) -> Reply:
-    """Show a stream while it comes, on an event loop; see `read`."""
-    beat = asyncio.ensure_future(_beat(stream.tally, view))
+    """Show a stream as it arrives, on an event loop; see `read`."""
+    beat = asyncio.ensure_future(_beat(stream.partial, view))
     try:
         async with stream:
             async for _ in stream:
-                view.update(stream.tally)
+                view.update(stream.partial)
             return _finished(stream, view)
     except asyncio.CancelledError:
         uncancel()
         raise _stopped(stream, view) from None
     except GatewayError:
-        _broken(stream.tally, view)
+        _broken(stream.partial, view)
         raise
     finally:
         beat.cancel()
 
 
-async def _beat(tally: Tally, view: View) -> None:
+async def _beat(partial: PartialReply, view: View) -> None:
     while True:
-        view.update(tally)
+        view.update(partial)
         await asyncio.sleep(_BEAT)
 
 
@@ -273,18 +274,18 @@ def _finished(stream: ReplyStream | AsyncReplyStream, view: View) -> Reply:
 
 
 def _stopped(stream: ReplyStream | AsyncReplyStream, view: View) -> KeyboardInterrupt:
-    """Close a stream, show what came, and give the exception, which shows as one line."""
+    """Close a stream, show the partial answer, and return a one-line exception."""
     stream.close()
     view.finish(stream.reply, "interrupted")
-    return in_one_line(KeyboardInterrupt())
+    return with_short_traceback(KeyboardInterrupt())
 
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """Pass over Stop while one is being obeyed: showing a long answer for the last time takes long.
+    """Ignore further interrupts while handling one: the final display of a long answer takes time.
 
-    Signals come to the main thread only, and only there may their handler be set. An awaited cell
-    needs none of this, for its kernel counts the first press alone.
+    Signals are delivered to the main thread, and only that thread may set their handler. An awaited
+    cell does not need this, because its kernel counts only the first interrupt.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -296,34 +297,34 @@ def undisturbed() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _broken(tally: Tally, view: View) -> None:
-    """Show what had come before a call failed, and no longer that it is awaited."""
-    if tally.begun:
-        view.finish(tally.reply(interrupted=True), "broken off")
+def _broken(partial: PartialReply, view: View) -> None:
+    """Show the partial answer of a failed call and clear the waiting message."""
+    if partial.has_begun:
+        view.finish(partial.reply(interrupted=True), "broken off")
     elif view.waits:
-        view.finish(tally.reply(interrupted=True), "failed")
+        view.finish(partial.reply(interrupted=True), "failed")
 
 
 def uncancel() -> None:
-    """Take the kernel's cancellation back: from here on it is a KeyboardInterrupt."""
+    """Undo the kernel's cancellation, which becomes a KeyboardInterrupt."""
     task = asyncio.current_task()
     if task is not None:
         with contextlib.suppress(RuntimeError):
             task.uncancel()
 
 
-def waiting(tally: Progress) -> str:
-    """Say what a call waits for."""
-    seconds = time.monotonic() - tally.started
-    name = f"{tally.engine}:{tally.model}" if tally.model else tally.engine
-    if tally.waiting:
-        left = max(0.0, tally.waiting.until - time.monotonic())
-        return f"{name} · {tally.waiting.error.what} Trying again in {left:.0f} s"
-    return f"{name} · {seconds:.0f} s" + ("" if tally.begun else ", waiting")
+def waiting(partial: Progress) -> str:
+    """Return what a call is waiting for."""
+    seconds = time.monotonic() - partial.started
+    name = f"{partial.engine}:{partial.model}" if partial.model else partial.engine
+    if partial.pending_retry:
+        left = max(0.0, partial.pending_retry.until - time.monotonic())
+        return f"{name} · {partial.pending_retry.error.message} Trying again in {left:.0f} s"
+    return f"{name} · {seconds:.0f} s" + ("" if partial.has_begun else ", waiting")
 
 
 def _seconds(reply: Reply) -> str:
-    """Tell how long it took, and until its first word where that differs."""
+    """Return the latency, and the time to first token if it differs."""
     whole = f"{reply.latency:.1f} s"
     first = whole if reply.time_to_first is None else f"{reply.time_to_first:.1f} s"
     return whole if first == whole else f"{whole}, first after {first}"

@@ -1,4 +1,4 @@
-"""How often a display is updated: by the clock, by what an update costs, and by its length."""
+"""Update rate of a display, by time, by the cost of an update and by its length."""
 
 from __future__ import annotations
 
@@ -9,23 +9,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 INTERVAL = 0.1
-"""Least seconds between two updates of a display."""
+"""Minimum number of seconds between two updates of a display."""
 
 _DOUBLING = 20_000
-"""Characters of HTML by which the least time between updates grows as long again: each update is
-sent whole, and costs the kernel and the page by its length."""
+"""Characters of HTML that lengthen the interval between updates by its minimum.
+
+Each update sends the whole HTML, and costs the kernel and the page in proportion.
+"""
 
 
 class Throttle:
-    """Says when the next update is due.
+    """Rate limiter for the updates of a display.
 
     Args:
-        clock: Gives seconds that never go back.
-        share: An update is followed by at least so many times its own cost, which bounds rendering
-            to that part of a core however long an answer grows.
+        clock: Returns monotonic seconds.
+        share: Pause after an update, as a multiple of its own cost; this bounds rendering to that
+            share of a core, however long an answer grows.
 
     Attributes:
-        length: Characters of HTML that the last update sent.
+        length: Characters of HTML in the last update.
     """
 
     def __init__(self, clock: Callable[[], float], share: int) -> None:
@@ -36,12 +38,12 @@ class Throttle:
 
     @property
     def is_due(self) -> bool:
-        """Whether the last update is long enough ago."""
+        """Whether the next update is due."""
         return self._clock() >= self._due
 
     @contextlib.contextmanager
     def timed(self) -> Iterator[None]:
-        """Put the next update off by what this one costs."""
+        """Delay the next update by the cost of this one."""
         start = self._clock()
         yield
         least = INTERVAL * (1 + self.length / _DOUBLING)

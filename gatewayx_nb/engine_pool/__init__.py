@@ -1,26 +1,26 @@
-"""`EnginePool`, and the one that is used where none is named."""
+"""`EnginePool` and the default pool."""
 
 from __future__ import annotations
 
 import threading
 
-from gatewayx_nb.engine_pool.figures import Spending
-from gatewayx_nb.engine_pool.health import Health
+from gatewayx_nb.calls import CallOptions
+from gatewayx_nb.engine_pool.health import EngineHealth
 from gatewayx_nb.engine_pool.interface import EnginePool
-from gatewayx_nb.engine_pool.options import CallOptions
-from gatewayx_nb.engine_pool.preview import Preview
+from gatewayx_nb.engine_pool.preview import CallPreview
 from gatewayx_nb.engine_pool.security import SecurityStatus
 from gatewayx_nb.engine_pool.streams import AsyncReplyStream, ReplyStream
+from gatewayx_nb.engine_pool.usage import ModelUsage
 
 __all__ = [
     "AsyncReplyStream",
     "CallOptions",
+    "CallPreview",
+    "EngineHealth",
     "EnginePool",
-    "Health",
-    "Preview",
+    "ModelUsage",
     "ReplyStream",
     "SecurityStatus",
-    "Spending",
     "pool",
     "reset",
 ]
@@ -30,7 +30,7 @@ _lock = threading.Lock()
 
 
 def pool() -> EnginePool:
-    """Give the default pool; it is built on first use, for the folder that is current then."""
+    """Return the default pool, built on first use for the current folder."""
     with _lock:
         if not _default:
             _default.append(EnginePool())
@@ -38,7 +38,7 @@ def pool() -> EnginePool:
 
 
 def reset() -> None:
-    """Close the default pool; the next use builds another."""
+    """Close the default pool; the next use builds a new one."""
     with _lock:
         closing, _default[:] = _default[:], []
     for stale in closing:

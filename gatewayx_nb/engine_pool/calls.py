@@ -1,174 +1,174 @@
-"""The calls of a pool: waiting and awaited, whole and streamed, to one model or several."""
+"""The call methods of a pool: sync and async, whole and streamed, one model or several."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gatewayx_nb.comparisons import line_up
+from gatewayx_nb.comparisons import plan_comparison
+from gatewayx_nb.concurrency import forbid_blocking_call, is_being_cancelled
 from gatewayx_nb.engine_pool.embedding import checked
 from gatewayx_nb.engine_pool.streams import AsyncReplyStream, ReplyStream
-from gatewayx_nb.portal import cancelling, forbid_here
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
 
     from typing_extensions import Unpack
 
-    from gatewayx_nb.comparisons import Comparison, Race
+    from gatewayx_nb.calls import CallOptions
+    from gatewayx_nb.comparisons import Comparison, ComparisonRun
+    from gatewayx_nb.concurrency import Portal
     from gatewayx_nb.engine_pool.embedding import Vectors
-    from gatewayx_nb.engine_pool.freshness import Freshness
-    from gatewayx_nb.engine_pool.options import CallOptions
-    from gatewayx_nb.engine_pool.plan import Plan
-    from gatewayx_nb.engine_pool.playback import Player
-    from gatewayx_nb.engine_pool.preview import Preview
-    from gatewayx_nb.messages import Reply
-    from gatewayx_nb.portal import Portal
+    from gatewayx_nb.engine_pool.freshness import ThrottledCheck
+    from gatewayx_nb.engine_pool.plan import PlannedCall
+    from gatewayx_nb.engine_pool.preview import CallPreview
+    from gatewayx_nb.engine_pool.router import CallRouter
+    from gatewayx_nb.replies import Reply
 
 T = TypeVar("T")
 
 
 class Calls:
-    """What a pool is asked; `EnginePool` tells of the keywords."""
+    """The call methods of a pool; `EnginePool` documents their keywords."""
 
-    _freshness: Freshness
-    _player: Player
+    _freshness: ThrottledCheck
+    _player: CallRouter
 
     def ask(self, prompt: str, /, **options: Unpack[CallOptions]) -> Reply:
-        """Ask a model and wait for its whole answer.
+        """Call a model and wait for the whole reply.
 
         Raises:
-            GatewayError: The call failed; its class says who can mend that.
+            GatewayError: If the call fails; its class shows who can fix the cause.
         """
-        forbid_here("aask")
+        forbid_blocking_call("aask")
         call = self._call(prompt, options, streamed=False)
         return _waited(call, call.run())
 
     async def aask(self, prompt: str, /, **options: Unpack[CallOptions]) -> Reply:
-        """Ask a model and await its whole answer; see `ask`."""
+        """Call a model and await the whole reply; see `ask`."""
         call = self._call(prompt, options, streamed=False)
         return await _awaited(call, call.run())
 
     def stream(self, prompt: str, /, **options: Unpack[CallOptions]) -> ReplyStream:
-        """Ask a model and read its answer as it comes; ``.reply`` after the end.
+        """Call a model and stream the reply, which is ``.reply`` after the end.
 
         Raises:
-            GatewayError: The call cannot be made; a failure on the way is raised while reading.
+            GatewayError: If the call cannot be made; later failures are raised during iteration.
         """
-        forbid_here("astream")
+        forbid_blocking_call("astream")
         return ReplyStream(self._call(prompt, options, streamed=True))
 
     def astream(self, prompt: str, /, **options: Unpack[CallOptions]) -> AsyncReplyStream:
-        """Ask a model and read its answer as it comes, with ``async for``; see `stream`."""
+        """Call a model and stream the reply with ``async for``; see `stream`."""
         return AsyncReplyStream(self._call(prompt, options, streamed=True))
 
     def compare(
         self, prompt: str, /, *, models: Iterable[str], **options: Unpack[CallOptions]
     ) -> Comparison:
-        """Ask several models at once, and wait for all.
+        """Call several models concurrently and wait for all of them.
 
         Args:
             prompt: The prompt.
-            models: References; one that is named twice is asked twice.
-            **options: The keywords of every call, but for ``model``, ``chat`` and ``fallback``.
+            models: References; a repeated reference is called repeatedly.
+            **options: The keywords of every call, except ``model``, ``chat`` and ``fallback``.
 
         Returns:
-            Replies or errors in that order: one that fails, or cannot be asked, is its error.
+            Replies or errors in the order of ``models``; a call that fails yields its error.
 
         Raises:
-            UsageError: The calls are wrong whoever is asked; nothing was sent.
-            KeyboardInterrupt: It was stopped; its ``comparison`` holds what had come.
+            UsageError: If the calls are invalid for every model; nothing is sent.
+            KeyboardInterrupt: If stopped; its ``comparison`` holds the partial answers.
         """
-        forbid_here("acompare")
-        return self.race(prompt, models=models, **options).run()
+        forbid_blocking_call("acompare")
+        return self.plan_comparison(prompt, models=models, **options).run()
 
     async def acompare(
         self, prompt: str, /, *, models: Iterable[str], **options: Unpack[CallOptions]
     ) -> Comparison:
-        """Ask several models at once, and await all; see `compare`."""
-        return await self.race(prompt, models=models, **options).arun()
+        """Call several models concurrently and await all of them; see `compare`."""
+        return await self.plan_comparison(prompt, models=models, **options).arun()
 
-    def race(
+    def plan_comparison(
         self, prompt: str, /, *, models: Iterable[str], **options: Unpack[CallOptions]
-    ) -> Race:
-        """Ask several models at once, to look at while they answer; see `compare`.
+    ) -> ComparisonRun:
+        """Return a race of several models, to watch while they answer; see `compare`.
 
-        Nothing is sent before its `start`, and nothing waits but its `join` and `run`.
+        Nothing is sent before its `start`, and only its `join` and `run` block.
         """
-        self._freshness.check_if_due()
+        self._freshness.run_if_due()
 
-        def plan(reference: str) -> Plan:
+        def plan(reference: str) -> PlannedCall:
             again: CallOptions = {**options, "model": reference}
             return self._player.plan(prompt, again, streamed=True)
 
-        return line_up(prompt, models, plan, **options)
+        return plan_comparison(prompt, models, plan, **options)
 
-    def preview(self, prompt: str, /, **options: Unpack[CallOptions]) -> Preview:
-        """Tell what `ask` would send, and what that may cost; nothing is sent.
+    def preview(self, prompt: str, /, **options: Unpack[CallOptions]) -> CallPreview:
+        """Return what `ask` would send and its maximum cost, without sending anything.
 
-        It tells of the engine, whichever `cassette` is open.
+        The preview is that of the engine, even if a `cassette` is open.
 
         Raises:
-            GatewayError: The call cannot be made.
+            GatewayError: If the call cannot be made.
         """
-        forbid_here("apreview")
-        self._freshness.check_if_due()
+        forbid_blocking_call("apreview")
+        self._freshness.run_if_due()
         call = self._player.live(prompt, options)
         return _waited(call, call.preview())
 
-    async def apreview(self, prompt: str, /, **options: Unpack[CallOptions]) -> Preview:
-        """Tell what `aask` would send; see `preview`."""
-        self._freshness.check_if_due()
+    async def apreview(self, prompt: str, /, **options: Unpack[CallOptions]) -> CallPreview:
+        """Return what `aask` would send; see `preview`."""
+        self._freshness.run_if_due()
         call = self._player.live(prompt, options)
         return await _awaited(call, call.preview())
 
     def embed(self, texts: Iterable[str], *, model: str) -> Vectors:
-        """Give vectors for texts, as a float32 array of shape (texts, dimensions).
+        """Return embeddings of texts, as a float32 array of shape (texts, dimensions).
 
         Args:
             texts: The texts; none may be empty.
-            model: A reference; the engine's own embedding model where it names none.
+            model: A reference; if it names only an engine, the engine's own embedding model.
 
         Raises:
-            GatewayError: A batch failed.
+            GatewayError: If a batch fails.
         """
-        forbid_here("aembed")
+        forbid_blocking_call("aembed")
         portal, work = self._embedding(texts, model)
         return portal.run(work)
 
     async def aembed(self, texts: Iterable[str], *, model: str) -> Vectors:
-        """Give vectors for texts; see `embed`."""
+        """Return embeddings of texts; see `embed`."""
         portal, work = self._embedding(texts, model)
         return await portal.arun(work)
 
     def _embedding(
         self, texts: Iterable[str], model: str
     ) -> tuple[Portal, Coroutine[Any, Any, Vectors]]:
-        self._freshness.check_if_due()
+        self._freshness.run_if_due()
         return self._player.embedding(checked(texts), model)
 
-    def _call(self, prompt: str, options: CallOptions, *, streamed: bool) -> Plan:
-        self._freshness.check_if_due()
+    def _call(self, prompt: str, options: CallOptions, *, streamed: bool) -> PlannedCall:
+        self._freshness.run_if_due()
         return self._player.plan(prompt, options, streamed=streamed)
 
 
-def _waited(call: Plan, work: Coroutine[Any, Any, T]) -> T:
-    """Wait on this thread for what a call does on its engine's loop."""
+def _waited(call: PlannedCall, work: Coroutine[Any, Any, T]) -> T:
+    """Block this thread until work on the call's loop is done."""
     try:
-        return call.portal.run(work, call.patience)
+        return call.portal.run(work, call.timeout)
     except TimeoutError:
-        raise call.too_late() from None
+        raise call.deadline_error() from None
     except asyncio.CancelledError:
-        raise call.closed() from None
+        raise call.closed_error() from None
 
 
-async def _awaited(call: Plan, work: Coroutine[Any, Any, T]) -> T:
-    """Await what a call does on its engine's loop; cancelling this cancels it there."""
+async def _awaited(call: PlannedCall, work: Coroutine[Any, Any, T]) -> T:
+    """Await work on the call's loop; cancelling this task cancels the work."""
     try:
-        return await call.portal.arun(work, call.patience)
+        return await call.portal.arun(work, call.timeout)
     except TimeoutError:
-        raise call.too_late() from None
+        raise call.deadline_error() from None
     except asyncio.CancelledError:
-        if cancelling():
+        if is_being_cancelled():
             raise
-        raise call.closed() from None
+        raise call.closed_error() from None

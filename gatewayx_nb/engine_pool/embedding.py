@@ -1,4 +1,4 @@
-"""Vectors for texts: in batches, several at once, in the order of the texts."""
+"""Embeddings: concurrent batches, returned in the order of the texts."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gatewayx_nb.engine_pool.pace import estimate
-from gatewayx_nb.engine_pool.scrubbing import scrub
+from gatewayx_nb.calls import wait_before_retry
+from gatewayx_nb.engine_pool.engine_errors import redact_exception
+from gatewayx_nb.engine_pool.rate_limit import estimate_tokens
 from gatewayx_nb.errors import ConfigError, DeadlineError, GatewayError, ProviderError, UsageError
-from gatewayx_nb.retries import wait_before_retry
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
@@ -28,30 +28,30 @@ if TYPE_CHECKING:
     Batch = list[list[float]]
 
 _AT_ONCE = 8
-"""Batches in flight; the providers limit tokens a minute long before requests."""
+"""Maximum number of concurrent batches; providers limit tokens per minute long before requests."""
 
 
 def checked(texts: Iterable[str]) -> list[str]:
-    """Give the texts as a list.
+    """Return the texts as a list.
 
     Raises:
-        UsageError: One is no text, or empty, which providers refuse.
+        UsageError: If one is not a string, or is empty, which providers reject.
     """
     listed = [texts] if isinstance(texts, str) else list(texts)
     for number, text in enumerate(listed):
         if not isinstance(text, str) or not text:
             raise UsageError(
                 f"text {number} is {text!r}; expected a text that is not empty.",
-                mend="Leave it out of the texts.",
+                hint="Leave it out of the texts.",
             )
     return listed
 
 
 async def embed(host: EngineHost, target: Target, limits: Limits, texts: list[str]) -> Vectors:
-    """Give a float32 array of shape (texts, dimensions).
+    """Return a float32 array of shape (texts, dimensions).
 
     Raises:
-        GatewayError: A batch failed, after the retries that may help.
+        GatewayError: If a batch fails after its retries.
     """
     try:
         async with asyncio.timeout(limits.timeout):
@@ -62,19 +62,19 @@ async def embed(host: EngineHost, target: Target, limits: Limits, texts: list[st
                 answers = await _gathered([job.embed(batch) for batch in batches])
                 vectors = [vector for batch in answers for vector in batch]
     except GatewayError as error:
-        scrub(error, target.key)
+        redact_exception(error, target.key)
         raise
     except TimeoutError:
         raise DeadlineError(
             f"{target.name!r} took longer than {limits.timeout:g} s.",
-            mend="Embed fewer texts at once, or allow more: [limits] timeout in the settings.",
+            hint="Embed fewer texts at once, or allow more: [limits] timeout in the settings.",
         ) from None
     return _array(vectors, target.name)
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """What all batches of a call share."""
+    """State shared by all batches of a call."""
 
     host: EngineHost
     target: Target
@@ -83,13 +83,13 @@ class _Job:
     gate: asyncio.Semaphore
 
     async def embed(self, texts: list[str]) -> Batch:
-        """Embed one batch, again where that can help."""
+        """Embed one batch, with retries."""
         model = self.target.model or self.engine.embedding_model
         attempt = 0
         async with self.gate:
             while True:
                 attempt += 1
-                await self.host.turn(self.target.rates, estimate(texts))
+                await self.host.wait_for_rate(self.target.rates, estimate_tokens(texts))
                 try:
                     return _complete(await self.engine.embed(texts, model), texts, self.engine.name)
                 except GatewayError as error:
@@ -100,7 +100,7 @@ class _Job:
 
 
 async def _gathered(work: list[Coroutine[Any, Any, Batch]]) -> list[Batch]:
-    """Await all; the first failure cancels the others, which would only be paid for nothing."""
+    """Await all batches; the first failure cancels the others, to save their cost."""
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one) for one in work]
@@ -113,23 +113,23 @@ def _complete(vectors: Batch, texts: list[str], engine: str) -> Batch:
     if len(vectors) != len(texts):
         raise ProviderError(
             f"{engine!r} gave {len(vectors)} vectors for {len(texts)} texts.",
-            mend="Run the cell again.",
+            hint="Run the cell again.",
         )
     return vectors
 
 
 def numpy() -> ModuleType:
-    """Give numpy.
+    """Return the numpy module.
 
     Raises:
-        ConfigError: It is not installed.
+        ConfigError: If numpy is not installed.
     """
     try:
         import numpy as np
     except ImportError:
         raise ConfigError(
             "embeddings are numpy arrays, and numpy is not installed.",
-            mend='`pip install "gatewayx-nb[data]"`',
+            hint='`pip install "gatewayx-nb[data]"`',
         ) from None
     return np
 
@@ -140,6 +140,6 @@ def _array(vectors: list[list[float]], engine: str) -> Vectors:
         array: Vectors = np.asarray(vectors, dtype=np.float32)
     except ValueError:
         raise ProviderError(
-            f"{engine!r} gave vectors of different lengths.", mend="Run the cell again."
+            f"{engine!r} gave vectors of different lengths.", hint="Run the cell again."
         ) from None
     return array.reshape(len(vectors), -1) if vectors else array.reshape(0, 0)

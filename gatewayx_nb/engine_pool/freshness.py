@@ -1,4 +1,4 @@
-"""When to look whether the user's files have changed."""
+"""Check of the user's files for changes, at most once per interval."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 INTERVAL = 1.0
-"""Seconds between looks of plain calls; commands and magics always look."""
+"""Seconds between checks by plain calls; commands and magics always check."""
 
 
-class Freshness:
-    """Runs a check on demand, or when the last one is old.
+class ThrottledCheck:
+    """Runs a check on demand, or if the last one is out of date.
 
     Args:
         look: The check.
-        clock: Gives seconds that never go back.
+        clock: Returns monotonic seconds.
     """
 
     def __init__(
@@ -27,12 +27,12 @@ class Freshness:
         self._clock = clock
         self._last = clock()
 
-    def check(self) -> None:
-        """Look now."""
+    def run(self) -> None:
+        """Run the check now."""
         self._last = self._clock()
         self._look()
 
-    def check_if_due(self) -> None:
-        """Look unless that was done within `INTERVAL`."""
+    def run_if_due(self) -> None:
+        """Run the check unless it ran within `INTERVAL`."""
         if self._clock() - self._last >= INTERVAL:
-            self.check()
+            self.run()

@@ -1,4 +1,4 @@
-"""What a pool is given: engines of its own, and where it notes calls."""
+"""Validate the pool's constructor arguments."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def ledger(config: Config) -> Path:
-    """Give the file that calls are noted in: the project's, or without one the user's."""
+    """Return the ledger's path: in the project folder, or without one in the user folder."""
     project = config.project
     if project:
         return project.root / ".gatewayx" / "store.sqlite"
@@ -28,22 +28,22 @@ def ledger(config: Config) -> Path:
 
 
 def named(engines: Iterable[LLMEngine]) -> dict[str, LLMEngine]:
-    """Give engines by name.
+    """Return engines by name.
 
     Raises:
-        UsageError: Two have one name.
+        UsageError: If two engines have the same name.
     """
     named: dict[str, LLMEngine] = {}
     for engine in engines:
         if named.setdefault(_name(engine), engine) is not engine:
             raise UsageError(
-                f"two engines are called {engine.name!r}.", mend="Give one of them another `name`."
+                f"two engines are called {engine.name!r}.", hint="Give one of them another `name`."
             )
     return named
 
 
 def _name(engine: LLMEngine) -> str:
-    """Give a passed engine its name: its own, or ``GrokEngine`` makes ``grok``."""
+    """Return the engine's name, or derive it from the class: ``GrokEngine`` becomes ``grok``."""
     if not engine.name:
         words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(engine).__name__.removesuffix("Engine"))
         engine.name = words.lower()

@@ -1,4 +1,4 @@
-"""Whether engines answer: all of them asked at once."""
+"""Health checks of all engines, run concurrently."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.engine_pool.inquiry import listening
+from gatewayx_nb.engine_pool.probe import is_listening
 from gatewayx_nb.errors import EngineNotFoundError, GatewayError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
-    from gatewayx_nb.engine_pool.inquiry import Inquiry
+    from gatewayx_nb.engine_pool.probe import Prober
     from gatewayx_nb.llm_engines import LLMEngine
     from gatewayx_nb.model_registry import ModelRegistry, Target
 
 DEADLINE = 10.0
-"""Seconds that each engine has to answer."""
+"""Seconds that each engine has to answer a health check."""
 
 _ASKED = ("ready", "failed", "refused")
-"""States of the engines that are meant to answer; the others wait for a key, weights or a name."""
+"""States of the engines to check; engines in other states lack a key, weights or a name."""
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
-    """What an engine answered when it was asked whether it works.
+class EngineHealth:
+    """The result of an engine's health check.
 
     Attributes:
         engine: The engine's name.
         ok: Whether it works.
-        latency: Seconds until it answered; ``None`` where no answer came.
-        error: What is wrong and what mends it, in one line; empty where it works.
+        latency: Seconds until it answered; ``None`` without an answer.
+        error: The problem and its fix, in one line; empty if the engine works.
     """
 
     engine: str
@@ -42,17 +42,17 @@ class Health:
 
 
 def checkup(
-    inquiry: Inquiry, registry: ModelRegistry, names: Sequence[str]
-) -> Coroutine[None, None, list[Health]]:
-    """Find who is to be asked, and give the coroutine that asks them.
+    inquiry: Prober, registry: ModelRegistry, names: Sequence[str]
+) -> Coroutine[None, None, list[EngineHealth]]:
+    """Find the engines to check and return the coroutine that checks them.
 
     Args:
-        inquiry: Asks them.
-        registry: Knows them.
-        names: Engines; all that have what they need where there are none.
+        inquiry: Queries the engines.
+        registry: The known engines.
+        names: Engines; if empty, all that are ready.
 
     Raises:
-        EngineNotFoundError: A name is no engine's.
+        EngineNotFoundError: If a name is unknown.
     """
     servers = {} if names else registry.servers()
     meant = names or [row.name for row in registry.rows() if row.state in _ASKED]
@@ -72,13 +72,13 @@ def _found(registry: ModelRegistry, name: str) -> Target | GatewayError:
 
 
 async def _check(
-    inquiry: Inquiry, found: dict[str, Target | GatewayError], servers: dict[str, str]
-) -> list[Health]:
-    heard = await asyncio.gather(*map(listening, servers.values()))
+    inquiry: Prober, found: dict[str, Target | GatewayError], servers: dict[str, str]
+) -> list[EngineHealth]:
+    heard = await asyncio.gather(*map(is_listening, servers.values()))
     silent = {name for name, hears in zip(servers, heard, strict=True) if not hears}
     asked = {name: target for name, target in found.items() if name not in silent}
     targets = [target for target in asked.values() if not isinstance(target, GatewayError)]
-    answers = await inquiry.ask(targets, _measured)
+    answers = await inquiry.probe_all(targets, _measured)
     return [
         _row(name, target if isinstance(target, GatewayError) else answers[target.name])
         for name, target in sorted(asked.items())
@@ -97,9 +97,9 @@ async def _measured(engine: LLMEngine) -> _Answer:
     return _Answer(ok, time.monotonic() - begun)
 
 
-def _row(name: str, answer: _Answer | GatewayError) -> Health:
+def _row(name: str, answer: _Answer | GatewayError) -> EngineHealth:
     if isinstance(answer, GatewayError):
-        return Health(name, ok=False, error=" ".join(str(answer).split()))
-    return Health(
+        return EngineHealth(name, ok=False, error=" ".join(str(answer).split()))
+    return EngineHealth(
         name, answer.ok, answer.latency, "" if answer.ok else "its own check says that it fails."
     )

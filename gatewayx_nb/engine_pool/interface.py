@@ -1,4 +1,4 @@
-"""The object that users hold: engines, and the calls to them."""
+"""The user-facing pool: engines and the calls to them."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from typing_extensions import override
 
-from gatewayx_nb.chats import Chat, Chats
-from gatewayx_nb.engine_pool import recorded
+from gatewayx_nb.concurrency import forbid_blocking_call, is_being_cancelled, on_portal_thread
+from gatewayx_nb.conversations import Chat, ChatStore
+from gatewayx_nb.engine_pool import replay_catalog
 from gatewayx_nb.engine_pool.calls import Calls
-from gatewayx_nb.engine_pool.figures import Figures, Spending
-from gatewayx_nb.engine_pool.freshness import Freshness
+from gatewayx_nb.engine_pool.freshness import ThrottledCheck
 from gatewayx_nb.engine_pool.given import ledger, named
 from gatewayx_nb.engine_pool.health import DEADLINE, checkup
-from gatewayx_nb.engine_pool.inquiry import Inquiry, listening
 from gatewayx_nb.engine_pool.plan import Planner
-from gatewayx_nb.engine_pool.playback import Player
+from gatewayx_nb.engine_pool.probe import Prober, is_listening
+from gatewayx_nb.engine_pool.router import CallRouter
 from gatewayx_nb.engine_pool.runtime import Runtime
 from gatewayx_nb.engine_pool.security import SecurityStatus, security_status
+from gatewayx_nb.engine_pool.usage import ModelUsage, UsageTracker
 from gatewayx_nb.errors import ConfigError, GatewayError, TransportError
 from gatewayx_nb.llm_engines import FEATURES, SAMPLING
 from gatewayx_nb.model_registry import EngineStatus, ModelRegistry
-from gatewayx_nb.portal import cancelling, forbid_here, inside
 from gatewayx_nb.secure_config import Config
-from gatewayx_nb.store import Ledger
+from gatewayx_nb.storage import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Mapping
     from typing import Self
 
     from gatewayx_nb.cassettes import Cassette, Mode
-    from gatewayx_nb.engine_pool.health import Health
+    from gatewayx_nb.engine_pool.health import EngineHealth
     from gatewayx_nb.llm_engines import LLMEngine
     from gatewayx_nb.messages import ModelInfo
-    from gatewayx_nb.secure_config import Imported, Way
-    from gatewayx_nb.store import Entry
+    from gatewayx_nb.secure_config import KeyDestination, KeyImport
+    from gatewayx_nb.storage import LedgerEntry
 
 T = TypeVar("T")
 
 _HEALTH = 1.0
-"""Seconds for a server on this machine to say that it is there."""
+"""Seconds for a server on this machine to answer a health check."""
 
 _LISTING = 10.0
 """Seconds for a provider to list its models."""
@@ -52,45 +52,45 @@ _LISTING = 10.0
 class EnginePool(Calls):
     """Owns engines and makes calls to them: from a script, a cell, a thread or an event loop.
 
-    All I/O runs on background loops, so that a pool works the same everywhere and outlives any
-    number of event loops. Keys, settings and engine files are looked at again before a call, at
-    most once a second.
+    All I/O runs on background event loops, so a pool works the same everywhere and outlives any
+    event loop. Before a call, at most once a second, keys, settings and engine files are checked
+    for changes.
 
     Args:
-        home: The project folder; found from the current one upwards where it is left out.
-        env: The environment; the process's own where it is left out.
-        engines: Engines, besides those that are found as files; an engine's name is its ``name``,
-            or made of its class's name.
+        home: The project folder; if omitted, searched from the current folder upwards.
+        env: The environment; if omitted, that of the process.
+        engines: Engine instances, in addition to those found as files. An engine is named by its
+            ``name``, or after its class.
 
     Every call takes these keywords:
 
     ``model``
-        A reference, ``"engine"`` or ``"engine:model"``; the default model where it is left out.
+        A reference, ``"engine"`` or ``"engine:model"``; the default model if omitted.
     ``system``, ``temperature``, ``top_p``, ``max_tokens``, ``stop``, ``seed``
-        Sent where they are set, and only then.
+        Sent only if set.
     ``images``
-        Paths, bytes, https addresses, matplotlib figures or PIL images; see `images.load`.
+        Paths, bytes, https URLs, matplotlib figures or PIL images; see `images.load`.
     ``schema``
-        What the answer must look like: a JSON Schema, a pydantic model, a dataclass or a
-        TypedDict; ``reply.parsed`` is the answer as data. An engine that cannot hold a model to it
-        asks in words, and once more where the answer does not fit.
+        The structure of the reply: a JSON Schema, a pydantic model, a dataclass or a TypedDict;
+        ``reply.parsed`` is the parsed reply. An engine without native support for schemas asks
+        for it in the prompt. If the reply does not match, the call asks once more.
     ``params``
-        Further parameters, sent as they are. ``{"drop_unsupported": True}`` leaves out what the
-        model rejects, and asks again; ``reply.dropped`` names it.
+        Further parameters, sent unchanged. ``{"drop_unsupported": True}`` removes parameters that
+        the model rejects and sends the request again; ``reply.dropped`` lists them.
     ``timeout``
         Seconds for the whole call, instead of ``[limits] timeout`` (600).
     ``chat``
-        A conversation, or the name of one: what was said there is sent along, and this turn joins
+        A conversation or its name: its earlier turns are sent along, and this turn is added to
         it; see `chats.Chat`.
     ``max_cost``, ``allow_unpriced``
-        US dollars that the call may cost, by an estimate: a token for every four characters, and an
-        answer of ``max_tokens``, or 1,024. A price that is not known stops it too, unless allowed.
-        ``[limits] max_cost`` bounds all calls of the pool.
+        Maximum cost of the call in US dollars. The estimate assumes a token per four characters,
+        and ``max_tokens`` (or 1,024) tokens of reply. An unknown price stops the call too, unless
+        allowed. ``[limits] max_cost`` limits the total cost of the pool's calls.
     ``fallback``
-        References that are asked, in this order, where the call fails before any of its answer has
-        come; ``reply.fallback_from`` then names the first. An answer never mixes two.
+        References to try in order if the call fails before any of its reply has arrived;
+        ``reply.fallback_from`` then names the first. A reply never mixes two engines.
     ``fresh``
-        Whether to ask past the `cassette` that is open.
+        Whether to bypass the open `cassette`.
     """
 
     def __init__(
@@ -101,27 +101,27 @@ class EnginePool(Calls):
     ) -> None:
         self._config = Config(Path(home) if home is not None else None, env)
         self._registry = ModelRegistry(self._config, named(engines))
-        self._figures = Figures(Ledger(ledger(self._config)))
-        self._freshness = Freshness(self._look)
+        self._figures = UsageTracker(Ledger(ledger(self._config)))
+        self._freshness = ThrottledCheck(self._look)
         self._runtime = Runtime(self._registry)
-        self.chats = Chats(self)
-        self._player = Player(
+        self.chats = ChatStore(self)
+        self._player = CallRouter(
             Planner(self._config, self._registry, self._runtime, self.chats, self._figures)
         )
         atexit.register(_close_at_exit, weakref.ref(self))
 
     @property
     def config(self) -> Config:
-        """The settings and keys that this pool goes by."""
+        """The pool's settings and keys."""
         return self._config
 
     def chat(self, model: str | None = None, *, system: str | None = None, name: str = "") -> Chat:
-        """Begin a conversation, or go on with the one of a name.
+        """Start a conversation, or continue the named one.
 
         Args:
-            model: The reference that answers; the default model, or the one that answered before.
+            model: Reference of the model; if omitted, the conversation's or the default model.
             system: The system prompt.
-            name: Its name, as ``--chat`` and ``chat=`` know it; without one it is yours alone.
+            name: Its name, for ``--chat`` and ``chat=``; if omitted, the conversation is private.
         """
         chat = self.chats.get(name) if name else Chat(self)
         chat.model, chat.system = model or chat.model, system or chat.system
@@ -130,51 +130,52 @@ class EnginePool(Calls):
     def cassette(
         self, path: str | Path, mode: Mode = "auto", *, speed: float | None = None
     ) -> Cassette:
-        """Open a file of recorded replies; closing it, as leaving its ``with`` does, ends that.
+        """Open a file of recorded replies, until it is closed or its ``with`` block ends.
 
-        Calls that fail are not recorded. Those that are played back cost nothing, and count neither
-        in `usage` nor towards a budget.
+        Failed calls are not recorded. Replayed calls cost nothing and count neither in `usage` nor
+        towards a budget.
 
         Args:
-            path: The file, JSON lines; made by the first reply.
-            mode: ``"auto"`` plays back what is recorded and records the rest. ``"record"`` asks
-                again and renews. ``"replay"`` plays back alone: no engine is started, no socket is
-                opened, no key is needed, and `status` and `models` tell of the cassette.
-                ``"off"`` does nothing. ``GATEWAYX_CASSETTE_MODE`` in the environment wins.
-            speed: Play back so many times as fast as was recorded; at once where it is left out.
+            path: The file, in JSON lines; created with the first reply.
+            mode: ``"auto"`` replays recorded calls and records the others. ``"record"`` repeats
+                every call and replaces its recording. ``"replay"`` only replays: it starts no
+                engine, opens no socket and needs no key, and `status` and `models` describe the
+                cassette. ``"off"`` does nothing. The environment variable
+                ``GATEWAYX_CASSETTE_MODE`` takes precedence.
+            speed: Replay speed relative to the recording; immediate if omitted.
 
         Raises:
-            ConfigError: The file does not serve.
-            UsageError: There is no such mode.
+            ConfigError: If the file is missing, unreadable or invalid.
+            UsageError: If the mode is invalid.
         """
         return self._player.open(path, mode, speed)
 
     @property
-    def opened(self) -> Cassette | None:
-        """The `cassette` that is open."""
+    def active_cassette(self) -> Cassette | None:
+        """The open `cassette`."""
         return self._player.cassette
 
     def models(self, engine: str | None = None, *, live: bool = False) -> list[ModelInfo]:
-        """List what can be called now.
+        """Return the models that can be called.
 
         Args:
-            engine: One engine, instead of all.
-            live: Whether to ask the providers, which spends no tokens.
+            engine: An engine's name, to list only its models.
+            live: Whether to query the providers, which uses no tokens.
 
         Raises:
-            EngineNotFoundError: There is no such engine.
-            GatewayError: The engine named cannot be asked.
+            EngineNotFoundError: If the engine is unknown.
+            GatewayError: If the named engine cannot be queried.
         """
-        self._freshness.check()
+        self._freshness.run()
         if replaying := self._player.replaying:
-            return recorded.models(replaying, engine)
+            return replay_catalog.models(replaying, engine)
         if engine is not None:
-            self._registry.known(engine)
+            self._registry.require_engine(engine)
         if not live:
             listed = self._registry.models()
             return [model for model in listed if engine in (None, model.engine)]
         targets = self._registry.targets(engine)
-        asking = self._inquiry(_LISTING).ask(targets, lambda asked: asked.models())
+        asking = self._inquiry(_LISTING).probe_all(targets, lambda asked: asked.models())
         answers = self._inquire(asking)
         if engine is not None:
             for answer in answers.values():
@@ -184,37 +185,37 @@ class EnginePool(Calls):
         return [model for listed in lists for model in listed]
 
     def status(self, *, probe: bool = True) -> list[EngineStatus]:
-        """List every engine known, the unusable ones too, with what is wrong.
+        """Return the status of every known engine, including unusable ones with their problem.
 
-        While a `cassette` is played back alone, its engines are listed, and none of this machine's.
+        In replay mode, the engines are those of the `cassette` instead of this machine's.
 
         Args:
-            probe: Whether to ask servers on this machine if they answer; else they stand as they
-                did the last time.
+            probe: Whether to check which servers on this machine answer; otherwise their last known
+                state is used.
         """
-        self._freshness.check()
+        self._freshness.run()
         if replaying := self._player.replaying:
-            return recorded.rows(replaying)
+            return replay_catalog.rows(replaying)
         if probe:
             self._registry.note_answering(self._answering())
         return [self._figures.on(row) for row in self._registry.rows()]
 
     @property
     def ledger(self) -> Path:
-        """The file in which calls are noted."""
+        """Path of the file that records the calls."""
         return self._figures.ledger.path
 
-    def usage(self) -> list[Spending]:
-        """Tell what this pool's calls took and cost, by engine and model; `history` has each."""
+    def usage(self) -> list[ModelUsage]:
+        """Return the usage and cost of this pool's calls by engine and model; see `history`."""
         return self._figures.spending()
 
-    def history(self, count: int = 20) -> list[Entry]:
-        """Give the last calls of the project, those of other kernels too; the latest first.
+    def history(self, count: int = 20) -> list[LedgerEntry]:
+        """Return the project's latest calls, including those of other kernels; latest first.
 
-        Figures alone are kept, in ``.gatewayx/store.sqlite``: no prompt and no answer.
+        ``.gatewayx/store.sqlite`` stores only figures: no prompts and no replies.
 
         Raises:
-            ConfigError: The file cannot be read.
+            ConfigError: If the file cannot be read.
         """
         try:
             return self._figures.ledger.last(count)
@@ -222,52 +223,52 @@ class EnginePool(Calls):
             place = self._figures.ledger.path
             raise ConfigError(
                 f"the ledger {str(place)!r} cannot be read: {error}.",
-                mend=f"Move it away: `mv {place} {place}.off`; the next call makes a new one.",
+                hint=f"Move it away: `mv {place} {place}.off`; the next call makes a new one.",
             ) from None
 
     def security_status(self) -> SecurityStatus:
-        """Tell where keys come from, and who may read and change the files; no part of a key.
+        """Return where keys come from and who can access the files, without any part of a key.
 
-        Git is asked whether it ignores or has the key files, for two seconds at most.
+        Queries git, for at most two seconds, whether it ignores or tracks the key files.
         """
-        self._freshness.check()
+        self._freshness.run()
         rows, started = self._registry.rows(), self._runtime.started()
         return security_status(self._config, rows, self._registry.problems, started)
 
-    def health(self, *names: str) -> list[Health]:
-        """Ask engines whether they work, all at once; each has 10 s to answer.
+    def health(self, *names: str) -> list[EngineHealth]:
+        """Check that engines work, concurrently; each has 10 s to answer.
 
         Args:
-            *names: Engines; every one that has its key, or needs none, where there are none. Of the
-                servers that may run on this machine those that listen are asked.
+            *names: Engines; if omitted, every engine that has its key or needs none. Of the servers
+                that may run on this machine, only those that accept connections are checked.
 
         Returns:
-            A row for each engine, the ones that fail too.
+            A row for each engine, including those that fail.
 
         Raises:
-            EngineNotFoundError: A name is no engine's.
+            EngineNotFoundError: If a name is unknown.
         """
-        forbid_here("ahealth")
+        forbid_blocking_call("ahealth")
         if replaying := self._player.replaying:
-            return recorded.health(replaying, names)
+            return replay_catalog.health(replaying, names)
         return self._inquire(self._checkup(names))
 
-    async def ahealth(self, *names: str) -> list[Health]:
-        """Ask engines whether they work; see `health`."""
+    async def ahealth(self, *names: str) -> list[EngineHealth]:
+        """Check that engines work; see `health`."""
         if replaying := self._player.replaying:
-            return recorded.health(replaying, names)
+            return replay_catalog.health(replaying, names)
         try:
             return await self._runtime.shared.arun(self._checkup(names))
         except asyncio.CancelledError:
-            if cancelling():
+            if is_being_cancelled():
                 raise
             raise _closed() from None
 
     @property
     def problems(self) -> list[str]:
-        """What of the user's files cannot be read or written, a line each.
+        """Problems with reading or writing the user's files, one line each.
 
-        While a `cassette` is played back alone, what is wrong with that alone.
+        In replay mode, only those of the open `cassette`.
         """
         if replaying := self._player.replaying:
             return list(filter(None, [replaying.problem]))
@@ -279,15 +280,15 @@ class EnginePool(Calls):
         ]
 
     def features(self, reference: str) -> frozenset[str]:
-        """Tell what a model can be asked for: ``system``, ``images``, ``temperature``, ``seed`` ….
+        """Return what a model supports: ``system``, ``images``, ``temperature``, ``seed`` ….
 
-        It is what the engine's class declares, which is run for that if it was not yet; no
-        provider is asked. While a `cassette` is played back alone, everything that it may hold.
+        These are the features declared by the engine's class, which is loaded if necessary; the
+        provider is not queried. In replay mode, all features are returned.
 
         Raises:
-            GatewayError: The engine cannot be used.
+            GatewayError: If the engine cannot be used.
         """
-        self._freshness.check_if_due()
+        self._freshness.run_if_due()
         if self._player.replaying:
             return FEATURES | SAMPLING
         target = self._registry.resolve(reference)
@@ -295,73 +296,73 @@ class EnginePool(Calls):
         return frozenset(engine.features) | SAMPLING.difference(engine.lacks)
 
     def reload(self) -> list[EngineStatus]:
-        """Look at all files again, and forget which engines failed; give the `status`."""
+        """Check all files again, forget which engines failed, and return the `status`."""
         self._registry.forget_failures()
         return self.status()
 
     def default_model(self) -> str:
-        """Give the reference that is asked where a call names none.
+        """Return the reference used if a call names none.
 
         Raises:
-            ConfigError: There is no default.
+            ConfigError: If there is no default model.
         """
-        self._freshness.check()
+        self._freshness.run()
         if replaying := self._player.replaying:
-            return recorded.default(replaying, self._registry.default)
+            return replay_catalog.default(replaying, self._registry.default)
         return self._registry.default_reference()
 
     def use(self, reference: str, *, save: bool = False) -> None:
-        """Make a reference the default model, for this pool or, saved, for the project.
+        """Set the default model for this pool or, with ``save``, for the project.
 
         Raises:
-            GatewayError: It cannot be called.
+            GatewayError: If the model cannot be called.
         """
-        self._freshness.check()
+        self._freshness.run()
         replaying = self._player.replaying
-        if not replaying or not replaying.knows(self._registry.meant(reference).engine):
+        if not replaying or not replaying.knows(self._registry.parse_reference(reference).engine):
             self._registry.resolve(reference)
         self._registry.default = reference
         if save:
             self._config.save_default(reference)
 
-    def doubtful(self) -> dict[str, list[Way]]:
-        """Give the engines that do not get your key, as the project would send it elsewhere.
+    def untrusted_engines(self) -> dict[str, list[KeyDestination]]:
+        """Return the engines denied your key, because the project would send it elsewhere.
 
         Returns:
-            By engine, the addresses, files and network settings of the project in question.
+            The addresses, files and network settings of the project that cause this, by engine.
         """
-        self._freshness.check()
-        return self._registry.doubtful()
+        self._freshness.run()
+        return self._registry.untrusted_engines()
 
-    def trust(self, ways: Mapping[str, Iterable[Way]]) -> None:
-        """Let the project have your own keys, by engine and these ways; see `doubtful`.
+    def trust(self, ways: Mapping[str, Iterable[KeyDestination]]) -> None:
+        """Allow the project to use your own keys, by engine and in these ways; see `doubtful`.
 
-        It is remembered in the user folder, for this project.
+        The permission is saved in the user folder, for this project only.
         """
         if self._config.project:
             self._config.trusted.add(self._config.project.root, ways)
 
-    def import_keys(self, source: str | Path, *, user: bool = False) -> Imported:
-        """Take keys out of a ``.env`` or llm's ``keys.json``; what is set stays.
+    def import_keys(self, source: str | Path, *, user: bool = False) -> KeyImport:
+        """Import keys from a ``.env`` file or llm's ``keys.json``; existing keys are kept.
 
         Args:
-            source: The file; it is neither changed nor narrowed.
-            user: Whether they are for all projects of the user's.
+            source: The file; its content and permissions are left unchanged.
+            user: Whether to import them for all of the user's projects.
 
         Raises:
-            ConfigError: A file cannot be read or written.
+            ConfigError: If a file cannot be read or written.
         """
-        self._freshness.check()
+        self._freshness.run()
         return self._config.import_keys(Path(source), self._registry.names(), user=user)
 
-    def check(self) -> None:
-        """Look at once whether keys, settings or engine files have changed."""
-        self._freshness.check()
+    def refresh(self) -> None:
+        """Check immediately whether keys, settings or engine files have changed."""
+        self._freshness.run()
 
     def close(self) -> None:
-        """Cancel what runs and close every connection; the next call starts anew.
+        """Cancel running calls and close every connection; the next call opens new ones.
 
-        What calls took is on the disk then.
+        The usage of all calls is flushed to disk.
         """
         self._runtime.close()
         self._figures.ledger.flush()
@@ -383,43 +384,45 @@ class EnginePool(Calls):
         return (EnginePool, (project.root if project else None,))
 
     def _look(self) -> None:
-        """Look at the user's files; let go of engines that are gone."""
+        """Check the user's files for changes, and release engines that were removed."""
         if self._registry.refresh():
-            self._runtime.sweep()
+            self._runtime.retire_removed()
 
     def _answering(self) -> list[str]:
-        """Give the servers of this machine that answer; most of them do not even listen."""
+        """Return the local servers that answer; most of them do not even accept connections."""
         servers = self._registry.servers()
-        if inside():  # an engine that asks: its loop, perhaps the shared one, must not wait
+        if (
+            on_portal_thread()
+        ):  # called from an engine: its loop, maybe the shared one, must not block
             return []
 
         async def knock() -> list[bool]:
-            return await asyncio.gather(*map(listening, servers.values()))
+            return await asyncio.gather(*map(is_listening, servers.values()))
 
         heard = self._inquire(knock())
         there = [name for name, hears in zip(servers, heard, strict=True) if hears]
         targets = [self._registry.resolve(name) for name in there]
-        asking = self._inquiry(_HEALTH).ask(targets, lambda asked: asked.health_check())
+        asking = self._inquiry(_HEALTH).probe_all(targets, lambda asked: asked.health_check())
         answers = self._inquire(asking)
         return [name for name, answer in answers.items() if answer is True]
 
-    def _inquiry(self, patience: float) -> Inquiry:
-        return Inquiry(self._runtime, self._config.settings.limits.concurrency, patience)
+    def _inquiry(self, patience: float) -> Prober:
+        return Prober(self._runtime, self._config.settings.limits.concurrency, patience)
 
     def _inquire(self, asking: Coroutine[Any, Any, T]) -> T:
-        """Wait for what engines say of themselves."""
+        """Wait for the engines' answers to a query."""
         try:
             return self._runtime.shared.run(asking)
         except asyncio.CancelledError:
             raise _closed() from None
 
-    def _checkup(self, names: tuple[str, ...]) -> Coroutine[Any, Any, list[Health]]:
-        self._freshness.check()
+    def _checkup(self, names: tuple[str, ...]) -> Coroutine[Any, Any, list[EngineHealth]]:
+        self._freshness.run()
         return checkup(self._inquiry(DEADLINE), self._registry, names)
 
 
 def _closed() -> TransportError:
-    return TransportError("the pool was closed while engines were asked.", mend="Ask again.")
+    return TransportError("the pool was closed while engines were asked.", hint="Ask again.")
 
 
 def _close_at_exit(reference: weakref.ref[EnginePool]) -> None:

@@ -1,4 +1,4 @@
-"""From what is asked to the call that asks it: who answers, and who else where that one fails."""
+"""Resolve options into a call, with failover to other engines."""
 
 from __future__ import annotations
 
@@ -7,89 +7,88 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-from gatewayx_nb.chats import Chat, Slot
-from gatewayx_nb.engine_pool.call import Call
-from gatewayx_nb.engine_pool.options import build, limits, shape_of
-from gatewayx_nb.engine_pool.tally import Tally
+from gatewayx_nb.calls import PartialReply, build_request, call_limits, response_schema
+from gatewayx_nb.conversations import Chat, ChatSlot
+from gatewayx_nb.engine_pool.call import EngineCall
 from gatewayx_nb.errors import DeadlineError, GatewayError, TrustError, UsageError
 
 if TYPE_CHECKING:
-    from gatewayx_nb.chats import Chats
+    from gatewayx_nb.calls import CallOptions
+    from gatewayx_nb.concurrency import Portal
+    from gatewayx_nb.conversations import ChatStore
     from gatewayx_nb.engine_pool.call import Emit
-    from gatewayx_nb.engine_pool.figures import Figures
-    from gatewayx_nb.engine_pool.options import CallOptions
-    from gatewayx_nb.engine_pool.preview import Preview
+    from gatewayx_nb.engine_pool.preview import CallPreview
     from gatewayx_nb.engine_pool.runtime import Runtime
+    from gatewayx_nb.engine_pool.usage import UsageTracker
     from gatewayx_nb.errors import TransportError
-    from gatewayx_nb.messages import Reply
     from gatewayx_nb.model_registry import ModelRegistry
-    from gatewayx_nb.portal import Portal
+    from gatewayx_nb.replies import Reply
     from gatewayx_nb.secure_config import Config
 
 _FINAL = (UsageError, TrustError)
-"""What no other engine mends, or must not hide."""
+"""Errors that another engine cannot avoid, or must not hide."""
 
 
-class Plan(Protocol):
-    """What is run for one question: a `Call`, or several, one after another."""
+class PlannedCall(Protocol):
+    """The work for one prompt: a `Call`, or several in sequence."""
 
     @property
     def portal(self) -> Portal:
-        """The loop on which it is run."""
+        """The event loop on which it runs."""
         ...
 
     @property
-    def tally(self) -> Tally:
-        """What has arrived."""
+    def partial(self) -> PartialReply:
+        """The partial answer."""
         ...
 
     @property
-    def patience(self) -> float:
+    def timeout(self) -> float:
         """Seconds that a caller waits for it."""
         ...
 
     async def run(self, emit: Emit | None = None) -> Reply:
-        """Make the call, handing each chunk to ``emit``."""
+        """Make the call, passing each chunk to ``emit``."""
         ...
 
-    def closed(self) -> TransportError:
-        """Make the error of a call whose pool was closed."""
+    def closed_error(self) -> TransportError:
+        """Return the error for a call whose pool was closed."""
         ...
 
-    def too_late(self) -> DeadlineError:
-        """Make the error of a call that took too long."""
+    def deadline_error(self) -> DeadlineError:
+        """Return the error for a call that timed out."""
         ...
 
 
-class LivePlan(Plan, Protocol):
-    """What is sent when it is run, and not played back."""
+class LiveCall(PlannedCall, Protocol):
+    """A plan that sends requests instead of replaying a recording."""
 
-    async def preview(self) -> Preview:
-        """Tell what would be sent; nothing is sent."""
+    async def preview(self) -> CallPreview:
+        """Return what would be sent, without sending it."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Planner:
-    """Checks what is asked and finds who answers; nothing is sent."""
+    """Validates calls and resolves their engines, without sending anything."""
 
     config: Config
     registry: ModelRegistry
     runtime: Runtime
-    chats: Chats
-    figures: Figures
+    chats: ChatStore
+    figures: UsageTracker
 
-    def plan(self, prompt: str, options: CallOptions, *, streamed: bool) -> LivePlan:
-        """Give what is to be run.
+    def plan(self, prompt: str, options: CallOptions, *, streamed: bool) -> LiveCall:
+        """Return the plan for a prompt.
 
         Raises:
-            GatewayError: The call cannot be made, by any of the engines named.
+            GatewayError: If none of the engines can make the call.
         """
         fallback = references(options.get("fallback", ()))
         if not fallback:
             return self._call(prompt, options, streamed=streamed)
         asked = [options.get("model"), *fallback]
-        tries: list[Call | GatewayError] = []
+        tries: list[EngineCall | GatewayError] = []
         for reference in asked:
             try:
                 again: CallOptions = {**options, "model": reference}
@@ -101,26 +100,26 @@ class Planner:
         first = asked[0] or self.registry.default_reference()
         return Failover(first, tuple(tries), self.runtime.shared)
 
-    def _call(self, prompt: str, options: CallOptions, *, streamed: bool) -> Call:
+    def _call(self, prompt: str, options: CallOptions, *, streamed: bool) -> EngineCall:
         slot = self.slot(options.get("chat"))
         named = options.get("model") or (slot.chat.model if slot else None)
         target = self.registry.resolve(named)
-        model, shape = target.model or "", shape_of(options)
-        request = build(prompt, model, options, shape, streamed=streamed)
-        return Call(
+        model, shape = target.model or "", response_schema(options)
+        request = build_request(prompt, model, options, shape, streamed=streamed)
+        return EngineCall(
             host=self.runtime.host(target),
             target=target,
             request=slot.join(request) if slot else request,
-            limits=limits(options, self.config.settings.limits),
-            tally=Tally(target.name, model),
+            limits=call_limits(options, self.config.settings.limits),
+            partial=PartialReply(target.name, model),
             figures=self.figures,
             shape=shape,
             slot=slot,
         )
 
-    def slot(self, chat: object) -> Slot | None:
-        """Give the place in a conversation that ``chat=`` means."""
-        if chat is None or isinstance(chat, Slot):
+    def slot(self, chat: object) -> ChatSlot | None:
+        """Return the slot in the conversation that ``chat=`` refers to."""
+        if chat is None or isinstance(chat, ChatSlot):
             return chat
         if isinstance(chat, Chat):
             return chat.slot()
@@ -128,45 +127,48 @@ class Planner:
             return self.chats.get(chat).slot()
         raise UsageError(
             f"chat is {chat!r}; expected a name, or what `pool.chat` gave.",
-            mend='For instance `chat="story"`.',
+            hint='For instance `chat="story"`.',
         )
 
 
 class Failover:
-    """Calls to several engines, the next where one fails before any of its answer has come.
+    """Calls to several engines: the next one is tried if one fails before any chunk has arrived.
 
     Args:
-        first: The reference that was asked for.
-        tries: The calls in order; an error stands for one that cannot be made.
-        portal: The loop from which they are made.
+        first: The requested reference.
+        tries: The calls in order; an error takes the place of a call that cannot be made.
+        portal: The event loop from which the calls are made.
 
     Raises:
-        GatewayError: None of them can be made.
+        GatewayError: If none of the calls can be made.
     """
 
-    def __init__(self, first: str, tries: tuple[Call | GatewayError, ...], portal: Portal) -> None:
-        calls = [one for one in tries if isinstance(one, Call)]
+    def __init__(
+        self, first: str, tries: tuple[EngineCall | GatewayError, ...], portal: Portal
+    ) -> None:
+        calls = [one for one in tries if isinstance(one, EngineCall)]
         if not calls:
             raise _told(error for error in tries if isinstance(error, GatewayError))
         self.portal = portal
-        self.tally = calls[0].tally
+        self.partial = calls[0].partial
         self._first = first
         self._tries = [
-            replace(one, tally=self.tally) if isinstance(one, Call) else one for one in tries
+            replace(one, partial=self.partial) if isinstance(one, EngineCall) else one
+            for one in tries
         ]
         self._last = calls[0]
 
     @property
-    def patience(self) -> float:
-        """Seconds that a caller waits: what one call is given is for all of them."""
-        return self._last.patience
+    def timeout(self) -> float:
+        """Seconds that a caller waits: all calls share the timeout of one."""
+        return self._last.timeout
 
-    async def preview(self) -> Preview:
-        """Tell what the first call that can be made would send; see `Call.preview`."""
+    async def preview(self) -> CallPreview:
+        """Return what the first possible call would send; see `Call.preview`."""
         return await self._last.portal.arun(self._last.preview())
 
     async def run(self, emit: Emit | None = None) -> Reply:
-        """Make the calls until one answers; see `Call.run`."""
+        """Make the calls in order until one succeeds; see `Call.run`."""
         failures: list[GatewayError] = []
         try:
             async with asyncio.timeout(self._last.limits.timeout):
@@ -175,33 +177,34 @@ class Failover:
                         failures.append(one)
                         continue
                     self._last = one
-                    self.tally.begin(one.target, self._first if number else None)
+                    fallback_from = self._first if number else None
+                    self.partial.begin(one.target.name, one.target.model or "", fallback_from)
                     try:
                         return await one.portal.arun(one.run(emit))
                     except _FINAL:
                         raise
                     except GatewayError as error:
                         failures.append(error)
-                        if self.tally.begun or isinstance(error, DeadlineError):
+                        if self.partial.has_begun or isinstance(error, DeadlineError):
                             raise
         except TimeoutError:
-            raise self.too_late() from None
+            raise self.deadline_error() from None
         raise _told(failures)
 
-    def closed(self) -> TransportError:
-        """Make the error of a call whose pool was closed."""
-        return self._last.closed()
+    def closed_error(self) -> TransportError:
+        """Return the error for a call whose pool was closed."""
+        return self._last.closed_error()
 
-    def too_late(self) -> DeadlineError:
-        """Make the error of a call that took too long."""
-        return self._last.too_late()
+    def deadline_error(self) -> DeadlineError:
+        """Return the error for a call that timed out."""
+        return self._last.deadline_error()
 
 
 def references(given: str | Iterable[str]) -> tuple[str, ...]:
-    """Read ``fallback=``: one reference, or several.
+    """Parse ``fallback=``: one or several references.
 
     Raises:
-        UsageError: It is something else.
+        UsageError: If it is neither.
     """
     found: tuple[object, ...] = (given,)
     if not isinstance(given, str) and isinstance(given, Iterable):
@@ -209,14 +212,14 @@ def references(given: str | Iterable[str]) -> tuple[str, ...]:
     if not all(isinstance(reference, str) and reference for reference in found):
         raise UsageError(
             f"fallback is {given!r}; expected references.",
-            mend='For instance `fallback=["anthropic", "local"]`.',
+            hint='For instance `fallback=["anthropic", "local"]`.',
         )
     return tuple(map(str, found))
 
 
 def _told(failures: Iterable[GatewayError]) -> GatewayError:
-    """Give the first failure, which then tells of the others too."""
+    """Return the first failure, with the messages of the others appended."""
     first, *others = failures
     for other in others:
-        first.what += f" And the fallback: {other.what}"
+        first.message += f" And the fallback: {other.message}"
     return first

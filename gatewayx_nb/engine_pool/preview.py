@@ -1,4 +1,4 @@
-"""What a call would send and cost, told before anything is sent."""
+"""Preview of what a call would send and cost."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from gatewayx_nb.llm_engines import LLMEngine
-    from gatewayx_nb.messages import Request, Usage
+    from gatewayx_nb.messages import Request
+    from gatewayx_nb.replies import Usage
 
 
 @dataclass(frozen=True, slots=True)
-class Preview:
+class CallPreview:
     """What a call would send.
 
     Attributes:
         engine: Name of the engine.
         model: Name of the model, as the provider spells it.
-        where: Where it would go; empty where it stays in this process.
-        body: The JSON of a provider's, or what an engine of another kind would be passed.
-        usage: Tokens, estimated: one for four characters, and of the answer at most ``max_tokens``,
-            or 1,024.
-        cost: US dollars for these at most, or ``None`` where the price is not known.
+        where: URL of the request; empty if it stays in this process.
+        body: The JSON body of the request, or the arguments for an engine that does not use HTTP.
+        usage: Estimated tokens: one per four characters, and at most ``max_tokens`` (or 1,024) of
+            reply.
+        cost: Maximum cost of these tokens in US dollars, or ``None`` if the price is unknown.
     """
 
     engine: str
@@ -39,8 +40,8 @@ class Preview:
     cost: Decimal | None
 
 
-async def preview(engine: LLMEngine, request: Request) -> Preview:
-    """Give what an engine would send for a request; called on its loop, and nothing is sent."""
+async def preview(engine: LLMEngine, request: Request) -> CallPreview:
+    """Return what an engine would send for a request, without sending it; runs on its loop."""
     where, body = "", {"prompt": request.prompt, **request.keywords()}
     if isinstance(engine, HTTPEngine):
         dialect = engine.dialect(request)
@@ -48,4 +49,4 @@ async def preview(engine: LLMEngine, request: Request) -> Preview:
         body = dialect.payload(request)
     usage = estimate(request)
     cost = await price(engine, request.model, usage, time.time())
-    return Preview(engine.name, request.model, where, body, usage, cost)
+    return CallPreview(engine.name, request.model, where, body, usage, cost)

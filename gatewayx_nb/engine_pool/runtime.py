@@ -1,4 +1,4 @@
-"""The loops on which a pool's engines run, and what becomes of them after a fork."""
+"""The event loops of a pool's engines, and their handling after a fork."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ import threading
 from concurrent.futures import wait
 from typing import TYPE_CHECKING
 
+from gatewayx_nb.concurrency import Portal
 from gatewayx_nb.engine_pool.host import EngineHost
 from gatewayx_nb.errors import GatewayError
-from gatewayx_nb.portal import Portal
 
 if TYPE_CHECKING:
     from gatewayx_nb.model_registry import ModelRegistry, Target
 
 _GRACE = 2.0
-"""Seconds that all engines together have to clean up."""
+"""Seconds for all engines together to clean up."""
 
 _inherited: list[list[EngineHost]] = []
-"""A parent's hosts, in a forked child: dropping them would close the parent's connections."""
+"""The parent's hosts in a forked child: freeing them would close the parent's connections."""
 
 
 class Runtime:
-    """Makes hosts on first use: shipped engines share one loop, every other has its own."""
+    """Creates hosts on first use: shipped engines share one loop, each other engine has its own."""
 
     def __init__(self, registry: ModelRegistry) -> None:
         self._registry = registry
-        self._lock = threading.Lock()  # calls come from many threads; a host is made once
+        self._lock = threading.Lock()  # many threads make calls; each host is made once
         self._process = os.getpid()
         self._hosts: dict[tuple[str, bool], EngineHost] = {}
         self._leaving: set[EngineHost] = set()
         self._shared: Portal | None = None
 
     def host(self, target: Target) -> EngineHost:
-        """Give the host of an engine."""
+        """Return the host of an engine."""
         if self._process != os.getpid():
             self._leave_to_parent()
         key = (target.name, target.trusted_loop)
@@ -47,33 +47,33 @@ class Runtime:
                     host = self._hosts[key] = EngineHost(portal, self._registry)
         return host
 
-    def sweep(self) -> None:
-        """Clean up engines that are gone, or lost their key, once their calls have ended."""
+    def retire_removed(self) -> None:
+        """Clean up engines that were removed or lost their key, once their calls have ended."""
         if self._process != os.getpid():
             return
         gone = [key for key in list(self._hosts) if not self._is_there(*key)]
         for host in [self._hosts.pop(key) for key in gone]:
             if not host.portal.loop.is_closed():
                 self._leaving.add(host)
-                leaving = host.portal.submit(host.leave())
+                leaving = host.portal.submit(host.retire())
                 leaving.add_done_callback(functools.partial(self._left, host))
 
     @property
     def shared(self) -> Portal:
-        """The loop of our own engines."""
+        """The event loop shared by the shipped engines."""
         if self._process != os.getpid():
             self._leave_to_parent()
         with self._lock:
             return self._our_own()
 
     def started(self) -> list[str]:
-        """Name the engines of which there is an instance."""
+        """Return the names of the engines that have an instance."""
         if self._process != os.getpid():
             return []
         return [name for (name, _), host in self._hosts.items() if host.started]
 
     def close(self) -> None:
-        """Clean every engine up and end the loops."""
+        """Clean up every engine and stop the loops."""
         if self._process != os.getpid():
             return
         with self._lock:
@@ -89,7 +89,7 @@ class Runtime:
         for portal in portals.values():
             portal.close()
 
-    def _is_there(self, name: str, trusted_loop: bool) -> bool:  # noqa: FBT001 - the hosts' keys
+    def _is_there(self, name: str, trusted_loop: bool) -> bool:  # noqa: FBT001 - part of the key
         try:
             return self._registry.resolve(name).trusted_loop is trusted_loop
         except GatewayError:
@@ -111,8 +111,8 @@ class Runtime:
         return self._shared
 
     def _leave_to_parent(self) -> None:
-        """Make a forked child's own; the parent's are kept, and neither used nor closed."""
+        """Reset the state in a forked child; the parent's hosts are neither used nor closed."""
         _inherited.append([*self._hosts.values(), *self._leaving])
-        self._lock = threading.Lock()  # the parent may have held it
+        self._lock = threading.Lock()  # the parent may have held the old one
         self._process, self._hosts, self._shared = os.getpid(), {}, None
         self._leaving = set()

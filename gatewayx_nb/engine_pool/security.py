@@ -1,4 +1,4 @@
-"""What a pool tells of its safety: booleans, counts and relative paths, and no part of a key."""
+"""Security status of a pool: booleans, counts and relative paths, never part of a key."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class KeySecurity:
-    """An engine's key.
+    """The key of an engine.
 
     Attributes:
         engine: The engine's name.
         state: Whether it is set.
-        variable: The variable that it is read from.
-        source: Where it was found; ``None`` where it was not.
+        variable: Name of its variable.
+        source: Where it was found; ``None`` if it was not.
     """
 
     engine: str
@@ -36,11 +36,11 @@ class KeySecurity:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An engine or a file that is not used, or not as it stands.
+    """An engine or a file that is ignored, in whole or in part.
 
     Attributes:
-        what: The engine's name, or ``"key file"`` and its like.
-        source: Where it comes from, briefly.
+        what: The engine's name, or ``"key file"`` and the like.
+        source: Its origin, in short.
         why: The reason, in one line.
     """
 
@@ -51,13 +51,13 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class SecurityStatus:
-    """What can be said of a pool's safety to anybody who may look at it.
+    """Security status of a pool, safe to show to anybody.
 
     Attributes:
         keys: The engines' keys.
-        files: The files and folders that keys, settings and code come from.
-        started: The engines that run.
-        refused: What is not used, and why.
+        files: The files and folders that contain keys, settings and code.
+        started: The running engines.
+        refused: What is ignored, and why.
     """
 
     keys: tuple[KeySecurity, ...]
@@ -67,7 +67,7 @@ class SecurityStatus:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many keys there are of each state, and how many engines are started or refused."""
+        """Number of keys in each state, and of engines started and refused."""
         states = Counter(key.state for key in self.keys)
         return {
             "set": states["set"],
@@ -78,7 +78,7 @@ class SecurityStatus:
         }
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as JSON, of the shape of ``server/security_status.schema.json``."""
+        """Return JSON that matches ``server/security_status.schema.json``."""
         import msgspec
 
         built: dict[str, Any] = msgspec.to_builtins(self)
@@ -88,7 +88,7 @@ class SecurityStatus:
 def security_status(
     config: Config, rows: Iterable[EngineStatus], problems: Iterable[str], started: Iterable[str]
 ) -> SecurityStatus:
-    """Gather what is known; no engine is run, and nothing is sent."""
+    """Collect the security status without running an engine or sending anything."""
     listed = list(rows)
     refused = [
         Refusal(row.name, _relative(row.source, config), _relative(row.error, config))
@@ -118,7 +118,7 @@ def _key(row: EngineStatus, config: Config) -> KeySecurity:
 
 
 def _relative(text: str, config: Config) -> str:
-    """Take the folders of engines, the project, the user and home folder out of a text's paths."""
+    """Shorten the paths in a text: strip the engine, project, user and home folders."""
     named = config.env.get("GATEWAYX_ENGINES_PATH", "").split(os.pathsep)
     roots = {str(place.root) for place in config.places} | {str(Path.home())}
     roots |= {str(Path(path).expanduser().absolute()) for path in named if path}

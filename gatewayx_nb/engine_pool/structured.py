@@ -1,4 +1,4 @@
-"""Answers to a schema: asking a model that holds none by itself, and mending an answer."""
+"""Structured replies: schema instructions in the prompt, and correction of a reply."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from gatewayx_nb.messages import Request
 
 
-def spelt_out(request: Request, asked: str) -> Request:
-    """Ask in words for what an engine cannot be made to hold."""
+def with_schema_instructions(request: Request, asked: str) -> Request:
+    """Return a request that asks in the prompt for what the engine cannot enforce."""
     rule = f"Answer with {asked}"
     system = f"{request.system}\n\n{rule}" if request.system else rule
     return replace(request, system=system, schema=None)
 
 
-def corrected(request: Request, answer: str, fault: ValueError) -> Request:
-    """Ask once more, with the answer that did not fit and what is wrong with it."""
+def with_correction(request: Request, answer: str, fault: ValueError) -> Request:
+    """Return a request with the invalid reply and a message about its error."""
     complaint = (
         f"That is not the JSON that was asked for: {fault}. Answer again, with the JSON alone."
     )

@@ -1,4 +1,4 @@
-"""What an engine file builds on: the contract, the HTTP bases, and the values they speak in."""
+"""Building blocks of engine files: the engine contract, HTTP base classes and value types."""
 
 from gatewayx_nb.llm_engines.anthropic_messages import AnthropicMessagesEngine
 from gatewayx_nb.llm_engines.cohere_chat import CohereChatEngine
@@ -8,18 +8,9 @@ from gatewayx_nb.llm_engines.http import Dialect, HTTPEngine, Parser
 from gatewayx_nb.llm_engines.keywords import check_keywords
 from gatewayx_nb.llm_engines.openai_chat import OpenAICompatibleEngine
 from gatewayx_nb.llm_engines.openai_responses import OpenAIResponsesEngine
-from gatewayx_nb.llm_engines.rejected import RejectedParameterError, without
-from gatewayx_nb.messages import (
-    Chunk,
-    FinishReason,
-    Image,
-    Message,
-    ModelInfo,
-    Reply,
-    Request,
-    ToolCall,
-    Usage,
-)
+from gatewayx_nb.llm_engines.unsupported_params import RejectedParameterError, without_param
+from gatewayx_nb.messages import Image, Message, ModelInfo, Request, ToolCall
+from gatewayx_nb.replies import Chunk, FinishReason, Reply, Usage
 from gatewayx_nb.secure_config import Secret
 
 __all__ = [
@@ -46,5 +37,5 @@ __all__ = [
     "ToolCall",
     "Usage",
     "check_keywords",
-    "without",
+    "without_param",
 ]

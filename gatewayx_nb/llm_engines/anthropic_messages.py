@@ -1,6 +1,6 @@
-"""The dialect of Anthropic's Messages.
+"""Anthropic's Messages API.
 
-Source of the shapes: https://platform.claude.com/docs/en/api/messages and, for what is streamed,
+Sources: https://platform.claude.com/docs/en/api/messages and, for streaming,
 https://platform.claude.com/docs/en/build-with-claude/streaming
 """
 
@@ -11,27 +11,30 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from typing_extensions import override
 
-from gatewayx_nb.llm_engines import body
-from gatewayx_nb.llm_engines.calls import OpenCalls
+from gatewayx_nb.llm_engines import json_body
 from gatewayx_nb.llm_engines.http import HTTPEngine
-from gatewayx_nb.messages import Chunk, FinishReason, Usage
+from gatewayx_nb.llm_engines.tool_calls import ToolCallAssembler
+from gatewayx_nb.replies import Chunk, FinishReason, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gatewayx_nb.llm_engines.faults import Faults
     from gatewayx_nb.llm_engines.http import Parser
+    from gatewayx_nb.llm_engines.provider_errors import ProviderErrors
     from gatewayx_nb.messages import Image, Message, Request
 
 VERSION = "2023-06-01"
-"""The version of the interface: the later 2026-10-21 takes no sampling parameters."""
+"""The API version: the later 2026-10-21 does not accept sampling parameters."""
 
 MAX_TOKENS = 8192
-"""Sent where the caller bounds nothing, as the field must be there; what a model thinks counts."""
+"""Sent if the caller sets no limit, because the field is required; thinking counts towards it."""
 
 _LONGEST_WHOLE = 21_333
-"""Most ``max_tokens`` of an answer in one piece: more may take over ten minutes, after which
-connections are cut. The figure is that of Anthropic's own SDK, which refuses to ask."""
+"""Maximum ``max_tokens`` of a reply that is not streamed.
+
+More may take over ten minutes, after which connections are cut. The limit is that of Anthropic's
+own SDK, which rejects larger requests.
+"""
 
 _FINISH_REASONS: dict[str, FinishReason] = {
     "end_turn": "stop",
@@ -50,11 +53,11 @@ _STATUSES = {
     "timeout_error": 504,
     "overloaded_error": 529,
 }
-"""The status of an error that comes in a stream (https://platform.claude.com/docs/en/api/errors)."""
+"""The status of errors sent in a stream (https://platform.claude.com/docs/en/api/errors)."""
 
 
 class AnthropicMessagesEngine(HTTPEngine):
-    """An endpoint that speaks the Messages dialect.
+    """An endpoint that implements the Messages API.
 
     Args:
         api_key: The key.
@@ -71,9 +74,9 @@ class AnthropicMessagesEngine(HTTPEngine):
     keywords: ClassVar[frozenset[str] | None] = frozenset({"version"})
     prices: ClassVar[str] = "anthropic"
 
-    def __init__(self, api_key: str = "", **kwargs: Any) -> None:  # noqa: ANN401 - as its base
+    def __init__(self, api_key: str = "", **kwargs: Any) -> None:  # noqa: ANN401 - as in the base
         super().__init__(api_key, **kwargs)
-        # A version that stands unquoted in the settings is a date there.
+        # An unquoted version in the TOML settings is parsed as a date.
         self.headers = {"anthropic-version": str(kwargs.get("version") or VERSION)}
 
     @override
@@ -91,113 +94,117 @@ class AnthropicMessagesEngine(HTTPEngine):
             "messages": [_turn(turn) for turn in request.messages if turn.role != "system"],
             **{name: value for name, value in set_by_caller.items() if value is not None},
         }
-        payload = body.merged(ours, request.params)
-        is_long = (body.count(payload["max_tokens"]) or 0) > _LONGEST_WHOLE
+        payload = json_body.merge_usage(ours, request.params)
+        is_long = (json_body.as_int(payload["max_tokens"]) or 0) > _LONGEST_WHOLE
         return {"stream": request.streamed or is_long} | payload
 
     @override
-    def parser(self, faults: Faults) -> Parser:
+    def parser(self, faults: ProviderErrors) -> Parser:
         return MessagesParser(faults)
 
 
 class MessagesParser:
-    """Reads one answer. A whole message is taken as the events that would have built it."""
+    """Parser for one response. A whole message is converted to the equivalent events."""
 
-    def __init__(self, faults: Faults) -> None:
+    def __init__(self, faults: ProviderErrors) -> None:
         self.finished = False
         self._faults = faults
-        self._calls = OpenCalls()
+        self._calls = ToolCallAssembler()
         self._usage: dict[str, Any] = {}
         self._has_answered = False
 
     def feed(self, data: str) -> Iterator[Chunk]:
         """Yield the chunks of one event's data, or of a whole body."""
-        event = body.parse(data)
+        event = json_body.parse(data)
         if event.get("error") or event.get("type") == "error":
-            kind = body.text(body.table(event.get("error")).get("type"))
+            kind = json_body.as_str(json_body.as_dict(event.get("error")).get("type"))
             raise self._faults.within(event, _STATUSES.get(kind))
-        index = body.count(event.get("index"))
+        index = json_body.as_int(event.get("index"))
         match event.get("type"):
             case "message":
                 yield from self._message(event)
             case "message_start":
-                yield self._started(body.table(event.get("message")))
+                yield self._started(json_body.as_dict(event.get("message")))
             case "content_block_start":
-                yield from self._opened(index, body.table(event.get("content_block")))
+                yield from self._opened(index, json_body.as_dict(event.get("content_block")))
             case "content_block_delta":
-                yield from self._extended(index, body.table(event.get("delta")))
+                yield from self._extended(index, json_body.as_dict(event.get("delta")))
             case "content_block_stop":
                 yield from self._calls.close(index)
             case "message_delta":
-                usage = body.table(event.get("usage"))
-                yield from self._ended(body.table(event.get("delta")), usage)
+                usage = json_body.as_dict(event.get("usage"))
+                yield from self._ended(json_body.as_dict(event.get("delta")), usage)
             case "message_stop":
                 self.finished = True
 
     def _message(self, message: dict[str, Any]) -> Iterator[Chunk]:
         yield self._started(message)
-        for index, block in enumerate(body.rows(message.get("content"))):
-            yield from self._opened(index, body.table(block))
+        for index, block in enumerate(json_body.as_list(message.get("content"))):
+            yield from self._opened(index, json_body.as_dict(block))
             yield from self._calls.close(index)
         yield from self._ended(message, {})
         yield Chunk(raw=message)
 
     def _started(self, message: dict[str, Any]) -> Chunk:
-        self._usage = body.table(message.get("usage"))
-        return Chunk(model=body.text(message.get("model")) or None, usage=usage_of(self._usage))
+        self._usage = json_body.as_dict(message.get("usage"))
+        return Chunk(
+            model=json_body.as_str(message.get("model")) or None, usage=usage_of(self._usage)
+        )
 
     def _opened(self, index: int | None, block: dict[str, Any]) -> Iterator[Chunk]:
         yield from self._said(block)
-        # Of the tools only those that the caller runs: `server_tool_use` is the provider's own.
+        # Only tools that the caller runs: `server_tool_use` is the provider's own.
         if block.get("type") == "tool_use":
-            name, given = body.text(block.get("name")), block.get("input")
+            name, given = json_body.as_str(block.get("name")), block.get("input")
             arguments = json.dumps(given, ensure_ascii=False) if given else ""
-            self._calls.open(index, body.text(block.get("id")), name, arguments)
+            self._calls.open(index, json_body.as_str(block.get("id")), name, arguments)
             self._has_answered = True
 
     def _extended(self, index: int | None, delta: dict[str, Any]) -> Iterator[Chunk]:
         yield from self._said(delta)
-        self._calls.extend(index, body.text(delta.get("partial_json")))
+        self._calls.extend(index, json_body.as_str(delta.get("partial_json")))
 
     def _said(self, part: dict[str, Any]) -> Iterator[Chunk]:
-        text, thinking = body.text(part.get("text")), body.text(part.get("thinking"))
+        text, thinking = json_body.as_str(part.get("text")), json_body.as_str(part.get("thinking"))
         self._has_answered = self._has_answered or bool(text)
         if text or thinking:
             yield Chunk(text=text, reasoning=thinking)
 
     def _ended(self, end: dict[str, Any], usage: dict[str, Any]) -> Iterator[Chunk]:
-        # Its counts are totals so far, in the place of those at the start.
+        # The counts are running totals, which replace those of the start event.
         self._usage |= {name: value for name, value in usage.items() if value is not None}
-        reason = body.text(end.get("stop_reason"))
+        reason = json_body.as_str(end.get("stop_reason"))
         if reason == "refusal" and not self._has_answered:
-            raise self._refused(body.table(end.get("stop_details")))
+            raise self._refused(json_body.as_dict(end.get("stop_details")))
         self.finished = self.finished or bool(reason)
         finish = _FINISH_REASONS.get(reason, "other") if reason else None
         yield Chunk(finish_reason=finish, usage=usage_of(self._usage))
 
     def _refused(self, details: dict[str, Any]) -> Exception:
-        why = body.text(details.get("explanation")) or body.text(details.get("category"))
+        why = json_body.as_str(details.get("explanation")) or json_body.as_str(
+            details.get("category")
+        )
         message = f"the prompt is refused: {why}" if why else "the prompt is refused."
         return self._faults.within({"error": {"type": "refusal", "message": message}})
 
 
 def usage_of(usage: dict[str, Any]) -> Usage:
-    """Read the tokens; those of the cache are in the input, which Anthropic counts apart."""
-    fresh = body.count(usage.get("input_tokens"))
-    written = body.count(usage.get("cache_creation_input_tokens"))
-    cached = body.count(usage.get("cache_read_input_tokens"))
-    details = body.table(usage.get("output_tokens_details"))
+    """Parse the usage, adding cached tokens to the input, which Anthropic counts separately."""
+    fresh = json_body.as_int(usage.get("input_tokens"))
+    written = json_body.as_int(usage.get("cache_creation_input_tokens"))
+    cached = json_body.as_int(usage.get("cache_read_input_tokens"))
+    details = json_body.as_dict(usage.get("output_tokens_details"))
     return Usage(
         input_tokens=None if fresh is None else fresh + (written or 0) + (cached or 0),
-        output_tokens=body.count(usage.get("output_tokens")),
+        output_tokens=json_body.as_int(usage.get("output_tokens")),
         cached_tokens=cached,
         cache_write_tokens=written,
-        reasoning_tokens=body.count(details.get("thinking_tokens")),
+        reasoning_tokens=json_body.as_int(details.get("thinking_tokens")),
     )
 
 
 def _system(request: Request) -> str | None:
-    """Give the system prompt, and what a history holds of its kind: turns have no such role."""
+    """Return the system prompt and any system messages of the history, as no turn has that role."""
     turns = (turn.content for turn in request.messages if turn.role == "system")
     return "\n\n".join(filter(None, (request.system, *turns))) or None
 

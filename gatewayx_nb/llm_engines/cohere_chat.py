@@ -1,7 +1,7 @@
-"""The dialect of Cohere's chat and embed, version 2.
+"""Cohere's Chat and Embed APIs, version 2.
 
-Source of the shapes: https://docs.cohere.com/reference/chat, and
-https://docs.cohere.com/reference/chat-stream for what is streamed.
+Sources: https://docs.cohere.com/reference/chat and, for streaming,
+https://docs.cohere.com/reference/chat-stream
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from typing_extensions import override
 
-from gatewayx_nb.llm_engines import body, embedding
-from gatewayx_nb.llm_engines.calls import OpenCalls
+from gatewayx_nb.llm_engines import embedding, json_body
 from gatewayx_nb.llm_engines.http import HTTPEngine
-from gatewayx_nb.messages import Chunk, FinishReason, Usage
+from gatewayx_nb.llm_engines.tool_calls import ToolCallAssembler
+from gatewayx_nb.replies import Chunk, FinishReason, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from gatewayx_nb.llm_engines.faults import Faults
     from gatewayx_nb.llm_engines.http import Parser
+    from gatewayx_nb.llm_engines.provider_errors import ProviderErrors
     from gatewayx_nb.messages import Message, Request
 
 _FINISH_REASONS: dict[str, FinishReason] = {
@@ -30,11 +30,11 @@ _FINISH_REASONS: dict[str, FinishReason] = {
 }
 
 _FAULTS = {"ERROR": 500, "TIMEOUT": 504}
-"""Finish reasons that tell of a fault, and the status that it would have had."""
+"""Finish reasons that report an error, with the equivalent status."""
 
 
 class CohereChatEngine(HTTPEngine):
-    """An endpoint that speaks Cohere's dialect."""
+    """An endpoint that implements Cohere's Chat API."""
 
     path: ClassVar[str] = "v2/chat"
     models_path: str = "v1/models?page_size=1000&endpoint=chat"
@@ -59,15 +59,18 @@ class CohereChatEngine(HTTPEngine):
             "stream": request.streamed,
             **{name: value for name, value in set_by_caller.items() if value is not None},
         }
-        return body.merged(ours, request.params)
+        return json_body.merge_usage(ours, request.params)
 
     @override
-    def parser(self, faults: Faults) -> Parser:
+    def parser(self, faults: ProviderErrors) -> Parser:
         return CohereParser(faults)
 
     @override
     def listed(self, listing: dict[str, Any]) -> Iterable[str]:
-        return (body.text(body.table(row).get("name")) for row in body.rows(listing.get("models")))
+        return (
+            json_body.as_str(json_body.as_dict(row).get("name"))
+            for row in json_body.as_list(listing.get("models"))
+        )
 
     @override
     async def embed(self, texts: Sequence[str], model: str) -> list[list[float]]:
@@ -78,43 +81,45 @@ class CohereChatEngine(HTTPEngine):
             "embedding_types": ["float"],
         }
         answer = await embedding.ask(self, "v2/embed", payload, model)
-        found = body.rows(body.table(answer.get("embeddings")).get("float"))
+        found = json_body.as_list(json_body.as_dict(answer.get("embeddings")).get("float"))
         return embedding.vectors(found, texts, self.name)
 
 
 class CohereParser:
-    """Reads one answer: what an event brings in pieces stands in a whole body at once."""
+    """Parser for one response: a whole body has the fields that a stream sends in pieces."""
 
-    def __init__(self, faults: Faults) -> None:
+    def __init__(self, faults: ProviderErrors) -> None:
         self.finished = False
         self._faults = faults
-        self._calls = OpenCalls()
+        self._calls = ToolCallAssembler()
 
     def feed(self, data: str) -> Iterator[Chunk]:
         """Yield the chunks of one event's data, or of a whole body, which has no ``type``."""
         if data.startswith("[DONE]"):
             return
-        answer = body.parse(data)
+        answer = json_body.parse(data)
         if answer.get("error") or isinstance(answer.get("message"), str):
             raise self._faults.within(answer)
         yield from self._event(answer) if "type" in answer else self._whole(answer)
 
     def _event(self, event: dict[str, Any]) -> Iterator[Chunk]:
-        delta = body.table(event.get("delta"))
-        message = body.table(delta.get("message"))
-        index = body.count(event.get("index"))
+        delta = json_body.as_dict(event.get("delta"))
+        message = json_body.as_dict(delta.get("message"))
+        index = json_body.as_int(event.get("index"))
         match event.get("type"):
             case "message-start":
-                yield Chunk(request_id=body.text(event.get("id")) or None)
+                yield Chunk(request_id=json_body.as_str(event.get("id")) or None)
             case "content-start" | "content-delta":
-                yield from _said(body.table(message.get("content")))
+                yield from _said(json_body.as_dict(message.get("content")))
             case "tool-plan-delta":
                 yield from _planned(message)
             case "tool-call-start":
-                self._open(index, body.table(message.get("tool_calls")))
+                self._open(index, json_body.as_dict(message.get("tool_calls")))
             case "tool-call-delta":
-                function = body.table(body.table(message.get("tool_calls")).get("function"))
-                self._calls.extend(index, body.text(function.get("arguments")))
+                function = json_body.as_dict(
+                    json_body.as_dict(message.get("tool_calls")).get("function")
+                )
+                self._calls.extend(index, json_body.as_str(function.get("arguments")))
             case "tool-call-end":
                 yield from self._calls.close(index)
             case "message-end":
@@ -122,31 +127,34 @@ class CohereParser:
                 self.finished = True
 
     def _whole(self, answer: dict[str, Any]) -> Iterator[Chunk]:
-        message = body.table(answer.get("message"))
-        yield Chunk(request_id=body.text(answer.get("id")) or None)
-        for part in body.rows(message.get("content")):
-            yield from _said(body.table(part))
+        message = json_body.as_dict(answer.get("message"))
+        yield Chunk(request_id=json_body.as_str(answer.get("id")) or None)
+        for part in json_body.as_list(message.get("content")):
+            yield from _said(json_body.as_dict(part))
         yield from _planned(message)
-        for index, call in enumerate(body.rows(message.get("tool_calls"))):
-            self._open(index, body.table(call))
+        for index, call in enumerate(json_body.as_list(message.get("tool_calls"))):
+            self._open(index, json_body.as_dict(call))
             yield from self._calls.close(index)
         yield from self._ended(answer)
         yield Chunk(raw=answer)
 
     def _open(self, index: int | None, call: dict[str, Any]) -> None:
-        function = body.table(call.get("function"))
-        name, arguments = body.text(function.get("name")), body.text(function.get("arguments"))
-        self._calls.open(index, body.text(call.get("id")), name, arguments)
+        function = json_body.as_dict(call.get("function"))
+        name, arguments = (
+            json_body.as_str(function.get("name")),
+            json_body.as_str(function.get("arguments")),
+        )
+        self._calls.open(index, json_body.as_str(call.get("id")), name, arguments)
 
     def _ended(self, end: dict[str, Any]) -> Iterator[Chunk]:
-        reason = body.text(end.get("finish_reason"))
+        reason = json_body.as_str(end.get("finish_reason"))
         if end.get("error") or reason in _FAULTS:
-            message = body.text(end.get("error")) or f"it ended with {reason}"
+            message = json_body.as_str(end.get("error")) or f"it ended with {reason}"
             raise self._faults.within({"message": message}, _FAULTS.get(reason, 500))
         self.finished = bool(reason)
         finish = _FINISH_REASONS.get(reason, "other") if reason else None
-        usage = body.table(end.get("usage"))
-        billed = body.table(usage.get("billed_units"))
+        usage = json_body.as_dict(end.get("usage"))
+        billed = json_body.as_dict(usage.get("billed_units"))
         yield Chunk(
             finish_reason=finish,
             usage=usage_of(usage) if usage else None,
@@ -155,27 +163,29 @@ class CohereParser:
 
 
 def usage_of(usage: dict[str, Any]) -> Usage:
-    """Read the tokens that the model saw and wrote, which are more than those that are billed."""
-    return _tokens(body.table(usage.get("tokens")), body.count(usage.get("cached_tokens")))
+    """Parse the tokens read and written by the model, which exceed the billed ones."""
+    return _tokens(
+        json_body.as_dict(usage.get("tokens")), json_body.as_int(usage.get("cached_tokens"))
+    )
 
 
 def _tokens(counted: dict[str, Any], cached: int | None = None) -> Usage:
     return Usage(
-        input_tokens=body.count(counted.get("input_tokens")),
-        output_tokens=body.count(counted.get("output_tokens")),
+        input_tokens=json_body.as_int(counted.get("input_tokens")),
+        output_tokens=json_body.as_int(counted.get("output_tokens")),
         cached_tokens=cached,
     )
 
 
 def _said(part: dict[str, Any]) -> Iterator[Chunk]:
-    text, thinking = body.text(part.get("text")), body.text(part.get("thinking"))
+    text, thinking = json_body.as_str(part.get("text")), json_body.as_str(part.get("thinking"))
     if text or thinking:
         yield Chunk(text=text, reasoning=thinking)
 
 
 def _planned(message: dict[str, Any]) -> Iterator[Chunk]:
-    """Yield what the model thinks before it calls tools."""
-    if plan := body.text(message.get("tool_plan")):
+    """Yield the model's plan, its reasoning before tool calls."""
+    if plan := json_body.as_str(message.get("tool_plan")):
         yield Chunk(reasoning=plan)
 
 

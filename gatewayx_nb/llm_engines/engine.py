@@ -1,53 +1,54 @@
-"""The contract between the pool and an engine file."""
+"""The contract between the pool and engine files."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from gatewayx_nb.errors import ProviderError, UnsupportedFeatureError
-from gatewayx_nb.messages import Chunk, Message, ModelInfo, Reply, Request
+from gatewayx_nb.messages import Message, ModelInfo, Request
+from gatewayx_nb.replies import Chunk, Reply
 from gatewayx_nb.secure_config import Network, Secret
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
 FEATURES = frozenset({"system", "history", "images", "schema", "embed"})
-"""The words that ``features`` may hold."""
+"""The valid values in ``features``."""
 
 SAMPLING = frozenset({"temperature", "top_p", "max_tokens", "stop", "seed"})
-"""How an answer is sampled and bounded, under the names of a `Request`."""
+"""Sampling and length parameters, by their names in a `Request`."""
 
 _FAILURE_PREFIX = "Error generating response:"
 
 
 class LLMEngine:
-    """Talks to one provider. A file ``<name>_engine.py`` holds one subclass.
+    """Base class of engines, which talk to one provider; ``<name>_engine.py`` holds one subclass.
 
-    An engine overrides `generate`, which returns the whole answer, or `stream`, which yields it
-    piece by piece; the other one follows from it. Everything else has a default. An engine keeps
-    no state of a call on itself: several run at once on one instance.
+    An engine overrides `generate`, which returns the whole reply, or `stream`, which yields it in
+    chunks; each is by default implemented with the other. Everything else has a default. An engine
+    must not keep the state of a call on itself, because one instance runs several calls at once.
 
     Args:
-        api_key: The engine's key; empty where it needs none.
-        **kwargs: What ``[engines.<name>]`` of the settings and ``GATEWAYX_<NAME>_BASE_URL`` and
-            ``_MODEL`` say: ``base_url``, ``model`` and any keyword of the engine's own.
+        api_key: The engine's key; empty if it needs none.
+        **kwargs: The settings in ``[engines.<name>]``, and ``GATEWAYX_<NAME>_BASE_URL`` and
+            ``_MODEL``: ``base_url``, ``model`` and the engine's own keywords.
 
     Attributes:
-        name: The engine's name, from its file.
-        base_url: Where the provider answers.
-        model_name: The model that the engine's bare name calls.
-        requires_key: Whether it can answer only with a key. Read from the source text, so that
-            ``requires_key = False`` must stand there literally.
-        features: What it can do beyond text: ``"system"``, ``"history"``, ``"images"``,
-            ``"schema"`` (holds an answer to a JSON Schema by itself), ``"embed"``.
-        lacks: What of `SAMPLING` the provider does not have, such as ``"seed"``. An HTTP engine
-            refuses a call that sets it before anything is sent.
-        keywords: What ``[engines.<name>]`` may hold beside ``base_url``, ``model`` and the named
-            parameters of ``__init__``; ``None`` where it may hold anything.
-        prices: Its provider's name in genai-prices; empty where it is none of them.
-        embedding_model: The model that makes embeddings where none is named.
-        embedding_batch: Most texts that one request may embed.
-        network: Proxy and certificates, for engines that open connections of their own.
+        name: The engine's name, from its file name.
+        base_url: Base URL of the provider's API.
+        model_name: The model used for a reference without a model.
+        requires_key: Whether the engine needs a key. This is read from the source text, so
+            ``requires_key = False`` must appear there literally.
+        features: What it supports beyond text: ``"system"``, ``"history"``, ``"images"``,
+            ``"schema"`` (enforces a JSON Schema natively), ``"embed"``.
+        lacks: The parameters in `SAMPLING` that the provider does not support, such as
+            ``"seed"``. An HTTP engine rejects calls that set one before anything is sent.
+        keywords: The settings that ``[engines.<name>]`` may contain besides ``base_url``,
+            ``model`` and the named parameters of ``__init__``; ``None`` allows any.
+        prices: The provider's name in genai-prices; empty if it is not listed there.
+        embedding_model: The default model for embeddings.
+        embedding_batch: Maximum number of texts in one embedding request.
+        network: Proxy and certificates, for engines that open their own connections.
     """
 
     name: str = ""
@@ -62,20 +63,20 @@ class LLMEngine:
     embedding_batch: ClassVar[int] = 96
     network: Network = Network()
 
-    def __init__(self, api_key: str = "", **kwargs: Any) -> None:  # noqa: ANN401 - the engine's own
+    def __init__(self, api_key: str = "", **kwargs: Any) -> None:  # noqa: ANN401 - engine-specific
         self.api_key = Secret(api_key)
         self.options = kwargs
         self.base_url = kwargs.get("base_url") or self.base_url
         self.model_name = kwargs.get("model") or self.model_name
 
     async def generate(self, prompt: str, **kwargs: Any) -> str | Reply:  # noqa: ANN401
-        """Give the whole answer to a prompt.
+        """Return the whole reply to a prompt.
 
         Args:
             prompt: The last message of the conversation.
-            **kwargs: Only what the caller set: ``system``, ``messages`` (where there are several),
-                ``temperature``, ``top_p``, ``max_tokens``, ``stop``, ``seed``, ``schema`` and what
-                the caller gave as ``params``.
+            **kwargs: Only what the caller set: ``system``, ``messages`` (if there are several),
+                ``temperature``, ``top_p``, ``max_tokens``, ``stop``, ``seed``, ``schema`` and the
+                caller's ``params``.
         """
         messages = kwargs.pop("messages", None) or [Message("user", prompt)]
         known = {
@@ -94,15 +95,15 @@ class LLMEngine:
         return "".join([chunk.text async for chunk in self.stream(request)])
 
     async def generate_response(self, prompt: str, **kwargs: Any) -> str | Reply:  # noqa: ANN401
-        """Give the whole answer; another name of `generate`."""
+        """Return the whole reply; an alias of `generate`."""
         return await self.generate(prompt, **kwargs)
 
     async def stream(self, request: Request) -> AsyncIterator[Chunk]:
-        """Yield the answer piece by piece; the last chunk says why it ended and what it used.
+        """Yield the reply in chunks; the last one has the finish reason and the usage.
 
         Raises:
-            ProviderError: What `generate` returned begins as a failure does in engines that
-                report one as text.
+            ProviderError: If the text from `generate` starts with the prefix by which some engines
+                report a failure.
         """
         keywords = request.keywords()
         if request.model and request.model != self.model_name:
@@ -120,7 +121,7 @@ class LLMEngine:
         if not isinstance(answer, str):
             raise ProviderError(
                 f"`generate` of engine {self.name!r} gave {type(answer).__name__}; expected str.",
-                mend=f"Mend {self.name}_engine.py; the next call loads it again.",
+                hint=f"Mend {self.name}_engine.py; the next call loads it again.",
             )
         if answer.startswith(_FAILURE_PREFIX):
             raise ProviderError(
@@ -131,31 +132,31 @@ class LLMEngine:
         yield Chunk(finish_reason="stop")
 
     async def embed(self, texts: Sequence[str], model: str) -> list[list[float]]:
-        """Give a vector for each text, in their order.
+        """Return a vector for each text, in order.
 
         Args:
-            texts: At most ``embedding_batch`` of them.
+            texts: At most ``embedding_batch`` texts.
             model: Name of the model.
 
         Raises:
-            UnsupportedFeatureError: The engine makes no embeddings.
+            UnsupportedFeatureError: If the engine does not support embeddings.
         """
         raise UnsupportedFeatureError(
             f"engine {self.name!r} makes no embeddings ({len(texts)} texts for {model!r}).",
-            mend="Ask an engine that does, for instance `openai`.",
+            hint="Ask an engine that does, for instance `openai`.",
         )
 
     async def health_check(self) -> bool:
-        """Tell whether the provider answers, without spending a token."""
+        """Return whether the provider answers, without using any tokens."""
         return True
 
     async def models(self) -> list[ModelInfo]:
-        """List the models; at least the one that the engine's bare name calls."""
+        """Return the models, including at least the engine's default model."""
         return [ModelInfo(self.name, self.model_name)]
 
     def get_cost_per_token(self) -> float | None:
-        """Give US dollars a token, in and out alike; ``None`` where the price is not known."""
+        """Return US dollars per token, for input and output alike; ``None`` if unknown."""
         return None
 
     async def cleanup(self) -> None:
-        """Close what the engine holds open. Called once, after its last call."""
+        """Close the engine's resources. Called once, after its last call."""

@@ -1,6 +1,6 @@
-"""The Gemini dialect: generateContent and streamGenerateContent.
+"""Google's Gemini API: generateContent and streamGenerateContent.
 
-Source of the shapes: https://ai.google.dev/api/generate-content
+Source: https://ai.google.dev/api/generate-content
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ from urllib.parse import quote
 
 from typing_extensions import override
 
-from gatewayx_nb.llm_engines import body, embedding
+from gatewayx_nb.llm_engines import embedding, json_body
 from gatewayx_nb.llm_engines.http import HTTPEngine
-from gatewayx_nb.messages import Chunk, FinishReason, Image, Message, ToolCall, Usage
+from gatewayx_nb.messages import Image, Message, ToolCall
+from gatewayx_nb.replies import Chunk, FinishReason, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from gatewayx_nb.llm_engines.faults import Faults
     from gatewayx_nb.llm_engines.http import Parser
+    from gatewayx_nb.llm_engines.provider_errors import ProviderErrors
     from gatewayx_nb.messages import Request
 
 _FINISH_REASONS: dict[str, FinishReason] = {
@@ -39,12 +40,12 @@ _NO_REASON = frozenset({"", "FINISH_REASON_UNSPECIFIED"})
 
 
 class GeminiEngine(HTTPEngine):
-    """An endpoint that speaks Gemini's generateContent.
+    """An endpoint that implements Gemini's generateContent.
 
     Args:
         api_key: The engine's key.
-        version: The API's version, which is part of every path. ``v1beta`` takes all that ``v1``
-            does, and more.
+        version: The API version, which is part of every path. ``v1beta`` is a superset of
+            ``v1``.
         **kwargs: As for every engine.
     """
 
@@ -60,7 +61,7 @@ class GeminiEngine(HTTPEngine):
 
     @override
     def route(self, request: Request) -> str:
-        # Without `alt=sse` a stream comes as one JSON array.
+        # Without `alt=sse`, a stream is sent as one JSON array.
         action = "streamGenerateContent?alt=sse" if request.streamed else "generateContent"
         return f"{self.version}/{_resource(request.model)}:{action}"
 
@@ -75,15 +76,18 @@ class GeminiEngine(HTTPEngine):
             payload["systemInstruction"] = _said("user", "\n\n".join(system))
         if settings:
             payload["generationConfig"] = settings
-        return body.merged(payload, request.params)
+        return json_body.merge_usage(payload, request.params)
 
     @override
-    def parser(self, faults: Faults) -> Parser:
+    def parser(self, faults: ProviderErrors) -> Parser:
         return GeminiParser(faults)
 
     @override
     def listed(self, listing: dict[str, Any]) -> Iterable[str]:
-        names = (body.text(body.table(row).get("name")) for row in body.rows(listing.get("models")))
+        names = (
+            json_body.as_str(json_body.as_dict(row).get("name"))
+            for row in json_body.as_list(listing.get("models"))
+        )
         return (name.removeprefix("models/") for name in names)
 
     @override
@@ -92,14 +96,16 @@ class GeminiEngine(HTTPEngine):
         asked = [{"model": resource, "content": _said("user", text)} for text in texts]
         path = f"{self.version}/{resource}:batchEmbedContents"
         answer = await embedding.ask(self, path, {"requests": asked}, model)
-        rows = body.rows(answer.get("embeddings"))
-        return embedding.vectors([body.table(row).get("values") for row in rows], texts, self.name)
+        rows = json_body.as_list(answer.get("embeddings"))
+        return embedding.vectors(
+            [json_body.as_dict(row).get("values") for row in rows], texts, self.name
+        )
 
 
 class GeminiParser:
-    """Reads one answer: a whole body is an event that also brings the end."""
+    """Parser for one response: a whole body is an event that includes the end."""
 
-    def __init__(self, faults: Faults) -> None:
+    def __init__(self, faults: ProviderErrors) -> None:
         self.finished = False
         self._faults = faults
         self._names = ("", "")
@@ -109,84 +115,87 @@ class GeminiParser:
     def feed(self, data: str) -> Iterator[Chunk]:
         """Yield the chunks of one event's data, or of a whole body.
 
-        Errors come within a list too, and so does a stream whose ``alt=sse`` a proxy dropped.
+        Errors may be wrapped in a list, as are streams whose ``alt=sse`` a proxy has removed.
         """
-        if data.startswith("[DONE]"):  # which proxies add
+        if data.startswith("[DONE]"):  # added by proxies
             return
         if data.lstrip().startswith("["):
-            answers = body.rows(body.parse(f'{{"all":{data}}}').get("all"))
+            answers = json_body.as_list(json_body.parse(f'{{"all":{data}}}').get("all"))
         else:
-            answers = [body.parse(data)]
+            answers = [json_body.parse(data)]
         for answer in answers:
-            yield from self._answer(body.table(answer))
+            yield from self._answer(json_body.as_dict(answer))
 
     def _answer(self, answer: dict[str, Any]) -> Iterator[Chunk]:
         if answer.get("error"):
             raise self._faults.within(answer)
-        names = (body.text(answer.get("modelVersion")), body.text(answer.get("responseId")))
+        names = (
+            json_body.as_str(answer.get("modelVersion")),
+            json_body.as_str(answer.get("responseId")),
+        )
         if names != self._names:
             self._names = names
             yield Chunk(model=names[0] or None, request_id=names[1] or None)
         is_first, self._begun = not self._begun, True
-        for row in body.rows(answer.get("candidates")):
-            candidate = body.table(row)
-            if not candidate.get("index"):  # of several (`candidateCount`) the first is given
+        for row in json_body.as_list(answer.get("candidates")):
+            candidate = json_body.as_dict(row)
+            if not candidate.get("index"):  # only the first candidate (`candidateCount`)
                 yield from self._candidate(candidate)
-        usage = body.table(answer.get("usageMetadata"))
+        usage = json_body.as_dict(answer.get("usageMetadata"))
         if usage or (is_first and self.finished):
             yield Chunk(
                 usage=usage_of(usage) if usage else None,
                 raw=answer if is_first and self.finished else None,
             )
         if not answer.get("candidates"):
-            self._check_prompt(body.table(answer.get("promptFeedback")))
+            self._check_prompt(json_body.as_dict(answer.get("promptFeedback")))
 
     def _candidate(self, candidate: dict[str, Any]) -> Iterator[Chunk]:
-        for row in body.rows(body.table(candidate.get("content")).get("parts")):
-            yield from self._part(body.table(row))
-        reason = body.text(candidate.get("finishReason"))
+        for row in json_body.as_list(json_body.as_dict(candidate.get("content")).get("parts")):
+            yield from self._part(json_body.as_dict(row))
+        reason = json_body.as_str(candidate.get("finishReason"))
         if reason.startswith("MALFORMED"):
-            said = body.text(candidate.get("finishMessage")) or "the answer is malformed"
+            said = json_body.as_str(candidate.get("finishMessage")) or "the answer is malformed"
             raise self._faults.within({"error": {"status": reason, "message": said}})
         if reason not in _NO_REASON:
             self.finished = True
             finish = _FINISH_REASONS.get(reason, "other")
-            # A tool call ends with STOP as well.
+            # Tool calls end with STOP too.
             called = self._called and finish == "stop"
             yield Chunk(finish_reason="tool_calls" if called else finish)
 
     def _part(self, part: dict[str, Any]) -> Iterator[Chunk]:
-        if text := body.text(part.get("text")):
+        if text := json_body.as_str(part.get("text")):
             yield Chunk(reasoning=text) if part.get("thought") else Chunk(text=text)
-        if call := body.table(part.get("functionCall")):
+        if call := json_body.as_dict(part.get("functionCall")):
             self._called = True
-            arguments = json.dumps(body.table(call.get("args")), ensure_ascii=False)
-            names = body.text(call.get("id")), body.text(call.get("name"))
+            arguments = json.dumps(json_body.as_dict(call.get("args")), ensure_ascii=False)
+            names = json_body.as_str(call.get("id")), json_body.as_str(call.get("name"))
             yield Chunk(tool_calls=(ToolCall(*names, arguments),))
 
     def _check_prompt(self, feedback: dict[str, Any]) -> None:
-        """Raise where the prompt was blocked, so that there is no answer.
+        """Check that the prompt was not blocked.
 
         Raises:
-            ContentFilterError: It was; the message holds the reason.
+            ContentFilterError: If it was blocked; the message contains the reason.
         """
-        if reason := body.text(feedback.get("blockReason")):
-            more = body.text(feedback.get("blockReasonMessage"))
+        if reason := json_body.as_str(feedback.get("blockReason")):
+            more = json_body.as_str(feedback.get("blockReasonMessage"))
             said = f"the prompt was blocked: {more or reason}"
             raise self._faults.within({"error": {"type": "content_filter", "message": said}})
 
 
 def usage_of(usage: dict[str, Any]) -> Usage:
-    """Read the tokens: prompts of tools count as input, thoughts as output.
+    """Parse the usage: tool prompts count as input, thoughts as output.
 
     https://ai.google.dev/api/generate-content#UsageMetadata
     """
     names = ("promptTokenCount", "toolUsePromptTokenCount")
-    thoughts = body.count(usage.get("thoughtsTokenCount"))
+    thoughts = json_body.as_int(usage.get("thoughtsTokenCount"))
     return Usage(
-        input_tokens=_sum(*(body.count(usage.get(name)) for name in names)),
-        output_tokens=_sum(body.count(usage.get("candidatesTokenCount")), thoughts),
-        cached_tokens=body.count(usage.get("cachedContentTokenCount")),
+        input_tokens=_sum(*(json_body.as_int(usage.get(name)) for name in names)),
+        output_tokens=_sum(json_body.as_int(usage.get("candidatesTokenCount")), thoughts),
+        cached_tokens=json_body.as_int(usage.get("cachedContentTokenCount")),
         reasoning_tokens=thoughts,
     )
 
@@ -197,7 +206,7 @@ def _sum(*counts: int | None) -> int | None:
 
 
 def _resource(model: str) -> str:
-    """Give the name under which the API knows a model, as a part of a path."""
+    """Return the API's resource name of a model, for use in a path."""
     named = model if model.startswith(("models/", "tunedModels/")) else f"models/{model}"
     return quote(named, safe="/-._~")
 

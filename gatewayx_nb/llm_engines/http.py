@@ -1,4 +1,4 @@
-"""The base of engines that speak HTTP: sends a payload, reads an answer, tells its faults."""
+"""Base class of HTTP engines: sends payloads, parses responses, raises their errors."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from typing_extensions import override
 
-from gatewayx_nb.llm_engines import body, rejected
+from gatewayx_nb.llm_engines import json_body, unsupported_params
 from gatewayx_nb.llm_engines.engine import LLMEngine
-from gatewayx_nb.llm_engines.faults import FIRST_FAULT, Faults
-from gatewayx_nb.llm_engines.limits import rate_limits
-from gatewayx_nb.messages import Chunk, ModelInfo
-from gatewayx_nb.sse import Decoder
-from gatewayx_nb.transport import HTTPClient
+from gatewayx_nb.llm_engines.provider_errors import FIRST_FAULT, ProviderErrors
+from gatewayx_nb.llm_engines.rate_limit_headers import rate_limits
+from gatewayx_nb.messages import ModelInfo
+from gatewayx_nb.replies import Chunk
+from gatewayx_nb.transport import Decoder, HTTPClient
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
@@ -27,48 +27,49 @@ _REQUEST_IDS = ("x-request-id", "request-id", "x-generation-id")
 
 
 class Parser(Protocol):
-    """Turns the bodies of one answer, whole or in pieces, into chunks."""
+    """Parser that converts the body of one response, whole or in events, to chunks."""
 
     finished: bool
-    """Whether the answer's end mark was seen."""
+    """Whether the end mark has been parsed."""
 
     def feed(self, data: str) -> Iterator[Chunk]:
         """Yield the chunks of one event's data, or of a whole body.
 
         Raises:
-            GatewayError: The body is a fault, or no JSON object.
+            GatewayError: If the body is an error or not a JSON object.
         """
         ...
 
 
 class Dialect(Protocol):
-    """How one interface of a provider is asked, and how its answers are read."""
+    """How to send requests to one of a provider's APIs and parse its responses."""
 
     def route(self, request: Request) -> str:
-        """Give the path of a request, below the engine's ``base_url``."""
+        """Return the path of a request, relative to the engine's ``base_url``."""
         ...
 
     def payload(self, request: Request) -> dict[str, Any]:
-        """Give the JSON body that asks for this request."""
+        """Return the JSON body for a request."""
         ...
 
-    def parser(self, faults: Faults) -> Parser:
-        """Give a parser for one answer, which makes its errors with ``faults``."""
+    def parser(self, faults: ProviderErrors) -> Parser:
+        """Return a parser for one response, which creates its errors with ``faults``."""
         ...
 
 
 class HTTPEngine(LLMEngine, ABC):
-    """An engine whose provider answers over HTTP with JSON or server-sent events.
+    """Base class of engines whose provider answers over HTTP with JSON or server-sent events.
 
     A dialect overrides `payload` and `parser`; an engine file sets the attributes. An engine whose
-    provider has several interfaces overrides `dialect` too.
+    provider has several APIs also overrides `dialect`.
 
     Attributes:
-        path: Where prompts go, below ``base_url``; `route` where it depends on the request.
-        models_path: Where the models are listed.
-        key_header: Header that carries the key.
-        key_prefix: What stands before the key there.
-        headers: Further headers of every request.
+        path: Path of prompts, relative to ``base_url``; override `route` if it depends on the
+            request.
+        models_path: Path of the model list.
+        key_header: Name of the header that contains the key.
+        key_prefix: Prefix of the key in that header.
+        headers: Additional headers of every request.
     """
 
     path: ClassVar[str] = ""
@@ -82,7 +83,7 @@ class HTTPEngine(LLMEngine, ABC):
 
     @property
     def http(self) -> HTTPClient:
-        """The connections of this engine; made on first use, for the loop that uses them."""
+        """The engine's HTTP client; created on first use, for the event loop that uses it."""
         if self._client is None:
             self._client = HTTPClient(
                 self.base_url,
@@ -95,39 +96,42 @@ class HTTPEngine(LLMEngine, ABC):
             )
         return self._client
 
-    def dialect(self, request: Request) -> Dialect:  # noqa: ARG002 - an override reads it
-        """Give the interface that answers a request: the engine's own unless there are several."""
+    def dialect(self, request: Request) -> Dialect:  # noqa: ARG002 - for overrides
+        """Return the API for a request, by default the engine itself."""
         return self
 
-    def route(self, request: Request) -> str:  # noqa: ARG002 - an override reads it
-        """Give the path of a request, below ``base_url``."""
+    def route(self, request: Request) -> str:  # noqa: ARG002 - for overrides
+        """Return the path of a request, relative to ``base_url``."""
         return self.path
 
     @abstractmethod
     def payload(self, request: Request) -> dict[str, Any]:
-        """Give the JSON body that asks for this request."""
+        """Return the JSON body for a request."""
         raise NotImplementedError
 
     @abstractmethod
-    def parser(self, faults: Faults) -> Parser:
-        """Give a parser for one answer, which makes its errors with ``faults``."""
+    def parser(self, faults: ProviderErrors) -> Parser:
+        """Return a parser for one response, which creates its errors with ``faults``."""
         raise NotImplementedError
 
     def listed(self, listing: dict[str, Any]) -> Iterable[str]:
-        """Give the names in an answer to ``models_path``."""
-        return (body.text(body.table(row).get("id")) for row in body.rows(listing.get("data")))
+        """Return the model names in a response to ``models_path``."""
+        return (
+            json_body.as_str(json_body.as_dict(row).get("id"))
+            for row in json_body.as_list(listing.get("data"))
+        )
 
     @override
     async def stream(self, request: Request) -> AsyncIterator[Chunk]:
-        rejected.refuse(request, self.lacks, self.name)
-        faults = Faults(self.name, request.model, self.api_key)
+        unsupported_params.refuse_param(request, self.lacks, self.name)
+        faults = ProviderErrors(self.name, request.model, self.api_key)
         dialect = self.dialect(request)
         parser = dialect.parser(faults)
         async with self.http.post(dialect.route(request), dialect.payload(request)) as response:
             if response.status >= FIRST_FAULT:
                 data = await response.read()
                 error = faults.status(response.status, response.headers, data)
-                raise rejected.explained(error, request, data)
+                raise unsupported_params.explain_rejection(error, request, data)
             yield _of_headers(response)
             pieces = _events if response.content_type == "text/event-stream" else _whole
             async for piece in pieces(response):
@@ -143,9 +147,9 @@ class HTTPEngine(LLMEngine, ABC):
         async with self.http.get(self.models_path) as response:
             data = await response.read()
             if response.status >= FIRST_FAULT:
-                faults = Faults(self.name, None, self.api_key)
+                faults = ProviderErrors(self.name, None, self.api_key)
                 raise faults.status(response.status, response.headers, data)
-        names = filter(None, self.listed(body.parse(data)))
+        names = filter(None, self.listed(json_body.parse(data)))
         return [ModelInfo(self.name, name, name == self.model_name) for name in names]
 
     @override
@@ -159,7 +163,7 @@ class HTTPEngine(LLMEngine, ABC):
 
 
 def _of_headers(response: Response) -> Chunk:
-    """Give what the headers tell: the request's name, and what is left of the limits."""
+    """Return the request id and the remaining rate limits from the headers."""
     names = (response.headers.get(name) for name in _REQUEST_IDS)
     return Chunk(
         request_id=next(filter(None, names), None),
@@ -168,22 +172,22 @@ def _of_headers(response: Response) -> Chunk:
 
 
 async def _events(response: Response) -> AsyncIterator[str]:
-    """Yield the data of the events of a stream, and the error that may stand behind them.
+    """Yield the data of a stream's events, and any error after them.
 
-    A server that fails midway, Gemini's for one, writes its error as bare JSON, of no event. What
-    was cut off at the end is left out: the missing end mark tells of it.
+    Servers that fail midway, such as Gemini's, write the error as bare JSON outside an event. An
+    incomplete event at the end is dropped; the missing end mark shows that it was cut off.
     """
     decoder = Decoder()
     async for block in response.blocks():
         for event in decoder.feed(block):
             yield event.data
     for event in decoder.close():
-        if body.is_whole(event.data):
+        if json_body.is_whole(event.data):
             yield event.data
-    if '"error"' in decoder.stray and body.is_whole(decoder.stray):
+    if '"error"' in decoder.stray and json_body.is_whole(decoder.stray):
         yield decoder.stray
 
 
 async def _whole(response: Response) -> AsyncIterator[str]:
-    """Yield the one body of an answer that is no stream, asked for or not."""
+    """Yield the body of a non-streamed response as one event."""
     yield (await response.read()).decode(errors="replace")

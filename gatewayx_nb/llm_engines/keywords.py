@@ -1,11 +1,11 @@
-"""Which keywords an engine takes from ``[engines.<name>]`` of the settings."""
+"""Validation of the keywords in ``[engines.<name>]`` of the settings."""
 
 from __future__ import annotations
 
 import inspect
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.errors import ConfigError, nearest
+from gatewayx_nb.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,14 +16,14 @@ _EVERY = ("base_url", "model")
 
 
 def check_keywords(engine: type[LLMEngine], options: Iterable[str], name: str) -> None:
-    """Look whether an engine takes the keywords that its settings hold.
+    """Check that an engine accepts the keywords in its settings.
 
-    A class takes ``base_url``, ``model``, what its ``keywords`` name and what its ``__init__`` and
-    those of its bases name. One without ``keywords``, or with an ``__init__`` of its own that takes
-    ``**kwargs``, may read any.
+    A class accepts ``base_url``, ``model``, those listed in its ``keywords`` and the named
+    parameters of its own and its bases' ``__init__``. Without ``keywords``, or with its own
+    ``__init__`` that takes ``**kwargs``, it accepts any.
 
     Raises:
-        ConfigError: There is a keyword that it does not take; the nearest is named.
+        ConfigError: If a keyword is not accepted; the message suggests the nearest one.
     """
     if _takes_any(engine):
         return
@@ -31,8 +31,8 @@ def check_keywords(engine: type[LLMEngine], options: Iterable[str], name: str) -
     for option in options:
         if option not in known:
             raise ConfigError(
-                f"engine {name!r} takes no {option!r}.{nearest(option, known)}",
-                mend=f"Mend [engines.{name}] in config/gatewayx.toml; it takes {', '.join(known)}.",
+                f"engine {name!r} takes no {option!r}.{did_you_mean(option, known)}",
+                hint=f"Mend [engines.{name}] in config/gatewayx.toml; it takes {', '.join(known)}.",
                 engine=name,
             )
 

@@ -1,6 +1,6 @@
-"""The Chat Completions dialect, which the OpenAI-compatible family shares.
+"""The Chat Completions API, shared by OpenAI-compatible providers.
 
-Source of the shapes: https://platform.openai.com/docs/api-reference/chat
+Source: https://platform.openai.com/docs/api-reference/chat
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from typing_extensions import override
 
-from gatewayx_nb.llm_engines import body, embedding
+from gatewayx_nb.llm_engines import embedding, json_body
 from gatewayx_nb.llm_engines.http import HTTPEngine
-from gatewayx_nb.messages import Chunk, FinishReason, Message, ToolCall, Usage
+from gatewayx_nb.messages import Message, ToolCall
+from gatewayx_nb.replies import Chunk, FinishReason, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from gatewayx_nb.llm_engines.faults import Faults
     from gatewayx_nb.llm_engines.http import Parser
+    from gatewayx_nb.llm_engines.provider_errors import ProviderErrors
     from gatewayx_nb.messages import Request
 
 _FINISH_REASONS: dict[str, FinishReason] = {
@@ -33,13 +34,13 @@ _FINISH_REASONS: dict[str, FinishReason] = {
 
 
 class OpenAICompatibleEngine(HTTPEngine):
-    """An endpoint that speaks the Chat Completions dialect.
+    """An endpoint that implements the Chat Completions API.
 
     Attributes:
-        max_tokens_field: Name of the field that bounds the answer: ``max_completion_tokens`` at
+        max_tokens_field: Name of the field that limits the reply: ``max_completion_tokens`` at
             OpenAI, Azure and xAI, ``max_tokens`` elsewhere.
-        seed_field: Name of the field of the seed.
-        stream_usage: Whether ``stream_options`` is understood, which asks a stream for its usage.
+        seed_field: Name of the seed field.
+        stream_usage: Whether the endpoint supports ``stream_options``, which requests the usage.
     """
 
     path: ClassVar[str] = "chat/completions"
@@ -64,28 +65,28 @@ class OpenAICompatibleEngine(HTTPEngine):
         if request.streamed and self.stream_usage:
             payload["stream_options"] = {"include_usage": True}
         payload |= {name: value for name, value in set_by_caller.items() if value is not None}
-        return body.merged(payload, request.params)
+        return json_body.merge_usage(payload, request.params)
 
     @override
-    def parser(self, faults: Faults) -> Parser:
+    def parser(self, faults: ProviderErrors) -> Parser:
         return ChatParser(faults)
 
     @override
     async def embed(self, texts: Sequence[str], model: str) -> list[list[float]]:
         if "embed" not in self.features:
             return await super().embed(texts, model)
-        # The vendor's SDK asks for base64 where nothing is said; not every server knows that.
+        # OpenAI's SDK requests base64 by default; not every server supports that.
         payload = {"model": model, "input": list(texts), "encoding_format": "float"}
         answer = await embedding.ask(self, "embeddings", payload, model)
-        rows = [body.table(row) for row in body.rows(answer.get("data"))]
-        rows.sort(key=lambda row: body.count(row.get("index")) or 0)
+        rows = [json_body.as_dict(row) for row in json_body.as_list(answer.get("data"))]
+        rows.sort(key=lambda row: json_body.as_int(row.get("index")) or 0)
         return embedding.vectors([row.get("embedding") for row in rows], texts, self.name)
 
 
 class ChatParser:
-    """Reads one answer: a whole body and a stream's chunk differ in one name only."""
+    """Parser for one response: a whole body and a stream's chunk differ only in one name."""
 
-    def __init__(self, faults: Faults) -> None:
+    def __init__(self, faults: ProviderErrors) -> None:
         self.finished = False
         self._faults = faults
         self._names = ("", "")
@@ -96,37 +97,39 @@ class ChatParser:
         """Yield the chunks of one event's data, or of a whole body."""
         if data.startswith("[DONE]"):
             return
-        answer = body.parse(data)
+        answer = json_body.parse(data)
         if answer.get("error") or answer.get("object") == "error":
             raise self._faults.within(answer)
-        names = (body.text(answer.get("model")), body.text(answer.get("id")))
+        names = (json_body.as_str(answer.get("model")), json_body.as_str(answer.get("id")))
         if names != self._names:
             self._names = names
             yield Chunk(model=names[0] or None, request_id=names[1] or None)
         whole = False
-        for row in body.rows(answer.get("choices")):
-            choice = body.table(row)
+        for row in json_body.as_list(answer.get("choices")):
+            choice = json_body.as_dict(row)
             whole = whole or bool(choice.get("message"))
-            if not choice.get("index"):  # of several answers (`n`) the first is given
+            if not choice.get("index"):  # only the first of several choices (`n`)
                 yield from self._choice(choice)
-        usage = body.table(answer.get("usage"))
+        usage = json_body.as_dict(answer.get("usage"))
         if usage or whole:
             yield Chunk(usage=usage_of(usage) if usage else None, raw=answer if whole else None)
 
     def _choice(self, choice: dict[str, Any]) -> Iterator[Chunk]:
-        part = body.table(choice.get("delta")) or body.table(choice.get("message"))
-        content, refusal = part.get("content"), body.text(part.get("refusal"))
+        part = json_body.as_dict(choice.get("delta")) or json_body.as_dict(choice.get("message"))
+        content, refusal = part.get("content"), json_body.as_str(part.get("refusal"))
         self._refused = self._refused or bool(refusal)
         if isinstance(content, list):
             yield from _of_parts(content)
-        text = body.text(content) or refusal
-        # DeepSeek, xAI and older vLLM say `reasoning_content`; OpenRouter, Groq, vLLM `reasoning`.
-        reasoning = body.text(part.get("reasoning_content")) or body.text(part.get("reasoning"))
+        text = json_body.as_str(content) or refusal
+        # DeepSeek, xAI and older vLLM: `reasoning_content`; OpenRouter, Groq, vLLM: `reasoning`.
+        reasoning = json_body.as_str(part.get("reasoning_content")) or json_body.as_str(
+            part.get("reasoning")
+        )
         if text or reasoning:
             yield Chunk(text=text, reasoning=reasoning)
-        for position, call in enumerate(body.rows(part.get("tool_calls"))):
-            self._calls.add(body.table(call), position)
-        reason = body.text(choice.get("finish_reason"))
+        for position, call in enumerate(json_body.as_list(part.get("tool_calls"))):
+            self._calls.add(json_body.as_dict(call), position)
+        reason = json_body.as_str(choice.get("finish_reason"))
         if reason == "error":
             raise self._faults.within(choice)
         if reason and not self.finished:
@@ -134,9 +137,9 @@ class ChatParser:
             yield self._end(reason)
 
     def _end(self, reason: str) -> Chunk:
-        """Give the finish reason, and the tool calls, which are whole by now.
+        """Return the finish reason and the tool calls, which are complete by now.
 
-        A call that the caller forced ends with ``stop``.
+        A tool call forced by the caller ends with ``stop``.
         """
         calls = self._calls.whole()
         finish = _FINISH_REASONS.get(reason, "other")
@@ -149,7 +152,7 @@ class ChatParser:
 
 @dataclass(slots=True)
 class _Call:
-    """A tool call as far as it has arrived."""
+    """A partial tool call."""
 
     index: object
     id: str
@@ -158,17 +161,17 @@ class _Call:
 
 
 class _Calls:
-    """Puts tool calls together from the fragments of a stream.
+    """Assembles tool calls from the fragments of a stream.
 
-    A fragment belongs to the last call of its index, unless it brings another id: some servers
-    leave the index out, number every call 0, or repeat the id.
+    A fragment belongs to the latest call with its index, unless it has another id: some servers
+    omit the index, number every call 0, or repeat the id.
     """
 
     def __init__(self) -> None:
         self._calls: list[_Call] = []
 
     def add(self, fragment: dict[str, Any], position: int) -> None:
-        index, id_ = fragment.get("index", position), body.text(fragment.get("id"))
+        index, id_ = fragment.get("index", position), json_body.as_str(fragment.get("id"))
         mine = (
             call
             for call in reversed(self._calls)
@@ -178,11 +181,13 @@ class _Calls:
         if call is None:
             call = _Call(index, id_)
             self._calls.append(call)
-        function = body.table(fragment.get("function"))
+        function = json_body.as_dict(fragment.get("function"))
         call.id = call.id or id_
-        call.name = call.name or body.text(function.get("name"))
+        call.name = call.name or json_body.as_str(function.get("name"))
         arguments = function.get("arguments")
-        written = json.dumps(arguments) if isinstance(arguments, dict) else body.text(arguments)
+        written = (
+            json.dumps(arguments) if isinstance(arguments, dict) else json_body.as_str(arguments)
+        )
         call.arguments.append(written)
 
     def whole(self) -> tuple[ToolCall, ...]:
@@ -190,28 +195,28 @@ class _Calls:
 
 
 def usage_of(usage: dict[str, Any]) -> Usage:
-    """Read the tokens; those of the reasoning are in the output, as DESIGN counts them.
+    """Parse the usage; output tokens include reasoning tokens, as DESIGN.md defines them.
 
-    xAI leaves them out of ``completion_tokens``, which its total shows.
+    xAI excludes reasoning tokens from ``completion_tokens``, as its total shows.
     """
-    read = body.count(usage.get("prompt_tokens"))
-    written = body.count(usage.get("completion_tokens"))
-    read_details = body.table(usage.get("prompt_tokens_details"))
-    reasoning = body.count(
-        body.table(usage.get("completion_tokens_details")).get("reasoning_tokens")
+    read = json_body.as_int(usage.get("prompt_tokens"))
+    written = json_body.as_int(usage.get("completion_tokens"))
+    read_details = json_body.as_dict(usage.get("prompt_tokens_details"))
+    reasoning = json_body.as_int(
+        json_body.as_dict(usage.get("completion_tokens_details")).get("reasoning_tokens")
     )
-    cached = body.count(read_details.get("cached_tokens"))
+    cached = json_body.as_int(read_details.get("cached_tokens"))
     if reasoning and read is not None and written is not None:
-        apart = body.count(usage.get("total_tokens")) == read + written + reasoning
+        apart = json_body.as_int(usage.get("total_tokens")) == read + written + reasoning
         written += reasoning if apart else 0
     return Usage(
         input_tokens=read,
         output_tokens=written,
-        # DeepSeek's name: https://api-docs.deepseek.com/guides/kv_cache
-        cached_tokens=body.count(usage.get("prompt_cache_hit_tokens"))
+        # DeepSeek's field: https://api-docs.deepseek.com/guides/kv_cache
+        cached_tokens=json_body.as_int(usage.get("prompt_cache_hit_tokens"))
         if cached is None
         else cached,
-        cache_write_tokens=body.count(read_details.get("cache_write_tokens")),
+        cache_write_tokens=json_body.as_int(read_details.get("cache_write_tokens")),
         reasoning_tokens=reasoning,
     )
 
@@ -225,16 +230,17 @@ def _content(turn: Message) -> str | list[dict[str, Any]]:
 
 
 def _of_parts(parts: list[Any]) -> Iterator[Chunk]:
-    """Yield the parts of a content that is no plain text, as Mistral's reasoning models send it.
+    """Yield the parts of structured content, as sent by Mistral's reasoning models.
 
     https://docs.mistral.ai/capabilities/reasoning
     """
     for row in parts:
-        part = body.table(row)
+        part = json_body.as_dict(row)
         thoughts = (
-            body.text(body.table(row).get("text")) for row in body.rows(part.get("thinking"))
+            json_body.as_str(json_body.as_dict(row).get("text"))
+            for row in json_body.as_list(part.get("thinking"))
         )
-        chunk = Chunk(text=body.text(part.get("text")), reasoning="".join(thoughts))
+        chunk = Chunk(text=json_body.as_str(part.get("text")), reasoning="".join(thoughts))
         if chunk.text or chunk.reasoning:
             yield chunk
 

@@ -1,6 +1,6 @@
-"""The Responses dialect of OpenAI and xAI, with Chat Completions where a request needs it.
+"""The Responses API of OpenAI and xAI, with Chat Completions for requests that require it.
 
-Source of the shapes: https://platform.openai.com/docs/api-reference/responses
+Source: https://platform.openai.com/docs/api-reference/responses
 """
 
 from __future__ import annotations
@@ -10,19 +10,20 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from typing_extensions import override
 
 from gatewayx_nb.errors import ConfigError
-from gatewayx_nb.llm_engines import body
+from gatewayx_nb.llm_engines import json_body
 from gatewayx_nb.llm_engines.openai_chat import OpenAICompatibleEngine, usage_of
-from gatewayx_nb.messages import Chunk, FinishReason, Message, ToolCall, Usage
+from gatewayx_nb.messages import Message, ToolCall
+from gatewayx_nb.replies import Chunk, FinishReason, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gatewayx_nb.llm_engines.faults import Faults
     from gatewayx_nb.llm_engines.http import Dialect, Parser
+    from gatewayx_nb.llm_engines.provider_errors import ProviderErrors
     from gatewayx_nb.messages import Request
 
 CHAT_ONLY = frozenset({"frequency_penalty", "logit_bias", "n", "presence_penalty", "seed", "stop"})
-"""Parameters that Chat Completions takes and Responses lacks."""
+"""Parameters of Chat Completions that Responses does not have."""
 
 _INCOMPLETE: dict[str, FinishReason] = {
     "max_output_tokens": "length",
@@ -32,19 +33,19 @@ _UNDER_WAY = frozenset({"queued", "in_progress", "cancelled"})
 
 
 class OpenAIResponsesEngine(OpenAICompatibleEngine):
-    """An endpoint that speaks Responses, and Chat Completions beside it.
+    """An endpoint that implements both Responses and Chat Completions.
 
-    A request that sets what Responses lacks (`CHAT_ONLY`) goes to Chat Completions. So does every
-    request to a base URL that the user sets, as most proxies and local servers know nothing else,
-    unless ``api`` says otherwise.
+    A request with parameters that Responses lacks (`CHAT_ONLY`) is sent to Chat Completions. So is
+    every request to a base URL set by the user, because most proxies and local servers support
+    nothing else, unless ``api`` is set.
 
     Args:
         api_key: The engine's key.
-        api: ``"responses"`` or ``"chat"``; empty for what the base URL suggests.
+        api: ``"responses"`` or ``"chat"``; empty to choose by the base URL.
         **kwargs: As for every engine.
 
     Raises:
-        ConfigError: ``api`` is neither.
+        ConfigError: If ``api`` is neither.
     """
 
     max_tokens_field: ClassVar[str] = "max_completion_tokens"
@@ -55,7 +56,7 @@ class OpenAIResponsesEngine(OpenAICompatibleEngine):
         if api not in {"", "responses", "chat"}:
             raise ConfigError(
                 f"the `api` of an engine is {api!r}; expected 'responses' or 'chat'.",
-                mend='Write `api = "responses"` under its `[engines.<name>]`.',
+                hint='Write `api = "responses"` under its `[engines.<name>]`.',
             )
         is_ours = self.base_url.rstrip("/") == type(self).base_url.rstrip("/")
         self.api = api or ("responses" if is_ours else "chat")
@@ -67,14 +68,14 @@ class OpenAIResponsesEngine(OpenAICompatibleEngine):
 
 
 class Responses:
-    """Asks through Responses."""
+    """The dialect of the Responses API."""
 
-    def route(self, request: Request) -> str:  # noqa: ARG002 - the same for all
-        """Give the path, below the engine's ``base_url``."""
+    def route(self, request: Request) -> str:  # noqa: ARG002 - one path for all
+        """Return the path, relative to the engine's ``base_url``."""
         return "responses"
 
     def payload(self, request: Request) -> dict[str, Any]:
-        """Give the JSON body; the provider keeps nothing of the call, which it else would."""
+        """Return the JSON body, which tells the provider not to store the call."""
         turns = [{"role": turn.role, "content": _content(turn)} for turn in request.messages]
         set_by_caller = {
             "instructions": request.system or None,
@@ -90,20 +91,20 @@ class Responses:
             "stream": request.streamed,
         }
         payload |= {name: value for name, value in set_by_caller.items() if value is not None}
-        return body.merged(payload, request.params)
+        return json_body.merge_usage(payload, request.params)
 
-    def parser(self, faults: Faults) -> Parser:
-        """Give a parser for one answer."""
+    def parser(self, faults: ProviderErrors) -> Parser:
+        """Return a parser for one response."""
         return ResponsesParser(faults)
 
 
 class ResponsesParser:
-    """Reads one answer: a stream's last event holds what a whole body is."""
+    """Parser for one response: a stream's last event contains the whole body."""
 
-    def __init__(self, faults: Faults) -> None:
+    def __init__(self, faults: ProviderErrors) -> None:
         self.finished = False
         self._faults = faults
-        self._streamed: set[str] = set()  # the types of the items that came piece by piece
+        self._streamed: set[str] = set()  # the types of the streamed items
         self._thought_at: tuple[object, object] | None = None
         self._refused = False
         self._called = False
@@ -112,9 +113,9 @@ class ResponsesParser:
         """Yield the chunks of one event's data, or of a whole body."""
         if data.startswith("[DONE]"):
             return
-        event = body.parse(data)
-        kind = body.text(event.get("type"))
-        delta = body.text(event.get("delta"))
+        event = json_body.parse(data)
+        kind = json_body.as_str(event.get("type"))
+        delta = json_body.as_str(event.get("delta"))
         match kind:
             case "response.output_text.delta" | "response.refusal.delta" if delta:
                 self._streamed.add("message")
@@ -125,14 +126,14 @@ class ResponsesParser:
                 part = event.get("summary_index", event.get("content_index"))
                 yield self._thought(delta, (event.get("output_index"), part))
             case "response.output_item.done":
-                item = body.table(event.get("item"))
+                item = json_body.as_dict(event.get("item"))
                 if item.get("type") == "function_call":
                     self._streamed.add("function_call")
                     yield self._call(item)
             case "response.created":
-                yield _names(body.table(event.get("response")))
+                yield _names(json_body.as_dict(event.get("response")))
             case "response.completed" | "response.incomplete" | "response.failed":
-                yield from self._end(body.table(event.get("response")))
+                yield from self._end(json_body.as_dict(event.get("response")))
             case "error":
                 raise self._faults.within(event)
             case "":
@@ -146,18 +147,18 @@ class ResponsesParser:
             yield Chunk(raw=answer)
 
     def _end(self, response: dict[str, Any]) -> Iterator[Chunk]:
-        """Yield what of a finished response has not been streamed, and how it ended."""
+        """Yield the parts of a finished response that were not streamed, and its finish reason."""
         yield _names(response)
-        status = body.text(response.get("status"))
+        status = json_body.as_str(response.get("status"))
         if status == "failed" or response.get("error"):
             raise self._faults.within(response)
         streamed = frozenset(self._streamed)
-        for number, row in enumerate(body.rows(response.get("output"))):
-            item = body.table(row)
-            if body.text(item.get("type")) not in streamed:
+        for number, row in enumerate(json_body.as_list(response.get("output"))):
+            item = json_body.as_dict(row)
+            if json_body.as_str(item.get("type")) not in streamed:
                 yield from self._item(item, number)
         self.finished = status not in _UNDER_WAY
-        usage = body.table(response.get("usage"))
+        usage = json_body.as_dict(response.get("usage"))
         yield Chunk(
             finish_reason=self._finish(response) if self.finished else None,
             usage=_usage(usage) if usage else None,
@@ -166,44 +167,49 @@ class ResponsesParser:
     def _item(self, item: dict[str, Any], number: int) -> Iterator[Chunk]:
         match item.get("type"):
             case "message":
-                for part in map(body.table, body.rows(item.get("content"))):
-                    refusal = body.text(part.get("refusal"))
+                for part in map(json_body.as_dict, json_body.as_list(item.get("content"))):
+                    refusal = json_body.as_str(part.get("refusal"))
                     self._refused = self._refused or bool(refusal)
-                    yield Chunk(text=body.text(part.get("text")) or refusal)
+                    yield Chunk(text=json_body.as_str(part.get("text")) or refusal)
             case "reasoning":
                 for name in ("summary", "content"):
-                    for place, part in enumerate(map(body.table, body.rows(item.get(name)))):
-                        yield self._thought(body.text(part.get("text")), (number, place))
+                    for place, part in enumerate(
+                        map(json_body.as_dict, json_body.as_list(item.get(name)))
+                    ):
+                        yield self._thought(json_body.as_str(part.get("text")), (number, place))
             case "function_call":
                 yield self._call(item)
 
     def _thought(self, text: str, place: tuple[object, object]) -> Chunk:
-        """Give a piece of reasoning; its parts are paragraphs."""
+        """Return a piece of reasoning, with a blank line between parts."""
         gap = "" if self._thought_at is None or self._thought_at == place else "\n\n"
         self._thought_at = place
         return Chunk(reasoning=gap + text)
 
     def _call(self, item: dict[str, Any]) -> Chunk:
         self._called = True
-        texts = (body.text(item.get(name)) for name in ("call_id", "name", "arguments"))
+        texts = (json_body.as_str(item.get(name)) for name in ("call_id", "name", "arguments"))
         return Chunk(tool_calls=(ToolCall(*texts),))
 
     def _finish(self, response: dict[str, Any]) -> FinishReason:
         if self._refused:
             return "content_filter"
         if response.get("status") == "incomplete":
-            reason = body.table(response.get("incomplete_details")).get("reason")
-            return _INCOMPLETE.get(body.text(reason), "other")
+            reason = json_body.as_dict(response.get("incomplete_details")).get("reason")
+            return _INCOMPLETE.get(json_body.as_str(reason), "other")
         return "tool_calls" if self._called else "stop"
 
 
 def _names(response: dict[str, Any]) -> Chunk:
-    model, request_id = body.text(response.get("model")), body.text(response.get("id"))
+    model, request_id = (
+        json_body.as_str(response.get("model")),
+        json_body.as_str(response.get("id")),
+    )
     return Chunk(model=model or None, request_id=request_id or None)
 
 
 def _usage(usage: dict[str, Any]) -> Usage:
-    """Read the tokens, which are counted as in Chat Completions under other names."""
+    """Parse the usage, which has the counts of Chat Completions under other names."""
     names = {
         "input_tokens": "prompt_tokens",
         "output_tokens": "completion_tokens",

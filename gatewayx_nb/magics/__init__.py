@@ -1,4 +1,4 @@
-"""The magics: they parse, call one function, and show what it gives."""
+"""The magics: each parses its input, calls one function and shows the result."""
 
 from gatewayx_nb.magics.extension import load_ipython_extension, unload_ipython_extension
 

@@ -1,4 +1,4 @@
-"""``%%gatewayx``: reads a cell's line and prompt, and asks."""
+"""``%%gatewayx``: parses a cell's line and prompt, and calls the model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import keyword
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from gatewayx_nb import display, forms
+from gatewayx_nb import display, output_formats
 from gatewayx_nb.commands import Parser
 from gatewayx_nb.errors import GatewayError, UsageError
 from gatewayx_nb.magics.values import Values
@@ -18,34 +18,35 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Mapping
 
-    from gatewayx_nb.chats import Chats
+    from gatewayx_nb.conversations import ChatStore
     from gatewayx_nb.engine_pool import AsyncReplyStream, CallOptions, EnginePool, ReplyStream
-    from gatewayx_nb.forms import Form
-    from gatewayx_nb.messages import Image, Reply
+    from gatewayx_nb.messages import Image
+    from gatewayx_nb.output_formats import OutputFormat
+    from gatewayx_nb.replies import Reply
 
-_FORMS_HELP = f"show it as {', '.join(forms.FORMS)}"
+_FORMS_HELP = f"show it as {', '.join(output_formats.OUTPUT_FORMATS)}"
 _IMAGE_HELP = "a name of the notebook, a file or an https address"
 
 LAST = "_reply"
-"""The name that the last reply is bound to."""
+"""Name of the variable for the last reply."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One cell, ready to be asked.
+    """A parsed cell, ready to run.
 
     Attributes:
-        prompt: What is asked, values filled in.
+        prompt: The prompt, with values filled in.
         options: The keywords of the call.
-        references: Who is asked, where there are several.
-        output: The name that the reply is bound to, besides `LAST`.
-        quiet: Whether nothing is shown.
-        chat: The conversation that it joins.
-        dry: Whether it is only told what would be sent.
-        background: Whether the cell ends at once, and the answer comes later.
-        at_once: Whether an answer is shown whole, at its end.
-        form: How the answer is shown.
-        insert: Whether its code goes into the next cell.
+        references: The models, if there are several.
+        output: Name of the variable for the reply, in addition to `LAST`.
+        quiet: Whether to show nothing.
+        chat: The conversation to continue.
+        dry: Whether to show only what would be sent.
+        background: Whether the cell ends at once and the answer arrives later.
+        at_once: Whether to show the answer only when it is complete.
+        form: The form in which the answer is shown.
+        insert: Whether to put its code into the next cell.
     """
 
     prompt: str
@@ -57,15 +58,15 @@ class Cell:
     dry: bool = False
     background: bool = False
     at_once: bool = False
-    form: Form = "markdown"
+    form: OutputFormat = "markdown"
     insert: bool = False
 
-    def in_chat(self, chats: Chats, cell: str | None) -> Cell:
-        """Give it with its place in the conversation that it joins, if it does.
+    def in_chat(self, chats: ChatStore, cell: str | None) -> Cell:
+        """Return the cell with its slot in the conversation, if it has one.
 
         Args:
             chats: The conversations.
-            cell: What the front end calls the cell; run again, it replaces its own turn.
+            cell: The front end's id of the cell; running the cell again replaces its turn.
         """
         if self.chat is None:
             return self
@@ -73,7 +74,7 @@ class Cell:
 
 
 def parser() -> Parser:
-    """Give the parser of a cell's line."""
+    """Return the parser for a cell's line."""
     read = Parser("%%gatewayx", "Ask a model; the prompt stands below this line.")
     add = read.add_argument
     add(
@@ -84,7 +85,14 @@ def parser() -> Parser:
     add("-n", "--max-tokens", type=int, metavar="N", help="most tokens of the answer")
     add("-p", "--param", action="append", default=[], metavar="K=V", help="a further parameter")
     add("-o", "--out", metavar="NAME", help="bind the reply to this name")
-    add("-f", "--as", dest="form", choices=forms.FORMS, metavar="FORM", help=_FORMS_HELP)
+    add(
+        "-f",
+        "--as",
+        dest="form",
+        choices=output_formats.OUTPUT_FORMATS,
+        metavar="FORM",
+        help=_FORMS_HELP,
+    )
     add("--insert", action="store_true", help="put the code into the next cell; never runs it")
     add("--schema", metavar="NAME", help="a class or dict of the notebook; fills `_reply.parsed`")
     add("--image", action="append", default=[], metavar="EXPR", help=_IMAGE_HELP)
@@ -106,7 +114,7 @@ def parser() -> Parser:
 
 
 def wants_help(line: str) -> bool:
-    """Tell whether a line asks for its options; one that does not fit asks for nothing."""
+    """Return whether a line asks for help; an invalid line does not."""
     try:
         return bool(parser().read(line).help)
     except UsageError:
@@ -114,26 +122,26 @@ def wants_help(line: str) -> bool:
 
 
 def read(line: str, body: str, names: Mapping[str, object], rows: int = ROWS) -> Cell:
-    """Read a cell.
+    """Parse a cell.
 
     Args:
-        line: What stands behind ``%%gatewayx``, as it was typed.
-        body: What stands below.
-        names: The notebook's names, for ``{{name}}``.
-        rows: Most rows of a table that goes into the prompt.
+        line: The text after ``%%gatewayx``, verbatim.
+        body: The text below that line.
+        names: The notebook's variables, for ``{{name}}``.
+        rows: Maximum number of rows of a table in the prompt.
 
     Raises:
-        UsageError: The line does not fit, the cell is empty, or a ``{{name}}`` is undefined.
+        UsageError: If the line is invalid, the cell is empty, or a ``{{name}}`` is undefined.
     """
     words = parser().read(line)
     if not body.strip():
         raise UsageError(
-            "the cell has no prompt.", mend="Write it on the lines below `%%gatewayx`."
+            "the cell has no prompt.", hint="Write it on the lines below `%%gatewayx`."
         )
     if words.out is not None and not _is_free(words.out):
         raise UsageError(
             f"{words.out!r} is no name that a reply can be bound to.",
-            mend="For instance `-o answer`.",
+            hint="For instance `-o answer`.",
         )
     _check_together(words)
     form, values = _form(words), Values(names, rows, words.no_vars)
@@ -154,21 +162,21 @@ def read(line: str, body: str, names: Mapping[str, object], rows: int = ROWS) ->
 
 
 def _check_together(words: argparse.Namespace) -> None:
-    """Refuse a form where none would be shown.
+    """Reject a form that could not be shown.
 
     Raises:
-        UsageError: Several are asked, or in the background.
+        UsageError: If there are several models, or the cell runs in the background.
     """
     shaped = words.insert or words.form not in (None, "markdown")
     if shaped and (len(words.references) > 1 or words.bg):
         raise UsageError(
             "columns and jobs show answers as Markdown, and take no `--as` and no `--insert`.",
-            mend="Leave it out; `--schema NAME` fills each reply's `parsed`.",
+            hint="Leave it out; `--schema NAME` fills each reply's `parsed`.",
         )
 
 
 def ask(pool: EnginePool, cell: Cell, view: display.View, bind: Callable[[Reply], None]) -> Reply:
-    """Ask and wait; the reply, or what came of it, is bound."""
+    """Call the model and wait; bind the reply, or the partial one after a failure."""
     stream = pool.stream(cell.prompt, **cell.options)
     try:
         reply = display.read(stream, view)
@@ -182,7 +190,7 @@ def ask(pool: EnginePool, cell: Cell, view: display.View, bind: Callable[[Reply]
 async def aask(
     pool: EnginePool, cell: Cell, view: display.View, bind: Callable[[Reply], None]
 ) -> None:
-    """Ask on the kernel's loop, which goes on serving widgets; see `ask`."""
+    """Call the model on the kernel's loop, which keeps handling widgets; see `ask`."""
     stream = pool.astream(cell.prompt, **cell.options)
     try:
         bind(await display.aread(stream, view))
@@ -192,29 +200,29 @@ async def aask(
 
 
 def _keep(stream: ReplyStream | AsyncReplyStream, bind: Callable[[Reply], None]) -> None:
-    """Bind what had come of an answer that did not end."""
-    if stream.tally.begun:
-        bind(stream.tally.reply(interrupted=True))
+    """Bind the partial reply of an unfinished answer."""
+    if stream.partial.has_begun:
+        bind(stream.partial.reply(interrupted=True))
 
 
-def _form(words: argparse.Namespace) -> Form:
-    """Give the form that an answer is shown in: what was said, or what follows from the rest."""
-    told: Form | None = words.form
+def _form(words: argparse.Namespace) -> OutputFormat:
+    """Return the form of the answer: as requested, or as implied by the other options."""
+    told: OutputFormat | None = words.form
     if words.insert and told not in (None, "code"):
         raise UsageError(
             f"`--insert` puts code into the next cell, and `--as {told}` is none.",
-            mend=f"Leave `--as {told}` out.",
+            hint=f"Leave `--as {told}` out.",
         )
     if words.schema and told in ("code", "html", "frame"):
         raise UsageError(
             f"`--schema` asks for an object, and `--as {told}` for something else.",
-            mend=f"Leave `--as {told}` out.",
+            hint=f"Leave `--as {told}` out.",
         )
     return told or ("code" if words.insert else "json" if words.schema else "markdown")
 
 
 def _options(
-    words: argparse.Namespace, values: Values, pictures: tuple[Image, ...], form: Form
+    words: argparse.Namespace, values: Values, pictures: tuple[Image, ...], form: OutputFormat
 ) -> CallOptions:
     options: CallOptions = {
         "params": dict(map(_param, words.param)),
@@ -238,23 +246,23 @@ def _options(
     pictures += tuple(map(values.image, words.image))
     if pictures:
         options["images"] = pictures
-    shape = values.schema(words.schema) if words.schema else forms.shape(form)
+    shape = values.schema(words.schema) if words.schema else output_formats.schema_for(form)
     if shape is not None:
         options["schema"] = shape
     return options
 
 
 def _is_free(name: str) -> bool:
-    """Tell whether a reply may be bound to a name: no keyword, and nothing the notebook needs."""
+    """Return whether a name is valid for a reply: not a keyword, builtin or IPython variable."""
     needed = name in {"get_ipython", "In", "Out", "exit", "quit"} or hasattr(builtins, name)
     return name.isidentifier() and not keyword.iskeyword(name) and not needed
 
 
 def _param(text: str) -> tuple[str, Any]:
-    """Read ``K=V``: a JSON value, or else the text itself."""
+    """Parse ``K=V``: a JSON value, or otherwise the text itself."""
     name, equals, value = text.partition("=")
     if not equals or not name:
-        raise UsageError(f"{text!r} is no parameter.", mend="For instance `-p top_p=0.9`.")
+        raise UsageError(f"{text!r} is no parameter.", hint="For instance `-p top_p=0.9`.")
     try:
         return name, json.loads(value)
     except ValueError:

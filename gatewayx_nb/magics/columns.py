@@ -1,4 +1,4 @@
-"""``%%gatewayx`` with several references: asks them all, and shows their answers side by side."""
+"""``%%gatewayx`` with several references: calls all of them and shows the answers side by side."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gatewayx_nb.errors import EngineNotFoundError, GatewayError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatewayx_nb.comparisons import Comparison, Race
+    from gatewayx_nb.comparisons import Comparison, ComparisonRun
     from gatewayx_nb.engine_pool import EnginePool
     from gatewayx_nb.magics.cell import Cell
 
@@ -21,10 +21,10 @@ def compare(
     view: display.ColumnsView,
     bind: Callable[[Comparison], None],
 ) -> None:
-    """Ask and wait; the comparison, or what came of it, is bound.
+    """Call the models and wait; bind the comparison, even if it is incomplete.
 
     Raises:
-        GatewayError: Every column failed, after all were shown: the first one's error.
+        GatewayError: If every column failed, after all are shown; the first column's error.
     """
     race = _race(pool, cell)
     try:
@@ -41,7 +41,7 @@ async def acompare(
     view: display.ColumnsView,
     bind: Callable[[Comparison], None],
 ) -> None:
-    """Ask on the kernel's loop, which goes on serving widgets; see `compare`."""
+    """Call the models on the kernel's loop, which keeps handling widgets; see `compare`."""
     race = _race(pool, cell)
     try:
         await display.awatch(race, view)
@@ -51,9 +51,9 @@ async def acompare(
     _finish(race, bind)
 
 
-def _race(pool: EnginePool, cell: Cell) -> Race:
-    """Plan the calls; where most names are no engine's, the line holds a prompt."""
-    race = pool.race(cell.prompt, models=cell.references, **cell.options)
+def _race(pool: EnginePool, cell: Cell) -> ComparisonRun:
+    """Plan the calls; if most names are not engines, assume that the line holds a prompt."""
+    race = pool.plan_comparison(cell.prompt, models=cell.references, **cell.options)
     unknown = [one for one in race.columns if isinstance(one.outcome, EngineNotFoundError)]
     known = [one for one in race.columns if one not in unknown]
     if len(unknown) > len(known):
@@ -61,13 +61,13 @@ def _race(pool: EnginePool, cell: Cell) -> Race:
         names = ", ".join(repr(column.reference) for column in unknown)
         raise UsageError(
             f"no engines {names}.",
-            mend=f"`%%gatewayx {example}`, and the prompt on the lines below it; "
+            hint=f"`%%gatewayx {example}`, and the prompt on the lines below it; "
             "`%gatewayx status` lists the engines.",
         )
     return race
 
 
-def _finish(race: Race, bind: Callable[[Comparison], None]) -> None:
+def _finish(race: ComparisonRun, bind: Callable[[Comparison], None]) -> None:
     compared = race.comparison
     bind(compared)
     failures = [outcome for outcome in compared if isinstance(outcome, GatewayError)]

@@ -1,4 +1,4 @@
-"""What Tab offers in a line or a cell of ours."""
+"""Tab completion in ``%gatewayx`` lines and cells."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 _MAGIC = re.compile(rf"[ \t]*(?:[\w., ]+=[ \t]*)?(%%?)(?:{'|'.join(transforms.NAMES)})[ \t]+")
 _FIELD = re.compile(r"\{\{ ?(\w*)$")
 _ENGINES = ("ask", "explain", "health", "key", "models", "status", "use")
-"""Commands whose words are engines or references."""
+"""Commands whose arguments are engines or references."""
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What may stand in the place of what was typed last.
+    """Completions for the text before the cursor.
 
     Attributes:
-        fragment: What was typed of it.
-        words: What it may become.
+        fragment: The incomplete word.
+        words: Its completions.
     """
 
     fragment: str
@@ -36,14 +36,14 @@ class Offer:
 
 
 def offer(session: Session, typed: str, names: Mapping[str, object]) -> Offer | None:
-    """Give what fits, or ``None`` where the text is not ours.
+    """Return the completions, or ``None`` if the text is not a ``%gatewayx`` line or cell.
 
-    Nothing is asked and no engine is run: models are those that are known without.
+    No engine is called or loaded; only models that are already known are offered.
 
     Args:
-        session: Knows the engines, conversations and jobs.
+        session: Provides the engines, conversations and jobs.
         typed: The cell up to the cursor.
-        names: The notebook's names.
+        names: The notebook's variables.
     """
     head, _, last = typed.rpartition("\n")
     first = _MAGIC.match(typed)
@@ -60,7 +60,7 @@ def offer(session: Session, typed: str, names: Mapping[str, object]) -> Offer | 
 
 
 def _in_cell(session: Session, words: list[str]) -> Iterable[str]:
-    """Give what may follow on the line of a cell."""
+    """Return completions for the first line of a cell."""
     action = _option(cell.parser(), words[-1]) if words else None
     if action is None or action.nargs == 0:
         return (*_references(session), *_options(cell.parser()))
@@ -70,16 +70,16 @@ def _in_cell(session: Session, words: list[str]) -> Iterable[str]:
 
 
 def _in_line(session: Session, words: list[str]) -> Iterable[str]:
-    """Give what may follow on a line."""
+    """Return completions for a line."""
     if not words:
         return (*COMMANDS, *_references(session))
     command = COMMANDS.get(words[0])
-    if command is None:  # a reference, and then a prompt
+    if command is None:  # a reference followed by a prompt
         return ()
     parser = command.parser()
     known = [*_options(parser), *_choices(parser, len(words) - 1)]
     match command.name:
-        case "chat" if len(words) == 2:  # noqa: PLR2004 - behind `chat reset`
+        case "chat" if len(words) == 2:  # noqa: PLR2004 - after `chat reset`
             known += (chat.name for chat in session.pool.chats)
         case "cancel":
             known += (job.name for job in session.jobs)
@@ -100,19 +100,19 @@ def _choices(parser: Parser, position: int) -> Iterable[str]:
 def _options(parser: Parser) -> list[str]:
     return [
         option
-        for action in parser._actions  # noqa: SLF001 - likewise
+        for action in parser._actions  # noqa: SLF001 - as in `_choices`
         for option in action.option_strings
         if option.startswith("--")
     ]
 
 
 def _option(parser: Parser, word: str) -> argparse.Action | None:
-    actions = parser._actions  # noqa: SLF001 - likewise
+    actions = parser._actions  # noqa: SLF001 - as in `_choices`
     return next((action for action in actions if word in action.option_strings), None)
 
 
 def _references(session: Session) -> list[str]:
-    """Give what can be called now: engines, their models, aliases."""
+    """Return the references that can be called: engines, models and aliases."""
     try:
         models = session.pool.models()
     except GatewayError:
@@ -128,7 +128,7 @@ def _public(names: Mapping[str, object]) -> list[str]:
 
 
 def _fitting(fragment: str, known: Iterable[str]) -> Offer:
-    """Give what begins as was typed; an option only once its dash is there."""
+    """Return the words that start with the fragment; options only after a dash."""
     fits = (
         word
         for word in dict.fromkeys(known)

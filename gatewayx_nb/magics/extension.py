@@ -1,4 +1,4 @@
-"""Registers ``%gatewayx`` and ``%%gatewayx``, and ``%gx`` and ``%%gx``, which are the same."""
+"""The ``%gatewayx`` and ``%%gatewayx`` magics and their short forms ``%gx`` and ``%%gx``."""
 
 from __future__ import annotations
 
@@ -13,37 +13,36 @@ from IPython.core.magic import no_var_expand
 from IPython.display import display as show
 from typing_extensions import override
 
-import gatewayx_nb  # for what it imports on first use
+import gatewayx_nb  # for the modules that it imports on first use
 from gatewayx_nb import commands, display, engine_pool
+from gatewayx_nb.background import JobList
 from gatewayx_nb.commands import Session, Table
 from gatewayx_nb.errors import TrustError, UsageError
-from gatewayx_nb.jobs import Jobs
 from gatewayx_nb.magics import (
     background,
     cell,
     columns,
-    failures,
-    forgetting,
-    tab,
+    completer,
+    history_purge,
+    last_error,
     transforms,
     versions,
 )
-from gatewayx_nb.messages import Reply
+from gatewayx_nb.replies import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from IPython.core.interactiveshell import InteractiveShell
 
-    from gatewayx_nb.commands import Sheet
-    from gatewayx_nb.commands.explain import Failed
+    from gatewayx_nb.commands import FailedCell, Sheet
     from gatewayx_nb.comparisons import Comparison
     from gatewayx_nb.engine_pool import CallOptions, EnginePool
-    from gatewayx_nb.forms import Form
     from gatewayx_nb.magics.cell import Cell
+    from gatewayx_nb.output_formats import OutputFormat
 
 
-class Magics(Session):
+class GatewayMagics(Session):
     """The magics of one shell.
 
     Args:
@@ -53,9 +52,9 @@ class Magics(Session):
     def __init__(self, shell: InteractiveShell) -> None:
         self._shell = shell
         self._depth = transforms.Depth()
-        self._jobs = Jobs()
+        self._jobs = JobList()
         self._in_kernel = getattr(shell, "kernel", None) is not None
-        self._tab = tab.matchers(self, shell)
+        self._tab = completer.matchers(self, shell)
         self._call_cell = transforms.CallCell(self._depth if self._in_kernel else None)
 
     @property
@@ -81,14 +80,14 @@ class Magics(Session):
 
     @override
     def ask(self, prompt: str, model: str) -> Reply:
-        self.pool.check()
+        self.pool.refresh()
         asked = cell.Cell(prompt, {"model": model})
         view = display.PartialView(self._view(asked))
         return cell.ask(self.pool, asked, view, self._bind)
 
     @property
     @override
-    def jobs(self) -> Jobs:
+    def jobs(self) -> JobList:
         return self._jobs
 
     @override
@@ -100,19 +99,19 @@ class Magics(Session):
         return gatewayx_nb.compare_view(models=references)
 
     @override
-    def failed(self) -> Failed | None:
-        return failures.last()
+    def failed(self) -> FailedCell | None:
+        return last_error.last_failed_cell()
 
     @override
     def renew(self) -> None:
-        opened = self.pool.opened
+        opened = self.pool.active_cassette
         engine_pool.reset()
         if opened:
             self.pool.cassette(opened.path, opened.mode, speed=opened.speed)
 
     @override
     def forget(self, typed: str) -> bool:
-        return forgetting.forget(self._shell, typed)
+        return history_purge.purge(self._shell, typed)
 
     @override
     def ask_secret(self, question: str) -> str:
@@ -122,7 +121,7 @@ class Magics(Session):
             keys = (self.pool.config.project or self.pool.config.user).keys
             raise UsageError(
                 "this front end cannot ask for a key.",
-                mend=f"Write `{question.strip(': ')}=…` into {keys} with an editor.",
+                hint=f"Write `{question.strip(': ')}=…` into {keys} with an editor.",
             ) from None
 
     @override
@@ -133,17 +132,17 @@ class Magics(Session):
         except (StdinNotImplementedError, EOFError):
             raise TrustError(
                 "there is nobody to ask here, and nothing was changed.",
-                mend="Run the line in a notebook, or in a terminal's IPython.",
+                hint="Run the line in a notebook, or in a terminal's IPython.",
             ) from None
 
     @no_var_expand  # type: ignore[untyped-decorator]
-    def line(self, line: str) -> Any:  # noqa: ANN401 - what the command shows
-        """Do what ``%gatewayx …`` says; `%gatewayx help` lists the commands."""
+    def line(self, line: str) -> Any:  # noqa: ANN401 - the command's output
+        """Run the command in ``%gatewayx …``; `%gatewayx help` lists the commands."""
         return commands.run(self, line)
 
     @no_var_expand  # type: ignore[untyped-decorator]
     def cell(self, line: str, body: str) -> Table | Sheet | None:
-        """Ask with the prompt below; `%%gatewayx -h` tells the options."""
+        """Send the lines below as a prompt; `%%gatewayx -h` lists the options."""
         if cell.wants_help(line):
             return cell.parser().table()
         asked = self._read(line, body)
@@ -157,7 +156,7 @@ class Magics(Session):
 
     @no_var_expand  # type: ignore[untyped-decorator]
     async def awaited(self, line: str, body: str) -> Table | Sheet | None:
-        """Do the same, on the kernel's loop."""
+        """Do the same on the kernel's event loop."""
         if cell.wants_help(line):
             return cell.parser().table()
         asked = self._read(line, body)
@@ -170,7 +169,7 @@ class Magics(Session):
         return None
 
     def register(self) -> None:
-        """Make the magics known to the shell."""
+        """Register the magics with the shell."""
         shell = self._shell
         for name in transforms.NAMES:
             shell.register_magic_function(self.line, "line", name)
@@ -183,7 +182,7 @@ class Magics(Session):
         shell.events.register("post_run_cell", self._depth.leave)
 
     def unregister(self) -> None:
-        """Take the magics back out of the shell, and stop the jobs."""
+        """Remove the magics from the shell and stop the jobs."""
         self._jobs.close()
         shell = self._shell
         for name in transforms.NAMES:
@@ -198,16 +197,16 @@ class Magics(Session):
         shell.events.unregister("post_run_cell", self._depth.leave)
 
     def _read(self, line: str, body: str) -> Cell:
-        """Read a cell, and look whether keys, settings or engines have changed since the last."""
+        """Parse a cell and check whether keys, settings or engines have changed."""
         if line.split()[:1] == ["key"]:
             raise commands.refusal(self, f"{line}\n{body}")
-        self.pool.check()
+        self.pool.refresh()
         rows = self.pool.config.settings.limits.table_rows
         asked = cell.read(line, body, self._shell.user_ns, rows)
         return asked.in_chat(self.pool.chats, self._cell_id())
 
     def _without_waiting(self, asked: Cell) -> Sheet | None:
-        """Tell what would be sent, or start a job."""
+        """Return a preview of the request, or start a job."""
         if asked.dry:
             models = asked.references or (asked.options.get("model"),)
             calls: list[CallOptions] = [{**asked.options, "model": model} for model in models]
@@ -219,7 +218,7 @@ class Magics(Session):
         return None
 
     def _cell_id(self) -> str | None:
-        """Give what the front end calls the cell that runs; nbclient and terminals do not."""
+        """Return the front end's ID of the running cell; nbclient and terminals send none."""
         kernel = getattr(self._shell, "kernel", None)
         if kernel is None:
             return None
@@ -233,7 +232,7 @@ class Magics(Session):
             return display.WholeView(self._shown_in(asked.form))
         return self._shown_in(asked.form)
 
-    def _shown_in(self, form: Form) -> display.View:
+    def _shown_in(self, form: OutputFormat) -> display.View:
         if self._in_kernel:
             return display.NotebookView(form=form)
         return display.TerminalView(form)
@@ -256,18 +255,18 @@ class Magics(Session):
         self._shell.user_ns.update({name: reply for name in (cell.LAST, *names) if name})
 
 
-_loaded: dict[int, Magics] = {}
+_loaded: dict[int, GatewayMagics] = {}
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
-    """Load with ``%load_ext gatewayx_nb``: silent, no network, no files."""
+    """Load with ``%load_ext gatewayx_nb``: no output, no network, no file access."""
     if id(shell) not in _loaded:
-        magics = _loaded[id(shell)] = Magics(shell)
+        magics = _loaded[id(shell)] = GatewayMagics(shell)
         magics.register()
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
-    """Unload with ``%unload_ext gatewayx_nb``; the engines are closed."""
+    """Unload with ``%unload_ext gatewayx_nb`` and close the engines."""
     magics = _loaded.pop(id(shell), None)
     if magics is not None:
         magics.unregister()

@@ -1,10 +1,10 @@
-"""What happens to a cell's text before IPython reads it.
+"""Input transformations of a cell's text, before IPython parses it.
 
-Three things that IPython offers no other way to. A cell magic that returns a coroutine is not
-awaited, so a cell that begins with ours gets an ``await``; the kernel then runs it as an async
-cell, in which widgets stay alive. A cell magic without a body is refused before it is called, so
-ours gets an empty line, and says itself what is missing. And a question mark at the end of a line
-is a request for help, which a prompt is not.
+IPython offers no other way to do these three things. A cell magic that returns a coroutine is not
+awaited, so an ``await`` is added to cells that begin with our magic; the kernel then runs them as
+async cells, in which widgets stay responsive. A cell magic without a body is refused before it is
+called, so an empty line is added and the magic reports the missing prompt itself. A question mark
+at the end of a line requests help in IPython, but may end a prompt here.
 """
 
 from __future__ import annotations
@@ -26,32 +26,32 @@ _QUOTES = re.compile(r'"""|\'\'\'')
 
 
 class Depth:
-    """Counts the cells that run: inside another one nothing can be awaited."""
+    """Counter of the running cells: inside a nested cell nothing can be awaited."""
 
     def __init__(self) -> None:
         self.cells = 0
 
     def enter(self, *_: object) -> None:
-        """A cell begins."""
+        """Count a cell that starts."""
         self.cells += 1
 
     def leave(self, *_: object) -> None:
-        """A cell has ended; the one that loaded the extension was never counted."""
+        """Count a cell that ended; the one that loaded the extension was never counted."""
         self.cells = max(0, self.cells - 1)
 
 
 class CallCell:
-    """Rewrites the call that a cell of ours became.
+    """Input transformer that rewrites the call of our cell magic.
 
     Args:
-        depth: Counts the cells that run; ``None`` in a shell that has no loop to await on.
+        depth: Counter of the running cells; ``None`` in a shell without an event loop.
     """
 
     def __init__(self, depth: Depth | None) -> None:
         self._depth = depth
 
     def __call__(self, lines: list[str]) -> list[str]:
-        """Transform a cell's lines, which IPython has turned into Python already."""
+        """Transform a cell's lines, which IPython has already turned into Python."""
         if not lines or not _CELL.match(lines[0]):
             return lines
         first = _EMPTY_BODY.sub(r", '\\n')", lines[0])
@@ -61,7 +61,7 @@ class CallCell:
 
 
 def keep_question(lines: list[str]) -> list[str]:
-    """Turn ``%gatewayx … ?`` into the call that it means, so that it asks for no help."""
+    """Turn ``%gatewayx … ?`` into the call itself instead of a request for help."""
     if lines and lines[0].startswith("%%"):
         return lines
     quotes, kept = 0, []

@@ -1,4 +1,4 @@
-"""What a cell takes from the notebook: values of its prompt, pictures, a schema."""
+"""Notebook values used by a cell: prompt variables, images, a schema."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatewayx_nb import images, prompts
-from gatewayx_nb.errors import UsageError, nearest
+from gatewayx_nb.errors import UsageError, did_you_mean
 from gatewayx_nb.prompts import Filled
-from gatewayx_nb.schema import Shape
+from gatewayx_nb.schema import ResponseSchema
 from gatewayx_nb.secure_config import Secret
 
 if TYPE_CHECKING:
@@ -22,12 +22,12 @@ _FORBIDDEN = (Secret,)
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """The notebook's values, as one cell may take them.
+    """The notebook's values, as available to one cell.
 
     Attributes:
-        names: The notebook's names.
-        rows: Most rows of a table that goes into a prompt.
-        literal: Whether ``{{name}}`` is left as it stands.
+        names: The notebook's namespace.
+        rows: Maximum rows of a table in a prompt.
+        literal: Whether ``{{name}}`` is left unchanged.
     """
 
     names: Mapping[str, object]
@@ -38,23 +38,23 @@ class Values:
         """Fill in a prompt.
 
         Raises:
-            UsageError: A ``{{name}}`` is undefined, or cannot be written.
+            UsageError: If a ``{{name}}`` is undefined or has no text form.
         """
         if self.literal:
             return Filled(text)
         return prompts.compose(text, self.names, _FORBIDDEN, rows=self.rows)
 
     def text(self, text: str) -> str:
-        """Fill in a text that can hold no pictures; see `prompt`."""
+        """Fill in a text that cannot contain images; see `prompt`."""
         if self.literal:
             return text
         return prompts.fill(text, self.names, _FORBIDDEN, rows=self.rows)
 
     def image(self, expression: str) -> Image:
-        """Load what ``--image`` names: a value of the notebook, else an address, else a file.
+        """Load the image given with ``--image``: a variable, else a URL, else a file.
 
         Raises:
-            UsageError: It is none of them, or no image.
+            UsageError: If it is none of these, or not an image.
         """
         if prompts.is_named(expression, self.names):
             return _loaded(expression, prompts.take(expression, self.names, _FORBIDDEN))
@@ -62,22 +62,22 @@ class Values:
             return images.load(expression)
         raise UsageError(
             f"{expression!r} is no name of the notebook, no file and no https address."
-            f"{nearest(expression, self.names)}",
-            mend="For instance `--image figure` or `--image plot.png`.",
+            f"{did_you_mean(expression, self.names)}",
+            hint="For instance `--image figure` or `--image plot.png`.",
         )
 
-    def schema(self, expression: str) -> Shape:
-        """Give what ``--schema`` names: a class or a JSON Schema of the notebook.
+    def schema(self, expression: str) -> ResponseSchema:
+        """Return the class or JSON Schema that the ``--schema`` variable holds.
 
         Raises:
-            UsageError: There is none of that name, or it is no schema.
+            UsageError: If the name is undefined, or its value is not a schema.
         """
         try:
-            return Shape(prompts.take(expression, self.names, _FORBIDDEN))
+            return ResponseSchema(prompts.take(expression, self.names, _FORBIDDEN))
         except UsageError as error:
-            if "is no schema" not in error.what:
+            if "is no schema" not in error.message:
                 raise
-            raise UsageError(f"`--schema {expression}`: {error.what}", mend=error.mend) from None
+            raise UsageError(f"`--schema {expression}`: {error.message}", hint=error.hint) from None
 
 
 def _loaded(expression: str, value: object) -> Image:
@@ -85,10 +85,10 @@ def _loaded(expression: str, value: object) -> Image:
         return images.load(value)
     except UsageError as error:
         raise UsageError(
-            f"`--image {expression}`: {error.what}", mend="For instance `--image figure`."
+            f"`--image {expression}`: {error.message}", hint="For instance `--image figure`."
         ) from None
     except Exception as error:
         raise UsageError(
             f"`--image {expression}` cannot be drawn: {type(error).__name__}: {error}.",
-            mend=f"See it in a cell of its own: {expression}",
+            hint=f"See it in a cell of its own: {expression}",
         ) from error

@@ -1,4 +1,4 @@
-"""What works less on an older IPython or ipykernel, as ``%gatewayx status`` says it."""
+"""Features limited by an older IPython or ipykernel, as ``%gatewayx status`` shows them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ _SWALLOWS, _NO_TAB, _CLICKS_WAIT = (8, 0), (8, 6), (7, 0)
 
 
 def lacking(ipython: str, ipykernel: str | None) -> str:
-    """Say in one line what works less; empty where nothing does.
+    """Describe the limitations in one line; return an empty string if there are none.
 
     >>> lacking("8.31.0", "6.29.5")
     'Less works on ipykernel 6.29.5: clicks on widgets wait while a cell streams.'
@@ -28,5 +28,5 @@ def lacking(ipython: str, ipykernel: str | None) -> str:
 
 
 def _parts(version: str) -> tuple[int, ...]:
-    """Give major and minor version."""
+    """Return the major and minor version."""
     return tuple(int(part) for part in version.split(".")[:2] if part.isdigit())

@@ -1,16 +1,21 @@
-"""Finds engines, matches keys, resolves references, reports what failed."""
+"""Engine discovery, key matching, reference resolution and failure reports."""
 
-from gatewayx_nb.model_registry.folders import ENGINE_NAME, RESERVED, why_unusable
-from gatewayx_nb.model_registry.loader import Loaded
+from gatewayx_nb.model_registry.folders import ENGINE_NAME, RESERVED, SUFFIX, Folder, why_unusable
+from gatewayx_nb.model_registry.loader import LoadedEngine, load
 from gatewayx_nb.model_registry.registry import ModelRegistry
+from gatewayx_nb.model_registry.static_metadata import StaticMetadataReader
 from gatewayx_nb.model_registry.status import EngineStatus, Target
 
 __all__ = [
     "ENGINE_NAME",
     "RESERVED",
+    "SUFFIX",
     "EngineStatus",
-    "Loaded",
+    "Folder",
+    "LoadedEngine",
     "ModelRegistry",
+    "StaticMetadataReader",
     "Target",
+    "load",
     "why_unusable",
 ]

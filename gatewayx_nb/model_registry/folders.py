@@ -1,4 +1,4 @@
-"""Finds engine files by their names; nothing is read or run."""
+"""Discovery of engine files by name; no file is read or executed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from typing_extensions import override
 
 from gatewayx_nb.model_registry import safety
-from gatewayx_nb.secure_config import Watch, shipped
+from gatewayx_nb.secure_config import FileStamp, shipped_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from gatewayx_nb.secure_config import Config
 
 Origin = Literal["path", "project", "user", "package", "shipped", "variable"]
-"""Where an engine comes from: ``GATEWAYX_ENGINES_PATH``, the project's or the user's folder, an
-installed package, this package, or a variable that names an address."""
+"""The origin of an engine.
+
+It is ``GATEWAYX_ENGINES_PATH``, the project or user folder, an installed package, this package,
+or a variable that holds a URL.
+"""
 
 SUFFIX = "_engine.py"
 
@@ -51,13 +54,13 @@ RESERVED = frozenset(
         "use",
     ]
 )
-"""The commands of ``%gatewayx``, which no engine can be called by."""
+"""The commands of ``%gatewayx``; they cannot be engine names."""
 
 ENGINE_NAME = re.compile(r"[a-z0-9_]{1,63}")
 
 
 def why_unusable(name: str) -> str | None:
-    """Tell why an engine cannot be called by a name; ``None`` if it can."""
+    """Return why a name is invalid for an engine; ``None`` if it is valid."""
     if not ENGINE_NAME.fullmatch(name):
         return "has a name that is not made of a-z, 0-9 and _ (63 at most)"
     if name in RESERVED:
@@ -72,10 +75,10 @@ class EngineFile:
     Attributes:
         name: The engine's name.
         path: The file.
-        origin: Whose it is.
-        refusal: Why it is never run, if so.
-        warning: What is doubtful about it, if anything.
-        shadowed_by: Where the engine is that has the name already, if so.
+        origin: Where it comes from.
+        refusal: Why it is never executed, if so.
+        warning: A warning about the file, if any.
+        shadowed_by: Location of the engine that already has the name, if any.
     """
 
     name: str
@@ -87,26 +90,26 @@ class EngineFile:
 
     @property
     def label(self) -> str:
-        """Where it is, briefly."""
+        """Its location, in short form."""
         return self.path.name if self.origin == "shipped" else f"{self.origin}: {self.path.name}"
 
     @property
     def where(self) -> str:
-        """Where it is, for a person to go there."""
+        """Its full location, for users to open."""
         return str(self.path)
 
     @override
     def __hash__(self) -> int:
-        return hash(self.name)  # a thousand are looked up for each list; hashing paths shows there
+        return hash(self.name)  # a list looks up a thousand, and hashing paths is noticeably slow
 
 
 class Folder:
-    """One folder of engine files; it is listed again when it changes.
+    """A folder of engine files; it is listed again when it changes.
 
     Args:
-        path: The folder; it need not be there.
-        origin: Whose it is.
-        installed: Whether an installer put it there, so that its modes are not looked at.
+        path: The folder; it need not exist.
+        origin: Where its engines come from.
+        installed: Whether an installer created it, so that file modes are not checked.
 
     Attributes:
         found: Its engine files, by name.
@@ -118,24 +121,24 @@ class Folder:
         self.origin = origin
         self.problem = ""
         self._installed = installed
-        self._watches: list[Watch] = []
+        self._watches: list[FileStamp] = []
         self.found: list[EngineFile] = []
 
     def refresh(self) -> bool:
-        """List it again if it, or a file in doubt, has changed; tell whether one did.
+        """List the folder again if it or a suspect file has changed; return whether one did.
 
-        A file's mode changes without its folder: those in doubt are looked at each time, so that
-        they can be mended; those that were run are looked at by who ran them.
+        A change of a file's mode does not touch its folder, so suspect files are checked each time,
+        for users to fix them; files that were loaded are checked by the code that loaded them.
         """
-        if self._watches and not any(watch.changed() for watch in self._watches):
+        if self._watches and not any(watch.has_changed() for watch in self._watches):
             return False
-        watch = Watch(self.path)
+        watch = FileStamp(self.path)
         self.problem, files = "", []
         try:
             files = sorted(self._scan(), key=lambda file: file.name) if watch.exists else []
         except OSError as error:
             self.problem = f"the folder {str(self.path)!r} cannot be read: {error.strerror}."
-        doubtful = [Watch(file.path) for file in files if file.refusal or file.warning]
+        doubtful = [FileStamp(file.path) for file in files if file.refusal or file.warning]
         self.found, self._watches = files, [watch, *doubtful]
         return True
 
@@ -163,12 +166,12 @@ class Folder:
 
 
 def folders(config: Config) -> list[Folder]:
-    """Give the folders that are searched, in the order in which they win.
+    """Return the folders to search, in order of precedence.
 
     In a clone the project's folder is the shipped one; it counts as shipped.
     """
     named = config.env.get("GATEWAYX_ENGINES_PATH", "").split(os.pathsep)
-    ours = shipped("engines").resolve()
+    ours = shipped_path("engines").resolve()
     wanted: list[tuple[Path, Origin]] = [
         *((Path(path).expanduser().absolute(), "path") for path in named if path),
         *((place.engines, place.owner) for place in config.places),
@@ -185,5 +188,5 @@ def folders(config: Config) -> list[Folder]:
 
 
 def is_installed(path: Path) -> bool:
-    """Tell whether a path lies in this package, as it does in a wheel and not in a clone."""
+    """Return whether a path is inside this package: true in a wheel, false in a clone."""
     return path.is_relative_to(Path(__file__).resolve().parents[1])

@@ -1,10 +1,10 @@
-"""A package of its own for an engine file, whose modules come from source alone.
+"""A separate package for each engine file, with modules compiled from source only.
 
-The package ``gatewayx_nb.engines_<digest>`` has the file's folder as its whole ``__path__``: there
+The package ``gatewayx_nb.engines_<digest>`` has the file's folder as its whole ``__path__``, so
 ``from ..llm_engines import LLMEngine`` and ``from ._shared import x`` work, and two folders never
-mix. Every load makes a new package, so that a call that still runs on the old code keeps it, and a
-helper that was changed is read again. No bytecode is read or written: a cache compares times of
-whole seconds and would serve the code before an edit.
+mix. Each load makes a new package, so that running calls keep the old code and changed helper
+modules are read again. No bytecode is read or written: a cache compares times in whole seconds
+and would return the code from before an edit.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from gatewayx_nb.model_registry import safety
-from gatewayx_nb.secure_config import Watch
+from gatewayx_nb.secure_config import FileStamp
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,11 +33,11 @@ _serial = itertools.count()
 
 
 class OwnPackage:
-    """One load of an engine file: a package, made and put in its place."""
+    """One load of an engine file: a package registered for import."""
 
     def __init__(self, path: Path) -> None:
         self._folder = path.parent
-        self.read: dict[Path, Watch] = {}
+        self.read: dict[Path, FileStamp] = {}
         digest = hashlib.blake2b(str(path).encode(errors="replace"), digest_size=6).hexdigest()
         self.name = f"{_ROOT}{digest}_{next(_serial)}"
         self._install()
@@ -54,30 +54,30 @@ class OwnPackage:
         sys.modules[self.name] = module
 
     def find(self, relative: str) -> Path | None:
-        """Give the source file of a module below the package."""
+        """Return the source file of a module below the package."""
         base = self._folder.joinpath(*relative.split("."))
         for path in (base.with_name(f"{base.name}.py"), base / "__init__.py"):
             if path.is_file():
                 return path
-            self.read[path] = Watch(path)  # so that it is seen when it comes
+            self.read[path] = FileStamp(path)  # so that its creation is noticed
         return None
 
     def admit(self, path: Path) -> None:
-        """Note that a file is read now, unless it must not be run.
+        """Record that a file is read now, unless it must not be executed.
 
         Raises:
-            ImportError: It may be changed by others, or leaves its folder.
+            ImportError: If other users can change the file, or it is outside its folder.
         """
-        self.read[path] = Watch(path)
+        self.read[path] = FileStamp(path)
         refusal = safety.refusal(path, self._folder)
         if refusal:
             raise ImportError(f"{path.name} {refusal}")
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds the modules of the packages made here, and no others."""
+    """Finder for the modules of these packages only."""
 
-    folders: dict[str, OwnPackage] = {}  # noqa: RUF012 - one for the process, as sys.modules is
+    folders: dict[str, OwnPackage] = {}  # noqa: RUF012 - one per process, like sys.modules
 
     @override
     def find_spec(
@@ -101,7 +101,7 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 
 class _Loader(importlib.machinery.SourceFileLoader):
-    """Compiles a source file each time."""
+    """Loader that compiles the source file each time."""
 
     def __init__(self, fullname: str, path: str, package: OwnPackage) -> None:
         super().__init__(fullname, path)
@@ -115,7 +115,7 @@ class _Loader(importlib.machinery.SourceFileLoader):
 
 
 def forget(package: str) -> None:
-    """Take the modules of a package out of `sys.modules`; what runs keeps them alive."""
+    """Remove a package's modules from `sys.modules`; running code keeps them alive."""
     for name in [name for name in list(sys.modules) if f"{name}.".startswith(f"{package}.")]:
         del sys.modules[name]
     _Finder.folders.pop(package, None)

@@ -1,4 +1,4 @@
-"""Runs an engine's code and gives its class, or why there is none."""
+"""Import of an engine's code: its class, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from gatewayx_nb.errors import EngineLoadError
 from gatewayx_nb.llm_engines import LLMEngine
 from gatewayx_nb.model_registry.isolation import OwnPackage, forget
-from gatewayx_nb.secure_config import brief
+from gatewayx_nb.secure_config import display_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.model_registry.folders import EngineFile
     from gatewayx_nb.model_registry.packages import EnginePackage
-    from gatewayx_nb.secure_config import Watch
+    from gatewayx_nb.secure_config import FileStamp
 
 IMPORT_DEADLINE = 10.0
-"""Seconds that an engine file may take to import."""
+"""Seconds that the import of an engine file may take."""
 
 
-class Loaded:
+class LoadedEngine:
     """The class of an engine, and the files that were read for it.
 
-    Its modules stay in `sys.modules` until it is retired and nobody holds it: a call that still
-    runs may import, pickle or look up a type by its module's name.
+    Its modules stay in `sys.modules` until it is retired and nobody holds it: a call still running
+    may import, pickle or look up a type by its module's name.
 
     Attributes:
         engine: The class.
     """
 
     def __init__(
-        self, engine: type[LLMEngine], package: str = "", read: Iterable[Watch] = ()
+        self, engine: type[LLMEngine], package: str = "", read: Iterable[FileStamp] = ()
     ) -> None:
         self.engine = engine
         self._package = package
@@ -48,20 +48,20 @@ class Loaded:
         self._retired = False
 
     def is_current(self) -> bool:
-        """Tell whether nothing of it has changed; what is installed is taken as it is."""
-        return not any(watch.changed() for watch in list(self._read))
+        """Return whether all files are unchanged; installed files are not checked."""
+        return not any(watch.has_changed() for watch in list(self._read))
 
     def hold(self) -> None:
-        """Count one more instance of it."""
+        """Add an instance to the count."""
         self._holders += 1
 
     def release(self) -> None:
-        """Count one instance less."""
+        """Remove an instance from the count."""
         self._holders -= 1
         self._forget_if_unused()
 
     def retire(self) -> None:
-        """Say that no new instance will be made."""
+        """Declare that no new instances will be made."""
         self._retired = True
         self._forget_if_unused()
 
@@ -71,38 +71,38 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """Why an engine cannot be used, and the files that were read before that showed.
+class LoadFailure:
+    """The reason why an engine cannot be used, and the files read until the failure.
 
     Attributes:
-        error: What went wrong.
+        error: The error.
         read: The files.
-        hung: Whether its import was cut off.
+        hung: Whether its import timed out.
     """
 
     error: EngineLoadError
-    read: tuple[Watch, ...]
+    read: tuple[FileStamp, ...]
     hung: bool = False
 
     def is_current(self) -> bool:
-        """Tell whether none of the files has changed since."""
-        return not any(watch.changed() for watch in self.read)
+        """Return whether none of the files has changed since."""
+        return not any(watch.has_changed() for watch in self.read)
 
 
-def load(file: EngineFile) -> Loaded:
-    """Import an engine file and give its class; blocks for `IMPORT_DEADLINE` seconds at most.
+def load(file: EngineFile) -> LoadedEngine:
+    """Import an engine file and return its class; block for at most `IMPORT_DEADLINE` seconds.
 
     Raises:
-        EngineLoadError: It raised, hung, or holds no engine or several.
+        EngineLoadError: If it raised, hung, or defines no engine or several.
     """
     outcome = attempt(file)
-    if isinstance(outcome, Failure):
+    if isinstance(outcome, LoadFailure):
         raise outcome.error
     return outcome
 
 
-def attempt(file: EngineFile) -> Loaded | Failure:
-    """Import an engine file and give its class, or why that cannot be had."""
+def attempt(file: EngineFile) -> LoadedEngine | LoadFailure:
+    """Import an engine file and return its class or the failure."""
     package = OwnPackage(file.path)
     try:
         module = _imported(f"{package.name}.{file.path.stem}", file.name)
@@ -110,33 +110,33 @@ def attempt(file: EngineFile) -> Loaded | Failure:
     except _UnusableError as why:
         error = EngineLoadError(
             f"engine {file.name!r} cannot be loaded: {why}.",
-            mend=f"Mend {brief(file.path)}; the next call loads it again.",
+            hint=f"Mend {display_path(file.path)}; the next call loads it again.",
             engine=file.name,
         )
         error.__cause__ = why.__cause__
         forget(package.name)
-        return Failure(error, tuple(package.read.values()), why.hung)
-    return Loaded(engine, package.name, package.read.values())
+        return LoadFailure(error, tuple(package.read.values()), why.hung)
+    return LoadedEngine(engine, package.name, package.read.values())
 
 
-def attempt_package(source: EnginePackage) -> Loaded | Failure:
-    """Import what an entry point names, as it is installed, and give its class, or why not."""
+def attempt_package(source: EnginePackage) -> LoadedEngine | LoadFailure:
+    """Import an installed entry point's module and return its class or the failure."""
     try:
         module = _imported(source.module, source.name)
         engine = _named(module, source.attribute) if source.attribute else _only_engine(module)
     except _UnusableError as why:
         error = EngineLoadError(
             f"engine {source.name!r} cannot be loaded from {source.where}: {why}.",
-            mend=f"Install it anew: `%pip install --force-reinstall {source.package.split()[0]}`.",
+            hint=f"Install it anew: `%pip install --force-reinstall {source.package.split()[0]}`.",
             engine=source.name,
         )
         error.__cause__ = why.__cause__
-        return Failure(error, (), why.hung)
-    return Loaded(engine)
+        return LoadFailure(error, (), why.hung)
+    return LoadedEngine(engine)
 
 
 class _UnusableError(Exception):
-    """Why a module gives no engine."""
+    """The module does not provide an engine."""
 
     def __init__(self, why: str, *, hung: bool = False) -> None:
         super().__init__(why)
@@ -144,13 +144,13 @@ class _UnusableError(Exception):
 
 
 def _imported(module: str, engine: str) -> ModuleType:
-    """Import a module on a thread that is left behind if it hangs."""
+    """Import a module in a thread that is abandoned if it hangs."""
     outcome: list[ModuleType | BaseException] = []
 
     def work() -> None:
         try:
             outcome.append(importlib.import_module(module))
-        except BaseException as error:  # noqa: BLE001 - sys.exit() in an engine file is one
+        except BaseException as error:  # noqa: BLE001 - an engine file may call sys.exit()
             outcome.append(error)
 
     thread = threading.Thread(target=work, name=f"import {engine}", daemon=True)
@@ -164,7 +164,7 @@ def _imported(module: str, engine: str) -> ModuleType:
 
 
 def _only_engine(module: ModuleType) -> type[LLMEngine]:
-    """Give the one engine that a module defines."""
+    """Return the only engine that a module defines."""
     defined = {
         value: None
         for name, value in vars(module).items()
@@ -183,7 +183,7 @@ def _only_engine(module: ModuleType) -> type[LLMEngine]:
 
 
 def _named(module: ModuleType, attribute: str) -> type[LLMEngine]:
-    """Give the engine of a name in a module."""
+    """Return the engine with this name from a module."""
     try:
         engine = operator.attrgetter(attribute)(module)
     except AttributeError:
@@ -200,7 +200,7 @@ def _answering(engine: type[LLMEngine]) -> type[LLMEngine]:
 
 
 def _said(error: BaseException) -> str:
-    """Give an exception as one line, with the line of the file for a syntax error."""
+    """Format an exception on one line, with the line number for a syntax error."""
     if isinstance(error, SyntaxError):
         return f"SyntaxError in line {error.lineno}: {error.msg}"
     text = " ".join(str(error).split())

@@ -1,7 +1,7 @@
-"""Engines that installed packages bring, through the entry point group ``gatewayx.engines``.
+"""Engines from installed packages, through the entry point group ``gatewayx.engines``.
 
 An entry point's name is the engine's; it names a class, ``mine = "my_package.engines:MyEngine"``,
-or a module that defines one. None is imported until its engine is used.
+or a module that defines one. It is not imported until the engine is used.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.model_registry.folders import why_unusable
-from gatewayx_nb.secure_config import Watch
+from gatewayx_nb.secure_config import FileStamp
 
 if TYPE_CHECKING:
     from gatewayx_nb.model_registry.folders import Origin
@@ -29,10 +29,10 @@ class EnginePackage:
     Attributes:
         name: The engine's name.
         module: The module to import.
-        attribute: The class in it; empty where it is the only one there.
-        package: Name and version of the package that brings it.
+        attribute: The class in it; empty if the module defines only one.
+        package: Name and version of the package that provides it.
         refusal: Why it is never imported, if so.
-        shadowed_by: Where the engine is that has the name already, if so.
+        shadowed_by: Location of the engine that already has the name, if any.
     """
 
     name: str
@@ -46,12 +46,12 @@ class EnginePackage:
 
     @property
     def label(self) -> str:
-        """Where it is, briefly."""
+        """Its location, in short form."""
         return f"package: {self.package}"
 
     @property
     def where(self) -> str:
-        """Where it is, for a person to go there."""
+        """Its full location, for users to open."""
         attribute = f":{self.attribute}" if self.attribute else ""
         return f"{self.module}{attribute} in package {self.package}"
 
@@ -74,31 +74,31 @@ class EnginePackage:
 
 
 class Packages:
-    """The entry points of what is installed; looked up again when `sys.path` changes."""
+    """The installed entry points; searched again when `sys.path` changes."""
 
     def __init__(self) -> None:
         self.found: list[EnginePackage] = []
         self._path: list[str] | None = None
-        self._watches: list[Watch] = []
+        self._watches: list[FileStamp] = []
 
     def refresh(self) -> bool:
-        """Look them up again if something was installed or removed; tell whether it was."""
-        if self._path == sys.path and not any(watch.changed() for watch in self._watches):
+        """Search again if packages were installed or removed; return whether any were."""
+        if self._path == sys.path and not any(watch.has_changed() for watch in self._watches):
             return False
         self._path = list(sys.path)
-        self._watches = [Watch(Path(place)) for place in self._path]
+        self._watches = [FileStamp(Path(place)) for place in self._path]
         found = importlib.metadata.entry_points(group=GROUP)
         before, self.found = self.found, [_of(point) for point in found]
         return before != self.found
 
 
 def _of(point: importlib.metadata.EntryPoint) -> EnginePackage:
-    """Read an entry point; what is in the metadata may be anything."""
+    """Parse an entry point; its metadata may contain anything."""
     dist = point.dist
     package = f"{dist.name} {dist.version}" if dist else "an unnamed package"
     why = why_unusable(point.name)
     try:
         module, attribute = point.module, point.attr
-    except AttributeError:  # what `importlib.metadata` does with a value that it cannot read
+    except AttributeError:  # raised by `importlib.metadata` for a value that it cannot parse
         module, attribute, why = point.value, "", why or "has an entry point that names no module"
     return EnginePackage(point.name, module, attribute, package, refusal=why)

@@ -1,4 +1,4 @@
-"""Tells of each engine how it stands, without running it."""
+"""The status of each engine, without executing it."""
 
 from __future__ import annotations
 
@@ -11,62 +11,64 @@ from gatewayx_nb.errors import GatewayError, TrustError
 from gatewayx_nb.messages import ModelInfo
 from gatewayx_nb.model_registry import trust
 from gatewayx_nb.model_registry.folders import EngineFile
-from gatewayx_nb.model_registry.literals import LiteralReader, Literals
 from gatewayx_nb.model_registry.rows import EngineRow
-from gatewayx_nb.model_registry.status import EngineStatus, State
-from gatewayx_nb.secure_config import variable
+from gatewayx_nb.model_registry.static_metadata import StaticMetadata, StaticMetadataReader
+from gatewayx_nb.model_registry.status import EngineState, EngineStatus
+from gatewayx_nb.secure_config import key_variable
 
 if TYPE_CHECKING:
-    from gatewayx_nb.model_registry.code import Code
+    from gatewayx_nb.model_registry.code import EngineCode
     from gatewayx_nb.model_registry.sources import Source, Sources
     from gatewayx_nb.secure_config import Config, Key
 
 LOCAL = "local"
-"""The engine that needs weights instead of a key."""
+"""The engine that needs model weights instead of a key."""
 
 
 @dataclass(slots=True)
 class Reporter:
-    """What is known of engines before they are asked.
+    """What is known about engines before they are called.
 
     Attributes:
         config: Settings and keys.
         sources: The engines.
-        code: What was run of them.
-        answering: The servers on this machine that answered when they were last asked.
+        code: Their loaded code.
+        answering: Local servers that responded to the last probe.
     """
 
     config: Config
     sources: Sources
-    code: Code
+    code: EngineCode
     answering: frozenset[str] = frozenset()
-    _literals: LiteralReader = field(default_factory=LiteralReader)
+    _literals: StaticMetadataReader = field(default_factory=StaticMetadataReader)
 
     def key(self, source: Source) -> Key:
-        """Give an engine's key."""
+        """Return an engine's key."""
         return self.config.key(source.name, source.key if isinstance(source, EngineRow) else "")
 
-    def literals(self, source: Source) -> Literals:
-        """Give what an engine says of itself: its class once that was run, before that its text."""
+    def literals(self, source: Source) -> StaticMetadata:
+        """Return an engine's attributes: from its class if loaded, else from its source."""
         if isinstance(source, EngineRow):
-            return Literals(source.requires_key, source.model)
+            return StaticMetadata(source.requires_key, source.model)
         loaded = self.code.current(source)
         path = source.path if isinstance(source, EngineFile) else source.source()
-        literals = self._literals.read(path) if path else Literals()
+        literals = self._literals.read(path) if path else StaticMetadata()
         if loaded is None:
             return literals
         if path is None:
-            return Literals(bool(loaded.engine.requires_key), loaded.engine.model_name)
-        return Literals(literals.requires_key, loaded.engine.model_name or literals.model_name)
+            return StaticMetadata(bool(loaded.engine.requires_key), loaded.engine.model_name)
+        return StaticMetadata(
+            literals.requires_key, loaded.engine.model_name or literals.model_name
+        )
 
     def base_url_missing(self, source: Source) -> bool:
-        """Tell whether an engine has to be told where it answers."""
+        """Return whether an engine needs a base URL and has none."""
         return isinstance(source, EngineRow) and not (
             source.base_url or self.config.options(source.name).get("base_url")
         )
 
     def callable_model(self, source: Source) -> ModelInfo | None:
-        """Give what an engine's bare name calls; ``None`` where it cannot be called now."""
+        """Return an engine's default model; ``None`` if it cannot be called now."""
         if source.refusal:
             return None
         literals = self.literals(source)
@@ -74,7 +76,7 @@ class Reporter:
         return ModelInfo(source.name, self._model(source, literals)) if state == "ready" else None
 
     def row(self, source: Source) -> EngineStatus:
-        """Tell how an engine stands."""
+        """Return an engine's status."""
         if source.shadowed_by or source.refusal:
             return self._idle(source)
         literals, key = self.literals(source), self.key(source)
@@ -89,17 +91,17 @@ class Reporter:
             loaded=self.code.current(source) is not None,
             error=error,
             warning=source.warning,
-            variable=key.name or variable(source.name),
+            variable=key.name or key_variable(source.name),
             found_in=key.source,
         )
 
-    def _model(self, source: Source, literals: Literals) -> str:
+    def _model(self, source: Source, literals: StaticMetadata) -> str:
         return str(self.config.options(source.name).get("model") or literals.model_name)
 
     def _idle(self, source: Source) -> EngineStatus:
-        """Tell of an engine that cannot be called whatever its key."""
+        """Return the status of an engine that cannot be called even with a key."""
         if source.refusal:
-            state: State = "refused"
+            state: EngineState = "refused"
             why = f"{source.where} {source.refusal}"
         else:
             state, why = (
@@ -115,16 +117,16 @@ class Reporter:
             source.label,
             where=source.where,
             error=why,
-            variable=key.name or variable(source.name),
+            variable=key.name or key_variable(source.name),
             found_in=key.source,
         )
 
-    def _state(self, source: Source, key: Key, literals: Literals) -> tuple[State, str]:
-        """Tell whether an engine can be called, and in one line what is wrong."""
+    def _state(self, source: Source, key: Key, literals: StaticMetadata) -> tuple[EngineState, str]:
+        """Return whether an engine can be called, and the problem in one line."""
         failure = self.code.failure(source)
         if failure:
             return "failed", failure
-        lacks = f"{variable(source.name, 'BASE_URL')} is not set"
+        lacks = f"{key_variable(source.name, 'BASE_URL')} is not set"
         no_address = lacks if self.base_url_missing(source) else ""
         if literals.requires_key and key.state != "set":
             return "no key", no_address
@@ -136,7 +138,7 @@ class Reporter:
             return "untrusted", str(error)
         return ("ready" if literals.requires_key else self._keyless(source)), ""
 
-    def _keyless(self, source: Source) -> State:
+    def _keyless(self, source: Source) -> EngineState:
         if source.name == LOCAL and not self._has_weights():
             return "no weights"
         if isinstance(source, EngineRow) and source.name not in self.answering:

@@ -1,4 +1,4 @@
-"""Engines that are a row of ``config/engines.toml``: endpoints that speak OpenAI's dialect."""
+"""Engines defined by a row of ``config/engines.toml``: OpenAI-compatible endpoints."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import tomllib
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Literal
 
-from gatewayx_nb.errors import nearest
+from gatewayx_nb.errors import did_you_mean
 from gatewayx_nb.llm_engines import LLMEngine, OpenAICompatibleEngine, OpenAIResponsesEngine
 from gatewayx_nb.model_registry import safety
 from gatewayx_nb.model_registry.folders import is_installed, why_unusable
-from gatewayx_nb.model_registry.loader import Loaded
-from gatewayx_nb.secure_config import Watch, variable
+from gatewayx_nb.model_registry.loader import LoadedEngine
+from gatewayx_nb.secure_config import FileStamp, key_variable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,15 +25,15 @@ _BASES: Mapping[str, type[LLMEngine]] = {
 }
 
 _PLACE = ("name", "path", "origin", "refusal", "warning", "shadowed_by")
-"""Fields of a row that do not stand in it."""
+"""Fields of a row that are not in the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineRow:
-    """One row; `config/engines.toml` tells what its fields mean.
+    """One row; `config/engines.toml` documents its fields.
 
     Attributes:
-        path: Its file; ``None`` where a variable is the whole of it.
+        path: Its file; ``None`` if a variable alone defines the row.
         refusal: Why it cannot be used, if so.
     """
 
@@ -58,34 +58,34 @@ class EngineRow:
 
     @property
     def label(self) -> str:
-        """Where it is, briefly."""
+        """Its location, in short form."""
         if self.path is None:
-            return variable(self.name, "BASE_URL")
+            return key_variable(self.name, "BASE_URL")
         return self.path.name if self.origin == "shipped" else f"{self.origin}: {self.path.name}"
 
     @property
     def where(self) -> str:
-        """Where it is, for a person to go there."""
+        """Its full location, for users to open."""
         return f"[{self.name}] in {self.path}" if self.path else self.label
 
     def says_the_same(self, other: EngineRow) -> bool:
-        """Tell whether another row is a copy of this one."""
+        """Return whether another row is a copy of this one."""
         names = [field.name for field in fields(self) if field.name not in _PLACE]
         return all(getattr(self, name) == getattr(other, name) for name in names)
 
-    def load(self) -> Loaded:
-        """Make the class of its engine."""
+    def load(self) -> LoadedEngine:
+        """Create the class of its engine."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         attributes = {name: value for name, value in values.items() if name not in _PLACE}
         attributes["model_name"] = attributes.pop("model")
         base = _BASES[self.api]
         if self.embedding_model:
             attributes["features"] = base.features | {"embed"}
-        return Loaded(type(f"{self.name.title()}Engine", (base,), attributes))
+        return LoadedEngine(type(f"{self.name.title()}Engine", (base,), attributes))
 
 
 class RowFile:
-    """One ``engines.toml``, read again when it changes.
+    """An ``engines.toml`` file, read again when it changes.
 
     Attributes:
         problem: Why it cannot be read, in one line.
@@ -97,13 +97,13 @@ class RowFile:
         self.origin = origin
         self.problem = ""
         self.rows: list[EngineRow] = []
-        self._watch: Watch | None = None
+        self._watch: FileStamp | None = None
 
     def refresh(self) -> bool:
-        """Read it again if it has changed; tell whether it had."""
-        if self._watch and not self._watch.changed():
+        """Read the file again if it has changed; return whether it had."""
+        if self._watch and not self._watch.has_changed():
             return False
-        watch = Watch(self.path)
+        watch = FileStamp(self.path)
         self.problem, rows = "", []
         if watch.exists:
             try:
@@ -130,13 +130,13 @@ class RowFile:
 
 
 def _fault(table: object) -> str | None:
-    """Tell what is wrong with a row, if anything."""
+    """Return what is wrong with a row, if anything."""
     known = {field.name: field for field in fields(EngineRow) if field.name not in _PLACE}
     if not isinstance(table, dict):
         return "is no table"
     for key, value in table.items():
         if key not in known:
-            return f"has an unknown field {key!r}.{nearest(key, known)}".rstrip(".")
+            return f"has an unknown field {key!r}.{did_you_mean(key, known)}".rstrip(".")
         wanted = bool if isinstance(known[key].default, bool) else str
         if not isinstance(value, wanted):
             return f"has {key} = {value!r}; expected {wanted.__name__}"

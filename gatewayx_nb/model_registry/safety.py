@@ -1,4 +1,4 @@
-"""Whether the code in a file may be run: who else could have written it."""
+"""Safety checks before code in a file is executed: who else could have written it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.secure_config import why_foreign, why_refused
+from gatewayx_nb.secure_config import ownership_problem, permission_problem
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,10 +20,13 @@ _NO_MODES = "lies where file modes do not hold: nothing tells who may change it"
 
 
 def is_plain(entry: os.DirEntry[str]) -> bool:
-    """Tell by one look whether a file is the user's, no link, and closed to others."""
+    """Return whether a single ``stat`` shows a safe file.
+
+    It is safe if it is a regular file, belongs to the user or root, and is closed to others.
+    """
     try:
         status = entry.stat(follow_symlinks=False)
-    except OSError:  # it was removed meanwhile
+    except OSError:  # removed in the meantime
         return False
     return (
         sys.platform != "win32"
@@ -34,22 +37,22 @@ def is_plain(entry: os.DirEntry[str]) -> bool:
 
 
 def refusal(path: Path, folder: Path) -> str | None:
-    """Tell why a file must not be run; ``None`` if it may."""
-    return _unless_modes_fail(why_refused(path, folder), path, folder)
+    """Return why a file must not be executed; ``None`` if it may."""
+    return _unless_modes_fail(permission_problem(path, folder), path, folder)
 
 
 def folder_refusal(folder: Path) -> str | None:
-    """Tell why no file of a folder must be run; ``None`` if they may."""
-    return _unless_modes_fail(why_foreign(folder), folder, folder)
+    """Return why the files of a folder must not be executed; ``None`` if they may."""
+    return _unless_modes_fail(ownership_problem(folder), folder, folder)
 
 
 def data_refusal(path: Path) -> str | None:
-    """Tell why a file of rows must not be heeded; ``None`` if it may: it may be a link."""
-    return _unless_modes_fail(why_foreign(path), path, path.parent)
+    """Return why a file of rows must be ignored, else ``None``; symlinks are allowed."""
+    return _unless_modes_fail(ownership_problem(path), path, path.parent)
 
 
 def doubt(path: Path, folder: Path) -> str:
-    """Tell what is to be warned of in a file that may be run, in one line; mostly nothing."""
+    """Return a one-line warning about a file that may be executed; usually empty."""
     if sys.platform == "win32":
         return _NO_MODES
     for place in (path, folder):
@@ -67,9 +70,9 @@ def _unless_modes_fail(why: str | None, path: Path, folder: Path) -> str | None:
 
 
 def _is_only_mode(path: Path, why: str) -> bool:
-    """Tell whether a refusal is for its mode alone: not for its owner, nor as a link."""
+    """Return whether a file is refused only for its mode, not as a link or for its owner."""
     try:
-        return path.stat().st_uid in (os.getuid(), 0) and why == why_foreign(path)
+        return path.stat().st_uid in (os.getuid(), 0) and why == ownership_problem(path)
     except OSError:
         return False
 
@@ -80,7 +83,7 @@ def _modes_hold(folder: Path) -> bool:
 
 @functools.cache
 def _modes_hold_on(_device: int, folder: Path) -> bool:
-    """Tell whether a new file, made for its owner alone, is that: not so on FAT and some mounts."""
+    """Return whether a new private file stays private; on FAT and some mounts it does not."""
     try:
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".gatewayx-") as file:
             return not os.fstat(file.fileno()).st_mode & _OTHERS
@@ -90,7 +93,7 @@ def _modes_hold_on(_device: int, folder: Path) -> bool:
 
 @functools.cache
 def _is_own_group(group: int) -> bool:
-    """Tell whether a group is the user's alone, as most Linux systems make one for each user."""
+    """Return whether a group is the user's private group, as on most Linux systems."""
     if sys.platform == "win32":
         return False
     import grp

@@ -1,4 +1,4 @@
-"""Every engine there is, as a file, an entry point or a row, in the order in which they win."""
+"""All engines, from files, entry points and rows, in order of precedence."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gatewayx_nb.model_registry.folders import EngineFile, folders, why_unusable
 from gatewayx_nb.model_registry.packages import EnginePackage, Packages
 from gatewayx_nb.model_registry.rows import EngineRow, RowFile
-from gatewayx_nb.secure_config import Watch, shipped
+from gatewayx_nb.secure_config import FileStamp, shipped_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,14 +24,14 @@ _ADDRESS = re.compile(r"GATEWAYX_([A-Z0-9_]+)_BASE_URL")
 
 
 class Sources:
-    """The engine files, entry points and engine rows; `refresh` reads what changed.
+    """The engine files, entry points and engine rows; `refresh` reads changes.
 
     Args:
-        config: Names the project and user folder, and holds the variables.
+        config: Provides the project and user folders and the variables.
 
     Attributes:
-        winners: The engine of each name.
-        losers: Those whose name another one has.
+        winners: The active engine of each name.
+        losers: Engines whose name is already taken.
     """
 
     def __init__(self, config: Config) -> None:
@@ -43,15 +43,15 @@ class Sources:
         self._packages = Packages()
         self._row_files = _row_files(config)
         self._addresses: dict[str, str] = {}
-        self._compared: list[Watch] = []
+        self._compared: list[FileStamp] = []
         self._vouched: dict[str, list[Source]] = {}
         self._copies: dict[tuple[Source, Source], bool] = {}
 
     def refresh(self) -> bool:
-        """Look at everything again; tell whether anything changed.
+        """Check everything again; return whether anything changed.
 
-        What is looked at is folders and files of rows, not each engine file, so that the time it
-        takes does not grow with their number.
+        The check covers folders and files of rows, not each engine file, so that its duration does
+        not grow with their number.
         """
         addresses = _addresses(self._config)
         changed = [
@@ -59,7 +59,7 @@ class Sources:
             *(folder.refresh() for folder in self._folders),
             self._packages.refresh(),
             *(file.refresh() for file in self._row_files),
-            any(watch.changed() for watch in self._compared),
+            any(watch.has_changed() for watch in self._compared),
             addresses != self._addresses,
         ]
         if any(changed):
@@ -68,13 +68,13 @@ class Sources:
         return any(changed)
 
     def vouched(self, name: str) -> list[Source]:
-        """Give the engines of a name that are shipped, installed or the user's own."""
+        """Return the engines of a name that are shipped, installed or in the user folder."""
         return self._vouched.get(name, [])
 
     def is_copy(self, one: Source, other: Source) -> bool:
-        """Tell whether two engines are the same: files of equal bytes, or equal rows.
+        """Return whether two engines are the same: files of equal bytes, or equal rows.
 
-        Every call asks this, so it is kept until something changes.
+        The result is cached until something changes, because each call needs it.
         """
         pair = (one, other)
         if pair not in self._copies:
@@ -83,13 +83,13 @@ class Sources:
 
     @property
     def problems(self) -> list[str]:
-        """Why folders and files of rows could not be read, a line each."""
+        """Why folders and files of rows could not be read, one line each."""
         problems = [folder.problem for folder in self._folders]
         problems += [file.problem for file in self._row_files]
         return list(filter(None, problems))
 
     def _follow_path(self) -> bool:
-        """Name the folders again if ``GATEWAYX_ENGINES_PATH`` was changed; tell whether it was."""
+        """Update the folders if ``GATEWAYX_ENGINES_PATH`` changed; return whether it did."""
         named = self._config.env.get("GATEWAYX_ENGINES_PATH", "")
         if named == self._named:
             return False
@@ -108,10 +108,10 @@ class Sources:
             yield from file.rows
 
     def _rank(self) -> None:
-        """Part those that have their names from those that come too late."""
+        """Separate the active engines from the shadowed ones."""
         winners: dict[str, Source] = {}
         losers: list[Source] = []
-        compared: list[Watch] = []
+        compared: list[FileStamp] = []
         vouched: dict[str, list[Source]] = {}
         self._copies = {}
         for source in self._found():
@@ -121,7 +121,7 @@ class Sources:
             if winner is source:
                 continue
             pair = (winner, source)
-            compared += [Watch(one.path) for one in pair if isinstance(one, EngineFile)]
+            compared += [FileStamp(one.path) for one in pair if isinstance(one, EngineFile)]
             if not self.is_copy(winner, source):
                 losers.append(replace(source, shadowed_by=winner.where))
         for name in self._addresses:
@@ -148,8 +148,8 @@ def _same_bytes(one: Path, other: Path) -> bool:
 
 
 def _row_files(config: Config) -> list[RowFile]:
-    """Give the project's, the user's and our own; in a clone the project's is our own."""
-    ours = shipped("config/engines.toml")
+    """Return the project's, the user's and the shipped file; in a clone two coincide."""
+    ours = shipped_path("config/engines.toml")
     wanted: list[tuple[Path, Origin]] = [
         *((place.rows, place.owner) for place in config.places),
         (ours, "shipped"),
@@ -162,12 +162,12 @@ def _row_files(config: Config) -> list[RowFile]:
 
 
 def _addresses(config: Config) -> dict[str, str]:
-    """Give the base URLs that variables name, by engine."""
+    """Return the base URLs set by variables, by engine."""
     named = filter(None, map(_ADDRESS.fullmatch, config.keys.names()))
     values = {match[1].lower(): (config.keys.value(match[0]) or "").strip() for match in named}
     return {name: values[name] for name in sorted(values) if values[name]}
 
 
 def _of_address(name: str) -> EngineRow:
-    """Make the engine of a variable: it speaks OpenAI's dialect, and there is no other."""
+    """Return the OpenAI-compatible engine for a base URL variable without an engine."""
     return EngineRow(name, None, "variable", refusal=why_unusable(name))

@@ -1,4 +1,4 @@
-"""What is told of an engine, and what a call needs of one."""
+"""The status of an engine, and the target of a call."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from gatewayx_nb.model_registry.folders import EngineFile
 from gatewayx_nb.model_registry.rows import EngineRow
-from gatewayx_nb.secure_config import brief
+from gatewayx_nb.secure_config import display_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.model_registry.sources import Source
     from gatewayx_nb.secure_config import KeyState, Network, Rates, Secret
 
-State = Literal[
+EngineState = Literal[
     "ready",
     "no key",
     "no base URL",
@@ -39,30 +39,30 @@ _REMEDIES = {
 
 @dataclass(frozen=True, slots=True)
 class EngineStatus:
-    """What is known of an engine, without running it.
+    """The status of an engine, without executing it.
 
     Attributes:
         name: The engine's name.
-        model: The model that its bare name calls; empty where only its code knows.
-        key: Whether its key is there.
+        model: Its default model; empty if only its code knows.
+        key: Whether its key is set.
         state: Whether it can be called, else why not.
-        source: Where its code comes from, briefly.
+        source: The origin of its code, in short form.
         where: The same in full.
-        loaded: Whether its code has been run.
-        error: What is wrong with it, in one line.
-        warning: What is doubtful about it, in one line.
+        loaded: Whether its code has been executed.
+        error: The error, in one line.
+        warning: A warning, in one line.
         variable: The variable that its key is read from.
         found_in: Where the key was found.
-        last_error: What its last call failed with, in one line; empty where that one succeeded.
-        calls: How many calls of this pool have ended, well or not.
-        spend: US dollars that those cost whose price is known.
-        unpriced: How many used tokens at a price that is not known.
+        last_error: The error of its last call, in one line; empty if that call succeeded.
+        calls: Number of finished calls of this pool, failed ones included.
+        spend: Cost in US dollars of the calls whose price is known.
+        unpriced: Number of calls that used tokens at an unknown price.
     """
 
     name: str
     model: str
     key: KeyState | Literal["not needed"]
-    state: State
+    state: EngineState
     source: str
     where: str = ""
     loaded: bool = False
@@ -76,24 +76,24 @@ class EngineStatus:
     unpriced: int = 0
 
     @property
-    def remedy(self) -> str:
-        """What to do before it can be called; empty where that is not a matter of one step."""
+    def hint(self) -> str:
+        """The step needed before it can be called; empty if one step is not enough."""
         return _REMEDIES.get(self.state, "").format(name=self.name)
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An engine as it stands now, and the model that a call asks of it.
+    """An engine in its current state, and the model requested in a call.
 
     Attributes:
         name: The engine's name.
-        model: The model named; ``None`` for the engine's own.
-        source: Its file or row; ``None`` for an engine that the pool was given.
-        given: The engine that the pool was given.
+        model: The model named; ``None`` for the engine's default.
+        source: Its file or row; ``None`` for an engine passed to the pool.
+        given: The engine passed to the pool.
         key: Its key.
-        options: Its keywords.
-        network: How it reaches its provider.
-        rates: How much it is asked at most.
+        options: Its keyword arguments.
+        network: Network settings for its provider.
+        rates: Its rate limits.
     """
 
     name: str
@@ -107,13 +107,13 @@ class Target:
 
     @property
     def trusted_loop(self) -> bool:
-        """Whether it may share an event loop with others: our own code never blocks its loop."""
+        """Whether it may share an event loop: the package's own code never blocks its loop."""
         source = self.source
         return isinstance(source, EngineRow) or (source is not None and source.origin == "shipped")
 
     @property
     def place(self) -> str:
-        """What to mend where its code is at fault."""
+        """The file or package to fix if its code is faulty."""
         if isinstance(self.source, EngineFile):
-            return brief(self.source.path)
+            return display_path(self.source.path)
         return self.source.where if self.source else self.name

@@ -1,7 +1,7 @@
-"""``{{name}}`` in a prompt: takes values from the notebook, once, and leaves all else as it is.
+"""``{{name}}`` fields in a prompt: one pass over notebook values, with the rest left unchanged.
 
-A DataFrame goes in as a Markdown table of its head, a function or class as its source, a figure as
-an image, and all else as text.
+A DataFrame becomes a Markdown table of its head, a function or class its source, a figure an
+image, and any other value text.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ __all__ = ["ROWS", "Filled", "compose", "fill", "is_named", "take"]
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """A prompt, ready to be asked.
+    """A prompt with its fields filled in.
 
     Attributes:
-        text: The text; ``[image 1]`` stands in the place of the first image.
-        images: The pictures, in that order.
-        names: What each is called in the notebook: ``fig``, ``plots["a"]``.
+        text: The text; ``[image 1]`` is the placeholder of the first image.
+        images: The images, in that order.
+        names: The notebook expression of each: ``fig``, ``plots["a"]``.
     """
 
     text: str
@@ -44,20 +44,20 @@ def compose(
     *,
     rows: int = ROWS,
 ) -> Filled:
-    """Replace every field by its value, in one pass: a value is never read for fields again.
+    """Replace all fields by their values, in one pass: values are never scanned for fields.
 
     Fields are ``{{name}}``, ``{{obj.attr}}``, ``{{d["k"]}}``, ``{{Out[3]}}`` and any chain of
     these, with an optional format specification as in ``{{x:.2f}}``. Everything else is literal.
 
     Args:
-        template: The prompt as it was typed.
+        template: The prompt as typed.
         lookup: The names that a field may begin with.
-        forbidden: Types whose instances must never get into a prompt, keys above all.
-        rows: Most rows of a table.
+        forbidden: Types whose instances must never get into a prompt, above all keys.
+        rows: Maximum rows of a table.
 
     Raises:
-        UsageError: A name, attribute or key is not there, is private or of a forbidden type, or
-            its value can not be written as text.
+        UsageError: If a name, attribute or key does not exist, is private or of a forbidden type,
+            or its value cannot be written as text.
     """
     pictures: list[Image] = []
     names: list[str] = []
@@ -81,19 +81,19 @@ def fill(
     *,
     rows: int = ROWS,
 ) -> str:
-    """Do the same where there is room for text alone; a figure is refused.
+    """Do the same for a text without images; a figure is refused.
 
     >>> fill('{{n:.1f}} of {"a": {{d["k"]}}}, {n} $n', {"n": 2, "d": {"k": "{{n}}"}})
     '2.0 of {"a": {{n}}}, {n} $n'
     """
     filled = compose(template, lookup, forbidden, rows=rows)
     if filled.images:
-        raise UsageError("an image stands where only text can.", mend="Name it in the prompt.")
+        raise UsageError("an image stands where only text can.", hint="Name it in the prompt.")
     return filled.text
 
 
 def _pictured(name: str, value: object) -> Image:
-    """Make an image of a value; drawing it runs its own code, which may raise anything."""
+    """Convert a value to an image; its own drawing code runs and may raise anything."""
     try:
         return images.load(value)
     except UsageError:
@@ -101,5 +101,5 @@ def _pictured(name: str, value: object) -> Image:
     except Exception as error:
         raise UsageError(
             f"the prompt's '{name}' cannot be drawn: {type(error).__name__}: {error}.",
-            mend=f"See it in a cell of its own: {name}",
+            hint=f"See it in a cell of its own: {name}",
         ) from error

@@ -1,4 +1,4 @@
-"""The grammar of ``{{name}}``: what is a field, and the value that it names."""
+"""The grammar of ``{{name}}``: the syntax of a field and the lookup of its value."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gatewayx_nb.errors import UsageError, nearest
+from gatewayx_nb.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-# The whole grammar, and nothing of Python beyond it: what does not match stays literal, so that
-# JSON (`{{"a": 1}}`), JSX (`style={{color: "red"}}`), LaTeX and Jinja's blocks and calls pass. That
-# is why a format specification does not begin with a space or a quote.
+# The whole grammar; it contains no other Python. Text that does not match stays literal, so that
+# JSON (`{{"a": 1}}`), JSX (`style={{color: "red"}}`), LaTeX and Jinja's blocks and calls pass. For
+# the same reason a format specification does not begin with a space or a quote.
 _NAME = rf"(?!(?:{'|'.join(keyword.kwlist)})\b)[^\W\d]\w*"
 _STEP = rf"""
     \. (?P<attribute>{_NAME})
@@ -34,10 +34,10 @@ class _Step:
     """One ``.attribute`` or ``["key"]`` of a field.
 
     Attributes:
-        owner: How the field spells what the step is taken from.
-        spelt: How it spells the outcome.
-        key: The attribute's name, the key or the index.
-        is_attribute: Which of them.
+        owner: The field's source text before this step.
+        spelt: The field's source text including this step.
+        key: The attribute name, the key or the index.
+        is_attribute: Whether it is an attribute.
     """
 
     owner: str
@@ -52,12 +52,12 @@ def substitute(
     forbidden: tuple[type, ...],
     write: Callable[[str, object, str], str],
 ) -> str:
-    """Replace every field by what ``write`` makes of its name, value and format specification.
+    """Replace each field by the result of ``write`` for its name, value and format specification.
 
-    In one pass: a value is never read for fields again.
+    All in one pass: values are never scanned for fields.
 
     Raises:
-        UsageError: A name, attribute or key is not there, is private or of a forbidden type.
+        UsageError: If a name, attribute or key does not exist, is private or of a forbidden type.
     """
 
     def written(field: re.Match[str]) -> str:
@@ -68,22 +68,22 @@ def substitute(
 
 
 def take(expression: str, lookup: Mapping[str, object], forbidden: tuple[type, ...] = ()) -> object:
-    """Give the value that ``name``, ``obj.attr`` or ``d["k"]`` names, as a field would.
+    """Return the value of ``name``, ``obj.attr`` or ``d["k"]``, as in a field.
 
     Raises:
-        UsageError: It is no such expression, or its value cannot be taken.
+        UsageError: If it is not such an expression, or its value cannot be used.
     """
     field = _FIELD.fullmatch(f"{{{{{expression}}}}}")
     if field is None or field["spec"] is not None:
         raise UsageError(
             f"{expression!r} names no value of the notebook.",
-            mend="Give a name, as in `city`, `obj.city` or `d['city']`.",
+            hint="Give a name, as in `city`, `obj.city` or `d['city']`.",
         )
     return _value(field, lookup, forbidden)
 
 
 def is_named(expression: str, lookup: Mapping[str, object]) -> bool:
-    """Tell whether an expression begins with a name of the notebook."""
+    """Return whether an expression begins with a name of the notebook."""
     field = _FIELD.fullmatch(f"{{{{{expression}}}}}")
     return field is not None and field["spec"] is None and field["root"] in lookup
 
@@ -91,7 +91,7 @@ def is_named(expression: str, lookup: Mapping[str, object]) -> bool:
 def _value(
     field: re.Match[str], lookup: Mapping[str, object], forbidden: tuple[type, ...]
 ) -> object:
-    """Walk from the root along the path; nothing on the way may be of a forbidden type."""
+    """Follow the path from its root; no value on it may be of a forbidden type."""
     value = _root(field["root"], lookup)
     refuse(field["root"], value, forbidden)
     for step in _steps(field):
@@ -108,8 +108,8 @@ def _root(name: str, lookup: Mapping[str, object]) -> object:
         return lookup[name]
     except KeyError:
         raise UsageError(
-            f"The prompt names '{name}', which is not defined.{nearest(name, lookup)}",
-            mend=f'Run in a cell above: {name} = "..."',
+            f"The prompt names '{name}', which is not defined.{did_you_mean(name, lookup)}",
+            hint=f'Run in a cell above: {name} = "..."',
         ) from None
 
 
@@ -121,8 +121,8 @@ def _steps(field: re.Match[str]) -> Iterator[_Step]:
         yield _Step(owner, owner + step[0], key, is_attribute=attribute is not None)
 
 
-def _follow(step: _Step, owner: Any) -> object:  # noqa: ANN401 - whatever the notebook holds
-    """Take an attribute or an item; the owner's own code runs, and may raise anything."""
+def _follow(step: _Step, owner: Any) -> object:  # noqa: ANN401 - any notebook value
+    """Return an attribute or item; the owner's own code runs and may raise anything."""
     if step.is_attribute and str(step.key).startswith("_"):
         raise _private(step.spelt)
     try:
@@ -132,17 +132,17 @@ def _follow(step: _Step, owner: Any) -> object:  # noqa: ANN401 - whatever the n
     except Exception as error:
         raise UsageError(
             f"The prompt's '{step.spelt}' can not be taken: {type(error).__name__}.",
-            mend=f"See it with: {step.spelt}",
+            hint=f"See it with: {step.spelt}",
         ) from error
 
 
-def _missing(step: _Step, owner: Any) -> UsageError:  # noqa: ANN401 - likewise
+def _missing(step: _Step, owner: Any) -> UsageError:  # noqa: ANN401 - any notebook value
     kind, look = ("attribute", "dir") if step.is_attribute else ("key", "list")
     known = dir(owner) if step.is_attribute else list(getattr(owner, "keys", tuple)())
-    hint = nearest(str(step.key), [name for name in known if isinstance(name, str)])
+    hint = did_you_mean(str(step.key), [name for name in known if isinstance(name, str)])
     return UsageError(
         f"The prompt names '{step.spelt}', but '{step.owner}' has no {kind} {step.key!r}.{hint}",
-        mend=f"See what it has with: {look}({step.owner})",
+        hint=f"See what it has with: {look}({step.owner})",
     )
 
 
@@ -150,17 +150,17 @@ def refuse(name: str, value: object, forbidden: tuple[type, ...]) -> None:
     """Refuse a value of a forbidden type.
 
     Raises:
-        UsageError: It is of one.
+        UsageError: If its type is forbidden.
     """
     if isinstance(value, forbidden):
         raise UsageError(
             f"The prompt names '{name}', which is a {type(value).__name__}: it is never sent.",
-            mend=f"Take {{{{{name}}}}} out of the prompt.",
+            hint=f"Take {{{{{name}}}}} out of the prompt.",
         )
 
 
 def _private(name: str) -> UsageError:
     return UsageError(
         f"The prompt names '{name}', which is private.",
-        mend=f"Give it a name of its own in a cell above: value = {name}",
+        hint=f"Give it a name of its own in a cell above: value = {name}",
     )

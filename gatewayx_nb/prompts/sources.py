@@ -1,4 +1,4 @@
-"""The source of a function or a class, those of the notebook's own cells too."""
+"""The source of a function or class, including those defined in notebook cells."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 def source(name: str, value: type | Callable[..., object]) -> str:
-    """Give a function's or class's source as it was written.
+    """Return the source of a function or class as written.
 
     Raises:
-        UsageError: There is none to be had, as of what is built in.
+        UsageError: If there is no source, as for built-ins.
     """
-    # `inspect` looks for a class in the file of its module, and a notebook is none.
+    # `inspect` searches for a class in its module's file, and a notebook has none.
     if inspect.isclass(value) and value.__module__ == "__main__":
         found = _of_class(value.__qualname__)
         if found is not None:
@@ -31,12 +31,12 @@ def source(name: str, value: type | Callable[..., object]) -> str:
         kind = "class" if inspect.isclass(value) else "function"
         raise UsageError(
             f"the prompt names '{name}', a {kind} whose source is not to be had.",
-            mend="Paste its source, or name a text that describes it.",
+            hint="Paste its source, or name a text that describes it.",
         ) from None
 
 
 def _of_class(name: str) -> str | None:
-    """Find a class in the cells that ran, the last one first."""
+    """Find a class in the executed cells, latest first."""
     for cell in reversed(_cells()):
         if f"class {name.rpartition('.')[2]}" not in cell:
             continue
@@ -49,7 +49,7 @@ def _of_class(name: str) -> str | None:
 
 
 def _cells() -> list[str]:
-    """Give the texts that ran without being a file, as IPython notes them for tracebacks."""
+    """Return the executed sources without a file, which IPython keeps for tracebacks."""
     entries = list(linecache.cache.values())
     return ["".join(entry[2]) for entry in entries if len(entry) > 2 and entry[1] is None]  # noqa: PLR2004
 

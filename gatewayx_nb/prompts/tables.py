@@ -1,4 +1,4 @@
-"""A DataFrame or a Series as a Markdown table of its head; pandas and polars are not imported."""
+"""A DataFrame or Series as a Markdown table of its head, without importing pandas or polars."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _WIDEST = 200
 
 
 def is_table(value: object) -> bool:
-    """Tell whether a value is a DataFrame or a Series, by the names of its classes."""
+    """Return whether a value is a DataFrame or a Series, by the names of its classes."""
     return _kind(value) is not None
 
 
 def markdown(name: str, table: Any, rows: int, forbidden: tuple[type, ...]) -> str:  # noqa: ANN401
-    """Write the shape and types of a table in a line, and its first rows and columns below.
+    """Write a table's shape and types on one line, followed by its first rows and columns.
 
     Raises:
-        UsageError: A cell is of a forbidden type.
+        UsageError: If a cell is of a forbidden type.
     """
     frame = table if _kind(table) == "DataFrame" else table.to_frame()
     height, width = frame.shape
@@ -48,8 +48,8 @@ def _kind(value: object) -> str | None:
 
 
 def _labelled(head: Any) -> tuple[list[str], Sequence[Sequence[object]]]:  # noqa: ANN401
-    """Give the title of the labels of the rows, if they say anything, and the cells with them."""
-    if not hasattr(head, "index"):  # polars has none
+    """Return the index's title, if the index is informative, and the rows including it."""
+    if not hasattr(head, "index"):  # polars has no index
         return [], list(head.rows())
     rows = [tuple(row) for row in head.itertuples(index=False, name=None)]
     if type(head.index).__name__ == "RangeIndex" and head.index.name is None:
@@ -77,7 +77,7 @@ def _line(cells: Sequence[object]) -> str:
 
 
 def _cell(value: object) -> str:
-    """Write a cell on one line, its bars escaped; a long one is cut."""
+    """Format a cell on one line, with bars escaped; truncate long text."""
     text = " ".join(str(value).split())
     text = text if len(text) <= _WIDEST else text[: _WIDEST - 1] + "…"
     return text.replace("\\", "\\\\").replace("|", "\\|")

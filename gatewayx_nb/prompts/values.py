@@ -1,4 +1,4 @@
-"""How a value is written into a prompt: a table, a source, or its own text."""
+"""How a value is written into a prompt: as a table, source code or plain text."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROWS = 20
-"""Most rows of a table that goes into a prompt, where the settings say nothing else."""
+"""Default maximum rows of a table in a prompt."""
 
 
 class Writer:
-    """Writes values.
+    """Formatter of values.
 
     Args:
-        rows: Most rows of a table.
-        forbidden: Types whose instances must not get in by a table either.
+        rows: Maximum rows of a table.
+        forbidden: Types whose instances must not get in through a table either.
     """
 
     def __init__(self, rows: int, forbidden: tuple[type, ...]) -> None:
@@ -28,10 +28,10 @@ class Writer:
         self._forbidden = forbidden
 
     def written(self, name: str, value: object, spec: str) -> str:
-        """Write a value out; its own code runs, and may raise anything.
+        """Write a value as text; its own code runs and may raise anything.
 
         Raises:
-            UsageError: It can not be written, or as the specification asks.
+            UsageError: If it cannot be written, or not with this format specification.
         """
         try:
             return self._way(name, value, spec)()
@@ -42,7 +42,7 @@ class Writer:
             raise UsageError(
                 f"The prompt's '{name}' ({type(value).__name__}) can not be written{as_spec}: "
                 f"{type(error).__name__}.",
-                mend=f"See it with: format({name}, {spec!r})",
+                hint=f"See it with: format({name}, {spec!r})",
             ) from error
 
     def _way(self, name: str, value: Any, spec: str) -> Callable[[], str]:  # noqa: ANN401 - any value

@@ -1,53 +1,59 @@
-"""Folders, settings and keys: what the user's files say, and how they are kept."""
+"""Folders, settings and keys: how user files are read and stored."""
 
-from gatewayx_nb.secure_config.audit import FileSecurity, tracked
-from gatewayx_nb.secure_config.config import Config
-from gatewayx_nb.secure_config.importing import Imported
-from gatewayx_nb.secure_config.keyfile import make_folder as make_secrets_folder
-from gatewayx_nb.secure_config.keys import VENDOR_VARIABLES, Key, variable
-from gatewayx_nb.secure_config.permissions import why_foreign, why_refused
-from gatewayx_nb.secure_config.places import Owner, Place, brief, shipped
-from gatewayx_nb.secure_config.secret import (
+from gatewayx_nb.files import (
+    ConfigDir,
+    FileStamp,
+    Owner,
+    display_path,
+    ownership_problem,
+    permission_problem,
+    shipped_path,
+)
+from gatewayx_nb.secrets import (
     MASK,
     KeyState,
     Secret,
-    may_be_key,
+    key_state,
+    looks_like_key,
     redact,
-    state_of,
-    vendor_of,
+    vendor_of_key,
 )
+from gatewayx_nb.secure_config.audit import FileSecurity, tracked_by_git
+from gatewayx_nb.secure_config.config import Config
+from gatewayx_nb.secure_config.importing import KeyImport
+from gatewayx_nb.secure_config.key_store import make_folder as make_secrets_folder
+from gatewayx_nb.secure_config.keys import VENDOR_VARIABLES, Key, key_variable
 from gatewayx_nb.secure_config.settings import SHIPPED_ALIASES, Limits, Network, Rates, Settings
-from gatewayx_nb.secure_config.trusted import Way, origin
-from gatewayx_nb.secure_config.watch import Watch
+from gatewayx_nb.secure_config.trusted import KeyDestination, origin
 
 __all__ = [
     "MASK",
     "SHIPPED_ALIASES",
     "VENDOR_VARIABLES",
     "Config",
+    "ConfigDir",
     "FileSecurity",
-    "Imported",
+    "FileStamp",
     "Key",
+    "KeyDestination",
+    "KeyImport",
     "KeyState",
     "Limits",
     "Network",
     "Owner",
-    "Place",
     "Rates",
     "Secret",
     "Settings",
-    "Watch",
-    "Way",
-    "brief",
+    "display_path",
+    "key_state",
+    "key_variable",
+    "looks_like_key",
     "make_secrets_folder",
-    "may_be_key",
     "origin",
+    "ownership_problem",
+    "permission_problem",
     "redact",
-    "shipped",
-    "state_of",
-    "tracked",
-    "variable",
-    "vendor_of",
-    "why_foreign",
-    "why_refused",
+    "shipped_path",
+    "tracked_by_git",
+    "vendor_of_key",
 ]

@@ -1,4 +1,4 @@
-"""What the file system and git say of the files that keys and code come from."""
+"""Permissions and git status of the files that hold keys and code."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from gatewayx_nb.secure_config.places import Owner, Place
+    from gatewayx_nb.files import ConfigDir, Owner
 
 Kind = Literal["keys", "keys folder", "settings", "engines folder"]
 
 _PATIENCE = 0.5
-"""Seconds for git to answer one of two questions, about two files at most."""
+"""Seconds for git to answer one of two questions, about at most two files."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileSecurity:
-    """One file or folder; no name of a user, and no path from outside of its place.
+    """Security status of a file or folder, without user names or paths outside its place.
 
     Attributes:
         place: The folder that ``path`` is relative to.
-        kind: What it holds.
-        path: Where it is, with ``/``.
-        exists: Whether it is there.
-        link: Whether it is a link.
-        mode: Its permissions in octal, such as ``"0600"``; ``None`` where there are none.
+        kind: What it contains.
+        path: Its path, with ``/``.
+        exists: Whether it exists.
+        link: Whether it is a symlink.
+        mode: Its permissions in octal, such as ``"0600"``; ``None`` if it has none.
         yours: Whether it belongs to the user of this process.
         root: Whether it belongs to root.
         others_read: Whether others may read it, its group included.
         others_write: Whether others may write it, its group included.
-        ignored: Whether git ignores it; ``None`` where git cannot tell, or was not asked.
-        tracked: Whether git has it, likewise.
+        ignored: Whether git ignores it; ``None`` if unknown or not checked.
+        tracked: Whether git tracks it; ``None`` if unknown or not checked.
     """
 
     place: Owner
@@ -54,8 +54,8 @@ class FileSecurity:
     tracked: bool | None = None
 
 
-def files(place: Place) -> Iterator[FileSecurity]:
-    """Look at the files and folders of a place; git is asked about the key file alone."""
+def files(place: ConfigDir) -> Iterator[FileSecurity]:
+    """Inspect a place's files and folders; git is queried only about the key file."""
     looked: list[tuple[Kind, Path]] = [
         ("keys", place.keys),
         ("keys folder", place.keys.parent),
@@ -66,12 +66,12 @@ def files(place: Place) -> Iterator[FileSecurity]:
         yield _look(place, kind, path)
 
 
-def tracked(path: Path) -> bool:
-    """Tell whether git has a file."""
+def tracked_by_git(path: Path) -> bool:
+    """Return whether git tracks a file."""
     return bool(_git(path, "ls-files", "--error-unmatch"))
 
 
-def _look(place: Place, kind: Kind, path: Path) -> FileSecurity:
+def _look(place: ConfigDir, kind: Kind, path: Path) -> FileSecurity:
     relative = path.relative_to(place.root).as_posix()
     found = FileSecurity(place.owner, kind, relative, exists=os.path.lexists(path))
     if kind == "keys":
@@ -82,7 +82,7 @@ def _look(place: Place, kind: Kind, path: Path) -> FileSecurity:
     except OSError:
         return found
     found = replace(found, link=stat.S_ISLNK(status.st_mode))
-    if sys.platform == "win32":  # modes and owners tell nothing there
+    if sys.platform == "win32":  # modes and owners have no meaning there
         return found
     mode = stat.S_IMODE(status.st_mode)
     return replace(
@@ -96,15 +96,15 @@ def _look(place: Place, kind: Kind, path: Path) -> FileSecurity:
 
 
 def _git(path: Path, *question: str) -> bool | None:
-    """Ask git about a file; ``None`` without git, without a repository or without an answer.
+    """Query git about a file; return ``None`` without git, a repository or an answer.
 
-    Of a repository that somebody else made nothing is run: its file monitor is off. Git gets no
+    Nothing from another user's repository is run: its file monitor is disabled. Git gets no
     variables that may hold keys.
     """
     folder = next(parent for parent in path.parents if parent.is_dir())
     kept = ("PATH", "HOME", "SYSTEMROOT", "XDG_CONFIG_HOME")
     try:
-        answer = subprocess.run(  # noqa: S603 - fixed words, and a path behind `--`
+        answer = subprocess.run(  # noqa: S603 - fixed words, and a path after `--`
             ["git", "-c", "core.fsmonitor=false", *question, "--", str(path)],  # noqa: S607
             cwd=folder,
             env={name: os.environ[name] for name in kept if name in os.environ},
@@ -116,4 +116,4 @@ def _git(path: Path, *question: str) -> bool | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return {0: True, 1: False}.get(answer.returncode)  # 128 outside of a repository
+    return {0: True, 1: False}.get(answer.returncode)  # 128 outside a repository

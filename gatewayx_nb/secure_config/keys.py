@@ -1,4 +1,4 @@
-"""Which key an engine gets, and where it comes from."""
+"""Lookup of an engine's key and its source."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.errors import ConfigError
-from gatewayx_nb.secure_config import keyfile
-from gatewayx_nb.secure_config.places import Owner, Place, Stamp, stamp
-from gatewayx_nb.secure_config.secret import KeyState, Secret, state_of
+from gatewayx_nb.files import ConfigDir, Owner, StatStamp, stat_stamp
+from gatewayx_nb.secrets import KeyState, Secret, key_state
+from gatewayx_nb.secure_config import key_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -24,16 +24,16 @@ VENDOR_VARIABLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "openai": ("OPENAI_API_KEY",),
     }
 )
-"""The names under which the vendors' own tools read a key, by engine."""
+"""The variables from which the vendors' own tools read a key, by engine."""
 
 _SECRET = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECASE)
-"""Names of variables whose values are nobody's business."""
+"""Names of variables with secret values."""
 
 
-def variable(engine: str, suffix: str = "API_KEY") -> str:
+def key_variable(engine: str, suffix: str = "API_KEY") -> str:
     """Give the name of an engine's variable.
 
-    >>> variable("grok"), variable("grok", "MODEL")
+    >>> key_variable("grok"), key_variable("grok", "MODEL")
     ('GATEWAYX_GROK_API_KEY', 'GATEWAYX_GROK_MODEL')
     """
     return f"GATEWAYX_{engine.upper()}_{suffix}"
@@ -41,14 +41,14 @@ def variable(engine: str, suffix: str = "API_KEY") -> str:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """An engine's key and what is known of it.
+    """An engine's key and its origin.
 
     Attributes:
         state: ``"set"``, ``"placeholder"`` or ``"missing"``.
         value: The key; empty unless it is set.
         name: The variable it was found under.
-        source: Where: ``"environment"`` or the file's short name.
-        owner: Whose it is: what the environment holds is the user's.
+        source: Where it was found: ``"environment"`` or the file's short name.
+        owner: Its owner; keys in the environment belong to the user.
     """
 
     state: KeyState
@@ -59,65 +59,65 @@ class Key:
 
 
 class Keys:
-    """Looks up variables: in the environment, the project's key file, then the user's.
+    """Lookup of variables: in the environment, the project's key file, then the user's.
 
-    Nothing is ever written into the environment. A file is read again when its stamp changes.
+    The environment is never changed. A file is read again when its stamp changes.
 
     Args:
         env: The environment.
-        places: The project and user folders, in the order in which they win.
+        places: The project and user folders, in order of precedence.
     """
 
-    def __init__(self, env: Mapping[str, str], places: tuple[Place, ...]) -> None:
+    def __init__(self, env: Mapping[str, str], places: tuple[ConfigDir, ...]) -> None:
         self._env = env
         self._files = [_KeyFile(place) for place in places]
 
     def refresh(self) -> None:
-        """Read the files that changed."""
+        """Read the changed files."""
         for file in self._files:
             file.refresh()
 
     @property
     def problems(self) -> list[str]:
-        """What of the files does not serve, a line each."""
+        """Problems in the files, one line each."""
         return [problem for file in self._files for problem in file.problems]
 
     def find(self, engine: str, vendor: Iterable[str] = ()) -> Key:
-        """Give an engine's key; one that is set wins over a placeholder before it.
+        """Return an engine's key; one that is set takes precedence over an earlier placeholder.
 
         Args:
             engine: Name of the engine.
-            vendor: The vendor's own variables, which count where ours is absent.
+            vendor: The vendor's own variables, used if the ``GATEWAYX_`` one is absent.
         """
-        names = (variable(engine), *vendor)
+        names = (key_variable(engine), *vendor)
         found = [
             Key(state, Secret(value.strip()) if state == "set" else Secret(""), name, source, owner)
             for name in names
             for value, source, owner in self._values(name)
-            if (state := state_of(value)) != "missing"
+            if (state := key_state(value)) != "missing"
         ]
         good = (key for key in found if key.state == "set")
         return next(good, found[0] if found else Key("missing"))
 
     def value(self, name: str) -> str | None:
-        """Give a variable's value from the first source that has it."""
+        """Return a variable's value from the first source that has it."""
         return next((value for value, _, _ in self._values(name)), None)
 
     def owner(self, name: str) -> Owner | None:
-        """Tell whose the value of a variable is; ``None`` where it has none."""
+        """Return the owner of a variable's value; ``None`` if it has no value."""
         return next((owner for value, _, owner in self._values(name) if value.strip()), None)
 
     def names(self) -> set[str]:
-        """Give the names of all the variables there are."""
+        """Return the names of all variables."""
         return set(self._env).union(*(file.values for file in self._files))
 
     def secrets_by_name(self) -> dict[str, Secret]:
-        """Give everything that is a secret by its name, from all sources."""
+        """Return all secrets of all sources, by name."""
         found = {
             f"{name} ({source})": Secret(value.strip())
             for name in self.names()
             for value, source, _ in self._values(name)
-            if _SECRET.search(name) and state_of(value) == "set"
+            if _SECRET.search(name) and key_state(value) == "set"
         }
         return {name.removesuffix(" (environment)"): value for name, value in found.items()}
 
@@ -130,25 +130,25 @@ class Keys:
 
 
 class _KeyFile:
-    """One key file as it was last read."""
+    """A key file as last read."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: ConfigDir) -> None:
         self.path = place.keys
         self.label = place.label(place.keys)
         self.owner = place.owner
         self.values: Mapping[str, str] = {}
         self.problems: tuple[str, ...] = ()
         self._read = False
-        self._stamp: Stamp | None = None
+        self._stamp: StatStamp | None = None
         self.refresh()
 
     def refresh(self) -> None:
-        now = stamp(self.path, follow=False)
+        now = stat_stamp(self.path, follow=False)
         if self._read and now == self._stamp:
             return
         try:
-            content = keyfile.read(self.path)
+            content = key_store.read(self.path)
             self.values, self.problems = content.values, content.problems
         except ConfigError as error:
             self.values, self.problems = {}, (str(error),)
-        self._read, self._stamp = True, stamp(self.path, follow=False)
+        self._read, self._stamp = True, stat_stamp(self.path, follow=False)

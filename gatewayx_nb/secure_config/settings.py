@@ -1,4 +1,4 @@
-"""``config/gatewayx.toml``, read and checked."""
+"""Parsing and validation of ``config/gatewayx.toml``."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gatewayx_nb.errors import ConfigError, nearest
-from gatewayx_nb.secure_config.whole import write_whole, writing
+from gatewayx_nb.errors import ConfigError, did_you_mean
+from gatewayx_nb.files import atomic_write, write_errors_as_config_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,17 +35,17 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
 }
 
 RATES = ("requests_per_minute", "tokens_per_minute")
-"""Options of an engine that are the pool's, not its own."""
+"""Engine options that the pool uses, not the engine."""
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """How connections leave this machine.
+    """Network settings for connections.
 
     Attributes:
         proxy: URL of a proxy, instead of those of the environment.
         ca_bundle: PEM file of further certificate authorities.
-        plain_http: Hosts, other than this machine, that a key may reach without TLS.
+        plain_http: Hosts, other than this machine, that a key may be sent to without TLS.
     """
 
     proxy: str | None = None
@@ -54,23 +54,23 @@ class Network:
 
     @property
     def told(self) -> str:
-        """What is set, in one line."""
+        """The values that are set, in one line."""
         said = {"proxy": self.proxy, "ca_bundle": self.ca_bundle, "plain_http": self.plain_http}
         return ", ".join(f"{name} {json.dumps(value)}" for name, value in said.items() if value)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How far a call may go.
+    """Limits of a call.
 
     Attributes:
         timeout: Seconds for a whole call, its retries included.
-        concurrency: Most calls in flight to one engine.
-        retries: How often a call is sent again after the first time.
-        max_cost: US dollars that all calls of a pool may cost; ``None`` sets no bound.
+        concurrency: Maximum calls in flight to one engine.
+        retries: Maximum retries after the first attempt.
+        max_cost: US dollars that all calls of a pool may cost; ``None`` sets no limit.
         max_call_cost: US dollars that one call may cost.
-        allow_unpriced: Whether a call whose price is not known may be made under a bound.
-        table_rows: Most rows of a table that goes into a prompt.
+        allow_unpriced: Whether calls with an unknown price are allowed under a cost limit.
+        table_rows: Maximum rows of a table in a prompt.
     """
 
     timeout: float = 600.0
@@ -84,11 +84,11 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """How much an engine is asked at most; ``None`` sets no bound.
+    """Rate limits of an engine; ``None`` sets no limit.
 
     Attributes:
-        requests: Requests a minute.
-        tokens: Tokens a minute, estimated before each call.
+        requests: Requests per minute.
+        tokens: Tokens per minute, estimated before each call.
     """
 
     requests: float | None = None
@@ -97,15 +97,15 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the settings files say; everything has a default.
+    """The content of the settings files; everything has a default.
 
     Attributes:
-        default_model: Reference of the model that is asked where none is named.
+        default_model: Reference of the model to call if none is named.
         aliases: Short names of references.
-        limits: How far a call may go.
-        network: How connections leave this machine.
-        vendor_variables: Whether ``XAI_API_KEY`` and its like are read.
-        redact: ``module:function`` that texts go through before a cassette keeps them.
+        limits: Limits of a call.
+        network: Network settings for connections.
+        vendor_variables: Whether vendor variables such as ``XAI_API_KEY`` are read.
+        redact: ``module:function`` applied to texts before they are written to a cassette.
         engines: Options of single engines, by name.
     """
 
@@ -119,10 +119,10 @@ class Settings:
 
 
 def load(paths: Iterable[Path]) -> Settings:
-    """Read the settings files, the first of a value winning; a missing file says nothing.
+    """Read the settings files; earlier ones take precedence, and missing ones are skipped.
 
     Raises:
-        ConfigError: A file is no TOML, or a key or a value in it is not known.
+        ConfigError: If a file is not valid TOML, or contains an unknown key or an invalid value.
     """
     merged: dict[str, Any] = {}
     for path in paths:
@@ -134,16 +134,16 @@ def load(paths: Iterable[Path]) -> Settings:
 
 
 def save_default(path: Path, reference: str) -> None:
-    """Set ``default_model`` in a settings file; the rest of it stays as it is.
+    """Set ``default_model`` in a settings file; the rest of it is unchanged.
 
     Raises:
-        ConfigError: The file cannot be written.
+        ConfigError: If the file cannot be written.
     """
-    mend = f"`chmod u+w {path.parent}` if it is yours; else leave `--save` out."
-    with writing(path, mend):
+    hint = f"`chmod u+w {path.parent}` if it is yours; else leave `--save` out."
+    with write_errors_as_config_error(path, hint):
         text = path.read_text(encoding="utf-8-sig") if path.is_file() else ""
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, _with_default(text, reference).encode())
+        atomic_write(path, _with_default(text, reference).encode())
 
 
 def _with_default(text: str, reference: str) -> str:
@@ -162,12 +162,12 @@ def _read(path: Path) -> Table:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(
             f"the settings {str(path)!r} cannot be read: {error}.",
-            mend=f"Mend that line, or move the file away: `mv {path} {path}.off`.",
+            hint=f"Mend that line, or move the file away: `mv {path} {path}.off`.",
         ) from None
 
 
 def _merge(base: Table, over: Table) -> dict[str, Any]:
-    """Lay the tables of ``over`` on those of ``base``."""
+    """Merge the tables of ``over`` into those of ``base``."""
     merged = dict(base)
     for key, value in over.items():
         below = merged.get(key)
@@ -179,7 +179,7 @@ def _merge(base: Table, over: Table) -> dict[str, Any]:
 
 
 def _settings(table: Table, path: Path | None) -> Settings:
-    """Check a table and make settings of it; ``path`` is where a fault is reported."""
+    """Validate a table and return settings; errors name ``path``."""
     reader = _Reader(str(path or "config/gatewayx.toml"))
     reader.known(table, "")
     limits, network = reader.table(table, "limits"), reader.table(table, "network")
@@ -213,7 +213,7 @@ def _settings(table: Table, path: Path | None) -> Settings:
 
 
 class _Reader:
-    """Reads typed values out of a parsed file and says where one does not fit."""
+    """Reader of typed values from a parsed file, with an error for each mismatch."""
 
     def __init__(self, place: str) -> None:
         self.place = place
@@ -223,8 +223,8 @@ class _Reader:
             if key not in _KEYS[name]:
                 where = f"[{name}] {key}" if name else key
                 raise ConfigError(
-                    f"unknown setting {where!r} in {self.place}.{nearest(key, _KEYS[name])}",
-                    mend=f"Known there: {', '.join(_KEYS[name])}.",
+                    f"unknown setting {where!r} in {self.place}.{did_you_mean(key, _KEYS[name])}",
+                    hint=f"Known there: {', '.join(_KEYS[name])}.",
                 )
 
     def table(self, table: Table, name: str) -> Table:
@@ -243,7 +243,7 @@ class _Reader:
         if "api_key" in options:
             raise ConfigError(
                 f"[engines.{name}] in {self.place} holds an api_key, where keys are not kept.",
-                mend=f"Delete that line, renew the key, then `%gatewayx key set {name}`.",
+                hint=f"Delete that line, renew the key, then `%gatewayx key set {name}`.",
             )
         return options
 
@@ -283,5 +283,5 @@ class _Reader:
     def fault(self, name: str, value: object, expected: str) -> ConfigError:
         return ConfigError(
             f"the setting {name!r} in {self.place} is {value!r}; expected {expected}.",
-            mend="Mend that line of the file.",
+            hint="Mend that line of the file.",
         )

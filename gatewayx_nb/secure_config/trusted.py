@@ -1,4 +1,4 @@
-"""What of a project the user trusts with keys of their own, remembered in the user folder."""
+"""The parts of a project that the user trusts with their own keys, in the user folder."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gatewayx_nb.errors import ConfigError
-from gatewayx_nb.secure_config.permissions import why_foreign
-from gatewayx_nb.secure_config.places import Stamp, stamp
-from gatewayx_nb.secure_config.whole import write_whole
+from gatewayx_nb.files import StatStamp, atomic_write, ownership_problem, stat_stamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -21,13 +19,13 @@ Engines = dict[str, list[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """How a project decides where a key goes.
+class KeyDestination:
+    """How a project decides where a key is sent.
 
     Attributes:
-        target: What is trusted: an address as ``https://host:port``, a file below the project, or
+        target: What is trusted: a URL as ``https://host:port``, a file below the project, or
             its network settings.
-        where: The place in the project that says so.
+        where: The location of that decision in the project.
     """
 
     target: str
@@ -35,7 +33,7 @@ class Way:
 
 
 def origin(url: str) -> str:
-    """Give scheme, host and port of a URL, which is what a person trusts.
+    """Return the scheme, host and port of a URL, which the user decides whether to trust.
 
     >>> origin("https://me@Api.Example/v1/")
     'https://api.example'
@@ -49,23 +47,23 @@ def origin(url: str) -> str:
 
 
 class Trusted:
-    """The file of what is trusted: targets by project folder and engine.
+    """The file of trusted targets, by project folder and engine.
 
-    A file that is damaged, or that somebody else may have written, counts for nothing.
+    A file that is damaged, or that another user may have written, is ignored.
 
     Attributes:
-        problem: Why the file counts for nothing.
+        problem: Why the file is ignored.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.problem: ConfigError | None = None
-        self._stamp: Stamp | None = None
+        self._stamp: StatStamp | None = None
         self._targets: dict[str, Engines] = {}
 
     def refresh(self) -> None:
         """Read the file if it has changed."""
-        now = stamp(self.path)
+        now = stat_stamp(self.path)
         if now == self._stamp:
             return
         self._targets, self.problem, self._stamp = {}, None, now
@@ -74,16 +72,16 @@ class Trusted:
         except ConfigError as problem:
             self.problem = problem
 
-    def holds(self, project: Path, engine: str, way: Way) -> bool:
-        """Tell whether a way was trusted."""
+    def holds(self, project: Path, engine: str, way: KeyDestination) -> bool:
+        """Return whether a way was trusted."""
         return way.target in self._targets.get(str(project), {}).get(engine, ())
 
-    def add(self, project: Path, ways: Mapping[str, Iterable[Way]]) -> None:
-        """Remember ways, by engine.
+    def add(self, project: Path, ways: Mapping[str, Iterable[KeyDestination]]) -> None:
+        """Store trusted ways, by engine.
 
         Raises:
-            ConfigError: The file that is there cannot be read, and would be lost.
-            OSError: The file cannot be written.
+            ConfigError: If the existing file cannot be read; writing would lose it.
+            OSError: If the file cannot be written.
         """
         self.refresh()
         if self.problem:
@@ -93,12 +91,12 @@ class Trusted:
             engines[engine] = sorted({*engines.get(engine, ()), *(way.target for way in added)})
         self.path.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(self._targets, indent=2, sort_keys=True) + "\n"
-        write_whole(self.path, text.encode())
+        atomic_write(self.path, text.encode())
 
     def _read(self) -> dict[str, Engines]:
         import msgspec
 
-        why = why_foreign(self.path)
+        why = ownership_problem(self.path)
         if why is None:
             try:
                 return msgspec.json.decode(self.path.read_bytes(), type=dict[str, Engines])
@@ -106,5 +104,5 @@ class Trusted:
                 why = f"cannot be read: {error}"
         raise ConfigError(
             f"{str(self.path)!r}, which says whom you trust, {why}.",
-            mend=f"Move it away, `mv {self.path} {self.path}.off`, then `%gatewayx trust`.",
+            hint=f"Move it away, `mv {self.path} {self.path}.off`, then `%gatewayx trust`.",
         )

@@ -1,4 +1,4 @@
-"""Tells, on this machine only, what the default pool knows.
+"""Status server for the default pool, for this machine only.
 
 ::
 
@@ -18,7 +18,7 @@ except ModuleNotFoundError as missing:
         raise
     raise ConfigError(
         "the server needs starlette, which is not installed.",
-        mend='`pip install "gatewayx-nb[server]"`',
+        hint='`pip install "gatewayx-nb[server]"`',
     ) from None
 
 __all__ = ["app", "build"]

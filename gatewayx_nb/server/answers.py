@@ -1,4 +1,4 @@
-"""What is sent: JSON, always."""
+"""Responses, always in JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 def answer(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:  # noqa: ANN401 - JSON
-    """Give JSON in ASCII: the name of a file may hold what UTF-8 cannot."""
+    """Return a JSON response in ASCII: file names may be invalid in UTF-8."""
     return Response(
         json.dumps(content),
         status,
@@ -24,7 +24,7 @@ def answer(content: Any, status: int = 200, headers: Mapping[str, str] | None = 
 
 
 def fault(
-    status: int, message: str, mend: str = "", headers: Mapping[str, str] | None = None
+    status: int, message: str, hint: str = "", headers: Mapping[str, str] | None = None
 ) -> Response:
-    """Give what happened and, where that is known, what mends it."""
-    return answer({"error": {"message": message, "mend": mend}}, status, headers)
+    """Return an error response with the message and, if known, the fix."""
+    return answer({"error": {"message": message, "mend": hint}}, status, headers)

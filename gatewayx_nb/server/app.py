@@ -1,4 +1,4 @@
-"""The routes, and every answer as JSON."""
+"""The application: routes and error handlers, all with JSON responses."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 
 def build(pool: Callable[[], EnginePool]) -> Starlette:
-    """Make the application.
+    """Build the application.
 
-    The routes are plain functions, which run on threads, because a pool waits. Each request looks
-    for changed files, so that engines come and go without a restart.
+    The routes are plain functions that run in threads, because the pool blocks. Each request checks
+    for changed files, so that engines are added and removed without a restart.
 
     Args:
-        pool: Gives the pool; asked for each request.
+        pool: Returns the pool; called for each request.
     """
 
     def engines(_: Request) -> Response:
@@ -50,19 +50,19 @@ def build(pool: Callable[[], EnginePool]) -> Starlette:
 
 
 def _http(_: Request, error: Exception) -> Response:
-    """Answer for an address that is none, or is not asked with GET."""
-    assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for these
+    """Respond to an unknown path or to a method other than GET."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class
     return fault(error.status_code, error.detail, headers=error.headers)
 
 
 def _gateway(_: Request, error: Exception) -> Response:
-    """Answer with what is wrong and what mends it: a settings file that cannot be read, mostly."""
-    assert isinstance(error, GatewayError)  # noqa: S101 - it is registered for these
-    return fault(500, error.what, error.mend)
+    """Respond with the error and its fix; usually a settings file is unreadable."""
+    assert isinstance(error, GatewayError)  # noqa: S101 - registered for this class
+    return fault(500, error.message, str(error.hint or ""))
 
 
 def _bug(_: Request, error: Exception) -> Response:
-    """Answer without a word of what an unknown error says; the server's log has it."""
+    """Respond without the text of an unexpected error; the server's log has it."""
     return fault(500, f"{type(error).__name__}; the server's log tells more.")
 
 

@@ -1,8 +1,8 @@
-"""Lets in only what was asked on this machine, by a program or a page of this machine.
+"""Access control that admits only requests from programs and pages on this machine.
 
-A page of any site can make a browser send requests to 127.0.0.1; and a site whose name is pointed
-there (DNS rebinding) can read the answers. What it cannot do is send another Host or Origin than
-its own. There are no CORS headers: a page of another port cannot read the answers either.
+A page of any site can make a browser send requests to 127.0.0.1, and a site whose name resolves to
+that address (DNS rebinding) can read the responses. But it cannot send a Host or Origin other than
+its own. There are no CORS headers, so a page on another port cannot read the responses either.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _LOOPBACK_ORIGIN = re.compile(rf"https?://{_HOST}", re.IGNORECASE)
 
 
 class LoopbackOnly:
-    """Refuses every request that is not of this machine, before any route sees it."""
+    """Middleware that refuses all requests from outside this machine before routing."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a connection, or refuse it."""
+        """Serve a connection or refuse it."""
         refusal = None if scope["type"] == "lifespan" else _refusal(scope)
         answer: ASGIApp = self._app
         if refusal is not None:
@@ -43,7 +43,7 @@ class LoopbackOnly:
 
 
 def _refusal(scope: Scope) -> Response | None:
-    """Give the answer to a request that is not let in."""
+    """Return the response for a refused request."""
     if not (_is_loopback(scope.get("server")) and _is_loopback(scope.get("client"))):
         return fault(403, "only this machine is answered.", "Bind the server to 127.0.0.1.")
     headers = Headers(scope=scope)
@@ -56,10 +56,10 @@ def _refusal(scope: Scope) -> Response | None:
 
 
 def _is_loopback(end: Sequence[object] | None) -> bool:
-    """Tell whether an end of a connection, an address and a port, is on this machine."""
+    """Return whether a connection's endpoint, an address and port, is on this machine."""
     try:
         address = ipaddress.ip_address(str(end[0])) if end else None
     except ValueError:
         return False
-    mapped = getattr(address, "ipv4_mapped", None)  # ::ffff:127.0.0.1, on a socket that takes both
+    mapped = getattr(address, "ipv4_mapped", None)  # ::ffff:127.0.0.1, on a dual-stack socket
     return address is not None and bool((mapped or address).is_loopback)

@@ -1,10 +1,10 @@
-"""For tests of engines and of what is built on them: fakes, and a kit that engines must pass.
+"""Testing tools for engines and code that uses them: fakes and a conformance kit.
 
-`check` runs an engine through the kit; `ScriptedEngine` stands in for a model; `Server` is a
-provider on the loopback that answers as it is told, with the bytes of a `Dialect` or with others.
+`check` runs the conformance kit on an engine; `ScriptedEngine` replaces a model; `Server` is a
+loopback provider with scripted responses, in the bytes of a `Dialect` or others.
 """
 
-from gatewayx_nb.testing.conformance import Broken, ConformanceError, Report, check
+from gatewayx_nb.testing.conformance import BrokenRule, ConformanceError, Report, check
 from gatewayx_nb.testing.dialects import (
     ANTHROPIC,
     CHAT,
@@ -19,17 +19,17 @@ from gatewayx_nb.testing.dialects import (
 from gatewayx_nb.testing.scripted import ScriptedEngine
 from gatewayx_nb.testing.server import Server
 from gatewayx_nb.testing.steps import (
-    Cut,
-    Gather,
+    CloseConnection,
+    ReceivedRequest,
     Repeat,
     Reset,
-    Seen,
     Send,
     Split,
     Stall,
     Step,
     Tunnel,
     Wait,
+    WaitForRequests,
     chunk,
     gzipped,
     head,
@@ -47,16 +47,15 @@ __all__ = [
     "DIALECTS",
     "GEMINI",
     "RESPONSES",
-    "Broken",
+    "BrokenRule",
+    "CloseConnection",
     "ConformanceError",
-    "Cut",
     "Dialect",
-    "Gather",
+    "ReceivedRequest",
     "Repeat",
     "Report",
     "Reset",
     "ScriptedEngine",
-    "Seen",
     "Send",
     "Server",
     "Split",
@@ -64,6 +63,7 @@ __all__ = [
     "Step",
     "Tunnel",
     "Wait",
+    "WaitForRequests",
     "check",
     "chunk",
     "dialect_of",

@@ -1,4 +1,4 @@
-"""The conformance kit: every rule that an engine has to keep, looked at by one call.
+"""The conformance kit: one call checks all rules for an engine.
 
 >>> from gatewayx_nb.llm_engines import Chunk
 >>> from gatewayx_nb.testing import ScriptedEngine, check
@@ -15,16 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
+from gatewayx_nb.concurrency import Portal
 from gatewayx_nb.errors import EngineLoadError, GatewayError
 from gatewayx_nb.llm_engines import HTTPEngine, LLMEngine
-from gatewayx_nb.model_registry.folders import SUFFIX, Folder
-from gatewayx_nb.model_registry.loader import load
-from gatewayx_nb.portal import Portal
+from gatewayx_nb.model_registry import SUFFIX, Folder, load
 from gatewayx_nb.secure_config import redact
 from gatewayx_nb.testing.contract import ANSWERS, CONTRACT, LAST
 from gatewayx_nb.testing.dialects import dialect_of
 from gatewayx_nb.testing.server import Server
-from gatewayx_nb.testing.subject import Subject
+from gatewayx_nb.testing.subject import EngineUnderTest
 from gatewayx_nb.testing.wire import FAULTS, STREAMS
 
 if TYPE_CHECKING:
@@ -35,45 +34,45 @@ if TYPE_CHECKING:
     from gatewayx_nb.testing.subject import Rule
 
 KEY = "canary-0123456789-of-the-conformance-kit"
-"""The key that engines are given where the caller names none."""
+"""The default key for engines."""
 
 _GRACE = 5.0
-"""Seconds that a rule may take beside the answers: to cancel, and to close."""
+"""Seconds that a rule may take in addition to replies: to cancel and to close."""
 
 _ANSWERS = 6
-"""Answers whose time a rule may take; one that takes longer has its thread blocked."""
+"""Maximum duration of a rule, in replies; after that its thread counts as blocked."""
 
 _NOT_ASKED = "it was not asked: that takes `ask=True`"
 _NO_DIALECT = "its dialect is not known: pass `dialect=`"
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
+class BrokenRule:
     """A rule that an engine breaks.
 
     Attributes:
         rule: The rule, in a sentence.
-        seen: What was seen instead.
-        mend: What to do.
+        seen: The observed behaviour.
+        mend: How to fix it.
     """
 
     rule: str
     seen: str
-    mend: str
+    hint: str
 
     @override
     def __str__(self) -> str:
-        return f"{self.rule}, but {self.seen}. {self.mend}"
+        return f"{self.rule}, but {self.seen}. {self.hint}"
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What an engine that breaks no rule was looked at for.
+    """The rules checked for an engine that breaks none.
 
     Attributes:
         engine: Its name.
         kept: The rules, each a sentence.
-        left: Why others were not looked at; empty where all were.
+        left: Why other rules were skipped; empty if none were.
     """
 
     engine: str
@@ -87,9 +86,9 @@ class Report:
 
 
 class ConformanceError(GatewayError, AssertionError):
-    """An engine breaks rules; ``broken`` are all of them."""
+    """An engine breaks rules, all listed in ``broken``."""
 
-    def __init__(self, engine: str, broken: tuple[Broken, ...]) -> None:
+    def __init__(self, engine: str, broken: tuple[BrokenRule, ...]) -> None:
         count = f"{len(broken)} rule{'s' if len(broken) > 1 else ''}"
         lines = "".join(f"\n* {one}" for one in broken)
         super().__init__(f"engine {engine!r} breaks {count}:{lines}", engine=engine)
@@ -102,28 +101,28 @@ def check(
     ask: bool = False,
     key: str = KEY,
     dialect: Dialect | None = None,
-    patience: float = 10.0,
+    timeout: float = 10.0,
 ) -> Report:
-    """Look whether an engine keeps the rules; takes up to some seconds.
+    """Check whether an engine keeps the rules; this may take several seconds.
 
-    An `HTTPEngine` is asked, at a server on the loopback that stands in for its provider. Any other
-    engine is asked only where that is allowed, because it may reach its provider.
+    An `HTTPEngine` is called with a loopback server in place of its provider. Any other engine is
+    called only if allowed, because it may reach its provider.
 
     Args:
         engine: An engine file ``<name>_engine.py``, a class, or an instance. An instance is cleaned
-            up in the end.
-        ask: Whether an engine that does not speak HTTP through `HTTPEngine` may be asked. Some
-            ten prompts of a few words are.
-        key: The key that it is given. It must not show.
-        dialect: What an `HTTPEngine` speaks. Default: that of the base which it builds on.
-        patience: Seconds that an answer may take.
+            up at the end.
+        ask: Whether an engine that does not use HTTP through `HTTPEngine` may be called, with
+            about ten prompts of a few words.
+        key: The key for the engine. It must never be shown.
+        dialect: The format of an `HTTPEngine`. Default: that of its base class.
+        timeout: Seconds that a reply may take.
 
     Raises:
-        ConformanceError: It breaks rules; all of them are listed, each with what to do.
+        ConformanceError: If it breaks rules; the error lists all of them with their fixes.
     """
     known = _identity(engine)
     speaks = dialect or dialect_of(known["engine"])
-    subject = Subject(**known, key=key, dialect=speaks, patience=patience)
+    subject = EngineUnderTest(**known, key=key, dialect=speaks, timeout=timeout)
     portal = Portal("gatewayx conformance")
     try:
         with Server(subject.play) as server:
@@ -133,9 +132,9 @@ def check(
         portal.close()
 
 
-def _judge(subject: Subject, rules: list[Rule], left: str, portal: Portal) -> Report:
+def _judge(subject: EngineUnderTest, rules: list[Rule], left: str, portal: Portal) -> Report:
     try:
-        subject.engine  # noqa: B018 - made here, so that its failing is told once
+        subject.engine  # noqa: B018 - created here to report a failure once
     except Exception as error:  # noqa: BLE001 - an engine may raise anything
         raise ConformanceError(subject.name, (_unmade(subject, error),)) from None
     broken = tuple(_broken(subject, rules, portal))
@@ -144,8 +143,8 @@ def _judge(subject: Subject, rules: list[Rule], left: str, portal: Portal) -> Re
     return Report(subject.name, tuple(rule.says for rule in rules), left)
 
 
-def _groups(subject: Subject, server: Server, *, ask: bool) -> tuple[list[Rule], str]:
-    """Give the rules to look at, and why others are left out; put a server before the engine."""
+def _groups(subject: EngineUnderTest, server: Server, *, ask: bool) -> tuple[list[Rule], str]:
+    """Return the rules to check and why others are skipped; set up the server."""
     if not subject.speaks_http:
         return [*CONTRACT, *(ANSWERS if ask else ()), *LAST], "" if ask else _NOT_ASKED
     subject.server = server
@@ -154,22 +153,22 @@ def _groups(subject: Subject, server: Server, *, ask: bool) -> tuple[list[Rule],
     return [*CONTRACT, *ANSWERS, *STREAMS, *FAULTS, *LAST], ""
 
 
-def _broken(subject: Subject, rules: list[Rule], portal: Portal) -> Iterator[Broken]:
+def _broken(subject: EngineUnderTest, rules: list[Rule], portal: Portal) -> Iterator[BrokenRule]:
     for rule in rules:
         if subject.dialect:
             subject.script = subject.dialect.answer
         looking = portal.submit(_seen(rule, subject))
         try:
-            seen = looking.result(_GRACE + _ANSWERS * subject.patience)
+            seen = looking.result(_GRACE + _ANSWERS * subject.timeout)
         except concurrent.futures.TimeoutError:
-            mend = "Give it to `asyncio.to_thread`. The rules behind this one were not looked at."
-            yield Broken(rule.says, "the engine blocked its thread", mend)
+            hint = "Give it to `asyncio.to_thread`. The rules behind this one were not looked at."
+            yield BrokenRule(rule.says, "the engine blocked its thread", hint)
             return
         if seen:
-            yield Broken(rule.says, redact(seen, [subject.key]), rule.mend)
+            yield BrokenRule(rule.says, redact(seen, [subject.key]), rule.hint)
 
 
-async def _seen(rule: Rule, subject: Subject) -> str | None:
+async def _seen(rule: Rule, subject: EngineUnderTest) -> str | None:
     try:
         return await rule.look(subject)
     except Exception as error:  # noqa: BLE001 - an engine may raise anything
@@ -177,17 +176,17 @@ async def _seen(rule: Rule, subject: Subject) -> str | None:
         return f"it raised {type(error).__name__}: {said}".rstrip(": ")
 
 
-def _unmade(subject: Subject, error: Exception) -> Broken:
+def _unmade(subject: EngineUnderTest, error: Exception) -> BrokenRule:
     said = redact(f"{type(error).__name__}: {error}", [subject.key])
-    mend = "Give every parameter of `__init__` but `api_key` a default, and take `**kwargs`."
-    return Broken("an engine can be made of its key", f"it raised {said}", mend)
+    hint = "Give every parameter of `__init__` but `api_key` a default, and take `**kwargs`."
+    return BrokenRule("an engine can be made of its key", f"it raised {said}", hint)
 
 
 def _identity(engine: str | PathLike[str] | type[LLMEngine] | LLMEngine) -> dict[str, Any]:
-    """Give what is known of an engine: its class and name, and its file or the instance."""
+    """Return an engine's class and name, and its file or instance."""
     if isinstance(engine, LLMEngine):
         kind = type(engine)
-        # One that speaks HTTP is made anew, with our server as its base URL.
+        # An HTTP engine is created again, with the server's URL as its base URL.
         given = None if issubclass(kind, HTTPEngine) else engine
         return {"engine": kind, "name": engine.name or _name(kind), "given": given}
     if isinstance(engine, type):
@@ -201,22 +200,24 @@ def _name(engine: type[LLMEngine]) -> str:
 
 
 def _load(path: Path) -> type[LLMEngine]:
-    """Give the class in an engine file.
+    """Return the class in an engine file.
 
     Raises:
-        ConformanceError: There is none, or the file would not be found.
+        ConformanceError: If there is none, or discovery would not find the file.
     """
     folder = Folder(path.parent, "path")
     folder.refresh()
     file = next((file for file in folder.found if file.path == path), None)
     if file is None or file.refusal:
         seen = f"{path.name!r} {file.refusal if file else 'is none'}"
-        mend = f"Name it `<name>{SUFFIX}`, and let nobody else write it: `chmod go-w {path}`."
+        hint = f"Name it `<name>{SUFFIX}`, and let nobody else write it: `chmod go-w {path}`."
         raise ConformanceError(
-            path.name, (Broken("an engine is a file that is found by its name", seen, mend),)
+            path.name, (BrokenRule("an engine is a file that is found by its name", seen, hint),)
         )
     try:
         return load(file).engine
     except EngineLoadError as error:
-        broken = Broken("an engine file loads, and defines one engine", error.what, error.mend)
+        broken = BrokenRule(
+            "an engine file loads, and defines one engine", error.message, str(error.hint or "")
+        )
         raise ConformanceError(file.name, (broken,)) from error.__cause__

@@ -1,4 +1,4 @@
-"""The rules for every engine: those that need no call, and those for one that answers."""
+"""Rules for all engines: those that need no call, and those for an engine that replies."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import pickle
 from typing import TYPE_CHECKING, get_args
 
 from gatewayx_nb.llm_engines import FEATURES, Chunk, FinishReason, Reply
-from gatewayx_nb.model_registry.literals import LiteralReader
-from gatewayx_nb.testing.steps import Gather, Seen, Stall
-from gatewayx_nb.testing.subject import PROMPT, Rule, Subject
+from gatewayx_nb.model_registry import StaticMetadataReader
+from gatewayx_nb.testing.steps import ReceivedRequest, Stall, WaitForRequests
+from gatewayx_nb.testing.subject import PROMPT, EngineUnderTest, Rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,19 +19,22 @@ if TYPE_CHECKING:
     from gatewayx_nb.testing.steps import Step
 
 _GRACE = 2.0
-"""Seconds in which a cancelled call has to end."""
+"""Seconds within which a cancelled call has to end."""
 
 _PROMPTS = ("one and then some", "two and then more")
 
 
-async def _literal(subject: Subject) -> str | None:
+async def _literal(subject: EngineUnderTest) -> str | None:
     if subject.path is None:
         return None
-    literal, real = LiteralReader().read(subject.path).requires_key, subject.type.requires_key
+    literal, real = (
+        StaticMetadataReader().read(subject.path).requires_key,
+        subject.type.requires_key,
+    )
     return None if literal is real else f"the text says {literal}, the class {real!r}"
 
 
-async def _features(subject: Subject) -> str | None:
+async def _features(subject: EngineUnderTest) -> str | None:
     features: object = subject.engine.features
     if not isinstance(features, (frozenset, set)):
         return f"it is {features!r}"
@@ -39,30 +42,30 @@ async def _features(subject: Subject) -> str | None:
     return f"it holds {', '.join(unknown)}" if unknown else None
 
 
-async def _model_name(subject: Subject) -> str | None:
+async def _model_name(subject: EngineUnderTest) -> str | None:
     name: object = subject.engine.model_name
     return None if isinstance(name, str) else f"it is {name!r}"
 
 
-async def _keywords(subject: Subject) -> str | None:
+async def _keywords(subject: EngineUnderTest) -> str | None:
     parameters = inspect.signature(subject.type.generate).parameters.values()
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
     return None if takes_any else f"it is `generate{inspect.signature(subject.type.generate)}`"
 
 
-async def _coroutines(subject: Subject) -> str | None:
+async def _coroutines(subject: EngineUnderTest) -> str | None:
     names = ("generate", "generate_response", "health_check", "cleanup", "models", "embed")
     plain = [name for name in names if not inspect.iscoroutinefunction(getattr(subject.type, name))]
     return f"plain are {', '.join(plain)}" if plain else None
 
 
-async def _price(subject: Subject) -> str | None:
+async def _price(subject: EngineUnderTest) -> str | None:
     price: object = subject.engine.get_cost_per_token()
     is_number = isinstance(price, (int, float)) and not isinstance(price, bool) and price >= 0
     return None if price is None or is_number else f"it gave {price!r}"
 
 
-async def _secret(subject: Subject) -> str | None:
+async def _secret(subject: EngineUnderTest) -> str | None:
     engine = subject.engine
     shown = {
         "repr()": repr(engine),
@@ -77,11 +80,11 @@ async def _secret(subject: Subject) -> str | None:
 def _pickled(engine: object) -> str:
     try:
         return pickle.dumps(engine).decode("latin-1")
-    except Exception:  # noqa: BLE001 - what cannot be pickled shows nothing
+    except Exception:  # noqa: BLE001 - without a pickle, nothing can leak
         return ""
 
 
-async def _cleanup(subject: Subject) -> str | None:
+async def _cleanup(subject: EngineUnderTest) -> str | None:
     for engine in (subject.make(), subject.engine):
         await engine.cleanup()
         await engine.cleanup()
@@ -117,7 +120,7 @@ CONTRACT = (
         _secret,
     ),
 )
-"""The rules that need no call."""
+"""Rules that need no call."""
 
 LAST = (
     Rule(
@@ -126,10 +129,10 @@ LAST = (
         _cleanup,
     ),
 )
-"""The rules after which an engine is of no more use."""
+"""Rules that leave the engine unusable."""
 
 
-async def _chunks(subject: Subject) -> str | None:
+async def _chunks(subject: EngineUnderTest) -> str | None:
     outcome = await subject.ask()
     strange = [type(chunk).__name__ for chunk in outcome.chunks if not isinstance(chunk, Chunk)]
     if outcome.error is not None or strange:
@@ -137,7 +140,7 @@ async def _chunks(subject: Subject) -> str | None:
     return None if outcome.text else "it gave no text"
 
 
-async def _ended(subject: Subject) -> str | None:
+async def _ended(subject: EngineUnderTest) -> str | None:
     chunks = (await subject.ask()).chunks
     reasons = [chunk.finish_reason for chunk in chunks]
     named = [place for place, reason in enumerate(reasons) if reason]
@@ -149,15 +152,15 @@ async def _ended(subject: Subject) -> str | None:
     return "text came behind it" if later else None
 
 
-async def _generated(subject: Subject) -> str | None:
-    async with asyncio.timeout(subject.patience):
+async def _generated(subject: EngineUnderTest) -> str | None:
+    async with asyncio.timeout(subject.timeout):
         answer: object = await subject.engine.generate(PROMPT)
     if not isinstance(answer, (str, Reply)):
         return f"it gave {type(answer).__name__}"
     return None if str(answer) else "it gave no text"
 
 
-async def _at_once(subject: Subject) -> str | None:
+async def _at_once(subject: EngineUnderTest) -> str | None:
     if subject.dialect and subject.server:
         subject.script = _by_prompt(subject.dialect, len(subject.server.requests) + 2)
         expected = ["Onelo.", "Twolo."]
@@ -165,28 +168,28 @@ async def _at_once(subject: Subject) -> str | None:
         alone = [(await subject.ask(prompt=prompt)).text for prompt in _PROMPTS]
         again = [(await subject.ask(prompt=prompt)).text for prompt in _PROMPTS]
         if alone != again:
-            return None  # a model that never says the same twice tells nothing here
+            return None  # not applicable to a model that never repeats itself
         expected = alone
     texts = await _in_turns(subject)
     return None if texts == expected else f"expected {expected}, got {texts}"
 
 
-def _by_prompt(dialect: Dialect, requests: int) -> Callable[[Seen], Sequence[Step]]:
-    """Answer two prompts with texts of their own, the rest when both were asked."""
+def _by_prompt(dialect: Dialect, requests: int) -> Callable[[ReceivedRequest], Sequence[Step]]:
+    """Reply to two prompts with distinct texts, completing both only after both arrived."""
 
-    def script(seen: Seen) -> Sequence[Step]:
+    def script(seen: ReceivedRequest) -> Sequence[Step]:
         word = b"One" if _PROMPTS[0].encode() in seen.body else b"Two"
         steps = list(dialect.stream(*(event.replace(b"Hel", word) for event in dialect.events)))
-        return [*steps[:3], Gather(requests), *steps[3:]]
+        return [*steps[:3], WaitForRequests(requests), *steps[3:]]
 
     return script
 
 
-async def _in_turns(subject: Subject) -> list[str]:
-    """Give the texts of two streams, read chunk by chunk in turns."""
+async def _in_turns(subject: EngineUnderTest) -> list[str]:
+    """Return the texts of two streams, read chunk by chunk alternately."""
     streams = [subject.engine.stream(subject.request(prompt)) for prompt in _PROMPTS]
     texts, open_ones = ["", ""], {0, 1}
-    async with asyncio.timeout(subject.patience):
+    async with asyncio.timeout(subject.timeout):
         while open_ones:
             turn = sorted(open_ones)
             chunks = await asyncio.gather(*(anext(streams[n], None) for n in turn))
@@ -198,7 +201,7 @@ async def _in_turns(subject: Subject) -> list[str]:
     return texts
 
 
-async def _cancelled(subject: Subject) -> str | None:
+async def _cancelled(subject: EngineUnderTest) -> str | None:
     if subject.dialect:
         steps = list(subject.dialect.stream(*subject.dialect.events))
         subject.script = [*steps[:3], Stall()]
@@ -223,12 +226,12 @@ async def _cancelled(subject: Subject) -> str | None:
 
 
 def _late(task: asyncio.Task[None]) -> str | None:
-    """Tell what a call raised that came to its end before it could be cancelled."""
+    """Describe the error of a call that ended before it could be cancelled."""
     error = task.exception()
     return f"it raised {error!r}" if error else None
 
 
-async def _connection(subject: Subject) -> str | None:
+async def _connection(subject: EngineUnderTest) -> str | None:
     await _cancelled(subject)
     if subject.server is None:
         return None
@@ -264,4 +267,4 @@ ANSWERS = (
         _connection,
     ),
 )
-"""The rules for an engine that answers."""
+"""Rules for an engine that replies."""

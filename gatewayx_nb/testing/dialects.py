@@ -1,7 +1,7 @@
-"""One answer in each of the five formats, whole and streamed, for a fault server to give.
+"""One reply in each of the five formats, whole and streamed, for the fault server.
 
-All say "Hello." in the pieces "Hel" and "lo.", of 10 tokens in and 5 out. The shapes are those that
-the vendors' own SDKs read; the engines' modules name the pages that they come from.
+All contain "Hello." in the pieces "Hel" and "lo.", with 10 input and 5 output tokens. Their fields
+are those that the vendors' own SDKs read; the engines' modules link the documentation.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from gatewayx_nb.testing.steps import Send, chunk, reply, stream_head
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gatewayx_nb.testing.steps import Seen, Step
+    from gatewayx_nb.testing.steps import ReceivedRequest, Step
 
 TEXT = "Hello."
-"""What every answer says."""
+"""The text of every reply."""
 
 INPUT_TOKENS, OUTPUT_TOKENS = 10, 5
-"""The usage of every answer."""
+"""The usage of every reply."""
 
 MODELS = ("one", "two")
-"""The models that every listing names."""
+"""The models in every listing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +32,15 @@ class Dialect:
     """One format.
 
     Attributes:
-        name: What it is called.
-        base: Name of the engine class that speaks it; so do its subclasses.
-        whole: Body of a whole answer.
-        events: The events of a stream that says the same, each with its blank line.
-        end: Index of the event that brings the end mark.
-        idle: Events that come in a stream and say nothing, an unknown one among them.
-        fault: Body of an error, as it comes with a status and within a stream.
+        name: Its name.
+        base: Name of the engine class that uses it, as do its subclasses.
+        whole: Body of a non-streamed reply.
+        events: Events of a stream with the same content, each with its blank line.
+        end: Index of the event with the end mark.
+        idle: Events without content that occur in a stream, including an unknown one.
+        fault: Body of an error, as sent with a status or within a stream.
         listing: Body of a list of the models ``"one"`` and ``"two"``.
-        options: Keywords that make the engine speak it at any base URL.
+        options: Keywords that make the engine use it at any base URL.
     """
 
     name: str
@@ -53,8 +53,8 @@ class Dialect:
     listing: bytes
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    def answer(self, seen: Seen) -> Sequence[Step]:
-        """Give the script that answers a request as the provider does: a script for a `Server`."""
+    def answer(self, seen: ReceivedRequest) -> Sequence[Step]:
+        """Return the script for a reply like the provider's, for use in a `Server`."""
         if seen.method == "GET":
             return [Send(reply(self.listing))]
         if b'"stream":true' in seen.body or "streamGenerateContent" in seen.target:
@@ -62,13 +62,13 @@ class Dialect:
         return [Send(reply(self.whole))]
 
     def stream(self, *events: bytes, end: Step | None = None) -> Sequence[Step]:
-        """Give the script that streams these events; it ends in good order, or by ``end``."""
+        """Return the script that streams these events; it ends normally or with ``end``."""
         pieces = (Send(chunk(event)) for event in events)
         return [Send(stream_head()), *pieces, end or Send(chunk(b""))]
 
 
 def dialect_of(engine: type) -> Dialect | None:
-    """Give the dialect of an engine class, the nearest of its bases; ``None`` for one of its own.
+    """Return the dialect of an engine class's nearest base; ``None`` for a custom dialect.
 
     >>> from gatewayx_nb.llm_engines import CohereChatEngine
     >>> dialect_of(CohereChatEngine).name
@@ -80,7 +80,7 @@ def dialect_of(engine: type) -> Dialect | None:
 
 
 def event(body: Mapping[str, Any] | str, *, name: str = "") -> bytes:
-    """Give an event of a stream; a name stands in a line of its own."""
+    """Return an event of a stream; a name goes on a line of its own."""
     data = body if isinstance(body, str) else json.dumps(body)
     return (f"event: {name}\n" if name else "").encode() + f"data: {data}\n\n".encode()
 
@@ -90,7 +90,7 @@ def _body(value: Mapping[str, Any]) -> bytes:
 
 
 def _named(*bodies: Mapping[str, Any]) -> tuple[bytes, ...]:
-    """Give events whose name is their type, as Anthropic, Cohere and Responses send them."""
+    """Return events named by their type, as in Anthropic, Cohere and Responses streams."""
     return tuple(event(body, name=body["type"]) for body in bodies)
 
 
@@ -299,4 +299,4 @@ COHERE = Dialect(
 )
 
 DIALECTS = (CHAT, RESPONSES, ANTHROPIC, GEMINI, COHERE)
-"""Every format there is."""
+"""All formats."""

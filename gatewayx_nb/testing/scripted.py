@@ -1,4 +1,4 @@
-"""An engine that plays what a test tells it."""
+"""An engine that plays a test's script."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from gatewayx_nb.llm_engines import Request
 
 Line = str | Chunk | Exception | float
-"""One thing of a script: a text or chunk to yield, an error to raise, seconds to sleep."""
+"""An item of a script: a text or chunk to yield, an error to raise, seconds to sleep."""
 
 
 class ScriptedEngine(LLMEngine):
-    """Plays one script a call; the last one repeats.
+    """An engine that plays one script per call; the last one repeats.
 
-    Its name in a pool is ``scripted``, and its price is 0.001 dollars a token.
+    Its name in a pool is ``scripted``, and its price is 0.001 dollars per token.
 
     >>> from gatewayx_nb import EnginePool
     >>> engine = ScriptedEngine(["Hel", "lo.", Chunk(finish_reason="stop")])
@@ -33,13 +33,13 @@ class ScriptedEngine(LLMEngine):
     0
 
     Args:
-        *scripts: What the calls play, in turn.
+        *scripts: The scripts of the calls, in order.
 
     Attributes:
-        scripts: Those that are left.
-        requests: What it was asked.
-        cleaned: How often `cleanup` ran.
-        left: Set once a call has ended, in whatever way.
+        scripts: The remaining scripts.
+        requests: The requests received.
+        cleaned: Number of times that `cleanup` ran.
+        left: Set when a call has ended, successfully or not.
     """
 
     requires_key = False

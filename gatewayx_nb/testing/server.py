@@ -1,4 +1,4 @@
-"""A loopback server that answers by a script: whole, in pieces, late, broken, or never.
+"""A loopback server with scripted responses: whole, in pieces, late, broken, or none.
 
 A script is a list of steps; the first request gets the first script, and the last one repeats.
 
@@ -24,17 +24,17 @@ import threading
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.testing.steps import (
-    Cut,
-    Gather,
+    CloseConnection,
+    ReceivedRequest,
     Repeat,
     Reset,
-    Seen,
     Send,
     Split,
     Stall,
     Step,
     Tunnel,
     Wait,
+    WaitForRequests,
 )
 
 if TYPE_CHECKING:
@@ -48,17 +48,17 @@ HOST = "127.0.0.1"
 
 
 class Server:
-    """Serves scripts on a loopback port, on a thread of its own.
+    """A server that plays scripts on a loopback port, in its own thread.
 
     Args:
-        *scripts: One for each request in turn; the last one repeats. A script is a list of steps
-            or a function of the request that gives one.
-        tls: Context of a server that speaks TLS.
-        greeting: Sent to every peer before it has asked for anything.
+        *scripts: One for each request in order; the last one repeats. A script is a list of steps
+            or a function that returns one for a request.
+        tls: SSL context, for a TLS server.
+        greeting: Bytes sent to every peer before its request.
 
     Attributes:
-        port: Where it listens.
-        requests: What arrived.
+        port: The port it listens on.
+        requests: The requests received.
         connections: Sockets accepted so far.
         open: Sockets open now.
     """
@@ -72,14 +72,14 @@ class Server:
         self._listening = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.port = 0
-        self.requests: list[Seen] = []
+        self.requests: list[ReceivedRequest] = []
         self.connections = 0
         self.open = 0
         self._gatherings: dict[int, asyncio.Event] = {}
 
     @property
     def url(self) -> str:
-        """The URL of its root, by address."""
+        """The root URL, with an IP address."""
         return f"{'https' if self._tls else 'http'}://{HOST}:{self.port}"
 
     def __enter__(self) -> Self:
@@ -120,26 +120,26 @@ class Server:
             writer.transport.abort()
 
     async def gathered(self, requests: int) -> None:
-        """Wait until so many requests have arrived in all.
+        """Wait until ``requests`` requests have arrived in total.
 
-        One event for all calls that wait: hundreds that look again and again would starve the
-        client of the interpreter.
+        One event wakes all waiting calls: hundreds of polling calls would starve the client of the
+        interpreter.
         """
         if len(self.requests) < requests:
             await self._gatherings.setdefault(requests, asyncio.Event()).wait()
 
-    def _note(self, seen: Seen) -> None:
+    def _note(self, seen: ReceivedRequest) -> None:
         self.requests.append(seen)
         complete = self._gatherings.pop(len(self.requests), None)
         if complete is not None:
             complete.set()
 
-    def _script(self, seen: Seen) -> Sequence[Step]:
+    def _script(self, seen: ReceivedRequest) -> Sequence[Step]:
         script = self._scripts[min(len(self.requests), len(self._scripts)) - 1]
         return script(seen) if callable(script) else script
 
 
-async def _request(reader: asyncio.StreamReader) -> Seen | None:
+async def _request(reader: asyncio.StreamReader) -> ReceivedRequest | None:
     try:
         top = await reader.readuntil(b"\r\n\r\n")
     except asyncio.IncompleteReadError:
@@ -149,20 +149,20 @@ async def _request(reader: asyncio.StreamReader) -> Seen | None:
     pairs = (line.split(":", 1) for line in lines)
     headers = {name.lower(): value.strip() for name, value in pairs}
     body = await reader.readexactly(int(headers.get("content-length", 0)))
-    return Seen(method, target, headers, body)
+    return ReceivedRequest(method, target, headers, body)
 
 
 class _EndedError(Exception):
-    """The script ended the connection itself."""
+    """The script itself ended the connection."""
 
 
 class _Call:
-    """Plays one script to one peer."""
+    """One script being played to one peer."""
 
     def __init__(
         self,
         server: Server,
-        seen: Seen,
+        seen: ReceivedRequest,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:
@@ -176,7 +176,7 @@ class _Call:
             self._seen.close()
             raise
 
-    async def _take(self, step: Step) -> None:  # noqa: C901 - one case for each step
+    async def _take(self, step: Step) -> None:  # noqa: C901 - one case per step
         match step:
             case Send(data):
                 self._writer.write(data)
@@ -187,13 +187,13 @@ class _Call:
                 await self._repeat(data, every)
             case Wait(seconds):
                 await asyncio.sleep(seconds)
-            case Gather(requests):
+            case WaitForRequests(requests):
                 await self._server.gathered(requests)
             case Stall():
                 while await self._reader.read(65536):
                     pass
                 raise ConnectionResetError
-            case Cut():
+            case CloseConnection():
                 self._writer.close()
                 await self._writer.wait_closed()
                 raise _EndedError
@@ -211,7 +211,7 @@ class _Call:
 
     async def _repeat(self, data: bytes, every: float) -> None:
         closed = asyncio.ensure_future(self._reader.read(1))
-        # A peer that resets is no news: asked for, its exception is not logged as forgotten.
+        # A reset by the peer is expected; retrieving the exception keeps asyncio from logging it.
         closed.add_done_callback(lambda read: read.cancelled() or read.exception())
         while not closed.done():
             self._writer.write(data)

@@ -1,4 +1,4 @@
-"""An engine that is looked at, what it answers, and the form of a rule."""
+"""An engine under test, its replies, and the structure of a rule."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from gatewayx_nb.errors import GatewayError
 from gatewayx_nb.llm_engines import Chunk, HTTPEngine, LLMEngine, Message, Request, Secret
-from gatewayx_nb.rendering import shorten
+from gatewayx_nb.text import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from gatewayx_nb.llm_engines import FinishReason, Usage
     from gatewayx_nb.testing.dialects import Dialect
     from gatewayx_nb.testing.server import Server
-    from gatewayx_nb.testing.steps import Script, Seen, Step
+    from gatewayx_nb.testing.steps import ReceivedRequest, Script, Step
 
 PROMPT = "Say hello."
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a call: its chunks, and the error that ended it."""
+    """The outcome of a call: its chunks, and the error that ended it."""
 
     chunks: tuple[Chunk, ...]
     error: Exception | None
@@ -38,18 +38,18 @@ class Outcome:
 
     @property
     def finish_reason(self) -> FinishReason | None:
-        """The last one there was."""
+        """The last finish reason, if any."""
         reasons = (chunk.finish_reason for chunk in reversed(self.chunks))
         return next(filter(None, reasons), None)
 
     @property
     def usage(self) -> Usage | None:
-        """The last one there was."""
+        """The last finish reason, if any."""
         return next(filter(None, (chunk.usage for chunk in reversed(self.chunks))), None)
 
     @property
     def is_raw(self) -> bool:
-        """Whether it ended in an error that is none of ours."""
+        """Whether the call ended in an exception that is not a `GatewayError`."""
         return self.error is not None and not isinstance(self.error, GatewayError)
 
     @override
@@ -59,24 +59,24 @@ class Outcome:
         return f"gave {shorten(self.text, 60)!r}, ended by {self.finish_reason!r}"
 
 
-class Subject:
-    """An engine that is looked at.
+class EngineUnderTest:
+    """An engine under test.
 
     Args:
         engine: Its class.
-        name: What it is called.
-        key: The key that it is given, which it must not show.
-        path: Its file, if it has one.
-        given: The instance to look at, where there is no making another.
-        dialect: What its provider speaks.
-        patience: Seconds that an answer may take.
+        name: Its name.
+        key: The key for the engine, which it must not show.
+        path: Its file, if any.
+        given: The instance to test, if no other can be made.
+        dialect: The format of its provider.
+        timeout: Seconds that a reply may take.
 
     Attributes:
-        server: The fault server at its base URL; ``None`` where it is asked as it is.
-        script: What the server plays.
+        server: The fault server at its base URL; ``None`` if the engine is called unchanged.
+        script: The script that the server plays.
     """
 
-    def __init__(  # noqa: PLR0913 - what is known of an engine
+    def __init__(  # noqa: PLR0913 - facts of an engine
         self,
         engine: type[LLMEngine],
         *,
@@ -85,14 +85,14 @@ class Subject:
         path: Path | None = None,
         given: LLMEngine | None = None,
         dialect: Dialect | None = None,
-        patience: float = 10.0,
+        timeout: float = 10.0,
     ) -> None:
         self.type = engine
         self.name = name
         self.key = key
         self.path = path
         self.dialect = dialect
-        self.patience = patience
+        self.timeout = timeout
         self.server: Server | None = None
         self.script: Script = []
         self._given = given
@@ -100,7 +100,7 @@ class Subject:
 
     @property
     def speaks_http(self) -> bool:
-        """Whether a server of ours can stand in for its provider."""
+        """Whether a test server can replace its provider."""
         return issubclass(self.type, HTTPEngine)
 
     @property
@@ -111,7 +111,7 @@ class Subject:
         return self._made
 
     def make(self) -> LLMEngine:
-        """Make an instance as a pool does; an engine that is given is its own."""
+        """Create an instance as a pool does, or return the instance under test."""
         if self._given is not None:
             return self._given
         options: dict[str, Any] = dict(self.dialect.options) if self.dialect else {}
@@ -122,40 +122,40 @@ class Subject:
         engine.base_url = str(options.get("base_url") or engine.base_url)
         return engine
 
-    def play(self, seen: Seen) -> Sequence[Step]:
-        """Give the script of the moment: a script for a `Server`."""
+    def play(self, seen: ReceivedRequest) -> Sequence[Step]:
+        """Return the current script, for use in a `Server`."""
         return self.script(seen) if callable(self.script) else self.script
 
     def request(self, prompt: str = PROMPT, *, streamed: bool = True) -> Request:
-        """Give a request that sets nothing but its prompt."""
+        """Return a request that sets only its prompt."""
         model = self.engine.model_name or "model"
         return Request(messages=(Message("user", prompt),), model=model, streamed=streamed)
 
     async def ask(
         self, script: Script | None = None, *, prompt: str = PROMPT, streamed: bool = True
     ) -> Outcome:
-        """Ask the engine, with its server playing this script."""
+        """Call the engine while its server plays this script."""
         self.script = self.script if script is None else script
         chunks: list[Chunk] = []
         try:
-            async with asyncio.timeout(self.patience):
+            async with asyncio.timeout(self.timeout):
                 async for chunk in self.engine.stream(self.request(prompt, streamed=streamed)):
-                    chunks.append(chunk)  # noqa: PERF401 - those before an error count too
-        except Exception as error:  # noqa: BLE001 - which one it is, is what is asked
+                    chunks.append(chunk)  # noqa: PERF401 - keeps the chunks before an error
+        except Exception as error:  # noqa: BLE001 - the rules check its class
             return Outcome(tuple(chunks), error)
         return Outcome(tuple(chunks), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What holds for an engine.
+    """A rule for an engine.
 
     Attributes:
         says: The rule, in a sentence.
-        mend: What to do where it is broken.
-        look: Gives what was seen instead, or ``None`` where it holds. It may raise that too.
+        mend: How to fix a violation.
+        look: Returns the observed violation, or ``None`` if there is none. It may also raise it.
     """
 
     says: str
-    mend: str
-    look: Callable[[Subject], Awaitable[str | None]]
+    hint: str
+    look: Callable[[EngineUnderTest], Awaitable[str | None]]

@@ -1,4 +1,4 @@
-"""The rules for engines that speak HTTP, at a server that breaks off, splits, lies and refuses."""
+"""Rules for HTTP engines, with a server that disconnects, splits, lies and refuses."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from gatewayx_nb.errors import (
     TransportError,
     TruncatedError,
 )
-from gatewayx_nb.sse import LIMIT
 from gatewayx_nb.testing.dialects import INPUT_TOKENS, MODELS, OUTPUT_TOKENS, TEXT, event
 from gatewayx_nb.testing.steps import (
-    Cut,
+    CloseConnection,
     Reset,
     Send,
     Split,
@@ -30,6 +29,7 @@ from gatewayx_nb.testing.steps import (
     stream_head,
 )
 from gatewayx_nb.testing.subject import Rule
+from gatewayx_nb.transport import LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -37,16 +37,16 @@ if TYPE_CHECKING:
     from gatewayx_nb.testing.dialects import Dialect
     from gatewayx_nb.testing.server import Server
     from gatewayx_nb.testing.steps import Step
-    from gatewayx_nb.testing.subject import Outcome, Subject
+    from gatewayx_nb.testing.subject import EngineUnderTest, Outcome
 
 _SIZES = (1, 2, 3, 7, 64)
-"""Bytes at a time in which a stream is sent."""
+"""Sizes in bytes of the writes of a stream."""
 
 _WAIT = 7.0
-"""Seconds that a server asks to wait."""
+"""Retry delay in seconds that a server requests."""
 
 _PAUSE = 0.002
-"""Seconds that set pieces apart, as what comes at once is read at once."""
+"""Seconds between pieces, because pieces that arrive together are read together."""
 
 _STATUSES: dict[int, tuple[type[GatewayError], ...]] = {
     401: (AuthenticationError,),
@@ -55,21 +55,21 @@ _STATUSES: dict[int, tuple[type[GatewayError], ...]] = {
     429: (RateLimitError,),
     500: (ProviderError,),
 }
-"""What a status means."""
+"""The errors for each status."""
 
 
-def _dialect(subject: Subject) -> Dialect:
-    assert subject.dialect is not None  # noqa: S101 - these rules are for an engine that has one
+def _dialect(subject: EngineUnderTest) -> Dialect:
+    assert subject.dialect is not None  # noqa: S101 - these rules need a dialect
     return subject.dialect
 
 
-def _server(subject: Subject) -> Server:
-    assert subject.server is not None  # noqa: S101 - likewise
+def _server(subject: EngineUnderTest) -> Server:
+    assert subject.server is not None  # noqa: S101 - these rules need a server
     return subject.server
 
 
 def _wrong(outcome: Outcome, *, text: str = TEXT) -> str | None:
-    """Tell what is wrong with an answer that should have come whole."""
+    """Return what is wrong with a reply that should be complete."""
     usage = outcome.usage
     tokens = (usage.input_tokens, usage.output_tokens) if usage else None
     if outcome.error or (outcome.text, outcome.finish_reason) != (text, "stop"):
@@ -78,7 +78,7 @@ def _wrong(outcome: Outcome, *, text: str = TEXT) -> str | None:
 
 
 def _not(outcome: Outcome, *kinds: type[GatewayError]) -> str | None:
-    """Tell what is wrong with a call that should have failed in one of these ways."""
+    """Return what is wrong with a call that should fail with one of these errors."""
     return None if isinstance(outcome.error, kinds) else f"it {outcome}"
 
 
@@ -86,7 +86,7 @@ def _first(found: Iterable[str | None]) -> str | None:
     return next(filter(None, found), None)
 
 
-async def _statuses(subject: Subject) -> str | None:
+async def _statuses(subject: EngineUnderTest) -> str | None:
     for status, kinds in _STATUSES.items():
         script = [Send(reply(b'{"error": {"message": "no"}}', status))]
         outcome = await subject.ask(script)
@@ -95,13 +95,13 @@ async def _statuses(subject: Subject) -> str | None:
     return None
 
 
-async def _retry_after(subject: Subject) -> str | None:
+async def _retry_after(subject: EngineUnderTest) -> str | None:
     outcome = await subject.ask([Send(reply(b"{}", 429, retry_after=f"{_WAIT:g}"))])
     asked = getattr(outcome.error, "retry_after", None)
     return None if asked == _WAIT else f"it is {asked!r}"
 
 
-async def _unsaid(subject: Subject) -> str | None:
+async def _unsaid(subject: EngineUnderTest) -> str | None:
     said = f'{{"error": {{"message": "bad key {subject.key}"}}}}'.encode()
     for script in ([Send(reply(said, 401))], [Send(reply(said))], [Reset()]):
         error = (await subject.ask(script)).error
@@ -111,15 +111,15 @@ async def _unsaid(subject: Subject) -> str | None:
 
 
 def _shown(error: BaseException) -> str:
-    """Give all that a page or a log may show of an error."""
+    """Return everything that a page or a log may show of an error."""
     return f"{error!r} {vars(error)} {''.join(traceback.format_exception(error))}"
 
 
-async def _page(subject: Subject) -> str | None:
+async def _page(subject: EngineUnderTest) -> str | None:
     return _not(await subject.ask([Send(html())]), GatewayError)
 
 
-async def _redirected(subject: Subject) -> str | None:
+async def _redirected(subject: EngineUnderTest) -> str | None:
     server = _server(subject)
     before = len(server.requests)
     outcome = await subject.ask([Send(redirect(f"{server.url}/elsewhere"))])
@@ -128,15 +128,17 @@ async def _redirected(subject: Subject) -> str | None:
     return _not(outcome, GatewayError)
 
 
-async def _compressed(subject: Subject) -> str | None:
+async def _compressed(subject: EngineUnderTest) -> str | None:
     return _not(await subject.ask([Send(gzipped())]), GatewayError)
 
 
-async def _unreached(subject: Subject) -> str | None:
-    return _first([_not(await subject.ask([end]), GatewayError) for end in (Cut(), Reset())])
+async def _unreached(subject: EngineUnderTest) -> str | None:
+    return _first(
+        [_not(await subject.ask([end]), GatewayError) for end in (CloseConnection(), Reset())]
+    )
 
 
-async def _urls(subject: Subject) -> str | None:
+async def _urls(subject: EngineUnderTest) -> str | None:
     targets = [seen.target for seen in _server(subject).requests if subject.key in seen.target]
     return "it stands in a path" if targets else None
 
@@ -159,10 +161,10 @@ FAULTS = (
     Rule("a broken connection is an error of ours", "Ask through `self.http`.", _unreached),
     Rule("the key stands in no URL", "Set `key_header` and `key_prefix`.", _urls),
 )
-"""The rules for every engine that speaks HTTP."""
+"""Rules for all HTTP engines."""
 
 
-async def _same(subject: Subject) -> str | None:
+async def _same(subject: EngineUnderTest) -> str | None:
     dialect = _dialect(subject)
     whole = await subject.ask([Send(reply(dialect.whole))], streamed=False)
     streamed = await subject.ask(dialect.stream(*dialect.events))
@@ -171,9 +173,9 @@ async def _same(subject: Subject) -> str | None:
     return f"streamed, {seen}" if (seen := _wrong(streamed)) else None
 
 
-async def _cuts(subject: Subject) -> str | None:
+async def _cuts(subject: EngineUnderTest) -> str | None:
     dialect = _dialect(subject)
-    for end in (Send(chunk(b"")), Cut(), Reset()):
+    for end in (Send(chunk(b"")), CloseConnection(), Reset()):
         for count in range(dialect.end + 1):
             outcome = await subject.ask(dialect.stream(*dialect.events[:count], end=end))
             if seen := _not(outcome, TruncatedError, TransportError):
@@ -181,7 +183,7 @@ async def _cuts(subject: Subject) -> str | None:
     return None
 
 
-async def _splits(subject: Subject) -> str | None:
+async def _splits(subject: EngineUnderTest) -> str | None:
     dialect = _dialect(subject)
     expected = await subject.ask(dialect.stream(*dialect.events))
     body = b"".join(map(chunk, dialect.events)) + chunk(b"")
@@ -192,9 +194,9 @@ async def _splits(subject: Subject) -> str | None:
     return None
 
 
-async def _line_ends(subject: Subject) -> str | None:
+async def _line_ends(subject: EngineUnderTest) -> str | None:
     for line_end in (b"\n", b"\r\n", b"\r"):
-        # Data of two lines, so that a line end that is taken for two shows.
+        # Data on two lines, to detect line endings that are counted twice.
         lines = (data.replace(b"data: {", b"data: {\ndata: ") for data in _dialect(subject).events)
         body = b"".join(lines).replace(b"\n", line_end)
         outcome = await subject.ask([Send(stream_head()), *_behind_cr(body), Send(chunk(b""))])
@@ -204,15 +206,15 @@ async def _line_ends(subject: Subject) -> str | None:
 
 
 def _behind_cr(body: bytes) -> Iterator[Step]:
-    """Send these bytes, with a pause behind every carriage return, so that they come apart."""
+    """Send these bytes, with a pause after every carriage return to separate the reads."""
     for piece in body.replace(b"\r", b"\r\0").split(b"\0"):
         if piece:
             yield Send(chunk(piece))
             yield Wait(_PAUSE)
 
 
-async def _mark(subject: Subject) -> str | None:
-    # Before the first text, whose loss shows: what comes before it may say nothing.
+async def _mark(subject: EngineUnderTest) -> str | None:
+    # Before the first text, whose loss is visible: earlier events may be empty.
     events = _dialect(subject).events
     first = next(place for place, data in enumerate(events) if b"Hel" in data)
     bare = events[first][events[first].index(b"data:") :]
@@ -221,16 +223,16 @@ async def _mark(subject: Subject) -> str | None:
     return None if outcome.error is None and outcome.text == TEXT else f"it {outcome}"
 
 
-async def _comments(subject: Subject) -> str | None:
+async def _comments(subject: EngineUnderTest) -> str | None:
     return await _between(subject, b": ping\n\n", b":\n\n")
 
 
-async def _idle(subject: Subject) -> str | None:
+async def _idle(subject: EngineUnderTest) -> str | None:
     return await _between(subject, *_dialect(subject).idle)
 
 
-async def _between(subject: Subject, *further: bytes) -> str | None:
-    """Put something between the events of a stream, which changes nothing."""
+async def _between(subject: EngineUnderTest, *further: bytes) -> str | None:
+    """Insert bytes between the events of a stream; the reply must not change."""
     dialect = _dialect(subject)
     for idle in further:
         events = [piece for one in dialect.events[: dialect.end] for piece in (one, idle)]
@@ -240,20 +242,20 @@ async def _between(subject: Subject, *further: bytes) -> str | None:
     return None
 
 
-async def _broken_text(subject: Subject) -> str | None:
+async def _broken_text(subject: EngineUnderTest) -> str | None:
     dialect = _dialect(subject)
     events = [piece.replace(b"Hel", b"Hel\xff") for piece in dialect.events]
     outcome = await subject.ask(dialect.stream(*events))
     return f"it {outcome}" if outcome.is_raw else None
 
 
-async def _huge(subject: Subject) -> str | None:
+async def _huge(subject: EngineUnderTest) -> str | None:
     dialect = _dialect(subject)
     line = b"data: " + b"x" * (LIMIT + 1) + b"\n\n"
     return _not(await subject.ask(dialect.stream(dialect.events[0], line)), GatewayError)
 
 
-async def _within(subject: Subject) -> str | None:
+async def _within(subject: EngineUnderTest) -> str | None:
     dialect = _dialect(subject)
     data = event(dialect.fault.decode(), name="error")
     scripts = {
@@ -268,7 +270,7 @@ async def _within(subject: Subject) -> str | None:
     return None
 
 
-async def _listed(subject: Subject) -> str | None:
+async def _listed(subject: EngineUnderTest) -> str | None:
     subject.script = _dialect(subject).answer
     names = [info.model for info in await subject.engine.models()]
     if tuple(names) != MODELS:
@@ -317,4 +319,4 @@ STREAMS = (
     ),
     Rule("the models are listed", "Override `listed` and `models_path`.", _listed),
 )
-"""The rules for an engine whose dialect is known."""
+"""Rules for an engine with a known dialect."""

@@ -1,8 +1,18 @@
-"""HTTP: clients, deadlines, caps, and what can go wrong on the way.
+"""HTTP: clients, deadlines, size limits and transport errors.
 
-The only package that names httpx, aiohttp and httpx-aiohttp, and it imports them on first use.
+The only package that uses httpx, aiohttp and httpx-aiohttp; it imports them on first use.
 """
 
 from gatewayx_nb.transport.client import LIMIT, HTTPClient, Response
+from gatewayx_nb.transport.retry_headers import limit_reset, retry_after, should_retry
+from gatewayx_nb.transport.sse import Decoder
 
-__all__ = ["LIMIT", "HTTPClient", "Response"]
+__all__ = [
+    "LIMIT",
+    "Decoder",
+    "HTTPClient",
+    "Response",
+    "limit_reset",
+    "retry_after",
+    "should_retry",
+]

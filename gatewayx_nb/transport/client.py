@@ -1,4 +1,4 @@
-"""A client for one provider, and the answers it gives."""
+"""HTTP client for one provider, and its responses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 from gatewayx_nb.errors import ConfigError, UsageError
 from gatewayx_nb.secure_config import Network, Secret
 from gatewayx_nb.transport import route
-from gatewayx_nb.transport.faults import Faults
+from gatewayx_nb.transport.error_mapping import TransportErrors
 
 if TYPE_CHECKING:
     import ssl
@@ -28,31 +28,31 @@ LIMIT = 64 * 2**20
 
 
 class HTTPClient:
-    """Speaks to one provider, on the event loop of its first call.
+    """HTTP client for one provider, on the event loop of its first call.
 
-    Redirects are not followed, compressed bodies not inflated, cookies not kept, and the number of
-    connections is not limited: the pool's concurrency does that. The proxies of the environment
-    hold, ``NO_PROXY`` too, but never for this machine. A name that a proxy looks up is not checked
-    for forbidden addresses; every other one is, after the lookup.
+    It does not follow redirects, decompress bodies or keep cookies, and does not limit the number
+    of connections: the pool's concurrency does that. The environment's proxies and ``NO_PROXY``
+    apply, but never to this machine. If a proxy resolves a host name, its address is not checked;
+    all other addresses are checked after the lookup, and forbidden ones are refused.
 
     Args:
-        base_url: Where the provider answers; paths are put behind it.
-        engine: Name of the engine, for the errors.
-        key: The key; empty where there is none.
+        base_url: The provider's base URL; paths are appended to it.
+        engine: Name of the engine, for errors.
+        key: The key; empty if there is none.
         key_header: The header that carries the key.
-        key_prefix: What stands before it there.
-        headers: Sent with every request.
+        key_prefix: The text before the key in that header.
+        headers: Headers sent with every request.
         network: Proxy, further certificate authorities, hosts allowed without TLS.
-        silence: Seconds without a byte that a watched answer may last.
+        silence: Maximum seconds without a byte of a watched response.
         connect: Seconds for lookup, proxy, TCP and TLS together.
-        limit: Most bytes of one answer. Default 64 MiB.
+        limit: Maximum bytes of one response. Default 64 MiB.
 
     Raises:
-        ConfigError: The URL, the proxy, the certificate file or the key cannot be used, or the key
-            would go over the network in the clear.
+        ConfigError: If the URL, the proxy, the certificate file or the key cannot be used, or the
+            key would be sent unencrypted over the network.
     """
 
-    def __init__(  # noqa: PLR0913 - each is a thing that some provider or network needs
+    def __init__(  # noqa: PLR0913 - each is needed by some provider or network
         self,
         base_url: str,
         *,
@@ -73,9 +73,9 @@ class HTTPClient:
         self._headers |= headers or {}
         self._credential = _Credential(key_header, key_prefix, _sendable(key, engine))
         self._proxy = route.choose_proxy(url, network, engine)
-        if self._proxy and url.scheme == "http":  # not tunnelled: it speaks to the proxy itself
+        if self._proxy and url.scheme == "http":  # not tunnelled: the proxy itself gets the request
             self._headers |= self._proxy.headers
-        self._faults = Faults(engine, url.netloc, self._credential.key, bool(self._proxy))
+        self._faults = TransportErrors(engine, url.netloc, self._credential.key, bool(self._proxy))
         self._ca_bundle = network.ca_bundle
         self._connect = connect
         self._silence = silence
@@ -89,24 +89,25 @@ class HTTPClient:
     def post(
         self, path: str, payload: Mapping[str, object]
     ) -> AbstractAsyncContextManager[Response]:
-        """Send a JSON object; the answer is open inside the ``async with``.
+        """Send a JSON object; the response is open inside the ``async with``.
 
         Raises:
-            UsageError: The payload holds what JSON cannot say.
-            ConfigError: The host's address is a forbidden one.
-            ProviderError: A redirect, or a compressed answer. Other answers do not raise, whatever
-                their status.
-            TransportError: No answer; ``code`` tells where it failed: ``"dns"``, ``"connect"``,
-                ``"proxy"``, ``"tls"``, ``"reset"``, ``"protocol"``, ``"closed"``, ``"internal"``.
+            UsageError: If the payload cannot be written as JSON.
+            ConfigError: If the host's address is forbidden.
+            ProviderError: If the response is a redirect or compressed. Other responses do not
+                raise, whatever their status.
+            TransportError: If no response arrives. ``code`` is the point of failure: ``"dns"``,
+                ``"connect"``, ``"proxy"``, ``"tls"``, ``"reset"``, ``"protocol"``, ``"closed"``,
+                ``"internal"``.
         """
         return self._send("POST", path, _encode(payload, self._faults.engine))
 
     def get(self, path: str) -> AbstractAsyncContextManager[Response]:
-        """Ask for a path; the answer is open inside the ``async with``. Raises as `post` does."""
+        """Request a path; the response is open inside the ``async with``. Raises like `post`."""
         return self._send("GET", path)
 
     async def aclose(self) -> None:
-        """Close every connection. Calls that are under way end in a `TransportError`."""
+        """Close all connections. Calls in progress end with a `TransportError`."""
         self._is_closed = True
         if self._transport is not None:
             await self._transport.aclose()
@@ -117,14 +118,14 @@ class HTTPClient:
     ) -> AsyncIterator[Response]:
         answer = await self._answer(method, path, content)
         if isinstance(answer, BaseException):
-            # Raised here, outside of any except clause, so that nothing hangs on as its context.
+            # Raised here, outside any except clause, so that no context is attached to it.
             raise answer
         try:
             response = Response(answer, self._faults, self._silence, self._limit)
             response.check()
             yield response
         finally:
-            # What goes wrong in letting go of a connection is no fault of the answer.
+            # An error while releasing a connection does not affect the response.
             with contextlib.suppress(Exception):
                 await answer.aclose()
 
@@ -134,11 +135,11 @@ class HTTPClient:
         transport = await self._opened()
         try:
             return await transport.handle_async_request(self._request(method, path, content))
-        except BaseException as fault:  # noqa: BLE001 - the caller raises what this gives
+        except BaseException as fault:  # noqa: BLE001 - returned for the caller to raise
             return self._faults.explain(fault)
 
     def _request(self, method: str, path: str, content: bytes | None) -> httpx.Request:
-        """Make a request; the key comes to it last."""
+        """Return a request; the key is added last."""
         import httpx
 
         kind = {} if content is None else {"Content-Type": "application/json"}
@@ -153,7 +154,7 @@ class HTTPClient:
         )
 
     def _url(self, path: str) -> httpx.URL:
-        """Give the URL of a path, read once: httpx takes 30 µs to read one, at each request."""
+        """Return the URL of a path, cached: httpx takes 30 µs to parse one."""
         import httpx
 
         url = self._urls.get(path)
@@ -168,7 +169,7 @@ class HTTPClient:
         if self._transport is None:
             async with self._opening:
                 if self._transport is None:
-                    # On a thread: the imports and the certificates take a quarter of a second.
+                    # In a thread: the imports and the certificates take a quarter of a second.
                     self._transport = await asyncio.to_thread(self._open)
                     self._loop = loop
         if self._loop is not loop:
@@ -176,16 +177,16 @@ class HTTPClient:
         return self._transport
 
     def _open(self) -> AiohttpTransport:
-        """Make the connections, without `httpx.AsyncClient` before them.
+        """Open the transport directly, without `httpx.AsyncClient`.
 
-        What that adds is not wanted here, cookies and redirects, or done before, and it takes as
-        long as the rest of a call.
+        The client's additions, such as cookies and redirects, are either unwanted or already done,
+        and take as long as the rest of a call.
         """
         import httpx
         from httpx_aiohttp import AiohttpTransport
 
         tls = route.trust(self._ca_bundle)
-        # By headers, as aiohttp 3.14 deprecates what httpx-aiohttp makes of a password in the URL.
+        # In headers: aiohttp 3.14 deprecates how httpx-aiohttp handles a password in the URL.
         greeting = self._proxy.headers if self._proxy else {}
         return AiohttpTransport(
             verify=tls,
@@ -195,19 +196,21 @@ class HTTPClient:
 
 
 class Response:
-    """An answer whose head has arrived.
+    """A response whose head has arrived.
 
     Attributes:
-        status: The HTTP status, as it came.
-        headers: By name, in lower case; several of a name are joined by commas.
+        status: The HTTP status, as received.
+        headers: By name, in lower case; values of a repeated name are joined by commas.
         content_type: The media type in lower case, without its parameters.
     """
 
-    def __init__(self, answer: httpx.Response, faults: Faults, silence: float, limit: int) -> None:
+    def __init__(
+        self, answer: httpx.Response, faults: TransportErrors, silence: float, limit: int
+    ) -> None:
         self.status = answer.status_code
         self.headers = _plain(answer.headers.raw)
         self.content_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
-        # Not aiter_raw, which counts and cuts the same bytes once more.
+        # Not aiter_raw, which counts and splits the same bytes again.
         self._stream = cast("AsyncIterable[bytes]", answer.stream)
         self._faults = faults
         self._silence = silence
@@ -215,11 +218,11 @@ class Response:
         self._limit = limit
 
     def check(self) -> None:
-        """Refuse what is no answer of the provider's.
+        """Refuse redirects and compressed responses.
 
         Raises:
-            ProviderError: It points elsewhere, or it is compressed (for which an error keeps the
-                class of its status).
+            ProviderError: If it is a redirect or compressed. A compressed error response raises the
+                class for its status instead.
         """
         if 300 <= self.status < 400:  # noqa: PLR2004 - the class of redirects
             raise self._faults.redirected(self.status, self.headers.get("location", ""))
@@ -228,20 +231,20 @@ class Response:
             raise self._faults.compressed(self.status, encoding, self.headers)
 
     async def read(self) -> bytes:
-        """Give the whole body. Raises as `blocks` does."""
+        """Return the whole body. Raises like `blocks`."""
         return b"".join([block async for block in self.blocks()])
 
     def watch_silence(self) -> None:
-        """From now on, too long a time without a byte ends the answer in a `DeadlineError`."""
+        """From now on, end the response with a `DeadlineError` if no byte arrives in time."""
         self._allowed = self._silence
 
     async def blocks(self) -> AsyncIterator[bytes]:
-        """Give the body's bytes as they arrive, once.
+        """Yield the body's bytes as they arrive; works only once.
 
         Raises:
-            ProviderError: The body is longer than the limit.
-            TransportError: The connection broke before the body's end.
-            DeadlineError: Silence, once it is watched.
+            ProviderError: If the body exceeds the limit.
+            TransportError: If the connection broke before the body's end.
+            DeadlineError: If no byte arrived in time while silence is watched.
         """
         arrived = 0
         stream = aiter(self._stream)
@@ -261,13 +264,13 @@ class Response:
                 return await anext(stream, b"")
         except TimeoutError:
             return self._faults.silent(self._silence)
-        except BaseException as fault:  # noqa: BLE001 - the caller raises what this gives
+        except BaseException as fault:  # noqa: BLE001 - returned for the caller to raise
             return self._faults.explain(fault)
 
 
 @dataclass(frozen=True, slots=True)
 class _Credential:
-    """Puts the key on a request."""
+    """Adds the key to a request."""
 
     header: str
     prefix: str
@@ -280,7 +283,7 @@ class _Credential:
 
 
 def _plain(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Give headers as a plain dictionary: one look into httpx's own takes 20 µs."""
+    """Return headers as a plain dict: one lookup in httpx's own type takes 20 µs."""
     headers: dict[str, str] = {}
     for name, value in raw:
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
@@ -299,12 +302,12 @@ def _sendable(key: str, engine: str) -> Secret:
     """Check that a header can carry this key.
 
     Raises:
-        ConfigError: It cannot. Said here, as httpx would quote the key.
+        ConfigError: If it cannot. This comes first, because httpx would quote the key.
     """
     if not (key.isascii() and key.isprintable()):
         raise ConfigError(
             f"the key of engine {engine!r} holds a character that no header can carry",
-            mend=f"%gatewayx key set {engine}",
+            hint=f"%gatewayx key set {engine}",
             engine=engine,
         )
     return Secret(key)
@@ -316,10 +319,10 @@ def _encode(payload: Mapping[str, object], engine: str) -> bytes:
     except (TypeError, ValueError, RecursionError) as error:
         raise UsageError(
             f"the request to engine {engine!r} cannot be written as JSON: {error}",
-            mend="Give params plain numbers, texts, lists and dictionaries.",
+            hint="Give params plain numbers, texts, lists and dictionaries.",
             engine=engine,
         ) from None
     try:
         return text.encode()
-    except UnicodeEncodeError:  # half a surrogate pair, which a broken text may hold
+    except UnicodeEncodeError:  # a lone surrogate in an invalid text
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()

@@ -1,4 +1,4 @@
-"""The way to a provider: which hosts, through which proxy, and whom to trust there."""
+"""The route to a provider: allowed hosts, proxy and trusted certificates."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from urllib.request import getproxies, proxy_bypass
 
 from gatewayx_nb.errors import ConfigError
 from gatewayx_nb.secure_config import Network, Secret
-from gatewayx_nb.transport.faults import MENDS, ForbiddenAddressError, base_url_mend
+from gatewayx_nb.transport.error_mapping import MENDS, ForbiddenAddressError, base_url_mend
 
 if TYPE_CHECKING:
     import aiohttp
 
 _HOST = re.compile(r"[\w.-]+|[0-9a-f:.]+(%\w+)?", re.IGNORECASE)
 
-# Where clouds hand the machine's own credentials to whoever asks from inside.
+# Metadata services, at which clouds return the machine's credentials to any local client.
 _METADATA = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200")))
 
 
 def split(base_url: str, engine: str) -> SplitResult:
-    """Take a base URL apart.
+    """Parse a base URL.
 
     Raises:
-        ConfigError: It has no scheme, a user, a query, or no readable host.
+        ConfigError: If it has no scheme, a user, a query, or no valid host.
     """
     shown = re.split("[?#]", base_url)[0].rpartition("@")[2][:100]  # the rest may be secret
     try:
@@ -51,23 +51,24 @@ def split(base_url: str, engine: str) -> SplitResult:
         return url
     raise ConfigError(
         f"the base URL {shown!r} of engine {engine!r} {wrong}",
-        mend=base_url_mend(engine),
+        hint=base_url_mend(engine),
         engine=engine,
     )
 
 
 def check_host(url: SplitResult, engine: str, *, keyed: bool, allowed: tuple[str, ...]) -> None:
-    """Refuse hosts that nobody, or nobody with a key, may be sent to.
+    """Refuse hosts that are forbidden, or forbidden with a key.
 
     Raises:
-        ConfigError: A forbidden address, or a key that another machine would get in the clear.
+        ConfigError: If the address is forbidden, or a key would be sent unencrypted to another
+            machine.
     """
     host = url.hostname or ""
     address = _address(host)
     if address is not None and _is_forbidden(address):
         raise ConfigError(
             f"engine {engine!r}: {host!r} is a link-local or metadata address, which is refused",
-            mend=base_url_mend(engine),
+            hint=base_url_mend(engine),
             engine=engine,
         )
     if not keyed or url.scheme == "https" or _is_loopback(host):
@@ -75,7 +76,7 @@ def check_host(url: SplitResult, engine: str, *, keyed: bool, allowed: tuple[str
     if host not in {name.lower() for name in allowed}:
         raise ConfigError(
             f"engine {engine!r}: the key would go to {host!r} without TLS, readable on the way",
-            mend=f"Use https://, or in config/gatewayx.toml: [network] plain_http = [{host!r}]",
+            hint=f"Use https://, or in config/gatewayx.toml: [network] plain_http = [{host!r}]",
             engine=engine,
         )
 
@@ -98,7 +99,7 @@ def _is_forbidden(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> boo
 
 
 def open_socket(info: aiohttp.AddrInfoType) -> socket.socket:
-    """Open a socket for an address that a name led to, the last moment to refuse it."""
+    """Open a socket for a resolved address, after a last check that it is allowed."""
     family, kind, protocol, _, where = info
     address = _address(str(where[0]))
     if address is not None and _is_forbidden(address):
@@ -108,11 +109,11 @@ def open_socket(info: aiohttp.AddrInfoType) -> socket.socket:
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A proxy on the way.
+    """A proxy for a connection.
 
     Attributes:
-        url: Where it listens.
-        authorization: What it asks for by way of a password; empty where it asks for nothing.
+        url: Its URL.
+        authorization: Its authorization header; empty if it needs none.
     """
 
     url: str
@@ -120,15 +121,15 @@ class Proxy:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers that are for the proxy and for nobody behind it."""
+        """The headers for the proxy only; servers after it do not receive them."""
         return {"Proxy-Authorization": str(self.authorization)} if self.authorization else {}
 
 
 def choose_proxy(url: SplitResult, network: Network, engine: str) -> Proxy | None:
-    """Give the proxy on the way to this host: the setting's, else the environment's.
+    """Return the proxy for this host: from the settings, else from the environment.
 
     Raises:
-        ConfigError: It is of a kind that cannot be used.
+        ConfigError: If its type is not supported.
     """
     host = url.hostname or ""
     if _is_loopback(host):
@@ -143,7 +144,7 @@ def choose_proxy(url: SplitResult, network: Network, engine: str) -> Proxy | Non
         raise ConfigError(
             f"engine {engine!r}: the proxy to {host!r} is of the kind {parts.scheme!r}; http and"
             " https are possible",
-            mend=MENDS["proxy"],
+            hint=MENDS["proxy"],
             engine=engine,
         )
     user, _, place = parts.netloc.rpartition("@")
@@ -152,10 +153,10 @@ def choose_proxy(url: SplitResult, network: Network, engine: str) -> Proxy | Non
 
 
 def trust(ca_bundle: str | None) -> ssl.SSLContext:
-    """Trust whom the system trusts, and the authorities in this file.
+    """Build an SSL context from the system store plus ``ca_bundle``.
 
     Raises:
-        ConfigError: The file cannot be read, or holds no certificate.
+        ConfigError: If the file cannot be read or contains no certificate.
     """
     context = _system_trust()
     context.set_alpn_protocols(["http/1.1"])
@@ -166,7 +167,7 @@ def trust(ca_bundle: str | None) -> ssl.SSLContext:
         reason = error.strerror or "no certificates in it"
         raise ConfigError(
             f"the setting network.ca_bundle names {ca_bundle!r}, which cannot be used: {reason}",
-            mend=MENDS["tls"],
+            hint=MENDS["tls"],
         ) from None
     return context
 
@@ -176,8 +177,8 @@ def _system_trust() -> ssl.SSLContext:
         import truststore
 
         return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    # The same store, read once. truststore 0.10 reads the file again at every connection, which
-    # held up the event loop for 34 ms each time.
+    # The same store, read once. truststore 0.10 reads the file again for every connection, which
+    # blocked the event loop for 34 ms each time.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.set_default_verify_paths()
     return context

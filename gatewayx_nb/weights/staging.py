@@ -1,4 +1,4 @@
-"""A folder to work in, for one process at a time, swept after one that was killed."""
+"""A working folder for one process at a time, cleaned up after a killed process."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _PREFIX = ".staging-"
-_POLL = 0.1  # seconds; short enough for an interrupt, which a blocking lock would keep waiting
+_POLL = 0.1  # seconds; short enough for an interrupt, which a blocking lock would delay
 
 
 @contextmanager
 def staging(folder: Path, waiting: Callable[[], None]) -> Iterator[Path]:
-    """Give an empty folder inside ``folder``, which is removed at the end.
+    """Yield an empty folder inside ``folder``, which is removed at the end.
 
-    A lock on the folder is held throughout. So a second process waits, and then finds the first
-    one's result; and whatever lies there from before belongs to nobody alive and is removed.
+    The folder is locked throughout, so a second process waits and then finds the first one's
+    result; older contents belong to no running process and are removed.
 
     Args:
-        folder: Made if it is missing.
-        waiting: Called once if another process holds the folder.
+        folder: The parent folder; created if missing.
+        waiting: Called once if another process holds the lock.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a+b") as lock:
@@ -41,7 +41,7 @@ def staging(folder: Path, waiting: Callable[[], None]) -> Iterator[Path]:
 
 
 def _acquire(lock: IO[bytes], waiting: Callable[[], None]) -> None:
-    """Wait for the lock. The system lets go of it when the file closes or its process dies."""
+    """Wait for the lock. The system releases it when the file closes or its process dies."""
     if not _try_lock(lock):
         waiting()
         while not _try_lock(lock):

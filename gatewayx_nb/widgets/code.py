@@ -1,4 +1,4 @@
-"""A run as Python: the cell that asks the same again."""
+"""Python code of a run: a cell that repeats it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from gatewayx_nb.widgets.contest import Question
+    from gatewayx_nb.comparisons import ComparisonInput
 
 
-def as_code(question: Question, prompts: Sequence[str], drawn: Sequence[str] = ()) -> str:
-    """Give a cell that asks what a run asked.
+def as_code(question: ComparisonInput, prompts: Sequence[str], drawn: Sequence[str] = ()) -> str:
+    """Return a cell that repeats a run.
 
     Args:
-        question: What it asked.
-        prompts: The prompts that were sent, with values filled in; one for each input.
-        drawn: What the pictures in a prompt are called in the notebook.
+        question: The run's question.
+        prompts: The prompts sent, with fields filled in; one for each input.
+        drawn: The notebook names of the images in a prompt.
     """
     one = len(prompts) == 1
     asked = repr(prompts[0]) if one else "prompt"
@@ -38,14 +38,14 @@ def as_code(question: Question, prompts: Sequence[str], drawn: Sequence[str] = (
     return "\n".join(["import gatewayx_nb as gx", "", *note, *body])
 
 
-def _files(question: Question) -> Iterator[str]:
-    """Give the pictures that have a file; ``...`` for one that has no name, which asks for it."""
+def _files(question: ComparisonInput) -> Iterator[str]:
+    """Yield the images as code: file names, and ``...`` for one without a name."""
     for one in question.options.get("images", ()):
         yield repr(str(one)) if isinstance(one, str | Path) else "..."
     yield from map(repr, question.images)
 
 
-def _arguments(question: Question, prompt: str, pictures: Sequence[str]) -> Iterator[str]:
+def _arguments(question: ComparisonInput, prompt: str, pictures: Sequence[str]) -> Iterator[str]:
     yield prompt
     many = f" * {question.samples}" if question.samples > 1 else ""
     yield f"models={list(question.references)!r}{many}"
@@ -57,7 +57,7 @@ def _arguments(question: Question, prompt: str, pictures: Sequence[str]) -> Iter
 
 
 def _written(value: object) -> str:
-    """Write a value: a class, such as a schema, by its name; what cannot be written is ``...``."""
+    """Write a value as code: a class by its name, and ``...`` if it has no literal form."""
     text = value.__name__ if isinstance(value, type) else repr(value)
     try:
         ast.parse(text, mode="eval")

@@ -1,4 +1,4 @@
-"""The view that asks several models side by side, with the mouse and by keys."""
+"""The view that prompts several models side by side, with mouse and keyboard."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets
 from typing_extensions import override
 
-from gatewayx_nb import rendering
+from gatewayx_nb.comparisons import ComparisonSession
 from gatewayx_nb.display import INTERVAL, Throttle
-from gatewayx_nb.errors import GatewayError, in_one_line
+from gatewayx_nb.errors import GatewayError, with_short_traceback
+from gatewayx_nb.html import escape, inline_code
+from gatewayx_nb.widgets.answer_columns import ComparisonRow
 from gatewayx_nb.widgets.code import as_code
-from gatewayx_nb.widgets.contest import Contest
 from gatewayx_nb.widgets.controls import button, close_all, fold
 from gatewayx_nb.widgets.fields import Fields
 from gatewayx_nb.widgets.keyboard import Keyboard
-from gatewayx_nb.widgets.lanes import Lane
 from gatewayx_nb.widgets.model_picker import ModelPicker
 from gatewayx_nb.widgets.results import Results
 from gatewayx_nb.widgets.saving import free, save
-from gatewayx_nb.widgets.twin import Twin
+from gatewayx_nb.widgets.static_snapshot import StaticSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -36,21 +36,21 @@ if TYPE_CHECKING:
 log = logging.getLogger("gatewayx_nb")
 
 _SHARE = 5
-"""Several answers may take a fifth of a core to render."""
+"""Several replies may take a fifth of a CPU core to render."""
 
 
 class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
-    """Several models side by side: asked, watched, judged, and taken along as data.
+    """Several models side by side: prompt them, watch and judge the replies, export the results.
 
     Args:
-        pool: Gives the pool.
-        names: Gives the notebook's names, for ``{{name}}`` in a prompt.
-        prompt: The prompt at first.
-        models: References that are chosen at first, or one.
-        options: Keywords of the calls at first, such as ``system`` and ``temperature``.
+        pool: Returns the pool.
+        names: Returns the notebook's namespace, for ``{{name}}`` in a prompt.
+        prompt: The initial prompt.
+        models: Initially selected references, or one.
+        options: Initial keywords of the calls, such as ``system`` and ``temperature``.
 
     Attributes:
-        picker: The models that are chosen, its ``value``.
+        picker: The model picker; its ``value`` contains the selected models.
     """
 
     def __init__(
@@ -62,12 +62,12 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         options: Mapping[str, Any] | None = None,
     ) -> None:
         self._pool = pool
-        self._contest = Contest(pool, names)
-        self._lock = threading.RLock()  # a run is shown by a thread, and changed by who clicks
+        self._contest = ComparisonSession(pool, names)
+        self._lock = threading.RLock()  # a thread shows a run while clicks change it
         self._throttle = Throttle(time.monotonic, _SHARE)
-        self._lanes: list[Lane] = []
+        self._lanes: list[ComparisonRow] = []
         self._watcher: threading.Thread | None = None
-        self._twin = Twin()
+        self._twin = StaticSnapshot()
         self.picker = ModelPicker(pool, models, is_open=not models)
         self._fields = Fields(prompt, options or {})
         self._keyboard = Keyboard("gatewayx-view", {"run": self._press_run, "stop": self.stop})
@@ -78,30 +78,30 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
 
     @property
     def results(self) -> pd.DataFrame:
-        """A row for each answer of all runs: question, parameters, answer, figures, vote.
+        """A row for each reply of all runs: question, parameters, reply, metrics, vote.
 
         Raises:
-            ConfigError: pandas is not installed.
+            ConfigError: If pandas is not installed.
         """
-        return self._contest.journal.to_frame()
+        return self._contest.history.to_frame()
 
     @property
     def code(self) -> str:
-        """A cell that asks again what the last run asked; empty before the first."""
-        question, rounds = self._contest.question, self._contest.rounds
+        """A cell that repeats the last run; empty before the first."""
+        question, rounds = self._contest.question, self._contest.comparisons
         if question is None:
             return ""
         return as_code(question, [one.prompt for one in rounds], rounds[0].drawn)
 
     def run(self, *, wait: bool = True) -> None:
-        """Ask what the fields say.
+        """Run the prompt with the parameters in the fields.
 
         Args:
-            wait: Whether to wait until all have ended; else the answers come while the notebook
-                goes on.
+            wait: Whether to wait until all models have finished; else the replies arrive in the
+                background.
 
         Raises:
-            UsageError: It cannot be asked; nothing was sent.
+            UsageError: If the fields are invalid; nothing was sent.
         """
         question = self._fields.question(self.picker.value)
         with self._lock:
@@ -112,16 +112,16 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
             self._finish_waiting()
 
     def stop(self) -> None:
-        """Stop what runs, and keep what has come."""
+        """Stop the running calls and keep the partial replies."""
         self._contest.stop()
 
     def save(self, path: str | Path) -> Path:
-        """Write all results into a new file: ``.csv``, ``.jsonl`` or ``.md``.
+        """Write all results to a new file: ``.csv``, ``.jsonl`` or ``.md``.
 
         Raises:
-            GatewayError: There is nothing to write, or the file cannot be made.
+            GatewayError: If there are no results, or the file cannot be created.
         """
-        return save(self._contest.journal, path)
+        return save(self._contest.history, path)
 
     @override
     def close(self) -> None:
@@ -137,7 +137,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         return f"ComparisonView({', '.join(self.picker.value)})"
 
     def _ipython_display_(self, **_: object) -> None:
-        """Show the controls, and below them what is saved of the answers."""
+        """Display the controls, with the output saved in the notebook below them."""
         from IPython.display import display
 
         if hasattr(self, "_repr_mimebundle_"):
@@ -146,24 +146,24 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
             super()._ipython_display_()
         self._twin.show()
 
-    # What the buttons of a column do.
+    # Actions of the buttons of a column.
 
     def stop_one(self, row: int, place: int) -> None:
-        """Stop one column, and keep what has come of it."""
-        self._contest.rounds[row].columns[place].stop()
+        """Stop one column and keep its partial reply."""
+        self._contest.comparisons[row].columns[place].stop()
 
     def retry(self, row: int, place: int) -> None:
-        """Ask one model again; where that cannot be done, a line says why."""
+        """Call one model again; show the reason if that is not possible."""
         self._trying(lambda: self._ask_again(row, place))
 
     def judge(self, row: int, vote: Vote, place: int | None = None) -> None:
-        """Vote on a row of answers."""
+        """Vote on a row of replies."""
         with self._lock:
             self._trying(lambda: self._contest.judge(row, vote, place))
             self._show(final=True)
 
     def remark(self, row: int, note: str) -> None:
-        """Note why a vote was given."""
+        """Store the reason for a vote."""
         with self._lock:
             self._contest.remark(row, note)
 
@@ -173,7 +173,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
             self._begin()
 
     def _parts(self) -> list[ipywidgets.Widget]:
-        """Make the parts, from top to bottom."""
+        """Create the parts, from top to bottom."""
         models = fold(
             "Models", self.picker, is_open=not self.picker.value, opened=self.picker.unfold
         )
@@ -204,7 +204,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         ]
 
     def _press_run(self) -> None:
-        """Run, unless that was pressed before and goes on."""
+        """Run, unless a run is in progress."""
         if not self._contest.running:
             self._trying(lambda: self.run(wait=False))
 
@@ -216,7 +216,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         self._results.show_code(self.code)
 
     def _trying(self, act: Callable[[], object]) -> None:
-        """Do what was pressed; why it cannot be done is said in one line."""
+        """Perform the action of a button; show an error in one line."""
         try:
             act()
         except GatewayError as error:
@@ -226,13 +226,13 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
             self._say(f"{type(error).__name__}: {error}; the answers are in `results`.")
 
     def _say(self, line: str) -> None:
-        self._status.value = f'<div role="status">{rendering.coded(line)}</div>'
+        self._status.value = f'<div role="status">{inline_code(line)}</div>'
 
     def _offer(self) -> None:
-        """Show who is chosen, and the fields that all of them take."""
+        """Show the selected models and the fields that all of them support."""
         chosen = self.picker.value
         names = ", ".join(chosen) or "no model is chosen"
-        self._chosen.value = f"Models: {rendering.escape(names)}"
+        self._chosen.value = f"Models: {escape(names)}"
         takes: list[frozenset[str]] = []
         for reference in chosen:
             try:
@@ -242,7 +242,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         self._fields.offer(frozenset.intersection(*takes) if takes else frozenset())
 
     def _begin(self) -> None:
-        """Show a run from its start, on a thread of its own, while the kernel does other things."""
+        """Show a run in a background thread, so that the kernel stays free."""
         self._run.disabled, self._stop.disabled, self._keyboard.running = True, False, True
         self._say("")
         self._trying(self._show)
@@ -251,36 +251,36 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
             self._watcher.start()
 
     def _watch(self) -> None:
-        """Show a run until its end; an answer that cannot be shown takes no other with it."""
+        """Update the run until its end; a reply that cannot be shown does not affect others."""
         while True:
             while not self._contest.join(INTERVAL):
                 self._trying(self._show)
             with self._lock:
-                if not self._contest.running:  # a retry may have come
+                if not self._contest.running:  # a retry may have started
                     self._watcher = None
                     self._end()
                     return
 
     def _end(self) -> None:
-        """Show what came, whole, and keep it."""
+        """Show and save the complete results."""
         self._contest.settle()
         self._run.disabled, self._stop.disabled, self._keyboard.running = False, True, False
         self._trying(lambda: self._show(final=True))
 
     def _finish_waiting(self) -> None:
-        """Wait for a run on this thread; Ctrl-C stops it, and keeps what came."""
+        """Block until a run ends; Ctrl-C stops it and keeps the partial replies."""
         watcher = self._watcher
         try:
             while watcher is not None and watcher.is_alive():
                 watcher.join(INTERVAL)
         except KeyboardInterrupt as stop:
             self.stop()
-            raise in_one_line(stop) from None
+            raise with_short_traceback(stop) from None
 
     def _show(self, *, final: bool = False) -> None:
-        """Show how the columns stand, if that is due."""
+        """Update the columns if an update is due."""
         with self._lock:
-            if not (final or self._throttle.is_due) or not self._contest.rounds:
+            if not (final or self._throttle.is_due) or not self._contest.comparisons:
                 return
             with self._throttle.timed():
                 self._show_lanes()
@@ -288,9 +288,9 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
                 self._show_results()
 
     def _show_lanes(self) -> None:
-        rounds = self._contest.rounds
+        rounds = self._contest.comparisons
         while len(self._lanes) < len(rounds):
-            self._lanes.append(Lane(len(self._lanes), self))
+            self._lanes.append(ComparisonRow(len(self._lanes), self))
         shown = self._lanes[: len(rounds)]
         for lane in shown:
             lane.show(self._contest, self._mode.value)
@@ -300,9 +300,9 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         self._throttle.length = sum(lane.length for lane in shown)
 
     def _show_results(self) -> None:
-        """Show spread and standings, and what is saved."""
+        """Show dispersion and rankings, and update the saved output."""
         contest = self._contest
-        hidden = any(map(contest.is_hidden, range(len(contest.rounds))))
+        hidden = any(map(contest.is_hidden, range(len(contest.comparisons))))
         self._results.show(contest, hidden=hidden)
-        records = [contest.record(row) for row in range(len(contest.rounds))]
+        records = [contest.record(row) for row in range(len(contest.comparisons))]
         self._twin.update([record for record in records if record and not hidden])

@@ -1,4 +1,4 @@
-"""Small pieces that the parts of a view are made of."""
+"""Small controls shared by the parts of a view."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 
 def button(text: str, press: Callable[[], object], tip: str, style: str = "") -> ipywidgets.Button:
-    """Give a button as wide as its text.
+    """Return a button as wide as its text.
 
     Args:
-        text: What stands on it.
-        press: What it does.
-        tip: What it does, for who points at it or has it read out.
-        style: ``"primary"`` for the one that matters most.
+        text: Its text.
+        press: Called when it is pressed.
+        tip: Its description, for the tooltip and screen readers.
+        style: ``"primary"`` for the main action.
     """
     made = ipywidgets.Button(
         description=text, tooltip=tip, button_style=style, layout={"width": "auto"}
@@ -33,12 +33,12 @@ def fold(
     is_open: bool,
     opened: Callable[[], object] = bool,
 ) -> list[ipywidgets.Widget]:
-    """Give a button that shows and hides something; unlike an Accordion it is reached by keys.
+    """Return a button that shows and hides content; unlike an Accordion, keys can reach it.
 
     Args:
-        label: What stands on the button.
-        body: What is shown and hidden.
-        is_open: Whether it is shown at first.
+        label: The text of the button.
+        body: The content to show and hide.
+        is_open: Whether it is shown initially.
         opened: Called whenever it is shown.
     """
     turner = ipywidgets.ToggleButton(
@@ -60,18 +60,18 @@ def fold(
 
 
 def show_if(widget: ipywidgets.Widget, *, shown: bool) -> None:
-    """Show or hide."""
+    """Show or hide a widget."""
     widget.layout.display = "" if shown else "none"
 
 
 def put(widget: ipywidgets.HTML, page: str) -> None:
-    """Show HTML, where it is not shown already: each setting is a message to the page."""
+    """Set HTML unless it is already shown: each assignment sends a message to the page."""
     if widget.value != page:
         widget.value = page
 
 
 def close_all(*widgets: ipywidgets.Widget) -> None:
-    """Close widgets and all that they hold: ipywidgets keeps each one until it is closed."""
+    """Close widgets and their children: ipywidgets keeps each one until it is closed."""
     for widget in widgets:
         close_all(*getattr(widget, "children", ()))
         for name in ("layout", "style"):

@@ -1,4 +1,4 @@
-"""The fields of a run: prompt, system prompt, parameters, inputs, samples, pictures."""
+"""The fields of a run: prompt, system prompt, parameters, inputs, samples, images."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 
-from gatewayx_nb import images, rendering
+from gatewayx_nb import images
+from gatewayx_nb.comparisons import ComparisonInput
 from gatewayx_nb.errors import GatewayError
+from gatewayx_nb.html import inline_code
+from gatewayx_nb.text import shorten
 from gatewayx_nb.widgets import form
-from gatewayx_nb.widgets.contest import Question
 from gatewayx_nb.widgets.controls import button, show_if
 
 if TYPE_CHECKING:
@@ -18,18 +20,18 @@ if TYPE_CHECKING:
     from gatewayx_nb.messages import Image
 
 _WIDE = {"width": "auto"}
-_NARROW = {"max_width": "calc(100% - 4px)"}  # but for its margins
+_NARROW = {"max_width": "calc(100% - 4px)"}  # minus its margins
 _LABELS = {"description_width": "7em"}
 _REMEMBERED, _SHORT = 20, 70
 _SAMPLES = 20
 
 
 class Fields:
-    """What is typed for a run.
+    """The input fields of a run.
 
     Args:
-        prompt: The prompt at first.
-        options: Keywords of the calls at first.
+        prompt: The initial prompt.
+        options: Initial keywords of the calls.
     """
 
     def __init__(self, prompt: str, options: Mapping[str, Any]) -> None:
@@ -38,7 +40,7 @@ class Fields:
         self._prompts: list[str] = []
         self._pictures: dict[str, Image] = {}
         self._takes: frozenset[str] = frozenset()
-        # Not with every key: a prompt may be a megabyte.
+        # Not synced on every keystroke: a prompt may be a megabyte.
         self.prompt = _area("Prompt", "Ask something; {{name}} takes a value of the notebook", 4)
         self.prompt.value = prompt
         self._system = _area("System", "How to answer", 2)
@@ -84,14 +86,14 @@ class Fields:
             [self._system, self._grid, self._inputs, pictures, self._history, self.hidden]
         )
 
-    def question(self, references: tuple[str, ...]) -> Question:
-        """Give what a run asks.
+    def question(self, references: tuple[str, ...]) -> ComparisonInput:
+        """Return the question for a run.
 
         Raises:
-            UsageError: A field holds what it should not.
+            UsageError: If the value of a field is invalid.
         """
         typed = {name: text.value for name, text in self._texts.items()}
-        return Question(
+        return ComparisonInput(
             prompt=self.prompt.value,
             references=references,
             options=form.options(self._others, self._system.value, typed, self._takes),
@@ -102,7 +104,7 @@ class Fields:
         )
 
     def offer(self, takes: frozenset[str]) -> None:
-        """Show the fields that every chosen model takes; what is typed in the others stays."""
+        """Show the fields that all selected models support; hidden ones keep their values."""
         self._takes = takes
         for name, text in self._texts.items():
             show_if(text, shown=name in takes)
@@ -110,10 +112,10 @@ class Fields:
         show_if(self._upload, shown="images" in takes)
 
     def remember(self, prompt: str) -> None:
-        """Add a prompt to those that may be taken up again."""
+        """Add a prompt to the list of earlier prompts."""
         known = [one for one in self._prompts if one != prompt]
         self._prompts = [prompt, *known][:_REMEMBERED]
-        lines = [(rendering.shorten(one, _SHORT), at) for at, one in enumerate(self._prompts)]
+        lines = [(shorten(one, _SHORT), at) for at, one in enumerate(self._prompts)]
         self._history.options = [("", -1), *lines]
         show_if(self._history, shown=True)
 
@@ -122,7 +124,7 @@ class Fields:
             self.prompt.value = self._prompts[at]
 
     def _uploaded(self, files: Any) -> None:  # noqa: ANN401 - a dict in ipywidgets 7, a tuple in 8
-        """Take pictures over, and out of the widget's state, which a notebook saves."""
+        """Take uploads and remove them from the widget's state, which notebooks save."""
         if not files:
             return
         refused = []
@@ -131,7 +133,7 @@ class Fields:
                 self._pictures[name] = images.load(content)
             except GatewayError as error:
                 refused.append(f"{name}: {error}")
-        if isinstance(files, dict):  # of ipywidgets 7, which keeps the bytes in `data` as well
+        if isinstance(files, dict):  # ipywidgets 7 also keeps the bytes in `data`
             self._upload.data, self._upload.metadata = [], []
         self._upload.set_trait("value", type(files)())  # read-only there
         self._name_pictures(refused)
@@ -142,7 +144,7 @@ class Fields:
 
     def _name_pictures(self, refused: Iterable[str]) -> None:
         sizes = [f"{name} ({len(one.data) // 1000} kB)" for name, one in self._pictures.items()]
-        self._named.value = "<br>".join(map(rendering.coded, [*sizes, *refused]))
+        self._named.value = "<br>".join(map(inline_code, [*sizes, *refused]))
         show_if(self._drop, shown=bool(self._pictures))
 
 

@@ -1,4 +1,4 @@
-"""What a person typed into the fields of a run, as a question."""
+"""Conversion of the field values of a run to a question."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ LABELS = {
     "stop": "Stop text",
     "seed": "Seed",
 }
-"""The fields of a run's parameters, as they are labelled; an empty one is not sent."""
+"""The labels of the parameter fields; empty fields are not sent."""
 
 
 def can_be_typed(value: object) -> bool:
-    """Tell whether a field can hold a value: a figure, or a text without blanks around it."""
+    """Return whether a field can hold a value: a number, or a text without outer spaces."""
     return isinstance(value, int | float) or value is None or str(value).strip() == value
 
 
 def options(
     others: Mapping[str, Any], system: str, fields: Mapping[str, str], takes: frozenset[str]
 ) -> CallOptions:
-    """Give the keywords of a call.
+    """Return the keywords of a call.
 
     Args:
-        others: Those that have no field.
+        others: Keywords without a field.
         system: The system prompt.
-        fields: What was typed, by parameter.
-        takes: What every chosen model takes; all else is left out.
+        fields: The typed texts, by parameter.
+        takes: Parameters that all selected models support; others are omitted.
 
     Raises:
-        UsageError: A field holds what it should not.
+        UsageError: If the value of a field is invalid.
     """
     typed = {name: text.strip() for name, text in fields.items() if name in takes}
     read: dict[str, Any] = dict(others)
@@ -50,7 +50,7 @@ def options(
 
 
 def inputs(text: str) -> tuple[str, ...]:
-    """Give the inputs, one a line."""
+    """Return the inputs, one per line."""
     return tuple(line.strip() for line in text.splitlines() if line.strip())
 
 
@@ -86,5 +86,5 @@ _READ: dict[str, Callable[[str, str], object]] = {
 
 def _wrong(label: str, text: str, expected: str) -> UsageError:
     return UsageError(
-        f"{label} is {text!r}; expected {expected}.", mend="Mend the field, or empty it."
+        f"{label} is {text!r}; expected {expected}.", hint="Mend the field, or empty it."
     )

@@ -1,4 +1,4 @@
-"""What ipywidgets cannot do: keys for a whole view, and its style; the script is in the package."""
+"""Keyboard shortcuts and style of a view, which ipywidgets lacks; the script is packaged."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _HERE = Path(__file__).parent
 
 
 class Keyboard(anywidget.AnyWidget):  # type: ignore[misc]
-    """Shows nothing, and hears the keys that are pressed inside of the widget that holds it.
+    """Invisible widget that handles key presses inside the widget that contains it.
 
     Args:
-        scope: The CSS class of that widget.
-        keys: What ``"run"`` and ``"stop"`` do; without any, keys are only kept from the notebook.
+        scope: The CSS class of the containing widget.
+        keys: Actions for ``"run"`` and ``"stop"``; if empty, keys are only kept from the notebook.
 
     Attributes:
         running: Whether there is anything to stop.

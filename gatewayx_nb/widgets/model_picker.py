@@ -1,4 +1,4 @@
-"""The picker of models: what is there, searched as one types, ticked with the mouse or by keys."""
+"""The model picker: available models, with search and selection by mouse or keyboard."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import ipywidgets
 import traitlets
 from typing_extensions import override
 
-from gatewayx_nb import rendering
 from gatewayx_nb.errors import GatewayError, UsageError
+from gatewayx_nb.html import escape, inline_code
 from gatewayx_nb.widgets.controls import close_all, show_if
 from gatewayx_nb.widgets.keyboard import Keyboard
-from gatewayx_nb.widgets.shelf import Entry, Shelf
-from gatewayx_nb.widgets.watch import watch
+from gatewayx_nb.widgets.model_catalog import CatalogItem, ModelCatalog
+from gatewayx_nb.widgets.polling import poller
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from gatewayx_nb.engine_pool import EnginePool
 
 _MOST = 40
-"""Lines that are shown at once; more are found by search."""
+"""Maximum lines shown at once; search finds the others."""
 
 _NO_MARKUP = str.maketrans(dict.fromkeys("<>&", "\N{REPLACEMENT CHARACTER}"))
-"""ipywidgets 7 shows labels as HTML, and a file that is refused may have any name."""
+"""ipywidgets 7 renders labels as HTML, and refused files may have any name."""
 
 _NOBODY = (
     "No key is set yet: `%gatewayx key set NAME` sets one, and the engine is here a moment later. "
@@ -34,20 +34,20 @@ _NOBODY = (
 
 
 class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
-    """Engines and models to choose from, which follow keys and engine files as they come and go.
+    """Selectable engines and models, which follow changes of keys and engine files.
 
     >>> import gatewayx_nb as gx
     >>> gx.picker(["mock"]).value
     ('mock',)
 
     Args:
-        pool: Gives the pool.
-        value: References that are chosen at first, or one.
-        is_open: Whether it is shown at once; else nothing is made of it before `unfold`.
+        pool: Returns the pool.
+        value: Initially selected references, or one.
+        is_open: Whether it is shown at once; else no widgets are created before `unfold`.
 
     Attributes:
-        value: The references that are chosen, in the order in which they were; may be observed and
-            linked as any trait.
+        value: The selected references in order of selection; an ordinary trait that can be
+            observed and linked.
     """
 
     value = traitlets.Tuple(help="The references that are chosen.")
@@ -59,11 +59,11 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
         *,
         is_open: bool = True,
     ) -> None:
-        self._pool, self._shelf = pool, Shelf(pool)
+        self._pool, self._shelf = pool, ModelCatalog(pool)
         self._is_open = False
-        self._lock = threading.RLock()  # the watch shows changes while a person types and ticks
+        self._lock = threading.RLock()  # the watch shows changes while the user types and selects
         self._rows: list[_Row] = []
-        self._failed = False  # at its last look
+        self._failed = False  # in its last check
         self._search = ipywidgets.Text(
             description="Search", placeholder="engine or model", layout={"width": "auto"}
         )
@@ -86,24 +86,24 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
             self.unfold()
 
     def unfold(self) -> None:
-        """Show what is there, and follow it from now on."""
+        """Show the available models and follow changes from now on."""
         if not self._is_open:
             self._is_open = True
             self._shelf.look(probe=True)
             self._show()
-            watch.add(self)
+            poller.add(self)
 
     @traitlets.validate("value")  # type: ignore[untyped-decorator]
     def _checked(self, proposal: Any) -> tuple[str, ...]:  # noqa: ANN401 - a traitlets bunch
         wrong = [one for one in proposal["value"] if not isinstance(one, str) or not one]
         if wrong:
             raise UsageError(
-                f"{wrong[0]!r} is no reference.", mend='For instance `picker.value = ("grok",)`.'
+                f"{wrong[0]!r} is no reference.", hint='For instance `picker.value = ("grok",)`.'
             )
         return tuple(dict.fromkeys(proposal["value"]))
 
     def follow(self) -> None:
-        """Look for changes of keys and engines, and show them; or why they cannot be read."""
+        """Check keys and engines and show changes, or why they cannot be read."""
         try:
             changed = self._shelf.look()
         except GatewayError as error:
@@ -116,7 +116,7 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
 
     @override
     def close(self) -> None:
-        watch.discard(self)
+        poller.discard(self)
         close_all(*self.children, *(row.box for row in self._rows), self.layout)
         super().close()
 
@@ -125,7 +125,7 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
         return f"ModelPicker({', '.join(self.value)})"
 
     def list_models(self, engine: str) -> None:
-        """Ask a provider for its models, on a thread of its own; the outcome is shown."""
+        """List a provider's models in a background thread, and show the outcome."""
         threading.Thread(target=self._list_models, args=(engine,), daemon=True).start()
 
     def _list_models(self, engine: str) -> None:
@@ -148,12 +148,12 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
             self._tell(f"The default model is {reference}, until the kernel ends.")
 
     def _tick(self, reference: str, *, chosen: bool) -> None:
-        if chosen != (reference in self.value):  # else a row only shows what is so
+        if chosen != (reference in self.value):  # otherwise the row only shows the current state
             others = tuple(one for one in self.value if one != reference)
             self.value = (*others, reference) if chosen else others
 
     def _show(self) -> None:
-        """Show what matches, in rows that are kept from one time to the next."""
+        """Show the matches, in rows that are reused between updates."""
         if not self._is_open:
             return
         with self._lock:
@@ -177,14 +177,14 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
         return "" if set(self._shelf.ready) - {"mock", "local"} else _NOBODY
 
     def _tell(self, line: str) -> None:
-        self._note.value = rendering.coded(line) if line else ""
+        self._note.value = inline_code(line) if line else ""
 
 
 class _Row:
-    """One line: a box to tick, how it stands, and a button that lists its models."""
+    """One line: a checkbox, its state, and a button that lists its models."""
 
     def __init__(self, tick: Callable[..., None], list_models: Callable[[str], None]) -> None:
-        self._entry = Entry("")
+        self._entry = CatalogItem("")
         self._tick = tick
         self._box = ipywidgets.Checkbox(indent=False, layout={"width": "auto", "flex": "0 1 auto"})
         self._state = ipywidgets.HTML(layout={"flex": "1 1 auto"})
@@ -196,7 +196,7 @@ class _Row:
             layout={"align_items": "center", "min_height": "2em", "flex": "0 0 auto"},
         )
 
-    def show(self, entry: Entry, *, chosen: bool) -> None:
+    def show(self, entry: CatalogItem, *, chosen: bool) -> None:
         """Show an entry."""
         if entry != self._entry:
             self._entry = entry
@@ -211,8 +211,8 @@ class _Row:
         self._tick(self._entry.reference, chosen=change["new"])
 
 
-def _state(entry: Entry) -> str:
-    """Give how an entry stands: its model where it is ready, else what mends it."""
+def _state(entry: CatalogItem) -> str:
+    """Return an entry's state: its model if it is ready, else the fix."""
     if entry.ready:
-        return rendering.escape(entry.model or ("" if entry.state == "ready" else entry.state))
-    return rendering.coded(f"{entry.state} · {entry.remedy}" if entry.remedy else entry.state)
+        return escape(entry.model or ("" if entry.state == "ready" else entry.state))
+    return inline_code(f"{entry.state} · {entry.remedy}" if entry.remedy else entry.state)

@@ -1,14 +1,21 @@
-"""What a column shows, as safe HTML: an answer while it grows and when it is whole."""
+"""The content of a column as safe HTML: a reply while it grows and when it is complete."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from gatewayx_nb import rendering
-from gatewayx_nb.comparisons import differences, fault, pace, said
+from gatewayx_nb.comparisons import answer_text, differences, error_text, tokens_per_second
 from gatewayx_nb.display import figures, waiting
-from gatewayx_nb.growing import Growing
-from gatewayx_nb.messages import Reply
+from gatewayx_nb.html import (
+    IncrementalRenderer,
+    escape,
+    inline_code,
+    preformatted_html,
+    reply_html,
+    wrap_reply,
+)
+from gatewayx_nb.replies import Reply
+from gatewayx_nb.text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,27 +26,27 @@ Mode = Literal["rendered", "raw", "differences"]
 
 _OWN = "background:rgba(255,193,7,.35);border-bottom:1px solid"
 _FEW = 5
-"""Words of a shared piece that are shown on either side of what differs."""
+"""Words of shared text shown on either side of a difference."""
 
 
 class Page:
-    """One column's answer; rendered anew only where there is news.
+    """A column's reply, rendered again only if it has changed.
 
     Args:
-        column: Whose answer.
+        column: The column.
     """
 
     def __init__(self, column: Column) -> None:
         self.column = column
-        self._growing = Growing()
+        self._growing = IncrementalRenderer()
         self._state: tuple[object, ...] | None = None
 
     def news(self, mode: Mode, *, hidden: bool) -> str | None:
-        """Give the HTML, or ``None`` where it is what was given last.
+        """Return the HTML, or ``None`` if it is unchanged since the last call.
 
         Args:
-            mode: How the answer is shown.
-            hidden: Whether nothing may tell which model it is.
+            mode: How the reply is shown.
+            hidden: Whether anything that identifies the model is hidden.
         """
         state = (self._length(), self._line(hidden=hidden), mode, hidden)
         if state == self._state:
@@ -49,63 +56,63 @@ class Page:
         return self._grown(mode, state[1]) if outcome is None else _whole(outcome, mode, state[1])
 
     def _length(self) -> int:
-        if self.column.outcome is not None or self.column.tally is None:
+        if self.column.outcome is not None or self.column.partial is None:
             return -1
-        return len(self.column.tally.text)
+        return len(self.column.partial.text)
 
     def _line(self, *, hidden: bool) -> str:
-        """Give the line below: what it waits for, or its figures."""
-        outcome, tally = self.column.outcome, self.column.tally
+        """Return the footer: the status of a pending reply, or its metrics."""
+        outcome, partial = self.column.outcome, self.column.partial
         if outcome is not None:
             return _ended(outcome, hidden=hidden)
-        if tally is None:
+        if partial is None:
             return ""
-        line = waiting(tally)
+        line = waiting(partial)
         return line.partition(" · ")[2] if hidden else line
 
     def _grown(self, mode: Mode, line: str) -> str:
-        tally = self.column.tally
-        text = "".join(tally.text) if tally else ""
+        partial = self.column.partial
+        text = "".join(partial.text) if partial else ""
         if mode == "raw":
-            return rendering.reply_html(text, status=line, body=rendering.preformatted(text))
-        return rendering.reply_html(text, status=line, body=self._growing(text) if text else "")
+            return reply_html(text, status=line, body=preformatted_html(text))
+        return reply_html(text, status=line, body=self._growing(text) if text else "")
 
 
 def told(reply: Reply, *, hidden: bool = False) -> str:
-    """Give the line below a whole answer: model, seconds, tokens, pace, cost, how it ended."""
+    """Return a reply's footer: model, seconds, tokens, speed, cost, finish reason."""
     mark = "interrupted" if reply.interrupted else ""
     if hidden:
         return mark
-    speed = pace(reply)
+    speed = tokens_per_second(reply)
     parts = [figures(reply, mark)]
     if speed is not None and not reply.interrupted:
         parts.append(f"{speed:.0f} tokens/s")
-    if not mark and reply.finish_reason != "length":  # that is told as "cut at max tokens"
+    if not mark and reply.finish_reason != "length":  # shown as "cut at max tokens"
         parts.append(reply.finish_reason)
     return " · ".join(parts)
 
 
 def _ended(outcome: Outcome, *, hidden: bool) -> str:
-    """Give the line below an answer, or why there is none."""
+    """Return the footer of a reply, or the error without a reply."""
     if isinstance(outcome, Reply):
         return told(outcome, hidden=hidden)
-    return "failed" if hidden else fault(outcome)
+    return "failed" if hidden else error_text(outcome)
 
 
 def _whole(outcome: Outcome, mode: Mode, line: str) -> str:
-    text = said(outcome)
+    text = answer_text(outcome)
     if not isinstance(outcome, Reply):
-        failed = f'<div class="gatewayx-error">{rendering.coded(line)}</div>'
-        return (rendering.reply_html(text, "broken off") if text else "") + failed
+        failed = f'<div class="gatewayx-error">{inline_code(line)}</div>'
+        return (reply_html(text, "broken off") if text else "") + failed
     if not text:
         line = " · ".join(filter(None, ["The model answered nothing", line]))
-    body = rendering.preformatted(text) if mode == "raw" and text else None
-    return rendering.reply_html(text, line, reasoning=outcome.reasoning, body=body)
+    body = preformatted_html(text) if mode == "raw" and text else None
+    return reply_html(text, line, reasoning=outcome.reasoning, body=body)
 
 
 def compared(outcomes: Sequence[Outcome], *, hidden: bool = False) -> list[str]:
-    """Give answers with what each says that the others do not, in marked words."""
-    spans = differences([rendering.plain(said(one)) for one in outcomes])
+    """Return the replies with the words marked that the others do not contain."""
+    spans = differences([plain(answer_text(one)) for one in outcomes])
     return [
         _compared(one, pieces, _ended(one, hidden=hidden))
         for one, pieces in zip(outcomes, spans, strict=True)
@@ -114,26 +121,26 @@ def compared(outcomes: Sequence[Outcome], *, hidden: bool = False) -> list[str]:
 
 def _compared(outcome: Outcome, spans: list[Span], line: str) -> str:
     if isinstance(outcome, Reply):
-        return rendering.reply_html(outcome.text, line, body=_marked(spans))
-    page = rendering.reply_html(said(outcome), body=_marked(spans))
-    return f"{page}<div>{rendering.coded(line)}</div>"
+        return reply_html(outcome.text, line, body=_marked(spans))
+    page = reply_html(answer_text(outcome), body=_marked(spans))
+    return f"{page}<div>{inline_code(line)}</div>"
 
 
 def _marked(spans: list[Span]) -> str:
-    """Give what differs, marked, and of what is shared some words around it."""
+    """Return the differences, marked, with some words of the shared text around them."""
     if all(span.shared for span in spans):
-        return rendering.boxed("<em>no difference</em>")
+        return wrap_reply("<em>no difference</em>")
     parts = [_piece(span, at, len(spans)) for at, span in enumerate(spans)]
-    return rendering.boxed(f'<div style="white-space:pre-wrap">{"".join(parts)}</div>')
+    return wrap_reply(f'<div style="white-space:pre-wrap">{"".join(parts)}</div>')
 
 
 def _piece(span: Span, at: int, count: int) -> str:
-    text = rendering.escape(_cut(span.text, at > 0, at < count - 1) if span.shared else span.text)
+    text = escape(_cut(span.text, at > 0, at < count - 1) if span.shared else span.text)
     return text if span.shared else f'<mark style="{_OWN};color:inherit">{text}</mark>'
 
 
-def _cut(text: str, before: bool, after: bool) -> str:  # noqa: FBT001 - which neighbours it has
-    """Leave a few words next to what differs."""
+def _cut(text: str, before: bool, after: bool) -> str:  # noqa: FBT001 - its neighbours
+    """Shorten shared text to a few words next to the differences."""
     words = text.split(" ")
     head, tail = (words[:_FEW] if before else []), (words[-_FEW:] if after else [])
     if len(head) + len(tail) >= len(words):

@@ -1,4 +1,4 @@
-"""What comes out of the runs of a view: figures, files, code."""
+"""The results of the runs of a view: metrics, files, code."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import ipywidgets
 
-from gatewayx_nb import rendering
+from gatewayx_nb.html import code_block, escape
 from gatewayx_nb.widgets import tables
 from gatewayx_nb.widgets.controls import button, show_if
 from gatewayx_nb.widgets.saving import KINDS
@@ -14,15 +14,15 @@ from gatewayx_nb.widgets.saving import KINDS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatewayx_nb.widgets.contest import Contest
+    from gatewayx_nb.comparisons import ComparisonSession
 
 
 class Results:
-    """The tables below the answers, and what takes them along; hidden before the first run.
+    """The tables below the replies and the export controls; hidden before the first run.
 
     Args:
-        save: Writes all results into a file.
-        code: Shows the cell that asks the same again.
+        save: Writes all results to a file.
+        code: Shows the cell that repeats the run.
     """
 
     def __init__(self, save: Callable[[], object], code: Callable[[], object]) -> None:
@@ -41,20 +41,20 @@ class Results:
 
     @property
     def ending(self) -> str:
-        """The ending of the files that are written."""
+        """The suffix of the files to write."""
         return str(self._kind.value)
 
-    def show(self, contest: Contest, *, hidden: bool) -> None:
-        """Show the figures as they are after a run or a vote.
+    def show(self, contest: ComparisonSession, *, hidden: bool) -> None:
+        """Show the current metrics after a run or a vote.
 
         Args:
             contest: The runs.
-            hidden: Whether names are hidden, and with them what tells of the last run.
+            hidden: Whether names, and the metrics of the last run that reveal them, are hidden.
         """
-        spreads = "" if hidden else tables.spreads(contest.rounds)
-        self._figures.value = spreads + tables.standings(contest.journal.standings())
+        spreads = "" if hidden else tables.spreads(contest.comparisons)
+        self._figures.value = spreads + tables.standings(contest.history.rankings())
         show_if(self.box, shown=True)
 
     def show_code(self, code: str) -> None:
         """Show a cell."""
-        self._code.value = rendering.code_block(rendering.escape(code)) if code else ""
+        self._code.value = code_block(escape(code)) if code else ""

@@ -1,4 +1,4 @@
-"""Results in a file: CSV, JSON lines or Markdown, by its name; never over another one."""
+"""Results in a new file: CSV, JSON Lines or Markdown, depending on its suffix."""
 
 from __future__ import annotations
 
@@ -8,43 +8,43 @@ from typing import TYPE_CHECKING
 from gatewayx_nb.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
-    from gatewayx_nb.comparisons import Journal
+    from gatewayx_nb.comparisons import ComparisonHistory
 
 KINDS = {".csv": "CSV", ".jsonl": "JSON lines", ".md": "Markdown"}
-"""The endings that a file may have, and what they mean."""
+"""The supported file suffixes and their formats."""
 
 
-def save(journal: Journal, path: str | Path) -> Path:
-    """Write all results into a new file.
+def save(journal: ComparisonHistory, path: str | Path) -> Path:
+    """Write all results to a new file.
 
     Raises:
-        UsageError: There is nothing to write, or the name has another ending.
-        ConfigError: There is such a file, or it cannot be written.
+        UsageError: If there are no results, or the suffix is not supported.
+        ConfigError: If the file exists or cannot be written.
     """
     place = Path(path).expanduser()
     write = {".csv": journal.to_csv, ".jsonl": journal.to_jsonl, ".md": journal.to_markdown}
     if place.suffix not in write:
         known = ", ".join(f"{ending} ({kind})" for ending, kind in KINDS.items())
-        raise UsageError(f"{place.name!r} has none of the endings {known}.", mend="Name it so.")
+        raise UsageError(f"{place.name!r} has none of the endings {known}.", hint="Name it so.")
     if not journal.records:
-        raise UsageError("there are no results yet.", mend="Press Run first.")
-    # A provider may send half of a surrogate pair, which is no text.
+        raise UsageError("there are no results yet.", hint="Press Run first.")
+    # A provider may send a lone surrogate, which cannot be encoded.
     written = write[place.suffix]().encode("utf-8", "replace")
     try:
         with place.open("xb") as file:
             file.write(written)
     except FileExistsError:
-        raise ConfigError(f"{str(place)!r} is there already.", mend="Give another name.") from None
+        raise ConfigError(f"{str(place)!r} is there already.", hint="Give another name.") from None
     except OSError as error:
         raise ConfigError(
             f"{str(place)!r} cannot be written: {error.strerror or error}.",
-            mend="Give a name in a folder that you may write.",
+            hint="Give a name in a folder that you may write.",
         ) from None
     return place
 
 
 def free(stem: str, ending: str) -> Path:
-    """Give a name in the current folder that no file has."""
+    """Return an unused file name in the current folder."""
     number, place = 1, Path(f"{stem}{ending}")
     while place.exists():
         number += 1

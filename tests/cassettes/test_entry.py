@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatewayx_nb.cassettes import Piece, body_of, entry_of
+from gatewayx_nb.cassettes import RecordedChunk, body_of, entry_of
 from gatewayx_nb.cassettes.entry import decode, encode
 from gatewayx_nb.errors import UsageError
-from gatewayx_nb.messages import Image, Message, Reply, Request, ToolCall, Usage
+from gatewayx_nb.messages import Image, Message, Request, ToolCall
+from gatewayx_nb.replies import Reply, Usage
 
 TEXT = st.text(st.characters(codec=None), max_size=40)  # lone surrogates and NUL among them
 VALUE = st.recursive(
@@ -52,7 +53,7 @@ def test_what_is_written_is_read(request, answer, pieces):
     """Any text and any parameter, in one line of UTF-8; and it is found again by its request."""
     asked = {"recorded": "2026-01-01T00:00:00Z", "engine": "e", "model": "m"}
     reply = Reply(answer, "e", "m", usage=Usage(1), tool_calls=(ToolCall("1", "f", answer),))
-    entry = entry_of(body(request), asked, reply, [Piece(*piece) for piece in pieces], same)
+    entry = entry_of(body(request), asked, reply, [RecordedChunk(*piece) for piece in pieces], same)
 
     line = encode(entry)
     line.decode("utf-8")
@@ -103,11 +104,11 @@ def test_an_image_is_kept_as_its_digest():
 
 def test_pieces_that_come_together_are_kept_as_one():
     """Within 50 ms; the pace of the rest stays."""
-    pieces = [Piece(0.1, "a"), Piece(0.12, "b"), Piece(0.3, "c", "r")]
+    pieces = [RecordedChunk(0.1, "a"), RecordedChunk(0.12, "b"), RecordedChunk(0.3, "c", "r")]
     asked = {"recorded": "", "engine": "e", "model": ""}
     entry = entry_of(body(ask()), asked, Reply("abc", "e", "m", reasoning="r"), pieces, same)
 
-    assert entry.chunks == (Piece(0.1, "ab"), Piece(0.3, "c", "r"))
+    assert entry.chunks == (RecordedChunk(0.1, "ab"), RecordedChunk(0.3, "c", "r"))
 
 
 def test_a_parameter_that_is_no_json_is_refused():

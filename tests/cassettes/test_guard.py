@@ -7,10 +7,11 @@ from urllib.parse import quote
 
 import pytest
 
-from gatewayx_nb.cassettes import Piece, body_of, entry_of
+from gatewayx_nb.cassettes import RecordedChunk, body_of, entry_of
 from gatewayx_nb.cassettes.guard import check
 from gatewayx_nb.errors import ConfigError
-from gatewayx_nb.messages import Message, Reply, Request, ToolCall
+from gatewayx_nb.messages import Message, Request, ToolCall
+from gatewayx_nb.replies import Reply
 from tests import canary
 
 SECRETS = {"GATEWAYX_GROK_API_KEY": canary.KEY}
@@ -59,7 +60,10 @@ def entry(prompt="Hi", pieces=(), **reply):
 def test_a_loaded_key_is_found_in_every_writing(writing):
     """In the prompt and in the answer; the message says where and has nothing of it."""
     text = f"before {WRITINGS[writing](canary.KEY)} after"
-    for held, place in ((entry(text), "messages"), (entry(pieces=[Piece(0, text)]), "chunks")):
+    for held, place in (
+        (entry(text), "messages"),
+        (entry(pieces=[RecordedChunk(0, text)]), "chunks"),
+    ):
         with pytest.raises(ConfigError, match="nothing was written") as refused:
             check(held, SECRETS)
         assert place in str(refused.value)
@@ -72,8 +76,8 @@ def test_a_loaded_key_is_found_in_every_writing(writing):
 def test_a_key_that_is_split_over_chunks_is_found(key, size):
     """However small the pieces, which are seconds apart; in the answer and in the reasoning."""
     parts = [key[start : start + size] for start in range(0, len(key), size)]
-    texts = [Piece(number, part) for number, part in enumerate(parts)]
-    thoughts = [Piece(number, "", part) for number, part in enumerate(parts)]
+    texts = [RecordedChunk(number, part) for number, part in enumerate(parts)]
+    thoughts = [RecordedChunk(number, "", part) for number, part in enumerate(parts)]
 
     with pytest.raises(ConfigError, match="the answer holds"):
         check(entry(pieces=texts), SECRETS)
@@ -130,4 +134,4 @@ def test_what_looks_like_a_key_is_found(key, writing):
 )
 def test_what_is_no_key_passes(text):
     """Words, digests, prefixes, and values that local servers take for a key."""
-    check(entry(text, [Piece(0, text)]), {**SECRETS, "GATEWAYX_VLLM_API_KEY": "EMPTY"})
+    check(entry(text, [RecordedChunk(0, text)]), {**SECRETS, "GATEWAYX_VLLM_API_KEY": "EMPTY"})

@@ -1,7 +1,7 @@
 """How long a large cassette takes."""
 
-from gatewayx_nb.cassettes import Body, Cassette, Discretion, Entry, Piece
-from gatewayx_nb.cassettes.entry import Answer, Turn, encode
+from gatewayx_nb.cassettes import Cassette, CassetteEntry, RecordedChunk, Redaction, RequestBody
+from gatewayx_nb.cassettes.entry import RecordedMessage, RecordedReply, encode
 from tests.processor import seconds
 
 HEAD = b'{"format":"gatewayx-cassette","version":1}\n'
@@ -10,16 +10,19 @@ HEAD = b'{"format":"gatewayx-cassette","version":1}\n'
 def test_ten_thousand_entries_load_in_half_a_second(tmp_path):
     """10 MB, of 20 pieces each; processor time, as a busy machine adds waiting of its own."""
     path = tmp_path / "a.jsonl"
-    pieces = tuple(Piece(number / 10, "words and words ") for number in range(20))
+    pieces = tuple(RecordedChunk(number / 10, "words and words ") for number in range(20))
     entries = [
-        Entry(
+        CassetteEntry(
             "2026-01-01T00:00:00Z",
             "e",
             "",
-            Body(messages=(Turn("user", f"Question {number} " * 10),), params={"a": number}),
+            RequestBody(
+                messages=(RecordedMessage("user", f"Question {number} " * 10),),
+                params={"a": number},
+            ),
             reference="e",
             chunks=pieces,
-            reply=Answer("e", "m", usage={"input_tokens": 3}, latency=2.0),
+            reply=RecordedReply("e", "m", usage={"input_tokens": 3}, latency=2.0),
         )
         for number in range(10_000)
     ]
@@ -27,7 +30,7 @@ def test_ten_thousand_entries_load_in_half_a_second(tmp_path):
     loaded = []
 
     def load():
-        loaded.append(len(Cassette(path, "replay", Discretion(str, dict))))
+        loaded.append(len(Cassette(path, "replay", Redaction(str, dict))))
 
     assert min(seconds(load) for _ in range(3)) < 0.5
     assert loaded == [10_000] * 3

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from gatewayx_nb.cassettes import Body, Entry, tape
-from gatewayx_nb.cassettes.entry import Piece, Turn, encode
+from gatewayx_nb.cassettes import CassetteEntry, RequestBody, tape
+from gatewayx_nb.cassettes.entry import RecordedChunk, RecordedMessage, encode
 from gatewayx_nb.errors import ConfigError
 
 HEAD = '{"format":"gatewayx-cassette","version":1}\n'
@@ -15,8 +15,10 @@ HEAD = '{"format":"gatewayx-cassette","version":1}\n'
 
 def entry(prompt="Hi", text="Hello.", **more):
     """Give an entry."""
-    body = Body(messages=(Turn("user", prompt),))
-    return Entry("2026-01-01T00:00:00Z", "e", "", body, chunks=(Piece(0.1, text),), **more)
+    body = RequestBody(messages=(RecordedMessage("user", prompt),))
+    return CassetteEntry(
+        "2026-01-01T00:00:00Z", "e", "", body, chunks=(RecordedChunk(0.1, text),), **more
+    )
 
 
 def line(*args, **more):
@@ -131,8 +133,8 @@ def test_what_does_not_serve_is_told(written, content, says, mends):
     with pytest.raises(ConfigError) as refused:
         written(content)
 
-    assert says in refused.value.what
-    assert mends in refused.value.mend
+    assert says in refused.value.message
+    assert mends in str(refused.value.hint)
     assert "\n" not in str(refused.value)
 
 
@@ -140,7 +142,7 @@ def test_the_command_for_a_conflict_keeps_both_sides(written, path):
     """It is pasted as it stands."""
     with pytest.raises(ConfigError) as refused:
         written(CONFLICT)
-    subprocess.run(refused.value.mend.split("`")[1], shell=True, check=True)
+    subprocess.run(str(refused.value.hint).split("`")[1], shell=True, check=True)
 
     assert prompts(tape.read(path)) == ["one", "two", "three"]
 

@@ -38,7 +38,7 @@ def test_a_cassette_is_opened_and_told_of(session):
         "Cassette a.jsonl: auto, which plays back what is recorded, and records the rest.",
         "1 entries; 1 played back, 1 recorded so far.",
     ]
-    assert (session.pool.opened.mode, session.pool.opened.path) == (
+    assert (session.pool.active_cassette.mode, session.pool.active_cassette.path) == (
         "replay",
         Path("a.jsonl").absolute(),
     )
@@ -48,9 +48,9 @@ def test_a_cassette_takes_the_place_of_the_one_before(session):
     """Run again, the cell opens it afresh; nothing piles up."""
     for _ in range(3):
         commands.run(session, "cassette a.jsonl")
-    session.pool.opened.close()
+    session.pool.active_cassette.close()
 
-    assert session.pool.opened is None
+    assert session.pool.active_cassette is None
 
 
 def test_its_place_is_beside_the_notebook(session):
@@ -60,8 +60,8 @@ def test_its_place_is_beside_the_notebook(session):
     session.notebook = Path("/work/story.ipynb")
     commands.run(session, "cassette --speed 2")
 
-    assert session.pool.opened.path == Path("/work/cassettes/story.jsonl")
-    assert session.pool.opened.speed == 2
+    assert session.pool.active_cassette.path == Path("/work/cassettes/story.jsonl")
+    assert session.pool.active_cassette.speed == 2
 
 
 def test_what_does_not_serve_leaves_the_open_one_open(session):
@@ -72,7 +72,7 @@ def test_what_does_not_serve_leaves_the_open_one_open(session):
         with pytest.raises(kind):
             commands.run(session, f"cassette {line}")
 
-    assert session.pool.opened.path.name == "a.jsonl"
+    assert session.pool.active_cassette.path.name == "a.jsonl"
 
 
 def test_the_state_commands_tell_of_the_cassette(session):

@@ -44,7 +44,7 @@ def test_the_key_is_asked_for_once_the_line_is_deleted(project, new):
     with project.pool() as pool:
         assert {row.name: row.state for row in pool.status()}["mine"] == "no key"
         project.set_keys("GATEWAYX_MINE_API_KEY=k\n")
-        pool.check()
+        pool.refresh()
         assert pool.ask("x", model="mine").text == "[mine] x"
 
 
@@ -101,7 +101,7 @@ def test_what_cannot_be_written_is_one_line_and_no_file(project, new, line, said
     with pytest.raises(UsageError, match=said) as caught:
         new(line)
 
-    assert "\n" not in caught.value.what
+    assert "\n" not in caught.value.message
     assert "pw" not in str(caught.value)
     assert sorted(project.root.rglob("*")) == before
 

@@ -40,7 +40,7 @@ def test_usage_sums_what_was_spent(session, project):
     assert re.search(r"scripted:script +2 +4 +6 +\$0\.01\n", shown)
     assert shown.endswith("In all: $0.01\n`[limits] max_cost` in the settings would bound it.")
     project.settings("[limits]\nmax_cost = 2.5")
-    session.pool.check()
+    session.pool.refresh()
     assert repr(commands.run(session, "usage")).endswith("In all: $0.01 of $2.5")
 
 

@@ -6,9 +6,9 @@ from decimal import Decimal
 import html5lib
 import pytest
 
-from gatewayx_nb.comparisons import Comparison, labelled, pace
+from gatewayx_nb.comparisons import Comparison, tokens_per_second, unique_labels
 from gatewayx_nb.errors import ConfigError, MissingKeyError, TruncatedError
-from gatewayx_nb.messages import Reply, Usage
+from gatewayx_nb.replies import Reply, Usage
 
 
 def _reply(text="x", latency=1.0, cost=None, written=None, **more):
@@ -39,7 +39,7 @@ def test_it_is_a_sequence_in_the_order_asked():
 
 def test_it_survives_a_pickle():
     """To another process, as replies do."""
-    both = _compared(_reply("a"), MissingKeyError("no key.", mend="Set it."))
+    both = _compared(_reply("a"), MissingKeyError("no key.", hint="Set it."))
     again = pickle.loads(pickle.dumps(both))
 
     assert (again[0], str(again[1])) == (both[0], "no key. Set it.")
@@ -47,7 +47,12 @@ def test_it_survives_a_pickle():
 
 def test_a_reference_that_is_named_again_is_numbered():
     """So that columns are told apart."""
-    assert labelled(["mock", "grok", "mock", "mock"]) == ("mock", "grok", "mock (2)", "mock (3)")
+    assert unique_labels(["mock", "grok", "mock", "mock"]) == (
+        "mock",
+        "grok",
+        "mock (2)",
+        "mock (3)",
+    )
 
 
 @pytest.mark.parametrize(
@@ -126,15 +131,15 @@ def test_without_pandas_the_error_says_what_to_install(monkeypatch):
 
 def test_pace_is_unknown_without_tokens_or_time():
     """Nothing is divided by nothing."""
-    assert pace(_reply(written=10, latency=4)) == 2.5
-    assert pace(_reply(latency=4)) is None
-    assert pace(_reply(written=10, latency=0)) is None
+    assert tokens_per_second(_reply(written=10, latency=4)) == 2.5
+    assert tokens_per_second(_reply(latency=4)) is None
+    assert tokens_per_second(_reply(written=10, latency=0)) is None
 
 
 def test_it_shows_as_text_and_as_safe_columns():
     """No seconds, which differ in each run; nothing of the models' acts."""
     hostile = "<script>alert(1)</script> **b** \x1b[2J"
-    error = MissingKeyError("<img src=x> needs a key.", mend="Set it.")
+    error = MissingKeyError("<img src=x> needs a key.", hint="Set it.")
     bundle = _compared(_reply(hostile), error)._repr_mimebundle_()
 
     assert set(bundle) == {"text/plain", "text/html"}

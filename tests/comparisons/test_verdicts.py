@@ -1,6 +1,6 @@
 """Votes, and how models stand after them."""
 
-from gatewayx_nb.comparisons.verdicts import Standing, Verdict, standings
+from gatewayx_nb.comparisons.verdicts import Ranking, Verdict, rank
 
 
 def test_a_verdict_means_something_for_each_column():
@@ -18,22 +18,22 @@ def test_votes_add_up_and_the_best_is_first():
         (("a", "b"), Verdict("bad")),
     ]
 
-    assert standings(judged) == [
-        Standing("b", wins=2, ties=1, bad=1),
-        Standing("a", losses=2, ties=1, bad=1),
+    assert rank(judged) == [
+        Ranking("b", wins=2, ties=1, bad=1),
+        Ranking("a", losses=2, ties=1, bad=1),
     ]
-    assert [one.win_rate for one in standings(judged)] == [2.5 / 3, 0.5 / 3]
+    assert [one.win_rate for one in rank(judged)] == [2.5 / 3, 0.5 / 3]
 
 
 def test_a_model_does_not_lose_against_itself():
     """Asked twice beside another, it has one win."""
-    assert standings([(("a", "a", "b"), Verdict("better", 1))]) == [
-        Standing("a", wins=1),
-        Standing("b", losses=1),
+    assert rank([(("a", "a", "b"), Verdict("better", 1))]) == [
+        Ranking("a", wins=1),
+        Ranking("b", losses=1),
     ]
 
 
 def test_without_a_decision_there_is_no_rate():
     """It is not 0."""
-    assert standings([(("a",), Verdict("bad"))])[0].win_rate is None
-    assert standings([]) == []
+    assert rank([(("a",), Verdict("bad"))])[0].win_rate is None
+    assert rank([]) == []

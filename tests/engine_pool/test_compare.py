@@ -20,7 +20,7 @@ from gatewayx_nb.errors import (
     UsageError,
 )
 from gatewayx_nb.llm_engines import Chunk, LLMEngine
-from gatewayx_nb.messages import Reply
+from gatewayx_nb.replies import Reply
 from gatewayx_nb.testing import Repeat, ScriptedEngine, Send, Server, chunk, stream_head
 
 END = Chunk(finish_reason="stop")
@@ -200,13 +200,13 @@ def test_cancelling_the_await_stops_all(endless):
 def test_one_column_can_be_stopped_alone(endless):
     """The others go on; a race tells how far each one is."""
     pool, server = endless
-    race = pool.race("hi", models=["grok", "mock"], params={"rate": 20})
+    race = pool.plan_comparison("hi", models=["grok", "mock"], params={"rate": 20})
     with pytest.raises(UsageError, match="still answer"):
         _ = race.comparison
     race.start()
     race.start()
     first, second = race.columns
-    while not first.tally.begun:
+    while not first.partial.has_begun:
         time.sleep(0.01)
     assert not race.join(0)
 
@@ -221,7 +221,7 @@ def test_one_column_can_be_stopped_alone(endless):
 def test_a_race_that_is_dropped_closes_its_sockets(endless):
     """Nobody reads it any more, and nobody pays for it."""
     pool, server = endless
-    race = pool.race("hi", models=["grok"])
+    race = pool.plan_comparison("hi", models=["grok"])
     race.start()
     while not server.requests:
         time.sleep(0.01)
@@ -235,7 +235,7 @@ def test_a_race_that_is_dropped_closes_its_sockets(endless):
 def test_a_race_that_is_left_is_stopped(endless):
     """Also before anything was sent."""
     pool, server = endless
-    with pool.race("hi", models=["grok", "grok:b"]) as race:
+    with pool.plan_comparison("hi", models=["grok", "grok:b"]) as race:
         pass
     race.start()
     assert [reply.interrupted for reply in race.comparison] == [True, True]
@@ -286,7 +286,7 @@ def test_a_waiting_comparison_on_an_engines_loop_is_refused(project):
             with pytest.raises(UsageError, match=r"await pool\.acompare"):
                 self.pool.compare("x", models=["mock"])
             with pytest.raises(UsageError, match=r"await pool\.acompare"):
-                self.pool.race("x", models=["mock"]).join(1)
+                self.pool.plan_comparison("x", models=["mock"]).join(1)
             said.extend(await self.pool.acompare("inner", models=["mock"]))
             return "done"
 
@@ -302,7 +302,7 @@ def test_six_columns_at_a_hundred_chunks_a_second_are_cheap(project):
     with project.pool() as pool:
         pool.ask("warm", model="mock")
         threads, began = threading.active_count(), time.thread_time()
-        race = pool.race("word " * 100, models=["mock"] * 6, params={"rate": 100})
+        race = pool.plan_comparison("word " * 100, models=["mock"] * 6, params={"rate": 100})
         race.start()
         assert threading.active_count() == threads
         assert len(race.run()) == 6

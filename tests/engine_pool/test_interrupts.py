@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from gatewayx_nb.portal import Portal
+from gatewayx_nb.concurrency.portal import Portal
 
 _FILES = ("threading.py", "portal.py", "streams.py", "_base.py")
 _MOST = 1000

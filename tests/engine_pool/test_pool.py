@@ -159,7 +159,7 @@ def test_cancelling_an_async_stream_keeps_what_came(scripted):
                 pass
 
         task = asyncio.ensure_future(read())
-        while not stream.tally.begun:
+        while not stream.partial.has_begun:
             await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -270,7 +270,7 @@ def test_an_edited_engine_answers_anew_and_a_running_call_keeps_the_old(project)
     next(stream)
 
     project.engine("mine", "new")
-    pool.check()
+    pool.refresh()
 
     assert pool.ask("x", model="mine").text == "new"
     assert not log.exists()
@@ -289,14 +289,14 @@ def test_keys_and_files_come_and_go_between_calls(project):
     answers = []
     for key in ("k1", "k2"):
         project.set_keys(f"GATEWAYX_MINE_API_KEY={key}\n")
-        pool.check()
+        pool.refresh()
         answers.append(pool.ask("x", model="mine").text)
     project.set_keys("")
-    pool.check()
+    pool.refresh()
     with pytest.raises(gx.errors.MissingKeyError):
         pool.ask("x", model="mine")
     path.unlink()
-    pool.check()
+    pool.refresh()
     with pytest.raises(gx.errors.EngineNotFoundError):
         pool.ask("x", model="mine")
 
@@ -318,7 +318,7 @@ def test_settings_hold_over_a_constructor(project):
     assert pool.ask("x", model="mine").text == "own http://own {}"
 
     project.settings('engines.mine = {model = "set", base_url = "http://set"}')
-    pool.check()
+    pool.refresh()
 
     assert pool.ask("x", model="mine").text == "set http://set {}"
     assert pool.ask("x", model="mine:other").text == "set http://set {'model': 'other'}"

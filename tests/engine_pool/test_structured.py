@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from gatewayx_nb import forms
+from gatewayx_nb import output_formats
 from gatewayx_nb.errors import (
     ProviderError,
     TruncatedError,
@@ -117,14 +117,14 @@ def test_data_is_asked_for_in_words_and_mended_once(scripted, form, text):
     """Strict modes take no open objects; prose gets one further turn."""
     pool, engine = scripted(["I think it is one.", END], [f"```json\n{text}\n```", END])
 
-    reply = pool.ask("x", model="scripted", schema=forms.shape(form))
+    reply = pool.ask("x", model="scripted", schema=output_formats.schema_for(form))
 
     first, second = engine.requests
     assert first.schema is None
     assert first.system.startswith("Answer with ")
     assert first.system.endswith(", without a word around it.")
     assert second.messages[-1].content.startswith("That is not the JSON")
-    assert forms.show(form, reply).text.count("a") == 1
+    assert output_formats.render(form, reply).text.count("a") == 1
 
 
 def test_prose_that_stays_prose_is_an_error_that_keeps_it(scripted):
@@ -132,7 +132,7 @@ def test_prose_that_stays_prose_is_an_error_that_keeps_it(scripted):
     pool, _ = scripted(["no", END], ["still no", END])
 
     with pytest.raises(ProviderError, match="twice: it holds no JSON") as caught:
-        pool.ask("x", model="scripted", schema=forms.shape("json"))
+        pool.ask("x", model="scripted", schema=output_formats.schema_for("json"))
     assert caught.value.partial == "still no"
 
 

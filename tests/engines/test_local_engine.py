@@ -108,7 +108,7 @@ def test_missing_weights_name_the_command_that_pulls_them():
     """Without weights the call fails at once, and says how to get them."""
     with pytest.raises(ConfigError, match="'smollm2' are not on this machine") as caught:
         asyncio.run(ask(make()))
-    assert caught.value.mend == "%gatewayx pull smollm2"
+    assert str(caught.value.hint) == "%gatewayx pull smollm2"
     assert (caught.value.engine, caught.value.model) == ("local", "smollm2")
 
 
@@ -162,7 +162,7 @@ def test_missing_xllamacpp_names_the_extra(monkeypatch, tmp_path):
     engine = make(model_path=str(own))
     with pytest.raises(EngineLoadError) as caught:
         asyncio.run(ask(engine))
-    assert caught.value.mend == 'pip install "gatewayx-nb[local]"'
+    assert str(caught.value.hint) == 'pip install "gatewayx-nb[local]"'
     asyncio.run(engine.cleanup())
 
 

@@ -11,9 +11,19 @@ from hypothesis import strategies as st
 
 from gatewayx_nb.engine_pool import EnginePool
 from gatewayx_nb.errors import GatewayError, TransportError, TruncatedError
-from gatewayx_nb.messages import Chunk, Image, Message, Request
-from gatewayx_nb.sse import Decoder
-from gatewayx_nb.testing import Cut, Gather, Reset, Send, Server, chunk, reply, stream_head
+from gatewayx_nb.messages import Image, Message, Request
+from gatewayx_nb.replies import Chunk
+from gatewayx_nb.testing import (
+    CloseConnection,
+    Reset,
+    Send,
+    Server,
+    WaitForRequests,
+    chunk,
+    reply,
+    stream_head,
+)
+from gatewayx_nb.transport.sse import Decoder
 from tests.conftest import Project
 
 KEY = "canary-0123456789-key"
@@ -163,7 +173,7 @@ def read(parser, *blocks):
     return [chunk for event in events for chunk in parser.feed(event.data)]
 
 
-ENDS = (Send(chunk(b"")), Cut(), Reset())
+ENDS = (Send(chunk(b"")), CloseConnection(), Reset())
 """How a stream may end: in good order, with the connection, with a reset."""
 
 
@@ -224,7 +234,7 @@ def assert_streams_do_not_mix(wire, blocks):
         return [
             Send(stream_head()),
             *mine[:middle],
-            Gather(2),
+            WaitForRequests(2),
             *mine[middle:],
             Send(chunk(b"")),
         ]

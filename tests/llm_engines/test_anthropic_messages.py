@@ -21,9 +21,10 @@ from gatewayx_nb.errors import (
     TruncatedError,
 )
 from gatewayx_nb.llm_engines.anthropic_messages import AnthropicMessagesEngine
-from gatewayx_nb.llm_engines.faults import Faults
-from gatewayx_nb.llm_engines.rejected import RejectedParameterError
-from gatewayx_nb.messages import Message, Usage
+from gatewayx_nb.llm_engines.provider_errors import ProviderErrors
+from gatewayx_nb.llm_engines.unsupported_params import RejectedParameterError
+from gatewayx_nb.messages import Message
+from gatewayx_nb.replies import Usage
 from tests.llm_engines import recordings
 from tests.llm_engines.played import (
     ENDS,
@@ -50,7 +51,7 @@ STREAM = recordings.ANTHROPIC.stream
 
 
 def _parser():
-    return AnthropicMessagesEngine(KEY).parser(Faults("anthropic", "m", KEY))
+    return AnthropicMessagesEngine(KEY).parser(ProviderErrors("anthropic", "m", KEY))
 
 
 @pytest.fixture(scope="module")

@@ -24,9 +24,10 @@ from gatewayx_nb.errors import (
     TruncatedError,
 )
 from gatewayx_nb.llm_engines.cohere_chat import CohereChatEngine
-from gatewayx_nb.llm_engines.faults import Faults
-from gatewayx_nb.llm_engines.rejected import RejectedParameterError
-from gatewayx_nb.messages import Message, Usage
+from gatewayx_nb.llm_engines.provider_errors import ProviderErrors
+from gatewayx_nb.llm_engines.unsupported_params import RejectedParameterError
+from gatewayx_nb.messages import Message
+from gatewayx_nb.replies import Usage
 from tests.llm_engines import recordings
 from tests.llm_engines.played import (
     ENDS,
@@ -53,7 +54,7 @@ STREAM = recordings.COHERE.stream
 
 
 def _parser():
-    return CohereChatEngine(KEY).parser(Faults("cohere", "m", KEY))
+    return CohereChatEngine(KEY).parser(ProviderErrors("cohere", "m", KEY))
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import pytest
 
 from gatewayx_nb.errors import TruncatedError
-from gatewayx_nb.testing import DIALECTS, Cut, Send, Server, head
+from gatewayx_nb.testing import DIALECTS, CloseConnection, Send, Server, head
 
 ENGINES = {
     "chat": "grok",
@@ -22,7 +22,7 @@ def test_no_cut_is_silent(project, dialect):
     name = ENGINES[dialect.name]
     whole = b"".join(dialect.events)
     marked = len(b"".join(dialect.events[: dialect.end + 1]).rstrip())
-    script = [[Send(OPEN_END), Send(whole[:at]), Cut()] for at in range(len(whole) + 1)]
+    script = [[Send(OPEN_END), Send(whole[:at]), CloseConnection()] for at in range(len(whole) + 1)]
     project.settings("limits.retries = 0")
     if dialect.name == "responses":
         project.settings('limits.retries = 0\nengines.openai.api = "responses"')

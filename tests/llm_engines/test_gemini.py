@@ -19,8 +19,9 @@ from gatewayx_nb.errors import (
     TruncatedError,
 )
 from gatewayx_nb.llm_engines.gemini import GeminiParser
-from gatewayx_nb.llm_engines.rejected import RejectedParameterError
-from gatewayx_nb.messages import Image, Message, ToolCall, Usage
+from gatewayx_nb.llm_engines.unsupported_params import RejectedParameterError
+from gatewayx_nb.messages import Image, Message, ToolCall
+from gatewayx_nb.replies import Usage
 from tests.engines import engine_module
 from tests.llm_engines.wire import (
     KEY,

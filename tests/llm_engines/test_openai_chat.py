@@ -14,8 +14,8 @@ from gatewayx_nb.errors import (
     TransportError,
     TruncatedError,
 )
-from gatewayx_nb.messages import Usage
-from gatewayx_nb.testing import Cut, Reset, Send, Server, chunk, reply, stream_head
+from gatewayx_nb.replies import Usage
+from gatewayx_nb.testing import CloseConnection, Reset, Send, Server, chunk, reply, stream_head
 
 KEY = "xai-canary-0123456789"
 
@@ -329,7 +329,7 @@ def test_an_error_within_a_stream_is_raised_with_what_came(grok, event, kind):
 def test_every_cut_of_a_stream_is_an_error(grok):
     """Ended in good order or reset, after any event before the end mark: never silent."""
     marks = [number for number, piece in enumerate(STREAM) if b'"finish_reason": "stop"' in piece]
-    for end in (Send(chunk(b"")), Cut(), Reset()):
+    for end in (Send(chunk(b"")), CloseConnection(), Reset()):
         for count in range(marks[0] + 1):
             with Server(_streamed(STREAM[:count], end)) as server:
                 stream = grok(server).stream("Hi", model="grok")

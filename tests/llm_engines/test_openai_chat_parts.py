@@ -9,7 +9,8 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from gatewayx_nb.errors import GatewayError
 from gatewayx_nb.llm_engines.openai_chat import ChatParser
-from gatewayx_nb.messages import Image, Message, ToolCall, Usage
+from gatewayx_nb.messages import Image, Message, ToolCall
+from gatewayx_nb.replies import Usage
 from tests.llm_engines.wire import (
     KEY,
     Wire,

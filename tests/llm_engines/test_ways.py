@@ -73,6 +73,6 @@ def test_a_fault_is_the_same_error_in_every_way(project, way, fault):
             after = pool.ask("x", model="grok")
 
     assert type(caught.value) is kind
-    assert caught.value.mend
+    assert caught.value.hint
     assert "\n" not in str(caught.value)
     assert after.text

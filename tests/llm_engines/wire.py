@@ -14,10 +14,19 @@ import pytest
 from hypothesis import strategies as st
 
 from gatewayx_nb.errors import TransportError, TruncatedError
-from gatewayx_nb.llm_engines.faults import Faults
+from gatewayx_nb.llm_engines.provider_errors import ProviderErrors
 from gatewayx_nb.messages import Message, Request
-from gatewayx_nb.sse import Decoder
-from gatewayx_nb.testing import Cut, Gather, Reset, Send, Server, chunk, reply, stream_head
+from gatewayx_nb.testing import (
+    CloseConnection,
+    Reset,
+    Send,
+    Server,
+    WaitForRequests,
+    chunk,
+    reply,
+    stream_head,
+)
+from gatewayx_nb.transport.sse import Decoder
 from tests.conftest import Project
 
 KEY = "canary-0123456789"
@@ -89,7 +98,7 @@ def parsed(parser, stream, size):
 
 def faults():
     """Give what a parser makes its errors with."""
-    return Faults("engine", "model", KEY)
+    return ProviderErrors("engine", "model", KEY)
 
 
 def partial_of_cut(wire, script):
@@ -108,7 +117,7 @@ def check_cuts(wire, events, text):
         events: Of the stream; the last brings the end mark.
         text: Of the whole answer.
     """
-    for end in (Send(chunk(b"")), Cut(), Reset()):
+    for end in (Send(chunk(b"")), CloseConnection(), Reset()):
         for count in range(len(events)):
             assert text.startswith(partial_of_cut(wire, streamed(events[:count], end)))
     stream = b"".join(events)
@@ -139,7 +148,13 @@ def check_at_once(wire, piece, last):
     def answer(seen):
         name = "first" if b'"first"' in seen.body else "second"
         pieces = [Send(chunk(row)) for row in [*[piece(name)] * 3, last]]
-        return [Send(stream_head()), pieces[0], Gather(count + 2), *pieces[1:], Send(chunk(b""))]
+        return [
+            Send(stream_head()),
+            pieces[0],
+            WaitForRequests(count + 2),
+            *pieces[1:],
+            Send(chunk(b"")),
+        ]
 
     wire.answers(answer)
     one, two = (wire.pool.stream(name, model=wire.name) for name in ("first", "second"))

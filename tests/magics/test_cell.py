@@ -18,8 +18,8 @@ class Recorder:
         self.texts = []
         self.finished = []
 
-    def update(self, tally):
-        self.texts.append("".join(tally.text))
+    def update(self, partial):
+        self.texts.append("".join(partial.text))
 
     def finish(self, reply, mark=""):
         self.finished.append((reply.text, mark))
@@ -31,7 +31,7 @@ def asked(project):
     pool, view, bound = project.pool(), Recorder(), []
 
     async def ask(line, body):
-        pool.check()
+        pool.refresh()
         await cell.aask(pool, cell.read(line, body, {}), view, bound.append)
 
     yield ask, view, bound

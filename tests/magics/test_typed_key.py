@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gatewayx_nb.errors import UsageError
-from gatewayx_nb.magics.forgetting import STUB
+from gatewayx_nb.magics.history_purge import STUB
 from tests.kernels import Kernel
 
 CANARY = "sk-canary-7Hq2pVxN4mTzK9wB"

@@ -74,7 +74,7 @@ def test_a_broken_file_is_one_row_and_harms_no_other(project, case):
         (row,) = [row for row in pool.status() if row.name == "bad"]
         assert (row.state, case.said in row.error) == ("failed", True), row.error
         assert "\n" not in str(caught.value) + row.error
-        assert str(path) in caught.value.mend
+        assert str(path) in str(caught.value.hint)
         assert pool.ask("x", model="whole").text == "fine"
         assert "bad" not in {model.engine for model in pool.models()}
 
@@ -187,7 +187,7 @@ def test_an_engine_that_was_opened_to_everyone_is_not_run_again(project):
     with project.pool() as pool:
         pool.ask("x", model="mine")
         path.chmod(0o646)
-        pool.check()
+        pool.refresh()
         with pytest.raises(EngineLoadError, match="changed by everyone"):
             pool.ask("x", model="mine")
 
@@ -199,7 +199,7 @@ def test_a_file_that_its_group_may_write_runs_with_a_warning(project, monkeypatc
     with project.pool() as pool:
         monkeypatch.setattr(safety, "_is_own_group", lambda group: False)  # needs a second user
         path.parent.touch()
-        pool.check()
+        pool.refresh()
         os.utime(path.parent)
         (row,) = [row for row in pool.status() if row.name == "mine"]
         assert row.state == "ready"
@@ -253,7 +253,7 @@ def test_an_import_that_hangs_is_cut_off_once(project, monkeypatch):
         assert pool.ask("x", model="mock").text == "[mock] x"
 
         path.write_text(GOOD)
-        pool.check()
+        pool.refresh()
         assert pool.ask("x", model="hangs").text == "ran"
 
 

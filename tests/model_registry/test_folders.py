@@ -75,6 +75,6 @@ def test_a_refused_file_that_was_mended_is_run(project):
     assert {row.name: row.state for row in pool.status()}["mine"] == "refused"
 
     path.chmod(0o644)
-    pool.check()
+    pool.refresh()
 
     assert pool.ask("x", model="mine").text == "fine"

@@ -172,7 +172,7 @@ class Engines(RuleBasedStateMachine):
         """Each name: listed, called, or refused with the error that fits."""
         if not hasattr(self, "pool"):
             return
-        self.pool.check()
+        self.pool.refresh()
         for name in ("a", "b", "mock"):
             self._look(name, self._winner(name))
         listed = {model.engine for model in self.pool.models()} & {"a", "b", "mock"}

@@ -100,7 +100,7 @@ def test_a_package_that_cannot_be_used_is_one_row(project, site, points, text, s
     with project.pool() as pool:
         with pytest.raises(EngineLoadError, match=said) as caught:
             pool.ask("x", model="bad")
-        assert "%pip install --force-reinstall plugin-of-a-test" in caught.value.mend
+        assert "%pip install --force-reinstall plugin-of-a-test" in str(caught.value.hint)
         row = _row(pool, "bad")
         assert (row.state, said in row.error, "\n" in row.error) == ("failed", True, False)
         assert pool.ask("x", model="mock").text == "[mock] x"

@@ -54,7 +54,7 @@ def test_two_edits_within_one_second_of_equal_size_are_seen(project, monkeypatch
         for says in "123":
             path.write_text(path.read_text().replace(f"'{int(says) - 1}'", f"'{says}'"))
             os.utime(path, (1, 1))
-            pool.check()
+            pool.refresh()
             assert pool.ask("x", model="mine").text == says
     assert not list(project.engines.rglob("*.pyc"))
 
@@ -82,11 +82,11 @@ def test_a_helper_is_read_again_with_its_engines(project, where):
         assert said == ["a", "a", "other"]
         other = _code(pool, "other")
         helper.write_text("WORD = 'b'\n")
-        pool.check()
+        pool.refresh()
         assert [pool.ask("x", model=name).text for name in ("one", "two")] == ["b", "b"]
         assert _code(pool, "other") is other
         helper.unlink()
-        pool.check()
+        pool.refresh()
         with pytest.raises(EngineLoadError, match=module.rpartition(".")[2]):
             pool.ask("x", model="one")
         helper.write_text("WORD = 'c'\n")
@@ -104,7 +104,7 @@ def test_a_helper_that_was_not_there_is_seen_when_it_comes(project):
     with project.pool() as pool:
         assert pool.ask("x", model="mine").text == "without"
         (project.engines / "_extra.py").write_text("WORD = 'with'\n")
-        pool.check()
+        pool.refresh()
         assert pool.ask("x", model="mine").text == "with"
 
 
@@ -114,7 +114,7 @@ def test_a_renamed_file_is_another_engine(project):
     with project.pool() as pool:
         pool.ask("x", model="old")
         path.rename(project.engines / "fresh_engine.py")
-        pool.check()
+        pool.refresh()
         assert pool.ask("x", model="fresh").text == "x"
         with pytest.raises(EngineNotFoundError):
             pool.ask("x", model="old")
@@ -129,10 +129,10 @@ def test_a_row_comes_changes_and_goes(project):
         text = f'[mine]\nbase_url = "{server.url}/v1"\nmodel = "a"\nrequires_key = false\n'
         for version in (text, text.replace('"a"', '"b"').replace("/v1", "/v2")):
             rows.write_text(version)
-            pool.check()
+            pool.refresh()
             pool.ask("x", model="mine")
         rows.unlink()
-        pool.check()
+        pool.refresh()
         with pytest.raises(EngineNotFoundError):
             pool.use("mine")
         asked = [(seen.target, json.loads(seen.body)["model"]) for seen in server.requests]
@@ -147,10 +147,10 @@ def test_settings_come_change_and_go(project):
         said = [pool.ask("x", model="mine").text]
         for word in ("one", "two"):
             project.settings(f'aliases.it = "mine"\nengines.mine.word = "{word}"')
-            pool.check()
+            pool.refresh()
             said.append(pool.ask("x", model="it").text)
         (project.root / "config" / "gatewayx.toml").unlink()
-        pool.check()
+        pool.refresh()
         said.append(pool.ask("x", model="mine").text)
         with pytest.raises(EngineNotFoundError):
             pool.ask("x", model="it")
@@ -160,20 +160,20 @@ def test_settings_come_change_and_go(project):
 
 def _edit(project, pool):
     project.engine("mine", "new")
-    pool.check()
+    pool.refresh()
     assert pool.ask("x", model="mine").text == "new"
 
 
 def _remove(project, pool):
     (project.engines / "mine_engine.py").unlink()
-    pool.check()
+    pool.refresh()
     with pytest.raises(EngineNotFoundError):
         pool.ask("x", model="mine")
 
 
 def _lose_key(project, pool):
     project.set_keys("")
-    pool.check()
+    pool.refresh()
     with pytest.raises(MissingKeyError):
         pool.ask("x", model="mine")
 
@@ -209,10 +209,10 @@ def test_an_engine_that_is_gone_leaves_no_thread(project):
     with project.pool() as pool:
         for number in range(5):
             path = project.engine(f"e{number}", "x")
-            pool.check()
+            pool.refresh()
             pool.ask("x", model=f"e{number}")
             path.unlink()
-        pool.check()
+        pool.refresh()
         _await_leaving(pool)
         names = [thread.name for thread in threading.enumerate()]
     assert not [name for name in names if name.startswith("gatewayx e")]
@@ -225,7 +225,7 @@ def test_closing_the_pool_ends_calls_of_engines_that_are_gone(project):
         stream = pool.stream("x", model="mine")
         next(stream)
         (project.engines / "mine_engine.py").unlink()
-        pool.check()
+        pool.refresh()
 
     assert log.read_text() == "closed "
 

@@ -12,7 +12,7 @@ from gatewayx_nb.errors import (
     TransportError,
 )
 from gatewayx_nb.model_registry.rows import RowFile
-from gatewayx_nb.secure_config import shipped
+from gatewayx_nb.secure_config import shipped_path
 from gatewayx_nb.testing import Send, Server, reply
 
 ROWS = [
@@ -44,7 +44,7 @@ def _answer(seen):
 
 def test_every_shipped_row_is_an_engine(project):
     """With an https address, or one on this machine, and a key or none."""
-    file = RowFile(shipped("config/engines.toml"), "shipped")
+    file = RowFile(shipped_path("config/engines.toml"), "shipped")
     file.refresh()
     rows = {row.name: row for row in file.rows}
     known = {row.name: row for row in project.pool().status()}

@@ -6,7 +6,7 @@ import pytest
 
 from gatewayx_nb.engine_pool import EnginePool
 from gatewayx_nb.errors import ConfigError, EngineNotFoundError, MissingKeyError
-from gatewayx_nb.secure_config import shipped
+from gatewayx_nb.secure_config import shipped_path
 from gatewayx_nb.testing import Send, Server, reply
 
 WHOLE = json.dumps({"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]}).encode()
@@ -44,12 +44,12 @@ def test_each_place_wins_over_those_behind_it(project, user, tmp_path):
         for file in files:
             answers.append(pool.ask("q", model="mock").text)
             file.unlink()
-            pool.check()
+            pool.refresh()
         answers.append(pool.ask("q", model="mock").text)
         shadowed = [row for row in pool.status() if row.name == "mock"][1:]
 
     assert answers == ["a", "b", "c", "[mock] q"]
-    winner = shipped("engines/mock_engine.py")
+    winner = shipped_path("engines/mock_engine.py")
     assert [row.error for row in shadowed] == [
         f"[mock] in {path} is not used: {winner} has the name" for path in rows
     ]
@@ -79,7 +79,7 @@ def test_a_row_of_the_project_wins_over_the_users_and_ours(project, user):
 def test_a_copy_that_was_edited_in_its_place_is_a_duplicate(project, user):
     """The folder has not changed by that, the file has."""
     path = user / "engines" / "mock_engine.py"
-    path.write_bytes(shipped("engines/mock_engine.py").read_bytes())
+    path.write_bytes(shipped_path("engines/mock_engine.py").read_bytes())
     with _pool(project, user) as pool:
         assert [row.state for row in pool.status() if row.name == "mock"] == ["ready"]
         with path.open("a") as file:
@@ -96,7 +96,7 @@ def test_the_path_is_followed_when_it_is_set_later(project, tmp_path):
         pool.use("moved")
 
     env["GATEWAYX_ENGINES_PATH"] = str(moved.parent)
-    pool.check()
+    pool.refresh()
 
     assert pool.ask("x", model="moved").text == "here"
     pool.close()
@@ -116,7 +116,7 @@ def test_a_key_and_an_address_are_an_engine(project):
         assert server.requests[-1].target == "/v1/chat/completions"
 
         project.set_keys("GATEWAYX_NEWONE_API_KEY=k1\n")
-        pool.check()
+        pool.refresh()
         with pytest.raises(EngineNotFoundError, match="and no GATEWAYX_NEWONE_BASE_URL"):
             pool.ask("x", model="newone")
 
@@ -146,7 +146,7 @@ def test_an_engine_wins_over_a_shipped_alias_and_not_over_the_users(project):
     with project.pool() as pool:
         assert pool.ask("x", model="gpt").text == "mine"
         project.settings('aliases.gpt = "mock"')
-        pool.check()
+        pool.refresh()
         assert pool.ask("x", model="gpt").text == "[mock] x"
 
 
@@ -178,7 +178,7 @@ def test_an_unknown_option_of_an_engine_is_an_error(project):
         assert (row.state, "modelx" in row.error) == ("failed", True)
 
         project.settings("[engines.mock]\nmodel = 'x'")
-        pool.check()
+        pool.refresh()
         assert pool.ask("x", model="mock").model == "x"
         assert next(row for row in pool.status() if row.name == "mock").state == "ready"
 

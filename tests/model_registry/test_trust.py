@@ -8,7 +8,7 @@ import pytest
 
 from gatewayx_nb.engine_pool import EnginePool
 from gatewayx_nb.errors import ConfigError, TrustError
-from gatewayx_nb.secure_config import shipped
+from gatewayx_nb.secure_config import shipped_path
 
 ELSEWHERE = "http://127.0.0.1:9/v1"
 
@@ -93,7 +93,7 @@ CASES = [
 
 
 def _write_row(project, case):
-    ours = tomllib.loads(shipped("config/engines.toml").read_text())["groq"]
+    ours = tomllib.loads(shipped_path("config/engines.toml").read_text())["groq"]
     values = ours if case.row == "copy" else {"base_url": ELSEWHERE, "model": "m"}
     lines = [f"{name} = {json.dumps(value)}" for name, value in values.items()]
     lines += [case.row] if "=" in case.row else []
@@ -113,7 +113,7 @@ def test_who_owns_the_key_and_who_says_where_it_goes(project, case):
     project.set_keys("".join(lines[name] for name in wanted))
     if case.file:
         path = project.engine(case.engine, body="    requires_key = True\n")
-        copy = shipped("engines/grok_engine.py").read_text()
+        copy = shipped_path("engines/grok_engine.py").read_text()
         path.write_text(copy if case.file == "copy" else path.read_text().replace("False", "True"))
     if case.row:
         _write_row(project, case)
@@ -140,18 +140,18 @@ def test_what_is_trusted_is_remembered_for_this_project(project, tmp_path):
     pool = EnginePool(home=project.root, env=env)
     (row,) = [row for row in pool.status() if row.name == "grok"]
     assert (row.state, "`%gatewayx trust`" in row.error) == ("untrusted", True)
-    doubtful = pool.doubtful()
+    doubtful = pool.untrusted_engines()
     assert [way.target for way in doubtful["grok"]] == ["http://127.0.0.1:9"]
 
     pool.trust(doubtful)
 
     fresh = EnginePool(home=project.root, env=env)
     fresh.use("grok")
-    assert fresh.doubtful() == {}
+    assert fresh.untrusted_engines() == {}
     other = tmp_path / "other"
     (other / "config").mkdir(parents=True)
     (other / "config" / "gatewayx.toml").write_text(f'engines.grok.base_url = "{ELSEWHERE}"')
-    assert [*EnginePool(home=other, env=env).doubtful()] == ["grok"]
+    assert [*EnginePool(home=other, env=env).untrusted_engines()] == ["grok"]
 
 
 @dataclass(frozen=True)
@@ -178,12 +178,12 @@ def test_a_new_host_asks_again(project, tmp_path, change):
     env = {OURS: "k", "XDG_CONFIG_HOME": str(tmp_path / "user")}
     project.settings(f'engines.grok.base_url = "{ELSEWHERE}"')
     pool = EnginePool(home=project.root, env=env)
-    pool.trust(pool.doubtful())
+    pool.trust(pool.untrusted_engines())
     pool.use("grok")
 
     project.settings(f"engines.grok.base_url = {change.address}")
 
-    assert bool(pool.doubtful()) is change.asks
+    assert bool(pool.untrusted_engines()) is change.asks
 
 
 def test_a_file_that_takes_a_shipped_name_asks_again(project, tmp_path):
@@ -191,11 +191,11 @@ def test_a_file_that_takes_a_shipped_name_asks_again(project, tmp_path):
     env = {OURS: "k", "XDG_CONFIG_HOME": str(tmp_path / "user")}
     project.settings(f'engines.grok.base_url = "{ELSEWHERE}"')
     pool = EnginePool(home=project.root, env=env)
-    pool.trust(pool.doubtful())
+    pool.trust(pool.untrusted_engines())
 
     project.engine("grok", body="    requires_key = True\n")
 
-    assert [way.target for way in pool.doubtful()["grok"]] == ["engines/grok_engine.py"]
+    assert [way.target for way in pool.untrusted_engines()["grok"]] == ["engines/grok_engine.py"]
 
 
 @pytest.mark.parametrize("text", ["{", '{"a": 1}', '["x"]', b"\xff"])
@@ -207,10 +207,10 @@ def test_a_damaged_memory_trusts_nothing_and_is_not_lost(project, tmp_path, text
     project.settings(f'engines.grok.base_url = "{ELSEWHERE}"')
     pool = EnginePool(home=project.root, env={OURS: "k", "XDG_CONFIG_HOME": str(tmp_path / "user")})
 
-    assert [*pool.doubtful()] == ["grok"]
+    assert [*pool.untrusted_engines()] == ["grok"]
     assert "trusted.json.off" in pool.problems[0]
     with pytest.raises(ConfigError, match=r"trusted\.json\.off"):
-        pool.trust(pool.doubtful())
+        pool.trust(pool.untrusted_engines())
     assert pool.ask("hi", model="mock").text == "[mock] hi"
 
 
@@ -219,7 +219,7 @@ def test_a_memory_that_others_may_write_trusts_nothing(project, tmp_path):
     env = {OURS: "k", "XDG_CONFIG_HOME": str(tmp_path / "user")}
     project.settings(f'engines.grok.base_url = "{ELSEWHERE}"')
     pool = EnginePool(home=project.root, env=env)
-    pool.trust(pool.doubtful())
+    pool.trust(pool.untrusted_engines())
     (tmp_path / "user" / "gatewayx" / "trusted.json").chmod(0o666)
 
-    assert [*pool.doubtful()] == ["grok"]
+    assert [*pool.untrusted_engines()] == ["grok"]

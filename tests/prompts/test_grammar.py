@@ -116,7 +116,7 @@ class Fault:
 
     template: str
     what: tuple[str, ...]
-    mend: str
+    hint: str
 
 
 FAULTS = [
@@ -144,8 +144,8 @@ def test_a_field_that_can_not_be_filled_is_named(fault):
     """The error quotes the field, names the nearest thing there is, and says what to run."""
     with pytest.raises(UsageError) as caught:
         fill(f"A long prompt. {fault.template}", NOTEBOOK)
-    assert [part for part in fault.what if part not in caught.value.what] == []
-    assert fault.mend in caught.value.mend
+    assert [part for part in fault.what if part not in caught.value.message] == []
+    assert fault.hint in str(caught.value.hint)
     assert "A long prompt" not in str(caught.value)
 
 

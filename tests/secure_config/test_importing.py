@@ -4,8 +4,8 @@ from dataclasses import dataclass
 import pytest
 
 from gatewayx_nb.errors import ConfigError
-from gatewayx_nb.secure_config import keyfile
-from gatewayx_nb.secure_config.importing import Entry
+from gatewayx_nb.secure_config import key_store
+from gatewayx_nb.secure_config.importing import ImportedKey
 
 
 @dataclass
@@ -36,25 +36,25 @@ CASES = [
             "GATEWAYX_GOOGLE_API_KEY": "b",
             "GATEWAYX_MISTRAL_API_KEY": "c",
         },
-        (Entry("DATABASE_URL", "", "no engine's"),),
+        (ImportedKey("DATABASE_URL", "", "no engine's"),),
     ),
     Case(
         "ours before a vendor's",
         "XAI_API_KEY=b\nGATEWAYX_GROK_API_KEY=a\n",
         {"GATEWAYX_GROK_API_KEY": "a"},
-        (Entry("XAI_API_KEY", "GATEWAYX_GROK_API_KEY", "another one is set"),),
+        (ImportedKey("XAI_API_KEY", "GATEWAYX_GROK_API_KEY", "another one is set"),),
     ),
     Case(
         "no keys",
         "XAI_API_KEY=your_key_here\nOPENAI_API_KEY=\nCO_API_KEY=clé\n",
         {},
         (
-            Entry("XAI_API_KEY", "GATEWAYX_GROK_API_KEY", "a placeholder, no key"),
-            Entry("OPENAI_API_KEY", "GATEWAYX_OPENAI_API_KEY", "empty"),
-            Entry("CO_API_KEY", "GATEWAYX_COHERE_API_KEY", "a placeholder, no key"),
+            ImportedKey("XAI_API_KEY", "GATEWAYX_GROK_API_KEY", "a placeholder, no key"),
+            ImportedKey("OPENAI_API_KEY", "GATEWAYX_OPENAI_API_KEY", "empty"),
+            ImportedKey("CO_API_KEY", "GATEWAYX_COHERE_API_KEY", "a placeholder, no key"),
         ),
     ),
-    Case("a name that may be a key", "gsk_canary=1\n", {}, (Entry("", "", "no engine's"),)),
+    Case("a name that may be a key", "gsk_canary=1\n", {}, (ImportedKey("", "", "no engine's"),)),
     Case(
         "llm's keys.json",
         json.dumps(
@@ -74,7 +74,7 @@ CASES = [
             "GATEWAYX_GOOGLE_API_KEY": "c",
             "GATEWAYX_OPENROUTER_API_KEY": "d",
         },
-        (Entry("// Note", "", "no engine's"), Entry("replicate", "", "no engine's")),
+        (ImportedKey("// Note", "", "no engine's"), ImportedKey("replicate", "", "no engine's")),
     ),
     Case("nothing", "", {}),
 ]
@@ -89,7 +89,7 @@ def test_a_file_of_keys_is_imported(project, tmp_path, case):
 
     done = project.pool().import_keys(source)
 
-    assert dict(keyfile.read(project.keys).values) == case.taken
+    assert dict(key_store.read(project.keys).values) == case.taken
     assert {e.variable for e in done.entries if not e.left} == set(case.taken)
     assert tuple(entry for entry in done.entries if entry.left) == case.left
     assert (source.read_text(), source.stat().st_mode & 0o777) == (case.text, 0o644)

@@ -9,7 +9,7 @@ import pytest
 from gatewayx_nb.errors import GatewayError
 from gatewayx_nb.llm_engines import Chunk, HTTPEngine, OpenAICompatibleEngine, Reply
 from gatewayx_nb.model_registry.rows import RowFile
-from gatewayx_nb.secure_config import shipped
+from gatewayx_nb.secure_config import shipped_path
 from gatewayx_nb.testing import (
     ANTHROPIC,
     CHAT,
@@ -27,7 +27,7 @@ from tests.test_dynamic_models import YOUR_MODEL
 from tests.testing.broken import CASES, IDS, PLAIN, PRELUDE, SAYS, STREAM
 
 ENGINES = Path(__file__).parents[2] / "engines"
-SHIPPED = RowFile(shipped("config/engines.toml"), "shipped")
+SHIPPED = RowFile(shipped_path("config/engines.toml"), "shipped")
 SHIPPED.refresh()
 ROWS = {row.name: row for row in SHIPPED.rows}
 
@@ -59,9 +59,9 @@ def test_a_broken_rule_is_told(broken, case):
     error = broken(case.source, ask=case.ask)
     (found,) = [one for one in error.broken if one.rule == case.rule]
 
-    assert f"\n* {case.rule}, but {found.seen}. {found.mend}" in str(error)
+    assert f"\n* {case.rule}, but {found.seen}. {found.hint}" in str(error)
     assert found.seen
-    assert found.mend
+    assert found.hint
     assert conformance.KEY not in str(error)
 
 

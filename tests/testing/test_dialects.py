@@ -14,7 +14,6 @@ from pydantic import TypeAdapter
 
 from gatewayx_nb.errors import GatewayError
 from gatewayx_nb.llm_engines import AnthropicMessagesEngine, LLMEngine
-from gatewayx_nb.sse import Decoder
 from gatewayx_nb.testing import (
     ANTHROPIC,
     CHAT,
@@ -26,6 +25,7 @@ from gatewayx_nb.testing import (
     dialect_of,
     dialects,
 )
+from gatewayx_nb.transport.sse import Decoder
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing_extensions import override
 import gatewayx_nb as gx
 from gatewayx_nb import Chunk, Comparison, EnginePool, LLMEngine, Reply
 from gatewayx_nb.cassettes import Cassette
-from gatewayx_nb.engine_pool import Health
+from gatewayx_nb.engine_pool import EngineHealth
 from gatewayx_nb.errors import GatewayError, RateLimitError, RequestError
 from gatewayx_nb.llm_engines import OpenAICompatibleEngine, Request
 
@@ -51,7 +51,7 @@ async def compared(pool: EnginePool) -> Comparison:
 
 async def asked(pool: EnginePool) -> float | None:
     """Health is a row for each engine."""
-    assert_type(gx.health(), list[Health])
+    assert_type(gx.health(), list[EngineHealth])
     (row,) = await pool.ahealth("grok")
     return row.latency if row.ok else None
 
@@ -71,7 +71,7 @@ def failing() -> str:
         assert_type(error.retry_after, float | None)
         return error.partial
     except RequestError as error:
-        return error.mend
+        return str(error.hint)
 
 
 class Mine(LLMEngine):

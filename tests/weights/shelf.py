@@ -99,7 +99,7 @@ def refused(row: Weights, error: type[Exception], match: str) -> Iterator[None]:
     with pytest.raises(error, match=match) as caught:
         yield
     assert "\n" not in str(caught.value)
-    assert caught.value.mend
+    assert str(caught.value.hint)
     assert left(row) == []
 
 

@@ -16,7 +16,7 @@ def test_unknown_name_offers_the_nearest():
     """An unknown name is refused, with the nearest one and the command that pulls."""
     with pytest.raises(ModelNotFoundError, match=r"'smolm2'.*Did you mean 'smollm2'\?") as caught:
         weights.pull("smolm2")
-    assert caught.value.mend == "%gatewayx pull smollm2"
+    assert str(caught.value.hint) == "%gatewayx pull smollm2"
 
 
 def test_nothing_is_located_before_it_is_pulled():

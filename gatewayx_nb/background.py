@@ -1,0 +1,167 @@
+"""Named background jobs."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Literal
+
+from typing_extensions import override
+
+from gatewayx_nb.errors import DeadlineError, GatewayError, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from gatewayx_nb.comparisons import Comparison, ComparisonRun, Outcome
+    from gatewayx_nb.replies import Reply
+
+JobState = Literal["running", "done", "failed", "cancelled"]
+
+_LOOK = 0.2
+"""Seconds between polls while a thread waits, for Ctrl-C on Windows."""
+
+
+class Job:
+    """A prompt for one or several models that answer in the background.
+
+    Args:
+        name: Its name.
+        race: The calls, which are started here.
+
+    Attributes:
+        name: Its name.
+    """
+
+    def __init__(self, name: str, race: ComparisonRun) -> None:
+        self.name = name
+        self._race = race
+        self._began = time.monotonic()
+        self._took: float | None = None
+        self._cancelled = False
+        race.start()
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """References of the models."""
+        return tuple(column.reference for column in self._race.columns)
+
+    @property
+    def done(self) -> bool:
+        """Whether the job has ended, successfully or not."""
+        return self._race.ended
+
+    @property
+    def state(self) -> JobState:
+        """The job's state; ``"failed"`` if no model answered."""
+        if self._cancelled:
+            return "cancelled"
+        if not self.done:
+            return "running"
+        failed = [isinstance(one, GatewayError) for one in self._race.comparison]
+        return "failed" if all(failed) else "done"
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that the job has been running, or took."""
+        if self._took is None and self.done:
+            self._took = time.monotonic() - self._began
+        return time.monotonic() - self._began if self._took is None else self._took
+
+    def result(self, timeout: float | None = None) -> Reply | Comparison:
+        """Wait for the result: a reply, or a comparison for several models.
+
+        Ctrl-C ends the wait, not the job. The result of a cancelled job is its partial answer,
+        marked ``interrupted``.
+
+        Args:
+            timeout: Maximum number of seconds to wait.
+
+        Raises:
+            DeadlineError: If the job is still running.
+            GatewayError: If its only model failed.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        while not self._race.join(_LOOK):
+            if end is not None and time.monotonic() >= end:
+                raise DeadlineError(
+                    f"job {self.name!r} still runs, after {self.seconds:.0f} s.",
+                    hint=f"Wait longer: `{self.name}.result()`; or `%gatewayx cancel {self.name}`.",
+                )
+        compared = self._race.comparison
+        return compared if len(compared) > 1 else _one(compared[0])
+
+    def cancel(self) -> bool:
+        """Stop running calls and close their connections; return whether any were running."""
+        if self.done:
+            return False
+        self._cancelled = True
+        self._race.stop()
+        return True
+
+    @override
+    def __repr__(self) -> str:
+        return f"Job({self.name!r}, {' '.join(self.references)}, {self.state})"
+
+
+class JobList:
+    """The jobs of a notebook, oldest first."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, Job] = {}
+
+    def start(self, name: str | None, race: Callable[[], ComparisonRun]) -> Job:
+        """Start a job, with a generated name if ``name`` is ``None``.
+
+        Raises:
+            UsageError: If a job with the name is running.
+        """
+        name = name or self._free()
+        self.check(name)
+        job = self._jobs[name] = Job(name, race())
+        return job
+
+    def check(self, name: str) -> None:
+        """Reject a name that a running job has.
+
+        Raises:
+            UsageError: If a job with the name is running.
+        """
+        known = self._jobs.get(name)
+        if known is not None and not known.done:
+            raise UsageError(
+                f"a job {name!r} still runs.",
+                hint=f"Stop it: `%gatewayx cancel {name}`; or give this one another name: `-o`.",
+            )
+
+    def known(self, name: str) -> Job:
+        """Return the job with a name.
+
+        Raises:
+            UsageError: If there is none.
+        """
+        if name not in self._jobs:
+            raise UsageError(
+                f"no job {name!r}.{did_you_mean(name, self._jobs)}",
+                hint="`%gatewayx jobs` lists them; `%%gatewayx REF --bg` starts one.",
+            )
+        return self._jobs[name]
+
+    def close(self) -> None:
+        """Cancel all jobs."""
+        for job in self:
+            job.cancel()
+
+    def _free(self) -> str:
+        number = len(self._jobs) + 1
+        while f"job{number}" in self._jobs:
+            number += 1
+        return f"job{number}"
+
+    def __iter__(self) -> Iterator[Job]:
+        return iter(list(self._jobs.values()))
+
+
+def _one(outcome: Outcome) -> Reply:
+    if isinstance(outcome, GatewayError):
+        raise outcome
+    return outcome

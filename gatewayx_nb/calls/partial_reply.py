@@ -1,0 +1,131 @@
+"""The partial answer of a call."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from gatewayx_nb.replies import FinishReason, RateLimits, Reply, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gatewayx_nb.errors import GatewayError
+    from gatewayx_nb.messages import ToolCall
+    from gatewayx_nb.replies import Chunk
+
+
+@dataclass(frozen=True, slots=True)
+class PendingRetry:
+    """The error that caused a retry, and when it is due on the monotonic clock."""
+
+    error: GatewayError
+    until: float
+
+
+@dataclass(slots=True)
+class PartialReply:
+    """The partial answer of a call.
+
+    Written on the engine's loop and read from any thread: each field is set atomically.
+    """
+
+    engine: str
+    model: str
+    text: list[str] = field(default_factory=list)
+    reasoning: list[str] = field(default_factory=list)
+    finish_reason: FinishReason | None = None
+    usage: Usage | None = None
+    request_id: str | None = None
+    attempts: int = 0
+    started: float = field(default_factory=time.monotonic)
+    first_chunk_at: float | None = None
+    pending_retry: PendingRetry | None = None
+    cost_per_token: float | None = None
+    price: Decimal | None = None
+    billed: Usage | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    rate_limits: RateLimits | None = None
+    dropped: tuple[str, ...] = ()
+    raw: Mapping[str, Any] | None = None
+    earlier_usage: Usage | None = None
+    fallback_from: str | None = None
+    instant: bool = False
+    """Whether the reply is an immediate replay, so that only its end is worth showing."""
+
+    def begin(self, engine: str, model: str, fallback_from: str | None) -> None:
+        """Set the engine and, for a fallback, the reference that it replaces."""
+        self.engine, self.model = engine, model
+        self.fallback_from, self.pending_retry = fallback_from, None
+
+    def add(self, chunk: Chunk) -> None:
+        """Add a chunk; the latest usage and model win."""
+        if chunk.text or chunk.reasoning:
+            if self.first_chunk_at is None:
+                self.first_chunk_at = time.monotonic()
+            self.text.append(chunk.text)
+            self.reasoning.append(chunk.reasoning)
+        self.finish_reason = chunk.finish_reason or self.finish_reason
+        self.usage = chunk.usage or self.usage
+        self.model = chunk.model or self.model
+        self.request_id = chunk.request_id or self.request_id
+        self.billed = chunk.billed or self.billed
+        self.tool_calls += chunk.tool_calls
+        self.rate_limits = chunk.rate_limits or self.rate_limits
+        self.raw = chunk.raw or self.raw
+
+    def reset_for_correction(self) -> None:
+        """Clear the text but keep the tokens: the correction is billed in addition."""
+        self.earlier_usage, self.usage = self.total_usage, None
+        self.text, self.reasoning, self.finish_reason, self.tool_calls = [], [], None, ()
+
+    @property
+    def total_usage(self) -> Usage | None:
+        """Tokens of all requests."""
+        if self.earlier_usage is None or self.usage is None:
+            return self.usage or self.earlier_usage
+        names = Usage.__slots__
+        both = ((getattr(self.earlier_usage, name), getattr(self.usage, name)) for name in names)
+        return Usage(*(None if None in pair else sum(pair) for pair in both))
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether any of the answer has arrived, which rules out a retry."""
+        return self.first_chunk_at is not None
+
+    def reply(self, *, interrupted: bool = False, parsed: Any = None) -> Reply:  # noqa: ANN401
+        """Return the partial answer as a reply."""
+        return Reply(
+            text="".join(self.text),
+            engine=self.engine,
+            model=self.model,
+            reasoning="".join(self.reasoning),
+            finish_reason=self.finish_reason or ("other" if interrupted else "stop"),
+            usage=self.total_usage or Usage(),
+            cost=self.cost,
+            latency=time.monotonic() - self.started,
+            time_to_first=None
+            if self.first_chunk_at is None
+            else self.first_chunk_at - self.started,
+            attempts=self.attempts,
+            fallback_from=self.fallback_from,
+            interrupted=interrupted,
+            parsed=parsed,
+            tool_calls=self.tool_calls,
+            rate_limits=self.rate_limits,
+            dropped=self.dropped,
+            request_id=self.request_id,
+            raw=self.raw,
+        )
+
+    @property
+    def cost(self) -> Decimal | None:
+        """US dollars; ``None`` if the tokens or the price are unknown."""
+        usage = self.total_usage
+        if self.cost_per_token is None or usage is None:
+            return self.price
+        if usage.input_tokens is None or usage.output_tokens is None:
+            return None
+        return Decimal(str(self.cost_per_token)) * (usage.input_tokens + usage.output_tokens)

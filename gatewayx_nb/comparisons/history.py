@@ -1,0 +1,197 @@
+"""The journal of comparisons: answers, figures and votes, as rows and as text."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import dataclass, field, replace
+from statistics import median
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.comparisons.comparison import answer_text, error_text
+from gatewayx_nb.comparisons.frames import frame
+from gatewayx_nb.comparisons.verdicts import Ranking, Verdict, rank
+from gatewayx_nb.replies import Reply
+from gatewayx_nb.text import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    import pandas as pd
+
+    from gatewayx_nb.comparisons.comparison import Comparison, Outcome
+
+OPTIONS = ("system", "temperature", "top_p", "max_tokens", "stop", "seed", "images")
+"""Options of a run; each becomes a column of the export."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonRecord:
+    """One prompt sent to several models, and its outcome.
+
+    Attributes:
+        run: Number of the run, from 1.
+        comparison: The answers.
+        options: The options that were set, out of `OPTIONS`; images by name.
+        input: The value of ``{{input}}``.
+        row: Index of the input in the run, from 0.
+        verdict: The user's verdict.
+    """
+
+    run: int
+    comparison: Comparison
+    options: Mapping[str, object] = field(default_factory=dict)
+    input: str = ""
+    row: int = 0
+    verdict: Verdict | None = None
+
+    def rows(self) -> list[dict[str, object]]:
+        """Return a dict for each column: prompt, options, answer, figures, vote."""
+        asked = {"run": self.run, "prompt": self.comparison.prompt, "input": self.input or None}
+        options = {name: self.options.get(name) for name in OPTIONS}
+        note = self.verdict.note if self.verdict else None
+        return [
+            asked
+            | options
+            | answer
+            | {"vote": self.verdict.of(at) if self.verdict else None, "note": note or None}
+            for at, answer in enumerate(self.comparison.rows())
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Dispersion:
+    """Variation among the answers of one model to one prompt.
+
+    Attributes:
+        reference: The model.
+        answers: Number of complete answers.
+        different: Number of distinct answers among them.
+        latency: Seconds: minimum, median, maximum.
+        output_tokens: Output tokens: minimum, median, maximum; ``None`` if one is unknown.
+    """
+
+    reference: str
+    answers: int
+    different: int
+    latency: tuple[float, float, float] | None
+    output_tokens: tuple[float, float, float] | None
+
+
+class ComparisonHistory:
+    """The comparisons of one widget or notebook, oldest first, with answers and votes."""
+
+    def __init__(self) -> None:
+        self._records: dict[tuple[int, int], ComparisonRecord] = {}
+
+    @property
+    def records(self) -> list[ComparisonRecord]:
+        """The records."""
+        return list(self._records.values())
+
+    def find(self, run: int, row: int) -> ComparisonRecord | None:
+        """Return a record, or ``None`` if there is none."""
+        return self._records.get((run, row))
+
+    def keep(self, record: ComparisonRecord) -> None:
+        """Add a record; it replaces one of the same run and row, keeping its verdict."""
+        known = self.find(record.run, record.row)
+        if known is not None and record.verdict is None:
+            record = replace(record, verdict=known.verdict)
+        self._records[record.run, record.row] = record
+
+    def judge(self, run: int, row: int, verdict: Verdict | None) -> None:
+        """Set, change or clear a verdict."""
+        self._records[run, row] = replace(self._records[run, row], verdict=verdict)
+
+    def rankings(self) -> list[Ranking]:
+        """Return the ranking of the models after all votes, best first."""
+        return rank(
+            (record.comparison.references, record.verdict)
+            for record in self.records
+            if record.verdict is not None
+        )
+
+    def rows(self) -> list[dict[str, object]]:
+        """Return a dict for each answer."""
+        return [row for record in self.records for row in record.rows()]
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a DataFrame with a row for each answer; see `Record.rows`.
+
+        Raises:
+            ConfigError: If pandas is not installed.
+        """
+        return frame(self.rows())
+
+    def to_csv(self) -> str:
+        """Return CSV with a header line and a line for each answer (RFC 4180)."""
+        rows, text = self.rows(), io.StringIO(newline="")
+        if rows:
+            writer = csv.DictWriter(text, fieldnames=list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+        return text.getvalue()
+
+    def to_jsonl(self) -> str:
+        """Return JSON lines, one object for each answer."""
+        return "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in self.rows())
+
+    def to_markdown(self) -> str:
+        """Return a readable report: prompts, answers with their models' names, votes."""
+        return "\n".join(map(_told, self.records))
+
+
+def dispersion(comparison: Comparison) -> list[Dispersion]:
+    """Return the variation of each model that answered several times."""
+    answers: dict[str, list[Outcome]] = {}
+    for reference, outcome in zip(comparison.references, comparison, strict=True):
+        answers.setdefault(reference, []).append(outcome)
+    return [_spread(reference, given) for reference, given in answers.items() if len(given) > 1]
+
+
+def _spread(reference: str, given: Sequence[Outcome]) -> Dispersion:
+    replies = [one for one in given if isinstance(one, Reply) and not one.interrupted]
+    return Dispersion(
+        reference,
+        answers=len(replies),
+        different=len({reply.text for reply in replies}),
+        latency=_range(replies, lambda reply: reply.latency),
+        output_tokens=_range(replies, lambda reply: reply.usage.output_tokens),
+    )
+
+
+def _range(
+    replies: Iterable[Reply], figure: Callable[[Reply], float | None]
+) -> tuple[float, float, float] | None:
+    values = list(map(figure, replies))
+    known = [value for value in values if value is not None]
+    if not known or len(known) < len(values):
+        return None
+    return min(known), median(known), max(known)
+
+
+def _told(record: ComparisonRecord) -> str:
+    compared = record.comparison
+    options = [f"{name}: {value}" for name, value in record.options.items()]
+    asked = [*(f"- {plain(line)}\n" for line in options), _quoted(compared.prompt)]
+    answers = [
+        f"### {plain(label)}{_vote(record, at)}\n\n{_answer(outcome)}\n"
+        for at, (label, outcome) in enumerate(zip(compared.labels, compared, strict=True))
+    ]
+    note = f"> {record.verdict.note}\n" if record.verdict and record.verdict.note else ""
+    place = f"{record.run}.{record.row + 1}" if record.input else str(record.run)
+    return "\n".join(filter(None, [f"## {place}\n", *asked, *answers, note]))
+
+
+def _vote(record: ComparisonRecord, column: int) -> str:
+    return f" ({record.verdict.of(column)})" if record.verdict else ""
+
+
+def _quoted(prompt: str) -> str:
+    return "".join(f"> {line}\n" for line in plain(prompt).splitlines())
+
+
+def _answer(outcome: Outcome) -> str:
+    return "\n\n".join(filter(None, [plain(answer_text(outcome)), error_text(outcome)]))

@@ -1,0 +1,20 @@
+"""Background event loops, interruptible waits and the queue between threads."""
+
+from gatewayx_nb.concurrency.cross_thread_queue import CrossThreadQueue
+from gatewayx_nb.concurrency.portal import (
+    Portal,
+    forbid_blocking_call,
+    is_being_cancelled,
+    on_portal_thread,
+)
+from gatewayx_nb.concurrency.waits import InterruptibleEvent, interruptible
+
+__all__ = [
+    "CrossThreadQueue",
+    "InterruptibleEvent",
+    "Portal",
+    "forbid_blocking_call",
+    "interruptible",
+    "is_being_cancelled",
+    "on_portal_thread",
+]

@@ -1,0 +1,79 @@
+"""A queue from one event loop to one reader on another thread or loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+_HIGH_WATER = 1024
+"""Unread items at which the producer waits for the reader."""
+
+
+class CrossThreadQueue(Generic[T]):
+    """A queue from a loop to one reader in another thread or loop.
+
+    The producer waits while `_HIGH_WATER` items are unread, so that a slow reader bounds memory. It
+    needs no lock: a deque's append and popleft are atomic, and each side checks again after it has
+    raised its flag.
+
+    Args:
+        wake: Called from the producer's thread when a waiting reader should check again.
+
+    Attributes:
+        ended: Whether the stream of items has ended.
+    """
+
+    def __init__(self, wake: Callable[[], object]) -> None:
+        self.closed = False
+        self._items: deque[T] = deque()
+        self._wake = wake
+        self._reader_waits = False
+        self._room: asyncio.Event | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def put(self, item: T) -> None:
+        """Add an item; called on the producer's loop."""
+        self._items.append(item)
+        self.wake_reader()
+        if len(self._items) >= _HIGH_WATER:
+            await self._wait_for_room()
+
+    def close(self) -> None:
+        """Mark the end of the items."""
+        self.closed = True
+        self.wake_reader()
+
+    def wake_reader(self) -> None:
+        """Wake the reader if it is waiting."""
+        if self._reader_waits:
+            self._reader_waits = False
+            self._wake()
+
+    def take(self) -> T | None:
+        """Return the next item, or return ``None`` and flag the reader as waiting."""
+        if not self._items:
+            self._reader_waits = True
+            if not self._items:
+                return None
+            self._reader_waits = False
+        item = self._items.popleft()
+        if self._room is not None and len(self._items) < _HIGH_WATER // 2:
+            self._resume_writer()
+        return item
+
+    async def _wait_for_room(self) -> None:
+        self._loop, self._room = asyncio.get_running_loop(), asyncio.Event()
+        if len(self._items) >= _HIGH_WATER // 2:
+            await self._room.wait()
+        self._room = None
+
+    def _resume_writer(self) -> None:
+        room, loop = self._room, self._loop
+        if room is not None and loop is not None:
+            loop.call_soon_threadsafe(room.set)

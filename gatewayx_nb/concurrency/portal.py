@@ -1,0 +1,195 @@
+"""Background event loops, and the ways from a thread or another loop onto them.
+
+All I/O of a pool runs on such a loop: a pooled connection belongs to the loop that made it, while
+the loops of notebooks, threads and scripts come and go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from gatewayx_nb.concurrency.waits import POLL, InterruptibleEvent, interruptible
+from gatewayx_nb.errors import UsageError, with_short_traceback
+
+if TYPE_CHECKING:
+    import concurrent.futures
+    from collections.abc import Coroutine
+
+T = TypeVar("T")
+
+_thread_state = threading.local()
+
+
+class Portal:
+    """An event loop in its own daemon thread.
+
+    Args:
+        name: Name of the thread, as debuggers show it.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        """Schedule a coroutine on the loop; cancelling the future cancels the coroutine."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop)
+
+    def run(self, work: Coroutine[Any, Any, T], timeout: float = math.inf) -> T:
+        """Run a coroutine on the loop and block this thread until it finishes.
+
+        Ctrl-C cancels it. Call `forbid_here` first: in a portal's own thread this would deadlock.
+
+        Args:
+            work: The coroutine.
+            timeout: Seconds to wait, for a loop that third-party code may block.
+
+        Raises:
+            TimeoutError: If it took longer than ``timeout``.
+            asyncio.CancelledError: If the portal was closed.
+        """
+        end = time.monotonic() + timeout
+        begun: list[asyncio.Task[T]] = []
+        gate = InterruptibleEvent()
+
+        def begin() -> None:
+            begun.append(self.loop.create_task(work))
+            begun[0].add_done_callback(lambda _: gate.set())
+
+        def cancel() -> None:
+            if begun:
+                begun[0].cancel()
+            else:
+                work.close()
+
+        try:
+            self.loop.call_soon_threadsafe(begin)
+            while not gate.wait(min(POLL, timeout)):
+                if self.loop.is_closed():
+                    break
+                if time.monotonic() > end:
+                    self.loop.call_soon_threadsafe(cancel)
+                    raise TimeoutError
+        except KeyboardInterrupt as stop:
+            self.loop.call_soon_threadsafe(cancel)
+            raise with_short_traceback(stop) from None
+        if not begun:
+            work.close()
+            raise asyncio.CancelledError
+        return begun[0].result()
+
+    async def arun(self, work: Coroutine[Any, Any, T], timeout: float | None = None) -> T:  # noqa: ASYNC109 - it cancels the work on the other loop too
+        """Run a coroutine on the loop and await it on the current one; propagate cancellation.
+
+        Raises:
+            TimeoutError: If it took longer than ``timeout`` seconds.
+        """
+        crossing = _CrossLoopCall(work, self.loop, asyncio.get_running_loop())
+        with interruptible():
+            async with asyncio.timeout(timeout):
+                return await crossing.result()
+
+    def close(self, grace: float = 2.0) -> None:
+        """Cancel all tasks, stop the loop and join the thread for at most ``grace`` seconds."""
+        if self.loop.is_closed():
+            return
+        with contextlib.suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(self.loop.stop)
+        if self._thread is not threading.current_thread():
+            self._thread.join(grace)
+
+    def _serve(self) -> None:
+        _thread_state.inside = True
+        asyncio.set_event_loop(self.loop)
+        try:
+            self.loop.run_forever()
+        finally:
+            self._cancel_all()
+            self.loop.close()
+
+    def _cancel_all(self) -> None:
+        tasks = asyncio.all_tasks(self.loop)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            self.loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+
+
+class _CrossLoopCall(Generic[T]):
+    """A coroutine that runs on one loop and is awaited on another.
+
+    `asyncio.run_coroutine_threadsafe` and `asyncio.wrap_future` do this with a third future, whose
+    locks double the time of a crossing.
+    """
+
+    def __init__(
+        self,
+        work: Coroutine[Any, Any, T],
+        there: asyncio.AbstractEventLoop,
+        here: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._work = work
+        self._there, self._here = there, here
+        self._task: asyncio.Task[T] | None = None
+        self._done = here.create_future()
+
+    async def result(self) -> T:
+        """Await the result; cancelling this cancels the work without waiting for it."""
+        self._there.call_soon_threadsafe(self._begin)
+        try:
+            await self._done
+        except asyncio.CancelledError:
+            with contextlib.suppress(RuntimeError):  # that loop is closed, its tasks are cancelled
+                self._there.call_soon_threadsafe(self._cancel)
+            raise
+        assert self._task is not None  # noqa: S101 - the task has finished
+        return self._task.result()
+
+    def _begin(self) -> None:
+        self._task = self._there.create_task(self._work)
+        self._task.add_done_callback(self._notify)
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def _notify(self, task: asyncio.Task[T]) -> None:
+        with contextlib.suppress(RuntimeError):  # that loop is closed: nobody awaits the result
+            self._here.call_soon_threadsafe(self._settle)
+        if not task.cancelled():
+            task.exception()  # mark the exception as retrieved
+
+    def _settle(self) -> None:
+        if not self._done.done():
+            self._done.set_result(None)
+
+
+def on_portal_thread() -> bool:
+    """Return whether the current thread is a portal's."""
+    return bool(getattr(_thread_state, "inside", False))
+
+
+def is_being_cancelled() -> bool:
+    """Return whether the current task, not the one that it awaits, is being cancelled."""
+    task = asyncio.current_task()
+    return task is None or bool(task.cancelling())
+
+
+def forbid_blocking_call(twin: str) -> None:
+    """Refuse a blocking call in a portal's thread, where it would deadlock.
+
+    Raises:
+        UsageError: If this is such a thread; the message names ``twin``, the call to await instead.
+    """
+    if on_portal_thread():
+        raise UsageError(
+            "a waiting call was made on an engine's own event loop, which would never answer.",
+            hint=f"There, `await pool.{twin}(…)`.",
+        )

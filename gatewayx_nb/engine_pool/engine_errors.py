@@ -1,0 +1,67 @@
+"""Removal of keys from errors, wherever an engine or a provider put them."""
+
+from __future__ import annotations
+
+import contextlib
+import traceback
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.secure_config import redact
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gatewayx_nb.errors import GatewayError
+
+
+def redact_exception(error: GatewayError, key: str) -> None:
+    """Remove a key from an error's message and fields, and from the frames of its traceback.
+
+    A provider may quote the key in its response, and tracebacks with locals would show that.
+    """
+    error.message = redact(error.message, [key])
+    error.args = (error.message,)
+    if error.code is not None:
+        error.code = redact(error.code, [key])
+    for link in _chain(error):
+        if _contains_key(link.__cause__, key):
+            link.__cause__ = None
+        if _contains_key(link.__context__, key):
+            link.__context__ = None
+        for frame, _ in traceback.walk_tb(link.__traceback__):
+            if any(_shows(value, key) for value in frame.f_locals.values()):
+                with contextlib.suppress(RuntimeError):  # a running frame of our own code
+                    frame.clear()
+
+
+def cause_without_key(cause: BaseException, key: str) -> BaseException | None:
+    """Return an exception for chaining, or ``None`` if it or its causes contain the key."""
+    return None if any(_contains_key(link, key) for link in _chain(cause)) else cause
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception and its causes and contexts, each once."""
+    waiting: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while waiting:
+        link = waiting.pop()
+        if link is not None and id(link) not in seen:
+            seen.add(id(link))
+            yield link
+            waiting += [link.__cause__, link.__context__]
+
+
+def _contains_key(error: BaseException | None, key: str) -> bool:
+    return error is not None and (_shows(str(error), key) or _shows(error, key))
+
+
+def _shows(value: object, key: str) -> bool:
+    """Return whether a value or its attributes contain the key, as a verbose traceback shows them.
+
+    A value whose ``repr`` fails contains nothing.
+    """
+    try:
+        shown = f"{value!r} {getattr(value, '__dict__', '')!r}"
+    except Exception:  # noqa: BLE001 - an engine's value
+        return False
+    return redact(shown, [key]) != shown

@@ -1,0 +1,114 @@
+"""Queries to engines about themselves: whether they work, and their models."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
+
+from gatewayx_nb.concurrency import is_being_cancelled
+from gatewayx_nb.engine_pool.engine_errors import redact_exception
+from gatewayx_nb.errors import DeadlineError, GatewayError, ProviderError
+from gatewayx_nb.secure_config import redact
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from gatewayx_nb.engine_pool.runtime import Runtime
+    from gatewayx_nb.llm_engines import LLMEngine
+    from gatewayx_nb.model_registry import Target
+
+T = TypeVar("T")
+
+_KNOCK = 0.3
+"""Seconds for a server on this machine to accept a connection."""
+
+_GRACE = 0.5
+"""Seconds after a deadline until a loop blocked by an engine is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prober:
+    """Queries engines concurrently, each on its own loop and with its own deadline.
+
+    Attributes:
+        runtime: Runs the engines.
+        slots: Number of concurrent calls of an engine; a query does not take a slot.
+        timeout: Seconds that each engine has.
+    """
+
+    runtime: Runtime
+    slots: int
+    timeout: float
+
+    async def probe_all(
+        self, targets: Iterable[Target], question: Callable[[LLMEngine], Awaitable[T]]
+    ) -> dict[str, T | GatewayError]:
+        """Return each engine's answer or error by name; engines cannot delay one another."""
+        asked = list(targets)
+        answers = await asyncio.gather(*(self._within(target, question) for target in asked))
+        return {target.name: answer for target, answer in zip(asked, answers, strict=True)}
+
+    async def _within(
+        self, target: Target, question: Callable[[LLMEngine], Awaitable[T]]
+    ) -> T | GatewayError:
+        """Wait for an engine's loop, with a timeout of its own because the loop may be blocked."""
+        portal = self.runtime.host(target).portal
+        answer = asyncio.wrap_future(portal.submit(self._typed(target, question)))
+        try:
+            await asyncio.wait([answer], timeout=self.timeout + _GRACE)
+            return answer.result() if answer.done() else self._too_late(target)
+        finally:
+            answer.cancel()
+
+    async def _typed(
+        self, target: Target, question: Callable[[LLMEngine], Awaitable[T]]
+    ) -> T | GatewayError:
+        """Query the engine on its loop and return its answer or a typed error."""
+        try:
+            async with asyncio.timeout(self.timeout):
+                host = self.runtime.host(target)
+                async with host.acquire(target, self.slots) as running:
+                    return await question(running.engine)
+        except GatewayError as error:
+            redact_exception(error, target.key)
+            return error
+        except TimeoutError:
+            return self._too_late(target)
+        except asyncio.CancelledError as error:
+            if is_being_cancelled():
+                raise
+            return _wrapped(target, error)  # raised by the engine: nobody cancelled it
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - external code
+            return _wrapped(target, error)
+
+    def _too_late(self, target: Target) -> DeadlineError:
+        return DeadlineError(
+            f"{target.name!r} did not answer in {self.timeout:g} s.",
+            hint="Try again.",
+            engine=target.name,
+        )
+
+
+def _wrapped(target: Target, error: BaseException) -> ProviderError:
+    """Return a typed error for any exception raised by an engine."""
+    said = " ".join(f"{type(error).__name__}: {error}".split())
+    return ProviderError(
+        f"engine {target.name!r} raised {redact(said, [target.key])}.",
+        hint=f"Mend {target.place}.",
+        engine=target.name,
+    )
+
+
+async def is_listening(address: str) -> bool:
+    """Return whether a server accepts connections at an engine's local address."""
+    parts = urlsplit(address)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    with contextlib.suppress(OSError, TimeoutError):
+        async with asyncio.timeout(_KNOCK):
+            _, writer = await asyncio.open_connection(parts.hostname, port)
+        writer.close()
+        return True
+    return False

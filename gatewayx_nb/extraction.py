@@ -1,0 +1,85 @@
+"""Extraction of code and data from a model's reply: fenced, embedded in text, or the whole."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+# A CommonMark fence; an unclosed one extends to the end of the text.
+_FENCE = re.compile(
+    r"^ {0,3}(?P<fence>`{3,}|~{3,})[ \t]*(?P<language>[^\s`]*)[^\n`]*\n"
+    r"(?P<source>.*?)"
+    r"(?:^ {0,3}(?P=fence)[`~]*[ \t]*$|\Z)",
+    re.DOTALL | re.MULTILINE,
+)
+_OPENING = re.compile(r"[\[{]")
+_MOST_TRIES = 200
+_SCANNER = json.JSONDecoder()
+
+
+@dataclass(frozen=True, slots=True)
+class CodeBlock:
+    """A block of code.
+
+    Attributes:
+        source: The content of the fence.
+        language: The word after the opening fence; empty without one.
+    """
+
+    source: str
+    language: str = ""
+
+
+def code_blocks(text: str) -> list[CodeBlock]:
+    """Return the fenced blocks of a reply, in order."""
+    return [CodeBlock(found["source"], found["language"]) for found in _FENCE.finditer(text)]
+
+
+def extract_code(text: str) -> CodeBlock:
+    r"""Return the longest fenced block of a reply, or the whole reply if there is none.
+
+    >>> extract_code("Here:\n```python\nx = 1\n```\nThat is all.")
+    CodeBlock(source='x = 1', language='python')
+    """
+    block = max(code_blocks(text), key=lambda one: len(one.source), default=CodeBlock(text.strip()))
+    return CodeBlock(block.source.strip("\n").rstrip(), block.language)
+
+
+def extract_json(text: str) -> Any:  # noqa: ANN401 - JSON
+    r"""Parse JSON, which may be fenced or embedded in text; of several values the longest.
+
+    Raises:
+        ValueError: If the text contains no JSON.
+
+    >>> extract_json('It is {"a": [1]}, I think.')
+    {'a': [1]}
+    """
+    sources = sorted((block.source for block in code_blocks(text)), key=len, reverse=True)
+    for candidate in (text, *sources):
+        try:
+            return json.loads(candidate)
+        except (ValueError, RecursionError):
+            continue
+    return _between_words(text)
+
+
+def _between_words(text: str) -> Any:  # noqa: ANN401 - JSON
+    """Parse the longest object or list in a text, trying at most 200 brackets."""
+    found: list[tuple[int, Any]] = []
+    end = tries = 0
+    for opening in _OPENING.finditer(text):
+        if opening.start() < end:
+            continue
+        tries += 1
+        if tries > _MOST_TRIES:
+            break
+        try:
+            value, end = _SCANNER.raw_decode(text, opening.start())
+        except (ValueError, RecursionError):
+            continue
+        found.append((end - opening.start(), value))
+    if not found:
+        raise ValueError("it holds no JSON")
+    return max(found, key=lambda one: one[0])[1]

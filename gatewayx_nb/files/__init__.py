@@ -1,0 +1,47 @@
+"""Files that are read or written: locations, permissions, change stamps, atomic writes."""
+
+from gatewayx_nb.files.atomic import (
+    atomic_write,
+    file_lock,
+    fsync_directory,
+    remove_stale_temporaries,
+    write_errors_as_config_error,
+)
+from gatewayx_nb.files.locations import (
+    ConfigDir,
+    Owner,
+    StatStamp,
+    display_path,
+    find_project,
+    shipped_path,
+    stat_stamp,
+    user_config_dir,
+)
+from gatewayx_nb.files.permissions import (
+    open_private,
+    ownership_problem,
+    permission_problem,
+    restrict_to_owner,
+)
+from gatewayx_nb.files.stamps import FileStamp
+
+__all__ = [
+    "ConfigDir",
+    "FileStamp",
+    "Owner",
+    "StatStamp",
+    "atomic_write",
+    "display_path",
+    "file_lock",
+    "find_project",
+    "fsync_directory",
+    "open_private",
+    "ownership_problem",
+    "permission_problem",
+    "remove_stale_temporaries",
+    "restrict_to_owner",
+    "shipped_path",
+    "stat_stamp",
+    "user_config_dir",
+    "write_errors_as_config_error",
+]

@@ -1,0 +1,93 @@
+"""Atomic writes and file locks."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def atomic_write(path: Path, data: bytes) -> None:
+    """Write a file atomically, mode 0600: readers see the old or the new bytes, even after a crash.
+
+    Raises:
+        OSError: If it cannot be written; the old file is kept.
+    """
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(temporary).unlink()
+        raise
+    fsync_directory(path.parent)
+
+
+def remove_stale_temporaries(path: Path) -> None:
+    """Remove temporary files left by killed writers of this file; needs the lock."""
+    for part in path.parent.glob(f".{path.name}.*.part"):
+        part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def write_errors_as_config_error(path: Path, hint: str) -> Iterator[None]:
+    """Report in one line why a file cannot be written.
+
+    Raises:
+        ConfigError: Instead of an `OSError`.
+    """
+    try:
+        yield
+    except OSError as error:
+        at = Path(os.fsdecode(error.filename)) if error.filename else path
+        elsewhere = "" if at.parent == path.parent else f" (at {str(at)!r})"
+        why = error.strerror or type(error).__name__
+        raise ConfigError(
+            f"{str(path)!r} cannot be written: {why}{elsewhere}.", hint=hint
+        ) from None
+
+
+@contextlib.contextmanager
+def file_lock(path: Path, lock: Path, timeout: float) -> Iterator[None]:
+    """Lock out other kernels and threads that write a file.
+
+    Args:
+        path: The file.
+        lock: The lock file, which filelock locks, on Windows and network drives too. It is not
+            removed; a killed process leaves it unlocked.
+        timeout: Seconds to wait for another process.
+
+    Raises:
+        ConfigError: If another process holds the lock for longer.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(lock, timeout=timeout, mode=0o600):
+            yield
+    except Timeout:
+        raise ConfigError(
+            f"{str(path)!r} has been held by another process for {timeout:g} s.",
+            hint="Run it again when that one is done.",
+        ) from None
+
+
+def fsync_directory(folder: Path) -> None:
+    """Make a folder's new entry survive a power cut, if the system can open folders."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

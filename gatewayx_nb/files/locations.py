@@ -1,0 +1,167 @@
+"""The project, user and shipped folders."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import platformdirs
+
+from gatewayx_nb.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+Owner = Literal["project", "user"]
+StatStamp = tuple[int, int, int, int]
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigDir:
+    """A project or user folder; both have the same inner layout."""
+
+    root: Path
+    owner: Owner
+
+    @property
+    def engines(self) -> Path:
+        """The folder of engine files."""
+        return self.root / "engines"
+
+    @property
+    def settings(self) -> Path:
+        """The settings file."""
+        return self.root / "config" / "gatewayx.toml"
+
+    @property
+    def rows(self) -> Path:
+        """The file of engine rows."""
+        return self.root / "config" / "engines.toml"
+
+    @property
+    def keys(self) -> Path:
+        """The key file."""
+        return self.root / "config" / "secrets" / ".env.local"
+
+    def label(self, path: Path) -> str:
+        """Return a short name of a file: relative to this place's root, or from ``~``."""
+        return str(path.relative_to(self.root)) if self.owner == "project" else _from_home(path)
+
+
+def display_path(path: Path) -> str:
+    """Return a path as a person would type it: relative if it is in the current folder.
+
+    Any other path is shown relative to ``~`` or in full.
+    """
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:  # a notebook may delete its own current folder
+        return _from_home(path)
+    if here in path.parents and not Path.home().is_relative_to(here):
+        return str(path.relative_to(here))
+    return _from_home(path)
+
+
+def _from_home(path: Path) -> str:
+    home = Path.home()
+    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
+
+
+def user_config_dir(env: Mapping[str, str]) -> ConfigDir:
+    """Return platformdirs' configuration folder ``gatewayx``; it need not exist."""
+    configured = env.get("XDG_CONFIG_HOME") if sys.platform.startswith("linux") else None
+    root = (
+        Path(configured) / "gatewayx" if configured else platformdirs.user_config_path("gatewayx")
+    )
+    return ConfigDir(root, "user")
+
+
+def find_project(env: Mapping[str, str], start: Path | None = None) -> ConfigDir | None:
+    """Find the project folder.
+
+    It is ``GATEWAYX_HOME``; else the nearest folder, from ``start`` (the current folder) upwards
+    and then from the running script's, that contains ``config/gatewayx.toml`` or
+    ``config/secrets/``.
+
+    Raises:
+        ConfigError: If ``GATEWAYX_HOME`` is not a folder.
+    """
+    named = env.get("GATEWAYX_HOME")
+    if named:
+        root = Path(named).expanduser().absolute()
+        if not root.is_dir():
+            raise ConfigError(
+                f"GATEWAYX_HOME names {named!r}, which is no folder.",
+                hint="Unset it, or make the folder: `%gatewayx init` there.",
+            )
+        return ConfigDir(root, "project")
+    starts = [start] if start else [Path.cwd(), *_script_folder()]
+    for folder in starts:
+        for candidate in _upwards(folder.absolute()):
+            place = ConfigDir(candidate, "project")
+            if place.settings.is_file() or place.keys.parent.is_dir():
+                return place
+    return None
+
+
+def _upwards(folder: Path) -> Iterator[Path]:
+    """Yield a folder and its parents, up to a repository root, the home folder or a mount."""
+    for candidate in (folder, *folder.parents):
+        yield candidate
+        if (candidate / ".git").exists() or candidate == Path.home() or candidate.is_mount():
+            return
+
+
+def _script_folder() -> Iterator[Path]:
+    script = getattr(sys.modules.get("__main__"), "__file__", None)
+    if script:
+        yield Path(script).resolve().parent
+
+
+def shipped_path(name: str) -> Path:
+    """Return the location of a shipped folder or file.
+
+    A wheel contains it inside the package. In a clone it is next to the package, and is used only
+    if our own ``pyproject.toml`` is there too: next to an installed wheel are other packages'
+    files.
+
+    Args:
+        name: Path relative to the package or the clone, such as ``"engines"``.
+    """
+    inside = _PACKAGE / name
+    if not inside.exists() and _is_clone(_PACKAGE.parent):
+        return _PACKAGE.parent / name
+    return inside
+
+
+@functools.cache  # fixed for the process after import
+def _is_clone(folder: Path) -> bool:
+    try:
+        project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return bool(project.get("project", {}).get("name") == "gatewayx-nb")
+
+
+def stat_stamp(path: Path, *, follow: bool = True) -> StatStamp | None:
+    """Return a stamp that changes when a file does; ``None`` if the file does not exist.
+
+    It includes the change time, because an edit of equal size within one clock tick keeps the
+    modification time and the size.
+
+    Args:
+        path: The file or folder.
+        follow: Whether to follow a symlink.
+    """
+    try:
+        stat = os.stat(path, follow_symlinks=follow)  # noqa: PTH116 - faster; runs on each call
+    except OSError:
+        return None
+    return (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino)

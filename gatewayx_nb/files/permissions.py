@@ -1,0 +1,119 @@
+"""File ownership and permission checks."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import stat
+import sys
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.errors import ConfigError
+from gatewayx_nb.files.locations import display_path
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+log = logging.getLogger("gatewayx_nb")
+
+
+def ownership_problem(path: Path) -> str | None:
+    """Return why a file or folder of code or keys is not private to the user, else ``None``.
+
+    Modes have no meaning on Windows, where everything passes.
+    """
+    if sys.platform == "win32":
+        return None
+    status = path.stat()
+    if status.st_uid not in (os.getuid(), 0):
+        return "belongs to another user"
+    if status.st_mode & stat.S_IWOTH:
+        return "may be changed by everyone; mend it with `chmod o-w`"
+    return None
+
+
+def permission_problem(path: Path, folder: Path) -> str | None:
+    """Return why an engine file must not be executed; ``None`` if it may."""
+    try:
+        if not path.resolve(strict=True).is_relative_to(folder.resolve()):
+            return "is a link that leaves its folder"
+        return ownership_problem(path) if path.is_file() else "is no plain file"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    except RuntimeError:  # raised by Python 3.11 and 3.12
+        return "is a link to itself"
+
+
+def open_private(path: Path, *, own: bool) -> int:
+    """Open a key file for reading.
+
+    The checks use the open file, because the name may point to another file a moment later.
+
+    Args:
+        path: The file.
+        own: Whether it is the package's own key file. Its mode is then set to 0600, and it is
+            refused if it is a link or belongs to another user.
+
+    Returns:
+        Its file descriptor, which the caller closes.
+
+    Raises:
+        ConfigError: If it is refused or cannot be opened.
+    """
+    if own:
+        _refuse_links(path)
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        handle = os.open(path, flags | (getattr(os, "O_NOFOLLOW", 0) if own else 0))
+    except OSError as error:
+        raise ConfigError(
+            f"the key file {str(path)!r} cannot be read: {error.strerror}.",
+            hint=f"`chmod 600 {path}`, or move it away."
+            if isinstance(error, PermissionError)
+            else "Name a file that is there.",
+        ) from None
+    try:
+        _refuse_foreign(os.fstat(handle), path, own=own)
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
+
+
+def restrict_to_owner(handle: int, path: Path) -> str | None:
+    """Make an open file readable by its owner only; return a warning if this fails."""
+    if sys.platform == "win32" or not os.fstat(handle).st_mode & 0o077:
+        return None
+    with contextlib.suppress(OSError):
+        os.fchmod(handle, 0o600)
+    if os.fstat(handle).st_mode & 0o077:
+        return f"the key file {str(path)!r} stays readable by others. `chmod 600 {path}`"
+    log.warning("%s was readable by others; it is 0600 now.", display_path(path))
+    return None
+
+
+def _refuse_links(path: Path) -> None:
+    """Refuse symlinks at the file and at its ``config`` and ``secrets`` folders.
+
+    Otherwise a project could pass the user's keys off as its own.
+    """
+    for part in (path, path.parent, path.parent.parent):
+        if os.path.islink(part):  # noqa: PTH114 - returns False, not an error, without permission
+            raise ConfigError(
+                f"the key file {str(path)!r} is not read: {part.name!r} is a link.",
+                hint=f"Put what it points to in its place, or `rm {part}`.",
+            )
+
+
+def _refuse_foreign(status: os.stat_result, path: Path, *, own: bool) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise ConfigError(
+            f"the key file {str(path)!r} is not a file.",
+            hint=f"`mv {path} {path}.off`, then `%gatewayx key set NAME`.",
+        )
+    if own and sys.platform != "win32" and status.st_uid not in (os.getuid(), 0):
+        raise ConfigError(
+            f"the key file {str(path)!r} belongs to another user.",
+            hint=f"`chown $(id -u) {path}`, or move it away and `%gatewayx key set NAME`.",
+        )

@@ -1,0 +1,76 @@
+"""Change detection for files and folders that were read."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import time
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.files.locations import stat_stamp
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gatewayx_nb.files.locations import StatStamp
+
+_TICK = 50_000_000
+"""Nanoseconds within which two changes may get the same timestamp.
+
+Linux before 6.13 takes timestamps from a clock that ticks every 1 to 10 ms.
+"""
+
+
+class FileStamp:
+    """The state of a file or folder at creation of this object; create it before reading.
+
+    A file changed within the last clock tick may change again without a new stamp, so its content
+    is compared too; later its stamp alone is enough. It has no lock: two threads that check at the
+    same time get the same result.
+
+    Attributes:
+        path: The file or folder; it need not exist.
+    """
+
+    __slots__ = ("_content", "_stamp", "path")
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._stamp = stat_stamp(path)
+        self._content = _content(path) if _is_young(self._stamp) else None
+
+    @property
+    def exists(self) -> bool:
+        """Whether the path existed."""
+        return self._stamp is not None
+
+    def has_changed(self) -> bool:
+        """Return whether it has changed."""
+        if stat_stamp(self.path) != self._stamp:
+            return True
+        if self._content is None:
+            return False
+        at_rest = not _is_young(self._stamp)
+        if _content(self.path) != self._content:
+            return True
+        if at_rest:
+            self._content = None
+        return False
+
+
+def _is_young(at: StatStamp | None) -> bool:
+    return at is not None and abs(time.time_ns() - max(at[:2])) < _TICK
+
+
+def _content(path: Path) -> bytes:
+    """Return a digest of a file's bytes or a folder's names; empty for anything else."""
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            text = "\0".join(sorted(os.listdir(path))).encode(errors="replace")  # noqa: PTH208
+        else:
+            text = path.read_bytes() if stat.S_ISREG(mode) else b""
+    except OSError:
+        return b""
+    return hashlib.blake2b(text, digest_size=16).digest()

@@ -1,0 +1,142 @@
+"""What helps against an error, as data, and its wording for the front end that shows it.
+
+An error names an action and its arguments: ``Hint("set_key", engine="grok")``. A plain script reads
+"Set GATEWAYX_GROK_API_KEY in the environment or in config/secrets/.env.local."; a notebook reads
+the command that does the same, because loading the extension registers its wording with `use`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    Wording = Mapping[str, str | Callable[..., str]]
+    """By action, a format string over the arguments, or a function of them."""
+
+
+class Hint:
+    """An action that helps, with its arguments.
+
+    ``str(hint)`` words it for a plain script, `render` for the front end in use. ``a | b`` offers
+    one or the other.
+
+    Args:
+        action: Name of the action, a key of `SCRIPT`.
+        **arguments: The values that its wording takes.
+
+    Raises:
+        KeyError: If there is no such action.
+
+    >>> str(Hint("set_key", engine="grok"))
+    'Set GATEWAYX_GROK_API_KEY in the environment or in config/secrets/.env.local.'
+    """
+
+    __slots__ = ("action", "alternative", "arguments")
+
+    def __init__(self, action: str, **arguments: object) -> None:
+        if action not in SCRIPT:
+            raise KeyError(action)
+        self.action = action
+        self.arguments: Mapping[str, object] = arguments
+        self.alternative: Hint | None = None
+
+    def __or__(self, other: Hint | str) -> Hint:
+        either = Hint(self.action, **self.arguments)
+        either.alternative = (self.alternative | other) if self.alternative else advice(other)
+        return either
+
+    @override
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Hint) and self._key == other._key
+
+    @override
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+    @override
+    def __str__(self) -> str:
+        return word(self, SCRIPT)
+
+    @override
+    def __repr__(self) -> str:
+        arguments = "".join(f", {name}={value!r}" for name, value in self.arguments.items())
+        alternative = f" | {self.alternative!r}" if self.alternative else ""
+        return f"Hint({self.action!r}{arguments}){alternative}"
+
+    @property
+    def _key(self) -> tuple[object, ...]:
+        return (self.action, dict(self.arguments), self.alternative)
+
+
+def advice(hint: Hint | str) -> Hint:
+    """Return a hint, made of a text if it is one: advice that reads the same in every front end."""
+    return Hint("advice", text=hint) if isinstance(hint, str) else hint
+
+
+def word(hint: Hint, wording: Wording) -> str:
+    """Return a hint as sentences; actions that the wording lacks are worded for a plain script."""
+    template = wording.get(hint.action) or SCRIPT[hint.action]
+    arguments = hint.arguments
+    text = template(**arguments) if callable(template) else template.format_map(arguments)
+    if hint.alternative is None:
+        return text
+    return f"{text} Or: {word(hint.alternative, wording)}"
+
+
+def render(hint: Hint) -> str:
+    """Return a hint as the front end in use words it."""
+    return word(hint, _wording)
+
+
+def use(wording: Wording | None = None) -> None:
+    """Word hints for a front end from now on; for a plain script if omitted."""
+    global _wording  # noqa: PLW0603 - one process shows its errors in one front end
+    _wording = SCRIPT if wording is None else wording
+
+
+def _key_variable(engine: str) -> str:
+    return f"GATEWAYX_{engine.upper()}_API_KEY"
+
+
+SCRIPT: Wording = {
+    "advice": "{text}",
+    "set_key": lambda engine: (
+        f"Set {_key_variable(engine)} in the environment or in config/secrets/.env.local."
+    ),
+    "set_key_for_user": lambda engine: (
+        f"Set {_key_variable(engine)} in the environment, or in the key file of the user folder."
+    ),
+    "import_keys": 'Import keys with `gatewayx_nb.pool().import_keys("FILE")`.',
+    "pull": 'Fetch a local model with `gatewayx_nb.pull("{model}")`.',
+    "pull_from_file": 'Install it with `gatewayx_nb.pull("{model}", source="FILE.whl")`.',
+    "list_engines": "`gatewayx_nb.status()` lists the engines.",
+    "show_engine": "`gatewayx_nb.status()` shows the state of {engine}.",
+    "list_models": "`gatewayx_nb.models()` lists the models.",
+    "name_model": 'Name another model: `model="{engine}:MODEL"`.',
+    "choose_default": 'Choose a default model with `gatewayx_nb.use("{reference}", save=True)`.',
+    "create_project": "Create the folder config/secrets in the project folder.",
+    "trust": "Review `gatewayx_nb.pool().untrusted_engines()`, then pass it to `pool.trust`.",
+    "open_cassette": 'Open a cassette with `gatewayx_nb.cassette("{path}", mode="{mode}")`.',
+    "record_cassette": 'Record it with `mode="{mode}"`, or GATEWAYX_CASSETTE_MODE={mode}.',
+    "bypass_cassette": "Ignore the cassette with `fresh=True`.",
+    "set_option": "For example, `{option}={value!r}`.",
+    "raise_option": "Raise `{option}`.",
+    "omit_option": "Omit `{option}`.",
+    "allow_unpriced": "Allow it with `allow_unpriced=True`.",
+    "set_base_url": lambda engine: (
+        f"Set GATEWAYX_{engine.upper()}_BASE_URL=https://… in config/secrets/.env.local."
+    ),
+    "install": '`pip install "gatewayx-nb[{extra}]"`',
+    "list_jobs": "`gatewayx_nb.jobs()` lists the jobs.",
+    "cancel_job": "Stop it with `{job}.cancel()`.",
+    "list_chats": "List the conversations with `list(gatewayx_nb.pool().chats)`.",
+    "run_again": "Try again.",
+    "command": "Run the command `{line}` in a notebook that has loaded gatewayx_nb.",
+}
+"""Wording for a plain script; an action that is not here does not exist."""
+
+_wording: Wording = SCRIPT

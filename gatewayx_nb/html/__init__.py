@@ -1,0 +1,39 @@
+"""Text to safe HTML: Markdown, mathematics, code, growing answers and page components."""
+
+from gatewayx_nb.html.answer import reply_html
+from gatewayx_nb.html.components import (
+    code_block,
+    column_html,
+    columns_html,
+    details,
+    escape,
+    heading_html,
+    inline_code,
+    preformatted_html,
+    scroll_horizontally,
+    table_html,
+    wrap_reply,
+)
+from gatewayx_nb.html.highlight import highlight
+from gatewayx_nb.html.incremental import IncrementalRenderer
+from gatewayx_nb.html.markdown import to_html
+from gatewayx_nb.html.sandbox import sandbox_html
+
+__all__ = [
+    "IncrementalRenderer",
+    "code_block",
+    "column_html",
+    "columns_html",
+    "details",
+    "escape",
+    "heading_html",
+    "highlight",
+    "inline_code",
+    "preformatted_html",
+    "reply_html",
+    "sandbox_html",
+    "scroll_horizontally",
+    "table_html",
+    "to_html",
+    "wrap_reply",
+]

@@ -1,0 +1,53 @@
+"""The HTML of one answer: reasoning, text, and the line below it."""
+
+from __future__ import annotations
+
+from gatewayx_nb.html.components import BOX, FROM_BELOW, MUTED, NO_MATH, details, escape
+from gatewayx_nb.html.markdown import to_html
+
+# Text longer than a screen gets its own scroll box. While it grows its end is visible: a box with
+# reversed layout starts scrolled to the end, without a script.
+_LONG_TEXT, _LONG_LINES = 5_000, 80
+_LONGEST_THOUGHTS, _LONGEST_GROWING_THOUGHTS = 40_000, 2_000
+
+
+def reply_html(
+    text: str, footer: str = "", status: str = "", *, reasoning: str = "", body: str | None = None
+) -> str:
+    """Return a reply with a small muted footer and its reasoning folded above it.
+
+    Args:
+        text: The reply so far, as Markdown; if empty, none is shown.
+        footer: The line below a finished reply.
+        status: The line shown instead of the footer while the reply is pending.
+        reasoning: The model's reasoning; while it grows, only the end of a long one is shown.
+        body: Safe HTML that shows the reply, instead of its Markdown.
+    """
+    shown = (to_html(text) if text else "") if body is None else body
+    page = _reasoning_html(reasoning, growing=bool(status))
+    page += _scroll_vertically(shown, growing=bool(status)) if _is_long(text) else shown
+    line = escape(status or footer)
+    if line:
+        page += f'<div class="gatewayx-line {NO_MATH}" style="{MUTED}">{line}</div>'
+    return f'<div class="gatewayx">{page}</div>'
+
+
+def _reasoning_html(reasoning: str, *, growing: bool) -> str:
+    """Fold the reasoning; while it grows, render only its end to bound the cost."""
+    if not reasoning.strip():
+        return ""
+    most = _LONGEST_GROWING_THOUGHTS if growing else _LONGEST_THOUGHTS
+    text = reasoning if len(reasoning) <= most else f"…{reasoning[-most:]}"
+    style = f"white-space:pre-wrap;{BOX};{MUTED}"
+    body = f'<div class="{NO_MATH}" dir="auto" style="{style}">{escape(text.strip())}</div>'
+    return details("Reasoning", body)
+
+
+def _is_long(text: str) -> bool:
+    return len(text) > _LONG_TEXT or text.count("\n") > _LONG_LINES
+
+
+def _scroll_vertically(body: str, *, growing: bool) -> str:
+    """Put a long reply into a scroll box, which keys can scroll too."""
+    style = f"{BOX};{FROM_BELOW}" if growing else BOX
+    return f'<div role="region" aria-label="Answer" tabindex="0" style="{style}">{body}</div>'

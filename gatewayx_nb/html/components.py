@@ -1,0 +1,121 @@
+"""HTML building blocks: escaped text, boxes, tables, columns and folded sections."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.text import plain, squared
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# "$5 to $10" is money: MathJax 2 skips the first class, MathJax 3 the second.
+# https://docs.mathjax.org/en/v2.7-latest/options/preprocessors/tex2jax.html
+# https://docs.mathjax.org/en/latest/options/document.html
+NO_MATH = "tex2jax_ignore mathjax_ignore"
+MUTED = "opacity:.6;font-size:.85em"
+LEFT = "text-align:left"
+SIDEWAYS = "overflow-x:auto"
+UNWRAPPED = f"white-space:pre;{SIDEWAYS}"
+AS_AROUND = "white-space:inherit"
+BOX = "max-height:50em;overflow:auto"
+FROM_BELOW = "display:flex;flex-direction:column-reverse"
+# Columns side by side if the page is wide enough, else below one another; all have one width, even
+# if the last row has fewer. The line above each is grey on light and on dark backgrounds.
+_COLUMNS = "display:grid;grid-template-columns:repeat(auto-fit,minmax(min(15em,100%),1fr));gap:1em"
+_COLUMN = (
+    "min-width:0;max-width:100%;overflow-x:auto;overflow-wrap:anywhere;"
+    f"{LEFT};border-top:2px solid rgba(128,128,128,.5);padding-top:.3em"
+)
+_MARK = "border:1px solid;border-radius:.8em;padding:0 .5em;margin-left:.5em;font-size:.85em"
+
+
+def escape(text: str) -> str:
+    """Escape a text for HTML, between tags or in a quoted attribute."""
+    return html.escape(plain(text))
+
+
+def inline_code(text: str) -> str:
+    """Give a line of our own as HTML, with what stands between backticks as code.
+
+    >>> inline_code("try `%gatewayx status`")
+    'try <code>%gatewayx status</code>'
+    """
+    parts = text.split("`")
+    if len(parts) % 2 == 0:
+        return escape(text)
+    return "".join(
+        f"<code>{escape(part)}</code>" if index % 2 else escape(part)
+        for index, part in enumerate(parts)
+    )
+
+
+def wrap_reply(body: str, rest: str = "") -> str:
+    """Wrap safe HTML in the reply box, with unformatted text below it."""
+    below = f"<pre>{html.escape(rest)}</pre>" if rest else ""
+    return f'<div class="gatewayx-reply {NO_MATH}" dir="auto">{body}{below}</div>'
+
+
+def preformatted_html(text: str) -> str:
+    """Return a text unformatted in the reply box, with long lines wrapped."""
+    return wrap_reply(f'<pre style="white-space:pre-wrap">{escape(text)}</pre>')
+
+
+def scroll_horizontally(body: str) -> str:
+    """Wrap wide, safe HTML so that it scrolls horizonpartial instead of the page."""
+    return f'<div style="{SIDEWAYS}">{body}</div>'
+
+
+def details(summary: str, body: str, *, is_open: bool = False) -> str:
+    """Return safe HTML that expands and collapses by a click on its summary."""
+    state = " open" if is_open else ""
+    return f"<details{state}><summary>{escape(summary)}</summary>{body}</details>"
+
+
+def table_html(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return an HTML table: escaped, left-aligned, in the page's own colours."""
+    heads = "".join(f'<th scope="col" style="{LEFT}">{escape(name)}</th>' for name in columns)
+    body = "".join(
+        "<tr>" + "".join(f'<td style="{LEFT}">{escape(cell)}</td>' for cell in row) + "</tr>"
+        for row in squared(columns, rows)
+    )
+    return (
+        f'<table class="gatewayx-table {NO_MATH}">'
+        f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
+    )
+
+
+def column_html(label: str, answer: str, marks: Sequence[str] = (), error: str = "") -> str:
+    """Return one of several replies, for use in `columns_html`.
+
+    Args:
+        label: Its heading.
+        answer: The reply so far, as returned by `reply_html`.
+        marks: Labels after the heading.
+        error: Why the reply is incomplete.
+    """
+    name = escape(label)
+    fault = f'<div class="gatewayx-error {NO_MATH}">{inline_code(error)}</div>' if error else ""
+    return (
+        f'<div class="gatewayx-column" role="group" aria-label="{name}" style="{_COLUMN}">'
+        f"{heading_html(label, marks)}{answer}{fault}</div>"
+    )
+
+
+def heading_html(label: str, marks: Sequence[str] = ()) -> str:
+    """Return the heading of a column, followed by labels."""
+    badges = "".join(f' <span style="{_MARK}">{escape(mark)}</span>' for mark in marks)
+    role = 'role="heading" aria-level="4"'
+    name = f"<strong>{escape(label)}</strong>{badges}"
+    return f'<div class="gatewayx-label {NO_MATH}" {role}>{name}</div>'
+
+
+def columns_html(columns: Sequence[str]) -> str:
+    """Return replies side by side, each from `column_html`."""
+    return f'<div class="gatewayx-columns" style="{_COLUMNS}">{"".join(columns)}</div>'
+
+
+def code_block(body: str) -> str:
+    """Wrap safe HTML in a code block whose long lines scroll instead of wrapping."""
+    return f'<pre style="{UNWRAPPED}"><code style="{AS_AROUND}">{body}</code></pre>'

@@ -1,0 +1,58 @@
+"""Syntax highlighting as safe HTML, in the colours of the page's own editor if available."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.html.components import code_block, escape, wrap_reply
+from gatewayx_nb.text import plain
+
+if TYPE_CHECKING:
+    from pygments.lexer import Lexer
+
+# Theme variables of JupyterLab and Notebook; the fallback colours apply elsewhere and have a medium
+# lightness, readable on both white and black.
+_COLOURS = (
+    ("Comment", "comment", "#6e7781"),
+    ("Keyword", "keyword", "#1f7a3d"),
+    ("Literal.String", "string", "#b5473a"),
+    ("Literal.Number", "number", "#2f7f6f"),
+    ("Operator.Word", "keyword", "#1f7a3d"),
+    ("Name.Builtin", "builtin", "#1f7a3d"),
+    ("Name.Function", "def", "#2f6fd0"),
+    ("Name.Class", "def", "#2f6fd0"),
+    ("Name.Decorator", "meta", "#8a5cd0"),
+    ("Name.Tag", "tag", "#1f7a3d"),
+)
+_LONGEST = 100_000
+
+
+def highlight(source: str, language: str = "") -> str:
+    """Return code as a block in an answer's box; unknown languages are not highlighted."""
+    text = plain(source)
+    lexer = _lexer(language) if len(text) <= _LONGEST else None
+    if lexer is None:
+        return wrap_reply(code_block(escape(text)))
+    spans = (_span(str(kind).removeprefix("Token."), word) for kind, word in lexer.get_tokens(text))
+    return wrap_reply(code_block("".join(spans)))
+
+
+def _lexer(language: str) -> Lexer | None:
+    from pygments.lexers import get_lexer_by_name
+    from pygments.util import ClassNotFound
+
+    try:
+        lexer: Lexer = get_lexer_by_name(language or "text", stripnl=False)
+    except ClassNotFound:
+        return None
+    return lexer
+
+
+def _span(kind: str, word: str) -> str:
+    text = escape(word)
+    for prefix, name, colour in _COLOURS:
+        if kind.startswith(prefix):
+            return (
+                f'<span style="color:var(--jp-mirror-editor-{name}-color,{colour})">{text}</span>'
+            )
+    return text

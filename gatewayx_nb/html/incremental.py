@@ -1,0 +1,125 @@
+"""Incremental rendering of a growing text as HTML: finished blocks are rendered only once.
+
+Rendering the whole text at each update costs the square of its length. In CommonMark, further
+lines can only change the last block, so the rendering of earlier blocks is kept. New text in the
+last block is shown unformatted until there is enough of it to render the block again.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from typing import TYPE_CHECKING, Any
+
+from gatewayx_nb.html.components import wrap_reply
+from gatewayx_nb.html.markdown import cleaner, end_of_markdown, parser
+from gatewayx_nb.text import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from markdown_it.token import Token
+
+_SHARE, _SHARE_OF_LARGE, _LARGE = 4, 2, 4_000
+"""The last block is rendered again once it has grown by a quarter, or a large one by half.
+
+This limits the total cost to a few renderings of the block, however many updates there are.
+"""
+
+_SHORT = 60
+"""Length in characters up to which the last block is rendered at each update."""
+
+_SUSPECT = re.compile("[^\n\t -~\xa0-\u02af\u0370-\u1fff\u2010-\u2029\u2070-\ud7ff\uf900-\ufefe]")
+"""Characters that `plain` might take out, and others: without any a text stays."""
+
+_ENDS = re.compile(r"(?:</(?:p|li|ul|ol|blockquote|h[1-6]|code|pre)>\s*)+\Z")
+
+
+_LONGEST_ENDS = 1_000
+
+
+class IncrementalRenderer:
+    """Renders one text again and again while it grows; the outcome is safe at every prefix.
+
+    It differs from `to_html` in what comes last, and where a link is defined after the
+    block that uses it: a finished text is rendered by that.
+    """
+
+    def __init__(self) -> None:
+        self._raw = self._text = ""
+        self._is_plain = True
+        self._reset()
+
+    def __call__(self, raw: str) -> str:
+        """Return the HTML of the text so far, in an answer's box."""
+        text = self._plain(raw)
+        end = end_of_markdown(text)
+        if end < self._rendered or not text.startswith(self._text[: self._rendered]):
+            self._reset()
+        self._text = text
+        if self._is_due(end):
+            self._render(end)
+        tail = text[self._rendered : end]
+        if tail:
+            tail = f'<span style="white-space:pre-wrap">{html.escape(tail)}</span>'
+        return wrap_reply("".join((*self._done, self._last[0], tail, self._last[1])), text[end:])
+
+    def _reset(self) -> None:
+        self._done: list[str] = []
+        self._last: tuple[str, str] = ("", "")
+        self._start: int = 0
+        self._rendered: int = 0
+        self._definitions: dict[str, Any] = {}
+
+    def _plain(self, raw: str) -> str:
+        """Strip a text with `rendering.plain`; while it is clean, only new text is searched."""
+        known = len(self._raw) if raw.startswith(self._raw) else 0
+        self._raw = raw
+        if self._is_plain and not _SUSPECT.search(raw, known):
+            return raw
+        self._is_plain = False
+        return plain(raw)
+
+    def _is_due(self, end: int) -> bool:
+        last, new = self._rendered - self._start, end - self._rendered
+        share = _SHARE if last < _LARGE else _SHARE_OF_LARGE
+        return new > 0 and (last + new < _SHORT or new * share >= last)
+
+    def _render(self, end: int) -> None:
+        """Render from the last block on; blocks before a new last one are final."""
+        markdown, clean = parser(), cleaner().clean
+        source = self._text[self._start : end]
+        env: dict[str, Any] = {"references": dict(self._definitions)}
+        tokens = markdown.parse(source, env)
+        index = _last_block(tokens, source.count("\n"))
+        line = tokens[index].map[0] if index and tokens[index].map else 0  # type: ignore[index]
+        if line:
+            self._done.append(
+                clean(markdown.renderer.render(tokens[:index], markdown.options, env))
+            )
+            self._start += sum(len(text) + 1 for text in source.split("\n", line)[:line])
+            self._define(env["references"], line)
+            tokens = tokens[index:]
+        page = clean(markdown.renderer.render(tokens, markdown.options, env))
+        ends = _ENDS.search(page, max(0, len(page) - _LONGEST_ENDS))
+        cut = ends.start() if ends else len(page)
+        self._last = (page[:cut], page[cut:])
+        self._rendered = end
+
+    def _define(self, definitions: dict[str, Any], line: int) -> None:
+        """Keep the links defined before a line; later definitions may still grow."""
+        above = {name: one for name, one in definitions.items() if one["map"][0] < line}
+        self._definitions |= {name: {**one, "map": [-1, -1]} for name, one in above.items()}
+
+
+def _last_block(tokens: Sequence[Token], lines: int) -> int:
+    """Return the index of the last top-level block, or 0 if there is none.
+
+    A block that begins on the incomplete last line may become part of the previous block.
+    """
+    starts = (
+        n
+        for n, one in enumerate(tokens)
+        if one.level == 0 and one.nesting >= 0 and one.map and one.map[0] < lines
+    )
+    return max(starts, default=0)

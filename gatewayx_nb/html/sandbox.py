@@ -1,0 +1,68 @@
+"""A page written by a model, in a frame that runs and loads nothing.
+
+Three barriers, each sufficient alone: content that is not allow-listed is removed from the page; a
+policy in the page forbids loading anything except inline styles and embedded images; and the
+frame's sandbox forbids scripts, forms, pop-ups and navigation.
+"""
+
+from __future__ import annotations
+
+import functools
+from html import escape
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.html.components import details, preformatted_html
+from gatewayx_nb.text import plain
+
+if TYPE_CHECKING:
+    import nh3
+
+# https://www.w3.org/TR/CSP3/; it does not block prefetch and DNS prefetch links, so the cleaner
+# removes every `<link>` and URL.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'"
+_FRAME = "width:100%;height:26em;border:1px solid #8888;background:#fff;color-scheme:light"
+_LONGEST = 500_000
+
+# fmt: off
+_MORE_TAGS = frozenset({
+    "style", "section", "article", "main", "header", "footer", "nav", "figure", "figcaption",
+    "button", "label", "progress", "meter", "svg", "g", "path", "rect", "circle", "ellipse", "line",
+    "polyline", "polygon", "text", "tspan", "defs", "linearGradient", "radialGradient", "stop",
+})
+_ATTRIBUTES = frozenset({
+    "style", "class", "id", "title", "lang", "dir", "role", "width", "height", "viewBox", "d", "x",
+    "y", "x1", "y1", "x2", "y2", "cx", "cy", "r", "rx", "ry", "points", "fill", "stroke",
+    "stroke-width", "stroke-linecap", "stroke-linejoin", "stroke-dasharray", "opacity", "transform",
+    "text-anchor", "font-size", "font-family", "font-weight", "offset", "stop-color", "colspan",
+    "rowspan", "value", "max", "min",
+})
+# fmt: on
+
+
+def sandbox_html(page: str) -> str:
+    """Return a page in a sandboxed frame, and its source for front ends without frames."""
+    source = plain(page)[:_LONGEST]
+    inside = (
+        f'<!doctype html><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        f'<meta name="referrer" content="no-referrer">{_cleaner().clean(source)}'
+    )
+    frame = (
+        f'<iframe sandbox="" title="The answer, as a page" referrerpolicy="no-referrer" '
+        f'style="{_FRAME}" srcdoc="{escape(inside)}"></iframe>'
+    )
+    return frame + details("Source", preformatted_html(source))
+
+
+@functools.cache
+def _cleaner() -> nh3.Cleaner:
+    import nh3
+
+    return nh3.Cleaner(
+        tags=nh3.ALLOWED_TAGS | _MORE_TAGS,
+        clean_content_tags={"script", "title", "noscript", "template", "iframe", "object"},
+        attributes={"*": set(_ATTRIBUTES), "img": {"src", "alt"}, "a": set()},
+        url_schemes={"data"},
+        url_relative="deny",
+        link_rel=None,
+    )

@@ -1,0 +1,165 @@
+"""Untrusted JSON bodies: parsed defensively and narrowed at once."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from gatewayx_nb.errors import ProviderError
+from gatewayx_nb.text import shorten
+
+_DELAY = re.compile(r"(\d+(?:\.\d+)?)s")
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_ABSURD = 2**63
+"""A token count too large for a database."""
+
+_NO_JSON = "Check the engine's base URL: `%gatewayx status`."
+
+
+def parse(data: str | bytes) -> dict[str, Any]:
+    """Parse a JSON object.
+
+    Raises:
+        ProviderError: If it is anything else: HTML of a captive portal, NaN, a list, or nested too
+            deeply.
+    """
+    text = data.decode(errors="replace") if isinstance(data, bytes) else data
+    try:
+        value = json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        raise ProviderError(
+            f"the answer is no JSON: {shorten(text, 80)!r}.", hint=_NO_JSON
+        ) from None
+    if not isinstance(value, dict):
+        raise ProviderError(f"the answer is no JSON object: {shorten(text, 80)!r}.", hint=_NO_JSON)
+    return value
+
+
+def is_whole(text: str) -> bool:
+    """Return whether a text is complete JSON, or the end mark ``[DONE]``."""
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return text.startswith("[DONE]")
+    return True
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)
+
+
+def as_dict(value: object) -> dict[str, Any]:
+    """Return the value if it is an object, otherwise an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def as_list(value: object) -> list[Any]:
+    """Return the value if it is a list, otherwise an empty one."""
+    return value if isinstance(value, list) else []
+
+
+def as_str(value: object) -> str:
+    """Return the value if it is a string, otherwise an empty one."""
+    return value if isinstance(value, str) else ""
+
+
+def as_int(value: object) -> int | None:
+    """Return the value if it is a plausible number of tokens, otherwise ``None``."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return int(value) if 0 <= value < _ABSURD else None
+
+
+def merge_usage(ours: dict[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``ours`` updated with ``theirs``; nested objects are merged recursively.
+
+    >>> merge_usage({"text": {"format": "json"}, "n": 1}, {"text": {"verbosity": "low"}, "n": 2})
+    {'text': {'format': 'json', 'verbosity': 'low'}, 'n': 2}
+    """
+    both = {
+        name: merge_usage(ours[name], value)
+        for name, value in theirs.items()
+        if isinstance(value, dict) and isinstance(ours.get(name), dict)
+    }
+    return ours | dict(theirs) | both
+
+
+def provider_error(data: bytes) -> tuple[str | None, str]:
+    """Return the provider's code and message from an error body; see `fault_of`.
+
+    A body that is not a JSON object has no code. Gemini wraps an error in a list of one.
+    """
+    try:
+        return error_code_and_message(_error_body(data))
+    except ProviderError:
+        return None, "a page that is no JSON"
+
+
+def error_code_and_message(answer: Mapping[str, Any]) -> tuple[str | None, str]:
+    """Return the provider's code and message from an error.
+
+    Supports ``{"error": {"message", "code", "type"}}`` of the OpenAI family; Anthropic's errors,
+    whose code is ``error.details.error_code`` or ``error.type``; Gemini's, whose code is a daily
+    quota or the reason in ``error.details``, or ``error.status``; ``{"error": "text"}``, and
+    ``{"message": "text"}`` of Cohere and others.
+    """
+    inner = as_dict(answer.get("error")) or answer
+    details = inner.get("details")
+    reasons = [as_dict(detail).get("reason") for detail in as_list(details)]
+    codes = (
+        _daily_quota(as_list(details)),
+        *reasons,
+        as_dict(details).get("error_code"),
+        inner.get("code"),
+        inner.get("status"),
+        inner.get("type"),
+    )
+    code = next((code for code in codes if isinstance(code, str) and code), None)
+    words = (inner.get(name) for name in ("message", "error", "detail"))
+    message = next((word for word in words if isinstance(word, str)), "")
+    return code, message
+
+
+def _daily_quota(details: list[Any]) -> str | None:
+    """Return the name of an exceeded daily quota from a ``google.rpc.QuotaFailure``.
+
+    For instance ``GenerateRequestsPerDayPerProjectPerModel-FreeTier``. Its error nevertheless has
+    a short ``retryDelay`` (https://ai.google.dev/gemini-api/docs/rate-limits).
+    """
+    violations = [row for detail in details for row in as_list(as_dict(detail).get("violations"))]
+    quotas = (as_str(as_dict(row).get("quotaId")) for row in violations)
+    return next((quota for quota in quotas if "PerDay" in quota), None)
+
+
+def rejection(data: bytes) -> tuple[str, str]:
+    """Return the parameter that an error body is about, if it names one, and its message."""
+    try:
+        answer = _error_body(data)
+    except ProviderError:
+        return "", ""
+    inner = as_dict(answer.get("error")) or answer
+    return as_str(inner.get("param")), error_code_and_message(answer)[1]
+
+
+def retry_delay(data: bytes) -> float | None:
+    """Return the seconds to wait from a Gemini error body.
+
+    ``details`` holds a ``google.rpc.RetryInfo`` with a ``retryDelay`` such as ``"27s"``
+    (https://cloud.google.com/apis/design/errors).
+    """
+    try:
+        details = as_dict(_error_body(data).get("error")).get("details")
+    except ProviderError:
+        return None
+    delays = (as_str(as_dict(detail).get("retryDelay")) for detail in as_list(details))
+    found = next((_DELAY.fullmatch(delay) for delay in delays if delay), None)
+    return float(found.group(1)) if found else None
+
+
+def _error_body(data: bytes) -> dict[str, Any]:
+    stripped = data.strip()
+    listed = stripped.startswith(b"[") and stripped.endswith(b"]")
+    return parse(stripped[1:-1] if listed else stripped)

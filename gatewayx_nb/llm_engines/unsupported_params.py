@@ -1,0 +1,99 @@
+"""Parameters rejected by a model: identifying them, and retrying without them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from gatewayx_nb.errors import GatewayError, ProviderError, UnsupportedFeatureError
+from gatewayx_nb.llm_engines import json_body
+
+if TYPE_CHECKING:
+    from gatewayx_nb.messages import Request
+
+_STATUSES = (400, 422)
+
+_SPELLINGS = {
+    "temperature": ("temperature",),
+    "top_p": ("top_p", "topP", "p"),
+    "max_tokens": ("max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens"),
+    "stop": ("stop", "stop_sequences", "stopSequences"),
+    "seed": ("seed", "random_seed"),
+}
+"""The providers' names of each parameter."""
+
+
+_MEND = "Leave it out, or let it be left out: `-p drop_unsupported=true`."
+
+
+class RejectedParameterError(UnsupportedFeatureError):
+    """The model rejected a parameter; ``code`` is the name that the caller used."""
+
+
+def refuse_param(request: Request, lacks: frozenset[str], engine: str) -> None:
+    """Reject a parameter that the caller set and the provider does not support.
+
+    Raises:
+        RejectedParameterError: If there is such a parameter; the error names the first one.
+    """
+    for name in sorted(lacks):
+        if _is_set(request, name):
+            raise RejectedParameterError(
+                f"engine {engine!r} has no parameter {name!r}; nothing was sent.",
+                hint=_MEND,
+                engine=engine,
+                model=request.model,
+                code=name,
+            )
+
+
+def explain_rejection(error: GatewayError, request: Request, data: bytes) -> GatewayError:
+    """Return an error that names the rejected parameter, or ``error`` itself.
+
+    A parameter counts as rejected if the caller set it and either the provider's ``param`` field
+    or, as a whole word, its message names it. The providers' reasons vary too much for a closer
+    check: "Unsupported parameter", "Extra inputs are not permitted", "is not supported with this
+    model".
+    """
+    if not isinstance(error, ProviderError) or error.status not in _STATUSES:
+        return error
+    name = _named(request, data)
+    if name is None:
+        return error
+    return RejectedParameterError(
+        f"{error.engine}:{request.model} rejects {name!r}: {error.message}",
+        hint=_MEND,
+        engine=error.engine,
+        model=error.model,
+        status=error.status,
+        code=name,
+    )
+
+
+def without_param(request: Request, name: str) -> Request:
+    """Return the request without one parameter."""
+    if name in request.params:
+        return replace(request, params={k: v for k, v in request.params.items() if k != name})
+    if name == "stop":
+        return replace(request, stop=())
+    unset: dict[str, Any] = {name: None}
+    return replace(request, **unset)
+
+
+def _is_set(request: Request, name: str) -> bool:
+    """Return whether the caller set a parameter; 0 counts as set."""
+    return getattr(request, name) not in (None, ())
+
+
+def _named(request: Request, data: bytes) -> str | None:
+    """Return the caller's parameter that an error body names."""
+    param, message = json_body.rejection(data)
+    ours = {name: spelt for name, spelt in _SPELLINGS.items() if _is_set(request, name)}
+    theirs = {name: (name,) for name in request.params}
+    for name, spellings in {**ours, **theirs}.items():
+        for spelling in spellings:
+            quoted = re.search(rf"(?<![\w.]){re.escape(spelling)}(?![\w])", message)
+            if param.rpartition(".")[2] == spelling or (quoted and len(spelling) > 1):
+                return name
+    return None

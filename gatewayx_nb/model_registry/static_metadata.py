@@ -1,0 +1,73 @@
+"""Static attributes of an engine file, read from its text before it is executed."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.secure_config import FileStamp
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_PIECE = 1 << 14
+"""Bytes per read; engine files are smaller."""
+
+_KEYLESS = re.compile(rb"^[ \t]+requires_key\b[^=\n]*=[ \t]*False\b", re.MULTILINE)
+_MODEL = re.compile(
+    rb"""^[ \t]+(?:self\.)?model_name\b[^=\n]*=[ \t]*["']([^"'\n]+)["']""", re.MULTILINE
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StaticMetadata:
+    """The literal attributes of an engine class.
+
+    Attributes:
+        requires_key: False if the text has ``requires_key = False``.
+        model_name: The first ``model_name = "…"``, empty if there is none.
+    """
+
+    requires_key: bool = True
+    model_name: str = ""
+
+
+class StaticMetadataReader:
+    """Reader of literals that reads each file only once until it changes."""
+
+    def __init__(self) -> None:
+        self._read: dict[Path, tuple[FileStamp, StaticMetadata]] = {}
+
+    def read(self, path: Path) -> StaticMetadata:
+        """Return the literals of an engine file; the defaults if it cannot be read."""
+        known = self._read.get(path)
+        if known and not known[0].has_changed():
+            return known[1]
+        watch = FileStamp(path)
+        literals = _parse(path)
+        self._read[path] = (watch, literals)
+        return literals
+
+
+def _read(path: Path) -> bytes:
+    """Read a file without a file object: one list reads a thousand files."""
+    file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
+        text = os.read(file, _PIECE)
+    finally:
+        os.close(file)
+    return text if len(text) < _PIECE else path.read_bytes()
+
+
+def _parse(path: Path) -> StaticMetadata:
+    try:
+        text = _read(path)
+    except OSError:
+        return StaticMetadata()
+    model = _MODEL.search(text)
+    return StaticMetadata(
+        requires_key=not _KEYLESS.search(text),
+        model_name=model.group(1).decode(errors="replace") if model else "",
+    )

@@ -1,0 +1,132 @@
+"""A key that hides itself when shown, and the rules for what counts as a key."""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import b64encode
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
+from urllib.parse import quote
+
+from typing_extensions import override
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+KeyState = Literal["set", "placeholder", "missing"]
+
+MASK = "<key>"
+
+_PART = 12
+"""Characters of a key that are enough to identify it."""
+
+_PLACEHOLDERS = re.compile(
+    r"""your[_-].*[_-]?here | your[_-](?:real[_-])?(?:\w+[_-])?(?:api[_-])?key.*
+      | change[_-]?me | replace[_-]?me | place[_-]?holder | todo | none | null
+      | .*\.\.\.$ | .*…$ | <.*> | x{3,} | \*+""",
+    re.IGNORECASE | re.VERBOSE,
+)
+
+
+_KEY_SHAPED = re.compile(r"sk-\S+|(?=\D*\d)[\w+/=-]{20,}", re.ASCII)
+"""The shape of many providers' keys: a prefix, or twenty characters with a digit."""
+
+_PREFIXES = (
+    ("sk-ant-", "anthropic"),
+    ("sk-or-", "openrouter"),
+    ("sk-proj-", "openai"),
+    ("xai-", "grok"),
+    ("gsk_", "groq"),
+    ("AIza", "google"),
+    ("AQ.", "google"),
+    ("pplx-", "perplexity"),
+    ("hf_", "huggingface"),
+    ("nvapi-", "nvidia"),
+)
+
+
+class Secret(str):
+    """A ``str`` that acts as the key in use and is masked when shown.
+
+    ``str(secret)``, formatting and other conversions to a string return the value, because
+    vendors' own code needs it; ``repr``, slices and pickles do not.
+
+    >>> key = Secret("sk-1234")
+    >>> key, f"Bearer {key}"
+    (<key>, 'Bearer sk-1234')
+    """
+
+    __slots__ = ()
+
+    @override
+    def __repr__(self) -> str:
+        return MASK
+
+    @override
+    def __str__(self) -> str:
+        return str.__str__(self)
+
+    @override
+    def __getitem__(self, index: SupportsIndex | slice) -> str:
+        return MASK
+
+    def __copy__(self) -> Secret:
+        return self
+
+    def __deepcopy__(self, _: object) -> Secret:
+        return self
+
+    @override
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Secret, (MASK,))
+
+
+def key_state(value: str | None) -> KeyState:
+    """Return whether a value is a key: printable ASCII without spaces, not a placeholder.
+
+    Short values count: ``EMPTY`` and ``sk-1234`` are real keys on local servers.
+    """
+    stripped = (value or "").strip()
+    if not stripped:
+        return "missing"
+    if not (stripped.isascii() and stripped.isprintable()) or " " in stripped:
+        return "placeholder"
+    return "placeholder" if _PLACEHOLDERS.fullmatch(stripped) else "set"
+
+
+def vendor_of_key(key: str) -> str | None:
+    """Return the engine that a key seems to be for; ``None`` if its prefix is unknown.
+
+    Use it as a hint in an error, not as a check: vendors change the format of their keys.
+    """
+    return next((engine for prefix, engine in _PREFIXES if str(key).startswith(prefix)), None)
+
+
+def looks_like_key(word: str) -> bool:
+    """Tell whether a word is so shaped that it had better not be shown.
+
+    >>> looks_like_key("sk-1234"), looks_like_key("grok"), looks_like_key("0123456789abcdef0123")
+    (True, False, True)
+    """
+    return vendor_of_key(word) is not None or _KEY_SHAPED.fullmatch(word) is not None
+
+
+def redact(text: str, keys: Iterable[str]) -> str:
+    """Mask all occurrences of these keys in a text, longest first.
+
+    Also mask keys in base64, in a URL, in JSON or in a Python literal, and their first or last
+    twelve characters, which some providers quote.
+    """
+    forms = {form for key in keys for form in _forms(str(key)) if form}
+    for form in sorted(forms, key=len, reverse=True):
+        text = text.replace(form, MASK)
+    return text
+
+
+def _forms(key: str) -> Iterator[str]:
+    yield from (key, quote(key, safe=""), quote(key), json.dumps(key)[1:-1], repr(key)[1:-1])
+    if len(key) > _PART:
+        yield from (key[:_PART], key[-_PART:])
+        for shift in range(3):  # the base64 part that does not depend on the text around the key
+            encoded = b64encode(b"\0" * shift + key.encode()).decode()
+            yield encoded[4 if shift else 0 : -4]

@@ -1,0 +1,159 @@
+"""The key file ``.env.local``: size-limited reads and atomic writes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.errors import ConfigError
+from gatewayx_nb.files import (
+    atomic_write,
+    file_lock,
+    open_private,
+    remove_stale_temporaries,
+    restrict_to_owner,
+    write_errors_as_config_error,
+)
+from gatewayx_nb.secure_config import dotenv
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+MOST_BYTES = 1 << 20
+MOST_LINES = 10_000
+"""A longer file is not a key file, and python-dotenv reads 20,000 lines a second."""
+
+_PATIENCE = 10.0
+"""Seconds to wait for another process that is writing the file."""
+
+_IGNORE_ALL = "# made by gatewayx: nothing in this folder is ever committed\n*\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The content of a key file.
+
+    Attributes:
+        values: The values by name, unchanged: ``${…}`` is not expanded.
+        problems: Invalid parts of the file, one line each with the fix and without values.
+    """
+
+    values: Mapping[str, str]
+    problems: tuple[str, ...] = ()
+
+
+def read(path: Path) -> Content:
+    """Set a key file's mode to 0600 and read it; a missing file has no values.
+
+    A line that sets nothing is reported by its number, and every other line is read.
+
+    Raises:
+        ConfigError: If it cannot be read, is a link, belongs to another user, or is too long.
+    """
+    if not _is_there(path):
+        return Content({})
+    text, warning = _text(path, own=True)
+    lines = dotenv.lines(text)
+    faults = (f"the key file {str(path)!r} {fault}" for fault in dotenv.faults(lines))
+    return Content(dotenv.values(lines), (*filter(None, [warning]), *faults))
+
+
+def read_foreign(path: Path) -> str:
+    """Return the text of another tool's key file, whatever its mode and owner, unchanged.
+
+    Raises:
+        ConfigError: If it cannot be read or is too long.
+    """
+    return _text(path, own=False)[0]
+
+
+def write(path: Path, values: Mapping[str, str]) -> None:
+    """Set names in a key file; comments, order and unknown lines are kept.
+
+    Raises:
+        ConfigError: If a value has a character that is not printable ASCII, or the file cannot be
+            read or written; the file is then unchanged.
+    """
+    for name, value in values.items():
+        if not (value.isascii() and value.isprintable()):
+            raise ConfigError(
+                f"the value of {name} holds characters that are not printable ASCII.",
+                hint="Nothing was written; copy the key again, without what is around it.",
+            )
+    with _changing(path):
+        text = _text(path, own=True)[0] if _is_there(path) else ""
+        _replace(path, dotenv.with_values(text, values))
+
+
+def remove(path: Path, name: str) -> bool:
+    """Remove a name from a key file; return whether it was present.
+
+    Raises:
+        ConfigError: If the file cannot be read or written; it is then unchanged.
+    """
+    if not _is_there(path):
+        return False
+    with _changing(path):
+        text = _text(path, own=True)[0]
+        kept = dotenv.without(text, name)
+        if kept != text:
+            _replace(path, kept)
+        return kept != text
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder for keys: mode 0700, with a ``.gitignore`` for all its contents."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if os.name == "posix":
+        folder.chmod(0o700)
+    ignore = folder / ".gitignore"
+    if not ignore.exists():
+        ignore.write_text(_IGNORE_ALL, encoding="utf-8")
+
+
+def _is_there(path: Path) -> bool:
+    """Return whether the path exists; an inaccessible one counts as existing."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _text(path: Path, *, own: bool) -> tuple[str, str | None]:
+    """Return a file's text, non-UTF-8 bytes as surrogates, and a warning about its mode."""
+    handle = open_private(path, own=own)
+    with os.fdopen(handle, "rb") as file:
+        warning = restrict_to_owner(handle, path) if own else None
+        data = file.read(MOST_BYTES + 1)
+    ends = data.count(b"\n") + data.count(b"\r") - data.count(b"\r\n")
+    if len(data) > MOST_BYTES or ends > MOST_LINES:
+        raise ConfigError(
+            f"the key file {str(path)!r} is not read: it has more than {MOST_LINES:,} lines"
+            f" or {MOST_BYTES >> 20} MiB.",
+            hint=f"`mv {path} {path}.off`, then `%gatewayx key set NAME`.",
+        )
+    return data.decode("utf-8", "surrogateescape"), warning
+
+
+def _replace(path: Path, text: str) -> None:
+    remove_stale_temporaries(path)
+    atomic_write(path, text.encode("utf-8", "surrogateescape"))
+
+
+@contextlib.contextmanager
+def _changing(path: Path) -> Iterator[None]:
+    """Lock out other writers: of two concurrent changes one would be lost."""
+    hint = (
+        f"`chmod u+w {path.parent}` if it is yours; else `%gatewayx key set NAME --user` writes"
+        " into a folder of your own."
+    )
+    with write_errors_as_config_error(path, hint):
+        make_folder(path.parent)
+        with file_lock(path, path.with_name(f"{path.name}.lock"), _PATIENCE):
+            yield

@@ -1,0 +1,93 @@
+"""Text as people read it: plain text without control characters, display width and text tables."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import wcwidth
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# ECMA-48: control strings up to their terminator, control sequences, two-byte escapes. Possessive,
+# and no string contains an opener, so that a megabyte of openers takes linear time.
+_ESCAPE_SEQUENCES = re.compile(
+    r"""(?: \x1b[\]PX^_] | [\x90\x98\x9d-\x9f] ) [^\x07\x1b\x80-\x9f]*+ (?: \x07 | \x1b\\ | \x9c )
+      | (?: \x1b\[ | \x9b ) [0-?]*+ [ -/]*+ [@-~]
+      | \x1b [ -/]*+ [0-~]""",
+    re.VERBOSE,
+)
+# C0 and C1 controls except tab and newline, the bidi embeddings, overrides and isolates that change
+# the reading order (https://trojansource.codes), and invisible characters that can only hide text.
+# The joiners ZWNJ and ZWJ, and LRM, RLM and ALM are kept: scripts and emoji need them.
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def plain(text: str) -> str:
+    r"""Remove characters that control a terminal or mislead a reader.
+
+    Escape sequences, control characters other than ``\n`` and ``\t``, bidirectional overrides and
+    invisible characters are removed. Surrogate pairs are joined, lone surrogates become U+FFFD.
+
+    >>> plain("\x1b[31mred\x1b[0m \x1b]0;title\x07alert\r\n")
+    'red alert\n'
+    """
+    if _SURROGATES.search(text):
+        text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return _UNSEEN.sub("", _ESCAPE_SEQUENCES.sub("", text))
+
+
+def shorten(text: str, limit: int) -> str:
+    r"""Shorten a text to one line of at most ``limit`` characters, with an ellipsis if truncated.
+
+    >>> shorten("a long\n answer", 9)
+    'a long a…'
+    """
+    line = " ".join(plain(text).split())
+    if len(line) <= limit:
+        return line
+    return line[: limit - 1].rstrip() + "…" if limit > 0 else ""
+
+
+def table_text(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table for a terminal, aligned by display width, without a final newline.
+
+    >>> print(table_text(["engine", "key"], [["grok", "set"], ["anthropic", "missing"]]))
+    engine     key
+    ---------  -------
+    grok       set
+    anthropic  missing
+    """
+    lines = [_one_lined(line) for line in (columns, *squared(columns, rows))]
+    widths = [max(map(display_width, column)) for column in zip(*lines, strict=True)]
+    lines.insert(1, ["-" * width for width in widths])
+    return "\n".join(
+        "  ".join(
+            cell + " " * (width - display_width(cell))
+            for cell, width in zip(line, widths, strict=True)
+        ).rstrip()
+        for line in lines
+    )
+
+
+def squared(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Return the rows, each with exactly one cell per column."""
+    return [[*row, *[""] * len(columns)][: len(columns)] for row in rows]
+
+
+def _one_lined(cells: Sequence[str]) -> list[str]:
+    return [" ".join(plain(cell).split()) for cell in cells]
+
+
+def display_width(text: str) -> int:
+    """Return the number of terminal columns that a text takes, by wcwidth.
+
+    >>> display_width("👨‍👩‍👧"), display_width("日本"), display_width("abc")
+    (2, 4, 3)
+    """
+    width = wcwidth.wcswidth(text)
+    return width if width >= 0 else sum(max(0, wcwidth.wcwidth(char)) for char in text)

@@ -1,0 +1,70 @@
+"""Response headers that say when a request may be sent again."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_ABSURD = 7 * 86_400.0
+_NUMBER = re.compile(r"\d+(\.\d*)?", re.ASCII)
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Return the retry delay from the headers in seconds, or ``None`` if missing or invalid.
+
+    ``retry-after-ms`` takes precedence over ``retry-after``, a number of seconds or an HTTP date
+    (https://www.rfc-editor.org/rfc/rfc9110#field.retry-after). A date in the past and a delay of
+    more than a week are invalid.
+
+    Args:
+        headers: The response headers, case-insensitive or in lower case.
+        now: Seconds since the epoch.
+    """
+    milliseconds = _number(headers.get("retry-after-ms", ""))
+    if milliseconds is not None and milliseconds / 1000 <= _ABSURD:
+        return milliseconds / 1000
+    text = headers.get("retry-after", "")
+    seconds = _number(text)
+    if seconds is None:
+        seconds = _seconds_until(text, now)
+    return seconds if seconds is not None and 0 <= seconds <= _ABSURD else None
+
+
+def limit_reset(headers: Mapping[str, str], now: float) -> float | None:
+    """Return the seconds until a rate limit resets, if ``x-ratelimit-reset`` contains them.
+
+    Cohere sends seconds since the epoch, as its SDK 7.3 reads them (``core/http_client.py``). Times
+    in the past or more than a week ahead are invalid: other providers send seconds or milliseconds
+    under this name.
+
+    Args:
+        headers: The response headers, case-insensitive or in lower case.
+        now: Seconds since the epoch.
+    """
+    moment = _number(headers.get("x-ratelimit-reset", ""))
+    return moment - now if moment is not None and 0 <= moment - now <= _ABSURD else None
+
+
+def should_retry(headers: Mapping[str, str]) -> bool | None:
+    """Parse ``x-should-retry``, with which OpenAI and Anthropic override the status."""
+    return {"true": True, "false": False}.get(headers.get("x-should-retry", "").strip().lower())
+
+
+def _number(text: str) -> float | None:
+    stripped = text.strip()
+    return float(stripped) if _NUMBER.fullmatch(stripped) else None
+
+
+def _seconds_until(date: str, now: float) -> float | None:
+    try:
+        moment = parsedate_to_datetime(date)
+        if moment.tzinfo is None:  # parsed from "-0000"; HTTP dates are in GMT
+            moment = moment.replace(tzinfo=UTC)
+        return float(moment.timestamp() - now)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None

@@ -1,0 +1,150 @@
+"""Parser of server-sent events: bytes in, events out.
+
+The rules are those of https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
+with one difference: the last event of the stream counts without its blank line, because providers
+omit it. ``id`` and ``retry`` are for reconnection, which is not used here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gatewayx_nb.errors import ProviderError
+
+LIMIT = 8 * 2**20
+
+_STRAY_LIMIT = 64 * 2**10
+_FIELDS = frozenset({b"", b"data", b"event", b"id", b"retry"})  # the empty one is a comment
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event.
+
+    Attributes:
+        event: Its name; ``"message"`` if the stream has none.
+        data: Its data lines, joined by line feeds. Bytes that are not UTF-8 become U+FFFD.
+    """
+
+    event: str
+    data: str
+
+
+class Decoder:
+    """Incremental decoder of one stream's bytes into events, in linear time.
+
+    The events do not depend on how the bytes are split over calls of `feed`; each event is returned
+    by the call that completes it.
+
+    Args:
+        limit: Maximum bytes of one event, its field names included. Default 8 MiB.
+    """
+
+    def __init__(self, limit: int = LIMIT) -> None:
+        self._limit = limit
+        self._pieces: list[bytes] = []  # of a line without its end so far
+        self._pending = 0  # bytes in the pieces
+        self._after_cr = False
+        self._at_start = True
+        self._name = b""
+        self._data: list[bytes] = []
+        self._size = 0  # bytes of the event's lines so far
+        self._overlong = False
+        self._stray: list[bytes] = []
+        self._stray_size = 0
+
+    @property
+    def stray(self) -> str:
+        """Lines that belong to no event, which a browser ignores; at most 64 KiB."""
+        return b"\n".join(self._stray).decode("utf-8", "replace")
+
+    def feed(self, block: bytes) -> list[Event]:
+        """Return the events that this block completes.
+
+        Raises:
+            ProviderError: If an event exceeds the limit. The events before it are returned first;
+                from then on every call raises.
+        """
+        return self._events(self._lines(block))
+
+    def close(self) -> list[Event]:
+        """Return the event that the end of the stream completes, if any.
+
+        Raises:
+            ProviderError: Under the same conditions as `feed`.
+        """
+        rest = b"".join(self._pieces)
+        self._pieces, self._pending = [], 0
+        return self._events([rest, b""] if rest else [b""])
+
+    def _lines(self, block: bytes) -> list[bytes]:
+        """Split off the complete lines; keep the rest until its end arrives."""
+        if self._after_cr and block:
+            self._after_cr = False
+            block = block.removeprefix(b"\n")
+        if b"\n" not in block and b"\r" not in block:
+            self._keep(block)
+            return []
+        if self._pieces:
+            self._pieces.append(block)
+            block = b"".join(self._pieces)
+            self._pieces, self._pending = [], 0
+        lines = block.splitlines()  # bytes split at CR, LF and CRLF only
+        if block.endswith(b"\r"):
+            self._after_cr = True
+        elif not block.endswith(b"\n"):
+            self._keep(lines.pop())
+        return lines
+
+    def _keep(self, piece: bytes) -> None:
+        if piece and not self._overlong:
+            self._pieces.append(piece)
+            self._pending += len(piece)
+
+    def _events(self, lines: list[bytes]) -> list[Event]:
+        events: list[Event] = []
+        for line in lines:
+            if self._size + len(line) > self._limit:
+                self._overlong = True
+            if self._overlong:
+                break
+            if line:
+                self._take(line)
+            else:
+                self._end(events)
+        if self._size + self._pending > self._limit:
+            self._overlong = True
+        if self._overlong and not events:
+            self._pieces.clear()
+            self._data.clear()
+            raise ProviderError(
+                f"an event of the stream is longer than {self._limit:,} bytes", code="too_large"
+            )
+        return events
+
+    def _take(self, line: bytes) -> None:
+        if self._at_start:
+            self._at_start = False
+            line = line.removeprefix(_BYTE_ORDER_MARK)
+        field, _, value = line.partition(b":")
+        if field == b"data":
+            self._data.append(value.removeprefix(b" "))
+            self._size += len(line)
+        elif field == b"event":
+            self._name = value.removeprefix(b" ")
+        elif field not in _FIELDS:
+            self._keep_stray(line)
+
+    def _keep_stray(self, line: bytes) -> None:
+        self._stray_size += len(line)
+        if self._stray_size <= _STRAY_LIMIT:
+            self._stray.append(line)
+
+    def _end(self, events: list[Event]) -> None:
+        if self._data:
+            name = self._name.decode("utf-8", "replace") if self._name else "message"
+            events.append(Event(name, b"\n".join(self._data).decode("utf-8", "replace")))
+        self._name, self._data, self._size = b"", [], 0
+        self._at_start = False

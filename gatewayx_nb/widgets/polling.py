@@ -1,0 +1,79 @@
+"""A thread that polls for changes while any followers are displayed."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import weakref
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+log = logging.getLogger("gatewayx_nb")
+
+EVERY = 2.0
+"""Seconds between polls; each takes about a millisecond."""
+
+
+class Follower(Protocol):
+    """An object that follows changes."""
+
+    def follow(self) -> None:
+        """Check for changes and show them; called in the polling thread."""
+
+
+class ChangePoller:
+    """Thread that calls its followers periodically, through weak references.
+
+    The thread starts with the first follower and ends after the last one is gone. It is a daemon,
+    as it has no work that must be finished.
+
+    Args:
+        every: Seconds between calls.
+    """
+
+    def __init__(self, every: float = EVERY) -> None:
+        self._every = every
+        self._followers: weakref.WeakSet[Follower] = weakref.WeakSet()
+        self._lock = threading.Lock()  # guards against adding a follower as the thread ends
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def add(self, follower: Follower) -> None:
+        """Add a follower."""
+        with self._lock:
+            self._followers.add(follower)
+            if self._thread is None:
+                self._wake.clear()
+                self._thread = threading.Thread(
+                    target=self._run, name="gatewayx-watch", daemon=True
+                )
+                self._thread.start()
+
+    def discard(self, follower: Follower) -> None:
+        """Remove a follower."""
+        with self._lock:
+            self._followers.discard(follower)
+            if not self._followers:
+                self._wake.set()
+
+    def _run(self) -> None:
+        while not self._wake.wait(self._every):
+            self._tell(list(self._followers))
+            with self._lock:
+                if not self._followers:
+                    break
+        with self._lock:
+            self._thread = None
+
+    def _tell(self, followers: Iterable[Follower]) -> None:
+        for follower in followers:
+            try:
+                follower.follow()
+            except Exception:
+                log.debug("a look for changes failed", exc_info=True)
+
+
+poller = ChangePoller()
+"""The instance shared by all pickers of a process."""

@@ -1,0 +1,115 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gatewayx_nb import errors
+from gatewayx_nb.calls.retry import MAX_ATTEMPTS, wait_before_retry
+from gatewayx_nb.errors import ProviderError, RateLimitError, TransportError
+from gatewayx_nb.transport import should_retry
+
+PASSING = {408, 409, 500, 502, 503, 504, 529}
+FINAL = {None, 200, 302, 400, 401, 402, 403, 404, 413, 418, 422, 498, 501, 505}
+
+RETRIED = {
+    "GatewayError": False,
+    "UsageError": False,
+    "ConfigError": False,
+    "MissingKeyError": False,
+    "TrustError": False,
+    "EngineError": False,
+    "EngineNotFoundError": False,
+    "EngineLoadError": False,
+    "ModelNotFoundError": False,
+    "UnsupportedFeatureError": False,
+    "CassetteMissError": False,
+    "RequestError": False,
+    "AuthenticationError": False,
+    "RateLimitError": True,
+    "QuotaError": False,
+    "BudgetError": False,
+    "ContextLengthError": False,
+    "ContentFilterError": False,
+    "TruncatedError": False,
+    "ProviderError": False,  # but for the statuses in PASSING
+    "TransportError": True,  # but for the codes in LASTING
+    "DeadlineError": False,
+}
+LASTING = {"tls", "closed", "internal"}
+
+
+def tree(base):
+    """Give a class and every one below it."""
+    return [base] + [cls for child in base.__subclasses__() for cls in tree(child)]
+
+
+OURS = [cls for cls in tree(errors.GatewayError) if cls.__module__ == errors.__name__]
+
+
+def test_every_error_has_a_verdict():
+    """An error class that is added to the tree must be decided upon here."""
+    assert {cls.__name__ for cls in OURS} == set(RETRIED)
+
+
+@pytest.mark.parametrize("cls", OURS, ids=lambda cls: cls.__name__)
+def test_the_class_decides(cls):
+    """Only what waiting can mend is sent again; its own status or retry_after changes nothing."""
+    for error in (cls("x"), cls("x", retry_after=1.0), cls("x", status=400)):
+        assert (wait_before_retry(1, error, float) is not None) == RETRIED[cls.__name__]
+
+
+@pytest.mark.parametrize("status", sorted(PASSING | FINAL, key=str))
+def test_the_status_of_a_provider_error_decides(status):
+    """Overload and breakdown pass; a refusal stays."""
+    waits = wait_before_retry(1, ProviderError("x", status=status), float) is not None
+    assert waits == (status in PASSING)
+
+
+@pytest.mark.parametrize("code", ["connect", "dns", "proxy", "reset", "protocol", *sorted(LASTING)])
+def test_the_code_of_a_transport_error_decides(code):
+    """A network fault passes; a certificate does not change by asking again."""
+    waits = wait_before_retry(1, TransportError("x", code=code), float) is not None
+    assert waits == (code not in LASTING)
+
+
+def test_three_attempts_in_all():
+    """After the third attempt there is no wait, whatever the error."""
+    waits = [wait_before_retry(made, RateLimitError("x"), float) for made in range(1, 6)]
+    assert waits == [0.5, 1.0, None, None, None]
+    assert MAX_ATTEMPTS == 3
+
+
+def test_back_off_doubles_up_to_eight_seconds(monkeypatch):
+    """Half a second, doubling, capped; jitter takes off up to a quarter."""
+    monkeypatch.setattr(
+        "gatewayx_nb.calls.retry.MAX_ATTEMPTS", 9
+    )  # the cap lies beyond our own three
+    error = TransportError("x", code="reset")
+    assert [wait_before_retry(made, error, lambda: 0.0) for made in range(1, 7)] == [
+        0.5, 1.0, 2.0, 4.0, 8.0, 8.0,
+    ]  # fmt: skip
+    assert wait_before_retry(1, error, lambda: 1.0) == 0.375
+
+
+@given(st.floats(0, 60), st.integers(1, MAX_ATTEMPTS - 1), st.floats(0, 1))
+def test_retry_after_is_never_undercut(asked, made, jitter):
+    """The wait is at least what the provider asks for."""
+    assert wait_before_retry(made, RateLimitError("x", retry_after=asked), lambda: jitter) >= asked
+
+
+@pytest.mark.parametrize("asked", [60.1, 3600.0, math.inf])
+def test_a_long_wait_is_not_waited(asked):
+    """Above 60 seconds the call fails at once, so that another engine may take it."""
+    assert wait_before_retry(1, RateLimitError("x", retry_after=asked), float) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "waits"), [("true", 400, True), ("false", 503, False), ("maybe", 503, True)]
+)
+def test_the_provider_may_overrule_its_status(said, status, waits):
+    """`x-should-retry` goes before the status, and anything but true and false says nothing."""
+    error = ProviderError("x", status=status)
+    error.should_retry = should_retry({"x-should-retry": said})
+
+    assert (wait_before_retry(1, error, lambda: 0.0) is not None) is waits

@@ -1,0 +1,116 @@
+import asyncio
+import threading
+
+import pytest
+
+from gatewayx_nb.concurrency.cross_thread_queue import _HIGH_WATER, CrossThreadQueue
+from gatewayx_nb.concurrency.portal import Portal, forbid_blocking_call
+from gatewayx_nb.errors import UsageError
+
+
+@pytest.fixture
+def portal():
+    """Give a loop on a thread, and end it."""
+    portal = Portal("test")
+    yield portal
+    portal.close()
+
+
+async def _double(value):
+    await asyncio.sleep(0)
+    return 2 * value
+
+
+def test_a_thread_waits_for_a_coroutine(portal):
+    """`run` gives the outcome, or raises what was raised there."""
+    assert portal.run(_double(2)) == 4
+    with pytest.raises(TypeError):
+        portal.run(_double(None))
+
+
+def test_an_event_loop_awaits_a_coroutine_of_another(portal):
+    """`arun` works from any loop, also from one after another."""
+    assert asyncio.run(portal.arun(_double(2))) == 4
+    assert asyncio.run(portal.arun(_double(3))) == 6
+
+
+def test_cancelling_passes_on(portal):
+    """Who stops waiting stops the work."""
+    stopped = threading.Event()
+
+    async def work():
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+
+    async def main():
+        waiting = asyncio.ensure_future(portal.arun(work()))
+        await asyncio.sleep(0.01)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    asyncio.run(main())
+    assert stopped.wait(5)
+
+
+def test_a_waiting_call_on_the_loop_itself_is_refused(portal):
+    """It would wait for itself; the message names the call to await."""
+
+    async def work():
+        forbid_blocking_call("aask")
+
+    with pytest.raises(UsageError, match="aask"):
+        portal.run(work())
+    forbid_blocking_call("aask")
+
+
+def test_closing_cancels_what_runs_and_ends_the_thread(portal):
+    """Nothing is left behind; closing twice is closing once."""
+    future = portal.submit(asyncio.sleep(3600))
+
+    portal.close()
+    portal.close()
+
+    assert future.cancelled()
+    assert portal.loop.is_closed()
+
+
+def test_a_relay_keeps_order_and_bounds_what_is_unread(portal):
+    """The maker waits for a slow reader, and goes on when it reads."""
+    relay = CrossThreadQueue(lambda: None)
+    made = []
+
+    async def make():
+        for number in range(3 * _HIGH_WATER):
+            made.append(number)
+            await relay.put(number)
+
+    future = portal.submit(make())
+    with pytest.raises(TimeoutError):
+        future.result(0.2)
+    assert len(made) == _HIGH_WATER
+
+    read = []
+    while len(read) < 3 * _HIGH_WATER:
+        item = relay.take()
+        if item is not None:
+            read.append(item)
+
+    assert read == list(range(3 * _HIGH_WATER))
+    future.result(5)
+
+
+def test_a_relay_wakes_only_a_reader_that_waits(portal):
+    """A reader that is busy is not disturbed."""
+    woken = []
+    relay = CrossThreadQueue(lambda: woken.append(1))
+
+    portal.run(relay.put("a"))
+    assert woken == []
+    assert relay.take() == "a"
+    assert relay.take() is None
+    portal.run(relay.put("b"))
+
+    assert woken == [1]

@@ -1,0 +1,188 @@
+import io
+
+import pytest
+from IPython.display import DisplayHandle
+
+from gatewayx_nb import display
+from gatewayx_nb.calls.partial_reply import PartialReply, PendingRetry
+from gatewayx_nb.errors import RateLimitError
+from gatewayx_nb.html.markdown import parser
+from gatewayx_nb.replies import Chunk, Reply, Usage
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def sent(monkeypatch):
+    """Collect what is published to the front end."""
+    sent = []
+    for way in ("display", "update"):
+        monkeypatch.setattr(
+            DisplayHandle, way, lambda _self, data, way=way, **kw: sent.append((way, data, kw))
+        )
+    return sent
+
+
+def _tally(*words):
+    partial = PartialReply("mock", "m")
+    for word in words:
+        partial.add(Chunk(text=word))
+    return partial
+
+
+def test_an_answer_is_one_display(sent):
+    """Shown once, then updated in place; no more often than ten times a second."""
+    clock = Clock()
+    view, partial = display.NotebookView(clock), _tally("a")
+    for number in range(100):
+        clock.now = 100 + number / 100
+        partial.add(Chunk(text="x"))
+        view.update(partial)
+    view.finish(partial.reply())
+
+    ways = [way for way, _, _ in sent]
+    assert ways[0] == "display"
+    assert set(ways[1:]) == {"update"}
+    assert len(ways) <= 12
+    assert sent[-1][1]["text/plain"] == "a" + "x" * 100
+
+
+def test_reasoning_is_folded_away_while_it_comes(sent):
+    """Before the answer has begun, and after it."""
+    clock = Clock()
+    view, partial = display.NotebookView(clock), _tally()
+    partial.add(Chunk(reasoning="because"))
+    view.update(partial)
+    view.finish(Reply("a", "mock", "m", reasoning="because"))
+
+    pages = [data["text/html"] for _, data, _ in sent]
+    assert all("<summary>Reasoning</summary>" in page and "because" in page for page in pages)
+
+
+def test_a_form_shows_as_text_and_then_as_itself(sent):
+    """JSON grows as it is written, and ends indented."""
+    view = display.NotebookView(Clock(), form="json")
+    view.update(_tally('{"a"'))
+    view.finish(Reply('{"a": 1}', "mock", "m", parsed={"a": 1}))
+
+    (_, growing, _), (_, finished, _) = sent
+    assert '<pre style="white-space:pre-wrap">{&quot;a&quot;</pre>' in growing["text/html"]
+    assert "<details open" in finished["text/html"]
+    assert finished["text/plain"] == '{\n  "a": 1\n}'
+
+
+def test_a_long_answer_costs_little_to_show(sent, monkeypatch):
+    """20,000 characters in pieces of 4, at 100 pieces a second: what is parsed stays linear."""
+    markdown, parsed = parser(), []
+    parse = markdown.parse
+    monkeypatch.setattr(
+        markdown, "parse", lambda text, env: parsed.append(len(text)) or parse(text, env)
+    )
+    clock = Clock()
+    view, partial = display.NotebookView(clock), _tally()
+    text = ("## Part\n\nSome **bold** words, `code` and\n\n- an item\n- another\n\n" * 400)[:20_000]
+    for at in range(0, 20_000, 4):
+        clock.now += 0.01
+        partial.add(Chunk(text=text[at : at + 4]))
+        view.update(partial)
+    view.finish(partial.reply())
+
+    assert 200 < len(sent) < 350
+    assert sum(parsed) < 8 * len(text)
+
+
+def test_no_news_is_not_shown_again(sent):
+    """A status line counts whole seconds; in between nothing is sent."""
+    clock = Clock()
+    view, partial = display.NotebookView(clock), _tally()
+    for number in range(20):
+        clock.now = 100 + number / 2
+        view.update(partial)
+
+    assert len(sent) == 1
+
+
+def test_a_slow_rendering_slows_the_updates(sent, monkeypatch):
+    """It gets a tenth of the time, however long the answer."""
+    clock = Clock()
+    view, partial = display.NotebookView(clock), _tally("a")
+
+    def slow(*_args, **_keywords):
+        clock.now += 0.5
+        return ""
+
+    monkeypatch.setattr(display.answer, "reply_html", slow)
+    view.update(partial)
+    partial.add(Chunk(text="b"))
+    clock.now += 4.9
+    view.update(partial)
+    assert len(sent) == 1
+    clock.now += 0.2
+    view.update(partial)
+    assert len(sent) == 2
+
+
+def test_a_retry_is_told_with_its_countdown(sent):
+    """A wait is never silent."""
+    clock = Clock()
+    view, partial = display.NotebookView(clock), _tally()
+    partial.pending_retry = PendingRetry(RateLimitError("slow down."), until=1e12)
+    view.update(partial)
+
+    assert "slow down. Trying again in" in sent[0][1]["text/html"]
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        (Reply("x", "mock", "m"), "mock:m · 0.0 s · ? in, ? out · unpriced"),
+        (
+            Reply("x", "mock", "m", usage=Usage(1, 2), latency=1.26, time_to_first=0.5, attempts=2),
+            "mock:m · 1.3 s, first after 0.5 s · 1 in, 2 out · unpriced · 2 attempts",
+        ),
+        (
+            Reply("x", "mock", "m", finish_reason="length", cost=0),
+            "mock:m · 0.0 s · ? in, ? out · $0 · cut at max tokens",
+        ),
+    ],
+)
+def test_the_line_under_an_answer(reply, said):
+    """Unknown is `?` and `unpriced`, never 0."""
+    from dataclasses import replace
+    from decimal import Decimal
+
+    priced = replace(reply, cost=Decimal(0)) if reply.cost == 0 else reply
+    assert display.figures(priced) == said
+    assert display.figures(priced, "interrupted") == f"{said} · interrupted"
+
+
+def test_a_terminal_gets_no_control_characters(monkeypatch):
+    """What a model writes cannot move the cursor or set the title."""
+    out = io.StringIO()
+    monkeypatch.setattr("sys.stdout", out)
+    view = display.TerminalView()
+    view.update(_tally("\x1b]0;title\x07a\x1b[2Jb\n"))
+
+    assert out.getvalue() == "ab\n"
+
+
+def test_what_is_played_back_at_once_is_shown_once(sent):
+    """A notebook's test sees what is displayed, and no update."""
+    view, partial = display.NotebookView(Clock()), PartialReply("mock", "m", instant=True)
+    for _ in range(3):
+        partial.add(Chunk(text="x"))
+        view.update(partial)
+    view.finish(Reply("xxx", "mock", "m", replayed=True))
+
+    ((way, data, _),) = sent
+    assert way == "display"
+    assert data["text/plain"] == "xxx"
+    assert "replayed" in data["text/html"]

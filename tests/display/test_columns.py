@@ -1,0 +1,222 @@
+import threading
+from types import SimpleNamespace
+
+import html5lib
+import pytest
+from IPython.display import DisplayHandle
+
+from gatewayx_nb import display
+from gatewayx_nb.errors import GatewayError, RateLimitError
+from gatewayx_nb.llm_engines import Chunk, LLMEngine, Usage
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+class Held(LLMEngine):
+    """Says one word, waits until it may go on, and says another."""
+
+    requires_key = False
+
+    def __init__(self, name, *, fails=False):
+        super().__init__()
+        self.name, self.model_name, self._fails = name, "m", fails
+        self.go, self.said = threading.Event(), threading.Event()
+
+    async def stream(self, request):
+        import asyncio
+
+        yield Chunk(text=f"**{self.name}**")
+        self.said.set()
+        while not self.go.is_set():
+            await asyncio.sleep(0.005)
+        if self._fails:
+            raise RateLimitError("$5 <b>slow</b> down.", hint="Wait.")
+        yield Chunk(text=" end", finish_reason="stop", usage=Usage(1, 2))
+
+    def get_cost_per_token(self):
+        return 0.5 if self.name == "dear" else 0.25
+
+
+@pytest.fixture
+def sent(monkeypatch):
+    """Collect what is published to the front end."""
+    sent = []
+    for way in ("display", "update"):
+        monkeypatch.setattr(
+            DisplayHandle, way, lambda _self, data, way=way, **kw: sent.append((way, data))
+        )
+    return sent
+
+
+@pytest.fixture
+def race(project, monkeypatch):
+    """Give a race of two engines that have said one word, and one that cannot be asked.
+
+    The status lines count no seconds, of which one may pass on a busy machine.
+    """
+    monkeypatch.setattr(display.answer, "time", SimpleNamespace(monotonic=lambda: 0.0))
+    engines = Held("dear"), Held("cheap")
+    with project.pool(engines=engines) as pool:
+        race = pool.plan_comparison("hi", models=["dear", "cheap", "nope"])
+        race.start()
+        for engine in engines:
+            assert engine.said.wait(10)
+        race.engines = engines
+        yield race
+
+
+def _end(race, *engines):
+    for engine in engines:
+        engine.go.set()
+        column = next(one for one in race.columns if one.label == engine.name)
+        while column.outcome is None:
+            race.join(0.01)
+
+
+def _columns(html):
+    """Give the text of each column, by its label."""
+    tree = html5lib.parseFragment(html, namespaceHTMLElements=False)
+    groups = [part for part in tree.iter("div") if part.get("role") == "group"]
+    return {group.get("aria-label"): "".join(group.itertext()) for group in groups}
+
+
+def test_columns_grow_in_one_display(sent, race):
+    """Each at its own pace; ten updates a second at most; nothing without news."""
+    clock = Clock()
+    view = display.NotebookColumns(clock)
+    view.update(race)
+    view.update(race)
+    assert len(sent) == 1
+    clock.now += 0.05
+    _end(race, race.engines[0])
+    view.update(race)
+    assert len(sent) == 1
+    clock.now += 0.06
+    view.update(race)
+    clock.now += 0.2
+    view.update(race)
+    assert len(sent) == 2
+    _end(race, race.engines[1])
+    view.finish(race)
+
+    assert [way for way, _ in sent] == ["display", "update", "update"]
+    first, second, last = (_columns(data["text/html"]) for _, data in sent)
+    assert first["dear"].startswith("deardear")
+    assert "dear:m · " in first["dear"]
+    assert "no engine 'nope'" in first["nope"]
+    assert "dear end" in second["dear"]
+    assert "1 in, 2 out · $1.5" in second["dear"]
+    assert "end" not in second["cheap"]
+    assert last["cheap"].startswith("cheap")
+    assert "cheapest" in last["cheap"].split("end")[0]
+    assert "cheapest" not in last["dear"]
+
+
+def test_the_last_update_holds_all_as_text_too(sent, race):
+    """For a page that shows no HTML; while they come it says only who is asked."""
+    view = display.NotebookColumns()
+    view.update(race)
+    _end(race, *race.engines)
+    view.finish(race)
+
+    assert sent[0][1]["text/plain"] == "dear, cheap, nope …"
+    text = sent[-1][1]["text/plain"]
+    assert text.index("**dear** end") < text.index("cheap · ") < text.index("EngineNotFoundError")
+
+
+def test_rendering_gets_a_fifth_of_the_time(sent, race, monkeypatch):
+    """However long the answers; one that stands is not rendered again."""
+    clock, rendered = Clock(), []
+
+    def slow(text, **_):
+        rendered.append(text)
+        clock.now += 0.5
+        return ""
+
+    monkeypatch.setattr(display.columns, "reply_html", slow)
+    view = display.NotebookColumns(clock)
+    view.update(race)
+    assert rendered == ["**dear**", "**cheap**", ""]
+    _end(race, race.engines[0])
+    clock.now += 7.4
+    view.update(race)
+    assert len(sent) == 1
+    clock.now += 0.2
+    view.update(race)
+    assert rendered[3:] == ["**dear** end"]
+
+
+def test_a_failed_one_shows_what_came_and_why(sent, project):
+    """The provider's words as text."""
+    engine = Held("half", fails=True)
+    engine.go.set()
+    with project.pool(engines=[engine]) as pool:
+        race = pool.plan_comparison("hi", models=["half", "mock"])
+        display.watch(race, display.NotebookColumns())
+
+    shown = _columns(sent[-1][1]["text/html"])
+    assert "RateLimitError: $5 <b>slow</b> down. Wait." in shown["half"]
+    assert shown["half"].startswith("halfhalf")
+
+
+def test_a_terminal_shows_each_when_it_is_there(race, capsys):
+    """Below its name, and at the end who was best."""
+    view = display.TerminalColumns()
+    view.update(race)
+    assert capsys.readouterr().out.startswith("nope\n----\nEngineNotFoundError: no engine 'nope'.")
+    _end(race, race.engines[1])
+    view.update(race)
+    out = capsys.readouterr().out
+    assert out.startswith("cheap\n-----\n**cheap** end\n[cheap:m · ")
+    _end(race, race.engines[0])
+    view.finish(race)
+    out = capsys.readouterr().out
+    assert out.startswith("dear\n----\n**dear** end\n")
+    assert "cheap: " in out.splitlines()[-1]
+    assert "cheapest" in out.splitlines()[-1]
+
+
+def test_a_view_that_fails_leaves_nothing_running(race):
+    """Whatever goes wrong while they are shown."""
+
+    class Broken(display.QuietColumns):
+        def update(self, race):
+            raise GatewayError("no page.")
+
+    with pytest.raises(GatewayError, match="no page"):
+        display.watch(race, Broken())
+    assert [column.outcome.interrupted for column in race.columns[:2]] == [True, True]
+
+
+def test_reasoning_is_folded_away_in_its_column(sent, race):
+    """Above the finished answer."""
+    for column in race.columns[:2]:
+        column.partial.reasoning.append("because")
+    for engine in race.engines:
+        engine.go.set()
+    assert race.join(10)
+    display.NotebookColumns(Clock()).finish(race)
+
+    assert sent[-1][1]["text/html"].count("<summary>Reasoning</summary>") == 2
+
+
+def test_reasoning_is_folded_away_while_it_grows(sent, race):
+    """And is news, before there is a word of the answer."""
+    clock = Clock()
+    view = display.NotebookColumns(clock)
+    view.update(race)
+    race.columns[0].partial.reasoning.append("because")
+    clock.now += 1
+    view.update(race)
+
+    assert len(sent) == 2
+    assert sent[-1][1]["text/html"].count("<summary>Reasoning</summary>") == 1
+    assert _columns(sent[-1][1]["text/html"])["dear"].startswith("dearReasoningbecause")

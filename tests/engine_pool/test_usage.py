@@ -1,0 +1,79 @@
+import sqlite3
+from decimal import Decimal
+
+import pytest
+
+from gatewayx_nb.commands.state import status
+from gatewayx_nb.engine_pool import EnginePool
+from gatewayx_nb.errors import ProviderError
+from gatewayx_nb.llm_engines import Chunk, Usage
+from gatewayx_nb.testing import ScriptedEngine
+
+END = Chunk(finish_reason="stop", usage=Usage(input_tokens=2, output_tokens=3))
+
+
+class Unpriced(ScriptedEngine):
+    """Has a price that is not known."""
+
+    def get_cost_per_token(self):
+        return None
+
+
+def _row(pool, name):
+    return next(row for row in pool.status() if row.name == name)
+
+
+def test_calls_spend_and_the_last_error_are_in_the_status():
+    """A call that fails counts too; one that succeeds takes the error away."""
+    engine = ScriptedEngine(["a", END], ["b", ValueError("oh")], ["c", END])
+    with EnginePool(env={}, engines=[engine]) as pool:
+        assert (_row(pool, "scripted").calls, _row(pool, "scripted").spend) == (0, 0)
+        pool.ask("x", model="scripted")
+        with pytest.raises(ProviderError):
+            list(pool.stream("x", model="scripted"))
+        row = _row(pool, "scripted")
+        assert (row.calls, row.spend) == (2, Decimal("0.005"))
+        assert "ValueError: oh" in row.last_error
+        pool.ask("x", model="scripted")
+
+        row = _row(pool, "scripted")
+        assert (row.calls, row.spend, row.last_error) == (3, Decimal("0.010"), "")
+
+
+def test_an_unknown_price_is_counted_and_never_nothing():
+    """The table says so."""
+    with EnginePool(env={}, engines=[Unpriced(["a", END])]) as pool:
+        pool.ask("x", model="unpriced")
+        row = _row(pool, "unpriced")
+        words = type("Words", (), {"name": None})
+        shown = repr(status(type("Session", (), {"pool": pool, "lacking": ""}), words))
+
+    assert (row.calls, row.spend, row.unpriced) == (1, 0, 1)
+    assert "1 unpriced" in shown
+    assert "$0" not in shown
+
+
+def test_a_call_that_was_left_counts_with_what_it_used():
+    """Closing a stream early ends the call."""
+    with EnginePool(env={}, engines=[ScriptedEngine(["a", END, 30])]) as pool:
+        with pool.stream("x", model="scripted") as stream:
+            next(stream)
+            while stream.partial.usage is None:
+                next(stream, None)
+        engine = pool._registry._given["scripted"]
+        assert engine.left.wait(2)
+        pool.ask("x", model="mock")
+        row = _row(pool, "scripted")
+
+    assert (row.calls, row.spend, row.last_error) == (1, Decimal("0.005"), "")
+
+
+def test_what_calls_took_is_on_the_disk_once_the_pool_is_closed(project):
+    """A script that ends at once loses no entry, and leaves nobody writing behind it."""
+    with project.pool() as pool:
+        pool.ask("x", model="mock")
+        place = pool.ledger
+
+    with sqlite3.connect(place) as file:
+        assert file.execute("SELECT engine, outcome FROM calls").fetchall() == [("mock", "ok")]
+    file.close()

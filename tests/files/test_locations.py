@@ -1,0 +1,127 @@
+from pathlib import Path
+
+import pytest
+
+from gatewayx_nb.errors import ConfigError
+from gatewayx_nb.files import locations
+from gatewayx_nb.files.locations import (
+    display_path,
+    find_project,
+    shipped_path,
+    stat_stamp,
+    user_config_dir,
+)
+
+
+def _project(folder):
+    (folder / "config" / "secrets").mkdir(parents=True)
+    return folder
+
+
+def test_the_nearest_folder_upwards_is_the_project(tmp_path):
+    """A notebook in a subfolder belongs to the project around it."""
+    root = _project(tmp_path / "a")
+    inner = root / "b" / "c"
+    inner.mkdir(parents=True)
+
+    assert find_project({}, inner).root == root
+
+
+def test_settings_alone_make_a_project(tmp_path):
+    """`config/gatewayx.toml` is enough."""
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "gatewayx.toml").touch()
+
+    assert find_project({}, tmp_path).root == tmp_path
+
+
+def test_the_search_stops_at_the_root_of_a_repository(tmp_path):
+    """What lies outside of a repository is not its project."""
+    _project(tmp_path)
+    repository = tmp_path / "repository"
+    (repository / ".git").mkdir(parents=True)
+
+    assert find_project({}, repository) is None
+
+
+def test_the_search_stops_at_the_home_folder(tmp_path, monkeypatch):
+    """A project above the home folder is somebody else's."""
+    _project(tmp_path)
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+
+    assert find_project({}, home) is None
+
+
+def test_one_can_be_named_outright(tmp_path):
+    """`GATEWAYX_HOME` wins, and must be a folder."""
+    assert find_project({"GATEWAYX_HOME": str(tmp_path)}, Path("/")).root == tmp_path
+    with pytest.raises(ConfigError, match="GATEWAYX_HOME"):
+        find_project({"GATEWAYX_HOME": str(tmp_path / "none")})
+
+
+def test_the_user_folder_has_the_inner_layout_of_a_project(tmp_path):
+    """One rule for both."""
+    place = user_config_dir({"XDG_CONFIG_HOME": str(tmp_path)})
+
+    assert place.root == tmp_path / "gatewayx"
+    assert place.keys == tmp_path / "gatewayx" / "config" / "secrets" / ".env.local"
+
+
+def test_beside_an_installed_package_nothing_is_ours(tmp_path, monkeypatch):
+    """`site-packages/engines` belongs to somebody else."""
+    package = tmp_path / "site-packages" / "gatewayx_nb"
+    package.mkdir(parents=True)
+    (package.parent / "engines").mkdir()
+    (package.parent / "pyproject.toml").write_text('[project]\nname = "other"\n')
+    monkeypatch.setattr(locations, "_PACKAGE", package)
+
+    assert shipped_path("engines") == package / "engines"
+
+
+def test_in_a_clone_the_shipped_folder_is_beside_the_package():
+    """This test runs in one."""
+    assert (shipped_path("engines") / "mock_engine.py").is_file()
+
+
+def test_a_stamp_changes_with_the_file(tmp_path):
+    """Also for an edit of equal size within one tick of the clock's seconds."""
+    path = tmp_path / "file"
+    stamps = [stat_stamp(path)]
+    for text in ("aa", "bb"):
+        path.write_text(text)
+        stamps.append(stat_stamp(path))
+    path.chmod(0o600)
+    stamps.append(stat_stamp(path))
+
+    assert len(set(stamps)) == 4
+    assert stat_stamp(path) == stamps[-1]
+
+
+def test_a_path_is_named_as_one_would_type_it(tmp_path, monkeypatch):
+    """From the current folder, else from `~`, else whole; in the home folder always from `~`."""
+    home, work = tmp_path / "home", tmp_path / "home" / "work"
+    work.mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    named = [work / "engines" / "a.py", home / "b", tmp_path / "c", work]
+
+    monkeypatch.chdir(work)
+    assert list(map(display_path, named)) == ["engines/a.py", "~/b", str(tmp_path / "c"), "~/work"]
+    monkeypatch.chdir(home)
+    assert list(map(display_path, named)) == [
+        "~/work/engines/a.py",
+        "~/b",
+        str(tmp_path / "c"),
+        "~/work",
+    ]
+
+
+def test_a_path_has_a_name_where_the_current_folder_is_deleted(tmp_path, monkeypatch):
+    """A notebook may clean up its temporary folder while it stands in it."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+
+    assert display_path(tmp_path / "c") == str(tmp_path / "c")

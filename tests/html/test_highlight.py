@@ -1,0 +1,35 @@
+"""Code in colours: the same words, and nothing that acts."""
+
+import html5lib
+import pytest
+
+from gatewayx_nb.html.highlight import highlight
+from tests.html.test_markdown import HOSTILE, corpus, words
+
+SOURCE = 'def f(x: int = 3) -> str:\n    """Say <b>."""\n    return "a & b"  # why\n'
+
+
+def test_python_has_the_colours_of_the_pages_own_editor():
+    """By the variables of its theme; the words stay as they are."""
+    page = highlight(SOURCE, "python")
+
+    assert words(page) == SOURCE
+    for name in ("keyword", "def", "string", "comment", "number", "builtin"):
+        assert f"var(--jp-mirror-editor-{name}-color,#" in page
+
+
+@pytest.mark.parametrize("language", ["", "nonsense", "text", "python", "html", "json"])
+def test_any_source_in_any_language_is_harmless(language):
+    """Spans with a colour, and the block they stand in."""
+    for source in corpus(HOSTILE[1])[::4]:
+        root = html5lib.parseFragment(highlight(source, language), namespaceHTMLElements=False)
+        for element in root.iter():
+            assert element.tag in {"DOCUMENT_FRAGMENT", "div", "pre", "code", "span"}
+            assert set(element.attrib) <= {"style", "class", "dir"}
+
+
+def test_very_long_code_goes_without_colours():
+    """It is shown whole."""
+    source = "x = 1\n" * 20_000
+    assert words(highlight(source, "python")) == source
+    assert "<span" not in highlight(source, "python")

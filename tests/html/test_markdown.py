@@ -1,0 +1,450 @@
+import doctest
+import functools
+import itertools
+import json
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import html5lib
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gatewayx_nb.html import components, markdown
+from gatewayx_nb.html.answer import reply_html
+from gatewayx_nb.html.components import escape, table_html
+from gatewayx_nb.html.markdown import to_html
+from gatewayx_nb.text import plain, shorten, table_text
+from tests.processor import seconds
+
+CORPORA = Path(__file__).parents[1] / "corpora"
+HOSTILE = ("xss.json", "xss-bleach.json")
+
+OUTER = {"class": "gatewayx-reply tex2jax_ignore mathjax_ignore", "dir": "auto"}
+# fmt: off
+TAGS = {
+    "a", "blockquote", "br", "code", "div", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li",
+    "ol", "p", "pre", "s", "span", "strong", "table", "tbody", "td", "th", "thead", "tr", "ul",
+}
+# fmt: on
+ALIGNED = re.compile(r"text-align:(left|right|center)")
+LINK = {
+    "href": re.compile(r"(https?|mailto):.*", re.IGNORECASE | re.DOTALL),
+    "target": re.compile("_blank"),
+    "rel": re.compile("noopener noreferrer nofollow"),
+}
+ATTRIBUTES = {
+    "a": LINK,
+    "code": {"style": re.compile("white-space:inherit")},
+    "div": {"style": re.compile("overflow-x:auto")},
+    "pre": {"style": re.compile("white-space:pre;overflow-x:auto")},
+    "span": {
+        "class": re.compile("tex2jax_process mathjax_process"),
+        "style": re.compile("display:block;overflow-x:auto;overflow-y:hidden|white-space:pre-wrap"),
+    },
+    "ol": {"start": re.compile("[0-9]+")},
+    "td": {"style": ALIGNED},
+    "th": {"style": ALIGNED},
+}
+
+CONSTRUCTS = {
+    "link text": "[{}](https://example.com)",
+    "link target": "[x]({})",
+    "image text": "![{}](https://example.com/i.png)",
+    "image source": "![x](<{}>)",
+    "autolink": "<https://example.com/{}>",
+    "reference": "[r]\n\n[r]: {}",
+    "code span": "a `{}` b",
+    "fence": "```{}\n{}\n```",
+    "table cell": "| a | b |\n| - | :-: |\n| {} | x |",
+    "heading": "# {}",
+    "list in quote": "> - {}",
+    "HTML block": "<div>\n{}\n</div>",
+    "mathematics": "\\( {} \\) $$ {} $$",
+    "a block of mathematics": "\\[\n{}\n\\]",
+}
+
+
+@functools.cache
+def corpus(name):
+    """The texts of one file of `corpora/`, whose README names their sources."""
+    return json.loads((CORPORA / name).read_text(encoding="utf-8"))
+
+
+def prefixes(text):
+    """What a stream shows of a text as it grows."""
+    return (text[:end] for end in range(1, len(text) + 1))
+
+
+def parsed(page):
+    """What a browser makes of it, by the HTML standard's own algorithm."""
+    return html5lib.parseFragment(page, namespaceHTMLElements=False)
+
+
+def cells_of(page):
+    """The cells of a page's tables, heads and others, in reading order."""
+    return [element for element in parsed(page).iter() if element.tag in {"th", "td"}]
+
+
+def faults(page):
+    """Everything in a page that is not on the list above; a list of its own, not the renderer's."""
+    root = parsed(page)
+    found = [] if [dict(child.attrib) for child in root] == [OUTER] else ["left its box"]
+    found += ["text outside its box"] if root.text or any(child.tail for child in root) else []
+    for element in itertools.islice(root.iter(), 2, None):
+        if element.tag not in TAGS:
+            found.append(f"<{element.tag}>")
+            continue
+        allowed = ATTRIBUTES.get(element.tag, {})
+        found += [
+            f"<{element.tag} {name}={value!r}>"
+            for name, value in element.attrib.items()
+            if name not in allowed or not allowed[name].fullmatch(value)
+        ]
+        if element.tag == "a" and not {"rel", "target"} <= set(element.attrib):
+            found.append("<a> that hands on this page")
+    return found
+
+
+# Between tags a text without quotes can begin neither a tag nor an attribute, whatever it says.
+_PLAIN = re.compile(""">[^<>"']+<""")
+
+
+def harmful(pages):
+    """The faults of pages, of each only once that differ in nothing but their words."""
+    shapes = {_PLAIN.sub(">x<", page) for page in pages}
+    return {page: found for page in shapes if (found := known_faults(page))}
+
+
+@functools.cache
+def known_faults(page):
+    """The faults of a page that has been looked at before: parsing it takes half a millisecond."""
+    return faults(page)
+
+
+def words(page):
+    """The text that a page shows."""
+    return "".join(parsed(page).itertext())
+
+
+@pytest.mark.parametrize("name", [*HOSTILE, "commonmark-0.31.2.json"])
+def test_every_prefix_of_a_corpus_is_harmless(name):
+    """Security requirement 17: no active element, handler or loading URL at any prefix."""
+    texts = {prefix for text in corpus(name) for prefix in prefixes(text)}
+    pages = {to_html(text) for text in texts}
+    assert len(pages) > 1000
+    assert harmful(pages) == {}
+
+
+@pytest.mark.parametrize("construct", CONSTRUCTS.values(), ids=CONSTRUCTS)
+def test_a_payload_inside_a_construct_is_harmless(construct):
+    """No construct of Markdown carries a payload through, whole or cut."""
+    pages = {
+        to_html(text[:end])
+        for payload in itertools.chain.from_iterable(map(corpus, HOSTILE))
+        for text in [construct.replace("{}", payload)]
+        for end in (len(text), len(text) - 1, len(text) * 2 // 3)
+    }
+    assert harmful(pages) == {}
+
+
+PIECES = [*"<>&\"'`[]()!*_~|:-#=/\\ \n\tax1\0", "javascript:", "https://x", "<img src=", " onload="]
+MARKUP = st.lists(st.sampled_from(PIECES)).map("".join)
+
+
+@given(st.one_of(st.text(), MARKUP, st.text(st.characters(categories=["Cs", "Cc", "Cf", "L"]))))
+def test_any_text_is_harmless(text):
+    """Whatever the text, the page is on the list, and UTF-8."""
+    page = to_html(text)
+    assert faults(page) == []
+    page.encode()
+
+
+UNSAFE = ["<script>", "<img src=x>", "<p onclick=x>", "<p style=x>", "<p class=x>", "<!-- -->"]
+UNSAFE += [
+    "<a>",
+    "<a href=//x rel='noopener noreferrer nofollow' target=_blank>",
+    "<table><tr><td style=x>",
+    "<span class=x>",
+    "<pre style='white-space:pre'>",
+]
+UNSAFE += ["</div>x", "</div><div>"]
+
+
+@pytest.mark.parametrize("unsafe", ["", *UNSAFE])
+def test_the_oracle_sees_what_is_unsafe(unsafe):
+    """The checker itself is red on each kind of fault, and green on none."""
+    page = to_html("x").replace("<p>", unsafe + "<p>")
+    assert bool(harmful({page})) is bool(unsafe)
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a model writes, and the page's inside."""
+
+    id: str
+    markdown: str
+    body: str
+
+
+def link(href, text):
+    """An anchor as it must look."""
+    return f'<a href="{href}" target="_blank" rel="noopener noreferrer nofollow">{text}</a>'
+
+
+CODE = '<pre style="white-space:pre;overflow-x:auto"><code style="white-space:inherit">'
+
+CASES = [
+    Case("prose keeps soft breaks", "**a** *b*\n~~c~~ `d`", "<p><strong>a</strong> <em>b</em>\n"
+         "<s>c</s> <code>d</code></p>\n"),
+    Case("link", "[a](HTTPS://x.y/?q=1&r)", f"<p>{link('HTTPS://x.y/?q=1&amp;r', 'a')}</p>\n"),
+    Case("a title says nothing", '[a](http://x "t")', f"<p>{link('http://x', 'a')}</p>\n"),
+    Case("malformed", "[a](https:javascript:b)", "<p>[a](https:javascript:b)</p>\n"),
+    Case("mail", "<a@b.c>", f"<p>{link('mailto:a@b.c', 'a@b.c')}</p>\n"),
+    Case("bare address is text", "see https://x.y", "<p>see https://x.y</p>\n"),
+    Case("other scheme as written", "[a](javascript:b)", "<p>[a](javascript:b)</p>\n"),
+    Case("relative link as written", "[a](/api/x)", "<p>[a](/api/x)</p>\n"),
+    Case("image as text", '![a *b* "<](https://x/i.png "t")',
+         '<p>[image: a b "&lt; (https://x/i.png)]</p>\n'),
+    Case("linked image", "[![a](https://x/i)](https://y)",
+         f"<p>{link('https://y', '[image: a (https://x/i)]')}</p>\n"),
+    Case("HTML as text", "<b>a</b>\n\n<div>", "<p>&lt;b&gt;a&lt;/b&gt;</p>\n<p>&lt;div&gt;</p>\n"),
+    Case("fence", "```python\na < b\n```", f"{CODE}a &lt; b\n</code></pre>\n"),
+    Case("indented code", "    a < b", f"{CODE}a &lt; b\n</code></pre>\n"),
+    Case("list start", "3. a", '<ol start="3">\n<li>a</li>\n</ol>\n'),
+    Case("money", "$5 to $10", "<p>$5 to $10</p>\n"),
+    Case("empty", "", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_markdown_is_shown(case):
+    """What a model writes looks as it meant it, short of what would act."""
+    page = to_html(case.markdown)
+    assert page == (
+        f'<div class="gatewayx-reply tex2jax_ignore mathjax_ignore" dir="auto">{case.body}</div>'
+    )
+
+
+def test_table_cells_are_aligned_by_the_model_or_left():
+    """Notebooks align the cells of HTML output right, so each cell says what holds."""
+    page = to_html("|a|b|\n|-|-:|\n|1|2|")
+    cells = [(cell.text, cell.get("style")) for cell in cells_of(page)]
+    left, right = "text-align:left", "text-align:right"
+    assert cells == [("a", left), ("b", right), ("1", left), ("2", right)]
+
+
+def test_an_images_long_address_is_cut():
+    """An address of a megabyte is no text to read."""
+    page = to_html(f"![a](https://x/{'y' * 10_000})")
+    assert len(words(page)) < 300
+
+
+def test_bidi_overrides_and_invisible_characters_go_and_joiners_stay():
+    """A line reads as it is; scripts and emoji keep the joiners that they need."""
+    family, persian = "\U0001f468\u200d\U0001f469\u200d\U0001f467", "\u0645\u06cc\u200c\u062e\u0648"
+    shown = words(to_html(f"a\u202eb\u2066c\u2069\u200b\ufeff\U000e0041d {family} {persian}"))
+    assert shown == f"abcd {family} {persian}\n"
+
+
+def test_a_split_surrogate_pair_is_joined_and_a_lone_half_replaced():
+    """Two chunks may carry the halves of one emoji; half of one must not break the page."""
+    assert words(to_html("\ud83d" + "\ude00 \ud83d!")) == "\U0001f600 \ufffd!\n"
+
+
+def test_a_text_past_the_limit_is_shown_whole_with_its_end_unformatted():
+    """Nothing of a long answer is lost, and its beginning stays formatted."""
+    page = to_html("\n\n".join(f"**word** {number} <b>" for number in range(10_000)))
+    assert faults(page) == []
+    assert re.findall("[0-9]+", words(page)) == [str(number) for number in range(10_000)]
+    assert page.count("<strong>word</strong>") + words(page).count("**word**") == 10_000
+    assert page.count("<strong>") > 1000
+
+
+SIZE = 1_000_000
+LONG = {
+    "quotes": ">" * SIZE,
+    "brackets": "[" * SIZE,
+    "images": "![" * (SIZE // 2),
+    "balanced brackets": "[" * (SIZE // 2) + "]" * (SIZE // 2),
+    "stars": "*" * SIZE,
+    "emphasis": "*a **b _c " * (SIZE // 10),
+    "nested lists": "- " * (SIZE // 2),
+    "indented lists": "\n".join("  " * depth + "- a" for depth in range(1000)),
+    "open links": "[a](<b" * (SIZE // 6),
+    "definitions": "[a\n" * (SIZE // 3),
+    "backticks": "".join("a" + "`" * count for count in range(1400)),
+    "entities": "&" * SIZE,
+    "tags": "<" * SIZE,
+    "wide table": "|a" * 300 + "\n" + "|-" * 300 + "\n" + "|\n" * (SIZE // 2),
+    "one word": "a" * SIZE,
+    "open mathematics": "\\(" * (SIZE // 2),
+    "open blocks of mathematics": "\\[ a\n" * (SIZE // 5),
+    "dollars": "$$ " * (SIZE // 3),
+    "braces": "\\(" + "{" * SIZE,
+    "escapes": "\x1b]" * (SIZE // 2),
+    "C1 openers": "\x9d" * SIZE,
+    "surrogates": "\ud800" * SIZE,
+}
+
+
+def cost(text):
+    """Seconds that rendering a text takes."""
+    return seconds(lambda: to_html(text))
+
+
+@functools.cache
+def prose_cost():
+    """Seconds for 20,000 ordinary characters: a yardstick, slowed by all that slows the rest."""
+    return min(cost("Some **bold** words, `code` and\n- an item\n\n" * 500) for _ in range(5))
+
+
+@pytest.mark.parametrize("text", LONG.values(), ids=LONG)
+def test_long_and_deep_texts_take_bounded_time(text):
+    """Security requirement 19: a megabyte in a line and any depth neither crash nor hang.
+
+    The worst, a wide table, takes under two seconds on an idle machine, 50 times the yardstick.
+    """
+    assert cost(text) < 100 * prose_cost()
+
+
+def test_rendering_is_imported_without_its_parsers():
+    """Importing costs nothing: the parsers come with the first text."""
+    code = (
+        "import sys, gatewayx_nb.html.markdown\n"
+        "assert not {'markdown_it', 'nh3'} & set(sys.modules), 'imported'"
+    )
+    root = Path(markdown.__file__).parents[2]
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=root)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[1;31mred\x1b[0m", "red"),
+        ("\x1b]0;title\x07a\x1b]8;;https://x\x1b\\b\x1b]8;;\x1b\\", "ab"),
+        ("\x9b31ma\x9dtitle\x9cb", "ab"),
+        ("\x1bP1$r\x1b\\a\x1b(Bb\x1bc", "ab"),
+        ("a\x1b", "a"),
+        ("a\x1b]0;never ended", "a0;never ended"),
+        ("safe\revil\b\x00\x7f", "safeevil"),
+        ("a\r\n\tb\n", "a\n\tb\n"),
+        ("\ud800 \u202e", "\ufffd "),
+        ("日本 é \u200d", "日本 é \u200d"),
+    ],
+)
+def test_plain_text_does_nothing_to_a_terminal(text, shown):
+    """What is left says something; nothing is left that acts."""
+    assert plain(text) == shown
+
+
+@given(st.text(st.one_of(st.characters(), st.sampled_from("\x1b\x9b\x9d[]();\\\x07\x9c0m\r"))))
+def test_plain_leaves_no_control_character(text):
+    """Nor does taking one out ever make another."""
+    shown = plain(text)
+    assert not re.search(
+        "[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]", shown
+    )
+    assert plain(shown) == shown
+
+
+@given(st.text())
+def test_escaped_text_reads_back_and_ends_no_attribute(text):
+    """In a quoted attribute and between tags it is text, whatever it holds."""
+    escaped = escape(text)
+    element = parsed(f'<p title="{escaped}">{escaped}</p>')[0]
+    assert element.get("title") == plain(text)
+    assert list(element) == []
+
+
+@given(st.text(), st.integers(min_value=-2, max_value=50))
+def test_shortened_text_is_one_line_within_its_limit(text, limit):
+    """Never longer than the limit, and never broken into lines."""
+    line = shorten(text, limit)
+    assert len(line) <= max(limit, 0)
+    assert len(line.splitlines()) <= 1
+
+
+@pytest.mark.parametrize(
+    ("limit", "line"), [(0, ""), (1, "…"), (6, "a bb…"), (7, "a bb c"), (100, "a bb c")]
+)
+def test_a_cut_is_marked(limit, line):
+    """What is left out shows."""
+    assert shorten("a\n bb\tc" + ("d" if limit < 7 else ""), limit) == line
+
+
+def test_a_table_is_escaped_and_headed():
+    """A cell is text, whatever it holds, and a head names its column to a screen reader."""
+    page = table_html(["<b>", "n"], [["<script>", '"x"'], ["short"], ["a", "b", "spare"]])
+    table = parsed(page)[0]
+    assert [cell.get("scope") for cell in table.iter("th")] == ["col", "col"]
+    assert [cell.text or "" for cell in table.iter("td")] == [
+        "<script>", '"x"', "short", "", "a", "b",
+    ]  # fmt: skip
+    assert "color" not in page
+
+
+def test_a_table_without_rows_keeps_its_head():
+    """Nothing to list is no error."""
+    assert [cell.text for cell in cells_of(table_html(["a"], []))] == ["a"]
+    assert table_text(["ab"], []) == "ab\n--"
+
+
+def test_a_text_table_is_aligned_by_display_width():
+    """Wide characters take two columns, marks none; a cell is one line and acts on nothing."""
+    table = table_text(["name", "x"], [["日本", "1"], ["e\u0301", "2"], ["a\x1b[1m\nb", "3"], []])
+    assert table.split("\n") == ["name  x", "----  -", "日本  1", "e\u0301     2", "a b   3", ""]
+
+
+def test_a_reply_has_its_footer_below():
+    """One muted line, escaped, with the style on our own element."""
+    page = reply_html("**a**", footer="grok · <1 s · $0.01 to $0.02")
+    body, line = parsed(page)[0]
+    assert body.get("class").startswith("gatewayx-reply ")
+    assert line.text == "grok · <1 s · $0.01 to $0.02"
+    assert "mathjax_ignore" in line.get("class")
+    assert "opacity" in line.get("style")
+
+
+def test_reasoning_is_folded_away_above():
+    """As it was written; a growing one by its end, so that it costs no more than that."""
+    thoughts = "I **think** <b>."
+    page = parsed(reply_html("a", reasoning=thoughts))[0]
+    assert [child.tag for child in page] == ["details", "div"]
+    assert page[0].get("open") is None
+    assert [page[0][0].text, page[0][1].text] == ["Reasoning", thoughts]
+    assert words(reply_html("", reasoning=" \n")) == ""
+
+    growing = reply_html("", status="s", reasoning="x" * 10_000 + "end")
+    assert len(growing) < 3_000
+    assert "xend</div>" in growing
+
+
+@pytest.mark.parametrize("text", ["word " * 2_000, "a\n" * 100], ids=["wide", "high"])
+def test_a_long_answer_scrolls_by_keys_too(text):
+    """In a box with a name; while it grows its end is in sight."""
+    finished, growing = (parsed(reply_html(text, status=status))[0][0] for status in ("", "s"))
+    for box in (finished, growing):
+        assert (box.get("role"), box.get("aria-label"), box.get("tabindex")) == (
+            "region", "Answer", "0",
+        )  # fmt: skip
+        assert "max-height" in box.get("style")
+    assert "column-reverse" in growing.get("style")
+    assert "column-reverse" not in finished.get("style")
+    assert "tabindex" not in reply_html("short")
+
+
+def test_a_status_stands_alone_until_text_comes_and_before_the_footer():
+    """While an answer is awaited its status is what is shown."""
+    waiting = parsed(reply_html("", footer="f", status="asking grok…"))[0]
+    assert [line.text for line in waiting] == ["asking grok…"]
+    assert words(reply_html("a", status="streaming…")) == "a\nstreaming…"
+    assert words(reply_html("a")) == "a\n"
+
+
+def test_the_examples_in_the_docstrings_hold():
+    """An example is a promise."""
+    assert doctest.testmod(components).failed == 0

@@ -1,0 +1,79 @@
+"""A page of a model's: three walls, each looked at by itself."""
+
+import html5lib
+import pytest
+
+from gatewayx_nb.html.sandbox import sandbox_html
+from tests.html.test_markdown import HOSTILE, corpus
+
+# https://html.spec.whatwg.org/multipage/indices.html#attributes-3: those that load or link.
+LOADING = {
+    "href", "src", "srcset", "action", "formaction", "poster", "background", "data", "cite", "ping",
+    "longdesc", "manifest", "http-equiv", "srcdoc", "xlink:href", "imagesrcset", "profile",
+}  # fmt: skip
+FORBIDDEN = {
+    "script", "iframe", "frame", "object", "embed", "link", "base", "form", "input", "video",
+    "audio", "source", "track", "applet", "portal", "template", "foreignObject", "use", "image",
+    "animate", "set", "feimage",
+}  # fmt: skip
+
+
+def frame_of(page):
+    """The frame, and the document inside of it."""
+    root = html5lib.parseFragment(sandbox_html(page), namespaceHTMLElements=False)
+    return root[0], html5lib.parse(root[0].get("srcdoc"), namespaceHTMLElements=False)
+
+
+def test_a_page_is_framed_with_its_source_below():
+    """Where frames are not shown, or not kept, the source still stands."""
+    root = html5lib.parseFragment(sandbox_html("<h1>A</h1>"), namespaceHTMLElements=False)
+    frame, source = root
+
+    assert (frame.tag, frame.get("sandbox"), frame.get("title")) == (
+        "iframe", "", "The answer, as a page",
+    )  # fmt: skip
+    assert set(frame.attrib) == {"sandbox", "title", "referrerpolicy", "style", "srcdoc"}
+    assert source.tag == "details"
+    assert "".join(source.itertext()) == "Source<h1>A</h1>"
+
+
+def test_the_policy_comes_first_and_forbids_all_that_loads():
+    """Inline styles, and pictures that the page brings along, are all it may."""
+    _, document = frame_of("<p>x</p>")
+    metas = [dict(meta.attrib) for meta in document.iter("meta")]
+
+    assert metas[1]["http-equiv"] == "Content-Security-Policy"
+    assert metas[1]["content"].startswith(
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    )
+    assert len(metas) == 3
+
+
+def test_a_page_keeps_what_it_looks_like():
+    """Styles, tables, drawings."""
+    _, document = frame_of(
+        "<!doctype html><title>t</title><style>h1{color:red}</style><h1 class=a style='x:y'>A</h1>"
+        "<table><tr><td colspan=2>1</td></tr></table><svg viewBox='0 0 9 9'><path d='M0 0'/></svg>"
+        "<img src='data:image/png;base64,AA' alt=a>"
+    )
+
+    assert document.find(".//style").text == "h1{color:red}"
+    assert document.find(".//h1").attrib == {"class": "a", "style": "x:y"}
+    assert document.find(".//td").get("colspan") == "2"
+    assert document.find(".//img").get("src").startswith("data:")
+    assert any(element.tag.endswith("path") for element in document.iter())
+    assert document.find(".//title") is None
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_page_has_nothing_left_that_acts_or_loads(name):
+    """Whole and cut, before the sandbox and the policy come to it."""
+    for text in corpus(name):
+        for end in (len(text), len(text) * 2 // 3):
+            _, document = frame_of(text[:end])
+            for element in list(document.iter())[5:]:
+                tag = str(element.tag).rpartition("}")[2]
+                assert tag not in FORBIDDEN
+                loading = {name: value for name, value in element.attrib.items() if name in LOADING}
+                assert all(value.startswith("data:") for value in loading.values()), text
+                assert not [name for name in element.attrib if name.startswith("on")]

@@ -1,0 +1,28 @@
+import pytest
+
+from gatewayx_nb.llm_engines import json_body
+
+
+def test_objects_within_objects_are_merged():
+    """The later one wins, and neither is changed."""
+    ours, theirs = {"a": {"b": {"c": 1}, "d": 2}, "e": {"f": 1}}, {"a": {"b": {"g": 3}}, "e": [1]}
+
+    assert json_body.merge_usage(ours, theirs) == {"a": {"b": {"c": 1, "g": 3}, "d": 2}, "e": [1]}
+    assert ours == {"a": {"b": {"c": 1}, "d": 2}, "e": {"f": 1}}
+    assert theirs == {"a": {"b": {"g": 3}}, "e": [1]}
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        ('{"a": 1}', True),
+        ("[1]", True),
+        ("[DONE]", True),
+        ('{"a": {}', False),
+        ("", False),
+        ("[" * 100_000, False),
+    ],
+)
+def test_a_text_is_whole_json_or_cut_off(text, whole):
+    """The end mark of a stream counts as whole."""
+    assert json_body.is_whole(text) is whole

@@ -1,0 +1,109 @@
+import math
+from dataclasses import astuple, dataclass, field
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from gatewayx_nb.llm_engines.rate_limit_headers import rate_limits
+from gatewayx_nb.replies import RateLimits
+
+NOW = 1_800_000_000.0  # 2027-01-15T08:00:00Z
+HALF_FULL = {
+    "requests": 50,
+    "requests_left": 49,
+    "requests_reset": 1.0,
+    "tokens": 8000,
+    "tokens_left": 7999,
+    "tokens_reset": 360.0,
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """Headers, and what is left."""
+
+    name: str
+    headers: dict = field(default_factory=dict)
+    meant: RateLimits | None = None
+
+
+CASES = [
+    Case("none"),
+    Case("others", {"x-request-id": "1", "x-ratelimit-reset": "1800000030"}),
+    Case(
+        "openai",
+        {
+            "x-ratelimit-limit-requests": "50",
+            "x-ratelimit-remaining-requests": "49",
+            "x-ratelimit-reset-requests": "1s",
+            "x-ratelimit-limit-tokens": "8000",
+            "x-ratelimit-remaining-tokens": "7999",
+            "x-ratelimit-reset-tokens": "6m0s",
+        },
+        RateLimits(**HALF_FULL),
+    ),
+    Case(
+        "anthropic",
+        {
+            "anthropic-ratelimit-requests-limit": "50",
+            "anthropic-ratelimit-requests-remaining": "49",
+            "anthropic-ratelimit-requests-reset": "2027-01-15T08:00:01Z",
+            "anthropic-ratelimit-tokens-limit": "8000",
+            "anthropic-ratelimit-tokens-remaining": "7999",
+            "anthropic-ratelimit-tokens-reset": "2027-01-15T09:06:00+01:00",
+        },
+        RateLimits(**HALF_FULL),
+    ),
+    Case("some", {"x-ratelimit-remaining-tokens": " 0 "}, RateLimits(tokens_left=0)),
+    Case("unknown, as Azure says it", {"x-ratelimit-remaining-requests": "-1"}),
+    Case("no number", {"x-ratelimit-limit-requests": "many", "x-ratelimit-limit-tokens": "1.5"}),
+    Case("other digits", {"x-ratelimit-limit-requests": "٣"}),
+    Case("absurd", {"x-ratelimit-limit-requests": "9" * 5000}),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_headers_tell_what_is_left(case):
+    """In the words of the OpenAI family, or in Anthropic's; unknown is None."""
+    assert rate_limits(case.headers, NOW) == case.meant
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0", 0.0),
+        ("12", 12.0),
+        ("7.66", 7.66),
+        ("120ms", 0.12),
+        ("1h2m3.5s", 3723.5),
+        ("2027-01-15T08:00:10Z", 10.0),
+        ("2027-01-15T07:59:50Z", 0.0),  # it has passed
+        ("2027-01-15T08:00:10", None),  # nobody knows where
+        ("1s and more", None),
+        ("9" * 400, None),
+        ("9" * 400 + "s", None),
+        ("-5", None),
+        ("nan", None),
+        ("1e9999", None),
+        ("", None),
+    ],
+)
+def test_a_reset_is_given_in_seconds_from_now(text, seconds):
+    """It comes as a number, a duration or a time."""
+    limits = rate_limits({"x-ratelimit-reset-tokens": text}, NOW) or RateLimits()
+    assert limits.tokens_reset == pytest.approx(seconds)
+
+
+TIMES = st.datetimes().map(lambda moment: f"{moment.isoformat()}+23:59")
+
+
+@given(st.text(max_size=30) | st.from_regex(r"[0-9]+(ms|h|m|s)", fullmatch=True) | TIMES)
+@example("0001-01-01T00:00:00+23:59")
+@example("9999-12-31T23:59:59-23:59")
+def test_any_header_gives_a_sound_number_or_none(text):
+    """A hostile header raises nothing."""
+    names = [f"x-ratelimit-{what}-tokens" for what in ("limit", "remaining", "reset")]
+    limits = rate_limits(dict.fromkeys(names, text), NOW)
+    for number in astuple(limits) if limits else ():
+        assert number is None or (math.isfinite(number) and number >= 0)

@@ -1,0 +1,44 @@
+import pytest
+
+from gatewayx_nb.model_registry.static_metadata import StaticMetadata, StaticMetadataReader
+
+
+@pytest.mark.parametrize(
+    ("line", "requires_key"),
+    [
+        ("requires_key = False", False),
+        ("requires_key: ClassVar[bool] = False  # local", False),
+        ("requires_key=False", False),
+        ("requires_key = True", True),
+        ("# requires_key = False", True),
+        ("requires_key = Falsehood", True),
+        ("model_name = 'requires_key = False'", True),
+    ],
+)
+def test_only_the_literal_counts(tmp_path, line, requires_key):
+    """The text is read, never run."""
+    path = tmp_path / "a_engine.py"
+    path.write_text(f"class A:\n    {line}\n")
+
+    assert StaticMetadataReader().read(path).requires_key is requires_key
+
+
+def test_the_first_model_name_is_read(tmp_path):
+    """As a class attribute, or as the seed's constructor sets it."""
+    path = tmp_path / "a_engine.py"
+    path.write_text("class A:\n    def __init__(self):\n        self.model_name = 'm'\n")
+
+    assert StaticMetadataReader().read(path).model_name == "m"
+
+
+def test_a_changed_file_is_read_again(tmp_path):
+    """And a missing one has the defaults."""
+    path, reader = tmp_path / "a_engine.py", StaticMetadataReader()
+    path.write_text("class A:\n    requires_key = False\n")
+    assert not reader.read(path).requires_key
+
+    path.write_text("class A:\n    requires_key = True\n")
+    assert reader.read(path).requires_key
+
+    path.unlink()
+    assert reader.read(path) == StaticMetadata()

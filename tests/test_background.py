@@ -1,0 +1,83 @@
+"""Jobs, over races of scripted engines."""
+
+import pytest
+
+from gatewayx_nb.background import JobList
+from gatewayx_nb.errors import DeadlineError, ProviderError, UsageError
+from gatewayx_nb.llm_engines import Chunk
+from gatewayx_nb.testing import ScriptedEngine
+
+END = Chunk(finish_reason="stop")
+
+
+@pytest.fixture
+def jobs(project):
+    """Give jobs, and how one is started that asks an engine which plays a script."""
+    pools, jobs = [], JobList()
+
+    def start(name, *script, models=("scripted",)):
+        pools.append(project.pool(engines=[ScriptedEngine(list(script))]))
+        return jobs.start(name, lambda: pools[-1].plan_comparison("hi", models=models))
+
+    yield jobs, start
+    jobs.close()
+    for pool in pools:
+        pool.close()
+
+
+def test_one_model_gives_its_reply_and_several_their_comparison(jobs):
+    """As the calls that wait do."""
+    _, start = jobs
+    one = start("one", "a", END)
+    both = start("both", "a", END, models=("scripted", "mock"))
+
+    assert one.result().text == "a"
+    assert (one.state, one.done) == ("done", True)
+    assert [reply.text for reply in both.result()] == ["a", "[mock] hi"]
+    assert repr(both) == "Job('both', scripted mock, done)"
+
+
+def test_a_failure_is_raised_when_it_is_asked_for(jobs):
+    """Nothing is raised while it runs, where nobody would see it."""
+    _, start = jobs
+    job = start("bad", ValueError("oh"))
+
+    with pytest.raises(ProviderError, match="ValueError: oh"):
+        job.result()
+    assert job.state == "failed"
+
+
+def test_a_cancelled_job_gives_what_had_come(jobs):
+    """Its connection is closed, and a second time there is nothing to stop."""
+    _, start = jobs
+    job = start("long", "half", 60, "never", END)
+    while not job._race.columns[0].partial.has_begun:
+        job._race.join(0.01)
+
+    assert (job.cancel(), job.cancel()) == (True, False)
+    assert (job.result().text, job.result().interrupted, job.state) == ("half", True, "cancelled")
+
+
+def test_waiting_has_an_end_and_the_job_goes_on(jobs):
+    """The message says how to wait longer, and how to stop it."""
+    _, start = jobs
+    job = start("slow", 60, END)
+
+    with pytest.raises(DeadlineError, match="'slow' still runs"):
+        job.result(timeout=0)
+    assert job.state == "running"
+
+
+def test_a_name_is_taken_while_its_job_runs(jobs):
+    """A second one would hide the first, which could not be stopped any more."""
+    known, start = jobs
+    job = start("same", 60, END)
+    with pytest.raises(UsageError, match="'same' still runs") as caught:
+        start("same", "a", END)
+    assert "%gatewayx cancel same" in str(caught.value.hint)
+    job.cancel()
+
+    assert start("same", "b", END).result().text == "b"
+    assert start(None, "c", END).name == "job2"
+    with pytest.raises(UsageError, match="Did you mean 'same'"):
+        known.known("samee")

@@ -1,0 +1,75 @@
+"""Code and JSON out of an answer, whatever stands around them."""
+
+import doctest
+import json
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gatewayx_nb import extraction
+from gatewayx_nb.extraction import CodeBlock
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "block"),
+    [
+        ("```python\nx = 1\n```", CodeBlock("x = 1", "python")),
+        ("Here:\n\n```py\nx\n\n  y\n```\nBye.", CodeBlock("x\n\n  y", "py")),
+        ("```sh\nls\n```\n```py\nimport x\nx()\n```", CodeBlock("import x\nx()", "py")),
+        ("~~~\na\n~~~", CodeBlock("a")),
+        ("````md\n```\ninner\n```\n````", CodeBlock("```\ninner\n```", "md")),
+        ("```python\ncut = 1", CodeBlock("cut = 1", "python")),
+        ("x = 1\n", CodeBlock("x = 1")),
+        ("```js title=a.js\n1\n```", CodeBlock("1", "js")),
+        ("", CodeBlock("")),
+    ],
+)  # fmt: skip
+def test_code_is_the_longest_block_or_all(text, block):
+    """Without its fence; an answer that was cut within one too."""
+    assert extraction.extract_code(text) == block
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('{"a": 1}', {"a": 1}),
+        ('```json\n{"a": 1}\n```', {"a": 1}),
+        ("Sure!\n```\n[1, 2]\n```\nAnything else?", [1, 2]),
+        ('It is {"a": [1, {"b": "}"}]}, see [1] and {x}.', {"a": [1, {"b": "}"}]}),
+        ('As [1] says: [{"a": 1}, {"a": 2}]', [{"a": 1}, {"a": 2}]),
+        ('```json {"a": 1}```', {"a": 1}),
+        ('```\n{"a": 1}\n```\nor\n```\n{"a": 1, "b": 2}\n```', {"a": 1, "b": 2}),
+        ("5", 5),
+    ],
+)  # fmt: skip
+def test_json_is_found_between_words(text, value):
+    """In a fence or not; of several the longest."""
+    assert extraction.extract_json(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "no data", "{not json}", "[" * 100_000, '{"a": ' * 50_000])
+def test_what_is_no_json_is_said_to_be_none(text):
+    """In bounded time, however deep it looks."""
+    started = time.process_time()
+    with pytest.raises(ValueError, match="no JSON"):
+        extraction.extract_json(text)
+    assert time.process_time() - started < 2
+
+
+@given(JSON, st.sampled_from(["", "Here it is: ", "# A\n"]), st.sampled_from(["", "\nDone."]))
+def test_any_document_in_a_fence_is_read(value, before, after):
+    """As it was."""
+    text = f"{before}\n```json\n{json.dumps(value, indent=1)}\n```{after}"
+    assert extraction.extract_json(text) == value
+
+
+def test_the_examples_in_the_docstrings_hold():
+    """An example is a promise."""
+    assert doctest.testmod(extraction).failed == 0

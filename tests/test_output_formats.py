@@ -1,0 +1,125 @@
+"""How an answer is read and shown in each form."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from gatewayx_nb import output_formats
+from gatewayx_nb.errors import UsageError
+from gatewayx_nb.replies import Reply
+from tests.html.test_markdown import parsed, words
+
+PYTHON = "Here:\n\n```python\nx = '<b>'\n```\nThat is all."
+RECORDS = [{"city": "Rome", "people": 2}, {"city": "<i>Milan</i>", "people": 1}]
+
+
+def shown(form, text):
+    """A finished answer in its form, read as the pool reads it."""
+    shape = output_formats.schema_for(form)
+    reply = Reply(text, "e", "m", parsed=shape.parse(text) if shape else None)
+    return output_formats.render(form, reply)
+
+
+def test_code_is_shown_and_read_without_its_fence():
+    """In colours; for a terminal as it is."""
+    code = shown("code", PYTHON)
+
+    assert code.text == "x = '<b>'"
+    assert words(code.page).strip() == "x = '<b>'"
+    assert "--jp-mirror-editor-string-color" in code.page
+    assert output_formats.schema_for("code").parse(PYTHON) == "x = '<b>'"
+    assert output_formats.schema_for("code").schema is None
+
+
+def test_code_says_what_it_reads_as():
+    """What turns a line around is taken out, before it can get into a cell."""
+    assert output_formats.schema_for("code").parse("```\na\u202eb\u200b = 1\n```") == "ab = 1"
+
+
+@pytest.mark.parametrize("text", ['Sure:\n```json\n{"a": [1, "<b>"]}\n```', '{"a": [1, "<b>"]}'])
+def test_json_is_indented_and_folded(text):
+    """Open while it is short."""
+    answer = shown("json", text)
+
+    assert answer.text == '{\n  "a": [\n    1,\n    "<b>"\n  ]\n}'
+    details = parsed(answer.page)[0]
+    assert (details.tag, details.get("open")) == ("details", "")
+    assert details[0].text == "JSON, 1 key"
+    assert "".join(details[1].itertext()).strip() == answer.text
+    assert parsed(shown("json", str([1] * 100)).page)[0].get("open") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "rows"),
+    [
+        ('[{"a": 1, "b": 2}, {"a": 3}]', ["a", "b"], 2),
+        ('{"a": [1, 2], "b": [3, 4]}', ["a", "b"], 2),
+        ('{"rows": [{"a": 1}, {"a": 2}, {"a": 3}]}', ["a"], 3),
+        ('{"a": 1, "b": "x"}', ["a", "b"], 1),
+        ("[1, 2, 3]", ["value"], 3),
+        ('Here:\n```json\n[{"a": 1}]\n```\nDone.', ["a"], 1),
+        ("[]", [], 0),
+    ],
+)
+def test_a_frame_is_made_of_records_or_columns(text, columns, rows):
+    """As models write them."""
+    frame = output_formats.schema_for("frame").parse(text)
+
+    assert (list(frame.columns), len(frame)) == (columns, rows)
+
+
+@pytest.mark.parametrize(
+    "text", ["prose", "5", '"x"', '{"a": [1], "b": [1, 2]}', '[1, {"a": 2}]', "{}"]
+)
+def test_what_is_no_table_is_a_fault(text):
+    """So that it is asked for once more."""
+    with pytest.raises(ValueError, match=r"no JSON|no list of records"):
+        output_formats.schema_for("frame").parse(text)
+
+
+def test_a_frame_is_a_table_of_text():
+    """Escaped; the first rows of a long one."""
+    answer = shown("frame", json.dumps(RECORDS * 40))
+
+    assert [cell.text for cell in parsed(answer.page).iter("th")] == ["city", "people"]
+    cells = [cell.text for cell in parsed(answer.page).iter("td")]
+    assert cells[:4] == ["Rome", "2", "<i>Milan</i>", "1"]
+    assert len(cells) == 100
+    assert "80 rows by 2 columns, the first 50" in words(answer.page)
+    assert answer.text.startswith("city")
+
+
+def test_a_frame_without_pandas_says_how_to_get_it(monkeypatch):
+    """Before anything is asked."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(UsageError, match="needs pandas") as caught:
+        output_formats.schema_for("frame")
+    assert str(caught.value.hint) == "%pip install pandas"
+
+
+def test_text_is_no_markdown():
+    """As it stands, blanks and all."""
+    answer = shown("text", "# a\n*b*   c")
+
+    assert (words(answer.page), answer.text) == ("# a\n*b*   c", "# a\n*b*   c")
+    assert "<h1>" not in answer.page
+
+
+def test_a_page_is_framed_and_its_source_is_the_text():
+    """With the fence taken off."""
+    answer = shown("html", "Here:\n```html\n<h1>A</h1>\n```")
+
+    assert answer.text == "<h1>A</h1>"
+    assert answer.page.startswith('<iframe sandbox=""')
+
+
+@pytest.mark.parametrize("form", output_formats.OUTPUT_FORMATS)
+def test_an_answer_that_was_not_read_shows_its_text(form):
+    """One that was stopped, or fits no form."""
+    half = Reply('```json\n{"a": ', "e", "m", interrupted=True)
+
+    answer = output_formats.render(form, half)
+    assert '{"a": ' in words(answer.page)
+    assert output_formats.render(form, replace(half, text="")).page == ""
+    assert '{"a": ' in words(output_formats.incremental_renderer(form)(half.text))

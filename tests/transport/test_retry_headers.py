@@ -1,0 +1,85 @@
+import email.utils
+import math
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from gatewayx_nb.transport import limit_reset, retry_after
+
+NOW = 1_800_000_000.0
+
+
+def date(seconds):
+    """Give the HTTP date this many seconds from now."""
+    return email.utils.formatdate(NOW + seconds, usegmt=True)
+
+
+@dataclass(frozen=True)
+class Header:
+    """Headers and the wait they ask for."""
+
+    id: str
+    headers: dict[str, str]
+    seconds: float | None
+
+
+HEADERS = [
+    Header("none", {}, None),
+    Header("seconds", {"retry-after": "7"}, 7.0),
+    Header("fraction", {"retry-after": " 0.5 "}, 0.5),
+    Header("zero", {"retry-after": "0"}, 0.0),
+    Header("milliseconds", {"retry-after-ms": "1500"}, 1.5),
+    Header("milliseconds-first", {"retry-after-ms": "1500", "retry-after": "9"}, 1.5),
+    Header("unsound-milliseconds", {"retry-after-ms": "soon", "retry-after": "9"}, 9.0),
+    Header("date", {"retry-after": date(30)}, 30.0),
+    Header("old-date-format", {"retry-after": "Friday, 15-Jan-27 08:00:10 GMT"}, 10.0),
+    Header("date-without-zone", {"retry-after": "Fri, 15 Jan 2027 08:00:10 -0000"}, 10.0),
+    Header("past-date", {"retry-after": date(-30)}, None),
+    Header("hours-are-sound", {"retry-after": "86400"}, 86400.0),
+    Header("absurd", {"retry-after": "9999999999"}, None),
+    Header("absurd-date", {"retry-after": "Fri, 31 Dec 9999 23:59:59 GMT"}, None),
+    Header("absurd-milliseconds", {"retry-after-ms": "9" * 400}, None),
+    Header("nan", {"retry-after": "nan", "retry-after-ms": "NaN"}, None),
+    Header("inf", {"retry-after": "inf", "retry-after-ms": "Infinity"}, None),
+    Header("negative", {"retry-after": "-1", "retry-after-ms": "-5"}, None),
+    Header("not-a-number", {"retry-after": "1_000"}, None),
+    Header("other-digits", {"retry-after": "٣"}, None),
+    Header("words", {"retry-after": "in a while"}, None),
+]
+
+
+@pytest.mark.parametrize("case", HEADERS, ids=lambda case: case.id)
+def test_reads_what_the_provider_asks(case):
+    """Seconds, milliseconds and dates count; nothing else does."""
+    assert retry_after(case.headers, NOW) == case.seconds
+
+
+@given(st.text(max_size=60), st.text(max_size=60))
+@example("", "Mon, 99 Xyz 99999999999999999999 99:99:99 +99999999")
+def test_any_header_gives_a_sound_number_or_none(milliseconds, seconds):
+    """A hostile header neither raises nor asks for an endless wait."""
+    asked = retry_after({"retry-after-ms": milliseconds, "retry-after": seconds}, NOW)
+    assert asked is None or (math.isfinite(asked) and asked >= 0)
+
+
+@pytest.mark.parametrize(
+    ("reset", "seconds"),
+    [
+        (f"{NOW + 30:.0f}", 30.0),
+        (f"{NOW:.0f}", 0.0),
+        (f"{NOW - 1:.0f}", None),  # it has passed
+        ("30", None),  # as others say it
+        (f"{NOW * 1000 + 30_000:.0f}", None),  # likewise
+        (f"{NOW + 8 * 86_400:.0f}", None),
+        ("soon", None),
+        ("nan", None),
+        ("9" * 400, None),
+        ("", None),
+    ],
+)
+def test_reads_when_a_limit_is_lifted(reset, seconds):
+    """Seconds since the epoch, within a week."""
+    assert limit_reset({"x-ratelimit-reset": reset}, NOW) == seconds
+    assert limit_reset({}, NOW) is None

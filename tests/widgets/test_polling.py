@@ -1,0 +1,52 @@
+"""The thread that looks for changes."""
+
+import gc
+import threading
+
+from gatewayx_nb.widgets.polling import ChangePoller
+
+
+class Follower:
+    """Counts how often it was told."""
+
+    def __init__(self, *, fails=False):
+        self.fails, self.told = fails, threading.Semaphore(0)
+
+    def follow(self):
+        self.told.release()
+        if self.fails:
+            raise RuntimeError
+
+
+def heard(follower):
+    """Wait until it is told."""
+    return follower.told.acquire(timeout=10)
+
+
+def test_followers_are_told_again_and_again_and_one_that_fails_stops_nobody():
+    """Also itself."""
+    watch, broken, other = ChangePoller(0.001), Follower(fails=True), Follower()
+    watch.add(broken)
+    watch.add(other)
+    assert all(heard(one) for one in (broken, other, broken, other))
+    watch.discard(broken)
+    watch.discard(other)
+
+
+def test_the_thread_ends_after_the_last_follower_and_begins_with_the_next():
+    """Whether it leaves or is dropped."""
+    watch, follower = ChangePoller(0.001), Follower()
+    watch.add(follower)
+    assert heard(follower)
+    thread = watch._thread
+    watch.discard(follower)
+    thread.join(10)
+    assert not thread.is_alive()
+
+    watch.add(follower)
+    assert heard(follower)
+    thread = watch._thread
+    del follower
+    gc.collect()
+    thread.join(10)
+    assert not thread.is_alive()
