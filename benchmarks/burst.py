@@ -1,9 +1,9 @@
-"""How long a burst takes: 2,000 calls, 500 at once, at a server that takes 200 ms for each.
+"""Time of a burst: 2,000 calls, 500 concurrently, to a server that takes 200 ms for each.
 
     python benchmarks/burst.py
 
-Seconds on the clock, beside the bare transport, in turns and in one run; the server's own work is
-the same for both. Nothing can be faster than 0.8 s.
+Reports wall-clock seconds, compared with the bare transport; the contenders take turns within one
+run. The server's own work is the same for both. The lower bound is 0.8 s.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BARE, OURS = "httpx on aiohttp", "gatewayx_nb"
 
 
 async def burst(contender: Any) -> float:  # noqa: ANN401 - see `Contender`
-    """Give the seconds that all the calls take."""
+    """Return the seconds that all the calls take."""
     calls: Iterator[None] = iter([None] * CALLS)
 
     async def ask() -> None:
@@ -39,7 +39,7 @@ async def burst(contender: Any) -> float:  # noqa: ANN401 - see `Contender`
 
 
 async def measure(contenders: dict[str, Any]) -> dict[str, list[float]]:
-    """Give the seconds of each round; the first round, which opens connections, is left out."""
+    """Return the seconds of each round, except the first, which opens connections."""
     taken: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(ROUNDS + 1):
         for name, contender in contenders.items():
@@ -48,7 +48,7 @@ async def measure(contenders: dict[str, Any]) -> dict[str, list[float]]:
 
 
 def main() -> None:
-    """Measure, and print the medians with their ratio."""
+    """Measure, and print the medians and their ratio."""
     with served() as root:
         contenders = {name: CONTENDERS[name][1](f"{root}/v1") for name in (BARE, OURS)}
         taken = asyncio.run(measure(contenders))
@@ -56,7 +56,7 @@ def main() -> None:
     print(f"{CALLS} calls, {AT_ONCE} in flight, 200 ms each; median of {ROUNDS}")
     for name, middle in middles.items():
         print(f"  {name:20} {middle:6.2f} s   {middle / middles[BARE]:.2f}", flush=True)
-    os._exit(0)  # the contenders' connections end with the process, without a word
+    os._exit(0)  # exit without closing the contenders' connections, which would warn
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""What is measured: this package, the transport it stands on, and what one would pick instead.
+"""The contenders: this package, its transport, and the alternatives.
 
-Each asks a server for a whole answer, or reads a stream of one to its end; imports happen when a
-contender is made, so that no process holds the packages of another.
+Each requests a whole answer from a server or reads a stream to its end. Imports happen when a
+contender is created, so that no process holds the packages of another.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ FOREVER = 600.0
 
 
 class Contender(Protocol):
-    """Asks a server at a base URL.
+    """Sends calls to the server at a base URL.
 
-    A contender that blocks has plain methods of the same names instead.
+    A blocking contender has plain methods of the same names instead.
     """
 
     def __init__(self, url: str) -> None: ...
 
     async def ask(self, prompt: str) -> str:
-        """Give the answer's text."""
+        """Return the text of the answer."""
         ...
 
     async def count(self, prompt: str) -> int:
-        """Read a stream to its end; give how many pieces of text there were."""
+        """Read a stream to its end; return the number of text chunks."""
         ...
 
 
 class Httpx:
-    """Plain httpx, as one would write it by hand, with as many connections as there are calls.
+    """Plain httpx, written by hand, with as many connections as there are calls.
 
-    It keeps 20 of them, as it does by default; keeping all makes it ten times as slow, because each
-    request looks at every idle one. Over TLS the new ones would cost more than they do here.
+    It keeps 20 of them alive, which is the default. Keeping all of them makes it ten times slower,
+    because each request looks at every idle connection. Over TLS, new connections would cost more.
     """
 
     def __init__(self, url: str) -> None:
@@ -49,13 +49,13 @@ class Httpx:
         self._http = self._client()
 
     async def ask(self, prompt: str) -> str:
-        """Post, and read the body as JSON."""
+        """Post, and parse the body as JSON."""
         answer = await self._http.post(self._url, json=_payload(prompt))
         text: str = answer.raise_for_status().json()["choices"][0]["message"]["content"]
         return text
 
     async def count(self, prompt: str) -> int:
-        """Post, and read the lines that hold text as JSON."""
+        """Post, and parse the lines that hold text as JSON."""
         payload = _payload(prompt) | {"stream": True}
         pieces = 0
         async with self._http.stream("POST", self._url, json=payload) as answer:
@@ -77,7 +77,7 @@ class Httpx:
 
 
 class HttpxOnAiohttp(Httpx):
-    """The same on aiohttp's connections: what the engines of this package stand on."""
+    """The same with aiohttp's connections, the transport that this package's engines use."""
 
     def _client(self) -> httpx.AsyncClient:
         import aiohttp
@@ -95,7 +95,7 @@ class HttpxOnAiohttp(Httpx):
 
 
 class Ours:
-    """This package, awaited."""
+    """This package, called with ``await``."""
 
     def __init__(self, url: str) -> None:
         from gatewayx_nb import EnginePool
@@ -118,7 +118,7 @@ class Ours:
 
 
 class OursInThread(Ours):
-    """This package, from a thread that waits, as a cell or a script does."""
+    """This package, called from a blocking thread, as in a cell or a script."""
 
     def ask(self, prompt: str) -> str:  # type: ignore[override]
         """Wait for the reply."""
@@ -148,7 +148,7 @@ class OpenAI:
 
 
 class AISuite:
-    """aisuite, which stands on the openai SDK."""
+    """aisuite, which uses the openai SDK."""
 
     def __init__(self, url: str) -> None:
         import aisuite
@@ -204,7 +204,7 @@ CONTENDERS: Mapping[str, tuple[str, type[Any]]] = {
     "aisuite": ("aisuite", AISuite),
     "litellm": ("litellm", LiteLLM),
 }
-"""By the name of their rows: the package that must be installed, and the class."""
+"""The package that must be installed and the class, by row name."""
 
 
 def _payload(prompt: str) -> dict[str, Any]:
@@ -216,5 +216,5 @@ def _text(completion: Any) -> str:  # noqa: ANN401 - each package has its own cl
     return text
 
 
-async def _pieces(stream: Any) -> int:  # noqa: ANN401 - likewise
+async def _pieces(stream: Any) -> int:  # noqa: ANN401 - as above
     return sum([1 async for part in stream if part.choices and part.choices[0].delta.content])

@@ -1,4 +1,4 @@
-"""Measures what this package does without any network: imports, finding engines, its own calls.
+"""Benchmarks without a network: imports, engine discovery, calls to built-in engines.
 
 python benchmarks/offline.py [--quick]
 """
@@ -29,7 +29,7 @@ _STATEMENTS = {
     "import aisuite": "aisuite",
     "import litellm": "litellm",
 }
-"""What is imported, and the package that must be installed for it."""
+"""The import statements, and the package that each requires."""
 
 _LOAD_EXT = """
 import time
@@ -54,9 +54,9 @@ _KEYS = {f"GATEWAYX_E{number}_API_KEY": "k" for number in range(5)}
 
 
 def report(*, quick: bool) -> None:
-    """Print all of it: wall time, and for the calls CPU time.
+    """Print all results: wall time, and CPU time for the calls.
 
-    The lowest of the rounds counts, as whatever else the machine does only adds.
+    The minimum of the rounds counts, because other load on the machine only adds time.
     """
     rounds = 1 if quick else 3
     print("\nImports, each in a new process" + " " * 26 + "µs")
@@ -117,7 +117,7 @@ def _show(what: str, package: str, measure: Callable[[], float], rounds: int) ->
 
 
 def _imported(statement: str) -> float:
-    """Give the microseconds of an import, as `python -X importtime` tells them."""
+    """Return the microseconds of an import, as reported by `python -X importtime`."""
     lines = process.run("-X", "importtime", "-c", statement).stderr.splitlines()
     rows = [line.removeprefix("import time:").split("|") for line in lines[1:]]
     started = next(place for place, row in enumerate(rows) if row[2].strip() == "site") + 1

@@ -1,11 +1,11 @@
-"""Measures what a call costs on this machine, beside what one would pick instead.
+"""The CPU cost of a call on this machine, compared with the alternatives.
 
     python benchmarks/overhead.py [--quick]
 
-A loopback server answers at once, so that what is left is the client's own work: CPU time of its
-process, all threads. Each contender runs in a process of its own; they take turns in each round,
-and the middle of the rounds counts. About three minutes on two idle cores; ``--quick`` takes some
-20 s and says less.
+A loopback server answers at once, so only the client's own work is measured: CPU time of its
+process, all threads. Each contender runs in its own process; they take turns in each round, and
+the median of the rounds counts. Takes about three minutes on two idle cores; ``--quick`` takes
+some 20 s and is less precise.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BUDGET = 5.0
-"""Seconds after which a contender is asked no second time for the same figure."""
+"""Seconds after which a contender is not measured a second time for the same figure."""
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """One table: a title, and what each contender is asked to do."""
+    """One table: its title, and the task for each contender."""
 
     title: str
     task: Task
 
     def suits(self, name: str) -> bool:
-        """Tell whether a contender can do it: one that blocks makes one call at a time."""
+        """Return whether a contender can run it: a blocking one makes one call at a time."""
         return self.task.in_flight == 1 or "sync" not in name
 
 
 @dataclass
 class Figures:
-    """What one contender took: microseconds of CPU for each, by round."""
+    """Measurements of one contender: microseconds of CPU per item, by round."""
 
     rounds: list[float] = field(default_factory=list)
     spent: float = 0.0
@@ -58,14 +58,14 @@ class Figures:
 
     @property
     def middle(self) -> float:
-        """The median of the rounds."""
+        """Median of the rounds."""
         return statistics.median(self.rounds)
 
 
 def scenarios(*, quick: bool) -> list[Scenario]:
-    """Give what is measured.
+    """Return the scenarios to measure.
 
-    The answers wait so long that all calls are open together.
+    The server delays its answers until all calls are open.
     """
     seconds = 0.2 if quick else 0.8
     calls = [(1, 0.0), (50, 0.1)] if quick else [(1, 0.0), (100, 0.1), (500, 0.5)]
@@ -97,14 +97,14 @@ class Worker:
         self._line()
 
     def measure(self, task: Task) -> Sample:
-        """Have it do a task."""
+        """Run a task in the process and return its sample."""
         assert self._process.stdin
         self._process.stdin.write(json.dumps(asdict(task)) + "\n")
         self._process.stdin.flush()
         return Sample(**json.loads(self._line()))
 
     def close(self) -> None:
-        """End it: by itself, so that it takes its folder away, else by force."""
+        """End the process: gracefully, so that it removes its folder, otherwise by force."""
         try:
             self._process.communicate(timeout=5)
         except subprocess.TimeoutExpired:
@@ -121,7 +121,7 @@ class Worker:
 
 @contextlib.contextmanager
 def served() -> Iterator[str]:
-    """Run the server; give its root."""
+    """Run the server and yield its base URL."""
     server = process.start("server.py")
     assert server.stdout
     try:
@@ -133,7 +133,7 @@ def served() -> Iterator[str]:
 
 @contextlib.contextmanager
 def working(names: list[str], url: str) -> Iterator[list[Worker]]:
-    """Run a process for each contender."""
+    """Run one process per contender."""
     with contextlib.ExitStack() as stack:
         workers = []
         for name in names:
@@ -145,7 +145,7 @@ def working(names: list[str], url: str) -> Iterator[list[Worker]]:
 
 
 def race(scenario: Scenario, workers: list[Worker], rounds: int, root: str) -> dict[str, Figures]:
-    """Measure all contenders in turns; a slow one gets fewer rounds, at least one."""
+    """Measure all contenders in turns; a slow one gets fewer rounds, but at least one."""
     figures = {worker.name: Figures() for worker in workers if scenario.suits(worker.name)}
     for _ in range(rounds):
         for worker in workers:
@@ -166,7 +166,7 @@ def _peak(root: str) -> int:
 
 
 def show(scenario: Scenario, figures: dict[str, Figures]) -> None:
-    """Print a table: microseconds, ratios, and how far the rounds lie apart."""
+    """Print a table: microseconds, ratios, and the spread of the rounds."""
     bare, plain = figures[BARE].middle, figures[PLAIN].middle
     columns = f"{'µs':>8}{'÷ bare':>8}{'÷ httpx':>9}{'lowest-highest':>16}{'open':>6}"
     print(f"\n{scenario.title:<42}{columns}")
@@ -182,7 +182,7 @@ def show(scenario: Scenario, figures: dict[str, Figures]) -> None:
 
 
 def installed() -> list[str]:
-    """Give the names of the contenders that can run here, and print their versions."""
+    """Return the names of the contenders that can run here, and print their versions."""
     names = [name for name, (package, _) in CONTENDERS.items() if importlib.util.find_spec(package)]
     packages = dict.fromkeys(["aiohttp", *(CONTENDERS[name][0] for name in names)])
     versions = (f"{name} {importlib.metadata.version(name)}" for name in packages)

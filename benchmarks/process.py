@@ -1,4 +1,4 @@
-"""Processes of the benchmarks' own, in an environment without proxies, keys and projects."""
+"""Child processes of the benchmarks, in an environment without proxies, keys and projects."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FOREIGN = ("GATEWAYX_", "_API_KEY", "_PROXY", "_proxy")
 
 
 def start(script: str, *arguments: str) -> subprocess.Popen[str]:
-    """Start a script that lies here; it is spoken to through its standard input and output."""
+    """Start a script of this folder, with pipes to its standard input and output."""
     return subprocess.Popen(
         [sys.executable, str(_HERE / script), *arguments],
         stdin=subprocess.PIPE,
@@ -23,10 +23,10 @@ def start(script: str, *arguments: str) -> subprocess.Popen[str]:
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run Python to its end.
+    """Run Python until it exits.
 
     Raises:
-        CalledProcessError: It failed.
+        CalledProcessError: If it fails.
     """
     return subprocess.run(
         [sys.executable, *arguments], check=True, capture_output=True, text=True, env=_environment()
@@ -39,5 +39,5 @@ def _environment() -> dict[str, str]:
         for name, value in os.environ.items()
         if not any(mark in name for mark in _FOREIGN)
     }
-    # Without it litellm's import fetches a table of prices from GitHub.
+    # Otherwise litellm fetches a table of prices from GitHub on import.
     return env | {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}

@@ -1,11 +1,11 @@
-"""What showing a long answer costs the kernel: 20,000 characters, in pieces of four.
+"""The kernel's cost of rendering a long answer: 20,000 characters, in chunks of four.
 
     python benchmarks/rendering.py [--quick]
 
-Seconds of the kernel's CPU for the whole answer, in a real kernel whose cell streams it at 500
-pieces a second; in turn with the same cell that shows nothing (``-q``), which is taken off. The
-answers are what is dearest to render: one of sections, and one that is a single list, table or
-block of code.
+Reports seconds of the kernel's CPU for the whole answer, in a real kernel whose cell streams it
+at 500 chunks a second. The same cell without output (``-q``) runs in turn, and its time is
+subtracted. The answers are the most expensive to render: one of many sections, and one each that
+is a single list, table or block of code.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ class LongEngine(LLMEngine):
 
 
 def seconds(kernel: Kernel, options: str) -> float:
-    """Give the CPU seconds of one cell, all threads of the kernel."""
+    """Return the CPU seconds of one cell, all threads of the kernel."""
     kernel.run("import time; before = time.process_time()")
     kernel.run(f"%%gatewayx long {options}\n{{{{text}}}}", timeout=300)
     return float(kernel.run("print(time.process_time() - before)").text)
 
 
 def measure(length: int, rounds: int) -> dict[str, list[float]]:
-    """Give the seconds of showing each answer."""
+    """Return the seconds of rendering each answer."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         for part in ("home", "project/engines", "project/config/secrets"):

@@ -2,9 +2,9 @@
 
     python benchmarks/server.py        prints its port, and serves until its standard input ends
 
-The prompt says how to answer: ``wait=0.5`` waits so many seconds first; ``events=2000 each=50``
-streams so many text events, so many in one write, a write each millisecond. ``GET /peak`` tells
-how many calls were open at once, at most, since it was last asked.
+The prompt selects the answer: ``wait=0.5`` waits 0.5 s first; ``events=2000 each=50`` streams
+2,000 text events, 50 in each write, with one write per millisecond. ``GET /peak`` returns the
+maximum number of open calls since the last such request.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 HOST = "127.0.0.1"
 
 PAUSE = 0.001
-"""Seconds between two writes of a stream: longer than any client takes to read one."""
+"""Seconds between two writes of a stream; longer than any client takes to read one."""
 
 _MODEL = "gpt-4o-mini"
 _USAGE = {"prompt_tokens": 9, "completion_tokens": 12, "total_tokens": 21}
@@ -58,7 +58,7 @@ _STREAM = (
     + _event({"role": "assistant", "content": ""})
 )
 _WORDS = [_event({"content": f" word{number}"}) for number in range(100)]
-"""Different ones: litellm takes a hundred equal ones for a model that has gone astray."""
+"""Different words: litellm treats a hundred equal chunks as a model stuck in a loop."""
 
 _END = (
     _event({}, "stop")
@@ -70,19 +70,19 @@ _END = (
 
 @dataclass
 class Calls:
-    """How many calls are open, and how many were at most."""
+    """Number of open calls, and their maximum."""
 
     open: int = 0
     peak: int = 0
 
     def begin(self) -> None:
-        """Count a call that has arrived."""
+        """Count a new call."""
         self.open += 1
         self.peak = max(self.peak, self.open)
 
 
 class Peer(asyncio.Protocol):
-    """One connection; a client sends the next request after the answer to the last."""
+    """One connection; a client sends each request after the answer to the previous one."""
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
@@ -91,12 +91,12 @@ class Peer(asyncio.Protocol):
         self._arrived = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the way back."""
+        """Store the transport for the answers."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Answer once the request is whole."""
+        """Answer once the request is complete."""
         self._arrived += data
         head, blank, body = self._arrived.partition(b"\r\n\r\n")
         if not blank or len(body) < _length(head):

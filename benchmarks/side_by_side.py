@@ -1,10 +1,10 @@
-"""What it costs a kernel to show three models at once, each at 100 pieces a second for ten seconds.
+"""The kernel's cost of showing three models at once, each at 100 chunks a second for ten seconds.
 
     python benchmarks/side_by_side.py [--quick]
 
-The comparison view, beside what one would write oneself: a thread for each model that puts every
-piece into an `ipywidgets.HTML`, and the same that shows nothing. Seconds of the kernel's CPU for
-all of it, the streams included, and megabytes sent to the page; in turns, in one real kernel.
+Compares the comparison view with handwritten code (a thread per model that puts every chunk into
+an `ipywidgets.HTML`) and with the same code without output. Reports seconds of the kernel's CPU
+for all of it, streams included, and megabytes sent to the page; in turns, in one real kernel.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ WAYS = {
 
 
 def cost(kernel: Kernel, code: str) -> tuple[float, float]:
-    """Give CPU seconds and megabytes of one way to show the streams."""
+    """Return the CPU seconds and megabytes of one way to show the streams."""
     before = len(kernel.messages)
     kernel.run("began = time.process_time()")
     kernel.run(code, timeout=120)
@@ -64,7 +64,7 @@ def cost(kernel: Kernel, code: str) -> tuple[float, float]:
 
 
 def measure(rounds: int, pieces: int) -> dict[str, list[tuple[float, float]]]:
-    """Give the costs of each way, round by round."""
+    """Return the costs of each way, by round."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         for part in ("home", "project/config/secrets"):
@@ -79,7 +79,7 @@ def measure(rounds: int, pieces: int) -> dict[str, list[tuple[float, float]]]:
 
 
 def main() -> None:
-    """Measure, and print the medians with their ratio."""
+    """Measure, and print the medians and their ratio."""
     rounds, pieces = QUICK if "--quick" in sys.argv else (ROUNDS, PIECES)
     taken = measure(rounds, pieces)
     middles = {

@@ -1,8 +1,8 @@
-"""Measures one contender in a process of its own.
+"""Measures one contender in its own process.
 
     python benchmarks/worker.py NAME URL
 
-Prints a line when it is ready; then reads a `Task` and prints a `Sample`, a line of JSON each.
+Prints a line when it is ready, then reads each `Task` and prints a `Sample`, one JSON line each.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Task:
-    """What to measure.
+    """One measurement.
 
     Attributes:
-        prompt: What the server is told.
-        in_flight: Calls at once.
-        seconds: How long to go on asking; each asker finishes the call that it has begun.
-        streamed: Whether to read streams, and count pieces of text rather than calls.
+        prompt: The prompt, which tells the server how to answer.
+        in_flight: Number of concurrent calls.
+        seconds: How long to start new calls; each caller finishes its last one.
+        streamed: Whether to read streams, and count text chunks rather than calls.
     """
 
     prompt: str
@@ -40,19 +40,19 @@ class Task:
 
 @dataclass(frozen=True)
 class Sample:
-    """What was measured: seconds of CPU, of all threads, for so many calls or pieces."""
+    """Result of a task: CPU seconds of all threads, and the number of calls or chunks."""
 
     cpu: float
     count: int
 
     @property
     def each(self) -> float:
-        """Microseconds of CPU for one."""
+        """Microseconds of CPU per item."""
         return self.cpu / self.count * 1e6
 
 
 async def measure(contender: Any, task: Task) -> Sample:  # noqa: ANN401 - see `Contender`
-    """Measure a contender, after a first wave of calls that opens its connections."""
+    """Measure a contender, after a first round of calls that opens its connections."""
     once = _once(contender, task)
     await asyncio.gather(*(once() for _ in range(task.in_flight)))
     end = time.monotonic() + task.seconds
@@ -80,7 +80,7 @@ async def _repeat(once: Callable[[], Awaitable[int]], end: float) -> int:
 
 
 def main(name: str, url: str) -> None:
-    """Measure what standard input asks for, until it ends."""
+    """Measure the tasks from standard input until it ends."""
     _, kind = CONTENDERS[name]
     contender = kind(url)
     print(json.dumps(name), flush=True)

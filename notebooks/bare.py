@@ -1,9 +1,9 @@
-"""Runs a command as on a machine that has nothing: no network, no key, no model, an empty home.
+"""Runs a command as on a bare machine: no network, no key, no model, an empty home.
 
     python notebooks/bare.py COMMAND …
 
-The network is cut by a namespace of its own, in which there is loopback alone, which notebooks and
-their kernels talk over. Where the system gives none, that is said, and the rest holds.
+The command runs in a network namespace that has only the loopback interface, which notebooks and
+kernels need. If the system does not allow a namespace, a message says so and the rest applies.
 """
 
 import fcntl
@@ -19,12 +19,12 @@ from pathlib import Path
 _PASSED_ON = ("PATH", "LANG", "TMPDIR", "VIRTUAL_ENV", "SYSTEMROOT")
 _CUT = ("unshare", "--map-root-user", "--net")
 _INSIDE = "--inside"
-_SET_FLAGS = 0x8914  # SIOCSIFFLAGS of linux/sockios.h
-_UP = 0x1  # IFF_UP of linux/if.h
+_SET_FLAGS = 0x8914  # SIOCSIFFLAGS from linux/sockios.h
+_UP = 0x1  # IFF_UP from linux/if.h
 
 
 def environment(home: Path) -> dict[str, str]:
-    """Give the variables of a process with this home, without keys and settings of anybody's."""
+    """Return the environment of a process with this home, without any keys and settings."""
     own = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     own |= {
         f"XDG_{name}_HOME": str(home / name.lower())
@@ -38,10 +38,10 @@ def environment(home: Path) -> dict[str, str]:
 
 
 def main(words: list[str]) -> int:
-    """Run a command and give its exit code."""
+    """Run a command and return its exit code."""
     if words[0] == _INSIDE:
         _raise_loopback()
-        os.execvp(words[1], words[1:])  # noqa: S606 - what the caller names
+        os.execvp(words[1], words[1:])  # noqa: S606 - the command comes from the caller
     refused = why_not_cut()
     if refused:
         print(f"The network is not cut, as the system refuses it: {refused}", flush=True)
@@ -52,7 +52,7 @@ def main(words: list[str]) -> int:
 
 
 def why_not_cut() -> str:
-    """Tell why the network cannot be cut; empty where it can."""
+    """Return why the network cannot be cut, or an empty text if it can."""
     if not shutil.which(_CUT[0]):
         return f"there is no {_CUT[0]}."
     tried = subprocess.run([*_CUT, "true"], capture_output=True, text=True, check=False)  # noqa: S603
@@ -60,7 +60,7 @@ def why_not_cut() -> str:
 
 
 def _raise_loopback() -> None:
-    """Let 127.0.0.1 answer, which in a new namespace is down."""
+    """Bring up the loopback interface, which is down in a new namespace."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         fcntl.ioctl(any_socket, _SET_FLAGS, struct.pack("16sH22x", b"lo", _UP))
 

@@ -1,10 +1,10 @@
-"""Runs a notebook live, prints each cell with its answer, and leaves an HTML copy.
+"""Runs a notebook live, prints each cell with its answer, and saves an HTML copy.
 
     python notebooks/demo.py NOTEBOOK FOLDER
 
-Its cassette is left closed, so that the model is asked. It needs no key: the model answers on this
-machine. Where its weights cannot be had, the notebook runs on `mock`, which says back what it is
-asked.
+The cassette stays closed, so the model is called. No key is needed: the model runs on this
+machine. If its weights cannot be downloaded, the notebook runs on `mock`, which repeats the
+prompt.
 """
 
 import os
@@ -21,12 +21,12 @@ from gatewayx_nb.errors import GatewayError
 
 _PULL = "%gatewayx pull"
 _CASSETTE = "%gatewayx cassette"
-_TOLD = "The answers that you see here"  # of the cassette
+_TOLD = "The answers that you see here"  # from the cassette
 _ON_MOCK = '[aliases]\nlocal = "mock"\n'
 
 
 def main(notebook: Path, folder: Path) -> None:
-    """Run a notebook and write its HTML copy into a folder."""
+    """Run a notebook and write its HTML copy to a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     cells = nbformat.read(notebook, as_version=4)
     left_out = (_CASSETTE, _TOLD) if _have_weights(folder) else (_CASSETTE, _TOLD, _PULL)
@@ -34,7 +34,7 @@ def main(notebook: Path, folder: Path) -> None:
     client = NotebookClient(
         cells,
         timeout=600,
-        extra_arguments=["--log-level=ERROR"],  # not how the kernel talks to this script
+        extra_arguments=["--log-level=ERROR"],  # hides how the kernel talks to this script
         resources={"metadata": {"path": str(notebook.parent)}},
         on_cell_executed=_print_cell,
     )
@@ -47,7 +47,7 @@ def main(notebook: Path, folder: Path) -> None:
 
 
 def _have_weights(folder: Path) -> bool:
-    """Fetch the local model; failing that, make a project in which `local` means `mock`."""
+    """Download the local model; if that fails, create a project in which `local` means `mock`."""
     print("== The local model's weights (98 MB, fetched once)", flush=True)
     try:
         print(gx.pull("smollm2"))

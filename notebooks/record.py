@@ -1,11 +1,11 @@
-"""Renews the notebooks: what they say, and the cassettes that it is played back from.
+"""Renews the outputs of the notebooks and the cassettes they are replayed from.
 
     python notebooks/record.py [--live] [NOTEBOOK …]
 
-One with a cassette runs twice: first the models are asked, on this machine, and recorded; then the
-answers are played back, and these outputs are kept, as the test of the notebooks will see them. An
-answer that is the same as before keeps its seconds and its date, so that nothing changes but what
-is said. With ``--live`` each runs once, past its cassette, and nothing is kept.
+A notebook with a cassette runs twice. First the models are called, on this machine, and recorded;
+then the replies are replayed, and these outputs are saved, as the notebook test will see them.
+A reply that has not changed keeps its seconds and its date, which keeps the diff small. With
+``--live`` each notebook runs once, ignoring its cassette, and nothing is saved.
 """
 
 import copy
@@ -24,7 +24,7 @@ FOLDER = Path(__file__).parent
 
 
 def main(words: list[str]) -> None:
-    """Renew these notebooks, or all; or only run them."""
+    """Renew the named notebooks, or all of them; with ``--live`` only run them."""
     live = "--live" in words
     names = [word for word in words if word != "--live"]
     for path in [Path(name) for name in names] or sorted(FOLDER.glob("*.ipynb")):
@@ -36,10 +36,10 @@ def main(words: list[str]) -> None:
 
 
 def run(path: Path, mode: str) -> nbformat.NotebookNode:
-    """Run a notebook with its cassette in this mode, without keys; give it with its outputs.
+    """Run a notebook without keys, with its cassette in this mode; return it with its outputs.
 
     Raises:
-        CellExecutionError: A cell failed that was not to.
+        CellExecutionError: If a cell fails that should not.
     """
     notebook = nbformat.read(path, as_version=4)
     metadata = copy.deepcopy(notebook.metadata)
@@ -47,18 +47,18 @@ def run(path: Path, mode: str) -> nbformat.NotebookNode:
         NotebookClient(
             notebook,
             timeout=600,
-            record_timing=False,  # a notebook that runs again must be the same bytes
-            coalesce_streams=True,  # however a program's output was cut
+            record_timing=False,  # running a notebook again must produce the same bytes
+            coalesce_streams=True,  # independent of how the output was split
             extra_arguments=["--log-level=ERROR"],
             resources={"metadata": {"path": str(path.parent)}},
         ).execute(env=_with_weights(Path(home)) | {"GATEWAYX_CASSETTE_MODE": mode})
-    notebook.metadata = metadata  # not the version of whoever ran it
+    notebook.metadata = metadata  # not the versions of the machine that ran it
     _forget_widgets(notebook)
     return notebook
 
 
 def _forget_widgets(notebook: nbformat.NotebookNode) -> None:
-    """Leave out which widget stood there: its name is another one with each kernel."""
+    """Remove the widget ids, which differ in each kernel."""
     for cell in notebook.cells:
         for output in cell.get("outputs", ()):
             output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
@@ -75,7 +75,7 @@ def _renew(path: Path) -> None:
 
 
 def _settle(cassette: Path, before: tuple[tape.TapeLine, ...]) -> None:
-    """Put the entries of before in the place of those that say the same, and into their order."""
+    """Restore the old lines of unchanged entries, and the old order."""
     known = {_said(line): place for place, line in enumerate(before)}
     head, *_ = cassette.read_bytes().splitlines()
     placed = [(known.get(_said(line)), line) for line in tape.read(cassette).lines]
@@ -87,7 +87,7 @@ def _settle(cassette: Path, before: tuple[tape.TapeLine, ...]) -> None:
 
 
 def _said(line: tape.TapeLine) -> tuple[object, ...]:
-    """Give what was asked and answered, without when and how fast."""
+    """Return the request and the reply, without date and timing."""
     entry = line.entry
     reason = entry.reply and entry.reply.finish_reason
     asked = (entry.request.digest, entry.reference, entry.engine, entry.model, entry.repeat)
@@ -95,7 +95,7 @@ def _said(line: tape.TapeLine) -> tuple[object, ...]:
 
 
 def _with_weights(home: Path) -> dict[str, str]:
-    """Give the variables of a process with this home that has the model of this machine."""
+    """Return the environment of a process with this home and the local model's weights."""
     weights = locate()
     env = environment(home)
     return env | ({"XDG_CACHE_HOME": str(weights.parents[2])} if weights else {})

@@ -1,15 +1,15 @@
-"""A key that must be found nowhere, and how to look for it."""
+"""A canary key that must never leak, and functions that search for it."""
 
 import base64
 import json
 import urllib.parse
 
 KEY = 'sk-canary/7Hq2+pVxN"4mTz\\K9wB=5uYcE0'
-"""Each way of writing it down, base64, URL and JSON, is another text."""
+"""Escaping it for base64, URLs and JSON yields a different text each time."""
 
 
 def forms(key: str) -> list[str]:
-    """Give the shapes in which a key may leak."""
+    """Return the encodings in which a key may leak."""
     shapes = [key, key[:12], key[-12:], json.dumps(key)[1:-1], repr(key)[1:-1]]
     shapes += [urllib.parse.quote(key), urllib.parse.quote(key, safe="")]
     for shift in range(3):
@@ -19,6 +19,6 @@ def forms(key: str) -> list[str]:
 
 
 def leaks(text: object, key: str = KEY) -> list[str]:
-    """Give the shapes of a key that stand in a text, or in what bytes say."""
+    """Return the encodings of a key found in a text, or in decoded bytes."""
     said = text.decode("latin-1") if isinstance(text, bytes) else str(text)
     return [form for form in forms(key) if form in said]

@@ -1,4 +1,4 @@
-"""Every test runs in a scrubbed environment, with a home of its own and no network but loopback."""
+"""Every test runs in a scrubbed environment, with its own home and only the loopback network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from gatewayx_nb import engine_pool
 
-hypothesis.settings.register_profile("steady", deadline=None)  # a busy machine is no failure
+hypothesis.settings.register_profile("steady", deadline=None)  # a busy machine must not fail a test
 hypothesis.settings.load_profile("steady")
 
 _FOREIGN = ("GATEWAYX_", "_API_KEY", "_PROXY", "_proxy", "GEMINI_", "XAI_")
@@ -21,22 +21,22 @@ _FOREIGN = ("GATEWAYX_", "_API_KEY", "_PROXY", "_proxy", "GEMINI_", "XAI_")
 
 @pytest.fixture(autouse=True, scope="module")
 def quick_collections():
-    """Leave what is there before a module's tests out of the collections that they cause.
+    """Freeze the objects that exist before a module's tests, to speed up garbage collection.
 
-    IPython makes one whenever a shell ends: over all that a run has imported it takes a second.
+    IPython collects garbage whenever a shell ends, which takes a second over a run's objects.
     """
     gc.collect()
     gc.freeze()
 
 
 def _folder(factory: pytest.TempPathFactory, prefix: str) -> Path:
-    """Make an empty folder; `mktemp` would look through those of all the tests before."""
+    """Create an empty folder; `mktemp` would scan the folders of all earlier tests."""
     return Path(tempfile.mkdtemp(prefix=prefix, dir=factory.getbasetemp()))
 
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch, tmp_path_factory):
-    """No key, proxy or project of the machine's reaches a test; its home is empty and its own."""
+    """Remove the machine's keys, proxies and projects, and set an empty home for the test."""
     for name in list(os.environ):
         if any(mark in name for mark in _FOREIGN):
             monkeypatch.delenv(name)
@@ -46,14 +46,14 @@ def clean_environment(monkeypatch, tmp_path_factory):
         monkeypatch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
     monkeypatch.setenv("IPYTHONDIR", str(home / "ipython"))
     monkeypatch.chdir(_folder(tmp_path_factory, "work-"))
-    # A script's folder names a project, and the runner may lie in this repository.
+    # A script's folder can be a project, and the test runner may be in this repository.
     monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
     yield home
     engine_pool.reset()
 
 
 class Project:
-    """A project folder that a test writes into as its user would."""
+    """A project folder that a test edits as a user would."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -62,25 +62,25 @@ class Project:
 
     @property
     def keys(self) -> Path:
-        """The key file."""
+        """Path of the key file."""
         return self.root / "config" / "secrets" / ".env.local"
 
     @property
     def engines(self) -> Path:
-        """The folder of engine files."""
+        """Path of the folder of engine files."""
         return self.root / "engines"
 
     def set_keys(self, text: str) -> None:
-        """Write the key file, as an editor does."""
+        """Write the key file as an editor does."""
         self.keys.write_text(text)
         self.keys.chmod(0o600)
 
     def settings(self, text: str) -> None:
-        """Write the settings."""
+        """Write the settings file."""
         (self.root / "config" / "gatewayx.toml").write_text(text)
 
     def engine(self, name: str, says: str = "", body: str = "") -> Path:
-        """Write an engine file that needs no key and says one thing, or that has another body."""
+        """Write an engine file without a key that returns one text or has the given body."""
         path = self.engines / f"{name}_engine.py"
         path.write_text(
             "from ..llm_engines import LLMEngine\n\n\n"
@@ -99,7 +99,7 @@ class Project:
 
 @pytest.fixture
 def unprivileged():
-    """Give a folder that everybody may enter, as pytest's own may not be, and only we may write."""
+    """Yield a folder that everybody may enter, unlike pytest's, and only the owner may write."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder).resolve()
         path.chmod(0o755)
@@ -111,5 +111,5 @@ def unprivileged():
 
 @pytest.fixture
 def project(tmp_path):
-    """Give an empty project."""
+    """Return an empty project."""
     return Project(tmp_path / "project")

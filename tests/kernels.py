@@ -1,7 +1,7 @@
 r"""A real IPython kernel, driven over its own protocol.
 
 with Kernel(folder, home) as kernel:
-    outcome = kernel.run("1 + 1")            # to its end
+    outcome = kernel.run("1 + 1")            # waits for the end
     cell = kernel.start("%%gatewayx mock -p rate=5\na long answer")
     kernel.until(lambda seen: seen.shown, cell)
     kernel.interrupt()
@@ -24,10 +24,10 @@ _DISPLAYS = ("display_data", "update_display_data")
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
-    """Give the environment of a process that has an empty home and knows no key of the machine's.
+    """Return the environment of a process with an empty home and none of the machine's keys.
 
-    What the front end and IPython keep goes beside the home, so that the home shows only what is
-    written by us.
+    Files of the front end and IPython go to a folder beside the home, so that the home shows only
+    what this package writes.
     """
     own = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     own |= {f"XDG_{name}_HOME": str(home / name.lower()) for name in ("CONFIG", "CACHE", "DATA")}
@@ -38,10 +38,10 @@ def environment(home: Path, **more: str) -> dict[str, str]:
 
 @dataclass
 class Outcome:
-    """What one cell sent.
+    """The messages that one cell sent.
 
     Attributes:
-        messages: The messages of the iopub channel that the cell is the parent of.
+        messages: The iopub messages whose parent is the cell.
         reply: The content of the shell's reply.
     """
 
@@ -49,17 +49,17 @@ class Outcome:
     reply: dict = field(default_factory=dict)
 
     def of(self, *kinds: str) -> list[dict]:
-        """Give the contents of the messages of these types."""
+        """Return the contents of the messages of these types."""
         return [m["content"] for m in self.messages if m["header"]["msg_type"] in kinds]
 
     def sent_at(self, *kinds: str) -> list[float]:
-        """Give when the kernel sent the messages of these types, in seconds of its wall clock."""
+        """Return when the kernel sent the messages of these types, in seconds of its wall clock."""
         sent = [m["header"] for m in self.messages if m["header"]["msg_type"] in kinds]
         return [header["date"].timestamp() for header in sent]
 
     @property
     def text(self) -> str:
-        """What was printed."""
+        """The printed text."""
         return "".join(content["text"] for content in self.of("stream"))
 
     @property
@@ -69,12 +69,12 @@ class Outcome:
 
     @property
     def displays(self) -> list[dict]:
-        """Everything that was displayed, updates included, in order."""
+        """Everything displayed, including updates, in order."""
         return self.of(*_DISPLAYS)
 
     @property
     def shown(self) -> dict:
-        """The last state of the cell's display, as mime bundle."""
+        """The last state of the cell's display, as a MIME bundle."""
         return self.displays[-1]["data"] if self.displays else {}
 
     @property
@@ -84,7 +84,7 @@ class Outcome:
 
     @property
     def traceback(self) -> list[str]:
-        """The error's lines."""
+        """The lines of the error."""
         return [
             line
             for content in self.of("error")
@@ -94,7 +94,7 @@ class Outcome:
 
     @property
     def ended(self) -> bool:
-        """Whether the kernel is done with the cell."""
+        """Whether the kernel has finished the cell."""
         return any(content["execution_state"] == "idle" for content in self.of("status"))
 
 
@@ -102,9 +102,9 @@ class Kernel:
     """A kernel process; use it as a context manager.
 
     Args:
-        folder: Where it runs.
-        home: The user's home.
-        **env: Further variables of its environment.
+        folder: Its working folder.
+        home: The home folder.
+        **env: Further environment variables.
     """
 
     def __init__(self, folder: Path, home: Path, **env: str) -> None:
@@ -130,9 +130,9 @@ class Kernel:
         self._manager.shutdown_kernel(now=True)
 
     def run(self, code: str, answers: tuple[str, ...] = (), timeout: float = 60) -> Outcome:
-        """Run a cell to its end; a question that it asks gets the next answer.
+        """Run a cell to its end; each input request gets the next answer.
 
-        ipykernel before 7 aborts what reaches it just after a cell that failed: that is sent again.
+        ipykernel before 7 aborts a request right after a failed cell, so it is sent again.
         """
         outcome = self.finish(self.start(code, asks=bool(answers)), answers, timeout)
         end = time.monotonic() + timeout
@@ -141,19 +141,19 @@ class Kernel:
         return outcome
 
     def start(self, code: str, *, asks: bool = False) -> str:
-        """Start a cell; give its id for `until` and `finish`."""
+        """Start a cell; return its id for `until` and `finish`."""
         cell = self.client.execute(code, allow_stdin=asks)
         self._outcomes[cell] = Outcome()
         return cell
 
     def until(self, condition, cell: str, timeout: float = 30) -> Outcome:
-        """Read messages until a cell's satisfy a condition; give what it has sent so far."""
+        """Read messages until those of a cell satisfy a condition; return its messages so far."""
         outcome = self._outcomes[cell]
         self.wait(lambda: condition(outcome), timeout)
         return outcome
 
     def wait(self, condition, timeout: float = 30) -> None:
-        """Read messages, of whatever parent, until a condition holds."""
+        """Read messages of any parent until a condition holds."""
         end = time.monotonic() + timeout
         while not condition():
             if time.monotonic() > end:
@@ -161,7 +161,7 @@ class Kernel:
             self._read(0.05)
 
     def finish(self, cell: str, answers: tuple[str, ...] = (), timeout: float = 60) -> Outcome:
-        """Read a cell's messages to its end, answering what it asks."""
+        """Read a cell's messages to its end, answering its input requests."""
         for answer in answers:
             self.asked = self.client.get_stdin_msg(timeout=timeout)["content"]
             self.client.input(answer)
@@ -169,18 +169,18 @@ class Kernel:
         while not outcome.reply:
             message = self.client.get_shell_msg(timeout=timeout)
             replied = self._outcomes.get(message["parent_header"]["msg_id"])
-            if replied is not None:  # the client's own questions are answered here too
+            if replied is not None:  # the client's own requests are answered here too
                 replied.reply = message["content"]
         return outcome
 
     def interrupt(self) -> float:
-        """Press Stop; give the monotonic clock at that moment."""
+        """Interrupt the kernel; return the monotonic clock at that moment."""
         pressed = time.monotonic()
         self._manager.interrupt_kernel()
         return pressed
 
     def click(self, button: str) -> None:
-        """Click the ipywidgets button of this model id, as a page does: by a comm message."""
+        """Click the ipywidgets button of this model id with a comm message, as a page does."""
         data = {"method": "custom", "content": {"event": "click"}, "buffers": []}
         message = self.client.session.msg("comm_msg", {"comm_id": button, "data": data})
         self.client.shell_channel.send(message)
@@ -196,10 +196,10 @@ class Kernel:
             self._outcomes[parent].messages.append(message)
 
     def _place(self, message: dict) -> str | None:
-        """Give the cell whose output a message belongs to.
+        """Return the cell whose output a message belongs to.
 
-        As on a page an update goes where its display stands: ipykernel before 7 names the cell that
-        runs now as its parent.
+        As on a page, an update goes to the cell of its display; ipykernel before 7 names the cell
+        that runs now as its parent.
         """
         parent = message["parent_header"].get("msg_id")
         kind = message["header"]["msg_type"]

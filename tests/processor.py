@@ -1,13 +1,13 @@
-"""Processor time, for rules about how much work something is."""
+"""Processor time, for tests of the cost of an operation."""
 
 import sys
 import time
 
 
 def seconds(work):
-    """Give the seconds of this process that a function takes; a busy neighbour does not count.
+    """Return the CPU seconds of this process for a function, independent of other processes.
 
-    A measurement of coverage stands still meanwhile: it would take most of the time.
+    Coverage is paused, because it would take most of the time.
     """
     tracer = sys.gettrace()
     sys.settrace(None)

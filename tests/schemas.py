@@ -1,4 +1,4 @@
-"""The JSON Schemas that the package ships."""
+"""The JSON Schemas shipped with the package."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ import gatewayx_nb
 
 
 def schema(name):
-    """Read one; that it is a schema is checked."""
+    """Return a schema after checking that it is valid."""
     path = Path(gatewayx_nb.__file__).parent / "server" / f"{name}.schema.json"
     found = json.loads(path.read_text(encoding="utf-8"))
     jsonschema.Draft202012Validator.check_schema(found)

@@ -1,4 +1,4 @@
-"""Jobs, over races of scripted engines."""
+"""Jobs that run races of scripted engines."""
 
 import pytest
 
@@ -12,7 +12,7 @@ END = Chunk(finish_reason="stop")
 
 @pytest.fixture
 def jobs(project):
-    """Give jobs, and how one is started that asks an engine which plays a script."""
+    """Yield the jobs, and a function that starts one with a scripted engine."""
     pools, jobs = [], JobList()
 
     def start(name, *script, models=("scripted",)):
@@ -26,7 +26,7 @@ def jobs(project):
 
 
 def test_one_model_gives_its_reply_and_several_their_comparison(jobs):
-    """As the calls that wait do."""
+    """The result is a reply for one model and a comparison for several, as in blocking calls."""
     _, start = jobs
     one = start("one", "a", END)
     both = start("both", "a", END, models=("scripted", "mock"))
@@ -38,7 +38,7 @@ def test_one_model_gives_its_reply_and_several_their_comparison(jobs):
 
 
 def test_a_failure_is_raised_when_it_is_asked_for(jobs):
-    """Nothing is raised while it runs, where nobody would see it."""
+    """The error of a job is raised by `result`, not while the job runs unobserved."""
     _, start = jobs
     job = start("bad", ValueError("oh"))
 
@@ -48,7 +48,10 @@ def test_a_failure_is_raised_when_it_is_asked_for(jobs):
 
 
 def test_a_cancelled_job_gives_what_had_come(jobs):
-    """Its connection is closed, and a second time there is nothing to stop."""
+    """A cancelled job returns its partial reply and closes its connection.
+
+    Cancelling it again has no effect.
+    """
     _, start = jobs
     job = start("long", "half", 60, "never", END)
     while not job._race.columns[0].partial.has_begun:
@@ -59,7 +62,10 @@ def test_a_cancelled_job_gives_what_had_come(jobs):
 
 
 def test_waiting_has_an_end_and_the_job_goes_on(jobs):
-    """The message says how to wait longer, and how to stop it."""
+    """`result` has a timeout, whose message says how to wait longer or stop the job.
+
+    The job goes on.
+    """
     _, start = jobs
     job = start("slow", 60, END)
 
@@ -69,7 +75,7 @@ def test_waiting_has_an_end_and_the_job_goes_on(jobs):
 
 
 def test_a_name_is_taken_while_its_job_runs(jobs):
-    """A second one would hide the first, which could not be stopped any more."""
+    """The name of a running job cannot be reused, because the first job could not be stopped."""
     known, start = jobs
     job = start("same", 60, END)
     with pytest.raises(UsageError, match="'same' still runs") as caught:

@@ -8,7 +8,7 @@ REPOSITORY = Path(__file__).parents[1]
 
 
 def quick(name):
-    """What a benchmark prints in a quick run."""
+    """Return the output of a quick benchmark run."""
     run = subprocess.run(
         [sys.executable, f"benchmarks/{name}.py", "--quick"],
         cwd=REPOSITORY,
@@ -23,7 +23,7 @@ def quick(name):
 
 @pytest.mark.kernel
 def test_the_quick_rendering_benchmark_has_a_row_for_each_answer():
-    """`rendering.py --quick` runs to its end in a real kernel."""
+    """`rendering.py --quick` finishes in a real kernel and prints a row for each answer."""
     out = quick("rendering")
 
     rows = [line for line in out.splitlines() if line.endswith(" s")]
@@ -32,7 +32,7 @@ def test_the_quick_rendering_benchmark_has_a_row_for_each_answer():
 
 @pytest.mark.kernel
 def test_the_quick_benchmark_of_the_view_has_a_row_beside_what_one_would_write():
-    """`side_by_side.py --quick` runs to its end in a real kernel."""
+    """`side_by_side.py --quick` finishes in a real kernel and prints all rows."""
     out = quick("side_by_side")
 
     rows = [line for line in out.splitlines() if " MB " in line]
@@ -44,7 +44,7 @@ def test_the_quick_benchmark_of_the_view_has_a_row_beside_what_one_would_write()
 
 
 def test_the_quick_benchmark_measures_this_package_beside_the_bare_transport():
-    """`overhead.py --quick` runs to its end and has a row for both in each of its tables."""
+    """`overhead.py --quick` finishes, and each table has this package and the bare transport."""
     out = quick("overhead")
 
     tables = [table for table in out.split("\n\n") if table.startswith("CPU a ")]

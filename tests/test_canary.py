@@ -1,4 +1,4 @@
-"""One key through every fault and every surface: it is found nowhere, in no shape."""
+"""A canary key through every fault and every surface: it never appears, in any form."""
 
 import json
 import logging
@@ -67,7 +67,7 @@ def _verbose(error):
 
 
 def _locals(error):
-    """What rich, pytest and error trackers show: the locals of every frame of the chain."""
+    """Return the locals of every frame in the exception chain, as rich and pytest show them."""
     return "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
 
 
@@ -84,7 +84,7 @@ SURFACES = {
 
 @pytest.fixture(scope="module")
 def provider():
-    """Give a server that answers by the fault that was set last."""
+    """Yield a server that answers with the fault set last."""
     faults = []
 
     def answer(_):
@@ -97,7 +97,7 @@ def provider():
 
 @pytest.fixture(scope="module")
 def pool(provider, tmp_path_factory):
-    """Give a pool whose engines all have the key, and their provider."""
+    """Yield a pool whose engines all have the canary key and call the provider."""
     project = Project(tmp_path_factory.mktemp("canary") / "project")
     names = [f"GATEWAYX_{name.upper()}" for name in ENGINES]
     project.set_keys(
@@ -110,7 +110,7 @@ def pool(provider, tmp_path_factory):
 
 @pytest.fixture
 def besides(caplog, capfd):
-    """Give what was logged at DEBUG, warned of and printed meanwhile."""
+    """Yield a function that returns the DEBUG log, the warnings and the output so far."""
     caplog.set_level(logging.DEBUG)
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
@@ -120,7 +120,7 @@ def besides(caplog, capfd):
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("engine", ENGINES)
 def test_no_fault_shows_the_key_on_any_surface(pool, provider, engine, fault, besides):
-    """Asked and streamed; what is logged, warned of or printed, too."""
+    """No fault shows the key, whole or streamed, in logs, warnings or output."""
     provider.fault(fault)
     raised = []
     for call in (pool.ask, lambda *a, **k: list(pool.stream(*a, **k))):
@@ -142,7 +142,7 @@ def test_no_fault_shows_the_key_on_any_surface(pool, provider, engine, fault, be
 
 
 def test_the_state_of_a_pool_shows_no_key(pool):
-    """Its tables, its parts and its pickle."""
+    """The tables, attributes and pickle of a pool contain no key."""
     config = pool.config
     shown = [pool, pool.status(), pool.models(), config.keys.problems, config.key("grok")]
     shown += [vars(config), vars(config.keys), json.dumps(pool.security_status().to_json())]
@@ -153,7 +153,7 @@ def test_the_state_of_a_pool_shows_no_key(pool):
 
 @pytest.mark.kernel
 def test_a_kernel_sends_and_keeps_no_key(pool, provider, tmp_path):
-    """Every message to the page, which the notebook is saved from, and every file of the home."""
+    """No message to the page and no file in the home contains the key."""
     (home := tmp_path / "home").mkdir()
     provider.fault("401 with the key")
     cells = [
@@ -181,7 +181,7 @@ def test_a_kernel_sends_and_keeps_no_key(pool, provider, tmp_path):
 
 
 def test_a_shown_key_would_be_found():
-    """The looking itself, and the masking: each shape on its own, within a text and in bytes."""
+    """The search and the masking find each form of the key, alone, within text and in bytes."""
     for shape in forms(KEY):
         assert shape in leaks(f"before {shape} after")
         assert shape in leaks(f"before {shape} after".encode())

@@ -1,4 +1,4 @@
-"""Conversations: what is sent along, what becomes a turn, and what is kept of it."""
+"""Conversations: which messages are sent, and which calls become turns."""
 
 import asyncio
 import json
@@ -16,24 +16,24 @@ END = Chunk(finish_reason="stop")
 
 @pytest.fixture
 def engine():
-    """Give an engine that counts its answers."""
+    """Return an engine that counts its answers."""
     return ScriptedEngine(*([str(number), END] for number in range(1, 9)))
 
 
 @pytest.fixture
 def pool(engine):
-    """Give a pool that has it."""
+    """Yield a pool with that engine."""
     with EnginePool(env={}, engines=[engine]) as pool:
         yield pool
 
 
 def sent(engine):
-    """Give what the last call sent, a text for each turn."""
+    """Return the messages of the last call as texts."""
     return [f"{message.role}: {message.content}" for message in engine.requests[-1].messages]
 
 
 def test_what_was_said_goes_along(pool, engine):
-    """In every way of calling; the system prompt with each."""
+    """Every way of calling sends the earlier turns and the system prompt."""
     chat = pool.chat("scripted", system="Count.")
 
     chat.ask("a")
@@ -52,7 +52,7 @@ def test_what_was_said_goes_along(pool, engine):
 
 
 def test_a_name_is_one_conversation(pool, engine):
-    """By keyword or by `chat`; a call without it knows nothing of it."""
+    """A name identifies one conversation, by keyword or `chat`; other calls do not see it."""
     pool.ask("a", model="scripted", chat="story")
     pool.ask("b", model="scripted")
     pool.chat(name="story").ask("c")
@@ -61,7 +61,10 @@ def test_a_name_is_one_conversation(pool, engine):
 
 
 def test_a_conversation_goes_on_with_the_model_that_answered(engine):
-    """Unless a call names another, which then hears all that was said."""
+    """A conversation continues with the model that answered last, unless a call names another.
+
+    That model then receives all turns.
+    """
     other = ScriptedEngine(["other", END])
     other.name = "other"
     with EnginePool(env={}, engines=[engine, other]) as pool:
@@ -74,7 +77,7 @@ def test_a_conversation_goes_on_with_the_model_that_answered(engine):
 
 
 def test_a_turn_that_failed_or_was_left_is_not_sent_again(pool, engine):
-    """It is no turn."""
+    """A failed or abandoned call does not become a turn."""
     engine.scripts = [["half", ProviderError("no")], ["yes", END], ["left", 30.0], ["last", END]]
     chat = pool.chat("scripted")
     with pytest.raises(ProviderError):
@@ -88,7 +91,7 @@ def test_a_turn_that_failed_or_was_left_is_not_sent_again(pool, engine):
 
 
 def test_asking_again_in_a_cell_replaces_its_own_turn(pool, engine):
-    """It hears what stood before it; what came after it stays, until that is dropped."""
+    """Rerunning a cell sends the turns before its own and replaces it; later turns stay."""
     chat = pool.chat("scripted")
     for cell in ("one", "two", "three"):
         pool.ask(f"in {cell}", chat=chat.slot(cell))
@@ -102,7 +105,7 @@ def test_asking_again_in_a_cell_replaces_its_own_turn(pool, engine):
 
 
 def test_a_cell_that_fails_again_keeps_its_turn(pool, engine):
-    """Nothing is lost by trying."""
+    """A rerun cell that fails keeps its turn."""
     engine.scripts = [["yes", END], [ProviderError("no")]]
     chat = pool.chat("scripted")
     pool.ask("a", chat=chat.slot("one"))
@@ -113,7 +116,7 @@ def test_a_cell_that_fails_again_keeps_its_turn(pool, engine):
 
 
 def test_an_engine_that_takes_no_history_says_so():
-    """At the second turn, before anything is sent."""
+    """An engine without history raises an error at the second turn, before anything is sent."""
 
     class Forgetful(LLMEngine):
         requires_key = False
@@ -131,7 +134,7 @@ def test_an_engine_that_takes_no_history_says_so():
 
 
 def test_it_is_exported_as_markdown_and_as_a_notebook(pool, tmp_path):
-    """Both sides, in order; the notebook is a valid one."""
+    """An export has both sides in order; the notebook is valid."""
     chat = pool.chat("scripted", system="Count.", name="story")
     chat.ask("Ä \ud800?")
     text = chat.export(tmp_path / "story.md").read_text()
@@ -144,7 +147,7 @@ def test_it_is_exported_as_markdown_and_as_a_notebook(pool, tmp_path):
 
 
 def test_an_export_overwrites_nothing(pool, tmp_path):
-    """The file's name is in the message."""
+    """An export does not overwrite a file; the error names it."""
     (tmp_path / "there.md").write_text("mine")
     chat = pool.chat("scripted", name="story")
 
@@ -156,13 +159,13 @@ def test_an_export_overwrites_nothing(pool, tmp_path):
 
 @pytest.mark.parametrize("name", ["", "a b", "../x", "x" * 65, 3, b"x"])
 def test_a_chat_that_is_none(pool, name):
-    """Refused before anything is sent."""
+    """An invalid value raises an error before anything is sent."""
     with pytest.raises(UsageError, match="chat"):
         pool.ask("hi", model="scripted", chat=name)
 
 
 def test_a_chat_that_is_not_there_is_named_with_the_nearest(pool):
-    """The commands ask for one that is there."""
+    """An unknown conversation raises an error with the nearest name."""
     pool.chat(name="story")
 
     with pytest.raises(UsageError, match="Did you mean 'story'"):

@@ -1,7 +1,7 @@
-"""The dynamic model system, as its document tells it: an engine is a file, its key is a line.
+"""The dynamic model system of the seed document: an engine is a file, its key is a line.
 
-Run alone by ``python tests/test_dynamic_models.py``. Each part has the title that the document
-gives it; where the document restarts a server, `check` is called, as every cell does.
+Run alone with ``python tests/test_dynamic_models.py``. Each part has its title from the document;
+where the document restarts a server, the test calls `check`, as every cell does.
 """
 
 import asyncio
@@ -84,20 +84,20 @@ class CarefulEngine(LLMEngine):
 
 
 def rows(pool):
-    """Give the status of every engine by its name."""
+    """Return the status of every engine by name."""
     return {row.name: row for row in pool.status()}
 
 
 @pytest.fixture
 def pool(project):
-    """Give a pool that runs all the while: nothing below restarts it."""
+    """Yield a pool that is never restarted by the tests below."""
     with project.pool() as running:
         yield running
 
 
 @pytest.fixture
 def your_model(project, pool):
-    """Add the document's engine, word for word, to the running pool, and its key."""
+    """Add the document's engine, verbatim, and its key to the running pool."""
     (project.engines / "your_model_engine.py").write_text(YOUR_MODEL)
     project.set_keys("GATEWAYX_YOUR_MODEL_API_KEY=a_real_key\n")
     pool.refresh()
@@ -108,7 +108,7 @@ def your_model(project, pool):
 
 
 def test_the_registry_knows_the_models_that_are_built_in(pool):
-    """Each has a row, with or without a key; none of their code has been run for that."""
+    """Each built-in engine has a row, with or without a key, before its code is run."""
     known = rows(pool)
 
     assert set(known) >= BUILT_IN
@@ -117,7 +117,7 @@ def test_the_registry_knows_the_models_that_are_built_in(pool):
 
 
 def test_the_registry_finds_the_file_of_an_engine(project, pool):
-    """By its name, `<name>_engine.py`; a helper beside it is none."""
+    """The registry finds an engine file by its name, `<name>_engine.py`, and ignores helpers."""
     (project.engines / "your_model_engine.py").write_text(YOUR_MODEL)
     (project.engines / "_helper.py").write_text("raise RuntimeError\n")
 
@@ -129,7 +129,7 @@ def test_the_registry_finds_the_file_of_an_engine(project, pool):
 
 
 def test_a_provider_is_there_once_its_key_is_valid(project, pool):
-    """Read from `config/secrets/.env.local`; what the document leaves to fill in is no key."""
+    """A key in `config/secrets/.env.local` makes a provider available; a placeholder does not."""
     states = []
     for line in (
         "",
@@ -143,7 +143,7 @@ def test_a_provider_is_there_once_its_key_is_valid(project, pool):
 
 
 def test_only_providers_with_a_key_are_offered(project, pool):
-    """Besides those that need none."""
+    """Only providers with a key and keyless engines are offered."""
     project.set_keys("GATEWAYX_GROK_API_KEY=xai-1\nGATEWAYX_COHERE_API_KEY=your_key_here\n")
 
     offered = {model.engine for model in pool.models()}
@@ -154,7 +154,7 @@ def test_only_providers_with_a_key_are_offered(project, pool):
 
 
 def test_a_provider_without_a_key_is_never_run(project, pool):
-    """Not even its file is imported."""
+    """The file of a provider without a key is not even imported."""
     ran = project.root / "ran"
     (project.engines / "other_engine.py").write_text(f"open({str(ran)!r}, 'w')\n{YOUR_MODEL}")
     pool.refresh()
@@ -170,7 +170,7 @@ def test_a_provider_without_a_key_is_never_run(project, pool):
 
 
 def test_the_documents_own_engine_answers(your_model):
-    """Its name is its file's; the only engine with a key is the default."""
+    """The document's engine has the name of its file and, with the only key, is the default."""
     reply = your_model.ask("Why is the sky blue?")
 
     assert reply.text == "[Your Model Response] Why is the sky blue?..."
@@ -179,7 +179,7 @@ def test_the_documents_own_engine_answers(your_model):
 
 
 def test_it_is_asked_for_its_health_by_its_own_check(your_model, caplog):
-    """And says so in the log."""
+    """The engine's own health check is called, which logs a line."""
     caplog.set_level(logging.INFO)
 
     (row,) = your_model.health("your_model")
@@ -189,7 +189,7 @@ def test_it_is_asked_for_its_health_by_its_own_check(your_model, caplog):
 
 
 def test_it_streams_and_awaits_as_every_engine_does(your_model):
-    """An engine that only generates is wrapped: its answer is one chunk."""
+    """An engine with only `generate` is wrapped: it streams its answer as one chunk."""
     stream = your_model.stream("hi")
     chunks = [chunk.text for chunk in stream]
     awaited = asyncio.run(your_model.aask("hi"))
@@ -199,7 +199,7 @@ def test_it_streams_and_awaits_as_every_engine_does(your_model):
 
 
 def test_it_is_cleaned_up(your_model, caplog):
-    """Once, when the pool is closed."""
+    """Closing the pool cleans up the engine once."""
     caplog.set_level(logging.INFO)
     your_model.ask("hi")
 
@@ -209,7 +209,7 @@ def test_it_is_cleaned_up(your_model, caplog):
 
 
 def test_an_engine_is_passed_only_what_the_caller_set(project, pool):
-    """Keywords, no more."""
+    """An engine receives only the keywords that the caller set."""
     (project.engines / "careful_engine.py").write_text(CAREFUL)
     project.set_keys("GATEWAYX_CAREFUL_API_KEY=k1\n")
     pool.refresh()
@@ -219,7 +219,7 @@ def test_an_engine_is_passed_only_what_the_caller_set(project, pool):
 
 
 def test_a_failure_that_comes_as_a_text_is_raised(project, pool):
-    """The contract returns `Error generating response: …`; an answer it is not."""
+    """A returned text `Error generating response: …`, the document's contract, is raised."""
     (project.engines / "careful_engine.py").write_text(CAREFUL)
     project.set_keys("GATEWAYX_CAREFUL_API_KEY=k1\n")
     pool.refresh()
@@ -232,7 +232,7 @@ def test_a_failure_that_comes_as_a_text_is_raised(project, pool):
 
 
 def test_a_new_model_takes_a_file_and_a_key_and_no_restart(project, pool):
-    """Each step of the document, in its order, is seen by the next call."""
+    """Each step of the document, in its order, applies to the next call."""
     with pytest.raises(EngineNotFoundError):
         pool.ask("hi", model="your_model")
 
@@ -243,7 +243,7 @@ def test_a_new_model_takes_a_file_and_a_key_and_no_restart(project, pool):
 
     project.set_keys(
         "GATEWAYX_YOUR_MODEL_API_KEY=your_real_api_key_here\n"
-    )  # step 2, not filled in
+    )  # step 2, with the placeholder
     pool.refresh()
     with pytest.raises(MissingKeyError, match="placeholder"):
         pool.ask("hi", model="your_model")
@@ -254,7 +254,7 @@ def test_a_new_model_takes_a_file_and_a_key_and_no_restart(project, pool):
 
 
 def test_the_package_file_of_the_document_is_not_needed_and_does_no_harm(project, your_model):
-    """Step 3 lists engines in `engines/__init__.py`, which is never run."""
+    """Step 3, an `engines/__init__.py` with a list of engines, is harmless: it is never run."""
     (project.engines / "__init__.py").write_text("raise RuntimeError('run')\n")
     your_model.refresh()
 
@@ -262,7 +262,7 @@ def test_the_package_file_of_the_document_is_not_needed_and_does_no_harm(project
 
 
 def test_adding_grok_takes_its_key_alone(project, pool):
-    """Its engine is there already; asked here at a server that stands in for it."""
+    """The shipped grok engine needs only a key; a local server stands in for the provider."""
     with Server(CHAT.answer) as server:
         key = "GATEWAYX_GROK_API_KEY=sk-grok-1"
         project.set_keys(f"{key}\nGATEWAYX_GROK_BASE_URL={server.url}/v1\n")
@@ -278,7 +278,7 @@ def test_adding_grok_takes_its_key_alone(project, pool):
 
 
 def test_without_its_key_a_model_is_no_longer_used(project, your_model):
-    """From the next call on; its row says what it waits for."""
+    """Without its key a model is unavailable from the next call on; its row names the key."""
     assert your_model.ask("hi").engine == "your_model"
 
     project.set_keys("")
@@ -291,7 +291,7 @@ def test_without_its_key_a_model_is_no_longer_used(project, your_model):
 
 
 def test_without_its_file_a_model_is_gone(project, your_model):
-    """Its key may stay."""
+    """Without its file a model is gone, even if its key is still set."""
     assert your_model.ask("hi").engine == "your_model"
 
     (project.engines / "your_model_engine.py").unlink()

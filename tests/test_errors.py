@@ -19,7 +19,7 @@ from gatewayx_nb.errors import (
 
 
 def test_a_notebook_shows_two_lines():
-    """What happened stands on the first line, what mends it on the second."""
+    """A notebook shows the message on the first line and the hint on the second."""
     error = MissingKeyError("no key.", hint="Set it: `%gatewayx key set grok`.")
 
     assert error._render_traceback_() == [
@@ -29,13 +29,13 @@ def test_a_notebook_shows_two_lines():
 
 
 def test_a_script_shows_one_line():
-    """A message is one line, the mending command in it."""
+    """In a script the message and the hint are one line."""
     assert str(MissingKeyError("no key.", hint="Set it.")) == "no key. Set it."
     assert str(MissingKeyError("no key.")) == "no key."
 
 
 def test_an_error_survives_a_pickle():
-    """Fields travel to another process."""
+    """A pickled error keeps its fields."""
     error = RateLimitError("slow down.", hint="Wait.", engine="grok", status=429, retry_after=2.0)
     error.partial = "so far"
 
@@ -87,7 +87,7 @@ def test_an_error_survives_a_pickle():
     ],
 )
 def test_a_fault_has_one_class(status, code, kind):
-    """The code is narrower than the status, and holds where it is known."""
+    """An error code decides the class if it is known, else the status."""
     assert classify(status, code) is kind
 
 
@@ -119,14 +119,14 @@ def test_a_fault_has_one_class(status, code, kind):
     ],
 )
 def test_words_tell_what_no_code_does(status, message, kind):
-    """At the status that they come with; a code that is known goes before them."""
+    """A message decides the class for its status, unless the code is known."""
     assert classify(status, None, message) is kind
     assert classify(status, "invalid_request_error", message) is kind
     assert classify(status, "rate_limit_error", message) is RateLimitError
 
 
 def test_every_class_is_in_the_drawn_tree():
-    """The tree in the docstring is the tree."""
+    """The tree in the docstring is the class tree."""
     values = [value for value in vars(errors).values() if isinstance(value, type)]
     kinds = {value for value in values if issubclass(value, BaseException)}
 
@@ -136,6 +136,6 @@ def test_every_class_is_in_the_drawn_tree():
 
 
 def test_the_nearest_name_is_offered():
-    """A near miss is answered by a question, a far one by nothing."""
+    """A similar name is suggested, a dissimilar one is not."""
     assert did_you_mean("gork", ["grok", "mock"]) == " Did you mean 'grok'?"
     assert did_you_mean("zzz", ["grok"]) == ""

@@ -1,4 +1,4 @@
-"""Code and JSON out of an answer, whatever stands around them."""
+"""Extraction of code and JSON from an answer with other text."""
 
 import doctest
 import json
@@ -32,7 +32,7 @@ JSON = st.recursive(
     ],
 )  # fmt: skip
 def test_code_is_the_longest_block_or_all(text, block):
-    """Without its fence; an answer that was cut within one too."""
+    """Code is the longest fenced block, also if truncated, or else the whole text."""
     assert extraction.extract_code(text) == block
 
 
@@ -50,13 +50,13 @@ def test_code_is_the_longest_block_or_all(text, block):
     ],
 )  # fmt: skip
 def test_json_is_found_between_words(text, value):
-    """In a fence or not; of several the longest."""
+    """JSON is found within or without a fence; the longest of several wins."""
     assert extraction.extract_json(text) == value
 
 
 @pytest.mark.parametrize("text", ["", "no data", "{not json}", "[" * 100_000, '{"a": ' * 50_000])
 def test_what_is_no_json_is_said_to_be_none(text):
-    """In bounded time, however deep it looks."""
+    """Text without JSON is rejected in bounded time, however deep its brackets are."""
     started = time.process_time()
     with pytest.raises(ValueError, match="no JSON"):
         extraction.extract_json(text)
@@ -65,11 +65,10 @@ def test_what_is_no_json_is_said_to_be_none(text):
 
 @given(JSON, st.sampled_from(["", "Here it is: ", "# A\n"]), st.sampled_from(["", "\nDone."]))
 def test_any_document_in_a_fence_is_read(value, before, after):
-    """As it was."""
+    """Any JSON document in a fence is read unchanged."""
     text = f"{before}\n```json\n{json.dumps(value, indent=1)}\n```{after}"
     assert extraction.extract_json(text) == value
 
 
 def test_the_examples_in_the_docstrings_hold():
-    """An example is a promise."""
     assert doctest.testmod(extraction).failed == 0

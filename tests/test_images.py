@@ -20,7 +20,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + b"".join(
 
 
 class Figure:
-    """What matplotlib's can do."""
+    """Has the methods of a matplotlib figure."""
 
     def savefig(self, file, *, format):  # noqa: A002 - matplotlib's name
         assert format == "png"
@@ -28,7 +28,7 @@ class Figure:
 
 
 class Picture:
-    """What PIL's can do."""
+    """Has the methods of a PIL image."""
 
     def tobytes(self):
         return b""
@@ -40,7 +40,7 @@ class Picture:
 
 @pytest.mark.parametrize("make", [str, Path, Path.read_bytes], ids=["text", "path", "bytes"])
 def test_a_path_or_bytes_are_an_image(tmp_path, make):
-    """Its type is read from its bytes, whatever its name."""
+    """The type of an image is detected by content, whatever the file name."""
     path = tmp_path / "plot.jpg"
     path.write_bytes(PNG)
 
@@ -52,12 +52,12 @@ def test_a_path_or_bytes_are_an_image(tmp_path, make):
 
 @pytest.mark.parametrize("source", [Figure(), Picture()], ids=["figure", "picture"])
 def test_a_figure_draws_itself(source):
-    """As PNG."""
+    """A figure is converted to PNG."""
     assert images.load(source) == Image("image/png", PNG)
 
 
 def test_an_address_is_left_to_the_provider():
-    """We fetch nothing."""
+    """A URL is passed to the provider and not fetched."""
     image = images.load("https://example.com/a.png")
 
     assert (image.address, image.data) == ("https://example.com/a.png", b"")
@@ -77,7 +77,7 @@ def test_an_address_is_left_to_the_provider():
     ],
 )
 def test_the_first_bytes_tell_the_type(data, mime):
-    """Those that the providers take."""
+    """The type of each supported image is detected by its first bytes."""
     assert images.sniff(data) == mime
 
 
@@ -93,11 +93,11 @@ def test_the_first_bytes_tell_the_type(data, mime):
     ],
 )
 def test_what_is_no_image_is_refused(source, said):
-    """With what is expected, before anything is sent."""
+    """Other values raise an error with the expected types before anything is sent."""
     with pytest.raises(UsageError, match=said):
         images.load(source)
 
 
 def test_an_image_shows_no_bytes():
-    """Its repr is short."""
+    """The repr of an image is short and has none of its bytes."""
     assert repr(Image("image/png", PNG)) == f"Image('image/png', {len(PNG)} bytes)"

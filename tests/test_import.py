@@ -12,7 +12,7 @@ HEAVY = ("IPython", "ipywidgets", "httpx", "aiohttp", "xllamacpp", "markdown_it"
 
 
 def _loaded(code):
-    """Run code in a fresh interpreter; give the heavy modules that it loaded."""
+    """Run code in a new interpreter; return the heavy modules that it loaded."""
     script = f"{code}\nimport sys\nprint(*[name for name in {HEAVY} if name in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", script],
@@ -34,12 +34,12 @@ def _loaded(code):
     ],
 )
 def test_nothing_heavy_is_loaded_before_it_is_needed(code):
-    """Not by the import, and not by a pool that asks an engine which needs none of it."""
+    """Neither the import nor a call to an engine without dependencies loads heavy modules."""
     assert _loaded(code) == []
 
 
 def test_the_import_reads_and_opens_nothing(tmp_path):
-    """No file outside of Python's own modules, no socket; watched by an audit hook."""
+    """Under an audit hook, the import opens no socket and reads only Python modules."""
     script = """
 import sys
 own = (sys.prefix, sys.base_prefix, sys.argv[1])
@@ -66,7 +66,7 @@ print(seen)
 
 
 def test_every_public_name_is_there():
-    """`__all__` is what `__getattr__` gives and what `dir` lists."""
+    """`__all__` lists the names that `__getattr__` and `dir` return."""
     for name in gatewayx_nb.__all__:
         assert getattr(gatewayx_nb, name) is not None
     assert dir(gatewayx_nb) == sorted(gatewayx_nb.__all__)

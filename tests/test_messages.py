@@ -14,19 +14,19 @@ from gatewayx_nb.replies import Reply
     ],
 )
 def test_only_the_first_colon_counts(text, engine, model):
-    """A reference is an engine, and behind the first colon a model."""
+    """A reference is split at its first colon into engine and model."""
     assert ModelRef.parse(text) == ModelRef(engine, model)
 
 
 def test_a_reference_reads_back():
-    """What a reference shows parses to itself."""
+    """The text of a reference parses to an equal reference."""
     for ref in (ModelRef("grok"), ModelRef("a", "b:c")):
         assert ModelRef.parse(str(ref)) == ref
     assert str(ModelInfo("grok", "grok-4.6")) == "grok:grok-4.6"
 
 
 def test_an_engine_is_passed_only_what_the_caller_set():
-    """An unset value is not passed on, and a lone prompt needs no messages."""
+    """An engine receives no unset options, and no messages for a single prompt."""
     request = Request((Message("user", "hi"),), "m", temperature=0.0, params={"top_p": 0.5})
 
     assert request.keywords() == {"temperature": 0.0, "top_p": 0.5}
@@ -34,7 +34,7 @@ def test_an_engine_is_passed_only_what_the_caller_set():
 
 
 def test_a_reply_is_its_text():
-    """A reply shows as its text and as safe HTML of it, never as Markdown that a page trusts."""
+    """A reply is shown as text and as safe HTML, never as Markdown that a page would trust."""
     reply = Reply("**hi** <script>", engine="mock", model="m")
 
     bundle = reply._repr_mimebundle_()
@@ -46,5 +46,5 @@ def test_a_reply_is_its_text():
 
 
 def test_a_reply_has_a_short_repr():
-    """In a list a reply takes a line, whatever its length."""
+    """The repr of a reply is one line of limited length."""
     assert len(repr(Reply("long " * 1000, engine="mock", model="m"))) < 120

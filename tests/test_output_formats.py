@@ -1,4 +1,4 @@
-"""How an answer is read and shown in each form."""
+"""Parsing and rendering of an answer in each format."""
 
 import json
 from dataclasses import replace
@@ -15,14 +15,14 @@ RECORDS = [{"city": "Rome", "people": 2}, {"city": "<i>Milan</i>", "people": 1}]
 
 
 def shown(form, text):
-    """A finished answer in its form, read as the pool reads it."""
+    """Return a finished answer rendered in its format, parsed as in the pool."""
     shape = output_formats.schema_for(form)
     reply = Reply(text, "e", "m", parsed=shape.parse(text) if shape else None)
     return output_formats.render(form, reply)
 
 
 def test_code_is_shown_and_read_without_its_fence():
-    """In colours; for a terminal as it is."""
+    """Code is highlighted without its fence; in a terminal it is plain."""
     code = shown("code", PYTHON)
 
     assert code.text == "x = '<b>'"
@@ -33,13 +33,13 @@ def test_code_is_shown_and_read_without_its_fence():
 
 
 def test_code_says_what_it_reads_as():
-    """What turns a line around is taken out, before it can get into a cell."""
+    """Bidirectional control characters are removed from code before it can get into a cell."""
     assert output_formats.schema_for("code").parse("```\na\u202eb\u200b = 1\n```") == "ab = 1"
 
 
 @pytest.mark.parametrize("text", ['Sure:\n```json\n{"a": [1, "<b>"]}\n```', '{"a": [1, "<b>"]}'])
 def test_json_is_indented_and_folded(text):
-    """Open while it is short."""
+    """JSON is indented and collapsible, and expanded if it is short."""
     answer = shown("json", text)
 
     assert answer.text == '{\n  "a": [\n    1,\n    "<b>"\n  ]\n}'
@@ -63,7 +63,7 @@ def test_json_is_indented_and_folded(text):
     ],
 )
 def test_a_frame_is_made_of_records_or_columns(text, columns, rows):
-    """As models write them."""
+    """A frame is made of records or columns, as models write either."""
     frame = output_formats.schema_for("frame").parse(text)
 
     assert (list(frame.columns), len(frame)) == (columns, rows)
@@ -73,13 +73,13 @@ def test_a_frame_is_made_of_records_or_columns(text, columns, rows):
     "text", ["prose", "5", '"x"', '{"a": [1], "b": [1, 2]}', '[1, {"a": 2}]', "{}"]
 )
 def test_what_is_no_table_is_a_fault(text):
-    """So that it is asked for once more."""
+    """JSON that is not a table raises an error, so that it is requested once more."""
     with pytest.raises(ValueError, match=r"no JSON|no list of records"):
         output_formats.schema_for("frame").parse(text)
 
 
 def test_a_frame_is_a_table_of_text():
-    """Escaped; the first rows of a long one."""
+    """A frame is rendered as an escaped table of its first rows."""
     answer = shown("frame", json.dumps(RECORDS * 40))
 
     assert [cell.text for cell in parsed(answer.page).iter("th")] == ["city", "people"]
@@ -91,7 +91,7 @@ def test_a_frame_is_a_table_of_text():
 
 
 def test_a_frame_without_pandas_says_how_to_get_it(monkeypatch):
-    """Before anything is asked."""
+    """Without pandas the error is raised before anything is sent."""
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(UsageError, match="needs pandas") as caught:
         output_formats.schema_for("frame")
@@ -99,7 +99,7 @@ def test_a_frame_without_pandas_says_how_to_get_it(monkeypatch):
 
 
 def test_text_is_no_markdown():
-    """As it stands, blanks and all."""
+    """Plain text is shown unchanged, including whitespace."""
     answer = shown("text", "# a\n*b*   c")
 
     assert (words(answer.page), answer.text) == ("# a\n*b*   c", "# a\n*b*   c")
@@ -107,7 +107,7 @@ def test_text_is_no_markdown():
 
 
 def test_a_page_is_framed_and_its_source_is_the_text():
-    """With the fence taken off."""
+    """An HTML page is shown in a frame; its plain text is the source without its fence."""
     answer = shown("html", "Here:\n```html\n<h1>A</h1>\n```")
 
     assert answer.text == "<h1>A</h1>"
@@ -116,7 +116,7 @@ def test_a_page_is_framed_and_its_source_is_the_text():
 
 @pytest.mark.parametrize("form", output_formats.OUTPUT_FORMATS)
 def test_an_answer_that_was_not_read_shows_its_text(form):
-    """One that was stopped, or fits no form."""
+    """An answer that was stopped or does not match its format is shown as text."""
     half = Reply('```json\n{"a": ', "e", "m", interrupted=True)
 
     answer = output_formats.render(form, half)

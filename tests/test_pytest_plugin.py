@@ -1,4 +1,4 @@
-"""The plugin, as a user's own tests have it: in a pytest of their own."""
+"""The pytest plugin, in a pytest of its own as in a user's project."""
 
 import json
 import os
@@ -23,11 +23,11 @@ def test_answer(gatewayx_pool, prompt):
 
 @pytest.fixture
 def run(tmp_path):
-    """Give a function that runs pytest in a folder with one test."""
+    """Return a function that runs pytest in a folder with one test."""
     (tmp_path / "test_mine.py").write_text(TEST)
 
     def run(*options, **env):
-        # nbval is left out where it is not asked for: it takes seconds to import.
+        # nbval takes seconds to import, so it is disabled unless needed.
         without = ("cacheprovider",) if "--nbval" in options else ("cacheprovider", "nbval")
         plugins = [word for name in without for word in ("-p", f"no:{name}")]
         return subprocess.run(
@@ -43,7 +43,7 @@ def run(tmp_path):
 
 
 def test_replies_are_recorded_once_and_played_back(run, tmp_path):
-    """Beside the test, a file for each; an edited answer makes the test fail."""
+    """Each test has a cassette file beside it, and an edited reply makes the test fail."""
     before = run()
     recorded = run("--gatewayx-record")
     played = run()
@@ -64,7 +64,7 @@ def test_replies_are_recorded_once_and_played_back(run, tmp_path):
 
 
 def test_it_costs_pytest_next_to_nothing(tmp_path):
-    """It is loaded in every project: neither our modules nor those of others come with it."""
+    """The plugin is loaded in every project, so it imports nothing but its own package."""
     script = (
         "import sys, pytest, json; before = set(sys.modules);"
         "import gatewayx_nb.pytest_plugin;"
@@ -79,7 +79,7 @@ def test_it_costs_pytest_next_to_nothing(tmp_path):
 
 
 def notebook(*cells):
-    """Give a notebook; each cell is its source and the text of its output."""
+    """Return a notebook; each cell is its source and the text of its output."""
     made = [
         {
             "cell_type": "code", "execution_count": 1, "metadata": {}, "source": source,
@@ -98,7 +98,7 @@ def notebook(*cells):
 
 @pytest.mark.kernel
 def test_the_sanitize_file_of_nbval_passes_over_figures(run, tmp_path):
-    """By its short name; what the model said is compared."""
+    """Nbval's sanitize file, named by its short name, hides figures but not replies."""
     line = "mock:mock · {} s, first after 0.4 s · 3 in, {} out · $0.5{}"
     cell = "print('it said {} [" + line + "]')"
     said = "it said this [" + line.format(22.5, 5, "") + "]\n"

@@ -1,4 +1,4 @@
-"""What README shows is run, or compared with what the program says."""
+"""The README's examples are run, and its listings compared with the program."""
 
 import doctest
 import re
@@ -16,7 +16,7 @@ README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_examples_give_what_they_show():
-    """The Python sessions, as one."""
+    """The Python sessions of the README run as one."""
     session = "\n".join(re.findall(r"```python\n(>>> .*?)```", README, re.DOTALL))
     test = doctest.DocTestParser().get_doctest(session, {}, "README.md", "README.md", 0)
 
@@ -24,7 +24,7 @@ def test_the_examples_give_what_they_show():
 
 
 def test_the_list_of_commands_is_the_programs():
-    """Made from `%gatewayx help`."""
+    """The README lists the commands of `%gatewayx help`."""
     (listed,) = re.findall(r"a test compares them -->\n```\n(.*?)```", README, re.DOTALL)
     shown = repr(commands.run(None, "help")).splitlines()[2:]
 
@@ -35,7 +35,7 @@ def test_the_list_of_commands_is_the_programs():
 
 @pytest.fixture
 def guide(project):
-    """Give a project with the engine files of the guide, as they stand there."""
+    """Return a project with the guide's engine files, verbatim."""
     files = re.findall(r"```python\n# engines/(\w+)_engine\.py\n(.*?)```", README, re.DOTALL)
     for name, source in files:
         (project.engines / f"{name}_engine.py").write_text(source)
@@ -44,7 +44,7 @@ def guide(project):
 
 
 def test_the_engines_of_the_guide_answer(guide):
-    """Whole, streamed, and from a provider, which a server here stands in for."""
+    """The guide's engines reply whole, streamed and from a provider, here a local server."""
     with Server(CHAT.answer) as server:
         guide.set_keys(f"GATEWAYX_ACME_API_KEY=k\nGATEWAYX_ACME_BASE_URL={server.url}/v1\n")
         with guide.pool() as pool:
@@ -58,7 +58,7 @@ def test_the_engines_of_the_guide_answer(guide):
 
 
 def test_the_engines_of_the_guide_keep_the_rules(guide, monkeypatch):
-    """And the kit says of the first what the guide shows."""
+    """The guide's engines pass the conformance kit, whose output is the one in the guide."""
     monkeypatch.chdir(guide.root)
     (session,) = re.findall(r"```pycon\n(.*?)```", README, re.DOTALL)
     test = doctest.DocTestParser().get_doctest(session, {}, "README.md", "README.md", 0)
@@ -72,7 +72,6 @@ def test_the_engines_of_the_guide_keep_the_rules(guide, monkeypatch):
     "module", [gatewayx_nb, text, secrets, keys, gatewayx_nb.messages, comparison]
 )
 def test_the_examples_in_docstrings_hold(module):
-    """They are run."""
     outcome = doctest.testmod(module)
 
     assert (outcome.failed, outcome.attempted > 0) == (0, True)

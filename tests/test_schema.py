@@ -10,7 +10,7 @@ from gatewayx_nb.schema import ResponseSchema
 
 @dataclass
 class City:
-    """A dataclass with a default, which need not be answered."""
+    """A dataclass with a default, which the answer may omit."""
 
     name: str
     people: int
@@ -18,19 +18,19 @@ class City:
 
 
 class Country(TypedDict):
-    """A TypedDict that holds another type."""
+    """A TypedDict that contains another type."""
 
     cities: list[City]
 
 
 class Model(pydantic.BaseModel):
-    """A pydantic model makes its own schema."""
+    """A pydantic model, which has its own schema."""
 
     name: str
 
 
 def test_a_dict_is_the_schema_and_its_answer_is_json():
-    """Nothing is added to it."""
+    """A dict is the schema, unchanged, and its answer is parsed as JSON."""
     shape = ResponseSchema({"type": "array"})
 
     assert shape.schema == {"type": "array"}
@@ -38,7 +38,10 @@ def test_a_dict_is_the_schema_and_its_answer_is_json():
 
 
 def test_a_dataclass_gives_its_schema_and_takes_the_answer():
-    """Closed, as the strict modes ask, with what has no default required."""
+    """The schema of a dataclass is closed, as strict modes need.
+
+    Fields without a default are required, and the answer becomes an instance.
+    """
     shape = ResponseSchema(City)
 
     assert shape.schema["properties"]["people"] == {"type": "integer"}
@@ -48,7 +51,7 @@ def test_a_dataclass_gives_its_schema_and_takes_the_answer():
 
 
 def test_types_may_hold_types():
-    """By reference, which every provider's schema knows."""
+    """Nested types are references, which every provider accepts."""
     shape = ResponseSchema(Country)
 
     assert shape.schema["properties"]["cities"]["items"] == {"$ref": "#/$defs/City"}
@@ -60,7 +63,7 @@ def test_types_may_hold_types():
 
 
 def test_a_pydantic_model_is_asked_itself():
-    """For the schema and for the value."""
+    """A pydantic model creates its own schema and validates the answer."""
     shape = ResponseSchema(Model)
 
     assert shape.schema["required"] == ["name"]
@@ -80,26 +83,26 @@ def test_a_pydantic_model_is_asked_itself():
     ],
 )
 def test_fences_and_prose_are_left_out(text):
-    """Models add them, whatever they are told."""
+    """Fences and prose around JSON, which models add anyway, are ignored."""
     assert ResponseSchema({}).parse(text) == {"a": 1}
 
 
 @pytest.mark.parametrize("text", ["", "no json", "{", "```\nno\n```", "[" * 100_000])
 def test_what_is_no_json_is_a_value_error(text):
-    """The caller asks again, or tells the user."""
+    """Text that is not JSON raises ValueError; the caller retries or reports it."""
     with pytest.raises(ValueError, match="no JSON"):
         ResponseSchema({}).parse(text)
 
 
 @pytest.mark.parametrize("text", ['{"name": 1, "people": 3}', '{"name": "x"}', "[1]"])
 def test_what_does_not_fit_the_type_is_a_value_error(text):
-    """A wrong type, a missing field, another shape."""
+    """A wrong type, a missing field or another shape raises ValueError."""
     with pytest.raises(ValueError, match=r"Expected|missing"):
         ResponseSchema(City).parse(text)
 
 
 @pytest.mark.parametrize("source", [3, "x", object(), None.__class__.__class__])
 def test_what_is_no_schema_is_refused(source):
-    """With what is one."""
+    """An invalid schema raises an error that lists the valid kinds."""
     with pytest.raises(UsageError, match=r"no schema.*dataclass"):
         ResponseSchema(source)

@@ -9,7 +9,7 @@ CANARY = "sk-canary-0123456789"
 
 
 def test_a_secret_is_the_key_where_it_is_used():
-    """`str` and formatting give the value, as vendors' own code expects."""
+    """`str` and format of a secret return the key, as vendors' code expects."""
     key = Secret(CANARY)
 
     assert str(key) == f"{key}" == CANARY
@@ -18,7 +18,7 @@ def test_a_secret_is_the_key_where_it_is_used():
 
 
 def test_a_secret_is_a_mask_where_it_is_shown():
-    """No way of showing it has a part of it."""
+    """`repr` and every display of a secret are a mask without any part of the key."""
     key = Secret(CANARY)
 
     shown = [repr(key), key[:4], key[-4:], key[0], repr({"k": key}), f"{key!r}"]
@@ -27,7 +27,7 @@ def test_a_secret_is_a_mask_where_it_is_shown():
 
 
 def test_a_pickled_secret_carries_no_key():
-    """A pickle goes to other machines; a copy stays, and works."""
+    """A pickled secret has no key, because pickles leave the machine; a copy has it."""
     assert CANARY.encode() not in pickle.dumps(Secret(CANARY))
     assert copy.deepcopy({"k": Secret(CANARY)}) == {"k": CANARY} == {"k": copy.copy(Secret(CANARY))}
 
@@ -54,7 +54,7 @@ def test_a_pickled_secret_carries_no_key():
     ],
 )
 def test_a_placeholder_is_no_key(value):
-    """What an example file holds is not sent anywhere."""
+    """A placeholder of an example file is not a key and is never sent."""
     assert key_state(value) == "placeholder"
 
 
@@ -62,13 +62,13 @@ def test_a_placeholder_is_no_key(value):
     "value", ["EMPTY", "sk-1234", "x", " padded ", "your", "ollama", "a" * 500]
 )
 def test_a_short_key_is_a_key(value):
-    """Local servers take anything."""
+    """A short text is a valid key, because local servers accept any."""
     assert key_state(value) == "set"
 
 
 @pytest.mark.parametrize("value", [None, "", "  ", "\n"])
 def test_nothing_is_missing(value):
-    """An empty line in the file is no key."""
+    """An empty value counts as missing."""
     assert key_state(value) == "missing"
 
 
@@ -77,12 +77,12 @@ def test_nothing_is_missing(value):
     [("sk-ant-api03-x", "anthropic"), ("sk-or-v1-x", "openrouter"), ("sk-x", None), ("", None)],
 )
 def test_a_key_may_tell_whose_it_is(key, engine):
-    """By its beginning; many tell nothing."""
+    """The prefix of a key may identify its vendor."""
     assert vendor_of_key(Secret(key)) == engine
 
 
 def test_redacting_takes_every_key_out():
-    """The longest first, so that one key within another leaves no rest."""
+    """Redaction replaces the longest key first, so that a key within another leaves no rest."""
     text = redact("a sk-1234567 b sk-12345 c", ["sk-12345", "", "sk-1234567"])
 
     assert text == "a <key> b <key> c"

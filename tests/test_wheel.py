@@ -1,4 +1,4 @@
-"""The wheel that a user installs: built here, unpacked, and asked."""
+"""The wheel that users install: built here, unpacked and called."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ REPOSITORY = Path(__file__).parents[1]
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """Give the folder that the built wheel was unpacked into."""
+    """Return the folder of the unpacked wheel."""
     folder = tmp_path_factory.mktemp("wheel")
     build = "import sys; from hatchling.build import build_wheel; print(build_wheel(sys.argv[1]))"
     subprocess.run(
@@ -26,7 +26,7 @@ def installed(tmp_path_factory):
 
 
 def test_it_ships_the_engines_and_their_rows(installed):
-    """Inside the package, and nothing beside it but what tells of it."""
+    """The wheel contains the engines and rows in the package, and no files but its metadata."""
     package = installed / "gatewayx_nb"
 
     assert {path.name for path in (package / "config").iterdir()} == {"engines.toml", "models.toml"}
@@ -42,7 +42,7 @@ def test_it_ships_the_engines_and_their_rows(installed):
 
 
 def test_an_installed_package_answers(installed, tmp_path):
-    """From a folder that is no project, with what came in the wheel alone."""
+    """The installed package answers outside of a project with only the wheel's contents."""
     script = "import gatewayx_nb as gx; print(gx.ask('hi', model='mock'), len(gx.status()))"
     done = subprocess.run(
         [sys.executable, "-c", script],

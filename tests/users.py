@@ -1,4 +1,4 @@
-"""What a user may do whom modes hold: for root, which most containers run tests as, they do not."""
+"""Running as an unprivileged user, because file modes do not restrict root."""
 
 import contextlib
 import os
@@ -8,8 +8,8 @@ NOBODY = 65534
 
 @contextlib.contextmanager
 def as_nobody():
-    """Act as a user who owns nothing; whoever is no root stays who they are."""
-    import filelock  # noqa: F401 - now, because nobody may read what root has installed
+    """Act as a user who owns nothing if the tests run as root."""
+    import filelock  # noqa: F401 - imported before root's packages become unreadable
 
     if os.geteuid() != 0:
         yield

@@ -1,4 +1,4 @@
-r"""JupyterLab on loopback and a page of it in headless Chromium.
+r"""JupyterLab on loopback, and a page of it in headless Chromium.
 
 with Lab(folder, home) as lab, chromium() as browser:
     page = Page(browser, lab, ["%load_ext gatewayx_nb", "%%gatewayx mock\nHi"])
@@ -27,9 +27,9 @@ from playwright.sync_api import expect, sync_playwright
 from tests.kernels import environment
 
 WAIT = 30_000
-"""Milliseconds that anything on the page may take."""
+"""Timeout of each action on the page, in milliseconds."""
 
-expect.set_options(timeout=WAIT)  # five seconds are little on a busy machine
+expect.set_options(timeout=WAIT)  # the default of five seconds is too short on a busy machine
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 _FLAGS = [
@@ -39,7 +39,7 @@ _FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    # Whatever a page asks for elsewhere is seen as a request, and gets nowhere.
+    # Requests to other hosts are visible as requests, but fail.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]
 _SETTINGS = {
@@ -61,13 +61,13 @@ _IDLE = """() => {
 
 
 def executable() -> str | None:
-    """Find Chromium."""
+    """Return the path of Chromium, or None if it is not installed."""
     return next(filter(None, map(shutil.which, _BROWSERS)), None)
 
 
 @contextlib.contextmanager
 def chromium():
-    """Give a headless Chromium."""
+    """Yield a headless Chromium."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable(), args=_FLAGS)
         yield browser
@@ -75,12 +75,12 @@ def chromium():
 
 
 class Lab:
-    """A JupyterLab without a token, on loopback, that ends with its block.
+    """A JupyterLab without a token, on loopback, that ends with its ``with`` block.
 
     Args:
         folder: The folder it shows.
-        home: The user's home; what Jupyter keeps goes beside it.
-        **env: Further variables of its environment.
+        home: The home folder; Jupyter's own data is kept next to it.
+        **env: Further environment variables.
     """
 
     def __init__(self, folder: Path, home: Path, **env: str) -> None:
@@ -114,13 +114,13 @@ class Lab:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # The kernels are in its process group.
+        # The kernels are in the same process group.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
     def notebook(self, name: str, cells: list[str]) -> None:
-        """Write a notebook that names its kernel, so that no dialog asks for one."""
+        """Write a notebook that names its kernel, so that no dialog opens."""
         notebook = nbformat.v4.new_notebook(
             cells=[nbformat.v4.new_code_cell(cell) for cell in cells],
             metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
@@ -139,7 +139,7 @@ class Lab:
             "LabApp.expose_app_in_browser": True,
         }
         line = [f"--{name}={value}" for name, value in options.items()]
-        # Where pytest is killed it ends as well; its kernels look for it themselves.
+        # The lab ends if pytest is killed; kernels watch for that themselves.
         bound = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
         return [*bound, sys.executable, "-m", "jupyterlab", *line]
 
@@ -153,11 +153,11 @@ class Lab:
 
 
 class Page:
-    """A notebook in a tab of its own.
+    """A notebook in its own tab.
 
     Attributes:
-        foreign: Addresses outside of the lab that the page asked for.
-        dialogs: What it said in dialogs.
+        foreign: Requested addresses outside of the lab.
+        dialogs: Messages of the dialogs that the page opened.
     """
 
     def __init__(self, browser, lab: Lab, cells: list[str], name: str = "page.ipynb") -> None:
@@ -172,7 +172,7 @@ class Page:
         self.open(lab)
 
     def open(self, lab: Lab) -> None:
-        """Load the page, the first time or again."""
+        """Load or reload the page."""
         self.tab.goto(f"{lab.url}/lab/tree/{self._name}?reset")
         self.idle()
 
@@ -181,7 +181,7 @@ class Page:
         self.tab.wait_for_function(_IDLE)
 
     def run(self, index: int) -> None:
-        """Run a cell to its end."""
+        """Run a cell and wait until it has finished."""
         self.start(index)
         self.ended(index)
 
@@ -191,30 +191,30 @@ class Page:
         self.command("notebook:run-cell")
 
     def ended(self, index: int) -> None:
-        """Wait until a cell has its number."""
+        """Wait until a cell has its execution number."""
         prompt = self.cell(index).locator(".jp-InputPrompt")
         expect(prompt).to_have_text(_NUMBERED, timeout=WAIT)
 
     def stop(self) -> None:
-        """Press the toolbar's Stop."""
+        """Press the toolbar's Stop button."""
         self.tab.locator("[data-jp-item-name=interrupt]").click()
 
     def restart(self) -> None:
-        """Restart the kernel, and say yes to the dialog that asks."""
+        """Restart the kernel and confirm the dialog."""
         self.command("notebook:restart-kernel")
         self.tab.get_by_role("button", name="Confirm Kernel Restart").click()
         self.idle()
 
     def command(self, name: str, **arguments: object) -> None:
-        """Run a command of the lab's own."""
+        """Run a JupyterLab command."""
         self.tab.evaluate(_COMMAND, [name, arguments])
 
     def cell(self, index: int):
-        """Give a cell."""
+        """Return the locator of a cell."""
         return self.tab.locator(".jp-Notebook .jp-Cell").nth(index)
 
     def output(self, index: int):
-        """Give what a cell shows."""
+        """Return the locator of a cell's outputs."""
         return self.cell(index).locator(".jp-OutputArea-output")
 
     def _note(self, url: str, lab: str) -> None:

@@ -1,4 +1,4 @@
-"""Makes the picture of the README: the comparison view in JupyterLab, with answers of real models.
+"""Takes the screenshot of the README: the comparison view in JupyterLab, with real answers.
 
 python -m tests.browser.screenshots PICTURE    # `local` answers, and `mock` that says back
 """
@@ -21,7 +21,7 @@ PROMPT = "What is the capital of France? Answer in one sentence."
 
 
 def main(picture: Path) -> None:
-    """Ask, vote, and take the picture."""
+    """Send the prompt, vote, and take the screenshot."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         (folder / "home").mkdir()
@@ -44,4 +44,4 @@ def main(picture: Path) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
-    print(f"Wrote {sys.argv[1]}")  # noqa: T201 - for who runs it
+    print(f"Wrote {sys.argv[1]}")  # noqa: T201 - output of the script

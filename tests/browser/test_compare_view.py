@@ -1,4 +1,4 @@
-"""The comparison view and the picker in a real JupyterLab page, with the mouse and by keys."""
+"""The comparison view and the picker in a real JupyterLab page, by mouse and keyboard."""
 
 import json
 import re
@@ -47,7 +47,7 @@ LOAD, VIEW, RESULTS, ATTACK, PICKER, PICKED, KEPT = range(len(CELLS))
 
 
 def _hostile() -> list[str]:
-    """Give answers, each made of a part of the corpora of hostile texts."""
+    """Return answers that together contain the corpora of hostile texts."""
     corpora = Path(__file__).parents[1] / "corpora"
     texts = [json.dumps(one) for one in json.loads((corpora / "xss.json").read_text())]
     beacon = "![p](https://evil.example/p.png)\n<img src=https://evil.example/i.png>\n"
@@ -56,7 +56,7 @@ def _hostile() -> list[str]:
 
 @pytest.fixture(scope="module")
 def page(lab, tmp_path_factory):  # noqa: F811 - the fixture
-    """Give a page of a notebook that holds `CELLS`, the first two run."""
+    """Yield a page of a notebook that holds `CELLS`, with the first two run."""
     engines = Project.__new__(Project)
     engines.root = lab.folder
     texts = tmp_path_factory.mktemp("texts") / "hostile.json"
@@ -71,7 +71,7 @@ def page(lab, tmp_path_factory):  # noqa: F811 - the fixture
 
 
 def view(page, cell=VIEW):
-    """Give the view that a cell shows."""
+    """Return the view that a cell shows."""
     return page.cell(cell).locator(".gatewayx-view")
 
 
@@ -81,12 +81,12 @@ def press(shown, name):
 
 
 def answers(shown):
-    """Give what the columns show."""
+    """Return the answers in the columns."""
     return shown.locator(".gatewayx")
 
 
 def test_three_answer_and_one_is_stopped_while_the_others_go_on(page):
-    """Each at its own pace; the one that was stopped keeps what had come."""
+    """A column can be stopped alone: it keeps its partial answer, and the others go on."""
     shown = view(page)
     shown.get_by_label("Prompt").fill("slowly")
     press(shown, "Run")
@@ -106,7 +106,7 @@ def test_three_answer_and_one_is_stopped_while_the_others_go_on(page):
 
 
 def test_a_vote_is_counted_and_taken_along(page):
-    """The winner is marked, the table of wins grows, `results` holds vote and note."""
+    """A vote marks the winner and updates the table of wins; `results` holds vote and note."""
     shown = view(page)
     shown.get_by_label("Prompt").fill("quickly")
     press(shown, "Run")
@@ -126,7 +126,7 @@ def test_a_vote_is_counted_and_taken_along(page):
 
 
 def test_only_what_differs_is_shown(page):
-    """In marked words; and as it was written, where that is asked for."""
+    """Differing words are marked; the plain answer can be shown again."""
     shown = view(page)
     press(shown, "Differences")
     expect(shown.locator("mark")).to_have_text(["one", "two", "three"])
@@ -137,7 +137,7 @@ def test_only_what_differs_is_shown(page):
 
 
 def test_keys_alone_run_and_stop(page):
-    """Ctrl-Enter in the prompt runs what was typed last; Esc stops; the cell is not run anew."""
+    """Ctrl-Enter in the prompt runs the latest text and Esc stops it; the cell does not rerun."""
     shown = view(page)
     prompt = shown.get_by_label("Prompt")
     prompt.focus()
@@ -153,7 +153,7 @@ def test_keys_alone_run_and_stop(page):
 
 
 def test_letters_on_a_button_do_nothing_to_the_notebook(page):
-    """Where they are commands, such as `dd`, which deletes the cell; arrows choose in a list."""
+    """JupyterLab's shortcuts are off in the view: `dd` keeps the cell, arrows move in a list."""
     shown = view(page)
     count = page.tab.locator(".jp-Notebook .jp-Cell").count()
     shown.get_by_role("button", name="Run").focus()
@@ -172,7 +172,7 @@ def test_letters_on_a_button_do_nothing_to_the_notebook(page):
 
 
 def test_names_are_hidden_until_there_is_a_vote(page):
-    """And so are the figures, which would tell."""
+    """A blind comparison hides names and figures, which would reveal the model, until a vote."""
     shown = view(page)
     press(shown, "Parameters")
     shown.get_by_label("Hide names").check()
@@ -189,7 +189,7 @@ def test_names_are_hidden_until_there_is_a_vote(page):
 
 
 def test_a_row_of_answers_for_each_input(page):
-    """The prompt's `{{input}}` is each of them."""
+    """With several inputs there is a row of answers for each value of `{{input}}`."""
     shown = view(page)
     shown.get_by_label("Prompt").fill("What is {{input}}?")
     shown.get_by_label("Inputs").fill("red\nblue")
@@ -200,7 +200,7 @@ def test_a_row_of_answers_for_each_input(page):
 
 
 def test_what_cannot_be_asked_is_said_in_a_line(page):
-    """A figure that is none; nothing is sent."""
+    """An invalid number is reported in one line, and nothing is sent."""
     shown = view(page)
     shown.get_by_label("Temperature").fill("warm")
     press(shown, "Run")
@@ -210,7 +210,7 @@ def test_what_cannot_be_asked_is_said_in_a_line(page):
 
 
 def test_nothing_of_a_hostile_answer_acts(page):
-    """No request leaves the page, no dialog opens, nothing runs."""
+    """A hostile answer sends no request, opens no dialog and runs no code."""
     page.run(ATTACK)
     shown = view(page, ATTACK)
     for at in range(10):
@@ -228,7 +228,7 @@ def test_nothing_of_a_hostile_answer_acts(page):
 
 
 def test_the_picker_is_searched_ticked_and_follows_keys(page, lab):  # noqa: F811
-    """A key that is dropped in makes its engine ready without a click or a cell."""
+    """A key that is added to the key file enables its engine without a click or a cell run."""
     page.run(PICKER)
     shown = page.cell(PICKER).locator(".gatewayx-picker")
     search = shown.get_by_label("Search")
@@ -244,7 +244,7 @@ def test_the_picker_is_searched_ticked_and_follows_keys(page, lab):  # noqa: F81
     row.check()
     count = page.tab.locator(".jp-Notebook .jp-Cell").count()
     row.focus()
-    page.tab.keyboard.type("dd")  # would delete the cell
+    page.tab.keyboard.type("dd")  # would delete the cell if JupyterLab received it
     assert page.tab.locator(".jp-Notebook .jp-Cell").count() == count
     search.fill("mock")
     shown.get_by_role("checkbox", name="mock", exact=True).check()
@@ -257,7 +257,7 @@ def test_the_picker_is_searched_ticked_and_follows_keys(page, lab):  # noqa: F81
 
 @pytest.mark.parametrize("theme", ["JupyterLab Dark", "JupyterLab Light"])
 def test_it_is_readable_and_accessible(page, theme):
-    """Contrast in both themes; axe has no serious finding."""
+    """The text has enough contrast in both themes, and axe reports no serious violation."""
     page.command("apputils:change-theme", theme=theme)
     page.tab.locator(f"body[data-jp-theme-name='{theme}']").wait_for(state="attached")
     shown = view(page)
@@ -276,7 +276,7 @@ def test_it_is_readable_and_accessible(page, theme):
 
 
 def test_columns_stand_below_one_another_on_a_narrow_page(page):
-    """None is cut off."""
+    """On a narrow page the columns are stacked, and none is cut off."""
     shown = view(page)
     wide = [answers(shown).nth(at).bounding_box()["y"] for at in range(3)]
     assert len(set(wide)) == 1
@@ -291,7 +291,10 @@ def test_columns_stand_below_one_another_on_a_narrow_page(page):
 
 
 def test_the_last_answers_stay_when_the_kernel_is_gone_and_when_the_notebook_is_opened(page, lab):  # noqa: F811
-    """As plain HTML, with a line that says how to get the controls back."""
+    """Without a kernel the last answers are shown as plain HTML.
+
+    A line below them says how to get the controls back.
+    """
     page.run(KEPT)
     shown = view(page, KEPT)
     shown.get_by_label("Prompt").fill("Keep this")

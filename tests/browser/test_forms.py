@@ -1,4 +1,4 @@
-"""The forms of an answer in a real JupyterLab page."""
+"""The formats of an answer in a real JupyterLab page."""
 
 import re
 import socket
@@ -56,17 +56,17 @@ LOAD, JSON, FRAME, CODE, TEXT, LONG, SCROLLED, HTML, INSERT = range(len(CELLS))
 
 @pytest.fixture(scope="module")
 def listener():
-    """Listen where a hostile page would send to, and accept nothing."""
+    """Yield a socket where a hostile page would send requests; it accepts none."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()
-        server.setblocking(False)  # noqa: FBT003 - its own signature
+        server.setblocking(False)  # noqa: FBT003 - the signature of socket
         yield server
 
 
 @pytest.fixture(scope="module")
 def page(lab, listener):  # noqa: F811 - the fixture
-    """Give a page of a notebook that holds `CELLS`, the extension loaded."""
+    """Yield a page of a notebook that holds `CELLS`, with the extension loaded."""
     engines = Project.__new__(Project)
     engines.root = lab.folder
     engines.engine("say", body=ENGINE)
@@ -79,7 +79,7 @@ def page(lab, listener):  # noqa: F811 - the fixture
 
 
 def test_json_is_indented_and_folds(page):
-    """A click on its summary hides it."""
+    """JSON is indented, and a click on its summary collapses it."""
     page.run(JSON)
     shown = page.output(JSON)
     source, summary = shown.locator("code"), shown.get_by_text("JSON, 2 keys")
@@ -91,7 +91,7 @@ def test_json_is_indented_and_folds(page):
 
 
 def test_reasoning_is_folded_above(page):
-    """A click shows it, as it was written."""
+    """Reasoning is collapsed above the answer; a click shows it unformatted."""
     shown = page.output(JSON)
     thoughts = shown.get_by_text("I think of **this**.")
 
@@ -101,7 +101,7 @@ def test_reasoning_is_folded_above(page):
 
 
 def test_a_frame_is_a_table_of_text(page):
-    """Nothing in a cell is markup."""
+    """A frame is shown as a table of plain text; markup in a cell is not rendered."""
     page.run(FRAME)
     shown = page.output(FRAME)
 
@@ -111,7 +111,7 @@ def test_a_frame_is_a_table_of_text(page):
 
 @pytest.mark.parametrize("theme", ["JupyterLab Dark", "JupyterLab Light"])
 def test_code_has_the_colours_of_the_pages_own_cells(page, theme):
-    """In every theme."""
+    """Code in an answer has the colors of notebook cells in every theme."""
     page.run(CODE)
     page.command("apputils:change-theme", theme=theme)
     page.tab.locator(f"body[data-jp-theme-name='{theme}']").wait_for(state="attached")
@@ -125,7 +125,7 @@ def test_code_has_the_colours_of_the_pages_own_cells(page, theme):
 
 
 def test_text_is_shown_as_it_stands(page):
-    """No Markdown, and its blanks stay."""
+    """Plain text is shown unchanged: no Markdown, and whitespace is kept."""
     page.run(TEXT)
 
     assert page.output(TEXT).locator("pre").inner_text() == "# no heading\n*stars*   here"
@@ -133,7 +133,10 @@ def test_text_is_shown_as_it_stands(page):
 
 
 def test_a_long_answer_scrolls_and_shows_its_end_while_it_grows(page):
-    """In a box of a screen's height; a finished one begins at its beginning."""
+    """A long answer scrolls in a box of the screen's height.
+
+    It follows the end while streaming; a finished answer starts at its top.
+    """
     page.run(LONG)
     page.start(SCROLLED)
     box = page.output(SCROLLED).get_by_role("region", name="Answer")
@@ -155,7 +158,7 @@ def test_a_long_answer_scrolls_and_shows_its_end_while_it_grows(page):
 
 
 def test_a_page_is_shown_and_neither_runs_nor_reaches_anything(page, listener):
-    """No script of it runs, no address of it is asked for."""
+    """An HTML answer is shown, but none of its scripts run and none of its URLs are requested."""
     page.run(HTML)
     shown = page.output(HTML)
     inside = shown.frame_locator("iframe")
@@ -164,7 +167,7 @@ def test_a_page_is_shown_and_neither_runs_nor_reaches_anything(page, listener):
     teal = "element => getComputedStyle(element).color"
     assert inside.locator("h1").evaluate(teal) == "rgb(0, 128, 128)"
     inside.locator("h1").click()
-    page.tab.wait_for_timeout(500)  # what would load by itself has had the time to
+    page.tab.wait_for_timeout(500)  # gives automatic loads enough time
     with pytest.raises(BlockingIOError):
         listener.accept()
     assert page.tab.evaluate("window.harmed") is None
@@ -173,7 +176,7 @@ def test_a_page_is_shown_and_neither_runs_nor_reaches_anything(page, listener):
 
 
 def test_code_goes_into_the_next_cell_and_is_not_run(page):
-    """Below the cell that asked for it."""
+    """Code goes into a new cell below the current one and does not run."""
     page.run(INSERT)
 
     expect(page.cell(INSERT + 1).locator(".cm-content")).to_have_text("ran = 1")

@@ -1,4 +1,4 @@
-"""The magics in a real JupyterLab page: what a person sees, presses and is kept from."""
+"""The magics in a real JupyterLab page, as a user sees them."""
 
 import os
 import re
@@ -62,7 +62,8 @@ _CELL = "window.jupyterapp.shell.currentWidget.content.widgets[index].model.shar
 _EMPTY = f"index => {{ {_CELL}.setSource(''); }}"
 _SOURCE = f"index => {_CELL}.getSource()"
 
-# https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio, of an element's text as its opacity leaves it.
+# Contrast of an element's text, with its opacity applied:
+# https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio.
 _CONTRAST = """element => {
     const rgb = text => text.match(/[\\d.]+/g).map(Number);
     let box = element, alpha = 1;
@@ -84,7 +85,7 @@ _CONTRAST = """element => {
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """Give a JupyterLab in a project."""
+    """Yield a JupyterLab in a project."""
     if executable() is None:
         missing = "no Chromium on this machine: apt-get install chromium"
         if os.environ.get("CI") == "true":
@@ -100,17 +101,17 @@ def lab(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(lab):
-    """Give a page of a notebook that holds `CELLS`, the extension loaded."""
+    """Yield a page of a notebook that holds `CELLS`, with the extension loaded."""
     with chromium() as browser:
         page = Page(browser, lab, CELLS)
         page.run(LOAD)
         page.run(STATE)
-        page.output(STATE).wait_for()  # the first output waits for the parts that show outputs
+        page.output(STATE).wait_for()  # the first output appears once the renderers have loaded
         yield page
 
 
 def test_markdown_is_shown_with_its_figures(page):
-    """Rendered; the line below tells model, seconds and tokens."""
+    """Markdown is rendered; the line below shows model, seconds and tokens."""
     page.run(SHOWN)
 
     shown = page.output(SHOWN)
@@ -125,7 +126,7 @@ def test_markdown_is_shown_with_its_figures(page):
 
 
 def test_mathematics_is_typeset_and_money_is_not(page):
-    """By the page itself; code is left alone, and so is TeX that would link."""
+    """JupyterLab typesets mathematics, but not dollar amounts, code, or TeX that would link."""
     shown = page.output(SHOWN)
 
     expect(shown.locator("mjx-container")).to_have_count(2)
@@ -137,7 +138,10 @@ def test_mathematics_is_typeset_and_money_is_not(page):
 
 
 def test_an_answer_grows_until_the_stop_button_stops_it(page):
-    """Rendered while it comes. The partial answer stays, with its mark; the error is one line."""
+    """A streamed answer is rendered as it grows, until the Stop button stops it.
+
+    The partial answer stays, marked as stopped; the error is one line.
+    """
     page.start(STOPPED)
     expect(page.output(STOPPED)).to_contain_text("word word", timeout=WAIT)
     expect(page.output(STOPPED).locator("strong")).to_have_text("bold")
@@ -153,7 +157,7 @@ def test_an_answer_grows_until_the_stop_button_stops_it(page):
 
 
 def test_a_click_is_heard_while_a_cell_streams(page):
-    """The widget answers at once, not when the cell ends."""
+    """A widget responds to a click while a cell is streaming, not only when it ends."""
     page.run(BUTTON)
     page.start(STREAM)
     expect(page.output(STREAM)).to_contain_text("word word", timeout=WAIT)
@@ -168,11 +172,11 @@ def test_a_click_is_heard_while_a_cell_streams(page):
 
 
 def test_a_hostile_answer_does_nothing(page):
-    """No script, handler, frame, style or picture of it acts; good links stay."""
+    """A hostile answer's scripts, handlers, frames, styles and images do nothing; links work."""
     page.run(ATTACK)
     shown = page.output(ATTACK)
     shown.hover()
-    page.tab.wait_for_timeout(500)  # what would load by itself has had the time to
+    page.tab.wait_for_timeout(500)  # gives automatic loads enough time
 
     hrefs = [link.get_attribute("href") for link in shown.locator("a").all()]
     assert hrefs == ["https://example.org/fine"]
@@ -188,7 +192,7 @@ def test_a_hostile_answer_does_nothing(page):
 
 
 def test_several_answers_stand_side_by_side(page):
-    """Equal columns on a wide page, each within its own; below one another on a narrow one."""
+    """Several answers are in equal columns on a wide page, and stacked on a narrow one."""
     page.run(SEVERAL)
     shown = page.output(SEVERAL)
     columns = shown.locator(".gatewayx-column")
@@ -217,7 +221,7 @@ def test_several_answers_stand_side_by_side(page):
 
 
 def test_columns_of_a_last_row_are_as_wide_as_the_others(page):
-    """They do not stretch to fill it."""
+    """The columns of a last row are as wide as the others; they do not stretch."""
     page.tab.set_viewport_size({"width": 900, "height": 1400})
     try:
         columns = page.output(SEVERAL).locator(".gatewayx-column")
@@ -238,7 +242,10 @@ def test_columns_of_a_last_row_are_as_wide_as_the_others(page):
     ],
 )
 def test_tab_offers_what_fits_and_a_click_takes_it(page, typed, offered, becomes):
-    """In the line and in the prompt of a cell, and nothing of Python's; what was typed stays."""
+    """Tab completion offers only names of this package, in the line and in the cell's prompt.
+
+    Clicking an offer completes the name and keeps the typed text.
+    """
     page.tab.evaluate(_EMPTY, TAB)
     page.cell(TAB).locator(".cm-content").click()
     page.tab.keyboard.insert_text(typed)
@@ -253,13 +260,13 @@ def test_tab_offers_what_fits_and_a_click_takes_it(page, typed, offered, becomes
 
 
 def columns_top(columns):
-    """Give where the first column begins."""
+    """Return the top offset of the first column."""
     return columns.nth(0).evaluate("column => column.offsetTop")
 
 
 @pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
 def test_every_theme_is_readable(page, theme):
-    """Contrast of at least 4.5 to 1, WCAG's figure for text; of 3 for the muted line."""
+    """Every theme has WCAG's contrast for text, 4.5 to 1; the muted line has 3 to 1."""
     page.command("apputils:change-theme", theme=theme)
     page.tab.locator(f"body[data-jp-theme-name='{theme}']").wait_for(state="attached")
 
@@ -275,7 +282,7 @@ def test_every_theme_is_readable(page, theme):
 
 
 def test_a_kernel_that_is_restarted_while_a_cell_streams_begins_anew(page):
-    """What had come stays on the page, and the next cell answers."""
+    """After a kernel restart while streaming, the partial answer stays and the next cell works."""
     page.start(STREAM)
     expect(page.output(STREAM)).to_contain_text("word word")
     page.restart()

@@ -29,13 +29,13 @@ from gatewayx_nb.errors import (
     ],
 )
 def test_a_keyword_that_does_not_fit_is_named(project, options, said):
-    """With what was expected, before anything is sent."""
+    """An invalid option raises an error with its name and the expected value; nothing is sent."""
     with pytest.raises(UsageError, match=said):
         project.pool().ask("x", **{"model": "mock", **options})
 
 
 @pytest.mark.parametrize("prompt", ["", "  \n", None, 3, b"bytes"])
 def test_a_prompt_is_a_text(project, prompt):
-    """An empty one is an error, not a call."""
+    """A prompt that is empty or not a text raises an error before the call."""
     with pytest.raises(UsageError, match="prompt"):
         project.pool().ask(prompt, model="mock")

@@ -32,15 +32,15 @@ RETRIED = {
     "ContextLengthError": False,
     "ContentFilterError": False,
     "TruncatedError": False,
-    "ProviderError": False,  # but for the statuses in PASSING
-    "TransportError": True,  # but for the codes in LASTING
+    "ProviderError": False,  # except for the statuses in PASSING
+    "TransportError": True,  # except for the codes in LASTING
     "DeadlineError": False,
 }
 LASTING = {"tls", "closed", "internal"}
 
 
 def tree(base):
-    """Give a class and every one below it."""
+    """Return a class and its subclasses."""
     return [base] + [cls for child in base.__subclasses__() for cls in tree(child)]
 
 
@@ -48,43 +48,41 @@ OURS = [cls for cls in tree(errors.GatewayError) if cls.__module__ == errors.__n
 
 
 def test_every_error_has_a_verdict():
-    """An error class that is added to the tree must be decided upon here."""
+    """Every error class has a decision in this test, so that a new class needs one."""
     assert {cls.__name__ for cls in OURS} == set(RETRIED)
 
 
 @pytest.mark.parametrize("cls", OURS, ids=lambda cls: cls.__name__)
 def test_the_class_decides(cls):
-    """Only what waiting can mend is sent again; its own status or retry_after changes nothing."""
+    """The class decides whether to retry, whatever its status or retry_after."""
     for error in (cls("x"), cls("x", retry_after=1.0), cls("x", status=400)):
         assert (wait_before_retry(1, error, float) is not None) == RETRIED[cls.__name__]
 
 
 @pytest.mark.parametrize("status", sorted(PASSING | FINAL, key=str))
 def test_the_status_of_a_provider_error_decides(status):
-    """Overload and breakdown pass; a refusal stays."""
+    """Overload and server errors are retried, a refusal is not."""
     waits = wait_before_retry(1, ProviderError("x", status=status), float) is not None
     assert waits == (status in PASSING)
 
 
 @pytest.mark.parametrize("code", ["connect", "dns", "proxy", "reset", "protocol", *sorted(LASTING)])
 def test_the_code_of_a_transport_error_decides(code):
-    """A network fault passes; a certificate does not change by asking again."""
+    """Network errors are retried, certificate errors are not."""
     waits = wait_before_retry(1, TransportError("x", code=code), float) is not None
     assert waits == (code not in LASTING)
 
 
 def test_three_attempts_in_all():
-    """After the third attempt there is no wait, whatever the error."""
+    """After the third attempt there is no retry, whatever the error."""
     waits = [wait_before_retry(made, RateLimitError("x"), float) for made in range(1, 6)]
     assert waits == [0.5, 1.0, None, None, None]
     assert MAX_ATTEMPTS == 3
 
 
 def test_back_off_doubles_up_to_eight_seconds(monkeypatch):
-    """Half a second, doubling, capped; jitter takes off up to a quarter."""
-    monkeypatch.setattr(
-        "gatewayx_nb.calls.retry.MAX_ATTEMPTS", 9
-    )  # the cap lies beyond our own three
+    """Backoff starts at 0.5 s, doubles and is capped at 8 s; jitter subtracts up to a quarter."""
+    monkeypatch.setattr("gatewayx_nb.calls.retry.MAX_ATTEMPTS", 9)  # three attempts miss the cap
     error = TransportError("x", code="reset")
     assert [wait_before_retry(made, error, lambda: 0.0) for made in range(1, 7)] == [
         0.5, 1.0, 2.0, 4.0, 8.0, 8.0,
@@ -94,13 +92,13 @@ def test_back_off_doubles_up_to_eight_seconds(monkeypatch):
 
 @given(st.floats(0, 60), st.integers(1, MAX_ATTEMPTS - 1), st.floats(0, 1))
 def test_retry_after_is_never_undercut(asked, made, jitter):
-    """The wait is at least what the provider asks for."""
+    """The wait is at least the one that the provider requests."""
     assert wait_before_retry(made, RateLimitError("x", retry_after=asked), lambda: jitter) >= asked
 
 
 @pytest.mark.parametrize("asked", [60.1, 3600.0, math.inf])
 def test_a_long_wait_is_not_waited(asked):
-    """Above 60 seconds the call fails at once, so that another engine may take it."""
+    """A wait of more than 60 s fails at once, so that another engine may answer."""
     assert wait_before_retry(1, RateLimitError("x", retry_after=asked), float) is None
 
 
@@ -108,7 +106,7 @@ def test_a_long_wait_is_not_waited(asked):
     ("said", "status", "waits"), [("true", 400, True), ("false", 503, False), ("maybe", 503, True)]
 )
 def test_the_provider_may_overrule_its_status(said, status, waits):
-    """`x-should-retry` goes before the status, and anything but true and false says nothing."""
+    """`x-should-retry: true` or `false` overrides the status; other values are ignored."""
     error = ProviderError("x", status=status)
     error.should_retry = should_retry({"x-should-retry": said})
 

@@ -1,4 +1,4 @@
-"""An entry: written as one line, and read back the same."""
+"""Cassette entries: the round trip through one line."""
 
 import json
 from hashlib import sha256
@@ -13,7 +13,7 @@ from gatewayx_nb.errors import UsageError
 from gatewayx_nb.messages import Image, Message, Request, ToolCall
 from gatewayx_nb.replies import Reply, Usage
 
-TEXT = st.text(st.characters(codec=None), max_size=40)  # lone surrogates and NUL among them
+TEXT = st.text(st.characters(codec=None), max_size=40)  # includes lone surrogates and NUL
 VALUE = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats() | TEXT,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
@@ -34,23 +34,23 @@ REQUESTS = st.builds(
 
 
 def same(text):
-    """Redact nothing."""
+    """Return the text unchanged."""
     return text
 
 
 def body(request):
-    """Give what a cassette makes of a request."""
+    """Return the body that a cassette stores for a request."""
     return body_of(request, (), same)
 
 
 def ask(**options):
-    """Give a request."""
+    """Return a request."""
     return Request((Message("user", "Hi"),), "", **options)
 
 
 @given(REQUESTS, TEXT, st.lists(st.tuples(st.floats(0, 9), TEXT, TEXT), max_size=5))
 def test_what_is_written_is_read(request, answer, pieces):
-    """Any text and any parameter, in one line of UTF-8; and it is found again by its request."""
+    """Any text and parameter fits in one line of UTF-8 and is found again by its request."""
     asked = {"recorded": "2026-01-01T00:00:00Z", "engine": "e", "model": "m"}
     reply = Reply(answer, "e", "m", usage=Usage(1), tool_calls=(ToolCall("1", "f", answer),))
     entry = entry_of(body(request), asked, reply, [RecordedChunk(*piece) for piece in pieces], same)
@@ -83,12 +83,12 @@ def test_what_is_written_is_read(request, answer, pieces):
     ],
 )
 def test_equal_requests_have_equal_digests(one, other, equal):
-    """What decides is what the model is asked, not how the answer is read."""
+    """Digests depend on the request to the model, not on how the reply is read."""
     assert (body(one).digest == body(other).digest) is equal
 
 
 def test_an_image_is_kept_as_its_digest():
-    """Not a byte of it."""
+    """A cassette stores the digest of an image and none of its bytes."""
     picture = Image("image/png", b"\x89PNG secret")
     entry = entry_of(
         body(Request((Message("user", "Hi", (picture,)),), "")),
@@ -103,7 +103,7 @@ def test_an_image_is_kept_as_its_digest():
 
 
 def test_pieces_that_come_together_are_kept_as_one():
-    """Within 50 ms; the pace of the rest stays."""
+    """Chunks that arrive within 50 ms are stored as one; the timing of the others is kept."""
     pieces = [RecordedChunk(0.1, "a"), RecordedChunk(0.12, "b"), RecordedChunk(0.3, "c", "r")]
     asked = {"recorded": "", "engine": "e", "model": ""}
     entry = entry_of(body(ask()), asked, Reply("abc", "e", "m", reasoning="r"), pieces, same)
@@ -112,13 +112,13 @@ def test_pieces_that_come_together_are_kept_as_one():
 
 
 def test_a_parameter_that_is_no_json_is_refused():
-    """Before anything is sent."""
+    """The error is raised before anything is sent."""
     with pytest.raises(UsageError, match="a parameter is a object"):
         body(ask(params={"x": object()}))
 
 
 @pytest.mark.parametrize("line", [b"", b"[]", b"{}", b"\xff", b"[" * 100_000, b'{"recorded":1}'])
 def test_what_is_no_entry_is_a_value_error(line):
-    """Whatever it is."""
-    with pytest.raises(ValueError):  # noqa: PT011 - of many messages
+    """A line that is not an entry raises `ValueError`."""
+    with pytest.raises(ValueError):  # noqa: PT011 - the message varies
         decode(line)

@@ -1,4 +1,4 @@
-"""No key gets into a cassette, in whatever shape and place."""
+"""Cassettes never contain a key, in any encoding and field."""
 
 import base64
 import html
@@ -44,12 +44,12 @@ WRITINGS = {
 
 
 def same(text):
-    """Redact nothing."""
+    """Return the text unchanged."""
     return text
 
 
 def entry(prompt="Hi", pieces=(), **reply):
-    """Give an entry."""
+    """Return an entry."""
     asked = {"recorded": "", "engine": "e", "model": ""}
     request = Request((Message("user", prompt),), "")
     text = "".join(piece.text for piece in pieces)
@@ -58,7 +58,10 @@ def entry(prompt="Hi", pieces=(), **reply):
 
 @pytest.mark.parametrize("writing", WRITINGS)
 def test_a_loaded_key_is_found_in_every_writing(writing):
-    """In the prompt and in the answer; the message says where and has nothing of it."""
+    """A loaded key is found in the prompt and the answer in every encoding.
+
+    The error says where it is and contains no part of it.
+    """
     text = f"before {WRITINGS[writing](canary.KEY)} after"
     for held, place in (
         (entry(text), "messages"),
@@ -74,7 +77,7 @@ def test_a_loaded_key_is_found_in_every_writing(writing):
 @pytest.mark.parametrize("key", [canary.KEY, *SHAPED])
 @pytest.mark.parametrize("size", [1, 2, 5, 11])
 def test_a_key_that_is_split_over_chunks_is_found(key, size):
-    """However small the pieces, which are seconds apart; in the answer and in the reasoning."""
+    """A key split over chunks of any size and seconds apart is found, in text and in reasoning."""
     parts = [key[start : start + size] for start in range(0, len(key), size)]
     texts = [RecordedChunk(number, part) for number, part in enumerate(parts)]
     thoughts = [RecordedChunk(number, "", part) for number, part in enumerate(parts)]
@@ -87,7 +90,7 @@ def test_a_key_that_is_split_over_chunks_is_found(key, size):
 
 @pytest.mark.parametrize("name", canary.forms(canary.KEY))
 def test_the_shapes_of_the_canary_are_found(name):
-    """Those that every other surface is searched for."""
+    """The guard finds every form of the canary that other tests search for."""
     with pytest.raises(ConfigError):
         check(entry(f"x{name}x"), SECRETS)
 
@@ -108,7 +111,7 @@ def test_the_shapes_of_the_canary_are_found(name):
     ],
 )
 def test_every_place_is_searched(held):
-    """Of the request, and of the reply."""
+    """Every field of the request and of the reply is searched for keys."""
     with pytest.raises(ConfigError):
         check(held, SECRETS)
 
@@ -116,7 +119,7 @@ def test_every_place_is_searched(held):
 @pytest.mark.parametrize("key", SHAPED)
 @pytest.mark.parametrize("writing", ["plain", "url", "json", "hex", "base64", "base64 at 1"])
 def test_what_looks_like_a_key_is_found(key, writing):
-    """Of whatever provider, though nobody loaded it."""
+    """A text that looks like any provider's key is found, even if it was never loaded."""
     with pytest.raises(ConfigError, match="what looks like a key"):
         check(entry(f"see {WRITINGS[writing](key)} there"), {})
 
@@ -133,5 +136,5 @@ def test_what_looks_like_a_key_is_found(key, writing):
     ],
 )
 def test_what_is_no_key_passes(text):
-    """Words, digests, prefixes, and values that local servers take for a key."""
+    """Words, digests, prefixes and the dummy keys of local servers are not taken for keys."""
     check(entry(text, [RecordedChunk(0, text)]), {**SECRETS, "GATEWAYX_VLLM_API_KEY": "EMPTY"})

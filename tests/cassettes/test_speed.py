@@ -1,4 +1,4 @@
-"""How long a large cassette takes."""
+"""Loading time of a large cassette."""
 
 from gatewayx_nb.cassettes import Cassette, CassetteEntry, RecordedChunk, Redaction, RequestBody
 from gatewayx_nb.cassettes.entry import RecordedMessage, RecordedReply, encode
@@ -8,7 +8,10 @@ HEAD = b'{"format":"gatewayx-cassette","version":1}\n'
 
 
 def test_ten_thousand_entries_load_in_half_a_second(tmp_path):
-    """10 MB, of 20 pieces each; processor time, as a busy machine adds waiting of its own."""
+    """Loading 10,000 entries of 20 chunks each (10 MB) takes at most 0.5 s.
+
+    Processor time is measured, because a busy machine adds waiting time.
+    """
     path = tmp_path / "a.jsonl"
     pieces = tuple(RecordedChunk(number / 10, "words and words ") for number in range(20))
     entries = [

@@ -1,4 +1,4 @@
-"""The file: what is odd in one is told in one line, and nothing that was acknowledged is lost."""
+"""The cassette file: one-line errors for invalid files, and no loss of acknowledged entries."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ HEAD = '{"format":"gatewayx-cassette","version":1}\n'
 
 
 def entry(prompt="Hi", text="Hello.", **more):
-    """Give an entry."""
+    """Return an entry."""
     body = RequestBody(messages=(RecordedMessage("user", prompt),))
     return CassetteEntry(
         "2026-01-01T00:00:00Z", "e", "", body, chunks=(RecordedChunk(0.1, text),), **more
@@ -22,19 +22,19 @@ def entry(prompt="Hi", text="Hello.", **more):
 
 
 def line(*args, **more):
-    """Give the line of an entry."""
+    """Return the line of an entry."""
     return encode(entry(*args, **more)).decode()
 
 
 @pytest.fixture
 def path(tmp_path):
-    """Give where a cassette would be."""
+    """Return the path of a cassette that does not exist yet."""
     return tmp_path / "cassettes" / "a.jsonl"
 
 
 @pytest.fixture
 def written(path):
-    """Give a function that writes a file and reads it."""
+    """Return a function that writes a file and reads it."""
     path.parent.mkdir()
 
     def read(content):
@@ -45,12 +45,12 @@ def written(path):
 
 
 def prompts(content):
-    """Give the prompts of what was read."""
+    """Return the prompts of the entries read."""
     return [one.entry.request.prompt for one in content.lines]
 
 
 def test_lines_are_added_below_a_head(path):
-    """The folder is made, and what git is not to see lies in one of its own."""
+    """Entries are appended below a header line; working files lie in a folder that git ignores."""
     tape.add(path, line("one").encode())
     tape.add(path, line("two").encode())
 
@@ -61,7 +61,10 @@ def test_lines_are_added_below_a_head(path):
 
 
 def test_a_line_is_replaced_in_its_place(path):
-    """So that a diff shows one line; the permissions stay; one that is gone is added."""
+    """Replacing an entry changes only its line and keeps the file's permissions.
+
+    An entry whose line is gone is appended.
+    """
     for prompt in ("one", "two", "three"):
         tape.add(path, line(prompt).encode())
     path.chmod(0o640)
@@ -75,7 +78,7 @@ def test_a_line_is_replaced_in_its_place(path):
 
 
 def test_a_line_that_was_not_written_whole_is_set_aside(written, path):
-    """Reading passes it over and says so; the next entry stands on a line of its own."""
+    """An incomplete line is skipped with a warning; the next entry starts on a new line."""
     content = written(f"{HEAD}{line('one')}\n{line('two')[:40]}")
     tape.add(path, line("three").encode())
 
@@ -86,7 +89,7 @@ def test_a_line_that_was_not_written_whole_is_set_aside(written, path):
 
 
 def test_a_last_line_without_an_end_counts(written, path):
-    """An editor may leave it so."""
+    """A last line without a newline is read as an entry, because editors may write it."""
     content = written(f"{HEAD}{line('one')}")
     tape.add(path, line("two").encode())
 
@@ -96,12 +99,12 @@ def test_a_last_line_without_an_end_counts(written, path):
 
 @pytest.mark.parametrize("content", ["", "\n", HEAD, HEAD.strip(), f"\ufeff{HEAD}\r\n"])
 def test_an_empty_cassette_is_one(written, content):
-    """With and without its head."""
+    """An empty file is a valid cassette, with and without its header line."""
     assert written(content).lines == ()
 
 
 def test_line_ends_of_windows_are_read(written, path):
-    """As git may write them, and such a line is found when it is renewed."""
+    """Lines that git converted to CRLF are read, and are found again when renewed."""
     content = written(f"{HEAD}{line('one')}\n{line('two')}\n".replace("\n", "\r\n"))
     tape.add(path, line("one", "new").encode(), content.lines[0].data)
 
@@ -129,7 +132,7 @@ CONFLICT = (
     ],
 )
 def test_what_does_not_serve_is_told(written, content, says, mends):
-    """In one line, with the command that mends it; the file stays as it was."""
+    """An invalid file raises a one-line error with the command that fixes it, and is unchanged."""
     with pytest.raises(ConfigError) as refused:
         written(content)
 
@@ -139,7 +142,7 @@ def test_what_does_not_serve_is_told(written, content, says, mends):
 
 
 def test_the_command_for_a_conflict_keeps_both_sides(written, path):
-    """It is pasted as it stands."""
+    """The command for a merge conflict works as printed and keeps both sides."""
     with pytest.raises(ConfigError) as refused:
         written(CONFLICT)
     subprocess.run(str(refused.value.hint).split("`")[1], shell=True, check=True)
@@ -148,7 +151,7 @@ def test_the_command_for_a_conflict_keeps_both_sides(written, path):
 
 
 def test_what_is_no_file_is_told(tmp_path):
-    """A folder, nothing, and a pipe, on which reading would hang."""
+    """A folder, a missing file and a pipe, which would block a read, raise an error."""
     os.mkfifo(tmp_path / "pipe")
     for name, says in ((".", "is a folder"), ("none", "no cassette"), ("pipe", "is no file")):
         with pytest.raises(ConfigError, match=says):
@@ -156,7 +159,7 @@ def test_what_is_no_file_is_told(tmp_path):
 
 
 def test_a_huge_file_is_not_read(path):
-    """A sparse file of a terabyte costs nothing to make."""
+    """A file above the size limit is refused unread; the test uses a sparse file of a terabyte."""
     path.parent.mkdir()
     with path.open("wb") as file:
         file.truncate(2**40)
@@ -166,7 +169,7 @@ def test_a_huge_file_is_not_read(path):
 
 
 def test_a_folder_that_is_a_file_cannot_be_written(tmp_path):
-    """The error is ours, and says what to do."""
+    """If the parent of the cassette is a file, the gateway error says what to do."""
     (tmp_path / "f").write_text("")
     with pytest.raises(ConfigError, match="cannot be written"):
         tape.add(tmp_path / "f" / "a.jsonl", b"{}")
@@ -188,7 +191,7 @@ for number in range(count):
 
 
 def test_two_kernels_lose_nothing(path):
-    """They write at once, and every entry is there."""
+    """Two processes that write at once lose no entry."""
     command = [sys.executable, "-c", WRITER, str(path)]
     writers = [subprocess.Popen([*command, name, "40"], stdout=subprocess.PIPE) for name in "ab"]
     for writer in writers:
@@ -229,7 +232,7 @@ for turn in range(100):
 
 
 def test_a_hundred_kills_lose_nothing_that_was_acknowledged(path):
-    """With SIGKILL, while it writes; the file stays loadable each time."""
+    """SIGKILL during writes loses no acknowledged entry, and the file always loads."""
     done = subprocess.run(
         [sys.executable, "-c", KILLED, str(path)],
         input=WRITER, capture_output=True, text=True, check=True, timeout=120,

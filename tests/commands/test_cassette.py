@@ -1,4 +1,4 @@
-"""``%gatewayx cassette``, in a shell."""
+"""The ``%gatewayx cassette`` command."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from gatewayx_nb.errors import ConfigError, UsageError
 
 
 class Session:
-    """What a shell gives the commands."""
+    """The session that a shell passes to the commands."""
 
     notebook = None
 
@@ -19,14 +19,14 @@ class Session:
 
 @pytest.fixture
 def session(project, tmp_path, monkeypatch):
-    """Give a session in a folder of its own."""
+    """Yield a session in its own folder."""
     monkeypatch.chdir(tmp_path)
     with project.pool() as pool:
         yield Session(pool)
 
 
 def test_a_cassette_is_opened_and_told_of(session):
-    """Opening says the same in every mode; alone, the command tells what was done."""
+    """Opening a cassette prints the same in every mode; without arguments it is reported."""
     opened = repr(commands.run(session, "cassette a.jsonl"))
     session.pool.ask("Hi", model="mock")
     session.pool.ask("Hi", model="mock")
@@ -45,7 +45,7 @@ def test_a_cassette_is_opened_and_told_of(session):
 
 
 def test_a_cassette_takes_the_place_of_the_one_before(session):
-    """Run again, the cell opens it afresh; nothing piles up."""
+    """Opening a cassette replaces the open one, so rerunning the cell does not stack them."""
     for _ in range(3):
         commands.run(session, "cassette a.jsonl")
     session.pool.active_cassette.close()
@@ -54,7 +54,7 @@ def test_a_cassette_takes_the_place_of_the_one_before(session):
 
 
 def test_its_place_is_beside_the_notebook(session):
-    """Where the front end tells that; else the error says to name it."""
+    """The cassette is placed beside the notebook; the error asks for a path if that is unknown."""
     with pytest.raises(UsageError, match="does not tell the notebook's name"):
         commands.run(session, "cassette")
     session.notebook = Path("/work/story.ipynb")
@@ -65,7 +65,7 @@ def test_its_place_is_beside_the_notebook(session):
 
 
 def test_what_does_not_serve_leaves_the_open_one_open(session):
-    """A mode that is none, a file that is none."""
+    """An invalid mode or file raises an error, and the open cassette stays open."""
     commands.run(session, "cassette a.jsonl")
     Path("b.jsonl").write_text("hello")
     for line, kind in (("--mode rekord", UsageError), ("b.jsonl", ConfigError)):
@@ -76,7 +76,10 @@ def test_what_does_not_serve_leaves_the_open_one_open(session):
 
 
 def test_the_state_commands_tell_of_the_cassette(session):
-    """The same on every machine: no path, no key, no engine of this one."""
+    """In replay mode the status commands print the same on every machine.
+
+    They show no path, key or engine of this machine.
+    """
     commands.run(session, "cassette a.jsonl")
     session.pool.ask("Hi", model="mock")
     commands.run(session, "cassette --mode replay")
@@ -93,7 +96,7 @@ def test_the_state_commands_tell_of_the_cassette(session):
 
 
 def test_nothing_is_fetched_where_a_cassette_is_played_back(session, monkeypatch):
-    """Playing back opens no socket, and says the same whether the weights are there or not."""
+    """Replay opens no socket, and prints the same with and without the local model's weights."""
     fetched = []
     monkeypatch.setattr(
         "gatewayx_nb.weights.pull", lambda name, **_: fetched.append(name) or Path()
@@ -109,7 +112,7 @@ def test_nothing_is_fetched_where_a_cassette_is_played_back(session, monkeypatch
 
 
 def test_a_table_that_git_has_is_told_by_the_security(session, monkeypatch):
-    """In replay too, where the state is silent about this machine."""
+    """The security status warns about tables in a cassette tracked by git, in replay mode too."""
     commands.run(session, "cassette a.jsonl")
     session.pool.ask("| a | b |\n|---|---|\n| 1 | 2 |", model="mock")
     commands.run(session, "cassette --mode replay")

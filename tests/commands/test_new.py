@@ -1,4 +1,4 @@
-"""`%gatewayx new` writes what answers as it stands."""
+"""`%gatewayx new` writes engines that work unmodified."""
 
 import os
 from types import SimpleNamespace
@@ -14,7 +14,7 @@ from gatewayx_nb.testing import check
 
 @pytest.fixture
 def new(project):
-    """Give a function that runs the command in a project; it gives what is shown."""
+    """Yield a function that runs the command in a project and returns its output."""
     with project.pool() as pool:
         session = SimpleNamespace(pool=pool)
         yield lambda line: repr(run(session, f"new {line}"))
@@ -22,7 +22,7 @@ def new(project):
 
 @pytest.mark.parametrize("name", ["mine", "my_2nd_one", "2nd", "a" * 63])
 def test_the_file_keeps_every_rule_and_answers_at_once(project, new, name):
-    """The whole conformance kit, as it stands; what is said next can be typed."""
+    """The generated file passes the conformance kit unmodified; the printed next step works."""
     said = new(name)
     path = project.engines / f"{name}_engine.py"
 
@@ -36,7 +36,7 @@ def test_the_file_keeps_every_rule_and_answers_at_once(project, new, name):
 
 
 def test_the_key_is_asked_for_once_the_line_is_deleted(project, new):
-    """As the note says."""
+    """The key is required once the marked line is deleted, as the note in the file says."""
     new("mine")
     path = project.engines / "mine_engine.py"
     lines = path.read_text().splitlines()
@@ -50,7 +50,7 @@ def test_the_key_is_asked_for_once_the_line_is_deleted(project, new):
 
 @pytest.mark.parametrize("here", [True, False])
 def test_the_row_keeps_every_rule_and_the_files_comments_stay(project, new, here):
-    """It is added behind what is there; on this machine it needs no key."""
+    """The row is appended, the file's comments stay, and a local server needs no key."""
     path = project.root / "config" / "engines.toml"
     path.write_text('# mine\n[old]\nbase_url = "https://old.example"  # stays')
     url = "http://127.0.0.1:9/v1" if here else "https://api.example.com/v1"
@@ -94,7 +94,7 @@ def test_the_row_keeps_every_rule_and_the_files_comments_stay(project, new, here
     ],
 )
 def test_what_cannot_be_written_is_one_line_and_no_file(project, new, line, said):
-    """Bad and taken names, and bad URLs."""
+    """An invalid or taken name, or an invalid URL, is a one-line error, and no file is written."""
     project.engine("there", "x")
     before = sorted(project.root.rglob("*"))
 
@@ -107,7 +107,7 @@ def test_what_cannot_be_written_is_one_line_and_no_file(project, new, line, said
 
 
 def test_a_file_that_is_no_engine_yet_is_not_overwritten(project, new):
-    """Nor is a link followed."""
+    """An existing file is not overwritten, and a symlink is not followed."""
     (project.engines / "mine_engine.py").symlink_to(project.root / "elsewhere")
 
     with pytest.raises(UsageError, match="already"):
@@ -116,7 +116,7 @@ def test_a_file_that_is_no_engine_yet_is_not_overwritten(project, new):
 
 
 def test_a_broken_file_of_rows_is_not_added_to(project, new):
-    """It says which line to mend."""
+    """An invalid engines.toml is left unchanged; the error names the line to fix."""
     path = project.root / "config" / "engines.toml"
     path.write_text("[a\n")
 
@@ -126,7 +126,7 @@ def test_a_broken_file_of_rows_is_not_added_to(project, new):
 
 
 def test_what_is_written_under_any_umask_is_run(project, new):
-    """Nobody else may write it."""
+    """The file is writable by its owner alone whatever the umask, so that it may run."""
     before = os.umask(0)
     try:
         new("mine")
@@ -137,7 +137,7 @@ def test_what_is_written_under_any_umask_is_run(project, new):
 
 
 def test_without_a_project_it_goes_into_the_users_folder(clean_environment):
-    """As a key does."""
+    """Without a project the file goes into the user folder."""
     with engine_pool.EnginePool(env={"XDG_CONFIG_HOME": str(clean_environment / "config")}) as pool:
         said = repr(run(SimpleNamespace(pool=pool), "new mine"))
         assert "~/config/gatewayx/engines/mine_engine.py" in said

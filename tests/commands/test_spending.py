@@ -1,4 +1,4 @@
-"""`usage` and `history`, as a notebook shows them."""
+"""The `usage` and `history` commands."""
 
 import re
 
@@ -11,7 +11,7 @@ from gatewayx_nb.testing import ScriptedEngine
 
 
 class Session:
-    """A pool, and nobody to ask."""
+    """A session that holds only a pool."""
 
     def __init__(self, pool):
         self.pool = pool
@@ -19,20 +19,20 @@ class Session:
 
 @pytest.fixture
 def session(project):
-    """Give a session of a project with one engine."""
+    """Yield a session of a project with one engine."""
     engine = ScriptedEngine(["a", Chunk(finish_reason="stop", usage=Usage(2, 3))])
     with project.pool(engines=[engine]) as pool:
         yield Session(pool)
 
 
 def test_before_the_first_call_both_say_so(session):
-    """No empty table."""
+    """If there is nothing to list, one sentence is shown instead of an empty table."""
     assert repr(commands.run(session, "usage")) == "No call has been made yet."
     assert repr(commands.run(session, "history")) == "No call has been made yet."
 
 
 def test_usage_sums_what_was_spent(session, project):
-    """And names the budget, or how to set one."""
+    """`usage` sums the costs and shows the budget, or how to set one."""
     for _ in range(2):
         session.pool.ask("hi", model="scripted")
 
@@ -45,7 +45,7 @@ def test_usage_sums_what_was_spent(session, project):
 
 
 def test_history_lists_the_last_calls(session):
-    """The latest first, with where they are kept."""
+    """`history` lists the last calls, latest first, and where they are stored."""
     session.pool.ask("hi", model="scripted")
     session.pool.ask("hi", model="mock")
 
@@ -69,6 +69,6 @@ def test_history_lists_the_last_calls(session):
 
 @pytest.mark.parametrize("words", ["history x", "history 1 2", "usage grok"])
 def test_what_they_do_not_take(session, words):
-    """One line with the usage."""
+    """Invalid arguments raise a one-line error with the usage."""
     with pytest.raises(UsageError, match="Usage: `%gatewayx"):
         commands.run(session, words)

@@ -27,7 +27,7 @@ def _cut():
 
 
 def test_it_is_a_sequence_in_the_order_asked():
-    """Replies or errors, by index and slice."""
+    """A comparison is a sequence of replies and errors in the order of the models."""
     first, missing = _reply("a"), MissingKeyError("no key.")
     both = _compared(first, missing)
 
@@ -38,7 +38,7 @@ def test_it_is_a_sequence_in_the_order_asked():
 
 
 def test_it_survives_a_pickle():
-    """To another process, as replies do."""
+    """A comparison can be pickled, as replies can."""
     both = _compared(_reply("a"), MissingKeyError("no key.", hint="Set it."))
     again = pickle.loads(pickle.dumps(both))
 
@@ -46,7 +46,7 @@ def test_it_survives_a_pickle():
 
 
 def test_a_reference_that_is_named_again_is_numbered():
-    """So that columns are told apart."""
+    """A repeated reference is numbered, to distinguish its columns."""
     assert unique_labels(["mock", "grok", "mock", "mock"]) == (
         "mock",
         "grok",
@@ -69,12 +69,15 @@ def test_a_reference_that_is_named_again_is_numbered():
     ],
 )
 def test_only_what_tells_them_apart_is_marked(outcomes, marks):
-    """The only one is no best one; unpriced, stopped and failed ones are never marked."""
+    """A mark is set only if it distinguishes: never for one column alone.
+
+    Replies that are unpriced, stopped or failed are not marked.
+    """
     assert [", ".join(best) for best in _compared(*outcomes).marks()] == marks
 
 
 def test_the_fastest_and_the_cheapest():
-    """Of those that came to their end; unpriced is not cheap."""
+    """Fastest and cheapest are chosen among finished replies; an unknown price is not cheap."""
     slow = _reply(latency=2, cost="0.1")
     fast = _reply(latency=1)
     stopped = _reply(latency=0.1, cost="0", interrupted=True)
@@ -87,7 +90,7 @@ def test_the_fastest_and_the_cheapest():
 
 
 def test_a_frame_has_a_row_for_each():
-    """Unknown is missing, never 0; what had come of a failed one is there."""
+    """A frame has a row per column: unknown values are missing, partial answers are kept."""
     whole = _reply("a", latency=2.0, cost="0.5", written=10, time_to_first=0.5)
     compared = _compared(whole, _cut(), _reply("b"), references=["mock", "grok:grok-4", "mock"])
     frame = compared.to_frame()
@@ -105,7 +108,7 @@ def test_a_frame_has_a_row_for_each():
 
 
 def test_a_frame_of_failures_has_the_same_types():
-    """Rows of several comparisons can be put together."""
+    """A frame of failures has the same dtypes, so that frames can be concatenated."""
     whole = _compared(_reply(cost="1", written=1)).to_frame()
     failed = _compared(MissingKeyError("no key."), references=["grok:grok-4"]).to_frame()
 
@@ -116,7 +119,7 @@ def test_a_frame_of_failures_has_the_same_types():
 
 
 def test_without_pandas_the_error_says_what_to_install(monkeypatch):
-    """As a command."""
+    """Without pandas the error contains the command that installs it."""
     load = builtins.__import__
 
     def refuse(name, *rest):
@@ -130,14 +133,14 @@ def test_without_pandas_the_error_says_what_to_install(monkeypatch):
 
 
 def test_pace_is_unknown_without_tokens_or_time():
-    """Nothing is divided by nothing."""
+    """Tokens per second are unknown without tokens or time, instead of a division by zero."""
     assert tokens_per_second(_reply(written=10, latency=4)) == 2.5
     assert tokens_per_second(_reply(latency=4)) is None
     assert tokens_per_second(_reply(written=10, latency=0)) is None
 
 
 def test_it_shows_as_text_and_as_safe_columns():
-    """No seconds, which differ in each run; nothing of the models' acts."""
+    """The text and HTML forms omit seconds, which differ by run; markup in replies is inert."""
     hostile = "<script>alert(1)</script> **b** \x1b[2J"
     error = MissingKeyError("<img src=x> needs a key.", hint="Set it.")
     bundle = _compared(_reply(hostile), error)._repr_mimebundle_()

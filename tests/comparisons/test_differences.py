@@ -1,4 +1,4 @@
-"""What each text says that the others do not."""
+"""Differences: the parts of each text that the others lack."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,29 +9,29 @@ TEXT = st.text(alphabet="ab \n.", max_size=40)
 
 
 def own(texts):
-    """Give the pieces of each text that are its own."""
+    """Return the parts of each text that are its own."""
     return [[span.text for span in spans if not span.shared] for spans in differences(texts)]
 
 
 def test_words_that_differ_are_found_in_both():
-    """Each marks its own."""
+    """A differing word is marked in each text."""
     assert own(["The sky is blue.", "The sky was blue!"]) == [["is", "."], ["was", "!"]]
 
 
 def test_a_word_of_the_first_is_shared_where_all_have_it():
-    """One that any other lacks is its own."""
+    """A word is shared only if all texts have it."""
     assert own(["a b c", "a b c", "a c"]) == [["b "], [], []]
 
 
 def test_equal_texts_and_one_alone_have_nothing_of_their_own():
-    """Nor have none."""
+    """Equal texts, a single text and no texts have no differences."""
     assert own(["same", "same"]) == [[], []]
     assert own(["alone"]) == [[]]
     assert differences([]) == []
 
 
 def test_long_texts_are_compared_by_lines():
-    """As the time of words grows with their square."""
+    """Long texts are compared by lines, because comparing words takes quadratic time."""
     one = "".join(f"line {n} of many words that stand in it\n" for n in range(500))
     assert own([one, one.replace("line 7 ", "line seven ")]) == [
         ["line 7 of many words that stand in it\n"],
@@ -40,7 +40,7 @@ def test_long_texts_are_compared_by_lines():
 
 
 def test_lines_that_repeat_themselves_are_no_hours_of_work():
-    """An answer of a hundred thousand characters may be the same line again and again."""
+    """A text of 100,000 characters that repeats one line is compared quickly."""
     one, other = "a\n" * 2_000, "a\n" * 1_999 + "b\n"
     assert own([one, other]) == [[one], [other]]
     assert own([one, one]) == [[], []]
@@ -48,13 +48,13 @@ def test_lines_that_repeat_themselves_are_no_hours_of_work():
 
 @given(st.lists(TEXT, min_size=1, max_size=4))
 def test_no_word_is_lost_or_made_up(texts):
-    """The spans of a text are the text."""
+    """The spans of a text join to the text."""
     assert ["".join(span.text for span in spans) for spans in differences(texts)] == texts
 
 
 @given(TEXT, TEXT)
 def test_what_two_share_is_the_same_in_both(one, other):
-    """In the same order."""
+    """The spans that two texts share are equal and in the same order."""
     first, second = (
         "".join(span.text for span in spans if span.shared) for spans in differences([one, other])
     )

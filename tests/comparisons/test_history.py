@@ -1,4 +1,4 @@
-"""All that was asked in one place, as rows and as text."""
+"""The journal of a view's runs: rows, files and report."""
 
 import csv
 import io
@@ -32,7 +32,7 @@ BOTH = Comparison("Why?", ("mock", "b"), (BLUE, FAILED))
 
 
 def journal(*records):
-    """Give a journal of these."""
+    """Return a journal of these records."""
     made = ComparisonHistory()
     for record in records or (ComparisonRecord(1, BOTH, {"temperature": 0.5}),):
         made.keep(record)
@@ -40,7 +40,7 @@ def journal(*records):
 
 
 def test_a_row_holds_question_options_answer_figures_and_vote():
-    """Of a failed one the error."""
+    """A row holds prompt, options, answer, figures and vote, or the error of a failed answer."""
     kept = journal()
     kept.judge(1, 0, Verdict("better", 0, "short"))
     first, second = kept.rows()
@@ -62,14 +62,14 @@ def test_a_row_holds_question_options_answer_figures_and_vote():
 
 
 def test_a_frame_has_a_row_for_each_answer():
-    """Of all runs."""
+    """A frame has a row for each answer of all runs."""
     frame = journal(ComparisonRecord(1, BOTH), ComparisonRecord(2, BOTH, input="x")).to_frame()
     assert list(frame["run"]) == [1, 1, 2, 2]
     assert list(frame["input"])[2:] == ["x", "x"]
 
 
 def test_csv_and_json_lines_give_back_what_went_in():
-    """Line breaks and quotes of an answer too."""
+    """CSV and JSON Lines preserve line breaks and quotes."""
     kept = journal()
     assert next(csv.DictReader(io.StringIO(kept.to_csv(), newline="")))["text"] == BLUE.text
     lines = [json.loads(line) for line in kept.to_jsonl().splitlines()]
@@ -82,7 +82,7 @@ def test_csv_and_json_lines_give_back_what_went_in():
 
 
 def test_markdown_reads_as_a_report():
-    """Prompt, options, answers and votes."""
+    """The Markdown report contains prompt, options, answers and votes."""
     kept = journal()
     kept.judge(1, 0, Verdict("better", 0, "short"))
     assert kept.to_markdown() == (
@@ -93,7 +93,7 @@ def test_markdown_reads_as_a_report():
 
 
 def test_a_question_that_is_asked_again_keeps_its_verdict():
-    """It takes the place of what it was."""
+    """A repeated run replaces the earlier one and keeps its vote."""
     kept = journal()
     kept.judge(1, 0, Verdict("tie"))
     again = replace(BOTH, outcomes=(BLUE, BLUE))
@@ -103,7 +103,10 @@ def test_a_question_that_is_asked_again_keeps_its_verdict():
 
 
 def test_spread_tells_how_far_answers_of_a_model_lie_apart():
-    """Least, median, most; of one that was asked once nothing, and of unknown tokens nothing."""
+    """Spread reports minimum, median and maximum of a model's answers.
+
+    It is unknown for a single answer and for unknown tokens.
+    """
     slow = replace(BLUE, text="blue", latency=5.0, usage=Usage())
     found = dispersion(Comparison("?", ("a", "a", "a", "b"), (BLUE, slow, BLUE, BLUE)))
     assert len(found) == 1
@@ -113,13 +116,13 @@ def test_spread_tells_how_far_answers_of_a_model_lie_apart():
 
 
 def test_spread_of_failures_alone_has_no_figures():
-    """They are counted as no answers."""
+    """The spread of failed answers has no figures, but counts them."""
     (found,) = dispersion(Comparison("?", ("b", "b"), (FAILED, FAILED)))
     assert (found.answers, found.latency) == (0, None)
 
 
 def test_without_pandas_a_frame_says_what_to_install(monkeypatch):
-    """As of a comparison."""
+    """Without pandas the error contains the command that installs it."""
     monkeypatch.setitem(__import__("sys").modules, "pandas", None)
     with pytest.raises(Exception, match="needs pandas"):
         journal().to_frame()

@@ -1,4 +1,4 @@
-"""Runs, votes and hidden names, without a widget."""
+"""Runs, votes and hidden names of a contest, without widgets."""
 
 import random
 
@@ -15,7 +15,7 @@ from tests.widgets.waiting import until
 
 @pytest.fixture
 def contest():
-    """Give a contest on a pool with `mock` and one scripted engine."""
+    """Yield a contest on a pool with `mock` and one scripted engine."""
     with EnginePool(env={}, engines=[ScriptedEngine(["a"], ["b"], ["c"])]) as pool:
         yield ComparisonSession(
             lambda: pool, lambda: {"city": "Rome", "key": Secret("k-1")}, random.Random(3)
@@ -23,7 +23,7 @@ def contest():
 
 
 def ended(contest, question):
-    """Ask, wait and keep."""
+    """Run a contest to its end and keep its record."""
     contest.run(question)
     while not contest.join(1):
         pass
@@ -32,12 +32,12 @@ def ended(contest, question):
 
 
 def texts(contest):
-    """Give the answers of the last run, a list for each row."""
+    """Return the answers of the last run, a list for each row."""
     return [[reply.text for reply in one.comparison] for one in contest.comparisons]
 
 
 def test_a_run_asks_all_and_is_kept(contest):
-    """The notebook's names are filled in; a key of the notebook's is not."""
+    """A run fills in notebook names, except keys, sends the prompt to all models and is kept."""
     ended(contest, ComparisonInput("In {{city}}?", ("mock", "scripted")))
     assert texts(contest) == [["[mock] In Rome?", "a"]]
     assert [record.run for record in contest.history.records] == [1]
@@ -46,7 +46,7 @@ def test_a_run_asks_all_and_is_kept(contest):
 
 
 def test_a_run_that_follows_at_once_loses_nothing_of_the_last(contest):
-    """Whether or not anybody had kept that."""
+    """A new run keeps the record of the previous one, even if it was not kept explicitly."""
     contest.run(ComparisonInput("one", ("mock",)))
     assert contest.join(10)
     ended(contest, ComparisonInput("two", ("mock",)))
@@ -54,7 +54,7 @@ def test_a_run_that_follows_at_once_loses_nothing_of_the_last(contest):
 
 
 def test_inputs_are_rows_and_samples_are_columns(contest):
-    """Each input by itself; an input is never read for names."""
+    """Inputs are rows and samples are columns; fields in an input are not filled in."""
     ended(contest, ComparisonInput("Is {{input}}?", ("mock",), inputs=("a", "{{city}}"), samples=2))
     assert texts(contest) == [["[mock] Is a?"] * 2, ["[mock] Is {{city}}?"] * 2]
     assert [(record.row, record.input) for record in contest.history.records] == [
@@ -77,7 +77,7 @@ def test_inputs_are_rows_and_samples_are_columns(contest):
     ids=["empty", "nobody", "no place", "too many", "undefined", "bad option"],
 )
 def test_what_cannot_be_asked_is_refused_and_nothing_is_sent(contest, question, says):
-    """And the last run stays."""
+    """An invalid run raises an error, sends nothing and leaves the last run unchanged."""
     ended(contest, ComparisonInput("x", ("mock",)))
     with pytest.raises(UsageError, match=says):
         contest.run(question)
@@ -86,7 +86,10 @@ def test_what_cannot_be_asked_is_refused_and_nothing_is_sent(contest, question, 
 
 
 def test_one_column_is_stopped_and_its_socket_closes_while_the_others_go_on(project):
-    """The stopped one keeps what had come; asked again, it answers anew."""
+    """A stopped column keeps its partial answer and closes its socket; others go on.
+
+    It can be retried.
+    """
     begun = [Send(stream_head()), *(Send(chunk(event)) for event in CHAT.events[:2]), Stall()]
     with Server(begun, begun, CHAT.answer) as server:
         project.set_keys(f"GATEWAYX_OWN_API_KEY=k-12345\nGATEWAYX_OWN_BASE_URL={server.url}\n")
@@ -109,7 +112,7 @@ def test_one_column_is_stopped_and_its_socket_closes_while_the_others_go_on(proj
 
 
 def test_a_vote_is_given_changed_and_taken_back(contest):
-    """With a note, which stays when the vote changes."""
+    """A vote can be set, changed and removed; its note stays when it changes."""
     ended(contest, ComparisonInput("x", ("mock", "mock:other")))
     contest.judge(0, "better", 1)
     contest.remark(0, "shorter")
@@ -122,13 +125,13 @@ def test_a_vote_is_given_changed_and_taken_back(contest):
 
 
 def test_there_is_no_vote_before_the_end(contest):
-    """Nor before the first run."""
+    """Voting raises an error before the first run and before its end."""
     with pytest.raises(UsageError, match="have not ended"):
         contest.judge(0, "tie")
 
 
 def test_a_row_that_has_ended_is_judged_while_others_run():
-    """Its votes are shown by then."""
+    """A finished row can be voted on while others run, and its votes are counted."""
     with EnginePool(env={}, engines=[ScriptedEngine(["a"], [60.0])]) as pool:
         contest = ComparisonSession(lambda: pool)
         contest.run(ComparisonInput("{{input}}", ("scripted",), inputs=("a", "b")))
@@ -142,7 +145,7 @@ def test_a_row_that_has_ended_is_judged_while_others_run():
 
 
 def test_hidden_names_are_mixed_and_told_after_the_vote(contest):
-    """The vote cannot be taken back then: it would not be an honest one any more."""
+    """Hidden names are shuffled and revealed after the vote, which then cannot be removed."""
     references = tuple(f"mock:{name}" for name in "abcdef")
     ended(contest, ComparisonInput("x", references, hidden=True))
     order = [column.reference for column in contest.comparisons[0].columns]

@@ -1,16 +1,16 @@
-"""Votes, and how models stand after them."""
+"""Votes, and the standings of models."""
 
 from gatewayx_nb.comparisons.verdicts import Ranking, Verdict, rank
 
 
 def test_a_verdict_means_something_for_each_column():
-    """Better for one is worse for the others; the other votes are for all."""
+    """A vote for one column is a loss for the others; a tie or "all bad" applies to all."""
     assert [Verdict("better", 1).of(column) for column in range(3)] == ["worse", "better", "worse"]
     assert [Verdict("tie").of(column) for column in range(2)] == ["tie", "tie"]
 
 
 def test_votes_add_up_and_the_best_is_first():
-    """A tie is half a win; where all are bad nobody wins or loses."""
+    """Standings are sorted by wins: a tie is half a win, "all bad" changes nothing."""
     judged = [
         (("a", "b"), Verdict("better", 1)),
         (("a", "b"), Verdict("better", 1)),
@@ -26,7 +26,7 @@ def test_votes_add_up_and_the_best_is_first():
 
 
 def test_a_model_does_not_lose_against_itself():
-    """Asked twice beside another, it has one win."""
+    """Columns of the same model do not count against each other."""
     assert rank([(("a", "a", "b"), Verdict("better", 1))]) == [
         Ranking("a", wins=1),
         Ranking("b", losses=1),
@@ -34,6 +34,6 @@ def test_a_model_does_not_lose_against_itself():
 
 
 def test_without_a_decision_there_is_no_rate():
-    """It is not 0."""
+    """Without a decided vote the win rate is unknown, not 0."""
     assert rank([(("a",), Verdict("bad"))])[0].win_rate is None
     assert rank([]) == []

@@ -10,7 +10,7 @@ from gatewayx_nb.errors import UsageError
 
 @pytest.fixture
 def portal():
-    """Give a loop on a thread, and end it."""
+    """Yield an event loop on a thread, and end it."""
     portal = Portal("test")
     yield portal
     portal.close()
@@ -22,20 +22,20 @@ async def _double(value):
 
 
 def test_a_thread_waits_for_a_coroutine(portal):
-    """`run` gives the outcome, or raises what was raised there."""
+    """`run` returns the result of a coroutine or raises its exception."""
     assert portal.run(_double(2)) == 4
     with pytest.raises(TypeError):
         portal.run(_double(None))
 
 
 def test_an_event_loop_awaits_a_coroutine_of_another(portal):
-    """`arun` works from any loop, also from one after another."""
+    """`arun` works from any event loop, also from several in sequence."""
     assert asyncio.run(portal.arun(_double(2))) == 4
     assert asyncio.run(portal.arun(_double(3))) == 6
 
 
 def test_cancelling_passes_on(portal):
-    """Who stops waiting stops the work."""
+    """Cancelling a waiting task cancels the coroutine."""
     stopped = threading.Event()
 
     async def work():
@@ -56,7 +56,10 @@ def test_cancelling_passes_on(portal):
 
 
 def test_a_waiting_call_on_the_loop_itself_is_refused(portal):
-    """It would wait for itself; the message names the call to await."""
+    """A blocking call on the loop itself raises an error that names the call to await.
+
+    It would deadlock.
+    """
 
     async def work():
         forbid_blocking_call("aask")
@@ -67,7 +70,7 @@ def test_a_waiting_call_on_the_loop_itself_is_refused(portal):
 
 
 def test_closing_cancels_what_runs_and_ends_the_thread(portal):
-    """Nothing is left behind; closing twice is closing once."""
+    """Closing cancels running coroutines and ends the thread; closing twice is harmless."""
     future = portal.submit(asyncio.sleep(3600))
 
     portal.close()
@@ -78,7 +81,7 @@ def test_closing_cancels_what_runs_and_ends_the_thread(portal):
 
 
 def test_a_relay_keeps_order_and_bounds_what_is_unread(portal):
-    """The maker waits for a slow reader, and goes on when it reads."""
+    """A relay keeps the order and pauses its producer while a slow reader lags."""
     relay = CrossThreadQueue(lambda: None)
     made = []
 
@@ -103,7 +106,7 @@ def test_a_relay_keeps_order_and_bounds_what_is_unread(portal):
 
 
 def test_a_relay_wakes_only_a_reader_that_waits(portal):
-    """A reader that is busy is not disturbed."""
+    """A relay wakes its reader only if it is waiting."""
     woken = []
     relay = CrossThreadQueue(lambda: woken.append(1))
 

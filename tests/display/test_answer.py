@@ -11,7 +11,7 @@ from gatewayx_nb.replies import Chunk, Reply, Usage
 
 
 class Clock:
-    """A clock that a test sets."""
+    """A clock set by the test."""
 
     def __init__(self):
         self.now = 100.0
@@ -39,7 +39,7 @@ def _tally(*words):
 
 
 def test_an_answer_is_one_display(sent):
-    """Shown once, then updated in place; no more often than ten times a second."""
+    """An answer is displayed once, then updated in place at most ten times a second."""
     clock = Clock()
     view, partial = display.NotebookView(clock), _tally("a")
     for number in range(100):
@@ -56,7 +56,7 @@ def test_an_answer_is_one_display(sent):
 
 
 def test_reasoning_is_folded_away_while_it_comes(sent):
-    """Before the answer has begun, and after it."""
+    """Reasoning is collapsed before and after the answer begins."""
     clock = Clock()
     view, partial = display.NotebookView(clock), _tally()
     partial.add(Chunk(reasoning="because"))
@@ -68,7 +68,7 @@ def test_reasoning_is_folded_away_while_it_comes(sent):
 
 
 def test_a_form_shows_as_text_and_then_as_itself(sent):
-    """JSON grows as it is written, and ends indented."""
+    """An answer in JSON format is shown as text while it grows, and indented at its end."""
     view = display.NotebookView(Clock(), form="json")
     view.update(_tally('{"a"'))
     view.finish(Reply('{"a": 1}', "mock", "m", parsed={"a": 1}))
@@ -80,7 +80,10 @@ def test_a_form_shows_as_text_and_then_as_itself(sent):
 
 
 def test_a_long_answer_costs_little_to_show(sent, monkeypatch):
-    """20,000 characters in pieces of 4, at 100 pieces a second: what is parsed stays linear."""
+    """The amount of parsed text is linear for 20,000 characters in chunks of 4.
+
+    They arrive at 100 chunks a second.
+    """
     markdown, parsed = parser(), []
     parse = markdown.parse
     monkeypatch.setattr(
@@ -100,7 +103,7 @@ def test_a_long_answer_costs_little_to_show(sent, monkeypatch):
 
 
 def test_no_news_is_not_shown_again(sent):
-    """A status line counts whole seconds; in between nothing is sent."""
+    """A status line counts whole seconds, and no update is sent in between."""
     clock = Clock()
     view, partial = display.NotebookView(clock), _tally()
     for number in range(20):
@@ -111,7 +114,7 @@ def test_no_news_is_not_shown_again(sent):
 
 
 def test_a_slow_rendering_slows_the_updates(sent, monkeypatch):
-    """It gets a tenth of the time, however long the answer."""
+    """Rendering takes at most a tenth of the time, however long the answer is."""
     clock = Clock()
     view, partial = display.NotebookView(clock), _tally("a")
 
@@ -131,7 +134,7 @@ def test_a_slow_rendering_slows_the_updates(sent, monkeypatch):
 
 
 def test_a_retry_is_told_with_its_countdown(sent):
-    """A wait is never silent."""
+    """The wait before a retry is shown as a countdown."""
     clock = Clock()
     view, partial = display.NotebookView(clock), _tally()
     partial.pending_retry = PendingRetry(RateLimitError("slow down."), until=1e12)
@@ -155,7 +158,7 @@ def test_a_retry_is_told_with_its_countdown(sent):
     ],
 )
 def test_the_line_under_an_answer(reply, said):
-    """Unknown is `?` and `unpriced`, never 0."""
+    """Unknown figures are shown as `?` and `unpriced`, never as 0."""
     from dataclasses import replace
     from decimal import Decimal
 
@@ -165,7 +168,7 @@ def test_the_line_under_an_answer(reply, said):
 
 
 def test_a_terminal_gets_no_control_characters(monkeypatch):
-    """What a model writes cannot move the cursor or set the title."""
+    """Text from a model cannot move the cursor or set the terminal's title."""
     out = io.StringIO()
     monkeypatch.setattr("sys.stdout", out)
     view = display.TerminalView()
@@ -175,7 +178,7 @@ def test_a_terminal_gets_no_control_characters(monkeypatch):
 
 
 def test_what_is_played_back_at_once_is_shown_once(sent):
-    """A notebook's test sees what is displayed, and no update."""
+    """A replayed answer is displayed once without updates, which a notebook test would miss."""
     view, partial = display.NotebookView(Clock()), PartialReply("mock", "m", instant=True)
     for _ in range(3):
         partial.add(Chunk(text="x"))

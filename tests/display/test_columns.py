@@ -11,7 +11,7 @@ from gatewayx_nb.llm_engines import Chunk, LLMEngine, Usage
 
 
 class Clock:
-    """A clock that a test sets."""
+    """A clock set by the test."""
 
     def __init__(self):
         self.now = 100.0
@@ -21,7 +21,7 @@ class Clock:
 
 
 class Held(LLMEngine):
-    """Says one word, waits until it may go on, and says another."""
+    """Engine that yields one word, waits until it is released, and yields another."""
 
     requires_key = False
 
@@ -58,9 +58,9 @@ def sent(monkeypatch):
 
 @pytest.fixture
 def race(project, monkeypatch):
-    """Give a race of two engines that have said one word, and one that cannot be asked.
+    """Yield a race of two engines that have yielded one word, and one that cannot be called.
 
-    The status lines count no seconds, of which one may pass on a busy machine.
+    The status lines count no seconds, because one may pass on a busy machine.
     """
     monkeypatch.setattr(display.answer, "time", SimpleNamespace(monotonic=lambda: 0.0))
     engines = Held("dear"), Held("cheap")
@@ -82,14 +82,17 @@ def _end(race, *engines):
 
 
 def _columns(html):
-    """Give the text of each column, by its label."""
+    """Return the text of each column by its label."""
     tree = html5lib.parseFragment(html, namespaceHTMLElements=False)
     groups = [part for part in tree.iter("div") if part.get("role") == "group"]
     return {group.get("aria-label"): "".join(group.itertext()) for group in groups}
 
 
 def test_columns_grow_in_one_display(sent, race):
-    """Each at its own pace; ten updates a second at most; nothing without news."""
+    """Columns grow independently in one display, with at most ten updates a second.
+
+    Without changes there is no update.
+    """
     clock = Clock()
     view = display.NotebookColumns(clock)
     view.update(race)
@@ -121,7 +124,10 @@ def test_columns_grow_in_one_display(sent, race):
 
 
 def test_the_last_update_holds_all_as_text_too(sent, race):
-    """For a page that shows no HTML; while they come it says only who is asked."""
+    """The last update has a plain-text form for front ends without HTML.
+
+    Earlier updates have only the models' names.
+    """
     view = display.NotebookColumns()
     view.update(race)
     _end(race, *race.engines)
@@ -133,7 +139,7 @@ def test_the_last_update_holds_all_as_text_too(sent, race):
 
 
 def test_rendering_gets_a_fifth_of_the_time(sent, race, monkeypatch):
-    """However long the answers; one that stands is not rendered again."""
+    """Rendering takes at most a fifth of the time, and finished columns are not rendered again."""
     clock, rendered = Clock(), []
 
     def slow(text, **_):
@@ -155,7 +161,7 @@ def test_rendering_gets_a_fifth_of_the_time(sent, race, monkeypatch):
 
 
 def test_a_failed_one_shows_what_came_and_why(sent, project):
-    """The provider's words as text."""
+    """A failed column shows its partial answer and the provider's message, escaped."""
     engine = Held("half", fails=True)
     engine.go.set()
     with project.pool(engines=[engine]) as pool:
@@ -168,7 +174,7 @@ def test_a_failed_one_shows_what_came_and_why(sent, project):
 
 
 def test_a_terminal_shows_each_when_it_is_there(race, capsys):
-    """Below its name, and at the end who was best."""
+    """A terminal prints each answer below its name once it is complete, and the best at the end."""
     view = display.TerminalColumns()
     view.update(race)
     assert capsys.readouterr().out.startswith("nope\n----\nEngineNotFoundError: no engine 'nope'.")
@@ -185,7 +191,7 @@ def test_a_terminal_shows_each_when_it_is_there(race, capsys):
 
 
 def test_a_view_that_fails_leaves_nothing_running(race):
-    """Whatever goes wrong while they are shown."""
+    """If rendering raises any error, the race is stopped."""
 
     class Broken(display.QuietColumns):
         def update(self, race):
@@ -197,7 +203,7 @@ def test_a_view_that_fails_leaves_nothing_running(race):
 
 
 def test_reasoning_is_folded_away_in_its_column(sent, race):
-    """Above the finished answer."""
+    """Reasoning is collapsed above the finished answer."""
     for column in race.columns[:2]:
         column.partial.reasoning.append("because")
     for engine in race.engines:
@@ -209,7 +215,7 @@ def test_reasoning_is_folded_away_in_its_column(sent, race):
 
 
 def test_reasoning_is_folded_away_while_it_grows(sent, race):
-    """And is news, before there is a word of the answer."""
+    """IncrementalRenderer reasoning is collapsed, and is shown before the answer begins."""
     clock = Clock()
     view = display.NotebookColumns(clock)
     view.update(race)

@@ -1,4 +1,4 @@
-"""A pool whose one engine plays scripts."""
+"""A pool with one engine that plays scripts."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from gatewayx_nb.testing import ScriptedEngine
 
 @pytest.fixture
 def scripted():
-    """Give a pool with one engine that plays the scripts."""
+    """Yield a function that returns a pool with one engine that plays the scripts."""
     pools = []
 
     def make(*scripts):

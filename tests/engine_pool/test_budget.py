@@ -1,4 +1,4 @@
-"""What a call may cost, what the session has cost, and where that is kept."""
+"""Cost limits per call and per session, and the ledger."""
 
 import asyncio
 from decimal import Decimal
@@ -11,20 +11,20 @@ from gatewayx_nb.llm_engines import Chunk, Usage
 from gatewayx_nb.testing import ScriptedEngine
 
 END = Chunk(finish_reason="stop", usage=Usage(input_tokens=2, output_tokens=3))
-EACH = Decimal("0.005")  # five tokens at the scripted engine's price
+EACH = Decimal("0.005")  # five tokens at the price of the scripted engine
 
 
 class Unpriced(ScriptedEngine):
-    """Has a price that is not known."""
+    """Engine whose price is unknown."""
 
     def get_cost_per_token(self):
-        """Give none."""
+        """Return None."""
         return
 
 
 @pytest.fixture
 def pool_of(project):
-    """Give a function that builds a pool in a project with a session's budget."""
+    """Yield a function that builds a pool in a project with a session budget."""
     pools = []
 
     def build(engine, most=None):
@@ -38,7 +38,11 @@ def pool_of(project):
 
 
 def test_a_call_above_its_bound_is_not_sent(pool_of):
-    """The estimate is four characters a token, and `max_tokens`, or 1,024, for the answer."""
+    """A call whose estimated cost exceeds `max_cost` is not sent.
+
+    The estimate is four characters per token for the prompt, and `max_tokens`, or 1,024, for the
+    answer.
+    """
     engine = ScriptedEngine(["a", END])
     pool = pool_of(engine)
 
@@ -49,7 +53,7 @@ def test_a_call_above_its_bound_is_not_sent(pool_of):
 
 
 def test_the_session_stops_where_its_budget_ends(pool_of):
-    """In every way of calling; what was spent and what is allowed are in the message."""
+    """Once the session's budget is spent, every kind of call raises an error with both amounts."""
     engine = ScriptedEngine(["a", END])
     pool = pool_of(engine, most="0.015")
     ask = {"model": "scripted", "max_tokens": 5}
@@ -67,7 +71,7 @@ def test_the_session_stops_where_its_budget_ends(pool_of):
 
 
 def test_calls_at_once_do_not_overspend_together(pool_of):
-    """What a running call may yet cost counts."""
+    """The estimated cost of running calls counts towards the budget."""
     engine = ScriptedEngine([0.2, "a", END])
     pool = pool_of(engine, most="0.02")
 
@@ -82,7 +86,7 @@ def test_calls_at_once_do_not_overspend_together(pool_of):
 
 
 def test_an_unknown_price_stops_a_call_under_a_budget(pool_of):
-    """Unless it is allowed; without a budget nothing is asked for."""
+    """Under a budget an unknown price raises an error, unless allowed."""
     engine = Unpriced(["a", END])
     pool = pool_of(engine, most="1")
 
@@ -94,13 +98,13 @@ def test_an_unknown_price_stops_a_call_under_a_budget(pool_of):
 
 @pytest.mark.parametrize("value", ["1", -1, float("nan"), True, Decimal("nan")])
 def test_a_bound_that_is_none(pool_of, value):
-    """Refused before anything is sent."""
+    """An invalid value raises an error before anything is sent."""
     with pytest.raises(UsageError, match="max_cost"):
         pool_of(ScriptedEngine(["a", END])).ask("hi", model="scripted", max_cost=value)
 
 
 def test_usage_sums_by_engine_and_model(pool_of):
-    """Calls that failed count; unknown prices stand apart."""
+    """`usage` sums by engine and model, counts failed calls and lists unknown prices separately."""
     engine = ScriptedEngine(["a", END], [ProviderError("no")], ["a", END])
     pool = pool_of(engine)
     pool.ask("hi", model="scripted")
@@ -117,7 +121,7 @@ def test_usage_sums_by_engine_and_model(pool_of):
 
 
 def test_the_ledger_has_the_calls_of_all_pools_of_a_project(pool_of, project):
-    """Figures alone: no word of a prompt, an answer or a key is in the file."""
+    """The ledger records the calls of all pools of a project, without prompts, replies or keys."""
     engine = ScriptedEngine(["an-answer", END], [ProviderError("the-fault")])
     first, second = pool_of(engine), pool_of(ScriptedEngine(["b", END]))
     first.ask("a-prompt", model="scripted", system="a-system")
@@ -137,7 +141,7 @@ def test_the_ledger_has_the_calls_of_all_pools_of_a_project(pool_of, project):
 
 
 def test_a_call_that_was_stopped_is_in_the_ledger(pool_of):
-    """With what it had used."""
+    """An interrupted call is in the ledger with its usage so far."""
     engine = ScriptedEngine(["a", END, 30.0])
     pool = pool_of(engine)
     with pool.stream("hi", model="scripted") as stream:
@@ -149,7 +153,10 @@ def test_a_call_that_was_stopped_is_in_the_ledger(pool_of):
 
 
 def test_a_ledger_that_cannot_be_read_stops_no_call(pool_of, project, caplog):
-    """It is told with the command that mends it, and as a problem of the pool."""
+    """An unreadable ledger does not block calls.
+
+    It is reported as a problem of the pool, with the command that fixes it.
+    """
     (project.root / ".gatewayx").write_text("a file in the folder's place")
     pool = pool_of(ScriptedEngine(["a", END]))
 
@@ -160,7 +167,10 @@ def test_a_ledger_that_cannot_be_read_stops_no_call(pool_of, project, caplog):
 
 
 def test_a_damaged_ledger_names_the_command(pool_of, project):
-    """Before the first call; the next one sets it aside."""
+    """`history` raises an error for a damaged ledger, with the command that moves it away.
+
+    A call would move it away by itself.
+    """
     (project.root / ".gatewayx").mkdir()
     (project.root / ".gatewayx" / "store.sqlite").write_bytes(b"x" * 5000)
 
@@ -169,7 +179,7 @@ def test_a_damaged_ledger_names_the_command(pool_of, project):
 
 
 def test_without_a_project_the_ledger_is_the_user_s(tmp_path):
-    """In their data folder."""
+    """Without a project the ledger is in the user data folder."""
     with EnginePool(env={"XDG_DATA_HOME": str(tmp_path)}) as pool:
         pool.ask("hi", model="mock")
         assert len(pool.history()) == 1

@@ -1,4 +1,4 @@
-"""One prompt to several models: all at once, each at its own pace and with its own fate."""
+"""One prompt to several models, which run concurrently and fail independently."""
 
 import asyncio
 import gc
@@ -34,7 +34,7 @@ def _endless(_seen=None):
 
 @pytest.fixture
 def endless(project):
-    """Give a pool whose grok streams without end, and the server that it asks."""
+    """Yield a pool whose grok engine streams endlessly, and the server it calls."""
     with Server(_endless) as server:
         project.set_keys(
             f"GATEWAYX_GROK_API_KEY=xai-0123456789\nGATEWAYX_GROK_BASE_URL={server.url}/v1\n"
@@ -44,7 +44,7 @@ def endless(project):
 
 
 def test_replies_stand_in_the_order_asked(project):
-    """Whoever is done first; options go to all."""
+    """Replies are in the order of the models, whichever finishes first; all get the options."""
     with project.pool() as pool:
         both = pool.compare("one two", models=["mock:a", "mock:b", "mock:a"], max_tokens=2)
 
@@ -55,13 +55,13 @@ def test_replies_stand_in_the_order_asked(project):
 
 
 def test_gx_compare_is_the_default_pools():
-    """Also once the module behind it has been imported."""
+    """`gx.compare` calls the default pool, even after the module of that name was imported."""
     assert [str(reply) for reply in gx.compare("hi", models=["mock"])] == ["[mock] hi"]
     assert [str(reply) for reply in gx.compare("hi", models="mock")] == ["[mock] hi"]
 
 
 def test_all_run_at_once(project):
-    """Each waits for the other: one after another they would never end."""
+    """All models run at once: each waits for the other, so a sequence would never finish."""
     here = [threading.Event(), threading.Event()]
 
     class Meeting(LLMEngine):
@@ -84,7 +84,7 @@ def test_all_run_at_once(project):
 
 
 def test_one_that_fails_is_its_error_in_its_place(project):
-    """Before it was sent or after; the others answer."""
+    """A failed model has its error at its index, and the others answer."""
     engine = ScriptedEngine(["a", RateLimitError("slow down.")])
     with project.pool(engines=[engine]) as pool:
         models = ["nope", "grok", "scripted", "mock"]
@@ -96,14 +96,17 @@ def test_one_that_fails_is_its_error_in_its_place(project):
 
 
 def test_a_comparison_of_failures_is_one(project):
-    """It holds errors; nothing is raised."""
+    """If all models fail, the comparison holds their errors; nothing is raised."""
     with project.pool() as pool:
         compared = pool.compare("hi", models=["nope", "grok"])
     assert [type(outcome) for outcome in compared] == [EngineNotFoundError, MissingKeyError]
 
 
 def test_an_engine_that_breaks_outside_of_its_answer_fails_alone(project):
-    """Whatever it raises; its words are not told, for they may hold a key."""
+    """An engine that raises outside of its stream fails alone.
+
+    The message of its exception is hidden, because it may contain a key.
+    """
 
     class Odd(LLMEngine):
         requires_key = False
@@ -135,19 +138,19 @@ def test_an_engine_that_breaks_outside_of_its_answer_fails_alone(project):
     ],
 )
 def test_what_is_wrong_for_all_is_refused(project, models, options, said):
-    """Before anything is sent."""
+    """The error is raised before anything is sent."""
     with project.pool() as pool, pytest.raises(UsageError, match=said):
         pool.compare("hi", models=models, **options)
 
 
 def test_an_empty_prompt_is_refused(project):
-    """As one model's is."""
+    """An empty prompt raises an error, as for a single model."""
     with project.pool() as pool, pytest.raises(UsageError, match="prompt is empty"):
         pool.compare(" ", models=["mock"])
 
 
 def test_awaited_it_is_the_same(project):
-    """On any event loop, after any number of others."""
+    """The awaitable form gives the same result on any event loop, one after another."""
     with project.pool() as pool:
         for _ in range(3):
             both = asyncio.run(pool.acompare("hi", models=["mock", "nope"]))
@@ -155,7 +158,10 @@ def test_awaited_it_is_the_same(project):
 
 
 def test_ctrl_c_keeps_what_came_and_closes_every_socket(endless):
-    """What had ended stays whole; the exception is one line and holds the comparison."""
+    """Ctrl-C closes every socket; the exception is one line and holds the comparison.
+
+    Finished replies stay complete.
+    """
     pool, server = endless
 
     def press():
@@ -178,7 +184,7 @@ def test_ctrl_c_keeps_what_came_and_closes_every_socket(endless):
 
 
 def test_cancelling_the_await_stops_all(endless):
-    """A task that is cancelled leaves nothing running."""
+    """Cancelling the task stops all models."""
     pool, server = endless
 
     async def cancelled():
@@ -198,7 +204,7 @@ def test_cancelling_the_await_stops_all(endless):
 
 
 def test_one_column_can_be_stopped_alone(endless):
-    """The others go on; a race tells how far each one is."""
+    """A single column can be stopped; a race reports the progress of each column."""
     pool, server = endless
     race = pool.plan_comparison("hi", models=["grok", "mock"], params={"rate": 20})
     with pytest.raises(UsageError, match="still answer"):
@@ -219,7 +225,7 @@ def test_one_column_can_be_stopped_alone(endless):
 
 
 def test_a_race_that_is_dropped_closes_its_sockets(endless):
-    """Nobody reads it any more, and nobody pays for it."""
+    """A garbage-collected race closes its sockets."""
     pool, server = endless
     race = pool.plan_comparison("hi", models=["grok"])
     race.start()
@@ -233,7 +239,7 @@ def test_a_race_that_is_dropped_closes_its_sockets(endless):
 
 
 def test_a_race_that_is_left_is_stopped(endless):
-    """Also before anything was sent."""
+    """Leaving the ``with`` block of a race stops it, even before anything was sent."""
     pool, server = endless
     with pool.plan_comparison("hi", models=["grok", "grok:b"]) as race:
         pass
@@ -243,7 +249,7 @@ def test_a_race_that_is_left_is_stopped(endless):
 
 
 def test_an_engine_that_blocks_holds_nobody_else(project):
-    """Its column is an error once its time is over, though its loop does not answer."""
+    """An engine that blocks its event loop gets a timeout error and delays no other column."""
     project.engine(
         "stuck",
         body="    async def generate(self, prompt, **kwargs):\n"
@@ -259,7 +265,7 @@ def test_an_engine_that_blocks_holds_nobody_else(project):
 
 
 def test_closing_the_pool_ends_a_comparison(endless):
-    """Each column says so."""
+    """Closing the pool ends a comparison, and each column has an error that says so."""
     pool, server = endless
     threading.Thread(target=lambda: (_arrived(server), pool.close())).start()
 
@@ -275,7 +281,10 @@ def _arrived(server):
 
 
 def test_a_waiting_comparison_on_an_engines_loop_is_refused(project):
-    """It would wait for itself; awaited it works."""
+    """A blocking comparison on an engine's event loop raises an error: it would deadlock.
+
+    The awaitable form works there.
+    """
     said = []
 
     class Asking(LLMEngine):
@@ -298,7 +307,7 @@ def test_a_waiting_comparison_on_an_engines_loop_is_refused(project):
 
 
 def test_six_columns_at_a_hundred_chunks_a_second_are_cheap(project):
-    """No thread for any of them, and little to do for this one."""
+    """Six columns at 100 chunks a second use no extra threads and little CPU."""
     with project.pool() as pool:
         pool.ask("warm", model="mock")
         threads, began = threading.active_count(), time.thread_time()

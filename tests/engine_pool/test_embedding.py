@@ -9,7 +9,7 @@ from gatewayx_nb.llm_engines import LLMEngine
 
 
 class Embedding(LLMEngine):
-    """Gives each text its length, in batches of two; fails as often as it is told."""
+    """Engine that embeds each text as its length, in batches of two, and can be made to fail."""
 
     requires_key = False
     embedding_model = "lengths"
@@ -36,7 +36,10 @@ def _pool(engine):
 
 
 def test_vectors_come_as_an_array_in_the_order_of_the_texts():
-    """Batches of the engine's own size, float32, shape (texts, dimensions)."""
+    """Vectors are a float32 array of shape (texts, dimensions), in the order of the texts.
+
+    The texts are sent in batches of the engine's size.
+    """
     engine = Embedding()
     with _pool(engine) as pool:
         array = pool.embed((text for text in ["a", "bb", "ccc"]), model="embedding")
@@ -49,7 +52,7 @@ def test_vectors_come_as_an_array_in_the_order_of_the_texts():
 
 
 def test_no_texts_are_no_call():
-    """An empty array."""
+    """Without texts no call is made and the array is empty."""
     engine = Embedding()
     with _pool(engine) as pool:
         assert pool.embed([], model="embedding").size == 0
@@ -57,7 +60,7 @@ def test_no_texts_are_no_call():
 
 
 def test_a_passing_fault_is_sent_again(monkeypatch):
-    """Only the batch that failed."""
+    """After a transient error only the failed batch is retried."""
     engine = Embedding([ProviderError("busy", status=503)])
     with _pool(engine) as pool:
         assert pool.embed(["a"], model="embedding").shape == (1, 2)
@@ -75,12 +78,12 @@ def test_a_passing_fault_is_sent_again(monkeypatch):
     ids=["final", "short", "empty", "number"],
 )
 def test_what_fails_is_typed(engine, texts, kind, said):
-    """And an array with a hole is never given."""
+    """Failures raise typed errors; an incomplete array is never returned."""
     with _pool(engine) as pool, pytest.raises(kind, match=said):
         pool.embed(texts, model="embedding")
 
 
 def test_an_engine_without_embeddings_says_so(project):
-    """With one that has them."""
+    """If an engine has no embeddings, the error names one that has."""
     with pytest.raises(UnsupportedFeatureError, match=r"mock.*openai"):
         project.pool().embed(["a"], model="mock")

@@ -1,4 +1,4 @@
-"""`fallback=`: another engine answers where the first one fails before it has said anything."""
+"""`fallback=`: another engine replies if the first one fails before its first chunk."""
 
 import asyncio
 
@@ -22,14 +22,14 @@ END = Chunk(finish_reason="stop")
 
 
 def engine(name, *script):
-    """Give an engine that plays one script."""
+    """Return an engine that plays one script."""
     made = ScriptedEngine(list(script))
     made.name = name
     return made
 
 
 def pool_of(*engines):
-    """Give a pool that has these alone."""
+    """Return a pool that has only these engines."""
     return EnginePool(env={}, engines=engines)
 
 
@@ -39,7 +39,7 @@ def pool_of(*engines):
     ids=lambda error: type(error).__name__,
 )
 def test_another_engine_answers_and_the_reply_says_so(failure):
-    """By name of the reference that was asked first; the figures are those of all the time."""
+    """The reply names the model that was called first; its figures include the failed call."""
     first, second = engine("first", failure), engine("second", "yes", END)
     with pool_of(first, second) as pool:
         reply = pool.ask("hi", model="first:m", fallback="second", temperature=0)
@@ -50,7 +50,7 @@ def test_another_engine_answers_and_the_reply_says_so(failure):
 
 
 def test_the_first_engine_needs_no_fallback():
-    """The others are not asked, and nothing is said of them."""
+    """If the first engine replies, the others are not called or mentioned."""
     first, second = engine("first", "yes", END), engine("second", "no", END)
     with pool_of(first, second) as pool:
         reply = pool.ask("hi", model="first", fallback=["second"])
@@ -59,7 +59,7 @@ def test_the_first_engine_needs_no_fallback():
 
 
 def test_a_stream_and_an_awaited_call_fall_back_too():
-    """Chunks come from the engine that answers alone."""
+    """Streamed and awaited calls fall back too, with chunks from the replying engine only."""
     first, second = engine("first", QuotaError("no")), engine("second", "y", "es", END)
     with pool_of(first, second) as pool:
         stream = pool.stream("hi", model="first", fallback="second")
@@ -77,7 +77,7 @@ def test_a_stream_and_an_awaited_call_fall_back_too():
 
 
 def test_an_answer_never_mixes_two_engines():
-    """Once something has come, its failure is the call's; the partial text is kept."""
+    """After the first chunk there is no fallback; the error holds the partial text."""
     first, second = engine("first", "half", ProviderError("no")), engine("second", "yes", END)
     with pool_of(first, second) as pool, pytest.raises(ProviderError) as caught:
         pool.ask("hi", model="first", fallback="second")
@@ -86,7 +86,7 @@ def test_an_answer_never_mixes_two_engines():
 
 
 def test_an_engine_without_a_key_or_of_no_name_falls_back(project):
-    """So that a notebook runs on, on a machine that has not all the keys."""
+    """An unknown engine or a missing key falls back, so that a notebook runs without all keys."""
     pool = project.pool()
 
     reply = pool.ask("hi", model="grok", fallback=["nonesuch", "mock"])
@@ -95,7 +95,7 @@ def test_an_engine_without_a_key_or_of_no_name_falls_back(project):
 
 
 def test_where_all_fail_the_first_failure_tells_of_the_others(project):
-    """Its class is the first one's; each engine is named."""
+    """If all engines fail, the first error is raised; it names the other engines."""
     with pytest.raises(MissingKeyError, match=r"'grok'.*And the fallback: no engine 'nonesuch'"):
         project.pool().ask("hi", model="grok", fallback="nonesuch")
     engines = engine("first", QuotaError("spent.")), engine("second", ProviderError("broken."))
@@ -104,7 +104,7 @@ def test_where_all_fail_the_first_failure_tells_of_the_others(project):
 
 
 def test_what_the_caller_did_wrong_is_not_sent_elsewhere():
-    """A bad keyword is the caller's; another engine cannot mend it."""
+    """An invalid option raises an error without fallback: no other engine would accept it."""
     first, second = engine("first", "yes", END), engine("second", "yes", END)
     with pool_of(first, second) as pool, pytest.raises(UsageError, match="temperature"):
         pool.ask("hi", model="first", fallback="second", temperature="hot")
@@ -113,7 +113,7 @@ def test_what_the_caller_did_wrong_is_not_sent_elsewhere():
 
 
 def test_the_deadline_is_for_all_of_them():
-    """A call that met it is not asked of another one."""
+    """The deadline covers all engines; a call that exceeded it does not fall back."""
     first, second = engine("first", 30.0), engine("second", "yes", END)
     with pool_of(first, second) as pool, pytest.raises(DeadlineError):
         pool.ask("hi", model="first", fallback="second", timeout=0.2)
@@ -122,7 +122,7 @@ def test_the_deadline_is_for_all_of_them():
 
 
 def test_a_feature_that_one_lacks_another_may_have():
-    """Images, for instance."""
+    """A missing feature, such as images, falls back to an engine that has it."""
 
     class Seeing(LLMEngine):
         requires_key = False
@@ -143,7 +143,7 @@ def test_a_feature_that_one_lacks_another_may_have():
 
 @pytest.mark.parametrize("wrong", [[""], [None], 3])
 def test_a_fallback_that_is_no_reference(wrong):
-    """Refused before anything is sent."""
+    """An invalid value raises an error before anything is sent."""
     first = engine("first", "yes", END)
     with pool_of(first) as pool, pytest.raises(UsageError, match="fallback"):
         pool.ask("hi", model="first", fallback=wrong)

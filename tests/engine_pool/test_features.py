@@ -1,4 +1,4 @@
-"""What a model can be asked for, told before it is asked."""
+"""Features of a model, known before a call."""
 
 import pytest
 
@@ -18,7 +18,7 @@ LACKS = """\
 
 
 def test_a_class_tells_what_its_models_take(project):
-    """Without an instance of it: no key is needed there, and nothing is started."""
+    """Features are read from the engine class, without a key and without an instance."""
     project.engine("mine", body=LACKS)
     with project.pool() as pool:
         assert pool.features("mine") == {"images", "temperature", "max_tokens", "stop"}
@@ -27,21 +27,21 @@ def test_a_class_tells_what_its_models_take(project):
 
 
 def test_a_class_may_tell_it_in_a_list(project):
-    """As who writes an engine does at first; calls take it too."""
+    """An engine class may declare its features in a list instead of a set."""
     project.engine("mine", body=LACKS.replace("frozenset({", "[").replace("})", "]"))
     with project.pool() as pool:
         assert pool.features("mine") == {"images", "temperature", "max_tokens", "stop"}
 
 
 def test_an_engine_that_was_given_tells_too(scripted):
-    """Its model is not asked."""
+    """The features of an engine instance are read without a call to its model."""
     pool, engine = scripted(["a"])
     assert pool.features("scripted") == engine.features | SAMPLING
     assert engine.requests == []
 
 
 def test_what_cannot_be_called_has_no_features(project):
-    """The error is that of a call."""
+    """Features of an invalid reference raise the same error as a call."""
     with project.pool() as pool:
         with pytest.raises(EngineNotFoundError):
             pool.features("nowhere")
@@ -50,7 +50,7 @@ def test_what_cannot_be_called_has_no_features(project):
 
 
 def test_a_cassette_may_hold_anything(project, tmp_path):
-    """While it alone is played back no engine is looked at."""
+    """In replay mode features are not checked, and no engine is loaded."""
     path = tmp_path / "tape.jsonl"
     with project.pool() as pool:
         with pool.cassette(path):

@@ -1,4 +1,4 @@
-"""Whether engines answer: all asked at once, and none that fails in the way of another."""
+"""Health checks run concurrently, and a failing engine does not affect the others."""
 
 import asyncio
 import threading
@@ -32,7 +32,7 @@ HANGS = {
 
 @dataclass(frozen=True)
 class Case:
-    """An engine's own check, and what its row says."""
+    """An engine's own health check, and its expected row."""
 
     id: str
     check: str
@@ -40,7 +40,7 @@ class Case:
 
 
 class Waits(ScriptedEngine):
-    """Says when it is asked for its health, which it never tells, and when that is over."""
+    """Engine whose health check blocks; it signals the start and the end of the check."""
 
     def __init__(self, *scripts):
         super().__init__(*scripts)
@@ -73,7 +73,7 @@ FAULTS = [
 
 @pytest.mark.parametrize("case", FAULTS, ids=lambda case: case.id)
 def test_an_engine_that_fails_is_a_row_and_no_error(project, case):
-    """In one line, without its key; every other engine is told of too, and goes on."""
+    """A failed health check is a one-line row without the key; other engines are unaffected."""
     project.engine("ill", body=CHECK + case.check + "\n")
     project.set_keys(f"GATEWAYX_ILL_API_KEY={CANARY}")
 
@@ -91,7 +91,7 @@ def test_an_engine_that_fails_is_a_row_and_no_error(project, case):
 
 @pytest.fixture
 def hanging(project, monkeypatch):
-    """Give a pool whose engines hang in each way, and a second of patience instead of ten."""
+    """Yield a pool whose engines hang in each way, with a health timeout of 1 s instead of 10 s."""
     monkeypatch.setattr(interface, "DEADLINE", 0.4)
     for name, check in HANGS.items():
         project.engine(name, body=CHECK + check + "\n")
@@ -101,7 +101,7 @@ def hanging(project, monkeypatch):
 
 
 def test_an_engine_that_hangs_delays_no_other_and_is_cut_off(hanging):
-    """Each has its own deadline, whether it waits, blocks its loop or will not be cancelled."""
+    """An engine that waits, blocks its loop or ignores cancellation is cut off at its deadline."""
     begun = time.monotonic()
     rows = {row.engine: row for row in hanging.health()}
 
@@ -113,7 +113,7 @@ def test_an_engine_that_hangs_delays_no_other_and_is_cut_off(hanging):
 
 
 def test_the_async_twin_leaves_its_loop_free(hanging):
-    """Other tasks go on while engines are waited for."""
+    """The async version leaves its event loop free for other tasks."""
 
     async def both():
         turns = 0
@@ -130,7 +130,7 @@ def test_the_async_twin_leaves_its_loop_free(hanging):
 
 
 def test_cancelling_the_async_twin_ends_the_questions(project):
-    """And the pool goes on."""
+    """Cancelling the async version ends the checks, and the pool stays usable."""
     engine = Waits([END])
     with EnginePool(env={}, engines=[engine]) as pool:
 
@@ -147,7 +147,7 @@ def test_cancelling_the_async_twin_ends_the_questions(project):
 
 
 def test_closing_the_pool_ends_the_questions_with_a_typed_error():
-    """No bare cancellation."""
+    """Closing the pool ends the checks with a typed error instead of a bare cancellation."""
     engine = Waits([END])
     pool = EnginePool(env={}, engines=[engine])
     threading.Thread(target=lambda: engine.asked.wait(5) and pool.close()).start()
@@ -157,7 +157,7 @@ def test_closing_the_pool_ends_the_questions_with_a_typed_error():
 
 
 def test_files_and_keys_that_do_not_serve_are_rows(project):
-    """A file that cannot run, one that others may write, and, by name, a key that is not set."""
+    """Broken and insecure engine files are rows; a missing key is one if its engine is named."""
     project.engine("broken", body="    oops\n")
     project.engine("open", says="x").chmod(0o666)
 
@@ -172,7 +172,7 @@ def test_files_and_keys_that_do_not_serve_are_rows(project):
 
 
 def test_a_provider_is_asked_with_its_key_and_its_refusal_is_told(project):
-    """By what costs nothing: the list of its models."""
+    """A provider is checked with its key through its list of models, which costs nothing."""
 
     def answer(seen):
         fine = seen.headers.get("authorization") == "Bearer good"
@@ -191,7 +191,7 @@ def test_a_provider_is_asked_with_its_key_and_its_refusal_is_told(project):
 
 
 def test_of_the_servers_on_this_machine_those_that_listen_are_asked(project, monkeypatch):
-    """One that listens and says nothing is told of; one that is not there waits for its start."""
+    """A local server that listens but does not answer is a row; one that is not running is not."""
     monkeypatch.setattr(interface, "DEADLINE", 0.3)
     with Server([Stall()]) as silent, project.pool() as pool:
         project.set_keys(f"GATEWAYX_VLLM_BASE_URL={silent.url}/v1\n")
@@ -204,7 +204,7 @@ def test_of_the_servers_on_this_machine_those_that_listen_are_asked(project, mon
 
 
 def test_a_question_takes_no_slot_and_makes_nothing_anew(project):
-    """It is answered while the calls that an engine takes at once are under way."""
+    """A health check works while calls hold all slots of an engine, and does not restart it."""
     project.settings("limits.concurrency = 2")
     engine = ScriptedEngine(["a", 30.0])
     with project.pool(engines=[engine]) as pool:
@@ -221,13 +221,13 @@ def test_a_question_takes_no_slot_and_makes_nothing_anew(project):
 
 
 def test_a_name_that_is_no_engines_is_refused_before_any_is_asked(project):
-    """The nearest is named."""
+    """An unknown name raises an error with the nearest name before any engine is checked."""
     with project.pool() as pool, pytest.raises(EngineNotFoundError, match="'mock'"):
         pool.health("mock", "mokc")
 
 
 def test_an_engine_that_asks_its_own_pool_is_refused():
-    """It would wait for itself."""
+    """A blocking health check inside an engine raises an error: it would deadlock."""
 
     class Curious(ScriptedEngine):
         async def health_check(self):

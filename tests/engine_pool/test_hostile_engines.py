@@ -1,4 +1,4 @@
-"""Engines that raise, block, or try to end the process."""
+"""Engines that raise, block, or try to exit the process."""
 
 import asyncio
 import threading
@@ -21,7 +21,7 @@ WAITS = "    async def generate(self, prompt, **kwargs):\n"
 
 
 def test_whatever_an_engine_raises_is_typed(scripted):
-    """A bug in an engine file is a ProviderError that names it, in one line."""
+    """A bug in an engine file raises a one-line `ProviderError` that names the file."""
     pool, _ = scripted([ValueError("line one\nline two")])
 
     with pytest.raises(ProviderError, match="ValueError: line one line two") as caught:
@@ -31,7 +31,7 @@ def test_whatever_an_engine_raises_is_typed(scripted):
 
 
 def test_an_engine_that_blocks_stalls_only_itself(project):
-    """A drop-in engine has a loop and a thread of its own."""
+    """An engine that blocks delays only itself: each has its own event loop and thread."""
     project.engine("blocking", body=WAITS + "        import time; time.sleep(2); return ''\n")
     pool = project.pool()
     blocked = threading.Thread(target=lambda: pool.ask("x", model="blocking"))
@@ -46,7 +46,7 @@ def test_an_engine_that_blocks_stalls_only_itself(project):
 
 
 def test_a_deadline_holds_for_an_engine_that_blocks(project):
-    """Its loop cannot keep the time, so the caller does: sync, async and streamed."""
+    """A deadline applies to an engine that blocks its loop: sync, async and streamed."""
     project.engine("blocking", body=WAITS + "        import time; time.sleep(4); return ''\n")
     pool = project.pool()
     start = time.monotonic()
@@ -66,7 +66,7 @@ def test_a_deadline_holds_for_an_engine_that_blocks(project):
     "raised", [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError()], ids=repr
 )
 def test_an_engine_cannot_end_its_loop(scripted, raised):
-    """What would end a process, or pass for a cancellation, is an error of that call."""
+    """SystemExit, KeyboardInterrupt and CancelledError in an engine are errors of that call."""
 
     class Hostile(ScriptedEngine):
         async def stream(self, request):
@@ -81,7 +81,7 @@ def test_an_engine_cannot_end_its_loop(scripted, raised):
 
 
 def test_a_cause_that_tells_the_key_is_not_chained(project):
-    """A plain traceback shows causes; this one's text has the key."""
+    """An exception whose text contains the key is not chained: tracebacks show causes."""
     body = WAITS + "        raise ValueError(f'bad key {self.api_key}')\n"
     path = project.engine("mine", body=body)
     path.write_text(path.read_text().replace("    requires_key = False\n", ""))
@@ -96,7 +96,7 @@ def test_a_cause_that_tells_the_key_is_not_chained(project):
 
 
 def test_a_waiting_call_inside_an_engine_names_its_twin(project):
-    """It would wait for itself; `aask` there works."""
+    """A blocking call inside an engine raises an error that names `aask`: it would deadlock."""
     asks = (
         WAITS + "        import gatewayx_nb as gx\n        return gx.ask('x', model='mock').text\n"
     )
@@ -122,7 +122,7 @@ def test_a_waiting_call_inside_an_engine_names_its_twin(project):
     ],
 )
 def test_a_constructor_that_fails_is_one_line_without_the_key(project, init, said):
-    """It is the engine's row too."""
+    """A failing constructor is a one-line error without the key, also in the engine's row."""
     path = project.engine("mine", body=f"    {init}\n" + WAITS + "        return ''\n")
     path.write_text(path.read_text().replace("    requires_key = False\n", ""))
     project.set_keys("GATEWAYX_MINE_API_KEY=sk-canary-123456\n")

@@ -1,4 +1,4 @@
-"""Ctrl-C between any two steps of a wait: it is Ctrl-C, and the loop waited for goes on."""
+"""Ctrl-C at any step of a wait raises KeyboardInterrupt, and the event loop keeps working."""
 
 import asyncio
 import sys
@@ -13,9 +13,9 @@ _MOST = 1000
 
 
 class Press:
-    """Raises KeyboardInterrupt at one step of what it runs, as a signal's handler does.
+    """Raises KeyboardInterrupt at one step of the traced code, as a signal handler does.
 
-    A step is a line, a call or a return in the modules that wait: Python looks for signals there.
+    A step is a line, a call or a return in the waiting modules, where Python checks for signals.
     """
 
     def __init__(self, step):
@@ -23,11 +23,11 @@ class Press:
         self.where = None
 
     def run(self, work):
-        """Run it; give the exception that came out, or None."""
+        """Run the function; return the exception it raised, or None."""
         sys.settrace(self._trace)
         try:
             work()
-        except BaseException as error:  # noqa: BLE001 - whichever came out is the question
+        except BaseException as error:  # noqa: BLE001 - the test inspects whichever was raised
             return error
         finally:
             sys.settrace(None)
@@ -44,14 +44,14 @@ class Press:
 
 
 def _answers(ask):
-    """Tell whether a call comes to its end, on a thread that may hang."""
+    """Return whether a call finishes, on a thread that may hang."""
     done = threading.Event()
     threading.Thread(target=lambda: (ask(), done.set()), daemon=True).start()
     return done.wait(5)
 
 
 def _each_step(wait, ask):
-    """Press at the first step of a wait, at the second, and so on until it comes to its end."""
+    """Interrupt a wait at its first step, its second, and so on until it finishes."""
     for step in range(1, _MOST):
         press = Press(step)
         came = press.run(wait)
@@ -65,13 +65,13 @@ def _each_step(wait, ask):
 
 @pytest.fixture
 def untraced():
-    """Leave out where a debugger or a coverage measurement traces already."""
+    """Skip the test if a debugger or coverage is already tracing."""
     if sys.gettrace() is not None:
         pytest.skip("something else traces this run")
 
 
 def test_a_stream_may_be_interrupted_anywhere(project, untraced):
-    """The pool's next call works, whichever step of the reading it was."""
+    """After Ctrl-C at any step of reading a stream, the pool's next call works."""
     with project.pool() as pool:
 
         def wait():
@@ -90,11 +90,11 @@ def test_a_stream_may_be_interrupted_anywhere(project, untraced):
         _each_step(wait, ask)
 
 
-# Work that Ctrl-C finds on its way to the loop never begins.
+# A coroutine interrupted on its way to the loop is never awaited.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
 def test_a_wait_may_be_interrupted_anywhere(untraced):
-    """The loop's next piece of work is done, whichever step of the waiting it was."""
+    """After Ctrl-C at any step of a wait, the event loop runs the next coroutine."""
     loop = Portal("test")
     _each_step(lambda: loop.run(asyncio.sleep(0.01)), lambda: loop.run(asyncio.sleep(0.02)))
     loop.close()

@@ -24,7 +24,7 @@ END = Chunk(finish_reason="stop", usage=Usage(input_tokens=3, output_tokens=2))
 
 
 def test_a_whole_reply_has_its_figures(scripted):
-    """Text, reasoning, tokens, cost, times and the model that the provider named."""
+    """A reply has text, reasoning, tokens, cost, times and the model named by the provider."""
     pool, engine = scripted(["a", Chunk(reasoning="hm"), Chunk(text="b", model="m-2"), END])
 
     reply = pool.ask("hi", model="scripted", temperature=0, stop="x", params={"top_p": 1})
@@ -43,7 +43,7 @@ def test_a_whole_reply_has_its_figures(scripted):
 
 
 def test_a_stream_hands_out_every_chunk_in_order(scripted):
-    """And ends with the whole reply."""
+    """A stream yields every chunk in order, and `reply` holds the whole reply."""
     words = [f"{number} " for number in range(5000)]
     pool, engine = scripted([*words, END])
 
@@ -56,7 +56,7 @@ def test_a_stream_hands_out_every_chunk_in_order(scripted):
 
 
 def test_every_way_of_calling_gives_the_same(scripted):
-    """In a thread, under one event loop after another, streamed and whole."""
+    """Sync, async, streamed and whole calls return the same reply, on any event loop."""
     pool, _ = scripted(["a", "b", END])
     outcomes = [pool.ask("x", model="scripted").text]
 
@@ -74,7 +74,7 @@ def test_every_way_of_calling_gives_the_same(scripted):
 
 
 def test_a_passing_fault_is_sent_again(scripted, monkeypatch):
-    """Until it is answered; the reply counts the attempts."""
+    """A transient error is retried until a reply arrives, which holds the number of attempts."""
     monkeypatch.setattr("random.random", lambda: 1.0)
     fault = ProviderError("busy", status=503)
     pool, engine = scripted([fault], ["ok", END])
@@ -85,7 +85,7 @@ def test_a_passing_fault_is_sent_again(scripted, monkeypatch):
 
 
 def test_attempts_are_bounded(scripted, project):
-    """`[limits] retries` more than the first; with none, the first fault is the answer."""
+    """`[limits] retries` bounds the retries; with 0 the first error is raised."""
     project.settings("limits.retries = 0")
     engine = ScriptedEngine([ProviderError("busy", status=503)])
 
@@ -96,7 +96,7 @@ def test_attempts_are_bounded(scripted, project):
 
 
 def test_nothing_is_sent_again_once_something_arrived(scripted):
-    """An answer never mixes two attempts; what had arrived is in the error."""
+    """After the first chunk there is no retry; the error holds the partial text."""
     pool, engine = scripted(["half ", ProviderError("busy", status=503)])
 
     with pytest.raises(ProviderError) as caught:
@@ -107,7 +107,7 @@ def test_nothing_is_sent_again_once_something_arrived(scripted):
 
 
 def test_a_failing_stream_gives_its_chunks_first(scripted):
-    """The error comes where it happened."""
+    """A stream yields its chunks before it raises the error."""
     pool, _ = scripted(["half ", TruncatedError("cut")])
     seen = []
 
@@ -118,7 +118,10 @@ def test_a_failing_stream_gives_its_chunks_first(scripted):
 
 
 def test_a_deadline_holds_for_any_engine(scripted):
-    """Within a second of its time; and a timeout of the engine's own is not mistaken for it."""
+    """The deadline ends a call of any engine within a second.
+
+    A `TimeoutError` raised by the engine is not taken for it.
+    """
     pool, _ = scripted(["a", 30], [TimeoutError("its own")])
     start = time.monotonic()
 
@@ -133,7 +136,7 @@ def test_a_deadline_holds_for_any_engine(scripted):
 
 @pytest.mark.parametrize("leave", ["break", "close", "drop"])
 def test_leaving_a_stream_stops_the_engine(scripted, leave):
-    """By a break, by `close`, or by dropping it."""
+    """Leaving a stream by ``break``, `close` or garbage collection stops the engine."""
     pool, engine = scripted(["a", 30])
     stream = pool.stream("x", model="scripted")
     for _ in stream:
@@ -148,7 +151,7 @@ def test_leaving_a_stream_stops_the_engine(scripted, leave):
 
 
 def test_cancelling_an_async_stream_keeps_what_came(scripted):
-    """The task is cancelled, the engine stopped, the partial reply marked."""
+    """Cancelling an async stream stops the engine and marks the partial reply."""
     pool, engine = scripted(["a", 30])
 
     async def main():
@@ -173,7 +176,7 @@ def test_cancelling_an_async_stream_keeps_what_came(scripted):
 
 
 def test_a_thousand_cancelled_calls_leave_nothing(scripted):
-    """No task stays on the engine's loop."""
+    """A thousand cancelled calls leave no task on the engine's event loop."""
     pool, engine = scripted([30])
 
     async def main():
@@ -198,7 +201,7 @@ def test_a_thousand_cancelled_calls_leave_nothing(scripted):
 
 
 def test_concurrency_is_bounded(project):
-    """`[limits] concurrency` calls run at once on an engine, the others wait."""
+    """At most `[limits] concurrency` calls of an engine run at once; the others wait."""
     project.settings("limits.concurrency = 2")
     running = []
 
@@ -222,7 +225,7 @@ def test_concurrency_is_bounded(project):
 
 
 def test_closing_a_pool_ends_its_calls_with_a_typed_error(scripted):
-    """Whoever waits is told; the next call starts anew."""
+    """Closing a pool raises a typed error in waiting calls; the next call reopens it."""
     pool, engine = scripted([30], ["ok", END])
     failures = []
 
@@ -246,13 +249,16 @@ def test_closing_a_pool_ends_its_calls_with_a_typed_error(scripted):
 
 
 def test_two_engines_of_one_name_are_refused():
-    """The second would never be asked."""
+    """Two engines with one name raise an error, because the second would never be used."""
     with pytest.raises(UsageError, match="'scripted'"):
         EnginePool(env={}, engines=[ScriptedEngine([]), ScriptedEngine([])])
 
 
 def test_an_edited_engine_answers_anew_and_a_running_call_keeps_the_old(project):
-    """No restart; the old instance is cleaned up when its last call ends."""
+    """An edited engine file applies to the next call, without a restart.
+
+    The old instance is cleaned up when its last call ends.
+    """
     log = project.root / "log"
     slow = (
         "    async def stream(self, request):\n"
@@ -281,7 +287,7 @@ def test_an_edited_engine_answers_anew_and_a_running_call_keeps_the_old(project)
 
 
 def test_keys_and_files_come_and_go_between_calls(project):
-    """Added, changed and removed, each is seen by the next look."""
+    """Added, changed and removed keys and files are noticed by the next access."""
     tells = "    requires_key = True\n" + WAITS + "        return str(self.api_key)\n"
     path = project.engine("mine", body=tells)
     path.write_text(path.read_text().replace("    requires_key = False\n", ""))
@@ -305,7 +311,7 @@ def test_keys_and_files_come_and_go_between_calls(project):
 
 
 def test_settings_hold_over_a_constructor(project):
-    """An engine that sets its own model and URL is still given the user's."""
+    """Settings override the model and URL that an engine's constructor assigns."""
     init = (
         "    def __init__(self, api_key, **kwargs):\n"
         "        super().__init__(api_key, **kwargs)\n"
@@ -326,7 +332,7 @@ def test_settings_hold_over_a_constructor(project):
 
 
 def test_a_reply_before_the_end_is_an_error(scripted):
-    """It says to read on, or to close."""
+    """Reading `reply` before the end raises an error that says to read on or close the stream."""
     pool, _ = scripted(["a", 30])
     stream = pool.stream("x", model="scripted")
 
@@ -338,7 +344,7 @@ def test_a_reply_before_the_end_is_an_error(scripted):
 
 
 class Connected(LLMEngine):
-    """An engine whose calls see its connection close when it is cleaned up."""
+    """Engine whose calls fail when `cleanup` closes its connection."""
 
     requires_key = False
 
@@ -357,7 +363,7 @@ class Connected(LLMEngine):
 
 
 def test_closing_a_pool_is_no_broken_connection():
-    """Calls are cancelled before what they use is closed, so that none is sent again."""
+    """Closing a pool cancels calls before it closes their connections, so that none is retried."""
     engine, outcomes = Connected(), []
     with EnginePool(env={}, engines=[engine]) as pool:
 
@@ -376,7 +382,7 @@ def test_closing_a_pool_is_no_broken_connection():
 
 
 def test_closing_cleans_up_and_the_next_call_starts_anew(scripted):
-    """Closing twice is closing once."""
+    """Closing a pool cleans up once, even if called twice; the next call starts again."""
     pool, engine = scripted(["a", END])
     pool.ask("x", model="scripted")
 
@@ -400,7 +406,7 @@ MADE = """\
 
 
 def test_calls_that_come_before_an_engine_is_loaded_share_one_of_it(project):
-    """An instance has connections of its own: one for each of them would open hundreds."""
+    """Concurrent first calls share one engine instance, because each has its own connections."""
     project.engine("counted", body=MADE)
 
     async def burst(pool):

@@ -1,4 +1,4 @@
-"""Pools in scripts: pickled, forked, stopped, left."""
+"""Pools in scripts: pickling, forking, interruption and exit."""
 
 import os
 import pickle
@@ -15,7 +15,7 @@ import gatewayx_nb as gx
 
 
 def test_a_pool_pickles_without_keys(project):
-    """It is built anew where it arrives."""
+    """A pickled pool contains no keys and is rebuilt when unpickled."""
     project.set_keys("GATEWAYX_GROK_API_KEY=sk-canary-123456\n")
     pool = project.pool()
 
@@ -27,7 +27,7 @@ def test_a_pool_pickles_without_keys(project):
 
 
 def test_the_default_pool_is_built_once_and_can_be_reset(project, monkeypatch):
-    """`gx.ask` and its like are its methods."""
+    """The default pool is built once and can be reset; `gx.ask` and the like are its methods."""
     monkeypatch.chdir(project.root)
 
     assert gx.pool() is gx.pool()
@@ -49,7 +49,7 @@ def _script(text, project, **keywords):
 
 
 def test_a_forked_child_builds_its_own(project):
-    """It neither uses nor closes the parent's; both go on."""
+    """A forked child builds its own pool and leaves the parent's alone; both keep working."""
     process = _script(
         """
         import os, warnings
@@ -74,7 +74,7 @@ def test_a_forked_child_builds_its_own(project):
 
 @pytest.mark.parametrize("call", ["gx.ask", "list(gx.stream"])
 def test_ctrl_c_stops_a_waiting_script(project, call):
-    """At once, as a KeyboardInterrupt; the process ends without a word of ours."""
+    """Ctrl-C in a script raises KeyboardInterrupt at once, and the process exits silently."""
     close = ")" if "(" in call else ""
     process = _script(
         f"""
@@ -89,7 +89,7 @@ def test_ctrl_c_stops_a_waiting_script(project, call):
         project,
     )
     assert process.stdout.readline() == "ready\n"
-    time.sleep(0.2)  # the call is under way; whether before or in the wait is all the same
+    time.sleep(0.2)  # the call is running; it does not matter whether the wait has begun
     start = time.monotonic()
     process.send_signal(signal.SIGINT)
     out, errors = process.communicate(timeout=30)
@@ -99,7 +99,7 @@ def test_ctrl_c_stops_a_waiting_script(project, call):
 
 
 def test_a_script_that_ends_in_mid_stream_ends(project):
-    """Nothing waits for an answer that nobody reads."""
+    """A script can exit in the middle of a stream without waiting for it."""
     process = _script(
         """
         import gatewayx_nb as gx

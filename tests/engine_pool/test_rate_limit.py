@@ -1,4 +1,4 @@
-"""The rates of `[engines.<name>]` hold for whoever asks."""
+"""The rate limits of `[engines.<name>]` apply to all callers."""
 
 import asyncio
 import time
@@ -13,7 +13,7 @@ from gatewayx_nb.secure_config import Rates
 
 
 class Clock:
-    """A loop's clock that each sleep moves on by itself, so that a minute takes no time."""
+    """Event loop clock that sleeping advances, so that a minute takes no time."""
 
     def __init__(self, monkeypatch):
         self.now = 0.0
@@ -22,7 +22,7 @@ class Clock:
         select = loop._selector.select
 
         def skip(timeout):
-            self.now += max(timeout or 0.0, 1e-6)  # a clock never stands still
+            self.now += max(timeout or 0.0, 1e-6)  # a clock always advances
             return select(0)
 
         monkeypatch.setattr(loop._selector, "select", skip)
@@ -37,7 +37,10 @@ class Clock:
 
 @pytest.mark.parametrize("rate", [2, 10, 60, 600])
 def test_no_minute_holds_more_requests_than_the_rate(monkeypatch, rate):
-    """A few begin at once, the others are spread; a minute's worth is not held back for longer."""
+    """No minute has more requests than the rate limit: a burst first, then evenly spaced.
+
+    At least half of the limit is used in some minute.
+    """
     clock = Clock(monkeypatch)
     begun = []
 
@@ -55,7 +58,10 @@ def test_no_minute_holds_more_requests_than_the_rate(monkeypatch, rate):
 
 
 def test_tokens_are_counted_before_they_are_sent(monkeypatch):
-    """Half a minute's tokens may go at once; one request above that takes its whole share."""
+    """Estimated tokens are limited: half a minute's may be sent at once.
+
+    A request above that uses its whole share.
+    """
     clock = Clock(monkeypatch)
 
     async def ask():
@@ -75,14 +81,14 @@ def test_tokens_are_counted_before_they_are_sent(monkeypatch):
 
 
 def test_a_request_weighs_its_texts_and_its_answer():
-    """Four characters are a token; the answer counts where it is bounded."""
+    """A request's estimate is four characters per token, plus `max_tokens` if set."""
     request = Request((Message("user", "x" * 10),), "m", system="y" * 6, max_tokens=7)
 
     assert estimate_request_tokens(request) == 4 + 7
 
 
 def test_the_rate_of_the_settings_holds_until_they_change(project):
-    """It is the pool's, not a keyword of the engine; a call waits for its turn at most so long."""
+    """The rate limit follows the settings; a call waits for it until its timeout at most."""
     project.engine("slow", says="yes")
     project.settings("[engines.slow]\nrequests_per_minute = 1")
     pool = project.pool()
@@ -96,7 +102,7 @@ def test_the_rate_of_the_settings_holds_until_they_change(project):
 
 
 def test_attempts_are_paced_too(project):
-    """A retry is a request."""
+    """Retries count as requests."""
     project.engine(
         "shaky",
         body="    tries = 0\n\n    async def generate(self, prompt, **kwargs):\n"
@@ -116,7 +122,7 @@ def test_attempts_are_paced_too(project):
 
 @pytest.mark.parametrize("value", ['"many"', "0", "-1", "true", "nan"])
 def test_a_rate_that_is_none_is_refused(project, value):
-    """By its name and its file."""
+    """An invalid rate limit raises an error with the setting's name and file."""
     project.settings(f"[engines.mock]\ntokens_per_minute = {value}")
 
     with pytest.raises(ConfigError, match=r"tokens_per_minute.*gatewayx\.toml"):

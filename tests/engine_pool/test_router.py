@@ -1,4 +1,4 @@
-"""Calls while a cassette is open: recorded once, and played back without an engine."""
+"""Calls with an open cassette: recording, and replay without an engine."""
 
 import asyncio
 import contextlib
@@ -37,24 +37,24 @@ REPOSITORY = Path(__file__).parents[2]
 
 @pytest.fixture
 def path(tmp_path):
-    """Give where the cassette is."""
+    """Return the path of the cassette."""
     return tmp_path / "cassettes" / "a.jsonl"
 
 
 @pytest.fixture
 def bare():
-    """Give a pool that has no key and not the engine that was recorded."""
+    """Yield a pool without keys and without the recorded engine."""
     with EnginePool(env={}) as pool:
         yield pool
 
 
 def entries(path):
-    """Give what a cassette holds, as JSON."""
+    """Return the entries of a cassette as parsed JSON."""
     return [json.loads(line) for line in path.read_text().splitlines()[1:]]
 
 
 def test_a_call_is_played_back_as_it_was(scripted, bare, path):
-    """Text, reasoning, tool calls and figures; the pool that plays it has no such engine."""
+    """Replay returns text, reasoning, tool calls and figures without the recorded engine."""
     call = ToolCall("1", "look", '{"at":"sky"}')
     pool, engine = scripted(
         [Chunk(reasoning="hm"), "Hel", 0.08, "lo.", Chunk(tool_calls=(call,)), END]
@@ -76,7 +76,7 @@ def test_a_call_is_played_back_as_it_was(scripted, bare, path):
 
 
 def test_what_is_recorded_is_no_more_than_was_said(scripted, path):
-    """No request id, headers or limits; the file is the same from machine to machine."""
+    """Request ids, headers and rate limits are not recorded, so the file is the same everywhere."""
     pool, _ = scripted(["Hi.", Chunk(finish_reason="stop", request_id="req_1")])
     with pool.cassette(path):
         pool.ask("Hi", model="scripted")
@@ -89,7 +89,7 @@ def test_what_is_recorded_is_no_more_than_was_said(scripted, path):
 
 
 def test_auto_records_what_it_does_not_know(scripted, path):
-    """An equal call is asked once; another one is asked too."""
+    """In `auto` mode an equal call is replayed, and a new call is sent and recorded."""
     pool, engine = scripted(["one", END], ["two", END], ["three", END])
     with pool.cassette(path) as cassette:
         said = [pool.ask(prompt, model="scripted").text for prompt in ("a", "a", "b", "a")]
@@ -103,7 +103,7 @@ def test_auto_records_what_it_does_not_know(scripted, path):
 
 
 def test_record_renews_and_equal_calls_keep_their_order(scripted, bare, path):
-    """Each is asked again; in the file each takes the place of its predecessor."""
+    """In `record` mode every call is sent, and its entry replaces the old one at the same place."""
     first, _ = scripted(*[[text, END] for text in "abc"])
     second, _ = scripted(*[[text, END] for text in "xyz"])
     for pool in (first, second):
@@ -118,7 +118,7 @@ def test_record_renews_and_equal_calls_keep_their_order(scripted, bare, path):
 
 
 def test_equal_calls_at_once_are_told_apart_by_their_order(scripted, bare, path):
-    """Whoever was asked first is played back first, though its answer came last."""
+    """Equal concurrent calls are replayed in the order they began, not the order they ended."""
     pool, _ = scripted([0.2, "slow", END], ["quick", END])
     said = []
     for asked, mode in ((pool, "record"), (bare, "replay")):
@@ -130,7 +130,7 @@ def test_equal_calls_at_once_are_told_apart_by_their_order(scripted, bare, path)
 
 
 def test_interleaved_streams_do_not_mix(scripted, bare, path):
-    """Two that are read in turns give each its own."""
+    """Two replayed streams that are read in turns each yield their own reply."""
     pool, _ = scripted(["a1", 0.06, "a2", END], ["b1", 0.06, "b2", END])
     with pool.cassette(path):
         pool.ask("a", model="scripted")
@@ -144,7 +144,7 @@ def test_interleaved_streams_do_not_mix(scripted, bare, path):
 
 
 def test_a_conversation_is_played_back(scripted, bare, path):
-    """What was said before is part of the request."""
+    """A conversation is replayed, because its earlier messages are part of the request."""
     pool, _ = scripted(["one", END], ["two", END])
     for asked, mode in ((pool, "record"), (bare, "replay")):
         with asked.cassette(path, mode):
@@ -155,7 +155,7 @@ def test_a_conversation_is_played_back(scripted, bare, path):
 
 
 def test_answers_to_a_schema_are_played_back_as_data(scripted, bare, path):
-    """The answer of the second turn, where the first one did not fit."""
+    """A replayed reply has the parsed data of the second turn if the first did not match."""
     pool, _ = scripted(["no JSON", END], ['{"a":', 0.06, "1}", END])
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
     with pool.cassette(path):
@@ -168,7 +168,6 @@ def test_answers_to_a_schema_are_played_back_as_data(scripted, bare, path):
 
 
 def test_a_recorded_answer_that_was_edited_away_from_its_schema_is_told(scripted, bare, path):
-    """In one line."""
     pool, _ = scripted(['{"a":1}', END])
     with pool.cassette(path):
         pool.ask("Hi", model="scripted", schema={"type": "object"})
@@ -179,7 +178,7 @@ def test_a_recorded_answer_that_was_edited_away_from_its_schema_is_told(scripted
 
 
 def test_a_fallback_is_played_back_with_who_answered(scripted, bare, path):
-    """By the references as they were asked; the call without a fallback is another one."""
+    """A fallback is replayed by its references; the call without `fallback=` is another one."""
     pool, _ = scripted(["Hello.", END])
     asks = {"model": "grok", "fallback": ["scripted"]}
     with pool.cassette(path):
@@ -196,7 +195,7 @@ def test_a_fallback_is_played_back_with_who_answered(scripted, bare, path):
 
 
 def test_columns_are_played_back(scripted, bare, path):
-    """Side by side, and the same model twice."""
+    """Columns of a comparison are replayed, also two columns of the same model."""
     pool, _ = scripted(["Hello.", END])
     with pool.cassette(path):
         live = pool.compare("Hi", models=["scripted", "mock", "scripted"])
@@ -208,7 +207,7 @@ def test_columns_are_played_back(scripted, bare, path):
 
 
 def test_vectors_are_played_back(bare, path):
-    """As float32, each equal to the last bit."""
+    """Replayed vectors are float32 and bit-identical to the recorded ones."""
 
     class Vectors(ScriptedEngine):
         async def embed(self, texts, model):
@@ -235,7 +234,7 @@ def test_vectors_are_played_back(bare, path):
     ],
 )
 def test_a_call_that_is_not_there_is_told_with_the_nearest(scripted, bare, path, options, says):
-    """And with what differs, down to one space."""
+    """A call without an entry raises an error with the nearest entry and the first difference."""
     pool, _ = scripted(["Hello.", END])
     asks = {"prompt": "Why is the sky blue?", "model": "scripted", "temperature": 0}
     with pool.cassette(path):
@@ -251,7 +250,7 @@ def test_a_call_that_is_not_there_is_told_with_the_nearest(scripted, bare, path,
 
 
 def test_a_long_prompt_that_is_not_there_is_shown_in_part(scripted, bare, path):
-    """A few letters around the first difference, no more."""
+    """The error shows only a few letters of a long prompt, around the first difference."""
     pool, _ = scripted(["Hello.", END])
     with pool.cassette(path):
         pool.ask("word " * 200 + "one", model="scripted")
@@ -263,7 +262,7 @@ def test_a_long_prompt_that_is_not_there_is_shown_in_part(scripted, bare, path):
 
 
 def test_a_name_that_no_engine_has_is_told_as_ever(scripted, bare, path):
-    """A slip says more than a miss."""
+    """In replay mode, too, an unknown engine name raises an error with the nearest name."""
     pool, _ = scripted(["Hello.", END])
     with pool.cassette(path):
         pool.ask("Hi", model="scripted")
@@ -277,7 +276,7 @@ def test_a_name_that_no_engine_has_is_told_as_ever(scripted, bare, path):
 
 
 def test_the_default_model_is_played_back(project, scripted, path):
-    """Where no model was named, and whatever this machine's default is."""
+    """A call without `model=` is replayed, whatever the default model of this machine is."""
     pool, _ = scripted(["Hello.", END])
     pool.use("scripted")
     with pool.cassette(path):
@@ -297,7 +296,7 @@ def test_the_default_model_is_played_back(project, scripted, path):
 
 
 def test_an_alias_is_played_back(project, path):
-    """By the reference as typed, though it stands for nothing where it is played."""
+    """An alias is replayed as typed, even if it is not defined on the replaying machine."""
     project.settings('[aliases]\nme = "mock:big"\n')
     with project.pool() as pool, pool.cassette(path):
         pool.ask("Hi", model="me")
@@ -307,7 +306,7 @@ def test_an_alias_is_played_back(project, path):
 
 
 def test_state_is_that_of_the_cassette_while_it_is_played_back(scripted, project, path):
-    """No engine, key, path or problem of this machine."""
+    """In replay mode the status has no engine, key, path or problem of this machine."""
     pool, _ = scripted(["Hello.", END])
     with pool.cassette(path):
         pool.ask("Hi", model="scripted")
@@ -332,7 +331,7 @@ def test_state_is_that_of_the_cassette_while_it_is_played_back(scripted, project
 
 
 def test_what_is_played_back_costs_nothing(scripted, project, path):
-    """It is in no sum, and no budget stops it."""
+    """Replayed calls are not in the ledger and are not limited by a budget."""
     pool, _ = scripted(["Hello.", END])
     with pool.cassette(path):
         pool.ask("Hi", model="scripted")
@@ -343,7 +342,7 @@ def test_what_is_played_back_costs_nothing(scripted, project, path):
 
 
 def test_a_speed_plays_at_the_recorded_pace(scripted, bare, path):
-    """Four times as fast, here; the figures stay those of the recording."""
+    """With `speed=4` a reply is replayed four times as fast; its figures stay as recorded."""
     pool, _ = scripted(["a", 0.4, "b", END])
     with pool.cassette(path):
         live = pool.ask("Hi", model="scripted")
@@ -360,7 +359,7 @@ def test_a_speed_plays_at_the_recorded_pace(scripted, bare, path):
 
 
 def test_failures_and_answers_that_were_cut_are_not_recorded(scripted, path):
-    """What is asked again is asked."""
+    """Failed calls and incomplete replies are not recorded; a repeated call is sent."""
     pool, _ = scripted([ProviderError("no")], ["par", ProviderError("broke")], ["whole", END])
     with pool.cassette(path) as cassette:
         for _ in range(2):
@@ -376,7 +375,7 @@ def test_failures_and_answers_that_were_cut_are_not_recorded(scripted, path):
 
 
 def test_a_key_in_the_prompt_is_refused_before_it_is_sent(project, path):
-    """Its provider would get it, and git."""
+    """A key in the prompt raises an error before the provider and the cassette receive it."""
     project.set_keys(f"GATEWAYX_GROK_API_KEY='{canary.KEY}'\n".replace("\\", "\\\\"))
     engine = ScriptedEngine(["Hello.", END])
     with project.pool(engines=[engine]) as pool, pool.cassette(path):
@@ -390,7 +389,7 @@ def test_a_key_in_the_prompt_is_refused_before_it_is_sent(project, path):
 
 
 def test_a_key_in_an_answer_is_refused_before_it_is_written(path):
-    """Split over chunks, of an engine that the pool was given."""
+    """A key in a reply, even split over chunks, raises an error before it is written."""
     engine = ScriptedEngine([canary.KEY[:9], 0.06, canary.KEY[9:], END])
     engine.api_key = canary.KEY
     with EnginePool(env={}, engines=[engine]) as pool, pool.cassette(path):
@@ -403,7 +402,10 @@ def test_a_key_in_an_answer_is_refused_before_it_is_written(path):
 
 
 def test_the_redaction_hook_is_applied_and_found_again(project, path):
-    """To prompts, system texts and answers; the one that asked sees them as they were."""
+    """The redaction hook changes recorded prompts, system texts and replies.
+
+    The caller sees the originals, and the redacted call is found again.
+    """
     (project.root / "hooks.py").write_text(
         "import re\n\n\ndef redact(text):\n    return re.sub(r'\\d{4}', '####', text)\n"
     )
@@ -431,7 +433,7 @@ def test_the_redaction_hook_is_applied_and_found_again(project, path):
     ],
 )
 def test_a_hook_that_fails_writes_nothing(project, path, body, says):
-    """Nor is anything sent."""
+    """If the redaction hook fails, nothing is sent and nothing is written."""
     (project.root / "hooks.py").write_text(body)
     project.settings('[cassettes]\nredact = "hooks:redact"\n')
     engine = ScriptedEngine(["Hello.", END])
@@ -446,7 +448,7 @@ def test_a_hook_that_fails_writes_nothing(project, path, body, says):
 
 
 def test_the_environment_wins_over_the_mode(scripted, path):
-    """And opens none by itself."""
+    """`GATEWAYX_CASSETTE_MODE` overrides the mode, but does not open a cassette."""
     pool, engine = scripted(["Hello.", END])
     with pool.cassette(path):
         pool.ask("Hi", model="scripted")
@@ -466,7 +468,7 @@ def test_the_environment_wins_over_the_mode(scripted, path):
 
 
 def test_closing_gives_the_one_before_its_place_back(scripted, path):
-    """Whichever is closed first."""
+    """Closing a cassette restores the one opened before it; closing twice is harmless."""
     pool, _ = scripted(["Hello.", END])
     outer = pool.cassette(path)
     with pool.cassette(path.with_name("b.jsonl")) as inner:
@@ -487,14 +489,14 @@ def test_closing_gives_the_one_before_its_place_back(scripted, path):
     ],
 )
 def test_what_does_not_fit_is_told(bare, path, mode, speed, says):
-    """When it is opened; and nothing is open then."""
+    """An invalid mode, speed or file raises an error, and no cassette is open afterwards."""
     with pytest.raises((UsageError, ConfigError), match=says):
         bare.cassette(path, mode, speed=speed)
     assert bare.active_cassette is None
 
 
 def test_recording_needs_what_asking_needs(bare, path):
-    """A key, in one line; what is recorded is played back without one."""
+    """Recording without a key raises a one-line error; replay needs no key."""
     for mode in ("auto", "record"):
         with bare.cassette(path, mode), pytest.raises(MissingKeyError):
             bare.ask("Hi", model="grok")
@@ -504,7 +506,7 @@ def test_recording_needs_what_asking_needs(bare, path):
 
 @pytest.mark.skipif(os.name != "posix" or os.getuid() == 0, reason="root writes everywhere")
 def test_a_cassette_that_is_read_only_is_played_back(scripted, bare, path):
-    """And not opened to record."""
+    """A read-only cassette can be replayed but not opened for recording."""
     pool, _ = scripted(["Hello.", END])
     with pool.cassette(path):
         pool.ask("Hi", model="scripted")
@@ -517,7 +519,7 @@ def test_a_cassette_that_is_read_only_is_played_back(scripted, bare, path):
 
 
 def test_a_disk_that_is_full_is_told(scripted, path, monkeypatch):
-    """The answer was paid for: it is counted."""
+    """If the disk is full, the call raises an error, but its cost is counted."""
     pool, _ = scripted(["Hello.", END])
 
     def full(_):
@@ -531,7 +533,7 @@ def test_a_disk_that_is_full_is_told(scripted, path, monkeypatch):
 
 
 def test_a_table_in_git_is_told(scripted, path):
-    """In the state and in the security; one that git has not is none of its business."""
+    """A table in a cassette tracked by git is reported in status and security status."""
     pool, _ = scripted(["Hello.", END])
     with pool.cassette(path) as cassette:
         pool.ask("Say it:\n\n| a | b |\n|---|---|\n| 1 | 2 |\n", model="scripted")
@@ -546,7 +548,7 @@ def test_a_table_in_git_is_told(scripted, path):
 
 
 def test_many_threads_lose_nothing(scripted, bare, path):
-    """Each call is recorded once, and every one is there."""
+    """Calls from many threads are recorded, each once."""
     pool, _ = scripted(["Hello.", END])
     with pool.cassette(path):
         threads = [
@@ -563,7 +565,7 @@ def test_many_threads_lose_nothing(scripted, bare, path):
 
 
 def test_a_cassette_of_a_strangers_shows_nothing_active(scripted, bare, path):
-    """Neither on a page nor in a terminal, wherever it stands in the file."""
+    """Markup in any field of a foreign cassette is inert, in HTML and in a terminal."""
     pool, _ = scripted(["ANSWER", END])
     with pool.cassette(path):
         pool.ask("Hi", model="scripted")
@@ -607,7 +609,7 @@ with gx.cassette(sys.argv[1], "replay"):
 
 
 def test_replay_opens_no_socket_and_starts_no_engine(path):
-    """Below Python nothing is asked of the network, and no provider's code is imported."""
+    """Replay makes no network system call and imports no provider code."""
 
     class Grok(ScriptedEngine):
         name = "grok"

@@ -1,4 +1,4 @@
-"""`pool.security_status`: its shape, what it sees, and what it keeps to itself."""
+"""`pool.security_status`: its schema, its findings, and what it must not reveal."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def _git(folder, *words):
 
 
 def _told(pool):
-    """Give the JSON, checked against the schema."""
+    """Return the JSON after validating it against the schema."""
     told = json.loads(json.dumps(pool.security_status().to_json()))
     jsonschema.validate(told, schema("security_status"))
     return told
@@ -38,7 +38,7 @@ def _file(told, kind="keys", place="project"):
 
 
 def test_an_empty_project_has_the_shape(project):
-    """Nothing set, nothing started; what is not there says so."""
+    """In an empty project the status matches the schema, and missing files are reported as such."""
     told = _told(project.pool())
 
     assert (told["counts"]["set"], told["started"], told["refused"]) == (0, [], [])
@@ -56,7 +56,10 @@ def test_an_empty_project_has_the_shape(project):
 
 
 def test_it_tells_where_keys_come_from(project):
-    """Environment, project and user; placeholders and vendors' variables by name."""
+    """The source of each key is named: environment, project or user.
+
+    Placeholders and the vendors' variables are reported by name.
+    """
     project.set_keys(f"GATEWAYX_GROK_API_KEY={CANARY}\nGATEWAYX_COHERE_API_KEY=changeme\n")
     pool = EnginePool(home=project.root, env={"OPENAI_API_KEY": CANARY})
     pool.config.set_key("mistral", CANARY, user=True)
@@ -77,7 +80,7 @@ def test_it_tells_where_keys_come_from(project):
 
 
 def test_it_tells_what_runs_and_what_is_refused(project):
-    """An engine is started by its first call; one that everybody may change never is."""
+    """An engine runs only after its first call, and never if everybody may write its file."""
     project.engine("mine", "x")
     project.engine("open", "x").chmod(0o666)
     project.keys.mkdir()
@@ -93,7 +96,7 @@ def test_it_tells_what_runs_and_what_is_refused(project):
 
 
 def test_it_tells_modes_and_owners(project):
-    """The group and everybody; whose it is as booleans."""
+    """File modes are reported for group and others, and ownership as booleans."""
     project.settings("")
     (project.root / "config" / "gatewayx.toml").chmod(0o664)
     if os.getuid() == 0:
@@ -122,7 +125,7 @@ def test_it_tells_modes_and_owners(project):
     ids=["neither", "ignored", "tracked", "both"],
 )
 def test_git_is_asked_about_the_key_file(project, words, ignored, tracked):
-    """Whether it would be, or has been, committed."""
+    """The status reports whether git ignores or tracks the key file."""
     project.set_keys(f"GATEWAYX_GROK_API_KEY={CANARY}\n")
     for word in words:
         if word == ["ignore"]:
@@ -143,7 +146,7 @@ def _tool(folder, text):
 
 
 def test_without_an_answer_of_git_it_is_unknown(project, tmp_path, monkeypatch):
-    """Git is missing, or hangs: two seconds at most."""
+    """The git status is unknown if git is missing or does not answer within two seconds."""
     _git(project.root, "init")
     for path in ("/nowhere", _tool(tmp_path / "bin", "exec /bin/sleep 60")):
         monkeypatch.setenv("PATH", path)
@@ -154,7 +157,7 @@ def test_without_an_answer_of_git_it_is_unknown(project, tmp_path, monkeypatch):
 
 
 def test_git_gets_no_key_and_runs_nothing_of_the_repository(project, tmp_path, monkeypatch):
-    """Its environment has no variable but a few, and a repository's file monitor stays off."""
+    """Git runs with a minimal environment, and the file monitor of a repository is not run."""
     _git(project.root, "init")
     project.set_keys("")
     _git(project.root, "config", "core.fsmonitor", str(tmp_path / "monitor"))
@@ -172,7 +175,7 @@ def test_git_gets_no_key_and_runs_nothing_of_the_repository(project, tmp_path, m
 
 
 def test_it_tells_no_key_no_absolute_path_and_no_user(project, tmp_path):
-    """Whatever is wrong."""
+    """The status contains no key, absolute path or user name."""
     project.set_keys(f"GATEWAYX_GROK_API_KEY={CANARY}\n{CANARY}\n")
     project.engine("open", "x").chmod(0o666)
     project.engine("Bad-Name", "x")

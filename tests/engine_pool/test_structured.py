@@ -1,4 +1,4 @@
-"""Answers to a schema, features and parameters that a model lacks, and prices."""
+"""Replies with a schema, unsupported features and parameters, and prices."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -18,7 +18,7 @@ END = Chunk(finish_reason="stop", usage=Usage(input_tokens=3, output_tokens=2))
 
 
 def test_an_answer_to_a_schema_is_parsed(scripted):
-    """An engine that holds one is given it."""
+    """A reply to a schema is parsed; an engine that supports schemas receives it."""
     pool, engine = scripted(['{"a": ', "1}", END])
 
     reply = pool.ask("x", model="scripted", schema={"type": "object"})
@@ -28,7 +28,10 @@ def test_an_answer_to_a_schema_is_parsed(scripted):
 
 
 def test_an_answer_that_does_not_fit_is_asked_for_once_more(scripted):
-    """With what was wrong; both are paid, and a stream hands out the first one only."""
+    """A reply that does not match the schema is requested once more, with the reason.
+
+    Both calls are counted; a stream yields only the first.
+    """
     pool, engine = scripted(["no json", END], ['{"a": 1}', END])
 
     stream = pool.stream("x", model="scripted", schema={})
@@ -43,7 +46,7 @@ def test_an_answer_that_does_not_fit_is_asked_for_once_more(scripted):
 
 
 def test_an_answer_that_never_fits_is_an_error_that_keeps_it(scripted):
-    """After two turns; one that was cut is not asked for again."""
+    """A second mismatch raises an error that holds the text; a truncated reply is not repeated."""
     cut = Chunk(finish_reason="length")
     pool, engine = scripted(["no", END], ["never", END], ['{"a": ', cut])
 
@@ -56,7 +59,7 @@ def test_an_answer_that_never_fits_is_an_error_that_keeps_it(scripted):
 
 
 def test_an_engine_that_holds_no_schema_is_asked_in_words(project):
-    """Mock says back what it is asked: the schema stands in its system prompt."""
+    """An engine without schema support gets the schema in the system prompt."""
     reply = project.pool().ask('{"a": 1}', model="mock", schema={"title": "MINE"})
 
     assert '"title": "MINE"' in reply.text
@@ -64,14 +67,17 @@ def test_an_engine_that_holds_no_schema_is_asked_in_words(project):
 
 
 def test_a_feature_that_an_engine_lacks_is_refused(project):
-    """Before anything is sent."""
+    """The error is raised before anything is sent."""
     picture = b"\x89PNG\r\n\x1a\n"
     with pytest.raises(UnsupportedFeatureError, match="takes no images"):
         project.pool().ask("x", model="mock", images=[picture])
 
 
 def test_a_rejected_parameter_is_left_out_where_that_was_asked(scripted):
-    """One after the other, without counting against the retries; the reply names them."""
+    """With `drop_unsupported` rejected parameters are dropped, one per attempt.
+
+    These attempts do not count as retries; the reply names the parameters.
+    """
     rejections = [
         [RejectedParameterError("no", code="temperature", status=400)],
         [RejectedParameterError("no", code="logit_bias", status=400)],
@@ -87,7 +93,7 @@ def test_a_rejected_parameter_is_left_out_where_that_was_asked(scripted):
 
 
 def test_a_rejected_parameter_is_an_error_that_names_it(scripted):
-    """Where nothing else was asked for."""
+    """By default a rejected parameter raises an error that names it."""
     pool, engine = scripted([RejectedParameterError("no", code="temperature")])
 
     with pytest.raises(UnsupportedFeatureError) as caught:
@@ -96,7 +102,7 @@ def test_a_rejected_parameter_is_an_error_that_names_it(scripted):
 
 
 def test_a_price_is_looked_up_where_the_provider_is_known(project):
-    """Tokens to be paid go before tokens that were counted."""
+    """The price of a known provider is looked up; billed tokens override counted tokens."""
 
     class Priced(ScriptedEngine):
         prices = "x-ai"
@@ -114,7 +120,10 @@ def test_a_price_is_looked_up_where_the_provider_is_known(project):
 
 @pytest.mark.parametrize(("form", "text"), [("json", '{"a": 1}'), ("frame", '[{"a": 1}]')])
 def test_data_is_asked_for_in_words_and_mended_once(scripted, form, text):
-    """Strict modes take no open objects; prose gets one further turn."""
+    """Free-form data is requested in the prompt, because strict modes take no open objects.
+
+    A reply in prose is requested once more.
+    """
     pool, engine = scripted(["I think it is one.", END], [f"```json\n{text}\n```", END])
 
     reply = pool.ask("x", model="scripted", schema=output_formats.schema_for(form))
@@ -128,7 +137,7 @@ def test_data_is_asked_for_in_words_and_mended_once(scripted, form, text):
 
 
 def test_prose_that_stays_prose_is_an_error_that_keeps_it(scripted):
-    """After two turns."""
+    """Prose in both turns raises an error that holds the text."""
     pool, _ = scripted(["no", END], ["still no", END])
 
     with pytest.raises(ProviderError, match="twice: it holds no JSON") as caught:
@@ -138,7 +147,7 @@ def test_prose_that_stays_prose_is_an_error_that_keeps_it(scripted):
 
 @dataclass
 class City:
-    """A type whose fields are named."""
+    """A type with named fields."""
 
     name: str
 
@@ -154,7 +163,10 @@ class City:
     ],
 )
 def test_a_loose_type_is_asked_for_in_words(scripted, kind, answer, is_held):
-    """Strict modes hold objects whose fields are named; a schema given as one goes as it is."""
+    """A type without named fields is described in the prompt: strict modes need named fields.
+
+    A schema passed as a dict is sent unchanged.
+    """
     pool, engine = scripted([answer, END])
 
     pool.ask("x", model="scripted", schema=kind)

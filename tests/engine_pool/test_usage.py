@@ -13,7 +13,7 @@ END = Chunk(finish_reason="stop", usage=Usage(input_tokens=2, output_tokens=3))
 
 
 class Unpriced(ScriptedEngine):
-    """Has a price that is not known."""
+    """Engine whose price is unknown."""
 
     def get_cost_per_token(self):
         return None
@@ -24,7 +24,10 @@ def _row(pool, name):
 
 
 def test_calls_spend_and_the_last_error_are_in_the_status():
-    """A call that fails counts too; one that succeeds takes the error away."""
+    """The status shows calls, cost and the last error, which a successful call clears.
+
+    Failed calls count too.
+    """
     engine = ScriptedEngine(["a", END], ["b", ValueError("oh")], ["c", END])
     with EnginePool(env={}, engines=[engine]) as pool:
         assert (_row(pool, "scripted").calls, _row(pool, "scripted").spend) == (0, 0)
@@ -41,7 +44,7 @@ def test_calls_spend_and_the_last_error_are_in_the_status():
 
 
 def test_an_unknown_price_is_counted_and_never_nothing():
-    """The table says so."""
+    """A call of unknown price is counted and shown as unknown, not as 0."""
     with EnginePool(env={}, engines=[Unpriced(["a", END])]) as pool:
         pool.ask("x", model="unpriced")
         row = _row(pool, "unpriced")
@@ -54,7 +57,7 @@ def test_an_unknown_price_is_counted_and_never_nothing():
 
 
 def test_a_call_that_was_left_counts_with_what_it_used():
-    """Closing a stream early ends the call."""
+    """Closing a stream early ends the call and counts its usage so far."""
     with EnginePool(env={}, engines=[ScriptedEngine(["a", END, 30])]) as pool:
         with pool.stream("x", model="scripted") as stream:
             next(stream)
@@ -69,7 +72,7 @@ def test_a_call_that_was_left_counts_with_what_it_used():
 
 
 def test_what_calls_took_is_on_the_disk_once_the_pool_is_closed(project):
-    """A script that ends at once loses no entry, and leaves nobody writing behind it."""
+    """Closing the pool writes the ledger, so that a short script loses no entry."""
     with project.pool() as pool:
         pool.ask("x", model="mock")
         place = pool.ledger

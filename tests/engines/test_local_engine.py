@@ -26,7 +26,7 @@ from tests.engines import ROOT, engine_module
 
 local = engine_module("local")
 
-# Where the real ones lie is asked before the tests get a home of their own.
+# The real weights are located before the tests get their own home folder.
 REAL = weights.locate()
 
 PARIS = "What is the capital of France? Answer in one sentence."
@@ -36,20 +36,20 @@ real_weights = pytest.mark.weights
 
 
 def make(**options: Any):
-    """Make an engine as the registry does."""
+    """Create an engine as the registry does."""
     engine = local.LocalEngine("", **options)
     engine.name = "local"
     return engine
 
 
 def question(text: str, **settings: Any) -> Request:
-    """Put one user turn into a request."""
+    """Return a request with one user message."""
     return Request((Message("user", text),), settings.pop("model", "smollm2"), **settings)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A stream, put together."""
+    """The chunks of a stream, accumulated."""
 
     text: str
     finish_reason: str
@@ -59,7 +59,7 @@ class Answer:
 
 
 async def ask(engine, text: str = PARIS, **settings: Any) -> Answer:
-    """Stream an answer and put it together."""
+    """Stream an answer and accumulate it."""
     settings.setdefault("temperature", 0)
     chunks = [chunk async for chunk in engine.stream(question(text, **settings))]
     spoken = [chunk.text for chunk in chunks if chunk.text]
@@ -70,7 +70,7 @@ async def ask(engine, text: str = PARIS, **settings: Any) -> Answer:
 
 @pytest.fixture(scope="module")
 def gguf():
-    """Where the real weights lie."""
+    """Return the path of the real weights."""
     if REAL is None:
         pytest.skip("needs the weights: python -c 'import gatewayx_nb as gx; gx.pull(\"smollm2\")'")
     return REAL
@@ -78,7 +78,7 @@ def gguf():
 
 @pytest.fixture(scope="module")
 def engine(gguf):
-    """One loaded engine for all tests of the real model."""
+    """Yield one loaded engine for all tests of the real model."""
     shared = make(model_path=str(gguf))
     yield shared
     asyncio.run(shared.cleanup())
@@ -86,7 +86,7 @@ def engine(gguf):
 
 @pytest.fixture
 def pulled(gguf):
-    """The real weights lie where `pull` puts them, in this test's own cache folder."""
+    """Link the real weights into this test's cache folder, where `pull` would put them."""
     row = weights.catalogue()["smollm2"]
     row.path.parent.mkdir(parents=True)
     row.path.symlink_to(gguf)
@@ -94,18 +94,18 @@ def pulled(gguf):
 
 
 async def until(reached: Callable[[], object]) -> float:
-    """Poll until something has come about, and give the seconds it took."""
+    """Poll until the condition holds; return the seconds it took."""
     started = time.monotonic()
     while not reached():
         await asyncio.sleep(0.01)
     return time.monotonic() - started
 
 
-# Before anything is loaded
+# Before the model is loaded
 
 
 def test_missing_weights_name_the_command_that_pulls_them():
-    """Without weights the call fails at once, and says how to get them."""
+    """Without weights the call fails at once with the command that downloads them."""
     with pytest.raises(ConfigError, match="'smollm2' are not on this machine") as caught:
         asyncio.run(ask(make()))
     assert str(caught.value.hint) == "%gatewayx pull smollm2"
@@ -113,20 +113,20 @@ def test_missing_weights_name_the_command_that_pulls_them():
 
 
 def test_unknown_model_names_the_nearest():
-    """A model that is neither in the catalogue nor the user's own is refused."""
+    """A model that is neither in the catalog nor defined by the user raises an error."""
     with pytest.raises(ModelNotFoundError, match=r"Did you mean 'smollm2'\?"):
         asyncio.run(ask(make(), model="smolm2"))
 
 
 def test_without_weights_nothing_can_be_called():
-    """No weights: no model, and not healthy."""
+    """Without weights there is no model, and the health check fails."""
     engine = make()
     assert asyncio.run(engine.models()) == []
     assert asyncio.run(engine.health_check()) is False
 
 
 def test_own_file_is_the_model(monkeypatch, tmp_path):
-    """With GATEWAYX_LOCAL_MODEL the file's stem is the model's name."""
+    """With GATEWAYX_LOCAL_MODEL the stem of the file is the model's name."""
     own = tmp_path / "tiny.gguf"
     own.write_bytes(b"GGUF")
     monkeypatch.setenv("GATEWAYX_LOCAL_MODEL", str(own))
@@ -136,7 +136,7 @@ def test_own_file_is_the_model(monkeypatch, tmp_path):
 
 
 def test_own_file_of_another_kind_is_refused(tmp_path):
-    """A file that does not begin as GGUF is refused, and what named it is named."""
+    """A file that does not start with the GGUF magic is refused, with the name of its setting."""
     other = tmp_path / "model.gguf"
     other.write_bytes(b"PK\x03\x04")
     with pytest.raises(ConfigError, match=r"model_path names .* no GGUF file"):
@@ -144,7 +144,7 @@ def test_own_file_of_another_kind_is_refused(tmp_path):
 
 
 def test_damaged_file_is_one_line_and_silent(tmp_path, capfd):
-    """What llama.cpp cannot load is a ConfigError; nothing is written to file descriptor 2."""
+    """A file that llama.cpp cannot load raises ConfigError; file descriptor 2 stays silent."""
     damaged = tmp_path / "damaged.gguf"
     damaged.write_bytes(b"GGUF" + bytes(1000))
     engine = make(model_path=str(damaged))
@@ -155,7 +155,7 @@ def test_damaged_file_is_one_line_and_silent(tmp_path, capfd):
 
 
 def test_missing_xllamacpp_names_the_extra(monkeypatch, tmp_path):
-    """Without xllamacpp the error holds the command that installs it."""
+    """Without xllamacpp the error contains the command that installs it."""
     monkeypatch.setitem(sys.modules, "xllamacpp", None)
     own = tmp_path / "tiny.gguf"
     own.write_bytes(b"GGUF")
@@ -167,7 +167,7 @@ def test_missing_xllamacpp_names_the_extra(monkeypatch, tmp_path):
 
 
 def test_import_loads_nothing():
-    """Importing the engine file imports no xllamacpp and starts no thread."""
+    """Importing the engine file does not import xllamacpp or start a thread."""
     script = """if True:
         import sys, threading
         from tests.engines import engine_module
@@ -179,7 +179,7 @@ def test_import_loads_nothing():
 
 
 def test_only_what_the_caller_set_is_sent():
-    """Unset parameters are left to the model; params go through, but for how we listen."""
+    """Omitted parameters are left to the model; params are passed on, except for `stream`."""
     body = local._body(question("hi", params={"top_k": 3, "stream": False}))
     assert body.keys() == {
         *("top_k", "messages"),
@@ -189,7 +189,10 @@ def test_only_what_the_caller_set_is_sent():
 
 
 def test_settings_are_sent_under_llama_cpps_names():
-    """Each setting has its field; system comes first; a repeatable call reads its prompt anew."""
+    """Each setting is sent in its field, and the system prompt comes first.
+
+    A reproducible call does not use the prompt cache.
+    """
     schema = {"type": "object"}
     body = local._body(
         question(
@@ -215,7 +218,7 @@ def test_settings_are_sent_under_llama_cpps_names():
 
 @dataclass(frozen=True)
 class Fault:
-    """An error event of llama.cpp and its class here."""
+    """An error event of llama.cpp and the exception it becomes."""
 
     status: int
     code: str
@@ -233,7 +236,7 @@ class Fault:
     ids=lambda fault: fault.code,
 )
 def test_llama_cpps_errors_are_typed(fault):
-    """An error event is never an answer."""
+    """An error event of llama.cpp raises a typed error."""
     event = {
         "error": {
             "code": fault.status,
@@ -253,7 +256,7 @@ def test_llama_cpps_errors_are_typed(fault):
 
 @real_weights
 def test_paris_alone_and_four_at_once(engine):
-    """At temperature 0 it names Paris every time, alone and beside three others."""
+    """At temperature 0 the answer names Paris every time, alone and beside three other calls."""
 
     async def both():
         alone = [await ask(engine) for _ in range(20)]
@@ -266,7 +269,10 @@ def test_paris_alone_and_four_at_once(engine):
 
 @real_weights
 def test_answer_comes_in_pieces_with_its_figures(engine):
-    """Several chunks, then why it ended and what it used; the model is the file's stem."""
+    """An answer arrives in several chunks, then finish reason and usage.
+
+    The model's name is the file's stem.
+    """
     answer = asyncio.run(ask(engine))
     assert answer.pieces >= 5
     assert answer.finish_reason == "stop"
@@ -277,7 +283,7 @@ def test_answer_comes_in_pieces_with_its_figures(engine):
 
 @real_weights
 def test_same_question_same_answer_whatever_came_before(engine):
-    """At temperature 0 a prompt that begins as the one before gives what it gave first."""
+    """At temperature 0 an answer does not depend on earlier prompts with the same beginning."""
     begin = "Here is a table of fruit: apple, pear, plum. Prices: 3, 4, 5. "
     texts = [begin + end for end in ("Write a poem.", "Name three more.", "Which is dearest?")]
 
@@ -292,7 +298,7 @@ def test_same_question_same_answer_whatever_came_before(engine):
 
 @real_weights
 def test_max_tokens_and_stop_end_the_answer(engine):
-    """A cut at max_tokens is "length"; a stop text is "stop" and is not in the answer."""
+    """`max_tokens` ends with "length"; a stop text ends with "stop" and is not in the answer."""
     cut = asyncio.run(ask(engine, STORY, max_tokens=5))
     assert (cut.finish_reason, cut.usage.output_tokens) == ("length", 5)
     stopped = asyncio.run(ask(engine, stop=("Paris",)))
@@ -302,7 +308,7 @@ def test_max_tokens_and_stop_end_the_answer(engine):
 
 @real_weights
 def test_system_and_history_reach_the_model(engine):
-    """The tokens read grow with the system prompt and each turn."""
+    """The number of prompt tokens grows with the system prompt and each message."""
 
     async def read(*turns: Message, system: str | None = None) -> int:
         request = Request(turns, "smollm2", system=system, max_tokens=1)
@@ -324,7 +330,7 @@ def test_system_and_history_reach_the_model(engine):
 
 @real_weights
 def test_schema_holds(engine):
-    """With a schema the answer is JSON of that shape."""
+    """With a schema the answer is JSON that matches it."""
     schema = {
         "type": "object",
         "properties": {"name": {"type": "string"}, "age": {"type": "integer"}},
@@ -338,7 +344,7 @@ def test_schema_holds(engine):
 
 @real_weights
 def test_seed_repeats_an_answer(engine):
-    """The same seed at temperature 1 gives the same answer, another seed another."""
+    """At temperature 1 an equal seed repeats the answer, and another seed changes it."""
 
     def story(seed: int) -> str:
         answer = asyncio.run(ask(engine, STORY, temperature=1.0, seed=seed, max_tokens=20))
@@ -350,13 +356,13 @@ def test_seed_repeats_an_answer(engine):
 
 @real_weights
 def test_generate_gives_the_whole_answer(engine):
-    """The seed document's way of asking works too."""
+    """`generate`, the interface of the seed document, works too."""
     assert "Paris" in asyncio.run(engine.generate(PARIS, temperature=0))
 
 
 @dataclass(frozen=True)
 class Bad:
-    """Settings that llama.cpp refuses and the class of its refusal."""
+    """Settings that llama.cpp rejects, and the exception."""
 
     name: str
     settings: dict[str, Any]
@@ -376,7 +382,10 @@ class Bad:
     ids=lambda bad: bad.name,
 )
 def test_bad_requests_are_typed_and_the_next_call_works(engine, bad):
-    """Never a raw dict, never an exception of another library; the engine goes on."""
+    """Invalid settings raise a typed error, not a dict or another library's exception.
+
+    The engine stays usable.
+    """
     with pytest.raises(bad.error) as caught:
         asyncio.run(ask(engine, **bad.settings))
     assert caught.value.engine == "local"
@@ -386,13 +395,13 @@ def test_bad_requests_are_typed_and_the_next_call_works(engine, bad):
 
 @real_weights
 def test_lone_surrogates_and_nul_in_a_prompt_are_answered(engine):
-    """What JSON cannot carry is replaced, as everywhere else."""
+    """Characters that JSON cannot carry are replaced, as in every engine."""
     assert asyncio.run(ask(engine, "a\ud800b\x00c\U0001f600", max_tokens=3)).pieces
 
 
 @real_weights
 def test_leaving_early_frees_the_slot(engine):
-    """Where three of four streams were left, four more calls are answered before the last ends."""
+    """After three of four streams are closed, four more calls finish before the fourth stream."""
 
     async def leave_and_ask():
         story = question(STORY, max_tokens=3000, params={"ignore_eos": True})
@@ -403,14 +412,14 @@ def test_leaving_early_frees_the_slot(engine):
                     if chunk.text:
                         break
         await asyncio.gather(*(ask(engine) for _ in range(4)))
-        return last.cancel()  # false where it had ended
+        return last.cancel()  # false if it has ended
 
     assert asyncio.run(leave_and_ask())
 
 
 @real_weights
 def test_cancelling_while_the_prompt_is_read_ends_it(engine):
-    """A long prompt is read in batches, between which a cancelled call ends."""
+    """A cancelled call ends between two batches while its long prompt is read."""
 
     async def cancel():
         task = asyncio.create_task(ask(engine, "hi " * 3800, max_tokens=3))
@@ -421,12 +430,12 @@ def test_cancelling_while_the_prompt_is_read_ends_it(engine):
             await task
         return await until(lambda: not host._running)
 
-    assert asyncio.run(cancel()) < 8  # reading all of it takes 25 s
+    assert asyncio.run(cancel()) < 8  # reading the whole prompt takes 25 s
 
 
 @real_weights
 def test_interleaved_streams_do_not_mix(engine):
-    """Two streams read by turns each give their own answer."""
+    """Two streams read in turns each yield their own answer."""
 
     async def by_turns():
         texts = ["", ""]
@@ -449,14 +458,14 @@ def test_interleaved_streams_do_not_mix(engine):
 
 @real_weights
 def test_first_calls_at_once_load_once(pulled, monkeypatch):
-    """Four calls that come first together wait for one load."""
+    """Four concurrent first calls share one load."""
     import xllamacpp
 
     loads = []
 
     def counted(params):
         loads.append(params.api_keys)
-        time.sleep(0.1)  # lets the other threads run, as a load on another platform may
+        time.sleep(0.1)  # lets the other threads run, as loading may on another platform
         return xllamacpp_server(params)
 
     xllamacpp_server = xllamacpp.Server
@@ -475,7 +484,10 @@ def test_first_calls_at_once_load_once(pulled, monkeypatch):
 
 @real_weights
 def test_one_closed_engine_leaves_another_alone(engine, pulled, capfd):
-    """Engines share a process, not an end; a closed one loads again; fd 2 stays silent."""
+    """Closing one engine leaves another running, and a closed one loads again.
+
+    File descriptor 2 stays silent.
+    """
 
     async def close_one():
         other = make()
@@ -492,7 +504,7 @@ def test_one_closed_engine_leaves_another_alone(engine, pulled, capfd):
 
 @real_weights
 def test_cleanup_ends_a_running_answer(pulled):
-    """A call that still runs when its engine is closed is told so, not left waiting."""
+    """Closing an engine raises an error in a running call instead of leaving it waiting."""
 
     async def close_amid():
         engine = make()
@@ -505,7 +517,7 @@ def test_cleanup_ends_a_running_answer(pulled):
     asyncio.run(close_amid())
 
 
-# How the process ends
+# Process exit
 
 AMID = """if True:
     import asyncio, contextlib, gc, os, signal, sys, threading
@@ -532,7 +544,7 @@ AMID = """if True:
 
 
 def run(script: str, *args: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-    """Run a script in a process of its own."""
+    """Run a script in its own process."""
     return subprocess.run(
         [sys.executable, "-c", script, *args],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -546,14 +558,14 @@ def run(script: str, *args: str, timeout: float = 60) -> subprocess.CompletedPro
 @real_weights
 @pytest.mark.parametrize("ending", ["pass", "sys.exit(0)"])
 def test_exit_amid_an_answer_neither_hangs_nor_crashes(gguf, ending):
-    """The interpreter ends while a daemon thread listens to a long answer."""
+    """The interpreter exits cleanly while a daemon thread receives a long answer."""
     ended = run(f"{AMID}\n    aside()\n    {ending}", str(gguf))
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
 @real_weights
 def test_sigint_amid_an_answer_ends_the_process(gguf):
-    """Ctrl-C during `asyncio.run` is a KeyboardInterrupt, within seconds."""
+    """Ctrl-C during `asyncio.run` raises KeyboardInterrupt within seconds."""
     script = f"""{AMID}
     def interrupt():
         begun.wait()
@@ -574,7 +586,7 @@ def test_sigint_amid_an_answer_ends_the_process(gguf):
 @real_weights
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_forked_child_ends_and_the_parent_goes_on(gguf):
-    """A child that drops the parent's engine closes nothing, and can load one of its own."""
+    """A forked child that drops the parent's engine closes nothing, and can load its own."""
     script = f"""{AMID}
     aside()
     child = os.fork()

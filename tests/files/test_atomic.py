@@ -1,4 +1,4 @@
-"""Several processes that write one key file, and processes that are killed while they write."""
+"""Processes that write one key file concurrently or are killed while writing."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def _script(text, *arguments):
 
 
 def test_what_several_processes_write_at_once_is_all_there(project):
-    """Each reads, changes and replaces the file; no key of another's is lost on the way."""
+    """Concurrent read-modify-write cycles of several processes lose no key."""
     project.set_keys("# mine\n")
     code = """
     import sys
@@ -107,7 +107,7 @@ KILLED = """
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks for each kill")
 def test_a_writer_killed_at_any_line_leaves_a_whole_file(project):
-    """With SIGKILL, before each line that replaces the file: the old text or the new."""
+    """SIGKILL before any line of the writer leaves the old or the new text, never a part."""
     old = f"# mine\nA={LONG}\nB=kept\n"
     project.set_keys(old)
     out, _ = _script(KILLED, project.keys, old).communicate(timeout=60)

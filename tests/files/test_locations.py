@@ -19,7 +19,7 @@ def _project(folder):
 
 
 def test_the_nearest_folder_upwards_is_the_project(tmp_path):
-    """A notebook in a subfolder belongs to the project around it."""
+    """A notebook in a subfolder belongs to the nearest project above it."""
     root = _project(tmp_path / "a")
     inner = root / "b" / "c"
     inner.mkdir(parents=True)
@@ -28,7 +28,7 @@ def test_the_nearest_folder_upwards_is_the_project(tmp_path):
 
 
 def test_settings_alone_make_a_project(tmp_path):
-    """`config/gatewayx.toml` is enough."""
+    """A folder with only `config/gatewayx.toml` is a project."""
     (tmp_path / "config").mkdir()
     (tmp_path / "config" / "gatewayx.toml").touch()
 
@@ -36,7 +36,7 @@ def test_settings_alone_make_a_project(tmp_path):
 
 
 def test_the_search_stops_at_the_root_of_a_repository(tmp_path):
-    """What lies outside of a repository is not its project."""
+    """A folder above the root of the repository is not the project."""
     _project(tmp_path)
     repository = tmp_path / "repository"
     (repository / ".git").mkdir(parents=True)
@@ -45,7 +45,7 @@ def test_the_search_stops_at_the_root_of_a_repository(tmp_path):
 
 
 def test_the_search_stops_at_the_home_folder(tmp_path, monkeypatch):
-    """A project above the home folder is somebody else's."""
+    """A folder above the home folder is not the project."""
     _project(tmp_path)
     home = tmp_path / "home"
     home.mkdir()
@@ -55,14 +55,14 @@ def test_the_search_stops_at_the_home_folder(tmp_path, monkeypatch):
 
 
 def test_one_can_be_named_outright(tmp_path):
-    """`GATEWAYX_HOME` wins, and must be a folder."""
+    """`GATEWAYX_HOME` overrides the search and must be a folder."""
     assert find_project({"GATEWAYX_HOME": str(tmp_path)}, Path("/")).root == tmp_path
     with pytest.raises(ConfigError, match="GATEWAYX_HOME"):
         find_project({"GATEWAYX_HOME": str(tmp_path / "none")})
 
 
 def test_the_user_folder_has_the_inner_layout_of_a_project(tmp_path):
-    """One rule for both."""
+    """The user folder has the same layout as a project."""
     place = user_config_dir({"XDG_CONFIG_HOME": str(tmp_path)})
 
     assert place.root == tmp_path / "gatewayx"
@@ -70,7 +70,7 @@ def test_the_user_folder_has_the_inner_layout_of_a_project(tmp_path):
 
 
 def test_beside_an_installed_package_nothing_is_ours(tmp_path, monkeypatch):
-    """`site-packages/engines` belongs to somebody else."""
+    """`site-packages/engines` does not belong to this package and is ignored."""
     package = tmp_path / "site-packages" / "gatewayx_nb"
     package.mkdir(parents=True)
     (package.parent / "engines").mkdir()
@@ -81,12 +81,12 @@ def test_beside_an_installed_package_nothing_is_ours(tmp_path, monkeypatch):
 
 
 def test_in_a_clone_the_shipped_folder_is_beside_the_package():
-    """This test runs in one."""
+    """In a clone, such as this one, the folder of shipped engines is beside the package."""
     assert (shipped_path("engines") / "mock_engine.py").is_file()
 
 
 def test_a_stamp_changes_with_the_file(tmp_path):
-    """Also for an edit of equal size within one tick of the clock's seconds."""
+    """A stamp changes with the file, also for an edit of equal size within one clock tick."""
     path = tmp_path / "file"
     stamps = [stat_stamp(path)]
     for text in ("aa", "bb"):
@@ -100,7 +100,10 @@ def test_a_stamp_changes_with_the_file(tmp_path):
 
 
 def test_a_path_is_named_as_one_would_type_it(tmp_path, monkeypatch):
-    """From the current folder, else from `~`, else whole; in the home folder always from `~`."""
+    """A path is shown relative to the current folder, else to `~`, else absolute.
+
+    If the current folder is the home folder, it starts with `~`.
+    """
     home, work = tmp_path / "home", tmp_path / "home" / "work"
     work.mkdir(parents=True)
     monkeypatch.setenv("HOME", str(home))
@@ -118,7 +121,7 @@ def test_a_path_is_named_as_one_would_type_it(tmp_path, monkeypatch):
 
 
 def test_a_path_has_a_name_where_the_current_folder_is_deleted(tmp_path, monkeypatch):
-    """A notebook may clean up its temporary folder while it stands in it."""
+    """A path is shown even if the current folder was deleted, as notebooks may do."""
     gone = tmp_path / "gone"
     gone.mkdir()
     monkeypatch.chdir(gone)

@@ -8,7 +8,7 @@ from gatewayx_nb.secure_config import FileStamp
 
 
 def test_what_was_not_touched_has_not_changed(tmp_path):
-    """A file, a folder, and what is not there."""
+    """An untouched file, folder or missing path has not changed."""
     file = tmp_path / "file"
     file.write_text("one")
     watches = [FileStamp(file), FileStamp(tmp_path), FileStamp(tmp_path / "none")]
@@ -18,7 +18,7 @@ def test_what_was_not_touched_has_not_changed(tmp_path):
 
 @pytest.mark.parametrize("name", ["file", "new"])
 def test_an_edit_of_equal_size_and_time_is_seen(tmp_path, name):
-    """In place or by another file in its place: the change time, or the inode, tells it."""
+    """An edit of equal size and mtime is detected by ctime or inode, in place or replaced."""
     file = tmp_path / "file"
     file.write_text("one")
     os.utime(file, (1, 1))
@@ -34,7 +34,10 @@ def test_an_edit_of_equal_size_and_time_is_seen(tmp_path, name):
 
 @pytest.mark.parametrize("what", ["file", "folder"])
 def test_two_changes_within_one_tick_of_the_clock_are_seen(tmp_path, monkeypatch, what):
-    """By content. The stamp is held still, as a test cannot make a clock tick slowly."""
+    """Two changes within one clock tick are detected by content.
+
+    The stamp is fixed, because a test cannot slow down the clock.
+    """
     path = tmp_path / what
     file = path if what == "file" else path / "a"
     file.parent.mkdir(exist_ok=True)
@@ -50,7 +53,7 @@ def test_two_changes_within_one_tick_of_the_clock_are_seen(tmp_path, monkeypatch
 
 
 def test_what_has_come_to_rest_is_not_read_again(tmp_path, monkeypatch):
-    """Its stamp is enough: the check before each call reads nothing."""
+    """A file that has not changed for a while is not read again: its stamp is enough."""
     file = tmp_path / "file"
     file.write_text("one")
     before = FileStamp(file)
@@ -62,7 +65,7 @@ def test_what_has_come_to_rest_is_not_read_again(tmp_path, monkeypatch):
 
 
 def test_a_pipe_is_never_read(tmp_path):
-    """It would wait for a writer."""
+    """A pipe is never read, because reading would block until there is a writer."""
     os.mkfifo(tmp_path / "pipe")
 
     assert not FileStamp(tmp_path / "pipe").has_changed()

@@ -1,4 +1,4 @@
-"""Code in colours: the same words, and nothing that acts."""
+"""Syntax highlighting that keeps the text and adds nothing active."""
 
 import html5lib
 import pytest
@@ -10,7 +10,7 @@ SOURCE = 'def f(x: int = 3) -> str:\n    """Say <b>."""\n    return "a & b"  # w
 
 
 def test_python_has_the_colours_of_the_pages_own_editor():
-    """By the variables of its theme; the words stay as they are."""
+    """Python code uses the color variables of JupyterLab's theme, and its text is unchanged."""
     page = highlight(SOURCE, "python")
 
     assert words(page) == SOURCE
@@ -20,7 +20,7 @@ def test_python_has_the_colours_of_the_pages_own_editor():
 
 @pytest.mark.parametrize("language", ["", "nonsense", "text", "python", "html", "json"])
 def test_any_source_in_any_language_is_harmless(language):
-    """Spans with a colour, and the block they stand in."""
+    """Any source in any language yields only colored spans within a block."""
     for source in corpus(HOSTILE[1])[::4]:
         root = html5lib.parseFragment(highlight(source, language), namespaceHTMLElements=False)
         for element in root.iter():
@@ -29,7 +29,7 @@ def test_any_source_in_any_language_is_harmless(language):
 
 
 def test_very_long_code_goes_without_colours():
-    """It is shown whole."""
+    """Very long code is shown complete but without colors."""
     source = "x = 1\n" * 20_000
     assert words(highlight(source, "python")) == source
     assert "<span" not in highlight(source, "python")

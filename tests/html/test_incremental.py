@@ -1,4 +1,4 @@
-"""A growing answer: as the finished one looks, safe at every prefix, and cheap."""
+"""Rendering of a growing answer: equal to the final one, safe at every prefix, and cheap."""
 
 import pytest
 from hypothesis import given
@@ -21,7 +21,7 @@ ANSWERS = {
 
 
 def grown(pieces):
-    """The pages that are shown while pieces come."""
+    """Return the pages shown while chunks arrive."""
     render, text, pages = IncrementalRenderer(), "", []
     for piece in pieces:
         text += piece
@@ -38,28 +38,34 @@ def always(monkeypatch):
 
 @pytest.mark.parametrize("name", [*HOSTILE, "commonmark-0.31.2.json"])
 def test_a_grown_answer_looks_as_a_finished_one(name, always):
-    """Character by character; but for links that are defined behind the block that uses them."""
+    """A text that grows by characters has the same final page as the whole text.
+
+    The exception is a link that is defined after the block that uses it.
+    """
     texts = [text for text in corpus(name)[::2] if "]:" not in text]
     assert len(texts) > 80
     assert [text for text in texts if grown(text)[-1] != to_html(text)] == []
 
 
 def test_a_link_defined_above_is_known_below(always):
-    """Also once its block is done."""
+    """A link definition applies to later blocks, also once its own block is finished."""
     text = "[r]: https://example.com\n\nfirst\n\nsecond\n\n[r]\n\n[r] again\n"
     assert grown(text)[-1] == to_html(text)
     assert grown(text)[-1].count('href="https://example.com"') == 2
 
 
 def test_a_definition_that_grows_is_not_kept(always):
-    """Half an address is not what a link further down goes to."""
+    """An incomplete link definition is not kept for later blocks."""
     text = "one\n\n[r]: https://example.com/long/path\n\n[r]\n"
     assert 'href="https://example.com/long/path"' in grown(text)[-1]
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_every_prefix_of_a_growing_answer_is_harmless(name):
-    """Security requirement 17, with what is not formatted yet in its place."""
+    """Every prefix of a hostile text is harmless, including its unformatted end.
+
+    Security requirement 17.
+    """
     pages = set()
     for number, text in enumerate(corpus(name)[::3]):
         construct = list(CONSTRUCTS.values())[number % len(CONSTRUCTS)]
@@ -70,20 +76,20 @@ def test_every_prefix_of_a_growing_answer_is_harmless(name):
 
 @given(st.lists(st.one_of(st.text(), MARKUP), max_size=6))
 def test_any_pieces_are_harmless(pieces):
-    """Whatever the text and wherever it is cut."""
+    """Any text is harmless, however it is split."""
     assert harmful(set(grown(pieces))) == {}
 
 
 @given(st.lists(st.text(st.sampled_from("ab\x1b]0;\x07\u202e\ud83d\ude00\r\n\xe9"), max_size=8)))
 def test_growing_strips_what_a_finished_text_strips(pieces):
-    """An escape sequence may be cut anywhere."""
+    """Control sequences are removed, even if they are split."""
     whole = "".join(pieces)
     if pieces:
         assert words(grown(pieces)[-1]).split() == words(to_html(whole)).split()
 
 
 def test_another_text_begins_anew():
-    """As when an answer is asked for once more: nothing of the first stays, or goes unseen."""
+    """A text that replaces the first one, as after a retry, is rendered from the start."""
     render = IncrementalRenderer()
     render("first **answer**\n\nwith two blocks\n\n")
     assert words(render("second\u202e")) == "second\n"
@@ -91,7 +97,7 @@ def test_another_text_begins_anew():
 
 @pytest.mark.parametrize("text", ANSWERS.values(), ids=ANSWERS)
 def test_nothing_is_lost_while_it_grows(text):
-    """What is not formatted yet shows as it was written."""
+    """The part that is not formatted yet is shown as plain text."""
     pages = grown(text[at : at + 37] for at in range(0, 1_200, 37))
     for number, page in enumerate(pages, 1):
         typed = text[: 37 * number]
@@ -100,7 +106,7 @@ def test_nothing_is_lost_while_it_grows(text):
 
 @pytest.mark.parametrize("text", ANSWERS.values(), ids=ANSWERS)
 def test_rendering_costs_what_is_new(text, monkeypatch):
-    """20,000 characters in pieces of 4: each is parsed a few times, however many updates."""
+    """Each part of 20,000 characters in chunks of 4 is parsed only a few times."""
     reader, parsed = parser(), []
     parse = reader.parse
     monkeypatch.setattr(
@@ -115,7 +121,7 @@ def test_rendering_costs_what_is_new(text, monkeypatch):
 
 
 def test_a_text_past_the_limit_still_grows(always, monkeypatch):
-    """Its end is shown unformatted, and its beginning stays."""
+    """The part of a text beyond the limit is shown unformatted after the formatted part."""
     monkeypatch.setattr(markdown, "LONGEST_MARKDOWN", 200)
     text = "".join(f"**word** {number} and what follows it\n\n" for number in range(20))
     whole = "".join(text.replace("*", "").split())
@@ -127,7 +133,7 @@ def test_a_text_past_the_limit_still_grows(always, monkeypatch):
 
 
 def test_prefixes_of_prose_are_the_same_page_as_to_html(always):
-    """A person sees no jump when the answer ends."""
+    """Every prefix of prose has the page of `to_html`, so nothing jumps at the end."""
     text = "# A\n\nb *c*\n\n1. d\n2. e\n\n> f\n"
     render = IncrementalRenderer()
     assert [render(prefix) for prefix in prefixes(text)][-1] == to_html(text)

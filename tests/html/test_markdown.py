@@ -70,27 +70,27 @@ CONSTRUCTS = {
 
 @functools.cache
 def corpus(name):
-    """The texts of one file of `corpora/`, whose README names their sources."""
+    """Return the texts of one file of `corpora/`, whose README names their sources."""
     return json.loads((CORPORA / name).read_text(encoding="utf-8"))
 
 
 def prefixes(text):
-    """What a stream shows of a text as it grows."""
+    """Return the prefixes that a stream shows while a text grows."""
     return (text[:end] for end in range(1, len(text) + 1))
 
 
 def parsed(page):
-    """What a browser makes of it, by the HTML standard's own algorithm."""
+    """Return the page parsed by the HTML standard's algorithm, as in a browser."""
     return html5lib.parseFragment(page, namespaceHTMLElements=False)
 
 
 def cells_of(page):
-    """The cells of a page's tables, heads and others, in reading order."""
+    """Return the cells of a page's tables, headers included, in reading order."""
     return [element for element in parsed(page).iter() if element.tag in {"th", "td"}]
 
 
 def faults(page):
-    """Everything in a page that is not on the list above; a list of its own, not the renderer's."""
+    """Return everything in a page that is not on this allowlist, independent of the renderer's."""
     root = parsed(page)
     found = [] if [dict(child.attrib) for child in root] == [OUTER] else ["left its box"]
     found += ["text outside its box"] if root.text or any(child.tail for child in root) else []
@@ -109,30 +109,30 @@ def faults(page):
     return found
 
 
-# Between tags a text without quotes can begin neither a tag nor an attribute, whatever it says.
+# Between tags, a text without quotes cannot begin a tag or an attribute.
 _PLAIN = re.compile(""">[^<>"']+<""")
 
 
 def harmful(pages):
-    """The faults of pages, of each only once that differ in nothing but their words."""
+    """Return the faults of pages, once for all pages that differ only in their words."""
     shapes = {_PLAIN.sub(">x<", page) for page in pages}
     return {page: found for page in shapes if (found := known_faults(page))}
 
 
 @functools.cache
 def known_faults(page):
-    """The faults of a page that has been looked at before: parsing it takes half a millisecond."""
+    """Return the cached faults of a page, because parsing takes half a millisecond."""
     return faults(page)
 
 
 def words(page):
-    """The text that a page shows."""
+    """Return the text that a page shows."""
     return "".join(parsed(page).itertext())
 
 
 @pytest.mark.parametrize("name", [*HOSTILE, "commonmark-0.31.2.json"])
 def test_every_prefix_of_a_corpus_is_harmless(name):
-    """Security requirement 17: no active element, handler or loading URL at any prefix."""
+    """No prefix has an active element, handler or loading URL; security requirement 17."""
     texts = {prefix for text in corpus(name) for prefix in prefixes(text)}
     pages = {to_html(text) for text in texts}
     assert len(pages) > 1000
@@ -141,7 +141,7 @@ def test_every_prefix_of_a_corpus_is_harmless(name):
 
 @pytest.mark.parametrize("construct", CONSTRUCTS.values(), ids=CONSTRUCTS)
 def test_a_payload_inside_a_construct_is_harmless(construct):
-    """No construct of Markdown carries a payload through, whole or cut."""
+    """No Markdown construct passes on a payload, whole or truncated."""
     pages = {
         to_html(text[:end])
         for payload in itertools.chain.from_iterable(map(corpus, HOSTILE))
@@ -157,7 +157,7 @@ MARKUP = st.lists(st.sampled_from(PIECES)).map("".join)
 
 @given(st.one_of(st.text(), MARKUP, st.text(st.characters(categories=["Cs", "Cc", "Cf", "L"]))))
 def test_any_text_is_harmless(text):
-    """Whatever the text, the page is on the list, and UTF-8."""
+    """The page of any text has only allowed elements and is valid UTF-8."""
     page = to_html(text)
     assert faults(page) == []
     page.encode()
@@ -176,14 +176,14 @@ UNSAFE += ["</div>x", "</div><div>"]
 
 @pytest.mark.parametrize("unsafe", ["", *UNSAFE])
 def test_the_oracle_sees_what_is_unsafe(unsafe):
-    """The checker itself is red on each kind of fault, and green on none."""
+    """The test's own checker detects each kind of fault and has no false positives."""
     page = to_html("x").replace("<p>", unsafe + "<p>")
     assert bool(harmful({page})) is bool(unsafe)
 
 
 @dataclass(frozen=True)
 class Case:
-    """What a model writes, and the page's inside."""
+    """A text of a model, and the inner HTML of its page."""
 
     id: str
     markdown: str
@@ -191,7 +191,7 @@ class Case:
 
 
 def link(href, text):
-    """An anchor as it must look."""
+    """Return the expected HTML of a link."""
     return f'<a href="{href}" target="_blank" rel="noopener noreferrer nofollow">{text}</a>'
 
 
@@ -222,7 +222,7 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_markdown_is_shown(case):
-    """What a model writes looks as it meant it, short of what would act."""
+    """Markdown is rendered, except for anything active."""
     page = to_html(case.markdown)
     assert page == (
         f'<div class="gatewayx-reply tex2jax_ignore mathjax_ignore" dir="auto">{case.body}</div>'
@@ -230,7 +230,7 @@ def test_markdown_is_shown(case):
 
 
 def test_table_cells_are_aligned_by_the_model_or_left():
-    """Notebooks align the cells of HTML output right, so each cell says what holds."""
+    """Each table cell has an explicit alignment, because notebooks align HTML output right."""
     page = to_html("|a|b|\n|-|-:|\n|1|2|")
     cells = [(cell.text, cell.get("style")) for cell in cells_of(page)]
     left, right = "text-align:left", "text-align:right"
@@ -238,25 +238,25 @@ def test_table_cells_are_aligned_by_the_model_or_left():
 
 
 def test_an_images_long_address_is_cut():
-    """An address of a megabyte is no text to read."""
+    """A long image URL is shortened, because a megabyte of it is not readable."""
     page = to_html(f"![a](https://x/{'y' * 10_000})")
     assert len(words(page)) < 300
 
 
 def test_bidi_overrides_and_invisible_characters_go_and_joiners_stay():
-    """A line reads as it is; scripts and emoji keep the joiners that they need."""
+    """Bidi overrides and invisible characters are removed, except joiners in scripts and emoji."""
     family, persian = "\U0001f468\u200d\U0001f469\u200d\U0001f467", "\u0645\u06cc\u200c\u062e\u0648"
     shown = words(to_html(f"a\u202eb\u2066c\u2069\u200b\ufeff\U000e0041d {family} {persian}"))
     assert shown == f"abcd {family} {persian}\n"
 
 
 def test_a_split_surrogate_pair_is_joined_and_a_lone_half_replaced():
-    """Two chunks may carry the halves of one emoji; half of one must not break the page."""
+    """A surrogate pair split over two chunks is joined; a lone half is replaced."""
     assert words(to_html("\ud83d" + "\ude00 \ud83d!")) == "\U0001f600 \ufffd!\n"
 
 
 def test_a_text_past_the_limit_is_shown_whole_with_its_end_unformatted():
-    """Nothing of a long answer is lost, and its beginning stays formatted."""
+    """A text beyond the limit is shown complete; only its beginning is formatted."""
     page = to_html("\n\n".join(f"**word** {number} <b>" for number in range(10_000)))
     assert faults(page) == []
     assert re.findall("[0-9]+", words(page)) == [str(number) for number in range(10_000)]
@@ -292,27 +292,27 @@ LONG = {
 
 
 def cost(text):
-    """Seconds that rendering a text takes."""
+    """Return the seconds that rendering a text takes."""
     return seconds(lambda: to_html(text))
 
 
 @functools.cache
 def prose_cost():
-    """Seconds for 20,000 ordinary characters: a yardstick, slowed by all that slows the rest."""
+    """Return the seconds for 20,000 ordinary characters, as a yardstick for this machine."""
     return min(cost("Some **bold** words, `code` and\n- an item\n\n" * 500) for _ in range(5))
 
 
 @pytest.mark.parametrize("text", LONG.values(), ids=LONG)
 def test_long_and_deep_texts_take_bounded_time(text):
-    """Security requirement 19: a megabyte in a line and any depth neither crash nor hang.
+    """A megabyte in a line and any depth neither crash nor hang; security requirement 19.
 
-    The worst, a wide table, takes under two seconds on an idle machine, 50 times the yardstick.
+    The worst case, a wide table, takes less than two seconds on an idle machine, 50 yardsticks.
     """
     assert cost(text) < 100 * prose_cost()
 
 
 def test_rendering_is_imported_without_its_parsers():
-    """Importing costs nothing: the parsers come with the first text."""
+    """The parsers are imported with the first text, so that importing is fast."""
     code = (
         "import sys, gatewayx_nb.html.markdown\n"
         "assert not {'markdown_it', 'nh3'} & set(sys.modules), 'imported'"
@@ -337,13 +337,13 @@ def test_rendering_is_imported_without_its_parsers():
     ],
 )
 def test_plain_text_does_nothing_to_a_terminal(text, shown):
-    """What is left says something; nothing is left that acts."""
+    """Escape sequences and control characters are removed, and visible text is kept."""
     assert plain(text) == shown
 
 
 @given(st.text(st.one_of(st.characters(), st.sampled_from("\x1b\x9b\x9d[]();\\\x07\x9c0m\r"))))
 def test_plain_leaves_no_control_character(text):
-    """Nor does taking one out ever make another."""
+    """No control character is left or created by removing others."""
     shown = plain(text)
     assert not re.search(
         "[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]", shown
@@ -353,7 +353,7 @@ def test_plain_leaves_no_control_character(text):
 
 @given(st.text())
 def test_escaped_text_reads_back_and_ends_no_attribute(text):
-    """In a quoted attribute and between tags it is text, whatever it holds."""
+    """Escaped text is read back unchanged from a quoted attribute and between tags."""
     escaped = escape(text)
     element = parsed(f'<p title="{escaped}">{escaped}</p>')[0]
     assert element.get("title") == plain(text)
@@ -362,7 +362,7 @@ def test_escaped_text_reads_back_and_ends_no_attribute(text):
 
 @given(st.text(), st.integers(min_value=-2, max_value=50))
 def test_shortened_text_is_one_line_within_its_limit(text, limit):
-    """Never longer than the limit, and never broken into lines."""
+    """Shortened text is one line and never longer than the limit."""
     line = shorten(text, limit)
     assert len(line) <= max(limit, 0)
     assert len(line.splitlines()) <= 1
@@ -372,12 +372,12 @@ def test_shortened_text_is_one_line_within_its_limit(text, limit):
     ("limit", "line"), [(0, ""), (1, "…"), (6, "a bb…"), (7, "a bb c"), (100, "a bb c")]
 )
 def test_a_cut_is_marked(limit, line):
-    """What is left out shows."""
+    """Shortened text ends with a mark."""
     assert shorten("a\n bb\tc" + ("d" if limit < 7 else ""), limit) == line
 
 
 def test_a_table_is_escaped_and_headed():
-    """A cell is text, whatever it holds, and a head names its column to a screen reader."""
+    """Cells are escaped, and headers name their columns for screen readers."""
     page = table_html(["<b>", "n"], [["<script>", '"x"'], ["short"], ["a", "b", "spare"]])
     table = parsed(page)[0]
     assert [cell.get("scope") for cell in table.iter("th")] == ["col", "col"]
@@ -388,19 +388,22 @@ def test_a_table_is_escaped_and_headed():
 
 
 def test_a_table_without_rows_keeps_its_head():
-    """Nothing to list is no error."""
+    """A table without rows has only its header."""
     assert [cell.text for cell in cells_of(table_html(["a"], []))] == ["a"]
     assert table_text(["ab"], []) == "ab\n--"
 
 
 def test_a_text_table_is_aligned_by_display_width():
-    """Wide characters take two columns, marks none; a cell is one line and acts on nothing."""
+    """Columns are aligned by display width: wide characters count two, combining marks none.
+
+    A cell is one line without control characters.
+    """
     table = table_text(["name", "x"], [["日本", "1"], ["e\u0301", "2"], ["a\x1b[1m\nb", "3"], []])
     assert table.split("\n") == ["name  x", "----  -", "日本  1", "e\u0301     2", "a b   3", ""]
 
 
 def test_a_reply_has_its_footer_below():
-    """One muted line, escaped, with the style on our own element."""
+    """The footer is one muted, escaped line with an inline style."""
     page = reply_html("**a**", footer="grok · <1 s · $0.01 to $0.02")
     body, line = parsed(page)[0]
     assert body.get("class").startswith("gatewayx-reply ")
@@ -410,7 +413,10 @@ def test_a_reply_has_its_footer_below():
 
 
 def test_reasoning_is_folded_away_above():
-    """As it was written; a growing one by its end, so that it costs no more than that."""
+    """Reasoning is collapsed above the answer, as plain text.
+
+    IncrementalRenderer reasoning shows only its end, to limit the cost.
+    """
     thoughts = "I **think** <b>."
     page = parsed(reply_html("a", reasoning=thoughts))[0]
     assert [child.tag for child in page] == ["details", "div"]
@@ -425,7 +431,7 @@ def test_reasoning_is_folded_away_above():
 
 @pytest.mark.parametrize("text", ["word " * 2_000, "a\n" * 100], ids=["wide", "high"])
 def test_a_long_answer_scrolls_by_keys_too(text):
-    """In a box with a name; while it grows its end is in sight."""
+    """A long answer is in a labelled, focusable scroll box that follows its end as it grows."""
     finished, growing = (parsed(reply_html(text, status=status))[0][0] for status in ("", "s"))
     for box in (finished, growing):
         assert (box.get("role"), box.get("aria-label"), box.get("tabindex")) == (
@@ -438,7 +444,7 @@ def test_a_long_answer_scrolls_by_keys_too(text):
 
 
 def test_a_status_stands_alone_until_text_comes_and_before_the_footer():
-    """While an answer is awaited its status is what is shown."""
+    """A status is shown alone until text arrives, then before the footer."""
     waiting = parsed(reply_html("", footer="f", status="asking grok…"))[0]
     assert [line.text for line in waiting] == ["asking grok…"]
     assert words(reply_html("a", status="streaming…")) == "a\nstreaming…"
@@ -446,5 +452,4 @@ def test_a_status_stands_alone_until_text_comes_and_before_the_footer():
 
 
 def test_the_examples_in_the_docstrings_hold():
-    """An example is a promise."""
     assert doctest.testmod(components).failed == 0

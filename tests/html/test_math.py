@@ -1,4 +1,4 @@
-"""Mathematics: what a page typesets, and what it is not given."""
+"""Mathematics: formulas that a page typesets, and TeX that is withheld from it."""
 
 import doctest
 import re
@@ -13,7 +13,7 @@ SPAN = '<span class="tex2jax_process mathjax_process"'
 
 
 def shown(markdown):
-    """The inside of the page, its formulas as `«…»`."""
+    """Return the inner HTML of the page with formulas as `«…»`."""
     page = to_html(markdown).removeprefix(wrap_reply("")[: -len("</div>")])
     page = re.sub(rf"{SPAN}[^>]*>(.*?)</span>", "«\\1»", page, flags=re.DOTALL)
     return page.removesuffix("</div>").replace("\n</p>", "</p>").strip()
@@ -34,7 +34,7 @@ def shown(markdown):
     ],
 )  # fmt: skip
 def test_formulas_are_marked_for_the_page(markdown, page):
-    """In the brackets that MathJax knows, which read as source where nothing typesets."""
+    """Formulas are put in MathJax's brackets, which are readable where nothing typesets them."""
     assert shown(markdown) == page if page else "«\\(x\\)»" in shown(markdown)
 
 
@@ -55,7 +55,7 @@ def test_formulas_are_marked_for_the_page(markdown, page):
     ],
 )
 def test_all_else_is_no_formula(markdown):
-    """Money, code, and what does not end."""
+    """Dollar amounts, code and unterminated formulas are not formulas."""
     assert "«" not in shown(markdown)
 
 
@@ -73,7 +73,7 @@ def test_all_else_is_no_formula(markdown):
     ],
 )
 def test_words_in_escaped_brackets_are_words(markdown, page):
-    """There the backslash is Markdown's own; one sign of TeX, and they are a formula."""
+    """Escaped brackets around plain words are Markdown; with any TeX they are a formula."""
     assert shown(markdown) == page
 
 
@@ -107,7 +107,7 @@ ACTIVE = [
 
 @pytest.mark.parametrize("tex", ACTIVE)
 def test_tex_that_reaches_out_is_shown_as_it_was_written(tex):
-    """The page's typesetter is never given it; so it neither links nor loads nor moves."""
+    """TeX that links, loads or positions is shown as source and withheld from the typesetter."""
     assert not math.may_be_typeset(tex)
     for before, after in (("\\(", "\\)"), ("\\[", "\\]"), ("$$", "$$")):
         page = to_html(before + tex + after)
@@ -115,7 +115,7 @@ def test_tex_that_reaches_out_is_shown_as_it_was_written(tex):
 
 
 def test_a_refused_formula_keeps_its_source():
-    """Its backslashes too, which Markdown would take for escapes."""
+    """A refused formula keeps its backslashes, which Markdown would treat as escapes."""
     assert shown(r"a \(\href{b}{c}\) d") == r"<p>a \(\href{b}{c}\) d</p>"
 
 
@@ -132,10 +132,9 @@ def test_a_refused_formula_keeps_its_source():
     ],
 )
 def test_what_models_write_is_typeset(tex):
-    """The usual formulas are on the list."""
+    """Common formulas are on the allowlist."""
     assert math.may_be_typeset(tex)
 
 
 def test_the_examples_in_the_docstrings_hold():
-    """An example is a promise."""
     assert doctest.testmod(math).failed == 0

@@ -1,4 +1,4 @@
-"""A page of a model's: three walls, each looked at by itself."""
+"""The three layers around a model's HTML page, each tested alone."""
 
 import html5lib
 import pytest
@@ -6,7 +6,8 @@ import pytest
 from gatewayx_nb.html.sandbox import sandbox_html
 from tests.html.test_markdown import HOSTILE, corpus
 
-# https://html.spec.whatwg.org/multipage/indices.html#attributes-3: those that load or link.
+# Attributes that load or link, from
+# https://html.spec.whatwg.org/multipage/indices.html#attributes-3.
 LOADING = {
     "href", "src", "srcset", "action", "formaction", "poster", "background", "data", "cite", "ping",
     "longdesc", "manifest", "http-equiv", "srcdoc", "xlink:href", "imagesrcset", "profile",
@@ -19,13 +20,13 @@ FORBIDDEN = {
 
 
 def frame_of(page):
-    """The frame, and the document inside of it."""
+    """Return the frame and the document in it."""
     root = html5lib.parseFragment(sandbox_html(page), namespaceHTMLElements=False)
     return root[0], html5lib.parse(root[0].get("srcdoc"), namespaceHTMLElements=False)
 
 
 def test_a_page_is_framed_with_its_source_below():
-    """Where frames are not shown, or not kept, the source still stands."""
+    """The source is below the frame, for front ends that remove frames."""
     root = html5lib.parseFragment(sandbox_html("<h1>A</h1>"), namespaceHTMLElements=False)
     frame, source = root
 
@@ -38,7 +39,7 @@ def test_a_page_is_framed_with_its_source_below():
 
 
 def test_the_policy_comes_first_and_forbids_all_that_loads():
-    """Inline styles, and pictures that the page brings along, are all it may."""
+    """The policy comes first and allows only inline styles and embedded images."""
     _, document = frame_of("<p>x</p>")
     metas = [dict(meta.attrib) for meta in document.iter("meta")]
 
@@ -50,7 +51,7 @@ def test_the_policy_comes_first_and_forbids_all_that_loads():
 
 
 def test_a_page_keeps_what_it_looks_like():
-    """Styles, tables, drawings."""
+    """A page keeps its styles, tables and drawings."""
     _, document = frame_of(
         "<!doctype html><title>t</title><style>h1{color:red}</style><h1 class=a style='x:y'>A</h1>"
         "<table><tr><td colspan=2>1</td></tr></table><svg viewBox='0 0 9 9'><path d='M0 0'/></svg>"
@@ -67,7 +68,10 @@ def test_a_page_keeps_what_it_looks_like():
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_page_has_nothing_left_that_acts_or_loads(name):
-    """Whole and cut, before the sandbox and the policy come to it."""
+    """Before sandbox and policy, the sanitizer removes all that acts or loads.
+
+    This holds for whole and truncated pages.
+    """
     for text in corpus(name):
         for end in (len(text), len(text) * 2 // 3):
             _, document = frame_of(text[:end])

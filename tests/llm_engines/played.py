@@ -1,4 +1,4 @@
-"""What the tests of a dialect share: an engine at a server that plays what a test tells it."""
+"""Shared by the tests of a dialect: an engine and a server that plays a script."""
 
 import asyncio
 import contextlib
@@ -30,7 +30,7 @@ KEY = "canary-0123456789-key"
 
 
 class Wire:
-    """A real pool with one engine, whose base URL is a server with the script of the moment.
+    """A real pool with one engine, whose base URL is a server that plays the current script.
 
     Args:
         engine: Name of a shipped engine.
@@ -60,7 +60,7 @@ class Wire:
         return self._script(seen) if callable(self._script) else self._script
 
     def plays(self, *steps):
-        """Answer every further request by these steps, or by what a function of it gives."""
+        """Answer every further request with these steps, or with the result of a function of it."""
         self._script = steps[0] if callable(steps[0]) else steps
         self.server.requests.clear()
 
@@ -70,16 +70,16 @@ class Wire:
         return json.loads(self.server.requests[-1].body)
 
     def ask(self, **options):
-        """Ask through the pool."""
+        """Call the pool's `ask`."""
         return self.pool.ask("Hi", model=self.engine, **options)
 
     def streamed_text(self, **options):
-        """Ask through the pool, and read the text as it comes."""
+        """Stream a call through the pool and return the text."""
         stream = self.pool.stream("Hi", model=self.engine, **options)
         return "".join(chunk.text for chunk in stream)
 
     def run(self, use):
-        """Give what an async function of the engine gives, run where the engine runs."""
+        """Return the result of an async function of the engine, run on the engine's event loop."""
 
         async def within():
             async with self._host.use(self._target, 8) as engine:
@@ -88,7 +88,7 @@ class Wire:
         return self._host.portal.run(within())
 
     def chunks(self, *requests):
-        """Give the chunks that the engine yields for a request, or for several at once."""
+        """Return the chunks that the engine yields for one or several concurrent requests."""
 
         async def collect(engine, request):
             return [chunk async for chunk in engine.stream(request)]
@@ -101,19 +101,19 @@ class Wire:
 
 
 def asked(*messages, **fields):
-    """Give a request; without messages the one that says Hi."""
+    """Return a request; without messages its prompt is "Hi"."""
     fields = {"model": "m", "streamed": False} | fields
     return Request(messages=messages or (Message("user", "Hi"),), **fields)
 
 
 def whole(body, status=200, **headers):
-    """Give the step that answers with a JSON body, or with a text."""
+    """Return the step that answers with a JSON body or a text."""
     text = body if isinstance(body, str) else json.dumps(body)
     return Send(reply(text.encode(), status, **headers))
 
 
 def streamed(blocks, *end):
-    """Give the steps that answer with a stream; without an end of theirs, in good order."""
+    """Return the steps that answer with a stream, by default with a regular end."""
     return [
         Send(stream_head()),
         *(Send(chunk(block)) for block in blocks if block),
@@ -126,7 +126,7 @@ PICTURES = (Image("image/png", b"\x89PNG"), Image("image/png", url="https://x/y.
 
 @dataclass(frozen=True)
 class Call:
-    """One call, in our words and in the SDK's."""
+    """One call, in the terms of this package and of the vendor's SDK."""
 
     name: str
     ours: dict = field(default_factory=dict)
@@ -137,7 +137,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the chunks of an answer come to."""
+    """The sum of an answer's chunks."""
 
     text: str
     reasoning: str
@@ -149,7 +149,7 @@ class Answer:
 
 
 def folded(chunks: list[Chunk]) -> Answer:
-    """Add the chunks up; of what is no text the last word holds."""
+    """Add up the chunks; the latest value wins for all but text."""
 
     def last(name):
         return next((getattr(c, name) for c in reversed(chunks) if getattr(c, name)), None)
@@ -167,18 +167,21 @@ def folded(chunks: list[Chunk]) -> Answer:
 
 
 def read(parser, *blocks):
-    """Give the chunks of a stream that arrives in these blocks, without a server."""
+    """Return the chunks of a stream that arrives in these blocks, without a server."""
     decoder = Decoder()
     events = [event for block in blocks for event in decoder.feed(block)] + list(decoder.close())
     return [chunk for event in events for chunk in parser.feed(event.data)]
 
 
 ENDS = (Send(chunk(b"")), CloseConnection(), Reset())
-"""How a stream may end: in good order, with the connection, with a reset."""
+"""Ways a stream may end: regularly, by disconnection or by a reset."""
 
 
 def assert_whole_and_streamed_are_the_same(wire, recording):
-    """Give what both come to; the text comes piece by piece, the body only as a whole."""
+    """Check that both forms have the same sum, and return it.
+
+    Text arrives in chunks only if streamed; only the whole form has the raw body.
+    """
     wire.plays(whole(recording.whole, x_request_id="req_1"))
     once = wire.chunks(asked())
     wire.plays(*streamed(recording.stream))
@@ -195,7 +198,7 @@ def assert_whole_and_streamed_are_the_same(wire, recording):
 
 
 def assert_no_cut_is_silent(wire, blocks, how):
-    """Cut the blocks, which end before the end mark, behind each and at some bytes within."""
+    """Cut the blocks before the end mark, after each block and within some."""
     text = b"".join(blocks)
     cuts = [b"".join(blocks[:count]) for count in range(len(blocks) + 1)]
     for arrived in cuts + [text[:place] for place in range(1, len(text), 61)]:
@@ -203,19 +206,19 @@ def assert_no_cut_is_silent(wire, blocks, how):
         with pytest.raises((TruncatedError, TransportError)) as caught:
             wire.streamed_text()
         partial = caught.value.partial
-        if isinstance(how, Reset):  # which may overtake what was sent before it
+        if isinstance(how, Reset):  # a reset may overtake the data sent before it
             assert _said(arrived).startswith(partial)
-        else:  # the last event may count though its blank line did not arrive
+        else:  # the last event may count although its blank line is missing
             assert partial in {_said(arrived), _said(arrived.rpartition(b"\n\n")[0])}
 
 
 def _said(arrived):
-    """Give the text in these bytes of a recording's stream."""
+    """Return the text in these bytes of a recorded stream."""
     return "Hel" * arrived.count(b'"Hel"}') + "lo." * arrived.count(b'"lo."}')
 
 
 def assert_every_split_gives_the_same(wire, blocks, parser):
-    """Split the stream at every byte, and send it byte by byte."""
+    """Check a stream that is split at every byte, and one that is sent byte by byte."""
     text = b"".join(blocks)
     expected = read(parser(), text)
     for place in range(1, len(text)):
@@ -225,7 +228,7 @@ def assert_every_split_gives_the_same(wire, blocks, parser):
 
 
 def assert_streams_do_not_mix(wire, blocks):
-    """Let two answers arrive on one engine in turns."""
+    """Check two answers that arrive alternately on one engine."""
     middle = len(blocks) // 2
 
     def script(seen):
@@ -246,7 +249,7 @@ def assert_streams_do_not_mix(wire, blocks):
 
 
 def assert_no_raw_exception(parser, events):
-    """Feed anything: what it raises is typed, what it yields is text."""
+    """Parse any events: exceptions must be typed, and yielded values must be text."""
     with contextlib.suppress(GatewayError):
         for event in events:
             for piece in parser.feed(event):
@@ -254,7 +257,7 @@ def assert_no_raw_exception(parser, events):
 
 
 def _paths(value, path=""):
-    """Give the paths of a JSON value, for mutations."""
+    """Yield the paths in a JSON value, for mutations."""
     pairs = value.items() if isinstance(value, dict) else enumerate(value)
     for name, inner in pairs:
         yield (*path, name) if path else (name,)
@@ -272,7 +275,7 @@ ANYTHING = st.recursive(
 
 @st.composite
 def mutations(draw, bodies):
-    """Draw one of these bodies, with up to three values replaced by anything."""
+    """Draw one of these bodies, with up to three values replaced by arbitrary ones."""
     body = copy.deepcopy(draw(st.sampled_from(bodies)))
     for _ in range(draw(st.integers(0, 3))):
         path = draw(st.sampled_from(list(_paths(body))))

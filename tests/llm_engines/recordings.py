@@ -1,7 +1,7 @@
-"""One answer of each provider, whole and as the events that build it.
+"""One answer of each provider, as a whole body and as the events of a stream.
 
-Both say "Hello." in the pieces "Hel" and "lo.", think aloud, and call two tools, the second one
-without arguments. The vendors' own SDKs read them in the tests.
+Both contain the text "Hello." in the chunks "Hel" and "lo.", reasoning, and two tool calls, the
+second without arguments. The tests also read them with the vendors' SDKs.
 """
 
 import json
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 
 def sse(event):
-    """Give an event as bytes of a stream."""
+    """Return an event as bytes of a stream."""
     return f"event: {event['type']}\ndata: {json.dumps(event, ensure_ascii=False)}\n\n".encode()
 
 
 @dataclass(frozen=True)
 class Recording:
-    """An answer in both shapes.
+    """An answer in both forms.
 
     Attributes:
         whole: Its body.
@@ -32,23 +32,23 @@ class Recording:
 
 
 def delta(index, kind, **fields):
-    """Give Anthropic's piece of a block."""
+    """Return Anthropic's `content_block_delta` event."""
     return {"type": "content_block_delta", "index": index, "delta": {"type": kind, **fields}}
 
 
 def start(index, kind, **fields):
-    """Give Anthropic's beginning of a block."""
+    """Return Anthropic's `content_block_start` event."""
     block = {"type": kind, **fields}
     return {"type": "content_block_start", "index": index, "content_block": block}
 
 
 def stop(index):
-    """Give Anthropic's end of a block."""
+    """Return Anthropic's `content_block_stop` event."""
     return {"type": "content_block_stop", "index": index}
 
 
 def end(reason, **usage):
-    """Give Anthropic's event that says why it ended."""
+    """Return Anthropic's event with the stop reason."""
     why = {"stop_reason": reason, "stop_sequence": None}
     return {"type": "message_delta", "delta": why, "usage": {"output_tokens": 50, **usage}}
 
@@ -105,7 +105,7 @@ ANTHROPIC = Recording(
 
 
 def said(kind, index=None, **message):
-    """Give Cohere's event with a piece of the message."""
+    """Return Cohere's event with a delta of the message."""
     place = {} if index is None else {"index": index}
     return {"type": kind, **place, "delta": {"message": message}}
 

@@ -56,7 +56,7 @@ def _parser():
 
 @pytest.fixture(scope="module")
 def wire(tmp_path_factory):
-    """Give the engine at its server."""
+    """Yield the engine and its server."""
     made = Wire("anthropic", tmp_path_factory.mktemp("anthropic") / "project")
     yield made
     made.close()
@@ -64,7 +64,7 @@ def wire(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def later(tmp_path_factory):
-    """Give the engine with the later version of the interface, as a date of the settings."""
+    """Yield the engine with a later version of the API, set as a TOML date in the settings."""
     version = "engines.anthropic.version = 2026-10-21\n"
     made = Wire("anthropic", tmp_path_factory.mktemp("later") / "project", version)
     yield made
@@ -73,7 +73,7 @@ def later(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def sdk(later):
-    """Give the vendor's own client, at the same server."""
+    """Yield the vendor's SDK client for the same server."""
     with anthropic.Anthropic(api_key=KEY, base_url=later.server.url, max_retries=0) as client:
         yield client
 
@@ -144,7 +144,7 @@ CALLS = [
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call.name)
 def test_we_send_what_the_sdk_sends(later, sdk, call):
-    """Body, path and version; the key goes under the name that both versions know."""
+    """Body, path and version are equal; the key is in the header that both API versions accept."""
     later.plays(*streamed(STREAM) if call.ours.get("streamed") else [whole(WHOLE)])
     later.chunks(asked(*call.messages, **call.ours))
     given = {"model": "m", "max_tokens": 8192, "stream": False} | call.theirs
@@ -161,7 +161,7 @@ def test_we_send_what_the_sdk_sends(later, sdk, call):
 
 
 def test_the_version_is_the_one_that_takes_sampling_parameters(wire):
-    """Unless the settings name another."""
+    """The default API version accepts sampling parameters; the settings may name another."""
     wire.plays(whole(WHOLE))
     wire.ask(temperature=0.5)
 
@@ -170,9 +170,9 @@ def test_the_version_is_the_one_that_takes_sampling_parameters(wire):
 
 
 def test_the_sdk_reads_what_the_server_plays(later, sdk):
-    """The recorded answers are true: its types take them, and it reads the same out of both."""
+    """The recorded answers match the SDK's types, and the SDK reads the same from both forms."""
     anthropic.types.Message.model_validate(WHOLE)
-    for event in [event for event in EVENTS if event["type"] != "ping"]:  # which it skips
+    for event in [event for event in EVENTS if event["type"] != "ping"]:  # the SDK skips it
         TypeAdapter(RawMessageStreamEvent).validate_python(event)
     later.plays(*streamed(STREAM))
     with sdk.messages.stream(
@@ -188,7 +188,7 @@ def test_the_sdk_reads_what_the_server_plays(later, sdk):
 
 
 def test_whole_and_streamed_are_the_same(wire):
-    """Text, thoughts, calls of tools, usage, model and reason."""
+    """Text, reasoning, tool calls, usage, model and finish reason are equal in both forms."""
     answer = assert_whole_and_streamed_are_the_same(wire, recordings.ANTHROPIC)
 
     assert (answer.reasoning, answer.model) == ("Hmé.", "claude-sonnet-5-5")
@@ -196,7 +196,7 @@ def test_whole_and_streamed_are_the_same(wire):
 
 
 def test_a_long_whole_answer_is_streamed_within(wire):
-    """Connections do not last for the ten minutes that it may take."""
+    """A long whole answer is requested as a stream, because a connection may not last 10 min."""
     for options, is_streamed in (
         ({"max_tokens": 21_333}, False),
         ({"max_tokens": 21_334}, True),
@@ -209,7 +209,7 @@ def test_a_long_whole_answer_is_streamed_within(wire):
 
 @pytest.mark.parametrize("seed", [0, 7])
 def test_a_seed_is_refused(wire, seed):
-    """The interface has none; nothing is sent."""
+    """The API has no seed: the call raises an error and sends nothing."""
     wire.plays(whole(WHOLE))
     with pytest.raises(RejectedParameterError, match="'seed'") as caught:
         wire.ask(seed=seed)
@@ -229,7 +229,7 @@ def test_a_seed_is_refused(wire, seed):
     ],
 )
 def test_usage_counts_the_cache_in(wire, sent, meant):
-    """As genai-prices reads it; unknown is None."""
+    """Input tokens include cached tokens, as in genai-prices; unknown usage is None."""
     body = {**WHOLE, "usage": sent}
     wire.plays(whole(json.dumps(body).replace("Infinity", "1e999")))
 
@@ -255,7 +255,7 @@ def test_usage_counts_the_cache_in(wire, sent, meant):
     ],
 )
 def test_usage_at_the_end_takes_the_place_of_the_first(first, last, meant):
-    """Its figures are totals, not additions; either may be missing."""
+    """The usage in the last event replaces the first; it holds totals. Either may be missing."""
     begin = {"type": "message_start", "message": {"usage": first}}
     last = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": last}
     assert folded(read(_parser(), sse(begin), sse(last))).usage == meant
@@ -275,7 +275,7 @@ def test_usage_at_the_end_takes_the_place_of_the_first(first, last, meant):
     ],
 )
 def test_finish_reasons_have_neutral_names(reason, meant):
-    """A refusal of an answer that had begun is a reply."""
+    """Finish reasons have neutral names; a refusal after text has begun is a reply."""
     piece = delta(0, "text_delta", text="x")
     assert folded(read(_parser(), sse(piece), sse(end(reason)))).finish_reason == meant
 
@@ -283,7 +283,7 @@ def test_finish_reasons_have_neutral_names(reason, meant):
 @pytest.mark.parametrize("is_streamed", [False, True])
 @pytest.mark.parametrize("details", [None, {"type": "refusal", "explanation": "cyber harm"}])
 def test_a_refusal_without_an_answer_is_an_error(wire, is_streamed, details):
-    """It says why, where the provider does."""
+    """A refusal without an answer raises an error with the provider's reason, if there is one."""
     refused = {"stop_reason": "refusal", "stop_details": details}
     last = {"type": "message_delta", "delta": refused, "usage": {"output_tokens": 0}}
     body = {**WHOLE, **refused, "content": []}
@@ -294,7 +294,7 @@ def test_a_refusal_without_an_answer_is_an_error(wire, is_streamed, details):
 
 @dataclass(frozen=True)
 class Fault:
-    """An error of the provider's, and what it is."""
+    """An error response of the provider, and the exception it becomes."""
 
     status: int
     code: str
@@ -331,7 +331,7 @@ FAULTS = [
 @pytest.mark.parametrize("place", ["status", "stream", "whole"])
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.status} {fault.message[:9]}")
 def test_a_fault_is_the_same_wherever_it_comes(wire, fault, place):
-    """By its status, or within a stream or a body that began with 200; the key is never shown."""
+    """An error is the same as an HTTP status and within a 200 response, and never shows the key."""
     details = {"error_code": fault.detail} if fault.detail else None
     inner = {"type": fault.code, "message": fault.message, "details": details}
     body = {"type": "error", "error": inner, "request_id": "req_1"}
@@ -349,11 +349,11 @@ def test_a_fault_is_the_same_wherever_it_comes(wire, fault, place):
     if place == "stream":
         assert getattr(error, "partial", "Hel") == "Hel"
     if fault.status >= 500:
-        assert error.status == fault.status  # which tells whether it is sent again
+        assert error.status == fault.status  # the status decides whether it is retried
 
 
 def test_a_rejected_parameter_is_named(wire):
-    """The later version takes no sampling parameters, and newer models none either."""
+    """A sampling parameter that the API version or the model rejects is named in the error."""
     message = "temperature: Extra inputs are not permitted"
     body = {"type": "error", "error": {"type": "invalid_request_error", "message": message}}
     wire.plays(whole(body, 400))
@@ -365,7 +365,7 @@ def test_a_rejected_parameter_is_named(wire):
 
 @pytest.mark.parametrize("body", [{}, {**WHOLE, "stop_reason": None}, {"type": "other"}], ids=len)
 def test_a_body_without_an_end_is_no_answer(wire, body):
-    """Nor is one of another kind."""
+    """A body that is incomplete or of another type raises an error."""
     wire.plays(whole(body))
     with pytest.raises(TruncatedError):
         wire.ask()
@@ -373,22 +373,22 @@ def test_a_body_without_an_end_is_no_answer(wire, body):
 
 @pytest.mark.parametrize("how", ENDS, ids=repr)
 def test_no_cut_is_silent(wire, how):
-    """In good order or not, anywhere before the end mark."""
+    """A stream that ends before its end mark raises an error, however it ends."""
     assert_no_cut_is_silent(wire, STREAM[:-2], how)
 
 
 def test_every_split_gives_the_same(wire):
-    """Bytes arrive as they like."""
+    """The chunks do not depend on how the bytes are split."""
     assert_every_split_gives_the_same(wire, STREAM, _parser)
 
 
 def test_streams_side_by_side_do_not_mix(wire):
-    """An engine keeps nothing of a call."""
+    """Concurrent streams do not mix: an engine holds no state of a call."""
     assert_streams_do_not_mix(wire, STREAM)
 
 
 def test_what_is_not_known_is_ignored():
-    """Events, deltas, blocks and fields that come later."""
+    """Unknown events, deltas, blocks and fields are ignored."""
     strange = [
         {"type": "something_new", "index": 0, "delta": {"text": "x"}},
         delta(1, "citations_delta", citation={}),
@@ -402,7 +402,7 @@ def test_what_is_not_known_is_ignored():
 
 
 def test_models_are_listed_without_a_token(wire, sdk, later):
-    """At the address where the SDK asks; the health check is that list."""
+    """The list of models uses no tokens and the SDK's URL; the health check requests it."""
     listing = {"data": [{"id": "claude-sonnet-5-5", "type": "model"}, {"id": "b"}, {}, 3]}
     for place in (wire, later):
         place.plays(whole(listing))
@@ -420,5 +420,5 @@ def test_models_are_listed_without_a_token(wire, sdk, later):
 @settings(max_examples=300, deadline=None)
 @given(st.lists(mutations([*EVENTS, WHOLE]) | st.text(max_size=20), max_size=6))
 def test_nothing_that_arrives_breaks_it(events):
-    """But for a typed error."""
+    """Arbitrary events raise nothing but typed errors."""
     assert_no_raw_exception(_parser(), events)

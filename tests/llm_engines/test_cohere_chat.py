@@ -59,7 +59,7 @@ def _parser():
 
 @pytest.fixture(scope="module")
 def wire(tmp_path_factory):
-    """Give the engine at its server."""
+    """Yield the engine and its server."""
     made = Wire("cohere", tmp_path_factory.mktemp("cohere") / "project")
     yield made
     made.close()
@@ -67,7 +67,7 @@ def wire(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def sdk(wire):
-    """Give the vendor's own client, at the same server."""
+    """Yield the vendor's SDK client for the same server."""
     with httpx.Client() as http:
         yield cohere.ClientV2(KEY, base_url=wire.server.url, httpx_client=http)
 
@@ -123,7 +123,7 @@ CALLS = [
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call.name)
 def test_we_send_what_the_sdk_sends(wire, sdk, call):
-    """Body, path and key."""
+    """Body, path and key are equal to the SDK's."""
     if call.ours.get("streamed"):
         wire.plays(*streamed(STREAM))
         list(sdk.chat_stream(model="m", messages=list(call.turns), **call.theirs))
@@ -140,7 +140,7 @@ def test_we_send_what_the_sdk_sends(wire, sdk, call):
 
 
 def test_the_sdk_reads_what_the_server_plays(wire, sdk):
-    """The recorded answers are true: its types take them, and it gives every event."""
+    """The recorded answers match the SDK's types, and the SDK yields every event."""
     TypeAdapter(V2ChatResponse).validate_python(WHOLE)
     for event in EVENTS:
         TypeAdapter(V2ChatStreamResponse).validate_python(event)
@@ -157,7 +157,7 @@ def test_the_sdk_reads_what_the_server_plays(wire, sdk):
 
 
 def test_whole_and_streamed_are_the_same(wire):
-    """Text, thoughts, plans, calls of tools, usage and reason."""
+    """Text, reasoning, plans, tool calls, usage and finish reason are equal in both forms."""
     answer = assert_whole_and_streamed_are_the_same(wire, recordings.COHERE)
 
     assert answer.reasoning == "Hmé. I will look."
@@ -176,7 +176,7 @@ def test_whole_and_streamed_are_the_same(wire):
     ],
 )
 def test_what_is_read_and_what_is_billed_differ(wire, sent, meant, billed):
-    """genai-prices prices what is billed; unknown is None."""
+    """Billed tokens differ from used tokens, and genai-prices prices them; unknown is None."""
     body = {**WHOLE, "usage": sent}
     wire.plays(whole(json.dumps(body).replace("Infinity", "1e999")))
     answer = folded(wire.chunks(asked()))
@@ -202,7 +202,7 @@ def test_what_is_read_and_what_is_billed_differ(wire, sent, meant, billed):
     ],
 )
 def test_finish_reasons_have_neutral_names(reason, meant):
-    """The event itself is the end mark, whatever its reason."""
+    """Finish reasons have neutral names; the event is the end mark, whatever its reason."""
     parser = _parser()
     last = {"type": "message-end", "delta": {"finish_reason": reason}}
     assert folded(read(parser, sse(last))).finish_reason == meant
@@ -211,7 +211,7 @@ def test_finish_reasons_have_neutral_names(reason, meant):
 
 @dataclass(frozen=True)
 class Fault:
-    """An answer of the provider's that is none, and what it is."""
+    """A faulty response of the provider, and the error it becomes."""
 
     status: int
     kind: type[GatewayError]
@@ -241,7 +241,7 @@ FAULTS = [
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.status} {fault.message[:9]}")
 def test_a_fault_is_a_typed_error(wire, fault):
-    """By its status, or by its words; the key is never shown."""
+    """An error response raises a typed error by its status or message, and never shows the key."""
     wire.plays(whole({"id": "1", "message": fault.message}, fault.status))
     with pytest.raises(GatewayError) as caught:
         wire.streamed_text()
@@ -262,7 +262,7 @@ def test_a_fault_is_a_typed_error(wire, fault):
     ],
 )
 def test_a_stream_that_ends_with_an_error_is_one(wire, last, status, words):
-    """Its status lets it be sent again, if nothing had arrived."""
+    """A stream that ends with an error raises it; its status allows a retry before any text."""
     wire.plays(*streamed([*STREAM[:7], sse({"type": "message-end", "delta": last})]))
     with pytest.raises(ProviderError, match=words) as caught:
         wire.streamed_text()
@@ -272,7 +272,7 @@ def test_a_stream_that_ends_with_an_error_is_one(wire, last, status, words):
 
 @pytest.mark.parametrize(("reason", "status"), [("ERROR", 500), ("TIMEOUT", 504)])
 def test_a_whole_answer_that_ends_with_an_error_is_one(wire, reason, status):
-    """As in a stream."""
+    """A whole answer that ends with an error raises it, as a stream does."""
     wire.plays(whole({**WHOLE, "finish_reason": reason}))
     with pytest.raises(ProviderError, match=reason) as caught:
         wire.ask()
@@ -283,14 +283,14 @@ def test_a_whole_answer_that_ends_with_an_error_is_one(wire, reason, status):
 @pytest.mark.parametrize("body", [{"message": "over"}, {"error": {"message": "over"}}])
 @pytest.mark.parametrize("is_streamed", [False, True])
 def test_an_error_within_200_is_raised(wire, body, is_streamed):
-    """A message that is a text is no answer's."""
+    """A 200 body whose message is a string raises an error."""
     wire.plays(*streamed([sse({"type": "error", **body})]) if is_streamed else [whole(body)])
     with pytest.raises(ProviderError, match="over"):
         wire.streamed_text()
 
 
 def test_the_end_of_a_rate_limit_is_told(wire):
-    """As a moment, which becomes seconds from now."""
+    """The reset time of a rate limit is a timestamp, which is converted to seconds from now."""
     moment = time.time() + 30
     wire.plays(whole({"message": "slow"}, 429, x_ratelimit_reset=str(math.ceil(moment))))
     with pytest.raises(RateLimitError) as caught:
@@ -299,7 +299,7 @@ def test_the_end_of_a_rate_limit_is_told(wire):
 
 
 def test_a_rejected_parameter_is_named(wire):
-    """In the caller's word for it, not the provider's."""
+    """A rejected parameter is named as the caller spelled it, not as the provider does."""
     wire.plays(whole({"message": "invalid request: stop_sequences must have at most 5"}, 400))
     with pytest.raises(RejectedParameterError) as caught:
         wire.ask(stop=list("abcdef"))
@@ -308,7 +308,7 @@ def test_a_rejected_parameter_is_named(wire):
 
 @pytest.mark.parametrize("body", [{}, {**WHOLE, "finish_reason": None}, {"type": 3}], ids=len)
 def test_a_body_without_an_end_is_no_answer(wire, body):
-    """Nor is one of another kind."""
+    """A body that is incomplete or of another type raises an error."""
     wire.plays(whole(body))
     with pytest.raises(TruncatedError):
         wire.ask()
@@ -316,22 +316,22 @@ def test_a_body_without_an_end_is_no_answer(wire, body):
 
 @pytest.mark.parametrize("how", ENDS, ids=repr)
 def test_no_cut_is_silent(wire, how):
-    """In good order or not, anywhere before the end mark."""
+    """A stream that ends before its end mark raises an error, however it ends."""
     assert_no_cut_is_silent(wire, STREAM[:-1], how)
 
 
 def test_every_split_gives_the_same(wire):
-    """Bytes arrive as they like."""
+    """The chunks do not depend on how the bytes are split."""
     assert_every_split_gives_the_same(wire, STREAM, _parser)
 
 
 def test_streams_side_by_side_do_not_mix(wire):
-    """An engine keeps nothing of a call."""
+    """Concurrent streams do not mix: an engine holds no state of a call."""
     assert_streams_do_not_mix(wire, STREAM)
 
 
 def test_what_is_not_known_is_ignored():
-    """Events and fields that come later."""
+    """Unknown events and fields are ignored."""
     strange = [
         said("something-new", 0, content={"text": "x"}),
         said("citation-start", 0, citations={"text": "x"}),
@@ -344,14 +344,14 @@ def test_what_is_not_known_is_ignored():
 
 
 def test_the_mark_of_other_providers_ends_nothing():
-    """Some servers send it behind the end."""
+    """The end mark of other providers, which some servers send after the end, is ignored."""
     parser = _parser()
     assert read(parser, b"data: [DONE]\n\n") == []
     assert not parser.finished
 
 
 def test_models_are_listed_without_a_token(wire, sdk):
-    """Those that chat, at the address where the SDK asks."""
+    """The list of models contains chat models only, uses no tokens and the SDK's URL."""
     wire.plays(whole({"models": [{"name": "command-a-03-2025"}, {"name": "b"}, {}, 3]}))
     models = wire.run(lambda engine: engine.models())
     (ours,) = wire.server.requests
@@ -367,7 +367,7 @@ def test_models_are_listed_without_a_token(wire, sdk):
 
 
 def test_texts_are_embedded_as_the_sdk_does(wire, sdk):
-    """In their order."""
+    """Embedding requests are equal to the SDK's, and vectors are in the order of the texts."""
     vectors = [[1, 0.5], [0.0, -1.0]]
     wire.plays(whole({"id": "1", "embeddings": {"float": vectors}, "texts": ["a", "b"]}))
     found = wire.run(lambda engine: engine.embed(["a", "b"], engine.embedding_model))
@@ -388,7 +388,7 @@ def test_texts_are_embedded_as_the_sdk_does(wire, sdk):
     "embeddings", [None, {}, {"float": [[1.0]]}, {"float": [[1.0], ["x"]]}, {"float": [[], [1.0]]}]
 )
 def test_vectors_that_are_none_are_an_error(wire, embeddings):
-    """Never fewer than there were texts."""
+    """Invalid or missing vectors raise an error."""
     wire.plays(whole({"embeddings": embeddings}))
     with pytest.raises(ProviderError, match="vectors"):
         wire.run(lambda engine: engine.embed(["a", "b"], "m"))
@@ -397,5 +397,5 @@ def test_vectors_that_are_none_are_an_error(wire, embeddings):
 @settings(max_examples=300, deadline=None)
 @given(st.lists(mutations([*EVENTS, WHOLE]) | st.text(max_size=20), max_size=6))
 def test_nothing_that_arrives_breaks_it(events):
-    """But for a typed error."""
+    """Arbitrary events raise nothing but typed errors."""
     assert_no_raw_exception(_parser(), events)

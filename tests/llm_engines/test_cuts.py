@@ -1,4 +1,4 @@
-"""Every byte at which a recorded stream may end, in each of the five formats."""
+"""Recorded streams cut at every byte, in each of the five formats."""
 
 import pytest
 
@@ -13,12 +13,12 @@ ENGINES = {
     "cohere": "cohere",
 }
 OPEN_END = head(content_type="text/event-stream", connection="close")
-"""A stream whose end is the end of the connection: nothing but the end mark tells a whole one."""
+"""Headers of a stream delimited by the connection's end: only the end mark shows completeness."""
 
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
 def test_no_cut_is_silent(project, dialect):
-    """A stream that ends before its end mark is an error with what had come, wherever it ends."""
+    """A stream that ends before its end mark raises an error that holds the partial text."""
     name = ENGINES[dialect.name]
     whole = b"".join(dialect.events)
     marked = len(b"".join(dialect.events[: dialect.end + 1]).rstrip())

@@ -23,7 +23,7 @@ GOOGLE = {"embeddings": [{"values": vector} for vector in VECTORS]}
 
 @dataclass(frozen=True)
 class Provider:
-    """One that makes embeddings: its engine, and an answer of its own."""
+    """A provider with embeddings: its engine and an example response."""
 
     name: str
     path: str
@@ -40,13 +40,13 @@ PROVIDERS = [
 
 @pytest.fixture(scope="module", params=PROVIDERS, ids=lambda provider: provider.name)
 def provider(request):
-    """Give each provider."""
+    """Return each provider in turn."""
     return request.param
 
 
 @pytest.fixture(scope="module")
 def wire(tmp_path_factory, provider):
-    """Give its engine, with a server of ours behind it."""
+    """Yield the provider's engine, connected to a local server."""
     folder = tmp_path_factory.mktemp(provider.name) / "project"
     with Wire(folder, provider.name, provider.path) as wire:
         yield wire
@@ -67,14 +67,14 @@ def _ask_sdk(wire, provider):
 
 
 def test_vectors_come_in_the_order_of_the_texts(wire, provider):
-    """One for each text."""
+    """There is one vector for each text, in the order of the texts."""
     wire.answers(whole(provider.answer))
 
     assert _embed(wire) == VECTORS
 
 
 def test_what_is_sent_is_what_the_vendors_sdk_sends(wire, provider):
-    """The default model's name is in the engine file."""
+    """The request is equal to the SDK's, with the default model of the engine file."""
     wire.answers(whole(provider.answer))
     _embed(wire)
     ours, sent = wire.seen, wire.sent
@@ -84,7 +84,7 @@ def test_what_is_sent_is_what_the_vendors_sdk_sends(wire, provider):
 
 
 def test_the_engine_file_says_what_it_can(wire, provider):
-    """A default model, and how many texts one request takes."""
+    """The engine file declares a default model and the number of texts per request."""
     engine = wire.run(_itself)
 
     assert (engine.embedding_model, engine.embedding_batch) == (provider.model, provider.batch)
@@ -107,7 +107,7 @@ async def _itself(engine):
     ],
 )
 def test_anything_else_is_a_typed_error(wire, body, status, kind):
-    """Fewer vectors than texts, and vectors that are none, too."""
+    """Error responses, missing vectors and invalid vectors raise typed errors."""
     wire.answers(whole(body, status))
     with pytest.raises(kind) as caught:
         _embed(wire)
@@ -116,7 +116,7 @@ def test_anything_else_is_a_typed_error(wire, body, status, kind):
 
 
 def test_an_engine_without_embeddings_says_so(tmp_path):
-    """Nothing is sent."""
+    """The call is refused, and nothing is sent."""
     assert "embed" not in engine_module("grok").GrokEngine.features
     with Wire(tmp_path / "project", "grok", "/v1") as wire:
         with pytest.raises(UnsupportedFeatureError, match="no embeddings"):

@@ -89,7 +89,7 @@ STREAM = [
 
 @pytest.fixture(scope="module")
 def wire(tmp_path_factory):
-    """Give the google engine, with a server of ours behind it."""
+    """Yield the google engine, connected to a local server."""
     with Wire(tmp_path_factory.mktemp("gemini") / "project", "google") as wire:
         yield wire
 
@@ -102,14 +102,14 @@ def _sdk(wire):
 
 
 def _camel(sent):
-    """Give a body with the names that the SDK leaves in snake case, which the API takes too."""
+    """Return a body with camel-case names; the SDK sends some of them in snake case."""
     text = json.dumps(sent).replace('"file_uri"', '"fileUri"')
     return json.loads(text.replace('"mime_type"', '"mimeType"'))
 
 
 @dataclass(frozen=True)
 class Sent:
-    """A request, and how Google's own SDK is asked for the same."""
+    """A request, and the equivalent call of Google's SDK."""
 
     name: str
     request: object
@@ -164,8 +164,11 @@ SENT = [
 
 @pytest.mark.parametrize("case", SENT, ids=lambda case: case.name)
 def test_what_is_sent_is_what_the_vendors_sdk_sends(wire, case):
-    """Only what the caller set; the key in its header, the model and the version in the path."""
-    events = map(event, BODIES)  # without the comments, at which the SDK stumbles
+    """The request is equal to the SDK's and contains only the options that were set.
+
+    The key is in its header, model and version in the path.
+    """
+    events = map(event, BODIES)  # the SDK fails on comments
     wire.answers(list(streamed(events)) if case.request.streamed else whole(WHOLE))
     wire.chunks(case.request)
     ours, sent = wire.seen, wire.sent
@@ -183,7 +186,7 @@ def test_what_is_sent_is_what_the_vendors_sdk_sends(wire, case):
 
 
 def test_a_system_turn_joins_the_system_prompt(wire):
-    """Gemini knows the roles user and model alone."""
+    """System messages join the system prompt, because Gemini has only the roles user and model."""
     wire.answers(whole(WHOLE))
     wire.ask(request(Message("system", "Kind."), Message("user", "Hi"), system="Brief."))
 
@@ -200,7 +203,7 @@ def test_a_system_turn_joins_the_system_prompt(wire):
     ],
 )
 def test_a_model_is_a_part_of_the_path(model, path):
-    """With the version before it, as the settings say."""
+    """The path contains the model and the version from the settings."""
     engine = engine_module("google").GoogleEngine("k", version="v1")
 
     assert engine.route(request("Hi", model=model)) == f"v1/{path}:generateContent"
@@ -208,7 +211,7 @@ def test_a_model_is_a_part_of_the_path(model, path):
 
 
 def test_the_vendors_types_take_our_recorded_stream(wire):
-    """What our server sends is what Google says it sends; its SDK reads the same text in it."""
+    """The recorded stream matches Google's types, and its SDK reads the same text."""
     for body in [WHOLE, *BODIES]:
         types.GenerateContentResponse.model_validate(body)
 
@@ -221,7 +224,7 @@ def test_the_vendors_types_take_our_recorded_stream(wire):
 
 @pytest.mark.parametrize("way", ["whole", "streamed", "whole though asked to stream", "a list"])
 def test_every_way_gives_the_same_answer(wire, way):
-    """One parser reads a whole body, a stream, and a stream that comes as one list."""
+    """A whole body, a stream and a stream sent as one JSON list yield the same answer."""
     bodies = {"streamed": streamed(STREAM), "a list": whole(BODIES)}
     wire.answers(bodies.get(way, whole(WHOLE)))
     answer = wire.ask(request("Hi", streamed=way != "whole"))
@@ -234,7 +237,7 @@ def test_every_way_gives_the_same_answer(wire, way):
 
 
 def test_usage_agrees_with_the_price_library():
-    """genai-prices reads the same numbers out of a body."""
+    """genai-prices reads the same usage from a body."""
     theirs = genai_prices.extract_usage(WHOLE, provider_id="google").usage
     ours = summed(list(GeminiParser(faults()).feed(json.dumps(WHOLE)))).usage
 
@@ -253,7 +256,7 @@ def test_usage_agrees_with_the_price_library():
     ],
 )
 def test_unknown_usage_is_none(wire, usage, meant):
-    """Never 0."""
+    """Unknown usage is None, never 0."""
     wire.answers(whole(_answer({"text": "x"}, reason="STOP", usage=usage)))
 
     assert wire.ask(request("Hi")).usage == meant
@@ -273,7 +276,10 @@ def test_unknown_usage_is_none(wire, usage, meant):
     ],
 )
 def test_why_it_ended_has_a_neutral_name(wire, reason, parts, meant):
-    """Though parts, or the whole content, be missing; a tool call ends with STOP."""
+    """The finish reason has a neutral name, even if parts or the content are missing.
+
+    A tool call ends with STOP.
+    """
     for script in (
         whole(_answer(*parts, reason=reason)),
         streamed([*(event(_answer(part)) for part in parts), event(_answer(reason=reason))]),
@@ -283,7 +289,7 @@ def test_why_it_ended_has_a_neutral_name(wire, reason, parts, meant):
 
 
 def test_a_call_without_an_id_or_arguments_is_whole(wire):
-    """Its arguments are an empty object."""
+    """A tool call without id and arguments is valid; its arguments are an empty object."""
     wire.answers(whole(_answer({"functionCall": {"name": "f"}}, reason="STOP")))
 
     assert wire.ask(request("Hi")).tool_calls == (ToolCall("", "f", "{}"),)
@@ -291,7 +297,7 @@ def test_a_call_without_an_id_or_arguments_is_whole(wire):
 
 @dataclass(frozen=True)
 class Fault:
-    """An answer that is none, and the error that it is."""
+    """A faulty response, and the error it becomes."""
 
     name: str
     status: int
@@ -352,7 +358,7 @@ FAULTS = [
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_a_fault_is_a_typed_error(wire, fault):
-    """It names the engine and never shows the key."""
+    """A faulty response raises a typed error that names the engine and never shows the key."""
     wire.answers(whole(fault.body, fault.status))
     with pytest.raises(fault.kind, match=fault.said) as caught:
         wire.pool.ask("Hi", model="google")
@@ -378,7 +384,10 @@ OVER = _error(503, "UNAVAILABLE", message="high demand")
     ],
 )
 def test_an_error_within_a_stream_is_raised_with_what_came(wire, bad, kind, said):
-    """Though the status was 200, and though it be of no event, as Gemini's errors are."""
+    """An error within a 200 stream is raised with the partial text.
+
+    Gemini sends errors outside of events.
+    """
     wire.answers(streamed([*STREAM[:3], bad]))
     with pytest.raises(kind, match=said) as caught:
         list(wire.pool.stream("Hi", model="google"))
@@ -387,14 +396,14 @@ def test_an_error_within_a_stream_is_raised_with_what_came(wire, bad, kind, said
 
 
 def test_what_stands_behind_the_end_does_no_harm(wire):
-    """A proxy adds an end mark, a line of its own or half an error."""
+    """Data after the end, as added by proxies, is ignored: an end mark, a line, half an error."""
     for more in (b"data: [DONE]\n\n", b"[DONE]\n", b"{done}\n", b'{"error": {"code', b"data: {"):
         wire.answers(streamed([*STREAM, more]))
         assert wire.ask(request("Hi", streamed=True)).text == "Hello."
 
 
 def test_a_rejected_parameter_is_named(wire):
-    """As the caller spells it."""
+    """A rejected parameter is named as the caller spelled it."""
     said = _error(400, "INVALID_ARGUMENT", message="maxOutputTokens is not supported")
     wire.answers(whole(said, 400))
     with pytest.raises(RejectedParameterError) as caught:
@@ -404,17 +413,17 @@ def test_a_rejected_parameter_is_named(wire):
 
 
 def test_every_cut_of_a_stream_is_an_error(wire):
-    """At every event, and within them; ended in good order, cut or reset."""
+    """A stream cut at or within any event raises an error, whether ended, cut or reset."""
     check_cuts(wire, STREAM, "Hello.")
 
 
 def test_however_it_is_split_the_chunks_are_the_same():
-    """Byte by byte, or in blocks of any size."""
+    """The chunks do not depend on the size of the blocks that arrive."""
     check_splits(GeminiParser, STREAM)
 
 
 def test_streams_at_once_do_not_mix(wire):
-    """The engine keeps nothing of a stream."""
+    """Concurrent streams do not mix: the engine holds no state of a stream."""
     check_at_once(
         wire,
         lambda text: event(_answer({"text": text})),
@@ -423,7 +432,7 @@ def test_streams_at_once_do_not_mix(wire):
 
 
 def test_models_are_listed_by_their_short_names(wire):
-    """All on one page; the health check is that list."""
+    """The models are listed by short name from one page; the health check requests this list."""
     wire.answers(whole({"models": [{"name": "models/gemini-3.8-flash"}, {"name": "x"}, {}, 3]}))
     models = wire.run(lambda engine: engine.models())
 
@@ -437,7 +446,7 @@ def test_models_are_listed_by_their_short_names(wire):
 @settings(max_examples=400)
 @given(damaged([*BODIES, WHOLE, OVER, MALFORMED, {"promptFeedback": {"blockReason": "SAFETY"}}]))
 def test_no_body_raises_anything_but_our_errors(rows):
-    """Whatever stands in any place of it."""
+    """Bodies with junk in any place raise nothing but typed errors."""
     parser = GeminiParser(faults())
     with contextlib.suppress(GatewayError):
         for row in rows:

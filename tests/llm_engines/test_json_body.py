@@ -4,7 +4,7 @@ from gatewayx_nb.llm_engines import json_body
 
 
 def test_objects_within_objects_are_merged():
-    """The later one wins, and neither is changed."""
+    """Nested objects are merged; the later value wins, and neither argument is changed."""
     ours, theirs = {"a": {"b": {"c": 1}, "d": 2}, "e": {"f": 1}}, {"a": {"b": {"g": 3}}, "e": [1]}
 
     assert json_body.merge_usage(ours, theirs) == {"a": {"b": {"c": 1, "g": 3}, "d": 2}, "e": [1]}
@@ -24,5 +24,5 @@ def test_objects_within_objects_are_merged():
     ],
 )
 def test_a_text_is_whole_json_or_cut_off(text, whole):
-    """The end mark of a stream counts as whole."""
+    """A text is complete JSON or truncated; the end mark of a stream counts as complete."""
     assert json_body.is_whole(text) is whole

@@ -16,32 +16,32 @@ from gatewayx_nb.llm_engines import (
 
 
 class Plain(LLMEngine):
-    """Reads whatever it likes from `self.options`."""
+    """Engine that may read any keyword from `self.options`."""
 
 
 class Named(LLMEngine):
-    """Names what it takes, and takes no more."""
+    """Engine whose constructor names all its keywords."""
 
     def __init__(self, api_key="", *, voice=""):
         super().__init__(api_key)
 
 
 class Seed(OpenAICompatibleEngine):
-    """Has the constructor of the seed contract."""
+    """Engine with the constructor of the seed contract."""
 
     def __init__(self, api_key, **kwargs):
         super().__init__(api_key, **kwargs)
 
 
 class Declared(LLMEngine):
-    """Says what it reads."""
+    """Engine that declares its keywords."""
 
     keywords = frozenset({"voice"})
 
 
 @dataclass(frozen=True)
 class Case:
-    """An engine, a keyword, and what is said of it; nothing where it is taken."""
+    """An engine, a keyword, and the expected error; empty if the keyword is accepted."""
 
     engine: Callable
     keyword: str
@@ -74,7 +74,7 @@ class Case:
     ids=lambda case: f"{case.engine.__name__}-{case.keyword}",
 )
 def test_what_an_engine_takes(case):
-    """What it names; an engine that reads what it likes takes anything."""
+    """An engine accepts the keywords it names, or any keyword if it may read any."""
     check_keywords(case.engine, ["base_url", "model"], "mine")
     if not case.said:
         check_keywords(case.engine, [case.keyword], "mine")

@@ -70,7 +70,7 @@ def _streamed(pieces, *end):
 
 @pytest.fixture
 def grok(project):
-    """Give a function that makes a pool whose grok answers at a server."""
+    """Yield a function that creates a pool whose grok engine calls a local server."""
     pools = []
 
     def make(server):
@@ -85,7 +85,7 @@ def grok(project):
 
 
 def test_only_what_the_caller_set_is_sent(grok):
-    """And the key, in its header."""
+    """The request contains only the options that were set, and the key in its header."""
     with Server([Send(reply(json.dumps(WHOLE).encode()))]) as server:
         grok(server).ask("Hi", model="grok")
         (seen,) = server.requests
@@ -101,7 +101,7 @@ def test_only_what_the_caller_set_is_sent(grok):
 
 
 def test_everything_that_the_caller_set_is_sent(grok):
-    """Under the provider's names; params as they are, over ours."""
+    """All options are sent under the provider's names; params override them."""
     with Server(_streamed(STREAM)) as server:
         list(
             grok(server).stream(
@@ -135,7 +135,7 @@ def test_everything_that_the_caller_set_is_sent(grok):
 
 
 def test_a_schema_is_sent_and_the_answer_parsed(grok):
-    """As the provider's own structured output."""
+    """A schema is sent as the provider's structured output, and the answer is parsed."""
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
     answer = {**WHOLE, "choices": [{"message": {"content": '{"a": 1}'}, "finish_reason": "stop"}]}
     with Server([Send(reply(json.dumps(answer).encode()))]) as server:
@@ -151,7 +151,7 @@ def test_a_schema_is_sent_and_the_answer_parsed(grok):
 
 @pytest.mark.parametrize("way", ["whole", "streamed", "whole though a stream was asked for"])
 def test_every_way_gives_the_same_reply(grok, way):
-    """One parser reads a whole body and a stream."""
+    """A whole body and a stream yield the same reply, through one parser."""
     whole = [Send(reply(json.dumps(WHOLE).encode()))]
     with Server(_streamed(STREAM) if way == "streamed" else whole) as server:
         pool = grok(server)
@@ -168,7 +168,7 @@ def test_every_way_gives_the_same_reply(grok, way):
 
 
 def test_text_comes_piece_by_piece(grok):
-    """One chunk for each text event."""
+    """Each text event yields one chunk."""
     with Server(_streamed(STREAM)) as server:
         texts = [chunk.text for chunk in grok(server).stream("Hi", model="grok") if chunk.text]
 
@@ -177,7 +177,7 @@ def test_text_comes_piece_by_piece(grok):
 
 @dataclass(frozen=True)
 class Case:
-    """A usage as a server sends it, and what it means."""
+    """A usage object of a server, and the expected usage."""
 
     name: str
     sent: dict
@@ -218,7 +218,7 @@ class Case:
     ids=lambda case: case.name,
 )
 def test_usage_is_counted_as_design_does(grok, case):
-    """Unknown is None, never 0; reasoning is part of the output."""
+    """Unknown usage is None, never 0; reasoning tokens are part of the output."""
     with Server([Send(reply(json.dumps({**WHOLE, "usage": case.sent}).encode()))]) as server:
         assert grok(server).ask("Hi", model="grok").usage == case.meant
 
@@ -234,7 +234,7 @@ def test_usage_is_counted_as_design_does(grok, case):
     ],
 )
 def test_finish_reasons_have_neutral_names(grok, reason, meant):
-    """Unknown ones are `other`."""
+    """Finish reasons have neutral names; unknown ones are `other`."""
     with Server(_streamed([_delta(content="x"), _delta(finish=reason)])) as server:
         stream = grok(server).stream("Hi", model="grok")
         list(stream)
@@ -244,7 +244,7 @@ def test_finish_reasons_have_neutral_names(grok, reason, meant):
 
 @dataclass(frozen=True)
 class Fault:
-    """An answer that is none, and the error that it is."""
+    """A faulty response, and the error it becomes."""
 
     name: str
     status: int
@@ -296,7 +296,10 @@ FAULTS = [
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_a_fault_is_a_typed_error_of_one_line(grok, fault):
-    """It names the engine and never shows the key, though the provider does."""
+    """An error response raises a one-line typed error that names the engine.
+
+    It never shows the key, even if the provider's message does.
+    """
     body = fault.body if isinstance(fault.body, str) else json.dumps(fault.body)
     with Server([Send(reply(body.encode(), fault.status))]) as server:
         with pytest.raises(fault.kind, match=fault.said) as caught:
@@ -318,7 +321,7 @@ def test_a_fault_is_a_typed_error_of_one_line(grok, fault):
     ],
 )
 def test_an_error_within_a_stream_is_raised_with_what_came(grok, event, kind):
-    """Though the status was 200."""
+    """An error within a 200 stream is raised with the partial text."""
     script = _streamed([_delta(content="half"), _event(event)])
     with Server(script) as server, pytest.raises(kind) as caught:
         list(grok(server).stream("Hi", model="grok"))
@@ -327,7 +330,7 @@ def test_an_error_within_a_stream_is_raised_with_what_came(grok, event, kind):
 
 
 def test_every_cut_of_a_stream_is_an_error(grok):
-    """Ended in good order or reset, after any event before the end mark: never silent."""
+    """A stream that ends before its end mark, regularly or by a reset, raises an error."""
     marks = [number for number, piece in enumerate(STREAM) if b'"finish_reason": "stop"' in piece]
     for end in (Send(chunk(b"")), CloseConnection(), Reset()):
         for count in range(marks[0] + 1):
@@ -339,7 +342,7 @@ def test_every_cut_of_a_stream_is_an_error(grok):
 
 
 def test_a_key_of_another_vendor_is_named_as_such(project):
-    """When it is refused; no part of it is shown."""
+    """If a key is refused and looks like another vendor's, the error says so without showing it."""
     with Server([Send(reply(b"{}", 401))]) as server:
         url = f"GATEWAYX_GROK_BASE_URL={server.url}/v1"
         project.set_keys(f"GATEWAYX_GROK_API_KEY=sk-ant-api03-canary\n{url}\n")
@@ -351,7 +354,7 @@ def test_a_key_of_another_vendor_is_named_as_such(project):
 
 
 def test_a_rate_limit_says_when(grok):
-    """`Retry-After` is in the error; a wait of more than a minute is not sat out."""
+    """`Retry-After` is in the error; a wait of more than a minute is not retried."""
     limited = reply(b"{}", 429, retry_after="120")
     with Server([Send(limited)]) as server, pytest.raises(RateLimitError) as caught:
         grok(server).ask("Hi", model="grok")
@@ -360,7 +363,7 @@ def test_a_rate_limit_says_when(grok):
 
 
 def test_models_are_listed_without_a_token(grok):
-    """The health check is that list."""
+    """The list of models uses no tokens, and the health check requests it."""
     listed = json.dumps({"data": [{"id": "grok-4.6"}, {"id": "other"}, {}, 3]}).encode()
     with Server([Send(reply(listed))]) as server:
         pool = grok(server)

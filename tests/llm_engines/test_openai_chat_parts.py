@@ -92,7 +92,7 @@ STREAM = [*map(event, CHUNKS), event("[DONE]")]
 
 @pytest.fixture(scope="module")
 def wire(tmp_path_factory):
-    """Give the openai engine at a base URL of ours, where it speaks Chat Completions."""
+    """Yield the openai engine at a local base URL, where it uses Chat Completions."""
     with Wire(tmp_path_factory.mktemp("chat") / "project", "openai", "/v1") as wire:
         yield wire
 
@@ -109,7 +109,7 @@ def _image(url):
 
 @dataclass(frozen=True)
 class Sent:
-    """A request, and how OpenAI's own SDK is asked for the same."""
+    """A request, and the equivalent call of OpenAI's SDK."""
 
     name: str
     request: object
@@ -168,7 +168,7 @@ SENT = [
 
 @pytest.mark.parametrize("case", SENT, ids=lambda case: case.name)
 def test_what_is_sent_is_what_the_vendors_sdk_sends(wire, case):
-    """Only what the caller set."""
+    """The request is equal to the SDK's and contains only the options that were set."""
     wire.answers(streamed(STREAM) if case.request.streamed else whole(WHOLE))
     wire.chunks(case.request)
     ours, sent = wire.seen, wire.sent
@@ -181,7 +181,7 @@ def test_what_is_sent_is_what_the_vendors_sdk_sends(wire, case):
 
 
 def test_the_vendors_types_take_our_recorded_stream():
-    """What our server sends is what OpenAI says it sends; the price library reads the same."""
+    """The recorded stream matches OpenAI's types, and genai-prices reads the same usage."""
     for body in CHUNKS:
         ChatCompletionChunk.model_validate(body)
     ChatCompletion.model_validate(WHOLE)
@@ -192,7 +192,7 @@ def test_the_vendors_types_take_our_recorded_stream():
 
 @pytest.mark.parametrize("way", ["whole", "streamed"])
 def test_every_way_gives_the_same_answer(wire, way):
-    """Tool calls are put together from their fragments; of two answers the first is given."""
+    """Fragments are merged into tool calls, and the first of several answers is yielded."""
     wire.answers(whole(WHOLE) if way == "whole" else streamed(STREAM))
     answer = wire.ask(request("Hi", streamed=way == "streamed"))
 
@@ -233,7 +233,7 @@ START, REST = {"name": "look", "arguments": '{"at":'}, {"arguments": ' "sky"}'}
     ],
 )
 def test_tool_calls_come_whole_from_every_server(wire, fragments):
-    """However it numbers and names them."""
+    """Tool calls are complete, however the server numbers and names their fragments."""
     bodies = [*map(_fragments, fragments), _chunk(reason="stop")]
     wire.answers(streamed(map(event, bodies)))
     answer = wire.ask(request("Hi", streamed=True))
@@ -242,7 +242,7 @@ def test_tool_calls_come_whole_from_every_server(wire, fragments):
 
 
 def test_calls_of_a_whole_body_need_no_ids(wire):
-    """They stand apart in its list."""
+    """Tool calls in a whole body need no ids, because they are separate list items."""
     calls = [{"function": {"name": name, "arguments": "{}"}} for name in "ab"]
     wire.answers(whole(_whole({"tool_calls": calls})))
 
@@ -250,7 +250,7 @@ def test_calls_of_a_whole_body_need_no_ids(wire):
 
 
 def test_a_refusal_is_a_reply(wire):
-    """Its text is the refusal's, whole and streamed."""
+    """A refusal is a reply with its text, whole and streamed."""
     rows = [_chunk({"refusal": "No"}), _chunk({"refusal": "."}), _chunk(reason="stop")]
     for script in (whole(_whole({"refusal": "No."})), streamed(map(event, rows))):
         wire.answers(list(script))
@@ -259,7 +259,7 @@ def test_a_refusal_is_a_reply(wire):
 
 
 def test_a_content_of_parts_is_read(wire):
-    """As Mistral's reasoning models send it."""
+    """A content list of parts, as sent by Mistral's reasoning models, is read."""
     parts = [
         {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]},
         {"type": "text", "text": "Hello."},
@@ -274,17 +274,17 @@ def test_a_content_of_parts_is_read(wire):
 
 
 def test_every_cut_of_a_stream_is_an_error(wire):
-    """Up to the finish reason, at every event and within them."""
+    """A stream cut at or within any event before the finish reason raises an error."""
     check_cuts(wire, STREAM[:8], "Hello.")
 
 
 def test_however_it_is_split_the_chunks_are_the_same():
-    """Byte by byte, or in blocks of any size."""
+    """The chunks do not depend on the size of the blocks that arrive."""
     check_splits(ChatParser, STREAM)
 
 
 def test_streams_at_once_do_not_mix(wire):
-    """The engine keeps nothing of a stream."""
+    """Concurrent streams do not mix: the engine holds no state of a stream."""
     check_at_once(
         wire,
         lambda text: event(_chunk({"content": text})),
@@ -295,7 +295,7 @@ def test_streams_at_once_do_not_mix(wire):
 @settings(max_examples=400)
 @given(damaged([*CHUNKS, WHOLE, {"error": {"message": "m", "code": 429}}]))
 def test_no_body_raises_anything_but_our_errors(rows):
-    """Whatever stands in any place of it."""
+    """Bodies with junk in any place raise nothing but typed errors."""
     parser = ChatParser(faults())
     with contextlib.suppress(GatewayError):
         for row in rows:

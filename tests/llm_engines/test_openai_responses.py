@@ -147,7 +147,7 @@ STREAM = [
 
 @pytest.fixture(scope="module")
 def wire(tmp_path_factory):
-    """Give the openai engine, told to speak Responses to a server of ours."""
+    """Yield the openai engine, set to Responses, with a local server."""
     folder = tmp_path_factory.mktemp("responses") / "project"
     with Wire(folder, "openai", "/v1", '[engines.openai]\napi = "responses"') as wire:
         yield wire
@@ -155,7 +155,7 @@ def wire(tmp_path_factory):
 
 @dataclass(frozen=True)
 class Sent:
-    """A request, and how OpenAI's own SDK is asked for the same."""
+    """A request, and the equivalent call of OpenAI's SDK."""
 
     name: str
     request: object
@@ -235,13 +235,13 @@ SENT = [
 
 @pytest.mark.parametrize("case", SENT, ids=lambda case: case.name)
 def test_what_is_sent_is_what_the_vendors_sdk_sends(wire, case):
-    """Only what the caller set, nothing stored unless the caller says so."""
+    """The request is equal to the SDK's; nothing is stored unless the caller asks for it."""
     wire.answers(streamed(STREAM) if case.request.streamed else whole(WHOLE))
     wire.chunks(case.request)
     ours, sent = wire.seen, wire.sent
     with openai.OpenAI(api_key=KEY, base_url=f"{wire.server.url}/v1", max_retries=0) as sdk:
         answer = sdk.responses.create(**{"model": "gpt-6.1-sol", "store": False} | case.sdk)
-        list(answer)  # of a whole one, its fields
+        list(answer)  # for a whole body, its fields
 
     assert sent == wire.sent
     assert (ours.method, ours.target) == (wire.seen.method, wire.seen.target)
@@ -249,7 +249,7 @@ def test_what_is_sent_is_what_the_vendors_sdk_sends(wire, case):
 
 
 def test_the_vendors_types_take_our_recorded_stream(wire):
-    """What our server sends is what OpenAI says it sends; its SDK reads the same text in it."""
+    """The recorded stream matches OpenAI's types, and its SDK reads the same text."""
     kinds = TypeAdapter(ResponseStreamEvent)
     for row in EVENTS:
         kinds.validate_python(row)
@@ -263,7 +263,7 @@ def test_the_vendors_types_take_our_recorded_stream(wire):
 
 @pytest.mark.parametrize("way", ["whole", "streamed", "whole though asked to stream", "end only"])
 def test_every_way_gives_the_same_answer(wire, way):
-    """One parser reads a whole body, a stream, and one that brings it all in its last event."""
+    """A body, a stream, and a stream with all text in its last event yield the same answer."""
     rows = [STREAM[0], STREAM[-1]] if way == "end only" else STREAM
     is_stream = way in {"streamed", "end only"}
     wire.answers(streamed(rows) if is_stream else whole(WHOLE))
@@ -277,21 +277,21 @@ def test_every_way_gives_the_same_answer(wire, way):
 
 
 def test_text_comes_piece_by_piece(wire):
-    """One chunk for each text event."""
+    """Each text event yields one chunk."""
     wire.answers(streamed(STREAM))
 
     assert [c.text for c in wire.chunks(request("Hi", streamed=True)) if c.text] == ["Hel", "lo."]
 
 
 def test_an_end_mark_of_chat_does_no_harm(wire):
-    """Some servers add it."""
+    """The end mark of Chat Completions, which some servers add, is ignored."""
     wire.answers(streamed([*STREAM, event("[DONE]")]))
 
     assert wire.ask(request("Hi", streamed=True)).text == "Hello."
 
 
 def test_usage_agrees_with_the_price_library():
-    """genai-prices reads the same numbers out of a body."""
+    """genai-prices reads the same usage from a body."""
     theirs = genai_prices.extract_usage(
         WHOLE | {"model": "gpt-6.1-sol"}, provider_id="openai", api_flavor="responses"
     ).usage
@@ -304,7 +304,7 @@ def test_usage_agrees_with_the_price_library():
 
 @dataclass(frozen=True)
 class End:
-    """A response, and why it ended."""
+    """A response and its finish reason."""
 
     name: str
     response: dict
@@ -340,7 +340,7 @@ ENDS = [
 
 @pytest.mark.parametrize("end", ENDS, ids=lambda end: end.name)
 def test_why_it_ended_has_a_neutral_name(wire, end):
-    """Whole, and in the last event of a stream."""
+    """Finish reasons have neutral names, in a body and in the last event of a stream."""
     last = {"type": f"response.{end.response['status']}", "response": end.response}
     for script in (whole(end.response), streamed([event(last)])):
         wire.answers(script)
@@ -350,7 +350,7 @@ def test_why_it_ended_has_a_neutral_name(wire, end):
 
 
 def test_a_streamed_refusal_is_a_reply(wire):
-    """Its text is the refusal's, once."""
+    """A streamed refusal is a reply that contains its text once."""
     delta = {"type": "response.refusal.delta", "delta": "No."}
     last = {"type": "response.completed", "response": _response(_message(REFUSAL))}
     wire.answers(streamed([event(delta), event(last)]))
@@ -361,7 +361,7 @@ def test_a_streamed_refusal_is_a_reply(wire):
 
 @dataclass(frozen=True)
 class Fault:
-    """An answer that is none, and the error that it is."""
+    """A faulty response, and the error it becomes."""
 
     name: str
     body: object
@@ -396,7 +396,7 @@ FAULTS = [
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_a_fault_is_a_typed_error(wire, fault):
-    """It names the engine and never shows the key."""
+    """A faulty response raises a typed error that names the engine and never shows the key."""
     wire.answers(whole(fault.body, fault.status))
     with pytest.raises(fault.kind) as caught:
         wire.pool.ask("Hi", model="openai")
@@ -418,7 +418,7 @@ def test_a_fault_is_a_typed_error(wire, fault):
     ],
 )
 def test_an_error_within_a_stream_is_raised_with_what_came(wire, bad, kind):
-    """Though the status was 200; the last is of no event at all."""
+    """An error within a 200 stream is raised with the partial text, even outside of an event."""
     wire.answers(streamed([*STREAM[:9], bad]))
     with pytest.raises(kind) as caught:
         list(wire.pool.stream("Hi", model="openai"))
@@ -427,7 +427,7 @@ def test_an_error_within_a_stream_is_raised_with_what_came(wire, bad, kind):
 
 
 def test_a_rejected_parameter_is_named(wire):
-    """As the caller spells it."""
+    """A rejected parameter is named as the caller spelled it."""
     error = {"message": "Unsupported parameter: 'max_output_tokens'", "param": "max_output_tokens"}
     wire.answers(whole({"error": error}, 400))
     with pytest.raises(RejectedParameterError) as caught:
@@ -437,17 +437,17 @@ def test_a_rejected_parameter_is_named(wire):
 
 
 def test_every_cut_of_a_stream_is_an_error(wire):
-    """At every event, and within them; ended in good order, cut or reset."""
+    """A stream cut at or within any event raises an error, whether ended, cut or reset."""
     check_cuts(wire, STREAM, "Hello.")
 
 
 def test_however_it_is_split_the_chunks_are_the_same():
-    """Byte by byte, or in blocks of any size."""
+    """The chunks do not depend on the size of the blocks that arrive."""
     check_splits(ResponsesParser, STREAM)
 
 
 def test_streams_at_once_do_not_mix(wire):
-    """The engine keeps nothing of a stream."""
+    """Concurrent streams do not mix: the engine holds no state of a stream."""
     check_at_once(
         wire,
         lambda text: event({"type": "response.output_text.delta", "delta": text}),
@@ -470,7 +470,10 @@ def test_streams_at_once_do_not_mix(wire):
     ],
 )
 def test_what_responses_lacks_goes_to_chat(options, asked, route):
-    """So does every request to a base URL that the user set, unless told otherwise."""
+    """Options that Responses lacks, and all calls to a custom base URL, use Chat Completions.
+
+    The settings may choose the API.
+    """
     engine = engine_module("openai").OpenAIEngine("k", **options)
     payload = engine.dialect(asked).payload(asked)
 
@@ -482,7 +485,7 @@ def test_what_responses_lacks_goes_to_chat(options, asked, route):
 
 
 def test_responses_lacks_what_we_say_it_lacks():
-    """By the SDK's own types."""
+    """The SDK's types confirm which options Responses lacks."""
     chat = completion_create_params.CompletionCreateParamsBase.__annotations__
     responses = response_create_params.ResponseCreateParamsBase.__annotations__
 
@@ -491,7 +494,7 @@ def test_responses_lacks_what_we_say_it_lacks():
 
 
 def test_an_unknown_interface_is_an_error():
-    """It names the two there are."""
+    """An unknown interface raises an error that names the two valid ones."""
     with pytest.raises(ConfigError, match="'responses' or 'chat'"):
         engine_module("grok").GrokEngine("k", api="chats")
 
@@ -499,7 +502,7 @@ def test_an_unknown_interface_is_an_error():
 @settings(max_examples=400)
 @given(damaged([*EVENTS, WHOLE, _failed("server_error"), *(end.response for end in ENDS)]))
 def test_no_body_raises_anything_but_our_errors(rows):
-    """Whatever stands in any place of it."""
+    """Bodies with junk in any place raise nothing but typed errors."""
     parser = ResponsesParser(faults())
     with contextlib.suppress(GatewayError):
         for row in rows:

@@ -21,7 +21,7 @@ HALF_FULL = {
 
 @dataclass(frozen=True)
 class Case:
-    """Headers, and what is left."""
+    """Headers, and the remaining limits."""
 
     name: str
     headers: dict = field(default_factory=dict)
@@ -65,7 +65,7 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_headers_tell_what_is_left(case):
-    """In the words of the OpenAI family, or in Anthropic's; unknown is None."""
+    """Remaining limits are read from OpenAI's and Anthropic's headers; unknown is None."""
     assert rate_limits(case.headers, NOW) == case.meant
 
 
@@ -78,8 +78,8 @@ def test_headers_tell_what_is_left(case):
         ("120ms", 0.12),
         ("1h2m3.5s", 3723.5),
         ("2027-01-15T08:00:10Z", 10.0),
-        ("2027-01-15T07:59:50Z", 0.0),  # it has passed
-        ("2027-01-15T08:00:10", None),  # nobody knows where
+        ("2027-01-15T07:59:50Z", 0.0),  # already past
+        ("2027-01-15T08:00:10", None),  # no time zone
         ("1s and more", None),
         ("9" * 400, None),
         ("9" * 400 + "s", None),
@@ -90,7 +90,7 @@ def test_headers_tell_what_is_left(case):
     ],
 )
 def test_a_reset_is_given_in_seconds_from_now(text, seconds):
-    """It comes as a number, a duration or a time."""
+    """A reset, sent as a number, a duration or a time, is converted to seconds from now."""
     limits = rate_limits({"x-ratelimit-reset-tokens": text}, NOW) or RateLimits()
     assert limits.tokens_reset == pytest.approx(seconds)
 
@@ -102,7 +102,7 @@ TIMES = st.datetimes().map(lambda moment: f"{moment.isoformat()}+23:59")
 @example("0001-01-01T00:00:00+23:59")
 @example("9999-12-31T23:59:59-23:59")
 def test_any_header_gives_a_sound_number_or_none(text):
-    """A hostile header raises nothing."""
+    """An arbitrary header yields a valid number or None, and raises nothing."""
     names = [f"x-ratelimit-{what}-tokens" for what in ("limit", "remaining", "reset")]
     limits = rate_limits(dict.fromkeys(names, text), NOW)
     for number in astuple(limits) if limits else ():

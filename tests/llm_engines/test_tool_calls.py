@@ -4,7 +4,10 @@ from gatewayx_nb.replies import Chunk
 
 
 def test_a_call_is_given_whole_and_once():
-    """When it ends, with its pieces in order; others may be open beside it."""
+    """A tool call is yielded once, when it ends, with its parts in order.
+
+    Other calls may be open at the same time.
+    """
     calls = ToolCallAssembler()
     calls.open(0, "a", "weather", '{"x"')
     calls.open(1, "b", "now")
@@ -17,7 +20,7 @@ def test_a_call_is_given_whole_and_once():
 
 
 def test_a_piece_of_no_call_is_ignored():
-    """So is the end of one that never began."""
+    """A part or the end of an unknown tool call is ignored."""
     calls = ToolCallAssembler()
     calls.extend(3, "{}")
     assert list(calls.close(3)) == []

@@ -21,7 +21,7 @@ def _asked(**fields):
 
 @dataclass(frozen=True)
 class Case:
-    """What the caller set, what the provider said of it, and which parameter it means."""
+    """The options that were set, the provider's message, and the parameter it rejects."""
 
     name: str
     set: dict
@@ -74,7 +74,10 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_the_parameter_is_named_as_the_caller_set_it(case):
-    """Where the caller set it and the provider names it; else the error is what it was."""
+    """If the provider names a parameter that the caller set, the error names it.
+
+    Otherwise the error is unchanged.
+    """
     error = case.kind("no.", engine="grok", model="m", status=case.status)
     data = json.dumps({"error": {"message": case.message, "param": case.param}}).encode()
     told = explain_rejection(error, _asked(**case.set), data)
@@ -90,7 +93,7 @@ def test_the_parameter_is_named_as_the_caller_set_it(case):
 
 @pytest.mark.parametrize("data", [b"", b"<html>", b"[]", b"[1, 2]", b'{"error": 3}', b"\xff"])
 def test_a_body_that_names_nothing_leaves_the_error(data):
-    """Whatever the body is."""
+    """A body that names no parameter leaves the error unchanged."""
     error = ProviderError("no.", status=400)
     assert explain_rejection(error, _asked(seed=1), data) is error
 
@@ -107,26 +110,26 @@ def test_a_body_that_names_nothing_leaves_the_error(data):
     ],
 )
 def test_a_request_without_it_is_the_same_but_for_it(fields, name):
-    """The request that it was made of keeps it."""
+    """A request without one parameter is otherwise equal, and the original is unchanged."""
     request = _asked(system="Brief.", **fields)
     assert without_param(request, name) == _asked(system="Brief.")
     assert request == _asked(system="Brief.", **fields)
 
 
 def test_of_the_caller_s_own_only_that_one_is_left_out():
-    """One that stands under both names goes out of the caller's own first."""
+    """A parameter that is set twice is first removed from the caller's `params`."""
     request = _asked(seed=1, params={"seed": 2, "top_k": 5})
     assert without_param(request, "seed") == _asked(seed=1, params={"top_k": 5})
 
 
 @pytest.mark.parametrize("fields", [{"seed": 0}, {"seed": 7}, {"stop": ("x",), "seed": None}])
 def test_what_a_provider_lacks_is_refused(fields):
-    """If it is set; 0 is."""
+    """A parameter that the provider lacks raises an error if it is set, even to 0."""
     with pytest.raises(RejectedParameterError, match="nothing was sent") as caught:
         refuse_param(_asked(**fields), frozenset({"seed", "stop"}), "anthropic")
     assert caught.value.code in fields
 
 
 def test_what_is_not_set_is_not_refused():
-    """Nor what the provider has."""
+    """Omitted and supported parameters raise no error."""
     refuse_param(_asked(temperature=0), frozenset({"seed", "stop"}), "anthropic")

@@ -1,4 +1,4 @@
-"""Every fault by every way of calling: the same typed error, whoever waits."""
+"""Every fault, in every way of calling, raises the same typed error."""
 
 import asyncio
 
@@ -61,7 +61,7 @@ async def _astream(pool, options):
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_the_same_error_in_every_way(project, way, fault):
-    """Typed, of one line, with a mending command; and the next call on the pool works."""
+    """The error is typed, one line with a hint, and the next call on the pool works."""
     script, kind = FAULTS[fault]
     project.settings("limits.retries = 0")
     with Server(script, CHAT.answer) as server:

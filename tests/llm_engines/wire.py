@@ -1,9 +1,9 @@
-"""What the tests of the dialects share: an engine of a real pool that talks to a loopback server.
+"""Shared by the tests of the dialects: an engine of a real pool and a loopback server.
 
 with Wire(folder, "openai") as wire:
     wire.answers(whole(BODY))
-    answer = wire.ask(request("Hi"))     # what the engine made of it
-    wire.sent                            # what it had asked
+    answer = wire.ask(request("Hi"))     # the sum of the engine's chunks
+    wire.sent                            # the body of its request
 """
 
 import contextlib
@@ -34,7 +34,7 @@ KEY = "canary-0123456789"
 
 @dataclass(frozen=True)
 class Answer:
-    """What the chunks of an answer add up to."""
+    """The sum of an answer's chunks."""
 
     text: str
     reasoning: str
@@ -47,7 +47,7 @@ class Answer:
 
 
 def summed(chunks):
-    """Add chunks up; of usage and the like the last word holds."""
+    """Add chunks up; the latest usage and the like win."""
     last = {
         name: next(filter(None, (getattr(chunk, name) for chunk in reversed(chunks))), None)
         for name in ("finish_reason", "usage", "model", "request_id", "raw")
@@ -61,25 +61,25 @@ def summed(chunks):
 
 
 def event(body):
-    """Give the event of a JSON object, or of a text as it is, without a name."""
+    """Return an unnamed event with a JSON object or with a literal text."""
     data = body if isinstance(body, str) else json.dumps(body)
     return f"data: {data}\n\n".encode()
 
 
 def whole(body, status=200, **headers):
-    """Give the script of a server that answers with a body."""
+    """Return the script of a server that answers with a body."""
     data = body if isinstance(body, str) else json.dumps(body)
     return [Send(reply(data.encode(), status, **headers))]
 
 
 def streamed(events, *end):
-    """Give the script of a server that streams these events; it ends in good order or as told."""
+    """Return the script of a server that streams these events, by default with a regular end."""
     pieces = (Send(chunk(piece)) for piece in events)
     return [Send(stream_head()), *pieces, *(end or [Send(chunk(b""))])]
 
 
 def request(*turns, streamed=False, **fields):
-    """Give a request; texts are the turns of a conversation that the user began."""
+    """Return a request; texts are alternating messages, starting with the user's."""
     roles = ("user", "assistant")
     messages = tuple(
         turn if isinstance(turn, Message) else Message(roles[number % 2], turn)
@@ -89,7 +89,7 @@ def request(*turns, streamed=False, **fields):
 
 
 def parsed(parser, stream, size):
-    """Give the chunks of a stream whose bytes come in blocks of one size; no server is in it."""
+    """Return the chunks of a stream that arrives in blocks of one size, without a server."""
     decoder = Decoder()
     blocks = [stream[at : at + size] for at in range(0, len(stream), size)]
     events = [event for block in blocks for event in decoder.feed(block)] + decoder.close()
@@ -97,12 +97,12 @@ def parsed(parser, stream, size):
 
 
 def faults():
-    """Give what a parser makes its errors with."""
+    """Return the error factory that a parser uses."""
     return ProviderErrors("engine", "model", KEY)
 
 
 def partial_of_cut(wire, script):
-    """Give what had arrived of a stream that ended before its end mark, which has to be said."""
+    """Check that a cut stream raises an error; return the partial text."""
     wire.answers(script)
     with pytest.raises((TruncatedError, TransportError)) as caught:
         list(wire.pool.stream("Hi", model=wire.name))
@@ -110,12 +110,12 @@ def partial_of_cut(wire, script):
 
 
 def check_cuts(wire, events, text):
-    """Cut a stream at every event, and at forty places within them: it is never silent.
+    """Check that a stream cut at any event, or at forty places within them, raises an error.
 
     Args:
         wire: The engine.
-        events: Of the stream; the last brings the end mark.
-        text: Of the whole answer.
+        events: Events of the stream; the last one holds the end mark.
+        text: Text of the whole answer.
     """
     for end in (Send(chunk(b"")), CloseConnection(), Reset()):
         for count in range(len(events)):
@@ -127,7 +127,7 @@ def check_cuts(wire, events, text):
 
 
 def check_splits(parser_of, events):
-    """However the bytes of a stream are split, the same chunks come out."""
+    """Check that the chunks do not depend on how the bytes of a stream are split."""
     stream = b"".join(events)
     expected = parsed(parser_of(faults()), stream, len(stream))
     assert summed(expected).finish_reason
@@ -136,11 +136,11 @@ def check_splits(parser_of, events):
 
 
 def check_at_once(wire, piece, last):
-    """Read two streams at once, turn by turn: they do not mix.
+    """Check that two streams read in turns do not mix.
 
     Args:
         wire: The engine.
-        piece: Gives the event of a text.
+        piece: Returns the event of a text.
         last: The event that ends a stream.
     """
     count = len(wire.server.requests)
@@ -168,13 +168,13 @@ JUNK = [None, True, -1, 1.5, 10**30, "", "x", "STOP", "[", [], [None], [[]], {},
 
 
 def damaged(rows):
-    """Give a strategy of some of these bodies, each with junk in one place, as JSON."""
+    """Return a strategy of these bodies as JSON, each with junk in one place."""
     damages = st.tuples(st.sampled_from(rows), st.integers(0, 80), st.sampled_from(JUNK))
     return st.lists(damages.map(lambda damage: json.dumps(_damage(*damage))), max_size=8)
 
 
 def _damage(row, place, junk):
-    """Put junk into the place of that number, counted through the tree."""
+    """Replace the node of that number, counted through the tree, with junk."""
     copy = json.loads(json.dumps(row))
     places = list(_places(copy))
     holder, name = places[place % len(places)]
@@ -191,7 +191,7 @@ def _places(tree):
 
 
 class Wire:
-    """An engine of a project's pool whose base URL is a server that says what it is told.
+    """An engine of a project's pool whose base URL is a scripted server.
 
     Attributes:
         server: The server.
@@ -221,12 +221,12 @@ class Wire:
         return self._script(seen) if callable(self._script) else self._script
 
     def answers(self, script):
-        """Have the server answer by this script from now on."""
+        """Set the script of the server."""
         self._script = script
 
     @property
     def seen(self):
-        """The last request."""
+        """Return the last request."""
         return self.server.requests[-1]
 
     @property
@@ -235,7 +235,7 @@ class Wire:
         return json.loads(self.seen.body)
 
     def run(self, work):
-        """Give what a coroutine function of the engine gives, run where the engine runs."""
+        """Return the result of an async function of the engine, run on the engine's event loop."""
         target = self.pool._registry.resolve(self.name)
         host = self.pool._runtime.host(target)
 
@@ -246,7 +246,7 @@ class Wire:
         return host.portal.run(on_its_loop())
 
     def chunks(self, asked):
-        """Give the chunks that the engine makes of the server's answer to a request."""
+        """Return the chunks that the engine yields for a request."""
 
         async def read(engine):
             model = asked.model or engine.model_name
@@ -255,5 +255,5 @@ class Wire:
         return self.run(read)
 
     def ask(self, asked):
-        """Give the sum of those chunks."""
+        """Return the sum of those chunks."""
         return summed(self.chunks(asked))

@@ -4,7 +4,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 @pytest.fixture
 def shell(project, monkeypatch):
-    """Give a shell in a project, the extension loaded; `run` gives a cell's value or raises."""
+    """Yield a shell in a project with the extension loaded; `ask` returns a value or raises."""
     monkeypatch.chdir(project.root)
     monkeypatch.setenv("GATEWAYX_HOME", str(project.root))
     InteractiveShell.clear_instance()
@@ -19,5 +19,5 @@ def shell(project, monkeypatch):
     shell.ask = run
     yield shell
     shell.run_line_magic("unload_ext", "gatewayx_nb")
-    getattr(shell, "_atexit_once", shell.atexit_operations)()  # now, while its folder is there
+    getattr(shell, "_atexit_once", shell.atexit_operations)()  # now, while its folder exists
     InteractiveShell.clear_instance()

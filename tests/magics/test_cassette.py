@@ -1,4 +1,4 @@
-"""A cassette in a real kernel: what a notebook saves, which is what its test compares."""
+"""A cassette in a real kernel: the saved outputs, which the notebook test compares."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ CELLS = (
 
 @pytest.fixture
 def runs(project, tmp_path):
-    """Give a function that runs the cells in a kernel of its own, and gives their outcomes."""
+    """Return a function that runs the cells in a new kernel and returns their outcomes."""
     home = tmp_path / "home"
     home.mkdir()
 
@@ -35,12 +35,12 @@ def runs(project, tmp_path):
 
 
 def shown(outcome):
-    """Give what a cell saves, without what differs between a recording and its playing back."""
+    """Return the saved output of a cell, without the parts that differ when replayed."""
     return [content["data"] for content in outcome.of("display_data", "execute_result")]
 
 
 def test_a_notebook_plays_its_cassette_back(runs, project):
-    """The same at each run: one display and no update, which nbval would not see."""
+    """Replay shows the same on each run: one display and no update, which nbval would miss."""
     recorded = runs()
     first, second = (runs(GATEWAYX_CASSETTE_MODE="replay") for _ in range(2))
 
@@ -59,7 +59,7 @@ def test_a_notebook_plays_its_cassette_back(runs, project):
 
 
 def test_nbval_compares_such_a_notebook(runs, project, tmp_path):
-    """Strictly; one changed word of the cassette makes it fail."""
+    """Nbval compares the notebook strictly and fails if one word of the cassette changes."""
     runs()
     outcomes = runs(GATEWAYX_CASSETTE_MODE="replay")
     book = nbformat.v4.new_notebook(

@@ -1,4 +1,4 @@
-"""A cell of ours on an event loop, as a kernel awaits it."""
+"""A cell on an event loop, as awaited by a kernel."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ from gatewayx_nb.magics import cell
 
 
 class Recorder:
-    """A view that notes what it is told."""
+    """View that records its calls."""
 
     waits = False
 
@@ -27,7 +27,7 @@ class Recorder:
 
 @pytest.fixture
 def asked(project):
-    """Give a function that asks a cell as a kernel does; and what was shown and bound."""
+    """Yield a function that runs a cell as a kernel does, the view's calls and the bound names."""
     pool, view, bound = project.pool(), Recorder(), []
 
     async def ask(line, body):
@@ -39,7 +39,7 @@ def asked(project):
 
 
 def test_an_answer_is_shown_while_it_comes_and_bound(asked):
-    """The view is told of the growing text, and once of the end."""
+    """The view receives the growing text, then the end once; the reply is bound."""
     ask, view, bound = asked
 
     asyncio.run(ask("mock -p rate=50", "one two"))
@@ -50,10 +50,13 @@ def test_an_answer_is_shown_while_it_comes_and_bound(asked):
 
 
 def test_a_stopped_cell_is_one_line_and_keeps_what_came(asked):
-    """The kernel cancels; the cell raises KeyboardInterrupt, which stops Run All."""
+    """Cancelled by the kernel, the cell raises KeyboardInterrupt, which stops Run All.
+
+    The partial answer is kept.
+    """
     ask, view, bound = asked
 
-    # A KeyboardInterrupt that leaves a task ends its loop; IPython catches it inside the task.
+    # A KeyboardInterrupt that leaves a task ends its event loop; IPython catches it in the task.
     async def inside():
         task = asyncio.ensure_future(_caught(ask("mock -p rate=20", "word " * 100)))
         while not any(view.texts):
@@ -79,7 +82,7 @@ async def _caught(work):
 
 
 def test_a_failed_cell_keeps_what_came(asked, project):
-    """It raises, and shows and binds the partial answer."""
+    """A failed cell raises, and shows and binds the partial answer."""
     project.engine(
         "half",
         body="    async def stream(self, request):\n"
@@ -97,7 +100,7 @@ def test_a_failed_cell_keeps_what_came(asked, project):
 
 
 def test_a_call_that_fails_at_once_binds_nothing(asked):
-    """There is nothing to show."""
+    """A call that fails before its first chunk shows and binds nothing."""
     ask, view, bound = asked
 
     with pytest.raises(GatewayError, match="418"):
@@ -107,7 +110,7 @@ def test_a_call_that_fails_at_once_binds_nothing(asked):
 
 
 def test_a_quiet_cell_shows_nothing(project, capsys):
-    """The reply is bound all the same."""
+    """A quiet cell shows nothing, but binds the reply."""
     bound = []
     with project.pool() as pool:
         cell.ask(pool, cell.read("mock -q", "x", {}), display.QuietView(), bound.append)

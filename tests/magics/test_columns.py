@@ -1,4 +1,4 @@
-"""A cell with several references: in a shell within this process, and as a kernel awaits it."""
+"""A cell with several references, in an in-process shell and as awaited by a kernel."""
 
 import asyncio
 import signal
@@ -14,7 +14,10 @@ from gatewayx_nb.magics import cell, columns
 
 
 def test_each_answer_stands_below_its_name(shell, capsys):
-    """In a terminal; a failed one is its error; `-o` and `_reply` are the comparison."""
+    """A terminal shows each answer or error below its name.
+
+    `-o` and `_reply` hold the comparison.
+    """
     assert shell.ask("%%gatewayx mock mock:b grok -o both\nSay this.") is None
 
     out = capsys.readouterr().out
@@ -28,7 +31,7 @@ def test_each_answer_stands_below_its_name(shell, capsys):
 
 
 def test_options_reach_every_model(shell, capsys):
-    """And `-q` shows nothing."""
+    """Options reach every model, and `-q` shows nothing."""
     shell.ask("%%gx mock mock -s 'a b' -n 3 -q\none two")
 
     assert capsys.readouterr().out == ""
@@ -38,14 +41,17 @@ def test_options_reach_every_model(shell, capsys):
 
 
 def test_it_answers_within_other_magics(shell, capsys):
-    """Where nothing can be awaited it waits."""
+    """Within other magics, where nothing can be awaited, the cell blocks."""
     shell.ask("%%time\n%%gatewayx mock mock:b\nhi")
 
     assert "mock:b\n------\n[mock] hi" in capsys.readouterr().out
 
 
 def test_a_cell_of_failures_is_shown_and_raises(shell, capsys):
-    """So that Run All stops; the comparison is bound all the same."""
+    """If all models fail, the comparison is shown and bound, and the cell raises.
+
+    The exception stops Run All.
+    """
     with pytest.raises(MissingKeyError, match="grok"):
         shell.ask("%%gatewayx grok anthropic\nhi")
 
@@ -66,7 +72,10 @@ def test_a_cell_of_failures_is_shown_and_raises(shell, capsys):
     ],
 )
 def test_a_line_that_is_wrong_for_all_asks_nobody(shell, capsys, line, said):
-    """Words behind a reference are a prompt, more likely than many engines that are not there."""
+    """A line that is invalid for all models raises an error, and nothing is sent.
+
+    Words after a reference are rather a prompt than a list of unknown engines.
+    """
     with pytest.raises(UsageError, match=said):
         shell.ask(f"%%gatewayx {line}\nhi")
 
@@ -75,7 +84,7 @@ def test_a_line_that_is_wrong_for_all_asks_nobody(shell, capsys, line, said):
 
 
 def test_one_unknown_name_is_a_column(shell, capsys):
-    """With the nearest one."""
+    """A single unknown name is a column with an error that names the nearest one."""
     shell.ask("%%gatewayx mock gork\nhi")
 
     assert "gork\n----\nEngineNotFoundError: no engine 'gork'. Did you mean 'grok'?" in (
@@ -85,7 +94,7 @@ def test_one_unknown_name_is_a_column(shell, capsys):
 
 
 def test_ctrl_c_shows_and_binds_what_came(shell, capsys):
-    """One line of error; what had ended stays whole."""
+    """Ctrl-C raises a one-line error; finished replies stay complete and partial ones are bound."""
 
     def press():
         time.sleep(0.5)
@@ -104,7 +113,7 @@ def test_ctrl_c_shows_and_binds_what_came(shell, capsys):
 
 @pytest.fixture
 def asked(project):
-    """Give a function that asks a cell as a kernel does, and what was bound."""
+    """Yield a function that runs a cell as a kernel does, and the bound names."""
     bound = []
     with project.pool() as pool:
 
@@ -116,14 +125,14 @@ def asked(project):
 
 
 def test_awaited_it_binds_the_comparison(asked):
-    """On a kernel's loop."""
+    """A cell awaited on a kernel's event loop binds the comparison."""
     ask, bound = asked
     asyncio.run(ask("mock mock:b", "hi"))
     assert [str(reply) for reply in bound[0]] == ["[mock] hi"] * 2
 
 
 def test_awaited_and_failed_it_raises(asked):
-    """After the comparison is bound."""
+    """An awaited cell whose models all fail binds the comparison, then raises."""
     ask, bound = asked
     with pytest.raises(MissingKeyError):
         asyncio.run(ask("grok anthropic", "hi"))
@@ -131,7 +140,10 @@ def test_awaited_and_failed_it_raises(asked):
 
 
 def test_awaited_and_stopped_it_keeps_what_came(asked):
-    """The kernel cancels; the cell raises KeyboardInterrupt, which stops Run All."""
+    """Cancelled by the kernel, the cell raises KeyboardInterrupt, which stops Run All.
+
+    The partial answer is kept.
+    """
     ask, bound = asked
 
     async def caught(work):

@@ -1,4 +1,4 @@
-"""`%gatewayx chat`, `jobs`, `cancel`, `explain` and `nest`, as a notebook shows them."""
+"""`%gatewayx chat`, `jobs`, `cancel`, `explain` and `nest`."""
 
 import json
 
@@ -10,28 +10,31 @@ from tests.kernels import Kernel
 
 @pytest.fixture
 def talked(shell):
-    """Give a shell in which two turns of a conversation were held."""
+    """Return a shell with a conversation of two turns."""
     shell.ask("%%gatewayx mock -q --chat story\nOnce upon a time")
     shell.ask("%%gatewayx mock -q -c story\nAnd then?")
     return shell
 
 
 def test_without_a_conversation_the_command_says_how_to_begin(shell):
-    """No empty table."""
+    """If there is nothing to list, one sentence is shown instead of an empty table."""
     assert "--chat NAME` begins one" in repr(shell.ask("%gatewayx chat list"))
     with pytest.raises(UsageError, match="there is no conversation"):
         shell.ask("%gatewayx chat export")
 
 
 def test_conversations_and_their_turns_are_listed(talked):
-    """The last question of each; of one, every turn."""
+    """Each conversation is listed with its last prompt, and a single one with every turn."""
     assert talked.ask("%gatewayx chat list").rows == (("story", "mock:mock", "2", "And then?"),)
     turns = talked.ask("%gatewayx chat list story")
     assert turns.rows[0] == ("1", "Once upon a time", "[mock] Once upon a time")
 
 
 def test_an_export_is_markdown_or_a_notebook_and_overwrites_nothing(talked, project):
-    """The only conversation needs no name."""
+    """A conversation is exported as Markdown or a notebook, and no file is overwritten.
+
+    The name may be omitted if there is only one.
+    """
     assert "story.md" in repr(talked.ask("%gatewayx chat export"))
     assert "And then?" in (project.root / "story.md").read_text()
     talked.ask("%gatewayx chat export story told.ipynb")
@@ -41,7 +44,7 @@ def test_an_export_is_markdown_or_a_notebook_and_overwrites_nothing(talked, proj
 
 
 def test_a_conversation_is_cut_back_or_forgotten(talked):
-    """`--keep` leaves its first turns."""
+    """A conversation can be forgotten or, with `--keep`, truncated to its first turns."""
     assert "its first 1 turns" in repr(talked.ask("%gatewayx chat reset story --keep 1"))
     assert len(talked.ask("%gatewayx chat list story").rows) == 1
     talked.ask("%gatewayx chat reset")
@@ -52,13 +55,13 @@ def test_a_conversation_is_cut_back_or_forgotten(talked):
 
 @pytest.mark.parametrize("line", ["chat", "chat lisst", "chat list a b c", "jobs x", "nest maybe"])
 def test_what_they_do_not_take(shell, line):
-    """One line with the usage."""
+    """Invalid arguments raise a one-line error with the usage."""
     with pytest.raises(UsageError, match="Usage: `%gatewayx"):
         shell.ask(f"%gatewayx {line}")
 
 
 def test_explain_sends_the_cell_and_the_error_and_shows_what(shell, capsys):
-    """No value of a variable goes along, and no key."""
+    """`explain` sends the cell and the error and shows both; variable values and keys stay out."""
     shell.user_ns["secret"] = "do not send"
     shell.run_cell("rows = 0\nmean = len(secret) / rows", store_history=True)
     capsys.readouterr()
@@ -74,7 +77,7 @@ def test_explain_sends_the_cell_and_the_error_and_shows_what(shell, capsys):
 
 
 def test_explain_knows_a_cell_that_is_no_python(shell, capsys):
-    """A syntax error has no frame of the cell's own."""
+    """`explain` works for a syntax error, which has no frame of the cell."""
     shell.run_cell("for x in\n", store_history=True)
     capsys.readouterr()
 
@@ -82,7 +85,7 @@ def test_explain_knows_a_cell_that_is_no_python(shell, capsys):
 
 
 def test_explain_masks_a_key(shell, project, capsys):
-    """An error may quote one."""
+    """`explain` masks a key that is quoted in an error."""
     key = "xai-hidden-0123456789abcdef"
     project.set_keys(f"GATEWAYX_GROK_API_KEY={key}")
     shell.run_cell(f"raise ValueError('{key}')", store_history=True)
@@ -93,14 +96,14 @@ def test_explain_masks_a_key(shell, project, capsys):
 
 
 def test_explain_without_an_error_says_so(shell, monkeypatch):
-    """Nothing is sent."""
+    """The call is refused, and nothing is sent."""
     monkeypatch.delattr("sys.last_value", raising=False)
     with pytest.raises(UsageError, match="no cell has raised"):
         shell.ask("%gatewayx explain mock")
 
 
 def test_jobs_are_listed_and_stopped(shell):
-    """By the names that they were started under."""
+    """JobList are listed and cancelled by their names."""
     assert "No job yet" in repr(shell.ask("%gatewayx jobs"))
     shell.ask("%%gatewayx mock -p latency=60 --bg -q -o slow\nhi")
     shell.ask("%%gatewayx mock --bg -q -o quick\nhi")
@@ -118,7 +121,7 @@ def test_jobs_are_listed_and_stopped(shell):
 
 @pytest.mark.kernel
 def test_nest_lets_a_script_run_its_own_loop(project, tmp_path):
-    """In a kernel, where a loop runs; our own calls need none of it."""
+    """`nest` allows `asyncio.run` in a kernel; this package's calls do not need it."""
     (home := tmp_path / "home").mkdir()
     ask = "import gatewayx_nb as gx\nasyncio.run(gx.aask('hi', model='mock')).text"
     with Kernel(project.root, home) as kernel:
@@ -132,14 +135,14 @@ def test_nest_lets_a_script_run_its_own_loop(project, tmp_path):
 
 
 def test_compare_gives_the_view_with_models_ticked(shell):
-    """The references of the line."""
+    """The models of the line are ticked in the view."""
     view = shell.ask("%gatewayx compare mock mock:other")
     assert view.picker.value == ("mock", "mock:other")
     view.close()
 
 
 def test_a_view_fills_in_the_notebooks_names(shell):
-    """As a cell does."""
+    """A view fills in the notebook's names, as a cell does."""
     shell.ask("city = 'Rome'\nimport gatewayx_nb as gx")
     view = shell.ask("view = gx.compare_view('In {{city}}?', ['mock'])\nview.run()\nview")
     assert list(view.results["text"]) == ["[mock] In Rome?"]

@@ -1,4 +1,4 @@
-"""What Tab offers, as IPython is asked by a terminal and by a page."""
+"""Tab completion, requested as in a terminal and as in a page."""
 
 import pytest
 from IPython.core import completer
@@ -10,7 +10,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def _offered(shell, typed):
-    """Give what IPython offers at the end of a text, each as the text would then read."""
+    """Return the completions at the end of a text, each as the completed text."""
     with provisionalcompleter():
         found = shell.Completer.completions(typed, len(typed))
         return [typed[: one.start] + one.text for one in found]
@@ -40,7 +40,7 @@ def _offered(shell, typed):
     ],
 )
 def test_tab_offers_what_fits(shell, typed, becomes):
-    """Commands, engines, models, options, conversations and names of the notebook."""
+    """Tab completes commands, engines, models, options, conversations and notebook names."""
     shell.user_ns["country"] = "France"
     shell.ask("%%gatewayx mock -q --chat story\nhi")
 
@@ -51,7 +51,7 @@ def test_tab_offers_what_fits(shell, typed, becomes):
 
 @pytest.mark.parametrize("typed", ["%gatewayx mock coun", "%%gatewayx mock -o coun"])
 def test_nothing_is_offered_in_a_prompt(shell, typed):
-    """Not even Python's names: a prompt is no code."""
+    """Nothing is completed in a prompt, not even Python names: a prompt is not code."""
     shell.user_ns["country"] = "France"
 
     assert _offered(shell, typed) == []
@@ -59,14 +59,14 @@ def test_nothing_is_offered_in_a_prompt(shell, typed):
 
 @pytest.mark.parametrize("typed", ["coun", "print(coun", "%%timeit\ncoun"])
 def test_other_text_is_left_to_python(shell, typed):
-    """And stays as quick as it was: no engine is looked for."""
+    """Other text is completed by Python only, and quickly: no engine is looked up."""
     shell.user_ns["country"] = "France"
 
     assert typed + "try" in _offered(shell, typed)
 
 
 def test_it_goes_with_the_extension(shell):
-    """Nothing of ours stays behind."""
+    """Unloading the extension removes its completer."""
     shell.run_line_magic("unload_ext", "gatewayx_nb")
     try:
         assert "%gatewayx security" not in _offered(shell, "%gatewayx sec")

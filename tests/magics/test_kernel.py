@@ -1,4 +1,4 @@
-"""The magics in a real kernel: what it sends, how it stops, what it lets through meanwhile."""
+"""The magics in a real kernel: messages, Stop, and other work during a call."""
 
 import itertools
 import json
@@ -25,8 +25,11 @@ pytestmark = pytest.mark.kernel
 CANARY = "xai-canary-0123456789"
 SLOW = "%%gatewayx mock -p rate=20\n" + "word " * 2000
 AT_ONCE = 2.0
-"""Seconds that Stop may take on a busy machine; DESIGN's 0.5 s is measured and told, not asserted,
-because a test that hangs on the clock fails for other reasons than ours."""
+"""Seconds that Stop may take on a busy machine.
+
+DESIGN's limit of 0.5 s is measured and reported, not asserted, because a test that depends on the
+clock fails for unrelated reasons.
+"""
 
 BUTTON = """\
 import ipywidgets
@@ -42,7 +45,7 @@ def _event(text):
 
 
 def _provider(seen):
-    """Do what the prompt names: words without end, silence, much and then silence, an answer."""
+    """Answer as the prompt says: endlessly, not at all, much and then no more, or normally."""
     match json.loads(seen.body)["messages"][-1]["content"]:
         case "words":
             return [Send(stream_head()), Repeat(_event("word "), 0.02)]
@@ -57,14 +60,14 @@ def _provider(seen):
 
 @pytest.fixture(scope="module")
 def provider():
-    """Give a server that grok's calls go to."""
+    """Yield a server that receives grok's calls."""
     with Server(_provider) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def kernel(provider, tmp_path_factory):
-    """Give a kernel with the extension loaded, in a project whose grok is the provider."""
+    """Yield a kernel with the extension loaded, in a project whose grok calls the provider."""
     folder = tmp_path_factory.mktemp("kernel")
     project, home = Project(folder / "project"), folder / "home"
     home.mkdir()
@@ -76,7 +79,7 @@ def kernel(provider, tmp_path_factory):
 
 @pytest.fixture
 def fresh(project, tmp_path):
-    """Give a kernel of the test's own, in an empty project."""
+    """Yield a new kernel in an empty project."""
     home = tmp_path / "home"
     home.mkdir()
     with Kernel(project.root, home) as kernel:
@@ -86,7 +89,7 @@ def fresh(project, tmp_path):
 
 @pytest.fixture
 def measured(record_property, capsys):
-    """Give a function that tells a figure, in the report and on the screen."""
+    """Return a function that prints a figure and adds it to the report."""
 
     def tell(name, value):
         record_property(name, value)
@@ -116,7 +119,7 @@ _before = _sockets()
 
 @pytest.mark.skipif(sys.platform != "linux", reason="open sockets are read from /proc")
 def test_loading_is_silent_and_touches_nothing(fresh, project, measured):
-    """No output, no file, no socket, and nothing heavy imported."""
+    """Loading prints nothing, writes no file, opens no socket and imports nothing heavy."""
     fresh.run(STATE)
     before = _files(project.root, fresh.home)
 
@@ -136,7 +139,10 @@ def test_loading_is_silent_and_touches_nothing(fresh, project, measured):
 
 
 def test_a_cell_streams_into_one_display(kernel, measured):
-    """Shown once and updated in place, ten times a second at most, and saved once."""
+    """An answer is displayed once and updated in place, at most ten times a second.
+
+    The notebook saves it once.
+    """
     words = ("**word** <script>alert(1)</script> " * 300).strip()
 
     seen = kernel.run(f"%%gatewayx mock -p rate=200\n{words}")
@@ -157,12 +163,12 @@ def test_a_cell_streams_into_one_display(kernel, measured):
 
 @dataclass(frozen=True)
 class Way:
-    """A way to ask from a cell.
+    """A way to call a model from a cell.
 
     Attributes:
         name: Its name.
-        code: The cell; ``PROMPT`` stands for what is asked.
-        shows: Whether what had come is shown and bound when it is stopped.
+        code: The cell; ``PROMPT`` stands for the prompt.
+        shows: Whether the partial answer is shown and bound if the cell is stopped.
     """
 
     name: str
@@ -170,7 +176,7 @@ class Way:
     shows: bool = True
 
     def cell(self, prompt):
-        """Give the cell that asks this."""
+        """Return the cell with this prompt."""
         return self.code.replace("PROMPT", prompt)
 
 
@@ -186,7 +192,7 @@ WAYS = [
 
 
 def _asked(kernel, provider, cell):
-    """Start a cell, and wait until its request has arrived and something has come back."""
+    """Start a cell; wait until its request has arrived and some output has been shown."""
     before = len(provider.requests)
     started = kernel.start(cell)
     kernel.wait(lambda: len(provider.requests) > before)
@@ -197,7 +203,10 @@ def _asked(kernel, provider, cell):
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
 def test_stop_keeps_what_came_and_closes_the_socket(kernel, provider, way, measured):
-    """At once; one line of error; the next cell works."""
+    """Stop ends a cell at once with a one-line error and closes the socket.
+
+    The partial answer is kept, and the next cell works.
+    """
     kernel.run("%%gatewayx mock -q\nearlier")
     cell, request = _asked(kernel, provider, way.cell("words"))
 
@@ -225,7 +234,10 @@ SEVERAL = "%%gatewayx grok mock grok:other nope -o both\nPROMPT"
 
 @pytest.mark.parametrize("before", ["", "%%time\n"], ids=["awaited", "time"])
 def test_several_answers_stream_side_by_side_until_stop(kernel, provider, before, measured):
-    """In one display, saved once; Stop closes every socket, and keeps what came."""
+    """Several answers stream into one display, saved once.
+
+    Stop closes every socket and keeps the partial answers.
+    """
     asked = len(provider.requests)
     cell = kernel.start(before + SEVERAL.replace("PROMPT", "words"))
     kernel.wait(lambda: len(provider.requests) == asked + 2)
@@ -265,7 +277,7 @@ SILENT_WAYS = [
 
 @pytest.mark.parametrize("way", SILENT_WAYS, ids=lambda way: way.name)
 def test_stop_works_while_nothing_has_come(kernel, provider, way, measured):
-    """A silent provider holds nobody; the last reply stays the last reply."""
+    """Stop works while a provider is silent, and the last reply stays bound."""
     kernel.run("%%gatewayx mock -q\nearlier")
     cell, request = _asked(kernel, provider, way.cell("stall"))
 
@@ -285,11 +297,11 @@ def test_stop_works_while_nothing_has_come(kernel, provider, way, measured):
 
 @pytest.mark.parametrize("way", [WAYS[0], WAYS[1], WAYS[3]], ids=lambda way: way.name)
 def test_stop_pressed_twice_is_stop(kernel, provider, way):
-    """While a long answer is shown for the last time: one line of error, and all is kept."""
+    """A second Stop during the final rendering changes nothing: one line, and all text is kept."""
     cell, request = _asked(kernel, provider, way.cell("much"))
 
     kernel.interrupt()
-    time.sleep(0.03)  # a hand that presses again
+    time.sleep(0.03)  # as a user who presses twice
     kernel.interrupt()
     stopped = kernel.finish(cell, timeout=20)
 
@@ -308,7 +320,7 @@ def test_stop_pressed_twice_is_stop(kernel, provider, way):
     ],
 )
 def test_stop_stops_run_all(kernel, code):
-    """The cell that waits behind the stopped one does not run."""
+    """The cell after a stopped one does not run."""
     first = kernel.start(code)
     second = kernel.start("%%gatewayx mock\nbehind")
     kernel.until(lambda seen: len(seen.displays) > 2, first)
@@ -323,7 +335,7 @@ def test_stop_stops_run_all(kernel, code):
 
 @LATE
 def test_a_click_is_handled_while_a_cell_streams(kernel, measured):
-    """Also in the cell after a stopped one, which still is awaited."""
+    """A click is handled while a cell streams, also in the cell after a stopped one."""
     button = kernel.run(BUTTON).text.strip()
     for run in ("first", "after Stop"):
         cell = kernel.start(SLOW)
@@ -356,7 +368,10 @@ def test_a_click_is_handled_while_a_cell_streams(kernel, measured):
     ],
 )
 def test_a_cell_answers_within_other_magics(kernel, cell):
-    """Where nothing can be awaited it waits; shown once, and bound."""
+    """Within other magics, where nothing can be awaited, the cell blocks.
+
+    The answer is shown once and bound.
+    """
     kernel.run("%%gatewayx mock -q\nearlier")
 
     seen = kernel.run(cell)
@@ -370,7 +385,7 @@ def test_a_cell_answers_within_other_magics(kernel, cell):
 
 
 def test_files_that_change_between_two_cells_are_seen_by_the_second(fresh, project, provider):
-    """A key and an engine file, added, changed and removed; no restart."""
+    """Added, changed and removed keys and engine files apply to the next cell without a restart."""
     fresh.run("%load_ext gatewayx_nb")
     assert fresh.run("%%gatewayx grok\nhi").error == "MissingKeyError"
     for key in (CANARY, f"{CANARY}-renewed"):
@@ -389,7 +404,10 @@ def test_files_that_change_between_two_cells_are_seen_by_the_second(fresh, proje
 
 
 def test_a_key_is_asked_for_and_never_shown(fresh, project):
-    """As a password; it is in the file, and in no message, name or history."""
+    """A key is requested as a password and stored in the key file.
+
+    It is in no message, variable or history.
+    """
     fresh.run("%load_ext gatewayx_nb")
 
     said = fresh.run("%gatewayx key set grok", answers=(CANARY,))
@@ -401,7 +419,7 @@ def test_a_key_is_asked_for_and_never_shown(fresh, project):
     assert project.keys.stat().st_mode & 0o777 == 0o600
     fresh.run("%gatewayx")
     fresh.run("%gatewayx keys")
-    half = f"{CANARY[:12]!r}[::-1]"  # the question itself must not hold what it looks for
+    half = f"{CANARY[:12]!r}[::-1]"  # the search itself must not contain the key
     kept = "[*In, *map(repr, Out.values()), *map(repr, list(get_ipython().user_ns.values()))]"
     fresh.run(f"_found = [x for x in {kept} if {half[::-1]} in x]")
     fresh.client.history(hist_access_type="tail", n=100)
@@ -412,7 +430,7 @@ def test_a_key_is_asked_for_and_never_shown(fresh, project):
     "line", ["%gatewayx ask mock what is this?", "%gx mock {x} $x {{ {} }} what?"]
 )
 def test_a_line_arrives_as_it_was_typed(kernel, line):
-    """The reply is the cell's value; a question mark opens no help."""
+    """A line is passed on as typed, and its value is the reply; a question mark opens no help."""
     kernel.run("x = 'FILLED IN'")
 
     seen = kernel.run(line)
@@ -439,7 +457,7 @@ def test_a_line_arrives_as_it_was_typed(kernel, line):
     ],
 )
 def test_an_error_is_two_lines(kernel, cell, error):
-    """What happened, and what mends it; in the page and in the reply."""
+    """An error is two lines, message and hint, in the page and in the reply."""
     seen = kernel.run(cell)
 
     assert seen.error == error
@@ -450,7 +468,7 @@ def test_an_error_is_two_lines(kernel, cell, error):
 
 @pytest.mark.parametrize("within", ["", "%%time\n"])
 def test_a_failed_cell_waits_no_longer(kernel, within):
-    """What it said of another attempt is gone; how often it tried stays."""
+    """After the last retry the waiting message disappears; the number of attempts stays."""
     seen = kernel.run(f"{within}%%gatewayx mock -p fail=429\nhi")
 
     assert "Trying again" in repr(seen.displays[:-1])
@@ -459,7 +477,7 @@ def test_a_failed_cell_waits_no_longer(kernel, within):
 
 
 def test_two_cells_run_after_a_stopped_one_and_the_extension_comes_and_goes(kernel):
-    """What a stopped cell leaves behind hinders nothing."""
+    """After a stopped cell, other cells run and the extension reloads and unloads."""
     cell = kernel.start(SLOW)
     kernel.until(lambda seen: len(seen.displays) > 2, cell)
     kernel.interrupt()
@@ -476,7 +494,7 @@ def test_two_cells_run_after_a_stopped_one_and_the_extension_comes_and_goes(kern
 
 
 def test_a_job_gives_the_cell_back_and_streams_into_its_own_output(kernel):
-    """Other cells run meanwhile, and what comes belongs to the cell that started it."""
+    """Other cells run during a job, and its chunks appear in the cell that started it."""
     cell = kernel.start("%%gatewayx mock -p rate=20 --bg -o job\n" + "word " * 30)
     started = kernel.finish(cell)
     assert started.reply["status"] == "ok"
@@ -489,7 +507,7 @@ def test_a_job_gives_the_cell_back_and_streams_into_its_own_output(kernel):
 
 
 def test_a_job_that_is_waited_for_answers_though_the_loop_is_held(kernel):
-    """`job.result()` blocks the loop that shows the job, and not the one that answers it."""
+    """`job.result()` blocks the loop that shows the job, but not the loop that runs it."""
     kernel.run("%%gatewayx mock -p rate=200 --bg -o held\n" + "word " * 1500)
     waited = kernel.run("held.result().text.count('word')")
 
@@ -497,7 +515,7 @@ def test_a_job_that_is_waited_for_answers_though_the_loop_is_held(kernel):
 
 
 def test_a_job_is_cancelled_and_what_had_come_stays(kernel):
-    """In its output, marked."""
+    """A cancelled job keeps its partial answer in its output, marked as such."""
     cell = kernel.start("%%gatewayx grok --bg -o words\nwords")
     kernel.until(lambda seen: "word word" in str(seen.shown), cell)
     kernel.run("%gatewayx cancel words")
@@ -509,7 +527,7 @@ def test_a_job_is_cancelled_and_what_had_come_stays(kernel):
 
 
 def test_a_cell_that_is_run_again_replaces_its_own_turn(kernel):
-    """The front end names cells; a conversation holds each cell's last answer."""
+    """A rerun cell replaces its own turn, identified by the cell id of the front end."""
     for cell, prompt in (("a", "one"), ("b", "two"), ("a", "three")):
         message = kernel.client.session.msg(
             "execute_request",

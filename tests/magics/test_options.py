@@ -1,4 +1,4 @@
-"""The options of a cell, in a shell within this process."""
+"""The options of a cell, in an in-process shell."""
 
 import pytest
 from IPython.utils.capture import capture_output
@@ -9,7 +9,7 @@ SLOW = "%%gatewayx mock -p latency=60"
 
 
 def test_a_chat_goes_on_from_cell_to_cell(shell):
-    """What was said before goes along; a cell without it knows nothing of it."""
+    """With `--chat` earlier turns are sent along; a cell without it sends none of them."""
     shell.ask("%%gatewayx mock -q --chat story\nOnce")
     shell.ask("%%gatewayx mock -q\nalone")
     shell.ask("%%gatewayx mock -q -c story\nAnd then?")
@@ -19,13 +19,13 @@ def test_a_chat_goes_on_from_cell_to_cell(shell):
 
 
 def test_a_call_that_takes_too_long_is_ended(shell):
-    """`--timeout` is in seconds."""
+    """A call that exceeds `--timeout` seconds is ended."""
     with pytest.raises(DeadlineError, match=r"longer than 0\.05 s"):
         shell.ask(f"{SLOW} --timeout 0.05\nhi")
 
 
 def test_a_bound_on_the_cost_stops_what_has_no_known_price(shell, project):
-    """Unless it is allowed."""
+    """A cost limit stops a call of unknown price, unless allowed."""
     project.engine("free", "hello")
     with pytest.raises(BudgetError, match="not known"):
         shell.ask("%%gatewayx free --max-cost 0.01\nhi")
@@ -35,7 +35,7 @@ def test_a_bound_on_the_cost_stops_what_has_no_known_price(shell, project):
 
 
 def test_a_dry_run_shows_what_would_be_sent_and_sends_nothing(shell, project):
-    """The provider's own JSON, the tokens and where it goes; no key."""
+    """A dry run shows the provider's JSON, the tokens and the URL, without the key."""
     key = "xai-hidden-0123456789abcdef"
     project.set_keys(
         f"GATEWAYX_GROK_API_KEY={key}\nGATEWAYX_GROK_BASE_URL=https://nowhere.invalid/v1"
@@ -52,7 +52,7 @@ def test_a_dry_run_shows_what_would_be_sent_and_sends_nothing(shell, project):
 
 
 def test_a_dry_run_of_several_shows_each(shell):
-    """What goes to one need not go to another."""
+    """A dry run of several models shows each request, because they may differ."""
     sheet = shell.ask("%%gatewayx mock mock:other --dry-run\nWhy?")
 
     assert [row[0] for row in sheet.table.rows] == ["mock:mock", "mock:other"]
@@ -60,7 +60,7 @@ def test_a_dry_run_of_several_shows_each(shell):
 
 
 def test_without_streaming_the_answer_is_shown_whole(shell, monkeypatch):
-    """In one piece, at its end, of one model and of several."""
+    """With `--no-stream` each answer is shown once, at its end."""
     for references in ("mock", "mock mock:other"):
         with capture_output() as shown:
             shell.ask(f"%%gatewayx {references} --no-stream\none two")
@@ -68,7 +68,7 @@ def test_without_streaming_the_answer_is_shown_whole(shell, monkeypatch):
 
 
 def test_a_job_in_a_terminal_says_how_to_get_its_answer(shell, capsys):
-    """No loop runs that could show it."""
+    """In a terminal, without an event loop to show it, a job says how to get its answer."""
     shell.ask("%%gatewayx mock --bg\nhi")
 
     assert "`job1.result()` waits" in capsys.readouterr().out
@@ -77,13 +77,13 @@ def test_a_job_in_a_terminal_says_how_to_get_its_answer(shell, capsys):
 
 @pytest.mark.parametrize("option", ["--chat story", "--fallback local"])
 def test_a_job_takes_no_chat_and_no_fallback(shell, option):
-    """Which turn would be the next, of two that run at once?"""
+    """A job with `--chat` or a fallback raises an error: two jobs would compete for a turn."""
     with pytest.raises(UsageError, match="takes no `--chat` and no `--fallback`"):
         shell.ask(f"%%gatewayx mock --bg {option}\nhi")
 
 
 def test_a_conversation_of_several_models_is_refused(shell):
-    """Which of their answers would be the next turn?"""
+    """`--chat` with several models raises an error: each of their answers could be the turn."""
     with pytest.raises(UsageError, match="joins no conversation"):
         shell.ask("%%gatewayx mock mock:other --chat story\nhi")
 
@@ -99,13 +99,13 @@ def test_a_conversation_of_several_models_is_refused(shell):
     ],
 )
 def test_what_the_options_do_not_take(shell, line, said):
-    """Said before anything is sent."""
+    """An invalid option raises an error before anything is sent."""
     with pytest.raises(UsageError, match=said):
         shell.ask(f"%%gatewayx {line}\nhi")
 
 
 @pytest.mark.parametrize("line", ["mock mock:other --as json", "mock --bg --insert"])
 def test_a_form_is_refused_where_it_would_not_be_shown(shell, line):
-    """No option is taken and then left aside."""
+    """A format is refused where it cannot be shown, so that no option is silently ignored."""
     with pytest.raises(UsageError, match="as Markdown"):
         shell.ask(f"%%gatewayx {line}\nhi")

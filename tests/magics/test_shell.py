@@ -1,4 +1,4 @@
-"""The magics in a shell within this process, which re-raises what a cell raises."""
+"""The magics in an in-process shell, which re-raises the exceptions of cells."""
 
 import re
 
@@ -20,7 +20,7 @@ from tests.users import as_nobody
 
 
 def test_a_cell_shows_its_answer_and_its_figures(shell, capsys):
-    """In a terminal as plain text; the reply is `_reply`."""
+    """In a terminal the answer and its figures are plain text; `_reply` is the reply."""
     shell.ask("%%gatewayx mock\nSay this.")
 
     out = capsys.readouterr().out
@@ -30,7 +30,10 @@ def test_a_cell_shows_its_answer_and_its_figures(shell, capsys):
 
 
 def test_options_reach_the_engine(shell):
-    """Quoted values keep their blanks, JSON its braces; `-o` binds, `-q` shows nothing."""
+    """Options keep the spaces of quoted values and the braces of JSON.
+
+    `-o` binds the reply and `-q` shows nothing.
+    """
     with capture_output() as shown:
         shell.ask(
             "%%gx mock -s 'a b' -n 3 -p 'x={\"y\": [1, 2]}' -p rate=1e9 -o answer -q\none two"
@@ -43,7 +46,7 @@ def test_options_reach_the_engine(shell):
 
 
 def test_the_line_reaches_us_as_it_was_typed(shell):
-    """IPython's own `{…}` and `$…` are not filled in; our `{{…}}` is, once."""
+    """IPython does not expand `{…}` and `$…` in the line; `{{…}}` is filled in, once."""
     shell.user_ns.update(secret="SECRET", name="{{secret}} {secret}", x=1.25)
 
     shell.ask("%%gatewayx mock -q -s 'for {secret} $secret {{name}}'\n{x} $x {{x:.1f}} {{ {} }}")
@@ -55,7 +58,7 @@ def test_the_line_reaches_us_as_it_was_typed(shell):
 
 
 def test_no_vars_leaves_every_field_as_it_stands(shell):
-    """In the prompt and in the system text."""
+    """`--no-vars` leaves every field in the prompt and the system prompt unchanged."""
     shell.ask("%%gx mock -q --no-vars -s {{nope}}\n{{nope}} {{x}}")
 
     assert str(shell.user_ns["_reply"]) == "[mock (system: {{nope}})] {{nope}} {{x}}"
@@ -70,7 +73,7 @@ def test_no_vars_leaves_every_field_as_it_stands(shell):
     ],
 )
 def test_names_are_the_notebooks_wherever_the_cell_is_called(shell, cell):
-    """In other magics and in functions, whose own names it does not see."""
+    """Fields are notebook names, even in other magics and functions, whose locals are not seen."""
     shell.user_ns["name"] = "notebook"
 
     with capture_output():
@@ -79,7 +82,7 @@ def test_names_are_the_notebooks_wherever_the_cell_is_called(shell, cell):
 
 
 def test_the_settings_say_how_much_of_a_table_goes_in(shell, project):
-    """The next cell goes by a changed one."""
+    """The settings limit the rows of a table in a prompt; a change applies to the next cell."""
     import pandas as pd
 
     shell.user_ns["df"] = pd.DataFrame({"a": range(100, 200)})
@@ -104,7 +107,7 @@ CODE = "%%gx echo {}\nHere:\n```python\nx = 1\n```"
 
 
 def test_code_is_bound_and_put_into_the_next_cell(shell, project, capsys):
-    """Without its fence; only where that was asked for, and it is not run."""
+    """Code is bound without its fence; with `--insert` it is put into the next cell, not run."""
     project.engine("echo", body=ECHO)
     shell.ask(CODE.format("--as code -o code"))
     assert capsys.readouterr().out.startswith("x = 1\n[echo:echo · ")
@@ -119,7 +122,10 @@ def test_code_is_bound_and_put_into_the_next_cell(shell, project, capsys):
 
 
 def test_code_that_a_cassette_plays_back_is_not_inserted(shell, project):
-    """A notebook that is run again must not grow; the reply and its form are the same."""
+    """Code from a replayed reply is not inserted: a rerun notebook must not grow.
+
+    The reply and its format are the same.
+    """
     project.engine("echo", body=ECHO)
     shell.ask("%gatewayx cassette code.jsonl")
     for mode in ("record", "replay"):
@@ -132,7 +138,7 @@ def test_code_that_a_cassette_plays_back_is_not_inserted(shell, project):
 
 
 def test_data_is_bound_as_data(shell, project, capsys):
-    """An object, a frame, an object of a type."""
+    """`parsed` is an object, a frame or an instance of a type."""
     project.engine("echo", body=ECHO)
     shell.ask('%%gx echo -f json\nIt is {"a": 1}.')
     assert shell.user_ns["_reply"].parsed == {"a": 1}
@@ -149,7 +155,7 @@ def test_data_is_bound_as_data(shell, project, capsys):
 
 
 def test_images_come_from_names_files_and_the_prompt(shell, project):
-    """Those of the prompt first."""
+    """Images come from names, files and the prompt; those of the prompt are first."""
     import matplotlib.figure
 
     project.engine("echo", body=ECHO)
@@ -167,7 +173,7 @@ def test_images_come_from_names_files_and_the_prompt(shell, project):
 
 
 def test_an_answer_that_fits_no_form_is_kept(shell):
-    """As what came of one that did not end."""
+    """A reply that does not match its format is kept, like a partial answer."""
     with capture_output(), pytest.raises(ProviderError):
         shell.ask("%%gx mock --as json\nprose")
 
@@ -176,7 +182,7 @@ def test_an_answer_that_fits_no_form_is_kept(shell):
 
 
 def test_a_key_never_gets_into_a_prompt(shell):
-    """Not by naming an engine's own."""
+    """A key never enters a prompt, not even through an attribute of an engine."""
     shell.user_ns["key"] = gatewayx_nb.llm_engines.Secret("sk-canary-123456")
 
     with pytest.raises(UsageError) as caught:
@@ -195,18 +201,18 @@ def test_a_key_never_gets_into_a_prompt(shell):
     ],
 )
 def test_a_question_mark_is_no_request_for_help(shell, line):
-    """The line is a prompt; its value is the reply."""
+    """A line that ends with a question mark is a prompt; its value is the reply."""
     assert str(shell.ask(line)) == "[mock] what is this?"
     assert str(shell.user_ns["_reply"]) == "[mock] what is this?"
 
 
 def test_an_apostrophe_in_a_line_is_part_of_the_prompt(shell):
-    """The rest of the line is taken as it was typed."""
+    """An apostrophe belongs to the prompt, which is the rest of the line as typed."""
     assert str(shell.ask("%gx mock what's 'this")) == "[mock] what's 'this"
 
 
 def test_help_is_still_help(shell, capsys):
-    """`%gatewayx?` tells of the magic, and a text that looks like ours is left alone."""
+    """`%gatewayx?` shows the help of the magic, and similar Python text is left alone."""
     shell.ask("%gatewayx?")
     assert "gatewayx help" in capsys.readouterr().out
     assert shell.ask('text = """\n%gx mock what?\n"""\ntext') == "\n%gx mock what?\n"
@@ -260,7 +266,7 @@ def test_help_is_still_help(shell, capsys):
     ],
 )
 def test_wrong_things_are_answered_in_two_lines(shell, cell, kind, said):
-    """Typed errors with a mending line, and never a key."""
+    """Errors are typed and two lines, with a hint and without a key."""
     with pytest.raises(kind, match=said) as caught:
         shell.ask(cell)
 
@@ -272,7 +278,7 @@ def test_wrong_things_are_answered_in_two_lines(shell, cell, kind, said):
 
 
 def test_what_came_before_a_fault_is_kept(shell, project):
-    """Shown, and bound as an interrupted reply."""
+    """The partial answer is shown, and bound as an interrupted reply."""
     project.engine(
         "half",
         body="    async def stream(self, request):\n"
@@ -299,7 +305,10 @@ def test_what_came_before_a_fault_is_kept(shell, project):
     ],
 )
 def test_a_file_at_fault_is_named_from_the_folder_one_is_in(shell, project, body, said):
-    """So that it can be typed, and a saved notebook tells nothing of the machine's folders."""
+    """The path of a faulty file is relative to the current folder.
+
+    It can be typed, and a saved notebook does not reveal the machine's folders.
+    """
     project.engine("shout", body=body)
 
     with pytest.raises(GatewayError, match=said) as caught:
@@ -309,7 +318,10 @@ def test_a_file_at_fault_is_named_from_the_folder_one_is_in(shell, project, body
 
 
 def test_a_key_set_by_getpass_is_known_to_the_next_cell(shell, project, monkeypatch):
-    """Written 0600; removed again, it is gone. The value is never shown."""
+    """A key set by getpass is used by the next cell and can be removed.
+
+    Its file has mode 0600, and its value is never shown.
+    """
     monkeypatch.setattr("getpass.getpass", lambda _: "sk-canary-123456")
 
     said = repr(shell.ask("%gatewayx key set grok"))
@@ -326,7 +338,7 @@ def test_a_key_set_by_getpass_is_known_to_the_next_cell(shell, project, monkeypa
 
 @pytest.mark.parametrize("entered", ["", "your_grok_key_here", "two words"])
 def test_a_placeholder_is_not_written(shell, project, monkeypatch, entered):
-    """The file stays as it was, and the entry is not echoed."""
+    """A placeholder is refused without an echo, and the file is unchanged."""
     monkeypatch.setattr("getpass.getpass", lambda _: entered)
 
     with pytest.raises(UsageError, match="nothing was"):
@@ -336,7 +348,7 @@ def test_a_placeholder_is_not_written(shell, project, monkeypatch, entered):
 
 @pytest.mark.parametrize("line", ["%gx mine hi", "%gx ask mine hi", "%%gx mine -q\nhi"])
 def test_an_engine_is_there_in_the_next_cell(shell, project, line):
-    """Added, changed and removed between two cells, whichever way it is asked."""
+    """An added, changed or removed engine applies to the next cell, however it is called."""
 
     def asked():
         shell.ask(line)
@@ -352,7 +364,10 @@ def test_an_engine_is_there_in_the_next_cell(shell, project, line):
 
 
 def test_init_makes_a_project_and_overwrites_nothing(shell, tmp_path, monkeypatch):
-    """At the root of the repository; the pool goes by it at once."""
+    """`init` creates a project at the root of the repository and overwrites nothing.
+
+    The pool uses it at once.
+    """
     monkeypatch.delenv("GATEWAYX_HOME")
     root = tmp_path / "repository"
     (root / ".git").mkdir(parents=True)
@@ -394,7 +409,7 @@ def test_state_commands_name_everything(shell, project):
 
 
 def test_health_is_a_table_of_who_works(shell, project):
-    """All that have what they need, or those that are named."""
+    """Health is a table of the configured engines, or of the named ones."""
     project.engine("broken", body="    oops\n")
 
     every, one = (repr(shell.ask(f"%gatewayx health{name}")) for name in ("", " mock"))
@@ -408,19 +423,19 @@ def test_health_is_a_table_of_who_works(shell, project):
 
 
 def test_an_option_within_a_text_is_no_option(shell):
-    """`-h` in a system prompt asks for no help."""
+    """An option in a quoted text is not parsed: `-h` in a system prompt shows no help."""
     shell.ask('%%gx mock -q -s "explain the -h option"\nhi')
 
     assert str(shell.user_ns["_reply"]) == "[mock (system: explain the -h option)] hi"
 
 
 def test_any_blank_ends_a_word(shell):
-    """A tab, or several."""
+    """Words are separated by any whitespace, such as tabs."""
     assert str(shell.ask("%gx mock\thi  there")) == "[mock] hi  there"
 
 
 def test_help_tells_every_command(shell):
-    """And the options of one."""
+    """Help lists every command, or the options of one."""
     shown = repr(shell.ask("%gatewayx help"))
     for command in (
         "init",
@@ -440,7 +455,7 @@ def test_help_tells_every_command(shell):
 
 
 def test_loading_twice_is_loading_once_and_unloading_leaves_nothing(shell):
-    """The shell is as it was before."""
+    """Loading twice has no further effect, and unloading restores the shell."""
     before = len(shell.input_transformers_post)
     shell.run_line_magic("load_ext", "gatewayx_nb")
     gatewayx_nb.load_ipython_extension(shell)
@@ -456,14 +471,14 @@ def test_loading_twice_is_loading_once_and_unloading_leaves_nothing(shell):
 
 @pytest.fixture
 def steered(project, monkeypatch, shell):
-    """Give a shell in a project that sends a key of the user's elsewhere."""
+    """Return a shell in a project that redirects a key from the user folder."""
     monkeypatch.setenv("GATEWAYX_GROK_API_KEY", "canary-key")
     project.settings('engines.grok.base_url = "https://gateway.example/v1"')
     return shell
 
 
 def test_trust_shows_where_keys_would_go_and_remembers_a_yes(steered, monkeypatch, capsys):
-    """Engine, host and place are shown before the question; the next call has the key."""
+    """`trust` shows engine, host and file, then asks; after a yes the next call has the key."""
     asked = []
     monkeypatch.setattr("builtins.input", lambda question: asked.append(question) or "y")
     with pytest.raises(TrustError, match="`%gatewayx trust`"):
@@ -482,7 +497,7 @@ def test_trust_shows_where_keys_would_go_and_remembers_a_yes(steered, monkeypatc
 
 @pytest.mark.parametrize("answer", ["", "n", "no", "yess"])
 def test_anything_but_yes_trusts_nothing(steered, monkeypatch, answer):
-    """The refusal names what works without trust."""
+    """Any answer but yes trusts nothing; the error names what works without trust."""
     monkeypatch.setattr("builtins.input", lambda _: answer)
 
     with pytest.raises(TrustError, match=r"keys stay here.*%gatewayx key set grok"):
@@ -492,7 +507,7 @@ def test_anything_but_yes_trusts_nothing(steered, monkeypatch, answer):
 
 
 def test_trust_without_a_person_is_refused(steered, monkeypatch):
-    """A front end that cannot ask, as nbval's, trusts nothing."""
+    """A front end without input, such as nbval's, cannot trust."""
 
     def nobody(_):
         raise StdinNotImplementedError
@@ -504,7 +519,10 @@ def test_trust_without_a_person_is_refused(steered, monkeypatch):
 
 
 def test_an_import_tells_names_and_no_values(shell, project, tmp_path):
-    """What it took, what it left and why; the next cell knows the keys."""
+    """An import lists imported and skipped names, with reasons and without values.
+
+    The next cell can use the keys.
+    """
     source = tmp_path / "my keys.env"
     source.write_text(
         "XAI_API_KEY=sk-canary-1\nOTHER=canary\nsk-canary-2\nCO_API_KEY=sk-canary-3\n"
@@ -529,7 +547,7 @@ def test_an_import_tells_names_and_no_values(shell, project, tmp_path):
 def test_where_nothing_can_be_written_it_is_said_in_two_lines(
     shell, unprivileged, monkeypatch, line
 ):
-    """A home and a project that are read-only."""
+    """With a read-only home and project, errors are two lines."""
     (unprivileged / ".env").write_text("XAI_API_KEY=k\n")
     unprivileged.chmod(0o555)
     monkeypatch.setattr("getpass.getpass", lambda _: "sk-1234")

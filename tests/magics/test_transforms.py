@@ -8,7 +8,7 @@ EMPTY = "get_ipython().run_cell_magic('gx', 'mock', '')\n"
 
 
 def test_a_cell_of_ours_is_awaited_at_depth_0_only():
-    """Inside another cell, and in a shell without a loop, it is called."""
+    """A cell is awaited only at depth 0; inside another cell or without an event loop it blocks."""
     depth = Depth()
     awaited = CallCell(depth)([CELL])
     depth.enter()
@@ -19,7 +19,7 @@ def test_a_cell_of_ours_is_awaited_at_depth_0_only():
 
 
 def test_the_cell_that_loads_the_extension_was_never_counted():
-    """Leaving it does not make the depth negative."""
+    """The cell that loads the extension was not counted, and its end keeps the depth at 0."""
     depth = Depth()
     depth.leave()
     depth.enter()
@@ -28,13 +28,13 @@ def test_the_cell_that_loads_the_extension_was_never_counted():
 
 
 def test_an_empty_body_becomes_a_line():
-    """So that we are called, and say what is missing."""
+    """A cell magic without a body becomes a line magic, whose error says what is missing."""
     assert CallCell(None)([EMPTY]) == ["get_ipython().run_cell_magic('gx', 'mock', '\\n')\n"]
 
 
 @pytest.mark.parametrize("lines", [[], ["x = 1\n"], [OTHER]])
 def test_other_cells_are_left_alone(lines):
-    """To the letter."""
+    """Other cells are not changed by a single character."""
     assert CallCell(Depth())(lines) == lines
 
 
@@ -54,12 +54,15 @@ def test_other_cells_are_left_alone(lines):
     ],
 )
 def test_a_question_is_part_of_the_prompt(line, kept):
-    """Lines of ours with words are calls; everything else stays."""
+    """A question mark is part of the prompt on a line of this package with words.
+
+    Everything else is unchanged.
+    """
     assert keep_question([line]) == [kept]
 
 
 def test_texts_and_cell_magics_are_left_alone():
-    """A prompt below `%%gx` may hold a line that looks like ours; so may a string."""
+    """A prompt below `%%gx` or a string may hold a line that looks like a call; it is unchanged."""
     cell = ["%%gx mock\n", "%gx mock why?\n"]
     text = ['"""\n', "%gx mock why?\n", '"""\n']
 

@@ -1,4 +1,4 @@
-"""A key that was typed on a line is nowhere that IPython keeps what was typed."""
+"""A key typed on a line is removed from everywhere IPython keeps input."""
 
 import linecache
 import sqlite3
@@ -35,7 +35,7 @@ TYPED = [
 
 
 def kept(shell):
-    """Give all that a shell keeps of what was typed, the database's file with its journals too."""
+    """Yield all that a shell keeps of its input, including the database file and its journals."""
     history = shell.history_manager
     history.writeout_cache()
     yield from (repr(value) for name, value in shell.user_ns.items() if name[:2] in ("_i", "In"))
@@ -49,7 +49,10 @@ def kept(shell):
 
 @pytest.mark.parametrize("cell", TYPED)
 def test_a_key_on_a_line_is_refused_and_forgotten(shell, cell, capsys, project):
-    """The message says what is left to do, and repeats nothing; a second time, too."""
+    """A typed key is refused and removed, repeatedly; the message says what else to do.
+
+    It does not repeat the key.
+    """
     for _ in range(2):
         shell.ask("'before'")
         with pytest.raises(UsageError, match=r"the cell still holds it.*renew that key") as caught:
@@ -67,7 +70,7 @@ def test_a_key_on_a_line_is_refused_and_forgotten(shell, cell, capsys, project):
 
 
 def test_what_was_typed_rightly_stays_in_the_history(shell, monkeypatch):
-    """Only the cell that holds the key goes."""
+    """Only the cell that holds the key is removed from the history."""
     monkeypatch.setattr("getpass.getpass", lambda _: CANARY)
     shell.ask("%gatewayx key set grok")
     with pytest.raises(UsageError):
@@ -78,7 +81,7 @@ def test_what_was_typed_rightly_stays_in_the_history(shell, monkeypatch):
 
 
 def test_a_history_that_cannot_be_cleaned_is_told(shell):
-    """Another program holds the database."""
+    """If another program locks the database, the error says the key could not be removed."""
     history = shell.history_manager
     history.writeout_cache()
     history.db.execute("PRAGMA busy_timeout = 0")
@@ -113,7 +116,7 @@ print("found", sum(_word in repr(text) for text in _kept), "of", len(_kept))
     ],
 )
 def test_a_kernel_forgets_a_typed_key(project, tmp_path, cell):
-    """Its history database too, while it runs and when it has ended."""
+    """A kernel removes a typed key from its history database, while it runs and at its end."""
     (home := tmp_path / "home").mkdir()
     with Kernel(project.root, home) as kernel:
         kernel.run("%load_ext gatewayx_nb")

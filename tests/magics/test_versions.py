@@ -1,4 +1,4 @@
-"""What is said of an old IPython."""
+"""Messages about an old IPython."""
 
 import doctest
 
@@ -26,16 +26,15 @@ COLAB = (
     ],
 )
 def test_what_works_less_is_said_in_one_line(ipython, ipykernel, said):
-    """By the versions at hand; nothing where nothing is less."""
+    """Old versions yield one line about what is limited, current versions none."""
     assert versions.lacking(ipython, ipykernel) == said
 
 
 def test_the_status_says_it(shell):
-    """Once, and only where it holds."""
+    """The status shows the limitation once, and only if it applies."""
     shown = repr(shell.ask("%gatewayx status"))
     assert ("Less works on IPython" in shown) == (IPython.version_info < (8, 6))
 
 
 def test_the_examples_in_the_docstrings_hold():
-    """An example is a promise."""
     assert doctest.testmod(versions).failed == 0

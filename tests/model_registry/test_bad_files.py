@@ -1,4 +1,4 @@
-"""Engine files that cannot be used: each is one row, one line, and harms no other."""
+"""Invalid engine files: each is one row with a one-line error, and affects no other engine."""
 
 import os
 import sys
@@ -24,7 +24,7 @@ IS_ROOT = os.getuid() == 0
 
 @dataclass(frozen=True)
 class Broken:
-    """What stands in a file that is found, and what its row says once it was asked."""
+    """The content of a file, and the error in its row after its first call."""
 
     name: str
     text: str
@@ -60,7 +60,10 @@ BROKEN = [
 
 @pytest.mark.parametrize("case", BROKEN, ids=lambda case: case.name)
 def test_a_broken_file_is_one_row_and_harms_no_other(project, case):
-    """Before it is asked it stands ready; after, its row says what is wrong; mended, it answers."""
+    """A broken file is listed as ready until its first call, which puts the error in its row.
+
+    Once fixed, it answers.
+    """
     path = project.engine("bad")
     path.write_bytes(case.text.encode(errors="surrogateescape"))
     project.engine("whole", "fine")
@@ -82,12 +85,12 @@ def test_a_broken_file_is_one_row_and_harms_no_other(project, case):
         assert "bad" in {model.engine for model in pool.models()}
         assert pool.ask("x", model="bad").text == "ran"
     left = [name for name in set(sys.modules) - before if name.endswith(".bad_engine")]
-    assert len(left) == 1  # the last one, which is good
+    assert len(left) == 1  # the last, valid one
 
 
 @dataclass(frozen=True)
 class Refused:
-    """What is done to a file whose code leaves a mark, and what its row says; never run."""
+    """A change to a file whose code would leave a mark, and the expected error in its row."""
 
     name: str
     harm: Callable
@@ -142,7 +145,7 @@ REFUSED = [
                 "its folder belongs to another user",
             ),
         ]
-        if IS_ROOT  # only root can give a file to somebody else
+        if IS_ROOT  # only root can change the owner of a file
         else []
     ),
 ]
@@ -150,7 +153,10 @@ REFUSED = [
 
 @pytest.mark.parametrize("case", REFUSED, ids=lambda case: case.name)
 def test_a_refused_file_has_not_one_line_executed(project, tmp_path, case):
-    """Its row says why; asked for, it is an error that names the file; the others go on."""
+    """No line of a refused file is run; its row and the error of a call name file and reason.
+
+    Other engines are unaffected.
+    """
     mark = tmp_path / "was run"
     path = project.engine(case.engine)
     path.write_text(f"open({str(mark)!r}, 'w').close()\n" + GOOD)
@@ -174,7 +180,7 @@ def test_a_refused_file_has_not_one_line_executed(project, tmp_path, case):
 
 
 def test_a_refused_file_keeps_its_name(project):
-    """Its place is not silently taken by a shipped engine, which may answer from elsewhere."""
+    """A refused file keeps its name, so that a shipped engine does not silently replace it."""
     project.engine("mock", "mine").chmod(0o646)
 
     with project.pool() as pool, pytest.raises(EngineLoadError, match="refused"):
@@ -182,7 +188,7 @@ def test_a_refused_file_keeps_its_name(project):
 
 
 def test_an_engine_that_was_opened_to_everyone_is_not_run_again(project):
-    """After its first call, too: a file that was run is looked at for its mode."""
+    """The mode of an engine file is checked again after its first call."""
     path = project.engine("mine", "x")
     with project.pool() as pool:
         pool.ask("x", model="mine")
@@ -193,7 +199,10 @@ def test_an_engine_that_was_opened_to_everyone_is_not_run_again(project):
 
 
 def test_a_file_that_its_group_may_write_runs_with_a_warning(project, monkeypatch):
-    """Mended, the warning is gone; the user's own group is no other person."""
+    """A group-writable file runs with a warning, which disappears once fixed.
+
+    The user's own group has no other members and needs no warning.
+    """
     path = project.engine("mine", "x")
     path.chmod(0o664)
     with project.pool() as pool:
@@ -215,7 +224,7 @@ def test_a_file_that_its_group_may_write_runs_with_a_warning(project, monkeypatc
 
 
 def test_where_modes_do_not_hold_a_file_runs_with_a_warning(project, monkeypatch):
-    """On FAT and some mounts every file looks open to everyone, and no chmod helps."""
+    """On FAT and some mounts every file looks world-writable, so it runs with a warning."""
     path = project.engine("mine", "x")
     path.chmod(0o666)
     path.parent.chmod(0o777)
@@ -225,7 +234,7 @@ def test_where_modes_do_not_hold_a_file_runs_with_a_warning(project, monkeypatch
         status = fstat(handle)
         return os.stat_result((status.st_mode | 0o666, *status[1:]))
 
-    monkeypatch.setattr(os, "fstat", open_to_all)  # no such mount is at hand
+    monkeypatch.setattr(os, "fstat", open_to_all)  # no such mount is available
     safety._modes_hold_on.cache_clear()
     with project.pool() as pool:
         (row,) = [row for row in pool.status() if row.name == "mine"]
@@ -235,11 +244,14 @@ def test_where_modes_do_not_hold_a_file_runs_with_a_warning(project, monkeypatch
 
 
 def test_an_import_that_hangs_is_cut_off_once(project, monkeypatch):
-    """The others answer meanwhile; it is not waited for again until it is edited."""
+    """An import that hangs is cut off and not repeated until the file is edited.
+
+    Other engines answer meanwhile.
+    """
     path = project.engine("hangs")
     path.write_text("import threading\nthreading.Event().wait(60)\n" + GOOD)
     assert loader.IMPORT_DEADLINE == 10
-    monkeypatch.setattr(loader, "IMPORT_DEADLINE", 0.3)  # ten seconds are for people
+    monkeypatch.setattr(loader, "IMPORT_DEADLINE", 0.3)  # the default is ten seconds
     with project.pool() as pool:
         with pytest.raises(EngineLoadError, match=r"still importing after 0.3 s"):
             pool.ask("x", model="hangs")
@@ -259,7 +271,7 @@ def test_an_import_that_hangs_is_cut_off_once(project, monkeypatch):
 
 @pytest.mark.parametrize("make", ["file", "closed"])
 def test_a_folder_that_cannot_be_listed_is_a_problem_and_no_failure(project, make):
-    """A file of its name, or one that may not be read."""
+    """A file of the folder's name or an unreadable folder is a problem, not an exception."""
     if make == "file":
         project.engines.rmdir()
         project.engines.write_text("")

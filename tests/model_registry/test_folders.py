@@ -16,7 +16,7 @@ def _of(rows, name):
 
 
 def test_a_file_is_found_by_its_name(project):
-    """`<name>_engine.py` is an engine; other files and private ones are not."""
+    """Only public files named `<name>_engine.py` are engines."""
     project.engine("mine")
     for other in ("_hidden_engine.py", "helper.py", "__init__.py"):
         (project.engines / other).write_text("raise SystemExit")
@@ -27,7 +27,10 @@ def test_a_file_is_found_by_its_name(project):
 
 
 def test_the_first_folder_wins_and_the_loser_is_reported(project, tmp_path):
-    """`GATEWAYX_ENGINES_PATH` before the project before the shipped ones."""
+    """`GATEWAYX_ENGINES_PATH` overrides the project, which overrides the shipped engines.
+
+    Overridden files are reported.
+    """
     ours, named = project.engine("mock", "project"), tmp_path / "named"
     named.mkdir()
     (named / "mock_engine.py").write_text("# another\n")
@@ -40,7 +43,7 @@ def test_the_first_folder_wins_and_the_loser_is_reported(project, tmp_path):
 
 
 def test_a_true_copy_is_no_duplicate(project, tmp_path):
-    """Equal bytes under one name are one engine."""
+    """Identical files of one name are one engine, without a report."""
     path = project.engine("mine")
     named = tmp_path / "named"
     named.mkdir()
@@ -50,7 +53,7 @@ def test_a_true_copy_is_no_duplicate(project, tmp_path):
 
 
 def test_a_link_out_of_the_folder_is_refused(project, tmp_path):
-    """A link within the folder is not."""
+    """A symlink that leaves the folder is refused; one within the folder is accepted."""
     outside = tmp_path / "outside.py"
     outside.touch()
     (project.engines / "out_engine.py").symlink_to(outside)
@@ -63,12 +66,12 @@ def test_a_link_out_of_the_folder_is_refused(project, tmp_path):
 
 
 def test_every_command_is_reserved():
-    """An engine called like a command could not be asked."""
+    """The names of commands are reserved, because such an engine could not be called."""
     assert set(COMMANDS) <= RESERVED
 
 
 def test_a_refused_file_that_was_mended_is_run(project):
-    """A file's mode changes without its folder's stamp."""
+    """A fixed file mode is noticed, although it does not change the folder's timestamp."""
     path = project.engine("mine", "fine")
     path.chmod(0o666)
     pool = project.pool()

@@ -20,7 +20,7 @@ def _file(folder, text, name="thing"):
 
 
 def test_an_engine_file_gives_its_class(tmp_path):
-    """`..llm_engines` is ours, whatever the folder."""
+    """Loading a file returns its class; `..llm_engines` is this package's, in any folder."""
     loaded = load(_file(tmp_path / "a", ONE))
 
     assert issubclass(loaded.engine, LLMEngine)
@@ -28,7 +28,7 @@ def test_an_engine_file_gives_its_class(tmp_path):
 
 
 def test_helpers_stay_in_their_folder(tmp_path):
-    """Two projects with a `_shared.py` each get their own."""
+    """Two projects with a `_shared.py` each import their own."""
     text = "from ._shared import NAME\n" + ONE + "    model_name = NAME\n"
     files = []
     for folder in ("a", "b"):
@@ -50,7 +50,7 @@ def test_packages_inside_the_folder_are_helpers_too(tmp_path):
 
 
 def test_the_folders_own_init_is_never_run(tmp_path):
-    """The seed document has one that imports every engine; it is ignored."""
+    """`engines/__init__.py`, which imports every engine in the seed document, is never run."""
     file = _file(tmp_path / "a", ONE)
     (file.path.parent / "__init__.py").write_text("raise SystemExit\n")
 
@@ -58,7 +58,7 @@ def test_the_folders_own_init_is_never_run(tmp_path):
 
 
 def test_a_changed_file_is_not_current(tmp_path):
-    """Nor is one whose helper changed, even by an edit of equal size."""
+    """A file is outdated if it or a helper was edited, even without a change of size."""
     file = _file(tmp_path / "a", "from ._shared import NAME\n" + ONE + "    model_name = NAME\n")
     shared = file.path.parent / "_shared.py"
     shared.write_text("NAME = 'a'\n")
@@ -73,7 +73,7 @@ def test_a_changed_file_is_not_current(tmp_path):
 
 
 def test_no_bytecode_is_written(tmp_path):
-    """A cache would serve the code before an edit."""
+    """No bytecode is written, because a cache could run the code before an edit."""
     file = _file(tmp_path / "a", ONE)
     load(file)
 
@@ -81,7 +81,7 @@ def test_no_bytecode_is_written(tmp_path):
 
 
 def test_retired_code_leaves_no_module_once_nobody_holds_it(tmp_path):
-    """What was loaded goes from `sys.modules` with its last instance, and goes on working."""
+    """Replaced modules leave `sys.modules` with their last instance, and work until then."""
     loaded = load(_file(tmp_path / "a", ONE))
     package = loaded.engine.__module__.rpartition(".")[0]
     loaded.hold()
@@ -95,10 +95,10 @@ def test_retired_code_leaves_no_module_once_nobody_holds_it(tmp_path):
 
 
 def test_an_import_that_hangs_is_cut_off(tmp_path, monkeypatch):
-    """It holds up nobody for longer than it may."""
+    """An import that hangs blocks a call no longer than its deadline."""
     file = _file(tmp_path / "a", "import threading\nthreading.Event().wait(30)\n")
 
-    monkeypatch.setattr(loader, "IMPORT_DEADLINE", 0.1)  # ten seconds are for people
+    monkeypatch.setattr(loader, "IMPORT_DEADLINE", 0.1)  # the default is ten seconds
 
     with pytest.raises(EngineLoadError, match=r"still importing after 0.1 s"):
         load(file)
@@ -106,7 +106,7 @@ def test_an_import_that_hangs_is_cut_off(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("what", ["engine", "helper"])
 def test_a_file_that_everyone_may_change_is_not_run(tmp_path, what):
-    """Not one line of it, be it the engine or a helper."""
+    """A world-writable engine or helper is not run at all."""
     file = _file(tmp_path / "a", "from . import _shared\n" + ONE)
     shared = file.path.parent / "_shared.py"
     shared.write_text("raise RuntimeError('was run')\n")
@@ -117,7 +117,7 @@ def test_a_file_that_everyone_may_change_is_not_run(tmp_path, what):
 
 
 def test_a_helper_that_leaves_its_folder_is_not_run(tmp_path):
-    """A link out of the folder is refused."""
+    """A helper that is a symlink out of the folder is refused."""
     file = _file(tmp_path / "a", "from . import _shared\n" + ONE)
     outside = tmp_path / "outside.py"
     outside.write_text("raise RuntimeError('was run')\n")
@@ -128,7 +128,7 @@ def test_a_helper_that_leaves_its_folder_is_not_run(tmp_path):
 
 
 def test_private_and_abstract_classes_are_helpers(tmp_path):
-    """A base class in the same file is not taken for the engine."""
+    """Private and abstract classes, such as a base class, are not taken for the engine."""
     text = (
         "from abc import ABC, abstractmethod\n" + ENGINE + "class _Base(LLMEngine): pass\n"
         "class Abstract(_Base, ABC):\n    @abstractmethod\n    def what(self): ...\n"

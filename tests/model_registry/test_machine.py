@@ -1,4 +1,4 @@
-"""Engine files, rows and keys that come and go, against a plain model of what should answer."""
+"""Engine files, rows and keys that change, checked against a simple model of the result."""
 
 import shutil
 import tempfile
@@ -29,7 +29,7 @@ class Engine(LLMEngine):
 
 @dataclass(frozen=True)
 class File:
-    """What an engine file should do."""
+    """The expected behavior of an engine file."""
 
     word: str
     keyed: bool
@@ -37,17 +37,17 @@ class File:
 
     @property
     def text(self):
-        """Its source."""
+        """Return its source."""
         text = FILE.format(word=self.word, keyed=self.keyed)
         return "raise ValueError('broken')\n" + text if self.broken else text
 
 
 class Engines(RuleBasedStateMachine):
-    """Does to a project what a user does, and looks at the pool behind each step."""
+    """Changes a project as a user does, and checks the pool after each step."""
 
     @initialize()
     def start(self):
-        """Begin with nothing."""
+        """Start with an empty project."""
         self.root = Path(tempfile.mkdtemp())
         self.folders = {
             "path": self.root / "named",
@@ -104,14 +104,14 @@ class Engines(RuleBasedStateMachine):
     @precondition(lambda self: self.files)
     @rule(data=st.data(), broken=st.booleans())
     def break_or_mend(self, data, broken):
-        """Put a line that raises into a file, or take it out."""
+        """Insert a line that raises into a file, or remove it."""
         place, name = data.draw(st.sampled_from(sorted(self.files)))
         self._put(place, name, replace(self.files[place, name], broken=broken))
 
     @precondition(lambda self: self.files)
     @rule(data=st.data(), new=NAMES)
     def rename(self, data, new):
-        """Give a file another name; it takes the place of what had it."""
+        """Rename a file, replacing any file of the new name."""
         place, name = data.draw(st.sampled_from(sorted(self.files)))
         folder = self.folders[place]
         (folder / f"{name}_engine.py").replace(folder / f"{new}_engine.py")
@@ -134,13 +134,13 @@ class Engines(RuleBasedStateMachine):
 
     @rule(name=NAMES, model=WORDS)
     def add_or_edit_row(self, name, model):
-        """Write a row of the project."""
+        """Write a row of the project's engines.toml."""
         self.rows[name] = model
         self._write_rows()
 
     @rule(name=NAMES)
     def remove_row(self, name):
-        """Take a row out."""
+        """Remove a row."""
         self.rows.pop(name, None)
         self._write_rows()
 
@@ -157,7 +157,7 @@ class Engines(RuleBasedStateMachine):
         self._write_keys()
 
     def _winner(self, name):
-        """Give what has a name, by the order of DESIGN."""
+        """Return the winner of a name, in DESIGN's order."""
         for place in PLACES:
             if (place, name) in self.files:
                 return self.files[place, name]
@@ -169,7 +169,7 @@ class Engines(RuleBasedStateMachine):
 
     @invariant()
     def what_answers_is_what_should(self):
-        """Each name: listed, called, or refused with the error that fits."""
+        """Each name is listed, answers, or raises the matching error."""
         if not hasattr(self, "pool"):
             return
         self.pool.refresh()
@@ -202,7 +202,7 @@ class Engines(RuleBasedStateMachine):
             assert self.pool.ask("x", model=name).text == winner.word
 
     def _look_at_losers(self):
-        """Each file and row behind another of its name is told, unless it is its copy."""
+        """Each overridden file and row is reported unless it is identical."""
         told = [row.name for row in self.pool.status() if row.state == "shadowed"]
         for name in ("a", "b", "mock"):
             files = [self.files[place, name] for place in PLACES if (place, name) in self.files]

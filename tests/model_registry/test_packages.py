@@ -1,4 +1,4 @@
-"""Engines of installed packages, by their entry points."""
+"""Engines of installed packages, found by entry point."""
 
 import sys
 
@@ -19,7 +19,7 @@ class Engine(LLMEngine):
 
 @pytest.fixture
 def site(tmp_path, monkeypatch):
-    """Give a folder of installed packages, and a function that installs one into it."""
+    """Yield a folder of installed packages and a function that installs one in it."""
     folder = tmp_path / "site"
     folder.mkdir()
     monkeypatch.syspath_prepend(str(folder))
@@ -45,7 +45,10 @@ def _row(pool, name):
 
 @pytest.mark.parametrize("value", ["plugin_of_a_test:Engine", "plugin_of_a_test"])
 def test_an_installed_engine_answers_and_is_imported_on_first_use(project, site, value):
-    """Its name is the entry point's; what is known of it before is read from its text."""
+    """An installed engine has the entry point's name and is imported on its first call.
+
+    Before that, its properties are read from the source text.
+    """
     site(f"packed = {value}")
     with project.pool() as pool:
         row = _row(pool, "packed")
@@ -58,7 +61,7 @@ def test_an_installed_engine_answers_and_is_imported_on_first_use(project, site,
 
 
 def test_a_package_installed_while_the_kernel_runs_is_there_in_the_next_cell(project, site):
-    """And gone once it is removed."""
+    """A package installed or removed while the kernel runs is noticed by the next cell."""
     with project.pool() as pool:
         assert "packed" not in {row.name for row in pool.status()}
         info = site("packed = plugin_of_a_test:Engine")
@@ -69,7 +72,10 @@ def test_a_package_installed_while_the_kernel_runs_is_there_in_the_next_cell(pro
 
 
 def test_a_package_stands_between_the_users_files_and_the_shipped_ones(project, site):
-    """It loses to the project's file and wins over ours; both losers are told, with both places."""
+    """A package overrides shipped engines and is overridden by the project's files.
+
+    Both overridden engines are reported with their locations.
+    """
     site("mine = plugin_of_a_test:Engine\nmock = plugin_of_a_test:Engine")
     mine = project.engine("mine", "from the project")
     with project.pool() as pool:
@@ -94,7 +100,10 @@ def test_a_package_stands_between_the_users_files_and_the_shipped_ones(project, 
     ],
 )
 def test_a_package_that_cannot_be_used_is_one_row(project, site, points, text, said):
-    """It says what is wrong, and what to install anew; every other engine goes on."""
+    """A package that fails is one row with the error and what to reinstall.
+
+    Other engines are unaffected.
+    """
     site(points, text)
     project.set_keys("GATEWAYX_BAD_API_KEY=k\n")
     with project.pool() as pool:
@@ -108,7 +117,7 @@ def test_a_package_that_cannot_be_used_is_one_row(project, site, points, text, s
 
 @pytest.mark.parametrize("points", ["Bad-Name = plugin_of_a_test", "status = plugin_of_a_test"])
 def test_a_name_that_cannot_be_called_is_refused(project, site, points):
-    """And nothing is imported for it."""
+    """A package with an invalid engine name is refused without an import."""
     site(points, "raise SystemExit")
     with project.pool() as pool:
         row = _row(pool, points.split()[0])
@@ -118,16 +127,16 @@ def test_a_name_that_cannot_be_called_is_refused(project, site, points):
 
 
 def test_an_engine_whose_source_cannot_be_found_is_asked_itself(project, site, monkeypatch):
-    """As one that an import hook brings: only its class tells whether it needs a key."""
+    """Without source, as with an import hook, only the class tells whether a key is needed."""
     site("packed = plugin_of_a_test:Engine")
-    monkeypatch.setattr(EnginePackage, "source", lambda self: None)  # no hook is at hand
+    monkeypatch.setattr(EnginePackage, "source", lambda self: None)  # simulates an import hook
     with project.pool() as pool:
         assert pool.ask("x", model="packed").text == "from a package"
         assert _row(pool, "packed").state == "ready"
 
 
 def test_the_source_of_a_module_is_found_without_importing_it(site, tmp_path):
-    """Of a package, of a module in one, and of nothing."""
+    """The source of a package or module is found without an import, or not at all."""
     site("", "raise SystemExit")
     inner = tmp_path / "site" / "packed_of_a_test"
     inner.mkdir()

@@ -11,7 +11,7 @@ from gatewayx_nb.errors import (
 
 @pytest.fixture
 def with_weights(monkeypatch, tmp_path):
-    """Give an environment in which the local model has a file of its own."""
+    """Return an environment in which the local model has its own file."""
     path = tmp_path / "tiny.gguf"
     path.write_bytes(b"GGUF" + bytes(100))
     return {"GATEWAYX_LOCAL_MODEL": str(path)}
@@ -22,7 +22,7 @@ def _row(pool, name):
 
 
 def test_a_key_makes_an_engine_ready(project):
-    """And a placeholder does not."""
+    """A key makes an engine ready, and a placeholder does not."""
     pool = project.pool()
     assert (_row(pool, "grok").state, _row(pool, "grok").key) == ("no key", "missing")
 
@@ -35,7 +35,7 @@ def test_a_key_makes_an_engine_ready(project):
 
 
 def test_a_row_is_told_without_running_the_file(project):
-    """What is known before the first use comes from the text."""
+    """Before the first call, the row is read from the source text without running it."""
     project.engine("mine", body="    raise SystemExit\n")
 
     row = _row(project.pool(), "mine")
@@ -44,7 +44,7 @@ def test_a_row_is_told_without_running_the_file(project):
 
 
 def test_a_broken_engine_is_a_row_and_the_others_go_on(project):
-    """The row says what is wrong once that is known."""
+    """A broken engine is a row with its error, once known; other engines are unaffected."""
     project.engine("broken", body="    raise RuntimeError('at import')\n")
     project.engine("whole", "fine")
     pool = project.pool()
@@ -59,7 +59,7 @@ def test_a_broken_engine_is_a_row_and_the_others_go_on(project):
 
 
 def test_a_refused_engine_says_why(project):
-    """Asked for by name, it is named with what is wrong."""
+    """Calling a refused engine raises an error with its name and the reason."""
     project.engine("mine").chmod(0o666)
 
     with pytest.raises(EngineLoadError, match=r"refused.*changed by everyone"):
@@ -76,7 +76,7 @@ def test_a_refused_engine_says_why(project):
     ],
 )
 def test_an_unknown_engine_is_answered_with_a_hint(project, reference, said):
-    """The nearest name, the colon, or the file that is missing."""
+    """An unknown engine raises an error: the nearest name, the colon, or the missing file."""
     project.set_keys("GATEWAYX_NEWONE_API_KEY=k")
 
     with pytest.raises(EngineNotFoundError, match=said):
@@ -84,7 +84,7 @@ def test_an_unknown_engine_is_answered_with_a_hint(project, reference, said):
 
 
 def test_aliases_are_references(project):
-    """Shipped ones and those of the settings."""
+    """Shipped aliases and those in the settings are valid references."""
     project.settings('aliases.fast = "mock:quick"')
     pool = project.pool()
 
@@ -94,13 +94,16 @@ def test_aliases_are_references(project):
 
 
 def test_without_a_key_or_weights_nothing_is_the_default(project):
-    """The error offers both; `mock` answers by name only."""
+    """Without a key or weights there is no default; the error offers both.
+
+    `mock` answers only by name.
+    """
     with pytest.raises(MissingKeyError, match=r"pull smollm2.*key set grok"):
         project.pool().default_model()
 
 
 def test_the_one_engine_with_a_key_is_the_default(project):
-    """Also beside keyless ones."""
+    """The only engine with a key is the default, even beside keyless engines."""
     project.engine("free", "x")
     project.set_keys("GATEWAYX_GROK_API_KEY=xai-1")
 
@@ -108,7 +111,7 @@ def test_the_one_engine_with_a_key_is_the_default(project):
 
 
 def test_with_several_keys_there_is_no_default(project):
-    """The error lists them, and how to choose."""
+    """With several keys there is no default; the error lists the engines and how to choose."""
     project.engine("other", body="    requires_key = True\n    async def generate(self): ...\n")
     text = (project.engines / "other_engine.py").read_text().replace("requires_key = False", "")
     (project.engines / "other_engine.py").write_text(text)
@@ -124,7 +127,7 @@ def test_with_several_keys_there_is_no_default(project):
 
 
 def test_local_is_the_default_where_its_weights_are(project, with_weights):
-    """And only then, and only without a key."""
+    """`local` is the default only if its weights are there and no key is set."""
     pool = project.pool()
     pool.config.env.update(with_weights)
     assert weights.locate(env=with_weights)
@@ -135,7 +138,7 @@ def test_local_is_the_default_where_its_weights_are(project, with_weights):
 
 
 def test_using_what_cannot_be_called_changes_nothing(project):
-    """The error is the one that a call would get."""
+    """`use` of an unusable engine raises the error of a call and changes nothing."""
     pool = project.pool()
 
     with pytest.raises(EngineNotFoundError):

@@ -1,4 +1,4 @@
-"""Whatever changes is seen by the next look, without a restart."""
+"""Every change is noticed by the next access, without a restart."""
 
 import json
 import os
@@ -34,7 +34,7 @@ WHOLE = json.dumps({"choices": [{"message": {"content": "hi"}, "finish_reason": 
 
 
 def _slow(project):
-    """Write an engine whose calls wait for a gate, and import and pickle behind it."""
+    """Write an engine whose calls wait for a gate, then import and pickle."""
     gate, log = project.root / "gate", project.root / "log"
     project.engine("mine", body=SLOW.format(gate=str(gate), log=str(log)))
     (project.engines / "_late.py").write_text("WORD = ' late'\n")
@@ -47,7 +47,7 @@ def _await_leaving(pool):
 
 
 def test_two_edits_within_one_second_of_equal_size_are_seen(project, monkeypatch):
-    """Though the time, the size and the name are those of before; no bytecode is served."""
+    """Two edits of equal size and time are noticed; no bytecode is used."""
     monkeypatch.setattr(sys, "dont_write_bytecode", False)
     path = project.engine("mine", "0")
     with project.pool() as pool:
@@ -60,13 +60,13 @@ def test_two_edits_within_one_second_of_equal_size_are_seen(project, monkeypatch
 
 
 def _code(pool, name):
-    """Give what was run of an engine's file."""
+    """Return the code that an engine's file ran."""
     return pool._registry.current(pool._registry.resolve(name))
 
 
 @pytest.mark.parametrize("where", ["_shared.py", "_parts/deep.py"])
 def test_a_helper_is_read_again_with_its_engines(project, where):
-    """Edited, removed, put back: each engine that uses it is loaded afresh, and only those."""
+    """A helper that is edited, removed or restored reloads exactly the engines that use it."""
     helper = project.engines / where
     helper.parent.mkdir(exist_ok=True)
     if where != "_shared.py":
@@ -95,7 +95,7 @@ def test_a_helper_is_read_again_with_its_engines(project, where):
 
 
 def test_a_helper_that_was_not_there_is_seen_when_it_comes(project):
-    """As one that an engine goes without."""
+    """A missing optional helper is noticed once it appears."""
     project.engine(
         "mine",
         body="    try:\n        from ._extra import WORD\n    except ImportError:\n"
@@ -109,7 +109,7 @@ def test_a_helper_that_was_not_there_is_seen_when_it_comes(project):
 
 
 def test_a_renamed_file_is_another_engine(project):
-    """The old name is gone at once."""
+    """A renamed file is a new engine, and the old name is gone at once."""
     path = project.engine("old", "x")
     with project.pool() as pool:
         pool.ask("x", model="old")
@@ -121,7 +121,7 @@ def test_a_renamed_file_is_another_engine(project):
 
 
 def test_a_row_comes_changes_and_goes(project):
-    """Its address, its model, itself."""
+    """A row that is added, changed or removed applies to the next call, with URL and model."""
     rows = project.root / "config" / "engines.toml"
     with Server(lambda seen: [Send(reply(WHOLE))]) as server, project.pool() as pool:
         with pytest.raises(EngineNotFoundError):
@@ -141,7 +141,7 @@ def test_a_row_comes_changes_and_goes(project):
 
 
 def test_settings_come_change_and_go(project):
-    """Aliases, and an engine's keywords."""
+    """Changes to aliases and engine keywords in the settings apply to the next call."""
     project.engine("mine", body=WAITS + "        return self.options.get('word', 'none')\n")
     with project.pool() as pool:
         said = [pool.ask("x", model="mine").text]
@@ -180,7 +180,10 @@ def _lose_key(project, pool):
 
 @pytest.mark.parametrize("change", [_edit, _remove, _lose_key], ids=lambda change: change.__name__)
 def test_a_running_call_is_unharmed_and_its_client_closed_behind_it(project, change):
-    """It may still import, and pickle its classes, after its engine was changed or is gone."""
+    """A running call survives a change to its engine: it may still import, and pickle its classes.
+
+    Its client is closed afterwards.
+    """
     gate, log = _slow(project)
     path = project.engines / "mine_engine.py"
     if change is _lose_key:
@@ -198,14 +201,14 @@ def test_a_running_call_is_unharmed_and_its_client_closed_behind_it(project, cha
 
         _await_leaving(pool)
         if change is _edit:
-            pool.ask("x", model="mine")  # on the same loop, and so behind the closing
+            pool.ask("x", model="mine")  # runs on the same event loop, so after the closing
         assert log.read_text() == "closed "
     left = [name for name in set(sys.modules) - before if name.endswith(".mine_engine")]
     assert len(left) == (change is not _remove)
 
 
 def test_an_engine_that_is_gone_leaves_no_thread(project):
-    """However many come and go while the kernel runs."""
+    """A removed engine leaves no thread, however many come and go."""
     with project.pool() as pool:
         for number in range(5):
             path = project.engine(f"e{number}", "x")
@@ -219,7 +222,7 @@ def test_an_engine_that_is_gone_leaves_no_thread(project):
 
 
 def test_closing_the_pool_ends_calls_of_engines_that_are_gone(project):
-    """Nothing runs on behind it."""
+    """Closing the pool also ends calls of engines that were removed."""
     _, log = _slow(project)
     with project.pool() as pool:
         stream = pool.stream("x", model="mine")
@@ -231,7 +234,7 @@ def test_closing_the_pool_ends_calls_of_engines_that_are_gone(project):
 
 
 def test_what_is_unchanged_is_not_parsed_again(project, monkeypatch):
-    """A look at the state is a few stats a file."""
+    """Unchanged files are not parsed again: checking the status costs a few stat calls per file."""
     project.set_keys("GATEWAYX_GROK_API_KEY=xai-1")
     project.settings("limits.retries = 0")
     with project.pool() as pool:

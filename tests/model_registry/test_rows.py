@@ -43,7 +43,7 @@ def _answer(seen):
 
 
 def test_every_shipped_row_is_an_engine(project):
-    """With an https address, or one on this machine, and a key or none."""
+    """Every shipped row is an engine with an https or local URL."""
     file = RowFile(shipped_path("config/engines.toml"), "shipped")
     file.refresh()
     rows = {row.name: row for row in file.rows}
@@ -59,7 +59,7 @@ def test_every_shipped_row_is_an_engine(project):
 
 
 def test_a_row_sends_what_it_says(project):
-    """Its own names for fields, and its own header for the key."""
+    """A row may define its own field names and key header."""
     with Server(_answer) as server:
         project.set_keys(
             f"AZURE_OPENAI_API_KEY=k1\nGATEWAYX_AZURE_BASE_URL={server.url}/openai/v1\n"
@@ -80,7 +80,7 @@ def test_a_row_sends_what_it_says(project):
 
 
 def test_a_server_on_this_machine_is_ready_when_it_answers(project):
-    """And its first model is asked where none is named."""
+    """A local server is ready once it answers; its first model is the default."""
     with Server(_answer) as server:
         project.set_keys(f"GATEWAYX_VLLM_BASE_URL={server.url}/v1\n")
         with project.pool() as pool:
@@ -89,7 +89,7 @@ def test_a_server_on_this_machine_is_ready_when_it_answers(project):
             asked = pool.ask("x", model="vllm")
             before = len(server.requests)
             again = {row.name: row.state for row in pool.status(probe=False)}
-            assert len(server.requests) == before  # it stands as it did when it was asked
+            assert len(server.requests) == before  # state of the last probe
         sent = json.loads(server.requests[-1].body)
 
     assert again["vllm"] == "ready"
@@ -100,13 +100,13 @@ def test_a_server_on_this_machine_is_ready_when_it_answers(project):
 
 
 def test_a_server_that_is_not_there_is_an_error_when_asked(project):
-    """It names the engine."""
+    """Calling a server that is not running raises an error that names the engine."""
     with project.pool() as pool, pytest.raises(TransportError, match="lmstudio"):
         pool.ask("x", model="lmstudio:m", timeout=5)
 
 
 def test_what_a_row_lacks_is_told(project):
-    """A key, or an address."""
+    """The row of an engine says whether its key or its URL is missing."""
     project.set_keys("GATEWAYX_AZURE_API_KEY=k")
     with project.pool() as pool:
         with pytest.raises(ConfigError, match="GATEWAYX_AZURE_BASE_URL"):
@@ -116,7 +116,7 @@ def test_what_a_row_lacks_is_told(project):
 
 
 def test_a_model_that_does_not_exist_is_answered_with_the_nearest(project):
-    """From the provider's own list."""
+    """An unknown model raises an error with the nearest name in the provider's list."""
     fault = json.dumps({"error": {"message": "no", "code": "model_not_found"}}).encode()
 
     def answer(seen):
@@ -141,7 +141,10 @@ def test_a_model_that_does_not_exist_is_answered_with_the_nearest(project):
     ],
 )
 def test_a_row_that_does_not_fit_is_refused_and_the_others_go_on(project, text, said):
-    """It is told in one line, with the row and the file; asked for, it is an error."""
+    """An invalid row is reported in one line with row and file, and calling it is an error.
+
+    Other engines are unaffected.
+    """
     path = project.root / "config" / "engines.toml"
     path.write_text(f"{text}\n[whole]\nbase_url = 'http://127.0.0.1:9'\nmodel = 'm'\n")
     pool = project.pool()
@@ -158,7 +161,7 @@ def test_a_row_that_does_not_fit_is_refused_and_the_others_go_on(project, text, 
 
 @pytest.mark.parametrize("make", ["text", "folder", "bytes"])
 def test_a_file_of_rows_that_cannot_be_read_is_a_problem_and_no_failure(project, make):
-    """It is told, and the engines of other files go on."""
+    """An unreadable engines.toml is reported as a problem, and other files' engines work."""
     path = project.root / "config" / "engines.toml"
     makers = {"folder": path.mkdir, "bytes": lambda: path.write_bytes(b"\xff")}
     makers.get(make, lambda: path.write_text("[a"))()
@@ -171,7 +174,10 @@ def test_a_file_of_rows_that_cannot_be_read_is_a_problem_and_no_failure(project,
 
 
 def test_a_row_of_the_users_own_is_an_engine(project, clean_environment):
-    """Its file is seen without a restart, and a broken one does not stop the others."""
+    """The engines.toml of the user folder is read without a restart.
+
+    An invalid one does not affect other engines.
+    """
     path = clean_environment / "config" / "gatewayx" / "config" / "engines.toml"
     path.parent.mkdir(parents=True)
     pool = EnginePool(home=project.root, env={"XDG_CONFIG_HOME": str(path.parents[2])})

@@ -1,4 +1,4 @@
-"""All places of engines, in the order in which they win; DESIGN §6."""
+"""All sources of engines in order of precedence; DESIGN §6."""
 
 import json
 
@@ -15,7 +15,7 @@ ROW = '[{0}]\nbase_url = "http://127.0.0.1:9/v1"\nmodel = "{1}"\n'
 
 @pytest.fixture
 def user(clean_environment):
-    """Give the user folder."""
+    """Return the user folder."""
     folder = clean_environment / "config" / "gatewayx"
     (folder / "engines").mkdir(parents=True)
     (folder / "config").mkdir()
@@ -27,7 +27,7 @@ def _pool(project, user, **env):
 
 
 def test_each_place_wins_over_those_behind_it(project, user, tmp_path):
-    """Taken away one after another; the next one has the name at once."""
+    """Each source overrides the later ones: once removed, the next one has the name at once."""
     named = tmp_path / "named"
     named.mkdir()
     made = project.engine("mock", "x")
@@ -56,7 +56,7 @@ def test_each_place_wins_over_those_behind_it(project, user, tmp_path):
 
 
 def test_a_row_of_the_project_wins_over_the_users_and_ours(project, user):
-    """And an equal one is no duplicate."""
+    """A project's row overrides the user's and the shipped one; an equal one is not reported."""
     project_rows, user_rows = (
         folder / "config" / "engines.toml" for folder in (project.root, user)
     )
@@ -77,7 +77,7 @@ def test_a_row_of_the_project_wins_over_the_users_and_ours(project, user):
 
 
 def test_a_copy_that_was_edited_in_its_place_is_a_duplicate(project, user):
-    """The folder has not changed by that, the file has."""
+    """A copy that is edited in place becomes a duplicate, although its folder is unchanged."""
     path = user / "engines" / "mock_engine.py"
     path.write_bytes(shipped_path("engines/mock_engine.py").read_bytes())
     with _pool(project, user) as pool:
@@ -88,7 +88,7 @@ def test_a_copy_that_was_edited_in_its_place_is_a_duplicate(project, user):
 
 
 def test_the_path_is_followed_when_it_is_set_later(project, tmp_path):
-    """As with `%env GATEWAYX_ENGINES_PATH=…` in a notebook."""
+    """`GATEWAYX_ENGINES_PATH` may be set later, as with `%env` in a notebook."""
     env = {}
     pool = EnginePool(project.root, env)
     moved = project.engine("moved", "here").rename(tmp_path / "moved_engine.py")
@@ -103,7 +103,7 @@ def test_the_path_is_followed_when_it_is_set_later(project, tmp_path):
 
 
 def test_a_key_and_an_address_are_an_engine(project):
-    """It speaks OpenAI's dialect, and is gone with its address."""
+    """A key and a base URL define an OpenAI-compatible engine, until the URL is removed."""
     with Server([Send(reply(WHOLE))]) as server, project.pool() as pool:
         project.set_keys(
             f"GATEWAYX_NEWONE_API_KEY=k1\nGATEWAYX_NEWONE_BASE_URL={server.url}/v1\n"
@@ -122,7 +122,7 @@ def test_a_key_and_an_address_are_an_engine(project):
 
 
 def test_an_address_alone_waits_for_its_key(project):
-    """It is a row that says so."""
+    """A base URL without a key is a row that says what is missing."""
     project.set_keys("GATEWAYX_NEWONE_BASE_URL=http://127.0.0.1:9/v1\n")
     with project.pool() as pool:
         assert {row.name: row.state for row in pool.status()}["newone"] == "no key"
@@ -131,7 +131,7 @@ def test_an_address_alone_waits_for_its_key(project):
 
 
 def test_an_address_makes_no_engine_beside_one_that_is_there(project):
-    """It is where that one answers."""
+    """A base URL for an existing engine changes its URL and defines no new engine."""
     project.set_keys("GATEWAYX_GROK_BASE_URL=http://127.0.0.1:9\nGATEWAYX_KEY_BASE_URL=http://h\n")
     with project.pool() as pool:
         rows = {row.name: row for row in pool.status()}
@@ -141,7 +141,7 @@ def test_an_address_makes_no_engine_beside_one_that_is_there(project):
 
 
 def test_an_engine_wins_over_a_shipped_alias_and_not_over_the_users(project):
-    """`engines/gpt_engine.py` is what `gpt` means, unless the settings say otherwise."""
+    """An engine overrides a shipped alias, such as `gpt`, but not one in the settings."""
     project.engine("gpt", "mine")
     with project.pool() as pool:
         assert pool.ask("x", model="gpt").text == "mine"
@@ -158,7 +158,7 @@ def test_an_engine_wins_over_a_shipped_alias_and_not_over_the_users(project):
     ],
 )
 def test_settings_of_no_engine_are_reported(project, settings, said):
-    """With the nearest name, and every engine goes on."""
+    """Settings of an unknown engine are reported with the nearest name; all engines work."""
     project.settings(settings)
     with project.pool() as pool:
         (problem,) = pool.problems
@@ -169,7 +169,7 @@ def test_settings_of_no_engine_are_reported(project, settings, said):
 
 
 def test_an_unknown_option_of_an_engine_is_an_error(project):
-    """With the nearest one; mended, the engine answers."""
+    """An unknown option of an engine raises an error with the nearest name until it is fixed."""
     project.settings("[engines.mock]\nmodelx = 'x'")
     with project.pool() as pool:
         with pytest.raises(ConfigError, match=r"'mock' takes no 'modelx'.*Did you mean 'model'"):
@@ -185,7 +185,7 @@ def test_an_unknown_option_of_an_engine_is_an_error(project):
 
 @pytest.mark.parametrize("keyed", [True, False])
 def test_a_base_url_that_is_missing_is_told(project, keyed):
-    """By its variable, with a key and without one."""
+    """A missing base URL is reported by its variable, with and without a key."""
     project.set_keys("GATEWAYX_AZURE_API_KEY=k\n" if keyed else "")
     with project.pool() as pool:
         row = next(row for row in pool.status() if row.name == "azure")

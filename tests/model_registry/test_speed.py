@@ -1,4 +1,4 @@
-"""A thousand engine files, keys for five."""
+"""A thousand engine files, and keys for five of them."""
 
 from gatewayx_nb.engine_pool import EnginePool
 
@@ -14,7 +14,7 @@ class Engine(LLMEngine):
 
 
 def test_of_a_thousand_files_five_are_imported(project, tmp_path):
-    """Those that are called; how long it takes is measured in ``benchmarks/offline.py``."""
+    """Only the called engines are imported; ``benchmarks/offline.py`` measures the time."""
     log = tmp_path / "log"
     for number in range(1000):
         path = project.engines / f"e{number}_engine.py"
@@ -33,7 +33,7 @@ def test_of_a_thousand_files_five_are_imported(project, tmp_path):
 
 
 def test_the_check_does_not_look_at_each_file(project):
-    """So that it takes as long for ten thousand as for ten."""
+    """The check does not stat each file, so it takes as long for ten thousand as for ten."""
     for number in range(3):
         project.engine(f"e{number}", "x")
     with project.pool() as pool:

@@ -16,7 +16,7 @@ from gatewayx_nb.model_registry.static_metadata import StaticMetadata, StaticMet
     ],
 )
 def test_only_the_literal_counts(tmp_path, line, requires_key):
-    """The text is read, never run."""
+    """`requires_key` is read from a literal in the source, without running the file."""
     path = tmp_path / "a_engine.py"
     path.write_text(f"class A:\n    {line}\n")
 
@@ -24,7 +24,7 @@ def test_only_the_literal_counts(tmp_path, line, requires_key):
 
 
 def test_the_first_model_name_is_read(tmp_path):
-    """As a class attribute, or as the seed's constructor sets it."""
+    """`model_name` is read from a class attribute or from the seed's constructor."""
     path = tmp_path / "a_engine.py"
     path.write_text("class A:\n    def __init__(self):\n        self.model_name = 'm'\n")
 
@@ -32,7 +32,7 @@ def test_the_first_model_name_is_read(tmp_path):
 
 
 def test_a_changed_file_is_read_again(tmp_path):
-    """And a missing one has the defaults."""
+    """A changed file is read again, and a missing file has the defaults."""
     path, reader = tmp_path / "a_engine.py", StaticMetadataReader()
     path.write_text("class A:\n    requires_key = False\n")
     assert not reader.read(path).requires_key

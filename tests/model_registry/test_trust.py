@@ -1,4 +1,4 @@
-"""A user's own key goes where the user says; DESIGN §7."""
+"""A key of the user folder is sent only to trusted hosts; DESIGN §7."""
 
 import json
 import tomllib
@@ -15,7 +15,7 @@ ELSEWHERE = "http://127.0.0.1:9/v1"
 
 @dataclass(frozen=True)
 class Case:
-    """Who owns the key and what the project says; whether that is refused."""
+    """The owner of the key, the project's configuration, and whether the call is refused."""
 
     name: str
     key: str
@@ -103,7 +103,7 @@ def _write_row(project, case):
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_who_owns_the_key_and_who_says_where_it_goes(project, case):
-    """Refused before the engine is loaded or anything is sent; the mend names the command."""
+    """An untrusted call raises an error with the `trust` command before the engine is loaded."""
     if case.settings:
         steer = {"base_url": f'engines.grok.base_url = "{ELSEWHERE}"'}
         project.settings(steer.get(case.settings, 'network.proxy = "http://127.0.0.1:9"'))
@@ -134,7 +134,7 @@ def test_who_owns_the_key_and_who_says_where_it_goes(project, case):
 
 
 def test_what_is_trusted_is_remembered_for_this_project(project, tmp_path):
-    """It holds in the next pool, for that engine, address and project alone."""
+    """Trust is remembered by later pools for that engine, URL and project only."""
     env = {OURS: "k", "XDG_CONFIG_HOME": str(tmp_path / "user")}
     project.settings(f'engines.grok.base_url = "{ELSEWHERE}"')
     pool = EnginePool(home=project.root, env=env)
@@ -156,7 +156,7 @@ def test_what_is_trusted_is_remembered_for_this_project(project, tmp_path):
 
 @dataclass(frozen=True)
 class Change:
-    """What the project says after it was trusted, and whether that asks again."""
+    """A change of the project after trust was granted, and whether it needs new trust."""
 
     name: str
     address: str
@@ -174,7 +174,7 @@ CHANGES = [
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.name)
 def test_a_new_host_asks_again(project, tmp_path, change):
-    """What was trusted is the host, not the file that names it."""
+    """Trust applies to the host, not to the file that names it."""
     env = {OURS: "k", "XDG_CONFIG_HOME": str(tmp_path / "user")}
     project.settings(f'engines.grok.base_url = "{ELSEWHERE}"')
     pool = EnginePool(home=project.root, env=env)
@@ -187,7 +187,7 @@ def test_a_new_host_asks_again(project, tmp_path, change):
 
 
 def test_a_file_that_takes_a_shipped_name_asks_again(project, tmp_path):
-    """Trusting an address is not trusting code."""
+    """A file that takes the name of a shipped engine needs new trust: a URL is not code."""
     env = {OURS: "k", "XDG_CONFIG_HOME": str(tmp_path / "user")}
     project.settings(f'engines.grok.base_url = "{ELSEWHERE}"')
     pool = EnginePool(home=project.root, env=env)
@@ -200,7 +200,10 @@ def test_a_file_that_takes_a_shipped_name_asks_again(project, tmp_path):
 
 @pytest.mark.parametrize("text", ["{", '{"a": 1}', '["x"]', b"\xff"])
 def test_a_damaged_memory_trusts_nothing_and_is_not_lost(project, tmp_path, text):
-    """It is a problem that says how to mend it; all engines go on."""
+    """A damaged trust file grants no trust, is kept, and is a problem with a hint.
+
+    Engines keep working.
+    """
     user = tmp_path / "user" / "gatewayx"
     user.mkdir(parents=True)
     (user / "trusted.json").write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -215,7 +218,7 @@ def test_a_damaged_memory_trusts_nothing_and_is_not_lost(project, tmp_path, text
 
 
 def test_a_memory_that_others_may_write_trusts_nothing(project, tmp_path):
-    """Else another user of the machine decides where the keys go."""
+    """A trust file that others may write is ignored: they could redirect the keys."""
     env = {OURS: "k", "XDG_CONFIG_HOME": str(tmp_path / "user")}
     project.settings(f'engines.grok.base_url = "{ELSEWHERE}"')
     pool = EnginePool(home=project.root, env=env)

@@ -1,6 +1,6 @@
-"""The example notebooks: what they save is what their cassettes say, on whatever machine.
+"""The example notebooks: their outputs are the ones in their cassettes, on any machine.
 
-That all of them pass is nbval's to tell (`make test`); here is what it rests on.
+nbval compares the notebooks (`make test`); these tests check its preconditions.
 """
 
 import json
@@ -19,7 +19,7 @@ REPOSITORY = Path(__file__).parents[2]
 FOLDER = REPOSITORY / "notebooks"
 NAMES = sorted(path.name for path in FOLDER.glob("*.ipynb"))
 
-OUTSIDE = "192.0.2.1"  # of a network that is never anybody's: RFC 5737
+OUTSIDE = "192.0.2.1"  # never assigned: RFC 5737
 
 PROBE = f"""
 import json, os, socket
@@ -47,7 +47,7 @@ print(json.dumps([
 
 @pytest.fixture(scope="module")
 def scripts():
-    """Give the modules `bare` and `record`, which lie beside the notebooks."""
+    """Return the modules `bare` and `record` from the notebooks folder."""
     sys.path.insert(0, str(FOLDER))
     try:
         import bare
@@ -59,7 +59,7 @@ def scripts():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_cell_is_told_of_and_compared(name):
-    """No output is passed over, and the README leads to each notebook."""
+    """Every output is compared, and the README links to each notebook."""
     cells = nbformat.read(FOLDER / name, as_version=4).cells
     tags = {tag for cell in cells for tag in cell.metadata.get("tags", ())}
 
@@ -71,7 +71,7 @@ def test_each_cell_is_told_of_and_compared(name):
 @pytest.mark.kernel
 @pytest.mark.parametrize("name", ["03_side_by_side", "08_keys_and_safety"])
 def test_a_notebook_that_runs_again_is_the_same_bytes(scripts, name, tmp_path):
-    """Restarted and run elsewhere, without weights and keys, it saves what is committed."""
+    """Rerun in another folder without weights and keys, a notebook has the committed bytes."""
     _, record = scripts
     shutil.copytree(FOLDER / "cassettes", tmp_path / "cassettes")
     path = shutil.copy(FOLDER / f"{name}.ipynb", tmp_path)
@@ -82,7 +82,7 @@ def test_a_notebook_that_runs_again_is_the_same_bytes(scripts, name, tmp_path):
 
 
 def test_what_is_said_again_keeps_its_date_and_its_place(scripts, tmp_path):
-    """A cassette that is renewed changes by its answers alone, so that git shows those."""
+    """Renewing a cassette changes only replies that differ, to keep the diff small."""
     _, record = scripts
     path = tmp_path / "a.jsonl"
 
@@ -111,7 +111,7 @@ def test_what_is_said_again_keeps_its_date_and_its_place(scripts, tmp_path):
 
 @pytest.fixture
 def found(scripts, monkeypatch):
-    """Give what a command finds that is run bare: keys, home, weights, loopback, the network."""
+    """Return what a bare command finds: keys, home, weights, loopback and network."""
     monkeypatch.setenv("GATEWAYX_GROK_API_KEY", "made-up-key-0123456789")
     monkeypatch.setenv("XAI_API_KEY", "made-up-key-0123456789")
     command = [sys.executable, scripts[0].__file__, sys.executable, "-c", PROBE]
@@ -120,12 +120,12 @@ def found(scripts, monkeypatch):
 
 
 def test_a_command_that_is_run_bare_finds_nothing(found):
-    """No key, no setting, no file of a home, no weights; loopback, which kernels talk over."""
+    """A bare command finds no key, setting, home file or weights, only the loopback interface."""
     assert found[:4] == [[], [], False, ""]
 
 
 def test_a_command_that_is_run_bare_has_no_network(scripts, found):
-    """Where the system gives a namespace; where it does not, the run says so."""
+    """A bare command has no network, or says that the system allows no namespace."""
     refused = scripts[0].why_not_cut()
     if refused:
         pytest.skip(f"namespaces are refused here: {refused}")

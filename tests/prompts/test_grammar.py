@@ -16,13 +16,13 @@ from gatewayx_nb.prompts import fill
 
 
 class Key(str):
-    """Stands for a type that must never be sent."""
+    """A text type whose value must never be sent."""
 
     __slots__ = ()
 
 
 class Hostile:
-    """An object whose every way of being read raises."""
+    """An object that raises however it is read."""
 
     def __str__(self):
         raise ValueError("no text")
@@ -32,7 +32,7 @@ class Hostile:
 
     @property
     def broken(self):
-        """A property that fails."""
+        """Raise an error."""
         raise RuntimeError("no value")
 
 
@@ -60,7 +60,7 @@ NOTEBOOK = {
 
 @dataclass(frozen=True)
 class Case:
-    """A prompt, and what is sent."""
+    """A prompt, and the text that is sent."""
 
     template: str
     filled: str
@@ -86,7 +86,7 @@ FILLED = [
 
 @pytest.mark.parametrize("case", FILLED, ids=lambda case: case.template)
 def test_a_field_is_filled(case):
-    """The grammar of fields, in one pass."""
+    """Each field is filled in one pass, by the grammar of fields."""
     assert fill(case.template, NOTEBOOK) == case.filled
 
 
@@ -106,13 +106,13 @@ LITERAL = [
 
 @pytest.mark.parametrize("template", LITERAL)
 def test_all_else_is_literal(template):
-    """JSON, JSX, LaTeX, Jinja and Python's further expressions reach the model as typed."""
+    """JSON, JSX, LaTeX, Jinja and other Python expressions are sent as typed."""
     assert fill(template, NOTEBOOK) == template
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A prompt that can not be filled, and what its error must name."""
+    """A prompt that cannot be filled, and the expected parts of its error."""
 
     template: str
     what: tuple[str, ...]
@@ -141,7 +141,7 @@ FAULTS = [
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.template)
 def test_a_field_that_can_not_be_filled_is_named(fault):
-    """The error quotes the field, names the nearest thing there is, and says what to run."""
+    """The error quotes the field, names the nearest variable and says what to run."""
     with pytest.raises(UsageError) as caught:
         fill(f"A long prompt. {fault.template}", NOTEBOOK)
     assert [part for part in fault.what if part not in caught.value.message] == []
@@ -153,7 +153,7 @@ def test_a_field_that_can_not_be_filled_is_named(fault):
     "field", ["{{key}}", "{{key:>9}}", '{{keys["grok"]}}', "{{key[0]}}", "{{key.upper}}"]
 )
 def test_a_forbidden_value_is_never_filled_in(field):
-    """Neither it nor anything taken from it, and the error does not tell it."""
+    """A forbidden value and its attributes are never filled in or shown in the error."""
     with pytest.raises(UsageError, match="Key: it is never sent") as caught:
         fill(field, NOTEBOOK, forbidden=(Key,))
     assert "sk-" not in str(caught.value)
@@ -161,20 +161,20 @@ def test_a_forbidden_value_is_never_filled_in(field):
 
 @given(st.text().filter(lambda text: "{{" not in text))
 def test_a_text_without_fields_is_unchanged(text):
-    """Whatever it holds."""
+    """A text without fields is sent unchanged."""
     assert fill(text, {}) == text
 
 
 @given(st.text(), st.text(), st.text(), st.sampled_from(["{{other}}", "{{value}}", "{{", "}}", ""]))
 def test_a_value_is_never_expanded(before, after, inner, field):
-    """A value that spells a field goes in as it is."""
+    """A value that contains a field is inserted unchanged."""
     value = inner + field + inner
     template = before.replace("{", "") + "{{value}}" + after.replace("{", "")
     filled = fill(template, {"value": value, "other": "expanded"})
     assert filled == template.replace("{{value}}", value, 1)
 
 
-# A string's own braces may spell a field, and then mean it.
+# Without braces, which could form a field.
 WORDS = st.text(st.characters(exclude_characters="{}"))
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | WORDS,
@@ -184,7 +184,7 @@ JSON = st.recursive(
 
 @given(JSON, st.sampled_from([None, 2]), st.booleans())
 def test_a_json_document_survives(value, indent, doubled):
-    """As it stands, and with the doubled braces of a text that was meant for `str.format`."""
+    """JSON is sent unchanged, also with the doubled braces of `str.format`."""
     document = json.dumps(value, indent=indent, ensure_ascii=False)
     document = document.replace("{", "{{").replace("}", "}}") if doubled else document
     assert fill(document, {}) == document
@@ -192,7 +192,7 @@ def test_a_json_document_survives(value, indent, doubled):
 
 @given(st.text(st.sampled_from("{}[]\"'.:_-a1 \n"), max_size=40))
 def test_any_template_is_filled_or_is_a_usage_error(template):
-    """No other exception comes out, whatever was typed."""
+    """Any template is filled or raises a UsageError, and no other exception."""
     with contextlib.suppress(UsageError):
         assert isinstance(fill(template, {"a": {"a": 1}, "_": 1}), str)
 
@@ -201,7 +201,7 @@ def test_any_template_is_filled_or_is_a_usage_error(template):
     "piece", ["{{", "{{a", "{{a.", "{{a['", "{{a[0]", "{{a:", "a.b", "'{{a[\""]
 )
 def test_long_templates_take_linear_time(piece):
-    """A megabyte of beginnings is read once."""
+    """A megabyte of opening braces is read in linear time."""
     started = time.process_time()
     template = "{{a" + piece * (1_000_000 // len(piece))
     assert fill(template, {}) == template
@@ -209,5 +209,4 @@ def test_long_templates_take_linear_time(piece):
 
 
 def test_the_examples_in_the_docstrings_hold():
-    """An example is a promise."""
     assert doctest.testmod(prompts).failed == 0

@@ -1,4 +1,4 @@
-"""How values go into a prompt: tables, sources, pictures."""
+"""Values in a prompt: tables, source code, images."""
 
 import functools
 import inspect
@@ -17,13 +17,13 @@ from gatewayx_nb.prompts import compose, fill
 
 
 class Key(str):
-    """Stands for a type that must never be sent."""
+    """A text type whose value must never be sent."""
 
     __slots__ = ()
 
 
 def figure():
-    """A matplotlib figure with axes."""
+    """Return a matplotlib figure with axes."""
     drawn = matplotlib.figure.Figure()
     drawn.subplots().plot([1, 2])
     return drawn
@@ -31,7 +31,10 @@ def figure():
 
 @pytest.mark.parametrize("package", [pd, pl], ids=["pandas", "polars"])
 def test_a_frame_goes_in_as_a_table_of_its_head(package):
-    """With its shape and types; bars and line ends do not break it."""
+    """A frame becomes a table of its first rows, with shape and dtypes.
+
+    Vertical bars and newlines in cells do not break it.
+    """
     frame = package.DataFrame({"n": [1, 2, 3], "te|xt": ["a|b", "c\n d", "e\\f"]})
     integer, text = map(str, frame.dtypes)
 
@@ -44,7 +47,7 @@ def test_a_frame_goes_in_as_a_table_of_its_head(package):
 
 @pytest.mark.parametrize("package", [pd, pl], ids=["pandas", "polars"])
 def test_a_series_is_a_table_of_one_column(package):
-    """By its name."""
+    """A series is a table of one column with its name."""
     written = fill("{{s}}", {"s": package.Series([1.5, 2.5], name="x") if package is pd
                              else package.Series("x", [1.5, 2.5])})  # fmt: skip
 
@@ -53,7 +56,7 @@ def test_a_series_is_a_table_of_one_column(package):
 
 
 def test_labels_of_rows_that_say_something_go_in():
-    """Names do, numbers from 0 do not."""
+    """Row labels are included if they are names, but not the default numbers."""
     frame = pd.DataFrame({"a": [1, 2]}, index=pd.Index(["x", "y"], name="who"))
 
     assert fill("{{df}}", {"df": frame}).endswith(
@@ -64,7 +67,7 @@ def test_labels_of_rows_that_say_something_go_in():
 
 @pytest.mark.parametrize("package", [pd, pl], ids=["pandas", "polars"])
 def test_a_table_is_bounded_in_every_direction(package):
-    """A million rows, a thousand columns or a megabyte in a cell."""
+    """A table is bounded: for a million rows, a thousand columns or a megabyte in a cell."""
     wide = package.DataFrame({f"c{number}": ["x" * 100_000] * 50 for number in range(100)})
 
     written = fill("{{df}}", {"df": wide})
@@ -86,12 +89,12 @@ def test_a_table_is_bounded_in_every_direction(package):
     ],
 )
 def test_odd_frames_are_written_too(frame):
-    """Empty ones, several levels, nothing in a cell, one name twice."""
+    """Empty frames, multi-level indexes, missing values and duplicate names work."""
     assert "DataFrame of " in fill("{{df}}", {"df": frame})
 
 
 def test_a_key_in_a_cell_is_refused():
-    """A table would write it out."""
+    """A key in a cell raises an error, because the table would contain it."""
     frame = pd.DataFrame({"key": pd.Series([Key("sk-canary")], dtype=object)})
 
     with pytest.raises(UsageError, match="Key: it is never sent") as caught:
@@ -100,14 +103,14 @@ def test_a_key_in_a_cell_is_refused():
 
 
 def test_a_value_in_a_table_is_never_expanded():
-    """Nor is one that a source holds."""
+    """A field in a table cell or in source code is not filled in."""
     frame = pd.DataFrame({"a": ["{{x}}"]})
 
     assert "| {{x}} |" in fill("{{df}}", {"df": frame, "x": "expanded"})
 
 
 def helper(x):
-    """Double."""
+    """Return the double."""
     return 2 * x  # {{x}}
 
 
@@ -115,13 +118,13 @@ class Outer:
     """A class."""
 
     class Inner:
-        """One within."""
+        """A nested class."""
 
         size = 1
 
 
 def test_a_function_or_a_class_goes_in_as_its_source():
-    """Also a method, a decorated one, and what stands indented."""
+    """A function or class is replaced by its source, also if decorated, nested or a method."""
     names = {"f": helper, "C": Outer, "I": Outer.Inner, "w": functools.wraps(helper)(lambda: 0)}
     source = '"""Double."""\n    return 2 * x  # {{x}}'
 
@@ -131,7 +134,7 @@ def test_a_function_or_a_class_goes_in_as_its_source():
 
 
 def cell(code):
-    """Run a text as a notebook's cell: in `__main__`, noted for tracebacks."""
+    """Run code as a notebook cell: in `__main__`, with its source in linecache."""
     name = f"<cell {len(linecache.cache)}>"
     linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)
     names = {"__name__": "__main__"}
@@ -140,7 +143,7 @@ def cell(code):
 
 
 def test_what_a_cell_defines_has_its_source_of_the_last_cell():
-    """A class without methods too, with its decorators."""
+    """The source is that of the last cell, also for a class without methods, with decorators."""
     cell("class City:\n    old = 1\n")
     code = "x = 1\n@dec\nclass City:\n    name: str\n\n    class Part:\n        n = 1\n\ny = 2\n"
     names = cell("def dec(c): return c\n" + code)
@@ -154,13 +157,13 @@ def test_what_a_cell_defines_has_its_source_of_the_last_cell():
     ("value", "kind"), [(len, "function"), (int, "class"), (type("Made", (), {}), "class")]
 )
 def test_a_source_that_is_not_to_be_had_is_said(value, kind):
-    """As of what is built in."""
+    """A value without source, such as a built-in, raises an error."""
     with pytest.raises(UsageError, match=f"'it', a {kind} whose source is not to be had"):
         fill("{{it}}", {"it": value})
 
 
 def test_a_figure_becomes_an_image_of_the_call():
-    """Its place is marked; axes and PIL's pictures likewise."""
+    """A figure, axes or a PIL image becomes an image of the call, marked in the text."""
     drawn = figure()
     from PIL import Image
 
@@ -173,13 +176,13 @@ def test_a_figure_becomes_an_image_of_the_call():
 
 
 def test_a_figure_where_only_text_can_stand_is_refused():
-    """As in the system prompt."""
+    """A figure in a text-only place, such as the system prompt, raises an error."""
     with pytest.raises(UsageError, match="an image stands where only text can"):
         fill("{{f}}", {"f": figure()})
 
 
 def test_a_figure_that_cannot_be_drawn_is_named():
-    """Its own code may raise anything."""
+    """A figure whose drawing code raises any exception is named in the error."""
 
     class Broken:
         def savefig(self, file, **_):
@@ -190,7 +193,7 @@ def test_a_figure_that_cannot_be_drawn_is_named():
 
 
 def test_numbers_and_arrays_stay_text():
-    """As they print; an array of a million is no megabyte."""
+    """Numbers and arrays are inserted as printed; a large array is abbreviated."""
     array = np.zeros(1_000_000)
 
     assert fill("{{a}}", {"a": array}) == str(array)
@@ -199,14 +202,14 @@ def test_numbers_and_arrays_stay_text():
 
 @pytest.mark.parametrize("expression", ["1 + 1", "f(x)", "x:.2f", "", "__import__('os')", "x; y"])
 def test_an_expression_is_a_name_and_nothing_more(expression):
-    """Never evaluated."""
+    """An expression other than a name is never evaluated."""
     with pytest.raises(UsageError, match="names no value"):
         prompts.take(expression, {"x": 1, "f": print})
     assert not prompts.is_named(expression, {"x": 1, "f": print})
 
 
 def test_a_name_is_taken_by_the_same_grammar():
-    """Attributes and keys included, keys of providers excluded."""
+    """A name may have attributes and items, but providers' keys are excluded."""
     assert prompts.take('d["k"][0]', {"d": {"k": [5]}}) == 5
     assert prompts.is_named("d.x", {"d": 1})
     with pytest.raises(UsageError, match="never sent"):

@@ -6,7 +6,7 @@ from gatewayx_nb.secure_config import Config
 
 @pytest.fixture
 def user_keys(clean_environment):
-    """Write keys into the user's own file."""
+    """Write keys to the key file of the user folder."""
 
     def write(text):
         path = clean_environment / "config" / "gatewayx" / "config" / "secrets" / ".env.local"
@@ -18,7 +18,7 @@ def user_keys(clean_environment):
 
 
 def test_the_first_source_of_a_key_wins(project, user_keys):
-    """Environment, then the project's file, then the user's."""
+    """The environment overrides the project's key file, which overrides the user's."""
     user_keys("GATEWAYX_A_API_KEY=user\nGATEWAYX_B_API_KEY=user\nGATEWAYX_C_API_KEY=user\n")
     project.set_keys("GATEWAYX_A_API_KEY=project\nGATEWAYX_B_API_KEY=project\n")
     config = Config(project.root, {"GATEWAYX_A_API_KEY": "env"})
@@ -31,7 +31,7 @@ def test_the_first_source_of_a_key_wins(project, user_keys):
 
 
 def test_our_name_wins_over_the_vendors(project):
-    """The vendor's own variable is read where ours is absent, unless that is turned off."""
+    """The vendor's variable is used if this package's is not set, unless turned off."""
     project.set_keys("XAI_API_KEY=vendor\n")
     config = Config(project.root, {})
     assert str(config.key("grok").value) == "vendor"
@@ -47,7 +47,7 @@ def test_our_name_wins_over_the_vendors(project):
 
 
 def test_a_placeholder_does_not_hide_a_key(project, user_keys):
-    """A copied example file leaves the user's own key in force."""
+    """A placeholder in a copied example file does not hide the user's key."""
     user_keys("GATEWAYX_GROK_API_KEY=sk-real-one\n")
     project.set_keys("GATEWAYX_GROK_API_KEY=your_grok_key_here\n")
 
@@ -55,7 +55,7 @@ def test_a_placeholder_does_not_hide_a_key(project, user_keys):
 
 
 def test_a_lone_placeholder_is_told_apart_from_nothing(project):
-    """Its value is not handed out."""
+    """A placeholder alone is reported as such, and its value is not returned."""
     project.set_keys("GATEWAYX_GROK_API_KEY=your_grok_key_here\n")
 
     key = Config(project.root, {}).key("grok")
@@ -64,7 +64,7 @@ def test_a_lone_placeholder_is_told_apart_from_nothing(project):
 
 
 def test_a_changed_file_is_seen(project):
-    """Added, changed and removed, each with the next refresh."""
+    """An added, changed or removed file is noticed by the next refresh."""
     config = Config(project.root, {})
     for text, state in (("GATEWAYX_A_API_KEY=k", "set"), ("", "missing")):
         project.set_keys(text)
@@ -78,7 +78,7 @@ def test_a_changed_file_is_seen(project):
 
 
 def test_an_unreadable_key_file_is_a_problem_and_no_failure(project):
-    """Other sources go on, and the state commands tell it."""
+    """An unreadable key file is a problem in the status, and other sources work."""
     project.keys.mkdir()
     config = Config(project.root, {"GATEWAYX_A_API_KEY": "k"})
 
@@ -87,7 +87,10 @@ def test_an_unreadable_key_file_is_a_problem_and_no_failure(project):
 
 
 def test_variables_hold_over_settings(project):
-    """`GATEWAYX_<NAME>_MODEL` and `_BASE_URL`, from the environment or the key file."""
+    """`GATEWAYX_<NAME>_MODEL` and `_BASE_URL` override settings.
+
+    They are read from the environment or the key file.
+    """
     project.settings('engines.grok = {model = "m", base_url = "http://a", own = 1}')
     project.set_keys("GATEWAYX_GROK_MODEL=n\n")
     config = Config(project.root, {"GATEWAYX_GROK_BASE_URL": "http://b"})
@@ -96,7 +99,7 @@ def test_variables_hold_over_settings(project):
 
 
 def test_a_key_is_written_where_it_is_said(project, clean_environment):
-    """The project's file, or the user's; the process environment is never written."""
+    """A key is written to the project's or the user's file, never to `os.environ`."""
     config = Config(project.root, {})
 
     assert config.set_key("grok", " sk-1 ") == project.keys
@@ -109,7 +112,7 @@ def test_a_key_is_written_where_it_is_said(project, clean_environment):
 
 
 def test_bad_settings_leave_the_last_good_ones(project):
-    """A typing error stops the call that meets it, with its line, and no other state is lost."""
+    """A syntax error in the settings is raised with its line, and the last valid ones stay."""
     project.settings("limits.retries = 1")
     config = Config(project.root, {})
     project.settings("limits.retris = 1")

@@ -10,7 +10,7 @@ from gatewayx_nb.secure_config.importing import ImportedKey
 
 @dataclass
 class Case:
-    """A file, what is taken of it, and what is left."""
+    """A file, its imported names and its skipped names."""
 
     id: str
     text: str
@@ -82,7 +82,7 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_a_file_of_keys_is_imported(project, tmp_path, case):
-    """What is known is taken, what is not is named; the file stays as it was."""
+    """Known names are imported, unknown ones are listed, and the file is unchanged."""
     source = tmp_path / "source"
     source.write_text(case.text)
     source.chmod(0o644)
@@ -96,7 +96,7 @@ def test_a_file_of_keys_is_imported(project, tmp_path, case):
 
 
 def test_an_import_overwrites_nothing(project, tmp_path):
-    """A placeholder makes way, a key does not; the same key again is no matter."""
+    """An import replaces placeholders but no keys; an equal key is not reported."""
     project.set_keys(
         "GATEWAYX_GROK_API_KEY=mine\nGATEWAYX_OPENAI_API_KEY=changeme\nGATEWAYX_COHERE_API_KEY=c\n"
     )
@@ -123,7 +123,7 @@ def test_an_import_overwrites_nothing(project, tmp_path):
     ids=["nothing", "folder", "no JSON", "deep JSON", "long"],
 )
 def test_what_cannot_be_imported_is_one_line(project, tmp_path, make, said):
-    """And nothing of it is shown."""
+    """A file that cannot be imported raises a one-line error that shows none of its content."""
     source = tmp_path / "source"
     make(source)
 

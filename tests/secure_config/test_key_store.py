@@ -16,7 +16,7 @@ PRINTABLE = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size
 
 @pytest.fixture
 def path(tmp_path):
-    """Give the place of a key file; its folder is there."""
+    """Return the path of a key file in an existing folder."""
     path = tmp_path / "config" / "secrets" / ".env.local"
     path.parent.mkdir(parents=True)
     return path
@@ -34,7 +34,10 @@ def _holding(path, data):
 @settings(max_examples=50, deadline=None)
 @given(values=st.lists(PRINTABLE, min_size=20, max_size=20))
 def test_a_thousand_printable_values_come_back(tmp_path_factory, values):
-    """Quotes, hashes, dollars and backslashes are part of a key; also where one stood before."""
+    """Any printable value is read back as written, quotes, hashes and dollars included.
+
+    This applies to new and to replaced values.
+    """
     path = tmp_path_factory.mktemp("keys") / "config" / "secrets" / ".env.local"
     named = {f"K{number}": value for number, value in enumerate(values)}
 
@@ -46,7 +49,7 @@ def test_a_thousand_printable_values_come_back(tmp_path_factory, values):
 
 @pytest.mark.parametrize("value", ["a\nb", "a\0b", "clé", "a\x7f", "\u202ea", "tab\tbed"])
 def test_a_value_that_is_not_printable_ascii_is_refused_without_echo(path, value):
-    """The file stays as it was."""
+    """A value with other characters is refused without an echo, and the file is unchanged."""
     with pytest.raises(ConfigError, match="the value of A holds") as caught:
         key_store.write(path, {"B": "fine", "A": value})
 
@@ -55,14 +58,17 @@ def test_a_value_that_is_not_printable_ascii_is_refused_without_echo(path, value
 
 
 def test_values_are_not_expanded(path):
-    """`${HOME}` in a key is seven characters of the key."""
+    """Values are not expanded: `${HOME}` in a key is seven characters."""
     _holding(path, 'A=x${HOME}y\nB="${HOME}"\n')
 
     assert key_store.read(path).values == {"A": "x${HOME}y", "B": "${HOME}"}
 
 
 def test_the_file_and_its_folder_are_private(path):
-    """0600 in 0700, with a .gitignore of everything; the lock beside it holds nothing."""
+    """The file has mode 0600, its folder 0700 and a .gitignore for everything in it.
+
+    The lock file is empty.
+    """
     key_store.write(path, {"A": "v"})
 
     assert (_mode(path), _mode(path.parent)) == (0o600, 0o700)
@@ -74,7 +80,7 @@ def test_the_file_and_its_folder_are_private(path):
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o660, 0o666])
 def test_a_file_that_others_can_read_is_narrowed(path, caplog, monkeypatch, mode):
-    """It is read, narrowed to 0600, and that is said."""
+    """A file that others can read is changed to mode 0600, with a warning."""
     _holding(path, "A=v\n")
     path.chmod(mode)
     monkeypatch.chdir(path.parent)
@@ -85,7 +91,7 @@ def test_a_file_that_others_can_read_is_narrowed(path, caplog, monkeypatch, mode
 
 
 def test_where_modes_do_not_stick_that_is_said(path, monkeypatch):
-    """The keys are read all the same: the user can do nothing but know it."""
+    """Where modes have no effect, the keys are read with a warning: nothing else can be done."""
     _holding(path, "A=v\n")
     path.chmod(0o644)
     monkeypatch.setattr(os, "fchmod", lambda *_: None)
@@ -98,7 +104,7 @@ def test_where_modes_do_not_stick_that_is_said(path, monkeypatch):
 
 @dataclass
 class Odd:
-    """A file that somebody's editor or hand made, and what is read of it."""
+    """A malformed file, and the values and problem read from it."""
 
     id: str
     data: str | bytes
@@ -124,7 +130,7 @@ ODD = [
 
 @pytest.mark.parametrize("odd", ODD, ids=lambda odd: odd.id)
 def test_what_is_odd_in_a_file_is_told_by_its_line_and_the_rest_is_read(path, odd):
-    """One line a problem, without the text."""
+    """Each malformed line is one problem without its text, and the other lines are read."""
     _holding(path, odd.data)
 
     read = key_store.read(path)
@@ -149,7 +155,10 @@ REFUSED = {
 
 @pytest.mark.parametrize(("make", "said"), REFUSED.values(), ids=REFUSED)
 def test_what_is_no_key_file_is_refused_in_one_line(path, make, said):
-    """By reading and by writing, at once, and nothing of it is changed."""
+    """A path that is not a key file raises a one-line error on read and write.
+
+    It is not changed.
+    """
     make(path)
     before = os.lstat(path)
     start = time.monotonic()
@@ -166,7 +175,7 @@ def test_what_is_no_key_file_is_refused_in_one_line(path, make, said):
 
 @pytest.mark.parametrize("linked", ["config", "secrets"])
 def test_a_folder_that_is_a_link_is_refused(tmp_path, linked):
-    """Else a project could pass the user's own keys off as its own."""
+    """A symlinked folder is refused: a project could pass the user's keys off as its own."""
     own = tmp_path / "own" / "config" / "secrets"
     own.mkdir(parents=True)
     _holding(own / ".env.local", "A=v\n")
@@ -184,7 +193,7 @@ def test_a_folder_that_is_a_link_is_refused(tmp_path, linked):
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file to somebody else")
 def test_a_file_of_somebody_else_is_refused(path):
-    """What another user wrote is no key of ours."""
+    """A key file owned by another user is refused."""
     _holding(path, "A=v\n")
     os.chown(path, NOBODY, NOBODY)
 
@@ -194,7 +203,7 @@ def test_a_file_of_somebody_else_is_refused(path):
 
 @pytest.mark.parametrize("locked", ["file", "folder"])
 def test_a_file_without_read_permission_is_one_line(unprivileged, locked):
-    """It says how to get it; also where the folder may not be entered."""
+    """An unreadable file or folder raises a one-line error that says how to gain access."""
     path = unprivileged / "config" / "secrets" / ".env.local"
     path.parent.mkdir(parents=True)
     _holding(path, "A=v\n")
@@ -205,7 +214,7 @@ def test_a_file_without_read_permission_is_one_line(unprivileged, locked):
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(unprivileged):
-    """Nothing is made, and the way out is named."""
+    """A read-only folder raises a one-line error with a way out, and nothing is created."""
     (unprivileged / "config").mkdir(mode=0o555)
 
     with as_nobody(), pytest.raises(ConfigError, match=r"cannot be written: .*key set NAME --user"):
@@ -213,7 +222,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(unprivileged):
 
 
 def test_a_file_in_the_place_of_a_folder_is_one_line(tmp_path):
-    """It is named."""
+    """A file at the folder's path raises a one-line error that names it."""
     (tmp_path / "config").write_text("mine")
 
     with pytest.raises(ConfigError, match=r"cannot be written: Not a directory"):
@@ -221,7 +230,7 @@ def test_a_file_in_the_place_of_a_folder_is_one_line(tmp_path):
 
 
 def test_comments_order_and_unknown_lines_stay(path):
-    """Byte for byte; `export` and a comment behind the value too."""
+    """Setting a key keeps all other bytes, such as comments, order, `export` and unknown lines."""
     _holding(path, b"# \xe9\r\nB=2\r\nexport A='old'  # why\r\n\r\nnot a line\r\nA=3\r\nC=3")
 
     key_store.write(path, {"A": "new", "D": "#4"})
@@ -234,7 +243,7 @@ def test_comments_order_and_unknown_lines_stay(path):
 
 
 def test_a_byte_order_mark_stays_at_the_head(path):
-    """Where the first line is the one that is set, too."""
+    """A byte order mark stays first, even if the first line is set."""
     _holding(path, b"\xef\xbb\xbfA=1\nB=2\n")
 
     key_store.write(path, {"A": "3"})
@@ -243,7 +252,7 @@ def test_a_byte_order_mark_stays_at_the_head(path):
 
 
 def test_a_name_is_removed_with_its_lines(path):
-    """Nothing else is; what is not there is said not to be."""
+    """Removing a name deletes only its lines; the result says whether it was there."""
     _holding(path, "A=1\nB=2\nA=3\n")
 
     assert key_store.remove(path, "A")
@@ -252,7 +261,7 @@ def test_a_name_is_removed_with_its_lines(path):
 
 
 def test_a_missing_file_holds_nothing(tmp_path):
-    """No file is no error, and is not made by reading."""
+    """Reading a missing file returns no keys and does not create it."""
     path = tmp_path / "secrets" / ".env.local"
 
     assert key_store.read(path) == key_store.Content({})

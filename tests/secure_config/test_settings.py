@@ -13,12 +13,12 @@ def _file(tmp_path, text, name="gatewayx.toml"):
 
 
 def test_no_file_says_nothing(tmp_path):
-    """Everything has a default."""
+    """Without a settings file every setting has its default."""
     assert load([tmp_path / "none.toml"]) == Settings()
 
 
 def test_every_setting_is_read(tmp_path):
-    """The file's structure is the object's."""
+    """Every setting is read; the object has the structure of the file."""
     settings = load(
         [
             _file(
@@ -43,7 +43,7 @@ def test_every_setting_is_read(tmp_path):
 
 
 def test_the_project_wins_over_the_user_value_by_value(tmp_path):
-    """A project that sets one limit leaves the user's others."""
+    """The project overrides the user's settings value by value."""
     project = _file(tmp_path, "limits.timeout = 1", "project.toml")
     user = _file(tmp_path, "limits = {timeout = 2, retries = 0}", "user.toml")
 
@@ -74,7 +74,7 @@ def test_the_project_wins_over_the_user_value_by_value(tmp_path):
     ],
 )
 def test_what_does_not_fit_is_named(tmp_path, text, said):
-    """An unknown key names the nearest one, a value what was expected, and both the file."""
+    """An error names the file, and the nearest key or the expected value."""
     path = _file(tmp_path, text)
 
     with pytest.raises(ConfigError, match=said) as caught:
@@ -96,7 +96,7 @@ def test_what_does_not_fit_is_named(tmp_path, text, said):
     ],
 )
 def test_saving_the_default_model_leaves_the_rest(tmp_path, before, after):
-    """Comments and tables stay; one line is set."""
+    """Saving the default model changes one line and keeps comments and tables."""
     path = _file(tmp_path, before)
 
     save_default(path, "grok")
@@ -106,7 +106,7 @@ def test_saving_the_default_model_leaves_the_rest(tmp_path, before, after):
 
 
 def test_any_reference_is_saved_as_it_is(tmp_path):
-    """Quotes and backslashes do not break the file."""
+    """A reference with quotes and backslashes is saved and read back unchanged."""
     path = _file(tmp_path, "")
 
     save_default(path, 'mock:a"b\\c')

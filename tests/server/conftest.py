@@ -1,4 +1,4 @@
-"""A server on loopback, run as its user runs it, and a client of it."""
+"""A server on loopback, started as by a user, and its client."""
 
 import re
 import subprocess
@@ -16,21 +16,21 @@ _RUNS = re.compile(r"running on (http://\S+)")
 
 @dataclass(frozen=True)
 class Running:
-    """A running server, its project and a client that goes by no proxy."""
+    """A running server, its project and a client that ignores proxies."""
 
     url: str
     project: Project
     client: httpx.Client
 
     def engines(self) -> dict[str, dict]:
-        """Give the rows of its engines by name."""
+        """Return the rows of its engines by name."""
         rows = self.client.get("/engines/status").raise_for_status().json()["engines"]
         return {row["name"]: row for row in rows}
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """Start `uvicorn gatewayx_nb.server:app` in a project; it ends with the module's tests."""
+    """Run `uvicorn gatewayx_nb.server:app` in a project until the module's tests end."""
     folder = tmp_path_factory.mktemp("server")
     project = Project(folder / "project")
     process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Who is let in, by the two ends of a connection as the server sees them."""
+"""Access control by the two ends of a connection."""
 
 from dataclasses import dataclass, field
 
@@ -13,7 +13,7 @@ THERE = ("192.0.2.7", 3001)
 
 @dataclass(frozen=True)
 class Case:
-    """A connection, and what becomes of it; 0 is the application's answer."""
+    """A connection and the expected status; 0 if the application answers."""
 
     id: str
     status: int
@@ -50,7 +50,7 @@ CASES = [
 
 
 def send_through(case, kind):
-    """Give what the gate sent for a connection, nothing where it was let in."""
+    """Return what the gate sent, or nothing if it let the connection in."""
     sent, entered = [], []
 
     async def app(scope, receive, send):
@@ -67,7 +67,7 @@ def send_through(case, kind):
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_who_is_let_in(case):
-    """Both ends are loopback, there is one Host and it is loopback, and so is each Origin."""
+    """Both ends, the only Host and every Origin must be loopback."""
     sent = send_through(case, "http")
 
     assert (sent[0]["status"] if sent else 0) == case.status
@@ -75,7 +75,7 @@ def test_who_is_let_in(case):
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_a_socket_is_let_in_by_the_same_rule(case):
-    """Or closed before it is open."""
+    """A WebSocket follows the same rules, and a refused one is closed before it opens."""
     sent = send_through(case, "websocket")
 
     assert [message["type"] for message in sent] == ["websocket.close"] * bool(case.status)

@@ -1,4 +1,4 @@
-"""The server's answers, from a real server."""
+"""Responses of a real server."""
 
 import json
 import shlex
@@ -27,7 +27,7 @@ README = Path(__file__).parents[2] / "README.md"
 
 
 def test_the_engines_are_those_of_the_pool_in_the_form_of_the_schema(server):
-    """Which names every field of a row, and no other."""
+    """`/engines/status` returns the pool's rows, with exactly the fields of the schema."""
     answer = server.client.get("/engines/status")
     fixed = schema("engines_status")
 
@@ -41,7 +41,10 @@ def test_the_engines_are_those_of_the_pool_in_the_form_of_the_schema(server):
 
 
 def test_the_security_status_is_that_of_the_pool_in_the_form_of_its_schema(server):
-    """It says which key is set and who may read the file; no key, absolute path or user's name."""
+    """The security status matches its schema and the pool's.
+
+    It reports set keys and file access, without any key, absolute path or user name.
+    """
     server.project.set_keys(f"GATEWAYX_GROK_API_KEY={CANARY}\n")
     server.project.engine("open", "x").chmod(0o666)
     try:
@@ -59,7 +62,7 @@ def test_the_security_status_is_that_of_the_pool_in_the_form_of_its_schema(serve
 
 
 def test_engines_and_keys_come_and_go_without_a_restart(server):
-    """Each request looks."""
+    """Each request notices added and removed engines and keys."""
     file = server.project.engine("mine", "x")
     assert server.engines()["mine"]["state"] == "ready"
 
@@ -74,7 +77,7 @@ def test_engines_and_keys_come_and_go_without_a_restart(server):
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="there is no curl")
 def test_the_lines_of_the_readme_work_as_they_stand(server):
-    """But for the port, which is free for certain here."""
+    """The README's commands work unmodified except for the port, which is a free one here."""
     lines = [line for line in README.read_text().splitlines() if line.startswith("curl ")]
     assert [line.split("/")[3] for line in lines] == ["engines", "security"]
 
@@ -89,7 +92,7 @@ def test_the_lines_of_the_readme_work_as_they_stand(server):
 
 
 def asked(pool, path="/engines/status"):
-    """Ask an application of its own, in this process."""
+    """Send a request to an in-process application."""
 
     async def ask():
         ends = httpx.ASGITransport(
@@ -102,7 +105,7 @@ def asked(pool, path="/engines/status"):
 
 
 def test_no_key_is_in_an_answer(project):
-    """An engine file that tells its key as it fails does not tell it here."""
+    """A response has no key, even if an engine file raises an error that contains it."""
     project.set_keys(f"GATEWAYX_LEAK_API_KEY={CANARY}\n")
     (project.engines / "leak_engine.py").write_text(f"raise ValueError({CANARY!r})\n")
     with project.pool() as pool:
@@ -116,7 +119,7 @@ def test_no_key_is_in_an_answer(project):
 
 
 def test_a_bug_is_told_by_its_name_alone():
-    """What it says may be anything."""
+    """A bug is reported by exception name only, because its message may contain anything."""
 
     def pool():
         raise RuntimeError(CANARY)
@@ -130,7 +133,7 @@ def test_a_bug_is_told_by_its_name_alone():
 
 
 def test_a_file_whose_name_is_no_text_is_a_row(server):
-    """Its name holds what UTF-8 cannot; JSON can."""
+    """A file name that is not valid UTF-8 is a row, escaped in JSON."""
     path = server.project.root / "engines" / "f\udcff_engine.py"
     try:
         path.write_text("")
@@ -142,7 +145,7 @@ def test_a_file_whose_name_is_no_text_is_a_row(server):
 
 
 def test_a_settings_file_that_cannot_be_read_is_told(server):
-    """With what mends it, and only until it is mended."""
+    """An unreadable settings file is reported with a hint until it is fixed."""
     server.project.settings("default_modle = 'grok'")
     answer = server.client.get("/engines/status")
 
@@ -169,7 +172,7 @@ def test_a_settings_file_that_cannot_be_read_is_told(server):
     ],
 )
 def test_only_get_of_what_is_there_is_answered(server, method, path, status):
-    """And every answer is JSON that no cache keeps and no page of elsewhere may read."""
+    """Only GET of a known path succeeds; every response is uncached JSON without CORS."""
     answer = server.client.request(method, path)
 
     assert answer.status_code == status
@@ -182,7 +185,7 @@ def test_only_get_of_what_is_there_is_answered(server, method, path, status):
 
 
 def test_many_may_ask_at_once(server):
-    """While files change under them."""
+    """Concurrent requests succeed while files change."""
 
     def ask(turn):
         server.project.engine("busy", says=str(turn))
@@ -213,7 +216,7 @@ HOSTS = {
 
 @pytest.mark.parametrize("host", HOSTS, ids=repr)
 def test_the_host_is_one_of_this_machine(server, host):
-    """A name that was pointed here is not: DNS rebinding."""
+    """A Host name that merely resolves to loopback is refused (DNS rebinding)."""
     assert server.client.get("/engines/status", headers={"Host": host}).status_code == HOSTS[host]
 
 
@@ -232,7 +235,7 @@ ORIGINS = {
 
 @pytest.mark.parametrize("origin", ORIGINS, ids=repr)
 def test_a_page_of_elsewhere_is_not_answered(server, origin):
-    """Whatever the method; the answer of a page's own machine has no CORS header either."""
+    """A foreign Origin is refused for any method; a local one gets no CORS header."""
     answer = server.client.get("/engines/status", headers={"Origin": origin})
 
     assert answer.status_code == ORIGINS[origin]
@@ -240,7 +243,7 @@ def test_a_page_of_elsewhere_is_not_answered(server, origin):
 
 
 def test_what_a_proxy_of_this_machine_passes_on_from_another_is_refused(server):
-    """Uvicorn reads the client from the proxy's header."""
+    """A foreign client behind a local proxy is refused: Uvicorn reads the proxy's header."""
     answer = server.client.get("/engines/status", headers={"X-Forwarded-For": "192.0.2.7"})
 
     assert (answer.status_code, answer.json()["error"]["message"]) == (
@@ -250,7 +253,7 @@ def test_what_a_proxy_of_this_machine_passes_on_from_another_is_refused(server):
 
 
 def test_two_hosts_in_one_request_are_refused(server):
-    """Which of them a server heeds is its own choice."""
+    """Two Host headers are refused, because servers differ in which one they use."""
     port = httpx.URL(server.url).port
     with socket.create_connection(("127.0.0.1", port)) as peer:
         peer.sendall(
@@ -263,7 +266,6 @@ def test_two_hosts_in_one_request_are_refused(server):
 
 
 def test_without_starlette_the_import_says_what_to_install(tmp_path):
-    """In one line."""
     script = "import sys; sys.modules['starlette'] = None; import gatewayx_nb.server"
     env = environment(tmp_path) | {"PYTHONPATH": str(Path(gatewayx_nb.__file__).parents[1])}
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""The ledger: what is written, by whom, and what becomes of it where that goes wrong."""
+"""The ledger: entries, concurrent writers and failures."""
 
 import os
 import sqlite3
@@ -15,7 +15,7 @@ CALL = LedgerEntry(1.5, "grok", "m", "ok", 3, None, Decimal("0.000123"), 1.25, 0
 
 
 def test_entries_come_back_as_they_were_the_latest_first(tmp_path):
-    """Unknown stays unknown, and a cost is exact."""
+    """Entries are returned latest first; unknown values stay unknown, and costs are exact."""
     ledger = Ledger(tmp_path / "new" / "store.sqlite")
     assert ledger.last(3) == []
     entries = [
@@ -31,7 +31,7 @@ def test_entries_come_back_as_they_were_the_latest_first(tmp_path):
 
 
 def test_its_folder_is_the_user_s_and_git_ignores_it(tmp_path):
-    """Whatever the repository's own list says."""
+    """The folder belongs to the user and has its own .gitignore."""
     ledger = Ledger(tmp_path / ".gatewayx" / "store.sqlite")
     ledger.add(CALL)
     ledger.flush()
@@ -41,7 +41,7 @@ def test_its_folder_is_the_user_s_and_git_ignores_it(tmp_path):
 
 
 def test_threads_and_processes_write_to_one_file(tmp_path):
-    """Each entry once, none refused because another kernel writes."""
+    """Threads and processes write each entry once, without lock errors."""
     path = tmp_path / "store.sqlite"
     code = (
         "import sys; from pathlib import Path; from gatewayx_nb.storage import *\n"
@@ -66,7 +66,7 @@ def test_threads_and_processes_write_to_one_file(tmp_path):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_child_writes_its_own(tmp_path):
-    """The parent's thread is not there."""
+    """A forked child has no writer thread, and starts its own."""
     ledger = Ledger(tmp_path / "store.sqlite")
     ledger.add(CALL)
     ledger.flush()
@@ -81,7 +81,7 @@ def test_a_forked_child_writes_its_own(tmp_path):
 
 
 def test_a_damaged_file_is_set_aside_and_not_lost(tmp_path, caplog):
-    """Under another name beside the new one."""
+    """A damaged file is renamed beside the new one, not deleted."""
     path = tmp_path / "store.sqlite"
     path.write_bytes(b"not of SQLite's " * 100)
     ledger = Ledger(path)
@@ -94,7 +94,7 @@ def test_a_damaged_file_is_set_aside_and_not_lost(tmp_path, caplog):
 
 
 def test_a_file_of_a_later_version_is_left_alone(tmp_path, caplog):
-    """It is told once, and calls go on."""
+    """A file of a later version is reported once and left alone, and calls go on."""
     path = tmp_path / "store.sqlite"
     with sqlite3.connect(path) as file:
         file.execute(f"PRAGMA user_version = {VERSION + 1}")
@@ -111,7 +111,10 @@ def test_a_file_of_a_later_version_is_left_alone(tmp_path, caplog):
 
 
 def test_a_folder_that_cannot_be_written_stops_the_ledger_and_nothing_else(tmp_path, caplog):
-    """A file stands where the folder would be, which not even root may write into."""
+    """If the folder cannot be created, only the ledger stops.
+
+    A file at its path stops even root.
+    """
     (tmp_path / "file").write_text("")
     ledger = Ledger(tmp_path / "file" / "store.sqlite")
     ledger.add(CALL)
@@ -123,7 +126,7 @@ def test_a_folder_that_cannot_be_written_stops_the_ledger_and_nothing_else(tmp_p
 
 
 def test_what_cannot_be_read_is_an_error_of_the_system(tmp_path):
-    """Not SQLite's own."""
+    """An unreadable file raises OSError instead of SQLite's error."""
     (tmp_path / "store.sqlite").write_bytes(b"x" * 5000)
 
     with pytest.raises(OSError, match="not a database"):

@@ -1,4 +1,4 @@
-"""Engines that break rules, each rule by one at least."""
+"""Engines that break rules; each rule is broken by at least one."""
 
 from dataclasses import dataclass
 

@@ -40,7 +40,7 @@ def _broken(path, **keywords):
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory):
-    """Give a function that gives the rules which a source breaks; each source is looked at once."""
+    """Return a cached function that returns the rules a source breaks."""
     known = {}
 
     def look(source, *, ask):
@@ -55,7 +55,7 @@ def broken(tmp_path_factory):
 
 @pytest.mark.parametrize("case", CASES, ids=IDS)
 def test_a_broken_rule_is_told(broken, case):
-    """With what was seen and what to do, in a line; the key is in none."""
+    """A broken rule is reported in one line with the finding and a hint, without the key."""
     error = broken(case.source, ask=case.ask)
     (found,) = [one for one in error.broken if one.rule == case.rule]
 
@@ -66,14 +66,14 @@ def test_a_broken_rule_is_told(broken, case):
 
 
 def test_every_rule_is_broken_by_some_engine():
-    """The table leaves none out."""
+    """The table of broken engines covers every rule."""
     rules = {rule.says for rule in (*CONTRACT, *ANSWERS, *FAULTS, *STREAMS, *LAST)}
 
     assert rules <= {case.rule for case in CASES}
 
 
 def test_a_small_mistake_is_told_once(broken):
-    """An engine that does one thing wrong is not told of others that hardly follow from it."""
+    """A small mistake is reported once, without the rules that it affects indirectly."""
     for case in CASES:
         if case.source.startswith(PLAIN) and not case.ask:
             found = [one.rule for one in broken(case.source, ask=False).broken]
@@ -94,7 +94,7 @@ def test_a_small_mistake_is_told_once(broken):
     ],
 )
 def test_the_shipped_engines_keep_the_rules(name, rules):
-    """Every one; the local one is not asked, as it takes seconds to begin."""
+    """Every shipped engine passes; the local one is not called, because it loads for seconds."""
     report = check(ENGINES / f"{name}_engine.py", ask=name == "mock")
 
     assert (report.engine, len(report.kept)) == (name, rules)
@@ -103,14 +103,17 @@ def test_the_shipped_engines_keep_the_rules(name, rules):
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 def test_the_shipped_rows_keep_the_rules(row):
-    """Though they have no file."""
+    """The shipped rows pass, although they have no file."""
     report = check(row.load().engine)
 
     assert repr(report) == f"{row.name}: keeps 33 rules"
 
 
 def test_an_engine_of_the_seed_keeps_the_rules(project):
-    """Unasked, as it would reach its provider, and asked."""
+    """An engine of the seed document passes, with and without calls.
+
+    Without `ask=True` it is not called, because it would use the network.
+    """
     path = project.engines / "another_engine.py"
     path.write_text(YOUR_MODEL)
 
@@ -119,7 +122,7 @@ def test_an_engine_of_the_seed_keeps_the_rules(project):
 
 
 def test_an_instance_is_looked_at_and_cleaned_up():
-    """A given engine is itself; it was asked in vain where it fails."""
+    """An engine instance is checked, called and cleaned up, and its failed call is reported."""
     engine = ScriptedEngine(["Hi.", Chunk(finish_reason="stop")])
     check(engine, ask=True)
 
@@ -130,7 +133,7 @@ def test_an_instance_is_looked_at_and_cleaned_up():
 
 
 def test_a_reply_is_an_answer_too():
-    """`generate` may give a Reply."""
+    """`generate` may return a Reply."""
 
     class Replying(ScriptedEngine):
         async def generate(self, prompt, **kwargs):
@@ -140,7 +143,7 @@ def test_a_reply_is_an_answer_too():
 
 
 def test_a_class_can_speak_a_dialect_of_its_own():
-    """Named, it is looked at whole; else as far as goes without."""
+    """A class with its own dialect is checked fully only if `dialect=` is passed."""
 
     class Own(HTTPEngine):
         base_url = "https://x.test"
@@ -160,7 +163,7 @@ def test_a_class_can_speak_a_dialect_of_its_own():
 
 @pytest.mark.parametrize("name", ["engine.py", "ask_engine.py", "Big_engine.py", "no_engine.py"])
 def test_a_file_that_would_not_be_found_is_told(tmp_path, name):
-    """By its name; `ask` is a command, and the last one is not there."""
+    """A file name that discovery would ignore is reported, as is a command's or a missing file."""
     if not name.startswith("no"):
         (tmp_path / name).write_text(PRELUDE + PLAIN + SAYS)
 
@@ -169,7 +172,7 @@ def test_a_file_that_would_not_be_found_is_told(tmp_path, name):
 
 @pytest.mark.skipif(os.name == "nt", reason="modes tell nothing there")
 def test_a_file_that_others_may_write_is_told(project):
-    """It is not run."""
+    """A file that others may write is reported and not run."""
     path = project.engine("open", "hi")
     path.chmod(0o666)
 
@@ -177,14 +180,14 @@ def test_a_file_that_others_may_write_is_told(project):
 
 
 def test_an_engine_that_blocks_its_thread_is_told(project):
-    """And is not waited for."""
+    """An engine that blocks its thread is reported after a timeout."""
     path = project.engine("slow", body=SAYS.replace("return prompt", "__import__('time').sleep(8)"))
 
     assert "blocked its thread" in str(_broken(path, ask=True, patience=0.01))
 
 
 def test_the_guide_shows_what_the_kit_says(project, monkeypatch):
-    """The session in CONTRIBUTING runs as it stands there."""
+    """The session in CONTRIBUTING runs unmodified."""
     guide = (ENGINES.parent / "CONTRIBUTING.md").read_text()
     (session,) = re.findall(r"```pycon\n(.*?)```", guide, re.DOTALL)
     shutil.copytree(ENGINES, project.root / "engines", dirs_exist_ok=True)
@@ -198,14 +201,13 @@ def test_the_guide_shows_what_the_kit_says(project, monkeypatch):
 
 
 def test_the_error_is_ours_and_an_assertion():
-    """So that pytest counts a failure, and a notebook shows it in lines."""
+    """The error is a gateway error and an AssertionError, for notebooks and for pytest."""
     assert issubclass(ConformanceError, GatewayError)
     assert issubclass(ConformanceError, AssertionError)
 
 
 @pytest.mark.parametrize("module", [conformance, dialects, scripted, server])
 def test_the_examples_hold(module):
-    """They are run."""
     outcome = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
 
     assert (outcome.failed, outcome.attempted > 0) == (0, True)

@@ -1,4 +1,4 @@
-"""The vendors' own SDKs read what our dialects say."""
+"""The vendors' SDKs parse the test server's dialects."""
 
 import json
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ from gatewayx_nb.transport.sse import Decoder
 
 @dataclass(frozen=True)
 class Oracle:
-    """The types with which a vendor's SDK reads an answer, and an event of a stream."""
+    """The SDK types for an answer and for a stream event."""
 
     dialect: Dialect
     whole: object
@@ -54,7 +54,7 @@ def _events(dialect):
 
 @pytest.mark.parametrize("oracle", ORACLES, ids=lambda oracle: oracle.dialect.name)
 def test_the_vendors_types_read_them(oracle):
-    """Whole, and every event of the stream."""
+    """The SDK's types accept the whole answer and every stream event."""
     TypeAdapter(oracle.whole).validate_json(oracle.dialect.whole)
     for event in _events(oracle.dialect):
         TypeAdapter(oracle.event).validate_python(event)
@@ -62,7 +62,7 @@ def test_the_vendors_types_read_them(oracle):
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
 def test_the_pieces_say_the_text(dialect):
-    """Each in an event of its own, before the end mark; every event ends in a blank line."""
+    """Each chunk of text has its own event before the end mark, terminated by a blank line."""
     before = b"".join(dialect.events[: dialect.end])
 
     assert before.count(b'"Hel"') == before.count(b'"lo."') == 1
@@ -71,7 +71,7 @@ def test_the_pieces_say_the_text(dialect):
 
 
 def test_an_engine_has_the_dialect_of_its_nearest_base():
-    """By the base's name; one that builds on none has none."""
+    """The dialect of an engine is that of its nearest base class, or none."""
 
     class Responses(LLMEngine):
         pass

@@ -19,7 +19,7 @@ ASK = b"POST /x HTTP/1.1\r\ncontent-length: %d\r\n\r\n%b"
 
 
 def _blocks(server, body=b"{}", target=b"/x", end=b"0\r\n\r\n"):
-    """Send a request by hand; give the blocks that come up to the end."""
+    """Send a raw request; return the blocks received up to the end."""
     request = ASK.replace(b"/x", target) % (len(body), body)
     with socket.create_connection(("127.0.0.1", server.port), timeout=5) as peer:
         peer.sendall(request)
@@ -30,7 +30,7 @@ def _blocks(server, body=b"{}", target=b"/x", end=b"0\r\n\r\n"):
 
 
 def test_bytes_are_sent_as_they_are_and_the_last_script_repeats():
-    """Requests are kept, with their headers and bodies."""
+    """Bytes are sent unchanged, the last script repeats, and requests are recorded."""
     with Server([Send(reply(b"{1}"))], [Send(html())]) as server:
         ends = (b"{1}", b"</h1>")
         answers = [b"".join(_blocks(server, b"[]", end=ends)) for _ in range(3)]
@@ -43,7 +43,7 @@ def test_bytes_are_sent_as_they_are_and_the_last_script_repeats():
 
 @pytest.mark.parametrize("size", [1, 7, 10_000])
 def test_a_split_changes_no_byte(size):
-    """It comes in more pieces, and is the same."""
+    """A split response has the same bytes in more blocks."""
     answer = stream(*CHAT.events)
     with Server([Split(answer, size)]) as server:
         blocks = _blocks(server)
@@ -53,14 +53,14 @@ def test_a_split_changes_no_byte(size):
 
 
 def test_a_reset_is_one():
-    """Not an end in good order."""
+    """A reset is a connection reset, not a regular end."""
     with Server([Reset()]) as server, pytest.raises(ConnectionResetError):
         _blocks(server)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
 def test_a_dialect_answers_as_it_is_asked(dialect):
-    """Whole or streamed, by the body or, as Gemini has it, by the path."""
+    """A dialect answers whole or streamed, as the body or, for Gemini, the path requests."""
     with Server(dialect.answer) as server:
         whole = b"".join(_blocks(server, end=dialect.whole))
         streamed = [

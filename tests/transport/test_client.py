@@ -54,7 +54,7 @@ PAYLOAD = {"model": "m", "messages": [{"role": "user", "content": "Why?"}]}
 
 
 def run(test):
-    """Run an async test on an event loop of its own."""
+    """Run an async test on a new event loop."""
 
     @functools.wraps(test)
     def wrapper(*args, **kwargs):
@@ -64,7 +64,7 @@ def run(test):
 
 
 class Client(HTTPClient):
-    """A client of an engine named grok that closes itself."""
+    """A client of an engine named grok, used as an async context manager."""
 
     def __init__(self, base_url, **options):
         super().__init__(base_url, **{"engine": "grok", "key": KEY} | options)
@@ -76,13 +76,13 @@ class Client(HTTPClient):
         await self.aclose()
 
     async def whole(self, path="chat/completions"):
-        """Give the body of a call."""
+        """Return the body of a response."""
         async with self.post(path, PAYLOAD) as response:
             return await response.read()
 
 
 async def failure(base_url, **options):
-    """Give the error that a call ends in."""
+    """Return the error that a call raises."""
     async with Client(base_url, **options) as client:
         with pytest.raises(GatewayError) as caught:
             await client.whole()
@@ -90,30 +90,30 @@ async def failure(base_url, **options):
 
 
 def free_port():
-    """Give a loopback port where nobody listens."""
+    """Return a free loopback port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
 async def gone(seen, within=0.5):
-    """Wait until the server sees the peer close the socket."""
+    """Wait until the server notices that the peer has closed the socket."""
     return await asyncio.to_thread(seen.closed.wait, within)
 
 
 async def eventually(condition, within=2.0):
-    """Wait until something holds."""
+    """Wait until a condition holds."""
     async with asyncio.timeout(within):
         while not condition():
             await asyncio.sleep(0.01)
 
 
-# What is sent, what comes back
+# Request and response
 
 
 @run
 async def test_posts_json_with_the_key_in_its_header():
-    """The request is the payload as JSON, the key in the header named, nothing compressed asked."""
+    """The request is JSON with the key in the named header, and accepts no compression."""
     with Server([Send(reply(b'{"a": 1}', x_request_id="r1"))]) as server:
         async with (
             Client(server.url + "/v1/", headers={"X-Version": "2"}) as client,
@@ -133,7 +133,7 @@ async def test_posts_json_with_the_key_in_its_header():
 
 @run
 async def test_gets_with_another_key_header():
-    """A provider's own header carries the key as it is; a query of the path is kept."""
+    """A provider's own header contains the plain key, and the query of the path is kept."""
     with Server([Send(reply())]) as server:
         options = {"key_header": "x-goog-api-key", "key_prefix": ""}
         async with Client(server.url, **options) as client, client.get("/models?n=1") as response:
@@ -146,7 +146,7 @@ async def test_gets_with_another_key_header():
 
 @run
 async def test_without_a_key_no_header_is_sent():
-    """An engine that needs no key sends none, not an empty one."""
+    """An engine without a key sends no key header, not an empty one."""
     with Server([Send(reply())]) as server:
         async with Client(server.url, key="") as client:
             await client.whole()
@@ -156,7 +156,7 @@ async def test_without_a_key_no_header_is_sent():
 @pytest.mark.parametrize("status", [200, 400, 401, 404, 429, 500, 503])
 @run
 async def test_every_status_but_a_redirect_is_the_engines_to_judge(status):
-    """The status is the real one and raises nothing here."""
+    """Every status except redirects is passed to the engine without an exception."""
     with Server([Send(html(status))]) as server:
         async with Client(server.url) as client, client.get("x") as response:
             assert (response.status, response.content_type) == (status, "text/html")
@@ -165,7 +165,7 @@ async def test_every_status_but_a_redirect_is_the_engines_to_judge(status):
 
 @run
 async def test_blocks_come_as_they_are_sent():
-    """A block is given when it arrives, not when the body ends."""
+    """A block is yielded when it arrives, not when the body ends."""
     with Server([Send(stream_head() + chunk(b"one")), Stall()]) as server:
         async with Client(server.url) as client, client.post("x", {}) as response:
             async for block in response.blocks():
@@ -175,7 +175,7 @@ async def test_blocks_come_as_they_are_sent():
 
 @run
 async def test_a_connection_is_used_again():
-    """Calls in turn share a connection; a cookie set by one is not sent by the next."""
+    """Sequential calls share a connection, but not a cookie."""
     with Server([Send(reply(set_cookie="a=b"))]) as server:
         async with Client(server.url) as client:
             for _ in range(3):
@@ -186,7 +186,7 @@ async def test_a_connection_is_used_again():
 
 @run
 async def test_many_calls_run_at_once():
-    """The number of connections is not limited below the pool's 512 calls."""
+    """The transport allows as many connections as the pool has calls, 512."""
     with Server([WaitForRequests(600), Send(reply())]) as server:
         async with Client(server.url, connect=20) as client:
             await asyncio.gather(*(client.whole() for _ in range(600)))
@@ -195,17 +195,17 @@ async def test_many_calls_run_at_once():
 
 @pytest.mark.parametrize("payload", [{"x": float("nan")}, {"x": object()}])
 def test_what_json_cannot_say_is_not_sent(payload):
-    """A payload that is no JSON is the caller's error, before anything is sent."""
+    """A payload that is not JSON raises an error before anything is sent."""
     with pytest.raises(UsageError, match="'grok' cannot be written as JSON"):
         Client("http://localhost:1").post("x", payload)
 
 
-# What a server does wrong
+# Server faults
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A script that breaks an answer, and the error it ends in."""
+    """A script with a faulty response, and the expected error."""
 
     id: str
     script: list = field(default_factory=list)
@@ -237,7 +237,7 @@ FAULTS = [
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.id)
 @run
 async def test_a_broken_answer_is_a_typed_error(fault):
-    """Whatever a server does, the error is ours, says where it failed, and was sent once."""
+    """A faulty response raises a gateway error that says where, after one attempt."""
     with Server(fault.script) as server:
         error = await failure(server.url, limit=100)
         assert len(server.requests) == 1
@@ -249,7 +249,7 @@ async def test_a_broken_answer_is_a_typed_error(fault):
 
 @run
 async def test_the_limit_is_the_last_length_that_passes():
-    """A body as long as the limit is whole."""
+    """A body as long as the limit is valid."""
     with Server([Send(reply(b"x" * 100))]) as server:
         async with Client(server.url, limit=100) as client:
             assert await client.whole() == b"x" * 100
@@ -257,7 +257,7 @@ async def test_the_limit_is_the_last_length_that_passes():
 
 @run
 async def test_a_compressed_refusal_keeps_its_wait():
-    """Retry-After holds even where the body cannot be read."""
+    """Retry-After applies even if the body cannot be decoded."""
     answer = gzipped(status=429).replace(b"\r\n\r\n", b"\r\nRetry-After: 7\r\n\r\n", 1)
     with Server([Send(answer)]) as server:
         error = await failure(server.url)
@@ -268,7 +268,7 @@ async def test_a_compressed_refusal_keeps_its_wait():
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @run
 async def test_a_redirect_is_not_followed(status):
-    """Nothing reaches the second host, which the error names."""
+    """A redirect is not followed, and the error names the second host."""
     with Server([Send(reply())]) as other:
         target = other.url.replace("127.0.0.1", "localhost")
         with Server([Send(redirect(f"{target}/x?secret=1", status))]) as server:
@@ -284,7 +284,7 @@ async def test_a_redirect_is_not_followed(status):
 @pytest.mark.parametrize("location", ["/elsewhere", "http://[", "http://\x01/", "", "//user:pw@x/"])
 @run
 async def test_an_odd_redirect_is_still_refused(location):
-    """No Location is followed or leads to a raw error, whatever stands in it."""
+    """A malformed Location is not followed and raises no other error."""
     with Server([Send(redirect(location))]) as server:
         error = await failure(server.url)
         assert len(server.requests) == 1
@@ -292,12 +292,12 @@ async def test_an_odd_redirect_is_still_refused(location):
     assert "pw" not in str(error)
 
 
-# Reaching nobody
+# Connection failures
 
 
 @run
 async def test_a_refused_connection():
-    """Nobody listens: a connection fault, which may be tried again."""
+    """A refused connection is a connection error, which may be retried."""
     error = await failure(f"http://127.0.0.1:{free_port()}")
     assert (type(error), error.code) == (TransportError, "connect")
     assert retry.wait_before_retry(1, error, float) == 0.5
@@ -305,7 +305,7 @@ async def test_a_refused_connection():
 
 @run
 async def test_an_unknown_host():
-    """The name leads nowhere: the error says so and names it."""
+    """An unknown host raises an error that names it."""
     error = await failure("https://no-such-host.invalid/v1")
     assert (type(error), error.code) == (TransportError, "dns")
     assert "'no-such-host.invalid'" in error.message
@@ -313,13 +313,13 @@ async def test_an_unknown_host():
 
 @run
 async def test_a_host_that_takes_no_connection():
-    """The connect deadline ends within a second of its time."""
+    """The connect timeout ends the attempt within a second."""
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
         address = full.getsockname()
         fillers = []
-        for _ in range(4):  # the queue of pending connections is full then: SYNs go unanswered
+        for _ in range(4):  # fills the backlog, so that SYNs are not answered
             filler = socket.socket()
             filler.setblocking(False)  # noqa: FBT003
             assert filler.connect_ex(address) in {0, errno.EINPROGRESS}
@@ -334,7 +334,7 @@ async def test_a_host_that_takes_no_connection():
 
 @run
 async def test_a_tls_handshake_that_hangs_meets_the_connect_deadline():
-    """A server that accepts and never speaks TLS is given up in time."""
+    """A TLS handshake without an answer ends at the connect timeout."""
     with socket.socket() as mute:
         mute.bind(("127.0.0.1", 0))
         mute.listen(5)
@@ -346,7 +346,7 @@ async def test_a_tls_handshake_that_hangs_meets_the_connect_deadline():
 
 @run
 async def test_a_proxy_that_hangs_meets_the_connect_deadline():
-    """The deadline is for lookup, proxy, TCP and TLS together."""
+    """The connect timeout covers lookup, proxy, TCP and TLS together."""
     with Server([Stall()]) as proxy:
         start = time.monotonic()
         network = Network(proxy=proxy.url)
@@ -356,12 +356,12 @@ async def test_a_proxy_that_hangs_meets_the_connect_deadline():
     assert time.monotonic() - start <= 1.3
 
 
-# Silence
+# Read timeout
 
 
 @run
 async def test_silence_is_a_deadline_once_it_is_watched():
-    """The answer may take its time to begin; then a pause that is too long ends it on time."""
+    """The first byte may take its time; after it, too long a pause raises a deadline error."""
     script = [Send(stream_head()), Wait(0.6), Send(chunk(b"one")), Stall()]
     with Server(script) as server:
         async with Client(server.url, silence=0.3) as client:
@@ -381,7 +381,7 @@ async def test_silence_is_a_deadline_once_it_is_watched():
 
 @run
 async def test_any_byte_is_a_sign_of_life():
-    """Pings shorter apart than the deadline keep an answer alive; a slow reader is no silence."""
+    """Pings within the timeout keep a response alive; a slow reader is not taken for silence."""
     pings = [step for _ in range(8) for step in (Wait(0.1), Send(chunk(b":\n")))]
     with Server([Send(stream_head()), *pings, Send(chunk(b""))]) as server:
         async with Client(server.url, silence=0.4) as client, client.post("x", {}) as response:
@@ -392,7 +392,7 @@ async def test_any_byte_is_a_sign_of_life():
 
 @run
 async def test_a_total_deadline_of_the_callers_stays_the_callers():
-    """A timeout around a call is not taken for silence."""
+    """A timeout set by the caller is not converted to a read timeout."""
     with Server([Send(stream_head()), Stall()]) as server:
         async with Client(server.url) as client:
             async with client.post("x", {}) as response:
@@ -402,7 +402,7 @@ async def test_a_total_deadline_of_the_callers_stays_the_callers():
             assert await gone(server.requests[0])
 
 
-# Stopping
+# Cancellation
 
 
 STALLS = {
@@ -415,12 +415,12 @@ STALLS = {
 @pytest.mark.parametrize("script", STALLS.values(), ids=STALLS)
 @run
 async def test_a_cancelled_call_closes_its_socket(script):
-    """The server sees the end within half a second, and the next call works."""
+    """The server notices a cancelled call within half a second, and the next call works."""
     with Server(script, [Send(reply())]) as server:
         async with Client(server.url) as client:
             task = asyncio.create_task(client.whole())
             await eventually(lambda: server.requests)
-            await asyncio.sleep(0.05)  # it is in the body by now; any moment must do
+            await asyncio.sleep(0.05)  # the call is in the body by now, but any moment must work
             task.cancel()
             with pytest.raises(asyncio.CancelledError) as caught:
                 await task
@@ -431,7 +431,7 @@ async def test_a_cancelled_call_closes_its_socket(script):
 
 @run
 async def test_an_answer_left_early_closes_its_socket():
-    """Leaving the block in mid-stream is enough; nothing need be read to its end."""
+    """Leaving the block in the middle of a stream closes its socket."""
     with Server([Send(stream_head()), Repeat(chunk(b"one"))]) as server:
         async with Client(server.url) as client:
             async with client.post("x", {}) as response:
@@ -442,7 +442,7 @@ async def test_an_answer_left_early_closes_its_socket():
 
 @run
 async def test_an_error_inside_the_block_is_the_callers():
-    """What the caller raises passes through unchanged, and the socket is closed."""
+    """An exception raised in the block passes through unchanged and closes the socket."""
     with Server([Send(stream_head()), Stall()]) as server:
         async with Client(server.url) as client:
             with pytest.raises(KeyError, match="mine"):
@@ -453,7 +453,7 @@ async def test_an_error_inside_the_block_is_the_callers():
 
 @run
 async def test_a_thousand_cancelled_calls_leave_no_connection():
-    """Cancelling leaks nothing, wherever the call was at that moment."""
+    """Calls cancelled at any moment leave no connection open."""
     scripts = [STALLS["before-the-head"], STALLS["in-the-body"]]
     with Server(lambda _seen: scripts[len(server.requests) % 2]) as server:
         async with Client(server.url) as client:
@@ -468,7 +468,7 @@ async def test_a_thousand_cancelled_calls_leave_no_connection():
 
 @run
 async def test_first_calls_at_once_share_one_client():
-    """The client is opened once, however many calls come first."""
+    """Concurrent first calls share one client."""
     with Server([Send(reply())]) as server:
         async with Client(server.url) as client:
             bodies = await asyncio.gather(*(client.whole() for _ in range(20)))
@@ -480,7 +480,7 @@ async def test_first_calls_at_once_share_one_client():
 
 @run
 async def test_a_client_is_closed_for_good():
-    """After aclose a call is refused at once, and not worth another attempt."""
+    """After aclose a call raises an error at once, without a retry."""
     with Server([Send(reply())]) as server:
         client = Client(server.url)
         await client.whole()
@@ -493,7 +493,7 @@ async def test_a_client_is_closed_for_good():
 
 
 def test_a_client_belongs_to_its_event_loop():
-    """A second loop is told so at once, before it breaks in the depths."""
+    """Using a client on a second event loop raises a clear error at once."""
     with Server([Send(reply())]) as server, asyncio.Runner() as first, asyncio.Runner() as second:
         client = Client(server.url)
         first.run(client.whole())
@@ -511,7 +511,7 @@ PROXY_VARIABLES = ["HTTP_PROXY", "http_proxy", "ALL_PROXY"]
 @pytest.mark.parametrize("variable", PROXY_VARIABLES)
 @run
 async def test_a_proxy_of_the_environment_is_used(variable, monkeypatch):
-    """A host that only the proxy knows is reached through it."""
+    """A host known only to the proxy is reached through it."""
     with Server([Send(reply(b'"through"'))]) as proxy:
         monkeypatch.setenv(variable, proxy.url.replace("://", "://user:p%40ss@"))
         network = Network(plain_http=("example.invalid",))
@@ -523,7 +523,7 @@ async def test_a_proxy_of_the_environment_is_used(variable, monkeypatch):
 
 @run
 async def test_https_goes_through_a_tunnel(monkeypatch, certificates):
-    """The proxy sees the host and never the key; its password goes to it alone."""
+    """The proxy sees the host but not the key, and only the proxy receives its password."""
     with Server([Send(reply(b'"secret"'))], tls=certificates.server) as server:
         with Server([Tunnel(server.port)]) as proxy:
             monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("://", "://user:word@"))
@@ -541,7 +541,7 @@ async def test_https_goes_through_a_tunnel(monkeypatch, certificates):
 
 @run
 async def test_the_setting_overrides_the_environment(monkeypatch):
-    """[network] proxy holds, whatever the environment says of proxies."""
+    """`[network] proxy` overrides the environment."""
     with Server([Send(reply())]) as proxy:
         monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
         monkeypatch.setenv("NO_PROXY", "*")
@@ -554,7 +554,7 @@ async def test_the_setting_overrides_the_environment(monkeypatch):
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.3.2.1", "[::1]"])
 @run
 async def test_this_machine_is_never_reached_by_a_proxy(host, monkeypatch):
-    """A key meant for loopback does not leave it."""
+    """Loopback addresses bypass the proxy, so that their key stays on this machine."""
     with Server([Send(reply())]) as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
         network = Network(proxy=proxy.url)
@@ -566,7 +566,7 @@ async def test_this_machine_is_never_reached_by_a_proxy(host, monkeypatch):
 @pytest.mark.parametrize("exception", ["example.invalid", ".invalid", "*", "x, example.invalid"])
 @run
 async def test_no_proxy_is_honoured(exception, monkeypatch):
-    """An exception of the environment's is looked up directly."""
+    """A host in `no_proxy` is reached directly."""
     with Server([Send(reply())]) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
         monkeypatch.setenv("NO_PROXY", exception)
@@ -579,7 +579,7 @@ async def test_no_proxy_is_honoured(exception, monkeypatch):
 )
 @run
 async def test_a_proxy_that_refuses(script):
-    """A proxy's refusal is not the provider's answer."""
+    """An error response of the proxy is not taken for the provider's."""
     with Server(script) as proxy:
         error = await failure("https://example.invalid", network=Network(proxy=proxy.url))
     assert type(error) is TransportError
@@ -588,7 +588,7 @@ async def test_a_proxy_that_refuses(script):
 
 @run
 async def test_a_proxy_that_is_not_there():
-    """The fault is the proxy's, and the mend names its setting."""
+    """If the proxy is down, the error says so and the hint names its setting."""
     network = Network(proxy=f"http://user:word@127.0.0.1:{free_port()}")
     error = await failure("https://example.invalid", network=network)
     assert (type(error), error.code) == (TransportError, "proxy")
@@ -598,14 +598,14 @@ async def test_a_proxy_that_is_not_there():
 
 @run
 async def test_a_proxy_that_no_name_server_knows():
-    """The host that cannot be found is the proxy's, and the error says proxy."""
+    """If the proxy's host is unknown, the error says that it is the proxy."""
     network = Network(proxy="http://no-such-proxy.invalid:3128")
     error = await failure("https://api.x.ai", network=network)
     assert (type(error), error.code) == (TransportError, "proxy")
 
 
 def test_a_proxy_of_another_kind_is_refused(monkeypatch):
-    """SOCKS is said to be impossible, not silently left out."""
+    """A SOCKS proxy raises an error instead of being ignored."""
     monkeypatch.setenv("ALL_PROXY", "socks5://user:word@127.0.0.1:1080")
     with pytest.raises(ConfigError, match="of the kind 'socks5'") as caught:
         Client("https://example.invalid")
@@ -617,7 +617,7 @@ def test_a_proxy_of_another_kind_is_refused(monkeypatch):
 
 @dataclass(frozen=True)
 class Certificates:
-    """A private authority, in a file, and a server that it vouches for."""
+    """A private certificate authority in a file, and a server with its certificate."""
 
     file: str
     server: ssl.SSLContext
@@ -625,7 +625,7 @@ class Certificates:
 
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory):
-    """Give an authority that no system knows."""
+    """Return a certificate authority unknown to the system."""
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1", "localhost", "example.invalid").configure_cert(context)
@@ -636,7 +636,7 @@ def certificates(tmp_path_factory):
 
 @run
 async def test_an_authority_of_the_users_is_trusted(certificates):
-    """network.ca_bundle adds to the system's store."""
+    """`network.ca_bundle` is trusted in addition to the system store."""
     with Server([Send(reply())], tls=certificates.server) as server:
         async with Client(server.url, network=Network(ca_bundle=certificates.file)) as client:
             assert await client.whole() == b"{}"
@@ -644,7 +644,7 @@ async def test_an_authority_of_the_users_is_trusted(certificates):
 
 @run
 async def test_an_unknown_authority_is_final(certificates):
-    """No request is sent, none is tried again, and the mend names the setting."""
+    """An unknown authority is not retried, no request is sent, and the hint names the setting."""
     with Server([Send(reply())], tls=certificates.server) as server:
         error = await failure(server.url)
         assert server.requests == []
@@ -655,7 +655,7 @@ async def test_an_unknown_authority_is_final(certificates):
 
 @run
 async def test_a_certificate_of_another_host_is_refused(certificates):
-    """A known authority does not make up for a wrong name."""
+    """A certificate for another host is refused, even from a trusted authority."""
     with Server([Send(reply())], tls=certificates.server) as server:
         with Server([Tunnel(server.port)]) as proxy:
             network = Network(ca_bundle=certificates.file, proxy=proxy.url)
@@ -666,14 +666,14 @@ async def test_a_certificate_of_another_host_is_refused(certificates):
 
 @run
 async def test_plain_http_behind_an_https_url():
-    """A server that speaks no TLS is a TLS fault, and final."""
+    """A server without TLS behind an https URL is a TLS error, which is not retried."""
     with Server([], greeting=b"HTTP/1.1 400 Bad Request\r\n\r\n") as server:
         assert (await failure(server.url.replace("http", "https"))).code == "tls"
 
 
 @run
 async def test_a_cancelled_call_over_tls_ends_at_once(certificates):
-    """The server sees the end within half a second through TLS too."""
+    """The server notices a cancelled TLS call within half a second."""
     with Server([Send(stream_head() + chunk(b"one")), Stall()], tls=certificates.server) as server:
         async with Client(server.url, network=Network(ca_bundle=certificates.file)) as client:
             async with client.post("x", {}) as response:
@@ -685,7 +685,7 @@ async def test_a_cancelled_call_over_tls_ends_at_once(certificates):
 @pytest.mark.parametrize("text", [None, "no certificate"])
 @run
 async def test_an_unusable_certificate_file_names_its_setting(text, tmp_path):
-    """A missing or a wrong file says which setting names it."""
+    """A missing or invalid certificate file raises an error that names its setting."""
     file = tmp_path / "ca.pem"
     if text:
         file.write_text(text)
@@ -695,12 +695,12 @@ async def test_an_unusable_certificate_file_names_its_setting(text, tmp_path):
     assert str(file) in error.message
 
 
-# Where a call may go
+# Allowed URLs
 
 
 @dataclass(frozen=True)
 class Refused:
-    """A base URL that is no good, and what is said of it."""
+    """An invalid base URL, and the expected error."""
 
     url: str
     says: str
@@ -733,7 +733,7 @@ REFUSED = [
 
 @pytest.mark.parametrize("case", REFUSED, ids=lambda case: case.url)
 def test_a_base_url_that_is_no_good_is_refused(case):
-    """It is refused when the engine is made, with a mend, and without showing what is secret."""
+    """An invalid base URL raises an error in the constructor, with a hint and without secrets."""
     with pytest.raises(ConfigError, match=case.says) as caught:
         Client(case.url)
     assert str(caught.value.hint)
@@ -753,14 +753,14 @@ def test_a_base_url_that_is_no_good_is_refused(case):
     ],
 )
 def test_a_good_base_url_is_taken(url, options):
-    """TLS, this machine, no key, or a host allowed by name."""
+    """TLS, loopback, a missing key or an explicitly allowed host makes a URL valid."""
     assert Client(url, **options)
 
 
 @pytest.mark.parametrize("host", ["0xa9fea9fe", "2852039166", "169.254.43518", "0251.0376.0.1"])
 @run
 async def test_a_forbidden_address_in_disguise_is_refused(host):
-    """What counts is the address that would be connected to, however it is written."""
+    """The resolved address decides, however it is written."""
     error = await failure(f"https://{host}/latest")
     assert type(error) is ConfigError
     assert host in error.message
@@ -768,7 +768,7 @@ async def test_a_forbidden_address_in_disguise_is_refused(host):
 
 @run
 async def test_a_lookup_that_gives_a_forbidden_address_is_refused(monkeypatch):
-    """A public name may resolve to a metadata address; nothing is sent there."""
+    """Nothing is sent to a public name that resolves to a metadata address."""
 
     def lookup(_host, port, *_args, **_options):
         found = [(socket.AF_INET, "169.254.169.254"), (socket.AF_INET6, "fd00:ec2::254")]
@@ -780,24 +780,24 @@ async def test_a_lookup_that_gives_a_forbidden_address_is_refused(monkeypatch):
 
 
 def test_a_key_that_no_header_can_carry_is_refused():
-    """The error does not quote the key, as httpx would."""
+    """A key that is invalid in a header raises an error that does not quote it, unlike httpx."""
     for key in ("sk-geheim-é", "sk-geheim\r\nX: y"):
         with pytest.raises(ConfigError, match="key set grok") as caught:
             Client("https://api.x.ai", key=key)
         assert "geheim" not in "".join(traceback.format_exception(caught.value))
 
 
-# Keys stay inside
+# Key leaks
 
 
 def holders(error, *, seen=None):
-    """Name the places in an error, its causes and their frames' locals that show the key."""
+    """Return the places in an error, its causes and its frames' locals that show the key."""
     seen = set() if seen is None else seen
     if error is None or id(error) in seen:
         return []
     seen.add(id(error))
     texts = {"repr": repr(error), "args": repr(error.args), "vars": repr(vars(error))}
-    # The locals of the tests themselves hold the key of course; only what is below them counts.
+    # Locals of the tests themselves hold the key, so only frames below them count.
     for frame, line in traceback.walk_tb(error.__traceback__):
         if frame.f_code.co_filename != __file__:
             for name, value in frame.f_locals.items():
@@ -812,7 +812,7 @@ def holders(error, *, seen=None):
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.id)
 @run
 async def test_no_error_holds_the_key(fault, header, caplog):
-    """Neither the chain nor any frame's locals nor any logger at DEBUG shows the key."""
+    """No exception in the chain, local variable or DEBUG log contains the key."""
     caplog.set_level(logging.DEBUG)
     with Server(fault.script) as server:
         error = await failure(server.url, key_header=header, limit=100)
@@ -828,7 +828,7 @@ async def test_no_error_holds_the_key(fault, header, caplog):
 
 @run
 async def test_no_connect_error_holds_the_key():
-    """A call that reached nobody shows as little."""
+    """The error of a failed connection does not contain the key."""
     for url in (f"http://127.0.0.1:{free_port()}", "https://no-such-host.invalid"):
         error = await failure(url, key_header="x-api-key")
         assert holders(error) == []
@@ -837,7 +837,7 @@ async def test_no_connect_error_holds_the_key():
 
 @run
 async def test_a_key_that_a_server_sends_back_is_masked():
-    """A fault that quotes what the server sent does not quote the key in it."""
+    """A key in the server's response is masked in the error."""
 
     def echo(seen):
         return [Send(f"{seen.headers['authorization']}\r\n\r\n".encode()), Stall()]
@@ -849,7 +849,7 @@ async def test_a_key_that_a_server_sends_back_is_masked():
 
 
 def test_a_cancellation_loses_what_it_came_from():
-    """It stays the same cancellation, without the frames and the faults behind it."""
+    """The same cancellation is raised without the frames and exceptions of the transport."""
     cancelled = asyncio.CancelledError()
     cancelled.__context__ = LookupError(f"no {KEY}")
     assert Client("https://api.x.ai")._faults.explain(cancelled) is cancelled
@@ -857,18 +857,18 @@ def test_a_cancellation_loses_what_it_came_from():
 
 
 def test_a_client_does_not_show_its_key():
-    """What a notebook prints of a client, or of its parts, holds no key and no proxy password."""
+    """The repr of a client and its attributes contains no key or proxy password."""
     network = Network(proxy="http://user:word@127.0.0.1:1")
     shown = repr(vars(Client("https://api.x.ai", network=network)))
     assert "word" not in shown
     assert not any(form in shown for form in forms(KEY))
 
 
-# Foreign errors
+# Exceptions of libraries
 
 
 def test_every_exception_of_the_foreign_libraries_has_a_code():
-    """An exception class that a new release brings is mapped, by itself or by its base."""
+    """Every exception class is mapped by itself or a base, also one of a new release."""
     import aiohttp.client_exceptions
     import httpx
 
@@ -880,13 +880,13 @@ def test_every_exception_of_the_foreign_libraries_has_a_code():
         and cls.__module__.startswith(("httpx", "aiohttp"))
     ]  # fmt: skip
     assert len(foreign) > 50
-    not_ours = {"WSMessageTypeError"}  # no websocket here
+    not_ours = {"WSMessageTypeError"}  # no WebSockets here
     unmapped = [cls for cls in foreign if not any(base in _codes() for base in cls.__mro__)]
     assert {cls.__name__ for cls in unmapped} == not_ours
 
 
 def test_every_code_makes_an_error():
-    """No code is without its class and its words."""
+    """Every code has an exception class and a message."""
     faults = Client("https://api.x.ai")._faults
     for code in {*_codes().values(), "internal"}:
         error = faults._typed(code, "why")
@@ -895,7 +895,7 @@ def test_every_code_makes_an_error():
 
 
 def test_a_fault_of_no_known_class_is_typed_and_final():
-    """An exception that nobody foresaw is ours, and not worth another attempt."""
+    """An unknown exception becomes a gateway error that is not retried."""
     error = Client("https://api.x.ai")._faults.explain(LookupError(f"no {KEY}"))
     assert (type(error), error.code) == (TransportError, "internal")
     assert retry.wait_before_retry(1, error, float) is None

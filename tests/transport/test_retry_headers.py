@@ -12,13 +12,13 @@ NOW = 1_800_000_000.0
 
 
 def date(seconds):
-    """Give the HTTP date this many seconds from now."""
+    """Return the HTTP date this many seconds from now."""
     return email.utils.formatdate(NOW + seconds, usegmt=True)
 
 
 @dataclass(frozen=True)
 class Header:
-    """Headers and the wait they ask for."""
+    """Headers and the wait that they request."""
 
     id: str
     headers: dict[str, str]
@@ -52,14 +52,14 @@ HEADERS = [
 
 @pytest.mark.parametrize("case", HEADERS, ids=lambda case: case.id)
 def test_reads_what_the_provider_asks(case):
-    """Seconds, milliseconds and dates count; nothing else does."""
+    """Seconds, milliseconds and dates are valid, and other values are ignored."""
     assert retry_after(case.headers, NOW) == case.seconds
 
 
 @given(st.text(max_size=60), st.text(max_size=60))
 @example("", "Mon, 99 Xyz 99999999999999999999 99:99:99 +99999999")
 def test_any_header_gives_a_sound_number_or_none(milliseconds, seconds):
-    """A hostile header neither raises nor asks for an endless wait."""
+    """An arbitrary header raises nothing and never requests an endless wait."""
     asked = retry_after({"retry-after-ms": milliseconds, "retry-after": seconds}, NOW)
     assert asked is None or (math.isfinite(asked) and asked >= 0)
 
@@ -69,9 +69,9 @@ def test_any_header_gives_a_sound_number_or_none(milliseconds, seconds):
     [
         (f"{NOW + 30:.0f}", 30.0),
         (f"{NOW:.0f}", 0.0),
-        (f"{NOW - 1:.0f}", None),  # it has passed
-        ("30", None),  # as others say it
-        (f"{NOW * 1000 + 30_000:.0f}", None),  # likewise
+        (f"{NOW - 1:.0f}", None),  # already past
+        ("30", None),  # another provider's format
+        (f"{NOW * 1000 + 30_000:.0f}", None),  # also another provider's format
         (f"{NOW + 8 * 86_400:.0f}", None),
         ("soon", None),
         ("nan", None),
@@ -80,6 +80,6 @@ def test_any_header_gives_a_sound_number_or_none(milliseconds, seconds):
     ],
 )
 def test_reads_when_a_limit_is_lifted(reset, seconds):
-    """Seconds since the epoch, within a week."""
+    """The reset time is in seconds since the epoch, within a week."""
     assert limit_reset({"x-ratelimit-reset": reset}, NOW) == seconds
     assert limit_reset({}, NOW) is None

@@ -13,7 +13,7 @@ from tests.processor import seconds
 
 @dataclass(frozen=True)
 class Case:
-    """A stream and the events in it."""
+    """A stream and its events."""
 
     id: str
     stream: bytes
@@ -21,7 +21,7 @@ class Case:
 
 
 def message(*texts):
-    """Give unnamed events of these texts."""
+    """Return unnamed events with these texts."""
     return [Event("message", text) for text in texts]
 
 
@@ -57,14 +57,14 @@ CASES = [
 
 
 def decode(blocks, **options):
-    """Give all events of a stream that comes in these blocks."""
+    """Return all events of a stream that arrives in these blocks."""
     decoder = Decoder(**options)
     return [event for block in blocks for event in decoder.feed(block)] + decoder.close()
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
 def test_lines_of_no_event_are_kept_apart(size):
-    """They are no data; comments, and fields that a browser knows, are not among them."""
+    """Lines that are not part of an event are kept separately, except comments and known fields."""
     stream = b': ping\nid: 1\ndata: a\n\n{\n  "error": 1\r\n}\n: bye\nretry: 3\n'
     decoder = Decoder()
     events = [
@@ -78,7 +78,7 @@ def test_lines_of_no_event_are_kept_apart(size):
 
 
 def test_lines_of_no_event_are_bounded():
-    """What is more than 64 KiB is left out, and the events behind it still come."""
+    """Lines outside of events beyond 64 KiB are dropped, and later events still arrive."""
     decoder = Decoder()
     events = decoder.feed(b"x" * 60_000 + b"\n" + b"y" * 60_000 + b"\ndata: a\n\n")
 
@@ -87,7 +87,7 @@ def test_lines_of_no_event_are_bounded():
 
 
 def decode_plainly(stream):
-    """Read a whole stream as the standard words it, with no regard to speed or splits."""
+    """Decode a whole stream as the standard describes it, without regard to speed or splits."""
     text = stream.decode("utf-8", "replace").removeprefix("\ufeff")
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     events, name, data = [], "", []
@@ -107,7 +107,7 @@ def decode_plainly(stream):
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_follows_the_standard(case):
-    """Whole or byte by byte, the events are the standard's, and one more at a bare end."""
+    """Whole or by bytes, the events are the standard's, and one more at an unterminated end."""
     assert decode([case.stream]) == case.events
     assert decode([case.stream[at : at + 1] for at in range(len(case.stream))]) == case.events
     assert decode_plainly(case.stream) == case.events
@@ -126,7 +126,7 @@ STREAMS = st.lists(LINES | st.sampled_from(PARTS) | st.binary(max_size=3)).map(b
 
 @given(STREAMS, st.lists(st.integers(0, 80)))
 def test_any_split_gives_the_same_events(stream, cuts):
-    """Where the blocks begin and end changes nothing."""
+    """The events do not depend on the blocks that arrive."""
     marks = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
     blocks = [stream[start:end] for start, end in itertools.pairwise(marks)]
     assert decode(blocks) == decode_plainly(stream)
@@ -134,14 +134,14 @@ def test_any_split_gives_the_same_events(stream, cuts):
 
 @given(st.lists(st.binary(max_size=40)), st.integers(1, 20))
 def test_only_our_own_error_comes_out(blocks, limit):
-    """Any bytes give events or a GatewayError, never a raw exception."""
+    """Any bytes yield events or raise GatewayError, and no other exception."""
     with contextlib.suppress(GatewayError):
         decode(blocks, limit=limit)
 
 
 @given(STREAMS, st.integers(1, 30), st.integers(1, 7))
 def test_the_limit_falls_at_the_same_event_for_any_split(stream, limit, size):
-    """The events before an overlong one come out, then it raises, however the bytes are split."""
+    """Events before an overlong one are yielded, then it raises, however the bytes are split."""
 
     def outcome(blocks):
         decoder, events = Decoder(limit), []
@@ -158,7 +158,7 @@ def test_the_limit_falls_at_the_same_event_for_any_split(stream, limit, size):
 
 
 def test_an_event_may_be_as_long_as_the_limit():
-    """The limit is the last length that passes, over one line and over several."""
+    """An event as long as the limit is valid, on one line and on several."""
     assert decode([b"data:6789\n\n"], limit=9) == message("6789")
     assert decode([b"data:\ndata:\n\n"], limit=10) == message("\n")
     for stream in (b"data:6789\n\n", b"data:\ndat:\n\n"):
@@ -167,7 +167,7 @@ def test_an_event_may_be_as_long_as_the_limit():
 
 
 def test_the_events_before_an_overlong_one_are_given():
-    """What came whole in the same block is not lost with what did not."""
+    """Complete events in the same block as an overlong one are yielded."""
     decoder = Decoder(limit=10)
     assert decoder.feed(b"data:a\n\ndata:" + b"x" * 20) == message("a")
     with pytest.raises(ProviderError):
@@ -175,7 +175,7 @@ def test_the_events_before_an_overlong_one_are_given():
 
 
 def test_an_overlong_event_stays_an_error():
-    """What follows an overlong event is never taken for the stream's own events."""
+    """Data after an overlong event is never taken for events."""
     decoder = Decoder(limit=10)
     for block in (b"data: " + b"x" * 20, b"\n\ndata: a\n\n"):
         with pytest.raises(ProviderError):
@@ -185,7 +185,7 @@ def test_an_overlong_event_stays_an_error():
 
 
 def test_an_event_comes_with_the_block_that_completes_it():
-    """An event is not held back until more bytes arrive, a lone CR at its end included."""
+    """An event is yielded with the block that completes it, even if it ends with a lone CR."""
     decoder = Decoder()
     assert decoder.feed(b"data: a\r\r") == message("a")
     assert decoder.feed(b"\n") == []
@@ -193,7 +193,7 @@ def test_an_event_comes_with_the_block_that_completes_it():
 
 
 def cost(length, size):
-    """Give the CPU seconds to decode one line of this length in blocks of this size."""
+    """Return the CPU seconds to decode one line of this length in blocks of this size."""
     line = b"data: " + b"x" * length + b"\n\n"
     blocks = [line[at : at + size] for at in range(0, len(line), size)]
     return min(seconds(lambda: decode(blocks)) for _ in range(5))
@@ -201,7 +201,7 @@ def cost(length, size):
 
 @pytest.mark.parametrize(("length", "size"), [(200_000, 1), (4_000_000, 64)])
 def test_time_is_linear(length, size):
-    """Twice the input takes at most 2.6 times as long, byte by byte and for one huge line."""
-    # Several tries, as a busy machine disturbs one; quadratic time would be 4 in each.
+    """Twice the input takes at most 2.6 times as long, by bytes and for one huge line."""
+    # Several tries, because a busy machine disturbs one; quadratic time would be 4 in each.
     ratios = (cost(2 * length, size) / cost(length, size) for _ in range(6))
     assert any(ratio <= 2.6 for ratio in ratios)

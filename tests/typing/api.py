@@ -1,4 +1,4 @@
-"""Real uses of the public API, type-checked and never run."""
+"""Typical uses of the public API, type-checked but never run."""
 
 from collections.abc import AsyncIterator
 from decimal import Decimal
@@ -15,7 +15,7 @@ from gatewayx_nb.llm_engines import OpenAICompatibleEngine, Request
 
 
 def whole() -> None:
-    """A reply is a value."""
+    """`ask` returns a reply."""
     reply = gx.ask("x", model="grok", temperature=0, max_tokens=9, stop=["a"], params={"top_p": 1})
     assert_type(reply, Reply)
     assert_type(reply.text, str)
@@ -25,7 +25,7 @@ def whole() -> None:
 
 
 def streamed(pool: EnginePool) -> Reply:
-    """A stream is an iterator of chunks, and a reply after its end."""
+    """A stream is an iterator of chunks and has a reply at its end."""
     with pool.stream("x") as stream:
         for chunk in stream:
             assert_type(chunk, Chunk)
@@ -33,7 +33,7 @@ def streamed(pool: EnginePool) -> Reply:
 
 
 async def awaited(pool: EnginePool) -> Reply:
-    """The async twins are prefixed `a`."""
+    """The async functions have the prefix `a`."""
     async for chunk in pool.astream("x", model="local"):
         assert_type(chunk.text, str)
     return await pool.aask("x", schema={"type": "object"})
@@ -50,7 +50,7 @@ async def compared(pool: EnginePool) -> Comparison:
 
 
 async def asked(pool: EnginePool) -> float | None:
-    """Health is a row for each engine."""
+    """Health has a row for each engine."""
     assert_type(gx.health(), list[EngineHealth])
     (row,) = await pool.ahealth("grok")
     return row.latency if row.ok else None
@@ -75,7 +75,7 @@ def failing() -> str:
 
 
 class Mine(LLMEngine):
-    """An engine that generates."""
+    """An engine with `generate`."""
 
     requires_key = False
 
@@ -85,7 +85,7 @@ class Mine(LLMEngine):
 
 
 class Streaming(LLMEngine):
-    """An engine that streams."""
+    """An engine with `stream`."""
 
     @override
     async def stream(self, request: Request) -> AsyncIterator[Chunk]:
@@ -93,7 +93,7 @@ class Streaming(LLMEngine):
 
 
 class Family(OpenAICompatibleEngine):
-    """An engine that is data."""
+    """An engine defined by class attributes."""
 
     base_url = "https://api.example.com/v1"
     model_name = "m"

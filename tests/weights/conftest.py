@@ -7,5 +7,5 @@ from tests.weights.shelf import make_shelf
 
 @pytest.fixture
 def shelf(tmp_path):
-    """200 kB that do not compress."""
+    """Return a shelf with 200 kB of incompressible weights."""
     return make_shelf(tmp_path, b"GGUF" + random.Random(1).randbytes(200_000))

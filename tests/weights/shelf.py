@@ -1,4 +1,4 @@
-"""Wheels of made-up weights, rows that describe them, and loopback indexes that fail."""
+"""Wheels of fake weights, their catalog rows, and loopback indexes that fail."""
 
 import dataclasses
 import hashlib
@@ -22,14 +22,14 @@ FILE = "tiny_weights/tiny.gguf"
 
 @dataclass(frozen=True)
 class Shelf:
-    """A wheel of made-up weights, the row that describes it, and pip's variables to find it."""
+    """A wheel of fake weights, its catalog row, and the pip variables to find it."""
 
     row: Weights
     wheel: Path
 
     @property
     def env(self) -> dict[str, str]:
-        """No network: pip finds wheels in a folder."""
+        """Environment in which pip finds wheels in a folder, without a network."""
         return {
             "PIP_NO_INDEX": "1",
             "PIP_FIND_LINKS": str(self.wheel.parent),
@@ -37,17 +37,17 @@ class Shelf:
         }
 
     def with_row(self, **changes: object) -> "Shelf":
-        """Give the same wheel under a row that differs."""
+        """Return the same wheel with a changed row."""
         return dataclasses.replace(self, row=dataclasses.replace(self.row, **changes))
 
 
 def digest(content: bytes) -> str:
-    """Give a SHA-256 as rows spell it."""
+    """Return a SHA-256 digest in the format of catalog rows."""
     return hashlib.sha256(content).hexdigest()
 
 
 def write_wheel(path: Path, files: dict[str, bytes]) -> None:
-    """Write a wheel that pip takes for the distribution ``tiny-weights`` 1.0."""
+    """Write a wheel of the distribution ``tiny-weights`` 1.0."""
     info = "tiny_weights-1.0.dist-info"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():
@@ -64,7 +64,7 @@ def write_wheel(path: Path, files: dict[str, bytes]) -> None:
 
 
 def make_shelf(folder: Path, content: bytes, inside: str = FILE) -> Shelf:
-    """Put a wheel that holds these weights into a folder."""
+    """Write a wheel with these weights to a folder."""
     wheel = folder / "tiny_weights-1.0-py3-none-any.whl"
     write_wheel(wheel, {inside: content})
     row = Weights(
@@ -83,19 +83,19 @@ def make_shelf(folder: Path, content: bytes, inside: str = FILE) -> Shelf:
 
 
 def left(row: Weights) -> list[str]:
-    """Name what lies in the cache folder, but for the lock."""
+    """Return the names in the cache folder, except for the lock file."""
     folder = row.path.parent
     return sorted(path.name for path in folder.iterdir() if path.name != ".lock")
 
 
 def installed(row: Weights) -> bool:
-    """Tell whether the right file lies there, and nothing else."""
+    """Return whether the cache folder holds exactly the correct file."""
     return left(row) == [row.path.name] and digest(row.path.read_bytes()) == row.sha256
 
 
 @contextmanager
 def refused(row: Weights, error: type[Exception], match: str) -> Iterator[None]:
-    """Expect an error of one line that says what to do, and an empty cache folder."""
+    """Expect a one-line error with a hint, and an empty cache folder."""
     with pytest.raises(error, match=match) as caught:
         yield
     assert "\n" not in str(caught.value)
@@ -109,7 +109,7 @@ class Quiet(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def answer(self, status: int, body: bytes, length: int, kind: str = "text/html") -> None:
-        """Send a head and this much of its body."""
+        """Send the headers and this much of the body."""
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(length))
@@ -118,22 +118,22 @@ class Quiet(http.server.BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 class Refusing(Quiet):
-    """An index that answers everything with one status."""
+    """An index that answers every request with one status."""
 
     def do_GET(self):
-        """Give the status."""
+        """Send the status."""
         self.answer(self.server.status, b"", 0)
 
 
 class Stalling(Quiet):
-    """An index that gives half of a wheel and then nothing."""
+    """An index that sends half of a wheel and then stalls."""
 
     def do_GET(self):
-        """Give the page of links, or half of the wheel."""
+        """Send the page of links, or half of the wheel."""
         shelf, asked, gone = self.server.shelf, self.server.asked, self.server.gone
         name, content = shelf.wheel.name, shelf.wheel.read_bytes()
         if not self.path.endswith(".whl"):
@@ -149,7 +149,7 @@ class Stalling(Quiet):
 
 @contextmanager
 def index(handler: type[Quiet]) -> Iterator[http.server.ThreadingHTTPServer]:
-    """Serve on loopback for a while."""
+    """Run an index on loopback."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
@@ -162,14 +162,14 @@ def index(handler: type[Quiet]) -> Iterator[http.server.ThreadingHTTPServer]:
 
 
 def closed_port() -> int:
-    """Give a port of loopback that nobody listens on."""
+    """Return a loopback port where nobody listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
 def index_env(url: str, retries: int = 0) -> dict[str, str]:
-    """Point pip at one index."""
+    """Return the environment in which pip uses one index."""
     return {
         "PIP_INDEX_URL": url,
         "PIP_CONFIG_FILE": os.devnull,

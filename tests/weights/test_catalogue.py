@@ -5,7 +5,7 @@ from gatewayx_nb.errors import ConfigError, ModelNotFoundError
 
 
 def test_shipped_row_is_complete():
-    """The shipped catalogue has SmolLM2, with digests of full length."""
+    """The shipped catalog contains SmolLM2 with full-length digests."""
     row = weights.catalogue()["smollm2"]
     assert (row.size, row.wheel_size) == (98_362_432, 92_871_040)
     assert {len(row.sha256), len(row.wheel_sha256)} == {64}
@@ -13,14 +13,14 @@ def test_shipped_row_is_complete():
 
 
 def test_unknown_name_offers_the_nearest():
-    """An unknown name is refused, with the nearest one and the command that pulls."""
+    """An unknown name raises an error with the nearest name and the pull command."""
     with pytest.raises(ModelNotFoundError, match=r"'smolm2'.*Did you mean 'smollm2'\?") as caught:
         weights.pull("smolm2")
     assert str(caught.value.hint) == "%gatewayx pull smollm2"
 
 
 def test_nothing_is_located_before_it_is_pulled():
-    """Before a pull there is no file; a file of another size is none either."""
+    """Before a pull there is no file, and a file of another size does not count."""
     row = weights.catalogue()["smollm2"]
     assert weights.locate() is None
     row.path.parent.mkdir(parents=True)
@@ -38,7 +38,7 @@ def test_own_file_wins(tmp_path):
 
 @pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04"], ids=["missing", "empty", "zip"])
 def test_own_file_that_is_none_names_the_variable(tmp_path, content):
-    """What the variable names must be a readable GGUF file."""
+    """GATEWAYX_LOCAL_MODEL must name a readable GGUF file."""
     own = tmp_path / "own.gguf"
     if content is not None:
         own.write_bytes(content)

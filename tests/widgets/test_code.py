@@ -1,4 +1,4 @@
-"""A run as a cell, which asks the same again."""
+"""Code of a cell that repeats a run."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_cell_runs_and_asks_the_same(name):
-    """On `mock`, which says back what it is asked."""
+    """The generated cell runs and sends the same prompt."""
     question, prompts = CASES[name]
     lines = as_code(question, prompts).splitlines()
     values = {}
@@ -38,7 +38,7 @@ def test_the_cell_runs_and_asks_the_same(name):
 
 
 def test_options_and_pictures_are_told():
-    """Pictures by their name in the notebook or that of their file; one without is left open."""
+    """Images are written by variable or file name; an image without either is a placeholder."""
     given = {"seed": 1, "images": [Path("dog.png"), b"x"]}
     question = ComparisonInput("", ("mock",), given, {"cat.png": Image("image/png", b"x")})
     code = as_code(question, ["x"], ['plots["a"]'])
@@ -48,7 +48,10 @@ def test_options_and_pictures_are_told():
 
 
 def test_a_class_is_written_by_its_name_and_what_cannot_be_written_is_left_open():
-    """As a schema is; the cell is Python in any case."""
+    """A schema class is written by name; a value that cannot be written is a placeholder.
+
+    The cell is valid Python in any case.
+    """
     question = ComparisonInput(
         "", ("mock",), {"schema": ComparisonInput, "params": {"at": object()}}
     )

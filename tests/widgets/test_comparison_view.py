@@ -1,4 +1,4 @@
-"""The view, without a page: its fields, buttons and columns, and what it saves."""
+"""The comparison view without a page: fields, buttons, columns and saved output."""
 
 import datetime as dt
 import json
@@ -23,7 +23,7 @@ NOW = dt.datetime.now(dt.UTC)
 
 @pytest.fixture
 def make():
-    """Give a maker of views on a pool with `mock` and an engine that plays scripts."""
+    """Yield a function that creates views on a pool with `mock` and a scripted engine."""
     made = []
 
     def view(prompt="x", models=("mock", "mock:other"), *scripts, **options):
@@ -38,19 +38,19 @@ def make():
 
 
 def parts(widget):
-    """Give a widget and all that it holds."""
+    """Yield a widget and all its descendants."""
     yield widget
     for child in getattr(widget, "children", ()):
         yield from parts(child)
 
 
 def labelled(view, label):
-    """Give the visible or hidden field or button of a label."""
+    """Return the field or button of a label, even if hidden."""
     return next(part for part in parts(view) if getattr(part, "description", None) == label)
 
 
 def upload(view, files):
-    """Give files to the view as the page does."""
+    """Upload files to the view as the page does."""
     field, rest = view._fields._upload, {"type": "", "size": 0, "last_modified": NOW}
     if isinstance(field.value, dict):  # ipywidgets 7
         field.set_trait("value", {name: {"content": data} for name, data in files.items()})
@@ -59,13 +59,13 @@ def upload(view, files):
 
 
 def bodies(view):
-    """Give what the columns of all rows show."""
+    """Return the displayed answers of all rows."""
     lanes = view._answers.children
     return [pane.children[1].value for lane in lanes for pane in lane.children[1].children]
 
 
 def test_a_run_shows_every_answer_with_its_figures(make):
-    """Model, seconds, tokens, cost, pace, how it ended."""
+    """Each answer shows model, seconds, tokens, cost, speed and finish reason."""
     view = make("Say **this**")
     view.run()
     assert [len(re.findall("<strong>this</strong>", body)) for body in bodies(view)] == [1, 1]
@@ -77,7 +77,7 @@ def test_a_run_shows_every_answer_with_its_figures(make):
 
 
 def test_the_button_runs_too_and_is_disabled_until_the_end(make):
-    """Pressed ten times it runs once."""
+    """The Run button is disabled during a run, so that ten clicks run once."""
     view = make("x", ("scripted", "mock"), [0.3, "a"])
     for _ in range(10):
         labelled(view, "Run").click()
@@ -89,7 +89,7 @@ def test_the_button_runs_too_and_is_disabled_until_the_end(make):
 
 
 def test_stop_keeps_what_has_come(make):
-    """Of all columns; each says that it was interrupted."""
+    """Stop keeps the partial answers of all columns and marks them as interrupted."""
     view = make("x", ("scripted", "scripted:other"), ["begun ", 60.0])
     view.run(wait=False)
     until(lambda: all(column.partial.has_begun for column in view._contest.comparisons[0].columns))
@@ -100,21 +100,21 @@ def test_stop_keeps_what_has_come(make):
 
 
 def test_a_failed_one_says_why_and_is_asked_again(make):
-    """The others stay as they are."""
+    """A failed column shows its error and can be retried, without a change to the others."""
     broken = [ProviderError("it broke.", hint="`%gatewayx status`")]
     view = make("x", ("mock", "scripted"), broken, ["better"])
     view.run()
     assert "it broke." in bodies(view)[1]
     assert "<code>%gatewayx status</code>" in bodies(view)[1]
-    labelled(view, "Retry")  # the first column's, hidden
+    labelled(view, "Retry")  # the hidden one of the first column
     view.retry(0, 1)
     view._finish_waiting()
     assert list(view.results["text"]) == ["[mock] x", "better"]
 
 
 def test_settings_that_were_broken_meanwhile_are_told_in_a_line(project, monkeypatch):
-    """By Retry, and by the picker on its own; once they are mended it goes on."""
-    monkeypatch.setattr("gatewayx_nb.engine_pool.freshness.INTERVAL", 0.0)  # no second to wait
+    """Retry and the picker report invalid settings in one line, and work once they are fixed."""
+    monkeypatch.setattr("gatewayx_nb.engine_pool.freshness.INTERVAL", 0.0)  # skip the wait
     project.settings("")
     with EnginePool(home=project.root, env={}, engines=[ScriptedEngine(["a"])]) as pool:
         view = widgets.compare_view("x", ["scripted", "nowhere"], pool=pool)
@@ -132,7 +132,7 @@ def test_settings_that_were_broken_meanwhile_are_told_in_a_line(project, monkeyp
 
 
 def test_a_note_stays_with_its_vote(make):
-    """Through another vote and an answer that is asked again; a new run begins without."""
+    """A note stays when the vote changes or an answer is retried, and a new run has none."""
     view = make("x", ("mock", "scripted"), [ProviderError("it broke.")], ["better"])
     view.run()
     note = labelled(view, "Note")
@@ -149,21 +149,21 @@ def test_a_note_stays_with_its_vote(make):
 
 
 def test_an_engine_that_cannot_be_asked_is_a_column_with_its_error(make):
-    """As where its key is missing, or it has gone."""
+    """An engine that is gone or has no key is a column with its error."""
     view = make("x", ("mock", "nowhere"))
     view.run()
     assert "no engine &#x27;nowhere&#x27;" in bodies(view)[1]
 
 
 def test_an_answer_of_nothing_says_so(make):
-    """It is no failure."""
+    """An empty answer is labelled as such and is not a failure."""
     view = make("x", ("scripted", "mock"), [""])
     view.run()
     assert "The model answered nothing · " in bodies(view)[0]
 
 
 def test_what_was_typed_is_asked(make):
-    """System prompt, parameters, samples; what a model does not take is not offered."""
+    """System prompt, parameters and samples are sent; unsupported parameters have no field."""
     view = make("x", ("scripted",), ["a"], system="Be brief.", max_tokens=9)
     labelled(view, "Temperature").value = "0.5"
     labelled(view, "Samples").value = 2
@@ -173,11 +173,14 @@ def test_what_was_typed_is_asked(make):
     asked = engine.requests[0]
     assert (asked.system, asked.temperature, asked.max_tokens) == ("Be brief.", 0.5, 9)
     assert "2 (2 to 2)" not in view._results._figures.value
-    assert "different" in view._results._figures.value  # the table of the spread
+    assert "different" in view._results._figures.value  # the spread table
 
 
 def test_what_a_field_cannot_hold_goes_along_as_it_was_given(make):
-    """Several stop texts, and one of line ends; what is typed takes its place."""
+    """Options that a field cannot show, such as several stop texts, are sent unchanged.
+
+    Typed text replaces them.
+    """
     view = make("x", ("scripted",), ["a"], stop=["END", "\n\n"])
     engine = view._pool()._registry._given["scripted"]
     view.run()
@@ -190,7 +193,7 @@ def test_what_a_field_cannot_hold_goes_along_as_it_was_given(make):
 
 
 def test_only_what_all_chosen_models_take_is_offered(make):
-    """A model that is chosen takes fields away, and gives them back."""
+    """Only fields that all selected models support are shown."""
     view = make("x", ("scripted",))
     view._pool()._registry._given["scripted"].__class__.lacks = frozenset({"seed"})
     try:
@@ -207,7 +210,10 @@ def test_only_what_all_chosen_models_take_is_offered(make):
 
 
 def test_a_picture_is_taken_over_and_leaves_the_state_that_a_notebook_saves(make):
-    """And is removed with a button; what is no picture is said."""
+    """An uploaded image is kept out of the widget state and can be removed.
+
+    A file that is not an image is reported.
+    """
     view = make()
     png = PNG + b"\0" * 2000
     upload(view, {"cat.png": png, "a.txt": b"hi"})
@@ -220,7 +226,7 @@ def test_a_picture_is_taken_over_and_leaves_the_state_that_a_notebook_saves(make
 
 
 def test_all_pictures_go_along_and_are_told(make, monkeypatch):
-    """That of the prompt first, as it is its `[image 1]`; then those given, then uploads."""
+    """Images are sent in order: from the prompt, `[image 1]`, then from options, then uploads."""
     view = make("Is {{fig}} a cat?", ("scripted",), ["a"], images=[PNG + b"given"])
     engine = view._pool()._registry._given["scripted"]
     monkeypatch.setattr(engine, "features", frozenset({"images"}), raising=False)
@@ -234,7 +240,10 @@ def test_all_pictures_go_along_and_are_told(make, monkeypatch):
 
 
 def test_an_earlier_prompt_is_taken_up_again(make):
-    """The list shows one line of each, the latest first; the state holds no more than that."""
+    """An earlier prompt can be restored from a list, latest first, with one line for each.
+
+    The widget state has only these lines.
+    """
     view = make("first " + "word " * 100)
     view.run()
     labelled(view, "Prompt").value = "second"
@@ -247,7 +256,7 @@ def test_an_earlier_prompt_is_taken_up_again(make):
 
 
 def test_keys_do_what_buttons_do(make):
-    """Ctrl-Enter and Esc, as the page tells them; anything else is passed over."""
+    """Ctrl-Enter runs and Esc stops; other messages of the page are ignored."""
     view = make("x", ("scripted",), ["begun", 60.0])
     view._keyboard._heard(None, {"press": "run"}, None)
     assert view._keyboard.running
@@ -259,7 +268,7 @@ def test_keys_do_what_buttons_do(make):
 
 
 def test_what_is_pressed_too_early_is_said_in_a_line(make):
-    """Never a traceback in a log."""
+    """A button that is pressed too early shows one line instead of logging a traceback."""
     view = make("  ")
     labelled(view, "Run").click()
     assert "there is no prompt" in view._status.value
@@ -270,7 +279,7 @@ def test_what_is_pressed_too_early_is_said_in_a_line(make):
 
 
 def test_results_are_saved_and_the_cell_is_shown(make, tmp_path, monkeypatch):
-    """Under a free name beside the notebook."""
+    """Results are saved under an unused name beside the notebook, and the cell's code is shown."""
     monkeypatch.chdir(tmp_path)
     view = make("<b>")
     view.run()
@@ -289,7 +298,7 @@ def test_results_are_saved_and_the_cell_is_shown(make, tmp_path, monkeypatch):
 
 
 def test_what_is_saved_shows_the_last_answers(make):
-    """Prompt, answers, figures and the vote; and how to get the controls back."""
+    """The saved output has prompt, answers, figures, the vote and how to restore the controls."""
     view = make("Say this")
     view.run()
     view.judge(0, "better", 1)
@@ -302,7 +311,7 @@ def test_what_is_saved_shows_the_last_answers(make):
 
 
 def test_a_vote_or_another_mode_renders_no_saved_answer_anew(make):
-    """A long one takes seconds."""
+    """A vote or another mode does not render the saved answers again, which may take seconds."""
     view = make("Say this")
     view.run()
     saved, pages = view._twin._bundle, [page for _, page in view._twin._answers]
@@ -314,7 +323,7 @@ def test_a_vote_or_another_mode_renders_no_saved_answer_anew(make):
 
 
 def test_hidden_names_are_not_saved_before_the_vote(make):
-    """The twin stands in the same page."""
+    """Hidden names are not in the saved HTML, which is part of the same page, before the vote."""
     view = make()
     view._fields.hidden.value = True
     view.run()
@@ -324,7 +333,7 @@ def test_hidden_names_are_not_saved_before_the_vote(make):
 
 
 def test_a_failure_does_not_tell_who_is_hidden(make):
-    """Its words name the engine; neither mode shows them before the vote."""
+    """An error that would name a hidden engine is shown only after the vote, in both modes."""
     view = make("x", ("nowhere", "mock"))
     view._fields.hidden.value = True
     view.run()
@@ -336,7 +345,7 @@ def test_a_failure_does_not_tell_who_is_hidden(make):
 
 
 def test_a_hundred_runs_take_no_more_widgets_than_one(make):
-    """What a run shows takes the place of what the last one showed."""
+    """A new run replaces the widgets of the last one."""
     view = make()
     view.run()
     count = len(list(parts(view)))
@@ -347,13 +356,13 @@ def test_a_hundred_runs_take_no_more_widgets_than_one(make):
 
 
 def alive():
-    """Give the widgets that ipywidgets keeps."""
+    """Return the widgets registered by ipywidgets."""
     kept = getattr(ipywidgets.widgets.widget, "_instances", None)
     return set(ipywidgets.Widget.widgets if kept is None else kept)  # ipywidgets 7 and 8
 
 
 def test_a_view_that_is_closed_leaves_no_widget(make):
-    """In the middle of a run, too; what had come is kept."""
+    """Closing a view, even during a run, closes its widgets and keeps the answers."""
     before = alive()
     view = make("{{input}}", ("scripted", "mock"), ["begun", 60.0])
     labelled(view, "Inputs").value = "a\nb"
@@ -373,7 +382,7 @@ def test_a_view_that_is_closed_leaves_no_widget(make):
 
 
 def test_buttons_tell_what_they_do(make):
-    """To who points at them, and to screen readers: without, the page says `null`."""
+    """Buttons have tooltips, which screen readers read; otherwise the page shows `null`."""
     kinds = (ipywidgets.Button, ipywidgets.ToggleButton, ipywidgets.FileUpload)
     buttons = [part for part in parts(make()) if isinstance(part, kinds)]
     assert [
@@ -382,15 +391,15 @@ def test_buttons_tell_what_they_do(make):
 
 
 def test_a_prompt_of_a_megabyte_and_an_answer_of_a_hundred_thousand_characters(make):
-    """The saved twin holds the beginning of the prompt."""
+    """With a huge prompt and answer, the saved HTML has only the beginning of the prompt."""
     view = make("word " * 200_000, ("scripted", "mock"), ["text " * 20_000])
     view.run()
-    assert len(view._twin._bundle["text/html"]) > 1_000_000  # mock says it all back
+    assert len(view._twin._bundle["text/html"]) > 1_000_000  # mock repeats all of it
     assert view._twin._bundle["text/html"].index("…") < 3_000
 
 
 def test_two_views_on_one_pool_know_nothing_of_each_other(make):
-    """Each has its own results."""
+    """Two views on one pool have separate results."""
     one = make("one")
     other = widgets.compare_view("other", ["mock"], pool=one._pool())
     one.run()
@@ -401,14 +410,17 @@ def test_two_views_on_one_pool_know_nothing_of_each_other(make):
 
 
 def test_in_a_terminal_the_answers_are_plain_text():
-    """The display has a text for whoever shows no HTML."""
+    """The display has a plain-text form for front ends without HTML."""
     assert StaticSnapshot()._bundle["text/plain"] == "Run this cell again for the controls."
 
 
 def test_an_answer_that_cannot_be_shown_takes_nothing_else_with_it(make, monkeypatch):
-    """The view says so, and runs again; the answers are there."""
+    """An answer that fails to render is reported in the view, which can run again.
+
+    The answers are kept.
+    """
     view = make()
-    monkeypatch.setattr(view, "_mode", None)  # no text is known that fails
+    monkeypatch.setattr(view, "_mode", None)  # simulates an answer that cannot be rendered
     view.run()
     assert "AttributeError: " in view._status.value
     assert not labelled(view, "Run").disabled
@@ -416,7 +428,7 @@ def test_an_answer_that_cannot_be_shown_takes_nothing_else_with_it(make, monkeyp
 
 
 def test_ctrl_c_stops_a_run_that_is_waited_for(make):
-    """In one line; what had come is kept."""
+    """Ctrl-C stops a blocking run in one line and keeps the partial answers."""
     view = make("x", ("scripted",), ["begun ", 60.0])
     timer = threading.Timer(0.3, signal.raise_signal, [signal.SIGINT])
     timer.start()
@@ -427,7 +439,7 @@ def test_ctrl_c_stops_a_run_that_is_waited_for(make):
 
 
 def test_no_key_is_in_what_a_notebook_saves_of_its_widgets(project):
-    """Nor are prompts and answers of the runs before the last."""
+    """The saved widget state has no key, and prompts and answers of the last run only."""
     key = "gsk-0123456789abcdef0123456789"
     project.set_keys(f"GATEWAYX_GROQ_API_KEY={key}\n")
     with project.pool() as pool:
@@ -444,7 +456,7 @@ def test_no_key_is_in_what_a_notebook_saves_of_its_widgets(project):
 
 
 def test_a_column_is_updated_ten_times_a_second_at_most(make):
-    """However fast its pieces come: each update is a message to the page."""
+    """A column sends at most ten updates a second, however fast its chunks arrive."""
     view = make("x", ("scripted",), [*[piece for _ in range(150) for piece in ("w ", 0.004)]])
     began = time.monotonic()
     view.run(wait=False)
@@ -452,4 +464,4 @@ def test_a_column_is_updated_ten_times_a_second_at_most(make):
     seen = []
     pane.children[1].observe(lambda change: seen.append(change["new"]), "value")
     view._finish_waiting()
-    assert 2 <= len(seen) <= 10 * (time.monotonic() - began) + 1  # and the last one, whole
+    assert 2 <= len(seen) <= 10 * (time.monotonic() - began) + 1  # plus the last, complete one

@@ -1,4 +1,4 @@
-"""What is typed into fields, as the keywords of a call."""
+"""Parsing of typed fields into the keywords of a call."""
 
 import pytest
 
@@ -9,7 +9,7 @@ ALL = frozenset({"system", *form.LABELS})
 
 
 def test_what_is_typed_is_read_and_an_empty_field_is_left_out():
-    """Numbers as numbers; 0 is a value."""
+    """Numbers, including 0, are parsed, and empty fields are omitted."""
     fields = {"temperature": " 0 ", "top_p": "", "max_tokens": "20", "stop": "END", "seed": "7"}
     assert form.options({"timeout": 9}, "Be brief.", fields, ALL) == {
         "timeout": 9,
@@ -23,7 +23,7 @@ def test_what_is_typed_is_read_and_an_empty_field_is_left_out():
 
 
 def test_what_a_model_does_not_take_is_left_out():
-    """Whatever stands in its field."""
+    """A field for an unsupported parameter is ignored."""
     assert form.options({}, "Be brief.", {"seed": "x", "stop": "END"}, frozenset({"stop"})) == {
         "stop": "END"
     }
@@ -39,11 +39,11 @@ def test_what_a_model_does_not_take_is_left_out():
     ],
 )
 def test_a_field_that_cannot_be_read_is_named(name, text, says):
-    """By its label."""
+    """An invalid field raises an error with its label."""
     with pytest.raises(UsageError, match=says):
         form.options({}, "", {name: text}, ALL)
 
 
 def test_inputs_are_lines():
-    """Without blanks around them, and without empty ones."""
+    """Inputs are lines, stripped and without empty ones."""
     assert form.inputs(" a b \n\n c\n") == ("a b", "c")

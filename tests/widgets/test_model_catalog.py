@@ -1,4 +1,4 @@
-"""What can be chosen, as keys and engine files come and go."""
+"""The choice of models as keys and engine files change."""
 
 import json
 
@@ -15,7 +15,7 @@ LISTED = json.dumps(
 
 @pytest.fixture
 def shelf(project):
-    """Give a shelf of a project, looked at once."""
+    """Yield a shelf of a project after its first look."""
     project.engine("mine", "x")
     with project.pool() as pool:
         shelf = ModelCatalog(lambda: pool)
@@ -24,12 +24,12 @@ def shelf(project):
 
 
 def names(entries):
-    """Give the references."""
+    """Return the references of entries."""
     return [entry.reference for entry in entries]
 
 
 def test_ready_engines_come_first_and_the_others_say_what_they_lack(shelf):
-    """With the command that mends it."""
+    """Ready engines come first, and the others show what is missing and the command for it."""
     entries = shelf.entries()
     ready = [entry for entry in entries if entry.ready]
     assert entries[: len(ready)] == ready
@@ -39,7 +39,7 @@ def test_ready_engines_come_first_and_the_others_say_what_they_lack(shelf):
 
 
 def test_a_look_tells_whether_anything_changed(project, shelf):
-    """A key, an engine file; nothing of them costs nothing."""
+    """`look` returns whether a key or an engine file has changed."""
     assert not shelf.look()
     project.set_keys("GATEWAYX_GROK_API_KEY=xai-0123456789abcdef\n")
     assert shelf.look()
@@ -50,7 +50,7 @@ def test_a_look_tells_whether_anything_changed(project, shelf):
 
 
 def test_every_word_of_a_search_must_be_there(shelf):
-    """In the reference, the model or the state; whatever the case."""
+    """An entry matches if each word is in its reference, model or state, in any case."""
     assert names(shelf.entries("GROK")) == ["grok"]
     assert names(shelf.entries("mine")) == ["mine"]
     assert shelf.entries("mine key") == []
@@ -58,7 +58,7 @@ def test_every_word_of_a_search_must_be_there(shelf):
 
 
 def test_what_is_chosen_stays_in_sight(shelf):
-    """Above what matches, and also where its engine has gone."""
+    """Selected models stay listed above the matches, even if their engine is gone."""
     assert names(shelf.entries("mock", ["mine", "mock"])) == ["mine", "mock"]
     assert shelf.entries("mock", ["lost:one"])[0] == CatalogItem(
         "lost:one", ready=False, state="gone", remedy="`%gatewayx status`"
@@ -66,13 +66,16 @@ def test_what_is_chosen_stays_in_sight(shelf):
 
 
 def test_a_reference_that_is_typed_in_whole_can_be_chosen(shelf):
-    """Where its engine is ready: no list has every model."""
+    """A complete reference of a ready engine can be selected, because no list has every model."""
     assert shelf.entries("mine:large") == [CatalogItem("mine:large", state="as typed")]
     assert shelf.entries("grok:large") == []
 
 
 def test_models_of_a_provider_are_listed_on_demand(project):
-    """Sorted, below their engine; searched like all others. What is no name is left out."""
+    """A provider's models are listed on demand below their engine, sorted and searchable.
+
+    Invalid names are skipped.
+    """
     with Server(lambda _: [Send(reply(LISTED))]) as server:
         project.set_keys(f"GATEWAYX_OWN_API_KEY=k-12345\nGATEWAYX_OWN_BASE_URL={server.url}\n")
         with project.pool() as pool:
@@ -85,7 +88,7 @@ def test_models_of_a_provider_are_listed_on_demand(project):
 
 
 def test_a_provider_that_lists_nothing_says_why(project):
-    """The error goes through."""
+    """The error of a provider that lists no models is raised."""
     with Server([Send(reply(b"{}", 401))]) as server:
         project.set_keys(f"GATEWAYX_OWN_API_KEY=k-12345\nGATEWAYX_OWN_BASE_URL={server.url}\n")
         with project.pool() as pool, pytest.raises(AuthenticationError):

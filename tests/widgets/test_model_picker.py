@@ -1,4 +1,4 @@
-"""The picker, without a page."""
+"""The model picker without a page."""
 
 import pytest
 import traitlets
@@ -9,7 +9,7 @@ from gatewayx_nb.errors import UsageError
 
 @pytest.fixture
 def picker(project):
-    """Give a picker of a project with two engines of its own."""
+    """Yield a picker in a project with two engine files."""
     for name in ("one", "two"):
         project.engine(name, "x")
     with project.pool() as pool:
@@ -19,20 +19,20 @@ def picker(project):
 
 
 def shown(picker):
-    """Give the lines: what is offered, whether it is ticked, whether it can be."""
+    """Return the lines of the picker with their checked and disabled states."""
     boxes = [row.children[0] for row in picker._list.children]
     return {box.description: (box.value, box.disabled) for box in boxes}
 
 
 def tick(picker, reference, *, value=True):
-    """Tick a line as the page does."""
+    """Check or uncheck a line as the page does."""
     for row in picker._list.children:
         if row.children[0].description == reference:
             row.children[0].value = value
 
 
 def test_ticking_and_setting_the_value_are_the_same(picker):
-    """In the order in which they were ticked."""
+    """Checking a line is equivalent to setting the value, which keeps the order of checking."""
     tick(picker, "two")
     tick(picker, "one")
     tick(picker, "mock", value=False)
@@ -44,7 +44,7 @@ def test_ticking_and_setting_the_value_are_the_same(picker):
 
 
 def test_the_name_of_a_file_is_no_markup(picker, project):
-    """A project that was cloned may hold any; ipywidgets 7 would show it as HTML."""
+    """A file name with markup is escaped: ipywidgets 7 would render it as HTML."""
     (project.engines / "<img src=x onerror=1>_engine.py").write_text("")
     picker.follow()
     label = next(one for one in shown(picker) if "img src=x onerror=1" in one)
@@ -52,14 +52,14 @@ def test_the_name_of_a_file_is_no_markup(picker, project):
 
 
 def test_one_reference_needs_no_list(picker):
-    """It is not read letter by letter."""
+    """A single reference as a str is a list of one, not of letters."""
     one = widgets.picker("mock:large", pool=picker._pool())
     assert one.value == ("mock:large",)
     one.close()
 
 
 def test_other_code_can_follow_the_value(picker):
-    """It is a trait like any other."""
+    """The value is a trait that can be observed."""
     heard = []
     picker.observe(lambda change: heard.append(change["new"]), "value")
     tick(picker, "one")
@@ -70,14 +70,14 @@ def test_other_code_can_follow_the_value(picker):
 
 
 def test_what_is_no_reference_is_refused(picker):
-    """And the value stays."""
+    """An invalid reference raises an error, and the value is unchanged."""
     with pytest.raises(UsageError, match="3 is no reference"):
         picker.value = ("one", 3)
     assert picker.value == ("mock",)
 
 
 def test_a_search_narrows_what_is_shown(picker):
-    """What is ticked stays in sight; rows are kept from one search to the next."""
+    """A search filters the lines but keeps checked ones, and reuses their widgets."""
     rows = list(picker._list.children)
     picker._search.value = "two"
     assert list(shown(picker)) == ["mock", "two"]
@@ -87,7 +87,7 @@ def test_a_search_narrows_what_is_shown(picker):
 
 
 def test_an_engine_without_a_key_cannot_be_ticked_and_tells_the_command(picker):
-    """One that is ticked can still be unticked."""
+    """An engine without a key cannot be checked, only unchecked, and shows the command to run."""
     picker._search.value = "grok"
     assert shown(picker)["grok"] == (False, True)
     assert "key set grok" in picker._list.children[1].children[1].value
@@ -96,7 +96,7 @@ def test_an_engine_without_a_key_cannot_be_ticked_and_tells_the_command(picker):
 
 
 def test_it_follows_keys_and_engine_files(picker, project):
-    """Without anybody doing anything; the watch asks it to look."""
+    """The picker follows changes of keys and engine files when the watch thread notifies it."""
     picker._search.value = "grok"
     project.set_keys("GATEWAYX_GROK_API_KEY=xai-0123456789abcdef\n")
     picker.follow()
@@ -108,7 +108,7 @@ def test_it_follows_keys_and_engine_files(picker, project):
 
 
 def test_one_that_is_ticked_becomes_the_default(picker):
-    """Two cannot."""
+    """A single checked model can become the default, two cannot."""
     picker.value = ("one",)
     picker._use.click()
     assert picker._pool().default_model() == "one"
@@ -118,7 +118,7 @@ def test_one_that_is_ticked_becomes_the_default(picker):
 
 
 def test_without_a_key_it_says_how_to_get_one(picker):
-    """And what answers without one; with an engine of one's own there is nothing to say."""
+    """Without a key or an engine file, the picker says how to set a key and what works without."""
     assert picker._note.value == ""
     for name in ("one", "two"):
         (picker._pool().config.project.root / "engines" / f"{name}_engine.py").unlink()
@@ -128,7 +128,7 @@ def test_without_a_key_it_says_how_to_get_one(picker):
 
 
 def test_more_than_forty_lines_are_found_by_search(picker, project):
-    """The picker says how many there are."""
+    """Only forty lines are shown, with the total number; a search finds the others."""
     for number in range(60):
         project.engine(f"many{number}", "x")
     picker.follow()
@@ -138,7 +138,7 @@ def test_more_than_forty_lines_are_found_by_search(picker, project):
 
 
 def test_a_view_makes_nothing_of_a_picker_that_is_folded(project):
-    """It has half of the widgets; opened, it shows what there is."""
+    """A collapsed picker creates no lines until it is opened, which halves the view's widgets."""
     project.engine("one", "x")
     with project.pool() as pool:
         view = widgets.compare_view("x", ["mock"], pool=pool)

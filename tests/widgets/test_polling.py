@@ -1,4 +1,4 @@
-"""The thread that looks for changes."""
+"""The thread that checks for changes."""
 
 import gc
 import threading
@@ -7,7 +7,7 @@ from gatewayx_nb.widgets.polling import ChangePoller
 
 
 class Follower:
-    """Counts how often it was told."""
+    """Counts its notifications."""
 
     def __init__(self, *, fails=False):
         self.fails, self.told = fails, threading.Semaphore(0)
@@ -19,12 +19,12 @@ class Follower:
 
 
 def heard(follower):
-    """Wait until it is told."""
+    """Wait until the follower is notified."""
     return follower.told.acquire(timeout=10)
 
 
 def test_followers_are_told_again_and_again_and_one_that_fails_stops_nobody():
-    """Also itself."""
+    """Followers are notified repeatedly; one that raises stops neither the others nor itself."""
     watch, broken, other = ChangePoller(0.001), Follower(fails=True), Follower()
     watch.add(broken)
     watch.add(other)
@@ -34,7 +34,10 @@ def test_followers_are_told_again_and_again_and_one_that_fails_stops_nobody():
 
 
 def test_the_thread_ends_after_the_last_follower_and_begins_with_the_next():
-    """Whether it leaves or is dropped."""
+    """The thread ends after the last follower leaves or is garbage-collected.
+
+    It restarts with the next follower.
+    """
     watch, follower = ChangePoller(0.001), Follower()
     watch.add(follower)
     assert heard(follower)

@@ -1,4 +1,4 @@
-"""Figures of a view as tables."""
+"""Tables of a view's figures."""
 
 from gatewayx_nb.comparisons import Comparison, Ranking
 from gatewayx_nb.replies import Reply, Usage
@@ -6,7 +6,7 @@ from gatewayx_nb.widgets import tables
 
 
 class Asked:
-    """A round that has ended."""
+    """A finished round."""
 
     def __init__(self, given, *references):
         self.input = given
@@ -15,7 +15,10 @@ class Asked:
 
 
 def test_a_model_that_was_asked_several_times_has_a_line():
-    """Median, least and most; one that was asked once has none."""
+    """A model with several samples has a line with median, minimum and maximum.
+
+    A model with one sample has none.
+    """
     shown = tables.spreads([Asked("", "a", "a", "b")])
     assert ">a</td>" in shown
     assert ">2.0 (2.0 to 2.0)</td>" in shown
@@ -25,13 +28,13 @@ def test_a_model_that_was_asked_several_times_has_a_line():
 
 
 def test_several_inputs_are_told_apart():
-    """By a column of their own, escaped."""
+    """With several inputs the table has a column for the input, escaped."""
     assert ">&lt;i&gt;</td>" in tables.spreads([Asked("<i>", "a", "a"), Asked("y", "a", "a")])
     assert "input" not in tables.spreads([Asked("x", "a", "a")])
 
 
 def test_standings_have_a_rate_where_there_was_a_decision():
-    """Else none; without votes there is no table."""
+    """Standings show a win rate only after a decided vote, and no table without votes."""
     assert ">75%</td>" in tables.standings([Ranking("a", wins=1, ties=1)])
     assert "%" not in tables.standings([Ranking("a", bad=1)])
     assert tables.standings([]) == ""

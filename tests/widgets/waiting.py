@@ -1,10 +1,10 @@
-"""Waiting for what other threads bring about."""
+"""Waiting for events in other threads."""
 
 import time
 
 
 def until(reached, seconds=10):
-    """Look again and again until it has come about."""
+    """Poll until a condition holds."""
     end = time.monotonic() + seconds
     while not reached():
         assert time.monotonic() < end, "it never came about"
