@@ -6,42 +6,25 @@ import json
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
+from gatewayx_nb import calls
+from gatewayx_nb.calls import AsyncReplyStream, ReplyStream
+from gatewayx_nb.concurrency import forbid_blocking_call
 from gatewayx_nb.errors import UsageError, did_you_mean
+from gatewayx_nb.hints import Hint
 from gatewayx_nb.messages import Message
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
+    from typing_extensions import Unpack
+
+    from gatewayx_nb.calls import CallOptions, ConversationSlot, Planner
     from gatewayx_nb.messages import Request
-    from gatewayx_nb.replies import Chunk, Reply
-
-
-class Asker(Protocol):
-    """Protocol of a conversation's pool."""
-
-    @property
-    def ask(self) -> Callable[..., Reply]:
-        """Call the model and wait for its reply."""
-        ...
-
-    @property
-    def aask(self) -> Callable[..., Awaitable[Reply]]:
-        """Call the model and await its reply."""
-        ...
-
-    @property
-    def stream(self) -> Callable[..., Iterable[Chunk]]:
-        """Call the model and stream its reply."""
-        ...
-
-    @property
-    def astream(self) -> Callable[..., AsyncIterable[Chunk]]:
-        """Call the model and stream its reply on an event loop."""
-        ...
+    from gatewayx_nb.replies import Reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +49,7 @@ class Chat:
     not become a turn and is not sent again.
 
     Args:
-        asker: The pool that makes the calls.
+        planner: Plans the calls.
         name: Its name; empty for a private conversation.
         model: Reference used if a call names none.
         system: System prompt used if a call has none.
@@ -76,27 +59,30 @@ class Chat:
     """
 
     def __init__(
-        self, asker: Asker, name: str = "", model: str | None = None, system: str | None = None
+        self, planner: Planner, name: str = "", model: str | None = None, system: str | None = None
     ) -> None:
         self.name, self.model, self.system = name, model, system
         self.turns: list[ChatTurn] = []
-        self._asker = asker
+        self._planner = planner
 
-    def ask(self, prompt: str, /, **options: Any) -> Reply:  # noqa: ANN401 - the call's options
+    def ask(self, prompt: str, /, **options: Unpack[CallOptions]) -> Reply:
         """Send the next prompt and wait for the reply; takes the keywords of `EnginePool.ask`."""
-        return self._asker.ask(prompt, chat=self, **options)
+        return calls.ask(self._planner, prompt, {**options, "chat": self})
 
-    async def aask(self, prompt: str, /, **options: Any) -> Reply:  # noqa: ANN401
+    async def aask(self, prompt: str, /, **options: Unpack[CallOptions]) -> Reply:
         """Send the next prompt and await the reply."""
-        return await self._asker.aask(prompt, chat=self, **options)
+        return await calls.aask(self._planner, prompt, {**options, "chat": self})
 
-    def stream(self, prompt: str, /, **options: Any) -> Iterable[Chunk]:  # noqa: ANN401
+    def stream(self, prompt: str, /, **options: Unpack[CallOptions]) -> ReplyStream:
         """Send the next prompt and stream the reply."""
-        return self._asker.stream(prompt, chat=self, **options)
+        forbid_blocking_call("astream")
+        return ReplyStream(self._planner.plan(prompt, {**options, "chat": self}, streamed=True))
 
-    def astream(self, prompt: str, /, **options: Any) -> AsyncIterable[Chunk]:  # noqa: ANN401
+    def astream(self, prompt: str, /, **options: Unpack[CallOptions]) -> AsyncReplyStream:
         """Send the next prompt and stream the reply on an event loop."""
-        return self._asker.astream(prompt, chat=self, **options)
+        return AsyncReplyStream(
+            self._planner.plan(prompt, {**options, "chat": self}, streamed=True)
+        )
 
     def slot(self, cell: str | None = None) -> ChatSlot:
         """Return the slot of the next turn: the cell's earlier turn, otherwise the end."""
@@ -119,7 +105,8 @@ class Chat:
                 file.write(text)
         except OSError as error:
             raise UsageError(
-                f"{str(path)!r} is not written: {error.strerror}.", hint="Name another file."
+                f"{str(path)!r} cannot be written: {error.strerror}.",
+                hint="Use another file name.",
             ) from None
         return path
 
@@ -155,6 +142,11 @@ class ChatSlot:
     cell: str | None
 
     @property
+    def model(self) -> str | None:
+        """Reference that answers if the call names none."""
+        return self.chat.model
+
+    @property
     def index(self) -> int:
         """Number of turns before it."""
         cells = [turn.cell for turn in self.chat.turns]
@@ -162,14 +154,14 @@ class ChatSlot:
 
     def join(self, request: Request) -> Request:
         """Return a request with the earlier turns and the conversation's system prompt added."""
-        said = [
+        earlier = [
             message
             for turn in self.chat.turns[: self.index]
             for message in (turn.prompt, Message("assistant", turn.reply.text))
         ]
         return replace(
             request,
-            messages=(*said, *request.messages),
+            messages=(*earlier, *request.messages),
             system=request.system or self.chat.system,
         )
 
@@ -184,11 +176,11 @@ class ChatStore:
     """The conversations of a pool, by name.
 
     Args:
-        asker: The pool that makes the calls.
+        planner: Returns what plans the calls; asked when a conversation begins.
     """
 
-    def __init__(self, asker: Asker) -> None:
-        self._asker = asker
+    def __init__(self, planner: Callable[[], Planner]) -> None:
+        self._planner = planner
         self._named: dict[str, Chat] = {}
 
     def get(self, name: str) -> Chat:
@@ -199,10 +191,10 @@ class ChatStore:
         """
         if not re.fullmatch(r"[\w.-]{1,64}", name):
             raise UsageError(
-                f"{name!r} is no name of a chat; expected letters, digits, '_', '-' or '.'.",
-                hint="For instance `--chat story`.",
+                f"the name of a chat must be 1 to 64 letters, digits, '_', '-' or '.', got {name!r}.",
+                hint=Hint("set_option", option="chat", value="story"),
             )
-        return self._named.setdefault(name, Chat(self._asker, name))
+        return self._named.setdefault(name, Chat(self._planner(), name))
 
     def require(self, name: str) -> Chat:
         """Return an existing conversation.
@@ -212,10 +204,27 @@ class ChatStore:
         """
         if name not in self._named:
             raise UsageError(
-                f"no chat {name!r}.{did_you_mean(name, self._named)}",
-                hint="`%gatewayx chat list` lists them; they end with the kernel.",
+                f"there is no chat {name!r}.{did_you_mean(name, self._named)}",
+                hint=Hint("list_chats"),
             )
         return self._named[name]
+
+    def slot(self, chat: object) -> ConversationSlot | None:
+        """Return the place that the option ``chat=`` names, or ``None``.
+
+        Raises:
+            UsageError: If it is neither a name nor a conversation.
+        """
+        if isinstance(chat, str):
+            return self.get(chat).slot()
+        if isinstance(chat, Chat):
+            return chat.slot()
+        if chat is None or isinstance(chat, ChatSlot):
+            return chat
+        raise UsageError(
+            f"chat must be a name or a `gatewayx_nb.Chat`, got {type(chat).__name__}.",
+            hint=Hint("set_option", option="chat", value="story"),
+        )
 
     def drop(self, name: str) -> None:
         """Remove a conversation."""

@@ -31,6 +31,7 @@ machine, the one who wrote or chose the engine, and the provider.
 
 from __future__ import annotations
 
+import copy
 import difflib
 import re
 from typing import TYPE_CHECKING, TypeVar
@@ -41,6 +42,7 @@ from gatewayx_nb.hints import advice, render
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Self
 
     from gatewayx_nb.hints import Hint
 
@@ -83,6 +85,13 @@ class GatewayError(Exception):
         self.status = status
         self.code = code
         self.retry_after = retry_after
+
+    def extended(self, text: str) -> Self:
+        """Return a copy whose message continues with ``text``."""
+        error = copy.copy(self)
+        error.message += text
+        error.args = (error.message,)
+        return error
 
     def describe(self) -> str:
         """Return the message and the hint as the front end in use words it."""

@@ -1,15 +1,46 @@
-"""Values and rules of one call, shared by every kind of call: options, partial reply, retries."""
+"""Calls as every kind of use shares them: options, planner, partial reply, retries and streams."""
 
-from gatewayx_nb.calls.options import CallOptions, build_request, call_limits, response_schema
+from gatewayx_nb.calls.options import (
+    OPTIONS,
+    CallOptions,
+    Option,
+    build_request,
+    call_limits,
+    check_options,
+)
 from gatewayx_nb.calls.partial_reply import PartialReply, PendingRetry
-from gatewayx_nb.calls.retry import wait_before_retry
+from gatewayx_nb.calls.planner import (
+    Conversation,
+    ConversationSlot,
+    PlannedCall,
+    Planner,
+    aask,
+    ask,
+    await_from,
+    wait_for,
+)
+from gatewayx_nb.calls.retry import wait_before_retry, with_retries
+from gatewayx_nb.calls.streams import AsyncReplyStream, ReplyStream
 
 __all__ = [
+    "OPTIONS",
+    "AsyncReplyStream",
     "CallOptions",
+    "Conversation",
+    "ConversationSlot",
+    "Option",
     "PartialReply",
     "PendingRetry",
+    "PlannedCall",
+    "Planner",
+    "ReplyStream",
+    "aask",
+    "ask",
+    "await_from",
     "build_request",
     "call_limits",
-    "response_schema",
+    "check_options",
     "wait_before_retry",
+    "wait_for",
+    "with_retries",
 ]

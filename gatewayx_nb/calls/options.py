@@ -1,161 +1,286 @@
-"""Validation of a call's keywords, and the request built from them."""
+"""The options of a call, in one table: checks, meaning, flags and the form on a cassette."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, TypedDict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict, TypeGuard, cast, get_type_hints
 
 from gatewayx_nb import images
+from gatewayx_nb.calls.planner import Conversation, ConversationSlot
 from gatewayx_nb.errors import UsageError, did_you_mean
-from gatewayx_nb.messages import Message, Request
+from gatewayx_nb.hints import Hint
+from gatewayx_nb.messages import Image, Message, Request
 from gatewayx_nb.schema import ResponseSchema
+from gatewayx_nb.text import shorten
 
 if TYPE_CHECKING:
-    from gatewayx_nb.conversations import Chat, ChatSlot
     from gatewayx_nb.secure_config import Limits
+
+_LONGEST_VALUE = 80
+"""Characters of an invalid value that an error shows."""
+
+
+class _InvalidValueError(ValueError):
+    """A value is not of its kind; the message says what it must be."""
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise _InvalidValueError("a str")
+    return value
+
+
+def _number(value: object) -> float:
+    if not (_is_number(value) and 0 <= value < math.inf):
+        raise _InvalidValueError("a number >= 0")
+    return value
+
+
+def _share(value: object) -> float:
+    if not (_is_number(value) and 0 <= value <= 1):
+        raise _InvalidValueError("a number from 0 to 1")
+    return value
+
+
+def _seconds(value: object) -> float:
+    if not (_is_number(value) and value > 0):
+        raise _InvalidValueError("a number of seconds > 0")
+    return float(value)
+
+
+def _integer(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise _InvalidValueError("an int")
+    return value
+
+
+def _count(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise _InvalidValueError("an int >= 1")
+    return value
+
+
+def _dollars(value: object) -> Decimal:
+    amount = Decimal(str(value)) if _is_number(value) else value
+    if not (isinstance(amount, Decimal) and amount.is_finite() and amount >= 0):
+        raise _InvalidValueError("an amount of US dollars >= 0")
+    return amount
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    texts = (value,) if isinstance(value, str) or not isinstance(value, Iterable) else tuple(value)
+    if not all(isinstance(text, str) and text for text in texts):
+        raise _InvalidValueError("a str that is not empty, or several of them")
+    return cast("tuple[str, ...]", texts)
+
+
+def _references(value: object) -> tuple[str, ...]:
+    try:
+        return _texts(value)
+    except _InvalidValueError:
+        raise _InvalidValueError("a reference, or several of them") from None
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise _InvalidValueError("a dict")
+    return dict(value)
+
+
+def _images(value: object) -> tuple[Image, ...]:
+    is_one = isinstance(value, str | bytes | bytearray | memoryview | Path)
+    several = value if isinstance(value, Iterable) and not is_one else (value,)
+    return tuple(map(images.load, several))
+
+
+def _schema(value: object) -> ResponseSchema:
+    return value if isinstance(value, ResponseSchema) else ResponseSchema(value)
+
+
+def _conversation(value: object) -> object:
+    return value  # names are resolved by the pool, which knows its conversations
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option of a call.
+
+    Attributes:
+        check: Returns the value in its normal form, or raises an error that says what it must be.
+        help: Meaning, unit and default, in one line.
+        flag: How a cell spells it, such as ``"-t/--temperature X"``; empty if a cell has no flag.
+        example: A valid value, for hints.
+        feature: The feature that an engine needs for it.
+        recorded: Returns the value as a cassette compares it; ``None`` if it is not recorded.
+    """
+
+    check: Callable[[Any], Any]
+    help: str
+    flag: str = ""
+    example: object = None
+    feature: str = ""
+    recorded: Callable[[Any], Any] | None = None
 
 
 class CallOptions(TypedDict, total=False):
-    """The keywords of every call; those omitted or ``None`` are not sent."""
+    """The keywords of every call; one that is omitted or ``None`` is not sent."""
 
-    model: str | None
-    system: str | None
-    temperature: float | None
-    top_p: float | None
-    max_tokens: int | None
-    stop: str | Iterable[str] | None
-    seed: int | None
-    images: Iterable[object]
-    schema: object
-    params: Mapping[str, Any]
-    timeout: float | None
-    max_cost: float | Decimal | None
-    allow_unpriced: bool
-    fallback: str | Iterable[str]
-    chat: str | Chat | ChatSlot | None
-    fresh: bool
+    model: Annotated[
+        str | None,
+        Option(_text, "engine or engine:model; the default model if omitted", example="grok"),
+    ]
+    system: Annotated[
+        str | None,
+        Option(_text, "system prompt", "-s/--system TEXT", "Be brief.", "system", str),
+    ]
+    temperature: Annotated[
+        float | None,
+        Option(_number, "sampling temperature", "-t/--temperature X", 0.2, recorded=float),
+    ]
+    top_p: Annotated[
+        float | None,
+        Option(_share, "probability mass of the tokens sampled from", "", 0.9, recorded=float),
+    ]
+    max_tokens: Annotated[
+        int | None,
+        Option(_count, "maximum tokens in the answer", "-n/--max-tokens N", 500, recorded=int),
+    ]
+    stop: Annotated[
+        str | Iterable[str] | None,
+        Option(_texts, "texts that end the answer", "", "END", recorded=tuple),
+    ]
+    seed: Annotated[int | None, Option(_integer, "seed of the sampling", "", 1, recorded=int)]
+    images: Annotated[
+        Iterable[object],
+        Option(
+            _images,
+            "a variable, a file or an https URL of an image",
+            "--image EXPR",
+            ["plot.png"],
+            "images",
+            tuple,
+        ),
+    ]
+    schema: Annotated[
+        object,
+        Option(_schema, "class or dict that describes the answer", "--schema NAME", recorded=dict),
+    ]
+    params: Annotated[
+        Mapping[str, Any],
+        Option(_mapping, "a further parameter", "-p/--param K=V", {"top_p": 0.9}, recorded=dict),
+    ]
+    timeout: Annotated[
+        float | None, Option(_seconds, "seconds for the whole call", "--timeout S", 60)
+    ]
+    max_cost: Annotated[
+        float | Decimal | None,
+        Option(_dollars, "send nothing that may cost more", "--max-cost USD", 0.05),
+    ]
+    allow_unpriced: Annotated[
+        bool, Option(bool, "send it even if its price is unknown", "--allow-unpriced", True)
+    ]
+    fallback: Annotated[
+        str | Iterable[str],
+        Option(
+            _references,
+            "ask this model if the first one fails",
+            "--fallback REF",
+            ["anthropic", "local"],
+            recorded=tuple,
+        ),
+    ]
+    chat: Annotated[
+        str | Conversation | ConversationSlot | None,
+        Option(_conversation, "join this conversation, or begin it", "-c/--chat NAME", "story"),
+    ]
+    fresh: Annotated[bool, Option(bool, "ignore the open cassette", "--fresh", True)]
 
 
-def build_request(
-    prompt: str, model: str, options: CallOptions, shape: ResponseSchema | None, *, streamed: bool
-) -> Request:
-    """Return the request of a call.
+OPTIONS: Mapping[str, Option] = {
+    name: hint.__metadata__[0]
+    for name, hint in get_type_hints(CallOptions, include_extras=True).items()
+}
+"""The table, by keyword."""
+
+_LIMITS = {"timeout": "timeout", "max_cost": "max_call_cost", "allow_unpriced": "allow_unpriced"}
+"""Options that replace a field of the settings' `Limits`."""
+
+_SENT = ("system", "temperature", "top_p", "max_tokens", "stop", "seed")
+"""Options that are fields of a `Request` under the same name."""
+
+
+def check_options(options: CallOptions) -> CallOptions:
+    """Return the options that are set, each in its normal form; checking them again changes nothing.
 
     Raises:
-        UsageError: If a keyword is unknown or a value has the wrong type.
+        UsageError: If a keyword is unknown or a value is invalid.
     """
-    _known(options)
-    if not isinstance(prompt, str):
-        raise _wrong("prompt", prompt, "a text")
-    if not prompt.strip():
-        raise UsageError(
-            "the prompt is empty; expected a text.",
-            hint='For instance `ask("Why is the sky blue?")`.',
-        )
-    pictures = tuple(map(images.load, options.get("images", ())))
-    params = dict(_of(options, "params", Mapping) or {})
-    return Request(
-        messages=(Message("user", prompt, pictures),),
-        model=model,
-        system=_of(options, "system", str),
-        temperature=_share(options, "temperature", math.inf),
-        top_p=_share(options, "top_p", 1),
-        max_tokens=_positive(options, "max_tokens"),
-        stop=_stop(options.get("stop")),
-        seed=_of(options, "seed", int),
-        schema=shape.schema if shape else None,
-        drop_unsupported=bool(params.pop("drop_unsupported", False)),
-        params=params,
-        streamed=streamed,
+    return cast(
+        "CallOptions",
+        {name: _check(name, value) for name, value in options.items() if value is not None},
     )
 
 
-def response_schema(options: CallOptions) -> ResponseSchema | None:
-    """Return how to parse the reply, if a schema is set.
+def build_request(prompt: str, model: str, options: CallOptions, *, streamed: bool) -> Request:
+    """Return the request of a call.
+
+    Args:
+        prompt: The prompt.
+        model: Name of the model; empty for the engine's own.
+        options: Options in their normal form.
+        streamed: Whether the caller reads the answer as it arrives.
 
     Raises:
-        UsageError: If the schema is invalid.
+        UsageError: If the prompt is not a text, or is empty.
     """
-    source = options.get("schema")
-    return (
-        source if source is None or isinstance(source, ResponseSchema) else ResponseSchema(source)
+    if not isinstance(prompt, str):
+        raise UsageError(f"prompt must be a str, got {type(prompt).__name__}.")
+    if not prompt.strip():
+        raise UsageError(
+            "the prompt must not be empty.", hint='For example, `ask("Why is the sky blue?")`.'
+        )
+    params = {**options.get("params", {})}
+    schema = cast("ResponseSchema | None", options.get("schema"))
+    pictures = cast("tuple[Image, ...]", options.get("images", ()))
+    sent: dict[str, Any] = {name: options[name] for name in _SENT if name in options}  # type: ignore[literal-required]
+    return Request(
+        messages=(Message("user", prompt, pictures),),
+        model=model,
+        schema=schema.schema if schema else None,
+        drop_unsupported=bool(params.pop("drop_unsupported", False)),
+        params=params,
+        streamed=streamed,
+        **sent,
     )
 
 
 def call_limits(options: CallOptions, settings: Limits) -> Limits:
-    """Return the limits of a call: the settings, overridden by ``timeout`` and ``max_cost``."""
-    timeout, most = options.get("timeout"), options.get("max_cost")
-    if timeout is None and most is None and not options.get("allow_unpriced"):
-        return settings
-    if timeout is not None and not (_is_number(timeout) and timeout > 0):
-        raise _wrong("timeout", timeout, "seconds above 0")
-    if most is not None and not _is_dollars(most):
-        raise _wrong("max_cost", most, "US dollars")
-    return replace(
-        settings,
-        timeout=settings.timeout if timeout is None else float(timeout),
-        max_call_cost=None if most is None else Decimal(str(most)),
-        allow_unpriced=bool(options.get("allow_unpriced")),
-    )
+    """Return the limits of a call: those of the settings, with its own ``timeout`` and ``max_cost``."""
+    own: dict[str, Any] = {
+        field: value for name, field in _LIMITS.items() if (value := options.get(name)) is not None
+    }
+    return replace(settings, **own) if own else settings
 
 
-def _known(options: CallOptions) -> None:
-    for name in options:
-        if name not in CallOptions.__annotations__:
-            known = CallOptions.__annotations__
-            raise UsageError(
-                f"a call takes no {name!r}.{did_you_mean(name, known)}",
-                hint=f"It takes {', '.join(known)}; anything else goes into `params={{…}}`.",
-            )
-
-
-def _of(options: CallOptions, name: str, kind: type) -> Any:  # noqa: ANN401 - of type kind
-    value = options.get(name)
-    if value is None:
-        return None
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise _wrong(name, value, {"Mapping": "a dict"}.get(kind.__name__, kind.__name__))
-    return value
-
-
-def _share(options: CallOptions, name: str, most: float) -> float | None:
-    value: Any = options.get(name)
-    if value is not None and not (_is_number(value) and 0 <= value <= most and value < math.inf):
-        expected = "a number of at least 0" if most == math.inf else f"a number from 0 to {most}"
-        raise _wrong(name, value, expected)
-    checked: float | None = value
-    return checked
-
-
-def _positive(options: CallOptions, name: str) -> int | None:
-    value: int | None = _of(options, name, int)
-    if value is not None and value < 1:
-        raise _wrong(name, value, "a whole number above 0")
-    return value
-
-
-def _stop(value: str | Iterable[str] | None) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    if not isinstance(value, Iterable):
-        raise _wrong("stop", value, "a text, or several")
-    texts = (value,) if isinstance(value, str) else tuple(value)
-    if not all(isinstance(text, str) and text for text in texts):
-        raise _wrong("stop", value, "a text, or several")
-    return texts
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _is_dollars(value: object) -> bool:
-    exact = Decimal(str(value)) if _is_number(value) else value
-    return isinstance(exact, Decimal) and exact.is_finite() and exact >= 0
-
-
-def _wrong(name: str, value: object, expected: str) -> UsageError:
-    return UsageError(f"{name} is {value!r}; expected {expected}.", hint=f"Mend `{name}=`.")
+def _check(name: str, value: object) -> object:
+    option = OPTIONS.get(name)
+    if option is None:
+        raise UsageError(
+            f"{name!r} is not an option of a call.{did_you_mean(name, OPTIONS)}",
+            hint=f"Options are {', '.join(OPTIONS)}; pass anything else in `params={{…}}`.",
+        )
+    try:
+        return option.check(value)
+    except _InvalidValueError as expected:
+        raise UsageError(
+            f"{name} must be {expected}, got {shorten(repr(value), _LONGEST_VALUE)}.",
+            hint=Hint("set_option", option=name, value=option.example),
+        ) from None

@@ -1,12 +1,13 @@
-"""Whether a failed call is sent again, and how long to wait before that.
-
-Pure functions: the jitter is an argument, and the caller sleeps.
-"""
+"""Whether a failed call is sent again and after how long, and the loop that does it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+import random
+import time
+from typing import TYPE_CHECKING, TypeVar
 
+from gatewayx_nb.calls.partial_reply import PendingRetry
 from gatewayx_nb.errors import (
     GatewayError,
     ProviderError,
@@ -16,10 +17,13 @@ from gatewayx_nb.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
-MAX_ATTEMPTS = 3
+T = TypeVar("T")
+
 LONGEST_WAIT = 60.0
+"""Seconds that a provider may ask to wait; past them the call fails, or another engine answers."""
+
 _FIRST_BACKOFF = 0.5
 _LONGEST_BACKOFF = 8.0
 _JITTER = 0.25
@@ -27,8 +31,43 @@ _PASSING_STATUSES = frozenset({408, 409, 500, 502, 503, 504, 529})
 _LASTING_CODES = frozenset({"tls", "closed", "internal"})
 
 
+async def with_retries(
+    attempt: Callable[[], Awaitable[T]],
+    retries: int,
+    *,
+    may_retry: Callable[[], bool] = lambda: True,
+    on_wait: Callable[[PendingRetry | None], object] = lambda _: None,
+) -> T:
+    """Await an attempt until one succeeds, with a backoff between attempts.
+
+    Args:
+        attempt: Starts an attempt.
+        retries: Maximum attempts after the first.
+        may_retry: Returns whether another attempt is harmless; it is not once a chunk was passed on.
+        on_wait: Receives the pending retry before a wait, and ``None`` after it.
+
+    Raises:
+        GatewayError: The error of the last attempt.
+    """
+    attempts = 0
+    while True:
+        attempts += 1
+        try:
+            return await attempt()
+        except GatewayError as error:
+            wait = wait_before_retry(attempts, error, retries) if may_retry() else None
+            if wait is None:
+                raise
+            on_wait(PendingRetry(error, time.monotonic() + wait))
+        await asyncio.sleep(wait)
+        on_wait(None)
+
+
 def wait_before_retry(
-    attempt: int, error: GatewayError, jitter: Callable[[], float]
+    attempt: int,
+    error: GatewayError,
+    retries: int,
+    jitter: Callable[[], float] = random.random,
 ) -> float | None:
     """Return the seconds to wait before the next attempt, or ``None`` if there is none.
 
@@ -38,13 +77,14 @@ def wait_before_retry(
     Args:
         attempt: Attempts made so far, at least 1.
         error: The error of the last attempt.
+        retries: Maximum attempts after the first.
         jitter: Returns a number from 0 to 1.
     """
-    asked = error.retry_after or 0.0
-    if attempt >= MAX_ATTEMPTS or asked > LONGEST_WAIT or not _is_passing(error):
+    least = error.retry_after or 0.0
+    if attempt > retries or least > LONGEST_WAIT or not _is_passing(error):
         return None
     backoff = min(_FIRST_BACKOFF * 2.0 ** (attempt - 1), _LONGEST_BACKOFF)
-    return max(backoff * (1 - _JITTER * jitter()), asked)
+    return max(backoff * (1 - _JITTER * jitter()), least)
 
 
 def _is_passing(error: GatewayError) -> bool:

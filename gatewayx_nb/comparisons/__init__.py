@@ -20,7 +20,7 @@ from gatewayx_nb.comparisons.history import (
     dispersion,
 )
 from gatewayx_nb.comparisons.live import LiveComparison
-from gatewayx_nb.comparisons.run import Column, ComparisonRun, Progress, plan_comparison
+from gatewayx_nb.comparisons.run import Column, ComparisonRun, plan_comparison
 from gatewayx_nb.comparisons.session import ComparisonInput, ComparisonSession
 from gatewayx_nb.comparisons.verdicts import Ranking, Verdict, Vote
 
@@ -36,7 +36,6 @@ __all__ = [
     "Dispersion",
     "LiveComparison",
     "Outcome",
-    "Progress",
     "Ranking",
     "Span",
     "Verdict",

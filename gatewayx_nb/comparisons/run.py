@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
+from gatewayx_nb.calls import check_options
 from gatewayx_nb.comparisons.comparison import Comparison, Outcome, unique_labels
 from gatewayx_nb.concurrency import InterruptibleEvent, forbid_blocking_call, interruptible
 from gatewayx_nb.errors import GatewayError, ProviderError, UsageError, with_short_traceback
@@ -16,81 +17,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import Self
 
-    from gatewayx_nb.concurrency import Portal
-    from gatewayx_nb.replies import Reply
+    from gatewayx_nb.calls import CallOptions, PlannedCall, Planner
 
-_LOOK = 0.2
+_POLL = 0.2
 """Seconds between polls while nothing is shown: for Ctrl-C on Windows, and for deadlines."""
-
-
-class Progress(Protocol):
-    """The partial answer, which another thread updates; each field is set atomically."""
-
-    engine: str
-    model: str
-    text: list[str]
-    reasoning: list[str]
-    started: float
-    instant: bool
-
-    @property
-    def pending_retry(self) -> Any:  # noqa: ANN401 - why it waits before a retry, or None
-        """The pending retry, as ``.error`` and ``.until``; or ``None``."""
-        ...
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether any of the answer has arrived."""
-        ...
-
-    def reply(self, *, interrupted: bool = False) -> Reply:
-        """Return the partial answer as a reply."""
-        ...
-
-
-class _ColumnCall(Protocol):
-    """The call of a column, as planned by a pool."""
-
-    @property
-    def portal(self) -> Portal:
-        """The event loop on which it runs."""
-        ...
-
-    @property
-    def partial(self) -> Progress:
-        """The partial answer."""
-        ...
-
-    @property
-    def timeout(self) -> float:
-        """Seconds to wait for the call."""
-        ...
-
-    async def run(self) -> Reply:
-        """Make the call."""
-        ...
-
-    def closed_error(self) -> GatewayError:
-        """Return the error for a call whose pool was closed."""
-        ...
-
-    def deadline_error(self) -> GatewayError:
-        """Return the error for a call that timed out."""
-        ...
 
 
 class Column:
     """One model's answer, while it streams and when it is complete.
 
-    Chunks trigger no callback: a view polls ``tally`` at its own rate.
+    Chunks trigger no callback: a view polls ``partial`` at its own rate.
 
     Attributes:
         reference: The reference as passed.
         label: Unique name among the columns.
-        tally: The partial answer; ``None`` if the call could not be planned.
+        partial: The partial answer; ``None`` if the call could not be planned.
     """
 
-    def __init__(self, reference: str, label: str, call: _ColumnCall | GatewayError) -> None:
+    def __init__(self, reference: str, label: str, call: PlannedCall | GatewayError) -> None:
         self.reference, self.label = reference, label
         self._call = None if isinstance(call, GatewayError) else call
         self.partial = self._call.partial if self._call else None
@@ -102,12 +46,12 @@ class Column:
         """The reply or the error; ``None`` while the call is running."""
         return self._outcome
 
-    def start(self, told: Callable[[], object]) -> None:
-        """Start the call, once; ``told`` is called on the call's loop when it has ended."""
+    def start(self, on_end: Callable[[], object]) -> None:
+        """Start the call, once; ``on_end`` is called on the call's loop when it has ended."""
         if self._call is None or self._outcome is not None or self._running is not None:
             return
         self._call.partial.started = time.monotonic()  # each column's clock starts when it is sent
-        self._running = self._call.portal.submit(self._run(self._call, told))
+        self._running = self._call.portal.submit(self._run(self._call, on_end))
 
     def stop(self) -> None:
         """Cancel the call and close its connection; keep the partial answer, ``interrupted``."""
@@ -127,7 +71,7 @@ class Column:
             self._settle(self._call.deadline_error())
             self._running.cancel()
 
-    async def _run(self, call: _ColumnCall, told: Callable[[], object]) -> None:
+    async def _run(self, call: PlannedCall, on_end: Callable[[], object]) -> None:
         try:
             self._settle(await call.run())
         except GatewayError as error:
@@ -136,9 +80,9 @@ class Column:
             self._settle(call.closed_error())  # no effect if it was stopped: it is settled then
             raise
         except Exception as error:  # noqa: BLE001 - a user's engine may raise anything
-            self._settle(_strange(self.label, error))
+            self._settle(_unexpected_error(self.label, error))
         finally:
-            told()
+            on_end()
 
     def _settle(self, outcome: Outcome) -> None:
         """Keep the first outcome. No lock: of two concurrent outcomes either is correct."""
@@ -150,28 +94,28 @@ class _Signal:
     """Signal from the engines' loops that a column has ended, for one thread and one loop."""
 
     def __init__(self) -> None:
-        self.gate = InterruptibleEvent()
-        self._news: asyncio.Event | None = None
+        self.event = InterruptibleEvent()
+        self._loop_event: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def set(self) -> None:
         """Wake the waiting thread and loop."""
-        self.gate.set()
-        news, loop = self._news, self._loop
-        if news is not None and loop is not None:
+        self.event.set()
+        event, loop = self._loop_event, self._loop
+        if event is not None and loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
-                loop.call_soon_threadsafe(news.set)
+                loop.call_soon_threadsafe(event.set)
 
     def listen(self) -> asyncio.Event:
-        """Return an event of the current loop that the next ring sets."""
-        self._loop, self._news = asyncio.get_running_loop(), asyncio.Event()
-        return self._news
+        """Return an event of the current loop that the next `set` sets."""
+        self._loop, self._loop_event = asyncio.get_running_loop(), asyncio.Event()
+        return self._loop_event
 
 
 class ComparisonRun:
     """Columns that run concurrently; one that fails or is stopped does not affect the others.
 
-    `start` returns immediately. Wait with `join`, or poll the columns. Leaving a race early, by
+    `start` returns immediately. Wait with `join`, or poll the columns. Leaving it early, by
     `stop`, by an exception or by dropping the last reference to it, cancels the running columns.
 
     Args:
@@ -182,18 +126,18 @@ class ComparisonRun:
     def __init__(self, prompt: str, columns: Iterable[Column]) -> None:
         self.prompt = prompt
         self.columns = tuple(columns)
-        self._bell = _Signal()
+        self._signal = _Signal()
 
     def start(self) -> None:
         """Start all columns, once."""
         for column in self.columns:
-            column.start(self._bell.set)
+            column.start(self._signal.set)
 
     def stop(self) -> None:
         """Cancel the running columns; see `Column.stop`."""
         for column in self.columns:
             column.stop()
-        self._bell.set()
+        self._signal.set()
 
     @property
     def ended(self) -> bool:
@@ -210,8 +154,8 @@ class ComparisonRun:
         outcomes = [column.outcome for column in self.columns if column.outcome is not None]
         if len(outcomes) < len(self.columns):
             raise UsageError(
-                "some models still answer, so that there is no comparison yet.",
-                hint="Wait until they have ended, or `stop()` them.",
+                "some models are still answering, so there is no comparison yet.",
+                hint="Wait until they have ended, or call `stop()`.",
             )
         references = tuple(column.reference for column in self.columns)
         return Comparison(self.prompt, references, tuple(outcomes))
@@ -220,8 +164,8 @@ class ComparisonRun:
         """Block until all columns have ended, for at most ``seconds``; return whether they have."""
         forbid_blocking_call("acompare")
         end = time.monotonic() + seconds
-        while not self._look() and (left := end - time.monotonic()) > 0:
-            self._bell.gate.wait(left)
+        while not self._check() and (left := end - time.monotonic()) > 0:
+            self._signal.event.wait(left)
         return self.ended
 
     async def ajoin(self, seconds: float) -> bool:
@@ -229,36 +173,38 @@ class ComparisonRun:
         with contextlib.suppress(TimeoutError), interruptible():
             async with asyncio.timeout(seconds):
                 while True:
-                    news = self._bell.listen()
-                    if self._look():
+                    event = self._signal.listen()
+                    if self._check():
                         break
-                    await news.wait()
+                    await event.wait()
         return self.ended
 
-    def run(self, look: Callable[[], object] = bool, every: float = _LOOK) -> Comparison:
-        """Start the race, wait until all columns have ended, and return the comparison.
+    def run(self, on_poll: Callable[[], object] = bool, interval: float = _POLL) -> Comparison:
+        """Start, wait until all columns have ended, and return the comparison.
 
         Args:
-            look: Called in this thread at the start, then repeatedly until the end.
-            every: Seconds between calls of ``look``.
+            on_poll: Called in this thread at the start, then repeatedly until the end.
+            interval: Seconds between calls of ``on_poll``.
 
         Raises:
             KeyboardInterrupt: If stopped; its ``comparison`` holds the partial answers.
         """
         with self._stopping():
             self.start()
-            look()
-            while not self.join(every):
-                look()
+            on_poll()
+            while not self.join(interval):
+                on_poll()
             return self.comparison
 
-    async def arun(self, look: Callable[[], object] = bool, every: float = _LOOK) -> Comparison:
+    async def arun(
+        self, on_poll: Callable[[], object] = bool, interval: float = _POLL
+    ) -> Comparison:
         """Run on an event loop; see `run`. Cancelling the task stops all columns."""
         with self._stopping():
             self.start()
-            look()
-            while not await self.ajoin(every):
-                look()
+            on_poll()
+            while not await self.ajoin(interval):
+                on_poll()
             return self.comparison
 
     @contextlib.contextmanager
@@ -272,7 +218,7 @@ class ComparisonRun:
         finally:
             self.stop()
 
-    def _look(self) -> bool:
+    def _check(self) -> bool:
         for column in self.columns:
             column.check()
         return self.ended
@@ -289,68 +235,70 @@ class ComparisonRun:
 
 
 def plan_comparison(
-    prompt: str, references: Iterable[str], plan: Callable[[str], _ColumnCall], **options: object
+    planner: Planner, prompt: str, models: Iterable[str], options: CallOptions
 ) -> ComparisonRun:
-    """Return a race that is ready to start.
+    """Return a comparison that is ready to start; nothing is sent.
 
     Args:
+        planner: Plans the call to each model.
         prompt: The prompt.
-        references: The models to call; a repeated reference is called repeatedly.
-        plan: Returns the call for a reference, without sending anything.
-        **options: The calls' keywords, to reject those that are invalid for several models.
+        models: References; a repeated reference is called repeatedly.
+        options: The options of every call.
 
     Raises:
-        UsageError: If ``references`` is empty, or the calls are invalid for every model.
+        UsageError: If ``models`` is empty, or the options are invalid for every model.
     """
-    given = _references(references)
-    _refuse(options)
+    references = _check_references(models)
+    _reject_single_model_options(options)
+    checked = check_options(options)
     columns = []
-    for reference, label in zip(given, unique_labels(given), strict=True):
+    for reference, label in zip(references, unique_labels(references), strict=True):
+        column_options: CallOptions = {**checked, "model": reference}
         try:
-            columns.append(Column(reference, label, plan(reference)))
+            call = planner.plan(prompt, column_options, streamed=True)
         except UsageError:
             raise
         except GatewayError as error:
             columns.append(Column(reference, label, error))
+        else:
+            columns.append(Column(reference, label, call))
     return ComparisonRun(prompt, columns)
 
 
-def _strange(label: str, error: Exception) -> ProviderError:
+def _unexpected_error(label: str, error: Exception) -> ProviderError:
     """Return the error for an unexpected exception, whose message may contain a key."""
     failure = ProviderError(
-        f"asking {label!r} raised {type(error).__name__}.",
-        hint="Ask it alone to see where.",
+        f"the call to {label!r} raised {type(error).__name__}.",
+        hint="Call that model alone to see where.",
     )
     failure.__cause__ = error
     return failure
 
 
-def _references(given: Iterable[str]) -> tuple[str, ...]:
-    found: tuple[object, ...] = (given,)
-    if not isinstance(given, str):
-        found = tuple(given)
-    if not found or not all(isinstance(reference, str) and reference for reference in found):
+def _check_references(models: Iterable[str]) -> tuple[str, ...]:
+    references: tuple[object, ...] = (models,) if isinstance(models, str) else tuple(models)
+    if not references or not all(isinstance(one, str) and one for one in references):
         raise UsageError(
-            f"models is {given!r}; expected references.",
-            hint='For instance `compare("…", models=["grok", "local"])`.',
+            f"models must be one or more references, got {models!r}.",
+            hint='For example, `compare("…", models=["grok", "local"])`.',
         )
-    return tuple(map(str, found))
+    return tuple(map(str, references))
 
 
-_MEANINGLESS = {
-    "model": ("a comparison takes no `model`.", "Name all of them in `models=[…]`."),
+_SINGLE_MODEL_OPTIONS = {
+    "model": ("a comparison does not take `model`.", "List all models in `models=[…]`."),
     "chat": (
-        "a comparison joins no conversation: which of its answers would be the next turn?",
-        "Leave `chat` out, or ask one model.",
+        "a comparison cannot join a conversation: several answers cannot all be its next turn.",
+        "Omit `chat`, or ask one model.",
     ),
     "fallback": (
-        "a comparison takes no fallback: one model's answer would stand under another's name.",
-        "Leave `fallback` out, and name that model beside the others.",
+        "a comparison does not take `fallback`: an answer would appear under another model's name.",
+        "Omit `fallback`, and compare with that model too.",
     ),
 }
 
 
-def _refuse(options: dict[str, object]) -> None:
-    for name, (what, hint) in _MEANINGLESS.items():
+def _reject_single_model_options(options: CallOptions) -> None:
+    for name, (message, hint) in _SINGLE_MODEL_OPTIONS.items():
         if options.get(name):
-            raise UsageError(what, hint=hint)
+            raise UsageError(message, hint=hint)

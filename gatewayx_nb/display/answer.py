@@ -21,9 +21,7 @@ from gatewayx_nb.text import plain
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from gatewayx_nb.calls import PartialReply
-    from gatewayx_nb.comparisons import Progress
-    from gatewayx_nb.engine_pool import AsyncReplyStream, ReplyStream
+    from gatewayx_nb.calls import AsyncReplyStream, PartialReply, ReplyStream
     from gatewayx_nb.output_formats import OutputFormat
     from gatewayx_nb.replies import Reply
 
@@ -313,7 +311,7 @@ def uncancel() -> None:
             task.uncancel()
 
 
-def waiting(partial: Progress) -> str:
+def waiting(partial: PartialReply) -> str:
     """Return what a call is waiting for."""
     seconds = time.monotonic() - partial.started
     name = f"{partial.engine}:{partial.model}" if partial.model else partial.engine

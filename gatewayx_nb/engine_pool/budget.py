@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from gatewayx_nb import pricing
 from gatewayx_nb.engine_pool.rate_limit import estimate_request_tokens
 from gatewayx_nb.errors import BudgetError
+from gatewayx_nb.hints import Hint
 from gatewayx_nb.replies import Usage
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ ANSWER = 1024
 """Reply tokens assumed by the estimate if ``max_tokens`` is not set."""
 
 
-async def price(engine: LLMEngine, model: str, usage: Usage, moment: float) -> Decimal | None:
+async def cost_of(engine: LLMEngine, model: str, usage: Usage, moment: float) -> Decimal | None:
     """Return the cost of the tokens, or ``None`` if the price is unknown."""
     each = engine.get_cost_per_token()
     if each is not None and usage.input_tokens is not None and usage.output_tokens is not None:
@@ -36,7 +37,7 @@ async def price(engine: LLMEngine, model: str, usage: Usage, moment: float) -> D
     return look() if pricing.loaded() else await asyncio.to_thread(look)
 
 
-def estimate(request: Request) -> Usage:
+def estimate_usage(request: Request) -> Usage:
     """Estimate the tokens of a request, assuming `ANSWER` reply tokens without ``max_tokens``."""
     answer = request.max_tokens or 0
     return Usage(
@@ -60,30 +61,30 @@ async def check_budget(
     """
     if limits.max_cost is None and limits.max_call_cost is None:
         return Decimal(0)
-    cost = await price(engine, request.model, estimate(request), time.time())
+    cost = await cost_of(engine, request.model, estimate_usage(request), time.time())
     if cost is None:
         if limits.allow_unpriced:
             return Decimal(0)
         raise BudgetError(
-            f"the price of {engine.name}:{request.model} is not known, and a budget is set;"
+            f"the price of {engine.name}:{request.model} is unknown, and a cost limit is set;"
             " nothing was sent.",
-            hint="Allow it: `allow_unpriced=True` (`--allow-unpriced`). Prices come with"
-            ' `pip install "gatewayx-nb[prices]"`.',
+            hint=Hint("allow_unpriced") | Hint("install", extra="prices"),
         )
     if limits.max_call_cost is not None and cost > limits.max_call_cost:
         raise BudgetError(
-            f"the call may cost ${_told(cost)}, more than ${_told(limits.max_call_cost)};"
+            f"the call may cost ${_dollars(cost)}, more than ${_dollars(limits.max_call_cost)};"
             " nothing was sent.",
-            hint="Bound its answer with `max_tokens` (`-n`), or allow more: `max_cost`.",
+            hint=Hint("set_option", option="max_tokens", value=ANSWER // 4)
+            | Hint("raise_option", option="max_cost"),
         )
     if limits.max_cost is not None and spent() + cost > limits.max_cost:
         raise BudgetError(
-            f"the session has cost ${_told(spent())} of ${_told(limits.max_cost)}, and the call may"
-            f" cost ${_told(cost)}; nothing was sent.",
-            hint="Allow more in config/gatewayx.toml: `[limits] max_cost`.",
+            f"the session has cost ${_dollars(spent())} of ${_dollars(limits.max_cost)}, and the call may"
+            f" cost ${_dollars(cost)}; nothing was sent.",
+            hint="Raise [limits] max_cost in config/gatewayx.toml.",
         )
     return cost
 
 
-def _told(dollars: Decimal) -> str:
+def _dollars(dollars: Decimal) -> str:
     return f"{dollars.quantize(Decimal('0.000001')).normalize():f}"

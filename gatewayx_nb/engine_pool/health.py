@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from gatewayx_nb.llm_engines import LLMEngine
     from gatewayx_nb.model_registry import ModelRegistry, Target
 
-DEADLINE = 10.0
+HEALTH_TIMEOUT = 10.0
 """Seconds that each engine has to answer a health check."""
 
-_ASKED = ("ready", "failed", "refused")
+_CHECKED_STATES = ("ready", "failed", "refused")
 """States of the engines to check; engines in other states lack a key, weights or a name."""
 
 
@@ -41,13 +41,13 @@ class EngineHealth:
     error: str = ""
 
 
-def checkup(
-    inquiry: Prober, registry: ModelRegistry, names: Sequence[str]
+def check_health(
+    prober: Prober, registry: ModelRegistry, names: Sequence[str]
 ) -> Coroutine[None, None, list[EngineHealth]]:
     """Find the engines to check and return the coroutine that checks them.
 
     Args:
-        inquiry: Queries the engines.
+        prober: Queries the engines.
         registry: The known engines.
         names: Engines; if empty, all that are ready.
 
@@ -55,16 +55,16 @@ def checkup(
         EngineNotFoundError: If a name is unknown.
     """
     servers = {} if names else registry.servers()
-    meant = names or [row.name for row in registry.rows() if row.state in _ASKED]
-    found = {name: _found(registry, name) for name in dict.fromkeys([*meant, *servers])}
+    wanted = names or [row.name for row in registry.rows() if row.state in _CHECKED_STATES]
+    targets = {name: _resolve(registry, name) for name in dict.fromkeys([*wanted, *servers])}
     for name in names:
-        unknown = found[name]
+        unknown = targets[name]
         if isinstance(unknown, EngineNotFoundError):
             raise unknown
-    return _check(inquiry, found, servers)
+    return _check(prober, targets, servers)
 
 
-def _found(registry: ModelRegistry, name: str) -> Target | GatewayError:
+def _resolve(registry: ModelRegistry, name: str) -> Target | GatewayError:
     try:
         return registry.resolve(name)
     except GatewayError as error:
@@ -72,34 +72,34 @@ def _found(registry: ModelRegistry, name: str) -> Target | GatewayError:
 
 
 async def _check(
-    inquiry: Prober, found: dict[str, Target | GatewayError], servers: dict[str, str]
+    prober: Prober, targets: dict[str, Target | GatewayError], servers: dict[str, str]
 ) -> list[EngineHealth]:
-    heard = await asyncio.gather(*map(is_listening, servers.values()))
-    silent = {name for name, hears in zip(servers, heard, strict=True) if not hears}
-    asked = {name: target for name, target in found.items() if name not in silent}
-    targets = [target for target in asked.values() if not isinstance(target, GatewayError)]
-    answers = await inquiry.probe_all(targets, _measured)
+    accepted = await asyncio.gather(*map(is_listening, servers.values()))
+    silent = {name for name, accepts in zip(servers, accepted, strict=True) if not accepts}
+    checked = {name: target for name, target in targets.items() if name not in silent}
+    callable_ = [target for target in checked.values() if not isinstance(target, GatewayError)]
+    answers = await prober.probe_all(callable_, _measure)
     return [
         _row(name, target if isinstance(target, GatewayError) else answers[target.name])
-        for name, target in sorted(asked.items())
+        for name, target in sorted(checked.items())
     ]
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class _Measurement:
     ok: bool
     latency: float
 
 
-async def _measured(engine: LLMEngine) -> _Answer:
-    begun = time.monotonic()
+async def _measure(engine: LLMEngine) -> _Measurement:
+    start = time.monotonic()
     ok = bool(await engine.health_check())
-    return _Answer(ok, time.monotonic() - begun)
+    return _Measurement(ok, time.monotonic() - start)
 
 
-def _row(name: str, answer: _Answer | GatewayError) -> EngineHealth:
+def _row(name: str, answer: _Measurement | GatewayError) -> EngineHealth:
     if isinstance(answer, GatewayError):
-        return EngineHealth(name, ok=False, error=" ".join(str(answer).split()))
+        return EngineHealth(name, ok=False, error=" ".join(answer.describe().split()))
     return EngineHealth(
-        name, answer.ok, answer.latency, "" if answer.ok else "its own check says that it fails."
+        name, answer.ok, answer.latency, "" if answer.ok else "its own health check failed."
     )

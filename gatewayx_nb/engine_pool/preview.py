@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gatewayx_nb.engine_pool.budget import estimate, price
+from gatewayx_nb.engine_pool.budget import cost_of, estimate_usage
 from gatewayx_nb.llm_engines import HTTPEngine
 
 if TYPE_CHECKING:
@@ -47,6 +47,6 @@ async def preview(engine: LLMEngine, request: Request) -> CallPreview:
         dialect = engine.dialect(request)
         where = f"{engine.base_url.rstrip('/')}/{dialect.route(request).lstrip('/')}"
         body = dialect.payload(request)
-    usage = estimate(request)
-    cost = await price(engine, request.model, usage, time.time())
+    usage = estimate_usage(request)
+    cost = await cost_of(engine, request.model, usage, time.time())
     return CallPreview(engine.name, request.model, where, body, usage, cost)

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
-from gatewayx_nb.concurrency import is_being_cancelled
-from gatewayx_nb.engine_pool.engine_errors import redact_exception
-from gatewayx_nb.errors import DeadlineError, GatewayError, ProviderError
-from gatewayx_nb.secure_config import redact
+from gatewayx_nb.engine_pool.engine_errors import redact_exception, typed_errors
+from gatewayx_nb.errors import DeadlineError, GatewayError
+from gatewayx_nb.hints import Hint
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_KNOCK = 0.3
+_CONNECT_TIMEOUT = 0.3
 """Seconds for a server on this machine to accept a connection."""
 
 _GRACE = 0.5
@@ -47,59 +46,44 @@ class Prober:
         self, targets: Iterable[Target], question: Callable[[LLMEngine], Awaitable[T]]
     ) -> dict[str, T | GatewayError]:
         """Return each engine's answer or error by name; engines cannot delay one another."""
-        asked = list(targets)
-        answers = await asyncio.gather(*(self._within(target, question) for target in asked))
-        return {target.name: answer for target, answer in zip(asked, answers, strict=True)}
+        queried = list(targets)
+        answers = await asyncio.gather(*(self._within(target, question) for target in queried))
+        return {target.name: answer for target, answer in zip(queried, answers, strict=True)}
 
     async def _within(
         self, target: Target, question: Callable[[LLMEngine], Awaitable[T]]
     ) -> T | GatewayError:
         """Wait for an engine's loop, with a timeout of its own because the loop may be blocked."""
         portal = self.runtime.host(target).portal
-        answer = asyncio.wrap_future(portal.submit(self._typed(target, question)))
+        answer = asyncio.wrap_future(portal.submit(self._probe(target, question)))
         try:
             await asyncio.wait([answer], timeout=self.timeout + _GRACE)
-            return answer.result() if answer.done() else self._too_late(target)
+            return answer.result() if answer.done() else self._deadline_error(target)
         finally:
             answer.cancel()
 
-    async def _typed(
+    async def _probe(
         self, target: Target, question: Callable[[LLMEngine], Awaitable[T]]
     ) -> T | GatewayError:
         """Query the engine on its loop and return its answer or a typed error."""
         try:
             async with asyncio.timeout(self.timeout):
                 host = self.runtime.host(target)
-                async with host.acquire(target, self.slots) as running:
-                    return await question(running.engine)
+                async with host.acquire(target, self.slots) as instance:
+                    with typed_errors(target):
+                        return await question(instance.engine)
         except GatewayError as error:
             redact_exception(error, target.key)
             return error
         except TimeoutError:
-            return self._too_late(target)
-        except asyncio.CancelledError as error:
-            if is_being_cancelled():
-                raise
-            return _wrapped(target, error)  # raised by the engine: nobody cancelled it
-        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - external code
-            return _wrapped(target, error)
+            return self._deadline_error(target)
 
-    def _too_late(self, target: Target) -> DeadlineError:
+    def _deadline_error(self, target: Target) -> DeadlineError:
         return DeadlineError(
             f"{target.name!r} did not answer in {self.timeout:g} s.",
-            hint="Try again.",
+            hint=Hint("run_again"),
             engine=target.name,
         )
-
-
-def _wrapped(target: Target, error: BaseException) -> ProviderError:
-    """Return a typed error for any exception raised by an engine."""
-    said = " ".join(f"{type(error).__name__}: {error}".split())
-    return ProviderError(
-        f"engine {target.name!r} raised {redact(said, [target.key])}.",
-        hint=f"Mend {target.place}.",
-        engine=target.name,
-    )
 
 
 async def is_listening(address: str) -> bool:
@@ -107,7 +91,7 @@ async def is_listening(address: str) -> bool:
     parts = urlsplit(address)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     with contextlib.suppress(OSError, TimeoutError):
-        async with asyncio.timeout(_KNOCK):
+        async with asyncio.timeout(_CONNECT_TIMEOUT):
             _, writer = await asyncio.open_connection(parts.hostname, port)
         writer.close()
         return True

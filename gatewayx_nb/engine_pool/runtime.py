@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import os
 import threading
 from concurrent.futures import wait
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from gatewayx_nb.concurrency import Portal
+from gatewayx_nb.concurrency import Portal, is_being_cancelled
 from gatewayx_nb.engine_pool.host import EngineHost
-from gatewayx_nb.errors import GatewayError
+from gatewayx_nb.errors import GatewayError, TransportError
+from gatewayx_nb.hints import Hint
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from gatewayx_nb.model_registry import ModelRegistry, Target
+
+T = TypeVar("T")
 
 _GRACE = 2.0
 """Seconds for all engines together to clean up."""
@@ -64,7 +70,27 @@ class Runtime:
         if self._process != os.getpid():
             self._leave_to_parent()
         with self._lock:
-            return self._our_own()
+            return self._shared_portal()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the shared loop and wait for it.
+
+        Raises:
+            TransportError: If the pool is closed meanwhile.
+        """
+        try:
+            return self.shared.run(work)
+        except asyncio.CancelledError:
+            raise _closed_error() from None
+
+    async def arun(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the shared loop and await it; see `run`."""
+        try:
+            return await self.shared.arun(work)
+        except asyncio.CancelledError:
+            if is_being_cancelled():
+                raise
+            raise _closed_error() from None
 
     def started(self) -> list[str]:
         """Return the names of the engines that have an instance."""
@@ -103,9 +129,9 @@ class Runtime:
     def _portal(self, target: Target) -> Portal:
         if not target.trusted_loop:
             return Portal(f"gatewayx {target.name}")
-        return self._our_own()
+        return self._shared_portal()
 
-    def _our_own(self) -> Portal:
+    def _shared_portal(self) -> Portal:
         if self._shared is None or self._shared.loop.is_closed():
             self._shared = Portal("gatewayx")
         return self._shared
@@ -116,3 +142,7 @@ class Runtime:
         self._lock = threading.Lock()  # the parent may have held the old one
         self._process, self._hosts, self._shared = os.getpid(), {}, None
         self._leaving = set()
+
+
+def _closed_error() -> TransportError:
+    return TransportError("the pool was closed while engines were queried.", hint=Hint("run_again"))

@@ -7,8 +7,12 @@ import threading
 import time
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import platformdirs
+
+from gatewayx_nb.errors import ConfigError
 from gatewayx_nb.storage import LedgerEntry
 
 if TYPE_CHECKING:
@@ -16,6 +20,7 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.calls import PartialReply
     from gatewayx_nb.model_registry import EngineStatus
+    from gatewayx_nb.secure_config import Config
     from gatewayx_nb.storage import Ledger
 
 
@@ -103,14 +108,29 @@ class UsageTracker:
             self._last_error[entry.engine] = error
         self.ledger.add(entry)
 
-    def spending(self) -> list[ModelUsage]:
+    def last(self, count: int) -> list[LedgerEntry]:
+        """Return the last entries of the ledger, newest first.
+
+        Raises:
+            ConfigError: If the file cannot be read.
+        """
+        try:
+            return self.ledger.last(count)
+        except OSError as error:
+            path = self.ledger.path
+            raise ConfigError(
+                f"the ledger {str(path)!r} cannot be read: {error}.",
+                hint=f"Move it away: `mv {path} {path}.off`; the next call creates a new one.",
+            ) from None
+
+    def totals(self) -> list[ModelUsage]:
         """Return the totals by engine and model."""
         with self._lock:
             return sorted(self._sums.values(), key=lambda known: (known.engine, known.model))
 
     def on(self, row: EngineStatus) -> EngineStatus:
         """Return a row with the totals of its engine; an engine without calls has none."""
-        known = [one for one in self.spending() if one.engine == row.name]
+        known = [one for one in self.totals() if one.engine == row.name]
         if not known or row.state == "shadowed":
             return row
         return replace(
@@ -120,6 +140,15 @@ class UsageTracker:
             unpriced=sum(one.unpriced for one in known),
             last_error=self._last_error.get(row.name, ""),
         )
+
+
+def ledger_path(config: Config) -> Path:
+    """Return the file of the ledger: the project's, or the user's if there is no project."""
+    if config.project:
+        return config.project.root / ".gatewayx" / "store.sqlite"
+    data = config.env.get("XDG_DATA_HOME")
+    folder = Path(data) / "gatewayx" if data else platformdirs.user_data_path("gatewayx")
+    return folder / "store.sqlite"
 
 
 def _entry(partial: PartialReply, outcome: str) -> LedgerEntry:

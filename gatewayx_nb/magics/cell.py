@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Mapping
 
+    from gatewayx_nb.calls import AsyncReplyStream, CallOptions, ReplyStream
     from gatewayx_nb.conversations import ChatStore
-    from gatewayx_nb.engine_pool import AsyncReplyStream, CallOptions, EnginePool, ReplyStream
+    from gatewayx_nb.engine_pool import EnginePool
     from gatewayx_nb.messages import Image
     from gatewayx_nb.output_formats import OutputFormat
     from gatewayx_nb.replies import Reply

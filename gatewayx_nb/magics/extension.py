@@ -35,9 +35,10 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
+    from gatewayx_nb.calls import CallOptions
     from gatewayx_nb.commands import FailedCell, Sheet
     from gatewayx_nb.comparisons import Comparison
-    from gatewayx_nb.engine_pool import CallOptions, EnginePool
+    from gatewayx_nb.engine_pool import EnginePool
     from gatewayx_nb.magics.cell import Cell
     from gatewayx_nb.output_formats import OutputFormat
 

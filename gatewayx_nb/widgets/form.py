@@ -10,7 +10,7 @@ from gatewayx_nb.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from gatewayx_nb.engine_pool import CallOptions
+    from gatewayx_nb.calls import CallOptions
 
 LABELS = {
     "temperature": "Temperature",

@@ -114,7 +114,7 @@ def test_a_failed_one_says_why_and_is_asked_again(make):
 
 def test_settings_that_were_broken_meanwhile_are_told_in_a_line(project, monkeypatch):
     """Retry and the picker report invalid settings in one line, and work once they are fixed."""
-    monkeypatch.setattr("gatewayx_nb.engine_pool.freshness.INTERVAL", 0.0)  # skip the wait
+    monkeypatch.setattr("gatewayx_nb.engine_pool.catalog.REFRESH_INTERVAL", 0.0)  # skip the wait
     project.settings("")
     with EnginePool(home=project.root, env={}, engines=[ScriptedEngine(["a"])]) as pool:
         view = widgets.compare_view("x", ["scripted", "nowhere"], pool=pool)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self
 
-    from gatewayx_nb.calls import PartialReply
-    from gatewayx_nb.engine_pool.plan import PlannedCall
+    from gatewayx_nb.calls.partial_reply import PartialReply
+    from gatewayx_nb.calls.planner import PlannedCall
     from gatewayx_nb.replies import Chunk, Reply
 
 _LOOK = 0.2

@@ -1,0 +1,129 @@
+"""Protocols between those who ask for calls and those who make them, and how a call is run.
+
+Conversations, comparisons and the pool's own methods are handed a `Planner`; they never see the
+pool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from gatewayx_nb.concurrency import forbid_blocking_call, is_being_cancelled
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+    from gatewayx_nb.calls.options import CallOptions
+    from gatewayx_nb.calls.partial_reply import PartialReply
+    from gatewayx_nb.concurrency import Portal
+    from gatewayx_nb.errors import DeadlineError, TransportError
+    from gatewayx_nb.messages import Message, Request
+    from gatewayx_nb.replies import Chunk, Reply
+
+    Emit = Callable[[Chunk], Awaitable[None]]
+
+T = TypeVar("T")
+
+
+class PlannedCall(Protocol):
+    """A call that has not been sent: to one engine, to several in turn, or from a cassette."""
+
+    @property
+    def portal(self) -> Portal:
+        """The loop that it runs on."""
+        ...
+
+    @property
+    def partial(self) -> PartialReply:
+        """The partial answer."""
+        ...
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that a caller waits for it."""
+        ...
+
+    async def run(self, emit: Emit | None = None) -> Reply:
+        """Make the call and pass each chunk to ``emit``."""
+        ...
+
+    def closed_error(self) -> TransportError:
+        """Return the error of a call whose pool was closed."""
+        ...
+
+    def deadline_error(self) -> DeadlineError:
+        """Return the error of a call that exceeded its deadline."""
+        ...
+
+
+class Planner(Protocol):
+    """Turns a prompt and options into a call."""
+
+    def plan(self, prompt: str, options: CallOptions, *, streamed: bool) -> PlannedCall:
+        """Return the call; nothing is sent.
+
+        Raises:
+            GatewayError: If the call cannot be made.
+        """
+        ...
+
+
+class ConversationSlot(Protocol):
+    """The place of a turn in a conversation."""
+
+    @property
+    def model(self) -> str | None:
+        """Reference that answers if the call names none."""
+        ...
+
+    def join(self, request: Request) -> Request:
+        """Return the request with the earlier turns."""
+        ...
+
+    def keep(self, prompt: Message, reply: Reply) -> None:
+        """Store the turn."""
+        ...
+
+
+class Conversation(Protocol):
+    """A conversation that a call can join."""
+
+    def slot(self) -> ConversationSlot:
+        """Return the place of the next turn."""
+        ...
+
+
+def ask(planner: Planner, prompt: str, options: CallOptions) -> Reply:
+    """Plan a call, make it and wait for the whole reply on this thread."""
+    forbid_blocking_call("aask")
+    call = planner.plan(prompt, options, streamed=False)
+    return wait_for(call, call.run())
+
+
+async def aask(planner: Planner, prompt: str, options: CallOptions) -> Reply:
+    """Plan a call, make it and await the whole reply."""
+    call = planner.plan(prompt, options, streamed=False)
+    return await await_from(call, call.run())
+
+
+def wait_for(call: PlannedCall, work: Coroutine[Any, Any, T]) -> T:
+    """Run a part of a call on its engine's loop and wait for it on this thread."""
+    try:
+        return call.portal.run(work, call.timeout)
+    except TimeoutError:
+        raise call.deadline_error() from None
+    except asyncio.CancelledError:
+        raise call.closed_error() from None
+
+
+async def await_from(call: PlannedCall, work: Coroutine[Any, Any, T]) -> T:
+    """Run a part of a call on its engine's loop and await it; cancelling this cancels it there."""
+    try:
+        return await call.portal.arun(work, call.timeout)
+    except TimeoutError:
+        raise call.deadline_error() from None
+    except asyncio.CancelledError:
+        if is_being_cancelled():
+            raise
+        raise call.closed_error() from None

@@ -1,0 +1,175 @@
+"""Calls that a cassette replays, and live calls that it records."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from typing import TYPE_CHECKING, Any
+
+from gatewayx_nb.calls import PartialReply
+from gatewayx_nb.cassettes import CassetteEntry, RecordedChunk, entry_of, vectors_of
+from gatewayx_nb.engine_pool.embeddings import numpy
+from gatewayx_nb.engine_pool.engine_errors import redact_exception
+from gatewayx_nb.errors import ConfigError, DeadlineError, GatewayError, TransportError
+from gatewayx_nb.hints import Hint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from gatewayx_nb.calls import PlannedCall
+    from gatewayx_nb.calls.planner import Emit
+    from gatewayx_nb.cassettes import Cassette, RecordingSlot
+    from gatewayx_nb.concurrency import Portal
+    from gatewayx_nb.engine_pool.embeddings import Vectors
+    from gatewayx_nb.replies import Chunk, Reply
+    from gatewayx_nb.schema import ResponseSchema
+
+_GRACE = 1.0
+"""Seconds that a caller waits beyond the duration of a replay."""
+
+
+class ReplayedCall:
+    """A recorded answer that is replayed; a `PlannedCall`.
+
+    Args:
+        portal: The loop that it runs on.
+        entry: The recording.
+        deadline: Seconds that a live call may take.
+        speed: Replay this many times as fast as recorded; at once if ``None``.
+        schema: Parses the answer, if a schema was requested.
+        keep: Stores the turn in its conversation.
+    """
+
+    def __init__(  # noqa: PLR0913 - what a live call has, too
+        self,
+        portal: Portal,
+        entry: CassetteEntry,
+        deadline: float,
+        speed: float | None,
+        *,
+        schema: ResponseSchema | None,
+        keep: Callable[[Reply], object],
+    ) -> None:
+        self.portal = portal
+        self._entry, self._speed, self._schema, self._keep = entry, speed, schema, keep
+        reply = entry.to_reply()
+        self.partial = PartialReply(reply.engine, reply.model, instant=speed is None)
+        self.partial.attempts, self.partial.price = reply.attempts, reply.cost
+        self.partial.fallback_from = reply.fallback_from
+        self.timeout = deadline + _GRACE + (reply.latency / speed if speed else 0)
+
+    async def run(self, emit: Emit | None = None) -> Reply:
+        """Pass on each chunk, at its recorded time if a speed is set."""
+        start = time.monotonic()
+        for at, chunk in self._entry.pieces():
+            if self._speed:
+                await asyncio.sleep(max(0.0, start + at / self._speed - time.monotonic()))
+            self.partial.add(chunk)
+            if emit is not None:
+                await emit(chunk)
+        reply = self._entry.to_reply(self._parsed())
+        self._keep(reply)
+        return reply
+
+    def closed_error(self) -> TransportError:
+        """Return the error of a call whose pool was closed."""
+        return TransportError(
+            "the pool was closed during the replay of an answer.",
+            hint=Hint("run_again"),
+            code="closed",
+        )
+
+    def deadline_error(self) -> DeadlineError:
+        """Return the error of a call that exceeded its deadline."""
+        return DeadlineError(
+            "the replay of an answer exceeded its deadline.",
+            hint=Hint("raise_option", option="speed"),
+        )
+
+    def _parsed(self) -> Any:  # noqa: ANN401 - depends on the schema
+        if self._schema is None:
+            return None
+        try:
+            return self._schema.parse(self._entry.text)
+        except ValueError as error:
+            raise ConfigError(
+                f"the recorded answer does not fit the schema: {error}.",
+                hint=Hint("record_cassette", mode="record"),
+            ) from None
+
+
+class RecordedCall:
+    """A live call that is recorded once its reply is complete; a `PlannedCall`."""
+
+    def __init__(self, live: PlannedCall, cassette: Cassette, slot: RecordingSlot) -> None:
+        self._live, self._cassette, self._slot = live, cassette, slot
+        self.portal, self.partial, self.timeout = live.portal, live.partial, live.timeout
+        self.closed_error, self.deadline_error = live.closed_error, live.deadline_error
+
+    async def run(self, emit: Emit | None = None) -> Reply:
+        """Make the call and record it.
+
+        Raises:
+            ConfigError: If the reply arrived but cannot be recorded.
+        """
+        chunks: list[RecordedChunk] = []
+        reply = await self._live.run(self._recording(chunks, emit))
+        body, redact = self._slot.asked.body, self._cassette.redact
+        fields = self._cassette.fields(self._slot)
+        await _write_entry(self._cassette, lambda: entry_of(body, fields, reply, chunks, redact))
+        return reply
+
+    def _recording(self, chunks: list[RecordedChunk], emit: Emit | None) -> Emit:
+        async def record(chunk: Chunk) -> None:
+            if chunk.text or chunk.reasoning:
+                at = time.monotonic() - self.partial.started
+                chunks.append(RecordedChunk(at, chunk.text, chunk.reasoning))
+            if emit is not None:
+                await emit(chunk)
+
+        return record
+
+
+async def _write_entry(cassette: Cassette, make: Callable[[], CassetteEntry]) -> None:
+    """Write an entry in a thread, because disk I/O blocks; remove keys from any error."""
+    try:
+        await asyncio.to_thread(lambda: cassette.keep(make()))
+    except GatewayError as error:
+        for key in cassette.secrets().values():
+            redact_exception(error, key)
+        raise
+
+
+async def record_vectors(
+    cassette: Cassette, slot: RecordingSlot, work: Coroutine[Any, Any, Vectors]
+) -> Vectors:
+    """Await embeddings and record them."""
+    vectors = await work
+    rows, dimensions = vectors.shape
+    recorded = vectors_of(rows, dimensions, vectors.astype("<f4").tobytes())
+    fields = cassette.fields(slot)
+    await _write_entry(
+        cassette, lambda: CassetteEntry(request=slot.asked.body, vectors=recorded, **fields)
+    )
+    return vectors
+
+
+async def replay_vectors(entry: CassetteEntry) -> Vectors:
+    """Return recorded embeddings.
+
+    Raises:
+        ConfigError: If they cannot be read.
+    """
+    np, recorded = numpy(), entry.vectors
+    try:
+        if recorded is None:
+            raise ValueError("there are none")  # noqa: TRY301 - handled below like the others
+        data = base64.b64decode(recorded.float32, validate=True)
+        array: Vectors = np.frombuffer(data, "<f4").reshape(recorded.rows, recorded.dimensions)
+    except ValueError as error:
+        raise ConfigError(
+            f"the cassette's vectors cannot be read: {error}.",
+            hint=Hint("record_cassette", mode="record"),
+        ) from None
+    return array.astype(np.float32)

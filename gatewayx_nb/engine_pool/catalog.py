@@ -1,0 +1,229 @@
+"""What a pool knows of its engines: of those on this machine, or of those on a cassette."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+from gatewayx_nb.concurrency import on_portal_thread
+from gatewayx_nb.engine_pool.health import HEALTH_TIMEOUT, EngineHealth, check_health
+from gatewayx_nb.engine_pool.probe import Prober, is_listening
+from gatewayx_nb.errors import ConfigError, GatewayError
+from gatewayx_nb.hints import Hint
+from gatewayx_nb.llm_engines import FEATURES, SAMPLING
+from gatewayx_nb.model_registry import EngineStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+
+    from gatewayx_nb.cassettes import Cassette
+    from gatewayx_nb.engine_pool.runtime import Runtime
+    from gatewayx_nb.engine_pool.usage import UsageTracker
+    from gatewayx_nb.messages import ModelInfo
+    from gatewayx_nb.model_registry import ModelRegistry
+    from gatewayx_nb.secure_config import Config
+
+REFRESH_INTERVAL = 1.0
+"""Seconds between checks for changed files by plain calls; commands and magics always check."""
+
+_PROBE_TIMEOUT = 1.0
+"""Seconds that a server on this machine has to answer."""
+
+_LISTING_TIMEOUT = 10.0
+"""Seconds that a provider has to list its models."""
+
+
+class Catalog(Protocol):
+    """Engines, their models and their state."""
+
+    @property
+    def problems(self) -> list[str]:
+        """Problems with the user's files, a line each."""
+        ...
+
+    def models(self, engine: str | None, *, live: bool) -> list[ModelInfo]:
+        """Return the models that can be called, of one engine or of all."""
+        ...
+
+    def status(self, *, probe: bool) -> list[EngineStatus]:
+        """Return a row for each engine."""
+        ...
+
+    def health(self, names: Sequence[str]) -> Coroutine[Any, Any, list[EngineHealth]]:
+        """Return the coroutine that checks engines, with a row for each."""
+        ...
+
+    def features(self, reference: str) -> frozenset[str]:
+        """Return what a model supports."""
+        ...
+
+    def default_model(self) -> str:
+        """Return the reference that is used if a call names none."""
+        ...
+
+    def require(self, reference: str) -> None:
+        """Raise an error if the reference cannot be called."""
+        ...
+
+
+class LiveCatalog:
+    """The engines of this machine."""
+
+    def __init__(
+        self,
+        config: Config,
+        registry: ModelRegistry,
+        runtime: Runtime,
+        usage: UsageTracker,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._config, self._registry, self._runtime, self._usage = config, registry, runtime, usage
+        self._clock = clock
+        self._refreshed = clock()
+
+    def refresh(self) -> None:
+        """Look for changed keys, settings and engine files; let go of engines that are gone."""
+        self._refreshed = self._clock()
+        if self._registry.refresh():
+            self._runtime.retire_removed()
+
+    def refresh_if_due(self) -> None:
+        """Refresh unless that was done within `REFRESH_INTERVAL`."""
+        if self._clock() - self._refreshed >= REFRESH_INTERVAL:
+            self.refresh()
+
+    @property
+    def problems(self) -> list[str]:
+        """Problems with the user's files, a line each."""
+        return [*self._registry.problems, *filter(None, [self._usage.ledger.problem])]
+
+    def models(self, engine: str | None, *, live: bool) -> list[ModelInfo]:
+        """Return the models that can be called; from the providers if ``live``."""
+        if engine is not None:
+            self._registry.require_engine(engine)
+        if not live:
+            models = self._registry.models()
+            return [model for model in models if engine in (None, model.engine)]
+        targets = self._registry.targets(engine)
+        listing = self._prober(_LISTING_TIMEOUT).probe_all(targets, lambda one: one.models())
+        answers = self._runtime.run(listing)
+        failure = answers.get(engine) if engine is not None else None
+        if isinstance(failure, GatewayError):
+            raise failure
+        lists = [answer for answer in answers.values() if not isinstance(answer, GatewayError)]
+        return [model for models in lists for model in models]
+
+    def status(self, *, probe: bool) -> list[EngineStatus]:
+        """Return a row for each engine, with the totals of its calls."""
+        if probe:
+            self._registry.note_answering(self._answering_servers())
+        return [self._usage.on(row) for row in self._registry.rows()]
+
+    def health(self, names: Sequence[str]) -> Coroutine[Any, Any, list[EngineHealth]]:
+        """Return the coroutine that checks engines concurrently."""
+        self.refresh()
+        return check_health(self._prober(HEALTH_TIMEOUT), self._registry, names)
+
+    def features(self, reference: str) -> frozenset[str]:
+        """Return what the engine's class declares; the class is loaded if necessary."""
+        target = self._registry.resolve(reference)
+        engine = target.given or self._registry.load(target).engine
+        return frozenset(engine.features) | SAMPLING.difference(engine.lacks)
+
+    def default_model(self) -> str:
+        """Return the reference that is used if a call names none."""
+        return self._registry.default_reference()
+
+    def require(self, reference: str) -> None:
+        """Raise an error if the reference cannot be called."""
+        self._registry.resolve(reference)
+
+    def _answering_servers(self) -> list[str]:
+        """Return the engines whose server on this machine answers; most do not even listen."""
+        servers = self._registry.servers()
+        if on_portal_thread():  # an engine asks for the status: its loop must not wait for itself
+            return []
+
+        async def listening() -> list[bool]:
+            return await asyncio.gather(*map(is_listening, servers.values()))
+
+        accepted = self._runtime.run(listening())
+        names = [name for name, accepts in zip(servers, accepted, strict=True) if accepts]
+        targets = [self._registry.resolve(name) for name in names]
+        checks = self._prober(_PROBE_TIMEOUT).probe_all(targets, lambda one: one.health_check())
+        answers = self._runtime.run(checks)
+        return [name for name, answer in answers.items() if answer is True]
+
+    def _prober(self, timeout: float) -> Prober:
+        return Prober(self._runtime, self._config.settings.limits.concurrency, timeout)
+
+
+class ReplayCatalog:
+    """The engines on a cassette that is replayed: the same on every machine.
+
+    Args:
+        cassette: The cassette.
+        registry: Knows the default model that was chosen, and all names of engines.
+    """
+
+    def __init__(self, cassette: Cassette, registry: ModelRegistry) -> None:
+        self._cassette, self._registry = cassette, registry
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong with the cassette."""
+        return list(filter(None, [self._cassette.problem]))
+
+    def models(self, engine: str | None, *, live: bool) -> list[ModelInfo]:  # noqa: ARG002 - nothing is sent
+        """Return the models that were recorded."""
+        return [model for model in self._cassette.models() if engine in (None, model.engine)]
+
+    def status(self, *, probe: bool) -> list[EngineStatus]:  # noqa: ARG002 - nothing is sent
+        """Return a row for each engine that was recorded, with its models."""
+        models: dict[str, list[str]] = {}
+        for model in self._cassette.models():
+            models.setdefault(model.engine, []).append(model.model)
+        return [
+            EngineStatus(
+                engine,
+                ", ".join(filter(None, names)),
+                "not needed",
+                "replay",
+                "cassette",
+                loaded=True,
+            )
+            for engine, names in models.items()
+        ]
+
+    async def health(self, names: Sequence[str]) -> list[EngineHealth]:
+        """Return a row for each engine, without a check."""
+        recorded = dict.fromkeys(model.engine for model in self._cassette.models())
+        missing = "not on the cassette"
+        return [
+            EngineHealth(name, name in recorded, error="" if name in recorded else missing)
+            for name in names or recorded
+        ]
+
+    def features(self, reference: str) -> frozenset[str]:  # noqa: ARG002 - any may be recorded
+        """Return every feature: a cassette may hold any call."""
+        return FEATURES | SAMPLING
+
+    def default_model(self) -> str:
+        """Return the reference that recorded calls without one were answered by.
+
+        Raises:
+            ConfigError: If every recorded call names its model.
+        """
+        reference = self._registry.default or self._cassette.default()
+        if reference is None:
+            raise ConfigError(
+                "the cassette has no default model: each recorded call names its own.",
+                hint=Hint("list_models"),
+            )
+        return reference
+
+    def require(self, reference: str) -> None:
+        """Raise an error if the reference is neither recorded nor callable on this machine."""
+        if not self._cassette.knows(self._registry.parse_reference(reference).engine):
+            self._registry.resolve(reference)

@@ -1,0 +1,134 @@
+"""Embeddings: concurrent batches, returned in the order of the texts."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.calls import with_retries
+from gatewayx_nb.engine_pool.engine_errors import redact_exception
+from gatewayx_nb.engine_pool.rate_limit import estimate_tokens
+from gatewayx_nb.errors import ConfigError, DeadlineError, GatewayError, ProviderError, UsageError
+from gatewayx_nb.hints import Hint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import ModuleType
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from gatewayx_nb.engine_pool.host import EngineHost
+    from gatewayx_nb.llm_engines import LLMEngine
+    from gatewayx_nb.model_registry import Target
+    from gatewayx_nb.secure_config import Limits
+
+    Vectors = npt.NDArray[np.float32]
+    Batch = list[list[float]]
+
+_CONCURRENT_BATCHES = 8
+"""Maximum number of concurrent batches; providers limit tokens per minute long before requests."""
+
+
+def check_texts(texts: Iterable[str]) -> list[str]:
+    """Return the texts as a list.
+
+    Raises:
+        UsageError: If one is not a str, or is empty, which providers reject.
+    """
+    checked = [texts] if isinstance(texts, str) else list(texts)
+    for number, text in enumerate(checked):
+        if not isinstance(text, str) or not text:
+            raise UsageError(
+                f"text {number} must be a str that is not empty, got {text!r}.",
+                hint="Remove it from the texts.",
+            )
+    return checked
+
+
+async def embed(host: EngineHost, target: Target, limits: Limits, texts: list[str]) -> Vectors:
+    """Return a float32 array of shape (texts, dimensions).
+
+    Raises:
+        GatewayError: If a batch fails after its retries.
+    """
+    try:
+        async with asyncio.timeout(limits.timeout):
+            async with host.use(target, limits.concurrency) as engine:
+                embedder = _BatchEmbedder(host, target, engine, limits.retries)
+                vectors = await embedder.embed(texts)
+    except GatewayError as error:
+        redact_exception(error, target.key)
+        raise
+    except TimeoutError:
+        raise DeadlineError(
+            f"{target.name!r} took longer than {limits.timeout:g} s.",
+            hint="Embed fewer texts at once, or raise [limits] timeout in config/gatewayx.toml.",
+        ) from None
+    return _array(vectors, target.name)
+
+
+@dataclass(frozen=True, slots=True)
+class _BatchEmbedder:
+    """Embeds texts in concurrent batches."""
+
+    host: EngineHost
+    target: Target
+    engine: LLMEngine
+    retries: int
+    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_CONCURRENT_BATCHES))
+
+    async def embed(self, texts: list[str]) -> Batch:
+        """Embed all texts; the first failure cancels the other batches, to save their cost."""
+        size = self.engine.embedding_batch
+        batches = [texts[start : start + size] for start in range(0, len(texts), size)]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._embed_batch(batch)) for batch in batches]
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+        return [vector for task in tasks for vector in task.result()]
+
+    async def _embed_batch(self, texts: list[str]) -> Batch:
+        model = self.target.model or self.engine.embedding_model
+
+        async def attempt() -> Batch:
+            await self.host.wait_for_rate(self.target.rates, estimate_tokens(texts))
+            vectors = await self.engine.embed(texts, model)
+            if len(vectors) != len(texts):
+                raise ProviderError(
+                    f"{self.engine.name!r} returned {len(vectors)} vectors for {len(texts)} texts.",
+                    hint=Hint("run_again"),
+                )
+            return vectors
+
+        async with self.slots:
+            return await with_retries(attempt, self.retries)
+
+
+def numpy() -> ModuleType:
+    """Return the numpy module.
+
+    Raises:
+        ConfigError: If numpy is not installed.
+    """
+    try:
+        import numpy as np
+    except ImportError:
+        raise ConfigError(
+            "embeddings are numpy arrays, and numpy is not installed.",
+            hint=Hint("install", extra="data"),
+        ) from None
+    return np
+
+
+def _array(vectors: Batch, engine: str) -> Vectors:
+    np = numpy()
+    try:
+        array: Vectors = np.asarray(vectors, dtype=np.float32)
+    except ValueError:
+        raise ProviderError(
+            f"{engine!r} returned vectors of different lengths.", hint=Hint("run_again")
+        ) from None
+    return array.reshape(len(vectors), -1) if vectors else array.reshape(0, 0)

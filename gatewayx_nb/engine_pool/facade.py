@@ -1,0 +1,483 @@
+"""`EnginePool`, which owns engines and makes calls to them, and the default pool."""
+
+from __future__ import annotations
+
+import atexit
+import re
+import threading
+import weakref
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import override
+
+from gatewayx_nb import calls, comparisons
+from gatewayx_nb.calls import AsyncReplyStream, ReplyStream, await_from, wait_for
+from gatewayx_nb.concurrency import forbid_blocking_call
+from gatewayx_nb.conversations import Chat, ChatStore
+from gatewayx_nb.engine_pool.catalog import LiveCatalog, ReplayCatalog
+from gatewayx_nb.engine_pool.live_planner import LivePlanner
+from gatewayx_nb.engine_pool.router import CallRouter
+from gatewayx_nb.engine_pool.runtime import Runtime
+from gatewayx_nb.engine_pool.security import SecurityStatus, security_status
+from gatewayx_nb.engine_pool.usage import ModelUsage, UsageTracker, ledger_path
+from gatewayx_nb.errors import UsageError
+from gatewayx_nb.model_registry import EngineStatus, ModelRegistry
+from gatewayx_nb.secure_config import Config
+from gatewayx_nb.storage import Ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Self
+
+    from typing_extensions import Unpack
+
+    from gatewayx_nb.calls import CallOptions
+    from gatewayx_nb.cassettes import Cassette, Mode
+    from gatewayx_nb.comparisons import Comparison, ComparisonRun
+    from gatewayx_nb.engine_pool.catalog import Catalog
+    from gatewayx_nb.engine_pool.embeddings import Vectors
+    from gatewayx_nb.engine_pool.health import EngineHealth
+    from gatewayx_nb.engine_pool.preview import CallPreview
+    from gatewayx_nb.llm_engines import LLMEngine
+    from gatewayx_nb.messages import ModelInfo
+    from gatewayx_nb.replies import Reply
+    from gatewayx_nb.secure_config import KeyDestination, KeyImport
+    from gatewayx_nb.storage import LedgerEntry
+
+
+class EnginePool:
+    """Owns engines and makes calls to them: from a script, a cell, a thread or an event loop.
+
+    All I/O runs on background event loops, so a pool works the same everywhere and outlives any
+    event loop. Before a call, at most once a second, keys, settings and engine files are checked
+    for changes.
+
+    Args:
+        home: The project folder; if omitted, searched from the current folder upwards.
+        env: The environment; if omitted, that of the process.
+        engines: Engine instances, in addition to those found as files. An engine is named by its
+            ``name``, or after its class.
+
+    Every call takes these keywords:
+
+    ``model``
+        A reference, ``"engine"`` or ``"engine:model"``; the default model if omitted.
+    ``system``, ``temperature``, ``top_p``, ``max_tokens``, ``stop``, ``seed``
+        Sent only if set.
+    ``images``
+        Paths, bytes, https URLs, matplotlib figures or PIL images; see `images.load`.
+    ``schema``
+        The structure of the reply: a JSON Schema, a pydantic model, a dataclass or a TypedDict;
+        ``reply.parsed`` is the parsed reply. An engine without native support for schemas asks
+        for it in the prompt. If the reply does not match, the call asks once more.
+    ``params``
+        Further parameters, sent unchanged. ``{"drop_unsupported": True}`` removes parameters that
+        the model rejects and sends the request again; ``reply.dropped`` lists them.
+    ``timeout``
+        Seconds for the whole call, instead of ``[limits] timeout`` (600).
+    ``chat``
+        A conversation or its name: its earlier turns are sent along, and this turn is added to
+        it; see `conversations.Chat`.
+    ``max_cost``, ``allow_unpriced``
+        Maximum cost of the call in US dollars. The estimate assumes a token per four characters,
+        and ``max_tokens`` (or 1,024) tokens of reply. An unknown price stops the call too, unless
+        allowed. ``[limits] max_cost`` limits the total cost of the pool's calls.
+    ``fallback``
+        References to try in order if the call fails before any of its reply has arrived;
+        ``reply.fallback_from`` then names the first. A reply never mixes two engines.
+    ``fresh``
+        Whether to bypass the open `cassette`.
+    """
+
+    def __init__(
+        self,
+        home: str | Path | None = None,
+        env: Mapping[str, str] | None = None,
+        engines: Iterable[LLMEngine] = (),
+    ) -> None:
+        self._config = config = Config(Path(home) if home is not None else None, env)
+        self._registry = registry = ModelRegistry(config, _by_name(engines))
+        self._usage = UsageTracker(Ledger(ledger_path(config)))
+        self._runtime = runtime = Runtime(registry)
+        self._live = LiveCatalog(config, registry, runtime, self._usage)
+        self.chats = ChatStore(lambda: self._router)
+        planner = LivePlanner(config, registry, runtime, self.chats, self._usage)
+        self._router = CallRouter(planner, self._live.refresh_if_due)
+        atexit.register(_close_at_exit, weakref.ref(self))
+
+    def ask(self, prompt: str, /, **options: Unpack[CallOptions]) -> Reply:
+        """Call a model and wait for the whole reply.
+
+        Raises:
+            GatewayError: If the call fails; its class shows who can fix the cause.
+        """
+        return calls.ask(self._router, prompt, options)
+
+    async def aask(self, prompt: str, /, **options: Unpack[CallOptions]) -> Reply:
+        """Call a model and await the whole reply; see `ask`."""
+        return await calls.aask(self._router, prompt, options)
+
+    def stream(self, prompt: str, /, **options: Unpack[CallOptions]) -> ReplyStream:
+        """Call a model and stream the reply, which is ``.reply`` after the end.
+
+        Raises:
+            GatewayError: If the call cannot be made; later failures are raised during iteration.
+        """
+        forbid_blocking_call("astream")
+        return ReplyStream(self._router.plan(prompt, options, streamed=True))
+
+    def astream(self, prompt: str, /, **options: Unpack[CallOptions]) -> AsyncReplyStream:
+        """Call a model and stream the reply with ``async for``; see `stream`."""
+        return AsyncReplyStream(self._router.plan(prompt, options, streamed=True))
+
+    def compare(
+        self, prompt: str, /, *, models: Iterable[str], **options: Unpack[CallOptions]
+    ) -> Comparison:
+        """Call several models concurrently and wait for all of them.
+
+        Args:
+            prompt: The prompt.
+            models: References; a repeated reference is called repeatedly.
+            **options: The keywords of every call, except ``model``, ``chat`` and ``fallback``.
+
+        Returns:
+            Replies or errors in the order of ``models``; a call that fails yields its error.
+
+        Raises:
+            UsageError: If the calls are invalid for every model; nothing is sent.
+            KeyboardInterrupt: If stopped; its ``comparison`` holds the partial answers.
+        """
+        forbid_blocking_call("acompare")
+        return self.plan_comparison(prompt, models=models, **options).run()
+
+    async def acompare(
+        self, prompt: str, /, *, models: Iterable[str], **options: Unpack[CallOptions]
+    ) -> Comparison:
+        """Call several models concurrently and await all of them; see `compare`."""
+        return await self.plan_comparison(prompt, models=models, **options).arun()
+
+    def plan_comparison(
+        self, prompt: str, /, *, models: Iterable[str], **options: Unpack[CallOptions]
+    ) -> ComparisonRun:
+        """Return a comparison to watch while the models answer; see `compare`.
+
+        Nothing is sent before its `start`, and only its `join` and `run` block.
+        """
+        return comparisons.plan_comparison(self._router, prompt, models, options)
+
+    def preview(self, prompt: str, /, **options: Unpack[CallOptions]) -> CallPreview:
+        """Return what `ask` would send and its maximum cost; nothing is sent.
+
+        The preview is that of the engine, even if a `cassette` is open.
+
+        Raises:
+            GatewayError: If the call cannot be made.
+        """
+        forbid_blocking_call("apreview")
+        call = self._router.plan_live(prompt, options)
+        return wait_for(call, call.preview())
+
+    async def apreview(self, prompt: str, /, **options: Unpack[CallOptions]) -> CallPreview:
+        """Return what `aask` would send; see `preview`."""
+        call = self._router.plan_live(prompt, options)
+        return await await_from(call, call.preview())
+
+    def embed(self, texts: Iterable[str], *, model: str) -> Vectors:
+        """Return embeddings of texts, as a float32 array of shape (texts, dimensions).
+
+        Args:
+            texts: The texts; none may be empty.
+            model: A reference; if it names only an engine, the engine's own embedding model.
+
+        Raises:
+            GatewayError: If a batch fails.
+        """
+        forbid_blocking_call("aembed")
+        portal, work = self._router.embed(texts, model)
+        return portal.run(work)
+
+    async def aembed(self, texts: Iterable[str], *, model: str) -> Vectors:
+        """Return embeddings of texts; see `embed`."""
+        portal, work = self._router.embed(texts, model)
+        return await portal.arun(work)
+
+    def chat(self, model: str | None = None, *, system: str | None = None, name: str = "") -> Chat:
+        """Start a conversation, or continue the named one.
+
+        Args:
+            model: Reference of the model; if omitted, the conversation's or the default model.
+            system: The system prompt.
+            name: Its name, for ``--chat`` and ``chat=``; if omitted, the conversation is private.
+        """
+        chat = self.chats.get(name) if name else Chat(self._router)
+        chat.model, chat.system = model or chat.model, system or chat.system
+        return chat
+
+    def cassette(
+        self, path: str | Path, mode: Mode = "auto", *, speed: float | None = None
+    ) -> Cassette:
+        """Open a file of recorded replies, until it is closed or its ``with`` block ends.
+
+        Failed calls are not recorded. Replayed calls cost nothing and count neither in `usage` nor
+        towards a budget.
+
+        Args:
+            path: The file, in JSON lines; created with the first reply.
+            mode: ``"auto"`` replays recorded calls and records the others. ``"record"`` repeats
+                every call and replaces its recording. ``"replay"`` only replays: it starts no
+                engine, opens no socket and needs no key, and `status` and `models` describe the
+                cassette. ``"off"`` does nothing. The environment variable
+                ``GATEWAYX_CASSETTE_MODE`` takes precedence.
+            speed: Replay speed relative to the recording; immediate if omitted.
+
+        Raises:
+            ConfigError: If the file is missing, unreadable or invalid.
+            UsageError: If the mode is invalid.
+        """
+        return self._router.open(Path(path).expanduser().absolute(), mode, speed)
+
+    @property
+    def active_cassette(self) -> Cassette | None:
+        """The `cassette` that is open."""
+        return self._router.cassette
+
+    @property
+    def config(self) -> Config:
+        """The pool's settings and keys."""
+        return self._config
+
+    def models(self, engine: str | None = None, *, live: bool = False) -> list[ModelInfo]:
+        """Return the models that can be called now.
+
+        Args:
+            engine: Name of one engine; if omitted, all.
+            live: Whether to query the providers, which spends no tokens.
+
+        Raises:
+            EngineNotFoundError: If the engine does not exist.
+            GatewayError: If the named engine cannot be queried.
+        """
+        self.refresh()
+        return self._catalog.models(engine, live=live)
+
+    def status(self, *, probe: bool = True) -> list[EngineStatus]:
+        """Return a row for each known engine, unusable ones included, with its problem.
+
+        While a `cassette` is replayed, the rows are those of its engines.
+
+        Args:
+            probe: Whether to query servers on this machine; if not, their last state is reported.
+        """
+        self.refresh()
+        return self._catalog.status(probe=probe)
+
+    def health(self, *names: str) -> list[EngineHealth]:
+        """Check that engines work, concurrently; each has 10 s to answer.
+
+        Args:
+            *names: Names of engines; if omitted, every engine that has its key or needs none. Of
+                the servers that may run on this machine, those that listen are checked.
+
+        Returns:
+            A row for each engine, failing ones included.
+
+        Raises:
+            EngineNotFoundError: If an engine does not exist.
+        """
+        forbid_blocking_call("ahealth")
+        return self._runtime.run(self._catalog.health(names))
+
+    async def ahealth(self, *names: str) -> list[EngineHealth]:
+        """Check that engines work; see `health`."""
+        return await self._runtime.arun(self._catalog.health(names))
+
+    @property
+    def problems(self) -> list[str]:
+        """Problems with the user's files, one per line.
+
+        While a `cassette` is replayed, only those of the cassette.
+        """
+        cassette = self.active_cassette
+        of_cassette = [cassette.problem, cassette.warning] if cassette else []
+        of_catalog = self._catalog.problems
+        return [*of_catalog, *(one for one in of_cassette if one and one not in of_catalog)]
+
+    def features(self, reference: str) -> frozenset[str]:
+        """Return what a model supports: ``system``, ``images``, ``temperature``, ``seed`` ….
+
+        These are declared by the engine's class, which is loaded if necessary; the provider is not
+        queried. While a `cassette` is replayed, every feature is returned.
+
+        Raises:
+            GatewayError: If the engine cannot be used.
+        """
+        self._live.refresh_if_due()
+        return self._catalog.features(reference)
+
+    def reload(self) -> list[EngineStatus]:
+        """Check all files again, forget failed engines and return the `status`."""
+        self._registry.forget_failures()
+        return self.status()
+
+    def refresh(self) -> None:
+        """Check now whether keys, settings or engine files have changed."""
+        self._live.refresh()
+
+    def default_model(self) -> str:
+        """Return the reference that is used if a call names none.
+
+        Raises:
+            ConfigError: If there is no default.
+        """
+        self.refresh()
+        return self._catalog.default_model()
+
+    def use(self, reference: str, *, save: bool = False) -> None:
+        """Make a reference the default model of this pool.
+
+        Args:
+            reference: ``"engine"`` or ``"engine:model"``.
+            save: Whether to write it into the project's settings too.
+
+        Raises:
+            GatewayError: If the reference cannot be called.
+        """
+        self.refresh()
+        self._catalog.require(reference)
+        self._registry.default = reference
+        if save:
+            self._config.save_default(reference)
+
+    def usage(self) -> list[ModelUsage]:
+        """Return the totals of this pool's calls by engine and model; `history` lists each."""
+        return self._usage.totals()
+
+    def history(self, count: int = 20) -> list[LedgerEntry]:
+        """Return the project's last calls, those of other kernels included, newest first.
+
+        Only figures are kept, in `ledger`; no prompts and no answers.
+
+        Raises:
+            ConfigError: If the file cannot be read.
+        """
+        return self._usage.last(count)
+
+    @property
+    def ledger(self) -> Path:
+        """The file in which calls are recorded, ``.gatewayx/store.sqlite``."""
+        return self._usage.ledger.path
+
+    def security_status(self) -> SecurityStatus:
+        """Return where keys come from, and who may read and change the files; never a key.
+
+        Git is asked whether it ignores or tracks the key files, for at most two seconds.
+        """
+        self.refresh()
+        rows, started = self._registry.rows(), self._runtime.started()
+        return security_status(self._config, rows, self._registry.problems, started)
+
+    def untrusted_engines(self) -> dict[str, list[KeyDestination]]:
+        """Return the engines that do not get your key, because the project would send it elsewhere.
+
+        Returns:
+            By engine, the addresses, files and network settings of the project in question.
+        """
+        self.refresh()
+        return self._registry.untrusted_engines()
+
+    def trust(self, destinations: Mapping[str, Iterable[KeyDestination]]) -> None:
+        """Let the project use your keys with these engines; see `untrusted_engines`.
+
+        It is saved in the user folder, for this project.
+        """
+        if self._config.project:
+            self._config.trusted.add(self._config.project.root, destinations)
+
+    def import_keys(self, source: str | Path, *, user: bool = False) -> KeyImport:
+        """Import keys from a ``.env`` file or llm's ``keys.json``; keys that are set are kept.
+
+        Args:
+            source: The file; neither its content nor its permissions are changed.
+            user: Whether the keys are for all projects of the user.
+
+        Raises:
+            ConfigError: If a file cannot be read or written.
+        """
+        self.refresh()
+        return self._config.import_keys(Path(source), self._registry.names(), user=user)
+
+    def close(self) -> None:
+        """Cancel running calls, close all connections and write the ledger; calls may follow."""
+        self._runtime.close()
+        self._usage.ledger.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @override
+    def __repr__(self) -> str:
+        project = self._config.project
+        return f"EnginePool({str(project.root) if project else 'no project'!r})"
+
+    @override
+    def __reduce__(self) -> tuple[Any, ...]:
+        project = self._config.project
+        return (EnginePool, (project.root if project else None,))
+
+    @property
+    def _catalog(self) -> Catalog:
+        replaying = self._router.replaying
+        return ReplayCatalog(replaying, self._registry) if replaying else self._live
+
+
+class _DefaultPool:
+    """The pool of the module functions, built on first use."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # threads that ask first at once get the same pool
+        self._pool: EnginePool | None = None
+
+    def get(self) -> EnginePool:
+        """Return the default pool; it is built on first use, for the folder that is current then."""
+        with self._lock:
+            self._pool = self._pool or EnginePool()
+            return self._pool
+
+    def reset(self) -> None:
+        """Close the default pool; the next use builds another."""
+        with self._lock:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.close()
+
+
+_default = _DefaultPool()
+pool, reset = _default.get, _default.reset
+
+
+def _by_name(engines: Iterable[LLMEngine]) -> dict[str, LLMEngine]:
+    """Return engines by name: their own, or ``grok`` for a `GrokEngine`.
+
+    Raises:
+        UsageError: If two have the same name.
+    """
+    by_name: dict[str, LLMEngine] = {}
+    for engine in engines:
+        if not engine.name:
+            stem = type(engine).__name__.removesuffix("Engine")
+            engine.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", stem).lower()
+        if by_name.setdefault(engine.name, engine) is not engine:
+            raise UsageError(
+                f"two engines have the name {engine.name!r}.", hint="Set another `name` on one."
+            )
+    return by_name
+
+
+def _close_at_exit(reference: weakref.ref[EnginePool]) -> None:
+    closing = reference()
+    if closing is not None:
+        closing.close()

@@ -1,0 +1,97 @@
+"""Failover: calls to several engines in turn, until one answers."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.engine_pool.call import EngineCall
+from gatewayx_nb.errors import DeadlineError, GatewayError, TrustError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from gatewayx_nb.calls.planner import Emit
+    from gatewayx_nb.concurrency import Portal
+    from gatewayx_nb.engine_pool.preview import CallPreview
+    from gatewayx_nb.errors import TransportError
+    from gatewayx_nb.replies import Reply
+
+FINAL_ERRORS = (UsageError, TrustError)
+"""Errors that another engine cannot fix, or must not hide."""
+
+
+class Failover:
+    """Calls to several engines; the next one is made if one fails before its answer has begun.
+
+    Args:
+        first: The reference of the first engine.
+        attempts: The calls in order, or the error of a call that cannot be made.
+        portal: The loop from which the calls are made.
+
+    Raises:
+        GatewayError: If none of the calls can be made.
+    """
+
+    def __init__(
+        self, first: str, attempts: Sequence[EngineCall | GatewayError], portal: Portal
+    ) -> None:
+        calls = [call for call in attempts if isinstance(call, EngineCall)]
+        if not calls:
+            raise _combined(error for error in attempts if isinstance(error, GatewayError))
+        self.portal = portal
+        self.partial = calls[0].partial
+        for call in calls:
+            call.partial = self.partial
+        self._first, self._attempts = first, attempts
+        self._current = calls[0]
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that a caller waits; one call's deadline covers all attempts."""
+        return self._current.timeout
+
+    async def preview(self) -> CallPreview:
+        """Return what the first possible call would send; see `EngineCall.preview`."""
+        return await self._current.portal.arun(self._current.preview())
+
+    async def run(self, emit: Emit | None = None) -> Reply:
+        """Make the calls until one answers; see `EngineCall.run`."""
+        try:
+            async with asyncio.timeout(self._current.limits.timeout):
+                return await self._run_in_turn(emit)
+        except TimeoutError:
+            raise self.deadline_error() from None
+
+    async def _run_in_turn(self, emit: Emit | None) -> Reply:
+        failures: list[GatewayError] = []
+        for number, call in enumerate(self._attempts):
+            if isinstance(call, GatewayError):
+                failures.append(call)
+                continue
+            self._current = call
+            fallback_from = self._first if number else None
+            self.partial.begin(call.target.name, call.target.model or "", fallback_from)
+            try:
+                return await call.portal.arun(call.run(emit))
+            except FINAL_ERRORS:
+                raise
+            except GatewayError as error:
+                failures.append(error)
+                if self.partial.has_begun or isinstance(error, DeadlineError):
+                    raise
+        raise _combined(failures)
+
+    def closed_error(self) -> TransportError:
+        """Return the error of a call whose pool was closed."""
+        return self._current.closed_error()
+
+    def deadline_error(self) -> DeadlineError:
+        """Return the error of a call that exceeded its deadline."""
+        return self._current.deadline_error()
+
+
+def _combined(failures: Iterable[GatewayError]) -> GatewayError:
+    """Return the first failure, with the messages of the others."""
+    first, *others = failures
+    return first.extended("".join(f" And the fallback: {error.message}" for error in others))

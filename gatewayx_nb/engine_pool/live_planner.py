@@ -1,0 +1,90 @@
+"""From a prompt and its options to the call that is made: which engine, and which fallbacks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from gatewayx_nb.calls import PlannedCall, build_request, call_limits
+from gatewayx_nb.engine_pool.call import EngineCall
+from gatewayx_nb.engine_pool.embeddings import embed
+from gatewayx_nb.engine_pool.failover import FINAL_ERRORS, Failover
+from gatewayx_nb.errors import GatewayError
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from gatewayx_nb.calls import CallOptions
+    from gatewayx_nb.concurrency import Portal
+    from gatewayx_nb.conversations import ChatStore
+    from gatewayx_nb.engine_pool.embeddings import Vectors
+    from gatewayx_nb.engine_pool.preview import CallPreview
+    from gatewayx_nb.engine_pool.runtime import Runtime
+    from gatewayx_nb.engine_pool.usage import UsageTracker
+    from gatewayx_nb.model_registry import ModelRegistry
+    from gatewayx_nb.schema import ResponseSchema
+    from gatewayx_nb.secure_config import Config
+
+
+class LiveCall(PlannedCall, Protocol):
+    """A planned call that reaches an engine; its request can be previewed."""
+
+    async def preview(self) -> CallPreview:
+        """Return what would be sent; nothing is sent."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LivePlanner:
+    """Resolves references to engines and plans calls to them; nothing is sent.
+
+    Options are in their normal form; see `calls.check_options`.
+    """
+
+    config: Config
+    registry: ModelRegistry
+    runtime: Runtime
+    chats: ChatStore
+    usage: UsageTracker
+
+    def plan(self, prompt: str, options: CallOptions, *, streamed: bool) -> LiveCall:
+        """Return the call, with its fallbacks.
+
+        Raises:
+            GatewayError: If none of the engines can be called.
+        """
+        fallback = cast("tuple[str, ...]", options.get("fallback", ()))
+        if not fallback:
+            return self._call(prompt, options, streamed=streamed)
+        references = [options.get("model"), *fallback]
+        attempts: list[EngineCall | GatewayError] = []
+        for reference in references:
+            try:
+                retargeted: CallOptions = {**options, "model": reference}
+                attempts.append(self._call(prompt, retargeted, streamed=streamed))
+            except FINAL_ERRORS:
+                raise
+            except GatewayError as error:
+                attempts.append(error)
+        first = references[0] or self.registry.default_reference()
+        return Failover(first, attempts, self.runtime.shared)
+
+    def embed(self, texts: list[str], model: str) -> tuple[Portal, Coroutine[Any, Any, Vectors]]:
+        """Return a loop, and the coroutine to run on it that returns the texts' embeddings."""
+        target = self.registry.resolve(model)
+        host = self.runtime.host(target)
+        return host.portal, embed(host, target, self.config.settings.limits, texts)
+
+    def _call(self, prompt: str, options: CallOptions, *, streamed: bool) -> EngineCall:
+        slot = self.chats.slot(options.get("chat"))
+        target = self.registry.resolve(options.get("model") or (slot.model if slot else None))
+        request = build_request(prompt, target.model or "", options, streamed=streamed)
+        return EngineCall(
+            self.runtime.host(target),
+            target,
+            slot.join(request) if slot else request,
+            call_limits(options, self.config.settings.limits),
+            self.usage,
+            schema=cast("ResponseSchema | None", options.get("schema")),
+            slot=slot,
+        )

@@ -1,0 +1,280 @@
+"""The shape of the package's code, read from its syntax trees: size, names, imports and docstrings."""
+
+import ast
+import statistics
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = "gatewayx_nb"
+
+LONGEST_FUNCTION = 60
+LONGEST_MEDIAN = 8
+SMALLEST_MODULE = 60
+
+
+@dataclass(frozen=True)
+class Module:
+    """One source file.
+
+    Attributes:
+        path: The file.
+        name: Its dotted name; the package's for an ``__init__``.
+    """
+
+    path: Path
+    name: str
+
+    @cached_property
+    def text(self):
+        """The source."""
+        return self.path.read_text(encoding="utf-8")
+
+    @cached_property
+    def tree(self):
+        """The syntax tree."""
+        return ast.parse(self.text)
+
+    @property
+    def room(self):
+        """The first part of the name below the package."""
+        return self.name.split(".")[1] if "." in self.name else ""
+
+    @property
+    def is_init(self):
+        """Whether it is an ``__init__``."""
+        return self.path.name == "__init__.py"
+
+    def functions(self):
+        """Yield every function and method."""
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield node
+
+    def imported(self):
+        """Return the modules of the package that it imports, whole or names of."""
+        names = set()
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PACKAGE):
+                names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+            elif isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+        return names & set(MODULES)
+
+
+def _modules():
+    for path in sorted((ROOT / PACKAGE).rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        yield Module(path, ".".join(parts[:-1] if parts[-1] == "__init__" else parts))
+
+
+MODULES = {module.name: module for module in _modules()}
+
+
+def body_of(function):
+    """Return the statements of a function without its docstring."""
+    has_docstring = ast.get_docstring(function) is not None
+    return function.body[1:] if has_docstring else function.body
+
+
+def code_lines(node):
+    """Return how many lines hold code: no docstring, blank line or comment."""
+    docstrings = set()
+    for child in ast.walk(node):
+        is_text = isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant)
+        if is_text and isinstance(child.value.value, str):
+            docstrings |= set(range(child.lineno, child.end_lineno + 1))
+    lines = {
+        line
+        for child in ast.walk(node)
+        if hasattr(child, "lineno")
+        for line in (child.lineno, child.end_lineno)
+    }
+    return len(lines - docstrings)
+
+
+def where(module, node):
+    """Return the place of a node, as an editor opens it."""
+    return f"{module.path.relative_to(ROOT)}:{node.lineno} {getattr(node, 'name', '')}"
+
+
+def is_forwarder(function):
+    """Return whether a function only calls another one with its own arguments."""
+    if function.decorator_list or len(body_of(function)) != 1:
+        return False
+    (statement,) = body_of(function)
+    call = getattr(statement, "value", None)
+    if isinstance(call, ast.Await):
+        call = call.value
+    if not isinstance(call, ast.Call) or any(
+        isinstance(part, ast.Call) for part in ast.walk(call.func)
+    ):
+        return False
+    arguments = function.args
+    own = [one.arg for one in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
+    own += [one.arg for one in (arguments.vararg, arguments.kwarg) if one]
+    passed = [one.value if isinstance(one, ast.Starred) else one for one in call.args]
+    passed += [keyword.value for keyword in call.keywords]
+    names = [one.id for one in passed if isinstance(one, ast.Name)]
+    own = [name for name in own if name not in ("self", "cls")]
+    return bool(own) and len(names) == len(passed) and Counter(names) == Counter(own)
+
+
+def _is_protocol(node):
+    return any(getattr(base, "id", "") == "Protocol" for base in node.bases)
+
+
+def forwarders():
+    """Yield functions that only forward, but for overrides, protocol methods and the public API."""
+    for module in MODULES.values():
+        skipped = {
+            function
+            for node in ast.walk(module.tree)
+            if isinstance(node, ast.ClassDef) and _is_protocol(node)
+            for function in ast.walk(node)
+        }
+        for function in module.functions():
+            if function not in skipped and is_forwarder(function):
+                yield where(module, function)
+
+
+def duplicate_classes():
+    """Yield the class names that stand for two classes."""
+    homes = defaultdict(list)
+    for module in MODULES.values():
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.ClassDef):
+                homes[node.name].append(where(module, node))
+    return [f"{name}: {', '.join(found)}" for name, found in homes.items() if len(found) > 1]
+
+
+def crumbs():
+    """Yield small modules that one module alone imports."""
+    importers = defaultdict(set)
+    for module in MODULES.values():
+        for name in module.imported():
+            own_init = module.is_init and name.startswith(f"{module.name}.")
+            if name != module.name and not own_init:
+                importers[name].add(module.name)
+    for module in MODULES.values():
+        length = module.text.count("\n")
+        if module.is_init or module.room == "commands" or length >= SMALLEST_MODULE:
+            continue
+        if len(importers[module.name]) == 1:
+            yield f"{module.path.relative_to(ROOT)} ({length} lines): {importers[module.name]}"
+
+
+def shared_basenames():
+    """Return the module names that occur in two rooms."""
+    rooms = defaultdict(set)
+    for module in MODULES.values():
+        if not module.is_init:
+            rooms[module.path.stem].add(module.room if module.name.count(".") > 1 else "")
+    return {name: found for name, found in rooms.items() if len(found) > 1}
+
+
+def weak_docstrings():
+    """Yield docstrings that do not begin as PEP 257 says."""
+    for module in MODULES.values():
+        for function in module.functions():
+            if (ast.get_docstring(function) or "").startswith(("Give", "Tell", "Let ", "Hand ")):
+                yield where(module, function)
+
+
+def deep_imports():
+    """Yield imports of another room that pass by its ``__init__``."""
+    for module in MODULES.values():
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PACKAGE):
+                parts = node.module.split(".")
+                if len(parts) > 2 and parts[1] != module.room:
+                    yield f"{where(module, node)}{node.module}"
+                if node.module == PACKAGE and module.room:
+                    names = {alias.name for alias in node.names}
+                    unknown = {one for one in names if f"{PACKAGE}.{one}" not in MODULES}
+                    if unknown:
+                        yield f"{where(module, node)}{unknown} of the package root"
+            elif isinstance(node, ast.Import):
+                for alias in node.names:
+                    if alias.name.split(".")[0] == PACKAGE:
+                        yield f"{where(module, node)}{alias.name}"
+
+
+def magic_spellings():
+    """Yield lines outside `magics` that spell a magic."""
+    for module in MODULES.values():
+        if module.room != "magics":
+            for number, line in enumerate(module.text.splitlines(), 1):
+                if "%gatewayx" in line:
+                    yield f"{module.path.relative_to(ROOT)}:{number} {line.strip()}"
+
+
+def sizes():
+    """Return every function with its lines of code."""
+    return {
+        where(module, function): function.end_lineno - function.lineno + 1
+        for module in MODULES.values()
+        for function in module.functions()
+    }
+
+
+def test_no_function_only_forwards():
+    """A function whose body is one call with its own arguments adds a name and no idea."""
+    assert list(forwarders()) == []
+
+
+def test_a_class_name_stands_for_one_class():
+    """A reader who finds a class by its name finds the right one."""
+    assert duplicate_classes() == []
+
+
+def test_no_small_module_has_one_importer():
+    """A module of under 60 lines that one module alone imports belongs into that one."""
+    assert list(crumbs()) == []
+
+
+def test_functions_are_short():
+    """The median function has at most 8 lines of code, and none spans more than 60 lines."""
+    lengths = [
+        sum(code_lines(statement) for statement in body_of(function))
+        for module in MODULES.values()
+        for function in module.functions()
+    ]
+
+    assert statistics.median(lengths) <= LONGEST_MEDIAN
+    assert [place for place, length in sizes().items() if length > LONGEST_FUNCTION] == []
+
+
+def test_docstrings_begin_with_an_imperative_of_the_field():
+    """ "Return", "Raise", "Yield", not "Give" or "Tell"."""
+    assert list(weak_docstrings()) == []
+
+
+def test_rooms_are_entered_by_their_door():
+    """A module imports another room through its ``__init__`` alone."""
+    assert list(deep_imports()) == []
+
+
+def test_only_magics_spell_a_magic():
+    """A plain script and a shell are never told to type a magic."""
+    assert list(magic_spellings()) == []
+
+
+SHARED_BASENAMES: dict[str, str] = {}
+"""Module names that are in two rooms, with the reason."""
+
+
+def test_a_module_name_in_two_rooms_has_a_reason():
+    """The same file name for two ideas makes a reader open the wrong one."""
+    assert set(shared_basenames()) == set(SHARED_BASENAMES)
+
+
+@pytest.mark.parametrize("check", [forwarders, crumbs, deep_imports, magic_spellings])
+def test_the_checks_read_the_package(check):
+    """A check that reads no file would always pass."""
+    assert len(MODULES) > 100
+    assert list(check()) is not None
