@@ -191,7 +191,7 @@ class ChatStore:
         """
         if not re.fullmatch(r"[\w.-]{1,64}", name):
             raise UsageError(
-                f"the name of a chat must be 1 to 64 letters, digits, '_', '-' or '.', got {name!r}.",
+                f"a chat's name must be 1 to 64 letters, digits, '_', '-' or '.', got {name!r}.",
                 hint=Hint("set_option", option="chat", value="story"),
             )
         return self._named.setdefault(name, Chat(self._planner(), name))

@@ -84,7 +84,10 @@ def word(hint: Hint, wording: Wording) -> str:
     text = template(**arguments) if callable(template) else template.format_map(arguments)
     if hint.alternative is None:
         return text
-    return f"{text} Or: {word(hint.alternative, wording)}"
+    alternative = word(hint.alternative, wording)
+    if alternative[1:2].islower():  # a sentence, not a name in capitals
+        alternative = alternative[0].lower() + alternative[1:]
+    return f"{text} Or {alternative}"
 
 
 def render(hint: Hint) -> str:
@@ -131,7 +134,7 @@ SCRIPT: Wording = {
         f"Set GATEWAYX_{engine.upper()}_BASE_URL=https://… in config/secrets/.env.local."
     ),
     "install": '`pip install "gatewayx-nb[{extra}]"`',
-    "list_jobs": "`gatewayx_nb.jobs()` lists the jobs.",
+    "list_jobs": "The command `jobs` of a notebook lists the jobs.",
     "cancel_job": "Stop it with `{job}.cancel()`.",
     "list_chats": "List the conversations with `list(gatewayx_nb.pool().chats)`.",
     "run_again": "Try again.",

@@ -1,4 +1,4 @@
-"""The shape of the package's code, read from its syntax trees: size, names, imports and docstrings."""
+"""The shape of the package's code: size, names, imports and docstrings, by syntax tree."""
 
 import ast
 import statistics
@@ -250,7 +250,7 @@ def test_functions_are_short():
 
 
 def test_docstrings_begin_with_an_imperative_of_the_field():
-    """ "Return", "Raise", "Yield", not "Give" or "Tell"."""
+    """A docstring begins with "Return", "Raise" or "Yield", not with "Give" or "Tell"."""
     assert list(weak_docstrings()) == []
 
 

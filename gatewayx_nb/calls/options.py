@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict, TypeGuard, cast, get_type_hints
 
 from gatewayx_nb import images
-from gatewayx_nb.calls.planner import Conversation, ConversationSlot
+from gatewayx_nb.calls.planner import (  # noqa: TC001 - the table evaluates annotations
+    Conversation,
+    ConversationSlot,
+)
 from gatewayx_nb.errors import UsageError, did_you_mean
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.messages import Image, Message, Request
@@ -185,7 +188,7 @@ class CallOptions(TypedDict, total=False):
         Option(_dollars, "send nothing that may cost more", "--max-cost USD", 0.05),
     ]
     allow_unpriced: Annotated[
-        bool, Option(bool, "send it even if its price is unknown", "--allow-unpriced", True)
+        bool, Option(bool, "send it even if its price is unknown", "--allow-unpriced", example=True)
     ]
     fallback: Annotated[
         str | Iterable[str],
@@ -201,7 +204,7 @@ class CallOptions(TypedDict, total=False):
         str | Conversation | ConversationSlot | None,
         Option(_conversation, "join this conversation, or begin it", "-c/--chat NAME", "story"),
     ]
-    fresh: Annotated[bool, Option(bool, "ignore the open cassette", "--fresh", True)]
+    fresh: Annotated[bool, Option(bool, "ignore the open cassette", "--fresh", example=True)]
 
 
 OPTIONS: Mapping[str, Option] = {
@@ -218,7 +221,7 @@ _SENT = ("system", "temperature", "top_p", "max_tokens", "stop", "seed")
 
 
 def check_options(options: CallOptions) -> CallOptions:
-    """Return the options that are set, each in its normal form; checking them again changes nothing.
+    """Return the options that are set, in their normal form; checking again changes nothing.
 
     Raises:
         UsageError: If a keyword is unknown or a value is invalid.
@@ -263,7 +266,7 @@ def build_request(prompt: str, model: str, options: CallOptions, *, streamed: bo
 
 
 def call_limits(options: CallOptions, settings: Limits) -> Limits:
-    """Return the limits of a call: those of the settings, with its own ``timeout`` and ``max_cost``."""
+    """Return the limits of a call: the settings, with its own ``timeout`` and ``max_cost``."""
     own: dict[str, Any] = {
         field: value for name, field in _LIMITS.items() if (value := options.get(name)) is not None
     }

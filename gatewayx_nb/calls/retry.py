@@ -43,7 +43,7 @@ async def with_retries(
     Args:
         attempt: Starts an attempt.
         retries: Maximum attempts after the first.
-        may_retry: Returns whether another attempt is harmless; it is not once a chunk was passed on.
+        may_retry: Returns whether another attempt is harmless: it is until a chunk is passed on.
         on_wait: Receives the pending retry before a wait, and ``None`` after it.
 
     Raises:

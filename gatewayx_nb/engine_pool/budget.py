@@ -79,8 +79,8 @@ async def check_budget(
         )
     if limits.max_cost is not None and spent() + cost > limits.max_cost:
         raise BudgetError(
-            f"the session has cost ${_dollars(spent())} of ${_dollars(limits.max_cost)}, and the call may"
-            f" cost ${_dollars(cost)}; nothing was sent.",
+            f"the session has cost ${_dollars(spent())} of ${_dollars(limits.max_cost)}, and the"
+            f" call may cost ${_dollars(cost)}; nothing was sent.",
             hint="Raise [limits] max_cost in config/gatewayx.toml.",
         )
     return cost

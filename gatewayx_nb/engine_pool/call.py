@@ -148,7 +148,7 @@ class EngineCall:
         return parsed
 
     async def _send_and_parse(self, engine: LLMEngine, request: Request, emit: Emit | None) -> Any:  # noqa: ANN401 - depends on the schema
-        """Send the request; an answer that does not fit the schema is corrected in one more turn."""
+        """Send the request; correct an answer that does not fit the schema in one more turn."""
         await self._send(engine, request, emit)
         if self._schema is None:
             return None

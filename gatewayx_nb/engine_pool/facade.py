@@ -442,7 +442,7 @@ class _DefaultPool:
         self._pool: EnginePool | None = None
 
     def get(self) -> EnginePool:
-        """Return the default pool; it is built on first use, for the folder that is current then."""
+        """Return the default pool; the first use builds it, for the folder current then."""
         with self._lock:
             self._pool = self._pool or EnginePool()
             return self._pool

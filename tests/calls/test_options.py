@@ -1,36 +1,37 @@
+from typing import get_type_hints
+
 import pytest
 
-from gatewayx_nb.errors import (
-    UsageError,
-)
+from gatewayx_nb.calls import OPTIONS, CallOptions, check_options
+from gatewayx_nb.errors import UsageError
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
-        ({"temprature": 1}, "takes no 'temprature'.*Did you mean 'temperature'"),
-        ({"temperature": "hot"}, "temperature is 'hot'; expected a number of at least 0"),
-        ({"temperature": -1}, "temperature is -1"),
-        ({"temperature": float("nan")}, "temperature is nan"),
-        ({"max_tokens": 0}, "max_tokens is 0; expected a whole number above 0"),
-        ({"max_tokens": True}, "max_tokens is True"),
-        ({"max_tokens": 1.5}, "max_tokens is 1.5; expected int"),
-        ({"system": 1}, "system is 1; expected str"),
-        ({"stop": [1]}, "stop is"),
-        ({"stop": ""}, "stop is ''"),
-        ({"stop": 3}, "stop is 3"),
-        ({"model": 3}, "model is 3; expected a text"),
+        ({"temprature": 1}, "'temprature' is not an option of a call.*Did you mean 'temperature'"),
+        ({"temperature": "hot"}, "temperature must be a number >= 0, got 'hot'.*`temperature=0.2`"),
+        ({"temperature": -1}, "temperature must be a number >= 0, got -1"),
+        ({"temperature": float("nan")}, "temperature must be a number >= 0, got nan"),
+        ({"max_tokens": 0}, "max_tokens must be an int >= 1, got 0"),
+        ({"max_tokens": True}, "max_tokens must be an int >= 1, got True"),
+        ({"max_tokens": 1.5}, "max_tokens must be an int >= 1, got 1.5"),
+        ({"system": 1}, "system must be a str, got 1"),
+        ({"stop": [1]}, "stop must be a str that is not empty, or several of them, got"),
+        ({"stop": ""}, "stop must be .*, got ''"),
+        ({"stop": 3}, "stop must be .*, got 3"),
+        ({"model": 3}, "model must be a str, got 3"),
         ({"schema": [1]}, r"\[1\] is no schema"),
-        ({"top_p": 2}, "top_p is 2; expected a number from 0 to 1"),
+        ({"top_p": 2}, "top_p must be a number from 0 to 1, got 2"),
         ({"images": [3]}, "int is no image"),
-        ({"params": "x"}, "params is 'x'; expected a dict"),
-        ({"timeout": 0}, "timeout is 0; expected seconds above 0"),
-        ({"timeout": "1"}, "timeout is '1'"),
+        ({"params": "x"}, "params must be a dict, got 'x'"),
+        ({"timeout": 0}, "timeout must be a number of seconds > 0, got 0"),
+        ({"timeout": "1"}, "timeout must be .*, got '1'"),
     ],
 )
-def test_a_keyword_that_does_not_fit_is_named(project, options, said):
+def test_a_keyword_that_does_not_fit_is_named(project, options, message):
     """An invalid option raises an error with its name and the expected value; nothing is sent."""
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         project.pool().ask("x", **{"model": "mock", **options})
 
 
@@ -39,3 +40,24 @@ def test_a_prompt_is_a_text(project, prompt):
     """A prompt that is empty or not a text raises an error before the call."""
     with pytest.raises(UsageError, match="prompt"):
         project.pool().ask(prompt, model="mock")
+
+
+def test_every_keyword_has_a_row_in_the_table():
+    """A keyword without a row would have no check, no help and no form on a cassette."""
+    assert set(OPTIONS) == set(get_type_hints(CallOptions))
+    assert [name for name, option in OPTIONS.items() if not option.help] == []
+
+
+def test_the_examples_of_the_table_are_valid():
+    """A hint shows the example of an option, which its own check accepts."""
+    for name, option in OPTIONS.items():
+        if option.example is not None and name != "images":
+            assert check_options({name: option.example})
+
+
+def test_checked_options_are_checked_again_without_a_change():
+    """Options pass several planners, and an iterator is read once."""
+    checked = check_options({"stop": iter(["a", "b"]), "fallback": "mock", "seed": None})
+
+    assert checked == {"stop": ("a", "b"), "fallback": ("mock",)}
+    assert check_options(checked) == checked

@@ -90,7 +90,7 @@ def test_an_unknown_price_stops_a_call_under_a_budget(pool_of):
     engine = Unpriced(["a", END])
     pool = pool_of(engine, most="1")
 
-    with pytest.raises(BudgetError, match=r"unpriced:script is not known.*--allow-unpriced"):
+    with pytest.raises(BudgetError, match=r"unpriced:script is unknown.*`allow_unpriced=True`"):
         pool.ask("hi", model="unpriced")
     assert pool.ask("hi", model="unpriced", allow_unpriced=True).cost is None
     assert pool_of(engine).ask("hi", model="unpriced").text == "a"

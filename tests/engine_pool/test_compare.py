@@ -120,21 +120,21 @@ def test_an_engine_that_breaks_outside_of_its_answer_fails_alone(project):
     with project.pool(engines=[Odd()]) as pool:
         odd, mock = pool.compare("hi", models=["odd", "mock"])
     assert isinstance(odd, ProviderError)
-    assert str(odd) == "asking 'odd' raised ValueError. Ask it alone to see where."
+    assert str(odd) == "the call to 'odd' raised ValueError. Call that model alone to see where."
     assert str(mock) == "[mock] hi"
 
 
 @pytest.mark.parametrize(
     ("models", "options", "said"),
     [
-        ([], {}, "models is"),
-        (["mock", ""], {}, "models is"),
-        ([3], {}, "models is"),
-        (["mock"], {"model": "mock"}, "takes no `model`"),
-        (["mock"], {"chat": "story"}, "joins no conversation"),
-        (["mock"], {"fallback": ["grok"]}, "takes no fallback"),
+        ([], {}, "models must be"),
+        (["mock", ""], {}, "models must be"),
+        ([3], {}, "models must be"),
+        (["mock"], {"model": "mock"}, "does not take `model`"),
+        (["mock"], {"chat": "story"}, "cannot join a conversation"),
+        (["mock"], {"fallback": ["grok"]}, "does not take `fallback`"),
         (["mock"], {"temprature": 1}, "Did you mean 'temperature'"),
-        (["mock", "nope"], {"max_tokens": 0}, "max_tokens is 0"),
+        (["mock", "nope"], {"max_tokens": 0}, "max_tokens must be"),
     ],
 )
 def test_what_is_wrong_for_all_is_refused(project, models, options, said):
@@ -145,7 +145,7 @@ def test_what_is_wrong_for_all_is_refused(project, models, options, said):
 
 def test_an_empty_prompt_is_refused(project):
     """An empty prompt raises an error, as for a single model."""
-    with project.pool() as pool, pytest.raises(UsageError, match="prompt is empty"):
+    with project.pool() as pool, pytest.raises(UsageError, match="prompt must not be empty"):
         pool.compare(" ", models=["mock"])
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from gatewayx_nb.engine_pool import EnginePool, interface
+from gatewayx_nb.engine_pool import EnginePool, catalog
 from gatewayx_nb.errors import EngineNotFoundError, TransportError, UsageError
 from gatewayx_nb.llm_engines import Chunk
 from gatewayx_nb.testing import ScriptedEngine, Send, Server, Stall, reply
@@ -55,7 +55,7 @@ class Waits(ScriptedEngine):
 
 
 FAULTS = [
-    Case("says no", "return False", "its own check says that it fails."),
+    Case("says no", "return False", "its own health check failed."),
     Case("raises", "raise ValueError('line one\\nline two')", "ValueError: line one line two."),
     Case("exits", "raise SystemExit(3)", "SystemExit: 3"),
     Case("interrupts", "raise KeyboardInterrupt", "KeyboardInterrupt"),
@@ -92,7 +92,7 @@ def test_an_engine_that_fails_is_a_row_and_no_error(project, case):
 @pytest.fixture
 def hanging(project, monkeypatch):
     """Yield a pool whose engines hang in each way, with a health timeout of 1 s instead of 10 s."""
-    monkeypatch.setattr(interface, "DEADLINE", 0.4)
+    monkeypatch.setattr(catalog, "HEALTH_TIMEOUT", 0.4)
     for name, check in HANGS.items():
         project.engine(name, body=CHECK + check + "\n")
     pool = project.pool()
@@ -192,7 +192,7 @@ def test_a_provider_is_asked_with_its_key_and_its_refusal_is_told(project):
 
 def test_of_the_servers_on_this_machine_those_that_listen_are_asked(project, monkeypatch):
     """A local server that listens but does not answer is a row; one that is not running is not."""
-    monkeypatch.setattr(interface, "DEADLINE", 0.3)
+    monkeypatch.setattr(catalog, "HEALTH_TIMEOUT", 0.3)
     with Server([Stall()]) as silent, project.pool() as pool:
         project.set_keys(f"GATEWAYX_VLLM_BASE_URL={silent.url}/v1\n")
         every = {row.engine: row for row in pool.health()}

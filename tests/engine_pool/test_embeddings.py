@@ -72,8 +72,8 @@ def test_a_passing_fault_is_sent_again(monkeypatch):
     [
         (Embedding([ProviderError("no", status=400)]), ["a"], ProviderError, "no"),
         (Embedding(short=True), ["a", "b"], ProviderError, "1 vectors for 2 texts"),
-        (Embedding(), ["a", ""], UsageError, "text 1 is ''"),
-        (Embedding(), ["a", 3], UsageError, "text 1 is 3"),
+        (Embedding(), ["a", ""], UsageError, "text 1 must be .*, got ''"),
+        (Embedding(), ["a", 3], UsageError, "text 1 must be .*, got 3"),
     ],
     ids=["final", "short", "empty", "number"],
 )

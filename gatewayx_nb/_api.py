@@ -1,0 +1,47 @@
+"""The functions of the package, such as `ask`: the methods of the default pool.
+
+The pool is built by the first call, never by importing a name.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+
+from gatewayx_nb.engine_pool import EnginePool, pool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _of_default_pool(method: Callable[Concatenate[EnginePool, P], T]) -> Callable[P, T]:
+    @functools.wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        return method(pool(), *args, **kwargs)
+
+    signature = inspect.signature(method)
+    _, *parameters = signature.parameters.values()
+    call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    call.__module__, call.__qualname__ = "gatewayx_nb", method.__name__
+    return call
+
+
+ask = _of_default_pool(EnginePool.ask)
+aask = _of_default_pool(EnginePool.aask)
+stream = _of_default_pool(EnginePool.stream)
+astream = _of_default_pool(EnginePool.astream)
+compare = _of_default_pool(EnginePool.compare)
+acompare = _of_default_pool(EnginePool.acompare)
+embed = _of_default_pool(EnginePool.embed)
+aembed = _of_default_pool(EnginePool.aembed)
+cassette = _of_default_pool(EnginePool.cassette)
+models = _of_default_pool(EnginePool.models)
+status = _of_default_pool(EnginePool.status)
+health = _of_default_pool(EnginePool.health)
+ahealth = _of_default_pool(EnginePool.ahealth)
+reload = _of_default_pool(EnginePool.reload)
+use = _of_default_pool(EnginePool.use)
