@@ -25,6 +25,6 @@ def attach(
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
     def names() -> list[str]:
-        return sorted(homes)
+        return sorted(name for name in homes if not name.startswith("_"))
 
     return get, names

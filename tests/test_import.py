@@ -1,12 +1,18 @@
+import importlib
+import inspect
 import os
+import pkgutil
+import pydoc
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import gatewayx_nb
 from gatewayx_nb import engine_pool
+from gatewayx_nb.errors import ConfigError
 
 HEAVY = ("IPython", "ipywidgets", "httpx", "aiohttp", "xllamacpp", "markdown_it", "nh3", "pandas")
 
@@ -70,7 +76,37 @@ def test_every_public_name_is_there():
     for name in gatewayx_nb.__all__:
         assert getattr(gatewayx_nb, name) is not None
     assert dir(gatewayx_nb) == sorted(gatewayx_nb.__all__)
-    assert gatewayx_nb.ask == engine_pool.pool().ask
     assert gatewayx_nb.__version__
+    assert gatewayx_nb.ask.__doc__ == engine_pool.EnginePool.ask.__doc__
+    assert list(inspect.signature(gatewayx_nb.use).parameters) == ["reference", "save"]
     with pytest.raises(AttributeError, match="nope"):
         _ = gatewayx_nb.nope
+
+
+def test_a_name_is_had_without_a_pool(project, monkeypatch):
+    """A broken settings file is an error of the call, not of `from gatewayx_nb import ask`."""
+    project.settings("default_model = [")
+    monkeypatch.chdir(project.root)
+
+    assert hasattr(gatewayx_nb, "ask")
+    assert "prompt" in pydoc.render_doc(gatewayx_nb.ask)
+    with pytest.raises(ConfigError, match="gatewayx.toml"):
+        gatewayx_nb.ask("Hello", model="mock")
+
+
+def test_no_public_name_becomes_a_module():
+    """Importing a submodule sets the package's attribute, which must not hide a function or class."""
+    packages = [gatewayx_nb]
+    for module in pkgutil.walk_packages(gatewayx_nb.__path__, "gatewayx_nb."):
+        imported = importlib.import_module(module.name)
+        if module.ispkg:
+            packages.append(imported)
+
+    hidden = [
+        f"{package.__name__}.{name}"
+        for package in packages
+        for name in getattr(package, "__all__", ())
+        if isinstance(getattr(package, name), ModuleType)
+    ]
+    assert hidden == []
+    assert len(packages) > 15
