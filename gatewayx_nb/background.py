@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Literal
 from typing_extensions import override
 
 from gatewayx_nb.errors import DeadlineError, GatewayError, UsageError, did_you_mean
+from gatewayx_nb.hints import Hint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from gatewayx_nb.comparisons import Comparison, ComparisonRun, Outcome
+    from gatewayx_nb.comparisons import Comparison, ComparisonRun
     from gatewayx_nb.replies import Reply
 
 JobState = Literal["running", "done", "failed", "cancelled"]
 
-_LOOK = 0.2
+_POLL = 0.2
 """Seconds between polls while a thread waits, for Ctrl-C on Windows."""
 
 
@@ -26,29 +27,29 @@ class Job:
 
     Args:
         name: Its name.
-        race: The calls, which are started here.
+        run: The calls, which are started here.
 
     Attributes:
         name: Its name.
     """
 
-    def __init__(self, name: str, race: ComparisonRun) -> None:
+    def __init__(self, name: str, run: ComparisonRun) -> None:
         self.name = name
-        self._race = race
+        self._run = run
         self._began = time.monotonic()
         self._took: float | None = None
         self._cancelled = False
-        race.start()
+        run.start()
 
     @property
     def references(self) -> tuple[str, ...]:
         """References of the models."""
-        return tuple(column.reference for column in self._race.columns)
+        return tuple(column.reference for column in self._run.columns)
 
     @property
     def done(self) -> bool:
         """Whether the job has ended, successfully or not."""
-        return self._race.ended
+        return self._run.ended
 
     @property
     def state(self) -> JobState:
@@ -57,7 +58,7 @@ class Job:
             return "cancelled"
         if not self.done:
             return "running"
-        failed = [isinstance(one, GatewayError) for one in self._race.comparison]
+        failed = [isinstance(one, GatewayError) for one in self._run.comparison]
         return "failed" if all(failed) else "done"
 
     @property
@@ -81,21 +82,27 @@ class Job:
             GatewayError: If its only model failed.
         """
         end = None if timeout is None else time.monotonic() + timeout
-        while not self._race.join(_LOOK):
+        while not self._run.join(_POLL):
             if end is not None and time.monotonic() >= end:
                 raise DeadlineError(
-                    f"job {self.name!r} still runs, after {self.seconds:.0f} s.",
-                    hint=f"Wait longer: `{self.name}.result()`; or `%gatewayx cancel {self.name}`.",
+                    f"job {self.name!r} is still running after {self.seconds:.0f} s.",
+                    hint=Hint("cancel_job", job=self.name)
+                    | f"Wait longer: `{self.name}.result()`.",
                 )
-        compared = self._race.comparison
-        return compared if len(compared) > 1 else _one(compared[0])
+        comparison = self._run.comparison
+        if len(comparison) > 1:
+            return comparison
+        (outcome,) = comparison
+        if isinstance(outcome, GatewayError):
+            raise outcome
+        return outcome
 
     def cancel(self) -> bool:
         """Stop running calls and close their connections; return whether any were running."""
         if self.done:
             return False
         self._cancelled = True
-        self._race.stop()
+        self._run.stop()
         return True
 
     @override
@@ -109,7 +116,7 @@ class JobList:
     def __init__(self) -> None:
         self._jobs: dict[str, Job] = {}
 
-    def start(self, name: str | None, race: Callable[[], ComparisonRun]) -> Job:
+    def start(self, name: str | None, plan: Callable[[], ComparisonRun]) -> Job:
         """Start a job, with a generated name if ``name`` is ``None``.
 
         Raises:
@@ -117,7 +124,7 @@ class JobList:
         """
         name = name or self._free()
         self.check(name)
-        job = self._jobs[name] = Job(name, race())
+        job = self._jobs[name] = Job(name, plan())
         return job
 
     def check(self, name: str) -> None:
@@ -126,14 +133,14 @@ class JobList:
         Raises:
             UsageError: If a job with the name is running.
         """
-        known = self._jobs.get(name)
-        if known is not None and not known.done:
+        job = self._jobs.get(name)
+        if job is not None and not job.done:
             raise UsageError(
-                f"a job {name!r} still runs.",
-                hint=f"Stop it: `%gatewayx cancel {name}`; or give this one another name: `-o`.",
+                f"a job {name!r} is still running.",
+                hint=Hint("cancel_job", job=name) | "Use another name for this one.",
             )
 
-    def known(self, name: str) -> Job:
+    def require(self, name: str) -> Job:
         """Return the job with a name.
 
         Raises:
@@ -141,8 +148,8 @@ class JobList:
         """
         if name not in self._jobs:
             raise UsageError(
-                f"no job {name!r}.{did_you_mean(name, self._jobs)}",
-                hint="`%gatewayx jobs` lists them; `%%gatewayx REF --bg` starts one.",
+                f"there is no job {name!r}.{did_you_mean(name, self._jobs)}",
+                hint=Hint("list_jobs"),
             )
         return self._jobs[name]
 
@@ -159,9 +166,3 @@ class JobList:
 
     def __iter__(self) -> Iterator[Job]:
         return iter(list(self._jobs.values()))
-
-
-def _one(outcome: Outcome) -> Reply:
-    if isinstance(outcome, GatewayError):
-        raise outcome
-    return outcome

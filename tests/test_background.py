@@ -54,8 +54,8 @@ def test_a_cancelled_job_gives_what_had_come(jobs):
     """
     _, start = jobs
     job = start("long", "half", 60, "never", END)
-    while not job._race.columns[0].partial.has_begun:
-        job._race.join(0.01)
+    while not job._run.columns[0].partial.has_begun:
+        job._run.join(0.01)
 
     assert (job.cancel(), job.cancel()) == (True, False)
     assert (job.result().text, job.result().interrupted, job.state) == ("half", True, "cancelled")
@@ -69,7 +69,7 @@ def test_waiting_has_an_end_and_the_job_goes_on(jobs):
     _, start = jobs
     job = start("slow", 60, END)
 
-    with pytest.raises(DeadlineError, match="'slow' still runs"):
+    with pytest.raises(DeadlineError, match="'slow' is still running"):
         job.result(timeout=0)
     assert job.state == "running"
 
@@ -78,7 +78,7 @@ def test_a_name_is_taken_while_its_job_runs(jobs):
     """The name of a running job cannot be reused, because the first job could not be stopped."""
     known, start = jobs
     job = start("same", 60, END)
-    with pytest.raises(UsageError, match="'same' still runs") as caught:
+    with pytest.raises(UsageError, match="'same' is still running") as caught:
         start("same", "a", END)
     assert "%gatewayx cancel same" in str(caught.value.hint)
     job.cancel()
@@ -86,4 +86,4 @@ def test_a_name_is_taken_while_its_job_runs(jobs):
     assert start("same", "b", END).result().text == "b"
     assert start(None, "c", END).name == "job2"
     with pytest.raises(UsageError, match="Did you mean 'same'"):
-        known.known("samee")
+        known.require("samee")

@@ -27,7 +27,7 @@ def jobs(session: Session, _: argparse.Namespace) -> Table:
 
 def cancel(session: Session, words: argparse.Namespace) -> Note:
     """Stop a job and keep its partial answer."""
-    job = session.jobs.known(words.job)
+    job = session.jobs.require(words.job)
     if job.cancel():
         return note(f"{job.name!r} is stopped; `{job.name}.result()` is what had come.")
     return note(f"{job.name!r} had ended already: {job.state}.")

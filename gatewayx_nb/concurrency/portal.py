@@ -44,7 +44,8 @@ class Portal:
     def run(self, work: Coroutine[Any, Any, T], timeout: float = math.inf) -> T:
         """Run a coroutine on the loop and block this thread until it finishes.
 
-        Ctrl-C cancels it. Call `forbid_here` first: in a portal's own thread this would deadlock.
+        Ctrl-C cancels it. Call `forbid_blocking_call` first: in a portal's own thread this would
+        deadlock.
 
         Args:
             work: The coroutine.
@@ -55,22 +56,23 @@ class Portal:
             asyncio.CancelledError: If the portal was closed.
         """
         end = time.monotonic() + timeout
-        begun: list[asyncio.Task[T]] = []
-        gate = InterruptibleEvent()
+        task: asyncio.Task[T] | None = None
+        done = InterruptibleEvent()
 
         def begin() -> None:
-            begun.append(self.loop.create_task(work))
-            begun[0].add_done_callback(lambda _: gate.set())
+            nonlocal task
+            task = self.loop.create_task(work)
+            task.add_done_callback(lambda _: done.set())
 
         def cancel() -> None:
-            if begun:
-                begun[0].cancel()
-            else:
+            if task is None:
                 work.close()
+            else:
+                task.cancel()
 
         try:
             self.loop.call_soon_threadsafe(begin)
-            while not gate.wait(min(POLL, timeout)):
+            while not done.wait(min(POLL, timeout)):
                 if self.loop.is_closed():
                     break
                 if time.monotonic() > end:
@@ -79,10 +81,10 @@ class Portal:
         except KeyboardInterrupt as stop:
             self.loop.call_soon_threadsafe(cancel)
             raise with_short_traceback(stop) from None
-        if not begun:
+        if task is None:
             work.close()
             raise asyncio.CancelledError
-        return begun[0].result()
+        return task.result()
 
     async def arun(self, work: Coroutine[Any, Any, T], timeout: float | None = None) -> T:  # noqa: ASYNC109 - it cancels the work on the other loop too
         """Run a coroutine on the loop and await it on the current one; propagate cancellation.

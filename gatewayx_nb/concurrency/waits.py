@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
 from gatewayx_nb.errors import with_short_traceback
 
 if TYPE_CHECKING:
-    import concurrent.futures
     from collections.abc import Iterator
 
 POLL = 0.2
@@ -20,7 +19,7 @@ _BEAT = 0.1
 
 
 class InterruptibleEvent:
-    """A barrier that one thread waits at until any other thread opens it.
+    """An event for which one thread waits; each `set` ends one wait, and Ctrl-C ends it at once.
 
     It is a bare lock: `threading.Event` and `concurrent.futures.Future` are written in Python, and
     Ctrl-C between two of their steps leaves their lock held, so that the other side hangs.
@@ -31,35 +30,45 @@ class InterruptibleEvent:
         self._lock.acquire()
 
     def set(self) -> None:
-        """Release the waiting thread once, now or when it arrives."""
-        with contextlib.suppress(RuntimeError):  # already open
+        """End the wait of the thread that waits, or of the next one that does."""
+        with contextlib.suppress(RuntimeError):  # already set
             self._lock.release()
 
     def wait(self, seconds: float) -> bool:
-        """Wait for at most ``seconds``; return whether the gate was opened."""
-        return self._lock.acquire(timeout=seconds)
-
-
-def wait_for_future(future: concurrent.futures.Future[Any]) -> None:
-    """Block this thread until a future is done, while Ctrl-C keeps working."""
-    gate = InterruptibleEvent()
-    future.add_done_callback(lambda _: gate.set())
-    while not gate.wait(POLL):
-        pass
+        """Wait for at most ``seconds``; return whether the event was set."""
+        return self._lock.acquire(timeout=min(seconds, threading.TIMEOUT_MAX))
 
 
 class _Heartbeat:
-    """Timer that wakes an event loop regularly while anything waits on it."""
+    """Timer that wakes an event loop regularly while anything waits on it.
+
+    Signals reach only the main thread, so that one timer, for its current loop, is enough.
+    """
+
+    _current: ClassVar[_Heartbeat | None] = None
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.waits = 0
         self._ticks = False
 
-    def start(self) -> None:
-        """Start the timer unless it is running."""
+    @classmethod
+    def of(cls, loop: asyncio.AbstractEventLoop) -> _Heartbeat:
+        """Return the timer of the main thread's loop."""
+        if cls._current is None or cls._current.loop is not loop:
+            cls._current = cls(loop)
+        return cls._current
+
+    @contextlib.contextmanager
+    def beating(self) -> Iterator[None]:
+        """Keep the loop awake meanwhile."""
+        self.waits += 1
         if not self._ticks:
             self._tick()
+        try:
+            yield
+        finally:
+            self.waits -= 1
 
     def _tick(self) -> None:
         self._ticks = self.waits > 0
@@ -67,30 +76,18 @@ class _Heartbeat:
             self.loop.call_later(_BEAT, self._tick)
 
 
-_heartbeats: list[_Heartbeat] = []
-"""The timer of the main thread's current loop."""
-
-
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
     """Make awaits in this context interruptible by the Stop button.
 
     A kernel passes Stop to its loop through a callback that does not wake the loop: while a cell
-    awaits a silent provider, nothing else would. Signals reach only the main thread, so one timer
-    is enough for all waits there.
+    awaits a silent provider, nothing else would.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    loop = asyncio.get_running_loop()
-    if not _heartbeats or _heartbeats[0].loop is not loop:
-        _heartbeats[:] = [_Heartbeat(loop)]
-    beat = _heartbeats[0]
-    beat.waits += 1
-    beat.start()
     try:
-        yield
+        with _Heartbeat.of(asyncio.get_running_loop()).beating():
+            yield
     except asyncio.CancelledError as stop:
         raise with_short_traceback(stop) from None
-    finally:
-        beat.waits -= 1
