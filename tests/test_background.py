@@ -80,7 +80,7 @@ def test_a_name_is_taken_while_its_job_runs(jobs):
     job = start("same", 60, END)
     with pytest.raises(UsageError, match="'same' is still running") as caught:
         start("same", "a", END)
-    assert "%gatewayx cancel same" in str(caught.value.hint)
+    assert "same.cancel()" in str(caught.value.hint)
     job.cancel()
 
     assert start("same", "b", END).result().text == "b"
