@@ -1,12 +1,12 @@
-# make demo   a real model answers in the quickstart notebook, live, on this machine
-# make test   the tests, the notebooks and the browser
-# make test-oldest  the core of the tests on the oldest versions of everything, as Colab pins them
-# make notebooks-record  renew the cassettes and outputs of the notebooks; -live runs them and keeps nothing
-# make screenshots       the picture of the README, made anew
-# make lab    the notebooks in JupyterLab
-# make check  lint, types, floors
-# make bench  the benchmarks, beside what one would pick instead
-# make lock   renew the pinned requirements
+# make demo   run the quickstart notebook live, on a real model on this machine
+# make test   run the tests, the notebooks and the browser tests
+# make test-oldest  run the core tests on the oldest supported versions, which are Colab's
+# make notebooks-record  record the cassettes and outputs of the notebooks again; -live keeps nothing
+# make screenshots       take the picture of the README again
+# make lab    open the notebooks in JupyterLab
+# make check  lint, types and import layers
+# make bench  run the benchmarks, beside the alternatives
+# make lock   update the pinned requirements
 # Each sets up what it needs in .venv, says what it does, and is quick the second time.
 
 PYTHON ?= python3
@@ -14,7 +14,7 @@ VENV := .venv
 BENCH := .venv-bench
 WORKERS ?= 2
 OLDEST := .venv-oldest
-# Their wheels were made for Python 3.11 and 3.12.
+# The oldest versions have wheels for Python 3.11 and 3.12 only.
 OLDEST_PYTHON ?= $(or $(shell command -v python3.11),$(shell command -v python3.12),$(PYTHON))
 OLDEST_TESTS := tests/magics tests/engine_pool/test_pool.py tests/test_display.py \
     tests/test_display_columns.py tests/test_import.py tests/widgets
@@ -25,8 +25,8 @@ SCRATCH := build/check
 help:
 	@sed -n 's/^# //p' Makefile
 
-# An environment is set up once for each list of requirements; the stamp says which one is in it.
-# What the benchmarks compare with pins versions of its own, so that it stands apart.
+# An environment is set up once for each list of requirements, which its stamp names. The packages that
+# the benchmarks compare with pin their own versions, so they have an environment of their own.
 define setup
 	@echo "== Setting up $(1) for «$(2)»: about a minute, once"
 	@test -x $(1)/bin/python || $(or $(3),$(PYTHON)) -m venv $(1)
@@ -48,13 +48,13 @@ $(OLDEST)/oldest.stamp: requirements/oldest.txt pyproject.toml
 demo: $(VENV)/demo.stamp
 	@$(BIN)/python notebooks/demo.py notebooks/01_quickstart.ipynb build/demo
 
-# The model of the live notebooks is fetched outside of the tests, which reach loopback only.
+# The model of the live notebooks is downloaded before the tests, which reach loopback only.
 test: $(VENV)/dev.stamp
 	@echo "== The local model's weights"
 	@$(BIN)/python -c "import gatewayx_nb; print(gatewayx_nb.pull('smollm2'))"
 	@echo "== Tests, on $(WORKERS) processes"
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term
-	@echo "== Ctrl-C at every step of a wait: by a tracer, and so not under coverage, which is one too"
+	@echo "== Ctrl-C at every step of a wait, by a tracer: not under coverage, which is a tracer too"
 	@$(BIN)/python -m pytest tests/engine_pool/test_interrupts.py
 	@echo "== Notebooks, without network, keys and weights"
 	@$(BIN)/python notebooks/bare.py env GATEWAYX_CASSETTE_MODE=replay \
@@ -66,8 +66,8 @@ test-oldest: $(OLDEST)/oldest.stamp
 	    -W "ignore:Deprecated in traitlets:DeprecationWarning" \
 	    -W "ignore:The default datetime adapter:DeprecationWarning" # of IPython 7 on Python 3.12
 
-# What the notebooks say, asked of the model on this machine again: only an answer that is another one
-# changes them. `live` keeps nothing of it.
+# Ask the model on this machine for the answers of the notebooks again; only answers that differ change
+# a file. `live` keeps nothing.
 notebooks-record notebooks-live: $(VENV)/dev.stamp
 	@$(BIN)/python -c "import gatewayx_nb; print(gatewayx_nb.pull('smollm2'))"
 	@$(BIN)/python notebooks/record.py $(if $(findstring live,$@),--live)
@@ -85,7 +85,7 @@ check: $(VENV)/dev.stamp
 	@$(BIN)/ruff check .
 	@$(BIN)/codespell
 	@$(BIN)/validate-pyproject pyproject.toml
-	@echo "== Types and floors, with the shipped engines in their place in the package"
+	@echo "== Types and import layers, with the shipped engines inside the package"
 	@rm -rf $(SCRATCH) && mkdir -p $(SCRATCH) && cp -r gatewayx_nb $(SCRATCH)/ \
 	    && cp -r engines $(SCRATCH)/gatewayx_nb/engines \
 	    && touch $(SCRATCH)/gatewayx_nb/engines/__init__.py && cp pyproject.toml $(SCRATCH)/
@@ -99,8 +99,8 @@ bench: $(BENCH)/bench.stamp
 	@$(BENCH)/bin/python benchmarks/rendering.py
 	@$(BENCH)/bin/python benchmarks/side_by_side.py
 
-# uv resolves for every platform and Python at once; the files name no index. `oldest` takes the
-# lower bounds of what pyproject.toml and its own list name.
+# uv resolves for every platform and Python version at once; the files name no index. `oldest` uses the
+# lower bounds of pyproject.toml and of its own list.
 lock:
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
 	@for set in demo dev bench oldest; do \
