@@ -90,12 +90,12 @@ def test_a_name_is_had_without_a_pool(project, monkeypatch):
 
     assert hasattr(gatewayx_nb, "ask")
     assert "prompt" in pydoc.render_doc(gatewayx_nb.ask)
-    with pytest.raises(ConfigError, match="gatewayx.toml"):
+    with pytest.raises(ConfigError, match=r"gatewayx\.toml"):
         gatewayx_nb.ask("Hello", model="mock")
 
 
 def test_no_public_name_becomes_a_module():
-    """Importing a submodule sets the package's attribute, which must not hide a function or class."""
+    """Importing a submodule sets an attribute of its package, which must not hide a function."""
     packages = [gatewayx_nb]
     for module in pkgutil.walk_packages(gatewayx_nb.__path__, "gatewayx_nb."):
         imported = importlib.import_module(module.name)

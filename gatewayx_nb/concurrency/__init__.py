@@ -2,12 +2,13 @@
 
 from gatewayx_nb.concurrency.cross_thread_queue import CrossThreadQueue
 from gatewayx_nb.concurrency.portal import (
+    InterruptibleEvent,
     Portal,
     forbid_blocking_call,
+    interruptible,
     is_being_cancelled,
     on_portal_thread,
 )
-from gatewayx_nb.concurrency.waits import InterruptibleEvent, interruptible
 
 __all__ = [
     "CrossThreadQueue",

@@ -1,25 +1,32 @@
-"""Cost limits: stops a call before it is sent if it may cost too much."""
+"""Estimates of tokens and cost, and the limits that stop a call before it is sent."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
+import math
 import time
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from gatewayx_nb import pricing
-from gatewayx_nb.engine_pool.rate_limit import estimate_request_tokens
 from gatewayx_nb.errors import BudgetError
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.replies import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from gatewayx_nb.llm_engines import LLMEngine
     from gatewayx_nb.messages import Request
     from gatewayx_nb.secure_config import Limits
+
+_CHARACTERS_A_TOKEN = 4
+"""OpenAI's rule of thumb for English text.
+
+https://help.openai.com/en/articles/4936856-what-are-tokens-and-how-to-count-them
+"""
+
 
 ANSWER = 1024
 """Reply tokens assumed by the estimate if ``max_tokens`` is not set."""
@@ -43,6 +50,17 @@ def estimate_usage(request: Request) -> Usage:
     return Usage(
         input_tokens=estimate_request_tokens(request) - answer, output_tokens=answer or ANSWER
     )
+
+
+def estimate_request_tokens(request: Request) -> int:
+    """Estimate the tokens of a request, plus ``max_tokens`` for its reply if set."""
+    texts = [request.system or "", *(message.content for message in request.messages)]
+    return estimate_tokens(texts) + (request.max_tokens or 0)
+
+
+def estimate_tokens(texts: Iterable[str]) -> int:
+    """Estimate the number of tokens in texts."""
+    return math.ceil(sum(map(len, texts)) / _CHARACTERS_A_TOKEN)
 
 
 async def check_budget(

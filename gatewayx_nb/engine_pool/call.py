@@ -5,22 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb.calls import PartialReply, PendingRetry, with_retries
-from gatewayx_nb.engine_pool.budget import check_budget, cost_of
-from gatewayx_nb.engine_pool.engine_errors import redact_exception, typed_errors
-from gatewayx_nb.engine_pool.engine_request import prepare, with_correction
+from gatewayx_nb.engine_pool.budget import check_budget, cost_of, estimate_request_tokens
+from gatewayx_nb.engine_pool.exception_redaction import redact_exception
+from gatewayx_nb.engine_pool.host import typed_errors
 from gatewayx_nb.engine_pool.preview import preview
-from gatewayx_nb.engine_pool.rate_limit import estimate_request_tokens
+from gatewayx_nb.engine_pool.structured_output import parse_or_correct, with_schema_in_words
 from gatewayx_nb.errors import (
     DeadlineError,
     GatewayError,
     ModelNotFoundError,
-    ProviderError,
     RequestError,
     TransportError,
-    TruncatedError,
+    UnsupportedFeatureError,
     did_you_mean,
 )
 from gatewayx_nb.hints import Hint
@@ -123,7 +123,7 @@ class EngineCall:
         """
         try:
             async with self.host.acquire(self.target, self.limits.concurrency) as instance:
-                request = await prepare(instance.engine, self._request, self._schema)
+                request = await self._prepare(instance.engine)
                 return await preview(instance.engine, request)
         except GatewayError as error:
             redact_exception(error, self.target.key)
@@ -133,11 +133,17 @@ class EngineCall:
         """Send the request and return the parsed answer, or ``None`` without a schema."""
         self.partial.cost_per_token = engine.get_cost_per_token()
         try:
-            request = await prepare(engine, self._request, self._schema)
+            request = await self._prepare(engine)
             self.partial.model = request.model
             cost = await check_budget(engine, request, self.limits, lambda: self._usage.spent)
             with self._usage.hold(cost):
-                parsed = await self._send_and_parse(engine, request, emit)
+                await self._send(engine, request, emit)
+                parsed = self._schema and await parse_or_correct(
+                    self._schema,
+                    request,
+                    self.partial,
+                    lambda correction: self._send(engine, correction, None),
+                )
         except ModelNotFoundError as error:
             known = await self._models(engine)
             raise error.extended(did_you_mean(self.partial.model, known)) from error.__cause__
@@ -147,30 +153,27 @@ class EngineCall:
             self.partial.price = await cost_of(engine, self.partial.model, tokens, sent_at)
         return parsed
 
-    async def _send_and_parse(self, engine: LLMEngine, request: Request, emit: Emit | None) -> Any:  # noqa: ANN401 - depends on the schema
-        """Send the request; correct an answer that does not fit the schema in one more turn."""
-        await self._send(engine, request, emit)
-        if self._schema is None:
-            return None
-        text = "".join(self.partial.text)
-        try:
-            return self._schema.parse(text)
-        except ValueError as error:
-            if self.partial.finish_reason == "length":
-                raise TruncatedError(
-                    "the answer was cut at `max_tokens` before its JSON ended.",
-                    hint=Hint("raise_option", option="max_tokens"),
-                ) from None
-            request = with_correction(request, text, error)
-        self.partial.reset_for_correction()
-        await self._send(engine, request, None)
-        try:
-            return self._schema.parse("".join(self.partial.text))
-        except ValueError as error:
-            raise ProviderError(
-                f"two answers of {self.target.name!r} do not fit the schema: {error}.",
-                hint=Hint("run_again") | "Use another model.",
-            ) from None
+    async def _prepare(self, engine: LLMEngine) -> Request:
+        """Return the request with the engine's model, and the schema as the engine enforces it.
+
+        Raises:
+            UnsupportedFeatureError: If the engine takes no images or no conversation.
+        """
+        request, schema = self._request, self._schema
+        if request.images and "images" not in engine.features:
+            raise self._unsupported("images", "images")
+        if len(request.messages) > 1 and "history" not in engine.features:
+            raise self._unsupported("conversations", "chat")
+        model = request.model or engine.model_name
+        if not model:  # a server that serves the models it was started with
+            model = next((listed.model for listed in await engine.models()), "")
+        if request.model != model:
+            request = replace(request, model=model)
+        if schema is None or schema.schema is None:
+            return request
+        if "schema" in engine.features and not schema.is_loose:
+            return request
+        return with_schema_in_words(request, schema)
 
     async def _send(self, engine: LLMEngine, request: Request, emit: Emit | None) -> None:
         """Send the request, again where that can help; never after the first chunk."""
@@ -212,6 +215,12 @@ class EngineCall:
             async with asyncio.timeout(_LISTING):
                 return [model.model for model in await engine.models()]
         return []
+
+    def _unsupported(self, feature: str, option: str) -> UnsupportedFeatureError:
+        return UnsupportedFeatureError(
+            f"engine {self.target.name!r} does not support {feature}.",
+            hint=Hint("omit_option", option=option) | Hint("list_engines"),
+        )
 
     def closed_error(self) -> TransportError:
         """Return the error of a call whose pool was closed."""

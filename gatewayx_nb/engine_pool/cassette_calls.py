@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gatewayx_nb.calls import PartialReply
 from gatewayx_nb.cassettes import CassetteEntry, RecordedChunk, entry_of, vectors_of
 from gatewayx_nb.engine_pool.embeddings import numpy
-from gatewayx_nb.engine_pool.engine_errors import redact_exception
+from gatewayx_nb.engine_pool.exception_redaction import redact_exception
 from gatewayx_nb.errors import ConfigError, DeadlineError, GatewayError, TransportError
 from gatewayx_nb.hints import Hint
 

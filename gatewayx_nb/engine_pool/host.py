@@ -7,20 +7,24 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.engine_pool.engine_errors import cause_without_key, redact_exception
+from gatewayx_nb.concurrency import is_being_cancelled
+from gatewayx_nb.engine_pool.exception_redaction import cause_without_key, redact_exception
 from gatewayx_nb.engine_pool.rate_limit import RateLimiter
-from gatewayx_nb.errors import EngineLoadError, GatewayError
+from gatewayx_nb.errors import EngineLoadError, GatewayError, ProviderError
 from gatewayx_nb.llm_engines import check_keywords
-from gatewayx_nb.secure_config import Rates, redact
+from gatewayx_nb.secrets import redact
+from gatewayx_nb.secure_config import Rates
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from gatewayx_nb.concurrency import Portal
     from gatewayx_nb.llm_engines import LLMEngine
     from gatewayx_nb.model_registry import LoadedEngine, ModelRegistry, Target
 
 log = logging.getLogger("gatewayx_nb")
+
+_UNLIMITED = Rates()
 
 
 class EngineInstance:
@@ -37,12 +41,12 @@ class EngineInstance:
         self._loaded = loaded
         if loaded:
             loaded.hold()
-        self._made_of = (target.key, dict(target.options), target.network, slots)
+        self._configuration = (target.key, dict(target.options), target.network, slots)
 
     def fits(self, target: Target, loaded: LoadedEngine | None, slots: int) -> bool:
         """Return whether the instance still matches its file, key and settings."""
-        made_of = (target.key, dict(target.options), target.network, slots)
-        return self._loaded is loaded and self._made_of == made_of
+        configuration = (target.key, dict(target.options), target.network, slots)
+        return self._loaded is loaded and self._configuration == configuration
 
     async def close_if_idle(self) -> None:
         """Clean up a retired instance after its last call."""
@@ -75,20 +79,20 @@ class EngineHost:
     def __init__(self, portal: Portal, registry: ModelRegistry) -> None:
         self.portal = portal
         self._registry = registry
-        self._running: EngineInstance | None = None
-        self._making = asyncio.Lock()
-        self._pace = RateLimiter(Rates())
+        self._instance: EngineInstance | None = None
+        self._creating = asyncio.Lock()
+        self._limiter = RateLimiter(_UNLIMITED)
 
     @property
     def started(self) -> bool:
         """Whether an instance exists."""
-        return self._running is not None
+        return self._instance is not None
 
     @contextlib.asynccontextmanager
     async def use(self, target: Target, slots: int) -> AsyncIterator[LLMEngine]:
         """Yield the instance for a call, waiting while all ``slots`` are taken."""
-        async with self.acquire(target, slots) as running, running.slots:
-            yield running.engine
+        async with self.acquire(target, slots) as instance, instance.slots:
+            yield instance.engine
 
     @contextlib.asynccontextmanager
     async def acquire(self, target: Target, slots: int) -> AsyncIterator[EngineInstance]:
@@ -96,24 +100,26 @@ class EngineHost:
 
         It stays open in the meantime; the caller does not take a slot.
         """
-        running = await self._instance(target, slots)
+        instance = await self._current(target, slots)
         call = object()  # one task may use an engine several times, nested
-        running.calls[call] = asyncio.current_task()
+        instance.calls[call] = asyncio.current_task()
         try:
-            yield running
+            yield instance
         finally:
-            del running.calls[call]
-            await running.close_if_idle()
+            del instance.calls[call]
+            await instance.close_if_idle()
 
     async def wait_for_rate(self, rates: Rates, tokens: int) -> None:
         """Wait until a request of ``tokens`` tokens may be sent."""
-        if rates != self._pace.rates:
-            self._pace = RateLimiter(rates)
-        await self._pace.acquire(tokens)
+        if rates == _UNLIMITED:
+            return
+        if rates != self._limiter.rates:
+            self._limiter = RateLimiter(rates)
+        await self._limiter.acquire(tokens)
 
     async def retire(self) -> None:
         """Clean up after the last call, because the engine was removed."""
-        stale, self._running = self._running, None
+        stale, self._instance = self._instance, None
         if stale:
             stale.retired = True
             await stale.close_if_idle()
@@ -121,29 +127,29 @@ class EngineHost:
 
     async def close(self) -> None:
         """Cancel the running calls and clean up."""
-        running, self._running = self._running, None
-        if running:
-            await running.cancel()
+        instance, self._instance = self._instance, None
+        if instance:
+            await instance.cancel()
 
-    async def _instance(self, target: Target, slots: int) -> EngineInstance:
+    async def _current(self, target: Target, slots: int) -> EngineInstance:
         loaded = self._registry.current(target)
-        if self._running and self._running.fits(target, loaded, slots):
-            return self._running
-        async with self._making:
+        if self._instance and self._instance.fits(target, loaded, slots):
+            return self._instance
+        async with self._creating:
             # Many calls may be planned before the engine's code is loaded; the first one loads it.
             loaded = self._registry.current(target)
             if target.source and loaded is None:
                 loaded = await asyncio.to_thread(self._registry.load, target)
-            if self._running and self._running.fits(target, loaded, slots):
-                return self._running
-            fresh = EngineInstance(self._build(target, loaded), loaded, target, slots)
-            stale, self._running = self._running, fresh
+            if self._instance and self._instance.fits(target, loaded, slots):
+                return self._instance
+            fresh = EngineInstance(self._create(target, loaded), loaded, target, slots)
+            stale, self._instance = self._instance, fresh
         if stale:
             stale.retired = True
             await stale.close_if_idle()
         return fresh
 
-    def _build(self, target: Target, loaded: LoadedEngine | None) -> LLMEngine:
+    def _create(self, target: Target, loaded: LoadedEngine | None) -> LLMEngine:
         """Create an instance; the user's settings override attributes set by the constructor."""
         if loaded is None:
             assert target.given is not None  # noqa: S101 - has a file or an engine
@@ -156,10 +162,9 @@ class EngineHost:
             self._registry.note_unusable(target, error.message)
             raise
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - user code
-            why = f"{type(error).__name__}: {error}"
             failure = EngineLoadError(
-                f"engine {target.name!r} cannot be made: {redact(why, [target.key])}.",
-                hint=f"Mend `__init__` in {target.place}.",
+                f"engine {target.name!r} cannot be created: {_describe(error, target.key)}.",
+                hint=f"Fix `__init__` in {target.place}.",
                 engine=target.name,
             )
             self._registry.note_unusable(target, failure.message)
@@ -170,3 +175,35 @@ class EngineHost:
         engine.model_name = str(target.options.get("model") or engine.model_name)
         engine.base_url = str(target.options.get("base_url") or engine.base_url)
         return engine
+
+
+@contextlib.contextmanager
+def typed_errors(target: Target) -> Iterator[None]:
+    """Turn whatever an engine raises into a `ProviderError`; a cancellation of the call passes.
+
+    Raises:
+        ProviderError: If the engine raises anything but a `GatewayError`.
+    """
+    try:
+        yield
+    except GatewayError:
+        raise
+    except asyncio.CancelledError as error:
+        if is_being_cancelled():
+            raise
+        raise _engine_error(target, error) from None  # raised by the engine: nobody cancelled it
+    except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - external code
+        raise _engine_error(target, error) from cause_without_key(error, target.key)
+
+
+def _describe(error: BaseException, key: str) -> str:
+    """Return the class and message of an exception in one line, without the key."""
+    return redact(" ".join(f"{type(error).__name__}: {error}".split()), [key])
+
+
+def _engine_error(target: Target, error: BaseException) -> ProviderError:
+    return ProviderError(
+        f"engine {target.name!r} raised {_describe(error, target.key)}.",
+        hint=f"Fix {target.place}; the next call loads it again.",
+        engine=target.name,
+    )

@@ -76,7 +76,8 @@ class LivePlanner:
         return host.portal, embed(host, target, self.config.settings.limits, texts)
 
     def _call(self, prompt: str, options: CallOptions, *, streamed: bool) -> EngineCall:
-        slot = self.chats.slot(options.get("chat"))
+        chat = options.get("chat")
+        slot = None if chat is None else self.chats.slot(chat)
         target = self.registry.resolve(options.get("model") or (slot.model if slot else None))
         request = build_request(prompt, target.model or "", options, streamed=streamed)
         return EngineCall(

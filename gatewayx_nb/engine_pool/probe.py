@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
-from gatewayx_nb.engine_pool.engine_errors import redact_exception, typed_errors
+from gatewayx_nb.engine_pool.exception_redaction import redact_exception
+from gatewayx_nb.engine_pool.host import typed_errors
 from gatewayx_nb.errors import DeadlineError, GatewayError
 from gatewayx_nb.hints import Hint
 

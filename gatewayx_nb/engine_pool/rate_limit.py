@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from aiolimiter import AsyncLimiter
 
-    from gatewayx_nb.messages import Request
     from gatewayx_nb.secure_config import Rates
-
-_CHARACTERS_A_TOKEN = 4
-"""OpenAI's rule of thumb for English text.
-
-https://help.openai.com/en/articles/4936856-what-are-tokens-and-how-to-count-them
-"""
 
 
 class RateLimiter:
@@ -38,17 +28,6 @@ class RateLimiter:
             await self._requests.acquire()
         if self._tokens is not None:
             await self._tokens.acquire(min(tokens, self._tokens.max_rate))
-
-
-def estimate_request_tokens(request: Request) -> int:
-    """Estimate the tokens of a request, plus ``max_tokens`` for its reply if set."""
-    said = [request.system or "", *(message.content for message in request.messages)]
-    return estimate_tokens(said) + (request.max_tokens or 0)
-
-
-def estimate_tokens(texts: Iterable[str]) -> int:
-    """Estimate the number of tokens in texts."""
-    return math.ceil(sum(map(len, texts)) / _CHARACTERS_A_TOKEN)
 
 
 def _limiter(per_minute: float | None, at_once: float) -> AsyncLimiter | None:

@@ -153,8 +153,14 @@ def test_an_engine_wins_over_a_shipped_alias_and_not_over_the_users(project):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ("[engines.gork]\nmodel = 'x'", "[engines.gork] in the settings means no engine"),
-        ("[aliases]\nfast = 'gork:g'", "[aliases] fast in the settings means no engine"),
+        (
+            "[engines.gork]\nmodel = 'x'",
+            "[engines.gork] in the settings: no engine is called 'gork'",
+        ),
+        (
+            "[aliases]\nfast = 'gork:g'",
+            "[aliases] fast in the settings: no engine is called 'gork'",
+        ),
     ],
 )
 def test_settings_of_no_engine_are_reported(project, settings, said):

@@ -1,52 +1,17 @@
-"""Exceptions of engines: turned into typed errors, and stripped of the key."""
+"""Removal of keys from exceptions: messages, causes and the frames of tracebacks."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import traceback
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.concurrency import is_being_cancelled
-from gatewayx_nb.errors import GatewayError, ProviderError
 from gatewayx_nb.secrets import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gatewayx_nb.model_registry import Target
-
-
-@contextlib.contextmanager
-def typed_errors(target: Target) -> Iterator[None]:
-    """Turn whatever an engine raises into a `ProviderError`; a cancellation of the call passes.
-
-    Raises:
-        ProviderError: If the engine raises anything but a `GatewayError`.
-    """
-    try:
-        yield
-    except GatewayError:
-        raise
-    except asyncio.CancelledError as error:
-        if is_being_cancelled():
-            raise
-        raise _engine_error(target, error) from None  # raised by the engine: nobody cancelled it
-    except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - external code
-        raise _engine_error(target, error) from cause_without_key(error, target.key)
-
-
-def describe_exception(error: BaseException, key: str) -> str:
-    """Return the class and message of an exception in one line, without the key."""
-    return redact(" ".join(f"{type(error).__name__}: {error}".split()), [key])
-
-
-def _engine_error(target: Target, error: BaseException) -> ProviderError:
-    return ProviderError(
-        f"engine {target.name!r} raised {describe_exception(error, target.key)}.",
-        hint=f"Fix {target.place}; the next call loads it again.",
-        engine=target.name,
-    )
+    from gatewayx_nb.errors import GatewayError
 
 
 def redact_exception(error: GatewayError, key: str) -> None:

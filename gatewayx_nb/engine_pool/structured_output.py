@@ -1,0 +1,71 @@
+"""Answers that fit a schema: instructions in words, and one more turn that corrects an answer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from gatewayx_nb.errors import ProviderError, TruncatedError
+from gatewayx_nb.hints import Hint
+from gatewayx_nb.messages import Message
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from gatewayx_nb.calls import PartialReply
+    from gatewayx_nb.messages import Request
+    from gatewayx_nb.schema import ResponseSchema
+
+
+def with_schema_in_words(request: Request, schema: ResponseSchema) -> Request:
+    """Return the request for an engine that cannot enforce the schema: the prompt asks for it."""
+    rule = f"Answer with {schema.instructions}"
+    system = f"{request.system}\n\n{rule}" if request.system else rule
+    return replace(request, system=system, schema=None)
+
+
+async def parse_or_correct(
+    schema: ResponseSchema,
+    request: Request,
+    partial: PartialReply,
+    send_again: Callable[[Request], Awaitable[object]],
+) -> Any:  # noqa: ANN401 - depends on the schema
+    """Return the parsed answer; one that does not fit the schema is corrected in one more turn.
+
+    Args:
+        schema: The schema.
+        request: The request that was answered.
+        partial: The answer, which a correction replaces.
+        send_again: Sends the request with the correction.
+
+    Raises:
+        TruncatedError: If the answer was cut at ``max_tokens``.
+        ProviderError: If the corrected answer does not fit either.
+    """
+    answer = "".join(partial.text)
+    try:
+        return schema.parse(answer)
+    except ValueError as error:
+        if partial.finish_reason == "length":
+            raise TruncatedError(
+                "the answer was cut at `max_tokens` before its JSON ended.",
+                hint=Hint("raise_option", option="max_tokens"),
+            ) from None
+        request = _with_correction(request, answer, error)
+    partial.reset_for_correction()
+    await send_again(request)
+    try:
+        return schema.parse("".join(partial.text))
+    except ValueError as error:
+        raise ProviderError(
+            f"two answers of {partial.engine!r} do not fit the schema: {error}.",
+            hint=Hint("run_again") | "Use another model.",
+        ) from None
+
+
+def _with_correction(request: Request, answer: str, error: ValueError) -> Request:
+    complaint = (
+        f"That is not the JSON that was asked for: {error}. Answer again, with the JSON alone."
+    )
+    turns = (Message("assistant", answer or "…"), Message("user", complaint))
+    return replace(request, messages=(*request.messages, *turns))
