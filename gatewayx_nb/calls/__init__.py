@@ -12,6 +12,7 @@ from gatewayx_nb.calls.partial_reply import PartialReply, PendingRetry
 from gatewayx_nb.calls.planner import (
     Conversation,
     ConversationSlot,
+    Emit,
     PlannedCall,
     Planner,
     aask,
@@ -28,6 +29,7 @@ __all__ = [
     "CallOptions",
     "Conversation",
     "ConversationSlot",
+    "Emit",
     "Option",
     "PartialReply",
     "PendingRetry",

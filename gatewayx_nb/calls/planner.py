@@ -7,12 +7,13 @@ pool.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from gatewayx_nb.concurrency import forbid_blocking_call, is_being_cancelled
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Coroutine
 
     from gatewayx_nb.calls.options import CallOptions
     from gatewayx_nb.calls.partial_reply import PartialReply
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
     from gatewayx_nb.messages import Message, Request
     from gatewayx_nb.replies import Chunk, Reply
 
-    Emit = Callable[[Chunk], Awaitable[None]]
-
 T = TypeVar("T")
+
+Emit = Callable[["Chunk"], Awaitable[None]]
+"""Receives each chunk of an answer."""
 
 
 class PlannedCall(Protocol):

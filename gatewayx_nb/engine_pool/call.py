@@ -9,9 +9,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb.calls import PartialReply, PendingRetry, with_retries
-from gatewayx_nb.engine_pool.budget import check_budget, cost_of, estimate_request_tokens
 from gatewayx_nb.engine_pool.exception_redaction import redact_exception
 from gatewayx_nb.engine_pool.host import typed_errors
+from gatewayx_nb.engine_pool.limits import check_budget, cost_of, estimate_request_tokens
 from gatewayx_nb.engine_pool.preview import preview
 from gatewayx_nb.engine_pool.structured_output import parse_or_correct, with_schema_in_words
 from gatewayx_nb.errors import (
@@ -27,8 +27,7 @@ from gatewayx_nb.hints import Hint
 from gatewayx_nb.llm_engines import RejectedParameterError, without_param
 
 if TYPE_CHECKING:
-    from gatewayx_nb.calls import ConversationSlot
-    from gatewayx_nb.calls.planner import Emit
+    from gatewayx_nb.calls import ConversationSlot, Emit
     from gatewayx_nb.concurrency import Portal
     from gatewayx_nb.engine_pool.host import EngineHost
     from gatewayx_nb.engine_pool.preview import CallPreview

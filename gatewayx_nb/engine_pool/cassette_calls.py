@@ -17,8 +17,7 @@ from gatewayx_nb.hints import Hint
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from gatewayx_nb.calls import PlannedCall
-    from gatewayx_nb.calls.planner import Emit
+    from gatewayx_nb.calls import Emit, PlannedCall
     from gatewayx_nb.cassettes import Cassette, RecordingSlot
     from gatewayx_nb.concurrency import Portal
     from gatewayx_nb.engine_pool.embeddings import Vectors

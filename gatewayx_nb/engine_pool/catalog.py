@@ -6,6 +6,8 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
+from typing_extensions import override
+
 from gatewayx_nb.concurrency import on_portal_thread
 from gatewayx_nb.engine_pool.health import HEALTH_TIMEOUT, EngineHealth, check_health
 from gatewayx_nb.engine_pool.probe import Prober, is_listening
@@ -67,7 +69,7 @@ class Catalog(Protocol):
         ...
 
 
-class LiveCatalog:
+class LiveCatalog(Catalog):
     """The engines of this machine."""
 
     def __init__(
@@ -94,10 +96,12 @@ class LiveCatalog:
             self.refresh()
 
     @property
+    @override
     def problems(self) -> list[str]:
         """Problems with the user's files, a line each."""
         return [*self._registry.problems, *filter(None, [self._usage.ledger.problem])]
 
+    @override
     def models(self, engine: str | None, *, live: bool) -> list[ModelInfo]:
         """Return the models that can be called; from the providers if ``live``."""
         if engine is not None:
@@ -114,27 +118,32 @@ class LiveCatalog:
         lists = [answer for answer in answers.values() if not isinstance(answer, GatewayError)]
         return [model for models in lists for model in models]
 
+    @override
     def status(self, *, probe: bool) -> list[EngineStatus]:
         """Return a row for each engine, with the totals of its calls."""
         if probe:
             self._registry.note_answering(self._answering_servers())
         return [self._usage.on(row) for row in self._registry.rows()]
 
+    @override
     def health(self, names: Sequence[str]) -> Coroutine[Any, Any, list[EngineHealth]]:
         """Return the coroutine that checks engines concurrently."""
         self.refresh()
         return check_health(self._prober(HEALTH_TIMEOUT), self._registry, names)
 
+    @override
     def features(self, reference: str) -> frozenset[str]:
         """Return what the engine's class declares; the class is loaded if necessary."""
         target = self._registry.resolve(reference)
         engine = target.given or self._registry.load(target).engine
         return frozenset(engine.features) | SAMPLING.difference(engine.lacks)
 
+    @override
     def default_model(self) -> str:
         """Return the reference that is used if a call names none."""
         return self._registry.default_reference()
 
+    @override
     def require(self, reference: str) -> None:
         """Raise an error if the reference cannot be called."""
         self._registry.resolve(reference)
@@ -159,7 +168,7 @@ class LiveCatalog:
         return Prober(self._runtime, self._config.settings.limits.concurrency, timeout)
 
 
-class ReplayCatalog:
+class ReplayCatalog(Catalog):
     """The engines on a cassette that is replayed: the same on every machine.
 
     Args:
@@ -171,15 +180,18 @@ class ReplayCatalog:
         self._cassette, self._registry = cassette, registry
 
     @property
+    @override
     def problems(self) -> list[str]:
         """What is wrong with the cassette."""
         return list(filter(None, [self._cassette.problem]))
 
-    def models(self, engine: str | None, *, live: bool) -> list[ModelInfo]:  # noqa: ARG002 - nothing is sent
+    @override
+    def models(self, engine: str | None, *, live: bool) -> list[ModelInfo]:
         """Return the models that were recorded."""
         return [model for model in self._cassette.models() if engine in (None, model.engine)]
 
-    def status(self, *, probe: bool) -> list[EngineStatus]:  # noqa: ARG002 - nothing is sent
+    @override
+    def status(self, *, probe: bool) -> list[EngineStatus]:
         """Return a row for each engine that was recorded, with its models."""
         models: dict[str, list[str]] = {}
         for model in self._cassette.models():
@@ -196,6 +208,7 @@ class ReplayCatalog:
             for engine, names in models.items()
         ]
 
+    @override
     async def health(self, names: Sequence[str]) -> list[EngineHealth]:
         """Return a row for each engine, without a check."""
         recorded = dict.fromkeys(model.engine for model in self._cassette.models())
@@ -205,10 +218,12 @@ class ReplayCatalog:
             for name in names or recorded
         ]
 
-    def features(self, reference: str) -> frozenset[str]:  # noqa: ARG002 - any may be recorded
+    @override
+    def features(self, reference: str) -> frozenset[str]:
         """Return every feature: a cassette may hold any call."""
         return FEATURES | SAMPLING
 
+    @override
     def default_model(self) -> str:
         """Return the reference that recorded calls without one were answered by.
 
@@ -223,6 +238,7 @@ class ReplayCatalog:
             )
         return reference
 
+    @override
     def require(self, reference: str) -> None:
         """Raise an error if the reference is neither recorded nor callable on this machine."""
         if not self._cassette.knows(self._registry.parse_reference(reference).engine):

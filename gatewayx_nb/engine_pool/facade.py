@@ -361,7 +361,8 @@ class EnginePool:
         Raises:
             ConfigError: If the file cannot be read.
         """
-        return self._usage.last(count)
+        with self._usage.readable():
+            return self._usage.ledger.last(count)
 
     @property
     def ledger(self) -> Path:
@@ -387,7 +388,7 @@ class EnginePool:
         return self._registry.untrusted_engines()
 
     def trust(self, destinations: Mapping[str, Iterable[KeyDestination]]) -> None:
-        """Let the project use your keys with these engines; see `untrusted_engines`.
+        """Allow the project to use your keys with these engines; see `untrusted_engines`.
 
         It is saved in the user folder, for this project.
         """

@@ -11,7 +11,7 @@ from gatewayx_nb.errors import DeadlineError, GatewayError, TrustError, UsageErr
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from gatewayx_nb.calls.planner import Emit
+    from gatewayx_nb.calls import Emit
     from gatewayx_nb.concurrency import Portal
     from gatewayx_nb.engine_pool.preview import CallPreview
     from gatewayx_nb.errors import TransportError

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gatewayx_nb.engine_pool.budget import cost_of, estimate_usage
+from gatewayx_nb.engine_pool.limits import cost_of, estimate_usage
 from gatewayx_nb.llm_engines import HTTPEngine
 
 if TYPE_CHECKING:

@@ -108,14 +108,11 @@ class UsageTracker:
             self._last_error[entry.engine] = error
         self.ledger.add(entry)
 
-    def last(self, count: int) -> list[LedgerEntry]:
-        """Return the last entries of the ledger, newest first.
-
-        Raises:
-            ConfigError: If the file cannot be read.
-        """
+    @contextlib.contextmanager
+    def readable(self) -> Iterator[None]:
+        """Turn a failure to read the ledger into a `ConfigError`."""
         try:
-            return self.ledger.last(count)
+            yield
         except OSError as error:
             path = self.ledger.path
             raise ConfigError(
