@@ -98,11 +98,10 @@ class EnginePool:
     ) -> None:
         self._config = config = Config(Path(home) if home is not None else None, env)
         self._registry = registry = ModelRegistry(config, _by_name(engines))
-        self._usage = UsageTracker(Ledger(ledger_path(config)))
-        self._runtime = runtime = Runtime(registry)
-        self._live = LiveCatalog(config, registry, runtime, self._usage)
+        self._usage, self._runtime = UsageTracker(Ledger(ledger_path(config))), Runtime(registry)
+        self._live = LiveCatalog(config, registry, self._runtime, self._usage)
         self.chats = ChatStore(lambda: self._router)
-        planner = LivePlanner(config, registry, runtime, self.chats, self._usage)
+        planner = LivePlanner(config, registry, self._runtime, self.chats, self._usage)
         self._router = CallRouter(planner, self._live.refresh_if_due)
         atexit.register(_close_at_exit, weakref.ref(self))
 
