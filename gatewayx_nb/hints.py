@@ -118,6 +118,7 @@ SCRIPT: Wording = {
     "pull_from_file": 'Install it with `gatewayx_nb.pull("{model}", source="FILE.whl")`.',
     "list_engines": "`gatewayx_nb.status()` lists the engines.",
     "show_engine": "`gatewayx_nb.status()` shows the state of {engine}.",
+    "use_other_engine": "Use another engine; `gatewayx_nb.status()` lists them.",
     "list_models": "`gatewayx_nb.models()` lists the models.",
     "name_model": 'Name another model: `model="{engine}:MODEL"`.',
     "choose_default": 'Choose a default model with `gatewayx_nb.use("{reference}", save=True)`.',

@@ -3,6 +3,7 @@
 import doctest
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -26,7 +27,8 @@ def test_the_examples_give_what_they_show():
 def test_the_list_of_commands_is_the_programs():
     """The README lists the commands of `%gatewayx help`."""
     (listed,) = re.findall(r"a test compares them -->\n```\n(.*?)```", README, re.DOTALL)
-    shown = repr(commands.run(None, "help")).splitlines()[2:]
+    session = SimpleNamespace(prog="%gatewayx", ask_prog="%%gatewayx")
+    shown = repr(commands.run(session, "help")).splitlines()[2:]
 
     assert [" ".join(line.split()) for line in listed.splitlines()] == [
         " ".join(line.split()) for line in shown

@@ -1,4 +1,4 @@
-"""Calls as every kind of use shares them: options, planner, partial reply, retries and streams."""
+"""What every kind of call shares: options, planner, partial reply, retries, streams and tables."""
 
 from gatewayx_nb.calls.options import (
     OPTIONS,
@@ -22,6 +22,7 @@ from gatewayx_nb.calls.planner import (
 )
 from gatewayx_nb.calls.retry import wait_before_retry, with_retries
 from gatewayx_nb.calls.streams import AsyncReplyStream, ReplyStream
+from gatewayx_nb.calls.table import Note, Table
 
 __all__ = [
     "OPTIONS",
@@ -30,12 +31,14 @@ __all__ = [
     "Conversation",
     "ConversationSlot",
     "Emit",
+    "Note",
     "Option",
     "PartialReply",
     "PendingRetry",
     "PlannedCall",
     "Planner",
     "ReplyStream",
+    "Table",
     "aask",
     "ask",
     "await_from",

@@ -119,10 +119,13 @@ class Option:
     Attributes:
         check: Returns the value in its normal form, or raises an error that says what it must be.
         help: Meaning, unit and default, in one line.
-        flag: How a cell spells it, such as ``"-t/--temperature X"``; empty if a cell has no flag.
+        flag: How a line spells it, such as ``"-t/--temperature X"``; empty if it has no flag, and
+            without a value for a switch.
         example: A valid value, for hints.
         feature: The feature that an engine needs for it.
         recorded: Returns the value as a cassette compares it; ``None`` if it is not recorded.
+        typed: Returns the value of a flag's text.
+        repeated: Whether a line may have the flag several times.
     """
 
     check: Callable[[Any], Any]
@@ -131,6 +134,8 @@ class Option:
     example: object = None
     feature: str = ""
     recorded: Callable[[Any], Any] | None = None
+    typed: Callable[[str], Any] = str
+    repeated: bool = False
 
 
 class CallOptions(TypedDict, total=False):
@@ -146,7 +151,9 @@ class CallOptions(TypedDict, total=False):
     ]
     temperature: Annotated[
         float | None,
-        Option(_number, "sampling temperature", "-t/--temperature X", 0.2, recorded=float),
+        Option(
+            _number, "sampling temperature", "-t/--temperature X", 0.2, recorded=float, typed=float
+        ),
     ]
     top_p: Annotated[
         float | None,
@@ -154,7 +161,14 @@ class CallOptions(TypedDict, total=False):
     ]
     max_tokens: Annotated[
         int | None,
-        Option(_count, "maximum tokens in the answer", "-n/--max-tokens N", 500, recorded=int),
+        Option(
+            _count,
+            "maximum tokens in the answer",
+            "-n/--max-tokens N",
+            500,
+            recorded=int,
+            typed=int,
+        ),
     ]
     stop: Annotated[
         str | Iterable[str] | None,
@@ -165,44 +179,59 @@ class CallOptions(TypedDict, total=False):
         Iterable[object],
         Option(
             _images,
-            "a variable, a file or an https URL of an image",
+            "a variable, file or URL",
             "--image EXPR",
             ["plot.png"],
             "images",
             tuple,
+            repeated=True,
         ),
     ]
     schema: Annotated[
         object,
-        Option(_schema, "class or dict that describes the answer", "--schema NAME", recorded=dict),
+        Option(
+            _schema,
+            "a class or dict of the notebook; sets `_reply.parsed`",
+            "--schema NAME",
+            recorded=dict,
+        ),
     ]
     params: Annotated[
         Mapping[str, Any],
-        Option(_mapping, "a further parameter", "-p/--param K=V", {"top_p": 0.9}, recorded=dict),
+        Option(
+            _mapping,
+            "another parameter",
+            "-p/--param K=V",
+            {"top_p": 0.9},
+            recorded=dict,
+            repeated=True,
+        ),
     ]
     timeout: Annotated[
-        float | None, Option(_seconds, "seconds for the whole call", "--timeout S", 60)
+        float | None, Option(_seconds, "seconds for the whole call", "--timeout S", 60, typed=float)
     ]
     max_cost: Annotated[
         float | Decimal | None,
-        Option(_dollars, "send nothing that may cost more", "--max-cost USD", 0.05),
+        Option(_dollars, "send nothing that may cost more", "--max-cost USD", 0.05, typed=float),
     ]
     allow_unpriced: Annotated[
-        bool, Option(bool, "send it even if its price is unknown", "--allow-unpriced", example=True)
+        bool,
+        Option(bool, "send it although its price is unknown", "--allow-unpriced", example=True),
     ]
     fallback: Annotated[
         str | Iterable[str],
         Option(
             _references,
-            "ask this model if the first one fails",
+            "call this one if the first REF fails",
             "--fallback REF",
             ["anthropic", "local"],
             recorded=tuple,
+            repeated=True,
         ),
     ]
     chat: Annotated[
         str | Conversation | ConversationSlot | None,
-        Option(_conversation, "join this conversation, or begin it", "-c/--chat NAME", "story"),
+        Option(_conversation, "continue this conversation, or start it", "-c/--chat NAME", "story"),
     ]
     fresh: Annotated[bool, Option(bool, "ignore the open cassette", "--fresh", example=True)]
 

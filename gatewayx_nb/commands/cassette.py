@@ -1,69 +1,71 @@
-"""``cassette``: opens a file of recorded replies, changes its mode, or shows its status."""
+"""``cassette``: open a file of recorded replies, change its mode, or show its status."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.commands.outcomes import Note, note
+from gatewayx_nb.calls import Note
 from gatewayx_nb.errors import UsageError
+from gatewayx_nb.hints import Hint
 
 if TYPE_CHECKING:
     import argparse
 
     from gatewayx_nb.cassettes import Cassette
-    from gatewayx_nb.commands.grammar import Parser, Session
+    from gatewayx_nb.commands.command import LineParser, Session
 
-_DOES = {
-    "auto": "plays back what is recorded, and records the rest",
-    "record": "asks again, and renews",
-    "replay": "plays back alone",
-    "off": "does nothing",
+_MODES = {
+    "auto": "replays what is recorded and records the rest",
+    "record": "calls the models and replaces what is recorded",
+    "replay": "only replays",
+    "off": "is not used",
 }
 
 
-def cassette(session: Session, words: argparse.Namespace) -> Note:
+def cassette(session: Session, args: argparse.Namespace) -> Note:
     """Open a cassette in place of the open one; without arguments, describe the open one."""
-    opened = session.pool.active_cassette
-    if opened and not (words.path or words.mode or words.speed):
-        return note(*_state(opened))
-    path = Path(words.path) if words.path else opened.path if opened else _beside(session)
-    fresh = session.pool.cassette(path, words.mode or "auto", speed=words.speed)
-    if opened:
-        opened.close()
+    active = session.pool.active_cassette
+    if active and not (args.path or args.mode or args.speed):
+        return _describe(active)
+    path = Path(args.path) if args.path else active.path if active else _beside_notebook(session)
+    opened = session.pool.cassette(path, args.mode or "auto", speed=args.speed)
+    if active:
+        active.close()
     # The same text in every mode, because notebooks save this line.
-    return note(f"Cassette {fresh.path.name} is open.", *filter(None, [fresh.problem]))
+    return Note(f"Cassette {opened.path.name} is open.", *filter(None, [opened.problem]))
 
 
-def cassette_arguments(parser: Parser) -> None:
+def cassette_arguments(parser: LineParser) -> None:
     """``[PATH] [--mode M] [--speed X]``."""
     parser.add_argument(
         "path",
         nargs="?",
         metavar="PATH",
-        help="its file; cassettes/NOTEBOOK.jsonl beside the notebook, where it is left out",
+        help="its file; cassettes/NOTEBOOK.jsonl beside the notebook if omitted",
     )
+    parser.add_argument("--mode", metavar="M", help="auto, record, replay or off; auto if omitted")
     parser.add_argument(
-        "--mode", metavar="M", help="auto, record, replay or off; auto where it is left out"
-    )
-    parser.add_argument(
-        "--speed", type=float, metavar="X", help="play back at X times the recorded pace"
+        "--speed", type=float, metavar="X", help="replay at X times the recorded pace"
     )
 
 
-def _state(opened: Cassette) -> tuple[str, ...]:
-    counts = f"{len(opened)} entries; {opened.replayed} played back, {opened.recorded} recorded"
-    missed = f", {opened.missed} missed" if opened.missed else ""
-    told = f"Cassette {opened.path.name}: {opened.mode}, which {_DOES[opened.mode]}."
-    return (told, f"{counts}{missed} so far.", *filter(None, [opened.problem]))
+def _describe(active: Cassette) -> Note:
+    missed = f", {active.missed} missed" if active.missed else ""
+    return Note(
+        f"Cassette {active.path.name} is in mode {active.mode}: it {_MODES[active.mode]}.",
+        f"{len(active)} entries; {active.replayed} replayed, {active.recorded} recorded{missed}"
+        " so far.",
+        *filter(None, [active.problem]),
+    )
 
 
-def _beside(session: Session) -> Path:
+def _beside_notebook(session: Session) -> Path:
     """Return the path of the notebook's cassette, if the front end reports the notebook."""
     notebook = session.notebook
     if notebook is None:
         raise UsageError(
-            "this front end does not tell the notebook's name.",
-            hint="Name the file: `%gatewayx cassette cassettes/NAME.jsonl`",
+            "this front end does not report the notebook's name.",
+            hint=Hint("open_cassette", path="cassettes/NAME.jsonl", mode="auto"),
         )
     return notebook.parent / "cassettes" / f"{notebook.stem}.jsonl"

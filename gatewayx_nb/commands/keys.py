@@ -1,41 +1,47 @@
-"""``key`` and ``keys``: prompt for keys, and remove lines that may contain one from the history."""
+"""``key``, ``keys`` and ``trust``: set, import and list keys, and trust a project with them.
+
+A line that may contain a key is refused and removed from the input history.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.commands.grammar import Parser
-from gatewayx_nb.commands.outcomes import Note, Table, note
-from gatewayx_nb.errors import UsageError
+from gatewayx_nb.calls import Note, Table
+from gatewayx_nb.commands.command import LineParser
+from gatewayx_nb.errors import ConfigError, TrustError, UsageError
+from gatewayx_nb.hints import Hint
 from gatewayx_nb.model_registry import ENGINE_NAME
 from gatewayx_nb.secure_config import display_path, key_state, key_variable, looks_like_key
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
-    from gatewayx_nb.commands.grammar import Session
+    from gatewayx_nb.commands.command import Session
+    from gatewayx_nb.secure_config import KeyImport
 
 _ACTIONS = ("set", "remove", "import")
 
 
-def key(session: Session, words: argparse.Namespace) -> Note | Table:
+def key(session: Session, args: argparse.Namespace) -> Note | Table:
     """Set or remove a key, or import keys from another file."""
-    read = _read(words.text, session)
-    if read is None:
-        raise refusal(session, f"key {words.text}")
-    if read.action == "import":
-        return _import(session, Path(read.name).expanduser(), user=read.user)
-    if read.action == "set":
-        return _set(session, read.name, user=read.user)
-    return _remove(session, read.name)
+    parsed = _parse(session, args.text)
+    if parsed is None:
+        raise refuse_key(session, f"key {args.text}")
+    if parsed.action == "import":
+        return _import(session, Path(parsed.name).expanduser(), user=parsed.user)
+    if parsed.action == "set":
+        return _set(session, parsed.name, user=parsed.user)
+    return _remove(session, parsed.name)
 
 
-def key_arguments(parser: Parser) -> None:
+def key_arguments(parser: LineParser) -> None:
     """``set|remove NAME`` or ``import FILE``."""
     parser.usage = "%(prog)s set|remove NAME | import FILE [--user]"
     parser.add_argument("action", choices=_ACTIONS, metavar="ACTION", help=", ".join(_ACTIONS))
-    parser.add_argument("name", metavar="NAME", help="an engine; of an import, a file")
+    parser.add_argument("name", metavar="NAME", help="an engine; for import, a file")
     parser.add_argument("--user", action="store_true", help="for all your projects")
 
 
@@ -50,89 +56,127 @@ def keys(session: Session, _: argparse.Namespace) -> Table:
     return Table(("engine", "key", "variable", "found in"), rows, tuple(session.pool.problems))
 
 
-def refusal(session: Session, typed: str) -> UsageError:
+def trust(session: Session, _: argparse.Namespace) -> Note:
+    """Show where this project would send your own keys, and ask for confirmation."""
+    pool = session.pool
+    untrusted, project = pool.untrusted_engines(), pool.config.project
+    if project is None or not untrusted:
+        return Note("Nothing to trust: this project does not redirect any of your own keys.")
+    rows = tuple(
+        (engine, destination.target, destination.where)
+        for engine, destinations in untrusted.items()
+        for destination in destinations
+    )
+    table = Table(
+        ("your key of", "would go to", "as the project says in"),
+        rows,
+        (f"The project is {display_path(project.root)}.",),
+    )
+    if not session.confirm(table, "Let it use these keys from now on? [y/N] "):
+        raise TrustError(
+            "your keys stay here; nothing was changed. A key in the project's own key file needs"
+            " no trust.",
+            hint=Hint("set_key", engine=next(iter(untrusted))),
+        )
+    file = display_path(pool.config.trusted.path)
+    try:
+        pool.trust(untrusted)
+    except OSError as error:
+        raise ConfigError(
+            f"{file} cannot be written: {error.strerror}. Nothing is trusted.",
+            hint="Make its folder writable.",
+        ) from None
+    return Note(
+        f"Trusted, in {display_path(project.root)}: {', '.join(untrusted)}.",
+        f"Saved in {file}; delete its lines to revoke it.",
+    )
+
+
+def refuse_key(session: Session, line: str) -> UsageError:
     """Remove a line that may contain a key, and return an error that does not repeat it."""
-    forgotten = session.forget(typed)
-    kept = (
-        "the history has been cleaned of it"
-        if forgotten
-        else "the history database could not be cleaned of it (`%history -g` shows it)"
+    history = (
+        "it was removed from the history"
+        if session.forget(line)
+        else "it could not be removed from the history database (`%history -g` shows it)"
     )
     return UsageError(
-        "a key is never typed on a line, and `%gatewayx key` takes nothing but `set NAME`,"
-        f" `remove NAME` or `import FILE`. If that was a key: {kept}, but the cell still holds"
-        " it. Delete it there, and renew that key at the provider.",
-        hint="`%gatewayx key set grok` asks for the key.",
+        f"a key must not be typed on a line, and `{session.prog} key` takes only `set NAME`,"
+        f" `remove NAME` or `import FILE`. If that was a key: {history}, but the cell still"
+        " contains it. Delete it there, and renew that key at the provider.",
+        hint=Hint("set_key", engine="grok"),
     )
 
 
-def holds_key(line: str) -> bool:
+def contains_key(line: str) -> bool:
     """Return whether a word in a line looks like a key."""
     return any(map(looks_like_key, line.replace("=", " ").split()))
 
 
-def _read(line: str, session: Session) -> argparse.Namespace | None:
+def _parse(session: Session, line: str) -> argparse.Namespace | None:
     """Parse a line; return ``None`` if it may contain a key."""
-    parser = Parser("%gatewayx key")
+    parser = LineParser(f"{session.prog} key")
     key_arguments(parser)
     try:
-        words = parser.read(line)
+        args = parser.read(line)
     except UsageError:
         return None
-    if words.action == "import":
-        there = Path(words.name).expanduser().exists()
-        return words if there or not looks_like_key(words.name) else None
-    known = {row.name for row in session.pool.status()}
-    fits = ENGINE_NAME.fullmatch(words.name) and not looks_like_key(words.name)
-    return words if words.name in known or fits else None
+    if args.action == "import":
+        exists = Path(args.name).expanduser().exists()
+        return args if exists or not looks_like_key(args.name) else None
+    is_engine = args.name in {row.name for row in session.pool.status()}
+    is_name = ENGINE_NAME.fullmatch(args.name) and not looks_like_key(args.name)
+    return args if is_engine or is_name else None
 
 
 def _set(session: Session, name: str, *, user: bool) -> Note:
     value = session.ask_secret(f"{key_variable(name)}: ").strip()
     state = key_state(value)
     if state != "set":
-        raise UsageError(
-            "nothing was entered."
+        problem = (
+            "the key is empty"
             if state == "missing"
-            else "that is no key: a placeholder, or"
-            " it holds blanks or characters that are not printable ASCII.",
-            hint=f"`%gatewayx key set {name}` asks again; nothing was written.",
+            else "a key must be printable ASCII without spaces, and not a placeholder"
         )
+        raise UsageError(f"{problem}; nothing was written.", hint=Hint("set_key", engine=name))
     path = session.pool.config.set_key(name, value, user=user)
     session.pool.refresh()
-    known = name in {row.name for row in session.pool.status()}
-    later = () if known else (f"There is no engine {name!r} yet: it is engines/{name}_engine.py.",)
-    return note(f"The key of {name} is set, in {display_path(path)}.", *later)
+    notes = [f"The key of {name} is set, in {display_path(path)}."]
+    if name not in {row.name for row in session.pool.status()}:
+        notes.append(f"There is no engine {name!r} yet: create engines/{name}_engine.py.")
+    return Note(*notes)
 
 
 def _remove(session: Session, name: str) -> Note:
     config = session.pool.config
-    held = config.remove_key(name)
+    files = config.remove_key(name)
     session.pool.refresh()
-    left = config.key(name)
-    still = (
-        (f"It is still set as {left.name} in the {left.source}.",) if left.state == "set" else ()
-    )
-    if not held:
-        return note(f"No key file holds {key_variable(name)}.", *still)
-    return note(f"The key of {name} is removed from {', '.join(map(display_path, held))}.", *still)
+    other = config.key(name)
+    still = [f"It is still set as {other.name} in the {other.source}."]
+    notes = still if other.state == "set" else []
+    if not files:
+        return Note(f"No key file contains {key_variable(name)}.", *notes)
+    return Note(f"The key of {name} is removed from {', '.join(map(display_path, files))}.", *notes)
 
 
 def _import(session: Session, source: Path, *, user: bool) -> Table:
-    done = session.pool.import_keys(source, user=user)
-    shown = [entry for entry in done.entries if entry.variable]
-    others = [entry.name for entry in done.entries if not entry.variable]
-    taken = sum(not entry.left for entry in shown)
+    result = session.pool.import_keys(source, user=user)
     rows = tuple(
-        (entry.name, entry.variable, f"left: {entry.left}" if entry.left else "taken")
-        for entry in shown
+        (entry.name, entry.variable, f"skipped: {entry.left}" if entry.left else "imported")
+        for entry in result.entries
+        if entry.variable
     )
-    notes = [f"{taken} taken into {display_path(done.path)}; {source.name} is as it was."]
+    notes = tuple(_import_notes(session, source, result))
+    return Table(("name", "variable", "outcome"), rows, notes)
+
+
+def _import_notes(session: Session, source: Path, result: KeyImport) -> Iterator[str]:
+    imported = sum(bool(entry.variable and not entry.left) for entry in result.entries)
+    yield f"{imported} imported into {display_path(result.path)}; {source.name} is unchanged."
+    others = [entry.name for entry in result.entries if not entry.variable]
     if others:
-        named = ", ".join(filter(None, others))
-        notes.append(f"{len(others)} left, as they are no engine's{f': {named}' * bool(named)}.")
-    if done.unread:
-        notes.append(f"Lines that set nothing: {done.unread}.")
-    if any(entry.left == "another one is set" for entry in shown):
-        notes.append("What is set stays: `%gatewayx key remove NAME` makes way for another one.")
-    return Table(("name", "variable", "outcome"), rows, tuple(notes))
+        names = ", ".join(filter(None, others))
+        yield f"{len(others)} skipped, as no engine uses them{f': {names}' * bool(names)}."
+    if result.unread:
+        yield f"Lines that are not NAME=VALUE: {result.unread}."
+    if any(entry.left == "another one is set" for entry in result.entries):
+        yield f"Keys that are set are kept; `{session.prog} key remove NAME` removes one first."

@@ -298,9 +298,9 @@ class EnginePool:
         While a `cassette` is replayed, only those of the cassette.
         """
         cassette = self.active_cassette
-        of_cassette = [cassette.problem, cassette.warning] if cassette else []
-        of_catalog = self._catalog.problems
-        return [*of_catalog, *(one for one in of_cassette if one and one not in of_catalog)]
+        if cassette is None or self._router.replaying:
+            return self._catalog.problems
+        return [*self._catalog.problems, *filter(None, [cassette.problem, cassette.warning])]
 
     def features(self, reference: str) -> frozenset[str]:
         """Return what a model supports: ``system``, ``images``, ``temperature``, ``seed`` ….

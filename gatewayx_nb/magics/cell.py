@@ -1,4 +1,4 @@
-"""``%%gatewayx``: parses a cell's line and prompt, and calls the model."""
+"""The line and the prompt of a ``%%gatewayx`` cell."""
 
 from __future__ import annotations
 
@@ -6,30 +6,24 @@ import builtins
 import json
 import keyword
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from gatewayx_nb import display, output_formats
-from gatewayx_nb.commands import Parser
-from gatewayx_nb.errors import GatewayError, UsageError
-from gatewayx_nb.magics.values import Values
+from gatewayx_nb import output_formats
+from gatewayx_nb.calls import OPTIONS
+from gatewayx_nb.commands import LineParser
+from gatewayx_nb.errors import UsageError
+from gatewayx_nb.magics.notebook_values import NotebookValues
 from gatewayx_nb.prompts import ROWS
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-    from gatewayx_nb.calls import AsyncReplyStream, CallOptions, ReplyStream
+    from gatewayx_nb.calls import CallOptions
     from gatewayx_nb.conversations import ChatStore
-    from gatewayx_nb.engine_pool import EnginePool
-    from gatewayx_nb.messages import Image
     from gatewayx_nb.output_formats import OutputFormat
-    from gatewayx_nb.replies import Reply
 
-_FORMS_HELP = f"show it as {', '.join(output_formats.OUTPUT_FORMATS)}"
-_IMAGE_HELP = "a name of the notebook, a file or an https address"
-
-LAST = "_reply"
-"""Name of the variable for the last reply."""
+_IPYTHON_NAMES = frozenset({"get_ipython", "In", "Out", "exit", "quit"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,78 +34,66 @@ class Cell:
         prompt: The prompt, with values filled in.
         options: The keywords of the call.
         references: The models, if there are several.
-        output: Name of the variable for the reply, in addition to `LAST`.
+        variable: Name of the variable for the reply, in addition to ``_reply``.
         quiet: Whether to show nothing.
         chat: The conversation to continue.
-        dry: Whether to show only what would be sent.
+        dry_run: Whether to show only what would be sent.
         background: Whether the cell ends at once and the answer arrives later.
-        at_once: Whether to show the answer only when it is complete.
-        form: The form in which the answer is shown.
+        streams: Whether to show the answer as it arrives, or only when it is complete.
+        output_format: The format in which the answer is shown.
         insert: Whether to put its code into the next cell.
     """
 
     prompt: str
     options: CallOptions
     references: tuple[str, ...] = ()
-    output: str | None = None
+    variable: str | None = None
     quiet: bool = False
     chat: str | None = None
-    dry: bool = False
+    dry_run: bool = False
     background: bool = False
-    at_once: bool = False
-    form: OutputFormat = "markdown"
+    streams: bool = True
+    output_format: OutputFormat = "markdown"
     insert: bool = False
 
-    def in_chat(self, chats: ChatStore, cell: str | None) -> Cell:
+    def in_chat(self, chats: ChatStore, cell_id: str | None) -> Cell:
         """Return the cell with its slot in the conversation, if it has one.
 
         Args:
             chats: The conversations.
-            cell: The front end's id of the cell; running the cell again replaces its turn.
+            cell_id: The front end's ID of the cell; running the cell again replaces its turn.
         """
         if self.chat is None:
             return self
-        return replace(self, options={**self.options, "chat": chats.get(self.chat).slot(cell)})
+        return replace(self, options={**self.options, "chat": chats.get(self.chat).slot(cell_id)})
 
 
-def parser() -> Parser:
+def parser() -> LineParser:
     """Return the parser for a cell's line."""
-    read = Parser("%%gatewayx", "Ask a model; the prompt stands below this line.")
-    add = read.add_argument
+    line = LineParser("%%gatewayx", "Call a model with the prompt on the lines below.")
+    add = line.add_argument
+    formats = output_formats.OUTPUT_FORMATS
     add(
         "references", nargs="*", metavar="REF", help="engine or engine:model; several: side by side"
     )
-    add("-s", "--system", metavar="TEXT", help="system prompt")
-    add("-t", "--temperature", type=float, metavar="X", help="sampling temperature")
-    add("-n", "--max-tokens", type=int, metavar="N", help="most tokens of the answer")
-    add("-p", "--param", action="append", default=[], metavar="K=V", help="a further parameter")
-    add("-o", "--out", metavar="NAME", help="bind the reply to this name")
+    for name, option in OPTIONS.items():
+        line.add_call_option(name, option)
+    add("-o", "--out", metavar="NAME", help="bind the reply to this variable")
     add(
-        "-f",
-        "--as",
-        dest="form",
-        choices=output_formats.OUTPUT_FORMATS,
-        metavar="FORM",
-        help=_FORMS_HELP,
+        *("-f", "--as"),
+        dest="output_format",
+        choices=formats,
+        metavar="FORMAT",
+        help=f"show it as {', '.join(formats)}",
     )
     add("--insert", action="store_true", help="put the code into the next cell; never runs it")
-    add("--schema", metavar="NAME", help="a class or dict of the notebook; fills `_reply.parsed`")
-    add("--image", action="append", default=[], metavar="EXPR", help=_IMAGE_HELP)
-    add("--no-vars", action="store_true", help="leave every {{name}} as it stands")
-    add(
-        "--fallback", action="append", default=[], metavar="REF", help="ask it if the one REF fails"
-    )
-    add("-c", "--chat", metavar="NAME", help="join this conversation, or begin it")
-    add("--timeout", type=float, metavar="S", help="seconds for the whole call")
-    add("--max-cost", type=float, metavar="USD", help="send nothing that may cost more")
-    add("--allow-unpriced", action="store_true", help="send it though its price is not known")
-    add("--bg", action="store_true", help="end the cell at once; -o names the job")
-    add("--no-stream", action="store_true", help="show the answer whole, at its end")
+    add("--no-vars", action="store_true", help="don't fill in {{name}}")
+    add("--bg", action="store_true", help="run in the background; -o names the job")
+    add("--no-stream", action="store_true", help="show the answer only when it is complete")
     add("--dry-run", action="store_true", help="show what would be sent, and send nothing")
-    add("--fresh", action="store_true", help="ask past the cassette that is open")
     add("-q", "--quiet", action="store_true", help="show nothing")
-    add("-h", "--help", action="store_true", help="show this")
-    return read
+    add("-h", "--help", action="store_true", help="show this list")
+    return line
 
 
 def wants_help(line: str) -> bool:
@@ -134,136 +116,101 @@ def read(line: str, body: str, names: Mapping[str, object], rows: int = ROWS) ->
     Raises:
         UsageError: If the line is invalid, the cell is empty, or a ``{{name}}`` is undefined.
     """
-    words = parser().read(line)
+    args = parser().read(line)
     if not body.strip():
         raise UsageError(
             "the cell has no prompt.", hint="Write it on the lines below `%%gatewayx`."
         )
-    if words.out is not None and not _is_free(words.out):
-        raise UsageError(
-            f"{words.out!r} is no name that a reply can be bound to.",
-            hint="For instance `-o answer`.",
-        )
-    _check_together(words)
-    form, values = _form(words), Values(names, rows, words.no_vars)
+    _check_variable(args.out)
+    output_format = _output_format(args)
+    values = NotebookValues(names, rows, args.no_vars)
     prompt = values.prompt(body.strip("\n"))
+    options = _options(args, values, output_format)
+    pictures = (*prompt.images, *map(values.image, args.images))
+    if pictures:
+        options["images"] = pictures
     return Cell(
         prompt=prompt.text,
-        options=_options(words, values, prompt.images, form),
-        references=tuple(words.references) if len(words.references) > 1 else (),
-        output=words.out,
-        quiet=words.quiet,
-        form=form,
-        insert=words.insert,
-        chat=words.chat,
-        dry=words.dry_run,
-        background=words.bg,
-        at_once=words.no_stream,
+        options=options,
+        references=tuple(args.references) if len(args.references) > 1 else (),
+        variable=args.out,
+        quiet=args.quiet,
+        chat=args.chat,
+        dry_run=args.dry_run,
+        background=args.bg,
+        streams=not args.no_stream,
+        output_format=output_format,
+        insert=args.insert,
     )
 
 
-def _check_together(words: argparse.Namespace) -> None:
-    """Reject a form that could not be shown.
+def _check_variable(name: str | None) -> None:
+    """Reject a name that is not valid, or that Python or IPython needs."""
+    if name is None:
+        return
+    is_needed = keyword.iskeyword(name) or name in _IPYTHON_NAMES or hasattr(builtins, name)
+    if is_needed or not name.isidentifier():
+        raise UsageError(
+            f"{name!r} is not a valid variable name, or is a name of Python or IPython.",
+            hint="For example, `-o answer`.",
+        )
+
+
+def _output_format(args: argparse.Namespace) -> OutputFormat:
+    """Return the format of the answer: as requested, or as implied by the other options.
 
     Raises:
-        UsageError: If there are several models, or the cell runs in the background.
+        UsageError: If the options contradict each other, or the format could not be shown.
     """
-    shaped = words.insert or words.form not in (None, "markdown")
-    if shaped and (len(words.references) > 1 or words.bg):
+    requested: OutputFormat | None = args.output_format
+    in_columns = len(args.references) > 1 or args.bg
+    if in_columns and (args.insert or requested not in (None, "markdown")):
         raise UsageError(
-            "columns and jobs show answers as Markdown, and take no `--as` and no `--insert`.",
-            hint="Leave it out; `--schema NAME` fills each reply's `parsed`.",
+            "several models, and jobs, show their answers as Markdown: `--as` and `--insert` cannot"
+            " be used.",
+            hint="Omit them; `--schema NAME` sets each reply's `parsed`.",
         )
-
-
-def ask(pool: EnginePool, cell: Cell, view: display.View, bind: Callable[[Reply], None]) -> Reply:
-    """Call the model and wait; bind the reply, or the partial one after a failure."""
-    stream = pool.stream(cell.prompt, **cell.options)
-    try:
-        reply = display.read(stream, view)
-    except (KeyboardInterrupt, GatewayError):
-        _keep(stream, bind)
-        raise
-    bind(reply)
-    return reply
-
-
-async def aask(
-    pool: EnginePool, cell: Cell, view: display.View, bind: Callable[[Reply], None]
-) -> None:
-    """Call the model on the kernel's loop, which keeps handling widgets; see `ask`."""
-    stream = pool.astream(cell.prompt, **cell.options)
-    try:
-        bind(await display.aread(stream, view))
-    except (KeyboardInterrupt, GatewayError):
-        _keep(stream, bind)
-        raise
-
-
-def _keep(stream: ReplyStream | AsyncReplyStream, bind: Callable[[Reply], None]) -> None:
-    """Bind the partial reply of an unfinished answer."""
-    if stream.partial.has_begun:
-        bind(stream.partial.reply(interrupted=True))
-
-
-def _form(words: argparse.Namespace) -> OutputFormat:
-    """Return the form of the answer: as requested, or as implied by the other options."""
-    told: OutputFormat | None = words.form
-    if words.insert and told not in (None, "code"):
+    if args.insert and requested not in (None, "code"):
         raise UsageError(
-            f"`--insert` puts code into the next cell, and `--as {told}` is none.",
-            hint=f"Leave `--as {told}` out.",
+            f"`--insert` puts code into the next cell, and cannot be used with `--as {requested}`.",
+            hint=f"Omit `--as {requested}`.",
         )
-    if words.schema and told in ("code", "html", "frame"):
+    if args.schema and requested in ("code", "html", "frame"):
         raise UsageError(
-            f"`--schema` asks for an object, and `--as {told}` for something else.",
-            hint=f"Leave `--as {told}` out.",
+            f"`--schema` returns an object, and cannot be used with `--as {requested}`.",
+            hint=f"Omit `--as {requested}`.",
         )
-    return told or ("code" if words.insert else "json" if words.schema else "markdown")
+    return requested or ("code" if args.insert else "json" if args.schema else "markdown")
 
 
 def _options(
-    words: argparse.Namespace, values: Values, pictures: tuple[Image, ...], form: OutputFormat
+    args: argparse.Namespace, values: NotebookValues, output_format: OutputFormat
 ) -> CallOptions:
-    options: CallOptions = {
-        "params": dict(map(_param, words.param)),
-        "fallback": words.fallback,
-        "fresh": words.fresh,
-    }
-    if len(words.references) == 1:
-        options["model"] = words.references[0]
-    if words.system is not None:
-        options["system"] = values.text(words.system)
-    if words.temperature is not None:
-        options["temperature"] = words.temperature
-    if words.max_tokens is not None:
-        options["max_tokens"] = words.max_tokens
-    if words.timeout is not None:
-        options["timeout"] = words.timeout
-    if words.max_cost is not None:
-        options["max_cost"] = words.max_cost
-    if words.allow_unpriced:
-        options["allow_unpriced"] = True
-    pictures += tuple(map(values.image, words.image))
-    if pictures:
-        options["images"] = pictures
-    shape = values.schema(words.schema) if words.schema else output_formats.schema_for(form)
-    if shape is not None:
-        options["schema"] = shape
+    flags = {name: getattr(args, name) for name, option in OPTIONS.items() if option.flag}
+    typed = {name: value for name, value in flags.items() if not _is_omitted(value)}
+    options = cast("CallOptions", typed)
+    options.pop("chat", None)  # joined by `Cell.in_chat`, which knows the cell
+    if len(args.references) == 1:
+        options["model"] = args.references[0]
+    if args.system is not None:
+        options["system"] = values.text(args.system)
+    if args.params:
+        options["params"] = dict(map(_param, args.params))
+    schema = values.schema(args.schema) if args.schema else output_formats.schema_for(output_format)
+    if schema is not None:
+        options["schema"] = schema
     return options
 
 
-def _is_free(name: str) -> bool:
-    """Return whether a name is valid for a reply: not a keyword, builtin or IPython variable."""
-    needed = name in {"get_ipython", "In", "Out", "exit", "quit"} or hasattr(builtins, name)
-    return name.isidentifier() and not keyword.iskeyword(name) and not needed
+def _is_omitted(value: object) -> bool:
+    return value is None or value is False or value == []  # 0 is a value
 
 
 def _param(text: str) -> tuple[str, Any]:
     """Parse ``K=V``: a JSON value, or otherwise the text itself."""
     name, equals, value = text.partition("=")
     if not equals or not name:
-        raise UsageError(f"{text!r} is no parameter.", hint="For instance `-p top_p=0.9`.")
+        raise UsageError(f"`-p` must be K=V, got {text!r}.", hint="For example, `-p top_p=0.9`.")
     try:
         return name, json.loads(value)
     except ValueError:

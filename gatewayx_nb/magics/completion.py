@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb.commands import COMMANDS
 from gatewayx_nb.errors import GatewayError
@@ -12,9 +12,12 @@ from gatewayx_nb.magics import cell, transforms
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
-    from gatewayx_nb.commands import Parser, Session
+    from IPython.core.completer import CompletionContext, SimpleMatcherResult
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from gatewayx_nb.commands import LineParser, Session
 
 _MAGIC = re.compile(rf"[ \t]*(?:[\w., ]+=[ \t]*)?(%%?)(?:{'|'.join(transforms.NAMES)})[ \t]+")
 _FIELD = re.compile(r"\{\{ ?(\w*)$")
@@ -23,7 +26,7 @@ _ENGINES = ("ask", "explain", "health", "key", "models", "status", "use")
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class Completions:
     """Completions for the text before the cursor.
 
     Attributes:
@@ -35,28 +38,55 @@ class Offer:
     words: tuple[str, ...]
 
 
-def offer(session: Session, typed: str, names: Mapping[str, object]) -> Offer | None:
+def matchers(session: Session, shell: InteractiveShell) -> list[Callable[..., Any]]:
+    """Return the matchers to add to a shell; none before IPython 8.6, which lacks this API.
+
+    For this package's own syntax, completions of other matchers are suppressed.
+    """
+    try:
+        from IPython.core.completer import SimpleCompletion, context_matcher
+    except ImportError:
+        return []
+
+    @context_matcher(identifier="gatewayx")  # type: ignore[untyped-decorator]
+    def match(context: CompletionContext) -> SimpleMatcherResult:
+        completions = complete(session, _text_before_cursor(context), shell.user_ns)
+        if completions is None:
+            return {"completions": []}
+        words = [SimpleCompletion(word, type="gatewayx") for word in completions.words]
+        return {"completions": words, "matched_fragment": completions.fragment, "suppress": True}
+
+    return [match]
+
+
+def complete(session: Session, text: str, names: Mapping[str, object]) -> Completions | None:
     """Return the completions, or ``None`` if the text is not a ``%gatewayx`` line or cell.
 
     No engine is called or loaded; only models that are already known are offered.
 
     Args:
         session: Provides the engines, conversations and jobs.
-        typed: The cell up to the cursor.
+        text: The cell up to the cursor.
         names: The notebook's variables.
     """
-    head, _, last = typed.rpartition("\n")
-    first = _MAGIC.match(typed)
+    head, _, last = text.rpartition("\n")
+    first = _MAGIC.match(text)
     if first and first[1] == "%%" and head:
         field = _FIELD.search(last)
-        return _fitting(field[1], _public(names)) if field else None
+        public = [name for name in names if not name.startswith("_")]
+        return _matching(field[1], public) if field else None
     line = _MAGIC.match(last)
     if line is None:
         return None
     *before, fragment = last[line.end() :].split(" ")
     words = [word for word in before if word]
-    known = _in_cell(session, words) if line[1] == "%%" else _in_line(session, words)
-    return _fitting(fragment, known)
+    candidates = _in_cell(session, words) if line[1] == "%%" else _in_line(session, words)
+    return _matching(fragment, candidates)
+
+
+def _text_before_cursor(context: CompletionContext) -> str:
+    above = context.full_text.split("\n")[: context.cursor_line]
+    return "\n".join([*above, context.line_with_cursor[: context.cursor_position]])
 
 
 def _in_cell(session: Session, words: list[str]) -> Iterable[str]:
@@ -76,39 +106,36 @@ def _in_line(session: Session, words: list[str]) -> Iterable[str]:
     command = COMMANDS.get(words[0])
     if command is None:  # a reference followed by a prompt
         return ()
-    parser = command.parser()
-    known = [*_options(parser), *_choices(parser, len(words) - 1)]
+    parser = command.parser(session.prog)
+    candidates = [*_options(parser), *_choices(parser, len(words) - 1)]
     match command.name:
         case "chat" if len(words) == 2:  # noqa: PLR2004 - after `chat reset`
-            known += (chat.name for chat in session.pool.chats)
+            candidates += (chat.name for chat in session.pool.chats)
         case "cancel":
-            known += (job.name for job in session.jobs)
+            candidates += (job.name for job in session.jobs)
         case "help":
-            known += COMMANDS
-        case "key" if len(words) == 1:
-            known += ("set", "remove", "import")
-        case name if name in _ENGINES:
-            known += _references(session)
-    return known
+            candidates += COMMANDS
+        case name if name in _ENGINES and not (name == "key" and len(words) == 1):
+            candidates += _references(session)
+    return candidates
 
 
-def _choices(parser: Parser, position: int) -> Iterable[str]:
-    places = [action for action in parser._actions if not action.option_strings]  # noqa: SLF001 - as in `grammar`
-    return places[position].choices or () if position < len(places) else ()
+def _choices(parser: LineParser, position: int) -> Iterable[str]:
+    positional = [action for action in parser.actions if not action.option_strings]
+    return positional[position].choices or () if position < len(positional) else ()
 
 
-def _options(parser: Parser) -> list[str]:
+def _options(parser: LineParser) -> list[str]:
     return [
         option
-        for action in parser._actions  # noqa: SLF001 - as in `_choices`
+        for action in parser.actions
         for option in action.option_strings
         if option.startswith("--")
     ]
 
 
-def _option(parser: Parser, word: str) -> argparse.Action | None:
-    actions = parser._actions  # noqa: SLF001 - as in `_choices`
-    return next((action for action in actions if word in action.option_strings), None)
+def _option(parser: LineParser, word: str) -> argparse.Action | None:
+    return next((action for action in parser.actions if word in action.option_strings), None)
 
 
 def _references(session: Session) -> list[str]:
@@ -117,21 +144,20 @@ def _references(session: Session) -> list[str]:
         models = session.pool.models()
     except GatewayError:
         return []
-    aliases = session.pool.config.settings.aliases
     ready = {model.engine for model in models}
-    short = [alias for alias, meant in aliases.items() if meant.partition(":")[0] in ready]
-    return [*sorted(ready), *(str(model) for model in models if model.model), *short]
+    aliases = [
+        alias
+        for alias, reference in session.pool.config.settings.aliases.items()
+        if reference.partition(":")[0] in ready
+    ]
+    return [*sorted(ready), *(str(model) for model in models if model.model), *aliases]
 
 
-def _public(names: Mapping[str, object]) -> list[str]:
-    return [name for name in names if not name.startswith("_")]
-
-
-def _fitting(fragment: str, known: Iterable[str]) -> Offer:
+def _matching(fragment: str, candidates: Iterable[str]) -> Completions:
     """Return the words that start with the fragment; options only after a dash."""
-    fits = (
+    words = (
         word
-        for word in dict.fromkeys(known)
+        for word in dict.fromkeys(candidates)
         if word.startswith(fragment) and word.startswith("-") == fragment.startswith("-")
     )
-    return Offer(fragment, tuple(fits))
+    return Completions(fragment, tuple(words))

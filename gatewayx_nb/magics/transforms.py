@@ -64,14 +64,15 @@ def keep_question(lines: list[str]) -> list[str]:
     """Turn ``%gatewayx … ?`` into the call itself instead of a request for help."""
     if lines and lines[0].startswith("%%"):
         return lines
-    quotes, kept = 0, []
+    quotes, transformed = 0, []
     for line in lines:
-        found = None if quotes % 2 else _QUESTION.match(line.rstrip("\n"))
-        kept.append(_as_call(found) if found else line)
+        is_code = quotes % 2 == 0  # outside a triple-quoted string
+        question = _QUESTION.match(line.rstrip("\n")) if is_code else None
+        transformed.append(_call_line(question) if question else line)
         quotes += len(_QUOTES.findall(line))
-    return kept
+    return transformed
 
 
-def _as_call(found: re.Match[str]) -> str:
-    call = f"get_ipython().run_line_magic({found['name']!r}, {found['line']!r})"
-    return f"{found['before']}{call}\n"
+def _call_line(question: re.Match[str]) -> str:
+    call = f"get_ipython().run_line_magic({question['name']!r}, {question['line']!r})"
+    return f"{question['before']}{call}\n"

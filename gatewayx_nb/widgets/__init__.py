@@ -1,61 +1,30 @@
 """Model pickers and comparisons, built with ipywidgets.
 
-State and logic are in `shelf` and `contest`, which do not use widgets.
+Names are loaded on first use, because loading the extension must not load ipywidgets.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from gatewayx_nb import engine_pool
-from gatewayx_nb.widgets.comparison_view import ComparisonView
-from gatewayx_nb.widgets.model_picker import ModelPicker
+import importlib
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
-    from gatewayx_nb.engine_pool import EnginePool
+    from gatewayx_nb.widgets.comparison_view import ComparisonView
+    from gatewayx_nb.widgets.model_picker import ModelPicker
+    from gatewayx_nb.widgets.views import compare_view, picker
 
 __all__ = ["ComparisonView", "ModelPicker", "compare_view", "picker"]
 
-
-def picker(value: str | Iterable[str] = (), *, pool: EnginePool | None = None) -> ModelPicker:
-    """Return a widget that picks models; its ``value`` contains the selected references.
-
-    Args:
-        value: Initially selected references, or one.
-        pool: The pool; the default one if omitted.
-    """
-    return ModelPicker(_getter(pool), value)
+_MODULES = {
+    "ComparisonView": "comparison_view",
+    "ModelPicker": "model_picker",
+    "compare_view": "views",
+    "picker": "views",
+}
 
 
-def compare_view(
-    prompt: str = "",
-    models: str | Iterable[str] = (),
-    *,
-    pool: EnginePool | None = None,
-    **options: Any,  # noqa: ANN401 - the options of calls
-) -> ComparisonView:
-    """Return a widget that prompts several models side by side.
-
-    Args:
-        prompt: The initial prompt.
-        models: Initially selected references, or one.
-        pool: The pool; the default one if omitted.
-        **options: Initial values of the fields: ``system``, ``temperature``, ``top_p``,
-            ``max_tokens``, ``stop``, ``seed``. Others, such as ``params`` and ``timeout``, have no
-            field and are passed to each call.
-    """
-    return ComparisonView(_getter(pool), _names, prompt, models, options)
-
-
-def _getter(pool: EnginePool | None) -> Callable[[], EnginePool]:
-    return engine_pool.pool if pool is None else lambda: pool
-
-
-def _names() -> Mapping[str, object]:
-    """Return the notebook's namespace."""
-    from IPython import get_ipython
-
-    shell = get_ipython()
-    return shell.user_ns if shell else {}
+def __getattr__(name: str) -> object:
+    """Return a public name from its module."""
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

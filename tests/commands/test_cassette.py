@@ -8,35 +8,26 @@ from gatewayx_nb import commands
 from gatewayx_nb.errors import ConfigError, UsageError
 
 
-class Session:
-    """The session that a shell passes to the commands."""
-
-    notebook = None
-
-    def __init__(self, pool):
-        self.pool = pool
-
-
 @pytest.fixture
-def session(project, tmp_path, monkeypatch):
+def session(project, tmp_path, monkeypatch, session_of):
     """Yield a session in its own folder."""
     monkeypatch.chdir(tmp_path)
     with project.pool() as pool:
-        yield Session(pool)
+        yield session_of(pool)
 
 
-def test_a_cassette_is_opened_and_told_of(session):
+def test_a_cassette_is_opened_and_described(session):
     """Opening a cassette prints the same in every mode; without arguments it is reported."""
     opened = repr(commands.run(session, "cassette a.jsonl"))
     session.pool.ask("Hi", model="mock")
     session.pool.ask("Hi", model="mock")
-    told = repr(commands.run(session, "cassette"))
+    described = repr(commands.run(session, "cassette"))
     again = repr(commands.run(session, "cassette --mode replay"))
 
     assert opened == again == "Cassette a.jsonl is open."
-    assert told.splitlines() == [
-        "Cassette a.jsonl: auto, which plays back what is recorded, and records the rest.",
-        "1 entries; 1 played back, 1 recorded so far.",
+    assert described.splitlines() == [
+        "Cassette a.jsonl is in mode auto: it replays what is recorded and records the rest.",
+        "1 entries; 1 replayed, 1 recorded so far.",
     ]
     assert (session.pool.active_cassette.mode, session.pool.active_cassette.path) == (
         "replay",
@@ -55,7 +46,7 @@ def test_a_cassette_takes_the_place_of_the_one_before(session):
 
 def test_its_place_is_beside_the_notebook(session):
     """The cassette is placed beside the notebook; the error asks for a path if that is unknown."""
-    with pytest.raises(UsageError, match="does not tell the notebook's name"):
+    with pytest.raises(UsageError, match="does not report the notebook's name"):
         commands.run(session, "cassette")
     session.notebook = Path("/work/story.ipynb")
     commands.run(session, "cassette --speed 2")
@@ -64,7 +55,7 @@ def test_its_place_is_beside_the_notebook(session):
     assert session.pool.active_cassette.speed == 2
 
 
-def test_what_does_not_serve_leaves_the_open_one_open(session):
+def test_an_invalid_cassette_leaves_the_open_one_open(session):
     """An invalid mode or file raises an error, and the open cassette stays open."""
     commands.run(session, "cassette a.jsonl")
     Path("b.jsonl").write_text("hello")
@@ -75,7 +66,7 @@ def test_what_does_not_serve_leaves_the_open_one_open(session):
     assert session.pool.active_cassette.path.name == "a.jsonl"
 
 
-def test_the_state_commands_tell_of_the_cassette(session):
+def test_the_status_commands_show_the_cassette(session):
     """In replay mode the status commands print the same on every machine.
 
     They show no path, key or engine of this machine.
@@ -89,34 +80,34 @@ def test_the_state_commands_tell_of_the_cassette(session):
         head, _, row, *_ = shown[line].splitlines()
         assert head.split() == ["engine", "state", "key", "model", "from", "to", "do"]
         assert row.split() == ["mock", "replay", "not", "needed", "mock", "cassette"]
-        assert "There is no default model on the cassette" in shown[line]
-        assert "Cassette a.jsonl is played back; no engine is started." in shown[line]
+        assert "The cassette has no default model" in shown[line]
+        assert "Cassette a.jsonl is replayed; no engine is started." in shown[line]
         assert "/" not in shown[line].replace("key/", "").partition("`")[0]
     assert shown["models"].splitlines()[2].split() == ["mock", "mock"]
 
 
-def test_nothing_is_fetched_where_a_cassette_is_played_back(session, monkeypatch):
+def test_nothing_is_downloaded_while_a_cassette_is_replayed(session, monkeypatch):
     """Replay opens no socket, and prints the same with and without the local model's weights."""
-    fetched = []
+    downloaded = []
     monkeypatch.setattr(
-        "gatewayx_nb.weights.pull", lambda name, **_: fetched.append(name) or Path()
+        "gatewayx_nb.weights.pull", lambda name, **_: downloaded.append(name) or Path()
     )
     commands.run(session, "cassette a.jsonl")
     commands.run(session, "pull smollm2")
     session.pool.ask("Hi", model="mock")
     commands.run(session, "cassette --mode replay")
-    said = repr(commands.run(session, "pull smollm2"))
+    note = repr(commands.run(session, "pull smollm2"))
 
-    assert fetched == ["smollm2"]
-    assert said.startswith("Cassette a.jsonl is played back, so that smollm2 is not fetched.")
+    assert downloaded == ["smollm2"]
+    assert note.startswith("Cassette a.jsonl is replayed, so smollm2 is not downloaded.")
 
 
-def test_a_table_that_git_has_is_told_by_the_security(session, monkeypatch):
+def test_the_security_status_warns_about_a_table_in_git(session, monkeypatch):
     """The security status warns about tables in a cassette tracked by git, in replay mode too."""
     commands.run(session, "cassette a.jsonl")
     session.pool.ask("| a | b |\n|---|---|\n| 1 | 2 |", model="mock")
     commands.run(session, "cassette --mode replay")
-    monkeypatch.setattr("gatewayx_nb.cassettes.cassette.tracked", lambda _: True)
+    monkeypatch.setattr("gatewayx_nb.cassettes.cassette.tracked_by_git", lambda _: True)
 
     assert "a prompt in it holds a table" in repr(commands.run(session, "security"))
     assert "a prompt in it holds a table" not in repr(commands.run(session, "status"))

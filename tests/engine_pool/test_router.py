@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from gatewayx_nb import display
-from gatewayx_nb.commands.state import _engines
+from gatewayx_nb.commands.status import engine_table
 from gatewayx_nb.engine_pool import EngineHealth, EnginePool
 from gatewayx_nb.errors import (
     CassetteMissError,
@@ -574,7 +574,7 @@ def test_a_cassette_of_a_strangers_shows_nothing_active(scripted, bare, path):
     path.write_text(text)
     with bare.cassette(path, "replay"):
         reply = bare.ask("Hi", model="scripted")
-        table = _engines(bare.status(), ())
+        table = engine_table(bare.status(), ())
     shown = io.StringIO()
     with contextlib.redirect_stdout(shown):
         view = display.TerminalView()

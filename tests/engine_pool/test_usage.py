@@ -3,7 +3,7 @@ from decimal import Decimal
 
 import pytest
 
-from gatewayx_nb.commands.state import status
+from gatewayx_nb.commands.status import status
 from gatewayx_nb.engine_pool import EnginePool
 from gatewayx_nb.errors import ProviderError
 from gatewayx_nb.llm_engines import Chunk, Usage
@@ -49,7 +49,11 @@ def test_an_unknown_price_is_counted_and_never_nothing():
         pool.ask("x", model="unpriced")
         row = _row(pool, "unpriced")
         words = type("Words", (), {"name": None})
-        shown = repr(status(type("Session", (), {"pool": pool, "lacking": ""}), words))
+        shown = repr(
+            status(
+                type("Session", (), {"pool": pool, "prog": "%gatewayx", "limitations": ""}), words
+            )
+        )
 
     assert (row.calls, row.spend, row.unpriced) == (1, 0, 1)
     assert "1 unpriced" in shown

@@ -15,6 +15,7 @@ from gatewayx_nb.errors import (
     TruncatedError,
 )
 from gatewayx_nb.magics import cell
+from gatewayx_nb.magics.cell_run import AnswerRun
 from gatewayx_nb.testing import CHAT, Reset, Send, Server, Stall, gzipped, html, redirect, reply
 
 HALF = CHAT.events[:2]
@@ -42,7 +43,7 @@ async def _each(stream):
 def _ask_cell(pool, options):
     asked = cell.read("grok", "x", {})
     asked.options.update(options)
-    cell.ask(pool, asked, QuietView(), lambda _: None)
+    AnswerRun(pool, asked, QuietView(), lambda _: None).run()
 
 
 WAYS = {

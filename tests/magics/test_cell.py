@@ -7,6 +7,7 @@ import pytest
 from gatewayx_nb import display
 from gatewayx_nb.errors import GatewayError, ProviderError
 from gatewayx_nb.magics import cell
+from gatewayx_nb.magics.cell_run import AnswerRun
 
 
 class Recorder:
@@ -26,21 +27,21 @@ class Recorder:
 
 
 @pytest.fixture
-def asked(project):
+def run_cell(project):
     """Yield a function that runs a cell as a kernel does, the view's calls and the bound names."""
     pool, view, bound = project.pool(), Recorder(), []
 
     async def ask(line, body):
         pool.refresh()
-        await cell.aask(pool, cell.read(line, body, {}), view, bound.append)
+        await AnswerRun(pool, cell.read(line, body, {}), view, bound.append).arun()
 
     yield ask, view, bound
     pool.close()
 
 
-def test_an_answer_is_shown_while_it_comes_and_bound(asked):
+def test_an_answer_is_shown_while_it_streams_and_bound(run_cell):
     """The view receives the growing text, then the end once; the reply is bound."""
-    ask, view, bound = asked
+    ask, view, bound = run_cell
 
     asyncio.run(ask("mock -p rate=50", "one two"))
 
@@ -49,12 +50,12 @@ def test_an_answer_is_shown_while_it_comes_and_bound(asked):
     assert [str(reply) for reply in bound] == ["[mock] one two"]
 
 
-def test_a_stopped_cell_is_one_line_and_keeps_what_came(asked):
+def test_a_stopped_cell_is_one_line_and_keeps_the_partial_answer(run_cell):
     """Cancelled by the kernel, the cell raises KeyboardInterrupt, which stops Run All.
 
     The partial answer is kept.
     """
-    ask, view, bound = asked
+    ask, view, bound = run_cell
 
     # A KeyboardInterrupt that leaves a task ends its event loop; IPython catches it in the task.
     async def inside():
@@ -81,7 +82,7 @@ async def _caught(work):
     return None
 
 
-def test_a_failed_cell_keeps_what_came(asked, project):
+def test_a_failed_cell_keeps_the_partial_answer(run_cell, project):
     """A failed cell raises, and shows and binds the partial answer."""
     project.engine(
         "half",
@@ -90,7 +91,7 @@ def test_a_failed_cell_keeps_what_came(asked, project):
         "        yield Chunk(text='half')\n"
         "        raise ValueError('oh')\n",
     )
-    ask, view, bound = asked
+    ask, view, bound = run_cell
 
     with pytest.raises(ProviderError, match="oh"):
         asyncio.run(ask("half", "x"))
@@ -99,9 +100,9 @@ def test_a_failed_cell_keeps_what_came(asked, project):
     assert bound[0].interrupted
 
 
-def test_a_call_that_fails_at_once_binds_nothing(asked):
+def test_a_call_that_fails_at_once_binds_nothing(run_cell):
     """A call that fails before its first chunk shows and binds nothing."""
-    ask, view, bound = asked
+    ask, view, bound = run_cell
 
     with pytest.raises(GatewayError, match="418"):
         asyncio.run(ask("mock -p fail=418", "x"))
@@ -113,7 +114,24 @@ def test_a_quiet_cell_shows_nothing(project, capsys):
     """A quiet cell shows nothing, but binds the reply."""
     bound = []
     with project.pool() as pool:
-        cell.ask(pool, cell.read("mock -q", "x", {}), display.QuietView(), bound.append)
+        parsed = cell.read("mock -q", "x", {})
+        AnswerRun(pool, parsed, display.QuietView(), bound.append).run()
 
     assert capsys.readouterr().out == ""
     assert str(bound[0]) == "[mock] x"
+
+
+@pytest.mark.parametrize(
+    ("line", "options"),
+    [
+        ("mock -t 0", {"temperature": 0.0}),
+        ("mock --max-cost 0", {"max_cost": 0.0}),
+        ("mock --fallback a --fallback b", {"fallback": ["a", "b"]}),
+        ("mock -p top_k=3 -p name=x", {"params": {"top_k": 3, "name": "x"}}),
+        ("mock --fresh --allow-unpriced", {"fresh": True, "allow_unpriced": True}),
+        ("mock", {}),
+    ],
+)
+def test_the_flags_of_a_line_become_options_of_the_call(line, options):
+    """Every flag of the options table reaches the call, 0 included; what is omitted does not."""
+    assert cell.read(line, "Hello", {}).options == {"model": "mock", **options}

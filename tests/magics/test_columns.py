@@ -10,10 +10,11 @@ import pytest
 from gatewayx_nb import display
 from gatewayx_nb.comparisons import Comparison
 from gatewayx_nb.errors import EngineNotFoundError, MissingKeyError, UsageError
-from gatewayx_nb.magics import cell, columns
+from gatewayx_nb.magics import cell
+from gatewayx_nb.magics.cell_run import ColumnsRun
 
 
-def test_each_answer_stands_below_its_name(shell, capsys):
+def test_each_answer_is_shown_below_its_name(shell, capsys):
     """A terminal shows each answer or error below its name.
 
     `-o` and `_reply` hold the comparison.
@@ -40,7 +41,7 @@ def test_options_reach_every_model(shell, capsys):
     assert compared.labels == ("mock", "mock (2)")
 
 
-def test_it_answers_within_other_magics(shell, capsys):
+def test_several_models_answer_within_other_magics(shell, capsys):
     """Within other magics, where nothing can be awaited, the cell blocks."""
     shell.ask("%%time\n%%gatewayx mock mock:b\nhi")
 
@@ -60,23 +61,23 @@ def test_a_cell_of_failures_is_shown_and_raises(shell, capsys):
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         (
             "mock what is",
-            r"no engines 'what', 'is'. `%%gatewayx mock`, and the prompt on the lines",
+            r"no engines 'what', 'is'. Write `%%gatewayx mock`, and the prompt on the lines",
         ),
-        ("tell me", r"no engines 'tell', 'me'. `%%gatewayx mock`"),
-        ("mock mock --fallback grok", "takes no fallback"),
-        ("mock grok -t -1", "temperature is -1.0"),
+        ("tell me", r"no engines 'tell', 'me'. Write `%%gatewayx mock`"),
+        ("mock mock --fallback grok", "does not take `fallback`"),
+        ("mock grok -t -1", r"temperature must be a number >= 0, got -1\.0"),
     ],
 )
-def test_a_line_that_is_wrong_for_all_asks_nobody(shell, capsys, line, said):
+def test_an_invalid_line_sends_nothing(shell, capsys, line, message):
     """A line that is invalid for all models raises an error, and nothing is sent.
 
     Words after a reference are rather a prompt than a list of unknown engines.
     """
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         shell.ask(f"%%gatewayx {line}\nhi")
 
     assert "[mock]" not in capsys.readouterr().out
@@ -93,7 +94,7 @@ def test_one_unknown_name_is_a_column(shell, capsys):
     assert isinstance(shell.user_ns["_reply"][1], EngineNotFoundError)
 
 
-def test_ctrl_c_shows_and_binds_what_came(shell, capsys):
+def test_ctrl_c_shows_and_binds_partial_answers(shell, capsys):
     """Ctrl-C raises a one-line error; finished replies stay complete and partial ones are bound."""
 
     def press():
@@ -112,39 +113,39 @@ def test_ctrl_c_shows_and_binds_what_came(shell, capsys):
 
 
 @pytest.fixture
-def asked(project):
+def run_cell(project):
     """Yield a function that runs a cell as a kernel does, and the bound names."""
     bound = []
     with project.pool() as pool:
 
         async def ask(line, body):
-            asked = cell.read(line, body, {})
-            await columns.acompare(pool, asked, display.QuietColumns(), bound.append)
+            parsed = cell.read(line, body, {})
+            await ColumnsRun(pool, parsed, display.QuietColumns(), bound.append).arun()
 
         yield ask, bound
 
 
-def test_awaited_it_binds_the_comparison(asked):
+def test_an_awaited_cell_binds_the_comparison(run_cell):
     """A cell awaited on a kernel's event loop binds the comparison."""
-    ask, bound = asked
+    ask, bound = run_cell
     asyncio.run(ask("mock mock:b", "hi"))
     assert [str(reply) for reply in bound[0]] == ["[mock] hi"] * 2
 
 
-def test_awaited_and_failed_it_raises(asked):
+def test_an_awaited_cell_raises_if_all_models_fail(run_cell):
     """An awaited cell whose models all fail binds the comparison, then raises."""
-    ask, bound = asked
+    ask, bound = run_cell
     with pytest.raises(MissingKeyError):
         asyncio.run(ask("grok anthropic", "hi"))
     assert len(bound[0]) == 2
 
 
-def test_awaited_and_stopped_it_keeps_what_came(asked):
+def test_an_awaited_cell_keeps_partial_answers_when_stopped(run_cell):
     """Cancelled by the kernel, the cell raises KeyboardInterrupt, which stops Run All.
 
     The partial answer is kept.
     """
-    ask, bound = asked
+    ask, bound = run_cell
 
     async def caught(work):
         try:

@@ -9,52 +9,54 @@ from tests.kernels import Kernel
 
 
 @pytest.fixture
-def talked(shell):
+def chatted(shell):
     """Return a shell with a conversation of two turns."""
     shell.ask("%%gatewayx mock -q --chat story\nOnce upon a time")
     shell.ask("%%gatewayx mock -q -c story\nAnd then?")
     return shell
 
 
-def test_without_a_conversation_the_command_says_how_to_begin(shell):
+def test_without_a_conversation_the_command_says_how_to_start_one(shell):
     """If there is nothing to list, one sentence is shown instead of an empty table."""
-    assert "--chat NAME` begins one" in repr(shell.ask("%gatewayx chat list"))
-    with pytest.raises(UsageError, match="there is no conversation"):
+    assert "--chat NAME` starts one" in repr(shell.ask("%gatewayx chat list"))
+    with pytest.raises(UsageError, match="there are no conversations"):
         shell.ask("%gatewayx chat export")
 
 
-def test_conversations_and_their_turns_are_listed(talked):
+def test_conversations_and_their_turns_are_listed(chatted):
     """Each conversation is listed with its last prompt, and a single one with every turn."""
-    assert talked.ask("%gatewayx chat list").rows == (("story", "mock:mock", "2", "And then?"),)
-    turns = talked.ask("%gatewayx chat list story")
+    assert chatted.ask("%gatewayx chat list").rows == (("story", "mock:mock", "2", "And then?"),)
+    turns = chatted.ask("%gatewayx chat list story")
     assert turns.rows[0] == ("1", "Once upon a time", "[mock] Once upon a time")
 
 
-def test_an_export_is_markdown_or_a_notebook_and_overwrites_nothing(talked, project):
+def test_an_export_is_markdown_or_a_notebook_and_overwrites_nothing(chatted, project):
     """A conversation is exported as Markdown or a notebook, and no file is overwritten.
 
     The name may be omitted if there is only one.
     """
-    assert "story.md" in repr(talked.ask("%gatewayx chat export"))
+    assert "story.md" in repr(chatted.ask("%gatewayx chat export"))
     assert "And then?" in (project.root / "story.md").read_text()
-    talked.ask("%gatewayx chat export story told.ipynb")
-    assert len(json.loads((project.root / "told.ipynb").read_text())["cells"]) == 4
+    chatted.ask("%gatewayx chat export story copy.ipynb")
+    assert len(json.loads((project.root / "copy.ipynb").read_text())["cells"]) == 4
     with pytest.raises(UsageError, match="File exists"):
-        talked.ask("%gatewayx chat export")
+        chatted.ask("%gatewayx chat export")
 
 
-def test_a_conversation_is_cut_back_or_forgotten(talked):
-    """A conversation can be forgotten or, with `--keep`, truncated to its first turns."""
-    assert "its first 1 turns" in repr(talked.ask("%gatewayx chat reset story --keep 1"))
-    assert len(talked.ask("%gatewayx chat list story").rows) == 1
-    talked.ask("%gatewayx chat reset")
-    assert talked.ask("%gatewayx chat list").rows == ()
+def test_a_conversation_is_cut_back_or_deleted(chatted):
+    """A conversation can be deleted or, with `--keep`, truncated to its first turns."""
+    assert "cut back to its first 1 turns" in repr(
+        chatted.ask("%gatewayx chat reset story --keep 1")
+    )
+    assert len(chatted.ask("%gatewayx chat list story").rows) == 1
+    chatted.ask("%gatewayx chat reset")
+    assert chatted.ask("%gatewayx chat list").rows == ()
     with pytest.raises(UsageError, match="no chat 'storyy'"):
-        talked.ask("%gatewayx chat reset storyy")
+        chatted.ask("%gatewayx chat reset storyy")
 
 
 @pytest.mark.parametrize("line", ["chat", "chat lisst", "chat list a b c", "jobs x", "nest maybe"])
-def test_what_they_do_not_take(shell, line):
+def test_invalid_arguments_are_errors(shell, line):
     """Invalid arguments raise a one-line error with the usage."""
     with pytest.raises(UsageError, match="Usage: `%gatewayx"):
         shell.ask(f"%gatewayx {line}")
@@ -69,14 +71,14 @@ def test_explain_sends_the_cell_and_the_error_and_shows_what(shell, capsys):
     reply = shell.ask("%gatewayx explain mock")
 
     shown = capsys.readouterr().out
-    assert "This is sent" in shown
+    assert "Sending this (no variable values):" in shown
     for text in (shown, reply.text):
         assert "mean = len(secret) / rows" in text
         assert "ZeroDivisionError: division by zero" in text
         assert "do not send" not in text
 
 
-def test_explain_knows_a_cell_that_is_no_python(shell, capsys):
+def test_explain_works_for_a_syntax_error(shell, capsys):
     """`explain` works for a syntax error, which has no frame of the cell."""
     shell.run_cell("for x in\n", store_history=True)
     capsys.readouterr()
@@ -98,13 +100,13 @@ def test_explain_masks_a_key(shell, project, capsys):
 def test_explain_without_an_error_says_so(shell, monkeypatch):
     """The call is refused, and nothing is sent."""
     monkeypatch.delattr("sys.last_value", raising=False)
-    with pytest.raises(UsageError, match="no cell has raised"):
+    with pytest.raises(UsageError, match="no cell has raised an exception"):
         shell.ask("%gatewayx explain mock")
 
 
 def test_jobs_are_listed_and_stopped(shell):
-    """JobList are listed and cancelled by their names."""
-    assert "No job yet" in repr(shell.ask("%gatewayx jobs"))
+    """Jobs are listed and cancelled by their names."""
+    assert "No jobs yet" in repr(shell.ask("%gatewayx jobs"))
     shell.ask("%%gatewayx mock -p latency=60 --bg -q -o slow\nhi")
     shell.ask("%%gatewayx mock --bg -q -o quick\nhi")
 
@@ -113,10 +115,10 @@ def test_jobs_are_listed_and_stopped(shell):
         ("slow", "mock", "running"),
         ("quick", "mock", "done"),
     ]
-    with pytest.raises(UsageError, match="'slow' still runs"):
+    with pytest.raises(UsageError, match="'slow' is still running"):
         shell.ask("%%gatewayx mock --bg -q -o slow\nhi")
     assert "is stopped" in repr(shell.ask("%gatewayx cancel slow"))
-    assert "had ended already: cancelled" in repr(shell.ask("%gatewayx cancel slow"))
+    assert "has already ended: cancelled" in repr(shell.ask("%gatewayx cancel slow"))
 
 
 @pytest.mark.kernel
@@ -127,14 +129,14 @@ def test_nest_lets_a_script_run_its_own_loop(project, tmp_path):
     with Kernel(project.root, home) as kernel:
         kernel.run("%load_ext gatewayx_nb\nimport asyncio")
         assert kernel.run(ask).error == "RuntimeError"
-        assert "do not nest" in kernel.run("%gatewayx nest").result
-        assert "Loops nest now" in kernel.run("%gatewayx nest on").result
+        assert "event loops are off" in kernel.run("%gatewayx nest").result
+        assert "event loops are on" in kernel.run("%gatewayx nest on").result
         assert kernel.run(ask).result == "'[mock] hi'"
         assert kernel.run("gx.ask('hi', model='mock').text").result == "'[mock] hi'"
-        assert "only a restart" in kernel.run("%gatewayx nest off").result
+        assert "Only a restart" in kernel.run("%gatewayx nest off").result
 
 
-def test_compare_gives_the_view_with_models_ticked(shell):
+def test_compare_returns_a_view_with_the_models_selected(shell):
     """The models of the line are ticked in the view."""
     view = shell.ask("%gatewayx compare mock mock:other")
     assert view.picker.value == ("mock", "mock:other")

@@ -39,7 +39,7 @@ def _offered(shell, typed):
         ("x = 1\n%gatewayx sec", "x = 1\n%gatewayx security"),
     ],
 )
-def test_tab_offers_what_fits(shell, typed, becomes):
+def test_tab_completes_lines_and_cells(shell, typed, becomes):
     """Tab completes commands, engines, models, options, conversations and notebook names."""
     shell.user_ns["country"] = "France"
     shell.ask("%%gatewayx mock -q --chat story\nhi")
@@ -65,7 +65,7 @@ def test_other_text_is_left_to_python(shell, typed):
     assert typed + "try" in _offered(shell, typed)
 
 
-def test_it_goes_with_the_extension(shell):
+def test_unloading_removes_the_completer(shell):
     """Unloading the extension removes its completer."""
     shell.run_line_magic("unload_ext", "gatewayx_nb")
     try:

@@ -53,8 +53,8 @@ def _provider(seen):
             return [Stall()]
         case "much":
             return [Send(stream_head() + _event("[a](" * 5000)), Stall()]
-        case said:
-            message = {"index": 0, "message": {"content": said}, "finish_reason": "stop"}
+        case text:
+            message = {"index": 0, "message": {"content": text}, "finish_reason": "stop"}
             return [Send(reply(json.dumps({"choices": [message]}).encode()))]
 
 
@@ -202,7 +202,7 @@ def _asked(kernel, provider, cell):
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
-def test_stop_keeps_what_came_and_closes_the_socket(kernel, provider, way, measured):
+def test_stop_keeps_the_partial_answer_and_closes_the_socket(kernel, provider, way, measured):
     """Stop ends a cell at once with a one-line error and closes the socket.
 
     The partial answer is kept, and the next cell works.
@@ -232,22 +232,22 @@ def test_stop_keeps_what_came_and_closes_the_socket(kernel, provider, way, measu
 SEVERAL = "%%gatewayx grok mock grok:other nope -o both\nPROMPT"
 
 
-@pytest.mark.parametrize("before", ["", "%%time\n"], ids=["awaited", "time"])
-def test_several_answers_stream_side_by_side_until_stop(kernel, provider, before, measured):
+@pytest.mark.parametrize("prefix", ["", "%%time\n"], ids=["awaited", "time"])
+def test_several_answers_stream_side_by_side_until_stop(kernel, provider, prefix, measured):
     """Several answers stream into one display, saved once.
 
     Stop closes every socket and keeps the partial answers.
     """
-    asked = len(provider.requests)
-    cell = kernel.start(before + SEVERAL.replace("PROMPT", "words"))
-    kernel.wait(lambda: len(provider.requests) == asked + 2)
+    before = len(provider.requests)
+    cell = kernel.start(prefix + SEVERAL.replace("PROMPT", "words"))
+    kernel.wait(lambda: len(provider.requests) == before + 2)
     kernel.until(lambda seen: seen.shown.get("text/html", "").count("<p>word word") == 2, cell)
 
     pressed = kernel.interrupt()
     stopped = kernel.finish(cell, timeout=20)
     took = time.monotonic() - pressed
 
-    requests = provider.requests[asked:]
+    requests = provider.requests[before:]
     assert all(request.closed.wait(AT_ONCE) for request in requests)
     assert stopped.traceback == ["KeyboardInterrupt: stopped"]
     assert len(stopped.of("display_data")) == 1
@@ -410,11 +410,11 @@ def test_a_key_is_asked_for_and_never_shown(fresh, project):
     """
     fresh.run("%load_ext gatewayx_nb")
 
-    said = fresh.run("%gatewayx key set grok", answers=(CANARY,))
+    output = fresh.run("%gatewayx key set grok", answers=(CANARY,))
 
     assert fresh.asked == {"prompt": "GATEWAYX_GROK_API_KEY: ", "password": True}
-    assert said.of("error") == []
-    assert "config/secrets/.env.local" in said.result
+    assert output.of("error") == []
+    assert "config/secrets/.env.local" in output.result
     assert CANARY in project.keys.read_text()
     assert project.keys.stat().st_mode & 0o777 == 0o600
     fresh.run("%gatewayx")
@@ -476,7 +476,7 @@ def test_a_failed_cell_waits_no_longer(kernel, within):
     assert "3 attempts · failed" in seen.shown["text/html"]
 
 
-def test_two_cells_run_after_a_stopped_one_and_the_extension_comes_and_goes(kernel):
+def test_cells_run_after_a_stopped_one_and_after_reloading(kernel):
     """After a stopped cell, other cells run and the extension reloads and unloads."""
     cell = kernel.start(SLOW)
     kernel.until(lambda seen: len(seen.displays) > 2, cell)
@@ -493,7 +493,7 @@ def test_two_cells_run_after_a_stopped_one_and_the_extension_comes_and_goes(kern
     assert kernel.run("%%gx mock\nhi").shown["text/plain"] == "[mock] hi"
 
 
-def test_a_job_gives_the_cell_back_and_streams_into_its_own_output(kernel):
+def test_a_job_ends_its_cell_and_streams_into_its_output(kernel):
     """Other cells run during a job, and its chunks appear in the cell that started it."""
     cell = kernel.start("%%gatewayx mock -p rate=20 --bg -o job\n" + "word " * 30)
     started = kernel.finish(cell)
@@ -514,7 +514,7 @@ def test_a_job_that_is_waited_for_answers_though_the_loop_is_held(kernel):
     assert waited.result == "1500"
 
 
-def test_a_job_is_cancelled_and_what_had_come_stays(kernel):
+def test_a_cancelled_job_keeps_its_partial_answer(kernel):
     """A cancelled job keeps its partial answer in its output, marked as such."""
     cell = kernel.start("%%gatewayx grok --bg -o words\nwords")
     kernel.until(lambda seen: "word word" in str(seen.shown), cell)

@@ -7,7 +7,7 @@ OTHER = "get_ipython().run_cell_magic('time', '', '')\n"
 EMPTY = "get_ipython().run_cell_magic('gx', 'mock', '')\n"
 
 
-def test_a_cell_of_ours_is_awaited_at_depth_0_only():
+def test_a_cell_is_awaited_at_depth_0_only():
     """A cell is awaited only at depth 0; inside another cell or without an event loop it blocks."""
     depth = Depth()
     awaited = CallCell(depth)([CELL])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gatewayx_nb.errors import UsageError
-from gatewayx_nb.magics.history_purge import STUB
+from gatewayx_nb.magics.cell_history import STUB
 from tests.kernels import Kernel
 
 CANARY = "sk-canary-7Hq2pVxN4mTzK9wB"
@@ -34,7 +34,7 @@ TYPED = [
 ]
 
 
-def kept(shell):
+def copies(shell):
     """Yield all that a shell keeps of its input, including the database file and its journals."""
     history = shell.history_manager
     history.writeout_cache()
@@ -55,21 +55,23 @@ def test_a_key_on_a_line_is_refused_and_forgotten(shell, cell, capsys, project):
     """
     for _ in range(2):
         shell.ask("'before'")
-        with pytest.raises(UsageError, match=r"the cell still holds it.*renew that key") as caught:
+        with pytest.raises(
+            UsageError, match=r"the cell still contains it.*renew that key"
+        ) as caught:
             shell.ask(cell)
         shell.ask("'after'")
 
     out = capsys.readouterr()
     assert "canary" not in f"{out.out}{out.err}{caught.value!r}{caught.value.__context__}"
     assert not project.keys.exists()
-    assert "canary" not in "".join(kept(shell))
+    assert "canary" not in "".join(copies(shell))
     assert "'before'" in shell.history_manager.input_hist_raw
     assert STUB in shell.history_manager.input_hist_raw
     shell.run_line_magic("history", "-g")
     assert "canary" not in capsys.readouterr().out
 
 
-def test_what_was_typed_rightly_stays_in_the_history(shell, monkeypatch):
+def test_other_lines_stay_in_the_history(shell, monkeypatch):
     """Only the cell that holds the key is removed from the history."""
     monkeypatch.setattr("getpass.getpass", lambda _: CANARY)
     shell.ask("%gatewayx key set grok")
@@ -77,10 +79,10 @@ def test_what_was_typed_rightly_stays_in_the_history(shell, monkeypatch):
         shell.ask("%gatewayx key set")
 
     assert shell.history_manager.input_hist_raw[1:] == ["%gatewayx key set grok", STUB]
-    assert CANARY not in "".join(kept(shell))
+    assert CANARY not in "".join(copies(shell))
 
 
-def test_a_history_that_cannot_be_cleaned_is_told(shell):
+def test_a_history_that_cannot_be_cleaned_is_reported(shell):
     """If another program locks the database, the error says the key could not be removed."""
     history = shell.history_manager
     history.writeout_cache()
@@ -88,11 +90,11 @@ def test_a_history_that_cannot_be_cleaned_is_told(shell):
     holder = sqlite3.connect(history.hist_file, isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
 
-    with pytest.raises(UsageError, match="could not be cleaned of it"):
+    with pytest.raises(UsageError, match="could not be removed from the history database"):
         shell.ask(f"%gatewayx key set grok {CANARY}")
 
     holder.close()
-    assert CANARY not in "".join(kept(shell))
+    assert CANARY not in "".join(copies(shell))
 
 
 LOOK = """
@@ -122,7 +124,7 @@ def test_a_kernel_forgets_a_typed_key(project, tmp_path, cell):
         kernel.run("%load_ext gatewayx_nb")
         for _ in range(2):
             refused = kernel.run(cell)
-            assert "the history has been cleaned" in "".join(refused.traceback)
+            assert "it was removed from the history" in "".join(refused.traceback)
             assert CANARY not in repr(refused.of("error", "stream", "display_data"))
         looked = kernel.run(LOOK.format(word="canary"[::-1]))
         listed = kernel.run("%history\n%history -g")

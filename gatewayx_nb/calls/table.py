@@ -1,4 +1,4 @@
-"""Output of commands: a table or a note, the same in a notebook, a terminal and a saved file."""
+"""Tables and notes that read the same in a notebook, a terminal and a saved file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gatewayx_nb.text import plain, table_text
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table with notes below it.
+    """Rows that show as a table, with notes below.
 
     Attributes:
         columns: Column headings.
@@ -32,27 +32,26 @@ class Table:
 
     def _repr_html_(self) -> str:
         table = table_html(self.columns, self.rows) if self.rows else ""
-        return table + _lines(self.notes)
+        return table + _lines_html(self.notes)
 
 
-@dataclass(frozen=True, slots=True)
 class Note:
-    """Lines of text."""
+    """Lines of text, in which backticks mark code.
 
-    lines: tuple[str, ...]
+    Args:
+        *lines: The lines.
+    """
+
+    def __init__(self, *lines: str) -> None:
+        self.lines = lines
 
     @override
     def __repr__(self) -> str:
         return "\n".join(map(plain, self.lines))
 
     def _repr_html_(self) -> str:
-        return _lines(self.lines)
+        return _lines_html(self.lines)
 
 
-def note(*lines: str) -> Note:
-    """Return a note with these lines."""
-    return Note(lines)
-
-
-def _lines(lines: tuple[str, ...]) -> str:
+def _lines_html(lines: tuple[str, ...]) -> str:
     return "".join(f"<div>{inline_code(line)}</div>" if line else "<br>" for line in lines)

@@ -21,18 +21,18 @@ _FORBIDDEN = (Secret,)
 
 
 @dataclass(frozen=True, slots=True)
-class Values:
+class NotebookValues:
     """The notebook's values, as available to one cell.
 
     Attributes:
         names: The notebook's namespace.
         rows: Maximum rows of a table in a prompt.
-        literal: Whether ``{{name}}`` is left unchanged.
+        is_literal: Whether ``{{name}}`` is left unchanged.
     """
 
     names: Mapping[str, object]
     rows: int = prompts.ROWS
-    literal: bool = False
+    is_literal: bool = False
 
     def prompt(self, text: str) -> Filled:
         """Fill in a prompt.
@@ -40,13 +40,13 @@ class Values:
         Raises:
             UsageError: If a ``{{name}}`` is undefined or has no text form.
         """
-        if self.literal:
+        if self.is_literal:
             return Filled(text)
         return prompts.compose(text, self.names, _FORBIDDEN, rows=self.rows)
 
     def text(self, text: str) -> str:
         """Fill in a text that cannot contain images; see `prompt`."""
-        if self.literal:
+        if self.is_literal:
             return text
         return prompts.fill(text, self.names, _FORBIDDEN, rows=self.rows)
 
@@ -57,13 +57,13 @@ class Values:
             UsageError: If it is none of these, or not an image.
         """
         if prompts.is_named(expression, self.names):
-            return _loaded(expression, prompts.take(expression, self.names, _FORBIDDEN))
+            return _load_image(expression, prompts.take(expression, self.names, _FORBIDDEN))
         if "://" in expression or Path(expression).expanduser().is_file():
             return images.load(expression)
         raise UsageError(
-            f"{expression!r} is no name of the notebook, no file and no https address."
+            f"no variable, file or https URL is called {expression!r}."
             f"{did_you_mean(expression, self.names)}",
-            hint="For instance `--image figure` or `--image plot.png`.",
+            hint="For example, `--image figure` or `--image plot.png`.",
         )
 
     def schema(self, expression: str) -> ResponseSchema:
@@ -72,23 +72,23 @@ class Values:
         Raises:
             UsageError: If the name is undefined, or its value is not a schema.
         """
+        value = prompts.take(expression, self.names, _FORBIDDEN)
         try:
-            return ResponseSchema(prompts.take(expression, self.names, _FORBIDDEN))
+            return ResponseSchema(value)
         except UsageError as error:
-            if "is no schema" not in error.message:
-                raise
             raise UsageError(f"`--schema {expression}`: {error.message}", hint=error.hint) from None
 
 
-def _loaded(expression: str, value: object) -> Image:
+def _load_image(expression: str, value: object) -> Image:
+    """Convert a variable to an image; its own drawing code runs and may raise anything."""
     try:
         return images.load(value)
     except UsageError as error:
         raise UsageError(
-            f"`--image {expression}`: {error.message}", hint="For instance `--image figure`."
+            f"`--image {expression}`: {error.message}", hint="For example, `--image figure`."
         ) from None
     except Exception as error:
         raise UsageError(
             f"`--image {expression}` cannot be drawn: {type(error).__name__}: {error}.",
-            hint=f"See it in a cell of its own: {expression}",
+            hint=f"Show it in a cell of its own: {expression}",
         ) from error

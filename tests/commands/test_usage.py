@@ -10,25 +10,18 @@ from gatewayx_nb.llm_engines import Chunk, Usage
 from gatewayx_nb.testing import ScriptedEngine
 
 
-class Session:
-    """A session that holds only a pool."""
-
-    def __init__(self, pool):
-        self.pool = pool
-
-
 @pytest.fixture
-def session(project):
+def session(project, session_of):
     """Yield a session of a project with one engine."""
     engine = ScriptedEngine(["a", Chunk(finish_reason="stop", usage=Usage(2, 3))])
     with project.pool(engines=[engine]) as pool:
-        yield Session(pool)
+        yield session_of(pool)
 
 
-def test_before_the_first_call_both_say_so(session):
+def test_before_the_first_call_there_is_a_note(session):
     """If there is nothing to list, one sentence is shown instead of an empty table."""
-    assert repr(commands.run(session, "usage")) == "No call has been made yet."
-    assert repr(commands.run(session, "history")) == "No call has been made yet."
+    assert repr(commands.run(session, "usage")) == "No calls yet."
+    assert repr(commands.run(session, "history")) == "No calls yet."
 
 
 def test_usage_sums_what_was_spent(session, project):
@@ -38,10 +31,10 @@ def test_usage_sums_what_was_spent(session, project):
 
     shown = repr(commands.run(session, "usage"))
     assert re.search(r"scripted:script +2 +4 +6 +\$0\.01\n", shown)
-    assert shown.endswith("In all: $0.01\n`[limits] max_cost` in the settings would bound it.")
+    assert shown.endswith("Total: $0.01\nSet a limit with `[limits] max_cost` in the settings.")
     project.settings("[limits]\nmax_cost = 2.5")
     session.pool.refresh()
-    assert repr(commands.run(session, "usage")).endswith("In all: $0.01 of $2.5")
+    assert repr(commands.run(session, "usage")).endswith("Total: $0.01 of $2.5")
 
 
 def test_history_lists_the_last_calls(session):
@@ -63,12 +56,12 @@ def test_history_lists_the_last_calls(session):
     ]
     assert [row.split()[2:4] for row in rows] == [["mock:mock", "ok"], ["scripted:script", "ok"]]
     assert rows[1].split()[-3:] == ["2", "3", "$0.005"]
-    assert kept.endswith("store.sqlite: figures alone, no prompt and no answer.")
+    assert kept.endswith("store.sqlite: no prompts and no answers.")
     assert len(commands.run(session, "history 1").rows) == 1
 
 
 @pytest.mark.parametrize("words", ["history x", "history 1 2", "usage grok"])
-def test_what_they_do_not_take(session, words):
+def test_invalid_arguments_are_errors(session, words):
     """Invalid arguments raise a one-line error with the usage."""
-    with pytest.raises(UsageError, match="Usage: `%gatewayx"):
+    with pytest.raises(UsageError, match=r"Usage: `gatewayx (usage|history)"):
         commands.run(session, words)

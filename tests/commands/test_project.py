@@ -1,7 +1,6 @@
-"""`%gatewayx new` writes engines that work unmodified."""
+"""`new` writes engines that work unmodified."""
 
 import os
-from types import SimpleNamespace
 
 import pytest
 
@@ -13,22 +12,21 @@ from gatewayx_nb.testing import check
 
 
 @pytest.fixture
-def new(project):
+def new(project, session_of):
     """Yield a function that runs the command in a project and returns its output."""
     with project.pool() as pool:
-        session = SimpleNamespace(pool=pool)
-        yield lambda line: repr(run(session, f"new {line}"))
+        yield lambda line: repr(run(session_of(pool), f"new {line}"))
 
 
 @pytest.mark.parametrize("name", ["mine", "my_2nd_one", "2nd", "a" * 63])
 def test_the_file_keeps_every_rule_and_answers_at_once(project, new, name):
     """The generated file passes the conformance kit unmodified; the printed next step works."""
-    said = new(name)
+    note = new(name)
     path = project.engines / f"{name}_engine.py"
 
-    assert str(path) in said
-    assert f"%gatewayx key set {name}" in said
-    assert f"%gatewayx {name} Hello" in said
+    assert str(path) in note
+    assert f"`gatewayx key set {name}`" in note
+    assert f"`gatewayx {name} Hello`" in note
     assert len(path.read_text().splitlines()) < 20
     assert "14 rules" in repr(check(path, ask=True))
     with project.pool() as pool:
@@ -55,11 +53,11 @@ def test_the_row_keeps_every_rule_and_the_files_comments_stay(project, new, here
     path.write_text('# mine\n[old]\nbase_url = "https://old.example"  # stays')
     url = "http://127.0.0.1:9/v1" if here else "https://api.example.com/v1"
 
-    said = new(f"fresh --url {url}")
+    note = new(f"fresh --url {url}")
 
     assert path.read_text().startswith('# mine\n[old]\nbase_url = "https://old.example"  # stays\n')
-    assert f"[fresh] in {path}" in said
-    assert ("key set fresh" in said) is not here
+    assert f"[fresh] to {path}" in note
+    assert ("key set fresh" in note) is not here
     file = RowFile(path, "project")
     file.refresh()
     fresh = next(row for row in file.rows if row.name == "fresh")
@@ -72,33 +70,33 @@ def test_the_row_keeps_every_rule_and_the_files_comments_stay(project, new, here
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("Mine", "not made of a-z"),
         ("da-sh", "not made of a-z"),
         ("../up", "not made of a-z"),
-        ("_mine", "taken for a helper"),
+        ("_mine", "would be a helper"),
         ("status", "kept for a command"),
-        ("mock", "an engine 'mock' already: .*mock_engine.py"),
+        ("mock", "an engine 'mock' exists already: .*mock_engine.py"),
         ("mistral", r"already: \[mistral\] in .*engines.toml"),
         ("there", "already: .*there_engine.py"),
-        ("a --url ftp://x/y", "no base URL"),
-        ("a --url example.com", "no base URL"),
-        ("a --url https://", "no base URL"),
-        ("a --url https://me:pw@h/v1", "no base URL"),
-        ("a --url https://h/v1?key=1", "no base URL"),
-        ("a --url https://h:99999/v1", "no base URL"),
-        ("a --url https://h/'\"\n'", "no base URL"),
-        ("a --url https://é/v1", "no base URL"),
+        ("a --url ftp://x/y", "base URL must be https://HOST/PATH"),
+        ("a --url example.com", "base URL must be https://HOST/PATH"),
+        ("a --url https://", "base URL must be https://HOST/PATH"),
+        ("a --url https://me:pw@h/v1", "base URL must be https://HOST/PATH"),
+        ("a --url https://h/v1?key=1", "base URL must be https://HOST/PATH"),
+        ("a --url https://h:99999/v1", "base URL must be https://HOST/PATH"),
+        ("a --url https://h/'\"\n'", "base URL must be https://HOST/PATH"),
+        ("a --url https://é/v1", "base URL must be https://HOST/PATH"),
         ("", "NAME"),
     ],
 )
-def test_what_cannot_be_written_is_one_line_and_no_file(project, new, line, said):
+def test_an_invalid_name_or_url_writes_nothing(project, new, line, message):
     """An invalid or taken name, or an invalid URL, is a one-line error, and no file is written."""
     project.engine("there", "x")
     before = sorted(project.root.rglob("*"))
 
-    with pytest.raises(UsageError, match=said) as caught:
+    with pytest.raises(UsageError, match=message) as caught:
         new(line)
 
     assert "\n" not in caught.value.message
@@ -106,7 +104,7 @@ def test_what_cannot_be_written_is_one_line_and_no_file(project, new, line, said
     assert sorted(project.root.rglob("*")) == before
 
 
-def test_a_file_that_is_no_engine_yet_is_not_overwritten(project, new):
+def test_an_existing_file_is_not_overwritten(project, new):
     """An existing file is not overwritten, and a symlink is not followed."""
     (project.engines / "mine_engine.py").symlink_to(project.root / "elsewhere")
 
@@ -115,17 +113,17 @@ def test_a_file_that_is_no_engine_yet_is_not_overwritten(project, new):
     assert not (project.root / "elsewhere").exists()
 
 
-def test_a_broken_file_of_rows_is_not_added_to(project, new):
+def test_an_invalid_engines_file_is_left_unchanged(project, new):
     """An invalid engines.toml is left unchanged; the error names the line to fix."""
     path = project.root / "config" / "engines.toml"
     path.write_text("[a\n")
 
-    with pytest.raises(ConfigError, match=r"cannot be added to.*line 1"):
+    with pytest.raises(ConfigError, match=r"is not valid TOML.*line 1"):
         new("fresh --url https://h/v1")
     assert path.read_text() == "[a\n"
 
 
-def test_what_is_written_under_any_umask_is_run(project, new):
+def test_the_file_may_run_under_any_umask(project, new):
     """The file is writable by its owner alone whatever the umask, so that it may run."""
     before = os.umask(0)
     try:
@@ -136,9 +134,9 @@ def test_what_is_written_under_any_umask_is_run(project, new):
     assert (project.engines / "mine_engine.py").stat().st_mode & 0o777 == 0o644
 
 
-def test_without_a_project_it_goes_into_the_users_folder(clean_environment):
+def test_without_a_project_it_goes_into_the_user_folder(clean_environment, session_of):
     """Without a project the file goes into the user folder."""
     with engine_pool.EnginePool(env={"XDG_CONFIG_HOME": str(clean_environment / "config")}) as pool:
-        said = repr(run(SimpleNamespace(pool=pool), "new mine"))
-        assert "~/config/gatewayx/engines/mine_engine.py" in said
+        note = repr(run(session_of(pool), "new mine"))
+        assert "~/config/gatewayx/engines/mine_engine.py" in note
         assert pool.ask("x", model="mine").text == "[mine] x"

@@ -1,4 +1,4 @@
-"""Command-line parsing: argparse, with errors that a notebook can show."""
+"""A command, its parser with errors that any front end can show, and the session it runs in."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from typing_extensions import override
 
-from gatewayx_nb.commands.outcomes import Table
+from gatewayx_nb.calls import Table
 from gatewayx_nb.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -18,13 +18,24 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gatewayx_nb.background import JobList
-    from gatewayx_nb.commands.explain import FailedCell
+    from gatewayx_nb.calls import Option
+    from gatewayx_nb.commands.notebook import FailedCell
     from gatewayx_nb.engine_pool import EnginePool
     from gatewayx_nb.replies import Reply
 
 
 class Session(Protocol):
-    """What a command needs from its environment."""
+    """What a command needs from its front end."""
+
+    @property
+    def prog(self) -> str:
+        """How a command line begins in this front end."""
+        ...
+
+    @property
+    def ask_prog(self) -> str:
+        """How a call with options begins in this front end."""
+        ...
 
     @property
     def pool(self) -> EnginePool:
@@ -37,36 +48,8 @@ class Session(Protocol):
         ...
 
     @property
-    def lacking(self) -> str:
-        """What this old an IPython limits, in one line."""
-        ...
-
-    def ask(self, prompt: str, model: str) -> Reply:
-        """Call a model and wait; show the partial answer if it is stopped."""
-        ...
-
-    def renew(self) -> None:
-        """Build the pool again, for a new project folder."""
-        ...
-
-    def forget(self, typed: str) -> bool:
-        """Remove a line from the input history; return whether that succeeded."""
-        ...
-
-    def ask_secret(self, question: str) -> str:
-        """Prompt for a value without showing it."""
-        ...
-
-    def show(self, shown: object) -> None:
-        """Display something while the command is running."""
-        ...
-
-    def compare_view(self, references: Sequence[str]) -> object:
-        """Return the widget that compares several models."""
-        ...
-
-    def failed(self) -> FailedCell | None:
-        """Return the last cell that raised an exception."""
+    def limitations(self) -> str:
+        """What does not work in this version of the front end, in one line."""
         ...
 
     @property
@@ -74,16 +57,48 @@ class Session(Protocol):
         """The background jobs."""
         ...
 
-    def confirm(self, shown: Table, question: str) -> bool:
+    def ask(self, prompt: str, model: str) -> Reply:
+        """Call a model and wait; show the partial answer if it is stopped."""
+        ...
+
+    def rebuild_pool(self) -> None:
+        """Build the pool again, for a new project folder."""
+        ...
+
+    def forget(self, line: str) -> bool:
+        """Remove a line from the input history; return whether that succeeded."""
+        ...
+
+    def ask_secret(self, question: str) -> str:
+        """Prompt for a value without showing it.
+
+        Raises:
+            UsageError: If the front end cannot prompt.
+        """
+        ...
+
+    def show(self, output: object) -> None:
+        """Display something while the command is running."""
+        ...
+
+    def compare_view(self, references: Sequence[str]) -> object:
+        """Return the widget that compares several models."""
+        ...
+
+    def last_failed_cell(self) -> FailedCell | None:
+        """Return the last cell that raised an exception."""
+        ...
+
+    def confirm(self, table: Table, question: str) -> bool:
         """Show a table and ask the user for confirmation; anything but yes means no.
 
         Raises:
-            TrustError: If nobody can answer.
+            TrustError: If the front end cannot ask.
         """
         ...
 
 
-class Parser(argparse.ArgumentParser):
+class LineParser(argparse.ArgumentParser):
     """Argument parser that raises `UsageError` where argparse would exit the process."""
 
     def __init__(self, prog: str, description: str = "") -> None:
@@ -99,10 +114,27 @@ class Parser(argparse.ArgumentParser):
             words = shlex.split(line)
         except ValueError as error:
             raise UsageError(
-                f"`{self.prog} {line.strip()}` cannot be read: {error}.",
-                hint="Close the quotation, or put the apostrophe into double quotes.",
+                f"`{self.prog} {line.strip()}` cannot be parsed: {error}.",
+                hint="Close the quotation, or put the apostrophe in double quotes.",
             ) from None
         return self.parse_args(words)
+
+    def add_call_option(self, name: str, option: Option) -> None:
+        """Add the flag of a call's option, if it has one; the value has the option's name."""
+        spelling, _, metavar = option.flag.partition(" ")
+        if not spelling:
+            return
+        keywords: dict[str, Any] = {"metavar": metavar, "type": option.typed}
+        if not metavar:
+            keywords = {"action": "store_true"}
+        if option.repeated:
+            keywords |= {"action": "append", "default": []}
+        self.add_argument(*spelling.split("/"), dest=name, help=option.help, **keywords)
+
+    @property
+    def actions(self) -> Sequence[argparse.Action]:
+        """The arguments and options."""
+        return self._actions
 
     @property
     def synopsis(self) -> str:
@@ -116,14 +148,15 @@ class Parser(argparse.ArgumentParser):
             for action in self._actions
             if action.help not in (None, argparse.SUPPRESS)
         )
-        return Table(("word", "what it does"), rows, (f"`{self.synopsis}`", self.description or ""))
+        notes = (f"`{self.synopsis}`", self.description or "")
+        return Table(("argument", "what it does"), rows, notes)
 
     @override
     def error(self, message: str) -> NoReturn:
-        known = [option for action in self._actions for option in action.option_strings]
+        options = [option for action in self._actions for option in action.option_strings]
         unknown = re.search(r"unrecognized arguments: (--?\S+)", message)
-        hint = did_you_mean(unknown.group(1).split("=")[0], known) if unknown else ""
-        raise UsageError(f"{message}.{hint}", hint=f"Usage: `{self.synopsis}`")
+        suggestion = did_you_mean(unknown.group(1).split("=")[0], options) if unknown else ""
+        raise UsageError(f"{message}.{suggestion}", hint=f"Usage: `{self.synopsis}`")
 
 
 def _spelling(action: argparse.Action) -> str:
@@ -141,22 +174,22 @@ class Command:
         summary: What it does, in one line.
         run: Runs it with the session and the parsed arguments; returns what to show, or ``None``.
         arguments: Adds its arguments and options to a parser.
-        raw: Whether the rest of the line is passed unparsed, as ``words.text``.
+        raw: Whether the rest of the line is passed unparsed, as ``args.text``.
     """
 
     name: str
     summary: str
     run: Callable[[Session, argparse.Namespace], Any]
-    arguments: Callable[[Parser], object] = lambda _: None
+    arguments: Callable[[LineParser], object] = lambda _: None
     raw: bool = False
 
-    def parser(self) -> Parser:
-        """Return the command's parser."""
-        parser = Parser(f"%gatewayx {self.name}", self.summary)
+    def parser(self, prog: str) -> LineParser:
+        """Return the command's parser, for a front end whose command lines begin with ``prog``."""
+        parser = LineParser(f"{prog} {self.name}", self.summary)
         self.arguments(parser)
         return parser
 
     def __call__(self, session: Session, line: str) -> Any:  # noqa: ANN401 - the command's output
         """Parse a line and run the command."""
-        words = argparse.Namespace(text=line) if self.raw else self.parser().read(line)
-        return self.run(session, words)
+        parsed = argparse.Namespace(text=line) if self.raw else self.parser(session.prog).read(line)
+        return self.run(session, parsed)

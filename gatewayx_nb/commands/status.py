@@ -1,0 +1,234 @@
+"""What can be called and what is missing: engines, models, the default, health and security."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.calls import Note, Table
+from gatewayx_nb.errors import ConfigError, EngineNotFoundError, did_you_mean
+from gatewayx_nb.hints import Hint, advice, render
+from gatewayx_nb.secure_config import display_path
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from gatewayx_nb.commands.command import LineParser, Session
+    from gatewayx_nb.engine_pool import EngineHealth, SecurityStatus
+    from gatewayx_nb.model_registry import EngineStatus
+    from gatewayx_nb.secure_config import FileSecurity
+
+_IDLE_STATES = ("no key", "not running")
+"""States of engines that the overview lists in one line instead of a row each."""
+
+_UNKNOWN_MODEL = "shown after first use"
+
+
+def overview(session: Session) -> Table:
+    """Show the engines that can be called or have failed, the rest in short, and examples."""
+    rows = session.pool.status()
+    needs = {
+        "no key": f"Waiting for a key, `{session.prog} key set NAME`",
+        "not running": "No server on this machine answers",
+    }
+    idle = {state: [row.name for row in rows if row.state == state] for state in _IDLE_STATES}
+    notes = (
+        *(f"{needs[state]}: {', '.join(names)}" for state, names in idle.items() if names),
+        *_summary(session),
+        *session.pool.problems,
+        "",
+        f"`{session.ask_prog}` calls the default model; write the prompt on the lines below",
+        f"`{session.ask_prog} grok -t 0 -o answer` calls grok and binds the reply to `answer`",
+        f"`{session.prog} ask mock Say this` calls a model in one line",
+        f"`{session.prog} key set grok` prompts for a key and stores it in a private file",
+        f"`{session.prog} help` lists the commands",
+    )
+    return engine_table([row for row in rows if row.state not in _IDLE_STATES], notes)
+
+
+def status(session: Session, args: argparse.Namespace) -> Table:
+    """Show the status of one engine, or of all."""
+    rows = session.pool.status()
+    if not args.name:
+        return engine_table(rows, (*_summary(session), *session.pool.problems))
+    matches = [row for row in rows if row.name == args.name]
+    if not matches:
+        raise EngineNotFoundError(
+            f"no engine {args.name!r}.{did_you_mean(args.name, [row.name for row in rows])}",
+            hint=Hint("list_engines"),
+        )
+    return engine_table(matches)
+
+
+def status_arguments(parser: LineParser) -> None:
+    """``[NAME]``."""
+    parser.add_argument("name", nargs="?", metavar="NAME", help="an engine; all if omitted")
+
+
+def models(session: Session, args: argparse.Namespace) -> Table:
+    """Show the models that can be called, or those that the providers list."""
+    listed = session.pool.models(args.engine, live=args.live)
+    if not listed:
+        return Table((), (), (f"No model can be called; `{session.prog} status` says why.",))
+    rows = tuple(
+        (model.engine if model.default else str(model), model.model or _UNKNOWN_MODEL)
+        for model in listed
+    )
+    return Table(("reference", "model"), rows)
+
+
+def models_arguments(parser: LineParser) -> None:
+    """``[ENGINE] [--live]``."""
+    parser.add_argument("engine", nargs="?", metavar="ENGINE", help="an engine; all if omitted")
+    parser.add_argument("--live", action="store_true", help="ask the providers; costs nothing")
+
+
+def reload(session: Session, _: argparse.Namespace) -> Table:
+    """Reload all files."""
+    return engine_table(session.pool.reload(), tuple(session.pool.problems))
+
+
+def use(session: Session, args: argparse.Namespace) -> Note:
+    """Set the default model."""
+    session.pool.use(args.reference, save=args.save)
+    place = session.pool.config.project or session.pool.config.user
+    scope = f"saved in {place.label(place.settings)}" if args.save else "for this session"
+    return Note(f"The default model is {args.reference}, {scope}.")
+
+
+def use_arguments(parser: LineParser) -> None:
+    """``REF [--save]``."""
+    parser.add_argument("reference", metavar="REF", help="an engine, or engine:model")
+    parser.add_argument("--save", action="store_true", help="write it to config/gatewayx.toml")
+
+
+def health(session: Session, args: argparse.Namespace) -> Table:
+    """Check the named engines, or all engines that are ready."""
+    rows = tuple(map(_health_cells, session.pool.health(*args.names)))
+    others = f"The others are not ready: `{session.prog} status`."
+    return Table(("engine", "works", "latency", "to do"), rows, () if args.names else (others,))
+
+
+def health_arguments(parser: LineParser) -> None:
+    """``[NAME…]``."""
+    parser.usage = "%(prog)s [NAME…]"
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="an engine; those that are ready if omitted"
+    )
+
+
+def security(session: Session, _: argparse.Namespace) -> Table:
+    """Show `EnginePool.security_status` as a table with advice below."""
+    report = session.pool.security_status()
+    folders = {folder.owner: folder for folder in session.pool.config.places}
+    files = [
+        (file, folders[file.place].label(folders[file.place].root / file.path))
+        for file in report.files
+        if file.exists
+    ]
+    rows = tuple(
+        (file.place, name, file.mode or "", _owner(file), _git_state(file)) for file, name in files
+    )
+    warnings = (line for file, name in files for line in _file_warnings(file, name))
+    active = session.pool.active_cassette
+    table_warning = [active.warning] if active and active.warning else []
+    notes = (*_security_summary(report), *warnings, *table_warning)
+    return Table(("folder", "file", "mode", "owner", "git"), rows, notes)
+
+
+def engine_table(rows: list[EngineStatus], notes: tuple[str, ...] = ()) -> Table:
+    """Return a row for each engine; the columns of calls and spend only after a call."""
+    has_calls = any(row.calls for row in rows)
+    usage_columns = ("calls", "spend") if has_calls else ()
+    cells = tuple(
+        (
+            row.name,
+            row.state,
+            row.key,
+            row.model or _UNKNOWN_MODEL,
+            row.source if row.loaded else f"{row.source} (not loaded)",
+            *(_usage_cells(row) if has_calls else ()),
+            _to_do(row),
+        )
+        for row in rows
+    )
+    return Table(("engine", "state", "key", "model", "from", *usage_columns, "to do"), cells, notes)
+
+
+def _usage_cells(row: EngineStatus) -> tuple[str, str]:
+    """Return the number of calls and the spend; unpriced calls are counted, not taken as free."""
+    if not row.calls:
+        return "", ""
+    spend = [f"${row.spend.normalize():f}"] if row.spend or not row.unpriced else []
+    unpriced = [f"{row.unpriced} unpriced"] if row.unpriced else []
+    return str(row.calls), " + ".join(spend + unpriced)
+
+
+def _to_do(row: EngineStatus) -> str:
+    """Return the engine's error, the command that fixes it, and the last call's error."""
+    hint = render(advice(row.hint)) if row.hint else ""
+    last = f"last call: {row.last_error}" if row.last_error else ""
+    return "; ".join(filter(None, (row.error, hint, row.warning, last))).replace("`", "")
+
+
+def _summary(session: Session) -> tuple[str, ...]:
+    """Return notes on the whole pool; in replay mode, only what is the same on every machine."""
+    try:
+        default = f"Default model: {session.pool.default_model()}"
+    except ConfigError as error:
+        text = error.describe()
+        default = f"{text[:1].upper()}{text[1:]}"
+    active, project = session.pool.active_cassette, session.pool.config.project
+    if active and active.mode == "replay":
+        return (default, f"Cassette {active.path.name} is replayed; no engine is started.")
+    place = (
+        f"Project folder: {display_path(project.root)}"
+        if project
+        else f"No project folder: `{session.prog} init`"
+    )
+    return (default, place, *filter(None, [session.limitations]))
+
+
+def _health_cells(row: EngineHealth) -> tuple[str, ...]:
+    latency = "" if row.latency is None else f"{row.latency:.2f} s"
+    return (row.engine, "yes" if row.ok else "no", latency, row.error)
+
+
+def _security_summary(report: SecurityStatus) -> Iterator[str]:
+    counts = report.counts
+    sources = [key.source for key in report.keys if key.state == "set"]
+    by_source = ", ".join(f"{sources.count(one)} in the {one}" for one in dict.fromkeys(sources))
+    placeholders = counts["placeholder"]
+    yield (
+        f"Keys: {counts['set']} set{f' ({by_source})' if by_source else ''}, "
+        f"{placeholders} placeholder{'' if placeholders == 1 else 's'}."
+    )
+    yield f"Started engines: {', '.join(report.started) or 'none'}."
+    for refusal in report.refused:
+        yield " ".join(filter(None, ("Refused:", refusal.what, refusal.source, refusal.why)))
+
+
+def _file_warnings(file: FileSecurity, name: str) -> Iterator[str]:
+    """Yield what is wrong with a file and how to fix it."""
+    if file.tracked:
+        yield (
+            f"Git tracks {name}: run `git rm --cached {name}`, commit, and renew its keys,"
+            " which stay in the history."
+        )
+    elif file.ignored is False:
+        folder = name.rpartition("/")[0]
+        yield f"Git does not ignore {name}: `echo '*' > {folder}/.gitignore`"
+    if file.others_write and not file.link:
+        yield f"Others can change {name}: `chmod go-w {name}`"
+
+
+def _owner(file: FileSecurity) -> str:
+    if file.yours is None:
+        return "unknown"
+    return "you" if file.yours else "root" if file.root else "someone else"
+
+
+def _git_state(file: FileSecurity) -> str:
+    if file.tracked:
+        return "tracked"
+    return {True: "ignored", False: "not ignored", None: ""}[file.ignored]

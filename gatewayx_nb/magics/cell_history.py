@@ -1,0 +1,126 @@
+"""The cells that IPython keeps: the last one that failed, and removal of one from every copy."""
+
+from __future__ import annotations
+
+import linecache
+import sys
+import traceback
+from typing import TYPE_CHECKING, Any
+
+from gatewayx_nb.commands import FailedCell
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from IPython.core.history import HistoryManager
+    from IPython.core.interactiveshell import InteractiveShell
+
+STUB = "# removed: a key may have been typed in this cell"
+"""Replaces the source of a removed cell."""
+
+
+def last_failed_cell() -> FailedCell | None:
+    """Return the last cell that raised, from the state that Python and IPython keep."""
+    error: BaseException | None = getattr(sys, "last_value", None)
+    if error is None:
+        return None
+    message = "".join(traceback.format_exception_only(error)).strip()
+    if isinstance(error, SyntaxError):  # no frame of the cell exists
+        source = _cell_source(error.filename or "") or error.text or ""
+        return FailedCell(source, error.lineno or 0, message)
+    name, line = _innermost_cell(error.__traceback__)
+    return FailedCell(_cell_source(name), line, message)
+
+
+def purge(shell: InteractiveShell, line: str) -> bool:
+    """Remove the running cell from ``In``, ``_i…``, linecache and the history database.
+
+    Identical cells that ran earlier or in another session are removed too.
+
+    Args:
+        shell: The shell.
+        line: The part of the cell that the magic received, as typed.
+
+    Returns:
+        Whether no copy is left; the database may be locked or owned by another user.
+    """
+    words = line.split()
+    _purge_linecache(words)
+    history = shell.history_manager
+    raw = history.input_hist_raw[-1]
+    if not _contains(raw, words):  # a cell that runs silently is not in the history
+        return True
+    for number, cell in enumerate(history.input_hist_raw):
+        if cell == raw:
+            history.input_hist_raw[number] = history.input_hist_parsed[number] = STUB
+    for name in ("_i00", "_i", "_ii", "_iii"):
+        if getattr(history, name) == raw:
+            setattr(history, name, STUB)
+    copies = [name for name, value in shell.user_ns.items() if name[:2] == "_i" and value == raw]
+    shell.user_ns.update(dict.fromkeys(copies, STUB))
+    return _purge_database(history, raw)
+
+
+def _innermost_cell(frames: TracebackType | None) -> tuple[str, int]:
+    """Return the file and line of the innermost frame in a cell."""
+    cells = [
+        (frame.f_code.co_filename, line)
+        for frame, line in traceback.walk_tb(frames)
+        if _cell_source(frame.f_code.co_filename)
+    ]
+    return cells[-1] if cells else ("", 0)
+
+
+def _contains(text: str, words: list[str]) -> bool:
+    """Return whether a text contains these words, as they are or in a Python literal."""
+    return all(word in text or repr(word)[1:-1] in text for word in words)
+
+
+def _cell_source(name: str) -> str:
+    """Return the source of the cell compiled under a name, or an empty string."""
+    entry: tuple[Any, ...] = _ipython_cache().get(name) or linecache.cache.get(name) or ()
+    return "".join(entry[2]) if _is_cell(name, entry) else ""
+
+
+def _purge_linecache(words: list[str]) -> None:
+    """Remove the cells that contain these words, so that tracebacks no longer show them."""
+    entries = list(linecache.cache.items())
+    cells = [*_ipython_cache(), *(name for name, entry in entries if _is_cell(name, entry))]
+    for name in cells:
+        if _contains(_cell_source(name), words):
+            for cache in (linecache.cache, _ipython_cache()):
+                cache.pop(name, None)
+
+
+def _ipython_cache() -> dict[str, Any]:
+    """Return IPython 7's additional cache, from which it restores cells in linecache."""
+    cache: dict[str, Any] = getattr(linecache, "_ipython_cache", {})
+    return cache
+
+
+def _is_cell(name: str, entry: tuple[Any, ...]) -> bool:
+    """Return whether an entry is a cell: from IPython 8 on, cells have no modification time."""
+    return name in _ipython_cache() or (len(entry) > 1 and entry[1] is None)
+
+
+def _purge_database(history: HistoryManager, raw: str) -> bool:
+    """Overwrite a cell in the database and in the history thread's write cache."""
+    import sqlite3
+
+    try:
+        with history.db_input_cache_lock:
+            history.db_input_cache = [
+                (line, STUB, STUB) if cell == raw else (line, source, cell)
+                for line, source, cell in history.db_input_cache
+            ]
+        history.writeout_cache()
+        history.db.execute("PRAGMA secure_delete = ON")
+        with history.db:
+            history.db.execute(
+                "UPDATE history SET source = ?, source_raw = ? WHERE source_raw = ?",
+                (STUB, STUB, raw),
+            )
+        history.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    except sqlite3.Error:
+        return False
+    return True

@@ -1,0 +1,189 @@
+"""Run a parsed cell: one answer, several side by side, a background job or a dry run."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
+from gatewayx_nb import commands, display
+from gatewayx_nb.errors import EngineNotFoundError, GatewayError, UsageError
+from gatewayx_nb.hints import Hint, advice
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from gatewayx_nb.background import Job, JobList
+    from gatewayx_nb.calls import AsyncReplyStream, CallOptions, ReplyStream
+    from gatewayx_nb.commands import DryRun
+    from gatewayx_nb.comparisons import Comparison, ComparisonRun
+    from gatewayx_nb.engine_pool import EnginePool
+    from gatewayx_nb.magics.cell import Cell
+    from gatewayx_nb.replies import Reply
+
+_display_tasks: set[asyncio.Task[None]] = set()
+"""The tasks that show jobs: an event loop keeps only weak references to tasks."""
+
+
+class CellRun(ABC):
+    """A cell that is ready to run; nothing is sent before."""
+
+    @abstractmethod
+    def run(self) -> object:
+        """Run the cell, show its answer and bind it; block until it has ended."""
+
+    @abstractmethod
+    async def arun(self) -> object:
+        """Run the cell on the kernel's event loop, which keeps handling widgets."""
+
+
+class AnswerRun(CellRun):
+    """The call of one model.
+
+    A failed or stopped call binds its partial answer, if any has arrived.
+
+    Args:
+        pool: The pool.
+        cell: The cell.
+        view: Shows the answer.
+        bind: Binds the reply.
+    """
+
+    def __init__(
+        self, pool: EnginePool, cell: Cell, view: display.View, bind: Callable[[Reply], None]
+    ) -> None:
+        self._pool, self._cell, self._view, self._bind = pool, cell, view, bind
+
+    @override
+    def run(self) -> Reply:
+        stream = self._pool.stream(self._cell.prompt, **self._cell.options)
+        with self._bound(stream):
+            return display.read(stream, self._view)
+
+    @override
+    async def arun(self) -> Reply:
+        stream = self._pool.astream(self._cell.prompt, **self._cell.options)
+        with self._bound(stream):
+            return await display.aread(stream, self._view)
+
+    @contextlib.contextmanager
+    def _bound(self, stream: ReplyStream | AsyncReplyStream) -> Iterator[None]:
+        try:
+            yield
+        except (KeyboardInterrupt, GatewayError):
+            if stream.partial.has_begun:
+                self._bind(stream.partial.reply(interrupted=True))
+            raise
+        self._bind(stream.reply)
+
+
+class ColumnsRun(CellRun):
+    """The calls of several models, shown side by side.
+
+    The comparison is bound even if it was stopped. If every column failed, the first column's
+    error is raised after all are shown.
+
+    Args:
+        pool: The pool.
+        cell: The cell.
+        view: Shows the answers.
+        bind: Binds the comparison.
+
+    Raises:
+        UsageError: If an option is invalid, or the line contains a prompt.
+    """
+
+    def __init__(
+        self,
+        pool: EnginePool,
+        cell: Cell,
+        view: display.ColumnsView,
+        bind: Callable[[Comparison], None],
+    ) -> None:
+        self._comparison = pool.plan_comparison(cell.prompt, models=cell.references, **cell.options)
+        self._view, self._bind = view, bind
+        _refuse_prompt(self._comparison)
+
+    @override
+    def run(self) -> None:
+        with self._bound():
+            display.watch(self._comparison, self._view)
+
+    @override
+    async def arun(self) -> None:
+        with self._bound():
+            await display.awatch(self._comparison, self._view)
+
+    @contextlib.contextmanager
+    def _bound(self) -> Iterator[None]:
+        try:
+            yield
+        except KeyboardInterrupt:
+            self._bind(self._comparison.comparison)
+            raise
+        comparison = self._comparison.comparison
+        self._bind(comparison)
+        failures = [outcome for outcome in comparison if isinstance(outcome, GatewayError)]
+        if len(failures) == len(comparison):
+            raise failures[0]
+
+
+def _refuse_prompt(comparison: ComparisonRun) -> None:
+    """Raise `UsageError` if most references are unknown: they are rather words of a prompt."""
+    unknown = [one for one in comparison.columns if isinstance(one.outcome, EngineNotFoundError)]
+    known = [one for one in comparison.columns if one not in unknown]
+    if len(unknown) > len(known):
+        example = known[0].reference if known else "mock"
+        raise UsageError(
+            f"no engines {', '.join(repr(column.reference) for column in unknown)}.",
+            hint=advice(f"Write `%%gatewayx {example}`, and the prompt on the lines below it.")
+            | Hint("list_engines"),
+        )
+
+
+def dry_run(pool: EnginePool, cell: Cell) -> DryRun:
+    """Return what a cell would send."""
+    models = cell.references or (cell.options.get("model"),)
+    calls: list[CallOptions] = [{**cell.options, "model": model} for model in models]
+    return commands.dry_run([pool.preview(cell.prompt, **call) for call in calls])
+
+
+def start_job(pool: EnginePool, jobs: JobList, cell: Cell, view: display.ColumnsView) -> Job:
+    """Start a job and show its progress, in a task with the cell's own context.
+
+    Without a running event loop, as in a terminal, nothing is shown; use ``job.result()``.
+
+    Raises:
+        UsageError: If a job with the name is running, or ``--chat`` or ``--fallback`` is set.
+    """
+    if cell.chat is not None or cell.options.get("fallback"):
+        raise UsageError(
+            "`--bg` cannot be combined with `--chat` or `--fallback`.", hint="Omit one of them."
+        )
+    references = cell.references or (cell.options.get("model") or pool.default_model(),)
+    options = {name: value for name, value in cell.options.items() if name != "model"}
+    comparisons: list[ComparisonRun] = []
+
+    def plan() -> ComparisonRun:
+        comparisons.append(pool.plan_comparison(cell.prompt, models=references, **options))  # type: ignore[arg-type]
+        return comparisons[0]
+
+    job = jobs.start(cell.variable, plan)
+    with contextlib.suppress(RuntimeError):  # no loop is running
+        loop = asyncio.get_running_loop()
+        # Now: ipykernel 6 would put a later first update below another cell.
+        view.update(comparisons[0])
+        task = loop.create_task(_show_until_ended(comparisons[0], view))
+        _display_tasks.add(task)
+        task.add_done_callback(_display_tasks.discard)
+    return job
+
+
+async def _show_until_ended(comparison: ComparisonRun, view: display.ColumnsView) -> None:
+    """Show a job's answers until it has ended; a cancelled job counts as ended."""
+    while not await comparison.ajoin(display.INTERVAL):
+        view.update(comparison)
+    view.finish(comparison)

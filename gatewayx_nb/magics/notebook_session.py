@@ -1,0 +1,163 @@
+"""The session that commands run in: this shell's pool, notebook, prompts, display and history."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import IPython
+from IPython.core.error import StdinNotImplementedError
+from IPython.display import display
+from typing_extensions import override
+
+from gatewayx_nb import engine_pool, widgets
+from gatewayx_nb.background import JobList
+from gatewayx_nb.commands import Session
+from gatewayx_nb.display import PartialView
+from gatewayx_nb.errors import TrustError, UsageError
+from gatewayx_nb.magics import cell_history
+from gatewayx_nb.magics.cell import Cell
+from gatewayx_nb.magics.cell_run import AnswerRun
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from gatewayx_nb.calls import Table
+    from gatewayx_nb.commands import FailedCell
+    from gatewayx_nb.engine_pool import EnginePool
+    from gatewayx_nb.magics.outputs import Outputs
+    from gatewayx_nb.replies import Reply
+
+# The versions from which these work.
+_TIME_STOPS, _TAB_COMPLETES, _CLICKS_ARE_HANDLED = (8, 0), (8, 6), (7, 0)
+
+
+class NotebookSession(Session):
+    """The session of one shell.
+
+    Args:
+        shell: The shell.
+        outputs: Where its answers are shown and bound.
+    """
+
+    def __init__(self, shell: InteractiveShell, outputs: Outputs) -> None:
+        self._shell = shell
+        self._outputs = outputs
+        self._jobs = JobList()
+
+    @property
+    @override
+    def prog(self) -> str:
+        return "%gatewayx"
+
+    @property
+    @override
+    def ask_prog(self) -> str:
+        return "%%gatewayx"
+
+    @property
+    @override
+    def pool(self) -> EnginePool:
+        return engine_pool.pool()
+
+    @property
+    @override
+    def notebook(self) -> Path | None:
+        names = self._shell.user_ns
+        reported = names.get("__vsc_ipynb_file__") or os.environ.get("JPY_SESSION_NAME")
+        path = Path(str(reported or names.get("__session__") or ""))
+        return path if path.suffix == ".ipynb" else None
+
+    @property
+    @override
+    def limitations(self) -> str:
+        kernel = getattr(self._shell, "kernel", None)
+        return limitations(IPython.__version__, getattr(kernel, "implementation_version", None))
+
+    @property
+    @override
+    def jobs(self) -> JobList:
+        return self._jobs
+
+    @override
+    def ask(self, prompt: str, model: str) -> Reply:
+        self.pool.refresh()
+        cell = Cell(prompt, {"model": model})
+        view = PartialView(self._outputs.view(cell))
+        return AnswerRun(self.pool, cell, view, self._outputs.binder(cell)).run()
+
+    @override
+    def rebuild_pool(self) -> None:
+        active = self.pool.active_cassette
+        engine_pool.reset()
+        if active:
+            self.pool.cassette(active.path, active.mode, speed=active.speed)
+
+    @override
+    def forget(self, line: str) -> bool:
+        return cell_history.purge(self._shell, line)
+
+    @override
+    def ask_secret(self, question: str) -> str:
+        try:
+            return getpass.getpass(question)
+        except (StdinNotImplementedError, EOFError):
+            file = (self.pool.config.project or self.pool.config.user).keys
+            raise UsageError(
+                "this front end cannot prompt for a key.",
+                hint=f"Write `{question.strip(': ')}=…` into {file} with an editor.",
+            ) from None
+
+    @override
+    def show(self, output: object) -> None:
+        display(output)
+
+    @override
+    def compare_view(self, references: Sequence[str]) -> object:
+        return widgets.compare_view(models=references)
+
+    @override
+    def last_failed_cell(self) -> FailedCell | None:
+        return cell_history.last_failed_cell()
+
+    @override
+    def confirm(self, table: Table, question: str) -> bool:
+        display(table)
+        try:
+            return input(question).strip().lower() in ("y", "yes")
+        except (StdinNotImplementedError, EOFError):
+            raise TrustError(
+                "this front end cannot ask for confirmation; nothing was changed.",
+                hint="Run the line in a notebook, or in IPython in a terminal.",
+            ) from None
+
+
+def limitations(ipython: str, ipykernel: str | None) -> str:
+    """Describe in one line what does not work in these versions; empty if everything does.
+
+    >>> limitations("8.31.0", "6.29.5")
+    'Limited on ipykernel 6.29.5: clicks on widgets wait while a cell streams.'
+
+    Args:
+        ipython: IPython's version.
+        ipykernel: The kernel's version, ``None`` in a terminal.
+    """
+    packages, limits = [], []
+    if _parts(ipython) < _TAB_COMPLETES:
+        packages.append(f"IPython {ipython}")
+        limits.append("Tab does not complete gatewayx lines")
+    if _parts(ipython) < _TIME_STOPS:
+        limits.append("`%%time` continues after a failed or stopped cell within it")
+    if ipykernel is not None and _parts(ipykernel) < _CLICKS_ARE_HANDLED:
+        packages.append(f"ipykernel {ipykernel}")
+        limits.append("clicks on widgets wait while a cell streams")
+    return f"Limited on {' and '.join(packages)}: {'; '.join(limits)}." if limits else ""
+
+
+def _parts(version: str) -> tuple[int, ...]:
+    """Return the major and minor version."""
+    return tuple(int(part) for part in version.split(".")[:2] if part.isdigit())

@@ -1,0 +1,64 @@
+"""Where a shell's answers go: its displays and the notebook's variables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gatewayx_nb import display
+from gatewayx_nb.replies import Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from gatewayx_nb.comparisons import Comparison
+    from gatewayx_nb.magics.cell import Cell
+
+LAST = "_reply"
+"""Name of the variable for the last reply."""
+
+
+class Outputs:
+    """The displays and variables of one shell.
+
+    Args:
+        shell: The shell.
+
+    Attributes:
+        in_kernel: Whether the shell has a page whose displays can be updated.
+    """
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        self._shell = shell
+        self.in_kernel = getattr(shell, "kernel", None) is not None
+
+    def view(self, cell: Cell) -> display.View:
+        """Return the view of one answer."""
+        if cell.quiet:
+            return display.QuietView()
+        view: display.View = (
+            display.NotebookView(form=cell.output_format)
+            if self.in_kernel
+            else display.TerminalView(cell.output_format)
+        )
+        return view if cell.streams else display.WholeView(view)
+
+    def columns(self, cell: Cell) -> display.ColumnsView:
+        """Return the view of several answers side by side."""
+        if cell.quiet:
+            return display.QuietColumns()
+        view = display.NotebookColumns() if self.in_kernel else display.TerminalColumns()
+        return view if cell.streams else display.WholeColumns(view)
+
+    def binder(self, cell: Cell) -> Callable[[Reply | Comparison], None]:
+        """Return a function that binds a result, and inserts its code below if requested."""
+
+        def bind(result: Reply | Comparison) -> None:
+            names = filter(None, (LAST, cell.variable))
+            self._shell.user_ns.update(dict.fromkeys(names, result))
+            # Code from a replay is not inserted: a rerun notebook must not grow.
+            if cell.insert and isinstance(result, Reply) and result.parsed and not result.replayed:
+                self._shell.set_next_input(result.parsed, replace=False)
+
+        return bind

@@ -1,0 +1,70 @@
+"""The wording of hints in a notebook: the command or the option of a cell that helps."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import TYPE_CHECKING
+
+from gatewayx_nb import hints
+from gatewayx_nb.magics import cell
+
+if TYPE_CHECKING:
+    from gatewayx_nb.hints import Wording
+
+_FLAGS = {
+    action.dest: action.option_strings[0]
+    for action in cell.parser().actions
+    if action.option_strings
+}
+
+
+def _set_option(option: str, value: object) -> str:
+    """Word an example by the cell's flag, and by the keyword of a call in Python."""
+    example = f"`{option}={value!r}`"
+    if option not in _FLAGS:
+        return f"For example, {example}."
+    if isinstance(value, bool):
+        return f"For example, `{_FLAGS[option]}` or {example}."
+    if isinstance(value, dict):
+        value = [f"{name}={json.dumps(item)}" for name, item in value.items()]
+    # A flag is repeated for each item.
+    first = value[0] if isinstance(value, list) and value else value
+    return f"For example, `{_FLAGS[option]} {shlex.quote(str(first))}` or {example}."
+
+
+def _option(option: str) -> str:
+    return f"`{_FLAGS[option]}` or `{option}`" if option in _FLAGS else f"`{option}`"
+
+
+NOTEBOOK: Wording = {
+    "advice": hints.SCRIPT["advice"],
+    "set_key": "Run `%gatewayx key set {engine}`.",
+    "set_key_for_user": "Run `%gatewayx key set {engine} --user`.",
+    "import_keys": "Import keys with `%gatewayx key import FILE`.",
+    "pull": "Run `%gatewayx pull {model}`.",
+    "pull_from_file": "Install it with `%gatewayx pull {model} --from FILE.whl`.",
+    "list_engines": "`%gatewayx status` lists the engines.",
+    "show_engine": "`%gatewayx status {engine}` shows its state.",
+    "use_other_engine": "Use another engine; `%gatewayx status` lists them.",
+    "list_models": "`%gatewayx models` lists the models.",
+    "name_model": "Name another model: `%%gatewayx {engine}:MODEL`.",
+    "choose_default": "Choose a default model with `%gatewayx use {reference} --save`.",
+    "create_project": "Run `%gatewayx init`.",
+    "trust": "`%gatewayx trust` shows it and asks you.",
+    "open_cassette": "Open a cassette with `%gatewayx cassette {path} --mode {mode}`.",
+    "record_cassette": "Run `%gatewayx cassette --mode {mode}`, then the cell again.",
+    "bypass_cassette": "Ignore the cassette with `--fresh` or `fresh=True`.",
+    "set_option": _set_option,
+    "raise_option": lambda option: f"Raise {_option(option)}.",
+    "omit_option": lambda option: f"Omit {_option(option)}.",
+    "allow_unpriced": "Allow it with `--allow-unpriced` or `allow_unpriced=True`.",
+    "set_base_url": hints.SCRIPT["set_base_url"],
+    "install": 'Run `%pip install "gatewayx-nb[{extra}]"`.',
+    "list_jobs": "`%gatewayx jobs` lists the jobs.",
+    "cancel_job": "Stop it with `%gatewayx cancel {job}`.",
+    "list_chats": "`%gatewayx chat list` lists the conversations.",
+    "run_again": "Run the cell again.",
+    "command": "Run `%gatewayx {line}`.",
+}
+"""One entry for each action of `hints.SCRIPT`."""
