@@ -8,7 +8,7 @@ import pytest
 from gatewayx_nb import output_formats
 from gatewayx_nb.errors import UsageError
 from gatewayx_nb.replies import Reply
-from tests.html.test_markdown import parsed, words
+from tests.html_pages.test_markdown import parsed, words
 
 PYTHON = "Here:\n\n```python\nx = '<b>'\n```\nThat is all."
 RECORDS = [{"city": "Rome", "people": 2}, {"city": "<i>Milan</i>", "people": 1}]

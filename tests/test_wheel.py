@@ -54,3 +54,18 @@ def test_an_installed_package_answers(installed, tmp_path):
     )
 
     assert done.stdout == "[mock] hi 23\n"
+
+
+def test_the_test_script_passes_with_an_installed_package(installed):
+    """`python tests/test_dynamic_models.py` passes whether the package is editable or installed."""
+    done = subprocess.run(
+        [sys.executable, "tests/test_dynamic_models.py"],
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": str(installed)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout
+    assert " passed" in done.stdout

@@ -4,7 +4,7 @@ import html5lib
 import pytest
 
 from gatewayx_nb.html.sandbox import sandbox_html
-from tests.html.test_markdown import HOSTILE, corpus
+from tests.html_pages.test_markdown import HOSTILE, corpus
 
 # Attributes that load or link, from
 # https://html.spec.whatwg.org/multipage/indices.html#attributes-3.

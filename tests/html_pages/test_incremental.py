@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from gatewayx_nb.html import incremental, markdown
 from gatewayx_nb.html.incremental import IncrementalRenderer
 from gatewayx_nb.html.markdown import parser, to_html
-from tests.html.test_markdown import CONSTRUCTS, HOSTILE, MARKUP, corpus, harmful, prefixes, words
+from tests.html_pages.test_markdown import CONSTRUCTS, HOSTILE, MARKUP, corpus, harmful, prefixes, words
 
 ANSWERS = {
     "prose": "A sentence of **prose** that goes on for a while, with `code`.\n\n" * 400,

@@ -4,7 +4,7 @@ import html5lib
 import pytest
 
 from gatewayx_nb.html.highlight import highlight
-from tests.html.test_markdown import HOSTILE, corpus, words
+from tests.html_pages.test_markdown import HOSTILE, corpus, words
 
 SOURCE = 'def f(x: int = 3) -> str:\n    """Say <b>."""\n    return "a & b"  # why\n'
 
