@@ -34,7 +34,7 @@ class CodeBlock:
 
 def code_blocks(text: str) -> list[CodeBlock]:
     """Return the fenced blocks of a reply, in order."""
-    return [CodeBlock(found["source"], found["language"]) for found in _FENCE.finditer(text)]
+    return [CodeBlock(match["source"], match["language"]) for match in _FENCE.finditer(text)]
 
 
 def extract_code(text: str) -> CodeBlock:
@@ -62,12 +62,12 @@ def extract_json(text: str) -> Any:  # noqa: ANN401 - JSON
             return json.loads(candidate)
         except (ValueError, RecursionError):
             continue
-    return _between_words(text)
+    return _embedded_json(text)
 
 
-def _between_words(text: str) -> Any:  # noqa: ANN401 - JSON
+def _embedded_json(text: str) -> Any:  # noqa: ANN401 - JSON
     """Parse the longest object or list in a text, trying at most 200 brackets."""
-    found: list[tuple[int, Any]] = []
+    candidates: list[tuple[int, Any]] = []
     end = tries = 0
     for opening in _OPENING.finditer(text):
         if opening.start() < end:
@@ -79,7 +79,7 @@ def _between_words(text: str) -> Any:  # noqa: ANN401 - JSON
             value, end = _SCANNER.raw_decode(text, opening.start())
         except (ValueError, RecursionError):
             continue
-        found.append((end - opening.start(), value))
-    if not found:
-        raise ValueError("it holds no JSON")
-    return max(found, key=lambda one: one[0])[1]
+        candidates.append((end - opening.start(), value))
+    if not candidates:
+        raise ValueError("it contains no JSON")
+    return max(candidates, key=lambda one: one[0])[1]

@@ -8,25 +8,26 @@ from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 from urllib.parse import urlsplit
 
 from gatewayx_nb.errors import UsageError
+from gatewayx_nb.hints import Hint
 from gatewayx_nb.messages import Image
-
-LIMIT = 20 * 1024 * 1024
-"""Maximum bytes of an image; providers accept 5 MB (Anthropic) to 50 MB (OpenAI) encoded."""
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_MAGIC = (
+LIMIT = 20 * 1024 * 1024
+"""Maximum bytes of an image; providers accept 5 MB (Anthropic) to 50 MB (OpenAI) encoded."""
+
+_SIGNATURES = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"\xff\xd8\xff", "image/jpeg"),
     (b"GIF87a", "image/gif"),
     (b"GIF89a", "image/gif"),
 )
-_KINDS = "a path, bytes, an https address, a matplotlib figure or a PIL image"
+_SOURCES = "a path, bytes, an https URL, a matplotlib figure or a PIL image"
 
 
 @runtime_checkable
-class Figure(Protocol):
+class MatplotlibFigure(Protocol):
     """Structural type of a matplotlib figure, so that matplotlib need not be imported."""
 
     def savefig(self, file: object, *, format: str) -> object:  # noqa: A002 - matplotlib's name
@@ -34,18 +35,18 @@ class Figure(Protocol):
 
 
 @runtime_checkable
-class Picture(Protocol):
+class PILImage(Protocol):
     """Structural type of a PIL image."""
 
     def tobytes(self) -> bytes:
         """Return the pixels."""
 
     def save(self, file: object, format: str) -> object:  # noqa: A002 - PIL's name
-        """Write the figure to a file."""
+        """Write the image to a file."""
 
 
 @runtime_checkable
-class Drawing(Protocol):
+class FigurePart(Protocol):
     """An object within a figure, such as matplotlib axes or a seaborn grid."""
 
     @property
@@ -53,13 +54,13 @@ class Drawing(Protocol):
         """The figure that contains it."""
 
 
-def shows(value: object) -> bool:
+def is_drawable(value: object) -> bool:
     """Return whether a value is a figure, axes or an image, as opposed to text or bytes.
 
     The value may be any notebook object, whose own code may raise anything.
     """
     try:
-        return _is_picture(value) or (isinstance(value, Drawing) and _is_picture(value.figure))
+        return _is_image(value) or (isinstance(value, FigurePart) and _is_image(value.figure))
     except Exception:  # noqa: BLE001 - what raises is not an image
         return False
 
@@ -76,21 +77,23 @@ def load(source: object) -> Image:
     """
     if isinstance(source, Image):
         return source
-    if not _is_picture(source) and shows(source):
-        source = cast("Drawing", source).figure
+    if not _is_image(source) and is_drawable(source):
+        source = cast("FigurePart", source).figure
     if isinstance(source, str) and urlsplit(source).scheme in ("http", "https"):
         return _remote(source)
     if isinstance(source, (str, Path)):
-        return _checked(_read(Path(source).expanduser()), str(source))
+        return _checked_image(_read(Path(source).expanduser()), str(source))
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return _checked(bytes(source), "the image")
-    if isinstance(source, Figure):
-        return _checked(_written(lambda file: source.savefig(file, format="png")), "the figure")
-    if isinstance(source, Picture):
-        return _checked(_written(lambda file: source.save(file, "PNG")), "the picture")
+        return _checked_image(bytes(source), "the image")
+    if isinstance(source, MatplotlibFigure):
+        return _checked_image(
+            _bytes_written(lambda file: source.savefig(file, format="png")), "the figure"
+        )
+    if isinstance(source, PILImage):
+        return _checked_image(_bytes_written(lambda file: source.save(file, "PNG")), "the image")
     raise UsageError(
-        f"{type(source).__name__} is no image; expected {_KINDS}.",
-        hint='For instance `images=["plot.png"]`.',
+        f"image must be {_SOURCES}, got {type(source).__name__}.",
+        hint=Hint("set_option", option="images", value=["plot.png"]),
     )
 
 
@@ -102,19 +105,20 @@ def sniff(data: bytes) -> str | None:
     """
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "image/webp"
-    return next((mime for magic, mime in _MAGIC if data.startswith(magic)), None)
+    return next((mime for signature, mime in _SIGNATURES if data.startswith(signature)), None)
 
 
-def _is_picture(value: object) -> bool:
-    return not isinstance(value, type) and isinstance(value, (Image, Figure, Picture))
+def _is_image(value: object) -> bool:
+    return not isinstance(value, type) and isinstance(value, (Image, MatplotlibFigure, PILImage))
 
 
-def _remote(address: str) -> Image:
-    if not address.startswith("https://"):
+def _remote(url: str) -> Image:
+    if not url.startswith("https://"):
         raise UsageError(
-            f"{address!r} is no https address.", hint="Download it, and give its path instead."
+            f"image URL must begin with https://, got {url!r}.",
+            hint="Download the image and pass its path.",
         )
-    return Image("", url=address)
+    return Image("", url=url)
 
 
 def _read(path: Path) -> bytes:
@@ -123,26 +127,27 @@ def _read(path: Path) -> bytes:
             return file.read(LIMIT + 1)
     except OSError as error:
         raise UsageError(
-            f"the image {str(path)!r} cannot be read: {error.strerror}.",
-            hint="Check the path: `%ls`.",
+            f"The image {str(path)!r} cannot be read: {error.strerror}.",
+            hint="Check the path.",
         ) from None
 
 
-def _written(write: Callable[[io.BytesIO], object]) -> bytes:
+def _bytes_written(write: Callable[[io.BytesIO], object]) -> bytes:
     buffer = io.BytesIO()
     write(buffer)
     return buffer.getvalue()
 
 
-def _checked(data: bytes, name: str) -> Image:
+def _checked_image(data: bytes, name: str) -> Image:
     if len(data) > LIMIT:
         raise UsageError(
-            f"{name} is longer than {LIMIT // 1024**2} MiB.", hint="Make it smaller first."
+            f"An image must be at most {LIMIT // 1024**2} MiB; {name} is larger.",
+            hint="Reduce its size.",
         )
     mime = sniff(data)
     if mime is None:
         raise UsageError(
-            f"{name} is no PNG, JPEG, GIF or WebP: it begins with {data[:8]!r}.",
-            hint="Convert it to PNG first.",
+            f"An image must be PNG, JPEG, GIF or WebP; {name} begins with {data[:8]!r}.",
+            hint="Convert it to PNG.",
         )
     return Image(mime, data)

@@ -1,4 +1,4 @@
-"""Forms in which a reply is parsed and shown: Markdown, text, code, JSON, HTML, a table."""
+"""Formats in which a reply is parsed and shown: Markdown, text, code, JSON, HTML or a table."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from typing_extensions import override
-
-from gatewayx_nb import extraction
 from gatewayx_nb.errors import UsageError
+from gatewayx_nb.extraction import extract_code, extract_json
+from gatewayx_nb.hints import Hint
 from gatewayx_nb.html import (
     IncrementalRenderer,
     details,
@@ -41,113 +40,86 @@ _OPEN_LINES = 40
 _WIDEST_CELL = 200
 
 
-class CodeSchema(ResponseSchema):
-    """Parses a reply as code: the longest fenced block, or the whole reply."""
+def schema_for(output_format: OutputFormat) -> ResponseSchema | None:
+    """Return how a reply is parsed for a format, or ``None`` if its text is used as is.
 
-    def __init__(self) -> None:
-        self.schema = None
+    Raises:
+        UsageError: If the format requires a package that is not installed.
+    """
+    if output_format in ("code", "html"):
+        return ResponseSchema(None, extract=lambda text: plain(extract_code(text).source))
+    if output_format == "json":
+        return ResponseSchema({}, is_loose=True)
+    if output_format == "frame":
+        return ResponseSchema(
+            {"type": "array", "items": {"type": "object"}},
+            extract=_frame_extractor(),
+            is_loose=True,
+            instructions="a JSON array of flat objects that have the same keys,"
+            " without a word around it.",
+        )
+    return None
 
-    @override
-    def parse(self, text: str) -> str:
-        return plain(extraction.extract_code(text).source)
 
-
-class JSONSchema(ResponseSchema):
-    """Asks in the prompt for JSON of any kind."""
-
-    def __init__(self) -> None:
-        super().__init__({})
-        self.is_loose = True
-
-
-class FrameSchema(ResponseSchema):
-    """Asks in the prompt for records, and parses them as a pandas DataFrame.
+def _frame_extractor() -> Callable[[str], DataFrame]:
+    """Return the function that parses a reply as a pandas DataFrame.
 
     Raises:
         UsageError: If pandas is not installed.
     """
+    if importlib.util.find_spec("pandas") is None:
+        raise UsageError(
+            "A DataFrame needs pandas, which is not installed.", hint=Hint("install", extra="data")
+        )
+    import pandas as pd  # here, because replies are parsed on the engine's loop
 
-    def __init__(self) -> None:
-        super().__init__({"type": "array", "items": {"type": "object"}})
-        self.is_loose = True
-        if importlib.util.find_spec("pandas") is None:
-            raise UsageError(
-                "`--as frame` needs pandas, which is not installed.", hint="%pip install pandas"
-            )
-        import pandas as pd  # here, because replies are parsed on the engine's loop
-
-        self._frame = pd.DataFrame
-
-    @property
-    @override
-    def instructions(self) -> str:
-        return "a JSON array of flat objects that have the same keys, without a word around it."
-
-    @override
-    def parse(self, text: str) -> DataFrame:
-        """Return the records as a DataFrame.
-
-        Raises:
-            ValueError: If the text contains no JSON, or JSON that is not a table.
-        """
-        return self._frame(_columns(extraction.extract_json(text)))
-
-
-def schema_for(form: OutputFormat) -> ResponseSchema | None:
-    """Return how a reply is parsed for a form, or ``None`` if its text is used as is.
-
-    Raises:
-        UsageError: If the form requires a package that is not installed.
-    """
-    shapes: dict[OutputFormat, Callable[[], ResponseSchema]] = {
-        "code": CodeSchema,
-        "html": CodeSchema,
-        "json": JSONSchema,
-        "frame": FrameSchema,
-    }
-    return shapes[form]() if form in shapes else None
+    return lambda text: pd.DataFrame(_columns(extract_json(text)))
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A reply rendered in a form.
+    """A reply rendered in an output format.
 
     Attributes:
         text: For front ends that show plain text.
-        page: Safe HTML.
+        html: Safe HTML.
     """
 
     text: str
-    page: str
+    html: str
 
 
-def render(form: OutputFormat, reply: Reply) -> Rendered:
+def render(output_format: OutputFormat, reply: Reply) -> Rendered:
     """Render a finished reply; one that was not parsed is rendered as text."""
-    if reply.parsed is None or form in ("markdown", "text"):
-        return _text(form, reply)
-    if form == "frame":
+    if reply.parsed is None or output_format in ("markdown", "text"):
+        return _text(output_format, reply)
+    if output_format == "frame":
         return _frame(reply.parsed)
-    if form == "json":
+    if output_format == "json":
         return _json(reply)
-    block = extraction.extract_code(reply.text)
-    page = sandbox_html(block.source) if form == "html" else highlight(block.source, block.language)
+    block = extract_code(reply.text)
+    page = (
+        sandbox_html(block.source)
+        if output_format == "html"
+        else highlight(block.source, block.language)
+    )
     return Rendered(plain(block.source), page)
 
 
-def incremental_renderer(form: OutputFormat) -> Callable[[str], str]:
-    """Return the function that renders a partial answer in a form as safe HTML."""
-    return IncrementalRenderer() if form == "markdown" else preformatted_html
+def incremental_renderer(output_format: OutputFormat) -> Callable[[str], str]:
+    """Return the function that renders a partial reply in a format as safe HTML."""
+    return IncrementalRenderer() if output_format == "markdown" else preformatted_html
 
 
-def _text(form: OutputFormat, reply: Reply) -> Rendered:
-    show_as = to_html if form == "markdown" else preformatted_html
-    return Rendered(reply.text, show_as(reply.text) if reply.text else "")
+def _text(output_format: OutputFormat, reply: Reply) -> Rendered:
+    convert = to_html if output_format == "markdown" else preformatted_html
+    return Rendered(reply.text, convert(reply.text) if reply.text else "")
 
 
 def _json(reply: Reply) -> Rendered:
     """Render JSON indented and collapsible, expanded if it is short."""
     try:
-        value = extraction.extract_json(reply.text)
+        value = extract_json(reply.text)
     except ValueError:
         return _text("text", reply)
     text = plain(json.dumps(value, indent=2, ensure_ascii=False))
@@ -158,13 +130,13 @@ def _json(reply: Reply) -> Rendered:
 
 def _size(value: object) -> str:
     if isinstance(value, dict):
-        return _counted(len(value), "key")
+        return _count(len(value), "key")
     if isinstance(value, list):
-        return _counted(len(value), "item")
+        return _count(len(value), "item")
     return "one value"
 
 
-def _counted(count: int, noun: str) -> str:
+def _count(count: int, noun: str) -> str:
     return f"{count} {noun}" + ("" if count == 1 else "s")
 
 
@@ -176,7 +148,7 @@ def _frame(frame: DataFrame) -> Rendered:
         [shorten(str(cell), _WIDEST_CELL) for cell in row]
         for row in frame.head(_ROWS).itertuples(index=False, name=None)
     ]
-    size = f"{_counted(rows, 'row')} by {_counted(columns, 'column')}"
+    size = f"{_count(rows, 'row')} by {_count(columns, 'column')}"
     size += f", the first {_ROWS}" if rows > _ROWS else ""
     table = scroll_horizontally(table_html(names, cells))
     text = table_text(names, cells) if names else ""
@@ -202,7 +174,7 @@ def _columns(value: Any) -> Any:  # noqa: ANN401 - JSON
         and not any(isinstance(one, (list, dict)) for one in value)
     ):
         return {"value": value}
-    raise ValueError("it is no list of records")
+    raise ValueError("it is not a list of records")
 
 
 def _is_records(value: object) -> bool:

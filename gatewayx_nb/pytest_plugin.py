@@ -29,7 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--gatewayx-record",
         action="store_true",
-        help="ask the models again and renew the cassettes of gatewayx_pool",
+        help="call the models again and replace the cassettes of gatewayx_pool",
     )
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from gatewayx_nb import extraction
 from gatewayx_nb.errors import UsageError
+from gatewayx_nb.extraction import extract_json
 
 
 class ResponseSchema:
@@ -17,7 +17,10 @@ class ResponseSchema:
 
     Args:
         source: A JSON Schema as a dict, a pydantic model, a dataclass, a TypedDict, or a type
-            made of them, such as ``list[City]``.
+            made of them, such as ``list[City]``; ``None`` for text without a schema.
+        extract: Returns the value in the text of a reply; raises ValueError without one.
+        is_loose: Whether the prompt asks for the format, instead of the provider's strict mode.
+        instructions: The format instruction for the prompt; made of the schema if empty.
 
     Raises:
         UsageError: If it is none of these.
@@ -30,12 +33,20 @@ class ResponseSchema:
     """
 
     schema: dict[str, Any] | None
-    is_loose: bool = False
 
-    def __init__(self, source: object) -> None:
+    def __init__(
+        self,
+        source: object,
+        *,
+        extract: Callable[[str], Any] = extract_json,
+        is_loose: bool = False,
+        instructions: str = "",
+    ) -> None:
+        self._extract, self._instructions = extract, instructions
+        self.is_loose = is_loose
         self._type = None if isinstance(source, Mapping) else source
-        if isinstance(source, Mapping):
-            self.schema = dict(source)
+        if source is None or isinstance(source, Mapping):
+            self.schema = None if source is None else dict(source)
         else:
             self.schema = _closed(_schema_of(source))
             self.is_loose = self.schema.get("type") != "object" or _is_open(self.schema)
@@ -43,6 +54,8 @@ class ResponseSchema:
     @property
     def instructions(self) -> str:
         """The format instruction for the prompt."""
+        if self._instructions:
+            return self._instructions
         words = "JSON alone, without a word around it"
         if not self.schema:
             return f"{words}."
@@ -51,12 +64,12 @@ class ResponseSchema:
     def parse(self, text: str) -> Any:  # noqa: ANN401 - depends on the schema
         """Parse a reply into a value of the type, or into JSON data for a schema.
 
-        A code fence around it and prose before and after are ignored.
+        By default, a code fence around it and prose before and after are ignored.
 
         Raises:
             ValueError: If it is not JSON or does not fit the type.
         """
-        value = extraction.extract_json(text)
+        value = self._extract(text)
         if self._type is None:
             return value
         if hasattr(self._type, "model_validate"):
@@ -76,8 +89,9 @@ def _schema_of(kind: Any) -> dict[str, Any]:  # noqa: ANN401 - any value from th
         return _inlined(msgspec.json.schema(kind))
     except (TypeError, NameError) as error:
         raise UsageError(
-            f"{kind!r} is no schema: {str(error).splitlines()[-1]}.",
-            hint="Give a JSON Schema dict, a pydantic model, a dataclass or a TypedDict.",
+            "schema must be a JSON Schema dict, a pydantic model, a dataclass or a TypedDict,"
+            f" got {kind!r}: {str(error).splitlines()[-1]}.",
+            hint="For example, a dataclass with the fields of the answer.",
         ) from None
 
 

@@ -31,7 +31,7 @@ JSON = st.recursive(
         ("", CodeBlock("")),
     ],
 )  # fmt: skip
-def test_code_is_the_longest_block_or_all(text, block):
+def test_code_is_the_longest_block_or_the_whole_text(text, block):
     """Code is the longest fenced block, also if truncated, or else the whole text."""
     assert extraction.extract_code(text) == block
 
@@ -49,13 +49,13 @@ def test_code_is_the_longest_block_or_all(text, block):
         ("5", 5),
     ],
 )  # fmt: skip
-def test_json_is_found_between_words(text, value):
+def test_embedded_json_is_found(text, value):
     """JSON is found within or without a fence; the longest of several wins."""
     assert extraction.extract_json(text) == value
 
 
 @pytest.mark.parametrize("text", ["", "no data", "{not json}", "[" * 100_000, '{"a": ' * 50_000])
-def test_what_is_no_json_is_said_to_be_none(text):
+def test_a_text_without_json_is_a_value_error(text):
     """Text without JSON is rejected in bounded time, however deep its brackets are."""
     started = time.process_time()
     with pytest.raises(ValueError, match="no JSON"):
@@ -64,7 +64,7 @@ def test_what_is_no_json_is_said_to_be_none(text):
 
 
 @given(JSON, st.sampled_from(["", "Here it is: ", "# A\n"]), st.sampled_from(["", "\nDone."]))
-def test_any_document_in_a_fence_is_read(value, before, after):
+def test_any_fenced_document_is_parsed(value, before, after):
     """Any JSON document in a fence is read unchanged."""
     text = f"{before}\n```json\n{json.dumps(value, indent=1)}\n```{after}"
     assert extraction.extract_json(text) == value

@@ -56,7 +56,7 @@ def test_a_figure_draws_itself(source):
     assert images.load(source) == Image("image/png", PNG)
 
 
-def test_an_address_is_left_to_the_provider():
+def test_a_url_is_passed_to_the_provider():
     """A URL is passed to the provider and not fetched."""
     image = images.load("https://example.com/a.png")
 
@@ -76,28 +76,28 @@ def test_an_address_is_left_to_the_provider():
         (b"", None),
     ],
 )
-def test_the_first_bytes_tell_the_type(data, mime):
+def test_the_first_bytes_determine_the_type(data, mime):
     """The type of each supported image is detected by its first bytes."""
     assert images.sniff(data) == mime
 
 
 @pytest.mark.parametrize(
-    ("source", "said"),
+    ("source", "message"),
     [
-        (b"no image", "no PNG, JPEG, GIF or WebP"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(images.LIMIT), "longer than 20 MiB"),
+        (b"no image", r"must be PNG, JPEG, GIF or WebP; the image begins with b'no image'"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(images.LIMIT), "at most 20 MiB; the image is larger"),
         ("nowhere.png", "cannot be read: No such file"),
-        ("http://example.com/a.png", "no https address"),
-        (3, "int is no image"),
-        (None, "NoneType is no image"),
+        ("http://example.com/a.png", "must begin with https://, got 'http://example.com/a.png'"),
+        (3, "must be a path, bytes, .* or a PIL image, got int"),
+        (None, "or a PIL image, got NoneType"),
     ],
 )
-def test_what_is_no_image_is_refused(source, said):
+def test_an_invalid_image_is_refused(source, message):
     """Other values raise an error with the expected types before anything is sent."""
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         images.load(source)
 
 
-def test_an_image_shows_no_bytes():
+def test_the_repr_of_an_image_contains_no_bytes():
     """The repr of an image is short and has none of its bytes."""
     assert repr(Image("image/png", PNG)) == f"Image('image/png', {len(PNG)} bytes)"

@@ -16,23 +16,23 @@ RECORDS = [{"city": "Rome", "people": 2}, {"city": "<i>Milan</i>", "people": 1}]
 
 def shown(form, text):
     """Return a finished answer rendered in its format, parsed as in the pool."""
-    shape = output_formats.schema_for(form)
-    reply = Reply(text, "e", "m", parsed=shape.parse(text) if shape else None)
+    schema = output_formats.schema_for(form)
+    reply = Reply(text, "e", "m", parsed=schema.parse(text) if schema else None)
     return output_formats.render(form, reply)
 
 
-def test_code_is_shown_and_read_without_its_fence():
+def test_code_is_shown_and_parsed_without_its_fence():
     """Code is highlighted without its fence; in a terminal it is plain."""
     code = shown("code", PYTHON)
 
     assert code.text == "x = '<b>'"
-    assert words(code.page).strip() == "x = '<b>'"
-    assert "--jp-mirror-editor-string-color" in code.page
+    assert words(code.html).strip() == "x = '<b>'"
+    assert "--jp-mirror-editor-string-color" in code.html
     assert output_formats.schema_for("code").parse(PYTHON) == "x = '<b>'"
     assert output_formats.schema_for("code").schema is None
 
 
-def test_code_says_what_it_reads_as():
+def test_code_shows_no_control_characters():
     """Bidirectional control characters are removed from code before it can get into a cell."""
     assert output_formats.schema_for("code").parse("```\na\u202eb\u200b = 1\n```") == "ab = 1"
 
@@ -43,11 +43,11 @@ def test_json_is_indented_and_folded(text):
     answer = shown("json", text)
 
     assert answer.text == '{\n  "a": [\n    1,\n    "<b>"\n  ]\n}'
-    details = parsed(answer.page)[0]
+    details = parsed(answer.html)[0]
     assert (details.tag, details.get("open")) == ("details", "")
     assert details[0].text == "JSON, 1 key"
     assert "".join(details[1].itertext()).strip() == answer.text
-    assert parsed(shown("json", str([1] * 100)).page)[0].get("open") is None
+    assert parsed(shown("json", str([1] * 100)).html)[0].get("open") is None
 
 
 @pytest.mark.parametrize(
@@ -72,9 +72,9 @@ def test_a_frame_is_made_of_records_or_columns(text, columns, rows):
 @pytest.mark.parametrize(
     "text", ["prose", "5", '"x"', '{"a": [1], "b": [1, 2]}', '[1, {"a": 2}]', "{}"]
 )
-def test_what_is_no_table_is_a_fault(text):
+def test_json_that_is_not_a_table_is_an_error(text):
     """JSON that is not a table raises an error, so that it is requested once more."""
-    with pytest.raises(ValueError, match=r"no JSON|no list of records"):
+    with pytest.raises(ValueError, match=r"no JSON|not a list of records"):
         output_formats.schema_for("frame").parse(text)
 
 
@@ -82,28 +82,28 @@ def test_a_frame_is_a_table_of_text():
     """A frame is rendered as an escaped table of its first rows."""
     answer = shown("frame", json.dumps(RECORDS * 40))
 
-    assert [cell.text for cell in parsed(answer.page).iter("th")] == ["city", "people"]
-    cells = [cell.text for cell in parsed(answer.page).iter("td")]
+    assert [cell.text for cell in parsed(answer.html).iter("th")] == ["city", "people"]
+    cells = [cell.text for cell in parsed(answer.html).iter("td")]
     assert cells[:4] == ["Rome", "2", "<i>Milan</i>", "1"]
     assert len(cells) == 100
-    assert "80 rows by 2 columns, the first 50" in words(answer.page)
+    assert "80 rows by 2 columns, the first 50" in words(answer.html)
     assert answer.text.startswith("city")
 
 
-def test_a_frame_without_pandas_says_how_to_get_it(monkeypatch):
+def test_a_frame_without_pandas_says_what_to_install(monkeypatch):
     """Without pandas the error is raised before anything is sent."""
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(UsageError, match="needs pandas") as caught:
         output_formats.schema_for("frame")
-    assert str(caught.value.hint) == "%pip install pandas"
+    assert str(caught.value.hint) == '`pip install "gatewayx-nb[data]"`'
 
 
-def test_text_is_no_markdown():
+def test_text_is_not_rendered_as_markdown():
     """Plain text is shown unchanged, including whitespace."""
     answer = shown("text", "# a\n*b*   c")
 
-    assert (words(answer.page), answer.text) == ("# a\n*b*   c", "# a\n*b*   c")
-    assert "<h1>" not in answer.page
+    assert (words(answer.html), answer.text) == ("# a\n*b*   c", "# a\n*b*   c")
+    assert "<h1>" not in answer.html
 
 
 def test_a_page_is_framed_and_its_source_is_the_text():
@@ -111,15 +111,15 @@ def test_a_page_is_framed_and_its_source_is_the_text():
     answer = shown("html", "Here:\n```html\n<h1>A</h1>\n```")
 
     assert answer.text == "<h1>A</h1>"
-    assert answer.page.startswith('<iframe sandbox=""')
+    assert answer.html.startswith('<iframe sandbox=""')
 
 
 @pytest.mark.parametrize("form", output_formats.OUTPUT_FORMATS)
-def test_an_answer_that_was_not_read_shows_its_text(form):
+def test_an_unparsed_answer_shows_its_text(form):
     """An answer that was stopped or does not match its format is shown as text."""
     half = Reply('```json\n{"a": ', "e", "m", interrupted=True)
 
     answer = output_formats.render(form, half)
-    assert '{"a": ' in words(answer.page)
-    assert output_formats.render(form, replace(half, text="")).page == ""
+    assert '{"a": ' in words(answer.html)
+    assert output_formats.render(form, replace(half, text="")).html == ""
     assert '{"a": ' in words(output_formats.incremental_renderer(form)(half.text))

@@ -42,7 +42,7 @@ def run(tmp_path):
     return run
 
 
-def test_replies_are_recorded_once_and_played_back(run, tmp_path):
+def test_replies_are_recorded_once_and_replayed(run, tmp_path):
     """Each test has a cassette file beside it, and an edited reply makes the test fail."""
     before = run()
     recorded = run("--gatewayx-record")
@@ -52,7 +52,7 @@ def test_replies_are_recorded_once_and_played_back(run, tmp_path):
     one.write_text(one.read_text().replace("[mock]", "[muck]"))
     edited = run()
 
-    assert "there is no cassette" in before.stdout
+    assert "does not exist" in before.stdout
     assert "--gatewayx-record" in before.stdout
     assert "2 passed" in recorded.stdout, recorded.stdout
     assert "2 passed" in played.stdout
@@ -63,7 +63,7 @@ def test_replies_are_recorded_once_and_played_back(run, tmp_path):
     assert "1 failed, 1 passed" in edited.stdout
 
 
-def test_it_costs_pytest_next_to_nothing(tmp_path):
+def test_the_plugin_imports_almost_nothing(tmp_path):
     """The plugin is loaded in every project, so it imports nothing but its own package."""
     script = (
         "import sys, pytest, json; before = set(sys.modules);"
@@ -97,7 +97,7 @@ def notebook(*cells):
 
 
 @pytest.mark.kernel
-def test_the_sanitize_file_of_nbval_passes_over_figures(run, tmp_path):
+def test_the_nbval_sanitize_file_ignores_metrics(run, tmp_path):
     """Nbval's sanitize file, named by its short name, hides figures but not replies."""
     line = "mock:mock · {} s, first after 0.4 s · 3 in, {} out · $0.5{}"
     cell = "print('it said {} [" + line + "]')"

@@ -31,45 +31,45 @@ class Model(pydantic.BaseModel):
 
 def test_a_dict_is_the_schema_and_its_answer_is_json():
     """A dict is the schema, unchanged, and its answer is parsed as JSON."""
-    shape = ResponseSchema({"type": "array"})
+    schema = ResponseSchema({"type": "array"})
 
-    assert shape.schema == {"type": "array"}
-    assert shape.parse("[1]") == [1]
+    assert schema.schema == {"type": "array"}
+    assert schema.parse("[1]") == [1]
 
 
-def test_a_dataclass_gives_its_schema_and_takes_the_answer():
+def test_a_dataclass_provides_its_schema_and_parses_the_answer():
     """The schema of a dataclass is closed, as strict modes need.
 
     Fields without a default are required, and the answer becomes an instance.
     """
-    shape = ResponseSchema(City)
+    schema = ResponseSchema(City)
 
-    assert shape.schema["properties"]["people"] == {"type": "integer"}
-    assert (shape.schema["type"], shape.schema["required"]) == ("object", ["name", "people"])
-    assert shape.schema["additionalProperties"] is False
-    assert shape.parse('{"name": "Rome", "people": 3}') == City("Rome", 3)
+    assert schema.schema["properties"]["people"] == {"type": "integer"}
+    assert (schema.schema["type"], schema.schema["required"]) == ("object", ["name", "people"])
+    assert schema.schema["additionalProperties"] is False
+    assert schema.parse('{"name": "Rome", "people": 3}') == City("Rome", 3)
 
 
-def test_types_may_hold_types():
+def test_types_may_be_nested():
     """Nested types are references, which every provider accepts."""
-    shape = ResponseSchema(Country)
+    schema = ResponseSchema(Country)
 
-    assert shape.schema["properties"]["cities"]["items"] == {"$ref": "#/$defs/City"}
-    assert shape.schema["$defs"]["City"]["additionalProperties"] is False
-    assert shape.parse('{"cities": [{"name": "Rome", "people": 3}]}') == {
+    assert schema.schema["properties"]["cities"]["items"] == {"$ref": "#/$defs/City"}
+    assert schema.schema["$defs"]["City"]["additionalProperties"] is False
+    assert schema.parse('{"cities": [{"name": "Rome", "people": 3}]}') == {
         "cities": [City("Rome", 3)]
     }
     assert ResponseSchema(list[int]).parse("[1, 2]") == [1, 2]
 
 
-def test_a_pydantic_model_is_asked_itself():
+def test_a_pydantic_model_makes_its_own_schema():
     """A pydantic model creates its own schema and validates the answer."""
-    shape = ResponseSchema(Model)
+    schema = ResponseSchema(Model)
 
-    assert shape.schema["required"] == ["name"]
-    assert shape.parse('{"name": "x"}') == Model(name="x")
+    assert schema.schema["required"] == ["name"]
+    assert schema.parse('{"name": "x"}') == Model(name="x")
     with pytest.raises(ValueError, match="name"):
-        shape.parse("{}")
+        schema.parse("{}")
 
 
 @pytest.mark.parametrize(
@@ -82,27 +82,27 @@ def test_a_pydantic_model_is_asked_itself():
         '  \n{"a": 1}\n',
     ],
 )
-def test_fences_and_prose_are_left_out(text):
+def test_fences_and_prose_are_ignored(text):
     """Fences and prose around JSON, which models add anyway, are ignored."""
     assert ResponseSchema({}).parse(text) == {"a": 1}
 
 
 @pytest.mark.parametrize("text", ["", "no json", "{", "```\nno\n```", "[" * 100_000])
-def test_what_is_no_json_is_a_value_error(text):
+def test_invalid_json_is_a_value_error(text):
     """Text that is not JSON raises ValueError; the caller retries or reports it."""
     with pytest.raises(ValueError, match="no JSON"):
         ResponseSchema({}).parse(text)
 
 
 @pytest.mark.parametrize("text", ['{"name": 1, "people": 3}', '{"name": "x"}', "[1]"])
-def test_what_does_not_fit_the_type_is_a_value_error(text):
-    """A wrong type, a missing field or another shape raises ValueError."""
+def test_json_that_does_not_fit_the_type_is_a_value_error(text):
+    """A wrong type, a missing field or another schema raises ValueError."""
     with pytest.raises(ValueError, match=r"Expected|missing"):
         ResponseSchema(City).parse(text)
 
 
 @pytest.mark.parametrize("source", [3, "x", object(), None.__class__.__class__])
-def test_what_is_no_schema_is_refused(source):
+def test_an_invalid_schema_is_refused(source):
     """An invalid schema raises an error that lists the valid kinds."""
-    with pytest.raises(UsageError, match=r"no schema.*dataclass"):
+    with pytest.raises(UsageError, match=r"must be a JSON Schema dict, .*a dataclass.*, got "):
         ResponseSchema(source)

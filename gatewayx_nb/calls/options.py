@@ -123,7 +123,8 @@ class Option:
             without a value for a switch.
         example: A valid value, for hints.
         feature: The feature that an engine needs for it.
-        recorded: Returns the value as a cassette compares it; ``None`` if it is not recorded.
+        recorded: Returns the request's value as a cassette compares it; ``None`` if no field of
+            a recorded request has the option's name.
         typed: Returns the value of a flag's text.
         repeated: Whether a line may have the flag several times.
     """
@@ -183,7 +184,6 @@ class CallOptions(TypedDict, total=False):
             "--image EXPR",
             ["plot.png"],
             "images",
-            tuple,
             repeated=True,
         ),
     ]
@@ -225,7 +225,6 @@ class CallOptions(TypedDict, total=False):
             "call this one if the first REF fails",
             "--fallback REF",
             ["anthropic", "local"],
-            recorded=tuple,
             repeated=True,
         ),
     ]

@@ -3,10 +3,10 @@
 from gatewayx_nb.cassettes.cassette import (
     MODES,
     Cassette,
+    CassetteRequest,
     Mode,
-    RecordedRequest,
     RecordingSlot,
-    mode_of,
+    parse_mode,
 )
 from gatewayx_nb.cassettes.entry import (
     CassetteEntry,
@@ -22,15 +22,15 @@ __all__ = [
     "MODES",
     "Cassette",
     "CassetteEntry",
+    "CassetteRequest",
     "Mode",
     "RecordedChunk",
-    "RecordedRequest",
     "RecordingSlot",
     "Redaction",
     "RequestBody",
     "body_of",
     "entry_of",
     "load_redact",
-    "mode_of",
+    "parse_mode",
     "vectors_of",
 ]

@@ -13,8 +13,9 @@ from typing_extensions import override
 
 from gatewayx_nb.cassettes import guard, tape
 from gatewayx_nb.cassettes.entry import encode
-from gatewayx_nb.cassettes.nearest import differences, nearest
+from gatewayx_nb.cassettes.nearest import describe_differences, nearest
 from gatewayx_nb.errors import CassetteMissError, ConfigError, UsageError, did_you_mean
+from gatewayx_nb.hints import Hint, advice
 from gatewayx_nb.messages import ModelInfo
 from gatewayx_nb.secure_config import redact as masked
 from gatewayx_nb.secure_config import tracked_by_git
@@ -39,8 +40,8 @@ _Group = tuple[bytes, str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class RecordedRequest:
-    """The key by which a cassette looks up a call.
+class CassetteRequest:
+    """A call as a cassette looks it up.
 
     Attributes:
         reference: The reference as typed; empty for the default model.
@@ -59,7 +60,7 @@ class RecordedRequest:
 class RecordingSlot:
     """The slot for a call to be recorded: ``repeat`` counts the equal calls planned before it."""
 
-    asked: RecordedRequest
+    request: CassetteRequest
     repeat: int
 
 
@@ -74,8 +75,8 @@ class Cassette:
         path: The file; created with the first entry.
         mode: One of the modes above.
         speed: Replay speed relative to the recording; immediate if omitted.
-        discretion: What is kept out of the file.
-        closed: Called once, when the cassette is closed.
+        redaction: What is kept out of the file.
+        on_close: Called once, when the cassette is closed.
 
     Raises:
         ConfigError: If the file is missing, unreadable or invalid.
@@ -91,14 +92,14 @@ class Cassette:
         self,
         path: Path,
         mode: Mode,
-        discretion: Redaction,
+        redaction: Redaction,
         speed: float | None = None,
-        closed: Callable[[Cassette], object] = lambda _: None,
+        on_close: Callable[[Cassette], object] = lambda _: None,
     ) -> None:
         self.path, self.mode, self.speed = path, mode, speed
-        self.redact = discretion.redact
+        self.redact = redaction.redact
         self.replayed = self.recorded = self.missed = 0
-        self.secrets, self._closed = discretion.secrets, closed
+        self.secrets, self._on_close = redaction.secrets, on_close
         self._lock = threading.Lock()  # many threads plan and record calls
         self._groups: dict[_Group, list[TapeLine]] = {}
         self._by_digest: dict[bytes, list[_Group]] = {}
@@ -119,37 +120,39 @@ class Cassette:
     @property
     def warning(self) -> str:
         """Warning if git tracks the cassette and a prompt contains tabular data."""
-        turns = (turn for entry in self.entries for turn in entry.request.messages)
-        if not any(_TABLE.search(turn.content) for turn in turns) or not tracked_by_git(self.path):
+        messages = (message for entry in self.entries for message in entry.request.messages)
+        has_table = any(_TABLE.search(message.content) for message in messages)
+        if not has_table or not tracked_by_git(self.path):
             return ""
         return (
-            f"Git has {self.path.name}, and a prompt in it holds a table: see that its rows may be"
-            ' seen. [cassettes] redact = "module:function" takes out what may not.'
+            f"{self.path.name} is tracked by git, and a prompt in it contains a table: check that"
+            ' its rows may be published. [cassettes] redact = "module:function" removes private'
+            " values."
         )
 
     def models(self) -> list[ModelInfo]:
         """Return the recorded models by reference, with the model that replied."""
-        found: dict[tuple[str, str], ModelInfo] = {}
+        models: dict[tuple[str, str], ModelInfo] = {}
         for entry in self.entries:
-            answer, engine, model = entry.reply, entry.engine, entry.model
-            if answer and answer.fallback_from:
-                engine, model = answer.engine, ""
-            answered = answer.model if answer else ""
-            known = found.get((engine, model))
+            reply, engine, model = entry.reply, entry.engine, entry.model
+            if reply and reply.fallback_from:
+                engine, model = reply.engine, ""
+            actual = reply.model if reply else ""
+            known = models.get((engine, model))
             if known is None or not known.model:
-                found[engine, model] = ModelInfo(engine, model or answered, default=not model)
-        return sorted(found.values(), key=lambda info: (info.engine, not info.default, info.model))
+                models[engine, model] = ModelInfo(engine, model or actual, default=not model)
+        return sorted(models.values(), key=lambda info: (info.engine, not info.default, info.model))
 
-    def default(self) -> str | None:
+    def default_reference(self) -> str | None:
         """Return the reference of the latest recorded call to the default model."""
-        named = [entry for entry in self.entries if not entry.reference]
-        return f"{named[-1].engine}:{named[-1].model}".rstrip(":") if named else None
+        entries = [entry for entry in self.entries if not entry.reference]
+        return f"{entries[-1].engine}:{entries[-1].model}".rstrip(":") if entries else None
 
-    def knows(self, engine: str) -> bool:
+    def has_engine(self, engine: str) -> bool:
         """Return whether any call to an engine is recorded."""
         return any(engine == known for _, known, _ in self._groups)
 
-    def take(self, asked: RecordedRequest) -> CassetteEntry | RecordingSlot:
+    def find(self, request: CassetteRequest) -> CassetteEntry | RecordingSlot:
         """Return the recorded call, or the slot in which to record this one.
 
         Raises:
@@ -157,34 +160,34 @@ class Cassette:
             ConfigError: If the call is to be recorded but contains a key or cannot be written.
         """
         with self._lock:
-            group = self._group(asked)
-            turn = self._planned[group]
+            group = self._group(request)
+            repeat = self._planned[group]
             known = self._groups.get(group, ()) if self.mode != "record" else ()
             if known or self.mode != "replay":
                 self._planned[group] += 1
             if known:
                 self.replayed += 1
-                return known[min(turn, len(known) - 1)].entry
+                return known[min(repeat, len(known) - 1)].entry
             if self.mode == "replay":
                 self.missed += 1
         if self.mode == "replay":
-            raise self._missed(asked)
-        guard.check(asked.body, self.secrets())
+            raise self._miss_error(request)
+        guard.check(request.body, self.secrets())
         self._check_writable()
-        return RecordingSlot(asked, turn)
+        return RecordingSlot(request, repeat)
 
-    def fields(self, ticket: RecordingSlot) -> dict[str, Any]:
+    def fields(self, slot: RecordingSlot) -> dict[str, Any]:
         """Return the fields of an entry that identify the engine, the model and the time."""
-        asked = ticket.asked
+        request = slot.request
         return {
             "recorded": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "reference": asked.reference,
-            "engine": asked.engine,
-            "model": asked.model,
-            "repeat": ticket.repeat,
+            "reference": request.reference,
+            "engine": request.engine,
+            "model": request.model,
+            "repeat": slot.repeat,
         }
 
-    def keep(self, entry: CassetteEntry) -> None:
+    def add(self, entry: CassetteEntry) -> None:
         """Write an entry to disk before returning.
 
         Raises:
@@ -196,7 +199,7 @@ class Cassette:
         with self._lock:
             equal = self._groups.get(group, [])
             old = next((one for one in equal if one.entry.repeat == entry.repeat), None)
-            tape.add(self.path, line.data, old.data if old else None)
+            tape.append(self.path, line.data, old.data if old else None)
             if old:
                 equal.remove(old)
             self._add(group, line)
@@ -204,7 +207,7 @@ class Cassette:
 
     def close(self) -> None:
         """Close the cassette and restore the one that was open before it."""
-        self._closed(self)
+        self._on_close(self)
 
     def __enter__(self) -> Self:
         return self
@@ -235,43 +238,42 @@ class Cassette:
         if len(equal) > 1:
             equal.sort(key=lambda one: one.entry.repeat)
 
-    def _group(self, asked: RecordedRequest) -> _Group:
+    def _group(self, request: CassetteRequest) -> _Group:
         """Return the key of the equal calls; falls back to the reference for unknown engines."""
-        digest = asked.body.digest
-        own = (digest, asked.engine, asked.model)
-        if own in self._groups or (self.mode != "replay" and asked.engine):
+        digest = request.body.digest
+        own = (digest, request.engine, request.model)
+        if own in self._groups or (self.mode != "replay" and request.engine):
             return own
         for group in reversed(self._by_digest.get(digest, [])):
-            if any(line.entry.reference == asked.reference for line in self._groups[group]):
+            if any(line.entry.reference == request.reference for line in self._groups[group]):
                 return group
         return own
 
     def _check_writable(self) -> None:
-        hint = tape.why_unwritable(self.path)
-        if hint:
+        remedy = tape.make_writable_hint(self.path)
+        if remedy:
             raise ConfigError(
-                f"the cassette {str(self.path)!r} cannot be written.",
-                hint=f"{hint}, or play it back alone: `--mode replay`.",
+                f"The cassette {str(self.path)!r} cannot be written.",
+                hint=advice(remedy) | Hint("open_cassette", path=self.path, mode="replay"),
             )
 
-    def _missed(self, asked: RecordedRequest) -> CassetteMissError:
-        what = f"the cassette {self.path.name!r} has no such call"
-        near = nearest(self.entries, asked.engine, asked.body)
+    def _miss_error(self, request: CassetteRequest) -> CassetteMissError:
+        message = f"The call is not on the cassette {self.path.name!r}"
+        near = nearest(self.entries, request.engine, request.body)
         if near is None:
-            what += "; it is empty."
+            message += ", which is empty."
         else:
-            told = differences(near, asked.engine, asked.model, asked.body)
-            what += f". The nearest one: {told or 'it was recorded for another reference'}."
+            parts = describe_differences(near, request.engine, request.model, request.body)
+            message += f". The nearest one: {parts or 'it was recorded for another reference'}."
         return CassetteMissError(
-            masked(what, self.secrets().values()),
-            hint="Record it: `%gatewayx cassette --mode auto`, or"
-            " `GATEWAYX_CASSETTE_MODE=auto`; or ask past it: `--fresh`.",
-            engine=asked.engine or None,
-            model=asked.model or None,
+            masked(message, self.secrets().values()),
+            hint=Hint("record_cassette", mode="auto") | Hint("bypass_cassette"),
+            engine=request.engine or None,
+            model=request.model or None,
         )
 
 
-def mode_of(mode: str, where: str = "mode") -> Mode:
+def parse_mode(mode: str, where: str = "mode") -> Mode:
     """Validate a mode.
 
     Raises:
@@ -281,6 +283,6 @@ def mode_of(mode: str, where: str = "mode") -> Mode:
         if mode == known:
             return known
     raise UsageError(
-        f"{where} is {mode!r}; expected {', '.join(MODES)}.{did_you_mean(str(mode), MODES)}",
-        hint="For instance `%gatewayx cassette --mode replay`.",
+        f"{where} must be one of {', '.join(MODES)}, got {mode!r}.{did_you_mean(str(mode), MODES)}",
+        hint=Hint("set_option", option="mode", value="replay"),
     )

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from gatewayx_nb.calls import OPTIONS
 from gatewayx_nb.errors import UsageError
+from gatewayx_nb.hints import Hint, advice
 from gatewayx_nb.messages import Role, ToolCall
 from gatewayx_nb.replies import Chunk, FinishReason, Reply, Usage
 
@@ -155,34 +157,34 @@ class CassetteEntry(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
     def pieces(self) -> Iterator[tuple[float, Chunk]]:
         """Yield each chunk with its arrival time; the last one carries the finish reason."""
-        answer = self.reply or RecordedReply(self.engine)
+        reply = self.reply or RecordedReply(self.engine)
         for piece in self.chunks:
             yield piece.at, Chunk(text=piece.text, reasoning=piece.reasoning)
         yield (
-            answer.latency,
-            Chunk(finish_reason=answer.finish_reason, usage=Usage(**_known(answer.usage))),
+            reply.latency,
+            Chunk(finish_reason=reply.finish_reason, usage=Usage(**_known_counts(reply.usage))),
         )
 
     def to_reply(self, parsed: Any = None) -> Reply:  # noqa: ANN401 - depends on the schema
-        """Return the reply with its figures as recorded."""
-        answer = self.reply or RecordedReply(self.engine)
+        """Return the reply with its metrics as recorded."""
+        reply = self.reply or RecordedReply(self.engine)
         return Reply(
             text=self.text,
             reasoning=self.reasoning,
-            engine=answer.engine,
-            model=answer.model,
-            finish_reason=answer.finish_reason,
-            usage=Usage(**_known(answer.usage)),
-            cost=answer.cost,
-            latency=answer.latency,
-            time_to_first=answer.time_to_first,
-            attempts=answer.attempts,
-            fallback_from=answer.fallback_from,
+            engine=reply.engine,
+            model=reply.model,
+            finish_reason=reply.finish_reason,
+            usage=Usage(**_known_counts(reply.usage)),
+            cost=reply.cost,
+            latency=reply.latency,
+            time_to_first=reply.time_to_first,
+            attempts=reply.attempts,
+            fallback_from=reply.fallback_from,
             parsed=parsed,
             tool_calls=tuple(
-                ToolCall(call.id, call.name, call.arguments) for call in answer.tool_calls
+                ToolCall(call.id, call.name, call.arguments) for call in reply.tool_calls
             ),
-            dropped=answer.dropped,
+            dropped=reply.dropped,
             replayed=True,
         )
 
@@ -193,25 +195,25 @@ def body_of(request: Request, fallback: Sequence[str], redact: Redact) -> Reques
     Raises:
         UsageError: If a parameter is not valid JSON.
     """
+    options = {
+        name: option.recorded(value)
+        for name, option in OPTIONS.items()
+        if option.recorded and (value := getattr(request, name)) is not None
+    }
+    if request.system is not None:
+        options["system"] = redact(request.system)
     body = RequestBody(
-        messages=tuple(_turn(message, redact) for message in request.messages),
-        system=None if request.system is None else redact(request.system),
-        temperature=None if request.temperature is None else float(request.temperature),
-        top_p=None if request.top_p is None else float(request.top_p),
-        max_tokens=request.max_tokens,
-        stop=request.stop,
-        seed=request.seed,
-        schema=None if request.schema is None else dict(request.schema),
-        params=dict(request.params),
+        messages=tuple(_recorded_message(message, redact) for message in request.messages),
         drop_unsupported=request.drop_unsupported,
         fallback=tuple(fallback),
+        **options,
     )
-    return _as_read(body)
+    return _round_trip(body)
 
 
 def entry_of(
     body: RequestBody,
-    asked: Mapping[str, Any],
+    identity: Mapping[str, Any],
     reply: Reply,
     pieces: Iterable[RecordedChunk],
     redact: Redact,
@@ -220,27 +222,27 @@ def entry_of(
 
     Args:
         body: The request.
-        asked: The remaining fields of the entry, which identify the engine.
+        identity: The remaining fields of the entry, which identify the engine.
         reply: The reply.
         pieces: The chunks as they arrived. If they do not add up to the reply, for example after a
             schema correction, the reply is stored as one piece.
         redact: Applied to the entry's texts.
     """
-    kept = tuple(_merged(pieces))
+    chunks = tuple(_merge(pieces))
     text, reasoning = redact(reply.text), redact(reply.reasoning)
-    told = ("".join(piece.text for piece in kept), "".join(piece.reasoning for piece in kept))
-    if told != (text, reasoning):
-        at = _rounded(reply.latency if reply.time_to_first is None else reply.time_to_first)
-        kept = (RecordedChunk(at, text, reasoning),) if text or reasoning else ()
+    texts = ("".join(piece.text for piece in chunks), "".join(piece.reasoning for piece in chunks))
+    if texts != (text, reasoning):
+        at = _round(reply.latency if reply.time_to_first is None else reply.time_to_first)
+        chunks = (RecordedChunk(at, text, reasoning),) if text or reasoning else ()
     usage = {name: getattr(reply.usage, name) for name in Usage.__slots__}
-    answer = RecordedReply(
+    recorded = RecordedReply(
         engine=reply.engine,
         model=reply.model,
         finish_reason=reply.finish_reason,
         usage={name: count for name, count in usage.items() if count is not None},
         cost=reply.cost,
-        latency=_rounded(reply.latency),
-        time_to_first=None if reply.time_to_first is None else _rounded(reply.time_to_first),
+        latency=_round(reply.latency),
+        time_to_first=None if reply.time_to_first is None else _round(reply.time_to_first),
         attempts=reply.attempts,
         fallback_from=reply.fallback_from,
         tool_calls=tuple(
@@ -249,7 +251,7 @@ def entry_of(
         ),
         dropped=reply.dropped,
     )
-    return CassetteEntry(request=body, chunks=kept, reply=answer, **asked)
+    return CassetteEntry(request=body, chunks=chunks, reply=recorded, **identity)
 
 
 def vectors_of(rows: int, dimensions: int, data: bytes) -> RecordedVectors:
@@ -296,50 +298,50 @@ def _encode(value: object, *, sort: bool = False) -> bytes:
 
 def _refuse(value: object) -> object:
     raise UsageError(
-        f"a cassette holds JSON, and a parameter is a {type(value).__name__}.",
-        hint="Give it as JSON, or ask past the cassette: `fresh=True` (`--fresh`).",
+        f"params must be JSON to be recorded on a cassette, got {type(value).__name__}.",
+        hint=advice("Pass it as JSON.") | Hint("bypass_cassette"),
     )
 
 
-def _as_read(body: RequestBody) -> RequestBody:
+def _round_trip(body: RequestBody) -> RequestBody:
     """Return a body after a round trip through JSON, so that it equals its stored form."""
     return decode(_encode(CassetteEntry("", "", "", body))).request
 
 
-def _turn(message: Message, redact: Redact) -> RecordedMessage:
-    pictures = tuple(
+def _recorded_message(message: Message, redact: Redact) -> RecordedMessage:
+    images = tuple(
         RecordedImage(image.mime, url=image.url)
         if image.url
         else RecordedImage(image.mime, hashlib.sha256(image.data).hexdigest())
         for image in message.images
     )
-    return RecordedMessage(message.role, redact(message.content), pictures)
+    return RecordedMessage(message.role, redact(message.content), images)
 
 
-def _merged(pieces: Iterable[RecordedChunk]) -> Iterator[RecordedChunk]:
+def _merge(pieces: Iterable[RecordedChunk]) -> Iterator[RecordedChunk]:
     """Join pieces that arrive within `_TOGETHER` seconds of the first of them."""
-    held: list[RecordedChunk] = []
+    group: list[RecordedChunk] = []
     for piece in pieces:
-        if held and piece.at - held[0].at > _TOGETHER:
-            yield _joined(held)
-            held = []
-        held.append(piece)
-    if held:
-        yield _joined(held)
+        if group and piece.at - group[0].at > _TOGETHER:
+            yield _join(group)
+            group = []
+        group.append(piece)
+    if group:
+        yield _join(group)
 
 
-def _joined(pieces: list[RecordedChunk]) -> RecordedChunk:
+def _join(pieces: list[RecordedChunk]) -> RecordedChunk:
     return RecordedChunk(
-        _rounded(pieces[0].at),
+        _round(pieces[0].at),
         "".join(piece.text for piece in pieces),
         "".join(piece.reasoning for piece in pieces),
     )
 
 
-def _rounded(seconds: float) -> float:
+def _round(seconds: float) -> float:
     return round(float(seconds), 3)
 
 
-def _known(usage: dict[str, int]) -> dict[str, int]:
+def _known_counts(usage: dict[str, int]) -> dict[str, int]:
     """Drop unknown counts from a recorded usage."""
     return {name: count for name, count in usage.items() if name in Usage.__slots__}

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 import msgspec
 
 from gatewayx_nb.errors import ConfigError
+from gatewayx_nb.hints import Hint, advice
 from gatewayx_nb.secure_config import looks_like_key, redact
 
 if TYPE_CHECKING:
@@ -54,31 +55,31 @@ def check(entry: CassetteEntry | RequestBody, secrets: Mapping[str, str]) -> Non
     Raises:
         ConfigError: If the entry contains a key; the message says where, without repeating it.
     """
-    found = _find(entry, secrets)
-    if found:
-        place, what = found
+    leak = _find(entry, secrets)
+    if leak:
+        place, what = leak
         raise ConfigError(
-            f"nothing was written to the cassette: {place} holds {what}.",
-            hint="Take it out, or ask past the cassette: `fresh=True` (`--fresh`).",
+            f"Nothing was written to the cassette: {place} contains {what}.",
+            hint=advice("Remove it.") | Hint("bypass_cassette"),
         )
 
 
 def _find(entry: CassetteEntry | RequestBody, secrets: Mapping[str, str]) -> tuple[str, str] | None:
     """Return where a key is and what it is, never the key; no lasting frame refers to it."""
-    keys = {name: str(value) for name, value in secrets.items() if _counts(str(value))}
+    keys = {name: str(value) for name, value in secrets.items() if _is_searchable(str(value))}
     for place, text in _texts(entry):
-        closed_up = _BLANKS.sub("", text)
+        without_spaces = _BLANKS.sub("", text)
         for view in _views(text):
             for name, key in keys.items():
                 if redact(view, [key]) != view:
                     return place, f"the key {name}"
             # Adjacent words joined by the removal of whitespace are not a key of unknown shape.
-            if _SHAPES.search(view) and (view == text or view != closed_up):
+            if _SHAPES.search(view) and (view == text or view != without_spaces):
                 return place, "what looks like a key"
     return None
 
 
-def _counts(value: str) -> bool:
+def _is_searchable(value: str) -> bool:
     return len(value) >= _LEAST or looks_like_key(value)
 
 
@@ -106,19 +107,19 @@ def _walk(value: object, place: str) -> Iterator[tuple[str, str]]:
 
 def _views(text: str) -> Iterable[str]:
     """Return a text and its decodings, to a depth of two."""
-    seen = {text: None}
+    views = {text: None}
     for _ in range(2):
-        for view in list(seen):
-            seen.update(dict.fromkeys(_decoded(view)))
-    return seen
+        for view in list(views):
+            views.update(dict.fromkeys(_decode(view)))
+    return views
 
 
-def _decoded(text: str) -> Iterator[str]:
+def _decode(text: str) -> Iterator[str]:
     """Yield a text decoded from URL, JSON and HTML, without whitespace, and its base64 and hex."""
     if "%" in text:
         yield unquote(text)
     if "\\" in text:
-        yield _unescaped(text)
+        yield _unescape(text)
     if "&" in text:
         yield html.unescape(text)
     if _BLANKS.search(text):
@@ -132,8 +133,8 @@ def _decoded(text: str) -> Iterator[str]:
         yield binascii.unhexlify(run).decode("latin-1")
 
 
-def _unescaped(text: str) -> str:
+def _unescape(text: str) -> str:
     r"""Decode ``\"``, ``\\``, ``\/`` and ``\u0041`` as JSON and Python do."""
-    coded = re.sub(r"\\u([0-9a-fA-F]{4})", lambda found: chr(int(found[1], 16)), text)
-    coded = re.sub(r"\\x([0-9a-fA-F]{2})", lambda found: chr(int(found[1], 16)), coded)
-    return re.sub(r"\\(.)", r"\1", coded)
+    unescaped = re.sub(r"\\u([0-9a-fA-F]{4})", lambda code: chr(int(code[1], 16)), text)
+    unescaped = re.sub(r"\\x([0-9a-fA-F]{2})", lambda code: chr(int(code[1], 16)), unescaped)
+    return re.sub(r"\\(.)", r"\1", unescaped)

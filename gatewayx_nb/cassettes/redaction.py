@@ -31,33 +31,29 @@ class Redaction:
     secrets: Callable[[], Mapping[str, str]]
 
 
-def load_redact(named: str | None, root: Path | None) -> Redact:
+def load_redact(setting: str | None, root: Path | None) -> Redact:
     """Return the hook named by ``[cassettes] redact = "module:function"``, or the identity.
 
     The project names the hook, and the hook runs as the project's code.
 
     Args:
-        named: The setting.
+        setting: The setting.
         root: The project folder, which is searched for the module first.
 
     Raises:
         ConfigError: If the function does not exist.
     """
-    if not named:
-        return _unchanged
-    module, _, function = named.partition(":")
+    if not setting:
+        return str
+    module, _, function = setting.partition(":")
     try:
         hook = getattr(_module(module, root), function)
     except Exception as error:  # noqa: BLE001 - user code may raise anything
         raise ConfigError(
-            f"[cassettes] redact names {named!r}, which cannot be had: {error}.",
-            hint='Name a function of the project as "module:function"; nothing was written.',
+            f"[cassettes] redact is {setting!r}, which cannot be imported: {error}.",
+            hint='Use "module:function" of the project. Nothing was written.',
         ) from None
-    return _checked(hook, named)
-
-
-def _unchanged(text: str) -> str:
-    return text
+    return _guarded(hook, setting)
 
 
 def _module(name: str, root: Path | None) -> ModuleType:
@@ -71,20 +67,20 @@ def _module(name: str, root: Path | None) -> ModuleType:
     return module
 
 
-def _checked(hook: Any, named: str) -> Redact:  # noqa: ANN401 - user code
+def _guarded(hook: Any, setting: str) -> Redact:  # noqa: ANN401 - user code
     """Wrap the hook so that a text on which it fails is never written."""
 
     def redact(text: str) -> str:
         try:
-            kept = hook(text)
+            redacted = hook(text)
         except Exception as error:  # noqa: BLE001 - user code may raise anything
-            kept, why = None, f"raised {type(error).__name__}"
+            redacted, why = None, f"raised {type(error).__name__}"
         else:
-            why = f"gave {type(kept).__name__}, not a text"
-        if isinstance(kept, str):
-            return kept
+            why = f"must return a str, got {type(redacted).__name__}"
+        if isinstance(redacted, str):
+            return redacted
         raise ConfigError(
-            f"[cassettes] redact: {named} {why}.", hint="Mend it; nothing was written."
+            f"[cassettes] redact: {setting} {why}.", hint="Fix it. Nothing was written."
         ) from None
 
     return redact

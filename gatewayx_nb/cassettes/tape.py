@@ -13,6 +13,7 @@ import msgspec
 from gatewayx_nb.cassettes.entry import CassetteEntry, decode
 from gatewayx_nb.errors import ConfigError
 from gatewayx_nb.files import atomic_write, file_lock, fsync_directory, remove_stale_temporaries
+from gatewayx_nb.hints import Hint, advice
 from gatewayx_nb.text import plain
 
 if TYPE_CHECKING:
@@ -24,10 +25,10 @@ VERSION = 1
 """Format version; files of a later version are rejected."""
 
 _HEAD = f'{{"format":"{FORMAT}","version":{VERSION}}}'.encode()
-_MOST = 256 * 1024 * 1024
+_LARGEST = 256 * 1024 * 1024
 """Maximum size of a cassette in bytes."""
 
-_PATIENCE = 30.0
+_LOCK_TIMEOUT = 30.0
 """Seconds to wait for other kernels that are writing to the same file."""
 
 _CONFLICT = re.compile(rb"^(?:<{7}|\|{7}|={7}|>{7})(?: |$)")
@@ -65,12 +66,12 @@ def read(path: Path) -> TapeContent:
     Raises:
         ConfigError: If the file is not a cassette or cannot be read; the message names the line.
     """
-    data = _bytes(path)
+    data = _read_bytes(path)
     lines = [line.rstrip(b"\r") for line in data.split(b"\n")]
     for number, line in enumerate(lines, start=1):
         if _CONFLICT.match(line):
             raise ConfigError(
-                f"{str(path)!r} has the marks of a merge conflict, in line {number}.",
+                f"{str(path)!r} has a merge conflict marker in line {number}.",
                 hint="Each line is a whole entry, so keep both sides:"
                 rf" `sed -i -E '/^(<{{7}}|\|{{7}}|={{7}}|>{{7}})( |$)/d' {path}`",
             )
@@ -81,77 +82,74 @@ def read(path: Path) -> TapeContent:
 
 
 def _content(path: Path, lines: list[bytes]) -> TapeContent:
-    found = []
+    entries = []
     for number, line in enumerate(lines[1:], start=2):
         if not line.strip():
             continue
         try:
-            found.append(TapeLine(decode(line), line))
+            entries.append(TapeLine(decode(line), line))
         except ValueError as error:
             if number == len(lines):  # no newline follows: the writer was killed
-                problem = f"The last line of {path.name} was not written whole and is passed over."
-                return TapeContent(tuple(found), problem)
+                problem = f"The last line of {path.name} is incomplete and was skipped."
+                return TapeContent(tuple(entries), problem)
             why = plain(str(error).partition("\n")[0][:200])
             raise ConfigError(
-                f"line {number} of the cassette {str(path)!r} cannot be read: {why}.",
-                hint=f"Mend it, or take it out: `sed -i {number}d {path}`",
+                f"Line {number} of the cassette {str(path)!r} is invalid: {why}.",
+                hint=f"Fix it, or remove it: `sed -i {number}d {path}`",
             ) from None
-    return TapeContent(tuple(found))
+    return TapeContent(tuple(entries))
 
 
-def add(path: Path, line: bytes, instead_of: bytes | None = None) -> None:
+def append(path: Path, line: bytes, replacing: bytes | None = None) -> None:
     """Append a line, or replace another one, and flush it to disk before returning.
 
     Raises:
         ConfigError: If the line cannot be written; the file is left unchanged.
     """
-    with _changing(path):
-        if instead_of is not None and _replace(path, instead_of, line):
+    with _locked(path):
+        if replacing is not None and _replace(path, replacing, line):
             return
-        fresh = _tidy(path)
+        is_new = _repair_end(path)
         with path.open("ab") as file:
-            file.write(_HEAD + b"\n" + line + b"\n" if fresh else line + b"\n")
+            file.write(_HEAD + b"\n" + line + b"\n" if is_new else line + b"\n")
             file.flush()
             os.fsync(file.fileno())
-        if fresh:
+        if is_new:
             fsync_directory(path.parent)
 
 
-def why_unwritable(path: Path) -> str:
+def make_writable_hint(path: Path) -> str:
     """Return how to make a file writable, or an empty string if it already is."""
     if path.exists():
-        return "" if os.access(path, os.W_OK) else f"`chmod u+w {path}`"
+        return "" if os.access(path, os.W_OK) else f"Run `chmod u+w {path}`."
     folder = next(parent for parent in path.parents if parent.exists())
-    return "" if os.access(folder, os.W_OK | os.X_OK) else f"`chmod u+w {folder}`"
+    return "" if os.access(folder, os.W_OK | os.X_OK) else f"Run `chmod u+w {folder}`."
 
 
-def _bytes(path: Path) -> bytes:
+def _read_bytes(path: Path) -> bytes:
     if path.is_dir():
         raise ConfigError(
-            f"{str(path)!r} is a folder; expected a cassette's file.",
-            hint=f"Name one in it: `%gatewayx cassette {path / 'NAME.jsonl'}`",
+            f"A cassette must be a file, got the folder {str(path)!r}.",
+            hint=Hint("open_cassette", path=path / "NAME.jsonl", mode="auto"),
         )
     if not path.is_file():  # reading a pipe would never end
-        what = (
-            f"{str(path)!r} is no file" if path.exists() else f"there is no cassette {str(path)!r}"
-        )
+        problem = "is not a file" if path.exists() else "does not exist"
         raise ConfigError(
-            f"{what}.",
-            hint=f"`%gatewayx cassette {path} --mode record` makes one.",
+            f"The cassette {str(path)!r} {problem}.",
+            hint=Hint("open_cassette", path=path, mode="record"),
         )
     try:
         size = path.stat().st_size
-        if size <= _MOST:
+        if size <= _LARGEST:
             return path.read_bytes()
     except OSError as error:
         raise ConfigError(
-            f"the cassette {str(path)!r} cannot be read: {error.strerror}.",
-            hint=f"`chmod u+r {path}` if it is yours.",
+            f"The cassette {str(path)!r} cannot be read: {error.strerror}.",
+            hint=f"Run `chmod u+r {path}`.",
         ) from None
     raise ConfigError(
-        f"the cassette {str(path)!r} is not read: it has {size >> 20} MiB, more than"
-        f" {_MOST >> 20}.",
-        hint="Record into several, one for each notebook.",
+        f"The cassette {str(path)!r} must be at most {_LARGEST >> 20} MiB, got {size >> 20} MiB.",
+        hint="Record several cassettes, one for each notebook.",
     )
 
 
@@ -162,13 +160,13 @@ def _check_head(path: Path, line: bytes) -> None:
         head = _Head("", 0)
     if head.format != FORMAT:
         raise ConfigError(
-            f"{str(path)!r} is no cassette: its first line is not {_HEAD.decode()}.",
-            hint="Name another file; this one stays as it is.",
+            f"{str(path)!r} is not a cassette: its first line is not {_HEAD.decode()}.",
+            hint="Use another file; this one was not changed.",
         )
     if head.version > VERSION:
         raise ConfigError(
-            f"the cassette {str(path)!r} has version {head.version} of the format;"
-            f" this is read up to version {VERSION}.",
+            f"The cassette {str(path)!r} must have a format version of at most {VERSION},"
+            f" got {head.version}.",
             hint="`pip install --upgrade gatewayx-nb`",
         )
 
@@ -189,7 +187,7 @@ def _replace(path: Path, old: bytes, new: bytes) -> bool:
     return True
 
 
-def _tidy(path: Path) -> bool:
+def _repair_end(path: Path) -> bool:
     """Return whether the file is empty; complete its last line, or set an incomplete one aside.
 
     The process that wrote an incomplete line was killed before it acknowledged the entry.
@@ -206,14 +204,14 @@ def _tidy(path: Path) -> bool:
         try:
             decode(data[start:])
         except ValueError:
-            _own_folder(path).joinpath(f"{path.name}.cut").write_bytes(data[start:])
+            _lock_folder(path).joinpath(f"{path.name}.cut").write_bytes(data[start:])
             file.truncate(start)
         else:
             file.write(b"\n")
     return not start
 
 
-def _own_folder(path: Path) -> Path:
+def _lock_folder(path: Path) -> Path:
     """Return the git-ignored folder beside a cassette, creating it if missing."""
     folder = path.parent / ".gatewayx"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -224,16 +222,16 @@ def _own_folder(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _changing(path: Path) -> Iterator[None]:
+def _locked(path: Path) -> Iterator[None]:
     """Lock the file against other kernels and threads; raise a one-line error if that fails.
 
     The lock file is in a folder that git ignores.
     """
     try:
-        with file_lock(path, _own_folder(path) / f"{path.name}.lock", _PATIENCE):
+        with file_lock(path, _lock_folder(path) / f"{path.name}.lock", _LOCK_TIMEOUT):
             yield
     except OSError as error:
         raise ConfigError(
-            f"the cassette {str(path)!r} cannot be written: {error.strerror or error}.",
-            hint=f"{why_unwritable(path) or 'Make room'}, or ask past it: `--fresh`, `fresh=True`.",
+            f"The cassette {str(path)!r} cannot be written: {error.strerror or error}.",
+            hint=advice(make_writable_hint(path) or "Free disk space.") | Hint("bypass_cassette"),
         ) from None

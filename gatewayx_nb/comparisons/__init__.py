@@ -12,6 +12,13 @@ from gatewayx_nb.comparisons.comparison import (
     unique_labels,
 )
 from gatewayx_nb.comparisons.differences import Span, differences
+from gatewayx_nb.comparisons.export import FILE_FORMATS, save_history, unused_path
+from gatewayx_nb.comparisons.form_values import (
+    FIELD_LABELS,
+    fits_field,
+    parse_fields,
+    parse_inputs,
+)
 from gatewayx_nb.comparisons.history import (
     OPTIONS,
     ComparisonHistory,
@@ -20,21 +27,26 @@ from gatewayx_nb.comparisons.history import (
     dispersion,
 )
 from gatewayx_nb.comparisons.live import LiveComparison
+from gatewayx_nb.comparisons.model_catalog import CatalogItem, ModelCatalog
 from gatewayx_nb.comparisons.run import Column, ComparisonRun, plan_comparison
-from gatewayx_nb.comparisons.session import ComparisonInput, ComparisonSession
+from gatewayx_nb.comparisons.session import ComparisonRequest, ComparisonSession
 from gatewayx_nb.comparisons.verdicts import Ranking, Verdict, Vote
 
 __all__ = [
+    "FIELD_LABELS",
+    "FILE_FORMATS",
     "OPTIONS",
+    "CatalogItem",
     "Column",
     "Comparison",
     "ComparisonHistory",
-    "ComparisonInput",
     "ComparisonRecord",
+    "ComparisonRequest",
     "ComparisonRun",
     "ComparisonSession",
     "Dispersion",
     "LiveComparison",
+    "ModelCatalog",
     "Outcome",
     "Ranking",
     "Span",
@@ -44,7 +56,12 @@ __all__ = [
     "differences",
     "dispersion",
     "error_text",
+    "fits_field",
+    "parse_fields",
+    "parse_inputs",
     "plan_comparison",
+    "save_history",
     "tokens_per_second",
     "unique_labels",
+    "unused_path",
 ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, overload
 
 from typing_extensions import override
 
-from gatewayx_nb.comparisons.frames import frame
+from gatewayx_nb.comparisons.frames import to_frame
 from gatewayx_nb.errors import GatewayError, RequestError
 from gatewayx_nb.html import column_html, columns_html, reply_html
 from gatewayx_nb.messages import ModelRef
@@ -62,8 +62,8 @@ class Comparison(Sequence[Outcome]):
     @property
     def replies(self) -> list[Reply]:
         """The complete replies, in order."""
-        whole = (one for one in self.outcomes if isinstance(one, Reply))
-        return [reply for reply in whole if not reply.interrupted]
+        replies = (one for one in self.outcomes if isinstance(one, Reply))
+        return [reply for reply in replies if not reply.interrupted]
 
     @property
     def fastest(self) -> Reply | None:
@@ -79,11 +79,11 @@ class Comparison(Sequence[Outcome]):
     def marks(self) -> list[list[str]]:
         """Return the marks of each column: ``fastest``, ``cheapest``.
 
-        A figure known for one column only, or equal in all columns, gets no mark. Several columns
+        A metric known for one column only, or equal in all columns, gets no mark. Several columns
         may share the lowest cost, or the lowest latency rounded to tenths of a second.
         """
-        fastest = self._least(lambda reply: round(reply.latency, 1))
-        cheapest = self._least(lambda reply: reply.cost)
+        fastest = self._best(lambda reply: round(reply.latency, 1))
+        cheapest = self._best(lambda reply: reply.cost)
         marked = (("fastest", fastest), ("cheapest", cheapest))
         return [
             [mark for mark, best in marked if index in best] for index in range(len(self.outcomes))
@@ -98,20 +98,20 @@ class Comparison(Sequence[Outcome]):
         Raises:
             ConfigError: If pandas is not installed.
         """
-        return frame(self.rows()).astype(_KINDS)
+        return to_frame(self.rows()).astype(_KINDS)
 
     def rows(self) -> list[dict[str, object]]:
         """Return the rows of `to_frame` as dicts; unknown values are ``None``."""
         named = zip(self.labels, self.references, self.outcomes, strict=True)
         return [{"label": label, **_row(reference, one)} for label, reference, one in named]
 
-    def _least(self, figure: Callable[[Reply], object]) -> set[int]:
-        """Return the columns with the lowest figure, or an empty set if all columns tie."""
+    def _best(self, metric: Callable[[Reply], object]) -> set[int]:
+        """Return the columns with the lowest metric, or an empty set if all columns tie."""
         known = {
             index: value
             for index, one in enumerate(self.outcomes)
             if isinstance(one, Reply) and not one.interrupted
-            if (value := figure(one)) is not None
+            if (value := metric(one)) is not None
         }
         least = min(known.values(), default=None)  # type: ignore[type-var]
         best = {index for index, value in known.items() if value == least}
@@ -137,7 +137,7 @@ class Comparison(Sequence[Outcome]):
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         """Return the answers one below another as text, and side by side as safe HTML.
 
-        Timings are left out because they differ in each run; `to_frame` has them.
+        Timings are omitted because they differ in each run; `to_frame` has them.
         """
         columns = list(zip(self.labels, self.outcomes, strict=True))
         texts = [f"{label}\n{'-' * len(label)}\n{_text(one)}" for label, one in columns]
@@ -164,8 +164,8 @@ def unique_labels(references: Iterable[str]) -> tuple[str, ...]:
 
 def tokens_per_second(reply: Reply) -> float | None:
     """Return output tokens per second over the total latency."""
-    written = reply.usage.output_tokens
-    return None if written is None or reply.latency <= 0 else written / reply.latency
+    tokens = reply.usage.output_tokens
+    return None if tokens is None or reply.latency <= 0 else tokens / reply.latency
 
 
 def _row(reference: str, one: Outcome) -> dict[str, object]:
@@ -173,8 +173,9 @@ def _row(reference: str, one: Outcome) -> dict[str, object]:
         ("engine", "model", "text", "error", "finish_reason", "interrupted", *_KINDS)
     )
     if isinstance(one, GatewayError):
-        asked = ModelRef.parse(reference)
-        row["engine"], row["model"] = one.engine or asked.engine, one.model or asked.model
+        model_ref = ModelRef.parse(reference)
+        row["engine"] = one.engine or model_ref.engine
+        row["model"] = one.model or model_ref.model
         return row | {
             "text": answer_text(one) or None,
             "error": error_text(one),
@@ -199,7 +200,7 @@ def answer_text(one: Outcome) -> str:
 
 def error_text(one: Outcome) -> str:
     """Return the error's class and message with its hint; empty for a reply."""
-    return f"{type(one).__name__}: {one}" if isinstance(one, GatewayError) else ""
+    return f"{type(one).__name__}: {one.describe()}" if isinstance(one, GatewayError) else ""
 
 
 def _text(one: Outcome) -> str:

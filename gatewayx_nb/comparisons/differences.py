@@ -52,10 +52,10 @@ def differences(texts: Sequence[str]) -> list[list[Span]]:
     first = [True] * len(pieces[0])
     shared = [first]
     for other in pieces[1:]:
-        ours, theirs = _matched(pieces[0], other)
-        first[:] = [before and now for before, now in zip(first, ours, strict=True)]
-        shared.append(theirs)
-    return [_joined(words, marks) for words, marks in zip(pieces, shared, strict=True)]
+        in_first, in_other = _matches(pieces[0], other)
+        first[:] = [before and now for before, now in zip(first, in_first, strict=True)]
+        shared.append(in_other)
+    return [_join(words, marks) for words, marks in zip(pieces, shared, strict=True)]
 
 
 def _split(texts: Sequence[str]) -> list[list[str]]:
@@ -73,15 +73,15 @@ def _pairs(pieces: list[list[str]]) -> int:
     return sum(count * others[piece] for piece, count in first.items())
 
 
-def _matched(first: list[str], other: list[str]) -> tuple[list[bool], list[bool]]:
+def _matches(first: list[str], other: list[str]) -> tuple[list[bool], list[bool]]:
     """Return for each piece of two texts whether the other text has a match."""
-    ours, theirs = [False] * len(first), [False] * len(other)
+    in_first, in_other = [False] * len(first), [False] * len(other)
     for block in difflib.SequenceMatcher(None, first, other, autojunk=False).get_matching_blocks():
-        ours[block.a : block.a + block.size] = [True] * block.size
-        theirs[block.b : block.b + block.size] = [True] * block.size
-    return ours, theirs
+        in_first[block.a : block.a + block.size] = [True] * block.size
+        in_other[block.b : block.b + block.size] = [True] * block.size
+    return in_first, in_other
 
 
-def _joined(pieces: list[str], shared: list[bool]) -> list[Span]:
+def _join(pieces: list[str], shared: list[bool]) -> list[Span]:
     runs = groupby(zip(pieces, shared, strict=True), key=lambda pair: pair[1])
     return [Span("".join(piece for piece, _ in run), mark) for mark, run in runs]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.errors import ConfigError
+from gatewayx_nb.hints import Hint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def frame(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
+def to_frame(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
     """Return a DataFrame of these rows.
 
     Raises:
@@ -22,7 +23,7 @@ def frame(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
         import pandas as pd
     except ImportError:
         raise ConfigError(
-            "a frame needs pandas, which is not installed.",
-            hint='`pip install "gatewayx-nb[data]"`',
+            "A DataFrame needs pandas, which is not installed.",
+            hint=Hint("install", extra="data"),
         ) from None
     return pd.DataFrame(rows)

@@ -1,4 +1,4 @@
-"""The journal of comparisons: answers, figures and votes, as rows and as text."""
+"""The history of comparisons: replies, metrics and votes, as rows and as text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.comparisons.comparison import answer_text, error_text
-from gatewayx_nb.comparisons.frames import frame
+from gatewayx_nb.comparisons.frames import to_frame
 from gatewayx_nb.comparisons.verdicts import Ranking, Verdict, rank
 from gatewayx_nb.replies import Reply
 from gatewayx_nb.text import plain
@@ -47,12 +47,12 @@ class ComparisonRecord:
     verdict: Verdict | None = None
 
     def rows(self) -> list[dict[str, object]]:
-        """Return a dict for each column: prompt, options, answer, figures, vote."""
-        asked = {"run": self.run, "prompt": self.comparison.prompt, "input": self.input or None}
+        """Return a dict for each column: prompt, options, answer, metrics, vote."""
+        request = {"run": self.run, "prompt": self.comparison.prompt, "input": self.input or None}
         options = {name: self.options.get(name) for name in OPTIONS}
         note = self.verdict.note if self.verdict else None
         return [
-            asked
+            request
             | options
             | answer
             | {"vote": self.verdict.of(at) if self.verdict else None, "note": note or None}
@@ -94,14 +94,14 @@ class ComparisonHistory:
         """Return a record, or ``None`` if there is none."""
         return self._records.get((run, row))
 
-    def keep(self, record: ComparisonRecord) -> None:
+    def add(self, record: ComparisonRecord) -> None:
         """Add a record; it replaces one of the same run and row, keeping its verdict."""
         known = self.find(record.run, record.row)
         if known is not None and record.verdict is None:
             record = replace(record, verdict=known.verdict)
         self._records[record.run, record.row] = record
 
-    def judge(self, run: int, row: int, verdict: Verdict | None) -> None:
+    def set_verdict(self, run: int, row: int, verdict: Verdict | None) -> None:
         """Set, change or clear a verdict."""
         self._records[run, row] = replace(self._records[run, row], verdict=verdict)
 
@@ -118,12 +118,12 @@ class ComparisonHistory:
         return [row for record in self.records for row in record.rows()]
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a DataFrame with a row for each answer; see `Record.rows`.
+        """Return a DataFrame with a row for each answer; see `ComparisonRecord.rows`.
 
         Raises:
             ConfigError: If pandas is not installed.
         """
-        return frame(self.rows())
+        return to_frame(self.rows())
 
     def to_csv(self) -> str:
         """Return CSV with a header line and a line for each answer (RFC 4180)."""
@@ -140,7 +140,7 @@ class ComparisonHistory:
 
     def to_markdown(self) -> str:
         """Return a readable report: prompts, answers with their models' names, votes."""
-        return "\n".join(map(_told, self.records))
+        return "\n".join(map(_markdown, self.records))
 
 
 def dispersion(comparison: Comparison) -> list[Dispersion]:
@@ -148,11 +148,15 @@ def dispersion(comparison: Comparison) -> list[Dispersion]:
     answers: dict[str, list[Outcome]] = {}
     for reference, outcome in zip(comparison.references, comparison, strict=True):
         answers.setdefault(reference, []).append(outcome)
-    return [_spread(reference, given) for reference, given in answers.items() if len(given) > 1]
+    return [
+        _dispersion(reference, outcomes)
+        for reference, outcomes in answers.items()
+        if len(outcomes) > 1
+    ]
 
 
-def _spread(reference: str, given: Sequence[Outcome]) -> Dispersion:
-    replies = [one for one in given if isinstance(one, Reply) and not one.interrupted]
+def _dispersion(reference: str, outcomes: Sequence[Outcome]) -> Dispersion:
+    replies = [one for one in outcomes if isinstance(one, Reply) and not one.interrupted]
     return Dispersion(
         reference,
         answers=len(replies),
@@ -163,33 +167,33 @@ def _spread(reference: str, given: Sequence[Outcome]) -> Dispersion:
 
 
 def _range(
-    replies: Iterable[Reply], figure: Callable[[Reply], float | None]
+    replies: Iterable[Reply], metric: Callable[[Reply], float | None]
 ) -> tuple[float, float, float] | None:
-    values = list(map(figure, replies))
+    values = list(map(metric, replies))
     known = [value for value in values if value is not None]
     if not known or len(known) < len(values):
         return None
     return min(known), median(known), max(known)
 
 
-def _told(record: ComparisonRecord) -> str:
-    compared = record.comparison
+def _markdown(record: ComparisonRecord) -> str:
+    comparison = record.comparison
     options = [f"{name}: {value}" for name, value in record.options.items()]
-    asked = [*(f"- {plain(line)}\n" for line in options), _quoted(compared.prompt)]
+    request = [*(f"- {plain(line)}\n" for line in options), _quote(comparison.prompt)]
     answers = [
         f"### {plain(label)}{_vote(record, at)}\n\n{_answer(outcome)}\n"
-        for at, (label, outcome) in enumerate(zip(compared.labels, compared, strict=True))
+        for at, (label, outcome) in enumerate(zip(comparison.labels, comparison, strict=True))
     ]
     note = f"> {record.verdict.note}\n" if record.verdict and record.verdict.note else ""
-    place = f"{record.run}.{record.row + 1}" if record.input else str(record.run)
-    return "\n".join(filter(None, [f"## {place}\n", *asked, *answers, note]))
+    number = f"{record.run}.{record.row + 1}" if record.input else str(record.run)
+    return "\n".join(filter(None, [f"## {number}\n", *request, *answers, note]))
 
 
 def _vote(record: ComparisonRecord, column: int) -> str:
     return f" ({record.verdict.of(column)})" if record.verdict else ""
 
 
-def _quoted(prompt: str) -> str:
+def _quote(prompt: str) -> str:
     return "".join(f"> {line}\n" for line in plain(prompt).splitlines())
 
 

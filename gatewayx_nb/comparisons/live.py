@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 class LiveComparison:
-    """A race whose columns can be retried.
+    """A run whose columns can be retried.
 
     Args:
-        race: The race; nothing is sent before `start`.
+        run: The run; nothing is sent before `start`.
         options: The keywords of the calls.
         input: The value of ``{{input}}``.
-        drawn: Names of the prompt's images in the notebook.
+        image_names: Names of the prompt's images in the notebook.
 
     Attributes:
         prompt: The prompt.
@@ -28,15 +28,15 @@ class LiveComparison:
 
     def __init__(
         self,
-        race: ComparisonRun,
+        run: ComparisonRun,
         options: Mapping[str, Any],
         input: str = "",  # noqa: A002 - the field's name
-        drawn: tuple[str, ...] = (),
+        image_names: tuple[str, ...] = (),
     ) -> None:
-        self.prompt, self.options, self.input = race.prompt, options, input
-        self.drawn = drawn
-        self.columns = list(race.columns)
-        self._races = [race]
+        self.prompt, self.options, self.input = run.prompt, options, input
+        self.image_names = image_names
+        self.columns = list(run.columns)
+        self._runs = [run]
 
     @property
     def ended(self) -> bool:
@@ -56,34 +56,34 @@ class LiveComparison:
 
     def start(self) -> None:
         """Start all columns, once."""
-        for race in self._races:
-            race.start()
+        for run in self._runs:
+            run.start()
 
-    def retry(self, place: int, plan: Callable[[str], ComparisonRun]) -> None:
+    def retry(self, index: int, plan: Callable[[str], ComparisonRun]) -> None:
         """Call the model of one position again, discarding its earlier answer.
 
         Args:
-            place: The position, from 0.
-            plan: Returns the race of one model.
+            index: The position, from 0.
+            plan: Returns the run of one model.
         """
-        old = self.columns[place]
+        old = self.columns[index]
         old.stop()
-        race = plan(old.reference)
-        race.columns[0].label = old.label
-        self.columns[place] = race.columns[0]
-        self._races.append(race)
-        race.start()
+        run = plan(old.reference)
+        run.columns[0].label = old.label
+        self.columns[index] = run.columns[0]
+        self._runs.append(run)
+        run.start()
 
     def stop(self) -> None:
         """Stop the running columns and keep their partial answers."""
-        for race in self._races:
-            race.stop()
+        for run in self._runs:
+            run.stop()
 
     def join(self, seconds: float) -> bool:
-        """Wait for at most ``seconds`` per race; return whether all positions have ended."""
+        """Wait for at most ``seconds`` per run; return whether all positions have ended."""
         for column in self.columns:
             column.check()
-        running = next((race for race in self._races if not race.ended), None)
+        running = next((run for run in self._runs if not run.ended), None)
         if running is not None:
             running.join(seconds)
         return self.ended

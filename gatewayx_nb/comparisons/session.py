@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from gatewayx_nb import prompts
+from gatewayx_nb.comparisons.export import to_code
 from gatewayx_nb.comparisons.history import ComparisonHistory, ComparisonRecord
 from gatewayx_nb.comparisons.live import LiveComparison
 from gatewayx_nb.comparisons.verdicts import Verdict
@@ -25,15 +26,15 @@ if TYPE_CHECKING:
     from gatewayx_nb.messages import Image
     from gatewayx_nb.secure_config import Config
 
-MOST = 60
+MOST_REPLIES = 60
 """Maximum replies per run; more would be table rows rather than readable columns."""
 
 _INPUT = re.compile(r"{{\s*input\s*}}")
 
 
 @dataclass(frozen=True, slots=True)
-class ComparisonInput:
-    """The input of a run.
+class ComparisonRequest:
+    """What a run asks, and of which models.
 
     Attributes:
         prompt: The prompt, with ``{{name}}`` and ``{{input}}`` as typed.
@@ -54,25 +55,25 @@ class ComparisonInput:
     hidden: bool = False
 
     def check(self) -> None:
-        """Check that the question can be run.
+        """Check that the request can be run.
 
         Raises:
             UsageError: If it has no prompt, no models, or too many replies.
         """
         if not self.prompt.strip():
-            raise UsageError("there is no prompt.", hint="Write one.")
+            raise UsageError("The prompt is empty.", hint="Enter a prompt.")
         if not self.references:
-            raise UsageError("no model is chosen.", hint="Tick one or more under Models.")
+            raise UsageError("No model is selected.", hint="Select one or more models.")
         if self.inputs and not _INPUT.search(self.prompt):
             raise UsageError(
-                "there are inputs, and the prompt has no {{input}} to put them in.",
-                hint="Write {{input}} where each of them belongs.",
+                "There are inputs, but the prompt does not contain {{input}}.",
+                hint="Write {{input}} in the prompt where an input belongs.",
             )
         count = len(self.references) * self.samples * max(1, len(self.inputs))
-        if count > MOST:
+        if count > MOST_REPLIES:
             raise UsageError(
-                f"this would ask {count} times; at most {MOST} answers stand side by side.",
-                hint="Take fewer inputs, samples or models.",
+                f"A run must have at most {MOST_REPLIES} replies, got {count}.",
+                hint="Use fewer inputs, samples or models.",
             )
 
 
@@ -91,7 +92,7 @@ class ComparisonPlanner(Protocol):
 
 
 class ComparisonSession:
-    """The runs of one view: the current one, and a journal of all.
+    """The runs of one view: the current one, and the history of all.
 
     Args:
         pool: Returns the pool.
@@ -99,10 +100,10 @@ class ComparisonSession:
         rng: Shuffles the columns if names are hidden.
 
     Attributes:
-        journal: All replies and votes.
-        rounds: The rounds of the last run, one for each input.
+        history: All replies and votes.
+        comparisons: The comparisons of the last run, one for each input.
         number: Number of runs so far.
-        question: The question of the last run.
+        request: The request of the last run.
     """
 
     def __init__(
@@ -116,34 +117,42 @@ class ComparisonSession:
         self.history = ComparisonHistory()
         self.comparisons: list[LiveComparison] = []
         self.number = 0
-        self.question: ComparisonInput | None = None
+        self.request: ComparisonRequest | None = None
         self._options: CallOptions = {}
 
     @property
-    def running(self) -> bool:
+    def is_running(self) -> bool:
         """Whether any model is still running."""
         return not all(one.ended for one in self.comparisons)
 
-    def run(self, question: ComparisonInput) -> None:
-        """Start a run; the results of the last one are in the journal.
+    @property
+    def code(self) -> str:
+        """Code of a cell that repeats the last run; empty before the first."""
+        if self.request is None:
+            return ""
+        prompts_sent = [one.prompt for one in self.comparisons]
+        return to_code(self.request, prompts_sent, self.comparisons[0].image_names)
+
+    def run(self, request: ComparisonRequest) -> None:
+        """Start a run; the results of the last one are in the history.
 
         Raises:
-            UsageError: If the question is invalid, or the last run has not ended; nothing was sent.
+            UsageError: If the request is invalid, or the last run has not ended; nothing was sent.
         """
-        if self.running:
-            raise UsageError("the last run has not ended.", hint="Wait, or press Stop.")
-        self.settle()
-        question.check()
-        references = list(question.references) * question.samples
-        if question.hidden:
+        if self.is_running:
+            raise UsageError("The last run has not finished.", hint="Wait, or stop it.")
+        self.record_finished()
+        request.check()
+        references = list(request.references) * request.samples
+        if request.hidden:
             self._rng.shuffle(references)
-        options: CallOptions = {**question.options}
-        rounds = [
-            self._round(question, references, options, one) for one in question.inputs or [""]
+        options: CallOptions = {**request.options}
+        comparisons = [
+            self._plan(request, references, options, one) for one in request.inputs or [""]
         ]
-        self.question, self.comparisons, self._options = question, rounds, options
+        self.request, self.comparisons, self._options = request, comparisons, options
         self.number += 1
-        for one in rounds:
+        for one in comparisons:
             one.start()
 
     def stop(self) -> None:
@@ -151,92 +160,96 @@ class ComparisonSession:
         for one in self.comparisons:
             one.stop()
 
-    def retry(self, row: int, place: int) -> None:
+    def retry(self, row: int, index: int) -> None:
         """Call one model again."""
-        asked = self.comparisons[row]
-        options: CallOptions = {**asked.options}  # type: ignore[typeddict-item]
-        asked.retry(place, lambda reference: self._race(asked.prompt, [reference], options))
+        comparison = self.comparisons[row]
+        options: CallOptions = {**comparison.options}  # type: ignore[typeddict-item]
+        comparison.retry(
+            index, lambda reference: self._plan_run(comparison.prompt, [reference], options)
+        )
 
     def join(self, seconds: float) -> bool:
         """Block until all have finished or ``seconds`` have passed; return whether they have."""
         running = next((one for one in self.comparisons if not one.ended), None)
         if running is not None:
             running.join(seconds)
-        return not self.running
+        return not self.is_running
 
-    def settle(self) -> None:
-        """Store the finished rows in the journal."""
-        if self.question is None:
+    def record_finished(self) -> None:
+        """Store the finished rows in the history."""
+        if self.request is None:
             return
         for row, one in enumerate(self.comparisons):
             if one.ended:
-                told = dict(self._options) | {"images": _pictures(self.question, one.drawn)}
-                self.history.keep(
-                    ComparisonRecord(self.number, one.comparison, told, one.input, row)
+                options = dict(self._options) | {
+                    "images": _image_names(self.request, one.image_names)
+                }
+                self.history.add(
+                    ComparisonRecord(self.number, one.comparison, options, one.input, row)
                 )
 
     def record(self, row: int) -> ComparisonRecord | None:
-        """Return the journal's record of a row of the last run."""
+        """Return the record of a row of the last run."""
         return self.history.find(self.number, row)
 
-    def judge(self, row: int, vote: Vote, place: int | None = None) -> None:
+    def vote(self, row: int, vote: Vote, index: int | None = None) -> None:
         """Vote on the replies of a row; the same vote a second time withdraws it.
 
         Raises:
             UsageError: If some replies of the row have not finished.
         """
-        self.settle()  # other rows may still be running
+        self.record_finished()  # other rows may still be running
         record = self.record(row)
         if record is None:
-            raise UsageError("the answers have not ended.", hint="Wait, or press Stop.")
+            raise UsageError("Some replies have not finished.", hint="Wait, or stop the run.")
         before = record.verdict
         note = before.note if before else ""
-        verdict: Verdict | None = Verdict(vote, place, note)
-        if verdict == before and not self._hides:
+        verdict: Verdict | None = Verdict(vote, index, note)
+        if verdict == before and not self._hides_names:
             verdict = None
-        self.history.judge(self.number, row, verdict)
+        self.history.set_verdict(self.number, row, verdict)
 
-    def remark(self, row: int, note: str) -> None:
+    def set_note(self, row: int, note: str) -> None:
         """Store the reason for a vote; without a vote nothing is stored."""
         record = self.record(row)
         if record and record.verdict:
-            self.history.judge(self.number, row, replace(record.verdict, note=note))
+            self.history.set_verdict(self.number, row, replace(record.verdict, note=note))
 
     def is_hidden(self, row: int) -> bool:
         """Return whether the names of a row's columns are hidden."""
         record = self.record(row)
-        return self._hides and (record is None or record.verdict is None)
+        return self._hides_names and (record is None or record.verdict is None)
 
-    def label(self, row: int, place: int) -> str:
+    def label(self, row: int, index: int) -> str:
         """Return the name of a column, such as ``Model A`` while it is hidden."""
         if self.is_hidden(row):
-            return f"Model {string.ascii_uppercase[place % 26]}{place // 26 or ''}"
-        return self.comparisons[row].columns[place].label
+            return f"Model {string.ascii_uppercase[index % 26]}{index // 26 or ''}"
+        return self.comparisons[row].columns[index].label
 
     @property
-    def _hides(self) -> bool:
-        return self.question is not None and self.question.hidden
+    def _hides_names(self) -> bool:
+        return self.request is not None and self.request.hidden
 
-    def _round(
-        self, question: ComparisonInput, references: list[str], options: CallOptions, given: str
+    def _plan(
+        self, request: ComparisonRequest, references: list[str], options: CallOptions, value: str
     ) -> LiveComparison:
         """Fill in a prompt and plan the columns, without sending anything."""
         limits = self._pool().config.settings.limits
-        names = {**self._names(), **({"input": given} if question.inputs else {})}
-        filled = prompts.compose(question.prompt, names, (Secret,), rows=limits.table_rows)
+        names = {**self._names(), **({"input": value} if request.inputs else {})}
+        filled = prompts.compose(request.prompt, names, (Secret,), rows=limits.table_rows)
         others = options.get("images", ())
-        pictures = (*filled.images, *others, *question.images.values())  # [image 1] is the first
-        if pictures:
-            options = {**options, "images": pictures}
-        race = self._race(filled.text, references, options)
-        return LiveComparison(race, options, given, filled.names)
+        attached = (*filled.images, *others, *request.images.values())  # [image 1] is the first
+        if attached:
+            options = {**options, "images": attached}
+        run = self._plan_run(filled.text, references, options)
+        return LiveComparison(run, options, value, filled.names)
 
-    def _race(self, prompt: str, references: list[str], options: CallOptions) -> ComparisonRun:
+    def _plan_run(self, prompt: str, references: list[str], options: CallOptions) -> ComparisonRun:
         return self._pool().plan_comparison(prompt, models=references, **options)
 
 
-def _pictures(question: ComparisonInput, drawn: tuple[str, ...]) -> str | None:
+def _image_names(request: ComparisonRequest, image_names: tuple[str, ...]) -> str | None:
     """Return the names of the images sent: notebook values, files, uploads."""
-    given = question.options.get("images", ())
-    files = (str(one) if isinstance(one, str | Path) else type(one).__name__ for one in given)
-    return ", ".join([*drawn, *files, *question.images]) or None
+    images = request.options.get("images", ())
+    files = (str(one) if isinstance(one, str | Path) else type(one).__name__ for one in images)
+    return ", ".join([*image_names, *files, *request.images]) or None

@@ -59,20 +59,20 @@ class Ranking:
         return (self.wins + self.ties / 2) / decided if decided else None
 
 
-def rank(judged: Iterable[tuple[Sequence[str], Verdict]]) -> list[Ranking]:
+def rank(verdicts: Iterable[tuple[Sequence[str], Verdict]]) -> list[Ranking]:
     """Add up the votes; the best model comes first.
 
     Args:
-        judged: The compared references with their verdict. A repeated reference counts once and
+        verdicts: The compared references with their verdict. A repeated reference counts once and
             does not lose against itself.
     """
     counts: dict[str, Counter[str]] = {}
-    for references, verdict in judged:
+    for references, verdict in verdicts:
         winner = None if verdict.winner is None else references[verdict.winner]
         for reference in dict.fromkeys(references):
-            meant = {"tie": "ties", "bad": "bad"}.get(verdict.vote) or (
+            field = {"tie": "ties", "bad": "bad"}.get(verdict.vote) or (
                 "wins" if reference == winner else "losses"
             )
-            counts.setdefault(reference, Counter())[meant] += 1
-    found = [Ranking(reference, **count) for reference, count in counts.items()]
-    return sorted(found, key=lambda one: (-(one.win_rate or 0), -one.wins, one.reference))
+            counts.setdefault(reference, Counter())[field] += 1
+    rankings = [Ranking(reference, **count) for reference, count in counts.items()]
+    return sorted(rankings, key=lambda one: (-(one.win_rate or 0), -one.wins, one.reference))

@@ -1,31 +1,33 @@
 """Display of models' answers: one updated display in a notebook, plain text in a terminal."""
 
 from gatewayx_nb.display.answer import (
+    FinalView,
     NotebookView,
     PartialView,
     QuietView,
     TerminalView,
     View,
-    WholeView,
-    aread,
-    figures,
-    read,
-    waiting,
+    ashow_stream,
+    call_status,
+    reply_summary,
+    show_stream,
 )
-from gatewayx_nb.display.columns import (
+from gatewayx_nb.display.column_view import (
     ColumnsView,
+    FinalColumns,
     NotebookColumns,
     QuietColumns,
     TerminalColumns,
-    WholeColumns,
-    awatch,
-    watch,
+    ashow_comparison,
+    show_comparison,
 )
 from gatewayx_nb.display.throttle import INTERVAL, Throttle
 
 __all__ = [
     "INTERVAL",
     "ColumnsView",
+    "FinalColumns",
+    "FinalView",
     "NotebookColumns",
     "NotebookView",
     "PartialView",
@@ -35,12 +37,10 @@ __all__ = [
     "TerminalView",
     "Throttle",
     "View",
-    "WholeColumns",
-    "WholeView",
-    "aread",
-    "awatch",
-    "figures",
-    "read",
-    "waiting",
-    "watch",
+    "ashow_comparison",
+    "ashow_stream",
+    "call_status",
+    "reply_summary",
+    "show_comparison",
+    "show_stream",
 ]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _SHARE = 10
 """Pause after an update, as a multiple of its own cost: a tenth of a core."""
 
-_BEAT = 0.1
+_WAKE_INTERVAL = 0.1
 """Seconds between wake-ups of an awaited cell: a kernel handles Stop only when its loop wakes."""
 
 
@@ -36,7 +36,7 @@ class View(Protocol):
     """A place where an answer is shown."""
 
     @property
-    def waits(self) -> bool:
+    def shows_status(self) -> bool:
         """Whether it shows a waiting message, which it must clear at the end."""
         ...
 
@@ -44,13 +44,13 @@ class View(Protocol):
         """Show the partial answer, if an update is due."""
 
     def finish(self, reply: Reply, mark: str = "") -> None:
-        """Show the complete answer and its figures."""
+        """Show the complete answer and its metrics."""
 
 
 class QuietView:
     """View that shows nothing."""
 
-    waits = False
+    shows_status = False
 
     def update(self, partial: PartialReply) -> None:
         """Show nothing."""
@@ -74,39 +74,34 @@ class Output:
     def __init__(self, clock: Callable[[], float], share: int = _SHARE) -> None:
         from IPython.display import DisplayHandle
 
-        self.shown = False
+        self.is_shown = False
         self.throttle = Throttle(clock, share)
         self._handle = DisplayHandle()
 
     def show(self, text: str, html: str) -> None:
         """Show the content, replacing the previous one."""
-        show = self._handle.update if self.shown else self._handle.display
-        self.shown = True
+        show = self._handle.update if self.is_shown else self._handle.display
+        self.is_shown = True
         self.throttle.length = len(html)
         show({"text/plain": text, "text/html": html}, raw=True)
 
 
-class WholeView:
+class FinalView(QuietView):
     """View that shows an answer once it is complete.
 
     Args:
         view: The underlying view.
     """
 
-    waits = False
-
     def __init__(self, view: View) -> None:
         self._view = view
 
-    def update(self, partial: PartialReply) -> None:
-        """Show nothing yet."""
-
+    @override
     def finish(self, reply: Reply, mark: str = "") -> None:
-        """Show the complete answer and its figures."""
         self._view.finish(reply, mark)
 
 
-class PartialView(WholeView):
+class PartialView(FinalView):
     """View that shows only incomplete answers; a complete one is shown as the cell's value."""
 
     @override
@@ -120,21 +115,21 @@ class NotebookView:
 
     Args:
         clock: Returns monotonic seconds.
-        form: The form in which the answer is shown.
+        output_format: The format in which the answer is shown.
     """
 
     def __init__(
-        self, clock: Callable[[], float] = time.monotonic, form: OutputFormat = "markdown"
+        self, clock: Callable[[], float] = time.monotonic, output_format: OutputFormat = "markdown"
     ) -> None:
         self._output = Output(clock)
-        self._form = form
-        self._growing = output_formats.incremental_renderer(form)
+        self._output_format = output_format
+        self._render_partial = output_formats.incremental_renderer(output_format)
         self._state: tuple[int, str] | None = None
 
     @property
-    def waits(self) -> bool:
+    def shows_status(self) -> bool:
         """Whether it shows a waiting message."""
-        return self._output.shown
+        return self._output.is_shown
 
     def update(self, partial: PartialReply) -> None:
         """Show the partial answer, if it has changed and an update is due.
@@ -143,40 +138,41 @@ class NotebookView:
         """
         if partial.instant:
             return
-        state = (len(partial.text) + len(partial.reasoning), waiting(partial))
+        state = (len(partial.text) + len(partial.reasoning), call_status(partial))
         if self._output.throttle.is_due and state != self._state:
-            with self._output.throttle.timed():
-                text, thoughts = "".join(partial.text), "".join(partial.reasoning)
-                body = self._growing(text) if text else ""
-                page = reply_html(text, status=state[1], reasoning=thoughts, body=body)
+            with self._output.throttle.measure():
+                text, reasoning = "".join(partial.text), "".join(partial.reasoning)
+                body = self._render_partial(text) if text else ""
+                page = reply_html(text, status=state[1], reasoning=reasoning, body=body)
                 self._output.show(text, page)
                 self._state = state
 
     def finish(self, reply: Reply, mark: str = "") -> None:
-        """Show the complete answer and its figures."""
-        shown, line = output_formats.render(self._form, reply), figures(reply, mark)
-        page = reply_html(reply.text, line, reasoning=reply.reasoning, body=shown.page)
-        self._output.show(shown.text, page)
+        """Show the complete answer and its metrics."""
+        rendered = output_formats.render(self._output_format, reply)
+        footer = reply_summary(reply, mark)
+        page = reply_html(reply.text, footer, reasoning=reply.reasoning, body=rendered.html)
+        self._output.show(rendered.text, page)
 
 
 class TerminalView:
     """Plain text, written as it arrives; code, JSON and tables are formatted at the end.
 
     Args:
-        form: The form in which the answer is shown.
+        output_format: The format in which the answer is shown.
     """
 
-    waits = False
+    shows_status = False
 
-    def __init__(self, form: OutputFormat = "markdown") -> None:
-        self._form = form
-        self._comes = form in ("markdown", "text")
+    def __init__(self, output_format: OutputFormat = "markdown") -> None:
+        self._output_format = output_format
+        self._is_streamed = output_format in ("markdown", "text")
         self._pieces = 0
         self._length = 0
 
     def update(self, partial: PartialReply) -> None:
         """Write the text that has arrived since the last update."""
-        if not self._comes:
+        if not self._is_streamed:
             return
         pieces = partial.text[self._pieces :]
         self._pieces += len(pieces)
@@ -186,14 +182,18 @@ class TerminalView:
         sys.stdout.flush()
 
     def finish(self, reply: Reply, mark: str = "") -> None:
-        """Write the rest of the text and the figures."""
-        text = reply.text if self._comes else output_formats.render(self._form, reply).text
+        """Write the rest of the text and the metrics."""
+        text = (
+            reply.text
+            if self._is_streamed
+            else output_formats.render(self._output_format, reply).text
+        )
         rest = plain(text[self._length :])
-        sys.stdout.write(f"{rest}\n[{plain(figures(reply, mark))}]\n")
+        sys.stdout.write(f"{rest}\n[{plain(reply_summary(reply, mark))}]\n")
         sys.stdout.flush()
 
 
-def figures(reply: Reply, mark: str = "") -> str:
+def reply_summary(reply: Reply, mark: str = "") -> str:
     """Return the line below an answer: model, seconds, tokens, cost, and anything unusual.
 
     An answer without content has neither tokens nor cost.
@@ -218,7 +218,7 @@ def figures(reply: Reply, mark: str = "") -> str:
     return " · ".join(parts)
 
 
-def read(stream: ReplyStream, view: View) -> Reply:
+def show_stream(stream: ReplyStream, view: View) -> Reply:
     """Show a stream as it arrives and return its reply; Ctrl-C keeps the partial answer.
 
     Raises:
@@ -227,51 +227,51 @@ def read(stream: ReplyStream, view: View) -> Reply:
     """
     partial = stream.partial  # a stream in a reference cycle would not be freed at once
     stream.idle = lambda: view.update(partial)
-    try:
-        with stream:
+    with _showing_partial(stream, view), stream:
+        view.update(partial)
+        for _ in stream:
             view.update(partial)
-            for _ in stream:
-                view.update(partial)
-            return _finished(stream, view)
-    except KeyboardInterrupt:
-        with undisturbed():
-            raise _stopped(stream, view) from None
-    except GatewayError:
-        _broken(partial, view)
-        raise
+        view.finish(stream.reply)
+    return stream.reply
 
 
-async def aread(stream: AsyncReplyStream, view: View) -> Reply:
-    """Show a stream as it arrives, on an event loop; see `read`."""
-    beat = asyncio.ensure_future(_beat(stream.partial, view))
+async def ashow_stream(stream: AsyncReplyStream, view: View) -> Reply:
+    """Show a stream as it arrives, on an event loop; see `show_stream`."""
+    updates = asyncio.ensure_future(_update_periodically(stream.partial, view))
     try:
-        async with stream:
-            async for _ in stream:
-                view.update(stream.partial)
-            return _finished(stream, view)
-    except asyncio.CancelledError:
-        uncancel()
-        raise _stopped(stream, view) from None
-    except GatewayError:
-        _broken(stream.partial, view)
-        raise
+        with _showing_partial(stream, view):
+            async with stream:
+                async for _ in stream:
+                    view.update(stream.partial)
+                view.finish(stream.reply)
     finally:
-        beat.cancel()
+        updates.cancel()
+    return stream.reply
 
 
-async def _beat(partial: PartialReply, view: View) -> None:
+async def _update_periodically(partial: PartialReply, view: View) -> None:
     while True:
         view.update(partial)
-        await asyncio.sleep(_BEAT)
+        await asyncio.sleep(_WAKE_INTERVAL)
 
 
-def _finished(stream: ReplyStream | AsyncReplyStream, view: View) -> Reply:
-    reply = stream.reply
-    view.finish(reply)
-    return reply
+@contextlib.contextmanager
+def _showing_partial(stream: ReplyStream | AsyncReplyStream, view: View) -> Iterator[None]:
+    """Show the partial answer of a call that is stopped or fails."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        with ignore_interrupts():
+            raise _end_interrupted(stream, view) from None
+    except asyncio.CancelledError:
+        clear_cancellation()
+        raise _end_interrupted(stream, view) from None
+    except GatewayError:
+        _show_failure(stream.partial, view)
+        raise
 
 
-def _stopped(stream: ReplyStream | AsyncReplyStream, view: View) -> KeyboardInterrupt:
+def _end_interrupted(stream: ReplyStream | AsyncReplyStream, view: View) -> KeyboardInterrupt:
     """Close a stream, show the partial answer, and return a one-line exception."""
     stream.close()
     view.finish(stream.reply, "interrupted")
@@ -279,7 +279,7 @@ def _stopped(stream: ReplyStream | AsyncReplyStream, view: View) -> KeyboardInte
 
 
 @contextlib.contextmanager
-def undisturbed() -> Iterator[None]:
+def ignore_interrupts() -> Iterator[None]:
     """Ignore further interrupts while handling one: the final display of a long answer takes time.
 
     Signals are delivered to the main thread, and only that thread may set their handler. An awaited
@@ -295,23 +295,23 @@ def undisturbed() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _broken(partial: PartialReply, view: View) -> None:
+def _show_failure(partial: PartialReply, view: View) -> None:
     """Show the partial answer of a failed call and clear the waiting message."""
     if partial.has_begun:
-        view.finish(partial.reply(interrupted=True), "broken off")
-    elif view.waits:
+        view.finish(partial.reply(interrupted=True), "incomplete")
+    elif view.shows_status:
         view.finish(partial.reply(interrupted=True), "failed")
 
 
-def uncancel() -> None:
-    """Undo the kernel's cancellation, which becomes a KeyboardInterrupt."""
+def clear_cancellation() -> None:
+    """Undo the cancellation by the kernel, which becomes a KeyboardInterrupt."""
     task = asyncio.current_task()
     if task is not None:
         with contextlib.suppress(RuntimeError):
             task.uncancel()
 
 
-def waiting(partial: PartialReply) -> str:
+def call_status(partial: PartialReply) -> str:
     """Return what a call is waiting for."""
     seconds = time.monotonic() - partial.started
     name = f"{partial.engine}:{partial.model}" if partial.model else partial.engine
@@ -323,9 +323,9 @@ def waiting(partial: PartialReply) -> str:
 
 def _seconds(reply: Reply) -> str:
     """Return the latency, and the time to first token if it differs."""
-    whole = f"{reply.latency:.1f} s"
-    first = whole if reply.time_to_first is None else f"{reply.time_to_first:.1f} s"
-    return whole if first == whole else f"{whole}, first after {first}"
+    total = f"{reply.latency:.1f} s"
+    first = total if reply.time_to_first is None else f"{reply.time_to_first:.1f} s"
+    return total if first == total else f"{total}, first after {first}"
 
 
 def _or_unknown(count: int | None) -> str:

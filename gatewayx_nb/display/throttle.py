@@ -42,7 +42,7 @@ class Throttle:
         return self._clock() >= self._due
 
     @contextlib.contextmanager
-    def timed(self) -> Iterator[None]:
+    def measure(self) -> Iterator[None]:
         """Delay the next update by the cost of this one."""
         start = self._clock()
         yield

@@ -114,7 +114,7 @@ class RecordedCall:
         """
         chunks: list[RecordedChunk] = []
         reply = await self._live.run(self._recording(chunks, emit))
-        body, redact = self._slot.asked.body, self._cassette.redact
+        body, redact = self._slot.request.body, self._cassette.redact
         fields = self._cassette.fields(self._slot)
         await _write_entry(self._cassette, lambda: entry_of(body, fields, reply, chunks, redact))
         return reply
@@ -133,7 +133,7 @@ class RecordedCall:
 async def _write_entry(cassette: Cassette, make: Callable[[], CassetteEntry]) -> None:
     """Write an entry in a thread, because disk I/O blocks; remove keys from any error."""
     try:
-        await asyncio.to_thread(lambda: cassette.keep(make()))
+        await asyncio.to_thread(lambda: cassette.add(make()))
     except GatewayError as error:
         for key in cassette.secrets().values():
             redact_exception(error, key)
@@ -149,7 +149,7 @@ async def record_vectors(
     recorded = vectors_of(rows, dimensions, vectors.astype("<f4").tobytes())
     fields = cassette.fields(slot)
     await _write_entry(
-        cassette, lambda: CassetteEntry(request=slot.asked.body, vectors=recorded, **fields)
+        cassette, lambda: CassetteEntry(request=slot.request.body, vectors=recorded, **fields)
     )
     return vectors
 

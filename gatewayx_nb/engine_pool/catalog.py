@@ -230,7 +230,7 @@ class ReplayCatalog(Catalog):
         Raises:
             ConfigError: If every recorded call names its model.
         """
-        reference = self._registry.default or self._cassette.default()
+        reference = self._registry.default or self._cassette.default_reference()
         if reference is None:
             raise ConfigError(
                 "the cassette has no default model: each recorded call names its own.",
@@ -241,5 +241,5 @@ class ReplayCatalog(Catalog):
     @override
     def require(self, reference: str) -> None:
         """Raise an error if the reference is neither recorded nor callable on this machine."""
-        if not self._cassette.knows(self._registry.parse_reference(reference).engine):
+        if not self._cassette.has_engine(self._registry.parse_reference(reference).engine):
             self._registry.resolve(reference)

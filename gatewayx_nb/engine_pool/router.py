@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, cast
 from gatewayx_nb.calls import build_request, call_limits, check_options
 from gatewayx_nb.cassettes import (
     Cassette,
-    RecordedRequest,
+    CassetteRequest,
     RecordingSlot,
     Redaction,
     RequestBody,
     body_of,
     load_redact,
-    mode_of,
+    parse_mode,
 )
 from gatewayx_nb.engine_pool.cassette_calls import (
     RecordedCall,
@@ -66,9 +66,9 @@ class CallRouter:
     def open(self, path: Path, mode: str, speed: float | None) -> Cassette:
         """Open a cassette; see `EnginePool.cassette`."""
         config = self._planner.config
-        mode = mode_of(mode)
+        mode = parse_mode(mode)
         if forced := config.env.get("GATEWAYX_CASSETTE_MODE", "").strip():
-            mode = mode_of(forced, "GATEWAYX_CASSETTE_MODE")
+            mode = parse_mode(forced, "GATEWAYX_CASSETTE_MODE")
         if speed is not None and not (isinstance(speed, (int, float)) and speed > 0):
             raise UsageError(
                 f"speed must be a number > 0, got {speed!r}.",
@@ -156,7 +156,7 @@ class CallRouter:
         joined: CallOptions = {**options, "chat": slot} if slot else options
         return _PreparedCall(key, joined, message, slot)
 
-    def _key(self, reference: str | None, body: RequestBody) -> RecordedRequest:
+    def _key(self, reference: str | None, body: RequestBody) -> CassetteRequest:
         registry = self._planner.registry
         named = reference or registry.default
         resolved = named
@@ -164,15 +164,15 @@ class CallRouter:
             with contextlib.suppress(ConfigError):  # raised again when the call is planned
                 resolved = registry.default_reference()
         ref = None if resolved is None else registry.parse_reference(resolved)
-        return RecordedRequest(
+        return CassetteRequest(
             named or "", ref.engine if ref else "", (ref.model or "") if ref else "", body
         )
 
-    def _take(self, cassette: Cassette, key: RecordedRequest) -> CassetteEntry | RecordingSlot:
+    def _take(self, cassette: Cassette, key: CassetteRequest) -> CassetteEntry | RecordingSlot:
         try:
-            return cassette.take(key)
+            return cassette.find(key)
         except CassetteMissError:
-            if key.engine and not cassette.knows(key.engine):
+            if key.engine and not cassette.has_engine(key.engine):
                 self._planner.registry.require_engine(key.engine)  # a wrong name explains the miss
             raise
 
@@ -188,7 +188,7 @@ class _PreparedCall:
         slot: Its place in a conversation.
     """
 
-    key: RecordedRequest
+    key: CassetteRequest
     options: CallOptions
     message: Message
     slot: ConversationSlot | None

@@ -1,8 +1,6 @@
 """Text to safe HTML: Markdown, mathematics, code, growing answers and page components."""
 
-from gatewayx_nb.html.answer import reply_html
 from gatewayx_nb.html.components import (
-    code_block,
     column_html,
     columns_html,
     details,
@@ -14,9 +12,10 @@ from gatewayx_nb.html.components import (
     table_html,
     wrap_reply,
 )
-from gatewayx_nb.html.highlight import highlight
+from gatewayx_nb.html.highlight import code_block, highlight
 from gatewayx_nb.html.incremental import IncrementalRenderer
 from gatewayx_nb.html.markdown import to_html
+from gatewayx_nb.html.reply import reply_html
 from gatewayx_nb.html.sandbox import sandbox_html
 
 __all__ = [

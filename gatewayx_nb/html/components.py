@@ -17,8 +17,6 @@ NO_MATH = "tex2jax_ignore mathjax_ignore"
 MUTED = "opacity:.6;font-size:.85em"
 LEFT = "text-align:left"
 SIDEWAYS = "overflow-x:auto"
-UNWRAPPED = f"white-space:pre;{SIDEWAYS}"
-AS_AROUND = "white-space:inherit"
 BOX = "max-height:50em;overflow:auto"
 FROM_BELOW = "display:flex;flex-direction:column-reverse"
 # Columns side by side if the page is wide enough, else below one another; all have one width, even
@@ -37,10 +35,10 @@ def escape(text: str) -> str:
 
 
 def inline_code(text: str) -> str:
-    """Give a line of our own as HTML, with what stands between backticks as code.
+    """Return a message as HTML, with text between backticks as code.
 
-    >>> inline_code("try `%gatewayx status`")
-    'try <code>%gatewayx status</code>'
+    >>> inline_code("try `pip install gatewayx-nb`")
+    'try <code>pip install gatewayx-nb</code>'
     """
     parts = text.split("`")
     if len(parts) % 2 == 0:
@@ -63,7 +61,7 @@ def preformatted_html(text: str) -> str:
 
 
 def scroll_horizontally(body: str) -> str:
-    """Wrap wide, safe HTML so that it scrolls horizonpartial instead of the page."""
+    """Wrap wide, safe HTML so that it scrolls horizontally instead of the page."""
     return f'<div style="{SIDEWAYS}">{body}</div>'
 
 
@@ -96,10 +94,10 @@ def column_html(label: str, answer: str, marks: Sequence[str] = (), error: str =
         error: Why the reply is incomplete.
     """
     name = escape(label)
-    fault = f'<div class="gatewayx-error {NO_MATH}">{inline_code(error)}</div>' if error else ""
+    message = f'<div class="gatewayx-error {NO_MATH}">{inline_code(error)}</div>' if error else ""
     return (
         f'<div class="gatewayx-column" role="group" aria-label="{name}" style="{_COLUMN}">'
-        f"{heading_html(label, marks)}{answer}{fault}</div>"
+        f"{heading_html(label, marks)}{answer}{message}</div>"
     )
 
 
@@ -114,8 +112,3 @@ def heading_html(label: str, marks: Sequence[str] = ()) -> str:
 def columns_html(columns: Sequence[str]) -> str:
     """Return replies side by side, each from `column_html`."""
     return f'<div class="gatewayx-columns" style="{_COLUMNS}">{"".join(columns)}</div>'
-
-
-def code_block(body: str) -> str:
-    """Wrap safe HTML in a code block whose long lines scroll instead of wrapping."""
-    return f'<pre style="{UNWRAPPED}"><code style="{AS_AROUND}">{body}</code></pre>'

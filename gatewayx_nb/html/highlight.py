@@ -1,10 +1,10 @@
-"""Syntax highlighting as safe HTML, in the colours of the page's own editor if available."""
+"""Code blocks as safe HTML, highlighted in the colours of the page's own editor if available."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.html.components import code_block, escape, wrap_reply
+from gatewayx_nb.html.components import SIDEWAYS, escape, wrap_reply
 from gatewayx_nb.text import plain
 
 if TYPE_CHECKING:
@@ -25,6 +25,14 @@ _COLOURS = (
     ("Name.Tag", "tag", "#1f7a3d"),
 )
 _LONGEST = 100_000
+
+UNWRAPPED = f"white-space:pre;{SIDEWAYS}"
+AS_AROUND = "white-space:inherit"
+
+
+def code_block(body: str) -> str:
+    """Wrap safe HTML in a code block whose long lines scroll instead of wrapping."""
+    return f'<pre style="{UNWRAPPED}"><code style="{AS_AROUND}">{body}</code></pre>'
 
 
 def highlight(source: str, language: str = "") -> str:

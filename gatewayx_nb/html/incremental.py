@@ -29,20 +29,20 @@ This limits the total cost to a few renderings of the block, however many update
 _SHORT = 60
 """Length in characters up to which the last block is rendered at each update."""
 
-_SUSPECT = re.compile("[^\n\t -~\xa0-\u02af\u0370-\u1fff\u2010-\u2029\u2070-\ud7ff\uf900-\ufefe]")
-"""Characters that `plain` might take out, and others: without any a text stays."""
+_MAYBE_UNSAFE = re.compile(
+    "[^\n\t -~\xa0-\u02af\u0370-\u1fff\u2010-\u2029\u2070-\ud7ff\uf900-\ufefe]"
+)
+"""A superset of the characters that `plain` may remove; a text without any is unchanged."""
 
 _ENDS = re.compile(r"(?:</(?:p|li|ul|ol|blockquote|h[1-6]|code|pre)>\s*)+\Z")
-
-
 _LONGEST_ENDS = 1_000
 
 
 class IncrementalRenderer:
-    """Renders one text again and again while it grows; the outcome is safe at every prefix.
+    """Renders one text again and again while it grows; its output is safe at every prefix.
 
-    It differs from `to_html` in what comes last, and where a link is defined after the
-    block that uses it: a finished text is rendered by that.
+    It differs from `to_html` in the unformatted end, and if a link is defined after the block that
+    uses it. Render the finished text with `to_html`.
     """
 
     def __init__(self) -> None:
@@ -72,10 +72,10 @@ class IncrementalRenderer:
         self._definitions: dict[str, Any] = {}
 
     def _plain(self, raw: str) -> str:
-        """Strip a text with `rendering.plain`; while it is clean, only new text is searched."""
+        """Strip a text with `text.plain`; while it is clean, only new text is searched."""
         known = len(self._raw) if raw.startswith(self._raw) else 0
         self._raw = raw
-        if self._is_plain and not _SUSPECT.search(raw, known):
+        if self._is_plain and not _MAYBE_UNSAFE.search(raw, known):
             return raw
         self._is_plain = False
         return plain(raw)
@@ -98,7 +98,7 @@ class IncrementalRenderer:
                 clean(markdown.renderer.render(tokens[:index], markdown.options, env))
             )
             self._start += sum(len(text) + 1 for text in source.split("\n", line)[:line])
-            self._define(env["references"], line)
+            self._keep_definitions(env["references"], line)
             tokens = tokens[index:]
         page = clean(markdown.renderer.render(tokens, markdown.options, env))
         ends = _ENDS.search(page, max(0, len(page) - _LONGEST_ENDS))
@@ -106,7 +106,7 @@ class IncrementalRenderer:
         self._last = (page[:cut], page[cut:])
         self._rendered = end
 
-    def _define(self, definitions: dict[str, Any], line: int) -> None:
+    def _keep_definitions(self, definitions: dict[str, Any], line: int) -> None:
         """Keep the links defined before a line; later definitions may still grow."""
         above = {name: one for name, one in definitions.items() if one["map"][0] < line}
         self._definitions |= {name: {**one, "map": [-1, -1]} for name, one in above.items()}

@@ -13,7 +13,8 @@ import re
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.html import math
-from gatewayx_nb.html.components import AS_AROUND, LEFT, SIDEWAYS, UNWRAPPED, code_block, wrap_reply
+from gatewayx_nb.html.components import LEFT, SIDEWAYS, wrap_reply
+from gatewayx_nb.html.highlight import AS_AROUND, UNWRAPPED, code_block
 from gatewayx_nb.text import plain, shorten
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def parser() -> MarkdownIt:
     parser = MarkdownIt("commonmark", {"html": False, "maxNesting": _DEEPEST_MARKDOWN})
     parser.enable(["table", "strikethrough"])
     math.add_math(parser)
-    parser.validateLink = _may_be_linked  # type: ignore[method-assign]
+    parser.validateLink = _is_allowed_link  # type: ignore[method-assign]
     parser.add_render_rule("image", _image_as_text)
     parser.add_render_rule("th_open", _aligned_cell)
     parser.add_render_rule("td_open", _aligned_cell)
@@ -106,7 +107,7 @@ def cleaner() -> nh3.Cleaner:
     )
 
 
-def _may_be_linked(url: str) -> bool:
+def _is_allowed_link(url: str) -> bool:
     return _LINK.match(url) is not None
 
 

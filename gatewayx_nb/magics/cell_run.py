@@ -61,13 +61,13 @@ class AnswerRun(CellRun):
     def run(self) -> Reply:
         stream = self._pool.stream(self._cell.prompt, **self._cell.options)
         with self._bound(stream):
-            return display.read(stream, self._view)
+            return display.show_stream(stream, self._view)
 
     @override
     async def arun(self) -> Reply:
         stream = self._pool.astream(self._cell.prompt, **self._cell.options)
         with self._bound(stream):
-            return await display.aread(stream, self._view)
+            return await display.ashow_stream(stream, self._view)
 
     @contextlib.contextmanager
     def _bound(self, stream: ReplyStream | AsyncReplyStream) -> Iterator[None]:
@@ -110,12 +110,12 @@ class ColumnsRun(CellRun):
     @override
     def run(self) -> None:
         with self._bound():
-            display.watch(self._comparison, self._view)
+            display.show_comparison(self._comparison, self._view)
 
     @override
     async def arun(self) -> None:
         with self._bound():
-            await display.awatch(self._comparison, self._view)
+            await display.ashow_comparison(self._comparison, self._view)
 
     @contextlib.contextmanager
     def _bound(self) -> Iterator[None]:

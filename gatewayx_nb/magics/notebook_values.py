@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gatewayx_nb import images, prompts
 from gatewayx_nb.errors import UsageError, did_you_mean
-from gatewayx_nb.prompts import Filled
+from gatewayx_nb.prompts import FilledPrompt
 from gatewayx_nb.schema import ResponseSchema
 from gatewayx_nb.secure_config import Secret
 
@@ -34,14 +34,14 @@ class NotebookValues:
     rows: int = prompts.ROWS
     is_literal: bool = False
 
-    def prompt(self, text: str) -> Filled:
+    def prompt(self, text: str) -> FilledPrompt:
         """Fill in a prompt.
 
         Raises:
             UsageError: If a ``{{name}}`` is undefined or has no text form.
         """
         if self.is_literal:
-            return Filled(text)
+            return FilledPrompt(text)
         return prompts.compose(text, self.names, _FORBIDDEN, rows=self.rows)
 
     def text(self, text: str) -> str:
@@ -56,8 +56,8 @@ class NotebookValues:
         Raises:
             UsageError: If it is none of these, or not an image.
         """
-        if prompts.is_named(expression, self.names):
-            return _load_image(expression, prompts.take(expression, self.names, _FORBIDDEN))
+        if prompts.is_variable(expression, self.names):
+            return _load_image(expression, prompts.resolve(expression, self.names, _FORBIDDEN))
         if "://" in expression or Path(expression).expanduser().is_file():
             return images.load(expression)
         raise UsageError(
@@ -72,7 +72,7 @@ class NotebookValues:
         Raises:
             UsageError: If the name is undefined, or its value is not a schema.
         """
-        value = prompts.take(expression, self.names, _FORBIDDEN)
+        value = prompts.resolve(expression, self.names, _FORBIDDEN)
         try:
             return ResponseSchema(value)
         except UsageError as error:

@@ -38,18 +38,18 @@ class Outputs:
         if cell.quiet:
             return display.QuietView()
         view: display.View = (
-            display.NotebookView(form=cell.output_format)
+            display.NotebookView(output_format=cell.output_format)
             if self.in_kernel
             else display.TerminalView(cell.output_format)
         )
-        return view if cell.streams else display.WholeView(view)
+        return view if cell.streams else display.FinalView(view)
 
     def columns(self, cell: Cell) -> display.ColumnsView:
         """Return the view of several answers side by side."""
         if cell.quiet:
             return display.QuietColumns()
         view = display.NotebookColumns() if self.in_kernel else display.TerminalColumns()
-        return view if cell.streams else display.WholeColumns(view)
+        return view if cell.streams else display.FinalColumns(view)
 
     def binder(self, cell: Cell) -> Callable[[Reply | Comparison], None]:
         """Return a function that binds a result, and inserts its code below if requested."""

@@ -10,6 +10,7 @@ Needs the extra ``server``.
 """
 
 from gatewayx_nb.errors import ConfigError
+from gatewayx_nb.hints import Hint
 
 try:
     from gatewayx_nb.server.app import app, build
@@ -17,8 +18,8 @@ except ModuleNotFoundError as missing:
     if missing.name is None or missing.name.partition(".")[0] != "starlette":
         raise
     raise ConfigError(
-        "the server needs starlette, which is not installed.",
-        hint='`pip install "gatewayx-nb[server]"`',
+        "The server needs starlette, which is not installed.",
+        hint=Hint("install", extra="server"),
     ) from None
 
 __all__ = ["app", "build"]

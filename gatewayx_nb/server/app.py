@@ -12,8 +12,8 @@ from starlette.routing import Route
 
 from gatewayx_nb import engine_pool
 from gatewayx_nb.errors import GatewayError
-from gatewayx_nb.server.answers import answer, fault
 from gatewayx_nb.server.loopback import LoopbackOnly
+from gatewayx_nb.server.responses import error_response, json_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,15 +35,15 @@ def build(pool: Callable[[], EnginePool]) -> Starlette:
     """
 
     def engines(_: Request) -> Response:
-        return answer({"engines": to_builtins(pool().status())})
+        return json_response({"engines": to_builtins(pool().status())})
 
     def security(_: Request) -> Response:
-        return answer(pool().security_status().to_json())
+        return json_response(pool().security_status().to_json())
 
     app = Starlette(
         routes=[Route("/engines/status", engines), Route("/security/status", security)],
         middleware=[Middleware(LoopbackOnly)],
-        exception_handlers={HTTPException: _http, GatewayError: _gateway, Exception: _bug},
+        exception_handlers={HTTPException: _http, GatewayError: _gateway, Exception: _unexpected},
     )
     app.router.redirect_slashes = False
     return app
@@ -52,18 +52,18 @@ def build(pool: Callable[[], EnginePool]) -> Starlette:
 def _http(_: Request, error: Exception) -> Response:
     """Respond to an unknown path or to a method other than GET."""
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class
-    return fault(error.status_code, error.detail, headers=error.headers)
+    return error_response(error.status_code, error.detail, headers=error.headers)
 
 
 def _gateway(_: Request, error: Exception) -> Response:
     """Respond with the error and its fix; usually a settings file is unreadable."""
     assert isinstance(error, GatewayError)  # noqa: S101 - registered for this class
-    return fault(500, error.message, str(error.hint or ""))
+    return error_response(500, error.message, str(error.hint or ""))
 
 
-def _bug(_: Request, error: Exception) -> Response:
+def _unexpected(_: Request, error: Exception) -> Response:
     """Respond without the text of an unexpected error; the server's log has it."""
-    return fault(500, f"{type(error).__name__}; the server's log tells more.")
+    return error_response(500, f"{type(error).__name__}; see the server's log.")
 
 
 app = build(engine_pool.pool)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from starlette.datastructures import Headers
 from starlette.websockets import WebSocketClose
 
-from gatewayx_nb.server.answers import fault
+from gatewayx_nb.server.responses import error_response
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,22 +36,26 @@ class LoopbackOnly:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a connection or refuse it."""
         refusal = None if scope["type"] == "lifespan" else _refusal(scope)
-        answer: ASGIApp = self._app
+        app: ASGIApp = self._app
         if refusal is not None:
-            answer = WebSocketClose() if scope["type"] == "websocket" else refusal
-        await answer(scope, receive, send)
+            app = WebSocketClose() if scope["type"] == "websocket" else refusal
+        await app(scope, receive, send)
 
 
 def _refusal(scope: Scope) -> Response | None:
     """Return the response for a refused request."""
     if not (_is_loopback(scope.get("server")) and _is_loopback(scope.get("client"))):
-        return fault(403, "only this machine is answered.", "Bind the server to 127.0.0.1.")
+        return error_response(
+            403, "Only requests from this machine are allowed.", "Bind the server to 127.0.0.1."
+        )
     headers = Headers(scope=scope)
     hosts, origins = headers.getlist("host"), headers.getlist("origin")
     if len(hosts) != 1 or not _LOOPBACK_HOST.fullmatch(hosts[0]):
-        return fault(421, "the Host is not of this machine.", "Ask 127.0.0.1 or localhost.")
+        return error_response(
+            421, "The Host header must name this machine.", "Use 127.0.0.1 or localhost."
+        )
     if not all(map(_LOOPBACK_ORIGIN.fullmatch, origins)):
-        return fault(403, "pages of other origins are not answered.")
+        return error_response(403, "Requests from pages of other origins are not allowed.")
     return None
 
 

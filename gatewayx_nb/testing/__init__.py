@@ -1,7 +1,7 @@
 """Testing tools for engines and code that uses them: fakes and a conformance kit.
 
 `check` runs the conformance kit on an engine; `ScriptedEngine` replaces a model; `Server` is a
-loopback provider with scripted responses, in the bytes of a `Dialect` or others.
+loopback provider with scripted responses, for example those of a `DialectSample`.
 """
 
 from gatewayx_nb.testing.conformance import BrokenRule, ConformanceError, Report, check
@@ -12,7 +12,7 @@ from gatewayx_nb.testing.dialects import (
     DIALECTS,
     GEMINI,
     RESPONSES,
-    Dialect,
+    DialectSample,
     dialect_of,
     event,
 )
@@ -50,7 +50,7 @@ __all__ = [
     "BrokenRule",
     "CloseConnection",
     "ConformanceError",
-    "Dialect",
+    "DialectSample",
     "ReceivedRequest",
     "Repeat",
     "Report",

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from os import PathLike
 
-    from gatewayx_nb.testing.dialects import Dialect
+    from gatewayx_nb.testing.dialects import DialectSample
     from gatewayx_nb.testing.subject import Rule
 
 KEY = "canary-0123456789-of-the-conformance-kit"
@@ -39,11 +39,11 @@ KEY = "canary-0123456789-of-the-conformance-kit"
 _GRACE = 5.0
 """Seconds that a rule may take in addition to replies: to cancel and to close."""
 
-_ANSWERS = 6
+_REPLIES = 6
 """Maximum duration of a rule, in replies; after that its thread counts as blocked."""
 
-_NOT_ASKED = "it was not asked: that takes `ask=True`"
-_NO_DIALECT = "its dialect is not known: pass `dialect=`"
+_NO_CALLS = "it was not called; pass `ask=True` to allow it"
+_NO_DIALECT = "its dialect is unknown; pass `dialect=`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +52,17 @@ class BrokenRule:
 
     Attributes:
         rule: The rule, in a sentence.
-        seen: The observed behaviour.
-        mend: How to fix it.
+        observed: The observed behaviour.
+        hint: How to fix it.
     """
 
     rule: str
-    seen: str
+    observed: str
     hint: str
 
     @override
     def __str__(self) -> str:
-        return f"{self.rule}, but {self.seen}. {self.hint}"
+        return f"{self.rule}, but {self.observed}. {self.hint}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,18 +71,18 @@ class Report:
 
     Attributes:
         engine: Its name.
-        kept: The rules, each a sentence.
-        left: Why other rules were skipped; empty if none were.
+        rules: The rules, each a sentence.
+        skipped: Why other rules were skipped; empty if none were.
     """
 
     engine: str
-    kept: tuple[str, ...]
-    left: str = ""
+    rules: tuple[str, ...]
+    skipped: str = ""
 
     @override
     def __repr__(self) -> str:
-        left = f"; {self.left}" if self.left else ""
-        return f"{self.engine}: keeps {len(self.kept)} rules{left}"
+        skipped = f"; {self.skipped}" if self.skipped else ""
+        return f"{self.engine}: keeps {len(self.rules)} rules{skipped}"
 
 
 class ConformanceError(GatewayError, AssertionError):
@@ -100,7 +100,7 @@ def check(
     *,
     ask: bool = False,
     key: str = KEY,
-    dialect: Dialect | None = None,
+    dialect: DialectSample | None = None,
     timeout: float = 10.0,
 ) -> Report:
     """Check whether an engine keeps the rules; this may take several seconds.
@@ -120,33 +120,33 @@ def check(
     Raises:
         ConformanceError: If it breaks rules; the error lists all of them with their fixes.
     """
-    known = _identity(engine)
-    speaks = dialect or dialect_of(known["engine"])
-    subject = EngineUnderTest(**known, key=key, dialect=speaks, timeout=timeout)
+    identity = _identity(engine)
+    dialect = dialect or dialect_of(identity["engine"])
+    subject = EngineUnderTest(**identity, key=key, dialect=dialect, timeout=timeout)
     portal = Portal("gatewayx conformance")
     try:
-        with Server(subject.play) as server:
-            groups, left = _groups(subject, server, ask=ask)
-            return _judge(subject, groups, left, portal)
+        with Server(subject.respond) as server:
+            rules, skipped = _select_rules(subject, server, ask=ask)
+            return _report(subject, rules, skipped, portal)
     finally:
         portal.close()
 
 
-def _judge(subject: EngineUnderTest, rules: list[Rule], left: str, portal: Portal) -> Report:
+def _report(subject: EngineUnderTest, rules: list[Rule], skipped: str, portal: Portal) -> Report:
     try:
         subject.engine  # noqa: B018 - created here to report a failure once
     except Exception as error:  # noqa: BLE001 - an engine may raise anything
-        raise ConformanceError(subject.name, (_unmade(subject, error),)) from None
+        raise ConformanceError(subject.name, (_creation_error(subject, error),)) from None
     broken = tuple(_broken(subject, rules, portal))
     if broken:
         raise ConformanceError(subject.name, broken)
-    return Report(subject.name, tuple(rule.says for rule in rules), left)
+    return Report(subject.name, tuple(rule.text for rule in rules), skipped)
 
 
-def _groups(subject: EngineUnderTest, server: Server, *, ask: bool) -> tuple[list[Rule], str]:
+def _select_rules(subject: EngineUnderTest, server: Server, *, ask: bool) -> tuple[list[Rule], str]:
     """Return the rules to check and why others are skipped; set up the server."""
     if not subject.speaks_http:
-        return [*CONTRACT, *(ANSWERS if ask else ()), *LAST], "" if ask else _NOT_ASKED
+        return [*CONTRACT, *(ANSWERS if ask else ()), *LAST], "" if ask else _NO_CALLS
     subject.server = server
     if subject.dialect is None:
         return [*CONTRACT, *FAULTS, *LAST], _NO_DIALECT
@@ -157,29 +157,29 @@ def _broken(subject: EngineUnderTest, rules: list[Rule], portal: Portal) -> Iter
     for rule in rules:
         if subject.dialect:
             subject.script = subject.dialect.answer
-        looking = portal.submit(_seen(rule, subject))
+        observation = portal.submit(_observe(rule, subject))
         try:
-            seen = looking.result(_GRACE + _ANSWERS * subject.timeout)
+            observed = observation.result(_GRACE + _REPLIES * subject.timeout)
         except concurrent.futures.TimeoutError:
-            hint = "Give it to `asyncio.to_thread`. The rules behind this one were not looked at."
-            yield BrokenRule(rule.says, "the engine blocked its thread", hint)
+            hint = "Use `asyncio.to_thread`. The rules after this one were not checked."
+            yield BrokenRule(rule.text, "the engine blocked its thread", hint)
             return
-        if seen:
-            yield BrokenRule(rule.says, redact(seen, [subject.key]), rule.hint)
+        if observed:
+            yield BrokenRule(rule.text, redact(observed, [subject.key]), rule.hint)
 
 
-async def _seen(rule: Rule, subject: EngineUnderTest) -> str | None:
+async def _observe(rule: Rule, subject: EngineUnderTest) -> str | None:
     try:
-        return await rule.look(subject)
+        return await rule.check(subject)
     except Exception as error:  # noqa: BLE001 - an engine may raise anything
-        said = " ".join(str(error).split())
-        return f"it raised {type(error).__name__}: {said}".rstrip(": ")
+        message = " ".join(str(error).split())
+        return f"it raised {type(error).__name__}: {message}".rstrip(": ")
 
 
-def _unmade(subject: EngineUnderTest, error: Exception) -> BrokenRule:
-    said = redact(f"{type(error).__name__}: {error}", [subject.key])
-    hint = "Give every parameter of `__init__` but `api_key` a default, and take `**kwargs`."
-    return BrokenRule("an engine can be made of its key", f"it raised {said}", hint)
+def _creation_error(subject: EngineUnderTest, error: Exception) -> BrokenRule:
+    message = redact(f"{type(error).__name__}: {error}", [subject.key])
+    hint = "Give every parameter of `__init__` except `api_key` a default, and accept `**kwargs`."
+    return BrokenRule("an engine can be created from its key", f"it raised {message}", hint)
 
 
 def _identity(engine: str | PathLike[str] | type[LLMEngine] | LLMEngine) -> dict[str, Any]:
@@ -187,8 +187,8 @@ def _identity(engine: str | PathLike[str] | type[LLMEngine] | LLMEngine) -> dict
     if isinstance(engine, LLMEngine):
         kind = type(engine)
         # An HTTP engine is created again, with the server's URL as its base URL.
-        given = None if issubclass(kind, HTTPEngine) else engine
-        return {"engine": kind, "name": engine.name or _name(kind), "given": given}
+        instance = None if issubclass(kind, HTTPEngine) else engine
+        return {"engine": kind, "name": engine.name or _name(kind), "instance": instance}
     if isinstance(engine, type):
         return {"engine": engine, "name": engine.name or _name(engine)}
     path = Path(engine).absolute()
@@ -209,15 +209,15 @@ def _load(path: Path) -> type[LLMEngine]:
     folder.refresh()
     file = next((file for file in folder.found if file.path == path), None)
     if file is None or file.refusal:
-        seen = f"{path.name!r} {file.refusal if file else 'is none'}"
-        hint = f"Name it `<name>{SUFFIX}`, and let nobody else write it: `chmod go-w {path}`."
+        observed = f"{path.name!r} {file.refusal if file else 'does not exist'}"
+        hint = f"Name it `<name>{SUFFIX}` and make it writable only by you: `chmod go-w {path}`."
         raise ConformanceError(
-            path.name, (BrokenRule("an engine is a file that is found by its name", seen, hint),)
+            path.name, (BrokenRule("an engine file is found by its name", observed, hint),)
         )
     try:
         return load(file).engine
     except EngineLoadError as error:
         broken = BrokenRule(
-            "an engine file loads, and defines one engine", error.message, str(error.hint or "")
+            "an engine file loads and defines one engine", error.message, str(error.hint or "")
         )
         raise ConformanceError(file.name, (broken,)) from error.__cause__

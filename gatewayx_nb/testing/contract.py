@@ -15,7 +15,7 @@ from gatewayx_nb.testing.subject import PROMPT, EngineUnderTest, Rule
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gatewayx_nb.testing.dialects import Dialect
+    from gatewayx_nb.testing.dialects import DialectSample
     from gatewayx_nb.testing.steps import Step
 
 _GRACE = 2.0
@@ -24,14 +24,12 @@ _GRACE = 2.0
 _PROMPTS = ("one and then some", "two and then more")
 
 
-async def _literal(subject: EngineUnderTest) -> str | None:
+async def _check_literal(subject: EngineUnderTest) -> str | None:
     if subject.path is None:
         return None
-    literal, real = (
-        StaticMetadataReader().read(subject.path).requires_key,
-        subject.type.requires_key,
-    )
-    return None if literal is real else f"the text says {literal}, the class {real!r}"
+    literal = StaticMetadataReader().read(subject.path).requires_key
+    actual = subject.type.requires_key
+    return None if literal is actual else f"the source has {literal}, the class {actual!r}"
 
 
 async def _features(subject: EngineUnderTest) -> str | None:
@@ -39,7 +37,7 @@ async def _features(subject: EngineUnderTest) -> str | None:
     if not isinstance(features, (frozenset, set)):
         return f"it is {features!r}"
     unknown = sorted(map(repr, features - FEATURES))
-    return f"it holds {', '.join(unknown)}" if unknown else None
+    return f"it contains {', '.join(unknown)}" if unknown else None
 
 
 async def _model_name(subject: EngineUnderTest) -> str | None:
@@ -55,26 +53,26 @@ async def _keywords(subject: EngineUnderTest) -> str | None:
 
 async def _coroutines(subject: EngineUnderTest) -> str | None:
     names = ("generate", "generate_response", "health_check", "cleanup", "models", "embed")
-    plain = [name for name in names if not inspect.iscoroutinefunction(getattr(subject.type, name))]
-    return f"plain are {', '.join(plain)}" if plain else None
+    sync = [name for name in names if not inspect.iscoroutinefunction(getattr(subject.type, name))]
+    return f"{', '.join(sync)} is not" if sync else None
 
 
 async def _price(subject: EngineUnderTest) -> str | None:
     price: object = subject.engine.get_cost_per_token()
     is_number = isinstance(price, (int, float)) and not isinstance(price, bool) and price >= 0
-    return None if price is None or is_number else f"it gave {price!r}"
+    return None if price is None or is_number else f"it returned {price!r}"
 
 
 async def _secret(subject: EngineUnderTest) -> str | None:
     engine = subject.engine
-    shown = {
+    representations = {
         "repr()": repr(engine),
         "str()": str(engine),
         "vars()": repr(vars(engine)),
         "a pickle": _pickled(engine),
     }
-    leaks = [place for place, text in shown.items() if subject.key in text]
-    return f"it stands in {', '.join(leaks)}" if leaks else None
+    leaks = [name for name, text in representations.items() if subject.key in text]
+    return f"{', '.join(leaks)} contains it" if leaks else None
 
 
 def _pickled(engine: object) -> str:
@@ -85,7 +83,7 @@ def _pickled(engine: object) -> str:
 
 
 async def _cleanup(subject: EngineUnderTest) -> str | None:
-    for engine in (subject.make(), subject.engine):
+    for engine in (subject.create(), subject.engine):
         await engine.cleanup()
         await engine.cleanup()
     return None
@@ -93,30 +91,36 @@ async def _cleanup(subject: EngineUnderTest) -> str | None:
 
 CONTRACT = (
     Rule(
-        "a literal `requires_key` is that of the class",
+        "`requires_key` in the source is the value of the class",
         "Write `requires_key = False` in the class body, and nowhere else.",
-        _literal,
+        _check_literal,
     ),
     Rule(
-        "`features` is a frozenset of known words",
-        f"The words are {', '.join(sorted(FEATURES))}.",
+        "`features` is a frozenset of known names",
+        f"The names are {', '.join(sorted(FEATURES))}.",
         _features,
     ),
-    Rule("`model_name` is a str", "Name the model that the engine's bare name calls.", _model_name),
+    Rule(
+        "`model_name` is a str",
+        "Set it to the model that the engine's name alone refers to.",
+        _model_name,
+    ),
     Rule(
         "`generate` takes any keyword",
-        "Let it end in `**kwargs`: a caller's `params` come there.",
+        "End its parameters with `**kwargs`, which receive a caller's `params`.",
         _keywords,
     ),
-    Rule("what a pool awaits is `async def`", "Write `async` before their `def`.", _coroutines),
     Rule(
-        "`get_cost_per_token` gives dollars or None",
-        "Give a float of at least 0, or None where the price is not known.",
+        "the methods that a pool awaits are `async def`", "Write `async` before `def`.", _coroutines
+    ),
+    Rule(
+        "`get_cost_per_token` returns dollars or None",
+        "Return a float >= 0, or None if the price is unknown.",
         _price,
     ),
     Rule(
-        "the key does not show in the engine",
-        "Keep it in `self.api_key` alone, and put it into a header when a request is made.",
+        "the engine does not expose its key",
+        "Store it only in `self.api_key`, and add it to a header when a request is made.",
         _secret,
     ),
 )
@@ -125,7 +129,7 @@ CONTRACT = (
 LAST = (
     Rule(
         "`cleanup` can run twice, and before any call",
-        "Close what is open, and forget it.",
+        "Close what is open, then drop the reference.",
         _cleanup,
     ),
 )
@@ -134,33 +138,33 @@ LAST = (
 
 async def _chunks(subject: EngineUnderTest) -> str | None:
     outcome = await subject.ask()
-    strange = [type(chunk).__name__ for chunk in outcome.chunks if not isinstance(chunk, Chunk)]
-    if outcome.error is not None or strange:
-        return f"it gave {strange[0]}" if strange else f"it {outcome}"
-    return None if outcome.text else "it gave no text"
+    others = [type(chunk).__name__ for chunk in outcome.chunks if not isinstance(chunk, Chunk)]
+    if outcome.error is not None or others:
+        return f"it yielded {others[0]}" if others else f"it {outcome}"
+    return None if outcome.text else "it yielded no text"
 
 
 async def _ended(subject: EngineUnderTest) -> str | None:
     chunks = (await subject.ask()).chunks
     reasons = [chunk.finish_reason for chunk in chunks]
-    named = [place for place, reason in enumerate(reasons) if reason]
-    if not named:
-        return "there was none"
-    if reasons[named[-1]] not in get_args(FinishReason):
-        return f"it is {reasons[named[-1]]!r}"
-    later = any(chunk.text for chunk in chunks[named[-1] + 1 :])
-    return "text came behind it" if later else None
+    positions = [index for index, reason in enumerate(reasons) if reason]
+    if not positions:
+        return "there is none"
+    if reasons[positions[-1]] not in get_args(FinishReason):
+        return f"it is {reasons[positions[-1]]!r}"
+    later = any(chunk.text for chunk in chunks[positions[-1] + 1 :])
+    return "text follows it" if later else None
 
 
 async def _generated(subject: EngineUnderTest) -> str | None:
     async with asyncio.timeout(subject.timeout):
         answer: object = await subject.engine.generate(PROMPT)
     if not isinstance(answer, (str, Reply)):
-        return f"it gave {type(answer).__name__}"
-    return None if str(answer) else "it gave no text"
+        return f"it returned {type(answer).__name__}"
+    return None if str(answer) else "it returned an empty text"
 
 
-async def _at_once(subject: EngineUnderTest) -> str | None:
+async def _concurrent(subject: EngineUnderTest) -> str | None:
     if subject.dialect and subject.server:
         subject.script = _by_prompt(subject.dialect, len(subject.server.requests) + 2)
         expected = ["Onelo.", "Twolo."]
@@ -170,32 +174,34 @@ async def _at_once(subject: EngineUnderTest) -> str | None:
         if alone != again:
             return None  # not applicable to a model that never repeats itself
         expected = alone
-    texts = await _in_turns(subject)
+    texts = await _interleaved(subject)
     return None if texts == expected else f"expected {expected}, got {texts}"
 
 
-def _by_prompt(dialect: Dialect, requests: int) -> Callable[[ReceivedRequest], Sequence[Step]]:
+def _by_prompt(
+    dialect: DialectSample, requests: int
+) -> Callable[[ReceivedRequest], Sequence[Step]]:
     """Reply to two prompts with distinct texts, completing both only after both arrived."""
 
-    def script(seen: ReceivedRequest) -> Sequence[Step]:
-        word = b"One" if _PROMPTS[0].encode() in seen.body else b"Two"
+    def script(request: ReceivedRequest) -> Sequence[Step]:
+        word = b"One" if _PROMPTS[0].encode() in request.body else b"Two"
         steps = list(dialect.stream(*(event.replace(b"Hel", word) for event in dialect.events)))
         return [*steps[:3], WaitForRequests(requests), *steps[3:]]
 
     return script
 
 
-async def _in_turns(subject: EngineUnderTest) -> list[str]:
+async def _interleaved(subject: EngineUnderTest) -> list[str]:
     """Return the texts of two streams, read chunk by chunk alternately."""
     streams = [subject.engine.stream(subject.request(prompt)) for prompt in _PROMPTS]
-    texts, open_ones = ["", ""], {0, 1}
+    texts, unfinished = ["", ""], {0, 1}
     async with asyncio.timeout(subject.timeout):
-        while open_ones:
-            turn = sorted(open_ones)
-            chunks = await asyncio.gather(*(anext(streams[n], None) for n in turn))
-            for number, chunk in zip(turn, chunks, strict=True):
+        while unfinished:
+            numbers = sorted(unfinished)
+            chunks = await asyncio.gather(*(anext(streams[n], None) for n in numbers))
+            for number, chunk in zip(numbers, chunks, strict=True):
                 if chunk is None:
-                    open_ones.discard(number)
+                    unfinished.discard(number)
                 else:
                     texts[number] += chunk.text
     return texts
@@ -219,13 +225,13 @@ async def _cancelled(subject: EngineUnderTest) -> str | None:
     task.cancel()
     done, _ = await asyncio.wait({task}, timeout=_GRACE)
     if not done:
-        return f"it went on for {_GRACE:g} s"
+        return f"it continued for {_GRACE:g} s"
     if task.cancelled() or subject.server is None:
-        return None if task.cancelled() else _late(task)
-    return f"it ended with {task.exception()!r}, as if nobody had cancelled it"
+        return None if task.cancelled() else _unexpected_error(task)
+    return f"it ended with {task.exception()!r} instead of CancelledError"
 
 
-def _late(task: asyncio.Task[None]) -> str | None:
+def _unexpected_error(task: asyncio.Task[None]) -> str | None:
     """Describe the error of a call that ended before it could be cancelled."""
     error = task.exception()
     return f"it raised {error!r}" if error else None
@@ -242,28 +248,28 @@ async def _connection(subject: EngineUnderTest) -> str | None:
 ANSWERS = (
     Rule(
         "`stream` yields Chunks with text",
-        "Yield `Chunk(text=…)`; raise where it fails.",
+        "Yield `Chunk(text=…)`; raise an error on failure.",
         _chunks,
     ),
     Rule(
-        "an answer ends with a finish reason",
+        "a reply ends with a finish reason",
         f"Yield `Chunk(finish_reason=…)` last: {', '.join(get_args(FinishReason))}.",
         _ended,
     ),
-    Rule("`generate` gives a str or a Reply", "Return the text.", _generated),
+    Rule("`generate` returns a str or a Reply", "Return the text.", _generated),
     Rule(
-        "two streams at once do not mix",
-        "Keep what belongs to a call in local variables, not on `self`.",
-        _at_once,
+        "concurrent streams do not mix",
+        "Keep the state of a call in local variables, not on `self`.",
+        _concurrent,
     ),
     Rule(
         "a cancelled stream ends",
-        "Let CancelledError through; never catch BaseException, nor end a `finally` in an await.",
+        "Let CancelledError propagate: never catch BaseException, nor await in a `finally`.",
         _cancelled,
     ),
     Rule(
         "a cancelled stream closes its connection",
-        "Hold the answer in `async with`.",
+        "Read the response within `async with`.",
         _connection,
     ),
 )

@@ -28,8 +28,8 @@ MODELS = ("one", "two")
 
 
 @dataclass(frozen=True, slots=True)
-class Dialect:
-    """One format.
+class DialectSample:
+    """A sample reply in one dialect.
 
     Attributes:
         name: Its name.
@@ -53,11 +53,11 @@ class Dialect:
     listing: bytes
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    def answer(self, seen: ReceivedRequest) -> Sequence[Step]:
+    def answer(self, request: ReceivedRequest) -> Sequence[Step]:
         """Return the script for a reply like the provider's, for use in a `Server`."""
-        if seen.method == "GET":
+        if request.method == "GET":
             return [Send(reply(self.listing))]
-        if b'"stream":true' in seen.body or "streamGenerateContent" in seen.target:
+        if b'"stream":true' in request.body or "streamGenerateContent" in request.target:
             return self.stream(*self.events)
         return [Send(reply(self.whole))]
 
@@ -67,7 +67,7 @@ class Dialect:
         return [Send(stream_head()), *pieces, end or Send(chunk(b""))]
 
 
-def dialect_of(engine: type) -> Dialect | None:
+def dialect_of(engine: type) -> DialectSample | None:
     """Return the dialect of an engine class's nearest base; ``None`` for a custom dialect.
 
     >>> from gatewayx_nb.llm_engines import CohereChatEngine
@@ -75,8 +75,8 @@ def dialect_of(engine: type) -> Dialect | None:
     'cohere'
     """
     by_base = {dialect.base: dialect for dialect in DIALECTS}
-    found = (by_base.get(base.__name__) for base in engine.__mro__)
-    return next(filter(None, found), None)
+    dialects = (by_base.get(base.__name__) for base in engine.__mro__)
+    return next(filter(None, dialects), None)
 
 
 def event(body: Mapping[str, Any] | str, *, name: str = "") -> bytes:
@@ -119,7 +119,7 @@ _CHAT_CHOICE = {
     "finish_reason": "stop",
 }
 
-CHAT = Dialect(
+CHAT = DialectSample(
     name="chat",
     base="OpenAICompatibleEngine",
     whole=_body(_chat(object="chat.completion", choices=[_CHAT_CHOICE], usage=_CHAT_USAGE)),
@@ -167,7 +167,7 @@ _RESPONSE_USAGE = {
 _RESPONSE = _response("completed", output=[_RESPONSE_ITEM], usage=_RESPONSE_USAGE)
 _RESPONSE_AT_FIRST = _response("in_progress")
 
-RESPONSES = Dialect(
+RESPONSES = DialectSample(
     name="responses",
     base="OpenAIResponsesEngine",
     whole=_body(_RESPONSE),
@@ -213,7 +213,7 @@ _MESSAGE_AT_FIRST = _MESSAGE | {
     "usage": {"input_tokens": 10, "output_tokens": 1},
 }
 
-ANTHROPIC = Dialect(
+ANTHROPIC = DialectSample(
     name="anthropic",
     base="AnthropicMessagesEngine",
     whole=_body(_MESSAGE),
@@ -248,7 +248,7 @@ def _gemini(*candidates: Mapping[str, Any]) -> dict[str, Any]:
     return {"candidates": list(candidates), "usageMetadata": usage} | names
 
 
-GEMINI = Dialect(
+GEMINI = DialectSample(
     name="gemini",
     base="GeminiEngine",
     whole=_body(_gemini(_candidate(TEXT, finishReason="STOP"))),
@@ -273,7 +273,7 @@ _COHERE_USAGE = {
     "tokens": {"input_tokens": 10.0, "output_tokens": 5.0},
 }
 
-COHERE = Dialect(
+COHERE = DialectSample(
     name="cohere",
     base="CohereChatEngine",
     whole=_body(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.llm_engines import Request
 
-Line = str | Chunk | Exception | float
+ScriptItem = str | Chunk | Exception | float
 """An item of a script: a text or chunk to yield, an error to raise, seconds to sleep."""
 
 
@@ -46,11 +46,11 @@ class ScriptedEngine(LLMEngine):
     model_name = "script"
     features = frozenset({"system", "history", "schema"})
 
-    def __init__(self, *scripts: Sequence[Line]) -> None:
+    def __init__(self, *scripts: Sequence[ScriptItem]) -> None:
         super().__init__()
         self.requests: list[Request] = []
-        self.cleaned = 0
-        self.left = threading.Event()
+        self.cleanups = 0
+        self.ended = threading.Event()
         self.scripts = list(scripts)
 
     @override
@@ -66,7 +66,7 @@ class ScriptedEngine(LLMEngine):
                 else:
                     yield line if isinstance(line, Chunk) else Chunk(text=line)
         finally:
-            self.left.set()
+            self.ended.set()
 
     @override
     def get_cost_per_token(self) -> float:
@@ -74,4 +74,4 @@ class ScriptedEngine(LLMEngine):
 
     @override
     async def cleanup(self) -> None:
-        self.cleaned += 1
+        self.cleanups += 1

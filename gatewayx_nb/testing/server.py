@@ -3,9 +3,10 @@
 A script is a list of steps; the first request gets the first script, and the last one repeats.
 
 >>> from gatewayx_nb import EnginePool
->>> from gatewayx_nb.testing import CHAT, Cut, Send, Server, chunk, stream_head
->>> cut = [Send(stream_head()), *(Send(chunk(event)) for event in CHAT.events[:2]), Cut()]
->>> with Server(CHAT.answer, cut) as server:
+>>> from gatewayx_nb.testing import CHAT, CloseConnection, Send, Server, chunk, stream_head
+>>> pieces = [Send(chunk(event)) for event in CHAT.events[:2]]
+>>> truncated = [Send(stream_head()), *pieces, CloseConnection()]
+>>> with Server(CHAT.answer, truncated) as server:
 ...     grok = {"GATEWAYX_GROK_API_KEY": "k", "GATEWAYX_GROK_BASE_URL": server.url}
 ...     with EnginePool(env=grok) as pool:
 ...         print(pool.ask("Hi", model="grok"))
@@ -75,7 +76,7 @@ class Server:
         self.requests: list[ReceivedRequest] = []
         self.connections = 0
         self.open = 0
-        self._gatherings: dict[int, asyncio.Event] = {}
+        self._arrivals: dict[int, asyncio.Event] = {}
 
     @property
     def url(self) -> str:
@@ -96,47 +97,52 @@ class Server:
 
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        server = await asyncio.start_server(self._talk, HOST, 0, ssl=self._tls, backlog=2000)
+        server = await asyncio.start_server(
+            self._serve_connection, HOST, 0, ssl=self._tls, backlog=2000
+        )
         self.port = server.sockets[0].getsockname()[1]
         self._listening.set()
         await self._stop.wait()
         server.close()
-        talks = asyncio.all_tasks() - {asyncio.current_task()}
-        for talk in talks:
-            talk.cancel()
-        await asyncio.gather(*talks, return_exceptions=True)
+        connections = asyncio.all_tasks() - {asyncio.current_task()}
+        for connection in connections:
+            connection.cancel()
+        await asyncio.gather(*connections, return_exceptions=True)
 
-    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve_connection(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         self.connections += 1
         self.open += 1
         writer.write(self._greeting)
         try:
             with contextlib.suppress(_EndedError, OSError, asyncio.CancelledError):
-                while seen := await _request(reader):
-                    self._note(seen)
-                    await _Call(self, seen, reader, writer).play(self._script(seen))
+                while request := await _request(reader):
+                    self._record(request)
+                    exchange = _Exchange(self, request, reader, writer)
+                    await exchange.play(self._script(request))
         finally:
             self.open -= 1
             writer.transport.abort()
 
-    async def gathered(self, requests: int) -> None:
+    async def wait_for_requests(self, requests: int) -> None:
         """Wait until ``requests`` requests have arrived in total.
 
         One event wakes all waiting calls: hundreds of polling calls would starve the client of the
         interpreter.
         """
         if len(self.requests) < requests:
-            await self._gatherings.setdefault(requests, asyncio.Event()).wait()
+            await self._arrivals.setdefault(requests, asyncio.Event()).wait()
 
-    def _note(self, seen: ReceivedRequest) -> None:
-        self.requests.append(seen)
-        complete = self._gatherings.pop(len(self.requests), None)
+    def _record(self, request: ReceivedRequest) -> None:
+        self.requests.append(request)
+        complete = self._arrivals.pop(len(self.requests), None)
         if complete is not None:
             complete.set()
 
-    def _script(self, seen: ReceivedRequest) -> Sequence[Step]:
+    def _script(self, request: ReceivedRequest) -> Sequence[Step]:
         script = self._scripts[min(len(self.requests), len(self._scripts)) - 1]
-        return script(seen) if callable(script) else script
+        return script(request) if callable(script) else script
 
 
 async def _request(reader: asyncio.StreamReader) -> ReceivedRequest | None:
@@ -156,27 +162,27 @@ class _EndedError(Exception):
     """The script itself ended the connection."""
 
 
-class _Call:
+class _Exchange:
     """One script being played to one peer."""
 
     def __init__(
         self,
         server: Server,
-        seen: ReceivedRequest,
+        request: ReceivedRequest,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:
-        self._server, self._seen, self._reader, self._writer = server, seen, reader, writer
+        self._server, self._request, self._reader, self._writer = server, request, reader, writer
 
     async def play(self, script: Sequence[Step]) -> None:
         try:
             for step in script:
-                await self._take(step)
+                await self._run_step(step)
         except ConnectionError:
-            self._seen.close()
+            self._request.close()
             raise
 
-    async def _take(self, step: Step) -> None:  # noqa: C901 - one case per step
+    async def _run_step(self, step: Step) -> None:  # noqa: C901 - one case per step
         match step:
             case Send(data):
                 self._writer.write(data)
@@ -188,7 +194,7 @@ class _Call:
             case Wait(seconds):
                 await asyncio.sleep(seconds)
             case WaitForRequests(requests):
-                await self._server.gathered(requests)
+                await self._server.wait_for_requests(requests)
             case Stall():
                 while await self._reader.read(65536):
                     pass
@@ -223,12 +229,12 @@ class _Call:
         reader, writer = await asyncio.open_connection(HOST, port)
         try:
             self._writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
-            await asyncio.gather(_pass(self._reader, writer), _pass(reader, self._writer))
+            await asyncio.gather(_forward(self._reader, writer), _forward(reader, self._writer))
         finally:
             writer.transport.abort()
 
 
-async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     with contextlib.suppress(ConnectionError):
         while data := await reader.read(65536):
             writer.write(data)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gatewayx_nb.llm_engines import FinishReason, Usage
-    from gatewayx_nb.testing.dialects import Dialect
+    from gatewayx_nb.testing.dialects import DialectSample
     from gatewayx_nb.testing.server import Server
     from gatewayx_nb.testing.steps import ReceivedRequest, Script, Step
 
@@ -25,7 +25,7 @@ PROMPT = "Say hello."
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CallResult:
     """The outcome of a call: its chunks, and the error that ended it."""
 
     chunks: tuple[Chunk, ...]
@@ -44,7 +44,7 @@ class Outcome:
 
     @property
     def usage(self) -> Usage | None:
-        """The last finish reason, if any."""
+        """The last usage, if any."""
         return next(filter(None, (chunk.usage for chunk in reversed(self.chunks))), None)
 
     @property
@@ -56,7 +56,7 @@ class Outcome:
     def __str__(self) -> str:
         if self.error is not None:
             return f"raised {type(self.error).__name__}: {shorten(str(self.error), 120)}"
-        return f"gave {shorten(self.text, 60)!r}, ended by {self.finish_reason!r}"
+        return f"returned {shorten(self.text, 60)!r} with finish reason {self.finish_reason!r}"
 
 
 class EngineUnderTest:
@@ -67,7 +67,7 @@ class EngineUnderTest:
         name: Its name.
         key: The key for the engine, which it must not show.
         path: Its file, if any.
-        given: The instance to test, if no other can be made.
+        instance: The instance to test, if no other can be made.
         dialect: The format of its provider.
         timeout: Seconds that a reply may take.
 
@@ -83,8 +83,8 @@ class EngineUnderTest:
         name: str,
         key: str,
         path: Path | None = None,
-        given: LLMEngine | None = None,
-        dialect: Dialect | None = None,
+        instance: LLMEngine | None = None,
+        dialect: DialectSample | None = None,
         timeout: float = 10.0,
     ) -> None:
         self.type = engine
@@ -95,8 +95,8 @@ class EngineUnderTest:
         self.timeout = timeout
         self.server: Server | None = None
         self.script: Script = []
-        self._given = given
-        self._made: LLMEngine | None = given
+        self._instance = instance
+        self._engine: LLMEngine | None = instance
 
     @property
     def speaks_http(self) -> bool:
@@ -106,14 +106,14 @@ class EngineUnderTest:
     @property
     def engine(self) -> LLMEngine:
         """One instance for all rules, as a pool has one for all calls."""
-        if self._made is None:
-            self._made = self.make()
-        return self._made
+        if self._engine is None:
+            self._engine = self.create()
+        return self._engine
 
-    def make(self) -> LLMEngine:
+    def create(self) -> LLMEngine:
         """Create an instance as a pool does, or return the instance under test."""
-        if self._given is not None:
-            return self._given
+        if self._instance is not None:
+            return self._instance
         options: dict[str, Any] = dict(self.dialect.options) if self.dialect else {}
         if self.server is not None:
             options["base_url"] = self.server.url
@@ -122,9 +122,9 @@ class EngineUnderTest:
         engine.base_url = str(options.get("base_url") or engine.base_url)
         return engine
 
-    def play(self, seen: ReceivedRequest) -> Sequence[Step]:
+    def respond(self, request: ReceivedRequest) -> Sequence[Step]:
         """Return the current script, for use in a `Server`."""
-        return self.script(seen) if callable(self.script) else self.script
+        return self.script(request) if callable(self.script) else self.script
 
     def request(self, prompt: str = PROMPT, *, streamed: bool = True) -> Request:
         """Return a request that sets only its prompt."""
@@ -133,7 +133,7 @@ class EngineUnderTest:
 
     async def ask(
         self, script: Script | None = None, *, prompt: str = PROMPT, streamed: bool = True
-    ) -> Outcome:
+    ) -> CallResult:
         """Call the engine while its server plays this script."""
         self.script = self.script if script is None else script
         chunks: list[Chunk] = []
@@ -142,8 +142,8 @@ class EngineUnderTest:
                 async for chunk in self.engine.stream(self.request(prompt, streamed=streamed)):
                     chunks.append(chunk)  # noqa: PERF401 - keeps the chunks before an error
         except Exception as error:  # noqa: BLE001 - the rules check its class
-            return Outcome(tuple(chunks), error)
-        return Outcome(tuple(chunks), None)
+            return CallResult(tuple(chunks), error)
+        return CallResult(tuple(chunks), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +151,11 @@ class Rule:
     """A rule for an engine.
 
     Attributes:
-        says: The rule, in a sentence.
-        mend: How to fix a violation.
-        look: Returns the observed violation, or ``None`` if there is none. It may also raise it.
+        text: The rule, in a sentence.
+        hint: How to fix a violation.
+        check: Returns the observed violation, or ``None`` if there is none. It may also raise it.
     """
 
-    says: str
+    text: str
     hint: str
-    look: Callable[[EngineUnderTest], Awaitable[str | None]]
+    check: Callable[[EngineUnderTest], Awaitable[str | None]]

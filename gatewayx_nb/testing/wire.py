@@ -32,12 +32,12 @@ from gatewayx_nb.testing.subject import Rule
 from gatewayx_nb.transport import LIMIT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
-    from gatewayx_nb.testing.dialects import Dialect
+    from gatewayx_nb.testing.dialects import DialectSample
     from gatewayx_nb.testing.server import Server
     from gatewayx_nb.testing.steps import Step
-    from gatewayx_nb.testing.subject import EngineUnderTest, Outcome
+    from gatewayx_nb.testing.subject import CallResult, EngineUnderTest
 
 _SIZES = (1, 2, 3, 7, 64)
 """Sizes in bytes of the writes of a stream."""
@@ -58,7 +58,7 @@ _STATUSES: dict[int, tuple[type[GatewayError], ...]] = {
 """The errors for each status."""
 
 
-def _dialect(subject: EngineUnderTest) -> Dialect:
+def _dialect(subject: EngineUnderTest) -> DialectSample:
     assert subject.dialect is not None  # noqa: S101 - these rules need a dialect
     return subject.dialect
 
@@ -68,55 +68,51 @@ def _server(subject: EngineUnderTest) -> Server:
     return subject.server
 
 
-def _wrong(outcome: Outcome, *, text: str = TEXT) -> str | None:
+def _difference(outcome: CallResult, *, text: str = TEXT) -> str | None:
     """Return what is wrong with a reply that should be complete."""
     usage = outcome.usage
     tokens = (usage.input_tokens, usage.output_tokens) if usage else None
     if outcome.error or (outcome.text, outcome.finish_reason) != (text, "stop"):
         return f"it {outcome}"
-    return None if tokens == (INPUT_TOKENS, OUTPUT_TOKENS) else f"it counted {tokens}"
+    return None if tokens == (INPUT_TOKENS, OUTPUT_TOKENS) else f"its usage is {tokens}"
 
 
-def _not(outcome: Outcome, *kinds: type[GatewayError]) -> str | None:
+def _unless_raised(outcome: CallResult, *kinds: type[GatewayError]) -> str | None:
     """Return what is wrong with a call that should fail with one of these errors."""
     return None if isinstance(outcome.error, kinds) else f"it {outcome}"
-
-
-def _first(found: Iterable[str | None]) -> str | None:
-    return next(filter(None, found), None)
 
 
 async def _statuses(subject: EngineUnderTest) -> str | None:
     for status, kinds in _STATUSES.items():
         script = [Send(reply(b'{"error": {"message": "no"}}', status))]
         outcome = await subject.ask(script)
-        if seen := _not(outcome, *kinds):
-            return f"at {status} {seen}"
+        if observed := _unless_raised(outcome, *kinds):
+            return f"for {status} {observed}"
     return None
 
 
 async def _retry_after(subject: EngineUnderTest) -> str | None:
     outcome = await subject.ask([Send(reply(b"{}", 429, retry_after=f"{_WAIT:g}"))])
-    asked = getattr(outcome.error, "retry_after", None)
-    return None if asked == _WAIT else f"it is {asked!r}"
+    delay = getattr(outcome.error, "retry_after", None)
+    return None if delay == _WAIT else f"it is {delay!r}"
 
 
-async def _unsaid(subject: EngineUnderTest) -> str | None:
-    said = f'{{"error": {{"message": "bad key {subject.key}"}}}}'.encode()
-    for script in ([Send(reply(said, 401))], [Send(reply(said))], [Reset()]):
+async def _key_in_errors(subject: EngineUnderTest) -> str | None:
+    body = f'{{"error": {{"message": "bad key {subject.key}"}}}}'.encode()
+    for script in ([Send(reply(body, 401))], [Send(reply(body))], [Reset()]):
         error = (await subject.ask(script)).error
-        if error is not None and subject.key in _shown(error):
-            return f"it stands in a {type(error).__name__}"
+        if error is not None and subject.key in _everything(error):
+            return f"a {type(error).__name__} contains it"
     return None
 
 
-def _shown(error: BaseException) -> str:
+def _everything(error: BaseException) -> str:
     """Return everything that a page or a log may show of an error."""
     return f"{error!r} {vars(error)} {''.join(traceback.format_exception(error))}"
 
 
 async def _page(subject: EngineUnderTest) -> str | None:
-    return _not(await subject.ask([Send(html())]), GatewayError)
+    return _unless_raised(await subject.ask([Send(html())]), GatewayError)
 
 
 async def _redirected(subject: EngineUnderTest) -> str | None:
@@ -124,42 +120,47 @@ async def _redirected(subject: EngineUnderTest) -> str | None:
     before = len(server.requests)
     outcome = await subject.ask([Send(redirect(f"{server.url}/elsewhere"))])
     if len(server.requests) > before + 1:
-        return "it went there"
-    return _not(outcome, GatewayError)
+        return "it was followed"
+    return _unless_raised(outcome, GatewayError)
 
 
 async def _compressed(subject: EngineUnderTest) -> str | None:
-    return _not(await subject.ask([Send(gzipped())]), GatewayError)
+    return _unless_raised(await subject.ask([Send(gzipped())]), GatewayError)
 
 
-async def _unreached(subject: EngineUnderTest) -> str | None:
-    return _first(
-        [_not(await subject.ask([end]), GatewayError) for end in (CloseConnection(), Reset())]
-    )
+async def _disconnected(subject: EngineUnderTest) -> str | None:
+    for step in (CloseConnection(), Reset()):
+        if observed := _unless_raised(await subject.ask([step]), GatewayError):
+            return observed
+    return None
 
 
 async def _urls(subject: EngineUnderTest) -> str | None:
-    targets = [seen.target for seen in _server(subject).requests if subject.key in seen.target]
-    return "it stands in a path" if targets else None
+    targets = [one.target for one in _server(subject).requests if subject.key in one.target]
+    return "a path contains it" if targets else None
 
 
 FAULTS = (
     Rule(
-        "401, 403, 404, 429 and 500 are errors of their class",
-        "Make them by `faults.status(…)`.",
+        "401, 403, 404, 429 and 500 raise the error of their class",
+        "Create them with `errors.from_response(…)`.",
         _statuses,
     ),
     Rule(
-        "a rate limit says when to come again",
+        "a rate limit error has `retry_after`",
         "Pass `Retry-After` on as `retry_after`.",
         _retry_after,
     ),
-    Rule("the key does not show in an error", "Say `redact(text, [self.api_key])`.", _unsaid),
-    Rule("a page of HTML is an error", "Read bodies by `body.parse`.", _page),
-    Rule("a redirect is not followed", "Ask through `self.http`.", _redirected),
-    Rule("a compressed answer is an error", "Ask through `self.http`.", _compressed),
-    Rule("a broken connection is an error of ours", "Ask through `self.http`.", _unreached),
-    Rule("the key stands in no URL", "Set `key_header` and `key_prefix`.", _urls),
+    Rule("no error contains the key", "Use `redact(text, [self.api_key])`.", _key_in_errors),
+    Rule("an HTML page raises an error", "Parse bodies with `json_body.parse`.", _page),
+    Rule("a redirect is not followed", "Send requests with `self.http`.", _redirected),
+    Rule("a compressed reply raises an error", "Send requests with `self.http`.", _compressed),
+    Rule(
+        "a broken connection raises a GatewayError",
+        "Send requests with `self.http`.",
+        _disconnected,
+    ),
+    Rule("no URL contains the key", "Set `key_header` and `key_prefix`.", _urls),
 )
 """Rules for all HTTP engines."""
 
@@ -168,9 +169,9 @@ async def _same(subject: EngineUnderTest) -> str | None:
     dialect = _dialect(subject)
     whole = await subject.ask([Send(reply(dialect.whole))], streamed=False)
     streamed = await subject.ask(dialect.stream(*dialect.events))
-    if seen := _wrong(whole):
-        return f"whole, {seen}"
-    return f"streamed, {seen}" if (seen := _wrong(streamed)) else None
+    if observed := _difference(whole):
+        return f"the whole reply: {observed}"
+    return f"the stream: {observed}" if (observed := _difference(streamed)) else None
 
 
 async def _cuts(subject: EngineUnderTest) -> str | None:
@@ -178,8 +179,8 @@ async def _cuts(subject: EngineUnderTest) -> str | None:
     for end in (Send(chunk(b"")), CloseConnection(), Reset()):
         for count in range(dialect.end + 1):
             outcome = await subject.ask(dialect.stream(*dialect.events[:count], end=end))
-            if seen := _not(outcome, TruncatedError, TransportError):
-                return f"cut behind {count} events by {type(end).__name__}, {seen}"
+            if observed := _unless_raised(outcome, TruncatedError, TransportError):
+                return f"after {count} events and {type(end).__name__}, {observed}"
     return None
 
 
@@ -190,7 +191,7 @@ async def _splits(subject: EngineUnderTest) -> str | None:
     for size in _SIZES:
         outcome = await subject.ask([Send(stream_head()), Split(body, size)])
         if outcome.error or outcome.chunks != expected.chunks:
-            return f"{size} bytes at a time, it {outcome}"
+            return f"in pieces of {size} bytes, it {outcome}"
     return None
 
 
@@ -199,13 +200,13 @@ async def _line_ends(subject: EngineUnderTest) -> str | None:
         # Data on two lines, to detect line endings that are counted twice.
         lines = (data.replace(b"data: {", b"data: {\ndata: ") for data in _dialect(subject).events)
         body = b"".join(lines).replace(b"\n", line_end)
-        outcome = await subject.ask([Send(stream_head()), *_behind_cr(body), Send(chunk(b""))])
-        if seen := _wrong(outcome):
-            return f"with {line_end!r} {seen}"
+        outcome = await subject.ask([Send(stream_head()), *_split_after_cr(body), Send(chunk(b""))])
+        if observed := _difference(outcome):
+            return f"with {line_end!r} {observed}"
     return None
 
 
-def _behind_cr(body: bytes) -> Iterator[Step]:
+def _split_after_cr(body: bytes) -> Iterator[Step]:
     """Send these bytes, with a pause after every carriage return to separate the reads."""
     for piece in body.replace(b"\r", b"\r\0").split(b"\0"):
         if piece:
@@ -231,14 +232,14 @@ async def _idle(subject: EngineUnderTest) -> str | None:
     return await _between(subject, *_dialect(subject).idle)
 
 
-async def _between(subject: EngineUnderTest, *further: bytes) -> str | None:
+async def _between(subject: EngineUnderTest, *insertions: bytes) -> str | None:
     """Insert bytes between the events of a stream; the reply must not change."""
     dialect = _dialect(subject)
-    for idle in further:
+    for idle in insertions:
         events = [piece for one in dialect.events[: dialect.end] for piece in (one, idle)]
         outcome = await subject.ask(dialect.stream(*events, *dialect.events[dialect.end :]))
-        if seen := _wrong(outcome):
-            return f"with {idle[:80]!r} {seen}"
+        if observed := _difference(outcome):
+            return f"with {idle[:80]!r} {observed}"
     return None
 
 
@@ -252,10 +253,10 @@ async def _broken_text(subject: EngineUnderTest) -> str | None:
 async def _huge(subject: EngineUnderTest) -> str | None:
     dialect = _dialect(subject)
     line = b"data: " + b"x" * (LIMIT + 1) + b"\n\n"
-    return _not(await subject.ask(dialect.stream(dialect.events[0], line)), GatewayError)
+    return _unless_raised(await subject.ask(dialect.stream(dialect.events[0], line)), GatewayError)
 
 
-async def _within(subject: EngineUnderTest) -> str | None:
+async def _errors_in_replies(subject: EngineUnderTest) -> str | None:
     dialect = _dialect(subject)
     data = event(dialect.fault.decode(), name="error")
     scripts = {
@@ -274,49 +275,49 @@ async def _listed(subject: EngineUnderTest) -> str | None:
     subject.script = _dialect(subject).answer
     names = [info.model for info in await subject.engine.models()]
     if tuple(names) != MODELS:
-        return f"`models` gave {names}"
+        return f"`models` returned {names}"
     return None if await subject.engine.health_check() is True else "`health_check` is not True"
 
 
 STREAMS = (
     Rule(
-        "a whole answer and a stream of it say the same",
-        "Read both with one parser: text, finish reason and usage.",
+        "a whole reply and its stream have the same content",
+        "Parse both with one parser: text, finish reason and usage.",
         _same,
     ),
     Rule(
-        "no cut of a stream is silent",
-        "Set the parser's `finished` at the end mark, and nowhere else.",
+        "a truncated stream raises an error",
+        "Set the parser's `finished` only at the end mark.",
         _cuts,
     ),
     Rule(
         "a stream may be split at every byte",
-        "Read events by `sse.Decoder`.",
+        "Read events with `sse.Decoder`.",
         _splits,
     ),
     Rule(
-        "lines end in LF, CRLF or CR, and data may have several",
-        "Read events by `sse.Decoder`.",
+        "lines end in LF, CRLF or CR, and data may span lines",
+        "Read events with `sse.Decoder`.",
         _line_ends,
     ),
-    Rule("a byte order mark is skipped", "Read events by `sse.Decoder`.", _mark),
-    Rule("comments are skipped", "Read events by `sse.Decoder`.", _comments),
+    Rule("a byte order mark is skipped", "Read events with `sse.Decoder`.", _mark),
+    Rule("comments are skipped", "Read events with `sse.Decoder`.", _comments),
     Rule(
-        "events that say nothing, and unknown ones, are skipped",
-        "Let the parser yield nothing for what it does not know.",
+        "empty and unknown events are skipped",
+        "Let the parser yield nothing for events it does not know.",
         _idle,
     ),
     Rule(
-        "broken UTF-8 is no raw exception",
-        'Decode by `errors="replace"`.',
+        "invalid UTF-8 raises no raw exception",
+        'Decode with `errors="replace"`.',
         _broken_text,
     ),
-    Rule("an endless line is an error", "Read events by `sse.Decoder`.", _huge),
+    Rule("an endless line raises an error", "Read events with `sse.Decoder`.", _huge),
     Rule(
-        "an error in an answer of status 200 is an error",
-        "Raise `faults.within(…)`.",
-        _within,
+        "an error in a reply of status 200 is raised",
+        "Raise `errors.from_body(…)`.",
+        _errors_in_replies,
     ),
-    Rule("the models are listed", "Override `listed` and `models_path`.", _listed),
+    Rule("the models are listed", "Override `model_names` and `models_path`.", _listed),
 )
 """Rules for an engine with a known dialect."""

@@ -10,20 +10,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def button(text: str, press: Callable[[], object], tip: str, style: str = "") -> ipywidgets.Button:
+def button(
+    text: str, on_click: Callable[[], object], tip: str, style: str = ""
+) -> ipywidgets.Button:
     """Return a button as wide as its text.
 
     Args:
         text: Its text.
-        press: Called when it is pressed.
+        on_click: Called when it is pressed.
         tip: Its description, for the tooltip and screen readers.
         style: ``"primary"`` for the main action.
     """
-    made = ipywidgets.Button(
+    widget = ipywidgets.Button(
         description=text, tooltip=tip, button_style=style, layout={"width": "auto"}
     )
-    made.on_click(lambda _: press())
-    return made
+    widget.on_click(lambda _: on_click())
+    return widget
 
 
 def fold(
@@ -31,7 +33,7 @@ def fold(
     body: ipywidgets.Widget,
     *,
     is_open: bool,
-    opened: Callable[[], object] = bool,
+    on_open: Callable[[], object] = bool,
 ) -> list[ipywidgets.Widget]:
     """Return a button that shows and hides content; unlike an Accordion, keys can reach it.
 
@@ -39,24 +41,24 @@ def fold(
         label: The text of the button.
         body: The content to show and hide.
         is_open: Whether it is shown initially.
-        opened: Called whenever it is shown.
+        on_open: Called whenever it is shown.
     """
-    turner = ipywidgets.ToggleButton(
+    toggle = ipywidgets.ToggleButton(
         value=is_open,
         description=label,
         tooltip=f"Show or hide: {label.lower()}",
         layout={"width": "auto", "align_self": "flex-start"},
     )
 
-    def turn(change: Any) -> None:  # noqa: ANN401 - a traitlets bunch
+    def update(change: Any) -> None:  # noqa: ANN401 - a traitlets bunch
         show_if(body, shown=change["new"])
-        turner.icon = "caret-down" if change["new"] else "caret-right"
+        toggle.icon = "caret-down" if change["new"] else "caret-right"
         if change["new"]:
-            opened()
+            on_open()
 
-    turner.observe(turn, "value")
-    turn({"new": is_open})
-    return [turner, body]
+    toggle.observe(update, "value")
+    update({"new": is_open})
+    return [toggle, body]
 
 
 def show_if(widget: ipywidgets.Widget, *, shown: bool) -> None:
@@ -64,7 +66,7 @@ def show_if(widget: ipywidgets.Widget, *, shown: bool) -> None:
     widget.layout.display = "" if shown else "none"
 
 
-def put(widget: ipywidgets.HTML, page: str) -> None:
+def set_html(widget: ipywidgets.HTML, page: str) -> None:
     """Set HTML unless it is already shown: each assignment sends a message to the page."""
     if widget.value != page:
         widget.value = page

@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets
 
 from gatewayx_nb import images
-from gatewayx_nb.comparisons import ComparisonInput
+from gatewayx_nb.comparisons import (
+    FIELD_LABELS,
+    ComparisonRequest,
+    fits_field,
+    parse_fields,
+    parse_inputs,
+)
 from gatewayx_nb.errors import GatewayError
 from gatewayx_nb.html import inline_code
 from gatewayx_nb.text import shorten
-from gatewayx_nb.widgets import form
 from gatewayx_nb.widgets.controls import button, show_if
 
 if TYPE_CHECKING:
@@ -35,27 +40,27 @@ class Fields:
     """
 
     def __init__(self, prompt: str, options: Mapping[str, Any]) -> None:
-        fields = {name for name in form.LABELS if form.can_be_typed(options.get(name))}
-        self._others = {k: v for k, v in options.items() if k != "system" and k not in fields}
+        typed = {name for name in FIELD_LABELS if fits_field(options.get(name))}
+        self._others = {k: v for k, v in options.items() if k != "system" and k not in typed}
         self._prompts: list[str] = []
-        self._pictures: dict[str, Image] = {}
-        self._takes: frozenset[str] = frozenset()
+        self._images: dict[str, Image] = {}
+        self._supported: frozenset[str] = frozenset()
         # Not synced on every keystroke: a prompt may be a megabyte.
-        self.prompt = _area("Prompt", "Ask something; {{name}} takes a value of the notebook", 4)
+        self.prompt = _area("Prompt", "Your prompt; {{name}} inserts the value of a variable", 4)
         self.prompt.value = prompt
-        self._system = _area("System", "How to answer", 2)
+        self._system = _area("System", "How the model should answer", 2)
         self._system.value = str(options.get("system") or "")
         self._texts = {
             name: ipywidgets.Text(
                 description=label,
-                value=_typed(options.get(name)) if name in fields else "",
-                placeholder="as the model has it",
+                value=_field_text(options.get(name)) if name in typed else "",
+                placeholder="model default",
                 layout=dict(_NARROW),
                 style=dict(_LABELS),
             )
-            for name, label in form.LABELS.items()
+            for name, label in FIELD_LABELS.items()
         }
-        self._inputs = _area("Inputs", "One a line; each takes the place of {{input}}", 3)
+        self._inputs = _area("Inputs", "One per line; each replaces {{input}} in turn", 3)
         self._samples = ipywidgets.BoundedIntText(
             value=1,
             min=1,
@@ -67,88 +72,88 @@ class Fields:
         self._upload = ipywidgets.FileUpload(accept="image/*", multiple=True, description="Images")
         if self._upload.has_trait("tooltip"):  # ipywidgets 7 has none
             self._upload.tooltip = "Add images: PNG, JPEG, GIF or WebP"
-        self._upload.observe(lambda change: self._uploaded(change["new"]), "value")
-        self._drop = button("Remove images", self._drop_pictures, "Send no uploaded image along")
-        show_if(self._drop, shown=False)
-        self._named = ipywidgets.HTML()
+        self._upload.observe(lambda change: self._add_images(change["new"]), "value")
+        self._remove = button("Remove images", self._remove_images, "Remove the uploaded images")
+        show_if(self._remove, shown=False)
+        self._image_list = ipywidgets.HTML()
         self._history = ipywidgets.Dropdown(
             description="Earlier", options=[("", -1)], layout=dict(_WIDE), style=dict(_LABELS)
         )
         show_if(self._history, shown=False)
         self._history.observe(lambda change: self._recall(change["new"]), "value")
         self.hidden = ipywidgets.Checkbox(description="Hide names until I vote", indent=False)
-        pictures = ipywidgets.HBox([self._upload, self._drop, self._named])
+        images_row = ipywidgets.HBox([self._upload, self._remove, self._image_list])
         self._grid = ipywidgets.Box(
             [*self._texts.values(), self._samples],
             layout={"display": "flex", "flex_flow": "row wrap"},
         )
         self.more = ipywidgets.VBox(
-            [self._system, self._grid, self._inputs, pictures, self._history, self.hidden]
+            [self._system, self._grid, self._inputs, images_row, self._history, self.hidden]
         )
 
-    def question(self, references: tuple[str, ...]) -> ComparisonInput:
-        """Return the question for a run.
+    def request(self, references: tuple[str, ...]) -> ComparisonRequest:
+        """Return the request for a run.
 
         Raises:
             UsageError: If the value of a field is invalid.
         """
-        typed = {name: text.value for name, text in self._texts.items()}
-        return ComparisonInput(
+        texts = {name: text.value for name, text in self._texts.items()}
+        return ComparisonRequest(
             prompt=self.prompt.value,
             references=references,
-            options=form.options(self._others, self._system.value, typed, self._takes),
-            images=dict(self._pictures),
-            inputs=form.inputs(self._inputs.value),
+            options=parse_fields(self._others, self._system.value, texts, self._supported),
+            images=dict(self._images),
+            inputs=parse_inputs(self._inputs.value),
             samples=self._samples.value,
             hidden=self.hidden.value,
         )
 
-    def offer(self, takes: frozenset[str]) -> None:
+    def show_supported(self, supported: frozenset[str]) -> None:
         """Show the fields that all selected models support; hidden ones keep their values."""
-        self._takes = takes
+        self._supported = supported
         for name, text in self._texts.items():
-            show_if(text, shown=name in takes)
-        show_if(self._system, shown="system" in takes)
-        show_if(self._upload, shown="images" in takes)
+            show_if(text, shown=name in supported)
+        show_if(self._system, shown="system" in supported)
+        show_if(self._upload, shown="images" in supported)
 
     def remember(self, prompt: str) -> None:
         """Add a prompt to the list of earlier prompts."""
-        known = [one for one in self._prompts if one != prompt]
-        self._prompts = [prompt, *known][:_REMEMBERED]
-        lines = [(shorten(one, _SHORT), at) for at, one in enumerate(self._prompts)]
+        others = [one for one in self._prompts if one != prompt]
+        self._prompts = [prompt, *others][:_REMEMBERED]
+        lines = [(shorten(one, _SHORT), index) for index, one in enumerate(self._prompts)]
         self._history.options = [("", -1), *lines]
         show_if(self._history, shown=True)
 
-    def _recall(self, at: int | None) -> None:
-        if at is not None and at >= 0:
-            self.prompt.value = self._prompts[at]
+    def _recall(self, index: int | None) -> None:
+        if index is not None and index >= 0:
+            self.prompt.value = self._prompts[index]
 
-    def _uploaded(self, files: Any) -> None:  # noqa: ANN401 - a dict in ipywidgets 7, a tuple in 8
+    def _add_images(self, files: Any) -> None:  # noqa: ANN401 - a dict in ipywidgets 7, a tuple in 8
         """Take uploads and remove them from the widget's state, which notebooks save."""
         if not files:
             return
         refused = []
-        for name, content in _contents(files):
+        for name, content in _names_and_bytes(files):
             try:
-                self._pictures[name] = images.load(content)
+                self._images[name] = images.load(content)
             except GatewayError as error:
-                refused.append(f"{name}: {error}")
+                refused.append(f"{name}: {error.describe()}")
         if isinstance(files, dict):  # ipywidgets 7 also keeps the bytes in `data`
             self._upload.data, self._upload.metadata = [], []
         self._upload.set_trait("value", type(files)())  # read-only there
-        self._name_pictures(refused)
+        self._list_images(refused)
 
-    def _drop_pictures(self) -> None:
-        self._pictures.clear()
-        self._name_pictures([])
+    def _remove_images(self) -> None:
+        self._images.clear()
+        self._list_images([])
 
-    def _name_pictures(self, refused: Iterable[str]) -> None:
-        sizes = [f"{name} ({len(one.data) // 1000} kB)" for name, one in self._pictures.items()]
-        self._named.value = "<br>".join(map(inline_code, [*sizes, *refused]))
-        show_if(self._drop, shown=bool(self._pictures))
+    def _list_images(self, refused: Iterable[str]) -> None:
+        sizes = [f"{name} ({len(one.data) // 1000} kB)" for name, one in self._images.items()]
+        self._image_list.value = "<br>".join(map(inline_code, [*sizes, *refused]))
+        show_if(self._remove, shown=bool(self._images))
 
 
-def _contents(files: Any) -> list[tuple[str, bytes]]:  # noqa: ANN401 - see above
+def _names_and_bytes(files: Any) -> list[tuple[str, bytes]]:  # noqa: ANN401 - see above
     if isinstance(files, dict):
         return [(name, bytes(one["content"])) for name, one in files.items()]
     return [(one["name"], bytes(one["content"])) for one in files]
@@ -165,5 +170,5 @@ def _area(label: str, hint: str, rows: int) -> ipywidgets.Textarea:
     )
 
 
-def _typed(value: object) -> str:
+def _field_text(value: object) -> str:
     return "" if value is None else str(value)

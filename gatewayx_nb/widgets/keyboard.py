@@ -37,9 +37,9 @@ class Keyboard(anywidget.AnyWidget):  # type: ignore[misc]
     ) -> None:
         super().__init__(scope=f".{scope}", runs="run" in keys)
         self._keys = keys
-        self.on_msg(self._heard)
+        self.on_msg(self._on_message)
 
-    def _heard(self, _: object, content: Any, __: object) -> None:  # noqa: ANN401 - JSON
-        press = self._keys.get(str(content.get("press"))) if isinstance(content, dict) else None
-        if press:
-            press()
+    def _on_message(self, _: object, content: Any, __: object) -> None:  # noqa: ANN401 - JSON
+        action = self._keys.get(str(content.get("press"))) if isinstance(content, dict) else None
+        if action:
+            action()

@@ -9,11 +9,12 @@ import ipywidgets
 import traitlets
 from typing_extensions import override
 
+from gatewayx_nb.comparisons import CatalogItem, ModelCatalog
 from gatewayx_nb.errors import GatewayError, UsageError
+from gatewayx_nb.hints import Hint, render
 from gatewayx_nb.html import escape, inline_code
 from gatewayx_nb.widgets.controls import close_all, show_if
 from gatewayx_nb.widgets.keyboard import Keyboard
-from gatewayx_nb.widgets.model_catalog import CatalogItem, ModelCatalog
 from gatewayx_nb.widgets.polling import poller
 
 if TYPE_CHECKING:
@@ -27,10 +28,8 @@ _MOST = 40
 _NO_MARKUP = str.maketrans(dict.fromkeys("<>&", "\N{REPLACEMENT CHARACTER}"))
 """ipywidgets 7 renders labels as HTML, and refused files may have any name."""
 
-_NOBODY = (
-    "No key is set yet: `%gatewayx key set NAME` sets one, and the engine is here a moment later. "
-    "`local` (after `%gatewayx pull smollm2`) and `mock` answer without one."
-)
+_KEYLESS = {"mock", "local"}
+"""Engines that need no key."""
 
 
 class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
@@ -50,7 +49,7 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
             observed and linked.
     """
 
-    value = traitlets.Tuple(help="The references that are chosen.")
+    value = traitlets.Tuple(help="The selected references.")
 
     def __init__(
         self,
@@ -59,10 +58,10 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
         *,
         is_open: bool = True,
     ) -> None:
-        self._pool, self._shelf = pool, ModelCatalog(pool)
+        self._pool, self._catalog = pool, ModelCatalog(pool)
         self._is_open = False
-        self._lock = threading.RLock()  # the watch shows changes while the user types and selects
-        self._rows: list[_Row] = []
+        self._lock = threading.RLock()  # the poller shows changes while the user types and selects
+        self._rows: list[_ItemRow] = []
         self._failed = False  # in its last check
         self._search = ipywidgets.Text(
             description="Search", placeholder="engine or model", layout={"width": "auto"}
@@ -72,7 +71,7 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
         self._use = ipywidgets.Button(
             description="Use as default",
             disabled=True,
-            tooltip="Make the one that is chosen the default model of this kernel",
+            tooltip="Make the selected model the default model of this kernel",
         )
         super().__init__(
             [Keyboard("gatewayx-picker"), self._search, self._list, self._note, self._use]
@@ -89,26 +88,27 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
         """Show the available models and follow changes from now on."""
         if not self._is_open:
             self._is_open = True
-            self._shelf.look(probe=True)
+            self._catalog.refresh(probe=True)
             self._show()
             poller.add(self)
 
     @traitlets.validate("value")  # type: ignore[untyped-decorator]
     def _checked(self, proposal: Any) -> tuple[str, ...]:  # noqa: ANN401 - a traitlets bunch
-        wrong = [one for one in proposal["value"] if not isinstance(one, str) or not one]
-        if wrong:
+        invalid = [one for one in proposal["value"] if not isinstance(one, str) or not one]
+        if invalid:
             raise UsageError(
-                f"{wrong[0]!r} is no reference.", hint='For instance `picker.value = ("grok",)`.'
+                f"value must be references, got {invalid[0]!r}.",
+                hint='For example, `picker.value = ("grok",)`.',
             )
         return tuple(dict.fromkeys(proposal["value"]))
 
     def follow(self) -> None:
         """Check keys and engines and show changes, or why they cannot be read."""
         try:
-            changed = self._shelf.look()
+            changed = self._catalog.refresh()
         except GatewayError as error:
             self._failed = True
-            self._tell(str(error))
+            self._set_note(error.describe())
             return
         if changed or self._failed:
             self._failed = False
@@ -129,90 +129,93 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
         threading.Thread(target=self._list_models, args=(engine,), daemon=True).start()
 
     def _list_models(self, engine: str) -> None:
-        self._tell(f"Asking {engine} for its models …")
+        self._set_note(f"Listing the models of {engine} …")
         try:
-            count = self._shelf.list_models(engine)
+            count = self._catalog.list_models(engine)
         except GatewayError as error:
-            self._tell(f"{engine}: {error}")
+            self._set_note(f"{engine}: {error.describe()}")
             return
         self._show()
-        self._tell(f"{engine} lists {count} models." if count else f"{engine} lists no model.")
+        self._set_note(f"{engine} lists {count} models." if count else f"{engine} lists no models.")
 
     def _make_default(self) -> None:
         reference = self.value[0]
         try:
             self._pool().use(reference)
         except GatewayError as error:
-            self._tell(str(error))
+            self._set_note(error.describe())
         else:
-            self._tell(f"The default model is {reference}, until the kernel ends.")
+            self._set_note(f"{reference} is the default model until the kernel ends.")
 
-    def _tick(self, reference: str, *, chosen: bool) -> None:
-        if chosen != (reference in self.value):  # otherwise the row only shows the current state
+    def _select(self, reference: str, *, selected: bool) -> None:
+        if selected != (reference in self.value):  # otherwise the row only shows the current state
             others = tuple(one for one in self.value if one != reference)
-            self.value = (*others, reference) if chosen else others
+            self.value = (*others, reference) if selected else others
 
     def _show(self) -> None:
         """Show the matches, in rows that are reused between updates."""
         if not self._is_open:
             return
         with self._lock:
-            entries = self._shelf.entries(self._search.value, self.value)
-            shown = entries[:_MOST]
+            items = self._catalog.search(self._search.value, self.value)
+            shown = items[:_MOST]
             while len(self._rows) < len(shown):
-                self._rows.append(_Row(self._tick, self.list_models))
-            for row, entry in zip(self._rows, shown, strict=False):
-                row.show(entry, chosen=entry.reference in self.value)
+                self._rows.append(_ItemRow(self._select, self.list_models))
+            for row, item in zip(self._rows, shown, strict=False):
+                row.show(item, selected=item.reference in self.value)
             rows = tuple(row.box for row in self._rows[: len(shown)])
             if self._list.children != rows:
                 self._list.children = rows
             self._use.disabled = len(self.value) != 1
-            self._tell(self._told(len(entries)))
+            self._set_note(self._note_for(len(items)))
 
-    def _told(self, found: int) -> str:
-        if not found:
+    def _note_for(self, matches: int) -> str:
+        if not matches:
             return "Nothing matches."
-        if found > _MOST:
-            return f"{_MOST} of {found} are shown; type to find others."
-        return "" if set(self._shelf.ready) - {"mock", "local"} else _NOBODY
+        if matches > _MOST:
+            return f"{_MOST} of {matches} are shown; type to find others."
+        if set(self._catalog.ready) - _KEYLESS:
+            return ""
+        hint = Hint("set_key", engine="NAME") | Hint("pull", model="smollm2")
+        return f"No key is set. {render(hint)} The engines `local` and `mock` need no key."
 
-    def _tell(self, line: str) -> None:
+    def _set_note(self, line: str) -> None:
         self._note.value = inline_code(line) if line else ""
 
 
-class _Row:
+class _ItemRow:
     """One line: a checkbox, its state, and a button that lists its models."""
 
-    def __init__(self, tick: Callable[..., None], list_models: Callable[[str], None]) -> None:
-        self._entry = CatalogItem("")
-        self._tick = tick
+    def __init__(self, select: Callable[..., None], list_models: Callable[[str], None]) -> None:
+        self._item = CatalogItem("")
+        self._select = select
         self._box = ipywidgets.Checkbox(indent=False, layout={"width": "auto", "flex": "0 1 auto"})
         self._state = ipywidgets.HTML(layout={"flex": "1 1 auto"})
         self._more = ipywidgets.Button(description="Models", layout={"width": "auto"})
-        self._box.observe(self._ticked, "value")
-        self._more.on_click(lambda _: list_models(self._entry.reference))
+        self._box.observe(self._on_change, "value")
+        self._more.on_click(lambda _: list_models(self._item.reference))
         self.box = ipywidgets.HBox(
             [self._box, self._state, self._more],
             layout={"align_items": "center", "min_height": "2em", "flex": "0 0 auto"},
         )
 
-    def show(self, entry: CatalogItem, *, chosen: bool) -> None:
-        """Show an entry."""
-        if entry != self._entry:
-            self._entry = entry
-            self._box.description = entry.reference.translate(_NO_MARKUP)
-            self._state.value = _state(entry)
-            self._more.tooltip = f"List the models of {entry.reference}"
-            show_if(self._more, shown=entry.ready and entry.whole)
-        self._box.disabled = not (entry.ready or chosen)
-        self._box.value = chosen
+    def show(self, item: CatalogItem, *, selected: bool) -> None:
+        """Show an item."""
+        if item != self._item:
+            self._item = item
+            self._box.description = item.reference.translate(_NO_MARKUP)
+            self._state.value = _state(item)
+            self._more.tooltip = f"List the models of {item.reference}"
+            show_if(self._more, shown=item.is_ready and item.is_engine)
+        self._box.disabled = not (item.is_ready or selected)
+        self._box.value = selected
 
-    def _ticked(self, change: dict[str, Any]) -> None:
-        self._tick(self._entry.reference, chosen=change["new"])
+    def _on_change(self, change: dict[str, Any]) -> None:
+        self._select(self._item.reference, selected=change["new"])
 
 
-def _state(entry: CatalogItem) -> str:
-    """Return an entry's state: its model if it is ready, else the fix."""
-    if entry.ready:
-        return escape(entry.model or ("" if entry.state == "ready" else entry.state))
-    return inline_code(f"{entry.state} · {entry.remedy}" if entry.remedy else entry.state)
+def _state(item: CatalogItem) -> str:
+    """Return an item's state: its model if it is ready, else the fix."""
+    if item.is_ready:
+        return escape(item.model or ("" if item.state == "ready" else item.state))
+    return inline_code(f"{item.state} · {item.remedy}" if item.remedy else item.state)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from gatewayx_nb.comparisons import answer_text, differences, error_text, tokens_per_second
-from gatewayx_nb.display import figures, waiting
+from gatewayx_nb.display import call_status, reply_summary
 from gatewayx_nb.html import (
     IncrementalRenderer,
     escape,
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 Mode = Literal["rendered", "raw", "differences"]
 
-_OWN = "background:rgba(255,193,7,.35);border-bottom:1px solid"
-_FEW = 5
+_MARKED_STYLE = "background:rgba(255,193,7,.35);border-bottom:1px solid"
+_CONTEXT_WORDS = 5
 """Words of shared text shown on either side of a difference."""
 
 
-class Page:
+class AnswerRenderer:
     """A column's reply, rendered again only if it has changed.
 
     Args:
@@ -38,10 +38,10 @@ class Page:
 
     def __init__(self, column: Column) -> None:
         self.column = column
-        self._growing = IncrementalRenderer()
+        self._incremental = IncrementalRenderer()
         self._state: tuple[object, ...] | None = None
 
-    def news(self, mode: Mode, *, hidden: bool) -> str | None:
+    def render_if_changed(self, mode: Mode, *, hidden: bool) -> str | None:
         """Return the HTML, or ``None`` if it is unchanged since the last call.
 
         Args:
@@ -53,7 +53,11 @@ class Page:
             return None
         self._state = state
         outcome = self.column.outcome
-        return self._grown(mode, state[1]) if outcome is None else _whole(outcome, mode, state[1])
+        return (
+            self._render_partial(mode, state[1])
+            if outcome is None
+            else _render_outcome(outcome, mode, state[1])
+        )
 
     def _length(self) -> int:
         if self.column.outcome is not None or self.column.partial is None:
@@ -64,85 +68,90 @@ class Page:
         """Return the footer: the status of a pending reply, or its metrics."""
         outcome, partial = self.column.outcome, self.column.partial
         if outcome is not None:
-            return _ended(outcome, hidden=hidden)
+            return _outcome_footer(outcome, hidden=hidden)
         if partial is None:
             return ""
-        line = waiting(partial)
+        line = call_status(partial)
         return line.partition(" · ")[2] if hidden else line
 
-    def _grown(self, mode: Mode, line: str) -> str:
+    def _render_partial(self, mode: Mode, line: str) -> str:
         partial = self.column.partial
         text = "".join(partial.text) if partial else ""
         if mode == "raw":
             return reply_html(text, status=line, body=preformatted_html(text))
-        return reply_html(text, status=line, body=self._growing(text) if text else "")
+        return reply_html(text, status=line, body=self._incremental(text) if text else "")
 
 
-def told(reply: Reply, *, hidden: bool = False) -> str:
+def reply_footer(reply: Reply, *, hidden: bool = False) -> str:
     """Return a reply's footer: model, seconds, tokens, speed, cost, finish reason."""
     mark = "interrupted" if reply.interrupted else ""
     if hidden:
         return mark
     speed = tokens_per_second(reply)
-    parts = [figures(reply, mark)]
+    parts = [reply_summary(reply, mark)]
     if speed is not None and not reply.interrupted:
         parts.append(f"{speed:.0f} tokens/s")
-    if not mark and reply.finish_reason != "length":  # shown as "cut at max tokens"
+    if not mark and reply.finish_reason != "length":  # shown by `reply_summary`
         parts.append(reply.finish_reason)
     return " · ".join(parts)
 
 
-def _ended(outcome: Outcome, *, hidden: bool) -> str:
-    """Return the footer of a reply, or the error without a reply."""
+def _outcome_footer(outcome: Outcome, *, hidden: bool) -> str:
+    """Return the footer of a reply, or the error."""
     if isinstance(outcome, Reply):
-        return told(outcome, hidden=hidden)
+        return reply_footer(outcome, hidden=hidden)
     return "failed" if hidden else error_text(outcome)
 
 
-def _whole(outcome: Outcome, mode: Mode, line: str) -> str:
+def _render_outcome(outcome: Outcome, mode: Mode, line: str) -> str:
     text = answer_text(outcome)
     if not isinstance(outcome, Reply):
         failed = f'<div class="gatewayx-error">{inline_code(line)}</div>'
-        return (reply_html(text, "broken off") if text else "") + failed
+        return (reply_html(text, "incomplete") if text else "") + failed
     if not text:
-        line = " · ".join(filter(None, ["The model answered nothing", line]))
+        line = " · ".join(filter(None, ["The reply is empty", line]))
     body = preformatted_html(text) if mode == "raw" and text else None
     return reply_html(text, line, reasoning=outcome.reasoning, body=body)
 
 
-def compared(outcomes: Sequence[Outcome], *, hidden: bool = False) -> list[str]:
+def difference_pages(outcomes: Sequence[Outcome], *, hidden: bool = False) -> list[str]:
     """Return the replies with the words marked that the others do not contain."""
-    spans = differences([plain(answer_text(one)) for one in outcomes])
+    differing = differences([plain(answer_text(one)) for one in outcomes])
     return [
-        _compared(one, pieces, _ended(one, hidden=hidden))
-        for one, pieces in zip(outcomes, spans, strict=True)
+        _difference_page(one, spans, _outcome_footer(one, hidden=hidden))
+        for one, spans in zip(outcomes, differing, strict=True)
     ]
 
 
-def _compared(outcome: Outcome, spans: list[Span], line: str) -> str:
+def _difference_page(outcome: Outcome, spans: list[Span], line: str) -> str:
     if isinstance(outcome, Reply):
-        return reply_html(outcome.text, line, body=_marked(spans))
-    page = reply_html(answer_text(outcome), body=_marked(spans))
+        return reply_html(outcome.text, line, body=_mark_differences(spans))
+    page = reply_html(answer_text(outcome), body=_mark_differences(spans))
     return f"{page}<div>{inline_code(line)}</div>"
 
 
-def _marked(spans: list[Span]) -> str:
+def _mark_differences(spans: list[Span]) -> str:
     """Return the differences, marked, with some words of the shared text around them."""
     if all(span.shared for span in spans):
         return wrap_reply("<em>no difference</em>")
-    parts = [_piece(span, at, len(spans)) for at, span in enumerate(spans)]
+    parts = [_span_html(span, index, len(spans)) for index, span in enumerate(spans)]
     return wrap_reply(f'<div style="white-space:pre-wrap">{"".join(parts)}</div>')
 
 
-def _piece(span: Span, at: int, count: int) -> str:
-    text = escape(_cut(span.text, at > 0, at < count - 1) if span.shared else span.text)
-    return text if span.shared else f'<mark style="{_OWN};color:inherit">{text}</mark>'
+def _span_html(span: Span, index: int, count: int) -> str:
+    text = escape(
+        _shorten_shared(span.text, index > 0, index < count - 1) if span.shared else span.text
+    )
+    return text if span.shared else f'<mark style="{_MARKED_STYLE};color:inherit">{text}</mark>'
 
 
-def _cut(text: str, before: bool, after: bool) -> str:  # noqa: FBT001 - its neighbours
+def _shorten_shared(text: str, before: bool, after: bool) -> str:  # noqa: FBT001 - its neighbours
     """Shorten shared text to a few words next to the differences."""
     words = text.split(" ")
-    head, tail = (words[:_FEW] if before else []), (words[-_FEW:] if after else [])
+    head, tail = (
+        (words[:_CONTEXT_WORDS] if before else []),
+        (words[-_CONTEXT_WORDS:] if after else []),
+    )
     if len(head) + len(tail) >= len(words):
         return text
     return f"{' '.join(head)} … {' '.join(tail)}"

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("gatewayx_nb")
 
-EVERY = 2.0
+INTERVAL = 2.0
 """Seconds between polls; each takes about a millisecond."""
 
 
@@ -30,11 +30,11 @@ class ChangePoller:
     as it has no work that must be finished.
 
     Args:
-        every: Seconds between calls.
+        interval: Seconds between calls.
     """
 
-    def __init__(self, every: float = EVERY) -> None:
-        self._every = every
+    def __init__(self, interval: float = INTERVAL) -> None:
+        self._interval = interval
         self._followers: weakref.WeakSet[Follower] = weakref.WeakSet()
         self._lock = threading.Lock()  # guards against adding a follower as the thread ends
         self._wake = threading.Event()
@@ -59,20 +59,20 @@ class ChangePoller:
                 self._wake.set()
 
     def _run(self) -> None:
-        while not self._wake.wait(self._every):
-            self._tell(list(self._followers))
+        while not self._wake.wait(self._interval):
+            self._notify(list(self._followers))
             with self._lock:
                 if not self._followers:
                     break
         with self._lock:
             self._thread = None
 
-    def _tell(self, followers: Iterable[Follower]) -> None:
+    def _notify(self, followers: Iterable[Follower]) -> None:
         for follower in followers:
             try:
                 follower.follow()
             except Exception:
-                log.debug("a look for changes failed", exc_info=True)
+                log.debug("a check for changes failed", exc_info=True)
 
 
 poller = ChangePoller()

@@ -8,23 +8,19 @@ from gatewayx_nb.comparisons import answer_text, error_text
 from gatewayx_nb.html import column_html, columns_html, escape, reply_html
 from gatewayx_nb.replies import Reply
 from gatewayx_nb.text import plain
-from gatewayx_nb.widgets.pages import told
+from gatewayx_nb.widgets.pages import reply_footer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from gatewayx_nb.comparisons import ComparisonRecord, Outcome
 
-_BACK = "Run this cell again for the controls."
+_RERUN = "Run this cell again for the controls."
 _LONGEST_PROMPT = 2_000
 
 
 class StaticSnapshot:
-    """One display below a view, updated after each run.
-
-    Args:
-        call: The call that created the view, for its caption.
-    """
+    """One display below a view, updated after each run."""
 
     def __init__(self) -> None:
         from IPython.display import DisplayHandle
@@ -33,7 +29,7 @@ class StaticSnapshot:
         self._is_shown = False
         self._answers: list[tuple[Outcome, str]] = []
         self._records: Sequence[ComparisonRecord] = []
-        self._bundle = self._made([])
+        self._bundle = self._render([])
 
     def show(self) -> None:
         """Add the display to the output of the running cell."""
@@ -45,52 +41,52 @@ class StaticSnapshot:
         if list(map(id, records)) == list(map(id, self._records)):
             return
         self._records = records
-        self._bundle = self._made(records)
+        self._bundle = self._render(records)
         if self._is_shown:
             self._handle.update(self._bundle, raw=True)
 
-    def _made(self, records: Sequence[ComparisonRecord]) -> dict[str, str]:
-        self._answers = [self._answered(one) for record in records for one in record.comparison]
+    def _render(self, records: Sequence[ComparisonRecord]) -> dict[str, str]:
+        self._answers = [self._rendered(one) for record in records for one in record.comparison]
         answers = iter([page for _, page in self._answers])
-        text = "\n\n".join([*map(_text, records), _BACK])
+        text = "\n\n".join([*map(_text, records), _RERUN])
         page = "".join(_page(record, answers) for record in records)
-        line = f'<div style="opacity:.7">{_BACK}</div>'
+        line = f'<div style="opacity:.7">{_RERUN}</div>'
         return {"text/plain": text, "text/html": f'<div class="gatewayx-twin">{page}{line}</div>'}
 
-    def _answered(self, one: Outcome) -> tuple[Outcome, str]:
+    def _rendered(self, one: Outcome) -> tuple[Outcome, str]:
         """Render a reply once: a long one takes seconds, and votes do not change it."""
-        for known in self._answers:
-            if known[0] is one:
-                return known
+        for rendered in self._answers:
+            if rendered[0] is one:
+                return rendered
         return one, _answer(one)
 
 
 def _text(record: ComparisonRecord) -> str:
-    compared = record.comparison
+    comparison = record.comparison
     answers = [
         f"{plain(label)}\n{'-' * len(label)}\n{plain(answer_text(one) or error_text(one))}"
-        for label, one in zip(compared.labels, compared, strict=True)
+        for label, one in zip(comparison.labels, comparison, strict=True)
     ]
-    return "\n\n".join([_asked(record), *answers])
+    return "\n\n".join([_prompt(record), *answers])
 
 
 def _page(record: ComparisonRecord, answers: Iterator[str]) -> str:
-    compared = record.comparison
+    comparison = record.comparison
     columns = [
         column_html(label, next(answers), marks, error_text(one))
-        for label, one, marks in zip(compared.labels, compared, _marks(record), strict=True)
+        for label, one, marks in zip(comparison.labels, comparison, _marks(record), strict=True)
     ]
-    asked = escape(_asked(record))
-    prompt = f'<div style="white-space:pre-wrap;margin-bottom:.5em">{asked}</div>'
+    text = escape(_prompt(record))
+    prompt = f'<div style="white-space:pre-wrap;margin-bottom:.5em">{text}</div>'
     return prompt + columns_html(columns)
 
 
 def _answer(one: Outcome) -> str:
-    footer = told(one) if isinstance(one, Reply) else ""
+    footer = reply_footer(one) if isinstance(one, Reply) else ""
     return reply_html(answer_text(one), footer)
 
 
-def _asked(record: ComparisonRecord) -> str:
+def _prompt(record: ComparisonRecord) -> str:
     prompt = plain(record.comparison.prompt)
     return prompt if len(prompt) <= _LONGEST_PROMPT else f"{prompt[:_LONGEST_PROMPT]} …"
 
@@ -98,7 +94,8 @@ def _asked(record: ComparisonRecord) -> str:
 def _marks(record: ComparisonRecord) -> list[list[str]]:
     """Return what each column is best in, and the vote."""
     votes = [
-        record.verdict.of(at) if record.verdict else "" for at in range(len(record.comparison))
+        record.verdict.of(index) if record.verdict else ""
+        for index in range(len(record.comparison))
     ]
     return [
         [*best, vote] if vote == "better" else list(best)

@@ -124,7 +124,7 @@ def test_code_has_the_colours_of_the_pages_own_cells(page, theme):
     expect(shown).to_have_text("def f():\n    return 'x'  # why\n")
 
 
-def test_text_is_shown_as_it_stands(page):
+def test_text_is_shown_unchanged(page):
     """Plain text is shown unchanged: no Markdown, and whitespace is kept."""
     page.run(TEXT)
 
@@ -157,7 +157,7 @@ def test_a_long_answer_scrolls_and_shows_its_end_while_it_grows(page):
     page.tab.wait_for_function("box => box.scrollTop > 0", arg=box.element_handle())
 
 
-def test_a_page_is_shown_and_neither_runs_nor_reaches_anything(page, listener):
+def test_a_page_is_shown_without_running_or_loading_anything(page, listener):
     """An HTML answer is shown, but none of its scripts run and none of its URLs are requested."""
     page.run(HTML)
     shown = page.output(HTML)
@@ -175,7 +175,7 @@ def test_a_page_is_shown_and_neither_runs_nor_reaches_anything(page, listener):
     assert shown.get_by_text("Source").is_visible()
 
 
-def test_code_goes_into_the_next_cell_and_is_not_run(page):
+def test_code_is_inserted_into_the_next_cell_and_not_run(page):
     """Code goes into a new cell below the current one and does not run."""
     page.run(INSERT)
 

@@ -110,7 +110,7 @@ def page(lab):
         yield page
 
 
-def test_markdown_is_shown_with_its_figures(page):
+def test_markdown_is_shown_with_its_summary(page):
     """Markdown is rendered; the line below shows model, seconds and tokens."""
     page.run(SHOWN)
 
@@ -137,7 +137,7 @@ def test_mathematics_is_typeset_and_money_is_not(page):
     assert shown.locator("a").count() == 1
 
 
-def test_an_answer_grows_until_the_stop_button_stops_it(page):
+def test_the_stop_button_stops_a_growing_answer(page):
     """A streamed answer is rendered as it grows, until the Stop button stops it.
 
     The partial answer stays, marked as stopped; the error is one line.
@@ -156,7 +156,7 @@ def test_an_answer_grows_until_the_stop_button_stops_it(page):
     assert shown.count() == 2
 
 
-def test_a_click_is_heard_while_a_cell_streams(page):
+def test_a_click_is_handled_while_a_cell_streams(page):
     """A widget responds to a click while a cell is streaming, not only when it ends."""
     page.run(BUTTON)
     page.start(STREAM)
@@ -191,7 +191,7 @@ def test_a_hostile_answer_does_nothing(page):
     assert page.dialogs == []
 
 
-def test_several_answers_stand_side_by_side(page):
+def test_several_answers_are_side_by_side(page):
     """Several answers are in equal columns on a wide page, and stacked on a narrow one."""
     page.run(SEVERAL)
     shown = page.output(SEVERAL)
@@ -241,7 +241,7 @@ def test_columns_of_a_last_row_are_as_wide_as_the_others(page):
         ("%%gatewayx mock\nOf {{pr", "price", "%%gatewayx mock\nOf {{price"),
     ],
 )
-def test_tab_offers_what_fits_and_a_click_takes_it(page, typed, offered, becomes):
+def test_tab_offers_completions_and_a_click_accepts_one(page, typed, offered, becomes):
     """Tab completion offers only names of this package, in the line and in the cell's prompt.
 
     Clicking an offer completes the name and keeps the typed text.
@@ -281,7 +281,7 @@ def test_every_theme_is_readable(page, theme):
     assert answer.locator(".gatewayx-line").evaluate(_CONTRAST) >= 3
 
 
-def test_a_kernel_that_is_restarted_while_a_cell_streams_begins_anew(page):
+def test_a_kernel_restarted_in_mid_stream_works_again(page):
     """After a kernel restart while streaming, the partial answer stays and the next cell works."""
     page.start(STREAM)
     expect(page.output(STREAM)).to_contain_text("word word")

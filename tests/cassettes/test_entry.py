@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatewayx_nb.cassettes import RecordedChunk, body_of, entry_of
+from gatewayx_nb.calls import OPTIONS
+from gatewayx_nb.cassettes import RecordedChunk, RequestBody, body_of, entry_of
 from gatewayx_nb.cassettes.entry import decode, encode
 from gatewayx_nb.errors import UsageError
 from gatewayx_nb.messages import Image, Message, Request, ToolCall
@@ -49,7 +50,7 @@ def ask(**options):
 
 
 @given(REQUESTS, TEXT, st.lists(st.tuples(st.floats(0, 9), TEXT, TEXT), max_size=5))
-def test_what_is_written_is_read(request, answer, pieces):
+def test_an_entry_round_trips(request, answer, pieces):
     """Any text and parameter fits in one line of UTF-8 and is found again by its request."""
     asked = {"recorded": "2026-01-01T00:00:00Z", "engine": "e", "model": "m"}
     reply = Reply(answer, "e", "m", usage=Usage(1), tool_calls=(ToolCall("1", "f", answer),))
@@ -102,7 +103,7 @@ def test_an_image_is_kept_as_its_digest():
     assert image == {"mime": "image/png", "sha256": sha256(picture.data).hexdigest()}
 
 
-def test_pieces_that_come_together_are_kept_as_one():
+def test_pieces_that_arrive_together_are_stored_as_one():
     """Chunks that arrive within 50 ms are stored as one; the timing of the others is kept."""
     pieces = [RecordedChunk(0.1, "a"), RecordedChunk(0.12, "b"), RecordedChunk(0.3, "c", "r")]
     asked = {"recorded": "", "engine": "e", "model": ""}
@@ -111,14 +112,26 @@ def test_pieces_that_come_together_are_kept_as_one():
     assert entry.chunks == (RecordedChunk(0.1, "ab"), RecordedChunk(0.3, "c", "r"))
 
 
-def test_a_parameter_that_is_no_json_is_refused():
+def test_a_parameter_that_is_not_json_is_refused():
     """The error is raised before anything is sent."""
-    with pytest.raises(UsageError, match="a parameter is a object"):
+    with pytest.raises(UsageError, match=r"params must be JSON .*, got object"):
         body(ask(params={"x": object()}))
 
 
 @pytest.mark.parametrize("line", [b"", b"[]", b"{}", b"\xff", b"[" * 100_000, b'{"recorded":1}'])
-def test_what_is_no_entry_is_a_value_error(line):
+def test_an_invalid_entry_is_a_value_error(line):
     """A line that is not an entry raises `ValueError`."""
     with pytest.raises(ValueError):  # noqa: PT011 - the message varies
         decode(line)
+
+
+def test_every_option_that_shapes_the_answer_is_recorded():
+    """Two requests that differ in such an option are two recordings; limits are not recorded."""
+    recorded = {name for name, option in OPTIONS.items() if option.recorded}
+
+    assert recorded == set(RequestBody.__struct_fields__) - {
+        "messages", "texts", "drop_unsupported", "fallback",
+    }  # fmt: skip
+    assert set(OPTIONS) - recorded == {
+        "model", "images", "timeout", "max_cost", "allow_unpriced", "fallback", "chat", "fresh",
+    }  # fmt: skip

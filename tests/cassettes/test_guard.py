@@ -57,7 +57,7 @@ def entry(prompt="Hi", pieces=(), **reply):
 
 
 @pytest.mark.parametrize("writing", WRITINGS)
-def test_a_loaded_key_is_found_in_every_writing(writing):
+def test_a_loaded_key_is_found_in_every_encoding(writing):
     """A loaded key is found in the prompt and the answer in every encoding.
 
     The error says where it is and contains no part of it.
@@ -67,7 +67,7 @@ def test_a_loaded_key_is_found_in_every_writing(writing):
         (entry(text), "messages"),
         (entry(pieces=[RecordedChunk(0, text)]), "chunks"),
     ):
-        with pytest.raises(ConfigError, match="nothing was written") as refused:
+        with pytest.raises(ConfigError, match="Nothing was written") as refused:
             check(held, SECRETS)
         assert place in str(refused.value)
         assert "GATEWAYX_GROK_API_KEY" in str(refused.value)
@@ -82,14 +82,14 @@ def test_a_key_that_is_split_over_chunks_is_found(key, size):
     texts = [RecordedChunk(number, part) for number, part in enumerate(parts)]
     thoughts = [RecordedChunk(number, "", part) for number, part in enumerate(parts)]
 
-    with pytest.raises(ConfigError, match="the answer holds"):
+    with pytest.raises(ConfigError, match="the answer contains"):
         check(entry(pieces=texts), SECRETS)
-    with pytest.raises(ConfigError, match="the reasoning holds"):
+    with pytest.raises(ConfigError, match="the reasoning contains"):
         check(entry(pieces=thoughts, reasoning=key), SECRETS)
 
 
 @pytest.mark.parametrize("name", canary.forms(canary.KEY))
-def test_the_shapes_of_the_canary_are_found(name):
+def test_encodings_of_the_canary_are_found(name):
     """The guard finds every form of the canary that other tests search for."""
     with pytest.raises(ConfigError):
         check(entry(f"x{name}x"), SECRETS)
@@ -118,7 +118,7 @@ def test_every_place_is_searched(held):
 
 @pytest.mark.parametrize("key", SHAPED)
 @pytest.mark.parametrize("writing", ["plain", "url", "json", "hex", "base64", "base64 at 1"])
-def test_what_looks_like_a_key_is_found(key, writing):
+def test_texts_that_look_like_keys_are_found(key, writing):
     """A text that looks like any provider's key is found, even if it was never loaded."""
     with pytest.raises(ConfigError, match="what looks like a key"):
         check(entry(f"see {WRITINGS[writing](key)} there"), {})
@@ -135,6 +135,6 @@ def test_what_looks_like_a_key_is_found(key, writing):
         "word " * 2000,
     ],
 )
-def test_what_is_no_key_passes(text):
+def test_texts_that_are_not_keys_pass(text):
     """Words, digests, prefixes and the dummy keys of local servers are not taken for keys."""
     check(entry(text, [RecordedChunk(0, text)]), {**SECRETS, "GATEWAYX_VLLM_API_KEY": "EMPTY"})

@@ -51,8 +51,8 @@ def prompts(content):
 
 def test_lines_are_added_below_a_head(path):
     """Entries are appended below a header line; working files lie in a folder that git ignores."""
-    tape.add(path, line("one").encode())
-    tape.add(path, line("two").encode())
+    tape.append(path, line("one").encode())
+    tape.append(path, line("two").encode())
 
     assert path.read_text() == f"{HEAD}{line('one')}\n{line('two')}\n"
     assert prompts(tape.read(path)) == ["one", "two"]
@@ -66,10 +66,10 @@ def test_a_line_is_replaced_in_its_place(path):
     An entry whose line is gone is appended.
     """
     for prompt in ("one", "two", "three"):
-        tape.add(path, line(prompt).encode())
+        tape.append(path, line(prompt).encode())
     path.chmod(0o640)
-    tape.add(path, line("two", "new").encode(), line("two").encode())
-    tape.add(path, line("four").encode(), b"not there")
+    tape.append(path, line("two", "new").encode(), line("two").encode())
+    tape.append(path, line("four").encode(), b"not there")
 
     assert path.read_text().splitlines()[1:] == [
         line("one"), line("two", "new"), line("three"), line("four"),
@@ -77,36 +77,36 @@ def test_a_line_is_replaced_in_its_place(path):
     assert path.stat().st_mode & 0o777 == 0o640
 
 
-def test_a_line_that_was_not_written_whole_is_set_aside(written, path):
+def test_an_incomplete_line_is_set_aside(written, path):
     """An incomplete line is skipped with a warning; the next entry starts on a new line."""
     content = written(f"{HEAD}{line('one')}\n{line('two')[:40]}")
-    tape.add(path, line("three").encode())
+    tape.append(path, line("three").encode())
 
     assert prompts(content) == ["one"]
-    assert "not written whole" in content.problem
+    assert "is incomplete and was skipped" in content.problem
     assert prompts(tape.read(path)) == ["one", "three"]
     assert (path.parent / ".gatewayx" / "a.jsonl.cut").read_text() == line("two")[:40]
 
 
-def test_a_last_line_without_an_end_counts(written, path):
+def test_a_last_line_without_a_newline_counts(written, path):
     """A last line without a newline is read as an entry, because editors may write it."""
     content = written(f"{HEAD}{line('one')}")
-    tape.add(path, line("two").encode())
+    tape.append(path, line("two").encode())
 
     assert (prompts(content), content.problem) == (["one"], "")
     assert prompts(tape.read(path)) == ["one", "two"]
 
 
 @pytest.mark.parametrize("content", ["", "\n", HEAD, HEAD.strip(), f"\ufeff{HEAD}\r\n"])
-def test_an_empty_cassette_is_one(written, content):
+def test_an_empty_file_is_a_cassette(written, content):
     """An empty file is a valid cassette, with and without its header line."""
     assert written(content).lines == ()
 
 
-def test_line_ends_of_windows_are_read(written, path):
+def test_windows_line_endings_are_read(written, path):
     """Lines that git converted to CRLF are read, and are found again when renewed."""
     content = written(f"{HEAD}{line('one')}\n{line('two')}\n".replace("\n", "\r\n"))
-    tape.add(path, line("one", "new").encode(), content.lines[0].data)
+    tape.append(path, line("one", "new").encode(), content.lines[0].data)
 
     assert prompts(content) == ["one", "two"]
     assert [one.entry.text for one in tape.read(path).lines] == ["new", "Hello."]
@@ -118,26 +118,30 @@ CONFLICT = (
 
 
 @pytest.mark.parametrize(
-    ("content", "says", "mends"),
+    ("content", "message", "hint"),
     [
-        (CONFLICT, "the marks of a merge conflict, in line 3", "sed -i"),
-        ("hello\n", "is no cassette", "stays as it is"),
-        (b"\x89PNG\r\n\x1a\n\0\0\0", "is no cassette", "stays as it is"),
-        ('{"version":1}\n', "is no cassette", "stays as it is"),
-        ('{"format":"gatewayx-cassette","version":2}\n{}', "has version 2", "pip install"),
-        (f"{HEAD}{line('one')}\n{{}}\n{line()}\n", "line 3 of the cassette", "sed -i 3d"),
-        (f"{HEAD}oops\n", "line 2 of the cassette", "sed -i 2d"),
-        (HEAD.encode() + b"[" * 100_000 + b"\n", "line 2 of the cassette", "sed -i 2d"),
-        (HEAD.encode() + b'{"recorded":"\xff"}\n', "line 2 of the cassette", "sed -i 2d"),
+        (CONFLICT, "a merge conflict marker in line 3", "sed -i"),
+        ("hello\n", "is not a cassette", "was not changed"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0", "is not a cassette", "was not changed"),
+        ('{"version":1}\n', "is not a cassette", "was not changed"),
+        (
+            '{"format":"gatewayx-cassette","version":2}\n{}',
+            "format version of at most 1, got 2",
+            "pip install",
+        ),
+        (f"{HEAD}{line('one')}\n{{}}\n{line()}\n", "Line 3 of the cassette", "sed -i 3d"),
+        (f"{HEAD}oops\n", "Line 2 of the cassette", "sed -i 2d"),
+        (HEAD.encode() + b"[" * 100_000 + b"\n", "Line 2 of the cassette", "sed -i 2d"),
+        (HEAD.encode() + b'{"recorded":"\xff"}\n', "Line 2 of the cassette", "sed -i 2d"),
     ],
 )
-def test_what_does_not_serve_is_told(written, content, says, mends):
+def test_an_invalid_file_raises_an_error_with_a_hint(written, content, message, hint):
     """An invalid file raises a one-line error with the command that fixes it, and is unchanged."""
     with pytest.raises(ConfigError) as refused:
         written(content)
 
-    assert says in refused.value.message
-    assert mends in str(refused.value.hint)
+    assert message in refused.value.message
+    assert hint in str(refused.value.hint)
     assert "\n" not in str(refused.value)
 
 
@@ -150,11 +154,15 @@ def test_the_command_for_a_conflict_keeps_both_sides(written, path):
     assert prompts(tape.read(path)) == ["one", "two", "three"]
 
 
-def test_what_is_no_file_is_told(tmp_path):
+def test_a_path_that_is_not_a_file_raises_an_error(tmp_path):
     """A folder, a missing file and a pipe, which would block a read, raise an error."""
     os.mkfifo(tmp_path / "pipe")
-    for name, says in ((".", "is a folder"), ("none", "no cassette"), ("pipe", "is no file")):
-        with pytest.raises(ConfigError, match=says):
+    for name, message in (
+        (".", "must be a file, got the folder"),
+        ("none", "does not exist"),
+        ("pipe", "is not a file"),
+    ):
+        with pytest.raises(ConfigError, match=message):
             tape.read(tmp_path / name)
 
 
@@ -164,15 +172,15 @@ def test_a_huge_file_is_not_read(path):
     with path.open("wb") as file:
         file.truncate(2**40)
 
-    with pytest.raises(ConfigError, match=r"1048576 MiB, more than 256"):
+    with pytest.raises(ConfigError, match="at most 256 MiB, got 1048576 MiB"):
         tape.read(path)
 
 
 def test_a_folder_that_is_a_file_cannot_be_written(tmp_path):
-    """If the parent of the cassette is a file, the gateway error says what to do."""
+    """If the parent of the cassette is a file, the gateway error message what to do."""
     (tmp_path / "f").write_text("")
     with pytest.raises(ConfigError, match="cannot be written"):
-        tape.add(tmp_path / "f" / "a.jsonl", b"{}")
+        tape.append(tmp_path / "f" / "a.jsonl", b"{}")
 
 
 WRITER = """
@@ -185,7 +193,7 @@ for number in range(count):
         "recorded": "", "engine": "e", "model": "", "chunks": [[0.0, "word " * 3000]],
         "request": {"messages": [{"role": "user", "content": f"{name} {number}"}]},
     }
-    tape.add(path, json.dumps(entry).encode())
+    tape.append(path, json.dumps(entry).encode())
     print(number, flush=True)
 """
 

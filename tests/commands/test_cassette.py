@@ -109,5 +109,5 @@ def test_the_security_status_warns_about_a_table_in_git(session, monkeypatch):
     commands.run(session, "cassette --mode replay")
     monkeypatch.setattr("gatewayx_nb.cassettes.cassette.tracked_by_git", lambda _: True)
 
-    assert "a prompt in it holds a table" in repr(commands.run(session, "security"))
-    assert "a prompt in it holds a table" not in repr(commands.run(session, "status"))
+    assert "a prompt in it contains a table" in repr(commands.run(session, "security"))
+    assert "a prompt in it contains a table" not in repr(commands.run(session, "status"))

@@ -62,7 +62,7 @@ def test_the_row_keeps_every_rule_and_the_files_comments_stay(project, new, here
     file.refresh()
     fresh = next(row for row in file.rows if row.name == "fresh")
     assert (fresh.base_url, fresh.requires_key) == (url, not here)
-    assert check(fresh.load().engine).kept
+    assert check(fresh.load().engine).rules
     with project.pool() as pool:
         states = {row.name: row.state for row in pool.status()}
     assert states["fresh"] == ("not running" if here else "no key")

@@ -26,7 +26,7 @@ def _cut():
     return error
 
 
-def test_it_is_a_sequence_in_the_order_asked():
+def test_it_is_a_sequence_in_the_requested_order():
     """A comparison is a sequence of replies and errors in the order of the models."""
     first, missing = _reply("a"), MissingKeyError("no key.")
     both = _compared(first, missing)
@@ -45,7 +45,7 @@ def test_it_survives_a_pickle():
     assert (again[0], str(again[1])) == (both[0], "no key. Set it.")
 
 
-def test_a_reference_that_is_named_again_is_numbered():
+def test_a_repeated_reference_is_numbered():
     """A repeated reference is numbered, to distinguish its columns."""
     assert unique_labels(["mock", "grok", "mock", "mock"]) == (
         "mock",
@@ -68,7 +68,7 @@ def test_a_reference_that_is_named_again_is_numbered():
         ([_cut(), _reply()], ["", ""]),
     ],
 )
-def test_only_what_tells_them_apart_is_marked(outcomes, marks):
+def test_only_differing_metrics_are_marked(outcomes, marks):
     """A mark is set only if it distinguishes: never for one column alone.
 
     Replies that are unpriced, stopped or failed are not marked.
@@ -132,14 +132,14 @@ def test_without_pandas_the_error_says_what_to_install(monkeypatch):
         _compared(_reply()).to_frame()
 
 
-def test_pace_is_unknown_without_tokens_or_time():
+def test_tokens_per_second_is_unknown_without_tokens_or_time():
     """Tokens per second are unknown without tokens or time, instead of a division by zero."""
     assert tokens_per_second(_reply(written=10, latency=4)) == 2.5
     assert tokens_per_second(_reply(latency=4)) is None
     assert tokens_per_second(_reply(written=10, latency=0)) is None
 
 
-def test_it_shows_as_text_and_as_safe_columns():
+def test_it_is_displayed_as_text_and_as_safe_columns():
     """The text and HTML forms omit seconds, which differ by run; markup in replies is inert."""
     hostile = "<script>alert(1)</script> **b** \x1b[2J"
     error = MissingKeyError("<img src=x> needs a key.", hint="Set it.")

@@ -13,17 +13,17 @@ def own(texts):
     return [[span.text for span in spans if not span.shared] for spans in differences(texts)]
 
 
-def test_words_that_differ_are_found_in_both():
+def test_differing_words_are_marked_in_both():
     """A differing word is marked in each text."""
     assert own(["The sky is blue.", "The sky was blue!"]) == [["is", "."], ["was", "!"]]
 
 
-def test_a_word_of_the_first_is_shared_where_all_have_it():
+def test_a_word_of_the_first_text_is_shared_if_all_contain_it():
     """A word is shared only if all texts have it."""
     assert own(["a b c", "a b c", "a c"]) == [["b "], [], []]
 
 
-def test_equal_texts_and_one_alone_have_nothing_of_their_own():
+def test_equal_texts_have_no_differences():
     """Equal texts, a single text and no texts have no differences."""
     assert own(["same", "same"]) == [[], []]
     assert own(["alone"]) == [[]]
@@ -39,7 +39,7 @@ def test_long_texts_are_compared_by_lines():
     ]
 
 
-def test_lines_that_repeat_themselves_are_no_hours_of_work():
+def test_repeated_lines_take_bounded_time():
     """A text of 100,000 characters that repeats one line is compared quickly."""
     one, other = "a\n" * 2_000, "a\n" * 1_999 + "b\n"
     assert own([one, other]) == [[one], [other]]
@@ -47,13 +47,13 @@ def test_lines_that_repeat_themselves_are_no_hours_of_work():
 
 
 @given(st.lists(TEXT, min_size=1, max_size=4))
-def test_no_word_is_lost_or_made_up(texts):
+def test_the_spans_add_up_to_the_text(texts):
     """The spans of a text join to the text."""
     assert ["".join(span.text for span in spans) for spans in differences(texts)] == texts
 
 
 @given(TEXT, TEXT)
-def test_what_two_share_is_the_same_in_both(one, other):
+def test_shared_words_are_the_same_in_both(one, other):
     """The spans that two texts share are equal and in the same order."""
     first, second = (
         "".join(span.text for span in spans if span.shared) for spans in differences([one, other])

@@ -35,14 +35,14 @@ def journal(*records):
     """Return a journal of these records."""
     made = ComparisonHistory()
     for record in records or (ComparisonRecord(1, BOTH, {"temperature": 0.5}),):
-        made.keep(record)
+        made.add(record)
     return made
 
 
-def test_a_row_holds_question_options_answer_figures_and_vote():
+def test_a_row_has_prompt_options_answer_metrics_and_vote():
     """A row holds prompt, options, answer, figures and vote, or the error of a failed answer."""
     kept = journal()
-    kept.judge(1, 0, Verdict("better", 0, "short"))
+    kept.set_verdict(1, 0, Verdict("better", 0, "short"))
     first, second = kept.rows()
 
     assert {name: first[name] for name in ("run", "prompt", "label", "temperature", "seed")} == {
@@ -68,7 +68,7 @@ def test_a_frame_has_a_row_for_each_answer():
     assert list(frame["input"])[2:] == ["x", "x"]
 
 
-def test_csv_and_json_lines_give_back_what_went_in():
+def test_csv_and_json_lines_round_trip():
     """CSV and JSON Lines preserve line breaks and quotes."""
     kept = journal()
     assert next(csv.DictReader(io.StringIO(kept.to_csv(), newline="")))["text"] == BLUE.text
@@ -84,7 +84,7 @@ def test_csv_and_json_lines_give_back_what_went_in():
 def test_markdown_reads_as_a_report():
     """The Markdown report contains prompt, options, answers and votes."""
     kept = journal()
-    kept.judge(1, 0, Verdict("better", 0, "short"))
+    kept.set_verdict(1, 0, Verdict("better", 0, "short"))
     assert kept.to_markdown() == (
         "## 1\n\n- temperature: 0.5\n\n> Why?\n\n### mock (better)\n\nIt is\nblue, <b>.\n\n"
         "### b (worse)\n\nProviderError: engine 'b' broke.\n\n> short\n"
@@ -92,17 +92,17 @@ def test_markdown_reads_as_a_report():
     assert journal(ComparisonRecord(2, BOTH, input="x", row=1)).to_markdown().startswith("## 2.2\n")
 
 
-def test_a_question_that_is_asked_again_keeps_its_verdict():
+def test_a_retry_keeps_the_verdict():
     """A repeated run replaces the earlier one and keeps its vote."""
     kept = journal()
-    kept.judge(1, 0, Verdict("tie"))
+    kept.set_verdict(1, 0, Verdict("tie"))
     again = replace(BOTH, outcomes=(BLUE, BLUE))
-    kept.keep(ComparisonRecord(1, again))
+    kept.add(ComparisonRecord(1, again))
     assert kept.records == [ComparisonRecord(1, again, verdict=Verdict("tie"))]
     assert [one.reference for one in kept.rankings()] == ["b", "mock"]
 
 
-def test_spread_tells_how_far_answers_of_a_model_lie_apart():
+def test_dispersion_measures_the_variation_of_a_models_answers():
     """Spread reports minimum, median and maximum of a model's answers.
 
     It is unknown for a single answer and for unknown tokens.
@@ -115,7 +115,7 @@ def test_spread_tells_how_far_answers_of_a_model_lie_apart():
     assert found[0].output_tokens is None
 
 
-def test_spread_of_failures_alone_has_no_figures():
+def test_dispersion_of_failures_has_no_metrics():
     """The spread of failed answers has no figures, but counts them."""
     (found,) = dispersion(Comparison("?", ("b", "b"), (FAILED, FAILED)))
     assert (found.answers, found.latency) == (0, None)

@@ -3,7 +3,7 @@
 from gatewayx_nb.comparisons.verdicts import Ranking, Verdict, rank
 
 
-def test_a_verdict_means_something_for_each_column():
+def test_a_verdict_applies_to_each_column():
     """A vote for one column is a loss for the others; a tie or "all bad" applies to all."""
     assert [Verdict("better", 1).of(column) for column in range(3)] == ["worse", "better", "worse"]
     assert [Verdict("tie").of(column) for column in range(2)] == ["tie", "tie"]
@@ -33,7 +33,7 @@ def test_a_model_does_not_lose_against_itself():
     ]
 
 
-def test_without_a_decision_there_is_no_rate():
+def test_without_a_decision_there_is_no_win_rate():
     """Without a decided vote the win rate is unknown, not 0."""
     assert rank([(("a",), Verdict("bad"))])[0].win_rate is None
     assert rank([]) == []

@@ -55,7 +55,7 @@ def test_an_answer_is_one_display(sent):
     assert sent[-1][1]["text/plain"] == "a" + "x" * 100
 
 
-def test_reasoning_is_folded_away_while_it_comes(sent):
+def test_partial_reasoning_is_folded(sent):
     """Reasoning is collapsed before and after the answer begins."""
     clock = Clock()
     view, partial = display.NotebookView(clock), _tally()
@@ -67,9 +67,9 @@ def test_reasoning_is_folded_away_while_it_comes(sent):
     assert all("<summary>Reasoning</summary>" in page and "because" in page for page in pages)
 
 
-def test_a_form_shows_as_text_and_then_as_itself(sent):
+def test_an_output_format_is_rendered_at_the_end(sent):
     """An answer in JSON format is shown as text while it grows, and indented at its end."""
-    view = display.NotebookView(Clock(), form="json")
+    view = display.NotebookView(Clock(), output_format="json")
     view.update(_tally('{"a"'))
     view.finish(Reply('{"a": 1}', "mock", "m", parsed={"a": 1}))
 
@@ -102,7 +102,7 @@ def test_a_long_answer_costs_little_to_show(sent, monkeypatch):
     assert sum(parsed) < 8 * len(text)
 
 
-def test_no_news_is_not_shown_again(sent):
+def test_an_unchanged_answer_is_not_shown_again(sent):
     """A status line counts whole seconds, and no update is sent in between."""
     clock = Clock()
     view, partial = display.NotebookView(clock), _tally()
@@ -133,7 +133,7 @@ def test_a_slow_rendering_slows_the_updates(sent, monkeypatch):
     assert len(sent) == 2
 
 
-def test_a_retry_is_told_with_its_countdown(sent):
+def test_a_retry_is_shown_with_its_countdown(sent):
     """The wait before a retry is shown as a countdown."""
     clock = Clock()
     view, partial = display.NotebookView(clock), _tally()
@@ -157,14 +157,14 @@ def test_a_retry_is_told_with_its_countdown(sent):
         ),
     ],
 )
-def test_the_line_under_an_answer(reply, said):
+def test_the_summary_of_a_reply(reply, said):
     """Unknown figures are shown as `?` and `unpriced`, never as 0."""
     from dataclasses import replace
     from decimal import Decimal
 
     priced = replace(reply, cost=Decimal(0)) if reply.cost == 0 else reply
-    assert display.figures(priced) == said
-    assert display.figures(priced, "interrupted") == f"{said} · interrupted"
+    assert display.reply_summary(priced) == said
+    assert display.reply_summary(priced, "interrupted") == f"{said} · interrupted"
 
 
 def test_a_terminal_gets_no_control_characters(monkeypatch):
@@ -177,7 +177,7 @@ def test_a_terminal_gets_no_control_characters(monkeypatch):
     assert out.getvalue() == "ab\n"
 
 
-def test_what_is_played_back_at_once_is_shown_once(sent):
+def test_an_immediate_replay_is_shown_once(sent):
     """A replayed answer is displayed once without updates, which a notebook test would miss."""
     view, partial = display.NotebookView(Clock()), PartialReply("mock", "m", instant=True)
     for _ in range(3):

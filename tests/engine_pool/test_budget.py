@@ -146,7 +146,7 @@ def test_a_call_that_was_stopped_is_in_the_ledger(pool_of):
     pool = pool_of(engine)
     with pool.stream("hi", model="scripted") as stream:
         next(stream)
-    assert engine.left.wait(5)
+    assert engine.ended.wait(5)
     pool.ask("hi", model="mock")
 
     assert [entry.outcome for entry in pool.history()] == ["ok", "interrupted"]

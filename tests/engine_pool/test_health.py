@@ -51,7 +51,7 @@ class Waits(ScriptedEngine):
         try:
             await asyncio.sleep(30)
         finally:
-            self.left.set()
+            self.ended.set()
 
 
 FAULTS = [
@@ -142,7 +142,7 @@ def test_cancelling_the_async_twin_ends_the_questions(project):
             return asked.cancelled()
 
         assert asyncio.run(cancelled())
-        assert engine.left.wait(5)
+        assert engine.ended.wait(5)
         assert pool.ask("x", model="waits").finish_reason == "stop"
 
 
@@ -216,8 +216,8 @@ def test_a_question_takes_no_slot_and_makes_nothing_anew(project):
 
         for stream in streams:
             stream.close()
-        assert engine.left.wait(5)
-        assert (row.ok, pool.health("scripted")[0].ok, engine.cleaned) == (True, True, 0)
+        assert engine.ended.wait(5)
+        assert (row.ok, pool.health("scripted")[0].ok, engine.cleanups) == (True, True, 0)
 
 
 def test_a_name_that_is_no_engines_is_refused_before_any_is_asked(project):

@@ -147,7 +147,7 @@ def test_leaving_a_stream_stops_the_engine(scripted, leave):
     else:
         del stream
 
-    assert engine.left.wait(2)
+    assert engine.ended.wait(2)
 
 
 def test_cancelling_an_async_stream_keeps_what_came(scripted):
@@ -172,7 +172,7 @@ def test_cancelling_an_async_stream_keeps_what_came(scripted):
     reply = asyncio.run(main())
 
     assert (reply.text, reply.interrupted) == ("a", True)
-    assert engine.left.wait(2)
+    assert engine.ended.wait(2)
 
 
 def test_a_thousand_cancelled_calls_leave_nothing(scripted):
@@ -389,7 +389,7 @@ def test_closing_cleans_up_and_the_next_call_starts_anew(scripted):
     pool.close()
     pool.close()
 
-    assert engine.cleaned == 1
+    assert engine.cleanups == 1
     assert pool.ask("x", model="scripted").text == "a"
 
 

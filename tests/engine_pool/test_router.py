@@ -24,7 +24,7 @@ from gatewayx_nb.errors import (
     ProviderError,
     UsageError,
 )
-from gatewayx_nb.html.answer import reply_html
+from gatewayx_nb.html.reply import reply_html
 from gatewayx_nb.llm_engines import Chunk
 from gatewayx_nb.messages import ToolCall
 from gatewayx_nb.replies import Usage
@@ -227,10 +227,10 @@ def test_vectors_are_played_back(bare, path):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"prompt": "Why is the  sky blue?"}, "the prompt is 'Why is the sky blue?' there"),
-        ({"temperature": 0.5}, "temperature is '0.0' there and '0.5' here"),
-        ({"model": "scripted:big"}, "the model is 'scripted' there and 'scripted:big' here"),
-        ({"system": "Be short."}, "system is 'None' there and 'Be short.' here"),
+        ({"prompt": "Why is the  sky blue?"}, "its prompt is 'Why is the sky blue?', not 'Why"),
+        ({"temperature": 0.5}, "its temperature is '0.0', not '0.5'"),
+        ({"model": "scripted:big"}, "its model is 'scripted', not 'scripted:big'"),
+        ({"system": "Be short."}, "its system is 'None', not 'Be short.'"),
     ],
 )
 def test_a_call_that_is_not_there_is_told_with_the_nearest(scripted, bare, path, options, says):
@@ -245,7 +245,7 @@ def test_a_call_that_is_not_there_is_told_with_the_nearest(scripted, bare, path,
         bare.ask(asks.pop("prompt"), **asks)
 
     assert says in missed.value.message
-    assert "`%gatewayx cassette --mode auto`" in str(missed.value.hint)
+    assert 'Record it with `mode="auto"`' in str(missed.value.hint)
     assert cassette.missed == 1
 
 
@@ -257,7 +257,7 @@ def test_a_long_prompt_that_is_not_there_is_shown_in_part(scripted, bare, path):
     with bare.cassette(path, "replay"), pytest.raises(CassetteMissError) as missed:
         bare.ask("word " * 200 + "two", model="scripted")
 
-    assert "parts at letter 1001" in missed.value.message
+    assert "its prompt differs from character 1001" in missed.value.message
     assert len(str(missed.value)) < 400
 
 
@@ -379,7 +379,7 @@ def test_a_key_in_the_prompt_is_refused_before_it_is_sent(project, path):
     project.set_keys(f"GATEWAYX_GROK_API_KEY='{canary.KEY}'\n".replace("\\", "\\\\"))
     engine = ScriptedEngine(["Hello.", END])
     with project.pool(engines=[engine]) as pool, pool.cassette(path):
-        with pytest.raises(ConfigError, match=r"messages\[0\].content holds") as refused:
+        with pytest.raises(ConfigError, match=r"messages\[0\].content contains") as refused:
             pool.ask(f"My key is {canary.KEY}", model="scripted")
         with pytest.raises(ConfigError, match="looks like a key"):
             pool.ask("Use sk-proj-abcdefghij1234567890", model="scripted")
@@ -393,7 +393,7 @@ def test_a_key_in_an_answer_is_refused_before_it_is_written(path):
     engine = ScriptedEngine([canary.KEY[:9], 0.06, canary.KEY[9:], END])
     engine.api_key = canary.KEY
     with EnginePool(env={}, engines=[engine]) as pool, pool.cassette(path):
-        with pytest.raises(ConfigError, match="holds the key of engine scripted") as refused:
+        with pytest.raises(ConfigError, match="contains the key of engine scripted") as refused:
             pool.ask("Hi", model="scripted")
         assert [one.calls for one in pool.usage()] == [1]
 
@@ -426,10 +426,10 @@ def test_the_redaction_hook_is_applied_and_found_again(project, path):
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        ("def redact(text):\n    return None\n", "gave NoneType, not a text"),
+        ("def redact(text):\n    return None\n", "must return a str, got NoneType"),
         ("def redact(text):\n    1 / 0\n", "raised ZeroDivisionError"),
-        ("def other(text):\n    return text\n", "cannot be had"),
-        ("oops\n", "cannot be had"),
+        ("def other(text):\n    return text\n", "cannot be imported"),
+        ("oops\n", "cannot be imported"),
     ],
 )
 def test_a_hook_that_fails_writes_nothing(project, path, body, says):
@@ -462,7 +462,9 @@ def test_the_environment_wins_over_the_mode(scripted, path):
         assert not off.ask("Hi", model="scripted").replayed
     with (
         EnginePool(env={"GATEWAYX_CASSETTE_MODE": "repaly"}) as other,
-        pytest.raises(UsageError, match=r"GATEWAYX_CASSETTE_MODE is 'repaly'.*'replay'"),
+        pytest.raises(
+            UsageError, match=r"GATEWAYX_CASSETTE_MODE must be one of .* got 'repaly'.*'replay'"
+        ),
     ):
         other.cassette(path)
 
@@ -485,7 +487,7 @@ def test_closing_gives_the_one_before_its_place_back(scripted, path):
         ("repaly", None, "Did you mean 'replay'"),
         ("replay", 0, "a number > 0"),
         ("replay", "fast", "a number > 0"),
-        ("replay", None, "there is no cassette"),
+        ("replay", None, "does not exist"),
     ],
 )
 def test_what_does_not_fit_is_told(bare, path, mode, speed, says):
@@ -543,7 +545,7 @@ def test_a_table_in_git_is_told(scripted, path):
         subprocess.run([*git, "add", path.name], check=True)
 
         assert before == ("", [])
-        assert "a prompt in it holds a table" in cassette.warning
+        assert "a prompt in it contains a table" in cassette.warning
         assert pool.problems == [cassette.warning]
 
 
@@ -581,7 +583,7 @@ def test_a_cassette_of_a_strangers_shows_nothing_active(scripted, bare, path):
         view.finish(reply)
 
     html = reply._repr_mimebundle_()["text/html"] + table._repr_html_()
-    html += reply_html(reply.text, footer=display.figures(reply))
+    html += reply_html(reply.text, footer=display.reply_summary(reply))
     assert "onerror" in reply.text
     assert "<img" not in html
     assert "\x1b" not in shown.getvalue() + repr(table)

@@ -42,7 +42,7 @@ def test_an_answer_that_does_not_fit_is_asked_for_once_more(scripted):
     first, second = engine.requests
     assert [message.role for message in second.messages] == ["user", "assistant", "user"]
     assert second.messages[:1] == first.messages
-    assert "it holds no JSON" in second.prompt
+    assert "it contains no JSON" in second.prompt
 
 
 def test_an_answer_that_never_fits_is_an_error_that_keeps_it(scripted):
@@ -140,7 +140,7 @@ def test_prose_that_stays_prose_is_an_error_that_keeps_it(scripted):
     """Prose in both turns raises an error that holds the text."""
     pool, _ = scripted(["no", END], ["still no", END])
 
-    with pytest.raises(ProviderError, match=r"two answers .*: it holds no JSON") as caught:
+    with pytest.raises(ProviderError, match=r"two answers .*: it contains no JSON") as caught:
         pool.ask("x", model="scripted", schema=output_formats.schema_for("json"))
     assert caught.value.partial == "still no"
 

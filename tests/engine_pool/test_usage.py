@@ -68,7 +68,7 @@ def test_a_call_that_was_left_counts_with_what_it_used():
             while stream.partial.usage is None:
                 next(stream, None)
         engine = pool._registry._given["scripted"]
-        assert engine.left.wait(2)
+        assert engine.ended.wait(2)
         pool.ask("x", model="mock")
         row = _row(pool, "scripted")
 

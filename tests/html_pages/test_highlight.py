@@ -9,7 +9,7 @@ from tests.html_pages.test_markdown import HOSTILE, corpus, words
 SOURCE = 'def f(x: int = 3) -> str:\n    """Say <b>."""\n    return "a & b"  # why\n'
 
 
-def test_python_has_the_colours_of_the_pages_own_editor():
+def test_python_has_the_colours_of_the_editor():
     """Python code uses the color variables of JupyterLab's theme, and its text is unchanged."""
     page = highlight(SOURCE, "python")
 
@@ -28,7 +28,7 @@ def test_any_source_in_any_language_is_harmless(language):
             assert set(element.attrib) <= {"style", "class", "dir"}
 
 
-def test_very_long_code_goes_without_colours():
+def test_very_long_code_is_not_highlighted():
     """Very long code is shown complete but without colors."""
     source = "x = 1\n" * 20_000
     assert words(highlight(source, "python")) == source

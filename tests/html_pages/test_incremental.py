@@ -7,7 +7,15 @@ from hypothesis import strategies as st
 from gatewayx_nb.html import incremental, markdown
 from gatewayx_nb.html.incremental import IncrementalRenderer
 from gatewayx_nb.html.markdown import parser, to_html
-from tests.html_pages.test_markdown import CONSTRUCTS, HOSTILE, MARKUP, corpus, harmful, prefixes, words
+from tests.html_pages.test_markdown import (
+    CONSTRUCTS,
+    HOSTILE,
+    MARKUP,
+    corpus,
+    harmful,
+    prefixes,
+    words,
+)
 
 ANSWERS = {
     "prose": "A sentence of **prose** that goes on for a while, with `code`.\n\n" * 400,
@@ -37,7 +45,7 @@ def always(monkeypatch):
 
 
 @pytest.mark.parametrize("name", [*HOSTILE, "commonmark-0.31.2.json"])
-def test_a_grown_answer_looks_as_a_finished_one(name, always):
+def test_an_incremental_rendering_equals_the_final_one(name, always):
     """A text that grows by characters has the same final page as the whole text.
 
     The exception is a link that is defined after the block that uses it.
@@ -47,7 +55,7 @@ def test_a_grown_answer_looks_as_a_finished_one(name, always):
     assert [text for text in texts if grown(text)[-1] != to_html(text)] == []
 
 
-def test_a_link_defined_above_is_known_below(always):
+def test_a_link_definition_applies_to_later_blocks(always):
     """A link definition applies to later blocks, also once its own block is finished."""
     text = "[r]: https://example.com\n\nfirst\n\nsecond\n\n[r]\n\n[r] again\n"
     assert grown(text)[-1] == to_html(text)
@@ -81,14 +89,14 @@ def test_any_pieces_are_harmless(pieces):
 
 
 @given(st.lists(st.text(st.sampled_from("ab\x1b]0;\x07\u202e\ud83d\ude00\r\n\xe9"), max_size=8)))
-def test_growing_strips_what_a_finished_text_strips(pieces):
+def test_incremental_rendering_strips_the_same_characters(pieces):
     """Control sequences are removed, even if they are split."""
     whole = "".join(pieces)
     if pieces:
         assert words(grown(pieces)[-1]).split() == words(to_html(whole)).split()
 
 
-def test_another_text_begins_anew():
+def test_another_text_is_rendered_from_the_start():
     """A text that replaces the first one, as after a retry, is rendered from the start."""
     render = IncrementalRenderer()
     render("first **answer**\n\nwith two blocks\n\n")
@@ -105,7 +113,7 @@ def test_nothing_is_lost_while_it_grows(text):
 
 
 @pytest.mark.parametrize("text", ANSWERS.values(), ids=ANSWERS)
-def test_rendering_costs_what_is_new(text, monkeypatch):
+def test_rendering_cost_depends_on_the_new_text(text, monkeypatch):
     """Each part of 20,000 characters in chunks of 4 is parsed only a few times."""
     reader, parsed = parser(), []
     parse = reader.parse

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatewayx_nb.html import components, markdown
-from gatewayx_nb.html.answer import reply_html
 from gatewayx_nb.html.components import escape, table_html
 from gatewayx_nb.html.markdown import to_html
+from gatewayx_nb.html.reply import reply_html
 from gatewayx_nb.text import plain, shorten, table_text
 from tests.processor import seconds
 
@@ -175,7 +175,7 @@ UNSAFE += ["</div>x", "</div><div>"]
 
 
 @pytest.mark.parametrize("unsafe", ["", *UNSAFE])
-def test_the_oracle_sees_what_is_unsafe(unsafe):
+def test_the_oracle_detects_unsafe_html(unsafe):
     """The test's own checker detects each kind of fault and has no false positives."""
     page = to_html("x").replace("<p>", unsafe + "<p>")
     assert bool(harmful({page})) is bool(unsafe)
@@ -237,13 +237,13 @@ def test_table_cells_are_aligned_by_the_model_or_left():
     assert cells == [("a", left), ("b", right), ("1", left), ("2", right)]
 
 
-def test_an_images_long_address_is_cut():
+def test_a_long_image_url_is_truncated():
     """A long image URL is shortened, because a megabyte of it is not readable."""
     page = to_html(f"![a](https://x/{'y' * 10_000})")
     assert len(words(page)) < 300
 
 
-def test_bidi_overrides_and_invisible_characters_go_and_joiners_stay():
+def test_bidi_overrides_and_invisible_characters_are_removed_and_joiners_kept():
     """Bidi overrides and invisible characters are removed, except joiners in scripts and emoji."""
     family, persian = "\U0001f468\u200d\U0001f469\u200d\U0001f467", "\u0645\u06cc\u200c\u062e\u0648"
     shown = words(to_html(f"a\u202eb\u2066c\u2069\u200b\ufeff\U000e0041d {family} {persian}"))
@@ -352,7 +352,7 @@ def test_plain_leaves_no_control_character(text):
 
 
 @given(st.text())
-def test_escaped_text_reads_back_and_ends_no_attribute(text):
+def test_escaped_text_reads_back_and_cannot_end_an_attribute(text):
     """Escaped text is read back unchanged from a quoted attribute and between tags."""
     escaped = escape(text)
     element = parsed(f'<p title="{escaped}">{escaped}</p>')[0]
@@ -371,7 +371,7 @@ def test_shortened_text_is_one_line_within_its_limit(text, limit):
 @pytest.mark.parametrize(
     ("limit", "line"), [(0, ""), (1, "…"), (6, "a bb…"), (7, "a bb c"), (100, "a bb c")]
 )
-def test_a_cut_is_marked(limit, line):
+def test_truncation_is_marked(limit, line):
     """Shortened text ends with a mark."""
     assert shorten("a\n bb\tc" + ("d" if limit < 7 else ""), limit) == line
 
@@ -412,7 +412,7 @@ def test_a_reply_has_its_footer_below():
     assert "opacity" in line.get("style")
 
 
-def test_reasoning_is_folded_away_above():
+def test_reasoning_is_folded_above_the_reply():
     """Reasoning is collapsed above the answer, as plain text.
 
     IncrementalRenderer reasoning shows only its end, to limit the cost.
@@ -443,7 +443,7 @@ def test_a_long_answer_scrolls_by_keys_too(text):
     assert "tabindex" not in reply_html("short")
 
 
-def test_a_status_stands_alone_until_text_comes_and_before_the_footer():
+def test_a_status_replaces_the_footer():
     """A status is shown alone until text arrives, then before the footer."""
     waiting = parsed(reply_html("", footer="f", status="asking grok…"))[0]
     assert [line.text for line in waiting] == ["asking grok…"]

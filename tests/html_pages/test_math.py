@@ -54,7 +54,7 @@ def test_formulas_are_marked_for_the_page(markdown, page):
         "\\\\(x\\\\)",
     ],
 )
-def test_all_else_is_no_formula(markdown):
+def test_other_text_is_not_a_formula(markdown):
     """Dollar amounts, code and unterminated formulas are not formulas."""
     assert "«" not in shown(markdown)
 
@@ -106,7 +106,7 @@ ACTIVE = [
 
 
 @pytest.mark.parametrize("tex", ACTIVE)
-def test_tex_that_reaches_out_is_shown_as_it_was_written(tex):
+def test_tex_with_side_effects_is_shown_as_text(tex):
     """TeX that links, loads or positions is shown as source and withheld from the typesetter."""
     assert not math.may_be_typeset(tex)
     for before, after in (("\\(", "\\)"), ("\\[", "\\]"), ("$$", "$$")):
@@ -131,7 +131,7 @@ def test_a_refused_formula_keeps_its_source():
         r"P(A \mid B) = \frac{P(B \mid A)\, P(A)}{P(B)} \quad \text{(Bayes)}",
     ],
 )
-def test_what_models_write_is_typeset(tex):
+def test_typical_formulas_are_typeset(tex):
     """Common formulas are on the allowlist."""
     assert math.may_be_typeset(tex)
 

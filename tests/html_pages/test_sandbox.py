@@ -38,7 +38,7 @@ def test_a_page_is_framed_with_its_source_below():
     assert "".join(source.itertext()) == "Source<h1>A</h1>"
 
 
-def test_the_policy_comes_first_and_forbids_all_that_loads():
+def test_the_policy_comes_first_and_forbids_loading():
     """The policy comes first and allows only inline styles and embedded images."""
     _, document = frame_of("<p>x</p>")
     metas = [dict(meta.attrib) for meta in document.iter("meta")]
@@ -50,7 +50,7 @@ def test_the_policy_comes_first_and_forbids_all_that_loads():
     assert len(metas) == 3
 
 
-def test_a_page_keeps_what_it_looks_like():
+def test_a_page_keeps_its_appearance():
     """A page keeps its styles, tables and drawings."""
     _, document = frame_of(
         "<!doctype html><title>t</title><style>h1{color:red}</style><h1 class=a style='x:y'>A</h1>"
@@ -67,7 +67,7 @@ def test_a_page_keeps_what_it_looks_like():
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_page_has_nothing_left_that_acts_or_loads(name):
+def test_a_hostile_page_is_stripped_of_active_content(name):
     """Before sandbox and policy, the sanitizer removes all that acts or loads.
 
     This holds for whole and truncated pages.

@@ -13,7 +13,7 @@ from gatewayx_nb.magics.cell_run import AnswerRun
 class Recorder:
     """View that records its calls."""
 
-    waits = False
+    shows_status = False
 
     def __init__(self):
         self.texts = []
@@ -96,7 +96,7 @@ def test_a_failed_cell_keeps_the_partial_answer(run_cell, project):
     with pytest.raises(ProviderError, match="oh"):
         asyncio.run(ask("half", "x"))
 
-    assert view.finished == [("half", "broken off")]
+    assert view.finished == [("half", "incomplete")]
     assert bound[0].interrupted
 
 

@@ -230,8 +230,8 @@ def test_help_is_still_help(shell, capsys):
         ("%%gatewayx mock -s 'open\nx", UsageError, "No closing quotation"),
         ("%%gatewayx mock what is\nx", UsageError, "the prompt on the lines below"),
         ("%%gatewayx mock --as jsn\nx", UsageError, "invalid choice: 'jsn'"),
-        ("%%gatewayx mock --as json\nx", ProviderError, "two answers .*: it holds no JSON"),
-        ("%%gatewayx mock --as frame\nx", ProviderError, "two answers .*: it holds no JSON"),
+        ("%%gatewayx mock --as json\nx", ProviderError, "two answers .*: it contains no JSON"),
+        ("%%gatewayx mock --as frame\nx", ProviderError, "two answers .*: it contains no JSON"),
         ("%%gatewayx mock --insert --as json\nx", UsageError, "cannot be used with `--as json`"),
         (
             "%%gatewayx mock --schema int --as code\nx",
@@ -295,7 +295,7 @@ def test_a_failed_call_keeps_its_partial_answer(shell, project):
         shell.ask("%%gatewayx half\nx")
 
     assert shown.stdout.startswith("half an \n[half:half")
-    assert "broken off" in shown.stdout
+    assert "incomplete" in shown.stdout
     assert (shell.user_ns["_reply"].text, shell.user_ns["_reply"].interrupted) == ("half an ", True)
 
 

@@ -58,7 +58,7 @@ def scripts():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_cell_is_told_of_and_compared(name):
+def test_each_cell_is_reported_and_compared(name):
     """Every output is compared, and the README links to each notebook."""
     cells = nbformat.read(FOLDER / name, as_version=4).cells
     tags = {tag for cell in cells for tag in cell.metadata.get("tags", ())}
@@ -70,7 +70,7 @@ def test_each_cell_is_told_of_and_compared(name):
 
 @pytest.mark.kernel
 @pytest.mark.parametrize("name", ["03_side_by_side", "08_keys_and_safety"])
-def test_a_notebook_that_runs_again_is_the_same_bytes(scripts, name, tmp_path):
+def test_a_notebook_that_runs_again_has_the_same_bytes(scripts, name, tmp_path):
     """Rerun in another folder without weights and keys, a notebook has the committed bytes."""
     _, record = scripts
     shutil.copytree(FOLDER / "cassettes", tmp_path / "cassettes")
@@ -81,7 +81,7 @@ def test_a_notebook_that_runs_again_is_the_same_bytes(scripts, name, tmp_path):
     assert Path(path).read_bytes() == (FOLDER / f"{name}.ipynb").read_bytes()
 
 
-def test_what_is_said_again_keeps_its_date_and_its_place(scripts, tmp_path):
+def test_an_unchanged_reply_keeps_its_date_and_place(scripts, tmp_path):
     """Renewing a cassette changes only replies that differ, to keep the diff small."""
     _, record = scripts
     path = tmp_path / "a.jsonl"
@@ -119,12 +119,12 @@ def found(scripts, monkeypatch):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_a_command_that_is_run_bare_finds_nothing(found):
+def test_a_bare_command_finds_nothing(found):
     """A bare command finds no key, setting, home file or weights, only the loopback interface."""
     assert found[:4] == [[], [], False, ""]
 
 
-def test_a_command_that_is_run_bare_has_no_network(scripts, found):
+def test_a_bare_command_has_no_network(scripts, found):
     """A bare command has no network, or says that the system allows no namespace."""
     refused = scripts[0].why_not_cut()
     if refused:

@@ -66,7 +66,7 @@ def send_through(case, kind):
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
-def test_who_is_let_in(case):
+def test_only_loopback_connections_are_admitted(case):
     """Both ends, the only Host and every Origin must be loopback."""
     sent = send_through(case, "http")
 
@@ -74,7 +74,7 @@ def test_who_is_let_in(case):
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
-def test_a_socket_is_let_in_by_the_same_rule(case):
+def test_websockets_follow_the_same_rule(case):
     """A WebSocket follows the same rules, and a refused one is closed before it opens."""
     sent = send_through(case, "websocket")
 

@@ -26,7 +26,7 @@ CANARY = "canary-5f0c1e7a9b3d"
 README = Path(__file__).parents[2] / "README.md"
 
 
-def test_the_engines_are_those_of_the_pool_in_the_form_of_the_schema(server):
+def test_the_engines_status_fits_its_schema(server):
     """`/engines/status` returns the pool's rows, with exactly the fields of the schema."""
     answer = server.client.get("/engines/status")
     fixed = schema("engines_status")
@@ -40,7 +40,7 @@ def test_the_engines_are_those_of_the_pool_in_the_form_of_the_schema(server):
     assert server.engines()["grok"]["state"] == "no key"
 
 
-def test_the_security_status_is_that_of_the_pool_in_the_form_of_its_schema(server):
+def test_the_security_status_fits_its_schema(server):
     """The security status matches its schema and the pool's.
 
     It reports set keys and file access, without any key, absolute path or user name.
@@ -61,7 +61,7 @@ def test_the_security_status_is_that_of_the_pool_in_the_form_of_its_schema(serve
         assert secret not in answer.text
 
 
-def test_engines_and_keys_come_and_go_without_a_restart(server):
+def test_engines_and_keys_change_without_a_restart(server):
     """Each request notices added and removed engines and keys."""
     file = server.project.engine("mine", "x")
     assert server.engines()["mine"]["state"] == "ready"
@@ -76,7 +76,7 @@ def test_engines_and_keys_come_and_go_without_a_restart(server):
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="there is no curl")
-def test_the_lines_of_the_readme_work_as_they_stand(server):
+def test_the_commands_of_the_readme_work(server):
     """The README's commands work unmodified except for the port, which is a free one here."""
     lines = [line for line in README.read_text().splitlines() if line.startswith("curl ")]
     assert [line.split("/")[3] for line in lines] == ["engines", "security"]
@@ -118,7 +118,7 @@ def test_no_key_is_in_an_answer(project):
     assert CANARY not in answer.text
 
 
-def test_a_bug_is_told_by_its_name_alone():
+def test_an_unexpected_error_is_reported_by_class_only():
     """A bug is reported by exception name only, because its message may contain anything."""
 
     def pool():
@@ -128,11 +128,11 @@ def test_a_bug_is_told_by_its_name_alone():
 
     assert (answer.status_code, answer.json()["error"]["message"]) == (
         500,
-        "RuntimeError; the server's log tells more.",
+        "RuntimeError; see the server's log.",
     )
 
 
-def test_a_file_whose_name_is_no_text_is_a_row(server):
+def test_a_file_name_that_is_invalid_utf8_is_a_row(server):
     """A file name that is not valid UTF-8 is a row, escaped in JSON."""
     path = server.project.root / "engines" / "f\udcff_engine.py"
     try:
@@ -144,7 +144,7 @@ def test_a_file_whose_name_is_no_text_is_a_row(server):
     path.unlink()
 
 
-def test_a_settings_file_that_cannot_be_read_is_told(server):
+def test_an_unreadable_settings_file_is_reported(server):
     """An unreadable settings file is reported with a hint until it is fixed."""
     server.project.settings("default_modle = 'grok'")
     answer = server.client.get("/engines/status")
@@ -171,7 +171,7 @@ def test_a_settings_file_that_cannot_be_read_is_told(server):
         ("GET", "/engines/../../etc/passwd", 404),
     ],
 )
-def test_only_get_of_what_is_there_is_answered(server, method, path, status):
+def test_other_paths_and_methods_are_errors(server, method, path, status):
     """Only GET of a known path succeeds; every response is uncached JSON without CORS."""
     answer = server.client.request(method, path)
 
@@ -184,7 +184,7 @@ def test_only_get_of_what_is_there_is_answered(server, method, path, status):
         assert answer.json()["error"]["message"]
 
 
-def test_many_may_ask_at_once(server):
+def test_concurrent_requests_are_served(server):
     """Concurrent requests succeed while files change."""
 
     def ask(turn):
@@ -215,7 +215,7 @@ HOSTS = {
 
 
 @pytest.mark.parametrize("host", HOSTS, ids=repr)
-def test_the_host_is_one_of_this_machine(server, host):
+def test_the_host_header_must_name_this_machine(server, host):
     """A Host name that merely resolves to loopback is refused (DNS rebinding)."""
     assert server.client.get("/engines/status", headers={"Host": host}).status_code == HOSTS[host]
 
@@ -234,7 +234,7 @@ ORIGINS = {
 
 
 @pytest.mark.parametrize("origin", ORIGINS, ids=repr)
-def test_a_page_of_elsewhere_is_not_answered(server, origin):
+def test_pages_of_other_origins_are_refused(server, origin):
     """A foreign Origin is refused for any method; a local one gets no CORS header."""
     answer = server.client.get("/engines/status", headers={"Origin": origin})
 
@@ -242,13 +242,13 @@ def test_a_page_of_elsewhere_is_not_answered(server, origin):
     assert not [name for name in answer.headers if name.startswith("access-control")]
 
 
-def test_what_a_proxy_of_this_machine_passes_on_from_another_is_refused(server):
+def test_a_request_forwarded_by_a_local_proxy_is_refused(server):
     """A foreign client behind a local proxy is refused: Uvicorn reads the proxy's header."""
     answer = server.client.get("/engines/status", headers={"X-Forwarded-For": "192.0.2.7"})
 
     assert (answer.status_code, answer.json()["error"]["message"]) == (
         403,
-        "only this machine is answered.",
+        "Only requests from this machine are allowed.",
     )
 
 
@@ -273,6 +273,6 @@ def test_without_starlette_the_import_says_what_to_install(tmp_path):
     )
 
     assert done.stderr.splitlines()[-1] == (
-        "gatewayx_nb.errors.ConfigError: the server needs starlette, which is not installed."
+        "gatewayx_nb.errors.ConfigError: The server needs starlette, which is not installed."
         ' `pip install "gatewayx-nb[server]"`'
     )

@@ -113,7 +113,7 @@ MIXING = """
         yield END
 """
 
-LOADS = "an engine file loads, and defines one engine"
+LOADS = "an engine file loads and defines one engine"
 
 
 @dataclass(frozen=True)
@@ -130,27 +130,27 @@ CASES = [
     Case(LOADS, PLAIN + SAYS + "\n\nclass Other(Engine):\n    pass\n"),
     Case(LOADS, PLAIN),
     Case(
-        "an engine can be made of its key",
+        "an engine can be created from its key",
         PLAIN + "    def __init__(self, api_key, region):\n        pass\n" + SAYS,
     ),
     Case(
-        "a literal `requires_key` is that of the class",
+        "`requires_key` in the source is the value of the class",
         PLAIN.replace("= False", "= not True") + SAYS,
     ),
     Case(
-        "`features` is a frozenset of known words",
+        "`features` is a frozenset of known names",
         PLAIN + "    features = frozenset({'vision'})\n" + SAYS,
     ),
-    Case("`features` is a frozenset of known words", PLAIN + "    features = 'images'\n" + SAYS),
+    Case("`features` is a frozenset of known names", PLAIN + "    features = 'images'\n" + SAYS),
     Case("`model_name` is a str", PLAIN + "    model_name = None\n" + SAYS),
     Case("`generate` takes any keyword", PLAIN + SAYS.replace(", **kwargs", "")),
-    Case("what a pool awaits is `async def`", PLAIN + SAYS.replace("async ", "")),
+    Case("the methods that a pool awaits are `async def`", PLAIN + SAYS.replace("async ", "")),
     Case(
-        "`get_cost_per_token` gives dollars or None",
+        "`get_cost_per_token` returns dollars or None",
         PLAIN + SAYS + "    def get_cost_per_token(self):\n        return '0.1'\n",
     ),
     Case(
-        "the key does not show in the engine",
+        "the engine does not expose its key",
         PLAIN
         + "    def __init__(self, api_key):\n        super().__init__(api_key)\n"
         + "        self.headers = {'Authorization': f'Bearer {api_key}'}\n"
@@ -171,43 +171,43 @@ CASES = [
         ask=True,
     ),
     Case(
-        "an answer ends with a finish reason",
+        "a reply ends with a finish reason",
         PLAIN + STREAM + "        yield Chunk(text='a')\n",
         ask=True,
     ),
     Case(
-        "an answer ends with a finish reason",
+        "a reply ends with a finish reason",
         PLAIN + STREAM + "        yield Chunk('a', finish_reason='end')\n",
         ask=True,
     ),
     Case(
-        "an answer ends with a finish reason",
+        "a reply ends with a finish reason",
         PLAIN
         + "    async def stream(self, r):\n        yield END\n        yield Chunk(text='a')\n",
         ask=True,
     ),
-    Case("`generate` gives a str or a Reply", PLAIN + SAYS.replace("prompt\n", "1\n"), ask=True),
-    Case("two streams at once do not mix", PLAIN + MIXING, ask=True),
+    Case("`generate` returns a str or a Reply", PLAIN + SAYS.replace("prompt\n", "1\n"), ask=True),
+    Case("concurrent streams do not mix", PLAIN + MIXING, ask=True),
     Case("a cancelled stream ends", PLAIN + STUBBORN, ask=True),
     Case("a cancelled stream closes its connection", BACKGROUND),
-    Case("401, 403, 404, 429 and 500 are errors of their class", FORGETFUL),
-    Case("a rate limit says when to come again", FORGETFUL),
-    Case("the key does not show in an error", FORGETFUL),
-    Case("a page of HTML is an error", BY_HAND),
+    Case("401, 403, 404, 429 and 500 raise the error of their class", FORGETFUL),
+    Case("a rate limit error has `retry_after`", FORGETFUL),
+    Case("no error contains the key", FORGETFUL),
+    Case("an HTML page raises an error", BY_HAND),
     Case("a redirect is not followed", BY_HAND),
-    Case("a compressed answer is an error", BY_HAND),
-    Case("a broken connection is an error of ours", BY_HAND),
-    Case("the key stands in no URL", BY_HAND),
-    Case("a whole answer and a stream of it say the same", BY_HAND),
-    Case("no cut of a stream is silent", OWN_DECODER),
+    Case("a compressed reply raises an error", BY_HAND),
+    Case("a broken connection raises a GatewayError", BY_HAND),
+    Case("no URL contains the key", BY_HAND),
+    Case("a whole reply and its stream have the same content", BY_HAND),
+    Case("a truncated stream raises an error", OWN_DECODER),
     Case("a stream may be split at every byte", OWN_DECODER),
-    Case("lines end in LF, CRLF or CR, and data may have several", BY_HAND),
+    Case("lines end in LF, CRLF or CR, and data may span lines", BY_HAND),
     Case("a byte order mark is skipped", BY_HAND),
     Case("comments are skipped", BY_HAND),
-    Case("events that say nothing, and unknown ones, are skipped", SEEN_CHOICES),
-    Case("broken UTF-8 is no raw exception", OWN_DECODER),
-    Case("an endless line is an error", BY_HAND),
-    Case("an error in an answer of status 200 is an error", BY_HAND),
+    Case("empty and unknown events are skipped", SEEN_CHOICES),
+    Case("invalid UTF-8 raises no raw exception", OWN_DECODER),
+    Case("an endless line raises an error", BY_HAND),
+    Case("an error in a reply of status 200 is raised", BY_HAND),
     Case("the models are listed", CHATTY + "    def listed(self, listing):\n        return []\n"),
 ]
 

@@ -54,25 +54,25 @@ def broken(tmp_path_factory):
 
 
 @pytest.mark.parametrize("case", CASES, ids=IDS)
-def test_a_broken_rule_is_told(broken, case):
+def test_a_broken_rule_is_reported(broken, case):
     """A broken rule is reported in one line with the finding and a hint, without the key."""
     error = broken(case.source, ask=case.ask)
     (found,) = [one for one in error.broken if one.rule == case.rule]
 
-    assert f"\n* {case.rule}, but {found.seen}. {found.hint}" in str(error)
-    assert found.seen
+    assert f"\n* {case.rule}, but {found.observed}. {found.hint}" in str(error)
+    assert found.observed
     assert found.hint
     assert conformance.KEY not in str(error)
 
 
 def test_every_rule_is_broken_by_some_engine():
     """The table of broken engines covers every rule."""
-    rules = {rule.says for rule in (*CONTRACT, *ANSWERS, *FAULTS, *STREAMS, *LAST)}
+    rules = {rule.text for rule in (*CONTRACT, *ANSWERS, *FAULTS, *STREAMS, *LAST)}
 
     assert rules <= {case.rule for case in CASES}
 
 
-def test_a_small_mistake_is_told_once(broken):
+def test_a_small_mistake_is_reported_once(broken):
     """A small mistake is reported once, without the rules that it affects indirectly."""
     for case in CASES:
         if case.source.startswith(PLAIN) and not case.ask:
@@ -97,8 +97,8 @@ def test_the_shipped_engines_keep_the_rules(name, rules):
     """Every shipped engine passes; the local one is not called, because it loads for seconds."""
     report = check(ENGINES / f"{name}_engine.py", ask=name == "mock")
 
-    assert (report.engine, len(report.kept)) == (name, rules)
-    assert bool(report.left) == (name == "local")
+    assert (report.engine, len(report.rules)) == (name, rules)
+    assert bool(report.skipped) == (name == "local")
 
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
@@ -109,7 +109,7 @@ def test_the_shipped_rows_keep_the_rules(row):
     assert repr(report) == f"{row.name}: keeps 33 rules"
 
 
-def test_an_engine_of_the_seed_keeps_the_rules(project):
+def test_an_engine_of_the_specification_keeps_the_rules(project):
     """An engine of the seed document passes, with and without calls.
 
     Without `ask=True` it is not called, because it would use the network.
@@ -117,22 +117,24 @@ def test_an_engine_of_the_seed_keeps_the_rules(project):
     path = project.engines / "another_engine.py"
     path.write_text(YOUR_MODEL)
 
-    assert repr(check(path)) == ("another: keeps 8 rules; it was not asked: that takes `ask=True`")
+    assert repr(check(path)) == (
+        "another: keeps 8 rules; it was not called; pass `ask=True` to allow it"
+    )
     assert repr(check(str(path), ask=True)) == "another: keeps 14 rules"
 
 
-def test_an_instance_is_looked_at_and_cleaned_up():
+def test_an_instance_is_checked_and_cleaned_up():
     """An engine instance is checked, called and cleaned up, and its failed call is reported."""
     engine = ScriptedEngine(["Hi.", Chunk(finish_reason="stop")])
     check(engine, ask=True)
 
-    assert engine.cleaned == 4
+    assert engine.cleanups == 4
     assert len(engine.requests) > 5
     with pytest.raises(ConformanceError, match="raised ValueError: oh"):
         check(ScriptedEngine([ValueError("oh")]), ask=True)
 
 
-def test_a_reply_is_an_answer_too():
+def test_generate_may_return_a_reply():
     """`generate` may return a Reply."""
 
     class Replying(ScriptedEngine):
@@ -142,7 +144,7 @@ def test_a_reply_is_an_answer_too():
     check(Replying(["Hi.", Chunk(finish_reason="stop")]), ask=True)
 
 
-def test_a_class_can_speak_a_dialect_of_its_own():
+def test_a_class_can_have_its_own_dialect():
     """A class with its own dialect is checked fully only if `dialect=` is passed."""
 
     class Own(HTTPEngine):
@@ -156,13 +158,13 @@ def test_a_class_can_speak_a_dialect_of_its_own():
 
         max_tokens_field, seed_field, stream_usage = "max_tokens", "seed", True
 
-    assert repr(check(Own)) == ("own: keeps 16 rules; its dialect is not known: pass `dialect=`")
+    assert repr(check(Own)) == ("own: keeps 16 rules; its dialect is unknown; pass `dialect=`")
     assert repr(check(Own(), dialect=CHAT)) == "own: keeps 33 rules"
-    assert "no cut" not in str(_broken(Own, dialect=ANTHROPIC))
+    assert "truncated stream" not in str(_broken(Own, dialect=ANTHROPIC))
 
 
 @pytest.mark.parametrize("name", ["engine.py", "ask_engine.py", "Big_engine.py", "no_engine.py"])
-def test_a_file_that_would_not_be_found_is_told(tmp_path, name):
+def test_a_file_that_discovery_ignores_is_reported(tmp_path, name):
     """A file name that discovery would ignore is reported, as is a command's or a missing file."""
     if not name.startswith("no"):
         (tmp_path / name).write_text(PRELUDE + PLAIN + SAYS)
@@ -171,7 +173,7 @@ def test_a_file_that_would_not_be_found_is_told(tmp_path, name):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="modes tell nothing there")
-def test_a_file_that_others_may_write_is_told(project):
+def test_a_file_that_others_may_write_is_reported(project):
     """A file that others may write is reported and not run."""
     path = project.engine("open", "hi")
     path.chmod(0o666)
@@ -179,14 +181,14 @@ def test_a_file_that_others_may_write_is_told(project):
     assert "may be changed by everyone" in str(_broken(path))
 
 
-def test_an_engine_that_blocks_its_thread_is_told(project):
+def test_an_engine_that_blocks_its_thread_is_reported(project):
     """An engine that blocks its thread is reported after a timeout."""
     path = project.engine("slow", body=SAYS.replace("return prompt", "__import__('time').sleep(8)"))
 
-    assert "blocked its thread" in str(_broken(path, ask=True, patience=0.01))
+    assert "blocked its thread" in str(_broken(path, ask=True, timeout=0.01))
 
 
-def test_the_guide_shows_what_the_kit_says(project, monkeypatch):
+def test_the_session_in_the_guide_runs(project, monkeypatch):
     """The session in CONTRIBUTING runs unmodified."""
     guide = (ENGINES.parent / "CONTRIBUTING.md").read_text()
     (session,) = re.findall(r"```pycon\n(.*?)```", guide, re.DOTALL)
@@ -200,7 +202,7 @@ def test_the_guide_shows_what_the_kit_says(project, monkeypatch):
     assert doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(test).failed == 0
 
 
-def test_the_error_is_ours_and_an_assertion():
+def test_the_error_is_a_gateway_error_and_an_assertion():
     """The error is a gateway error and an AssertionError, for notebooks and for pytest."""
     assert issubclass(ConformanceError, GatewayError)
     assert issubclass(ConformanceError, AssertionError)

@@ -21,7 +21,7 @@ from gatewayx_nb.testing import (
     DIALECTS,
     GEMINI,
     RESPONSES,
-    Dialect,
+    DialectSample,
     dialect_of,
     dialects,
 )
@@ -32,7 +32,7 @@ from gatewayx_nb.transport.sse import Decoder
 class Oracle:
     """The SDK types for an answer and for a stream event."""
 
-    dialect: Dialect
+    dialect: DialectSample
     whole: object
     event: object
 
@@ -53,7 +53,7 @@ def _events(dialect):
 
 
 @pytest.mark.parametrize("oracle", ORACLES, ids=lambda oracle: oracle.dialect.name)
-def test_the_vendors_types_read_them(oracle):
+def test_the_vendors_types_accept_the_samples(oracle):
     """The SDK's types accept the whole answer and every stream event."""
     TypeAdapter(oracle.whole).validate_json(oracle.dialect.whole)
     for event in _events(oracle.dialect):
@@ -61,7 +61,7 @@ def test_the_vendors_types_read_them(oracle):
 
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
-def test_the_pieces_say_the_text(dialect):
+def test_the_events_add_up_to_the_text(dialect):
     """Each chunk of text has its own event before the end mark, terminated by a blank line."""
     before = b"".join(dialect.events[: dialect.end])
 

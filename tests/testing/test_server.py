@@ -29,7 +29,7 @@ def _blocks(server, body=b"{}", target=b"/x", end=b"0\r\n\r\n"):
         return blocks
 
 
-def test_bytes_are_sent_as_they_are_and_the_last_script_repeats():
+def test_bytes_are_sent_unchanged_and_the_last_script_repeats():
     """Bytes are sent unchanged, the last script repeats, and requests are recorded."""
     with Server([Send(reply(b"{1}"))], [Send(html())]) as server:
         ends = (b"{1}", b"</h1>")
@@ -42,7 +42,7 @@ def test_bytes_are_sent_as_they_are_and_the_last_script_repeats():
 
 
 @pytest.mark.parametrize("size", [1, 7, 10_000])
-def test_a_split_changes_no_byte(size):
+def test_a_split_preserves_the_bytes(size):
     """A split response has the same bytes in more blocks."""
     answer = stream(*CHAT.events)
     with Server([Split(answer, size)]) as server:
@@ -52,14 +52,14 @@ def test_a_split_changes_no_byte(size):
     assert size > 1000 or len(blocks) > 1
 
 
-def test_a_reset_is_one():
+def test_a_reset_resets_the_connection():
     """A reset is a connection reset, not a regular end."""
     with Server([Reset()]) as server, pytest.raises(ConnectionResetError):
         _blocks(server)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
-def test_a_dialect_answers_as_it_is_asked(dialect):
+def test_a_sample_responds_to_the_kind_of_request(dialect):
     """A dialect answers whole or streamed, as the body or, for Gemini, the path requests."""
     with Server(dialect.answer) as server:
         whole = b"".join(_blocks(server, end=dialect.whole))

@@ -60,11 +60,11 @@ def upload(view, files):
 
 def bodies(view):
     """Return the displayed answers of all rows."""
-    lanes = view._answers.children
-    return [pane.children[1].value for lane in lanes for pane in lane.children[1].children]
+    rows = view._answers.children
+    return [pane.children[1].value for row in rows for pane in row.children[1].children]
 
 
-def test_a_run_shows_every_answer_with_its_figures(make):
+def test_a_run_shows_every_answer_with_its_metrics(make):
     """Each answer shows model, seconds, tokens, cost, speed and finish reason."""
     view = make("Say **this**")
     view.run()
@@ -76,30 +76,30 @@ def test_a_run_shows_every_answer_with_its_figures(make):
     assert repr(view) == "ComparisonView(mock, mock:other)"
 
 
-def test_the_button_runs_too_and_is_disabled_until_the_end(make):
+def test_the_run_button_is_disabled_during_a_run(make):
     """The Run button is disabled during a run, so that ten clicks run once."""
     view = make("x", ("scripted", "mock"), [0.3, "a"])
     for _ in range(10):
         labelled(view, "Run").click()
     assert labelled(view, "Run").disabled
     assert not labelled(view, "Stop").disabled
-    view._finish_waiting()
+    view._wait()
     assert list(view.results["run"]) == [1, 1]
     assert not labelled(view, "Run").disabled
 
 
-def test_stop_keeps_what_has_come(make):
+def test_stop_keeps_partial_answers(make):
     """Stop keeps the partial answers of all columns and marks them as interrupted."""
     view = make("x", ("scripted", "scripted:other"), ["begun ", 60.0])
     view.run(wait=False)
-    until(lambda: all(column.partial.has_begun for column in view._contest.comparisons[0].columns))
+    until(lambda: all(column.partial.has_begun for column in view._session.comparisons[0].columns))
     labelled(view, "Stop").click()
-    view._finish_waiting()
+    view._wait()
     assert list(view.results["text"]) == ["begun ", "begun "]
     assert all("interrupted" in body for body in bodies(view))
 
 
-def test_a_failed_one_says_why_and_is_asked_again(make):
+def test_a_failed_column_shows_its_error_and_can_be_retried(make):
     """A failed column shows its error and can be retried, without a change to the others."""
     broken = [ProviderError("it broke.", hint="`%gatewayx status`")]
     view = make("x", ("mock", "scripted"), broken, ["better"])
@@ -108,11 +108,11 @@ def test_a_failed_one_says_why_and_is_asked_again(make):
     assert "<code>%gatewayx status</code>" in bodies(view)[1]
     labelled(view, "Retry")  # the hidden one of the first column
     view.retry(0, 1)
-    view._finish_waiting()
+    view._wait()
     assert list(view.results["text"]) == ["[mock] x", "better"]
 
 
-def test_settings_that_were_broken_meanwhile_are_told_in_a_line(project, monkeypatch):
+def test_invalid_settings_are_reported_in_one_line(project, monkeypatch):
     """Retry and the picker report invalid settings in one line, and work once they are fixed."""
     monkeypatch.setattr("gatewayx_nb.engine_pool.catalog.REFRESH_INTERVAL", 0.0)  # skip the wait
     project.settings("")
@@ -137,32 +137,32 @@ def test_a_note_stays_with_its_vote(make):
     view.run()
     note = labelled(view, "Note")
     assert note.disabled
-    view.judge(0, "better", 0)
+    view.vote(0, "better", 0)
     note.value = "shorter"
-    view.judge(0, "tie")
+    view.vote(0, "tie")
     view.retry(0, 1)
-    view._finish_waiting()
+    view._wait()
     assert (note.value, list(view.results["note"])) == ("shorter", ["shorter"] * 2)
     view.run()
     assert note.value == ""
     assert view.results["note"].isna().tolist() == [False] * 2 + [True] * 2
 
 
-def test_an_engine_that_cannot_be_asked_is_a_column_with_its_error(make):
+def test_an_unavailable_engine_is_a_column_with_its_error(make):
     """An engine that is gone or has no key is a column with its error."""
     view = make("x", ("mock", "nowhere"))
     view.run()
     assert "no engine &#x27;nowhere&#x27;" in bodies(view)[1]
 
 
-def test_an_answer_of_nothing_says_so(make):
+def test_an_empty_reply_is_reported(make):
     """An empty answer is labelled as such and is not a failure."""
     view = make("x", ("scripted", "mock"), [""])
     view.run()
-    assert "The model answered nothing · " in bodies(view)[0]
+    assert "The reply is empty · " in bodies(view)[0]
 
 
-def test_what_was_typed_is_asked(make):
+def test_typed_values_are_sent(make):
     """System prompt, parameters and samples are sent; unsupported parameters have no field."""
     view = make("x", ("scripted",), ["a"], system="Be brief.", max_tokens=9)
     labelled(view, "Temperature").value = "0.5"
@@ -172,11 +172,11 @@ def test_what_was_typed_is_asked(make):
     assert len(engine.requests) == 2
     asked = engine.requests[0]
     assert (asked.system, asked.temperature, asked.max_tokens) == ("Be brief.", 0.5, 9)
-    assert "2 (2 to 2)" not in view._results._figures.value
-    assert "different" in view._results._figures.value  # the spread table
+    assert "2 (2 to 2)" not in view._results._metrics.value
+    assert "different" in view._results._metrics.value  # the spread table
 
 
-def test_what_a_field_cannot_hold_goes_along_as_it_was_given(make):
+def test_a_value_that_no_field_can_hold_is_passed_unchanged(make):
     """Options that a field cannot show, such as several stop texts, are sent unchanged.
 
     Typed text replaces them.
@@ -192,7 +192,7 @@ def test_what_a_field_cannot_hold_goes_along_as_it_was_given(make):
     assert other._pool()._registry._given["scripted"].requests[0].stop == ("\n",)
 
 
-def test_only_what_all_chosen_models_take_is_offered(make):
+def test_only_fields_supported_by_all_models_are_shown(make):
     """Only fields that all selected models support are shown."""
     view = make("x", ("scripted",))
     view._pool()._registry._given["scripted"].__class__.lacks = frozenset({"seed"})
@@ -209,7 +209,7 @@ def test_only_what_all_chosen_models_take_is_offered(make):
         del view._pool()._registry._given["scripted"].__class__.lacks
 
 
-def test_a_picture_is_taken_over_and_leaves_the_state_that_a_notebook_saves(make):
+def test_an_uploaded_image_is_removed_from_the_widget_state(make):
     """An uploaded image is kept out of the widget state and can be removed.
 
     A file that is not an image is reported.
@@ -218,19 +218,19 @@ def test_a_picture_is_taken_over_and_leaves_the_state_that_a_notebook_saves(make
     png = PNG + b"\0" * 2000
     upload(view, {"cat.png": png, "a.txt": b"hi"})
     assert not view._fields._upload.value
-    assert "cat.png (2 kB)" in view._fields._named.value
-    assert "a.txt: " in view._fields._named.value
-    assert list(view._fields.question(("mock",)).images) == ["cat.png"]
+    assert "cat.png (2 kB)" in view._fields._image_list.value
+    assert "a.txt: " in view._fields._image_list.value
+    assert list(view._fields.request(("mock",)).images) == ["cat.png"]
     labelled(view, "Remove images").click()
-    assert view._fields.question(("mock",)).images == {}
+    assert view._fields.request(("mock",)).images == {}
 
 
-def test_all_pictures_go_along_and_are_told(make, monkeypatch):
+def test_all_images_are_sent_and_listed(make, monkeypatch):
     """Images are sent in order: from the prompt, `[image 1]`, then from options, then uploads."""
     view = make("Is {{fig}} a cat?", ("scripted",), ["a"], images=[PNG + b"given"])
     engine = view._pool()._registry._given["scripted"]
     monkeypatch.setattr(engine, "features", frozenset({"images"}), raising=False)
-    view._contest._names = lambda: {"fig": Image("image/png", PNG)}
+    view._session._names = lambda: {"fig": Image("image/png", PNG)}
     upload(view, {"cat.png": PNG + b"uploaded"})
     view.run()
     sent = engine.requests[0].messages[0].images
@@ -239,7 +239,7 @@ def test_all_pictures_go_along_and_are_told(make, monkeypatch):
     assert "images=[fig, ..., 'cat.png']" in view.code
 
 
-def test_an_earlier_prompt_is_taken_up_again(make):
+def test_an_earlier_prompt_can_be_selected(make):
     """An earlier prompt can be restored from a list, latest first, with one line for each.
 
     The widget state has only these lines.
@@ -255,26 +255,26 @@ def test_an_earlier_prompt_is_taken_up_again(make):
     assert labelled(view, "Prompt").value.startswith("first word")
 
 
-def test_keys_do_what_buttons_do(make):
+def test_keys_run_and_stop(make):
     """Ctrl-Enter runs and Esc stops; other messages of the page are ignored."""
     view = make("x", ("scripted",), ["begun", 60.0])
-    view._keyboard._heard(None, {"press": "run"}, None)
+    view._keyboard._on_message(None, {"press": "run"}, None)
     assert view._keyboard.running
-    view._keyboard._heard(None, {"press": "dance"}, None)
-    view._keyboard._heard(None, "no dict", None)
-    view._keyboard._heard(None, {"press": "stop"}, None)
-    view._finish_waiting()
+    view._keyboard._on_message(None, {"press": "dance"}, None)
+    view._keyboard._on_message(None, "no dict", None)
+    view._keyboard._on_message(None, {"press": "stop"}, None)
+    view._wait()
     assert not view._keyboard.running
 
 
-def test_what_is_pressed_too_early_is_said_in_a_line(make):
+def test_a_premature_action_is_reported_in_one_line(make):
     """A button that is pressed too early shows one line instead of logging a traceback."""
     view = make("  ")
     labelled(view, "Run").click()
-    assert "there is no prompt" in view._status.value
+    assert "The prompt is empty" in view._status.value
     labelled(view, "Save").click()
     assert "no results yet" in view._status.value
-    with pytest.raises(UsageError, match="no prompt"):
+    with pytest.raises(UsageError, match="The prompt is empty"):
         view.run()
 
 
@@ -297,12 +297,12 @@ def test_results_are_saved_and_the_cell_is_shown(make, tmp_path, monkeypatch):
     assert "&#x27;&lt;b&gt;&#x27;" in view._results._code.value
 
 
-def test_what_is_saved_shows_the_last_answers(make):
+def test_the_saved_output_shows_the_last_answers(make):
     """The saved output has prompt, answers, figures, the vote and how to restore the controls."""
     view = make("Say this")
     view.run()
-    view.judge(0, "better", 1)
-    saved = view._twin._bundle
+    view.vote(0, "better", 1)
+    saved = view._snapshot._bundle
     assert "Say this" in saved["text/html"]
     assert saved["text/html"].count("gatewayx-column") == 3
     assert ">better</span>" in saved["text/html"]
@@ -310,16 +310,16 @@ def test_what_is_saved_shows_the_last_answers(make):
     assert saved["text/plain"].endswith("Run this cell again for the controls.")
 
 
-def test_a_vote_or_another_mode_renders_no_saved_answer_anew(make):
+def test_a_vote_or_another_mode_does_not_render_saved_answers_again(make):
     """A vote or another mode does not render the saved answers again, which may take seconds."""
     view = make("Say this")
     view.run()
-    saved, pages = view._twin._bundle, [page for _, page in view._twin._answers]
+    saved, pages = view._snapshot._bundle, [page for _, page in view._snapshot._answers]
     view._mode.value = "raw"
-    assert view._twin._bundle is saved
-    view.judge(0, "tie")
-    assert view._twin._bundle is not saved
-    assert all(now is page for (_, now), page in zip(view._twin._answers, pages, strict=True))
+    assert view._snapshot._bundle is saved
+    view.vote(0, "tie")
+    assert view._snapshot._bundle is not saved
+    assert all(now is page for (_, now), page in zip(view._snapshot._answers, pages, strict=True))
 
 
 def test_hidden_names_are_not_saved_before_the_vote(make):
@@ -327,12 +327,12 @@ def test_hidden_names_are_not_saved_before_the_vote(make):
     view = make()
     view._fields.hidden.value = True
     view.run()
-    assert "mock" not in view._twin._bundle["text/plain"]
-    view.judge(0, "tie")
-    assert "mock:other" in view._twin._bundle["text/plain"]
+    assert "mock" not in view._snapshot._bundle["text/plain"]
+    view.vote(0, "tie")
+    assert "mock:other" in view._snapshot._bundle["text/plain"]
 
 
-def test_a_failure_does_not_tell_who_is_hidden(make):
+def test_an_error_does_not_reveal_a_hidden_name(make):
     """An error that would name a hidden engine is shown only after the vote, in both modes."""
     view = make("x", ("nowhere", "mock"))
     view._fields.hidden.value = True
@@ -340,11 +340,11 @@ def test_a_failure_does_not_tell_who_is_hidden(make):
     for mode in ("rendered", "raw", "differences"):
         view._mode.value = mode
         assert "nowhere" not in "".join(bodies(view))
-    view.judge(0, "tie")
+    view.vote(0, "tie")
     assert "no engine &#x27;nowhere&#x27;" in "".join(bodies(view))
 
 
-def test_a_hundred_runs_take_no_more_widgets_than_one(make):
+def test_a_hundred_runs_use_no_more_widgets_than_one(make):
     """A new run replaces the widgets of the last one."""
     view = make()
     view.run()
@@ -370,18 +370,18 @@ def test_a_view_that_is_closed_leaves_no_widget(make):
     view.run(wait=False)
     until(lambda: view._answers.children)
     view.stop()
-    view._finish_waiting()
+    view._wait()
     labelled(view, "Inputs").value = ""
     labelled(view, "Samples").value = 1
     labelled(view, "Prompt").value = "x"
     view.run(wait=False)
     view.close()
-    view._finish_waiting()
+    view._wait()
     assert alive() - before == set()
     assert list(view.results["run"]) == [1] * 8 + [2] * 2
 
 
-def test_buttons_tell_what_they_do(make):
+def test_buttons_have_descriptions(make):
     """Buttons have tooltips, which screen readers read; otherwise the page shows `null`."""
     kinds = (ipywidgets.Button, ipywidgets.ToggleButton, ipywidgets.FileUpload)
     buttons = [part for part in parts(make()) if isinstance(part, kinds)]
@@ -394,11 +394,11 @@ def test_a_prompt_of_a_megabyte_and_an_answer_of_a_hundred_thousand_characters(m
     """With a huge prompt and answer, the saved HTML has only the beginning of the prompt."""
     view = make("word " * 200_000, ("scripted", "mock"), ["text " * 20_000])
     view.run()
-    assert len(view._twin._bundle["text/html"]) > 1_000_000  # mock repeats all of it
-    assert view._twin._bundle["text/html"].index("…") < 3_000
+    assert len(view._snapshot._bundle["text/html"]) > 1_000_000  # mock repeats all of it
+    assert view._snapshot._bundle["text/html"].index("…") < 3_000
 
 
-def test_two_views_on_one_pool_know_nothing_of_each_other(make):
+def test_two_views_on_one_pool_are_independent(make):
     """Two views on one pool have separate results."""
     one = make("one")
     other = widgets.compare_view("other", ["mock"], pool=one._pool())
@@ -414,7 +414,7 @@ def test_in_a_terminal_the_answers_are_plain_text():
     assert StaticSnapshot()._bundle["text/plain"] == "Run this cell again for the controls."
 
 
-def test_an_answer_that_cannot_be_shown_takes_nothing_else_with_it(make, monkeypatch):
+def test_an_answer_that_cannot_be_shown_does_not_affect_others(make, monkeypatch):
     """An answer that fails to render is reported in the view, which can run again.
 
     The answers are kept.
@@ -427,7 +427,7 @@ def test_an_answer_that_cannot_be_shown_takes_nothing_else_with_it(make, monkeyp
     assert list(view.results["text"]) == ["[mock] x"] * 2
 
 
-def test_ctrl_c_stops_a_run_that_is_waited_for(make):
+def test_ctrl_c_stops_a_run_while_waiting(make):
     """Ctrl-C stops a blocking run in one line and keeps the partial answers."""
     view = make("x", ("scripted",), ["begun ", 60.0])
     timer = threading.Timer(0.3, signal.raise_signal, [signal.SIGINT])
@@ -438,7 +438,7 @@ def test_ctrl_c_stops_a_run_that_is_waited_for(make):
     assert list(view.results["interrupted"]) == [True]
 
 
-def test_no_key_is_in_what_a_notebook_saves_of_its_widgets(project):
+def test_the_saved_widget_state_contains_no_key(project):
     """The saved widget state has no key, and prompts and answers of the last run only."""
     key = "gsk-0123456789abcdef0123456789"
     project.set_keys(f"GATEWAYX_GROQ_API_KEY={key}\n")
@@ -455,7 +455,7 @@ def test_no_key_is_in_what_a_notebook_saves_of_its_widgets(project):
     assert "[mock] the first" not in saved
 
 
-def test_a_column_is_updated_ten_times_a_second_at_most(make):
+def test_a_column_is_updated_at_most_ten_times_a_second(make):
     """A column sends at most ten updates a second, however fast its chunks arrive."""
     view = make("x", ("scripted",), [*[piece for _ in range(150) for piece in ("w ", 0.004)]])
     began = time.monotonic()
@@ -463,5 +463,5 @@ def test_a_column_is_updated_ten_times_a_second_at_most(make):
     pane = view._answers.children[0].children[1].children[0]
     seen = []
     pane.children[1].observe(lambda change: seen.append(change["new"]), "value")
-    view._finish_waiting()
+    view._wait()
     assert 2 <= len(seen) <= 10 * (time.monotonic() - began) + 1  # plus the last, complete one

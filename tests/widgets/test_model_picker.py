@@ -31,7 +31,7 @@ def tick(picker, reference, *, value=True):
             row.children[0].value = value
 
 
-def test_ticking_and_setting_the_value_are_the_same(picker):
+def test_checking_a_box_and_setting_the_value_are_equivalent(picker):
     """Checking a line is equivalent to setting the value, which keeps the order of checking."""
     tick(picker, "two")
     tick(picker, "one")
@@ -43,7 +43,7 @@ def test_ticking_and_setting_the_value_are_the_same(picker):
     assert repr(picker) == "ModelPicker(one, mock:large)"
 
 
-def test_the_name_of_a_file_is_no_markup(picker, project):
+def test_a_file_name_is_not_interpreted_as_markup(picker, project):
     """A file name with markup is escaped: ipywidgets 7 would render it as HTML."""
     (project.engines / "<img src=x onerror=1>_engine.py").write_text("")
     picker.follow()
@@ -58,7 +58,7 @@ def test_one_reference_needs_no_list(picker):
     one.close()
 
 
-def test_other_code_can_follow_the_value(picker):
+def test_other_code_can_observe_the_value(picker):
     """The value is a trait that can be observed."""
     heard = []
     picker.observe(lambda change: heard.append(change["new"]), "value")
@@ -69,14 +69,14 @@ def test_other_code_can_follow_the_value(picker):
     assert other.chosen == ("mock", "one")
 
 
-def test_what_is_no_reference_is_refused(picker):
+def test_an_invalid_reference_is_refused(picker):
     """An invalid reference raises an error, and the value is unchanged."""
-    with pytest.raises(UsageError, match="3 is no reference"):
+    with pytest.raises(UsageError, match="must be references, got 3"):
         picker.value = ("one", 3)
     assert picker.value == ("mock",)
 
 
-def test_a_search_narrows_what_is_shown(picker):
+def test_a_search_filters_the_list(picker):
     """A search filters the lines but keeps checked ones, and reuses their widgets."""
     rows = list(picker._list.children)
     picker._search.value = "two"
@@ -86,7 +86,7 @@ def test_a_search_narrows_what_is_shown(picker):
     assert list(shown(picker)) == ["mock"]
 
 
-def test_an_engine_without_a_key_cannot_be_ticked_and_tells_the_command(picker):
+def test_an_engine_without_a_key_is_disabled_with_a_hint(picker):
     """An engine without a key cannot be checked, only unchecked, and shows the command to run."""
     picker._search.value = "grok"
     assert shown(picker)["grok"] == (False, True)
@@ -107,27 +107,28 @@ def test_it_follows_keys_and_engine_files(picker, project):
     assert "two" not in shown(picker)
 
 
-def test_one_that_is_ticked_becomes_the_default(picker):
+def test_a_selected_model_can_become_the_default(picker):
     """A single checked model can become the default, two cannot."""
     picker.value = ("one",)
     picker._use.click()
     assert picker._pool().default_model() == "one"
-    assert "The default model is one" in picker._note.value
+    assert "one is the default model" in picker._note.value
     picker.value = ("one", "two")
     assert picker._use.disabled
 
 
-def test_without_a_key_it_says_how_to_get_one(picker):
+def test_without_a_key_the_picker_says_how_to_set_one(picker):
     """Without a key or an engine file, the picker says how to set a key and what works without."""
     assert picker._note.value == ""
     for name in ("one", "two"):
         (picker._pool().config.project.root / "engines" / f"{name}_engine.py").unlink()
     picker.follow()
-    assert "<code>%gatewayx key set NAME</code>" in picker._note.value
+    assert "No key is set. Set GATEWAYX_NAME_API_KEY" in picker._note.value
+    assert "smollm2" in picker._note.value
     assert "<code>mock</code>" in picker._note.value
 
 
-def test_more_than_forty_lines_are_found_by_search(picker, project):
+def test_search_finds_items_beyond_the_first_forty(picker, project):
     """Only forty lines are shown, with the total number; a search finds the others."""
     for number in range(60):
         project.engine(f"many{number}", "x")
@@ -137,7 +138,7 @@ def test_more_than_forty_lines_are_found_by_search(picker, project):
     assert "40 of 61 are shown" in picker._note.value
 
 
-def test_a_view_makes_nothing_of_a_picker_that_is_folded(project):
+def test_a_folded_picker_creates_no_widgets(project):
     """A collapsed picker creates no lines until it is opened, which halves the view's widgets."""
     project.engine("one", "x")
     with project.pool() as pool:

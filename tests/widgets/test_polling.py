@@ -23,7 +23,7 @@ def heard(follower):
     return follower.told.acquire(timeout=10)
 
 
-def test_followers_are_told_again_and_again_and_one_that_fails_stops_nobody():
+def test_followers_are_called_repeatedly_even_if_one_fails():
     """Followers are notified repeatedly; one that raises stops neither the others nor itself."""
     watch, broken, other = ChangePoller(0.001), Follower(fails=True), Follower()
     watch.add(broken)
@@ -33,7 +33,7 @@ def test_followers_are_told_again_and_again_and_one_that_fails_stops_nobody():
     watch.discard(other)
 
 
-def test_the_thread_ends_after_the_last_follower_and_begins_with_the_next():
+def test_the_thread_ends_after_the_last_follower_and_restarts_with_the_next():
     """The thread ends after the last follower leaves or is garbage-collected.
 
     It restarts with the next follower.

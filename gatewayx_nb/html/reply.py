@@ -1,4 +1,4 @@
-"""The HTML of one answer: reasoning, text, and the line below it."""
+"""The HTML of one reply: reasoning, text and footer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from gatewayx_nb.html.markdown import to_html
 # Text longer than a screen gets its own scroll box. While it grows its end is visible: a box with
 # reversed layout starts scrolled to the end, without a script.
 _LONG_TEXT, _LONG_LINES = 5_000, 80
-_LONGEST_THOUGHTS, _LONGEST_GROWING_THOUGHTS = 40_000, 2_000
+_LONGEST_REASONING, _LONGEST_PARTIAL_REASONING = 40_000, 2_000
 
 
 def reply_html(
@@ -23,21 +23,21 @@ def reply_html(
         reasoning: The model's reasoning; while it grows, only the end of a long one is shown.
         body: Safe HTML that shows the reply, instead of its Markdown.
     """
-    shown = (to_html(text) if text else "") if body is None else body
-    page = _reasoning_html(reasoning, growing=bool(status))
-    page += _scroll_vertically(shown, growing=bool(status)) if _is_long(text) else shown
+    content = (to_html(text) if text else "") if body is None else body
+    page = _reasoning_html(reasoning, is_partial=bool(status))
+    page += _scroll_vertically(content, is_partial=bool(status)) if _is_long(text) else content
     line = escape(status or footer)
     if line:
         page += f'<div class="gatewayx-line {NO_MATH}" style="{MUTED}">{line}</div>'
     return f'<div class="gatewayx">{page}</div>'
 
 
-def _reasoning_html(reasoning: str, *, growing: bool) -> str:
+def _reasoning_html(reasoning: str, *, is_partial: bool) -> str:
     """Fold the reasoning; while it grows, render only its end to bound the cost."""
     if not reasoning.strip():
         return ""
-    most = _LONGEST_GROWING_THOUGHTS if growing else _LONGEST_THOUGHTS
-    text = reasoning if len(reasoning) <= most else f"…{reasoning[-most:]}"
+    limit = _LONGEST_PARTIAL_REASONING if is_partial else _LONGEST_REASONING
+    text = reasoning if len(reasoning) <= limit else f"…{reasoning[-limit:]}"
     style = f"white-space:pre-wrap;{BOX};{MUTED}"
     body = f'<div class="{NO_MATH}" dir="auto" style="{style}">{escape(text.strip())}</div>'
     return details("Reasoning", body)
@@ -47,7 +47,7 @@ def _is_long(text: str) -> bool:
     return len(text) > _LONG_TEXT or text.count("\n") > _LONG_LINES
 
 
-def _scroll_vertically(body: str, *, growing: bool) -> str:
+def _scroll_vertically(body: str, *, is_partial: bool) -> str:
     """Put a long reply into a scroll box, which keys can scroll too."""
-    style = f"{BOX};{FROM_BELOW}" if growing else BOX
+    style = f"{BOX};{FROM_BELOW}" if is_partial else BOX
     return f'<div role="region" aria-label="Answer" tabindex="0" style="{style}">{body}</div>'

@@ -1,4 +1,4 @@
-"""The source of a function or class, including those defined in notebook cells."""
+"""Source code of functions and classes, including those defined in notebook cells."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-def source(name: str, value: type | Callable[..., object]) -> str:
+def source_of(name: str, value: type | Callable[..., object]) -> str:
     """Return the source of a function or class as written.
 
     Raises:
@@ -22,20 +22,20 @@ def source(name: str, value: type | Callable[..., object]) -> str:
     """
     # `inspect` searches for a class in its module's file, and a notebook has none.
     if inspect.isclass(value) and value.__module__ == "__main__":
-        found = _of_class(value.__qualname__)
-        if found is not None:
-            return found
+        source = _class_source(value.__qualname__)
+        if source is not None:
+            return source
     try:
         return textwrap.dedent(inspect.getsource(value)).rstrip("\n")
     except (OSError, TypeError):
         kind = "class" if inspect.isclass(value) else "function"
         raise UsageError(
-            f"the prompt names '{name}', a {kind} whose source is not to be had.",
-            hint="Paste its source, or name a text that describes it.",
+            f"The prompt names '{name}', a {kind} whose source is unavailable.",
+            hint="Paste its source, or use a text that describes it.",
         ) from None
 
 
-def _of_class(name: str) -> str | None:
+def _class_source(name: str) -> str | None:
     """Find a class in the executed cells, latest first."""
     for cell in reversed(_cells()):
         if f"class {name.rpartition('.')[2]}" not in cell:

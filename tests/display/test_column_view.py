@@ -57,28 +57,28 @@ def sent(monkeypatch):
 
 
 @pytest.fixture
-def race(project, monkeypatch):
-    """Yield a race of two engines that have yielded one word, and one that cannot be called.
+def run(project, monkeypatch):
+    """Yield a run of two engines that have yielded one word, and one that cannot be called.
 
     The status lines count no seconds, because one may pass on a busy machine.
     """
     monkeypatch.setattr(display.answer, "time", SimpleNamespace(monotonic=lambda: 0.0))
     engines = Held("dear"), Held("cheap")
     with project.pool(engines=engines) as pool:
-        race = pool.plan_comparison("hi", models=["dear", "cheap", "nope"])
-        race.start()
+        run = pool.plan_comparison("hi", models=["dear", "cheap", "nope"])
+        run.start()
         for engine in engines:
             assert engine.said.wait(10)
-        race.engines = engines
-        yield race
+        run.engines = engines
+        yield run
 
 
-def _end(race, *engines):
+def _end(run, *engines):
     for engine in engines:
         engine.go.set()
-        column = next(one for one in race.columns if one.label == engine.name)
+        column = next(one for one in run.columns if one.label == engine.name)
         while column.outcome is None:
-            race.join(0.01)
+            run.join(0.01)
 
 
 def _columns(html):
@@ -88,27 +88,27 @@ def _columns(html):
     return {group.get("aria-label"): "".join(group.itertext()) for group in groups}
 
 
-def test_columns_grow_in_one_display(sent, race):
+def test_columns_update_one_display(sent, run):
     """Columns grow independently in one display, with at most ten updates a second.
 
     Without changes there is no update.
     """
     clock = Clock()
     view = display.NotebookColumns(clock)
-    view.update(race)
-    view.update(race)
+    view.update(run)
+    view.update(run)
     assert len(sent) == 1
     clock.now += 0.05
-    _end(race, race.engines[0])
-    view.update(race)
+    _end(run, run.engines[0])
+    view.update(run)
     assert len(sent) == 1
     clock.now += 0.06
-    view.update(race)
+    view.update(run)
     clock.now += 0.2
-    view.update(race)
+    view.update(run)
     assert len(sent) == 2
-    _end(race, race.engines[1])
-    view.finish(race)
+    _end(run, run.engines[1])
+    view.finish(run)
 
     assert [way for way, _ in sent] == ["display", "update", "update"]
     first, second, last = (_columns(data["text/html"]) for _, data in sent)
@@ -123,22 +123,22 @@ def test_columns_grow_in_one_display(sent, race):
     assert "cheapest" not in last["dear"]
 
 
-def test_the_last_update_holds_all_as_text_too(sent, race):
+def test_the_last_update_contains_plain_text(sent, run):
     """The last update has a plain-text form for front ends without HTML.
 
     Earlier updates have only the models' names.
     """
     view = display.NotebookColumns()
-    view.update(race)
-    _end(race, *race.engines)
-    view.finish(race)
+    view.update(run)
+    _end(run, *run.engines)
+    view.finish(run)
 
     assert sent[0][1]["text/plain"] == "dear, cheap, nope …"
     text = sent[-1][1]["text/plain"]
     assert text.index("**dear** end") < text.index("cheap · ") < text.index("EngineNotFoundError")
 
 
-def test_rendering_gets_a_fifth_of_the_time(sent, race, monkeypatch):
+def test_rendering_takes_at_most_a_fifth_of_the_time(sent, run, monkeypatch):
     """Rendering takes at most a fifth of the time, and finished columns are not rendered again."""
     clock, rendered = Clock(), []
 
@@ -147,81 +147,81 @@ def test_rendering_gets_a_fifth_of_the_time(sent, race, monkeypatch):
         clock.now += 0.5
         return ""
 
-    monkeypatch.setattr(display.columns, "reply_html", slow)
+    monkeypatch.setattr(display.column_view, "reply_html", slow)
     view = display.NotebookColumns(clock)
-    view.update(race)
+    view.update(run)
     assert rendered == ["**dear**", "**cheap**", ""]
-    _end(race, race.engines[0])
+    _end(run, run.engines[0])
     clock.now += 7.4
-    view.update(race)
+    view.update(run)
     assert len(sent) == 1
     clock.now += 0.2
-    view.update(race)
+    view.update(run)
     assert rendered[3:] == ["**dear** end"]
 
 
-def test_a_failed_one_shows_what_came_and_why(sent, project):
+def test_a_failed_column_shows_the_partial_answer_and_the_error(sent, project):
     """A failed column shows its partial answer and the provider's message, escaped."""
     engine = Held("half", fails=True)
     engine.go.set()
     with project.pool(engines=[engine]) as pool:
-        race = pool.plan_comparison("hi", models=["half", "mock"])
-        display.watch(race, display.NotebookColumns())
+        run = pool.plan_comparison("hi", models=["half", "mock"])
+        display.show_comparison(run, display.NotebookColumns())
 
     shown = _columns(sent[-1][1]["text/html"])
     assert "RateLimitError: $5 <b>slow</b> down. Wait." in shown["half"]
     assert shown["half"].startswith("halfhalf")
 
 
-def test_a_terminal_shows_each_when_it_is_there(race, capsys):
+def test_a_terminal_shows_each_answer_when_it_is_complete(run, capsys):
     """A terminal prints each answer below its name once it is complete, and the best at the end."""
     view = display.TerminalColumns()
-    view.update(race)
+    view.update(run)
     assert capsys.readouterr().out.startswith("nope\n----\nEngineNotFoundError: no engine 'nope'.")
-    _end(race, race.engines[1])
-    view.update(race)
+    _end(run, run.engines[1])
+    view.update(run)
     out = capsys.readouterr().out
     assert out.startswith("cheap\n-----\n**cheap** end\n[cheap:m · ")
-    _end(race, race.engines[0])
-    view.finish(race)
+    _end(run, run.engines[0])
+    view.finish(run)
     out = capsys.readouterr().out
     assert out.startswith("dear\n----\n**dear** end\n")
     assert "cheap: " in out.splitlines()[-1]
     assert "cheapest" in out.splitlines()[-1]
 
 
-def test_a_view_that_fails_leaves_nothing_running(race):
-    """If rendering raises any error, the race is stopped."""
+def test_a_view_that_fails_leaves_nothing_running(run):
+    """If rendering raises any error, the run is stopped."""
 
     class Broken(display.QuietColumns):
-        def update(self, race):
+        def update(self, run):
             raise GatewayError("no page.")
 
     with pytest.raises(GatewayError, match="no page"):
-        display.watch(race, Broken())
-    assert [column.outcome.interrupted for column in race.columns[:2]] == [True, True]
+        display.show_comparison(run, Broken())
+    assert [column.outcome.interrupted for column in run.columns[:2]] == [True, True]
 
 
-def test_reasoning_is_folded_away_in_its_column(sent, race):
+def test_reasoning_is_folded_in_its_column(sent, run):
     """Reasoning is collapsed above the finished answer."""
-    for column in race.columns[:2]:
+    for column in run.columns[:2]:
         column.partial.reasoning.append("because")
-    for engine in race.engines:
+    for engine in run.engines:
         engine.go.set()
-    assert race.join(10)
-    display.NotebookColumns(Clock()).finish(race)
+    assert run.join(10)
+    display.NotebookColumns(Clock()).finish(run)
 
     assert sent[-1][1]["text/html"].count("<summary>Reasoning</summary>") == 2
 
 
-def test_reasoning_is_folded_away_while_it_grows(sent, race):
+def test_partial_reasoning_is_folded_in_its_column(sent, run):
     """IncrementalRenderer reasoning is collapsed, and is shown before the answer begins."""
     clock = Clock()
     view = display.NotebookColumns(clock)
-    view.update(race)
-    race.columns[0].partial.reasoning.append("because")
+    view.update(run)
+    run.columns[0].partial.reasoning.append("because")
     clock.now += 1
-    view.update(race)
+    view.update(run)
 
     assert len(sent) == 2
     assert sent[-1][1]["text/html"].count("<summary>Reasoning</summary>") == 1

@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
-def answer(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:  # noqa: ANN401 - JSON
+def json_response(
+    content: Any,  # noqa: ANN401 - JSON
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
     """Return a JSON response in ASCII: file names may be invalid in UTF-8."""
     return Response(
         json.dumps(content),
@@ -23,8 +27,8 @@ def answer(content: Any, status: int = 200, headers: Mapping[str, str] | None = 
     )
 
 
-def fault(
+def error_response(
     status: int, message: str, hint: str = "", headers: Mapping[str, str] | None = None
 ) -> Response:
     """Return an error response with the message and, if known, the fix."""
-    return answer({"error": {"message": message, "mend": hint}}, status, headers)
+    return json_response({"error": {"message": message, "hint": hint}}, status, headers)

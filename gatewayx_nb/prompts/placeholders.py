@@ -1,4 +1,4 @@
-"""The grammar of ``{{name}}``: the syntax of a field and the lookup of its value."""
+"""Placeholders such as ``{{name}}``: their syntax and the lookup of their values."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ if TYPE_CHECKING:
 # JSON (`{{"a": 1}}`), JSX (`style={{color: "red"}}`), LaTeX and Jinja's blocks and calls pass. For
 # the same reason a format specification does not begin with a space or a quote.
 _NAME = rf"(?!(?:{'|'.join(keyword.kwlist)})\b)[^\W\d]\w*"
-_STEP = rf"""
+_ACCESS = rf"""
     \. (?P<attribute>{_NAME})
   | \[ (?P<index>-?[0-9]{{1,18}}) \]
   | \[ (?P<quote>["']) (?P<key>(?:(?!(?P=quote))[^\\\n])*) (?P=quote) \]
 """
 _FIELD = re.compile(
-    rf"""\{{\{{ [ ]* (?P<root>{_NAME}) (?P<path>(?:{_STEP})*)
+    rf"""\{{\{{ [ ]* (?P<root>{_NAME}) (?P<path>(?:{_ACCESS})*)
          (?: : (?P<spec>(?![\s"'])[^{{}}\n]*?) )? [ ]* \}}\}}""",
     re.VERBOSE,
 )
-_STEPS = re.compile(_STEP, re.VERBOSE)
+_ACCESSES = re.compile(_ACCESS, re.VERBOSE)
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
-    """One ``.attribute`` or ``["key"]`` of a field.
+class _Access:
+    """One ``.attribute`` or ``["key"]`` of a placeholder.
 
     Attributes:
-        owner: The field's source text before this step.
-        spelt: The field's source text including this step.
+        owner: The placeholder's source text before this access.
+        path: The placeholder's source text including this access.
         key: The attribute name, the key or the index.
         is_attribute: Whether it is an attribute.
     """
 
     owner: str
-    spelt: str
+    path: str
     key: str | int
     is_attribute: bool
 
@@ -52,23 +52,25 @@ def substitute(
     forbidden: tuple[type, ...],
     write: Callable[[str, object, str], str],
 ) -> str:
-    """Replace each field by the result of ``write`` for its name, value and format specification.
+    """Replace each placeholder by the result of ``write`` for its name, value and format spec.
 
-    All in one pass: values are never scanned for fields.
+    All in one pass: values are never scanned for placeholders.
 
     Raises:
         UsageError: If a name, attribute or key does not exist, is private or of a forbidden type.
     """
 
-    def written(field: re.Match[str]) -> str:
+    def replacement(field: re.Match[str]) -> str:
         value = _value(field, lookup, forbidden)
         return write(field["root"] + field["path"], value, field["spec"] or "")
 
-    return _FIELD.sub(written, template)
+    return _FIELD.sub(replacement, template)
 
 
-def take(expression: str, lookup: Mapping[str, object], forbidden: tuple[type, ...] = ()) -> object:
-    """Return the value of ``name``, ``obj.attr`` or ``d["k"]``, as in a field.
+def resolve(
+    expression: str, lookup: Mapping[str, object], forbidden: tuple[type, ...] = ()
+) -> object:
+    """Return the value of ``name``, ``obj.attr`` or ``d["k"]``, as in a placeholder.
 
     Raises:
         UsageError: If it is not such an expression, or its value cannot be used.
@@ -76,14 +78,14 @@ def take(expression: str, lookup: Mapping[str, object], forbidden: tuple[type, .
     field = _FIELD.fullmatch(f"{{{{{expression}}}}}")
     if field is None or field["spec"] is not None:
         raise UsageError(
-            f"{expression!r} names no value of the notebook.",
-            hint="Give a name, as in `city`, `obj.city` or `d['city']`.",
+            f"{expression!r} is not a variable, an attribute or an item.",
+            hint="For example, `city`, `obj.city` or `d['city']`.",
         )
     return _value(field, lookup, forbidden)
 
 
-def is_named(expression: str, lookup: Mapping[str, object]) -> bool:
-    """Return whether an expression begins with a name of the notebook."""
+def is_variable(expression: str, lookup: Mapping[str, object]) -> bool:
+    """Return whether an expression begins with a name in the namespace."""
     field = _FIELD.fullmatch(f"{{{{{expression}}}}}")
     return field is not None and field["spec"] is None and field["root"] in lookup
 
@@ -94,9 +96,9 @@ def _value(
     """Follow the path from its root; no value on it may be of a forbidden type."""
     value = _root(field["root"], lookup)
     refuse(field["root"], value, forbidden)
-    for step in _steps(field):
-        value = _follow(step, value)
-        refuse(step.spelt, value, forbidden)
+    for access in _accesses(field):
+        value = _follow(access, value)
+        refuse(access.path, value, forbidden)
     return value
 
 
@@ -109,40 +111,41 @@ def _root(name: str, lookup: Mapping[str, object]) -> object:
     except KeyError:
         raise UsageError(
             f"The prompt names '{name}', which is not defined.{did_you_mean(name, lookup)}",
-            hint=f'Run in a cell above: {name} = "..."',
+            hint=f'Define it first: {name} = "..."',
         ) from None
 
 
-def _steps(field: re.Match[str]) -> Iterator[_Step]:
-    for step in _STEPS.finditer(field["path"]):
-        owner = field["root"] + field["path"][: step.start()]
-        index, attribute = step["index"], step["attribute"]
-        key = int(index) if index else attribute or step["key"]
-        yield _Step(owner, owner + step[0], key, is_attribute=attribute is not None)
+def _accesses(field: re.Match[str]) -> Iterator[_Access]:
+    for access in _ACCESSES.finditer(field["path"]):
+        owner = field["root"] + field["path"][: access.start()]
+        index, attribute = access["index"], access["attribute"]
+        key = int(index) if index else attribute or access["key"]
+        yield _Access(owner, owner + access[0], key, is_attribute=attribute is not None)
 
 
-def _follow(step: _Step, owner: Any) -> object:  # noqa: ANN401 - any notebook value
+def _follow(access: _Access, owner: Any) -> object:  # noqa: ANN401 - any notebook value
     """Return an attribute or item; the owner's own code runs and may raise anything."""
-    if step.is_attribute and str(step.key).startswith("_"):
-        raise _private(step.spelt)
+    if access.is_attribute and str(access.key).startswith("_"):
+        raise _private(access.path)
     try:
-        return getattr(owner, str(step.key)) if step.is_attribute else owner[step.key]
+        return getattr(owner, str(access.key)) if access.is_attribute else owner[access.key]
     except (AttributeError, LookupError) as error:
-        raise _missing(step, owner) from error
+        raise _missing(access, owner) from error
     except Exception as error:
         raise UsageError(
-            f"The prompt's '{step.spelt}' can not be taken: {type(error).__name__}.",
-            hint=f"See it with: {step.spelt}",
+            f"The prompt's '{access.path}' cannot be evaluated: {type(error).__name__}.",
+            hint=f"Reproduce the error with: {access.path}",
         ) from error
 
 
-def _missing(step: _Step, owner: Any) -> UsageError:  # noqa: ANN401 - any notebook value
-    kind, look = ("attribute", "dir") if step.is_attribute else ("key", "list")
-    known = dir(owner) if step.is_attribute else list(getattr(owner, "keys", tuple)())
-    hint = did_you_mean(str(step.key), [name for name in known if isinstance(name, str)])
+def _missing(access: _Access, owner: Any) -> UsageError:  # noqa: ANN401 - any notebook value
+    kind, look = ("attribute", "dir") if access.is_attribute else ("key", "list")
+    known = dir(owner) if access.is_attribute else list(getattr(owner, "keys", tuple)())
+    hint = did_you_mean(str(access.key), [name for name in known if isinstance(name, str)])
     return UsageError(
-        f"The prompt names '{step.spelt}', but '{step.owner}' has no {kind} {step.key!r}.{hint}",
-        hint=f"See what it has with: {look}({step.owner})",
+        f"The prompt names '{access.path}', but '{access.owner}' has no {kind} {access.key!r}."
+        f"{hint}",
+        hint=f"List what it has with: {look}({access.owner})",
     )
 
 
@@ -154,13 +157,13 @@ def refuse(name: str, value: object, forbidden: tuple[type, ...]) -> None:
     """
     if isinstance(value, forbidden):
         raise UsageError(
-            f"The prompt names '{name}', which is a {type(value).__name__}: it is never sent.",
-            hint=f"Take {{{{{name}}}}} out of the prompt.",
+            f"The prompt names '{name}', which is a {type(value).__name__} and is never sent.",
+            hint=f"Remove {{{{{name}}}}} from the prompt.",
         )
 
 
 def _private(name: str) -> UsageError:
     return UsageError(
         f"The prompt names '{name}', which is private.",
-        hint=f"Give it a name of its own in a cell above: value = {name}",
+        hint=f"Assign it to a public name first: value = {name}",
     )

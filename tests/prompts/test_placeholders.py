@@ -85,7 +85,7 @@ FILLED = [
 
 
 @pytest.mark.parametrize("case", FILLED, ids=lambda case: case.template)
-def test_a_field_is_filled(case):
+def test_a_placeholder_is_filled(case):
     """Each field is filled in one pass, by the grammar of fields."""
     assert fill(case.template, NOTEBOOK) == case.filled
 
@@ -105,7 +105,7 @@ LITERAL = [
 
 
 @pytest.mark.parametrize("template", LITERAL)
-def test_all_else_is_literal(template):
+def test_other_text_is_literal(template):
     """JSON, JSX, LaTeX, Jinja and other Python expressions are sent as typed."""
     assert fill(template, NOTEBOOK) == template
 
@@ -140,7 +140,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.template)
-def test_a_field_that_can_not_be_filled_is_named(fault):
+def test_a_placeholder_that_cannot_be_filled_is_named(fault):
     """The error quotes the field, names the nearest variable and says what to run."""
     with pytest.raises(UsageError) as caught:
         fill(f"A long prompt. {fault.template}", NOTEBOOK)
@@ -154,13 +154,13 @@ def test_a_field_that_can_not_be_filled_is_named(fault):
 )
 def test_a_forbidden_value_is_never_filled_in(field):
     """A forbidden value and its attributes are never filled in or shown in the error."""
-    with pytest.raises(UsageError, match="Key: it is never sent") as caught:
+    with pytest.raises(UsageError, match="a Key and is never sent") as caught:
         fill(field, NOTEBOOK, forbidden=(Key,))
     assert "sk-" not in str(caught.value)
 
 
 @given(st.text().filter(lambda text: "{{" not in text))
-def test_a_text_without_fields_is_unchanged(text):
+def test_a_text_without_placeholders_is_unchanged(text):
     """A text without fields is sent unchanged."""
     assert fill(text, {}) == text
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any
 
-from gatewayx_nb.prompts.grammar import refuse
+from gatewayx_nb.prompts.placeholders import refuse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,7 @@ def is_table(value: object) -> bool:
     return _kind(value) is not None
 
 
-def markdown(name: str, table: Any, rows: int, forbidden: tuple[type, ...]) -> str:  # noqa: ANN401
+def to_markdown(name: str, table: Any, rows: int, forbidden: tuple[type, ...]) -> str:  # noqa: ANN401
     """Write a table's shape and types on one line, followed by its first rows and columns.
 
     Raises:
@@ -30,14 +30,14 @@ def markdown(name: str, table: Any, rows: int, forbidden: tuple[type, ...]) -> s
     height, width = frame.shape
     titles, types = [str(title) for title in frame.columns], [str(one) for one in frame.dtypes]
     head = frame.iloc[:, :_COLUMNS] if hasattr(frame, "iloc") else frame[:, :_COLUMNS]
-    labels, cells = _labelled(head.head(rows))
+    labels, cells = _rows_with_index(head.head(rows))
     lines = [_line([*labels[:1], *titles[:_COLUMNS]])] if labels else [_line(titles[:_COLUMNS])]
     lines += ["|" + " --- |" * (len(titles[:_COLUMNS]) + bool(labels))]
     for row in cells:
         for value in row:
             refuse(name, value, forbidden)
         lines.append(_line(row))
-    return "\n".join([_told(table, (height, width), rows, titles, types), "", *lines])
+    return "\n".join([_heading(table, (height, width), rows, titles, types), "", *lines])
 
 
 def _kind(value: object) -> str | None:
@@ -47,7 +47,7 @@ def _kind(value: object) -> str | None:
     return None
 
 
-def _labelled(head: Any) -> tuple[list[str], Sequence[Sequence[object]]]:  # noqa: ANN401
+def _rows_with_index(head: Any) -> tuple[list[str], Sequence[Sequence[object]]]:  # noqa: ANN401
     """Return the index's title, if the index is informative, and the rows including it."""
     if not hasattr(head, "index"):  # polars has no index
         return [], list(head.rows())
@@ -60,16 +60,16 @@ def _labelled(head: Any) -> tuple[list[str], Sequence[Sequence[object]]]:  # noq
     ]
 
 
-def _told(
+def _heading(
     table: object, shape: tuple[int, int], rows: int, titles: list[str], types: list[str]
 ) -> str:
     height, width = shape
-    left_out = [f"the first {rows} rows"] if height > rows else []
-    left_out += [f"the first {_COLUMNS} columns"] if width > _COLUMNS else []
+    limits = [f"the first {rows} rows"] if height > rows else []
+    limits += [f"the first {_COLUMNS} columns"] if width > _COLUMNS else []
     pairs = zip(titles, types, strict=True)
-    listed = ", ".join(f"{title}: {one}" for title, one in itertools.islice(pairs, _COLUMNS))
-    shown = f"; below, {' and '.join(left_out)}" if left_out else ""
-    return f"{type(table).__name__} of {height} rows and {width} columns ({listed}){shown}"
+    dtypes = ", ".join(f"{title}: {one}" for title, one in itertools.islice(pairs, _COLUMNS))
+    note = f"; below, {' and '.join(limits)}" if limits else ""
+    return f"{type(table).__name__} of {height} rows and {width} columns ({dtypes}){note}"
 
 
 def _line(cells: Sequence[object]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import time
 from typing import TYPE_CHECKING, Protocol
@@ -10,7 +11,13 @@ from typing import TYPE_CHECKING, Protocol
 from typing_extensions import override
 
 from gatewayx_nb.comparisons import answer_text, error_text
-from gatewayx_nb.display.answer import Output, figures, uncancel, undisturbed, waiting
+from gatewayx_nb.display.answer import (
+    Output,
+    call_status,
+    clear_cancellation,
+    ignore_interrupts,
+    reply_summary,
+)
 from gatewayx_nb.display.throttle import INTERVAL
 from gatewayx_nb.errors import with_short_traceback
 from gatewayx_nb.html import IncrementalRenderer, column_html, columns_html, reply_html
@@ -18,7 +25,7 @@ from gatewayx_nb.replies import Reply
 from gatewayx_nb.text import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from gatewayx_nb.comparisons import Column, Comparison, ComparisonRun, Outcome
 
@@ -30,24 +37,24 @@ _SHARE = 5
 class ColumnsView(Protocol):
     """A place where several answers are shown."""
 
-    def update(self, race: ComparisonRun) -> None:
+    def update(self, run: ComparisonRun) -> None:
         """Show the partial answer, if an update is due."""
 
-    def finish(self, race: ComparisonRun) -> None:
-        """Show all complete answers with their figures, marking the fastest and the cheapest."""
+    def finish(self, run: ComparisonRun) -> None:
+        """Show all complete answers with their metrics, marking the fastest and the cheapest."""
 
 
 class QuietColumns:
     """View that shows nothing."""
 
-    def update(self, race: ComparisonRun) -> None:
+    def update(self, run: ComparisonRun) -> None:
         """Show nothing."""
 
-    def finish(self, race: ComparisonRun) -> None:
+    def finish(self, run: ComparisonRun) -> None:
         """Show nothing."""
 
 
-class WholeColumns(QuietColumns):
+class FinalColumns(QuietColumns):
     """View that shows the answers once all are complete.
 
     Args:
@@ -58,8 +65,8 @@ class WholeColumns(QuietColumns):
         self._view = view
 
     @override
-    def finish(self, race: ComparisonRun) -> None:
-        self._view.finish(race)
+    def finish(self, run: ComparisonRun) -> None:
+        self._view.finish(run)
 
 
 class NotebookColumns:
@@ -72,52 +79,54 @@ class NotebookColumns:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._output = Output(clock, _SHARE)
         self._state: list[tuple[int, str]] = []
-        self._growing: dict[Column, IncrementalRenderer] = {}
+        self._renderers: dict[Column, IncrementalRenderer] = {}
         self._answers: dict[Column, tuple[tuple[int, str], str]] = {}
 
-    def update(self, race: ComparisonRun) -> None:
+    def update(self, run: ComparisonRun) -> None:
         """Show the partial answers, if they have changed and an update is due.
 
         An immediate replay is shown once, at its end.
         """
-        live = [column.partial for column in race.columns if column.partial is not None]
-        if not self._output.throttle.is_due or all(partial.instant for partial in live):
+        partials = [column.partial for column in run.columns if column.partial is not None]
+        if not self._output.throttle.is_due or all(partial.instant for partial in partials):
             return
-        with self._output.throttle.timed():
-            state = [_state(column) for column in race.columns]
+        with self._output.throttle.measure():
+            state = [_state(column) for column in run.columns]
             if state != self._state:
-                names = ", ".join(column.label for column in race.columns)
-                self._output.show(f"{names} …", self._html(race, state))
+                names = ", ".join(column.label for column in run.columns)
+                self._output.show(f"{names} …", self._html(run, state))
                 self._state = state
 
-    def finish(self, race: ComparisonRun) -> None:
-        """Show all complete answers with their figures and marks."""
-        state = [_state(column) for column in race.columns]
-        self._output.show(_text(race.comparison), self._html(race, state, race.comparison.marks()))
+    def finish(self, run: ComparisonRun) -> None:
+        """Show all complete answers with their metrics and marks."""
+        state = [_state(column) for column in run.columns]
+        self._output.show(_text(run.comparison), self._html(run, state, run.comparison.marks()))
 
     def _html(
-        self, race: ComparisonRun, state: list[tuple[int, str]], marks: Sequence[Sequence[str]] = ()
+        self, run: ComparisonRun, state: list[tuple[int, str]], marks: Sequence[Sequence[str]] = ()
     ) -> str:
-        given = marks or [()] * len(state)
+        all_marks = marks or [()] * len(state)
         return columns_html(
             [
-                column_html(column.label, self._answer(column, line), best, _fault(column))
-                for column, line, best in zip(race.columns, state, given, strict=True)
+                column_html(column.label, self._answer(column, line), best, _error(column))
+                for column, line, best in zip(run.columns, state, all_marks, strict=True)
             ]
         )
 
     def _answer(self, column: Column, state: tuple[int, str]) -> str:
         """Render an answer, or return the previous rendering if it is unchanged."""
-        known, html = self._answers.get(column, (None, ""))
-        if known != state:
+        known_state, html = self._answers.get(column, (None, ""))
+        if known_state != state:
             if column.outcome is not None:
-                thoughts = getattr(column.outcome, "reasoning", "")
-                html = reply_html(answer_text(column.outcome), footer=state[1], reasoning=thoughts)
+                reasoning = getattr(column.outcome, "reasoning", "")
+                html = reply_html(answer_text(column.outcome), footer=state[1], reasoning=reasoning)
             elif column.partial is not None:
                 text = "".join(column.partial.text)
-                body = self._growing.setdefault(column, IncrementalRenderer())(text) if text else ""
-                thoughts = "".join(column.partial.reasoning)
-                html = reply_html(text, status=state[1], reasoning=thoughts, body=body)
+                body = (
+                    self._renderers.setdefault(column, IncrementalRenderer())(text) if text else ""
+                )
+                reasoning = "".join(column.partial.reasoning)
+                html = reply_html(text, status=state[1], reasoning=reasoning, body=body)
             self._answers[column] = state, html
         return html
 
@@ -126,70 +135,74 @@ class TerminalColumns:
     """Plain text: each answer below its name, as soon as it is complete."""
 
     def __init__(self) -> None:
-        self._written: set[Column] = set()
+        self._finished: set[Column] = set()
 
-    def update(self, race: ComparisonRun) -> None:
+    def update(self, run: ComparisonRun) -> None:
         """Write the answers completed since the last update."""
-        for column in race.columns:
-            if column.outcome is not None and column not in self._written:
-                self._written.add(column)
+        for column in run.columns:
+            if column.outcome is not None and column not in self._finished:
+                self._finished.add(column)
                 sys.stdout.write(f"{_block(column.label, column.outcome)}\n\n")
         sys.stdout.flush()
 
-    def finish(self, race: ComparisonRun) -> None:
+    def finish(self, run: ComparisonRun) -> None:
         """Write the rest, and which answers were the fastest and the cheapest."""
-        self.update(race)
-        marks = zip(race.comparison.labels, race.comparison.marks(), strict=True)
+        self.update(run)
+        marks = zip(run.comparison.labels, run.comparison.marks(), strict=True)
         line = " · ".join(f"{label}: {', '.join(best)}" for label, best in marks if best)
         sys.stdout.write(f"[{plain(line)}]\n" if line else "")
         sys.stdout.flush()
 
 
-def watch(race: ComparisonRun, view: ColumnsView) -> Comparison:
-    """Run a race and show it; Ctrl-C stops all columns and keeps their partial answers.
+def show_comparison(run: ComparisonRun, view: ColumnsView) -> Comparison:
+    """Run a comparison and show it; Ctrl-C stops all columns and keeps their partial answers.
 
     Raises:
         KeyboardInterrupt: If stopped; the partial answers have been shown.
     """
+    with _finishing(run, view):
+        return run.run(lambda: view.update(run), INTERVAL)
+
+
+async def ashow_comparison(run: ComparisonRun, view: ColumnsView) -> Comparison:
+    """Run a comparison and show it, on an event loop; see `show_comparison`."""
+    with _finishing(run, view):
+        return await run.arun(lambda: view.update(run), INTERVAL)
+
+
+@contextlib.contextmanager
+def _finishing(run: ComparisonRun, view: ColumnsView) -> Iterator[None]:
+    """Show the answers of a run that is complete, or the partial ones of a run that is stopped."""
     try:
-        race.run(lambda: view.update(race), INTERVAL)
+        yield
     except KeyboardInterrupt as stop:
-        with undisturbed():
-            race.stop()
-            view.finish(race)
+        with ignore_interrupts():
+            run.stop()
+            view.finish(run)
             raise with_short_traceback(stop) from None
-    view.finish(race)
-    return race.comparison
-
-
-async def awatch(race: ComparisonRun, view: ColumnsView) -> Comparison:
-    """Run a race and show it, on an event loop; see `watch`."""
-    try:
-        await race.arun(lambda: view.update(race), INTERVAL)
     except asyncio.CancelledError:
-        uncancel()
-        view.finish(race)
+        clear_cancellation()
+        view.finish(run)
         raise with_short_traceback(KeyboardInterrupt()) from None
-    view.finish(race)
-    return race.comparison
+    view.finish(run)
 
 
 def _state(column: Column) -> tuple[int, str]:
     """Return the state that determines an answer's rendering: its length and its status line."""
     outcome = column.outcome
     if isinstance(outcome, Reply):
-        return -1, _figures(outcome)
+        return -1, _summary(outcome)
     if outcome is not None or column.partial is None:
         return -1, ""
     partial = column.partial
-    return len(partial.text) + len(partial.reasoning), waiting(partial)
+    return len(partial.text) + len(partial.reasoning), call_status(partial)
 
 
-def _figures(reply: Reply) -> str:
-    return figures(reply, "interrupted" if reply.interrupted else "")
+def _summary(reply: Reply) -> str:
+    return reply_summary(reply, "interrupted" if reply.interrupted else "")
 
 
-def _fault(column: Column) -> str:
+def _error(column: Column) -> str:
     return "" if column.outcome is None else error_text(column.outcome)
 
 
@@ -201,6 +214,6 @@ def _text(comparison: Comparison) -> str:
 
 def _block(label: str, outcome: Outcome, best: Sequence[str] = ()) -> str:
     name = plain(" · ".join([label, *best]))
-    line = f"[{_figures(outcome)}]" if isinstance(outcome, Reply) else ""
+    line = f"[{_summary(outcome)}]" if isinstance(outcome, Reply) else ""
     parts = (name, "-" * len(name), answer_text(outcome), error_text(outcome), line)
     return "\n".join(plain(part) for part in parts if part)

@@ -30,7 +30,7 @@ def figure():
 
 
 @pytest.mark.parametrize("package", [pd, pl], ids=["pandas", "polars"])
-def test_a_frame_goes_in_as_a_table_of_its_head(package):
+def test_a_frame_becomes_a_table_of_its_head(package):
     """A frame becomes a table of its first rows, with shape and dtypes.
 
     Vertical bars and newlines in cells do not break it.
@@ -55,7 +55,7 @@ def test_a_series_is_a_table_of_one_column(package):
     assert written.endswith("| x |\n| --- |\n| 1.5 |\n| 2.5 |")
 
 
-def test_labels_of_rows_that_say_something_go_in():
+def test_informative_row_labels_are_included():
     """Row labels are included if they are names, but not the default numbers."""
     frame = pd.DataFrame({"a": [1, 2]}, index=pd.Index(["x", "y"], name="who"))
 
@@ -88,7 +88,7 @@ def test_a_table_is_bounded_in_every_direction(package):
         pd.DataFrame([[1, 2]], columns=["same", "same"]),
     ],
 )
-def test_odd_frames_are_written_too(frame):
+def test_unusual_frames_are_written(frame):
     """Empty frames, multi-level indexes, missing values and duplicate names work."""
     assert "DataFrame of " in fill("{{df}}", {"df": frame})
 
@@ -97,7 +97,7 @@ def test_a_key_in_a_cell_is_refused():
     """A key in a cell raises an error, because the table would contain it."""
     frame = pd.DataFrame({"key": pd.Series([Key("sk-canary")], dtype=object)})
 
-    with pytest.raises(UsageError, match="Key: it is never sent") as caught:
+    with pytest.raises(UsageError, match="a Key and is never sent") as caught:
         fill("{{df}}", {"df": frame}, (Key,))
     assert "canary" not in str(caught.value)
 
@@ -123,10 +123,10 @@ class Outer:
         size = 1
 
 
-def test_a_function_or_a_class_goes_in_as_its_source():
+def test_a_function_or_class_becomes_its_source():
     """A function or class is replaced by its source, also if decorated, nested or a method."""
     names = {"f": helper, "C": Outer, "I": Outer.Inner, "w": functools.wraps(helper)(lambda: 0)}
-    source = '"""Double."""\n    return 2 * x  # {{x}}'
+    source = '"""Return the double."""\n    return 2 * x  # {{x}}'
 
     assert fill("{{f}}", names) == fill("{{w}}", names) == f"def helper(x):\n    {source}"
     assert fill("{{C}}", names).startswith("class Outer:")
@@ -142,7 +142,7 @@ def cell(code):
     return names
 
 
-def test_what_a_cell_defines_has_its_source_of_the_last_cell():
+def test_a_redefined_class_has_the_source_of_the_last_cell():
     """The source is that of the last cell, also for a class without methods, with decorators."""
     cell("class City:\n    old = 1\n")
     code = "x = 1\n@dec\nclass City:\n    name: str\n\n    class Part:\n        n = 1\n\ny = 2\n"
@@ -156,9 +156,9 @@ def test_what_a_cell_defines_has_its_source_of_the_last_cell():
 @pytest.mark.parametrize(
     ("value", "kind"), [(len, "function"), (int, "class"), (type("Made", (), {}), "class")]
 )
-def test_a_source_that_is_not_to_be_had_is_said(value, kind):
+def test_an_unavailable_source_raises_an_error(value, kind):
     """A value without source, such as a built-in, raises an error."""
-    with pytest.raises(UsageError, match=f"'it', a {kind} whose source is not to be had"):
+    with pytest.raises(UsageError, match=f"'it', a {kind} whose source is unavailable"):
         fill("{{it}}", {"it": value})
 
 
@@ -175,9 +175,9 @@ def test_a_figure_becomes_an_image_of_the_call():
     assert filled.images[0].data.startswith(b"\x89PNG")
 
 
-def test_a_figure_where_only_text_can_stand_is_refused():
+def test_a_figure_is_refused_where_only_text_is_possible():
     """A figure in a text-only place, such as the system prompt, raises an error."""
-    with pytest.raises(UsageError, match="an image stands where only text can"):
+    with pytest.raises(UsageError, match="'f' is an image, and only text is possible here"):
         fill("{{f}}", {"f": figure()})
 
 
@@ -201,16 +201,16 @@ def test_numbers_and_arrays_stay_text():
 
 
 @pytest.mark.parametrize("expression", ["1 + 1", "f(x)", "x:.2f", "", "__import__('os')", "x; y"])
-def test_an_expression_is_a_name_and_nothing_more(expression):
+def test_other_expressions_are_not_evaluated(expression):
     """An expression other than a name is never evaluated."""
-    with pytest.raises(UsageError, match="names no value"):
-        prompts.take(expression, {"x": 1, "f": print})
-    assert not prompts.is_named(expression, {"x": 1, "f": print})
+    with pytest.raises(UsageError, match="is not a variable, an attribute or an item"):
+        prompts.resolve(expression, {"x": 1, "f": print})
+    assert not prompts.is_variable(expression, {"x": 1, "f": print})
 
 
-def test_a_name_is_taken_by_the_same_grammar():
+def test_an_expression_follows_the_same_grammar():
     """A name may have attributes and items, but providers' keys are excluded."""
-    assert prompts.take('d["k"][0]', {"d": {"k": [5]}}) == 5
-    assert prompts.is_named("d.x", {"d": 1})
+    assert prompts.resolve('d["k"][0]', {"d": {"k": [5]}}) == 5
+    assert prompts.is_variable("d.x", {"d": 1})
     with pytest.raises(UsageError, match="never sent"):
-        prompts.take("key", {"key": Key("sk-1")}, (Key,))
+        prompts.resolve("key", {"key": Key("sk-1")}, (Key,))

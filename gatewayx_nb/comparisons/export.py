@@ -1,0 +1,115 @@
+"""Export of comparisons: results to a new file, and a run as the code of a cell."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.errors import ConfigError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from gatewayx_nb.comparisons.history import ComparisonHistory
+    from gatewayx_nb.comparisons.session import ComparisonRequest
+
+FILE_FORMATS = {".csv": "CSV", ".jsonl": "JSON lines", ".md": "Markdown"}
+"""The supported file suffixes and their formats."""
+
+
+def save_history(history: ComparisonHistory, path: str | Path) -> Path:
+    """Write all results to a new file, in the format of its suffix.
+
+    Raises:
+        UsageError: If there are no results, or the suffix is not supported.
+        ConfigError: If the file exists or cannot be written.
+    """
+    file = Path(path).expanduser()
+    write = {".csv": history.to_csv, ".jsonl": history.to_jsonl, ".md": history.to_markdown}
+    if file.suffix not in write:
+        known = ", ".join(f"{suffix} ({name})" for suffix, name in FILE_FORMATS.items())
+        raise UsageError(
+            f"The file name must end in one of {known}, got {file.name!r}.",
+            hint="For example, `results.csv`.",
+        )
+    if not history.records:
+        raise UsageError("There are no results yet.", hint="Run a comparison first.")
+    # A provider may send a lone surrogate, which cannot be encoded.
+    content = write[file.suffix]().encode("utf-8", "replace")
+    try:
+        with file.open("xb") as opened:
+            opened.write(content)
+    except FileExistsError:
+        raise ConfigError(f"{str(file)!r} already exists.", hint="Use another name.") from None
+    except OSError as error:
+        raise ConfigError(
+            f"{str(file)!r} cannot be written: {error.strerror or error}.",
+            hint="Use a folder that exists and that you may write to.",
+        ) from None
+    return file
+
+
+def unused_path(stem: str, suffix: str) -> Path:
+    """Return an unused file name in the current folder."""
+    number, path = 1, Path(f"{stem}{suffix}")
+    while path.exists():
+        number += 1
+        path = Path(f"{stem}-{number}{suffix}")
+    return path
+
+
+def to_code(
+    request: ComparisonRequest, prompts: Sequence[str], image_names: Sequence[str] = ()
+) -> str:
+    """Return the code of a cell that repeats a run.
+
+    Args:
+        request: The run's request.
+        prompts: The prompts sent, with placeholders filled in; one for each input.
+        image_names: The notebook names of the images in a prompt.
+    """
+    is_single = len(prompts) == 1
+    prompt = repr(prompts[0]) if is_single else "prompt"
+    lines = _arguments(request, prompt, [*image_names, *_file_names(request)])
+    call = ["gx.compare(", *(f"    {line}," for line in lines), ")"]
+    if is_single:
+        body = [f"comparison = {call[0]}", *call[1:], "comparison.to_frame()"]
+    else:
+        body = [
+            *("prompts = [", *(f"    {prompt!r}," for prompt in prompts), "]"),
+            *("comparisons = [", *(f"    {line}" for line in call)),
+            *("    for prompt in prompts", "]"),
+            "[comparison.to_frame() for comparison in comparisons]",
+        ]
+    uploads = ", ".join(map(ascii, request.images))
+    note = [f"# Put the uploaded files beside the notebook: {uploads}"] if uploads else []
+    return "\n".join(["import gatewayx_nb as gx", "", *note, *body])
+
+
+def _file_names(request: ComparisonRequest) -> Iterator[str]:
+    """Yield the images as code: file names, and ``...`` for one without a name."""
+    for image in request.options.get("images", ()):
+        yield repr(str(image)) if isinstance(image, str | Path) else "..."
+    yield from map(repr, request.images)
+
+
+def _arguments(request: ComparisonRequest, prompt: str, images: Sequence[str]) -> Iterator[str]:
+    yield prompt
+    samples = f" * {request.samples}" if request.samples > 1 else ""
+    yield f"models={list(request.references)!r}{samples}"
+    for name, value in request.options.items():
+        if name != "images":
+            yield f"{name}={_as_literal(value)}"
+    if images:
+        yield f"images=[{', '.join(images)}]"
+
+
+def _as_literal(value: object) -> str:
+    """Write a value as code: a class by its name, and ``...`` if it has no literal form."""
+    text = value.__name__ if isinstance(value, type) else repr(value)
+    try:
+        ast.parse(text, mode="eval")
+    except SyntaxError:
+        return "..."
+    return text

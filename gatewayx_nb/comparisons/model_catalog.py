@@ -1,0 +1,146 @@
+"""The selectable engines, with their state, and their models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from gatewayx_nb.hints import Hint, render
+from gatewayx_nb.messages import ModelRef
+from gatewayx_nb.text import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from gatewayx_nb.messages import ModelInfo
+    from gatewayx_nb.model_registry import EngineStatus
+
+_UNUSED = ("shadowed",)
+"""States of rows that are not separate engines."""
+
+
+class ModelSource(Protocol):
+    """Lists engines and models; a pool is one."""
+
+    def status(self, *, probe: bool = False) -> Sequence[EngineStatus]:
+        """Return the status of all engines."""
+        ...
+
+    def models(self, engine: str | None = None, *, live: bool = False) -> Sequence[ModelInfo]:
+        """Return an engine's models."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogItem:
+    """One selectable item.
+
+    Attributes:
+        reference: Its reference: ``engine`` or ``engine:model``.
+        model: The engine's default model; empty if only its code knows, and for a reference that
+            names its model.
+        is_ready: Whether it can be called now.
+        state: Its state, in a word or two.
+        remedy: How to fix it, or the problem.
+        is_engine: Whether it is an engine, whose models can be listed.
+    """
+
+    reference: str
+    model: str = ""
+    is_ready: bool = True
+    state: str = "ready"
+    remedy: str = ""
+    is_engine: bool = False
+
+
+class ModelCatalog:
+    """Engines and models, updated as they change.
+
+    Args:
+        pool: Returns the pool.
+    """
+
+    def __init__(self, pool: Callable[[], ModelSource]) -> None:
+        self._pool = pool
+        self._engines: list[CatalogItem] = []
+        self._models: dict[str, list[str]] = {}
+
+    def refresh(self, *, probe: bool = False) -> bool:
+        """Check keys, settings and engine files again; return whether anything changed.
+
+        Args:
+            probe: Whether to check if servers on this machine respond.
+        """
+        rows = self._pool().status(probe=probe)
+        engines = [_item(row) for row in rows if row.state not in _UNUSED]
+        engines.sort(key=lambda item: (not item.is_ready, item.reference))
+        changed, self._engines = engines != self._engines, engines
+        return changed
+
+    def list_models(self, engine: str) -> int:
+        """Add a provider's models to the catalog; return how many there are.
+
+        Raises:
+            GatewayError: If they cannot be listed.
+        """
+        models = self._pool().models(engine, live=True)
+        self._models[engine] = sorted({info.model for info in models if _is_name(info.model)})
+        return len(self._models[engine])
+
+    @property
+    def ready(self) -> list[str]:
+        """The engines that can be called now."""
+        return [item.reference for item in self._engines if item.is_ready]
+
+    def search(self, query: str = "", selected: Iterable[str] = ()) -> list[CatalogItem]:
+        """Return the matching items, ready ones first.
+
+        Args:
+            query: Words that an item must all contain. A complete reference that is not listed is
+                an item too.
+            selected: References that are always returned, before the others if they do not match.
+        """
+        words = query.lower().split()
+        items = list(self._items())
+        matches = [item for item in items if all(word in _searched(item) for word in words)]
+        names = {item.reference for item in items}
+        typed = query.strip()
+        if ":" in typed and typed not in names and ModelRef.parse(typed).engine in self.ready:
+            matches.append(CatalogItem(typed, state="as typed"))
+        listed = {item.reference for item in matches}
+        return [
+            *(self._selected_item(one, items) for one in selected if one not in listed),
+            *matches,
+        ]
+
+    def _items(self) -> Iterator[CatalogItem]:
+        for engine in self._engines:
+            yield engine
+            if engine.is_ready:
+                for model in self._models.get(engine.reference, ()):
+                    yield CatalogItem(f"{engine.reference}:{model}")
+
+    def _selected_item(self, reference: str, items: list[CatalogItem]) -> CatalogItem:
+        """Return the item of a selected reference, even if it is no longer available."""
+        engine = ModelRef.parse(reference).engine
+        for item in items:
+            if item.reference in (reference, engine):
+                return CatalogItem(reference, "", item.is_ready, item.state, item.remedy)
+        remedy = render(Hint("list_engines"))
+        return CatalogItem(reference, is_ready=False, state="gone", remedy=remedy)
+
+
+def _item(row: EngineStatus) -> CatalogItem:
+    is_ready = row.state in ("ready", "replay")
+    return CatalogItem(
+        row.name, row.model, is_ready, row.state, row.error or row.hint, is_engine=True
+    )
+
+
+def _is_name(text: str) -> bool:
+    """Return whether a text can be a model name: ipywidgets 7 renders labels as HTML."""
+    return bool(text) and text == plain(text) and not set(text) & set("<>&")
+
+
+def _searched(item: CatalogItem) -> str:
+    return f"{item.reference} {item.model} {item.state}".lower()

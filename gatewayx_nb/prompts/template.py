@@ -1,0 +1,125 @@
+"""Fill in a prompt: each value as a table, source code, an image or plain text."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gatewayx_nb import images
+from gatewayx_nb.errors import UsageError
+from gatewayx_nb.prompts.markdown_table import is_table, to_markdown
+from gatewayx_nb.prompts.placeholders import substitute
+from gatewayx_nb.prompts.source_code import source_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gatewayx_nb.messages import Image
+
+ROWS = 20
+"""Default maximum rows of a table in a prompt."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilledPrompt:
+    """A prompt with its placeholders filled in.
+
+    Attributes:
+        text: The text; ``[image 1]`` marks the place of the first image.
+        images: The images, in that order.
+        names: The notebook expression of each: ``fig``, ``plots["a"]``.
+    """
+
+    text: str
+    images: tuple[Image, ...] = ()
+    names: tuple[str, ...] = ()
+
+
+def compose(
+    template: str,
+    lookup: Mapping[str, object],
+    forbidden: tuple[type, ...] = (),
+    *,
+    rows: int = ROWS,
+) -> FilledPrompt:
+    """Replace all placeholders by their values, in one pass: values are never scanned themselves.
+
+    Placeholders are ``{{name}}``, ``{{obj.attr}}``, ``{{d["k"]}}``, ``{{Out[3]}}`` and any chain
+    of these, with an optional format specification as in ``{{x:.2f}}``. Everything else is literal.
+
+    Args:
+        template: The prompt as typed.
+        lookup: The names that a placeholder may begin with.
+        forbidden: Types whose instances must never get into a prompt, above all keys.
+        rows: Maximum rows of a table.
+
+    Raises:
+        UsageError: If a name, attribute or key does not exist, is private or of a forbidden type,
+            or its value cannot be written as text.
+    """
+    loaded: list[Image] = []
+    names: list[str] = []
+
+    def write(name: str, value: object, spec: str) -> str:
+        if spec or not images.is_drawable(value):
+            return _to_text(name, value, spec, rows, forbidden)
+        loaded.append(_to_image(name, value))
+        names.append(name)
+        return f"[image {len(loaded)}]"
+
+    text = substitute(template, lookup, forbidden, write)
+    return FilledPrompt(text, tuple(loaded), tuple(names))
+
+
+def fill(
+    template: str,
+    lookup: Mapping[str, object],
+    forbidden: tuple[type, ...] = (),
+    *,
+    rows: int = ROWS,
+) -> str:
+    """Fill in a text that cannot contain images; see `compose`.
+
+    >>> fill('{{n:.1f}} of {"a": {{d["k"]}}}, {n} $n', {"n": 2, "d": {"k": "{{n}}"}})
+    '2.0 of {"a": {{n}}}, {n} $n'
+    """
+    filled = compose(template, lookup, forbidden, rows=rows)
+    if filled.images:
+        raise UsageError(
+            f"{filled.names[0]!r} is an image, and only text is possible here.",
+            hint="Put the image into the prompt instead.",
+        )
+    return filled.text
+
+
+def _to_text(name: str, value: object, spec: str, rows: int, forbidden: tuple[type, ...]) -> str:
+    """Write a value as text; its own code runs and may raise anything."""
+    try:
+        if not spec and is_table(value):
+            return to_markdown(name, value, rows, forbidden)
+        if not spec and (inspect.isroutine(value) or inspect.isclass(value)):
+            return source_of(name, value)
+        return format(value, spec)
+    except UsageError:
+        raise
+    except Exception as error:
+        as_spec = f" as '{spec}'" if spec else ""
+        raise UsageError(
+            f"The prompt's '{name}' ({type(value).__name__}) cannot be written{as_spec}: "
+            f"{type(error).__name__}.",
+            hint=f"Reproduce the error with: format({name}, {spec!r})",
+        ) from error
+
+
+def _to_image(name: str, value: object) -> Image:
+    """Convert a value to an image; its own drawing code runs and may raise anything."""
+    try:
+        return images.load(value)
+    except UsageError:
+        raise
+    except Exception as error:
+        raise UsageError(
+            f"The prompt's '{name}' cannot be drawn: {type(error).__name__}: {error}.",
+            hint=f"Reproduce the error by displaying it: {name}",
+        ) from error

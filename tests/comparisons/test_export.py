@@ -1,0 +1,112 @@
+"""Saving results to files, and the code of a cell that repeats a run."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from gatewayx_nb.comparisons import (
+    FILE_FORMATS,
+    Comparison,
+    ComparisonHistory,
+    ComparisonRecord,
+    ComparisonRequest,
+    save_history,
+    unused_path,
+)
+from gatewayx_nb.comparisons.export import to_code
+from gatewayx_nb.errors import ConfigError, UsageError
+from gatewayx_nb.messages import Image
+from gatewayx_nb.replies import Reply
+
+CASES = {
+    "plain": (ComparisonRequest("", ("mock", "mock:other")), ["Why?\n'Because' \\ {x} {{y}}"]),
+    "options": (
+        ComparisonRequest("", ("mock",), {"temperature": 0.5, "stop": "END"}, samples=3),
+        ["Why?"],
+    ),
+    "inputs": (
+        ComparisonRequest("", ("mock", "mock"), inputs=("a", "it's")),
+        ["Is a?", 'Is "it\'s"?'],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_cell_runs_and_sends_the_same_prompts(name):
+    """The generated cell runs and sends the same prompt."""
+    question, prompts = CASES[name]
+    lines = to_code(question, prompts).splitlines()
+    values = {}
+    exec("\n".join(lines[:-1]), values)
+    rounds = values.get("comparisons") or [values["comparison"]]
+
+    assert [one.prompt for one in rounds] == prompts
+    assert all(one.references == question.references * question.samples for one in rounds)
+    assert [reply.text for one in rounds for reply in one.replies] == [
+        f"[mock] {prompt}" for prompt in prompts for _ in rounds[0]
+    ]
+
+
+def test_options_and_images_are_written():
+    """Images are written by variable or file name; an image without either is a placeholder."""
+    given = {"seed": 1, "images": [Path("dog.png"), b"x"]}
+    question = ComparisonRequest("", ("mock",), given, {"cat.png": Image("image/png", b"x")})
+    code = to_code(question, ["x"], ['plots["a"]'])
+    assert "    seed=1,\n    images=[plots[\"a\"], 'dog.png', ..., 'cat.png'],\n" in code
+    assert "\n# Put the uploaded files beside the notebook: 'cat.png'\ncomparison = " in code
+    compile(code, "cell", "exec")
+
+
+def test_a_class_is_written_by_name_and_other_values_as_placeholders():
+    """A schema class is written by name; a value that cannot be written is a placeholder.
+
+    The cell is valid Python in any case.
+    """
+    question = ComparisonRequest(
+        "", ("mock",), {"schema": ComparisonRequest, "params": {"at": object()}}
+    )
+    assert "    schema=ComparisonRequest,\n    params=...,\n" in to_code(question, ["x"])
+
+
+@pytest.fixture
+def history():
+    """Return a history with one reply."""
+    history = ComparisonHistory()
+    history.add(ComparisonRecord(1, Comparison("é?", ("mock",), (Reply("è", "mock", "m"),))))
+    return history
+
+
+def test_the_suffix_selects_the_format(history):
+    """The suffix selects the format; text is written as UTF-8."""
+    for name, holds in (("a.csv", "run,prompt"), ("a.jsonl", '"text": "è"'), ("a.md", "> é?")):
+        assert holds in save_history(history, name).read_text("utf-8")
+
+
+def test_no_file_is_overwritten(history):
+    """An existing file is not overwritten: the next unused name has a number."""
+    assert unused_path("comparison", ".csv") == Path("comparison.csv")
+    save_history(history, "comparison.csv")
+    assert unused_path("comparison", ".csv") == Path("comparison-2.csv")
+    with pytest.raises(ConfigError, match="already exists"):
+        save_history(history, "comparison.csv")
+
+
+@pytest.mark.parametrize("ending", FILE_FORMATS)
+def test_a_lone_surrogate_can_be_saved(ending):
+    """A lone surrogate, which is valid in JSON but not in UTF-8, can be saved."""
+    history = ComparisonHistory()
+    history.add(ComparisonRecord(1, Comparison("?", ("mock",), (Reply("a\ud800b", "mock", "m"),))))
+    assert re.search(
+        "a[?\N{REPLACEMENT CHARACTER}]b", save_history(history, f"a{ending}").read_text("utf-8")
+    )
+
+
+def test_a_failed_save_raises_an_error(history):
+    """An unknown suffix, a missing folder or an empty history raises an error."""
+    with pytest.raises(UsageError, match=r"must end in one of \.csv \(CSV\), .*, got 'a\.xlsx'"):
+        save_history(history, "a.xlsx")
+    with pytest.raises(ConfigError, match="cannot be written: No such file"):
+        save_history(history, "nowhere/a.csv")
+    with pytest.raises(UsageError, match="There are no results yet"):
+        save_history(ComparisonHistory(), "a.csv")

@@ -1,0 +1,49 @@
+"""Parsing of typed fields into the keywords of a call."""
+
+import pytest
+
+from gatewayx_nb.comparisons import FIELD_LABELS, parse_fields, parse_inputs
+from gatewayx_nb.errors import UsageError
+
+ALL = frozenset({"system", *FIELD_LABELS})
+
+
+def test_fields_are_parsed_and_empty_ones_omitted():
+    """Numbers, including 0, are parsed, and empty fields are omitted."""
+    fields = {"temperature": " 0 ", "top_p": "", "max_tokens": "20", "stop": "END", "seed": "7"}
+    assert parse_fields({"timeout": 9}, "Be brief.", fields, ALL) == {
+        "timeout": 9,
+        "system": "Be brief.",
+        "temperature": 0.0,
+        "max_tokens": 20,
+        "stop": "END",
+        "seed": 7,
+    }
+    assert parse_fields({}, "  ", dict.fromkeys(FIELD_LABELS, ""), ALL) == {}
+
+
+def test_unsupported_parameters_are_omitted():
+    """A field for an unsupported parameter is ignored."""
+    assert parse_fields({}, "Be brief.", {"seed": "x", "stop": "END"}, frozenset({"stop"})) == {
+        "stop": "END"
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("temperature", "warm", "Temperature must be a number such as 0.7, got 'warm'"),
+        ("top_p", "nan", "Top-p must be a number such as 0.7, got 'nan'"),
+        ("max_tokens", "1.5", "Max tokens must be an integer such as 200, got '1.5'"),
+        ("seed", "one", "Seed must be an integer such as 200, got 'one'"),
+    ],
+)
+def test_an_invalid_field_is_named(name, text, message):
+    """An invalid field raises an error with its label."""
+    with pytest.raises(UsageError, match=message):
+        parse_fields({}, "", {name: text}, ALL)
+
+
+def test_inputs_are_lines():
+    """Inputs are lines, stripped and without empty ones."""
+    assert parse_inputs(" a b \n\n c\n") == ("a b", "c")

@@ -1,0 +1,95 @@
+"""The choice of models as keys and engine files change."""
+
+import json
+
+import pytest
+
+from gatewayx_nb.comparisons import CatalogItem, ModelCatalog
+from gatewayx_nb.errors import AuthenticationError
+from gatewayx_nb.testing import Send, Server, reply
+
+LISTED = json.dumps(
+    {"data": [{"id": "b-large"}, {"id": "a-small"}, {"id": "<img src=x>"}]}
+).encode()
+
+
+@pytest.fixture
+def catalog(project):
+    """Yield a catalog of a project after its first look."""
+    project.engine("mine", "x")
+    with project.pool() as pool:
+        catalog = ModelCatalog(lambda: pool)
+        catalog.refresh()
+        yield catalog
+
+
+def names(items):
+    """Return the references of items."""
+    return [item.reference for item in items]
+
+
+def test_ready_engines_come_first_and_others_have_a_remedy(catalog):
+    """Ready engines come first, and the others show what is missing and the command for it."""
+    items = catalog.search()
+    ready = [item for item in items if item.is_ready]
+    assert items[: len(ready)] == ready
+    assert {"mine", "mock"} <= set(names(ready))
+    grok = next(item for item in items if item.reference == "grok")
+    assert (grok.is_ready, grok.state, grok.remedy) == (False, "no key", "`%gatewayx key set grok`")
+
+
+def test_refresh_returns_whether_anything_changed(project, catalog):
+    """`refresh` returns whether a key or an engine file has changed."""
+    assert not catalog.refresh()
+    project.set_keys("GATEWAYX_GROK_API_KEY=xai-0123456789abcdef\n")
+    assert catalog.refresh()
+    assert "grok" in catalog.ready
+    (project.engines / "mine_engine.py").unlink()
+    assert catalog.refresh()
+    assert "mine" not in names(catalog.search())
+
+
+def test_every_word_of_a_search_must_be_there(catalog):
+    """An item matches if each word is in its reference, model or state, in any case."""
+    assert names(catalog.search("GROK")) == ["grok"]
+    assert names(catalog.search("mine")) == ["mine"]
+    assert catalog.search("mine key") == []
+    assert "grok" in names(catalog.search("no key"))
+
+
+def test_selected_items_stay_listed(catalog):
+    """Selected models stay listed above the matches, even if their engine is gone."""
+    assert names(catalog.search("mock", ["mine", "mock"])) == ["mine", "mock"]
+    assert catalog.search("mock", ["lost:one"])[0] == CatalogItem(
+        "lost:one", is_ready=False, state="gone", remedy="`gatewayx_nb.status()` lists the engines."
+    )
+
+
+def test_a_complete_reference_can_be_selected(catalog):
+    """A complete reference of a ready engine can be selected, because no list has every model."""
+    assert catalog.search("mine:large") == [CatalogItem("mine:large", state="as typed")]
+    assert catalog.search("grok:large") == []
+
+
+def test_models_of_a_provider_are_listed_on_demand(project):
+    """A provider's models are listed on demand below their engine, sorted and searchable.
+
+    Invalid names are skipped.
+    """
+    with Server(lambda _: [Send(reply(LISTED))]) as server:
+        project.set_keys(f"GATEWAYX_OWN_API_KEY=k-12345\nGATEWAYX_OWN_BASE_URL={server.url}\n")
+        with project.pool() as pool:
+            catalog = ModelCatalog(lambda: pool)
+            catalog.refresh()
+            assert "own:a-small" not in names(catalog.search())
+            assert catalog.list_models("own") == 2
+            assert names(catalog.search("own")) == ["own", "own:a-small", "own:b-large"]
+            assert names(catalog.search("small")) == ["own:a-small"]
+
+
+def test_a_provider_that_lists_nothing_says_why(project):
+    """The error of a provider that lists no models is raised."""
+    with Server([Send(reply(b"{}", 401))]) as server:
+        project.set_keys(f"GATEWAYX_OWN_API_KEY=k-12345\nGATEWAYX_OWN_BASE_URL={server.url}\n")
+        with project.pool() as pool, pytest.raises(AuthenticationError):
+            ModelCatalog(lambda: pool).list_models("own")
