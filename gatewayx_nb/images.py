@@ -127,8 +127,7 @@ def _read(path: Path) -> bytes:
             return file.read(LIMIT + 1)
     except OSError as error:
         raise UsageError(
-            f"The image {str(path)!r} cannot be read: {error.strerror}.",
-            hint="Check the path.",
+            f"The image {str(path)!r} cannot be read: {error.strerror}.", hint="Check the path."
         ) from None
 
 

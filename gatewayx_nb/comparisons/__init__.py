@@ -13,14 +13,8 @@ from gatewayx_nb.comparisons.comparison import (
 )
 from gatewayx_nb.comparisons.differences import Span, differences
 from gatewayx_nb.comparisons.export import FILE_FORMATS, save_history, unused_path
-from gatewayx_nb.comparisons.form_values import (
-    FIELD_LABELS,
-    fits_field,
-    parse_fields,
-    parse_inputs,
-)
+from gatewayx_nb.comparisons.form_values import FIELD_LABELS, fits_field, parse_fields, parse_inputs
 from gatewayx_nb.comparisons.history import (
-    OPTIONS,
     ComparisonHistory,
     ComparisonRecord,
     Dispersion,
@@ -35,7 +29,6 @@ from gatewayx_nb.comparisons.verdicts import Ranking, Verdict, Vote
 __all__ = [
     "FIELD_LABELS",
     "FILE_FORMATS",
-    "OPTIONS",
     "CatalogItem",
     "Column",
     "Comparison",

@@ -23,7 +23,6 @@ def to_frame(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
         import pandas as pd
     except ImportError:
         raise ConfigError(
-            "A DataFrame needs pandas, which is not installed.",
-            hint=Hint("install", extra="data"),
+            "A DataFrame needs pandas, which is not installed.", hint=Hint("install", extra="data")
         ) from None
     return pd.DataFrame(rows)

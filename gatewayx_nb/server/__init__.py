@@ -18,8 +18,7 @@ except ModuleNotFoundError as missing:
     if missing.name is None or missing.name.partition(".")[0] != "starlette":
         raise
     raise ConfigError(
-        "The server needs starlette, which is not installed.",
-        hint=Hint("install", extra="server"),
+        "The server needs starlette, which is not installed.", hint=Hint("install", extra="server")
     ) from None
 
 __all__ = ["app", "build"]

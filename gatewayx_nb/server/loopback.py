@@ -45,15 +45,11 @@ class LoopbackOnly:
 def _refusal(scope: Scope) -> Response | None:
     """Return the response for a refused request."""
     if not (_is_loopback(scope.get("server")) and _is_loopback(scope.get("client"))):
-        return error_response(
-            403, "Only requests from this machine are allowed.", "Bind the server to 127.0.0.1."
-        )
+        return error_response(403, "Only this machine is allowed.", "Bind the server to 127.0.0.1.")
     headers = Headers(scope=scope)
     hosts, origins = headers.getlist("host"), headers.getlist("origin")
     if len(hosts) != 1 or not _LOOPBACK_HOST.fullmatch(hosts[0]):
-        return error_response(
-            421, "The Host header must name this machine.", "Use 127.0.0.1 or localhost."
-        )
+        return error_response(421, "Host must name this machine.", "Use 127.0.0.1 or localhost.")
     if not all(map(_LOOPBACK_ORIGIN.fullmatch, origins)):
         return error_response(403, "Requests from pages of other origins are not allowed.")
     return None

@@ -290,11 +290,7 @@ STREAMS = (
         "Set the parser's `finished` only at the end mark.",
         _cuts,
     ),
-    Rule(
-        "a stream may be split at every byte",
-        "Read events with `sse.Decoder`.",
-        _splits,
-    ),
+    Rule("a stream may be split at every byte", "Read events with `sse.Decoder`.", _splits),
     Rule(
         "lines end in LF, CRLF or CR, and data may span lines",
         "Read events with `sse.Decoder`.",
@@ -307,11 +303,7 @@ STREAMS = (
         "Let the parser yield nothing for events it does not know.",
         _idle,
     ),
-    Rule(
-        "invalid UTF-8 raises no raw exception",
-        'Decode with `errors="replace"`.',
-        _broken_text,
-    ),
+    Rule("invalid UTF-8 raises no raw exception", 'Decode with `errors="replace"`.', _broken_text),
     Rule("an endless line raises an error", "Read events with `sse.Decoder`.", _huge),
     Rule(
         "an error in a reply of status 200 is raised",

@@ -29,11 +29,7 @@ def button(
 
 
 def fold(
-    label: str,
-    body: ipywidgets.Widget,
-    *,
-    is_open: bool,
-    on_open: Callable[[], object] = bool,
+    label: str, body: ipywidgets.Widget, *, is_open: bool, on_open: Callable[[], object] = bool
 ) -> list[ipywidgets.Widget]:
     """Return a button that shows and hides content; unlike an Accordion, keys can reach it.
 

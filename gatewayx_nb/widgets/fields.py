@@ -51,23 +51,17 @@ class Fields:
         self._system = _area("System", "How the model should answer", 2)
         self._system.value = str(options.get("system") or "")
         self._texts = {
-            name: ipywidgets.Text(
+            name: _narrow(
+                ipywidgets.Text,
                 description=label,
                 value=_field_text(options.get(name)) if name in typed else "",
                 placeholder="model default",
-                layout=dict(_NARROW),
-                style=dict(_LABELS),
             )
             for name, label in FIELD_LABELS.items()
         }
         self._inputs = _area("Inputs", "One per line; each replaces {{input}} in turn", 3)
-        self._samples = ipywidgets.BoundedIntText(
-            value=1,
-            min=1,
-            max=_SAMPLES,
-            description="Samples",
-            layout=dict(_NARROW),
-            style=dict(_LABELS),
+        self._samples = _narrow(
+            ipywidgets.BoundedIntText, value=1, min=1, max=_SAMPLES, description="Samples"
         )
         self._upload = ipywidgets.FileUpload(accept="image/*", multiple=True, description="Images")
         if self._upload.has_trait("tooltip"):  # ipywidgets 7 has none
@@ -168,6 +162,10 @@ def _area(label: str, hint: str, rows: int) -> ipywidgets.Textarea:
         layout=dict(_WIDE),
         style=dict(_LABELS),
     )
+
+
+def _narrow(kind: type[ipywidgets.Widget], **traits: Any) -> ipywidgets.Widget:  # noqa: ANN401
+    return kind(layout=dict(_NARROW), style=dict(_LABELS), **traits)
 
 
 def _field_text(value: object) -> str:

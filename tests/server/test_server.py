@@ -248,7 +248,7 @@ def test_a_request_forwarded_by_a_local_proxy_is_refused(server):
 
     assert (answer.status_code, answer.json()["error"]["message"]) == (
         403,
-        "Only requests from this machine are allowed.",
+        "Only this machine is allowed.",
     )
 
 
