@@ -12,6 +12,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, EngineLoadError, GatewayError, ProviderError
+from ..hints import Hint
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -20,10 +21,10 @@ if TYPE_CHECKING:
 SLOTS = 4  # calls answered at once; further calls are queued
 
 _BATCH = 256  # prompt tokens between two callbacks, which bounds how long a cancelled call runs
-_PATIENCE = 30.0  # seconds; a large model on a slow machine needs a while for one batch
+_JOIN_TIMEOUT = 30.0  # seconds; a large model on a slow machine needs a while for one batch
 
 
-class Call:
+class LlamaCall:
     """A call that runs in a worker thread and delivers its events to an event loop.
 
     Args:
@@ -51,30 +52,30 @@ class Call:
         """Stop the call at its next event, without waiting for it."""
         self._stopped = True
 
-    def run(self, host: Host) -> None:
+    def run(self, host: LlamaHost) -> None:
         """Run the call in a worker thread and pass its events to the event loop."""
         try:
             if not self._stopped:
                 host.server().handle_chat_completions(self.body, self._receive)
         except GatewayError as error:
-            self._hand(error)
+            self._deliver(error)
         except Exception as error:  # noqa: BLE001 - the caller receives every exception
-            self._hand(_refusal(error))
-        self._hand(None)
+            self._deliver(_rejection(error))
+        self._deliver(None)
 
     def _receive(self, event: dict[str, Any]) -> bool:
         """Receive an event inside llama.cpp; return ``True`` to stop it."""
-        self._hand(event)
+        self._deliver(event)
         return self._stopped
 
-    def _hand(self, item: dict[str, Any] | GatewayError | None) -> None:
+    def _deliver(self, item: dict[str, Any] | GatewayError | None) -> None:
         try:
             self._loop.call_soon_threadsafe(self._inbox.put_nowait, item)
         except RuntimeError:  # the loop is closed: nobody reads any more
             self._stopped = True
 
 
-class Host:
+class LlamaHost:
     """A GGUF file, loaded on the first call, and the worker threads that call it.
 
     The threads are our own daemons: ``ThreadPoolExecutor`` threads are joined before ``atexit``, so
@@ -92,13 +93,13 @@ class Host:
         self._context = context
         self._server: Any = None
         self._pid = os.getpid()
-        self._calls: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
-        self._running: set[Call] = set()
+        self._calls: queue.SimpleQueue[LlamaCall | None] = queue.SimpleQueue()
+        self._running: set[LlamaCall] = set()
         # Guards the server and the workers: concurrent first calls must load the file only once.
         self._lock = threading.Lock()
         self._workers: list[threading.Thread] = []
 
-    def submit(self, call: Call) -> None:
+    def submit(self, call: LlamaCall) -> None:
         """Queue a call for the next free worker."""
         with self._lock:
             if not self._workers:
@@ -131,7 +132,7 @@ class Host:
         for _ in self._workers:
             self._calls.put(None)
         for worker in self._workers:
-            worker.join(_PATIENCE)
+            worker.join(_JOIN_TIMEOUT)
         if self._server is not None and not any(worker.is_alive() for worker in self._workers):
             ctypes.pythonapi.Py_DecRef(ctypes.py_object(self._server))
             self._server = None
@@ -160,8 +161,8 @@ def _load(path: Path, context: int) -> Any:  # noqa: ANN401 - xllamacpp is untyp
         import xllamacpp
     except ImportError as error:
         raise EngineLoadError(
-            f"The local model needs xllamacpp, which cannot be imported: {error}.",
-            hint='pip install "gatewayx-nb[local]"',
+            f"the local model requires xllamacpp, which cannot be imported: {error}.",
+            hint=Hint("install", extra="local"),
         ) from error
     params = xllamacpp.CommonParams()
     params.model.path = str(path)
@@ -183,9 +184,9 @@ def _load(path: Path, context: int) -> Any:  # noqa: ANN401 - xllamacpp is untyp
         return xllamacpp.Server(params)
     except RuntimeError as error:
         raise ConfigError(
-            f"llama.cpp cannot load {str(path)!r}: it is damaged, of a kind it does not know, or"
-            " larger than the memory.",
-            hint="%gatewayx pull smollm2",
+            f"llama.cpp cannot load {str(path)!r}: it is damaged, of an unsupported kind or larger"
+            " than the memory.",
+            hint=Hint("pull", model="smollm2"),
         ) from error
 
 
@@ -199,7 +200,7 @@ def _threads() -> int:
     return max(1, (len(usable) or os.cpu_count() or 1) // 2)
 
 
-def _refusal(error: Exception) -> ProviderError:
+def _rejection(error: Exception) -> ProviderError:
     """Return the typed error for a request that llama.cpp rejects, such as an invalid schema."""
     reason = str(error).removeprefix("Unable to generate parser for this template. ")
-    return ProviderError(f"The local model refuses the request: {reason}", code="invalid_request")
+    return ProviderError(f"the local model rejects the request: {reason}", code="invalid_request")

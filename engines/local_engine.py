@@ -20,9 +20,10 @@ from ..errors import (
     classify,
     did_you_mean,
 )
+from ..hints import Hint, advice
 from ..llm_engines import Chunk, FinishReason, LLMEngine, Message, ModelInfo, Request, Usage
-from ..weights import DEFAULT, VARIABLE, catalogue, check_gguf, chosen, locate
-from ._llama import Call, Host
+from ..weights import DEFAULT, VARIABLE, catalogue, check_gguf, configured_path, locate
+from ._llama import LlamaCall, LlamaHost
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -63,7 +64,7 @@ class LocalEngine(LLMEngine):
 
     def __init__(self, api_key: str = "", **kwargs: Any) -> None:  # noqa: ANN401 - set by contract
         super().__init__(api_key, **kwargs)
-        self._hosts: dict[Path, Host] = {}
+        self._hosts: dict[Path, LlamaHost] = {}
 
     @override
     async def stream(self, request: Request) -> AsyncIterator[Chunk]:
@@ -78,7 +79,7 @@ class LocalEngine(LLMEngine):
             TruncatedError: If the engine is closed during the call.
         """
         model = self._resolve(request.model or self.model_name)
-        call = Call(_body(request))
+        call = LlamaCall(_body(request))
         self._host(model.path).submit(call)
         finished = False
         try:
@@ -94,7 +95,7 @@ class LocalEngine(LLMEngine):
             call.stop()
         if not finished:
             raise TruncatedError(
-                "The local model stopped before the end of its answer.",
+                "the local model stopped before the end of its reply.",
                 engine=self.name,
                 model=model.name,
             )
@@ -107,13 +108,13 @@ class LocalEngine(LLMEngine):
     @override
     async def models(self) -> list[ModelInfo]:
         """Return the models whose files are on this machine."""
-        own = self._own()
+        own = self._own_file()
         if own is not None:
             return [ModelInfo(self.name, own.stem)]
         return [
             ModelInfo(self.name, name, default=name == self.model_name)
             for name, row in catalogue().items()
-            if row.here
+            if row.is_pulled
         ]
 
     @override
@@ -128,20 +129,24 @@ class LocalEngine(LLMEngine):
             _, host = self._hosts.popitem()
             host.close()
 
-    def _own(self) -> Path | None:
+    def _own_file(self) -> Path | None:
         """Return the user's own GGUF file, if one is configured."""
         path = self.options.get("model_path")
-        return check_gguf(Path(path).expanduser(), "model_path") if path else chosen(os.environ)
+        return (
+            check_gguf(Path(path).expanduser(), "model_path")
+            if path
+            else configured_path(os.environ)
+        )
 
     def _resolve(self, name: str) -> _Model:
-        own = self._own()
+        own = self._own_file()
         names = [*catalogue(), *([own.stem] if own else [])]
         if name not in {*names, self.model_name if own else ""}:
-            known = ", ".join(repr(known) for known in names)
+            available = ", ".join(map(repr, names))
             raise ModelNotFoundError(
-                f"The engine {self.name!r} has no model {name!r}; known: {known}."
+                f"engine {self.name!r} has no model {name!r}; available: {available}."
                 f"{did_you_mean(name, names)}",
-                hint=f"%gatewayx pull {DEFAULT}, or set {VARIABLE} to a GGUF file.",
+                hint=Hint("pull", model=DEFAULT) | advice(f"Set {VARIABLE} to a GGUF file."),
                 engine=self.name,
                 model=name,
             )
@@ -150,17 +155,17 @@ class LocalEngine(LLMEngine):
         path = locate(name, {})
         if path is None:
             raise ConfigError(
-                f"The weights of {name!r} are not on this machine.",
-                hint=f"%gatewayx pull {name}",
+                f"the weights of {name!r} are not on this machine.",
+                hint=Hint("pull", model=name),
                 engine=self.name,
                 model=name,
             )
         return _Model(name, path)
 
-    def _host(self, path: Path) -> Host:
+    def _host(self, path: Path) -> LlamaHost:
         context = int(self.options.get("context", _CONTEXT))
         if path not in self._hosts:
-            self._hosts[path] = Host(path, context)
+            self._hosts[path] = LlamaHost(path, context)
         return self._hosts[path]
 
 
@@ -210,7 +215,7 @@ def _chunks(event: dict[str, Any], model: str) -> Iterator[Chunk]:
     Events that only report prompt progress yield nothing.
     """
     if "error" in event:
-        raise _fault(event["error"])
+        raise _event_error(event["error"])
     for choice in event["choices"]:
         delta, reason = choice["delta"], choice["finish_reason"]
         text, reasoning = delta.get("content") or "", delta.get("reasoning_content") or ""
@@ -222,17 +227,17 @@ def _chunks(event: dict[str, Any], model: str) -> Iterator[Chunk]:
         yield Chunk(usage=Usage(usage["prompt_tokens"], usage["completion_tokens"], cached))
 
 
-def _fault(error: dict[str, Any]) -> GatewayError:
+def _event_error(error: dict[str, Any]) -> GatewayError:
     """Return the typed error for a llama.cpp error, whose types ``server-common.cpp`` defines."""
     status, code = error["code"], error["type"]
     if code == "exceed_context_size_error":
         return ContextLengthError(
-            f"The prompt has {error['n_prompt_tokens']} tokens; the local model takes"
-            f" {error['n_ctx']}, its answer included.",
+            f"the prompt has {error['n_prompt_tokens']} tokens; the local model accepts at most"
+            f" {error['n_ctx']}, the reply included.",
             hint="Shorten it, or set context under [engines.local] in config/gatewayx.toml.",
             status=status,
             code=code,
         )
     return classify(status, code)(
-        f"The local model refuses the request: {error['message']}", status=status, code=code
+        f"the local model rejects the request: {error['message']}", status=status, code=code
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from ..errors import UsageError, classify
+from ..hints import Hint
 from ..llm_engines import Chunk, LLMEngine, Usage
 
 if TYPE_CHECKING:
@@ -33,18 +34,18 @@ class MockEngine(LLMEngine):
         latency, rate = _number(request, "latency"), _number(request, "rate")
         if latency:
             await asyncio.sleep(latency)
-        if fault := request.params.get("fail"):
-            raise _fault(str(fault))
+        if status := request.params.get("fail"):
+            raise _requested_error(str(status))
         words = re.findall(r"\s*\S+\s*$|\s*\S+", _answer(request))
-        spoken = words[: request.max_tokens]
-        for word in spoken:
+        sent = words[: request.max_tokens]
+        for word in sent:
             yield Chunk(text=word)
             if rate:
                 await asyncio.sleep(1 / rate)
-        read = sum(len(message.content.split()) for message in request.messages)
+        input_tokens = sum(len(message.content.split()) for message in request.messages)
         yield Chunk(
-            finish_reason="stop" if len(spoken) == len(words) else "length",
-            usage=Usage(input_tokens=read, output_tokens=len(spoken)),
+            finish_reason="stop" if len(sent) == len(words) else "length",
+            usage=Usage(input_tokens=input_tokens, output_tokens=len(sent)),
         )
 
     @override
@@ -53,24 +54,24 @@ class MockEngine(LLMEngine):
 
 
 def _answer(request: Request) -> str:
-    spoken_to = f" (system: {request.system})" if request.system else ""
-    return f"[mock{spoken_to}] {request.prompt}"
+    system = f" (system: {request.system})" if request.system else ""
+    return f"[mock{system}] {request.prompt}"
 
 
 def _number(request: Request, name: str) -> float:
     value = request.params.get(name, 0)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
         raise UsageError(
-            f"mock takes a number of at least 0 as {name!r}, not {value!r}.",
-            hint=f"For instance `-p {name}=0.5`.",
+            f"{name!r} of mock must be a number >= 0, got {value!r}.",
+            hint=Hint("set_option", option="params", value={name: 0.5}),
         )
     return float(value)
 
 
-def _fault(status: str) -> Exception:
+def _requested_error(status: str) -> Exception:
     number = int(status) if status.isdigit() else 500
     return classify(number)(
-        f"mock fails with {status}, as it was told.",
-        hint="Leave `fail` out of its parameters.",
+        f"mock fails with {status}, as `fail` requests.",
+        hint=Hint("omit_option", option="fail"),
         status=number,
     )

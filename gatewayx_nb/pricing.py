@@ -49,7 +49,7 @@ def price(provider: str, model: str, usage: Usage, moment: float) -> Decimal | N
         cache_write_tokens=usage.cache_write_tokens,
     )
     try:
-        found = genai_prices.calc_price(
+        calculated = genai_prices.calc_price(
             tokens,
             model,
             provider_id=provider,
@@ -57,7 +57,7 @@ def price(provider: str, model: str, usage: Usage, moment: float) -> Decimal | N
         )
     except (LookupError, ValueError):
         return None
-    return Decimal(found.total_price)
+    return Decimal(calculated.total_price)
 
 
 @functools.lru_cache(1024)

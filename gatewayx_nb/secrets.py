@@ -103,7 +103,7 @@ def vendor_of_key(key: str) -> str | None:
 
 
 def looks_like_key(word: str) -> bool:
-    """Tell whether a word is so shaped that it had better not be shown.
+    """Return whether a word has the shape of an API key.
 
     >>> looks_like_key("sk-1234"), looks_like_key("grok"), looks_like_key("0123456789abcdef0123")
     (True, False, True)

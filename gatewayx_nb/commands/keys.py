@@ -161,7 +161,11 @@ def _remove(session: Session, name: str) -> Note:
 def _import(session: Session, source: Path, *, user: bool) -> Table:
     result = session.pool.import_keys(source, user=user)
     rows = tuple(
-        (entry.name, entry.variable, f"skipped: {entry.left}" if entry.left else "imported")
+        (
+            entry.name,
+            entry.variable,
+            f"skipped: {entry.skip_reason}" if entry.skip_reason else "imported",
+        )
         for entry in result.entries
         if entry.variable
     )
@@ -170,13 +174,13 @@ def _import(session: Session, source: Path, *, user: bool) -> Table:
 
 
 def _import_notes(session: Session, source: Path, result: KeyImport) -> Iterator[str]:
-    imported = sum(bool(entry.variable and not entry.left) for entry in result.entries)
+    imported = sum(bool(entry.variable and not entry.skip_reason) for entry in result.entries)
     yield f"{imported} imported into {display_path(result.path)}; {source.name} is unchanged."
     others = [entry.name for entry in result.entries if not entry.variable]
     if others:
         names = ", ".join(filter(None, others))
         yield f"{len(others)} skipped, as no engine uses them{f': {names}' * bool(names)}."
-    if result.unread:
-        yield f"Lines that are not NAME=VALUE: {result.unread}."
-    if any(entry.left == "another one is set" for entry in result.entries):
+    if result.invalid_lines:
+        yield f"Lines that are not NAME=VALUE: {result.invalid_lines}."
+    if any(entry.skip_reason == "another one is set" for entry in result.entries):
         yield f"Keys that are set are kept; `{session.prog} key remove NAME` removes one first."

@@ -120,7 +120,7 @@ def health_arguments(parser: LineParser) -> None:
 def security(session: Session, _: argparse.Namespace) -> Table:
     """Show `EnginePool.security_status` as a table with advice below."""
     report = session.pool.security_status()
-    folders = {folder.owner: folder for folder in session.pool.config.places}
+    folders = {folder.owner: folder for folder in session.pool.config.config_dirs}
     files = [
         (file, folders[file.place].label(folders[file.place].root / file.path))
         for file in report.files

@@ -122,7 +122,7 @@ class LiveCatalog(Catalog):
     def status(self, *, probe: bool) -> list[EngineStatus]:
         """Return a row for each engine, with the totals of its calls."""
         if probe:
-            self._registry.note_answering(self._answering_servers())
+            self._registry.note_running_servers(self._answering_servers())
         return [self._usage.on(row) for row in self._registry.rows()]
 
     @override
@@ -135,7 +135,7 @@ class LiveCatalog(Catalog):
     def features(self, reference: str) -> frozenset[str]:
         """Return what the engine's class declares; the class is loaded if necessary."""
         target = self._registry.resolve(reference)
-        engine = target.given or self._registry.load(target).engine
+        engine = target.instance or self._registry.load(target).engine
         return frozenset(engine.features) | SAMPLING.difference(engine.lacks)
 
     @override

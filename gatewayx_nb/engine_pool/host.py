@@ -152,24 +152,24 @@ class EngineHost:
     def _create(self, target: Target, loaded: LoadedEngine | None) -> LLMEngine:
         """Create an instance; the user's settings override attributes set by the constructor."""
         if loaded is None:
-            assert target.given is not None  # noqa: S101 - has a file or an engine
-            return target.given
+            assert target.instance is not None  # noqa: S101 - has a file or an engine
+            return target.instance
         try:
             check_keywords(loaded.engine, target.options, target.name)
             engine = loaded.engine(target.key, **target.options)
         except GatewayError as error:
             redact_exception(error, target.key)
-            self._registry.note_unusable(target, error.message)
+            self._registry.note_instance_failure(target, error.message)
             raise
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - user code
             failure = EngineLoadError(
                 f"engine {target.name!r} cannot be created: {_describe(error, target.key)}.",
-                hint=f"Fix `__init__` in {target.place}.",
+                hint=f"Fix `__init__` in {target.code_location}.",
                 engine=target.name,
             )
-            self._registry.note_unusable(target, failure.message)
+            self._registry.note_instance_failure(target, failure.message)
             raise failure from cause_without_key(error, target.key)
-        self._registry.note_usable(target)
+        self._registry.clear_instance_failure(target)
         engine.name = target.name
         engine.network = target.network
         engine.model_name = str(target.options.get("model") or engine.model_name)
@@ -204,6 +204,6 @@ def _describe(error: BaseException, key: str) -> str:
 def _engine_error(target: Target, error: BaseException) -> ProviderError:
     return ProviderError(
         f"engine {target.name!r} raised {_describe(error, target.key)}.",
-        hint=f"Fix {target.place}; the next call loads it again.",
+        hint=f"Fix {target.code_location}; the next call loads it again.",
         engine=target.name,
     )

@@ -43,7 +43,7 @@ class Runtime:
         """Return the host of an engine."""
         if self._process != os.getpid():
             self._leave_to_parent()
-        key = (target.name, target.trusted_loop)
+        key = (target.name, target.may_share_loop)
         host = self._hosts.get(key)
         if host is None or host.portal.loop.is_closed():
             with self._lock:
@@ -117,7 +117,7 @@ class Runtime:
 
     def _is_there(self, name: str, trusted_loop: bool) -> bool:  # noqa: FBT001 - part of the key
         try:
-            return self._registry.resolve(name).trusted_loop is trusted_loop
+            return self._registry.resolve(name).may_share_loop is trusted_loop
         except GatewayError:
             return False
 
@@ -127,7 +127,7 @@ class Runtime:
             host.portal.close()
 
     def _portal(self, target: Target) -> Portal:
-        if not target.trusted_loop:
+        if not target.may_share_loop:
             return Portal(f"gatewayx {target.name}")
         return self._shared_portal()
 

@@ -98,7 +98,7 @@ def security_status(
     found = [Refusal("file", "", _relative(problem, config)) for problem in problems]
     return SecurityStatus(
         keys=tuple(_key(row, config) for row in listed if row.variable and _has_key(row)),
-        files=tuple(file for place in config.places for file in audit.files(place)),
+        files=tuple(file for place in config.config_dirs for file in audit.audit_files(place)),
         started=tuple(sorted(started)),
         refused=(*refused, *found),
     )
@@ -110,7 +110,7 @@ def _has_key(row: EngineStatus) -> bool:
 
 def _key(row: EngineStatus, config: Config) -> KeySecurity:
     files: dict[str, Literal["environment", "project", "user"]] = {
-        place.label(place.keys): place.owner for place in config.places
+        place.label(place.keys): place.owner for place in config.config_dirs
     }
     files["environment"] = "environment"
     state: KeyState = "missing" if row.key == "not needed" else row.key
@@ -120,7 +120,7 @@ def _key(row: EngineStatus, config: Config) -> KeySecurity:
 def _relative(text: str, config: Config) -> str:
     """Shorten the paths in a text: strip the engine, project, user and home folders."""
     named = config.env.get("GATEWAYX_ENGINES_PATH", "").split(os.pathsep)
-    roots = {str(place.root) for place in config.places} | {str(Path.home())}
+    roots = {str(place.root) for place in config.config_dirs} | {str(Path.home())}
     roots |= {str(Path(path).expanduser().absolute()) for path in named if path}
     for root in sorted(roots - {os.sep}, key=len, reverse=True):
         text = text.replace(f"{root}{os.sep}", "").replace(root, ".")

@@ -13,6 +13,8 @@ from gatewayx_nb.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gatewayx_nb.hints import Hint
+
 
 def atomic_write(path: Path, data: bytes) -> None:
     """Write a file atomically, mode 0600: readers see the old or the new bytes, even after a crash.
@@ -20,6 +22,7 @@ def atomic_write(path: Path, data: bytes) -> None:
     Raises:
         OSError: If it cannot be written; the old file is kept.
     """
+    # In the same folder: a rename is atomic only within one file system.
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -41,7 +44,7 @@ def remove_stale_temporaries(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def write_errors_as_config_error(path: Path, hint: str) -> Iterator[None]:
+def write_errors_as_config_error(path: Path, hint: Hint | str) -> Iterator[None]:
     """Report in one line why a file cannot be written.
 
     Raises:
@@ -50,11 +53,11 @@ def write_errors_as_config_error(path: Path, hint: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        at = Path(os.fsdecode(error.filename)) if error.filename else path
-        elsewhere = "" if at.parent == path.parent else f" (at {str(at)!r})"
-        why = error.strerror or type(error).__name__
+        failed = Path(os.fsdecode(error.filename)) if error.filename else path
+        location = "" if failed.parent == path.parent else f" (at {str(failed)!r})"
+        reason = error.strerror or type(error).__name__
         raise ConfigError(
-            f"{str(path)!r} cannot be written: {why}{elsewhere}.", hint=hint
+            f"{str(path)!r} cannot be written: {reason}{location}.", hint=hint
         ) from None
 
 
@@ -78,8 +81,8 @@ def file_lock(path: Path, lock: Path, timeout: float) -> Iterator[None]:
             yield
     except Timeout:
         raise ConfigError(
-            f"{str(path)!r} has been held by another process for {timeout:g} s.",
-            hint="Run it again when that one is done.",
+            f"{str(path)!r} has been locked by another process for {timeout:g} s.",
+            hint="Try again when that process has finished.",
         ) from None
 
 

@@ -51,7 +51,7 @@ class ConfigDir:
         return self.root / "config" / "secrets" / ".env.local"
 
     def label(self, path: Path) -> str:
-        """Return a short name of a file: relative to this place's root, or from ``~``."""
+        """Return a short name of a file: relative to ``root``, or starting with ``~``."""
         return str(path.relative_to(self.root)) if self.owner == "project" else _from_home(path)
 
 
@@ -93,21 +93,21 @@ def find_project(env: Mapping[str, str], start: Path | None = None) -> ConfigDir
     Raises:
         ConfigError: If ``GATEWAYX_HOME`` is not a folder.
     """
-    named = env.get("GATEWAYX_HOME")
-    if named:
-        root = Path(named).expanduser().absolute()
+    home = env.get("GATEWAYX_HOME")
+    if home:
+        root = Path(home).expanduser().absolute()
         if not root.is_dir():
             raise ConfigError(
-                f"GATEWAYX_HOME names {named!r}, which is no folder.",
-                hint="Unset it, or make the folder: `%gatewayx init` there.",
+                f"GATEWAYX_HOME must be an existing folder, got {home!r}.",
+                hint="Create that folder, or unset GATEWAYX_HOME.",
             )
         return ConfigDir(root, "project")
     starts = [start] if start else [Path.cwd(), *_script_folder()]
     for folder in starts:
         for candidate in _upwards(folder.absolute()):
-            place = ConfigDir(candidate, "project")
-            if place.settings.is_file() or place.keys.parent.is_dir():
-                return place
+            project = ConfigDir(candidate, "project")
+            if project.settings.is_file() or project.keys.parent.is_dir():
+                return project
     return None
 
 

@@ -29,7 +29,7 @@ def ownership_problem(path: Path) -> str | None:
     if status.st_uid not in (os.getuid(), 0):
         return "belongs to another user"
     if status.st_mode & stat.S_IWOTH:
-        return "may be changed by everyone; mend it with `chmod o-w`"
+        return "is writable by everyone; fix it with `chmod o-w`"
     return None
 
 
@@ -37,12 +37,12 @@ def permission_problem(path: Path, folder: Path) -> str | None:
     """Return why an engine file must not be executed; ``None`` if it may."""
     try:
         if not path.resolve(strict=True).is_relative_to(folder.resolve()):
-            return "is a link that leaves its folder"
-        return ownership_problem(path) if path.is_file() else "is no plain file"
+            return "is a symlink that leaves its folder"
+        return ownership_problem(path) if path.is_file() else "is not a regular file"
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     except RuntimeError:  # raised by Python 3.11 and 3.12
-        return "is a link to itself"
+        return "is a symlink to itself"
 
 
 def open_private(path: Path, *, own: bool) -> int:
@@ -53,7 +53,7 @@ def open_private(path: Path, *, own: bool) -> int:
     Args:
         path: The file.
         own: Whether it is the package's own key file. Its mode is then set to 0600, and it is
-            refused if it is a link or belongs to another user.
+            refused if it is a symlink or belongs to another user.
 
     Returns:
         Its file descriptor, which the caller closes.
@@ -71,7 +71,7 @@ def open_private(path: Path, *, own: bool) -> int:
             f"the key file {str(path)!r} cannot be read: {error.strerror}.",
             hint=f"`chmod 600 {path}`, or move it away."
             if isinstance(error, PermissionError)
-            else "Name a file that is there.",
+            else "Use the path of an existing file.",
         ) from None
     try:
         _refuse_foreign(os.fstat(handle), path, own=own)
@@ -101,19 +101,19 @@ def _refuse_links(path: Path) -> None:
     for part in (path, path.parent, path.parent.parent):
         if os.path.islink(part):  # noqa: PTH114 - returns False, not an error, without permission
             raise ConfigError(
-                f"the key file {str(path)!r} is not read: {part.name!r} is a link.",
-                hint=f"Put what it points to in its place, or `rm {part}`.",
+                f"the key file {str(path)!r} is not read: {part.name!r} is a symlink.",
+                hint=f"Replace the symlink by its target, or `rm {part}`.",
             )
 
 
 def _refuse_foreign(status: os.stat_result, path: Path, *, own: bool) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise ConfigError(
-            f"the key file {str(path)!r} is not a file.",
-            hint=f"`mv {path} {path}.off`, then `%gatewayx key set NAME`.",
+            f"the key file {str(path)!r} is not a regular file.",
+            hint=f"Move it away, `mv {path} {path}.off`, then set the keys again.",
         )
     if own and sys.platform != "win32" and status.st_uid not in (os.getuid(), 0):
         raise ConfigError(
             f"the key file {str(path)!r} belongs to another user.",
-            hint=f"`chown $(id -u) {path}`, or move it away and `%gatewayx key set NAME`.",
+            hint=f"`chown $(id -u) {path}`, or move it away and set the keys again.",
         )

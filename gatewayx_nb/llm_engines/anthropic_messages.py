@@ -29,7 +29,7 @@ VERSION = "2023-06-01"
 MAX_TOKENS = 8192
 """Sent if the caller sets no limit, because the field is required; thinking counts towards it."""
 
-_LONGEST_WHOLE = 21_333
+_MAX_UNSTREAMED = 21_333
 """Maximum ``max_tokens`` of a reply that is not streamed.
 
 More may take over ten minutes, after which connections are cut. The limit is that of Anthropic's
@@ -88,27 +88,27 @@ class AnthropicMessagesEngine(HTTPEngine):
             "stop_sequences": list(request.stop) or None,
             "output_config": _output_config(request),
         }
-        ours = {
+        payload = {
             "model": request.model,
             "max_tokens": request.max_tokens or MAX_TOKENS,
             "messages": [_turn(turn) for turn in request.messages if turn.role != "system"],
             **{name: value for name, value in set_by_caller.items() if value is not None},
         }
-        payload = json_body.merge_usage(ours, request.params)
-        is_long = (json_body.as_int(payload["max_tokens"]) or 0) > _LONGEST_WHOLE
+        payload = json_body.merge_params(payload, request.params)
+        is_long = (json_body.as_int(payload["max_tokens"]) or 0) > _MAX_UNSTREAMED
         return {"stream": request.streamed or is_long} | payload
 
     @override
-    def parser(self, faults: ProviderErrors) -> Parser:
-        return MessagesParser(faults)
+    def parser(self, errors: ProviderErrors) -> Parser:
+        return MessagesParser(errors)
 
 
 class MessagesParser:
     """Parser for one response. A whole message is converted to the equivalent events."""
 
-    def __init__(self, faults: ProviderErrors) -> None:
+    def __init__(self, errors: ProviderErrors) -> None:
         self.finished = False
-        self._faults = faults
+        self._errors = errors
         self._calls = ToolCallAssembler()
         self._usage: dict[str, Any] = {}
         self._has_answered = False
@@ -118,74 +118,74 @@ class MessagesParser:
         event = json_body.parse(data)
         if event.get("error") or event.get("type") == "error":
             kind = json_body.as_str(json_body.as_dict(event.get("error")).get("type"))
-            raise self._faults.within(event, _STATUSES.get(kind))
+            raise self._errors.from_body(event, _STATUSES.get(kind))
         index = json_body.as_int(event.get("index"))
         match event.get("type"):
             case "message":
                 yield from self._message(event)
             case "message_start":
-                yield self._started(json_body.as_dict(event.get("message")))
+                yield self._start_message(json_body.as_dict(event.get("message")))
             case "content_block_start":
-                yield from self._opened(index, json_body.as_dict(event.get("content_block")))
+                yield from self._start_block(index, json_body.as_dict(event.get("content_block")))
             case "content_block_delta":
-                yield from self._extended(index, json_body.as_dict(event.get("delta")))
+                yield from self._extend_block(index, json_body.as_dict(event.get("delta")))
             case "content_block_stop":
-                yield from self._calls.close(index)
+                yield from self._calls.finish(index)
             case "message_delta":
                 usage = json_body.as_dict(event.get("usage"))
-                yield from self._ended(json_body.as_dict(event.get("delta")), usage)
+                yield from self._end_message(json_body.as_dict(event.get("delta")), usage)
             case "message_stop":
                 self.finished = True
 
     def _message(self, message: dict[str, Any]) -> Iterator[Chunk]:
-        yield self._started(message)
+        yield self._start_message(message)
         for index, block in enumerate(json_body.as_list(message.get("content"))):
-            yield from self._opened(index, json_body.as_dict(block))
-            yield from self._calls.close(index)
-        yield from self._ended(message, {})
+            yield from self._start_block(index, json_body.as_dict(block))
+            yield from self._calls.finish(index)
+        yield from self._end_message(message, {})
         yield Chunk(raw=message)
 
-    def _started(self, message: dict[str, Any]) -> Chunk:
+    def _start_message(self, message: dict[str, Any]) -> Chunk:
         self._usage = json_body.as_dict(message.get("usage"))
         return Chunk(
             model=json_body.as_str(message.get("model")) or None, usage=usage_of(self._usage)
         )
 
-    def _opened(self, index: int | None, block: dict[str, Any]) -> Iterator[Chunk]:
-        yield from self._said(block)
+    def _start_block(self, index: int | None, block: dict[str, Any]) -> Iterator[Chunk]:
+        yield from self._text_chunks(block)
         # Only tools that the caller runs: `server_tool_use` is the provider's own.
         if block.get("type") == "tool_use":
-            name, given = json_body.as_str(block.get("name")), block.get("input")
-            arguments = json.dumps(given, ensure_ascii=False) if given else ""
-            self._calls.open(index, json_body.as_str(block.get("id")), name, arguments)
+            name, arguments_object = json_body.as_str(block.get("name")), block.get("input")
+            arguments = json.dumps(arguments_object, ensure_ascii=False) if arguments_object else ""
+            self._calls.add(index, json_body.as_str(block.get("id")), name, arguments)
             self._has_answered = True
 
-    def _extended(self, index: int | None, delta: dict[str, Any]) -> Iterator[Chunk]:
-        yield from self._said(delta)
+    def _extend_block(self, index: int | None, delta: dict[str, Any]) -> Iterator[Chunk]:
+        yield from self._text_chunks(delta)
         self._calls.extend(index, json_body.as_str(delta.get("partial_json")))
 
-    def _said(self, part: dict[str, Any]) -> Iterator[Chunk]:
+    def _text_chunks(self, part: dict[str, Any]) -> Iterator[Chunk]:
         text, thinking = json_body.as_str(part.get("text")), json_body.as_str(part.get("thinking"))
         self._has_answered = self._has_answered or bool(text)
         if text or thinking:
             yield Chunk(text=text, reasoning=thinking)
 
-    def _ended(self, end: dict[str, Any], usage: dict[str, Any]) -> Iterator[Chunk]:
+    def _end_message(self, end: dict[str, Any], usage: dict[str, Any]) -> Iterator[Chunk]:
         # The counts are running totals, which replace those of the start event.
         self._usage |= {name: value for name, value in usage.items() if value is not None}
         reason = json_body.as_str(end.get("stop_reason"))
         if reason == "refusal" and not self._has_answered:
-            raise self._refused(json_body.as_dict(end.get("stop_details")))
+            raise self._refusal_error(json_body.as_dict(end.get("stop_details")))
         self.finished = self.finished or bool(reason)
         finish = _FINISH_REASONS.get(reason, "other") if reason else None
         yield Chunk(finish_reason=finish, usage=usage_of(self._usage))
 
-    def _refused(self, details: dict[str, Any]) -> Exception:
+    def _refusal_error(self, details: dict[str, Any]) -> Exception:
         why = json_body.as_str(details.get("explanation")) or json_body.as_str(
             details.get("category")
         )
-        message = f"the prompt is refused: {why}" if why else "the prompt is refused."
-        return self._faults.within({"error": {"type": "refusal", "message": message}})
+        message = f"the prompt was refused: {why}" if why else "the prompt was refused."
+        return self._errors.from_body({"error": {"type": "refusal", "message": message}})
 
 
 def usage_of(usage: dict[str, Any]) -> Usage:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from typing_extensions import override
 
-from gatewayx_nb.llm_engines import embedding, json_body
+from gatewayx_nb.llm_engines import embedding_request, json_body
 from gatewayx_nb.llm_engines.http import HTTPEngine
 from gatewayx_nb.llm_engines.tool_calls import ToolCallAssembler
 from gatewayx_nb.replies import Chunk, FinishReason, Usage
@@ -29,7 +29,7 @@ _FINISH_REASONS: dict[str, FinishReason] = {
     "TOOL_CALL": "tool_calls",
 }
 
-_FAULTS = {"ERROR": 500, "TIMEOUT": 504}
+_ERROR_STATUSES = {"ERROR": 500, "TIMEOUT": 504}
 """Finish reasons that report an error, with the equivalent status."""
 
 
@@ -53,20 +53,20 @@ class CohereChatEngine(HTTPEngine):
             "seed": request.seed,
             "response_format": _response_format(request),
         }
-        ours = {
+        payload = {
             "model": request.model,
             "messages": [*system, *map(_turn, request.messages)],
             "stream": request.streamed,
             **{name: value for name, value in set_by_caller.items() if value is not None},
         }
-        return json_body.merge_usage(ours, request.params)
+        return json_body.merge_params(payload, request.params)
 
     @override
-    def parser(self, faults: ProviderErrors) -> Parser:
-        return CohereParser(faults)
+    def parser(self, errors: ProviderErrors) -> Parser:
+        return CohereParser(errors)
 
     @override
-    def listed(self, listing: dict[str, Any]) -> Iterable[str]:
+    def model_names(self, listing: dict[str, Any]) -> Iterable[str]:
         return (
             json_body.as_str(json_body.as_dict(row).get("name"))
             for row in json_body.as_list(listing.get("models"))
@@ -80,17 +80,17 @@ class CohereChatEngine(HTTPEngine):
             "texts": list(texts),
             "embedding_types": ["float"],
         }
-        answer = await embedding.ask(self, "v2/embed", payload, model)
-        found = json_body.as_list(json_body.as_dict(answer.get("embeddings")).get("float"))
-        return embedding.vectors(found, texts, self.name)
+        answer = await embedding_request.post_json(self, "v2/embed", payload, model)
+        vectors = json_body.as_list(json_body.as_dict(answer.get("embeddings")).get("float"))
+        return embedding_request.check_vectors(vectors, texts, self.name)
 
 
 class CohereParser:
     """Parser for one response: a whole body has the fields that a stream sends in pieces."""
 
-    def __init__(self, faults: ProviderErrors) -> None:
+    def __init__(self, errors: ProviderErrors) -> None:
         self.finished = False
-        self._faults = faults
+        self._errors = errors
         self._calls = ToolCallAssembler()
 
     def feed(self, data: str) -> Iterator[Chunk]:
@@ -99,7 +99,7 @@ class CohereParser:
             return
         answer = json_body.parse(data)
         if answer.get("error") or isinstance(answer.get("message"), str):
-            raise self._faults.within(answer)
+            raise self._errors.from_body(answer)
         yield from self._event(answer) if "type" in answer else self._whole(answer)
 
     def _event(self, event: dict[str, Any]) -> Iterator[Chunk]:
@@ -110,47 +110,47 @@ class CohereParser:
             case "message-start":
                 yield Chunk(request_id=json_body.as_str(event.get("id")) or None)
             case "content-start" | "content-delta":
-                yield from _said(json_body.as_dict(message.get("content")))
+                yield from _text_chunks(json_body.as_dict(message.get("content")))
             case "tool-plan-delta":
-                yield from _planned(message)
+                yield from _plan_chunks(message)
             case "tool-call-start":
-                self._open(index, json_body.as_dict(message.get("tool_calls")))
+                self._start_call(index, json_body.as_dict(message.get("tool_calls")))
             case "tool-call-delta":
                 function = json_body.as_dict(
                     json_body.as_dict(message.get("tool_calls")).get("function")
                 )
                 self._calls.extend(index, json_body.as_str(function.get("arguments")))
             case "tool-call-end":
-                yield from self._calls.close(index)
+                yield from self._calls.finish(index)
             case "message-end":
-                yield from self._ended(delta)
+                yield from self._end(delta)
                 self.finished = True
 
     def _whole(self, answer: dict[str, Any]) -> Iterator[Chunk]:
         message = json_body.as_dict(answer.get("message"))
         yield Chunk(request_id=json_body.as_str(answer.get("id")) or None)
         for part in json_body.as_list(message.get("content")):
-            yield from _said(json_body.as_dict(part))
-        yield from _planned(message)
+            yield from _text_chunks(json_body.as_dict(part))
+        yield from _plan_chunks(message)
         for index, call in enumerate(json_body.as_list(message.get("tool_calls"))):
-            self._open(index, json_body.as_dict(call))
-            yield from self._calls.close(index)
-        yield from self._ended(answer)
+            self._start_call(index, json_body.as_dict(call))
+            yield from self._calls.finish(index)
+        yield from self._end(answer)
         yield Chunk(raw=answer)
 
-    def _open(self, index: int | None, call: dict[str, Any]) -> None:
+    def _start_call(self, index: int | None, call: dict[str, Any]) -> None:
         function = json_body.as_dict(call.get("function"))
         name, arguments = (
             json_body.as_str(function.get("name")),
             json_body.as_str(function.get("arguments")),
         )
-        self._calls.open(index, json_body.as_str(call.get("id")), name, arguments)
+        self._calls.add(index, json_body.as_str(call.get("id")), name, arguments)
 
-    def _ended(self, end: dict[str, Any]) -> Iterator[Chunk]:
+    def _end(self, end: dict[str, Any]) -> Iterator[Chunk]:
         reason = json_body.as_str(end.get("finish_reason"))
-        if end.get("error") or reason in _FAULTS:
+        if end.get("error") or reason in _ERROR_STATUSES:
             message = json_body.as_str(end.get("error")) or f"it ended with {reason}"
-            raise self._faults.within({"message": message}, _FAULTS.get(reason, 500))
+            raise self._errors.from_body({"message": message}, _ERROR_STATUSES.get(reason, 500))
         self.finished = bool(reason)
         finish = _FINISH_REASONS.get(reason, "other") if reason else None
         usage = json_body.as_dict(end.get("usage"))
@@ -177,13 +177,13 @@ def _tokens(counted: dict[str, Any], cached: int | None = None) -> Usage:
     )
 
 
-def _said(part: dict[str, Any]) -> Iterator[Chunk]:
+def _text_chunks(part: dict[str, Any]) -> Iterator[Chunk]:
     text, thinking = json_body.as_str(part.get("text")), json_body.as_str(part.get("thinking"))
     if text or thinking:
         yield Chunk(text=text, reasoning=thinking)
 
 
-def _planned(message: dict[str, Any]) -> Iterator[Chunk]:
+def _plan_chunks(message: dict[str, Any]) -> Iterator[Chunk]:
     """Yield the model's plan, its reasoning before tool calls."""
     if plan := json_body.as_str(message.get("tool_plan")):
         yield Chunk(reasoning=plan)

@@ -120,8 +120,9 @@ class LLMEngine:
             return
         if not isinstance(answer, str):
             raise ProviderError(
-                f"`generate` of engine {self.name!r} gave {type(answer).__name__}; expected str.",
-                hint=f"Mend {self.name}_engine.py; the next call loads it again.",
+                f"`generate` of engine {self.name!r} must return a str or a Reply, got"
+                f" {type(answer).__name__}.",
+                hint=f"Fix {self.name}_engine.py; the next call loads it again.",
             )
         if answer.startswith(_FAILURE_PREFIX):
             raise ProviderError(
@@ -142,8 +143,8 @@ class LLMEngine:
             UnsupportedFeatureError: If the engine does not support embeddings.
         """
         raise UnsupportedFeatureError(
-            f"engine {self.name!r} makes no embeddings ({len(texts)} texts for {model!r}).",
-            hint="Ask an engine that does, for instance `openai`.",
+            f"engine {self.name!r} does not support embeddings ({len(texts)} texts for {model!r}).",
+            hint="Use an engine that does, such as `openai`.",
         )
 
     async def health_check(self) -> bool:

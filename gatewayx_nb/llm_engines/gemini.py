@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from typing_extensions import override
 
-from gatewayx_nb.llm_engines import embedding, json_body
+from gatewayx_nb.llm_engines import embedding_request, json_body
 from gatewayx_nb.llm_engines.http import HTTPEngine
 from gatewayx_nb.messages import Image, Message, ToolCall
 from gatewayx_nb.replies import Chunk, FinishReason, Usage
@@ -67,23 +67,23 @@ class GeminiEngine(HTTPEngine):
 
     @override
     def payload(self, request: Request) -> dict[str, Any]:
-        spoken = [turn for turn in request.messages if turn.role != "system"]
-        ruled = [turn.content for turn in request.messages if turn.role == "system"]
-        system = [request.system, *ruled] if request.system else ruled
+        turns = [turn for turn in request.messages if turn.role != "system"]
+        system_turns = [turn.content for turn in request.messages if turn.role == "system"]
+        system = [request.system, *system_turns] if request.system else system_turns
         settings = {name: value for name, value in _settings(request).items() if value is not None}
-        payload: dict[str, Any] = {"contents": [_content(turn) for turn in spoken]}
+        payload: dict[str, Any] = {"contents": [_content(turn) for turn in turns]}
         if system:
-            payload["systemInstruction"] = _said("user", "\n\n".join(system))
+            payload["systemInstruction"] = _text_content("user", "\n\n".join(system))
         if settings:
             payload["generationConfig"] = settings
-        return json_body.merge_usage(payload, request.params)
+        return json_body.merge_params(payload, request.params)
 
     @override
-    def parser(self, faults: ProviderErrors) -> Parser:
-        return GeminiParser(faults)
+    def parser(self, errors: ProviderErrors) -> Parser:
+        return GeminiParser(errors)
 
     @override
-    def listed(self, listing: dict[str, Any]) -> Iterable[str]:
+    def model_names(self, listing: dict[str, Any]) -> Iterable[str]:
         names = (
             json_body.as_str(json_body.as_dict(row).get("name"))
             for row in json_body.as_list(listing.get("models"))
@@ -93,11 +93,11 @@ class GeminiEngine(HTTPEngine):
     @override
     async def embed(self, texts: Sequence[str], model: str) -> list[list[float]]:
         resource = _resource(model)
-        asked = [{"model": resource, "content": _said("user", text)} for text in texts]
+        requests = [{"model": resource, "content": _text_content("user", text)} for text in texts]
         path = f"{self.version}/{resource}:batchEmbedContents"
-        answer = await embedding.ask(self, path, {"requests": asked}, model)
+        answer = await embedding_request.post_json(self, path, {"requests": requests}, model)
         rows = json_body.as_list(answer.get("embeddings"))
-        return embedding.vectors(
+        return embedding_request.check_vectors(
             [json_body.as_dict(row).get("values") for row in rows], texts, self.name
         )
 
@@ -105,12 +105,12 @@ class GeminiEngine(HTTPEngine):
 class GeminiParser:
     """Parser for one response: a whole body is an event that includes the end."""
 
-    def __init__(self, faults: ProviderErrors) -> None:
+    def __init__(self, errors: ProviderErrors) -> None:
         self.finished = False
-        self._faults = faults
+        self._errors = errors
         self._names = ("", "")
-        self._begun = False
-        self._called = False
+        self._has_started = False
+        self._has_tool_calls = False
 
     def feed(self, data: str) -> Iterator[Chunk]:
         """Yield the chunks of one event's data, or of a whole body.
@@ -128,7 +128,7 @@ class GeminiParser:
 
     def _answer(self, answer: dict[str, Any]) -> Iterator[Chunk]:
         if answer.get("error"):
-            raise self._faults.within(answer)
+            raise self._errors.from_body(answer)
         names = (
             json_body.as_str(answer.get("modelVersion")),
             json_body.as_str(answer.get("responseId")),
@@ -136,7 +136,7 @@ class GeminiParser:
         if names != self._names:
             self._names = names
             yield Chunk(model=names[0] or None, request_id=names[1] or None)
-        is_first, self._begun = not self._begun, True
+        is_first, self._has_started = not self._has_started, True
         for row in json_body.as_list(answer.get("candidates")):
             candidate = json_body.as_dict(row)
             if not candidate.get("index"):  # only the first candidate (`candidateCount`)
@@ -155,20 +155,22 @@ class GeminiParser:
             yield from self._part(json_body.as_dict(row))
         reason = json_body.as_str(candidate.get("finishReason"))
         if reason.startswith("MALFORMED"):
-            said = json_body.as_str(candidate.get("finishMessage")) or "the answer is malformed"
-            raise self._faults.within({"error": {"status": reason, "message": said}})
+            reason_text = (
+                json_body.as_str(candidate.get("finishMessage")) or "the reply is malformed"
+            )
+            raise self._errors.from_body({"error": {"status": reason, "message": reason_text}})
         if reason not in _NO_REASON:
             self.finished = True
             finish = _FINISH_REASONS.get(reason, "other")
             # Tool calls end with STOP too.
-            called = self._called and finish == "stop"
+            called = self._has_tool_calls and finish == "stop"
             yield Chunk(finish_reason="tool_calls" if called else finish)
 
     def _part(self, part: dict[str, Any]) -> Iterator[Chunk]:
         if text := json_body.as_str(part.get("text")):
             yield Chunk(reasoning=text) if part.get("thought") else Chunk(text=text)
         if call := json_body.as_dict(part.get("functionCall")):
-            self._called = True
+            self._has_tool_calls = True
             arguments = json.dumps(json_body.as_dict(call.get("args")), ensure_ascii=False)
             names = json_body.as_str(call.get("id")), json_body.as_str(call.get("name"))
             yield Chunk(tool_calls=(ToolCall(*names, arguments),))
@@ -181,8 +183,8 @@ class GeminiParser:
         """
         if reason := json_body.as_str(feedback.get("blockReason")):
             more = json_body.as_str(feedback.get("blockReasonMessage"))
-            said = f"the prompt was blocked: {more or reason}"
-            raise self._faults.within({"error": {"type": "content_filter", "message": said}})
+            message = f"the prompt was blocked: {more or reason}"
+            raise self._errors.from_body({"error": {"type": "content_filter", "message": message}})
 
 
 def usage_of(usage: dict[str, Any]) -> Usage:
@@ -225,16 +227,16 @@ def _settings(request: Request) -> dict[str, Any]:
 
 
 def _content(turn: Message) -> dict[str, Any]:
-    said = _said("model" if turn.role == "assistant" else "user", turn.content)
-    said["parts"] += [_of_image(image) for image in turn.images]
-    return said
+    content = _text_content("model" if turn.role == "assistant" else "user", turn.content)
+    content["parts"] += [_image_part(image) for image in turn.images]
+    return content
 
 
-def _said(role: str, text: str) -> dict[str, Any]:
+def _text_content(role: str, text: str) -> dict[str, Any]:
     return {"role": role, "parts": [{"text": text}] if text else []}
 
 
-def _of_image(image: Image) -> dict[str, Any]:
+def _image_part(image: Image) -> dict[str, Any]:
     if image.url:
         return {"fileData": {"fileUri": image.url, "mimeType": image.mime}}
     return {"inlineData": {"mimeType": image.mime, "data": image.base64}}

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from gatewayx_nb.llm_engines import json_body, unsupported_params
 from gatewayx_nb.llm_engines.engine import LLMEngine
-from gatewayx_nb.llm_engines.provider_errors import FIRST_FAULT, ProviderErrors
+from gatewayx_nb.llm_engines.provider_errors import FIRST_ERROR_STATUS, ProviderErrors
 from gatewayx_nb.llm_engines.rate_limit_headers import rate_limits
 from gatewayx_nb.messages import ModelInfo
 from gatewayx_nb.replies import Chunk
@@ -52,8 +52,8 @@ class Dialect(Protocol):
         """Return the JSON body for a request."""
         ...
 
-    def parser(self, faults: ProviderErrors) -> Parser:
-        """Return a parser for one response, which creates its errors with ``faults``."""
+    def parser(self, errors: ProviderErrors) -> Parser:
+        """Return a parser for one response, which creates its errors with ``errors``."""
         ...
 
 
@@ -110,11 +110,11 @@ class HTTPEngine(LLMEngine, ABC):
         raise NotImplementedError
 
     @abstractmethod
-    def parser(self, faults: ProviderErrors) -> Parser:
-        """Return a parser for one response, which creates its errors with ``faults``."""
+    def parser(self, errors: ProviderErrors) -> Parser:
+        """Return a parser for one response, which creates its errors with ``errors``."""
         raise NotImplementedError
 
-    def listed(self, listing: dict[str, Any]) -> Iterable[str]:
+    def model_names(self, listing: dict[str, Any]) -> Iterable[str]:
         """Return the model names in a response to ``models_path``."""
         return (
             json_body.as_str(json_body.as_dict(row).get("id"))
@@ -123,33 +123,33 @@ class HTTPEngine(LLMEngine, ABC):
 
     @override
     async def stream(self, request: Request) -> AsyncIterator[Chunk]:
-        unsupported_params.refuse_param(request, self.lacks, self.name)
-        faults = ProviderErrors(self.name, request.model, self.api_key)
+        unsupported_params.reject_unsupported(request, self.lacks, self.name)
+        errors = ProviderErrors(self.name, request.model, self.api_key)
         dialect = self.dialect(request)
-        parser = dialect.parser(faults)
+        parser = dialect.parser(errors)
         async with self.http.post(dialect.route(request), dialect.payload(request)) as response:
-            if response.status >= FIRST_FAULT:
+            if response.status >= FIRST_ERROR_STATUS:
                 data = await response.read()
-                error = faults.status(response.status, response.headers, data)
+                error = errors.from_response(response.status, response.headers, data)
                 raise unsupported_params.explain_rejection(error, request, data)
-            yield _of_headers(response)
-            pieces = _events if response.content_type == "text/event-stream" else _whole
+            yield _headers_chunk(response)
+            pieces = _events if response.content_type == "text/event-stream" else _body
             async for piece in pieces(response):
                 for chunk in parser.feed(piece):
                     if chunk.text:
-                        response.watch_silence()
+                        response.start_read_timeout()
                     yield chunk
         if not parser.finished:
-            raise faults.truncated()
+            raise errors.truncated()
 
     @override
     async def models(self) -> list[ModelInfo]:
         async with self.http.get(self.models_path) as response:
             data = await response.read()
-            if response.status >= FIRST_FAULT:
-                faults = ProviderErrors(self.name, None, self.api_key)
-                raise faults.status(response.status, response.headers, data)
-        names = filter(None, self.listed(json_body.parse(data)))
+            if response.status >= FIRST_ERROR_STATUS:
+                errors = ProviderErrors(self.name, None, self.api_key)
+                raise errors.from_response(response.status, response.headers, data)
+        names = filter(None, self.model_names(json_body.parse(data)))
         return [ModelInfo(self.name, name, name == self.model_name) for name in names]
 
     @override
@@ -162,7 +162,7 @@ class HTTPEngine(LLMEngine, ABC):
             await self._client.aclose()
 
 
-def _of_headers(response: Response) -> Chunk:
+def _headers_chunk(response: Response) -> Chunk:
     """Return the request id and the remaining rate limits from the headers."""
     names = (response.headers.get(name) for name in _REQUEST_IDS)
     return Chunk(
@@ -182,12 +182,12 @@ async def _events(response: Response) -> AsyncIterator[str]:
         for event in decoder.feed(block):
             yield event.data
     for event in decoder.close():
-        if json_body.is_whole(event.data):
+        if json_body.is_complete(event.data):
             yield event.data
-    if '"error"' in decoder.stray and json_body.is_whole(decoder.stray):
+    if '"error"' in decoder.stray and json_body.is_complete(decoder.stray):
         yield decoder.stray
 
 
-async def _whole(response: Response) -> AsyncIterator[str]:
+async def _body(response: Response) -> AsyncIterator[str]:
     """Yield the body of a non-streamed response as one event."""
     yield (await response.read()).decode(errors="replace")

@@ -7,16 +7,18 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb.errors import ProviderError
+from gatewayx_nb.hints import Hint, advice
 from gatewayx_nb.text import shorten
 
-_DELAY = re.compile(r"(\d+(?:\.\d+)?)s")
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_ABSURD = 2**63
+_DELAY = re.compile(r"(\d+(?:\.\d+)?)s")
+
+_MAX_TOKENS = 2**63
 """A token count too large for a database."""
 
-_NO_JSON = "Check the engine's base URL: `%gatewayx status`."
+_CHECK_BASE_URL = advice("Check the engine's base URL.") | Hint("list_engines")
 
 
 def parse(data: str | bytes) -> dict[str, Any]:
@@ -28,17 +30,19 @@ def parse(data: str | bytes) -> dict[str, Any]:
     """
     text = data.decode(errors="replace") if isinstance(data, bytes) else data
     try:
-        value = json.loads(text, parse_constant=_refuse)
+        value = json.loads(text, parse_constant=_reject_constant)
     except (ValueError, RecursionError):
         raise ProviderError(
-            f"the answer is no JSON: {shorten(text, 80)!r}.", hint=_NO_JSON
+            f"the response is not JSON: {shorten(text, 80)!r}.", hint=_CHECK_BASE_URL
         ) from None
     if not isinstance(value, dict):
-        raise ProviderError(f"the answer is no JSON object: {shorten(text, 80)!r}.", hint=_NO_JSON)
+        raise ProviderError(
+            f"the response is not a JSON object: {shorten(text, 80)!r}.", hint=_CHECK_BASE_URL
+        )
     return value
 
 
-def is_whole(text: str) -> bool:
+def is_complete(text: str) -> bool:
     """Return whether a text is complete JSON, or the end mark ``[DONE]``."""
     try:
         json.loads(text)
@@ -47,7 +51,7 @@ def is_whole(text: str) -> bool:
     return True
 
 
-def _refuse(constant: str) -> None:
+def _reject_constant(constant: str) -> None:
     raise ValueError(constant)
 
 
@@ -70,32 +74,32 @@ def as_int(value: object) -> int | None:
     """Return the value if it is a plausible number of tokens, otherwise ``None``."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return int(value) if 0 <= value < _ABSURD else None
+    return int(value) if 0 <= value < _MAX_TOKENS else None
 
 
-def merge_usage(ours: dict[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``ours`` updated with ``theirs``; nested objects are merged recursively.
+def merge_params(payload: dict[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``payload`` updated with ``params``; nested objects are merged recursively.
 
     >>> merge_usage({"text": {"format": "json"}, "n": 1}, {"text": {"verbosity": "low"}, "n": 2})
     {'text': {'format': 'json', 'verbosity': 'low'}, 'n': 2}
     """
-    both = {
-        name: merge_usage(ours[name], value)
-        for name, value in theirs.items()
-        if isinstance(value, dict) and isinstance(ours.get(name), dict)
+    nested = {
+        name: merge_params(payload[name], value)
+        for name, value in params.items()
+        if isinstance(value, dict) and isinstance(payload.get(name), dict)
     }
-    return ours | dict(theirs) | both
+    return payload | dict(params) | nested
 
 
 def provider_error(data: bytes) -> tuple[str | None, str]:
-    """Return the provider's code and message from an error body; see `fault_of`.
+    """Return the provider's code and message from an error body; see `error_code_and_message`.
 
     A body that is not a JSON object has no code. Gemini wraps an error in a list of one.
     """
     try:
         return error_code_and_message(_error_body(data))
     except ProviderError:
-        return None, "a page that is no JSON"
+        return None, "the body is not JSON"
 
 
 def error_code_and_message(answer: Mapping[str, Any]) -> tuple[str | None, str]:
@@ -118,8 +122,8 @@ def error_code_and_message(answer: Mapping[str, Any]) -> tuple[str | None, str]:
         inner.get("type"),
     )
     code = next((code for code in codes if isinstance(code, str) and code), None)
-    words = (inner.get(name) for name in ("message", "error", "detail"))
-    message = next((word for word in words if isinstance(word, str)), "")
+    texts = (inner.get(name) for name in ("message", "error", "detail"))
+    message = next((text for text in texts if isinstance(text, str)), "")
     return code, message
 
 
@@ -134,7 +138,7 @@ def _daily_quota(details: list[Any]) -> str | None:
     return next((quota for quota in quotas if "PerDay" in quota), None)
 
 
-def rejection(data: bytes) -> tuple[str, str]:
+def rejected_param(data: bytes) -> tuple[str, str]:
     """Return the parameter that an error body is about, if it names one, and its message."""
     try:
         answer = _error_body(data)
@@ -155,8 +159,8 @@ def retry_delay(data: bytes) -> float | None:
     except ProviderError:
         return None
     delays = (as_str(as_dict(detail).get("retryDelay")) for detail in as_list(details))
-    found = next((_DELAY.fullmatch(delay) for delay in delays if delay), None)
-    return float(found.group(1)) if found else None
+    match = next((_DELAY.fullmatch(delay) for delay in delays if delay), None)
+    return float(match.group(1)) if match else None
 
 
 def _error_body(data: bytes) -> dict[str, Any]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.llm_engines.engine import LLMEngine
 
-_EVERY = ("base_url", "model")
+_COMMON = ("base_url", "model")
 
 
 def check_keywords(engine: type[LLMEngine], options: Iterable[str], name: str) -> None:
@@ -25,19 +25,19 @@ def check_keywords(engine: type[LLMEngine], options: Iterable[str], name: str) -
     Raises:
         ConfigError: If a keyword is not accepted; the message suggests the nearest one.
     """
-    if _takes_any(engine):
+    if _accepts_any(engine):
         return
-    known = dict.fromkeys([*_EVERY, *(engine.keywords or ()), *_named(engine)])
+    known = dict.fromkeys([*_COMMON, *(engine.keywords or ()), *_init_parameters(engine)])
     for option in options:
         if option not in known:
             raise ConfigError(
-                f"engine {name!r} takes no {option!r}.{did_you_mean(option, known)}",
-                hint=f"Mend [engines.{name}] in config/gatewayx.toml; it takes {', '.join(known)}.",
+                f"engine {name!r} has no setting {option!r}.{did_you_mean(option, known)}",
+                hint=f"Fix [engines.{name}] in config/gatewayx.toml; valid: {', '.join(known)}.",
                 engine=name,
             )
 
 
-def _takes_any(engine: type[LLMEngine]) -> bool:
+def _accepts_any(engine: type[LLMEngine]) -> bool:
     for base in engine.__mro__:
         if "keywords" in vars(base):
             return engine.keywords is None
@@ -47,7 +47,7 @@ def _takes_any(engine: type[LLMEngine]) -> bool:
     return True
 
 
-def _named(engine: type[LLMEngine]) -> list[str]:
+def _init_parameters(engine: type[LLMEngine]) -> list[str]:
     inits = [vars(base)["__init__"] for base in engine.__mro__ if "__init__" in vars(base)]
     return [
         name

@@ -6,14 +6,13 @@ Source: https://platform.openai.com/docs/api-reference/chat
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from typing_extensions import override
 
-from gatewayx_nb.llm_engines import embedding, json_body
+from gatewayx_nb.llm_engines import embedding_request, json_body
 from gatewayx_nb.llm_engines.http import HTTPEngine
-from gatewayx_nb.messages import Message, ToolCall
+from gatewayx_nb.llm_engines.tool_calls import ToolCallAssembler
 from gatewayx_nb.replies import Chunk, FinishReason, Usage
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.llm_engines.http import Parser
     from gatewayx_nb.llm_engines.provider_errors import ProviderErrors
-    from gatewayx_nb.messages import Request
+    from gatewayx_nb.messages import Message, Request
 
 _FINISH_REASONS: dict[str, FinishReason] = {
     "stop": "stop",
@@ -65,11 +64,11 @@ class OpenAICompatibleEngine(HTTPEngine):
         if request.streamed and self.stream_usage:
             payload["stream_options"] = {"include_usage": True}
         payload |= {name: value for name, value in set_by_caller.items() if value is not None}
-        return json_body.merge_usage(payload, request.params)
+        return json_body.merge_params(payload, request.params)
 
     @override
-    def parser(self, faults: ProviderErrors) -> Parser:
-        return ChatParser(faults)
+    def parser(self, errors: ProviderErrors) -> Parser:
+        return ChatParser(errors)
 
     @override
     async def embed(self, texts: Sequence[str], model: str) -> list[list[float]]:
@@ -77,21 +76,23 @@ class OpenAICompatibleEngine(HTTPEngine):
             return await super().embed(texts, model)
         # OpenAI's SDK requests base64 by default; not every server supports that.
         payload = {"model": model, "input": list(texts), "encoding_format": "float"}
-        answer = await embedding.ask(self, "embeddings", payload, model)
+        answer = await embedding_request.post_json(self, "embeddings", payload, model)
         rows = [json_body.as_dict(row) for row in json_body.as_list(answer.get("data"))]
         rows.sort(key=lambda row: json_body.as_int(row.get("index")) or 0)
-        return embedding.vectors([row.get("embedding") for row in rows], texts, self.name)
+        return embedding_request.check_vectors(
+            [row.get("embedding") for row in rows], texts, self.name
+        )
 
 
 class ChatParser:
     """Parser for one response: a whole body and a stream's chunk differ only in one name."""
 
-    def __init__(self, faults: ProviderErrors) -> None:
+    def __init__(self, errors: ProviderErrors) -> None:
         self.finished = False
-        self._faults = faults
+        self._errors = errors
         self._names = ("", "")
-        self._refused = False
-        self._calls = _Calls()
+        self._has_refused = False
+        self._calls = ToolCallAssembler()
 
     def feed(self, data: str) -> Iterator[Chunk]:
         """Yield the chunks of one event's data, or of a whole body."""
@@ -99,7 +100,7 @@ class ChatParser:
             return
         answer = json_body.parse(data)
         if answer.get("error") or answer.get("object") == "error":
-            raise self._faults.within(answer)
+            raise self._errors.from_body(answer)
         names = (json_body.as_str(answer.get("model")), json_body.as_str(answer.get("id")))
         if names != self._names:
             self._names = names
@@ -117,9 +118,9 @@ class ChatParser:
     def _choice(self, choice: dict[str, Any]) -> Iterator[Chunk]:
         part = json_body.as_dict(choice.get("delta")) or json_body.as_dict(choice.get("message"))
         content, refusal = part.get("content"), json_body.as_str(part.get("refusal"))
-        self._refused = self._refused or bool(refusal)
+        self._has_refused = self._has_refused or bool(refusal)
         if isinstance(content, list):
-            yield from _of_parts(content)
+            yield from _part_chunks(content)
         text = json_body.as_str(content) or refusal
         # DeepSeek, xAI and older vLLM: `reasoning_content`; OpenRouter, Groq, vLLM: `reasoning`.
         reasoning = json_body.as_str(part.get("reasoning_content")) or json_body.as_str(
@@ -128,70 +129,33 @@ class ChatParser:
         if text or reasoning:
             yield Chunk(text=text, reasoning=reasoning)
         for position, call in enumerate(json_body.as_list(part.get("tool_calls"))):
-            self._calls.add(json_body.as_dict(call), position)
+            self._add_call(json_body.as_dict(call), position)
         reason = json_body.as_str(choice.get("finish_reason"))
         if reason == "error":
-            raise self._faults.within(choice)
+            raise self._errors.from_body(choice)
         if reason and not self.finished:
             self.finished = True
             yield self._end(reason)
+
+    def _add_call(self, piece: dict[str, Any], position: int) -> None:
+        function = json_body.as_dict(piece.get("function"))
+        call_id, name = json_body.as_str(piece.get("id")), json_body.as_str(function.get("name"))
+        arguments = function.get("arguments")
+        text = json.dumps(arguments) if isinstance(arguments, dict) else json_body.as_str(arguments)
+        self._calls.add(piece.get("index", position), call_id, name, text)
 
     def _end(self, reason: str) -> Chunk:
         """Return the finish reason and the tool calls, which are complete by now.
 
         A tool call forced by the caller ends with ``stop``.
         """
-        calls = self._calls.whole()
+        calls = self._calls.finish_all()
         finish = _FINISH_REASONS.get(reason, "other")
-        if self._refused:
+        if self._has_refused:
             finish = "content_filter"
         elif calls and finish == "stop":
             finish = "tool_calls"
         return Chunk(finish_reason=finish, tool_calls=calls)
-
-
-@dataclass(slots=True)
-class _Call:
-    """A partial tool call."""
-
-    index: object
-    id: str
-    name: str = ""
-    arguments: list[str] = field(default_factory=list)
-
-
-class _Calls:
-    """Assembles tool calls from the fragments of a stream.
-
-    A fragment belongs to the latest call with its index, unless it has another id: some servers
-    omit the index, number every call 0, or repeat the id.
-    """
-
-    def __init__(self) -> None:
-        self._calls: list[_Call] = []
-
-    def add(self, fragment: dict[str, Any], position: int) -> None:
-        index, id_ = fragment.get("index", position), json_body.as_str(fragment.get("id"))
-        mine = (
-            call
-            for call in reversed(self._calls)
-            if call.index == index and id_ in {"", call.id or id_}
-        )
-        call = next(mine, None)
-        if call is None:
-            call = _Call(index, id_)
-            self._calls.append(call)
-        function = json_body.as_dict(fragment.get("function"))
-        call.id = call.id or id_
-        call.name = call.name or json_body.as_str(function.get("name"))
-        arguments = function.get("arguments")
-        written = (
-            json.dumps(arguments) if isinstance(arguments, dict) else json_body.as_str(arguments)
-        )
-        call.arguments.append(written)
-
-    def whole(self) -> tuple[ToolCall, ...]:
-        return tuple(ToolCall(c.id, c.name, "".join(c.arguments)) for c in self._calls)
 
 
 def usage_of(usage: dict[str, Any]) -> Usage:
@@ -229,7 +193,7 @@ def _content(turn: Message) -> str | list[dict[str, Any]]:
     return [*text, *images]
 
 
-def _of_parts(parts: list[Any]) -> Iterator[Chunk]:
+def _part_chunks(parts: list[Any]) -> Iterator[Chunk]:
     """Yield the parts of structured content, as sent by Mistral's reasoning models.
 
     https://docs.mistral.ai/capabilities/reasoning

@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from gatewayx_nb.errors import ConfigError
 from gatewayx_nb.llm_engines import json_body
+from gatewayx_nb.llm_engines.http import Dialect
 from gatewayx_nb.llm_engines.openai_chat import OpenAICompatibleEngine, usage_of
 from gatewayx_nb.messages import Message, ToolCall
 from gatewayx_nb.replies import Chunk, FinishReason, Usage
@@ -18,7 +19,7 @@ from gatewayx_nb.replies import Chunk, FinishReason, Usage
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gatewayx_nb.llm_engines.http import Dialect, Parser
+    from gatewayx_nb.llm_engines.http import Parser
     from gatewayx_nb.llm_engines.provider_errors import ProviderErrors
     from gatewayx_nb.messages import Request
 
@@ -29,7 +30,7 @@ _INCOMPLETE: dict[str, FinishReason] = {
     "max_output_tokens": "length",
     "content_filter": "content_filter",
 }
-_UNDER_WAY = frozenset({"queued", "in_progress", "cancelled"})
+_UNFINISHED = frozenset({"queued", "in_progress", "cancelled"})
 
 
 class OpenAIResponsesEngine(OpenAICompatibleEngine):
@@ -55,8 +56,8 @@ class OpenAIResponsesEngine(OpenAICompatibleEngine):
         super().__init__(api_key, **kwargs)
         if api not in {"", "responses", "chat"}:
             raise ConfigError(
-                f"the `api` of an engine is {api!r}; expected 'responses' or 'chat'.",
-                hint='Write `api = "responses"` under its `[engines.<name>]`.',
+                f"the `api` of an engine must be 'responses' or 'chat', got {api!r}.",
+                hint='Set `api = "responses"` under its `[engines.<name>]`.',
             )
         is_ours = self.base_url.rstrip("/") == type(self).base_url.rstrip("/")
         self.api = api or ("responses" if is_ours else "chat")
@@ -64,18 +65,18 @@ class OpenAIResponsesEngine(OpenAICompatibleEngine):
     @override
     def dialect(self, request: Request) -> Dialect:
         needs_chat = request.stop or request.seed is not None or CHAT_ONLY & request.params.keys()
-        return self if needs_chat or self.api == "chat" else Responses()
+        return self if needs_chat or self.api == "chat" else ResponsesDialect()
 
 
-class Responses:
+class ResponsesDialect(Dialect):
     """The dialect of the Responses API."""
 
-    def route(self, request: Request) -> str:  # noqa: ARG002 - one path for all
-        """Return the path, relative to the engine's ``base_url``."""
+    @override
+    def route(self, request: Request) -> str:
         return "responses"
 
+    @override
     def payload(self, request: Request) -> dict[str, Any]:
-        """Return the JSON body, which tells the provider not to store the call."""
         turns = [{"role": turn.role, "content": _content(turn)} for turn in request.messages]
         set_by_caller = {
             "instructions": request.system or None,
@@ -87,27 +88,27 @@ class Responses:
         payload = {
             "model": request.model,
             "input": turns,
-            "store": False,
+            "store": False,  # OpenAI keeps responses for 30 days by default
             "stream": request.streamed,
         }
         payload |= {name: value for name, value in set_by_caller.items() if value is not None}
-        return json_body.merge_usage(payload, request.params)
+        return json_body.merge_params(payload, request.params)
 
-    def parser(self, faults: ProviderErrors) -> Parser:
-        """Return a parser for one response."""
-        return ResponsesParser(faults)
+    @override
+    def parser(self, errors: ProviderErrors) -> Parser:
+        return ResponsesParser(errors)
 
 
 class ResponsesParser:
     """Parser for one response: a stream's last event contains the whole body."""
 
-    def __init__(self, faults: ProviderErrors) -> None:
+    def __init__(self, errors: ProviderErrors) -> None:
         self.finished = False
-        self._faults = faults
-        self._streamed: set[str] = set()  # the types of the streamed items
-        self._thought_at: tuple[object, object] | None = None
-        self._refused = False
-        self._called = False
+        self._errors = errors
+        self._streamed_types: set[str] = set()  # the types of the streamed items
+        self._reasoning_part: tuple[object, object] | None = None
+        self._has_refused = False
+        self._has_tool_calls = False
 
     def feed(self, data: str) -> Iterator[Chunk]:
         """Yield the chunks of one event's data, or of a whole body."""
@@ -118,49 +119,49 @@ class ResponsesParser:
         delta = json_body.as_str(event.get("delta"))
         match kind:
             case "response.output_text.delta" | "response.refusal.delta" if delta:
-                self._streamed.add("message")
-                self._refused = self._refused or kind == "response.refusal.delta"
+                self._streamed_types.add("message")
+                self._has_refused = self._has_refused or kind == "response.refusal.delta"
                 yield Chunk(text=delta)
             case "response.reasoning_summary_text.delta" | "response.reasoning_text.delta":
-                self._streamed.add("reasoning")
+                self._streamed_types.add("reasoning")
                 part = event.get("summary_index", event.get("content_index"))
-                yield self._thought(delta, (event.get("output_index"), part))
+                yield self._reasoning_chunk(delta, (event.get("output_index"), part))
             case "response.output_item.done":
                 item = json_body.as_dict(event.get("item"))
                 if item.get("type") == "function_call":
-                    self._streamed.add("function_call")
-                    yield self._call(item)
+                    self._streamed_types.add("function_call")
+                    yield self._tool_call_chunk(item)
             case "response.created":
-                yield _names(json_body.as_dict(event.get("response")))
+                yield _names_chunk(json_body.as_dict(event.get("response")))
             case "response.completed" | "response.incomplete" | "response.failed":
                 yield from self._end(json_body.as_dict(event.get("response")))
             case "error":
-                raise self._faults.within(event)
+                raise self._errors.from_body(event)
             case "":
                 yield from self._whole(event)
 
     def _whole(self, answer: dict[str, Any]) -> Iterator[Chunk]:
         if answer.get("error"):
-            raise self._faults.within(answer)
+            raise self._errors.from_body(answer)
         if isinstance(answer.get("output"), list):
             yield from self._end(answer)
             yield Chunk(raw=answer)
 
     def _end(self, response: dict[str, Any]) -> Iterator[Chunk]:
         """Yield the parts of a finished response that were not streamed, and its finish reason."""
-        yield _names(response)
+        yield _names_chunk(response)
         status = json_body.as_str(response.get("status"))
         if status == "failed" or response.get("error"):
-            raise self._faults.within(response)
-        streamed = frozenset(self._streamed)
+            raise self._errors.from_body(response)
+        streamed = frozenset(self._streamed_types)
         for number, row in enumerate(json_body.as_list(response.get("output"))):
             item = json_body.as_dict(row)
             if json_body.as_str(item.get("type")) not in streamed:
                 yield from self._item(item, number)
-        self.finished = status not in _UNDER_WAY
+        self.finished = status not in _UNFINISHED
         usage = json_body.as_dict(response.get("usage"))
         yield Chunk(
-            finish_reason=self._finish(response) if self.finished else None,
+            finish_reason=self._finish_reason(response) if self.finished else None,
             usage=_usage(usage) if usage else None,
         )
 
@@ -169,38 +170,40 @@ class ResponsesParser:
             case "message":
                 for part in map(json_body.as_dict, json_body.as_list(item.get("content"))):
                     refusal = json_body.as_str(part.get("refusal"))
-                    self._refused = self._refused or bool(refusal)
+                    self._has_refused = self._has_refused or bool(refusal)
                     yield Chunk(text=json_body.as_str(part.get("text")) or refusal)
             case "reasoning":
                 for name in ("summary", "content"):
                     for place, part in enumerate(
                         map(json_body.as_dict, json_body.as_list(item.get(name)))
                     ):
-                        yield self._thought(json_body.as_str(part.get("text")), (number, place))
+                        yield self._reasoning_chunk(
+                            json_body.as_str(part.get("text")), (number, place)
+                        )
             case "function_call":
-                yield self._call(item)
+                yield self._tool_call_chunk(item)
 
-    def _thought(self, text: str, place: tuple[object, object]) -> Chunk:
+    def _reasoning_chunk(self, text: str, place: tuple[object, object]) -> Chunk:
         """Return a piece of reasoning, with a blank line between parts."""
-        gap = "" if self._thought_at is None or self._thought_at == place else "\n\n"
-        self._thought_at = place
+        gap = "" if self._reasoning_part is None or self._reasoning_part == place else "\n\n"
+        self._reasoning_part = place
         return Chunk(reasoning=gap + text)
 
-    def _call(self, item: dict[str, Any]) -> Chunk:
-        self._called = True
+    def _tool_call_chunk(self, item: dict[str, Any]) -> Chunk:
+        self._has_tool_calls = True
         texts = (json_body.as_str(item.get(name)) for name in ("call_id", "name", "arguments"))
         return Chunk(tool_calls=(ToolCall(*texts),))
 
-    def _finish(self, response: dict[str, Any]) -> FinishReason:
-        if self._refused:
+    def _finish_reason(self, response: dict[str, Any]) -> FinishReason:
+        if self._has_refused:
             return "content_filter"
         if response.get("status") == "incomplete":
             reason = json_body.as_dict(response.get("incomplete_details")).get("reason")
             return _INCOMPLETE.get(json_body.as_str(reason), "other")
-        return "tool_calls" if self._called else "stop"
+        return "tool_calls" if self._has_tool_calls else "stop"
 
 
-def _names(response: dict[str, Any]) -> Chunk:
+def _names_chunk(response: dict[str, Any]) -> Chunk:
     model, request_id = (
         json_body.as_str(response.get("model")),
         json_body.as_str(response.get("id")),
@@ -217,7 +220,7 @@ def _usage(usage: dict[str, Any]) -> Usage:
         "output_tokens_details": "completion_tokens_details",
         "total_tokens": "total_tokens",
     }
-    return usage_of({theirs: usage.get(ours) for ours, theirs in names.items()})
+    return usage_of({chat: usage.get(name) for name, chat in names.items()})
 
 
 def _content(turn: Message) -> str | list[dict[str, Any]]:

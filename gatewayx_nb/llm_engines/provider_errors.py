@@ -17,6 +17,7 @@ from gatewayx_nb.errors import (
     TruncatedError,
     classify,
 )
+from gatewayx_nb.hints import Hint, advice
 from gatewayx_nb.llm_engines import json_body
 from gatewayx_nb.secure_config import redact, vendor_of_key
 from gatewayx_nb.text import shorten
@@ -25,23 +26,25 @@ from gatewayx_nb.transport import limit_reset, retry_after, should_retry
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-FIRST_FAULT = 400
+FIRST_ERROR_STATUS = 400
 """Lowest HTTP status of an error (RFC 9110, section 15.5)."""
 
-_TOO_MANY = 429
+_TOO_MANY_REQUESTS = 429
 
-_AGAIN = "Run the cell again, or ask another engine: `%gatewayx status`."
+_OTHER_ENGINE = Hint("use_other_engine")
+_RETRY = Hint("run_again") | _OTHER_ENGINE
 
-_MENDS: dict[type[GatewayError], str] = {
-    AuthenticationError: "Set a valid key: `%gatewayx key set {engine}`.",
-    ContentFilterError: "Say it otherwise, or ask another engine: `%gatewayx status`.",
-    ContextLengthError: "Shorten the prompt, or ask a model that takes more.",
-    ModelNotFoundError: "Name another: `%%gatewayx {engine}:MODEL`.",
-    QuotaError: "Top up the account at the provider, or ask another engine: `%gatewayx status`.",
-    RateLimitError: "Wait and run the cell again, or ask another engine: `%gatewayx status`.",
+_HINTS: dict[type[GatewayError], Hint] = {
+    ContentFilterError: advice("Rephrase the prompt.") | _OTHER_ENGINE,
+    ContextLengthError: advice("Shorten the prompt, or use a model with a longer context."),
+    QuotaError: advice("Top up the account at the provider.") | _OTHER_ENGINE,
+    RateLimitError: advice("Wait, then try again.") | _OTHER_ENGINE,
 }
 
-_MESSAGE = 300
+_ENGINE_ACTIONS = {AuthenticationError: "set_key", ModelNotFoundError: "name_model"}
+"""Hints that name the engine."""
+
+_MAX_MESSAGE = 300
 """Maximum number of characters of a provider's message to show."""
 
 
@@ -59,19 +62,19 @@ class ProviderErrors:
         self._model = model
         self._key = key
 
-    def status(self, status: int, headers: Mapping[str, str], data: bytes) -> GatewayError:
+    def from_response(self, status: int, headers: Mapping[str, str], data: bytes) -> GatewayError:
         """Return the error for a response with an error status."""
         code, message = json_body.provider_error(data)
         now = time.time()
-        asked = retry_after(headers, now) or json_body.retry_delay(data)
-        if asked is None and status == _TOO_MANY:
-            asked = limit_reset(headers, now)
-        error = self._error(f"answered {status}", status, code, message, asked)
+        delay = retry_after(headers, now) or json_body.retry_delay(data)
+        if delay is None and status == _TOO_MANY_REQUESTS:
+            delay = limit_reset(headers, now)
+        error = self._error(f"returned HTTP {status}", status, code, message, delay)
         if isinstance(error, RequestError):
             error.should_retry = should_retry(headers)
         return error
 
-    def within(self, answer: Mapping[str, Any], status: int | None = None) -> GatewayError:
+    def from_body(self, answer: Mapping[str, Any], status: int | None = None) -> GatewayError:
         """Return the error for a body that reports an error despite status 200.
 
         Args:
@@ -80,36 +83,38 @@ class ProviderErrors:
         """
         code, message = json_body.error_code_and_message(answer)
         inner = json_body.as_dict(answer.get("error"))
-        meant = status or json_body.as_int(inner.get("code")) or 200
-        how = f"reported a fault ({meant})" if meant >= FIRST_FAULT else "reported a fault"
-        return self._error(how, meant, code, message, None)
+        status_or_code = status or json_body.as_int(inner.get("code")) or 200
+        shown = f" ({status_or_code})" if status_or_code >= FIRST_ERROR_STATUS else ""
+        return self._error(f"reported an error{shown}", status_or_code, code, message, None)
 
     def truncated(self) -> TruncatedError:
         """Return the error for a reply that ended without its end mark."""
         return TruncatedError(
-            f"the answer of {self._engine!r} ended before its end mark.",
-            hint="Run the cell again.",
+            f"the reply of {self._engine!r} ended before its end mark.",
+            hint=Hint("run_again"),
             engine=self._engine,
             model=self._model,
         )
 
-    def _of_another(self) -> str:
+    def _key_mismatch(self) -> str:
         """Return a note if the key looks like one of another engine."""
         vendor = vendor_of_key(self._key)
         if vendor in (None, self._engine):
             return ""
-        return f" (the key looks like one of {vendor!r})"
+        return f" (the key looks like a key of {vendor!r})"
 
     def _error(
-        self, how: str, status: int, code: str | None, message: str, retry_after: float | None
+        self, event: str, status: int, code: str | None, message: str, retry_after: float | None
     ) -> GatewayError:
         kind = classify(status, code, message)
-        said = shorten(redact(message or "no reason given", [self._key]), _MESSAGE)
+        text = shorten(redact(message or "no reason given", [self._key]), _MAX_MESSAGE)
         if kind is AuthenticationError:
-            said += self._of_another()
+            text += self._key_mismatch()
+        end = "" if text.endswith((".", "!", "?", "…")) else "."
+        action = _ENGINE_ACTIONS.get(kind)
         return kind(
-            f"{self._engine!r} {how}: {said}",
-            hint=_MENDS.get(kind, _AGAIN).format(engine=self._engine),
+            f"{self._engine!r} {event}: {text}{end}",
+            hint=Hint(action, engine=self._engine) if action else _HINTS.get(kind, _RETRY),
             engine=self._engine,
             model=self._model,
             status=status,

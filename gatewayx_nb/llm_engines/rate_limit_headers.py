@@ -33,18 +33,18 @@ def rate_limits(headers: Mapping[str, str], now: float) -> RateLimits | None:
     """
     if not any("ratelimit" in name for name in headers):
         return None
-    found = RateLimits(
-        requests=_count(_find(headers, "limit", "requests")),
-        requests_left=_count(_find(headers, "remaining", "requests")),
-        requests_reset=_reset(_find(headers, "reset", "requests"), now),
-        tokens=_count(_find(headers, "limit", "tokens")),
-        tokens_left=_count(_find(headers, "remaining", "tokens")),
-        tokens_reset=_reset(_find(headers, "reset", "tokens"), now),
+    limits = RateLimits(
+        requests=_count(_header(headers, "limit", "requests")),
+        requests_left=_count(_header(headers, "remaining", "requests")),
+        requests_reset=_reset(_header(headers, "reset", "requests"), now),
+        tokens=_count(_header(headers, "limit", "tokens")),
+        tokens_left=_count(_header(headers, "remaining", "tokens")),
+        tokens_reset=_reset(_header(headers, "reset", "tokens"), now),
     )
-    return None if found == RateLimits() else found
+    return None if limits == RateLimits() else limits
 
 
-def _find(headers: Mapping[str, str], what: str, of: str) -> str:
+def _header(headers: Mapping[str, str], what: str, of: str) -> str:
     names = (prefix.format(what=what, of=of) for prefix in _PREFIXES)
     return next((headers[name] for name in names if name in headers), "").strip()
 

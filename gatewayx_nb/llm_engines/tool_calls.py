@@ -13,31 +13,55 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class _Pieces:
-    """A partial tool call."""
-
+class _PartialCall:
+    index: object
     id: str
-    name: str
+    name: str = ""
     arguments: list[str] = field(default_factory=list)
+
+    def complete(self) -> ToolCall:
+        """Return the call; missing arguments are an empty object."""
+        return ToolCall(self.id, self.name, "".join(self.arguments) or "{}")
 
 
 class ToolCallAssembler:
-    """The unfinished tool calls of one response, by index."""
+    """The unfinished tool calls of one response.
+
+    A piece belongs to the latest call with its index, unless it has another id: some servers omit
+    the index, number every call 0, or repeat the id.
+    """
 
     def __init__(self) -> None:
-        self._open: dict[int | None, _Pieces] = {}
+        self._calls: list[_PartialCall] = []
 
-    def open(self, index: int | None, call_id: str, name: str, arguments: str = "") -> None:
-        """Start a tool call."""
-        self._open[index] = _Pieces(call_id, name, [arguments])
+    def add(self, index: object, call_id: str, name: str, arguments: str = "") -> None:
+        """Start a call, or add a piece to one; the first id and name of a call are kept."""
+        matches = (
+            call
+            for call in reversed(self._calls)
+            if call.index == index and call_id in {"", call.id or call_id}
+        )
+        call = next(matches, None)
+        if call is None:
+            call = _PartialCall(index, call_id)
+            self._calls.append(call)
+        call.id = call.id or call_id
+        call.name = call.name or name
+        call.arguments.append(arguments)
 
-    def extend(self, index: int | None, arguments: str) -> None:
+    def extend(self, index: object, arguments: str) -> None:
         """Append to a call's arguments; ignored if the call was never started."""
-        if index in self._open:
-            self._open[index].arguments.append(arguments)
+        if any(call.index == index for call in self._calls):
+            self.add(index, "", "", arguments)
 
-    def close(self, index: int | None) -> Iterator[Chunk]:
-        """Yield the complete call, once; empty arguments become an empty object."""
-        if pieces := self._open.pop(index, None):
-            arguments = "".join(pieces.arguments) or "{}"
-            yield Chunk(tool_calls=(ToolCall(pieces.id, pieces.name, arguments),))
+    def finish(self, index: object) -> Iterator[Chunk]:
+        """Yield the complete call of an index, once."""
+        done = [call.complete() for call in self._calls if call.index == index]
+        self._calls = [call for call in self._calls if call.index != index]
+        if done:
+            yield Chunk(tool_calls=tuple(done))
+
+    def finish_all(self) -> tuple[ToolCall, ...]:
+        """Return all complete calls, once."""
+        done, self._calls = self._calls, []
+        return tuple(call.complete() for call in done)

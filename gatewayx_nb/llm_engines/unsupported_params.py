@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb.errors import GatewayError, ProviderError, UnsupportedFeatureError
+from gatewayx_nb.hints import Hint
 from gatewayx_nb.llm_engines import json_body
 
 if TYPE_CHECKING:
@@ -24,14 +25,11 @@ _SPELLINGS = {
 """The providers' names of each parameter."""
 
 
-_MEND = "Leave it out, or let it be left out: `-p drop_unsupported=true`."
-
-
 class RejectedParameterError(UnsupportedFeatureError):
     """The model rejected a parameter; ``code`` is the name that the caller used."""
 
 
-def refuse_param(request: Request, lacks: frozenset[str], engine: str) -> None:
+def reject_unsupported(request: Request, lacks: frozenset[str], engine: str) -> None:
     """Reject a parameter that the caller set and the provider does not support.
 
     Raises:
@@ -40,8 +38,8 @@ def refuse_param(request: Request, lacks: frozenset[str], engine: str) -> None:
     for name in sorted(lacks):
         if _is_set(request, name):
             raise RejectedParameterError(
-                f"engine {engine!r} has no parameter {name!r}; nothing was sent.",
-                hint=_MEND,
+                f"engine {engine!r} does not support {name!r}; nothing was sent.",
+                hint=_hint(name),
                 engine=engine,
                 model=request.model,
                 code=name,
@@ -58,17 +56,22 @@ def explain_rejection(error: GatewayError, request: Request, data: bytes) -> Gat
     """
     if not isinstance(error, ProviderError) or error.status not in _STATUSES:
         return error
-    name = _named(request, data)
+    name = _named_param(request, data)
     if name is None:
         return error
     return RejectedParameterError(
         f"{error.engine}:{request.model} rejects {name!r}: {error.message}",
-        hint=_MEND,
+        hint=_hint(name),
         engine=error.engine,
         model=error.model,
         status=error.status,
         code=name,
     )
+
+
+def _hint(name: str) -> Hint:
+    drop = Hint("set_option", option="params", value={"drop_unsupported": True})
+    return Hint("omit_option", option=name) | drop
 
 
 def without_param(request: Request, name: str) -> Request:
@@ -86,12 +89,12 @@ def _is_set(request: Request, name: str) -> bool:
     return getattr(request, name) not in (None, ())
 
 
-def _named(request: Request, data: bytes) -> str | None:
+def _named_param(request: Request, data: bytes) -> str | None:
     """Return the caller's parameter that an error body names."""
-    param, message = json_body.rejection(data)
-    ours = {name: spelt for name, spelt in _SPELLINGS.items() if _is_set(request, name)}
-    theirs = {name: (name,) for name in request.params}
-    for name, spellings in {**ours, **theirs}.items():
+    param, message = json_body.rejected_param(data)
+    fields = {name: names for name, names in _SPELLINGS.items() if _is_set(request, name)}
+    params = {name: (name,) for name in request.params}
+    for name, spellings in {**fields, **params}.items():
         for spelling in spellings:
             quoted = re.search(rf"(?<![\w.]){re.escape(spelling)}(?![\w])", message)
             if param.rpartition(".")[2] == spelling or (quoted and len(spelling) > 1):

@@ -1,17 +1,23 @@
 """Engine discovery, key matching, reference resolution and failure reports."""
 
-from gatewayx_nb.model_registry.folders import ENGINE_NAME, RESERVED, SUFFIX, Folder, why_unusable
+from gatewayx_nb.model_registry.engine_status import EngineStatus, Target
+from gatewayx_nb.model_registry.folders import (
+    ENGINE_NAME,
+    RESERVED,
+    SUFFIX,
+    EngineFolder,
+    why_unusable,
+)
 from gatewayx_nb.model_registry.loader import LoadedEngine, load
 from gatewayx_nb.model_registry.registry import ModelRegistry
 from gatewayx_nb.model_registry.static_metadata import StaticMetadataReader
-from gatewayx_nb.model_registry.status import EngineStatus, Target
 
 __all__ = [
     "ENGINE_NAME",
     "RESERVED",
     "SUFFIX",
+    "EngineFolder",
     "EngineStatus",
-    "Folder",
     "LoadedEngine",
     "ModelRegistry",
     "StaticMetadataReader",

@@ -54,7 +54,7 @@ RESERVED = frozenset(
         "use",
     ]
 )
-"""The commands of ``%gatewayx``; they cannot be engine names."""
+"""Names of commands; they cannot be engine names."""
 
 ENGINE_NAME = re.compile(r"[a-z0-9_]{1,63}")
 
@@ -62,9 +62,9 @@ ENGINE_NAME = re.compile(r"[a-z0-9_]{1,63}")
 def why_unusable(name: str) -> str | None:
     """Return why a name is invalid for an engine; ``None`` if it is valid."""
     if not ENGINE_NAME.fullmatch(name):
-        return "has a name that is not made of a-z, 0-9 and _ (63 at most)"
+        return "has a name that is not 1 to 63 characters of a-z, 0-9 and _"
     if name in RESERVED:
-        return f"has a name that is kept for a command, `%gatewayx {name}`"
+        return f"has a name that is reserved for the command {name!r}"
     return None
 
 
@@ -84,7 +84,7 @@ class EngineFile:
     name: str
     path: Path
     origin: Origin
-    refusal: str | None = None
+    refusal_reason: str | None = None
     warning: str = ""
     shadowed_by: str = ""
 
@@ -103,7 +103,7 @@ class EngineFile:
         return hash(self.name)  # a list looks up a thousand, and hashing paths is noticeably slow
 
 
-class Folder:
+class EngineFolder:
     """A folder of engine files; it is listed again when it changes.
 
     Args:
@@ -112,7 +112,7 @@ class Folder:
         installed: Whether an installer created it, so that file modes are not checked.
 
     Attributes:
-        found: Its engine files, by name.
+        files: Its engine files, by name.
         problem: Why it cannot be listed, in one line.
     """
 
@@ -121,8 +121,8 @@ class Folder:
         self.origin = origin
         self.problem = ""
         self._installed = installed
-        self._watches: list[FileStamp] = []
-        self.found: list[EngineFile] = []
+        self._stamps: list[FileStamp] = []
+        self.files: list[EngineFile] = []
 
     def refresh(self) -> bool:
         """List the folder again if it or a suspect file has changed; return whether one did.
@@ -130,61 +130,61 @@ class Folder:
         A change of a file's mode does not touch its folder, so suspect files are checked each time,
         for users to fix them; files that were loaded are checked by the code that loaded them.
         """
-        if self._watches and not any(watch.has_changed() for watch in self._watches):
+        if self._stamps and not any(watch.has_changed() for watch in self._stamps):
             return False
-        watch = FileStamp(self.path)
+        stamp = FileStamp(self.path)
         self.problem, files = "", []
         try:
-            files = sorted(self._scan(), key=lambda file: file.name) if watch.exists else []
+            files = sorted(self._scan(), key=lambda file: file.name) if stamp.exists else []
         except OSError as error:
             self.problem = f"the folder {str(self.path)!r} cannot be read: {error.strerror}."
-        doubtful = [FileStamp(file.path) for file in files if file.refusal or file.warning]
-        self.found, self._watches = files, [watch, *doubtful]
+        suspect = [FileStamp(file.path) for file in files if file.refusal_reason or file.warning]
+        self.files, self._stamps = files, [stamp, *suspect]
         return True
 
     def _scan(self) -> Iterator[EngineFile]:
-        of_folder = None if self._installed else safety.folder_refusal(self.path)
-        in_doubt = not self._installed and bool(safety.doubt(self.path, self.path))
+        folder_reason = None if self._installed else safety.folder_refusal_reason(self.path)
+        has_warning = not self._installed and bool(safety.permission_warning(self.path, self.path))
         with os.scandir(self.path) as entries:
             for entry in entries:
                 if entry.name.endswith(SUFFIX) and not entry.name.startswith("_"):
                     name = entry.name.removesuffix(SUFFIX)
                     file = EngineFile(name, self.path / entry.name, self.origin)
-                    why = why_unusable(name) or (of_folder and f"its folder {of_folder}")
+                    why = why_unusable(name) or (folder_reason and f"its folder {folder_reason}")
                     if why:
-                        yield replace(file, refusal=why)
-                    elif self._installed or (safety.is_plain(entry) and not in_doubt):
+                        yield replace(file, refusal_reason=why)
+                    elif self._installed or (safety.is_safe_entry(entry) and not has_warning):
                         yield file
                     else:
-                        yield self._judged(file)
+                        yield self._checked(file)
 
-    def _judged(self, file: EngineFile) -> EngineFile:
-        why = safety.refusal(file.path, self.path)
+    def _checked(self, file: EngineFile) -> EngineFile:
+        why = safety.code_refusal_reason(file.path, self.path)
         if why:
-            return replace(file, refusal=why)
-        return replace(file, warning=safety.doubt(file.path, self.path))
+            return replace(file, refusal_reason=why)
+        return replace(file, warning=safety.permission_warning(file.path, self.path))
 
 
-def folders(config: Config) -> list[Folder]:
+def engine_folders(config: Config) -> list[EngineFolder]:
     """Return the folders to search, in order of precedence.
 
     In a clone the project's folder is the shipped one; it counts as shipped.
     """
-    named = config.env.get("GATEWAYX_ENGINES_PATH", "").split(os.pathsep)
-    ours = shipped_path("engines").resolve()
-    wanted: list[tuple[Path, Origin]] = [
-        *((Path(path).expanduser().absolute(), "path") for path in named if path),
-        *((place.engines, place.owner) for place in config.places),
-        (ours, "shipped"),
+    paths = config.env.get("GATEWAYX_ENGINES_PATH", "").split(os.pathsep)
+    shipped = shipped_path("engines").resolve()
+    candidates: list[tuple[Path, Origin]] = [
+        *((Path(path).expanduser().absolute(), "path") for path in paths if path),
+        *((place.engines, place.owner) for place in config.config_dirs),
+        (shipped, "shipped"),
     ]
-    seen: dict[Path, Folder] = {}
-    for path, origin in wanted:
+    folders: dict[Path, EngineFolder] = {}
+    for path, origin in candidates:
         real = path.resolve()
-        if real == ours:
-            seen.setdefault(real, Folder(path, "shipped", installed=is_installed(real)))
+        if real == shipped:
+            folders.setdefault(real, EngineFolder(path, "shipped", installed=is_installed(real)))
         else:
-            seen.setdefault(real, Folder(path, origin))
-    return list(seen.values())
+            folders.setdefault(real, EngineFolder(path, origin))
+    return list(folders.values())
 
 
 def is_installed(path: Path) -> bool:

@@ -32,7 +32,7 @@ _ROOT = "gatewayx_nb.engines_"
 _serial = itertools.count()
 
 
-class OwnPackage:
+class IsolatedPackage:
     """One load of an engine file: a package registered for import."""
 
     def __init__(self, path: Path) -> None:
@@ -62,14 +62,14 @@ class OwnPackage:
             self.read[path] = FileStamp(path)  # so that its creation is noticed
         return None
 
-    def admit(self, path: Path) -> None:
+    def check_and_record(self, path: Path) -> None:
         """Record that a file is read now, unless it must not be executed.
 
         Raises:
             ImportError: If other users can change the file, or it is outside its folder.
         """
         self.read[path] = FileStamp(path)
-        refusal = safety.refusal(path, self._folder)
+        refusal = safety.code_refusal_reason(path, self._folder)
         if refusal:
             raise ImportError(f"{path.name} {refusal}")
 
@@ -77,7 +77,7 @@ class OwnPackage:
 class _Finder(importlib.abc.MetaPathFinder):
     """Finder for the modules of these packages only."""
 
-    folders: dict[str, OwnPackage] = {}  # noqa: RUF012 - one per process, like sys.modules
+    folders: dict[str, IsolatedPackage] = {}  # noqa: RUF012 - one per process, like sys.modules
 
     @override
     def find_spec(
@@ -103,18 +103,18 @@ class _Finder(importlib.abc.MetaPathFinder):
 class _Loader(importlib.machinery.SourceFileLoader):
     """Loader that compiles the source file each time."""
 
-    def __init__(self, fullname: str, path: str, package: OwnPackage) -> None:
+    def __init__(self, fullname: str, path: str, package: IsolatedPackage) -> None:
         super().__init__(fullname, path)
         self._package = package
 
     @override
     def get_code(self, fullname: str) -> CodeType:
         path = Path(self.path)
-        self._package.admit(path)
+        self._package.check_and_record(path)
         return compile(self.get_data(self.path), self.path, "exec", dont_inherit=True)
 
 
-def forget(package: str) -> None:
+def unload(package: str) -> None:
     """Remove a package's modules from `sys.modules`; running code keeps them alive."""
     for name in [name for name in list(sys.modules) if f"{name}.".startswith(f"{package}.")]:
         del sys.modules[name]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from gatewayx_nb.errors import EngineLoadError
 from gatewayx_nb.llm_engines import LLMEngine
-from gatewayx_nb.model_registry.isolation import OwnPackage, forget
+from gatewayx_nb.model_registry.isolation import IsolatedPackage, unload
 from gatewayx_nb.secure_config import display_path
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.model_registry.packages import EnginePackage
     from gatewayx_nb.secure_config import FileStamp
 
-IMPORT_DEADLINE = 10.0
+IMPORT_TIMEOUT = 10.0
 """Seconds that the import of an engine file may take."""
 
 
@@ -67,7 +67,7 @@ class LoadedEngine:
 
     def _forget_if_unused(self) -> None:
         if self._retired and self._holders <= 0 and self._package:
-            forget(self._package)
+            unload(self._package)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class LoadFailure:
 
     error: EngineLoadError
     read: tuple[FileStamp, ...]
-    hung: bool = False
+    timed_out: bool = False
 
     def is_current(self) -> bool:
         """Return whether none of the files has changed since."""
@@ -95,43 +95,45 @@ def load(file: EngineFile) -> LoadedEngine:
     Raises:
         EngineLoadError: If it raised, hung, or defines no engine or several.
     """
-    outcome = attempt(file)
+    outcome = try_load_file(file)
     if isinstance(outcome, LoadFailure):
         raise outcome.error
     return outcome
 
 
-def attempt(file: EngineFile) -> LoadedEngine | LoadFailure:
+def try_load_file(file: EngineFile) -> LoadedEngine | LoadFailure:
     """Import an engine file and return its class or the failure."""
-    package = OwnPackage(file.path)
+    package = IsolatedPackage(file.path)
     try:
-        module = _imported(f"{package.name}.{file.path.stem}", file.name)
+        module = _import_in_thread(f"{package.name}.{file.path.stem}", file.name)
         engine = _only_engine(module)
     except _UnusableError as why:
         error = EngineLoadError(
             f"engine {file.name!r} cannot be loaded: {why}.",
-            hint=f"Mend {display_path(file.path)}; the next call loads it again.",
+            hint=f"Fix {display_path(file.path)}; the next call loads it again.",
             engine=file.name,
         )
         error.__cause__ = why.__cause__
-        forget(package.name)
-        return LoadFailure(error, tuple(package.read.values()), why.hung)
+        unload(package.name)
+        return LoadFailure(error, tuple(package.read.values()), why.timed_out)
     return LoadedEngine(engine, package.name, package.read.values())
 
 
-def attempt_package(source: EnginePackage) -> LoadedEngine | LoadFailure:
+def try_load_package(source: EnginePackage) -> LoadedEngine | LoadFailure:
     """Import an installed entry point's module and return its class or the failure."""
     try:
-        module = _imported(source.module, source.name)
-        engine = _named(module, source.attribute) if source.attribute else _only_engine(module)
+        module = _import_in_thread(source.module, source.name)
+        engine = (
+            _named_engine(module, source.attribute) if source.attribute else _only_engine(module)
+        )
     except _UnusableError as why:
         error = EngineLoadError(
             f"engine {source.name!r} cannot be loaded from {source.where}: {why}.",
-            hint=f"Install it anew: `%pip install --force-reinstall {source.package.split()[0]}`.",
+            hint=f"Reinstall it: `pip install --force-reinstall {source.package.split()[0]}`.",
             engine=source.name,
         )
         error.__cause__ = why.__cause__
-        return LoadFailure(error, (), why.hung)
+        return LoadFailure(error, (), why.timed_out)
     return LoadedEngine(engine)
 
 
@@ -140,10 +142,10 @@ class _UnusableError(Exception):
 
     def __init__(self, why: str, *, hung: bool = False) -> None:
         super().__init__(why)
-        self.hung = hung
+        self.timed_out = hung
 
 
-def _imported(module: str, engine: str) -> ModuleType:
+def _import_in_thread(module: str, engine: str) -> ModuleType:
     """Import a module in a thread that is abandoned if it hangs."""
     outcome: list[ModuleType | BaseException] = []
 
@@ -155,11 +157,11 @@ def _imported(module: str, engine: str) -> ModuleType:
 
     thread = threading.Thread(target=work, name=f"import {engine}", daemon=True)
     thread.start()
-    thread.join(IMPORT_DEADLINE)
+    thread.join(IMPORT_TIMEOUT)
     if not outcome:
-        raise _UnusableError(f"it was still importing after {IMPORT_DEADLINE:g} s", hung=True)
+        raise _UnusableError(f"its import took longer than {IMPORT_TIMEOUT:g} s", hung=True)
     if isinstance(outcome[0], BaseException):
-        raise _UnusableError(_said(outcome[0])) from outcome[0]
+        raise _UnusableError(_one_line(outcome[0])) from outcome[0]
     return outcome[0]
 
 
@@ -175,31 +177,31 @@ def _only_engine(module: ModuleType) -> type[LLMEngine]:
     }
     usable = [engine for engine in defined if not inspect.isabstract(engine)]
     if len(usable) != 1:
-        found = ", ".join(engine.__name__ for engine in usable) or "none"
+        names = ", ".join(engine.__name__ for engine in usable) or "none"
         abstract = ", ".join(engine.__name__ for engine in defined if not usable)
         only = f" but {abstract}, which is abstract" if abstract else ""
-        raise _UnusableError(f"it must define one subclass of LLMEngine; found {found}{only}")
-    return _answering(usable[0])
+        raise _UnusableError(f"it must define one subclass of LLMEngine, got {names}{only}")
+    return _require_generate(usable[0])
 
 
-def _named(module: ModuleType, attribute: str) -> type[LLMEngine]:
+def _named_engine(module: ModuleType, attribute: str) -> type[LLMEngine]:
     """Return the engine with this name from a module."""
     try:
         engine = operator.attrgetter(attribute)(module)
     except AttributeError:
-        raise _UnusableError(f"it has no {attribute}") from None
+        raise _UnusableError(f"it has no attribute {attribute!r}") from None
     if not (isinstance(engine, type) and issubclass(engine, LLMEngine)):
-        raise _UnusableError(f"{attribute} is no subclass of LLMEngine")
-    return _answering(engine)
+        raise _UnusableError(f"{attribute} is not a subclass of LLMEngine")
+    return _require_generate(engine)
 
 
-def _answering(engine: type[LLMEngine]) -> type[LLMEngine]:
+def _require_generate(engine: type[LLMEngine]) -> type[LLMEngine]:
     if engine.generate is LLMEngine.generate and engine.stream is LLMEngine.stream:
-        raise _UnusableError(f"{engine.__name__} defines neither `generate` nor `stream`")
+        raise _UnusableError(f"{engine.__name__} must define `generate` or `stream`")
     return engine
 
 
-def _said(error: BaseException) -> str:
+def _one_line(error: BaseException) -> str:
     """Format an exception on one line, with the line number for a syntax error."""
     if isinstance(error, SyntaxError):
         return f"SyntaxError in line {error.lineno}: {error.msg}"

@@ -39,7 +39,7 @@ class EnginePackage:
     module: str
     attribute: str
     package: str
-    refusal: str | None = None
+    refusal_reason: str | None = None
     shadowed_by: str = ""
     warning: str = ""
     origin: Origin = "package"
@@ -67,32 +67,32 @@ class EnginePackage:
         if not rest:
             return Path(spec.origin) if spec.has_location and spec.origin else None
         bases = [Path(folder, *rest) for folder in spec.submodule_search_locations or ()]
-        wanted = [
+        candidates = [
             place for base in bases for place in (base.with_suffix(".py"), base / "__init__.py")
         ]
-        return next((place for place in wanted if place.is_file()), None)
+        return next((path for path in candidates if path.is_file()), None)
 
 
-class Packages:
+class EntryPoints:
     """The installed entry points; searched again when `sys.path` changes."""
 
     def __init__(self) -> None:
-        self.found: list[EnginePackage] = []
+        self.engines: list[EnginePackage] = []
         self._path: list[str] | None = None
-        self._watches: list[FileStamp] = []
+        self._stamps: list[FileStamp] = []
 
     def refresh(self) -> bool:
         """Search again if packages were installed or removed; return whether any were."""
-        if self._path == sys.path and not any(watch.has_changed() for watch in self._watches):
+        if self._path == sys.path and not any(watch.has_changed() for watch in self._stamps):
             return False
         self._path = list(sys.path)
-        self._watches = [FileStamp(Path(place)) for place in self._path]
-        found = importlib.metadata.entry_points(group=GROUP)
-        before, self.found = self.found, [_of(point) for point in found]
-        return before != self.found
+        self._stamps = [FileStamp(Path(place)) for place in self._path]
+        points = importlib.metadata.entry_points(group=GROUP)
+        before, self.engines = self.engines, [_parse_entry_point(point) for point in points]
+        return before != self.engines
 
 
-def _of(point: importlib.metadata.EntryPoint) -> EnginePackage:
+def _parse_entry_point(point: importlib.metadata.EntryPoint) -> EnginePackage:
     """Parse an entry point; its metadata may contain anything."""
     dist = point.dist
     package = f"{dist.name} {dist.version}" if dist else "an unnamed package"
@@ -100,5 +100,5 @@ def _of(point: importlib.metadata.EntryPoint) -> EnginePackage:
     try:
         module, attribute = point.module, point.attr
     except AttributeError:  # raised by `importlib.metadata` for a value that it cannot parse
-        module, attribute, why = point.value, "", why or "has an entry point that names no module"
-    return EnginePackage(point.name, module, attribute, package, refusal=why)
+        module, attribute, why = point.value, "", why or "has an invalid entry point"
+    return EnginePackage(point.name, module, attribute, package, refusal_reason=why)

@@ -14,28 +14,29 @@ from gatewayx_nb.errors import (
     UsageError,
     did_you_mean,
 )
+from gatewayx_nb.hints import Hint
 from gatewayx_nb.messages import ModelInfo, ModelRef
-from gatewayx_nb.model_registry import trust
-from gatewayx_nb.model_registry.code import EngineCode
+from gatewayx_nb.model_registry import key_trust
+from gatewayx_nb.model_registry.code_cache import EngineCodeCache
+from gatewayx_nb.model_registry.engine_sources import EngineSources
+from gatewayx_nb.model_registry.engine_status import EngineStatus, Target
 from gatewayx_nb.model_registry.packages import EnginePackage
 from gatewayx_nb.model_registry.report import LOCAL, Reporter
 from gatewayx_nb.model_registry.rows import EngineRow
-from gatewayx_nb.model_registry.sources import Sources
-from gatewayx_nb.model_registry.status import EngineStatus, Target
 from gatewayx_nb.secure_config import SHIPPED_ALIASES, VENDOR_VARIABLES, Secret, key_variable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Mapping
 
     from gatewayx_nb.llm_engines import LLMEngine
+    from gatewayx_nb.model_registry.engine_sources import EngineSource
     from gatewayx_nb.model_registry.loader import LoadedEngine
-    from gatewayx_nb.model_registry.sources import Source
     from gatewayx_nb.secure_config import Config, KeyDestination, KeyState
 
 MOCK = "mock"
 """The engine that must be named; it is never the default."""
 
-_WITHOUT_KEY = "`%gatewayx pull smollm2` gets a model that needs none"
+_LOCAL_MODEL = Hint("pull", model="smollm2")
 
 
 class ModelRegistry:
@@ -43,34 +44,34 @@ class ModelRegistry:
 
     Args:
         config: Settings and keys.
-        given: The pool's own engines, which take precedence over all files.
+        instances: The pool's own engines, which take precedence over all files.
     """
 
-    def __init__(self, config: Config, given: Mapping[str, LLMEngine]) -> None:
+    def __init__(self, config: Config, instances: Mapping[str, LLMEngine]) -> None:
         self._config = config
-        self._given = given
-        self._sources = Sources(config)
-        self._code = EngineCode()
+        self._instances = instances
+        self._sources = EngineSources(config)
+        self._code = EngineCodeCache()
         self._report = Reporter(config, self._sources, self._code)
         self.default: str | None = None
         self.refresh()
 
     def refresh(self) -> bool:
         """Check folders, keys and settings again; return whether anything changed."""
-        self._code.look_again()
+        self._code.recheck()
         changed = self._config.refresh()
         if self._sources.refresh():
             changed = True
-            self._code.keep_only(set(self._sources.winners.values()))
+            self._code.keep_only(set(self._sources.active.values()))
         return changed
 
     @property
     def problems(self) -> list[str]:
         """Unreadable user files and settings without effect, one line each."""
-        distrust = self._config.trusted.problem
+        trust_problem = self._config.trusted.problem
         return [
             *self._config.keys.problems,
-            *([str(distrust)] if distrust else []),
+            *([trust_problem.describe()] if trust_problem else []),
             *self._sources.problems,
             *self._unknown_settings(),
         ]
@@ -88,15 +89,15 @@ class ModelRegistry:
             MissingKeyError: If it needs a key that is not set.
             ConfigError: If there is no default or it is ambiguous.
         """
-        wanted = self.default_reference() if reference is None else reference
-        ref = self.parse_reference(wanted)
-        if ref.engine in self._given:
+        name = self.default_reference() if reference is None else reference
+        ref = self.parse_reference(name)
+        if ref.engine in self._instances:
             return self._target(ref, None, Secret(""))
         source = self._find(ref)
         key = self._report.key(source)
         if key.state != "set" and self._needs_key(source):
-            raise self._no_key(ref.engine, key.state)
-        trust.check(source, key, self._sources, self._config)
+            raise self._missing_key(ref.engine, key.state)
+        key_trust.check_key_trust(source, key, self._sources, self._config)
         return self._target(ref, source, key.value)
 
     def parse_reference(self, reference: str) -> ModelRef:
@@ -108,8 +109,8 @@ class ModelRegistry:
         """
         if not isinstance(reference, str):
             raise UsageError(
-                f"model is {reference!r}; expected a text.",
-                hint='For instance `model="grok"`.',
+                f"model must be a str, got {reference!r}.",
+                hint=Hint("set_option", option="model", value="grok"),
             )
         return ModelRef.parse(self._expand_alias(reference or self.default_reference()))
 
@@ -130,37 +131,37 @@ class ModelRegistry:
 
     def untrusted_engines(self) -> dict[str, list[KeyDestination]]:
         """Return engines for which the project would decide where a user key is sent."""
-        found = {
-            source.name: trust.untrusted_destinations(
+        destinations = {
+            source.name: key_trust.untrusted_destinations(
                 source, self._report.key(source), self._sources, self._config
             )
-            for source in self._sources.winners.values()
+            for source in self._sources.active.values()
         }
-        return {name: ways for name, ways in found.items() if ways}
+        return {name: targets for name, targets in destinations.items() if targets}
 
-    def note_unusable(self, target: Target, why: str) -> None:
+    def note_instance_failure(self, target: Target, why: str) -> None:
         """Keep the reason why an engine has no instance, for its status row."""
         if target.source:
-            self._code.note_unmade(target.source, why)
+            self._code.note_instance_failure(target.source, why)
 
-    def note_usable(self, target: Target) -> None:
+    def clear_instance_failure(self, target: Target) -> None:
         """Clear the reason why an instance could not be made."""
         if target.source:
-            self._code.note_made(target.source)
+            self._code.clear_instance_failure(target.source)
 
     def servers(self) -> dict[str, str]:
         """Return the base URLs of the engines that need no key, by name."""
-        winners = self._sources.winners.values()
-        rows = [row for row in winners if isinstance(row, EngineRow) and not row.refusal]
+        active = self._sources.active.values()
+        rows = [row for row in active if isinstance(row, EngineRow) and not row.refusal_reason]
         return {
             row.name: str(self._config.options(row.name).get("base_url") or row.base_url)
             for row in rows
             if not row.requires_key
         }
 
-    def note_answering(self, names: Iterable[str]) -> None:
+    def note_running_servers(self, names: Collection[str]) -> None:
         """Keep which of the `servers` responded to the last probe."""
-        self._report.answering = frozenset(names)
+        self._report.running_servers = names
 
     def default_reference(self) -> str:
         """Return the default reference, by the rule in DESIGN §7.
@@ -169,31 +170,32 @@ class ModelRegistry:
             ConfigError: If several keys are set and no default is chosen.
             MissingKeyError: If no key is set and the local model is not installed.
         """
-        chosen = self.default or self._config.settings.default_model
-        if chosen:
-            return chosen
+        default = self.default or self._config.settings.default_model
+        if default:
+            return default
         rows = [row for row in self.rows() if row.state == "ready" and row.name != MOCK]
         keyed = [row.name for row in rows if row.key == "set"]
         if len(keyed) > 1:
             raise ConfigError(
-                f"several models could answer: {', '.join(keyed)}.",
-                hint=f"Name one, or choose: `%gatewayx use {keyed[0]} --save`.",
+                f"no default model is set, and several engines have a key: {', '.join(keyed)}.",
+                hint=Hint("set_option", option="model", value=keyed[0])
+                | Hint("choose_default", reference=keyed[0]),
             )
         names = keyed or [row.name for row in rows if row.name == LOCAL]
         if not names:
             raise MissingKeyError(
-                "no model can answer: no key is set, and the local model is not here.",
-                hint=f"{_WITHOUT_KEY}; `%gatewayx key set grok` sets a key.",
+                "no model is available: no key is set, and the local model is not installed.",
+                hint=Hint("set_key", engine="grok") | _LOCAL_MODEL,
             )
         return names[0]
 
     def names(self) -> dict[str, str]:
         """Return the engine for each name: engine name, alias or vendor variable."""
         vendors = {name: engine for engine, names in VENDOR_VARIABLES.items() for name in names}
-        winners = self._sources.winners
-        rows = [source for source in winners.values() if isinstance(source, EngineRow)]
+        active = self._sources.active
+        rows = [source for source in active.values() if isinstance(source, EngineRow)]
         vendors.update({row.key: row.name for row in rows if row.key})
-        own = {name: name for name in (*winners, *self._given)}
+        own = {name: name for name in (*active, *self._instances)}
         aliases = self._config.settings.aliases.items()
         return {**{alias: ModelRef.parse(to).engine for alias, to in aliases}, **vendors, **own}
 
@@ -203,12 +205,12 @@ class ModelRegistry:
         Raises:
             EngineNotFoundError: If it does not.
         """
-        if engine not in self._given:
+        if engine not in self._instances:
             self._find(ModelRef(engine))
 
     def api_keys(self) -> dict[str, str]:
         """Return the API keys of the pool's own engines, by engine name."""
-        named = {name: getattr(engine, "api_key", "") for name, engine in self._given.items()}
+        named = {name: getattr(engine, "api_key", "") for name, engine in self._instances.items()}
         return {name: str(key) for name, key in named.items() if key}
 
     def targets(self, engine: str | None) -> list[Target]:
@@ -228,61 +230,61 @@ class ModelRegistry:
 
     def models(self) -> list[ModelInfo]:
         """List the models that can be called now."""
-        given = [ModelInfo(name, engine.model_name) for name, engine in self._given.items()]
-        found = map(self._report.callable_model, self._own_sources())
-        return sorted([*given, *filter(None, found)], key=lambda model: model.engine)
+        instances = [ModelInfo(name, engine.model_name) for name, engine in self._instances.items()]
+        models = map(self._report.callable_model, self._file_sources())
+        return sorted([*instances, *filter(None, models)], key=lambda model: model.engine)
 
     def rows(self) -> list[EngineStatus]:
         """List all known engines by name, including unusable ones."""
-        given = [
+        instances = [
             EngineStatus(name, engine.model_name, "not needed", "ready", "argument", loaded=True)
-            for name, engine in self._given.items()
+            for name, engine in self._instances.items()
         ]
-        found = (*self._own_sources(), *self._sources.losers)
-        rows = [*given, *map(self._report.row, found)]
+        sources = (*self._file_sources(), *self._sources.shadowed)
+        rows = [*instances, *map(self._report.status, sources)]
         return sorted(rows, key=lambda row: (row.name, row.state == "shadowed"))
 
-    def _own_sources(self) -> list[Source]:
+    def _file_sources(self) -> list[EngineSource]:
         """Return all engines except those passed to the pool."""
-        winners = self._sources.winners
-        return [source for name, source in winners.items() if name not in self._given]
+        active = self._sources.active
+        return [source for name, source in active.items() if name not in self._instances]
 
-    def _target(self, ref: ModelRef, source: Source | None, key: Secret) -> Target:
+    def _target(self, ref: ModelRef, source: EngineSource | None, key: Secret) -> Target:
         if source and self._report.base_url_missing(source):
             raise ConfigError(
-                f"engine {ref.engine!r} needs to be told where it answers.",
-                hint=f"Write `{key_variable(ref.engine, 'BASE_URL')}=https://…` into the key file.",
+                f"engine {ref.engine!r} requires a base URL.",
+                hint=Hint("set_base_url", engine=ref.engine),
             )
         return Target(
             name=ref.engine,
             model=ref.model,
             source=source,
-            given=self._given.get(ref.engine) if source is None else None,
+            instance=self._instances.get(ref.engine) if source is None else None,
             key=key,
             options=self._config.options(ref.engine),
             network=self._config.settings.network,
             rates=self._config.rates(ref.engine),
         )
 
-    def _expand_alias(self, wanted: str) -> str:
+    def _expand_alias(self, reference: str) -> str:
         """Expand an alias; an engine of that name wins, unless the user set the alias."""
-        meant = self._config.settings.aliases.get(wanted, wanted)
-        own = wanted in self._sources.winners or wanted in self._given
-        return wanted if own and meant == SHIPPED_ALIASES.get(wanted) else meant
+        expanded = self._config.settings.aliases.get(reference, reference)
+        own = reference in self._sources.active or reference in self._instances
+        return reference if own and expanded == SHIPPED_ALIASES.get(reference) else expanded
 
-    def _needs_key(self, source: Source) -> bool:
+    def _needs_key(self, source: EngineSource) -> bool:
         """Return whether an engine needs a key; load a package without readable source."""
         if isinstance(source, EnginePackage) and source.source() is None:
             return bool(self._code.load(source).engine.requires_key)
-        return self._report.literals(source).requires_key
+        return self._report.static_metadata(source).requires_key
 
     def _unknown_settings(self) -> list[str]:
         """Return the settings for engines that do not exist, one line each."""
-        settings, known = self._config.settings, [*self._sources.winners, *self._given]
+        settings, known = self._config.settings, [*self._sources.active, *self._instances]
         tables = {f"[engines.{name}]": name for name in settings.engines}
         aliases = {
-            f"[aliases] {alias}": ModelRef.parse(meant).engine
-            for alias, meant in settings.aliases.items()
+            f"[aliases] {alias}": ModelRef.parse(target).engine
+            for alias, target in settings.aliases.items()
         }
         return [
             f"{where} in the settings: no engine is called {name!r}.{did_you_mean(name, known)}"
@@ -290,42 +292,42 @@ class ModelRegistry:
             if name not in known
         ]
 
-    def _find(self, ref: ModelRef) -> Source:
-        source = self._sources.winners.get(ref.engine)
+    def _find(self, ref: ModelRef) -> EngineSource:
+        source = self._sources.active.get(ref.engine)
         if source is None:
             raise self._not_found(ref)
-        if source.refusal:
+        if source.refusal_reason:
             raise EngineLoadError(
-                f"engine {source.name!r} is refused: {source.where} {source.refusal}.",
-                hint="Mend that, then run the cell again.",
+                f"engine {source.name!r} is refused: {source.where} {source.refusal_reason}.",
+                hint="Fix that, then try again.",
                 engine=source.name,
             )
         return source
 
     def _not_found(self, ref: ModelRef) -> EngineNotFoundError:
         engine, slash, model = ref.engine.partition("/")
-        known = [*self._sources.winners, *self._given, *self._config.settings.aliases]
-        if slash and engine in self._sources.winners:
-            hint = f" A colon stands between engine and model: {f'{engine}:{model}'!r}."
+        known = [*self._sources.active, *self._instances, *self._config.settings.aliases]
+        if slash and engine in self._sources.active:
+            suggestion = f" Use a colon: {f'{engine}:{model}'!r}."
         elif ref.engine.lower() in known:
-            hint = f" Engines are named in small letters: {ref.engine.lower()!r}."
+            suggestion = f" Engine names are lower-case: {ref.engine.lower()!r}."
         elif key_variable(ref.engine) in self._config.keys.names():
-            hint = (
+            suggestion = (
                 f" There is a key {key_variable(ref.engine)}, but no file {ref.engine}_engine.py"
                 f" and no {key_variable(ref.engine, 'BASE_URL')}."
             )
         else:
-            hint = did_you_mean(ref.engine, known)
+            suggestion = did_you_mean(ref.engine, known)
         return EngineNotFoundError(
-            f"no engine {ref.engine!r}.{hint}",
-            hint="`%gatewayx status` lists the engines.",
+            f"no engine {ref.engine!r}.{suggestion}",
+            hint=Hint("list_engines"),
             engine=ref.engine,
         )
 
-    def _no_key(self, engine: str, state: KeyState) -> MissingKeyError:
-        held = "only a placeholder" if state == "placeholder" else "not set"
+    def _missing_key(self, engine: str, state: KeyState) -> MissingKeyError:
+        problem = "a placeholder" if state == "placeholder" else "not set"
         return MissingKeyError(
-            f"engine {engine!r} needs a key, and {key_variable(engine)} is {held}.",
-            hint=f"Set it: `%gatewayx key set {engine}`. Or {_WITHOUT_KEY}.",
+            f"engine {engine!r} needs a key, and {key_variable(engine)} is {problem}.",
+            hint=Hint("set_key", engine=engine) | _LOCAL_MODEL,
             engine=engine,
         )

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING
 from gatewayx_nb import weights
 from gatewayx_nb.errors import GatewayError, TrustError
 from gatewayx_nb.messages import ModelInfo
-from gatewayx_nb.model_registry import trust
+from gatewayx_nb.model_registry import key_trust
+from gatewayx_nb.model_registry.engine_status import EngineState, EngineStatus
 from gatewayx_nb.model_registry.folders import EngineFile
 from gatewayx_nb.model_registry.rows import EngineRow
 from gatewayx_nb.model_registry.static_metadata import StaticMetadata, StaticMetadataReader
-from gatewayx_nb.model_registry.status import EngineState, EngineStatus
 from gatewayx_nb.secure_config import key_variable
 
 if TYPE_CHECKING:
-    from gatewayx_nb.model_registry.code import EngineCode
-    from gatewayx_nb.model_registry.sources import Source, Sources
+    from collections.abc import Collection
+
+    from gatewayx_nb.model_registry.code_cache import EngineCodeCache
+    from gatewayx_nb.model_registry.engine_sources import EngineSource, EngineSources
     from gatewayx_nb.secure_config import Config, Key
 
 LOCAL = "local"
@@ -33,58 +35,58 @@ class Reporter:
         config: Settings and keys.
         sources: The engines.
         code: Their loaded code.
-        answering: Local servers that responded to the last probe.
+        running_servers: Local servers that responded to the last probe.
     """
 
     config: Config
-    sources: Sources
-    code: EngineCode
-    answering: frozenset[str] = frozenset()
-    _literals: StaticMetadataReader = field(default_factory=StaticMetadataReader)
+    sources: EngineSources
+    code: EngineCodeCache
+    running_servers: Collection[str] = ()
+    _metadata_reader: StaticMetadataReader = field(default_factory=StaticMetadataReader)
 
-    def key(self, source: Source) -> Key:
+    def key(self, source: EngineSource) -> Key:
         """Return an engine's key."""
         return self.config.key(source.name, source.key if isinstance(source, EngineRow) else "")
 
-    def literals(self, source: Source) -> StaticMetadata:
+    def static_metadata(self, source: EngineSource) -> StaticMetadata:
         """Return an engine's attributes: from its class if loaded, else from its source."""
         if isinstance(source, EngineRow):
             return StaticMetadata(source.requires_key, source.model)
         loaded = self.code.current(source)
         path = source.path if isinstance(source, EngineFile) else source.source()
-        literals = self._literals.read(path) if path else StaticMetadata()
+        metadata = self._metadata_reader.read(path) if path else StaticMetadata()
         if loaded is None:
-            return literals
+            return metadata
         if path is None:
             return StaticMetadata(bool(loaded.engine.requires_key), loaded.engine.model_name)
         return StaticMetadata(
-            literals.requires_key, loaded.engine.model_name or literals.model_name
+            metadata.requires_key, loaded.engine.model_name or metadata.model_name
         )
 
-    def base_url_missing(self, source: Source) -> bool:
+    def base_url_missing(self, source: EngineSource) -> bool:
         """Return whether an engine needs a base URL and has none."""
         return isinstance(source, EngineRow) and not (
             source.base_url or self.config.options(source.name).get("base_url")
         )
 
-    def callable_model(self, source: Source) -> ModelInfo | None:
+    def callable_model(self, source: EngineSource) -> ModelInfo | None:
         """Return an engine's default model; ``None`` if it cannot be called now."""
-        if source.refusal:
+        if source.refusal_reason:
             return None
-        literals = self.literals(source)
-        state, _ = self._state(source, self.key(source), literals)
-        return ModelInfo(source.name, self._model(source, literals)) if state == "ready" else None
+        metadata = self.static_metadata(source)
+        state, _ = self._state(source, self.key(source), metadata)
+        return ModelInfo(source.name, self._model(source, metadata)) if state == "ready" else None
 
-    def row(self, source: Source) -> EngineStatus:
+    def status(self, source: EngineSource) -> EngineStatus:
         """Return an engine's status."""
-        if source.shadowed_by or source.refusal:
-            return self._idle(source)
-        literals, key = self.literals(source), self.key(source)
-        state, error = self._state(source, key, literals)
+        if source.shadowed_by or source.refusal_reason:
+            return self._uncallable_status(source)
+        metadata, key = self.static_metadata(source), self.key(source)
+        state, error = self._state(source, key, metadata)
         return EngineStatus(
             name=source.name,
-            model=self._model(source, literals),
-            key=key.state if literals.requires_key else "not needed",
+            model=self._model(source, metadata),
+            key=key.state if metadata.requires_key else "not needed",
             state=state,
             source=source.label,
             where=source.where,
@@ -95,18 +97,18 @@ class Reporter:
             found_in=key.source,
         )
 
-    def _model(self, source: Source, literals: StaticMetadata) -> str:
-        return str(self.config.options(source.name).get("model") or literals.model_name)
+    def _model(self, source: EngineSource, metadata: StaticMetadata) -> str:
+        return str(self.config.options(source.name).get("model") or metadata.model_name)
 
-    def _idle(self, source: Source) -> EngineStatus:
+    def _uncallable_status(self, source: EngineSource) -> EngineStatus:
         """Return the status of an engine that cannot be called even with a key."""
-        if source.refusal:
+        if source.refusal_reason:
             state: EngineState = "refused"
-            why = f"{source.where} {source.refusal}"
+            why = f"{source.where} {source.refusal_reason}"
         else:
             state, why = (
                 "shadowed",
-                f"{source.where} is not used: {source.shadowed_by} has the name",
+                f"{source.where} is not used: {source.shadowed_by} has the same name",
             )
         key = self.key(source)
         return EngineStatus(
@@ -121,27 +123,29 @@ class Reporter:
             found_in=key.source,
         )
 
-    def _state(self, source: Source, key: Key, literals: StaticMetadata) -> tuple[EngineState, str]:
+    def _state(
+        self, source: EngineSource, key: Key, metadata: StaticMetadata
+    ) -> tuple[EngineState, str]:
         """Return whether an engine can be called, and the problem in one line."""
         failure = self.code.failure(source)
         if failure:
             return "failed", failure
-        lacks = f"{key_variable(source.name, 'BASE_URL')} is not set"
-        no_address = lacks if self.base_url_missing(source) else ""
-        if literals.requires_key and key.state != "set":
-            return "no key", no_address
-        if no_address:
-            return "no base URL", no_address
+        unset = f"{key_variable(source.name, 'BASE_URL')} is not set"
+        no_base_url = unset if self.base_url_missing(source) else ""
+        if metadata.requires_key and key.state != "set":
+            return "no key", no_base_url
+        if no_base_url:
+            return "no base URL", no_base_url
         try:
-            trust.check(source, key, self.sources, self.config)
+            key_trust.check_key_trust(source, key, self.sources, self.config)
         except TrustError as error:
-            return "untrusted", str(error)
-        return ("ready" if literals.requires_key else self._keyless(source)), ""
+            return "untrusted", error.describe()
+        return ("ready" if metadata.requires_key else self._keyless_state(source)), ""
 
-    def _keyless(self, source: Source) -> EngineState:
+    def _keyless_state(self, source: EngineSource) -> EngineState:
         if source.name == LOCAL and not self._has_weights():
             return "no weights"
-        if isinstance(source, EngineRow) and source.name not in self.answering:
+        if isinstance(source, EngineRow) and source.name not in self.running_servers:
             return "not running"
         return "ready"
 

@@ -24,7 +24,7 @@ _BASES: Mapping[str, type[LLMEngine]] = {
     "responses": OpenAIResponsesEngine,
 }
 
-_PLACE = ("name", "path", "origin", "refusal", "warning", "shadowed_by")
+_NOT_IN_FILE = ("name", "path", "origin", "refusal", "warning", "shadowed_by")
 """Fields of a row that are not in the file."""
 
 
@@ -40,7 +40,7 @@ class EngineRow:
     name: str
     path: Path | None
     origin: Origin
-    refusal: str | None = None
+    refusal_reason: str | None = None
     warning: str = ""
     shadowed_by: str = ""
     base_url: str = ""
@@ -68,15 +68,15 @@ class EngineRow:
         """Its full location, for users to open."""
         return f"[{self.name}] in {self.path}" if self.path else self.label
 
-    def says_the_same(self, other: EngineRow) -> bool:
+    def has_same_settings(self, other: EngineRow) -> bool:
         """Return whether another row is a copy of this one."""
-        names = [field.name for field in fields(self) if field.name not in _PLACE]
+        names = [field.name for field in fields(self) if field.name not in _NOT_IN_FILE]
         return all(getattr(self, name) == getattr(other, name) for name in names)
 
     def load(self) -> LoadedEngine:
         """Create the class of its engine."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        attributes = {name: value for name, value in values.items() if name not in _PLACE}
+        attributes = {name: value for name, value in values.items() if name not in _NOT_IN_FILE}
         attributes["model_name"] = attributes.pop("model")
         base = _BASES[self.api]
         if self.embedding_model:
@@ -97,49 +97,54 @@ class RowFile:
         self.origin = origin
         self.problem = ""
         self.rows: list[EngineRow] = []
-        self._watch: FileStamp | None = None
+        self._stamp: FileStamp | None = None
 
     def refresh(self) -> bool:
         """Read the file again if it has changed; return whether it had."""
-        if self._watch and not self._watch.has_changed():
+        if self._stamp and not self._stamp.has_changed():
             return False
-        watch = FileStamp(self.path)
+        stamp = FileStamp(self.path)
         self.problem, rows = "", []
-        if watch.exists:
+        if stamp.exists:
             try:
                 rows = sorted(self._read(), key=lambda row: row.name)
             except (OSError, ValueError) as error:
                 self.problem = (
                     f"the engine rows {str(self.path)!r} cannot be read: {error}. "
-                    f"Mend that line, or move the file away: `mv {self.path} {self.path}.off`."
+                    f"Fix that line, or move the file away: `mv {self.path} {self.path}.off`."
                 )
-        self.rows, self._watch = rows, watch
+        self.rows, self._stamp = rows, stamp
         return True
 
     def _read(self) -> Iterator[EngineRow]:
         if not self.path.is_file():
-            raise ValueError("it is no file")
+            raise ValueError("it is not a regular file")
         tables = tomllib.loads(self.path.read_text(encoding="utf-8-sig"))
         exempt = is_installed(self.path)
-        whole = None if exempt else safety.data_refusal(self.path)
-        warning = "" if exempt or whole else safety.doubt(self.path, self.path.parent)
+        file_reason = None if exempt else safety.rows_refusal_reason(self.path)
+        unchecked = exempt or file_reason
+        warning = "" if unchecked else safety.permission_warning(self.path, self.path.parent)
         for name, table in tables.items():
             row = EngineRow(name, self.path, self.origin, warning=warning)
-            why = why_unusable(name) or (whole and f"is in a file that {whole}") or _fault(table)
-            yield replace(row, refusal=why) if why else replace(row, **table)
+            why = (
+                why_unusable(name)
+                or (file_reason and f"is in a file that {file_reason}")
+                or _invalid_reason(table)
+            )
+            yield replace(row, refusal_reason=why) if why else replace(row, **table)
 
 
-def _fault(table: object) -> str | None:
+def _invalid_reason(table: object) -> str | None:
     """Return what is wrong with a row, if anything."""
-    known = {field.name: field for field in fields(EngineRow) if field.name not in _PLACE}
+    known = {field.name: field for field in fields(EngineRow) if field.name not in _NOT_IN_FILE}
     if not isinstance(table, dict):
-        return "is no table"
+        return "is not a table"
     for key, value in table.items():
         if key not in known:
             return f"has an unknown field {key!r}.{did_you_mean(key, known)}".rstrip(".")
-        wanted = bool if isinstance(known[key].default, bool) else str
-        if not isinstance(value, wanted):
-            return f"has {key} = {value!r}; expected {wanted.__name__}"
+        expected = bool if isinstance(known[key].default, bool) else str
+        if not isinstance(value, expected):
+            return f"has {key} = {value!r}, which must be a {expected.__name__}"
     if table.get("api", "chat") not in _BASES:
-        return f"has api = {table['api']!r}; expected {' or '.join(_BASES)}"
+        return f"has api = {table['api']!r}, which must be {' or '.join(_BASES)}"
     return None

@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 
 _OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
-_NO_MODES = "lies where file modes do not hold: nothing tells who may change it"
+_MODES_UNRELIABLE = (
+    "is on a file system without reliable modes: other users may be able to change it"
+)
 
 
-def is_plain(entry: os.DirEntry[str]) -> bool:
+def is_safe_entry(entry: os.DirEntry[str]) -> bool:
     """Return whether a single ``stat`` shows a safe file.
 
     It is safe if it is a regular file, belongs to the user or root, and is closed to others.
@@ -36,37 +38,37 @@ def is_plain(entry: os.DirEntry[str]) -> bool:
     )
 
 
-def refusal(path: Path, folder: Path) -> str | None:
+def code_refusal_reason(path: Path, folder: Path) -> str | None:
     """Return why a file must not be executed; ``None`` if it may."""
     return _unless_modes_fail(permission_problem(path, folder), path, folder)
 
 
-def folder_refusal(folder: Path) -> str | None:
+def folder_refusal_reason(folder: Path) -> str | None:
     """Return why the files of a folder must not be executed; ``None`` if they may."""
     return _unless_modes_fail(ownership_problem(folder), folder, folder)
 
 
-def data_refusal(path: Path) -> str | None:
+def rows_refusal_reason(path: Path) -> str | None:
     """Return why a file of rows must be ignored, else ``None``; symlinks are allowed."""
     return _unless_modes_fail(ownership_problem(path), path, path.parent)
 
 
-def doubt(path: Path, folder: Path) -> str:
+def permission_warning(path: Path, folder: Path) -> str:
     """Return a one-line warning about a file that may be executed; usually empty."""
     if sys.platform == "win32":
-        return _NO_MODES
+        return _MODES_UNRELIABLE
     for place in (path, folder):
         status = place.stat()
         if status.st_mode & stat.S_IWOTH:
-            return _NO_MODES
+            return _MODES_UNRELIABLE
         if status.st_mode & stat.S_IWGRP and not _is_own_group(status.st_gid):
-            what = "" if place == path else "lies in a folder that "
-            return f"{what}may be changed by its group; `chmod g-w {place}`"
+            subject = "" if place == path else "is in a folder that "
+            return f"{subject}is writable by its group; `chmod g-w {place}`"
     return ""
 
 
 def _unless_modes_fail(why: str | None, path: Path, folder: Path) -> str | None:
-    return None if why and _is_only_mode(path, why) and not _modes_hold(folder) else why
+    return None if why and _is_only_mode(path, why) and not _are_modes_reliable(folder) else why
 
 
 def _is_only_mode(path: Path, why: str) -> bool:
@@ -77,12 +79,12 @@ def _is_only_mode(path: Path, why: str) -> bool:
         return False
 
 
-def _modes_hold(folder: Path) -> bool:
-    return _modes_hold_on(folder.stat().st_dev, folder)
+def _are_modes_reliable(folder: Path) -> bool:
+    return _are_modes_reliable_on(folder.stat().st_dev, folder)
 
 
 @functools.cache
-def _modes_hold_on(_device: int, folder: Path) -> bool:
+def _are_modes_reliable_on(_device: int, folder: Path) -> bool:
     """Return whether a new private file stays private; on FAT and some mounts it does not."""
     try:
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".gatewayx-") as file:
@@ -100,7 +102,7 @@ def _is_own_group(group: int) -> bool:
     import pwd
 
     try:
-        name, found = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(group)
+        name, info = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(group)
     except KeyError:
         return False
-    return found.gr_name == name and set(found.gr_mem) <= {name}
+    return info.gr_name == name and set(info.gr_mem) <= {name}

@@ -12,7 +12,7 @@ from gatewayx_nb.secure_config import FileStamp
 if TYPE_CHECKING:
     from pathlib import Path
 
-_PIECE = 1 << 14
+_READ_SIZE = 1 << 14
 """Bytes per read; engine files are smaller."""
 
 _KEYLESS = re.compile(rb"^[ \t]+requires_key\b[^=\n]*=[ \t]*False\b", re.MULTILINE)
@@ -35,30 +35,30 @@ class StaticMetadata:
 
 
 class StaticMetadataReader:
-    """Reader of literals that reads each file only once until it changes."""
+    """Reader that reads each file only once until it changes."""
 
     def __init__(self) -> None:
         self._read: dict[Path, tuple[FileStamp, StaticMetadata]] = {}
 
     def read(self, path: Path) -> StaticMetadata:
-        """Return the literals of an engine file; the defaults if it cannot be read."""
+        """Return the metadata of an engine file; the defaults if it cannot be read."""
         known = self._read.get(path)
         if known and not known[0].has_changed():
             return known[1]
-        watch = FileStamp(path)
-        literals = _parse(path)
-        self._read[path] = (watch, literals)
-        return literals
+        stamp = FileStamp(path)
+        metadata = _parse(path)
+        self._read[path] = (stamp, metadata)
+        return metadata
 
 
 def _read(path: Path) -> bytes:
     """Read a file without a file object: one list reads a thousand files."""
     file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     try:
-        text = os.read(file, _PIECE)
+        text = os.read(file, _READ_SIZE)
     finally:
         os.close(file)
-    return text if len(text) < _PIECE else path.read_bytes()
+    return text if len(text) < _READ_SIZE else path.read_bytes()
 
 
 def _parse(path: Path) -> StaticMetadata:

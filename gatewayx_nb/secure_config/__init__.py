@@ -21,8 +21,8 @@ from gatewayx_nb.secrets import (
 from gatewayx_nb.secure_config.audit import FileSecurity, tracked_by_git
 from gatewayx_nb.secure_config.config import Config
 from gatewayx_nb.secure_config.importing import KeyImport
+from gatewayx_nb.secure_config.key_lookup import VENDOR_VARIABLES, Key, key_variable
 from gatewayx_nb.secure_config.key_store import make_folder as make_secrets_folder
-from gatewayx_nb.secure_config.keys import VENDOR_VARIABLES, Key, key_variable
 from gatewayx_nb.secure_config.settings import SHIPPED_ALIASES, Limits, Network, Rates, Settings
 from gatewayx_nb.secure_config.trusted import KeyDestination, origin
 

@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.files import ConfigDir, Owner
 
-Kind = Literal["keys", "keys folder", "settings", "engines folder"]
+FileKind = Literal["keys", "keys folder", "settings", "engines folder"]
 
-_PATIENCE = 0.5
-"""Seconds for git to answer one of two questions, about at most two files."""
+_GIT_TIMEOUT = 0.5
+"""Seconds for each of two git commands, about at most two files."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileSecurity:
-    """Security status of a file or folder, without user names or paths outside its place.
+    """Security status of a file or folder, without user names or paths outside its folder.
 
     Attributes:
         place: The folder that ``path`` is relative to.
@@ -41,7 +41,7 @@ class FileSecurity:
     """
 
     place: Owner
-    kind: Kind
+    kind: FileKind
     path: str
     exists: bool
     link: bool = False
@@ -54,16 +54,16 @@ class FileSecurity:
     tracked: bool | None = None
 
 
-def files(place: ConfigDir) -> Iterator[FileSecurity]:
-    """Inspect a place's files and folders; git is queried only about the key file."""
-    looked: list[tuple[Kind, Path]] = [
-        ("keys", place.keys),
-        ("keys folder", place.keys.parent),
-        ("settings", place.settings),
-        ("engines folder", place.engines),
+def audit_files(config_dir: ConfigDir) -> Iterator[FileSecurity]:
+    """Yield the status of a folder's files; git is queried only about the key file."""
+    checked: list[tuple[FileKind, Path]] = [
+        ("keys", config_dir.keys),
+        ("keys folder", config_dir.keys.parent),
+        ("settings", config_dir.settings),
+        ("engines folder", config_dir.engines),
     ]
-    for kind, path in looked:
-        yield _look(place, kind, path)
+    for kind, path in checked:
+        yield _inspect(config_dir, kind, path)
 
 
 def tracked_by_git(path: Path) -> bool:
@@ -71,49 +71,49 @@ def tracked_by_git(path: Path) -> bool:
     return bool(_git(path, "ls-files", "--error-unmatch"))
 
 
-def _look(place: ConfigDir, kind: Kind, path: Path) -> FileSecurity:
-    relative = path.relative_to(place.root).as_posix()
-    found = FileSecurity(place.owner, kind, relative, exists=os.path.lexists(path))
+def _inspect(config_dir: ConfigDir, kind: FileKind, path: Path) -> FileSecurity:
+    relative = path.relative_to(config_dir.root).as_posix()
+    status = FileSecurity(config_dir.owner, kind, relative, exists=os.path.lexists(path))
     if kind == "keys":
         ignored = _git(path, "check-ignore", "--quiet", "--no-index")
-        found = replace(found, ignored=ignored, tracked=_git(path, "ls-files", "--error-unmatch"))
+        status = replace(status, ignored=ignored, tracked=_git(path, "ls-files", "--error-unmatch"))
     try:
-        status = path.lstat()
+        info = path.lstat()
     except OSError:
-        return found
-    found = replace(found, link=stat.S_ISLNK(status.st_mode))
+        return status
+    status = replace(status, link=stat.S_ISLNK(info.st_mode))
     if sys.platform == "win32":  # modes and owners have no meaning there
-        return found
-    mode = stat.S_IMODE(status.st_mode)
+        return status
+    mode = stat.S_IMODE(info.st_mode)
     return replace(
-        found,
+        status,
         mode=f"{mode:04o}",
-        yours=status.st_uid == os.getuid(),
-        root=status.st_uid == 0,
+        yours=info.st_uid == os.getuid(),
+        root=info.st_uid == 0,
         others_read=bool(mode & 0o044),
         others_write=bool(mode & 0o022),
     )
 
 
-def _git(path: Path, *question: str) -> bool | None:
+def _git(path: Path, *command: str) -> bool | None:
     """Query git about a file; return ``None`` without git, a repository or an answer.
 
     Nothing from another user's repository is run: its file monitor is disabled. Git gets no
     variables that may hold keys.
     """
     folder = next(parent for parent in path.parents if parent.is_dir())
-    kept = ("PATH", "HOME", "SYSTEMROOT", "XDG_CONFIG_HOME")
+    passed_on = ("PATH", "HOME", "SYSTEMROOT", "XDG_CONFIG_HOME")
     try:
-        answer = subprocess.run(  # noqa: S603 - fixed words, and a path after `--`
-            ["git", "-c", "core.fsmonitor=false", *question, "--", str(path)],  # noqa: S607
+        result = subprocess.run(  # noqa: S603 - fixed words, and a path after `--`
+            ["git", "-c", "core.fsmonitor=false", *command, "--", str(path)],  # noqa: S607
             cwd=folder,
-            env={name: os.environ[name] for name in kept if name in os.environ},
+            env={name: os.environ[name] for name in passed_on if name in os.environ},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            timeout=_PATIENCE,
+            timeout=_GIT_TIMEOUT,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return {0: True, 1: False}.get(answer.returncode)  # 128 outside a repository
+    return {0: True, 1: False}.get(result.returncode)  # 128 outside a repository

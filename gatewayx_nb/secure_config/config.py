@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from gatewayx_nb.files import ConfigDir, FileStamp, find_project, user_config_dir
 from gatewayx_nb.secure_config import importing, key_store, settings
-from gatewayx_nb.secure_config.keys import VENDOR_VARIABLES, Key, Keys, key_variable
-from gatewayx_nb.secure_config.trusted import KeyDestination, Trusted, origin
+from gatewayx_nb.secure_config.key_lookup import VENDOR_VARIABLES, Key, KeyLookup, key_variable
+from gatewayx_nb.secure_config.trusted import KeyDestination, TrustStore, origin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -29,12 +29,12 @@ class Config:
         self.env = os.environ if env is None else env
         self.user = user_config_dir(self.env)
         self.project = ConfigDir(home.absolute(), "project") if home else find_project(self.env)
-        self.places = tuple(place for place in (self.project, self.user) if place)
-        self.keys = Keys(self.env, self.places)
-        self.trusted = Trusted(self.user.root / "trusted.json")
-        self._watches: list[FileStamp] = []
+        self.config_dirs = tuple(filter(None, (self.project, self.user)))
+        self.keys = KeyLookup(self.env, self.config_dirs)
+        self.trusted = TrustStore(self.user.root / "trusted.json")
+        self._stamps: list[FileStamp] = []
         self.settings = settings.Settings()
-        self._of_project = settings.Settings()
+        self._project_settings = settings.Settings()
         self.refresh()
 
     def refresh(self) -> bool:
@@ -45,14 +45,15 @@ class Config:
         """
         self.keys.refresh()
         self.trusted.refresh()
-        if self._watches and not any(watch.has_changed() for watch in self._watches):
+        if self._stamps and not any(stamp.has_changed() for stamp in self._stamps):
             return False
-        files = [path for place in self.places for path in (place.settings, place.keys)]
-        watches = [FileStamp(path) for path in (*files, self.trusted.path)]
-        self.settings = settings.load(place.settings for place in self.places)
+        dirs = self.config_dirs
+        files = [path for one in dirs for path in (one.settings, one.keys)]
+        stamps = [FileStamp(path) for path in (*files, self.trusted.path)]
+        self.settings = settings.load(one.settings for one in dirs)
         project = [self.project.settings] if self.project else []
-        self._of_project = settings.load(project)
-        self._watches = watches
+        self._project_settings = settings.load(project)
+        self._stamps = stamps
         return True
 
     def key(self, engine: str, vendor: str = "") -> Key:
@@ -67,8 +68,10 @@ class Config:
 
     def options(self, engine: str) -> dict[str, object]:
         """Return an engine's keyword arguments: its settings, overridden by its variables."""
-        told = self.settings.engines.get(engine, {})
-        options = {name: value for name, value in told.items() if name not in settings.RATES}
+        table = self.settings.engines.get(engine, {})
+        options = {
+            name: value for name, value in table.items() if name not in settings.RATE_OPTIONS
+        }
         for option, suffix in (("base_url", "BASE_URL"), ("model", "MODEL")):
             value = self.keys.value(key_variable(engine, suffix))
             if value and value.strip():
@@ -77,20 +80,21 @@ class Config:
 
     def rates(self, engine: str) -> settings.Rates:
         """Return the rate limits of an engine."""
-        told = self.settings.engines.get(engine, {})
-        return settings.Rates(*(told.get(name) for name in settings.RATES))
+        table = self.settings.engines.get(engine, {})
+        return settings.Rates(*(table.get(name) for name in settings.RATE_OPTIONS))
 
     def key_destinations(self, engine: str) -> Iterator[KeyDestination]:
         """Yield what in the project's files decides where an engine's key is sent."""
-        name, said = key_variable(engine, "BASE_URL"), self._of_project.engines.get(engine, {})
+        name = key_variable(engine, "BASE_URL")
+        table = self._project_settings.engines.get(engine, {})
         if self.keys.owner(name) == "project":
             yield KeyDestination(origin(self.keys.value(name) or ""), f"{name} in its key file")
-        elif self.keys.owner(name) is None and "base_url" in said:
+        elif self.keys.owner(name) is None and "base_url" in table:
             where = f"[engines.{engine}] base_url in its settings"
-            yield KeyDestination(origin(str(said["base_url"])), where)
-        network = self._of_project.network
+            yield KeyDestination(origin(str(table["base_url"])), where)
+        network = self._project_settings.network
         if network != settings.Network():
-            yield KeyDestination(f"network {network.told}", "[network] in its settings")
+            yield KeyDestination(f"network {network.description}", "[network] in its settings")
 
     def set_key(self, engine: str, value: str, *, user: bool = False) -> Path:
         """Write an engine's key to the project's file, or to the user's without a project.
@@ -98,28 +102,25 @@ class Config:
         Returns:
             The file that it was written to.
         """
-        path = self._keys_to_write(user=user)
+        path = self._key_file(user=user)
         key_store.write(path, {key_variable(engine): value.strip()})
         self.keys.refresh()
         return path
 
     def import_keys(self, source: Path, engines: Mapping[str, str], *, user: bool) -> KeyImport:
         """Import keys from another file into the project's or user's; see `importing.run`."""
-        imported = importing.run(source, self._keys_to_write(user=user), engines)
+        imported = importing.run(source, self._key_file(user=user), engines)
         self.keys.refresh()
         return imported
 
     def remove_key(self, engine: str) -> list[Path]:
         """Remove an engine's key from the key files; return the files that contained it."""
-        held = [
-            place.keys
-            for place in self.places
-            if key_store.remove(place.keys, key_variable(engine))
-        ]
+        paths = [one.keys for one in self.config_dirs]
+        changed = [path for path in paths if key_store.remove(path, key_variable(engine))]
         self.keys.refresh()
-        return held
+        return changed
 
-    def _keys_to_write(self, *, user: bool) -> Path:
+    def _key_file(self, *, user: bool) -> Path:
         return (self.user if user or not self.project else self.project).keys
 
     def save_default(self, reference: str) -> Path:

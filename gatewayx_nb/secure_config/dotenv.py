@@ -17,10 +17,10 @@ from dotenv.parser import parse_stream
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-_SHOWN = 5
+_MAX_LINE_NUMBERS = 5
 """Maximum line numbers shown."""
 
-_LONGEST = 4096
+_MAX_COMMENT_LINE = 4096
 """Maximum length of a line whose comment is kept: the search is quadratic in its blanks."""
 
 _NAME = re.compile(r"[A-Z][A-Z0-9_]*")
@@ -35,7 +35,7 @@ _BINDING = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class DotenvLine:
     """One line of a key file.
 
     Attributes:
@@ -51,75 +51,78 @@ class Line:
     broken: bool = False
 
 
-def lines(text: str) -> list[Line]:
+def parse_lines(text: str) -> list[DotenvLine]:
     """Parse a text line by line; non-UTF-8 bytes appear as surrogates."""
-    return list(map(_line, io.StringIO(text, newline="")))
+    return list(map(_parse_line, io.StringIO(text, newline="")))
 
 
-def values(read: Iterable[Line]) -> dict[str, str]:
+def values(lines: Iterable[DotenvLine]) -> dict[str, str]:
     """Return the values by name; for a duplicate name the last one counts."""
-    return {line.name: line.value for line in read if line.name and line.value is not None}
+    return {line.name: line.value for line in lines if line.name and line.value is not None}
 
 
-def faults(read: Iterable[Line]) -> Iterator[str]:
+def line_problems(lines: Iterable[DotenvLine]) -> Iterator[str]:
     """Yield problems with their line numbers, without the content of the lines."""
     broken: list[int] = []
-    places: defaultdict[str, list[int]] = defaultdict(list)
-    for number, line in enumerate(read, start=1):
+    numbers_by_name: defaultdict[str, list[int]] = defaultdict(list)
+    for number, line in enumerate(lines, start=1):
         if line.broken:
             broken.append(number)
         elif line.name and _NAME.fullmatch(line.name):
-            places[line.name].append(number)
+            numbers_by_name[line.name].append(number)
     if broken:
-        yield f"has no NAME=VALUE in {_numbers(broken)}; the rest is read. Mend that in an editor."
-    twice = {name: numbers for name, numbers in places.items() if len(numbers) > 1}
+        where = _format_line_numbers(broken)
+        yield f"has no NAME=VALUE in {where}; the rest is read. Fix that in an editor."
+    twice = {name: numbers for name, numbers in numbers_by_name.items() if len(numbers) > 1}
     if twice:
-        told = "; ".join(f"{name} in {_numbers(numbers)}" for name, numbers in twice.items())
-        yield f"sets a name more than once, and the last one counts: {told}. Delete the others."
+        listed = "; ".join(f"{name} in {_format_line_numbers(at)}" for name, at in twice.items())
+        yield f"sets a name more than once, and the last one counts: {listed}. Delete the others."
 
 
-def with_values(text: str, wanted: Mapping[str, str]) -> str:
+def with_values(text: str, new_values: Mapping[str, str]) -> str:
     """Return the text with names set in their own line or at the end; keep the rest."""
     end = "\r\n" if "\r\n" in text else "\n"
-    pending, kept = dict(wanted), []
-    for line in lines(text):
-        if line.name not in wanted:
-            kept.append(line.text)
+    pending, result = dict(new_values), []
+    for line in parse_lines(text):
+        if line.name not in new_values:
+            result.append(line.text)
         elif line.name in pending:
-            kept.append(_set(line, pending.pop(line.name), end))
-    if kept and not kept[-1].endswith(("\n", "\r")):
-        kept.append(end)
-    return "".join([*kept, *(f"{name}={_quoted(value)}{end}" for name, value in pending.items())])
+            result.append(_replace_value(line, pending.pop(line.name), end))
+    if result and not result[-1].endswith(("\n", "\r")):
+        result.append(end)
+    return "".join([*result, *(f"{name}={_quote(value)}{end}" for name, value in pending.items())])
 
 
-def without(text: str, name: str) -> str:
+def without_name(text: str, name: str) -> str:
     """Return the text without the lines that set a name."""
-    return "".join(line.text for line in lines(text) if line.name != name)
+    return "".join(line.text for line in parse_lines(text) if line.name != name)
 
 
-def _line(text: str) -> Line:
+def _parse_line(text: str) -> DotenvLine:
     binding = next(parse_stream(io.StringIO(text, newline="")), None)
     if binding is None:  # only a byte order mark
-        return Line(text)
+        return DotenvLine(text)
     if binding.error or (binding.key and (binding.value is None or _UNREADABLE.search(text))):
-        return Line(text, broken=True)
-    return Line(text, binding.key, binding.value)
+        return DotenvLine(text, broken=True)
+    return DotenvLine(text, binding.key, binding.value)
 
 
-def _numbers(numbers: list[int]) -> str:
-    more = f" and {len(numbers) - _SHOWN} more" if len(numbers) > _SHOWN else ""
-    listed = ", ".join(map(str, numbers[:_SHOWN]))
+def _format_line_numbers(numbers: list[int]) -> str:
+    more = (
+        f" and {len(numbers) - _MAX_LINE_NUMBERS} more" if len(numbers) > _MAX_LINE_NUMBERS else ""
+    )
+    listed = ", ".join(map(str, numbers[:_MAX_LINE_NUMBERS]))
     return f"line{'s' if len(numbers) > 1 else ''} {listed}{more}"
 
 
-def _set(line: Line, value: str, end: str) -> str:
+def _replace_value(line: DotenvLine, value: str, end: str) -> str:
     """Return a line with another value, keeping ``export`` and a trailing comment."""
-    found = _BINDING.fullmatch(line.text) if len(line.text) < _LONGEST else None
-    head, tail = (found["head"], found["tail"]) if found else (f"{line.name}=", "")
-    return f"{head}{_quoted(value)}{tail}{end}"
+    match = _BINDING.fullmatch(line.text) if len(line.text) < _MAX_COMMENT_LINE else None
+    head, tail = (match["head"], match["tail"]) if match else (f"{line.name}=", "")
+    return f"{head}{_quote(value)}{tail}{end}"
 
 
-def _quoted(value: str) -> str:
+def _quote(value: str) -> str:
     if _PLAIN_VALUE.fullmatch(value):
         return value
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")

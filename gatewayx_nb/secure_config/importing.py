@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.errors import ConfigError
+from gatewayx_nb.hints import Hint
 from gatewayx_nb.secrets import key_state, looks_like_key
 from gatewayx_nb.secure_config import dotenv, key_store
-from gatewayx_nb.secure_config.keys import key_variable
+from gatewayx_nb.secure_config.key_lookup import key_variable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-_OURS = re.compile(r"GATEWAYX_[A-Z0-9_]{1,63}_(?:API_KEY|BASE_URL|MODEL)")
+_OWN_VARIABLE = re.compile(r"GATEWAYX_[A-Z0-9_]{1,63}_(?:API_KEY|BASE_URL|MODEL)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class ImportedKey:
 
     name: str
     variable: str
-    left: str = ""
+    skip_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class KeyImport:
 
     path: Path
     entries: tuple[ImportedKey, ...]
-    unread: int = 0
+    invalid_lines: int = 0
 
 
 def run(source: Path, path: Path, engines: Mapping[str, str]) -> KeyImport:
@@ -63,41 +64,47 @@ def run(source: Path, path: Path, engines: Mapping[str, str]) -> KeyImport:
         ConfigError: If a file cannot be read or written.
     """
     text = key_store.read_foreign(source)
-    read = [] if text.lstrip("\ufeff \t\r\n")[:1] in ("", "{") else dotenv.lines(text)
-    if read:
-        found = dotenv.values(read)
+    parsed = [] if text.lstrip("\ufeff \t\r\n")[:1] in ("", "{") else dotenv.parse_lines(text)
+    if parsed:
+        candidates = dotenv.values(parsed)
         engines = {name: engine for name, engine in engines.items() if name.isupper()}
     else:
-        found = _from_json(text, source)
-    held, taken, entries = dict(key_store.read(path).values), {}, []
-    for name in sorted(found, key=lambda name: not _OURS.fullmatch(name)):  # GATEWAYX_ wins
-        entry = _entry(name, found[name].strip(), held, engines)
-        if entry.variable and not entry.left:
-            taken[entry.variable] = held[entry.variable] = found[name].strip()
+        candidates = _from_json(text, source)
+    existing, imported, entries = dict(key_store.read(path).values), {}, []
+    for name in sorted(
+        candidates, key=lambda name: not _OWN_VARIABLE.fullmatch(name)
+    ):  # GATEWAYX_ wins
+        entry = _import_entry(name, candidates[name].strip(), existing, engines)
+        if entry.variable and not entry.skip_reason:
+            imported[entry.variable] = existing[entry.variable] = candidates[name].strip()
         entries.append(entry)
-    if taken:
-        key_store.write(path, taken)
-    return KeyImport(path, tuple(entries), sum(line.broken for line in read))
+    if imported:
+        key_store.write(path, imported)
+    return KeyImport(path, tuple(entries), sum(line.broken for line in parsed))
 
 
-def _entry(
-    name: str, value: str, held: Mapping[str, str], engines: Mapping[str, str]
+def _import_entry(
+    name: str, value: str, existing: Mapping[str, str], engines: Mapping[str, str]
 ) -> ImportedKey:
-    wanted = (
-        name if _OURS.fullmatch(name) else key_variable(engines[name]) if name in engines else ""
+    variable = (
+        name
+        if _OWN_VARIABLE.fullmatch(name)
+        else key_variable(engines[name])
+        if name in engines
+        else ""
     )
-    told = "" if looks_like_key(name) else name
-    if not wanted:
-        return ImportedKey(told, "", "no engine's")
+    shown_name = "" if looks_like_key(name) else name
+    if not variable:
+        return ImportedKey(shown_name, "", "not an engine's variable")
     state = key_state(value)
     if state != "set":
-        return ImportedKey(told, wanted, "empty" if state == "missing" else "a placeholder, no key")
-    there = held.get(wanted, "").strip()
-    if there == value:
-        return ImportedKey(told, wanted, "is there already")
-    if key_state(there) == "set":
-        return ImportedKey(told, wanted, "another one is set")
-    return ImportedKey(told, wanted)
+        return ImportedKey(shown_name, variable, "empty" if state == "missing" else "a placeholder")
+    current = existing.get(variable, "").strip()
+    if current == value:
+        return ImportedKey(shown_name, variable, "already set")
+    if key_state(current) == "set":
+        return ImportedKey(shown_name, variable, "another one is set")
+    return ImportedKey(shown_name, variable)
 
 
 def _from_json(text: str, source: Path) -> dict[str, str]:
@@ -107,7 +114,7 @@ def _from_json(text: str, source: Path) -> dict[str, str]:
         table = None
     if not isinstance(table, dict):
         raise ConfigError(
-            f"{str(source)!r} is no JSON object of keys by name.",
-            hint="`%gatewayx key import FILE` takes a `.env` file or llm's keys.json.",
+            f"{str(source)!r} must be a JSON object of keys by name, or a .env file.",
+            hint=Hint("import_keys"),
         )
     return {name: value for name, value in table.items() if isinstance(value, str)}

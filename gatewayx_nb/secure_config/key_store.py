@@ -16,24 +16,25 @@ from gatewayx_nb.files import (
     restrict_to_owner,
     write_errors_as_config_error,
 )
+from gatewayx_nb.hints import Hint, advice
 from gatewayx_nb.secure_config import dotenv
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-MOST_BYTES = 1 << 20
-MOST_LINES = 10_000
+MAX_BYTES = 1 << 20
+MAX_LINES = 10_000
 """A longer file is not a key file, and python-dotenv reads 20,000 lines a second."""
 
-_PATIENCE = 10.0
+_LOCK_TIMEOUT = 10.0
 """Seconds to wait for another process that is writing the file."""
 
 _IGNORE_ALL = "# made by gatewayx: nothing in this folder is ever committed\n*\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class KeyFileContent:
     """The content of a key file.
 
     Attributes:
@@ -45,20 +46,20 @@ class Content:
     problems: tuple[str, ...] = ()
 
 
-def read(path: Path) -> Content:
+def read(path: Path) -> KeyFileContent:
     """Set a key file's mode to 0600 and read it; a missing file has no values.
 
     A line that sets nothing is reported by its number, and every other line is read.
 
     Raises:
-        ConfigError: If it cannot be read, is a link, belongs to another user, or is too long.
+        ConfigError: If it cannot be read, is a symlink, belongs to another user, or is too long.
     """
-    if not _is_there(path):
-        return Content({})
-    text, warning = _text(path, own=True)
-    lines = dotenv.lines(text)
-    faults = (f"the key file {str(path)!r} {fault}" for fault in dotenv.faults(lines))
-    return Content(dotenv.values(lines), (*filter(None, [warning]), *faults))
+    if not _exists(path):
+        return KeyFileContent({})
+    text, warning = _read_text(path, own=True)
+    lines = dotenv.parse_lines(text)
+    problems = (f"the key file {str(path)!r} {one}" for one in dotenv.line_problems(lines))
+    return KeyFileContent(dotenv.values(lines), (*filter(None, [warning]), *problems))
 
 
 def read_foreign(path: Path) -> str:
@@ -67,7 +68,7 @@ def read_foreign(path: Path) -> str:
     Raises:
         ConfigError: If it cannot be read or is too long.
     """
-    return _text(path, own=False)[0]
+    return _read_text(path, own=False)[0]
 
 
 def write(path: Path, values: Mapping[str, str]) -> None:
@@ -80,11 +81,11 @@ def write(path: Path, values: Mapping[str, str]) -> None:
     for name, value in values.items():
         if not (value.isascii() and value.isprintable()):
             raise ConfigError(
-                f"the value of {name} holds characters that are not printable ASCII.",
-                hint="Nothing was written; copy the key again, without what is around it.",
+                f"the value of {name} must be printable ASCII.",
+                hint="Nothing was written. Copy the key again, without the characters around it.",
             )
-    with _changing(path):
-        text = _text(path, own=True)[0] if _is_there(path) else ""
+    with _locked_for_writing(path):
+        text = _read_text(path, own=True)[0] if _exists(path) else ""
         _replace(path, dotenv.with_values(text, values))
 
 
@@ -94,14 +95,14 @@ def remove(path: Path, name: str) -> bool:
     Raises:
         ConfigError: If the file cannot be read or written; it is then unchanged.
     """
-    if not _is_there(path):
+    if not _exists(path):
         return False
-    with _changing(path):
-        text = _text(path, own=True)[0]
-        kept = dotenv.without(text, name)
-        if kept != text:
-            _replace(path, kept)
-        return kept != text
+    with _locked_for_writing(path):
+        text = _read_text(path, own=True)[0]
+        shorter = dotenv.without_name(text, name)
+        if shorter != text:
+            _replace(path, shorter)
+        return shorter != text
 
 
 def make_folder(folder: Path) -> None:
@@ -114,7 +115,7 @@ def make_folder(folder: Path) -> None:
         ignore.write_text(_IGNORE_ALL, encoding="utf-8")
 
 
-def _is_there(path: Path) -> bool:
+def _exists(path: Path) -> bool:
     """Return whether the path exists; an inaccessible one counts as existing."""
     try:
         path.lstat()
@@ -125,18 +126,18 @@ def _is_there(path: Path) -> bool:
     return True
 
 
-def _text(path: Path, *, own: bool) -> tuple[str, str | None]:
+def _read_text(path: Path, *, own: bool) -> tuple[str, str | None]:
     """Return a file's text, non-UTF-8 bytes as surrogates, and a warning about its mode."""
     handle = open_private(path, own=own)
     with os.fdopen(handle, "rb") as file:
         warning = restrict_to_owner(handle, path) if own else None
-        data = file.read(MOST_BYTES + 1)
+        data = file.read(MAX_BYTES + 1)
     ends = data.count(b"\n") + data.count(b"\r") - data.count(b"\r\n")
-    if len(data) > MOST_BYTES or ends > MOST_LINES:
+    if len(data) > MAX_BYTES or ends > MAX_LINES:
         raise ConfigError(
-            f"the key file {str(path)!r} is not read: it has more than {MOST_LINES:,} lines"
-            f" or {MOST_BYTES >> 20} MiB.",
-            hint=f"`mv {path} {path}.off`, then `%gatewayx key set NAME`.",
+            f"the key file {str(path)!r} is not read: it has more than {MAX_LINES:,} lines"
+            f" or {MAX_BYTES >> 20} MiB.",
+            hint=f"Move it away, `mv {path} {path}.off`, then set the keys again.",
         )
     return data.decode("utf-8", "surrogateescape"), warning
 
@@ -147,13 +148,12 @@ def _replace(path: Path, text: str) -> None:
 
 
 @contextlib.contextmanager
-def _changing(path: Path) -> Iterator[None]:
+def _locked_for_writing(path: Path) -> Iterator[None]:
     """Lock out other writers: of two concurrent changes one would be lost."""
-    hint = (
-        f"`chmod u+w {path.parent}` if it is yours; else `%gatewayx key set NAME --user` writes"
-        " into a folder of your own."
+    hint = advice(f"`chmod u+w {path.parent}` if it is yours.") | Hint(
+        "set_key_for_user", engine="NAME"
     )
     with write_errors_as_config_error(path, hint):
         make_folder(path.parent)
-        with file_lock(path, path.with_name(f"{path.name}.lock"), _PATIENCE):
+        with file_lock(path, path.with_name(f"{path.name}.lock"), _LOCK_TIMEOUT):
             yield

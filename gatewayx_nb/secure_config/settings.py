@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gatewayx_nb.errors import ConfigError, did_you_mean
 from gatewayx_nb.files import atomic_write, write_errors_as_config_error
+from gatewayx_nb.hints import Hint, advice
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-Table = Mapping[str, Any]
+TomlTable = Mapping[str, Any]
 T = TypeVar("T")
 
 SHIPPED_ALIASES: Mapping[str, str] = MappingProxyType(
@@ -34,7 +35,15 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
     "cassettes": ("redact",),
 }
 
-RATES = ("requests_per_minute", "tokens_per_minute")
+_TOML_TYPES = {
+    str: "a string",
+    int: "an integer",
+    bool: "a boolean",
+    list: "an array",
+    dict: "a table",
+}
+
+RATE_OPTIONS = ("requests_per_minute", "tokens_per_minute")
 """Engine options that the pool uses, not the engine."""
 
 
@@ -53,10 +62,10 @@ class Network:
     plain_http: tuple[str, ...] = ()
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """The values that are set, in one line."""
-        said = {"proxy": self.proxy, "ca_bundle": self.ca_bundle, "plain_http": self.plain_http}
-        return ", ".join(f"{name} {json.dumps(value)}" for name, value in said.items() if value)
+        values = {"proxy": self.proxy, "ca_bundle": self.ca_bundle, "plain_http": self.plain_http}
+        return ", ".join(f"{name} {json.dumps(value)}" for name, value in values.items() if value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +124,7 @@ class Settings:
     network: Network = field(default_factory=Network)
     vendor_variables: bool = True
     redact: str | None = None
-    engines: Mapping[str, Table] = field(default_factory=dict)
+    engines: Mapping[str, TomlTable] = field(default_factory=dict)
 
 
 def load(paths: Iterable[Path]) -> Settings:
@@ -139,7 +148,7 @@ def save_default(path: Path, reference: str) -> None:
     Raises:
         ConfigError: If the file cannot be written.
     """
-    hint = f"`chmod u+w {path.parent}` if it is yours; else leave `--save` out."
+    hint = advice(f"`chmod u+w {path.parent}` if it is yours.") | Hint("omit_option", option="save")
     with write_errors_as_config_error(path, hint):
         text = path.read_text(encoding="utf-8-sig") if path.is_file() else ""
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -156,17 +165,17 @@ def _with_default(text: str, reference: str) -> str:
     return head + tables
 
 
-def _read(path: Path) -> Table:
+def _read(path: Path) -> TomlTable:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(
             f"the settings {str(path)!r} cannot be read: {error}.",
-            hint=f"Mend that line, or move the file away: `mv {path} {path}.off`.",
+            hint=f"Fix that line, or move the file away: `mv {path} {path}.off`.",
         ) from None
 
 
-def _merge(base: Table, over: Table) -> dict[str, Any]:
+def _merge(base: TomlTable, over: TomlTable) -> dict[str, Any]:
     """Merge the tables of ``over`` into those of ``base``."""
     merged = dict(base)
     for key, value in over.items():
@@ -178,10 +187,10 @@ def _merge(base: Table, over: Table) -> dict[str, Any]:
     return merged
 
 
-def _settings(table: Table, path: Path | None) -> Settings:
+def _settings(table: TomlTable, path: Path | None) -> Settings:
     """Validate a table and return settings; errors name ``path``."""
     reader = _Reader(str(path or "config/gatewayx.toml"))
-    reader.known(table, "")
+    reader.reject_unknown(table, "")
     limits, network = reader.table(table, "limits"), reader.table(table, "network")
     keys, aliases = reader.table(table, "keys"), reader.table(table, "aliases")
     defaults = Limits()
@@ -193,20 +202,20 @@ def _settings(table: Table, path: Path | None) -> Settings:
         },
         limits=Limits(
             timeout=float(reader.positive(limits, "timeout", defaults.timeout)),
-            concurrency=reader.whole(limits, "concurrency", defaults.concurrency, least=1),
-            retries=reader.whole(limits, "retries", defaults.retries, least=0),
+            concurrency=reader.integer(limits, "concurrency", defaults.concurrency, least=1),
+            retries=reader.integer(limits, "retries", defaults.retries, least=0),
             max_cost=reader.dollars(limits, "max_cost"),
-            table_rows=reader.whole(limits, "table_rows", defaults.table_rows, least=1),
+            table_rows=reader.integer(limits, "table_rows", defaults.table_rows, least=1),
         ),
         network=Network(
             proxy=reader.value(network, "proxy", str, None),
             ca_bundle=reader.value(network, "ca_bundle", str, None),
-            plain_http=reader.texts(network, "plain_http"),
+            plain_http=reader.strings(network, "plain_http"),
         ),
         vendor_variables=reader.value(keys, "vendor_variables", bool, default=True),
         redact=reader.value(reader.table(table, "cassettes"), "redact", str, None),
         engines={
-            name: reader.engine(reader.table(table, "engines"), name)
+            name: reader.engine_options(reader.table(table, "engines"), name)
             for name in reader.table(table, "engines")
         },
     )
@@ -216,72 +225,73 @@ class _Reader:
     """Reader of typed values from a parsed file, with an error for each mismatch."""
 
     def __init__(self, place: str) -> None:
-        self.place = place
+        self.origin = place
 
-    def known(self, table: Table, name: str) -> None:
+    def reject_unknown(self, table: TomlTable, name: str) -> None:
         for key in table:
             if key not in _KEYS[name]:
                 where = f"[{name}] {key}" if name else key
                 raise ConfigError(
-                    f"unknown setting {where!r} in {self.place}.{did_you_mean(key, _KEYS[name])}",
-                    hint=f"Known there: {', '.join(_KEYS[name])}.",
+                    f"unknown setting {where!r} in {self.origin}.{did_you_mean(key, _KEYS[name])}",
+                    hint=f"Valid there: {', '.join(_KEYS[name])}.",
                 )
 
-    def table(self, table: Table, name: str) -> Table:
-        inner: Table = self.value(table, name, dict, {})
+    def table(self, table: TomlTable, name: str) -> TomlTable:
+        inner: TomlTable = self.value(table, name, dict, {})
         if name in _KEYS:
-            self.known(inner, name)
+            self.reject_unknown(inner, name)
         return inner
 
-    def engine(self, table: Table, name: str) -> Table:
+    def engine_options(self, table: TomlTable, name: str) -> TomlTable:
         options = self.table(table, name)
         for option in ("base_url", "model"):
             self.value(options, option, str, "")
-        for option in RATES:
+        for option in RATE_OPTIONS:
             if option in options:
                 self.positive(options, option, math.nan)
         if "api_key" in options:
             raise ConfigError(
-                f"[engines.{name}] in {self.place} holds an api_key, where keys are not kept.",
-                hint=f"Delete that line, renew the key, then `%gatewayx key set {name}`.",
+                f"[engines.{name}] in {self.origin} must not contain an api_key; delete that line"
+                " and renew the key.",
+                hint=Hint("set_key", engine=name),
             )
         return options
 
-    def positive(self, table: Table, name: str, default: float) -> float:
+    def positive(self, table: TomlTable, name: str, default: float) -> float:
         value = table.get(name, default)
         if (
             isinstance(value, bool)
             or not isinstance(value, (int, float))
             or not 0 < value < math.inf
         ):
-            raise self.fault(name, value, "a number above 0")
+            raise self.invalid(name, value, "a number > 0")
         return value
 
-    def dollars(self, table: Table, name: str) -> Decimal | None:
+    def dollars(self, table: TomlTable, name: str) -> Decimal | None:
         return Decimal(str(self.positive(table, name, math.nan))) if name in table else None
 
-    def whole(self, table: Table, name: str, default: int, *, least: int) -> int:
+    def integer(self, table: TomlTable, name: str, default: int, *, least: int) -> int:
         value: int = self.value(table, name, int, default)
         if value < least:
-            raise self.fault(name, value, f"a whole number of at least {least}")
+            raise self.invalid(name, value, f"an integer >= {least}")
         return value
 
-    def texts(self, table: Table, name: str) -> tuple[str, ...]:
+    def strings(self, table: TomlTable, name: str) -> tuple[str, ...]:
         values = self.value(table, name, list, [])
         if not all(isinstance(value, str) for value in values):
-            raise self.fault(name, values, "a list of texts")
+            raise self.invalid(name, values, "a list of strings")
         return tuple(values)
 
-    def value(self, table: Table, name: str, kind: type[T], default: Any) -> Any:  # noqa: ANN401
+    def value(self, table: TomlTable, name: str, kind: type[T], default: Any) -> Any:  # noqa: ANN401
         value = table.get(name, default)
         if value is not default and (
             not isinstance(value, kind) or (kind is int and isinstance(value, bool))
         ):
-            raise self.fault(name, value, f"a TOML {kind.__name__}")
+            raise self.invalid(name, value, _TOML_TYPES[kind])
         return value
 
-    def fault(self, name: str, value: object, expected: str) -> ConfigError:
+    def invalid(self, name: str, value: object, expected: str) -> ConfigError:
         return ConfigError(
-            f"the setting {name!r} in {self.place} is {value!r}; expected {expected}.",
-            hint="Mend that line of the file.",
+            f"the setting {name!r} in {self.origin} must be {expected}, got {value!r}.",
+            hint="Fix that line of the file.",
         )

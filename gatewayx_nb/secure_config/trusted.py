@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-Engines = dict[str, list[str]]
+TargetsByEngine = dict[str, list[str]]
 """Targets by engine."""
 
 
@@ -46,7 +46,7 @@ def origin(url: str) -> str:
     return f"{parts.scheme}://{parts.hostname or ''}{port}"
 
 
-class Trusted:
+class TrustStore:
     """The file of trusted targets, by project folder and engine.
 
     A file that is damaged, or that another user may have written, is ignored.
@@ -59,7 +59,7 @@ class Trusted:
         self.path = path
         self.problem: ConfigError | None = None
         self._stamp: StatStamp | None = None
-        self._targets: dict[str, Engines] = {}
+        self._targets: dict[str, TargetsByEngine] = {}
 
     def refresh(self) -> None:
         """Read the file if it has changed."""
@@ -72,12 +72,12 @@ class Trusted:
         except ConfigError as problem:
             self.problem = problem
 
-    def holds(self, project: Path, engine: str, way: KeyDestination) -> bool:
-        """Return whether a way was trusted."""
-        return way.target in self._targets.get(str(project), {}).get(engine, ())
+    def contains(self, project: Path, engine: str, destination: KeyDestination) -> bool:
+        """Return whether the user trusts a destination."""
+        return destination.target in self._targets.get(str(project), {}).get(engine, ())
 
-    def add(self, project: Path, ways: Mapping[str, Iterable[KeyDestination]]) -> None:
-        """Store trusted ways, by engine.
+    def add(self, project: Path, destinations: Mapping[str, Iterable[KeyDestination]]) -> None:
+        """Store trusted destinations, by engine.
 
         Raises:
             ConfigError: If the existing file cannot be read; writing would lose it.
@@ -87,22 +87,22 @@ class Trusted:
         if self.problem:
             raise self.problem
         engines = self._targets.setdefault(str(project), {})
-        for engine, added in ways.items():
-            engines[engine] = sorted({*engines.get(engine, ()), *(way.target for way in added)})
+        for engine, added in destinations.items():
+            engines[engine] = sorted({*engines.get(engine, ()), *(one.target for one in added)})
         self.path.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(self._targets, indent=2, sort_keys=True) + "\n"
         atomic_write(self.path, text.encode())
 
-    def _read(self) -> dict[str, Engines]:
+    def _read(self) -> dict[str, TargetsByEngine]:
         import msgspec
 
-        why = ownership_problem(self.path)
-        if why is None:
+        problem = ownership_problem(self.path)
+        if problem is None:
             try:
-                return msgspec.json.decode(self.path.read_bytes(), type=dict[str, Engines])
+                return msgspec.json.decode(self.path.read_bytes(), type=dict[str, TargetsByEngine])
             except (OSError, msgspec.DecodeError) as error:
-                why = f"cannot be read: {error}"
+                problem = f"cannot be read: {error}"
         raise ConfigError(
-            f"{str(self.path)!r}, which says whom you trust, {why}.",
-            hint=f"Move it away, `mv {self.path} {self.path}.off`, then `%gatewayx trust`.",
+            f"{str(self.path)!r}, the list of trusted destinations, {problem}.",
+            hint=f"Move it away, `mv {self.path} {self.path}.off`, and trust this project again.",
         )

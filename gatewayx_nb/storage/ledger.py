@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import logging
-import os
-import queue
 import sqlite3
-import threading
-import time
 from dataclasses import astuple, dataclass, fields
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
+from gatewayx_nb.storage import database
+from gatewayx_nb.storage.writer import BatchWriter
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
-log = logging.getLogger("gatewayx_nb")
-
-VERSION = 1
-"""Schema version; a file with a later one is not changed."""
-
-_PATIENCE = 30.0
+_WRITE_TIMEOUT = 30.0
 """Seconds to wait for other kernels that are writing to the same file."""
 
-_GATHER = 0.2
-"""Seconds between two commits, to batch the entries of many calls."""
+_SHORT_TIMEOUT = 2.0
+"""The same for reading, which a user waits for, and after a write has failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,46 +55,30 @@ class LedgerEntry:
 
 
 _COLUMNS = tuple(field.name for field in fields(LedgerEntry))
-_CREATE = f"CREATE TABLE IF NOT EXISTS calls ({', '.join(_COLUMNS)})"
 _INSERT = f"INSERT INTO calls VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608 - constants
 _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM calls ORDER BY at DESC, rowid DESC LIMIT ?"  # noqa: S608
 
+_CREATE_CALLS = (
+    "CREATE TABLE IF NOT EXISTS calls (at, engine, model, outcome, input_tokens, output_tokens,"
+    " cost, latency, time_to_first, attempts, fallback_from)"
+)
+MIGRATIONS = ((_CREATE_CALLS,),)
+"""The SQL statements that create each schema version; the first one is that of release 0.1."""
 
-class Ledger:
-    """The calls of a project, or of a user outside projects.
 
-    Adding an entry neither blocks nor raises: a background thread writes, and if that fails it
-    warns once while calls continue. Several kernels may write to one file. A file that is not a
-    SQLite database is renamed.
+class Ledger(BatchWriter[LedgerEntry]):
+    """The calls of a project, or of a user outside projects: figures, lossy by design.
+
+    Several kernels may write to one file. A file that is not a SQLite database is renamed; one of a
+    later version is not changed.
 
     Args:
         path: The file; the first entry creates it and its folder.
-
-    Attributes:
-        problem: Why writing has stopped; empty while it works.
     """
 
     def __init__(self, path: Path) -> None:
+        super().__init__(f"the ledger {str(path)!r}")
         self.path = path
-        self.problem = ""
-        self._entries: queue.SimpleQueue[LedgerEntry | threading.Event] = queue.SimpleQueue()
-        self._lock = threading.Lock()  # many threads add entries; only one creates the writer
-        self._writer: threading.Thread | None = None
-        self._wanted = threading.Event()  # a caller waits for pending entries
-        self._process = os.getpid()
-
-    def add(self, entry: LedgerEntry) -> None:
-        """Add a finished call."""
-        if self._process != os.getpid():  # a forked child does not have its parent's thread
-            self.__init__(self.path)  # type: ignore[misc]
-        self._entries.put(entry)
-        if self._writer is None:
-            with self._lock:
-                if self._writer is None:
-                    self._writer = threading.Thread(
-                        target=self._write, name="gatewayx ledger", daemon=True
-                    )
-                    self._writer.start()
 
     def last(self, count: int) -> list[LedgerEntry]:
         """Return the last calls, latest first; empty if the file does not exist.
@@ -112,78 +90,36 @@ class Ledger:
         if not self.path.exists():
             return []
         try:
-            with contextlib.closing(_connect(self.path)) as file:
-                rows = file.execute(_SELECT, (count,)).fetchall()
+            with contextlib.closing(database.connect(self.path, _SHORT_TIMEOUT)) as connection:
+                rows = connection.execute(_SELECT, (count,)).fetchall()
         except sqlite3.Error as error:
             raise OSError(str(error)) from None
         return [_entry(row) for row in rows]
 
-    def flush(self, timeout: float = 5.0) -> None:
-        """Block until pending entries are written, for at most ``timeout`` seconds."""
-        writer = self._writer
-        if writer is not None and self._process == os.getpid():
-            written = threading.Event()
-            self._entries.put(written)
-            self._wanted.set()
-            written.wait(timeout)
-
-    def _write(self) -> None:
-        while True:
-            batch = [self._entries.get()]
-            if isinstance(batch[0], LedgerEntry):
-                self._wanted.wait(_GATHER)
-            self._wanted.clear()
-            with contextlib.suppress(queue.Empty):
-                while True:
-                    batch.append(self._entries.get_nowait())
-            self._save([entry for entry in batch if isinstance(entry, LedgerEntry)])
-            for waiting in batch:
-                if isinstance(waiting, threading.Event):
-                    waiting.set()
-
-    def _save(self, entries: list[LedgerEntry]) -> None:
-        if not entries or self.problem:
-            return
+    @override
+    def write(self, items: list[LedgerEntry]) -> None:
         try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            ignore = self.path.parent / ".gitignore"
-            if not ignore.exists():
-                ignore.write_text("*\n", encoding="utf-8")
-            self._insert(entries)
-        except (OSError, sqlite3.Error) as error:
-            self.problem = f"calls are no longer written to {self.path}: {error}."
-            log.warning("%s", self.problem)
-
-    def _insert(self, entries: Iterable[LedgerEntry]) -> None:
-        rows = [_row(entry) for entry in entries]
-        try:
-            _insert(self.path, rows)
-        except sqlite3.DatabaseError as error:
-            if type(error) is not sqlite3.DatabaseError:  # busy, full, read-only: the file is valid
+            self._insert(items)
+        except sqlite3.Error as error:
+            if not database.is_damaged(error):
                 raise
-            aside = self.path.with_suffix(f".damaged-{time.time_ns()}")
-            self.path.rename(aside)
-            log.warning("%s was damaged; it is %s now.", self.path, aside.name)
-            _insert(self.path, rows)
+            database.set_aside(self.path)
+            self._insert(items)
 
-
-def _insert(path: Path, rows: list[tuple[object, ...]]) -> None:
-    with contextlib.closing(_connect(path)) as file, file:
-        file.execute("BEGIN IMMEDIATE")
-        (version,) = file.execute("PRAGMA user_version").fetchone()
-        if version > VERSION:
-            raise OSError("it was written by a later version of gatewayx-nb")
-        file.execute(_CREATE)
-        file.execute(f"PRAGMA user_version = {VERSION}")
-        file.executemany(_INSERT, rows)
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)
+    def _insert(self, entries: list[LedgerEntry]) -> None:
+        timeout = _SHORT_TIMEOUT if self.problem else _WRITE_TIMEOUT
+        with database.transaction(self.path, MIGRATIONS, timeout) as connection:
+            connection.executemany(_INSERT, map(_row, entries))
 
 
 def _row(entry: LedgerEntry) -> tuple[object, ...]:
-    return tuple(str(value) if isinstance(value, Decimal) else value for value in astuple(entry))
+    return tuple(map(_column, astuple(entry)))
+
+
+def _column(value: object) -> object:
+    """Return a value that SQLite can store: it has no decimals, and no lone surrogates."""
+    text = str(value) if isinstance(value, Decimal) else value
+    return text.encode(errors="replace").decode() if isinstance(text, str) else text
 
 
 def _entry(row: tuple[object, ...]) -> LedgerEntry:

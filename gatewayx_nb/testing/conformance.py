@@ -18,7 +18,7 @@ from typing_extensions import override
 from gatewayx_nb.concurrency import Portal
 from gatewayx_nb.errors import EngineLoadError, GatewayError
 from gatewayx_nb.llm_engines import HTTPEngine, LLMEngine
-from gatewayx_nb.model_registry import SUFFIX, Folder, load
+from gatewayx_nb.model_registry import SUFFIX, EngineFolder, load
 from gatewayx_nb.secure_config import redact
 from gatewayx_nb.testing.contract import ANSWERS, CONTRACT, LAST
 from gatewayx_nb.testing.dialects import dialect_of
@@ -205,11 +205,11 @@ def _load(path: Path) -> type[LLMEngine]:
     Raises:
         ConformanceError: If there is none, or discovery would not find the file.
     """
-    folder = Folder(path.parent, "path")
+    folder = EngineFolder(path.parent, "path")
     folder.refresh()
-    file = next((file for file in folder.found if file.path == path), None)
-    if file is None or file.refusal:
-        observed = f"{path.name!r} {file.refusal if file else 'does not exist'}"
+    file = next((file for file in folder.files if file.path == path), None)
+    if file is None or file.refusal_reason:
+        observed = f"{path.name!r} {file.refusal_reason if file else 'does not exist'}"
         hint = f"Name it `<name>{SUFFIX}` and make it writable only by you: `chmod go-w {path}`."
         raise ConformanceError(
             path.name, (BrokenRule("an engine file is found by its name", observed, hint),)

@@ -29,7 +29,7 @@ from gatewayx_nb.testing.steps import (
     stream_head,
 )
 from gatewayx_nb.testing.subject import Rule
-from gatewayx_nb.transport import LIMIT
+from gatewayx_nb.transport import MAX_RESPONSE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -252,7 +252,7 @@ async def _broken_text(subject: EngineUnderTest) -> str | None:
 
 async def _huge(subject: EngineUnderTest) -> str | None:
     dialect = _dialect(subject)
-    line = b"data: " + b"x" * (LIMIT + 1) + b"\n\n"
+    line = b"data: " + b"x" * (MAX_RESPONSE_BYTES + 1) + b"\n\n"
     return _unless_raised(await subject.ask(dialect.stream(dialect.events[0], line)), GatewayError)
 
 

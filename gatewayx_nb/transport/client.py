@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from gatewayx_nb.errors import ConfigError, UsageError
+from gatewayx_nb.hints import Hint
 from gatewayx_nb.secure_config import Network, Secret
 from gatewayx_nb.transport import route
 from gatewayx_nb.transport.error_mapping import TransportErrors
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     import httpx
     from httpx_aiohttp import AiohttpTransport
 
-LIMIT = 64 * 2**20
+MAX_RESPONSE_BYTES = 64 * 2**20
 
 
 class HTTPClient:
@@ -43,9 +44,9 @@ class HTTPClient:
         key_prefix: The text before the key in that header.
         headers: Headers sent with every request.
         network: Proxy, further certificate authorities, hosts allowed without TLS.
-        silence: Maximum seconds without a byte of a watched response.
-        connect: Seconds for lookup, proxy, TCP and TLS together.
-        limit: Maximum bytes of one response. Default 64 MiB.
+        read_timeout: Maximum seconds without a byte of a watched response.
+        connect_timeout: Seconds for lookup, proxy, TCP and TLS together.
+        max_bytes: Maximum bytes of one response. Default 64 MiB.
 
     Raises:
         ConfigError: If the URL, the proxy, the certificate file or the key cannot be used, or the
@@ -62,24 +63,24 @@ class HTTPClient:
         key_prefix: str = "Bearer ",
         headers: Mapping[str, str] | None = None,
         network: Network = Network(),  # noqa: B008 - frozen
-        silence: float = 60.0,
-        connect: float = 5.0,
-        limit: int = LIMIT,
+        read_timeout: float = 60.0,
+        connect_timeout: float = 5.0,
+        max_bytes: int = MAX_RESPONSE_BYTES,
     ) -> None:
-        url = route.split(base_url, engine)
+        url = route.parse_base_url(base_url, engine)
         route.check_host(url, engine, keyed=bool(key), allowed=network.plain_http)
         self._base = url.geturl().rstrip("/")
         self._headers = {"Accept-Encoding": "identity", "User-Agent": "gatewayx-nb"}
         self._headers |= headers or {}
-        self._credential = _Credential(key_header, key_prefix, _sendable(key, engine))
+        self._credential = _Credential(key_header, key_prefix, _check_key(key, engine))
         self._proxy = route.choose_proxy(url, network, engine)
         if self._proxy and url.scheme == "http":  # not tunnelled: the proxy itself gets the request
             self._headers |= self._proxy.headers
-        self._faults = TransportErrors(engine, url.netloc, self._credential.key, bool(self._proxy))
+        self._errors = TransportErrors(engine, url.netloc, self._credential.key, bool(self._proxy))
         self._ca_bundle = network.ca_bundle
-        self._connect = connect
-        self._silence = silence
-        self._limit = limit
+        self._connect_timeout = connect_timeout
+        self._read_timeout = read_timeout
+        self._max_bytes = max_bytes
         self._urls: dict[str, httpx.URL] = {}
         self._opening = asyncio.Lock()
         self._transport: AiohttpTransport | None = None
@@ -100,7 +101,7 @@ class HTTPClient:
                 ``"connect"``, ``"proxy"``, ``"tls"``, ``"reset"``, ``"protocol"``, ``"closed"``,
                 ``"internal"``.
         """
-        return self._send("POST", path, _encode(payload, self._faults.engine))
+        return self._send("POST", path, _encode(payload, self._errors.engine))
 
     def get(self, path: str) -> AbstractAsyncContextManager[Response]:
         """Request a path; the response is open inside the ``async with``. Raises like `post`."""
@@ -116,40 +117,42 @@ class HTTPClient:
     async def _send(
         self, method: str, path: str, content: bytes | None = None
     ) -> AsyncIterator[Response]:
-        answer = await self._answer(method, path, content)
-        if isinstance(answer, BaseException):
+        result = await self._exchange(method, path, content)
+        if isinstance(result, BaseException):
             # Raised here, outside any except clause, so that no context is attached to it.
-            raise answer
+            raise result
         try:
-            response = Response(answer, self._faults, self._silence, self._limit)
+            response = Response(result, self._errors, self._read_timeout, self._max_bytes)
             response.check()
             yield response
         finally:
             # An error while releasing a connection does not affect the response.
             with contextlib.suppress(Exception):
-                await answer.aclose()
+                await result.aclose()
 
-    async def _answer(
+    async def _exchange(
         self, method: str, path: str, content: bytes | None
     ) -> httpx.Response | BaseException:
-        transport = await self._opened()
+        transport = await self._open_transport()
         try:
             return await transport.handle_async_request(self._request(method, path, content))
-        except BaseException as fault:  # noqa: BLE001 - returned for the caller to raise
-            return self._faults.explain(fault)
+        except BaseException as error:  # noqa: BLE001 - returned for the caller to raise
+            return self._errors.translate(error)
 
     def _request(self, method: str, path: str, content: bytes | None) -> httpx.Request:
         """Return a request; the key is added last."""
         import httpx
 
         kind = {} if content is None else {"Content-Type": "application/json"}
-        return self._credential.put_on(
+        return self._credential.add_to(
             httpx.Request(
                 method,
                 self._url(path),
                 headers=self._headers | kind,
                 content=content,
-                extensions={"timeout": {"connect": self._connect, "pool": self._connect}},
+                extensions={
+                    "timeout": {"connect": self._connect_timeout, "pool": self._connect_timeout}
+                },
             )
         )
 
@@ -162,21 +165,21 @@ class HTTPClient:
             url = self._urls[path] = httpx.URL(f"{self._base}/{path.lstrip('/')}")
         return url
 
-    async def _opened(self) -> AiohttpTransport:
+    async def _open_transport(self) -> AiohttpTransport:
         if self._is_closed:
-            raise self._faults.lost("closed", "its client has been closed")
+            raise self._errors.lost("closed", "the client is closed")
         loop = asyncio.get_running_loop()
         if self._transport is None:
             async with self._opening:
                 if self._transport is None:
                     # In a thread: the imports and the certificates take a quarter of a second.
-                    self._transport = await asyncio.to_thread(self._open)
+                    self._transport = await asyncio.to_thread(self._new_transport)
                     self._loop = loop
         if self._loop is not loop:
             raise RuntimeError("an HTTPClient belongs to the event loop of its first call")
         return self._transport
 
-    def _open(self) -> AiohttpTransport:
+    def _new_transport(self) -> AiohttpTransport:
         """Open the transport directly, without `httpx.AsyncClient`.
 
         The client's additions, such as cookies and redirects, are either unwanted or already done,
@@ -185,13 +188,13 @@ class HTTPClient:
         import httpx
         from httpx_aiohttp import AiohttpTransport
 
-        tls = route.trust(self._ca_bundle)
+        tls = route.ssl_context(self._ca_bundle)
         # In headers: aiohttp 3.14 deprecates how httpx-aiohttp handles a password in the URL.
-        greeting = self._proxy.headers if self._proxy else {}
+        proxy_headers = self._proxy.headers if self._proxy else {}
         return AiohttpTransport(
             verify=tls,
             client=functools.partial(_session, tls),
-            proxy=httpx.Proxy(self._proxy.url, headers=greeting) if self._proxy else None,
+            proxy=httpx.Proxy(self._proxy.url, headers=proxy_headers) if self._proxy else None,
         )
 
 
@@ -205,17 +208,17 @@ class Response:
     """
 
     def __init__(
-        self, answer: httpx.Response, faults: TransportErrors, silence: float, limit: int
+        self, response: httpx.Response, errors: TransportErrors, read_timeout: float, max_bytes: int
     ) -> None:
-        self.status = answer.status_code
-        self.headers = _plain(answer.headers.raw)
+        self.status = response.status_code
+        self.headers = _headers_dict(response.headers.raw)
         self.content_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
         # Not aiter_raw, which counts and splits the same bytes again.
-        self._stream = cast("AsyncIterable[bytes]", answer.stream)
-        self._faults = faults
-        self._silence = silence
-        self._allowed: float | None = None
-        self._limit = limit
+        self._stream = cast("AsyncIterable[bytes]", response.stream)
+        self._errors = errors
+        self._read_timeout = read_timeout
+        self._timeout: float | None = None
+        self._max_bytes = max_bytes
 
     def check(self) -> None:
         """Refuse redirects and compressed responses.
@@ -225,18 +228,18 @@ class Response:
                 class for its status instead.
         """
         if 300 <= self.status < 400:  # noqa: PLR2004 - the class of redirects
-            raise self._faults.redirected(self.status, self.headers.get("location", ""))
+            raise self._errors.redirected(self.status, self.headers.get("location", ""))
         encoding = self.headers.get("content-encoding", "identity").strip().lower()
         if encoding not in {"", "identity"}:
-            raise self._faults.compressed(self.status, encoding, self.headers)
+            raise self._errors.compressed(self.status, encoding, self.headers)
 
     async def read(self) -> bytes:
         """Return the whole body. Raises like `blocks`."""
         return b"".join([block async for block in self.blocks()])
 
-    def watch_silence(self) -> None:
+    def start_read_timeout(self) -> None:
         """From now on, end the response with a `DeadlineError` if no byte arrives in time."""
-        self._allowed = self._silence
+        self._timeout = self._read_timeout
 
     async def blocks(self) -> AsyncIterator[bytes]:
         """Yield the body's bytes as they arrive; works only once.
@@ -246,26 +249,26 @@ class Response:
             TransportError: If the connection broke before the body's end.
             DeadlineError: If no byte arrived in time while silence is watched.
         """
-        arrived = 0
+        received = 0
         stream = aiter(self._stream)
         while block := await self._next(stream):
             if isinstance(block, BaseException):
                 raise block
-            arrived += len(block)
-            if arrived > self._limit:
-                raise self._faults.too_large(self._limit)
+            received += len(block)
+            if received > self._max_bytes:
+                raise self._errors.too_large(self._max_bytes)
             yield block
 
     async def _next(self, stream: AsyncIterator[bytes]) -> bytes | BaseException:
         try:
-            if self._allowed is None:
+            if self._timeout is None:
                 return await anext(stream, b"")
-            async with asyncio.timeout(self._allowed):
+            async with asyncio.timeout(self._timeout):
                 return await anext(stream, b"")
         except TimeoutError:
-            return self._faults.silent(self._silence)
-        except BaseException as fault:  # noqa: BLE001 - returned for the caller to raise
-            return self._faults.explain(fault)
+            return self._errors.silent(self._read_timeout)
+        except BaseException as error:  # noqa: BLE001 - returned for the caller to raise
+            return self._errors.translate(error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,13 +279,13 @@ class _Credential:
     prefix: str
     key: Secret
 
-    def put_on(self, request: httpx.Request) -> httpx.Request:
+    def add_to(self, request: httpx.Request) -> httpx.Request:
         if self.key:
             request.headers[self.header] = f"{self.prefix}{self.key}"
         return request
 
 
-def _plain(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+def _headers_dict(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     """Return headers as a plain dict: one lookup in httpx's own type takes 20 µs."""
     headers: dict[str, str] = {}
     for name, value in raw:
@@ -298,7 +301,7 @@ def _session(tls: ssl.SSLContext) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
 
-def _sendable(key: str, engine: str) -> Secret:
+def _check_key(key: str, engine: str) -> Secret:
     """Check that a header can carry this key.
 
     Raises:
@@ -306,8 +309,8 @@ def _sendable(key: str, engine: str) -> Secret:
     """
     if not (key.isascii() and key.isprintable()):
         raise ConfigError(
-            f"the key of engine {engine!r} holds a character that no header can carry",
-            hint=f"%gatewayx key set {engine}",
+            f"the key of engine {engine!r} must be printable ASCII to be sent in a header.",
+            hint=Hint("set_key", engine=engine),
             engine=engine,
         )
     return Secret(key)
@@ -318,8 +321,8 @@ def _encode(payload: Mapping[str, object], engine: str) -> bytes:
         text = json.dumps(payload, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError) as error:
         raise UsageError(
-            f"the request to engine {engine!r} cannot be written as JSON: {error}",
-            hint="Give params plain numbers, texts, lists and dictionaries.",
+            f"the request to engine {engine!r} cannot be written as JSON: {error}.",
+            hint="Use only numbers, strings, lists and dictionaries in `params`.",
             engine=engine,
         ) from None
     try:

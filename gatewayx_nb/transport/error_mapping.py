@@ -17,6 +17,7 @@ from gatewayx_nb.errors import (
     TransportError,
     classify,
 )
+from gatewayx_nb.hints import Hint, advice
 from gatewayx_nb.secure_config import redact
 from gatewayx_nb.transport.retry_headers import retry_after
 
@@ -26,65 +27,68 @@ if TYPE_CHECKING:
     from gatewayx_nb.secure_config import Secret
 
 
-def base_url_mend(engine: str) -> str:
-    """Return the line that sets an engine's base URL."""
-    return f"%env GATEWAYX_{engine.upper()}_BASE_URL=https://host/v1"
-
-
 @dataclass(frozen=True, slots=True)
 class TransportErrors:
-    """Converter of foreign exceptions, which hold the request and so the key."""
+    """Converter of foreign exceptions, which hold the request and so the key.
+
+    Attributes:
+        engine: Name of the engine.
+        host: Host and port of the provider.
+        key: The key, which is redacted.
+        proxied: Whether a proxy is used.
+    """
 
     engine: str
     host: str
     key: Secret
     proxied: bool
 
-    def explain(self, fault: BaseException) -> BaseException:
+    def translate(self, error: BaseException) -> BaseException:
         """Return the exception to raise instead of this one, outside its except clause.
 
         A cancellation stays the same but loses its traceback: its frames belong to httpx and
         aiohttp and have the headers among their locals.
         """
-        chain = list(_chain(fault))
-        if not isinstance(fault, Exception):
-            fault.__cause__ = fault.__context__ = None
-            return fault.with_traceback(None)
-        detail = next((line for line in map(_line, reversed(chain)) if line), "")
-        error = self._typed(_code(chain), redact(detail, [self.key]))
+        chain = list(_chain(error))
+        if not isinstance(error, Exception):
+            error.__cause__ = error.__context__ = None
+            return error.with_traceback(None)
+        detail = next((line for line in map(_one_line, reversed(chain)) if line), "")
+        error = self._to_gateway_error(_code(chain), redact(detail, [self.key]))
         names = " from ".join(f"{type(link).__module__}.{type(link).__name__}" for link in chain)
         error.__cause__ = OSError(redact(f"{names}: {detail}", [self.key]))
         return error
 
-    def _typed(self, code: str, detail: str) -> GatewayError:
+    def _to_gateway_error(self, code: str, detail: str) -> GatewayError:
         if code == "forbidden":
-            what = f"engine {self.engine!r}: {self.host!r} leads to {detail}, which is refused"
-            return ConfigError(what, hint=base_url_mend(self.engine), engine=self.engine)
+            return self._base_url_error(f"{self.host!r} resolves to {detail}, which is refused.")
         if code == "url":
-            what = f"engine {self.engine!r}: its URL cannot be read: {detail}"
-            return ConfigError(what, hint=base_url_mend(self.engine), engine=self.engine)
+            return self._base_url_error(f"its URL is invalid: {detail}.")
         if code == "silence":
             return self.silent(None)
         if self.proxied and code in {"dns", "connect"}:
             code = "proxy"  # the only host that we look up and connect to ourselves
-        return self.lost(code, f"{_LOST[code].format(self.host)}: {detail}")
+        return self.lost(code, f"{_MESSAGES[code].format(self.host)}: {detail}")
 
-    def lost(self, code: str, what: str) -> TransportError:
+    def _base_url_error(self, problem: str) -> ConfigError:
+        hint = Hint("set_base_url", engine=self.engine)
+        return ConfigError(f"engine {self.engine!r}: {problem}", hint=hint, engine=self.engine)
+
+    def lost(self, code: str, problem: str) -> TransportError:
         """Return the error for a call without a complete response."""
-        hint = MENDS.get(code, "Look again with: %gatewayx status {0}")
         return TransportError(
-            f"engine {self.engine!r}: {what}",
-            hint=hint.format(self.engine),
+            f"engine {self.engine!r}: {problem}.",
+            hint=HINTS.get(code) or Hint("show_engine", engine=self.engine),
             engine=self.engine,
             code=code,
         )
 
     def silent(self, seconds: float | None) -> DeadlineError:
         """Return the error for a response that stopped arriving."""
-        span = f" for {seconds:g} s" if seconds else ""
+        duration = f" for {seconds:g} s" if seconds else ""
         return DeadlineError(
-            f"engine {self.engine!r}: nothing has come from {self.host!r}{span}",
-            hint=f"Look again with: %gatewayx status {self.engine}",
+            f"engine {self.engine!r}: no data received from {self.host!r}{duration}.",
+            hint=Hint("show_engine", engine=self.engine),
             engine=self.engine,
             code="silence",
         )
@@ -94,11 +98,11 @@ class TransportErrors:
         try:
             target = urlsplit(location).hostname or self.host
         except ValueError:
-            target = "a place that cannot be read"
+            target = "an invalid URL"
         return ProviderError(
-            f"engine {self.engine!r}: {self.host!r} redirects to {target[:100]!r}; nothing was"
-            " sent there, because redirects are not followed",
-            hint=f"If the provider has moved: {base_url_mend(self.engine)}",
+            f"engine {self.engine!r}: {self.host!r} redirects to {target[:100]!r}; redirects"
+            " are not followed, so nothing was sent there.",
+            hint=Hint("set_base_url", engine=self.engine),
             engine=self.engine,
             status=status,
             code="redirect",
@@ -107,9 +111,9 @@ class TransportErrors:
     def compressed(self, status: int, encoding: str, headers: Mapping[str, str]) -> GatewayError:
         """Return the error for a response that is compressed although not requested."""
         return classify(status)(
-            f"engine {self.engine!r}: the answer of {self.host!r} (HTTP {status}) is compressed"
-            f" ({encoding[:40]!r}) although that was declined; it is not inflated",
-            hint=base_url_mend(self.engine),
+            f"engine {self.engine!r}: the response of {self.host!r} (HTTP {status}) is compressed"
+            f" ({encoding[:40]!r}) although the request forbids it; it is not decompressed.",
+            hint=Hint("set_base_url", engine=self.engine),
             engine=self.engine,
             status=status,
             code="compressed",
@@ -119,27 +123,33 @@ class TransportErrors:
     def too_large(self, limit: int) -> ProviderError:
         """Return the error for a response that exceeds the limit."""
         return ProviderError(
-            f"engine {self.engine!r}: the answer of {self.host!r} is longer than {limit:,} bytes",
-            hint="Ask for less with max_tokens.",
+            f"engine {self.engine!r}: the response of {self.host!r} exceeds {limit:,} bytes.",
+            hint="Limit the reply with max_tokens.",
             engine=self.engine,
             code="too_large",
         )
 
 
-_LOST = {
+_MESSAGES = {
     "dns": "the host {0!r} cannot be found",
-    "connect": "no connection with {0!r}",
-    "proxy": "the proxy gives no connection with {0!r}",
-    "tls": "no safe connection with {0!r}",
-    "reset": "the connection with {0!r} broke",
+    "connect": "cannot connect to {0!r}",
+    "proxy": "the proxy cannot connect to {0!r}",
+    "tls": "no secure connection to {0!r}",
+    "reset": "the connection to {0!r} broke",
     "protocol": "{0!r} does not speak HTTP",
     "internal": "the call to {0!r} failed",
 }
 
-MENDS = {
-    "proxy": 'Set HTTPS_PROXY, or in config/gatewayx.toml: [network] proxy = "http://host:port"',
-    "tls": 'Where a proxy signs, in config/gatewayx.toml: [network] ca_bundle = "/path/to/ca.pem"',
+HINTS = {
+    "proxy": advice(
+        'Set HTTPS_PROXY, or in config/gatewayx.toml: [network] proxy = "http://host:port".'
+    ),
+    "tls": advice(
+        "If a proxy signs certificates, set in config/gatewayx.toml:"
+        ' [network] ca_bundle = "/path/to/ca.pem".'
+    ),
 }
+"""By point of failure; other failures need a look at the engine's state."""
 
 
 class ForbiddenAddressError(OSError):
@@ -147,7 +157,7 @@ class ForbiddenAddressError(OSError):
 
 
 @functools.cache
-def _codes() -> dict[type[BaseException], str]:
+def _failure_points() -> dict[type[BaseException], str]:
     """Map each foreign class to the point of failure; a class not listed uses its base's.
 
     httpx-aiohttp 0.2.0 maps a refused connection, an unknown host and a reset before the response
@@ -188,18 +198,18 @@ def _codes() -> dict[type[BaseException], str]:
     }
 
 
-def _chain(fault: BaseException | None) -> Iterator[BaseException]:
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
     """Yield an exception and its causes, the innermost last."""
-    while fault is not None:
-        yield fault
-        hidden = fault.__suppress_context__
-        fault = fault.__cause__ or (None if hidden else fault.__context__)
+    while error is not None:
+        yield error
+        hidden = error.__suppress_context__
+        error = error.__cause__ or (None if hidden else error.__context__)
 
 
 def _code(chain: list[BaseException]) -> str:
-    known = (_codes().get(cls) for link in reversed(chain) for cls in type(link).__mro__)
+    known = (_failure_points().get(cls) for link in reversed(chain) for cls in type(link).__mro__)
     return next((code for code in known if code), "internal")
 
 
-def _line(fault: BaseException) -> str:
-    return " ".join(str(fault).split())[:200]
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_ABSURD = 7 * 86_400.0
+_MAX_DELAY = 7 * 86_400.0
 _NUMBER = re.compile(r"\d+(\.\d*)?", re.ASCII)
 
 
@@ -26,13 +26,13 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
         now: Seconds since the epoch.
     """
     milliseconds = _number(headers.get("retry-after-ms", ""))
-    if milliseconds is not None and milliseconds / 1000 <= _ABSURD:
+    if milliseconds is not None and milliseconds / 1000 <= _MAX_DELAY:
         return milliseconds / 1000
     text = headers.get("retry-after", "")
     seconds = _number(text)
     if seconds is None:
         seconds = _seconds_until(text, now)
-    return seconds if seconds is not None and 0 <= seconds <= _ABSURD else None
+    return seconds if seconds is not None and 0 <= seconds <= _MAX_DELAY else None
 
 
 def limit_reset(headers: Mapping[str, str], now: float) -> float | None:
@@ -47,7 +47,7 @@ def limit_reset(headers: Mapping[str, str], now: float) -> float | None:
         now: Seconds since the epoch.
     """
     moment = _number(headers.get("x-ratelimit-reset", ""))
-    return moment - now if moment is not None and 0 <= moment - now <= _ABSURD else None
+    return moment - now if moment is not None and 0 <= moment - now <= _MAX_DELAY else None
 
 
 def should_retry(headers: Mapping[str, str]) -> bool | None:

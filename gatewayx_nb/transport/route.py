@@ -15,8 +15,9 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from gatewayx_nb.errors import ConfigError
+from gatewayx_nb.hints import Hint
 from gatewayx_nb.secure_config import Network, Secret
-from gatewayx_nb.transport.error_mapping import MENDS, ForbiddenAddressError, base_url_mend
+from gatewayx_nb.transport.error_mapping import HINTS, ForbiddenAddressError
 
 if TYPE_CHECKING:
     import aiohttp
@@ -27,7 +28,7 @@ _HOST = re.compile(r"[\w.-]+|[0-9a-f:.]+(%\w+)?", re.IGNORECASE)
 _METADATA = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200")))
 
 
-def split(base_url: str, engine: str) -> SplitResult:
+def parse_base_url(base_url: str, engine: str) -> SplitResult:
     """Parse a base URL.
 
     Raises:
@@ -40,18 +41,18 @@ def split(base_url: str, engine: str) -> SplitResult:
     except ValueError:
         url, readable = SplitResult("", "", "", "", ""), None
     if url.scheme not in {"http", "https"}:
-        wrong = "does not begin with https:// or http://"
+        problem = "must begin with https:// or http://"
     elif "@" in url.netloc:
-        wrong = "holds a user name"
+        problem = "must not contain a user name"
     elif url.query or url.fragment:
-        wrong = "holds a query"
+        problem = "must not contain a query"
     elif not readable:
-        wrong = "has no readable host"
+        problem = "has no valid host"
     else:
         return url
     raise ConfigError(
-        f"the base URL {shown!r} of engine {engine!r} {wrong}",
-        hint=base_url_mend(engine),
+        f"the base URL {shown!r} of engine {engine!r} {problem}.",
+        hint=Hint("set_base_url", engine=engine),
         engine=engine,
     )
 
@@ -67,16 +68,16 @@ def check_host(url: SplitResult, engine: str, *, keyed: bool, allowed: tuple[str
     address = _address(host)
     if address is not None and _is_forbidden(address):
         raise ConfigError(
-            f"engine {engine!r}: {host!r} is a link-local or metadata address, which is refused",
-            hint=base_url_mend(engine),
+            f"engine {engine!r}: {host!r} is a link-local or metadata address, which is refused.",
+            hint=Hint("set_base_url", engine=engine),
             engine=engine,
         )
     if not keyed or url.scheme == "https" or _is_loopback(host):
         return
     if host not in {name.lower() for name in allowed}:
         raise ConfigError(
-            f"engine {engine!r}: the key would go to {host!r} without TLS, readable on the way",
-            hint=f"Use https://, or in config/gatewayx.toml: [network] plain_http = [{host!r}]",
+            f"engine {engine!r}: the key would be sent to {host!r} without TLS.",
+            hint=f"Use https://, or in config/gatewayx.toml: [network] plain_http = [{host!r}].",
             engine=engine,
         )
 
@@ -100,8 +101,8 @@ def _is_forbidden(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> boo
 
 def open_socket(info: aiohttp.AddrInfoType) -> socket.socket:
     """Open a socket for a resolved address, after a last check that it is allowed."""
-    family, kind, protocol, _, where = info
-    address = _address(str(where[0]))
+    family, kind, protocol, _, socket_address = info
+    address = _address(str(socket_address[0]))
     if address is not None and _is_forbidden(address):
         raise ForbiddenAddressError("a link-local or metadata address")
     return socket.socket(family, kind, protocol)
@@ -134,45 +135,45 @@ def choose_proxy(url: SplitResult, network: Network, engine: str) -> Proxy | Non
     host = url.hostname or ""
     if _is_loopback(host):
         return None
-    found = network.proxy
-    if not found and not proxy_bypass(url.netloc):
-        found = getproxies().get(url.scheme) or getproxies().get("all")
-    if not found:
+    proxy = network.proxy
+    if not proxy and not proxy_bypass(url.netloc):
+        proxy = getproxies().get(url.scheme) or getproxies().get("all")
+    if not proxy:
         return None
-    parts = urlsplit(found if "://" in found else f"http://{found}")
+    parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
     if parts.scheme not in {"http", "https"}:
         raise ConfigError(
-            f"engine {engine!r}: the proxy to {host!r} is of the kind {parts.scheme!r}; http and"
-            " https are possible",
-            hint=MENDS["proxy"],
+            f"engine {engine!r}: the proxy for {host!r} must be an http or https URL, got"
+            f" {parts.scheme!r}.",
+            hint=HINTS["proxy"],
             engine=engine,
         )
-    user, _, place = parts.netloc.rpartition("@")
+    user, _, netloc = parts.netloc.rpartition("@")
     token = base64.b64encode(unquote(user).encode()).decode()
-    return Proxy(f"{parts.scheme}://{place}", Secret(f"Basic {token}" if user else ""))
+    return Proxy(f"{parts.scheme}://{netloc}", Secret(f"Basic {token}" if user else ""))
 
 
-def trust(ca_bundle: str | None) -> ssl.SSLContext:
+def ssl_context(ca_bundle: str | None) -> ssl.SSLContext:
     """Build an SSL context from the system store plus ``ca_bundle``.
 
     Raises:
         ConfigError: If the file cannot be read or contains no certificate.
     """
-    context = _system_trust()
+    context = _system_ssl_context()
     context.set_alpn_protocols(["http/1.1"])
     try:
         if ca_bundle:
             context.load_verify_locations(Path(ca_bundle).expanduser())
     except OSError as error:
-        reason = error.strerror or "no certificates in it"
+        reason = error.strerror or "it contains no certificates"
         raise ConfigError(
-            f"the setting network.ca_bundle names {ca_bundle!r}, which cannot be used: {reason}",
-            hint=MENDS["tls"],
+            f"network.ca_bundle must be a readable PEM file, got {ca_bundle!r}: {reason}.",
+            hint=HINTS["tls"],
         ) from None
     return context
 
 
-def _system_trust() -> ssl.SSLContext:
+def _system_ssl_context() -> ssl.SSLContext:
     if sys.platform in {"darwin", "win32"} or not ssl.get_default_verify_paths().cafile:
         import truststore
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from gatewayx_nb.errors import ProviderError
 
-LIMIT = 8 * 2**20
+MAX_EVENT_BYTES = 8 * 2**20
 
 _STRAY_LIMIT = 64 * 2**10
 _FIELDS = frozenset({b"", b"data", b"event", b"id", b"retry"})  # the empty one is a comment
@@ -20,7 +20,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class ServerSentEvent:
     """One event.
 
     Attributes:
@@ -39,11 +39,11 @@ class Decoder:
     by the call that completes it.
 
     Args:
-        limit: Maximum bytes of one event, its field names included. Default 8 MiB.
+        max_bytes: Maximum bytes of one event, its field names included. Default 8 MiB.
     """
 
-    def __init__(self, limit: int = LIMIT) -> None:
-        self._limit = limit
+    def __init__(self, max_bytes: int = MAX_EVENT_BYTES) -> None:
+        self._max_bytes = max_bytes
         self._pieces: list[bytes] = []  # of a line without its end so far
         self._pending = 0  # bytes in the pieces
         self._after_cr = False
@@ -60,7 +60,7 @@ class Decoder:
         """Lines that belong to no event, which a browser ignores; at most 64 KiB."""
         return b"\n".join(self._stray).decode("utf-8", "replace")
 
-    def feed(self, block: bytes) -> list[Event]:
+    def feed(self, block: bytes) -> list[ServerSentEvent]:
         """Return the events that this block completes.
 
         Raises:
@@ -69,7 +69,7 @@ class Decoder:
         """
         return self._events(self._lines(block))
 
-    def close(self) -> list[Event]:
+    def close(self) -> list[ServerSentEvent]:
         """Return the event that the end of the stream completes, if any.
 
         Raises:
@@ -103,28 +103,28 @@ class Decoder:
             self._pieces.append(piece)
             self._pending += len(piece)
 
-    def _events(self, lines: list[bytes]) -> list[Event]:
-        events: list[Event] = []
+    def _events(self, lines: list[bytes]) -> list[ServerSentEvent]:
+        events: list[ServerSentEvent] = []
         for line in lines:
-            if self._size + len(line) > self._limit:
+            if self._size + len(line) > self._max_bytes:
                 self._overlong = True
             if self._overlong:
                 break
             if line:
-                self._take(line)
+                self._parse_field(line)
             else:
-                self._end(events)
-        if self._size + self._pending > self._limit:
+                self._end_event(events)
+        if self._size + self._pending > self._max_bytes:
             self._overlong = True
         if self._overlong and not events:
             self._pieces.clear()
             self._data.clear()
             raise ProviderError(
-                f"an event of the stream is longer than {self._limit:,} bytes", code="too_large"
+                f"an event of the stream exceeds {self._max_bytes:,} bytes.", code="too_large"
             )
         return events
 
-    def _take(self, line: bytes) -> None:
+    def _parse_field(self, line: bytes) -> None:
         if self._at_start:
             self._at_start = False
             line = line.removeprefix(_BYTE_ORDER_MARK)
@@ -142,9 +142,9 @@ class Decoder:
         if self._stray_size <= _STRAY_LIMIT:
             self._stray.append(line)
 
-    def _end(self, events: list[Event]) -> None:
+    def _end_event(self, events: list[ServerSentEvent]) -> None:
         if self._data:
             name = self._name.decode("utf-8", "replace") if self._name else "message"
-            events.append(Event(name, b"\n".join(self._data).decode("utf-8", "replace")))
+            events.append(ServerSentEvent(name, b"\n".join(self._data).decode("utf-8", "replace")))
         self._name, self._data, self._size = b"", [], 0
         self._at_start = False

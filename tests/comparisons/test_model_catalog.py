@@ -35,7 +35,11 @@ def test_ready_engines_come_first_and_others_have_a_remedy(catalog):
     assert items[: len(ready)] == ready
     assert {"mine", "mock"} <= set(names(ready))
     grok = next(item for item in items if item.reference == "grok")
-    assert (grok.is_ready, grok.state, grok.remedy) == (False, "no key", "`%gatewayx key set grok`")
+    assert (grok.is_ready, grok.state, grok.remedy) == (
+        False,
+        "no key",
+        "Set GATEWAYX_GROK_API_KEY in the environment or in config/secrets/.env.local.",
+    )
 
 
 def test_refresh_returns_whether_anything_changed(project, catalog):

@@ -162,8 +162,8 @@ def test_a_ledger_that_cannot_be_read_stops_no_call(pool_of, project, caplog):
 
     assert pool.ask("hi", model="scripted").text == "a"
     assert pool.history() == []
-    assert "no longer written" in caplog.text
-    assert any("no longer written" in problem for problem in pool.problems)
+    assert "cannot be written" in caplog.text
+    assert any("cannot be written" in problem for problem in pool.problems)
 
 
 def test_a_damaged_ledger_names_the_command(pool_of, project):

@@ -168,7 +168,7 @@ def test_files_and_keys_that_do_not_serve_are_rows(project):
     assert "NameError" in every["broken"].error
     assert "refused" in every["open"].error
     assert (grok.ok, grok.latency, "grok" in every) == (False, None, False)
-    assert "`%gatewayx key set grok`" in grok.error
+    assert "Set GATEWAYX_GROK_API_KEY" in grok.error
 
 
 def test_a_provider_is_asked_with_its_key_and_its_refusal_is_told(project):

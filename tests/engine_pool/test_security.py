@@ -91,8 +91,8 @@ def test_it_tells_what_runs_and_what_is_refused(project):
 
     assert told["started"] == ["mine"]
     assert [refusal["what"] for refusal in told["refused"]] == ["open", "file"]
-    assert "may be changed by everyone" in told["refused"][0]["why"]
-    assert "'config/secrets/.env.local' is not a file" in told["refused"][1]["why"]
+    assert "is writable by everyone" in told["refused"][0]["why"]
+    assert "'config/secrets/.env.local' is not a regular file" in told["refused"][1]["why"]
 
 
 def test_it_tells_modes_and_owners(project):

@@ -67,7 +67,7 @@ def test_a_call_that_was_left_counts_with_what_it_used():
             next(stream)
             while stream.partial.usage is None:
                 next(stream, None)
-        engine = pool._registry._given["scripted"]
+        engine = pool._registry._instances["scripted"]
         assert engine.ended.wait(2)
         pool.ask("x", model="mock")
         row = _row(pool, "scripted")

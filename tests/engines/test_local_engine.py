@@ -21,6 +21,7 @@ from gatewayx_nb.errors import (
     ProviderError,
     TruncatedError,
 )
+from gatewayx_nb.hints import Hint
 from gatewayx_nb.llm_engines import Message, ModelInfo, Request
 from tests.engines import ROOT, engine_module
 
@@ -108,7 +109,7 @@ def test_missing_weights_name_the_command_that_pulls_them():
     """Without weights the call fails at once with the command that downloads them."""
     with pytest.raises(ConfigError, match="'smollm2' are not on this machine") as caught:
         asyncio.run(ask(make()))
-    assert str(caught.value.hint) == "%gatewayx pull smollm2"
+    assert caught.value.hint == Hint("pull", model="smollm2")
     assert (caught.value.engine, caught.value.model) == ("local", "smollm2")
 
 
@@ -139,7 +140,7 @@ def test_own_file_of_another_kind_is_refused(tmp_path):
     """A file that does not start with the GGUF magic is refused, with the name of its setting."""
     other = tmp_path / "model.gguf"
     other.write_bytes(b"PK\x03\x04")
-    with pytest.raises(ConfigError, match=r"model_path names .* no GGUF file"):
+    with pytest.raises(ConfigError, match=r"model_path must be a GGUF file, got"):
         asyncio.run(ask(make(model_path=str(other))))
 
 
@@ -162,7 +163,7 @@ def test_missing_xllamacpp_names_the_extra(monkeypatch, tmp_path):
     engine = make(model_path=str(own))
     with pytest.raises(EngineLoadError) as caught:
         asyncio.run(ask(engine))
-    assert str(caught.value.hint) == 'pip install "gatewayx-nb[local]"'
+    assert caught.value.hint == Hint("install", extra="local")
     asyncio.run(engine.cleanup())
 
 

@@ -9,7 +9,6 @@ import httpx
 import pytest
 from cohere.v2.types import V2ChatResponse, V2ChatStreamResponse
 from hypothesis import given, settings
-from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from gatewayx_nb.errors import (
@@ -23,46 +22,41 @@ from gatewayx_nb.errors import (
     RateLimitError,
     TruncatedError,
 )
-from gatewayx_nb.llm_engines.cohere_chat import CohereChatEngine
-from gatewayx_nb.llm_engines.provider_errors import ProviderErrors
+from gatewayx_nb.llm_engines.cohere_chat import CohereParser
 from gatewayx_nb.llm_engines.unsupported_params import RejectedParameterError
 from gatewayx_nb.messages import Message
 from gatewayx_nb.replies import Usage
 from tests.llm_engines import recordings
-from tests.llm_engines.played import (
-    ENDS,
+from tests.llm_engines.recordings import said, sse
+from tests.llm_engines.wire import (
     KEY,
     PICTURES,
-    Call,
+    SDKCall,
     Wire,
-    asked,
-    assert_every_split_gives_the_same,
-    assert_no_cut_is_silent,
-    assert_no_raw_exception,
-    assert_streams_do_not_mix,
-    assert_whole_and_streamed_are_the_same,
-    folded,
+    check_at_once,
+    check_cuts,
+    check_no_raw_exception,
+    check_splits,
+    check_whole_and_streamed,
+    errors,
     mutations,
-    read,
+    parsed,
+    request,
     streamed,
+    summed,
     whole,
 )
-from tests.llm_engines.recordings import said, sse
 
 WHOLE, EVENTS = recordings.COHERE.whole, recordings.COHERE.events
 STREAM = recordings.COHERE.stream
 
 
-def _parser():
-    return CohereChatEngine(KEY).parser(ProviderErrors("cohere", "m", KEY))
-
-
 @pytest.fixture(scope="module")
 def wire(tmp_path_factory):
     """Yield the engine and its server."""
-    made = Wire("cohere", tmp_path_factory.mktemp("cohere") / "project")
-    yield made
-    made.close()
+    folder = tmp_path_factory.mktemp("cohere") / "project"
+    with Wire(folder, "cohere") as wire:
+        yield wire
 
 
 @pytest.fixture(scope="module")
@@ -76,20 +70,22 @@ SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required"
 
 
 CALLS = [
-    Call("plain"),
-    Call("streamed", {"streamed": True}),
-    Call(
+    SDKCall("plain"),
+    SDKCall("streamed", {"streamed": True}),
+    SDKCall(
         "everything",
         {"temperature": 0, "top_p": 0.5, "max_tokens": 9, "stop": ("x", "y"), "seed": 0},
         {"temperature": 0, "p": 0.5, "max_tokens": 9, "stop_sequences": ["x", "y"], "seed": 0},
     ),
-    Call("parameters", {"params": {"k": 5, "safety_mode": "OFF"}}, {"k": 5, "safety_mode": "OFF"}),
-    Call(
+    SDKCall(
+        "parameters", {"params": {"k": 5, "safety_mode": "OFF"}}, {"k": 5, "safety_mode": "OFF"}
+    ),
+    SDKCall(
         "schema",
         {"schema": SCHEMA},
         {"response_format": {"type": "json_object", "json_schema": SCHEMA}},
     ),
-    Call(
+    SDKCall(
         "history",
         {"system": "Brief."},
         {},
@@ -101,7 +97,7 @@ CALLS = [
             {"role": "user", "content": "And?"},
         ),
     ),
-    Call(
+    SDKCall(
         "images",
         messages=(Message("user", "What?", PICTURES),),
         turns=(
@@ -125,12 +121,12 @@ CALLS = [
 def test_we_send_what_the_sdk_sends(wire, sdk, call):
     """Body, path and key are equal to the SDK's."""
     if call.ours.get("streamed"):
-        wire.plays(*streamed(STREAM))
+        wire.answers(streamed(STREAM))
         list(sdk.chat_stream(model="m", messages=list(call.turns), **call.theirs))
     else:
-        wire.plays(whole(WHOLE))
+        wire.answers(whole(WHOLE))
         sdk.chat(model="m", messages=list(call.turns), **call.theirs)
-    wire.chunks(asked(*call.messages, **call.ours))
+    wire.chunks(request(*call.messages, model="m", **call.ours))
     theirs, ours = wire.server.requests
 
     assert json.loads(ours.body) == json.loads(theirs.body)
@@ -145,9 +141,9 @@ def test_the_sdk_reads_what_the_server_plays(wire, sdk):
     for event in EVENTS:
         TypeAdapter(V2ChatStreamResponse).validate_python(event)
     turns = [{"role": "user", "content": "Hi"}]
-    wire.plays(whole(WHOLE))
+    wire.answers(whole(WHOLE))
     answer = sdk.chat(model="m", messages=turns)
-    wire.plays(*streamed(STREAM))
+    wire.answers(streamed(STREAM))
     events = list(sdk.chat_stream(model="m", messages=turns))
 
     assert answer.message.content[1].text == "Hello."
@@ -158,7 +154,7 @@ def test_the_sdk_reads_what_the_server_plays(wire, sdk):
 
 def test_whole_and_streamed_are_the_same(wire):
     """Text, reasoning, plans, tool calls, usage and finish reason are equal in both forms."""
-    answer = assert_whole_and_streamed_are_the_same(wire, recordings.COHERE)
+    answer = check_whole_and_streamed(wire, recordings.COHERE)
 
     assert answer.reasoning == "Hmé. I will look."
     assert answer.finish_reason == "tool_calls"
@@ -178,8 +174,8 @@ def test_whole_and_streamed_are_the_same(wire):
 def test_what_is_read_and_what_is_billed_differ(wire, sent, meant, billed):
     """Billed tokens differ from used tokens, and genai-prices prices them; unknown is None."""
     body = {**WHOLE, "usage": sent}
-    wire.plays(whole(json.dumps(body).replace("Infinity", "1e999")))
-    answer = folded(wire.chunks(asked()))
+    wire.answers(whole(json.dumps(body).replace("Infinity", "1e999")))
+    answer = summed(wire.chunks(request()))
 
     assert (answer.usage, answer.billed) == (meant, billed)
     if billed is not None:
@@ -203,9 +199,9 @@ def test_what_is_read_and_what_is_billed_differ(wire, sent, meant, billed):
 )
 def test_finish_reasons_have_neutral_names(reason, meant):
     """Finish reasons have neutral names; the event is the end mark, whatever its reason."""
-    parser = _parser()
+    parser = CohereParser(errors())
     last = {"type": "message-end", "delta": {"finish_reason": reason}}
-    assert folded(read(parser, sse(last))).finish_reason == meant
+    assert summed(parsed(parser, sse(last))).finish_reason == meant
     assert parser.finished
 
 
@@ -242,7 +238,7 @@ FAULTS = [
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.status} {fault.message[:9]}")
 def test_a_fault_is_a_typed_error(wire, fault):
     """An error response raises a typed error by its status or message, and never shows the key."""
-    wire.plays(whole({"id": "1", "message": fault.message}, fault.status))
+    wire.answers(whole({"id": "1", "message": fault.message}, fault.status))
     with pytest.raises(GatewayError) as caught:
         wire.streamed_text()
 
@@ -263,7 +259,7 @@ def test_a_fault_is_a_typed_error(wire, fault):
 )
 def test_a_stream_that_ends_with_an_error_is_one(wire, last, status, words):
     """A stream that ends with an error raises it; its status allows a retry before any text."""
-    wire.plays(*streamed([*STREAM[:7], sse({"type": "message-end", "delta": last})]))
+    wire.answers(streamed([*STREAM[:7], sse({"type": "message-end", "delta": last})]))
     with pytest.raises(ProviderError, match=words) as caught:
         wire.streamed_text()
 
@@ -273,7 +269,7 @@ def test_a_stream_that_ends_with_an_error_is_one(wire, last, status, words):
 @pytest.mark.parametrize(("reason", "status"), [("ERROR", 500), ("TIMEOUT", 504)])
 def test_a_whole_answer_that_ends_with_an_error_is_one(wire, reason, status):
     """A whole answer that ends with an error raises it, as a stream does."""
-    wire.plays(whole({**WHOLE, "finish_reason": reason}))
+    wire.answers(whole({**WHOLE, "finish_reason": reason}))
     with pytest.raises(ProviderError, match=reason) as caught:
         wire.ask()
 
@@ -284,7 +280,7 @@ def test_a_whole_answer_that_ends_with_an_error_is_one(wire, reason, status):
 @pytest.mark.parametrize("is_streamed", [False, True])
 def test_an_error_within_200_is_raised(wire, body, is_streamed):
     """A 200 body whose message is a string raises an error."""
-    wire.plays(*streamed([sse({"type": "error", **body})]) if is_streamed else [whole(body)])
+    wire.answers(streamed([sse({"type": "error", **body})]) if is_streamed else whole(body))
     with pytest.raises(ProviderError, match="over"):
         wire.streamed_text()
 
@@ -292,7 +288,7 @@ def test_an_error_within_200_is_raised(wire, body, is_streamed):
 def test_the_end_of_a_rate_limit_is_told(wire):
     """The reset time of a rate limit is a timestamp, which is converted to seconds from now."""
     moment = time.time() + 30
-    wire.plays(whole({"message": "slow"}, 429, x_ratelimit_reset=str(math.ceil(moment))))
+    wire.answers(whole({"message": "slow"}, 429, x_ratelimit_reset=str(math.ceil(moment))))
     with pytest.raises(RateLimitError) as caught:
         wire.ask()
     assert 20 < caught.value.retry_after <= 31
@@ -300,7 +296,7 @@ def test_the_end_of_a_rate_limit_is_told(wire):
 
 def test_a_rejected_parameter_is_named(wire):
     """A rejected parameter is named as the caller spelled it, not as the provider does."""
-    wire.plays(whole({"message": "invalid request: stop_sequences must have at most 5"}, 400))
+    wire.answers(whole({"message": "invalid request: stop_sequences must have at most 5"}, 400))
     with pytest.raises(RejectedParameterError) as caught:
         wire.ask(stop=list("abcdef"))
     assert caught.value.code == "stop"
@@ -309,25 +305,24 @@ def test_a_rejected_parameter_is_named(wire):
 @pytest.mark.parametrize("body", [{}, {**WHOLE, "finish_reason": None}, {"type": 3}], ids=len)
 def test_a_body_without_an_end_is_no_answer(wire, body):
     """A body that is incomplete or of another type raises an error."""
-    wire.plays(whole(body))
+    wire.answers(whole(body))
     with pytest.raises(TruncatedError):
         wire.ask()
 
 
-@pytest.mark.parametrize("how", ENDS, ids=repr)
-def test_no_cut_is_silent(wire, how):
+def test_no_cut_is_silent(wire):
     """A stream that ends before its end mark raises an error, however it ends."""
-    assert_no_cut_is_silent(wire, STREAM[:-1], how)
+    check_cuts(wire, STREAM, CohereParser)
 
 
 def test_every_split_gives_the_same(wire):
     """The chunks do not depend on how the bytes are split."""
-    assert_every_split_gives_the_same(wire, STREAM, _parser)
+    check_splits(wire, CohereParser, STREAM)
 
 
 def test_streams_side_by_side_do_not_mix(wire):
     """Concurrent streams do not mix: an engine holds no state of a call."""
-    assert_streams_do_not_mix(wire, STREAM)
+    check_at_once(wire, STREAM)
 
 
 def test_what_is_not_known_is_ignored():
@@ -340,22 +335,24 @@ def test_what_is_not_known_is_ignored():
         {"type": "debug", "prompt": "x"},
     ]
     more = [piece for block in STREAM for piece in (block, *map(sse, strange))]
-    assert folded(read(_parser(), *more)) == folded(read(_parser(), *STREAM))
+    assert summed(parsed(CohereParser(errors()), *more)) == summed(
+        parsed(CohereParser(errors()), *STREAM)
+    )
 
 
 def test_the_mark_of_other_providers_ends_nothing():
     """The end mark of other providers, which some servers send after the end, is ignored."""
-    parser = _parser()
-    assert read(parser, b"data: [DONE]\n\n") == []
+    parser = CohereParser(errors())
+    assert parsed(parser, b"data: [DONE]\n\n") == []
     assert not parser.finished
 
 
 def test_models_are_listed_without_a_token(wire, sdk):
     """The list of models contains chat models only, uses no tokens and the SDK's URL."""
-    wire.plays(whole({"models": [{"name": "command-a-03-2025"}, {"name": "b"}, {}, 3]}))
+    wire.answers(whole({"models": [{"name": "command-a-03-2025"}, {"name": "b"}, {}, 3]}))
     models = wire.run(lambda engine: engine.models())
     (ours,) = wire.server.requests
-    wire.plays(whole({"models": []}))
+    wire.answers(whole({"models": []}))
     sdk.models.list(page_size=1000, endpoint="chat")
     (theirs,) = wire.server.requests
 
@@ -369,7 +366,7 @@ def test_models_are_listed_without_a_token(wire, sdk):
 def test_texts_are_embedded_as_the_sdk_does(wire, sdk):
     """Embedding requests are equal to the SDK's, and vectors are in the order of the texts."""
     vectors = [[1, 0.5], [0.0, -1.0]]
-    wire.plays(whole({"id": "1", "embeddings": {"float": vectors}, "texts": ["a", "b"]}))
+    wire.answers(whole({"id": "1", "embeddings": {"float": vectors}, "texts": ["a", "b"]}))
     found = wire.run(lambda engine: engine.embed(["a", "b"], engine.embedding_model))
     sdk.embed(
         model="embed-v4.0",
@@ -389,13 +386,13 @@ def test_texts_are_embedded_as_the_sdk_does(wire, sdk):
 )
 def test_vectors_that_are_none_are_an_error(wire, embeddings):
     """Invalid or missing vectors raise an error."""
-    wire.plays(whole({"embeddings": embeddings}))
+    wire.answers(whole({"embeddings": embeddings}))
     with pytest.raises(ProviderError, match="vectors"):
         wire.run(lambda engine: engine.embed(["a", "b"], "m"))
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(mutations([*EVENTS, WHOLE]) | st.text(max_size=20), max_size=6))
+@given(mutations([*EVENTS, WHOLE]))
 def test_nothing_that_arrives_breaks_it(events):
     """Arbitrary events raise nothing but typed errors."""
-    assert_no_raw_exception(_parser(), events)
+    check_no_raw_exception(CohereParser(errors()), events)

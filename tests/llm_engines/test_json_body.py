@@ -7,7 +7,7 @@ def test_objects_within_objects_are_merged():
     """Nested objects are merged; the later value wins, and neither argument is changed."""
     ours, theirs = {"a": {"b": {"c": 1}, "d": 2}, "e": {"f": 1}}, {"a": {"b": {"g": 3}}, "e": [1]}
 
-    assert json_body.merge_usage(ours, theirs) == {"a": {"b": {"c": 1, "g": 3}, "d": 2}, "e": [1]}
+    assert json_body.merge_params(ours, theirs) == {"a": {"b": {"c": 1, "g": 3}, "d": 2}, "e": [1]}
     assert ours == {"a": {"b": {"c": 1}, "d": 2}, "e": {"f": 1}}
     assert theirs == {"a": {"b": {"g": 3}}, "e": [1]}
 
@@ -25,4 +25,4 @@ def test_objects_within_objects_are_merged():
 )
 def test_a_text_is_whole_json_or_cut_off(text, whole):
     """A text is complete JSON or truncated; the end mark of a stream counts as complete."""
-    assert json_body.is_whole(text) is whole
+    assert json_body.is_complete(text) is whole

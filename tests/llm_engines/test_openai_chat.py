@@ -256,7 +256,9 @@ class Fault:
 FAULTS = [
     Fault("bad key", 401, {"error": {"message": f"bad key {KEY}"}}, AuthenticationError, "<key>"),
     Fault("no money", 402, {"error": "no credit"}, QuotaError, "no credit"),
-    Fault("forbidden", 403, {"error": {"message": "no"}}, AuthenticationError, "key set grok"),
+    Fault(
+        "forbidden", 403, {"error": {"message": "no"}}, AuthenticationError, "GATEWAYX_GROK_API_KEY"
+    ),
     Fault(
         "no such model",
         404,
@@ -264,7 +266,7 @@ FAULTS = [
         ModelNotFoundError,
         "unknown",
     ),
-    Fault("no such page", 404, "<html>", ProviderError, "a page that is no JSON"),
+    Fault("no such page", 404, "<html>", ProviderError, "the body is not JSON"),
     Fault("rate", 429, {"error": {"message": "slow"}}, RateLimitError, "slow"),
     Fault("quota", 429, {"error": {"code": "insufficient_quota"}}, QuotaError, "429"),
     Fault(
@@ -284,10 +286,10 @@ FAULTS = [
     ),
     Fault("200 with an error text", 200, {"error": "over"}, ProviderError, "over"),
     Fault("200 of vLLM", 200, {"object": "error", "message": "oh"}, ProviderError, "oh"),
-    Fault("200 with a page", 200, "<html>sign in</html>", ProviderError, "no JSON"),
-    Fault("200 with NaN", 200, '{"usage": NaN}', ProviderError, "no JSON"),
-    Fault("200 nested too deep", 200, "[" * 100_000, ProviderError, "no JSON"),
-    Fault("200 with a list", 200, "[1]", ProviderError, "no JSON object"),
+    Fault("200 with a page", 200, "<html>sign in</html>", ProviderError, "not JSON"),
+    Fault("200 with NaN", 200, '{"usage": NaN}', ProviderError, "not JSON"),
+    Fault("200 nested too deep", 200, "[" * 100_000, ProviderError, "not JSON"),
+    Fault("200 with a list", 200, "[1]", ProviderError, "not a JSON object"),
     Fault("200 with a page that tells the key", 200, f"<p>{KEY}</p>", ProviderError, "<key>"),
     Fault("a code that tells the key", 400, {"error": {"code": f"x {KEY}"}}, ProviderError, "400"),
     Fault("200 with nothing", 200, "{}", TruncatedError, "end mark"),
@@ -349,7 +351,7 @@ def test_a_key_of_another_vendor_is_named_as_such(project):
         with project.pool() as pool, pytest.raises(AuthenticationError) as caught:
             pool.ask("Hi", model="grok")
 
-    assert "the key looks like one of 'anthropic'" in str(caught.value)
+    assert "the key looks like a key of 'anthropic'" in str(caught.value)
     assert "canary" not in str(caught.value)
 
 

@@ -7,7 +7,7 @@ from gatewayx_nb.errors import GatewayError, ProviderError, RateLimitError
 from gatewayx_nb.llm_engines.unsupported_params import (
     RejectedParameterError,
     explain_rejection,
-    refuse_param,
+    reject_unsupported,
     without_param,
 )
 from gatewayx_nb.messages import Message, Request
@@ -126,10 +126,10 @@ def test_of_the_caller_s_own_only_that_one_is_left_out():
 def test_what_a_provider_lacks_is_refused(fields):
     """A parameter that the provider lacks raises an error if it is set, even to 0."""
     with pytest.raises(RejectedParameterError, match="nothing was sent") as caught:
-        refuse_param(_asked(**fields), frozenset({"seed", "stop"}), "anthropic")
+        reject_unsupported(_asked(**fields), frozenset({"seed", "stop"}), "anthropic")
     assert caught.value.code in fields
 
 
 def test_what_is_not_set_is_not_refused():
     """Omitted and supported parameters raise no error."""
-    refuse_param(_asked(temperature=0), frozenset({"seed", "stop"}), "anthropic")
+    reject_unsupported(_asked(temperature=0), frozenset({"seed", "stop"}), "anthropic")

@@ -35,16 +35,16 @@ BROKEN = [
     Broken("syntax", "def f(:\n", "SyntaxError in line 1"),
     Broken("nul", "'\0'", "SyntaxError"),
     Broken("no utf-8", "x = '\udcff'\n", "SyntaxError"),
-    Broken("no class", "x = 1\n", "one subclass of LLMEngine; found none."),
-    Broken("two classes", GOOD + "class Two(Engine): pass\n", "found Engine, Two"),
+    Broken("no class", "x = 1\n", "one subclass of LLMEngine, got none."),
+    Broken("two classes", GOOD + "class Two(Engine): pass\n", "got Engine, Two"),
     Broken(
         "abstract",
         "import abc\n"
         + GOOD.replace("LLMEngine)", "LLMEngine, abc.ABC)")
         + "    @abc.abstractmethod\n    def what(self): ...\n",
-        "found none but Engine, which is abstract",
+        "got none but Engine, which is abstract",
     ),
-    Broken("idle", GOOD.replace("generate", "other"), "neither `generate` nor `stream`"),
+    Broken("idle", GOOD.replace("generate", "other"), "must define `generate` or `stream`"),
     Broken("missing import", "import not_there\n" + GOOD, "No module named 'not_there'"),
     Broken("missing helper", "from . import _none\n" + GOOD, "ImportError"),
     Broken("sys.exit()", "import sys; sys.exit(3)\n" + GOOD, "SystemExit: 3"),
@@ -119,22 +119,22 @@ def _replaced_by(make):
 
 
 REFUSED = [
-    Refused("capitals", lambda path: None, "not made of a-z", "Bad"),
-    Refused("dash", lambda path: None, "not made of a-z", "ba-d"),
-    Refused("dot", lambda path: None, "not made of a-z", "ba.d"),
-    Refused("too long", lambda path: None, "63 at most", "b" * 64),
-    Refused("a command", lambda path: None, "kept for a command", "status"),
-    Refused("link out", _link_out, "is a link that leaves its folder"),
-    Refused("link into another folder", _link_folder_out, "is a link that leaves its folder"),
+    Refused("capitals", lambda path: None, "not 1 to 63 characters of a-z", "Bad"),
+    Refused("dash", lambda path: None, "not 1 to 63 characters of a-z", "ba-d"),
+    Refused("dot", lambda path: None, "not 1 to 63 characters of a-z", "ba.d"),
+    Refused("too long", lambda path: None, "1 to 63 characters", "b" * 64),
+    Refused("a command", lambda path: None, "reserved for the command", "status"),
+    Refused("link out", _link_out, "is a symlink that leaves its folder"),
+    Refused("link into another folder", _link_folder_out, "is a symlink that leaves its folder"),
     Refused("dangling link", _replaced_by(lambda path: path.symlink_to("none")), "cannot be read"),
     Refused("link to itself", _replaced_by(lambda path: path.symlink_to(path)), "read|link"),
-    Refused("folder", _replaced_by(lambda path: path.mkdir()), "is no plain file"),
-    Refused("pipe", _replaced_by(os.mkfifo), "is no plain file"),
-    Refused("world-writable file", lambda path: path.chmod(0o646), "may be changed by everyone"),
+    Refused("folder", _replaced_by(lambda path: path.mkdir()), "is not a regular file"),
+    Refused("pipe", _replaced_by(os.mkfifo), "is not a regular file"),
+    Refused("world-writable file", lambda path: path.chmod(0o646), "is writable by everyone"),
     Refused(
         "world-writable folder",
         lambda path: path.parent.chmod(0o757),
-        "its folder may be changed by everyone",
+        "its folder is writable by everyone",
     ),
     *(
         [
@@ -194,7 +194,7 @@ def test_an_engine_that_was_opened_to_everyone_is_not_run_again(project):
         pool.ask("x", model="mine")
         path.chmod(0o646)
         pool.refresh()
-        with pytest.raises(EngineLoadError, match="changed by everyone"):
+        with pytest.raises(EngineLoadError, match="writable by everyone"):
             pool.ask("x", model="mine")
 
 
@@ -212,7 +212,7 @@ def test_a_file_that_its_group_may_write_runs_with_a_warning(project, monkeypatc
         os.utime(path.parent)
         (row,) = [row for row in pool.status() if row.name == "mine"]
         assert row.state == "ready"
-        assert row.warning == f"may be changed by its group; `chmod g-w {path}`"
+        assert row.warning == f"is writable by its group; `chmod g-w {path}`"
         assert pool.ask("x", model="mine").text == "x"
 
         path.chmod(0o644)
@@ -220,7 +220,7 @@ def test_a_file_that_its_group_may_write_runs_with_a_warning(project, monkeypatc
         assert row.warning == ""
         path.parent.chmod(0o775)
         (row,) = [row for row in pool.status() if row.name == "mine"]
-        assert "lies in a folder that may be changed by its group" in row.warning
+        assert "is in a folder that is writable by its group" in row.warning
 
 
 def test_where_modes_do_not_hold_a_file_runs_with_a_warning(project, monkeypatch):
@@ -235,12 +235,12 @@ def test_where_modes_do_not_hold_a_file_runs_with_a_warning(project, monkeypatch
         return os.stat_result((status.st_mode | 0o666, *status[1:]))
 
     monkeypatch.setattr(os, "fstat", open_to_all)  # no such mount is available
-    safety._modes_hold_on.cache_clear()
+    safety._are_modes_reliable_on.cache_clear()
     with project.pool() as pool:
         (row,) = [row for row in pool.status() if row.name == "mine"]
-        assert (row.state, "modes do not hold" in row.warning) == ("ready", True)
+        assert (row.state, "without reliable modes" in row.warning) == ("ready", True)
         assert pool.ask("x", model="mine").text == "x"
-    safety._modes_hold_on.cache_clear()
+    safety._are_modes_reliable_on.cache_clear()
 
 
 def test_an_import_that_hangs_is_cut_off_once(project, monkeypatch):
@@ -250,18 +250,18 @@ def test_an_import_that_hangs_is_cut_off_once(project, monkeypatch):
     """
     path = project.engine("hangs")
     path.write_text("import threading\nthreading.Event().wait(60)\n" + GOOD)
-    assert loader.IMPORT_DEADLINE == 10
-    monkeypatch.setattr(loader, "IMPORT_DEADLINE", 0.3)  # the default is ten seconds
+    assert loader.IMPORT_TIMEOUT == 10
+    monkeypatch.setattr(loader, "IMPORT_TIMEOUT", 0.3)  # the default is ten seconds
     with project.pool() as pool:
-        with pytest.raises(EngineLoadError, match=r"still importing after 0.3 s"):
+        with pytest.raises(EngineLoadError, match=r"import took longer than 0.3 s"):
             pool.ask("x", model="hangs")
-        monkeypatch.setattr(loader, "IMPORT_DEADLINE", 20)
+        monkeypatch.setattr(loader, "IMPORT_TIMEOUT", 20)
         began = time.monotonic()
-        with pytest.raises(EngineLoadError, match="still importing"):
+        with pytest.raises(EngineLoadError, match="import took longer"):
             pool.ask("x", model="hangs")
         assert time.monotonic() - began < 5
         (row,) = [row for row in pool.status() if row.name == "hangs"]
-        assert (row.state, "still importing" in row.error) == ("failed", True)
+        assert (row.state, "import took longer" in row.error) == ("failed", True)
         assert pool.ask("x", model="mock").text == "[mock] x"
 
         path.write_text(GOOD)

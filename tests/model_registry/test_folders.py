@@ -1,13 +1,13 @@
 from gatewayx_nb.commands import COMMANDS
+from gatewayx_nb.model_registry.engine_sources import EngineSources
 from gatewayx_nb.model_registry.folders import RESERVED, EngineFile
-from gatewayx_nb.model_registry.sources import Sources
 from gatewayx_nb.secure_config import Config
 
 
 def _rows(project, **env):
-    sources = Sources(Config(project.root, {"HOME": str(project.root.parent), **env}))
+    sources = EngineSources(Config(project.root, {"HOME": str(project.root.parent), **env}))
     sources.refresh()
-    found = [*sources.winners.values(), *sources.losers]
+    found = [*sources.active.values(), *sources.shadowed]
     return [source for source in found if isinstance(source, EngineFile)]
 
 
@@ -61,8 +61,8 @@ def test_a_link_out_of_the_folder_is_refused(project, tmp_path):
 
     rows = _rows(project)
 
-    assert "leaves its folder" in _of(rows, "out")[0].refusal
-    assert _of(rows, "in")[0].refusal is None
+    assert "leaves its folder" in _of(rows, "out")[0].refusal_reason
+    assert _of(rows, "in")[0].refusal_reason is None
 
 
 def test_every_command_is_reserved():

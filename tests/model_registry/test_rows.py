@@ -132,12 +132,12 @@ def test_a_model_that_does_not_exist_is_answered_with_the_nearest(project):
     ("text", "said"),
     [
         ("[a]\nbase = 'x'", "unknown field 'base'.*Did you mean 'base_url'"),
-        ("[a]\nmodel = 3", "has model = 3; expected str"),
-        ("[a]\nrequires_key = 'no'", "has requires_key = 'no'; expected bool"),
-        ("[a]\napi = 'soap'", "has api = 'soap'; expected chat or responses"),
-        ("a = 1", "is no table"),
-        ("['A-b']\nmodel = 'm'", "has a name that is not made of a-z"),
-        ("[status]\nmodel = 'm'", "kept for a command"),
+        ("[a]\nmodel = 3", "has model = 3, which must be a str"),
+        ("[a]\nrequires_key = 'no'", "has requires_key = 'no', which must be a bool"),
+        ("[a]\napi = 'soap'", "has api = 'soap', which must be chat or responses"),
+        ("a = 1", "is not a table"),
+        ("['A-b']\nmodel = 'm'", "has a name that is not 1 to 63 characters of a-z"),
+        ("[status]\nmodel = 'm'", "reserved for the command"),
     ],
 )
 def test_a_row_that_does_not_fit_is_refused_and_the_others_go_on(project, text, said):

@@ -39,7 +39,7 @@ def test_the_check_does_not_look_at_each_file(project):
     with project.pool() as pool:
         pool.ask("x", model="e0")
         watched = {
-            watch.path for folder in pool._registry._sources._folders for watch in folder._watches
+            watch.path for folder in pool._registry._sources._folders for watch in folder._stamps
         }
     assert project.engines in watched
     assert not [path for path in watched if path.suffix == ".py"]

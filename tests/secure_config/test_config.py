@@ -83,7 +83,7 @@ def test_an_unreadable_key_file_is_a_problem_and_no_failure(project):
     config = Config(project.root, {"GATEWAYX_A_API_KEY": "k"})
 
     assert config.key("a").state == "set"
-    assert "is not a file" in config.keys.problems[0]
+    assert "is not a regular file" in config.keys.problems[0]
 
 
 def test_variables_hold_over_settings(project):

@@ -36,7 +36,7 @@ CASES = [
             "GATEWAYX_GOOGLE_API_KEY": "b",
             "GATEWAYX_MISTRAL_API_KEY": "c",
         },
-        (ImportedKey("DATABASE_URL", "", "no engine's"),),
+        (ImportedKey("DATABASE_URL", "", "not an engine's variable"),),
     ),
     Case(
         "ours before a vendor's",
@@ -49,12 +49,17 @@ CASES = [
         "XAI_API_KEY=your_key_here\nOPENAI_API_KEY=\nCO_API_KEY=clé\n",
         {},
         (
-            ImportedKey("XAI_API_KEY", "GATEWAYX_GROK_API_KEY", "a placeholder, no key"),
+            ImportedKey("XAI_API_KEY", "GATEWAYX_GROK_API_KEY", "a placeholder"),
             ImportedKey("OPENAI_API_KEY", "GATEWAYX_OPENAI_API_KEY", "empty"),
-            ImportedKey("CO_API_KEY", "GATEWAYX_COHERE_API_KEY", "a placeholder, no key"),
+            ImportedKey("CO_API_KEY", "GATEWAYX_COHERE_API_KEY", "a placeholder"),
         ),
     ),
-    Case("a name that may be a key", "gsk_canary=1\n", {}, (ImportedKey("", "", "no engine's"),)),
+    Case(
+        "a name that may be a key",
+        "gsk_canary=1\n",
+        {},
+        (ImportedKey("", "", "not an engine's variable"),),
+    ),
     Case(
         "llm's keys.json",
         json.dumps(
@@ -74,7 +79,10 @@ CASES = [
             "GATEWAYX_GOOGLE_API_KEY": "c",
             "GATEWAYX_OPENROUTER_API_KEY": "d",
         },
-        (ImportedKey("// Note", "", "no engine's"), ImportedKey("replicate", "", "no engine's")),
+        (
+            ImportedKey("// Note", "", "not an engine's variable"),
+            ImportedKey("replicate", "", "not an engine's variable"),
+        ),
     ),
     Case("nothing", "", {}),
 ]
@@ -90,8 +98,8 @@ def test_a_file_of_keys_is_imported(project, tmp_path, case):
     done = project.pool().import_keys(source)
 
     assert dict(key_store.read(project.keys).values) == case.taken
-    assert {e.variable for e in done.entries if not e.left} == set(case.taken)
-    assert tuple(entry for entry in done.entries if entry.left) == case.left
+    assert {e.variable for e in done.entries if not e.skip_reason} == set(case.taken)
+    assert tuple(entry for entry in done.entries if entry.skip_reason) == case.left
     assert (source.read_text(), source.stat().st_mode & 0o777) == (case.text, 0o644)
 
 
@@ -105,7 +113,11 @@ def test_an_import_overwrites_nothing(project, tmp_path):
 
     done = project.pool().import_keys(source)
 
-    assert [entry.left for entry in done.entries] == ["another one is set", "", "is there already"]
+    assert [entry.skip_reason for entry in done.entries] == [
+        "another one is set",
+        "",
+        "already set",
+    ]
     assert project.keys.read_text() == (
         "GATEWAYX_GROK_API_KEY=mine\nGATEWAYX_OPENAI_API_KEY=new\nGATEWAYX_COHERE_API_KEY=c\n"
     )
@@ -115,9 +127,9 @@ def test_an_import_overwrites_nothing(project, tmp_path):
     ("make", "said"),
     [
         (lambda path: None, "cannot be read: No such file"),
-        (lambda path: path.mkdir(), "is not a file"),
-        (lambda path: path.write_text("{'openai': sk-canary}"), "no JSON object"),
-        (lambda path: path.write_text("{" * 100_000), "no JSON object"),
+        (lambda path: path.mkdir(), "is not a regular file"),
+        (lambda path: path.write_text("{'openai': sk-canary}"), "must be a JSON object"),
+        (lambda path: path.write_text("{" * 100_000), "must be a JSON object"),
         (lambda path: path.write_text("A=1\n" * 100_000), "more than 10,000 lines"),
     ],
     ids=["nothing", "folder", "no JSON", "deep JSON", "long"],

@@ -44,13 +44,13 @@ def test_a_thousand_printable_values_come_back(tmp_path_factory, values):
     key_store.write(path, dict.fromkeys(named, "before # not a comment"))
     key_store.write(path, named)
 
-    assert key_store.read(path) == key_store.Content(named)
+    assert key_store.read(path) == key_store.KeyFileContent(named)
 
 
 @pytest.mark.parametrize("value", ["a\nb", "a\0b", "clé", "a\x7f", "\u202ea", "tab\tbed"])
 def test_a_value_that_is_not_printable_ascii_is_refused_without_echo(path, value):
     """A value with other characters is refused without an echo, and the file is unchanged."""
-    with pytest.raises(ConfigError, match="the value of A holds") as caught:
+    with pytest.raises(ConfigError, match="the value of A must be printable ASCII") as caught:
         key_store.write(path, {"B": "fine", "A": value})
 
     assert value not in str(caught.value)
@@ -143,13 +143,16 @@ def test_what_is_odd_in_a_file_is_told_by_its_line_and_the_rest_is_read(path, od
 
 
 REFUSED = {
-    "a folder": (lambda path: path.mkdir(), "is not a file. `mv "),
-    "a pipe": (os.mkfifo, "is not a file"),
-    "a link": (lambda path: path.symlink_to("/etc/hostname"), "'.env.local' is a link"),
-    "a link to nothing": (lambda path: path.symlink_to("/nowhere"), "'.env.local' is a link"),
-    "a link to itself": (lambda path: path.symlink_to(path), "'.env.local' is a link"),
+    "a folder": (lambda path: path.mkdir(), "is not a regular file. Move it away, `mv "),
+    "a pipe": (os.mkfifo, "is not a regular file"),
+    "a link": (lambda path: path.symlink_to("/etc/hostname"), "'.env.local' is a symlink"),
+    "a link to nothing": (lambda path: path.symlink_to("/nowhere"), "'.env.local' is a symlink"),
+    "a link to itself": (lambda path: path.symlink_to(path), "'.env.local' is a symlink"),
     "many lines": (lambda path: path.write_text("A=1\n" * 500_000), "more than 10,000 lines"),
-    "many bytes": (lambda path: path.write_text("A=" + "x" * 10_000_000), "or 1 MiB. `mv "),
+    "many bytes": (
+        lambda path: path.write_text("A=" + "x" * 10_000_000),
+        "or 1 MiB. Move it away, `mv ",
+    ),
 }
 
 
@@ -187,7 +190,7 @@ def test_a_folder_that_is_a_link_is_refused(tmp_path, linked):
     }[linked]
     link.symlink_to(target)
 
-    with pytest.raises(ConfigError, match=f"'{linked}' is a link"):
+    with pytest.raises(ConfigError, match=f"'{linked}' is a symlink"):
         key_store.read(project / "config" / "secrets" / ".env.local")
 
 
@@ -217,7 +220,12 @@ def test_a_folder_that_cannot_be_written_is_one_line(unprivileged):
     """A read-only folder raises a one-line error with a way out, and nothing is created."""
     (unprivileged / "config").mkdir(mode=0o555)
 
-    with as_nobody(), pytest.raises(ConfigError, match=r"cannot be written: .*key set NAME --user"):
+    with (
+        as_nobody(),
+        pytest.raises(
+            ConfigError, match=r"cannot be written: .*chmod u.w .*the key file of the user folder"
+        ),
+    ):
         key_store.write(unprivileged / "config" / "secrets" / ".env.local", {"A": "w"})
 
 
@@ -264,6 +272,6 @@ def test_a_missing_file_holds_nothing(tmp_path):
     """Reading a missing file returns no keys and does not create it."""
     path = tmp_path / "secrets" / ".env.local"
 
-    assert key_store.read(path) == key_store.Content({})
+    assert key_store.read(path) == key_store.KeyFileContent({})
     assert not key_store.remove(path, "A")
     assert not list(tmp_path.iterdir())

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import pytest
 
-from gatewayx_nb.storage.ledger import VERSION, Ledger, LedgerEntry
+from gatewayx_nb.storage.ledger import MIGRATIONS, Ledger, LedgerEntry
 
 CALL = LedgerEntry(1.5, "grok", "m", "ok", 3, None, Decimal("0.000123"), 1.25, 0.5, 2, "anthropic")
 
@@ -97,7 +97,7 @@ def test_a_file_of_a_later_version_is_left_alone(tmp_path, caplog):
     """A file of a later version is reported once and left alone, and calls go on."""
     path = tmp_path / "store.sqlite"
     with sqlite3.connect(path) as file:
-        file.execute(f"PRAGMA user_version = {VERSION + 1}")
+        file.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
     file.close()
     before = path.read_bytes()
     ledger = Ledger(path)
@@ -121,8 +121,8 @@ def test_a_folder_that_cannot_be_written_stops_the_ledger_and_nothing_else(tmp_p
     ledger.add(CALL)
     ledger.flush()
 
-    assert "no longer written" in ledger.problem
-    assert caplog.text.count("no longer written") == 1
+    assert "cannot be written" in ledger.problem
+    assert caplog.text.count("cannot be written") == 1
 
 
 def test_what_cannot_be_read_is_an_error_of_the_system(tmp_path):
@@ -131,3 +131,30 @@ def test_what_cannot_be_read_is_an_error_of_the_system(tmp_path):
 
     with pytest.raises(OSError, match="not a database"):
         Ledger(tmp_path / "store.sqlite").last(1)
+
+
+def test_text_that_is_not_unicode_is_stored_all_the_same(tmp_path):
+    """A lone surrogate in a model's name is replaced, and later calls are recorded."""
+    ledger = Ledger(tmp_path / "store.sqlite")
+    ledger.add(LedgerEntry(1.0, "vendor", "a\ud800", "ok"))
+    ledger.add(CALL)
+
+    assert [entry.model for entry in ledger.last(9)] == ["m", "a?"]
+
+
+def test_a_lock_that_lasts_costs_only_the_calls_of_that_time(tmp_path, monkeypatch):
+    """Calls made after another process has released the file are recorded."""
+    monkeypatch.setattr("gatewayx_nb.storage.ledger._WRITE_TIMEOUT", 0.1)
+    path = tmp_path / "store.sqlite"
+    ledger = Ledger(path)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    ledger.add(CALL)
+    ledger.flush()
+    assert "locked" in ledger.problem
+    other.execute("ROLLBACK")
+    other.close()
+    ledger.add(CALL)
+
+    assert ledger.last(9) == [CALL]
+    assert ledger.problem == ""

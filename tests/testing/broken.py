@@ -208,7 +208,9 @@ CASES = [
     Case("invalid UTF-8 raises no raw exception", OWN_DECODER),
     Case("an endless line raises an error", BY_HAND),
     Case("an error in a reply of status 200 is raised", BY_HAND),
-    Case("the models are listed", CHATTY + "    def listed(self, listing):\n        return []\n"),
+    Case(
+        "the models are listed", CHATTY + "    def model_names(self, listing):\n        return []\n"
+    ),
 ]
 
 IDS = [f"{place}: {case.rule}" for place, case in enumerate(CASES)]

@@ -178,7 +178,7 @@ def test_a_file_that_others_may_write_is_reported(project):
     path = project.engine("open", "hi")
     path.chmod(0o666)
 
-    assert "may be changed by everyone" in str(_broken(path))
+    assert "is writable by everyone" in str(_broken(path))
 
 
 def test_an_engine_that_blocks_its_thread_is_reported(project):

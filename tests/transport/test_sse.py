@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatewayx_nb.errors import GatewayError, ProviderError
-from gatewayx_nb.transport.sse import Decoder, Event
+from gatewayx_nb.transport.sse import Decoder, ServerSentEvent
 from tests.processor import seconds
 
 
@@ -17,12 +17,12 @@ class Case:
 
     id: str
     stream: bytes
-    events: list[Event]
+    events: list[ServerSentEvent]
 
 
 def message(*texts):
     """Return unnamed events with these texts."""
-    return [Event("message", text) for text in texts]
+    return [ServerSentEvent("message", text) for text in texts]
 
 
 SEPARATORS = "a\u2028b\u2029c\x85d\x0be\x0cf\x1cg"
@@ -42,12 +42,12 @@ CASES = [
     Case("no-space", b"data:a\n\n", message("a")),
     Case("empty-data-counts", b"data:\n\n", message("")),
     Case("no-data-does-not", b"event: x\n\ndata: a\n\n", message("a")),
-    Case("name", b"event: x\ndata: a\n\ndata: b\n\n", [Event("x", "a"), Event("message", "b")]),
-    Case("last-name-wins", b"event: x\nevent: y\ndata: a\n\n", [Event("y", "a")]),
+    Case("name", b"event: x\ndata: a\n\ndata: b\n\n", [ServerSentEvent("x", "a"), *message("b")]),
+    Case("last-name-wins", b"event: x\nevent: y\ndata: a\n\n", [ServerSentEvent("y", "a")]),
     Case("empty-name", b"event:\ndata: a\n\n", message("a")),
     Case("others-ignored", b"id: 1\nretry: 5\nfoo: x\nDATA: no\ndata: a\n\n", message("a")),
     Case("no-blank-line-at-the-end", b"data: a\n\ndata: b\n", message("a", "b")),
-    Case("no-line-end-at-the-end", b"event: x\ndata: b", [Event("x", "b")]),
+    Case("no-line-end-at-the-end", b"event: x\ndata: b", [ServerSentEvent("x", "b")]),
     Case("ends-in-cr", b"data: a\r", message("a")),
     Case("utf-8", "data: é€😀\n\n".encode(), message("é€😀")),
     Case("invalid-utf-8", b"data: a\xff\xe2\x82\n\n", message("a\ufffd\ufffd")),
@@ -96,7 +96,7 @@ def decode_plainly(stream):
         value = value.removeprefix(" ")
         if not line:
             if data:
-                events.append(Event(name or "message", "\n".join(data)))
+                events.append(ServerSentEvent(name or "message", "\n".join(data)))
             name, data = "", []
         elif field == "data":
             data.append(value)
@@ -136,7 +136,7 @@ def test_any_split_gives_the_same_events(stream, cuts):
 def test_only_our_own_error_comes_out(blocks, limit):
     """Any bytes yield events or raise GatewayError, and no other exception."""
     with contextlib.suppress(GatewayError):
-        decode(blocks, limit=limit)
+        decode(blocks, max_bytes=limit)
 
 
 @given(STREAMS, st.integers(1, 30), st.integers(1, 7))
@@ -159,16 +159,16 @@ def test_the_limit_falls_at_the_same_event_for_any_split(stream, limit, size):
 
 def test_an_event_may_be_as_long_as_the_limit():
     """An event as long as the limit is valid, on one line and on several."""
-    assert decode([b"data:6789\n\n"], limit=9) == message("6789")
-    assert decode([b"data:\ndata:\n\n"], limit=10) == message("\n")
+    assert decode([b"data:6789\n\n"], max_bytes=9) == message("6789")
+    assert decode([b"data:\ndata:\n\n"], max_bytes=10) == message("\n")
     for stream in (b"data:6789\n\n", b"data:\ndat:\n\n"):
-        with pytest.raises(ProviderError, match="longer than 8 bytes"):
-            decode([stream], limit=8)
+        with pytest.raises(ProviderError, match="exceeds 8 bytes"):
+            decode([stream], max_bytes=8)
 
 
 def test_the_events_before_an_overlong_one_are_given():
     """Complete events in the same block as an overlong one are yielded."""
-    decoder = Decoder(limit=10)
+    decoder = Decoder(max_bytes=10)
     assert decoder.feed(b"data:a\n\ndata:" + b"x" * 20) == message("a")
     with pytest.raises(ProviderError):
         decoder.close()
@@ -176,7 +176,7 @@ def test_the_events_before_an_overlong_one_are_given():
 
 def test_an_overlong_event_stays_an_error():
     """Data after an overlong event is never taken for events."""
-    decoder = Decoder(limit=10)
+    decoder = Decoder(max_bytes=10)
     for block in (b"data: " + b"x" * 20, b"\n\ndata: a\n\n"):
         with pytest.raises(ProviderError):
             decoder.feed(block)

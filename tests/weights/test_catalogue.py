@@ -2,6 +2,7 @@ import pytest
 
 from gatewayx_nb import weights
 from gatewayx_nb.errors import ConfigError, ModelNotFoundError
+from gatewayx_nb.hints import Hint
 
 
 def test_shipped_row_is_complete():
@@ -16,7 +17,7 @@ def test_unknown_name_offers_the_nearest():
     """An unknown name raises an error with the nearest name and the pull command."""
     with pytest.raises(ModelNotFoundError, match=r"'smolm2'.*Did you mean 'smollm2'\?") as caught:
         weights.pull("smolm2")
-    assert str(caught.value.hint) == "%gatewayx pull smollm2"
+    assert caught.value.hint == Hint("pull", model="smollm2")
 
 
 def test_nothing_is_located_before_it_is_pulled():
@@ -42,5 +43,5 @@ def test_own_file_that_is_none_names_the_variable(tmp_path, content):
     own = tmp_path / "own.gguf"
     if content is not None:
         own.write_bytes(content)
-    with pytest.raises(ConfigError, match="GATEWAYX_LOCAL_MODEL names"):
+    with pytest.raises(ConfigError, match=r"^GATEWAYX_LOCAL_MODEL.*Set GATEWAYX_LOCAL_MODEL"):
         weights.locate(env={"GATEWAYX_LOCAL_MODEL": str(own)})

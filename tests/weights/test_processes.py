@@ -125,7 +125,7 @@ def test_kill_at_any_moment_leaves_the_next_pull_well(slow_shelf):
         process = child(slow_shelf, pip=moment.pip)
         until(
             lambda moment=moment: (
-                any(size(f) >= moment.size for f in staged(row, moment.pattern)) or row.here
+                any(size(f) >= moment.size for f in staged(row, moment.pattern)) or row.is_pulled
             )
         )
         kill(process)
@@ -173,7 +173,7 @@ def test_a_live_pull_is_waited_for_and_a_dead_one_swept(shelf, stalling):
     assert stalling.asked.wait(20)
     (folder,) = staged(shelf.row, "")
     second = child(shelf)
-    assert "another process is pulling" in second.stderr.readline()
+    assert "waiting for another process that is pulling" in second.stderr.readline()
     assert folder.exists()
     kill(first)
     assert second.wait(20) == 0
@@ -184,5 +184,5 @@ def test_a_live_pull_is_waited_for_and_a_dead_one_swept(shelf, stalling):
 def test_disk_that_fills_up_amid_is_a_config_error(shelf):
     """A write that fails because the disk is full leaves no files."""
     ended = child(shelf, "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))")
-    assert "ConfigError: No room for 'tiny'" in ended.communicate()[1]
+    assert "ConfigError: not enough disk space for 'tiny'" in ended.communicate()[1]
     assert left(shelf.row) == []

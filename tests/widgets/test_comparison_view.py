@@ -168,7 +168,7 @@ def test_typed_values_are_sent(make):
     labelled(view, "Temperature").value = "0.5"
     labelled(view, "Samples").value = 2
     view.run()
-    engine = view._pool()._registry._given["scripted"]
+    engine = view._pool()._registry._instances["scripted"]
     assert len(engine.requests) == 2
     asked = engine.requests[0]
     assert (asked.system, asked.temperature, asked.max_tokens) == ("Be brief.", 0.5, 9)
@@ -182,20 +182,20 @@ def test_a_value_that_no_field_can_hold_is_passed_unchanged(make):
     Typed text replaces them.
     """
     view = make("x", ("scripted",), ["a"], stop=["END", "\n\n"])
-    engine = view._pool()._registry._given["scripted"]
+    engine = view._pool()._registry._instances["scripted"]
     view.run()
     labelled(view, "Stop text").value = "END"
     view.run()
     assert [asked.stop for asked in engine.requests] == [("END", "\n\n"), ("END",)]
     other = make("x", ("scripted",), ["a"], stop="\n")
     other.run()
-    assert other._pool()._registry._given["scripted"].requests[0].stop == ("\n",)
+    assert other._pool()._registry._instances["scripted"].requests[0].stop == ("\n",)
 
 
 def test_only_fields_supported_by_all_models_are_shown(make):
     """Only fields that all selected models support are shown."""
     view = make("x", ("scripted",))
-    view._pool()._registry._given["scripted"].__class__.lacks = frozenset({"seed"})
+    view._pool()._registry._instances["scripted"].__class__.lacks = frozenset({"seed"})
     try:
         view.picker.value = ("mock",)
         assert (
@@ -206,7 +206,7 @@ def test_only_fields_supported_by_all_models_are_shown(make):
         assert labelled(view, "Seed").layout.display == "none"
         assert labelled(view, "Stop text").layout.display != "none"
     finally:
-        del view._pool()._registry._given["scripted"].__class__.lacks
+        del view._pool()._registry._instances["scripted"].__class__.lacks
 
 
 def test_an_uploaded_image_is_removed_from_the_widget_state(make):
@@ -228,7 +228,7 @@ def test_an_uploaded_image_is_removed_from_the_widget_state(make):
 def test_all_images_are_sent_and_listed(make, monkeypatch):
     """Images are sent in order: from the prompt, `[image 1]`, then from options, then uploads."""
     view = make("Is {{fig}} a cat?", ("scripted",), ["a"], images=[PNG + b"given"])
-    engine = view._pool()._registry._given["scripted"]
+    engine = view._pool()._registry._instances["scripted"]
     monkeypatch.setattr(engine, "features", frozenset({"images"}), raising=False)
     view._session._names = lambda: {"fig": Image("image/png", PNG)}
     upload(view, {"cat.png": PNG + b"uploaded"})

@@ -90,7 +90,7 @@ def test_an_engine_without_a_key_is_disabled_with_a_hint(picker):
     """An engine without a key cannot be checked, only unchecked, and shows the command to run."""
     picker._search.value = "grok"
     assert shown(picker)["grok"] == (False, True)
-    assert "key set grok" in picker._list.children[1].children[1].value
+    assert "GATEWAYX_GROK_API_KEY" in picker._list.children[1].children[1].value
     picker.value = ("grok",)
     assert shown(picker)["grok"] == (True, False)
 

@@ -119,6 +119,6 @@ def test_an_engine_without_embeddings_says_so(tmp_path):
     """The call is refused, and nothing is sent."""
     assert "embed" not in engine_module("grok").GrokEngine.features
     with Wire(tmp_path / "project", "grok", "/v1") as wire:
-        with pytest.raises(UnsupportedFeatureError, match="no embeddings"):
+        with pytest.raises(UnsupportedFeatureError, match="does not support embeddings"):
             _embed(wire)
         assert not wire.server.requests

@@ -27,7 +27,7 @@ def _pool(project, user, **env):
 
 
 def test_each_place_wins_over_those_behind_it(project, user, tmp_path):
-    """Each source overrides the later ones: once removed, the next one has the name at once."""
+    """Each source overrides the later ones: once removed, the next one is used."""
     named = tmp_path / "named"
     named.mkdir()
     made = project.engine("mock", "x")
@@ -51,7 +51,7 @@ def test_each_place_wins_over_those_behind_it(project, user, tmp_path):
     assert answers == ["a", "b", "c", "[mock] q"]
     winner = shipped_path("engines/mock_engine.py")
     assert [row.error for row in shadowed] == [
-        f"[mock] in {path} is not used: {winner} has the name" for path in rows
+        f"[mock] in {path} is not used: {winner} has the same name" for path in rows
     ]
 
 
@@ -137,7 +137,7 @@ def test_an_address_makes_no_engine_beside_one_that_is_there(project):
         rows = {row.name: row for row in pool.status()}
 
     assert rows["grok"].source == "grok_engine.py"
-    assert (rows["key"].state, "kept for a command" in rows["key"].error) == ("refused", True)
+    assert (rows["key"].state, "reserved for the command" in rows["key"].error) == ("refused", True)
 
 
 def test_an_engine_wins_over_a_shipped_alias_and_not_over_the_users(project):
@@ -178,7 +178,9 @@ def test_an_unknown_option_of_an_engine_is_an_error(project):
     """An unknown option of an engine raises an error with the nearest name until it is fixed."""
     project.settings("[engines.mock]\nmodelx = 'x'")
     with project.pool() as pool:
-        with pytest.raises(ConfigError, match=r"'mock' takes no 'modelx'.*Did you mean 'model'"):
+        with pytest.raises(
+            ConfigError, match=r"'mock' has no setting 'modelx'.*Did you mean 'model'"
+        ):
             pool.ask("x", model="mock")
         row = next(row for row in pool.status() if row.name == "mock")
         assert (row.state, "modelx" in row.error) == ("failed", True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.errors import TrustError
+from gatewayx_nb.hints import Hint
 from gatewayx_nb.model_registry.folders import EngineFile
 from gatewayx_nb.model_registry.rows import EngineRow
 from gatewayx_nb.secure_config import KeyDestination, key_variable, origin
@@ -12,12 +13,12 @@ from gatewayx_nb.secure_config import KeyDestination, key_variable, origin
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gatewayx_nb.model_registry.sources import Source, Sources
+    from gatewayx_nb.model_registry.engine_sources import EngineSource, EngineSources
     from gatewayx_nb.secure_config import Config, Key
 
 
 def untrusted_destinations(
-    source: Source, key: Key, sources: Sources, config: Config
+    source: EngineSource, key: Key, sources: EngineSources, config: Config
 ) -> list[KeyDestination]:
     """Return the project's untrusted destinations for a user key.
 
@@ -29,33 +30,41 @@ def untrusted_destinations(
     project = config.project
     if project is None or key.state != "set" or key.owner == "project":
         return []
-    ways = [*config.key_destinations(source.name), *_of_source(source, sources, config)]
-    if not ways or (not sources.vouched(source.name) and key.name == key_variable(source.name)):
+    destinations = [
+        *config.key_destinations(source.name),
+        *_source_destinations(source, sources, config),
+    ]
+    if not destinations or (
+        not sources.outside_project(source.name) and key.name == key_variable(source.name)
+    ):
         return []
-    return [way for way in ways if not config.trusted.holds(project.root, source.name, way)]
+    return [
+        one for one in destinations if not config.trusted.contains(project.root, source.name, one)
+    ]
 
 
-def check(source: Source, key: Key, sources: Sources, config: Config) -> None:
+def check_key_trust(source: EngineSource, key: Key, sources: EngineSources, config: Config) -> None:
     """Check that an engine may use a key.
 
     Raises:
         TrustError: If the project decides where a user key is sent, and the user has not
             trusted it.
     """
-    ways = untrusted_destinations(source, key, sources, config)
-    if ways:
-        told = " and ".join(f"{way.target} ({way.where})" for way in ways)
+    destinations = untrusted_destinations(source, key, sources, config)
+    if destinations:
+        listed = " and ".join(f"{one.target} ({one.where})" for one in destinations)
         raise TrustError(
-            f"your own key of {source.name!r} would go where this project says: {told}.",
-            hint="`%gatewayx trust` shows it and asks you. Or give the project a key of its own: "
-            f"`%gatewayx key set {source.name}` in it.",
+            f"this project would send your own key of {source.name!r} to {listed}.",
+            hint=Hint("trust") | Hint("set_key", engine=source.name),
             engine=source.name,
         )
 
 
-def _of_source(source: Source, sources: Sources, config: Config) -> Iterator[KeyDestination]:
+def _source_destinations(
+    source: EngineSource, sources: EngineSources, config: Config
+) -> Iterator[KeyDestination]:
     """Yield where a project's own engine sends a key."""
-    copied = any(sources.is_copy(source, other) for other in sources.vouched(source.name))
+    copied = any(sources.is_copy(source, other) for other in sources.outside_project(source.name))
     if source.origin != "project" or config.project is None or copied:
         return
     if isinstance(source, EngineRow):

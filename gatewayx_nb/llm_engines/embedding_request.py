@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb.errors import ProviderError
+from gatewayx_nb.hints import Hint
 from gatewayx_nb.llm_engines import json_body
-from gatewayx_nb.llm_engines.provider_errors import FIRST_FAULT, ProviderErrors
+from gatewayx_nb.llm_engines.provider_errors import FIRST_ERROR_STATUS, ProviderErrors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.llm_engines.http import HTTPEngine
 
 
-async def ask(
+async def post_json(
     engine: HTTPEngine, path: str, payload: Mapping[str, object], model: str
 ) -> dict[str, Any]:
     """Send a request and return the JSON object of the response.
@@ -22,32 +23,34 @@ async def ask(
     Raises:
         GatewayError: If the response is an error or not a JSON object.
     """
-    faults = ProviderErrors(engine.name, model, engine.api_key)
+    errors = ProviderErrors(engine.name, model, engine.api_key)
     async with engine.http.post(path, payload) as response:
         data = await response.read()
-        if response.status >= FIRST_FAULT:
-            raise faults.status(response.status, response.headers, data)
+        if response.status >= FIRST_ERROR_STATUS:
+            raise errors.from_response(response.status, response.headers, data)
     answer = json_body.parse(data)
     if answer.get("error"):
-        raise faults.within(answer)
+        raise errors.from_body(answer)
     return answer
 
 
-def vectors(found: Sequence[object], texts: Sequence[str], engine: str) -> list[list[float]]:
+def check_vectors(
+    candidates: Sequence[object], texts: Sequence[str], engine: str
+) -> list[list[float]]:
     """Return the vectors of a response, after checking that there is one of numbers per text.
 
     Raises:
         ProviderError: If their number is wrong, or one is not a list of numbers.
     """
-    sound = [
+    valid = [
         vector
-        for vector in found
+        for vector in candidates
         if isinstance(vector, list) and vector and all(type(x) in (int, float) for x in vector)
     ]
-    if len(sound) != len(texts) or len(sound) != len(found):
+    if len(valid) != len(texts) or len(valid) != len(candidates):
         raise ProviderError(
-            f"{engine!r} gave {len(sound)} vectors for {len(texts)} texts.",
-            hint="Run the cell again, or name another model.",
+            f"engine {engine!r} returned {len(valid)} vectors for {len(texts)} texts.",
+            hint=Hint("run_again") | Hint("name_model", engine=engine),
             engine=engine,
         )
-    return sound
+    return valid

@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
 
+from gatewayx_nb.hints import Hint, advice, render
 from gatewayx_nb.model_registry.folders import EngineFile
 from gatewayx_nb.model_registry.rows import EngineRow
 from gatewayx_nb.secure_config import display_path
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from gatewayx_nb.llm_engines import LLMEngine
-    from gatewayx_nb.model_registry.sources import Source
+    from gatewayx_nb.model_registry.engine_sources import EngineSource
     from gatewayx_nb.secure_config import KeyState, Network, Rates, Secret
 
 EngineState = Literal[
@@ -30,10 +31,10 @@ EngineState = Literal[
     "replay",
 ]
 
-_REMEDIES = {
-    "no key": "`%gatewayx key set {name}`",
-    "no weights": "`%gatewayx pull smollm2`",
-    "not running": "start its server",
+_REMEDIES: Mapping[EngineState, Callable[[str], Hint]] = {
+    "no key": lambda engine: Hint("set_key", engine=engine),
+    "no weights": lambda _engine: Hint("pull", model="smollm2"),
+    "not running": lambda _engine: advice("Start its server."),
 }
 
 
@@ -77,8 +78,12 @@ class EngineStatus:
 
     @property
     def hint(self) -> str:
-        """The step needed before it can be called; empty if one step is not enough."""
-        return _REMEDIES.get(self.state, "").format(name=self.name)
+        """The step needed before it can be called, as the front end in use words it.
+
+        Empty if one step is not enough.
+        """
+        remedy = _REMEDIES.get(self.state)
+        return render(remedy(self.name)) if remedy else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +94,7 @@ class Target:
         name: The engine's name.
         model: The model named; ``None`` for the engine's default.
         source: Its file or row; ``None`` for an engine passed to the pool.
-        given: The engine passed to the pool.
+        instance: The engine passed to the pool.
         key: Its key.
         options: Its keyword arguments.
         network: Network settings for its provider.
@@ -98,21 +103,21 @@ class Target:
 
     name: str
     model: str | None
-    source: Source | None
-    given: LLMEngine | None
+    source: EngineSource | None
+    instance: LLMEngine | None
     key: Secret
     options: Mapping[str, object]
     network: Network
     rates: Rates
 
     @property
-    def trusted_loop(self) -> bool:
+    def may_share_loop(self) -> bool:
         """Whether it may share an event loop: the package's own code never blocks its loop."""
         source = self.source
         return isinstance(source, EngineRow) or (source is not None and source.origin == "shipped")
 
     @property
-    def place(self) -> str:
+    def code_location(self) -> str:
         """The file or package to fix if its code is faulty."""
         if isinstance(self.source, EngineFile):
             return display_path(self.source.path)

@@ -26,12 +26,12 @@ VENDOR_VARIABLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 """The variables from which the vendors' own tools read a key, by engine."""
 
-_SECRET = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECASE)
+_SECRET_NAME = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECASE)
 """Names of variables with secret values."""
 
 
 def key_variable(engine: str, suffix: str = "API_KEY") -> str:
-    """Give the name of an engine's variable.
+    """Return the name of an engine's variable.
 
     >>> key_variable("grok"), key_variable("grok", "MODEL")
     ('GATEWAYX_GROK_API_KEY', 'GATEWAYX_GROK_MODEL')
@@ -58,19 +58,19 @@ class Key:
     owner: Owner = "user"
 
 
-class Keys:
+class KeyLookup:
     """Lookup of variables: in the environment, the project's key file, then the user's.
 
     The environment is never changed. A file is read again when its stamp changes.
 
     Args:
         env: The environment.
-        places: The project and user folders, in order of precedence.
+        config_dirs: The project and user folders, in order of precedence.
     """
 
-    def __init__(self, env: Mapping[str, str], places: tuple[ConfigDir, ...]) -> None:
+    def __init__(self, env: Mapping[str, str], config_dirs: tuple[ConfigDir, ...]) -> None:
         self._env = env
-        self._files = [_KeyFile(place) for place in places]
+        self._files = [_KeyFile(config_dir) for config_dir in config_dirs]
 
     def refresh(self) -> None:
         """Read the changed files."""
@@ -90,22 +90,22 @@ class Keys:
             vendor: The vendor's own variables, used if the ``GATEWAYX_`` one is absent.
         """
         names = (key_variable(engine), *vendor)
-        found = [
+        keys = [
             Key(state, Secret(value.strip()) if state == "set" else Secret(""), name, source, owner)
             for name in names
-            for value, source, owner in self._values(name)
+            for value, source, owner in self._candidates(name)
             if (state := key_state(value)) != "missing"
         ]
-        good = (key for key in found if key.state == "set")
-        return next(good, found[0] if found else Key("missing"))
+        valid = (key for key in keys if key.state == "set")
+        return next(valid, keys[0] if keys else Key("missing"))
 
     def value(self, name: str) -> str | None:
         """Return a variable's value from the first source that has it."""
-        return next((value for value, _, _ in self._values(name)), None)
+        return next((value for value, _, _ in self._candidates(name)), None)
 
     def owner(self, name: str) -> Owner | None:
         """Return the owner of a variable's value; ``None`` if it has no value."""
-        return next((owner for value, _, owner in self._values(name) if value.strip()), None)
+        return next((owner for value, _, owner in self._candidates(name) if value.strip()), None)
 
     def names(self) -> set[str]:
         """Return the names of all variables."""
@@ -113,15 +113,15 @@ class Keys:
 
     def secrets_by_name(self) -> dict[str, Secret]:
         """Return all secrets of all sources, by name."""
-        found = {
+        secrets = {
             f"{name} ({source})": Secret(value.strip())
             for name in self.names()
-            for value, source, _ in self._values(name)
-            if _SECRET.search(name) and key_state(value) == "set"
+            for value, source, _ in self._candidates(name)
+            if _SECRET_NAME.search(name) and key_state(value) == "set"
         }
-        return {name.removesuffix(" (environment)"): value for name, value in found.items()}
+        return {name.removesuffix(" (environment)"): value for name, value in secrets.items()}
 
-    def _values(self, name: str) -> Iterator[tuple[str, str, Owner]]:
+    def _candidates(self, name: str) -> Iterator[tuple[str, str, Owner]]:
         if name in self._env:
             yield self._env[name], "environment", "user"
         for file in self._files:
@@ -132,10 +132,10 @@ class Keys:
 class _KeyFile:
     """A key file as last read."""
 
-    def __init__(self, place: ConfigDir) -> None:
-        self.path = place.keys
-        self.label = place.label(place.keys)
-        self.owner = place.owner
+    def __init__(self, config_dir: ConfigDir) -> None:
+        self.path = config_dir.keys
+        self.label = config_dir.label(self.path)
+        self.owner = config_dir.owner
         self.values: Mapping[str, str] = {}
         self.problems: tuple[str, ...] = ()
         self._read = False
@@ -150,5 +150,5 @@ class _KeyFile:
             content = key_store.read(self.path)
             self.values, self.problems = content.values, content.problems
         except ConfigError as error:
-            self.values, self.problems = {}, (str(error),)
+            self.values, self.problems = {}, (error.describe(),)
         self._read, self._stamp = True, stat_stamp(self.path, follow=False)

@@ -1,0 +1,174 @@
+"""All engines, from files, entry points and rows, in order of precedence."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.model_registry.folders import EngineFile, engine_folders, why_unusable
+from gatewayx_nb.model_registry.packages import EnginePackage, EntryPoints
+from gatewayx_nb.model_registry.rows import EngineRow, RowFile
+from gatewayx_nb.secure_config import FileStamp, shipped_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from gatewayx_nb.model_registry.folders import EngineFolder, Origin
+    from gatewayx_nb.secure_config import Config
+
+EngineSource = EngineFile | EnginePackage | EngineRow
+
+_BASE_URL_VARIABLE = re.compile(r"GATEWAYX_([A-Z0-9_]+)_BASE_URL")
+
+
+class EngineSources:
+    """The engine files, entry points and engine rows; `refresh` reads changes.
+
+    Args:
+        config: Provides the project and user folders and the variables.
+
+    Attributes:
+        active: The active engine of each name.
+        shadowed: Engines whose name is already taken.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.active: dict[str, EngineSource] = {}
+        self.shadowed: list[EngineSource] = []
+        self._config = config
+        self._engines_path: str | None = None
+        self._folders: list[EngineFolder] = []
+        self._packages = EntryPoints()
+        self._row_files = _row_files(config)
+        self._base_urls: dict[str, str] = {}
+        self._compared_stamps: list[FileStamp] = []
+        self._outside_project: dict[str, list[EngineSource]] = {}
+        self._copies: dict[tuple[EngineSource, EngineSource], bool] = {}
+
+    def refresh(self) -> bool:
+        """Check everything again; return whether anything changed.
+
+        The check covers folders and files of rows, not each engine file, so that its duration does
+        not grow with their number.
+        """
+        base_urls = _base_urls_from_variables(self._config)
+        changed = [
+            self._refresh_folders(),
+            *(folder.refresh() for folder in self._folders),
+            self._packages.refresh(),
+            *(file.refresh() for file in self._row_files),
+            any(watch.has_changed() for watch in self._compared_stamps),
+            base_urls != self._base_urls,
+        ]
+        if any(changed):
+            self._base_urls = base_urls
+            self._rank()
+        return any(changed)
+
+    def outside_project(self, name: str) -> list[EngineSource]:
+        """Return the engines of a name that are shipped, installed or in the user folder."""
+        return self._outside_project.get(name, [])
+
+    def is_copy(self, one: EngineSource, other: EngineSource) -> bool:
+        """Return whether two engines are the same: files of equal bytes, or equal rows.
+
+        The result is cached until something changes, because each call needs it.
+        """
+        pair = (one, other)
+        if pair not in self._copies:
+            self._copies[pair] = _is_copy(one, other)
+        return self._copies[pair]
+
+    @property
+    def problems(self) -> list[str]:
+        """Why folders and files of rows could not be read, one line each."""
+        problems = [folder.problem for folder in self._folders]
+        problems += [file.problem for file in self._row_files]
+        return list(filter(None, problems))
+
+    def _refresh_folders(self) -> bool:
+        """Update the folders if ``GATEWAYX_ENGINES_PATH`` changed; return whether it did."""
+        path = self._config.env.get("GATEWAYX_ENGINES_PATH", "")
+        if path == self._engines_path:
+            return False
+        self._engines_path, self._folders = path, engine_folders(self._config)
+        return True
+
+    def _all_sources(self) -> Iterator[EngineSource]:
+        own = [folder for folder in self._folders if folder.origin != "shipped"]
+        shipped = [folder for folder in self._folders if folder.origin == "shipped"]
+        for folder in own:
+            yield from folder.files
+        yield from self._packages.engines
+        for folder in shipped:
+            yield from folder.files
+        for file in self._row_files:
+            yield from file.rows
+
+    def _rank(self) -> None:
+        """Separate the active engines from the shadowed ones."""
+        active: dict[str, EngineSource] = {}
+        shadowed: list[EngineSource] = []
+        compared: list[FileStamp] = []
+        outside: dict[str, list[EngineSource]] = {}
+        self._copies = {}
+        for source in self._all_sources():
+            if source.origin != "project":
+                outside.setdefault(source.name, []).append(source)
+            first = active.setdefault(source.name, source)
+            if first is source:
+                continue
+            pair = (first, source)
+            compared += [FileStamp(one.path) for one in pair if isinstance(one, EngineFile)]
+            if not self.is_copy(first, source):
+                shadowed.append(replace(source, shadowed_by=first.where))
+        for name in self._base_urls:
+            active.setdefault(name, _base_url_engine(name))
+        self.active, self.shadowed, self._compared_stamps = active, shadowed, compared
+        self._outside_project = outside
+
+
+def _is_copy(one: EngineSource, other: EngineSource) -> bool:
+    if isinstance(one, EngineRow) and isinstance(other, EngineRow):
+        return one.refusal_reason == other.refusal_reason and one.has_same_settings(other)
+    if isinstance(one, EngineFile) and isinstance(other, EngineFile):
+        return _same_bytes(one.path, other.path)
+    return False
+
+
+def _same_bytes(one: Path, other: Path) -> bool:
+    try:
+        if not (one.is_file() and other.is_file()):
+            return False
+        return one.stat().st_size == other.stat().st_size and one.read_bytes() == other.read_bytes()
+    except OSError:
+        return False
+
+
+def _row_files(config: Config) -> list[RowFile]:
+    """Return the project's, the user's and the shipped file; in a clone two coincide."""
+    shipped = shipped_path("config/engines.toml")
+    candidates: list[tuple[Path, Origin]] = [
+        *((place.rows, place.owner) for place in config.config_dirs),
+        (shipped, "shipped"),
+    ]
+    files: dict[Path, RowFile] = {}
+    for path, origin in candidates:
+        real = path.resolve()
+        is_shipped = real == shipped.resolve()
+        files.setdefault(real, RowFile(path, "shipped" if is_shipped else origin))
+    return list(files.values())
+
+
+def _base_urls_from_variables(config: Config) -> dict[str, str]:
+    """Return the base URLs set by variables, by engine."""
+    matches = filter(None, map(_BASE_URL_VARIABLE.fullmatch, config.keys.names()))
+    values = {match[1].lower(): (config.keys.value(match[0]) or "").strip() for match in matches}
+    return {name: values[name] for name in sorted(values) if values[name]}
+
+
+def _base_url_engine(name: str) -> EngineRow:
+    """Return the OpenAI-compatible engine for a base URL variable without an engine."""
+    return EngineRow(name, None, "variable", refusal_reason=why_unusable(name))

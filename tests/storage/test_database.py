@@ -1,0 +1,86 @@
+"""Connections: migrations, and what happens to a file of another version."""
+
+import contextlib
+import sqlite3
+
+import pytest
+
+from gatewayx_nb.storage import database
+from gatewayx_nb.storage.ledger import MIGRATIONS, Ledger, LedgerEntry
+
+FIRST = (("CREATE TABLE calls (at)", "INSERT INTO calls VALUES (1)"),)
+BOTH = (*FIRST, ("ALTER TABLE calls ADD COLUMN cost",))
+
+
+def _rows(path):
+    with contextlib.closing(sqlite3.connect(path)) as file:
+        return file.execute("SELECT * FROM calls").fetchall()
+
+
+def _version(path):
+    with contextlib.closing(sqlite3.connect(path)) as file:
+        return file.execute("PRAGMA user_version").fetchone()[0]
+
+
+def test_each_migration_runs_once(tmp_path):
+    """A file of an earlier version gets only the migrations that it lacks, and keeps its rows."""
+    path = tmp_path / "store.sqlite"
+    for migrations in (FIRST, FIRST, BOTH, BOTH):
+        with database.transaction(path, migrations, 1):
+            pass
+
+    assert _version(path) == 2
+    assert _rows(path) == [(1, None)]
+
+
+def test_a_migration_that_fails_leaves_the_file_as_it_was(tmp_path):
+    """Migrations and writes are one transaction."""
+    path = tmp_path / "store.sqlite"
+    with database.transaction(path, FIRST, 1):
+        pass
+    broken = (*FIRST, ("DELETE FROM calls", "no SQL"))
+    with pytest.raises(sqlite3.OperationalError), database.transaction(path, broken, 1):
+        pass
+
+    assert _version(path) == 1
+    assert _rows(path) == [(1,)]
+
+
+def test_a_file_of_a_later_version_is_not_changed(tmp_path):
+    """A file with more migrations than known raises before anything is written."""
+    path = tmp_path / "store.sqlite"
+    with database.transaction(path, BOTH, 1):
+        pass
+    before = path.read_bytes()
+    with pytest.raises(OSError, match="later version"), database.transaction(path, FIRST, 1):
+        pass
+
+    assert path.read_bytes() == before
+
+
+def test_a_ledger_of_release_0_1_keeps_working(tmp_path):
+    """A file that release 0.1 created, with one row of it, gets further entries."""
+    path = tmp_path / "store.sqlite"
+    columns = "at, engine, model, outcome, input_tokens, output_tokens, cost, latency"
+    with contextlib.closing(sqlite3.connect(path)) as file, file:
+        file.execute(f"CREATE TABLE calls ({columns}, time_to_first, attempts, fallback_from)")
+        file.execute("PRAGMA user_version = 1")
+        row = (1.0, "grok", "m", "ok", 3, None, "0.5", 1.25, None, 1, None)
+        file.execute(f"INSERT INTO calls VALUES ({', '.join('?' * len(row))})", row)
+    ledger = Ledger(path)
+    ledger.add(LedgerEntry(2.0, "mock", "", "ok"))
+
+    assert [entry.engine for entry in ledger.last(9)] == ["mock", "grok"]
+    assert str(ledger.last(9)[1].cost) == "0.5"
+    assert _version(path) == len(MIGRATIONS)
+
+
+def test_only_a_damaged_file_is_set_aside(tmp_path):
+    """A locked or full file is kept; one that is not a database is renamed."""
+    assert not database.is_damaged(sqlite3.OperationalError("database is locked"))
+    path = tmp_path / "store.sqlite"
+    path.write_bytes(b"x" * 5000)
+    file = database.connect(path, 1)
+    with contextlib.closing(file), pytest.raises(sqlite3.DatabaseError) as caught:
+        file.execute("SELECT 1 FROM calls")
+    assert database.is_damaged(caught.value)

@@ -1,0 +1,100 @@
+"""The batch writer: no error ends its thread, and each problem is reported once."""
+
+import logging
+import sqlite3
+
+import pytest
+
+from gatewayx_nb.storage.writer import BatchWriter
+
+
+class ListWriter(BatchWriter):
+    """A writer to a list, which raises the errors in ``failures`` first."""
+
+    def __init__(self):
+        super().__init__("the list")
+        self.failures = []
+        self.written = []
+
+    def write(self, items):
+        if self.failures:
+            raise self.failures.pop(0)
+        if None in items:
+            raise ValueError("None is not an item")
+        self.written += items
+
+
+@pytest.fixture
+def writer():
+    """Return a writer that has written one item."""
+    writer = ListWriter()
+    writer.add(1)
+    writer.flush()
+    return writer
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        sqlite3.OperationalError("database or disk is full"),
+        PermissionError("read-only"),
+        UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed"),
+        MemoryError("no memory"),
+        SystemExit("stop"),
+        KeyboardInterrupt("stop"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_no_error_ends_the_thread(writer, error, caplog):
+    """The problem is reported once and cleared when writing works again."""
+    writer.failures = [error, error]
+    for item in (2, 3):
+        writer.add(item)
+        writer.flush()
+
+    assert writer.problem == f"the list cannot be written: {error}."
+    assert caplog.messages == [writer.problem]
+
+    writer.add(4)
+    writer.flush()
+
+    assert writer.problem == ""
+    assert writer.written == [1, 4]
+
+
+def test_an_invalid_item_does_not_take_others_with_it(writer):
+    """A batch with an invalid item is written without that item."""
+    for item in (2, None, 3):
+        writer.add(item)
+    writer.flush()
+
+    assert writer.written == [1, 2, 3]
+
+
+def test_a_log_filter_that_raises_does_not_end_the_thread(writer):
+    """The log may raise too; later items are written."""
+
+    def broken(_record):
+        raise RuntimeError
+
+    writer.failures = [OSError("full")]
+    log = logging.getLogger("gatewayx_nb")
+    log.addFilter(broken)
+    try:
+        writer.add(2)
+        writer.flush()
+    finally:
+        log.removeFilter(broken)
+    writer.add(3)
+    writer.flush()
+
+    assert writer.written == [1, 3]
+
+
+def test_flush_waits_no_longer_than_its_timeout():
+    """A write that takes long delays neither `add` nor `flush`."""
+    writer = ListWriter()
+    writer.flush()
+    with writer._lock:
+        writer._thread = object()  # a thread that never writes
+        writer.flush(0.01)
