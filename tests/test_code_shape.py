@@ -221,19 +221,23 @@ def deep_imports():
         if module.name in BY_THE_FRONT_DOOR:
             continue
         for node in ast.walk(module.tree):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PACKAGE):
-                parts = node.module.split(".")
-                if len(parts) > 2 and parts[1] != module.room:
-                    yield f"{where(module, node)}{node.module}"
-                if node.module == PACKAGE and module.room:
-                    names = {alias.name for alias in node.names}
-                    unknown = {one for one in names if f"{PACKAGE}.{one}" not in MODULES}
-                    if unknown:
-                        yield f"{where(module, node)}{unknown} of the package root"
-            elif isinstance(node, ast.Import):
-                for alias in node.names:
-                    if alias.name.split(".")[0] == PACKAGE:
-                        yield f"{where(module, node)}{alias.name}"
+            if isinstance(node, ast.ImportFrom | ast.Import):
+                yield from (f"{where(module, node)}{name}" for name in _bypasses(module, node))
+
+
+def _bypasses(module, node):
+    """Yield what an import takes past the ``__init__`` of a room, or from the package itself."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names if alias.name.split(".")[0] == PACKAGE)
+        return
+    parts = (node.module or "").split(".")
+    if parts[0] != PACKAGE:
+        return
+    if len(parts) > 2 and parts[1] != module.room:
+        yield node.module
+    if len(parts) == 1 and module.room:
+        names = (f"{PACKAGE}.{alias.name}" for alias in node.names)
+        yield from (name for name in names if name not in MODULES)
 
 
 def magic_spellings():

@@ -149,7 +149,7 @@ class ChatParser:
 
         A tool call forced by the caller ends with ``stop``.
         """
-        calls = self._calls.finish_all()
+        calls = self._calls.finish_all() if self._calls.pending else ()
         finish = _FINISH_REASONS.get(reason, "other")
         if self._has_refused:
             finish = "content_filter"

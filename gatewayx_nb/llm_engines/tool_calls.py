@@ -24,44 +24,47 @@ class _PartialCall:
         return ToolCall(self.id, self.name, "".join(self.arguments) or "{}")
 
 
+@dataclass(slots=True)
 class ToolCallAssembler:
     """The unfinished tool calls of one response.
 
     A piece belongs to the latest call with its index, unless it has another id: some servers omit
     the index, number every call 0, or repeat the id.
+
+    Attributes:
+        pending: The calls that have begun and are not complete.
     """
 
-    def __init__(self) -> None:
-        self._calls: list[_PartialCall] = []
+    pending: list[_PartialCall] = field(default_factory=list)
 
     def add(self, index: object, call_id: str, name: str, arguments: str = "") -> None:
         """Start a call, or add a piece to one; the first id and name of a call are kept."""
         matches = (
             call
-            for call in reversed(self._calls)
+            for call in reversed(self.pending)
             if call.index == index and call_id in {"", call.id or call_id}
         )
         call = next(matches, None)
         if call is None:
             call = _PartialCall(index, call_id)
-            self._calls.append(call)
+            self.pending.append(call)
         call.id = call.id or call_id
         call.name = call.name or name
         call.arguments.append(arguments)
 
     def extend(self, index: object, arguments: str) -> None:
         """Append to a call's arguments; ignored if the call was never started."""
-        if any(call.index == index for call in self._calls):
+        if any(call.index == index for call in self.pending):
             self.add(index, "", "", arguments)
 
     def finish(self, index: object) -> Iterator[Chunk]:
         """Yield the complete call of an index, once."""
-        done = [call.complete() for call in self._calls if call.index == index]
-        self._calls = [call for call in self._calls if call.index != index]
+        done = [call.complete() for call in self.pending if call.index == index]
+        self.pending = [call for call in self.pending if call.index != index]
         if done:
             yield Chunk(tool_calls=tuple(done))
 
     def finish_all(self) -> tuple[ToolCall, ...]:
         """Return all complete calls, once."""
-        done, self._calls = self._calls, []
+        done, self.pending = self.pending, []
         return tuple(call.complete() for call in done)

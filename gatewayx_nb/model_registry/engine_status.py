@@ -122,3 +122,8 @@ class Target:
         if isinstance(self.source, EngineFile):
             return display_path(self.source.path)
         return self.source.where if self.source else self.name
+
+
+def lacks_base_url(source: EngineSource | None, options: Mapping[str, object]) -> bool:
+    """Return whether an engine is a row without a base URL, and its settings have none either."""
+    return isinstance(source, EngineRow) and not (source.base_url or options.get("base_url"))

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from gatewayx_nb.secure_config import Config, Key
 
 
+def find_key(source: EngineSource, config: Config) -> Key:
+    """Return an engine's key; a row may name the vendor's own variable."""
+    return config.key(source.name, source.key if isinstance(source, EngineRow) else "")
+
+
 def untrusted_destinations(
     source: EngineSource, key: Key, sources: EngineSources, config: Config
 ) -> list[KeyDestination]:

@@ -19,7 +19,7 @@ from gatewayx_nb.messages import ModelInfo, ModelRef
 from gatewayx_nb.model_registry import key_trust
 from gatewayx_nb.model_registry.code_cache import EngineCodeCache
 from gatewayx_nb.model_registry.engine_sources import EngineSources
-from gatewayx_nb.model_registry.engine_status import EngineStatus, Target
+from gatewayx_nb.model_registry.engine_status import EngineStatus, Target, lacks_base_url
 from gatewayx_nb.model_registry.packages import EnginePackage
 from gatewayx_nb.model_registry.report import LOCAL, Reporter
 from gatewayx_nb.model_registry.rows import EngineRow
@@ -94,7 +94,7 @@ class ModelRegistry:
         if ref.engine in self._instances:
             return self._target(ref, None, Secret(""))
         source = self._find(ref)
-        key = self._report.key(source)
+        key = key_trust.find_key(source, self._config)
         if key.state != "set" and self._needs_key(source):
             raise self._missing_key(ref.engine, key.state)
         key_trust.check_key_trust(source, key, self._sources, self._config)
@@ -133,7 +133,7 @@ class ModelRegistry:
         """Return engines for which the project would decide where a user key is sent."""
         destinations = {
             source.name: key_trust.untrusted_destinations(
-                source, self._report.key(source), self._sources, self._config
+                source, key_trust.find_key(source, self._config), self._sources, self._config
             )
             for source in self._sources.active.values()
         }
@@ -250,7 +250,8 @@ class ModelRegistry:
         return [source for name, source in active.items() if name not in self._instances]
 
     def _target(self, ref: ModelRef, source: EngineSource | None, key: Secret) -> Target:
-        if source and self._report.base_url_missing(source):
+        options = self._config.options(ref.engine)
+        if lacks_base_url(source, options):
             raise ConfigError(
                 f"engine {ref.engine!r} requires a base URL.",
                 hint=Hint("set_base_url", engine=ref.engine),
@@ -261,7 +262,7 @@ class ModelRegistry:
             source=source,
             instance=self._instances.get(ref.engine) if source is None else None,
             key=key,
-            options=self._config.options(ref.engine),
+            options=options,
             network=self._config.settings.network,
             rates=self._config.rates(ref.engine),
         )

@@ -10,7 +10,7 @@ from gatewayx_nb import weights
 from gatewayx_nb.errors import GatewayError, TrustError
 from gatewayx_nb.messages import ModelInfo
 from gatewayx_nb.model_registry import key_trust
-from gatewayx_nb.model_registry.engine_status import EngineState, EngineStatus
+from gatewayx_nb.model_registry.engine_status import EngineState, EngineStatus, lacks_base_url
 from gatewayx_nb.model_registry.folders import EngineFile
 from gatewayx_nb.model_registry.rows import EngineRow
 from gatewayx_nb.model_registry.static_metadata import StaticMetadata, StaticMetadataReader
@@ -44,10 +44,6 @@ class Reporter:
     running_servers: Collection[str] = ()
     _metadata_reader: StaticMetadataReader = field(default_factory=StaticMetadataReader)
 
-    def key(self, source: EngineSource) -> Key:
-        """Return an engine's key."""
-        return self.config.key(source.name, source.key if isinstance(source, EngineRow) else "")
-
     def static_metadata(self, source: EngineSource) -> StaticMetadata:
         """Return an engine's attributes: from its class if loaded, else from its source."""
         if isinstance(source, EngineRow):
@@ -63,25 +59,19 @@ class Reporter:
             metadata.requires_key, loaded.engine.model_name or metadata.model_name
         )
 
-    def base_url_missing(self, source: EngineSource) -> bool:
-        """Return whether an engine needs a base URL and has none."""
-        return isinstance(source, EngineRow) and not (
-            source.base_url or self.config.options(source.name).get("base_url")
-        )
-
     def callable_model(self, source: EngineSource) -> ModelInfo | None:
         """Return an engine's default model; ``None`` if it cannot be called now."""
         if source.refusal_reason:
             return None
         metadata = self.static_metadata(source)
-        state, _ = self._state(source, self.key(source), metadata)
+        state, _ = self._state(source, key_trust.find_key(source, self.config), metadata)
         return ModelInfo(source.name, self._model(source, metadata)) if state == "ready" else None
 
     def status(self, source: EngineSource) -> EngineStatus:
         """Return an engine's status."""
         if source.shadowed_by or source.refusal_reason:
             return self._uncallable_status(source)
-        metadata, key = self.static_metadata(source), self.key(source)
+        metadata, key = self.static_metadata(source), key_trust.find_key(source, self.config)
         state, error = self._state(source, key, metadata)
         return EngineStatus(
             name=source.name,
@@ -110,7 +100,7 @@ class Reporter:
                 "shadowed",
                 f"{source.where} is not used: {source.shadowed_by} has the same name",
             )
-        key = self.key(source)
+        key = key_trust.find_key(source, self.config)
         return EngineStatus(
             source.name,
             "",
@@ -131,7 +121,7 @@ class Reporter:
         if failure:
             return "failed", failure
         unset = f"{key_variable(source.name, 'BASE_URL')} is not set"
-        no_base_url = unset if self.base_url_missing(source) else ""
+        no_base_url = unset if lacks_base_url(source, self.config.options(source.name)) else ""
         if metadata.requires_key and key.state != "set":
             return "no key", no_base_url
         if no_base_url:
