@@ -10,7 +10,7 @@ import pytest
 import gatewayx_nb
 from gatewayx_nb import commands, secrets, text
 from gatewayx_nb.comparisons import comparison
-from gatewayx_nb.secure_config import keys
+from gatewayx_nb.secure_config import key_lookup
 from gatewayx_nb.testing import CHAT, Server, check
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
@@ -71,7 +71,7 @@ def test_the_engines_of_the_guide_keep_the_rules(guide, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "module", [gatewayx_nb, text, secrets, keys, gatewayx_nb.messages, comparison]
+    "module", [gatewayx_nb, text, secrets, key_lookup, gatewayx_nb.messages, comparison]
 )
 def test_the_examples_in_docstrings_hold(module):
     outcome = doctest.testmod(module)
