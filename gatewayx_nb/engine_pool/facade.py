@@ -163,6 +163,7 @@ class EnginePool:
 
         Nothing is sent before its `start`, and only its `join` and `run` block.
         """
+        self._live.refresh_if_due()  # a broken settings file fails the comparison, not each column
         return comparisons.plan_comparison(self._router, prompt, models, options)
 
     def preview(self, prompt: str, /, **options: Unpack[CallOptions]) -> CallPreview:
