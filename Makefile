@@ -16,8 +16,8 @@ WORKERS ?= 2
 OLDEST := .venv-oldest
 # The oldest versions have wheels for Python 3.11 and 3.12 only.
 OLDEST_PYTHON ?= $(or $(shell command -v python3.11),$(shell command -v python3.12),$(PYTHON))
-OLDEST_TESTS := tests/magics tests/engine_pool/test_pool.py tests/test_display.py \
-    tests/test_display_columns.py tests/test_import.py tests/widgets
+OLDEST_TESTS := tests/magics tests/engine_pool/test_pool.py tests/display \
+    tests/test_import.py tests/widgets
 BIN := $(VENV)/bin
 SCRATCH := build/check
 
