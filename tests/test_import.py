@@ -98,6 +98,8 @@ def test_no_public_name_becomes_a_module():
     """Importing a submodule sets an attribute of its package, which must not hide a function."""
     packages = [gatewayx_nb]
     for module in pkgutil.walk_packages(gatewayx_nb.__path__, "gatewayx_nb."):
+        if module.name == "gatewayx_nb.server.app":  # it needs the extra `server`, and has no names
+            continue
         imported = importlib.import_module(module.name)
         if module.ispkg:
             packages.append(imported)
