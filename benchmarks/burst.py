@@ -2,8 +2,8 @@
 
     python benchmarks/burst.py
 
-Reports wall-clock seconds, compared with the bare transport; the contenders take turns within one
-run. The server's own work is the same for both. The lower bound is 0.8 s.
+Prints wall-clock seconds and their ratio to the bare transport. The two contenders take turns in
+one run, and the server does the same work for both. The lower bound is 0.8 s.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from overhead import served
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CALLS, AT_ONCE, ROUNDS = 2_000, 500, 5
+CALLS, CONCURRENCY, ROUNDS = 2_000, 500, 5
 PROMPT = "wait=0.2"
 BARE, OURS = "httpx on aiohttp", "gatewayx_nb"
 
@@ -34,28 +34,28 @@ async def burst(contender: Any) -> float:  # noqa: ANN401 - see `Contender`
             await contender.ask(PROMPT)
 
     start = time.monotonic()
-    await asyncio.gather(*(ask() for _ in range(AT_ONCE)))
+    await asyncio.gather(*(ask() for _ in range(CONCURRENCY)))
     return time.monotonic() - start
 
 
 async def measure(contenders: dict[str, Any]) -> dict[str, list[float]]:
-    """Return the seconds of each round, except the first, which opens connections."""
-    taken: dict[str, list[float]] = {name: [] for name in contenders}
+    """Return the seconds of each round but the first, which opens the connections."""
+    times: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(ROUNDS + 1):
         for name, contender in contenders.items():
-            taken[name].append(await burst(contender))
-    return {name: seconds[1:] for name, seconds in taken.items()}
+            times[name].append(await burst(contender))
+    return {name: seconds[1:] for name, seconds in times.items()}
 
 
 def main() -> None:
     """Measure, and print the medians and their ratio."""
     with served() as root:
         contenders = {name: CONTENDERS[name][1](f"{root}/v1") for name in (BARE, OURS)}
-        taken = asyncio.run(measure(contenders))
-    middles = {name: statistics.median(seconds) for name, seconds in taken.items()}
-    print(f"{CALLS} calls, {AT_ONCE} in flight, 200 ms each; median of {ROUNDS}")
-    for name, middle in middles.items():
-        print(f"  {name:20} {middle:6.2f} s   {middle / middles[BARE]:.2f}", flush=True)
+        times = asyncio.run(measure(contenders))
+    medians = {name: statistics.median(seconds) for name, seconds in times.items()}
+    print(f"{CALLS} calls, {CONCURRENCY} in flight, 200 ms each; median of {ROUNDS}")
+    for name, median in medians.items():
+        print(f"  {name:20} {median:6.2f} s   {median / medians[BARE]:.2f}", flush=True)
     os._exit(0)  # exit without closing the contenders' connections, which would warn
 
 

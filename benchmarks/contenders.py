@@ -1,7 +1,7 @@
 """The contenders: this package, its transport, and the alternatives.
 
-Each requests a whole answer from a server or reads a stream to its end. Imports happen when a
-contender is created, so that no process holds the packages of another.
+Each one requests a whole answer from a server, or reads a stream to its end. It imports its package
+when it is created, so that no process loads the packages of the others.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MODEL = "gpt-4o-mini"
 KEY = "sk-benchmark-0123456789"
-FOREVER = 600.0
+TIMEOUT = 600.0
 
 
 class Contender(Protocol):
@@ -38,10 +38,10 @@ class Contender(Protocol):
 
 
 class Httpx:
-    """Plain httpx, written by hand, with as many connections as there are calls.
+    """Handwritten code on httpx, with as many connections as calls.
 
-    It keeps 20 of them alive, which is the default. Keeping all of them makes it ten times slower,
-    because each request looks at every idle connection. Over TLS, new connections would cost more.
+    It keeps 20 of them alive, which is the default. With all of them alive it is ten times slower,
+    because each request checks every idle connection. Over TLS, new connections would cost more.
     """
 
     def __init__(self, url: str) -> None:
@@ -57,27 +57,27 @@ class Httpx:
     async def count(self, prompt: str) -> int:
         """Post, and parse the lines that hold text as JSON."""
         payload = _payload(prompt) | {"stream": True}
-        pieces = 0
+        count = 0
         async with self._http.stream("POST", self._url, json=payload) as answer:
             async for line in answer.raise_for_status().aiter_lines():
                 if line.startswith("data: {"):
                     choices = json.loads(line.removeprefix("data: "))["choices"]
-                    pieces += bool(choices and choices[0]["delta"].get("content"))
-        return pieces
+                    count += bool(choices and choices[0]["delta"].get("content"))
+        return count
 
     def _client(self) -> httpx.AsyncClient:
         import httpx
 
         return httpx.AsyncClient(
             headers={"Authorization": f"Bearer {KEY}"},
-            timeout=FOREVER,
+            timeout=TIMEOUT,
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
             trust_env=False,
         )
 
 
 class HttpxOnAiohttp(Httpx):
-    """The same with aiohttp's connections, the transport that this package's engines use."""
+    """The same code on the connections of aiohttp, the transport of this package's engines."""
 
     def _client(self) -> httpx.AsyncClient:
         import aiohttp
@@ -88,7 +88,7 @@ class HttpxOnAiohttp(Httpx):
 
         return HttpxAiohttpClient(
             headers={"Authorization": f"Bearer {KEY}"},
-            timeout=FOREVER,
+            timeout=TIMEOUT,
             transport=AiohttpTransport(verify=False, client=session),
             trust_env=False,
         )
@@ -135,7 +135,7 @@ class OpenAI:
     def __init__(self, url: str) -> None:
         from openai import AsyncOpenAI
 
-        self._client = AsyncOpenAI(base_url=url, api_key=KEY, timeout=FOREVER, max_retries=0)
+        self._client = AsyncOpenAI(base_url=url, api_key=KEY, timeout=TIMEOUT, max_retries=0)
 
     async def ask(self, prompt: str) -> str:
         """Await the completion."""
@@ -144,7 +144,7 @@ class OpenAI:
     async def count(self, prompt: str) -> int:
         """Read the chunks that hold text."""
         stream = await self._client.chat.completions.create(**_payload(prompt), stream=True)
-        return await _pieces(stream)
+        return await _count_texts(stream)
 
 
 class AISuite:
@@ -153,7 +153,7 @@ class AISuite:
     def __init__(self, url: str) -> None:
         import aisuite
 
-        settings = {"api_key": KEY, "base_url": url, "timeout": FOREVER, "max_retries": 0}
+        settings = {"api_key": KEY, "base_url": url, "timeout": TIMEOUT, "max_retries": 0}
         self._chat = aisuite.Client({"openai": settings}).chat
         self._model = {"model": f"openai:{MODEL}"}
 
@@ -164,7 +164,7 @@ class AISuite:
     async def count(self, prompt: str) -> int:
         """Read the chunks that hold text."""
         payload = _payload(prompt) | self._model
-        return await _pieces(await self._chat.completions.acreate(**payload, stream=True))
+        return await _count_texts(await self._chat.completions.acreate(**payload, stream=True))
 
 
 class LiteLLM:
@@ -174,21 +174,23 @@ class LiteLLM:
         import litellm
 
         self._complete = litellm.acompletion
-        self._where = {
+        self._options = {
             "model": f"openai/{MODEL}",
             "api_base": url,
             "api_key": KEY,
-            "timeout": FOREVER,
+            "timeout": TIMEOUT,
             "max_retries": 0,
         }
 
     async def ask(self, prompt: str) -> str:
         """Await the completion."""
-        return _text(await self._complete(**_payload(prompt) | self._where))
+        return _text(await self._complete(**_payload(prompt) | self._options))
 
     async def count(self, prompt: str) -> int:
         """Read the chunks that hold text."""
-        return await _pieces(await self._complete(**_payload(prompt) | self._where, stream=True))
+        return await _count_texts(
+            await self._complete(**_payload(prompt) | self._options, stream=True)
+        )
 
 
 BARE = "httpx on aiohttp"
@@ -216,5 +218,5 @@ def _text(completion: Any) -> str:  # noqa: ANN401 - each package has its own cl
     return text
 
 
-async def _pieces(stream: Any) -> int:  # noqa: ANN401 - as above
+async def _count_texts(stream: Any) -> int:  # noqa: ANN401 - as above
     return sum([1 async for part in stream if part.choices and part.choices[0].delta.content])

@@ -1,4 +1,4 @@
-"""Benchmarks without a network: imports, engine discovery, calls to built-in engines.
+"""Benchmarks without a network: imports, discovery of engines, and calls to `mock`.
 
 python benchmarks/offline.py [--quick]
 """
@@ -29,7 +29,7 @@ _STATEMENTS = {
     "import aisuite": "aisuite",
     "import litellm": "litellm",
 }
-"""The import statements, and the package that each requires."""
+"""By import statement, the package that must be installed."""
 
 _LOAD_EXT = """
 import time
@@ -56,37 +56,37 @@ _KEYS = {f"GATEWAYX_E{number}_API_KEY": "k" for number in range(5)}
 def report(*, quick: bool) -> None:
     """Print all results: wall time, and CPU time for the calls.
 
-    The minimum of the rounds counts, because other load on the machine only adds time.
+    The minimum of the rounds counts, because other load on the machine can only add time.
     """
     rounds = 1 if quick else 3
     print("\nImports, each in a new process" + " " * 26 + "µs")
     for statement, package in _STATEMENTS.items():
-        _show(statement, package, functools.partial(_imported, statement), rounds)
-    _show("%load_ext gatewayx_nb, in a running IPython", "IPython", _loaded, rounds)
+        _show(statement, package, functools.partial(_import_time, statement), rounds)
+    _show("%load_ext gatewayx_nb, in a running IPython", "IPython", _load_time, rounds)
     with tempfile.TemporaryDirectory() as folder:
         for number in (10, 100, 1_000, 10_000):
-            _report_finding(Path(folder, str(number)), number, rounds)
+            _report_discovery(Path(folder, str(number)), number, rounds)
         _report_calls(Path(folder, "10"), rounds, 200 if quick else 1000)
 
 
-def _report_finding(home: Path, number: int, rounds: int) -> None:
+def _report_discovery(home: Path, number: int, rounds: int) -> None:
     print(f"\nFinding {number:,} engine files, with keys for {len(_KEYS)}")
     _write_engines(home, number)
     build = functools.partial(EnginePool, home, {"XDG_CONFIG_HOME": str(home), **_KEYS})
     pool = build()
     pool.ask("the first loads the engine", model="e0")
-    for what, work in {
-        "a new pool, and its list of models": lambda: build().models(),
+    for label, work in {
+        "a new pool and its list of models": lambda: build().models(),
         "the list again": pool.models,
-        "the state of everything": pool.status,
-        "a look whether anything has changed": pool.refresh,
+        "the status of all engines": pool.status,
+        "a check for changed files": pool.refresh,
     }.items():
-        _show(what, "gatewayx_nb", functools.partial(_wall, work), rounds)
+        _show(label, "gatewayx_nb", functools.partial(_wall, work), rounds)
     pool.close()
 
 
 def _report_calls(home: Path, rounds: int, number: int) -> None:
-    print("\nCPU of a call to `mock`, which answers at once: the pool's own work")
+    print("\nCPU of a call to `mock`, which answers immediately: the pool's own work")
     with (
         EnginePool(home, {"XDG_CONFIG_HOME": str(home)}) as pool,
         asyncio.Runner() as runner,
@@ -101,22 +101,22 @@ def _report_calls(home: Path, rounds: int, number: int) -> None:
                 pool.ask("one two", model="mock")
 
         pool.ask("the first loads the engine", model="mock")
-        for what, work in {
+        for label, work in {
             "pool.ask": ask_all,
             "await pool.aask": lambda: runner.run(await_all()),
         }.items():
-            _show(what, "gatewayx_nb", lambda work=work: _cpu(work) / number, rounds)
+            _show(label, "gatewayx_nb", lambda work=work: _cpu(work) / number, rounds)
 
 
-def _show(what: str, package: str, measure: Callable[[], float], rounds: int) -> None:
+def _show(label: str, package: str, measure: Callable[[], float], rounds: int) -> None:
     if importlib.util.find_spec(package):
         lowest = min(measure() for _ in range(rounds))
-        print(f"  {what:<44}{lowest:>12,.0f}", flush=True)
+        print(f"  {label:<44}{lowest:>12,.0f}", flush=True)
     else:
-        print(f"  {what:<44}{'not installed':>15}")
+        print(f"  {label:<44}{'not installed':>15}")
 
 
-def _imported(statement: str) -> float:
+def _import_time(statement: str) -> float:
     """Return the microseconds of an import, as reported by `python -X importtime`."""
     lines = process.run("-X", "importtime", "-c", statement).stderr.splitlines()
     rows = [line.removeprefix("import time:").split("|") for line in lines[1:]]
@@ -124,7 +124,7 @@ def _imported(statement: str) -> float:
     return sum(float(row[1]) for row in rows[started:] if not row[2].startswith("  "))
 
 
-def _loaded() -> float:
+def _load_time() -> float:
     return float(process.run("-c", _LOAD_EXT).stdout)
 
 

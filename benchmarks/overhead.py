@@ -2,10 +2,10 @@
 
     python benchmarks/overhead.py [--quick]
 
-A loopback server answers at once, so only the client's own work is measured: CPU time of its
-process, all threads. Each contender runs in its own process; they take turns in each round, and
-the median of the rounds counts. Takes about three minutes on two idle cores; ``--quick`` takes
-some 20 s and is less precise.
+A loopback server answers immediately, so only the client's own work is measured: the CPU time of
+all threads of its process. Each contender has its own process; they take turns in each round, and
+the median of the rounds counts. It takes about three minutes on two idle cores; ``--quick`` takes
+about 20 s and is less precise.
 """
 
 from __future__ import annotations
@@ -44,20 +44,20 @@ class Scenario:
     task: Task
 
     def suits(self, name: str) -> bool:
-        """Return whether a contender can run it: a blocking one makes one call at a time."""
+        """Return whether a contender can run it; a blocking one makes one call at a time."""
         return self.task.in_flight == 1 or "sync" not in name
 
 
 @dataclass
-class Figures:
-    """Measurements of one contender: microseconds of CPU per item, by round."""
+class Samples:
+    """Samples of one contender: microseconds of CPU per item, by round."""
 
     rounds: list[float] = field(default_factory=list)
     spent: float = 0.0
     peak: int = 0
 
     @property
-    def middle(self) -> float:
+    def median(self) -> float:
         """Median of the rounds."""
         return statistics.median(self.rounds)
 
@@ -115,7 +115,7 @@ class Worker:
         assert self._process.stdout
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError(f"the process of {self.name!r} has ended; its error stands above")
+            raise RuntimeError(f"the process of {self.name!r} has ended; see its error above")
         return line
 
 
@@ -144,41 +144,44 @@ def working(names: list[str], url: str) -> Iterator[list[Worker]]:
         yield workers
 
 
-def race(scenario: Scenario, workers: list[Worker], rounds: int, root: str) -> dict[str, Figures]:
-    """Measure all contenders in turns; a slow one gets fewer rounds, but at least one."""
-    figures = {worker.name: Figures() for worker in workers if scenario.suits(worker.name)}
+def race(scenario: Scenario, workers: list[Worker], rounds: int, root: str) -> dict[str, Samples]:
+    """Measure all contenders in turns; a slow one has fewer rounds, but at least one."""
+    figures = {worker.name: Samples() for worker in workers if scenario.suits(worker.name)}
     for _ in range(rounds):
         for worker in workers:
-            mine = figures.get(worker.name)
-            if mine is None or mine.spent > BUDGET:
+            measured = figures.get(worker.name)
+            if measured is None or measured.spent > BUDGET:
                 continue
             _peak(root)
             started = time.monotonic()
-            mine.rounds.append(worker.measure(scenario.task).each)
-            mine.spent += time.monotonic() - started
-            mine.peak = max(mine.peak, _peak(root))
+            measured.rounds.append(worker.measure(scenario.task).each)
+            measured.spent += time.monotonic() - started
+            measured.peak = max(measured.peak, _peak(root))
     return figures
 
 
 def _peak(root: str) -> int:
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"{root}/peak") as said:
-        return int(said.read())
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(f"{root}/peak") as response:
+        return int(response.read())
 
 
-def show(scenario: Scenario, figures: dict[str, Figures]) -> None:
+def show(scenario: Scenario, figures: dict[str, Samples]) -> None:
     """Print a table: microseconds, ratios, and the spread of the rounds."""
-    bare, plain = figures[BARE].middle, figures[PLAIN].middle
+    bare, plain = figures[BARE].median, figures[PLAIN].median
     columns = f"{'µs':>8}{'÷ bare':>8}{'÷ httpx':>9}{'lowest-highest':>16}{'open':>6}"
     print(f"\n{scenario.title:<42}{columns}")
     for name in CONTENDERS:
-        mine = figures.get(name)
-        if mine is None:
+        samples = figures.get(name)
+        if samples is None:
             if scenario.suits(name):
                 print(f"  {name:<40}{'not installed':>15}")
             continue
-        spread = f"{min(mine.rounds):.0f}-{max(mine.rounds):.0f}"
-        ratios = f"{mine.middle / bare:>8.2f}{mine.middle / plain:>9.2f}"
-        print(f"  {name:<40}{mine.middle:>8.1f}{ratios}{spread:>16}{mine.peak:>6}", flush=True)
+        spread = f"{min(samples.rounds):.0f}-{max(samples.rounds):.0f}"
+        ratios = f"{samples.median / bare:>8.2f}{samples.median / plain:>9.2f}"
+        print(
+            f"  {name:<40}{samples.median:>8.1f}{ratios}{spread:>16}{samples.peak:>6}", flush=True
+        )
 
 
 def installed() -> list[str]:
@@ -187,21 +190,21 @@ def installed() -> list[str]:
     packages = dict.fromkeys(["aiohttp", *(CONTENDERS[name][0] for name in names)])
     versions = (f"{name} {importlib.metadata.version(name)}" for name in packages)
     print(f"Python {sys.version.split()[0]}, {os.cpu_count()} cores; {', '.join(versions)}")
-    print(f"«bare» is {BARE}: the transport that {OURS} stands on. «open»: calls the server saw.")
+    print(f'"bare" is {BARE}, the transport of {OURS}; "open" is the most calls open at once.')
     return names
 
 
 def main() -> None:
     """Measure everything and print it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="one short round of each")
+    parser.add_argument("--quick", action="store_true", help="measure one short round of each")
     quick = parser.parse_args().quick
     started = time.monotonic()
     with served() as root, working(installed(), f"{root}/v1") as workers:
         for scenario in scenarios(quick=quick):
             show(scenario, race(scenario, workers, 1 if quick else 3, root))
     offline.report(quick=quick)
-    print(f"\n{time.monotonic() - started:.0f} s in all.")
+    print(f"\n{time.monotonic() - started:.0f} s in total.")
 
 
 if __name__ == "__main__":

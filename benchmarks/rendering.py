@@ -2,10 +2,9 @@
 
     python benchmarks/rendering.py [--quick]
 
-Reports seconds of the kernel's CPU for the whole answer, in a real kernel whose cell streams it
-at 500 chunks a second. The same cell without output (``-q``) runs in turn, and its time is
-subtracted. The answers are the most expensive to render: one of many sections, and one each that
-is a single list, table or block of code.
+Prints the CPU seconds of a real kernel for the whole answer, which a cell streams at 500 chunks a
+second. The time of the same cell without output (``-q``) is subtracted. The answers are prose, many
+sections, and the most expensive ones to render: a single list, table or block of code.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ class LongEngine(LLMEngine):
 
 
 def seconds(kernel: Kernel, options: str) -> float:
-    """Return the CPU seconds of one cell, all threads of the kernel."""
+    """Return the CPU seconds of one cell, of all threads of the kernel."""
     kernel.run("import time; before = time.process_time()")
     kernel.run(f"%%gatewayx long {options}\n{{{{text}}}}", timeout=300)
     return float(kernel.run("print(time.process_time() - before)").text)
@@ -68,10 +67,10 @@ def measure(length: int, rounds: int) -> dict[str, list[float]]:
         with Kernel(root / "project", root / "home") as kernel:
             kernel.run("%load_ext gatewayx_nb")
             kernel.run("%%gatewayx long\nwarm")
-            return {name: _shown(kernel, name, length, rounds) for name in ANSWERS}
+            return {name: _measure(kernel, name, length, rounds) for name in ANSWERS}
 
 
-def _shown(kernel: Kernel, name: str, length: int, rounds: int) -> list[float]:
+def _measure(kernel: Kernel, name: str, length: int, rounds: int) -> list[float]:
     head, part = HEADS.get(name, ""), ANSWERS[name]
     text = (head + part * (length // len(part) + 1))[:length]
     kernel.run(f"text = {text!r}")
@@ -81,9 +80,9 @@ def _shown(kernel: Kernel, name: str, length: int, rounds: int) -> list[float]:
 def main() -> None:
     """Measure, and print the medians."""
     length, rounds = QUICK if "--quick" in sys.argv else (LENGTH, ROUNDS)
-    print(f"CPU to show {length:,} characters in pieces of {PIECE}, {RATE} a second, in all")
-    for name, taken in measure(length, rounds).items():
-        print(f"  {name:20} {statistics.median(taken):6.2f} s", flush=True)
+    print(f"CPU to render {length:,} characters in chunks of {PIECE}, {RATE} per second")
+    for name, times in measure(length, rounds).items():
+        print(f"  {name:20} {statistics.median(times):6.2f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """A loopback server that answers Chat Completions as cheaply as Python can.
 
-    python benchmarks/server.py        prints its port, and serves until its standard input ends
+    python benchmarks/server.py
 
-The prompt selects the answer: ``wait=0.5`` waits 0.5 s first; ``events=2000 each=50`` streams
-2,000 text events, 50 in each write, with one write per millisecond. ``GET /peak`` returns the
-maximum number of open calls since the last such request.
+It prints its port, and serves until its standard input ends. The prompt selects the answer:
+``wait=0.5`` waits 0.5 s first; ``events=2000 each=50`` streams 2,000 text events, 50 in each write,
+with one write per millisecond. ``GET /peak`` returns the maximum number of open calls since the
+last such request.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from dataclasses import dataclass
 HOST = "127.0.0.1"
 
 PAUSE = 0.001
-"""Seconds between two writes of a stream; longer than any client takes to read one."""
+"""Seconds between two writes of a stream, longer than any client takes to read one."""
 
 _MODEL = "gpt-4o-mini"
 _USAGE = {"prompt_tokens": 9, "completion_tokens": 12, "total_tokens": 21}
 
 
-def _answered(body: bytes) -> bytes:
+def _response(body: bytes) -> bytes:
     head = (
         b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-request-id: req-1\r\n"
         b"content-length: %d\r\n\r\n"
@@ -35,7 +36,7 @@ def _completion() -> bytes:
     text = "Because short waves of light scatter more than long ones do."
     message = {"role": "assistant", "content": text, "refusal": None}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
-    return _answered(json.dumps(_object("chat.completion", [choice], _USAGE)).encode())
+    return _response(json.dumps(_object("chat.completion", [choice], _USAGE)).encode())
 
 
 def _event(delta: dict[str, str], finish: str | None = None) -> bytes:
@@ -58,7 +59,7 @@ _STREAM = (
     + _event({"role": "assistant", "content": ""})
 )
 _WORDS = [_event({"content": f" word{number}"}) for number in range(100)]
-"""Different words: litellm treats a hundred equal chunks as a model stuck in a loop."""
+"""The words differ because litellm takes a hundred equal chunks for a model stuck in a loop."""
 
 _END = (
     _event({}, "stop")
@@ -88,7 +89,7 @@ class Peer(asyncio.Protocol):
         self._calls = calls
         self._loop = asyncio.get_running_loop()
         self._transport = asyncio.Transport()
-        self._arrived = b""
+        self._received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Store the transport for the answers."""
@@ -97,35 +98,35 @@ class Peer(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Answer once the request is complete."""
-        self._arrived += data
-        head, blank, body = self._arrived.partition(b"\r\n\r\n")
+        self._received += data
+        head, blank, body = self._received.partition(b"\r\n\r\n")
         if not blank or len(body) < _length(head):
             return
-        self._arrived = b""
+        self._received = b""
         if head.startswith(b"GET /peak"):
-            self._transport.write(_answered(b"%d" % self._calls.peak))
+            self._transport.write(_response(b"%d" % self._calls.peak))
             self._calls.peak = self._calls.open
         else:
             self._calls.begin()
             self._answer(json.loads(body))
 
-    def _answer(self, asked: dict[str, object]) -> None:
-        said = str(asked["messages"][-1]["content"])  # type: ignore[index]
-        told = dict(word.split("=") for word in said.split())
-        if asked.get("stream"):
+    def _answer(self, request: dict[str, object]) -> None:
+        prompt = str(request["messages"][-1]["content"])  # type: ignore[index]
+        settings = dict(word.split("=") for word in prompt.split())
+        if request.get("stream"):
             self._transport.write(_STREAM)
-            self._stream(int(told["events"]), int(told["each"]), self._loop.time())
+            self._stream(int(settings["events"]), int(settings["each"]), self._loop.time())
         else:
-            self._loop.call_later(float(told["wait"]), self._end, _COMPLETION)
+            self._loop.call_later(float(settings["wait"]), self._end, _COMPLETION)
 
     def _stream(self, left: int, each: int, due: float) -> None:
         numbers = range(left, max(left - each, 0), -1)
         self._transport.write(b"".join([_WORDS[number % len(_WORDS)] for number in numbers]))
-        later = self._loop.call_at
+        call_at = self._loop.call_at
         if left > each:
-            later(due + PAUSE, self._stream, left - each, each, due + PAUSE)
+            call_at(due + PAUSE, self._stream, left - each, each, due + PAUSE)
         else:
-            later(due + PAUSE, self._end, _END)
+            call_at(due + PAUSE, self._end, _END)
 
     def _end(self, data: bytes) -> None:
         self._calls.open -= 1
@@ -133,8 +134,8 @@ class Peer(asyncio.Protocol):
 
 
 def _length(head: bytes) -> int:
-    found = head.lower().partition(b"\r\ncontent-length:")[2]
-    return int(found.partition(b"\r\n")[0] or 0)
+    value = head.lower().partition(b"\r\ncontent-length:")[2]
+    return int(value.partition(b"\r\n")[0] or 0)
 
 
 async def serve() -> None:

@@ -1,10 +1,10 @@
-"""The kernel's cost of showing three models at once, each at 100 chunks a second for ten seconds.
+"""The kernel's cost of showing three concurrent answers, 100 chunks a second for ten seconds each.
 
     python benchmarks/side_by_side.py [--quick]
 
-Compares the comparison view with handwritten code (a thread per model that puts every chunk into
-an `ipywidgets.HTML`) and with the same code without output. Reports seconds of the kernel's CPU
-for all of it, streams included, and megabytes sent to the page; in turns, in one real kernel.
+Compares the comparison view with handwritten code (one thread for each model, which adds every
+chunk to an `ipywidgets.HTML`) and with the same code without output. Prints the kernel's CPU
+seconds, streams included, and the megabytes sent to the page. All run in turns in one real kernel.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def stream(model, box=None):
         if box is not None:
             box.value = render(text)
 
-def each(*shown):
-    threads = [threading.Thread(target=stream, args=one) for one in zip(models, *shown)]
+def each(*outputs):
+    threads = [threading.Thread(target=stream, args=args) for args in zip(models, *outputs)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -48,8 +48,8 @@ def each(*shown):
 """
 WAYS = {
     "comparison view": "view.run()",
-    "a value for each piece": "each(boxes)",
-    "nothing shown": "each()",
+    "a widget value per chunk": "each(boxes)",
+    "no output": "each()",
 }
 
 
@@ -59,8 +59,8 @@ def cost(kernel: Kernel, code: str) -> tuple[float, float]:
     kernel.run("began = time.process_time()")
     kernel.run(code, timeout=120)
     seconds = float(kernel.run("print(time.process_time() - began)").text)
-    sent = kernel.messages[before:]
-    return seconds, sum(len(json.dumps(one["content"])) for one in sent) / 1e6
+    messages = kernel.messages[before:]
+    return seconds, sum(len(json.dumps(message["content"])) for message in messages) / 1e6
 
 
 def measure(rounds: int, pieces: int) -> dict[str, list[tuple[float, float]]]:
@@ -71,26 +71,25 @@ def measure(rounds: int, pieces: int) -> dict[str, list[tuple[float, float]]]:
             (root / part).mkdir(parents=True)
         with Kernel(root / "project", root / "home") as kernel:
             kernel.run(BEGIN.format(pieces=pieces))
-            taken: dict[str, list[tuple[float, float]]] = {name: [] for name in WAYS}
+            costs: dict[str, list[tuple[float, float]]] = {name: [] for name in WAYS}
             for _ in range(rounds):
                 for name, code in WAYS.items():
-                    taken[name].append(cost(kernel, code))
-            return taken
+                    costs[name].append(cost(kernel, code))
+            return costs
 
 
 def main() -> None:
     """Measure, and print the medians and their ratio."""
     rounds, pieces = QUICK if "--quick" in sys.argv else (ROUNDS, PIECES)
-    taken = measure(rounds, pieces)
-    middles = {
-        name: [statistics.median(figures) for figures in zip(*costs, strict=True)]
-        for name, costs in taken.items()
+    medians = {
+        name: [statistics.median(column) for column in zip(*costs, strict=True)]
+        for name, costs in measure(rounds, pieces).items()
     }
-    ours = middles["comparison view"]
-    print(f"Three models, {pieces} pieces each at 100 a second; median of {rounds}")
-    for name, (seconds, sent) in middles.items():
-        ratios = f"{seconds / ours[0]:6.1f} {sent / ours[1]:6.1f}"
-        print(f"  {name:24} {seconds:6.2f} s CPU  {sent:7.2f} MB   {ratios}", flush=True)
+    ours = medians["comparison view"]
+    print(f"Three models, {pieces} chunks each at 100 a second; median of {rounds}")
+    for name, (seconds, megabytes) in medians.items():
+        ratios = f"{seconds / ours[0]:6.1f} {megabytes / ours[1]:6.1f}"
+        print(f"  {name:24} {seconds:6.2f} s CPU  {megabytes:7.2f} MB   {ratios}", flush=True)
 
 
 if __name__ == "__main__":

@@ -28,8 +28,8 @@ class Task:
     Attributes:
         prompt: The prompt, which tells the server how to answer.
         in_flight: Number of concurrent calls.
-        seconds: How long to start new calls; each caller finishes its last one.
-        streamed: Whether to read streams, and count text chunks rather than calls.
+        seconds: For how long new calls are started; the last ones are finished.
+        streamed: Whether to read streams and count their text chunks rather than calls.
     """
 
     prompt: str
@@ -65,9 +65,9 @@ def _once(contender: Any, task: Task) -> Callable[[], Awaitable[int]]:  # noqa: 
     work = contender.count if task.streamed else contender.ask
 
     async def once() -> int:
-        done = work(task.prompt)
-        done = await done if inspect.isawaitable(done) else done
-        return done if task.streamed else int(bool(done))
+        result = work(task.prompt)
+        result = await result if inspect.isawaitable(result) else result
+        return result if task.streamed else int(bool(result))
 
     return once
 

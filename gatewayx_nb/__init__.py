@@ -4,8 +4,8 @@
 >>> print(gx.ask("Say this", model="mock"))
 [mock] Say this
 
-Names are imported on first use, so that the import costs nothing: no IPython, no HTTP, no file, no
-socket.
+Names are imported on first use: importing the package loads neither IPython nor an HTTP client,
+reads no file and opens no socket.
 """
 
 from __future__ import annotations
@@ -73,24 +73,21 @@ __all__ = [
     "use",
 ]
 
-_HOMES = {
-    "Chunk": "replies",
-    "Comparison": "comparisons",
-    "EnginePool": "engine_pool",
-    "LLMEngine": "llm_engines",
-    "Message": "messages",
-    "Reply": "replies",
-    "Usage": "replies",
-    "__version__": "_version",
-    "compare_view": "widgets",
-    "load_ipython_extension": "magics",
-    "picker": "widgets",
-    "pool": "engine_pool",
-    "pull": "weights",
-    "unload_ipython_extension": "magics",
+_MODULES = {
+    "_version": ["__version__"],
+    "comparisons": ["Comparison"],
+    "engine_pool": ["EnginePool", "pool"],
+    "llm_engines": ["LLMEngine"],
+    "magics": ["load_ipython_extension", "unload_ipython_extension"],
+    "messages": ["Message"],
+    "replies": ["Chunk", "Reply", "Usage"],
+    "weights": ["pull"],
+    "widgets": ["compare_view", "picker"],
 }
+"""The names that are not methods of the default pool, by module."""
 
 __getattr__, __dir__ = attach(
     __name__,
-    {name: f"{__name__}.{_HOMES.get(name, '_api')}" for name in (*__all__, "__version__")},
+    dict.fromkeys(__all__, f"{__name__}._api")
+    | {name: f"{__name__}.{module}" for module, names in _MODULES.items() for name in names},
 )

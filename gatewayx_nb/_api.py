@@ -1,6 +1,6 @@
-"""The functions of the package, such as `ask`: the methods of the default pool.
+"""Public functions such as `ask`, which call the methods of the default pool.
 
-The pool is built by the first call, never by importing a name.
+The first call builds the pool; importing a function does not.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ def _of_default_pool(method: Callable[Concatenate[EnginePool, P], T]) -> Callabl
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
         return method(pool(), *args, **kwargs)
 
+    # `help` and completion show this signature, which has no `self`.
     signature = inspect.signature(method)
     _, *parameters = signature.parameters.values()
     call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]

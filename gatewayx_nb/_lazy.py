@@ -1,4 +1,4 @@
-"""Names of a package that are imported on first use (PEP 562)."""
+"""Lazy imports: names of a package that are imported on first use (PEP 562)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def attach(
 
     Args:
         package: Name of the package.
-        homes: The module of each public name.
+        homes: By public name, the module that defines it.
     """
 
     def get(name: str) -> object:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from typing import TYPE_CHECKING, Literal
 
@@ -19,25 +20,22 @@ if TYPE_CHECKING:
 JobState = Literal["running", "done", "failed", "cancelled"]
 
 _POLL = 0.2
-"""Seconds between polls while a thread waits, for Ctrl-C on Windows."""
+"""Poll interval of a waiting thread in seconds: on Windows a longer wait blocks Ctrl-C."""
 
 
 class Job:
-    """A prompt for one or several models that answer in the background.
+    """Calls of one prompt to one or several models, made in the background.
 
     Args:
         name: Its name.
-        run: The calls, which are started here.
-
-    Attributes:
-        name: Its name.
+        run: The calls, which the constructor starts.
     """
 
     def __init__(self, name: str, run: ComparisonRun) -> None:
         self.name = name
         self._run = run
-        self._began = time.monotonic()
-        self._took: float | None = None
+        self._started = time.monotonic()
+        self._duration: float | None = None
         self._cancelled = False
         run.start()
 
@@ -58,18 +56,19 @@ class Job:
             return "cancelled"
         if not self.done:
             return "running"
-        failed = [isinstance(one, GatewayError) for one in self._run.comparison]
-        return "failed" if all(failed) else "done"
+        failed = all(isinstance(outcome, GatewayError) for outcome in self._run.comparison)
+        return "failed" if failed else "done"
 
     @property
     def seconds(self) -> float:
-        """Seconds that the job has been running, or took."""
-        if self._took is None and self.done:
-            self._took = time.monotonic() - self._began
-        return time.monotonic() - self._began if self._took is None else self._took
+        """Seconds since the start of the job, until its end."""
+        seconds = time.monotonic() - self._started
+        if self._duration is None and self.done:
+            self._duration = seconds
+        return seconds if self._duration is None else self._duration
 
     def result(self, timeout: float | None = None) -> Reply | Comparison:
-        """Wait for the result: a reply, or a comparison for several models.
+        """Wait for the result: a reply, or a comparison if there are several models.
 
         Ctrl-C ends the wait, not the job. The result of a cancelled job is its partial answer,
         marked ``interrupted``.
@@ -79,7 +78,7 @@ class Job:
 
         Raises:
             DeadlineError: If the job is still running.
-            GatewayError: If its only model failed.
+            GatewayError: If the only model failed.
         """
         end = None if timeout is None else time.monotonic() + timeout
         while not self._run.join(_POLL):
@@ -122,13 +121,13 @@ class JobList:
         Raises:
             UsageError: If a job with the name is running.
         """
-        name = name or self._free()
+        name = name or self._unused_name()
         self.check(name)
         job = self._jobs[name] = Job(name, plan())
         return job
 
     def check(self, name: str) -> None:
-        """Reject a name that a running job has.
+        """Reject the name of a running job.
 
         Raises:
             UsageError: If a job with the name is running.
@@ -141,15 +140,14 @@ class JobList:
             )
 
     def require(self, name: str) -> Job:
-        """Return the job with a name.
+        """Return an existing job.
 
         Raises:
-            UsageError: If there is none.
+            UsageError: If no job has the name.
         """
         if name not in self._jobs:
             raise UsageError(
-                f"there is no job {name!r}.{did_you_mean(name, self._jobs)}",
-                hint=Hint("list_jobs"),
+                f"there is no job {name!r}.{did_you_mean(name, self._jobs)}", hint=Hint("list_jobs")
             )
         return self._jobs[name]
 
@@ -158,11 +156,9 @@ class JobList:
         for job in self:
             job.cancel()
 
-    def _free(self) -> str:
-        number = len(self._jobs) + 1
-        while f"job{number}" in self._jobs:
-            number += 1
-        return f"job{number}"
+    def _unused_name(self) -> str:
+        names = (f"job{number}" for number in itertools.count(len(self._jobs) + 1))
+        return next(name for name in names if name not in self._jobs)
 
     def __iter__(self) -> Iterator[Job]:
-        return iter(list(self._jobs.values()))
+        return iter(list(self._jobs.values()))  # a copy: a job may start during the iteration

@@ -1,4 +1,4 @@
-"""Conversations that send earlier turns along; running a cell again replaces its turn."""
+"""Conversations, whose earlier turns are part of every request."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ class ChatTurn:
 class Chat:
     """A conversation with a model.
 
-    It lives as long as its pool; use `export` to keep it. A prompt that failed or was stopped does
-    not become a turn and is not sent again.
+    It exists as long as its pool; `export` writes it to a file. A failed or stopped call does not
+    become a turn, so it is not sent again.
 
     Args:
         planner: Plans the calls.
-        name: Its name; empty for a private conversation.
+        name: Its name; empty if it is private.
         model: Reference used if a call names none.
         system: System prompt used if a call has none.
 
@@ -80,12 +80,11 @@ class Chat:
 
     def astream(self, prompt: str, /, **options: Unpack[CallOptions]) -> AsyncReplyStream:
         """Send the next prompt and stream the reply on an event loop."""
-        return AsyncReplyStream(
-            self._planner.plan(prompt, {**options, "chat": self}, streamed=True)
-        )
+        call = self._planner.plan(prompt, {**options, "chat": self}, streamed=True)
+        return AsyncReplyStream(call)
 
     def slot(self, cell: str | None = None) -> ChatSlot:
-        """Return the slot of the next turn: the cell's earlier turn, otherwise the end."""
+        """Return the position of the next turn: that of the cell's earlier turn, or the end."""
         return ChatSlot(self, cell)
 
     def reset(self, keep: int = 0) -> None:
@@ -101,12 +100,12 @@ class Chat:
         path = Path(path).expanduser()
         text = self._notebook() if path.suffix == ".ipynb" else self.to_markdown()
         try:
+            # "x" never overwrites; an answer may hold lone surrogates, which UTF-8 cannot encode.
             with path.open("x", encoding="utf-8", errors="replace") as file:
                 file.write(text)
         except OSError as error:
             raise UsageError(
-                f"{str(path)!r} cannot be written: {error.strerror}.",
-                hint="Use another file name.",
+                f"{str(path)!r} cannot be written: {error.strerror}.", hint="Use another file name."
             ) from None
         return path
 
@@ -120,14 +119,14 @@ class Chat:
             {"cell_type": "markdown", "id": f"turn-{number}", "metadata": {}, "source": section}
             for number, section in enumerate(_sections(self))
         ]
-        book = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
-        return json.dumps(book, ensure_ascii=False, indent=1) + "\n"
+        notebook = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+        return json.dumps(notebook, ensure_ascii=False, indent=1) + "\n"
 
     def __len__(self) -> int:
         return len(self.turns)
 
     def __bool__(self) -> bool:
-        return True
+        return True  # an empty conversation would otherwise be falsy, by its length
 
     @override
     def __repr__(self) -> str:
@@ -143,17 +142,17 @@ class ChatSlot:
 
     @property
     def model(self) -> str | None:
-        """Reference that answers if the call names none."""
+        """Reference of the model that is used if the call names none."""
         return self.chat.model
 
     @property
     def index(self) -> int:
-        """Number of turns before it."""
+        """Number of turns before this one."""
         cells = [turn.cell for turn in self.chat.turns]
         return cells.index(self.cell) if self.cell in cells and self.cell else len(cells)
 
     def join(self, request: Request) -> Request:
-        """Return a request with the earlier turns and the conversation's system prompt added."""
+        """Return the request with the earlier turns and, if it has none, a system prompt."""
         earlier = [
             message
             for turn in self.chat.turns[: self.index]
@@ -166,7 +165,7 @@ class ChatSlot:
         )
 
     def keep(self, prompt: Message, reply: Reply) -> None:
-        """Store the turn at its position; later turns are kept."""
+        """Store the turn at its position and keep later turns."""
         index = self.index
         self.chat.turns[index : index + 1] = [ChatTurn(prompt, reply, self.cell)]
         self.chat.model = self.chat.model or f"{reply.engine}:{reply.model}".rstrip(":")
@@ -176,7 +175,7 @@ class ChatStore:
     """The conversations of a pool, by name.
 
     Args:
-        planner: Returns what plans the calls; asked when a conversation begins.
+        planner: Returns the planner of the calls; called when a conversation begins.
     """
 
     def __init__(self, planner: Callable[[], Planner]) -> None:
@@ -189,7 +188,7 @@ class ChatStore:
         Raises:
             UsageError: If the name is invalid.
         """
-        if not re.fullmatch(r"[\w.-]{1,64}", name):
+        if not re.fullmatch(r"[\w.-]{1,64}", name):  # what a command line takes without quotes
             raise UsageError(
                 f"a chat's name must be 1 to 64 letters, digits, '_', '-' or '.', got {name!r}.",
                 hint=Hint("set_option", option="chat", value="story"),
@@ -210,10 +209,10 @@ class ChatStore:
         return self._named[name]
 
     def slot(self, chat: object) -> ConversationSlot | None:
-        """Return the place that the option ``chat=`` names, or ``None``.
+        """Return the position in the conversation of the option ``chat=``, or ``None``.
 
         Raises:
-            UsageError: If it is neither a name nor a conversation.
+            UsageError: If it is not a name or a conversation.
         """
         if isinstance(chat, str):
             return self.get(chat).slot()

@@ -1,4 +1,4 @@
-"""The exception tree, and the table that maps a provider's error to its class.
+"""The exception tree, and the tables that map a provider's errors to classes.
 
 ::
 
@@ -25,8 +25,8 @@
         ├── TransportError          no response: network, TLS, proxy
         └── DeadlineError           no response in time
 
-The branches differ in who can act: the person who typed the call, the one who configured the
-machine, the one who wrote or chose the engine, and the provider.
+The branches differ in who can fix the problem: whoever typed the call, whoever configured the
+machine, whoever wrote or chose the engine, or the provider.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class GatewayError(Exception):
     Args:
         message: What happened and what was expected, with identifiers quoted. Never contains a key
             or a whole prompt.
-        hint: What helps; a text is advice that reads the same everywhere.
+        hint: How to fix it; a str reads the same in every front end.
         engine: Name of the engine.
         model: Name of the model.
         status: HTTP status of the response.
@@ -80,11 +80,8 @@ class GatewayError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = advice(hint) if hint else None
-        self.engine = engine
-        self.model = model
-        self.status = status
-        self.code = code
-        self.retry_after = retry_after
+        self.engine, self.model = engine, model
+        self.status, self.code, self.retry_after = status, code, retry_after
 
     def extended(self, text: str) -> Self:
         """Return a copy whose message continues with ``text``."""
@@ -94,7 +91,7 @@ class GatewayError(Exception):
         return error
 
     def describe(self) -> str:
-        """Return the message and the hint as the front end in use words it."""
+        """Return the message, and the hint in the wording of the front end in use."""
         return f"{self.message} {render(self.hint) if self.hint else ''}".rstrip()
 
     @override
@@ -120,7 +117,7 @@ class MissingKeyError(ConfigError):
 
 
 class TrustError(ConfigError):
-    """The project, not the user, decides where one of the user's own keys would be sent."""
+    """The project, rather than the user, decides where a key of the user would be sent."""
 
 
 class EngineError(GatewayError):
@@ -180,11 +177,11 @@ class ContextLengthError(RequestError):
 
 
 class ContentFilterError(RequestError):
-    """The provider refused the prompt, or blocked its own reply."""
+    """The provider rejected the prompt or withheld its reply."""
 
 
 class TruncatedError(RequestError):
-    """The reply ended without its end mark. ``partial`` holds the received text."""
+    """The reply ended prematurely; ``partial`` is the text received so far."""
 
 
 class ProviderError(RequestError):
@@ -251,7 +248,7 @@ _BY_MESSAGE: tuple[tuple[int, re.Pattern[str], type[GatewayError]], ...] = (
     (400, re.compile(r"credit balance is too low|specified API usage limits"), QuotaError),
     (404, re.compile(r"\bmodels?\b", re.IGNORECASE), ModelNotFoundError),
 )
-"""Message patterns of errors for which some providers have no code."""
+"""Status, message pattern and class of errors for which some providers have no code."""
 
 _BY_STATUS: dict[int, type[GatewayError]] = {
     401: AuthenticationError,
@@ -264,7 +261,7 @@ _BY_STATUS: dict[int, type[GatewayError]] = {
 
 
 def classify(status: int, code: str | None = None, message: str = "") -> type[GatewayError]:
-    """Return the class of a provider's error: by its code, else its message, else its status.
+    """Return the class of a provider's error by its code, its message or its status, in this order.
 
     The codes are those of OpenAI's error guide
     (https://platform.openai.com/docs/guides/error-codes), which compatible providers share, and
@@ -274,15 +271,16 @@ def classify(status: int, code: str | None = None, message: str = "") -> type[Ga
         return QuotaError
     if by_code := _BY_CODE.get(code or ""):
         return by_code
-    for at, words, kind in _BY_MESSAGE:
-        if status == at and words.search(message):
+    for expected, pattern, kind in _BY_MESSAGE:
+        if status == expected and pattern.search(message):
             return kind
     return _BY_STATUS.get(status, ProviderError)
 
 
 def with_short_traceback(stop: StopT) -> StopT:
-    """Make an interrupt appear as one line in a notebook, without our internal traceback."""
+    """Make a notebook show an interrupt as one line, without a traceback of this package."""
     line = f"{type(stop).__name__}: stopped"
+    # IPython shows what this method of an exception returns in place of the traceback.
     stop._render_traceback_ = lambda: [line]  # type: ignore[attr-defined]
     return stop
 

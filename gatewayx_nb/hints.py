@@ -1,8 +1,8 @@
-"""What helps against an error, as data, and its wording for the front end that shows it.
+"""Hints on how to fix an error, as data, and their wording for each front end.
 
-An error names an action and its arguments: ``Hint("set_key", engine="grok")``. A plain script reads
-"Set GATEWAYX_GROK_API_KEY in the environment or in config/secrets/.env.local."; a notebook reads
-the command that does the same, because loading the extension registers its wording with `use`.
+A hint is an action with arguments: ``Hint("set_key", engine="grok")``. A plain script shows "Set
+GATEWAYX_GROK_API_KEY in the environment or in config/secrets/.env.local."; a notebook shows the
+command that does the same, because loading the extension registers its wording with `use`.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     Wording = Mapping[str, str | Callable[..., str]]
-    """By action, a format string over the arguments, or a function of them."""
+    """By action: a format string with the arguments as fields, or a function that takes them."""
 
 
 class Hint:
-    """An action that helps, with its arguments.
+    """An action that fixes an error, with its arguments.
 
-    ``str(hint)`` words it for a plain script, `render` for the front end in use. ``a | b`` offers
-    one or the other.
+    ``str(hint)`` is its wording for a plain script, `render` that for the front end in use.
+    ``a | b`` is a hint that offers both.
 
     Args:
         action: Name of the action, a key of `SCRIPT`.
-        **arguments: The values that its wording takes.
+        **arguments: The values that the wording needs.
 
     Raises:
-        KeyError: If there is no such action.
+        KeyError: If the action does not exist.
 
     >>> str(Hint("set_key", engine="grok"))
     'Set GATEWAYX_GROK_API_KEY in the environment or in config/secrets/.env.local.'
@@ -45,7 +45,7 @@ class Hint:
         self.alternative: Hint | None = None
 
     def __or__(self, other: Hint | str) -> Hint:
-        either = Hint(self.action, **self.arguments)
+        either = Hint(self.action, **self.arguments)  # a copy: operands do not change
         either.alternative = (self.alternative | other) if self.alternative else advice(other)
         return either
 
@@ -55,7 +55,7 @@ class Hint:
 
     @override
     def __hash__(self) -> int:
-        return hash(str(self))
+        return hash(str(self))  # arguments may be lists or dicts, which have no hash
 
     @override
     def __str__(self) -> str:
@@ -73,30 +73,29 @@ class Hint:
 
 
 def advice(hint: Hint | str) -> Hint:
-    """Return a hint, made of a text if it is one: advice that reads the same in every front end."""
+    """Return the hint; a str becomes one that reads the same in every front end."""
     return Hint("advice", text=hint) if isinstance(hint, str) else hint
 
 
 def word(hint: Hint, wording: Wording) -> str:
-    """Return a hint as sentences; actions that the wording lacks are worded for a plain script."""
+    """Return a hint as sentences; an action that ``wording`` lacks is worded as in a script."""
     template = wording.get(hint.action) or SCRIPT[hint.action]
-    arguments = hint.arguments
-    text = template(**arguments) if callable(template) else template.format_map(arguments)
+    text = template(**hint.arguments) if callable(template) else template.format(**hint.arguments)
     if hint.alternative is None:
         return text
     alternative = word(hint.alternative, wording)
-    if alternative[1:2].islower():  # a sentence, not a name in capitals
+    if alternative[1:2].islower():  # otherwise it begins with a name in capitals
         alternative = alternative[0].lower() + alternative[1:]
     return f"{text} Or {alternative}"
 
 
 def render(hint: Hint) -> str:
-    """Return a hint as the front end in use words it."""
+    """Return a hint in the wording of the front end in use."""
     return word(hint, _wording)
 
 
 def use(wording: Wording | None = None) -> None:
-    """Word hints for a front end from now on; for a plain script if omitted."""
+    """Set the wording of the front end in use; that of a plain script if omitted."""
     global _wording  # noqa: PLW0603 - one process shows its errors in one front end
     _wording = SCRIPT if wording is None else wording
 
@@ -122,7 +121,6 @@ SCRIPT: Wording = {
     "list_models": "`gatewayx_nb.models()` lists the models.",
     "name_model": 'Name another model: `model="{engine}:MODEL"`.',
     "choose_default": 'Choose a default model with `gatewayx_nb.use("{reference}", save=True)`.',
-    "create_project": "Create the folder config/secrets in the project folder.",
     "trust": "Review `gatewayx_nb.pool().untrusted_engines()`, then pass it to `pool.trust`.",
     "open_cassette": 'Open a cassette with `gatewayx_nb.cassette("{path}", mode="{mode}")`.',
     "record_cassette": 'Record it with `mode="{mode}"`, or GATEWAYX_CASSETTE_MODE={mode}.',

@@ -1,4 +1,4 @@
-"""What goes into a call: messages with their parts, model references and the `Request`."""
+"""The input of a call: messages, images, references to models and the `Request`."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Image:
     """An image in a prompt: its bytes, or a URL that the provider fetches.
 
     Attributes:
-        mime: Its media type, such as ``image/png``.
+        mime: The media type, such as ``image/png``.
         data: The bytes of the file; empty if ``url`` is set.
-        url: An ``https`` URL that the provider fetches itself.
+        url: An ``https`` URL that the provider fetches; empty if ``data`` is set.
     """
 
     mime: str
@@ -48,9 +48,9 @@ class ToolCall:
     """A function call that the model requests.
 
     Attributes:
-        id: The provider's ID of this call; empty if it sends none.
-        name: The function.
-        arguments: Its arguments, as the JSON that the model wrote.
+        id: The provider's ID of the call; empty if it sends none.
+        name: Name of the function.
+        arguments: The arguments, as the JSON text that the model wrote.
     """
 
     id: str
@@ -63,7 +63,7 @@ class Message:
     """One turn of a conversation.
 
     Attributes:
-        role: The role of the author.
+        role: Who wrote it.
         content: The text.
         images: Images attached to it.
     """
@@ -116,7 +116,7 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The input of an engine. ``None`` and empty values mean that the caller set nothing.
+    """The input of an engine; ``None`` or an empty value means that the caller did not set it.
 
     Attributes:
         messages: The conversation, oldest message first; the last one is the prompt.
@@ -156,14 +156,11 @@ class Request:
         """All images in the conversation."""
         return tuple(image for message in self.messages for image in message.images)
 
-    @property
-    def _says_more_than_a_prompt(self) -> bool:
-        return len(self.messages) > 1 or bool(self.images)
-
     def keywords(self) -> dict[str, Any]:
-        """Return the caller's options as keywords of `LLMEngine.generate`.
+        """Return the options that are set, as keywords of `LLMEngine.generate`.
 
-        They include ``messages`` if there are several; one message with images counts as several.
+        ``messages`` is among them if the prompt alone is not enough: if there are several messages,
+        or images.
         """
         named = {
             "system": self.system,
@@ -173,8 +170,6 @@ class Request:
             "stop": list(self.stop) or None,
             "seed": self.seed,
             "schema": self.schema,
-            "messages": list(self.messages) if self._says_more_than_a_prompt else None,
+            "messages": list(self.messages) if len(self.messages) > 1 or self.images else None,
         }
-        return {name: value for name, value in named.items() if value is not None} | dict(
-            self.params
-        )
+        return {name: value for name, value in named.items() if value is not None} | {**self.params}

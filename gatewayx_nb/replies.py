@@ -1,4 +1,4 @@
-"""What comes back from a call: `Reply`, `Chunk`, `Usage` and `RateLimits`, all frozen."""
+"""The output of a call: `Reply`, `Chunk`, `Usage` and `RateLimits`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "other"
 
 @dataclass(frozen=True, slots=True)
 class RateLimits:
-    """Rate limits from the provider's headers; ``None`` if not reported.
+    """Rate limits from the provider's headers; ``None`` means not reported.
 
     Attributes:
         requests: Requests allowed in the current window.
@@ -42,7 +42,7 @@ class RateLimits:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Token usage of one call; ``None`` if not reported, never 0 for unknown.
+    """Token usage of one call; ``None`` means not reported, unlike 0.
 
     Attributes:
         input_tokens: All input tokens, cached ones included.
@@ -61,16 +61,16 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A piece of a reply: one for each text event of the provider.
+    """A piece of a reply; each text event of the provider becomes one.
 
-    The last ones carry no text but the ``finish_reason``, the ``usage`` or both.
+    The last ones have no text, but the ``finish_reason``, the ``usage`` or both.
 
     Attributes:
         text: A piece of the reply.
         reasoning: A piece of the model's reasoning.
         finish_reason: Why the model stopped.
-        usage: Tokens so far; the last value counts.
-        model: The model that replies, as the provider spells it.
+        usage: Tokens so far; a later value replaces it.
+        model: Name of the model, as the provider reports it.
         request_id: The provider's ID of the request.
         tool_calls: Function calls that the model requests, each complete.
         rate_limits: Rate limits from the provider's headers.
@@ -105,13 +105,13 @@ class Reply:
         latency: Seconds from the call to the end of the reply.
         time_to_first: Seconds from the call to the first chunk.
         attempts: Number of times that the request was sent.
-        replayed: Whether it was replayed from a cassette; its figures are the recorded ones.
-        interrupted: Whether the caller stopped it; the text is the partial reply.
-        fallback_from: The original reference, if a fallback replied.
+        replayed: Whether it was replayed from a cassette, with the figures of the recorded call.
+        interrupted: Whether the caller stopped the call; the text is then a partial reply.
+        fallback_from: The reference that was called first, if a fallback replied.
         parsed: The reply as data, if a schema was requested.
         tool_calls: Function calls that the model requests.
         rate_limits: Rate limits from the provider's headers.
-        dropped: Parameters dropped on request because the model rejected them.
+        dropped: Parameters that the model rejected and that ``drop_unsupported`` removed.
         request_id: The provider's ID of the request.
         raw: The response body of a non-streamed reply; ``None`` for a streamed one.
     """

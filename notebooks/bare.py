@@ -1,9 +1,10 @@
-"""Runs a command as on a bare machine: no network, no key, no model, an empty home.
+"""Runs a command as on a bare machine: no network, no key, no model and an empty home.
 
     python notebooks/bare.py COMMAND …
 
-The command runs in a network namespace that has only the loopback interface, which notebooks and
-kernels need. If the system does not allow a namespace, a message says so and the rest applies.
+The command runs in a network namespace with only the loopback interface, which notebooks and
+kernels need. If the system refuses the namespace, a message says so, and the command runs with the
+network.
 """
 
 import fcntl
@@ -17,7 +18,7 @@ import tempfile
 from pathlib import Path
 
 _PASSED_ON = ("PATH", "LANG", "TMPDIR", "VIRTUAL_ENV", "SYSTEMROOT")
-_CUT = ("unshare", "--map-root-user", "--net")
+_UNSHARE = ("unshare", "--map-root-user", "--net")
 _INSIDE = "--inside"
 _SET_FLAGS = 0x8914  # SIOCSIFFLAGS from linux/sockios.h
 _UP = 0x1  # IFF_UP from linux/if.h
@@ -42,21 +43,24 @@ def main(words: list[str]) -> int:
     if words[0] == _INSIDE:
         _raise_loopback()
         os.execvp(words[1], words[1:])  # noqa: S606 - the command comes from the caller
-    refused = why_not_cut()
+    refused = why_not_isolated()
     if refused:
-        print(f"The network is not cut, as the system refuses it: {refused}", flush=True)
-    inside = () if refused else (*_CUT, sys.executable, __file__, _INSIDE)
+        print(
+            f"The network is available, because the system refuses a namespace: {refused}",
+            flush=True,
+        )
+    inside = () if refused else (*_UNSHARE, sys.executable, __file__, _INSIDE)
     with tempfile.TemporaryDirectory() as home:
         env = environment(Path(home))
         return subprocess.run([*inside, *words], env=env, check=False).returncode  # noqa: S603
 
 
-def why_not_cut() -> str:
-    """Return why the network cannot be cut, or an empty text if it can."""
-    if not shutil.which(_CUT[0]):
-        return f"there is no {_CUT[0]}."
-    tried = subprocess.run([*_CUT, "true"], capture_output=True, text=True, check=False)  # noqa: S603
-    return tried.stderr
+def why_not_isolated() -> str:
+    """Return why the network cannot be disabled, or an empty str if it can."""
+    if not shutil.which(_UNSHARE[0]):
+        return f"{_UNSHARE[0]} is not installed."
+    process = subprocess.run([*_UNSHARE, "true"], capture_output=True, text=True, check=False)  # noqa: S603
+    return process.stderr
 
 
 def _raise_loopback() -> None:

@@ -2,9 +2,8 @@
 
     python notebooks/demo.py NOTEBOOK FOLDER
 
-The cassette stays closed, so the model is called. No key is needed: the model runs on this
-machine. If its weights cannot be downloaded, the notebook runs on `mock`, which repeats the
-prompt.
+The cells that open the cassette are skipped, so the model is called. It runs on this machine and
+needs no key. If its weights cannot be downloaded, `mock` replaces it, which repeats the prompt.
 """
 
 import os
@@ -21,7 +20,7 @@ from gatewayx_nb.errors import GatewayError
 
 _PULL = "%gatewayx pull"
 _CASSETTE = "%gatewayx cassette"
-_TOLD = "The answers that you see here"  # from the cassette
+_ABOUT_CASSETTE = "The answers that you see here"
 _ON_MOCK = '[aliases]\nlocal = "mock"\n'
 
 
@@ -29,12 +28,14 @@ def main(notebook: Path, folder: Path) -> None:
     """Run a notebook and write its HTML copy to a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     cells = nbformat.read(notebook, as_version=4)
-    left_out = (_CASSETTE, _TOLD) if _have_weights(folder) else (_CASSETTE, _TOLD, _PULL)
-    cells.cells = [cell for cell in cells.cells if not cell.source.startswith(left_out)]
+    skipped: tuple[str, ...] = (_CASSETTE, _ABOUT_CASSETTE)
+    if not _download_weights(folder):
+        skipped += (_PULL,)
+    cells.cells = [cell for cell in cells.cells if not cell.source.startswith(skipped)]
     client = NotebookClient(
         cells,
         timeout=600,
-        extra_arguments=["--log-level=ERROR"],  # hides how the kernel talks to this script
+        extra_arguments=["--log-level=ERROR"],  # hides warnings about the connection to the kernel
         resources={"metadata": {"path": str(notebook.parent)}},
         on_cell_executed=_print_cell,
     )
@@ -46,13 +47,17 @@ def main(notebook: Path, folder: Path) -> None:
     print(f"\n== The notebook ran in {time.monotonic() - started:.1f} s. An HTML copy: {copy}")
 
 
-def _have_weights(folder: Path) -> bool:
-    """Download the local model; if that fails, create a project in which `local` means `mock`."""
-    print("== The local model's weights (98 MB, fetched once)", flush=True)
+def _download_weights(folder: Path) -> bool:
+    """Download the local model; if that fails, create a project in which `local` is `mock`.
+
+    Returns:
+        Whether the download succeeded.
+    """
+    print("== Downloading the weights of the local model (98 MB, once)", flush=True)
     try:
         print(gx.pull("smollm2"))
     except GatewayError as error:
-        print(f"They cannot be had: {error}\n== Running on mock instead.")
+        print(f"The download failed: {error}\n== Running on mock instead.")
         settings = folder / "on_mock" / "config" / "gatewayx.toml"
         settings.parent.mkdir(parents=True, exist_ok=True)
         settings.write_text(_ON_MOCK, encoding="utf-8")

@@ -25,7 +25,7 @@ def jobs(project):
         pool.close()
 
 
-def test_one_model_gives_its_reply_and_several_their_comparison(jobs):
+def test_the_result_is_a_reply_or_a_comparison(jobs):
     """The result is a reply for one model and a comparison for several, as in blocking calls."""
     _, start = jobs
     one = start("one", "a", END)
@@ -37,7 +37,7 @@ def test_one_model_gives_its_reply_and_several_their_comparison(jobs):
     assert repr(both) == "Job('both', scripted mock, done)"
 
 
-def test_a_failure_is_raised_when_it_is_asked_for(jobs):
+def test_the_error_of_a_job_is_raised_by_result(jobs):
     """The error of a job is raised by `result`, not while the job runs unobserved."""
     _, start = jobs
     job = start("bad", ValueError("oh"))
@@ -47,7 +47,7 @@ def test_a_failure_is_raised_when_it_is_asked_for(jobs):
     assert job.state == "failed"
 
 
-def test_a_cancelled_job_gives_what_had_come(jobs):
+def test_a_cancelled_job_returns_its_partial_reply(jobs):
     """A cancelled job returns its partial reply and closes its connection.
 
     Cancelling it again has no effect.
@@ -61,7 +61,7 @@ def test_a_cancelled_job_gives_what_had_come(jobs):
     assert (job.result().text, job.result().interrupted, job.state) == ("half", True, "cancelled")
 
 
-def test_waiting_has_an_end_and_the_job_goes_on(jobs):
+def test_result_times_out_and_the_job_continues(jobs):
     """`result` has a timeout, whose message says how to wait longer or stop the job.
 
     The job goes on.
@@ -74,7 +74,7 @@ def test_waiting_has_an_end_and_the_job_goes_on(jobs):
     assert job.state == "running"
 
 
-def test_a_name_is_taken_while_its_job_runs(jobs):
+def test_the_name_of_a_running_job_cannot_be_reused(jobs):
     """The name of a running job cannot be reused, because the first job could not be stopped."""
     known, start = jobs
     job = start("same", 60, END)

@@ -119,7 +119,7 @@ def besides(caplog, capfd):
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("engine", ENGINES)
-def test_no_fault_shows_the_key_on_any_surface(pool, provider, engine, fault, besides):
+def test_no_error_shows_the_key_anywhere(pool, provider, engine, fault, besides):
     """No fault shows the key, whole or streamed, in logs, warnings or output."""
     provider.fault(fault)
     raised = []
@@ -141,7 +141,7 @@ def test_no_fault_shows_the_key_on_any_surface(pool, provider, engine, fault, be
     assert not leaks(besides())
 
 
-def test_the_state_of_a_pool_shows_no_key(pool):
+def test_the_status_of_a_pool_shows_no_key(pool):
     """The tables, attributes and pickle of a pool contain no key."""
     config = pool.config
     shown = [pool, pool.status(), pool.models(), config.keys.problems, config.key("grok")]
@@ -152,7 +152,7 @@ def test_the_state_of_a_pool_shows_no_key(pool):
 
 
 @pytest.mark.kernel
-def test_a_kernel_sends_and_keeps_no_key(pool, provider, tmp_path):
+def test_a_kernel_neither_sends_nor_stores_a_key(pool, provider, tmp_path):
     """No message to the page and no file in the home contains the key."""
     (home := tmp_path / "home").mkdir()
     provider.fault("401 with the key")
@@ -180,7 +180,7 @@ def test_a_kernel_sends_and_keeps_no_key(pool, provider, tmp_path):
     assert not [path for path in kept if path.is_file() and leaks(path.read_bytes())]
 
 
-def test_a_shown_key_would_be_found():
+def test_a_shown_key_would_be_detected():
     """The search and the masking find each form of the key, alone, within text and in bytes."""
     for shape in forms(KEY):
         assert shape in leaks(f"before {shape} after")

@@ -32,7 +32,7 @@ def sent(engine):
     return [f"{message.role}: {message.content}" for message in engine.requests[-1].messages]
 
 
-def test_what_was_said_goes_along(pool, engine):
+def test_earlier_turns_are_sent(pool, engine):
     """Every way of calling sends the earlier turns and the system prompt."""
     chat = pool.chat("scripted", system="Count.")
 
@@ -51,7 +51,7 @@ def test_what_was_said_goes_along(pool, engine):
     assert len(chat) == 4
 
 
-def test_a_name_is_one_conversation(pool, engine):
+def test_a_name_identifies_one_conversation(pool, engine):
     """A name identifies one conversation, by keyword or `chat`; other calls do not see it."""
     pool.ask("a", model="scripted", chat="story")
     pool.ask("b", model="scripted")
@@ -60,7 +60,7 @@ def test_a_name_is_one_conversation(pool, engine):
     assert [len(request.messages) for request in engine.requests] == [1, 1, 3]
 
 
-def test_a_conversation_goes_on_with_the_model_that_answered(engine):
+def test_a_conversation_continues_with_its_model(engine):
     """A conversation continues with the model that answered last, unless a call names another.
 
     That model then receives all turns.
@@ -76,7 +76,7 @@ def test_a_conversation_goes_on_with_the_model_that_answered(engine):
     assert len(other.requests[0].messages) == 3
 
 
-def test_a_turn_that_failed_or_was_left_is_not_sent_again(pool, engine):
+def test_failed_and_abandoned_calls_are_not_turns(pool, engine):
     """A failed or abandoned call does not become a turn."""
     engine.scripts = [["half", ProviderError("no")], ["yes", END], ["left", 30.0], ["last", END]]
     chat = pool.chat("scripted")
@@ -90,7 +90,7 @@ def test_a_turn_that_failed_or_was_left_is_not_sent_again(pool, engine):
     assert sent(engine) == ["user: b", "assistant: yes", "user: d"]
 
 
-def test_asking_again_in_a_cell_replaces_its_own_turn(pool, engine):
+def test_rerunning_a_cell_replaces_its_turn(pool, engine):
     """Rerunning a cell sends the turns before its own and replaces it; later turns stay."""
     chat = pool.chat("scripted")
     for cell in ("one", "two", "three"):
@@ -104,7 +104,7 @@ def test_asking_again_in_a_cell_replaces_its_own_turn(pool, engine):
     assert len(chat) == 2
 
 
-def test_a_cell_that_fails_again_keeps_its_turn(pool, engine):
+def test_a_rerun_cell_that_fails_keeps_its_turn(pool, engine):
     """A rerun cell that fails keeps its turn."""
     engine.scripts = [["yes", END], [ProviderError("no")]]
     chat = pool.chat("scripted")
@@ -115,7 +115,7 @@ def test_a_cell_that_fails_again_keeps_its_turn(pool, engine):
     assert [turn.reply.text for turn in chat.turns] == ["yes"]
 
 
-def test_an_engine_that_takes_no_history_says_so():
+def test_an_engine_without_history_raises_an_error():
     """An engine without history raises an error at the second turn, before anything is sent."""
 
     class Forgetful(LLMEngine):
@@ -133,7 +133,7 @@ def test_an_engine_that_takes_no_history_says_so():
         assert len(chat) == 1
 
 
-def test_it_is_exported_as_markdown_and_as_a_notebook(pool, tmp_path):
+def test_a_conversation_is_exported_as_markdown_or_a_notebook(pool, tmp_path):
     """An export has both sides in order; the notebook is valid."""
     chat = pool.chat("scripted", system="Count.", name="story")
     chat.ask("Ä \ud800?")
@@ -158,13 +158,13 @@ def test_an_export_overwrites_nothing(pool, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["", "a b", "../x", "x" * 65, 3, b"x"])
-def test_a_chat_that_is_none(pool, name):
+def test_an_invalid_chat_raises_an_error(pool, name):
     """An invalid value raises an error before anything is sent."""
     with pytest.raises(UsageError, match="chat"):
         pool.ask("hi", model="scripted", chat=name)
 
 
-def test_a_chat_that_is_not_there_is_named_with_the_nearest(pool):
+def test_an_unknown_chat_raises_an_error_with_the_nearest_name(pool):
     """An unknown conversation raises an error with the nearest name."""
     pool.chat(name="story")
 

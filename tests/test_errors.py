@@ -34,7 +34,7 @@ def test_a_script_shows_one_line():
     assert str(MissingKeyError("no key.")) == "no key."
 
 
-def test_an_error_survives_a_pickle():
+def test_a_pickled_error_keeps_its_fields():
     """A pickled error keeps its fields."""
     error = RateLimitError("slow down.", hint="Wait.", engine="grok", status=429, retry_after=2.0)
     error.partial = "so far"
@@ -86,7 +86,7 @@ def test_an_error_survives_a_pickle():
         (402, "linked_organization_spend_limit_reached", QuotaError),
     ],
 )
-def test_a_fault_has_one_class(status, code, kind):
+def test_a_status_and_a_code_have_one_class(status, code, kind):
     """An error code decides the class if it is known, else the status."""
     assert classify(status, code) is kind
 
@@ -118,7 +118,7 @@ def test_a_fault_has_one_class(status, code, kind):
         (500, "the model is gone", ProviderError),
     ],
 )
-def test_words_tell_what_no_code_does(status, message, kind):
+def test_messages_classify_errors_without_a_code(status, message, kind):
     """A message decides the class for its status, unless the code is known."""
     assert classify(status, None, message) is kind
     assert classify(status, "invalid_request_error", message) is kind

@@ -71,7 +71,7 @@ print(seen)
     assert not list(tmp_path.iterdir())
 
 
-def test_every_public_name_is_there():
+def test_every_public_name_can_be_imported():
     """`__all__` lists the names that `__getattr__` and `dir` return."""
     for name in gatewayx_nb.__all__:
         assert getattr(gatewayx_nb, name) is not None
@@ -83,7 +83,7 @@ def test_every_public_name_is_there():
         _ = gatewayx_nb.nope
 
 
-def test_a_name_is_had_without_a_pool(project, monkeypatch):
+def test_importing_a_name_builds_no_pool(project, monkeypatch):
     """A broken settings file is an error of the call, not of `from gatewayx_nb import ask`."""
     project.settings("default_model = [")
     monkeypatch.chdir(project.root)

@@ -1,4 +1,4 @@
-"""What every kind of call shares: options, planner, partial reply, retries, streams and tables."""
+"""Shared by all calls: options, planners, partial replies, retries, streams and tables."""
 
 from gatewayx_nb.calls.options import (
     OPTIONS,
@@ -10,7 +10,6 @@ from gatewayx_nb.calls.options import (
 )
 from gatewayx_nb.calls.partial_reply import PartialReply, PendingRetry
 from gatewayx_nb.calls.planner import (
-    Conversation,
     ConversationSlot,
     Emit,
     PlannedCall,
@@ -20,7 +19,7 @@ from gatewayx_nb.calls.planner import (
     await_from,
     wait_for,
 )
-from gatewayx_nb.calls.retry import wait_before_retry, with_retries
+from gatewayx_nb.calls.retry import with_retries
 from gatewayx_nb.calls.streams import AsyncReplyStream, ReplyStream
 from gatewayx_nb.calls.table import Note, Table
 
@@ -28,7 +27,6 @@ __all__ = [
     "OPTIONS",
     "AsyncReplyStream",
     "CallOptions",
-    "Conversation",
     "ConversationSlot",
     "Emit",
     "Note",
@@ -45,7 +43,6 @@ __all__ = [
     "build_request",
     "call_limits",
     "check_options",
-    "wait_before_retry",
     "wait_for",
     "with_retries",
 ]

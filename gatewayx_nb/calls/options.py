@@ -1,4 +1,4 @@
-"""The options of a call, in one table: checks, meaning, flags and the form on a cassette."""
+"""The options of a call in one table: check, help, flag, and form on a cassette."""
 
 from __future__ import annotations
 
@@ -24,74 +24,64 @@ if TYPE_CHECKING:
     from gatewayx_nb.secure_config import Limits
 
 _LONGEST_VALUE = 80
-"""Characters of an invalid value that an error shows."""
+"""Characters of an invalid value that an error message shows."""
 
 
 class _InvalidValueError(ValueError):
-    """A value is not of its kind; the message says what it must be."""
+    """A value is invalid; the message completes "… must be"."""
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise _InvalidValueError("a str")
-    return value
+def _is_int(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)  # `seed=True` is a mistake
 
 
-def _number(value: object) -> float:
-    if not (_is_number(value) and 0 <= value < math.inf):
-        raise _InvalidValueError("a number >= 0")
-    return value
+def _is_number(value: object) -> TypeGuard[float]:
+    return _is_int(value) or isinstance(value, float)
 
 
-def _share(value: object) -> float:
-    if not (_is_number(value) and 0 <= value <= 1):
-        raise _InvalidValueError("a number from 0 to 1")
-    return value
+def _checker(
+    kind: str, is_valid: Callable[[Any], bool], convert: Callable[[Any], Any] = lambda value: value
+) -> Callable[[Any], Any]:
+    """Return a function that converts a valid value, and raises an error for any other."""
+
+    def check(value: object) -> object:
+        if not is_valid(value):
+            raise _InvalidValueError(kind)
+        return convert(value)
+
+    return check
 
 
-def _seconds(value: object) -> float:
-    if not (_is_number(value) and value > 0):
-        raise _InvalidValueError("a number of seconds > 0")
-    return float(value)
-
-
-def _integer(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise _InvalidValueError("an int")
-    return value
-
-
-def _count(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise _InvalidValueError("an int >= 1")
-    return value
+_text = _checker("a str", lambda value: isinstance(value, str))
+_number = _checker("a number >= 0", lambda value: _is_number(value) and 0 <= value < math.inf)
+_share = _checker("a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1)
+_seconds = _checker("a number of seconds > 0", lambda value: _is_number(value) and value > 0, float)
+_integer = _checker("an int", _is_int)
+_count = _checker("an int >= 1", lambda value: _is_int(value) and value >= 1)
+_mapping = _checker("a dict", lambda value: isinstance(value, Mapping), dict)
 
 
 def _dollars(value: object) -> Decimal:
+    # `Decimal(0.1)` would be the nearest binary fraction; `str` keeps the digits that were typed.
     amount = Decimal(str(value)) if _is_number(value) else value
     if not (isinstance(amount, Decimal) and amount.is_finite() and amount >= 0):
         raise _InvalidValueError("an amount of US dollars >= 0")
     return amount
 
 
-def _texts(value: object) -> tuple[str, ...]:
-    texts = (value,) if isinstance(value, str) or not isinstance(value, Iterable) else tuple(value)
-    if not all(isinstance(text, str) and text for text in texts):
-        raise _InvalidValueError("a str that is not empty, or several of them")
-    return cast("tuple[str, ...]", texts)
+def _one_or_several(kind: str) -> Callable[[object], tuple[str, ...]]:
+    def check(value: object) -> tuple[str, ...]:
+        is_one = isinstance(value, str) or not isinstance(value, Iterable)
+        texts = (value,) if is_one else tuple(cast("Iterable[object]", value))
+        if not all(isinstance(text, str) and text for text in texts):
+            raise _InvalidValueError(f"{kind}, or several of them")
+        return cast("tuple[str, ...]", texts)
+
+    return check
 
 
-def _references(value: object) -> tuple[str, ...]:
-    try:
-        return _texts(value)
-    except _InvalidValueError:
-        raise _InvalidValueError("a reference, or several of them") from None
-
-
-def _mapping(value: object) -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        raise _InvalidValueError("a dict")
-    return dict(value)
+_texts = _one_or_several("a str that is not empty")
+_references = _one_or_several("a reference")
 
 
 def _images(value: object) -> tuple[Image, ...]:
@@ -108,25 +98,21 @@ def _conversation(value: object) -> object:
     return value  # names are resolved by the pool, which knows its conversations
 
 
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 @dataclass(frozen=True, slots=True)
 class Option:
     """One option of a call.
 
     Attributes:
-        check: Returns the value in its normal form, or raises an error that says what it must be.
+        check: Returns the value in its normal form, or raises an error with what it must be.
         help: Meaning, unit and default, in one line.
-        flag: How a line spells it, such as ``"-t/--temperature X"``; empty if it has no flag, and
-            without a value for a switch.
+        flag: Its flags on a command line and their value, such as ``"-t/--temperature X"``; a
+            switch has no value. Empty if it has no flag.
         example: A valid value, for hints.
-        feature: The feature that an engine needs for it.
-        recorded: Returns the request's value as a cassette compares it; ``None`` if no field of
-            a recorded request has the option's name.
-        typed: Returns the value of a flag's text.
-        repeated: Whether a line may have the flag several times.
+        feature: The feature that an engine must have to support it.
+        recorded: Converts the value to the form in which a cassette compares it; ``None`` if
+            recorded requests have no field of this name.
+        typed: Converts the text of a flag to the value.
+        repeated: Whether the flag may occur several times.
     """
 
     check: Callable[[Any], Any]
@@ -140,15 +126,14 @@ class Option:
 
 
 class CallOptions(TypedDict, total=False):
-    """The keywords of every call; one that is omitted or ``None`` is not sent."""
+    """The keywords of every call; one that is omitted or ``None`` is not set."""
 
     model: Annotated[
         str | None,
         Option(_text, "engine or engine:model; the default model if omitted", example="grok"),
     ]
     system: Annotated[
-        str | None,
-        Option(_text, "system prompt", "-s/--system TEXT", "Be brief.", "system", str),
+        str | None, Option(_text, "system prompt", "-s/--system TEXT", "Be brief.", "system", str)
     ]
     temperature: Annotated[
         float | None,
@@ -179,12 +164,7 @@ class CallOptions(TypedDict, total=False):
     images: Annotated[
         Iterable[object],
         Option(
-            _images,
-            "a variable, file or URL",
-            "--image EXPR",
-            ["plot.png"],
-            "images",
-            repeated=True,
+            _images, "variable, file or URL", "--image EXPR", ["plot.png"], "images", repeated=True
         ),
     ]
     schema: Annotated[
@@ -239,17 +219,17 @@ OPTIONS: Mapping[str, Option] = {
     name: hint.__metadata__[0]
     for name, hint in get_type_hints(CallOptions, include_extras=True).items()
 }
-"""The table, by keyword."""
+"""The options by keyword, from the annotations of `CallOptions`."""
 
 _LIMITS = {"timeout": "timeout", "max_cost": "max_call_cost", "allow_unpriced": "allow_unpriced"}
-"""Options that replace a field of the settings' `Limits`."""
+"""Options that override a field of `Limits`, and the name of that field."""
 
 _SENT = ("system", "temperature", "top_p", "max_tokens", "stop", "seed")
-"""Options that are fields of a `Request` under the same name."""
+"""Options that a `Request` has as fields of the same name."""
 
 
 def check_options(options: CallOptions) -> CallOptions:
-    """Return the options that are set, in their normal form; checking again changes nothing.
+    """Return the options that are set, in their normal form; checking them again changes nothing.
 
     Raises:
         UsageError: If a keyword is unknown or a value is invalid.
@@ -278,10 +258,10 @@ def build_request(prompt: str, model: str, options: CallOptions, *, streamed: bo
         raise UsageError(
             "the prompt must not be empty.", hint='For example, `ask("Why is the sky blue?")`.'
         )
-    params = {**options.get("params", {})}
+    params = {**options.get("params", {})}  # a copy: the caller's dict must keep its entries
     schema = cast("ResponseSchema | None", options.get("schema"))
     pictures = cast("tuple[Image, ...]", options.get("images", ()))
-    sent: dict[str, Any] = {name: options[name] for name in _SENT if name in options}  # type: ignore[literal-required]
+    fields: dict[str, Any] = {name: options[name] for name in _SENT if name in options}  # type: ignore[literal-required]
     return Request(
         messages=(Message("user", prompt, pictures),),
         model=model,
@@ -289,16 +269,16 @@ def build_request(prompt: str, model: str, options: CallOptions, *, streamed: bo
         drop_unsupported=bool(params.pop("drop_unsupported", False)),
         params=params,
         streamed=streamed,
-        **sent,
+        **fields,
     )
 
 
 def call_limits(options: CallOptions, settings: Limits) -> Limits:
-    """Return the limits of a call: the settings, with its own ``timeout`` and ``max_cost``."""
-    own: dict[str, Any] = {
+    """Return the limits of a call: those of the settings, overridden by its options."""
+    overrides: dict[str, Any] = {
         field: value for name, field in _LIMITS.items() if (value := options.get(name)) is not None
     }
-    return replace(settings, **own) if own else settings
+    return replace(settings, **overrides) if overrides else settings
 
 
 def _check(name: str, value: object) -> object:

@@ -29,7 +29,9 @@ class PendingRetry:
 class PartialReply:
     """The partial answer of a call.
 
-    Written on the engine's loop and read from any thread: each field is set atomically.
+    It is written on the engine's loop and read from any thread. No lock is needed: each field is
+    set in one step, and a reader that sees one chunk more in ``text`` than in ``reasoning`` shows
+    the rest on its next update.
     """
 
     engine: str
@@ -56,12 +58,12 @@ class PartialReply:
     """Whether the reply is an immediate replay, so that only its end is worth showing."""
 
     def begin(self, engine: str, model: str, fallback_from: str | None) -> None:
-        """Set the engine and, for a fallback, the reference that it replaces."""
+        """Set the engine that is called now and, for a fallback, the reference called first."""
         self.engine, self.model = engine, model
         self.fallback_from, self.pending_retry = fallback_from, None
 
     def add(self, chunk: Chunk) -> None:
-        """Add a chunk; the latest usage and model win."""
+        """Add a chunk; later values replace earlier ones, and texts are appended."""
         if chunk.text or chunk.reasoning:
             if self.first_chunk_at is None:
                 self.first_chunk_at = time.monotonic()
@@ -83,17 +85,25 @@ class PartialReply:
 
     @property
     def total_usage(self) -> Usage | None:
-        """Tokens of all requests."""
+        """Tokens of all requests of the call."""
         if self.earlier_usage is None or self.usage is None:
             return self.usage or self.earlier_usage
-        names = Usage.__slots__
-        both = ((getattr(self.earlier_usage, name), getattr(self.usage, name)) for name in names)
-        return Usage(*(None if None in pair else sum(pair) for pair in both))
+        pairs = (
+            (getattr(self.earlier_usage, name), getattr(self.usage, name))
+            for name in Usage.__slots__
+        )
+        # A count that one of the requests did not report is unknown, not zero.
+        return Usage(*(None if None in pair else sum(pair) for pair in pairs))
 
     @property
     def has_begun(self) -> bool:
         """Whether any of the answer has arrived, which rules out a retry."""
         return self.first_chunk_at is not None
+
+    @property
+    def time_to_first(self) -> float | None:
+        """Seconds from the start of the call to the first chunk."""
+        return None if self.first_chunk_at is None else self.first_chunk_at - self.started
 
     def reply(self, *, interrupted: bool = False, parsed: Any = None) -> Reply:  # noqa: ANN401
         """Return the partial answer as a reply."""
@@ -106,9 +116,7 @@ class PartialReply:
             usage=self.total_usage or Usage(),
             cost=self.cost,
             latency=time.monotonic() - self.started,
-            time_to_first=None
-            if self.first_chunk_at is None
-            else self.first_chunk_at - self.started,
+            time_to_first=self.time_to_first,
             attempts=self.attempts,
             fallback_from=self.fallback_from,
             interrupted=interrupted,

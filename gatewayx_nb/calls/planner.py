@@ -1,7 +1,7 @@
-"""Protocols between those who ask for calls and those who make them, and how a call is run.
+"""Protocols of planners and planned calls, and functions that run a planned call.
 
-Conversations, comparisons and the pool's own methods are handed a `Planner`; they never see the
-pool.
+Conversations and comparisons are given a `Planner` rather than the pool, so that they do not
+depend on it.
 """
 
 from __future__ import annotations
@@ -25,38 +25,32 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Emit = Callable[["Chunk"], Awaitable[None]]
-"""Receives each chunk of an answer."""
+"""Receives each chunk of an answer; the call waits until it returns."""
 
 
 class PlannedCall(Protocol):
-    """A call that has not been sent: to one engine, to several in turn, or from a cassette."""
+    """A call that has not been made: to one engine, to several in turn, or from a cassette."""
 
     @property
     def portal(self) -> Portal:
-        """The loop that it runs on."""
-        ...
+        """The event loop on which it runs."""
 
     @property
     def partial(self) -> PartialReply:
         """The partial answer."""
-        ...
 
     @property
     def timeout(self) -> float:
-        """Seconds that a caller waits for it."""
-        ...
+        """Seconds after which a caller stops waiting."""
 
     async def run(self, emit: Emit | None = None) -> Reply:
         """Make the call and pass each chunk to ``emit``."""
-        ...
 
     def closed_error(self) -> TransportError:
         """Return the error of a call whose pool was closed."""
-        ...
 
     def deadline_error(self) -> DeadlineError:
         """Return the error of a call that exceeded its deadline."""
-        ...
 
 
 class Planner(Protocol):
@@ -68,49 +62,44 @@ class Planner(Protocol):
         Raises:
             GatewayError: If the call cannot be made.
         """
-        ...
 
 
 class ConversationSlot(Protocol):
-    """The place of a turn in a conversation."""
+    """The position of a turn in a conversation."""
 
     @property
     def model(self) -> str | None:
-        """Reference that answers if the call names none."""
-        ...
+        """Reference of the model that is used if the call names none."""
 
     def join(self, request: Request) -> Request:
-        """Return the request with the earlier turns."""
-        ...
+        """Return the request with the earlier turns added."""
 
     def keep(self, prompt: Message, reply: Reply) -> None:
         """Store the turn."""
-        ...
 
 
 class Conversation(Protocol):
     """A conversation that a call can join."""
 
     def slot(self) -> ConversationSlot:
-        """Return the place of the next turn."""
-        ...
+        """Return the position of the next turn."""
 
 
 def ask(planner: Planner, prompt: str, options: CallOptions) -> Reply:
-    """Plan a call, make it and wait for the whole reply on this thread."""
+    """Plan a call, make it and block this thread until the reply is complete."""
     forbid_blocking_call("aask")
     call = planner.plan(prompt, options, streamed=False)
     return wait_for(call, call.run())
 
 
 async def aask(planner: Planner, prompt: str, options: CallOptions) -> Reply:
-    """Plan a call, make it and await the whole reply."""
+    """Plan a call, make it and await the complete reply."""
     call = planner.plan(prompt, options, streamed=False)
     return await await_from(call, call.run())
 
 
 def wait_for(call: PlannedCall, work: Coroutine[Any, Any, T]) -> T:
-    """Run a part of a call on its engine's loop and wait for it on this thread."""
+    """Run a coroutine of a call on its loop and block this thread until it finishes."""
     try:
         return call.portal.run(work, call.timeout)
     except TimeoutError:
@@ -120,7 +109,7 @@ def wait_for(call: PlannedCall, work: Coroutine[Any, Any, T]) -> T:
 
 
 async def await_from(call: PlannedCall, work: Coroutine[Any, Any, T]) -> T:
-    """Run a part of a call on its engine's loop and await it; cancelling this cancels it there."""
+    """Run a coroutine of a call on its loop and await it; cancelling this cancels it there."""
     try:
         return await call.portal.arun(work, call.timeout)
     except TimeoutError:
@@ -128,4 +117,5 @@ async def await_from(call: PlannedCall, work: Coroutine[Any, Any, T]) -> T:
     except asyncio.CancelledError:
         if is_being_cancelled():
             raise
+        # Nobody cancelled this task: closing the pool cancelled the coroutine on its loop.
         raise call.closed_error() from None

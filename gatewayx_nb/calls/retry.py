@@ -1,4 +1,4 @@
-"""Whether a failed call is sent again and after how long, and the loop that does it."""
+"""Retry policy, and the loop that applies it to every kind of call."""
 
 from __future__ import annotations
 
@@ -21,14 +21,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-LONGEST_WAIT = 60.0
-"""Seconds that a provider may ask to wait; past them the call fails, or another engine answers."""
+_LONGEST_WAIT = 60.0
+"""Longest ``retry_after`` in seconds that is waited for; otherwise the call fails at once."""
 
 _FIRST_BACKOFF = 0.5
 _LONGEST_BACKOFF = 8.0
 _JITTER = 0.25
-_PASSING_STATUSES = frozenset({408, 409, 500, 502, 503, 504, 529})
-_LASTING_CODES = frozenset({"tls", "closed", "internal"})
+# 409 because OpenAI's SDK retries it, too: https://github.com/openai/openai-python#retries
+# 529 is Anthropic's "overloaded": https://platform.claude.com/docs/en/api/errors
+_TRANSIENT_STATUSES = frozenset({408, 409, 500, 502, 503, 504, 529})
+# An invalid certificate, a closed pool or an unexpected exception is the same a second later.
+_PERMANENT_CODES = frozenset({"tls", "closed", "internal"})
 
 
 async def with_retries(
@@ -43,7 +46,7 @@ async def with_retries(
     Args:
         attempt: Starts an attempt.
         retries: Maximum attempts after the first.
-        may_retry: Returns whether another attempt is harmless: it is until a chunk is passed on.
+        may_retry: Returns whether a retry is safe, which it is until a chunk has been passed on.
         on_wait: Receives the pending retry before a wait, and ``None`` after it.
 
     Raises:
@@ -55,19 +58,16 @@ async def with_retries(
         try:
             return await attempt()
         except GatewayError as error:
-            wait = wait_before_retry(attempts, error, retries) if may_retry() else None
-            if wait is None:
+            delay = wait_before_retry(attempts, error, retries) if may_retry() else None
+            if delay is None:
                 raise
-            on_wait(PendingRetry(error, time.monotonic() + wait))
-        await asyncio.sleep(wait)
+            on_wait(PendingRetry(error, time.monotonic() + delay))
+        await asyncio.sleep(delay)  # outside `except`: a retry must not chain the error before it
         on_wait(None)
 
 
 def wait_before_retry(
-    attempt: int,
-    error: GatewayError,
-    retries: int,
-    jitter: Callable[[], float] = random.random,
+    attempt: int, error: GatewayError, retries: int, jitter: Callable[[], float] = random.random
 ) -> float | None:
     """Return the seconds to wait before the next attempt, or ``None`` if there is none.
 
@@ -80,18 +80,19 @@ def wait_before_retry(
         retries: Maximum attempts after the first.
         jitter: Returns a number from 0 to 1.
     """
-    least = error.retry_after or 0.0
-    if attempt > retries or least > LONGEST_WAIT or not _is_passing(error):
+    minimum = error.retry_after or 0.0
+    if attempt > retries or minimum > _LONGEST_WAIT or not _is_transient(error):
         return None
     backoff = min(_FIRST_BACKOFF * 2.0 ** (attempt - 1), _LONGEST_BACKOFF)
-    return max(backoff * (1 - _JITTER * jitter()), least)
+    # Jitter spreads the retries of concurrent calls that failed together.
+    return max(backoff * (1 - _JITTER * jitter()), minimum)
 
 
-def _is_passing(error: GatewayError) -> bool:
+def _is_transient(error: GatewayError) -> bool:
     if isinstance(error, RequestError) and error.should_retry is not None:
         return error.should_retry
     if isinstance(error, TransportError):
-        return error.code not in _LASTING_CODES
+        return error.code not in _PERMANENT_CODES
     if isinstance(error, ProviderError):
-        return error.status in _PASSING_STATUSES
+        return error.status in _TRANSIENT_STATUSES
     return isinstance(error, RateLimitError)

@@ -1,4 +1,4 @@
-"""Streams of chunks, for a thread or an event loop."""
+"""Streams of a reply's chunks, for a thread or an event loop."""
 
 from __future__ import annotations
 
@@ -18,44 +18,44 @@ if TYPE_CHECKING:
     from gatewayx_nb.calls.planner import PlannedCall
     from gatewayx_nb.replies import Chunk, Reply
 
-_LOOK = 0.2
-"""Seconds between polls while a thread waits: for Ctrl-C on Windows, and for its display."""
+_POLL = 0.2
+"""Seconds between polls of a waiting thread: for Ctrl-C on Windows, and to call ``idle``."""
 
 StreamT = TypeVar("StreamT", bound="_Stream")
 
 
 class _Stream:
-    """A call whose chunks are relayed to one reader.
+    """A call whose chunks are passed to one reader.
 
-    It starts with the first read. Leaving it early, by `close`, by an exception or by dropping the
-    last reference to it, cancels the call and closes its connection.
+    The call starts with the first read. `close`, or dropping the last reference to the stream,
+    cancels it and closes its connection.
     """
 
     def __init__(self, call: PlannedCall, wake: Callable[[], object]) -> None:
         self._call = call
-        self._relay: CrossThreadQueue[Chunk] = CrossThreadQueue(wake)
+        self._queue: CrossThreadQueue[Chunk] = CrossThreadQueue(wake)
         self._future: concurrent.futures.Future[Reply] | None = None
-        self._partial: Reply | None = None
+        self._interrupted: Reply | None = None
         self._begun = 0.0
 
     @property
     def partial(self) -> PartialReply:
-        """The partial answer; safe to read while it grows."""
+        """The partial answer; it may be read while chunks arrive."""
         return self._call.partial
 
     @property
     def reply(self) -> Reply:
-        """The complete reply after the end; after `close` the partial one, ``interrupted``.
+        """The complete reply after the end; after `close`, the partial one, marked ``interrupted``.
 
         Raises:
             UsageError: If the stream has not ended.
             GatewayError: If the call failed.
         """
-        if self._partial is not None:
-            return self._partial
+        if self._interrupted is not None:
+            return self._interrupted
         if self._future is None or not self._future.done():
             raise UsageError(
-                "the stream has not ended, so that there is no reply yet.",
+                "the stream has not ended, so there is no reply yet.",
                 hint="Read it to its end, or `close()` it.",
             )
         return self._future.result()
@@ -64,36 +64,41 @@ class _Stream:
         """Stop the call and keep the partial answer as an ``interrupted`` `reply`."""
         future = self._future
         if future is None or not future.done():
-            self._partial = self._partial or self.partial.reply(interrupted=True)
+            self._interrupted = self._interrupted or self.partial.reply(interrupted=True)
         if future is not None:
             future.cancel()
 
     def __del__(self) -> None:
-        future = getattr(self, "_future", None)
+        future = getattr(self, "_future", None)  # unset if `__init__` failed
         if future is not None and not future.done():
             future.cancel()
 
-    def _next(self) -> Chunk | None:
-        """Return the next chunk if one is available, starting the call if necessary."""
-        if self._future is None and self._partial is None:
-            work = self._call.run(self._relay.put)
-            self._begun = time.monotonic()
-            self._future = self._call.portal.submit(work)
-            relay = self._relay  # not self: the callback must not keep the stream alive
-            self._future.add_done_callback(lambda _: relay.close())
-        return self._relay.take()
+    def _next(self, end: type[Exception]) -> Chunk | None:
+        """Return the next chunk, or ``None`` if none has arrived; start the call if necessary.
 
-    @property
-    def _ended(self) -> bool:
-        return self._partial is not None or self._relay.closed
+        Args:
+            end: Raised after the last chunk of a successful call.
+        """
+        if self._future is None and self._interrupted is None:
+            self._begun = time.monotonic()
+            self._future = self._call.portal.submit(self._call.run(self._queue.put))
+            queue = self._queue  # not self: the callback must not keep the stream alive
+            self._future.add_done_callback(lambda _: queue.close())
+        chunk = self._queue.take()
+        if chunk is None and (self._interrupted is not None or self._queue.closed):
+            chunk = self._queue.take()  # chunks may have arrived between the two checks
+            if chunk is None:
+                self._raise_failure()
+                raise end
+        return chunk
 
     def _raise_failure(self) -> None:
-        if self._partial is None and self._future is not None:
-            if self._future.cancelled():
+        if self._interrupted is None and self._future is not None:
+            if self._future.cancelled():  # by closing the pool: `close` sets `_interrupted`
                 raise self._call.closed_error()
             self._future.result()
 
-    def _check_time(self) -> None:
+    def _check_deadline(self) -> None:
         """Raise `DeadlineError` if third-party code blocks the loop past the deadline."""
         if time.monotonic() - self._begun > self._call.timeout:
             self.close()
@@ -112,29 +117,23 @@ class ReplyStream(_Stream):
     idle: Callable[[], object] | None = None
 
     def __init__(self, call: PlannedCall) -> None:
-        self._gate = InterruptibleEvent()
-        super().__init__(call, self._gate.set)
+        self._news = InterruptibleEvent()
+        super().__init__(call, self._news.set)
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Chunk:
         try:
-            while True:
-                chunk = self._next()
-                if chunk is None and self._ended:
-                    chunk = self._next()  # chunks that arrived between the poll and the end
-                    if chunk is None:
-                        self._raise_failure()
-                        raise StopIteration
-                if chunk is not None:
-                    return chunk
-                if not self._gate.wait(_LOOK) and self.idle is not None:
+            while (chunk := self._next(StopIteration)) is None:
+                if not self._news.wait(_POLL) and self.idle is not None:
                     self.idle()
-                self._check_time()
+                self._check_deadline()
         except KeyboardInterrupt as stop:
             self.close()
             raise with_short_traceback(stop) from None
+        else:
+            return chunk
 
     def __enter__(self) -> Self:
         return self
@@ -156,7 +155,7 @@ class AsyncReplyStream(_Stream):
         super().__init__(call, self._wake)
 
     def _wake(self) -> None:
-        if self._loop is not None and not self._loop.is_closed():
+        if self._loop is not None and not self._loop.is_closed():  # the reader's loop may end first
             self._loop.call_soon_threadsafe(self._news.set)
 
     def __aiter__(self) -> Self:
@@ -165,26 +164,21 @@ class AsyncReplyStream(_Stream):
     async def __anext__(self) -> Chunk:
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
-            self._alarm = self._loop.call_later(self._call.timeout + _LOOK, self._news.set)
+            # One timer for the whole stream, rather than one for each chunk.
+            self._alarm = self._loop.call_later(self._call.timeout + _POLL, self._news.set)
         try:
-            while True:
-                chunk = self._next()
-                if chunk is None and self._ended:
-                    chunk = self._next()
-                    if chunk is None:
-                        self._raise_failure()
-                        raise StopAsyncIteration  # noqa: TRY301 - it must stop the alarm too
-                if chunk is not None:
-                    return chunk
+            while (chunk := self._next(StopAsyncIteration)) is None:
                 with interruptible():
                     await self._news.wait()
                 self._news.clear()
-                self._check_time()
+                self._check_deadline()
         except BaseException as end:
             self._alarm.cancel()
             if isinstance(end, asyncio.CancelledError):
                 self.close()
             raise
+        else:
+            return chunk
 
     async def __aenter__(self) -> Self:
         return self

@@ -16,17 +16,17 @@ _HIGH_WATER = 1024
 
 
 class CrossThreadQueue(Generic[T]):
-    """A queue from a loop to one reader in another thread or loop.
+    """A queue from one event loop to one reader in another thread or loop.
 
-    The producer waits while `_HIGH_WATER` items are unread, so that a slow reader bounds memory. It
-    needs no lock: a deque's append and popleft are atomic, and each side checks again after it has
-    raised its flag.
+    The producer waits while `_HIGH_WATER` items are unread, so that a slow reader does not fill the
+    memory. No lock is needed: a deque's append and popleft are atomic, and each side checks the
+    deque again after it has announced that it waits.
 
     Args:
         wake: Called from the producer's thread when a waiting reader should check again.
 
     Attributes:
-        ended: Whether the stream of items has ended.
+        closed: Whether the last item has been added.
     """
 
     def __init__(self, wake: Callable[[], object]) -> None:
@@ -34,8 +34,7 @@ class CrossThreadQueue(Generic[T]):
         self._items: deque[T] = deque()
         self._wake = wake
         self._reader_waits = False
-        self._room: asyncio.Event | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._resume_producer: Callable[[], object] | None = None
 
     async def put(self, item: T) -> None:
         """Add an item; called on the producer's loop."""
@@ -56,24 +55,22 @@ class CrossThreadQueue(Generic[T]):
             self._wake()
 
     def take(self) -> T | None:
-        """Return the next item, or return ``None`` and flag the reader as waiting."""
+        """Return the next item, or ``None``: then the reader is marked as waiting."""
         if not self._items:
             self._reader_waits = True
             if not self._items:
                 return None
             self._reader_waits = False
         item = self._items.popleft()
-        if self._room is not None and len(self._items) < _HIGH_WATER // 2:
-            self._resume_writer()
+        resume = self._resume_producer  # read once: the producer may clear it at any time
+        # Resuming at half the mark, the two sides switch once in 512 items rather than for each.
+        if resume is not None and len(self._items) < _HIGH_WATER // 2:
+            resume()
         return item
 
     async def _wait_for_room(self) -> None:
-        self._loop, self._room = asyncio.get_running_loop(), asyncio.Event()
+        loop, room = asyncio.get_running_loop(), asyncio.Event()
+        self._resume_producer = lambda: loop.call_soon_threadsafe(room.set)
         if len(self._items) >= _HIGH_WATER // 2:
-            await self._room.wait()
-        self._room = None
-
-    def _resume_writer(self) -> None:
-        room, loop = self._room, self._loop
-        if room is not None and loop is not None:
-            loop.call_soon_threadsafe(room.set)
+            await room.wait()
+        self._resume_producer = None

@@ -1,4 +1,4 @@
-"""Background event loops, the ways onto them, and waits that Ctrl-C and Stop interrupt.
+"""Background event loops, calls to them, and waits that Ctrl-C and Stop can interrupt.
 
 All I/O of a pool runs on such a loop: a pooled connection belongs to the loop that made it, while
 the loops of notebooks, threads and scripts come and go.
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _POLL = 0.2
-"""Poll interval of a waiting thread in seconds: on Windows longer lock waits block Ctrl-C."""
-_BEAT = 0.1
+"""Poll interval of a waiting thread in seconds: on Windows a lock wait blocks Ctrl-C."""
+_HEARTBEAT = 0.1
 """Seconds between wake-ups of a loop that the Stop button must be able to interrupt."""
 
 _thread_state = threading.local()
@@ -77,7 +77,7 @@ class Portal:
         try:
             self.loop.call_soon_threadsafe(begin)
             while not done.wait(min(_POLL, timeout)):
-                if self.loop.is_closed():
+                if self.loop.is_closed():  # it may close before it has begun the coroutine
                     break
                 if time.monotonic() > end:
                     self.loop.call_soon_threadsafe(cancel)
@@ -90,22 +90,22 @@ class Portal:
             raise asyncio.CancelledError
         return task.result()
 
-    async def arun(self, work: Coroutine[Any, Any, T], timeout: float | None = None) -> T:  # noqa: ASYNC109 - it cancels the work on the other loop too
+    async def arun(self, work: Coroutine[Any, Any, T], timeout: float | None = None) -> T:  # noqa: ASYNC109 - it also cancels the coroutine on the other loop
         """Run a coroutine on the loop and await it on the current one; propagate cancellation.
 
         Raises:
             TimeoutError: If it took longer than ``timeout`` seconds.
         """
-        crossing = _CrossLoopCall(work, self.loop, asyncio.get_running_loop())
+        call = _CrossLoopCall(work, self.loop, asyncio.get_running_loop())
         with interruptible():
             async with asyncio.timeout(timeout):
-                return await crossing.result()
+                return await call.result()
 
     def close(self, grace: float = 2.0) -> None:
         """Cancel all tasks, stop the loop and join the thread for at most ``grace`` seconds."""
         if self.loop.is_closed():
             return
-        with contextlib.suppress(RuntimeError):
+        with contextlib.suppress(RuntimeError):  # another thread has just closed it
             self.loop.call_soon_threadsafe(self.loop.stop)
         if self._thread is not threading.current_thread():
             self._thread.join(grace)
@@ -138,28 +138,27 @@ class _CrossLoopCall(Generic[T]):
     def __init__(
         self,
         work: Coroutine[Any, Any, T],
-        there: asyncio.AbstractEventLoop,
-        here: asyncio.AbstractEventLoop,
+        target: asyncio.AbstractEventLoop,
+        caller: asyncio.AbstractEventLoop,
     ) -> None:
-        self._work = work
-        self._there, self._here = there, here
+        self._work, self._target, self._caller = work, target, caller
         self._task: asyncio.Task[T] | None = None
-        self._done = here.create_future()
+        self._done = caller.create_future()
 
     async def result(self) -> T:
         """Await the result; cancelling this cancels the work without waiting for it."""
-        self._there.call_soon_threadsafe(self._begin)
+        self._target.call_soon_threadsafe(self._begin)
         try:
             await self._done
         except asyncio.CancelledError:
-            with contextlib.suppress(RuntimeError):  # that loop is closed, its tasks are cancelled
-                self._there.call_soon_threadsafe(self._cancel)
+            with contextlib.suppress(RuntimeError):  # that loop has closed and cancelled its tasks
+                self._target.call_soon_threadsafe(self._cancel)
             raise
         assert self._task is not None  # noqa: S101 - the task has finished
         return self._task.result()
 
     def _begin(self) -> None:
-        self._task = self._there.create_task(self._work)
+        self._task = self._target.create_task(self._work)
         self._task.add_done_callback(self._notify)
 
     def _cancel(self) -> None:
@@ -167,13 +166,13 @@ class _CrossLoopCall(Generic[T]):
             self._task.cancel()
 
     def _notify(self, task: asyncio.Task[T]) -> None:
-        with contextlib.suppress(RuntimeError):  # that loop is closed: nobody awaits the result
-            self._here.call_soon_threadsafe(self._settle)
+        with contextlib.suppress(RuntimeError):  # that loop has closed: nobody awaits the result
+            self._caller.call_soon_threadsafe(self._settle)
         if not task.cancelled():
-            task.exception()  # mark the exception as retrieved
+            task.exception()  # otherwise asyncio logs it as never retrieved
 
     def _settle(self) -> None:
-        if not self._done.done():
+        if not self._done.done():  # it is done if the caller was cancelled
             self._done.set_result(None)
 
 
@@ -189,23 +188,23 @@ def is_being_cancelled() -> bool:
 
 
 def forbid_blocking_call(twin: str) -> None:
-    """Refuse a blocking call in a portal's thread, where it would deadlock.
+    """Reject a blocking call in a portal's thread, where it would deadlock.
 
     Raises:
-        UsageError: If this is such a thread; the message names ``twin``, the call to await instead.
+        UsageError: If this is such a thread; the hint names ``twin``, the method to await instead.
     """
     if on_portal_thread():
         raise UsageError(
-            "a waiting call was made on an engine's own event loop, which would never answer.",
-            hint=f"There, `await pool.{twin}(…)`.",
+            "a blocking call was made on an engine's own event loop, where it would deadlock.",
+            hint=f"Use `await pool.{twin}(…)` instead.",
         )
 
 
 class InterruptibleEvent:
-    """An event for which one thread waits; each `set` ends one wait, and Ctrl-C ends it at once.
+    """An event for one waiting thread; each `set` ends one wait, and Ctrl-C ends it at once.
 
     It is a bare lock: `threading.Event` and `concurrent.futures.Future` are written in Python, and
-    Ctrl-C between two of their steps leaves their lock held, so that the other side hangs.
+    Ctrl-C between two of their steps can leave their lock held, which blocks the other thread.
     """
 
     def __init__(self) -> None:
@@ -213,7 +212,7 @@ class InterruptibleEvent:
         self._lock.acquire()
 
     def set(self) -> None:
-        """End the wait of the thread that waits, or of the next one that does."""
+        """End the current wait, or the next one if no thread is waiting."""
         with contextlib.suppress(RuntimeError):  # already set
             self._lock.release()
 
@@ -223,9 +222,9 @@ class InterruptibleEvent:
 
 
 class _Heartbeat:
-    """Timer that wakes an event loop regularly while anything waits on it.
+    """Timer that wakes an event loop regularly while a coroutine waits on it.
 
-    Signals reach only the main thread, so that one timer, for its current loop, is enough.
+    Python handles signals in the main thread only, so one timer, for its current loop, is enough.
     """
 
     _current: ClassVar[_Heartbeat | None] = None
@@ -242,35 +241,33 @@ class _Heartbeat:
             cls._current = cls(loop)
         return cls._current
 
-    @contextlib.contextmanager
-    def beating(self) -> Iterator[None]:
-        """Keep the loop awake meanwhile."""
+    def begin_wait(self) -> None:
+        """Wake the loop regularly until ``waits`` is 0 again."""
         self.waits += 1
         if not self._ticks:
             self._tick()
-        try:
-            yield
-        finally:
-            self.waits -= 1
 
     def _tick(self) -> None:
         self._ticks = self.waits > 0
         if self._ticks:
-            self.loop.call_later(_BEAT, self._tick)
+            self.loop.call_later(_HEARTBEAT, self._tick)
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
     """Make awaits in this context interruptible by the Stop button.
 
-    A kernel passes Stop to its loop through a callback that does not wake the loop: while a cell
-    awaits a silent provider, nothing else would.
+    A kernel handles Stop in a callback that does not wake the loop, so a cell that awaits a silent
+    provider would not stop.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    heartbeat = _Heartbeat.of(asyncio.get_running_loop())
+    heartbeat.begin_wait()
     try:
-        with _Heartbeat.of(asyncio.get_running_loop()).beating():
-            yield
+        yield
     except asyncio.CancelledError as stop:
         raise with_short_traceback(stop) from None
+    finally:
+        heartbeat.waits -= 1

@@ -28,7 +28,6 @@ from gatewayx_nb.llm_engines import RejectedParameterError, without_param
 
 if TYPE_CHECKING:
     from gatewayx_nb.calls import ConversationSlot, Emit
-    from gatewayx_nb.concurrency import Portal
     from gatewayx_nb.engine_pool.host import EngineHost
     from gatewayx_nb.engine_pool.preview import CallPreview
     from gatewayx_nb.engine_pool.usage import UsageTracker
@@ -40,10 +39,10 @@ if TYPE_CHECKING:
     from gatewayx_nb.secure_config import Limits
 
 _GRACE = 1.0
-"""Seconds past a deadline after which a caller no longer waits for a blocked loop."""
+"""Seconds past its deadline that a caller waits for a loop that an engine may block."""
 
-_LISTING = 5.0
-"""Seconds for a provider to list its models, before an error is raised without a suggestion."""
+_LISTING_TIMEOUT = 5.0
+"""Seconds for a provider to list its models, after which an error suggests none of them."""
 
 
 class EngineCall:
@@ -56,13 +55,15 @@ class EngineCall:
         limits: Timeout, concurrency, retries and cost.
         usage: The totals to which the finished call is added.
         schema: Parses the answer, if a schema was requested.
-        slot: Its place in a conversation.
+        slot: Its position in a conversation.
 
     Attributes:
+        portal: The engine's event loop, on which the call runs.
+        timeout: Seconds that a caller waits: the deadline and a grace period.
         partial: The partial answer; calls of one failover share it.
     """
 
-    def __init__(  # noqa: PLR0913 - a call is where all of them meet
+    def __init__(  # noqa: PLR0913 - a call uses all of them
         self,
         host: EngineHost,
         target: Target,
@@ -73,20 +74,11 @@ class EngineCall:
         schema: ResponseSchema | None = None,
         slot: ConversationSlot | None = None,
     ) -> None:
-        self.host, self.target, self.limits = host, target, limits
+        self.target, self.limits = target, limits
+        self.portal, self.timeout = host.portal, limits.timeout + _GRACE
         self.partial = PartialReply(target.name, target.model or "")
-        self._request, self._usage = request, usage
+        self._host, self._request, self._usage = host, request, usage
         self._schema, self._slot = schema, slot
-
-    @property
-    def portal(self) -> Portal:
-        """The engine's event loop, on which the call runs."""
-        return self.host.portal
-
-    @property
-    def timeout(self) -> float:
-        """Seconds that a caller waits: the deadline and a grace period."""
-        return self.limits.timeout + _GRACE
 
     async def run(self, emit: Emit | None = None) -> Reply:
         """Make the call on its engine's loop, passing each chunk to ``emit``.
@@ -95,8 +87,9 @@ class EngineCall:
             GatewayError: If the call fails; ``partial`` holds the text received so far.
         """
         try:
+            # The deadline includes the wait for a free slot.
             async with asyncio.timeout(self.limits.timeout):
-                async with self.host.use(self.target, self.limits.concurrency) as engine:
+                async with self._host.use(self.target, self.limits.concurrency) as engine:
                     parsed = await self._answer(engine, emit)
         except TimeoutError:
             error = self.deadline_error()
@@ -115,13 +108,13 @@ class EngineCall:
         return reply
 
     async def preview(self) -> CallPreview:
-        """Return what would be sent and its maximum cost; nothing is sent.
+        """Return what the call would send and its maximum cost; nothing is sent.
 
         Raises:
             GatewayError: If the engine cannot be created or rejects the request.
         """
         try:
-            async with self.host.acquire(self.target, self.limits.concurrency) as instance:
+            async with self._host.acquire(self.target, self.limits.concurrency) as instance:
                 request = await self._prepare(instance.engine)
                 return await preview(instance.engine, request)
         except GatewayError as error:
@@ -144,10 +137,11 @@ class EngineCall:
                     lambda correction: self._send(engine, correction, None),
                 )
         except ModelNotFoundError as error:
-            known = await self._models(engine)
-            raise error.extended(did_you_mean(self.partial.model, known)) from error.__cause__
+            models = await self._models(engine)
+            raise error.extended(did_you_mean(self.partial.model, models)) from error.__cause__
         tokens = self.partial.billed or self.partial.total_usage
         if tokens is not None:
+            # Prices change over time; the call is billed at the price of when it was sent.
             sent_at = time.time() - (time.monotonic() - self.partial.started)
             self.partial.price = await cost_of(engine, self.partial.model, tokens, sent_at)
         return parsed
@@ -164,24 +158,25 @@ class EngineCall:
         if len(request.messages) > 1 and "history" not in engine.features:
             raise self._unsupported("conversations", "chat")
         model = request.model or engine.model_name
-        if not model:  # a server that serves the models it was started with
+        if not model:  # a local server offers only the models that it was started with
             model = next((listed.model for listed in await engine.models()), "")
         if request.model != model:
             request = replace(request, model=model)
         if schema is None or schema.schema is None:
             return request
+        # The strict modes of providers require every field to be named, which a loose type cannot.
         if "schema" in engine.features and not schema.is_loose:
             return request
         return with_schema_in_words(request, schema)
 
     async def _send(self, engine: LLMEngine, request: Request, emit: Emit | None) -> None:
-        """Send the request, again where that can help; never after the first chunk."""
+        """Send the request, with retries until the first chunk has arrived."""
 
         async def attempt() -> None:
-            nonlocal request
+            nonlocal request  # a retry must not send the dropped parameters again
             while True:
                 self.partial.attempts += 1
-                await self.host.wait_for_rate(self.target.rates, estimate_request_tokens(request))
+                await self._host.wait_for_rate(self.target.rates, estimate_request_tokens(request))
                 try:
                     return await self._receive(engine, request, emit)
                 except RejectedParameterError as error:
@@ -201,17 +196,16 @@ class EngineCall:
         )
 
     async def _receive(self, engine: LLMEngine, request: Request, emit: Emit | None) -> None:
-        add = self.partial.add
         with typed_errors(self.target):
             async for chunk in engine.stream(request):
-                add(chunk)
+                self.partial.add(chunk)
                 if emit is not None:
                     await emit(chunk)
 
     async def _models(self, engine: LLMEngine) -> list[str]:
-        """Return the provider's models, or none if it does not list them in time."""
+        """Return the provider's models, or none if it cannot list them in time."""
         with contextlib.suppress(GatewayError, TimeoutError):
-            async with asyncio.timeout(_LISTING):
+            async with asyncio.timeout(_LISTING_TIMEOUT):
                 return [model.model for model in await engine.models()]
         return []
 
@@ -240,7 +234,7 @@ class EngineCall:
         )
 
     def _record_failure(self, error: GatewayError) -> None:
-        """Complete the error, remove the key from it and add the call to the totals."""
+        """Complete the error, remove the key from it, and add the call to the totals."""
         redact_exception(error, self.target.key)
         error.engine = error.engine or self.target.name
         error.model = error.model or self.partial.model or None

@@ -25,22 +25,22 @@ if TYPE_CHECKING:
     from gatewayx_nb.schema import ResponseSchema
 
 _GRACE = 1.0
-"""Seconds that a caller waits beyond the duration of a replay."""
+"""Seconds past the deadline and the duration of a replay that a caller waits."""
 
 
 class ReplayedCall:
     """A recorded answer that is replayed; a `PlannedCall`.
 
     Args:
-        portal: The loop that it runs on.
+        portal: The event loop on which it runs.
         entry: The recording.
         deadline: Seconds that a live call may take.
-        speed: Replay this many times as fast as recorded; at once if ``None``.
+        speed: Factor of the recorded speed; if ``None``, the replay is immediate.
         schema: Parses the answer, if a schema was requested.
         keep: Stores the turn in its conversation.
     """
 
-    def __init__(  # noqa: PLR0913 - what a live call has, too
+    def __init__(  # noqa: PLR0913 - as in `EngineCall`
         self,
         portal: Portal,
         entry: CassetteEntry,
@@ -62,7 +62,7 @@ class ReplayedCall:
         """Pass on each chunk, at its recorded time if a speed is set."""
         start = time.monotonic()
         for at, chunk in self._entry.pieces():
-            if self._speed:
+            if self._speed:  # relative to the start, so that delays do not add up
                 await asyncio.sleep(max(0.0, start + at / self._speed - time.monotonic()))
             self.partial.add(chunk)
             if emit is not None:
@@ -121,6 +121,7 @@ class RecordedCall:
 
     def _recording(self, chunks: list[RecordedChunk], emit: Emit | None) -> Emit:
         async def record(chunk: Chunk) -> None:
+            # All other fields of a chunk are recorded once, from the finished reply.
             if chunk.text or chunk.reasoning:
                 at = time.monotonic() - self.partial.started
                 chunks.append(RecordedChunk(at, chunk.text, chunk.reasoning))
@@ -131,7 +132,7 @@ class RecordedCall:
 
 
 async def _write_entry(cassette: Cassette, make: Callable[[], CassetteEntry]) -> None:
-    """Write an entry in a thread, because disk I/O blocks; remove keys from any error."""
+    """Write an entry in a thread, because disk I/O would block the loop; redact any error."""
     try:
         await asyncio.to_thread(lambda: cassette.add(make()))
     except GatewayError as error:
@@ -163,7 +164,7 @@ async def replay_vectors(entry: CassetteEntry) -> Vectors:
     np, recorded = numpy(), entry.vectors
     try:
         if recorded is None:
-            raise ValueError("there are none")  # noqa: TRY301 - handled below like the others
+            raise ValueError("there are none")  # noqa: TRY301 - handled below like other errors
         data = base64.b64decode(recorded.float32, validate=True)
         array: Vectors = np.frombuffer(data, "<f4").reshape(recorded.rows, recorded.dimensions)
     except ValueError as error:

@@ -1,8 +1,7 @@
-"""What a pool knows of its engines: of those on this machine, or of those on a cassette."""
+"""Engines, models and their state: those of this machine, or those of a replayed cassette."""
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -10,14 +9,14 @@ from typing_extensions import override
 
 from gatewayx_nb.concurrency import on_portal_thread
 from gatewayx_nb.engine_pool.health import HEALTH_TIMEOUT, EngineHealth, check_health
-from gatewayx_nb.engine_pool.probe import Prober, is_listening
+from gatewayx_nb.engine_pool.probe import Prober, listening
 from gatewayx_nb.errors import ConfigError, GatewayError
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.llm_engines import FEATURES, SAMPLING
 from gatewayx_nb.model_registry import EngineStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Coroutine, Sequence
 
     from gatewayx_nb.cassettes import Cassette
     from gatewayx_nb.engine_pool.runtime import Runtime
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.secure_config import Config
 
 REFRESH_INTERVAL = 1.0
-"""Seconds between checks for changed files by plain calls; commands and magics always check."""
+"""Seconds between checks for changed files before calls; commands and magics always check."""
 
 _PROBE_TIMEOUT = 1.0
 """Seconds that a server on this machine has to answer."""
@@ -42,57 +41,44 @@ class Catalog(Protocol):
     @property
     def problems(self) -> list[str]:
         """Problems with the user's files, a line each."""
-        ...
 
     def models(self, engine: str | None, *, live: bool) -> list[ModelInfo]:
         """Return the models that can be called, of one engine or of all."""
-        ...
 
     def status(self, *, probe: bool) -> list[EngineStatus]:
         """Return a row for each engine."""
-        ...
 
     def health(self, names: Sequence[str]) -> Coroutine[Any, Any, list[EngineHealth]]:
-        """Return the coroutine that checks engines, with a row for each."""
-        ...
+        """Return the coroutine that checks engines and returns a row for each."""
 
     def features(self, reference: str) -> frozenset[str]:
         """Return what a model supports."""
-        ...
 
     def default_model(self) -> str:
         """Return the reference that is used if a call names none."""
-        ...
 
     def require(self, reference: str) -> None:
         """Raise an error if the reference cannot be called."""
-        ...
 
 
 class LiveCatalog(Catalog):
     """The engines of this machine."""
 
     def __init__(
-        self,
-        config: Config,
-        registry: ModelRegistry,
-        runtime: Runtime,
-        usage: UsageTracker,
-        clock: Callable[[], float] = time.monotonic,
+        self, config: Config, registry: ModelRegistry, runtime: Runtime, usage: UsageTracker
     ) -> None:
         self._config, self._registry, self._runtime, self._usage = config, registry, runtime, usage
-        self._clock = clock
-        self._refreshed = clock()
+        self._refreshed = time.monotonic()
 
     def refresh(self) -> None:
-        """Look for changed keys, settings and engine files; let go of engines that are gone."""
-        self._refreshed = self._clock()
+        """Check for changed keys, settings and engine files; retire engines that were removed."""
+        self._refreshed = time.monotonic()
         if self._registry.refresh():
             self._runtime.retire_removed()
 
     def refresh_if_due(self) -> None:
-        """Refresh unless that was done within `REFRESH_INTERVAL`."""
-        if self._clock() - self._refreshed >= REFRESH_INTERVAL:
+        """Refresh unless the last refresh was less than `REFRESH_INTERVAL` ago."""
+        if time.monotonic() - self._refreshed >= REFRESH_INTERVAL:
             self.refresh()
 
     @property
@@ -103,18 +89,19 @@ class LiveCatalog(Catalog):
 
     @override
     def models(self, engine: str | None, *, live: bool) -> list[ModelInfo]:
-        """Return the models that can be called; from the providers if ``live``."""
+        """Return the models that can be called; if ``live``, as their providers list them."""
         if engine is not None:
             self._registry.require_engine(engine)
         if not live:
             models = self._registry.models()
             return [model for model in models if engine in (None, model.engine)]
         targets = self._registry.targets(engine)
-        listing = self._prober(_LISTING_TIMEOUT).probe_all(targets, lambda one: one.models())
-        answers = self._runtime.run(listing)
+        prober = self._prober(_LISTING_TIMEOUT)
+        answers = self._runtime.run(prober.probe_all(targets, lambda instance: instance.models()))
         failure = answers.get(engine) if engine is not None else None
         if isinstance(failure, GatewayError):
             raise failure
+        # Without a named engine, one that fails must not hide the models of the others.
         lists = [answer for answer in answers.values() if not isinstance(answer, GatewayError)]
         return [model for models in lists for model in models]
 
@@ -149,19 +136,16 @@ class LiveCatalog(Catalog):
         self._registry.resolve(reference)
 
     def _answering_servers(self) -> list[str]:
-        """Return the engines whose server on this machine answers; most do not even listen."""
-        servers = self._registry.servers()
-        if on_portal_thread():  # an engine asks for the status: its loop must not wait for itself
+        """Return the engines whose server on this machine answers."""
+        if on_portal_thread():  # an engine requests the status: its loop must not wait for itself
             return []
-
-        async def listening() -> list[bool]:
-            return await asyncio.gather(*map(is_listening, servers.values()))
-
-        accepted = self._runtime.run(listening())
-        names = [name for name, accepts in zip(servers, accepted, strict=True) if accepts]
+        # Connecting is cheaper than starting the engine, and most servers are not running.
+        names = self._runtime.run(listening(self._registry.servers()))
         targets = [self._registry.resolve(name) for name in names]
-        checks = self._prober(_PROBE_TIMEOUT).probe_all(targets, lambda one: one.health_check())
-        answers = self._runtime.run(checks)
+        prober = self._prober(_PROBE_TIMEOUT)
+        answers = self._runtime.run(
+            prober.probe_all(targets, lambda instance: instance.health_check())
+        )
         return [name for name, answer in answers.items() if answer is True]
 
     def _prober(self, timeout: float) -> Prober:
@@ -169,11 +153,11 @@ class LiveCatalog(Catalog):
 
 
 class ReplayCatalog(Catalog):
-    """The engines on a cassette that is replayed: the same on every machine.
+    """The engines of a replayed cassette, which are the same on every machine.
 
     Args:
         cassette: The cassette.
-        registry: Knows the default model that was chosen, and all names of engines.
+        registry: Provides the chosen default model and the names of all engines.
     """
 
     def __init__(self, cassette: Cassette, registry: ModelRegistry) -> None:
@@ -182,7 +166,7 @@ class ReplayCatalog(Catalog):
     @property
     @override
     def problems(self) -> list[str]:
-        """What is wrong with the cassette."""
+        """The problem of the cassette, if it has one."""
         return list(filter(None, [self._cassette.problem]))
 
     @override
@@ -196,16 +180,10 @@ class ReplayCatalog(Catalog):
         models: dict[str, list[str]] = {}
         for model in self._cassette.models():
             models.setdefault(model.engine, []).append(model.model)
+        names = {engine: ", ".join(filter(None, recorded)) for engine, recorded in models.items()}
         return [
-            EngineStatus(
-                engine,
-                ", ".join(filter(None, names)),
-                "not needed",
-                "replay",
-                "cassette",
-                loaded=True,
-            )
-            for engine, names in models.items()
+            EngineStatus(engine, model, "not needed", "replay", "cassette", loaded=True)
+            for engine, model in names.items()
         ]
 
     @override
@@ -225,7 +203,7 @@ class ReplayCatalog(Catalog):
 
     @override
     def default_model(self) -> str:
-        """Return the reference that recorded calls without one were answered by.
+        """Return the reference that answered the recorded calls that named none.
 
         Raises:
             ConfigError: If every recorded call names its model.

@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     Batch = list[list[float]]
 
 _CONCURRENT_BATCHES = 8
-"""Maximum number of concurrent batches; providers limit tokens per minute long before requests."""
+"""Maximum number of concurrent batches; more would only reach the provider's token limit sooner."""
 
 
 def check_texts(texts: Iterable[str]) -> list[str]:
-    """Return the texts as a list.
+    """Return one text or several as a list.
 
     Raises:
         UsageError: If one is not a str, or is empty, which providers reject.
@@ -80,14 +80,14 @@ class _BatchEmbedder:
     slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_CONCURRENT_BATCHES))
 
     async def embed(self, texts: list[str]) -> Batch:
-        """Embed all texts; the first failure cancels the other batches, to save their cost."""
+        """Embed all texts; the first failure cancels the other batches, which saves their cost."""
         size = self.engine.embedding_batch
         batches = [texts[start : start + size] for start in range(0, len(texts), size)]
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._embed_batch(batch)) for batch in batches]
         except BaseExceptionGroup as failures:
-            raise failures.exceptions[0] from None
+            raise failures.exceptions[0] from None  # callers catch the error of one call
         return [vector for task in tasks for vector in task.result()]
 
     async def _embed_batch(self, texts: list[str]) -> Batch:

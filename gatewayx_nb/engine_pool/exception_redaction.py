@@ -30,7 +30,7 @@ def redact_exception(error: GatewayError, key: str) -> None:
             link.__context__ = None
         for frame, _ in traceback.walk_tb(link.__traceback__):
             if any(_shows(value, key) for value in frame.f_locals.values()):
-                with contextlib.suppress(RuntimeError):  # a running frame of our own code
+                with contextlib.suppress(RuntimeError):  # a frame that is still running
                     frame.clear()
 
 
@@ -41,14 +41,14 @@ def cause_without_key(cause: BaseException, key: str) -> BaseException | None:
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """Yield an exception and its causes and contexts, each once."""
-    waiting: list[BaseException | None] = [error]
-    seen: set[int] = set()
-    while waiting:
-        link = waiting.pop()
-        if link is not None and id(link) not in seen:
-            seen.add(id(link))
+    pending: list[BaseException | None] = [error]
+    visited: set[int] = set()  # chains may have cycles
+    while pending:
+        link = pending.pop()
+        if link is not None and id(link) not in visited:
+            visited.add(id(link))
             yield link
-            waiting += [link.__cause__, link.__context__]
+            pending += [link.__cause__, link.__context__]
 
 
 def _contains_key(error: BaseException | None, key: str) -> bool:
@@ -56,12 +56,12 @@ def _contains_key(error: BaseException | None, key: str) -> bool:
 
 
 def _shows(value: object, key: str) -> bool:
-    """Return whether a value or its attributes contain the key, as a verbose traceback shows them.
+    """Return whether the ``repr`` of a value or of its attributes contains the key.
 
-    A value whose ``repr`` fails contains nothing.
+    Verbose tracebacks show both. A value whose ``repr`` fails is not shown.
     """
     try:
-        shown = f"{value!r} {getattr(value, '__dict__', '')!r}"
-    except Exception:  # noqa: BLE001 - an engine's value
+        text = f"{value!r} {getattr(value, '__dict__', '')!r}"
+    except Exception:  # noqa: BLE001 - an engine's value may raise anything
         return False
-    return redact(shown, [key]) != shown
+    return redact(text, [key]) != text

@@ -21,7 +21,7 @@ from gatewayx_nb.engine_pool.router import CallRouter
 from gatewayx_nb.engine_pool.runtime import Runtime
 from gatewayx_nb.engine_pool.security import SecurityStatus, security_status
 from gatewayx_nb.engine_pool.usage import ModelUsage, UsageTracker, ledger_path
-from gatewayx_nb.errors import UsageError
+from gatewayx_nb.errors import ConfigError, UsageError
 from gatewayx_nb.model_registry import EngineStatus, ModelRegistry
 from gatewayx_nb.secure_config import Config
 from gatewayx_nb.storage import Ledger
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 
 class EnginePool:
-    """Owns engines and makes calls to them: from a script, a cell, a thread or an event loop.
+    """Owns engines and makes calls to them, from a script, a cell, a thread or an event loop.
 
     All I/O runs on background event loops, so a pool works the same everywhere and outlives any
     event loop. Before a call, at most once a second, keys, settings and engine files are checked
@@ -103,6 +103,7 @@ class EnginePool:
         self.chats = ChatStore(lambda: self._router)
         planner = LivePlanner(config, registry, self._runtime, self.chats, self._usage)
         self._router = CallRouter(planner, self._live.refresh_if_due)
+        # Through a weak reference: the registration must not keep the pool alive.
         atexit.register(_close_at_exit, weakref.ref(self))
 
     def ask(self, prompt: str, /, **options: Unpack[CallOptions]) -> Reply:
@@ -184,7 +185,7 @@ class EnginePool:
         return await await_from(call, call.preview())
 
     def embed(self, texts: Iterable[str], *, model: str) -> Vectors:
-        """Return embeddings of texts, as a float32 array of shape (texts, dimensions).
+        """Return the embeddings of texts as a float32 array of shape (texts, dimensions).
 
         Args:
             texts: The texts; none may be empty.
@@ -219,7 +220,7 @@ class EnginePool:
     ) -> Cassette:
         """Open a file of recorded replies, until it is closed or its ``with`` block ends.
 
-        Failed calls are not recorded. Replayed calls cost nothing and count neither in `usage` nor
+        Failed calls are not recorded. Replayed calls cost nothing, and count neither in `usage` nor
         towards a budget.
 
         Args:
@@ -239,7 +240,7 @@ class EnginePool:
 
     @property
     def active_cassette(self) -> Cassette | None:
-        """The `cassette` that is open."""
+        """The open `cassette`, or ``None``."""
         return self._router.cassette
 
     @property
@@ -338,7 +339,7 @@ class EnginePool:
 
         Args:
             reference: ``"engine"`` or ``"engine:model"``.
-            save: Whether to write it into the project's settings too.
+            save: Whether to write it to the project's settings, too.
 
         Raises:
             GatewayError: If the reference cannot be called.
@@ -361,8 +362,14 @@ class EnginePool:
         Raises:
             ConfigError: If the file cannot be read.
         """
-        with self._usage.readable():
+        try:
             return self._usage.ledger.last(count)
+        except OSError as error:
+            path = self.ledger
+            raise ConfigError(
+                f"the ledger {str(path)!r} cannot be read: {error}.",
+                hint=f"Move it away: `mv {path} {path}.off`; the next call creates a new one.",
+            ) from None
 
     @property
     def ledger(self) -> Path:
@@ -370,19 +377,19 @@ class EnginePool:
         return self._usage.ledger.path
 
     def security_status(self) -> SecurityStatus:
-        """Return where keys come from, and who may read and change the files; never a key.
+        """Return where keys come from and who may read and change the files; never a key.
 
-        Git is asked whether it ignores or tracks the key files, for at most two seconds.
+        Git is queried for at most two seconds, to find out whether it ignores or tracks key files.
         """
         self.refresh()
         rows, started = self._registry.rows(), self._runtime.started()
         return security_status(self._config, rows, self._registry.problems, started)
 
     def untrusted_engines(self) -> dict[str, list[KeyDestination]]:
-        """Return the engines that do not get your key, because the project would send it elsewhere.
+        """Return the engines that do not receive your key, as the project would send it elsewhere.
 
         Returns:
-            By engine, the addresses, files and network settings of the project in question.
+            By engine, the project's addresses, files and network settings that cause this.
         """
         self.refresh()
         return self._registry.untrusted_engines()
@@ -390,7 +397,7 @@ class EnginePool:
     def trust(self, destinations: Mapping[str, Iterable[KeyDestination]]) -> None:
         """Allow the project to use your keys with these engines; see `untrusted_engines`.
 
-        It is saved in the user folder, for this project.
+        The permission is saved in the user folder, for this project only.
         """
         if self._config.project:
             self._config.trusted.add(self._config.project.root, destinations)
@@ -426,6 +433,7 @@ class EnginePool:
 
     @override
     def __reduce__(self) -> tuple[Any, ...]:
+        # Loops and connections cannot be pickled; a worker process builds its own for the project.
         project = self._config.project
         return (EnginePool, (project.root if project else None,))
 
@@ -439,21 +447,21 @@ class _DefaultPool:
     """The pool of the module functions, built on first use."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # threads that ask first at once get the same pool
+        self._lock = threading.Lock()  # concurrent first calls must get the same pool
         self._pool: EnginePool | None = None
 
     def get(self) -> EnginePool:
-        """Return the default pool; the first use builds it, for the folder current then."""
+        """Return the default pool; the first use builds it for the current folder."""
         with self._lock:
             self._pool = self._pool or EnginePool()
             return self._pool
 
     def reset(self) -> None:
-        """Close the default pool; the next use builds another."""
+        """Close the default pool; the next use builds a new one."""
         with self._lock:
             pool, self._pool = self._pool, None
         if pool is not None:
-            pool.close()
+            pool.close()  # without the lock: closing waits for the engines
 
 
 _default = _DefaultPool()
@@ -479,6 +487,5 @@ def _by_name(engines: Iterable[LLMEngine]) -> dict[str, LLMEngine]:
 
 
 def _close_at_exit(reference: weakref.ref[EnginePool]) -> None:
-    closing = reference()
-    if closing is not None:
-        closing.close()
+    if (pool := reference()) is not None:
+        pool.close()

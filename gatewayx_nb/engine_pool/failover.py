@@ -1,4 +1,4 @@
-"""Failover: calls to several engines in turn, until one answers."""
+"""Failover: calls to several engines in turn until one answers."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from gatewayx_nb.replies import Reply
 
 FINAL_ERRORS = (UsageError, TrustError)
-"""Errors that another engine cannot fix, or must not hide."""
+"""Errors that another engine would raise, too, or must not hide."""
 
 
 class Failover:
-    """Calls to several engines; the next one is made if one fails before its answer has begun.
+    """Calls to several engines: if one fails before its answer has begun, the next is called.
 
     Args:
         first: The reference of the first engine.
-        attempts: The calls in order, or the error of a call that cannot be made.
+        attempts: The calls in order; in place of a call that cannot be made, its error.
         portal: The loop from which the calls are made.
 
     Raises:
@@ -41,18 +41,18 @@ class Failover:
             raise _combined(error for error in attempts if isinstance(error, GatewayError))
         self.portal = portal
         self.partial = calls[0].partial
-        for call in calls:
+        for call in calls:  # a reader sees one partial answer, whichever engine is called
             call.partial = self.partial
         self._first, self._attempts = first, attempts
         self._current = calls[0]
 
     @property
     def timeout(self) -> float:
-        """Seconds that a caller waits; one call's deadline covers all attempts."""
+        """Seconds that a caller waits; the deadline of one call covers all attempts."""
         return self._current.timeout
 
     async def preview(self) -> CallPreview:
-        """Return what the first possible call would send; see `EngineCall.preview`."""
+        """Return what the first call that can be made would send; see `EngineCall.preview`."""
         return await self._current.portal.arun(self._current.preview())
 
     async def run(self, emit: Emit | None = None) -> Reply:
@@ -77,9 +77,10 @@ class Failover:
             except FINAL_ERRORS:
                 raise
             except GatewayError as error:
-                failures.append(error)
+                # A reply never mixes two engines, and a deadline leaves no time for another.
                 if self.partial.has_begun or isinstance(error, DeadlineError):
                     raise
+                failures.append(error)
         raise _combined(failures)
 
     def closed_error(self) -> TransportError:

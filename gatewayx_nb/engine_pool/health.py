@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.engine_pool.probe import is_listening
+from gatewayx_nb.engine_pool.probe import listening
 from gatewayx_nb.errors import EngineNotFoundError, GatewayError
 
 if TYPE_CHECKING:
@@ -18,10 +17,10 @@ if TYPE_CHECKING:
     from gatewayx_nb.model_registry import ModelRegistry, Target
 
 HEALTH_TIMEOUT = 10.0
-"""Seconds that each engine has to answer a health check."""
+"""Seconds that each engine has to answer."""
 
 _CHECKED_STATES = ("ready", "failed", "refused")
-"""States of the engines to check; engines in other states lack a key, weights or a name."""
+"""States of engines that can be checked; in all others something is missing, such as a key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,27 +54,22 @@ def check_health(
         EngineNotFoundError: If a name is unknown.
     """
     servers = {} if names else registry.servers()
-    wanted = names or [row.name for row in registry.rows() if row.state in _CHECKED_STATES]
-    targets = {name: _resolve(registry, name) for name in dict.fromkeys([*wanted, *servers])}
-    for name in names:
-        unknown = targets[name]
-        if isinstance(unknown, EngineNotFoundError):
-            raise unknown
+    checked = names or [row.name for row in registry.rows() if row.state in _CHECKED_STATES]
+    targets: dict[str, Target | GatewayError] = {}
+    for name in dict.fromkeys([*checked, *servers]):
+        try:
+            targets[name] = registry.resolve(name)
+        except GatewayError as error:
+            if names and isinstance(error, EngineNotFoundError):
+                raise  # a misspelt name; all other errors are rows of the result
+            targets[name] = error
     return _check(prober, targets, servers)
-
-
-def _resolve(registry: ModelRegistry, name: str) -> Target | GatewayError:
-    try:
-        return registry.resolve(name)
-    except GatewayError as error:
-        return error
 
 
 async def _check(
     prober: Prober, targets: dict[str, Target | GatewayError], servers: dict[str, str]
 ) -> list[EngineHealth]:
-    accepted = await asyncio.gather(*map(is_listening, servers.values()))
-    silent = {name for name, accepts in zip(servers, accepted, strict=True) if not accepts}
+    silent = servers.keys() - set(await listening(servers))  # nobody started them: not a failure
     checked = {name: target for name, target in targets.items() if name not in silent}
     callable_ = [target for target in checked.values() if not isinstance(target, GatewayError)]
     answers = await prober.probe_all(callable_, _measure)
@@ -85,21 +79,14 @@ async def _check(
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class _Measurement:
-    ok: bool
-    latency: float
-
-
-async def _measure(engine: LLMEngine) -> _Measurement:
+async def _measure(engine: LLMEngine) -> EngineHealth:
     start = time.monotonic()
     ok = bool(await engine.health_check())
-    return _Measurement(ok, time.monotonic() - start)
+    error = "" if ok else "its own health check failed."
+    return EngineHealth(engine.name, ok, time.monotonic() - start, error)
 
 
-def _row(name: str, answer: _Measurement | GatewayError) -> EngineHealth:
+def _row(name: str, answer: EngineHealth | GatewayError) -> EngineHealth:
     if isinstance(answer, GatewayError):
         return EngineHealth(name, ok=False, error=" ".join(answer.describe().split()))
-    return EngineHealth(
-        name, answer.ok, answer.latency, "" if answer.ok else "its own health check failed."
-    )
+    return replace(answer, engine=name)  # the name may be an alias of the engine's

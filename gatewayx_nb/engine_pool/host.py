@@ -1,4 +1,4 @@
-"""Host of an engine: its loop and its instance, and when that is replaced or closed."""
+"""Host of an engine: its event loop, and its instance from creation to clean-up."""
 
 from __future__ import annotations
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("gatewayx_nb")
 
-_UNLIMITED = Rates()
-
 
 class EngineInstance:
     """An instance of an engine, and the tasks of the calls that use it."""
@@ -44,7 +42,7 @@ class EngineInstance:
         self._configuration = (target.key, dict(target.options), target.network, slots)
 
     def fits(self, target: Target, loaded: LoadedEngine | None, slots: int) -> bool:
-        """Return whether the instance still matches its file, key and settings."""
+        """Return whether the instance was created from this file, key and settings."""
         configuration = (target.key, dict(target.options), target.network, slots)
         return self._loaded is loaded and self._configuration == configuration
 
@@ -54,7 +52,7 @@ class EngineInstance:
             await self._close()
 
     async def cancel(self) -> None:
-        """Cancel the calls, then clean up; in reverse order they would see a broken connection."""
+        """Cancel the calls, then clean up; in the reverse order their connections would break."""
         for task in self.calls.values():
             if task is not None:
                 task.cancel()
@@ -73,15 +71,15 @@ class EngineInstance:
 class EngineHost:
     """A named engine and the event loop on which it runs.
 
-    Every coroutine here runs on ``portal``'s loop.
+    All coroutines here run on ``portal``'s loop, so the state needs no thread lock.
     """
 
     def __init__(self, portal: Portal, registry: ModelRegistry) -> None:
         self.portal = portal
         self._registry = registry
         self._instance: EngineInstance | None = None
-        self._creating = asyncio.Lock()
-        self._limiter = RateLimiter(_UNLIMITED)
+        self._creating = asyncio.Lock()  # loading awaits a thread; concurrent calls load once
+        self._limiter = RateLimiter(Rates())  # unlimited
 
     @property
     def started(self) -> bool:
@@ -96,12 +94,12 @@ class EngineHost:
 
     @contextlib.asynccontextmanager
     async def acquire(self, target: Target, slots: int) -> AsyncIterator[EngineInstance]:
-        """Yield the instance, which is replaced if its file, key or settings have changed.
+        """Yield the instance, which is replaced first if its file, key or settings have changed.
 
         It stays open in the meantime; the caller does not take a slot.
         """
         instance = await self._current(target, slots)
-        call = object()  # one task may use an engine several times, nested
+        call = object()  # not the task: one task may use an engine several times, nested
         instance.calls[call] = asyncio.current_task()
         try:
             yield instance
@@ -111,14 +109,12 @@ class EngineHost:
 
     async def wait_for_rate(self, rates: Rates, tokens: int) -> None:
         """Wait until a request of ``tokens`` tokens may be sent."""
-        if rates == _UNLIMITED:
-            return
         if rates != self._limiter.rates:
             self._limiter = RateLimiter(rates)
         await self._limiter.acquire(tokens)
 
     async def retire(self) -> None:
-        """Clean up after the last call, because the engine was removed."""
+        """Clean up after the last call, as the engine was removed."""
         stale, self._instance = self._instance, None
         if stale:
             stale.retired = True
@@ -136,7 +132,7 @@ class EngineHost:
         if self._instance and self._instance.fits(target, loaded, slots):
             return self._instance
         async with self._creating:
-            # Many calls may be planned before the engine's code is loaded; the first one loads it.
+            # Many calls may have waited for the lock; the first one loads the engine's code.
             loaded = self._registry.current(target)
             if target.source and loaded is None:
                 loaded = await asyncio.to_thread(self._registry.load, target)
@@ -152,7 +148,7 @@ class EngineHost:
     def _create(self, target: Target, loaded: LoadedEngine | None) -> LLMEngine:
         """Create an instance; the user's settings override attributes set by the constructor."""
         if loaded is None:
-            assert target.instance is not None  # noqa: S101 - has a file or an engine
+            assert target.instance is not None  # noqa: S101 - a target has a file or an instance
             return target.instance
         try:
             check_keywords(loaded.engine, target.options, target.name)
@@ -179,7 +175,7 @@ class EngineHost:
 
 @contextlib.contextmanager
 def typed_errors(target: Target) -> Iterator[None]:
-    """Turn whatever an engine raises into a `ProviderError`; a cancellation of the call passes.
+    """Turn any exception of an engine into a `ProviderError`, except a cancellation of the call.
 
     Raises:
         ProviderError: If the engine raises anything but a `GatewayError`.
@@ -191,7 +187,7 @@ def typed_errors(target: Target) -> Iterator[None]:
     except asyncio.CancelledError as error:
         if is_being_cancelled():
             raise
-        raise _engine_error(target, error) from None  # raised by the engine: nobody cancelled it
+        raise _engine_error(target, error) from None  # the engine raised it; nothing was cancelled
     except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - external code
         raise _engine_error(target, error) from cause_without_key(error, target.key)
 

@@ -23,15 +23,14 @@ if TYPE_CHECKING:
     from gatewayx_nb.messages import Request
     from gatewayx_nb.secure_config import Limits, Rates
 
-_CHARACTERS_A_TOKEN = 4
+_CHARACTERS_PER_TOKEN = 4
 """OpenAI's rule of thumb for English text.
 
 https://help.openai.com/en/articles/4936856-what-are-tokens-and-how-to-count-them
 """
 
-
-ANSWER = 1024
-"""Reply tokens assumed by the estimate if ``max_tokens`` is not set."""
+_DEFAULT_REPLY_TOKENS = 1024
+"""Reply tokens assumed if ``max_tokens`` is not set."""
 
 
 async def cost_of(engine: LLMEngine, model: str, usage: Usage, moment: float) -> Decimal | None:
@@ -41,17 +40,15 @@ async def cost_of(engine: LLMEngine, model: str, usage: Usage, moment: float) ->
         return Decimal(str(each)) * (usage.input_tokens + usage.output_tokens)
     if not (engine.prices and pricing.available()):
         return None
-    look = functools.partial(pricing.price, engine.prices, model, usage, moment)
-    # Once genai-prices is loaded, a thread costs more than the lookup itself.
-    return look() if pricing.loaded() else await asyncio.to_thread(look)
+    look_up = functools.partial(pricing.price, engine.prices, model, usage, moment)
+    # Loading genai-prices would block the loop; once loaded, a thread costs more than the lookup.
+    return look_up() if pricing.loaded() else await asyncio.to_thread(look_up)
 
 
 def estimate_usage(request: Request) -> Usage:
-    """Estimate the tokens of a request, assuming `ANSWER` reply tokens without ``max_tokens``."""
-    answer = request.max_tokens or 0
-    return Usage(
-        input_tokens=estimate_request_tokens(request) - answer, output_tokens=answer or ANSWER
-    )
+    """Estimate the tokens of a request and of a reply that uses all of its ``max_tokens``."""
+    reply = request.max_tokens or 0
+    return Usage(estimate_request_tokens(request) - reply, reply or _DEFAULT_REPLY_TOKENS)
 
 
 def estimate_request_tokens(request: Request) -> int:
@@ -62,13 +59,13 @@ def estimate_request_tokens(request: Request) -> int:
 
 def estimate_tokens(texts: Iterable[str]) -> int:
     """Estimate the number of tokens in texts."""
-    return math.ceil(sum(map(len, texts)) / _CHARACTERS_A_TOKEN)
+    return math.ceil(sum(map(len, texts)) / _CHARACTERS_PER_TOKEN)
 
 
 async def check_budget(
     engine: LLMEngine, request: Request, limits: Limits, spent: Callable[[], Decimal]
 ) -> Decimal:
-    """Return the maximum cost of a call, or 0 if no limit is set.
+    """Return the maximum cost of a call if a limit is set, otherwise 0.
 
     Args:
         engine: The engine.
@@ -94,7 +91,7 @@ async def check_budget(
         raise BudgetError(
             f"the call may cost ${_dollars(cost)}, more than ${_dollars(limits.max_call_cost)};"
             " nothing was sent.",
-            hint=Hint("set_option", option="max_tokens", value=ANSWER // 4)
+            hint=Hint("set_option", option="max_tokens", value=_DEFAULT_REPLY_TOKENS // 4)
             | Hint("raise_option", option="max_cost"),
         )
     if limits.max_cost is not None and spent() + cost > limits.max_cost:
@@ -127,15 +124,17 @@ class RateLimiter:
         if self._requests is not None:
             await self._requests.acquire()
         if self._tokens is not None:
+            # A call larger than the bucket would otherwise never start.
             await self._tokens.acquire(min(tokens, self._tokens.max_rate))
 
 
-def _limiter(per_minute: float | None, at_once: float) -> AsyncLimiter | None:
-    """Return a leaky bucket that allows a burst, and never more than the rate in a minute."""
+def _limiter(per_minute: float | None, burst_share: float) -> AsyncLimiter | None:
+    """Return a leaky bucket that starts this share of a minute's rate at once."""
     if per_minute is None:
         return None
     from aiolimiter import AsyncLimiter
 
-    share = max(1.0, per_minute * at_once)
-    drip = max(per_minute - share, per_minute / 2) / 60
-    return AsyncLimiter(share, share / drip)
+    burst = max(1.0, per_minute * burst_share)
+    # The first minute has the burst and 60 s of refill; together they must not exceed the rate.
+    refill = max(per_minute - burst, per_minute / 2) / 60
+    return AsyncLimiter(burst, burst / refill)

@@ -1,4 +1,4 @@
-"""From a prompt and its options to the call that is made: which engine, and which fallbacks."""
+"""Planning of live calls: a prompt and its options become calls to engines."""
 
 from __future__ import annotations
 
@@ -27,11 +27,10 @@ if TYPE_CHECKING:
 
 
 class LiveCall(PlannedCall, Protocol):
-    """A planned call that reaches an engine; its request can be previewed."""
+    """A planned call to an engine, which can be previewed."""
 
     async def preview(self) -> CallPreview:
-        """Return what would be sent; nothing is sent."""
-        ...
+        """Return what the call would send; nothing is sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +59,8 @@ class LivePlanner:
         attempts: list[EngineCall | GatewayError] = []
         for reference in references:
             try:
-                retargeted: CallOptions = {**options, "model": reference}
-                attempts.append(self._call(prompt, retargeted, streamed=streamed))
+                call = self._call(prompt, {**options, "model": reference}, streamed=streamed)
+                attempts.append(call)
             except FINAL_ERRORS:
                 raise
             except GatewayError as error:
@@ -70,7 +69,7 @@ class LivePlanner:
         return Failover(first, attempts, self.runtime.shared)
 
     def embed(self, texts: list[str], model: str) -> tuple[Portal, Coroutine[Any, Any, Vectors]]:
-        """Return a loop, and the coroutine to run on it that returns the texts' embeddings."""
+        """Return an event loop, and the coroutine to run on it, which returns the embeddings."""
         target = self.registry.resolve(model)
         host = self.runtime.host(target)
         return host.portal, embed(host, target, self.config.settings.limits, texts)

@@ -25,7 +25,7 @@ class CallPreview:
     Attributes:
         engine: Name of the engine.
         model: Name of the model, as the provider spells it.
-        where: URL of the request; empty if it stays in this process.
+        where: URL of the request; empty if nothing leaves this process.
         body: The JSON body of the request, or the arguments for an engine that does not use HTTP.
         usage: Estimated tokens: one per four characters, and at most ``max_tokens`` (or 1,024) of
             reply.
@@ -41,7 +41,7 @@ class CallPreview:
 
 
 async def preview(engine: LLMEngine, request: Request) -> CallPreview:
-    """Return what an engine would send for a request, without sending it; runs on its loop."""
+    """Return what an engine would send for a request; call it on the engine's loop."""
     where, body = "", {"prompt": request.prompt, **request.keywords()}
     if isinstance(engine, HTTPEngine):
         dialect = engine.dialect(request)

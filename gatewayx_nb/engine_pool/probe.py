@@ -1,4 +1,4 @@
-"""Queries to engines about themselves: whether they work, and their models."""
+"""Queries to engines: whether they work, and which models they offer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gatewayx_nb.errors import DeadlineError, GatewayError
 from gatewayx_nb.hints import Hint
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from gatewayx_nb.engine_pool.runtime import Runtime
     from gatewayx_nb.llm_engines import LLMEngine
@@ -26,7 +26,7 @@ _CONNECT_TIMEOUT = 0.3
 """Seconds for a server on this machine to accept a connection."""
 
 _GRACE = 0.5
-"""Seconds after a deadline until a loop blocked by an engine is given up."""
+"""Seconds past a deadline that a loop which an engine blocks is waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Prober:
 
     Attributes:
         runtime: Runs the engines.
-        slots: Number of concurrent calls of an engine; a query does not take a slot.
+        slots: Number of concurrent calls of an engine; a query does not use one.
         timeout: Seconds that each engine has.
     """
 
@@ -44,19 +44,19 @@ class Prober:
     timeout: float
 
     async def probe_all(
-        self, targets: Iterable[Target], question: Callable[[LLMEngine], Awaitable[T]]
+        self, targets: Iterable[Target], query: Callable[[LLMEngine], Awaitable[T]]
     ) -> dict[str, T | GatewayError]:
-        """Return each engine's answer or error by name; engines cannot delay one another."""
-        queried = list(targets)
-        answers = await asyncio.gather(*(self._within(target, question) for target in queried))
-        return {target.name: answer for target, answer in zip(queried, answers, strict=True)}
+        """Return each engine's answer or error by name; engines do not delay one another."""
+        targets = list(targets)
+        answers = await asyncio.gather(*(self._within(target, query) for target in targets))
+        return {target.name: answer for target, answer in zip(targets, answers, strict=True)}
 
     async def _within(
-        self, target: Target, question: Callable[[LLMEngine], Awaitable[T]]
+        self, target: Target, query: Callable[[LLMEngine], Awaitable[T]]
     ) -> T | GatewayError:
-        """Wait for an engine's loop, with a timeout of its own because the loop may be blocked."""
+        """Query an engine, with a timeout on this loop because the engine may block its own."""
         portal = self.runtime.host(target).portal
-        answer = asyncio.wrap_future(portal.submit(self._probe(target, question)))
+        answer = asyncio.wrap_future(portal.submit(self._probe(target, query)))
         try:
             await asyncio.wait([answer], timeout=self.timeout + _GRACE)
             return answer.result() if answer.done() else self._deadline_error(target)
@@ -64,7 +64,7 @@ class Prober:
             answer.cancel()
 
     async def _probe(
-        self, target: Target, question: Callable[[LLMEngine], Awaitable[T]]
+        self, target: Target, query: Callable[[LLMEngine], Awaitable[T]]
     ) -> T | GatewayError:
         """Query the engine on its loop and return its answer or a typed error."""
         try:
@@ -72,7 +72,7 @@ class Prober:
                 host = self.runtime.host(target)
                 async with host.acquire(target, self.slots) as instance:
                     with typed_errors(target):
-                        return await question(instance.engine)
+                        return await query(instance.engine)
         except GatewayError as error:
             redact_exception(error, target.key)
             return error
@@ -87,8 +87,13 @@ class Prober:
         )
 
 
-async def is_listening(address: str) -> bool:
-    """Return whether a server accepts connections at an engine's local address."""
+async def listening(servers: Mapping[str, str]) -> list[str]:
+    """Return the names of the servers that accept connections at their local address."""
+    accepted = await asyncio.gather(*map(_is_listening, servers.values()))
+    return [name for name, accepts in zip(servers, accepted, strict=True) if accepts]
+
+
+async def _is_listening(address: str) -> bool:
     parts = urlsplit(address)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     with contextlib.suppress(OSError, TimeoutError):

@@ -1,4 +1,4 @@
-"""Routing of calls: to the engine, from the open cassette, or to the engine and onto it."""
+"""Routing of calls: to an engine, to the open cassette, or to an engine with recording."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from gatewayx_nb.engine_pool.cassette_calls import (
 )
 from gatewayx_nb.engine_pool.embeddings import check_texts
 from gatewayx_nb.errors import CassetteMissError, ConfigError, UsageError
+from gatewayx_nb.messages import ModelRef
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -40,11 +41,11 @@ if TYPE_CHECKING:
 
 
 class CallRouter:
-    """Plans every call of a pool: live, or with the cassette that is open.
+    """Plans every call of a pool: live, replayed or recorded.
 
     Args:
         planner: Plans the calls to engines.
-        refresh_if_due: Looks for changed files before a call is planned.
+        refresh_if_due: Checks for changed files before a call is planned.
     """
 
     def __init__(self, planner: LivePlanner, refresh_if_due: Callable[[], object]) -> None:
@@ -59,7 +60,7 @@ class CallRouter:
 
     @property
     def replaying(self) -> Cassette | None:
-        """The open cassette in replay mode, in which this machine's engines are ignored."""
+        """The open cassette in replay mode, during which this machine's engines are ignored."""
         cassette = self.cassette
         return cassette if cassette and cassette.mode == "replay" else None
 
@@ -67,12 +68,12 @@ class CallRouter:
         """Open a cassette; see `EnginePool.cassette`."""
         config = self._planner.config
         mode = parse_mode(mode)
-        if forced := config.env.get("GATEWAYX_CASSETTE_MODE", "").strip():
-            mode = parse_mode(forced, "GATEWAYX_CASSETTE_MODE")
+        if override := config.env.get("GATEWAYX_CASSETTE_MODE", "").strip():
+            mode = parse_mode(override, "GATEWAYX_CASSETTE_MODE")
         if speed is not None and not (isinstance(speed, (int, float)) and speed > 0):
             raise UsageError(
                 f"speed must be a number > 0, got {speed!r}.",
-                hint="1 is the recorded pace; if omitted, answers are replayed at once.",
+                hint="1 is the recorded speed; if omitted, the replay is immediate.",
             )
         root = config.project.root if config.project else None
         redaction = Redaction(load_redact(config.settings.redact, root), self._secrets)
@@ -81,7 +82,7 @@ class CallRouter:
         return cassette
 
     def plan(self, prompt: str, options: CallOptions, *, streamed: bool) -> PlannedCall:
-        """Return the call; recordings are assigned here, in the order of the calls.
+        """Return the call; equal calls get their recordings here, in the order of planning.
 
         Raises:
             CassetteMissError: If the call is not recorded and the mode is ``replay``.
@@ -107,14 +108,14 @@ class CallRouter:
         )
 
     def plan_live(self, prompt: str, options: CallOptions) -> LiveCall:
-        """Return the call to the engine, whichever cassette is open."""
+        """Return the call to the engine, even if a cassette is open."""
         self._refresh_if_due()
         return self._planner.plan(prompt, check_options(options), streamed=True)
 
     def embed(
         self, texts: Iterable[str], model: str
     ) -> tuple[Portal, Coroutine[Any, Any, Vectors]]:
-        """Return a loop, and the coroutine to run on it that returns the texts' embeddings."""
+        """Return an event loop, and the coroutine to run on it, which returns the embeddings."""
         self._refresh_if_due()
         checked, cassette = check_texts(texts), self._active()
         if cassette is None:
@@ -135,16 +136,15 @@ class CallRouter:
             self._open.remove(cassette)
 
     def _secrets(self) -> dict[str, str]:
+        # Engines that were passed to the pool have keys that no file or variable holds.
         passed = self._planner.registry.api_keys()
-        return {
-            **self._planner.config.keys.secrets_by_name(),
-            **{f"of engine {name}": key for name, key in passed.items()},
-        }
+        engine_keys = {f"of engine {name}": key for name, key in passed.items()}
+        return self._planner.config.keys.secrets_by_name() | engine_keys
 
     def _prepare(
         self, cassette: Cassette, prompt: str, options: CallOptions, *, streamed: bool
     ) -> _PreparedCall:
-        """Return the call with its conversation joined, and the key that a cassette knows it by."""
+        """Return the call with its earlier turns, and the key by which a cassette finds it."""
         slot = self._planner.chats.slot(options.get("chat"))
         request = build_request(prompt, "", options, streamed=streamed)
         (message,) = request.messages
@@ -163,29 +163,27 @@ class CallRouter:
         if resolved is None and self.replaying is None:
             with contextlib.suppress(ConfigError):  # raised again when the call is planned
                 resolved = registry.default_reference()
-        ref = None if resolved is None else registry.parse_reference(resolved)
-        return CassetteRequest(
-            named or "", ref.engine if ref else "", (ref.model or "") if ref else "", body
-        )
+        ref = registry.parse_reference(resolved) if resolved else ModelRef("")
+        return CassetteRequest(named or "", ref.engine, ref.model or "", body)
 
     def _take(self, cassette: Cassette, key: CassetteRequest) -> CassetteEntry | RecordingSlot:
         try:
             return cassette.find(key)
         except CassetteMissError:
             if key.engine and not cassette.has_engine(key.engine):
-                self._planner.registry.require_engine(key.engine)  # a wrong name explains the miss
+                self._planner.registry.require_engine(key.engine)  # a misspelt name is the cause
             raise
 
 
 @dataclass(frozen=True, slots=True)
 class _PreparedCall:
-    """A call as a cassette sees it.
+    """A call that may be on a cassette.
 
     Attributes:
-        key: What the cassette looks for.
+        key: The key by which the cassette finds it.
         options: The options, with the conversation's slot.
         message: The prompt.
-        slot: Its place in a conversation.
+        slot: Its position in a conversation.
     """
 
     key: CassetteRequest

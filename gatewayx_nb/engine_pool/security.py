@@ -25,7 +25,7 @@ class KeySecurity:
         engine: The engine's name.
         state: Whether it is set.
         variable: Name of its variable.
-        source: Where it was found; ``None`` if it was not.
+        source: Where it is set; ``None`` if it is not.
     """
 
     engine: str
@@ -39,8 +39,8 @@ class Refusal:
     """An engine or a file that is ignored, in whole or in part.
 
     Attributes:
-        what: The engine's name, or ``"key file"`` and the like.
-        source: Its origin, in short.
+        what: The engine's name, or ``"file"``.
+        source: Its origin, as a short path.
         why: The reason, in one line.
     """
 
@@ -69,13 +69,8 @@ class SecurityStatus:
     def counts(self) -> dict[str, int]:
         """Number of keys in each state, and of engines started and refused."""
         states = Counter(key.state for key in self.keys)
-        return {
-            "set": states["set"],
-            "placeholder": states["placeholder"],
-            "missing": states["missing"],
-            "started": len(self.started),
-            "refused": len(self.refused),
-        }
+        by_state = {state: states[state] for state in ("set", "placeholder", "missing")}
+        return by_state | {"started": len(self.started), "refused": len(self.refused)}
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON that matches ``server/security_status.schema.json``."""
@@ -89,23 +84,24 @@ def security_status(
     config: Config, rows: Iterable[EngineStatus], problems: Iterable[str], started: Iterable[str]
 ) -> SecurityStatus:
     """Collect the security status without running an engine or sending anything."""
-    listed = list(rows)
-    refused = [
+    rows = list(rows)
+    engines = [
         Refusal(row.name, _relative(row.source, config), _relative(row.error, config))
-        for row in listed
+        for row in rows
         if row.state == "refused"
     ]
-    found = [Refusal("file", "", _relative(problem, config)) for problem in problems]
+    files = [Refusal("file", "", _relative(problem, config)) for problem in problems]
     return SecurityStatus(
-        keys=tuple(_key(row, config) for row in listed if row.variable and _has_key(row)),
+        keys=tuple(_key(row, config) for row in rows if _needs_key(row)),
         files=tuple(file for place in config.config_dirs for file in audit.audit_files(place)),
         started=tuple(sorted(started)),
-        refused=(*refused, *found),
+        refused=(*engines, *files),
     )
 
 
-def _has_key(row: EngineStatus) -> bool:
-    return row.key != "not needed" and row.state not in ("refused", "shadowed")
+def _needs_key(row: EngineStatus) -> bool:
+    is_usable = row.state not in ("refused", "shadowed")
+    return bool(row.variable) and row.key != "not needed" and is_usable
 
 
 def _key(row: EngineStatus, config: Config) -> KeySecurity:
@@ -119,9 +115,10 @@ def _key(row: EngineStatus, config: Config) -> KeySecurity:
 
 def _relative(text: str, config: Config) -> str:
     """Shorten the paths in a text: strip the engine, project, user and home folders."""
-    named = config.env.get("GATEWAYX_ENGINES_PATH", "").split(os.pathsep)
+    folders = config.env.get("GATEWAYX_ENGINES_PATH", "").split(os.pathsep)
     roots = {str(place.root) for place in config.config_dirs} | {str(Path.home())}
-    roots |= {str(Path(path).expanduser().absolute()) for path in named if path}
+    roots |= {str(Path(path).expanduser().absolute()) for path in folders if path}
+    # The longest first: a project is usually inside the home folder.
     for root in sorted(roots - {os.sep}, key=len, reverse=True):
         text = text.replace(f"{root}{os.sep}", "").replace(root, ".")
     return text

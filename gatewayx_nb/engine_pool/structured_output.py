@@ -1,4 +1,4 @@
-"""Answers that fit a schema: instructions in words, and one more turn that corrects an answer."""
+"""Answers that match a schema: instructions in the prompt, and one turn to correct an answer."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def with_schema_in_words(request: Request, schema: ResponseSchema) -> Request:
-    """Return the request for an engine that cannot enforce the schema: the prompt asks for it."""
-    rule = f"Answer with {schema.instructions}"
-    system = f"{request.system}\n\n{rule}" if request.system else rule
+    """Return the request with the schema in its system prompt, if the engine cannot enforce it."""
+    instruction = f"Answer with {schema.instructions}"
+    system = f"{request.system}\n\n{instruction}" if request.system else instruction
     return replace(request, system=system, schema=None)
 
 
@@ -30,23 +30,23 @@ async def parse_or_correct(
     partial: PartialReply,
     send_again: Callable[[Request], Awaitable[object]],
 ) -> Any:  # noqa: ANN401 - depends on the schema
-    """Return the parsed answer; one that does not fit the schema is corrected in one more turn.
+    """Return the parsed answer; if it does not match the schema, ask the model once to correct it.
 
     Args:
         schema: The schema.
         request: The request that was answered.
-        partial: The answer, which a correction replaces.
+        partial: The answer, which the correction replaces.
         send_again: Sends the request with the correction.
 
     Raises:
-        TruncatedError: If the answer was cut at ``max_tokens``.
-        ProviderError: If the corrected answer does not fit either.
+        TruncatedError: If the answer was truncated at ``max_tokens``.
+        ProviderError: If the corrected answer does not match either.
     """
     answer = "".join(partial.text)
     try:
         return schema.parse(answer)
     except ValueError as error:
-        if partial.finish_reason == "length":
+        if partial.finish_reason == "length":  # a second answer would be truncated, too
             raise TruncatedError(
                 "the answer was cut at `max_tokens` before its JSON ended.",
                 hint=Hint("raise_option", option="max_tokens"),
@@ -67,5 +67,6 @@ def _with_correction(request: Request, answer: str, error: ValueError) -> Reques
     complaint = (
         f"That is not the JSON that was asked for: {error}. Answer again, with the JSON alone."
     )
+    # Some providers reject an empty turn.
     turns = (Message("assistant", answer or "…"), Message("user", complaint))
     return replace(request, messages=(*request.messages, *turns))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
-from gatewayx_nb.errors import ConfigError
+from gatewayx_nb.replies import Usage
 from gatewayx_nb.storage import LedgerEntry
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class ModelUsage:
 
 
 class UsageTracker:
-    """Totals of a pool by engine and model, and the ledger that outlives it.
+    """Totals of a pool by engine and model, and the ledger, which outlives the pool.
 
     Args:
         ledger: Records each call.
@@ -71,27 +71,27 @@ class UsageTracker:
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
-        self._sums: dict[tuple[str, str], ModelUsage] = {}
+        self._totals: dict[tuple[str, str], ModelUsage] = {}
         self._last_error: dict[str, str] = {}
-        self._held = Decimal(0)
+        self._reserved = Decimal(0)
         self._lock = threading.Lock()  # calls end on the loops of several engines
 
     @property
     def spent(self) -> Decimal:
         """US dollars spent, plus the maximum cost of the running calls."""
         with self._lock:
-            return self._held + sum((known.cost for known in self._sums.values()), Decimal(0))
+            return self._reserved + sum(total.cost for total in self._totals.values())
 
     @contextlib.contextmanager
     def hold(self, cost: Decimal) -> Iterator[None]:
         """Reserve the maximum cost of a call while it is running."""
         with self._lock:
-            self._held += cost
+            self._reserved += cost
         try:
             yield
         finally:
             with self._lock:
-                self._held -= cost
+                self._reserved -= cost
 
     def add(self, partial: PartialReply, outcome: str = "ok", error: str = "") -> None:
         """Add a finished call.
@@ -104,37 +104,25 @@ class UsageTracker:
         entry = _entry(partial, outcome)
         key = (entry.engine, entry.model)
         with self._lock:
-            self._sums[key] = self._sums.get(key, ModelUsage(*key)).plus(entry)
+            self._totals[key] = self._totals.get(key, ModelUsage(*key)).plus(entry)
             self._last_error[entry.engine] = error
         self.ledger.add(entry)
-
-    @contextlib.contextmanager
-    def readable(self) -> Iterator[None]:
-        """Turn a failure to read the ledger into a `ConfigError`."""
-        try:
-            yield
-        except OSError as error:
-            path = self.ledger.path
-            raise ConfigError(
-                f"the ledger {str(path)!r} cannot be read: {error}.",
-                hint=f"Move it away: `mv {path} {path}.off`; the next call creates a new one.",
-            ) from None
 
     def totals(self) -> list[ModelUsage]:
         """Return the totals by engine and model."""
         with self._lock:
-            return sorted(self._sums.values(), key=lambda known: (known.engine, known.model))
+            return [total for _, total in sorted(self._totals.items())]
 
     def on(self, row: EngineStatus) -> EngineStatus:
-        """Return a row with the totals of its engine; an engine without calls has none."""
-        known = [one for one in self.totals() if one.engine == row.name]
-        if not known or row.state == "shadowed":
+        """Return a row with the totals of its engine, if it has been called."""
+        totals = [total for total in self.totals() if total.engine == row.name]
+        if not totals or row.state == "shadowed":
             return row
         return replace(
             row,
-            calls=sum(one.calls for one in known),
-            spend=sum((one.cost for one in known), Decimal(0)),
-            unpriced=sum(one.unpriced for one in known),
+            calls=sum(total.calls for total in totals),
+            spend=sum((total.cost for total in totals), Decimal(0)),
+            unpriced=sum(total.unpriced for total in totals),
             last_error=self._last_error.get(row.name, ""),
         )
 
@@ -149,19 +137,17 @@ def ledger_path(config: Config) -> Path:
 
 
 def _entry(partial: PartialReply, outcome: str) -> LedgerEntry:
-    usage, now = partial.total_usage, time.monotonic()
+    usage = partial.total_usage or Usage()
     return LedgerEntry(
         at=time.time(),
         engine=partial.engine,
         model=partial.model,
         outcome=outcome,
-        input_tokens=usage.input_tokens if usage else None,
-        output_tokens=usage.output_tokens if usage else None,
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
         cost=partial.cost,
-        latency=now - partial.started,
-        time_to_first=None
-        if partial.first_chunk_at is None
-        else partial.first_chunk_at - partial.started,
+        latency=time.monotonic() - partial.started,
+        time_to_first=partial.time_to_first,
         attempts=partial.attempts,
         fallback_from=partial.fallback_from,
     )

@@ -50,7 +50,6 @@ NOTEBOOK: Wording = {
     "list_models": "`%gatewayx models` lists the models.",
     "name_model": "Name another model: `%%gatewayx {engine}:MODEL`.",
     "choose_default": "Choose a default model with `%gatewayx use {reference} --save`.",
-    "create_project": "Run `%gatewayx init`.",
     "trust": "`%gatewayx trust` shows it and asks you.",
     "open_cassette": "Open a cassette with `%gatewayx cassette {path} --mode {mode}`.",
     "record_cassette": "Run `%gatewayx cassette --mode {mode}`, then the cell again.",

@@ -29,7 +29,7 @@ from gatewayx_nb.errors import UsageError
         ({"timeout": "1"}, "timeout must be .*, got '1'"),
     ],
 )
-def test_a_keyword_that_does_not_fit_is_named(project, options, message):
+def test_an_invalid_option_raises_an_error_with_its_name(project, options, message):
     """An invalid option raises an error with its name and the expected value; nothing is sent."""
     with pytest.raises(UsageError, match=message):
         project.pool().ask("x", **{"model": "mock", **options})

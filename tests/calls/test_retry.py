@@ -52,13 +52,13 @@ def tree(base):
 OURS = [cls for cls in tree(errors.GatewayError) if cls.__module__ == errors.__name__]
 
 
-def test_every_error_has_a_verdict():
+def test_every_error_class_is_in_the_table():
     """Every error class has a decision in this test, so that a new class needs one."""
     assert {cls.__name__ for cls in OURS} == set(RETRIED)
 
 
 @pytest.mark.parametrize("cls", OURS, ids=lambda cls: cls.__name__)
-def test_the_class_decides(cls):
+def test_the_class_of_an_error_decides_whether_to_retry(cls):
     """The class decides whether to retry, whatever its status or retry_after."""
     for error in (cls("x"), cls("x", retry_after=1.0), cls("x", status=400)):
         assert (wait_before_retry(1, error, RETRIES, float) is not None) == RETRIED[cls.__name__]
@@ -110,26 +110,26 @@ def test_back_off_doubles_up_to_eight_seconds():
 
 
 @given(st.floats(0, 60), st.integers(1, RETRIES), st.floats(0, 1))
-def test_retry_after_is_never_undercut(asked, made, jitter):
+def test_retry_after_is_never_undercut(seconds, made, jitter):
     """The wait is at least the one that the provider requests."""
     assert (
-        wait_before_retry(made, RateLimitError("x", retry_after=asked), RETRIES, lambda: jitter)
-        >= asked
+        wait_before_retry(made, RateLimitError("x", retry_after=seconds), RETRIES, lambda: jitter)
+        >= seconds
     )
 
 
-@pytest.mark.parametrize("asked", [60.1, 3600.0, math.inf])
-def test_a_long_wait_is_not_waited(asked):
+@pytest.mark.parametrize("seconds", [60.1, 3600.0, math.inf])
+def test_a_wait_of_over_a_minute_fails_at_once(seconds):
     """A wait of more than 60 s fails at once, so that another engine may answer."""
-    assert wait_before_retry(1, RateLimitError("x", retry_after=asked), RETRIES, float) is None
+    assert wait_before_retry(1, RateLimitError("x", retry_after=seconds), RETRIES, float) is None
 
 
 @pytest.mark.parametrize(
-    ("said", "status", "waits"), [("true", 400, True), ("false", 503, False), ("maybe", 503, True)]
+    ("value", "status", "waits"), [("true", 400, True), ("false", 503, False), ("maybe", 503, True)]
 )
-def test_the_provider_may_overrule_its_status(said, status, waits):
+def test_a_header_overrides_the_status(value, status, waits):
     """`x-should-retry: true` or `false` overrides the status; other values are ignored."""
     error = ProviderError("x", status=status)
-    error.should_retry = should_retry({"x-should-retry": said})
+    error.should_retry = should_retry({"x-should-retry": value})
 
     assert (wait_before_retry(1, error, RETRIES, lambda: 0.0) is not None) is waits

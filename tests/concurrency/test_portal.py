@@ -34,7 +34,7 @@ def test_an_event_loop_awaits_a_coroutine_of_another(portal):
     assert asyncio.run(portal.arun(_double(3))) == 6
 
 
-def test_cancelling_passes_on(portal):
+def test_cancelling_a_task_cancels_its_coroutine_on_the_other_loop(portal):
     """Cancelling a waiting task cancels the coroutine."""
     stopped = threading.Event()
 
@@ -55,7 +55,7 @@ def test_cancelling_passes_on(portal):
     assert stopped.wait(5)
 
 
-def test_a_waiting_call_on_the_loop_itself_is_refused(portal):
+def test_a_blocking_call_on_the_loop_itself_raises_an_error(portal):
     """A blocking call on the loop itself raises an error that names the call to await.
 
     It would deadlock.
@@ -69,7 +69,7 @@ def test_a_waiting_call_on_the_loop_itself_is_refused(portal):
     forbid_blocking_call("aask")
 
 
-def test_closing_cancels_what_runs_and_ends_the_thread(portal):
+def test_closing_cancels_running_coroutines_and_ends_the_thread(portal):
     """Closing cancels running coroutines and ends the thread; closing twice is harmless."""
     future = portal.submit(asyncio.sleep(3600))
 
@@ -80,7 +80,7 @@ def test_closing_cancels_what_runs_and_ends_the_thread(portal):
     assert portal.loop.is_closed()
 
 
-def test_a_relay_keeps_order_and_bounds_what_is_unread(portal):
+def test_a_queue_keeps_the_order_and_bounds_unread_items(portal):
     """A relay keeps the order and pauses its producer while a slow reader lags."""
     relay = CrossThreadQueue(lambda: None)
     made = []
@@ -105,7 +105,7 @@ def test_a_relay_keeps_order_and_bounds_what_is_unread(portal):
     future.result(5)
 
 
-def test_a_relay_wakes_only_a_reader_that_waits(portal):
+def test_a_queue_wakes_only_a_waiting_reader(portal):
     """A relay wakes its reader only if it is waiting."""
     woken = []
     relay = CrossThreadQueue(lambda: woken.append(1))

@@ -37,7 +37,7 @@ def pool_of(project):
         pool.close()
 
 
-def test_a_call_above_its_bound_is_not_sent(pool_of):
+def test_a_call_above_its_cost_limit_is_not_sent(pool_of):
     """A call whose estimated cost exceeds `max_cost` is not sent.
 
     The estimate is four characters per token for the prompt, and `max_tokens`, or 1,024, for the
@@ -52,7 +52,7 @@ def test_a_call_above_its_bound_is_not_sent(pool_of):
     assert pool.ask("x" * 8, model="scripted", max_tokens=10, max_cost=0.012).cost == EACH
 
 
-def test_the_session_stops_where_its_budget_ends(pool_of):
+def test_the_session_stops_when_its_budget_is_spent(pool_of):
     """Once the session's budget is spent, every kind of call raises an error with both amounts."""
     engine = ScriptedEngine(["a", END])
     pool = pool_of(engine, most="0.015")
@@ -60,8 +60,8 @@ def test_the_session_stops_where_its_budget_ends(pool_of):
     for _ in range(2):
         pool.ask("hi", **ask)
 
-    said = r"has cost \$0\.01 of \$0\.015, and the call may cost \$0\.006;.*\[limits\] max_cost"
-    with pytest.raises(BudgetError, match=said):
+    message = r"has cost \$0\.01 of \$0\.015, and the call may cost \$0\.006;.*\[limits\] max_cost"
+    with pytest.raises(BudgetError, match=message):
         pool.ask("hi", **ask)
     with pytest.raises(BudgetError):
         list(pool.stream("hi", **ask))
@@ -70,7 +70,7 @@ def test_the_session_stops_where_its_budget_ends(pool_of):
     assert len(engine.requests) == 2
 
 
-def test_calls_at_once_do_not_overspend_together(pool_of):
+def test_concurrent_calls_do_not_overspend_together(pool_of):
     """The estimated cost of running calls counts towards the budget."""
     engine = ScriptedEngine([0.2, "a", END])
     pool = pool_of(engine, most="0.02")
@@ -97,7 +97,7 @@ def test_an_unknown_price_stops_a_call_under_a_budget(pool_of):
 
 
 @pytest.mark.parametrize("value", ["1", -1, float("nan"), True, Decimal("nan")])
-def test_a_bound_that_is_none(pool_of, value):
+def test_an_invalid_max_cost_raises_an_error(pool_of, value):
     """An invalid value raises an error before anything is sent."""
     with pytest.raises(UsageError, match="max_cost"):
         pool_of(ScriptedEngine(["a", END])).ask("hi", model="scripted", max_cost=value)
@@ -140,7 +140,7 @@ def test_the_ledger_has_the_calls_of_all_pools_of_a_project(pool_of, project):
     assert (project.root / ".gatewayx" / ".gitignore").read_text() == "*\n"
 
 
-def test_a_call_that_was_stopped_is_in_the_ledger(pool_of):
+def test_an_interrupted_call_is_in_the_ledger(pool_of):
     """An interrupted call is in the ledger with its usage so far."""
     engine = ScriptedEngine(["a", END, 30.0])
     pool = pool_of(engine)
@@ -152,7 +152,7 @@ def test_a_call_that_was_stopped_is_in_the_ledger(pool_of):
     assert [entry.outcome for entry in pool.history()] == ["ok", "interrupted"]
 
 
-def test_a_ledger_that_cannot_be_read_stops_no_call(pool_of, project, caplog):
+def test_an_unreadable_ledger_does_not_block_calls(pool_of, project, caplog):
     """An unreadable ledger does not block calls.
 
     It is reported as a problem of the pool, with the command that fixes it.
@@ -178,7 +178,7 @@ def test_a_damaged_ledger_names_the_command(pool_of, project):
         pool_of(ScriptedEngine(["a", END])).history()
 
 
-def test_without_a_project_the_ledger_is_the_user_s(tmp_path):
+def test_without_a_project_the_ledger_is_in_the_user_folder(tmp_path):
     """Without a project the ledger is in the user data folder."""
     with EnginePool(env={"XDG_DATA_HOME": str(tmp_path)}) as pool:
         pool.ask("hi", model="mock")

@@ -43,7 +43,7 @@ def endless(project):
             yield pool, server
 
 
-def test_replies_stand_in_the_order_asked(project):
+def test_replies_have_the_order_of_the_models(project):
     """Replies are in the order of the models, whichever finishes first; all get the options."""
     with project.pool() as pool:
         both = pool.compare("one two", models=["mock:a", "mock:b", "mock:a"], max_tokens=2)
@@ -54,13 +54,13 @@ def test_replies_stand_in_the_order_asked(project):
     assert both.prompt == "one two"
 
 
-def test_gx_compare_is_the_default_pools():
+def test_gx_compare_uses_the_default_pool():
     """`gx.compare` calls the default pool, even after the module of that name was imported."""
     assert [str(reply) for reply in gx.compare("hi", models=["mock"])] == ["[mock] hi"]
     assert [str(reply) for reply in gx.compare("hi", models="mock")] == ["[mock] hi"]
 
 
-def test_all_run_at_once(project):
+def test_all_models_are_called_concurrently(project):
     """All models run at once: each waits for the other, so a sequence would never finish."""
     here = [threading.Event(), threading.Event()]
 
@@ -83,7 +83,7 @@ def test_all_run_at_once(project):
     assert [str(reply) for reply in both] == ["left", "right"]
 
 
-def test_one_that_fails_is_its_error_in_its_place(project):
+def test_a_failed_call_yields_its_error_at_its_position(project):
     """A failed model has its error at its index, and the others answer."""
     engine = ScriptedEngine(["a", RateLimitError("slow down.")])
     with project.pool(engines=[engine]) as pool:
@@ -95,14 +95,14 @@ def test_one_that_fails_is_its_error_in_its_place(project):
     assert compared[2].partial == "a"
 
 
-def test_a_comparison_of_failures_is_one(project):
+def test_a_comparison_may_consist_of_errors(project):
     """If all models fail, the comparison holds their errors; nothing is raised."""
     with project.pool() as pool:
         compared = pool.compare("hi", models=["nope", "grok"])
     assert [type(outcome) for outcome in compared] == [EngineNotFoundError, MissingKeyError]
 
 
-def test_an_engine_that_breaks_outside_of_its_answer_fails_alone(project):
+def test_an_engine_that_fails_before_its_answer_fails_alone(project):
     """An engine that raises outside of its stream fails alone.
 
     The message of its exception is hidden, because it may contain a key.
@@ -125,7 +125,7 @@ def test_an_engine_that_breaks_outside_of_its_answer_fails_alone(project):
 
 
 @pytest.mark.parametrize(
-    ("models", "options", "said"),
+    ("models", "options", "message"),
     [
         ([], {}, "models must be"),
         (["mock", ""], {}, "models must be"),
@@ -137,19 +137,19 @@ def test_an_engine_that_breaks_outside_of_its_answer_fails_alone(project):
         (["mock", "nope"], {"max_tokens": 0}, "max_tokens must be"),
     ],
 )
-def test_what_is_wrong_for_all_is_refused(project, models, options, said):
+def test_an_error_that_concerns_all_models_is_raised(project, models, options, message):
     """The error is raised before anything is sent."""
-    with project.pool() as pool, pytest.raises(UsageError, match=said):
+    with project.pool() as pool, pytest.raises(UsageError, match=message):
         pool.compare("hi", models=models, **options)
 
 
-def test_an_empty_prompt_is_refused(project):
+def test_an_empty_prompt_raises_an_error(project):
     """An empty prompt raises an error, as for a single model."""
     with project.pool() as pool, pytest.raises(UsageError, match="prompt must not be empty"):
         pool.compare(" ", models=["mock"])
 
 
-def test_awaited_it_is_the_same(project):
+def test_an_awaited_comparison_has_the_same_result(project):
     """The awaitable form gives the same result on any event loop, one after another."""
     with project.pool() as pool:
         for _ in range(3):
@@ -157,7 +157,7 @@ def test_awaited_it_is_the_same(project):
             assert [type(outcome) for outcome in both] == [Reply, EngineNotFoundError]
 
 
-def test_ctrl_c_keeps_what_came_and_closes_every_socket(endless):
+def test_ctrl_c_keeps_partial_answers_and_closes_every_socket(endless):
     """Ctrl-C closes every socket; the exception is one line and holds the comparison.
 
     Finished replies stay complete.
@@ -224,7 +224,7 @@ def test_one_column_can_be_stopped_alone(endless):
     assert (first.outcome.interrupted, second.outcome.text) == (True, "[mock] hi")
 
 
-def test_a_race_that_is_dropped_closes_its_sockets(endless):
+def test_a_dropped_comparison_closes_its_sockets(endless):
     """A garbage-collected race closes its sockets."""
     pool, server = endless
     race = pool.plan_comparison("hi", models=["grok"])
@@ -238,7 +238,7 @@ def test_a_race_that_is_dropped_closes_its_sockets(endless):
     assert server.requests[0].closed.wait(2)
 
 
-def test_a_race_that_is_left_is_stopped(endless):
+def test_leaving_a_comparison_stops_it(endless):
     """Leaving the ``with`` block of a race stops it, even before anything was sent."""
     pool, server = endless
     with pool.plan_comparison("hi", models=["grok", "grok:b"]) as race:
@@ -248,7 +248,7 @@ def test_a_race_that_is_left_is_stopped(endless):
     assert server.requests == []
 
 
-def test_an_engine_that_blocks_holds_nobody_else(project):
+def test_an_engine_that_blocks_delays_no_other(project):
     """An engine that blocks its event loop gets a timeout error and delays no other column."""
     project.engine(
         "stuck",
@@ -280,12 +280,12 @@ def _arrived(server):
         time.sleep(0.01)
 
 
-def test_a_waiting_comparison_on_an_engines_loop_is_refused(project):
+def test_a_blocking_comparison_on_an_engines_loop_raises_an_error(project):
     """A blocking comparison on an engine's event loop raises an error: it would deadlock.
 
     The awaitable form works there.
     """
-    said = []
+    replies = []
 
     class Asking(LLMEngine):
         requires_key = False
@@ -296,14 +296,14 @@ def test_a_waiting_comparison_on_an_engines_loop_is_refused(project):
                 self.pool.compare("x", models=["mock"])
             with pytest.raises(UsageError, match=r"await pool\.acompare"):
                 self.pool.plan_comparison("x", models=["mock"]).join(1)
-            said.extend(await self.pool.acompare("inner", models=["mock"]))
+            replies.extend(await self.pool.acompare("inner", models=["mock"]))
             return "done"
 
     engine = Asking()
     with project.pool(engines=[engine]) as pool:
         engine.pool = pool
         assert str(pool.ask("x", model="asking")) == "done"
-    assert [str(reply) for reply in said] == ["[mock] inner"]
+    assert [str(reply) for reply in replies] == ["[mock] inner"]
 
 
 def test_six_columns_at_a_hundred_chunks_a_second_are_cheap(project):

@@ -35,7 +35,7 @@ def _pool(engine):
     return EnginePool(env={}, engines=[engine])
 
 
-def test_vectors_come_as_an_array_in_the_order_of_the_texts():
+def test_vectors_are_an_array_in_the_order_of_the_texts():
     """Vectors are a float32 array of shape (texts, dimensions), in the order of the texts.
 
     The texts are sent in batches of the engine's size.
@@ -51,7 +51,7 @@ def test_vectors_come_as_an_array_in_the_order_of_the_texts():
     assert again.shape == (1, 2)
 
 
-def test_no_texts_are_no_call():
+def test_without_texts_no_call_is_made():
     """Without texts no call is made and the array is empty."""
     engine = Embedding()
     with _pool(engine) as pool:
@@ -59,7 +59,7 @@ def test_no_texts_are_no_call():
     assert engine.calls == []
 
 
-def test_a_passing_fault_is_sent_again(monkeypatch):
+def test_a_transient_error_is_retried(monkeypatch):
     """After a transient error only the failed batch is retried."""
     engine = Embedding([ProviderError("busy", status=503)])
     with _pool(engine) as pool:
@@ -68,7 +68,7 @@ def test_a_passing_fault_is_sent_again(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("engine", "texts", "kind", "said"),
+    ("engine", "texts", "kind", "message"),
     [
         (Embedding([ProviderError("no", status=400)]), ["a"], ProviderError, "no"),
         (Embedding(short=True), ["a", "b"], ProviderError, "1 vectors for 2 texts"),
@@ -77,13 +77,13 @@ def test_a_passing_fault_is_sent_again(monkeypatch):
     ],
     ids=["final", "short", "empty", "number"],
 )
-def test_what_fails_is_typed(engine, texts, kind, said):
+def test_failures_raise_typed_errors(engine, texts, kind, message):
     """Failures raise typed errors; an incomplete array is never returned."""
-    with _pool(engine) as pool, pytest.raises(kind, match=said):
+    with _pool(engine) as pool, pytest.raises(kind, match=message):
         pool.embed(texts, model="embedding")
 
 
-def test_an_engine_without_embeddings_says_so(project):
+def test_an_engine_without_embeddings_raises_an_error(project):
     """If an engine has no embeddings, the error names one that has."""
     with pytest.raises(UnsupportedFeatureError, match=r"mock.*openai"):
         project.pool().embed(["a"], model="mock")

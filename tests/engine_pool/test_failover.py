@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from gatewayx_nb import EnginePool
+from gatewayx_nb.engine_pool.failover import Failover
 from gatewayx_nb.errors import (
     AuthenticationError,
     DeadlineError,
@@ -12,6 +13,7 @@ from gatewayx_nb.errors import (
     ProviderError,
     QuotaError,
     TruncatedError,
+    TrustError,
     UnsupportedFeatureError,
     UsageError,
 )
@@ -38,7 +40,7 @@ def pool_of(*engines):
     [AuthenticationError("no"), QuotaError("no"), ProviderError("no"), TruncatedError("no")],
     ids=lambda error: type(error).__name__,
 )
-def test_another_engine_answers_and_the_reply_says_so(failure):
+def test_another_engine_answers_and_the_reply_names_the_first(failure):
     """The reply names the model that was called first; its figures include the failed call."""
     first, second = engine("first", failure), engine("second", "yes", END)
     with pool_of(first, second) as pool:
@@ -49,7 +51,7 @@ def test_another_engine_answers_and_the_reply_says_so(failure):
     assert second.requests[0].temperature == 0
 
 
-def test_the_first_engine_needs_no_fallback():
+def test_no_fallback_is_called_if_the_first_engine_answers():
     """If the first engine replies, the others are not called or mentioned."""
     first, second = engine("first", "yes", END), engine("second", "no", END)
     with pool_of(first, second) as pool:
@@ -85,7 +87,7 @@ def test_an_answer_never_mixes_two_engines():
     assert (caught.value.partial, caught.value.engine, second.requests) == ("half", "first", [])
 
 
-def test_an_engine_without_a_key_or_of_no_name_falls_back(project):
+def test_a_missing_key_or_an_unknown_engine_falls_back(project):
     """An unknown engine or a missing key falls back, so that a notebook runs without all keys."""
     pool = project.pool()
 
@@ -94,7 +96,7 @@ def test_an_engine_without_a_key_or_of_no_name_falls_back(project):
     assert (reply.text, reply.fallback_from) == ("[mock] hi", "grok")
 
 
-def test_where_all_fail_the_first_failure_tells_of_the_others(project):
+def test_if_all_engines_fail_the_first_error_names_the_others(project):
     """If all engines fail, the first error is raised; it names the other engines."""
     with pytest.raises(MissingKeyError, match=r"'grok'.*And the fallback: no engine 'nonesuch'"):
         project.pool().ask("hi", model="grok", fallback="nonesuch")
@@ -103,7 +105,7 @@ def test_where_all_fail_the_first_failure_tells_of_the_others(project):
         pool.ask("hi", model="first", fallback="second")
 
 
-def test_what_the_caller_did_wrong_is_not_sent_elsewhere():
+def test_a_usage_error_does_not_fall_back():
     """An invalid option raises an error without fallback: no other engine would accept it."""
     first, second = engine("first", "yes", END), engine("second", "yes", END)
     with pool_of(first, second) as pool, pytest.raises(UsageError, match="temperature"):
@@ -112,7 +114,7 @@ def test_what_the_caller_did_wrong_is_not_sent_elsewhere():
     assert second.requests == []
 
 
-def test_the_deadline_is_for_all_of_them():
+def test_one_deadline_covers_all_attempts():
     """The deadline covers all engines; a call that exceeded it does not fall back."""
     first, second = engine("first", 30.0), engine("second", "yes", END)
     with pool_of(first, second) as pool, pytest.raises(DeadlineError):
@@ -121,7 +123,7 @@ def test_the_deadline_is_for_all_of_them():
     assert second.requests == []
 
 
-def test_a_feature_that_one_lacks_another_may_have():
+def test_an_unsupported_feature_falls_back():
     """A missing feature, such as images, falls back to an engine that has it."""
 
     class Seeing(LLMEngine):
@@ -142,10 +144,76 @@ def test_a_feature_that_one_lacks_another_may_have():
 
 
 @pytest.mark.parametrize("wrong", [[""], [None], 3])
-def test_a_fallback_that_is_no_reference(wrong):
+def test_an_invalid_fallback_raises_an_error(wrong):
     """An invalid value raises an error before anything is sent."""
     first = engine("first", "yes", END)
     with pool_of(first) as pool, pytest.raises(UsageError, match="fallback"):
         pool.ask("hi", model="first", fallback=wrong)
 
     assert first.requests == []
+
+
+@pytest.fixture
+def planned():
+    """Yield a function that plans calls to scripted engines, one for each script."""
+    pools = []
+
+    def plan(*scripts):
+        engines = [engine(f"e{number}", *script) for number, script in enumerate(scripts)]
+        pools.append(pool_of(*engines))
+        planner = pools[-1]._router._planner
+        calls = [planner.plan("hi", {"model": one.name}, streamed=True) for one in engines]
+        return calls, planner.runtime.shared
+
+    yield plan
+    for pool in pools:
+        pool.close()
+
+
+def test_without_a_call_the_first_error_is_raised_with_the_others(planned):
+    """If no call can be made, planning fails; the fields are those of the first error."""
+    _, portal = planned()
+    errors = [MissingKeyError("no key.", engine="e0"), QuotaError("spent."), ProviderError("no.")]
+
+    with pytest.raises(MissingKeyError) as caught:
+        Failover("e0", errors, portal)
+
+    assert caught.value.message == "no key. And the fallback: spent. And the fallback: no."
+    assert caught.value.engine == "e0"
+    assert errors[0].message == "no key."
+
+
+def test_calls_share_one_partial_answer(planned):
+    """A reader of the partial answer sees the engine that is being called."""
+    calls, portal = planned([QuotaError("no")], ["y", END])
+    failover = Failover("e0:m", calls, portal)
+    engines = []
+
+    async def emit(_):
+        engines.append((failover.partial.engine, failover.partial.fallback_from))
+
+    reply = portal.run(failover.run(emit))
+
+    assert [call.partial for call in calls] == [failover.partial] * 2
+    assert engines == [("e1", "e0:m")] * 2
+    assert (reply.text, reply.fallback_from) == ("y", "e0:m")
+
+
+def test_a_call_that_cannot_be_made_counts_as_the_first(planned):
+    """An error in the first place is skipped, and the reply still names the first reference."""
+    calls, portal = planned(["y", END])
+    failover = Failover("grok", [MissingKeyError("no key."), *calls], portal)
+
+    assert portal.run(failover.run()).fallback_from == "grok"
+    assert failover.timeout == calls[0].timeout
+    assert "e0" in failover.closed_error().message
+
+
+@pytest.mark.parametrize("kind", [UsageError, TrustError])
+def test_a_final_error_is_not_hidden_by_another_engine(planned, kind):
+    """An error that the user must fix is raised even if another engine could answer."""
+    calls, portal = planned([kind("no.")], ["y", END])
+
+    with pytest.raises(kind):
+        portal.run(Failover("e0", calls, portal).run())
+    assert calls[1].partial.attempts == 1

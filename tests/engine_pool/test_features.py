@@ -17,7 +17,7 @@ LACKS = """\
 """
 
 
-def test_a_class_tells_what_its_models_take(project):
+def test_features_are_declared_by_the_class(project):
     """Features are read from the engine class, without a key and without an instance."""
     project.engine("mine", body=LACKS)
     with project.pool() as pool:
@@ -26,21 +26,21 @@ def test_a_class_tells_what_its_models_take(project):
         assert pool.features("mock") > SAMPLING
 
 
-def test_a_class_may_tell_it_in_a_list(project):
+def test_a_class_may_declare_features_as_a_list(project):
     """An engine class may declare its features in a list instead of a set."""
     project.engine("mine", body=LACKS.replace("frozenset({", "[").replace("})", "]"))
     with project.pool() as pool:
         assert pool.features("mine") == {"images", "temperature", "max_tokens", "stop"}
 
 
-def test_an_engine_that_was_given_tells_too(scripted):
+def test_an_engine_passed_to_the_pool_declares_features_too(scripted):
     """The features of an engine instance are read without a call to its model."""
     pool, engine = scripted(["a"])
     assert pool.features("scripted") == engine.features | SAMPLING
     assert engine.requests == []
 
 
-def test_what_cannot_be_called_has_no_features(project):
+def test_an_engine_that_cannot_be_called_raises_its_error(project):
     """Features of an invalid reference raise the same error as a call."""
     with project.pool() as pool:
         with pytest.raises(EngineNotFoundError):
@@ -49,7 +49,7 @@ def test_what_cannot_be_called_has_no_features(project):
             pool.features("grok")
 
 
-def test_a_cassette_may_hold_anything(project, tmp_path):
+def test_every_feature_is_supported_during_replay(project, tmp_path):
     """In replay mode features are not checked, and no engine is loaded."""
     path = tmp_path / "tape.jsonl"
     with project.pool() as pool:

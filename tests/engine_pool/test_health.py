@@ -44,10 +44,10 @@ class Waits(ScriptedEngine):
 
     def __init__(self, *scripts):
         super().__init__(*scripts)
-        self.asked = threading.Event()
+        self.queried = threading.Event()
 
     async def health_check(self):
-        self.asked.set()
+        self.queried.set()
         try:
             await asyncio.sleep(30)
         finally:
@@ -72,7 +72,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize("case", FAULTS, ids=lambda case: case.id)
-def test_an_engine_that_fails_is_a_row_and_no_error(project, case):
+def test_a_failing_engine_is_a_row_of_the_result(project, case):
     """A failed health check is a one-line row without the key; other engines are unaffected."""
     project.engine("ill", body=CHECK + case.check + "\n")
     project.set_keys(f"GATEWAYX_ILL_API_KEY={CANARY}")
@@ -100,7 +100,7 @@ def hanging(project, monkeypatch):
     pool.close()
 
 
-def test_an_engine_that_hangs_delays_no_other_and_is_cut_off(hanging):
+def test_a_hanging_engine_times_out_and_delays_no_other(hanging):
     """An engine that waits, blocks its loop or ignores cancellation is cut off at its deadline."""
     begun = time.monotonic()
     rows = {row.engine: row for row in hanging.health()}
@@ -112,16 +112,16 @@ def test_an_engine_that_hangs_delays_no_other_and_is_cut_off(hanging):
     assert rows["mock"].latency < 0.1
 
 
-def test_the_async_twin_leaves_its_loop_free(hanging):
+def test_ahealth_does_not_block_the_event_loop(hanging):
     """The async version leaves its event loop free for other tasks."""
 
     async def both():
         turns = 0
-        asked = asyncio.ensure_future(hanging.ahealth("waiting", "mock"))
-        while not asked.done():
+        task = asyncio.ensure_future(hanging.ahealth("waiting", "mock"))
+        while not task.done():
             turns += 1
             await asyncio.sleep(0.01)
-        return await asked, turns
+        return await task, turns
 
     (mock, waiting), turns = asyncio.run(both())
 
@@ -129,34 +129,34 @@ def test_the_async_twin_leaves_its_loop_free(hanging):
     assert turns > 10
 
 
-def test_cancelling_the_async_twin_ends_the_questions(project):
+def test_cancelling_ahealth_ends_the_queries(project):
     """Cancelling the async version ends the checks, and the pool stays usable."""
     engine = Waits([END])
     with EnginePool(env={}, engines=[engine]) as pool:
 
         async def cancelled():
-            asked = asyncio.ensure_future(pool.ahealth("waits"))
-            await asyncio.to_thread(engine.asked.wait, 5)
-            asked.cancel()
-            await asyncio.gather(asked, return_exceptions=True)
-            return asked.cancelled()
+            task = asyncio.ensure_future(pool.ahealth("waits"))
+            await asyncio.to_thread(engine.queried.wait, 5)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            return task.cancelled()
 
         assert asyncio.run(cancelled())
         assert engine.ended.wait(5)
         assert pool.ask("x", model="waits").finish_reason == "stop"
 
 
-def test_closing_the_pool_ends_the_questions_with_a_typed_error():
+def test_closing_the_pool_ends_health_checks_with_a_typed_error():
     """Closing the pool ends the checks with a typed error instead of a bare cancellation."""
     engine = Waits([END])
     pool = EnginePool(env={}, engines=[engine])
-    threading.Thread(target=lambda: engine.asked.wait(5) and pool.close()).start()
+    threading.Thread(target=lambda: engine.queried.wait(5) and pool.close()).start()
 
     with pytest.raises(TransportError, match="the pool was closed"):
         pool.health("waits")
 
 
-def test_files_and_keys_that_do_not_serve_are_rows(project):
+def test_unusable_files_and_keys_are_rows(project):
     """Broken and insecure engine files are rows; a missing key is one if its engine is named."""
     project.engine("broken", body="    oops\n")
     project.engine("open", says="x").chmod(0o666)
@@ -171,7 +171,7 @@ def test_files_and_keys_that_do_not_serve_are_rows(project):
     assert "Set GATEWAYX_GROK_API_KEY" in grok.error
 
 
-def test_a_provider_is_asked_with_its_key_and_its_refusal_is_told(project):
+def test_a_health_check_sends_the_key_and_reports_its_rejection(project):
     """A provider is checked with its key through its list of models, which costs nothing."""
 
     def answer(seen):
@@ -190,7 +190,7 @@ def test_a_provider_is_asked_with_its_key_and_its_refusal_is_told(project):
     assert {seen.target for seen in server.requests} == {"/v1/models"}
 
 
-def test_of_the_servers_on_this_machine_those_that_listen_are_asked(project, monkeypatch):
+def test_only_listening_local_servers_are_checked(project, monkeypatch):
     """A local server that listens but does not answer is a row; one that is not running is not."""
     monkeypatch.setattr(catalog, "HEALTH_TIMEOUT", 0.3)
     with Server([Stall()]) as silent, project.pool() as pool:
@@ -203,7 +203,7 @@ def test_of_the_servers_on_this_machine_those_that_listen_are_asked(project, mon
     assert not absent.ok
 
 
-def test_a_question_takes_no_slot_and_makes_nothing_anew(project):
+def test_a_health_check_uses_no_slot_and_creates_no_instance(project):
     """A health check works while calls hold all slots of an engine, and does not restart it."""
     project.settings("limits.concurrency = 2")
     engine = ScriptedEngine(["a", 30.0])
@@ -220,13 +220,13 @@ def test_a_question_takes_no_slot_and_makes_nothing_anew(project):
         assert (row.ok, pool.health("scripted")[0].ok, engine.cleanups) == (True, True, 0)
 
 
-def test_a_name_that_is_no_engines_is_refused_before_any_is_asked(project):
+def test_an_unknown_name_raises_an_error_before_any_check(project):
     """An unknown name raises an error with the nearest name before any engine is checked."""
     with project.pool() as pool, pytest.raises(EngineNotFoundError, match="'mock'"):
         pool.health("mock", "mokc")
 
 
-def test_an_engine_that_asks_its_own_pool_is_refused():
+def test_an_engine_cannot_check_its_own_pool():
     """A blocking health check inside an engine raises an error: it would deadlock."""
 
     class Curious(ScriptedEngine):

@@ -20,7 +20,7 @@ from gatewayx_nb.testing import ScriptedEngine
 WAITS = "    async def generate(self, prompt, **kwargs):\n"
 
 
-def test_whatever_an_engine_raises_is_typed(scripted):
+def test_any_exception_of_an_engine_becomes_a_provider_error(scripted):
     """A bug in an engine file raises a one-line `ProviderError` that names the file."""
     pool, _ = scripted([ValueError("line one\nline two")])
 
@@ -45,7 +45,7 @@ def test_an_engine_that_blocks_stalls_only_itself(project):
     pool.close()
 
 
-def test_a_deadline_holds_for_an_engine_that_blocks(project):
+def test_a_deadline_applies_to_an_engine_that_blocks(project):
     """A deadline applies to an engine that blocks its loop: sync, async and streamed."""
     project.engine("blocking", body=WAITS + "        import time; time.sleep(4); return ''\n")
     pool = project.pool()
@@ -80,7 +80,7 @@ def test_an_engine_cannot_end_its_loop(scripted, raised):
         assert pool.ask("x", model="hostile").text == "fine"
 
 
-def test_a_cause_that_tells_the_key_is_not_chained(project):
+def test_a_cause_that_contains_the_key_is_not_chained(project):
     """An exception whose text contains the key is not chained: tracebacks show causes."""
     body = WAITS + "        raise ValueError(f'bad key {self.api_key}')\n"
     path = project.engine("mine", body=body)
@@ -95,7 +95,7 @@ def test_a_cause_that_tells_the_key_is_not_chained(project):
     assert "canary" not in shown
 
 
-def test_a_waiting_call_inside_an_engine_names_its_twin(project):
+def test_a_blocking_call_inside_an_engine_names_the_async_one(project):
     """A blocking call inside an engine raises an error that names `aask`: it would deadlock."""
     asks = (
         WAITS + "        import gatewayx_nb as gx\n        return gx.ask('x', model='mock').text\n"
@@ -112,7 +112,7 @@ def test_a_waiting_call_inside_an_engine_names_its_twin(project):
 
 
 @pytest.mark.parametrize(
-    ("init", "said"),
+    ("init", "message"),
     [
         ("def __init__(self): super().__init__()", "TypeError"),
         (
@@ -121,16 +121,16 @@ def test_a_waiting_call_inside_an_engine_names_its_twin(project):
         ),
     ],
 )
-def test_a_constructor_that_fails_is_one_line_without_the_key(project, init, said):
+def test_a_constructor_that_fails_is_one_line_without_the_key(project, init, message):
     """A failing constructor is a one-line error without the key, also in the engine's row."""
     path = project.engine("mine", body=f"    {init}\n" + WAITS + "        return ''\n")
     path.write_text(path.read_text().replace("    requires_key = False\n", ""))
     project.set_keys("GATEWAYX_MINE_API_KEY=sk-canary-123456\n")
     pool = project.pool()
 
-    with pytest.raises(EngineLoadError, match=said) as caught:
+    with pytest.raises(EngineLoadError, match=message) as caught:
         pool.ask("x", model="mine")
 
     assert "canary" not in str(caught.value)
     (row,) = [row for row in pool.status() if row.name == "mine"]
-    assert (row.state, said in row.error) == ("failed", True)
+    assert (row.state, message in row.error) == ("failed", True)

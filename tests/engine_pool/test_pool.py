@@ -23,7 +23,7 @@ WAITS = "    async def generate(self, prompt, **kwargs):\n"
 END = Chunk(finish_reason="stop", usage=Usage(input_tokens=3, output_tokens=2))
 
 
-def test_a_whole_reply_has_its_figures(scripted):
+def test_a_reply_has_usage_and_timing(scripted):
     """A reply has text, reasoning, tokens, cost, times and the model named by the provider."""
     pool, engine = scripted(["a", Chunk(reasoning="hm"), Chunk(text="b", model="m-2"), END])
 
@@ -42,7 +42,7 @@ def test_a_whole_reply_has_its_figures(scripted):
     assert (request.temperature, request.params, request.streamed) == (0, {"top_p": 1}, False)
 
 
-def test_a_stream_hands_out_every_chunk_in_order(scripted):
+def test_a_stream_yields_every_chunk_in_order(scripted):
     """A stream yields every chunk in order, and `reply` holds the whole reply."""
     words = [f"{number} " for number in range(5000)]
     pool, engine = scripted([*words, END])
@@ -55,7 +55,7 @@ def test_a_stream_hands_out_every_chunk_in_order(scripted):
     assert engine.requests[0].streamed
 
 
-def test_every_way_of_calling_gives_the_same(scripted):
+def test_all_kinds_of_calls_have_the_same_result(scripted):
     """Sync, async, streamed and whole calls return the same reply, on any event loop."""
     pool, _ = scripted(["a", "b", END])
     outcomes = [pool.ask("x", model="scripted").text]
@@ -73,7 +73,7 @@ def test_every_way_of_calling_gives_the_same(scripted):
     assert outcomes == ["ab"] * 8
 
 
-def test_a_passing_fault_is_sent_again(scripted, monkeypatch):
+def test_a_transient_error_is_retried(scripted, monkeypatch):
     """A transient error is retried until a reply arrives, which holds the number of attempts."""
     monkeypatch.setattr("random.random", lambda: 1.0)
     fault = ProviderError("busy", status=503)
@@ -95,7 +95,7 @@ def test_attempts_are_bounded(scripted, project):
     assert len(engine.requests) == 1
 
 
-def test_nothing_is_sent_again_once_something_arrived(scripted):
+def test_there_is_no_retry_after_the_first_chunk(scripted):
     """After the first chunk there is no retry; the error holds the partial text."""
     pool, engine = scripted(["half ", ProviderError("busy", status=503)])
 
@@ -106,7 +106,7 @@ def test_nothing_is_sent_again_once_something_arrived(scripted):
     assert (caught.value.engine, caught.value.model) == ("scripted", "script")
 
 
-def test_a_failing_stream_gives_its_chunks_first(scripted):
+def test_a_failing_stream_yields_its_chunks_first(scripted):
     """A stream yields its chunks before it raises the error."""
     pool, _ = scripted(["half ", TruncatedError("cut")])
     seen = []
@@ -150,7 +150,7 @@ def test_leaving_a_stream_stops_the_engine(scripted, leave):
     assert engine.ended.wait(2)
 
 
-def test_cancelling_an_async_stream_keeps_what_came(scripted):
+def test_cancelling_an_async_stream_keeps_the_partial_reply(scripted):
     """Cancelling an async stream stops the engine and marks the partial reply."""
     pool, engine = scripted(["a", 30])
 
@@ -248,13 +248,13 @@ def test_closing_a_pool_ends_its_calls_with_a_typed_error(scripted):
     assert pool.ask("x", model="scripted").text == "ok"
 
 
-def test_two_engines_of_one_name_are_refused():
+def test_two_engines_of_one_name_raise_an_error():
     """Two engines with one name raise an error, because the second would never be used."""
     with pytest.raises(UsageError, match="'scripted'"):
         EnginePool(env={}, engines=[ScriptedEngine([]), ScriptedEngine([])])
 
 
-def test_an_edited_engine_answers_anew_and_a_running_call_keeps_the_old(project):
+def test_an_edited_engine_is_reloaded_and_running_calls_keep_the_old_one(project):
     """An edited engine file applies to the next call, without a restart.
 
     The old instance is cleaned up when its last call ends.
@@ -310,7 +310,7 @@ def test_keys_and_files_come_and_go_between_calls(project):
     pool.close()
 
 
-def test_settings_hold_over_a_constructor(project):
+def test_settings_override_a_constructor(project):
     """Settings override the model and URL that an engine's constructor assigns."""
     init = (
         "    def __init__(self, api_key, **kwargs):\n"
@@ -350,11 +350,11 @@ class Connected(LLMEngine):
 
     def __init__(self):
         super().__init__("")
-        self.asked = threading.Event()
+        self.called = threading.Event()
 
     async def generate(self, prompt, **kwargs):
         self.connection = asyncio.get_running_loop().create_future()
-        self.asked.set()
+        self.called.set()
         return await self.connection
 
     async def cleanup(self):
@@ -362,7 +362,7 @@ class Connected(LLMEngine):
             self.connection.set_exception(ConnectionError("closed"))
 
 
-def test_closing_a_pool_is_no_broken_connection():
+def test_closing_a_pool_is_not_reported_as_a_broken_connection():
     """Closing a pool cancels calls before it closes their connections, so that none is retried."""
     engine, outcomes = Connected(), []
     with EnginePool(env={}, engines=[engine]) as pool:
@@ -374,14 +374,14 @@ def test_closing_a_pool_is_no_broken_connection():
 
         asking = threading.Thread(target=ask)
         asking.start()
-        assert engine.asked.wait(20)
+        assert engine.called.wait(20)
         pool.close()
         asking.join()
 
     assert outcomes == ["closed"]
 
 
-def test_closing_cleans_up_and_the_next_call_starts_anew(scripted):
+def test_closing_cleans_up_and_the_next_call_starts_a_new_instance(scripted):
     """Closing a pool cleans up once, even if called twice; the next call starts again."""
     pool, engine = scripted(["a", END])
     pool.ask("x", model="scripted")
@@ -405,7 +405,7 @@ MADE = """\
 """
 
 
-def test_calls_that_come_before_an_engine_is_loaded_share_one_of_it(project):
+def test_calls_made_before_an_engine_is_loaded_share_one_instance(project):
     """Concurrent first calls share one engine instance, because each has its own connections."""
     project.engine("counted", body=MADE)
 

@@ -98,7 +98,7 @@ def test_ctrl_c_stops_a_waiting_script(project, call):
     assert time.monotonic() - start < 3
 
 
-def test_a_script_that_ends_in_mid_stream_ends(project):
+def test_a_script_that_ends_during_a_stream_exits(project):
     """A script can exit in the middle of a stream without waiting for it."""
     process = _script(
         """

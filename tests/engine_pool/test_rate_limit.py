@@ -36,7 +36,7 @@ class Clock:
 
 
 @pytest.mark.parametrize("rate", [2, 10, 60, 600])
-def test_no_minute_holds_more_requests_than_the_rate(monkeypatch, rate):
+def test_no_minute_exceeds_the_request_rate(monkeypatch, rate):
     """No minute has more requests than the rate limit: a burst first, then evenly spaced.
 
     At least half of the limit is used in some minute.
@@ -80,14 +80,14 @@ def test_tokens_are_counted_before_they_are_sent(monkeypatch):
     assert clock.now == pytest.approx(72, abs=0.5)
 
 
-def test_a_request_weighs_its_texts_and_its_answer():
+def test_the_estimate_of_a_request_includes_its_answer():
     """A request's estimate is four characters per token, plus `max_tokens` if set."""
     request = Request((Message("user", "x" * 10),), "m", system="y" * 6, max_tokens=7)
 
     assert estimate_request_tokens(request) == 4 + 7
 
 
-def test_the_rate_of_the_settings_holds_until_they_change(project):
+def test_a_changed_rate_applies_to_the_next_call(project):
     """The rate limit follows the settings; a call waits for it until its timeout at most."""
     project.engine("slow", says="yes")
     project.settings("[engines.slow]\nrequests_per_minute = 1")
@@ -101,7 +101,7 @@ def test_the_rate_of_the_settings_holds_until_they_change(project):
     assert pool.ask("three", model="slow").text == "yes"
 
 
-def test_attempts_are_paced_too(project):
+def test_retries_count_towards_the_rate(project):
     """Retries count as requests."""
     project.engine(
         "shaky",
@@ -121,7 +121,7 @@ def test_attempts_are_paced_too(project):
 
 
 @pytest.mark.parametrize("value", ['"many"', "0", "-1", "true", "nan"])
-def test_a_rate_that_is_none_is_refused(project, value):
+def test_an_invalid_rate_raises_an_error(project, value):
     """An invalid rate limit raises an error with the setting's name and file."""
     project.settings(f"[engines.mock]\ntokens_per_minute = {value}")
 

@@ -16,6 +16,8 @@ import pytest
 from gatewayx_nb import display
 from gatewayx_nb.commands.status import engine_table
 from gatewayx_nb.engine_pool import EngineHealth, EnginePool
+from gatewayx_nb.engine_pool.call import EngineCall
+from gatewayx_nb.engine_pool.cassette_calls import RecordedCall, ReplayedCall
 from gatewayx_nb.errors import (
     CassetteMissError,
     ConfigError,
@@ -53,7 +55,7 @@ def entries(path):
     return [json.loads(line) for line in path.read_text().splitlines()[1:]]
 
 
-def test_a_call_is_played_back_as_it_was(scripted, bare, path):
+def test_a_call_is_replayed_as_recorded(scripted, bare, path):
     """Replay returns text, reasoning, tool calls and figures without the recorded engine."""
     call = ToolCall("1", "look", '{"at":"sky"}')
     pool, engine = scripted(
@@ -75,7 +77,35 @@ def test_a_call_is_played_back_as_it_was(scripted, bare, path):
     assert (cassette.replayed, len(engine.requests)) == (2, 1)
 
 
-def test_what_is_recorded_is_no_more_than_was_said(scripted, path):
+def test_the_mode_of_the_cassette_selects_the_kind_of_call(scripted, path):
+    """Without a cassette, in mode `off` and with `fresh` a call is live.
+
+    Otherwise a known call is replayed, and an unknown one is recorded.
+    """
+    pool, engine = scripted(["Hello.", END])
+
+    def plan(prompt="Hi", **options):
+        return type(pool._router.plan(prompt, {"model": "scripted", **options}, streamed=False))
+
+    assert plan() is EngineCall
+    with pool.cassette(path):
+        assert plan() is RecordedCall
+        assert plan(fresh=True) is EngineCall
+        pool.ask("Hi", model="scripted")
+        assert (plan(), plan("other")) == (ReplayedCall, RecordedCall)
+        with pool.cassette(path.with_name("b.jsonl"), "off"):
+            assert plan() is EngineCall
+    with pool.cassette(path, "record"):
+        assert plan() is RecordedCall
+    with pool.cassette(path, "replay"):
+        assert plan() is ReplayedCall
+        with pytest.raises(CassetteMissError):
+            plan("other")
+        assert type(pool._router.plan_live("Hi", {"model": "scripted"})) is EngineCall
+    assert len(engine.requests) == 1
+
+
+def test_ids_headers_and_rate_limits_are_not_recorded(scripted, path):
     """Request ids, headers and rate limits are not recorded, so the file is the same everywhere."""
     pool, _ = scripted(["Hi.", Chunk(finish_reason="stop", request_id="req_1")])
     with pool.cassette(path):
@@ -88,21 +118,21 @@ def test_what_is_recorded_is_no_more_than_was_said(scripted, path):
     assert "req_1" not in path.read_text()
 
 
-def test_auto_records_what_it_does_not_know(scripted, path):
+def test_auto_mode_records_new_calls(scripted, path):
     """In `auto` mode an equal call is replayed, and a new call is sent and recorded."""
     pool, engine = scripted(["one", END], ["two", END], ["three", END])
     with pool.cassette(path) as cassette:
-        said = [pool.ask(prompt, model="scripted").text for prompt in ("a", "a", "b", "a")]
+        texts = [pool.ask(prompt, model="scripted").text for prompt in ("a", "a", "b", "a")]
         fresh = pool.ask("a", model="scripted", fresh=True)
 
-    assert said == ["one", "one", "two", "one"]
+    assert texts == ["one", "one", "two", "one"]
     assert (fresh.text, fresh.replayed) == ("three", False)
     assert (cassette.replayed, cassette.recorded) == (2, 2)
     assert len(engine.requests) == 3
     assert [entry["chunks"][0][1] for entry in entries(path)] == ["one", "two"]
 
 
-def test_record_renews_and_equal_calls_keep_their_order(scripted, bare, path):
+def test_record_mode_replaces_entries_in_order(scripted, bare, path):
     """In `record` mode every call is sent, and its entry replaces the old one at the same place."""
     first, _ = scripted(*[[text, END] for text in "abc"])
     second, _ = scripted(*[[text, END] for text in "xyz"])
@@ -111,21 +141,21 @@ def test_record_renews_and_equal_calls_keep_their_order(scripted, bare, path):
             for prompt in ("Hi", "other", "Hi"):
                 pool.ask(prompt, model="scripted")
     with bare.cassette(path, "replay"):
-        said = [bare.ask("Hi", model="scripted").text for _ in range(3)]
+        texts = [bare.ask("Hi", model="scripted").text for _ in range(3)]
 
-    assert said == ["x", "z", "z"]
+    assert texts == ["x", "z", "z"]
     assert [entry["chunks"][0][1] for entry in entries(path)] == ["x", "y", "z"]
 
 
-def test_equal_calls_at_once_are_told_apart_by_their_order(scripted, bare, path):
+def test_equal_concurrent_calls_are_replayed_in_order(scripted, bare, path):
     """Equal concurrent calls are replayed in the order they began, not the order they ended."""
     pool, _ = scripted([0.2, "slow", END], ["quick", END])
-    said = []
+    texts = []
     for asked, mode in ((pool, "record"), (bare, "replay")):
         with asked.cassette(path, mode):
-            said.append(list(map(str, asked.compare("Hi", models=["scripted", "scripted"]))))
+            texts.append(list(map(str, asked.compare("Hi", models=["scripted", "scripted"]))))
 
-    assert said == [["slow", "quick"]] * 2
+    assert texts == [["slow", "quick"]] * 2
     assert [entry["chunks"][0][1] for entry in entries(path)] == ["quick", "slow"]
 
 
@@ -143,18 +173,18 @@ def test_interleaved_streams_do_not_mix(scripted, bare, path):
     assert (one.reply.text, two.reply.text) == ("a1a2", "b1b2")
 
 
-def test_a_conversation_is_played_back(scripted, bare, path):
+def test_a_conversation_is_replayed(scripted, bare, path):
     """A conversation is replayed, because its earlier messages are part of the request."""
     pool, _ = scripted(["one", END], ["two", END])
     for asked, mode in ((pool, "record"), (bare, "replay")):
         with asked.cassette(path, mode):
             chat = asked.chat("scripted", system="short")
-            said = [str(chat.ask("Hi")), str(chat.ask("And?"))]
-        assert said == ["one", "two"]
+            texts = [str(chat.ask("Hi")), str(chat.ask("And?"))]
+        assert texts == ["one", "two"]
         assert len(chat) == 2
 
 
-def test_answers_to_a_schema_are_played_back_as_data(scripted, bare, path):
+def test_answers_to_a_schema_are_replayed_as_data(scripted, bare, path):
     """A replayed reply has the parsed data of the second turn if the first did not match."""
     pool, _ = scripted(["no JSON", END], ['{"a":', 0.06, "1}", END])
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
@@ -167,7 +197,7 @@ def test_answers_to_a_schema_are_played_back_as_data(scripted, bare, path):
     assert (reply.text, reply.usage) == ('{"a":1}', live.usage)
 
 
-def test_a_recorded_answer_that_was_edited_away_from_its_schema_is_told(scripted, bare, path):
+def test_a_recorded_answer_that_does_not_fit_its_schema_raises_an_error(scripted, bare, path):
     pool, _ = scripted(['{"a":1}', END])
     with pool.cassette(path):
         pool.ask("Hi", model="scripted", schema={"type": "object"})
@@ -177,7 +207,7 @@ def test_a_recorded_answer_that_was_edited_away_from_its_schema_is_told(scripted
         bare.ask("Hi", model="scripted", schema={"type": "object"})
 
 
-def test_a_fallback_is_played_back_with_who_answered(scripted, bare, path):
+def test_a_replayed_fallback_names_the_engine_that_answered(scripted, bare, path):
     """A fallback is replayed by its references; the call without `fallback=` is another one."""
     pool, _ = scripted(["Hello.", END])
     asks = {"model": "grok", "fallback": ["scripted"]}
@@ -194,7 +224,7 @@ def test_a_fallback_is_played_back_with_who_answered(scripted, bare, path):
     assert [row.name for row in rows] == ["scripted"]
 
 
-def test_columns_are_played_back(scripted, bare, path):
+def test_comparisons_are_replayed(scripted, bare, path):
     """Columns of a comparison are replayed, also two columns of the same model."""
     pool, _ = scripted(["Hello.", END])
     with pool.cassette(path):
@@ -206,7 +236,7 @@ def test_columns_are_played_back(scripted, bare, path):
     assert all(reply.replayed for reply in again)
 
 
-def test_vectors_are_played_back(bare, path):
+def test_vectors_are_replayed(bare, path):
     """Replayed vectors are float32 and bit-identical to the recorded ones."""
 
     class Vectors(ScriptedEngine):
@@ -233,7 +263,7 @@ def test_vectors_are_played_back(bare, path):
         ({"system": "Be short."}, "its system is 'None', not 'Be short.'"),
     ],
 )
-def test_a_call_that_is_not_there_is_told_with_the_nearest(scripted, bare, path, options, says):
+def test_a_miss_names_the_nearest_entry(scripted, bare, path, options, says):
     """A call without an entry raises an error with the nearest entry and the first difference."""
     pool, _ = scripted(["Hello.", END])
     asks = {"prompt": "Why is the sky blue?", "model": "scripted", "temperature": 0}
@@ -249,7 +279,7 @@ def test_a_call_that_is_not_there_is_told_with_the_nearest(scripted, bare, path,
     assert cassette.missed == 1
 
 
-def test_a_long_prompt_that_is_not_there_is_shown_in_part(scripted, bare, path):
+def test_a_miss_shows_only_a_part_of_a_long_prompt(scripted, bare, path):
     """The error shows only a few letters of a long prompt, around the first difference."""
     pool, _ = scripted(["Hello.", END])
     with pool.cassette(path):
@@ -261,7 +291,7 @@ def test_a_long_prompt_that_is_not_there_is_shown_in_part(scripted, bare, path):
     assert len(str(missed.value)) < 400
 
 
-def test_a_name_that_no_engine_has_is_told_as_ever(scripted, bare, path):
+def test_an_unknown_engine_is_reported_during_replay(scripted, bare, path):
     """In replay mode, too, an unknown engine name raises an error with the nearest name."""
     pool, _ = scripted(["Hello.", END])
     with pool.cassette(path):
@@ -275,7 +305,7 @@ def test_a_name_that_no_engine_has_is_told_as_ever(scripted, bare, path):
             bare.ask("Hi", model=5)
 
 
-def test_the_default_model_is_played_back(project, scripted, path):
+def test_a_call_without_a_model_is_replayed(project, scripted, path):
     """A call without `model=` is replayed, whatever the default model of this machine is."""
     pool, _ = scripted(["Hello.", END])
     pool.use("scripted")
@@ -295,7 +325,7 @@ def test_the_default_model_is_played_back(project, scripted, path):
         assert bare.default_model() == "mock"
 
 
-def test_an_alias_is_played_back(project, path):
+def test_an_alias_is_replayed(project, path):
     """An alias is replayed as typed, even if it is not defined on the replaying machine."""
     project.settings('[aliases]\nme = "mock:big"\n')
     with project.pool() as pool, pool.cassette(path):
@@ -305,7 +335,7 @@ def test_an_alias_is_played_back(project, path):
         assert bare.ask("Hi", model="mock:big").model == "big"
 
 
-def test_state_is_that_of_the_cassette_while_it_is_played_back(scripted, project, path):
+def test_the_status_during_replay_is_that_of_the_cassette(scripted, project, path):
     """In replay mode the status has no engine, key, path or problem of this machine."""
     pool, _ = scripted(["Hello.", END])
     with pool.cassette(path):
@@ -330,7 +360,7 @@ def test_state_is_that_of_the_cassette_while_it_is_played_back(scripted, project
     assert "grok" in after
 
 
-def test_what_is_played_back_costs_nothing(scripted, project, path):
+def test_replayed_calls_cost_nothing(scripted, project, path):
     """Replayed calls are not in the ledger and are not limited by a budget."""
     pool, _ = scripted(["Hello.", END])
     with pool.cassette(path):
@@ -341,7 +371,7 @@ def test_what_is_played_back_costs_nothing(scripted, project, path):
         assert (reply.cost, other.usage(), other.history()) == (Decimal("0.005"), [], [])
 
 
-def test_a_speed_plays_at_the_recorded_pace(scripted, bare, path):
+def test_a_replay_has_the_requested_speed(scripted, bare, path):
     """With `speed=4` a reply is replayed four times as fast; its figures stay as recorded."""
     pool, _ = scripted(["a", 0.4, "b", END])
     with pool.cassette(path):
@@ -358,7 +388,7 @@ def test_a_speed_plays_at_the_recorded_pace(scripted, bare, path):
     assert times[0][1] - started < 0.3
 
 
-def test_failures_and_answers_that_were_cut_are_not_recorded(scripted, path):
+def test_failed_and_interrupted_calls_are_not_recorded(scripted, path):
     """Failed calls and incomplete replies are not recorded; a repeated call is sent."""
     pool, _ = scripted([ProviderError("no")], ["par", ProviderError("broke")], ["whole", END])
     with pool.cassette(path) as cassette:
@@ -374,7 +404,7 @@ def test_failures_and_answers_that_were_cut_are_not_recorded(scripted, path):
     assert len(entries(path)) == 1
 
 
-def test_a_key_in_the_prompt_is_refused_before_it_is_sent(project, path):
+def test_a_key_in_the_prompt_raises_an_error_before_it_is_sent(project, path):
     """A key in the prompt raises an error before the provider and the cassette receive it."""
     project.set_keys(f"GATEWAYX_GROK_API_KEY='{canary.KEY}'\n".replace("\\", "\\\\"))
     engine = ScriptedEngine(["Hello.", END])
@@ -388,7 +418,7 @@ def test_a_key_in_the_prompt_is_refused_before_it_is_sent(project, path):
     assert (engine.requests, path.exists()) == ([], False)
 
 
-def test_a_key_in_an_answer_is_refused_before_it_is_written(path):
+def test_a_key_in_an_answer_raises_an_error_before_it_is_written(path):
     """A key in a reply, even split over chunks, raises an error before it is written."""
     engine = ScriptedEngine([canary.KEY[:9], 0.06, canary.KEY[9:], END])
     engine.api_key = canary.KEY
@@ -401,7 +431,7 @@ def test_a_key_in_an_answer_is_refused_before_it_is_written(path):
     assert not path.exists()
 
 
-def test_the_redaction_hook_is_applied_and_found_again(project, path):
+def test_a_redacted_call_is_found_again(project, path):
     """The redaction hook changes recorded prompts, system texts and replies.
 
     The caller sees the originals, and the redacted call is found again.
@@ -432,7 +462,7 @@ def test_the_redaction_hook_is_applied_and_found_again(project, path):
         ("oops\n", "cannot be imported"),
     ],
 )
-def test_a_hook_that_fails_writes_nothing(project, path, body, says):
+def test_nothing_is_written_if_the_hook_fails(project, path, body, says):
     """If the redaction hook fails, nothing is sent and nothing is written."""
     (project.root / "hooks.py").write_text(body)
     project.settings('[cassettes]\nredact = "hooks:redact"\n')
@@ -469,7 +499,7 @@ def test_the_environment_wins_over_the_mode(scripted, path):
         other.cassette(path)
 
 
-def test_closing_gives_the_one_before_its_place_back(scripted, path):
+def test_closing_a_cassette_restores_the_one_before(scripted, path):
     """Closing a cassette restores the one opened before it; closing twice is harmless."""
     pool, _ = scripted(["Hello.", END])
     outer = pool.cassette(path)
@@ -490,14 +520,14 @@ def test_closing_gives_the_one_before_its_place_back(scripted, path):
         ("replay", None, "does not exist"),
     ],
 )
-def test_what_does_not_fit_is_told(bare, path, mode, speed, says):
+def test_an_invalid_mode_speed_or_file_raises_an_error(bare, path, mode, speed, says):
     """An invalid mode, speed or file raises an error, and no cassette is open afterwards."""
     with pytest.raises((UsageError, ConfigError), match=says):
         bare.cassette(path, mode, speed=speed)
     assert bare.active_cassette is None
 
 
-def test_recording_needs_what_asking_needs(bare, path):
+def test_recording_needs_a_key(bare, path):
     """Recording without a key raises a one-line error; replay needs no key."""
     for mode in ("auto", "record"):
         with bare.cassette(path, mode), pytest.raises(MissingKeyError):
@@ -507,7 +537,7 @@ def test_recording_needs_what_asking_needs(bare, path):
 
 
 @pytest.mark.skipif(os.name != "posix" or os.getuid() == 0, reason="root writes everywhere")
-def test_a_cassette_that_is_read_only_is_played_back(scripted, bare, path):
+def test_a_read_only_cassette_can_be_replayed(scripted, bare, path):
     """A read-only cassette can be replayed but not opened for recording."""
     pool, _ = scripted(["Hello.", END])
     with pool.cassette(path):
@@ -520,7 +550,7 @@ def test_a_cassette_that_is_read_only_is_played_back(scripted, bare, path):
         assert bare.ask("Hi", model="scripted").text == "Hello."
 
 
-def test_a_disk_that_is_full_is_told(scripted, path, monkeypatch):
+def test_a_full_disk_raises_an_error(scripted, path, monkeypatch):
     """If the disk is full, the call raises an error, but its cost is counted."""
     pool, _ = scripted(["Hello.", END])
 
@@ -534,7 +564,7 @@ def test_a_disk_that_is_full_is_told(scripted, path, monkeypatch):
     assert [one.calls for one in pool.usage()] == [1]
 
 
-def test_a_table_in_git_is_told(scripted, path):
+def test_a_table_tracked_by_git_is_reported(scripted, path):
     """A table in a cassette tracked by git is reported in status and security status."""
     pool, _ = scripted(["Hello.", END])
     with pool.cassette(path) as cassette:
@@ -566,7 +596,7 @@ def test_many_threads_lose_nothing(scripted, bare, path):
     assert len(entries(path)) == 20
 
 
-def test_a_cassette_of_a_strangers_shows_nothing_active(scripted, bare, path):
+def test_markup_in_a_foreign_cassette_is_inert(scripted, bare, path):
     """Markup in any field of a foreign cassette is inert, in HTML and in a terminal."""
     pool, _ = scripted(["ANSWER", END])
     with pool.cassette(path):

@@ -25,24 +25,24 @@ def _git(folder, *words):
     )
 
 
-def _told(pool):
+def _status(pool):
     """Return the JSON after validating it against the schema."""
-    told = json.loads(json.dumps(pool.security_status().to_json()))
-    jsonschema.validate(told, schema("security_status"))
-    return told
+    status = json.loads(json.dumps(pool.security_status().to_json()))
+    jsonschema.validate(status, schema("security_status"))
+    return status
 
 
-def _file(told, kind="keys", place="project"):
-    (file,) = [file for file in told["files"] if (file["kind"], file["place"]) == (kind, place)]
+def _file(status, kind="keys", place="project"):
+    (file,) = [file for file in status["files"] if (file["kind"], file["place"]) == (kind, place)]
     return file
 
 
-def test_an_empty_project_has_the_shape(project):
+def test_the_status_of_an_empty_project_matches_the_schema(project):
     """In an empty project the status matches the schema, and missing files are reported as such."""
-    told = _told(project.pool())
+    status = _status(project.pool())
 
-    assert (told["counts"]["set"], told["started"], told["refused"]) == (0, [], [])
-    assert _file(told) == {
+    assert (status["counts"]["set"], status["started"], status["refused"]) == (0, [], [])
+    assert _file(status) == {
         "place": "project",
         "kind": "keys",
         "path": "config/secrets/.env.local",
@@ -52,10 +52,10 @@ def test_an_empty_project_has_the_shape(project):
         "ignored": None,
         "tracked": None,
     }
-    assert _file(told, "engines folder")["exists"]
+    assert _file(status, "engines folder")["exists"]
 
 
-def test_it_tells_where_keys_come_from(project):
+def test_the_status_names_the_sources_of_keys(project):
     """The source of each key is named: environment, project or user.
 
     Placeholders and the vendors' variables are reported by name.
@@ -64,9 +64,9 @@ def test_it_tells_where_keys_come_from(project):
     pool = EnginePool(home=project.root, env={"OPENAI_API_KEY": CANARY})
     pool.config.set_key("mistral", CANARY, user=True)
 
-    told = _told(pool)
+    status = _status(pool)
 
-    sources = {key["engine"]: key for key in told["keys"]}
+    sources = {key["engine"]: key for key in status["keys"]}
     assert sources["grok"]["source"] == "project"
     assert sources["mistral"]["source"] == "user"
     assert sources["openai"] == {
@@ -75,35 +75,35 @@ def test_it_tells_where_keys_come_from(project):
         "variable": "OPENAI_API_KEY",
         "source": "environment",
     }
-    assert (told["counts"]["set"], told["counts"]["placeholder"]) == (3, 1)
-    assert _file(told, place="user")["mode"] == "0600"
+    assert (status["counts"]["set"], status["counts"]["placeholder"]) == (3, 1)
+    assert _file(status, place="user")["mode"] == "0600"
 
 
-def test_it_tells_what_runs_and_what_is_refused(project):
+def test_the_status_lists_running_and_refused_engines(project):
     """An engine runs only after its first call, and never if everybody may write its file."""
     project.engine("mine", "x")
     project.engine("open", "x").chmod(0o666)
     project.keys.mkdir()
     with project.pool() as pool:
-        assert _told(pool)["started"] == []
+        assert _status(pool)["started"] == []
         pool.ask("x", model="mine")
-        told = _told(pool)
+        status = _status(pool)
 
-    assert told["started"] == ["mine"]
-    assert [refusal["what"] for refusal in told["refused"]] == ["open", "file"]
-    assert "is writable by everyone" in told["refused"][0]["why"]
-    assert "'config/secrets/.env.local' is not a regular file" in told["refused"][1]["why"]
+    assert status["started"] == ["mine"]
+    assert [refusal["what"] for refusal in status["refused"]] == ["open", "file"]
+    assert "is writable by everyone" in status["refused"][0]["why"]
+    assert "'config/secrets/.env.local' is not a regular file" in status["refused"][1]["why"]
 
 
-def test_it_tells_modes_and_owners(project):
+def test_the_status_has_modes_and_owners_of_files(project):
     """File modes are reported for group and others, and ownership as booleans."""
     project.settings("")
     (project.root / "config" / "gatewayx.toml").chmod(0o664)
     if os.getuid() == 0:
         os.chown(project.engines, NOBODY, NOBODY)
-    told = _told(project.pool())
+    status = _status(project.pool())
 
-    settings, engines = _file(told, "settings"), _file(told, "engines folder")
+    settings, engines = _file(status, "settings"), _file(status, "engines folder")
     assert (settings["mode"], settings["others_read"], settings["others_write"]) == (
         "0664",
         True,
@@ -124,7 +124,7 @@ def test_it_tells_modes_and_owners(project):
     ],
     ids=["neither", "ignored", "tracked", "both"],
 )
-def test_git_is_asked_about_the_key_file(project, words, ignored, tracked):
+def test_git_reports_whether_the_key_file_is_ignored(project, words, ignored, tracked):
     """The status reports whether git ignores or tracks the key file."""
     project.set_keys(f"GATEWAYX_GROK_API_KEY={CANARY}\n")
     for word in words:
@@ -133,7 +133,7 @@ def test_git_is_asked_about_the_key_file(project, words, ignored, tracked):
         else:
             _git(project.root, *word)
 
-    file = _file(_told(project.pool()))
+    file = _file(_status(project.pool()))
 
     assert (file["ignored"], file["tracked"]) == (ignored, tracked)
 
@@ -145,13 +145,13 @@ def _tool(folder, text):
     return str(folder)
 
 
-def test_without_an_answer_of_git_it_is_unknown(project, tmp_path, monkeypatch):
+def test_without_an_answer_from_git_its_status_is_unknown(project, tmp_path, monkeypatch):
     """The git status is unknown if git is missing or does not answer within two seconds."""
     _git(project.root, "init")
     for path in ("/nowhere", _tool(tmp_path / "bin", "exec /bin/sleep 60")):
         monkeypatch.setenv("PATH", path)
         start = time.monotonic()
-        file = _file(_told(project.pool()))
+        file = _file(_status(project.pool()))
         assert (file["ignored"], file["tracked"]) == (None, None)
         assert time.monotonic() - start < 4
 
@@ -163,18 +163,18 @@ def test_git_gets_no_key_and_runs_nothing_of_the_repository(project, tmp_path, m
     _git(project.root, "config", "core.fsmonitor", str(tmp_path / "monitor"))
     (tmp_path / "monitor").write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
     (tmp_path / "monitor").chmod(0o755)
-    _told(project.pool())
+    _status(project.pool())
     assert not (tmp_path / "ran").exists()
 
     monkeypatch.setenv("XAI_API_KEY", CANARY)
     path = _tool(tmp_path / "bin", f"/usr/bin/env > {tmp_path}/env; exit 1")
     monkeypatch.setenv("PATH", path)
-    _told(project.pool())
+    _status(project.pool())
     assert CANARY not in (tmp_path / "env").read_text()
     assert "PATH=" in (tmp_path / "env").read_text()
 
 
-def test_it_tells_no_key_no_absolute_path_and_no_user(project, tmp_path):
+def test_the_status_has_no_key_no_absolute_path_and_no_user(project, tmp_path):
     """The status contains no key, absolute path or user name."""
     project.set_keys(f"GATEWAYX_GROK_API_KEY={CANARY}\n{CANARY}\n")
     project.engine("open", "x").chmod(0o666)
@@ -191,7 +191,7 @@ def test_it_tells_no_key_no_absolute_path_and_no_user(project, tmp_path):
     pool = EnginePool(home=project.root, env=env)
     pool.config.set_key("openai", CANARY, user=True)
 
-    text = json.dumps(_told(pool))
+    text = json.dumps(_status(pool))
 
     assert len(json.loads(text)["refused"]) >= 6
     for hidden in (CANARY[:6], CANARY[-6:], str(project.root), str(Path.home()), "/tmp", "root/"):

@@ -27,7 +27,7 @@ def test_an_answer_to_a_schema_is_parsed(scripted):
     assert engine.requests[0].schema == {"type": "object"}
 
 
-def test_an_answer_that_does_not_fit_is_asked_for_once_more(scripted):
+def test_an_answer_that_does_not_match_is_corrected_once(scripted):
     """A reply that does not match the schema is requested once more, with the reason.
 
     Both calls are counted; a stream yields only the first.
@@ -45,7 +45,7 @@ def test_an_answer_that_does_not_fit_is_asked_for_once_more(scripted):
     assert "it contains no JSON" in second.prompt
 
 
-def test_an_answer_that_never_fits_is_an_error_that_keeps_it(scripted):
+def test_a_second_mismatch_raises_an_error_with_the_text(scripted):
     """A second mismatch raises an error that holds the text; a truncated reply is not repeated."""
     cut = Chunk(finish_reason="length")
     pool, engine = scripted(["no", END], ["never", END], ['{"a": ', cut])
@@ -58,7 +58,7 @@ def test_an_answer_that_never_fits_is_an_error_that_keeps_it(scripted):
     assert len(engine.requests) == 3
 
 
-def test_an_engine_that_holds_no_schema_is_asked_in_words(project):
+def test_an_engine_without_schemas_gets_it_in_the_prompt(project):
     """An engine without schema support gets the schema in the system prompt."""
     reply = project.pool().ask('{"a": 1}', model="mock", schema={"title": "MINE"})
 
@@ -66,14 +66,14 @@ def test_an_engine_that_holds_no_schema_is_asked_in_words(project):
     assert reply.parsed is not None
 
 
-def test_a_feature_that_an_engine_lacks_is_refused(project):
+def test_an_unsupported_feature_raises_an_error(project):
     """The error is raised before anything is sent."""
     picture = b"\x89PNG\r\n\x1a\n"
     with pytest.raises(UnsupportedFeatureError, match="does not support images"):
         project.pool().ask("x", model="mock", images=[picture])
 
 
-def test_a_rejected_parameter_is_left_out_where_that_was_asked(scripted):
+def test_a_rejected_parameter_is_dropped_on_request(scripted):
     """With `drop_unsupported` rejected parameters are dropped, one per attempt.
 
     These attempts do not count as retries; the reply names the parameters.
@@ -92,7 +92,7 @@ def test_a_rejected_parameter_is_left_out_where_that_was_asked(scripted):
     assert (engine.requests[2].temperature, engine.requests[2].params) == (None, {"n": 1})
 
 
-def test_a_rejected_parameter_is_an_error_that_names_it(scripted):
+def test_a_rejected_parameter_raises_an_error_with_its_name(scripted):
     """By default a rejected parameter raises an error that names it."""
     pool, engine = scripted([RejectedParameterError("no", code="temperature")])
 
@@ -101,7 +101,7 @@ def test_a_rejected_parameter_is_an_error_that_names_it(scripted):
     assert (caught.value.code, len(engine.requests)) == ("temperature", 1)
 
 
-def test_a_price_is_looked_up_where_the_provider_is_known(project):
+def test_the_price_of_a_known_provider_is_looked_up(project):
     """The price of a known provider is looked up; billed tokens override counted tokens."""
 
     class Priced(ScriptedEngine):
@@ -119,7 +119,7 @@ def test_a_price_is_looked_up_where_the_provider_is_known(project):
 
 
 @pytest.mark.parametrize(("form", "text"), [("json", '{"a": 1}'), ("frame", '[{"a": 1}]')])
-def test_data_is_asked_for_in_words_and_mended_once(scripted, form, text):
+def test_data_is_requested_in_the_prompt_and_corrected_once(scripted, form, text):
     """Free-form data is requested in the prompt, because strict modes take no open objects.
 
     A reply in prose is requested once more.
@@ -136,7 +136,7 @@ def test_data_is_asked_for_in_words_and_mended_once(scripted, form, text):
     assert output_formats.render(form, reply).text.count("a") == 1
 
 
-def test_prose_that_stays_prose_is_an_error_that_keeps_it(scripted):
+def test_prose_in_both_turns_raises_an_error_with_the_text(scripted):
     """Prose in both turns raises an error that holds the text."""
     pool, _ = scripted(["no", END], ["still no", END])
 
@@ -162,7 +162,7 @@ class City:
         ({"type": "object"}, '{"a": 1}', True),
     ],
 )
-def test_a_loose_type_is_asked_for_in_words(scripted, kind, answer, is_held):
+def test_a_loose_type_is_described_in_the_prompt(scripted, kind, answer, is_held):
     """A type without named fields is described in the prompt: strict modes need named fields.
 
     A schema passed as a dict is sent unchanged.

@@ -23,7 +23,7 @@ def _row(pool, name):
     return next(row for row in pool.status() if row.name == name)
 
 
-def test_calls_spend_and_the_last_error_are_in_the_status():
+def test_the_status_has_calls_cost_and_the_last_error():
     """The status shows calls, cost and the last error, which a successful call clears.
 
     Failed calls count too.
@@ -43,7 +43,7 @@ def test_calls_spend_and_the_last_error_are_in_the_status():
         assert (row.calls, row.spend, row.last_error) == (3, Decimal("0.010"), "")
 
 
-def test_an_unknown_price_is_counted_and_never_nothing():
+def test_an_unknown_price_is_not_shown_as_zero():
     """A call of unknown price is counted and shown as unknown, not as 0."""
     with EnginePool(env={}, engines=[Unpriced(["a", END])]) as pool:
         pool.ask("x", model="unpriced")
@@ -60,7 +60,7 @@ def test_an_unknown_price_is_counted_and_never_nothing():
     assert "$0" not in shown
 
 
-def test_a_call_that_was_left_counts_with_what_it_used():
+def test_a_closed_stream_counts_with_its_usage():
     """Closing a stream early ends the call and counts its usage so far."""
     with EnginePool(env={}, engines=[ScriptedEngine(["a", END, 30])]) as pool:
         with pool.stream("x", model="scripted") as stream:
@@ -75,7 +75,7 @@ def test_a_call_that_was_left_counts_with_what_it_used():
     assert (row.calls, row.spend, row.last_error) == (1, Decimal("0.005"), "")
 
 
-def test_what_calls_took_is_on_the_disk_once_the_pool_is_closed(project):
+def test_closing_the_pool_writes_the_ledger(project):
     """Closing the pool writes the ledger, so that a short script loses no entry."""
     with project.pool() as pool:
         pool.ask("x", model="mock")

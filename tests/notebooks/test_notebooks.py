@@ -97,7 +97,7 @@ def test_an_unchanged_reply_keeps_its_date_and_place(scripts, tmp_path):
     path.write_bytes(before)
     held = tape.read(path).lines
     renew("three", "two", "four", "one", "two")
-    record._settle(path, held)
+    record._restore_unchanged(path, held)
 
     *same, old = before.splitlines()
     after = path.read_bytes().splitlines()
@@ -126,7 +126,7 @@ def test_a_bare_command_finds_nothing(found):
 
 def test_a_bare_command_has_no_network(scripts, found):
     """A bare command has no network, or says that the system allows no namespace."""
-    refused = scripts[0].why_not_cut()
+    refused = scripts[0].why_not_isolated()
     if refused:
         pytest.skip(f"namespaces are refused here: {refused}")
 
