@@ -71,3 +71,10 @@ def _is_known(of: datetime, provider: str, model: str) -> bool:  # noqa: ARG001 
     except (LookupError, ValueError):
         return False
     return True
+
+
+def flat_cost(per_token: float, usage: Usage) -> Decimal | None:
+    """Return the cost at one price per token in US dollars, or ``None`` if tokens are unknown."""
+    if usage.input_tokens is None or usage.output_tokens is None:
+        return None
+    return Decimal(str(per_token)) * (usage.input_tokens + usage.output_tokens)

@@ -3,6 +3,7 @@
 from gatewayx_nb.calls.options import (
     OPTIONS,
     CallOptions,
+    ConversationSlot,
     Option,
     build_request,
     call_limits,
@@ -10,7 +11,6 @@ from gatewayx_nb.calls.options import (
 )
 from gatewayx_nb.calls.partial_reply import PartialReply, PendingRetry
 from gatewayx_nb.calls.planner import (
-    ConversationSlot,
     Emit,
     PlannedCall,
     Planner,

@@ -7,13 +7,18 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypedDict, TypeGuard, cast, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Protocol,
+    TypedDict,
+    TypeGuard,
+    cast,
+    get_type_hints,
+)
 
 from gatewayx_nb import images
-from gatewayx_nb.calls.planner import (  # noqa: TC001 - the table evaluates annotations
-    Conversation,
-    ConversationSlot,
-)
 from gatewayx_nb.errors import UsageError, did_you_mean
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.messages import Image, Message, Request
@@ -21,6 +26,7 @@ from gatewayx_nb.schema import ResponseSchema
 from gatewayx_nb.text import shorten
 
 if TYPE_CHECKING:
+    from gatewayx_nb.replies import Reply
     from gatewayx_nb.secure_config import Limits
 
 _LONGEST_VALUE = 80
@@ -123,6 +129,27 @@ class Option:
     recorded: Callable[[Any], Any] | None = None
     typed: Callable[[str], Any] = str
     repeated: bool = False
+
+
+class ConversationSlot(Protocol):
+    """The position of a turn in a conversation."""
+
+    @property
+    def model(self) -> str | None:
+        """Reference of the model that is used if the call names none."""
+
+    def join(self, request: Request) -> Request:
+        """Return the request with the earlier turns added."""
+
+    def keep(self, prompt: Message, reply: Reply) -> None:
+        """Store the turn."""
+
+
+class Conversation(Protocol):
+    """A conversation that a call can join."""
+
+    def slot(self) -> ConversationSlot:
+        """Return the position of the next turn."""
 
 
 class CallOptions(TypedDict, total=False):

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from gatewayx_nb.pricing import flat_cost
 from gatewayx_nb.replies import FinishReason, RateLimits, Reply, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from decimal import Decimal
 
     from gatewayx_nb.errors import GatewayError
     from gatewayx_nb.messages import ToolCall
-    from gatewayx_nb.replies import Chunk
+from gatewayx_nb.replies import Chunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +132,6 @@ class PartialReply:
     @property
     def cost(self) -> Decimal | None:
         """US dollars; ``None`` if the tokens or the price are unknown."""
-        usage = self.total_usage
-        if self.cost_per_token is None or usage is None:
+        if self.cost_per_token is None or self.total_usage is None:
             return self.price
-        if usage.input_tokens is None or usage.output_tokens is None:
-            return None
-        return Decimal(str(self.cost_per_token)) * (usage.input_tokens + usage.output_tokens)
+        return flat_cost(self.cost_per_token, self.total_usage)

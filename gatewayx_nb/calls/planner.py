@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from gatewayx_nb.calls.partial_reply import PartialReply
     from gatewayx_nb.concurrency import Portal
     from gatewayx_nb.errors import DeadlineError, TransportError
-    from gatewayx_nb.messages import Message, Request
     from gatewayx_nb.replies import Chunk, Reply
 
 T = TypeVar("T")
@@ -62,27 +61,6 @@ class Planner(Protocol):
         Raises:
             GatewayError: If the call cannot be made.
         """
-
-
-class ConversationSlot(Protocol):
-    """The position of a turn in a conversation."""
-
-    @property
-    def model(self) -> str | None:
-        """Reference of the model that is used if the call names none."""
-
-    def join(self, request: Request) -> Request:
-        """Return the request with the earlier turns added."""
-
-    def keep(self, prompt: Message, reply: Reply) -> None:
-        """Store the turn."""
-
-
-class Conversation(Protocol):
-    """A conversation that a call can join."""
-
-    def slot(self) -> ConversationSlot:
-        """Return the position of the next turn."""
 
 
 def ask(planner: Planner, prompt: str, options: CallOptions) -> Reply:

@@ -36,8 +36,8 @@ _DEFAULT_REPLY_TOKENS = 1024
 async def cost_of(engine: LLMEngine, model: str, usage: Usage, moment: float) -> Decimal | None:
     """Return the cost of the tokens, or ``None`` if the price is unknown."""
     each = engine.get_cost_per_token()
-    if each is not None and usage.input_tokens is not None and usage.output_tokens is not None:
-        return Decimal(str(each)) * (usage.input_tokens + usage.output_tokens)
+    if each is not None and (cost := pricing.flat_cost(each, usage)) is not None:
+        return cost
     if not (engine.prices and pricing.available()):
         return None
     look_up = functools.partial(pricing.price, engine.prices, model, usage, moment)
