@@ -15,7 +15,9 @@ _FENCE = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 _OPENING = re.compile(r"[\[{]")
-_MOST_TRIES = 200
+_MAX_TRIES = 200
+"""Maximum number of brackets to try: each may be parsed up to the end of the text."""
+
 _SCANNER = json.JSONDecoder()
 
 
@@ -43,7 +45,8 @@ def extract_code(text: str) -> CodeBlock:
     >>> extract_code("Here:\n```python\nx = 1\n```\nThat is all.")
     CodeBlock(source='x = 1', language='python')
     """
-    block = max(code_blocks(text), key=lambda one: len(one.source), default=CodeBlock(text.strip()))
+    blocks = code_blocks(text) or [CodeBlock(text.strip())]
+    block = max(blocks, key=lambda block: len(block.source))
     return CodeBlock(block.source.strip("\n").rstrip(), block.language)
 
 
@@ -57,6 +60,7 @@ def extract_json(text: str) -> Any:  # noqa: ANN401 - JSON
     {'a': [1]}
     """
     sources = sorted((block.source for block in code_blocks(text)), key=len, reverse=True)
+    # The whole text first: a string in JSON may contain a code fence.
     for candidate in (text, *sources):
         try:
             return json.loads(candidate)
@@ -66,14 +70,14 @@ def extract_json(text: str) -> Any:  # noqa: ANN401 - JSON
 
 
 def _embedded_json(text: str) -> Any:  # noqa: ANN401 - JSON
-    """Parse the longest object or list in a text, trying at most 200 brackets."""
-    candidates: list[tuple[int, Any]] = []
+    """Parse the longest object or list in a text, trying at most `_MAX_TRIES` brackets."""
+    candidates: list[tuple[int, Any]] = []  # length and value
     end = tries = 0
     for opening in _OPENING.finditer(text):
         if opening.start() < end:
             continue
         tries += 1
-        if tries > _MOST_TRIES:
+        if tries > _MAX_TRIES:
             break
         try:
             value, end = _SCANNER.raw_decode(text, opening.start())
@@ -82,4 +86,4 @@ def _embedded_json(text: str) -> Any:  # noqa: ANN401 - JSON
         candidates.append((end - opening.start(), value))
     if not candidates:
         raise ValueError("it contains no JSON")
-    return max(candidates, key=lambda one: one[0])[1]
+    return max(candidates, key=lambda candidate: candidate[0])[1]

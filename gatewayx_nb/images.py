@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 from urllib.parse import urlsplit
 
 from gatewayx_nb.errors import UsageError
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.messages import Image
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 LIMIT = 20 * 1024 * 1024
 """Maximum bytes of an image; providers accept 5 MB (Anthropic) to 50 MB (OpenAI) encoded."""
@@ -77,20 +74,23 @@ def load(source: object) -> Image:
     """
     if isinstance(source, Image):
         return source
+    # Axes and seaborn grids are drawn with the whole figure that contains them.
     if not _is_image(source) and is_drawable(source):
         source = cast("FigurePart", source).figure
+    # The provider fetches it: this machine sends no request of its own for an image.
     if isinstance(source, str) and urlsplit(source).scheme in ("http", "https"):
         return _remote(source)
     if isinstance(source, (str, Path)):
         return _checked_image(_read(Path(source).expanduser()), str(source))
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _checked_image(bytes(source), "the image")
+    buffer = io.BytesIO()
     if isinstance(source, MatplotlibFigure):
-        return _checked_image(
-            _bytes_written(lambda file: source.savefig(file, format="png")), "the figure"
-        )
+        source.savefig(buffer, format="png")
+        return _checked_image(buffer.getvalue(), "the figure")
     if isinstance(source, PILImage):
-        return _checked_image(_bytes_written(lambda file: source.save(file, "PNG")), "the image")
+        source.save(buffer, "PNG")
+        return _checked_image(buffer.getvalue(), "the image")
     raise UsageError(
         f"image must be {_SOURCES}, got {type(source).__name__}.",
         hint=Hint("set_option", option="images", value=["plot.png"]),
@@ -103,12 +103,14 @@ def sniff(data: bytes) -> str | None:
     >>> sniff(b"GIF89a...")
     'image/gif'
     """
+    # Between the two names is the length of the file.
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "image/webp"
     return next((mime for signature, mime in _SIGNATURES if data.startswith(signature)), None)
 
 
 def _is_image(value: object) -> bool:
+    # A class has the methods too, but no instance to draw.
     return not isinstance(value, type) and isinstance(value, (Image, MatplotlibFigure, PILImage))
 
 
@@ -124,17 +126,11 @@ def _remote(url: str) -> Image:
 def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            return file.read(LIMIT + 1)
+            return file.read(LIMIT + 1)  # one byte more shows that it is too large
     except OSError as error:
         raise UsageError(
             f"The image {str(path)!r} cannot be read: {error.strerror}.", hint="Check the path."
         ) from None
-
-
-def _bytes_written(write: Callable[[io.BytesIO], object]) -> bytes:
-    buffer = io.BytesIO()
-    write(buffer)
-    return buffer.getvalue()
 
 
 def _checked_image(data: bytes, name: str) -> Image:

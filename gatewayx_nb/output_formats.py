@@ -36,8 +36,12 @@ OutputFormat = Literal["markdown", "text", "code", "json", "html", "frame"]
 OUTPUT_FORMATS: tuple[OutputFormat, ...] = get_args(OutputFormat)
 
 _ROWS = 50
+"""Maximum rows of a table to show; the reply has all of them."""
+
 _OPEN_LINES = 40
-_WIDEST_CELL = 200
+"""Lines of JSON up to which it is shown expanded."""
+
+_MAX_CELL = 200
 
 
 def schema_for(output_format: OutputFormat) -> ResponseSchema | None:
@@ -97,13 +101,11 @@ def render(output_format: OutputFormat, reply: Reply) -> Rendered:
         return _frame(reply.parsed)
     if output_format == "json":
         return _json(reply)
+    # From the text, because `parsed` is the source alone, without its language.
     block = extract_code(reply.text)
-    page = (
-        sandbox_html(block.source)
-        if output_format == "html"
-        else highlight(block.source, block.language)
-    )
-    return Rendered(plain(block.source), page)
+    if output_format == "html":
+        return Rendered(plain(block.source), sandbox_html(block.source))
+    return Rendered(plain(block.source), highlight(block.source, block.language))
 
 
 def incremental_renderer(output_format: OutputFormat) -> Callable[[str], str]:
@@ -123,9 +125,9 @@ def _json(reply: Reply) -> Rendered:
     except ValueError:
         return _text("text", reply)
     text = plain(json.dumps(value, indent=2, ensure_ascii=False))
-    lines = text.count("\n") + 1
-    summary = f"JSON, {_size(value)}"
-    return Rendered(text, details(summary, highlight(text, "json"), is_open=lines <= _OPEN_LINES))
+    is_short = text.count("\n") < _OPEN_LINES
+    page = details(f"JSON, {_size(value)}", highlight(text, "json"), is_open=is_short)
+    return Rendered(text, page)
 
 
 def _size(value: object) -> str:
@@ -145,7 +147,7 @@ def _frame(frame: DataFrame) -> Rendered:
     rows, columns = frame.shape
     names = [str(name) for name in frame.columns]
     cells = [
-        [shorten(str(cell), _WIDEST_CELL) for cell in row]
+        [shorten(str(cell), _MAX_CELL) for cell in row]
         for row in frame.head(_ROWS).itertuples(index=False, name=None)
     ]
     size = f"{_count(rows, 'row')} by {_count(columns, 'column')}"
@@ -156,8 +158,12 @@ def _frame(frame: DataFrame) -> Rendered:
 
 
 def _columns(value: Any) -> Any:  # noqa: ANN401 - JSON
-    """Return data for a DataFrame: records, or columns of equal length."""
-    if isinstance(value, Mapping) and len(value) == 1:
+    """Return data for a DataFrame: records, or columns of equal length.
+
+    Raises:
+        ValueError: If the JSON has no such form.
+    """
+    if isinstance(value, Mapping) and len(value) == 1:  # such as {"rows": […]}
         (inner,) = value.values()
         value = inner if _is_records(inner) else value
     if _is_records(value):
@@ -168,18 +174,13 @@ def _columns(value: Any) -> Any:  # noqa: ANN401 - JSON
             return [value]
         if all(lists) and len({len(column) for column in value.values()}) == 1:
             return value
-    if (
-        isinstance(value, list)
-        and value
-        and not any(isinstance(one, (list, dict)) for one in value)
-    ):
+    is_flat = isinstance(value, list) and not any(isinstance(item, list | dict) for item in value)
+    if is_flat and value:
         return {"value": value}
-    raise ValueError("it is not a list of records")
+    raise ValueError("it is not a list of records")  # becomes part of the call's error
 
 
 def _is_records(value: object) -> bool:
-    return (
-        isinstance(value, Sequence)
-        and not isinstance(value, str)
-        and all(isinstance(one, Mapping) for one in value)
-    )
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        return False
+    return all(isinstance(item, Mapping) for item in value)

@@ -1,6 +1,7 @@
 """pytest plugin for users' tests: the fixture `gatewayx_pool` and sanitizing for nbval.
 
-pytest loads this at startup in every project, so it imports only pytest.
+pytest loads this at startup in every project, so it imports only pytest. The
+names of the package itself are imported on first use.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ import gatewayx_nb as gx
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gatewayx_nb import EnginePool
     from gatewayx_nb.cassettes import Mode
+    from gatewayx_nb.engine_pool import EnginePool
 
 SANITIZE = Path(__file__).with_name("nbval.cfg")
 """Outputs that differ between runs of a notebook, for ``--nbval-sanitize-with``."""
@@ -47,6 +48,7 @@ def gatewayx_pool(request: pytest.FixtureRequest) -> Iterator[EnginePool]:
     A replayed test needs no key, no network and no model; ``--gatewayx-record`` calls the models
     and records the replies again.
     """
+    # A parametrized test's name may contain any character, such as a slash.
     name = re.sub(r"[^\w.-]+", "-", request.node.name).strip("-")
     path = request.path.parent / "cassettes" / request.path.stem / f"{name}.jsonl"
     mode: Mode = "record" if request.config.getoption("--gatewayx-record") else "replay"

@@ -18,12 +18,12 @@ class ResponseSchema:
     Args:
         source: A JSON Schema as a dict, a pydantic model, a dataclass, a TypedDict, or a type
             made of them, such as ``list[City]``; ``None`` for text without a schema.
-        extract: Returns the value in the text of a reply; raises ValueError without one.
+        extract: Returns the value in the text of a reply; raises ValueError if there is none.
         is_loose: Whether the prompt asks for the format, instead of the provider's strict mode.
-        instructions: The format instruction for the prompt; made of the schema if empty.
+        instructions: The format instruction for the prompt; derived from the schema if empty.
 
     Raises:
-        UsageError: If it is none of these.
+        UsageError: If ``source`` is none of these.
 
     Attributes:
         schema: The JSON Schema. Its objects forbid additional properties, as the providers'
@@ -56,25 +56,26 @@ class ResponseSchema:
         """The format instruction for the prompt."""
         if self._instructions:
             return self._instructions
-        words = "JSON alone, without a word around it"
+        # These texts are sent, so a change of them changes answers.
+        instruction = "JSON alone, without a word around it"
         if not self.schema:
-            return f"{words}."
-        return f"{words}, that satisfies this JSON Schema:\n{json.dumps(self.schema)}"
+            return f"{instruction}."
+        return f"{instruction}, that satisfies this JSON Schema:\n{json.dumps(self.schema)}"
 
     def parse(self, text: str) -> Any:  # noqa: ANN401 - depends on the schema
         """Parse a reply into a value of the type, or into JSON data for a schema.
 
-        By default, a code fence around it and prose before and after are ignored.
+        By default, a code fence around the JSON and prose before and after it are ignored.
 
         Raises:
-            ValueError: If it is not JSON or does not fit the type.
+            ValueError: If the reply contains no JSON, or JSON that does not fit the type.
         """
         value = self._extract(text)
         if self._type is None:
             return value
         if hasattr(self._type, "model_validate"):
             return self._type.model_validate(value)
-        import msgspec
+        import msgspec  # on first use, as most calls have no schema
 
         return msgspec.convert(value, self._type)
 
@@ -112,6 +113,7 @@ def _closed(schema: Any) -> Any:  # noqa: ANN401 - JSON
     if not isinstance(schema, dict):
         return schema
     closed = {name: _closed(value) for name, value in schema.items()}
+    # In this order, so that the schema's own setting wins.
     return {"additionalProperties": False, **closed} if "properties" in schema else closed
 
 
@@ -122,6 +124,6 @@ def _is_open(schema: Any) -> bool:  # noqa: ANN401 - JSON
     parts = [*schema.get("properties", {}).values(), *schema.get("$defs", {}).values()]
     parts += [*schema.get("anyOf", []), *schema.get("prefixItems", [])]
     parts += [schema["items"]] if schema.get("type") == "array" and "items" in schema else []
-    leaves_open = schema.get("type") == "object" and not schema.get("properties")
-    says_nothing = not {"type", "$ref", "anyOf", "enum", "const"} & set(schema)
-    return leaves_open or says_nothing or any(map(_is_open, parts))
+    is_free_object = schema.get("type") == "object" and not schema.get("properties")
+    is_unconstrained = not {"type", "$ref", "anyOf", "enum", "const"} & set(schema)
+    return is_free_object or is_unconstrained or any(map(_is_open, parts))

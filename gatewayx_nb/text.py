@@ -21,7 +21,7 @@ _ESCAPE_SEQUENCES = re.compile(
 # C0 and C1 controls except tab and newline, the bidi embeddings, overrides and isolates that change
 # the reading order (https://trojansource.codes), and invisible characters that can only hide text.
 # The joiners ZWNJ and ZWJ, and LRM, RLM and ALM are kept: scripts and emoji need them.
-_UNSEEN = re.compile(
+_INVISIBLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
 _SURROGATES = re.compile("[\ud800-\udfff]")
@@ -36,9 +36,10 @@ def plain(text: str) -> str:
     >>> plain("\x1b[31mred\x1b[0m \x1b]0;title\x07alert\r\n")
     'red alert\n'
     """
+    # An emoji that was split between two chunks arrives as two surrogates.
     if _SURROGATES.search(text):
         text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return _UNSEEN.sub("", _ESCAPE_SEQUENCES.sub("", text))
+    return _INVISIBLE.sub("", _ESCAPE_SEQUENCES.sub("", text))
 
 
 def shorten(text: str, limit: int) -> str:
@@ -62,25 +63,20 @@ def table_text(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     grok       set
     anthropic  missing
     """
-    lines = [_one_lined(line) for line in (columns, *squared(columns, rows))]
+    cells = (columns, *squared(columns, rows))
+    lines = [[" ".join(plain(cell).split()) for cell in row] for row in cells]
     widths = [max(map(display_width, column)) for column in zip(*lines, strict=True)]
     lines.insert(1, ["-" * width for width in widths])
-    return "\n".join(
-        "  ".join(
-            cell + " " * (width - display_width(cell))
-            for cell, width in zip(line, widths, strict=True)
-        ).rstrip()
-        for line in lines
-    )
+    return "\n".join("  ".join(map(_pad, line, widths)).rstrip() for line in lines)
+
+
+def _pad(cell: str, width: int) -> str:
+    return cell + " " * (width - display_width(cell))  # `str.ljust` counts characters
 
 
 def squared(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[list[str]]:
     """Return the rows, each with exactly one cell per column."""
     return [[*row, *[""] * len(columns)][: len(columns)] for row in rows]
-
-
-def _one_lined(cells: Sequence[str]) -> list[str]:
-    return [" ".join(plain(cell).split()) for cell in cells]
 
 
 def display_width(text: str) -> int:
@@ -89,5 +85,5 @@ def display_width(text: str) -> int:
     >>> display_width("👨‍👩‍👧"), display_width("日本"), display_width("abc")
     (2, 4, 3)
     """
-    width = wcwidth.wcswidth(text)
+    width = wcwidth.wcswidth(text)  # -1 if the text contains a control character
     return width if width >= 0 else sum(max(0, wcwidth.wcwidth(char)) for char in text)

@@ -125,9 +125,10 @@ def where(module, node):
 CONTRACT = {"generate_response"}
 """Methods that the documented contract of an engine names."""
 
+
 BY_THE_FRONT_DOOR = {f"{PACKAGE}.pytest_plugin"}
-"""Modules that may import the package itself: pytest loads the plugin in every project, and the
-lazy names of the package keep that under a millisecond."""
+"""Modules that may import the package itself: pytest loads the plugin in every project, where the
+package's lazy names cost a millisecond and the engine pool a third of a second."""
 
 
 def is_forwarder(function):
@@ -291,6 +292,18 @@ def test_docstrings_begin_with_an_imperative_of_the_field():
 def test_rooms_are_entered_by_their_door():
     """A module imports another room through its ``__init__`` alone."""
     assert list(deep_imports()) == []
+
+
+def test_no_module_of_the_package_is_imported_in_a_function():
+    """An import in a function hides an arrow between rooms."""
+    inside = [
+        where(module, function)
+        for module in MODULES.values()
+        for function in module.functions()
+        for node in ast.walk(function)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PACKAGE)
+    ]
+    assert inside == []
 
 
 def test_only_magics_spell_a_magic():

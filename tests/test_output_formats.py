@@ -8,7 +8,7 @@ import pytest
 from gatewayx_nb import output_formats
 from gatewayx_nb.errors import UsageError
 from gatewayx_nb.replies import Reply
-from tests.html_pages.test_markdown import parsed, words
+from tests.html_pages.test_markdown import parsed, shown_text
 
 PYTHON = "Here:\n\n```python\nx = '<b>'\n```\nThat is all."
 RECORDS = [{"city": "Rome", "people": 2}, {"city": "<i>Milan</i>", "people": 1}]
@@ -26,7 +26,7 @@ def test_code_is_shown_and_parsed_without_its_fence():
     code = shown("code", PYTHON)
 
     assert code.text == "x = '<b>'"
-    assert words(code.html).strip() == "x = '<b>'"
+    assert shown_text(code.html).strip() == "x = '<b>'"
     assert "--jp-mirror-editor-string-color" in code.html
     assert output_formats.schema_for("code").parse(PYTHON) == "x = '<b>'"
     assert output_formats.schema_for("code").schema is None
@@ -86,7 +86,7 @@ def test_a_frame_is_a_table_of_text():
     cells = [cell.text for cell in parsed(answer.html).iter("td")]
     assert cells[:4] == ["Rome", "2", "<i>Milan</i>", "1"]
     assert len(cells) == 100
-    assert "80 rows by 2 columns, the first 50" in words(answer.html)
+    assert "80 rows by 2 columns, the first 50" in shown_text(answer.html)
     assert answer.text.startswith("city")
 
 
@@ -102,7 +102,7 @@ def test_text_is_not_rendered_as_markdown():
     """Plain text is shown unchanged, including whitespace."""
     answer = shown("text", "# a\n*b*   c")
 
-    assert (words(answer.html), answer.text) == ("# a\n*b*   c", "# a\n*b*   c")
+    assert (shown_text(answer.html), answer.text) == ("# a\n*b*   c", "# a\n*b*   c")
     assert "<h1>" not in answer.html
 
 
@@ -120,6 +120,6 @@ def test_an_unparsed_answer_shows_its_text(form):
     half = Reply('```json\n{"a": ', "e", "m", interrupted=True)
 
     answer = output_formats.render(form, half)
-    assert '{"a": ' in words(answer.html)
+    assert '{"a": ' in shown_text(answer.html)
     assert output_formats.render(form, replace(half, text="")).html == ""
-    assert '{"a": ' in words(output_formats.incremental_renderer(form)(half.text))
+    assert '{"a": ' in shown_text(output_formats.incremental_renderer(form)(half.text))

@@ -75,11 +75,8 @@ def test_the_plugin_imports_almost_nothing(tmp_path):
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
     )  # fmt: skip
 
-    assert json.loads(done.stdout) == [
-        "gatewayx_nb",
-        "gatewayx_nb._lazy",
-        "gatewayx_nb.pytest_plugin",
-    ]
+    imported = ["gatewayx_nb", "gatewayx_nb._lazy", "gatewayx_nb.pytest_plugin"]
+    assert json.loads(done.stdout) == imported
 
 
 def notebook(*cells):

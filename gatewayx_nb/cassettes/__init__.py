@@ -1,7 +1,6 @@
 """Recording and replay of replies, as JSON lines files committed beside a notebook."""
 
 from gatewayx_nb.cassettes.cassette import (
-    MODES,
     Cassette,
     CassetteRequest,
     Mode,
@@ -19,7 +18,6 @@ from gatewayx_nb.cassettes.entry import (
 from gatewayx_nb.cassettes.redaction import Redaction, load_redact
 
 __all__ = [
-    "MODES",
     "Cassette",
     "CassetteEntry",
     "CassetteRequest",

@@ -37,6 +37,7 @@ _TABLE = re.compile(r"^[ \t]*\|.*\|[ \t]*\n[ \t]*\|[ \t:|-]*-[ \t:|-]*\|[ \t]*$"
 """A Markdown table, which is how a DataFrame is put into a prompt."""
 
 _Group = tuple[bytes, str, str]
+"""Digest, engine and model of calls that are equal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ class Cassette:
         return sum(map(len, self._groups.values()))
 
     def __bool__(self) -> bool:
-        return True
+        return True  # an empty cassette is a cassette too; without this, `len` would decide
 
     @property
     def entries(self) -> list[CassetteEntry]:
@@ -135,6 +136,7 @@ class Cassette:
         models: dict[tuple[str, str], ModelInfo] = {}
         for entry in self.entries:
             reply, engine, model = entry.reply, entry.engine, entry.model
+            # Another engine replied, and which model it was asked for is not recorded.
             if reply and reply.fallback_from:
                 engine, model = reply.engine, ""
             actual = reply.model if reply else ""
@@ -163,6 +165,7 @@ class Cassette:
             group = self._group(request)
             repeat = self._planned[group]
             known = self._groups.get(group, ()) if self.mode != "record" else ()
+            # Counted when planned, not when ended: concurrent calls must not share a reply.
             if known or self.mode != "replay":
                 self._planned[group] += 1
             if known:
@@ -170,6 +173,7 @@ class Cassette:
                 return known[min(repeat, len(known) - 1)].entry
             if self.mode == "replay":
                 self.missed += 1
+        # Outside the lock, because these read all entries or the disk.
         if self.mode == "replay":
             raise self._miss_error(request)
         guard.check(request.body, self.secrets())
@@ -179,13 +183,9 @@ class Cassette:
     def fields(self, slot: RecordingSlot) -> dict[str, Any]:
         """Return the fields of an entry that identify the engine, the model and the time."""
         request = slot.request
-        return {
-            "recorded": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "reference": request.reference,
-            "engine": request.engine,
-            "model": request.model,
-            "repeat": slot.repeat,
-        }
+        names = {name: getattr(request, name) for name in ("reference", "engine", "model")}
+        recorded = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return {"recorded": recorded, **names, "repeat": slot.repeat}
 
     def add(self, entry: CassetteEntry) -> None:
         """Write an entry to disk before returning.
@@ -198,11 +198,11 @@ class Cassette:
         group = (entry.request.digest, entry.engine, entry.model)
         with self._lock:
             equal = self._groups.get(group, [])
-            old = next((one for one in equal if one.entry.repeat == entry.repeat), None)
+            old = next((known for known in equal if known.entry.repeat == entry.repeat), None)
             tape.append(self.path, line.data, old.data if old else None)
             if old:
                 equal.remove(old)
-            self._add(group, line)
+            self._add(line)
             self.recorded += 1
 
     def close(self) -> None:
@@ -224,19 +224,19 @@ class Cassette:
             return ""
         content = tape.read(self.path)
         for line in content.lines:
-            entry = line.entry
-            self._add((entry.request.digest, entry.engine, entry.model), line)
+            self._add(line)
         if self.mode != "replay":
             self._check_writable()
         return content.problem
 
-    def _add(self, group: _Group, line: TapeLine) -> None:
+    def _add(self, line: TapeLine) -> None:
+        group = (line.entry.request.digest, line.entry.engine, line.entry.model)
         equal = self._groups.setdefault(group, [])
         if not equal:
             self._by_digest.setdefault(group[0], []).append(group)
         equal.append(line)
         if len(equal) > 1:
-            equal.sort(key=lambda one: one.entry.repeat)
+            equal.sort(key=lambda known: known.entry.repeat)
 
     def _group(self, request: CassetteRequest) -> _Group:
         """Return the key of the equal calls; falls back to the reference for unknown engines."""
@@ -244,6 +244,7 @@ class Cassette:
         own = (digest, request.engine, request.model)
         if own in self._groups or (self.mode != "replay" and request.engine):
             return own
+        # The reference may have named another engine when the call was recorded.
         for group in reversed(self._by_digest.get(digest, [])):
             if any(line.entry.reference == request.reference for line in self._groups[group]):
                 return group

@@ -1,4 +1,4 @@
-"""A recorded call: the request, the reply and when its pieces arrived.
+"""A recorded call: the request, the reply and when its chunks arrived.
 
 The classes are msgspec structs, so reading a file is fast and executes no code. The garbage
 collector skips them, because they hold no cycles and there may be a million.
@@ -27,7 +27,13 @@ if TYPE_CHECKING:
     from gatewayx_nb.messages import Message, Request
 
 _TOGETHER = 0.05
-"""Pieces that arrive within this many seconds are stored as one."""
+"""Chunks that arrive within this many seconds are stored as one.
+
+A person does not see the difference in a replay, and a file has a fraction of the chunks.
+"""
+
+_METADATA = ("engine", "model", "finish_reason", "cost", "attempts", "fallback_from", "dropped")
+"""Fields of a reply that are recorded unchanged."""
 
 
 class RecordedImage(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -65,7 +71,7 @@ class RequestBody(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     stop: tuple[str, ...] = ()
     seed: int | None = None
     schema: dict[str, Any] | None = None
-    params: dict[str, Any] = {}
+    params: dict[str, Any] = {}  # msgspec makes a new dict for each instance
     drop_unsupported: bool = False
     fallback: tuple[str, ...] = ()
 
@@ -77,11 +83,12 @@ class RequestBody(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     @property
     def digest(self) -> bytes:
         """Digest that identifies the body."""
+        # Sorted, because the order of names in `params` or a schema makes no difference.
         return hashlib.blake2b(_encode(self, sort=True), digest_size=16).digest()
 
 
 class RecordedChunk(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A piece of a reply, and its arrival time in seconds after the call began."""
+    """A part of a reply, and its arrival time in seconds after the call began."""
 
     at: float
     text: str
@@ -97,7 +104,7 @@ class RecordedToolCall(msgspec.Struct, frozen=True, omit_defaults=True, gc=False
 
 
 class RecordedReply(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """The metadata of a reply; see `messages.Reply`. Its text is in the chunks."""
+    """The metadata of a reply; see `replies.Reply`. Its text is in the chunks."""
 
     engine: str
     model: str = ""
@@ -148,44 +155,35 @@ class CassetteEntry(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     @property
     def text(self) -> str:
         """The full text of the reply."""
-        return "".join(piece.text for piece in self.chunks)
+        return "".join(chunk.text for chunk in self.chunks)
 
     @property
     def reasoning(self) -> str:
         """The full reasoning."""
-        return "".join(piece.reasoning for piece in self.chunks)
+        return "".join(chunk.reasoning for chunk in self.chunks)
 
     def pieces(self) -> Iterator[tuple[float, Chunk]]:
         """Yield each chunk with its arrival time; the last one carries the finish reason."""
         reply = self.reply or RecordedReply(self.engine)
-        for piece in self.chunks:
-            yield piece.at, Chunk(text=piece.text, reasoning=piece.reasoning)
-        yield (
-            reply.latency,
-            Chunk(finish_reason=reply.finish_reason, usage=Usage(**_known_counts(reply.usage))),
-        )
+        for chunk in self.chunks:
+            yield chunk.at, Chunk(text=chunk.text, reasoning=chunk.reasoning)
+        last = Chunk(finish_reason=reply.finish_reason, usage=_usage(reply.usage))
+        yield reply.latency, last
 
     def to_reply(self, parsed: Any = None) -> Reply:  # noqa: ANN401 - depends on the schema
         """Return the reply with its metrics as recorded."""
         reply = self.reply or RecordedReply(self.engine)
+        calls = (ToolCall(call.id, call.name, call.arguments) for call in reply.tool_calls)
         return Reply(
             text=self.text,
             reasoning=self.reasoning,
-            engine=reply.engine,
-            model=reply.model,
-            finish_reason=reply.finish_reason,
-            usage=Usage(**_known_counts(reply.usage)),
-            cost=reply.cost,
+            usage=_usage(reply.usage),
             latency=reply.latency,
             time_to_first=reply.time_to_first,
-            attempts=reply.attempts,
-            fallback_from=reply.fallback_from,
             parsed=parsed,
-            tool_calls=tuple(
-                ToolCall(call.id, call.name, call.arguments) for call in reply.tool_calls
-            ),
-            dropped=reply.dropped,
+            tool_calls=tuple(calls),
             replayed=True,
+            **{name: getattr(reply, name) for name in _METADATA},
         )
 
 
@@ -208,14 +206,15 @@ def body_of(request: Request, fallback: Sequence[str], redact: Redact) -> Reques
         fallback=tuple(fallback),
         **options,
     )
-    return _round_trip(body)
+    # A round trip through JSON makes a new body equal to the stored one, for example in its tuples.
+    return decode(_encode(CassetteEntry("", "", "", body))).request
 
 
 def entry_of(
     body: RequestBody,
     identity: Mapping[str, Any],
     reply: Reply,
-    pieces: Iterable[RecordedChunk],
+    chunks: Iterable[RecordedChunk],
     redact: Redact,
 ) -> CassetteEntry:
     """Return the entry for a call that succeeded.
@@ -224,34 +223,28 @@ def entry_of(
         body: The request.
         identity: The remaining fields of the entry, which identify the engine.
         reply: The reply.
-        pieces: The chunks as they arrived. If they do not add up to the reply, for example after a
-            schema correction, the reply is stored as one piece.
+        chunks: The chunks as they arrived. If they do not add up to the reply, for example after a
+            schema correction, the reply is stored as one chunk.
         redact: Applied to the entry's texts.
     """
-    chunks = tuple(_merge(pieces))
+    merged = tuple(_merge(chunks))
     text, reasoning = redact(reply.text), redact(reply.reasoning)
-    texts = ("".join(piece.text for piece in chunks), "".join(piece.reasoning for piece in chunks))
-    if texts != (text, reasoning):
+    entry = CassetteEntry(request=body, chunks=merged, **identity)
+    if (entry.text, entry.reasoning) != (text, reasoning):
         at = _round(reply.latency if reply.time_to_first is None else reply.time_to_first)
-        chunks = (RecordedChunk(at, text, reasoning),) if text or reasoning else ()
+        merged = (RecordedChunk(at, text, reasoning),) if text or reasoning else ()
     usage = {name: getattr(reply.usage, name) for name in Usage.__slots__}
     recorded = RecordedReply(
-        engine=reply.engine,
-        model=reply.model,
-        finish_reason=reply.finish_reason,
         usage={name: count for name, count in usage.items() if count is not None},
-        cost=reply.cost,
         latency=_round(reply.latency),
         time_to_first=None if reply.time_to_first is None else _round(reply.time_to_first),
-        attempts=reply.attempts,
-        fallback_from=reply.fallback_from,
         tool_calls=tuple(
             RecordedToolCall(call.id, call.name, redact(call.arguments))
             for call in reply.tool_calls
         ),
-        dropped=reply.dropped,
+        **{name: getattr(reply, name) for name in _METADATA},
     )
-    return CassetteEntry(request=body, chunks=chunks, reply=recorded, **identity)
+    return msgspec.structs.replace(entry, chunks=merged, reply=recorded)
 
 
 def vectors_of(rows: int, dimensions: int, data: bytes) -> RecordedVectors:
@@ -260,10 +253,10 @@ def vectors_of(rows: int, dimensions: int, data: bytes) -> RecordedVectors:
 
 
 def encode(entry: CassetteEntry) -> bytes:
-    """Return an entry as a line of JSON; pieces without reasoning omit that field."""
+    """Return an entry as a line of JSON; chunks without reasoning omit that field."""
     built: dict[str, Any] = msgspec.to_builtins(entry)
     if "chunks" in built:
-        built["chunks"] = [piece if piece[-1] else piece[:-1] for piece in built["chunks"]]
+        built["chunks"] = [chunk if chunk[-1] else chunk[:-1] for chunk in built["chunks"]]
     return _encode(built)
 
 
@@ -292,6 +285,7 @@ def _encode(value: object, *, sort: bool = False) -> bytes:
     try:
         return msgspec.json.encode(value, enc_hook=_refuse, order="sorted" if sort else None)
     except UnicodeEncodeError:
+        # A lone surrogate, which only an escape in ASCII can represent.
         built = msgspec.to_builtins(value)
         return json.dumps(built, sort_keys=sort, separators=(",", ":")).encode("ascii")
 
@@ -301,11 +295,6 @@ def _refuse(value: object) -> object:
         f"params must be JSON to be recorded on a cassette, got {type(value).__name__}.",
         hint=advice("Pass it as JSON.") | Hint("bypass_cassette"),
     )
-
-
-def _round_trip(body: RequestBody) -> RequestBody:
-    """Return a body after a round trip through JSON, so that it equals its stored form."""
-    return decode(_encode(CassetteEntry("", "", "", body))).request
 
 
 def _recorded_message(message: Message, redact: Redact) -> RecordedMessage:
@@ -318,30 +307,28 @@ def _recorded_message(message: Message, redact: Redact) -> RecordedMessage:
     return RecordedMessage(message.role, redact(message.content), images)
 
 
-def _merge(pieces: Iterable[RecordedChunk]) -> Iterator[RecordedChunk]:
-    """Join pieces that arrive within `_TOGETHER` seconds of the first of them."""
+def _merge(chunks: Iterable[RecordedChunk]) -> Iterator[RecordedChunk]:
+    """Join chunks that arrive within `_TOGETHER` seconds of the first of them."""
     group: list[RecordedChunk] = []
-    for piece in pieces:
-        if group and piece.at - group[0].at > _TOGETHER:
+    for chunk in chunks:
+        if group and chunk.at - group[0].at > _TOGETHER:
             yield _join(group)
             group = []
-        group.append(piece)
+        group.append(chunk)
     if group:
         yield _join(group)
 
 
-def _join(pieces: list[RecordedChunk]) -> RecordedChunk:
-    return RecordedChunk(
-        _round(pieces[0].at),
-        "".join(piece.text for piece in pieces),
-        "".join(piece.reasoning for piece in pieces),
-    )
+def _join(chunks: list[RecordedChunk]) -> RecordedChunk:
+    text = "".join(chunk.text for chunk in chunks)
+    reasoning = "".join(chunk.reasoning for chunk in chunks)
+    return RecordedChunk(_round(chunks[0].at), text, reasoning)
 
 
 def _round(seconds: float) -> float:
-    return round(float(seconds), 3)
+    return round(float(seconds), 3)  # milliseconds, to keep the lines of a file short
 
 
-def _known_counts(usage: dict[str, int]) -> dict[str, int]:
-    """Drop unknown counts from a recorded usage."""
-    return {name: count for name, count in usage.items() if name in Usage.__slots__}
+def _usage(counts: dict[str, int]) -> Usage:
+    """Return a recorded usage, without the counts that only a later version knows."""
+    return Usage(**{name: count for name, count in counts.items() if name in Usage.__slots__})

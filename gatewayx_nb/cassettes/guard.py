@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.cassettes.entry import CassetteEntry, RequestBody
 
-_LEAST = 8
-"""Minimum length of a key to search for; excludes dummy keys of local servers such as ``EMPTY``."""
+_MIN_LENGTH = 8
+"""Minimum length of a key to search for.
+
+A local server's dummy key, such as ``EMPTY``, is shorter, and occurs in ordinary text.
+"""
 
 _SHAPES = re.compile(
     r"""(?<![A-Za-z0-9])(?:
@@ -66,7 +69,8 @@ def check(entry: CassetteEntry | RequestBody, secrets: Mapping[str, str]) -> Non
 
 def _find(entry: CassetteEntry | RequestBody, secrets: Mapping[str, str]) -> tuple[str, str] | None:
     """Return where a key is and what it is, never the key; no lasting frame refers to it."""
-    keys = {name: str(value) for name, value in secrets.items() if _is_searchable(str(value))}
+    values = ((name, str(value)) for name, value in secrets.items())
+    keys = {name: key for name, key in values if len(key) >= _MIN_LENGTH or looks_like_key(key)}
     for place, text in _texts(entry):
         without_spaces = _BLANKS.sub("", text)
         for view in _views(text):
@@ -77,10 +81,6 @@ def _find(entry: CassetteEntry | RequestBody, secrets: Mapping[str, str]) -> tup
             if _SHAPES.search(view) and (view == text or view != without_spaces):
                 return place, "what looks like a key"
     return None
-
-
-def _is_searchable(value: str) -> bool:
-    return len(value) >= _LEAST or looks_like_key(value)
 
 
 def _texts(entry: CassetteEntry | RequestBody) -> Iterator[tuple[str, str]]:
@@ -107,7 +107,7 @@ def _walk(value: object, place: str) -> Iterator[tuple[str, str]]:
 
 def _views(text: str) -> Iterable[str]:
     """Return a text and its decodings, to a depth of two."""
-    views = {text: None}
+    views = {text: None}  # a dict, as a set in order of insertion
     for _ in range(2):
         for view in list(views):
             views.update(dict.fromkeys(_decode(view)))
@@ -125,12 +125,13 @@ def _decode(text: str) -> Iterator[str]:
     if _BLANKS.search(text):
         yield _BLANKS.sub("", text)
     for run in _BASE64.findall(text):
+        # The URL-safe alphabet differs from the standard one in two characters.
         plain = run.rstrip("=").replace("-", "+").replace("_", "/")
-        for start in range(4):
+        for start in range(4):  # a key may begin at any of the four offsets of a base64 group
             part = plain[start : len(plain) - ((len(plain) - start) % 4 == 1)]
             yield base64.b64decode(part + "=" * (-len(part) % 4)).decode("latin-1")
     for run in _HEX.findall(text):
-        yield binascii.unhexlify(run).decode("latin-1")
+        yield binascii.unhexlify(run).decode("latin-1")  # which decodes any bytes
 
 
 def _unescape(text: str) -> str:

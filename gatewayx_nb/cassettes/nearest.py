@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.cassettes.entry import CassetteEntry
 
-_COMPARED = 100
+_MAX_COMPARED = 100
 """Number of calls compared character by character."""
 
-_READ = 400
+_PREFIX = 400
 """Number of characters of a prompt to compare."""
 
-_AROUND = 16
+_CONTEXT = 16
 """Number of characters shown on each side of the first difference."""
 
-_MOST = 4
+_MAX_DIFFERENCES = 4
 """Number of differences reported."""
 
 
@@ -31,8 +31,9 @@ def nearest(
     entries: Iterable[CassetteEntry], engine: str, body: RequestBody
 ) -> CassetteEntry | None:
     """Return the recorded call most similar to a request, or ``None`` if there is none."""
+    # A cheap comparison of all entries first, because the time of difflib is quadratic.
     likely = heapq.nlargest(
-        _COMPARED, entries, key=lambda entry: _rough_similarity(entry, engine, body)
+        _MAX_COMPARED, entries, key=lambda entry: _rough_similarity(entry, engine, body)
     )
     return max(likely, key=lambda entry: _similarity(entry, engine, body), default=None)
 
@@ -40,19 +41,20 @@ def nearest(
 def describe_differences(entry: CassetteEntry, engine: str, model: str, body: RequestBody) -> str:
     """Describe the differences in one line, with short excerpts and never a whole text."""
     parts = list(_differences(entry, engine, model, body))
-    more = [f"and {len(parts) - _MOST} more"] if len(parts) > _MOST else []
-    return "; ".join([*parts[:_MOST], *more])
+    more = [f"and {len(parts) - _MAX_DIFFERENCES} more"] if len(parts) > _MAX_DIFFERENCES else []
+    return "; ".join([*parts[:_MAX_DIFFERENCES], *more])
 
 
 def _rough_similarity(entry: CassetteEntry, engine: str, body: RequestBody) -> float:
     requested, recorded = body.prompt, entry.request.prompt
-    same = sum(one == two for one, two in zip(requested[:_READ], recorded[:_READ], strict=False))
+    pairs = zip(requested[:_PREFIX], recorded[:_PREFIX], strict=False)
+    same = sum(left == right for left, right in pairs)
     longer = max(len(requested), len(recorded), 1)
-    return same / _READ - abs(len(requested) - len(recorded)) / longer + (entry.engine == engine)
+    return same / _PREFIX - abs(len(requested) - len(recorded)) / longer + (entry.engine == engine)
 
 
 def _similarity(entry: CassetteEntry, engine: str, body: RequestBody) -> float:
-    requested, recorded = body.prompt[:_READ], entry.request.prompt[:_READ]
+    requested, recorded = body.prompt[:_PREFIX], entry.request.prompt[:_PREFIX]
     ratio = difflib.SequenceMatcher(None, requested, recorded, autojunk=False).ratio()
     fields = RequestBody.__struct_fields__
     same = sum(getattr(entry.request, name) == getattr(body, name) for name in fields)
@@ -81,19 +83,19 @@ def _message_differences(
     if len(recorded) != len(requested):
         yield f"its conversation has {len(recorded)} messages, not {len(requested)}"
         return
-    for number, (one, two) in enumerate(zip(recorded, requested, strict=True), start=1):
+    for number, messages in enumerate(zip(recorded, requested, strict=True), start=1):
         name = "prompt" if number == len(requested) else f"message {number}"
         for part in ("role", "content", "images"):
-            texts = [str(getattr(message, part)) for message in (one, two)]
+            texts = [str(getattr(message, part)) for message in messages]
             if texts[0] != texts[1]:
                 yield _text_difference(name if part == "content" else f"{part} of {name}", *texts)
 
 
 def _text_difference(name: str, recorded: str, requested: str) -> str:
     """Show the first difference between two texts."""
-    if max(len(recorded), len(requested)) <= 2 * _AROUND:
+    if max(len(recorded), len(requested)) <= 2 * _CONTEXT:
         return f"its {name} is {recorded!r}, not {requested!r}"
     at = len(os.path.commonprefix([recorded, requested]))  # noqa: RUF071 - texts, not paths
-    start = max(0, at - _AROUND)
-    parts = [text[start : at + _AROUND] for text in (recorded, requested)]
+    start = max(0, at - _CONTEXT)
+    parts = [text[start : at + _CONTEXT] for text in (recorded, requested)]
     return f"its {name} differs from character {at + 1}: …{parts[0]!r}, not …{parts[1]!r}"

@@ -44,7 +44,7 @@ def load_redact(setting: str | None, root: Path | None) -> Redact:
         ConfigError: If the function does not exist.
     """
     if not setting:
-        return str
+        return str  # returns a text unchanged
     module, _, function = setting.partition(":")
     try:
         hook = getattr(_module(module, root), function)
@@ -59,6 +59,7 @@ def load_redact(setting: str | None, root: Path | None) -> Redact:
 def _module(name: str, root: Path | None) -> ModuleType:
     """Import a module, preferring one in the project folder."""
     path = root / f"{name.replace('.', '/')}.py" if root else None
+    # By path, because the project folder need not be on `sys.path`.
     spec = importlib.util.spec_from_file_location(name, path) if path and path.is_file() else None
     if spec is None or spec.loader is None:
         return importlib.import_module(name)

@@ -25,8 +25,8 @@ VERSION = 1
 """Format version; files of a later version are rejected."""
 
 _HEAD = f'{{"format":"{FORMAT}","version":{VERSION}}}'.encode()
-_LARGEST = 256 * 1024 * 1024
-"""Maximum size of a cassette in bytes."""
+_MAX_SIZE = 256 * 1024 * 1024
+"""Maximum size of a cassette in bytes, because it is read into memory as a whole."""
 
 _LOCK_TIMEOUT = 30.0
 """Seconds to wait for other kernels that are writing to the same file."""
@@ -68,6 +68,7 @@ def read(path: Path) -> TapeContent:
     """
     data = _read_bytes(path)
     lines = [line.rstrip(b"\r") for line in data.split(b"\n")]
+    # Checked first, because a marker may be in any line, even in place of the header.
     for number, line in enumerate(lines, start=1):
         if _CONFLICT.match(line):
             raise ConfigError(
@@ -77,7 +78,7 @@ def read(path: Path) -> TapeContent:
             )
     if not data.strip():
         return TapeContent()
-    _check_head(path, lines[0].removeprefix(b"\xef\xbb\xbf"))
+    _check_head(path, lines[0].removeprefix(b"\xef\xbb\xbf"))  # some editors add a byte order mark
     return _content(path, lines)
 
 
@@ -114,6 +115,7 @@ def append(path: Path, line: bytes, replacing: bytes | None = None) -> None:
             file.write(_HEAD + b"\n" + line + b"\n" if is_new else line + b"\n")
             file.flush()
             os.fsync(file.fileno())
+        # A new file exists on disk only once its folder is written.
         if is_new:
             fsync_directory(path.parent)
 
@@ -140,7 +142,7 @@ def _read_bytes(path: Path) -> bytes:
         )
     try:
         size = path.stat().st_size
-        if size <= _LARGEST:
+        if size <= _MAX_SIZE:
             return path.read_bytes()
     except OSError as error:
         raise ConfigError(
@@ -148,7 +150,7 @@ def _read_bytes(path: Path) -> bytes:
             hint=f"Run `chmod u+r {path}`.",
         ) from None
     raise ConfigError(
-        f"The cassette {str(path)!r} must be at most {_LARGEST >> 20} MiB, got {size >> 20} MiB.",
+        f"The cassette {str(path)!r} must be at most {_MAX_SIZE >> 20} MiB, got {size >> 20} MiB.",
         hint="Record several cassettes, one for each notebook.",
     )
 
@@ -176,11 +178,12 @@ def _replace(path: Path, old: bytes, new: bytes) -> bool:
     if not path.is_file():
         return False
     lines = path.read_bytes().split(b"\n")
-    places = [number for number, line in enumerate(lines) if line.rstrip(b"\r") == old]
-    if not places:
+    number = next((n for n, line in enumerate(lines) if line.rstrip(b"\r") == old), None)
+    if number is None:
         return False
-    lines[places[0]] = new
-    mode = path.stat().st_mode & 0o777
+    lines[number] = new
+    mode = path.stat().st_mode & 0o777  # a new file would get the default one
+    # Left behind by a process that was killed while it replaced the file.
     remove_stale_temporaries(path)
     atomic_write(path, b"\n".join(lines) + (b"" if lines[-1] == b"" else b"\n"))
     path.chmod(mode)

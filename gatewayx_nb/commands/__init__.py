@@ -1,9 +1,8 @@
 """The commands of every front end: each parses a line, calls one function and returns a result."""
 
-from gatewayx_nb.commands.command import LineParser, Session
+from gatewayx_nb.commands.command import FailedCell, LineParser, Session
 from gatewayx_nb.commands.dispatch import COMMANDS, run
 from gatewayx_nb.commands.keys import refuse_key
-from gatewayx_nb.commands.notebook import FailedCell
 from gatewayx_nb.commands.usage import DryRun, dry_run
 
 __all__ = [

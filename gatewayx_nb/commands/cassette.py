@@ -29,6 +29,7 @@ def cassette(session: Session, args: argparse.Namespace) -> Note:
     if active and not (args.path or args.mode or args.speed):
         return _describe(active)
     path = Path(args.path) if args.path else active.path if active else _beside_notebook(session)
+    # Opened first, so that an invalid file or mode leaves the active one open.
     opened = session.pool.cassette(path, args.mode or "auto", speed=args.speed)
     if active:
         active.close()

@@ -19,9 +19,23 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.background import JobList
     from gatewayx_nb.calls import Option
-    from gatewayx_nb.commands.notebook import FailedCell
     from gatewayx_nb.engine_pool import EnginePool
     from gatewayx_nb.replies import Reply
+
+
+@dataclass(frozen=True, slots=True)
+class FailedCell:
+    """A cell that raised an exception.
+
+    Attributes:
+        source: The cell's source; empty if unknown.
+        line: The line that raised, counted from 1; 0 if unknown.
+        error: The exception's class and message, without the traceback.
+    """
+
+    source: str
+    line: int
+    error: str
 
 
 class Session(Protocol):
@@ -30,44 +44,35 @@ class Session(Protocol):
     @property
     def prog(self) -> str:
         """How a command line begins in this front end."""
-        ...
 
     @property
     def ask_prog(self) -> str:
         """How a call with options begins in this front end."""
-        ...
 
     @property
     def pool(self) -> EnginePool:
         """The engine pool."""
-        ...
 
     @property
     def notebook(self) -> Path | None:
         """Path of the notebook, if the front end reports it."""
-        ...
 
     @property
     def limitations(self) -> str:
         """What does not work in this version of the front end, in one line."""
-        ...
 
     @property
     def jobs(self) -> JobList:
         """The background jobs."""
-        ...
 
     def ask(self, prompt: str, model: str) -> Reply:
         """Call a model and wait; show the partial answer if it is stopped."""
-        ...
 
     def rebuild_pool(self) -> None:
         """Build the pool again, for a new project folder."""
-        ...
 
     def forget(self, line: str) -> bool:
         """Remove a line from the input history; return whether that succeeded."""
-        ...
 
     def ask_secret(self, question: str) -> str:
         """Prompt for a value without showing it.
@@ -75,19 +80,15 @@ class Session(Protocol):
         Raises:
             UsageError: If the front end cannot prompt.
         """
-        ...
 
     def show(self, output: object) -> None:
         """Display something while the command is running."""
-        ...
 
     def compare_view(self, references: Sequence[str]) -> object:
         """Return the widget that compares several models."""
-        ...
 
     def last_failed_cell(self) -> FailedCell | None:
         """Return the last cell that raised an exception."""
-        ...
 
     def confirm(self, table: Table, question: str) -> bool:
         """Show a table and ask the user for confirmation; anything but yes means no.
@@ -95,13 +96,13 @@ class Session(Protocol):
         Raises:
             TrustError: If the front end cannot ask.
         """
-        ...
 
 
 class LineParser(argparse.ArgumentParser):
     """Argument parser that raises `UsageError` where argparse would exit the process."""
 
     def __init__(self, prog: str, description: str = "") -> None:
+        # argparse would print help and exit; an abbreviation could clash with a later option.
         super().__init__(prog=prog, description=description, add_help=False, allow_abbrev=False)
 
     def read(self, line: str) -> argparse.Namespace:
@@ -111,22 +112,21 @@ class LineParser(argparse.ArgumentParser):
             UsageError: If the line is invalid; the message suggests the nearest option.
         """
         try:
-            words = shlex.split(line)
+            return self.parse_args(shlex.split(line))
         except ValueError as error:
             raise UsageError(
                 f"`{self.prog} {line.strip()}` cannot be parsed: {error}.",
                 hint="Close the quotation, or put the apostrophe in double quotes.",
             ) from None
-        return self.parse_args(words)
 
     def add_call_option(self, name: str, option: Option) -> None:
         """Add the flag of a call's option, if it has one; the value has the option's name."""
         spelling, _, metavar = option.flag.partition(" ")
         if not spelling:
             return
-        keywords: dict[str, Any] = {"metavar": metavar, "type": option.typed}
-        if not metavar:
-            keywords = {"action": "store_true"}
+        keywords: dict[str, Any] = {"action": "store_true"}  # argparse rejects a metavar for it
+        if metavar:
+            keywords = {"metavar": metavar, "type": option.typed}
         if option.repeated:
             keywords |= {"action": "append", "default": []}
         self.add_argument(*spelling.split("/"), dest=name, help=option.help, **keywords)
@@ -134,7 +134,7 @@ class LineParser(argparse.ArgumentParser):
     @property
     def actions(self) -> Sequence[argparse.Action]:
         """The arguments and options."""
-        return self._actions
+        return self._actions  # argparse has no public way to list them
 
     @property
     def synopsis(self) -> str:
@@ -143,17 +143,14 @@ class LineParser(argparse.ArgumentParser):
 
     def table(self) -> Table:
         """Describe the command and each of its arguments and options."""
-        rows = tuple(
-            (_spelling(action), action.help)
-            for action in self._actions
-            if action.help not in (None, argparse.SUPPRESS)
-        )
+        helps = ((action, action.help) for action in self.actions)
+        rows = tuple((_spelling(action), text) for action, text in helps if text)
         notes = (f"`{self.synopsis}`", self.description or "")
         return Table(("argument", "what it does"), rows, notes)
 
     @override
     def error(self, message: str) -> NoReturn:
-        options = [option for action in self._actions for option in action.option_strings]
+        options = [option for action in self.actions for option in action.option_strings]
         unknown = re.search(r"unrecognized arguments: (--?\S+)", message)
         suggestion = did_you_mean(unknown.group(1).split("=")[0], options) if unknown else ""
         raise UsageError(f"{message}.{suggestion}", hint=f"Usage: `{self.synopsis}`")
@@ -191,5 +188,5 @@ class Command:
 
     def __call__(self, session: Session, line: str) -> Any:  # noqa: ANN401 - the command's output
         """Parse a line and run the command."""
-        parsed = argparse.Namespace(text=line) if self.raw else self.parser(session.prog).read(line)
-        return self.run(session, parsed)
+        args = argparse.Namespace(text=line) if self.raw else self.parser(session.prog).read(line)
+        return self.run(session, args)

@@ -54,6 +54,7 @@ def run(session: Session, line: str) -> Any:  # noqa: ANN401 - the command's out
         UsageError: If the line is neither.
         GatewayError: If the command fails.
     """
+    # Padded, because a line may be empty or a single word.
     word, rest = (*line.split(maxsplit=1), "", "")[:2]
     if not word:
         return overview(session)
@@ -65,6 +66,7 @@ def run(session: Session, line: str) -> Any:  # noqa: ANN401 - the command's out
     aliases = session.pool.config.settings.aliases
     if word.partition(":")[0] in engines or word in aliases:
         return ask(session, argparse.Namespace(text=line))
+    # The error for an unknown word repeats it, and would show a key.
     if contains_key(line):
         raise refuse_key(session, line)
     raise _unknown(word, [*COMMANDS, *engines, *aliases])
@@ -104,15 +106,11 @@ def help_arguments(parser: LineParser) -> None:
 
 
 def _list_commands(session: Session) -> Table:
-    rows = (
-        *((one.parser(session.prog).synopsis, one.summary) for one in COMMANDS.values()),
-        (f"{session.prog} REF PROMPT…", "the same as ask"),
-        (
-            f"{session.ask_prog} [REF …] [options]",
-            "send the lines below and stream the answer; -h lists the options",
-        ),
-    )
-    return Table(("command", "what it does"), rows)
+    prog, ask_prog = session.prog, session.ask_prog
+    rows = [(command.parser(prog).synopsis, command.summary) for command in COMMANDS.values()]
+    stream = "send the lines below and stream the answer; -h lists the options"
+    rows += [(f"{prog} REF PROMPT…", "the same as ask"), (f"{ask_prog} [REF …] [options]", stream)]
+    return Table(("command", "what it does"), tuple(rows))
 
 
 def _unknown(word: str, candidates: Iterable[str]) -> UsageError:

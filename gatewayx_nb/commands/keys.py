@@ -94,11 +94,9 @@ def trust(session: Session, _: argparse.Namespace) -> Note:
 
 def refuse_key(session: Session, line: str) -> UsageError:
     """Remove a line that may contain a key, and return an error that does not repeat it."""
-    history = (
-        "it was removed from the history"
-        if session.forget(line)
-        else "it could not be removed from the history database (`%history -g` shows it)"
-    )
+    history = "it was removed from the history"
+    if not session.forget(line):
+        history = "it could not be removed from the history database (`%history -g` shows it)"
     return UsageError(
         f"a key must not be typed on a line, and `{session.prog} key` takes only `set NAME`,"
         f" `remove NAME` or `import FILE`. If that was a key: {history}, but the cell still"
@@ -119,10 +117,12 @@ def _parse(session: Session, line: str) -> argparse.Namespace | None:
     try:
         args = parser.read(line)
     except UsageError:
+        # The parser's error would repeat the words, one of which may be a key.
         return None
     if args.action == "import":
         exists = Path(args.name).expanduser().exists()
         return args if exists or not looks_like_key(args.name) else None
+    # An engine that exists may have any name; a new one must not look like a key.
     is_engine = args.name in {row.name for row in session.pool.status()}
     is_name = ENGINE_NAME.fullmatch(args.name) and not looks_like_key(args.name)
     return args if is_engine or is_name else None
@@ -132,11 +132,9 @@ def _set(session: Session, name: str, *, user: bool) -> Note:
     value = session.ask_secret(f"{key_variable(name)}: ").strip()
     state = key_state(value)
     if state != "set":
-        problem = (
-            "the key is empty"
-            if state == "missing"
-            else "a key must be printable ASCII without spaces, and not a placeholder"
-        )
+        problem = "a key must be printable ASCII without spaces, and not a placeholder"
+        if state == "missing":
+            problem = "the key is empty"
         raise UsageError(f"{problem}; nothing was written.", hint=Hint("set_key", engine=name))
     path = session.pool.config.set_key(name, value, user=user)
     session.pool.refresh()
@@ -150,9 +148,9 @@ def _remove(session: Session, name: str) -> Note:
     config = session.pool.config
     files = config.remove_key(name)
     session.pool.refresh()
-    other = config.key(name)
-    still = [f"It is still set as {other.name} in the {other.source}."]
-    notes = still if other.state == "set" else []
+    other = config.key(name)  # such as the environment, which a command cannot change
+    still_set = f"It is still set as {other.name} in the {other.source}."
+    notes = [still_set] if other.state == "set" else []
     if not files:
         return Note(f"No key file contains {key_variable(name)}.", *notes)
     return Note(f"The key of {name} is removed from {', '.join(map(display_path, files))}.", *notes)
@@ -176,6 +174,7 @@ def _import(session: Session, source: Path, *, user: bool) -> Table:
 def _import_notes(session: Session, source: Path, result: KeyImport) -> Iterator[str]:
     imported = sum(bool(entry.variable and not entry.skip_reason) for entry in result.entries)
     yield f"{imported} imported into {display_path(result.path)}; {source.name} is unchanged."
+    # Variables of other programs, which a .env file may contain too.
     others = [entry.name for entry in result.entries if not entry.variable]
     if others:
         names = ", ".join(filter(None, others))

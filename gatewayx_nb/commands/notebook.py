@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import importlib
 import importlib.util
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.calls import Note, Table
@@ -17,7 +16,7 @@ from gatewayx_nb.text import plain, shorten
 if TYPE_CHECKING:
     import argparse
 
-    from gatewayx_nb.commands.command import LineParser, Session
+    from gatewayx_nb.commands.command import FailedCell, LineParser, Session
     from gatewayx_nb.conversations import Chat
     from gatewayx_nb.replies import Reply
 
@@ -27,21 +26,6 @@ _MAX_QUOTE = 4_000
 """Maximum number of characters of a cell or an error to send."""
 
 _NEST_NOTE = "Calls of gatewayx do not need this: `gx.ask(…)` and `await gx.aask(…)` always work."
-
-
-@dataclass(frozen=True, slots=True)
-class FailedCell:
-    """A cell that raised an exception.
-
-    Attributes:
-        source: The cell's source; empty if unknown.
-        line: The line that raised, counted from 1; 0 if unknown.
-        error: The exception's class and message, without the traceback.
-    """
-
-    source: str
-    line: int
-    error: str
 
 
 def chat(session: Session, args: argparse.Namespace) -> Table | Note:
@@ -58,6 +42,7 @@ def chat(session: Session, args: argparse.Namespace) -> Table | Note:
     selected.reset(args.keep)
     if args.keep:
         return Note(f"{selected.name!r} is cut back to its first {len(selected)} turns.")
+    # Without turns, a conversation is as good as new.
     chats.drop(selected.name)
     return Note(f"{selected.name!r} is deleted.")
 
@@ -117,6 +102,7 @@ def explain(session: Session, args: argparse.Namespace) -> Reply:
         raise UsageError(
             "no cell has raised an exception yet.", hint="Run the cell that fails, then try again."
         )
+    # A cell or an error may contain a key.
     prompt = redact(_explain_prompt(failed), session.pool.config.keys.secrets_by_name().values())
     session.show(Note("Sending this (no variable values):", *prompt.splitlines()))
     return session.ask(prompt, args.reference or session.pool.default_model())
@@ -131,7 +117,7 @@ def explain_arguments(parser: LineParser) -> None:
 
 def nest(session: Session, args: argparse.Namespace) -> Note:
     """Enable nested event loops, as `asyncio.run` needs in a cell, or report their state."""
-    enabled = bool(getattr(asyncio, "_nest_patched", False))
+    enabled = bool(getattr(asyncio, "_nest_patched", False))  # set by `apply` of either package
     if args.switch == "on" and not enabled:
         # ipykernel 7.1 and later depend on nest_asyncio2, the maintained fork.
         fork = importlib.util.find_spec("nest_asyncio2")
@@ -154,36 +140,27 @@ def nest_arguments(parser: LineParser) -> None:
 
 
 def _list_chats(session: Session) -> Table:
-    rows = tuple(
-        (
-            chat.name,
-            chat.model or "",
-            str(len(chat)),
-            shorten(chat.turns[-1].prompt.content, _LINE_WIDTH) if chat.turns else "",
-        )
-        for chat in session.pool.chats
-    )
-    note = _export_note(session) if rows else f"No conversations yet: {_start_chat(session)}"
-    return Table(("chat", "model", "turns", "last prompt"), rows, (note,))
+    rows = []
+    for chat in session.pool.chats:
+        last = shorten(chat.turns[-1].prompt.content, _LINE_WIDTH) if chat.turns else ""
+        rows.append((chat.name, chat.model or "", str(len(chat)), last))
+    note = _export_note(session) if rows else f"No conversations yet: {_start_hint(session)}"
+    return Table(("chat", "model", "turns", "last prompt"), tuple(rows), (note,))
 
 
 def _list_turns(session: Session, chat: Chat) -> Table:
-    rows = tuple(
-        (
-            str(number),
-            shorten(turn.prompt.content, _LINE_WIDTH),
-            shorten(turn.reply.text, _LINE_WIDTH),
-        )
-        for number, turn in enumerate(chat.turns, 1)
-    )
-    return Table(("turn", "you", chat.model or "the model"), rows, (_export_note(session),))
+    rows = []
+    for number, turn in enumerate(chat.turns, 1):
+        texts = (turn.prompt.content, turn.reply.text)
+        rows.append((str(number), *(shorten(text, _LINE_WIDTH) for text in texts)))
+    return Table(("turn", "you", chat.model or "the model"), tuple(rows), (_export_note(session),))
 
 
 def _export_note(session: Session) -> str:
     return f"Conversations end with the kernel; `{session.prog} chat export NAME` saves one."
 
 
-def _start_chat(session: Session) -> str:
+def _start_hint(session: Session) -> str:
     return f"`{session.ask_prog} REF --chat NAME` starts one."
 
 
@@ -195,7 +172,7 @@ def _select_chat(session: Session, name: str | None, action: str) -> Chat:
     if len(chats) == 1:
         return chats[0]
     if not chats:
-        raise UsageError("there are no conversations.", hint=_start_chat(session))
+        raise UsageError("there are no conversations.", hint=_start_hint(session))
     raise UsageError(
         f"a name is required, because there are several conversations: "
         f"{', '.join(chat.name for chat in chats)}.",
@@ -204,6 +181,7 @@ def _select_chat(session: Session, name: str | None, action: str) -> Chat:
 
 
 def _explain_prompt(failed: FailedCell) -> str:
+    # The traceback is left out: it may contain values of variables, and paths.
     lines = failed.source.splitlines()
     line = f"\nLine {failed.line} raised: {lines[failed.line - 1].strip()}" if failed.line else ""
     cell = f"The cell:\n{_quote(failed.source.strip())}\n{line}\n" if failed.source else ""

@@ -49,8 +49,6 @@ _EXAMPLE_KEYS = """\
 GATEWAYX_GROK_API_KEY=your_grok_key_here
 """
 
-_ENGINES_IGNORE = "__pycache__/\n"
-
 _ENGINE_FILE = '''\
 """{name}: say here which service answers, and where its API is documented."""
 
@@ -74,17 +72,13 @@ base_url = {url}
 model = ""
 """
 
-_KEYLESS = "requires_key = false\n"
-
 _LOCALHOST = re.compile(r"localhost|127(\.\d+){3}|::1")
-
-_OWN_FOLDER = "Change to a folder that you can write to, and try again."
 
 
 def init(session: Session, _: argparse.Namespace) -> Note:
     """Create ``config/`` and ``engines/`` in the repository or folder; overwrite nothing."""
     home = session.pool.config.env.get("GATEWAYX_HOME")
-    root = Path(home).expanduser().absolute() if home else _repository(Path.cwd())
+    root = Path(home).expanduser().absolute() if home else _repository_root()
     secrets = root / "config" / "secrets"
     try:
         make_secrets_folder(secrets)
@@ -92,10 +86,11 @@ def init(session: Session, _: argparse.Namespace) -> Note:
         written = [
             _write_new(root / "config" / "gatewayx.toml", _SETTINGS),
             _write_new(secrets / ".env.example", _EXAMPLE_KEYS.format(prog=session.prog)),
-            _write_new(root / "engines" / ".gitignore", _ENGINES_IGNORE),
+            _write_new(root / "engines" / ".gitignore", "__pycache__/\n"),
         ]
     except OSError as error:
         raise _not_written(error) from None
+    # The project folder of a pool is fixed when it is built.
     session.rebuild_pool()
     created = ", ".join(str(path.relative_to(root)) for path in written if path)
     return Note(
@@ -110,13 +105,12 @@ def new(session: Session, args: argparse.Namespace) -> Note:
     """Create an engine file, or a settings entry for a URL; overwrite nothing."""
     name, url = args.name, args.url
     _check_name(session, name)
-    host = None if url is None else _host(url)
+    is_local = url is not None and _LOCALHOST.fullmatch(_host(url)) is not None
     folder = session.pool.config.project or session.pool.config.user
     try:
         if url is None:
             notes = _write_engine_file(session, folder.engines / f"{name}_engine.py", name)
         else:
-            is_local = bool(_LOCALHOST.fullmatch(host or ""))
             notes = _write_engine_row(session, folder.rows, name, url, is_local=is_local)
     except OSError as error:
         raise _not_written(error) from None
@@ -153,8 +147,9 @@ def pull_arguments(parser: LineParser) -> None:
     )
 
 
-def _repository(folder: Path) -> Path:
-    """Return the root of the folder's repository, or the folder itself."""
+def _repository_root() -> Path:
+    """Return the root of the current folder's repository, or the current folder."""
+    folder = Path.cwd()
     roots = (parent for parent in (folder, *folder.parents) if (parent / ".git").exists())
     return next(roots, folder)
 
@@ -168,7 +163,10 @@ def _write_new(path: Path, text: str) -> Path | None:
 
 
 def _not_written(error: OSError) -> ConfigError:
-    return ConfigError(f"{error.filename} cannot be written: {error.strerror}.", hint=_OWN_FOLDER)
+    return ConfigError(
+        f"{error.filename} cannot be written: {error.strerror}.",
+        hint="Change to a folder that you can write to, and try again.",
+    )
 
 
 def _check_name(session: Session, name: str) -> None:
@@ -177,12 +175,12 @@ def _check_name(session: Session, name: str) -> None:
     if reason:
         raise UsageError(f"engine {name!r} {reason}.", hint=Hint("command", line="new mine"))
     session.pool.refresh()
-    existing = next((row for row in session.pool.status() if row.name == name), None)
-    if existing:
-        raise UsageError(
-            f"an engine {name!r} exists already: {existing.where or existing.source}.",
-            hint=Hint("command", line=f"new my_{name}"),
-        )
+    for row in session.pool.status():
+        if row.name == name:
+            raise UsageError(
+                f"an engine {name!r} exists already: {row.where or row.source}.",
+                hint=Hint("command", line=f"new my_{name}"),
+            )
 
 
 def _host(url: str) -> str:
@@ -191,7 +189,7 @@ def _host(url: str) -> str:
         parts = urlsplit(url)
         host, _ = parts.hostname or "", parts.port
         is_valid = parts.scheme in ("http", "https") and host and not parts.query + parts.fragment
-    except ValueError:
+    except ValueError:  # an invalid port or IPv6 address
         parts, host, is_valid = urlsplit(""), "", False
     is_plain = url.isascii() and url.isprintable() and " " not in url
     if not is_valid or not is_plain or "@" in parts.netloc:
@@ -204,10 +202,9 @@ def _host(url: str) -> str:
 
 def _write_engine_file(session: Session, path: Path, name: str) -> tuple[str, ...]:
     title = "".join(part.capitalize() for part in name.split("_"))
-    title = title if title[:1].isalpha() else f"N{title}"
+    title = title if title[:1].isalpha() else f"N{title}"  # a class name cannot begin with a digit
     text = _ENGINE_FILE.format(name=name, title=title, key=key_variable(name))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _append(path, text, os.O_EXCL)
+    _append(path, text, os.O_EXCL)  # fails if the file exists
     prog = session.prog
     return (
         f"Created {display_path(path)}. It answers at once: `{prog} {name} Hello`.",
@@ -219,7 +216,6 @@ def _write_engine_file(session: Session, path: Path, name: str) -> tuple[str, ..
 def _write_engine_row(
     session: Session, path: Path, name: str, url: str, *, is_local: bool
 ) -> tuple[str, ...]:
-    path.parent.mkdir(parents=True, exist_ok=True)
     before = path.read_text(encoding="utf-8-sig") if path.is_file() else ""
     try:
         tomllib.loads(before)
@@ -228,8 +224,8 @@ def _write_engine_row(
             f"{display_path(path)} is not valid TOML: {error}.", hint="Fix that line first."
         ) from None
     gap = "" if not before else "\n" if before.endswith("\n") else "\n\n"
-    row = _ENGINE_ROW.format(name=name, url=json.dumps(url)) + (_KEYLESS if is_local else "")
-    _append(path, gap + row, 0)
+    row = _ENGINE_ROW.format(name=name, url=json.dumps(url))
+    _append(path, gap + row + ("requires_key = false\n" if is_local else ""), 0)
     first = "start the server" if is_local else f"`{session.prog} key set {name}`"
     return (
         f"Added [{name}] to {display_path(path)}. Leave `model` empty to use the server's first.",
@@ -239,6 +235,7 @@ def _write_engine_row(
 
 def _append(path: Path, text: str, flags: int) -> None:
     """Append text to a file; a new file is writable only by its owner, whatever the umask."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | flags, 0o644)
     with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
         file.write(text)

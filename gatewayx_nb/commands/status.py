@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.calls import Note, Table
+from gatewayx_nb.commands.usage import known_and_unpriced
 from gatewayx_nb.errors import ConfigError, EngineNotFoundError, did_you_mean
 from gatewayx_nb.hints import Hint, advice, render
 from gatewayx_nb.secure_config import display_path
@@ -129,46 +131,36 @@ def security(session: Session, _: argparse.Namespace) -> Table:
     rows = tuple(
         (file.place, name, file.mode or "", _owner(file), _git_state(file)) for file, name in files
     )
-    warnings = (line for file, name in files for line in _file_warnings(file, name))
+    notes = [*_security_summary(report)]
+    notes += [line for file, name in files for line in _file_warnings(file, name)]
     active = session.pool.active_cassette
-    table_warning = [active.warning] if active and active.warning else []
-    notes = (*_security_summary(report), *warnings, *table_warning)
-    return Table(("folder", "file", "mode", "owner", "git"), rows, notes)
+    notes += [active.warning] if active and active.warning else []
+    return Table(("folder", "file", "mode", "owner", "git"), rows, tuple(notes))
 
 
 def engine_table(rows: list[EngineStatus], notes: tuple[str, ...] = ()) -> Table:
     """Return a row for each engine; the columns of calls and spend only after a call."""
+    # Two columns that are empty before the first call would only widen the table.
     has_calls = any(row.calls for row in rows)
+    cells = []
+    for row in rows:
+        model = row.model or _UNKNOWN_MODEL
+        source = row.source if row.loaded else f"{row.source} (not loaded)"
+        spend = " + ".join(known_and_unpriced(row.spend, row.unpriced))
+        usage = (str(row.calls), spend) if row.calls else ("", "")
+        row_cells = (row.name, row.state, row.key, model, source)
+        cells.append((*row_cells, *(usage if has_calls else ()), _to_do(row)))
     usage_columns = ("calls", "spend") if has_calls else ()
-    cells = tuple(
-        (
-            row.name,
-            row.state,
-            row.key,
-            row.model or _UNKNOWN_MODEL,
-            row.source if row.loaded else f"{row.source} (not loaded)",
-            *(_usage_cells(row) if has_calls else ()),
-            _to_do(row),
-        )
-        for row in rows
-    )
-    return Table(("engine", "state", "key", "model", "from", *usage_columns, "to do"), cells, notes)
-
-
-def _usage_cells(row: EngineStatus) -> tuple[str, str]:
-    """Return the number of calls and the spend; unpriced calls are counted, not taken as free."""
-    if not row.calls:
-        return "", ""
-    spend = [f"${row.spend.normalize():f}"] if row.spend or not row.unpriced else []
-    unpriced = [f"{row.unpriced} unpriced"] if row.unpriced else []
-    return str(row.calls), " + ".join(spend + unpriced)
+    columns = ("engine", "state", "key", "model", "from", *usage_columns, "to do")
+    return Table(columns, tuple(cells), notes)
 
 
 def _to_do(row: EngineStatus) -> str:
     """Return the engine's error, the command that fixes it, and the last call's error."""
     hint = render(advice(row.hint)) if row.hint else ""
     last = f"last call: {row.last_error}" if row.last_error else ""
-    return "; ".join(filter(None, (row.error, hint, row.warning, last))).replace("`", "")
+    parts = filter(None, (row.error, hint, row.warning, last))
+    return "; ".join(parts).replace("`", "")  # a cell is plain text
 
 
 def _summary(session: Session) -> tuple[str, ...]:
@@ -181,11 +173,9 @@ def _summary(session: Session) -> tuple[str, ...]:
     active, project = session.pool.active_cassette, session.pool.config.project
     if active and active.mode == "replay":
         return (default, f"Cassette {active.path.name} is replayed; no engine is started.")
-    place = (
-        f"Project folder: {display_path(project.root)}"
-        if project
-        else f"No project folder: `{session.prog} init`"
-    )
+    place = f"No project folder: `{session.prog} init`"
+    if project:
+        place = f"Project folder: {display_path(project.root)}"
     return (default, place, *filter(None, [session.limitations]))
 
 
@@ -197,7 +187,7 @@ def _health_cells(row: EngineHealth) -> tuple[str, ...]:
 def _security_summary(report: SecurityStatus) -> Iterator[str]:
     counts = report.counts
     sources = [key.source for key in report.keys if key.state == "set"]
-    by_source = ", ".join(f"{sources.count(one)} in the {one}" for one in dict.fromkeys(sources))
+    by_source = ", ".join(f"{count} in the {source}" for source, count in Counter(sources).items())
     placeholders = counts["placeholder"]
     yield (
         f"Keys: {counts['set']} set{f' ({by_source})' if by_source else ''}, "

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gatewayx_nb.commands.command import LineParser, Session
-    from gatewayx_nb.engine_pool import CallPreview, ModelUsage
+    from gatewayx_nb.engine_pool import CallPreview
 
 _MAX_BODY = 20_000
 """Maximum number of characters of a body to show; an image in it may have millions."""
@@ -32,22 +32,17 @@ def usage(session: Session, _: argparse.Namespace) -> Table:
     """Show the usage and cost of this session's calls."""
     models = session.pool.usage()
     limit = session.pool.config.settings.limits.max_cost
-    total = f"Total: {_dollars(sum((one.cost for one in models), Decimal(0)))}"
-    notes = (
-        (total, "Set a limit with `[limits] max_cost` in the settings.")
-        if limit is None
-        else (f"{total} of {_dollars(limit)}",)
-    )
+    total = f"Total: {dollars(sum((row.cost for row in models), Decimal(0)))}"
+    notes: tuple[str, ...] = (total, "Set a limit with `[limits] max_cost` in the settings.")
+    if limit is not None:
+        notes = (f"{total} of {dollars(limit)}",)
     rows = tuple(
         (
-            _reference(one.engine, one.model),
-            str(one.calls),
-            str(one.failed or ""),
-            str(one.input_tokens),
-            str(one.output_tokens),
-            _cost(one),
+            _reference(row.engine, row.model),
+            *map(str, (row.calls, row.failed or "", row.input_tokens, row.output_tokens)),
+            ", ".join(known_and_unpriced(row.cost, row.unpriced)),
         )
-        for one in models
+        for row in models
     )
     columns = ("model", "calls", "failed", "tokens in", "tokens out", "cost")
     return Table(columns, rows, notes if rows else (_NO_CALLS,))
@@ -55,22 +50,18 @@ def usage(session: Session, _: argparse.Namespace) -> Table:
 
 def history(session: Session, args: argparse.Namespace) -> Table:
     """Show the latest calls, including those of other sessions."""
-    rows = tuple(
-        (
-            time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.at)),
-            _reference(entry.engine, entry.model),
-            entry.outcome if entry.attempts <= 1 else f"{entry.outcome}, {entry.attempts} attempts",
-            f"{entry.latency:.1f} s",
-            _count(entry.input_tokens),
-            _count(entry.output_tokens),
-            "unpriced" if entry.cost is None else _dollars(entry.cost),
-        )
-        for entry in session.pool.history(args.count)
-    )
+    rows = []
+    for entry in session.pool.history(args.count):
+        ended = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.at))
+        model = _reference(entry.engine, entry.model)
+        outcome = entry.outcome + (f", {entry.attempts} attempts" if entry.attempts > 1 else "")
+        tokens = _count(entry.input_tokens), _count(entry.output_tokens)
+        cost = "unpriced" if entry.cost is None else dollars(entry.cost)
+        rows.append((ended, model, outcome, f"{entry.latency:.1f} s", *tokens, cost))
     file = display_path(session.pool.ledger)
     notes = (f"Stored in {file}: no prompts and no answers.",) if rows else (_NO_CALLS,)
     columns = ("ended", "model", "outcome", "took", "tokens in", "tokens out", "cost")
-    return Table(columns, rows, notes)
+    return Table(columns, tuple(rows), notes)
 
 
 def history_arguments(parser: LineParser) -> None:
@@ -103,10 +94,10 @@ class DryRun:
 def dry_run(previews: Sequence[CallPreview]) -> DryRun:
     """Return what would be sent to each engine."""
     columns = ("dry run, nothing sent", "to", "tokens in", "tokens out", "cost")
-    bodies = [_body(one) for one in previews]
+    bodies = list(map(_body, previews))
     if len(previews) > 1:
-        named = zip(previews, bodies, strict=True)
-        bodies = [f"{_reference(one.engine, one.model)}\n{body}" for one, body in named]
+        names = [_reference(preview.engine, preview.model) for preview in previews]
+        bodies = [f"{name}\n{body}" for name, body in zip(names, bodies, strict=True)]
     return DryRun(Table(columns, tuple(map(_preview_cells, previews))), "\n\n".join(bodies))
 
 
@@ -116,11 +107,12 @@ def _preview_cells(preview: CallPreview) -> tuple[str, ...]:
         preview.where or "this process",
         f"about {preview.usage.input_tokens}",
         f"at most {preview.usage.output_tokens}",
-        "unpriced" if preview.cost is None else f"at most {_dollars(preview.cost)}",
+        "unpriced" if preview.cost is None else f"at most {dollars(preview.cost)}",
     )
 
 
 def _body(preview: CallPreview) -> str:
+    # An engine of the user's own may put any object into a body, and this one is only shown.
     text = json.dumps(preview.body, ensure_ascii=False, indent=1, default=repr)
     rest = len(text) - _MAX_BODY
     return text[:_MAX_BODY] + (f"\n… {rest} more characters" if rest > 0 else "")
@@ -130,16 +122,16 @@ def _reference(engine: str, model: str) -> str:
     return f"{engine}:{model}".rstrip(":")
 
 
-def _cost(one: ModelUsage) -> str:
-    """Return the known cost and the number of unpriced calls."""
-    priced = _dollars(one.cost) if one.cost or not one.unpriced else ""
-    unpriced = f"{one.unpriced} unpriced" if one.unpriced else ""
-    return ", ".join(filter(None, (priced, unpriced)))
+def known_and_unpriced(cost: Decimal, unpriced: int) -> list[str]:
+    """Return the known cost and the number of unpriced calls, which are not taken as free."""
+    known = [dollars(cost)] if cost or not unpriced else []  # "$0" would look like a price
+    return known + ([f"{unpriced} unpriced"] if unpriced else [])
 
 
 def _count(tokens: int | None) -> str:
     return "?" if tokens is None else str(tokens)
 
 
-def _dollars(cost: Decimal) -> str:
+def dollars(cost: Decimal) -> str:
+    """Return an amount in US dollars, without trailing zeros."""
     return f"${cost.normalize():f}"

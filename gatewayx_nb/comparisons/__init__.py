@@ -9,22 +9,17 @@ from gatewayx_nb.comparisons.comparison import (
     answer_text,
     error_text,
     tokens_per_second,
-    unique_labels,
 )
 from gatewayx_nb.comparisons.differences import Span, differences
 from gatewayx_nb.comparisons.export import FILE_FORMATS, save_history, unused_path
 from gatewayx_nb.comparisons.form_values import FIELD_LABELS, fits_field, parse_fields, parse_inputs
-from gatewayx_nb.comparisons.history import (
-    ComparisonHistory,
-    ComparisonRecord,
-    Dispersion,
-    dispersion,
-)
+from gatewayx_nb.comparisons.history import ComparisonRecord, Dispersion, dispersion
 from gatewayx_nb.comparisons.live import LiveComparison
 from gatewayx_nb.comparisons.model_catalog import CatalogItem, ModelCatalog
+from gatewayx_nb.comparisons.request import ComparisonRequest
 from gatewayx_nb.comparisons.run import Column, ComparisonRun, plan_comparison
-from gatewayx_nb.comparisons.session import ComparisonRequest, ComparisonSession
-from gatewayx_nb.comparisons.verdicts import Ranking, Verdict, Vote
+from gatewayx_nb.comparisons.session import ComparisonSession
+from gatewayx_nb.comparisons.verdicts import Ranking, Vote
 
 __all__ = [
     "FIELD_LABELS",
@@ -32,7 +27,6 @@ __all__ = [
     "CatalogItem",
     "Column",
     "Comparison",
-    "ComparisonHistory",
     "ComparisonRecord",
     "ComparisonRequest",
     "ComparisonRun",
@@ -43,7 +37,6 @@ __all__ = [
     "Outcome",
     "Ranking",
     "Span",
-    "Verdict",
     "Vote",
     "answer_text",
     "differences",
@@ -55,6 +48,5 @@ __all__ = [
     "plan_comparison",
     "save_history",
     "tokens_per_second",
-    "unique_labels",
     "unused_path",
 ]

@@ -62,7 +62,7 @@ class Comparison(Sequence[Outcome]):
     @property
     def replies(self) -> list[Reply]:
         """The complete replies, in order."""
-        replies = (one for one in self.outcomes if isinstance(one, Reply))
+        replies = (outcome for outcome in self.outcomes if isinstance(outcome, Reply))
         return [reply for reply in replies if not reply.interrupted]
 
     @property
@@ -74,6 +74,7 @@ class Comparison(Sequence[Outcome]):
     def cheapest(self) -> Reply | None:
         """The complete reply with the lowest known cost; the first one on a tie."""
         priced = [(reply.cost, reply) for reply in self.replies if reply.cost is not None]
+        # By the cost alone: a tuple with equal costs would compare the replies.
         return min(priced, key=lambda pair: pair[0])[1] if priced else None
 
     def marks(self) -> list[list[str]]:
@@ -82,12 +83,12 @@ class Comparison(Sequence[Outcome]):
         A metric known for one column only, or equal in all columns, gets no mark. Several columns
         may share the lowest cost, or the lowest latency rounded to tenths of a second.
         """
-        fastest = self._best(lambda reply: round(reply.latency, 1))
-        cheapest = self._best(lambda reply: reply.cost)
-        marked = (("fastest", fastest), ("cheapest", cheapest))
-        return [
-            [mark for mark, best in marked if index in best] for index in range(len(self.outcomes))
-        ]
+        best = {
+            "fastest": self._best(lambda reply: round(reply.latency, 1)),
+            "cheapest": self._best(lambda reply: reply.cost),
+        }
+        columns = range(len(self.outcomes))
+        return [[mark for mark in best if column in best[mark]] for column in columns]
 
     def to_frame(self) -> pd.DataFrame:
         """Return a frame with a row for each column; unknown values are missing.
@@ -102,19 +103,19 @@ class Comparison(Sequence[Outcome]):
 
     def rows(self) -> list[dict[str, object]]:
         """Return the rows of `to_frame` as dicts; unknown values are ``None``."""
-        named = zip(self.labels, self.references, self.outcomes, strict=True)
-        return [{"label": label, **_row(reference, one)} for label, reference, one in named]
+        columns = zip(self.labels, self.references, self.outcomes, strict=True)
+        return [{"label": label, **_row(ref, outcome)} for label, ref, outcome in columns]
 
     def _best(self, metric: Callable[[Reply], object]) -> set[int]:
         """Return the columns with the lowest metric, or an empty set if all columns tie."""
         known = {
             index: value
-            for index, one in enumerate(self.outcomes)
-            if isinstance(one, Reply) and not one.interrupted
-            if (value := metric(one)) is not None
+            for index, outcome in enumerate(self.outcomes)
+            if isinstance(outcome, Reply) and not outcome.interrupted
+            if (value := metric(outcome)) is not None
         }
-        least = min(known.values(), default=None)  # type: ignore[type-var]
-        best = {index for index, value in known.items() if value == least}
+        lowest = min(known.values(), default=None)  # type: ignore[type-var]
+        best = {index for index, value in known.items() if value == lowest}
         return best if len(best) < len(known) else set()
 
     @overload
@@ -132,7 +133,8 @@ class Comparison(Sequence[Outcome]):
     @override
     def __repr__(self) -> str:
         columns = zip(self.labels, self.outcomes, strict=True)
-        return f"Comparison({', '.join(f'{label}: {_short(one)}' for label, one in columns)})"
+        texts = (f"{label}: {_short(outcome)}" for label, outcome in columns)
+        return f"Comparison({', '.join(texts)})"
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         """Return the answers one below another as text, and side by side as safe HTML.
@@ -140,10 +142,10 @@ class Comparison(Sequence[Outcome]):
         Timings are omitted because they differ in each run; `to_frame` has them.
         """
         columns = list(zip(self.labels, self.outcomes, strict=True))
-        texts = [f"{label}\n{'-' * len(label)}\n{_text(one)}" for label, one in columns]
+        texts = [f"{label}\n{'-' * len(label)}\n{_text(outcome)}" for label, outcome in columns]
         cells = [
-            column_html(label, reply_html(answer_text(one)), error=error_text(one))
-            for label, one in columns
+            column_html(label, reply_html(answer_text(outcome)), error=error_text(outcome))
+            for label, outcome in columns
         ]
         return {"text/plain": "\n\n".join(texts), "text/html": columns_html(cells)}
 
@@ -168,44 +170,44 @@ def tokens_per_second(reply: Reply) -> float | None:
     return None if tokens is None or reply.latency <= 0 else tokens / reply.latency
 
 
-def _row(reference: str, one: Outcome) -> dict[str, object]:
-    row: dict[str, object] = dict.fromkeys(
-        ("engine", "model", "text", "error", "finish_reason", "interrupted", *_KINDS)
-    )
-    if isinstance(one, GatewayError):
-        model_ref = ModelRef.parse(reference)
-        row["engine"] = one.engine or model_ref.engine
-        row["model"] = one.model or model_ref.model
-        return row | {
-            "text": answer_text(one) or None,
-            "error": error_text(one),
-            "interrupted": False,
-        }
-    names = ("engine", "model", "text", "finish_reason", "interrupted", "time_to_first", "latency")
+def _row(reference: str, outcome: Outcome) -> dict[str, object]:
+    # All keys in both cases and in this order: they become the columns of a frame and of CSV.
+    names = ("engine", "model", "text", "error", "finish_reason", "interrupted", *_KINDS)
+    row: dict[str, object] = dict.fromkeys(names)
+    if isinstance(outcome, GatewayError):
+        ref = ModelRef.parse(reference)
+        row |= {"engine": outcome.engine or ref.engine, "model": outcome.model or ref.model}
+        row |= {"text": answer_text(outcome) or None, "error": error_text(outcome)}
+        return row | {"interrupted": False}
+    copied = ("engine", "model", "text", "finish_reason", "interrupted", "time_to_first", "latency")
     return row | {
-        **{name: getattr(one, name) for name in names},
-        "input_tokens": one.usage.input_tokens,
-        "output_tokens": one.usage.output_tokens,
-        "tokens_per_second": tokens_per_second(one),
-        "cost": None if one.cost is None else float(one.cost),
+        **{name: getattr(outcome, name) for name in copied},
+        "input_tokens": outcome.usage.input_tokens,
+        "output_tokens": outcome.usage.output_tokens,
+        "tokens_per_second": tokens_per_second(outcome),
+        "cost": None
+        if outcome.cost is None
+        else float(outcome.cost),  # pandas has no decimal dtype
     }
 
 
-def answer_text(one: Outcome) -> str:
+def answer_text(outcome: Outcome) -> str:
     """Return the text of a reply, or the partial text of an error."""
-    if isinstance(one, Reply):
-        return one.text
-    return one.partial if isinstance(one, RequestError) else ""
+    if isinstance(outcome, Reply):
+        return outcome.text
+    return outcome.partial if isinstance(outcome, RequestError) else ""
 
 
-def error_text(one: Outcome) -> str:
+def error_text(outcome: Outcome) -> str:
     """Return the error's class and message with its hint; empty for a reply."""
-    return f"{type(one).__name__}: {one.describe()}" if isinstance(one, GatewayError) else ""
+    if isinstance(outcome, Reply):
+        return ""
+    return f"{type(outcome).__name__}: {outcome.describe()}"
 
 
-def _text(one: Outcome) -> str:
-    return "\n".join(filter(None, [plain(answer_text(one)), plain(error_text(one))]))
+def _text(outcome: Outcome) -> str:
+    return "\n".join(filter(None, [plain(answer_text(outcome)), plain(error_text(outcome))]))
 
 
-def _short(one: Outcome) -> str:
-    return repr(shorten(one.text, 30)) if isinstance(one, Reply) else type(one).__name__
+def _short(outcome: Outcome) -> str:
+    return repr(shorten(outcome.text, 30)) if isinstance(outcome, Reply) else type(outcome).__name__

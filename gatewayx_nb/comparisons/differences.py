@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _WORD = re.compile(r"\s+|\w+|[^\w\s]")
 _LINE = re.compile(r"[^\n]*\n|[^\n]+\Z")
 
-_MOST_PAIRS = 500_000
+_MAX_PAIRS = 500_000
 """Maximum number of pairs of equal pieces to compare, which takes at most two seconds.
 
 The time grows with the pairs, and their number with the square of the repetitions.
@@ -53,6 +53,7 @@ def differences(texts: Sequence[str]) -> list[list[Span]]:
     shared = [first]
     for other in pieces[1:]:
         in_first, in_other = _matches(pieces[0], other)
+        # In place, because `shared` contains this list.
         first[:] = [before and now for before, now in zip(first, in_first, strict=True)]
         shared.append(in_other)
     return [_join(words, marks) for words, marks in zip(pieces, shared, strict=True)]
@@ -60,9 +61,10 @@ def differences(texts: Sequence[str]) -> list[list[Span]]:
 
 def _split(texts: Sequence[str]) -> list[list[str]]:
     """Split texts into pieces as small as the time limit allows."""
+    # The smaller the pieces, the more of them are equal, and each pair of those costs time.
     for pattern in (_WORD, _LINE):
         pieces = [pattern.findall(text) for text in texts]
-        if _pairs(pieces) <= _MOST_PAIRS:
+        if _pairs(pieces) <= _MAX_PAIRS:
             return pieces
     return [[text] if text else [] for text in texts]
 
@@ -76,6 +78,7 @@ def _pairs(pieces: list[list[str]]) -> int:
 def _matches(first: list[str], other: list[str]) -> tuple[list[bool], list[bool]]:
     """Return for each piece of two texts whether the other text has a match."""
     in_first, in_other = [False] * len(first), [False] * len(other)
+    # autojunk would ignore words that are frequent in a text of 200 words or more.
     for block in difflib.SequenceMatcher(None, first, other, autojunk=False).get_matching_blocks():
         in_first[block.a : block.a + block.size] = [True] * block.size
         in_other[block.b : block.b + block.size] = [True] * block.size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from gatewayx_nb.comparisons.history import ComparisonHistory
-    from gatewayx_nb.comparisons.session import ComparisonRequest
+    from gatewayx_nb.comparisons.request import ComparisonRequest
 
 FILE_FORMATS = {".csv": "CSV", ".jsonl": "JSON lines", ".md": "Markdown"}
 """The supported file suffixes and their formats."""
@@ -38,7 +39,7 @@ def save_history(history: ComparisonHistory, path: str | Path) -> Path:
     # A provider may send a lone surrogate, which cannot be encoded.
     content = write[file.suffix]().encode("utf-8", "replace")
     try:
-        with file.open("xb") as opened:
+        with file.open("xb") as opened:  # x: never overwrite the results of another run
             opened.write(content)
     except FileExistsError:
         raise ConfigError(f"{str(file)!r} already exists.", hint="Use another name.") from None
@@ -52,11 +53,9 @@ def save_history(history: ComparisonHistory, path: str | Path) -> Path:
 
 def unused_path(stem: str, suffix: str) -> Path:
     """Return an unused file name in the current folder."""
-    number, path = 1, Path(f"{stem}{suffix}")
-    while path.exists():
-        number += 1
-        path = Path(f"{stem}-{number}{suffix}")
-    return path
+    numbered = (Path(f"{stem}-{number}{suffix}") for number in itertools.count(2))
+    paths = itertools.chain([Path(f"{stem}{suffix}")], numbered)
+    return next(itertools.filterfalse(Path.exists, paths))
 
 
 def to_code(
@@ -82,6 +81,7 @@ def to_code(
             *("    for prompt in prompts", "]"),
             "[comparison.to_frame() for comparison in comparisons]",
         ]
+    # ASCII, because a file name in a comment could contain a line break.
     uploads = ", ".join(map(ascii, request.images))
     note = [f"# Put the uploaded files beside the notebook: {uploads}"] if uploads else []
     return "\n".join(["import gatewayx_nb as gx", "", *note, *body])
@@ -109,7 +109,7 @@ def _as_literal(value: object) -> str:
     """Write a value as code: a class by its name, and ``...`` if it has no literal form."""
     text = value.__name__ if isinstance(value, type) else repr(value)
     try:
-        ast.parse(text, mode="eval")
+        ast.parse(text, mode="eval")  # parsed, never evaluated: the value may be any object
     except SyntaxError:
         return "..."
     return text

@@ -41,6 +41,7 @@ def parse_fields(
     Raises:
         UsageError: If the value of a field is invalid.
     """
+    # A hidden field keeps its text, which a model without that parameter would reject.
     texts = {name: text.strip() for name, text in fields.items() if name in supported}
     options: dict[str, Any] = dict(others)
     if system.strip() and "system" in supported:
@@ -60,7 +61,7 @@ def _number(label: str, text: str) -> float:
     try:
         number = float(text)
     except ValueError:
-        number = math.nan
+        number = math.nan  # rejected below, like the text "nan"
     if not math.isfinite(number):
         raise _invalid(label, text, "a number such as 0.7")
     return number

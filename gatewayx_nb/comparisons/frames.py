@@ -20,6 +20,7 @@ def to_frame(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
         ConfigError: If pandas is not installed.
     """
     try:
+        # Optional, and slow to import.
         import pandas as pd
     except ImportError:
         raise ConfigError(

@@ -46,6 +46,13 @@ class ComparisonRecord:
     row: int = 0
     verdict: Verdict | None = None
 
+    def marks(self) -> list[list[str]]:
+        """Return the marks of each column: what it is best in, and the vote for it."""
+        marks = self.comparison.marks()
+        if self.verdict and self.verdict.winner is not None:
+            marks[self.verdict.winner].append("better")
+        return marks
+
     def rows(self) -> list[dict[str, object]]:
         """Return a dict for each column: prompt, options, answer, metrics, vote."""
         request = {"run": self.run, "prompt": self.comparison.prompt, "input": self.input or None}
@@ -55,8 +62,8 @@ class ComparisonRecord:
             request
             | options
             | answer
-            | {"vote": self.verdict.of(at) if self.verdict else None, "note": note or None}
-            for at, answer in enumerate(self.comparison.rows())
+            | {"vote": self.verdict.of(index) if self.verdict else None, "note": note or None}
+            for index, answer in enumerate(self.comparison.rows())
         ]
 
 
@@ -97,6 +104,7 @@ class ComparisonHistory:
     def add(self, record: ComparisonRecord) -> None:
         """Add a record; it replaces one of the same run and row, keeping its verdict."""
         known = self.find(record.run, record.row)
+        # A row is added again after a retry, and by each vote while other rows are running.
         if known is not None and record.verdict is None:
             record = replace(record, verdict=known.verdict)
         self._records[record.run, record.row] = record
@@ -127,7 +135,7 @@ class ComparisonHistory:
 
     def to_csv(self) -> str:
         """Return CSV with a header line and a line for each answer (RFC 4180)."""
-        rows, text = self.rows(), io.StringIO(newline="")
+        rows, text = self.rows(), io.StringIO(newline="")  # csv writes the line ends itself
         if rows:
             writer = csv.DictWriter(text, fieldnames=list(rows[0]))
             writer.writeheader()
@@ -148,15 +156,12 @@ def dispersion(comparison: Comparison) -> list[Dispersion]:
     answers: dict[str, list[Outcome]] = {}
     for reference, outcome in zip(comparison.references, comparison, strict=True):
         answers.setdefault(reference, []).append(outcome)
-    return [
-        _dispersion(reference, outcomes)
-        for reference, outcomes in answers.items()
-        if len(outcomes) > 1
-    ]
+    repeated = (pair for pair in answers.items() if len(pair[1]) > 1)
+    return [_dispersion(reference, outcomes) for reference, outcomes in repeated]
 
 
 def _dispersion(reference: str, outcomes: Sequence[Outcome]) -> Dispersion:
-    replies = [one for one in outcomes if isinstance(one, Reply) and not one.interrupted]
+    replies = [reply for reply in outcomes if isinstance(reply, Reply) and not reply.interrupted]
     return Dispersion(
         reference,
         answers=len(replies),
@@ -171,31 +176,20 @@ def _range(
 ) -> tuple[float, float, float] | None:
     values = list(map(metric, replies))
     known = [value for value in values if value is not None]
-    if not known or len(known) < len(values):
+    if not known or len(known) < len(values):  # a median of some of the replies would mislead
         return None
     return min(known), median(known), max(known)
 
 
 def _markdown(record: ComparisonRecord) -> str:
-    comparison = record.comparison
-    options = [f"{name}: {value}" for name, value in record.options.items()]
-    request = [*(f"- {plain(line)}\n" for line in options), _quote(comparison.prompt)]
-    answers = [
-        f"### {plain(label)}{_vote(record, at)}\n\n{_answer(outcome)}\n"
-        for at, (label, outcome) in enumerate(zip(comparison.labels, comparison, strict=True))
-    ]
-    note = f"> {record.verdict.note}\n" if record.verdict and record.verdict.note else ""
+    comparison, verdict = record.comparison, record.verdict
     number = f"{record.run}.{record.row + 1}" if record.input else str(record.run)
-    return "\n".join(filter(None, [f"## {number}\n", *request, *answers, note]))
-
-
-def _vote(record: ComparisonRecord, column: int) -> str:
-    return f" ({record.verdict.of(column)})" if record.verdict else ""
-
-
-def _quote(prompt: str) -> str:
-    return "".join(f"> {line}\n" for line in plain(prompt).splitlines())
-
-
-def _answer(outcome: Outcome) -> str:
-    return "\n\n".join(filter(None, [plain(answer_text(outcome)), error_text(outcome)]))
+    parts = [f"## {number}\n"]
+    parts += [f"- {plain(f'{name}: {value}')}\n" for name, value in record.options.items()]
+    parts += ["".join(f"> {line}\n" for line in plain(comparison.prompt).splitlines())]
+    for index, (label, outcome) in enumerate(zip(comparison.labels, comparison, strict=True)):
+        vote = f" ({verdict.of(index)})" if verdict else ""
+        texts = filter(None, [plain(answer_text(outcome)), error_text(outcome)])
+        parts.append("\n".join([f"### {plain(label)}{vote}\n", "\n\n".join(texts), ""]))
+    parts += [f"> {verdict.note}\n"] if verdict and verdict.note else []
+    return "\n".join(filter(None, parts))

@@ -69,6 +69,7 @@ class LiveComparison:
         old = self.columns[index]
         old.stop()
         run = plan(old.reference)
+        # A run of one model does not know its number among equal references.
         run.columns[0].label = old.label
         self.columns[index] = run.columns[0]
         self._runs.append(run)

@@ -15,20 +15,15 @@ if TYPE_CHECKING:
     from gatewayx_nb.messages import ModelInfo
     from gatewayx_nb.model_registry import EngineStatus
 
-_UNUSED = ("shadowed",)
-"""States of rows that are not separate engines."""
-
 
 class ModelSource(Protocol):
     """Lists engines and models; a pool is one."""
 
     def status(self, *, probe: bool = False) -> Sequence[EngineStatus]:
         """Return the status of all engines."""
-        ...
 
     def models(self, engine: str | None = None, *, live: bool = False) -> Sequence[ModelInfo]:
         """Return an engine's models."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +47,11 @@ class CatalogItem:
     remedy: str = ""
     is_engine: bool = False
 
+    @property
+    def searched_text(self) -> str:
+        """The text in which a query is searched."""
+        return f"{self.reference} {self.model} {self.state}".lower()
+
 
 class ModelCatalog:
     """Engines and models, updated as they change.
@@ -72,7 +72,8 @@ class ModelCatalog:
             probe: Whether to check if servers on this machine respond.
         """
         rows = self._pool().status(probe=probe)
-        engines = [_item(row) for row in rows if row.state not in _UNUSED]
+        # A shadowed row is a file whose engine another file replaces.
+        engines = [_item(row) for row in rows if row.state != "shadowed"]
         engines.sort(key=lambda item: (not item.is_ready, item.reference))
         changed, self._engines = engines != self._engines, engines
         return changed
@@ -102,16 +103,14 @@ class ModelCatalog:
         """
         words = query.lower().split()
         items = list(self._items())
-        matches = [item for item in items if all(word in _searched(item) for word in words)]
+        matches = [item for item in items if all(word in item.searched_text for word in words)]
         names = {item.reference for item in items}
-        typed = query.strip()
+        typed = query.strip()  # a provider may accept models that it does not list
         if ":" in typed and typed not in names and ModelRef.parse(typed).engine in self.ready:
             matches.append(CatalogItem(typed, state="as typed"))
         listed = {item.reference for item in matches}
-        return [
-            *(self._selected_item(one, items) for one in selected if one not in listed),
-            *matches,
-        ]
+        others = (reference for reference in selected if reference not in listed)
+        return [*(self._selected_item(reference, items) for reference in others), *matches]
 
     def _items(self) -> Iterator[CatalogItem]:
         for engine in self._engines:
@@ -131,16 +130,10 @@ class ModelCatalog:
 
 
 def _item(row: EngineStatus) -> CatalogItem:
-    is_ready = row.state in ("ready", "replay")
-    return CatalogItem(
-        row.name, row.model, is_ready, row.state, row.error or row.hint, is_engine=True
-    )
+    is_ready, remedy = row.state in ("ready", "replay"), row.error or row.hint
+    return CatalogItem(row.name, row.model, is_ready, row.state, remedy, is_engine=True)
 
 
 def _is_name(text: str) -> bool:
     """Return whether a text can be a model name: ipywidgets 7 renders labels as HTML."""
     return bool(text) and text == plain(text) and not set(text) & set("<>&")
-
-
-def _searched(item: CatalogItem) -> str:
-    return f"{item.reference} {item.model} {item.state}".lower()

@@ -57,6 +57,7 @@ class Column:
         """Cancel the call and close its connection; keep the partial answer, ``interrupted``."""
         if self._call is None or self._outcome is not None:
             return
+        # Settled before it is cancelled, because the cancelled call settles with an error.
         self._settle(self._call.partial.reply(interrupted=True))
         if self._running is not None:
             self._running.cancel()
@@ -164,8 +165,8 @@ class ComparisonRun:
         """Block until all columns have ended, for at most ``seconds``; return whether they have."""
         forbid_blocking_call("acompare")
         end = time.monotonic() + seconds
-        while not self._check() and (left := end - time.monotonic()) > 0:
-            self._signal.event.wait(left)
+        while not self._check() and (remaining := end - time.monotonic()) > 0:
+            self._signal.event.wait(remaining)
         return self.ended
 
     async def ajoin(self, seconds: float) -> bool:
@@ -173,7 +174,7 @@ class ComparisonRun:
         with contextlib.suppress(TimeoutError), interruptible():
             async with asyncio.timeout(seconds):
                 while True:
-                    event = self._signal.listen()
+                    event = self._signal.listen()  # before the check, or an end could be missed
                     if self._check():
                         break
                     await event.wait()
@@ -216,7 +217,7 @@ class ComparisonRun:
             stop.comparison = self.comparison  # type: ignore[union-attr]
             raise with_short_traceback(stop) from None
         finally:
-            self.stop()
+            self.stop()  # also if `on_poll` raises; no effect on columns that have ended
 
     def _check(self) -> bool:
         for column in self.columns:
@@ -230,7 +231,7 @@ class ComparisonRun:
         self.stop()
 
     def __del__(self) -> None:
-        for column in getattr(self, "columns", ()):
+        for column in getattr(self, "columns", ()):  # missing if `__init__` failed
             column.stop()
 
 
@@ -249,14 +250,17 @@ def plan_comparison(
         UsageError: If ``models`` is empty, or the options are invalid for every model.
     """
     references = _check_references(models)
-    _reject_single_model_options(options)
+    for name, (message, hint) in _SINGLE_MODEL_OPTIONS.items():
+        if options.get(name):
+            raise UsageError(message, hint=hint)
     checked = check_options(options)
+    # A model that cannot be called is a column with its error, beside the others.
     columns = []
     for reference, label in zip(references, unique_labels(references), strict=True):
         column_options: CallOptions = {**checked, "model": reference}
         try:
             call = planner.plan(prompt, column_options, streamed=True)
-        except UsageError:
+        except UsageError:  # the same for every model
             raise
         except GatewayError as error:
             columns.append(Column(reference, label, error))
@@ -277,7 +281,7 @@ def _unexpected_error(label: str, error: Exception) -> ProviderError:
 
 def _check_references(models: Iterable[str]) -> tuple[str, ...]:
     references: tuple[object, ...] = (models,) if isinstance(models, str) else tuple(models)
-    if not references or not all(isinstance(one, str) and one for one in references):
+    if not references or not all(isinstance(ref, str) and ref for ref in references):
         raise UsageError(
             f"models must be one or more references, got {models!r}.",
             hint='For example, `compare("…", models=["grok", "local"])`.',
@@ -296,9 +300,3 @@ _SINGLE_MODEL_OPTIONS = {
         "Omit `fallback`, and compare with that model too.",
     ),
 }
-
-
-def _reject_single_model_options(options: CallOptions) -> None:
-    for name, (message, hint) in _SINGLE_MODEL_OPTIONS.items():
-        if options.get(name):
-            raise UsageError(message, hint=hint)

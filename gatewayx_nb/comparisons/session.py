@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import random
-import re
 import string
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,63 +17,13 @@ from gatewayx_nb.errors import UsageError
 from gatewayx_nb.secure_config import Secret
 
 if TYPE_CHECKING:
+    from gatewayx_nb.comparisons.request import ComparisonRequest
     from collections.abc import Callable, Mapping
 
     from gatewayx_nb.calls import CallOptions
     from gatewayx_nb.comparisons.run import ComparisonRun
     from gatewayx_nb.comparisons.verdicts import Vote
-    from gatewayx_nb.messages import Image
     from gatewayx_nb.secure_config import Config
-
-MOST_REPLIES = 60
-"""Maximum replies per run; more would be table rows rather than readable columns."""
-
-_INPUT = re.compile(r"{{\s*input\s*}}")
-
-
-@dataclass(frozen=True, slots=True)
-class ComparisonRequest:
-    """What a run asks, and of which models.
-
-    Attributes:
-        prompt: The prompt, with ``{{name}}`` and ``{{input}}`` as typed.
-        references: The models to call.
-        options: The keywords of the calls, without those not set.
-        images: Added images, by name.
-        inputs: Values of ``{{input}}``, one row of replies each.
-        samples: Number of calls to each model.
-        hidden: Whether names and metrics are hidden until there is a vote.
-    """
-
-    prompt: str
-    references: tuple[str, ...]
-    options: CallOptions = field(default_factory=dict)  # type: ignore[assignment]
-    images: Mapping[str, Image] = field(default_factory=dict)
-    inputs: tuple[str, ...] = ()
-    samples: int = 1
-    hidden: bool = False
-
-    def check(self) -> None:
-        """Check that the request can be run.
-
-        Raises:
-            UsageError: If it has no prompt, no models, or too many replies.
-        """
-        if not self.prompt.strip():
-            raise UsageError("The prompt is empty.", hint="Enter a prompt.")
-        if not self.references:
-            raise UsageError("No model is selected.", hint="Select one or more models.")
-        if self.inputs and not _INPUT.search(self.prompt):
-            raise UsageError(
-                "There are inputs, but the prompt does not contain {{input}}.",
-                hint="Write {{input}} in the prompt where an input belongs.",
-            )
-        count = len(self.references) * self.samples * max(1, len(self.inputs))
-        if count > MOST_REPLIES:
-            raise UsageError(
-                f"A run must have at most {MOST_REPLIES} replies, got {count}.",
-                hint="Use fewer inputs, samples or models.",
-            )
 
 
 class ComparisonPlanner(Protocol):
@@ -83,12 +32,10 @@ class ComparisonPlanner(Protocol):
     @property
     def config(self) -> Config:
         """The settings, for the number of table rows in a prompt."""
-        ...
 
     @property
     def plan_comparison(self) -> Callable[..., ComparisonRun]:
         """Plan calls to several models; nothing is sent."""
-        ...
 
 
 class ComparisonSession:
@@ -118,19 +65,19 @@ class ComparisonSession:
         self.comparisons: list[LiveComparison] = []
         self.number = 0
         self.request: ComparisonRequest | None = None
-        self._options: CallOptions = {}
+        self._options: CallOptions = {}  # without the images and without `{{input}}`
 
     @property
     def is_running(self) -> bool:
         """Whether any model is still running."""
-        return not all(one.ended for one in self.comparisons)
+        return not all(live.ended for live in self.comparisons)
 
     @property
     def code(self) -> str:
         """Code of a cell that repeats the last run; empty before the first."""
         if self.request is None:
             return ""
-        prompts_sent = [one.prompt for one in self.comparisons]
+        prompts_sent = [live.prompt for live in self.comparisons]
         return to_code(self.request, prompts_sent, self.comparisons[0].image_names)
 
     def run(self, request: ComparisonRequest) -> None:
@@ -147,30 +94,29 @@ class ComparisonSession:
         if request.hidden:
             self._rng.shuffle(references)
         options: CallOptions = {**request.options}
-        comparisons = [
-            self._plan(request, references, options, one) for one in request.inputs or [""]
-        ]
+        inputs = request.inputs or ("",)
+        # All rows are planned before one is started: an error must leave nothing half sent.
+        comparisons = [self._plan(request, references, options, value) for value in inputs]
         self.request, self.comparisons, self._options = request, comparisons, options
         self.number += 1
-        for one in comparisons:
-            one.start()
+        for live in comparisons:
+            live.start()
 
     def stop(self) -> None:
         """Stop all running calls and keep the partial replies."""
-        for one in self.comparisons:
-            one.stop()
+        for live in self.comparisons:
+            live.stop()
 
     def retry(self, row: int, index: int) -> None:
         """Call one model again."""
-        comparison = self.comparisons[row]
-        options: CallOptions = {**comparison.options}  # type: ignore[typeddict-item]
-        comparison.retry(
-            index, lambda reference: self._plan_run(comparison.prompt, [reference], options)
-        )
+        live = self.comparisons[row]
+        options: CallOptions = {**live.options}  # type: ignore[typeddict-item]
+        live.retry(index, lambda reference: self._plan_run(live.prompt, [reference], options))
 
     def join(self, seconds: float) -> bool:
         """Block until all have finished or ``seconds`` have passed; return whether they have."""
-        running = next((one for one in self.comparisons if not one.ended), None)
+        # One at a time is enough, because callers wait in a loop.
+        running = next((live for live in self.comparisons if not live.ended), None)
         if running is not None:
             running.join(seconds)
         return not self.is_running
@@ -179,14 +125,12 @@ class ComparisonSession:
         """Store the finished rows in the history."""
         if self.request is None:
             return
-        for row, one in enumerate(self.comparisons):
-            if one.ended:
-                options = dict(self._options) | {
-                    "images": _image_names(self.request, one.image_names)
-                }
-                self.history.add(
-                    ComparisonRecord(self.number, one.comparison, options, one.input, row)
-                )
+        for row, live in enumerate(self.comparisons):
+            if live.ended:
+                images = _image_names(self.request, live.image_names)
+                options = {**self._options, "images": images}
+                record = ComparisonRecord(self.number, live.comparison, options, live.input, row)
+                self.history.add(record)
 
     def record(self, row: int) -> ComparisonRecord | None:
         """Return the record of a row of the last run."""
@@ -203,8 +147,8 @@ class ComparisonSession:
         if record is None:
             raise UsageError("Some replies have not finished.", hint="Wait, or stop the run.")
         before = record.verdict
-        note = before.note if before else ""
-        verdict: Verdict | None = Verdict(vote, index, note)
+        verdict: Verdict | None = Verdict(vote, index, before.note if before else "")
+        # In a blind run the first vote has shown the names, so it cannot be withdrawn.
         if verdict == before and not self._hides_names:
             verdict = None
         self.history.set_verdict(self.number, row, verdict)
@@ -238,7 +182,8 @@ class ComparisonSession:
         names = {**self._names(), **({"input": value} if request.inputs else {})}
         filled = prompts.compose(request.prompt, names, (Secret,), rows=limits.table_rows)
         others = options.get("images", ())
-        attached = (*filled.images, *others, *request.images.values())  # [image 1] is the first
+        # In this order, because the prompt refers to its own images by number.
+        attached = (*filled.images, *others, *request.images.values())
         if attached:
             options = {**options, "images": attached}
         run = self._plan_run(filled.text, references, options)
@@ -251,5 +196,7 @@ class ComparisonSession:
 def _image_names(request: ComparisonRequest, image_names: tuple[str, ...]) -> str | None:
     """Return the names of the images sent: notebook values, files, uploads."""
     images = request.options.get("images", ())
-    files = (str(one) if isinstance(one, str | Path) else type(one).__name__ for one in images)
+    files = (
+        str(image) if isinstance(image, str | Path) else type(image).__name__ for image in images
+    )
     return ", ".join([*image_names, *files, *request.images]) or None

@@ -69,10 +69,11 @@ def rank(verdicts: Iterable[tuple[Sequence[str], Verdict]]) -> list[Ranking]:
     counts: dict[str, Counter[str]] = {}
     for references, verdict in verdicts:
         winner = None if verdict.winner is None else references[verdict.winner]
+        # Once per model, however many samples it returned.
         for reference in dict.fromkeys(references):
             field = {"tie": "ties", "bad": "bad"}.get(verdict.vote) or (
                 "wins" if reference == winner else "losses"
             )
             counts.setdefault(reference, Counter())[field] += 1
     rankings = [Ranking(reference, **count) for reference, count in counts.items()]
-    return sorted(rankings, key=lambda one: (-(one.win_rate or 0), -one.wins, one.reference))
+    return sorted(rankings, key=lambda row: (-(row.win_rate or 0), -row.wins, row.reference))

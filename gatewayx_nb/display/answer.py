@@ -38,7 +38,6 @@ class View(Protocol):
     @property
     def shows_status(self) -> bool:
         """Whether it shows a waiting message, which it must clear at the end."""
-        ...
 
     def update(self, partial: PartialReply) -> None:
         """Show the partial answer, if an update is due."""
@@ -67,7 +66,7 @@ class Output:
         share: Pause after an update, as a multiple of its own cost.
 
     Attributes:
-        shown: Whether anything has been shown.
+        is_shown: Whether anything has been shown.
         throttle: Limits the update rate.
     """
 
@@ -79,7 +78,7 @@ class Output:
         self._handle = DisplayHandle()
 
     def show(self, text: str, html: str) -> None:
-        """Show the content, replacing the previous one."""
+        """Show the content, replacing the previous content."""
         show = self._handle.update if self.is_shown else self._handle.display
         self.is_shown = True
         self.throttle.length = len(html)
@@ -138,6 +137,7 @@ class NotebookView:
         """
         if partial.instant:
             return
+        # Both only grow, so their lengths identify their content.
         state = (len(partial.text) + len(partial.reasoning), call_status(partial))
         if self._output.throttle.is_due and state != self._state:
             with self._output.throttle.measure():
@@ -167,27 +167,24 @@ class TerminalView:
     def __init__(self, output_format: OutputFormat = "markdown") -> None:
         self._output_format = output_format
         self._is_streamed = output_format in ("markdown", "text")
-        self._pieces = 0
-        self._length = 0
+        self._chunks = self._length = 0  # written so far: chunks, and their characters
 
     def update(self, partial: PartialReply) -> None:
         """Write the text that has arrived since the last update."""
         if not self._is_streamed:
             return
-        pieces = partial.text[self._pieces :]
-        self._pieces += len(pieces)
-        text = "".join(pieces)
+        chunks = partial.text[self._chunks :]
+        self._chunks += len(chunks)
+        text = "".join(chunks)
         self._length += len(text)
         sys.stdout.write(plain(text))
         sys.stdout.flush()
 
     def finish(self, reply: Reply, mark: str = "") -> None:
         """Write the rest of the text and the metrics."""
-        text = (
-            reply.text
-            if self._is_streamed
-            else output_formats.render(self._output_format, reply).text
-        )
+        text = reply.text
+        if not self._is_streamed:
+            text = output_formats.render(self._output_format, reply).text
         rest = plain(text[self._length :])
         sys.stdout.write(f"{rest}\n[{plain(reply_summary(reply, mark))}]\n")
         sys.stdout.flush()
@@ -198,12 +195,11 @@ def reply_summary(reply: Reply, mark: str = "") -> str:
 
     An answer without content has neither tokens nor cost.
     """
-    parts = [f"{reply.engine}:{reply.model}" if reply.model else reply.engine, _seconds(reply)]
+    parts = [f"{reply.engine}:{reply.model}".rstrip(":"), _seconds(reply)]
     if reply.time_to_first is not None or not reply.interrupted:
-        usage = reply.usage
-        parts.append(
-            f"{_or_unknown(usage.input_tokens)} in, {_or_unknown(usage.output_tokens)} out"
-        )
+        tokens = (reply.usage.input_tokens, reply.usage.output_tokens)
+        known = ["?" if count is None else str(count) for count in tokens]
+        parts.append(f"{known[0]} in, {known[1]} out")
         parts.append("unpriced" if reply.cost is None else f"${reply.cost.normalize():f}")
     if reply.attempts > 1:
         parts.append(f"{reply.attempts} attempts")
@@ -225,7 +221,9 @@ def show_stream(stream: ReplyStream, view: View) -> Reply:
         KeyboardInterrupt: If stopped; the partial answer has been shown.
         GatewayError: If the call fails; the partial answer has been shown.
     """
-    partial = stream.partial  # a stream in a reference cycle would not be freed at once
+    # The callback refers to the partial reply, not to the stream: a stream in a reference cycle
+    # would not be freed at once, and its connection would stay open.
+    partial = stream.partial
     stream.idle = lambda: view.update(partial)
     with _showing_partial(stream, view), stream:
         view.update(partial)
@@ -250,7 +248,7 @@ async def ashow_stream(stream: AsyncReplyStream, view: View) -> Reply:
 
 
 async def _update_periodically(partial: PartialReply, view: View) -> None:
-    while True:
+    while True:  # cancelled by `ashow_stream`
         view.update(partial)
         await asyncio.sleep(_WAKE_INTERVAL)
 
@@ -288,6 +286,7 @@ def ignore_interrupts() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    # The handler is restored even if the view fails, or Ctrl-C would be ignored from then on.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
@@ -314,10 +313,11 @@ def clear_cancellation() -> None:
 def call_status(partial: PartialReply) -> str:
     """Return what a call is waiting for."""
     seconds = time.monotonic() - partial.started
-    name = f"{partial.engine}:{partial.model}" if partial.model else partial.engine
-    if partial.pending_retry:
-        left = max(0.0, partial.pending_retry.until - time.monotonic())
-        return f"{name} · {partial.pending_retry.error.message} Trying again in {left:.0f} s"
+    name = f"{partial.engine}:{partial.model}".rstrip(":")
+    retry = partial.pending_retry
+    if retry:
+        delay = max(0.0, retry.until - time.monotonic())
+        return f"{name} · {retry.error.message} Trying again in {delay:.0f} s"
     return f"{name} · {seconds:.0f} s" + ("" if partial.has_begun else ", waiting")
 
 
@@ -326,7 +326,3 @@ def _seconds(reply: Reply) -> str:
     total = f"{reply.latency:.1f} s"
     first = total if reply.time_to_first is None else f"{reply.time_to_first:.1f} s"
     return total if first == total else f"{total}, first after {first}"
-
-
-def _or_unknown(count: int | None) -> str:
-    return "?" if count is None else str(count)

@@ -80,6 +80,7 @@ class NotebookColumns:
         self._output = Output(clock, _SHARE)
         self._state: list[tuple[int, str]] = []
         self._renderers: dict[Column, IncrementalRenderer] = {}
+        # The state and HTML of each column: rendering a long answer again would cost seconds.
         self._answers: dict[Column, tuple[tuple[int, str], str]] = {}
 
     def update(self, run: ComparisonRun) -> None:
@@ -87,6 +88,7 @@ class NotebookColumns:
 
         An immediate replay is shown once, at its end.
         """
+        # A column that could not be planned has no partial answer.
         partials = [column.partial for column in run.columns if column.partial is not None]
         if not self._output.throttle.is_due or all(partial.instant for partial in partials):
             return
@@ -100,18 +102,19 @@ class NotebookColumns:
     def finish(self, run: ComparisonRun) -> None:
         """Show all complete answers with their metrics and marks."""
         state = [_state(column) for column in run.columns]
-        self._output.show(_text(run.comparison), self._html(run, state, run.comparison.marks()))
+        comparison, marks = run.comparison, run.comparison.marks()
+        columns = zip(comparison.labels, comparison, marks, strict=True)
+        text = "\n\n".join(_block(label, outcome, best) for label, outcome, best in columns)
+        self._output.show(text, self._html(run, state, marks))
 
     def _html(
         self, run: ComparisonRun, state: list[tuple[int, str]], marks: Sequence[Sequence[str]] = ()
     ) -> str:
-        all_marks = marks or [()] * len(state)
-        return columns_html(
-            [
-                column_html(column.label, self._answer(column, line), best, _error(column))
-                for column, line, best in zip(run.columns, state, all_marks, strict=True)
-            ]
-        )
+        pages = []
+        for column, line, best in zip(run.columns, state, marks or [()] * len(state), strict=True):
+            error = "" if column.outcome is None else error_text(column.outcome)
+            pages.append(column_html(column.label, self._answer(column, line), best, error))
+        return columns_html(pages)
 
     def _answer(self, column: Column, state: tuple[int, str]) -> str:
         """Render an answer, or return the previous rendering if it is unchanged."""
@@ -122,9 +125,8 @@ class NotebookColumns:
                 html = reply_html(answer_text(column.outcome), footer=state[1], reasoning=reasoning)
             elif column.partial is not None:
                 text = "".join(column.partial.text)
-                body = (
-                    self._renderers.setdefault(column, IncrementalRenderer())(text) if text else ""
-                )
+                renderer = self._renderers.setdefault(column, IncrementalRenderer())
+                body = renderer(text) if text else ""
                 reasoning = "".join(column.partial.reasoning)
                 html = reply_html(text, status=state[1], reasoning=reasoning, body=body)
             self._answers[column] = state, html
@@ -177,6 +179,7 @@ def _finishing(run: ComparisonRun, view: ColumnsView) -> Iterator[None]:
         yield
     except KeyboardInterrupt as stop:
         with ignore_interrupts():
+            # Stopped before it is shown, so that no answer changes in between.
             run.stop()
             view.finish(run)
             raise with_short_traceback(stop) from None
@@ -200,16 +203,6 @@ def _state(column: Column) -> tuple[int, str]:
 
 def _summary(reply: Reply) -> str:
     return reply_summary(reply, "interrupted" if reply.interrupted else "")
-
-
-def _error(column: Column) -> str:
-    return "" if column.outcome is None else error_text(column.outcome)
-
-
-def _text(comparison: Comparison) -> str:
-    """Return the whole comparison as text."""
-    columns = zip(comparison.labels, comparison.outcomes, comparison.marks(), strict=True)
-    return "\n\n".join(_block(label, outcome, best) for label, outcome, best in columns)
 
 
 def _block(label: str, outcome: Outcome, best: Sequence[str] = ()) -> str:

@@ -46,5 +46,6 @@ class Throttle:
         """Delay the next update by the cost of this one."""
         start = self._clock()
         yield
-        least = INTERVAL * (1 + self.length / _DOUBLING)
-        self._due = self._clock() + max(least, self._share * (self._clock() - start))
+        now = self._clock()
+        minimum = INTERVAL * (1 + self.length / _DOUBLING)
+        self._due = now + max(minimum, self._share * (now - start))

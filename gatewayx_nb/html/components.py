@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 NO_MATH = "tex2jax_ignore mathjax_ignore"
 MUTED = "opacity:.6;font-size:.85em"
 LEFT = "text-align:left"
-SIDEWAYS = "overflow-x:auto"
+SCROLL_X = "overflow-x:auto"
 BOX = "max-height:50em;overflow:auto"
-FROM_BELOW = "display:flex;flex-direction:column-reverse"
+SCROLLED_TO_END = "display:flex;flex-direction:column-reverse"
 # Columns side by side if the page is wide enough, else below one another; all have one width, even
 # if the last row has fewer. The line above each is grey on light and on dark backgrounds.
 _COLUMNS = "display:grid;grid-template-columns:repeat(auto-fit,minmax(min(15em,100%),1fr));gap:1em"
@@ -41,6 +41,7 @@ def inline_code(text: str) -> str:
     'try <code>pip install gatewayx-nb</code>'
     """
     parts = text.split("`")
+    # A backtick without its pair: which part is code is unknown.
     if len(parts) % 2 == 0:
         return escape(text)
     return "".join(
@@ -62,7 +63,7 @@ def preformatted_html(text: str) -> str:
 
 def scroll_horizontally(body: str) -> str:
     """Wrap wide, safe HTML so that it scrolls horizontally instead of the page."""
-    return f'<div style="{SIDEWAYS}">{body}</div>'
+    return f'<div style="{SCROLL_X}">{body}</div>'
 
 
 def details(summary: str, body: str, *, is_open: bool = False) -> str:
@@ -93,6 +94,7 @@ def column_html(label: str, answer: str, marks: Sequence[str] = (), error: str =
         marks: Labels after the heading.
         error: Why the reply is incomplete.
     """
+    # The role and the label let a screen reader announce which model a text is from.
     name = escape(label)
     message = f'<div class="gatewayx-error {NO_MATH}">{inline_code(error)}</div>' if error else ""
     return (

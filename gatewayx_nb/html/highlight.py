@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.html.components import SIDEWAYS, escape, wrap_reply
+from gatewayx_nb.html.components import SCROLL_X, escape, wrap_reply
 from gatewayx_nb.text import plain
 
 if TYPE_CHECKING:
@@ -24,21 +24,22 @@ _COLOURS = (
     ("Name.Decorator", "meta", "#8a5cd0"),
     ("Name.Tag", "tag", "#1f7a3d"),
 )
-_LONGEST = 100_000
+_MAX_LENGTH = 100_000
+"""Characters of code up to which it is highlighted: pygments takes seconds for a megabyte."""
 
-UNWRAPPED = f"white-space:pre;{SIDEWAYS}"
-AS_AROUND = "white-space:inherit"
+UNWRAPPED = f"white-space:pre;{SCROLL_X}"
+INHERITED_SPACE = "white-space:inherit"
 
 
 def code_block(body: str) -> str:
     """Wrap safe HTML in a code block whose long lines scroll instead of wrapping."""
-    return f'<pre style="{UNWRAPPED}"><code style="{AS_AROUND}">{body}</code></pre>'
+    return f'<pre style="{UNWRAPPED}"><code style="{INHERITED_SPACE}">{body}</code></pre>'
 
 
 def highlight(source: str, language: str = "") -> str:
     """Return code as a block in an answer's box; unknown languages are not highlighted."""
     text = plain(source)
-    lexer = _lexer(language) if len(text) <= _LONGEST else None
+    lexer = _lexer(language) if len(text) <= _MAX_LENGTH else None
     if lexer is None:
         return wrap_reply(code_block(escape(text)))
     spans = (_span(str(kind).removeprefix("Token."), word) for kind, word in lexer.get_tokens(text))
@@ -50,6 +51,7 @@ def _lexer(language: str) -> Lexer | None:
     from pygments.util import ClassNotFound
 
     try:
+        # By default, pygments removes blank lines at both ends.
         lexer: Lexer = get_lexer_by_name(language or "text", stripnl=False)
     except ClassNotFound:
         return None
@@ -58,9 +60,8 @@ def _lexer(language: str) -> Lexer | None:
 
 def _span(kind: str, word: str) -> str:
     text = escape(word)
-    for prefix, name, colour in _COLOURS:
+    for prefix, name, fallback in _COLOURS:
         if kind.startswith(prefix):
-            return (
-                f'<span style="color:var(--jp-mirror-editor-{name}-color,{colour})">{text}</span>'
-            )
+            colour = f"var(--jp-mirror-editor-{name}-color,{fallback})"
+            return f'<span style="color:{colour}">{text}</span>'
     return text

@@ -35,7 +35,7 @@ _MAYBE_UNSAFE = re.compile(
 """A superset of the characters that `plain` may remove; a text without any is unchanged."""
 
 _ENDS = re.compile(r"(?:</(?:p|li|ul|ol|blockquote|h[1-6]|code|pre)>\s*)+\Z")
-_LONGEST_ENDS = 1_000
+_MAX_END_TAGS = 1_000
 
 
 class IncrementalRenderer:
@@ -60,15 +60,14 @@ class IncrementalRenderer:
         if self._is_due(end):
             self._render(end)
         tail = text[self._rendered : end]
-        if tail:
+        if tail:  # inside the last open block, so that it does not begin a new line
             tail = f'<span style="white-space:pre-wrap">{html.escape(tail)}</span>'
         return wrap_reply("".join((*self._done, self._last[0], tail, self._last[1])), text[end:])
 
     def _reset(self) -> None:
         self._done: list[str] = []
         self._last: tuple[str, str] = ("", "")
-        self._start: int = 0
-        self._rendered: int = 0
+        self._start = self._rendered = 0
         self._definitions: dict[str, Any] = {}
 
     def _plain(self, raw: str) -> str:
@@ -101,15 +100,16 @@ class IncrementalRenderer:
             self._keep_definitions(env["references"], line)
             tokens = tokens[index:]
         page = clean(markdown.renderer.render(tokens, markdown.options, env))
-        ends = _ENDS.search(page, max(0, len(page) - _LONGEST_ENDS))
+        ends = _ENDS.search(page, max(0, len(page) - _MAX_END_TAGS))
         cut = ends.start() if ends else len(page)
         self._last = (page[:cut], page[cut:])
         self._rendered = end
 
     def _keep_definitions(self, definitions: dict[str, Any], line: int) -> None:
         """Keep the links defined before a line; later definitions may still grow."""
-        above = {name: one for name, one in definitions.items() if one["map"][0] < line}
-        self._definitions |= {name: {**one, "map": [-1, -1]} for name, one in above.items()}
+        above = {name: link for name, link in definitions.items() if link["map"][0] < line}
+        # Line numbers are relative to the block that is parsed next: these are above all of it.
+        self._definitions |= {name: {**link, "map": [-1, -1]} for name, link in above.items()}
 
 
 def _last_block(tokens: Sequence[Token], lines: int) -> int:
@@ -118,8 +118,8 @@ def _last_block(tokens: Sequence[Token], lines: int) -> int:
     A block that begins on the incomplete last line may become part of the previous block.
     """
     starts = (
-        n
-        for n, one in enumerate(tokens)
-        if one.level == 0 and one.nesting >= 0 and one.map and one.map[0] < lines
+        index
+        for index, token in enumerate(tokens)
+        if token.level == 0 and token.nesting >= 0 and token.map and token.map[0] < lines
     )
     return max(starts, default=0)

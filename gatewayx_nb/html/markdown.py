@@ -13,8 +13,8 @@ import re
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.html import math
-from gatewayx_nb.html.components import LEFT, SIDEWAYS, wrap_reply
-from gatewayx_nb.html.highlight import AS_AROUND, UNWRAPPED, code_block
+from gatewayx_nb.html.components import LEFT, SCROLL_X, wrap_reply
+from gatewayx_nb.html.highlight import INHERITED_SPACE, UNWRAPPED, code_block
 from gatewayx_nb.text import plain, shorten
 
 if TYPE_CHECKING:
@@ -37,9 +37,9 @@ _ALIGNMENTS = frozenset({LEFT, "text-align:center", "text-align:right"})
 _LINK = re.compile(r"(?:https?://|mailto:)\S", re.IGNORECASE)
 # Parsing time is at worst length times depth (for a line of `[`). Together these two limits keep
 # the worst known text under two seconds.
-LONGEST_MARKDOWN = 40_000
-_DEEPEST_MARKDOWN = 24
-_LONGEST_IMAGE_URL = 200
+MAX_MARKDOWN_LENGTH = 40_000
+_MAX_NESTING = 24
+_MAX_IMAGE_URL = 200
 
 
 def to_html(markdown: str) -> str:
@@ -58,10 +58,10 @@ def to_html(markdown: str) -> str:
 
 def end_of_markdown(text: str) -> int:
     """Return where formatting ends: the text's end, or a blank line before the limit."""
-    if len(text) <= LONGEST_MARKDOWN:
+    if len(text) <= MAX_MARKDOWN_LENGTH:
         return len(text)
-    blank_line = text.rfind("\n\n", 0, LONGEST_MARKDOWN)
-    return LONGEST_MARKDOWN if blank_line < 0 else blank_line
+    blank_line = text.rfind("\n\n", 0, MAX_MARKDOWN_LENGTH)
+    return MAX_MARKDOWN_LENGTH if blank_line < 0 else blank_line
 
 
 @functools.cache
@@ -69,16 +69,16 @@ def parser() -> MarkdownIt:
     """Return the Markdown parser; its HTML must pass through the `cleaner`."""
     from markdown_it import MarkdownIt
 
-    parser = MarkdownIt("commonmark", {"html": False, "maxNesting": _DEEPEST_MARKDOWN})
+    parser = MarkdownIt("commonmark", {"html": False, "maxNesting": _MAX_NESTING})
     parser.enable(["table", "strikethrough"])
     math.add_math(parser)
-    parser.validateLink = _is_allowed_link  # type: ignore[method-assign]
+    parser.validateLink = lambda url: _LINK.match(url) is not None  # type: ignore[method-assign]
     parser.add_render_rule("image", _image_as_text)
     parser.add_render_rule("th_open", _aligned_cell)
     parser.add_render_rule("td_open", _aligned_cell)
     parser.add_render_rule("fence", _code_block)
     parser.add_render_rule("code_block", _code_block)
-    parser.add_render_rule("table_open", lambda *_: f'<div style="{SIDEWAYS}"><table>\n')
+    parser.add_render_rule("table_open", lambda *_: f'<div style="{SCROLL_X}"><table>\n')
     parser.add_render_rule("table_close", lambda *_: "</table>\n</div>\n")
     return parser
 
@@ -95,20 +95,17 @@ def cleaner() -> nh3.Cleaner:
         tag_attribute_values={
             "td": {"style": _ALIGNMENTS},
             "th": {"style": _ALIGNMENTS},
-            "div": {"style": {SIDEWAYS}},
+            "div": {"style": {SCROLL_X}},
             "pre": {"style": {UNWRAPPED}},
-            "code": {"style": {AS_AROUND}},
+            "code": {"style": {INHERITED_SPACE}},
             "span": {"class": {math.PROCESS}, "style": {math.DISPLAYED}},
         },
         set_tag_attribute_values={"a": {"target": "_blank"}},
         link_rel="noopener noreferrer nofollow",
         url_schemes={"http", "https", "mailto"},
+        # A relative link would lead into the notebook server.
         url_relative="deny",
     )
-
-
-def _is_allowed_link(url: str) -> bool:
-    return _LINK.match(url) is not None
 
 
 def _image_as_text(
@@ -116,9 +113,9 @@ def _image_as_text(
 ) -> str:
     """Show an image's alt text and URL: loading it would notify its server."""
     image = tokens[index]
-    words = renderer.renderInlineAsText(image.children or [], options, env)
-    source = shorten(str(image.attrs.get("src", "")), _LONGEST_IMAGE_URL)
-    return html.escape(f"[image: {words} ({source})]")
+    alt = renderer.renderInlineAsText(image.children or [], options, env)
+    source = shorten(str(image.attrs.get("src", "")), _MAX_IMAGE_URL)
+    return html.escape(f"[image: {alt} ({source})]")
 
 
 def _aligned_cell(

@@ -28,9 +28,10 @@ PROCESS = "tex2jax_process mathjax_process"
 DISPLAYED = "display:block;overflow-x:auto;overflow-y:hidden"
 
 _CLOSERS = {"\\(": "\\)", "\\[": "\\]", "$$": "$$"}
-_LONGEST = 2_000
-_DEEPEST = 30
-_MOST_LINES = 60
+# Limits of one formula, which bound the search for its end and the work of the page.
+_MAX_LENGTH = 2_000
+_MAX_DEPTH = 30
+_MAX_LINES = 60
 
 _COMMANDS = frozenset(
     """
@@ -116,11 +117,11 @@ def may_be_typeset(tex: str) -> bool:
     """
     return (
         bool(tex.strip())
-        and len(tex) <= _LONGEST
+        and len(tex) <= _MAX_LENGTH
         and not _BREAKS.search(tex)
         and _COMMANDS.issuperset(_COMMAND.findall(tex))
         and _ENVIRONMENTS.issuperset(_ENVIRONMENT.findall(tex))
-        and _depth(tex) <= _DEEPEST
+        and _depth(tex) <= _MAX_DEPTH
     )
 
 
@@ -144,7 +145,7 @@ def _depth(tex: str) -> int:
         deepest = max(deepest, open_now)
         if open_now < 0:
             break
-    return deepest if open_now == 0 else _DEEPEST + 1
+    return deepest if open_now == 0 else _MAX_DEPTH + 1
 
 
 def _inline(state: StateInline, silent: bool) -> bool:  # noqa: FBT001 - markdown-it's own signature
@@ -153,7 +154,7 @@ def _inline(state: StateInline, silent: bool) -> bool:  # noqa: FBT001 - markdow
     if closer is None:
         return False
     start = state.pos + 2
-    end = state.src.find(closer, start, min(state.posMax, start + _LONGEST))
+    end = state.src.find(closer, start, min(state.posMax, start + _MAX_LENGTH))
     tex = state.src[start:end]
     if end <= start or _is_prose(opener, tex):
         return False
@@ -191,7 +192,7 @@ def _closing_line(state: StateBlock, first: int, last: int, closer: str) -> int 
 
     The search stops at a blank line or at the end of the enclosing block.
     """
-    for line in range(first, min(last, first + _MOST_LINES)):
+    for line in range(first, min(last, first + _MAX_LINES)):
         if state.isEmpty(line) or state.sCount[line] < state.blkIndent:
             return None
         text = state.src[state.bMarks[line] + state.tShift[line] : state.eMarks[line]].rstrip()

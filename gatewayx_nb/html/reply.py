@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from gatewayx_nb.html.components import BOX, FROM_BELOW, MUTED, NO_MATH, details, escape
+from gatewayx_nb.html.components import BOX, MUTED, NO_MATH, SCROLLED_TO_END, details, escape
 from gatewayx_nb.html.markdown import to_html
 
 # Text longer than a screen gets its own scroll box. While it grows its end is visible: a box with
 # reversed layout starts scrolled to the end, without a script.
 _LONG_TEXT, _LONG_LINES = 5_000, 80
-_LONGEST_REASONING, _LONGEST_PARTIAL_REASONING = 40_000, 2_000
+_MAX_REASONING, _MAX_PARTIAL_REASONING = 40_000, 2_000  # the second is sent at each update
 
 
 def reply_html(
@@ -25,7 +25,8 @@ def reply_html(
     """
     content = (to_html(text) if text else "") if body is None else body
     page = _reasoning_html(reasoning, is_partial=bool(status))
-    page += _scroll_vertically(content, is_partial=bool(status)) if _is_long(text) else content
+    is_long = len(text) > _LONG_TEXT or text.count("\n") > _LONG_LINES
+    page += _scroll_vertically(content, is_partial=bool(status)) if is_long else content
     line = escape(status or footer)
     if line:
         page += f'<div class="gatewayx-line {NO_MATH}" style="{MUTED}">{line}</div>'
@@ -36,18 +37,14 @@ def _reasoning_html(reasoning: str, *, is_partial: bool) -> str:
     """Fold the reasoning; while it grows, render only its end to bound the cost."""
     if not reasoning.strip():
         return ""
-    limit = _LONGEST_PARTIAL_REASONING if is_partial else _LONGEST_REASONING
+    limit = _MAX_PARTIAL_REASONING if is_partial else _MAX_REASONING
     text = reasoning if len(reasoning) <= limit else f"…{reasoning[-limit:]}"
     style = f"white-space:pre-wrap;{BOX};{MUTED}"
     body = f'<div class="{NO_MATH}" dir="auto" style="{style}">{escape(text.strip())}</div>'
     return details("Reasoning", body)
 
 
-def _is_long(text: str) -> bool:
-    return len(text) > _LONG_TEXT or text.count("\n") > _LONG_LINES
-
-
 def _scroll_vertically(body: str, *, is_partial: bool) -> str:
     """Put a long reply into a scroll box, which keys can scroll too."""
-    style = f"{BOX};{FROM_BELOW}" if is_partial else BOX
+    style = f"{BOX};{SCROLLED_TO_END}" if is_partial else BOX
     return f'<div role="region" aria-label="Answer" tabindex="0" style="{style}">{body}</div>'

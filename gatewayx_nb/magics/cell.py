@@ -72,20 +72,14 @@ def parser() -> LineParser:
     """Return the parser for a cell's line."""
     line = LineParser("%%gatewayx", "Call a model with the prompt on the lines below.")
     add = line.add_argument
-    formats = output_formats.OUTPUT_FORMATS
-    add(
-        "references", nargs="*", metavar="REF", help="engine or engine:model; several: side by side"
-    )
+    reference_help = "engine or engine:model; several: side by side"
+    add("references", nargs="*", metavar="REF", help=reference_help)
     for name, option in OPTIONS.items():
         line.add_call_option(name, option)
     add("-o", "--out", metavar="NAME", help="bind the reply to this variable")
-    add(
-        *("-f", "--as"),
-        dest="output_format",
-        choices=formats,
-        metavar="FORMAT",
-        help=f"show it as {', '.join(formats)}",
-    )
+    formats = output_formats.OUTPUT_FORMATS
+    format_help = f"show it as {', '.join(formats)}"
+    add("-f", "--as", dest="output_format", choices=formats, metavar="FORMAT", help=format_help)
     add("--insert", action="store_true", help="put the code into the next cell; never runs it")
     add("--no-vars", action="store_true", help="don't fill in {{name}}")
     add("--bg", action="store_true", help="run in the background; -o names the job")
@@ -121,14 +115,16 @@ def read(line: str, body: str, names: Mapping[str, object], rows: int = ROWS) ->
         raise UsageError(
             "the cell has no prompt.", hint="Write it on the lines below `%%gatewayx`."
         )
+    # Checked before the call: an answer that cannot be bound would be lost, and it costs money.
     _check_variable(args.out)
     output_format = _output_format(args)
     values = NotebookValues(names, rows, args.no_vars)
+    # Only newlines are stripped: spaces at the ends belong to the prompt.
     prompt = values.prompt(body.strip("\n"))
     options = _options(args, values, output_format)
-    pictures = (*prompt.images, *map(values.image, args.images))
-    if pictures:
-        options["images"] = pictures
+    images = (*prompt.images, *map(values.image, args.images))
+    if images:
+        options["images"] = images
     return Cell(
         prompt=prompt.text,
         options=options,
@@ -186,8 +182,9 @@ def _output_format(args: argparse.Namespace) -> OutputFormat:
 def _options(
     args: argparse.Namespace, values: NotebookValues, output_format: OutputFormat
 ) -> CallOptions:
-    flags = {name: getattr(args, name) for name, option in OPTIONS.items() if option.flag}
-    typed = {name: value for name, value in flags.items() if not _is_omitted(value)}
+    flags = ((name, getattr(args, name)) for name, option in OPTIONS.items() if option.flag)
+    # False is compared by identity, because 0 equals it and is a value, as in `-t 0`.
+    typed = {name: value for name, value in flags if value not in (None, []) and value is not False}
     options = cast("CallOptions", typed)
     options.pop("chat", None)  # joined by `Cell.in_chat`, which knows the cell
     if len(args.references) == 1:
@@ -200,10 +197,6 @@ def _options(
     if schema is not None:
         options["schema"] = schema
     return options
-
-
-def _is_omitted(value: object) -> bool:
-    return value is None or value is False or value == []  # 0 is a value
 
 
 def _param(text: str) -> tuple[str, Any]:

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 from gatewayx_nb.commands import FailedCell
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from IPython.core.history import HistoryManager
     from IPython.core.interactiveshell import InteractiveShell
 
@@ -28,8 +26,12 @@ def last_failed_cell() -> FailedCell | None:
     if isinstance(error, SyntaxError):  # no frame of the cell exists
         source = _cell_source(error.filename or "") or error.text or ""
         return FailedCell(source, error.lineno or 0, message)
-    name, line = _innermost_cell(error.__traceback__)
-    return FailedCell(_cell_source(name), line, message)
+    source, line = "", 0
+    for frame, frame_line in traceback.walk_tb(error.__traceback__):
+        frame_source = _cell_source(frame.f_code.co_filename)
+        if frame_source:  # the last one is the innermost
+            source, line = frame_source, frame_line
+    return FailedCell(source, line, message)
 
 
 def purge(shell: InteractiveShell, line: str) -> bool:
@@ -59,16 +61,6 @@ def purge(shell: InteractiveShell, line: str) -> bool:
     copies = [name for name, value in shell.user_ns.items() if name[:2] == "_i" and value == raw]
     shell.user_ns.update(dict.fromkeys(copies, STUB))
     return _purge_database(history, raw)
-
-
-def _innermost_cell(frames: TracebackType | None) -> tuple[str, int]:
-    """Return the file and line of the innermost frame in a cell."""
-    cells = [
-        (frame.f_code.co_filename, line)
-        for frame, line in traceback.walk_tb(frames)
-        if _cell_source(frame.f_code.co_filename)
-    ]
-    return cells[-1] if cells else ("", 0)
 
 
 def _contains(text: str, words: list[str]) -> bool:
@@ -108,12 +100,14 @@ def _purge_database(history: HistoryManager, raw: str) -> bool:
     import sqlite3
 
     try:
+        # IPython's thread writes this cache from time to time, under the same lock.
         with history.db_input_cache_lock:
             history.db_input_cache = [
                 (line, STUB, STUB) if cell == raw else (line, source, cell)
                 for line, source, cell in history.db_input_cache
             ]
         history.writeout_cache()
+        # Overwrite the bytes, also those in the write-ahead log: SQLite leaves freed pages as is.
         history.db.execute("PRAGMA secure_delete = ON")
         with history.db:
             history.db.execute(

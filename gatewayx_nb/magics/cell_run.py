@@ -60,17 +60,17 @@ class AnswerRun(CellRun):
     @override
     def run(self) -> Reply:
         stream = self._pool.stream(self._cell.prompt, **self._cell.options)
-        with self._bound(stream):
+        with self._binding(stream):
             return display.show_stream(stream, self._view)
 
     @override
     async def arun(self) -> Reply:
         stream = self._pool.astream(self._cell.prompt, **self._cell.options)
-        with self._bound(stream):
+        with self._binding(stream):
             return await display.ashow_stream(stream, self._view)
 
     @contextlib.contextmanager
-    def _bound(self, stream: ReplyStream | AsyncReplyStream) -> Iterator[None]:
+    def _binding(self, stream: ReplyStream | AsyncReplyStream) -> Iterator[None]:
         try:
             yield
         except (KeyboardInterrupt, GatewayError):
@@ -109,16 +109,16 @@ class ColumnsRun(CellRun):
 
     @override
     def run(self) -> None:
-        with self._bound():
+        with self._binding():
             display.show_comparison(self._comparison, self._view)
 
     @override
     async def arun(self) -> None:
-        with self._bound():
+        with self._binding():
             await display.ashow_comparison(self._comparison, self._view)
 
     @contextlib.contextmanager
-    def _bound(self) -> Iterator[None]:
+    def _binding(self) -> Iterator[None]:
         try:
             yield
         except KeyboardInterrupt:
@@ -132,9 +132,10 @@ class ColumnsRun(CellRun):
 
 
 def _refuse_prompt(comparison: ComparisonRun) -> None:
-    """Raise `UsageError` if most references are unknown: they are rather words of a prompt."""
-    unknown = [one for one in comparison.columns if isinstance(one.outcome, EngineNotFoundError)]
-    known = [one for one in comparison.columns if one not in unknown]
+    """Raise `UsageError` if most references are unknown, as in a prompt on the cell's line."""
+    columns = comparison.columns
+    unknown = [column for column in columns if isinstance(column.outcome, EngineNotFoundError)]
+    known = [column for column in columns if column not in unknown]
     if len(unknown) > len(known):
         example = known[0].reference if known else "mock"
         raise UsageError(
@@ -174,7 +175,7 @@ def start_job(pool: EnginePool, jobs: JobList, cell: Cell, view: display.Columns
     job = jobs.start(cell.variable, plan)
     with contextlib.suppress(RuntimeError):  # no loop is running
         loop = asyncio.get_running_loop()
-        # Now: ipykernel 6 would put a later first update below another cell.
+        # At once: ipykernel 6 would put a first update from a task below another cell.
         view.update(comparisons[0])
         task = loop.create_task(_show_until_ended(comparisons[0], view))
         _display_tasks.add(task)

@@ -11,7 +11,6 @@ from gatewayx_nb.errors import GatewayError
 from gatewayx_nb.magics import cell, transforms
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Callable, Iterable, Mapping
 
     from IPython.core.completer import CompletionContext, SimpleMatcherResult
@@ -50,7 +49,9 @@ def matchers(session: Session, shell: InteractiveShell) -> list[Callable[..., An
 
     @context_matcher(identifier="gatewayx")  # type: ignore[untyped-decorator]
     def match(context: CompletionContext) -> SimpleMatcherResult:
-        completions = complete(session, _text_before_cursor(context), shell.user_ns)
+        above = context.full_text.split("\n")[: context.cursor_line]
+        text = "\n".join([*above, context.line_with_cursor[: context.cursor_position]])
+        completions = complete(session, text, shell.user_ns)
         if completions is None:
             return {"completions": []}
         words = [SimpleCompletion(word, type="gatewayx") for word in completions.words]
@@ -71,6 +72,7 @@ def complete(session: Session, text: str, names: Mapping[str, object]) -> Comple
     """
     head, _, last = text.rpartition("\n")
     first = _MAGIC.match(text)
+    # Below the first line of a cell is the prompt, in which only `{{name}}` is completed.
     if first and first[1] == "%%" and head:
         field = _FIELD.search(last)
         public = [name for name in names if not name.startswith("_")]
@@ -84,16 +86,13 @@ def complete(session: Session, text: str, names: Mapping[str, object]) -> Comple
     return _matching(fragment, candidates)
 
 
-def _text_before_cursor(context: CompletionContext) -> str:
-    above = context.full_text.split("\n")[: context.cursor_line]
-    return "\n".join([*above, context.line_with_cursor[: context.cursor_position]])
-
-
 def _in_cell(session: Session, words: list[str]) -> Iterable[str]:
     """Return completions for the first line of a cell."""
-    action = _option(cell.parser(), words[-1]) if words else None
+    parser = cell.parser()
+    options = {option: action for action in parser.actions for option in action.option_strings}
+    action = options.get(words[-1]) if words else None
     if action is None or action.nargs == 0:
-        return (*_references(session), *_options(cell.parser()))
+        return (*_references(session), *_options(parser))
     if action.dest == "chat":
         return (chat.name for chat in session.pool.chats)
     return action.choices or (_references(session) if action.metavar == "REF" else ())
@@ -107,7 +106,10 @@ def _in_line(session: Session, words: list[str]) -> Iterable[str]:
     if command is None:  # a reference followed by a prompt
         return ()
     parser = command.parser(session.prog)
-    candidates = [*_options(parser), *_choices(parser, len(words) - 1)]
+    positional = [action for action in parser.actions if not action.option_strings]
+    candidates = _options(parser)
+    for action in positional[len(words) - 1 : len(words)]:
+        candidates += action.choices or ()
     match command.name:
         case "chat" if len(words) == 2:  # noqa: PLR2004 - after `chat reset`
             candidates += (chat.name for chat in session.pool.chats)
@@ -120,11 +122,6 @@ def _in_line(session: Session, words: list[str]) -> Iterable[str]:
     return candidates
 
 
-def _choices(parser: LineParser, position: int) -> Iterable[str]:
-    positional = [action for action in parser.actions if not action.option_strings]
-    return positional[position].choices or () if position < len(positional) else ()
-
-
 def _options(parser: LineParser) -> list[str]:
     return [
         option
@@ -134,16 +131,13 @@ def _options(parser: LineParser) -> list[str]:
     ]
 
 
-def _option(parser: LineParser, word: str) -> argparse.Action | None:
-    return next((action for action in parser.actions if word in action.option_strings), None)
-
-
 def _references(session: Session) -> list[str]:
     """Return the references that can be called: engines, models and aliases."""
     try:
         models = session.pool.models()
     except GatewayError:
         return []
+    # An alias of an engine that cannot be called is of no use.
     ready = {model.engine for model in models}
     aliases = [
         alias

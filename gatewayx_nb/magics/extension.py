@@ -37,6 +37,7 @@ class GatewayMagics:
         self._call_cell = transforms.CallCell(self._depth if self._outputs.in_kernel else None)
         self._matchers = completion.matchers(self._session, shell)
 
+    # IPython would replace `$name` and `{name}` in the line before the call.
     @no_var_expand  # type: ignore[untyped-decorator]
     def line(self, line: str) -> Any:  # noqa: ANN401 - the command's output
         """Run the command in ``%gatewayx …``; `%gatewayx help` lists the commands."""
@@ -77,10 +78,9 @@ class GatewayMagics:
         """Remove the magics from the shell and stop the jobs."""
         self._session.jobs.close()
         shell = self._shell
-        for name in transforms.NAMES:
-            shell.magics_manager.magics["line"].pop(name, None)
-            shell.magics_manager.magics["cell"].pop(name, None)
-        shell.magics_manager.magics["cell"].pop(transforms.AWAITED, None)
+        for magics in shell.magics_manager.magics.values():
+            for name in (*transforms.NAMES, transforms.AWAITED):
+                magics.pop(name, None)
         shell.input_transformers_cleanup.remove(transforms.keep_question)
         shell.input_transformers_post.remove(self._call_cell)
         for matcher in self._matchers:
@@ -129,6 +129,7 @@ class GatewayMagics:
 
 
 _loaded: dict[int, GatewayMagics] = {}
+"""The magics of each shell, by its ``id``: IPython passes only the shell when it unloads them."""
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:

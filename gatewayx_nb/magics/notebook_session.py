@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.magics.outputs import Outputs
     from gatewayx_nb.replies import Reply
 
-# The versions from which these work.
+# The versions from which these work: the first two of IPython, the third of ipykernel.
 _TIME_STOPS, _TAB_COMPLETES, _CLICKS_ARE_HANDLED = (8, 0), (8, 6), (7, 0)
 
 
@@ -44,20 +44,13 @@ class NotebookSession(Session):
         outputs: Where its answers are shown and bound.
     """
 
+    prog = "%gatewayx"
+    ask_prog = "%%gatewayx"
+
     def __init__(self, shell: InteractiveShell, outputs: Outputs) -> None:
         self._shell = shell
         self._outputs = outputs
         self._jobs = JobList()
-
-    @property
-    @override
-    def prog(self) -> str:
-        return "%gatewayx"
-
-    @property
-    @override
-    def ask_prog(self) -> str:
-        return "%%gatewayx"
 
     @property
     @override
@@ -68,6 +61,7 @@ class NotebookSession(Session):
     @override
     def notebook(self) -> Path | None:
         names = self._shell.user_ns
+        # VS Code sets the first, Jupyter Server 2 the second; ipykernel copies it to `__session__`.
         reported = names.get("__vsc_ipynb_file__") or os.environ.get("JPY_SESSION_NAME")
         path = Path(str(reported or names.get("__session__") or ""))
         return path if path.suffix == ".ipynb" else None
@@ -93,6 +87,7 @@ class NotebookSession(Session):
     @override
     def rebuild_pool(self) -> None:
         active = self.pool.active_cassette
+        # The new pool replays or records what the old one did.
         engine_pool.reset()
         if active:
             self.pool.cassette(active.path, active.mode, speed=active.speed)

@@ -91,4 +91,4 @@ def _load_image(expression: str, value: object) -> Image:
         raise UsageError(
             f"`--image {expression}` cannot be drawn: {type(error).__name__}: {error}.",
             hint=f"Show it in a cell of its own: {expression}",
-        ) from error
+        ) from error  # its traceback shows where the drawing failed

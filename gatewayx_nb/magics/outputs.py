@@ -37,11 +37,9 @@ class Outputs:
         """Return the view of one answer."""
         if cell.quiet:
             return display.QuietView()
-        view: display.View = (
-            display.NotebookView(output_format=cell.output_format)
-            if self.in_kernel
-            else display.TerminalView(cell.output_format)
-        )
+        view: display.View = display.TerminalView(cell.output_format)
+        if self.in_kernel:
+            view = display.NotebookView(output_format=cell.output_format)
         return view if cell.streams else display.FinalView(view)
 
     def columns(self, cell: Cell) -> display.ColumnsView:

@@ -55,6 +55,7 @@ class CallCell:
         if not lines or not _CELL.match(lines[0]):
             return lines
         first = _EMPTY_BODY.sub(r", '\\n')", lines[0])
+        # A nested cell, as in `%%time`, runs while the loop is blocked by the outer one.
         if self._depth is not None and not self._depth.cells:
             first = _CELL.sub(f"await get_ipython().run_cell_magic('{AWAITED}',", first, count=1)
         return [first, *lines[1:]]
@@ -68,11 +69,9 @@ def keep_question(lines: list[str]) -> list[str]:
     for line in lines:
         is_code = quotes % 2 == 0  # outside a triple-quoted string
         question = _QUESTION.match(line.rstrip("\n")) if is_code else None
-        transformed.append(_call_line(question) if question else line)
         quotes += len(_QUOTES.findall(line))
+        if question:
+            call = f"get_ipython().run_line_magic({question['name']!r}, {question['line']!r})"
+            line = f"{question['before']}{call}\n"  # noqa: PLW2901 - the transformed line
+        transformed.append(line)
     return transformed
-
-
-def _call_line(question: re.Match[str]) -> str:
-    call = f"get_ipython().run_line_magic({question['name']!r}, {question['line']!r})"
-    return f"{question['before']}{call}\n"

@@ -10,9 +10,12 @@ from gatewayx_nb.prompts.placeholders import refuse
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_PACKAGES = ("pandas", "polars")
+_PACKAGES = ("pandas", "polars")  # by name, so that neither is imported
 _COLUMNS = 30
-_WIDEST = 200
+"""Maximum columns of a table in a prompt."""
+
+_MAX_CELL = 200
+"""Maximum characters of a cell."""
 
 
 def is_table(value: object) -> bool:
@@ -28,11 +31,11 @@ def to_markdown(name: str, table: Any, rows: int, forbidden: tuple[type, ...]) -
     """
     frame = table if _kind(table) == "DataFrame" else table.to_frame()
     height, width = frame.shape
-    titles, types = [str(title) for title in frame.columns], [str(one) for one in frame.dtypes]
+    titles, types = list(map(str, frame.columns)), list(map(str, frame.dtypes))
     head = frame.iloc[:, :_COLUMNS] if hasattr(frame, "iloc") else frame[:, :_COLUMNS]
     labels, cells = _rows_with_index(head.head(rows))
-    lines = [_line([*labels[:1], *titles[:_COLUMNS]])] if labels else [_line(titles[:_COLUMNS])]
-    lines += ["|" + " --- |" * (len(titles[:_COLUMNS]) + bool(labels))]
+    shown = [*labels, *titles[:_COLUMNS]]
+    lines = [_line(shown), "|" + " --- |" * len(shown)]
     for row in cells:
         for value in row:
             refuse(name, value, forbidden)
@@ -54,10 +57,9 @@ def _rows_with_index(head: Any) -> tuple[list[str], Sequence[Sequence[object]]]:
     rows = [tuple(row) for row in head.itertuples(index=False, name=None)]
     if type(head.index).__name__ == "RangeIndex" and head.index.name is None:
         return [], rows
-    labels = [str(label) for label in head.index]
-    return [str(head.index.name or "")], [
-        (label, *row) for label, row in zip(labels, rows, strict=True)
-    ]
+    labels = map(str, head.index)
+    labelled = [(label, *row) for label, row in zip(labels, rows, strict=True)]
+    return [str(head.index.name or "")], labelled
 
 
 def _heading(
@@ -67,7 +69,7 @@ def _heading(
     limits = [f"the first {rows} rows"] if height > rows else []
     limits += [f"the first {_COLUMNS} columns"] if width > _COLUMNS else []
     pairs = zip(titles, types, strict=True)
-    dtypes = ", ".join(f"{title}: {one}" for title, one in itertools.islice(pairs, _COLUMNS))
+    dtypes = ", ".join(f"{title}: {dtype}" for title, dtype in itertools.islice(pairs, _COLUMNS))
     note = f"; below, {' and '.join(limits)}" if limits else ""
     return f"{type(table).__name__} of {height} rows and {width} columns ({dtypes}){note}"
 
@@ -79,5 +81,5 @@ def _line(cells: Sequence[object]) -> str:
 def _cell(value: object) -> str:
     """Format a cell on one line, with bars escaped; truncate long text."""
     text = " ".join(str(value).split())
-    text = text if len(text) <= _WIDEST else text[: _WIDEST - 1] + "…"
+    text = text if len(text) <= _MAX_CELL else text[: _MAX_CELL - 1] + "…"
     return text.replace("\\", "\\\\").replace("|", "\\|")

@@ -95,6 +95,7 @@ def _value(
 ) -> object:
     """Follow the path from its root; no value on it may be of a forbidden type."""
     value = _root(field["root"], lookup)
+    # At each step, because an attribute of a forbidden value may reveal it too.
     refuse(field["root"], value, forbidden)
     for access in _accesses(field):
         value = _follow(access, value)

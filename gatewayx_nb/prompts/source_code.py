@@ -42,7 +42,7 @@ def _class_source(name: str) -> str | None:
             continue
         for path, node in _classes(ast.parse(cell).body):
             if path == name:
-                first = min([node.lineno, *(one.lineno for one in node.decorator_list)])
+                first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
                 lines = cell.splitlines()[first - 1 : node.end_lineno]
                 return textwrap.dedent("\n".join(lines))
     return None

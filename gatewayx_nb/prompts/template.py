@@ -101,6 +101,7 @@ def _to_text(name: str, value: object, spec: str, rows: int, forbidden: tuple[ty
         if not spec and (inspect.isroutine(value) or inspect.isclass(value)):
             return source_of(name, value)
         return format(value, spec)
+    # Its message already names the value.
     except UsageError:
         raise
     except Exception as error:

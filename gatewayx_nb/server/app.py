@@ -45,7 +45,7 @@ def build(pool: Callable[[], EnginePool]) -> Starlette:
         middleware=[Middleware(LoopbackOnly)],
         exception_handlers={HTTPException: _http, GatewayError: _gateway, Exception: _unexpected},
     )
-    app.router.redirect_slashes = False
+    app.router.redirect_slashes = False  # a redirect would not be JSON
     return app
 
 

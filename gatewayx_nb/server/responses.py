@@ -19,12 +19,8 @@ def json_response(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """Return a JSON response in ASCII: file names may be invalid in UTF-8."""
-    return Response(
-        json.dumps(content),
-        status,
-        headers={**(headers or {}), **_HEADERS},
-        media_type="application/json",
-    )
+    all_headers = {**(headers or {}), **_HEADERS}
+    return Response(json.dumps(content), status, all_headers, "application/json")
 
 
 def error_response(

@@ -78,11 +78,12 @@ async def _secret(subject: EngineUnderTest) -> str | None:
 def _pickled(engine: object) -> str:
     try:
         return pickle.dumps(engine).decode("latin-1")
-    except Exception:  # noqa: BLE001 - without a pickle, nothing can leak
+    except Exception:  # noqa: BLE001 - an engine that cannot be pickled cannot leak its key
         return ""
 
 
 async def _cleanup(subject: EngineUnderTest) -> str | None:
+    # A new engine has made no call; the other one has made those of the rules before this one.
     for engine in (subject.create(), subject.engine):
         await engine.cleanup()
         await engine.cleanup()
@@ -144,7 +145,7 @@ async def _chunks(subject: EngineUnderTest) -> str | None:
     return None if outcome.text else "it yielded no text"
 
 
-async def _ended(subject: EngineUnderTest) -> str | None:
+async def _finish_reason(subject: EngineUnderTest) -> str | None:
     chunks = (await subject.ask()).chunks
     reasons = [chunk.finish_reason for chunk in chunks]
     positions = [index for index, reason in enumerate(reasons) if reason]
@@ -156,7 +157,7 @@ async def _ended(subject: EngineUnderTest) -> str | None:
     return "text follows it" if later else None
 
 
-async def _generated(subject: EngineUnderTest) -> str | None:
+async def _generate(subject: EngineUnderTest) -> str | None:
     async with asyncio.timeout(subject.timeout):
         answer: object = await subject.engine.generate(PROMPT)
     if not isinstance(answer, (str, Reply)):
@@ -164,7 +165,7 @@ async def _generated(subject: EngineUnderTest) -> str | None:
     return None if str(answer) else "it returned an empty text"
 
 
-async def _concurrent(subject: EngineUnderTest) -> str | None:
+async def _concurrent_streams(subject: EngineUnderTest) -> str | None:
     if subject.dialect and subject.server:
         subject.script = _by_prompt(subject.dialect, len(subject.server.requests) + 2)
         expected = ["Onelo.", "Twolo."]
@@ -207,7 +208,7 @@ async def _interleaved(subject: EngineUnderTest) -> list[str]:
     return texts
 
 
-async def _cancelled(subject: EngineUnderTest) -> str | None:
+async def _cancellation(subject: EngineUnderTest) -> str | None:
     if subject.dialect:
         steps = list(subject.dialect.stream(*subject.dialect.events))
         subject.script = [*steps[:3], Stall()]
@@ -216,7 +217,7 @@ async def _cancelled(subject: EngineUnderTest) -> str | None:
     async def read() -> None:
         async for _ in subject.engine.stream(subject.request()):
             begun.set()
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # else an engine that never waits could not be cancelled
 
     task = asyncio.ensure_future(read())
     waiting = asyncio.ensure_future(begun.wait())
@@ -237,8 +238,8 @@ def _unexpected_error(task: asyncio.Task[None]) -> str | None:
     return f"it raised {error!r}" if error else None
 
 
-async def _connection(subject: EngineUnderTest) -> str | None:
-    await _cancelled(subject)
+async def _closed_connection(subject: EngineUnderTest) -> str | None:
+    await _cancellation(subject)
     if subject.server is None:
         return None
     closed = subject.server.requests[-1].closed
@@ -254,23 +255,23 @@ ANSWERS = (
     Rule(
         "a reply ends with a finish reason",
         f"Yield `Chunk(finish_reason=…)` last: {', '.join(get_args(FinishReason))}.",
-        _ended,
+        _finish_reason,
     ),
-    Rule("`generate` returns a str or a Reply", "Return the text.", _generated),
+    Rule("`generate` returns a str or a Reply", "Return the text.", _generate),
     Rule(
         "concurrent streams do not mix",
         "Keep the state of a call in local variables, not on `self`.",
-        _concurrent,
+        _concurrent_streams,
     ),
     Rule(
         "a cancelled stream ends",
         "Let CancelledError propagate: never catch BaseException, nor await in a `finally`.",
-        _cancelled,
+        _cancellation,
     ),
     Rule(
         "a cancelled stream closes its connection",
         "Read the response within `async with`.",
-        _connection,
+        _closed_connection,
     ),
 )
 """Rules for an engine that replies."""

@@ -1,6 +1,6 @@
 """One reply in each of the five formats, whole and streamed, for the fault server.
 
-All contain "Hello." in the pieces "Hel" and "lo.", with 10 input and 5 output tokens. Their fields
+All contain "Hello.", streamed as "Hel" and "lo.", with 10 input and 5 output tokens. Their fields
 are those that the vendors' own SDKs read; the engines' modules link the documentation.
 """
 
@@ -63,8 +63,9 @@ class DialectSample:
 
     def stream(self, *events: bytes, end: Step | None = None) -> Sequence[Step]:
         """Return the script that streams these events; it ends normally or with ``end``."""
-        pieces = (Send(chunk(event)) for event in events)
-        return [Send(stream_head()), *pieces, end or Send(chunk(b""))]
+        # An empty chunk ends the body.
+        chunks = (Send(chunk(event)) for event in events)
+        return [Send(stream_head()), *chunks, end or Send(chunk(b""))]
 
 
 def dialect_of(engine: type) -> DialectSample | None:
@@ -74,6 +75,7 @@ def dialect_of(engine: type) -> DialectSample | None:
     >>> dialect_of(CohereChatEngine).name
     'cohere'
     """
+    # By name, so that this module need not import the engine classes.
     by_base = {dialect.base: dialect for dialect in DIALECTS}
     dialects = (by_base.get(base.__name__) for base in engine.__mro__)
     return next(filter(None, dialects), None)
@@ -94,6 +96,7 @@ def _named(*bodies: Mapping[str, Any]) -> tuple[bytes, ...]:
     return tuple(event(body, name=body["type"]) for body in bodies)
 
 
+# A vendor may add event types at any time, and an engine must ignore those it does not know.
 _UNKNOWN = event({"type": "something.new", "object": "something.new"}, name="something.new")
 _OPENAI_FAULT = {"message": "Try again.", "type": "server_error", "param": None, "code": None}
 _OPENAI_LISTING = {
@@ -139,15 +142,19 @@ CHAT = DialectSample(
 
 
 def _response(status: str, **fields: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
-    shape = {"id": "resp_1", "object": "response", "created_at": 1.0, "model": "exact-1"}
-    rest: dict[str, Any] = {"error": None, "incomplete_details": None, "output": [], "usage": None}
-    more = {"parallel_tool_calls": True, "tool_choice": "auto", "tools": []}
-    return shape | rest | more | {"status": status} | fields
+    fixed = {"id": "resp_1", "object": "response", "created_at": 1.0, "model": "exact-1"}
+    empty: dict[str, Any] = {"error": None, "incomplete_details": None, "output": [], "usage": None}
+    tools = {"parallel_tool_calls": True, "tool_choice": "auto", "tools": []}
+    return fixed | empty | tools | {"status": status} | fields
+
+
+def _response_event(kind: str, number: int, **fields: Any) -> dict[str, Any]:  # noqa: ANN401
+    return {"type": f"response.{kind}", "sequence_number": number, **fields}
 
 
 def _response_delta(text: str) -> dict[str, Any]:
-    place = {"item_id": "msg_1", "output_index": 0, "content_index": 0, "sequence_number": 4}
-    return {"type": "response.output_text.delta", **place, "delta": text, "logprobs": []}
+    place = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
+    return _response_event("output_text.delta", 4, **place, delta=text, logprobs=[])
 
 
 _RESPONSE_ITEM = {
@@ -165,24 +172,18 @@ _RESPONSE_USAGE = {
     "total_tokens": 15,
 }
 _RESPONSE = _response("completed", output=[_RESPONSE_ITEM], usage=_RESPONSE_USAGE)
-_RESPONSE_AT_FIRST = _response("in_progress")
 
 RESPONSES = DialectSample(
     name="responses",
     base="OpenAIResponsesEngine",
     whole=_body(_RESPONSE),
     events=_named(
-        {"type": "response.created", "sequence_number": 0, "response": _RESPONSE_AT_FIRST},
-        {"type": "response.in_progress", "sequence_number": 1, "response": _RESPONSE_AT_FIRST},
+        _response_event("created", 0, response=_response("in_progress")),
+        _response_event("in_progress", 1, response=_response("in_progress")),
         _response_delta("Hel"),
         _response_delta("lo."),
-        {
-            "type": "response.output_item.done",
-            "sequence_number": 6,
-            "output_index": 0,
-            "item": _RESPONSE_ITEM,
-        },
-        {"type": "response.completed", "sequence_number": 7, "response": _RESPONSE},
+        _response_event("output_item.done", 6, output_index=0, item=_RESPONSE_ITEM),
+        _response_event("completed", 7, response=_RESPONSE),
     ),
     end=5,
     idle=(*_named(_response_delta("")), _UNKNOWN),
@@ -197,37 +198,30 @@ def _text_delta(text: str) -> dict[str, Any]:
     return {"type": "content_block_delta", "index": 0, "delta": delta}
 
 
+_STOP = {"stop_reason": "end_turn", "stop_sequence": None}
 _MESSAGE = {
     "id": "msg_1",
     "type": "message",
     "role": "assistant",
     "model": "exact-1",
     "content": [{"type": "text", "text": TEXT, "citations": None}],
-    "stop_reason": "end_turn",
-    "stop_sequence": None,
     "usage": {"input_tokens": 10, "output_tokens": 5},
+    **_STOP,
 }
-_MESSAGE_AT_FIRST = _MESSAGE | {
-    "content": [],
-    "stop_reason": None,
-    "usage": {"input_tokens": 10, "output_tokens": 1},
-}
+_FIRST_USAGE = {"input_tokens": 10, "output_tokens": 1}
+_FIRST_MESSAGE = _MESSAGE | {"content": [], "stop_reason": None, "usage": _FIRST_USAGE}
 
 ANTHROPIC = DialectSample(
     name="anthropic",
     base="AnthropicMessagesEngine",
     whole=_body(_MESSAGE),
     events=_named(
-        {"type": "message_start", "message": _MESSAGE_AT_FIRST},
+        {"type": "message_start", "message": _FIRST_MESSAGE},
         {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
         _text_delta("Hel"),
         _text_delta("lo."),
         {"type": "content_block_stop", "index": 0},
-        {
-            "type": "message_delta",
-            "delta": {"stop_reason": "end_turn", "stop_sequence": None},
-            "usage": {"output_tokens": 5},
-        },
+        {"type": "message_delta", "delta": _STOP, "usage": {"output_tokens": 5}},
         {"type": "message_stop"},
     ),
     end=5,
@@ -245,6 +239,7 @@ def _candidate(text: str = "", **fields: Any) -> dict[str, Any]:  # noqa: ANN401
 def _gemini(*candidates: Mapping[str, Any]) -> dict[str, Any]:
     usage = {"promptTokenCount": 10, "candidatesTokenCount": 5, "totalTokenCount": 15}
     names = {"modelVersion": "exact-1", "responseId": "r-1"}
+    # Gemini repeats the usage in every event; the last one counts.
     return {"candidates": list(candidates), "usageMetadata": usage} | names
 
 
@@ -268,6 +263,7 @@ def _cohere(kind: str, **content: str) -> dict[str, Any]:
     return {"type": kind, "index": 0, "delta": {"message": {"content": content}}}
 
 
+# Billed units differ from tokens; only the latter are the usage.
 _COHERE_USAGE = {
     "billed_units": {"input_tokens": 3.0, "output_tokens": 2.0},
     "tokens": {"input_tokens": 10.0, "output_tokens": 5.0},

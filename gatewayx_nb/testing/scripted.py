@@ -1,4 +1,4 @@
-"""An engine that plays a test's script."""
+"""An engine that replies as a test's script says."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class ScriptedEngine(LLMEngine):
     Attributes:
         scripts: The remaining scripts.
         requests: The requests received.
-        cleaned: Number of times that `cleanup` ran.
-        left: Set when a call has ended, successfully or not.
+        cleanups: Number of times that `cleanup` ran.
+        ended: Set when a call has ended, successfully or not.
     """
 
     requires_key = False
@@ -58,13 +58,13 @@ class ScriptedEngine(LLMEngine):
         self.requests.append(request)
         script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
         try:
-            for line in script:
-                if isinstance(line, Exception):
-                    raise line
-                if isinstance(line, (int, float)):
-                    await asyncio.sleep(line)
+            for item in script:
+                if isinstance(item, Exception):
+                    raise item
+                if isinstance(item, (int, float)):
+                    await asyncio.sleep(item)
                 else:
-                    yield line if isinstance(line, Chunk) else Chunk(text=line)
+                    yield item if isinstance(item, Chunk) else Chunk(text=item)
         finally:
             self.ended.set()
 

@@ -67,15 +67,11 @@ class Server:
     def __init__(
         self, *scripts: Script, tls: ssl.SSLContext | None = None, greeting: bytes = b""
     ) -> None:
-        self._scripts = scripts
-        self._greeting = greeting
-        self._tls = tls
+        self._scripts, self._tls, self._greeting = scripts, tls, greeting
         self._listening = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self.port = 0
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
+        self.port = self.connections = self.open = 0
         self.requests: list[ReceivedRequest] = []
-        self.connections = 0
-        self.open = 0
         self._arrivals: dict[int, asyncio.Event] = {}
 
     @property
@@ -92,14 +88,11 @@ class Server:
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
 
-    def _run(self) -> None:
-        asyncio.run(self._serve())
-
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         server = await asyncio.start_server(
             self._serve_connection, HOST, 0, ssl=self._tls, backlog=2000
-        )
+        )  # the backlog allows tests with a thousand calls at once
         self.port = server.sockets[0].getsockname()[1]
         self._listening.set()
         await self._stop.wait()
@@ -115,6 +108,7 @@ class Server:
         self.connections += 1
         self.open += 1
         writer.write(self._greeting)
+        # A broken connection is what tests want to see, and its error is the client's to report.
         try:
             with contextlib.suppress(_EndedError, OSError, asyncio.CancelledError):
                 while request := await _request(reader):
@@ -123,6 +117,7 @@ class Server:
                     await exchange.play(self._script(request))
         finally:
             self.open -= 1
+            # Without flushing, because the client may never read what is buffered.
             writer.transport.abort()
 
     async def wait_for_requests(self, requests: int) -> None:
@@ -136,9 +131,7 @@ class Server:
 
     def _record(self, request: ReceivedRequest) -> None:
         self.requests.append(request)
-        complete = self._arrivals.pop(len(self.requests), None)
-        if complete is not None:
-            complete.set()
+        self._arrivals.pop(len(self.requests), asyncio.Event()).set()
 
     def _script(self, request: ReceivedRequest) -> Sequence[Step]:
         script = self._scripts[min(len(self.requests), len(self._scripts)) - 1]
@@ -188,7 +181,9 @@ class _Exchange:
                 self._writer.write(data)
                 await self._writer.drain()
             case Split(data, size):
-                await self._split(data, size)
+                for start in range(0, len(data), size):
+                    self._writer.write(data[start : start + size])
+                    await self._writer.drain()
             case Repeat(data, every):
                 await self._repeat(data, every)
             case Wait(seconds):
@@ -205,15 +200,11 @@ class _Exchange:
                 raise _EndedError
             case Reset():
                 raw = self._writer.get_extra_info("socket")
+                # With a linger time of zero, closing the socket sends RST instead of FIN.
                 raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 raise _EndedError
             case Tunnel(port):
                 await self._tunnel(port)
-
-    async def _split(self, data: bytes, size: int) -> None:
-        for start in range(0, len(data), size):
-            self._writer.write(data[start : start + size])
-            await self._writer.drain()
 
     async def _repeat(self, data: bytes, every: float) -> None:
         closed = asyncio.ensure_future(self._reader.read(1))

@@ -113,6 +113,7 @@ def head(status: int = 200, reason: str = "OK", /, **headers: str) -> bytes:
 def reply(body: bytes = b"{}", status: int = 200, **headers: str) -> bytes:
     """Return a whole response with its length."""
     named = {"content_type": "application/json", "content_length": str(len(body))} | headers
+    # Clients ignore the reason phrase, so it need not fit the status.
     return head(status, "OK", **named) + body
 
 

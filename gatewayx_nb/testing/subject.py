@@ -87,16 +87,11 @@ class EngineUnderTest:
         dialect: DialectSample | None = None,
         timeout: float = 10.0,
     ) -> None:
-        self.type = engine
-        self.name = name
-        self.key = key
-        self.path = path
-        self.dialect = dialect
-        self.timeout = timeout
+        self.type, self.name, self.key, self.path = engine, name, key, path
+        self.dialect, self.timeout = dialect, timeout
         self.server: Server | None = None
         self.script: Script = []
-        self._instance = instance
-        self._engine: LLMEngine | None = instance
+        self._instance = self._engine = instance
 
     @property
     def speaks_http(self) -> bool:

@@ -8,7 +8,7 @@ import ipywidgets
 
 from gatewayx_nb.html import escape, heading_html
 from gatewayx_nb.replies import Reply
-from gatewayx_nb.widgets.controls import button, set_html, show_if
+from gatewayx_nb.widgets.controls import button, set_children, set_html, show_if
 from gatewayx_nb.widgets.pages import AnswerRenderer, difference_pages
 
 if TYPE_CHECKING:
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
             """Store the reason for a vote."""
 
 
-_NARROWEST = "16em"
+# As many columns of equal width as fit, of at least 16em; one if the page is narrower than that.
 _GRID = {
     "display": "grid",
-    "grid_template_columns": f"repeat(auto-fit, minmax(min({_NARROWEST}, 100%), 1fr))",
+    "grid_template_columns": "repeat(auto-fit, minmax(min(16em, 100%), 1fr))",
     "grid_gap": "1em",
     "width": "100%",
 }
@@ -72,8 +72,9 @@ class AnswerColumn:
         self._better.button_style = "success" if "better" in marks else ""
         if label != self._label:
             self._label = label
-            for one in (self._stop, self._retry, self._better):
-                one.tooltip = f"{one.description}: {label}"
+            # A screen reader announces the tooltip, and each column has the same three buttons.
+            for control in (self._stop, self._retry, self._better):
+                control.tooltip = f"{control.description}: {label}"
 
     def show_answer(self, column: Column, mode: Mode, *, hidden: bool) -> None:
         """Show the reply if it has changed."""
@@ -132,14 +133,12 @@ class ComparisonRow:
         """Show the current state of the row."""
         live = session.comparisons[self._row]
         count = len(live.columns)
+        # Columns are reused, because ipywidgets never frees those of an earlier run by itself.
         while len(self._columns) < count:
             self._columns.append(self._new_column(len(self._columns)))
         columns = self._columns[:count]
-        boxes = tuple(column.box for column in columns)
-        if self._grid.children != boxes:
-            self._grid.children = boxes
-        input_html = f"<strong>{escape(live.input)}</strong>" if live.input else ""
-        set_html(self._input, input_html)
+        set_children(self._grid, tuple(column.box for column in columns))
+        set_html(self._input, f"<strong>{escape(live.input)}</strong>" if live.input else "")
         self._show_answers(session, columns, mode)
         marks, votes = self._marks(session, count), live.ended and count > 1
         for index, column in enumerate(columns):
@@ -171,10 +170,7 @@ class ComparisonRow:
         live, record = session.comparisons[self._row], session.record(self._row)
         if not live.ended or session.is_hidden(self._row):
             return [[] for _ in range(count)]
-        marks = live.comparison.marks()
-        if record and record.verdict and record.verdict.winner is not None:
-            marks[record.verdict.winner].append("better")
-        return marks
+        return record.marks() if record else live.comparison.marks()
 
     def _new_column(self, index: int) -> AnswerColumn:
         row, actions = self._row, self._actions

@@ -15,7 +15,7 @@ from gatewayx_nb.display import INTERVAL, Throttle
 from gatewayx_nb.errors import GatewayError, with_short_traceback
 from gatewayx_nb.html import escape, inline_code
 from gatewayx_nb.widgets.answer_columns import ComparisonRow
-from gatewayx_nb.widgets.controls import button, close_all, fold
+from gatewayx_nb.widgets.controls import button, close_all, fold, set_children
 from gatewayx_nb.widgets.fields import Fields
 from gatewayx_nb.widgets.keyboard import Keyboard
 from gatewayx_nb.widgets.model_picker import ModelPicker
@@ -123,6 +123,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         self.stop()
         with self._lock:
             self._session.record_finished()
+            # Rows and columns of earlier, larger runs are not among the children.
             close_all(*self.children, *(widget for row in self._rows for widget in row.widgets))
             close_all(self.layout)
         super().close()
@@ -135,7 +136,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         """Display the controls, with the output saved in the notebook below them."""
         from IPython.display import display
 
-        if hasattr(self, "_repr_mimebundle_"):
+        if hasattr(self, "_repr_mimebundle_"):  # ipywidgets 8
             display(self._repr_mimebundle_(), raw=True)
         else:  # pragma: no cover - ipywidgets 7
             super()._ipython_display_()
@@ -184,7 +185,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         self._mode.observe(lambda _: self._show(final=True), "value")
         self._selection, self._status = ipywidgets.HTML(), ipywidgets.HTML()
         self._answers = ipywidgets.VBox()
-        self._results = Results(self._press_save, self._press_code)
+        self._results = Results(self._press_save, lambda: self._results.show_code(self.code))
         bar = ipywidgets.HBox([self._run, self._stop, self._mode], layout={"flex_flow": "row wrap"})
         return [
             self._keyboard,
@@ -207,9 +208,6 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         path = unused_path("comparison", self._results.suffix)
         self._report_errors(lambda: self._set_status(f"Saved {self.save(path)}."))
 
-    def _press_code(self) -> None:
-        self._results.show_code(self.code)
-
     def _report_errors(self, action: Callable[[], object]) -> None:
         """Perform the action of a button; show an error in one line."""
         try:
@@ -226,8 +224,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
     def _update_fields(self) -> None:
         """Show the selected models and the fields that all of them support."""
         selected = self.picker.value
-        names = ", ".join(selected) or "no model is selected"
-        self._selection.value = f"Models: {escape(names)}"
+        self._selection.value = f"Models: {escape(', '.join(selected) or 'no model is selected')}"
         features: list[frozenset[str]] = []
         for reference in selected:
             try:
@@ -238,10 +235,10 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
 
     def _begin(self) -> None:
         """Show a run in a background thread, so that the kernel stays free."""
-        self._run.disabled, self._stop.disabled, self._keyboard.running = True, False, True
+        self._set_running(running=True)
         self._set_status("")
         self._report_errors(self._show)
-        if self._thread is None:
+        if self._thread is None:  # after a retry, the thread of the run is still there
             self._thread = threading.Thread(
                 target=self._show_until_finished, name="gatewayx-view", daemon=True
             )
@@ -255,19 +252,20 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
             with self._lock:
                 if not self._session.is_running:  # a retry may have started
                     self._thread = None
-                    self._end()
+                    self._session.record_finished()
+                    self._set_running(running=False)
+                    self._report_errors(lambda: self._show(final=True))
                     return
 
-    def _end(self) -> None:
-        """Show and save the complete results."""
-        self._session.record_finished()
-        self._run.disabled, self._stop.disabled, self._keyboard.running = False, True, False
-        self._report_errors(lambda: self._show(final=True))
+    def _set_running(self, *, running: bool) -> None:
+        self._run.disabled = self._keyboard.running = running
+        self._stop.disabled = not running
 
     def _wait(self) -> None:
         """Block until a run ends; Ctrl-C stops it and keeps the partial replies."""
         thread = self._thread
         try:
+            # Joined in short intervals, because on Windows Ctrl-C does not interrupt a `join`.
             while thread is not None and thread.is_alive():
                 thread.join(INTERVAL)
         except KeyboardInterrupt as stop:
@@ -291,9 +289,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         rows = self._rows[:count]
         for row in rows:
             row.show(self._session, self._mode.value)
-        boxes = tuple(row.box for row in rows)
-        if self._answers.children != boxes:
-            self._answers.children = boxes
+        set_children(self._answers, tuple(row.box for row in rows))
         self._throttle.length = sum(row.length for row in rows)
 
     def _show_results(self) -> None:

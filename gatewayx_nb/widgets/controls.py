@@ -53,6 +53,7 @@ def fold(
             on_open()
 
     toggle.observe(update, "value")
+    # An observer is called only on changes.
     update({"new": is_open})
     return [toggle, body]
 
@@ -66,6 +67,12 @@ def set_html(widget: ipywidgets.HTML, page: str) -> None:
     """Set HTML unless it is already shown: each assignment sends a message to the page."""
     if widget.value != page:
         widget.value = page
+
+
+def set_children(box: ipywidgets.Box, children: tuple[ipywidgets.Widget, ...]) -> None:
+    """Set the widgets in a box unless they are already there, as in `set_html`."""
+    if box.children != children:
+        box.children = children
 
 
 def close_all(*widgets: ipywidgets.Widget) -> None:

@@ -41,6 +41,7 @@ class Fields:
 
     def __init__(self, prompt: str, options: Mapping[str, Any]) -> None:
         typed = {name for name in FIELD_LABELS if fits_field(options.get(name))}
+        # Options without a field, or with a value that no field can hold, are passed on unchanged.
         self._others = {k: v for k, v in options.items() if k != "system" and k not in typed}
         self._prompts: list[str] = []
         self._images: dict[str, Image] = {}
@@ -112,9 +113,9 @@ class Fields:
 
     def remember(self, prompt: str) -> None:
         """Add a prompt to the list of earlier prompts."""
-        others = [one for one in self._prompts if one != prompt]
+        others = [earlier for earlier in self._prompts if earlier != prompt]
         self._prompts = [prompt, *others][:_REMEMBERED]
-        lines = [(shorten(one, _SHORT), index) for index, one in enumerate(self._prompts)]
+        lines = [(shorten(text, _SHORT), index) for index, text in enumerate(self._prompts)]
         self._history.options = [("", -1), *lines]
         show_if(self._history, shown=True)
 
@@ -142,15 +143,15 @@ class Fields:
         self._list_images([])
 
     def _list_images(self, refused: Iterable[str]) -> None:
-        sizes = [f"{name} ({len(one.data) // 1000} kB)" for name, one in self._images.items()]
+        sizes = [f"{name} ({len(image.data) // 1000} kB)" for name, image in self._images.items()]
         self._image_list.value = "<br>".join(map(inline_code, [*sizes, *refused]))
         show_if(self._remove, shown=bool(self._images))
 
 
 def _names_and_bytes(files: Any) -> list[tuple[str, bytes]]:  # noqa: ANN401 - see above
     if isinstance(files, dict):
-        return [(name, bytes(one["content"])) for name, one in files.items()]
-    return [(one["name"], bytes(one["content"])) for one in files]
+        return [(name, bytes(file["content"])) for name, file in files.items()]
+    return [(file["name"], bytes(file["content"])) for file in files]
 
 
 def _area(label: str, hint: str, rows: int) -> ipywidgets.Textarea:

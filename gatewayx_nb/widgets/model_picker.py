@@ -13,7 +13,7 @@ from gatewayx_nb.comparisons import CatalogItem, ModelCatalog
 from gatewayx_nb.errors import GatewayError, UsageError
 from gatewayx_nb.hints import Hint, render
 from gatewayx_nb.html import escape, inline_code
-from gatewayx_nb.widgets.controls import close_all, show_if
+from gatewayx_nb.widgets.controls import button, close_all, set_children, show_if
 from gatewayx_nb.widgets.keyboard import Keyboard
 from gatewayx_nb.widgets.polling import poller
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.engine_pool import EnginePool
 
-_MOST = 40
+_MAX_ITEMS = 40
 """Maximum lines shown at once; search finds the others."""
 
 _NO_MARKUP = str.maketrans(dict.fromkeys("<>&", "\N{REPLACEMENT CHARACTER}"))
 """ipywidgets 7 renders labels as HTML, and refused files may have any name."""
 
 _KEYLESS = {"mock", "local"}
-"""Engines that need no key."""
+"""The engines shipped with the package that need no key."""
 
 
 class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
@@ -62,23 +62,20 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
         self._is_open = False
         self._lock = threading.RLock()  # the poller shows changes while the user types and selects
         self._rows: list[_ItemRow] = []
-        self._failed = False  # in its last check
+        self._failed = False  # whether its last check for changes failed
         self._search = ipywidgets.Text(
             description="Search", placeholder="engine or model", layout={"width": "auto"}
         )
         self._list = ipywidgets.VBox(layout={"max_height": "20em", "overflow": "auto"})
         self._note = ipywidgets.HTML()
-        self._use = ipywidgets.Button(
-            description="Use as default",
-            disabled=True,
-            tooltip="Make the selected model the default model of this kernel",
-        )
+        tip = "Make the selected model the default model of this kernel"
+        self._use = button("Use as default", self._make_default, tip)
+        self._use.disabled = True
         super().__init__(
             [Keyboard("gatewayx-picker"), self._search, self._list, self._note, self._use]
         )
         self.add_class("gatewayx-picker")
         self._search.observe(lambda _: self._show(), "value")
-        self._use.on_click(lambda _: self._make_default())
         self.value = (value,) if isinstance(value, str) else tuple(value)
         self.observe(lambda _: self._show(), "value")
         if is_open:
@@ -88,13 +85,14 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
         """Show the available models and follow changes from now on."""
         if not self._is_open:
             self._is_open = True
+            # Servers on this machine are probed once; later checks only look at files.
             self._catalog.refresh(probe=True)
             self._show()
             poller.add(self)
 
     @traitlets.validate("value")  # type: ignore[untyped-decorator]
     def _checked(self, proposal: Any) -> tuple[str, ...]:  # noqa: ANN401 - a traitlets bunch
-        invalid = [one for one in proposal["value"] if not isinstance(one, str) or not one]
+        invalid = [ref for ref in proposal["value"] if not isinstance(ref, str) or not ref]
         if invalid:
             raise UsageError(
                 f"value must be references, got {invalid[0]!r}.",
@@ -126,6 +124,7 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
 
     def list_models(self, engine: str) -> None:
         """List a provider's models in a background thread, and show the outcome."""
+        # A provider may take seconds, in which a click handler would block the kernel.
         threading.Thread(target=self._list_models, args=(engine,), daemon=True).start()
 
     def _list_models(self, engine: str) -> None:
@@ -147,9 +146,9 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
         else:
             self._set_note(f"{reference} is the default model until the kernel ends.")
 
-    def _select(self, reference: str, *, selected: bool) -> None:
+    def _select(self, reference: str, selected: bool) -> None:  # noqa: FBT001 - as in its Callable
         if selected != (reference in self.value):  # otherwise the row only shows the current state
-            others = tuple(one for one in self.value if one != reference)
+            others = tuple(ref for ref in self.value if ref != reference)
             self.value = (*others, reference) if selected else others
 
     def _show(self) -> None:
@@ -158,22 +157,20 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
             return
         with self._lock:
             items = self._catalog.search(self._search.value, self.value)
-            shown = items[:_MOST]
+            shown = items[:_MAX_ITEMS]
             while len(self._rows) < len(shown):
                 self._rows.append(_ItemRow(self._select, self.list_models))
             for row, item in zip(self._rows, shown, strict=False):
                 row.show(item, selected=item.reference in self.value)
-            rows = tuple(row.box for row in self._rows[: len(shown)])
-            if self._list.children != rows:
-                self._list.children = rows
+            set_children(self._list, tuple(row.box for row in self._rows[: len(shown)]))
             self._use.disabled = len(self.value) != 1
             self._set_note(self._note_for(len(items)))
 
     def _note_for(self, matches: int) -> str:
         if not matches:
             return "Nothing matches."
-        if matches > _MOST:
-            return f"{_MOST} of {matches} are shown; type to find others."
+        if matches > _MAX_ITEMS:
+            return f"{_MAX_ITEMS} of {matches} are shown; type to find others."
         if set(self._catalog.ready) - _KEYLESS:
             return ""
         hint = Hint("set_key", engine="NAME") | Hint("pull", model="smollm2")
@@ -186,14 +183,14 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
 class _ItemRow:
     """One line: a checkbox, its state, and a button that lists its models."""
 
-    def __init__(self, select: Callable[..., None], list_models: Callable[[str], None]) -> None:
+    def __init__(
+        self, select: Callable[[str, bool], None], list_models: Callable[[str], None]
+    ) -> None:
         self._item = CatalogItem("")
-        self._select = select
         self._box = ipywidgets.Checkbox(indent=False, layout={"width": "auto", "flex": "0 1 auto"})
         self._state = ipywidgets.HTML(layout={"flex": "1 1 auto"})
-        self._more = ipywidgets.Button(description="Models", layout={"width": "auto"})
-        self._box.observe(self._on_change, "value")
-        self._more.on_click(lambda _: list_models(self._item.reference))
+        self._more = button("Models", lambda: list_models(self._item.reference), "")
+        self._box.observe(lambda change: select(self._item.reference, change["new"]), "value")
         self.box = ipywidgets.HBox(
             [self._box, self._state, self._more],
             layout={"align_items": "center", "min_height": "2em", "flex": "0 0 auto"},
@@ -209,9 +206,6 @@ class _ItemRow:
             show_if(self._more, shown=item.is_ready and item.is_engine)
         self._box.disabled = not (item.is_ready or selected)
         self._box.value = selected
-
-    def _on_change(self, change: dict[str, Any]) -> None:
-        self._select(self._item.reference, selected=change["new"])
 
 
 def _state(item: CatalogItem) -> str:

@@ -48,16 +48,14 @@ class AnswerRenderer:
             mode: How the reply is shown.
             hidden: Whether anything that identifies the model is hidden.
         """
+        # Text only grows, so its length identifies it.
         state = (self._length(), self._line(hidden=hidden), mode, hidden)
         if state == self._state:
             return None
         self._state = state
-        outcome = self.column.outcome
-        return (
-            self._render_partial(mode, state[1])
-            if outcome is None
-            else _render_outcome(outcome, mode, state[1])
-        )
+        if self.column.outcome is None:
+            return self._render_partial(mode, state[1])
+        return _render_outcome(self.column.outcome, mode, state[1])
 
     def _length(self) -> int:
         if self.column.outcome is not None or self.column.partial is None:
@@ -71,15 +69,14 @@ class AnswerRenderer:
             return _outcome_footer(outcome, hidden=hidden)
         if partial is None:
             return ""
-        line = call_status(partial)
+        line = call_status(partial)  # begins with the model's name
         return line.partition(" · ")[2] if hidden else line
 
     def _render_partial(self, mode: Mode, line: str) -> str:
         partial = self.column.partial
         text = "".join(partial.text) if partial else ""
-        if mode == "raw":
-            return reply_html(text, status=line, body=preformatted_html(text))
-        return reply_html(text, status=line, body=self._incremental(text) if text else "")
+        render = preformatted_html if mode == "raw" else self._incremental
+        return reply_html(text, status=line, body=render(text) if text else "")
 
 
 def reply_footer(reply: Reply, *, hidden: bool = False) -> str:
@@ -115,11 +112,11 @@ def _render_outcome(outcome: Outcome, mode: Mode, line: str) -> str:
 
 
 def difference_pages(outcomes: Sequence[Outcome], *, hidden: bool = False) -> list[str]:
-    """Return the replies with the words marked that the others do not contain."""
-    differing = differences([plain(answer_text(one)) for one in outcomes])
+    """Return each reply as HTML, with the words marked that the others do not contain."""
+    differing = differences([plain(answer_text(outcome)) for outcome in outcomes])
     return [
-        _difference_page(one, spans, _outcome_footer(one, hidden=hidden))
-        for one, spans in zip(outcomes, differing, strict=True)
+        _difference_page(outcome, spans, _outcome_footer(outcome, hidden=hidden))
+        for outcome, spans in zip(outcomes, differing, strict=True)
     ]
 
 
@@ -139,19 +136,16 @@ def _mark_differences(spans: list[Span]) -> str:
 
 
 def _span_html(span: Span, index: int, count: int) -> str:
-    text = escape(
-        _shorten_shared(span.text, index > 0, index < count - 1) if span.shared else span.text
-    )
-    return text if span.shared else f'<mark style="{_MARKED_STYLE};color:inherit">{text}</mark>'
+    if span.shared:
+        return escape(_shorten_shared(span.text, index > 0, index < count - 1))
+    return f'<mark style="{_MARKED_STYLE};color:inherit">{escape(span.text)}</mark>'
 
 
-def _shorten_shared(text: str, before: bool, after: bool) -> str:  # noqa: FBT001 - its neighbours
-    """Shorten shared text to a few words next to the differences."""
+def _shorten_shared(text: str, before: bool, after: bool) -> str:  # noqa: FBT001 - two sides
+    """Keep a few words next to the difference before it, the one after it, or both."""
     words = text.split(" ")
-    head, tail = (
-        (words[:_CONTEXT_WORDS] if before else []),
-        (words[-_CONTEXT_WORDS:] if after else []),
-    )
+    head = words[:_CONTEXT_WORDS] if before else []
+    tail = words[-_CONTEXT_WORDS:] if after else []
     if len(head) + len(tail) >= len(words):
         return text
     return f"{' '.join(head)} … {' '.join(tail)}"

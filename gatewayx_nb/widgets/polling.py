@@ -5,10 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import weakref
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from typing import Protocol
 
 log = logging.getLogger("gatewayx_nb")
 
@@ -60,18 +57,19 @@ class ChangePoller:
 
     def _run(self) -> None:
         while not self._wake.wait(self._interval):
-            self._notify(list(self._followers))
+            self._notify()
             with self._lock:
                 if not self._followers:
                     break
         with self._lock:
             self._thread = None
 
-    def _notify(self, followers: Iterable[Follower]) -> None:
-        for follower in followers:
+    def _notify(self) -> None:
+        # A function of its own, because a local variable of `_run` would keep the last follower.
+        for follower in list(self._followers):  # a copy, as other threads change the set
             try:
                 follower.follow()
-            except Exception:
+            except Exception:  # one that fails must not end the updates of the others
                 log.debug("a check for changes failed", exc_info=True)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.comparisons import ComparisonSession, Dispersion, LiveComparison, Ranking
 
-_LONGEST_INPUT = 40
+_MAX_INPUT = 40
 
 
 class Results:
@@ -65,9 +65,9 @@ class Results:
 def dispersion_table(comparisons: Sequence[LiveComparison]) -> str:
     """Return the dispersion of each model with several samples; empty if there is none."""
     rows = [
-        [shorten(one.input, _LONGEST_INPUT), *_dispersion_cells(measured)]
-        for one in comparisons
-        for measured in dispersion(one.comparison)
+        [shorten(live.input, _MAX_INPUT), *_dispersion_cells(measured)]
+        for live in comparisons
+        for measured in dispersion(live.comparison)
     ]
     columns = ["input", "model", "answers", "different", "seconds", "tokens out"]
     if len(comparisons) == 1:  # no input, or only one
@@ -77,26 +77,23 @@ def dispersion_table(comparisons: Sequence[LiveComparison]) -> str:
 
 def ranking_table(rankings: Sequence[Ranking]) -> str:
     """Return wins, ties and losses; empty before the first vote."""
-    rows = [
-        [one.reference, *map(str, (one.wins, one.ties, one.losses, one.bad)), _share(one.win_rate)]
-        for one in rankings
-    ]
     columns = ["model", "wins", "ties", "losses", "bad", "win rate"]
+    rows = []
+    for row in rankings:
+        win_rate = "" if row.win_rate is None else f"{row.win_rate:.0%}"
+        counts = map(str, (row.wins, row.ties, row.losses, row.bad))
+        rows.append([row.reference, *counts, win_rate])
     return table_html(columns, rows) if rows else ""
 
 
-def _dispersion_cells(one: Dispersion) -> list[str]:
-    ranges = _range(one.latency, "{:.1f}"), _range(one.output_tokens, "{:.0f}")
-    return [one.reference, str(one.answers), str(one.different), *ranges]
+def _dispersion_cells(row: Dispersion) -> list[str]:
+    ranges = _range(row.latency, "{:.1f}"), _range(row.output_tokens, "{:.0f}")
+    return [row.reference, str(row.answers), str(row.different), *ranges]
 
 
 def _range(values: tuple[float, float, float] | None, template: str) -> str:
     """Return the median and the range of the values."""
     if values is None:
         return "?"
-    least, middle, most = map(template.format, values)
-    return f"{middle} ({least} to {most})"
-
-
-def _share(rate: float | None) -> str:
-    return "" if rate is None else f"{rate:.0%}"
+    minimum, median, maximum = map(template.format, values)
+    return f"{median} ({minimum} to {maximum})"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.comparisons import ComparisonRecord, Outcome
 
 _RERUN = "Run this cell again for the controls."
-_LONGEST_PROMPT = 2_000
+_MAX_PROMPT = 2_000
 
 
 class StaticSnapshot:
@@ -27,7 +27,7 @@ class StaticSnapshot:
 
         self._handle = DisplayHandle()
         self._is_shown = False
-        self._answers: list[tuple[Outcome, str]] = []
+        self._answers: list[tuple[Outcome, str]] = []  # with their HTML
         self._records: Sequence[ComparisonRecord] = []
         self._bundle = self._render([])
 
@@ -37,7 +37,7 @@ class StaticSnapshot:
         self._handle.display(self._bundle, raw=True)
 
     def update(self, records: Sequence[ComparisonRecord]) -> None:
-        """Show the replies of a run; those already shown cost nothing."""
+        """Show the replies of a run, unless they are already shown."""
         if list(map(id, records)) == list(map(id, self._records)):
             return
         self._records = records
@@ -46,26 +46,28 @@ class StaticSnapshot:
             self._handle.update(self._bundle, raw=True)
 
     def _render(self, records: Sequence[ComparisonRecord]) -> dict[str, str]:
-        self._answers = [self._rendered(one) for record in records for one in record.comparison]
+        outcomes = [outcome for record in records for outcome in record.comparison]
+        self._answers = list(map(self._rendered, outcomes))
         answers = iter([page for _, page in self._answers])
         text = "\n\n".join([*map(_text, records), _RERUN])
         page = "".join(_page(record, answers) for record in records)
         line = f'<div style="opacity:.7">{_RERUN}</div>'
         return {"text/plain": text, "text/html": f'<div class="gatewayx-twin">{page}{line}</div>'}
 
-    def _rendered(self, one: Outcome) -> tuple[Outcome, str]:
+    def _rendered(self, outcome: Outcome) -> tuple[Outcome, str]:
         """Render a reply once: a long one takes seconds, and votes do not change it."""
         for rendered in self._answers:
-            if rendered[0] is one:
+            if rendered[0] is outcome:
                 return rendered
-        return one, _answer(one)
+        footer = reply_footer(outcome) if isinstance(outcome, Reply) else ""
+        return outcome, reply_html(answer_text(outcome), footer)
 
 
 def _text(record: ComparisonRecord) -> str:
     comparison = record.comparison
     answers = [
-        f"{plain(label)}\n{'-' * len(label)}\n{plain(answer_text(one) or error_text(one))}"
-        for label, one in zip(comparison.labels, comparison, strict=True)
+        f"{plain(label)}\n{'-' * len(label)}\n{plain(answer_text(outcome) or error_text(outcome))}"
+        for label, outcome in zip(comparison.labels, comparison, strict=True)
     ]
     return "\n\n".join([_prompt(record), *answers])
 
@@ -73,31 +75,14 @@ def _text(record: ComparisonRecord) -> str:
 def _page(record: ComparisonRecord, answers: Iterator[str]) -> str:
     comparison = record.comparison
     columns = [
-        column_html(label, next(answers), marks, error_text(one))
-        for label, one, marks in zip(comparison.labels, comparison, _marks(record), strict=True)
+        column_html(label, next(answers), marks, error_text(outcome))
+        for label, outcome, marks in zip(comparison.labels, comparison, record.marks(), strict=True)
     ]
     text = escape(_prompt(record))
     prompt = f'<div style="white-space:pre-wrap;margin-bottom:.5em">{text}</div>'
     return prompt + columns_html(columns)
 
 
-def _answer(one: Outcome) -> str:
-    footer = reply_footer(one) if isinstance(one, Reply) else ""
-    return reply_html(answer_text(one), footer)
-
-
 def _prompt(record: ComparisonRecord) -> str:
     prompt = plain(record.comparison.prompt)
-    return prompt if len(prompt) <= _LONGEST_PROMPT else f"{prompt[:_LONGEST_PROMPT]} …"
-
-
-def _marks(record: ComparisonRecord) -> list[list[str]]:
-    """Return what each column is best in, and the vote."""
-    votes = [
-        record.verdict.of(index) if record.verdict else ""
-        for index in range(len(record.comparison))
-    ]
-    return [
-        [*best, vote] if vote == "better" else list(best)
-        for best, vote in zip(record.comparison.marks(), votes, strict=True)
-    ]
+    return prompt if len(prompt) <= _MAX_PROMPT else f"{prompt[:_MAX_PROMPT]} …"

@@ -53,4 +53,4 @@ def _namespace() -> Mapping[str, object]:
     from IPython import get_ipython
 
     shell = get_ipython()
-    return shell.user_ns if shell else {}
+    return shell.user_ns if shell else {}  # a plain script has no names to fill in

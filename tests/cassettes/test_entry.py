@@ -50,11 +50,13 @@ def ask(**options):
 
 
 @given(REQUESTS, TEXT, st.lists(st.tuples(st.floats(0, 9), TEXT, TEXT), max_size=5))
-def test_an_entry_round_trips(request, answer, pieces):
+def test_an_entry_round_trips(request, answer, chunks):
     """Any text and parameter fits in one line of UTF-8 and is found again by its request."""
-    asked = {"recorded": "2026-01-01T00:00:00Z", "engine": "e", "model": "m"}
+    identity = {"recorded": "2026-01-01T00:00:00Z", "engine": "e", "model": "m"}
     reply = Reply(answer, "e", "m", usage=Usage(1), tool_calls=(ToolCall("1", "f", answer),))
-    entry = entry_of(body(request), asked, reply, [RecordedChunk(*piece) for piece in pieces], same)
+    entry = entry_of(
+        body(request), identity, reply, [RecordedChunk(*chunk) for chunk in chunks], same
+    )
 
     line = encode(entry)
     line.decode("utf-8")
@@ -103,11 +105,11 @@ def test_an_image_is_kept_as_its_digest():
     assert image == {"mime": "image/png", "sha256": sha256(picture.data).hexdigest()}
 
 
-def test_pieces_that_arrive_together_are_stored_as_one():
+def test_chunks_that_arrive_together_are_stored_as_one():
     """Chunks that arrive within 50 ms are stored as one; the timing of the others is kept."""
-    pieces = [RecordedChunk(0.1, "a"), RecordedChunk(0.12, "b"), RecordedChunk(0.3, "c", "r")]
-    asked = {"recorded": "", "engine": "e", "model": ""}
-    entry = entry_of(body(ask()), asked, Reply("abc", "e", "m", reasoning="r"), pieces, same)
+    chunks = [RecordedChunk(0.1, "a"), RecordedChunk(0.12, "b"), RecordedChunk(0.3, "c", "r")]
+    identity = {"recorded": "", "engine": "e", "model": ""}
+    entry = entry_of(body(ask()), identity, Reply("abc", "e", "m", reasoning="r"), chunks, same)
 
     assert entry.chunks == (RecordedChunk(0.1, "ab"), RecordedChunk(0.3, "c", "r"))
 

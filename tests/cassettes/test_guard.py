@@ -48,12 +48,14 @@ def same(text):
     return text
 
 
-def entry(prompt="Hi", pieces=(), **reply):
+def entry(prompt="Hi", chunks=(), **reply):
     """Return an entry."""
-    asked = {"recorded": "", "engine": "e", "model": ""}
+    identity = {"recorded": "", "engine": "e", "model": ""}
     request = Request((Message("user", prompt),), "")
-    text = "".join(piece.text for piece in pieces)
-    return entry_of(body_of(request, (), same), asked, Reply(text, "e", "m", **reply), pieces, same)
+    text = "".join(chunk.text for chunk in chunks)
+    return entry_of(
+        body_of(request, (), same), identity, Reply(text, "e", "m", **reply), chunks, same
+    )
 
 
 @pytest.mark.parametrize("writing", WRITINGS)
@@ -65,7 +67,7 @@ def test_a_loaded_key_is_found_in_every_encoding(writing):
     text = f"before {WRITINGS[writing](canary.KEY)} after"
     for held, place in (
         (entry(text), "messages"),
-        (entry(pieces=[RecordedChunk(0, text)]), "chunks"),
+        (entry(chunks=[RecordedChunk(0, text)]), "chunks"),
     ):
         with pytest.raises(ConfigError, match="Nothing was written") as refused:
             check(held, SECRETS)
@@ -83,9 +85,9 @@ def test_a_key_that_is_split_over_chunks_is_found(key, size):
     thoughts = [RecordedChunk(number, "", part) for number, part in enumerate(parts)]
 
     with pytest.raises(ConfigError, match="the answer contains"):
-        check(entry(pieces=texts), SECRETS)
+        check(entry(chunks=texts), SECRETS)
     with pytest.raises(ConfigError, match="the reasoning contains"):
-        check(entry(pieces=thoughts, reasoning=key), SECRETS)
+        check(entry(chunks=thoughts, reasoning=key), SECRETS)
 
 
 @pytest.mark.parametrize("name", canary.forms(canary.KEY))

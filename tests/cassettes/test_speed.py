@@ -13,7 +13,7 @@ def test_ten_thousand_entries_load_in_half_a_second(tmp_path):
     Processor time is measured, because a busy machine adds waiting time.
     """
     path = tmp_path / "a.jsonl"
-    pieces = tuple(RecordedChunk(number / 10, "words and words ") for number in range(20))
+    chunks = tuple(RecordedChunk(number / 10, "words and words ") for number in range(20))
     entries = [
         CassetteEntry(
             "2026-01-01T00:00:00Z",
@@ -24,7 +24,7 @@ def test_ten_thousand_entries_load_in_half_a_second(tmp_path):
                 params={"a": number},
             ),
             reference="e",
-            chunks=pieces,
+            chunks=chunks,
             reply=RecordedReply("e", "m", usage={"input_tokens": 3}, latency=2.0),
         )
         for number in range(10_000)

@@ -50,7 +50,7 @@ def prompts(content):
 
 
 def test_lines_are_added_below_a_head(path):
-    """Entries are appended below a header line; working files lie in a folder that git ignores."""
+    """Entries are appended below a header line; working files are in a folder that git ignores."""
     tape.append(path, line("one").encode())
     tape.append(path, line("two").encode())
 
@@ -104,7 +104,7 @@ def test_an_empty_file_is_a_cassette(written, content):
 
 
 def test_windows_line_endings_are_read(written, path):
-    """Lines that git converted to CRLF are read, and are found again when renewed."""
+    """Lines that git converted to CRLF are read, and are found again when they are replaced."""
     content = written(f"{HEAD}{line('one')}\n{line('two')}\n".replace("\n", "\r\n"))
     tape.append(path, line("one", "new").encode(), content.lines[0].data)
 
@@ -177,7 +177,7 @@ def test_a_huge_file_is_not_read(path):
 
 
 def test_a_folder_that_is_a_file_cannot_be_written(tmp_path):
-    """If the parent of the cassette is a file, the gateway error message what to do."""
+    """If the parent of the cassette is a file, the error says what to do."""
     (tmp_path / "f").write_text("")
     with pytest.raises(ConfigError, match="cannot be written"):
         tape.append(tmp_path / "f" / "a.jsonl", b"{}")
@@ -226,16 +226,16 @@ for turn in range(100):
         exec(source, {})
     os.close(write)
     wanted = random.Random(turn).randrange(1, 4)
-    seen = b""
-    while seen.count(b"\\n") < wanted and (more := os.read(read, 100)):
-        seen += more
+    output = b""
+    while output.count(b"\\n") < wanted and (more := os.read(read, 100)):
+        output += more
     time.sleep(random.Random(turn).random() / 200)
     os.kill(child, 9)
     os.waitpid(child, 0)
     while more := os.read(read, 100):
-        seen += more
+        output += more
     os.close(read)
-    print(seen.count(b"\\n"), flush=True)
+    print(output.count(b"\\n"), flush=True)
 """
 
 

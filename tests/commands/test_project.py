@@ -33,7 +33,7 @@ def test_the_file_keeps_every_rule_and_answers_at_once(project, new, name):
         assert pool.ask("Hello", model=name).text == f"[{name}] Hello"
 
 
-def test_the_key_is_asked_for_once_the_line_is_deleted(project, new):
+def test_the_key_is_required_once_the_line_is_deleted(project, new):
     """The key is required once the marked line is deleted, as the note in the file says."""
     new("mine")
     path = project.engines / "mine_engine.py"

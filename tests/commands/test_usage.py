@@ -42,7 +42,7 @@ def test_history_lists_the_last_calls(session):
     session.pool.ask("hi", model="scripted")
     session.pool.ask("hi", model="mock")
 
-    head, _, *rows, _, kept = repr(commands.run(session, "history")).splitlines()
+    head, _, *rows, _, note = repr(commands.run(session, "history")).splitlines()
     assert head.split() == [
         "ended",
         "model",
@@ -56,7 +56,7 @@ def test_history_lists_the_last_calls(session):
     ]
     assert [row.split()[2:4] for row in rows] == [["mock:mock", "ok"], ["scripted:script", "ok"]]
     assert rows[1].split()[-3:] == ["2", "3", "$0.005"]
-    assert kept.endswith("store.sqlite: no prompts and no answers.")
+    assert note.endswith("store.sqlite: no prompts and no answers.")
     assert len(commands.run(session, "history 1").rows) == 1
 
 

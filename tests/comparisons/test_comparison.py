@@ -6,7 +6,8 @@ from decimal import Decimal
 import html5lib
 import pytest
 
-from gatewayx_nb.comparisons import Comparison, tokens_per_second, unique_labels
+from gatewayx_nb.comparisons import Comparison, tokens_per_second
+from gatewayx_nb.comparisons.comparison import unique_labels
 from gatewayx_nb.errors import ConfigError, MissingKeyError, TruncatedError
 from gatewayx_nb.replies import Reply, Usage
 

@@ -32,10 +32,10 @@ def test_equal_texts_have_no_differences():
 
 def test_long_texts_are_compared_by_lines():
     """Long texts are compared by lines, because comparing words takes quadratic time."""
-    one = "".join(f"line {n} of many words that stand in it\n" for n in range(500))
-    assert own([one, one.replace("line 7 ", "line seven ")]) == [
-        ["line 7 of many words that stand in it\n"],
-        ["line seven of many words that stand in it\n"],
+    text = "".join(f"line {n} of many words in a row\n" for n in range(500))
+    assert own([text, text.replace("line 7 ", "line seven ")]) == [
+        ["line 7 of many words in a row\n"],
+        ["line seven of many words in a row\n"],
     ]
 
 

@@ -8,13 +8,13 @@ import pytest
 from gatewayx_nb.comparisons import (
     FILE_FORMATS,
     Comparison,
-    ComparisonHistory,
     ComparisonRecord,
     ComparisonRequest,
     save_history,
     unused_path,
 )
 from gatewayx_nb.comparisons.export import to_code
+from gatewayx_nb.comparisons.history import ComparisonHistory
 from gatewayx_nb.errors import ConfigError, UsageError
 from gatewayx_nb.messages import Image
 from gatewayx_nb.replies import Reply
@@ -35,14 +35,14 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_the_cell_runs_and_sends_the_same_prompts(name):
     """The generated cell runs and sends the same prompt."""
-    question, prompts = CASES[name]
-    lines = to_code(question, prompts).splitlines()
+    request, prompts = CASES[name]
+    lines = to_code(request, prompts).splitlines()
     values = {}
     exec("\n".join(lines[:-1]), values)
     rounds = values.get("comparisons") or [values["comparison"]]
 
     assert [one.prompt for one in rounds] == prompts
-    assert all(one.references == question.references * question.samples for one in rounds)
+    assert all(one.references == request.references * request.samples for one in rounds)
     assert [reply.text for one in rounds for reply in one.replies] == [
         f"[mock] {prompt}" for prompt in prompts for _ in rounds[0]
     ]
@@ -50,9 +50,9 @@ def test_the_cell_runs_and_sends_the_same_prompts(name):
 
 def test_options_and_images_are_written():
     """Images are written by variable or file name; an image without either is a placeholder."""
-    given = {"seed": 1, "images": [Path("dog.png"), b"x"]}
-    question = ComparisonRequest("", ("mock",), given, {"cat.png": Image("image/png", b"x")})
-    code = to_code(question, ["x"], ['plots["a"]'])
+    options = {"seed": 1, "images": [Path("dog.png"), b"x"]}
+    request = ComparisonRequest("", ("mock",), options, {"cat.png": Image("image/png", b"x")})
+    code = to_code(request, ["x"], ['plots["a"]'])
     assert "    seed=1,\n    images=[plots[\"a\"], 'dog.png', ..., 'cat.png'],\n" in code
     assert "\n# Put the uploaded files beside the notebook: 'cat.png'\ncomparison = " in code
     compile(code, "cell", "exec")
@@ -63,10 +63,10 @@ def test_a_class_is_written_by_name_and_other_values_as_placeholders():
 
     The cell is valid Python in any case.
     """
-    question = ComparisonRequest(
+    request = ComparisonRequest(
         "", ("mock",), {"schema": ComparisonRequest, "params": {"at": object()}}
     )
-    assert "    schema=ComparisonRequest,\n    params=...,\n" in to_code(question, ["x"])
+    assert "    schema=ComparisonRequest,\n    params=...,\n" in to_code(request, ["x"])
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The journal of a view's runs: rows, files and report."""
+"""The history of a view's runs: rows, files and report."""
 
 import csv
 import io
@@ -8,13 +8,9 @@ from decimal import Decimal
 
 import pytest
 
-from gatewayx_nb.comparisons import (
-    Comparison,
-    ComparisonHistory,
-    ComparisonRecord,
-    Verdict,
-    dispersion,
-)
+from gatewayx_nb.comparisons import Comparison, ComparisonRecord, dispersion
+from gatewayx_nb.comparisons.history import ComparisonHistory
+from gatewayx_nb.comparisons.verdicts import Verdict
 from gatewayx_nb.errors import ProviderError
 from gatewayx_nb.replies import Reply, Usage
 
@@ -31,8 +27,8 @@ FAILED = ProviderError("engine 'b' broke.", engine="b")
 BOTH = Comparison("Why?", ("mock", "b"), (BLUE, FAILED))
 
 
-def journal(*records):
-    """Return a journal of these records."""
+def history_of(*records):
+    """Return a history of these records."""
     made = ComparisonHistory()
     for record in records or (ComparisonRecord(1, BOTH, {"temperature": 0.5}),):
         made.add(record)
@@ -41,9 +37,9 @@ def journal(*records):
 
 def test_a_row_has_prompt_options_answer_metrics_and_vote():
     """A row holds prompt, options, answer, figures and vote, or the error of a failed answer."""
-    kept = journal()
-    kept.set_verdict(1, 0, Verdict("better", 0, "short"))
-    first, second = kept.rows()
+    history = history_of()
+    history.set_verdict(1, 0, Verdict("better", 0, "short"))
+    first, second = history.rows()
 
     assert {name: first[name] for name in ("run", "prompt", "label", "temperature", "seed")} == {
         "run": 1,
@@ -63,16 +59,16 @@ def test_a_row_has_prompt_options_answer_metrics_and_vote():
 
 def test_a_frame_has_a_row_for_each_answer():
     """A frame has a row for each answer of all runs."""
-    frame = journal(ComparisonRecord(1, BOTH), ComparisonRecord(2, BOTH, input="x")).to_frame()
+    frame = history_of(ComparisonRecord(1, BOTH), ComparisonRecord(2, BOTH, input="x")).to_frame()
     assert list(frame["run"]) == [1, 1, 2, 2]
     assert list(frame["input"])[2:] == ["x", "x"]
 
 
 def test_csv_and_json_lines_round_trip():
     """CSV and JSON Lines preserve line breaks and quotes."""
-    kept = journal()
-    assert next(csv.DictReader(io.StringIO(kept.to_csv(), newline="")))["text"] == BLUE.text
-    lines = [json.loads(line) for line in kept.to_jsonl().splitlines()]
+    history = history_of()
+    assert next(csv.DictReader(io.StringIO(history.to_csv(), newline="")))["text"] == BLUE.text
+    lines = [json.loads(line) for line in history.to_jsonl().splitlines()]
     assert [line["text"] for line in lines] == [BLUE.text, None]
     assert (
         ComparisonHistory().to_csv(),
@@ -83,23 +79,25 @@ def test_csv_and_json_lines_round_trip():
 
 def test_markdown_reads_as_a_report():
     """The Markdown report contains prompt, options, answers and votes."""
-    kept = journal()
-    kept.set_verdict(1, 0, Verdict("better", 0, "short"))
-    assert kept.to_markdown() == (
+    history = history_of()
+    history.set_verdict(1, 0, Verdict("better", 0, "short"))
+    assert history.to_markdown() == (
         "## 1\n\n- temperature: 0.5\n\n> Why?\n\n### mock (better)\n\nIt is\nblue, <b>.\n\n"
         "### b (worse)\n\nProviderError: engine 'b' broke.\n\n> short\n"
     )
-    assert journal(ComparisonRecord(2, BOTH, input="x", row=1)).to_markdown().startswith("## 2.2\n")
+    assert (
+        history_of(ComparisonRecord(2, BOTH, input="x", row=1)).to_markdown().startswith("## 2.2\n")
+    )
 
 
 def test_a_retry_keeps_the_verdict():
     """A repeated run replaces the earlier one and keeps its vote."""
-    kept = journal()
-    kept.set_verdict(1, 0, Verdict("tie"))
+    history = history_of()
+    history.set_verdict(1, 0, Verdict("tie"))
     again = replace(BOTH, outcomes=(BLUE, BLUE))
-    kept.add(ComparisonRecord(1, again))
-    assert kept.records == [ComparisonRecord(1, again, verdict=Verdict("tie"))]
-    assert [one.reference for one in kept.rankings()] == ["b", "mock"]
+    history.add(ComparisonRecord(1, again))
+    assert history.records == [ComparisonRecord(1, again, verdict=Verdict("tie"))]
+    assert [row.reference for row in history.rankings()] == ["b", "mock"]
 
 
 def test_dispersion_measures_the_variation_of_a_models_answers():
@@ -108,21 +106,21 @@ def test_dispersion_measures_the_variation_of_a_models_answers():
     It is unknown for a single answer and for unknown tokens.
     """
     slow = replace(BLUE, text="blue", latency=5.0, usage=Usage())
-    found = dispersion(Comparison("?", ("a", "a", "a", "b"), (BLUE, slow, BLUE, BLUE)))
-    assert len(found) == 1
-    assert (found[0].reference, found[0].answers, found[0].different) == ("a", 3, 2)
-    assert found[0].latency == (2.0, 2.0, 5.0)
-    assert found[0].output_tokens is None
+    measured = dispersion(Comparison("?", ("a", "a", "a", "b"), (BLUE, slow, BLUE, BLUE)))
+    assert len(measured) == 1
+    assert (measured[0].reference, measured[0].answers, measured[0].different) == ("a", 3, 2)
+    assert measured[0].latency == (2.0, 2.0, 5.0)
+    assert measured[0].output_tokens is None
 
 
 def test_dispersion_of_failures_has_no_metrics():
     """The spread of failed answers has no figures, but counts them."""
-    (found,) = dispersion(Comparison("?", ("b", "b"), (FAILED, FAILED)))
-    assert (found.answers, found.latency) == (0, None)
+    (measured,) = dispersion(Comparison("?", ("b", "b"), (FAILED, FAILED)))
+    assert (measured.answers, measured.latency) == (0, None)
 
 
 def test_without_pandas_a_frame_says_what_to_install(monkeypatch):
     """Without pandas the error contains the command that installs it."""
     monkeypatch.setitem(__import__("sys").modules, "pandas", None)
     with pytest.raises(Exception, match="needs pandas"):
-        journal().to_frame()
+        history_of().to_frame()

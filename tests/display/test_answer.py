@@ -144,7 +144,7 @@ def test_a_retry_is_shown_with_its_countdown(sent):
 
 
 @pytest.mark.parametrize(
-    ("reply", "said"),
+    ("reply", "summary"),
     [
         (Reply("x", "mock", "m"), "mock:m · 0.0 s · ? in, ? out · unpriced"),
         (
@@ -157,14 +157,14 @@ def test_a_retry_is_shown_with_its_countdown(sent):
         ),
     ],
 )
-def test_the_summary_of_a_reply(reply, said):
+def test_the_summary_of_a_reply(reply, summary):
     """Unknown figures are shown as `?` and `unpriced`, never as 0."""
     from dataclasses import replace
     from decimal import Decimal
 
     priced = replace(reply, cost=Decimal(0)) if reply.cost == 0 else reply
-    assert display.reply_summary(priced) == said
-    assert display.reply_summary(priced, "interrupted") == f"{said} · interrupted"
+    assert display.reply_summary(priced) == summary
+    assert display.reply_summary(priced, "interrupted") == f"{summary} · interrupted"
 
 
 def test_a_terminal_gets_no_control_characters(monkeypatch):

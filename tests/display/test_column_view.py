@@ -28,13 +28,13 @@ class Held(LLMEngine):
     def __init__(self, name, *, fails=False):
         super().__init__()
         self.name, self.model_name, self._fails = name, "m", fails
-        self.go, self.said = threading.Event(), threading.Event()
+        self.go, self.begun = threading.Event(), threading.Event()
 
     async def stream(self, request):
         import asyncio
 
         yield Chunk(text=f"**{self.name}**")
-        self.said.set()
+        self.begun.set()
         while not self.go.is_set():
             await asyncio.sleep(0.005)
         if self._fails:
@@ -68,7 +68,7 @@ def run(project, monkeypatch):
         run = pool.plan_comparison("hi", models=["dear", "cheap", "nope"])
         run.start()
         for engine in engines:
-            assert engine.said.wait(10)
+            assert engine.begun.wait(10)
         run.engines = engines
         yield run
 

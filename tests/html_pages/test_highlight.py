@@ -4,7 +4,7 @@ import html5lib
 import pytest
 
 from gatewayx_nb.html.highlight import highlight
-from tests.html_pages.test_markdown import HOSTILE, corpus, words
+from tests.html_pages.test_markdown import HOSTILE, corpus, shown_text
 
 SOURCE = 'def f(x: int = 3) -> str:\n    """Say <b>."""\n    return "a & b"  # why\n'
 
@@ -13,7 +13,7 @@ def test_python_has_the_colours_of_the_editor():
     """Python code uses the color variables of JupyterLab's theme, and its text is unchanged."""
     page = highlight(SOURCE, "python")
 
-    assert words(page) == SOURCE
+    assert shown_text(page) == SOURCE
     for name in ("keyword", "def", "string", "comment", "number", "builtin"):
         assert f"var(--jp-mirror-editor-{name}-color,#" in page
 
@@ -31,5 +31,5 @@ def test_any_source_in_any_language_is_harmless(language):
 def test_very_long_code_is_not_highlighted():
     """Very long code is shown complete but without colors."""
     source = "x = 1\n" * 20_000
-    assert words(highlight(source, "python")) == source
+    assert shown_text(highlight(source, "python")) == source
     assert "<span" not in highlight(source, "python")

@@ -14,7 +14,7 @@ from tests.html_pages.test_markdown import (
     corpus,
     harmful,
     prefixes,
-    words,
+    shown_text,
 )
 
 ANSWERS = {
@@ -28,11 +28,11 @@ ANSWERS = {
 }
 
 
-def grown(pieces):
+def grown(parts):
     """Return the pages shown while chunks arrive."""
     render, text, pages = IncrementalRenderer(), "", []
-    for piece in pieces:
-        text += piece
+    for part in parts:
+        text += part
         pages.append(render(text))
     return pages
 
@@ -83,24 +83,24 @@ def test_every_prefix_of_a_growing_answer_is_harmless(name):
 
 
 @given(st.lists(st.one_of(st.text(), MARKUP), max_size=6))
-def test_any_pieces_are_harmless(pieces):
+def test_any_parts_are_harmless(parts):
     """Any text is harmless, however it is split."""
-    assert harmful(set(grown(pieces))) == {}
+    assert harmful(set(grown(parts))) == {}
 
 
 @given(st.lists(st.text(st.sampled_from("ab\x1b]0;\x07\u202e\ud83d\ude00\r\n\xe9"), max_size=8)))
-def test_incremental_rendering_strips_the_same_characters(pieces):
+def test_incremental_rendering_strips_the_same_characters(parts):
     """Control sequences are removed, even if they are split."""
-    whole = "".join(pieces)
-    if pieces:
-        assert words(grown(pieces)[-1]).split() == words(to_html(whole)).split()
+    whole = "".join(parts)
+    if parts:
+        assert shown_text(grown(parts)[-1]).split() == shown_text(to_html(whole)).split()
 
 
 def test_another_text_is_rendered_from_the_start():
     """A text that replaces the first one, as after a retry, is rendered from the start."""
     render = IncrementalRenderer()
     render("first **answer**\n\nwith two blocks\n\n")
-    assert words(render("second\u202e")) == "second\n"
+    assert shown_text(render("second\u202e")) == "second\n"
 
 
 @pytest.mark.parametrize("text", ANSWERS.values(), ids=ANSWERS)
@@ -109,7 +109,7 @@ def test_nothing_is_lost_while_it_grows(text):
     pages = grown(text[at : at + 37] for at in range(0, 1_200, 37))
     for number, page in enumerate(pages, 1):
         typed = text[: 37 * number]
-        assert sum(map(str.isalpha, words(page))) >= sum(map(str.isalpha, typed)) - 4
+        assert sum(map(str.isalpha, shown_text(page))) >= sum(map(str.isalpha, typed)) - 4
 
 
 @pytest.mark.parametrize("text", ANSWERS.values(), ids=ANSWERS)
@@ -130,11 +130,11 @@ def test_rendering_cost_depends_on_the_new_text(text, monkeypatch):
 
 def test_a_text_past_the_limit_still_grows(always, monkeypatch):
     """The part of a text beyond the limit is shown unformatted after the formatted part."""
-    monkeypatch.setattr(markdown, "LONGEST_MARKDOWN", 200)
+    monkeypatch.setattr(markdown, "MAX_MARKDOWN_LENGTH", 200)
     text = "".join(f"**word** {number} and what follows it\n\n" for number in range(20))
     whole = "".join(text.replace("*", "").split())
     for page in grown(text)[::7]:
-        shown = "".join(words(page).replace("*", "").split())
+        shown = "".join(shown_text(page).replace("*", "").split())
         assert whole.startswith(shown)
     assert len(shown) > len(whole) - 10
     assert "<strong>word</strong>" in page

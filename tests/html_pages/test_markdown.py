@@ -92,21 +92,21 @@ def cells_of(page):
 def faults(page):
     """Return everything in a page that is not on this allowlist, independent of the renderer's."""
     root = parsed(page)
-    found = [] if [dict(child.attrib) for child in root] == [OUTER] else ["left its box"]
-    found += ["text outside its box"] if root.text or any(child.tail for child in root) else []
+    faults = [] if [dict(child.attrib) for child in root] == [OUTER] else ["left its box"]
+    faults += ["text outside its box"] if root.text or any(child.tail for child in root) else []
     for element in itertools.islice(root.iter(), 2, None):
         if element.tag not in TAGS:
-            found.append(f"<{element.tag}>")
+            faults.append(f"<{element.tag}>")
             continue
         allowed = ATTRIBUTES.get(element.tag, {})
-        found += [
+        faults += [
             f"<{element.tag} {name}={value!r}>"
             for name, value in element.attrib.items()
             if name not in allowed or not allowed[name].fullmatch(value)
         ]
         if element.tag == "a" and not {"rel", "target"} <= set(element.attrib):
-            found.append("<a> that hands on this page")
-    return found
+            faults.append("<a> that hands on this page")
+    return faults
 
 
 # Between tags, a text without quotes cannot begin a tag or an attribute.
@@ -116,7 +116,7 @@ _PLAIN = re.compile(""">[^<>"']+<""")
 def harmful(pages):
     """Return the faults of pages, once for all pages that differ only in their words."""
     shapes = {_PLAIN.sub(">x<", page) for page in pages}
-    return {page: found for page in shapes if (found := known_faults(page))}
+    return {page: faults for page in shapes if (faults := known_faults(page))}
 
 
 @functools.cache
@@ -125,7 +125,7 @@ def known_faults(page):
     return faults(page)
 
 
-def words(page):
+def shown_text(page):
     """Return the text that a page shows."""
     return "".join(parsed(page).itertext())
 
@@ -240,27 +240,27 @@ def test_table_cells_are_aligned_by_the_model_or_left():
 def test_a_long_image_url_is_truncated():
     """A long image URL is shortened, because a megabyte of it is not readable."""
     page = to_html(f"![a](https://x/{'y' * 10_000})")
-    assert len(words(page)) < 300
+    assert len(shown_text(page)) < 300
 
 
 def test_bidi_overrides_and_invisible_characters_are_removed_and_joiners_kept():
     """Bidi overrides and invisible characters are removed, except joiners in scripts and emoji."""
     family, persian = "\U0001f468\u200d\U0001f469\u200d\U0001f467", "\u0645\u06cc\u200c\u062e\u0648"
-    shown = words(to_html(f"a\u202eb\u2066c\u2069\u200b\ufeff\U000e0041d {family} {persian}"))
+    shown = shown_text(to_html(f"a\u202eb\u2066c\u2069\u200b\ufeff\U000e0041d {family} {persian}"))
     assert shown == f"abcd {family} {persian}\n"
 
 
 def test_a_split_surrogate_pair_is_joined_and_a_lone_half_replaced():
     """A surrogate pair split over two chunks is joined; a lone half is replaced."""
-    assert words(to_html("\ud83d" + "\ude00 \ud83d!")) == "\U0001f600 \ufffd!\n"
+    assert shown_text(to_html("\ud83d" + "\ude00 \ud83d!")) == "\U0001f600 \ufffd!\n"
 
 
 def test_a_text_past_the_limit_is_shown_whole_with_its_end_unformatted():
     """A text beyond the limit is shown complete; only its beginning is formatted."""
     page = to_html("\n\n".join(f"**word** {number} <b>" for number in range(10_000)))
     assert faults(page) == []
-    assert re.findall("[0-9]+", words(page)) == [str(number) for number in range(10_000)]
-    assert page.count("<strong>word</strong>") + words(page).count("**word**") == 10_000
+    assert re.findall("[0-9]+", shown_text(page)) == [str(number) for number in range(10_000)]
+    assert page.count("<strong>word</strong>") + shown_text(page).count("**word**") == 10_000
     assert page.count("<strong>") > 1000
 
 
@@ -422,7 +422,7 @@ def test_reasoning_is_folded_above_the_reply():
     assert [child.tag for child in page] == ["details", "div"]
     assert page[0].get("open") is None
     assert [page[0][0].text, page[0][1].text] == ["Reasoning", thoughts]
-    assert words(reply_html("", reasoning=" \n")) == ""
+    assert shown_text(reply_html("", reasoning=" \n")) == ""
 
     growing = reply_html("", status="s", reasoning="x" * 10_000 + "end")
     assert len(growing) < 3_000
@@ -447,8 +447,8 @@ def test_a_status_replaces_the_footer():
     """A status is shown alone until text arrives, then before the footer."""
     waiting = parsed(reply_html("", footer="f", status="asking grok…"))[0]
     assert [line.text for line in waiting] == ["asking grok…"]
-    assert words(reply_html("a", status="streaming…")) == "a\nstreaming…"
-    assert words(reply_html("a")) == "a\n"
+    assert shown_text(reply_html("a", status="streaming…")) == "a\nstreaming…"
+    assert shown_text(reply_html("a")) == "a\n"
 
 
 def test_the_examples_in_the_docstrings_hold():

@@ -68,7 +68,7 @@ def test_a_page_keeps_its_appearance():
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_page_is_stripped_of_active_content(name):
-    """Before sandbox and policy, the sanitizer removes all that acts or loads.
+    """Before sandbox and policy, the sanitizer removes everything that runs or loads.
 
     This holds for whole and truncated pages.
     """

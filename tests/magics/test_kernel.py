@@ -403,7 +403,7 @@ def test_files_that_change_between_two_cells_are_seen_by_the_second(fresh, proje
     assert fresh.run("%%gatewayx mine\nhi").error == "EngineNotFoundError"
 
 
-def test_a_key_is_asked_for_and_never_shown(fresh, project):
+def test_a_key_is_prompted_for_and_never_shown(fresh, project):
     """A key is requested as a password and stored in the key file.
 
     It is in no message, variable or history.

@@ -83,7 +83,7 @@ def test_a_job_with_a_chat_or_a_fallback_is_refused(shell, option):
 
 
 def test_a_conversation_of_several_models_is_refused(shell):
-    """`--chat` with several models raises an error: each of their answers could be the turn."""
+    """`--chat` with several models raises an error: several answers cannot all be the next turn."""
     with pytest.raises(UsageError, match="cannot join a conversation"):
         shell.ask("%%gatewayx mock mock:other --chat story\nhi")
 

@@ -73,7 +73,7 @@ def test_no_vars_leaves_every_field_unchanged(shell):
     ],
 )
 def test_names_are_the_notebooks_wherever_the_cell_is_called(shell, cell):
-    """Fields are notebook names, even in other magics and functions, whose locals are not seen."""
+    """Fields are notebook names, even in other magics and functions, whose locals are not used."""
     shell.user_ns["name"] = "notebook"
 
     with capture_output():
@@ -172,7 +172,7 @@ def test_images_come_from_names_files_and_the_prompt(shell, project):
     assert text.endswith("Image('', https://x.example/y.png)]")
 
 
-def test_an_answer_that_fits_no_form_is_kept(shell):
+def test_an_answer_that_does_not_fit_its_format_is_kept(shell):
     """A reply that does not match its format is kept, like a partial answer."""
     with capture_output(), pytest.raises(ProviderError):
         shell.ask("%%gx mock --as json\nprose")
@@ -200,7 +200,7 @@ def test_a_key_never_gets_into_a_prompt(shell):
         "if True:\n    answer = %gatewayx mock what is this?\nanswer",
     ],
 )
-def test_a_question_mark_is_no_request_for_help(shell, line):
+def test_a_question_mark_does_not_request_help(shell, line):
     """A line that ends with a question mark is a prompt; its value is the reply."""
     assert str(shell.ask(line)) == "[mock] what is this?"
     assert str(shell.user_ns["_reply"]) == "[mock] what is this?"
@@ -239,11 +239,19 @@ def test_help_is_still_help(shell, capsys):
             "cannot be used with `--as code`",
         ),
         ("%%gatewayx mock --schema City\nx", UsageError, "'City', which is not defined"),
-        ("%%gatewayx mock --schema _dh\nx", UsageError, "`--schema _dh`: schema must be .* got"),
+        (
+            "%%gatewayx mock --schema _dh\nx",
+            UsageError,
+            "`--schema _dh`: schema must be a JSON Schema",
+        ),
         ("%%gatewayx mock --schema 1+1\nx", UsageError, "'1\\+1' is not a variable"),
         ("%%gatewayx mock --image plto.png\nx", UsageError, "is called 'plto.png'"),
-        ("%%gatewayx mock --image http://x/y.png\nx", UsageError, "must begin with https://"),
-        ("%%gatewayx mock --image _dh\nx", UsageError, "`--image _dh`: image must be .* got list"),
+        (
+            "%%gatewayx mock --image http://x/y.png\nx",
+            UsageError,
+            "image URL must begin with https://",
+        ),
+        ("%%gatewayx mock --image _dh\nx", UsageError, "`--image _dh`: image must be .*, got list"),
         ("%%gatewayx mock --image _\nx", UsageError, "cannot be read"),
         ("%%gatewayx mock -o 1x\nx", UsageError, "'1x' is not a valid variable name"),
         ("%%gatewayx mock -o class\nx", UsageError, "'class' is not a valid"),
@@ -413,7 +421,7 @@ def test_state_commands_name_everything(shell, project):
     assert "Default model: mine" in repr(shell.ask("%gatewayx status"))
 
 
-def test_health_is_a_table_of_who_works(shell, project):
+def test_health_is_a_table_of_engines_that_work(shell, project):
     """Health is a table of the configured engines, or of the named ones."""
     project.engine("broken", body="    oops\n")
 
@@ -427,7 +435,7 @@ def test_health_is_a_table_of_who_works(shell, project):
     assert [line.split()[0] for line in one.splitlines()] == ["engine", "------", "mock"]
 
 
-def test_an_option_within_a_text_is_no_option(shell):
+def test_a_dash_within_a_text_is_not_an_option(shell):
     """An option in a quoted text is not parsed: `-h` in a system prompt shows no help."""
     shell.ask('%%gx mock -q -s "explain the -h option"\nhi')
 
@@ -514,7 +522,7 @@ def test_anything_but_yes_trusts_nothing(steered, monkeypatch, answer):
 
 
 def test_trust_without_a_person_is_refused(steered, monkeypatch):
-    """A front end without input, such as nbval's, cannot trust."""
+    """Trust is refused in a front end without input, such as nbval's."""
 
     def nobody(_):
         raise StdinNotImplementedError

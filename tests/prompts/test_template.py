@@ -124,7 +124,7 @@ class Outer:
 
 
 def test_a_function_or_class_becomes_its_source():
-    """A function or class is replaced by its source, also if decorated, nested or a method."""
+    """A function or class is replaced by its source, even if decorated, nested or a method."""
     names = {"f": helper, "C": Outer, "I": Outer.Inner, "w": functools.wraps(helper)(lambda: 0)}
     source = '"""Return the double."""\n    return 2 * x  # {{x}}'
 

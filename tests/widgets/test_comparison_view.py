@@ -61,7 +61,7 @@ def upload(view, files):
 def bodies(view):
     """Return the displayed answers of all rows."""
     rows = view._answers.children
-    return [pane.children[1].value for row in rows for pane in row.children[1].children]
+    return [column.children[1].value for row in rows for column in row.children[1].children]
 
 
 def test_a_run_shows_every_answer_with_its_metrics(make):
@@ -170,8 +170,8 @@ def test_typed_values_are_sent(make):
     view.run()
     engine = view._pool()._registry._instances["scripted"]
     assert len(engine.requests) == 2
-    asked = engine.requests[0]
-    assert (asked.system, asked.temperature, asked.max_tokens) == ("Be brief.", 0.5, 9)
+    request = engine.requests[0]
+    assert (request.system, request.temperature, request.max_tokens) == ("Be brief.", 0.5, 9)
     assert "2 (2 to 2)" not in view._results._metrics.value
     assert "different" in view._results._metrics.value  # the spread table
 
@@ -186,7 +186,7 @@ def test_a_value_that_no_field_can_hold_is_passed_unchanged(make):
     view.run()
     labelled(view, "Stop text").value = "END"
     view.run()
-    assert [asked.stop for asked in engine.requests] == [("END", "\n\n"), ("END",)]
+    assert [request.stop for request in engine.requests] == [("END", "\n\n"), ("END",)]
     other = make("x", ("scripted",), ["a"], stop="\n")
     other.run()
     assert other._pool()._registry._instances["scripted"].requests[0].stop == ("\n",)
@@ -227,14 +227,14 @@ def test_an_uploaded_image_is_removed_from_the_widget_state(make):
 
 def test_all_images_are_sent_and_listed(make, monkeypatch):
     """Images are sent in order: from the prompt, `[image 1]`, then from options, then uploads."""
-    view = make("Is {{fig}} a cat?", ("scripted",), ["a"], images=[PNG + b"given"])
+    view = make("Is {{fig}} a cat?", ("scripted",), ["a"], images=[PNG + b"option"])
     engine = view._pool()._registry._instances["scripted"]
     monkeypatch.setattr(engine, "features", frozenset({"images"}), raising=False)
     view._session._names = lambda: {"fig": Image("image/png", PNG)}
     upload(view, {"cat.png": PNG + b"uploaded"})
     view.run()
     sent = engine.requests[0].messages[0].images
-    assert [one.data for one in sent] == [PNG, PNG + b"given", PNG + b"uploaded"]
+    assert [image.data for image in sent] == [PNG, PNG + b"option", PNG + b"uploaded"]
     assert list(view.results["images"]) == ["fig, bytes, cat.png"]
     assert "images=[fig, ..., 'cat.png']" in view.code
 
@@ -357,8 +357,8 @@ def test_a_hundred_runs_use_no_more_widgets_than_one(make):
 
 def alive():
     """Return the widgets registered by ipywidgets."""
-    kept = getattr(ipywidgets.widgets.widget, "_instances", None)
-    return set(ipywidgets.Widget.widgets if kept is None else kept)  # ipywidgets 7 and 8
+    instances = getattr(ipywidgets.widgets.widget, "_instances", None)
+    return set(ipywidgets.Widget.widgets if instances is None else instances)  # ipywidgets 7 and 8
 
 
 def test_a_view_that_is_closed_leaves_no_widget(make):
@@ -460,8 +460,8 @@ def test_a_column_is_updated_at_most_ten_times_a_second(make):
     view = make("x", ("scripted",), [*[piece for _ in range(150) for piece in ("w ", 0.004)]])
     began = time.monotonic()
     view.run(wait=False)
-    pane = view._answers.children[0].children[1].children[0]
-    seen = []
-    pane.children[1].observe(lambda change: seen.append(change["new"]), "value")
+    column = view._answers.children[0].children[1].children[0]
+    pages = []
+    column.children[1].observe(lambda change: pages.append(change["new"]), "value")
     view._wait()
-    assert 2 <= len(seen) <= 10 * (time.monotonic() - began) + 1  # plus the last, complete one
+    assert 2 <= len(pages) <= 10 * (time.monotonic() - began) + 1  # plus the last, complete one

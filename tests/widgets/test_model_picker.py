@@ -60,10 +60,10 @@ def test_one_reference_needs_no_list(picker):
 
 def test_other_code_can_observe_the_value(picker):
     """The value is a trait that can be observed."""
-    heard = []
-    picker.observe(lambda change: heard.append(change["new"]), "value")
+    values = []
+    picker.observe(lambda change: values.append(change["new"]), "value")
     tick(picker, "one")
-    assert heard == [("mock", "one")]
+    assert values == [("mock", "one")]
     other = type("Other", (traitlets.HasTraits,), {"chosen": traitlets.Tuple()})()
     traitlets.dlink((picker, "value"), (other, "chosen"))
     assert other.chosen == ("mock", "one")

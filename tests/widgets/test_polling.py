@@ -10,17 +10,17 @@ class Follower:
     """Counts its notifications."""
 
     def __init__(self, *, fails=False):
-        self.fails, self.told = fails, threading.Semaphore(0)
+        self.fails, self.calls = fails, threading.Semaphore(0)
 
     def follow(self):
-        self.told.release()
+        self.calls.release()
         if self.fails:
             raise RuntimeError
 
 
-def heard(follower):
+def is_called(follower):
     """Wait until the follower is notified."""
-    return follower.told.acquire(timeout=10)
+    return follower.calls.acquire(timeout=10)
 
 
 def test_followers_are_called_repeatedly_even_if_one_fails():
@@ -28,7 +28,7 @@ def test_followers_are_called_repeatedly_even_if_one_fails():
     watch, broken, other = ChangePoller(0.001), Follower(fails=True), Follower()
     watch.add(broken)
     watch.add(other)
-    assert all(heard(one) for one in (broken, other, broken, other))
+    assert all(is_called(follower) for follower in (broken, other, broken, other))
     watch.discard(broken)
     watch.discard(other)
 
@@ -40,14 +40,14 @@ def test_the_thread_ends_after_the_last_follower_and_restarts_with_the_next():
     """
     watch, follower = ChangePoller(0.001), Follower()
     watch.add(follower)
-    assert heard(follower)
+    assert is_called(follower)
     thread = watch._thread
     watch.discard(follower)
     thread.join(10)
     assert not thread.is_alive()
 
     watch.add(follower)
-    assert heard(follower)
+    assert is_called(follower)
     thread = watch._thread
     del follower
     gc.collect()

@@ -1,0 +1,64 @@
+"""A run of the comparison view: what it asks, and of which models."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gatewayx_nb.calls import CallOptions
+    from gatewayx_nb.messages import Image
+
+MAX_REPLIES = 60
+"""Maximum replies per run; more would be table rows rather than readable columns."""
+_INPUT = re.compile(r"{{\s*input\s*}}")
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonRequest:
+    """What a run asks, and of which models.
+
+    Attributes:
+        prompt: The prompt, with ``{{name}}`` and ``{{input}}`` as typed.
+        references: The models to call.
+        options: The keywords of the calls, without those not set.
+        images: Added images, by name.
+        inputs: Values of ``{{input}}``, one row of replies each.
+        samples: Number of calls to each model.
+        hidden: Whether names and metrics are hidden until there is a vote.
+    """
+
+    prompt: str
+    references: tuple[str, ...]
+    options: CallOptions = field(default_factory=dict)  # type: ignore[assignment]
+    images: Mapping[str, Image] = field(default_factory=dict)
+    inputs: tuple[str, ...] = ()
+    samples: int = 1
+    hidden: bool = False
+
+    def check(self) -> None:
+        """Check that the request can be run.
+
+        Raises:
+            UsageError: If it has no prompt, no models, or too many replies.
+        """
+        if not self.prompt.strip():
+            raise UsageError("The prompt is empty.", hint="Enter a prompt.")
+        if not self.references:
+            raise UsageError("No model is selected.", hint="Select one or more models.")
+        if self.inputs and not _INPUT.search(self.prompt):
+            raise UsageError(
+                "There are inputs, but the prompt does not contain {{input}}.",
+                hint="Write {{input}} in the prompt where an input belongs.",
+            )
+        count = len(self.references) * self.samples * max(1, len(self.inputs))
+        if count > MAX_REPLIES:
+            raise UsageError(
+                f"A run must have at most {MAX_REPLIES} replies, got {count}.",
+                hint="Use fewer inputs, samples or models.",
+            )
