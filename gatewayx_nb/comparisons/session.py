@@ -17,10 +17,10 @@ from gatewayx_nb.errors import UsageError
 from gatewayx_nb.secure_config import Secret
 
 if TYPE_CHECKING:
-    from gatewayx_nb.comparisons.request import ComparisonRequest
     from collections.abc import Callable, Mapping
 
     from gatewayx_nb.calls import CallOptions
+    from gatewayx_nb.comparisons.request import ComparisonRequest
     from gatewayx_nb.comparisons.run import ComparisonRun
     from gatewayx_nb.comparisons.verdicts import Vote
     from gatewayx_nb.secure_config import Config
