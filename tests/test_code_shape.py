@@ -52,14 +52,16 @@ class Module:
 
     @cached_property
     def code_lines(self):
-        """The numbers of the lines that hold code: no docstring, import, comment or blank line."""
-        left_out = set()
-        for node in ast.walk(self.tree):
-            is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-            if isinstance(node, ast.Import | ast.ImportFrom) or (
-                is_text and isinstance(node.value.value, str)
-            ):
-                left_out |= set(range(node.lineno, node.end_lineno + 1))
+        """The numbers of the lines that hold code.
+
+        Docstrings, imports, the lists of what is exported, comments and blank lines do not count.
+        """
+        left_out = {
+            line
+            for node in ast.walk(self.tree)
+            if _is_no_code(node)
+            for line in range(node.lineno, node.end_lineno + 1)
+        }
         tokens = tokenize.generate_tokens(io.StringIO(self.text).readline)
         lines = {
             line
@@ -109,6 +111,14 @@ def _modules():
 
 
 MODULES = {module.name: module for module in _modules()}
+
+
+def _is_no_code(node):
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+        return isinstance(node.value.value, str)
+    if isinstance(node, ast.Assign):
+        return any(getattr(target, "id", "") == "__all__" for target in node.targets)
+    return isinstance(node, ast.Import | ast.ImportFrom)
 
 
 def body_of(function):
