@@ -237,7 +237,7 @@ def test_the_picker_is_searched_ticked_and_follows_keys(page, lab):  # noqa: F81
     row = shown.get_by_role("checkbox")
     expect(row).to_have_count(1)
     expect(row).to_be_disabled()
-    expect(shown).to_contain_text("no key · %gatewayx key set groq")
+    expect(shown).to_contain_text("no key · Run %gatewayx key set groq")
     keys = lab.folder / "config" / "secrets" / ".env.local"
     keys.write_text("GATEWAYX_GROQ_API_KEY=gsk-0123456789abcdef0123456789\n")
     keys.chmod(0o600)
