@@ -28,11 +28,7 @@ from ._llama import LlamaCall, LlamaHost
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-_FINISH: dict[str, FinishReason] = {
-    "stop": "stop",
-    "length": "length",
-    "tool_calls": "tool_calls",
-}
+_FINISH: dict[str, FinishReason] = {"stop": "stop", "length": "length", "tool_calls": "tool_calls"}
 
 _CONTEXT = 4096  # tokens per call; uses 512 MB of memory in all (890 MB at SmolLM2's 8,192)
 
@@ -111,11 +107,8 @@ class LocalEngine(LLMEngine):
         own = self._own_file()
         if own is not None:
             return [ModelInfo(self.name, own.stem)]
-        return [
-            ModelInfo(self.name, name, default=name == self.model_name)
-            for name, row in catalogue().items()
-            if row.is_pulled
-        ]
+        names = [name for name, row in catalogue().items() if row.is_pulled]
+        return [ModelInfo(self.name, name, default=name == self.model_name) for name in names]
 
     @override
     def get_cost_per_token(self) -> float:
@@ -131,12 +124,9 @@ class LocalEngine(LLMEngine):
 
     def _own_file(self) -> Path | None:
         """Return the user's own GGUF file, if one is configured."""
-        path = self.options.get("model_path")
-        return (
-            check_gguf(Path(path).expanduser(), "model_path")
-            if path
-            else configured_path(os.environ)
-        )
+        if path := self.options.get("model_path"):
+            return check_gguf(Path(path).expanduser(), "model_path")
+        return configured_path(os.environ)
 
     def _resolve(self, name: str) -> _Model:
         own = self._own_file()
@@ -163,9 +153,8 @@ class LocalEngine(LLMEngine):
         return _Model(name, path)
 
     def _host(self, path: Path) -> LlamaHost:
-        context = int(self.options.get("context", _CONTEXT))
         if path not in self._hosts:
-            self._hosts[path] = LlamaHost(path, context)
+            self._hosts[path] = LlamaHost(path, int(self.options.get("context", _CONTEXT)))
         return self._hosts[path]
 
 
@@ -175,27 +164,24 @@ def _body(request: Request) -> dict[str, Any]:
     https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md
     """
     system = [Message("system", request.system)] if request.system is not None else []
-    repeatable = request.seed is not None or request.temperature == 0
-    named = {
+    must_repeat = request.seed is not None or request.temperature == 0
+    schema = request.schema and {"name": "answer", "schema": dict(request.schema)}
+    optional = {
         "temperature": request.temperature,
         "top_p": request.top_p,
         "max_tokens": request.max_tokens,
         "stop": list(request.stop) or None,
         "seed": request.seed,
-        "response_format": request.schema
-        and {
-            "type": "json_schema",
-            "json_schema": {"name": "answer", "schema": dict(request.schema)},
-        },
+        "response_format": schema and {"type": "json_schema", "json_schema": schema},
         # A prompt prefix cached by an earlier call is rounded differently: it changed 14 of 16
         # replies at temperature 0, and the time by a quarter.
-        "cache_prompt": False if repeatable else None,
+        "cache_prompt": False if must_repeat else None,
     }
     return {
-        **{name: value for name, value in named.items() if value is not None},
+        **{name: value for name, value in optional.items() if value is not None},
         **request.params,
         "messages": [
-            {"role": turn.role, "content": _paired(turn.content)}
+            {"role": turn.role, "content": _replace_surrogates(turn.content)}
             for turn in (*system, *request.messages)
         ],
         "stream": True,
@@ -204,7 +190,7 @@ def _body(request: Request) -> dict[str, Any]:
     }
 
 
-def _paired(text: str) -> str:
+def _replace_surrogates(text: str) -> str:
     """Replace lone surrogates, which JSON parsers reject, with U+FFFD."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 

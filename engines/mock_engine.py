@@ -36,7 +36,9 @@ class MockEngine(LLMEngine):
             await asyncio.sleep(latency)
         if status := request.params.get("fail"):
             raise _requested_error(str(status))
-        words = re.findall(r"\s*\S+\s*$|\s*\S+", _answer(request))
+        system = f" (system: {request.system})" if request.system else ""
+        # Words keep the blanks before them, so that the chunks add up to the reply.
+        words = re.findall(r"\s*\S+\s*$|\s*\S+", f"[mock{system}] {request.prompt}")
         sent = words[: request.max_tokens]
         for word in sent:
             yield Chunk(text=word)
@@ -51,11 +53,6 @@ class MockEngine(LLMEngine):
     @override
     def get_cost_per_token(self) -> float:
         return 0.0
-
-
-def _answer(request: Request) -> str:
-    system = f" (system: {request.system})" if request.system else ""
-    return f"[mock{system}] {request.prompt}"
 
 
 def _number(request: Request, name: str) -> float:

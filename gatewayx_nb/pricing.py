@@ -40,7 +40,7 @@ def price(provider: str, model: str, usage: Usage, moment: float) -> Decimal | N
         return None
     import genai_prices
 
-    if not _is_known(genai_prices.data_snapshot.get_snapshot().timestamp, provider, model):
+    if not _has_price(genai_prices.data_snapshot.get_snapshot().timestamp, provider, model):
         return None
     tokens = genai_prices.Usage(
         input_tokens=usage.input_tokens,
@@ -61,13 +61,12 @@ def price(provider: str, model: str, usage: Usage, moment: float) -> Decimal | N
 
 
 @functools.lru_cache(1024)
-def _is_known(of: datetime, provider: str, model: str) -> bool:  # noqa: ARG001 - part of the key
+def _has_price(version: datetime, provider: str, model: str) -> bool:  # noqa: ARG001 - cache key
     """Return whether a model has a price; cached, as a failed lookup takes 0.5 ms."""
     import genai_prices
 
     try:
-        snapshot = genai_prices.data_snapshot.get_snapshot()
-        snapshot.find_provider_model(model, None, provider, None)
+        genai_prices.data_snapshot.get_snapshot().find_provider_model(model, None, provider, None)
     except (LookupError, ValueError):
         return False
     return True

@@ -63,13 +63,10 @@ class Secret(str):
         return MASK
 
     @override
-    def __str__(self) -> str:
-        return str.__str__(self)
-
-    @override
     def __getitem__(self, index: SupportsIndex | slice) -> str:
         return MASK
 
+    # Without these two, copies would use `__reduce__` and lose the key.
     def __copy__(self) -> Secret:
         return self
 
@@ -89,9 +86,8 @@ def key_state(value: str | None) -> KeyState:
     stripped = (value or "").strip()
     if not stripped:
         return "missing"
-    if not (stripped.isascii() and stripped.isprintable()) or " " in stripped:
-        return "placeholder"
-    return "placeholder" if _PLACEHOLDERS.fullmatch(stripped) else "set"
+    is_valid = stripped.isascii() and stripped.isprintable() and " " not in stripped
+    return "set" if is_valid and not _PLACEHOLDERS.fullmatch(stripped) else "placeholder"
 
 
 def vendor_of_key(key: str) -> str | None:
@@ -118,6 +114,7 @@ def redact(text: str, keys: Iterable[str]) -> str:
     twelve characters, which some providers quote.
     """
     forms = {form for key in keys for form in _forms(str(key)) if form}
+    # Longest first: the start of a key would otherwise be replaced inside the whole key.
     for form in sorted(forms, key=len, reverse=True):
         text = text.replace(form, MASK)
     return text

@@ -53,7 +53,7 @@ def test_a_pickled_secret_carries_no_key():
         "two words",
     ],
 )
-def test_a_placeholder_is_no_key(value):
+def test_a_placeholder_is_not_a_key(value):
     """A placeholder of an example file is not a key and is never sent."""
     assert key_state(value) == "placeholder"
 

@@ -13,7 +13,13 @@ from gatewayx_nb.commands.command import LineParser
 from gatewayx_nb.errors import ConfigError, TrustError, UsageError
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.model_registry import ENGINE_NAME
-from gatewayx_nb.secure_config import display_path, key_state, key_variable, looks_like_key
+from gatewayx_nb.secure_config import (
+    SkipReason,
+    display_path,
+    key_state,
+    key_variable,
+    looks_like_key,
+)
 
 if TYPE_CHECKING:
     import argparse
@@ -181,5 +187,5 @@ def _import_notes(session: Session, source: Path, result: KeyImport) -> Iterator
         yield f"{len(others)} skipped, as no engine uses them{f': {names}' * bool(names)}."
     if result.invalid_lines:
         yield f"Lines that are not NAME=VALUE: {result.invalid_lines}."
-    if any(entry.skip_reason == "another one is set" for entry in result.entries):
+    if any(entry.skip_reason is SkipReason.OTHER_KEY_SET for entry in result.entries):
         yield f"Keys that are set are kept; `{session.prog} key remove NAME` removes one first."

@@ -28,9 +28,10 @@ def atomic_write(path: Path, data: bytes) -> None:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
+            # Before the rename: else a power cut may leave the new name with no content.
             os.fsync(file.fileno())
         Path(temporary).replace(path)
-    except BaseException:
+    except BaseException:  # an interrupt too must leave no temporary file
         with contextlib.suppress(OSError):
             Path(temporary).unlink()
         raise

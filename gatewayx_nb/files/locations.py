@@ -76,11 +76,10 @@ def _from_home(path: Path) -> str:
 
 def user_config_dir(env: Mapping[str, str]) -> ConfigDir:
     """Return platformdirs' configuration folder ``gatewayx``; it need not exist."""
+    # Read here too, because platformdirs uses only the process's own environment.
     configured = env.get("XDG_CONFIG_HOME") if sys.platform.startswith("linux") else None
-    root = (
-        Path(configured) / "gatewayx" if configured else platformdirs.user_config_path("gatewayx")
-    )
-    return ConfigDir(root, "user")
+    base = Path(configured, "gatewayx") if configured else None
+    return ConfigDir(base or platformdirs.user_config_path("gatewayx"), "user")
 
 
 def find_project(env: Mapping[str, str], start: Path | None = None) -> ConfigDir | None:
@@ -102,8 +101,7 @@ def find_project(env: Mapping[str, str], start: Path | None = None) -> ConfigDir
                 hint="Create that folder, or unset GATEWAYX_HOME.",
             )
         return ConfigDir(root, "project")
-    starts = [start] if start else [Path.cwd(), *_script_folder()]
-    for folder in starts:
+    for folder in [start] if start else [Path.cwd(), *_script_folder()]:
         for candidate in _upwards(folder.absolute()):
             project = ConfigDir(candidate, "project")
             if project.settings.is_file() or project.keys.parent.is_dir():
@@ -164,4 +162,5 @@ def stat_stamp(path: Path, *, follow: bool = True) -> StatStamp | None:
         stat = os.stat(path, follow_symlinks=follow)  # noqa: PTH116 - faster; runs on each call
     except OSError:
         return None
+    # The inode too: an atomic write replaces the file, perhaps with the same size and times.
     return (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino)

@@ -63,6 +63,7 @@ def open_private(path: Path, *, own: bool) -> int:
     """
     if own:
         _refuse_links(path)
+    # O_NONBLOCK: otherwise opening a FIFO waits for a writer.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
         handle = os.open(path, flags | (getattr(os, "O_NOFOLLOW", 0) if own else 0))
@@ -85,7 +86,7 @@ def restrict_to_owner(handle: int, path: Path) -> str | None:
     """Make an open file readable by its owner only; return a warning if this fails."""
     if sys.platform == "win32" or not os.fstat(handle).st_mode & 0o077:
         return None
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # the mode is checked again below
         os.fchmod(handle, 0o600)
     if os.fstat(handle).st_mode & 0o077:
         return f"the key file {str(path)!r} stays readable by others. `chmod 600 {path}`"

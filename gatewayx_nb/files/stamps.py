@@ -51,16 +51,17 @@ class FileStamp:
             return True
         if self._content is None:
             return False
-        at_rest = not _is_young(self._stamp)
+        # Before reading: a change after this line gets a new stamp if the old one is a tick away.
+        is_young = _is_young(self._stamp)
         if _content(self.path) != self._content:
             return True
-        if at_rest:
+        if not is_young:
             self._content = None
         return False
 
 
-def _is_young(at: StatStamp | None) -> bool:
-    return at is not None and abs(time.time_ns() - max(at[:2])) < _TICK
+def _is_young(stamp: StatStamp | None) -> bool:
+    return stamp is not None and abs(time.time_ns() - max(stamp[:2])) < _TICK
 
 
 def _content(path: Path) -> bytes:
@@ -68,9 +69,9 @@ def _content(path: Path) -> bytes:
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            text = "\0".join(sorted(os.listdir(path))).encode(errors="replace")  # noqa: PTH208
-        else:
-            text = path.read_bytes() if stat.S_ISREG(mode) else b""
+            content = "\0".join(sorted(os.listdir(path))).encode(errors="replace")  # noqa: PTH208
+        else:  # reading a FIFO would block
+            content = path.read_bytes() if stat.S_ISREG(mode) else b""
     except OSError:
         return b""
-    return hashlib.blake2b(text, digest_size=16).digest()
+    return hashlib.blake2b(content, digest_size=16).digest()

@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from gatewayx_nb.llm_engines import json_body
 from gatewayx_nb.llm_engines.http import HTTPEngine
+from gatewayx_nb.llm_engines.json_body import as_dict, as_dicts, as_int, as_str
 from gatewayx_nb.llm_engines.tool_calls import ToolCallAssembler
 from gatewayx_nb.replies import Chunk, FinishReason, Usage
 
@@ -81,21 +82,20 @@ class AnthropicMessagesEngine(HTTPEngine):
 
     @override
     def payload(self, request: Request) -> dict[str, Any]:
-        set_by_caller = {
+        payload = {
+            "model": request.model,
+            "max_tokens": request.max_tokens or MAX_TOKENS,
+            "messages": [_turn(turn) for turn in request.messages if turn.role != "system"],
+        }
+        optional = {
             "system": _system(request),
             "temperature": request.temperature,
             "top_p": request.top_p,
             "stop_sequences": list(request.stop) or None,
             "output_config": _output_config(request),
         }
-        payload = {
-            "model": request.model,
-            "max_tokens": request.max_tokens or MAX_TOKENS,
-            "messages": [_turn(turn) for turn in request.messages if turn.role != "system"],
-            **{name: value for name, value in set_by_caller.items() if value is not None},
-        }
-        payload = json_body.merge_params(payload, request.params)
-        is_long = (json_body.as_int(payload["max_tokens"]) or 0) > _MAX_UNSTREAMED
+        payload = json_body.with_options(payload, optional, request.params)
+        is_long = (as_int(payload["max_tokens"]) or 0) > _MAX_UNSTREAMED
         return {"stream": request.streamed or is_long} | payload
 
     @override
@@ -117,55 +117,54 @@ class MessagesParser:
         """Yield the chunks of one event's data, or of a whole body."""
         event = json_body.parse(data)
         if event.get("error") or event.get("type") == "error":
-            kind = json_body.as_str(json_body.as_dict(event.get("error")).get("type"))
+            kind = as_str(as_dict(event.get("error")).get("type"))
             raise self._errors.from_body(event, _STATUSES.get(kind))
-        index = json_body.as_int(event.get("index"))
+        index = as_int(event.get("index"))
         match event.get("type"):
             case "message":
                 yield from self._message(event)
             case "message_start":
-                yield self._start_message(json_body.as_dict(event.get("message")))
+                yield self._start_message(as_dict(event.get("message")))
             case "content_block_start":
-                yield from self._start_block(index, json_body.as_dict(event.get("content_block")))
+                yield from self._start_block(index, as_dict(event.get("content_block")))
             case "content_block_delta":
-                yield from self._extend_block(index, json_body.as_dict(event.get("delta")))
+                yield from self._extend_block(index, as_dict(event.get("delta")))
             case "content_block_stop":
                 yield from self._calls.finish(index)
             case "message_delta":
-                usage = json_body.as_dict(event.get("usage"))
-                yield from self._end_message(json_body.as_dict(event.get("delta")), usage)
+                usage = as_dict(event.get("usage"))
+                yield from self._end_message(as_dict(event.get("delta")), usage)
             case "message_stop":
                 self.finished = True
 
     def _message(self, message: dict[str, Any]) -> Iterator[Chunk]:
         yield self._start_message(message)
-        for index, block in enumerate(json_body.as_list(message.get("content"))):
-            yield from self._start_block(index, json_body.as_dict(block))
+        for index, block in enumerate(as_dicts(message.get("content"))):
+            yield from self._start_block(index, block)
             yield from self._calls.finish(index)
         yield from self._end_message(message, {})
         yield Chunk(raw=message)
 
     def _start_message(self, message: dict[str, Any]) -> Chunk:
-        self._usage = json_body.as_dict(message.get("usage"))
-        return Chunk(
-            model=json_body.as_str(message.get("model")) or None, usage=usage_of(self._usage)
-        )
+        self._usage = as_dict(message.get("usage"))
+        return Chunk(model=as_str(message.get("model")) or None, usage=usage_of(self._usage))
 
     def _start_block(self, index: int | None, block: dict[str, Any]) -> Iterator[Chunk]:
         yield from self._text_chunks(block)
         # Only tools that the caller runs: `server_tool_use` is the provider's own.
         if block.get("type") == "tool_use":
-            name, arguments_object = json_body.as_str(block.get("name")), block.get("input")
-            arguments = json.dumps(arguments_object, ensure_ascii=False) if arguments_object else ""
-            self._calls.add(index, json_body.as_str(block.get("id")), name, arguments)
+            # A stream starts with an empty object, and sends the arguments as `partial_json`.
+            arguments = json.dumps(block["input"], ensure_ascii=False) if block.get("input") else ""
+            call_id, name = as_str(block.get("id")), as_str(block.get("name"))
+            self._calls.add(index, call_id, name, arguments)
             self._has_answered = True
 
     def _extend_block(self, index: int | None, delta: dict[str, Any]) -> Iterator[Chunk]:
         yield from self._text_chunks(delta)
-        self._calls.extend(index, json_body.as_str(delta.get("partial_json")))
+        self._calls.extend(index, as_str(delta.get("partial_json")))
 
     def _text_chunks(self, part: dict[str, Any]) -> Iterator[Chunk]:
-        text, thinking = json_body.as_str(part.get("text")), json_body.as_str(part.get("thinking"))
+        text, thinking = as_str(part.get("text")), as_str(part.get("thinking"))
         self._has_answered = self._has_answered or bool(text)
         if text or thinking:
             yield Chunk(text=text, reasoning=thinking)
@@ -173,33 +172,31 @@ class MessagesParser:
     def _end_message(self, end: dict[str, Any], usage: dict[str, Any]) -> Iterator[Chunk]:
         # The counts are running totals, which replace those of the start event.
         self._usage |= {name: value for name, value in usage.items() if value is not None}
-        reason = json_body.as_str(end.get("stop_reason"))
+        reason = as_str(end.get("stop_reason"))
         if reason == "refusal" and not self._has_answered:
-            raise self._refusal_error(json_body.as_dict(end.get("stop_details")))
+            raise self._refusal_error(as_dict(end.get("stop_details")))
         self.finished = self.finished or bool(reason)
         finish = _FINISH_REASONS.get(reason, "other") if reason else None
         yield Chunk(finish_reason=finish, usage=usage_of(self._usage))
 
     def _refusal_error(self, details: dict[str, Any]) -> Exception:
-        why = json_body.as_str(details.get("explanation")) or json_body.as_str(
-            details.get("category")
-        )
+        why = as_str(details.get("explanation")) or as_str(details.get("category"))
         message = f"the prompt was refused: {why}" if why else "the prompt was refused."
         return self._errors.from_body({"error": {"type": "refusal", "message": message}})
 
 
 def usage_of(usage: dict[str, Any]) -> Usage:
     """Parse the usage, adding cached tokens to the input, which Anthropic counts separately."""
-    fresh = json_body.as_int(usage.get("input_tokens"))
-    written = json_body.as_int(usage.get("cache_creation_input_tokens"))
-    cached = json_body.as_int(usage.get("cache_read_input_tokens"))
-    details = json_body.as_dict(usage.get("output_tokens_details"))
+    fresh = as_int(usage.get("input_tokens"))
+    written = as_int(usage.get("cache_creation_input_tokens"))
+    cached = as_int(usage.get("cache_read_input_tokens"))
+    details = as_dict(usage.get("output_tokens_details"))
     return Usage(
         input_tokens=None if fresh is None else fresh + (written or 0) + (cached or 0),
-        output_tokens=json_body.as_int(usage.get("output_tokens")),
+        output_tokens=as_int(usage.get("output_tokens")),
         cached_tokens=cached,
         cache_write_tokens=written,
-        reasoning_tokens=json_body.as_int(details.get("thinking_tokens")),
+        reasoning_tokens=as_int(details.get("thinking_tokens")),
     )
 
 
@@ -223,7 +220,5 @@ def _turn(message: Message) -> dict[str, Any]:
 
 
 def _image(image: Image) -> dict[str, Any]:
-    if image.url:
-        return {"type": "image", "source": {"type": "url", "url": image.url}}
-    source = {"type": "base64", "media_type": image.mime, "data": image.base64}
-    return {"type": "image", "source": source}
+    inline = {"type": "base64", "media_type": image.mime, "data": image.base64}
+    return {"type": "image", "source": {"type": "url", "url": image.url} if image.url else inline}

@@ -12,6 +12,8 @@ from typing_extensions import override
 
 from gatewayx_nb.llm_engines import embedding_request, json_body
 from gatewayx_nb.llm_engines.http import HTTPEngine
+from gatewayx_nb.llm_engines.json_body import as_dict, as_dicts, as_int, as_list, as_str
+from gatewayx_nb.llm_engines.openai_chat import chat_messages
 from gatewayx_nb.llm_engines.tool_calls import ToolCallAssembler
 from gatewayx_nb.replies import Chunk, FinishReason, Usage
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.llm_engines.http import Parser
     from gatewayx_nb.llm_engines.provider_errors import ProviderErrors
-    from gatewayx_nb.messages import Message, Request
+    from gatewayx_nb.messages import Request
 
 _FINISH_REASONS: dict[str, FinishReason] = {
     "COMPLETE": "stop",
@@ -44,8 +46,13 @@ class CohereChatEngine(HTTPEngine):
 
     @override
     def payload(self, request: Request) -> dict[str, Any]:
-        system = [{"role": "system", "content": request.system}] if request.system else []
-        set_by_caller = {
+        payload = {
+            "model": request.model,
+            # Version 2 of the API has the roles and content parts of Chat Completions.
+            "messages": chat_messages(request),
+            "stream": request.streamed,
+        }
+        optional = {
             "temperature": request.temperature,
             "p": request.top_p,
             "max_tokens": request.max_tokens,
@@ -53,13 +60,7 @@ class CohereChatEngine(HTTPEngine):
             "seed": request.seed,
             "response_format": _response_format(request),
         }
-        payload = {
-            "model": request.model,
-            "messages": [*system, *map(_turn, request.messages)],
-            "stream": request.streamed,
-            **{name: value for name, value in set_by_caller.items() if value is not None},
-        }
-        return json_body.merge_params(payload, request.params)
+        return json_body.with_options(payload, optional, request.params)
 
     @override
     def parser(self, errors: ProviderErrors) -> Parser:
@@ -67,10 +68,7 @@ class CohereChatEngine(HTTPEngine):
 
     @override
     def model_names(self, listing: dict[str, Any]) -> Iterable[str]:
-        return (
-            json_body.as_str(json_body.as_dict(row).get("name"))
-            for row in json_body.as_list(listing.get("models"))
-        )
+        return (as_str(row.get("name")) for row in as_dicts(listing.get("models")))
 
     @override
     async def embed(self, texts: Sequence[str], model: str) -> list[list[float]]:
@@ -81,7 +79,7 @@ class CohereChatEngine(HTTPEngine):
             "embedding_types": ["float"],
         }
         answer = await embedding_request.post_json(self, "v2/embed", payload, model)
-        vectors = json_body.as_list(json_body.as_dict(answer.get("embeddings")).get("float"))
+        vectors = as_list(as_dict(answer.get("embeddings")).get("float"))
         return embedding_request.check_vectors(vectors, texts, self.name)
 
 
@@ -103,23 +101,21 @@ class CohereParser:
         yield from self._event(answer) if "type" in answer else self._whole(answer)
 
     def _event(self, event: dict[str, Any]) -> Iterator[Chunk]:
-        delta = json_body.as_dict(event.get("delta"))
-        message = json_body.as_dict(delta.get("message"))
-        index = json_body.as_int(event.get("index"))
+        delta = as_dict(event.get("delta"))
+        message = as_dict(delta.get("message"))
+        index = as_int(event.get("index"))
         match event.get("type"):
             case "message-start":
-                yield Chunk(request_id=json_body.as_str(event.get("id")) or None)
+                yield Chunk(request_id=as_str(event.get("id")) or None)
             case "content-start" | "content-delta":
-                yield from _text_chunks(json_body.as_dict(message.get("content")))
+                yield from _text_chunks(as_dict(message.get("content")))
             case "tool-plan-delta":
                 yield from _plan_chunks(message)
             case "tool-call-start":
-                self._start_call(index, json_body.as_dict(message.get("tool_calls")))
+                self._start_call(index, as_dict(message.get("tool_calls")))
             case "tool-call-delta":
-                function = json_body.as_dict(
-                    json_body.as_dict(message.get("tool_calls")).get("function")
-                )
-                self._calls.extend(index, json_body.as_str(function.get("arguments")))
+                function = as_dict(as_dict(message.get("tool_calls")).get("function"))
+                self._calls.extend(index, as_str(function.get("arguments")))
             case "tool-call-end":
                 yield from self._calls.finish(index)
             case "message-end":
@@ -127,34 +123,31 @@ class CohereParser:
                 self.finished = True
 
     def _whole(self, answer: dict[str, Any]) -> Iterator[Chunk]:
-        message = json_body.as_dict(answer.get("message"))
-        yield Chunk(request_id=json_body.as_str(answer.get("id")) or None)
-        for part in json_body.as_list(message.get("content")):
-            yield from _text_chunks(json_body.as_dict(part))
+        message = as_dict(answer.get("message"))
+        yield Chunk(request_id=as_str(answer.get("id")) or None)
+        for part in as_dicts(message.get("content")):
+            yield from _text_chunks(part)
         yield from _plan_chunks(message)
-        for index, call in enumerate(json_body.as_list(message.get("tool_calls"))):
-            self._start_call(index, json_body.as_dict(call))
+        for index, call in enumerate(as_dicts(message.get("tool_calls"))):
+            self._start_call(index, call)
             yield from self._calls.finish(index)
         yield from self._end(answer)
         yield Chunk(raw=answer)
 
     def _start_call(self, index: int | None, call: dict[str, Any]) -> None:
-        function = json_body.as_dict(call.get("function"))
-        name, arguments = (
-            json_body.as_str(function.get("name")),
-            json_body.as_str(function.get("arguments")),
-        )
-        self._calls.add(index, json_body.as_str(call.get("id")), name, arguments)
+        function = as_dict(call.get("function"))
+        name, arguments = as_str(function.get("name")), as_str(function.get("arguments"))
+        self._calls.add(index, as_str(call.get("id")), name, arguments)
 
     def _end(self, end: dict[str, Any]) -> Iterator[Chunk]:
-        reason = json_body.as_str(end.get("finish_reason"))
+        reason = as_str(end.get("finish_reason"))
         if end.get("error") or reason in _ERROR_STATUSES:
-            message = json_body.as_str(end.get("error")) or f"it ended with {reason}"
+            message = as_str(end.get("error")) or f"it ended with {reason}"
             raise self._errors.from_body({"message": message}, _ERROR_STATUSES.get(reason, 500))
         self.finished = bool(reason)
         finish = _FINISH_REASONS.get(reason, "other") if reason else None
-        usage = json_body.as_dict(end.get("usage"))
-        billed = json_body.as_dict(usage.get("billed_units"))
+        usage = as_dict(end.get("usage"))
+        billed = as_dict(usage.get("billed_units"))
         yield Chunk(
             finish_reason=finish,
             usage=usage_of(usage) if usage else None,
@@ -164,39 +157,27 @@ class CohereParser:
 
 def usage_of(usage: dict[str, Any]) -> Usage:
     """Parse the tokens read and written by the model, which exceed the billed ones."""
-    return _tokens(
-        json_body.as_dict(usage.get("tokens")), json_body.as_int(usage.get("cached_tokens"))
-    )
+    return _tokens(as_dict(usage.get("tokens")), as_int(usage.get("cached_tokens")))
 
 
 def _tokens(counted: dict[str, Any], cached: int | None = None) -> Usage:
     return Usage(
-        input_tokens=json_body.as_int(counted.get("input_tokens")),
-        output_tokens=json_body.as_int(counted.get("output_tokens")),
+        input_tokens=as_int(counted.get("input_tokens")),
+        output_tokens=as_int(counted.get("output_tokens")),
         cached_tokens=cached,
     )
 
 
 def _text_chunks(part: dict[str, Any]) -> Iterator[Chunk]:
-    text, thinking = json_body.as_str(part.get("text")), json_body.as_str(part.get("thinking"))
+    text, thinking = as_str(part.get("text")), as_str(part.get("thinking"))
     if text or thinking:
         yield Chunk(text=text, reasoning=thinking)
 
 
 def _plan_chunks(message: dict[str, Any]) -> Iterator[Chunk]:
     """Yield the model's plan, its reasoning before tool calls."""
-    if plan := json_body.as_str(message.get("tool_plan")):
+    if plan := as_str(message.get("tool_plan")):
         yield Chunk(reasoning=plan)
-
-
-def _turn(message: Message) -> dict[str, Any]:
-    if not message.images:
-        return {"role": message.role, "content": message.content}
-    text = [{"type": "text", "text": message.content}] if message.content else []
-    images = [
-        {"type": "image_url", "image_url": {"url": image.address}} for image in message.images
-    ]
-    return {"role": message.role, "content": [*text, *images]}
 
 
 def _response_format(request: Request) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from gatewayx_nb.llm_engines import embedding_request, json_body
 from gatewayx_nb.llm_engines.http import HTTPEngine
+from gatewayx_nb.llm_engines.json_body import as_dict, as_dicts, as_int, as_str
 from gatewayx_nb.messages import Image, Message, ToolCall
 from gatewayx_nb.replies import Chunk, FinishReason, Usage
 
@@ -68,15 +69,17 @@ class GeminiEngine(HTTPEngine):
     @override
     def payload(self, request: Request) -> dict[str, Any]:
         turns = [turn for turn in request.messages if turn.role != "system"]
+        # Contents have only the roles "user" and "model".
         system_turns = [turn.content for turn in request.messages if turn.role == "system"]
         system = [request.system, *system_turns] if request.system else system_turns
         settings = {name: value for name, value in _settings(request).items() if value is not None}
-        payload: dict[str, Any] = {"contents": [_content(turn) for turn in turns]}
-        if system:
-            payload["systemInstruction"] = _text_content("user", "\n\n".join(system))
-        if settings:
-            payload["generationConfig"] = settings
-        return json_body.merge_params(payload, request.params)
+        optional = {
+            "systemInstruction": _text_content("user", "\n\n".join(system)) if system else None,
+            "generationConfig": settings or None,
+        }
+        return json_body.with_options(
+            {"contents": list(map(_content, turns))}, optional, request.params
+        )
 
     @override
     def parser(self, errors: ProviderErrors) -> Parser:
@@ -84,10 +87,7 @@ class GeminiEngine(HTTPEngine):
 
     @override
     def model_names(self, listing: dict[str, Any]) -> Iterable[str]:
-        names = (
-            json_body.as_str(json_body.as_dict(row).get("name"))
-            for row in json_body.as_list(listing.get("models"))
-        )
+        names = (as_str(row.get("name")) for row in as_dicts(listing.get("models")))
         return (name.removeprefix("models/") for name in names)
 
     @override
@@ -96,10 +96,8 @@ class GeminiEngine(HTTPEngine):
         requests = [{"model": resource, "content": _text_content("user", text)} for text in texts]
         path = f"{self.version}/{resource}:batchEmbedContents"
         answer = await embedding_request.post_json(self, path, {"requests": requests}, model)
-        rows = json_body.as_list(answer.get("embeddings"))
-        return embedding_request.check_vectors(
-            [json_body.as_dict(row).get("values") for row in rows], texts, self.name
-        )
+        vectors = [row.get("values") for row in as_dicts(answer.get("embeddings"))]
+        return embedding_request.check_vectors(vectors, texts, self.name)
 
 
 class GeminiParser:
@@ -120,45 +118,40 @@ class GeminiParser:
         if data.startswith("[DONE]"):  # added by proxies
             return
         if data.lstrip().startswith("["):
-            answers = json_body.as_list(json_body.parse(f'{{"all":{data}}}').get("all"))
+            data = f'{{"all":{data}}}'
+            answers = as_dicts(json_body.parse(data).get("all"))
         else:
             answers = [json_body.parse(data)]
         for answer in answers:
-            yield from self._answer(json_body.as_dict(answer))
+            yield from self._answer(answer)
 
     def _answer(self, answer: dict[str, Any]) -> Iterator[Chunk]:
         if answer.get("error"):
             raise self._errors.from_body(answer)
-        names = (
-            json_body.as_str(answer.get("modelVersion")),
-            json_body.as_str(answer.get("responseId")),
-        )
+        names = as_str(answer.get("modelVersion")), as_str(answer.get("responseId"))
         if names != self._names:
             self._names = names
             yield Chunk(model=names[0] or None, request_id=names[1] or None)
         is_first, self._has_started = not self._has_started, True
-        for row in json_body.as_list(answer.get("candidates")):
-            candidate = json_body.as_dict(row)
+        for candidate in as_dicts(answer.get("candidates")):
             if not candidate.get("index"):  # only the first candidate (`candidateCount`)
                 yield from self._candidate(candidate)
-        usage = json_body.as_dict(answer.get("usageMetadata"))
+        usage = as_dict(answer.get("usageMetadata"))
         if usage or (is_first and self.finished):
             yield Chunk(
                 usage=usage_of(usage) if usage else None,
                 raw=answer if is_first and self.finished else None,
             )
         if not answer.get("candidates"):
-            self._check_prompt(json_body.as_dict(answer.get("promptFeedback")))
+            self._check_prompt(as_dict(answer.get("promptFeedback")))
 
     def _candidate(self, candidate: dict[str, Any]) -> Iterator[Chunk]:
-        for row in json_body.as_list(json_body.as_dict(candidate.get("content")).get("parts")):
-            yield from self._part(json_body.as_dict(row))
-        reason = json_body.as_str(candidate.get("finishReason"))
+        for part in as_dicts(as_dict(candidate.get("content")).get("parts")):
+            yield from self._part(part)
+        reason = as_str(candidate.get("finishReason"))
         if reason.startswith("MALFORMED"):
-            reason_text = (
-                json_body.as_str(candidate.get("finishMessage")) or "the reply is malformed"
-            )
-            raise self._errors.from_body({"error": {"status": reason, "message": reason_text}})
+            message = as_str(candidate.get("finishMessage")) or "the reply is malformed"
+            raise self._errors.from_body({"error": {"status": reason, "message": message}})
         if reason not in _NO_REASON:
             self.finished = True
             finish = _FINISH_REASONS.get(reason, "other")
@@ -167,12 +160,12 @@ class GeminiParser:
             yield Chunk(finish_reason="tool_calls" if called else finish)
 
     def _part(self, part: dict[str, Any]) -> Iterator[Chunk]:
-        if text := json_body.as_str(part.get("text")):
+        if text := as_str(part.get("text")):
             yield Chunk(reasoning=text) if part.get("thought") else Chunk(text=text)
-        if call := json_body.as_dict(part.get("functionCall")):
+        if call := as_dict(part.get("functionCall")):
             self._has_tool_calls = True
-            arguments = json.dumps(json_body.as_dict(call.get("args")), ensure_ascii=False)
-            names = json_body.as_str(call.get("id")), json_body.as_str(call.get("name"))
+            arguments = json.dumps(as_dict(call.get("args")), ensure_ascii=False)
+            names = as_str(call.get("id")), as_str(call.get("name"))
             yield Chunk(tool_calls=(ToolCall(*names, arguments),))
 
     def _check_prompt(self, feedback: dict[str, Any]) -> None:
@@ -181,8 +174,8 @@ class GeminiParser:
         Raises:
             ContentFilterError: If it was blocked; the message contains the reason.
         """
-        if reason := json_body.as_str(feedback.get("blockReason")):
-            more = json_body.as_str(feedback.get("blockReasonMessage"))
+        if reason := as_str(feedback.get("blockReason")):
+            more = as_str(feedback.get("blockReasonMessage"))
             message = f"the prompt was blocked: {more or reason}"
             raise self._errors.from_body({"error": {"type": "content_filter", "message": message}})
 
@@ -193,11 +186,11 @@ def usage_of(usage: dict[str, Any]) -> Usage:
     https://ai.google.dev/api/generate-content#UsageMetadata
     """
     names = ("promptTokenCount", "toolUsePromptTokenCount")
-    thoughts = json_body.as_int(usage.get("thoughtsTokenCount"))
+    thoughts = as_int(usage.get("thoughtsTokenCount"))
     return Usage(
-        input_tokens=_sum(*(json_body.as_int(usage.get(name)) for name in names)),
-        output_tokens=_sum(json_body.as_int(usage.get("candidatesTokenCount")), thoughts),
-        cached_tokens=json_body.as_int(usage.get("cachedContentTokenCount")),
+        input_tokens=_sum(*(as_int(usage.get(name)) for name in names)),
+        output_tokens=_sum(as_int(usage.get("candidatesTokenCount")), thoughts),
+        cached_tokens=as_int(usage.get("cachedContentTokenCount")),
         reasoning_tokens=thoughts,
     )
 

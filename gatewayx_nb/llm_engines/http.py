@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from gatewayx_nb.llm_engines import json_body, unsupported_params
 from gatewayx_nb.llm_engines.engine import LLMEngine
+from gatewayx_nb.llm_engines.json_body import as_dicts, as_str
 from gatewayx_nb.llm_engines.provider_errors import FIRST_ERROR_STATUS, ProviderErrors
 from gatewayx_nb.llm_engines.rate_limit_headers import rate_limits
 from gatewayx_nb.messages import ModelInfo
@@ -116,10 +117,7 @@ class HTTPEngine(LLMEngine, ABC):
 
     def model_names(self, listing: dict[str, Any]) -> Iterable[str]:
         """Return the model names in a response to ``models_path``."""
-        return (
-            json_body.as_str(json_body.as_dict(row).get("id"))
-            for row in json_body.as_list(listing.get("data"))
-        )
+        return (as_str(row.get("id")) for row in as_dicts(listing.get("data")))
 
     @override
     async def stream(self, request: Request) -> AsyncIterator[Chunk]:
@@ -136,7 +134,7 @@ class HTTPEngine(LLMEngine, ABC):
             pieces = _events if response.content_type == "text/event-stream" else _body
             async for piece in pieces(response):
                 for chunk in parser.feed(piece):
-                    if chunk.text:
+                    if chunk.text:  # silence is normal only while the model thinks
                         response.start_read_timeout()
                     yield chunk
         if not parser.finished:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _DELAY = re.compile(r"(\d+(?:\.\d+)?)s")
 
 _MAX_TOKENS = 2**63
-"""A token count too large for a database."""
+"""Counts from here on are implausible, and too large for SQLite's integers."""
 
 _CHECK_BASE_URL = advice("Check the engine's base URL.") | Hint("list_engines")
 
@@ -65,6 +65,11 @@ def as_list(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
+def as_dicts(value: object) -> list[dict[str, Any]]:
+    """Return the items of a list, with an empty object for each item that is not an object."""
+    return [as_dict(item) for item in as_list(value)]
+
+
 def as_str(value: object) -> str:
     """Return the value if it is a string, otherwise an empty one."""
     return value if isinstance(value, str) else ""
@@ -77,10 +82,18 @@ def as_int(value: object) -> int | None:
     return int(value) if 0 <= value < _MAX_TOKENS else None
 
 
+def with_options(
+    payload: dict[str, Any], optional: Mapping[str, Any], params: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return ``payload`` with the optional fields that are not ``None`` and merged ``params``."""
+    fields = {name: value for name, value in optional.items() if value is not None}
+    return merge_params(payload | fields, params)
+
+
 def merge_params(payload: dict[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``payload`` updated with ``params``; nested objects are merged recursively.
 
-    >>> merge_usage({"text": {"format": "json"}, "n": 1}, {"text": {"verbosity": "low"}, "n": 2})
+    >>> merge_params({"text": {"format": "json"}, "n": 1}, {"text": {"verbosity": "low"}, "n": 2})
     {'text': {'format': 'json', 'verbosity': 'low'}, 'n': 2}
     """
     nested = {
@@ -111,12 +124,11 @@ def error_code_and_message(answer: Mapping[str, Any]) -> tuple[str | None, str]:
     ``{"message": "text"}`` of Cohere and others.
     """
     inner = as_dict(answer.get("error")) or answer
-    details = inner.get("details")
-    reasons = [as_dict(detail).get("reason") for detail in as_list(details)]
+    details = as_dicts(inner.get("details"))  # a list at Google, an object at Anthropic
     codes = (
-        _daily_quota(as_list(details)),
-        *reasons,
-        as_dict(details).get("error_code"),
+        _daily_quota(details),
+        *(detail.get("reason") for detail in details),
+        as_dict(inner.get("details")).get("error_code"),
         inner.get("code"),
         inner.get("status"),
         inner.get("type"),
@@ -127,14 +139,14 @@ def error_code_and_message(answer: Mapping[str, Any]) -> tuple[str | None, str]:
     return code, message
 
 
-def _daily_quota(details: list[Any]) -> str | None:
+def _daily_quota(details: list[dict[str, Any]]) -> str | None:
     """Return the name of an exceeded daily quota from a ``google.rpc.QuotaFailure``.
 
     For instance ``GenerateRequestsPerDayPerProjectPerModel-FreeTier``. Its error nevertheless has
     a short ``retryDelay`` (https://ai.google.dev/gemini-api/docs/rate-limits).
     """
-    violations = [row for detail in details for row in as_list(as_dict(detail).get("violations"))]
-    quotas = (as_str(as_dict(row).get("quotaId")) for row in violations)
+    violations = (row for detail in details for row in as_dicts(detail.get("violations")))
+    quotas = (as_str(row.get("quotaId")) for row in violations)
     return next((quota for quota in quotas if "PerDay" in quota), None)
 
 
@@ -155,10 +167,10 @@ def retry_delay(data: bytes) -> float | None:
     (https://cloud.google.com/apis/design/errors).
     """
     try:
-        details = as_dict(_error_body(data).get("error")).get("details")
+        details = as_dicts(as_dict(_error_body(data).get("error")).get("details"))
     except ProviderError:
         return None
-    delays = (as_str(as_dict(detail).get("retryDelay")) for detail in as_list(details))
+    delays = (as_str(detail.get("retryDelay")) for detail in details)
     match = next((_DELAY.fullmatch(delay) for delay in delays if delay), None)
     return float(match.group(1)) if match else None
 

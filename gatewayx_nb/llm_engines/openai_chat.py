@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from gatewayx_nb.llm_engines import embedding_request, json_body
 from gatewayx_nb.llm_engines.http import HTTPEngine
+from gatewayx_nb.llm_engines.json_body import as_dict, as_dicts, as_int, as_str
 from gatewayx_nb.llm_engines.tool_calls import ToolCallAssembler
 from gatewayx_nb.replies import Chunk, FinishReason, Usage
 
@@ -50,9 +51,14 @@ class OpenAICompatibleEngine(HTTPEngine):
 
     @override
     def payload(self, request: Request) -> dict[str, Any]:
-        system = [{"role": "system", "content": request.system}] if request.system else []
-        turns = [{"role": turn.role, "content": _content(turn)} for turn in request.messages]
-        set_by_caller = {
+        payload = {
+            "model": request.model,
+            "messages": chat_messages(request),
+            "stream": request.streamed,
+        }
+        include_usage = request.streamed and self.stream_usage
+        optional = {
+            "stream_options": {"include_usage": True} if include_usage else None,
             "temperature": request.temperature,
             "top_p": request.top_p,
             self.max_tokens_field: request.max_tokens,
@@ -60,11 +66,7 @@ class OpenAICompatibleEngine(HTTPEngine):
             self.seed_field: request.seed,
             "response_format": _response_format(request),
         }
-        payload = {"model": request.model, "messages": system + turns, "stream": request.streamed}
-        if request.streamed and self.stream_usage:
-            payload["stream_options"] = {"include_usage": True}
-        payload |= {name: value for name, value in set_by_caller.items() if value is not None}
-        return json_body.merge_params(payload, request.params)
+        return json_body.with_options(payload, optional, request.params)
 
     @override
     def parser(self, errors: ProviderErrors) -> Parser:
@@ -77,11 +79,9 @@ class OpenAICompatibleEngine(HTTPEngine):
         # OpenAI's SDK requests base64 by default; not every server supports that.
         payload = {"model": model, "input": list(texts), "encoding_format": "float"}
         answer = await embedding_request.post_json(self, "embeddings", payload, model)
-        rows = [json_body.as_dict(row) for row in json_body.as_list(answer.get("data"))]
-        rows.sort(key=lambda row: json_body.as_int(row.get("index")) or 0)
-        return embedding_request.check_vectors(
-            [row.get("embedding") for row in rows], texts, self.name
-        )
+        rows = sorted(as_dicts(answer.get("data")), key=lambda row: as_int(row.get("index")) or 0)
+        vectors = [row.get("embedding") for row in rows]
+        return embedding_request.check_vectors(vectors, texts, self.name)
 
 
 class ChatParser:
@@ -101,47 +101,44 @@ class ChatParser:
         answer = json_body.parse(data)
         if answer.get("error") or answer.get("object") == "error":
             raise self._errors.from_body(answer)
-        names = (json_body.as_str(answer.get("model")), json_body.as_str(answer.get("id")))
+        names = (as_str(answer.get("model")), as_str(answer.get("id")))
         if names != self._names:
             self._names = names
             yield Chunk(model=names[0] or None, request_id=names[1] or None)
         whole = False
-        for row in json_body.as_list(answer.get("choices")):
-            choice = json_body.as_dict(row)
+        for choice in as_dicts(answer.get("choices")):
             whole = whole or bool(choice.get("message"))
             if not choice.get("index"):  # only the first of several choices (`n`)
                 yield from self._choice(choice)
-        usage = json_body.as_dict(answer.get("usage"))
+        usage = as_dict(answer.get("usage"))
         if usage or whole:
             yield Chunk(usage=usage_of(usage) if usage else None, raw=answer if whole else None)
 
     def _choice(self, choice: dict[str, Any]) -> Iterator[Chunk]:
-        part = json_body.as_dict(choice.get("delta")) or json_body.as_dict(choice.get("message"))
-        content, refusal = part.get("content"), json_body.as_str(part.get("refusal"))
+        part = as_dict(choice.get("delta")) or as_dict(choice.get("message"))
+        content, refusal = part.get("content"), as_str(part.get("refusal"))
         self._has_refused = self._has_refused or bool(refusal)
         if isinstance(content, list):
             yield from _part_chunks(content)
-        text = json_body.as_str(content) or refusal
+        text = as_str(content) or refusal
         # DeepSeek, xAI and older vLLM: `reasoning_content`; OpenRouter, Groq, vLLM: `reasoning`.
-        reasoning = json_body.as_str(part.get("reasoning_content")) or json_body.as_str(
-            part.get("reasoning")
-        )
+        reasoning = as_str(part.get("reasoning_content")) or as_str(part.get("reasoning"))
         if text or reasoning:
             yield Chunk(text=text, reasoning=reasoning)
-        for position, call in enumerate(json_body.as_list(part.get("tool_calls"))):
-            self._add_call(json_body.as_dict(call), position)
-        reason = json_body.as_str(choice.get("finish_reason"))
+        for position, call in enumerate(as_dicts(part.get("tool_calls"))):
+            self._add_call(call, position)
+        reason = as_str(choice.get("finish_reason"))
         if reason == "error":
             raise self._errors.from_body(choice)
-        if reason and not self.finished:
+        if reason and not self.finished:  # only once, even if a later chunk repeats it
             self.finished = True
             yield self._end(reason)
 
     def _add_call(self, piece: dict[str, Any], position: int) -> None:
-        function = json_body.as_dict(piece.get("function"))
-        call_id, name = json_body.as_str(piece.get("id")), json_body.as_str(function.get("name"))
+        function = as_dict(piece.get("function"))
+        call_id, name = as_str(piece.get("id")), as_str(function.get("name"))
         arguments = function.get("arguments")
-        text = json.dumps(arguments) if isinstance(arguments, dict) else json_body.as_str(arguments)
+        text = json.dumps(arguments) if isinstance(arguments, dict) else as_str(arguments)
         self._calls.add(piece.get("index", position), call_id, name, text)
 
     def _end(self, reason: str) -> Chunk:
@@ -163,26 +160,29 @@ def usage_of(usage: dict[str, Any]) -> Usage:
 
     xAI excludes reasoning tokens from ``completion_tokens``, as its total shows.
     """
-    read = json_body.as_int(usage.get("prompt_tokens"))
-    written = json_body.as_int(usage.get("completion_tokens"))
-    read_details = json_body.as_dict(usage.get("prompt_tokens_details"))
-    reasoning = json_body.as_int(
-        json_body.as_dict(usage.get("completion_tokens_details")).get("reasoning_tokens")
-    )
-    cached = json_body.as_int(read_details.get("cached_tokens"))
-    if reasoning and read is not None and written is not None:
-        apart = json_body.as_int(usage.get("total_tokens")) == read + written + reasoning
-        written += reasoning if apart else 0
+    prompt, completion = as_int(usage.get("prompt_tokens")), as_int(usage.get("completion_tokens"))
+    prompt_details = as_dict(usage.get("prompt_tokens_details"))
+    completion_details = as_dict(usage.get("completion_tokens_details"))
+    reasoning = as_int(completion_details.get("reasoning_tokens"))
+    if reasoning and prompt is not None and completion is not None:
+        is_excluded = as_int(usage.get("total_tokens")) == prompt + completion + reasoning
+        completion += reasoning if is_excluded else 0
+    cached = as_int(prompt_details.get("cached_tokens"))
+    if cached is None:  # DeepSeek's field: https://api-docs.deepseek.com/guides/kv_cache
+        cached = as_int(usage.get("prompt_cache_hit_tokens"))
     return Usage(
-        input_tokens=read,
-        output_tokens=written,
-        # DeepSeek's field: https://api-docs.deepseek.com/guides/kv_cache
-        cached_tokens=json_body.as_int(usage.get("prompt_cache_hit_tokens"))
-        if cached is None
-        else cached,
-        cache_write_tokens=json_body.as_int(read_details.get("cache_write_tokens")),
+        input_tokens=prompt,
+        output_tokens=completion,
+        cached_tokens=cached,
+        cache_write_tokens=as_int(prompt_details.get("cache_write_tokens")),
         reasoning_tokens=reasoning,
     )
+
+
+def chat_messages(request: Request) -> list[dict[str, Any]]:
+    """Return the messages of a request, the system prompt first."""
+    system = [{"role": "system", "content": request.system}] if request.system else []
+    return [*system, *({"role": one.role, "content": _content(one)} for one in request.messages)]
 
 
 def _content(turn: Message) -> str | list[dict[str, Any]]:
@@ -198,13 +198,9 @@ def _part_chunks(parts: list[Any]) -> Iterator[Chunk]:
 
     https://docs.mistral.ai/capabilities/reasoning
     """
-    for row in parts:
-        part = json_body.as_dict(row)
-        thoughts = (
-            json_body.as_str(json_body.as_dict(row).get("text"))
-            for row in json_body.as_list(part.get("thinking"))
-        )
-        chunk = Chunk(text=json_body.as_str(part.get("text")), reasoning="".join(thoughts))
+    for part in map(as_dict, parts):
+        thoughts = (as_str(row.get("text")) for row in as_dicts(part.get("thinking")))
+        chunk = Chunk(text=as_str(part.get("text")), reasoning="".join(thoughts))
         if chunk.text or chunk.reasoning:
             yield chunk
 

@@ -12,6 +12,7 @@ from typing_extensions import override
 from gatewayx_nb.errors import ConfigError
 from gatewayx_nb.llm_engines import json_body
 from gatewayx_nb.llm_engines.http import Dialect
+from gatewayx_nb.llm_engines.json_body import as_dict, as_dicts, as_str
 from gatewayx_nb.llm_engines.openai_chat import OpenAICompatibleEngine, usage_of
 from gatewayx_nb.messages import Message, ToolCall
 from gatewayx_nb.replies import Chunk, FinishReason, Usage
@@ -77,22 +78,20 @@ class ResponsesDialect(Dialect):
 
     @override
     def payload(self, request: Request) -> dict[str, Any]:
-        turns = [{"role": turn.role, "content": _content(turn)} for turn in request.messages]
-        set_by_caller = {
+        payload = {
+            "model": request.model,
+            "input": [{"role": one.role, "content": _content(one)} for one in request.messages],
+            "store": False,  # OpenAI keeps responses for 30 days by default
+            "stream": request.streamed,
+        }
+        optional = {
             "instructions": request.system or None,
             "temperature": request.temperature,
             "top_p": request.top_p,
             "max_output_tokens": request.max_tokens,
             "text": _text_format(request),
         }
-        payload = {
-            "model": request.model,
-            "input": turns,
-            "store": False,  # OpenAI keeps responses for 30 days by default
-            "stream": request.streamed,
-        }
-        payload |= {name: value for name, value in set_by_caller.items() if value is not None}
-        return json_body.merge_params(payload, request.params)
+        return json_body.with_options(payload, optional, request.params)
 
     @override
     def parser(self, errors: ProviderErrors) -> Parser:
@@ -115,8 +114,8 @@ class ResponsesParser:
         if data.startswith("[DONE]"):
             return
         event = json_body.parse(data)
-        kind = json_body.as_str(event.get("type"))
-        delta = json_body.as_str(event.get("delta"))
+        kind = as_str(event.get("type"))
+        delta = as_str(event.get("delta"))
         match kind:
             case "response.output_text.delta" | "response.refusal.delta" if delta:
                 self._streamed_types.add("message")
@@ -127,14 +126,14 @@ class ResponsesParser:
                 part = event.get("summary_index", event.get("content_index"))
                 yield self._reasoning_chunk(delta, (event.get("output_index"), part))
             case "response.output_item.done":
-                item = json_body.as_dict(event.get("item"))
+                item = as_dict(event.get("item"))
                 if item.get("type") == "function_call":
                     self._streamed_types.add("function_call")
                     yield self._tool_call_chunk(item)
             case "response.created":
-                yield _names_chunk(json_body.as_dict(event.get("response")))
+                yield _names_chunk(as_dict(event.get("response")))
             case "response.completed" | "response.incomplete" | "response.failed":
-                yield from self._end(json_body.as_dict(event.get("response")))
+                yield from self._end(as_dict(event.get("response")))
             case "error":
                 raise self._errors.from_body(event)
             case "":
@@ -150,16 +149,14 @@ class ResponsesParser:
     def _end(self, response: dict[str, Any]) -> Iterator[Chunk]:
         """Yield the parts of a finished response that were not streamed, and its finish reason."""
         yield _names_chunk(response)
-        status = json_body.as_str(response.get("status"))
+        status = as_str(response.get("status"))
         if status == "failed" or response.get("error"):
             raise self._errors.from_body(response)
-        streamed = frozenset(self._streamed_types)
-        for number, row in enumerate(json_body.as_list(response.get("output"))):
-            item = json_body.as_dict(row)
-            if json_body.as_str(item.get("type")) not in streamed:
+        for number, item in enumerate(as_dicts(response.get("output"))):
+            if as_str(item.get("type")) not in self._streamed_types:
                 yield from self._item(item, number)
         self.finished = status not in _UNFINISHED
-        usage = json_body.as_dict(response.get("usage"))
+        usage = as_dict(response.get("usage"))
         yield Chunk(
             finish_reason=self._finish_reason(response) if self.finished else None,
             usage=_usage(usage) if usage else None,
@@ -168,18 +165,14 @@ class ResponsesParser:
     def _item(self, item: dict[str, Any], number: int) -> Iterator[Chunk]:
         match item.get("type"):
             case "message":
-                for part in map(json_body.as_dict, json_body.as_list(item.get("content"))):
-                    refusal = json_body.as_str(part.get("refusal"))
+                for part in as_dicts(item.get("content")):
+                    refusal = as_str(part.get("refusal"))
                     self._has_refused = self._has_refused or bool(refusal)
-                    yield Chunk(text=json_body.as_str(part.get("text")) or refusal)
+                    yield Chunk(text=as_str(part.get("text")) or refusal)
             case "reasoning":
                 for name in ("summary", "content"):
-                    for place, part in enumerate(
-                        map(json_body.as_dict, json_body.as_list(item.get(name)))
-                    ):
-                        yield self._reasoning_chunk(
-                            json_body.as_str(part.get("text")), (number, place)
-                        )
+                    for index, part in enumerate(as_dicts(item.get(name))):
+                        yield self._reasoning_chunk(as_str(part.get("text")), (number, index))
             case "function_call":
                 yield self._tool_call_chunk(item)
 
@@ -191,23 +184,20 @@ class ResponsesParser:
 
     def _tool_call_chunk(self, item: dict[str, Any]) -> Chunk:
         self._has_tool_calls = True
-        texts = (json_body.as_str(item.get(name)) for name in ("call_id", "name", "arguments"))
+        texts = (as_str(item.get(name)) for name in ("call_id", "name", "arguments"))
         return Chunk(tool_calls=(ToolCall(*texts),))
 
     def _finish_reason(self, response: dict[str, Any]) -> FinishReason:
         if self._has_refused:
             return "content_filter"
         if response.get("status") == "incomplete":
-            reason = json_body.as_dict(response.get("incomplete_details")).get("reason")
-            return _INCOMPLETE.get(json_body.as_str(reason), "other")
+            reason = as_dict(response.get("incomplete_details")).get("reason")
+            return _INCOMPLETE.get(as_str(reason), "other")
         return "tool_calls" if self._has_tool_calls else "stop"
 
 
 def _names_chunk(response: dict[str, Any]) -> Chunk:
-    model, request_id = (
-        json_body.as_str(response.get("model")),
-        json_body.as_str(response.get("id")),
-    )
+    model, request_id = as_str(response.get("model")), as_str(response.get("id"))
     return Chunk(model=model or None, request_id=request_id or None)
 
 

@@ -19,6 +19,7 @@ from gatewayx_nb.errors import (
 )
 from gatewayx_nb.hints import Hint, advice
 from gatewayx_nb.llm_engines import json_body
+from gatewayx_nb.llm_engines.json_body import as_dict, as_int
 from gatewayx_nb.secure_config import redact, vendor_of_key
 from gatewayx_nb.text import shorten
 from gatewayx_nb.transport import limit_reset, retry_after, should_retry
@@ -67,6 +68,7 @@ class ProviderErrors:
         code, message = json_body.provider_error(data)
         now = time.time()
         delay = retry_after(headers, now) or json_body.retry_delay(data)
+        # Only here: in other responses the reset is not a time to wait.
         if delay is None and status == _TOO_MANY_REQUESTS:
             delay = limit_reset(headers, now)
         error = self._error(f"returned HTTP {status}", status, code, message, delay)
@@ -82,8 +84,8 @@ class ProviderErrors:
             status: The equivalent status of the error. Default: the body's numeric code.
         """
         code, message = json_body.error_code_and_message(answer)
-        inner = json_body.as_dict(answer.get("error"))
-        status_or_code = status or json_body.as_int(inner.get("code")) or 200
+        inner = as_dict(answer.get("error"))
+        status_or_code = status or as_int(inner.get("code")) or 200
         shown = f" ({status_or_code})" if status_or_code >= FIRST_ERROR_STATUS else ""
         return self._error(f"reported an error{shown}", status_or_code, code, message, None)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _PREFIXES = ("x-ratelimit-{what}-{of}", "anthropic-ratelimit-{of}-{what}")
-_COUNT = re.compile(r"\d{1,18}", re.ASCII)
+_COUNT = re.compile(r"\d{1,18}", re.ASCII)  # 19 digits may exceed 64 bits
 _NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)", re.ASCII)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -31,7 +31,7 @@ def rate_limits(headers: Mapping[str, str], now: float) -> RateLimits | None:
         headers: The response headers, with names in lower case.
         now: Seconds since the epoch.
     """
-    if not any("ratelimit" in name for name in headers):
+    if not any("ratelimit" in name for name in headers):  # saves twelve lookups
         return None
     limits = RateLimits(
         requests=_count(_header(headers, "limit", "requests")),

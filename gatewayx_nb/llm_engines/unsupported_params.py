@@ -97,6 +97,7 @@ def _named_param(request: Request, data: bytes) -> str | None:
     for name, spellings in {**fields, **params}.items():
         for spelling in spellings:
             quoted = re.search(rf"(?<![\w.]){re.escape(spelling)}(?![\w])", message)
+            # In prose, a single letter such as Cohere's "p" need not be the parameter.
             if param.rpartition(".")[2] == spelling or (quoted and len(spelling) > 1):
                 return name
     return None

@@ -3,7 +3,6 @@
 from gatewayx_nb.model_registry.engine_status import EngineStatus, Target
 from gatewayx_nb.model_registry.folders import (
     ENGINE_NAME,
-    RESERVED,
     SUFFIX,
     EngineFolder,
     why_unusable,
@@ -14,7 +13,6 @@ from gatewayx_nb.model_registry.static_metadata import StaticMetadataReader
 
 __all__ = [
     "ENGINE_NAME",
-    "RESERVED",
     "SUFFIX",
     "EngineFolder",
     "EngineStatus",

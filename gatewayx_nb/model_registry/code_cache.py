@@ -68,10 +68,15 @@ class EngineCodeCache:
         if failure is None or not failure.timed_out or not failure.is_current():
             outcome = _load_source(source)
             if not isinstance(outcome, LoadFailure):
-                self._replace(source, outcome)
+                stale = self._loaded.get(source)
+                self._loaded[source] = outcome
+                self._failed.pop(source, None)
+                if stale:
+                    stale.retire()
                 return outcome
             outcome.error.message = redact(outcome.error.message, [key])
             self._failed[source] = failure = outcome
+        # A new exception: a traceback is added to one each time that it is raised.
         error = failure.error
         raise EngineLoadError(
             error.message, hint=error.hint, engine=error.engine
@@ -79,16 +84,15 @@ class EngineCodeCache:
 
     def failure(self, source: EngineSource) -> str:
         """Return an engine's failure; empty once its files have changed."""
-        failed = self._failed.get(source)
-        if failed and failed.is_current():
-            return failed.error.message
-        unusable = self._instance_failures.get(source)
-        return unusable.reason if unusable and unusable.loaded is self.current(source) else ""
+        load_failure = self._failed.get(source)
+        if load_failure and load_failure.is_current():
+            return load_failure.error.message
+        failure = self._instance_failures.get(source)
+        return failure.reason if failure and failure.loaded is self.current(source) else ""
 
     def note_instance_failure(self, source: EngineSource, reason: str) -> None:
         """Keep the reason why an engine has no instance until its code changes or one is made."""
-        loaded = self._loaded.get(source)
-        if loaded:
+        if loaded := self._loaded.get(source):
             self._instance_failures[source] = _InstanceFailure(reason, loaded)
 
     def clear_instance_failure(self, source: EngineSource) -> None:
@@ -107,13 +111,6 @@ class EngineCodeCache:
         for known in (self._failed, self._instance_failures):
             for source in [source for source in known if source not in sources]:
                 del known[source]
-
-    def _replace(self, source: EngineSource, loaded: LoadedEngine) -> None:
-        stale = self._loaded.get(source)
-        self._loaded[source] = loaded
-        self._failed.pop(source, None)
-        if stale:
-            stale.retire()
 
 
 def _load_source(source: EngineSource) -> LoadedEngine | LoadFailure:

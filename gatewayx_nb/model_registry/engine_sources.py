@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -59,7 +60,7 @@ class EngineSources:
             *(folder.refresh() for folder in self._folders),
             self._packages.refresh(),
             *(file.refresh() for file in self._row_files),
-            any(watch.has_changed() for watch in self._compared_stamps),
+            any(stamp.has_changed() for stamp in self._compared_stamps),
             base_urls != self._base_urls,
         ]
         if any(changed):
@@ -97,12 +98,11 @@ class EngineSources:
         return True
 
     def _all_sources(self) -> Iterator[EngineSource]:
-        own = [folder for folder in self._folders if folder.origin != "shipped"]
-        shipped = [folder for folder in self._folders if folder.origin == "shipped"]
-        for folder in own:
-            yield from folder.files
-        yield from self._packages.engines
-        for folder in shipped:
+        """Yield the engines in order of precedence; installed packages are before shipped files."""
+        # Sorted, because in a clone the shipped folder is also the project's, the first one.
+        for folder in sorted(self._folders, key=lambda folder: folder.origin == "shipped"):
+            if folder.origin == "shipped":
+                yield from self._packages.engines
             yield from folder.files
         for file in self._row_files:
             yield from file.rows
@@ -124,41 +124,33 @@ class EngineSources:
             compared += [FileStamp(one.path) for one in pair if isinstance(one, EngineFile)]
             if not self.is_copy(first, source):
                 shadowed.append(replace(source, shadowed_by=first.where))
-        for name in self._base_urls:
-            active.setdefault(name, _base_url_engine(name))
+        for name in self._base_urls:  # an OpenAI-compatible engine, unless the name has one
+            row = EngineRow(name, None, "variable", refusal_reason=why_unusable(name))
+            active.setdefault(name, row)
         self.active, self.shadowed, self._compared_stamps = active, shadowed, compared
         self._outside_project = outside
 
 
 def _is_copy(one: EngineSource, other: EngineSource) -> bool:
     if isinstance(one, EngineRow) and isinstance(other, EngineRow):
-        return one.refusal_reason == other.refusal_reason and one.has_same_settings(other)
-    if isinstance(one, EngineFile) and isinstance(other, EngineFile):
-        return _same_bytes(one.path, other.path)
-    return False
-
-
-def _same_bytes(one: Path, other: Path) -> bool:
-    try:
-        if not (one.is_file() and other.is_file()):
-            return False
-        return one.stat().st_size == other.stat().st_size and one.read_bytes() == other.read_bytes()
-    except OSError:
+        return one.refusal_reason == other.refusal_reason and one.settings == other.settings
+    if not (isinstance(one, EngineFile) and isinstance(other, EngineFile)):
         return False
+    with contextlib.suppress(OSError):  # what cannot be read is not a copy
+        if one.path.is_file() and other.path.is_file():  # reading a FIFO would block
+            return one.path.read_bytes() == other.path.read_bytes()
+    return False
 
 
 def _row_files(config: Config) -> list[RowFile]:
     """Return the project's, the user's and the shipped file; in a clone two coincide."""
     shipped = shipped_path("config/engines.toml")
-    candidates: list[tuple[Path, Origin]] = [
-        *((place.rows, place.owner) for place in config.config_dirs),
-        (shipped, "shipped"),
-    ]
     files: dict[Path, RowFile] = {}
-    for path, origin in candidates:
-        real = path.resolve()
-        is_shipped = real == shipped.resolve()
-        files.setdefault(real, RowFile(path, "shipped" if is_shipped else origin))
+    for folder in config.config_dirs:
+        real = folder.rows.resolve()
+        origin: Origin = "shipped" if real == shipped.resolve() else folder.owner
+        files.setdefault(real, RowFile(folder.rows, origin))
+    files.setdefault(shipped.resolve(), RowFile(shipped, "shipped"))
     return list(files.values())
 
 
@@ -167,8 +159,3 @@ def _base_urls_from_variables(config: Config) -> dict[str, str]:
     matches = filter(None, map(_BASE_URL_VARIABLE.fullmatch, config.keys.names()))
     values = {match[1].lower(): (config.keys.value(match[0]) or "").strip() for match in matches}
     return {name: values[name] for name in sorted(values) if values[name]}
-
-
-def _base_url_engine(name: str) -> EngineRow:
-    """Return the OpenAI-compatible engine for a base URL variable without an engine."""
-    return EngineRow(name, None, "variable", refusal_reason=why_unusable(name))

@@ -27,34 +27,12 @@ or a variable that holds a URL.
 
 SUFFIX = "_engine.py"
 
-RESERVED = frozenset(
-    [
-        "ask",
-        "cancel",
-        "cassette",
-        "chat",
-        "compare",
-        "explain",
-        "health",
-        "help",
-        "history",
-        "init",
-        "jobs",
-        "key",
-        "keys",
-        "models",
-        "nest",
-        "new",
-        "pull",
-        "reload",
-        "security",
-        "status",
-        "trust",
-        "usage",
-        "use",
-    ]
-)
-"""Names of commands; they cannot be engine names."""
+_COMMANDS = """
+    ask cancel cassette chat compare explain health help history init jobs key keys models nest new
+    pull reload security status trust usage use
+"""
+RESERVED = frozenset(_COMMANDS.split())
+"""Names of commands, which come before engines on a line, so they cannot be engine names."""
 
 ENGINE_NAME = re.compile(r"[a-z0-9_]{1,63}")
 
@@ -76,7 +54,7 @@ class EngineFile:
         name: The engine's name.
         path: The file.
         origin: Where it comes from.
-        refusal: Why it is never executed, if so.
+        refusal_reason: Why it is never executed, if so.
         warning: A warning about the file, if any.
         shadowed_by: Location of the engine that already has the name, if any.
     """
@@ -121,8 +99,8 @@ class EngineFolder:
         self.origin = origin
         self.problem = ""
         self._installed = installed
-        self._stamps: list[FileStamp] = []
         self.files: list[EngineFile] = []
+        self._stamps: list[FileStamp] = []
 
     def refresh(self) -> bool:
         """List the folder again if it or a suspect file has changed; return whether one did.
@@ -130,7 +108,7 @@ class EngineFolder:
         A change of a file's mode does not touch its folder, so suspect files are checked each time,
         for users to fix them; files that were loaded are checked by the code that loaded them.
         """
-        if self._stamps and not any(watch.has_changed() for watch in self._stamps):
+        if self._stamps and not any(stamp.has_changed() for stamp in self._stamps):
             return False
         stamp = FileStamp(self.path)
         self.problem, files = "", []
@@ -150,19 +128,17 @@ class EngineFolder:
                 if entry.name.endswith(SUFFIX) and not entry.name.startswith("_"):
                     name = entry.name.removesuffix(SUFFIX)
                     file = EngineFile(name, self.path / entry.name, self.origin)
-                    why = why_unusable(name) or (folder_reason and f"its folder {folder_reason}")
-                    if why:
-                        yield replace(file, refusal_reason=why)
+                    reason = why_unusable(name) or (folder_reason and f"its folder {folder_reason}")
+                    if reason:
+                        yield replace(file, refusal_reason=reason)
+                    # One `stat` for nearly all files; the full check takes several.
                     elif self._installed or (safety.is_safe_entry(entry) and not has_warning):
                         yield file
+                    elif reason := safety.code_refusal_reason(file.path, self.path):
+                        yield replace(file, refusal_reason=reason)
                     else:
-                        yield self._checked(file)
-
-    def _checked(self, file: EngineFile) -> EngineFile:
-        why = safety.code_refusal_reason(file.path, self.path)
-        if why:
-            return replace(file, refusal_reason=why)
-        return replace(file, warning=safety.permission_warning(file.path, self.path))
+                        warning = safety.permission_warning(file.path, self.path)
+                        yield replace(file, warning=warning)
 
 
 def engine_folders(config: Config) -> list[EngineFolder]:
@@ -174,16 +150,17 @@ def engine_folders(config: Config) -> list[EngineFolder]:
     shipped = shipped_path("engines").resolve()
     candidates: list[tuple[Path, Origin]] = [
         *((Path(path).expanduser().absolute(), "path") for path in paths if path),
-        *((place.engines, place.owner) for place in config.config_dirs),
+        *((folder.engines, folder.owner) for folder in config.config_dirs),
         (shipped, "shipped"),
     ]
     folders: dict[Path, EngineFolder] = {}
     for path, origin in candidates:
         real = path.resolve()
         if real == shipped:
-            folders.setdefault(real, EngineFolder(path, "shipped", installed=is_installed(real)))
+            folder = EngineFolder(path, "shipped", installed=is_installed(real))
         else:
-            folders.setdefault(real, EngineFolder(path, origin))
+            folder = EngineFolder(path, origin)
+        folders.setdefault(real, folder)
     return list(folders.values())
 
 

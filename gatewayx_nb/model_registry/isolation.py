@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from types import CodeType
 
 _ROOT = "gatewayx_nb.engines_"
-_serial = itertools.count()
+_serial = itertools.count()  # no lock: `next` on it is atomic in CPython
 
 
 class IsolatedPackage:
@@ -44,6 +44,7 @@ class IsolatedPackage:
 
     def _install(self) -> None:
         if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+            # First, because the standard finder would find the files too, and cache bytecode.
             sys.meta_path.insert(0, _Finder())
         module = ModuleType(self.name)
         spec = importlib.machinery.ModuleSpec(self.name, None, is_package=True)

@@ -35,17 +35,15 @@ def untrusted_destinations(
     project = config.project
     if project is None or key.state != "set" or key.owner == "project":
         return []
-    destinations = [
+    # A key under the name of an engine that only the project has was set for this project.
+    if not sources.outside_project(source.name) and key.name == key_variable(source.name):
+        return []
+    destinations = (
         *config.key_destinations(source.name),
         *_source_destinations(source, sources, config),
-    ]
-    if not destinations or (
-        not sources.outside_project(source.name) and key.name == key_variable(source.name)
-    ):
-        return []
-    return [
-        one for one in destinations if not config.trusted.contains(project.root, source.name, one)
-    ]
+    )
+    trusted = config.trusted
+    return [one for one in destinations if not trusted.contains(project.root, source.name, one)]
 
 
 def check_key_trust(source: EngineSource, key: Key, sources: EngineSources, config: Config) -> None:

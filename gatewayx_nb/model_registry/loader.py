@@ -49,7 +49,8 @@ class LoadedEngine:
 
     def is_current(self) -> bool:
         """Return whether all files are unchanged; installed files are not checked."""
-        return not any(watch.has_changed() for watch in list(self._read))
+        # A copy: an import in another thread may add files in the meantime.
+        return not any(stamp.has_changed() for stamp in list(self._read))
 
     def hold(self) -> None:
         """Add an instance to the count."""
@@ -77,7 +78,7 @@ class LoadFailure:
     Attributes:
         error: The error.
         read: The files.
-        hung: Whether its import timed out.
+        timed_out: Whether its import timed out.
     """
 
     error: EngineLoadError
@@ -86,11 +87,11 @@ class LoadFailure:
 
     def is_current(self) -> bool:
         """Return whether none of the files has changed since."""
-        return not any(watch.has_changed() for watch in self.read)
+        return not any(stamp.has_changed() for stamp in self.read)
 
 
 def load(file: EngineFile) -> LoadedEngine:
-    """Import an engine file and return its class; block for at most `IMPORT_DEADLINE` seconds.
+    """Import an engine file and return its class; block for at most `IMPORT_TIMEOUT` seconds.
 
     Raises:
         EngineLoadError: If it raised, hung, or defines no engine or several.
@@ -140,9 +141,11 @@ def try_load_package(source: EnginePackage) -> LoadedEngine | LoadFailure:
 class _UnusableError(Exception):
     """The module does not provide an engine."""
 
-    def __init__(self, why: str, *, hung: bool = False) -> None:
-        super().__init__(why)
-        self.timed_out = hung
+    timed_out = False
+
+
+class _ImportTimeoutError(_UnusableError):
+    timed_out = True
 
 
 def _import_in_thread(module: str, engine: str) -> ModuleType:
@@ -159,7 +162,7 @@ def _import_in_thread(module: str, engine: str) -> ModuleType:
     thread.start()
     thread.join(IMPORT_TIMEOUT)
     if not outcome:
-        raise _UnusableError(f"its import took longer than {IMPORT_TIMEOUT:g} s", hung=True)
+        raise _ImportTimeoutError(f"its import took longer than {IMPORT_TIMEOUT:g} s")
     if isinstance(outcome[0], BaseException):
         raise _UnusableError(_one_line(outcome[0])) from outcome[0]
     return outcome[0]
@@ -172,7 +175,7 @@ def _only_engine(module: ModuleType) -> type[LLMEngine]:
         for name, value in vars(module).items()
         if isinstance(value, type)
         and issubclass(value, LLMEngine)
-        and value.__module__ == module.__name__
+        and value.__module__ == module.__name__  # not the bases that it imports
         and not name.startswith("_")
     }
     usable = [engine for engine in defined if not inspect.isabstract(engine)]

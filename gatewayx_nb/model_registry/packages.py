@@ -31,7 +31,7 @@ class EnginePackage:
         module: The module to import.
         attribute: The class in it; empty if the module defines only one.
         package: Name and version of the package that provides it.
-        refusal: Why it is never imported, if so.
+        refusal_reason: Why it is never imported, if so.
         shadowed_by: Location of the engine that already has the name, if any.
     """
 
@@ -59,6 +59,7 @@ class EnginePackage:
         """Find the file of its module without importing anything."""
         top, *rest = self.module.split(".")
         try:
+            # Only of the top package: `find_spec` of a submodule imports its parents.
             spec = importlib.util.find_spec(top)
         except (ImportError, ValueError):
             return None
@@ -66,11 +67,11 @@ class EnginePackage:
             return None
         if not rest:
             return Path(spec.origin) if spec.has_location and spec.origin else None
-        bases = [Path(folder, *rest) for folder in spec.submodule_search_locations or ()]
-        candidates = [
-            place for base in bases for place in (base.with_suffix(".py"), base / "__init__.py")
-        ]
-        return next((path for path in candidates if path.is_file()), None)
+        for base in (Path(folder, *rest) for folder in spec.submodule_search_locations or ()):
+            for path in (base.with_suffix(".py"), base / "__init__.py"):
+                if path.is_file():
+                    return path
+        return None
 
 
 class EntryPoints:
@@ -83,12 +84,12 @@ class EntryPoints:
 
     def refresh(self) -> bool:
         """Search again if packages were installed or removed; return whether any were."""
-        if self._path == sys.path and not any(watch.has_changed() for watch in self._stamps):
+        if self._path == sys.path and not any(stamp.has_changed() for stamp in self._stamps):
             return False
-        self._path = list(sys.path)
-        self._stamps = [FileStamp(Path(place)) for place in self._path]
+        self._path = list(sys.path)  # a copy, because notebooks append to the list itself
+        self._stamps = [FileStamp(Path(folder)) for folder in self._path]
         points = importlib.metadata.entry_points(group=GROUP)
-        before, self.engines = self.engines, [_parse_entry_point(point) for point in points]
+        before, self.engines = self.engines, list(map(_parse_entry_point, points))
         return before != self.engines
 
 

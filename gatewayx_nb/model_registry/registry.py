@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.llm_engines import LLMEngine
     from gatewayx_nb.model_registry.engine_sources import EngineSource
     from gatewayx_nb.model_registry.loader import LoadedEngine
-    from gatewayx_nb.secure_config import Config, KeyDestination, KeyState
+    from gatewayx_nb.secure_config import Config, KeyDestination
 
 MOCK = "mock"
 """The engine that must be named; it is never the default."""
@@ -69,12 +69,9 @@ class ModelRegistry:
     def problems(self) -> list[str]:
         """Unreadable user files and settings without effect, one line each."""
         trust_problem = self._config.trusted.problem
-        return [
-            *self._config.keys.problems,
-            *([trust_problem.describe()] if trust_problem else []),
-            *self._sources.problems,
-            *self._unknown_settings(),
-        ]
+        trust_problems = [trust_problem.describe()] if trust_problem else []
+        problems = [*self._config.keys.problems, *trust_problems, *self._sources.problems]
+        return [*problems, *self._unknown_settings()]
 
     def forget_failures(self) -> None:
         """Clear the failures of engine files, so that the next use tries again."""
@@ -96,7 +93,12 @@ class ModelRegistry:
         source = self._find(ref)
         key = key_trust.find_key(source, self._config)
         if key.state != "set" and self._needs_key(source):
-            raise self._missing_key(ref.engine, key.state)
+            problem = "a placeholder" if key.state == "placeholder" else "not set"
+            raise MissingKeyError(
+                f"engine {ref.engine!r} needs a key, and {key_variable(ref.engine)} is {problem}.",
+                hint=Hint("set_key", engine=ref.engine) | _LOCAL_MODEL,
+                engine=ref.engine,
+            )
         key_trust.check_key_trust(source, key, self._sources, self._config)
         return self._target(ref, source, key.value)
 
@@ -131,13 +133,14 @@ class ModelRegistry:
 
     def untrusted_engines(self) -> dict[str, list[KeyDestination]]:
         """Return engines for which the project would decide where a user key is sent."""
-        destinations = {
-            source.name: key_trust.untrusted_destinations(
-                source, key_trust.find_key(source, self._config), self._sources, self._config
-            )
-            for source in self._sources.active.values()
-        }
-        return {name: targets for name, targets in destinations.items() if targets}
+        untrusted = {}
+        for source in self._sources.active.values():
+            key = key_trust.find_key(source, self._config)
+            if targets := key_trust.untrusted_destinations(
+                source, key, self._sources, self._config
+            ):
+                untrusted[source.name] = targets
+        return untrusted
 
     def note_instance_failure(self, target: Target, why: str) -> None:
         """Keep the reason why an engine has no instance, for its status row."""
@@ -151,12 +154,10 @@ class ModelRegistry:
 
     def servers(self) -> dict[str, str]:
         """Return the base URLs of the engines that need no key, by name."""
-        active = self._sources.active.values()
-        rows = [row for row in active if isinstance(row, EngineRow) and not row.refusal_reason]
         return {
             row.name: str(self._config.options(row.name).get("base_url") or row.base_url)
-            for row in rows
-            if not row.requires_key
+            for row in self._sources.active.values()
+            if isinstance(row, EngineRow) and not (row.refusal_reason or row.requires_key)
         }
 
     def note_running_servers(self, names: Collection[str]) -> None:
@@ -173,6 +174,7 @@ class ModelRegistry:
         default = self.default or self._config.settings.default_model
         if default:
             return default
+        # The mock is never the default: its echo could pass for a model's reply.
         rows = [row for row in self.rows() if row.state == "ready" and row.name != MOCK]
         keyed = [row.name for row in rows if row.key == "set"]
         if len(keyed) > 1:
@@ -196,8 +198,9 @@ class ModelRegistry:
         rows = [source for source in active.values() if isinstance(source, EngineRow)]
         vendors.update({row.key: row.name for row in rows if row.key})
         own = {name: name for name in (*active, *self._instances)}
-        aliases = self._config.settings.aliases.items()
-        return {**{alias: ModelRef.parse(to).engine for alias, to in aliases}, **vendors, **own}
+        settings = self._config.settings
+        aliases = {name: ModelRef.parse(to).engine for name, to in settings.aliases.items()}
+        return {**aliases, **vendors, **own}
 
     def require_engine(self, engine: str) -> None:
         """Check that an engine exists.
@@ -323,12 +326,4 @@ class ModelRegistry:
             f"no engine {ref.engine!r}.{suggestion}",
             hint=Hint("list_engines"),
             engine=ref.engine,
-        )
-
-    def _missing_key(self, engine: str, state: KeyState) -> MissingKeyError:
-        problem = "a placeholder" if state == "placeholder" else "not set"
-        return MissingKeyError(
-            f"engine {engine!r} needs a key, and {key_variable(engine)} is {problem}.",
-            hint=Hint("set_key", engine=engine) | _LOCAL_MODEL,
-            engine=engine,
         )

@@ -92,23 +92,16 @@ class Reporter:
 
     def _uncallable_status(self, source: EngineSource) -> EngineStatus:
         """Return the status of an engine that cannot be called even with a key."""
-        if source.refusal_reason:
-            state: EngineState = "refused"
-            why = f"{source.where} {source.refusal_reason}"
-        else:
-            state, why = (
-                "shadowed",
-                f"{source.where} is not used: {source.shadowed_by} has the same name",
-            )
+        shadowed = f"is not used: {source.shadowed_by} has the same name"
         key = key_trust.find_key(source, self.config)
         return EngineStatus(
-            source.name,
-            "",
-            key.state,
-            state,
-            source.label,
+            name=source.name,
+            model="",
+            key=key.state,
+            state="refused" if source.refusal_reason else "shadowed",
+            source=source.label,
             where=source.where,
-            error=why,
+            error=f"{source.where} {source.refusal_reason or shadowed}",
             variable=key.name or key_variable(source.name),
             found_in=key.source,
         )
@@ -133,13 +126,10 @@ class Reporter:
         return ("ready" if metadata.requires_key else self._keyless_state(source)), ""
 
     def _keyless_state(self, source: EngineSource) -> EngineState:
-        if source.name == LOCAL and not self._has_weights():
-            return "no weights"
         if isinstance(source, EngineRow) and source.name not in self.running_servers:
             return "not running"
-        return "ready"
-
-    def _has_weights(self) -> bool:
-        with contextlib.suppress(GatewayError):
-            return weights.locate(env=self.config.env) is not None
-        return False
+        if source.name != LOCAL:
+            return "ready"
+        with contextlib.suppress(GatewayError):  # a call to the engine raises the reason
+            return "ready" if weights.locate(env=self.config.env) else "no weights"
+        return "no weights"

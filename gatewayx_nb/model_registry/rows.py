@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from gatewayx_nb.errors import did_you_mean
 from gatewayx_nb.llm_engines import LLMEngine, OpenAICompatibleEngine, OpenAIResponsesEngine
@@ -24,7 +24,7 @@ _BASES: Mapping[str, type[LLMEngine]] = {
     "responses": OpenAIResponsesEngine,
 }
 
-_NOT_IN_FILE = ("name", "path", "origin", "refusal", "warning", "shadowed_by")
+_NOT_IN_FILE = ("name", "path", "origin", "refusal_reason", "warning", "shadowed_by")
 """Fields of a row that are not in the file."""
 
 
@@ -34,7 +34,7 @@ class EngineRow:
 
     Attributes:
         path: Its file; ``None`` if a variable alone defines the row.
-        refusal: Why it cannot be used, if so.
+        refusal_reason: Why it cannot be used, if so.
     """
 
     name: str
@@ -68,20 +68,22 @@ class EngineRow:
         """Its full location, for users to open."""
         return f"[{self.name}] in {self.path}" if self.path else self.label
 
-    def has_same_settings(self, other: EngineRow) -> bool:
-        """Return whether another row is a copy of this one."""
-        names = [field.name for field in fields(self) if field.name not in _NOT_IN_FILE]
-        return all(getattr(self, name) == getattr(other, name) for name in names)
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The values of its fields in the file."""
+        return {name: getattr(self, name) for name in _FIELDS}
 
     def load(self) -> LoadedEngine:
         """Create the class of its engine."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        attributes = {name: value for name, value in values.items() if name not in _NOT_IN_FILE}
+        attributes = self.settings
         attributes["model_name"] = attributes.pop("model")
         base = _BASES[self.api]
         if self.embedding_model:
             attributes["features"] = base.features | {"embed"}
         return LoadedEngine(type(f"{self.name.title()}Engine", (base,), attributes))
+
+
+_FIELDS = {field.name: field for field in fields(EngineRow) if field.name not in _NOT_IN_FILE}
 
 
 class RowFile:
@@ -119,30 +121,26 @@ class RowFile:
     def _read(self) -> Iterator[EngineRow]:
         if not self.path.is_file():
             raise ValueError("it is not a regular file")
-        tables = tomllib.loads(self.path.read_text(encoding="utf-8-sig"))
-        exempt = is_installed(self.path)
-        file_reason = None if exempt else safety.rows_refusal_reason(self.path)
-        unchecked = exempt or file_reason
-        warning = "" if unchecked else safety.permission_warning(self.path, self.path.parent)
+        tables = tomllib.loads(self.path.read_text(encoding="utf-8-sig"))  # editors add a BOM
+        is_exempt = is_installed(self.path)  # an installer sets the modes
+        reason = None if is_exempt else safety.rows_refusal_reason(self.path)
+        file_reason = reason and f"is in a file that {reason}"
+        is_checked = not (is_exempt or reason)
+        warning = safety.permission_warning(self.path, self.path.parent) if is_checked else ""
         for name, table in tables.items():
             row = EngineRow(name, self.path, self.origin, warning=warning)
-            why = (
-                why_unusable(name)
-                or (file_reason and f"is in a file that {file_reason}")
-                or _invalid_reason(table)
-            )
-            yield replace(row, refusal_reason=why) if why else replace(row, **table)
+            reason = why_unusable(name) or file_reason or _invalid_reason(table)
+            yield replace(row, refusal_reason=reason) if reason else replace(row, **table)
 
 
 def _invalid_reason(table: object) -> str | None:
     """Return what is wrong with a row, if anything."""
-    known = {field.name: field for field in fields(EngineRow) if field.name not in _NOT_IN_FILE}
     if not isinstance(table, dict):
         return "is not a table"
     for key, value in table.items():
-        if key not in known:
-            return f"has an unknown field {key!r}.{did_you_mean(key, known)}".rstrip(".")
-        expected = bool if isinstance(known[key].default, bool) else str
+        if key not in _FIELDS:
+            return f"has an unknown field {key!r}.{did_you_mean(key, _FIELDS)}".rstrip(".")
+        expected = bool if isinstance(_FIELDS[key].default, bool) else str
         if not isinstance(value, expected):
             return f"has {key} = {value!r}, which must be a {expected.__name__}"
     if table.get("api", "chat") not in _BASES:

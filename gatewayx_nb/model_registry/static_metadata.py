@@ -42,13 +42,11 @@ class StaticMetadataReader:
 
     def read(self, path: Path) -> StaticMetadata:
         """Return the metadata of an engine file; the defaults if it cannot be read."""
-        known = self._read.get(path)
-        if known and not known[0].has_changed():
-            return known[1]
-        stamp = FileStamp(path)
-        metadata = _parse(path)
-        self._read[path] = (stamp, metadata)
-        return metadata
+        cached = self._read.get(path)
+        if cached is None or cached[0].has_changed():
+            # The stamp first, so that a change while the file is read is noticed.
+            cached = self._read[path] = (FileStamp(path), _parse(path))
+        return cached[1]
 
 
 def _read(path: Path) -> bytes:

@@ -1,16 +1,13 @@
 """Folders, settings and keys: how user files are read and stored."""
 
 from gatewayx_nb.files import (
-    ConfigDir,
     FileStamp,
-    Owner,
     display_path,
     ownership_problem,
     permission_problem,
     shipped_path,
 )
 from gatewayx_nb.secrets import (
-    MASK,
     KeyState,
     Secret,
     key_state,
@@ -20,18 +17,16 @@ from gatewayx_nb.secrets import (
 )
 from gatewayx_nb.secure_config.audit import FileSecurity, tracked_by_git
 from gatewayx_nb.secure_config.config import Config
-from gatewayx_nb.secure_config.importing import KeyImport
+from gatewayx_nb.secure_config.importing import KeyImport, SkipReason
 from gatewayx_nb.secure_config.key_lookup import VENDOR_VARIABLES, Key, key_variable
 from gatewayx_nb.secure_config.key_store import make_folder as make_secrets_folder
-from gatewayx_nb.secure_config.settings import SHIPPED_ALIASES, Limits, Network, Rates, Settings
+from gatewayx_nb.secure_config.settings import SHIPPED_ALIASES, Limits, Network, Rates
 from gatewayx_nb.secure_config.trusted import KeyDestination, origin
 
 __all__ = [
-    "MASK",
     "SHIPPED_ALIASES",
     "VENDOR_VARIABLES",
     "Config",
-    "ConfigDir",
     "FileSecurity",
     "FileStamp",
     "Key",
@@ -40,10 +35,9 @@ __all__ = [
     "KeyState",
     "Limits",
     "Network",
-    "Owner",
     "Rates",
     "Secret",
-    "Settings",
+    "SkipReason",
     "display_path",
     "key_state",
     "key_variable",

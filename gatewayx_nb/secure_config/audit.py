@@ -56,14 +56,10 @@ class FileSecurity:
 
 def audit_files(config_dir: ConfigDir) -> Iterator[FileSecurity]:
     """Yield the status of a folder's files; git is queried only about the key file."""
-    checked: list[tuple[FileKind, Path]] = [
-        ("keys", config_dir.keys),
-        ("keys folder", config_dir.keys.parent),
-        ("settings", config_dir.settings),
-        ("engines folder", config_dir.engines),
-    ]
-    for kind, path in checked:
-        yield _inspect(config_dir, kind, path)
+    yield _inspect(config_dir, "keys", config_dir.keys)
+    yield _inspect(config_dir, "keys folder", config_dir.keys.parent)
+    yield _inspect(config_dir, "settings", config_dir.settings)
+    yield _inspect(config_dir, "engines folder", config_dir.engines)
 
 
 def tracked_by_git(path: Path) -> bool:
@@ -75,6 +71,7 @@ def _inspect(config_dir: ConfigDir, kind: FileKind, path: Path) -> FileSecurity:
     relative = path.relative_to(config_dir.root).as_posix()
     status = FileSecurity(config_dir.owner, kind, relative, exists=os.path.lexists(path))
     if kind == "keys":
+        # --no-index: otherwise a tracked file counts as not ignored.
         ignored = _git(path, "check-ignore", "--quiet", "--no-index")
         status = replace(status, ignored=ignored, tracked=_git(path, "ls-files", "--error-unmatch"))
     try:

@@ -33,8 +33,7 @@ class Config:
         self.keys = KeyLookup(self.env, self.config_dirs)
         self.trusted = TrustStore(self.user.root / "trusted.json")
         self._stamps: list[FileStamp] = []
-        self.settings = settings.Settings()
-        self._project_settings = settings.Settings()
+        self.settings = self._project_settings = settings.Settings()
         self.refresh()
 
     def refresh(self) -> bool:
@@ -47,12 +46,12 @@ class Config:
         self.trusted.refresh()
         if self._stamps and not any(stamp.has_changed() for stamp in self._stamps):
             return False
-        dirs = self.config_dirs
-        files = [path for one in dirs for path in (one.settings, one.keys)]
+        files = [path for one in self.config_dirs for path in (one.settings, one.keys)]
+        # Taken before reading, so that a change in between is noticed; kept only after a valid
+        # read, so that the error is raised again until the file is fixed.
         stamps = [FileStamp(path) for path in (*files, self.trusted.path)]
-        self.settings = settings.load(one.settings for one in dirs)
-        project = [self.project.settings] if self.project else []
-        self._project_settings = settings.load(project)
+        self.settings = settings.load(one.settings for one in self.config_dirs)
+        self._project_settings = settings.load([self.project.settings] if self.project else [])
         self._stamps = stamps
         return True
 
@@ -69,13 +68,10 @@ class Config:
     def options(self, engine: str) -> dict[str, object]:
         """Return an engine's keyword arguments: its settings, overridden by its variables."""
         table = self.settings.engines.get(engine, {})
-        options = {
-            name: value for name, value in table.items() if name not in settings.RATE_OPTIONS
-        }
+        options = {name: table[name] for name in table if name not in settings.RATE_OPTIONS}
         for option, suffix in (("base_url", "BASE_URL"), ("model", "MODEL")):
-            value = self.keys.value(key_variable(engine, suffix))
-            if value and value.strip():
-                options[option] = value.strip()
+            if value := (self.keys.value(key_variable(engine, suffix)) or "").strip():
+                options[option] = value
         return options
 
     def rates(self, engine: str) -> settings.Rates:
@@ -115,8 +111,8 @@ class Config:
 
     def remove_key(self, engine: str) -> list[Path]:
         """Remove an engine's key from the key files; return the files that contained it."""
-        paths = [one.keys for one in self.config_dirs]
-        changed = [path for path in paths if key_store.remove(path, key_variable(engine))]
+        name = key_variable(engine)
+        changed = [one.keys for one in self.config_dirs if key_store.remove(one.keys, name)]
         self.keys.refresh()
         return changed
 

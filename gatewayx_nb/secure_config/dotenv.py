@@ -68,14 +68,18 @@ def line_problems(lines: Iterable[DotenvLine]) -> Iterator[str]:
     for number, line in enumerate(lines, start=1):
         if line.broken:
             broken.append(number)
-        elif line.name and _NAME.fullmatch(line.name):
+        elif line.name and _NAME.fullmatch(line.name):  # any other name may be part of a key
             numbers_by_name[line.name].append(number)
     if broken:
         where = _format_line_numbers(broken)
         yield f"has no NAME=VALUE in {where}; the rest is read. Fix that in an editor."
-    twice = {name: numbers for name, numbers in numbers_by_name.items() if len(numbers) > 1}
+    twice = [
+        f"{name} in {_format_line_numbers(numbers)}"
+        for name, numbers in numbers_by_name.items()
+        if len(numbers) > 1
+    ]
     if twice:
-        listed = "; ".join(f"{name} in {_format_line_numbers(at)}" for name, at in twice.items())
+        listed = "; ".join(twice)
         yield f"sets a name more than once, and the last one counts: {listed}. Delete the others."
 
 
@@ -108,11 +112,9 @@ def _parse_line(text: str) -> DotenvLine:
 
 
 def _format_line_numbers(numbers: list[int]) -> str:
-    more = (
-        f" and {len(numbers) - _MAX_LINE_NUMBERS} more" if len(numbers) > _MAX_LINE_NUMBERS else ""
-    )
     listed = ", ".join(map(str, numbers[:_MAX_LINE_NUMBERS]))
-    return f"line{'s' if len(numbers) > 1 else ''} {listed}{more}"
+    more = len(numbers) - _MAX_LINE_NUMBERS
+    return f"line{'s' * (len(numbers) > 1)} {listed}{f' and {more} more' if more > 0 else ''}"
 
 
 def _replace_value(line: DotenvLine, value: str, end: str) -> str:
@@ -125,5 +127,4 @@ def _replace_value(line: DotenvLine, value: str, end: str) -> str:
 def _quote(value: str) -> str:
     if _PLAIN_VALUE.fullmatch(value):
         return value
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"

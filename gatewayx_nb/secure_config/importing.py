@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.errors import ConfigError
@@ -20,6 +21,16 @@ if TYPE_CHECKING:
 _OWN_VARIABLE = re.compile(r"GATEWAYX_[A-Z0-9_]{1,63}_(?:API_KEY|BASE_URL|MODEL)")
 
 
+class SkipReason(StrEnum):
+    """Why a name is not imported, in the words shown to users."""
+
+    NOT_A_VARIABLE = "not an engine's variable"
+    EMPTY = "empty"
+    PLACEHOLDER = "a placeholder"
+    ALREADY_SET = "already set"
+    OTHER_KEY_SET = "another one is set"
+
+
 @dataclass(frozen=True, slots=True)
 class ImportedKey:
     """One name in the file, and how it was imported.
@@ -27,12 +38,12 @@ class ImportedKey:
     Attributes:
         name: The name; empty if it may be a key itself.
         variable: The variable that it sets; empty if there is none.
-        left: Why it is not imported; empty if it is.
+        skip_reason: Why it is not imported; ``None`` if it is.
     """
 
     name: str
     variable: str
-    skip_reason: str = ""
+    skip_reason: SkipReason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +53,7 @@ class KeyImport:
     Attributes:
         path: The key file that was written.
         entries: The result for each name, in the order of the file.
-        unread: Number of lines that are not NAME=VALUE.
+        invalid_lines: Number of lines that are not NAME=VALUE.
     """
 
     path: Path
@@ -65,46 +76,34 @@ def run(source: Path, path: Path, engines: Mapping[str, str]) -> KeyImport:
     """
     text = key_store.read_foreign(source)
     parsed = [] if text.lstrip("\ufeff \t\r\n")[:1] in ("", "{") else dotenv.parse_lines(text)
-    if parsed:
-        candidates = dotenv.values(parsed)
-        engines = {name: engine for name, engine in engines.items() if name.isupper()}
-    else:
-        candidates = _from_json(text, source)
+    # A .env holds variables only, which are upper-case; a JSON file has engines and aliases too.
+    names = filter(str.isupper, engines) if parsed else engines
+    variables = {name: key_variable(engines[name]) for name in names}
+    candidates = dotenv.values(parsed) if parsed else _from_json(text, source)
     existing, imported, entries = dict(key_store.read(path).values), {}, []
-    for name in sorted(
-        candidates, key=lambda name: not _OWN_VARIABLE.fullmatch(name)
-    ):  # GATEWAYX_ wins
-        entry = _import_entry(name, candidates[name].strip(), existing, engines)
-        if entry.variable and not entry.skip_reason:
-            imported[entry.variable] = existing[entry.variable] = candidates[name].strip()
-        entries.append(entry)
+    # GATEWAYX_ variables first, so that they win over a vendor's variable for the same engine.
+    for name in sorted(candidates, key=lambda name: not _OWN_VARIABLE.fullmatch(name)):
+        variable = name if _OWN_VARIABLE.fullmatch(name) else variables.get(name, "")
+        value = candidates[name].strip()
+        skip_reason = _skip_reason(variable, value, existing)
+        if not skip_reason:
+            imported[variable] = existing[variable] = value
+        entries.append(ImportedKey("" if looks_like_key(name) else name, variable, skip_reason))
     if imported:
         key_store.write(path, imported)
     return KeyImport(path, tuple(entries), sum(line.broken for line in parsed))
 
 
-def _import_entry(
-    name: str, value: str, existing: Mapping[str, str], engines: Mapping[str, str]
-) -> ImportedKey:
-    variable = (
-        name
-        if _OWN_VARIABLE.fullmatch(name)
-        else key_variable(engines[name])
-        if name in engines
-        else ""
-    )
-    shown_name = "" if looks_like_key(name) else name
+def _skip_reason(variable: str, value: str, existing: Mapping[str, str]) -> SkipReason | None:
     if not variable:
-        return ImportedKey(shown_name, "", "not an engine's variable")
+        return SkipReason.NOT_A_VARIABLE
     state = key_state(value)
     if state != "set":
-        return ImportedKey(shown_name, variable, "empty" if state == "missing" else "a placeholder")
+        return SkipReason.EMPTY if state == "missing" else SkipReason.PLACEHOLDER
     current = existing.get(variable, "").strip()
     if current == value:
-        return ImportedKey(shown_name, variable, "already set")
-    if key_state(current) == "set":
-        return ImportedKey(shown_name, variable, "another one is set")
-    return ImportedKey(shown_name, variable)
+        return SkipReason.ALREADY_SET
+    return SkipReason.OTHER_KEY_SET if key_state(current) == "set" else None
 
 
 def _from_json(text: str, source: Path) -> dict[str, str]:

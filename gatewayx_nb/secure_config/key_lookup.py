@@ -143,6 +143,7 @@ class _KeyFile:
         self.refresh()
 
     def refresh(self) -> None:
+        # Not followed: a key file that is a symlink is refused.
         now = stat_stamp(self.path, follow=False)
         if self._read and now == self._stamp:
             return
@@ -151,4 +152,5 @@ class _KeyFile:
             self.values, self.problems = content.values, content.problems
         except ConfigError as error:
             self.values, self.problems = {}, (error.describe(),)
+        # After reading, because `key_store.read` may change the mode and so the stamp.
         self._read, self._stamp = True, stat_stamp(self.path, follow=False)

@@ -98,7 +98,7 @@ def remove(path: Path, name: str) -> bool:
     if not _exists(path):
         return False
     with _locked_for_writing(path):
-        text = _read_text(path, own=True)[0]
+        text, _ = _read_text(path, own=True)
         shorter = dotenv.without_name(text, name)
         if shorter != text:
             _replace(path, shorter)
@@ -119,10 +119,8 @@ def _exists(path: Path) -> bool:
     """Return whether the path exists; an inaccessible one counts as existing."""
     try:
         path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError:
-        return True
+    except OSError as error:
+        return not isinstance(error, (FileNotFoundError, NotADirectoryError))
     return True
 
 
@@ -131,8 +129,8 @@ def _read_text(path: Path, *, own: bool) -> tuple[str, str | None]:
     handle = open_private(path, own=own)
     with os.fdopen(handle, "rb") as file:
         warning = restrict_to_owner(handle, path) if own else None
-        data = file.read(MAX_BYTES + 1)
-    ends = data.count(b"\n") + data.count(b"\r") - data.count(b"\r\n")
+        data = file.read(MAX_BYTES + 1)  # one more, to detect a longer file
+    ends = data.count(b"\n") + data.count(b"\r") - data.count(b"\r\n")  # LF, CR or CRLF
     if len(data) > MAX_BYTES or ends > MAX_LINES:
         raise ConfigError(
             f"the key file {str(path)!r} is not read: it has more than {MAX_LINES:,} lines"

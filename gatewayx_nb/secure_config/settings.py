@@ -35,13 +35,7 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
     "cassettes": ("redact",),
 }
 
-_TOML_TYPES = {
-    str: "a string",
-    int: "an integer",
-    bool: "a boolean",
-    list: "an array",
-    dict: "a table",
-}
+_TYPES = {str: "a string", int: "an integer", bool: "a boolean", list: "an array", dict: "a table"}
 
 RATE_OPTIONS = ("requests_per_minute", "tokens_per_minute")
 """Engine options that the pool uses, not the engine."""
@@ -156,13 +150,13 @@ def save_default(path: Path, reference: str) -> None:
 
 
 def _with_default(text: str, reference: str) -> str:
+    """Return the text with this line; above the first table, where it belongs to no table."""
     line = f"default_model = {json.dumps(reference)}\n"
     table = re.search(r"^[ \t]*\[", text, re.MULTILINE)
     start = table.start() if table else len(text)
-    head, tables = text[:start], text[start:]
     present = re.compile(r"^[ \t]*default_model[ \t]*=.*\n?", re.MULTILINE)
-    head = present.sub(lambda _: line, head, count=1) if present.search(head) else line + head
-    return head + tables
+    head, count = present.subn(lambda _: line, text[:start], count=1)
+    return (head if count else line + head) + text[start:]
 
 
 def _read(path: Path) -> TomlTable:
@@ -177,14 +171,12 @@ def _read(path: Path) -> TomlTable:
 
 def _merge(base: TomlTable, over: TomlTable) -> dict[str, Any]:
     """Merge the tables of ``over`` into those of ``base``."""
-    merged = dict(base)
-    for key, value in over.items():
-        below = merged.get(key)
-        if isinstance(value, Mapping) and isinstance(below, Mapping):
-            merged[key] = _merge(below, value)
-        else:
-            merged[key] = value
-    return merged
+    tables = {
+        key: _merge(base[key], value)
+        for key, value in over.items()
+        if isinstance(value, Mapping) and isinstance(base.get(key), Mapping)
+    }
+    return {**base, **over, **tables}
 
 
 def _settings(table: TomlTable, path: Path | None) -> Settings:
@@ -193,13 +185,11 @@ def _settings(table: TomlTable, path: Path | None) -> Settings:
     reader.reject_unknown(table, "")
     limits, network = reader.table(table, "limits"), reader.table(table, "network")
     keys, aliases = reader.table(table, "keys"), reader.table(table, "aliases")
-    defaults = Limits()
+    engines, defaults = reader.table(table, "engines"), Limits()
+    user_aliases = {name: reader.value(aliases, name, str, "") for name in aliases}
     return Settings(
         default_model=reader.value(table, "default_model", str, None),
-        aliases={
-            **SHIPPED_ALIASES,
-            **{name: reader.value(aliases, name, str, "") for name in aliases},
-        },
+        aliases={**SHIPPED_ALIASES, **user_aliases},
         limits=Limits(
             timeout=float(reader.positive(limits, "timeout", defaults.timeout)),
             concurrency=reader.integer(limits, "concurrency", defaults.concurrency, least=1),
@@ -214,18 +204,15 @@ def _settings(table: TomlTable, path: Path | None) -> Settings:
         ),
         vendor_variables=reader.value(keys, "vendor_variables", bool, default=True),
         redact=reader.value(reader.table(table, "cassettes"), "redact", str, None),
-        engines={
-            name: reader.engine_options(reader.table(table, "engines"), name)
-            for name in reader.table(table, "engines")
-        },
+        engines={name: reader.engine_options(engines, name) for name in engines},
     )
 
 
 class _Reader:
     """Reader of typed values from a parsed file, with an error for each mismatch."""
 
-    def __init__(self, place: str) -> None:
-        self.origin = place
+    def __init__(self, origin: str) -> None:
+        self.origin = origin
 
     def reject_unknown(self, table: TomlTable, name: str) -> None:
         for key in table:
@@ -258,12 +245,9 @@ class _Reader:
         return options
 
     def positive(self, table: TomlTable, name: str, default: float) -> float:
-        value = table.get(name, default)
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, (int, float))
-            or not 0 < value < math.inf
-        ):
+        value: float = table.get(name, default)
+        # A bool is an int in Python, and `inf` a valid float in TOML.
+        if type(value) not in (int, float) or not 0 < value < math.inf:
             raise self.invalid(name, value, "a number > 0")
         return value
 
@@ -287,7 +271,7 @@ class _Reader:
         if value is not default and (
             not isinstance(value, kind) or (kind is int and isinstance(value, bool))
         ):
-            raise self.invalid(name, value, _TOML_TYPES[kind])
+            raise self.invalid(name, value, _TYPES[kind])
         return value
 
     def invalid(self, name: str, value: object, expected: str) -> ConfigError:

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TargetsByEngine = dict[str, list[str]]
-"""Targets by engine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +82,14 @@ class TrustStore:
             ConfigError: If the existing file cannot be read; writing would lose it.
             OSError: If the file cannot be written.
         """
-        self.refresh()
+        self.refresh()  # another kernel may have added destinations
         if self.problem:
             raise self.problem
         engines = self._targets.setdefault(str(project), {})
         for engine, added in destinations.items():
             engines[engine] = sorted({*engines.get(engine, ()), *(one.target for one in added)})
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        # Indented and sorted, because users revoke trust by deleting lines in an editor.
         text = json.dumps(self._targets, indent=2, sort_keys=True) + "\n"
         atomic_write(self.path, text.encode())
 

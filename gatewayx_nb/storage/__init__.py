@@ -2,7 +2,4 @@
 
 from gatewayx_nb.storage.ledger import Ledger, LedgerEntry
 
-__all__ = [
-    "Ledger",
-    "LedgerEntry",
-]
+__all__ = ["Ledger", "LedgerEntry"]

@@ -94,7 +94,7 @@ class Ledger(BatchWriter[LedgerEntry]):
                 rows = connection.execute(_SELECT, (count,)).fetchall()
         except sqlite3.Error as error:
             raise OSError(str(error)) from None
-        return [_entry(row) for row in rows]
+        return list(map(_entry, rows))
 
     @override
     def write(self, items: list[LedgerEntry]) -> None:
@@ -109,17 +109,14 @@ class Ledger(BatchWriter[LedgerEntry]):
     def _insert(self, entries: list[LedgerEntry]) -> None:
         timeout = _SHORT_TIMEOUT if self.problem else _WRITE_TIMEOUT
         with database.transaction(self.path, MIGRATIONS, timeout) as connection:
-            connection.executemany(_INSERT, map(_row, entries))
+            rows = (tuple(map(_storable, astuple(entry))) for entry in entries)
+            connection.executemany(_INSERT, rows)
 
 
-def _row(entry: LedgerEntry) -> tuple[object, ...]:
-    return tuple(map(_column, astuple(entry)))
-
-
-def _column(value: object) -> object:
+def _storable(value: object) -> object:
     """Return a value that SQLite can store: it has no decimals, and no lone surrogates."""
-    text = str(value) if isinstance(value, Decimal) else value
-    return text.encode(errors="replace").decode() if isinstance(text, str) else text
+    value = str(value) if isinstance(value, Decimal) else value
+    return value.encode(errors="replace").decode() if isinstance(value, str) else value
 
 
 def _entry(row: tuple[object, ...]) -> LedgerEntry:

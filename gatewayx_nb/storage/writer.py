@@ -79,14 +79,14 @@ class BatchWriter(ABC, Generic[ItemT]):
         while True:
             batch = self._next_batch()
             with contextlib.suppress(BaseException):  # even from a filter of the log
-                self._write_batch([one for one in batch if not isinstance(one, threading.Event)])
+                self._write_batch([item for item in batch if not isinstance(item, threading.Event)])
             for item in batch:
                 if isinstance(item, threading.Event):
                     item.set()
 
     def _next_batch(self) -> list[ItemT | threading.Event]:
         batch = [self._queue.get()]
-        if not isinstance(batch[0], threading.Event):
+        if not isinstance(batch[0], threading.Event):  # a flush does not wait for more items
             self._flush_requested.wait(_BATCH_DELAY)
         self._flush_requested.clear()
         with contextlib.suppress(queue.Empty):
@@ -109,9 +109,10 @@ class BatchWriter(ABC, Generic[ItemT]):
             self.problem = ""
 
     def _report(self, error: BaseException) -> None:
-        before, self.problem = self.problem, f"{self._name} cannot be written: {error}."
-        if self.problem != before:
-            log.warning("%s", self.problem)
+        problem = f"{self._name} cannot be written: {error}."
+        if problem != self.problem:
+            self.problem = problem
+            log.warning("%s", problem)
 
 
 _writers: weakref.WeakSet[BatchWriter[Any]] = weakref.WeakSet()

@@ -39,14 +39,17 @@ if TYPE_CHECKING:
     from gatewayx_nb.testing.steps import Step
     from gatewayx_nb.testing.subject import CallResult, EngineUnderTest
 
-_SIZES = (1, 2, 3, 7, 64)
-"""Sizes in bytes of the writes of a stream."""
+_WRITE_SIZES = (1, 2, 3, 7, 64)
+"""Bytes per write: small ones split characters and field names, larger ones lines."""
 
-_WAIT = 7.0
-"""Retry delay in seconds that a server requests."""
+_RETRY_DELAY = 7.0
+"""Seconds that the server requests before a retry."""
 
 _PAUSE = 0.002
-"""Seconds between pieces, because pieces that arrive together are read together."""
+"""Seconds between writes, because bytes that arrive together are read together."""
+
+_USE_CLIENT = "Send requests with `self.http`."
+_USE_DECODER = "Read events with `sse.Decoder`."
 
 _STATUSES: dict[int, tuple[type[GatewayError], ...]] = {
     401: (AuthenticationError,),
@@ -84,31 +87,28 @@ def _unless_raised(outcome: CallResult, *kinds: type[GatewayError]) -> str | Non
 
 async def _statuses(subject: EngineUnderTest) -> str | None:
     for status, kinds in _STATUSES.items():
-        script = [Send(reply(b'{"error": {"message": "no"}}', status))]
-        outcome = await subject.ask(script)
+        outcome = await subject.ask([Send(reply(b'{"error": {"message": "no"}}', status))])
         if observed := _unless_raised(outcome, *kinds):
             return f"for {status} {observed}"
     return None
 
 
 async def _retry_after(subject: EngineUnderTest) -> str | None:
-    outcome = await subject.ask([Send(reply(b"{}", 429, retry_after=f"{_WAIT:g}"))])
+    outcome = await subject.ask([Send(reply(b"{}", 429, retry_after=f"{_RETRY_DELAY:g}"))])
     delay = getattr(outcome.error, "retry_after", None)
-    return None if delay == _WAIT else f"it is {delay!r}"
+    return None if delay == _RETRY_DELAY else f"it is {delay!r}"
 
 
 async def _key_in_errors(subject: EngineUnderTest) -> str | None:
     body = f'{{"error": {{"message": "bad key {subject.key}"}}}}'.encode()
     for script in ([Send(reply(body, 401))], [Send(reply(body))], [Reset()]):
         error = (await subject.ask(script)).error
-        if error is not None and subject.key in _everything(error):
-            return f"a {type(error).__name__} contains it"
+        if error is not None:
+            # All that a page or a log may show of an error.
+            shown = f"{error!r} {vars(error)} {''.join(traceback.format_exception(error))}"
+            if subject.key in shown:
+                return f"a {type(error).__name__} contains it"
     return None
-
-
-def _everything(error: BaseException) -> str:
-    """Return everything that a page or a log may show of an error."""
-    return f"{error!r} {vars(error)} {''.join(traceback.format_exception(error))}"
 
 
 async def _page(subject: EngineUnderTest) -> str | None:
@@ -153,13 +153,9 @@ FAULTS = (
     ),
     Rule("no error contains the key", "Use `redact(text, [self.api_key])`.", _key_in_errors),
     Rule("an HTML page raises an error", "Parse bodies with `json_body.parse`.", _page),
-    Rule("a redirect is not followed", "Send requests with `self.http`.", _redirected),
-    Rule("a compressed reply raises an error", "Send requests with `self.http`.", _compressed),
-    Rule(
-        "a broken connection raises a GatewayError",
-        "Send requests with `self.http`.",
-        _disconnected,
-    ),
+    Rule("a redirect is not followed", _USE_CLIENT, _redirected),
+    Rule("a compressed reply raises an error", _USE_CLIENT, _compressed),
+    Rule("a broken connection raises a GatewayError", _USE_CLIENT, _disconnected),
     Rule("no URL contains the key", "Set `key_header` and `key_prefix`.", _urls),
 )
 """Rules for all HTTP engines."""
@@ -174,7 +170,7 @@ async def _same(subject: EngineUnderTest) -> str | None:
     return f"the stream: {observed}" if (observed := _difference(streamed)) else None
 
 
-async def _cuts(subject: EngineUnderTest) -> str | None:
+async def _truncated(subject: EngineUnderTest) -> str | None:
     dialect = _dialect(subject)
     for end in (Send(chunk(b"")), CloseConnection(), Reset()):
         for count in range(dialect.end + 1):
@@ -188,7 +184,7 @@ async def _splits(subject: EngineUnderTest) -> str | None:
     dialect = _dialect(subject)
     expected = await subject.ask(dialect.stream(*dialect.events))
     body = b"".join(map(chunk, dialect.events)) + chunk(b"")
-    for size in _SIZES:
+    for size in _WRITE_SIZES:
         outcome = await subject.ask([Send(stream_head()), Split(body, size)])
         if outcome.error or outcome.chunks != expected.chunks:
             return f"in pieces of {size} bytes, it {outcome}"
@@ -214,7 +210,7 @@ def _split_after_cr(body: bytes) -> Iterator[Step]:
             yield Wait(_PAUSE)
 
 
-async def _mark(subject: EngineUnderTest) -> str | None:
+async def _byte_order_mark(subject: EngineUnderTest) -> str | None:
     # Before the first text, whose loss is visible: earlier events may be empty.
     events = _dialect(subject).events
     first = next(place for place, data in enumerate(events) if b"Hel" in data)
@@ -247,10 +243,11 @@ async def _broken_text(subject: EngineUnderTest) -> str | None:
     dialect = _dialect(subject)
     events = [piece.replace(b"Hel", b"Hel\xff") for piece in dialect.events]
     outcome = await subject.ask(dialect.stream(*events))
+    # A reply with U+FFFD and a typed error are both fine.
     return f"it {outcome}" if outcome.is_raw else None
 
 
-async def _huge(subject: EngineUnderTest) -> str | None:
+async def _endless_line(subject: EngineUnderTest) -> str | None:
     dialect = _dialect(subject)
     line = b"data: " + b"x" * (MAX_RESPONSE_BYTES + 1) + b"\n\n"
     return _unless_raised(await subject.ask(dialect.stream(dialect.events[0], line)), GatewayError)
@@ -285,26 +282,18 @@ STREAMS = (
         "Parse both with one parser: text, finish reason and usage.",
         _same,
     ),
-    Rule(
-        "a truncated stream raises an error",
-        "Set the parser's `finished` only at the end mark.",
-        _cuts,
-    ),
-    Rule("a stream may be split at every byte", "Read events with `sse.Decoder`.", _splits),
-    Rule(
-        "lines end in LF, CRLF or CR, and data may span lines",
-        "Read events with `sse.Decoder`.",
-        _line_ends,
-    ),
-    Rule("a byte order mark is skipped", "Read events with `sse.Decoder`.", _mark),
-    Rule("comments are skipped", "Read events with `sse.Decoder`.", _comments),
+    Rule("a truncated stream raises an error", "Set `finished` only at the end mark.", _truncated),
+    Rule("a stream may be split at every byte", _USE_DECODER, _splits),
+    Rule("lines end in LF, CRLF or CR, and data may span lines", _USE_DECODER, _line_ends),
+    Rule("a byte order mark is skipped", _USE_DECODER, _byte_order_mark),
+    Rule("comments are skipped", _USE_DECODER, _comments),
     Rule(
         "empty and unknown events are skipped",
         "Let the parser yield nothing for events it does not know.",
         _idle,
     ),
     Rule("invalid UTF-8 raises no raw exception", 'Decode with `errors="replace"`.', _broken_text),
-    Rule("an endless line raises an error", "Read events with `sse.Decoder`.", _huge),
+    Rule("an endless line raises an error", _USE_DECODER, _endless_line),
     Rule(
         "an error in a reply of status 200 is raised",
         "Raise `errors.from_body(…)`.",

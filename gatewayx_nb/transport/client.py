@@ -7,7 +7,6 @@ import contextlib
 import functools
 import json
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from gatewayx_nb.errors import ConfigError, UsageError
@@ -72,17 +71,18 @@ class HTTPClient:
         self._base = url.geturl().rstrip("/")
         self._headers = {"Accept-Encoding": "identity", "User-Agent": "gatewayx-nb"}
         self._headers |= headers or {}
-        self._credential = _Credential(key_header, key_prefix, _check_key(key, engine))
+        self._key = _check_key(key, engine)
+        self._key_header, self._key_prefix = key_header, key_prefix
         self._proxy = route.choose_proxy(url, network, engine)
         if self._proxy and url.scheme == "http":  # not tunnelled: the proxy itself gets the request
             self._headers |= self._proxy.headers
-        self._errors = TransportErrors(engine, url.netloc, self._credential.key, bool(self._proxy))
+        self._errors = TransportErrors(engine, url.netloc, self._key, bool(self._proxy))
         self._ca_bundle = network.ca_bundle
         self._connect_timeout = connect_timeout
         self._read_timeout = read_timeout
         self._max_bytes = max_bytes
         self._urls: dict[str, httpx.URL] = {}
-        self._opening = asyncio.Lock()
+        self._opening = asyncio.Lock()  # concurrent first calls must share one transport
         self._transport: AiohttpTransport | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_closed = False
@@ -140,30 +140,28 @@ class HTTPClient:
             return self._errors.translate(error)
 
     def _request(self, method: str, path: str, content: bytes | None) -> httpx.Request:
-        """Return a request; the key is added last."""
+        """Return a request; the key is added last, so that no other header replaces it."""
         import httpx
 
-        kind = {} if content is None else {"Content-Type": "application/json"}
-        return self._credential.add_to(
-            httpx.Request(
-                method,
-                self._url(path),
-                headers=self._headers | kind,
-                content=content,
-                extensions={
-                    "timeout": {"connect": self._connect_timeout, "pool": self._connect_timeout}
-                },
-            )
+        headers = {} if content is None else {"Content-Type": "application/json"}
+        # No read timeout: a model may think for minutes first. `Response` watches what follows.
+        timeout = dict.fromkeys(("connect", "pool"), self._connect_timeout)
+        extensions = {"timeout": timeout}
+        headers = self._headers | headers
+        request = httpx.Request(
+            method, self._url(path), headers=headers, content=content, extensions=extensions
         )
+        if self._key:
+            request.headers[self._key_header] = f"{self._key_prefix}{self._key}"
+        return request
 
     def _url(self, path: str) -> httpx.URL:
         """Return the URL of a path, cached: httpx takes 30 µs to parse one."""
         import httpx
 
-        url = self._urls.get(path)
-        if url is None:
-            url = self._urls[path] = httpx.URL(f"{self._base}/{path.lstrip('/')}")
-        return url
+        if path not in self._urls:
+            self._urls[path] = httpx.URL(f"{self._base}/{path.lstrip('/')}")
+        return self._urls[path]
 
     async def _open_transport(self) -> AiohttpTransport:
         if self._is_closed:
@@ -188,13 +186,12 @@ class HTTPClient:
         import httpx
         from httpx_aiohttp import AiohttpTransport
 
-        tls = route.ssl_context(self._ca_bundle)
-        # In headers: aiohttp 3.14 deprecates how httpx-aiohttp handles a password in the URL.
-        proxy_headers = self._proxy.headers if self._proxy else {}
+        tls, proxy = route.ssl_context(self._ca_bundle), self._proxy
         return AiohttpTransport(
             verify=tls,
             client=functools.partial(_session, tls),
-            proxy=httpx.Proxy(self._proxy.url, headers=proxy_headers) if self._proxy else None,
+            # In headers: aiohttp 3.14 deprecates how httpx-aiohttp handles a password in the URL.
+            proxy=httpx.Proxy(proxy.url, headers=proxy.headers) if proxy else None,
         )
 
 
@@ -252,7 +249,7 @@ class Response:
         received = 0
         stream = aiter(self._stream)
         while block := await self._next(stream):
-            if isinstance(block, BaseException):
+            if isinstance(block, BaseException):  # outside any except clause, as in `_send`
                 raise block
             received += len(block)
             if received > self._max_bytes:
@@ -271,20 +268,6 @@ class Response:
             return self._errors.translate(error)
 
 
-@dataclass(frozen=True, slots=True)
-class _Credential:
-    """Adds the key to a request."""
-
-    header: str
-    prefix: str
-    key: Secret
-
-    def add_to(self, request: httpx.Request) -> httpx.Request:
-        if self.key:
-            request.headers[self.header] = f"{self.prefix}{self.key}"
-        return request
-
-
 def _headers_dict(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     """Return headers as a plain dict: one lookup in httpx's own type takes 20 µs."""
     headers: dict[str, str] = {}
@@ -297,6 +280,7 @@ def _headers_dict(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 def _session(tls: ssl.SSLContext) -> aiohttp.ClientSession:
     import aiohttp
 
+    # No limit of connections (0): the pool's concurrency is the only one.
     connector = aiohttp.TCPConnector(ssl=tls, limit=0, socket_factory=route.open_socket)
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 

@@ -6,7 +6,7 @@ import functools
 import ssl
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from gatewayx_nb.errors import (
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from gatewayx_nb.secure_config import Secret
+
+ErrorT = TypeVar("ErrorT", bound=GatewayError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,37 +63,33 @@ class TransportErrors:
 
     def _to_gateway_error(self, code: str, detail: str) -> GatewayError:
         if code == "forbidden":
-            return self._base_url_error(f"{self.host!r} resolves to {detail}, which is refused.")
+            problem = f"{self.host!r} resolves to {detail}, which is refused"
+            return self._error(ConfigError, problem, "set_base_url")
         if code == "url":
-            return self._base_url_error(f"its URL is invalid: {detail}.")
+            return self._error(ConfigError, f"its URL is invalid: {detail}", "set_base_url")
         if code == "silence":
             return self.silent(None)
         if self.proxied and code in {"dns", "connect"}:
             code = "proxy"  # the only host that we look up and connect to ourselves
         return self.lost(code, f"{_MESSAGES[code].format(self.host)}: {detail}")
 
-    def _base_url_error(self, problem: str) -> ConfigError:
-        hint = Hint("set_base_url", engine=self.engine)
-        return ConfigError(f"engine {self.engine!r}: {problem}", hint=hint, engine=self.engine)
+    def _error(
+        self, kind: type[ErrorT], problem: str, hint: Hint | str, **fields: str | float | None
+    ) -> ErrorT:
+        """Return an error with a hint, or with the action of a hint about the engine."""
+        hint = Hint(hint, engine=self.engine) if isinstance(hint, str) else hint
+        message = f"engine {self.engine!r}: {problem}."
+        return kind(message, hint=hint, engine=self.engine, **fields)  # type: ignore[arg-type]
 
     def lost(self, code: str, problem: str) -> TransportError:
         """Return the error for a call without a complete response."""
-        return TransportError(
-            f"engine {self.engine!r}: {problem}.",
-            hint=HINTS.get(code) or Hint("show_engine", engine=self.engine),
-            engine=self.engine,
-            code=code,
-        )
+        return self._error(TransportError, problem, HINTS.get(code, "show_engine"), code=code)
 
     def silent(self, seconds: float | None) -> DeadlineError:
         """Return the error for a response that stopped arriving."""
         duration = f" for {seconds:g} s" if seconds else ""
-        return DeadlineError(
-            f"engine {self.engine!r}: no data received from {self.host!r}{duration}.",
-            hint=Hint("show_engine", engine=self.engine),
-            engine=self.engine,
-            code="silence",
-        )
+        problem = f"no data received from {self.host!r}{duration}"
+        return self._error(DeadlineError, problem, "show_engine", code="silence")
 
     def redirected(self, status: int, location: str) -> ProviderError:
         """Return the error for a redirect."""
@@ -99,35 +97,27 @@ class TransportErrors:
             target = urlsplit(location).hostname or self.host
         except ValueError:
             target = "an invalid URL"
-        return ProviderError(
-            f"engine {self.engine!r}: {self.host!r} redirects to {target[:100]!r}; redirects"
-            " are not followed, so nothing was sent there.",
-            hint=Hint("set_base_url", engine=self.engine),
-            engine=self.engine,
-            status=status,
-            code="redirect",
+        problem = (
+            f"{self.host!r} redirects to {target[:100]!r}; redirects are not followed, so nothing"
+            " was sent there"
         )
+        return self._error(ProviderError, problem, "set_base_url", status=status, code="redirect")
 
     def compressed(self, status: int, encoding: str, headers: Mapping[str, str]) -> GatewayError:
         """Return the error for a response that is compressed although not requested."""
-        return classify(status)(
-            f"engine {self.engine!r}: the response of {self.host!r} (HTTP {status}) is compressed"
-            f" ({encoding[:40]!r}) although the request forbids it; it is not decompressed.",
-            hint=Hint("set_base_url", engine=self.engine),
-            engine=self.engine,
-            status=status,
-            code="compressed",
-            retry_after=retry_after(headers, time.time()),
+        problem = (
+            f"the response of {self.host!r} (HTTP {status}) is compressed ({encoding[:40]!r})"
+            " although the request forbids it; it is not decompressed"
         )
+        error = self._error(classify(status), problem, "set_base_url", code="compressed")
+        error.status, error.retry_after = status, retry_after(headers, time.time())
+        return error
 
     def too_large(self, limit: int) -> ProviderError:
         """Return the error for a response that exceeds the limit."""
-        return ProviderError(
-            f"engine {self.engine!r}: the response of {self.host!r} exceeds {limit:,} bytes.",
-            hint="Limit the reply with max_tokens.",
-            engine=self.engine,
-            code="too_large",
-        )
+        problem = f"the response of {self.host!r} exceeds {limit:,} bytes"
+        hint = advice("Limit the reply with max_tokens.")
+        return self._error(ProviderError, problem, hint, code="too_large")
 
 
 _MESSAGES = {
@@ -202,13 +192,13 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     """Yield an exception and its causes, the innermost last."""
     while error is not None:
         yield error
-        hidden = error.__suppress_context__
-        error = error.__cause__ or (None if hidden else error.__context__)
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
 def _code(chain: list[BaseException]) -> str:
-    known = (_failure_points().get(cls) for link in reversed(chain) for cls in type(link).__mro__)
-    return next((code for code in known if code), "internal")
+    """Return the point of failure; the innermost exception decides, as outer ones are vaguer."""
+    codes = (_failure_points().get(cls) for link in reversed(chain) for cls in type(link).__mro__)
+    return next(filter(None, codes), "internal")
 
 
 def _one_line(error: BaseException) -> str:

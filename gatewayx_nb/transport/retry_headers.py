@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_MAX_DELAY = 7 * 86_400.0
+_MAX_DELAY = 7 * 86_400.0  # seconds; more is a date or a number in another unit
 _NUMBER = re.compile(r"\d+(\.\d*)?", re.ASCII)
 
 

@@ -65,8 +65,7 @@ def check_host(url: SplitResult, engine: str, *, keyed: bool, allowed: tuple[str
             machine.
     """
     host = url.hostname or ""
-    address = _address(host)
-    if address is not None and _is_forbidden(address):
+    if _is_forbidden(host):
         raise ConfigError(
             f"engine {engine!r}: {host!r} is a link-local or metadata address, which is refused.",
             hint=Hint("set_base_url", engine=engine),
@@ -95,15 +94,16 @@ def _is_loopback(host: str) -> bool:
     return host == "localhost" if address is None else address.is_loopback
 
 
-def _is_forbidden(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    return address.is_link_local or address in _METADATA
+def _is_forbidden(host: str) -> bool:
+    address = _address(host)
+    return address is not None and (address.is_link_local or address in _METADATA)
 
 
 def open_socket(info: aiohttp.AddrInfoType) -> socket.socket:
     """Open a socket for a resolved address, after a last check that it is allowed."""
     family, kind, protocol, _, socket_address = info
-    address = _address(str(socket_address[0]))
-    if address is not None and _is_forbidden(address):
+    # After the lookup, because a host name may resolve to another address at every request.
+    if _is_forbidden(str(socket_address[0])):
         raise ForbiddenAddressError("a link-local or metadata address")
     return socket.socket(family, kind, protocol)
 
@@ -133,7 +133,7 @@ def choose_proxy(url: SplitResult, network: Network, engine: str) -> Proxy | Non
         ConfigError: If its type is not supported.
     """
     host = url.hostname or ""
-    if _is_loopback(host):
+    if _is_loopback(host):  # a proxy would look for it on its own machine
         return None
     proxy = network.proxy
     if not proxy and not proxy_bypass(url.netloc):

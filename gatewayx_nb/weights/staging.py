@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _PREFIX = ".staging-"
-_POLL = 0.1  # seconds; short enough for an interrupt, which a blocking lock would delay
+_POLL_INTERVAL = 0.1  # seconds; a blocking lock would delay an interrupt
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def _acquire(lock: IO[bytes], on_wait: Callable[[], None]) -> None:
     if not _try_lock(lock):
         on_wait()
         while not _try_lock(lock):
-            time.sleep(_POLL)
+            time.sleep(_POLL_INTERVAL)
 
 
 if sys.platform == "win32":  # pragma: no cover - the suite runs on POSIX

@@ -59,6 +59,7 @@ def _extract(row: Weights, raw: IO[bytes], target: Path, done: Callable[[int], o
         member = archive.getinfo(row.file)
         if member.file_size != row.size:
             raise ValueError(f"{row.file!r} in it has {member.file_size} bytes, not {row.size}")
+        # "x": never write through a file or symlink that is there already.
         with archive.open(member) as source, target.open("xb") as file:
             sha256 = _digest(_copy_blocks(source, file), done)
             file.flush()
@@ -68,21 +69,21 @@ def _extract(row: Weights, raw: IO[bytes], target: Path, done: Callable[[int], o
 
 
 def _blocks(file: IO[bytes]) -> Iterator[bytes]:
-    while piece := file.read(_BLOCK_SIZE):
-        yield piece
+    while block := file.read(_BLOCK_SIZE):
+        yield block
 
 
 def _copy_blocks(source: IO[bytes], file: IO[bytes]) -> Iterator[bytes]:
-    for piece in _blocks(source):
-        file.write(piece)
-        yield piece
+    for block in _blocks(source):
+        file.write(block)
+        yield block
 
 
-def _digest(pieces: Iterator[bytes], done: Callable[[int], object]) -> str:
+def _digest(blocks: Iterator[bytes], done: Callable[[int], object]) -> str:
     digest, count = hashlib.sha256(), 0
-    for piece in pieces:
-        digest.update(piece)
-        count += len(piece)
+    for block in blocks:
+        digest.update(block)
+        count += len(block)
         done(count)
     return digest.hexdigest()
 

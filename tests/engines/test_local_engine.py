@@ -56,7 +56,7 @@ class Answer:
     finish_reason: str
     usage: Any
     model: str
-    pieces: int
+    parts: int
 
 
 async def ask(engine, text: str = PARIS, **settings: Any) -> Answer:
@@ -275,7 +275,7 @@ def test_answer_comes_in_pieces_with_its_figures(engine):
     The model's name is the file's stem.
     """
     answer = asyncio.run(ask(engine))
-    assert answer.pieces >= 5
+    assert answer.parts >= 5
     assert answer.finish_reason == "stop"
     assert answer.usage.input_tokens == 42
     assert answer.usage.output_tokens == 8
@@ -397,7 +397,7 @@ def test_bad_requests_are_typed_and_the_next_call_works(engine, bad):
 @real_weights
 def test_lone_surrogates_and_nul_in_a_prompt_are_answered(engine):
     """Characters that JSON cannot carry are replaced, as in every engine."""
-    assert asyncio.run(ask(engine, "a\ud800b\x00c\U0001f600", max_tokens=3)).pieces
+    assert asyncio.run(ask(engine, "a\ud800b\x00c\U0001f600", max_tokens=3)).parts
 
 
 @real_weights

@@ -111,13 +111,13 @@ def test_a_writer_killed_at_any_line_leaves_a_whole_file(project):
     old = f"# mine\nA={LONG}\nB=kept\n"
     project.set_keys(old)
     out, _ = _script(KILLED, project.keys, old).communicate(timeout=60)
-    seen = json.loads(out)
+    states = json.loads(out)
 
     new = old.replace("v", "w") + "C=new\n"
-    assert len(seen) >= KILLS
-    assert {signal for signal, _, _ in seen} == {9}
-    assert {stat.S_IMODE(mode) for _, mode, _ in seen} == {0o600}
-    assert {text for _, _, text in seen} == {old, new}
+    assert len(states) >= KILLS
+    assert {signal for signal, _, _ in states} == {9}
+    assert {stat.S_IMODE(mode) for _, mode, _ in states} == {0o600}
+    assert {text for _, _, text in states} == {old, new}
     key_store.write(project.keys, {"D": "1"})
     assert key_store.read(project.keys).values["B"] == "kept"
     left = {path.name for path in project.keys.parent.iterdir()}

@@ -104,7 +104,7 @@ ANTHROPIC = Recording(
 )
 
 
-def said(kind, index=None, **message):
+def expected_message(kind, index=None, **message):
     """Return Cohere's event with a delta of the message."""
     place = {} if index is None else {"index": index}
     return {"type": kind, **place, "delta": {"message": message}}
@@ -112,7 +112,7 @@ def said(kind, index=None, **message):
 
 def _called(kind, index, arguments, **fields):
     function = {**fields.pop("function", {}), "arguments": arguments}
-    return said(kind, index, tool_calls={**fields, "function": function})
+    return expected_message(kind, index, tool_calls={**fields, "function": function})
 
 
 _TEXT, _THOUGHT = {"type": "text", "text": ""}, {"type": "thinking", "thinking": ""}
@@ -150,16 +150,16 @@ COHERE = Recording(
     },
     [
         {"type": "message-start", "id": "reply-1", "delta": {"message": {"role": "assistant"}}},
-        said("content-start", 0, content=_THOUGHT),
-        said("content-delta", 0, content={"thinking": "Hm"}),
-        said("content-delta", 0, content={"thinking": "é."}),
+        expected_message("content-start", 0, content=_THOUGHT),
+        expected_message("content-delta", 0, content={"thinking": "Hm"}),
+        expected_message("content-delta", 0, content={"thinking": "é."}),
         {"type": "content-end", "index": 0},
-        said("content-start", 1, content=_TEXT),
-        said("content-delta", 1, content={"text": "Hel"}),
-        said("content-delta", 1, content={"text": "lo."}),
+        expected_message("content-start", 1, content=_TEXT),
+        expected_message("content-delta", 1, content={"text": "Hel"}),
+        expected_message("content-delta", 1, content={"text": "lo."}),
         {"type": "content-end", "index": 1},
-        said("tool-plan-delta", tool_plan=" I will"),
-        said("tool-plan-delta", tool_plan=" look."),
+        expected_message("tool-plan-delta", tool_plan=" I will"),
+        expected_message("tool-plan-delta", tool_plan=" look."),
         _called(
             "tool-call-start", 0, "", id="call_1", type="function", function={"name": "weather"}
         ),

@@ -213,7 +213,7 @@ def test_a_seed_is_refused(wire, seed):
 
 
 @pytest.mark.parametrize(
-    ("sent", "meant"),
+    ("sent", "expected"),
     [
         ({}, Usage()),
         ({"input_tokens": None, "cache_read_input_tokens": 5}, Usage(cached_tokens=5)),
@@ -222,24 +222,24 @@ def test_a_seed_is_refused(wire, seed):
         ({"input_tokens": 1e999, "output_tokens": -1}, Usage()),
     ],
 )
-def test_usage_counts_the_cache_in(wire, sent, meant):
+def test_usage_counts_the_cache_in(wire, sent, expected):
     """Input tokens include cached tokens, as in genai-prices; unknown usage is None."""
     body = {**WHOLE, "usage": sent}
     wire.answers(whole(json.dumps(body).replace("Infinity", "1e999")))
 
-    assert summed(wire.chunks(request())).usage == meant
-    if meant.input_tokens is not None:
+    assert summed(wire.chunks(request())).usage == expected
+    if expected.input_tokens is not None:
         theirs = genai_prices.extract_usage(body, provider_id="anthropic").usage
         assert (theirs.input_tokens, theirs.output_tokens) == (
-            meant.input_tokens,
-            meant.output_tokens,
+            expected.input_tokens,
+            expected.output_tokens,
         )
-        assert theirs.cache_read_tokens == (meant.cached_tokens or 0)
-        assert theirs.cache_write_tokens == (meant.cache_write_tokens or 0)
+        assert theirs.cache_read_tokens == (expected.cached_tokens or 0)
+        assert theirs.cache_write_tokens == (expected.cache_write_tokens or 0)
 
 
 @pytest.mark.parametrize(
-    ("first", "last", "meant"),
+    ("first", "last", "expected"),
     [
         ({"input_tokens": 10, "output_tokens": 1}, {"output_tokens": 50}, Usage(10, 50)),
         ({"input_tokens": 0}, {"input_tokens": 12, "output_tokens": 50}, Usage(12, 50)),
@@ -248,15 +248,15 @@ def test_usage_counts_the_cache_in(wire, sent, meant):
         ({"input_tokens": 10, "output_tokens": 1}, None, Usage(10, 1)),
     ],
 )
-def test_usage_at_the_end_takes_the_place_of_the_first(first, last, meant):
+def test_usage_at_the_end_takes_the_place_of_the_first(first, last, expected):
     """The usage in the last event replaces the first; it holds totals. Either may be missing."""
     begin = {"type": "message_start", "message": {"usage": first}}
     last = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": last}
-    assert summed(parsed(MessagesParser(errors()), sse(begin), sse(last))).usage == meant
+    assert summed(parsed(MessagesParser(errors()), sse(begin), sse(last))).usage == expected
 
 
 @pytest.mark.parametrize(
-    ("reason", "meant"),
+    ("reason", "expected"),
     [
         ("end_turn", "stop"),
         ("stop_sequence", "stop"),
@@ -268,12 +268,12 @@ def test_usage_at_the_end_takes_the_place_of_the_first(first, last, meant):
         ("something new", "other"),
     ],
 )
-def test_finish_reasons_have_neutral_names(reason, meant):
+def test_finish_reasons_have_neutral_names(reason, expected):
     """Finish reasons have neutral names; a refusal after text has begun is a reply."""
     piece = delta(0, "text_delta", text="x")
     assert (
         summed(parsed(MessagesParser(errors()), sse(piece), sse(end(reason)))).finish_reason
-        == meant
+        == expected
     )
 
 
@@ -361,7 +361,7 @@ def test_a_rejected_parameter_is_named(wire):
 
 
 @pytest.mark.parametrize("body", [{}, {**WHOLE, "stop_reason": None}, {"type": "other"}], ids=len)
-def test_a_body_without_an_end_is_no_answer(wire, body):
+def test_a_body_without_a_finish_reason_is_truncated(wire, body):
     """A body that is incomplete or of another type raises an error."""
     wire.answers(whole(body))
     with pytest.raises(TruncatedError):

@@ -27,7 +27,7 @@ from gatewayx_nb.llm_engines.unsupported_params import RejectedParameterError
 from gatewayx_nb.messages import Message
 from gatewayx_nb.replies import Usage
 from tests.llm_engines import recordings
-from tests.llm_engines.recordings import said, sse
+from tests.llm_engines.recordings import expected_message, sse
 from tests.llm_engines.wire import (
     KEY,
     PICTURES,
@@ -162,7 +162,7 @@ def test_whole_and_streamed_are_the_same(wire):
 
 
 @pytest.mark.parametrize(
-    ("sent", "meant", "billed"),
+    ("sent", "expected", "billed"),
     [
         (None, None, None),
         ({"tokens": None, "billed_units": []}, Usage(), None),
@@ -171,13 +171,13 @@ def test_whole_and_streamed_are_the_same(wire):
         ({"tokens": {"input_tokens": math.inf, "output_tokens": -1}}, Usage(), None),
     ],
 )
-def test_what_is_read_and_what_is_billed_differ(wire, sent, meant, billed):
+def test_what_is_read_and_what_is_billed_differ(wire, sent, expected, billed):
     """Billed tokens differ from used tokens, and genai-prices prices them; unknown is None."""
     body = {**WHOLE, "usage": sent}
     wire.answers(whole(json.dumps(body).replace("Infinity", "1e999")))
     answer = summed(wire.chunks(request()))
 
-    assert (answer.usage, answer.billed) == (meant, billed)
+    assert (answer.usage, answer.billed) == (expected, billed)
     if billed is not None:
         theirs = genai_prices.extract_usage(body, provider_id="cohere").usage
         assert (theirs.input_tokens, theirs.output_tokens) == (
@@ -187,7 +187,7 @@ def test_what_is_read_and_what_is_billed_differ(wire, sent, meant, billed):
 
 
 @pytest.mark.parametrize(
-    ("reason", "meant"),
+    ("reason", "expected"),
     [
         ("COMPLETE", "stop"),
         ("STOP_SEQUENCE", "stop"),
@@ -197,11 +197,11 @@ def test_what_is_read_and_what_is_billed_differ(wire, sent, meant, billed):
         (None, None),
     ],
 )
-def test_finish_reasons_have_neutral_names(reason, meant):
+def test_finish_reasons_have_neutral_names(reason, expected):
     """Finish reasons have neutral names; the event is the end mark, whatever its reason."""
     parser = CohereParser(errors())
     last = {"type": "message-end", "delta": {"finish_reason": reason}}
-    assert summed(parsed(parser, sse(last))).finish_reason == meant
+    assert summed(parsed(parser, sse(last))).finish_reason == expected
     assert parser.finished
 
 
@@ -285,7 +285,7 @@ def test_an_error_within_200_is_raised(wire, body, is_streamed):
         wire.streamed_text()
 
 
-def test_the_end_of_a_rate_limit_is_told(wire):
+def test_the_reset_of_a_rate_limit_becomes_retry_after(wire):
     """The reset time of a rate limit is a timestamp, which is converted to seconds from now."""
     moment = time.time() + 30
     wire.answers(whole({"message": "slow"}, 429, x_ratelimit_reset=str(math.ceil(moment))))
@@ -303,7 +303,7 @@ def test_a_rejected_parameter_is_named(wire):
 
 
 @pytest.mark.parametrize("body", [{}, {**WHOLE, "finish_reason": None}, {"type": 3}], ids=len)
-def test_a_body_without_an_end_is_no_answer(wire, body):
+def test_a_body_without_a_finish_reason_is_truncated(wire, body):
     """A body that is incomplete or of another type raises an error."""
     wire.answers(whole(body))
     with pytest.raises(TruncatedError):
@@ -328,9 +328,9 @@ def test_streams_side_by_side_do_not_mix(wire):
 def test_what_is_not_known_is_ignored():
     """Unknown events and fields are ignored."""
     strange = [
-        said("something-new", 0, content={"text": "x"}),
-        said("citation-start", 0, citations={"text": "x"}),
-        said("tool-call-delta", 9, tool_calls={"function": {"arguments": "x"}}),
+        expected_message("something-new", 0, content={"text": "x"}),
+        expected_message("citation-start", 0, citations={"text": "x"}),
+        expected_message("tool-call-delta", 9, tool_calls={"function": {"arguments": "x"}}),
         {"type": "tool-call-end", "index": 9},
         {"type": "debug", "prompt": "x"},
     ]

@@ -77,10 +77,10 @@ def test_what_is_sent_is_what_the_vendors_sdk_sends(wire, provider):
     """The request is equal to the SDK's, with the default model of the engine file."""
     wire.answers(whole(provider.answer))
     _embed(wire)
-    ours, sent = wire.seen, wire.sent
+    ours, sent = wire.last_request, wire.sent
     _ask_sdk(wire, provider)
 
-    assert (ours.target, sent) == (wire.seen.target, wire.sent)
+    assert (ours.target, sent) == (wire.last_request.target, wire.sent)
 
 
 def test_the_engine_file_says_what_it_can(wire, provider):

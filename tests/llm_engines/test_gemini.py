@@ -172,17 +172,17 @@ def test_what_is_sent_is_what_the_vendors_sdk_sends(wire, case):
     events = map(event, BODIES)  # the SDK fails on comments
     wire.answers(list(streamed(events)) if case.request.streamed else whole(WHOLE))
     wire.chunks(case.request)
-    ours, sent = wire.seen, wire.sent
-    asked = {"model": "gemini-3.8-flash", "contents": case.contents, "config": case.config}
+    ours, sent = wire.last_request, wire.sent
+    arguments = {"model": "gemini-3.8-flash", "contents": case.contents, "config": case.config}
     with _sdk(wire) as sdk:
         if case.request.streamed:
-            list(sdk.generate_content_stream(**asked))
+            list(sdk.generate_content_stream(**arguments))
         else:
-            sdk.generate_content(**asked)
+            sdk.generate_content(**arguments)
 
     assert sent == _camel(wire.sent)
-    assert (ours.method, ours.target) == (wire.seen.method, wire.seen.target)
-    assert ours.headers["x-goog-api-key"] == wire.seen.headers["x-goog-api-key"] == KEY
+    assert (ours.method, ours.target) == (wire.last_request.method, wire.last_request.target)
+    assert ours.headers["x-goog-api-key"] == wire.last_request.headers["x-goog-api-key"] == KEY
     assert "authorization" not in ours.headers
 
 
@@ -248,7 +248,7 @@ def test_usage_agrees_with_the_price_library():
 
 
 @pytest.mark.parametrize(
-    ("usage", "meant"),
+    ("usage", "expected"),
     [
         ({}, None),
         ({"promptTokenCount": 5, "totalTokenCount": 5}, Usage(5)),
@@ -256,15 +256,15 @@ def test_usage_agrees_with_the_price_library():
         ({"promptTokenCount": None, "candidatesTokenCount": "5", "more": 1}, Usage()),
     ],
 )
-def test_unknown_usage_is_none(wire, usage, meant):
+def test_unknown_usage_is_none(wire, usage, expected):
     """Unknown usage is None, never 0."""
     wire.answers(whole(_answer({"text": "x"}, reason="STOP", usage=usage)))
 
-    assert wire.answer(request("Hi")).usage == meant
+    assert wire.answer(request("Hi")).usage == expected
 
 
 @pytest.mark.parametrize(
-    ("reason", "parts", "meant"),
+    ("reason", "parts", "expected"),
     [
         ("STOP", [{"text": "x"}], "stop"),
         ("STOP", [{"functionCall": {"name": "f"}}], "tool_calls"),
@@ -276,7 +276,7 @@ def test_unknown_usage_is_none(wire, usage, meant):
         ("SOMETHING_NEW", [{"text": "x"}], "other"),
     ],
 )
-def test_why_it_ended_has_a_neutral_name(wire, reason, parts, meant):
+def test_why_it_ended_has_a_neutral_name(wire, reason, parts, expected):
     """The finish reason has a neutral name, even if parts or the content are missing.
 
     A tool call ends with STOP.
@@ -286,7 +286,7 @@ def test_why_it_ended_has_a_neutral_name(wire, reason, parts, meant):
         streamed([*(event(_answer(part)) for part in parts), event(_answer(reason=reason))]),
     ):
         wire.answers(script)
-        assert wire.answer(request("Hi")).finish_reason == meant
+        assert wire.answer(request("Hi")).finish_reason == expected
 
 
 def test_a_call_without_an_id_or_arguments_is_whole(wire):
@@ -304,7 +304,7 @@ class Fault:
     status: int
     body: object
     kind: type[GatewayError]
-    said: str
+    expected_message: str
     retry_after: float | None = None
 
 
@@ -367,7 +367,7 @@ FAULTS = [
 def test_a_fault_is_a_typed_error(wire, fault):
     """A faulty response raises a typed error that names the engine and never shows the key."""
     wire.answers(whole(fault.body, fault.status))
-    with pytest.raises(fault.kind, match=fault.said) as caught:
+    with pytest.raises(fault.kind, match=fault.expected_message) as caught:
         wire.ask()
 
     assert type(caught.value) is fault.kind
@@ -379,7 +379,7 @@ OVER = _error(503, "UNAVAILABLE", message="high demand")
 
 
 @pytest.mark.parametrize(
-    ("bad", "kind", "said"),
+    ("bad", "kind", "expected_message"),
     [
         (event(OVER), ProviderError, "high demand"),
         (json.dumps(OVER, indent=2).encode(), ProviderError, "high demand"),
@@ -390,19 +390,19 @@ OVER = _error(503, "UNAVAILABLE", message="high demand")
         (event("no json"), ProviderError, "not JSON"),
     ],
 )
-def test_an_error_within_a_stream_is_raised_with_what_came(wire, bad, kind, said):
+def test_an_error_within_a_stream_is_raised_after_its_chunks(wire, bad, kind, expected_message):
     """An error within a 200 stream is raised with the partial text.
 
     Gemini sends errors outside of events.
     """
     wire.answers(streamed([*STREAM[:3], bad]))
-    with pytest.raises(kind, match=said) as caught:
+    with pytest.raises(kind, match=expected_message) as caught:
         wire.streamed_text()
 
     assert caught.value.partial == "Hel"
 
 
-def test_what_stands_behind_the_end_does_no_harm(wire):
+def test_data_after_the_end_mark_is_ignored(wire):
     """Data after the end, as added by proxies, is ignored: an end mark, a line, half an error."""
     for more in (b"data: [DONE]\n\n", b"[DONE]\n", b"{done}\n", b'{"error": {"code', b"data: {"):
         wire.answers(streamed([*STREAM, more]))
@@ -411,8 +411,8 @@ def test_what_stands_behind_the_end_does_no_harm(wire):
 
 def test_a_rejected_parameter_is_named(wire):
     """A rejected parameter is named as the caller spelled it."""
-    said = _error(400, "INVALID_ARGUMENT", message="maxOutputTokens is not supported")
-    wire.answers(whole(said, 400))
+    expected_message = _error(400, "INVALID_ARGUMENT", message="maxOutputTokens is not supported")
+    wire.answers(whole(expected_message, 400))
     with pytest.raises(RejectedParameterError) as caught:
         wire.ask(max_tokens=3)
 
@@ -439,7 +439,7 @@ def test_models_are_listed_by_their_short_names(wire):
     wire.answers(whole({"models": [{"name": "models/gemini-3.8-flash"}, {"name": "x"}, {}, 3]}))
     models = wire.run(lambda engine: engine.models())
 
-    assert wire.seen.target == "/v1beta/models?pageSize=1000"
+    assert wire.last_request.target == "/v1beta/models?pageSize=1000"
     assert [(str(model), model.default) for model in models] == [
         ("google:gemini-3.8-flash", True),
         ("google:x", False),

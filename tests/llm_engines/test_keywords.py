@@ -45,7 +45,7 @@ class Case:
 
     engine: Callable
     keyword: str
-    said: str = ""
+    expected_message: str = ""
 
 
 @pytest.mark.parametrize(
@@ -76,8 +76,8 @@ class Case:
 def test_what_an_engine_takes(case):
     """An engine accepts the keywords it names, or any keyword if it may read any."""
     check_keywords(case.engine, ["base_url", "model"], "mine")
-    if not case.said:
+    if not case.expected_message:
         check_keywords(case.engine, [case.keyword], "mine")
         return
-    with pytest.raises(ConfigError, match=case.said):
+    with pytest.raises(ConfigError, match=case.expected_message):
         check_keywords(case.engine, [case.keyword], "mine")

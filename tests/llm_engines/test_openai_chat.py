@@ -60,10 +60,10 @@ STREAM = [
 ]
 
 
-def _streamed(pieces, *end):
+def _streamed(parts, *end):
     return [
         Send(stream_head()),
-        *(Send(chunk(piece)) for piece in pieces),
+        *(Send(chunk(piece)) for piece in parts),
         *(end or [Send(chunk(b""))]),
     ]
 
@@ -88,12 +88,12 @@ def test_only_what_the_caller_set_is_sent(grok):
     """The request contains only the options that were set, and the key in its header."""
     with Server([Send(reply(json.dumps(WHOLE).encode()))]) as server:
         grok(server).ask("Hi", model="grok")
-        (seen,) = server.requests
+        (request,) = server.requests
 
-    assert (seen.method, seen.target) == ("POST", "/v1/chat/completions")
-    assert seen.headers["authorization"] == f"Bearer {KEY}"
-    assert seen.headers["accept-encoding"] == "identity"
-    assert json.loads(seen.body) == {
+    assert (request.method, request.target) == ("POST", "/v1/chat/completions")
+    assert request.headers["authorization"] == f"Bearer {KEY}"
+    assert request.headers["accept-encoding"] == "identity"
+    assert json.loads(request.body) == {
         "model": "grok-4.6",
         "messages": [{"role": "user", "content": "Hi"}],
         "stream": False,
@@ -181,7 +181,7 @@ class Case:
 
     name: str
     sent: dict
-    meant: Usage = field(default_factory=Usage)
+    expected: Usage = field(default_factory=Usage)
 
 
 @pytest.mark.parametrize(
@@ -220,11 +220,11 @@ class Case:
 def test_usage_is_counted_as_design_does(grok, case):
     """Unknown usage is None, never 0; reasoning tokens are part of the output."""
     with Server([Send(reply(json.dumps({**WHOLE, "usage": case.sent}).encode()))]) as server:
-        assert grok(server).ask("Hi", model="grok").usage == case.meant
+        assert grok(server).ask("Hi", model="grok").usage == case.expected
 
 
 @pytest.mark.parametrize(
-    ("reason", "meant"),
+    ("reason", "expected"),
     [
         ("stop", "stop"),
         ("length", "length"),
@@ -233,13 +233,13 @@ def test_usage_is_counted_as_design_does(grok, case):
         ("something new", "other"),
     ],
 )
-def test_finish_reasons_have_neutral_names(grok, reason, meant):
+def test_finish_reasons_have_neutral_names(grok, reason, expected):
     """Finish reasons have neutral names; unknown ones are `other`."""
     with Server(_streamed([_delta(content="x"), _delta(finish=reason)])) as server:
         stream = grok(server).stream("Hi", model="grok")
         list(stream)
 
-    assert stream.reply.finish_reason == meant
+    assert stream.reply.finish_reason == expected
 
 
 @dataclass(frozen=True)
@@ -250,7 +250,7 @@ class Fault:
     status: int
     body: dict | str
     kind: type[GatewayError]
-    said: str
+    expected_message: str
 
 
 FAULTS = [
@@ -304,9 +304,9 @@ def test_a_fault_is_a_typed_error_of_one_line(grok, fault):
     """
     body = fault.body if isinstance(fault.body, str) else json.dumps(fault.body)
     with Server([Send(reply(body.encode(), fault.status))]) as server:
-        with pytest.raises(fault.kind, match=fault.said) as caught:
+        with pytest.raises(fault.kind, match=fault.expected_message) as caught:
             grok(server).ask("Hi", model="grok")
-        assert [seen.method for seen in server.requests].count("POST") == 1
+        assert [request.method for request in server.requests].count("POST") == 1
 
     assert type(caught.value) is fault.kind
     assert caught.value.engine == "grok"
@@ -322,7 +322,7 @@ def test_a_fault_is_a_typed_error_of_one_line(grok, fault):
         ("no json", ProviderError),
     ],
 )
-def test_an_error_within_a_stream_is_raised_with_what_came(grok, event, kind):
+def test_an_error_within_a_stream_is_raised_after_its_chunks(grok, event, kind):
     """An error within a 200 stream is raised with the partial text."""
     script = _streamed([_delta(content="half"), _event(event)])
     with Server(script) as server, pytest.raises(kind) as caught:

@@ -171,13 +171,13 @@ def test_what_is_sent_is_what_the_vendors_sdk_sends(wire, case):
     """The request is equal to the SDK's and contains only the options that were set."""
     wire.answers(streamed(STREAM) if case.request.streamed else whole(WHOLE))
     wire.chunks(case.request)
-    ours, sent = wire.seen, wire.sent
+    ours, sent = wire.last_request, wire.sent
     with _sdk(wire) as sdk:
         list(sdk.create(model="gpt-6.1-sol", **case.sdk))
 
     assert sent == wire.sent
-    assert ours.target == wire.seen.target == "/v1/chat/completions"
-    assert ours.headers["authorization"] == wire.seen.headers["authorization"]
+    assert ours.target == wire.last_request.target == "/v1/chat/completions"
+    assert ours.headers["authorization"] == wire.last_request.headers["authorization"]
 
 
 def test_the_vendors_types_take_our_recorded_stream():

@@ -238,14 +238,18 @@ def test_what_is_sent_is_what_the_vendors_sdk_sends(wire, case):
     """The request is equal to the SDK's; nothing is stored unless the caller asks for it."""
     wire.answers(streamed(STREAM) if case.request.streamed else whole(WHOLE))
     wire.chunks(case.request)
-    ours, sent = wire.seen, wire.sent
+    ours, sent = wire.last_request, wire.sent
     with openai.OpenAI(api_key=KEY, base_url=f"{wire.server.url}/v1", max_retries=0) as sdk:
         answer = sdk.responses.create(**{"model": "gpt-6.1-sol", "store": False} | case.sdk)
         list(answer)  # for a whole body, its fields
 
     assert sent == wire.sent
-    assert (ours.method, ours.target) == (wire.seen.method, wire.seen.target)
-    assert ours.headers["authorization"] == wire.seen.headers["authorization"] == f"Bearer {KEY}"
+    assert (ours.method, ours.target) == (wire.last_request.method, wire.last_request.target)
+    assert (
+        ours.headers["authorization"]
+        == wire.last_request.headers["authorization"]
+        == f"Bearer {KEY}"
+    )
 
 
 def test_the_vendors_types_take_our_recorded_stream(wire):
@@ -325,9 +329,9 @@ ENDS = [
                 status="incomplete",
                 incomplete_details={"reason": reason},
             ),
-            meant,
+            expected,
         )
-        for reason, meant in [
+        for reason, expected in [
             ("max_output_tokens", "length"),
             ("content_filter", "content_filter"),
             ("steered", "other"),
@@ -417,7 +421,7 @@ def test_a_fault_is_a_typed_error(wire, fault):
         (b'{"error": {"code": "rate_limit_exceeded"}}', RateLimitError),
     ],
 )
-def test_an_error_within_a_stream_is_raised_with_what_came(wire, bad, kind):
+def test_an_error_within_a_stream_is_raised_after_its_chunks(wire, bad, kind):
     """An error within a 200 stream is raised with the partial text, even outside of an event."""
     wire.answers(streamed([*STREAM[:9], bad]))
     with pytest.raises(kind) as caught:
@@ -452,7 +456,7 @@ def test_streams_at_once_do_not_mix(wire):
 
 
 @pytest.mark.parametrize(
-    ("options", "asked", "route"),
+    ("options", "arguments", "route"),
     [
         ({}, request("Hi"), "responses"),
         ({"base_url": "https://api.openai.com/v1/"}, request("Hi"), "responses"),
@@ -465,15 +469,15 @@ def test_streams_at_once_do_not_mix(wire):
         ({}, request("Hi", params={"top_logprobs": 1}), "responses"),
     ],
 )
-def test_what_responses_lacks_goes_to_chat(options, asked, route):
+def test_what_responses_lacks_goes_to_chat(options, arguments, route):
     """Options that Responses lacks, and all calls to a custom base URL, use Chat Completions.
 
     The settings may choose the API.
     """
     engine = engine_module("openai").OpenAIEngine("k", **options)
-    payload = engine.dialect(asked).payload(asked)
+    payload = engine.dialect(arguments).payload(arguments)
 
-    assert engine.dialect(asked).route(asked) == route
+    assert engine.dialect(arguments).route(arguments) == route
     assert ("input" in payload, "messages" in payload) == (
         route == "responses",
         route != "responses",

@@ -25,7 +25,7 @@ class Case:
 
     name: str
     headers: dict = field(default_factory=dict)
-    meant: RateLimits | None = None
+    expected: RateLimits | None = None
 
 
 CASES = [
@@ -66,7 +66,7 @@ CASES = [
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_headers_tell_what_is_left(case):
     """Remaining limits are read from OpenAI's and Anthropic's headers; unknown is None."""
-    assert rate_limits(case.headers, NOW) == case.meant
+    assert rate_limits(case.headers, NOW) == case.expected
 
 
 @pytest.mark.parametrize(

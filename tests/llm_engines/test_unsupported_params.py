@@ -27,7 +27,7 @@ class Case:
     set: dict
     message: str = ""
     param: str | None = None
-    meant: str | None = None
+    expected: str | None = None
     status: int = 400
     kind: type[GatewayError] = ProviderError
 
@@ -51,19 +51,21 @@ CASES = [
         "openai's word for it",
         {"max_tokens": 9},
         "Unsupported parameter: 'max_tokens' is not supported; use 'max_completion_tokens'.",
-        meant="max_tokens",
+        expected="max_tokens",
     ),
     Case(
         "anthropic",
         {"top_p": 0.0, "temperature": 1},
         "top_p: Extra inputs are not permitted",
-        meant="top_p",
+        expected="top_p",
     ),
-    Case("gemini's word for it", {"stop": ("x",)}, "stopSequences is not supported", meant="stop"),
+    Case(
+        "gemini's word for it", {"stop": ("x",)}, "stopSequences is not supported", expected="stop"
+    ),
     Case("a field of one letter", {"top_p": 2}, "out of range", "p", "top_p"),
     Case("a letter in the message", {"top_p": 2}, "invalid p: 2"),
-    Case("mistral's word for it", {"seed": 0}, "random_seed: no", meant="seed", status=422),
-    Case("the caller's own", {"params": {"top_k": 5}}, "top_k is not supported", meant="top_k"),
+    Case("mistral's word for it", {"seed": 0}, "random_seed: no", expected="seed", status=422),
+    Case("the caller's own", {"params": {"top_k": 5}}, "top_k is not supported", expected="top_k"),
     Case("not set", {"temperature": 1}, "seed is not supported"),
     Case("only a part of a word", {"seed": 1}, "seeds of doubt; reseed; model.seed"),
     Case("nothing said", {"seed": 1}),
@@ -80,15 +82,19 @@ def test_the_parameter_is_named_as_the_caller_set_it(case):
     """
     error = case.kind("no.", engine="grok", model="m", status=case.status)
     data = json.dumps({"error": {"message": case.message, "param": case.param}}).encode()
-    told = explain_rejection(error, _asked(**case.set), data)
+    reported = explain_rejection(error, _asked(**case.set), data)
 
-    if case.meant is None:
-        assert told is error
+    if case.expected is None:
+        assert reported is error
     else:
-        assert isinstance(told, RejectedParameterError)
-        assert (told.code, told.engine, told.status) == (case.meant, "grok", case.status)
-        assert repr(case.meant) in str(told)
-        assert "drop_unsupported" in str(told.hint)
+        assert isinstance(reported, RejectedParameterError)
+        assert (reported.code, reported.engine, reported.status) == (
+            case.expected,
+            "grok",
+            case.status,
+        )
+        assert repr(case.expected) in str(reported)
+        assert "drop_unsupported" in str(reported.hint)
 
 
 @pytest.mark.parametrize("data", [b"", b"<html>", b"[]", b"[1, 2]", b'{"error": 3}', b"\xff"])

@@ -41,9 +41,9 @@ async def _each(stream):
 
 
 def _ask_cell(pool, options):
-    asked = cell.read("grok", "x", {})
-    asked.options.update(options)
-    AnswerRun(pool, asked, QuietView(), lambda _: None).run()
+    arguments = cell.read("grok", "x", {})
+    arguments.options.update(options)
+    AnswerRun(pool, arguments, QuietView(), lambda _: None).run()
 
 
 WAYS = {

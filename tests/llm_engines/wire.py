@@ -67,8 +67,8 @@ class Wire:
     def __exit__(self, *_exc):
         self._stack.close()
 
-    def _play(self, seen):
-        return self._script(seen) if callable(self._script) else self._script
+    def _play(self, request):
+        return self._script(request) if callable(self._script) else self._script
 
     def answers(self, script):
         """Answer every further request with these steps, or with those a function of it returns."""
@@ -76,14 +76,14 @@ class Wire:
         self.server.requests.clear()
 
     @property
-    def seen(self):
+    def last_request(self):
         """The last request."""
         return self.server.requests[-1]
 
     @property
     def sent(self):
         """The JSON body of the last request."""
-        return json.loads(self.seen.body)
+        return json.loads(self.last_request.body)
 
     def ask(self, **options):
         """Call the pool's `ask`."""
@@ -189,8 +189,8 @@ def whole(body, status=200, **headers):
 
 def streamed(events, *end):
     """Return the script of a server that streams these events, by default with a regular end."""
-    pieces = (Send(chunk(piece)) for piece in events if piece)
-    return [Send(stream_head()), *pieces, *(end or [Send(chunk(b""))])]
+    parts = (Send(chunk(piece)) for piece in events if piece)
+    return [Send(stream_head()), *parts, *(end or [Send(chunk(b""))])]
 
 
 def request(*turns, streamed=False, **fields):
@@ -224,14 +224,14 @@ def check_whole_and_streamed(wire, recording):
     wire.answers(whole(recording.whole, x_request_id="req_1"))
     once = wire.chunks(request())
     wire.answers(streamed(recording.stream))
-    pieces = wire.chunks(request(streamed=True))
+    parts = wire.chunks(request(streamed=True))
 
-    assert summed(once).content == summed(pieces).content
+    assert summed(once).content == summed(parts).content
     assert summed(once).text == "Hello."
     assert summed(once).tools == (("call_1", "weather", {"place": "Zürich"}), ("call_2", "now", {}))
-    assert [piece.text for piece in pieces if piece.text] == ["Hel", "lo."]
+    assert [piece.text for piece in parts if piece.text] == ["Hel", "lo."]
     assert [piece.raw for piece in once if piece.raw] == [recording.whole]
-    assert not any(piece.raw for piece in pieces)
+    assert not any(piece.raw for piece in parts)
     assert once[0].request_id == "req_1"
     return summed(once)
 
@@ -280,8 +280,8 @@ def check_at_once(wire, events):
     """Check that two answers that arrive alternately on one engine do not mix."""
     middle = len(events) // 2
 
-    def script(seen):
-        name = b"one" if b'"one"' in seen.body else b"two"
+    def script(request):
+        name = b"one" if b'"one"' in request.body else b"two"
         mine = [Send(chunk(one.replace(b"Hel", name))) for one in events]
         head, end = Send(stream_head()), Send(chunk(b""))
         return [head, *mine[:middle], WaitForRequests(2), *mine[middle:], end]

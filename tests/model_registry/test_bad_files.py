@@ -28,7 +28,7 @@ class Broken:
 
     name: str
     text: str
-    said: str
+    expected_message: str
 
 
 BROKEN = [
@@ -75,7 +75,7 @@ def test_a_broken_file_is_one_row_and_harms_no_other(project, case):
         with pytest.raises(EngineLoadError) as caught:
             pool.ask("x", model="bad")
         (row,) = [row for row in pool.status() if row.name == "bad"]
-        assert (row.state, case.said in row.error) == ("failed", True), row.error
+        assert (row.state, case.expected_message in row.error) == ("failed", True), row.error
         assert "\n" not in str(caught.value) + row.error
         assert str(path) in str(caught.value.hint)
         assert pool.ask("x", model="whole").text == "fine"
@@ -94,7 +94,7 @@ class Refused:
 
     name: str
     harm: Callable
-    said: str
+    expected_message: str
     engine: str = "bad"
 
 
@@ -169,7 +169,9 @@ def test_a_refused_file_has_not_one_line_executed(project, tmp_path, case):
         (row,) = [row for row in pool.status() if row.name == case.engine]
         assert row.state == "refused"
         assert str(path) in row.error
-        assert any(said in row.error for said in case.said.split("|")), row.error
+        assert any(
+            expected_message in row.error for expected_message in case.expected_message.split("|")
+        ), row.error
         assert "\n" not in row.error
         with pytest.raises(EngineLoadError, match="refused"):
             pool.ask("x", model=case.engine)

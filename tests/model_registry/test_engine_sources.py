@@ -151,7 +151,7 @@ def test_an_engine_wins_over_a_shipped_alias_and_not_over_the_users(project):
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "expected_message"),
     [
         (
             "[engines.gork]\nmodel = 'x'",
@@ -163,14 +163,14 @@ def test_an_engine_wins_over_a_shipped_alias_and_not_over_the_users(project):
         ),
     ],
 )
-def test_settings_of_no_engine_are_reported(project, settings, said):
+def test_settings_of_unknown_engines_are_reported(project, settings, expected_message):
     """Settings of an unknown engine are reported with the nearest name; all engines work."""
     project.settings(settings)
     with project.pool() as pool:
         (problem,) = pool.problems
         assert pool.ask("x", model="mock").text == "[mock] x"
 
-    assert said in problem
+    assert expected_message in problem
     assert "Did you mean 'grok'?" in problem
 
 
@@ -192,7 +192,7 @@ def test_an_unknown_option_of_an_engine_is_an_error(project):
 
 
 @pytest.mark.parametrize("keyed", [True, False])
-def test_a_base_url_that_is_missing_is_told(project, keyed):
+def test_a_missing_base_url_is_reported(project, keyed):
     """A missing base URL is reported by its variable, with and without a key."""
     project.set_keys("GATEWAYX_AZURE_API_KEY=k\n" if keyed else "")
     with project.pool() as pool:

@@ -42,7 +42,7 @@ def test_the_first_folder_wins_and_the_loser_is_reported(project, tmp_path):
     assert rows[1].path == ours
 
 
-def test_a_true_copy_is_no_duplicate(project, tmp_path):
+def test_an_exact_copy_is_not_shadowed(project, tmp_path):
     """Identical files of one name are one engine, without a report."""
     path = project.engine("mine")
     named = tmp_path / "named"
@@ -70,7 +70,7 @@ def test_every_command_is_reserved():
     assert set(COMMANDS) <= RESERVED
 
 
-def test_a_refused_file_that_was_mended_is_run(project):
+def test_a_refused_file_runs_once_it_is_fixed(project):
     """A fixed file mode is noticed, although it does not change the folder's timestamp."""
     path = project.engine("mine", "fine")
     path.chmod(0o666)

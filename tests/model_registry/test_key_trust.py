@@ -123,8 +123,10 @@ def test_who_owns_the_key_and_who_says_where_it_goes(project, case):
     pool = EnginePool(home=project.root, env=env)
 
     if case.refused:
-        said = rf"your own key of '{case.engine}'.*GATEWAYX_{case.engine.upper()}_API_KEY"
-        with pytest.raises(TrustError, match=said):
+        expected_message = (
+            rf"your own key of '{case.engine}'.*GATEWAYX_{case.engine.upper()}_API_KEY"
+        )
+        with pytest.raises(TrustError, match=expected_message):
             pool.use(case.engine)
         row = next(row for row in pool.status() if row.name == case.engine)
         assert (row.state, "your own key" in row.error) == ("untrusted", True)

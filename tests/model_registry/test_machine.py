@@ -203,13 +203,13 @@ class Engines(RuleBasedStateMachine):
 
     def _look_at_losers(self):
         """Each overridden file and row is reported unless it is identical."""
-        told = [row.name for row in self.pool.status() if row.state == "shadowed"]
+        reported = [row.name for row in self.pool.status() if row.state == "shadowed"]
         for name in ("a", "b", "mock"):
             files = [self.files[place, name] for place in PLACES if (place, name) in self.files]
             others = sum(file != files[0] for file in files[1:])
             others += name == "mock" and bool(files)
             others += name in self.rows and bool(files or name == "mock")
-            assert told.count(name) == others
+            assert reported.count(name) == others
 
 
 Engines.TestCase.settings = settings(

@@ -71,7 +71,7 @@ def test_a_package_installed_while_the_kernel_runs_is_there_in_the_next_cell(pro
         assert "packed" not in {row.name for row in pool.status()}
 
 
-def test_a_package_stands_between_the_users_files_and_the_shipped_ones(project, site):
+def test_a_package_ranks_between_user_files_and_shipped_files(project, site):
     """A package overrides shipped engines and is overridden by the project's files.
 
     Both overridden engines are reported with their locations.
@@ -89,7 +89,7 @@ def test_a_package_stands_between_the_users_files_and_the_shipped_ones(project, 
 
 
 @pytest.mark.parametrize(
-    ("points", "text", "said"),
+    ("points", "text", "expected_message"),
     [
         ("bad = plugin_of_a_test:Nope", ENGINE, "it has no attribute 'Nope'"),
         ("bad = plugin_of_a_test:LLMEngine.generate", ENGINE, "is not a subclass of LLMEngine"),
@@ -99,7 +99,7 @@ def test_a_package_stands_between_the_users_files_and_the_shipped_ones(project, 
         ("bad = gone_of_a_test.deep", ENGINE, "No module named 'gone_of_a_test'"),
     ],
 )
-def test_a_package_that_cannot_be_used_is_one_row(project, site, points, text, said):
+def test_an_unusable_package_has_a_status_row(project, site, points, text, expected_message):
     """A package that fails is one row with the error and what to reinstall.
 
     Other engines are unaffected.
@@ -107,11 +107,15 @@ def test_a_package_that_cannot_be_used_is_one_row(project, site, points, text, s
     site(points, text)
     project.set_keys("GATEWAYX_BAD_API_KEY=k\n")
     with project.pool() as pool:
-        with pytest.raises(EngineLoadError, match=said) as caught:
+        with pytest.raises(EngineLoadError, match=expected_message) as caught:
             pool.ask("x", model="bad")
         assert "pip install --force-reinstall plugin-of-a-test" in str(caught.value.hint)
         row = _row(pool, "bad")
-        assert (row.state, said in row.error, "\n" in row.error) == ("failed", True, False)
+        assert (row.state, expected_message in row.error, "\n" in row.error) == (
+            "failed",
+            True,
+            False,
+        )
         assert pool.ask("x", model="mock").text == "[mock] x"
 
 

@@ -34,7 +34,7 @@ def test_a_key_makes_an_engine_ready(project):
     assert str(pool.models()[0]) == "grok:grok-4.6"
 
 
-def test_a_row_is_told_without_running_the_file(project):
+def test_a_status_row_does_not_execute_the_file(project):
     """Before the first call, the row is read from the source text without running it."""
     project.engine("mine", body="    raise SystemExit\n")
 
@@ -67,7 +67,7 @@ def test_a_refused_engine_says_why(project):
 
 
 @pytest.mark.parametrize(
-    ("reference", "said"),
+    ("reference", "expected_message"),
     [
         ("gork", "Did you mean 'grok'"),
         ("grok/grok-4", "Use a colon: 'grok:grok-4'"),
@@ -75,11 +75,11 @@ def test_a_refused_engine_says_why(project):
         ("zzz", "status"),
     ],
 )
-def test_an_unknown_engine_is_answered_with_a_hint(project, reference, said):
+def test_an_unknown_engine_raises_an_error_with_a_hint(project, reference, expected_message):
     """An unknown engine raises an error: the nearest name, the colon, or the missing file."""
     project.set_keys("GATEWAYX_NEWONE_API_KEY=k")
 
-    with pytest.raises(EngineNotFoundError, match=said):
+    with pytest.raises(EngineNotFoundError, match=expected_message):
         project.pool().ask("x", model=reference)
 
 

@@ -78,8 +78,8 @@ def test_a_helper_is_read_again_with_its_engines(project, where):
     project.engine("other", "other")
     helper.write_text("WORD = 'a'\n")
     with project.pool() as pool:
-        said = [pool.ask("x", model=name).text for name in ("one", "two", "other")]
-        assert said == ["a", "a", "other"]
+        expected_message = [pool.ask("x", model=name).text for name in ("one", "two", "other")]
+        assert expected_message == ["a", "a", "other"]
         other = _code(pool, "other")
         helper.write_text("WORD = 'b'\n")
         pool.refresh()
@@ -123,7 +123,7 @@ def test_a_renamed_file_is_another_engine(project):
 def test_a_row_comes_changes_and_goes(project):
     """A row that is added, changed or removed applies to the next call, with URL and model."""
     rows = project.root / "config" / "engines.toml"
-    with Server(lambda seen: [Send(reply(WHOLE))]) as server, project.pool() as pool:
+    with Server(lambda request: [Send(reply(WHOLE))]) as server, project.pool() as pool:
         with pytest.raises(EngineNotFoundError):
             pool.use("mine")
         text = f'[mine]\nbase_url = "{server.url}/v1"\nmodel = "a"\nrequires_key = false\n'
@@ -135,27 +135,29 @@ def test_a_row_comes_changes_and_goes(project):
         pool.refresh()
         with pytest.raises(EngineNotFoundError):
             pool.use("mine")
-        asked = [(seen.target, json.loads(seen.body)["model"]) for seen in server.requests]
+        requests = [
+            (request.target, json.loads(request.body)["model"]) for request in server.requests
+        ]
 
-    assert asked == [("/v1/chat/completions", "a"), ("/v2/chat/completions", "b")]
+    assert requests == [("/v1/chat/completions", "a"), ("/v2/chat/completions", "b")]
 
 
 def test_settings_come_change_and_go(project):
     """Changes to aliases and engine keywords in the settings apply to the next call."""
     project.engine("mine", body=WAITS + "        return self.options.get('word', 'none')\n")
     with project.pool() as pool:
-        said = [pool.ask("x", model="mine").text]
+        expected_message = [pool.ask("x", model="mine").text]
         for word in ("one", "two"):
             project.settings(f'aliases.it = "mine"\nengines.mine.word = "{word}"')
             pool.refresh()
-            said.append(pool.ask("x", model="it").text)
+            expected_message.append(pool.ask("x", model="it").text)
         (project.root / "config" / "gatewayx.toml").unlink()
         pool.refresh()
-        said.append(pool.ask("x", model="mine").text)
+        expected_message.append(pool.ask("x", model="mine").text)
         with pytest.raises(EngineNotFoundError):
             pool.ask("x", model="it")
 
-    assert said == ["none", "one", "two", "none"]
+    assert expected_message == ["none", "one", "two", "none"]
 
 
 def _edit(project, pool):

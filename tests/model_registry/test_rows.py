@@ -38,8 +38,8 @@ WHOLE = json.dumps({"choices": [{"message": {"content": "hi"}, "finish_reason": 
 MODELS = json.dumps({"data": [{"id": "first"}, {"id": "second"}]}).encode()
 
 
-def _answer(seen):
-    return [Send(reply(MODELS if seen.method == "GET" else WHOLE))]
+def _answer(request):
+    return [Send(reply(MODELS if request.method == "GET" else WHOLE))]
 
 
 def test_every_shipped_row_is_an_engine(project):
@@ -86,7 +86,7 @@ def test_a_server_on_this_machine_is_ready_when_it_answers(project):
         with project.pool() as pool:
             states = {row.name: row.state for row in pool.status()}
             listed = [str(model) for model in pool.models("vllm", live=True)]
-            asked = pool.ask("x", model="vllm")
+            reply = pool.ask("x", model="vllm")
             before = len(server.requests)
             again = {row.name: row.state for row in pool.status(probe=False)}
             assert len(server.requests) == before  # state of the last probe
@@ -95,7 +95,7 @@ def test_a_server_on_this_machine_is_ready_when_it_answers(project):
     assert again["vllm"] == "ready"
     assert (states["vllm"], states["ollama"]) == ("ready", "not running")
     assert listed == ["vllm:first", "vllm:second"]
-    assert (asked.text, asked.model, sent["model"]) == ("hi", "first", "first")
+    assert (reply.text, reply.model, sent["model"]) == ("hi", "first", "first")
     assert "authorization" not in server.requests[-1].headers
 
 
@@ -105,7 +105,7 @@ def test_a_server_that_is_not_there_is_an_error_when_asked(project):
         pool.ask("x", model="lmstudio:m", timeout=5)
 
 
-def test_what_a_row_lacks_is_told(project):
+def test_what_a_row_lacks_is_reported(project):
     """The row of an engine says whether its key or its URL is missing."""
     project.set_keys("GATEWAYX_AZURE_API_KEY=k")
     with project.pool() as pool:
@@ -119,8 +119,8 @@ def test_a_model_that_does_not_exist_is_answered_with_the_nearest(project):
     """An unknown model raises an error with the nearest name in the provider's list."""
     fault = json.dumps({"error": {"message": "no", "code": "model_not_found"}}).encode()
 
-    def answer(seen):
-        return [Send(reply(MODELS))] if seen.method == "GET" else [Send(reply(fault, 404))]
+    def answer(request):
+        return [Send(reply(MODELS))] if request.method == "GET" else [Send(reply(fault, 404))]
 
     with Server(answer) as server:
         project.set_keys(f"GATEWAYX_GROQ_API_KEY=k\nGATEWAYX_GROQ_BASE_URL={server.url}/v1\n")
@@ -129,9 +129,10 @@ def test_a_model_that_does_not_exist_is_answered_with_the_nearest(project):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected_message"),
     [
         ("[a]\nbase = 'x'", "unknown field 'base'.*Did you mean 'base_url'"),
+        ("[a]\nrefusal_reason = 'x'", "unknown field 'refusal_reason'"),
         ("[a]\nmodel = 3", "has model = 3, which must be a str"),
         ("[a]\nrequires_key = 'no'", "has requires_key = 'no', which must be a bool"),
         ("[a]\napi = 'soap'", "has api = 'soap', which must be chat or responses"),
@@ -140,7 +141,7 @@ def test_a_model_that_does_not_exist_is_answered_with_the_nearest(project):
         ("[status]\nmodel = 'm'", "reserved for the command"),
     ],
 )
-def test_a_row_that_does_not_fit_is_refused_and_the_others_go_on(project, text, said):
+def test_an_invalid_row_is_refused_and_the_others_work(project, text, expected_message):
     """An invalid row is reported in one line with row and file, and calling it is an error.
 
     Other engines are unaffected.
@@ -152,7 +153,7 @@ def test_a_row_that_does_not_fit_is_refused_and_the_others_go_on(project, text, 
 
     (bad,) = [row for row in rows.values() if row.state == "refused"]
     assert f"[{bad.name}] in {path} " in bad.error
-    assert re.search(said, bad.error)
+    assert re.search(expected_message, bad.error)
     assert "\n" not in bad.error
     assert rows["whole"].state == "no key"
     with pytest.raises(EngineLoadError, match="refused"):

@@ -54,7 +54,7 @@ def test_a_placeholder_does_not_hide_a_key(project, user_keys):
     assert Config(project.root, {}).key("grok").state == "set"
 
 
-def test_a_lone_placeholder_is_told_apart_from_nothing(project):
+def test_a_placeholder_differs_from_a_missing_key(project):
     """A placeholder alone is reported as such, and its value is not returned."""
     project.set_keys("GATEWAYX_GROK_API_KEY=your_grok_key_here\n")
 
@@ -98,7 +98,7 @@ def test_variables_hold_over_settings(project):
     assert config.options("grok") == {"model": "n", "base_url": "http://b", "own": 1}
 
 
-def test_a_key_is_written_where_it_is_said(project, clean_environment):
+def test_set_key_writes_to_the_chosen_file(project, clean_environment):
     """A key is written to the project's or the user's file, never to `os.environ`."""
     config = Config(project.root, {})
 

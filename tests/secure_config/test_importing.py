@@ -5,7 +5,7 @@ import pytest
 
 from gatewayx_nb.errors import ConfigError
 from gatewayx_nb.secure_config import key_store
-from gatewayx_nb.secure_config.importing import ImportedKey
+from gatewayx_nb.secure_config.importing import ImportedKey, SkipReason
 
 
 @dataclass
@@ -36,29 +36,29 @@ CASES = [
             "GATEWAYX_GOOGLE_API_KEY": "b",
             "GATEWAYX_MISTRAL_API_KEY": "c",
         },
-        (ImportedKey("DATABASE_URL", "", "not an engine's variable"),),
+        (ImportedKey("DATABASE_URL", "", SkipReason.NOT_A_VARIABLE),),
     ),
     Case(
         "ours before a vendor's",
         "XAI_API_KEY=b\nGATEWAYX_GROK_API_KEY=a\n",
         {"GATEWAYX_GROK_API_KEY": "a"},
-        (ImportedKey("XAI_API_KEY", "GATEWAYX_GROK_API_KEY", "another one is set"),),
+        (ImportedKey("XAI_API_KEY", "GATEWAYX_GROK_API_KEY", SkipReason.OTHER_KEY_SET),),
     ),
     Case(
         "no keys",
         "XAI_API_KEY=your_key_here\nOPENAI_API_KEY=\nCO_API_KEY=clé\n",
         {},
         (
-            ImportedKey("XAI_API_KEY", "GATEWAYX_GROK_API_KEY", "a placeholder"),
-            ImportedKey("OPENAI_API_KEY", "GATEWAYX_OPENAI_API_KEY", "empty"),
-            ImportedKey("CO_API_KEY", "GATEWAYX_COHERE_API_KEY", "a placeholder"),
+            ImportedKey("XAI_API_KEY", "GATEWAYX_GROK_API_KEY", SkipReason.PLACEHOLDER),
+            ImportedKey("OPENAI_API_KEY", "GATEWAYX_OPENAI_API_KEY", SkipReason.EMPTY),
+            ImportedKey("CO_API_KEY", "GATEWAYX_COHERE_API_KEY", SkipReason.PLACEHOLDER),
         ),
     ),
     Case(
         "a name that may be a key",
         "gsk_canary=1\n",
         {},
-        (ImportedKey("", "", "not an engine's variable"),),
+        (ImportedKey("", "", SkipReason.NOT_A_VARIABLE),),
     ),
     Case(
         "llm's keys.json",
@@ -80,8 +80,8 @@ CASES = [
             "GATEWAYX_OPENROUTER_API_KEY": "d",
         },
         (
-            ImportedKey("// Note", "", "not an engine's variable"),
-            ImportedKey("replicate", "", "not an engine's variable"),
+            ImportedKey("// Note", "", SkipReason.NOT_A_VARIABLE),
+            ImportedKey("replicate", "", SkipReason.NOT_A_VARIABLE),
         ),
     ),
     Case("nothing", "", {}),
@@ -114,9 +114,9 @@ def test_an_import_overwrites_nothing(project, tmp_path):
     done = project.pool().import_keys(source)
 
     assert [entry.skip_reason for entry in done.entries] == [
-        "another one is set",
-        "",
-        "already set",
+        SkipReason.OTHER_KEY_SET,
+        None,
+        SkipReason.ALREADY_SET,
     ]
     assert project.keys.read_text() == (
         "GATEWAYX_GROK_API_KEY=mine\nGATEWAYX_OPENAI_API_KEY=new\nGATEWAYX_COHERE_API_KEY=c\n"
@@ -124,7 +124,7 @@ def test_an_import_overwrites_nothing(project, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "expected_message"),
     [
         (lambda path: None, "cannot be read: No such file"),
         (lambda path: path.mkdir(), "is not a regular file"),
@@ -134,12 +134,12 @@ def test_an_import_overwrites_nothing(project, tmp_path):
     ],
     ids=["nothing", "folder", "no JSON", "deep JSON", "long"],
 )
-def test_what_cannot_be_imported_is_one_line(project, tmp_path, make, said):
+def test_an_invalid_source_raises_a_one_line_error(project, tmp_path, make, expected_message):
     """A file that cannot be imported raises a one-line error that shows none of its content."""
     source = tmp_path / "source"
     make(source)
 
-    with pytest.raises(ConfigError, match=said) as caught:
+    with pytest.raises(ConfigError, match=expected_message) as caught:
         project.pool().import_keys(source)
     assert "\n" not in str(caught.value)
     assert "canary" not in f"{caught.value!r}{caught.value.__context__}"

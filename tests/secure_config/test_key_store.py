@@ -90,7 +90,7 @@ def test_a_file_that_others_can_read_is_narrowed(path, caplog, monkeypatch, mode
     assert caplog.messages == [f"{path.name} was readable by others; it is 0600 now."]
 
 
-def test_where_modes_do_not_stick_that_is_said(path, monkeypatch):
+def test_a_file_whose_mode_cannot_be_set_has_a_warning(path, monkeypatch):
     """Where modes have no effect, the keys are read with a warning: nothing else can be done."""
     _holding(path, "A=v\n")
     path.chmod(0o644)
@@ -129,7 +129,7 @@ ODD = [
 
 
 @pytest.mark.parametrize("odd", ODD, ids=lambda odd: odd.id)
-def test_what_is_odd_in_a_file_is_told_by_its_line_and_the_rest_is_read(path, odd):
+def test_invalid_lines_are_reported_by_number_and_the_rest_is_read(path, odd):
     """Each malformed line is one problem without its text, and the other lines are read."""
     _holding(path, odd.data)
 
@@ -156,8 +156,8 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize(("make", "said"), REFUSED.values(), ids=REFUSED)
-def test_what_is_no_key_file_is_refused_in_one_line(path, make, said):
+@pytest.mark.parametrize(("make", "expected_message"), REFUSED.values(), ids=REFUSED)
+def test_an_invalid_key_file_raises_a_one_line_error(path, make, expected_message):
     """A path that is not a key file raises a one-line error on read and write.
 
     It is not changed.
@@ -169,7 +169,7 @@ def test_what_is_no_key_file_is_refused_in_one_line(path, make, said):
     for act in (lambda: key_store.read(path), lambda: key_store.write(path, {"A": "v"})):
         with pytest.raises(ConfigError) as caught:
             act()
-        assert said in str(caught.value)
+        assert expected_message in str(caught.value)
         assert "\n" not in str(caught.value)
 
     assert time.monotonic() - start < 1

@@ -53,7 +53,7 @@ def test_the_project_wins_over_the_user_value_by_value(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected_message"),
     [
         ("defaultmodel = 'x'", "unknown setting 'defaultmodel'.*Did you mean 'default_model'"),
         ("limits.timout = 1", r"\[limits\] timout.*Did you mean 'timeout'"),
@@ -73,11 +73,11 @@ def test_the_project_wins_over_the_user_value_by_value(tmp_path):
         ("= nonsense", "cannot be read.*mv"),
     ],
 )
-def test_what_does_not_fit_is_named(tmp_path, text, said):
+def test_an_invalid_setting_is_named(tmp_path, text, expected_message):
     """An error names the file, and the nearest key or the expected value."""
     path = _file(tmp_path, text)
 
-    with pytest.raises(ConfigError, match=said) as caught:
+    with pytest.raises(ConfigError, match=expected_message) as caught:
         load([path])
     assert str(path) in str(caught.value)
 

@@ -36,7 +36,7 @@ def test_bytes_are_sent_unchanged_and_the_last_script_repeats():
         answers = [b"".join(_blocks(server, b"[]", end=ends)) for _ in range(3)]
 
     assert [answer[-3:] for answer in answers] == [b"{1}", b"h1>", b"h1>"]
-    assert [seen.body for seen in server.requests] == [b"[]"] * 3
+    assert [request.body for request in server.requests] == [b"[]"] * 3
     assert b"content-type: text/html" in answers[1]
     assert server.connections == 3
 

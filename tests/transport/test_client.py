@@ -96,9 +96,9 @@ def free_port():
         return probe.getsockname()[1]
 
 
-async def gone(seen, within=0.5):
+async def gone(request, within=0.5):
     """Wait until the server notices that the peer has closed the socket."""
-    return await asyncio.to_thread(seen.closed.wait, within)
+    return await asyncio.to_thread(request.closed.wait, within)
 
 
 async def eventually(condition, within=2.0):
@@ -120,15 +120,15 @@ async def test_posts_json_with_the_key_in_its_header():
             client.post("chat/completions", {"text": "é\ud800"}) as response,
         ):
             body = await response.read()
-        seen = server.requests[0]
+        request = server.requests[0]
     assert (response.status, response.content_type, body) == (200, "application/json", b'{"a": 1}')
     assert response.headers["x-request-id"] == "r1"
-    assert (seen.method, seen.target) == ("POST", "/v1/chat/completions")
-    assert seen.body == '{"text":"é\ufffd"}'.encode()
-    assert seen.headers["authorization"] == f"Bearer {KEY}"
-    assert seen.headers["accept-encoding"] == "identity"
-    assert seen.headers["content-type"] == "application/json"
-    assert seen.headers["x-version"] == "2"
+    assert (request.method, request.target) == ("POST", "/v1/chat/completions")
+    assert request.body == '{"text":"é\ufffd"}'.encode()
+    assert request.headers["authorization"] == f"Bearer {KEY}"
+    assert request.headers["accept-encoding"] == "identity"
+    assert request.headers["content-type"] == "application/json"
+    assert request.headers["x-version"] == "2"
 
 
 @run
@@ -138,10 +138,10 @@ async def test_gets_with_another_key_header():
         options = {"key_header": "x-goog-api-key", "key_prefix": ""}
         async with Client(server.url, **options) as client, client.get("/models?n=1") as response:
             await response.read()
-        seen = server.requests[0]
-    assert (seen.method, seen.target, seen.body) == ("GET", "/models?n=1", b"")
-    assert seen.headers["x-goog-api-key"] == KEY
-    assert "authorization" not in seen.headers
+        request = server.requests[0]
+    assert (request.method, request.target, request.body) == ("GET", "/models?n=1", b"")
+    assert request.headers["x-goog-api-key"] == KEY
+    assert "authorization" not in request.headers
 
 
 @run
@@ -181,7 +181,7 @@ async def test_a_connection_is_used_again():
             for _ in range(3):
                 await client.whole()
         assert server.connections == 1
-        assert not any("cookie" in seen.headers for seen in server.requests)
+        assert not any("cookie" in request.headers for request in server.requests)
 
 
 @run
@@ -530,13 +530,13 @@ async def test_https_goes_through_a_tunnel(monkeypatch, certificates):
             network = Network(ca_bundle=certificates.file)
             async with Client("https://example.invalid", network=network) as client:
                 assert await client.whole() == b'"secret"'
-            asked = proxy.requests[0]
+            connect = proxy.requests[0]
         assert "proxy-authorization" not in server.requests[0].headers
-    assert (asked.method, asked.target) == ("CONNECT", "example.invalid:443")
+    assert (connect.method, connect.target) == ("CONNECT", "example.invalid:443")
     assert (
-        asked.headers["proxy-authorization"] == "Basic " + base64.b64encode(b"user:word").decode()
+        connect.headers["proxy-authorization"] == "Basic " + base64.b64encode(b"user:word").decode()
     )
-    assert KEY not in str(asked.headers)
+    assert KEY not in str(connect.headers)
 
 
 @run
@@ -732,7 +732,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("case", REFUSED, ids=lambda case: case.url)
-def test_a_base_url_that_is_no_good_is_refused(case):
+def test_an_invalid_base_url_is_refused(case):
     """An invalid base URL raises an error in the constructor, with a hint and without secrets."""
     with pytest.raises(ConfigError, match=case.says) as caught:
         Client(case.url)
@@ -790,12 +790,12 @@ def test_a_key_that_no_header_can_carry_is_refused():
 # Key leaks
 
 
-def holders(error, *, seen=None):
+def holders(error, *, visited=None):
     """Return the places in an error, its causes and its frames' locals that show the key."""
-    seen = set() if seen is None else seen
-    if error is None or id(error) in seen:
+    visited = set() if visited is None else visited
+    if error is None or id(error) in visited:
         return []
-    seen.add(id(error))
+    visited.add(id(error))
     texts = {"repr": repr(error), "args": repr(error.args), "vars": repr(vars(error))}
     # Locals of the tests themselves hold the key, so only frames below them count.
     for frame, line in traceback.walk_tb(error.__traceback__):
@@ -804,7 +804,7 @@ def holders(error, *, seen=None):
                 texts[f"{frame.f_code.co_qualname}:{line} {name}"] = repr(value)
     found = [place for place, text in texts.items() if any(form in text for form in forms(KEY))]
     for other in (error.__cause__, error.__context__):
-        found += holders(other, seen=seen)
+        found += holders(other, visited=visited)
     return found
 
 
@@ -839,8 +839,8 @@ async def test_no_connect_error_holds_the_key():
 async def test_a_key_that_a_server_sends_back_is_masked():
     """A key in the server's response is masked in the error."""
 
-    def echo(seen):
-        return [Send(f"{seen.headers['authorization']}\r\n\r\n".encode()), Stall()]
+    def echo(request):
+        return [Send(f"{request.headers['authorization']}\r\n\r\n".encode()), Stall()]
 
     with Server(echo) as server:
         error = await failure(server.url)

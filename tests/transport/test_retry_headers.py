@@ -60,8 +60,8 @@ def test_reads_what_the_provider_asks(case):
 @example("", "Mon, 99 Xyz 99999999999999999999 99:99:99 +99999999")
 def test_any_header_gives_a_sound_number_or_none(milliseconds, seconds):
     """An arbitrary header raises nothing and never requests an endless wait."""
-    asked = retry_after({"retry-after-ms": milliseconds, "retry-after": seconds}, NOW)
-    assert asked is None or (math.isfinite(asked) and asked >= 0)
+    delay = retry_after({"retry-after-ms": milliseconds, "retry-after": seconds}, NOW)
+    assert delay is None or (math.isfinite(delay) and delay >= 0)
 
 
 @pytest.mark.parametrize(

@@ -153,8 +153,8 @@ def test_the_limit_falls_at_the_same_event_for_any_split(stream, limit, size):
             events.append("too long")
         return events
 
-    pieces = [stream[at : at + size] for at in range(0, len(stream), size)]
-    assert outcome(pieces) == outcome([stream])
+    parts = [stream[at : at + size] for at in range(0, len(stream), size)]
+    assert outcome(parts) == outcome([stream])
 
 
 def test_an_event_may_be_as_long_as_the_limit():

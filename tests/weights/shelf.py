@@ -134,14 +134,14 @@ class Stalling(Quiet):
 
     def do_GET(self):
         """Send the page of links, or half of the wheel."""
-        shelf, asked, gone = self.server.shelf, self.server.asked, self.server.gone
+        shelf, requested, gone = self.server.shelf, self.server.requested, self.server.gone
         name, content = shelf.wheel.name, shelf.wheel.read_bytes()
         if not self.path.endswith(".whl"):
             page = f'<a href="/{name}">{name}</a>'.encode()
             self.answer(200, page, len(page))
             return
         self.answer(200, content[: len(content) // 2], len(content), "application/octet-stream")
-        asked.set()
+        requested.set()
         self.connection.settimeout(20)
         if self.rfile.read(1) == b"":
             gone.set()

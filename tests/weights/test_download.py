@@ -51,7 +51,7 @@ class Answered:
     ],
     ids=lambda answered: str(answered.status),
 )
-def test_index_that_refuses_is_no_index_that_lacks_it(shelf, answered):
+def test_an_index_that_refuses_differs_from_one_without_the_wheel(shelf, answered):
     """Only 404 means that the wheel is missing; other refusals are transport errors."""
     with index(Refusing) as server:
         server.status = answered.status

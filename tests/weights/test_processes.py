@@ -150,14 +150,14 @@ def test_two_processes_at_once_both_end_well(slow_shelf):
 def stalling(shelf):
     """Yield a loopback index that stalls in the middle of the wheel."""
     with index(Stalling) as server:
-        server.shelf, server.asked, server.gone = shelf, threading.Event(), threading.Event()
+        server.shelf, server.requested, server.gone = shelf, threading.Event(), threading.Event()
         yield server
 
 
 def test_interrupt_ends_pip_and_leaves_nothing(shelf, stalling):
     """Ctrl-C during a download ends pip and removes the staging folder."""
     process = child(shelf, env=index_env(f"http://127.0.0.1:{stalling.server_port}/simple"))
-    assert stalling.asked.wait(20)
+    assert stalling.requested.wait(20)
     process.send_signal(signal.SIGINT)
     started = time.monotonic()
     _, err = process.communicate(timeout=10)
@@ -170,7 +170,7 @@ def test_interrupt_ends_pip_and_leaves_nothing(shelf, stalling):
 def test_a_live_pull_is_waited_for_and_a_dead_one_swept(shelf, stalling):
     """A second pull waits for a running one, and removes the folder of a dead one."""
     first = child(shelf, env=index_env(f"http://127.0.0.1:{stalling.server_port}/simple"))
-    assert stalling.asked.wait(20)
+    assert stalling.requested.wait(20)
     (folder,) = staged(shelf.row, "")
     second = child(shelf)
     assert "waiting for another process that is pulling" in second.stderr.readline()

@@ -70,18 +70,18 @@ def test_quiet_pull_says_nothing(shelf, capfd):
 
 def test_pip_gets_no_model_keys(shelf, monkeypatch, tmp_path):
     """Child processes do not receive model keys."""
-    seen = tmp_path / "seen.json"
+    environment = tmp_path / "seen.json"
     spy = tmp_path / "spy"
     (spy / "pip").mkdir(parents=True)
     (spy / "pip" / "__init__.py").touch()
     (spy / "pip" / "__main__.py").write_text(
-        f"import json, os; json.dump(dict(os.environ), open({str(seen)!r}, 'w'))"
+        f"import json, os; json.dump(dict(os.environ), open({str(environment)!r}, 'w'))"
     )
     monkeypatch.setenv("OPENAI_API_KEY", "canary")
     env = {"PYTHONPATH": str(spy), "GATEWAYX_GROK_API_KEY": "canary", "KEPT": "yes"}
     with pytest.raises(ConfigError):
         weights.install(shelf.row, env=env, progress=False)
-    child = json.loads(seen.read_text())
+    child = json.loads(environment.read_text())
     assert "canary" not in child.values()
     assert child["KEPT"] == "yes"
 
@@ -145,7 +145,7 @@ def test_missing_source_is_refused(shelf, tmp_path):
     assert not shelf.row.path.parent.exists()
 
 
-def test_too_little_room_is_said_before_fetching(shelf):
+def test_missing_disk_space_is_reported_before_the_download(shelf):
     """Too little disk space raises an error before pip is started."""
     huge = shelf.with_row(size=1 << 60)
     with refused(huge.row, ConfigError, r"not enough disk space for 'tiny' in '.*models'"):
