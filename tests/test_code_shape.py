@@ -1,4 +1,4 @@
-"""The shape of the package's code: size, names, imports and docstrings, by syntax tree."""
+"""Checks of the package's structure: size, names, imports and docstrings, from its syntax trees."""
 
 import ast
 import io
@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = "gatewayx_nb"
 
-_NO_CODE = {
+_NON_CODE_TOKENS = {
     tokenize.COMMENT,
     tokenize.NL,
     tokenize.NEWLINE,
@@ -23,9 +23,9 @@ _NO_CODE = {
     tokenize.ENDMARKER,
 }
 
-LONGEST_FUNCTION = 60
-LONGEST_MEDIAN = 8
-SMALLEST_MODULE = 60
+MAX_FUNCTION_LENGTH = 60
+MAX_MEDIAN_LENGTH = 8
+MIN_MODULE_LENGTH = 60
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,14 @@ class Module:
         left_out = {
             line
             for node in ast.walk(self.tree)
-            if _is_no_code(node)
+            if _is_non_code(node)
             for line in range(node.lineno, node.end_lineno + 1)
         }
         tokens = tokenize.generate_tokens(io.StringIO(self.text).readline)
         lines = {
             line
             for token in tokens
-            if token.type not in _NO_CODE
+            if token.type not in _NON_CODE_TOKENS
             for line in range(token.start[0], token.end[0] + 1)
         }
         return lines - left_out
@@ -78,7 +78,7 @@ class Module:
         return len(self.code_lines.intersection(lines))
 
     @property
-    def room(self):
+    def subpackage(self):
         """The first part of the name below the package."""
         return self.name.split(".")[1] if "." in self.name else ""
 
@@ -94,7 +94,7 @@ class Module:
                 yield node
 
     def imported(self):
-        """Return the modules of the package that it imports, whole or names of."""
+        """Return the modules of the package that it imports, or imports names from."""
         names = set()
         for node in ast.walk(self.tree):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PACKAGE):
@@ -113,7 +113,7 @@ def _modules():
 MODULES = {module.name: module for module in _modules()}
 
 
-def _is_no_code(node):
+def _is_non_code(node):
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
         return isinstance(node.value.value, str)
     if isinstance(node, ast.Assign):
@@ -127,18 +127,19 @@ def body_of(function):
     return function.body[1:] if has_docstring else function.body
 
 
-def where(module, node):
-    """Return the place of a node, as an editor opens it."""
+def location(module, node):
+    """Return the location of a node, as ``path:line name``."""
     return f"{module.path.relative_to(ROOT)}:{node.lineno} {getattr(node, 'name', '')}"
 
 
 CONTRACT = {"generate_response"}
-"""Methods that the documented contract of an engine names."""
+"""Methods that are part of the documented engine interface."""
 
 
-BY_THE_FRONT_DOOR = {f"{PACKAGE}.pytest_plugin"}
-"""Modules that may import the package itself: pytest loads the plugin in every project, where the
-package's lazy names cost a millisecond and the engine pool a third of a second."""
+MAY_IMPORT_PACKAGE = {f"{PACKAGE}.pytest_plugin"}
+"""Modules that may import the package itself: pytest loads the plugin in every project, and
+importing the package takes 1 ms, the engine pool 300 ms.
+"""
 
 
 def is_forwarder(function):
@@ -168,7 +169,7 @@ def _is_protocol(node):
 
 
 def forwarders():
-    """Yield functions that only forward, but for overrides, protocol methods and the public API."""
+    """Yield functions that only forward, except overrides, protocol methods and the public API."""
     for module in MODULES.values():
         skipped = {
             function
@@ -180,21 +181,21 @@ def forwarders():
             if function.name in CONTRACT or function in skipped:
                 continue
             if is_forwarder(function):
-                yield where(module, function)
+                yield location(module, function)
 
 
 def duplicate_classes():
-    """Yield the class names that stand for two classes."""
-    homes = defaultdict(list)
+    """Return the class names that are defined more than once."""
+    locations = defaultdict(list)
     for module in MODULES.values():
         for node in ast.walk(module.tree):
             if isinstance(node, ast.ClassDef):
-                homes[node.name].append(where(module, node))
-    return [f"{name}: {', '.join(found)}" for name, found in homes.items() if len(found) > 1]
+                locations[node.name].append(location(module, node))
+    return [f"{name}: {', '.join(found)}" for name, found in locations.items() if len(found) > 1]
 
 
-def crumbs():
-    """Yield small modules that one module alone imports."""
+def small_single_use_modules():
+    """Yield small modules that only one other module imports."""
     importers = defaultdict(set)
     for module in MODULES.values():
         for name in module.imported():
@@ -203,85 +204,87 @@ def crumbs():
                 importers[name].add(module.name)
     for module in MODULES.values():
         length = module.text.count("\n")
-        if module.is_init or module.room == "commands" or length >= SMALLEST_MODULE:
+        if module.is_init or module.subpackage == "commands" or length >= MIN_MODULE_LENGTH:
             continue
         if len(importers[module.name]) == 1:
             yield f"{module.path.relative_to(ROOT)} ({length} lines): {importers[module.name]}"
 
 
 def shared_basenames():
-    """Return the module names that occur in two rooms."""
-    rooms = defaultdict(set)
+    """Return the module names that occur in two subpackages."""
+    subpackages = defaultdict(set)
     for module in MODULES.values():
         if not module.is_init:
-            rooms[module.path.stem].add(module.room if module.name.count(".") > 1 else "")
-    return {name: found for name, found in rooms.items() if len(found) > 1}
+            subpackages[module.path.stem].add(
+                module.subpackage if module.name.count(".") > 1 else ""
+            )
+    return {name: found for name, found in subpackages.items() if len(found) > 1}
 
 
 def weak_docstrings():
-    """Yield docstrings that do not begin as PEP 257 says."""
+    """Yield functions whose docstrings begin with an unconventional verb."""
     for module in MODULES.values():
         for function in module.functions():
             if (ast.get_docstring(function) or "").startswith(("Give", "Tell", "Let ", "Hand ")):
-                yield where(module, function)
+                yield location(module, function)
 
 
 def deep_imports():
-    """Yield imports of another room that bypass its ``__init__``."""
+    """Yield imports of another subpackage that bypass its ``__init__``."""
     for module in MODULES.values():
-        if module.name in BY_THE_FRONT_DOOR:
+        if module.name in MAY_IMPORT_PACKAGE:
             continue
         for node in ast.walk(module.tree):
             if isinstance(node, ast.ImportFrom | ast.Import):
-                yield from (f"{where(module, node)}{name}" for name in _bypasses(module, node))
+                yield from (f"{location(module, node)}{name}" for name in _bypasses(module, node))
 
 
 def _bypasses(module, node):
-    """Yield what an import takes past the ``__init__`` of a room, or from the package itself."""
+    """Yield the names that bypass a subpackage's ``__init__``, or come from the package."""
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names if alias.name.split(".")[0] == PACKAGE)
         return
     parts = (node.module or "").split(".")
     if parts[0] != PACKAGE:
         return
-    if len(parts) > 2 and parts[1] != module.room:
+    if len(parts) > 2 and parts[1] != module.subpackage:
         yield node.module
-    if len(parts) == 1 and module.room:
+    if len(parts) == 1 and module.subpackage:
         names = (f"{PACKAGE}.{alias.name}" for alias in node.names)
         yield from (name for name in names if name not in MODULES)
 
 
-def magic_spellings():
-    """Yield lines outside `magics` that spell a magic."""
+def magic_mentions():
+    """Yield lines outside `magics` that contain a magic command."""
     for module in MODULES.values():
-        if module.room != "magics":
+        if module.subpackage != "magics":
             for number, line in enumerate(module.text.splitlines(), 1):
                 if "%gatewayx" in line:
                     yield f"{module.path.relative_to(ROOT)}:{number} {line.strip()}"
 
 
 def sizes():
-    """Return every function with its lines of code."""
+    """Return the number of source lines of every function."""
     return {
-        where(module, function): function.end_lineno - function.lineno + 1
+        location(module, function): function.end_lineno - function.lineno + 1
         for module in MODULES.values()
         for function in module.functions()
     }
 
 
 def test_no_function_only_forwards():
-    """A function whose body is one call with its own arguments adds a name and no idea."""
+    """A function that only forwards its arguments to another adds nothing."""
     assert list(forwarders()) == []
 
 
 def test_a_class_name_stands_for_one_class():
-    """A reader who finds a class by its name finds the right one."""
+    """Class names are unique, so that a search finds the right class."""
     assert duplicate_classes() == []
 
 
 def test_no_small_module_has_one_importer():
-    """A module of under 60 lines that one module alone imports belongs into that one."""
-    assert list(crumbs()) == []
+    """A module of fewer than 60 lines with a single importer belongs in that importer."""
+    assert list(small_single_use_modules()) == []
 
 
 def test_functions_are_short():
@@ -290,24 +293,24 @@ def test_functions_are_short():
         module.length(function) for module in MODULES.values() for function in module.functions()
     ]
 
-    assert statistics.median(lengths) <= LONGEST_MEDIAN
-    assert [place for place, length in sizes().items() if length > LONGEST_FUNCTION] == []
+    assert statistics.median(lengths) <= MAX_MEDIAN_LENGTH
+    assert [place for place, length in sizes().items() if length > MAX_FUNCTION_LENGTH] == []
 
 
-def test_docstrings_begin_with_an_imperative_of_the_field():
+def test_docstrings_begin_with_a_conventional_verb():
     """A docstring begins with "Return", "Raise" or "Yield", not with "Give" or "Tell"."""
     assert list(weak_docstrings()) == []
 
 
-def test_rooms_are_entered_by_their_door():
-    """A module imports another room through its ``__init__`` alone."""
+def test_subpackages_are_imported_through_init():
+    """A module imports another subpackage through its ``__init__`` alone."""
     assert list(deep_imports()) == []
 
 
 def test_no_module_of_the_package_is_imported_in_a_function():
-    """An import in a function hides an arrow between rooms."""
+    """An import inside a function hides a dependency between subpackages."""
     inside = [
-        where(module, function)
+        location(module, function)
         for module in MODULES.values()
         for function in module.functions()
         for node in ast.walk(function)
@@ -316,35 +319,43 @@ def test_no_module_of_the_package_is_imported_in_a_function():
     assert inside == []
 
 
-def test_only_magics_spell_a_magic():
-    """A plain script and a shell are never told to type a magic."""
-    assert list(magic_spellings()) == []
+def test_magic_commands_appear_only_in_magics():
+    """Messages outside notebooks never suggest a magic command."""
+    assert list(magic_mentions()) == []
 
 
 SHARED_BASENAMES = {
     "cassette": "the cassette, and the command that opens one",
     "usage": "the totals of calls, and the commands that show them",
 }
-"""Module names that are in two rooms, with the reason."""
+"""Module names that are in two subpackages, with the reason."""
 
 
 def test_a_module_name_in_two_rooms_has_a_reason():
-    """A file name that is used for two ideas makes a reader open the wrong file."""
+    """Two modules with the same name are easily confused."""
     assert set(shared_basenames()) == set(SHARED_BASENAMES)
 
 
-@pytest.mark.parametrize("check", [forwarders, crumbs, deep_imports, magic_spellings])
+@pytest.mark.parametrize(
+    "check", [forwarders, small_single_use_modules, deep_imports, magic_mentions]
+)
 def test_the_checks_read_the_package(check):
     """A check that reads no file would always pass."""
     assert len(MODULES) > 100
     assert list(check()) is not None
 
 
-if __name__ == "__main__":  # the measures, for a closing look at a change
+if __name__ == "__main__":  # print the measurements, for reviewing a change
     functions = [
         module.length(function) for module in MODULES.values() for function in module.functions()
     ]
     print(f"{len(MODULES)} modules, {sum(len(one.code_lines) for one in MODULES.values())} lines")
     print(f"{len(functions)} functions, median {statistics.median(functions)} lines")
-    for listed in (forwarders, duplicate_classes, crumbs, weak_docstrings, deep_imports):
+    for listed in (
+        forwarders,
+        duplicate_classes,
+        small_single_use_modules,
+        weak_docstrings,
+        deep_imports,
+    ):
         print(f"{listed.__name__}: {list(listed())}")

@@ -42,7 +42,7 @@ def chat(session: Session, args: argparse.Namespace) -> Table | Note:
     selected.reset(args.keep)
     if args.keep:
         return Note(f"{selected.name!r} is cut back to its first {len(selected)} turns.")
-    # Without turns, a conversation is as good as new.
+    # An empty conversation need not be kept.
     chats.drop(selected.name)
     return Note(f"{selected.name!r} is deleted.")
 
@@ -104,7 +104,9 @@ def explain(session: Session, args: argparse.Namespace) -> Reply:
         )
     # A cell or an error may contain a key.
     prompt = redact(_explain_prompt(failed), session.pool.config.keys.secrets_by_name().values())
-    session.show(Note("Sending this (no variable values):", *prompt.splitlines()))
+    session.show(
+        Note("Sending this prompt, without the values of variables:", *prompt.splitlines())
+    )
     return session.ask(prompt, args.reference or session.pool.default_model())
 
 
@@ -116,7 +118,7 @@ def explain_arguments(parser: LineParser) -> None:
 
 
 def nest(session: Session, args: argparse.Namespace) -> Note:
-    """Enable nested event loops, as `asyncio.run` needs in a cell, or report their state."""
+    """Enable or disable nested event loops, or report their state; `asyncio.run` needs them."""
     enabled = bool(getattr(asyncio, "_nest_patched", False))  # set by `apply` of either package
     if args.switch == "on" and not enabled:
         # ipykernel 7.1 and later depend on nest_asyncio2, the maintained fork.
@@ -135,7 +137,11 @@ def nest(session: Session, args: argparse.Namespace) -> Note:
 def nest_arguments(parser: LineParser) -> None:
     """``[on|off]``."""
     parser.add_argument(
-        "switch", nargs="?", choices=("on", "off"), metavar="on|off", help="their state if omitted"
+        "switch",
+        nargs="?",
+        choices=("on", "off"),
+        metavar="on|off",
+        help="show the current state if omitted",
     )
 
 

@@ -1,4 +1,4 @@
-"""What can be called and what is missing: engines, models, the default, health and security."""
+"""Commands that show the state of engines, models, the default model, health and security."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _UNKNOWN_MODEL = "shown after first use"
 
 
 def overview(session: Session) -> Table:
-    """Show the engines that can be called or have failed, the rest in short, and examples."""
+    """Show the engines that are ready or failed, a summary of the others, and examples."""
     rows = session.pool.status()
     needs = {
-        "no key": f"Waiting for a key, `{session.prog} key set NAME`",
-        "not running": "No server on this machine answers",
+        "no key": f"No key (`{session.prog} key set NAME` sets one)",
+        "not running": "No local server is running for",
     }
     idle = {state: [row.name for row in rows if row.state == state] for state in _IDLE_STATES}
     notes = (
@@ -139,7 +139,7 @@ def security(session: Session, _: argparse.Namespace) -> Table:
 
 
 def engine_table(rows: list[EngineStatus], notes: tuple[str, ...] = ()) -> Table:
-    """Return a row for each engine; the columns of calls and spend only after a call."""
+    """Return a row for each engine; the calls and spend columns appear only after a call."""
     # Two columns that are empty before the first call would only widen the table.
     has_calls = any(row.calls for row in rows)
     cells = []

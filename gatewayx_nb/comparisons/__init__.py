@@ -1,4 +1,4 @@
-"""Comparison of several models side by side, while they answer and afterwards.
+"""Compare several models side by side, while they reply and afterwards.
 
 Not called ``compare``, because the package exports the pool's method under that name.
 """

@@ -16,9 +16,9 @@ _WORD = re.compile(r"\s+|\w+|[^\w\s]")
 _LINE = re.compile(r"[^\n]*\n|[^\n]+\Z")
 
 _MAX_PAIRS = 500_000
-"""Maximum number of pairs of equal pieces to compare, which takes at most two seconds.
+"""Maximum number of matching pairs of pieces; comparing this many takes at most two seconds.
 
-The time grows with the pairs, and their number with the square of the repetitions.
+The time is proportional to the number of pairs, which grows quadratically when pieces repeat.
 """
 
 
@@ -39,8 +39,8 @@ def differences(texts: Sequence[str]) -> list[list[Span]]:
     """Split each text into spans shared with the others and spans of its own.
 
     The first text is compared with each of the others: its pieces are shared if all the others have
-    them. A piece of another text is shared if the first one has it. Pieces are words; lines if the
-    texts are long; whole texts if lines repeat thousands of times.
+    them. A piece of another text is shared if the first one has it. Pieces are words, or lines if
+    the texts are too long to compare by word, or whole texts if lines repeat thousands of times.
 
     >>> one, other = differences(["The sky is blue.", "The sky was blue."])
     >>> [(span.text, span.shared) for span in other]
@@ -76,7 +76,7 @@ def _pairs(pieces: list[list[str]]) -> int:
 
 
 def _matches(first: list[str], other: list[str]) -> tuple[list[bool], list[bool]]:
-    """Return for each piece of two texts whether the other text has a match."""
+    """For each piece of both texts, return whether it matches a piece of the other text."""
     in_first, in_other = [False] * len(first), [False] * len(other)
     # autojunk would ignore words that are frequent in a text of 200 words or more.
     for block in difflib.SequenceMatcher(None, first, other, autojunk=False).get_matching_blocks():

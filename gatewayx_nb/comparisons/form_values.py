@@ -30,12 +30,12 @@ def fits_field(value: object) -> bool:
 def parse_fields(
     others: Mapping[str, Any], system: str, fields: Mapping[str, str], supported: frozenset[str]
 ) -> CallOptions:
-    """Return the keywords of a call.
+    """Return the options of a call.
 
     Args:
-        others: Keywords without a field.
+        others: Options that have no field in the form.
         system: The system prompt.
-        fields: The typed texts, by parameter.
+        fields: The text of each field, by parameter name.
         supported: Parameters that all selected models support; others are omitted.
 
     Raises:

@@ -17,7 +17,7 @@ class LiveComparison:
 
     Args:
         run: The run; nothing is sent before `start`.
-        options: The keywords of the calls.
+        options: The keyword arguments of the calls.
         input: The value of ``{{input}}``.
         image_names: Names of the prompt's images in the notebook.
 
@@ -55,7 +55,7 @@ class LiveComparison:
         return Comparison(self.prompt, references, outcomes)
 
     def start(self) -> None:
-        """Start all columns, once."""
+        """Start all columns; further calls have no effect."""
         for run in self._runs:
             run.start()
 
@@ -69,7 +69,7 @@ class LiveComparison:
         old = self.columns[index]
         old.stop()
         run = plan(old.reference)
-        # A run of one model does not know its number among equal references.
+        # A run of one model cannot number repeated references, so the old label is kept.
         run.columns[0].label = old.label
         self.columns[index] = run.columns[0]
         self._runs.append(run)
@@ -81,7 +81,7 @@ class LiveComparison:
             run.stop()
 
     def join(self, seconds: float) -> bool:
-        """Wait for at most ``seconds`` per run; return whether all positions have ended."""
+        """Wait up to ``seconds`` for one running run; return whether all positions ended."""
         for column in self.columns:
             column.check()
         running = next((run for run in self._runs if not run.ended), None)

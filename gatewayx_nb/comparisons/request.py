@@ -1,4 +1,4 @@
-"""A run of the comparison view: what it asks, and of which models."""
+"""A request of the comparison view: prompt, models and options."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from gatewayx_nb.messages import Image
 
 MAX_REPLIES = 60
-"""Maximum replies per run; more would be table rows rather than readable columns."""
+"""Maximum number of replies per run; more would not be readable as columns."""
 _INPUT = re.compile(r"{{\s*input\s*}}")
 
 
 @dataclass(frozen=True, slots=True)
 class ComparisonRequest:
-    """What a run asks, and of which models.
+    """The prompt, models and options of a run.
 
     Attributes:
         prompt: The prompt, with ``{{name}}`` and ``{{input}}`` as typed.
         references: The models to call.
-        options: The keywords of the calls, without those not set.
+        options: The options of the calls; unset options are omitted.
         images: Added images, by name.
         inputs: Values of ``{{input}}``, one row of replies each.
         samples: Number of calls to each model.

@@ -1,4 +1,4 @@
-"""Repeated comparisons of several models and their votes, without widgets."""
+"""The comparisons and votes of one view, independent of its widgets."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 
 class ComparisonPlanner(Protocol):
-    """Plans comparisons; a pool is one."""
+    """Plans comparisons; `EnginePool` implements it."""
 
     @property
     def config(self) -> Config:
-        """The settings, for the number of table rows in a prompt."""
+        """The settings, which limit the table rows in a prompt."""
 
     @property
     def plan_comparison(self) -> Callable[..., ComparisonRun]:
@@ -95,7 +95,8 @@ class ComparisonSession:
             self._rng.shuffle(references)
         options: CallOptions = {**request.options}
         inputs = request.inputs or ("",)
-        # All rows are planned before one is started: an error must leave nothing half sent.
+        # All rows are planned before any is started, so that an error does not leave some of them
+        # sent.
         comparisons = [self._plan(request, references, options, value) for value in inputs]
         self.request, self.comparisons, self._options = request, comparisons, options
         self.number += 1
@@ -114,7 +115,7 @@ class ComparisonSession:
         live.retry(index, lambda reference: self._plan_run(live.prompt, [reference], options))
 
     def join(self, seconds: float) -> bool:
-        """Block until all have finished or ``seconds`` have passed; return whether they have."""
+        """Wait up to ``seconds`` for one running row; return whether all rows have finished."""
         # One at a time is enough, because callers wait in a loop.
         running = next((live for live in self.comparisons if not live.ended), None)
         if running is not None:

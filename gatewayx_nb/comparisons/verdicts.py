@@ -41,7 +41,7 @@ class Ranking:
     Attributes:
         reference: The model, as passed.
         wins: Number of prompts for which its answer was the better one.
-        losses: Number of prompts for which another model's answer was.
+        losses: Number of prompts for which another model's answer was better.
         ties: Number of prompts for which all answers were equally good.
         bad: Number of prompts for which all answers were bad.
     """
@@ -54,7 +54,7 @@ class Ranking:
 
     @property
     def win_rate(self) -> float | None:
-        """Wins plus half of the ties, over all prompts except those rated bad."""
+        """Wins plus half of the ties, divided by the number of prompts not rated bad."""
         decided = self.wins + self.losses + self.ties
         return (self.wins + self.ties / 2) / decided if decided else None
 

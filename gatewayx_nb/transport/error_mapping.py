@@ -61,12 +61,20 @@ class TransportErrors:
         error.__cause__ = OSError(redact(f"{names}: {detail}", [self.key]))
         return error
 
+    @property
+    def _base_url_hint(self) -> Hint:
+        return Hint("set_base_url", engine=self.engine)
+
+    @property
+    def _state_hint(self) -> Hint:
+        return Hint("show_engine", engine=self.engine)
+
     def _to_gateway_error(self, code: str, detail: str) -> GatewayError:
         if code == "forbidden":
             problem = f"{self.host!r} resolves to {detail}, which is refused"
-            return self._error(ConfigError, problem, "set_base_url")
+            return self._error(ConfigError, problem, self._base_url_hint)
         if code == "url":
-            return self._error(ConfigError, f"its URL is invalid: {detail}", "set_base_url")
+            return self._error(ConfigError, f"its URL is invalid: {detail}", self._base_url_hint)
         if code == "silence":
             return self.silent(None)
         if self.proxied and code in {"dns", "connect"}:
@@ -74,22 +82,20 @@ class TransportErrors:
         return self.lost(code, f"{_MESSAGES[code].format(self.host)}: {detail}")
 
     def _error(
-        self, kind: type[ErrorT], problem: str, hint: Hint | str, **fields: str | float | None
+        self, kind: type[ErrorT], problem: str, hint: Hint, **fields: str | float | None
     ) -> ErrorT:
-        """Return an error with a hint, or with the action of a hint about the engine."""
-        hint = Hint(hint, engine=self.engine) if isinstance(hint, str) else hint
         message = f"engine {self.engine!r}: {problem}."
         return kind(message, hint=hint, engine=self.engine, **fields)  # type: ignore[arg-type]
 
     def lost(self, code: str, problem: str) -> TransportError:
         """Return the error for a call without a complete response."""
-        return self._error(TransportError, problem, HINTS.get(code, "show_engine"), code=code)
+        return self._error(TransportError, problem, HINTS.get(code) or self._state_hint, code=code)
 
     def silent(self, seconds: float | None) -> DeadlineError:
         """Return the error for a response that stopped arriving."""
         duration = f" for {seconds:g} s" if seconds else ""
         problem = f"no data received from {self.host!r}{duration}"
-        return self._error(DeadlineError, problem, "show_engine", code="silence")
+        return self._error(DeadlineError, problem, self._state_hint, code="silence")
 
     def redirected(self, status: int, location: str) -> ProviderError:
         """Return the error for a redirect."""
@@ -101,7 +107,9 @@ class TransportErrors:
             f"{self.host!r} redirects to {target[:100]!r}; redirects are not followed, so nothing"
             " was sent there"
         )
-        return self._error(ProviderError, problem, "set_base_url", status=status, code="redirect")
+        return self._error(
+            ProviderError, problem, self._base_url_hint, status=status, code="redirect"
+        )
 
     def compressed(self, status: int, encoding: str, headers: Mapping[str, str]) -> GatewayError:
         """Return the error for a response that is compressed although not requested."""
@@ -109,7 +117,7 @@ class TransportErrors:
             f"the response of {self.host!r} (HTTP {status}) is compressed ({encoding[:40]!r})"
             " although the request forbids it; it is not decompressed"
         )
-        error = self._error(classify(status), problem, "set_base_url", code="compressed")
+        error = self._error(classify(status), problem, self._base_url_hint, code="compressed")
         error.status, error.retry_after = status, retry_after(headers, time.time())
         return error
 

@@ -41,8 +41,8 @@ def _slow(project):
     return gate, log
 
 
-def _await_leaving(pool):
-    for host in list(pool._runtime._leaving):
+def _await_retiring(pool):
+    for host in list(pool._runtime._retiring):
         host.portal._thread.join(5)
 
 
@@ -201,7 +201,7 @@ def test_a_running_call_is_unharmed_and_its_client_closed_behind_it(project, cha
         gate.touch()
         assert "".join(chunk.text for chunk in stream) == "Told late"
 
-        _await_leaving(pool)
+        _await_retiring(pool)
         if change is _edit:
             pool.ask("x", model="mine")  # runs on the same event loop, so after the closing
         assert log.read_text() == "closed "
@@ -218,7 +218,7 @@ def test_an_engine_that_is_gone_leaves_no_thread(project):
             pool.ask("x", model=f"e{number}")
             path.unlink()
         pool.refresh()
-        _await_leaving(pool)
+        _await_retiring(pool)
         names = [thread.name for thread in threading.enumerate()]
     assert not [name for name in names if name.startswith("gatewayx e")]
 

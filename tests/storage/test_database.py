@@ -1,4 +1,4 @@
-"""Connections: migrations, and what happens to a file of another version."""
+"""Tests of database connections: migrations, and files of other versions."""
 
 import contextlib
 import sqlite3
@@ -23,7 +23,7 @@ def _version(path):
 
 
 def test_each_migration_runs_once(tmp_path):
-    """A file of an earlier version gets only the migrations that it lacks, and keeps its rows."""
+    """A file of an earlier version gets only the migrations it lacks, and keeps its rows."""
     path = tmp_path / "store.sqlite"
     for migrations in (FIRST, FIRST, BOTH, BOTH):
         with database.transaction(path, migrations, 1):
@@ -47,7 +47,7 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(tmp_path):
 
 
 def test_a_file_of_a_later_version_is_not_changed(tmp_path):
-    """A file with more migrations than known raises before anything is written."""
+    """Opening a file with unknown migrations raises an error before anything is written."""
     path = tmp_path / "store.sqlite"
     with database.transaction(path, BOTH, 1):
         pass
@@ -59,7 +59,7 @@ def test_a_file_of_a_later_version_is_not_changed(tmp_path):
 
 
 def test_a_ledger_of_release_0_1_keeps_working(tmp_path):
-    """A file that release 0.1 created, with one row of it, gets further entries."""
+    """A file that release 0.1 created, containing one row, accepts new entries."""
     path = tmp_path / "store.sqlite"
     columns = "at, engine, model, outcome, input_tokens, output_tokens, cost, latency"
     with contextlib.closing(sqlite3.connect(path)) as file, file:
@@ -76,7 +76,7 @@ def test_a_ledger_of_release_0_1_keeps_working(tmp_path):
 
 
 def test_only_a_damaged_file_is_set_aside(tmp_path):
-    """A locked or full file is kept; one that is not a database is renamed."""
+    """A locked file does not count as damaged; one that is not a database does."""
     assert not database.is_damaged(sqlite3.OperationalError("database is locked"))
     path = tmp_path / "store.sqlite"
     path.write_bytes(b"x" * 5000)

@@ -9,7 +9,7 @@ from gatewayx_nb.storage.writer import BatchWriter
 
 
 class ListWriter(BatchWriter):
-    """A writer to a list, which raises the errors in ``failures`` first."""
+    """A writer that appends to a list, after raising each error in ``failures``."""
 
     def __init__(self):
         super().__init__("the list")
@@ -72,7 +72,7 @@ def test_an_invalid_item_does_not_take_others_with_it(writer):
 
 
 def test_a_log_filter_that_raises_does_not_end_the_thread(writer):
-    """The log may raise too; later items are written."""
+    """Logging may raise too; later items are still written."""
 
     def broken(_record):
         raise RuntimeError
@@ -92,7 +92,7 @@ def test_a_log_filter_that_raises_does_not_end_the_thread(writer):
 
 
 def test_flush_waits_no_longer_than_its_timeout():
-    """A write that takes long delays neither `add` nor `flush`."""
+    """A slow write blocks neither `add` nor `flush`."""
     writer = ListWriter()
     writer.flush()
     with writer._lock:

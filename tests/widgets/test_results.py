@@ -1,4 +1,4 @@
-"""Tables of a view's figures."""
+"""Tests for the result tables of the comparison view."""
 
 from gatewayx_nb.comparisons import Comparison, Ranking
 from gatewayx_nb.replies import Reply, Usage
@@ -28,7 +28,7 @@ def test_a_model_with_several_samples_has_a_row():
 
 
 def test_several_inputs_add_a_column():
-    """With several inputs the table has a column for the input, escaped."""
+    """With several inputs, the table has an input column, whose values are escaped."""
     assert ">&lt;i&gt;</td>" in results.dispersion_table(
         [Finished("<i>", "a", "a"), Finished("y", "a", "a")]
     )
@@ -36,7 +36,7 @@ def test_several_inputs_add_a_column():
 
 
 def test_the_ranking_has_a_win_rate_after_a_decision():
-    """Standings show a win rate only after a decided vote, and no table without votes."""
+    """The ranking shows a win rate only after a decided vote; without votes, there is no table."""
     assert ">75%</td>" in results.ranking_table([Ranking("a", wins=1, ties=1)])
     assert "%" not in results.ranking_table([Ranking("a", bad=1)])
     assert results.ranking_table([]) == ""

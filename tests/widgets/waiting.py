@@ -7,5 +7,5 @@ def until(reached, seconds=10):
     """Poll until a condition holds."""
     end = time.monotonic() + seconds
     while not reached():
-        assert time.monotonic() < end, "it never came about"
+        assert time.monotonic() < end, "the condition did not hold in time"
         time.sleep(0.005)
