@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
 from gatewayx_nb.engine_pool import EnginePool, pool
 
@@ -19,16 +19,21 @@ T = TypeVar("T")
 
 
 def _of_default_pool(method: Callable[Concatenate[EnginePool, P], T]) -> Callable[P, T]:
-    @functools.wraps(method)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
         return method(pool(), *args, **kwargs)
 
+    async def acall(*args: P.args, **kwargs: P.kwargs) -> Any:  # noqa: ANN401 - the awaited result
+        return await method(pool(), *args, **kwargs)  # type: ignore[misc]
+
+    # Frameworks await a function only if it is declared as a coroutine function.
+    function: Any = acall if inspect.iscoroutinefunction(method) else call
+    functools.update_wrapper(function, method)
     # `help` and completion show this signature, which has no `self`.
     signature = inspect.signature(method)
     _, *parameters = signature.parameters.values()
-    call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    call.__module__, call.__qualname__ = "gatewayx_nb", method.__name__
-    return call
+    function.__signature__ = signature.replace(parameters=parameters)
+    function.__module__, function.__qualname__ = "gatewayx_nb", method.__name__
+    return cast("Callable[P, T]", function)
 
 
 ask = _of_default_pool(EnginePool.ask)

@@ -67,20 +67,20 @@ class Chat:
 
     def ask(self, prompt: str, /, **options: Unpack[CallOptions]) -> Reply:
         """Send the next prompt and wait for the reply; takes the keywords of `EnginePool.ask`."""
-        return calls.ask(self._planner, prompt, {**options, "chat": self})
+        return calls.ask(self._planner, prompt, self._joined(options))
 
     async def aask(self, prompt: str, /, **options: Unpack[CallOptions]) -> Reply:
         """Send the next prompt and await the reply."""
-        return await calls.aask(self._planner, prompt, {**options, "chat": self})
+        return await calls.aask(self._planner, prompt, self._joined(options))
 
     def stream(self, prompt: str, /, **options: Unpack[CallOptions]) -> ReplyStream:
         """Send the next prompt and stream the reply."""
         forbid_blocking_call("astream")
-        return ReplyStream(self._planner.plan(prompt, {**options, "chat": self}, streamed=True))
+        return ReplyStream(self._planner.plan(prompt, self._joined(options), streamed=True))
 
     def astream(self, prompt: str, /, **options: Unpack[CallOptions]) -> AsyncReplyStream:
         """Send the next prompt and stream the reply on an event loop."""
-        call = self._planner.plan(prompt, {**options, "chat": self}, streamed=True)
+        call = self._planner.plan(prompt, self._joined(options), streamed=True)
         return AsyncReplyStream(call)
 
     def slot(self, cell: str | None = None) -> ChatSlot:
@@ -113,6 +113,15 @@ class Chat:
         """Return the conversation as Markdown, with a heading for each message."""
         head = [f"# {self.name}"] if self.name else []
         return "\n\n".join([*head, *_sections(self)]) + "\n"
+
+    def _joined(self, options: CallOptions) -> CallOptions:
+        """Return the options of a call in this conversation."""
+        if options.get("chat") not in (None, self):
+            raise UsageError(
+                "a call in a conversation cannot join another one.",
+                hint=Hint("omit_option", option="chat"),
+            )
+        return {**options, "chat": self}
 
     def _notebook(self) -> str:
         cells = [
@@ -221,7 +230,7 @@ class ChatStore:
         if chat is None or isinstance(chat, ChatSlot):
             return chat
         raise UsageError(
-            f"chat must be a name or a `gatewayx_nb.Chat`, got {type(chat).__name__}.",
+            f"chat must be a name or a conversation of `pool.chat`, got {type(chat).__name__}.",
             hint=Hint("set_option", option="chat", value="story"),
         )
 

@@ -112,6 +112,10 @@ SCRIPT: Wording = {
     "set_key_for_user": lambda engine: (
         f"Set {_key_variable(engine)} in the environment, or in the key file of the user folder."
     ),
+    "set_project_key": lambda engine: (
+        f"Set {_key_variable(engine)} in the project's config/secrets/.env.local, and not in the"
+        " environment."
+    ),
     "import_keys": 'Import keys with `gatewayx_nb.pool().import_keys("FILE")`.',
     "pull": 'Fetch a local model with `gatewayx_nb.pull("{model}")`.',
     "pull_from_file": 'Install it with `gatewayx_nb.pull("{model}", source="FILE.whl")`.',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol, cast, runtime_checkable
 from urllib.parse import urlsplit
@@ -60,6 +61,12 @@ def is_drawable(value: object) -> bool:
         return _is_image(value) or (isinstance(value, FigurePart) and _is_image(value.figure))
     except Exception:  # noqa: BLE001 - what raises is not an image
         return False
+
+
+def listed(sources: object) -> list[object]:
+    """Return one source or several as a list; see `load`."""
+    is_one = isinstance(sources, str | bytes | bytearray | memoryview | Path)
+    return list(sources) if isinstance(sources, Iterable) and not is_one else [sources]
 
 
 def load(source: object) -> Image:

@@ -32,6 +32,22 @@ def sent(engine):
     return [f"{message.role}: {message.content}" for message in engine.requests[-1].messages]
 
 
+def test_a_wrong_conversation_is_described_by_names_that_exist(pool):
+    """The error for a wrong ``chat`` names the method that returns a conversation."""
+    with pytest.raises(UsageError, match=r"a conversation of `pool\.chat`, got int"):
+        pool.ask("a", chat=3)
+
+
+def test_a_call_in_a_conversation_cannot_join_another_one(pool, engine):
+    """``chat=`` is rejected by a conversation's own methods, and not ignored."""
+    chat = pool.chat("scripted")
+    for call in (chat.ask, chat.stream, chat.astream):
+        with pytest.raises(UsageError, match="cannot join another one"):
+            call("a", chat="other")
+    assert not engine.requests
+    assert chat.ask("a", chat=None).text == "1"
+
+
 def test_earlier_turns_are_sent(pool, engine):
     """Every way of calling sends the earlier turns and the system prompt."""
     chat = pool.chat("scripted", system="Count.")

@@ -23,6 +23,10 @@ WORDINGS = {
     Hint("set_key_for_user", engine="grok"): (
         "Set GATEWAYX_GROK_API_KEY in the environment, or in the key file of the user folder."
     ),
+    Hint("set_project_key", engine="grok"): (
+        "Set GATEWAYX_GROK_API_KEY in the project's config/secrets/.env.local, and not in the"
+        " environment."
+    ),
     Hint("import_keys"): 'Import keys with `gatewayx_nb.pool().import_keys("FILE")`.',
     Hint("pull", model="smollm2"): 'Fetch a local model with `gatewayx_nb.pull("smollm2")`.',
     Hint("pull_from_file", model="smollm2"): (

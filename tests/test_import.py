@@ -83,6 +83,13 @@ def test_every_public_name_can_be_imported():
         _ = gatewayx_nb.nope
 
 
+def test_a_coroutine_function_is_recognized_as_one():
+    """Frameworks tell `aask` from `ask` by `inspect.iscoroutinefunction`."""
+    functions = {name: getattr(gatewayx_nb, name) for name in gatewayx_nb.__all__}
+    found = {name for name, function in functions.items() if inspect.iscoroutinefunction(function)}
+    assert found == {"aask", "acompare", "aembed", "ahealth"}
+
+
 def test_importing_a_name_builds_no_pool(project, monkeypatch):
     """A broken settings file is an error of the call, not of `from gatewayx_nb import ask`."""
     project.settings("default_model = [")

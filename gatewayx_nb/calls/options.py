@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from pathlib import Path
 from typing import (
     TYPE_CHECKING,
     Annotated,
@@ -91,9 +90,7 @@ _references = _one_or_several("a reference")
 
 
 def _images(value: object) -> tuple[Image, ...]:
-    is_one = isinstance(value, str | bytes | bytearray | memoryview | Path)
-    several = value if isinstance(value, Iterable) and not is_one else (value,)
-    return tuple(map(images.load, several))
+    return tuple(map(images.load, images.listed(value)))
 
 
 def _schema(value: object) -> ResponseSchema:

@@ -82,7 +82,7 @@ def trust(session: Session, _: argparse.Namespace) -> Note:
         raise TrustError(
             "your keys stay here; nothing was changed. A key in the project's own key file needs"
             " no trust.",
-            hint=Hint("set_key", engine=next(iter(untrusted))),
+            hint=Hint("set_project_key", engine=next(iter(untrusted))),
         )
     file = display_path(pool.config.trusted.path)
     try:

@@ -12,7 +12,13 @@ from gatewayx_nb.comparisons.comparison import (
 )
 from gatewayx_nb.comparisons.differences import Span, differences
 from gatewayx_nb.comparisons.export import FILE_FORMATS, save_history, unused_path
-from gatewayx_nb.comparisons.form_values import FIELD_LABELS, fits_field, parse_fields, parse_inputs
+from gatewayx_nb.comparisons.form_values import (
+    FIELD_LABELS,
+    fits_field,
+    parse_fields,
+    parse_inputs,
+    reusable_options,
+)
 from gatewayx_nb.comparisons.history import ComparisonRecord, Dispersion, dispersion
 from gatewayx_nb.comparisons.live import LiveComparison
 from gatewayx_nb.comparisons.model_catalog import CatalogItem, ModelCatalog
@@ -46,6 +52,7 @@ __all__ = [
     "parse_fields",
     "parse_inputs",
     "plan_comparison",
+    "reusable_options",
     "save_history",
     "tokens_per_second",
     "unused_path",

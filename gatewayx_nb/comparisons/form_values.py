@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from gatewayx_nb import images
 from gatewayx_nb.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,6 +27,18 @@ FIELD_LABELS = {
 def fits_field(value: object) -> bool:
     """Return whether a field can hold a value: a number, or a text without outer spaces."""
     return isinstance(value, int | float) or value is None or str(value).strip() == value
+
+
+def reusable_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that are set, with lists instead of iterators, which end with one run."""
+    reusable = {
+        name: list(value) if isinstance(value, Iterator) else value
+        for name, value in options.items()
+        if value is not None
+    }
+    if "images" in reusable:
+        reusable["images"] = images.listed(reusable["images"])
+    return reusable
 
 
 def parse_fields(

@@ -61,12 +61,14 @@ class IncrementalRenderer:
             self._render(end)
         tail = text[self._rendered : end]
         if tail:  # inside the last open block, so that it does not begin a new line
-            tail = f'<span style="white-space:pre-wrap">{html.escape(tail)}</span>'
+            tail = html.escape(self._trimmed + tail)
+            tail = f'<span style="white-space:pre-wrap">{tail}</span>'
         return wrap_reply("".join((*self._done, self._last[0], tail, self._last[1])), text[end:])
 
     def _reset(self) -> None:
         self._done: list[str] = []
         self._last: tuple[str, str] = ("", "")
+        self._trimmed = ""
         self._start = self._rendered = 0
         self._definitions: dict[str, Any] = {}
 
@@ -103,6 +105,9 @@ class IncrementalRenderer:
         ends = _ENDS.search(page, max(0, len(page) - _MAX_END_TAGS))
         cut = ends.start() if ends else len(page)
         self._last = (page[:cut], page[cut:])
+        # Markdown drops spaces and newlines at the end of most blocks; what follows needs them.
+        is_trimmed = cut > 0 and not page[cut - 1].isspace()
+        self._trimmed = source[len(source.rstrip()) :] if is_trimmed else ""
         self._rendered = end
 
     def _keep_definitions(self, definitions: dict[str, Any], line: int) -> None:

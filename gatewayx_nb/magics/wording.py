@@ -41,6 +41,7 @@ NOTEBOOK: Wording = {
     "advice": hints.SCRIPT["advice"],
     "set_key": "Run `%gatewayx key set {engine}`.",
     "set_key_for_user": "Run `%gatewayx key set {engine} --user`.",
+    "set_project_key": "Run `%gatewayx key set {engine}`.",
     "import_keys": "Import keys with `%gatewayx key import FILE`.",
     "pull": "Run `%gatewayx pull {model}`.",
     "pull_from_file": "Install it with `%gatewayx pull {model} --from FILE.whl`.",

@@ -58,7 +58,7 @@ def check_key_trust(source: EngineSource, key: Key, sources: EngineSources, conf
         listed = " and ".join(f"{one.target} ({one.where})" for one in destinations)
         raise TrustError(
             f"this project would send your own key of {source.name!r} to {listed}.",
-            hint=Hint("trust") | Hint("set_key", engine=source.name),
+            hint=Hint("trust") | Hint("set_project_key", engine=source.name),
             engine=source.name,
         )
 

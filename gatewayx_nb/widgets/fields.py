@@ -13,6 +13,7 @@ from gatewayx_nb.comparisons import (
     fits_field,
     parse_fields,
     parse_inputs,
+    reusable_options,
 )
 from gatewayx_nb.errors import GatewayError
 from gatewayx_nb.html import inline_code
@@ -40,6 +41,7 @@ class Fields:
     """
 
     def __init__(self, prompt: str, options: Mapping[str, Any]) -> None:
+        options = reusable_options(options)
         typed = {name for name in FIELD_LABELS if fits_field(options.get(name))}
         # Options without a field, or with a value that no field can hold, are passed on unchanged.
         self._others = {k: v for k, v in options.items() if k != "system" and k not in typed}

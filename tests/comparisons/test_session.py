@@ -4,8 +4,7 @@ import random
 
 import pytest
 
-from gatewayx_nb.comparisons.request import ComparisonRequest
-from gatewayx_nb.comparisons.session import ComparisonSession
+from gatewayx_nb.comparisons import ComparisonRequest, ComparisonSession
 from gatewayx_nb.comparisons.verdicts import Verdict
 from gatewayx_nb.engine_pool import EnginePool
 from gatewayx_nb.errors import UsageError

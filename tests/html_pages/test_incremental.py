@@ -96,6 +96,20 @@ def test_incremental_rendering_strips_the_same_characters(parts):
         assert shown_text(grown(parts)[-1]).split() == shown_text(to_html(whole)).split()
 
 
+@pytest.mark.parametrize("blank", [" ", "\n", "\n\n"], ids=["space", "newline", "blank line"])
+@pytest.mark.parametrize("start", ["", "# ", "- ", "> "], ids=["text", "heading", "list", "quote"])
+def test_the_unformatted_end_does_not_join_the_formatted_text(start, blank):
+    """Words stay apart if the formatted part ends in a space or a newline."""
+    (*_, page) = grown([f"{start}{'word ' * 40}last{blank}", "next"])
+    assert "word last next" in " ".join(shown_text(page).split())
+
+
+def test_the_unformatted_end_of_a_code_block_has_no_extra_line():
+    """A code block, which keeps its last newline, shows the next line right below."""
+    (*_, page) = grown(["```\n" + "x = 1\n" * 40, "y = 2"])
+    assert shown_text(page).rstrip().endswith("x = 1\ny = 2")
+
+
 def test_another_text_is_rendered_from_the_start():
     """A text that replaces the first one, as after a retry, is rendered from the start."""
     render = IncrementalRenderer()

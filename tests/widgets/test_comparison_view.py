@@ -192,6 +192,35 @@ def test_a_value_that_no_field_can_hold_is_passed_unchanged(make):
     assert other._pool()._registry._instances["scripted"].requests[0].stop == ("\n",)
 
 
+def test_options_that_are_iterators_apply_to_every_row_and_run(make, monkeypatch):
+    """An iterator is read once; an option that is ``None`` is not set."""
+    image = Image("image/png", PNG)
+    options = {"stop": iter(["END", "STOP"]), "images": iter([image]), "params": None}
+    view = make("{{input}}", ("scripted",), ["a"], **options)
+    engine = view._pool()._registry._instances["scripted"]
+    monkeypatch.setattr(engine, "features", frozenset({"images"}))
+    labelled(view, "Inputs").value = "one\ntwo"
+    view.run()
+    view.run()
+    requests = engine.requests
+    assert [request.stop for request in requests] == [("END", "STOP")] * 4
+    assert [request.images for request in requests] == [(image,)] * 4
+
+
+@pytest.mark.parametrize("images", [None, "plot.png"], ids=["none", "one path"])
+def test_images_may_be_one_source_or_none(make, images, tmp_path, monkeypatch):
+    """The initial images are given as in a call: several, one, or ``None``."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "plot.png").write_bytes(PNG)
+    view = make("x", ("scripted",), ["a"], images=images)
+    engine = view._pool()._registry._instances["scripted"]
+    monkeypatch.setattr(engine, "features", frozenset({"images"}))
+    view.run()
+    (request,) = engine.requests
+    assert len(request.images) == (images is not None)
+    assert ("images=['plot.png']" in view.code) == (images is not None)
+
+
 def test_only_fields_supported_by_all_models_are_shown(make):
     """Only fields that all selected models support are shown."""
     view = make("x", ("scripted",))
