@@ -191,8 +191,9 @@ def _explain_prompt(failed: FailedCell) -> str:
     lines = failed.source.splitlines()
     line = f"\nLine {failed.line} raised: {lines[failed.line - 1].strip()}" if failed.line else ""
     cell = f"The cell:\n{_quote(failed.source.strip())}\n{line}\n" if failed.source else ""
+    # Existing cassettes find a call by its prompt: another wording would be another call.
     return (
-        "A cell of a Python notebook raised an error. Say in a few sentences why, and how to fix"
+        "A cell of a Python notebook raised an error. Say in a few sentences why, and how to mend"
         f" it.\n\n{cell}\nThe error:\n{_quote(failed.error)}"
     )
 

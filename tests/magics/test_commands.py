@@ -78,6 +78,18 @@ def test_explain_sends_the_cell_and_the_error_and_shows_what(shell, capsys):
         assert "do not send" not in text
 
 
+def test_the_prompt_of_explain_finds_existing_recordings(shell, capsys):
+    """The prompt is that of release 0.1, because cassettes find a call by its prompt."""
+    shell.run_cell("1/0", store_history=True)
+    capsys.readouterr()
+
+    assert shell.ask("%gatewayx explain mock").text == (
+        "[mock] A cell of a Python notebook raised an error. Say in a few sentences why, and how"
+        " to mend it.\n\nThe cell:\n1/0\n\nLine 1 raised: 1/0\n\nThe error:\n"
+        "ZeroDivisionError: division by zero"
+    )
+
+
 def test_explain_works_for_a_syntax_error(shell, capsys):
     """`explain` works for a syntax error, which has no frame of the cell."""
     shell.run_cell("for x in\n", store_history=True)
