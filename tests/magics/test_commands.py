@@ -71,7 +71,7 @@ def test_explain_sends_the_cell_and_the_error_and_shows_what(shell, capsys):
     reply = shell.ask("%gatewayx explain mock")
 
     shown = capsys.readouterr().out
-    assert "Sending this (no variable values):" in shown
+    assert "Sending this prompt, without the values of variables:" in shown
     for text in (shown, reply.text):
         assert "mean = len(secret) / rows" in text
         assert "ZeroDivisionError: division by zero" in text
