@@ -96,7 +96,7 @@ def test_stop_keeps_partial_answers(make):
     labelled(view, "Stop").click()
     view._wait()
     assert list(view.results["text"]) == ["begun ", "begun "]
-    assert all("interrupted" in body for body in bodies(view))
+    until(lambda: all("interrupted" in body for body in bodies(view)))
 
 
 def test_a_failed_column_shows_its_error_and_can_be_retried(make):
