@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
 
-SLOTS = 4  # calls answered at once; further calls are queued
+SLOTS = 4  # maximum number of concurrent calls; further calls are queued
 
-_BATCH = 256  # prompt tokens between two callbacks, which bounds how long a cancelled call runs
-_JOIN_TIMEOUT = 30.0  # seconds; a large model on a slow machine needs a while for one batch
+_BATCH = 256  # prompt tokens between callbacks, which limits how long a cancelled call runs
+_JOIN_TIMEOUT = 30.0  # seconds; on a slow machine, a large model takes long for one batch
 
 
 class LlamaCall:
@@ -71,20 +71,21 @@ class LlamaCall:
     def _deliver(self, item: dict[str, Any] | GatewayError | None) -> None:
         try:
             self._loop.call_soon_threadsafe(self._inbox.put_nowait, item)
-        except RuntimeError:  # the loop is closed: nobody reads any more
+        except RuntimeError:  # the loop is closed, so nobody reads events
             self._stopped = True
 
 
 class LlamaHost:
     """A GGUF file, loaded on the first call, and the worker threads that call it.
 
-    The threads are our own daemons: ``ThreadPoolExecutor`` threads are joined before ``atexit``, so
-    the process could not exit before the longest answer ended. A daemon that returns from C++ into
-    a finalized interpreter aborts the process, so `close` runs at exit and waits for the threads.
+    The threads are daemons: ``ThreadPoolExecutor`` threads are joined before ``atexit`` handlers
+    run, so the process could not exit before the longest answer ended. A daemon thread that returns
+    from C++ into a finalized interpreter aborts the process, so `close` runs at exit and waits for
+    the threads.
 
     Args:
         path: The GGUF file.
-        context: Context length in tokens of each call, prompt and reply together.
+        context: Context length of each call in tokens, including the reply.
     """
 
     def __init__(self, path: Path, context: int) -> None:
@@ -95,7 +96,7 @@ class LlamaHost:
         self._pid = os.getpid()
         self._calls: queue.SimpleQueue[LlamaCall | None] = queue.SimpleQueue()
         self._running: set[LlamaCall] = set()
-        # Guards the server and the workers: concurrent first calls must load the file only once.
+        # For server and workers, because concurrent first calls must load the file only once.
         self._lock = threading.Lock()
         self._workers: list[threading.Thread] = []
 
@@ -168,7 +169,7 @@ def _load(path: Path, context: int) -> Any:  # noqa: ANN401 - xllamacpp is untyp
     params.model.path = str(path)
     params.n_parallel = SLOTS
     # The context is split evenly among the slots. A unified cache would let one call use more, but
-    # replies would depend on concurrent calls: four equal calls at temperature 0 differed.
+    # replies would depend on concurrent calls: four identical calls at temperature 0 differed.
     params.n_ctx = SLOTS * context
     params.n_batch = _BATCH
     params.cache_ram_mib = 0  # otherwise up to 8 GiB of past prompts
@@ -184,17 +185,17 @@ def _load(path: Path, context: int) -> Any:  # noqa: ANN401 - xllamacpp is untyp
         return xllamacpp.Server(params)
     except RuntimeError as error:
         raise ConfigError(
-            f"llama.cpp cannot load {str(path)!r}: it is damaged, of an unsupported kind or larger"
-            " than the memory.",
+            f"llama.cpp cannot load {str(path)!r}: it is damaged, unsupported or too large for the"
+            " memory.",
             hint=Hint("pull", model="smollm2"),
         ) from error
 
 
 def _threads() -> int:
-    """Return half of the processors that this process may use.
+    """Return half of the CPU cores that this process may use, at least 1.
 
-    llama.cpp's threads spin until the slowest of them is done. If they occupy every processor while
-    something else runs, a reply of 0.4 s took up to 14 s.
+    llama.cpp's threads spin until the slowest one is done. With a thread on every core while
+    another program ran, a reply that takes 0.4 s took up to 14 s.
     """
     usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
     return max(1, (len(usable) or os.cpu_count() or 1) // 2)

@@ -1,4 +1,4 @@
-"""A small language model on the user's machine: llama.cpp in this process, no key needed."""
+"""A small local language model: llama.cpp in this process, no key needed."""
 
 from __future__ import annotations
 
@@ -20,17 +20,28 @@ from ..errors import (
     classify,
     did_you_mean,
 )
-from ..hints import Hint, advice
+from ..hints import Hint, as_hint
 from ..llm_engines import Chunk, FinishReason, LLMEngine, Message, ModelInfo, Request, Usage
-from ..weights import DEFAULT, VARIABLE, catalogue, check_gguf, configured_path, locate
+from ..weights import (
+    DEFAULT_MODEL,
+    MODEL_PATH_VARIABLE,
+    catalogue,
+    check_gguf,
+    configured_path,
+    locate,
+)
 from ._llama import LlamaCall, LlamaHost
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-_FINISH: dict[str, FinishReason] = {"stop": "stop", "length": "length", "tool_calls": "tool_calls"}
+_FINISH_REASONS: dict[str, FinishReason] = {
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tool_calls",
+}
 
-_CONTEXT = 4096  # tokens per call; uses 512 MB of memory in all (890 MB at SmolLM2's 8,192)
+_DEFAULT_CONTEXT = 4096  # tokens per call; total memory is 512 MB (890 MB at SmolLM2's 8,192)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +51,7 @@ class _Model:
 
 
 class LocalEngine(LLMEngine):
-    """Engine that runs SmolLM2, or any GGUF file, on this machine's processors.
+    """Engine that runs SmolLM2, or any GGUF file, on this machine's CPU.
 
     The first call loads the file. Four calls run at once; further calls wait. At temperature 0, or
     with a seed, the same call returns the same reply. Concurrent calls change the rounding, which
@@ -58,13 +69,15 @@ class LocalEngine(LLMEngine):
     features = frozenset({"system", "history", "schema"})
     keywords = frozenset({"model_path", "context"})
 
-    def __init__(self, api_key: str = "", **kwargs: Any) -> None:  # noqa: ANN401 - set by contract
+    def __init__(self, api_key: str = "", **kwargs: Any) -> None:  # noqa: ANN401 - required by the engine interface
         super().__init__(api_key, **kwargs)
         self._hosts: dict[Path, LlamaHost] = {}
 
     @override
     async def stream(self, request: Request) -> AsyncIterator[Chunk]:
-        """Yield the reply in chunks; closing the stream early stops it within one chunk.
+        """Yield the reply in chunks; closing the stream early stops generation.
+
+        It stops after at most one more chunk.
 
         Raises:
             ModelNotFoundError: If the model is neither in the catalogue nor the user's own file.
@@ -104,15 +117,15 @@ class LocalEngine(LLMEngine):
     @override
     async def models(self) -> list[ModelInfo]:
         """Return the models whose files are on this machine."""
-        own = self._own_file()
-        if own is not None:
-            return [ModelInfo(self.name, own.stem)]
+        own_path = self._own_file()
+        if own_path is not None:
+            return [ModelInfo(self.name, own_path.stem)]
         names = [name for name, row in catalogue().items() if row.is_pulled]
         return [ModelInfo(self.name, name, default=name == self.model_name) for name in names]
 
     @override
     def get_cost_per_token(self) -> float:
-        """Return 0: the model runs on the user's machine."""
+        """Return 0, because the model runs on the user's machine."""
         return 0.0
 
     @override
@@ -129,19 +142,20 @@ class LocalEngine(LLMEngine):
         return configured_path(os.environ)
 
     def _resolve(self, name: str) -> _Model:
-        own = self._own_file()
-        names = [*catalogue(), *([own.stem] if own else [])]
-        if name not in {*names, self.model_name if own else ""}:
+        own_path = self._own_file()
+        names = [*catalogue(), *([own_path.stem] if own_path else [])]
+        if name not in {*names, self.model_name if own_path else ""}:
             available = ", ".join(map(repr, names))
             raise ModelNotFoundError(
                 f"engine {self.name!r} has no model {name!r}; available: {available}."
                 f"{did_you_mean(name, names)}",
-                hint=Hint("pull", model=DEFAULT) | advice(f"Set {VARIABLE} to a GGUF file."),
+                hint=Hint("pull", model=DEFAULT_MODEL)
+                | as_hint(f"Set {MODEL_PATH_VARIABLE} to a GGUF file."),
                 engine=self.name,
                 model=name,
             )
-        if own is not None:
-            return _Model(own.stem, own)
+        if own_path is not None:
+            return _Model(own_path.stem, own_path)
         path = locate(name, {})
         if path is None:
             raise ConfigError(
@@ -154,7 +168,7 @@ class LocalEngine(LLMEngine):
 
     def _host(self, path: Path) -> LlamaHost:
         if path not in self._hosts:
-            self._hosts[path] = LlamaHost(path, int(self.options.get("context", _CONTEXT)))
+            self._hosts[path] = LlamaHost(path, int(self.options.get("context", _DEFAULT_CONTEXT)))
         return self._hosts[path]
 
 
@@ -164,7 +178,7 @@ def _body(request: Request) -> dict[str, Any]:
     https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md
     """
     system = [Message("system", request.system)] if request.system is not None else []
-    must_repeat = request.seed is not None or request.temperature == 0
+    deterministic = request.seed is not None or request.temperature == 0
     schema = request.schema and {"name": "answer", "schema": dict(request.schema)}
     optional = {
         "temperature": request.temperature,
@@ -173,9 +187,9 @@ def _body(request: Request) -> dict[str, Any]:
         "stop": list(request.stop) or None,
         "seed": request.seed,
         "response_format": schema and {"type": "json_schema", "json_schema": schema},
-        # A prompt prefix cached by an earlier call is rounded differently: it changed 14 of 16
-        # replies at temperature 0, and the time by a quarter.
-        "cache_prompt": False if must_repeat else None,
+        # Reusing a cached prompt prefix changes rounding: in a test it changed 14 of 16 replies at
+        # temperature 0 and the time by a quarter.
+        "cache_prompt": False if deterministic else None,
     }
     return {
         **{name: value for name, value in optional.items() if value is not None},
@@ -206,7 +220,7 @@ def _chunks(event: dict[str, Any], model: str) -> Iterator[Chunk]:
         delta, reason = choice["delta"], choice["finish_reason"]
         text, reasoning = delta.get("content") or "", delta.get("reasoning_content") or ""
         if text or reasoning or reason:
-            finish = _FINISH.get(reason, "other") if reason else None
+            finish = _FINISH_REASONS.get(reason, "other") if reason else None
             yield Chunk(text, reasoning, finish, model=model, request_id=event["id"])
     if usage := event.get("usage"):
         cached = usage.get("prompt_tokens_details", {}).get("cached_tokens")

@@ -22,7 +22,7 @@ class MockEngine(LLMEngine):
     """Engine that echoes the prompt word by word.
 
     ``params`` control it: ``latency`` (seconds before the first chunk), ``rate`` (chunks per
-    second) and ``fail`` (an HTTP status whose error to raise). It counts words as tokens.
+    second) and ``fail`` (an HTTP status whose error to raise). Each word counts as a token.
     """
 
     requires_key = False
@@ -37,7 +37,7 @@ class MockEngine(LLMEngine):
         if status := request.params.get("fail"):
             raise _requested_error(str(status))
         system = f" (system: {request.system})" if request.system else ""
-        # Words keep the blanks before them, so that the chunks add up to the reply.
+        # Words keep the whitespace before them, so that the chunks add up to the reply.
         words = re.findall(r"\s*\S+\s*$|\s*\S+", f"[mock{system}] {request.prompt}")
         sent = words[: request.max_tokens]
         for word in sent:

@@ -24,11 +24,11 @@ _POLL = 0.2
 
 
 class Job:
-    """Calls of one prompt to one or several models, made in the background.
+    """A prompt that is sent to one or several models in the background.
 
     Args:
-        name: Its name.
-        run: The calls, which the constructor starts.
+        name: The job's name.
+        run: The calls; creating the job starts them.
     """
 
     def __init__(self, name: str, run: ComparisonRun) -> None:
@@ -51,7 +51,7 @@ class Job:
 
     @property
     def state(self) -> JobState:
-        """The job's state; ``"failed"`` if no model answered."""
+        """The job's state; ``"failed"`` if every model failed."""
         if self._cancelled:
             return "cancelled"
         if not self.done:
@@ -61,7 +61,7 @@ class Job:
 
     @property
     def seconds(self) -> float:
-        """Seconds since the start of the job, until its end."""
+        """Seconds since the start of the job, or its total duration if it has ended."""
         seconds = time.monotonic() - self._started
         if self._duration is None and self.done:
             self._duration = seconds
@@ -80,9 +80,9 @@ class Job:
             DeadlineError: If the job is still running.
             GatewayError: If the only model failed.
         """
-        end = None if timeout is None else time.monotonic() + timeout
+        deadline = None if timeout is None else time.monotonic() + timeout
         while not self._run.join(_POLL):
-            if end is not None and time.monotonic() >= end:
+            if deadline is not None and time.monotonic() >= deadline:
                 raise DeadlineError(
                     f"job {self.name!r} is still running after {self.seconds:.0f} s.",
                     hint=Hint("cancel_job", job=self.name)
@@ -127,7 +127,7 @@ class JobList:
         return job
 
     def check(self, name: str) -> None:
-        """Reject the name of a running job.
+        """Check that no running job has the name.
 
         Raises:
             UsageError: If a job with the name is running.
@@ -157,8 +157,8 @@ class JobList:
             job.cancel()
 
     def _unused_name(self) -> str:
-        names = (f"job{number}" for number in itertools.count(len(self._jobs) + 1))
-        return next(name for name in names if name not in self._jobs)
+        candidates = (f"job{number}" for number in itertools.count(len(self._jobs) + 1))
+        return next(name for name in candidates if name not in self._jobs)
 
     def __iter__(self) -> Iterator[Job]:
         return iter(list(self._jobs.values()))  # a copy: a job may start during the iteration

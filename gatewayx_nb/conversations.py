@@ -50,7 +50,7 @@ class Chat:
 
     Args:
         planner: Plans the calls.
-        name: Its name; empty if it is private.
+        name: The conversation's name; empty if it is private.
         model: Reference used if a call names none.
         system: System prompt used if a call has none.
 
@@ -66,7 +66,7 @@ class Chat:
         self._planner = planner
 
     def ask(self, prompt: str, /, **options: Unpack[CallOptions]) -> Reply:
-        """Send the next prompt and wait for the reply; takes the keywords of `EnginePool.ask`."""
+        """Send the next prompt and wait for the reply; takes the options of `EnginePool.ask`."""
         return calls.ask(self._planner, prompt, self._joined(options))
 
     async def aask(self, prompt: str, /, **options: Unpack[CallOptions]) -> Reply:
@@ -84,7 +84,7 @@ class Chat:
         return AsyncReplyStream(call)
 
     def slot(self, cell: str | None = None) -> ChatSlot:
-        """Return the position of the next turn: that of the cell's earlier turn, or the end."""
+        """Return the position of the next turn: the cell's earlier turn to replace, or the end."""
         return ChatSlot(self, cell)
 
     def reset(self, keep: int = 0) -> None:
@@ -135,7 +135,7 @@ class Chat:
         return len(self.turns)
 
     def __bool__(self) -> bool:
-        return True  # an empty conversation would otherwise be falsy, by its length
+        return True  # otherwise `__len__` would make an empty conversation falsy
 
     @override
     def __repr__(self) -> str:
@@ -161,7 +161,7 @@ class ChatSlot:
         return cells.index(self.cell) if self.cell in cells and self.cell else len(cells)
 
     def join(self, request: Request) -> Request:
-        """Return the request with the earlier turns and, if it has none, a system prompt."""
+        """Return the request with the earlier turns and, if it has none, the system prompt."""
         earlier = [
             message
             for turn in self.chat.turns[: self.index]
@@ -173,8 +173,8 @@ class ChatSlot:
             system=request.system or self.chat.system,
         )
 
-    def keep(self, prompt: Message, reply: Reply) -> None:
-        """Store the turn at its position and keep later turns."""
+    def add_turn(self, prompt: Message, reply: Reply) -> None:
+        """Add the turn at its position, replacing the turn of the same cell; keep later turns."""
         index = self.index
         self.chat.turns[index : index + 1] = [ChatTurn(prompt, reply, self.cell)]
         self.chat.model = self.chat.model or f"{reply.engine}:{reply.model}".rstrip(":")
@@ -184,7 +184,7 @@ class ChatStore:
     """The conversations of a pool, by name.
 
     Args:
-        planner: Returns the planner of the calls; called when a conversation begins.
+        planner: Returns the planner of the calls; called when a conversation is created.
     """
 
     def __init__(self, planner: Callable[[], Planner]) -> None:
@@ -197,7 +197,7 @@ class ChatStore:
         Raises:
             UsageError: If the name is invalid.
         """
-        if not re.fullmatch(r"[\w.-]{1,64}", name):  # what a command line takes without quotes
+        if not re.fullmatch(r"[\w.-]{1,64}", name):  # so that a command line needs no quotes
             raise UsageError(
                 f"a chat's name must be 1 to 64 letters, digits, '_', '-' or '.', got {name!r}.",
                 hint=Hint("set_option", option="chat", value="story"),
@@ -218,7 +218,7 @@ class ChatStore:
         return self._named[name]
 
     def slot(self, chat: object) -> ConversationSlot | None:
-        """Return the position in the conversation of the option ``chat=``, or ``None``.
+        """Return the position of the next turn in a conversation; ``None`` for ``None``.
 
         Raises:
             UsageError: If it is not a name or a conversation.

@@ -14,7 +14,7 @@
     │   └── UnsupportedFeatureError
     ├── CassetteMissError           a call that is not on the cassette in replay mode
     └── RequestError                one call that failed
-        ├── AuthenticationError     the key is invalid or lacks the permission
+        ├── AuthenticationError     the key is invalid or lacks permission
         ├── RateLimitError          too many requests; waiting helps
         ├── QuotaError              the quota is used up; waiting does not help
         ├── BudgetError             the call may exceed a cost limit; nothing was sent
@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from typing_extensions import override
 
-from gatewayx_nb.hints import advice, render
+from gatewayx_nb.hints import as_hint, render
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,14 +46,14 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.hints import Hint
 
-StopT = TypeVar("StopT", bound=BaseException)
+InterruptT = TypeVar("InterruptT", bound=BaseException)
 
 
 class GatewayError(Exception):
     """Base class of every error, with a hint on how to fix it.
 
     ``str(error)`` is the message and the hint, worded for a plain script. `describe` and the
-    traceback in a notebook word the hint for the front end in use.
+    notebook traceback use the current front end's wording of the hint.
 
     Args:
         message: What happened and what was expected, with identifiers quoted. Never contains a key
@@ -79,11 +79,11 @@ class GatewayError(Exception):
     ) -> None:
         super().__init__(message)
         self.message = message
-        self.hint = advice(hint) if hint else None
+        self.hint = as_hint(hint) if hint else None
         self.engine, self.model = engine, model
         self.status, self.code, self.retry_after = status, code, retry_after
 
-    def extended(self, text: str) -> Self:
+    def with_appended_text(self, text: str) -> Self:
         """Return a copy whose message continues with ``text``."""
         error = copy.copy(self)
         error.message += text
@@ -91,7 +91,7 @@ class GatewayError(Exception):
         return error
 
     def describe(self) -> str:
-        """Return the message, and the hint in the wording of the front end in use."""
+        """Return the message, and the hint in the current front end's wording."""
         return f"{self.message} {render(self.hint) if self.hint else ''}".rstrip()
 
     @override
@@ -117,7 +117,7 @@ class MissingKeyError(ConfigError):
 
 
 class TrustError(ConfigError):
-    """The project, rather than the user, decides where a key of the user would be sent."""
+    """The project, rather than the user, decides where one of the user's keys would be sent."""
 
 
 class EngineError(GatewayError):
@@ -157,7 +157,7 @@ class RequestError(GatewayError):
 
 
 class AuthenticationError(RequestError):
-    """The key is invalid or lacks the permission."""
+    """The key is invalid or lacks permission."""
 
 
 class RateLimitError(RequestError):
@@ -248,7 +248,7 @@ _BY_MESSAGE: tuple[tuple[int, re.Pattern[str], type[GatewayError]], ...] = (
     (400, re.compile(r"credit balance is too low|specified API usage limits"), QuotaError),
     (404, re.compile(r"\bmodels?\b", re.IGNORECASE), ModelNotFoundError),
 )
-"""Status, message pattern and class of errors for which some providers have no code."""
+"""Status, message pattern and class of errors that some providers report without a code."""
 
 _BY_STATUS: dict[int, type[GatewayError]] = {
     401: AuthenticationError,
@@ -261,28 +261,29 @@ _BY_STATUS: dict[int, type[GatewayError]] = {
 
 
 def classify(status: int, code: str | None = None, message: str = "") -> type[GatewayError]:
-    """Return the class of a provider's error by its code, its message or its status, in this order.
+    """Return the exception class for a provider's error.
 
-    The codes are those of OpenAI's error guide
-    (https://platform.openai.com/docs/guides/error-codes), which compatible providers share, and
-    those that other providers add. The names of Gemini's daily quotas contain ``PerDay``.
+    It is chosen by the error's code, its message or its status, in that order. The codes are those
+    of OpenAI's error guide (https://platform.openai.com/docs/guides/error-codes), which compatible
+    providers share, and those of other providers. Names of Gemini's daily quotas contain
+    ``PerDay``.
     """
     if code and "PerDay" in code:
         return QuotaError
     if by_code := _BY_CODE.get(code or ""):
         return by_code
-    for expected, pattern, kind in _BY_MESSAGE:
-        if status == expected and pattern.search(message):
-            return kind
+    for expected_status, pattern, error_class in _BY_MESSAGE:
+        if status == expected_status and pattern.search(message):
+            return error_class
     return _BY_STATUS.get(status, ProviderError)
 
 
-def with_short_traceback(stop: StopT) -> StopT:
-    """Make a notebook show an interrupt as one line, without a traceback of this package."""
-    line = f"{type(stop).__name__}: stopped"
+def with_short_traceback(interrupt: InterruptT) -> InterruptT:
+    """Make a notebook show an interrupt in one line, without this package's traceback."""
+    line = f"{type(interrupt).__name__}: stopped"
     # IPython shows what this method of an exception returns in place of the traceback.
-    stop._render_traceback_ = lambda: [line]  # type: ignore[attr-defined]
-    return stop
+    interrupt._render_traceback_ = lambda: [line]  # type: ignore[attr-defined]
+    return interrupt
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

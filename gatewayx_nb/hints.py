@@ -2,7 +2,7 @@
 
 A hint is an action with arguments: ``Hint("set_key", engine="grok")``. A plain script shows "Set
 GATEWAYX_GROK_API_KEY in the environment or in config/secrets/.env.local."; a notebook shows the
-command that does the same, because loading the extension registers its wording with `use`.
+command that does the same, because loading the extension registers its wording with `set_wording`.
 """
 
 from __future__ import annotations
@@ -15,18 +15,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     Wording = Mapping[str, str | Callable[..., str]]
-    """By action: a format string with the arguments as fields, or a function that takes them."""
+    """Maps each action to a format string with the arguments as fields, or to a function of the
+    arguments."""
 
 
 class Hint:
     """An action that fixes an error, with its arguments.
 
-    ``str(hint)`` is its wording for a plain script, `render` that for the front end in use.
-    ``a | b`` is a hint that offers both.
+    ``str(hint)`` returns the wording for a plain script; `render` returns the wording for the
+    current front end. ``a | b`` is a hint that offers both.
 
     Args:
-        action: Name of the action, a key of `SCRIPT`.
-        **arguments: The values that the wording needs.
+        action: Name of the action, a key of `SCRIPT_WORDING`.
+        **arguments: The values of the fields in its wording.
 
     Raises:
         KeyError: If the action does not exist.
@@ -35,19 +36,17 @@ class Hint:
     'Set GATEWAYX_GROK_API_KEY in the environment or in config/secrets/.env.local.'
     """
 
-    __slots__ = ("action", "alternative", "arguments")
-
     def __init__(self, action: str, **arguments: object) -> None:
-        if action not in SCRIPT:
+        if action not in SCRIPT_WORDING:
             raise KeyError(action)
         self.action = action
         self.arguments: Mapping[str, object] = arguments
         self.alternative: Hint | None = None
 
     def __or__(self, other: Hint | str) -> Hint:
-        either = Hint(self.action, **self.arguments)  # a copy: operands do not change
-        either.alternative = (self.alternative | other) if self.alternative else advice(other)
-        return either
+        combined = Hint(self.action, **self.arguments)  # a copy: operands do not change
+        combined.alternative = (self.alternative | other) if self.alternative else as_hint(other)
+        return combined
 
     @override
     def __eq__(self, other: object) -> bool:
@@ -59,7 +58,7 @@ class Hint:
 
     @override
     def __str__(self) -> str:
-        return word(self, SCRIPT)
+        return format_hint(self, SCRIPT_WORDING)
 
     @override
     def __repr__(self) -> str:
@@ -72,39 +71,39 @@ class Hint:
         return (self.action, dict(self.arguments), self.alternative)
 
 
-def advice(hint: Hint | str) -> Hint:
+def as_hint(hint: Hint | str) -> Hint:
     """Return the hint; a str becomes one that reads the same in every front end."""
     return Hint("advice", text=hint) if isinstance(hint, str) else hint
 
 
-def word(hint: Hint, wording: Wording) -> str:
-    """Return a hint as sentences; an action that ``wording`` lacks is worded as in a script."""
-    template = wording.get(hint.action) or SCRIPT[hint.action]
+def format_hint(hint: Hint, wording: Wording) -> str:
+    """Return the text of a hint; actions missing from ``wording`` use the script's."""
+    template = wording.get(hint.action) or SCRIPT_WORDING[hint.action]
     text = template(**hint.arguments) if callable(template) else template.format(**hint.arguments)
     if hint.alternative is None:
         return text
-    alternative = word(hint.alternative, wording)
+    alternative = format_hint(hint.alternative, wording)
     if alternative[1:2].islower():  # otherwise it begins with a name in capitals
         alternative = alternative[0].lower() + alternative[1:]
     return f"{text} Or {alternative}"
 
 
 def render(hint: Hint) -> str:
-    """Return a hint in the wording of the front end in use."""
-    return word(hint, _wording)
+    """Return the text of a hint in the current front end's wording."""
+    return format_hint(hint, _wording)
 
 
-def use(wording: Wording | None = None) -> None:
-    """Set the wording of the front end in use; that of a plain script if omitted."""
+def set_wording(wording: Wording | None = None) -> None:
+    """Set the wording of the current front end, by default `SCRIPT_WORDING`."""
     global _wording  # noqa: PLW0603 - one process shows its errors in one front end
-    _wording = SCRIPT if wording is None else wording
+    _wording = SCRIPT_WORDING if wording is None else wording
 
 
 def _key_variable(engine: str) -> str:
     return f"GATEWAYX_{engine.upper()}_API_KEY"
 
 
-SCRIPT: Wording = {
+SCRIPT_WORDING: Wording = {
     "advice": "{text}",
     "set_key": lambda engine: (
         f"Set {_key_variable(engine)} in the environment or in config/secrets/.env.local."
@@ -137,12 +136,12 @@ SCRIPT: Wording = {
         f"Set GATEWAYX_{engine.upper()}_BASE_URL=https://… in config/secrets/.env.local."
     ),
     "install": '`pip install "gatewayx-nb[{extra}]"`',
-    "list_jobs": "The command `jobs` of a notebook lists the jobs.",
+    "list_jobs": "In a notebook, the command `jobs` lists the jobs.",
     "cancel_job": "Stop it with `{job}.cancel()`.",
     "list_chats": "List the conversations with `list(gatewayx_nb.pool().chats)`.",
     "run_again": "Try again.",
     "command": "Run the command `{line}` in a notebook that has loaded gatewayx_nb.",
 }
-"""Wording for a plain script; an action that is not here does not exist."""
+"""Wording for a plain script; its keys are the valid actions."""
 
-_wording: Wording = SCRIPT
+_wording: Wording = SCRIPT_WORDING

@@ -116,7 +116,7 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The input of an engine; ``None`` or an empty value means that the caller did not set it.
+    """The input of an engine; for every field, ``None`` or an empty value means "not set".
 
     Attributes:
         messages: The conversation, oldest message first; the last one is the prompt.
@@ -157,12 +157,11 @@ class Request:
         return tuple(image for message in self.messages for image in message.images)
 
     def keywords(self) -> dict[str, Any]:
-        """Return the options that are set, as keywords of `LLMEngine.generate`.
+        """Return the options that are set, as keyword arguments of `LLMEngine.generate`.
 
-        ``messages`` is among them if the prompt alone is not enough: if there are several messages,
-        or images.
+        ``messages`` is included only if there are several messages, or images.
         """
-        named = {
+        options = {
             "system": self.system,
             "temperature": self.temperature,
             "top_p": self.top_p,
@@ -172,4 +171,6 @@ class Request:
             "schema": self.schema,
             "messages": list(self.messages) if len(self.messages) > 1 or self.images else None,
         }
-        return {name: value for name, value in named.items() if value is not None} | {**self.params}
+        return {name: value for name, value in options.items() if value is not None} | {
+            **self.params
+        }

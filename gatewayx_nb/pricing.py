@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 
 @functools.cache
-def available() -> bool:
+def is_available() -> bool:
     """Return whether prices are available, without importing anything."""
     return importlib.util.find_spec("genai_prices") is not None
 
 
-def loaded() -> bool:
-    """Return whether a lookup takes 0.1 ms rather than half a second."""
+def is_loaded() -> bool:
+    """Return whether genai-prices is imported: a lookup then takes 0.1 ms, not half a second."""
     return "genai_prices" in sys.modules
 
 
-def price(provider: str, model: str, usage: Usage, moment: float) -> Decimal | None:
-    """Return US dollars, or ``None`` (never 0) if the price or the tokens are unknown.
+def price(provider: str, model: str, usage: Usage, sent_at: float) -> Decimal | None:
+    """Return the cost in US dollars, or ``None`` (never 0) if price or tokens are unknown.
 
     The first call imports genai-prices, which takes half a second: until it is `loaded`, do not
     call this on an event loop.
@@ -34,7 +34,7 @@ def price(provider: str, model: str, usage: Usage, moment: float) -> Decimal | N
         provider: The provider's name in genai-prices.
         model: The model that replied.
         usage: The billed tokens.
-        moment: Time of the call in seconds since the epoch; some prices vary by hour.
+        sent_at: Time of the call in seconds since the epoch; some prices vary by hour.
     """
     if usage.input_tokens is None or usage.output_tokens is None:
         return None
@@ -53,7 +53,7 @@ def price(provider: str, model: str, usage: Usage, moment: float) -> Decimal | N
             tokens,
             model,
             provider_id=provider,
-            genai_request_timestamp=datetime.fromtimestamp(moment, UTC),
+            genai_request_timestamp=datetime.fromtimestamp(sent_at, UTC),
         )
     except (LookupError, ValueError):
         return None
@@ -62,7 +62,7 @@ def price(provider: str, model: str, usage: Usage, moment: float) -> Decimal | N
 
 @functools.lru_cache(1024)
 def _has_price(version: datetime, provider: str, model: str) -> bool:  # noqa: ARG001 - cache key
-    """Return whether a model has a price; cached, as a failed lookup takes 0.5 ms."""
+    """Return whether a model has a price; cached, because a failed lookup takes 0.5 ms."""
     import genai_prices
 
     try:

@@ -61,9 +61,9 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A piece of a reply; each text event of the provider becomes one.
+    """A piece of a reply; the provider's text events each become a chunk.
 
-    The last ones have no text, but the ``finish_reason``, the ``usage`` or both.
+    The last chunks have no text but contain the ``finish_reason``, the ``usage`` or both.
 
     Attributes:
         text: A piece of the reply.
@@ -100,7 +100,7 @@ class Reply:
         engine: Name of the engine.
         model: Name of the model, as the provider reported it.
         finish_reason: Why the model stopped; ``"length"`` means truncated at ``max_tokens``.
-        usage: Tokens.
+        usage: Token usage.
         cost: US dollars, or ``None`` if the price is unknown.
         latency: Seconds from the call to the end of the reply.
         time_to_first: Seconds from the call to the first chunk.
@@ -146,5 +146,5 @@ class Reply:
         return f"Reply({text!r}, engine={self.engine!r}, model={self.model!r})"
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        """Return text and safe HTML, but never ``text/markdown``, which pages trust."""
+        """Return text and safe HTML, never ``text/markdown``, whose HTML may be unsafe."""
         return {"text/plain": self.text, "text/html": to_html(self.text)}

@@ -1,4 +1,4 @@
-"""A key that hides itself when shown, and the rules for what counts as a key."""
+"""The `Secret` string type, whose ``repr`` is masked, and recognition and redaction of keys."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KeyState = Literal["set", "placeholder", "missing"]
 
 MASK = "<key>"
 
-_PART = 12
+_IDENTIFYING_CHARS = 12
 """Characters of a key that are enough to identify it."""
 
 _PLACEHOLDERS = re.compile(
@@ -46,10 +46,10 @@ _PREFIXES = (
 
 
 class Secret(str):
-    """A ``str`` that acts as the key in use and is masked when shown.
+    """A ``str`` that holds a key and whose ``repr`` is masked.
 
-    ``str(secret)``, formatting and other conversions to a string return the value, because
-    vendors' own code needs it; ``repr``, slices and pickles do not.
+    ``str(secret)``, formatting and other conversions to a string return the key, because vendors'
+    code needs it; ``repr``, indexing, slicing and pickling return or store a mask.
 
     >>> key = Secret("sk-1234")
     >>> key, f"Bearer {key}"
@@ -79,9 +79,11 @@ class Secret(str):
 
 
 def key_state(value: str | None) -> KeyState:
-    """Return whether a value is a key: printable ASCII without spaces, not a placeholder.
+    """Return whether a value is a key, a placeholder or missing.
 
-    Short values count: ``EMPTY`` and ``sk-1234`` are real keys on local servers.
+    A key is printable ASCII without spaces that does not look like a placeholder.
+
+    Short values are allowed: ``EMPTY`` and ``sk-1234`` are real keys on local servers.
     """
     stripped = (value or "").strip()
     if not stripped:
@@ -108,10 +110,10 @@ def looks_like_key(word: str) -> bool:
 
 
 def redact(text: str, keys: Iterable[str]) -> str:
-    """Mask all occurrences of these keys in a text, longest first.
+    """Mask all occurrences of these keys in a str.
 
-    Also mask keys in base64, in a URL, in JSON or in a Python literal, and their first or last
-    twelve characters, which some providers quote.
+    Keys encoded in base64, a URL, JSON or a Python literal are masked too, and so are their first
+    and last twelve characters, which some providers quote.
     """
     forms = {form for key in keys for form in _forms(str(key)) if form}
     # Longest first: the start of a key would otherwise be replaced inside the whole key.
@@ -122,8 +124,8 @@ def redact(text: str, keys: Iterable[str]) -> str:
 
 def _forms(key: str) -> Iterator[str]:
     yield from (key, quote(key, safe=""), quote(key), json.dumps(key)[1:-1], repr(key)[1:-1])
-    if len(key) > _PART:
-        yield from (key[:_PART], key[-_PART:])
+    if len(key) > _IDENTIFYING_CHARS:
+        yield from (key[:_IDENTIFYING_CHARS], key[-_IDENTIFYING_CHARS:])
         for shift in range(3):  # the base64 part that does not depend on the text around the key
             encoded = b64encode(b"\0" * shift + key.encode()).decode()
             yield encoded[4 if shift else 0 : -4]

@@ -9,7 +9,7 @@ from string import Formatter
 import pytest
 
 from gatewayx_nb import hints
-from gatewayx_nb.hints import SCRIPT, Hint
+from gatewayx_nb.hints import SCRIPT_WORDING, Hint
 from gatewayx_nb.llm_engines.provider_errors import _ENGINE_ACTIONS
 
 PACKAGE = Path(hints.__file__).parent
@@ -58,7 +58,7 @@ WORDINGS = {
         "Set GATEWAYX_ACME_BASE_URL=https://… in config/secrets/.env.local."
     ),
     Hint("install", extra="data"): '`pip install "gatewayx-nb[data]"`',
-    Hint("list_jobs"): "The command `jobs` of a notebook lists the jobs.",
+    Hint("list_jobs"): "In a notebook, the command `jobs` lists the jobs.",
     Hint("cancel_job", job="job1"): "Stop it with `job1.cancel()`.",
     Hint("list_chats"): "List the conversations with `list(gatewayx_nb.pool().chats)`.",
     Hint("run_again"): "Try again.",
@@ -71,14 +71,14 @@ WORDINGS = {
 @pytest.fixture
 def other_wording():
     """Use a wording that has a single action, and restore the script's afterwards."""
-    hints.use({"run_again": "Run the cell again."})
+    hints.set_wording({"run_again": "Run the cell again."})
     yield
-    hints.use()
+    hints.set_wording()
 
 
 def test_the_table_of_this_module_has_every_action():
     """A new action needs a row in `WORDINGS`."""
-    assert {hint.action for hint in WORDINGS} == set(SCRIPT)
+    assert {hint.action for hint in WORDINGS} == set(SCRIPT_WORDING)
 
 
 @pytest.mark.parametrize(("hint", "text"), WORDINGS.items(), ids=[hint.action for hint in WORDINGS])
@@ -127,11 +127,12 @@ def test_equal_hints_have_equal_actions_arguments_and_alternatives():
     assert image != str(image)
 
 
-def test_a_pickled_hint_keeps_its_alternatives():
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_a_pickled_hint_keeps_its_alternatives(protocol):
     """Errors cross processes with their hints."""
     hint = Hint("set_key", engine="grok") | Hint("pull", model="smollm2") | "Wait."
 
-    assert pickle.loads(pickle.dumps(hint)) == hint
+    assert pickle.loads(pickle.dumps(hint, protocol)) == hint
     assert repr(hint) == (
         "Hint('set_key', engine='grok') | Hint('pull', model='smollm2')"
         " | Hint('advice', text='Wait.')"
@@ -139,11 +140,11 @@ def test_a_pickled_hint_keeps_its_alternatives():
 
 
 def test_a_str_is_advice():
-    """`advice` turns a str into a hint, and returns a hint unchanged."""
+    """`as_hint` turns a str into a hint, and returns a hint unchanged."""
     hint = Hint("run_again")
 
-    assert hints.advice("Wait.") == Hint("advice", text="Wait.")
-    assert hints.advice(hint) is hint
+    assert hints.as_hint("Wait.") == Hint("advice", text="Wait.")
+    assert hints.as_hint(hint) is hint
 
 
 @pytest.mark.usefixtures("other_wording")
@@ -156,7 +157,7 @@ def test_the_front_end_in_use_words_hints():
 
     assert hints.render(hint) == "Run the cell again. Or omit `seed`."
     assert str(hint) == "Try again. Or omit `seed`."
-    hints.use()
+    hints.set_wording()
     assert hints.render(hint) == str(hint)
 
 
@@ -203,7 +204,7 @@ USES = list(_uses())
 
 def _fields(action):
     """Return the names of the arguments that the script's wording of an action takes."""
-    template = SCRIPT[action]
+    template = SCRIPT_WORDING[action]
     if callable(template):
         return set(template.__code__.co_varnames[: template.__code__.co_argcount])
     return {name for _, name, _, _ in Formatter().parse(template) if name}
@@ -214,10 +215,10 @@ def test_a_hint_in_the_source_can_be_worded(use):
     """Every `Hint(…)` has an action that exists, and the arguments that its wording takes."""
     assert use.actions
     for action in use.actions:
-        assert action in SCRIPT
+        assert action in SCRIPT_WORDING
         assert _fields(action) == use.arguments
 
 
 def test_every_action_is_used():
     """An action that no error names is dead; a str becomes `advice`."""
-    assert set(SCRIPT) - {action for use in USES for action in use.actions} == {"advice"}
+    assert set(SCRIPT_WORDING) - {action for use in USES for action in use.actions} == {"advice"}

@@ -13,7 +13,7 @@ def test_a_known_model_has_its_price():
 
     For grok-4.6 it is 2 and 6 dollars per million tokens.
     """
-    assert pricing.available()
+    assert pricing.is_available()
     assert pricing.price("x-ai", "grok-4.6", Usage(1_000, 1_000), MOMENT) == Decimal("0.008")
 
 

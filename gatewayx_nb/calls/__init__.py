@@ -1,4 +1,4 @@
-"""Shared by all calls: options, planners, partial replies, retries, streams and tables."""
+"""What all calls share: options, planners, partial replies, retries, streams and tables."""
 
 from gatewayx_nb.calls.options import (
     OPTIONS,
@@ -11,13 +11,13 @@ from gatewayx_nb.calls.options import (
 )
 from gatewayx_nb.calls.partial_reply import PartialReply, PendingRetry
 from gatewayx_nb.calls.planner import (
-    Emit,
+    ChunkHandler,
     PlannedCall,
     Planner,
     aask,
     ask,
-    await_from,
-    wait_for,
+    await_on_loop,
+    run_blocking,
 )
 from gatewayx_nb.calls.retry import with_retries
 from gatewayx_nb.calls.streams import AsyncReplyStream, ReplyStream
@@ -27,8 +27,8 @@ __all__ = [
     "OPTIONS",
     "AsyncReplyStream",
     "CallOptions",
+    "ChunkHandler",
     "ConversationSlot",
-    "Emit",
     "Note",
     "Option",
     "PartialReply",
@@ -39,10 +39,10 @@ __all__ = [
     "Table",
     "aask",
     "ask",
-    "await_from",
+    "await_on_loop",
     "build_request",
     "call_limits",
     "check_options",
-    "wait_for",
+    "run_blocking",
     "with_retries",
 ]

@@ -1,4 +1,4 @@
-"""The options of a call in one table: check, help, flag, and form on a cassette."""
+"""The options of a call in one table: validation, help text, flag and recorded form."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from gatewayx_nb.replies import Reply
     from gatewayx_nb.secure_config import Limits
 
-_LONGEST_VALUE = 80
-"""Characters of an invalid value that an error message shows."""
+_MAX_SHOWN_CHARS = 80
+"""Maximum number of characters of an invalid value shown in an error message."""
 
 
 class _InvalidValueError(ValueError):
-    """A value is invalid; the message completes "… must be"."""
+    """A value is invalid; the message is what it must be, such as "an int >= 1"."""
 
 
 def _is_int(value: object) -> TypeGuard[int]:
@@ -45,13 +45,15 @@ def _is_number(value: object) -> TypeGuard[float]:
 
 
 def _checker(
-    kind: str, is_valid: Callable[[Any], bool], convert: Callable[[Any], Any] = lambda value: value
+    expected: str,
+    is_valid: Callable[[Any], bool],
+    convert: Callable[[Any], Any] = lambda value: value,
 ) -> Callable[[Any], Any]:
-    """Return a function that converts a valid value, and raises an error for any other."""
+    """Return a function that converts a valid value and raises an error for an invalid one."""
 
     def check(value: object) -> object:
         if not is_valid(value):
-            raise _InvalidValueError(kind)
+            raise _InvalidValueError(expected)
         return convert(value)
 
     return check
@@ -59,7 +61,7 @@ def _checker(
 
 _text = _checker("a str", lambda value: isinstance(value, str))
 _number = _checker("a number >= 0", lambda value: _is_number(value) and 0 <= value < math.inf)
-_share = _checker("a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1)
+_fraction = _checker("a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1)
 _seconds = _checker("a number of seconds > 0", lambda value: _is_number(value) and value > 0, float)
 _integer = _checker("an int", _is_int)
 _count = _checker("an int >= 1", lambda value: _is_int(value) and value >= 1)
@@ -74,12 +76,12 @@ def _dollars(value: object) -> Decimal:
     return amount
 
 
-def _one_or_several(kind: str) -> Callable[[object], tuple[str, ...]]:
+def _one_or_several(expected: str) -> Callable[[object], tuple[str, ...]]:
     def check(value: object) -> tuple[str, ...]:
-        is_one = isinstance(value, str) or not isinstance(value, Iterable)
-        texts = (value,) if is_one else tuple(cast("Iterable[object]", value))
+        is_single = isinstance(value, str) or not isinstance(value, Iterable)
+        texts = (value,) if is_single else tuple(cast("Iterable[object]", value))
         if not all(isinstance(text, str) and text for text in texts):
-            raise _InvalidValueError(f"{kind}, or several of them")
+            raise _InvalidValueError(f"{expected}, or several of them")
         return cast("tuple[str, ...]", texts)
 
     return check
@@ -106,16 +108,16 @@ class Option:
     """One option of a call.
 
     Attributes:
-        check: Returns the value in its normal form, or raises an error with what it must be.
+        check: Returns the normalized value, or raises an error that says what is expected.
         help: Meaning, unit and default, in one line.
-        flag: Its flags on a command line and their value, such as ``"-t/--temperature X"``; a
-            switch has no value. Empty if it has no flag.
+        flag: The command-line flag and the placeholder of its value, such as
+            ``"-t/--temperature X"``; a switch has no placeholder. Empty if there is no flag.
         example: A valid value, for hints.
-        feature: The feature that an engine must have to support it.
-        recorded: Converts the value to the form in which a cassette compares it; ``None`` if
+        feature: The feature that an engine needs in order to support it.
+        recorded: Converts the value to the form that is recorded on a cassette; ``None`` if
             recorded requests have no field of this name.
-        typed: Converts the text of a flag to the value.
-        repeated: Whether the flag may occur several times.
+        typed: Converts the str typed after the flag to the value.
+        repeated: Whether the flag may be given several times.
     """
 
     check: Callable[[Any], Any]
@@ -123,9 +125,9 @@ class Option:
     flag: str = ""
     example: object = None
     feature: str = ""
-    recorded: Callable[[Any], Any] | None = None
-    typed: Callable[[str], Any] = str
-    repeated: bool = False
+    to_recorded: Callable[[Any], Any] | None = None
+    parse_flag: Callable[[str], Any] = str
+    repeatable: bool = False
 
 
 class ConversationSlot(Protocol):
@@ -138,8 +140,8 @@ class ConversationSlot(Protocol):
     def join(self, request: Request) -> Request:
         """Return the request with the earlier turns added."""
 
-    def keep(self, prompt: Message, reply: Reply) -> None:
-        """Store the turn."""
+    def add_turn(self, prompt: Message, reply: Reply) -> None:
+        """Add the turn to the conversation."""
 
 
 class Conversation(Protocol):
@@ -150,7 +152,7 @@ class Conversation(Protocol):
 
 
 class CallOptions(TypedDict, total=False):
-    """The keywords of every call; one that is omitted or ``None`` is not set."""
+    """The keyword arguments of every call; those omitted or ``None`` are not sent."""
 
     model: Annotated[
         str | None,
@@ -162,12 +164,23 @@ class CallOptions(TypedDict, total=False):
     temperature: Annotated[
         float | None,
         Option(
-            _number, "sampling temperature", "-t/--temperature X", 0.2, recorded=float, typed=float
+            _number,
+            "sampling temperature",
+            "-t/--temperature X",
+            0.2,
+            to_recorded=float,
+            parse_flag=float,
         ),
     ]
     top_p: Annotated[
         float | None,
-        Option(_share, "probability mass of the tokens sampled from", "", 0.9, recorded=float),
+        Option(
+            _fraction,
+            "nucleus sampling: probability mass of the candidate tokens",
+            "",
+            0.9,
+            to_recorded=float,
+        ),
     ]
     max_tokens: Annotated[
         int | None,
@@ -176,60 +189,72 @@ class CallOptions(TypedDict, total=False):
             "maximum tokens in the answer",
             "-n/--max-tokens N",
             500,
-            recorded=int,
-            typed=int,
+            to_recorded=int,
+            parse_flag=int,
         ),
     ]
     stop: Annotated[
         str | Iterable[str] | None,
-        Option(_texts, "texts that end the answer", "", "END", recorded=tuple),
+        Option(_texts, "strings that end the answer", "", "END", to_recorded=tuple),
     ]
-    seed: Annotated[int | None, Option(_integer, "seed of the sampling", "", 1, recorded=int)]
+    seed: Annotated[int | None, Option(_integer, "sampling seed", "", 1, to_recorded=int)]
     images: Annotated[
         Iterable[object],
         Option(
-            _images, "variable, file or URL", "--image EXPR", ["plot.png"], "images", repeated=True
+            _images,
+            "variable, file or URL",
+            "--image EXPR",
+            ["plot.png"],
+            "images",
+            repeatable=True,
         ),
     ]
     schema: Annotated[
         object,
         Option(
             _schema,
-            "a class or dict of the notebook; sets `_reply.parsed`",
+            "a class or dict defined in the notebook; sets `_reply.parsed`",
             "--schema NAME",
-            recorded=dict,
+            to_recorded=dict,
         ),
     ]
     params: Annotated[
         Mapping[str, Any],
         Option(
             _mapping,
-            "another parameter",
+            "additional parameter for the provider",
             "-p/--param K=V",
             {"top_p": 0.9},
-            recorded=dict,
-            repeated=True,
+            to_recorded=dict,
+            repeatable=True,
         ),
     ]
     timeout: Annotated[
-        float | None, Option(_seconds, "seconds for the whole call", "--timeout S", 60, typed=float)
+        float | None,
+        Option(_seconds, "seconds for the whole call", "--timeout S", 60, parse_flag=float),
     ]
     max_cost: Annotated[
         float | Decimal | None,
-        Option(_dollars, "send nothing that may cost more", "--max-cost USD", 0.05, typed=float),
+        Option(
+            _dollars,
+            "maximum cost of the call in US dollars",
+            "--max-cost USD",
+            0.05,
+            parse_flag=float,
+        ),
     ]
     allow_unpriced: Annotated[
         bool,
-        Option(bool, "send it although its price is unknown", "--allow-unpriced", example=True),
+        Option(bool, "send it even if its price is unknown", "--allow-unpriced", example=True),
     ]
     fallback: Annotated[
         str | Iterable[str],
         Option(
             _references,
-            "call this one if the first REF fails",
+            "engine to call if the first one fails",
             "--fallback REF",
             ["anthropic", "local"],
-            repeated=True,
+            repeatable=True,
         ),
     ]
     chat: Annotated[
@@ -243,20 +268,20 @@ OPTIONS: Mapping[str, Option] = {
     name: hint.__metadata__[0]
     for name, hint in get_type_hints(CallOptions, include_extras=True).items()
 }
-"""The options by keyword, from the annotations of `CallOptions`."""
+"""The options by name, from the annotations of `CallOptions`."""
 
 _LIMITS = {"timeout": "timeout", "max_cost": "max_call_cost", "allow_unpriced": "allow_unpriced"}
-"""Options that override a field of `Limits`, and the name of that field."""
+"""Maps options to the fields of `Limits` that they override."""
 
-_SENT = ("system", "temperature", "top_p", "max_tokens", "stop", "seed")
-"""Options that a `Request` has as fields of the same name."""
+_REQUEST_FIELDS = ("system", "temperature", "top_p", "max_tokens", "stop", "seed")
+"""Options that become fields of the same name in a `Request`."""
 
 
 def check_options(options: CallOptions) -> CallOptions:
-    """Return the options that are set, in their normal form; checking them again changes nothing.
+    """Return the normalized options that are set; the function is idempotent.
 
     Raises:
-        UsageError: If a keyword is unknown or a value is invalid.
+        UsageError: If an option is unknown or a value is invalid.
     """
     return cast(
         "CallOptions",
@@ -270,11 +295,11 @@ def build_request(prompt: str, model: str, options: CallOptions, *, streamed: bo
     Args:
         prompt: The prompt.
         model: Name of the model; empty for the engine's own.
-        options: Options in their normal form.
+        options: Normalized options.
         streamed: Whether the caller reads the answer as it arrives.
 
     Raises:
-        UsageError: If the prompt is not a text, or is empty.
+        UsageError: If the prompt is not a str or is empty.
     """
     if not isinstance(prompt, str):
         raise UsageError(f"prompt must be a str, got {type(prompt).__name__}.")
@@ -285,7 +310,7 @@ def build_request(prompt: str, model: str, options: CallOptions, *, streamed: bo
     params = {**options.get("params", {})}  # a copy: the caller's dict must keep its entries
     schema = cast("ResponseSchema | None", options.get("schema"))
     pictures = cast("tuple[Image, ...]", options.get("images", ()))
-    fields: dict[str, Any] = {name: options[name] for name in _SENT if name in options}  # type: ignore[literal-required]
+    fields: dict[str, Any] = {name: options[name] for name in _REQUEST_FIELDS if name in options}  # type: ignore[literal-required]
     return Request(
         messages=(Message("user", prompt, pictures),),
         model=model,
@@ -314,8 +339,8 @@ def _check(name: str, value: object) -> object:
         )
     try:
         return option.check(value)
-    except _InvalidValueError as expected:
+    except _InvalidValueError as error:
         raise UsageError(
-            f"{name} must be {expected}, got {shorten(repr(value), _LONGEST_VALUE)}.",
+            f"{name} must be {error}, got {shorten(repr(value), _MAX_SHOWN_CHARS)}.",
             hint=Hint("set_option", option=name, value=option.example),
         ) from None

@@ -20,7 +20,7 @@ from gatewayx_nb.replies import Chunk
 
 @dataclass(frozen=True, slots=True)
 class PendingRetry:
-    """The error that caused a retry, and when it is due on the monotonic clock."""
+    """The error that caused a retry, and the monotonic time at which the retry is due."""
 
     error: GatewayError
     until: float
@@ -31,8 +31,8 @@ class PartialReply:
     """The partial answer of a call.
 
     It is written on the engine's loop and read from any thread. No lock is needed: each field is
-    set in one step, and a reader that sees one chunk more in ``text`` than in ``reasoning`` shows
-    the rest on its next update.
+    set in one step, and a reader that sees a chunk in ``text`` but not yet in ``reasoning`` shows
+    it on its next update.
     """
 
     engine: str
@@ -56,15 +56,15 @@ class PartialReply:
     earlier_usage: Usage | None = None
     fallback_from: str | None = None
     instant: bool = False
-    """Whether the reply is an immediate replay, so that only its end is worth showing."""
+    """Whether the reply is replayed at once, so that showing its progress is pointless."""
 
     def begin(self, engine: str, model: str, fallback_from: str | None) -> None:
-        """Set the engine that is called now and, for a fallback, the reference called first."""
+        """Set the engine to call next and, for a fallback, the reference that was called first."""
         self.engine, self.model = engine, model
         self.fallback_from, self.pending_retry = fallback_from, None
 
     def add(self, chunk: Chunk) -> None:
-        """Add a chunk; later values replace earlier ones, and texts are appended."""
+        """Add a chunk: text, reasoning and tool calls are appended, other values replaced."""
         if chunk.text or chunk.reasoning:
             if self.first_chunk_at is None:
                 self.first_chunk_at = time.monotonic()
@@ -80,7 +80,7 @@ class PartialReply:
         self.raw = chunk.raw or self.raw
 
     def reset_for_correction(self) -> None:
-        """Clear the text but keep the tokens: the correction is billed in addition."""
+        """Clear the text but keep the usage, because both requests are billed."""
         self.earlier_usage, self.usage = self.total_usage, None
         self.text, self.reasoning, self.finish_reason, self.tool_calls = [], [], None, ()
 
@@ -98,7 +98,7 @@ class PartialReply:
 
     @property
     def has_begun(self) -> bool:
-        """Whether any of the answer has arrived, which rules out a retry."""
+        """Whether part of the answer has arrived, which rules out a retry."""
         return self.first_chunk_at is not None
 
     @property
@@ -131,7 +131,7 @@ class PartialReply:
 
     @property
     def cost(self) -> Decimal | None:
-        """US dollars; ``None`` if the tokens or the price are unknown."""
+        """The cost in US dollars; ``None`` if the tokens or the price are unknown."""
         if self.cost_per_token is None or self.total_usage is None:
             return self.price
         return flat_cost(self.cost_per_token, self.total_usage)

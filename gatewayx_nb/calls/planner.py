@@ -1,7 +1,6 @@
 """Protocols of planners and planned calls, and functions that run a planned call.
 
-Conversations and comparisons are given a `Planner` rather than the pool, so that they do not
-depend on it.
+Conversations and comparisons use a `Planner` so that they do not depend on the pool.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-Emit = Callable[["Chunk"], Awaitable[None]]
+ChunkHandler = Callable[["Chunk"], Awaitable[None]]
 """Receives each chunk of an answer; the call waits until it returns."""
 
 
@@ -42,7 +41,7 @@ class PlannedCall(Protocol):
     def timeout(self) -> float:
         """Seconds after which a caller stops waiting."""
 
-    async def run(self, emit: Emit | None = None) -> Reply:
+    async def run(self, emit: ChunkHandler | None = None) -> Reply:
         """Make the call and pass each chunk to ``emit``."""
 
     def closed_error(self) -> TransportError:
@@ -53,10 +52,10 @@ class PlannedCall(Protocol):
 
 
 class Planner(Protocol):
-    """Turns a prompt and options into a call."""
+    """Turns a prompt and its options into a call."""
 
     def plan(self, prompt: str, options: CallOptions, *, streamed: bool) -> PlannedCall:
-        """Return the call; nothing is sent.
+        """Return a planned call; nothing is sent.
 
         Raises:
             GatewayError: If the call cannot be made.
@@ -67,29 +66,32 @@ def ask(planner: Planner, prompt: str, options: CallOptions) -> Reply:
     """Plan a call, make it and block this thread until the reply is complete."""
     forbid_blocking_call("aask")
     call = planner.plan(prompt, options, streamed=False)
-    return wait_for(call, call.run())
+    return run_blocking(call, call.run())
 
 
 async def aask(planner: Planner, prompt: str, options: CallOptions) -> Reply:
     """Plan a call, make it and await the complete reply."""
     call = planner.plan(prompt, options, streamed=False)
-    return await await_from(call, call.run())
+    return await await_on_loop(call, call.run())
 
 
-def wait_for(call: PlannedCall, work: Coroutine[Any, Any, T]) -> T:
+def run_blocking(call: PlannedCall, coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine of a call on its loop and block this thread until it finishes."""
     try:
-        return call.portal.run(work, call.timeout)
+        return call.portal.run(coroutine, call.timeout)
     except TimeoutError:
         raise call.deadline_error() from None
     except asyncio.CancelledError:
         raise call.closed_error() from None
 
 
-async def await_from(call: PlannedCall, work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine of a call on its loop and await it; cancelling this cancels it there."""
+async def await_on_loop(call: PlannedCall, coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine of a call on its loop and await it.
+
+    Cancelling the awaiting task also cancels the coroutine.
+    """
     try:
-        return await call.portal.arun(work, call.timeout)
+        return await call.portal.arun(coroutine, call.timeout)
     except TimeoutError:
         raise call.deadline_error() from None
     except asyncio.CancelledError:

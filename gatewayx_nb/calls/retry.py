@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _LONGEST_WAIT = 60.0
-"""Longest ``retry_after`` in seconds that is waited for; otherwise the call fails at once."""
+"""Maximum ``retry_after`` in seconds; if the provider asks for more, the call fails at once."""
 
 _FIRST_BACKOFF = 0.5
 _LONGEST_BACKOFF = 8.0
@@ -30,7 +30,7 @@ _JITTER = 0.25
 # 409 because OpenAI's SDK retries it, too: https://github.com/openai/openai-python#retries
 # 529 is Anthropic's "overloaded": https://platform.claude.com/docs/en/api/errors
 _TRANSIENT_STATUSES = frozenset({408, 409, 500, 502, 503, 504, 529})
-# An invalid certificate, a closed pool or an unexpected exception is the same a second later.
+# Waiting does not fix an invalid certificate, a closed pool or an unexpected exception.
 _PERMANENT_CODES = frozenset({"tls", "closed", "internal"})
 
 
@@ -45,8 +45,8 @@ async def with_retries(
 
     Args:
         attempt: Starts an attempt.
-        retries: Maximum attempts after the first.
-        may_retry: Returns whether a retry is safe, which it is until a chunk has been passed on.
+        retries: Maximum number of attempts after the first.
+        may_retry: Returns whether a retry is safe, that is, whether no chunk has been delivered.
         on_wait: Receives the pending retry before a wait, and ``None`` after it.
 
     Raises:
@@ -62,7 +62,7 @@ async def with_retries(
             if delay is None:
                 raise
             on_wait(PendingRetry(error, time.monotonic() + delay))
-        await asyncio.sleep(delay)  # outside `except`: a retry must not chain the error before it
+        await asyncio.sleep(delay)  # outside `except`, so that a retry's error has no context
         on_wait(None)
 
 
@@ -71,13 +71,13 @@ def wait_before_retry(
 ) -> float | None:
     """Return the seconds to wait before the next attempt, or ``None`` if there is none.
 
-    The backoff starts at half a second and doubles up to 8, minus up to a quarter of jitter; it is
+    The backoff starts at half a second and doubles up to 8, minus up to a quarter as jitter; it is
     never less than the provider's ``retry_after``. If that exceeds 60 seconds, there is no retry.
 
     Args:
         attempt: Attempts made so far, at least 1.
         error: The error of the last attempt.
-        retries: Maximum attempts after the first.
+        retries: Maximum number of attempts after the first.
         jitter: Returns a number from 0 to 1.
     """
     minimum = error.retry_after or 0.0

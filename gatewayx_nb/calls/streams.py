@@ -1,4 +1,4 @@
-"""Streams of a reply's chunks, for a thread or an event loop."""
+"""Streams of a reply's chunks, for threads and event loops."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.replies import Chunk, Reply
 
 _POLL = 0.2
-"""Seconds between polls of a waiting thread: for Ctrl-C on Windows, and to call ``idle``."""
+"""Poll interval of a waiting thread in seconds, for Ctrl-C on Windows and calls of ``idle``."""
 
 StreamT = TypeVar("StreamT", bound="_Stream")
 
@@ -36,7 +36,7 @@ class _Stream:
         self._queue: CrossThreadQueue[Chunk] = CrossThreadQueue(wake)
         self._future: concurrent.futures.Future[Reply] | None = None
         self._interrupted: Reply | None = None
-        self._begun = 0.0
+        self._started_at = 0.0
 
     @property
     def partial(self) -> PartialReply:
@@ -45,7 +45,7 @@ class _Stream:
 
     @property
     def reply(self) -> Reply:
-        """The complete reply after the end; after `close`, the partial one, marked ``interrupted``.
+        """The complete reply, or after `close` the partial one, marked ``interrupted``.
 
         Raises:
             UsageError: If the stream has not ended.
@@ -80,7 +80,7 @@ class _Stream:
             end: Raised after the last chunk of a successful call.
         """
         if self._future is None and self._interrupted is None:
-            self._begun = time.monotonic()
+            self._started_at = time.monotonic()
             self._future = self._call.portal.submit(self._call.run(self._queue.put))
             queue = self._queue  # not self: the callback must not keep the stream alive
             self._future.add_done_callback(lambda _: queue.close())
@@ -94,13 +94,13 @@ class _Stream:
 
     def _raise_failure(self) -> None:
         if self._interrupted is None and self._future is not None:
-            if self._future.cancelled():  # by closing the pool: `close` sets `_interrupted`
+            if self._future.cancelled():  # the pool was closed: `close` sets `_interrupted`
                 raise self._call.closed_error()
             self._future.result()
 
     def _check_deadline(self) -> None:
         """Raise `DeadlineError` if third-party code blocks the loop past the deadline."""
-        if time.monotonic() - self._begun > self._call.timeout:
+        if time.monotonic() - self._started_at > self._call.timeout:
             self.close()
             raise self._call.deadline_error()
 
@@ -117,8 +117,8 @@ class ReplyStream(_Stream):
     idle: Callable[[], object] | None = None
 
     def __init__(self, call: PlannedCall) -> None:
-        self._news = InterruptibleEvent()
-        super().__init__(call, self._news.set)
+        self._woken = InterruptibleEvent()
+        super().__init__(call, self._woken.set)
 
     def __iter__(self) -> Self:
         return self
@@ -126,12 +126,12 @@ class ReplyStream(_Stream):
     def __next__(self) -> Chunk:
         try:
             while (chunk := self._next(StopIteration)) is None:
-                if not self._news.wait(_POLL) and self.idle is not None:
+                if not self._woken.wait(_POLL) and self.idle is not None:
                     self.idle()
                 self._check_deadline()
-        except KeyboardInterrupt as stop:
+        except KeyboardInterrupt as interrupt:
             self.close()
-            raise with_short_traceback(stop) from None
+            raise with_short_traceback(interrupt) from None
         else:
             return chunk
 
@@ -150,13 +150,15 @@ class AsyncReplyStream(_Stream):
     """
 
     def __init__(self, call: PlannedCall) -> None:
-        self._news = asyncio.Event()
+        self._woken = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         super().__init__(call, self._wake)
 
     def _wake(self) -> None:
-        if self._loop is not None and not self._loop.is_closed():  # the reader's loop may end first
-            self._loop.call_soon_threadsafe(self._news.set)
+        if (
+            self._loop is not None and not self._loop.is_closed()
+        ):  # the reader's loop may close first
+            self._loop.call_soon_threadsafe(self._woken.set)
 
     def __aiter__(self) -> Self:
         return self
@@ -165,16 +167,16 @@ class AsyncReplyStream(_Stream):
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
             # One timer for the whole stream, rather than one for each chunk.
-            self._alarm = self._loop.call_later(self._call.timeout + _POLL, self._news.set)
+            self._alarm = self._loop.call_later(self._call.timeout + _POLL, self._woken.set)
         try:
             while (chunk := self._next(StopAsyncIteration)) is None:
                 with interruptible():
-                    await self._news.wait()
-                self._news.clear()
+                    await self._woken.wait()
+                self._woken.clear()
                 self._check_deadline()
-        except BaseException as end:
+        except BaseException as error:
             self._alarm.cancel()
-            if isinstance(end, asyncio.CancelledError):
+            if isinstance(error, asyncio.CancelledError):
                 self.close()
             raise
         else:

@@ -1,4 +1,4 @@
-"""Tables and notes that read the same in a notebook, a terminal and a saved file."""
+"""Tables and notes with a plain-text and an HTML representation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gatewayx_nb.text import plain, table_text
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows that show as a table, with notes below.
+    """Rows displayed as a table, with notes below.
 
     Attributes:
         columns: Column headings.

@@ -15,7 +15,7 @@ from gatewayx_nb.cassettes import guard, tape
 from gatewayx_nb.cassettes.entry import encode
 from gatewayx_nb.cassettes.nearest import describe_differences, nearest
 from gatewayx_nb.errors import CassetteMissError, ConfigError, UsageError, did_you_mean
-from gatewayx_nb.hints import Hint, advice
+from gatewayx_nb.hints import Hint, as_hint
 from gatewayx_nb.messages import ModelInfo
 from gatewayx_nb.secure_config import redact as masked
 from gatewayx_nb.secure_config import tracked_by_git
@@ -255,7 +255,7 @@ class Cassette:
         if remedy:
             raise ConfigError(
                 f"The cassette {str(self.path)!r} cannot be written.",
-                hint=advice(remedy) | Hint("open_cassette", path=self.path, mode="replay"),
+                hint=as_hint(remedy) | Hint("open_cassette", path=self.path, mode="replay"),
             )
 
     def _miss_error(self, request: CassetteRequest) -> CassetteMissError:

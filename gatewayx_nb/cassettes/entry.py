@@ -16,7 +16,7 @@ import msgspec
 
 from gatewayx_nb.calls import OPTIONS
 from gatewayx_nb.errors import UsageError
-from gatewayx_nb.hints import Hint, advice
+from gatewayx_nb.hints import Hint, as_hint
 from gatewayx_nb.messages import Role, ToolCall
 from gatewayx_nb.replies import Chunk, FinishReason, Reply, Usage
 
@@ -194,9 +194,9 @@ def body_of(request: Request, fallback: Sequence[str], redact: Redact) -> Reques
         UsageError: If a parameter is not valid JSON.
     """
     options = {
-        name: option.recorded(value)
+        name: option.to_recorded(value)
         for name, option in OPTIONS.items()
-        if option.recorded and (value := getattr(request, name)) is not None
+        if option.to_recorded and (value := getattr(request, name)) is not None
     }
     if request.system is not None:
         options["system"] = redact(request.system)
@@ -293,7 +293,7 @@ def _encode(value: object, *, sort: bool = False) -> bytes:
 def _refuse(value: object) -> object:
     raise UsageError(
         f"params must be JSON to be recorded on a cassette, got {type(value).__name__}.",
-        hint=advice("Pass it as JSON.") | Hint("bypass_cassette"),
+        hint=as_hint("Pass it as JSON.") | Hint("bypass_cassette"),
     )
 
 

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import msgspec
 
 from gatewayx_nb.errors import ConfigError
-from gatewayx_nb.hints import Hint, advice
+from gatewayx_nb.hints import Hint, as_hint
 from gatewayx_nb.secure_config import looks_like_key, redact
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def check(entry: CassetteEntry | RequestBody, secrets: Mapping[str, str]) -> Non
         place, what = leak
         raise ConfigError(
             f"Nothing was written to the cassette: {place} contains {what}.",
-            hint=advice("Remove it.") | Hint("bypass_cassette"),
+            hint=as_hint("Remove it.") | Hint("bypass_cassette"),
         )
 
 

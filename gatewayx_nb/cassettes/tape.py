@@ -13,7 +13,7 @@ import msgspec
 from gatewayx_nb.cassettes.entry import CassetteEntry, decode
 from gatewayx_nb.errors import ConfigError
 from gatewayx_nb.files import atomic_write, file_lock, fsync_directory, remove_stale_temporaries
-from gatewayx_nb.hints import Hint, advice
+from gatewayx_nb.hints import Hint, as_hint
 from gatewayx_nb.text import plain
 
 if TYPE_CHECKING:
@@ -236,5 +236,5 @@ def _locked(path: Path) -> Iterator[None]:
     except OSError as error:
         raise ConfigError(
             f"The cassette {str(path)!r} cannot be written: {error.strerror or error}.",
-            hint=advice(make_writable_hint(path) or "Free disk space.") | Hint("bypass_cassette"),
+            hint=as_hint(make_writable_hint(path) or "Free disk space.") | Hint("bypass_cassette"),
         ) from None

@@ -126,8 +126,8 @@ class LineParser(argparse.ArgumentParser):
             return
         keywords: dict[str, Any] = {"action": "store_true"}  # argparse rejects a metavar for it
         if metavar:
-            keywords = {"metavar": metavar, "type": option.typed}
-        if option.repeated:
+            keywords = {"metavar": metavar, "type": option.parse_flag}
+        if option.repeatable:
             keywords |= {"action": "append", "default": []}
         self.add_argument(*spelling.split("/"), dest=name, help=option.help, **keywords)
 

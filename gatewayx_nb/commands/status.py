@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gatewayx_nb.calls import Note, Table
 from gatewayx_nb.commands.usage import known_and_unpriced
 from gatewayx_nb.errors import ConfigError, EngineNotFoundError, did_you_mean
-from gatewayx_nb.hints import Hint, advice, render
+from gatewayx_nb.hints import Hint, as_hint, render
 from gatewayx_nb.secure_config import display_path
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def engine_table(rows: list[EngineStatus], notes: tuple[str, ...] = ()) -> Table
 
 def _to_do(row: EngineStatus) -> str:
     """Return the engine's error, the command that fixes it, and the last call's error."""
-    hint = render(advice(row.hint)) if row.hint else ""
+    hint = render(as_hint(row.hint)) if row.hint else ""
     last = f"last call: {row.last_error}" if row.last_error else ""
     parts = filter(None, (row.error, hint, row.warning, last))
     return "; ".join(parts).replace("`", "")  # a cell is plain text

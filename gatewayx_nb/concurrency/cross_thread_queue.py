@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _HIGH_WATER = 1024
-"""Unread items at which the producer waits for the reader."""
+"""Number of unread items at which the producer starts to wait."""
 
 
 class CrossThreadQueue(Generic[T]):
     """A queue from one event loop to one reader in another thread or loop.
 
-    The producer waits while `_HIGH_WATER` items are unread, so that a slow reader does not fill the
+    The producer waits while `_HIGH_WATER` items are unread, so that a slow reader does not exhaust
     memory. No lock is needed: a deque's append and popleft are atomic, and each side checks the
-    deque again after it has announced that it waits.
+    deque again after setting the flag that it is waiting.
 
     Args:
         wake: Called from the producer's thread when a waiting reader should check again.
@@ -55,7 +55,7 @@ class CrossThreadQueue(Generic[T]):
             self._wake()
 
     def take(self) -> T | None:
-        """Return the next item, or ``None``: then the reader is marked as waiting."""
+        """Return the next item; if there is none, mark the reader as waiting and return None."""
         if not self._items:
             self._reader_waits = True
             if not self._items:
@@ -63,7 +63,8 @@ class CrossThreadQueue(Generic[T]):
             self._reader_waits = False
         item = self._items.popleft()
         resume = self._resume_producer  # read once: the producer may clear it at any time
-        # Resuming at half the mark, the two sides switch once in 512 items rather than for each.
+        # Because the producer resumes at half the mark, the sides switch once per 512 items rather
+        # than for each item.
         if resume is not None and len(self._items) < _HIGH_WATER // 2:
             resume()
         return item

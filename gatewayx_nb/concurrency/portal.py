@@ -1,7 +1,7 @@
 """Background event loops, calls to them, and waits that Ctrl-C and Stop can interrupt.
 
-All I/O of a pool runs on such a loop: a pooled connection belongs to the loop that made it, while
-the loops of notebooks, threads and scripts come and go.
+All I/O of a pool runs on such a loop: a pooled connection belongs to the loop that opened it,
+while the loops of notebooks, threads and scripts come and go.
 """
 
 from __future__ import annotations
@@ -38,39 +38,39 @@ class Portal:
 
     def __init__(self, name: str) -> None:
         self.loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
+        self._thread = threading.Thread(target=self._run_loop, name=name, daemon=True)
         self._thread.start()
 
-    def submit(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+    def submit(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
         """Schedule a coroutine on the loop; cancelling the future cancels the coroutine."""
-        return asyncio.run_coroutine_threadsafe(work, self.loop)
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
 
-    def run(self, work: Coroutine[Any, Any, T], timeout: float = math.inf) -> T:
+    def run(self, coroutine: Coroutine[Any, Any, T], timeout: float = math.inf) -> T:
         """Run a coroutine on the loop and block this thread until it finishes.
 
         Ctrl-C cancels it. Call `forbid_blocking_call` first: in a portal's own thread this would
         deadlock.
 
         Args:
-            work: The coroutine.
-            timeout: Seconds to wait, for a loop that third-party code may block.
+            coroutine: The coroutine.
+            timeout: Maximum seconds to wait; needed because third-party code may block the loop.
 
         Raises:
             TimeoutError: If it took longer than ``timeout``.
             asyncio.CancelledError: If the portal was closed.
         """
-        end = time.monotonic() + timeout
+        deadline = time.monotonic() + timeout
         task: asyncio.Task[T] | None = None
         done = InterruptibleEvent()
 
         def begin() -> None:
             nonlocal task
-            task = self.loop.create_task(work)
+            task = self.loop.create_task(coroutine)
             task.add_done_callback(lambda _: done.set())
 
         def cancel() -> None:
             if task is None:
-                work.close()
+                coroutine.close()
             else:
                 task.cancel()
 
@@ -79,24 +79,24 @@ class Portal:
             while not done.wait(min(_POLL, timeout)):
                 if self.loop.is_closed():  # it may close before it has begun the coroutine
                     break
-                if time.monotonic() > end:
+                if time.monotonic() > deadline:
                     self.loop.call_soon_threadsafe(cancel)
                     raise TimeoutError
-        except KeyboardInterrupt as stop:
+        except KeyboardInterrupt as interrupt:
             self.loop.call_soon_threadsafe(cancel)
-            raise with_short_traceback(stop) from None
+            raise with_short_traceback(interrupt) from None
         if task is None:
-            work.close()
+            coroutine.close()
             raise asyncio.CancelledError
         return task.result()
 
-    async def arun(self, work: Coroutine[Any, Any, T], timeout: float | None = None) -> T:  # noqa: ASYNC109 - it also cancels the coroutine on the other loop
+    async def arun(self, coroutine: Coroutine[Any, Any, T], timeout: float | None = None) -> T:  # noqa: ASYNC109 - it also cancels the coroutine on the other loop
         """Run a coroutine on the loop and await it on the current one; propagate cancellation.
 
         Raises:
             TimeoutError: If it took longer than ``timeout`` seconds.
         """
-        call = _CrossLoopCall(work, self.loop, asyncio.get_running_loop())
+        call = _CrossLoopCall(coroutine, self.loop, asyncio.get_running_loop())
         with interruptible():
             async with asyncio.timeout(timeout):
                 return await call.result()
@@ -110,7 +110,7 @@ class Portal:
         if self._thread is not threading.current_thread():
             self._thread.join(grace)
 
-    def _serve(self) -> None:
+    def _run_loop(self) -> None:
         _thread_state.inside = True
         asyncio.set_event_loop(self.loop)
         try:
@@ -132,7 +132,7 @@ class _CrossLoopCall(Generic[T]):
     """A coroutine that runs on one loop and is awaited on another.
 
     `asyncio.run_coroutine_threadsafe` and `asyncio.wrap_future` do this with a third future, whose
-    locks double the time of a crossing.
+    locks double the overhead.
     """
 
     def __init__(
@@ -141,12 +141,12 @@ class _CrossLoopCall(Generic[T]):
         target: asyncio.AbstractEventLoop,
         caller: asyncio.AbstractEventLoop,
     ) -> None:
-        self._work, self._target, self._caller = work, target, caller
+        self._coroutine, self._target, self._caller = work, target, caller
         self._task: asyncio.Task[T] | None = None
         self._done = caller.create_future()
 
     async def result(self) -> T:
-        """Await the result; cancelling this cancels the work without waiting for it."""
+        """Await the result; cancelling the awaiting task cancels the coroutine without a wait."""
         self._target.call_soon_threadsafe(self._begin)
         try:
             await self._done
@@ -158,7 +158,7 @@ class _CrossLoopCall(Generic[T]):
         return self._task.result()
 
     def _begin(self) -> None:
-        self._task = self._target.create_task(self._work)
+        self._task = self._target.create_task(self._coroutine)
         self._task.add_done_callback(self._notify)
 
     def _cancel(self) -> None:
@@ -187,24 +187,25 @@ def is_being_cancelled() -> bool:
     return task is None or bool(task.cancelling())
 
 
-def forbid_blocking_call(twin: str) -> None:
+def forbid_blocking_call(async_method: str) -> None:
     """Reject a blocking call in a portal's thread, where it would deadlock.
 
     Raises:
-        UsageError: If this is such a thread; the hint names ``twin``, the method to await instead.
+        UsageError: If the current thread is a portal's; the hint names ``async_method``, the
+            method to await instead.
     """
     if on_portal_thread():
         raise UsageError(
             "a blocking call was made on an engine's own event loop, where it would deadlock.",
-            hint=f"Use `await pool.{twin}(…)` instead.",
+            hint=f"Use `await pool.{async_method}(…)` instead.",
         )
 
 
 class InterruptibleEvent:
     """An event for one waiting thread; each `set` ends one wait, and Ctrl-C ends it at once.
 
-    It is a bare lock: `threading.Event` and `concurrent.futures.Future` are written in Python, and
-    Ctrl-C between two of their steps can leave their lock held, which blocks the other thread.
+    It wraps a bare lock: `threading.Event` and `concurrent.futures.Future` are written in Python,
+    and Ctrl-C in the middle of their code can leave their lock held, which blocks the other thread.
     """
 
     def __init__(self) -> None:
@@ -224,7 +225,7 @@ class InterruptibleEvent:
 class _Heartbeat:
     """Timer that wakes an event loop regularly while a coroutine waits on it.
 
-    Python handles signals in the main thread only, so one timer, for its current loop, is enough.
+    Python handles signals only in the main thread, so one timer, for that thread's loop, is enough.
     """
 
     _current: ClassVar[_Heartbeat | None] = None
@@ -232,10 +233,10 @@ class _Heartbeat:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.waits = 0
-        self._ticks = False
+        self._is_ticking = False
 
     @classmethod
-    def of(cls, loop: asyncio.AbstractEventLoop) -> _Heartbeat:
+    def for_loop(cls, loop: asyncio.AbstractEventLoop) -> _Heartbeat:
         """Return the timer of the main thread's loop."""
         if cls._current is None or cls._current.loop is not loop:
             cls._current = cls(loop)
@@ -244,12 +245,12 @@ class _Heartbeat:
     def begin_wait(self) -> None:
         """Wake the loop regularly until ``waits`` is 0 again."""
         self.waits += 1
-        if not self._ticks:
+        if not self._is_ticking:
             self._tick()
 
     def _tick(self) -> None:
-        self._ticks = self.waits > 0
-        if self._ticks:
+        self._is_ticking = self.waits > 0
+        if self._is_ticking:
             self.loop.call_later(_HEARTBEAT, self._tick)
 
 
@@ -257,17 +258,17 @@ class _Heartbeat:
 def interruptible() -> Iterator[None]:
     """Make awaits in this context interruptible by the Stop button.
 
-    A kernel handles Stop in a callback that does not wake the loop, so a cell that awaits a silent
-    provider would not stop.
+    A kernel handles Stop in a callback that does not wake the loop. Without regular wake-ups, a
+    cell that awaits a silent provider would not stop.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    heartbeat = _Heartbeat.of(asyncio.get_running_loop())
+    heartbeat = _Heartbeat.for_loop(asyncio.get_running_loop())
     heartbeat.begin_wait()
     try:
         yield
-    except asyncio.CancelledError as stop:
-        raise with_short_traceback(stop) from None
+    except asyncio.CancelledError as interrupt:
+        raise with_short_traceback(interrupt) from None
     finally:
         heartbeat.waits -= 1

@@ -13,7 +13,7 @@ from gatewayx_nb.engine_pool.exception_redaction import redact_exception
 from gatewayx_nb.engine_pool.host import typed_errors
 from gatewayx_nb.engine_pool.limits import check_budget, cost_of, estimate_request_tokens
 from gatewayx_nb.engine_pool.preview import preview
-from gatewayx_nb.engine_pool.structured_output import parse_or_correct, with_schema_in_words
+from gatewayx_nb.engine_pool.structured_output import parse_or_correct, with_schema_in_prompt
 from gatewayx_nb.errors import (
     DeadlineError,
     GatewayError,
@@ -27,7 +27,7 @@ from gatewayx_nb.hints import Hint
 from gatewayx_nb.llm_engines import RejectedParameterError, without_param
 
 if TYPE_CHECKING:
-    from gatewayx_nb.calls import ConversationSlot, Emit
+    from gatewayx_nb.calls import ChunkHandler, ConversationSlot
     from gatewayx_nb.engine_pool.host import EngineHost
     from gatewayx_nb.engine_pool.preview import CallPreview
     from gatewayx_nb.engine_pool.usage import UsageTracker
@@ -42,7 +42,7 @@ _GRACE = 1.0
 """Seconds past its deadline that a caller waits for a loop that an engine may block."""
 
 _LISTING_TIMEOUT = 5.0
-"""Seconds for a provider to list its models, after which an error suggests none of them."""
+"""Seconds that a provider has to list its models, which an error message suggests."""
 
 
 class EngineCall:
@@ -55,12 +55,12 @@ class EngineCall:
         limits: Timeout, concurrency, retries and cost.
         usage: The totals to which the finished call is added.
         schema: Parses the answer, if a schema was requested.
-        slot: Its position in a conversation.
+        slot: The call's position in a conversation, if any.
 
     Attributes:
         portal: The engine's event loop, on which the call runs.
-        timeout: Seconds that a caller waits: the deadline and a grace period.
-        partial: The partial answer; calls of one failover share it.
+        timeout: Seconds that a caller waits: the deadline plus a grace period.
+        partial: The partial answer; the calls of one failover share it.
     """
 
     def __init__(  # noqa: PLR0913 - a call uses all of them
@@ -80,7 +80,7 @@ class EngineCall:
         self._host, self._request, self._usage = host, request, usage
         self._schema, self._slot = schema, slot
 
-    async def run(self, emit: Emit | None = None) -> Reply:
+    async def run(self, emit: ChunkHandler | None = None) -> Reply:
         """Make the call on its engine's loop, passing each chunk to ``emit``.
 
         Raises:
@@ -104,7 +104,7 @@ class EngineCall:
         self._usage.add(self.partial)
         reply = self.partial.reply(parsed=parsed)
         if self._slot:
-            self._slot.keep(self._request.messages[-1], reply)
+            self._slot.add_turn(self._request.messages[-1], reply)
         return reply
 
     async def preview(self) -> CallPreview:
@@ -121,14 +121,14 @@ class EngineCall:
             redact_exception(error, self.target.key)
             raise
 
-    async def _answer(self, engine: LLMEngine, emit: Emit | None) -> Any:  # noqa: ANN401 - parsed
-        """Send the request and return the parsed answer, or ``None`` without a schema."""
+    async def _answer(self, engine: LLMEngine, emit: ChunkHandler | None) -> Any:  # noqa: ANN401 - parsed
+        """Send the request; return the parsed answer, or ``None`` if there is no schema."""
         self.partial.cost_per_token = engine.get_cost_per_token()
         try:
             request = await self._prepare(engine)
             self.partial.model = request.model
             cost = await check_budget(engine, request, self.limits, lambda: self._usage.spent)
-            with self._usage.hold(cost):
+            with self._usage.reserve(cost):
                 await self._send(engine, request, emit)
                 parsed = self._schema and await parse_or_correct(
                     self._schema,
@@ -138,19 +138,21 @@ class EngineCall:
                 )
         except ModelNotFoundError as error:
             models = await self._models(engine)
-            raise error.extended(did_you_mean(self.partial.model, models)) from error.__cause__
+            raise error.with_appended_text(
+                did_you_mean(self.partial.model, models)
+            ) from error.__cause__
         tokens = self.partial.billed or self.partial.total_usage
         if tokens is not None:
-            # Prices change over time; the call is billed at the price of when it was sent.
+            # Prices change over time; a call is billed at the price at the time it was sent.
             sent_at = time.time() - (time.monotonic() - self.partial.started)
             self.partial.price = await cost_of(engine, self.partial.model, tokens, sent_at)
         return parsed
 
     async def _prepare(self, engine: LLMEngine) -> Request:
-        """Return the request with the engine's model, and the schema as the engine enforces it.
+        """Return the request with a model, and with the schema in the prompt if necessary.
 
         Raises:
-            UnsupportedFeatureError: If the engine takes no images or no conversation.
+            UnsupportedFeatureError: If the engine does not support images or conversations.
         """
         request, schema = self._request, self._schema
         if request.images and "images" not in engine.features:
@@ -164,12 +166,12 @@ class EngineCall:
             request = replace(request, model=model)
         if schema is None or schema.schema is None:
             return request
-        # The strict modes of providers require every field to be named, which a loose type cannot.
+        # Providers' strict modes require named fields, which a loose schema does not have.
         if "schema" in engine.features and not schema.is_loose:
             return request
-        return with_schema_in_words(request, schema)
+        return with_schema_in_prompt(request, schema)
 
-    async def _send(self, engine: LLMEngine, request: Request, emit: Emit | None) -> None:
+    async def _send(self, engine: LLMEngine, request: Request, emit: ChunkHandler | None) -> None:
         """Send the request, with retries until the first chunk has arrived."""
 
         async def attempt() -> None:
@@ -195,7 +197,9 @@ class EngineCall:
             on_wait=note_wait,
         )
 
-    async def _receive(self, engine: LLMEngine, request: Request, emit: Emit | None) -> None:
+    async def _receive(
+        self, engine: LLMEngine, request: Request, emit: ChunkHandler | None
+    ) -> None:
         with typed_errors(self.target):
             async for chunk in engine.stream(request):
                 self.partial.add(chunk)
@@ -203,7 +207,7 @@ class EngineCall:
                     await emit(chunk)
 
     async def _models(self, engine: LLMEngine) -> list[str]:
-        """Return the provider's models, or none if it cannot list them in time."""
+        """Return the provider's models; empty if it cannot list them in time."""
         with contextlib.suppress(GatewayError, TimeoutError):
             async with asyncio.timeout(_LISTING_TIMEOUT):
                 return [model.model for model in await engine.models()]
@@ -234,7 +238,7 @@ class EngineCall:
         )
 
     def _record_failure(self, error: GatewayError) -> None:
-        """Complete the error, remove the key from it, and add the call to the totals."""
+        """Complete and redact the error, and add the call to the totals."""
         redact_exception(error, self.target.key)
         error.engine = error.engine or self.target.name
         error.model = error.model or self.partial.model or None

@@ -17,7 +17,7 @@ from gatewayx_nb.hints import Hint
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from gatewayx_nb.calls import Emit, PlannedCall
+    from gatewayx_nb.calls import ChunkHandler, PlannedCall
     from gatewayx_nb.cassettes import Cassette, RecordingSlot
     from gatewayx_nb.concurrency import Portal
     from gatewayx_nb.engine_pool.embeddings import Vectors
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.schema import ResponseSchema
 
 _GRACE = 1.0
-"""Seconds past the deadline and the duration of a replay that a caller waits."""
+"""Seconds that a caller waits in addition to the deadline and the duration of a replay."""
 
 
 class ReplayedCall:
@@ -37,7 +37,7 @@ class ReplayedCall:
         deadline: Seconds that a live call may take.
         speed: Factor of the recorded speed; if ``None``, the replay is immediate.
         schema: Parses the answer, if a schema was requested.
-        keep: Stores the turn in its conversation.
+        add_turn: Adds the turn to its conversation.
     """
 
     def __init__(  # noqa: PLR0913 - as in `EngineCall`
@@ -48,18 +48,18 @@ class ReplayedCall:
         speed: float | None,
         *,
         schema: ResponseSchema | None,
-        keep: Callable[[Reply], object],
+        add_turn: Callable[[Reply], object],
     ) -> None:
         self.portal = portal
-        self._entry, self._speed, self._schema, self._keep = entry, speed, schema, keep
+        self._entry, self._speed, self._schema, self._add_turn = entry, speed, schema, add_turn
         reply = entry.to_reply()
         self.partial = PartialReply(reply.engine, reply.model, instant=speed is None)
         self.partial.attempts, self.partial.price = reply.attempts, reply.cost
         self.partial.fallback_from = reply.fallback_from
         self.timeout = deadline + _GRACE + (reply.latency / speed if speed else 0)
 
-    async def run(self, emit: Emit | None = None) -> Reply:
-        """Pass on each chunk, at its recorded time if a speed is set."""
+    async def run(self, emit: ChunkHandler | None = None) -> Reply:
+        """Replay the chunks, at their recorded times if a speed is set."""
         start = time.monotonic()
         for at, chunk in self._entry.pieces():
             if self._speed:  # relative to the start, so that delays do not add up
@@ -68,7 +68,7 @@ class ReplayedCall:
             if emit is not None:
                 await emit(chunk)
         reply = self._entry.to_reply(self._parsed())
-        self._keep(reply)
+        self._add_turn(reply)
         return reply
 
     def closed_error(self) -> TransportError:
@@ -93,7 +93,7 @@ class ReplayedCall:
             return self._schema.parse(self._entry.text)
         except ValueError as error:
             raise ConfigError(
-                f"the recorded answer does not fit the schema: {error}.",
+                f"the recorded answer does not match the schema: {error}.",
                 hint=Hint("record_cassette", mode="record"),
             ) from None
 
@@ -106,8 +106,8 @@ class RecordedCall:
         self.portal, self.partial, self.timeout = live.portal, live.partial, live.timeout
         self.closed_error, self.deadline_error = live.closed_error, live.deadline_error
 
-    async def run(self, emit: Emit | None = None) -> Reply:
-        """Make the call and record it.
+    async def run(self, emit: ChunkHandler | None = None) -> Reply:
+        """Make the call and record its reply.
 
         Raises:
             ConfigError: If the reply arrived but cannot be recorded.
@@ -119,7 +119,7 @@ class RecordedCall:
         await _write_entry(self._cassette, lambda: entry_of(body, fields, reply, chunks, redact))
         return reply
 
-    def _recording(self, chunks: list[RecordedChunk], emit: Emit | None) -> Emit:
+    def _recording(self, chunks: list[RecordedChunk], emit: ChunkHandler | None) -> ChunkHandler:
         async def record(chunk: Chunk) -> None:
             # All other fields of a chunk are recorded once, from the finished reply.
             if chunk.text or chunk.reasoning:
@@ -142,10 +142,10 @@ async def _write_entry(cassette: Cassette, make: Callable[[], CassetteEntry]) ->
 
 
 async def record_vectors(
-    cassette: Cassette, slot: RecordingSlot, work: Coroutine[Any, Any, Vectors]
+    cassette: Cassette, slot: RecordingSlot, coroutine: Coroutine[Any, Any, Vectors]
 ) -> Vectors:
     """Await embeddings and record them."""
-    vectors = await work
+    vectors = await coroutine
     rows, dimensions = vectors.shape
     recorded = vectors_of(rows, dimensions, vectors.astype("<f4").tobytes())
     fields = cassette.fields(slot)

@@ -1,4 +1,4 @@
-"""Engines, models and their state: those of this machine, or those of a replayed cassette."""
+"""Engines and models with their state, on this machine or on a replayed cassette."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from gatewayx_nb.concurrency import on_portal_thread
 from gatewayx_nb.engine_pool.health import HEALTH_TIMEOUT, EngineHealth, check_health
-from gatewayx_nb.engine_pool.probe import Prober, listening
+from gatewayx_nb.engine_pool.probe import Prober, listening_servers
 from gatewayx_nb.errors import ConfigError, GatewayError
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.llm_engines import FEATURES, SAMPLING
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.secure_config import Config
 
 REFRESH_INTERVAL = 1.0
-"""Seconds between checks for changed files before calls; commands and magics always check."""
+"""Seconds between checks for changed files by calls; commands and magics always check."""
 
 _PROBE_TIMEOUT = 1.0
 """Seconds that a server on this machine has to answer."""
@@ -40,10 +40,10 @@ class Catalog(Protocol):
 
     @property
     def problems(self) -> list[str]:
-        """Problems with the user's files, a line each."""
+        """Problems with the user's files, one per line."""
 
     def models(self, engine: str | None, *, live: bool) -> list[ModelInfo]:
-        """Return the models that can be called, of one engine or of all."""
+        """Return the models that can be called, for one engine or all."""
 
     def status(self, *, probe: bool) -> list[EngineStatus]:
         """Return a row for each engine."""
@@ -55,7 +55,7 @@ class Catalog(Protocol):
         """Return what a model supports."""
 
     def default_model(self) -> str:
-        """Return the reference that is used if a call names none."""
+        """Return the reference that is used if a call has none."""
 
     def require(self, reference: str) -> None:
         """Raise an error if the reference cannot be called."""
@@ -84,7 +84,7 @@ class LiveCatalog(Catalog):
     @property
     @override
     def problems(self) -> list[str]:
-        """Problems with the user's files, a line each."""
+        """Problems with the user's files, one per line."""
         return [*self._registry.problems, *filter(None, [self._usage.ledger.problem])]
 
     @override
@@ -101,7 +101,7 @@ class LiveCatalog(Catalog):
         failure = answers.get(engine) if engine is not None else None
         if isinstance(failure, GatewayError):
             raise failure
-        # Without a named engine, one that fails must not hide the models of the others.
+        # If no engine is named, one that fails must not hide the models of the others.
         lists = [answer for answer in answers.values() if not isinstance(answer, GatewayError)]
         return [model for models in lists for model in models]
 
@@ -110,7 +110,7 @@ class LiveCatalog(Catalog):
         """Return a row for each engine, with the totals of its calls."""
         if probe:
             self._registry.note_running_servers(self._answering_servers())
-        return [self._usage.on(row) for row in self._registry.rows()]
+        return [self._usage.with_totals(row) for row in self._registry.rows()]
 
     @override
     def health(self, names: Sequence[str]) -> Coroutine[Any, Any, list[EngineHealth]]:
@@ -127,7 +127,7 @@ class LiveCatalog(Catalog):
 
     @override
     def default_model(self) -> str:
-        """Return the reference that is used if a call names none."""
+        """Return the reference that is used if a call has none."""
         return self._registry.default_reference()
 
     @override
@@ -136,12 +136,12 @@ class LiveCatalog(Catalog):
         self._registry.resolve(reference)
 
     def _answering_servers(self) -> list[str]:
-        """Return the engines whose server on this machine answers."""
-        if on_portal_thread():  # an engine requests the status: its loop must not wait for itself
+        """Return the engines whose local server responds."""
+        if on_portal_thread():  # called by an engine, whose loop must not wait for itself
             return []
         # Connecting is cheaper than starting the engine, and most servers are not running.
-        names = self._runtime.run(listening(self._registry.servers()))
-        targets = [self._registry.resolve(name) for name in names]
+        running = self._runtime.run(listening_servers(self._registry.servers()))
+        targets = [self._registry.resolve(name) for name in running]
         prober = self._prober(_PROBE_TIMEOUT)
         answers = self._runtime.run(
             prober.probe_all(targets, lambda instance: instance.health_check())
@@ -166,7 +166,7 @@ class ReplayCatalog(Catalog):
     @property
     @override
     def problems(self) -> list[str]:
-        """The problem of the cassette, if it has one."""
+        """The cassette's problem, if it has one."""
         return list(filter(None, [self._cassette.problem]))
 
     @override
@@ -180,10 +180,12 @@ class ReplayCatalog(Catalog):
         models: dict[str, list[str]] = {}
         for model in self._cassette.models():
             models.setdefault(model.engine, []).append(model.model)
-        names = {engine: ", ".join(filter(None, recorded)) for engine, recorded in models.items()}
+        model_lists = {
+            engine: ", ".join(filter(None, recorded)) for engine, recorded in models.items()
+        }
         return [
             EngineStatus(engine, model, "not needed", "replay", "cassette", loaded=True)
-            for engine, model in names.items()
+            for engine, model in model_lists.items()
         ]
 
     @override
@@ -198,15 +200,15 @@ class ReplayCatalog(Catalog):
 
     @override
     def features(self, reference: str) -> frozenset[str]:
-        """Return every feature: a cassette may hold any call."""
+        """Return every feature, because a cassette may contain any call."""
         return FEATURES | SAMPLING
 
     @override
     def default_model(self) -> str:
-        """Return the reference that answered the recorded calls that named none.
+        """Return the default reference, which the recorded calls without a model used.
 
         Raises:
-            ConfigError: If every recorded call names its model.
+            ConfigError: If there is none, because every recorded call names its model.
         """
         reference = self._registry.default or self._cassette.default_reference()
         if reference is None:

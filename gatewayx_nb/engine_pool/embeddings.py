@@ -32,16 +32,16 @@ _CONCURRENT_BATCHES = 8
 
 
 def check_texts(texts: Iterable[str]) -> list[str]:
-    """Return one text or several as a list.
+    """Return one or several texts as a list.
 
     Raises:
-        UsageError: If one is not a str, or is empty, which providers reject.
+        UsageError: If a text is not a str or is empty; providers reject empty ones.
     """
     checked = [texts] if isinstance(texts, str) else list(texts)
     for number, text in enumerate(checked):
         if not isinstance(text, str) or not text:
             raise UsageError(
-                f"text {number} must be a str that is not empty, got {text!r}.",
+                f"text {number} must be a non-empty str, got {text!r}.",
                 hint="Remove it from the texts.",
             )
     return checked
@@ -80,7 +80,7 @@ class _BatchEmbedder:
     slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_CONCURRENT_BATCHES))
 
     async def embed(self, texts: list[str]) -> Batch:
-        """Embed all texts; the first failure cancels the other batches, which saves their cost."""
+        """Embed all texts; the first failure cancels the other batches to save their cost."""
         size = self.engine.embedding_batch
         batches = [texts[start : start + size] for start in range(0, len(texts), size)]
         try:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def redact_exception(error: GatewayError, key: str) -> None:
     """Remove a key from an error's message and fields, and from the frames of its traceback.
 
-    A provider may quote the key in its response, and tracebacks with locals would show that.
+    A provider may quote the key in its response, and tracebacks with locals would show it.
     """
     error.message = redact(error.message, [key])
     error.args = (error.message,)
@@ -35,7 +35,7 @@ def redact_exception(error: GatewayError, key: str) -> None:
 
 
 def cause_without_key(cause: BaseException, key: str) -> BaseException | None:
-    """Return an exception for chaining, or ``None`` if it or its causes contain the key."""
+    """Return ``cause``, or ``None`` if it or its own causes contain the key."""
     return None if any(_contains_key(link, key) for link in _chain(cause)) else cause
 
 

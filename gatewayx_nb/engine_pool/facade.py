@@ -1,4 +1,4 @@
-"""`EnginePool`, which owns engines and makes calls to them, and the default pool."""
+"""`EnginePool`, which owns engines and calls them, and the default pool."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from gatewayx_nb import calls, comparisons
-from gatewayx_nb.calls import AsyncReplyStream, ReplyStream, await_from, wait_for
+from gatewayx_nb.calls import AsyncReplyStream, ReplyStream, await_on_loop, run_blocking
 from gatewayx_nb.concurrency import forbid_blocking_call
 from gatewayx_nb.conversations import Chat, ChatStore
 from gatewayx_nb.engine_pool.catalog import LiveCatalog, ReplayCatalog
@@ -54,12 +54,12 @@ class EnginePool:
     for changes.
 
     Args:
-        home: The project folder; if omitted, searched from the current folder upwards.
-        env: The environment; if omitted, that of the process.
-        engines: Engine instances, in addition to those found as files. An engine is named by its
-            ``name``, or after its class.
+        home: The project folder; by default, the nearest one at or above the current folder.
+        env: The environment; by default, the process's own.
+        engines: Engine instances, in addition to those found as files. An engine's name is its
+            ``name`` or is derived from its class.
 
-    Every call takes these keywords:
+    Every call takes these keyword arguments:
 
     ``model``
         A reference, ``"engine"`` or ``"engine:model"``; the default model if omitted.
@@ -69,23 +69,24 @@ class EnginePool:
         Paths, bytes, https URLs, matplotlib figures or PIL images; see `images.load`.
     ``schema``
         The structure of the reply: a JSON Schema, a pydantic model, a dataclass or a TypedDict;
-        ``reply.parsed`` is the parsed reply. An engine without native support for schemas asks
-        for it in the prompt. If the reply does not match, the call asks once more.
+        ``reply.parsed`` is the parsed reply. If the engine does not support schemas natively,
+        the prompt asks for it. If the reply does not match, the model is asked once more.
     ``params``
         Further parameters, sent unchanged. ``{"drop_unsupported": True}`` removes parameters that
         the model rejects and sends the request again; ``reply.dropped`` lists them.
     ``timeout``
         Seconds for the whole call, instead of ``[limits] timeout`` (600).
     ``chat``
-        A conversation or its name: its earlier turns are sent along, and this turn is added to
-        it; see `conversations.Chat`.
+        A conversation or its name. Its earlier turns are sent too, and this turn is added to it;
+        see `conversations.Chat`.
     ``max_cost``, ``allow_unpriced``
-        Maximum cost of the call in US dollars. The estimate assumes a token per four characters,
-        and ``max_tokens`` (or 1,024) tokens of reply. An unknown price stops the call too, unless
-        allowed. ``[limits] max_cost`` limits the total cost of the pool's calls.
+        Maximum cost of the call in US dollars. The estimate assumes one token per four characters
+        and ``max_tokens`` (or 1,024) reply tokens. A call with an unknown price is rejected too,
+        unless allowed. ``[limits] max_cost`` limits the total cost of the pool's calls.
     ``fallback``
         References to try in order if the call fails before any of its reply has arrived;
-        ``reply.fallback_from`` then names the first. A reply never mixes two engines.
+        ``reply.fallback_from`` is then the reference that was tried first. A reply never mixes
+        two engines.
     ``fresh``
         Whether to bypass the open `cassette`.
     """
@@ -103,7 +104,7 @@ class EnginePool:
         self.chats = ChatStore(lambda: self._router)
         planner = LivePlanner(config, registry, self._runtime, self.chats, self._usage)
         self._router = CallRouter(planner, self._live.refresh_if_due)
-        # Through a weak reference: the registration must not keep the pool alive.
+        # With a weak reference, so that the registration does not keep the pool alive.
         atexit.register(_close_at_exit, weakref.ref(self))
 
     def ask(self, prompt: str, /, **options: Unpack[CallOptions]) -> Reply:
@@ -119,7 +120,7 @@ class EnginePool:
         return await calls.aask(self._router, prompt, options)
 
     def stream(self, prompt: str, /, **options: Unpack[CallOptions]) -> ReplyStream:
-        """Call a model and stream the reply, which is ``.reply`` after the end.
+        """Call a model and stream the reply; the complete reply is then available as ``.reply``.
 
         Raises:
             GatewayError: If the call cannot be made; later failures are raised during iteration.
@@ -139,13 +140,13 @@ class EnginePool:
         Args:
             prompt: The prompt.
             models: References; a repeated reference is called repeatedly.
-            **options: The keywords of every call, except ``model``, ``chat`` and ``fallback``.
+            **options: The options of every call, except ``model``, ``chat`` and ``fallback``.
 
         Returns:
             Replies or errors in the order of ``models``; a call that fails yields its error.
 
         Raises:
-            UsageError: If the calls are invalid for every model; nothing is sent.
+            UsageError: If an option or the list of models is invalid; nothing is sent.
             KeyboardInterrupt: If stopped; its ``comparison`` holds the partial answers.
         """
         forbid_blocking_call("acompare")
@@ -170,38 +171,38 @@ class EnginePool:
     def preview(self, prompt: str, /, **options: Unpack[CallOptions]) -> CallPreview:
         """Return what `ask` would send and its maximum cost; nothing is sent.
 
-        The preview is that of the engine, even if a `cassette` is open.
+        The preview describes the live call, even if a `cassette` is open.
 
         Raises:
             GatewayError: If the call cannot be made.
         """
         forbid_blocking_call("apreview")
         call = self._router.plan_live(prompt, options)
-        return wait_for(call, call.preview())
+        return run_blocking(call, call.preview())
 
     async def apreview(self, prompt: str, /, **options: Unpack[CallOptions]) -> CallPreview:
         """Return what `aask` would send; see `preview`."""
         call = self._router.plan_live(prompt, options)
-        return await await_from(call, call.preview())
+        return await await_on_loop(call, call.preview())
 
     def embed(self, texts: Iterable[str], *, model: str) -> Vectors:
         """Return the embeddings of texts as a float32 array of shape (texts, dimensions).
 
         Args:
             texts: The texts; none may be empty.
-            model: A reference; if it names only an engine, the engine's own embedding model.
+            model: A reference; if it names only an engine, its default embedding model is used.
 
         Raises:
             GatewayError: If a batch fails.
         """
         forbid_blocking_call("aembed")
-        portal, work = self._router.embed(texts, model)
-        return portal.run(work)
+        portal, coroutine = self._router.embed(texts, model)
+        return portal.run(coroutine)
 
     async def aembed(self, texts: Iterable[str], *, model: str) -> Vectors:
         """Return embeddings of texts; see `embed`."""
-        portal, work = self._router.embed(texts, model)
-        return await portal.arun(work)
+        portal, coroutine = self._router.embed(texts, model)
+        return await portal.arun(coroutine)
 
     def chat(self, model: str | None = None, *, system: str | None = None, name: str = "") -> Chat:
         """Start a conversation, or continue the named one.
@@ -218,7 +219,7 @@ class EnginePool:
     def cassette(
         self, path: str | Path, mode: Mode = "auto", *, speed: float | None = None
     ) -> Cassette:
-        """Open a file of recorded replies, until it is closed or its ``with`` block ends.
+        """Use a file of recorded replies until it is closed or the ``with`` block ends.
 
         Failed calls are not recorded. Replayed calls cost nothing, and count neither in `usage` nor
         towards a budget.
@@ -252,7 +253,7 @@ class EnginePool:
         """Return the models that can be called now.
 
         Args:
-            engine: Name of one engine; if omitted, all.
+            engine: Name of an engine; by default, all.
             live: Whether to query the providers, which spends no tokens.
 
         Raises:
@@ -265,10 +266,11 @@ class EnginePool:
     def status(self, *, probe: bool = True) -> list[EngineStatus]:
         """Return a row for each known engine, unusable ones included, with its problem.
 
-        While a `cassette` is replayed, the rows are those of its engines.
+        While a `cassette` is replayed, the rows describe the recorded engines.
 
         Args:
-            probe: Whether to query servers on this machine; if not, their last state is reported.
+            probe: Whether to query servers on this machine; if not, their last known state is
+                returned.
         """
         self.refresh()
         return self._catalog.status(probe=probe)
@@ -277,8 +279,8 @@ class EnginePool:
         """Check that engines work, concurrently; each has 10 s to answer.
 
         Args:
-            *names: Names of engines; if omitted, every engine that has its key or needs none. Of
-                the servers that may run on this machine, those that listen are checked.
+            *names: Names of engines; if omitted, every engine that has its key or needs none. Local
+                servers are checked only if they are running.
 
         Returns:
             A row for each engine, failing ones included.
@@ -297,10 +299,10 @@ class EnginePool:
     def problems(self) -> list[str]:
         """Problems with the user's files, one per line.
 
-        While a `cassette` is replayed, only those of the cassette.
+        While a `cassette` is replayed, only its problem is returned.
         """
         cassette = self.active_cassette
-        if cassette is None or self._router.replaying:
+        if cassette is None or self._router.replayed_cassette:
             return self._catalog.problems
         return [*self._catalog.problems, *filter(None, [cassette.problem, cassette.warning])]
 
@@ -326,7 +328,7 @@ class EnginePool:
         self._live.refresh()
 
     def default_model(self) -> str:
-        """Return the reference that is used if a call names none.
+        """Return the reference that is used if a call has none.
 
         Raises:
             ConfigError: If there is no default.
@@ -339,7 +341,7 @@ class EnginePool:
 
         Args:
             reference: ``"engine"`` or ``"engine:model"``.
-            save: Whether to write it to the project's settings, too.
+            save: Whether to save it in the settings, too.
 
         Raises:
             GatewayError: If the reference cannot be called.
@@ -357,7 +359,7 @@ class EnginePool:
     def history(self, count: int = 20) -> list[LedgerEntry]:
         """Return the project's last calls, those of other kernels included, newest first.
 
-        Only figures are kept, in `ledger`; no prompts and no answers.
+        The `ledger` contains usage and cost, but neither prompts nor answers.
 
         Raises:
             ConfigError: If the file cannot be read.
@@ -377,7 +379,7 @@ class EnginePool:
         return self._usage.ledger.path
 
     def security_status(self) -> SecurityStatus:
-        """Return where keys come from and who may read and change the files; never a key.
+        """Return where keys are set and who may read and change the files, but never a key.
 
         Git is queried for at most two seconds, to find out whether it ignores or tracks key files.
         """
@@ -386,7 +388,9 @@ class EnginePool:
         return security_status(self._config, rows, self._registry.problems, started)
 
     def untrusted_engines(self) -> dict[str, list[KeyDestination]]:
-        """Return the engines that do not receive your key, as the project would send it elsewhere.
+        """Return the engines from which your key is withheld.
+
+        It is withheld because the project would send it elsewhere.
 
         Returns:
             By engine, the project's addresses, files and network settings that cause this.
@@ -407,16 +411,19 @@ class EnginePool:
 
         Args:
             source: The file; neither its content nor its permissions are changed.
-            user: Whether the keys are for all projects of the user.
+            user: Whether to import them for all of the user's projects.
 
         Raises:
             ConfigError: If a file cannot be read or written.
         """
         self.refresh()
-        return self._config.import_keys(Path(source), self._registry.names(), user=user)
+        return self._config.import_keys(Path(source), self._registry.engine_by_name(), user=user)
 
     def close(self) -> None:
-        """Cancel running calls, close all connections and write the ledger; calls may follow."""
+        """Cancel running calls, close all connections and write the ledger.
+
+        The pool remains usable.
+        """
         self._runtime.close()
         self._usage.ledger.flush()
 
@@ -439,25 +446,25 @@ class EnginePool:
 
     @property
     def _catalog(self) -> Catalog:
-        replaying = self._router.replaying
-        return ReplayCatalog(replaying, self._registry) if replaying else self._live
+        cassette = self._router.replayed_cassette
+        return ReplayCatalog(cassette, self._registry) if cassette else self._live
 
 
 class _DefaultPool:
-    """The pool of the module functions, built on first use."""
+    """The pool used by the module functions, created on first use."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # concurrent first calls must get the same pool
         self._pool: EnginePool | None = None
 
     def get(self) -> EnginePool:
-        """Return the default pool; the first use builds it for the current folder."""
+        """Return the default pool; the first use creates it for the current folder."""
         with self._lock:
             self._pool = self._pool or EnginePool()
             return self._pool
 
     def reset(self) -> None:
-        """Close the default pool; the next use builds a new one."""
+        """Close the default pool; the next use creates a new one."""
         with self._lock:
             pool, self._pool = self._pool, None
         if pool is not None:
@@ -469,7 +476,7 @@ pool, reset = _default.get, _default.reset
 
 
 def _by_name(engines: Iterable[LLMEngine]) -> dict[str, LLMEngine]:
-    """Return engines by name: their own, or ``grok`` for a `GrokEngine`.
+    """Return engines by name; an unnamed `GrokEngine` is called ``grok``.
 
     Raises:
         UsageError: If two have the same name.

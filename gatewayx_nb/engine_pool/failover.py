@@ -11,14 +11,14 @@ from gatewayx_nb.errors import DeadlineError, GatewayError, TrustError, UsageErr
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from gatewayx_nb.calls import Emit
+    from gatewayx_nb.calls import ChunkHandler
     from gatewayx_nb.concurrency import Portal
     from gatewayx_nb.engine_pool.preview import CallPreview
     from gatewayx_nb.errors import TransportError
     from gatewayx_nb.replies import Reply
 
 FINAL_ERRORS = (UsageError, TrustError)
-"""Errors that another engine would raise, too, or must not hide."""
+"""Errors after which no fallback is tried."""
 
 
 class Failover:
@@ -26,8 +26,8 @@ class Failover:
 
     Args:
         first: The reference of the first engine.
-        attempts: The calls in order; in place of a call that cannot be made, its error.
-        portal: The loop from which the calls are made.
+        attempts: The calls in order, with an error in place of each call that cannot be made.
+        portal: The event loop that makes the calls in turn.
 
     Raises:
         GatewayError: If none of the calls can be made.
@@ -41,9 +41,9 @@ class Failover:
             raise _combined(error for error in attempts if isinstance(error, GatewayError))
         self.portal = portal
         self.partial = calls[0].partial
-        for call in calls:  # a reader sees one partial answer, whichever engine is called
+        for call in calls:  # readers see one partial answer, whichever engine is called
             call.partial = self.partial
-        self._first, self._attempts = first, attempts
+        self._first_reference, self._attempts = first, attempts
         self._current = calls[0]
 
     @property
@@ -55,7 +55,7 @@ class Failover:
         """Return what the first call that can be made would send; see `EngineCall.preview`."""
         return await self._current.portal.arun(self._current.preview())
 
-    async def run(self, emit: Emit | None = None) -> Reply:
+    async def run(self, emit: ChunkHandler | None = None) -> Reply:
         """Make the calls until one answers; see `EngineCall.run`."""
         try:
             async with asyncio.timeout(self._current.limits.timeout):
@@ -63,14 +63,14 @@ class Failover:
         except TimeoutError:
             raise self.deadline_error() from None
 
-    async def _run_in_turn(self, emit: Emit | None) -> Reply:
+    async def _run_in_turn(self, emit: ChunkHandler | None) -> Reply:
         failures: list[GatewayError] = []
         for number, call in enumerate(self._attempts):
             if isinstance(call, GatewayError):
                 failures.append(call)
                 continue
             self._current = call
-            fallback_from = self._first if number else None
+            fallback_from = self._first_reference if number else None
             self.partial.begin(call.target.name, call.target.model or "", fallback_from)
             try:
                 return await call.portal.arun(call.run(emit))
@@ -93,6 +93,8 @@ class Failover:
 
 
 def _combined(failures: Iterable[GatewayError]) -> GatewayError:
-    """Return the first failure, with the messages of the others."""
-    first, *others = failures
-    return first.extended("".join(f" And the fallback: {error.message}" for error in others))
+    """Return the first failure, with the messages of later ones appended."""
+    first, *later = failures
+    return first.with_appended_text(
+        "".join(f" And the fallback: {error.message}" for error in later)
+    )

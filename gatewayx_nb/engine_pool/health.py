@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.engine_pool.probe import listening
+from gatewayx_nb.engine_pool.probe import listening_servers
 from gatewayx_nb.errors import EngineNotFoundError, GatewayError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ HEALTH_TIMEOUT = 10.0
 """Seconds that each engine has to answer."""
 
 _CHECKED_STATES = ("ready", "failed", "refused")
-"""States of engines that can be checked; in all others something is missing, such as a key."""
+"""States of engines that are checked; in other states, a key or server is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def check_health(
     Args:
         prober: Queries the engines.
         registry: The known engines.
-        names: Engines; if empty, all that are ready.
+        names: Names of engines; if empty, all engines that can be checked.
 
     Raises:
         EngineNotFoundError: If a name is unknown.
@@ -69,10 +69,12 @@ def check_health(
 async def _check(
     prober: Prober, targets: dict[str, Target | GatewayError], servers: dict[str, str]
 ) -> list[EngineHealth]:
-    silent = servers.keys() - set(await listening(servers))  # nobody started them: not a failure
-    checked = {name: target for name, target in targets.items() if name not in silent}
-    callable_ = [target for target in checked.values() if not isinstance(target, GatewayError)]
-    answers = await prober.probe_all(callable_, _measure)
+    not_running = servers.keys() - set(
+        await listening_servers(servers)
+    )  # not started, which is not a failure
+    checked = {name: target for name, target in targets.items() if name not in not_running}
+    available = [target for target in checked.values() if not isinstance(target, GatewayError)]
+    answers = await prober.probe_all(available, _measure)
     return [
         _row(name, target if isinstance(target, GatewayError) else answers[target.name])
         for name, target in sorted(checked.items())
@@ -89,4 +91,4 @@ async def _measure(engine: LLMEngine) -> EngineHealth:
 def _row(name: str, answer: EngineHealth | GatewayError) -> EngineHealth:
     if isinstance(answer, GatewayError):
         return EngineHealth(name, ok=False, error=" ".join(answer.describe().split()))
-    return replace(answer, engine=name)  # the name may be an alias of the engine's
+    return replace(answer, engine=name)  # the requested name may be an alias

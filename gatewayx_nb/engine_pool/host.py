@@ -41,18 +41,18 @@ class EngineInstance:
             loaded.hold()
         self._configuration = (target.key, dict(target.options), target.network, slots)
 
-    def fits(self, target: Target, loaded: LoadedEngine | None, slots: int) -> bool:
-        """Return whether the instance was created from this file, key and settings."""
+    def matches(self, target: Target, loaded: LoadedEngine | None, slots: int) -> bool:
+        """Return whether the instance was created from this code, key and configuration."""
         configuration = (target.key, dict(target.options), target.network, slots)
         return self._loaded is loaded and self._configuration == configuration
 
     async def close_if_idle(self) -> None:
-        """Clean up a retired instance after its last call."""
+        """Clean up if the instance is retired and has no calls."""
         if self.retired and not self.calls:
             await self._close()
 
     async def cancel(self) -> None:
-        """Cancel the calls, then clean up; in the reverse order their connections would break."""
+        """Cancel the calls, then clean up; in the other order, calls would fail instead."""
         for task in self.calls.values():
             if task is not None:
                 task.cancel()
@@ -96,10 +96,10 @@ class EngineHost:
     async def acquire(self, target: Target, slots: int) -> AsyncIterator[EngineInstance]:
         """Yield the instance, which is replaced first if its file, key or settings have changed.
 
-        It stays open in the meantime; the caller does not take a slot.
+        It stays open until the block ends; no slot is taken.
         """
         instance = await self._current(target, slots)
-        call = object()  # not the task: one task may use an engine several times, nested
+        call = object()  # not the task, which may use the same engine several times
         instance.calls[call] = asyncio.current_task()
         try:
             yield instance
@@ -114,7 +114,7 @@ class EngineHost:
         await self._limiter.acquire(tokens)
 
     async def retire(self) -> None:
-        """Clean up after the last call, as the engine was removed."""
+        """Clean up after the last call, because the engine was removed."""
         stale, self._instance = self._instance, None
         if stale:
             stale.retired = True
@@ -129,14 +129,14 @@ class EngineHost:
 
     async def _current(self, target: Target, slots: int) -> EngineInstance:
         loaded = self._registry.current(target)
-        if self._instance and self._instance.fits(target, loaded, slots):
+        if self._instance and self._instance.matches(target, loaded, slots):
             return self._instance
         async with self._creating:
             # Many calls may have waited for the lock; the first one loads the engine's code.
             loaded = self._registry.current(target)
             if target.source and loaded is None:
                 loaded = await asyncio.to_thread(self._registry.load, target)
-            if self._instance and self._instance.fits(target, loaded, slots):
+            if self._instance and self._instance.matches(target, loaded, slots):
                 return self._instance
             fresh = EngineInstance(self._create(target, loaded), loaded, target, slots)
             stale, self._instance = self._instance, fresh
@@ -146,7 +146,7 @@ class EngineHost:
         return fresh
 
     def _create(self, target: Target, loaded: LoadedEngine | None) -> LLMEngine:
-        """Create an instance; the user's settings override attributes set by the constructor."""
+        """Create an instance; settings override attributes that the constructor sets."""
         if loaded is None:
             assert target.instance is not None  # noqa: S101 - a target has a file or an instance
             return target.instance

@@ -1,4 +1,4 @@
-"""Limits of calls: estimated tokens and cost against a budget, and the rate of one engine."""
+"""Limits on calls: token estimates, cost limits and rate limits."""
 
 from __future__ import annotations
 
@@ -30,19 +30,22 @@ https://help.openai.com/en/articles/4936856-what-are-tokens-and-how-to-count-the
 """
 
 _DEFAULT_REPLY_TOKENS = 1024
-"""Reply tokens assumed if ``max_tokens`` is not set."""
+"""Number of reply tokens assumed if ``max_tokens`` is not set."""
 
 
-async def cost_of(engine: LLMEngine, model: str, usage: Usage, moment: float) -> Decimal | None:
+async def cost_of(engine: LLMEngine, model: str, usage: Usage, sent_at: float) -> Decimal | None:
     """Return the cost of the tokens, or ``None`` if the price is unknown."""
-    each = engine.get_cost_per_token()
-    if each is not None and (cost := pricing.flat_cost(each, usage)) is not None:
+    price_per_token = engine.get_cost_per_token()
+    if (
+        price_per_token is not None
+        and (cost := pricing.flat_cost(price_per_token, usage)) is not None
+    ):
         return cost
-    if not (engine.prices and pricing.available()):
+    if not (engine.prices and pricing.is_available()):
         return None
-    look_up = functools.partial(pricing.price, engine.prices, model, usage, moment)
-    # Loading genai-prices would block the loop; once loaded, a thread costs more than the lookup.
-    return look_up() if pricing.loaded() else await asyncio.to_thread(look_up)
+    look_up = functools.partial(pricing.price, engine.prices, model, usage, sent_at)
+    # Loading genai-prices would block the loop; afterwards, a lookup is cheaper than a thread.
+    return look_up() if pricing.is_loaded() else await asyncio.to_thread(look_up)
 
 
 def estimate_usage(request: Request) -> Usage:
@@ -65,13 +68,16 @@ def estimate_tokens(texts: Iterable[str]) -> int:
 async def check_budget(
     engine: LLMEngine, request: Request, limits: Limits, spent: Callable[[], Decimal]
 ) -> Decimal:
-    """Return the maximum cost of a call if a limit is set, otherwise 0.
+    """Check that a call stays within the cost limits; return its maximum cost.
 
     Args:
         engine: The engine.
         request: The request.
         limits: Cost limits of the call and the session.
         spent: Returns what the session has cost so far.
+
+    Returns:
+        US dollars; 0 if no limit is set or an unknown price is allowed.
 
     Raises:
         BudgetError: If the call may exceed a limit, or its price is unknown.
@@ -129,7 +135,7 @@ class RateLimiter:
 
 
 def _limiter(per_minute: float | None, burst_share: float) -> AsyncLimiter | None:
-    """Return a leaky bucket that starts this share of a minute's rate at once."""
+    """Return a leaky bucket that lets this share of a minute's rate start at once."""
     if per_minute is None:
         return None
     from aiolimiter import AsyncLimiter

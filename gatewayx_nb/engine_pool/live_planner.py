@@ -37,7 +37,7 @@ class LiveCall(PlannedCall, Protocol):
 class LivePlanner:
     """Resolves references to engines and plans calls to them; nothing is sent.
 
-    Options are in their normal form; see `calls.check_options`.
+    Options must be normalized; see `calls.check_options`.
     """
 
     config: Config
@@ -47,7 +47,7 @@ class LivePlanner:
     usage: UsageTracker
 
     def plan(self, prompt: str, options: CallOptions, *, streamed: bool) -> LiveCall:
-        """Return the call, with its fallbacks.
+        """Return the call, including its fallbacks.
 
         Raises:
             GatewayError: If none of the engines can be called.
@@ -65,8 +65,8 @@ class LivePlanner:
                 raise
             except GatewayError as error:
                 attempts.append(error)
-        first = references[0] or self.registry.default_reference()
-        return Failover(first, attempts, self.runtime.shared)
+        first_reference = references[0] or self.registry.default_reference()
+        return Failover(first_reference, attempts, self.runtime.shared)
 
     def embed(self, texts: list[str], model: str) -> tuple[Portal, Coroutine[Any, Any, Vectors]]:
         """Return an event loop, and the coroutine to run on it, which returns the embeddings."""

@@ -27,9 +27,9 @@ class CallPreview:
         model: Name of the model, as the provider spells it.
         where: URL of the request; empty if nothing leaves this process.
         body: The JSON body of the request, or the arguments for an engine that does not use HTTP.
-        usage: Estimated tokens: one per four characters, and at most ``max_tokens`` (or 1,024) of
+        usage: Estimated tokens: one per four characters, plus ``max_tokens`` (or 1,024) for the
             reply.
-        cost: Maximum cost of these tokens in US dollars, or ``None`` if the price is unknown.
+        cost: The cost of these tokens in US dollars, or ``None`` if the price is unknown.
     """
 
     engine: str

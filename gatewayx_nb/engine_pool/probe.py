@@ -26,7 +26,7 @@ _CONNECT_TIMEOUT = 0.3
 """Seconds for a server on this machine to accept a connection."""
 
 _GRACE = 0.5
-"""Seconds past a deadline that a loop which an engine blocks is waited for."""
+"""Seconds to wait past the deadline, in case an engine blocks its loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,8 @@ class Prober:
 
     Attributes:
         runtime: Runs the engines.
-        slots: Number of concurrent calls of an engine; a query does not use one.
-        timeout: Seconds that each engine has.
+        slots: Maximum number of concurrent calls per engine; a query does not take a slot.
+        timeout: Seconds that each engine has to answer.
     """
 
     runtime: Runtime
@@ -46,15 +46,17 @@ class Prober:
     async def probe_all(
         self, targets: Iterable[Target], query: Callable[[LLMEngine], Awaitable[T]]
     ) -> dict[str, T | GatewayError]:
-        """Return each engine's answer or error by name; engines do not delay one another."""
+        """Return each engine's answer or error, by name; a slow engine does not delay others."""
         targets = list(targets)
-        answers = await asyncio.gather(*(self._within(target, query) for target in targets))
+        answers = await asyncio.gather(
+            *(self._probe_with_timeout(target, query) for target in targets)
+        )
         return {target.name: answer for target, answer in zip(targets, answers, strict=True)}
 
-    async def _within(
+    async def _probe_with_timeout(
         self, target: Target, query: Callable[[LLMEngine], Awaitable[T]]
     ) -> T | GatewayError:
-        """Query an engine, with a timeout on this loop because the engine may block its own."""
+        """Query an engine, with a timeout on this loop, because the engine may block its own."""
         portal = self.runtime.host(target).portal
         answer = asyncio.wrap_future(portal.submit(self._probe(target, query)))
         try:
@@ -87,8 +89,8 @@ class Prober:
         )
 
 
-async def listening(servers: Mapping[str, str]) -> list[str]:
-    """Return the names of the servers that accept connections at their local address."""
+async def listening_servers(servers: Mapping[str, str]) -> list[str]:
+    """Return the names of the servers that accept connections."""
     accepted = await asyncio.gather(*map(_is_listening, servers.values()))
     return [name for name, accepts in zip(servers, accepted, strict=True) if accepts]
 

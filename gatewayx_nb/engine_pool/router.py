@@ -1,4 +1,4 @@
-"""Routing of calls: to an engine, to the open cassette, or to an engine with recording."""
+"""Routing of calls to an engine, with or without recording, or to the open cassette."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ class CallRouter:
 
     @property
     def cassette(self) -> Cassette | None:
-        """The cassette that was opened last."""
+        """The open cassette that was opened last, or ``None``."""
         return self._open[-1] if self._open else None
 
     @property
-    def replaying(self) -> Cassette | None:
+    def replayed_cassette(self) -> Cassette | None:
         """The open cassette in replay mode, during which this machine's engines are ignored."""
         cassette = self.cassette
         return cassette if cassette and cassette.mode == "replay" else None
@@ -82,7 +82,7 @@ class CallRouter:
         return cassette
 
     def plan(self, prompt: str, options: CallOptions, *, streamed: bool) -> PlannedCall:
-        """Return the call; equal calls get their recordings here, in the order of planning.
+        """Return the call; identical calls get their recordings in the order of planning.
 
         Raises:
             CassetteMissError: If the call is not recorded and the mode is ``replay``.
@@ -94,7 +94,7 @@ class CallRouter:
         if cassette is None:
             return self._planner.plan(prompt, options, streamed=streamed)
         call = self._prepare(cassette, prompt, options, streamed=streamed)
-        recorded = self._take(cassette, call.key)
+        recorded = self._find_recording(cassette, call.key)
         if isinstance(recorded, RecordingSlot):
             live = self._planner.plan(prompt, call.options, streamed=streamed)
             return RecordedCall(live, cassette, recorded)
@@ -104,7 +104,7 @@ class CallRouter:
             call_limits(options, self._planner.config.settings.limits).timeout,
             cassette.speed,
             schema=cast("Any", options.get("schema")),
-            keep=call.keep,
+            add_turn=call.add_turn,
         )
 
     def plan_live(self, prompt: str, options: CallOptions) -> LiveCall:
@@ -120,11 +120,11 @@ class CallRouter:
         checked, cassette = check_texts(texts), self._active()
         if cassette is None:
             return self._planner.embed(checked, model)
-        key = self._key(model, RequestBody(texts=tuple(map(cassette.redact, checked))))
-        recorded = self._take(cassette, key)
+        key = self._cassette_key(model, RequestBody(texts=tuple(map(cassette.redact, checked))))
+        recorded = self._find_recording(cassette, key)
         if isinstance(recorded, RecordingSlot):
-            portal, work = self._planner.embed(checked, model)
-            return portal, record_vectors(cassette, recorded, work)
+            portal, coroutine = self._planner.embed(checked, model)
+            return portal, record_vectors(cassette, recorded, coroutine)
         return self._planner.runtime.shared, replay_vectors(recorded)
 
     def _active(self) -> Cassette | None:
@@ -136,7 +136,7 @@ class CallRouter:
             self._open.remove(cassette)
 
     def _secrets(self) -> dict[str, str]:
-        # Engines that were passed to the pool have keys that no file or variable holds.
+        # Engines passed to the pool have keys that are in no file or variable.
         passed = self._planner.registry.api_keys()
         engine_keys = {f"of engine {name}": key for name, key in passed.items()}
         return self._planner.config.keys.secrets_by_name() | engine_keys
@@ -144,7 +144,7 @@ class CallRouter:
     def _prepare(
         self, cassette: Cassette, prompt: str, options: CallOptions, *, streamed: bool
     ) -> _PreparedCall:
-        """Return the call with its earlier turns, and the key by which a cassette finds it."""
+        """Return the call's options and conversation, and the key by which a cassette finds it."""
         slot = self._planner.chats.slot(options.get("chat"))
         request = build_request(prompt, "", options, streamed=streamed)
         (message,) = request.messages
@@ -152,26 +152,28 @@ class CallRouter:
             request = slot.join(request)
         reference = options.get("model") or (slot.model if slot else None)
         fallback = cast("tuple[str, ...]", options.get("fallback", ()))
-        key = self._key(reference, body_of(request, fallback, cassette.redact))
+        key = self._cassette_key(reference, body_of(request, fallback, cassette.redact))
         joined: CallOptions = {**options, "chat": slot} if slot else options
         return _PreparedCall(key, joined, message, slot)
 
-    def _key(self, reference: str | None, body: RequestBody) -> CassetteRequest:
+    def _cassette_key(self, reference: str | None, body: RequestBody) -> CassetteRequest:
         registry = self._planner.registry
-        named = reference or registry.default
-        resolved = named
-        if resolved is None and self.replaying is None:
+        requested = reference or registry.default
+        resolved = requested
+        if resolved is None and self.replayed_cassette is None:
             with contextlib.suppress(ConfigError):  # raised again when the call is planned
                 resolved = registry.default_reference()
         ref = registry.parse_reference(resolved) if resolved else ModelRef("")
-        return CassetteRequest(named or "", ref.engine, ref.model or "", body)
+        return CassetteRequest(requested or "", ref.engine, ref.model or "", body)
 
-    def _take(self, cassette: Cassette, key: CassetteRequest) -> CassetteEntry | RecordingSlot:
+    def _find_recording(
+        self, cassette: Cassette, key: CassetteRequest
+    ) -> CassetteEntry | RecordingSlot:
         try:
             return cassette.find(key)
         except CassetteMissError:
             if key.engine and not cassette.has_engine(key.engine):
-                self._planner.registry.require_engine(key.engine)  # a misspelt name is the cause
+                self._planner.registry.require_engine(key.engine)  # raises if the name is misspelt
             raise
 
 
@@ -183,7 +185,7 @@ class _PreparedCall:
         key: The key by which the cassette finds it.
         options: The options, with the conversation's slot.
         message: The prompt.
-        slot: Its position in a conversation.
+        slot: The call's position in a conversation, if any.
     """
 
     key: CassetteRequest
@@ -191,7 +193,7 @@ class _PreparedCall:
     message: Message
     slot: ConversationSlot | None
 
-    def keep(self, reply: Reply) -> None:
-        """Store the turn in its conversation, if the call belongs to one."""
+    def add_turn(self, reply: Reply) -> None:
+        """Add the turn to its conversation, if the call belongs to one."""
         if self.slot:
-            self.slot.keep(self.message, reply)
+            self.slot.add_turn(self.message, reply)

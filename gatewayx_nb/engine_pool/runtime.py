@@ -1,4 +1,4 @@
-"""The hosts and event loops of a pool's engines."""
+"""Hosts and event loops for a pool's engines."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _GRACE = 2.0
-"""Seconds for all engines together to clean up."""
+"""Seconds that all engines together have to clean up."""
 
 _inherited: list[list[EngineHost]] = []
-"""In a forked child, the parent's hosts: freeing them would close the parent's connections."""
+"""The parent's hosts, in a forked child: freeing them would close the parent's connections."""
 
 
 class Runtime:
@@ -48,8 +48,10 @@ class Runtime:
             with self._lock:
                 host = self._hosts.get(key)  # another thread may have created it meanwhile
                 if host is None or host.portal.loop.is_closed():
-                    own = None if target.may_share_loop else Portal(f"gatewayx {target.name}")
-                    host = EngineHost(own or self._shared_portal(), self._registry)
+                    own_portal = (
+                        None if target.may_share_loop else Portal(f"gatewayx {target.name}")
+                    )
+                    host = EngineHost(own_portal or self._shared_portal(), self._registry)
                     self._hosts[key] = host
         return host
 
@@ -70,21 +72,21 @@ class Runtime:
         with self._lock:
             return self._shared_portal()
 
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the shared loop and block this thread until it finishes.
 
         Raises:
-            TransportError: If the pool is closed meanwhile.
+            TransportError: If the pool is closed in the meantime.
         """
         try:
-            return self.shared.run(work)
+            return self.shared.run(coroutine)
         except asyncio.CancelledError:
             raise _closed_error() from None
 
-    async def arun(self, work: Coroutine[Any, Any, T]) -> T:
+    async def arun(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the shared loop and await it; see `run`."""
         try:
-            return await self.shared.arun(work)
+            return await self.shared.arun(coroutine)
         except asyncio.CancelledError:
             if is_being_cancelled():
                 raise

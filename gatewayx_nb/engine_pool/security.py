@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class KeySecurity:
-    """The key of an engine.
+    """An engine's key.
 
     Attributes:
         engine: The engine's name.
         state: Whether it is set.
-        variable: Name of its variable.
-        source: Where it is set; ``None`` if it is not.
+        variable: The variable that holds it.
+        source: Where it is set; ``None`` if it is not set.
     """
 
     engine: str
@@ -67,7 +67,7 @@ class SecurityStatus:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Number of keys in each state, and of engines started and refused."""
+        """Number of keys in each state, of started engines, and of refused engines and files."""
         states = Counter(key.state for key in self.keys)
         by_state = {state: states[state] for state in ("set", "placeholder", "missing")}
         return by_state | {"started": len(self.started), "refused": len(self.refused)}
@@ -93,7 +93,7 @@ def security_status(
     files = [Refusal("file", "", _relative(problem, config)) for problem in problems]
     return SecurityStatus(
         keys=tuple(_key(row, config) for row in rows if _needs_key(row)),
-        files=tuple(file for place in config.config_dirs for file in audit.audit_files(place)),
+        files=tuple(file for folder in config.config_dirs for file in audit.audit_files(folder)),
         started=tuple(sorted(started)),
         refused=(*engines, *files),
     )
@@ -106,7 +106,7 @@ def _needs_key(row: EngineStatus) -> bool:
 
 def _key(row: EngineStatus, config: Config) -> KeySecurity:
     files: dict[str, Literal["environment", "project", "user"]] = {
-        place.label(place.keys): place.owner for place in config.config_dirs
+        folder.label(folder.keys): folder.owner for folder in config.config_dirs
     }
     files["environment"] = "environment"
     state: KeyState = "missing" if row.key == "not needed" else row.key
@@ -114,11 +114,11 @@ def _key(row: EngineStatus, config: Config) -> KeySecurity:
 
 
 def _relative(text: str, config: Config) -> str:
-    """Shorten the paths in a text: strip the engine, project, user and home folders."""
+    """Make paths in a message relative to the engine, project, user and home folders."""
     folders = config.env.get("GATEWAYX_ENGINES_PATH", "").split(os.pathsep)
-    roots = {str(place.root) for place in config.config_dirs} | {str(Path.home())}
+    roots = {str(folder.root) for folder in config.config_dirs} | {str(Path.home())}
     roots |= {str(Path(path).expanduser().absolute()) for path in folders if path}
-    # The longest first: a project is usually inside the home folder.
+    # Longest first, because a project is usually inside the home folder.
     for root in sorted(roots - {os.sep}, key=len, reverse=True):
         text = text.replace(f"{root}{os.sep}", "").replace(root, ".")
     return text

@@ -1,4 +1,4 @@
-"""Answers that match a schema: instructions in the prompt, and one turn to correct an answer."""
+"""Answers that match a schema: instructions in the prompt, and one correction."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from gatewayx_nb.schema import ResponseSchema
 
 
-def with_schema_in_words(request: Request, schema: ResponseSchema) -> Request:
-    """Return the request with the schema in its system prompt, if the engine cannot enforce it."""
+def with_schema_in_prompt(request: Request, schema: ResponseSchema) -> Request:
+    """Return the request with the schema in its system prompt instead of its ``schema`` field."""
     instruction = f"Answer with {schema.instructions}"
     system = f"{request.system}\n\n{instruction}" if request.system else instruction
     return replace(request, system=system, schema=None)
@@ -36,11 +36,11 @@ async def parse_or_correct(
         schema: The schema.
         request: The request that was answered.
         partial: The answer, which the correction replaces.
-        send_again: Sends the request with the correction.
+        send_again: Sends a request for a corrected answer.
 
     Raises:
         TruncatedError: If the answer was truncated at ``max_tokens``.
-        ProviderError: If the corrected answer does not match either.
+        ProviderError: If the corrected answer does not match the schema either.
     """
     answer = "".join(partial.text)
     try:
@@ -58,15 +58,15 @@ async def parse_or_correct(
         return schema.parse("".join(partial.text))
     except ValueError as error:
         raise ProviderError(
-            f"two answers of {partial.engine!r} do not fit the schema: {error}.",
+            f"two answers of {partial.engine!r} do not match the schema: {error}.",
             hint=Hint("run_again") | "Use another model.",
         ) from None
 
 
 def _with_correction(request: Request, answer: str, error: ValueError) -> Request:
-    complaint = (
+    correction = (
         f"That is not the JSON that was asked for: {error}. Answer again, with the JSON alone."
     )
     # Some providers reject an empty turn.
-    turns = (Message("assistant", answer or "…"), Message("user", complaint))
+    turns = (Message("assistant", answer or "…"), Message("user", correction))
     return replace(request, messages=(*request.messages, *turns))

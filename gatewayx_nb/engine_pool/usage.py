@@ -33,9 +33,9 @@ class ModelUsage:
         model: Name of the model.
         calls: Number of finished calls, failed ones included.
         failed: Number of failed calls.
-        input_tokens: Input tokens, of the calls that reported them.
-        output_tokens: Output tokens, of the calls that reported them.
-        cost: US dollars, of the calls with a known price.
+        input_tokens: Input tokens of the calls that reported them.
+        output_tokens: Output tokens of the calls that reported them.
+        cost: Cost in US dollars of the calls with a known price.
         unpriced: Number of calls that used tokens at an unknown price.
     """
 
@@ -63,7 +63,7 @@ class ModelUsage:
 
 
 class UsageTracker:
-    """Totals of a pool by engine and model, and the ledger, which outlives the pool.
+    """A pool's totals by engine and model, and the ledger, which outlives the pool.
 
     Args:
         ledger: Records each call.
@@ -74,16 +74,16 @@ class UsageTracker:
         self._totals: dict[tuple[str, str], ModelUsage] = {}
         self._last_error: dict[str, str] = {}
         self._reserved = Decimal(0)
-        self._lock = threading.Lock()  # calls end on the loops of several engines
+        self._lock = threading.Lock()  # calls end on several engines' event loops
 
     @property
     def spent(self) -> Decimal:
-        """US dollars spent, plus the maximum cost of the running calls."""
+        """US dollars spent, including the maximum cost of running calls."""
         with self._lock:
             return self._reserved + sum(total.cost for total in self._totals.values())
 
     @contextlib.contextmanager
-    def hold(self, cost: Decimal) -> Iterator[None]:
+    def reserve(self, cost: Decimal) -> Iterator[None]:
         """Reserve the maximum cost of a call while it is running."""
         with self._lock:
             self._reserved += cost
@@ -113,8 +113,8 @@ class UsageTracker:
         with self._lock:
             return [total for _, total in sorted(self._totals.items())]
 
-    def on(self, row: EngineStatus) -> EngineStatus:
-        """Return a row with the totals of its engine, if it has been called."""
+    def with_totals(self, row: EngineStatus) -> EngineStatus:
+        """Return a row with the totals of its engine, if the engine has been called."""
         totals = [total for total in self.totals() if total.engine == row.name]
         if not totals or row.state == "shadowed":
             return row
@@ -128,7 +128,7 @@ class UsageTracker:
 
 
 def ledger_path(config: Config) -> Path:
-    """Return the file of the ledger: the project's, or the user's if there is no project."""
+    """Return the path of the project's ledger, or the user's if there is no project."""
     if config.project:
         return config.project.root / ".gatewayx" / "store.sqlite"
     data = config.env.get("XDG_DATA_HOME")

@@ -1,4 +1,4 @@
-"""Files that are read or written: locations, permissions, change stamps, atomic writes."""
+"""Reading and writing of files: locations, permissions, change stamps, atomic writes."""
 
 from gatewayx_nb.files.atomic import (
     atomic_write,

@@ -28,7 +28,7 @@ def atomic_write(path: Path, data: bytes) -> None:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
-            # Before the rename: else a power cut may leave the new name with no content.
+            # Before the rename: otherwise a power cut may leave an empty file under the new name.
             os.fsync(file.fileno())
         Path(temporary).replace(path)
     except BaseException:  # an interrupt too must leave no temporary file
@@ -46,7 +46,7 @@ def remove_stale_temporaries(path: Path) -> None:
 
 @contextlib.contextmanager
 def write_errors_as_config_error(path: Path, hint: Hint | str) -> Iterator[None]:
-    """Report in one line why a file cannot be written.
+    """Raise a one-line error if a file cannot be written.
 
     Raises:
         ConfigError: Instead of an `OSError`.
@@ -68,8 +68,8 @@ def file_lock(path: Path, lock: Path, timeout: float) -> Iterator[None]:
 
     Args:
         path: The file.
-        lock: The lock file, which filelock locks, on Windows and network drives too. It is not
-            removed; a killed process leaves it unlocked.
+        lock: The lock file, locked with filelock, which also supports Windows and network
+            drives. It is not removed; if a process is killed, the system unlocks it.
         timeout: Seconds to wait for another process.
 
     Raises:
@@ -88,7 +88,7 @@ def file_lock(path: Path, lock: Path, timeout: float) -> Iterator[None]:
 
 
 def fsync_directory(folder: Path) -> None:
-    """Make a folder's new entry survive a power cut, if the system can open folders."""
+    """Sync a folder to disk, so that a new entry survives a power cut; ignore any failure."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

@@ -51,7 +51,7 @@ class ConfigDir:
         return self.root / "config" / "secrets" / ".env.local"
 
     def label(self, path: Path) -> str:
-        """Return a short name of a file: relative to ``root``, or starting with ``~``."""
+        """Return a short path, relative to ``root`` in a project and to ``~`` elsewhere."""
         return str(path.relative_to(self.root)) if self.owner == "project" else _from_home(path)
 
 
@@ -85,9 +85,9 @@ def user_config_dir(env: Mapping[str, str]) -> ConfigDir:
 def find_project(env: Mapping[str, str], start: Path | None = None) -> ConfigDir | None:
     """Find the project folder.
 
-    It is ``GATEWAYX_HOME``; else the nearest folder, from ``start`` (the current folder) upwards
-    and then from the running script's, that contains ``config/gatewayx.toml`` or
-    ``config/secrets/``.
+    It is ``GATEWAYX_HOME`` if set. Otherwise it is the nearest folder that contains
+    ``config/gatewayx.toml`` or ``config/secrets/``, at or above ``start``; by default, at or above
+    the current folder or, failing that, the running script's folder.
 
     Raises:
         ConfigError: If ``GATEWAYX_HOME`` is not a folder.
@@ -126,9 +126,9 @@ def _script_folder() -> Iterator[Path]:
 def shipped_path(name: str) -> Path:
     """Return the location of a shipped folder or file.
 
-    A wheel contains it inside the package. In a clone it is next to the package, and is used only
-    if our own ``pyproject.toml`` is there too: next to an installed wheel are other packages'
-    files.
+    A wheel contains it inside the package. In a clone it is next to the package, where it is used
+    only if our own ``pyproject.toml`` is there too, because the neighbours of an installed package
+    belong to other packages.
 
     Args:
         name: Path relative to the package or the clone, such as ``"engines"``.
@@ -151,8 +151,8 @@ def _is_clone(folder: Path) -> bool:
 def stat_stamp(path: Path, *, follow: bool = True) -> StatStamp | None:
     """Return a stamp that changes when a file does; ``None`` if the file does not exist.
 
-    It includes the change time, because an edit of equal size within one clock tick keeps the
-    modification time and the size.
+    It includes the change time, because an edit within one clock tick that keeps the size
+    changes neither the modification time nor the size.
 
     Args:
         path: The file or folder.

@@ -19,9 +19,10 @@ log = logging.getLogger("gatewayx_nb")
 
 
 def ownership_problem(path: Path) -> str | None:
-    """Return why a file or folder of code or keys is not private to the user, else ``None``.
+    """Return why a file or folder of code or keys is unsafe, or ``None`` if it is safe.
 
-    Modes have no meaning on Windows, where everything passes.
+    It is unsafe if another user owns it or everyone can write to it. Modes have no meaning on
+    Windows, where every file counts as safe.
     """
     if sys.platform == "win32":
         return None
@@ -82,13 +83,13 @@ def open_private(path: Path, *, own: bool) -> int:
     return handle
 
 
-def restrict_to_owner(handle: int, path: Path) -> str | None:
+def restrict_to_owner(descriptor: int, path: Path) -> str | None:
     """Make an open file readable by its owner only; return a warning if this fails."""
-    if sys.platform == "win32" or not os.fstat(handle).st_mode & 0o077:
+    if sys.platform == "win32" or not os.fstat(descriptor).st_mode & 0o077:
         return None
     with contextlib.suppress(OSError):  # the mode is checked again below
-        os.fchmod(handle, 0o600)
-    if os.fstat(handle).st_mode & 0o077:
+        os.fchmod(descriptor, 0o600)
+    if os.fstat(descriptor).st_mode & 0o077:
         return f"the key file {str(path)!r} stays readable by others. `chmod 600 {path}`"
     log.warning("%s was readable by others; it is 0600 now.", display_path(path))
     return None
@@ -103,7 +104,7 @@ def _refuse_links(path: Path) -> None:
         if os.path.islink(part):  # noqa: PTH114 - returns False, not an error, without permission
             raise ConfigError(
                 f"the key file {str(path)!r} is not read: {part.name!r} is a symlink.",
-                hint=f"Replace the symlink by its target, or `rm {part}`.",
+                hint=f"Replace the symlink with its target, or `rm {part}`.",
             )
 
 

@@ -23,11 +23,11 @@ Linux before 6.13 takes timestamps from a clock that ticks every 1 to 10 ms.
 
 
 class FileStamp:
-    """The state of a file or folder at creation of this object; create it before reading.
+    """The state of a file or folder when this object was created; create it before reading.
 
     A file changed within the last clock tick may change again without a new stamp, so its content
-    is compared too; later its stamp alone is enough. It has no lock: two threads that check at the
-    same time get the same result.
+    is compared too; after that, its stamp is enough. No lock is needed: two threads that check at
+    the same time get the same result.
 
     Attributes:
         path: The file or folder; it need not exist.
@@ -51,7 +51,7 @@ class FileStamp:
             return True
         if self._content is None:
             return False
-        # Before reading: a change after this line gets a new stamp if the old one is a tick away.
+        # Before reading: if the old stamp is at least a tick old, any later change gets a new one.
         is_young = _is_young(self._stamp)
         if _content(self.path) != self._content:
             return True
@@ -65,7 +65,7 @@ def _is_young(stamp: StatStamp | None) -> bool:
 
 
 def _content(path: Path) -> bytes:
-    """Return a digest of a file's bytes or a folder's names; empty for anything else."""
+    """Return a digest of a file's bytes or a folder's file names; empty if unreadable."""
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):

@@ -1,4 +1,4 @@
-"""Building blocks of engine files: the contract, HTTP base classes, values and errors."""
+"""Building blocks of engine files: base classes, HTTP APIs, data types and errors."""
 
 from gatewayx_nb.errors import (
     AuthenticationError,

@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     from gatewayx_nb.messages import Image, Message, Request
 
 VERSION = "2023-06-01"
-"""The API version: the later 2026-10-21 does not accept sampling parameters."""
+"""The API version; version 2026-10-21 does not accept sampling parameters."""
 
-MAX_TOKENS = 8192
-"""Sent if the caller sets no limit, because the field is required; thinking counts towards it."""
+DEFAULT_MAX_TOKENS = 8192
+"""The limit sent by default, because the field is required; it includes thinking tokens."""
 
-_MAX_UNSTREAMED = 21_333
+_MAX_UNSTREAMED_TOKENS = 21_333
 """Maximum ``max_tokens`` of a reply that is not streamed.
 
-More may take over ten minutes, after which connections are cut. The limit is that of Anthropic's
-own SDK, which rejects larger requests.
+A longer reply may take over ten minutes, after which connections are cut. Anthropic's SDK has the
+same limit.
 """
 
 _FINISH_REASONS: dict[str, FinishReason] = {
@@ -54,16 +54,16 @@ _STATUSES = {
     "timeout_error": 504,
     "overloaded_error": 529,
 }
-"""The status of errors sent in a stream (https://platform.claude.com/docs/en/api/errors)."""
+"""HTTP statuses of error types in a stream (https://platform.claude.com/docs/en/api/errors)."""
 
 
 class AnthropicMessagesEngine(HTTPEngine):
     """An endpoint that implements the Messages API.
 
     Args:
-        api_key: The key.
-        **kwargs: Those of `LLMEngine`, and ``version``, the ``anthropic-version`` header; default
-            ``"2023-06-01"``.
+        api_key: The engine's key.
+        **kwargs: The options of `LLMEngine`, and ``version``, the ``anthropic-version`` header;
+            default ``"2023-06-01"``.
     """
 
     path: ClassVar[str] = "v1/messages"
@@ -84,7 +84,7 @@ class AnthropicMessagesEngine(HTTPEngine):
     def payload(self, request: Request) -> dict[str, Any]:
         payload = {
             "model": request.model,
-            "max_tokens": request.max_tokens or MAX_TOKENS,
+            "max_tokens": request.max_tokens or DEFAULT_MAX_TOKENS,
             "messages": [_turn(turn) for turn in request.messages if turn.role != "system"],
         }
         optional = {
@@ -95,7 +95,7 @@ class AnthropicMessagesEngine(HTTPEngine):
             "output_config": _output_config(request),
         }
         payload = json_body.with_options(payload, optional, request.params)
-        is_long = (as_int(payload["max_tokens"]) or 0) > _MAX_UNSTREAMED
+        is_long = (as_int(payload["max_tokens"]) or 0) > _MAX_UNSTREAMED_TOKENS
         return {"stream": request.streamed or is_long} | payload
 
     @override
@@ -104,7 +104,7 @@ class AnthropicMessagesEngine(HTTPEngine):
 
 
 class MessagesParser:
-    """Parser for one response. A whole message is converted to the equivalent events."""
+    """Parser for one response; a whole message is handled like the equivalent events."""
 
     def __init__(self, errors: ProviderErrors) -> None:
         self.finished = False
@@ -117,8 +117,8 @@ class MessagesParser:
         """Yield the chunks of one event's data, or of a whole body."""
         event = json_body.parse(data)
         if event.get("error") or event.get("type") == "error":
-            kind = as_str(as_dict(event.get("error")).get("type"))
-            raise self._errors.from_body(event, _STATUSES.get(kind))
+            error_type = as_str(as_dict(event.get("error")).get("type"))
+            raise self._errors.from_body(event, _STATUSES.get(error_type))
         index = as_int(event.get("index"))
         match event.get("type"):
             case "message":
@@ -151,7 +151,7 @@ class MessagesParser:
 
     def _start_block(self, index: int | None, block: dict[str, Any]) -> Iterator[Chunk]:
         yield from self._text_chunks(block)
-        # Only tools that the caller runs: `server_tool_use` is the provider's own.
+        # Only tools that the caller runs; the provider runs those of `server_tool_use`.
         if block.get("type") == "tool_use":
             # A stream starts with an empty object, and sends the arguments as `partial_json`.
             arguments = json.dumps(block["input"], ensure_ascii=False) if block.get("input") else ""
@@ -180,13 +180,15 @@ class MessagesParser:
         yield Chunk(finish_reason=finish, usage=usage_of(self._usage))
 
     def _refusal_error(self, details: dict[str, Any]) -> Exception:
-        why = as_str(details.get("explanation")) or as_str(details.get("category"))
-        message = f"the prompt was refused: {why}" if why else "the prompt was refused."
+        explanation = as_str(details.get("explanation")) or as_str(details.get("category"))
+        message = (
+            f"the prompt was refused: {explanation}" if explanation else "the prompt was refused."
+        )
         return self._errors.from_body({"error": {"type": "refusal", "message": message}})
 
 
 def usage_of(usage: dict[str, Any]) -> Usage:
-    """Parse the usage, adding cached tokens to the input, which Anthropic counts separately."""
+    """Parse the usage; cached tokens, which Anthropic counts separately, are added to the input."""
     fresh = as_int(usage.get("input_tokens"))
     written = as_int(usage.get("cache_creation_input_tokens"))
     cached = as_int(usage.get("cache_read_input_tokens"))
@@ -201,7 +203,7 @@ def usage_of(usage: dict[str, Any]) -> Usage:
 
 
 def _system(request: Request) -> str | None:
-    """Return the system prompt and any system messages of the history, as no turn has that role."""
+    """Return the system prompt and any system messages, because turns cannot have that role."""
     turns = (turn.content for turn in request.messages if turn.role == "system")
     return "\n\n".join(filter(None, (request.system, *turns))) or None
 

@@ -32,7 +32,7 @@ _FINISH_REASONS: dict[str, FinishReason] = {
 }
 
 _ERROR_STATUSES = {"ERROR": 500, "TIMEOUT": 504}
-"""Finish reasons that report an error, with the equivalent status."""
+"""Finish reasons that report an error, with the equivalent HTTP status."""
 
 
 class CohereChatEngine(HTTPEngine):
@@ -78,13 +78,13 @@ class CohereChatEngine(HTTPEngine):
             "texts": list(texts),
             "embedding_types": ["float"],
         }
-        answer = await embedding_request.post_json(self, "v2/embed", payload, model)
-        vectors = as_list(as_dict(answer.get("embeddings")).get("float"))
+        body = await embedding_request.post_json(self, "v2/embed", payload, model)
+        vectors = as_list(as_dict(body.get("embeddings")).get("float"))
         return embedding_request.check_vectors(vectors, texts, self.name)
 
 
 class CohereParser:
-    """Parser for one response: a whole body has the fields that a stream sends in pieces."""
+    """Parser for one response; a whole body has the fields that a stream sends in pieces."""
 
     def __init__(self, errors: ProviderErrors) -> None:
         self.finished = False
@@ -95,10 +95,10 @@ class CohereParser:
         """Yield the chunks of one event's data, or of a whole body, which has no ``type``."""
         if data.startswith("[DONE]"):
             return
-        answer = json_body.parse(data)
-        if answer.get("error") or isinstance(answer.get("message"), str):
-            raise self._errors.from_body(answer)
-        yield from self._event(answer) if "type" in answer else self._whole(answer)
+        body = json_body.parse(data)
+        if body.get("error") or isinstance(body.get("message"), str):
+            raise self._errors.from_body(body)
+        yield from self._event(body) if "type" in body else self._whole(body)
 
     def _event(self, event: dict[str, Any]) -> Iterator[Chunk]:
         delta = as_dict(event.get("delta"))
@@ -122,17 +122,17 @@ class CohereParser:
                 yield from self._end(delta)
                 self.finished = True
 
-    def _whole(self, answer: dict[str, Any]) -> Iterator[Chunk]:
-        message = as_dict(answer.get("message"))
-        yield Chunk(request_id=as_str(answer.get("id")) or None)
+    def _whole(self, body: dict[str, Any]) -> Iterator[Chunk]:
+        message = as_dict(body.get("message"))
+        yield Chunk(request_id=as_str(body.get("id")) or None)
         for part in as_dicts(message.get("content")):
             yield from _text_chunks(part)
         yield from _plan_chunks(message)
         for index, call in enumerate(as_dicts(message.get("tool_calls"))):
             self._start_call(index, call)
             yield from self._calls.finish(index)
-        yield from self._end(answer)
-        yield Chunk(raw=answer)
+        yield from self._end(body)
+        yield Chunk(raw=body)
 
     def _start_call(self, index: int | None, call: dict[str, Any]) -> None:
         function = as_dict(call.get("function"))
@@ -156,7 +156,7 @@ class CohereParser:
 
 
 def usage_of(usage: dict[str, Any]) -> Usage:
-    """Parse the tokens read and written by the model, which exceed the billed ones."""
+    """Parse the tokens that the model read and wrote, which exceed the billed tokens."""
     return _tokens(as_dict(usage.get("tokens")), as_int(usage.get("cached_tokens")))
 
 
@@ -175,7 +175,7 @@ def _text_chunks(part: dict[str, Any]) -> Iterator[Chunk]:
 
 
 def _plan_chunks(message: dict[str, Any]) -> Iterator[Chunk]:
-    """Yield the model's plan, its reasoning before tool calls."""
+    """Yield the model's plan before tool calls as reasoning."""
     if plan := as_str(message.get("tool_plan")):
         yield Chunk(reasoning=plan)
 

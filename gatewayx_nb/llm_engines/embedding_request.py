@@ -28,19 +28,19 @@ async def post_json(
         data = await response.read()
         if response.status >= FIRST_ERROR_STATUS:
             raise errors.from_response(response.status, response.headers, data)
-    answer = json_body.parse(data)
-    if answer.get("error"):
-        raise errors.from_body(answer)
-    return answer
+    body = json_body.parse(data)
+    if body.get("error"):
+        raise errors.from_body(body)
+    return body
 
 
 def check_vectors(
     candidates: Sequence[object], texts: Sequence[str], engine: str
 ) -> list[list[float]]:
-    """Return the vectors of a response, after checking that there is one of numbers per text.
+    """Check the vectors of a response and return them: one list of numbers per text.
 
     Raises:
-        ProviderError: If their number is wrong, or one is not a list of numbers.
+        ProviderError: If their count is wrong, or one of them is not a list of numbers.
     """
     valid = [
         vector

@@ -1,4 +1,4 @@
-"""The contract between the pool and engine files."""
+"""The interface between the pool and engine files."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _FAILURE_PREFIX = "Error generating response:"
 
 
 class LLMEngine:
-    """Base class of engines, which talk to one provider; ``<name>_engine.py`` holds one subclass.
+    """Base class of engines, each for one provider; ``<name>_engine.py`` defines one subclass.
 
     An engine overrides `generate`, which returns the whole reply, or `stream`, which yields it in
-    chunks; each is by default implemented with the other. Everything else has a default. An engine
-    must not keep the state of a call on itself, because one instance runs several calls at once.
+    chunks; by default, each calls the other. All other methods are optional. An engine must not
+    store the state of a call in its attributes, because one instance runs concurrent calls.
 
     Args:
         api_key: The engine's key; empty if it needs none.
         **kwargs: The settings in ``[engines.<name>]``, and ``GATEWAYX_<NAME>_BASE_URL`` and
-            ``_MODEL``: ``base_url``, ``model`` and the engine's own keywords.
+            ``_MODEL``: ``base_url``, ``model`` and the engine's own options.
 
     Attributes:
         name: The engine's name, from its file name.
@@ -39,12 +39,12 @@ class LLMEngine:
         model_name: The model used for a reference without a model.
         requires_key: Whether the engine needs a key. This is read from the source text, so
             ``requires_key = False`` must appear there literally.
-        features: What it supports beyond text: ``"system"``, ``"history"``, ``"images"``,
-            ``"schema"`` (enforces a JSON Schema natively), ``"embed"``.
+        features: What the engine supports beyond plain prompts: ``"system"``, ``"history"``,
+            ``"images"``, ``"schema"`` (enforces a JSON Schema natively), ``"embed"``.
         lacks: The parameters in `SAMPLING` that the provider does not support, such as
             ``"seed"``. An HTTP engine rejects calls that set one before anything is sent.
-        keywords: The settings that ``[engines.<name>]`` may contain besides ``base_url``,
-            ``model`` and the named parameters of ``__init__``; ``None`` allows any.
+        keywords: The options that ``[engines.<name>]`` may contain besides ``base_url``,
+            ``model`` and the named parameters of ``__init__``; ``None`` allows any option.
         prices: The provider's name in genai-prices; empty if it is not listed there.
         embedding_model: The default model for embeddings.
         embedding_batch: Maximum number of texts in one embedding request.
@@ -74,12 +74,12 @@ class LLMEngine:
 
         Args:
             prompt: The last message of the conversation.
-            **kwargs: Only what the caller set: ``system``, ``messages`` (if there are several),
-                ``temperature``, ``top_p``, ``max_tokens``, ``stop``, ``seed``, ``schema`` and the
-                caller's ``params``.
+            **kwargs: The options that the caller set: ``system``, ``messages`` (if there are
+                several), ``temperature``, ``top_p``, ``max_tokens``, ``stop``, ``seed``, ``schema``
+                and the entries of ``params``.
         """
         messages = kwargs.pop("messages", None) or [Message("user", prompt)]
-        known = {
+        request_fields = {
             name: kwargs.pop(name)
             for name in ("system", "temperature", "top_p", "max_tokens", "seed", "schema")
             if name in kwargs
@@ -90,7 +90,7 @@ class LLMEngine:
             stop=tuple(kwargs.pop("stop", ())),
             params=kwargs,
             streamed=False,
-            **known,
+            **request_fields,
         )
         return "".join([chunk.text async for chunk in self.stream(request)])
 
@@ -102,8 +102,8 @@ class LLMEngine:
         """Yield the reply in chunks; the last one has the finish reason and the usage.
 
         Raises:
-            ProviderError: If the text from `generate` starts with the prefix by which some engines
-                report a failure.
+            ProviderError: If `generate` returns neither a str nor a `Reply`, or its text starts
+                with the prefix with which some engines report a failure.
         """
         keywords = request.keywords()
         if request.model and request.model != self.model_name:

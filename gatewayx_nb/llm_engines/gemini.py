@@ -47,7 +47,7 @@ class GeminiEngine(HTTPEngine):
         api_key: The engine's key.
         version: The API version, which is part of every path. ``v1beta`` is a superset of
             ``v1``.
-        **kwargs: As for every engine.
+        **kwargs: The options of `LLMEngine`.
     """
 
     key_header: ClassVar[str] = "x-goog-api-key"
@@ -87,63 +87,63 @@ class GeminiEngine(HTTPEngine):
 
     @override
     def model_names(self, listing: dict[str, Any]) -> Iterable[str]:
-        names = (as_str(row.get("name")) for row in as_dicts(listing.get("models")))
-        return (name.removeprefix("models/") for name in names)
+        resources = (as_str(row.get("name")) for row in as_dicts(listing.get("models")))
+        return (name.removeprefix("models/") for name in resources)
 
     @override
     async def embed(self, texts: Sequence[str], model: str) -> list[list[float]]:
         resource = _resource(model)
         requests = [{"model": resource, "content": _text_content("user", text)} for text in texts]
         path = f"{self.version}/{resource}:batchEmbedContents"
-        answer = await embedding_request.post_json(self, path, {"requests": requests}, model)
-        vectors = [row.get("values") for row in as_dicts(answer.get("embeddings"))]
+        body = await embedding_request.post_json(self, path, {"requests": requests}, model)
+        vectors = [row.get("values") for row in as_dicts(body.get("embeddings"))]
         return embedding_request.check_vectors(vectors, texts, self.name)
 
 
 class GeminiParser:
-    """Parser for one response: a whole body is an event that includes the end."""
+    """Parser for one response; a whole body is like an event that includes the end."""
 
     def __init__(self, errors: ProviderErrors) -> None:
         self.finished = False
         self._errors = errors
-        self._names = ("", "")
+        self._response_ids = ("", "")
         self._has_started = False
         self._has_tool_calls = False
 
     def feed(self, data: str) -> Iterator[Chunk]:
         """Yield the chunks of one event's data, or of a whole body.
 
-        Errors may be wrapped in a list, as are streams whose ``alt=sse`` a proxy has removed.
+        Errors may be wrapped in a list; so may a stream, if a proxy has removed ``alt=sse``.
         """
         if data.startswith("[DONE]"):  # added by proxies
             return
         if data.lstrip().startswith("["):
             data = f'{{"all":{data}}}'
-            answers = as_dicts(json_body.parse(data).get("all"))
+            bodies = as_dicts(json_body.parse(data).get("all"))
         else:
-            answers = [json_body.parse(data)]
-        for answer in answers:
-            yield from self._answer(answer)
+            bodies = [json_body.parse(data)]
+        for body in bodies:
+            yield from self._body(body)
 
-    def _answer(self, answer: dict[str, Any]) -> Iterator[Chunk]:
-        if answer.get("error"):
-            raise self._errors.from_body(answer)
-        names = as_str(answer.get("modelVersion")), as_str(answer.get("responseId"))
-        if names != self._names:
-            self._names = names
-            yield Chunk(model=names[0] or None, request_id=names[1] or None)
+    def _body(self, body: dict[str, Any]) -> Iterator[Chunk]:
+        if body.get("error"):
+            raise self._errors.from_body(body)
+        ids = as_str(body.get("modelVersion")), as_str(body.get("responseId"))
+        if ids != self._response_ids:
+            self._response_ids = ids
+            yield Chunk(model=ids[0] or None, request_id=ids[1] or None)
         is_first, self._has_started = not self._has_started, True
-        for candidate in as_dicts(answer.get("candidates")):
+        for candidate in as_dicts(body.get("candidates")):
             if not candidate.get("index"):  # only the first candidate (`candidateCount`)
                 yield from self._candidate(candidate)
-        usage = as_dict(answer.get("usageMetadata"))
+        usage = as_dict(body.get("usageMetadata"))
         if usage or (is_first and self.finished):
             yield Chunk(
                 usage=usage_of(usage) if usage else None,
-                raw=answer if is_first and self.finished else None,
+                raw=body if is_first and self.finished else None,
             )
-        if not answer.get("candidates"):
-            self._check_prompt(as_dict(answer.get("promptFeedback")))
+        if not body.get("candidates"):
+            self._check_prompt(as_dict(body.get("promptFeedback")))
 
     def _candidate(self, candidate: dict[str, Any]) -> Iterator[Chunk]:
         for part in as_dicts(as_dict(candidate.get("content")).get("parts")):
@@ -155,7 +155,7 @@ class GeminiParser:
         if reason not in _NO_REASON:
             self.finished = True
             finish = _FINISH_REASONS.get(reason, "other")
-            # Tool calls end with STOP too.
+            # Replies with tool calls end with STOP too.
             called = self._has_tool_calls and finish == "stop"
             yield Chunk(finish_reason="tool_calls" if called else finish)
 
@@ -165,8 +165,8 @@ class GeminiParser:
         if call := as_dict(part.get("functionCall")):
             self._has_tool_calls = True
             arguments = json.dumps(as_dict(call.get("args")), ensure_ascii=False)
-            names = as_str(call.get("id")), as_str(call.get("name"))
-            yield Chunk(tool_calls=(ToolCall(*names, arguments),))
+            id_and_name = as_str(call.get("id")), as_str(call.get("name"))
+            yield Chunk(tool_calls=(ToolCall(*id_and_name, arguments),))
 
     def _check_prompt(self, feedback: dict[str, Any]) -> None:
         """Check that the prompt was not blocked.
@@ -175,20 +175,20 @@ class GeminiParser:
             ContentFilterError: If it was blocked; the message contains the reason.
         """
         if reason := as_str(feedback.get("blockReason")):
-            more = as_str(feedback.get("blockReasonMessage"))
-            message = f"the prompt was blocked: {more or reason}"
+            explanation = as_str(feedback.get("blockReasonMessage"))
+            message = f"the prompt was blocked: {explanation or reason}"
             raise self._errors.from_body({"error": {"type": "content_filter", "message": message}})
 
 
 def usage_of(usage: dict[str, Any]) -> Usage:
-    """Parse the usage: tool prompts count as input, thoughts as output.
+    """Parse the usage; tool prompts count as input, thoughts as output.
 
     https://ai.google.dev/api/generate-content#UsageMetadata
     """
-    names = ("promptTokenCount", "toolUsePromptTokenCount")
+    input_fields = ("promptTokenCount", "toolUsePromptTokenCount")
     thoughts = as_int(usage.get("thoughtsTokenCount"))
     return Usage(
-        input_tokens=_sum(*(as_int(usage.get(name)) for name in names)),
+        input_tokens=_sum(*(as_int(usage.get(name)) for name in input_fields)),
         output_tokens=_sum(as_int(usage.get("candidatesTokenCount")), thoughts),
         cached_tokens=as_int(usage.get("cachedContentTokenCount")),
         reasoning_tokens=thoughts,
@@ -196,14 +196,14 @@ def usage_of(usage: dict[str, Any]) -> Usage:
 
 
 def _sum(*counts: int | None) -> int | None:
-    known = [count for count in counts if count is not None]
-    return sum(known) if known else None
+    reported = [count for count in counts if count is not None]
+    return sum(reported) if reported else None
 
 
 def _resource(model: str) -> str:
-    """Return the API's resource name of a model, for use in a path."""
-    named = model if model.startswith(("models/", "tunedModels/")) else f"models/{model}"
-    return quote(named, safe="/-._~")
+    """Return a model's resource name, quoted for use in a path."""
+    resource = model if model.startswith(("models/", "tunedModels/")) else f"models/{model}"
+    return quote(resource, safe="/-._~")
 
 
 def _settings(request: Request) -> dict[str, Any]:

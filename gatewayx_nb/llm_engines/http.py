@@ -1,4 +1,4 @@
-"""Base class of HTTP engines: sends payloads, parses responses, raises their errors."""
+"""Base class of HTTP engines: sends payloads, parses responses and raises typed errors."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _REQUEST_IDS = ("x-request-id", "request-id", "x-generation-id")
 
 
 class Parser(Protocol):
-    """Parser that converts the body of one response, whole or in events, to chunks."""
+    """Converts the body of one response, whole or as events, to chunks."""
 
     finished: bool
-    """Whether the end mark has been parsed."""
+    """Whether the end marker has been parsed."""
 
     def feed(self, data: str) -> Iterator[Chunk]:
         """Yield the chunks of one event's data, or of a whole body.
@@ -43,7 +43,7 @@ class Parser(Protocol):
 
 
 class Dialect(Protocol):
-    """How to send requests to one of a provider's APIs and parse its responses."""
+    """Request format and response parser of one of a provider's APIs."""
 
     def route(self, request: Request) -> str:
         """Return the path of a request, relative to the engine's ``base_url``."""
@@ -65,8 +65,8 @@ class HTTPEngine(LLMEngine, ABC):
     provider has several APIs also overrides `dialect`.
 
     Attributes:
-        path: Path of prompts, relative to ``base_url``; override `route` if it depends on the
-            request.
+        path: Path to which prompts are sent, relative to ``base_url``; override `route` if it
+            depends on the request.
         models_path: Path of the model list.
         key_header: Name of the header that contains the key.
         key_prefix: Prefix of the key in that header.
@@ -98,7 +98,7 @@ class HTTPEngine(LLMEngine, ABC):
         return self._client
 
     def dialect(self, request: Request) -> Dialect:  # noqa: ARG002 - for overrides
-        """Return the API for a request, by default the engine itself."""
+        """Return the dialect for a request, by default the engine itself."""
         return self
 
     def route(self, request: Request) -> str:  # noqa: ARG002 - for overrides
@@ -131,10 +131,10 @@ class HTTPEngine(LLMEngine, ABC):
                 error = errors.from_response(response.status, response.headers, data)
                 raise unsupported_params.explain_rejection(error, request, data)
             yield _headers_chunk(response)
-            pieces = _events if response.content_type == "text/event-stream" else _body
-            async for piece in pieces(response):
+            read_pieces = _events if response.content_type == "text/event-stream" else _body
+            async for piece in read_pieces(response):
                 for chunk in parser.feed(piece):
-                    if chunk.text:  # silence is normal only while the model thinks
+                    if chunk.text:  # before any text, a model may think for minutes
                         response.start_read_timeout()
                     yield chunk
         if not parser.finished:
@@ -161,10 +161,10 @@ class HTTPEngine(LLMEngine, ABC):
 
 
 def _headers_chunk(response: Response) -> Chunk:
-    """Return the request id and the remaining rate limits from the headers."""
-    names = (response.headers.get(name) for name in _REQUEST_IDS)
+    """Return the request ID and the rate limits from the headers."""
+    ids = (response.headers.get(name) for name in _REQUEST_IDS)
     return Chunk(
-        request_id=next(filter(None, names), None),
+        request_id=next(filter(None, ids), None),
         rate_limits=rate_limits(response.headers, time.time()),
     )
 
@@ -173,7 +173,7 @@ async def _events(response: Response) -> AsyncIterator[str]:
     """Yield the data of a stream's events, and any error after them.
 
     Servers that fail midway, such as Gemini's, write the error as bare JSON outside an event. An
-    incomplete event at the end is dropped; the missing end mark shows that it was cut off.
+    incomplete event at the end is dropped; the missing end marker shows that it was cut off.
     """
     decoder = Decoder()
     async for block in response.blocks():

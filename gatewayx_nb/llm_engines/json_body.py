@@ -1,4 +1,4 @@
-"""Untrusted JSON bodies: parsed defensively and narrowed at once."""
+"""Defensive parsing of untrusted JSON bodies, and typed access to their values."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb.errors import ProviderError
-from gatewayx_nb.hints import Hint, advice
+from gatewayx_nb.hints import Hint, as_hint
 from gatewayx_nb.text import shorten
 
 if TYPE_CHECKING:
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 _DELAY = re.compile(r"(\d+(?:\.\d+)?)s")
 
 _MAX_TOKENS = 2**63
-"""Counts from here on are implausible, and too large for SQLite's integers."""
+"""Larger token counts are implausible, and SQLite cannot store them."""
 
-_CHECK_BASE_URL = advice("Check the engine's base URL.") | Hint("list_engines")
+_CHECK_BASE_URL = as_hint("Check the engine's base URL.") | Hint("list_engines")
 
 
 def parse(data: str | bytes) -> dict[str, Any]:
     """Parse a JSON object.
 
     Raises:
-        ProviderError: If it is anything else: HTML of a captive portal, NaN, a list, or nested too
-            deeply.
+        ProviderError: If the data is anything else, such as HTML, NaN, a list or an object nested
+            too deeply.
     """
     text = data.decode(errors="replace") if isinstance(data, bytes) else data
     try:
@@ -43,7 +43,7 @@ def parse(data: str | bytes) -> dict[str, Any]:
 
 
 def is_complete(text: str) -> bool:
-    """Return whether a text is complete JSON, or the end mark ``[DONE]``."""
+    """Return whether a str is complete JSON or the end marker ``[DONE]``."""
     try:
         json.loads(text)
     except (ValueError, RecursionError):
@@ -115,15 +115,15 @@ def provider_error(data: bytes) -> tuple[str | None, str]:
         return None, "the body is not JSON"
 
 
-def error_code_and_message(answer: Mapping[str, Any]) -> tuple[str | None, str]:
+def error_code_and_message(body: Mapping[str, Any]) -> tuple[str | None, str]:
     """Return the provider's code and message from an error.
 
-    Supports ``{"error": {"message", "code", "type"}}`` of the OpenAI family; Anthropic's errors,
-    whose code is ``error.details.error_code`` or ``error.type``; Gemini's, whose code is a daily
-    quota or the reason in ``error.details``, or ``error.status``; ``{"error": "text"}``, and
-    ``{"message": "text"}`` of Cohere and others.
+    OpenAI and compatible providers send ``{"error": {"message", "code", "type"}}``. The code of an
+    Anthropic error is ``error.details.error_code`` or ``error.type``. The code of a Gemini error is
+    a daily quota or the reason in ``error.details``, or ``error.status``. Cohere and others send
+    ``{"message": "text"}`` or ``{"error": "text"}``.
     """
-    inner = as_dict(answer.get("error")) or answer
+    inner = as_dict(body.get("error")) or body
     details = as_dicts(inner.get("details"))  # a list at Google, an object at Anthropic
     codes = (
         _daily_quota(details),
@@ -142,7 +142,7 @@ def error_code_and_message(answer: Mapping[str, Any]) -> tuple[str | None, str]:
 def _daily_quota(details: list[dict[str, Any]]) -> str | None:
     """Return the name of an exceeded daily quota from a ``google.rpc.QuotaFailure``.
 
-    For instance ``GenerateRequestsPerDayPerProjectPerModel-FreeTier``. Its error nevertheless has
+    An example is ``GenerateRequestsPerDayPerProjectPerModel-FreeTier``. The error nevertheless has
     a short ``retryDelay`` (https://ai.google.dev/gemini-api/docs/rate-limits).
     """
     violations = (row for detail in details for row in as_dicts(detail.get("violations")))
@@ -151,13 +151,13 @@ def _daily_quota(details: list[dict[str, Any]]) -> str | None:
 
 
 def rejected_param(data: bytes) -> tuple[str, str]:
-    """Return the parameter that an error body is about, if it names one, and its message."""
+    """Return the parameter named by an error body, or ``""``, and the error message."""
     try:
-        answer = _error_body(data)
+        body = _error_body(data)
     except ProviderError:
         return "", ""
-    inner = as_dict(answer.get("error")) or answer
-    return as_str(inner.get("param")), error_code_and_message(answer)[1]
+    inner = as_dict(body.get("error")) or body
+    return as_str(inner.get("param")), error_code_and_message(body)[1]
 
 
 def retry_delay(data: bytes) -> float | None:
@@ -177,5 +177,5 @@ def retry_delay(data: bytes) -> float | None:
 
 def _error_body(data: bytes) -> dict[str, Any]:
     stripped = data.strip()
-    listed = stripped.startswith(b"[") and stripped.endswith(b"]")
-    return parse(stripped[1:-1] if listed else stripped)
+    is_list = stripped.startswith(b"[") and stripped.endswith(b"]")
+    return parse(stripped[1:-1] if is_list else stripped)

@@ -1,4 +1,4 @@
-"""Validation of the keywords in ``[engines.<name>]`` of the settings."""
+"""Validation of the options in ``[engines.<name>]`` of the settings."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _COMMON = ("base_url", "model")
 
 
 def check_keywords(engine: type[LLMEngine], options: Iterable[str], name: str) -> None:
-    """Check that an engine accepts the keywords in its settings.
+    """Check that an engine accepts the options in its settings.
 
-    A class accepts ``base_url``, ``model``, those listed in its ``keywords`` and the named
-    parameters of its own and its bases' ``__init__``. Without ``keywords``, or with its own
-    ``__init__`` that takes ``**kwargs``, it accepts any.
+    A class accepts ``base_url``, ``model``, the options listed in its ``keywords`` and the named
+    parameters of its own and its bases' ``__init__``. A class with ``keywords = None``, or with its
+    own ``__init__`` that takes ``**kwargs`` but no ``keywords``, accepts any option.
 
     Raises:
-        ConfigError: If a keyword is not accepted; the message suggests the nearest one.
+        ConfigError: If an option is not accepted; the message suggests the nearest one.
     """
     if _accepts_any(engine):
         return
@@ -43,7 +43,7 @@ def _accepts_any(engine: type[LLMEngine]) -> bool:
             return engine.keywords is None
         if "__init__" in vars(base):
             parameters = inspect.signature(base).parameters.values()
-            return any(one.kind is one.VAR_KEYWORD for one in parameters)
+            return any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
     return True
 
 
@@ -53,7 +53,7 @@ def _init_parameters(engine: type[LLMEngine]) -> list[str]:
         name
         for init in inits
         if inspect.isfunction(init)
-        for name, one in inspect.signature(init).parameters.items()
-        if one.kind in (one.KEYWORD_ONLY, one.POSITIONAL_OR_KEYWORD)
+        for name, parameter in inspect.signature(init).parameters.items()
+        if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
         and name not in ("self", "api_key")
     ]

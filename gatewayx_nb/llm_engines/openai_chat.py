@@ -37,8 +37,8 @@ class OpenAICompatibleEngine(HTTPEngine):
     """An endpoint that implements the Chat Completions API.
 
     Attributes:
-        max_tokens_field: Name of the field that limits the reply: ``max_completion_tokens`` at
-            OpenAI, Azure and xAI, ``max_tokens`` elsewhere.
+        max_tokens_field: Name of the field that limits the reply: ``max_completion_tokens`` for
+            OpenAI, Azure and xAI, ``max_tokens`` for others.
         seed_field: Name of the seed field.
         stream_usage: Whether the endpoint supports ``stream_options``, which requests the usage.
     """
@@ -78,19 +78,19 @@ class OpenAICompatibleEngine(HTTPEngine):
             return await super().embed(texts, model)
         # OpenAI's SDK requests base64 by default; not every server supports that.
         payload = {"model": model, "input": list(texts), "encoding_format": "float"}
-        answer = await embedding_request.post_json(self, "embeddings", payload, model)
-        rows = sorted(as_dicts(answer.get("data")), key=lambda row: as_int(row.get("index")) or 0)
+        body = await embedding_request.post_json(self, "embeddings", payload, model)
+        rows = sorted(as_dicts(body.get("data")), key=lambda row: as_int(row.get("index")) or 0)
         vectors = [row.get("embedding") for row in rows]
         return embedding_request.check_vectors(vectors, texts, self.name)
 
 
 class ChatParser:
-    """Parser for one response: a whole body and a stream's chunk differ only in one name."""
+    """Parser for one response; a whole body has ``message`` where a chunk has ``delta``."""
 
     def __init__(self, errors: ProviderErrors) -> None:
         self.finished = False
         self._errors = errors
-        self._names = ("", "")
+        self._response_ids = ("", "")
         self._has_refused = False
         self._calls = ToolCallAssembler()
 
@@ -98,21 +98,21 @@ class ChatParser:
         """Yield the chunks of one event's data, or of a whole body."""
         if data.startswith("[DONE]"):
             return
-        answer = json_body.parse(data)
-        if answer.get("error") or answer.get("object") == "error":
-            raise self._errors.from_body(answer)
-        names = (as_str(answer.get("model")), as_str(answer.get("id")))
-        if names != self._names:
-            self._names = names
-            yield Chunk(model=names[0] or None, request_id=names[1] or None)
-        whole = False
-        for choice in as_dicts(answer.get("choices")):
-            whole = whole or bool(choice.get("message"))
+        body = json_body.parse(data)
+        if body.get("error") or body.get("object") == "error":
+            raise self._errors.from_body(body)
+        ids = (as_str(body.get("model")), as_str(body.get("id")))
+        if ids != self._response_ids:
+            self._response_ids = ids
+            yield Chunk(model=ids[0] or None, request_id=ids[1] or None)
+        is_whole = False
+        for choice in as_dicts(body.get("choices")):
+            is_whole = is_whole or bool(choice.get("message"))
             if not choice.get("index"):  # only the first of several choices (`n`)
                 yield from self._choice(choice)
-        usage = as_dict(answer.get("usage"))
-        if usage or whole:
-            yield Chunk(usage=usage_of(usage) if usage else None, raw=answer if whole else None)
+        usage = as_dict(body.get("usage"))
+        if usage or is_whole:
+            yield Chunk(usage=usage_of(usage) if usage else None, raw=body if is_whole else None)
 
     def _choice(self, choice: dict[str, Any]) -> Iterator[Chunk]:
         part = as_dict(choice.get("delta")) or as_dict(choice.get("message"))
@@ -144,7 +144,7 @@ class ChatParser:
     def _end(self, reason: str) -> Chunk:
         """Return the finish reason and the tool calls, which are complete by now.
 
-        A tool call forced by the caller ends with ``stop``.
+        If the caller forced a tool call, the provider reports ``stop``.
         """
         calls = self._calls.finish_all() if self._calls.pending else ()
         finish = _FINISH_REASONS.get(reason, "other")
@@ -156,7 +156,7 @@ class ChatParser:
 
 
 def usage_of(usage: dict[str, Any]) -> Usage:
-    """Parse the usage; output tokens include reasoning tokens, as DESIGN.md defines them.
+    """Parse the usage; output tokens include reasoning tokens, as in `Usage`.
 
     xAI excludes reasoning tokens from ``completion_tokens``, as its total shows.
     """
@@ -180,9 +180,9 @@ def usage_of(usage: dict[str, Any]) -> Usage:
 
 
 def chat_messages(request: Request) -> list[dict[str, Any]]:
-    """Return the messages of a request, the system prompt first."""
+    """Return the messages of a request, starting with the system prompt."""
     system = [{"role": "system", "content": request.system}] if request.system else []
-    return [*system, *({"role": one.role, "content": _content(one)} for one in request.messages)]
+    return [*system, *({"role": turn.role, "content": _content(turn)} for turn in request.messages)]
 
 
 def _content(turn: Message) -> str | list[dict[str, Any]]:

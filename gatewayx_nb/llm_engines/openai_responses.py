@@ -1,4 +1,4 @@
-"""The Responses API of OpenAI and xAI, with Chat Completions for requests that require it.
+"""OpenAI's and xAI's Responses API, with Chat Completions for requests that require it.
 
 Source: https://platform.openai.com/docs/api-reference/responses
 """
@@ -25,26 +25,26 @@ if TYPE_CHECKING:
     from gatewayx_nb.messages import Request
 
 CHAT_ONLY = frozenset({"frequency_penalty", "logit_bias", "n", "presence_penalty", "seed", "stop"})
-"""Parameters of Chat Completions that Responses does not have."""
+"""Chat Completions parameters that the Responses API lacks."""
 
-_INCOMPLETE: dict[str, FinishReason] = {
+_INCOMPLETE_REASONS: dict[str, FinishReason] = {
     "max_output_tokens": "length",
     "content_filter": "content_filter",
 }
-_UNFINISHED = frozenset({"queued", "in_progress", "cancelled"})
+_UNFINISHED_STATUSES = frozenset({"queued", "in_progress", "cancelled"})
 
 
 class OpenAIResponsesEngine(OpenAICompatibleEngine):
     """An endpoint that implements both Responses and Chat Completions.
 
-    A request with parameters that Responses lacks (`CHAT_ONLY`) is sent to Chat Completions. So is
-    every request to a base URL set by the user, because most proxies and local servers support
-    nothing else, unless ``api`` is set.
+    A request with parameters that Responses lacks (`CHAT_ONLY`) is sent to Chat Completions. Unless
+    ``api`` is set, so is every request to a base URL set by the user, because most proxies and
+    local servers support nothing else.
 
     Args:
         api_key: The engine's key.
         api: ``"responses"`` or ``"chat"``; empty to choose by the base URL.
-        **kwargs: As for every engine.
+        **kwargs: The options of `LLMEngine`.
 
     Raises:
         ConfigError: If ``api`` is neither.
@@ -60,8 +60,8 @@ class OpenAIResponsesEngine(OpenAICompatibleEngine):
                 f"the `api` of an engine must be 'responses' or 'chat', got {api!r}.",
                 hint='Set `api = "responses"` under its `[engines.<name>]`.',
             )
-        is_ours = self.base_url.rstrip("/") == type(self).base_url.rstrip("/")
-        self.api = api or ("responses" if is_ours else "chat")
+        is_default_url = self.base_url.rstrip("/") == type(self).base_url.rstrip("/")
+        self.api = api or ("responses" if is_default_url else "chat")
 
     @override
     def dialect(self, request: Request) -> Dialect:
@@ -80,7 +80,7 @@ class ResponsesDialect(Dialect):
     def payload(self, request: Request) -> dict[str, Any]:
         payload = {
             "model": request.model,
-            "input": [{"role": one.role, "content": _content(one)} for one in request.messages],
+            "input": [{"role": turn.role, "content": _content(turn)} for turn in request.messages],
             "store": False,  # OpenAI keeps responses for 30 days by default
             "stream": request.streamed,
         }
@@ -99,12 +99,12 @@ class ResponsesDialect(Dialect):
 
 
 class ResponsesParser:
-    """Parser for one response: a stream's last event contains the whole body."""
+    """Parser for one response; a stream's last event contains the whole body."""
 
     def __init__(self, errors: ProviderErrors) -> None:
         self.finished = False
         self._errors = errors
-        self._streamed_types: set[str] = set()  # the types of the streamed items
+        self._streamed_types: set[str] = set()  # types of the items streamed so far
         self._reasoning_part: tuple[object, object] | None = None
         self._has_refused = False
         self._has_tool_calls = False
@@ -114,12 +114,12 @@ class ResponsesParser:
         if data.startswith("[DONE]"):
             return
         event = json_body.parse(data)
-        kind = as_str(event.get("type"))
+        event_type = as_str(event.get("type"))
         delta = as_str(event.get("delta"))
-        match kind:
+        match event_type:
             case "response.output_text.delta" | "response.refusal.delta" if delta:
                 self._streamed_types.add("message")
-                self._has_refused = self._has_refused or kind == "response.refusal.delta"
+                self._has_refused = self._has_refused or event_type == "response.refusal.delta"
                 yield Chunk(text=delta)
             case "response.reasoning_summary_text.delta" | "response.reasoning_text.delta":
                 self._streamed_types.add("reasoning")
@@ -131,7 +131,7 @@ class ResponsesParser:
                     self._streamed_types.add("function_call")
                     yield self._tool_call_chunk(item)
             case "response.created":
-                yield _names_chunk(as_dict(event.get("response")))
+                yield _ids_chunk(as_dict(event.get("response")))
             case "response.completed" | "response.incomplete" | "response.failed":
                 yield from self._end(as_dict(event.get("response")))
             case "error":
@@ -139,23 +139,23 @@ class ResponsesParser:
             case "":
                 yield from self._whole(event)
 
-    def _whole(self, answer: dict[str, Any]) -> Iterator[Chunk]:
-        if answer.get("error"):
-            raise self._errors.from_body(answer)
-        if isinstance(answer.get("output"), list):
-            yield from self._end(answer)
-            yield Chunk(raw=answer)
+    def _whole(self, body: dict[str, Any]) -> Iterator[Chunk]:
+        if body.get("error"):
+            raise self._errors.from_body(body)
+        if isinstance(body.get("output"), list):
+            yield from self._end(body)
+            yield Chunk(raw=body)
 
     def _end(self, response: dict[str, Any]) -> Iterator[Chunk]:
         """Yield the parts of a finished response that were not streamed, and its finish reason."""
-        yield _names_chunk(response)
+        yield _ids_chunk(response)
         status = as_str(response.get("status"))
         if status == "failed" or response.get("error"):
             raise self._errors.from_body(response)
         for number, item in enumerate(as_dicts(response.get("output"))):
             if as_str(item.get("type")) not in self._streamed_types:
                 yield from self._item(item, number)
-        self.finished = status not in _UNFINISHED
+        self.finished = status not in _UNFINISHED_STATUSES
         usage = as_dict(response.get("usage"))
         yield Chunk(
             finish_reason=self._finish_reason(response) if self.finished else None,
@@ -176,10 +176,10 @@ class ResponsesParser:
             case "function_call":
                 yield self._tool_call_chunk(item)
 
-    def _reasoning_chunk(self, text: str, place: tuple[object, object]) -> Chunk:
+    def _reasoning_chunk(self, text: str, part: tuple[object, object]) -> Chunk:
         """Return a piece of reasoning, with a blank line between parts."""
-        gap = "" if self._reasoning_part is None or self._reasoning_part == place else "\n\n"
-        self._reasoning_part = place
+        gap = "" if self._reasoning_part is None or self._reasoning_part == part else "\n\n"
+        self._reasoning_part = part
         return Chunk(reasoning=gap + text)
 
     def _tool_call_chunk(self, item: dict[str, Any]) -> Chunk:
@@ -192,25 +192,25 @@ class ResponsesParser:
             return "content_filter"
         if response.get("status") == "incomplete":
             reason = as_dict(response.get("incomplete_details")).get("reason")
-            return _INCOMPLETE.get(as_str(reason), "other")
+            return _INCOMPLETE_REASONS.get(as_str(reason), "other")
         return "tool_calls" if self._has_tool_calls else "stop"
 
 
-def _names_chunk(response: dict[str, Any]) -> Chunk:
+def _ids_chunk(response: dict[str, Any]) -> Chunk:
     model, request_id = as_str(response.get("model")), as_str(response.get("id"))
     return Chunk(model=model or None, request_id=request_id or None)
 
 
 def _usage(usage: dict[str, Any]) -> Usage:
-    """Parse the usage, which has the counts of Chat Completions under other names."""
-    names = {
+    """Parse the usage, whose counts are those of Chat Completions under other names."""
+    chat_names = {
         "input_tokens": "prompt_tokens",
         "output_tokens": "completion_tokens",
         "input_tokens_details": "prompt_tokens_details",
         "output_tokens_details": "completion_tokens_details",
         "total_tokens": "total_tokens",
     }
-    return usage_of({chat: usage.get(name) for name, chat in names.items()})
+    return usage_of({chat: usage.get(name) for name, chat in chat_names.items()})
 
 
 def _content(turn: Message) -> str | list[dict[str, Any]]:

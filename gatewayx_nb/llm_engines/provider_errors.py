@@ -17,7 +17,7 @@ from gatewayx_nb.errors import (
     TruncatedError,
     classify,
 )
-from gatewayx_nb.hints import Hint, advice
+from gatewayx_nb.hints import Hint, as_hint
 from gatewayx_nb.llm_engines import json_body
 from gatewayx_nb.llm_engines.json_body import as_dict, as_int
 from gatewayx_nb.secure_config import redact, vendor_of_key
@@ -36,26 +36,26 @@ _OTHER_ENGINE = Hint("use_other_engine")
 _RETRY = Hint("run_again") | _OTHER_ENGINE
 
 _HINTS: dict[type[GatewayError], Hint] = {
-    ContentFilterError: advice("Rephrase the prompt.") | _OTHER_ENGINE,
-    ContextLengthError: advice("Shorten the prompt, or use a model with a longer context."),
-    QuotaError: advice("Top up the account at the provider.") | _OTHER_ENGINE,
-    RateLimitError: advice("Wait, then try again.") | _OTHER_ENGINE,
+    ContentFilterError: as_hint("Rephrase the prompt.") | _OTHER_ENGINE,
+    ContextLengthError: as_hint("Shorten the prompt, or use a model with a longer context."),
+    QuotaError: as_hint("Top up the account at the provider.") | _OTHER_ENGINE,
+    RateLimitError: as_hint("Wait, then try again.") | _OTHER_ENGINE,
 }
 
 _ENGINE_ACTIONS = {AuthenticationError: "set_key", ModelNotFoundError: "name_model"}
-"""Hints that name the engine."""
+"""Actions of hints that take the engine's name."""
 
 _MAX_MESSAGE = 300
-"""Maximum number of characters of a provider's message to show."""
+"""Maximum number of characters shown of a provider's message."""
 
 
 class ProviderErrors:
     """Creates the errors of one engine.
 
     Args:
-        engine: Its name.
+        engine: The engine's name.
         model: The requested model.
-        key: Its key, which some providers repeat in error messages.
+        key: The engine's key, which some providers repeat in error messages.
     """
 
     def __init__(self, engine: str, model: str | None, key: str) -> None:
@@ -68,7 +68,7 @@ class ProviderErrors:
         code, message = json_body.provider_error(data)
         now = time.time()
         delay = retry_after(headers, now) or json_body.retry_delay(data)
-        # Only here: in other responses the reset is not a time to wait.
+        # Only for this status: in other responses, the reset is not a retry delay.
         if delay is None and status == _TOO_MANY_REQUESTS:
             delay = limit_reset(headers, now)
         error = self._error(f"returned HTTP {status}", status, code, message, delay)
@@ -76,47 +76,47 @@ class ProviderErrors:
             error.should_retry = should_retry(headers)
         return error
 
-    def from_body(self, answer: Mapping[str, Any], status: int | None = None) -> GatewayError:
+    def from_body(self, body: Mapping[str, Any], status: int | None = None) -> GatewayError:
         """Return the error for a body that reports an error despite status 200.
 
         Args:
-            answer: The body.
-            status: The equivalent status of the error. Default: the body's numeric code.
+            body: The body.
+            status: The equivalent HTTP status; by default, the body's numeric code.
         """
-        code, message = json_body.error_code_and_message(answer)
-        inner = as_dict(answer.get("error"))
+        code, message = json_body.error_code_and_message(body)
+        inner = as_dict(body.get("error"))
         status_or_code = status or as_int(inner.get("code")) or 200
-        shown = f" ({status_or_code})" if status_or_code >= FIRST_ERROR_STATUS else ""
-        return self._error(f"reported an error{shown}", status_or_code, code, message, None)
+        status_note = f" ({status_or_code})" if status_or_code >= FIRST_ERROR_STATUS else ""
+        return self._error(f"reported an error{status_note}", status_or_code, code, message, None)
 
     def truncated(self) -> TruncatedError:
-        """Return the error for a reply that ended without its end mark."""
+        """Return the error for a reply that ended without its end marker."""
         return TruncatedError(
-            f"the reply of {self._engine!r} ended before its end mark.",
+            f"the reply from {self._engine!r} ended without an end marker.",
             hint=Hint("run_again"),
             engine=self._engine,
             model=self._model,
         )
 
     def _key_mismatch(self) -> str:
-        """Return a note if the key looks like one of another engine."""
+        """Return a note if the key looks like another engine's key, otherwise an empty string."""
         vendor = vendor_of_key(self._key)
         if vendor in (None, self._engine):
             return ""
-        return f" (the key looks like a key of {vendor!r})"
+        return f" (the key looks like one for {vendor!r})"
 
     def _error(
-        self, event: str, status: int, code: str | None, message: str, retry_after: float | None
+        self, outcome: str, status: int, code: str | None, message: str, retry_after: float | None
     ) -> GatewayError:
-        kind = classify(status, code, message)
+        error_class = classify(status, code, message)
         text = shorten(redact(message or "no reason given", [self._key]), _MAX_MESSAGE)
-        if kind is AuthenticationError:
+        if error_class is AuthenticationError:
             text += self._key_mismatch()
-        end = "" if text.endswith((".", "!", "?", "…")) else "."
-        action = _ENGINE_ACTIONS.get(kind)
-        return kind(
-            f"{self._engine!r} {event}: {text}{end}",
-            hint=Hint(action, engine=self._engine) if action else _HINTS.get(kind, _RETRY),
+        punctuation = "" if text.endswith((".", "!", "?", "…")) else "."
+        action = _ENGINE_ACTIONS.get(error_class)
+        return error_class(
+            f"{self._engine!r} {outcome}: {text}{punctuation}",
+            hint=Hint(action, engine=self._engine) if action else _HINTS.get(error_class, _RETRY),
             engine=self._engine,
             model=self._model,
             status=status,

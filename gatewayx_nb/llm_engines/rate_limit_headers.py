@@ -1,4 +1,4 @@
-"""The remaining rate limits from a provider's headers."""
+"""Rate limits from a provider's response headers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gatewayx_nb.replies import RateLimits
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_PREFIXES = ("x-ratelimit-{what}-{of}", "anthropic-ratelimit-{of}-{what}")
+_NAME_PATTERNS = ("x-ratelimit-{quantity}-{resource}", "anthropic-ratelimit-{resource}-{quantity}")
 _COUNT = re.compile(r"\d{1,18}", re.ASCII)  # 19 digits may exceed 64 bits
 _NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)", re.ASCII)
@@ -22,7 +22,7 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 def rate_limits(headers: Mapping[str, str], now: float) -> RateLimits | None:
     """Parse the rate-limit headers; return ``None`` if there are none.
 
-    OpenAI and compatible providers send ``x-ratelimit-remaining-tokens`` and the like
+    OpenAI and compatible providers send headers such as ``x-ratelimit-remaining-tokens``
     (https://platform.openai.com/docs/guides/rate-limits), with resets such as ``6m0s``.
     Anthropic sends ``anthropic-ratelimit-tokens-remaining``
     (https://docs.anthropic.com/en/api/rate-limits), with resets as RFC 3339 times.
@@ -44,9 +44,11 @@ def rate_limits(headers: Mapping[str, str], now: float) -> RateLimits | None:
     return None if limits == RateLimits() else limits
 
 
-def _header(headers: Mapping[str, str], what: str, of: str) -> str:
-    names = (prefix.format(what=what, of=of) for prefix in _PREFIXES)
-    return next((headers[name] for name in names if name in headers), "").strip()
+def _header(headers: Mapping[str, str], quantity: str, resource: str) -> str:
+    header_names = (
+        pattern.format(quantity=quantity, resource=resource) for pattern in _NAME_PATTERNS
+    )
+    return next((headers[name] for name in header_names if name in headers), "").strip()
 
 
 def _count(text: str) -> int | None:
@@ -54,7 +56,7 @@ def _count(text: str) -> int | None:
 
 
 def _reset(text: str, now: float) -> float | None:
-    """Return seconds from a number, a duration such as ``6m0s``, or a time."""
+    """Parse a reset, which is a number of seconds, a duration such as ``6m0s``, or a time."""
     pieces = _DURATION.findall(text)
     seconds: float | None
     if pieces and "".join(number + unit for number, unit in pieces) == text:
@@ -62,11 +64,11 @@ def _reset(text: str, now: float) -> float | None:
     elif _NUMBER.fullmatch(text):
         seconds = float(text)
     else:
-        seconds = _until(text, now)
+        seconds = _seconds_until(text, now)
     return None if seconds == math.inf else seconds
 
 
-def _until(time: str, now: float) -> float | None:
+def _seconds_until(time: str, now: float) -> float | None:
     try:
         moment = datetime.fromisoformat(time)
     except ValueError:

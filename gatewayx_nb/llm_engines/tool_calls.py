@@ -28,8 +28,8 @@ class _PartialCall:
 class ToolCallAssembler:
     """The unfinished tool calls of one response.
 
-    A piece belongs to the latest call with its index, unless it has another id: some servers omit
-    the index, number every call 0, or repeat the id.
+    A piece belongs to the latest call with the same index, unless the IDs differ: some servers omit
+    the index, number every call 0, or repeat the ID.
 
     Attributes:
         pending: The calls that have begun and are not complete.
@@ -38,7 +38,7 @@ class ToolCallAssembler:
     pending: list[_PartialCall] = field(default_factory=list)
 
     def add(self, index: object, call_id: str, name: str, arguments: str = "") -> None:
-        """Start a call, or add a piece to one; the first id and name of a call are kept."""
+        """Start a call, or add a piece to one; a call keeps its first ID and name."""
         matches = (
             call
             for call in reversed(self.pending)
@@ -53,18 +53,18 @@ class ToolCallAssembler:
         call.arguments.append(arguments)
 
     def extend(self, index: object, arguments: str) -> None:
-        """Append to a call's arguments; ignored if the call was never started."""
+        """Append to a call's arguments; do nothing if no such call is pending."""
         if any(call.index == index for call in self.pending):
             self.add(index, "", "", arguments)
 
     def finish(self, index: object) -> Iterator[Chunk]:
-        """Yield the complete call of an index, once."""
-        done = [call.complete() for call in self.pending if call.index == index]
+        """Yield the complete calls with an index and remove them."""
+        completed = [call.complete() for call in self.pending if call.index == index]
         self.pending = [call for call in self.pending if call.index != index]
-        if done:
-            yield Chunk(tool_calls=tuple(done))
+        if completed:
+            yield Chunk(tool_calls=tuple(completed))
 
     def finish_all(self) -> tuple[ToolCall, ...]:
-        """Return all complete calls, once."""
-        done, self.pending = self.pending, []
-        return tuple(call.complete() for call in done)
+        """Return all pending calls as complete and remove them."""
+        completed, self.pending = self.pending, []
+        return tuple(call.complete() for call in completed)

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 _STATUSES = (400, 422)
 
-_SPELLINGS = {
+_PROVIDER_NAMES = {
     "temperature": ("temperature",),
     "top_p": ("top_p", "topP", "p"),
     "max_tokens": ("max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens"),
     "stop": ("stop", "stop_sequences", "stopSequences"),
     "seed": ("seed", "random_seed"),
 }
-"""The providers' names of each parameter."""
+"""The names that providers use for each parameter."""
 
 
 class RejectedParameterError(UnsupportedFeatureError):
@@ -30,7 +30,7 @@ class RejectedParameterError(UnsupportedFeatureError):
 
 
 def reject_unsupported(request: Request, lacks: frozenset[str], engine: str) -> None:
-    """Reject a parameter that the caller set and the provider does not support.
+    """Check that the caller set no parameter that the provider does not support.
 
     Raises:
         RejectedParameterError: If there is such a parameter; the error names the first one.
@@ -90,14 +90,14 @@ def _is_set(request: Request, name: str) -> bool:
 
 
 def _named_param(request: Request, data: bytes) -> str | None:
-    """Return the caller's parameter that an error body names."""
+    """Return the parameter, as the caller named it, that an error body names."""
     param, message = json_body.rejected_param(data)
-    fields = {name: names for name, names in _SPELLINGS.items() if _is_set(request, name)}
+    fields = {name: names for name, names in _PROVIDER_NAMES.items() if _is_set(request, name)}
     params = {name: (name,) for name in request.params}
-    for name, spellings in {**fields, **params}.items():
-        for spelling in spellings:
-            quoted = re.search(rf"(?<![\w.]){re.escape(spelling)}(?![\w])", message)
+    for name, provider_names in {**fields, **params}.items():
+        for provider_name in provider_names:
+            quoted = re.search(rf"(?<![\w.]){re.escape(provider_name)}(?![\w])", message)
             # In prose, a single letter such as Cohere's "p" need not be the parameter.
-            if param.rpartition(".")[2] == spelling or (quoted and len(spelling) > 1):
+            if param.rpartition(".")[2] == provider_name or (quoted and len(provider_name) > 1):
                 return name
     return None

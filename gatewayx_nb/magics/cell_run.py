@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from gatewayx_nb import commands, display
 from gatewayx_nb.errors import EngineNotFoundError, GatewayError, UsageError
-from gatewayx_nb.hints import Hint, advice
+from gatewayx_nb.hints import Hint, as_hint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -140,7 +140,7 @@ def _refuse_prompt(comparison: ComparisonRun) -> None:
         example = known[0].reference if known else "mock"
         raise UsageError(
             f"no engines {', '.join(repr(column.reference) for column in unknown)}.",
-            hint=advice(f"Write `%%gatewayx {example}`, and the prompt on the lines below it.")
+            hint=as_hint(f"Write `%%gatewayx {example}`, and the prompt on the lines below it.")
             | Hint("list_engines"),
         )
 

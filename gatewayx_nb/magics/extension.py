@@ -137,7 +137,7 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
     if id(shell) not in _loaded:
         magics = _loaded[id(shell)] = GatewayMagics(shell)
         magics.register()
-        hints.use(NOTEBOOK)
+        hints.set_wording(NOTEBOOK)
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
@@ -147,4 +147,4 @@ def unload_ipython_extension(shell: InteractiveShell) -> None:
         magics.unregister()
         engine_pool.reset()
         if not _loaded:
-            hints.use()
+            hints.set_wording()

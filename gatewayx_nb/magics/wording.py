@@ -38,7 +38,7 @@ def _option(option: str) -> str:
 
 
 NOTEBOOK: Wording = {
-    "advice": hints.SCRIPT["advice"],
+    "advice": hints.SCRIPT_WORDING["advice"],
     "set_key": "Run `%gatewayx key set {engine}`.",
     "set_key_for_user": "Run `%gatewayx key set {engine} --user`.",
     "set_project_key": "Run `%gatewayx key set {engine}`.",
@@ -59,7 +59,7 @@ NOTEBOOK: Wording = {
     "raise_option": lambda option: f"Raise {_option(option)}.",
     "omit_option": lambda option: f"Omit {_option(option)}.",
     "allow_unpriced": "Allow it with `--allow-unpriced` or `allow_unpriced=True`.",
-    "set_base_url": hints.SCRIPT["set_base_url"],
+    "set_base_url": hints.SCRIPT_WORDING["set_base_url"],
     "install": 'Run `%pip install "gatewayx-nb[{extra}]"`.',
     "list_jobs": "`%gatewayx jobs` lists the jobs.",
     "cancel_job": "Stop it with `%gatewayx cancel {job}`.",
@@ -67,4 +67,4 @@ NOTEBOOK: Wording = {
     "run_again": "Run the cell again.",
     "command": "Run `%gatewayx {line}`.",
 }
-"""One entry for each action of `hints.SCRIPT`."""
+"""One entry for each action of `hints.SCRIPT_WORDING`."""

@@ -1,4 +1,4 @@
-"""Engine discovery, key matching, reference resolution and failure reports."""
+"""Discovery of engines, their keys and status, and resolution of references."""
 
 from gatewayx_nb.model_registry.engine_status import EngineStatus, Target
 from gatewayx_nb.model_registry.folders import (

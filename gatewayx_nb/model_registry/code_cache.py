@@ -1,4 +1,4 @@
-"""The code of engines: executed once, kept until its files change."""
+"""Engine code, executed once and kept until its files change."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class _InstanceFailure:
 
 
 class EngineCodeCache:
-    """The loaded code of engines, and the failures.
+    """Loaded engine code, and load failures.
 
-    It has no lock: an engine's host loads it, one load at a time, and a load that hangs must not
-    block the others.
+    It has no lock: each engine's host performs one load at a time, and a load that hangs must not
+    block other engines.
     """
 
     def __init__(self) -> None:
@@ -76,14 +76,14 @@ class EngineCodeCache:
                 return outcome
             outcome.error.message = redact(outcome.error.message, [key])
             self._failed[source] = failure = outcome
-        # A new exception: a traceback is added to one each time that it is raised.
+        # A new exception, because each raise adds to an exception's traceback.
         error = failure.error
         raise EngineLoadError(
             error.message, hint=error.hint, engine=error.engine
         ) from error.__cause__
 
     def failure(self, source: EngineSource) -> str:
-        """Return an engine's failure; empty once its files have changed."""
+        """Return why an engine failed; empty if it did not, or its files have changed since."""
         load_failure = self._failed.get(source)
         if load_failure and load_failure.is_current():
             return load_failure.error.message
@@ -91,12 +91,12 @@ class EngineCodeCache:
         return failure.reason if failure and failure.loaded is self.current(source) else ""
 
     def note_instance_failure(self, source: EngineSource, reason: str) -> None:
-        """Keep the reason why an engine has no instance until its code changes or one is made."""
+        """Store why an engine cannot be instantiated, until it can or its code changes."""
         if loaded := self._loaded.get(source):
             self._instance_failures[source] = _InstanceFailure(reason, loaded)
 
     def clear_instance_failure(self, source: EngineSource) -> None:
-        """Clear the reason why an instance could not be made."""
+        """Clear the reason, because the engine has been instantiated."""
         self._instance_failures.pop(source, None)
 
     def forget_failures(self) -> None:
@@ -108,9 +108,9 @@ class EngineCodeCache:
         """Forget the engines that no longer exist."""
         for source in [source for source in self._loaded if source not in sources]:
             self._loaded.pop(source).retire()
-        for known in (self._failed, self._instance_failures):
-            for source in [source for source in known if source not in sources]:
-                del known[source]
+        for failures in (self._failed, self._instance_failures):
+            for source in [source for source in failures if source not in sources]:
+                del failures[source]
 
 
 def _load_source(source: EngineSource) -> LoadedEngine | LoadFailure:

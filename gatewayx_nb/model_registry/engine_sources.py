@@ -31,7 +31,7 @@ class EngineSources:
         config: Provides the project and user folders and the variables.
 
     Attributes:
-        active: The active engine of each name.
+        active: The engine that is used for each name.
         shadowed: Engines whose name is already taken.
     """
 
@@ -51,8 +51,8 @@ class EngineSources:
     def refresh(self) -> bool:
         """Check everything again; return whether anything changed.
 
-        The check covers folders and files of rows, not each engine file, so that its duration does
-        not grow with their number.
+        The check covers folders and ``engines.toml`` files but not each engine file, so that its
+        duration does not depend on the number of engines.
         """
         base_urls = _base_urls_from_variables(self._config)
         changed = [
@@ -65,26 +65,26 @@ class EngineSources:
         ]
         if any(changed):
             self._base_urls = base_urls
-            self._rank()
+            self._select_active()
         return any(changed)
 
     def outside_project(self, name: str) -> list[EngineSource]:
-        """Return the engines of a name that are shipped, installed or in the user folder."""
+        """Return the engines with a name that come from outside the project folder."""
         return self._outside_project.get(name, [])
 
-    def is_copy(self, one: EngineSource, other: EngineSource) -> bool:
-        """Return whether two engines are the same: files of equal bytes, or equal rows.
+    def is_copy(self, first: EngineSource, second: EngineSource) -> bool:
+        """Return whether two engines are identical: files with equal content, or equal rows.
 
         The result is cached until something changes, because each call needs it.
         """
-        pair = (one, other)
+        pair = (first, second)
         if pair not in self._copies:
-            self._copies[pair] = _is_copy(one, other)
+            self._copies[pair] = _is_copy(first, second)
         return self._copies[pair]
 
     @property
     def problems(self) -> list[str]:
-        """Why folders and files of rows could not be read, one line each."""
+        """Why folders and ``engines.toml`` files could not be read, one line each."""
         problems = [folder.problem for folder in self._folders]
         problems += [file.problem for file in self._row_files]
         return list(filter(None, problems))
@@ -98,8 +98,8 @@ class EngineSources:
         return True
 
     def _all_sources(self) -> Iterator[EngineSource]:
-        """Yield the engines in order of precedence; installed packages are before shipped files."""
-        # Sorted, because in a clone the shipped folder is also the project's, the first one.
+        """Yield the engines in order of precedence; installed packages precede shipped files."""
+        # Sorted, because in a clone the shipped folder may also be the project's, which is first.
         for folder in sorted(self._folders, key=lambda folder: folder.origin == "shipped"):
             if folder.origin == "shipped":
                 yield from self._packages.engines
@@ -107,7 +107,7 @@ class EngineSources:
         for file in self._row_files:
             yield from file.rows
 
-    def _rank(self) -> None:
+    def _select_active(self) -> None:
         """Separate the active engines from the shadowed ones."""
         active: dict[str, EngineSource] = {}
         shadowed: list[EngineSource] = []
@@ -117,33 +117,33 @@ class EngineSources:
         for source in self._all_sources():
             if source.origin != "project":
                 outside.setdefault(source.name, []).append(source)
-            first = active.setdefault(source.name, source)
-            if first is source:
+            active_source = active.setdefault(source.name, source)
+            if active_source is source:
                 continue
-            pair = (first, source)
-            compared += [FileStamp(one.path) for one in pair if isinstance(one, EngineFile)]
-            if not self.is_copy(first, source):
-                shadowed.append(replace(source, shadowed_by=first.where))
-        for name in self._base_urls:  # an OpenAI-compatible engine, unless the name has one
+            pair = (active_source, source)
+            compared += [FileStamp(file.path) for file in pair if isinstance(file, EngineFile)]
+            if not self.is_copy(active_source, source):
+                shadowed.append(replace(source, shadowed_by=active_source.where))
+        for name in self._base_urls:  # an OpenAI-compatible engine, unless the name is taken
             row = EngineRow(name, None, "variable", refusal_reason=why_unusable(name))
             active.setdefault(name, row)
         self.active, self.shadowed, self._compared_stamps = active, shadowed, compared
         self._outside_project = outside
 
 
-def _is_copy(one: EngineSource, other: EngineSource) -> bool:
-    if isinstance(one, EngineRow) and isinstance(other, EngineRow):
-        return one.refusal_reason == other.refusal_reason and one.settings == other.settings
-    if not (isinstance(one, EngineFile) and isinstance(other, EngineFile)):
+def _is_copy(first: EngineSource, second: EngineSource) -> bool:
+    if isinstance(first, EngineRow) and isinstance(second, EngineRow):
+        return first.refusal_reason == second.refusal_reason and first.settings == second.settings
+    if not (isinstance(first, EngineFile) and isinstance(second, EngineFile)):
         return False
-    with contextlib.suppress(OSError):  # what cannot be read is not a copy
-        if one.path.is_file() and other.path.is_file():  # reading a FIFO would block
-            return one.path.read_bytes() == other.path.read_bytes()
+    with contextlib.suppress(OSError):  # an unreadable file is not a copy
+        if first.path.is_file() and second.path.is_file():  # reading a FIFO would block
+            return first.path.read_bytes() == second.path.read_bytes()
     return False
 
 
 def _row_files(config: Config) -> list[RowFile]:
-    """Return the project's, the user's and the shipped file; in a clone two coincide."""
+    """Return the project's, the user's and the shipped ``engines.toml``, each file only once."""
     shipped = shipped_path("config/engines.toml")
     files: dict[Path, RowFile] = {}
     for folder in config.config_dirs:
@@ -156,6 +156,6 @@ def _row_files(config: Config) -> list[RowFile]:
 
 def _base_urls_from_variables(config: Config) -> dict[str, str]:
     """Return the base URLs set by variables, by engine."""
-    matches = filter(None, map(_BASE_URL_VARIABLE.fullmatch, config.keys.names()))
+    matches = filter(None, map(_BASE_URL_VARIABLE.fullmatch, config.keys.variable_names()))
     values = {match[1].lower(): (config.keys.value(match[0]) or "").strip() for match in matches}
     return {name: values[name] for name in sorted(values) if values[name]}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
 
-from gatewayx_nb.hints import Hint, advice, render
+from gatewayx_nb.hints import Hint, as_hint, render
 from gatewayx_nb.model_registry.folders import EngineFile
 from gatewayx_nb.model_registry.rows import EngineRow
 from gatewayx_nb.secure_config import display_path
@@ -25,26 +25,26 @@ EngineState = Literal["ready", "replay", _Blocked, _Unusable]
 _REMEDIES: Mapping[EngineState, Callable[[str], Hint]] = {
     "no key": lambda engine: Hint("set_key", engine=engine),
     "no weights": lambda _engine: Hint("pull", model="smollm2"),
-    "not running": lambda _engine: advice("Start its server."),
+    "not running": lambda _engine: as_hint("Start its server."),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class EngineStatus:
-    """The status of an engine, without executing it.
+    """The status of an engine, determined without executing it.
 
     Attributes:
         name: The engine's name.
-        model: Its default model; empty if only its code knows.
+        model: Its default model; empty if only its code defines it.
         key: Whether its key is set.
-        state: Whether it can be called, else why not.
-        source: The origin of its code, in short form.
-        where: The same in full.
+        state: Whether it can be called, otherwise why not.
+        source: The location of its code, in short form.
+        where: The full location of its code.
         loaded: Whether its code has been executed.
         error: The error, in one line.
         warning: A warning, in one line.
         variable: The variable that its key is read from.
-        found_in: Where the key was found.
+        found_in: The environment or file in which the key is set.
         last_error: The error of its last call, in one line; empty if that call succeeded.
         calls: Number of finished calls of this pool, failed ones included.
         spend: Cost in US dollars of the calls whose price is known.
@@ -69,9 +69,9 @@ class EngineStatus:
 
     @property
     def hint(self) -> str:
-        """The step needed before it can be called, as the front end in use words it.
+        """The step needed before it can be called, in the current front end's wording.
 
-        Empty if one step is not enough.
+        Empty if no single step is known.
         """
         remedy = _REMEDIES.get(self.state)
         return render(remedy(self.name)) if remedy else ""
@@ -83,7 +83,7 @@ class Target:
 
     Attributes:
         name: The engine's name.
-        model: The model named; ``None`` for the engine's default.
+        model: The requested model; ``None`` for the engine's default.
         source: Its file or row; ``None`` for an engine passed to the pool.
         instance: The engine passed to the pool.
         key: Its key.
@@ -103,7 +103,7 @@ class Target:
 
     @property
     def may_share_loop(self) -> bool:
-        """Whether it may share an event loop: the package's own code never blocks its loop."""
+        """Whether it may share an event loop, because shipped code never blocks its loop."""
         source = self.source
         return isinstance(source, EngineRow) or (source is not None and source.origin == "shipped")
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 Origin = Literal["path", "project", "user", "package", "shipped", "variable"]
 """The origin of an engine.
 
-It is ``GATEWAYX_ENGINES_PATH``, the project or user folder, an installed package, this package,
-or a variable that holds a URL.
+An engine comes from ``GATEWAYX_ENGINES_PATH``, the project or user folder, an installed package,
+this package, or a variable that holds a URL.
 """
 
 SUFFIX = "_engine.py"
@@ -32,7 +32,7 @@ _COMMANDS = """
     pull reload security status trust usage use
 """
 RESERVED = frozenset(_COMMANDS.split())
-"""Names of commands, which come before engines on a line, so they cannot be engine names."""
+"""Command names; they take precedence over engine names, so an engine cannot have one."""
 
 ENGINE_NAME = re.compile(r"[a-z0-9_]{1,63}")
 
@@ -54,7 +54,7 @@ class EngineFile:
         name: The engine's name.
         path: The file.
         origin: Where it comes from.
-        refusal_reason: Why it is never executed, if so.
+        refusal_reason: Why it is not executed; ``None`` if it may be.
         warning: A warning about the file, if any.
         shadowed_by: Location of the engine that already has the name, if any.
     """
@@ -78,7 +78,7 @@ class EngineFile:
 
     @override
     def __hash__(self) -> int:
-        return hash(self.name)  # a list looks up a thousand, and hashing paths is noticeably slow
+        return hash(self.name)  # faster than hashing the path, with a thousand engines
 
 
 class EngineFolder:
@@ -91,7 +91,7 @@ class EngineFolder:
 
     Attributes:
         files: Its engine files, by name.
-        problem: Why it cannot be listed, in one line.
+        problem: Why it cannot be listed, in one line; empty if it can.
     """
 
     def __init__(self, path: Path, origin: Origin, *, installed: bool = False) -> None:
@@ -105,8 +105,8 @@ class EngineFolder:
     def refresh(self) -> bool:
         """List the folder again if it or a suspect file has changed; return whether one did.
 
-        A change of a file's mode does not touch its folder, so suspect files are checked each time,
-        for users to fix them; files that were loaded are checked by the code that loaded them.
+        Changing a file's mode does not change its folder, so refused files and those with a warning
+        are checked each time; `LoadedEngine.is_current` checks loaded files.
         """
         if self._stamps and not any(stamp.has_changed() for stamp in self._stamps):
             return False
@@ -144,7 +144,7 @@ class EngineFolder:
 def engine_folders(config: Config) -> list[EngineFolder]:
     """Return the folders to search, in order of precedence.
 
-    In a clone the project's folder is the shipped one; it counts as shipped.
+    If the project's folder is the shipped one, as in a clone, it counts as shipped.
     """
     paths = config.env.get("GATEWAYX_ENGINES_PATH", "").split(os.pathsep)
     shipped = shipped_path("engines").resolve()

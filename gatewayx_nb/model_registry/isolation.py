@@ -1,10 +1,10 @@
-"""A separate package for each engine file, with modules compiled from source only.
+"""A separate package for each engine file, whose modules are always compiled from source.
 
-The package ``gatewayx_nb.engines_<digest>`` has the file's folder as its whole ``__path__``, so
-``from ..llm_engines import LLMEngine`` and ``from ._shared import x`` work, and two folders never
-mix. Each load makes a new package, so that running calls keep the old code and changed helper
-modules are read again. No bytecode is read or written: a cache compares times in whole seconds
-and would return the code from before an edit.
+The package ``gatewayx_nb.engines_<digest>`` has the file's folder as its ``__path__``, so that
+``from ..llm_engines import LLMEngine`` and ``from ._shared import x`` work, and folders do not
+share modules. Each load creates a new package, so that running calls keep the old code and changed
+helper modules are read again. Bytecode is neither read nor written, because its cache compares
+times in whole seconds and could return the code from before an edit.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ if TYPE_CHECKING:
     from types import CodeType
 
 _ROOT = "gatewayx_nb.engines_"
-_serial = itertools.count()  # no lock: `next` on it is atomic in CPython
+_load_numbers = itertools.count()  # no lock: `next` on it is atomic in CPython
 
 
 class IsolatedPackage:
-    """One load of an engine file: a package registered for import."""
+    """The importable package of one load of an engine file."""
 
     def __init__(self, path: Path) -> None:
         self._folder = path.parent
-        self.read: dict[Path, FileStamp] = {}
+        self.stamps: dict[Path, FileStamp] = {}
         digest = hashlib.blake2b(str(path).encode(errors="replace"), digest_size=6).hexdigest()
-        self.name = f"{_ROOT}{digest}_{next(_serial)}"
+        self.name = f"{_ROOT}{digest}_{next(_load_numbers)}"
         self._install()
 
     def _install(self) -> None:
         if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-            # First, because the standard finder would find the files too, and cache bytecode.
+            # First, because the standard finder would find the files too and cache bytecode.
             sys.meta_path.insert(0, _Finder())
         module = ModuleType(self.name)
         spec = importlib.machinery.ModuleSpec(self.name, None, is_package=True)
@@ -60,23 +60,23 @@ class IsolatedPackage:
         for path in (base.with_name(f"{base.name}.py"), base / "__init__.py"):
             if path.is_file():
                 return path
-            self.read[path] = FileStamp(path)  # so that its creation is noticed
+            self.stamps[path] = FileStamp(path)  # so that its creation is noticed
         return None
 
     def check_and_record(self, path: Path) -> None:
-        """Record that a file is read now, unless it must not be executed.
+        """Record a file's stamp before it is read, and check that it may be executed.
 
         Raises:
             ImportError: If other users can change the file, or it is outside its folder.
         """
-        self.read[path] = FileStamp(path)
+        self.stamps[path] = FileStamp(path)
         refusal = safety.code_refusal_reason(path, self._folder)
         if refusal:
             raise ImportError(f"{path.name} {refusal}")
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finder for the modules of these packages only."""
+    """Finder for modules in isolated packages."""
 
     folders: dict[str, IsolatedPackage] = {}  # noqa: RUF012 - one per process, like sys.modules
 

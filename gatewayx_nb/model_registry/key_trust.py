@@ -1,4 +1,4 @@
-"""Protection of user keys from being sent where only a project says."""
+"""Protection of the user's own keys against projects that would send them elsewhere."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def untrusted_destinations(
 ) -> list[KeyDestination]:
     """Return the project's untrusted destinations for a user key.
 
-    A project's own key is sent wherever the project says. A user key is sent to shipped engines
-    and to those in the user folder. It is sent to a project's file or row, or to the base URL or
-    network that a project sets, only if it is set under the ``GATEWAYX_`` name and no other
-    source has the engine, or if the user trusts the destination.
+    A project's own key needs no trust, and neither do shipped, installed and user engines. A user
+    key is sent to a project's engine file or row, or to a base URL or network that the project
+    sets, only if the user trusts that destination. The exception is a key under its ``GATEWAYX_``
+    name for an engine that only the project has.
     """
     project = config.project
     if project is None or key.state != "set" or key.owner == "project":
@@ -43,7 +43,11 @@ def untrusted_destinations(
         *_source_destinations(source, sources, config),
     )
     trusted = config.trusted
-    return [one for one in destinations if not trusted.contains(project.root, source.name, one)]
+    return [
+        destination
+        for destination in destinations
+        if not trusted.contains(project.root, source.name, destination)
+    ]
 
 
 def check_key_trust(source: EngineSource, key: Key, sources: EngineSources, config: Config) -> None:
@@ -55,9 +59,9 @@ def check_key_trust(source: EngineSource, key: Key, sources: EngineSources, conf
     """
     destinations = untrusted_destinations(source, key, sources, config)
     if destinations:
-        listed = " and ".join(f"{one.target} ({one.where})" for one in destinations)
+        listed = " and ".join(f"{each.target} ({each.where})" for each in destinations)
         raise TrustError(
-            f"this project would send your own key of {source.name!r} to {listed}.",
+            f"this project would send your own key for {source.name!r} to {listed}.",
             hint=Hint("trust") | Hint("set_project_key", engine=source.name),
             engine=source.name,
         )
@@ -66,9 +70,9 @@ def check_key_trust(source: EngineSource, key: Key, sources: EngineSources, conf
 def _source_destinations(
     source: EngineSource, sources: EngineSources, config: Config
 ) -> Iterator[KeyDestination]:
-    """Yield where a project's own engine sends a key."""
-    copied = any(sources.is_copy(source, other) for other in sources.outside_project(source.name))
-    if source.origin != "project" or config.project is None or copied:
+    """Yield the destination of a key that a project's own engine receives."""
+    is_copy = any(sources.is_copy(source, other) for other in sources.outside_project(source.name))
+    if source.origin != "project" or config.project is None or is_copy:
         return
     if isinstance(source, EngineRow):
         yield KeyDestination(origin(source.base_url), f"its row {source.where}")

@@ -1,4 +1,4 @@
-"""Import of an engine's code: its class, or the reason why there is none."""
+"""Import of an engine's code, which returns its class or the failure."""
 
 from __future__ import annotations
 
@@ -25,32 +25,32 @@ if TYPE_CHECKING:
     from gatewayx_nb.secure_config import FileStamp
 
 IMPORT_TIMEOUT = 10.0
-"""Seconds that the import of an engine file may take."""
+"""Maximum seconds for the import of an engine file."""
 
 
 class LoadedEngine:
     """The class of an engine, and the files that were read for it.
 
-    Its modules stay in `sys.modules` until it is retired and nobody holds it: a call still running
-    may import, pickle or look up a type by its module's name.
+    Its modules stay in `sys.modules` until it is retired and has no instances, because running
+    calls may import modules, or pickle or look up types by module name.
 
     Attributes:
         engine: The class.
     """
 
     def __init__(
-        self, engine: type[LLMEngine], package: str = "", read: Iterable[FileStamp] = ()
+        self, engine: type[LLMEngine], package: str = "", stamps: Iterable[FileStamp] = ()
     ) -> None:
         self.engine = engine
         self._package = package
-        self._read = read
+        self._stamps = stamps
         self._holders = 0
         self._retired = False
 
     def is_current(self) -> bool:
         """Return whether all files are unchanged; installed files are not checked."""
-        # A copy: an import in another thread may add files in the meantime.
-        return not any(stamp.has_changed() for stamp in list(self._read))
+        # A copy, because an import in another thread may add files in the meantime.
+        return not any(stamp.has_changed() for stamp in list(self._stamps))
 
     def hold(self) -> None:
         """Add an instance to the count."""
@@ -62,7 +62,7 @@ class LoadedEngine:
         self._forget_if_unused()
 
     def retire(self) -> None:
-        """Declare that no new instances will be made."""
+        """Declare that no new instances will be created."""
         self._retired = True
         self._forget_if_unused()
 
@@ -77,24 +77,24 @@ class LoadFailure:
 
     Attributes:
         error: The error.
-        read: The files.
+        stamps: The stamps of the files.
         timed_out: Whether its import timed out.
     """
 
     error: EngineLoadError
-    read: tuple[FileStamp, ...]
+    stamps: tuple[FileStamp, ...]
     timed_out: bool = False
 
     def is_current(self) -> bool:
-        """Return whether none of the files has changed since."""
-        return not any(stamp.has_changed() for stamp in self.read)
+        """Return whether none of the files has changed since the failure."""
+        return not any(stamp.has_changed() for stamp in self.stamps)
 
 
 def load(file: EngineFile) -> LoadedEngine:
     """Import an engine file and return its class; block for at most `IMPORT_TIMEOUT` seconds.
 
     Raises:
-        EngineLoadError: If it raised, hung, or defines no engine or several.
+        EngineLoadError: If the file raises an exception, hangs, or defines no engine or several.
     """
     outcome = try_load_file(file)
     if isinstance(outcome, LoadFailure):
@@ -108,16 +108,16 @@ def try_load_file(file: EngineFile) -> LoadedEngine | LoadFailure:
     try:
         module = _import_in_thread(f"{package.name}.{file.path.stem}", file.name)
         engine = _only_engine(module)
-    except _UnusableError as why:
+    except _UnusableError as failure:
         error = EngineLoadError(
-            f"engine {file.name!r} cannot be loaded: {why}.",
+            f"engine {file.name!r} cannot be loaded: {failure}.",
             hint=f"Fix {display_path(file.path)}; the next call loads it again.",
             engine=file.name,
         )
-        error.__cause__ = why.__cause__
+        error.__cause__ = failure.__cause__
         unload(package.name)
-        return LoadFailure(error, tuple(package.read.values()), why.timed_out)
-    return LoadedEngine(engine, package.name, package.read.values())
+        return LoadFailure(error, tuple(package.stamps.values()), failure.timed_out)
+    return LoadedEngine(engine, package.name, package.stamps.values())
 
 
 def try_load_package(source: EnginePackage) -> LoadedEngine | LoadFailure:
@@ -127,14 +127,14 @@ def try_load_package(source: EnginePackage) -> LoadedEngine | LoadFailure:
         engine = (
             _named_engine(module, source.attribute) if source.attribute else _only_engine(module)
         )
-    except _UnusableError as why:
+    except _UnusableError as failure:
         error = EngineLoadError(
-            f"engine {source.name!r} cannot be loaded from {source.where}: {why}.",
+            f"engine {source.name!r} cannot be loaded from {source.where}: {failure}.",
             hint=f"Reinstall it: `pip install --force-reinstall {source.package.split()[0]}`.",
             engine=source.name,
         )
-        error.__cause__ = why.__cause__
-        return LoadFailure(error, (), why.timed_out)
+        error.__cause__ = failure.__cause__
+        return LoadFailure(error, (), failure.timed_out)
     return LoadedEngine(engine)
 
 
@@ -152,13 +152,13 @@ def _import_in_thread(module: str, engine: str) -> ModuleType:
     """Import a module in a thread that is abandoned if it hangs."""
     outcome: list[ModuleType | BaseException] = []
 
-    def work() -> None:
+    def run_import() -> None:
         try:
             outcome.append(importlib.import_module(module))
         except BaseException as error:  # noqa: BLE001 - an engine file may call sys.exit()
             outcome.append(error)
 
-    thread = threading.Thread(target=work, name=f"import {engine}", daemon=True)
+    thread = threading.Thread(target=run_import, name=f"import {engine}", daemon=True)
     thread.start()
     thread.join(IMPORT_TIMEOUT)
     if not outcome:
@@ -180,10 +180,10 @@ def _only_engine(module: ModuleType) -> type[LLMEngine]:
     }
     usable = [engine for engine in defined if not inspect.isabstract(engine)]
     if len(usable) != 1:
-        names = ", ".join(engine.__name__ for engine in usable) or "none"
+        class_names = ", ".join(engine.__name__ for engine in usable) or "none"
         abstract = ", ".join(engine.__name__ for engine in defined if not usable)
         only = f" but {abstract}, which is abstract" if abstract else ""
-        raise _UnusableError(f"it must define one subclass of LLMEngine, got {names}{only}")
+        raise _UnusableError(f"it must define one subclass of LLMEngine, got {class_names}{only}")
     return _require_generate(usable[0])
 
 

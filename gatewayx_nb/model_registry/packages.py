@@ -1,7 +1,8 @@
 """Engines from installed packages, through the entry point group ``gatewayx.engines``.
 
-An entry point's name is the engine's; it names a class, ``mine = "my_package.engines:MyEngine"``,
-or a module that defines one. It is not imported until the engine is used.
+The name of an entry point is the engine's name; its value is a class, such as
+``"my_package.engines:MyEngine"``, or a module that defines one. It is imported when the engine is
+first used.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ class EnginePackage:
     Attributes:
         name: The engine's name.
         module: The module to import.
-        attribute: The class in it; empty if the module defines only one.
+        attribute: Name of the class in it; empty if the module defines only one.
         package: Name and version of the package that provides it.
-        refusal_reason: Why it is never imported, if so.
+        refusal_reason: Why it is not imported; ``None`` if it may be.
         shadowed_by: Location of the engine that already has the name, if any.
     """
 
@@ -56,10 +57,10 @@ class EnginePackage:
         return f"{self.module}{attribute} in package {self.package}"
 
     def source(self) -> Path | None:
-        """Find the file of its module without importing anything."""
+        """Return its module's file, without importing anything; ``None`` if it is not found."""
         top, *rest = self.module.split(".")
         try:
-            # Only of the top package: `find_spec` of a submodule imports its parents.
+            # Only for the top package, because `find_spec` for a submodule imports its parents.
             spec = importlib.util.find_spec(top)
         except (ImportError, ValueError):
             return None
@@ -83,7 +84,7 @@ class EntryPoints:
         self._stamps: list[FileStamp] = []
 
     def refresh(self) -> bool:
-        """Search again if packages were installed or removed; return whether any were."""
+        """Search again if installed packages may have changed; return whether the engines did."""
         if self._path == sys.path and not any(stamp.has_changed() for stamp in self._stamps):
             return False
         self._path = list(sys.path)  # a copy, because notebooks append to the list itself
@@ -97,9 +98,13 @@ def _parse_entry_point(point: importlib.metadata.EntryPoint) -> EnginePackage:
     """Parse an entry point; its metadata may contain anything."""
     dist = point.dist
     package = f"{dist.name} {dist.version}" if dist else "an unnamed package"
-    why = why_unusable(point.name)
+    refusal_reason = why_unusable(point.name)
     try:
         module, attribute = point.module, point.attr
     except AttributeError:  # raised by `importlib.metadata` for a value that it cannot parse
-        module, attribute, why = point.value, "", why or "has an invalid entry point"
-    return EnginePackage(point.name, module, attribute, package, refusal_reason=why)
+        module, attribute, refusal_reason = (
+            point.value,
+            "",
+            refusal_reason or "has an invalid entry point",
+        )
+    return EnginePackage(point.name, module, attribute, package, refusal_reason=refusal_reason)

@@ -1,4 +1,4 @@
-"""Engine files and keys, reference resolution, and reports of unusable engines."""
+"""`ModelRegistry`: available engines, their status, and resolution of references."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gatewayx_nb.model_registry.code_cache import EngineCodeCache
 from gatewayx_nb.model_registry.engine_sources import EngineSources
 from gatewayx_nb.model_registry.engine_status import EngineStatus, Target, lacks_base_url
 from gatewayx_nb.model_registry.packages import EnginePackage
-from gatewayx_nb.model_registry.report import LOCAL, Reporter
+from gatewayx_nb.model_registry.report import LOCAL_ENGINE, Reporter
 from gatewayx_nb.model_registry.rows import EngineRow
 from gatewayx_nb.secure_config import SHIPPED_ALIASES, VENDOR_VARIABLES, Secret, key_variable
 
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from gatewayx_nb.model_registry.loader import LoadedEngine
     from gatewayx_nb.secure_config import Config, KeyDestination
 
-MOCK = "mock"
-"""The engine that must be named; it is never the default."""
+MOCK_ENGINE = "mock"
+"""The mock engine, which is never chosen as the default."""
 
 _LOCAL_MODEL = Hint("pull", model="smollm2")
 
@@ -67,7 +67,7 @@ class ModelRegistry:
 
     @property
     def problems(self) -> list[str]:
-        """Unreadable user files and settings without effect, one line each."""
+        """Unreadable files, and settings for unknown engines, one line each."""
         trust_problem = self._config.trusted.problem
         trust_problems = [trust_problem.describe()] if trust_problem else []
         problems = [*self._config.keys.problems, *trust_problems, *self._sources.problems]
@@ -78,12 +78,13 @@ class ModelRegistry:
         self._code.forget_failures()
 
     def resolve(self, reference: str | None) -> Target:
-        """Return the target of a reference, or the default one.
+        """Return the target of a reference; by default, of the default reference.
 
         Raises:
             EngineNotFoundError: If the engine does not exist.
-            EngineLoadError: If its file must not be executed.
+            EngineLoadError: If it must not be executed.
             MissingKeyError: If it needs a key that is not set.
+            TrustError: If the project would send a user key to an untrusted destination.
             ConfigError: If there is no default or it is ambiguous.
         """
         name = self.default_reference() if reference is None else reference
@@ -132,7 +133,7 @@ class ModelRegistry:
         return self._code.load(source, target.key)
 
     def untrusted_engines(self) -> dict[str, list[KeyDestination]]:
-        """Return engines for which the project would decide where a user key is sent."""
+        """Return untrusted destinations to which the project would send user keys, by engine."""
         untrusted = {}
         for source in self._sources.active.values():
             key = key_trust.find_key(source, self._config)
@@ -142,18 +143,18 @@ class ModelRegistry:
                 untrusted[source.name] = targets
         return untrusted
 
-    def note_instance_failure(self, target: Target, why: str) -> None:
-        """Keep the reason why an engine has no instance, for its status row."""
+    def note_instance_failure(self, target: Target, reason: str) -> None:
+        """Store why an engine cannot be instantiated, for its status row."""
         if target.source:
-            self._code.note_instance_failure(target.source, why)
+            self._code.note_instance_failure(target.source, reason)
 
     def clear_instance_failure(self, target: Target) -> None:
-        """Clear the reason why an instance could not be made."""
+        """Clear the reason, because the engine has been instantiated."""
         if target.source:
             self._code.clear_instance_failure(target.source)
 
     def servers(self) -> dict[str, str]:
-        """Return the base URLs of the engines that need no key, by name."""
+        """Return the base URLs of engine rows that need no key, by name."""
         return {
             row.name: str(self._config.options(row.name).get("base_url") or row.base_url)
             for row in self._sources.active.values()
@@ -161,11 +162,14 @@ class ModelRegistry:
         }
 
     def note_running_servers(self, names: Collection[str]) -> None:
-        """Keep which of the `servers` responded to the last probe."""
+        """Store which of the `servers` responded to the last probe."""
         self._report.running_servers = names
 
     def default_reference(self) -> str:
-        """Return the default reference, by the rule in DESIGN §7.
+        """Return the default reference.
+
+        It is the one chosen by `EnginePool.use` or the settings, or the only engine with a key, or
+        the local model.
 
         Raises:
             ConfigError: If several keys are set and no default is chosen.
@@ -175,7 +179,7 @@ class ModelRegistry:
         if default:
             return default
         # The mock is never the default: its echo could pass for a model's reply.
-        rows = [row for row in self.rows() if row.state == "ready" and row.name != MOCK]
+        rows = [row for row in self.rows() if row.state == "ready" and row.name != MOCK_ENGINE]
         keyed = [row.name for row in rows if row.key == "set"]
         if len(keyed) > 1:
             raise ConfigError(
@@ -183,24 +187,24 @@ class ModelRegistry:
                 hint=Hint("set_option", option="model", value=keyed[0])
                 | Hint("choose_default", reference=keyed[0]),
             )
-        names = keyed or [row.name for row in rows if row.name == LOCAL]
-        if not names:
+        candidates = keyed or [row.name for row in rows if row.name == LOCAL_ENGINE]
+        if not candidates:
             raise MissingKeyError(
                 "no model is available: no key is set, and the local model is not installed.",
                 hint=Hint("set_key", engine="grok") | _LOCAL_MODEL,
             )
-        return names[0]
+        return candidates[0]
 
-    def names(self) -> dict[str, str]:
-        """Return the engine for each name: engine name, alias or vendor variable."""
+    def engine_by_name(self) -> dict[str, str]:
+        """Return the engine for each engine name, alias and vendor variable."""
         vendors = {name: engine for engine, names in VENDOR_VARIABLES.items() for name in names}
         active = self._sources.active
         rows = [source for source in active.values() if isinstance(source, EngineRow)]
         vendors.update({row.key: row.name for row in rows if row.key})
-        own = {name: name for name in (*active, *self._instances)}
+        engine_names = {name: name for name in (*active, *self._instances)}
         settings = self._config.settings
         aliases = {name: ModelRef.parse(to).engine for name, to in settings.aliases.items()}
-        return {**aliases, **vendors, **own}
+        return {**aliases, **vendors, **engine_names}
 
     def require_engine(self, engine: str) -> None:
         """Check that an engine exists.
@@ -213,11 +217,11 @@ class ModelRegistry:
 
     def api_keys(self) -> dict[str, str]:
         """Return the API keys of the pool's own engines, by engine name."""
-        named = {name: getattr(engine, "api_key", "") for name, engine in self._instances.items()}
-        return {name: str(key) for name, key in named.items() if key}
+        keys = {name: getattr(engine, "api_key", "") for name, engine in self._instances.items()}
+        return {name: str(key) for name, key in keys.items() if key}
 
     def targets(self, engine: str | None) -> list[Target]:
-        """Return the target of one engine, or of all that can be called.
+        """Return the target of one engine, or of every engine that can be called.
 
         Raises:
             GatewayError: If the named engine cannot be called.
@@ -271,29 +275,30 @@ class ModelRegistry:
         )
 
     def _expand_alias(self, reference: str) -> str:
-        """Expand an alias; an engine of that name wins, unless the user set the alias."""
+        """Expand an alias; an engine with that name takes precedence over a shipped alias."""
         expanded = self._config.settings.aliases.get(reference, reference)
-        own = reference in self._sources.active or reference in self._instances
-        return reference if own and expanded == SHIPPED_ALIASES.get(reference) else expanded
+        is_engine = reference in self._sources.active or reference in self._instances
+        return reference if is_engine and expanded == SHIPPED_ALIASES.get(reference) else expanded
 
     def _needs_key(self, source: EngineSource) -> bool:
-        """Return whether an engine needs a key; load a package without readable source."""
+        """Return whether an engine needs a key; a package without readable source is loaded."""
         if isinstance(source, EnginePackage) and source.source() is None:
             return bool(self._code.load(source).engine.requires_key)
         return self._report.static_metadata(source).requires_key
 
     def _unknown_settings(self) -> list[str]:
-        """Return the settings for engines that do not exist, one line each."""
-        settings, known = self._config.settings, [*self._sources.active, *self._instances]
+        """Return the problems of settings for unknown engines, one line each."""
+        settings, known_names = self._config.settings, [*self._sources.active, *self._instances]
         tables = {f"[engines.{name}]": name for name in settings.engines}
         aliases = {
             f"[aliases] {alias}": ModelRef.parse(target).engine
             for alias, target in settings.aliases.items()
         }
         return [
-            f"{where} in the settings: no engine is called {name!r}.{did_you_mean(name, known)}"
+            f"{where} in the settings: no engine is called {name!r}."
+            f"{did_you_mean(name, known_names)}"
             for where, name in (tables | aliases).items()
-            if name not in known
+            if name not in known_names
         ]
 
     def _find(self, ref: ModelRef) -> EngineSource:
@@ -310,18 +315,18 @@ class ModelRegistry:
 
     def _not_found(self, ref: ModelRef) -> EngineNotFoundError:
         engine, slash, model = ref.engine.partition("/")
-        known = [*self._sources.active, *self._instances, *self._config.settings.aliases]
+        known_names = [*self._sources.active, *self._instances, *self._config.settings.aliases]
         if slash and engine in self._sources.active:
             suggestion = f" Use a colon: {f'{engine}:{model}'!r}."
-        elif ref.engine.lower() in known:
+        elif ref.engine.lower() in known_names:
             suggestion = f" Engine names are lower-case: {ref.engine.lower()!r}."
-        elif key_variable(ref.engine) in self._config.keys.names():
+        elif key_variable(ref.engine) in self._config.keys.variable_names():
             suggestion = (
                 f" There is a key {key_variable(ref.engine)}, but no file {ref.engine}_engine.py"
                 f" and no {key_variable(ref.engine, 'BASE_URL')}."
             )
         else:
-            suggestion = did_you_mean(ref.engine, known)
+            suggestion = did_you_mean(ref.engine, known_names)
         return EngineNotFoundError(
             f"no engine {ref.engine!r}.{suggestion}",
             hint=Hint("list_engines"),

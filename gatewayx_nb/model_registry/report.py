@@ -1,4 +1,4 @@
-"""The status of each engine, without executing it."""
+"""Reports of an engine's status, without executing it."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     from gatewayx_nb.model_registry.engine_sources import EngineSource, EngineSources
     from gatewayx_nb.secure_config import Config, Key
 
-LOCAL = "local"
+LOCAL_ENGINE = "local"
 """The engine that needs model weights instead of a key."""
 
 
 @dataclass(slots=True)
 class Reporter:
-    """What is known about engines before they are called.
+    """Reports the status of engines before they are called.
 
     Attributes:
         config: Settings and keys.
         sources: The engines.
-        code: Their loaded code.
+        code: The loaded code of the engines.
         running_servers: Local servers that responded to the last probe.
     """
 
@@ -45,7 +45,7 @@ class Reporter:
     _metadata_reader: StaticMetadataReader = field(default_factory=StaticMetadataReader)
 
     def static_metadata(self, source: EngineSource) -> StaticMetadata:
-        """Return an engine's attributes: from its class if loaded, else from its source."""
+        """Return an engine's attributes, from its class if loaded, otherwise from its text."""
         if isinstance(source, EngineRow):
             return StaticMetadata(source.requires_key, source.model)
         loaded = self.code.current(source)
@@ -91,7 +91,7 @@ class Reporter:
         return str(self.config.options(source.name).get("model") or metadata.model_name)
 
     def _uncallable_status(self, source: EngineSource) -> EngineStatus:
-        """Return the status of an engine that cannot be called even with a key."""
+        """Return the status of a refused or shadowed engine."""
         shadowed = f"is not used: {source.shadowed_by} has the same name"
         key = key_trust.find_key(source, self.config)
         return EngineStatus(
@@ -128,7 +128,7 @@ class Reporter:
     def _keyless_state(self, source: EngineSource) -> EngineState:
         if isinstance(source, EngineRow) and source.name not in self.running_servers:
             return "not running"
-        if source.name != LOCAL:
+        if source.name != LOCAL_ENGINE:
             return "ready"
         with contextlib.suppress(GatewayError):  # a call to the engine raises the reason
             return "ready" if weights.locate(env=self.config.env) else "no weights"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.model_registry.folders import Origin
 
-_BASES: Mapping[str, type[LLMEngine]] = {
+_BASE_CLASSES: Mapping[str, type[LLMEngine]] = {
     "chat": OpenAICompatibleEngine,
     "responses": OpenAIResponsesEngine,
 }
@@ -33,8 +33,8 @@ class EngineRow:
     """One row; `config/engines.toml` documents its fields.
 
     Attributes:
-        path: Its file; ``None`` if a variable alone defines the row.
-        refusal_reason: Why it cannot be used, if so.
+        path: Its file; ``None`` if only a variable defines the row.
+        refusal_reason: Why it cannot be used; ``None`` if it can.
     """
 
     name: str
@@ -70,14 +70,14 @@ class EngineRow:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The values of its fields in the file."""
+        """The values of the fields that a file may contain."""
         return {name: getattr(self, name) for name in _FIELDS}
 
     def load(self) -> LoadedEngine:
-        """Create the class of its engine."""
+        """Create the engine's class."""
         attributes = self.settings
         attributes["model_name"] = attributes.pop("model")
-        base = _BASES[self.api]
+        base = _BASE_CLASSES[self.api]
         if self.embedding_model:
             attributes["features"] = base.features | {"embed"}
         return LoadedEngine(type(f"{self.name.title()}Engine", (base,), attributes))
@@ -90,7 +90,7 @@ class RowFile:
     """An ``engines.toml`` file, read again when it changes.
 
     Attributes:
-        problem: Why it cannot be read, in one line.
+        problem: Why it cannot be read, in one line; empty if it can.
         rows: Its rows, by name.
     """
 
@@ -123,7 +123,7 @@ class RowFile:
             raise ValueError("it is not a regular file")
         tables = tomllib.loads(self.path.read_text(encoding="utf-8-sig"))  # editors add a BOM
         is_exempt = is_installed(self.path)  # an installer sets the modes
-        reason = None if is_exempt else safety.rows_refusal_reason(self.path)
+        reason = None if is_exempt else safety.engine_table_refusal_reason(self.path)
         file_reason = reason and f"is in a file that {reason}"
         is_checked = not (is_exempt or reason)
         warning = safety.permission_warning(self.path, self.path.parent) if is_checked else ""
@@ -134,7 +134,7 @@ class RowFile:
 
 
 def _invalid_reason(table: object) -> str | None:
-    """Return what is wrong with a row, if anything."""
+    """Return why a row is invalid, or ``None`` if it is valid."""
     if not isinstance(table, dict):
         return "is not a table"
     for key, value in table.items():
@@ -143,6 +143,6 @@ def _invalid_reason(table: object) -> str | None:
         expected = bool if isinstance(_FIELDS[key].default, bool) else str
         if not isinstance(value, expected):
             return f"has {key} = {value!r}, which must be a {expected.__name__}"
-    if table.get("api", "chat") not in _BASES:
-        return f"has api = {table['api']!r}, which must be {' or '.join(_BASES)}"
+    if table.get("api", "chat") not in _BASE_CLASSES:
+        return f"has api = {table['api']!r}, which must be {' or '.join(_BASE_CLASSES)}"
     return None

@@ -1,4 +1,4 @@
-"""Safety checks before code in a file is executed: who else could have written it."""
+"""Safety checks before code in a file is executed: whether other users could have written it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gatewayx_nb.secure_config import ownership_problem, permission_problem
 if TYPE_CHECKING:
     from pathlib import Path
 
-_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+_WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 _MODES_UNRELIABLE = (
     "is on a file system without reliable modes: other users may be able to change it"
@@ -22,9 +22,9 @@ _MODES_UNRELIABLE = (
 
 
 def is_safe_entry(entry: os.DirEntry[str]) -> bool:
-    """Return whether a single ``stat`` shows a safe file.
+    """Return whether an entry is a safe file, with a single ``stat``.
 
-    It is safe if it is a regular file, belongs to the user or root, and is closed to others.
+    It is safe if it is a regular file, belongs to the user or root, and is not writable by others.
     """
     try:
         status = entry.stat(follow_symlinks=False)
@@ -34,47 +34,54 @@ def is_safe_entry(entry: os.DirEntry[str]) -> bool:
         sys.platform != "win32"
         and stat.S_ISREG(status.st_mode)
         and status.st_uid in (os.getuid(), 0)
-        and not status.st_mode & _OTHERS
+        and not status.st_mode & _WRITABLE_BY_OTHERS
     )
 
 
 def code_refusal_reason(path: Path, folder: Path) -> str | None:
     """Return why a file must not be executed; ``None`` if it may."""
-    return _unless_modes_fail(permission_problem(path, folder), path, folder)
+    return _reason_if_modes_reliable(permission_problem(path, folder), path, folder)
 
 
 def folder_refusal_reason(folder: Path) -> str | None:
-    """Return why the files of a folder must not be executed; ``None`` if they may."""
-    return _unless_modes_fail(ownership_problem(folder), folder, folder)
+    """Return why a folder's files must not be executed; ``None`` if they may."""
+    return _reason_if_modes_reliable(ownership_problem(folder), folder, folder)
 
 
-def rows_refusal_reason(path: Path) -> str | None:
-    """Return why a file of rows must be ignored, else ``None``; symlinks are allowed."""
-    return _unless_modes_fail(ownership_problem(path), path, path.parent)
+def engine_table_refusal_reason(path: Path) -> str | None:
+    """Return why an engines.toml must be ignored, or ``None``; symlinks are allowed."""
+    return _reason_if_modes_reliable(ownership_problem(path), path, path.parent)
 
 
 def permission_warning(path: Path, folder: Path) -> str:
     """Return a one-line warning about a file that may be executed; usually empty."""
     if sys.platform == "win32":
         return _MODES_UNRELIABLE
-    for place in (path, folder):
-        status = place.stat()
+    for location in (path, folder):
+        status = location.stat()
         if status.st_mode & stat.S_IWOTH:
             return _MODES_UNRELIABLE
         if status.st_mode & stat.S_IWGRP and not _is_own_group(status.st_gid):
-            subject = "" if place == path else "is in a folder that "
-            return f"{subject}is writable by its group; `chmod g-w {place}`"
+            subject = "" if location == path else "is in a folder that "
+            return f"{subject}is writable by its group; `chmod g-w {location}`"
     return ""
 
 
-def _unless_modes_fail(why: str | None, path: Path, folder: Path) -> str | None:
-    return None if why and _is_only_mode(path, why) and not _are_modes_reliable(folder) else why
+def _reason_if_modes_reliable(reason: str | None, path: Path, folder: Path) -> str | None:
+    return (
+        None
+        if reason and _is_refused_for_mode_only(path, reason) and not _are_modes_reliable(folder)
+        else reason
+    )
 
 
-def _is_only_mode(path: Path, why: str) -> bool:
-    """Return whether a file is refused only for its mode, not as a link or for its owner."""
+def _is_refused_for_mode_only(path: Path, reason: str) -> bool:
+    """Return whether a file is refused only because of its mode.
+
+    Otherwise it is a symlink or has another owner.
+    """
     try:
-        return path.stat().st_uid in (os.getuid(), 0) and why == ownership_problem(path)
+        return path.stat().st_uid in (os.getuid(), 0) and reason == ownership_problem(path)
     except OSError:
         return False
 
@@ -85,10 +92,10 @@ def _are_modes_reliable(folder: Path) -> bool:
 
 @functools.cache
 def _are_modes_reliable_on(_device: int, folder: Path) -> bool:
-    """Return whether a new private file stays private; on FAT and some mounts it does not."""
+    """Return whether a new private file stays private, which fails on FAT and some mounts."""
     try:
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".gatewayx-") as file:
-            return not os.fstat(file.fileno()).st_mode & _OTHERS
+            return not os.fstat(file.fileno()).st_mode & _WRITABLE_BY_OTHERS
     except OSError:
         return True
 

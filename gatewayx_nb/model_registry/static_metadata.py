@@ -26,8 +26,8 @@ class StaticMetadata:
     """The literal attributes of an engine class.
 
     Attributes:
-        requires_key: False if the text has ``requires_key = False``.
-        model_name: The first ``model_name = "…"``, empty if there is none.
+        requires_key: False if the text contains ``requires_key = False``.
+        model_name: The value of the first ``model_name = "…"``; empty if there is none.
     """
 
     requires_key: bool = True
@@ -35,7 +35,7 @@ class StaticMetadata:
 
 
 class StaticMetadataReader:
-    """Reader that reads each file only once until it changes."""
+    """Reader that caches the metadata of each file until the file changes."""
 
     def __init__(self) -> None:
         self._read: dict[Path, tuple[FileStamp, StaticMetadata]] = {}
@@ -44,13 +44,13 @@ class StaticMetadataReader:
         """Return the metadata of an engine file; the defaults if it cannot be read."""
         cached = self._read.get(path)
         if cached is None or cached[0].has_changed():
-            # The stamp first, so that a change while the file is read is noticed.
+            # The stamp is taken first, so that a change during the read is noticed.
             cached = self._read[path] = (FileStamp(path), _parse(path))
         return cached[1]
 
 
 def _read(path: Path) -> bytes:
-    """Read a file without a file object: one list reads a thousand files."""
+    """Read a file without a file object, which is faster; one list may read a thousand files."""
     file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     try:
         text = os.read(file, _READ_SIZE)

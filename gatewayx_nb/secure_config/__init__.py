@@ -1,4 +1,4 @@
-"""Folders, settings and keys: how user files are read and stored."""
+"""Settings and keys: reading, validating and storing the user's files."""
 
 from gatewayx_nb.files import (
     FileStamp,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 FileKind = Literal["keys", "keys folder", "settings", "engines folder"]
 
 _GIT_TIMEOUT = 0.5
-"""Seconds for each of two git commands, about at most two files."""
+"""Seconds for each git command; two commands are run for each of at most two key files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,8 @@ class FileSecurity:
         mode: Its permissions in octal, such as ``"0600"``; ``None`` if it has none.
         yours: Whether it belongs to the user of this process.
         root: Whether it belongs to root.
-        others_read: Whether others may read it, its group included.
-        others_write: Whether others may write it, its group included.
+        others_read: Whether its group or others may read it.
+        others_write: Whether its group or others may write it.
         ignored: Whether git ignores it; ``None`` if unknown or not checked.
         tracked: Whether git tracks it; ``None`` if unknown or not checked.
     """
@@ -55,7 +55,7 @@ class FileSecurity:
 
 
 def audit_files(config_dir: ConfigDir) -> Iterator[FileSecurity]:
-    """Yield the status of a folder's files; git is queried only about the key file."""
+    """Yield the status of the files in a config folder; git is queried only about the key file."""
     yield _inspect(config_dir, "keys", config_dir.keys)
     yield _inspect(config_dir, "keys folder", config_dir.keys.parent)
     yield _inspect(config_dir, "settings", config_dir.settings)
@@ -93,10 +93,10 @@ def _inspect(config_dir: ConfigDir, kind: FileKind, path: Path) -> FileSecurity:
 
 
 def _git(path: Path, *command: str) -> bool | None:
-    """Query git about a file; return ``None`` without git, a repository or an answer.
+    """Query git about a file; return ``None`` if git does not answer or there is no repository.
 
-    Nothing from another user's repository is run: its file monitor is disabled. Git gets no
-    variables that may hold keys.
+    The file monitor is disabled, because a repository's configuration could make it run any
+    command. Git gets no variables that may hold keys.
     """
     folder = next(parent for parent in path.parents if parent.is_dir())
     passed_on = ("PATH", "HOME", "SYSTEMROOT", "XDG_CONFIG_HOME")
@@ -113,4 +113,4 @@ def _git(path: Path, *command: str) -> bool | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return {0: True, 1: False}.get(result.returncode)  # 128 outside a repository
+    return {0: True, 1: False}.get(result.returncode)  # git returns 128 outside a repository

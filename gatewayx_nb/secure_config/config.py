@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Config:
-    """The settings and keys of a project and its user; `refresh` reads changed files.
+    """The settings and keys of a project and the user; `refresh` reads changed files.
 
     Args:
         home: The project folder, instead of the detected one.
@@ -46,24 +46,25 @@ class Config:
         self.trusted.refresh()
         if self._stamps and not any(stamp.has_changed() for stamp in self._stamps):
             return False
-        files = [path for one in self.config_dirs for path in (one.settings, one.keys)]
+        files = [path for folder in self.config_dirs for path in (folder.settings, folder.keys)]
         # Taken before reading, so that a change in between is noticed; kept only after a valid
         # read, so that the error is raised again until the file is fixed.
         stamps = [FileStamp(path) for path in (*files, self.trusted.path)]
-        self.settings = settings.load(one.settings for one in self.config_dirs)
+        self.settings = settings.load(folder.settings for folder in self.config_dirs)
         self._project_settings = settings.load([self.project.settings] if self.project else [])
         self._stamps = stamps
         return True
 
-    def key(self, engine: str, vendor: str = "") -> Key:
+    def key(self, engine: str, vendor_variable: str = "") -> Key:
         """Return an engine's key and its state.
 
         Args:
             engine: Name of the engine.
-            vendor: The vendor's own variable, if the engine is a row that names it.
+            vendor_variable: The vendor's variable that the engine's row names, if any; ignored for
+                the engines in `VENDOR_VARIABLES`.
         """
-        names = VENDOR_VARIABLES.get(engine, (vendor,) if vendor else ())
-        return self.keys.find(engine, names if self.settings.vendor_variables else ())
+        variables = VENDOR_VARIABLES.get(engine, (vendor_variable,) if vendor_variable else ())
+        return self.keys.find(engine, variables if self.settings.vendor_variables else ())
 
     def options(self, engine: str) -> dict[str, object]:
         """Return an engine's keyword arguments: its settings, overridden by its variables."""
@@ -80,7 +81,7 @@ class Config:
         return settings.Rates(*(table.get(name) for name in settings.RATE_OPTIONS))
 
     def key_destinations(self, engine: str) -> Iterator[KeyDestination]:
-        """Yield what in the project's files decides where an engine's key is sent."""
+        """Yield the destinations that the project's files set for an engine's key."""
         name = key_variable(engine, "BASE_URL")
         table = self._project_settings.engines.get(engine, {})
         if self.keys.owner(name) == "project":
@@ -93,10 +94,10 @@ class Config:
             yield KeyDestination(f"network {network.description}", "[network] in its settings")
 
     def set_key(self, engine: str, value: str, *, user: bool = False) -> Path:
-        """Write an engine's key to the project's file, or to the user's without a project.
+        """Write an engine's key to the project's key file, or to the user's if there is no project.
 
         Returns:
-            The file that it was written to.
+            The file that was written.
         """
         path = self._key_file(user=user)
         key_store.write(path, {key_variable(engine): value.strip()})
@@ -112,7 +113,8 @@ class Config:
     def remove_key(self, engine: str) -> list[Path]:
         """Remove an engine's key from the key files; return the files that contained it."""
         name = key_variable(engine)
-        changed = [one.keys for one in self.config_dirs if key_store.remove(one.keys, name)]
+        paths = [folder.keys for folder in self.config_dirs]
+        changed = [path for path in paths if key_store.remove(path, name)]
         self.keys.refresh()
         return changed
 
@@ -120,7 +122,7 @@ class Config:
         return (self.user if user or not self.project else self.project).keys
 
     def save_default(self, reference: str) -> Path:
-        """Write the default model to the project's settings, or the user's if no project."""
+        """Write the default model to the project's settings, or the user's without one."""
         path = (self.project or self.user).settings
         settings.save_default(path, reference)
         self.refresh()

@@ -1,4 +1,4 @@
-"""Line-by-line parsing and editing of a key file: python-dotenv reads each line separately.
+"""Line-by-line parsing and editing of a key file; each line is parsed with python-dotenv.
 
 No key contains a line break, so lines are independent: an unclosed quote invalidates only its own
 line, and setting a value leaves all other lines unchanged.
@@ -21,7 +21,7 @@ _MAX_LINE_NUMBERS = 5
 """Maximum line numbers shown."""
 
 _MAX_COMMENT_LINE = 4096
-"""Maximum length of a line whose comment is kept: the search is quadratic in its blanks."""
+"""Maximum length of a line whose comment is kept: the search is quadratic in its spaces."""
 
 _NAME = re.compile(r"[A-Z][A-Z0-9_]*")
 _PLAIN_VALUE = re.compile(r"[\w./:+=@-]+", re.ASCII)
@@ -40,8 +40,8 @@ class DotenvLine:
 
     Attributes:
         text: The unchanged line, with its line ending.
-        name: The name that it sets, if it sets one.
-        value: The value that it sets, unchanged: ``${…}`` is not expanded.
+        name: The name that it sets, if any.
+        value: The unchanged value that it sets; ``${…}`` is not expanded.
         broken: Whether it sets nothing and is neither empty nor a comment.
     """
 
@@ -52,7 +52,7 @@ class DotenvLine:
 
 
 def parse_lines(text: str) -> list[DotenvLine]:
-    """Parse a text line by line; non-UTF-8 bytes appear as surrogates."""
+    """Parse the content of a file line by line; surrogates stand for non-UTF-8 bytes."""
     return list(map(_parse_line, io.StringIO(text, newline="")))
 
 
@@ -62,7 +62,7 @@ def values(lines: Iterable[DotenvLine]) -> dict[str, str]:
 
 
 def line_problems(lines: Iterable[DotenvLine]) -> Iterator[str]:
-    """Yield problems with their line numbers, without the content of the lines."""
+    """Yield problems with their line numbers but without the content of the lines."""
     broken: list[int] = []
     numbers_by_name: defaultdict[str, list[int]] = defaultdict(list)
     for number, line in enumerate(lines, start=1):
@@ -72,29 +72,31 @@ def line_problems(lines: Iterable[DotenvLine]) -> Iterator[str]:
             numbers_by_name[line.name].append(number)
     if broken:
         where = _format_line_numbers(broken)
-        yield f"has no NAME=VALUE in {where}; the rest is read. Fix that in an editor."
-    twice = [
+        yield f"has no NAME=VALUE in {where}; the other lines are read. Fix this in an editor."
+    repeated_names = [
         f"{name} in {_format_line_numbers(numbers)}"
         for name, numbers in numbers_by_name.items()
         if len(numbers) > 1
     ]
-    if twice:
-        listed = "; ".join(twice)
-        yield f"sets a name more than once, and the last one counts: {listed}. Delete the others."
+    if repeated_names:
+        details = "; ".join(repeated_names)
+        yield f"sets a name more than once, and the last one counts: {details}. Delete the others."
 
 
 def with_values(text: str, new_values: Mapping[str, str]) -> str:
-    """Return the text with names set in their own line or at the end; keep the rest."""
-    end = "\r\n" if "\r\n" in text else "\n"
+    """Return the text with new values, in the lines of existing names or at the end."""
+    line_ending = "\r\n" if "\r\n" in text else "\n"
     pending, result = dict(new_values), []
     for line in parse_lines(text):
         if line.name not in new_values:
             result.append(line.text)
         elif line.name in pending:
-            result.append(_replace_value(line, pending.pop(line.name), end))
+            result.append(_replace_value(line, pending.pop(line.name), line_ending))
     if result and not result[-1].endswith(("\n", "\r")):
-        result.append(end)
-    return "".join([*result, *(f"{name}={_quote(value)}{end}" for name, value in pending.items())])
+        result.append(line_ending)
+    return "".join(
+        [*result, *(f"{name}={_quote(value)}{line_ending}" for name, value in pending.items())]
+    )
 
 
 def without_name(text: str, name: str) -> str:
@@ -112,16 +114,18 @@ def _parse_line(text: str) -> DotenvLine:
 
 
 def _format_line_numbers(numbers: list[int]) -> str:
-    listed = ", ".join(map(str, numbers[:_MAX_LINE_NUMBERS]))
+    shown_numbers = ", ".join(map(str, numbers[:_MAX_LINE_NUMBERS]))
     more = len(numbers) - _MAX_LINE_NUMBERS
-    return f"line{'s' * (len(numbers) > 1)} {listed}{f' and {more} more' if more > 0 else ''}"
+    return (
+        f"line{'s' * (len(numbers) > 1)} {shown_numbers}{f' and {more} more' if more > 0 else ''}"
+    )
 
 
-def _replace_value(line: DotenvLine, value: str, end: str) -> str:
+def _replace_value(line: DotenvLine, value: str, line_ending: str) -> str:
     """Return a line with another value, keeping ``export`` and a trailing comment."""
     match = _BINDING.fullmatch(line.text) if len(line.text) < _MAX_COMMENT_LINE else None
     head, tail = (match["head"], match["tail"]) if match else (f"{line.name}=", "")
-    return f"{head}{_quote(value)}{tail}{end}"
+    return f"{head}{_quote(value)}{tail}{line_ending}"
 
 
 def _quote(value: str) -> str:

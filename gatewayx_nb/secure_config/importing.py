@@ -1,4 +1,4 @@
-"""Import of another tool's keys: a ``.env``, or the ``keys.json`` of the ``llm`` command."""
+"""Import of another tool's keys, from a ``.env`` file or llm's ``keys.json``."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class SkipReason(StrEnum):
     EMPTY = "empty"
     PLACEHOLDER = "a placeholder"
     ALREADY_SET = "already set"
-    OTHER_KEY_SET = "another one is set"
+    OTHER_KEY_SET = "another key is set"
 
 
 @dataclass(frozen=True, slots=True)
 class ImportedKey:
-    """One name in the file, and how it was imported.
+    """A name in the imported file, and whether it was imported.
 
     Attributes:
         name: The name; empty if it may be a key itself.
@@ -69,7 +69,7 @@ def run(source: Path, path: Path, engines: Mapping[str, str]) -> KeyImport:
     Args:
         source: A ``.env``, or a JSON object of keys by name.
         path: The key file.
-        engines: The engine for each name: vendors' variables, engines and aliases.
+        engines: Maps vendors' variables, engine names and aliases to engines.
 
     Raises:
         ConfigError: If a file cannot be read or written.
@@ -77,8 +77,8 @@ def run(source: Path, path: Path, engines: Mapping[str, str]) -> KeyImport:
     text = key_store.read_foreign(source)
     parsed = [] if text.lstrip("\ufeff \t\r\n")[:1] in ("", "{") else dotenv.parse_lines(text)
     # A .env holds variables only, which are upper-case; a JSON file has engines and aliases too.
-    names = filter(str.isupper, engines) if parsed else engines
-    variables = {name: key_variable(engines[name]) for name in names}
+    known_names = filter(str.isupper, engines) if parsed else engines
+    variables = {name: key_variable(engines[name]) for name in known_names}
     candidates = dotenv.values(parsed) if parsed else _from_json(text, source)
     existing, imported, entries = dict(key_store.read(path).values), {}, []
     # GATEWAYX_ variables first, so that they win over a vendor's variable for the same engine.

@@ -27,7 +27,7 @@ VENDOR_VARIABLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """The variables from which the vendors' own tools read a key, by engine."""
 
 _SECRET_NAME = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECASE)
-"""Names of variables with secret values."""
+"""Pattern of the names of variables with secret values."""
 
 
 def key_variable(engine: str, suffix: str = "API_KEY") -> str:
@@ -46,9 +46,9 @@ class Key:
     Attributes:
         state: ``"set"``, ``"placeholder"`` or ``"missing"``.
         value: The key; empty unless it is set.
-        name: The variable it was found under.
-        source: Where it was found: ``"environment"`` or the file's short name.
-        owner: Its owner; keys in the environment belong to the user.
+        name: The variable that holds it.
+        source: Where the variable is set: ``"environment"`` or the file's short path.
+        owner: Whose key it is; keys in the environment belong to the user.
     """
 
     state: KeyState
@@ -82,17 +82,17 @@ class KeyLookup:
         """Problems in the files, one line each."""
         return [problem for file in self._files for problem in file.problems]
 
-    def find(self, engine: str, vendor: Iterable[str] = ()) -> Key:
-        """Return an engine's key; one that is set takes precedence over an earlier placeholder.
+    def find(self, engine: str, vendor_variables: Iterable[str] = ()) -> Key:
+        """Return an engine's key; a valid key takes precedence over a placeholder found earlier.
 
         Args:
             engine: Name of the engine.
-            vendor: The vendor's own variables, used if the ``GATEWAYX_`` one is absent.
+            vendor_variables: The vendor's own variables, used if the ``GATEWAYX_`` one is absent.
         """
-        names = (key_variable(engine), *vendor)
+        variables = (key_variable(engine), *vendor_variables)
         keys = [
             Key(state, Secret(value.strip()) if state == "set" else Secret(""), name, source, owner)
-            for name in names
+            for name in variables
             for value, source, owner in self._candidates(name)
             if (state := key_state(value)) != "missing"
         ]
@@ -107,15 +107,15 @@ class KeyLookup:
         """Return the owner of a variable's value; ``None`` if it has no value."""
         return next((owner for value, _, owner in self._candidates(name) if value.strip()), None)
 
-    def names(self) -> set[str]:
+    def variable_names(self) -> set[str]:
         """Return the names of all variables."""
         return set(self._env).union(*(file.values for file in self._files))
 
     def secrets_by_name(self) -> dict[str, Secret]:
-        """Return all secrets of all sources, by name."""
+        """Return the secrets from all sources, by name and source."""
         secrets = {
             f"{name} ({source})": Secret(value.strip())
-            for name in self.names()
+            for name in self.variable_names()
             for value, source, _ in self._candidates(name)
             if _SECRET_NAME.search(name) and key_state(value) == "set"
         }
@@ -143,14 +143,14 @@ class _KeyFile:
         self.refresh()
 
     def refresh(self) -> None:
-        # Not followed: a key file that is a symlink is refused.
-        now = stat_stamp(self.path, follow=False)
-        if self._read and now == self._stamp:
+        # The symlink itself, because a key file that is a symlink is refused.
+        stamp = stat_stamp(self.path, follow=False)
+        if self._read and stamp == self._stamp:
             return
         try:
             content = key_store.read(self.path)
             self.values, self.problems = content.values, content.problems
         except ConfigError as error:
             self.values, self.problems = {}, (error.describe(),)
-        # After reading, because `key_store.read` may change the mode and so the stamp.
+        # After reading, because `key_store.read` may change the mode and therefore the stamp.
         self._read, self._stamp = True, stat_stamp(self.path, follow=False)

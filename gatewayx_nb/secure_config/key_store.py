@@ -16,7 +16,7 @@ from gatewayx_nb.files import (
     restrict_to_owner,
     write_errors_as_config_error,
 )
-from gatewayx_nb.hints import Hint, advice
+from gatewayx_nb.hints import Hint, as_hint
 from gatewayx_nb.secure_config import dotenv
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 1 << 20
 MAX_LINES = 10_000
-"""A longer file is not a key file, and python-dotenv reads 20,000 lines a second."""
+"""Larger files are refused: python-dotenv parses only 20,000 lines a second."""
 
 _LOCK_TIMEOUT = 10.0
 """Seconds to wait for another process that is writing the file."""
@@ -38,8 +38,8 @@ class KeyFileContent:
     """The content of a key file.
 
     Attributes:
-        values: The values by name, unchanged: ``${…}`` is not expanded.
-        problems: Invalid parts of the file, one line each with the fix and without values.
+        values: The unchanged values by name; ``${…}`` is not expanded.
+        problems: Invalid parts of the file, one line each, with the fix but without values.
     """
 
     values: Mapping[str, str]
@@ -49,7 +49,7 @@ class KeyFileContent:
 def read(path: Path) -> KeyFileContent:
     """Set a key file's mode to 0600 and read it; a missing file has no values.
 
-    A line that sets nothing is reported by its number, and every other line is read.
+    Invalid lines are reported by number; all other lines are read.
 
     Raises:
         ConfigError: If it cannot be read, is a symlink, belongs to another user, or is too long.
@@ -58,12 +58,12 @@ def read(path: Path) -> KeyFileContent:
         return KeyFileContent({})
     text, warning = _read_text(path, own=True)
     lines = dotenv.parse_lines(text)
-    problems = (f"the key file {str(path)!r} {one}" for one in dotenv.line_problems(lines))
+    problems = (f"the key file {str(path)!r} {problem}" for problem in dotenv.line_problems(lines))
     return KeyFileContent(dotenv.values(lines), (*filter(None, [warning]), *problems))
 
 
 def read_foreign(path: Path) -> str:
-    """Return the text of another tool's key file, whatever its mode and owner, unchanged.
+    """Return the content of another tool's key file, whatever its mode and owner.
 
     Raises:
         ConfigError: If it cannot be read or is too long.
@@ -125,13 +125,13 @@ def _exists(path: Path) -> bool:
 
 
 def _read_text(path: Path, *, own: bool) -> tuple[str, str | None]:
-    """Return a file's text, non-UTF-8 bytes as surrogates, and a warning about its mode."""
+    """Return a file's text, with surrogates for non-UTF-8 bytes, and a warning about its mode."""
     handle = open_private(path, own=own)
     with os.fdopen(handle, "rb") as file:
         warning = restrict_to_owner(handle, path) if own else None
-        data = file.read(MAX_BYTES + 1)  # one more, to detect a longer file
-    ends = data.count(b"\n") + data.count(b"\r") - data.count(b"\r\n")  # LF, CR or CRLF
-    if len(data) > MAX_BYTES or ends > MAX_LINES:
+        data = file.read(MAX_BYTES + 1)  # one byte more, to detect a larger file
+    line_count = data.count(b"\n") + data.count(b"\r") - data.count(b"\r\n")  # LF, CR or CRLF
+    if len(data) > MAX_BYTES or line_count > MAX_LINES:
         raise ConfigError(
             f"the key file {str(path)!r} is not read: it has more than {MAX_LINES:,} lines"
             f" or {MAX_BYTES >> 20} MiB.",
@@ -147,8 +147,8 @@ def _replace(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def _locked_for_writing(path: Path) -> Iterator[None]:
-    """Lock out other writers: of two concurrent changes one would be lost."""
-    hint = advice(f"`chmod u+w {path.parent}` if it is yours.") | Hint(
+    """Lock out other writers, because one of two concurrent changes would be lost."""
+    hint = as_hint(f"`chmod u+w {path.parent}` if it is yours.") | Hint(
         "set_key_for_user", engine="NAME"
     )
     with write_errors_as_config_error(path, hint):

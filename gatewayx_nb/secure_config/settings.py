@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gatewayx_nb.errors import ConfigError, did_you_mean
 from gatewayx_nb.files import atomic_write, write_errors_as_config_error
-from gatewayx_nb.hints import Hint, advice
+from gatewayx_nb.hints import Hint, as_hint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,7 +27,7 @@ SHIPPED_ALIASES: Mapping[str, str] = MappingProxyType(
     {"claude": "anthropic", "gemini": "google", "gpt": "openai", "xai": "grok"}
 )
 
-_KEYS: Mapping[str, tuple[str, ...]] = {
+_KNOWN_KEYS: Mapping[str, tuple[str, ...]] = {
     "": ("default_model", "aliases", "limits", "network", "keys", "cassettes", "engines"),
     "limits": ("timeout", "concurrency", "retries", "max_cost", "table_rows"),
     "network": ("proxy", "ca_bundle", "plain_http"),
@@ -35,7 +35,13 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
     "cassettes": ("redact",),
 }
 
-_TYPES = {str: "a string", int: "an integer", bool: "a boolean", list: "an array", dict: "a table"}
+_TYPE_NAMES = {
+    str: "a string",
+    int: "an integer",
+    bool: "a boolean",
+    list: "an array",
+    dict: "a table",
+}
 
 RATE_OPTIONS = ("requests_per_minute", "tokens_per_minute")
 """Engine options that the pool uses, not the engine."""
@@ -46,9 +52,9 @@ class Network:
     """Network settings for connections.
 
     Attributes:
-        proxy: URL of a proxy, instead of those of the environment.
-        ca_bundle: PEM file of further certificate authorities.
-        plain_http: Hosts, other than this machine, that a key may be sent to without TLS.
+        proxy: URL of a proxy to use instead of the environment's.
+        ca_bundle: PEM file with additional certificate authorities.
+        plain_http: Hosts, other than this machine, to which a key may be sent without TLS.
     """
 
     proxy: str | None = None
@@ -57,7 +63,7 @@ class Network:
 
     @property
     def description(self) -> str:
-        """The values that are set, in one line."""
+        """The settings that are not empty, in one line."""
         values = {"proxy": self.proxy, "ca_bundle": self.ca_bundle, "plain_http": self.plain_http}
         return ", ".join(f"{name} {json.dumps(value)}" for name, value in values.items() if value)
 
@@ -68,12 +74,12 @@ class Limits:
 
     Attributes:
         timeout: Seconds for a whole call, its retries included.
-        concurrency: Maximum calls in flight to one engine.
-        retries: Maximum retries after the first attempt.
-        max_cost: US dollars that all calls of a pool may cost; ``None`` sets no limit.
-        max_call_cost: US dollars that one call may cost.
+        concurrency: Maximum number of concurrent calls to one engine.
+        retries: Maximum number of retries after the first attempt.
+        max_cost: Maximum cost of all calls of a pool in US dollars; ``None`` means no limit.
+        max_call_cost: Maximum cost of one call in US dollars; ``None`` means no limit.
         allow_unpriced: Whether calls with an unknown price are allowed under a cost limit.
-        table_rows: Maximum rows of a table in a prompt.
+        table_rows: Maximum number of rows of a table in a prompt.
     """
 
     timeout: float = 600.0
@@ -87,7 +93,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Rate limits of an engine; ``None`` sets no limit.
+    """Rate limits of an engine; ``None`` means no limit.
 
     Attributes:
         requests: Requests per minute.
@@ -104,12 +110,12 @@ class Settings:
 
     Attributes:
         default_model: Reference of the model to call if none is named.
-        aliases: Short names of references.
+        aliases: References by short name.
         limits: Limits of a call.
         network: Network settings for connections.
         vendor_variables: Whether vendor variables such as ``XAI_API_KEY`` are read.
-        redact: ``module:function`` applied to texts before they are written to a cassette.
-        engines: Options of single engines, by name.
+        redact: ``module:function`` applied to all text before it is written to a cassette.
+        engines: Options of each engine, by engine name.
     """
 
     default_model: str | None = None
@@ -142,7 +148,9 @@ def save_default(path: Path, reference: str) -> None:
     Raises:
         ConfigError: If the file cannot be written.
     """
-    hint = advice(f"`chmod u+w {path.parent}` if it is yours.") | Hint("omit_option", option="save")
+    hint = as_hint(f"`chmod u+w {path.parent}` if it is yours.") | Hint(
+        "omit_option", option="save"
+    )
     with write_errors_as_config_error(path, hint):
         text = path.read_text(encoding="utf-8-sig") if path.is_file() else ""
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -150,12 +158,12 @@ def save_default(path: Path, reference: str) -> None:
 
 
 def _with_default(text: str, reference: str) -> str:
-    """Return the text with this line; above the first table, where it belongs to no table."""
+    """Return the text with ``default_model`` set above the first table, outside any table."""
     line = f"default_model = {json.dumps(reference)}\n"
     table = re.search(r"^[ \t]*\[", text, re.MULTILINE)
     start = table.start() if table else len(text)
-    present = re.compile(r"^[ \t]*default_model[ \t]*=.*\n?", re.MULTILINE)
-    head, count = present.subn(lambda _: line, text[:start], count=1)
+    assignment = re.compile(r"^[ \t]*default_model[ \t]*=.*\n?", re.MULTILINE)
+    head, count = assignment.subn(lambda _: line, text[:start], count=1)
     return (head if count else line + head) + text[start:]
 
 
@@ -169,18 +177,18 @@ def _read(path: Path) -> TomlTable:
         ) from None
 
 
-def _merge(base: TomlTable, over: TomlTable) -> dict[str, Any]:
-    """Merge the tables of ``over`` into those of ``base``."""
+def _merge(base: TomlTable, overrides: TomlTable) -> dict[str, Any]:
+    """Return ``base`` updated with ``overrides``; nested tables are merged recursively."""
     tables = {
         key: _merge(base[key], value)
-        for key, value in over.items()
+        for key, value in overrides.items()
         if isinstance(value, Mapping) and isinstance(base.get(key), Mapping)
     }
-    return {**base, **over, **tables}
+    return {**base, **overrides, **tables}
 
 
 def _settings(table: TomlTable, path: Path | None) -> Settings:
-    """Validate a table and return settings; errors name ``path``."""
+    """Validate a table and return the settings; error messages name ``path``."""
     reader = _Reader(str(path or "config/gatewayx.toml"))
     reader.reject_unknown(table, "")
     limits, network = reader.table(table, "limits"), reader.table(table, "network")
@@ -192,10 +200,10 @@ def _settings(table: TomlTable, path: Path | None) -> Settings:
         aliases={**SHIPPED_ALIASES, **user_aliases},
         limits=Limits(
             timeout=float(reader.positive(limits, "timeout", defaults.timeout)),
-            concurrency=reader.integer(limits, "concurrency", defaults.concurrency, least=1),
-            retries=reader.integer(limits, "retries", defaults.retries, least=0),
+            concurrency=reader.integer(limits, "concurrency", defaults.concurrency, minimum=1),
+            retries=reader.integer(limits, "retries", defaults.retries, minimum=0),
             max_cost=reader.dollars(limits, "max_cost"),
-            table_rows=reader.integer(limits, "table_rows", defaults.table_rows, least=1),
+            table_rows=reader.integer(limits, "table_rows", defaults.table_rows, minimum=1),
         ),
         network=Network(
             proxy=reader.value(network, "proxy", str, None),
@@ -215,17 +223,18 @@ class _Reader:
         self.origin = origin
 
     def reject_unknown(self, table: TomlTable, name: str) -> None:
+        known = _KNOWN_KEYS[name]
         for key in table:
-            if key not in _KEYS[name]:
+            if key not in known:
                 where = f"[{name}] {key}" if name else key
                 raise ConfigError(
-                    f"unknown setting {where!r} in {self.origin}.{did_you_mean(key, _KEYS[name])}",
-                    hint=f"Valid there: {', '.join(_KEYS[name])}.",
+                    f"unknown setting {where!r} in {self.origin}.{did_you_mean(key, known)}",
+                    hint=f"Valid there: {', '.join(known)}.",
                 )
 
     def table(self, table: TomlTable, name: str) -> TomlTable:
         inner: TomlTable = self.value(table, name, dict, {})
-        if name in _KEYS:
+        if name in _KNOWN_KEYS:
             self.reject_unknown(inner, name)
         return inner
 
@@ -254,10 +263,10 @@ class _Reader:
     def dollars(self, table: TomlTable, name: str) -> Decimal | None:
         return Decimal(str(self.positive(table, name, math.nan))) if name in table else None
 
-    def integer(self, table: TomlTable, name: str, default: int, *, least: int) -> int:
+    def integer(self, table: TomlTable, name: str, default: int, *, minimum: int) -> int:
         value: int = self.value(table, name, int, default)
-        if value < least:
-            raise self.invalid(name, value, f"an integer >= {least}")
+        if value < minimum:
+            raise self.invalid(name, value, f"an integer >= {minimum}")
         return value
 
     def strings(self, table: TomlTable, name: str) -> tuple[str, ...]:
@@ -266,12 +275,13 @@ class _Reader:
             raise self.invalid(name, values, "a list of strings")
         return tuple(values)
 
-    def value(self, table: TomlTable, name: str, kind: type[T], default: Any) -> Any:  # noqa: ANN401
+    def value(self, table: TomlTable, name: str, expected_type: type[T], default: Any) -> Any:  # noqa: ANN401
         value = table.get(name, default)
         if value is not default and (
-            not isinstance(value, kind) or (kind is int and isinstance(value, bool))
+            not isinstance(value, expected_type)
+            or (expected_type is int and isinstance(value, bool))
         ):
-            raise self.invalid(name, value, _TYPES[kind])
+            raise self.invalid(name, value, _TYPE_NAMES[expected_type])
         return value
 
     def invalid(self, name: str, value: object, expected: str) -> ConfigError:

@@ -1,4 +1,4 @@
-"""The parts of a project that the user trusts with their own keys, in the user folder."""
+"""Destinations to which a project may send the user's own keys, stored in the user folder."""
 
 from __future__ import annotations
 
@@ -19,12 +19,11 @@ TargetsByEngine = dict[str, list[str]]
 
 @dataclass(frozen=True, slots=True)
 class KeyDestination:
-    """How a project decides where a key is sent.
+    """A place to which a project would send a key.
 
     Attributes:
-        target: What is trusted: a URL as ``https://host:port``, a file below the project, or
-            its network settings.
-        where: The location of that decision in the project.
+        target: A URL as ``https://host:port``, a file in the project, or its network settings.
+        where: The part of the project that sets the target.
     """
 
     target: str
@@ -32,7 +31,7 @@ class KeyDestination:
 
 
 def origin(url: str) -> str:
-    """Return the scheme, host and port of a URL, which the user decides whether to trust.
+    """Return the scheme, host and port of a URL, which the user may trust.
 
     >>> origin("https://me@Api.Example/v1/")
     'https://api.example'
@@ -51,7 +50,7 @@ class TrustStore:
     A file that is damaged, or that another user may have written, is ignored.
 
     Attributes:
-        problem: Why the file is ignored.
+        problem: Why the file is ignored; ``None`` if it is not.
     """
 
     def __init__(self, path: Path) -> None:
@@ -62,12 +61,12 @@ class TrustStore:
 
     def refresh(self) -> None:
         """Read the file if it has changed."""
-        now = stat_stamp(self.path)
-        if now == self._stamp:
+        stamp = stat_stamp(self.path)
+        if stamp == self._stamp:
             return
-        self._targets, self.problem, self._stamp = {}, None, now
+        self._targets, self.problem, self._stamp = {}, None, stamp
         try:
-            self._targets = self._read() if now else {}
+            self._targets = self._read() if stamp else {}
         except ConfigError as problem:
             self.problem = problem
 
@@ -87,7 +86,9 @@ class TrustStore:
             raise self.problem
         engines = self._targets.setdefault(str(project), {})
         for engine, added in destinations.items():
-            engines[engine] = sorted({*engines.get(engine, ()), *(one.target for one in added)})
+            engines[engine] = sorted(
+                {*engines.get(engine, ()), *(destination.target for destination in added)}
+            )
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # Indented and sorted, because users revoke trust by deleting lines in an editor.
         text = json.dumps(self._targets, indent=2, sort_keys=True) + "\n"

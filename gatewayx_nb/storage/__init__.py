@@ -1,4 +1,4 @@
-"""SQLite files: the ledger of past calls."""
+"""The ledger of past calls, a SQLite file."""
 
 from gatewayx_nb.storage.ledger import Ledger, LedgerEntry
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     Migrations = Sequence[Sequence[str]]
-    """The SQL statements that lead from each schema version to the next, starting with an empty
-    file. A released migration is never edited: files that it has been applied to skip it."""
+    """The SQL statements that upgrade each schema version to the next, starting with an empty
+    file. A released migration must not be edited: files that already have it skip it."""
 
 log = logging.getLogger("gatewayx_nb")
 
@@ -31,9 +31,9 @@ def connect(path: Path, timeout: float) -> sqlite3.Connection:
 
 @contextlib.contextmanager
 def transaction(path: Path, migrations: Migrations, timeout: float) -> Iterator[sqlite3.Connection]:
-    """Open a file at its latest schema version and commit at the end.
+    """Open a file, upgrade it to the latest schema version, and commit at the end.
 
-    The file is created if missing, and its folder too, which is hidden from git.
+    A missing file is created, and so is its folder, which git then ignores.
 
     Raises:
         OSError: If a later version of the package has written the file, or the folder cannot be

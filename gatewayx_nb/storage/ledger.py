@@ -20,7 +20,7 @@ _WRITE_TIMEOUT = 30.0
 """Seconds to wait for other kernels that are writing to the same file."""
 
 _SHORT_TIMEOUT = 2.0
-"""The same for reading, which a user waits for, and after a write has failed."""
+"""Seconds to wait for them when reading, because a user waits, and after a failed write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +63,14 @@ _CREATE_CALLS = (
     " cost, latency, time_to_first, attempts, fallback_from)"
 )
 MIGRATIONS = ((_CREATE_CALLS,),)
-"""The SQL statements that create each schema version; the first one is that of release 0.1."""
+"""The SQL statements that create each schema version; release 0.1 had only the first."""
 
 
 class Ledger(BatchWriter[LedgerEntry]):
-    """The calls of a project, or of a user outside projects: figures, lossy by design.
+    """The calls of a project, or of a user outside any project; entries may be lost.
 
-    Several kernels may write to one file. A file that is not a SQLite database is renamed; one of a
-    later version is not changed.
+    Several kernels may write to one file. A file that is not a SQLite database is renamed; a file
+    written by a later version is not changed.
 
     Args:
         path: The file; the first entry creates it and its folder.
@@ -94,7 +94,7 @@ class Ledger(BatchWriter[LedgerEntry]):
                 rows = connection.execute(_SELECT, (count,)).fetchall()
         except sqlite3.Error as error:
             raise OSError(str(error)) from None
-        return list(map(_entry, rows))
+        return list(map(_parse_row, rows))
 
     @override
     def write(self, items: list[LedgerEntry]) -> None:
@@ -114,12 +114,12 @@ class Ledger(BatchWriter[LedgerEntry]):
 
 
 def _storable(value: object) -> object:
-    """Return a value that SQLite can store: it has no decimals, and no lone surrogates."""
+    """Convert decimals and lone surrogates, which SQLite cannot store."""
     value = str(value) if isinstance(value, Decimal) else value
     return value.encode(errors="replace").decode() if isinstance(value, str) else value
 
 
-def _entry(row: tuple[object, ...]) -> LedgerEntry:
+def _parse_row(row: tuple[object, ...]) -> LedgerEntry:
     values = dict(zip(_COLUMNS, row, strict=True))
     cost = values["cost"]
     return LedgerEntry(**values | {"cost": None if cost is None else Decimal(str(cost))})  # type: ignore[arg-type]

@@ -19,15 +19,15 @@ log = logging.getLogger("gatewayx_nb")
 _BATCH_DELAY = 0.2
 """Seconds between two writes, to batch the items of many calls."""
 
-_EXTERNAL = (OSError, sqlite3.OperationalError)
-"""Errors of the file, such as a full disk or a lock; any other error is that of an item."""
+_FILE_ERRORS = (OSError, sqlite3.OperationalError)
+"""Errors caused by the file, such as a full disk or a lock; an item causes any other error."""
 
 
 class BatchWriter(ABC, Generic[ItemT]):
     """Base class of files that are written in the background.
 
     Adding an item neither blocks nor raises. Items that cannot be written are dropped, and the
-    reason is logged once. After a fork the child starts with an empty queue and its own thread.
+    reason is logged once. After a fork, the child starts with an empty queue and its own thread.
 
     Args:
         name: Name of the thread.
@@ -51,7 +51,7 @@ class BatchWriter(ABC, Generic[ItemT]):
 
     @abstractmethod
     def write(self, items: list[ItemT]) -> None:
-        """Write items, all or none. Called on the thread only; may raise anything."""
+        """Write all items or none. Called only on the writer's thread; may raise anything."""
 
     def add(self, item: ItemT) -> None:
         """Add an item to be written."""
@@ -78,7 +78,7 @@ class BatchWriter(ABC, Generic[ItemT]):
     def _run(self) -> None:
         while True:
             batch = self._next_batch()
-            with contextlib.suppress(BaseException):  # even from a filter of the log
+            with contextlib.suppress(BaseException):  # a log filter may raise, too
                 self._write_batch([item for item in batch if not isinstance(item, threading.Event)])
             for item in batch:
                 if isinstance(item, threading.Event):
@@ -100,8 +100,8 @@ class BatchWriter(ABC, Generic[ItemT]):
         try:
             self.write(items)
         except BaseException as error:  # noqa: BLE001 - no error ends the thread
-            if len(items) > 1 and not isinstance(error, _EXTERNAL):
-                for item in items:  # an invalid item must not take the others with it
+            if len(items) > 1 and not isinstance(error, _FILE_ERRORS):
+                for item in items:  # an invalid item must not discard the rest of the batch
                     self._write_batch([item])
             else:
                 self._report(error)
@@ -120,9 +120,9 @@ _writers: weakref.WeakSet[BatchWriter[Any]] = weakref.WeakSet()
 
 def _reset_all() -> None:
     for writer in _writers:
-        writer._reset()  # noqa: SLF001 - of this module
+        writer._reset()  # noqa: SLF001 - same module
 
 
 if hasattr(os, "register_at_fork"):
-    # Before any code of the child runs: a lock held by another thread would stay locked there.
+    # Before the child's own code runs: a lock held by another thread would stay locked there.
     os.register_at_fork(after_in_child=_reset_all)

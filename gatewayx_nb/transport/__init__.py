@@ -1,6 +1,6 @@
 """HTTP: clients, deadlines, size limits and transport errors.
 
-The only package that uses httpx, aiohttp and httpx-aiohttp; it imports them on first use.
+Only this package uses httpx, aiohttp and httpx-aiohttp, which it imports on first use.
 """
 
 from gatewayx_nb.transport.client import MAX_RESPONSE_BYTES, HTTPClient, Response

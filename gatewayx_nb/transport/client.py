@@ -28,12 +28,12 @@ MAX_RESPONSE_BYTES = 64 * 2**20
 
 
 class HTTPClient:
-    """HTTP client for one provider, on the event loop of its first call.
+    """HTTP client for one provider; it belongs to the event loop of its first call.
 
     It does not follow redirects, decompress bodies or keep cookies, and does not limit the number
     of connections: the pool's concurrency does that. The environment's proxies and ``NO_PROXY``
-    apply, but never to this machine. If a proxy resolves a host name, its address is not checked;
-    all other addresses are checked after the lookup, and forbidden ones are refused.
+    apply, except to this machine. Addresses are checked after the lookup, and forbidden ones are
+    refused; if a proxy resolves the host name, its address cannot be checked.
 
     Args:
         base_url: The provider's base URL; paths are appended to it.
@@ -42,9 +42,9 @@ class HTTPClient:
         key_header: The header that carries the key.
         key_prefix: The text before the key in that header.
         headers: Headers sent with every request.
-        network: Proxy, further certificate authorities, hosts allowed without TLS.
-        read_timeout: Maximum seconds without a byte of a watched response.
-        connect_timeout: Seconds for lookup, proxy, TCP and TLS together.
+        network: Proxy, additional certificate authorities, and hosts allowed without TLS.
+        read_timeout: Maximum seconds without data, once `Response.start_read_timeout` is called.
+        connect_timeout: Maximum seconds for lookup, proxy, TCP and TLS together.
         max_bytes: Maximum bytes of one response. Default 64 MiB.
 
     Raises:
@@ -67,14 +67,14 @@ class HTTPClient:
         max_bytes: int = MAX_RESPONSE_BYTES,
     ) -> None:
         url = route.parse_base_url(base_url, engine)
-        route.check_host(url, engine, keyed=bool(key), allowed=network.plain_http)
+        route.check_host(url, engine, has_key=bool(key), allowed=network.plain_http)
         self._base = url.geturl().rstrip("/")
         self._headers = {"Accept-Encoding": "identity", "User-Agent": "gatewayx-nb"}
         self._headers |= headers or {}
         self._key = _check_key(key, engine)
         self._key_header, self._key_prefix = key_header, key_prefix
         self._proxy = route.choose_proxy(url, network, engine)
-        if self._proxy and url.scheme == "http":  # not tunnelled: the proxy itself gets the request
+        if self._proxy and url.scheme == "http":  # not tunnelled: the proxy receives the request
             self._headers |= self._proxy.headers
         self._errors = TransportErrors(engine, url.netloc, self._key, bool(self._proxy))
         self._ca_bundle = network.ca_bundle
@@ -82,7 +82,7 @@ class HTTPClient:
         self._read_timeout = read_timeout
         self._max_bytes = max_bytes
         self._urls: dict[str, httpx.URL] = {}
-        self._opening = asyncio.Lock()  # concurrent first calls must share one transport
+        self._open_lock = asyncio.Lock()  # concurrent first calls must share one transport
         self._transport: AiohttpTransport | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_closed = False
@@ -90,7 +90,7 @@ class HTTPClient:
     def post(
         self, path: str, payload: Mapping[str, object]
     ) -> AbstractAsyncContextManager[Response]:
-        """Send a JSON object; the response is open inside the ``async with``.
+        """Send a JSON object; the response stays open inside the ``async with`` block.
 
         Raises:
             UsageError: If the payload cannot be written as JSON.
@@ -104,7 +104,7 @@ class HTTPClient:
         return self._send("POST", path, _encode(payload, self._errors.engine))
 
     def get(self, path: str) -> AbstractAsyncContextManager[Response]:
-        """Request a path; the response is open inside the ``async with``. Raises like `post`."""
+        """Request a path; like `post`, but without a body."""
         return self._send("GET", path)
 
     async def aclose(self) -> None:
@@ -144,7 +144,7 @@ class HTTPClient:
         import httpx
 
         headers = {} if content is None else {"Content-Type": "application/json"}
-        # No read timeout: a model may think for minutes first. `Response` watches what follows.
+        # No read timeout here, because a model may think for minutes; see `start_read_timeout`.
         timeout = dict.fromkeys(("connect", "pool"), self._connect_timeout)
         extensions = {"timeout": timeout}
         headers = self._headers | headers
@@ -165,10 +165,10 @@ class HTTPClient:
 
     async def _open_transport(self) -> AiohttpTransport:
         if self._is_closed:
-            raise self._errors.lost("closed", "the client is closed")
+            raise self._errors.connection_failed("closed", "the client is closed")
         loop = asyncio.get_running_loop()
         if self._transport is None:
-            async with self._opening:
+            async with self._open_lock:
                 if self._transport is None:
                     # In a thread: the imports and the certificates take a quarter of a second.
                     self._transport = await asyncio.to_thread(self._new_transport)
@@ -200,7 +200,7 @@ class Response:
 
     Attributes:
         status: The HTTP status, as received.
-        headers: By name, in lower case; values of a repeated name are joined by commas.
+        headers: The headers by lower-case name; repeated headers are joined by commas.
         content_type: The media type in lower case, without its parameters.
     """
 
@@ -208,9 +208,9 @@ class Response:
         self, response: httpx.Response, errors: TransportErrors, read_timeout: float, max_bytes: int
     ) -> None:
         self.status = response.status_code
-        self.headers = _headers_dict(response.headers.raw)
+        self.headers = _join_headers(response.headers.raw)
         self.content_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
-        # Not aiter_raw, which counts and splits the same bytes again.
+        # Not `aiter_raw`, which would count and split the bytes again.
         self._stream = cast("AsyncIterable[bytes]", response.stream)
         self._errors = errors
         self._read_timeout = read_timeout
@@ -235,16 +235,16 @@ class Response:
         return b"".join([block async for block in self.blocks()])
 
     def start_read_timeout(self) -> None:
-        """From now on, end the response with a `DeadlineError` if no byte arrives in time."""
+        """From now on, raise a `DeadlineError` if no data arrives within the read timeout."""
         self._timeout = self._read_timeout
 
     async def blocks(self) -> AsyncIterator[bytes]:
-        """Yield the body's bytes as they arrive; works only once.
+        """Yield the body's bytes as they arrive; can be called only once.
 
         Raises:
             ProviderError: If the body exceeds the limit.
             TransportError: If the connection broke before the body's end.
-            DeadlineError: If no byte arrived in time while silence is watched.
+            DeadlineError: If no data arrives within the read timeout, once it has been started.
         """
         received = 0
         stream = aiter(self._stream)
@@ -268,7 +268,7 @@ class Response:
             return self._errors.translate(error)
 
 
-def _headers_dict(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+def _join_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     """Return headers as a plain dict: one lookup in httpx's own type takes 20 µs."""
     headers: dict[str, str] = {}
     for name, value in raw:
@@ -280,7 +280,7 @@ def _headers_dict(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 def _session(tls: ssl.SSLContext) -> aiohttp.ClientSession:
     import aiohttp
 
-    # No limit of connections (0): the pool's concurrency is the only one.
+    # No limit on connections (0): the pool's concurrency is the limit.
     connector = aiohttp.TCPConnector(ssl=tls, limit=0, socket_factory=route.open_socket)
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
@@ -289,11 +289,11 @@ def _check_key(key: str, engine: str) -> Secret:
     """Check that a header can carry this key.
 
     Raises:
-        ConfigError: If it cannot. This comes first, because httpx would quote the key.
+        ConfigError: If it cannot. It is checked here because httpx's error would quote the key.
     """
     if not (key.isascii() and key.isprintable()):
         raise ConfigError(
-            f"the key of engine {engine!r} must be printable ASCII to be sent in a header.",
+            f"the key for engine {engine!r} must be printable ASCII to be sent in a header.",
             hint=Hint("set_key", engine=engine),
             engine=engine,
         )
@@ -311,5 +311,5 @@ def _encode(payload: Mapping[str, object], engine: str) -> bytes:
         ) from None
     try:
         return text.encode()
-    except UnicodeEncodeError:  # a lone surrogate in an invalid text
+    except UnicodeEncodeError:  # the str contains a lone surrogate
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()

@@ -17,7 +17,7 @@ from gatewayx_nb.errors import (
     TransportError,
     classify,
 )
-from gatewayx_nb.hints import Hint, advice
+from gatewayx_nb.hints import Hint, as_hint
 from gatewayx_nb.secure_config import redact
 from gatewayx_nb.transport.retry_headers import retry_after
 
@@ -31,12 +31,12 @@ ErrorT = TypeVar("ErrorT", bound=GatewayError)
 
 @dataclass(frozen=True, slots=True)
 class TransportErrors:
-    """Converter of foreign exceptions, which hold the request and so the key.
+    """Converts httpx and aiohttp exceptions, which hold the request and therefore the key.
 
     Attributes:
         engine: Name of the engine.
         host: Host and port of the provider.
-        key: The key, which is redacted.
+        key: The key to redact.
         proxied: Whether a proxy is used.
     """
 
@@ -46,17 +46,17 @@ class TransportErrors:
     proxied: bool
 
     def translate(self, error: BaseException) -> BaseException:
-        """Return the exception to raise instead of this one, outside its except clause.
+        """Return the exception to raise instead of this one, outside the ``except`` clause.
 
-        A cancellation stays the same but loses its traceback: its frames belong to httpx and
-        aiohttp and have the headers among their locals.
+        A cancellation is returned without its traceback, because the frames of httpx and aiohttp
+        have the headers among their locals.
         """
         chain = list(_chain(error))
         if not isinstance(error, Exception):
             error.__cause__ = error.__context__ = None
             return error.with_traceback(None)
         detail = next((line for line in map(_one_line, reversed(chain)) if line), "")
-        error = self._to_gateway_error(_code(chain), redact(detail, [self.key]))
+        error = self._to_gateway_error(_failure_point(chain), redact(detail, [self.key]))
         names = " from ".join(f"{type(link).__module__}.{type(link).__name__}" for link in chain)
         error.__cause__ = OSError(redact(f"{names}: {detail}", [self.key]))
         return error
@@ -78,16 +78,16 @@ class TransportErrors:
         if code == "silence":
             return self.silent(None)
         if self.proxied and code in {"dns", "connect"}:
-            code = "proxy"  # the only host that we look up and connect to ourselves
-        return self.lost(code, f"{_MESSAGES[code].format(self.host)}: {detail}")
+            code = "proxy"  # only the proxy is looked up and connected to from here
+        return self.connection_failed(code, f"{_MESSAGES[code].format(self.host)}: {detail}")
 
     def _error(
-        self, kind: type[ErrorT], problem: str, hint: Hint, **fields: str | float | None
+        self, error_class: type[ErrorT], problem: str, hint: Hint, **fields: str | float | None
     ) -> ErrorT:
         message = f"engine {self.engine!r}: {problem}."
-        return kind(message, hint=hint, engine=self.engine, **fields)  # type: ignore[arg-type]
+        return error_class(message, hint=hint, engine=self.engine, **fields)  # type: ignore[arg-type]
 
-    def lost(self, code: str, problem: str) -> TransportError:
+    def connection_failed(self, code: str, problem: str) -> TransportError:
         """Return the error for a call without a complete response."""
         return self._error(TransportError, problem, HINTS.get(code) or self._state_hint, code=code)
 
@@ -112,9 +112,9 @@ class TransportErrors:
         )
 
     def compressed(self, status: int, encoding: str, headers: Mapping[str, str]) -> GatewayError:
-        """Return the error for a response that is compressed although not requested."""
+        """Return the error for a response that is compressed although compression was forbidden."""
         problem = (
-            f"the response of {self.host!r} (HTTP {status}) is compressed ({encoding[:40]!r})"
+            f"the response from {self.host!r} (HTTP {status}) is compressed ({encoding[:40]!r})"
             " although the request forbids it; it is not decompressed"
         )
         error = self._error(classify(status), problem, self._base_url_hint, code="compressed")
@@ -123,8 +123,8 @@ class TransportErrors:
 
     def too_large(self, limit: int) -> ProviderError:
         """Return the error for a response that exceeds the limit."""
-        problem = f"the response of {self.host!r} exceeds {limit:,} bytes"
-        hint = advice("Limit the reply with max_tokens.")
+        problem = f"the response from {self.host!r} exceeds {limit:,} bytes"
+        hint = as_hint("Limit the reply with max_tokens.")
         return self._error(ProviderError, problem, hint, code="too_large")
 
 
@@ -139,15 +139,15 @@ _MESSAGES = {
 }
 
 HINTS = {
-    "proxy": advice(
+    "proxy": as_hint(
         'Set HTTPS_PROXY, or in config/gatewayx.toml: [network] proxy = "http://host:port".'
     ),
-    "tls": advice(
+    "tls": as_hint(
         "If a proxy signs certificates, set in config/gatewayx.toml:"
         ' [network] ca_bundle = "/path/to/ca.pem".'
     ),
 }
-"""By point of failure; other failures need a look at the engine's state."""
+"""Hints by point of failure; all others point to the engine's state."""
 
 
 class ForbiddenAddressError(OSError):
@@ -156,10 +156,10 @@ class ForbiddenAddressError(OSError):
 
 @functools.cache
 def _failure_points() -> dict[type[BaseException], str]:
-    """Map each foreign class to the point of failure; a class not listed uses its base's.
+    """Map exception classes to points of failure; a class not listed uses its base's.
 
     httpx-aiohttp 0.2.0 maps a refused connection, an unknown host and a reset before the response
-    all to ``httpx.ConnectTimeout``, and a malformed status line to nothing, so aiohttp's own
+    all to ``httpx.ConnectTimeout``, and does not map a malformed status line, so aiohttp's own
     classes are checked first.
     """
     import aiohttp
@@ -203,8 +203,8 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
-def _code(chain: list[BaseException]) -> str:
-    """Return the point of failure; the innermost exception decides, as outer ones are vaguer."""
+def _failure_point(chain: list[BaseException]) -> str:
+    """Return the point of failure, from the innermost exception, which is the most specific."""
     codes = (_failure_points().get(cls) for link in reversed(chain) for cls in type(link).__mro__)
     return next(filter(None, codes), "internal")
 

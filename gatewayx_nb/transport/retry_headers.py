@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_MAX_DELAY = 7 * 86_400.0  # seconds; more is a date or a number in another unit
+_MAX_DELAY = 7 * 86_400.0  # seconds; a larger number is a date or in another unit
 _NUMBER = re.compile(r"\d+(\.\d*)?", re.ASCII)
 
 
@@ -36,7 +36,7 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def limit_reset(headers: Mapping[str, str], now: float) -> float | None:
-    """Return the seconds until a rate limit resets, if ``x-ratelimit-reset`` contains them.
+    """Return the seconds until a rate limit resets, from ``x-ratelimit-reset``.
 
     Cohere sends seconds since the epoch, as its SDK 7.3 reads them (``core/http_client.py``). Times
     in the past or more than a week ahead are invalid: other providers send seconds or milliseconds
@@ -51,7 +51,7 @@ def limit_reset(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def should_retry(headers: Mapping[str, str]) -> bool | None:
-    """Parse ``x-should-retry``, with which OpenAI and Anthropic override the status."""
+    """Parse ``x-should-retry``, which OpenAI and Anthropic send to override the status."""
     return {"true": True, "false": False}.get(headers.get("x-should-retry", "").strip().lower())
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _HOST = re.compile(r"[\w.-]+|[0-9a-f:.]+(%\w+)?", re.IGNORECASE)
 
-# Metadata services, at which clouds return the machine's credentials to any local client.
+# Metadata services of clouds, which return the machine's credentials to any local client.
 _METADATA = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200")))
 
 
@@ -32,33 +32,34 @@ def parse_base_url(base_url: str, engine: str) -> SplitResult:
     """Parse a base URL.
 
     Raises:
-        ConfigError: If it has no scheme, a user, a query, or no valid host.
+        ConfigError: If it is not an http or https URL, contains a user name or a query, or has no
+            valid host.
     """
-    shown = re.split("[?#]", base_url)[0].rpartition("@")[2][:100]  # the rest may be secret
+    public_part = re.split("[?#]", base_url)[0].rpartition("@")[2][:100]  # the rest may be secret
     try:
         url = urlsplit(base_url.strip())
-        readable = _HOST.fullmatch(url.hostname or "") and url.port != 0
+        has_valid_host = _HOST.fullmatch(url.hostname or "") and url.port != 0
     except ValueError:
-        url, readable = SplitResult("", "", "", "", ""), None
+        url, has_valid_host = SplitResult("", "", "", "", ""), None
     if url.scheme not in {"http", "https"}:
         problem = "must begin with https:// or http://"
     elif "@" in url.netloc:
         problem = "must not contain a user name"
     elif url.query or url.fragment:
         problem = "must not contain a query"
-    elif not readable:
+    elif not has_valid_host:
         problem = "has no valid host"
     else:
         return url
     raise ConfigError(
-        f"the base URL {shown!r} of engine {engine!r} {problem}.",
+        f"the base URL {public_part!r} of engine {engine!r} {problem}.",
         hint=Hint("set_base_url", engine=engine),
         engine=engine,
     )
 
 
-def check_host(url: SplitResult, engine: str, *, keyed: bool, allowed: tuple[str, ...]) -> None:
-    """Refuse hosts that are forbidden, or forbidden with a key.
+def check_host(url: SplitResult, engine: str, *, has_key: bool, allowed: tuple[str, ...]) -> None:
+    """Check that a host is allowed, and that a key may be sent to it.
 
     Raises:
         ConfigError: If the address is forbidden, or a key would be sent unencrypted to another
@@ -71,7 +72,7 @@ def check_host(url: SplitResult, engine: str, *, keyed: bool, allowed: tuple[str
             hint=Hint("set_base_url", engine=engine),
             engine=engine,
         )
-    if not keyed or url.scheme == "https" or _is_loopback(host):
+    if not has_key or url.scheme == "https" or _is_loopback(host):
         return
     if host not in {name.lower() for name in allowed}:
         raise ConfigError(
@@ -81,7 +82,7 @@ def check_host(url: SplitResult, engine: str, *, keyed: bool, allowed: tuple[str
         )
 
 
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _parse_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -90,19 +91,19 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def _is_loopback(host: str) -> bool:
-    address = _address(host)
+    address = _parse_address(host)
     return host == "localhost" if address is None else address.is_loopback
 
 
 def _is_forbidden(host: str) -> bool:
-    address = _address(host)
+    address = _parse_address(host)
     return address is not None and (address.is_link_local or address in _METADATA)
 
 
 def open_socket(info: aiohttp.AddrInfoType) -> socket.socket:
     """Open a socket for a resolved address, after a last check that it is allowed."""
     family, kind, protocol, _, socket_address = info
-    # After the lookup, because a host name may resolve to another address at every request.
+    # Checked after the lookup, because a name may resolve to another address for each request.
     if _is_forbidden(str(socket_address[0])):
         raise ForbiddenAddressError("a link-local or metadata address")
     return socket.socket(family, kind, protocol)
@@ -122,18 +123,18 @@ class Proxy:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers for the proxy only; servers after it do not receive them."""
+        """The headers for the proxy; the provider does not receive them."""
         return {"Proxy-Authorization": str(self.authorization)} if self.authorization else {}
 
 
 def choose_proxy(url: SplitResult, network: Network, engine: str) -> Proxy | None:
-    """Return the proxy for this host: from the settings, else from the environment.
+    """Return the proxy for a URL, from the settings or otherwise from the environment.
 
     Raises:
-        ConfigError: If its type is not supported.
+        ConfigError: If the proxy is not an http or https URL.
     """
     host = url.hostname or ""
-    if _is_loopback(host):  # a proxy would look for it on its own machine
+    if _is_loopback(host):  # a proxy would connect to its own machine instead
         return None
     proxy = network.proxy
     if not proxy and not proxy_bypass(url.netloc):
@@ -178,8 +179,8 @@ def _system_ssl_context() -> ssl.SSLContext:
         import truststore
 
         return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    # The same store, read once. truststore 0.10 reads the file again for every connection, which
-    # blocked the event loop for 34 ms each time.
+    # The same certificates, read once. truststore 0.10 reads the file again for every connection,
+    # which blocks the event loop for 34 ms.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.set_default_verify_paths()
     return context

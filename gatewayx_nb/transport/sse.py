@@ -1,8 +1,8 @@
 """Parser of server-sent events: bytes in, events out.
 
 The rules are those of https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
-with one difference: the last event of the stream counts without its blank line, because providers
-omit it. ``id`` and ``retry`` are for reconnection, which is not used here.
+with one difference: the last event needs no blank line after it, because some providers omit it.
+``id`` and ``retry`` are ignored, because they serve reconnection.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from gatewayx_nb.errors import ProviderError
 
 MAX_EVENT_BYTES = 8 * 2**20
 
-_STRAY_LIMIT = 64 * 2**10  # bytes; they are only searched for a JSON error
-_FIELDS = frozenset({b"", b"data", b"event", b"id", b"retry"})  # the empty one is a comment
+_STRAY_LIMIT = 64 * 2**10  # bytes; stray lines are only searched for a JSON error
+_KNOWN_FIELDS = frozenset({b"", b"data", b"event", b"id", b"retry"})  # b"" is a comment
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -24,7 +24,7 @@ class ServerSentEvent:
     """One event.
 
     Attributes:
-        event: Its name; ``"message"`` if the stream has none.
+        event: Its name; ``"message"`` if the stream does not name it.
         data: Its data lines, joined by line feeds. Bytes that are not UTF-8 become U+FFFD.
     """
 
@@ -39,18 +39,18 @@ class Decoder:
     by the call that completes it.
 
     Args:
-        max_bytes: Maximum bytes of one event, its field names included. Default 8 MiB.
+        max_bytes: Maximum bytes of one event, including field names. Default 8 MiB.
     """
 
     def __init__(self, max_bytes: int = MAX_EVENT_BYTES) -> None:
         self._max_bytes = max_bytes
         self._partial_line: list[bytes] = []  # a line whose end has not arrived
-        self._partial_size = 0  # its bytes
+        self._partial_size = 0  # bytes of the partial line
         self._after_cr = False
         self._at_start = True
-        self._name = b""
+        self._event_name = b""
         self._data: list[bytes] = []
-        self._size = 0  # bytes of the event's lines so far
+        self._event_size = 0  # bytes of the event's lines so far
         self._overlong = False
         self._stray: list[bytes] = []
         self._stray_size = 0
@@ -85,7 +85,7 @@ class Decoder:
             self._after_cr = False
             block = block.removeprefix(b"\n")
         if b"\n" not in block and b"\r" not in block:
-            self._keep(block)
+            self._add_partial(block)
             return []
         if self._partial_line:
             self._partial_line.append(block)
@@ -95,10 +95,10 @@ class Decoder:
         if block.endswith(b"\r"):
             self._after_cr = True
         elif not block.endswith(b"\n"):
-            self._keep(lines.pop())
+            self._add_partial(lines.pop())
         return lines
 
-    def _keep(self, part: bytes) -> None:
+    def _add_partial(self, part: bytes) -> None:
         if part and not self._overlong:
             self._partial_line.append(part)
             self._partial_size += len(part)
@@ -106,7 +106,7 @@ class Decoder:
     def _events(self, lines: list[bytes]) -> list[ServerSentEvent]:
         events: list[ServerSentEvent] = []
         for line in lines:
-            if self._size + len(line) > self._max_bytes:
+            if self._event_size + len(line) > self._max_bytes:
                 self._overlong = True
             if self._overlong:
                 break
@@ -114,7 +114,7 @@ class Decoder:
                 self._parse_field(line)
             else:
                 self._end_event(events)
-        if self._size + self._partial_size > self._max_bytes:
+        if self._event_size + self._partial_size > self._max_bytes:
             self._overlong = True
         if self._overlong and not events:
             self._partial_line.clear()
@@ -131,17 +131,17 @@ class Decoder:
         field, _, value = line.partition(b":")
         if field == b"data":
             self._data.append(value.removeprefix(b" "))
-            self._size += len(line)
+            self._event_size += len(line)
         elif field == b"event":
-            self._name = value.removeprefix(b" ")
-        elif field not in _FIELDS:
+            self._event_name = value.removeprefix(b" ")
+        elif field not in _KNOWN_FIELDS:
             self._stray_size += len(line)
             if self._stray_size <= _STRAY_LIMIT:
                 self._stray.append(line)
 
     def _end_event(self, events: list[ServerSentEvent]) -> None:
         if self._data:
-            name = self._name.decode("utf-8", "replace") if self._name else "message"
+            name = self._event_name.decode("utf-8", "replace") if self._event_name else "message"
             events.append(ServerSentEvent(name, b"\n".join(self._data).decode("utf-8", "replace")))
-        self._name, self._data, self._size = b"", [], 0
+        self._event_name, self._data, self._event_size = b"", [], 0
         self._at_start = False

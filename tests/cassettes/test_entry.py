@@ -129,7 +129,7 @@ def test_an_invalid_entry_is_a_value_error(line):
 
 def test_every_option_that_shapes_the_answer_is_recorded():
     """Two requests that differ in such an option are two recordings; limits are not recorded."""
-    recorded = {name for name, option in OPTIONS.items() if option.recorded}
+    recorded = {name for name, option in OPTIONS.items() if option.to_recorded}
 
     assert recorded == set(RequestBody.__struct_fields__) - {
         "messages", "texts", "drop_unsupported", "fallback",

@@ -203,7 +203,7 @@ def test_a_recorded_answer_that_does_not_fit_its_schema_raises_an_error(scripted
         pool.ask("Hi", model="scripted", schema={"type": "object"})
     path.write_text(path.read_text().replace('{\\"a\\":1}', "oops"))
 
-    with bare.cassette(path, "replay"), pytest.raises(ConfigError, match="does not fit"):
+    with bare.cassette(path, "replay"), pytest.raises(ConfigError, match="does not match"):
         bare.ask("Hi", model="scripted", schema={"type": "object"})
 
 

@@ -50,7 +50,7 @@ def test_a_second_mismatch_raises_an_error_with_the_text(scripted):
     cut = Chunk(finish_reason="length")
     pool, engine = scripted(["no", END], ["never", END], ['{"a": ', cut])
 
-    with pytest.raises(ProviderError, match=r"two answers of .* do not fit the schema") as caught:
+    with pytest.raises(ProviderError, match=r"two answers of .* do not match the schema") as caught:
         pool.ask("x", model="scripted", schema={})
     assert caught.value.partial == "never"
     with pytest.raises(TruncatedError, match="max_tokens"):

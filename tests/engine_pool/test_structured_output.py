@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from gatewayx_nb.calls import PartialReply
-from gatewayx_nb.engine_pool.structured_output import parse_or_correct, with_schema_in_words
+from gatewayx_nb.engine_pool.structured_output import parse_or_correct, with_schema_in_prompt
 from gatewayx_nb.errors import ProviderError, TruncatedError
 from gatewayx_nb.messages import Message, Request
 from gatewayx_nb.replies import Chunk, Usage
@@ -39,7 +39,7 @@ def correct(partial, *answers):
 )
 def test_a_schema_in_words_follows_the_system_prompt(system, start):
     """The instructions are added to the system prompt, and the schema itself is not sent."""
-    request = with_schema_in_words(Request(REQUEST.messages, "m", system=system), SCHEMA)
+    request = with_schema_in_prompt(Request(REQUEST.messages, "m", system=system), SCHEMA)
 
     assert request.system.startswith(start)
     assert '"title": "CITY"' in request.system
@@ -72,7 +72,7 @@ def test_an_empty_answer_is_corrected_without_an_empty_turn():
 
 def test_a_second_mismatch_and_a_truncated_answer_are_errors():
     """There is one correction at most, and none if the next answer would be truncated, too."""
-    with pytest.raises(ProviderError, match="two answers of 'scripted' do not fit the schema"):
+    with pytest.raises(ProviderError, match="two answers of 'scripted' do not match the schema"):
         correct(answered("no"), "still no")
     with pytest.raises(TruncatedError, match="max_tokens"):
         correct(answered('{"a": ', "length"))

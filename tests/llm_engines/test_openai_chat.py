@@ -351,7 +351,7 @@ def test_a_key_of_another_vendor_is_named_as_such(project):
         with project.pool() as pool, pytest.raises(AuthenticationError) as caught:
             pool.ask("Hi", model="grok")
 
-    assert "the key looks like a key of 'anthropic'" in str(caught.value)
+    assert "the key looks like one for 'anthropic'" in str(caught.value)
     assert "canary" not in str(caught.value)
 
 

@@ -547,7 +547,7 @@ def test_an_import_lists_names_and_no_values(shell, project, tmp_path):
     output = repr(shell.ask(f'%gatewayx key import "{source}"'))
 
     assert re.search(r"XAI_API_KEY +GATEWAYX_GROK_API_KEY +imported", output)
-    assert re.search(r"CO_API_KEY +GATEWAYX_COHERE_API_KEY +skipped: another one is set", output)
+    assert re.search(r"CO_API_KEY +GATEWAYX_COHERE_API_KEY +skipped: another key is set", output)
     assert "1 skipped, as no engine uses them: OTHER." in output
     assert "Lines that are not NAME=VALUE: 1." in output
     assert "`%gatewayx key remove NAME` removes one first" in output

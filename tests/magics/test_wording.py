@@ -10,7 +10,7 @@ from gatewayx_nb.magics.wording import NOTEBOOK
 
 def test_a_notebook_words_every_action():
     """The notebook's table has exactly the actions of the script's."""
-    assert NOTEBOOK.keys() == hints.SCRIPT.keys()
+    assert NOTEBOOK.keys() == hints.SCRIPT_WORDING.keys()
 
 
 def test_loading_the_extension_words_hints_for_a_notebook(shell):
@@ -62,4 +62,4 @@ def test_loading_the_extension_words_hints_for_a_notebook(shell):
 )
 def test_an_option_is_worded_by_its_flag(hint, text):
     """A hint about an option names the cell's flag, if there is one, and the keyword."""
-    assert hints.word(hint, NOTEBOOK) == text
+    assert hints.format_hint(hint, NOTEBOOK) == text

@@ -126,7 +126,7 @@ def test_who_owns_the_key_and_who_says_where_it_goes(project, case):
         # A key in the environment would still be the user's own.
         variable = f"GATEWAYX_{case.engine.upper()}_API_KEY"
         said = (
-            rf"your own key of '{case.engine}'.*[Ss]et {variable} in the project's config/secrets/"
+            rf"your own key for '{case.engine}'.*[Ss]et {variable} in the project's config/secrets/"
         )
         with pytest.raises(TrustError, match=said):
             pool.use(case.engine)
