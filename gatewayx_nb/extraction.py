@@ -1,4 +1,4 @@
-"""Extraction of code and data from a model's reply: fenced, embedded in text, or the whole."""
+"""Extraction of code and JSON from a reply: from fenced blocks, from prose, or the whole reply."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FENCE = re.compile(
 )
 _OPENING = re.compile(r"[\[{]")
 _MAX_TRIES = 200
-"""Maximum number of brackets to try: each may be parsed up to the end of the text."""
+"""Maximum number of brackets to try, because each may be parsed up to the end of the text."""
 
 _SCANNER = json.JSONDecoder()
 
@@ -27,7 +27,7 @@ class CodeBlock:
 
     Attributes:
         source: The content of the fence.
-        language: The word after the opening fence; empty without one.
+        language: The word after the opening fence; empty if there is none.
     """
 
     source: str
@@ -35,12 +35,12 @@ class CodeBlock:
 
 
 def code_blocks(text: str) -> list[CodeBlock]:
-    """Return the fenced blocks of a reply, in order."""
+    """Return a reply's fenced blocks, in order."""
     return [CodeBlock(match["source"], match["language"]) for match in _FENCE.finditer(text)]
 
 
 def extract_code(text: str) -> CodeBlock:
-    r"""Return the longest fenced block of a reply, or the whole reply if there is none.
+    r"""Return a reply's longest fenced block, or the whole reply if there is none.
 
     >>> extract_code("Here:\n```python\nx = 1\n```\nThat is all.")
     CodeBlock(source='x = 1', language='python')
@@ -51,7 +51,7 @@ def extract_code(text: str) -> CodeBlock:
 
 
 def extract_json(text: str) -> Any:  # noqa: ANN401 - JSON
-    r"""Parse JSON, which may be fenced or embedded in text; of several values the longest.
+    r"""Parse a reply's JSON, fenced or embedded in prose; if there are several, the longest.
 
     Raises:
         ValueError: If the text contains no JSON.

@@ -13,7 +13,7 @@ from gatewayx_nb.hints import Hint
 from gatewayx_nb.messages import Image
 
 LIMIT = 20 * 1024 * 1024
-"""Maximum bytes of an image; providers accept 5 MB (Anthropic) to 50 MB (OpenAI) encoded."""
+"""Maximum image size in bytes; providers accept 5 MB (Anthropic) to 50 MB (OpenAI) encoded."""
 
 _SIGNATURES = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -59,7 +59,7 @@ def is_drawable(value: object) -> bool:
     """
     try:
         return _is_image(value) or (isinstance(value, FigurePart) and _is_image(value.figure))
-    except Exception:  # noqa: BLE001 - what raises is not an image
+    except Exception:  # noqa: BLE001 - an object that raises is not an image
         return False
 
 
@@ -84,7 +84,7 @@ def load(source: object) -> Image:
     # Axes and seaborn grids are drawn with the whole figure that contains them.
     if not _is_image(source) and is_drawable(source):
         source = cast("FigurePart", source).figure
-    # The provider fetches it: this machine sends no request of its own for an image.
+    # The provider fetches the image; this machine sends no request for it.
     if isinstance(source, str) and urlsplit(source).scheme in ("http", "https"):
         return _remote(source)
     if isinstance(source, (str, Path)):
@@ -105,7 +105,7 @@ def load(source: object) -> Image:
 
 
 def sniff(data: bytes) -> str | None:
-    """Return the media type of the first bytes, or ``None`` if providers do not accept it.
+    """Return the image type that the first bytes show, or ``None`` if providers do not accept it.
 
     >>> sniff(b"GIF89a...")
     'image/gif'
@@ -117,7 +117,7 @@ def sniff(data: bytes) -> str | None:
 
 
 def _is_image(value: object) -> bool:
-    # A class has the methods too, but no instance to draw.
+    # A class has these methods too, but cannot be drawn.
     return not isinstance(value, type) and isinstance(value, (Image, MatplotlibFigure, PILImage))
 
 

@@ -35,17 +35,17 @@ OutputFormat = Literal["markdown", "text", "code", "json", "html", "frame"]
 
 OUTPUT_FORMATS: tuple[OutputFormat, ...] = get_args(OutputFormat)
 
-_ROWS = 50
-"""Maximum rows of a table to show; the reply has all of them."""
+_MAX_ROWS = 50
+"""Maximum number of table rows to show; ``reply.parsed`` has all of them."""
 
-_OPEN_LINES = 40
-"""Lines of JSON up to which it is shown expanded."""
+_MAX_EXPANDED_LINES = 40
+"""Maximum number of lines of JSON that are shown expanded."""
 
 _MAX_CELL = 200
 
 
 def schema_for(output_format: OutputFormat) -> ResponseSchema | None:
-    """Return how a reply is parsed for a format, or ``None`` if its text is used as is.
+    """Return the schema that parses a reply for a format; ``None`` if its text is used as is.
 
     Raises:
         UsageError: If the format requires a package that is not installed.
@@ -75,7 +75,7 @@ def _frame_extractor() -> Callable[[str], DataFrame]:
         raise UsageError(
             "A DataFrame needs pandas, which is not installed.", hint=Hint("install", extra="data")
         )
-    import pandas as pd  # here, because replies are parsed on the engine's loop
+    import pandas as pd  # before the call, because replies are parsed on the engine's loop
 
     return lambda text: pd.DataFrame(_columns(extract_json(text)))
 
@@ -85,7 +85,7 @@ class Rendered:
     """A reply rendered in an output format.
 
     Attributes:
-        text: For front ends that show plain text.
+        text: Plain text, for front ends that do not show HTML.
         html: Safe HTML.
     """
 
@@ -101,7 +101,7 @@ def render(output_format: OutputFormat, reply: Reply) -> Rendered:
         return _frame(reply.parsed)
     if output_format == "json":
         return _json(reply)
-    # From the text, because `parsed` is the source alone, without its language.
+    # From the text, because `parsed` is only the source, without its language.
     block = extract_code(reply.text)
     if output_format == "html":
         return Rendered(plain(block.source), sandbox_html(block.source))
@@ -125,7 +125,7 @@ def _json(reply: Reply) -> Rendered:
     except ValueError:
         return _text("text", reply)
     text = plain(json.dumps(value, indent=2, ensure_ascii=False))
-    is_short = text.count("\n") < _OPEN_LINES
+    is_short = text.count("\n") < _MAX_EXPANDED_LINES
     page = details(f"JSON, {_size(value)}", highlight(text, "json"), is_open=is_short)
     return Rendered(text, page)
 
@@ -148,10 +148,10 @@ def _frame(frame: DataFrame) -> Rendered:
     names = [str(name) for name in frame.columns]
     cells = [
         [shorten(str(cell), _MAX_CELL) for cell in row]
-        for row in frame.head(_ROWS).itertuples(index=False, name=None)
+        for row in frame.head(_MAX_ROWS).itertuples(index=False, name=None)
     ]
     size = f"{_count(rows, 'row')} by {_count(columns, 'column')}"
-    size += f", the first {_ROWS}" if rows > _ROWS else ""
+    size += f", the first {_MAX_ROWS}" if rows > _MAX_ROWS else ""
     table = scroll_horizontally(table_html(names, cells))
     text = table_text(names, cells) if names else ""
     return Rendered(f"{text}\n[{size}]".strip(), f"{table}<div>{size}</div>")
@@ -161,7 +161,7 @@ def _columns(value: Any) -> Any:  # noqa: ANN401 - JSON
     """Return data for a DataFrame: records, or columns of equal length.
 
     Raises:
-        ValueError: If the JSON has no such form.
+        ValueError: If the JSON is neither.
     """
     if isinstance(value, Mapping) and len(value) == 1:  # such as {"rows": […]}
         (inner,) = value.values()

@@ -1,7 +1,7 @@
-"""pytest plugin for users' tests: the fixture `gatewayx_pool` and sanitizing for nbval.
+"""pytest plugin for users' tests: the fixture `gatewayx_pool` and sanitizing rules for nbval.
 
-pytest loads this at startup in every project, so it imports only pytest. The
-names of the package itself are imported on first use.
+pytest loads this at startup in every project, so it imports only pytest and the package itself,
+which loads its public names on first use.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.engine_pool import EnginePool
 
 SANITIZE = Path(__file__).with_name("nbval.cfg")
-"""Outputs that differ between runs of a notebook, for ``--nbval-sanitize-with``."""
+"""Rules for outputs that differ between runs of a notebook, for ``--nbval-sanitize-with``."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -30,7 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--gatewayx-record",
         action="store_true",
-        help="call the models again and replace the cassettes of gatewayx_pool",
+        help="call the models again and replace the cassettes that gatewayx_pool replays",
     )
 
 

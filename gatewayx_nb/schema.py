@@ -1,4 +1,4 @@
-"""JSON Schema from a type, and a value of that type from a reply."""
+"""JSON Schemas for types, and replies parsed as values of those types."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class ResponseSchema:
 
     Args:
         source: A JSON Schema as a dict, a pydantic model, a dataclass, a TypedDict, or a type
-            made of them, such as ``list[City]``; ``None`` for text without a schema.
-        extract: Returns the value in the text of a reply; raises ValueError if there is none.
+            built from these, such as ``list[City]``; ``None`` for text without a schema.
+        extract: Returns the value in a reply's text; raises ValueError if there is none.
         is_loose: Whether the prompt asks for the format, instead of the provider's strict mode.
         instructions: The format instruction for the prompt; derived from the schema if empty.
 
@@ -28,8 +28,8 @@ class ResponseSchema:
     Attributes:
         schema: The JSON Schema. Its objects forbid additional properties, as the providers'
             strict modes require (https://platform.openai.com/docs/guides/structured-outputs).
-        is_loose: Whether it is a type such as ``dict`` or ``list[dict]``, which strict modes
-            reject, so that the prompt asks for it. A schema passed as a dict is sent unchanged.
+        is_loose: For a type, whether strict modes reject it, as they do ``list[dict]``;
+            otherwise as passed. A schema passed as a dict is sent unchanged.
     """
 
     schema: dict[str, Any] | None
@@ -56,7 +56,7 @@ class ResponseSchema:
         """The format instruction for the prompt."""
         if self._instructions:
             return self._instructions
-        # These texts are sent, so a change of them changes answers.
+        # These texts are sent, so changing them changes answers.
         instruction = "JSON alone, without a word around it"
         if not self.schema:
             return f"{instruction}."
@@ -97,17 +97,17 @@ def _schema_of(kind: Any) -> dict[str, Any]:  # noqa: ANN401 - any value from th
 
 
 def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
-    """Replace a top-level reference by the definition that it points to."""
+    """Replace a top-level reference with the definition that it points to."""
     definitions = schema.get("$defs", {})
     name = str(schema.get("$ref", "")).removeprefix("#/$defs/")
     if name not in definitions:
         return schema
-    others = {other: value for other, value in definitions.items() if other != name}
-    return {**definitions[name], **({"$defs": others} if others else {})}
+    remaining = {key: value for key, value in definitions.items() if key != name}
+    return {**definitions[name], **({"$defs": remaining} if remaining else {})}
 
 
 def _closed(schema: Any) -> Any:  # noqa: ANN401 - JSON
-    """Forbid additional properties in every object that names its properties."""
+    """Forbid additional properties in every object that lists its properties."""
     if isinstance(schema, list):
         return [_closed(item) for item in schema]
     if not isinstance(schema, dict):

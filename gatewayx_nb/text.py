@@ -1,4 +1,4 @@
-"""Text as people read it: plain text without control characters, display width and text tables."""
+"""Text for display: plain text without control characters, display width and text tables."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import wcwidth
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# ECMA-48: control strings up to their terminator, control sequences, two-byte escapes. Possessive,
-# and no string contains an opener, so that a megabyte of openers takes linear time.
+# ECMA-48: control strings up to their terminator, control sequences, two-byte escapes. The
+# quantifiers are possessive and no string contains an opener, so a megabyte of openers takes linear
+# time.
 _ESCAPE_SEQUENCES = re.compile(
     r"""(?: \x1b[\]PX^_] | [\x90\x98\x9d-\x9f] ) [^\x07\x1b\x80-\x9f]*+ (?: \x07 | \x1b\\ | \x9c )
       | (?: \x1b\[ | \x9b ) [0-?]*+ [ -/]*+ [@-~]
@@ -43,7 +44,7 @@ def plain(text: str) -> str:
 
 
 def shorten(text: str, limit: int) -> str:
-    r"""Shorten a text to one line of at most ``limit`` characters, with an ellipsis if truncated.
+    r"""Shorten text to one line of at most ``limit`` characters, with an ellipsis if truncated.
 
     >>> shorten("a long\n answer", 9)
     'a long a…'
@@ -63,7 +64,7 @@ def table_text(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     grok       set
     anthropic  missing
     """
-    cells = (columns, *squared(columns, rows))
+    cells = (columns, *fit_rows(columns, rows))
     lines = [[" ".join(plain(cell).split()) for cell in row] for row in cells]
     widths = [max(map(display_width, column)) for column in zip(*lines, strict=True)]
     lines.insert(1, ["-" * width for width in widths])
@@ -74,13 +75,13 @@ def _pad(cell: str, width: int) -> str:
     return cell + " " * (width - display_width(cell))  # `str.ljust` counts characters
 
 
-def squared(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[list[str]]:
+def fit_rows(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[list[str]]:
     """Return the rows, each with exactly one cell per column."""
     return [[*row, *[""] * len(columns)][: len(columns)] for row in rows]
 
 
 def display_width(text: str) -> int:
-    """Return the number of terminal columns that a text takes, by wcwidth.
+    """Return a text's width in terminal columns, computed by wcwidth.
 
     >>> display_width("👨‍👩‍👧"), display_width("日本"), display_width("abc")
     (2, 4, 3)

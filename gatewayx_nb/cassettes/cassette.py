@@ -37,12 +37,12 @@ _TABLE = re.compile(r"^[ \t]*\|.*\|[ \t]*\n[ \t]*\|[ \t:|-]*-[ \t:|-]*\|[ \t]*$"
 """A Markdown table, which is how a DataFrame is put into a prompt."""
 
 _Group = tuple[bytes, str, str]
-"""Digest, engine and model of calls that are equal."""
+"""Digest, engine and model that equal calls share."""
 
 
 @dataclass(frozen=True, slots=True)
 class CassetteRequest:
-    """A call as a cassette looks it up.
+    """The parts of a call by which a cassette finds it.
 
     Attributes:
         reference: The reference as typed; empty for the default model.
@@ -59,7 +59,7 @@ class CassetteRequest:
 
 @dataclass(frozen=True, slots=True)
 class RecordingSlot:
-    """The slot for a call to be recorded: ``repeat`` counts the equal calls planned before it."""
+    """A call to be recorded; ``repeat`` counts the equal calls planned before it."""
 
     request: CassetteRequest
     repeat: int
@@ -68,15 +68,15 @@ class RecordingSlot:
 class Cassette:
     """A file of recorded replies, usable as a context manager; see `EnginePool.cassette`.
 
-    ``auto`` replays recorded calls and records the others, ``record`` repeats every call and
-    replaces its recording, ``replay`` only replays, ``off`` does nothing. Equal calls are replayed
-    in the order in which they were made; after the last one, it is repeated.
+    ``auto`` replays recorded calls and records the others, ``record`` makes every call and replaces
+    its recording, ``replay`` only replays, ``off`` does nothing. Equal calls are replayed in the
+    order in which they were made; once all have been replayed, the last one is repeated.
 
     Args:
         path: The file; created with the first entry.
         mode: One of the modes above.
-        speed: Replay speed relative to the recording; immediate if omitted.
-        redaction: What is kept out of the file.
+        speed: Replay speed relative to the recording; if omitted, replies are replayed immediately.
+        redaction: Removes private text, and provides the keys that must not be written.
         on_close: Called once, when the cassette is closed.
 
     Raises:
@@ -86,7 +86,7 @@ class Cassette:
         replayed: Number of calls replayed.
         recorded: Number of calls recorded.
         missed: Number of calls not found in ``replay`` mode.
-        problem: The part of the file that was skipped, in one line.
+        problem: One line about the part of the file that was skipped; empty if none was.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Cassette:
         return sum(map(len, self._groups.values()))
 
     def __bool__(self) -> bool:
-        return True  # an empty cassette is a cassette too; without this, `len` would decide
+        return True  # an empty cassette is true too; by default, `len` would decide
 
     @property
     def entries(self) -> list[CassetteEntry]:
@@ -132,16 +132,16 @@ class Cassette:
         )
 
     def models(self) -> list[ModelInfo]:
-        """Return the recorded models by reference, with the model that replied."""
+        """Return the requested models; for an engine's default, the model that replied."""
         models: dict[tuple[str, str], ModelInfo] = {}
         for entry in self.entries:
             reply, engine, model = entry.reply, entry.engine, entry.model
-            # Another engine replied, and which model it was asked for is not recorded.
+            # A fallback engine replied; the model requested from it is not recorded.
             if reply and reply.fallback_from:
                 engine, model = reply.engine, ""
             actual = reply.model if reply else ""
-            known = models.get((engine, model))
-            if known is None or not known.model:
+            previous = models.get((engine, model))
+            if previous is None or not previous.model:
                 models[engine, model] = ModelInfo(engine, model or actual, default=not model)
         return sorted(models.values(), key=lambda info: (info.engine, not info.default, info.model))
 
@@ -155,7 +155,7 @@ class Cassette:
         return any(engine == known for _, known, _ in self._groups)
 
     def find(self, request: CassetteRequest) -> CassetteEntry | RecordingSlot:
-        """Return the recorded call, or the slot in which to record this one.
+        """Return the recorded call, or a slot for recording this one.
 
         Raises:
             CassetteMissError: If the call is not recorded and the mode is ``replay``.
@@ -181,11 +181,11 @@ class Cassette:
         return RecordingSlot(request, repeat)
 
     def fields(self, slot: RecordingSlot) -> dict[str, Any]:
-        """Return the fields of an entry that identify the engine, the model and the time."""
+        """Return the entry fields that identify a call: time, reference, engine, model, repeat."""
         request = slot.request
-        names = {name: getattr(request, name) for name in ("reference", "engine", "model")}
+        identity = {name: getattr(request, name) for name in ("reference", "engine", "model")}
         recorded = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        return {"recorded": recorded, **names, "repeat": slot.repeat}
+        return {"recorded": recorded, **identity, "repeat": slot.repeat}
 
     def add(self, entry: CassetteEntry) -> None:
         """Write an entry to disk before returning.
@@ -197,11 +197,11 @@ class Cassette:
         line = tape.TapeLine(entry, encode(entry))
         group = (entry.request.digest, entry.engine, entry.model)
         with self._lock:
-            equal = self._groups.get(group, [])
-            old = next((known for known in equal if known.entry.repeat == entry.repeat), None)
+            equal_lines = self._groups.get(group, [])
+            old = next((known for known in equal_lines if known.entry.repeat == entry.repeat), None)
             tape.append(self.path, line.data, old.data if old else None)
             if old:
-                equal.remove(old)
+                equal_lines.remove(old)
             self._add(line)
             self.recorded += 1
 
@@ -231,24 +231,24 @@ class Cassette:
 
     def _add(self, line: TapeLine) -> None:
         group = (line.entry.request.digest, line.entry.engine, line.entry.model)
-        equal = self._groups.setdefault(group, [])
-        if not equal:
+        equal_lines = self._groups.setdefault(group, [])
+        if not equal_lines:
             self._by_digest.setdefault(group[0], []).append(group)
-        equal.append(line)
-        if len(equal) > 1:
-            equal.sort(key=lambda known: known.entry.repeat)
+        equal_lines.append(line)
+        if len(equal_lines) > 1:
+            equal_lines.sort(key=lambda known: known.entry.repeat)
 
     def _group(self, request: CassetteRequest) -> _Group:
-        """Return the key of the equal calls; falls back to the reference for unknown engines."""
+        """Return a request's group, found by its engine or else by the reference as typed."""
         digest = request.body.digest
-        own = (digest, request.engine, request.model)
-        if own in self._groups or (self.mode != "replay" and request.engine):
-            return own
+        group = (digest, request.engine, request.model)
+        if group in self._groups or (self.mode != "replay" and request.engine):
+            return group
         # The reference may have named another engine when the call was recorded.
-        for group in reversed(self._by_digest.get(digest, [])):
-            if any(line.entry.reference == request.reference for line in self._groups[group]):
-                return group
-        return own
+        for recorded in reversed(self._by_digest.get(digest, [])):
+            if any(line.entry.reference == request.reference for line in self._groups[recorded]):
+                return recorded
+        return group
 
     def _check_writable(self) -> None:
         remedy = tape.make_writable_hint(self.path)

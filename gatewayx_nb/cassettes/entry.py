@@ -1,4 +1,4 @@
-"""A recorded call: the request, the reply and when its chunks arrived.
+"""A recorded call: its request, its reply and the arrival times of the reply's chunks.
 
 The classes are msgspec structs, so reading a file is fast and executes no code. The garbage
 collector skips them, because they hold no cycles and there may be a million.
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from gatewayx_nb.cassettes.redaction import Redact
     from gatewayx_nb.messages import Message, Request
 
-_TOGETHER = 0.05
+_MERGE_INTERVAL = 0.05
 """Chunks that arrive within this many seconds are stored as one.
 
-A person does not see the difference in a replay, and a file has a fraction of the chunks.
+The difference is not visible in a replay, and the file has far fewer chunks.
 """
 
 _METADATA = ("engine", "model", "finish_reason", "cost", "attempts", "fallback_from", "dropped")
@@ -137,9 +137,9 @@ class CassetteEntry(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         request: The request.
         reference: The reference as typed; empty for the default model.
         repeat: Number of equal calls before this one.
-        chunks: The reply.
+        chunks: The reply's chunks.
         reply: The reply's metadata; ``None`` for an embedding.
-        vectors: The embedding.
+        vectors: The embeddings; ``None`` for a reply.
     """
 
     recorded: str
@@ -188,7 +188,7 @@ class CassetteEntry(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 def body_of(request: Request, fallback: Sequence[str], redact: Redact) -> RequestBody:
-    """Return the body of a request, with its texts passed through ``redact``.
+    """Return a request's body, with its texts passed through ``redact``.
 
     Raises:
         UsageError: If a parameter is not valid JSON.
@@ -221,7 +221,7 @@ def entry_of(
 
     Args:
         body: The request.
-        identity: The remaining fields of the entry, which identify the engine.
+        identity: The entry fields that identify the call; see `Cassette.fields`.
         reply: The reply.
         chunks: The chunks as they arrived. If they do not add up to the reply, for example after a
             schema correction, the reply is stored as one chunk.
@@ -311,7 +311,7 @@ def _merge(chunks: Iterable[RecordedChunk]) -> Iterator[RecordedChunk]:
     """Join chunks that arrive within `_TOGETHER` seconds of the first of them."""
     group: list[RecordedChunk] = []
     for chunk in chunks:
-        if group and chunk.at - group[0].at > _TOGETHER:
+        if group and chunk.at - group[0].at > _MERGE_INTERVAL:
             yield _join(group)
             group = []
         group.append(chunk)
@@ -330,5 +330,5 @@ def _round(seconds: float) -> float:
 
 
 def _usage(counts: dict[str, int]) -> Usage:
-    """Return a recorded usage, without the counts that only a later version knows."""
+    """Return recorded usage, ignoring counts that this version does not know."""
     return Usage(**{name: count for name, count in counts.items() if name in Usage.__slots__})

@@ -1,4 +1,4 @@
-"""Check that cassettes contain no keys: every text is searched, decoded in several ways."""
+"""Check that cassettes contain no keys, searching every text as it is and decoded."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MIN_LENGTH = 8
 A local server's dummy key, such as ``EMPTY``, is shorter, and occurs in ordinary text.
 """
 
-_SHAPES = re.compile(
+_KEY_PATTERNS = re.compile(
     r"""(?<![A-Za-z0-9])(?:
         sk-(?:ant-|or-|proj-|svcacct-)?(?=[\w-]*\d)[\w-]{16,}
       | AIza[\w-]{30,} | AQ\.[\w-]{30,}
@@ -41,7 +41,7 @@ _SHAPES = re.compile(
 """Key patterns: https://docs.github.com/code-security/secret-scanning and the providers."""
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{24,}={0,2}", re.ASCII)
-_BLANKS = re.compile(r"\s+")
+_WHITESPACE = re.compile(r"\s+")
 _HEX = re.compile(r"(?:[0-9a-fA-F]{2}){16,}", re.ASCII)
 
 
@@ -60,31 +60,34 @@ def check(entry: CassetteEntry | RequestBody, secrets: Mapping[str, str]) -> Non
     """
     leak = _find(entry, secrets)
     if leak:
-        place, what = leak
+        location, description = leak
         raise ConfigError(
-            f"Nothing was written to the cassette: {place} contains {what}.",
+            f"Nothing was written to the cassette: {location} contains {description}.",
             hint=as_hint("Remove it.") | Hint("bypass_cassette"),
         )
 
 
 def _find(entry: CassetteEntry | RequestBody, secrets: Mapping[str, str]) -> tuple[str, str] | None:
-    """Return where a key is and what it is, never the key; no lasting frame refers to it."""
+    """Return a key's location and description, never the key itself.
+
+    A separate function, so that the traceback of the error has no frame that refers to the key.
+    """
     values = ((name, str(value)) for name, value in secrets.items())
     keys = {name: key for name, key in values if len(key) >= _MIN_LENGTH or looks_like_key(key)}
-    for place, text in _texts(entry):
-        without_spaces = _BLANKS.sub("", text)
-        for view in _views(text):
+    for location, text in _texts(entry):
+        without_spaces = _WHITESPACE.sub("", text)
+        for view in _decodings(text):
             for name, key in keys.items():
                 if redact(view, [key]) != view:
-                    return place, f"the key {name}"
-            # Adjacent words joined by the removal of whitespace are not a key of unknown shape.
-            if _SHAPES.search(view) and (view == text or view != without_spaces):
-                return place, "what looks like a key"
+                    return location, f"the key {name}"
+            # Removing whitespace may join ordinary words into what looks like a key.
+            if _KEY_PATTERNS.search(view) and (view == text or view != without_spaces):
+                return location, "what looks like a key"
     return None
 
 
 def _texts(entry: CassetteEntry | RequestBody) -> Iterator[tuple[str, str]]:
-    """Yield every text with its location, and the reply as a whole besides its chunks."""
+    """Yield every text with its location, and the joined chunks, because a key may span several."""
     built: dict[str, Any] = msgspec.to_builtins(entry)
     built.pop("vectors", None)  # computed here from numbers
     yield from _walk(built, "")
@@ -93,21 +96,21 @@ def _texts(entry: CassetteEntry | RequestBody) -> Iterator[tuple[str, str]]:
         yield "the reasoning", "".join(piece.reasoning for piece in chunks)
 
 
-def _walk(value: object, place: str) -> Iterator[tuple[str, str]]:
+def _walk(value: object, location: str) -> Iterator[tuple[str, str]]:
     if isinstance(value, str):
-        yield place, value
+        yield location, value
     elif isinstance(value, dict):
         for name, inner in value.items():
-            yield f"a name in {place or 'it'}", str(name)
-            yield from _walk(inner, f"{place}.{name}".lstrip("."))
+            yield f"a name in {location or 'it'}", str(name)
+            yield from _walk(inner, f"{location}.{name}".lstrip("."))
     elif isinstance(value, (list, tuple)):
         for number, inner in enumerate(value):
-            yield from _walk(inner, f"{place}[{number}]")
+            yield from _walk(inner, f"{location}[{number}]")
 
 
-def _views(text: str) -> Iterable[str]:
-    """Return a text and its decodings, to a depth of two."""
-    views = {text: None}  # a dict, as a set in order of insertion
+def _decodings(text: str) -> Iterable[str]:
+    """Return a text and its decodings, up to two levels deep."""
+    views = {text: None}  # a dict used as an ordered set
     for _ in range(2):
         for view in list(views):
             views.update(dict.fromkeys(_decode(view)))
@@ -115,15 +118,15 @@ def _views(text: str) -> Iterable[str]:
 
 
 def _decode(text: str) -> Iterator[str]:
-    """Yield a text decoded from URL, JSON and HTML, without whitespace, and its base64 and hex."""
+    """Yield a text's decodings (URL, JSON, HTML, base64, hex) and the text without whitespace."""
     if "%" in text:
         yield unquote(text)
     if "\\" in text:
         yield _unescape(text)
     if "&" in text:
         yield html.unescape(text)
-    if _BLANKS.search(text):
-        yield _BLANKS.sub("", text)
+    if _WHITESPACE.search(text):
+        yield _WHITESPACE.sub("", text)
     for run in _BASE64.findall(text):
         # The URL-safe alphabet differs from the standard one in two characters.
         plain = run.rstrip("=").replace("-", "+").replace("_", "/")
@@ -131,7 +134,7 @@ def _decode(text: str) -> Iterator[str]:
             part = plain[start : len(plain) - ((len(plain) - start) % 4 == 1)]
             yield base64.b64decode(part + "=" * (-len(part) % 4)).decode("latin-1")
     for run in _HEX.findall(text):
-        yield binascii.unhexlify(run).decode("latin-1")  # which decodes any bytes
+        yield binascii.unhexlify(run).decode("latin-1")  # latin-1 decodes any bytes
 
 
 def _unescape(text: str) -> str:

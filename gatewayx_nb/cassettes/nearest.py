@@ -15,31 +15,31 @@ if TYPE_CHECKING:
     from gatewayx_nb.cassettes.entry import CassetteEntry
 
 _MAX_COMPARED = 100
-"""Number of calls compared character by character."""
+"""Maximum number of calls to compare character by character."""
 
-_PREFIX = 400
-"""Number of characters of a prompt to compare."""
+_PREFIX_LENGTH = 400
+"""Number of characters compared at the start of a prompt."""
 
 _CONTEXT = 16
 """Number of characters shown on each side of the first difference."""
 
 _MAX_DIFFERENCES = 4
-"""Number of differences reported."""
+"""Maximum number of differences to report."""
 
 
 def nearest(
     entries: Iterable[CassetteEntry], engine: str, body: RequestBody
 ) -> CassetteEntry | None:
-    """Return the recorded call most similar to a request, or ``None`` if there is none."""
-    # A cheap comparison of all entries first, because the time of difflib is quadratic.
-    likely = heapq.nlargest(
+    """Return the recorded call most similar to a request, or ``None`` without recorded calls."""
+    # All entries are first compared cheaply, because difflib takes quadratic time.
+    candidates = heapq.nlargest(
         _MAX_COMPARED, entries, key=lambda entry: _rough_similarity(entry, engine, body)
     )
-    return max(likely, key=lambda entry: _similarity(entry, engine, body), default=None)
+    return max(candidates, key=lambda entry: _similarity(entry, engine, body), default=None)
 
 
 def describe_differences(entry: CassetteEntry, engine: str, model: str, body: RequestBody) -> str:
-    """Describe the differences in one line, with short excerpts and never a whole text."""
+    """Describe the differences in one line, with short excerpts of long texts."""
     parts = list(_differences(entry, engine, model, body))
     more = [f"and {len(parts) - _MAX_DIFFERENCES} more"] if len(parts) > _MAX_DIFFERENCES else []
     return "; ".join([*parts[:_MAX_DIFFERENCES], *more])
@@ -47,14 +47,18 @@ def describe_differences(entry: CassetteEntry, engine: str, model: str, body: Re
 
 def _rough_similarity(entry: CassetteEntry, engine: str, body: RequestBody) -> float:
     requested, recorded = body.prompt, entry.request.prompt
-    pairs = zip(requested[:_PREFIX], recorded[:_PREFIX], strict=False)
+    pairs = zip(requested[:_PREFIX_LENGTH], recorded[:_PREFIX_LENGTH], strict=False)
     same = sum(left == right for left, right in pairs)
     longer = max(len(requested), len(recorded), 1)
-    return same / _PREFIX - abs(len(requested) - len(recorded)) / longer + (entry.engine == engine)
+    return (
+        same / _PREFIX_LENGTH
+        - abs(len(requested) - len(recorded)) / longer
+        + (entry.engine == engine)
+    )
 
 
 def _similarity(entry: CassetteEntry, engine: str, body: RequestBody) -> float:
-    requested, recorded = body.prompt[:_PREFIX], entry.request.prompt[:_PREFIX]
+    requested, recorded = body.prompt[:_PREFIX_LENGTH], entry.request.prompt[:_PREFIX_LENGTH]
     ratio = difflib.SequenceMatcher(None, requested, recorded, autojunk=False).ratio()
     fields = RequestBody.__struct_fields__
     same = sum(getattr(entry.request, name) == getattr(body, name) for name in fields)
@@ -92,7 +96,7 @@ def _message_differences(
 
 
 def _text_difference(name: str, recorded: str, requested: str) -> str:
-    """Show the first difference between two texts."""
+    """Describe the first difference between two texts."""
     if max(len(recorded), len(requested)) <= 2 * _CONTEXT:
         return f"its {name} is {recorded!r}, not {requested!r}"
     at = len(os.path.commonprefix([recorded, requested]))  # noqa: RUF071 - texts, not paths

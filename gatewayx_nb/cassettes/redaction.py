@@ -1,4 +1,4 @@
-"""Redaction of cassettes: keys, and the texts that the user's hook removes."""
+"""Redaction of cassettes: the user's hook, and the keys that must not be written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 Redact = Callable[[str], str]
-"""Returns a text as it may be stored; must be idempotent."""
+"""Returns the text to store; must be idempotent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +34,14 @@ class Redaction:
 def load_redact(setting: str | None, root: Path | None) -> Redact:
     """Return the hook named by ``[cassettes] redact = "module:function"``, or the identity.
 
-    The project names the hook, and the hook runs as the project's code.
+    The hook is the project's own code, named in its settings.
 
     Args:
         setting: The setting.
         root: The project folder, which is searched for the module first.
 
     Raises:
-        ConfigError: If the function does not exist.
+        ConfigError: If the function cannot be imported.
     """
     if not setting:
         return str  # returns a text unchanged
@@ -69,19 +69,19 @@ def _module(name: str, root: Path | None) -> ModuleType:
 
 
 def _guarded(hook: Any, setting: str) -> Redact:  # noqa: ANN401 - user code
-    """Wrap the hook so that a text on which it fails is never written."""
+    """Wrap the hook so that it raises `ConfigError` on failure, before anything is written."""
 
     def redact(text: str) -> str:
         try:
             redacted = hook(text)
         except Exception as error:  # noqa: BLE001 - user code may raise anything
-            redacted, why = None, f"raised {type(error).__name__}"
+            redacted, problem = None, f"raised {type(error).__name__}"
         else:
-            why = f"must return a str, got {type(redacted).__name__}"
+            problem = f"must return a str, got {type(redacted).__name__}"
         if isinstance(redacted, str):
             return redacted
         raise ConfigError(
-            f"[cassettes] redact: {setting} {why}.", hint="Fix it. Nothing was written."
+            f"[cassettes] redact: {setting} {problem}.", hint="Fix it. Nothing was written."
         ) from None
 
     return redact

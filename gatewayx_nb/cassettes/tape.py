@@ -53,7 +53,7 @@ class TapeContent:
 
     Attributes:
         lines: Its entries.
-        problem: The part of the file that was skipped, in one line.
+        problem: One line about the part of the file that was skipped; empty if none was.
     """
 
     lines: tuple[TapeLine, ...] = ()
@@ -191,9 +191,9 @@ def _replace(path: Path, old: bytes, new: bytes) -> bool:
 
 
 def _repair_end(path: Path) -> bool:
-    """Return whether the file is empty; complete its last line, or set an incomplete one aside.
+    """Complete an unfinished last line, or set it aside; return whether a header is missing.
 
-    The process that wrote an incomplete line was killed before it acknowledged the entry.
+    A line is left unfinished if its process is killed before it acknowledges the entry.
     """
     if not path.is_file() or not path.stat().st_size:
         return True

@@ -33,8 +33,10 @@ def cassette(session: Session, args: argparse.Namespace) -> Note:
     opened = session.pool.cassette(path, args.mode or "auto", speed=args.speed)
     if active:
         active.close()
-    # The same text in every mode, because notebooks save this line.
-    return Note(f"Cassette {opened.path.name} is open.", *filter(None, [opened.problem]))
+    # Recording and replay with the same line show the same text, because notebooks save it.
+    is_named = args.mode == opened.mode and args.mode in ("replay", "off")
+    state = f"is in mode {opened.mode}" if is_named else "is open"
+    return Note(f"Cassette {opened.path.name} {state}.", *filter(None, [opened.problem]))
 
 
 def cassette_arguments(parser: LineParser) -> None:
@@ -43,7 +45,7 @@ def cassette_arguments(parser: LineParser) -> None:
         "path",
         nargs="?",
         metavar="PATH",
-        help="its file; cassettes/NOTEBOOK.jsonl beside the notebook if omitted",
+        help="its file; if omitted, the open one or cassettes/NOTEBOOK.jsonl beside the notebook",
     )
     parser.add_argument("--mode", metavar="M", help="auto, record, replay or off; auto if omitted")
     parser.add_argument(
@@ -55,8 +57,8 @@ def _describe(active: Cassette) -> Note:
     missed = f", {active.missed} missed" if active.missed else ""
     return Note(
         f"Cassette {active.path.name} is in mode {active.mode}: it {_MODES[active.mode]}.",
-        f"{len(active)} entries; {active.replayed} replayed, {active.recorded} recorded{missed}"
-        " so far.",
+        f"{len(active)} {'entry' if len(active) == 1 else 'entries'};"
+        f" {active.replayed} replayed, {active.recorded} recorded{missed} so far.",
         *filter(None, [active.problem]),
     )
 

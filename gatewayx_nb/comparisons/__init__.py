@@ -14,7 +14,7 @@ from gatewayx_nb.comparisons.differences import Span, differences
 from gatewayx_nb.comparisons.export import FILE_FORMATS, save_history, unused_path
 from gatewayx_nb.comparisons.form_values import (
     FIELD_LABELS,
-    fits_field,
+    can_be_field_value,
     parse_fields,
     parse_inputs,
     reusable_options,
@@ -25,7 +25,7 @@ from gatewayx_nb.comparisons.model_catalog import CatalogItem, ModelCatalog
 from gatewayx_nb.comparisons.request import ComparisonRequest
 from gatewayx_nb.comparisons.run import Column, ComparisonRun, plan_comparison
 from gatewayx_nb.comparisons.session import ComparisonSession
-from gatewayx_nb.comparisons.verdicts import Ranking, Vote
+from gatewayx_nb.comparisons.verdicts import ModelScore, Vote
 
 __all__ = [
     "FIELD_LABELS",
@@ -40,15 +40,15 @@ __all__ = [
     "Dispersion",
     "LiveComparison",
     "ModelCatalog",
+    "ModelScore",
     "Outcome",
-    "Ranking",
     "Span",
     "Vote",
     "answer_text",
+    "can_be_field_value",
     "differences",
     "dispersion",
     "error_text",
-    "fits_field",
     "parse_fields",
     "parse_inputs",
     "plan_comparison",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Outcome = Reply | GatewayError
 """The result of one call: its reply or its error."""
 
-_KINDS = {
+_DTYPES = {
     "time_to_first": "float64",
     "latency": "float64",
     "input_tokens": "Int64",
@@ -74,7 +74,7 @@ class Comparison(Sequence[Outcome]):
     def cheapest(self) -> Reply | None:
         """The complete reply with the lowest known cost; the first one on a tie."""
         priced = [(reply.cost, reply) for reply in self.replies if reply.cost is not None]
-        # By the cost alone: a tuple with equal costs would compare the replies.
+        # By cost only: with equal costs, comparing the pairs would compare the replies.
         return min(priced, key=lambda pair: pair[0])[1] if priced else None
 
     def marks(self) -> list[list[str]]:
@@ -94,12 +94,12 @@ class Comparison(Sequence[Outcome]):
         """Return a frame with a row for each column; unknown values are missing.
 
         ``latency`` and ``time_to_first`` are in seconds, ``cost`` is US dollars as a float, and
-        ``tokens_per_second`` is output tokens over the total latency.
+        ``tokens_per_second`` is output tokens divided by the total latency.
 
         Raises:
             ConfigError: If pandas is not installed.
         """
-        return to_frame(self.rows()).astype(_KINDS)
+        return to_frame(self.rows()).astype(_DTYPES)
 
     def rows(self) -> list[dict[str, object]]:
         """Return the rows of `to_frame` as dicts; unknown values are ``None``."""
@@ -172,7 +172,7 @@ def tokens_per_second(reply: Reply) -> float | None:
 
 def _row(reference: str, outcome: Outcome) -> dict[str, object]:
     # All keys in both cases and in this order: they become the columns of a frame and of CSV.
-    names = ("engine", "model", "text", "error", "finish_reason", "interrupted", *_KINDS)
+    names = ("engine", "model", "text", "error", "finish_reason", "interrupted", *_DTYPES)
     row: dict[str, object] = dict.fromkeys(names)
     if isinstance(outcome, GatewayError):
         ref = ModelRef.parse(reference)

@@ -36,7 +36,7 @@ class Span:
 
 
 def differences(texts: Sequence[str]) -> list[list[Span]]:
-    """Split each text into spans shared with the others and spans of its own.
+    """Split each text into spans that the others share and spans that they do not.
 
     The first text is compared with each of the others: its pieces are shared if all the others have
     them. A piece of another text is shared if the first one has it. Pieces are words, or lines if
@@ -49,14 +49,17 @@ def differences(texts: Sequence[str]) -> list[list[Span]]:
     if not texts:
         return []
     pieces = _split(texts)
-    first = [True] * len(pieces[0])
-    shared = [first]
+    first_shared = [True] * len(pieces[0])
+    shared = [first_shared]
     for other in pieces[1:]:
         in_first, in_other = _matches(pieces[0], other)
         # In place, because `shared` contains this list.
-        first[:] = [before and now for before, now in zip(first, in_first, strict=True)]
+        first_shared[:] = [
+            was_shared and matches
+            for was_shared, matches in zip(first_shared, in_first, strict=True)
+        ]
         shared.append(in_other)
-    return [_join(words, marks) for words, marks in zip(pieces, shared, strict=True)]
+    return [_join(text_pieces, flags) for text_pieces, flags in zip(pieces, shared, strict=True)]
 
 
 def _split(texts: Sequence[str]) -> list[list[str]]:
@@ -64,12 +67,12 @@ def _split(texts: Sequence[str]) -> list[list[str]]:
     # The smaller the pieces, the more of them are equal, and each pair of those costs time.
     for pattern in (_WORD, _LINE):
         pieces = [pattern.findall(text) for text in texts]
-        if _pairs(pieces) <= _MAX_PAIRS:
+        if _count_pairs(pieces) <= _MAX_PAIRS:
             return pieces
     return [[text] if text else [] for text in texts]
 
 
-def _pairs(pieces: list[list[str]]) -> int:
+def _count_pairs(pieces: list[list[str]]) -> int:
     """Count the occurrences of the first text's pieces in each of the others."""
     first, others = Counter(pieces[0]), Counter(chain.from_iterable(pieces[1:]))
     return sum(count * others[piece] for piece, count in first.items())
@@ -87,4 +90,4 @@ def _matches(first: list[str], other: list[str]) -> tuple[list[bool], list[bool]
 
 def _join(pieces: list[str], shared: list[bool]) -> list[Span]:
     runs = groupby(zip(pieces, shared, strict=True), key=lambda pair: pair[1])
-    return [Span("".join(piece for piece, _ in run), mark) for mark, run in runs]
+    return [Span("".join(piece for piece, _ in run), is_shared) for is_shared, run in runs]

@@ -1,4 +1,4 @@
-"""Export of comparisons: results to a new file, and a run as the code of a cell."""
+"""Export of comparisons: results to a new file, and a run as code for a cell."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def to_code(
     Args:
         request: The run's request.
         prompts: The prompts sent, with placeholders filled in; one for each input.
-        image_names: The notebook names of the images in a prompt.
+        image_names: Notebook expressions of the images in a prompt.
     """
     is_single = len(prompts) == 1
     prompt = repr(prompts[0]) if is_single else "prompt"
@@ -106,7 +106,7 @@ def _arguments(request: ComparisonRequest, prompt: str, images: Sequence[str]) -
 
 
 def _as_literal(value: object) -> str:
-    """Write a value as code: a class by its name, and ``...`` if it has no literal form."""
+    """Return a value as code: a class as its name, a value without a literal form as ``...``."""
     text = value.__name__ if isinstance(value, type) else repr(value)
     try:
         ast.parse(text, mode="eval")  # parsed, never evaluated: the value may be any object

@@ -24,8 +24,8 @@ FIELD_LABELS = {
 """The labels of the parameter fields; empty fields are not sent."""
 
 
-def fits_field(value: object) -> bool:
-    """Return whether a field can hold a value: a number, or a text without outer spaces."""
+def can_be_field_value(value: object) -> bool:
+    """Return whether a value fits a field: ``None``, a number or a str without outer whitespace."""
     return isinstance(value, int | float) or value is None or str(value).strip() == value
 
 
@@ -42,12 +42,15 @@ def reusable_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parse_fields(
-    others: Mapping[str, Any], system: str, fields: Mapping[str, str], supported: frozenset[str]
+    other_options: Mapping[str, Any],
+    system: str,
+    fields: Mapping[str, str],
+    supported: frozenset[str],
 ) -> CallOptions:
     """Return the options of a call.
 
     Args:
-        others: Options that have no field in the form.
+        other_options: Options that have no field in the form.
         system: The system prompt.
         fields: The text of each field, by parameter name.
         supported: Parameters that all selected models support; others are omitted.
@@ -55,9 +58,9 @@ def parse_fields(
     Raises:
         UsageError: If the value of a field is invalid.
     """
-    # A hidden field keeps its text, which a model without that parameter would reject.
+    # A hidden field keeps its text, but a model without that parameter would reject it.
     texts = {name: text.strip() for name, text in fields.items() if name in supported}
-    options: dict[str, Any] = dict(others)
+    options: dict[str, Any] = dict(other_options)
     if system.strip() and "system" in supported:
         options["system"] = system
     options |= {

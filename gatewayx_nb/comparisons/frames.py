@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 def to_frame(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
-    """Return a DataFrame of these rows.
+    """Return these rows as a DataFrame.
 
     Raises:
         ConfigError: If pandas is not installed.
     """
     try:
-        # Optional, and slow to import.
+        # pandas is optional and slow to import.
         import pandas as pd
     except ImportError:
         raise ConfigError(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gatewayx_nb.comparisons.comparison import answer_text, error_text
 from gatewayx_nb.comparisons.frames import to_frame
-from gatewayx_nb.comparisons.verdicts import Ranking, Verdict, rank
+from gatewayx_nb.comparisons.verdicts import ModelScore, Verdict, rank
 from gatewayx_nb.replies import Reply
 from gatewayx_nb.text import plain
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.comparisons.comparison import Comparison, Outcome
 
 OPTIONS = ("system", "temperature", "top_p", "max_tokens", "stop", "seed", "images")
-"""Options of a run; each becomes a column of the export."""
+"""The options of a run that are exported, one per column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class ComparisonRecord:
     verdict: Verdict | None = None
 
     def marks(self) -> list[list[str]]:
-        """Return the marks of each column: what it is best in, and the vote for it."""
+        """Return the marks of each column, with ``better`` for the winner of the vote."""
         marks = self.comparison.marks()
         if self.verdict and self.verdict.winner is not None:
             marks[self.verdict.winner].append("better")
@@ -62,7 +62,10 @@ class ComparisonRecord:
             request
             | options
             | answer
-            | {"vote": self.verdict.of(index) if self.verdict else None, "note": note or None}
+            | {
+                "vote": self.verdict.for_column(index) if self.verdict else None,
+                "note": note or None,
+            }
             for index, answer in enumerate(self.comparison.rows())
         ]
 
@@ -75,7 +78,7 @@ class Dispersion:
         reference: The model.
         answers: Number of complete answers.
         different: Number of distinct answers among them.
-        latency: Seconds: minimum, median, maximum.
+        latency: Latency in seconds: minimum, median, maximum; ``None`` without complete answers.
         output_tokens: Output tokens: minimum, median, maximum; ``None`` if one is unknown.
     """
 
@@ -102,7 +105,7 @@ class ComparisonHistory:
         return self._records.get((run, row))
 
     def add(self, record: ComparisonRecord) -> None:
-        """Add a record; it replaces one of the same run and row, keeping its verdict."""
+        """Add a record, replacing the one with the same run and row but keeping its verdict."""
         known = self.find(record.run, record.row)
         # A row is added again after a retry, and by each vote while other rows are running.
         if known is not None and record.verdict is None:
@@ -113,7 +116,7 @@ class ComparisonHistory:
         """Set, change or clear a verdict."""
         self._records[run, row] = replace(self._records[run, row], verdict=verdict)
 
-    def rankings(self) -> list[Ranking]:
+    def rankings(self) -> list[ModelScore]:
         """Return the ranking of the models after all votes, best first."""
         return rank(
             (record.comparison.references, record.verdict)
@@ -176,7 +179,7 @@ def _range(
 ) -> tuple[float, float, float] | None:
     values = list(map(metric, replies))
     known = [value for value in values if value is not None]
-    if not known or len(known) < len(values):  # a median of some of the replies would mislead
+    if not known or len(known) < len(values):  # a median of only some replies would mislead
         return None
     return min(known), median(known), max(known)
 
@@ -188,7 +191,7 @@ def _markdown(record: ComparisonRecord) -> str:
     parts += [f"- {plain(f'{name}: {value}')}\n" for name, value in record.options.items()]
     parts += ["".join(f"> {line}\n" for line in plain(comparison.prompt).splitlines())]
     for index, (label, outcome) in enumerate(zip(comparison.labels, comparison, strict=True)):
-        vote = f" ({verdict.of(index)})" if verdict else ""
+        vote = f" ({verdict.for_column(index)})" if verdict else ""
         texts = filter(None, [plain(answer_text(outcome)), error_text(outcome)])
         parts.append("\n".join([f"### {plain(label)}{vote}\n", "\n\n".join(texts), ""]))
     parts += [f"> {verdict.note}\n"] if verdict and verdict.note else []

@@ -46,12 +46,12 @@ class LiveComparison:
     @property
     def comparison(self) -> Comparison:
         """The outcomes, without the positions that are still running."""
-        ended: list[tuple[str, Outcome]] = [
+        finished: list[tuple[str, Outcome]] = [
             (column.reference, column.outcome)
             for column in self.columns
             if column.outcome is not None
         ]
-        references, outcomes = zip(*ended, strict=True) if ended else ((), ())
+        references, outcomes = zip(*finished, strict=True) if finished else ((), ())
         return Comparison(self.prompt, references, outcomes)
 
     def start(self) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class ModelSource(Protocol):
-    """Lists engines and models; a pool is one."""
+    """Lists engines and models; `EnginePool` implements it."""
 
     def status(self, *, probe: bool = False) -> Sequence[EngineStatus]:
         """Return the status of all engines."""
@@ -32,11 +32,11 @@ class CatalogItem:
 
     Attributes:
         reference: Its reference: ``engine`` or ``engine:model``.
-        model: The engine's default model; empty if only its code knows, and for a reference that
-            names its model.
+        model: The engine's default model; empty if only the engine's code knows it, or if the
+            reference names a model.
         is_ready: Whether it can be called now.
         state: Its state, in a word or two.
-        remedy: How to fix it, or the problem.
+        remedy: The problem, or how to fix it.
         is_engine: Whether it is an engine, whose models can be listed.
     """
 
@@ -49,19 +49,19 @@ class CatalogItem:
 
     @property
     def searched_text(self) -> str:
-        """The text in which a query is searched."""
+        """The lower-case text that a query is matched against."""
         return f"{self.reference} {self.model} {self.state}".lower()
 
 
 class ModelCatalog:
-    """Engines and models, updated as they change.
+    """The selectable engines and models; `refresh` updates them.
 
     Args:
-        pool: Returns the pool.
+        get_pool: Returns the pool.
     """
 
-    def __init__(self, pool: Callable[[], ModelSource]) -> None:
-        self._pool = pool
+    def __init__(self, get_pool: Callable[[], ModelSource]) -> None:
+        self._get_pool = get_pool
         self._engines: list[CatalogItem] = []
         self._models: dict[str, list[str]] = {}
 
@@ -69,10 +69,10 @@ class ModelCatalog:
         """Check keys, settings and engine files again; return whether anything changed.
 
         Args:
-            probe: Whether to check if servers on this machine respond.
+            probe: Whether to check if local servers respond.
         """
-        rows = self._pool().status(probe=probe)
-        # A shadowed row is a file whose engine another file replaces.
+        rows = self._get_pool().status(probe=probe)
+        # A shadowed row belongs to an engine file that another file replaces.
         engines = [_item(row) for row in rows if row.state != "shadowed"]
         engines.sort(key=lambda item: (not item.is_ready, item.reference))
         changed, self._engines = engines != self._engines, engines
@@ -84,8 +84,8 @@ class ModelCatalog:
         Raises:
             GatewayError: If they cannot be listed.
         """
-        models = self._pool().models(engine, live=True)
-        self._models[engine] = sorted({info.model for info in models if _is_name(info.model)})
+        models = self._get_pool().models(engine, live=True)
+        self._models[engine] = sorted({info.model for info in models if _is_model_name(info.model)})
         return len(self._models[engine])
 
     @property
@@ -97,20 +97,20 @@ class ModelCatalog:
         """Return the matching items, ready ones first.
 
         Args:
-            query: Words that an item must all contain. A complete reference that is not listed is
-                an item too.
-            selected: References that are always returned, before the others if they do not match.
+            query: Words that must all occur in an item. A complete reference that is not listed is
+                returned too.
+            selected: References that are always returned; those that do not match come first.
         """
         words = query.lower().split()
         items = list(self._items())
         matches = [item for item in items if all(word in item.searched_text for word in words)]
-        names = {item.reference for item in items}
+        references = {item.reference for item in items}
         typed = query.strip()  # a provider may accept models that it does not list
-        if ":" in typed and typed not in names and ModelRef.parse(typed).engine in self.ready:
+        if ":" in typed and typed not in references and ModelRef.parse(typed).engine in self.ready:
             matches.append(CatalogItem(typed, state="as typed"))
         listed = {item.reference for item in matches}
-        others = (reference for reference in selected if reference not in listed)
-        return [*(self._selected_item(reference, items) for reference in others), *matches]
+        unlisted = (reference for reference in selected if reference not in listed)
+        return [*(self._selected_item(reference, items) for reference in unlisted), *matches]
 
     def _items(self) -> Iterator[CatalogItem]:
         for engine in self._engines:
@@ -134,6 +134,6 @@ def _item(row: EngineStatus) -> CatalogItem:
     return CatalogItem(row.name, row.model, is_ready, row.state, remedy, is_engine=True)
 
 
-def _is_name(text: str) -> bool:
-    """Return whether a text can be a model name: ipywidgets 7 renders labels as HTML."""
+def _is_model_name(text: str) -> bool:
+    """Return whether a text can be a model name; ipywidgets 7 renders labels as HTML."""
     return bool(text) and text == plain(text) and not set(text) & set("<>&")

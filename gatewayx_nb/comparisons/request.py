@@ -30,7 +30,7 @@ class ComparisonRequest:
         images: Added images, by name.
         inputs: Values of ``{{input}}``, one row of replies each.
         samples: Number of calls to each model.
-        hidden: Whether names and metrics are hidden until there is a vote.
+        blind: Whether names and metrics are hidden until there is a vote.
     """
 
     prompt: str
@@ -39,7 +39,7 @@ class ComparisonRequest:
     images: Mapping[str, Image] = field(default_factory=dict)
     inputs: tuple[str, ...] = ()
     samples: int = 1
-    hidden: bool = False
+    blind: bool = False
 
     def check(self) -> None:
         """Check that the request can be run.

@@ -1,4 +1,4 @@
-"""Concurrent calls of several models with one prompt."""
+"""Concurrent calls to several models with one prompt."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Column:
 
     Attributes:
         reference: The reference as passed.
-        label: Unique name among the columns.
+        label: A name that is unique among the columns.
         partial: The partial answer; ``None`` if the call could not be planned.
     """
 
@@ -47,7 +47,7 @@ class Column:
         return self._outcome
 
     def start(self, on_end: Callable[[], object]) -> None:
-        """Start the call, once; ``on_end`` is called on the call's loop when it has ended."""
+        """Start the call, unless it has started; its loop calls ``on_end`` when it has ended."""
         if self._call is None or self._outcome is not None or self._running is not None:
             return
         self._call.partial.started = time.monotonic()  # each column's clock starts when it is sent
@@ -63,7 +63,7 @@ class Column:
             self._running.cancel()
 
     def check(self) -> None:
-        """Settle the call if its loop is closed, or blocked by third-party code."""
+        """Settle the call if its loop is closed, or blocked until after the deadline."""
         if self._call is None or self._running is None or self._outcome is not None:
             return
         if self._call.portal.loop.is_closed():
@@ -86,13 +86,13 @@ class Column:
             on_end()
 
     def _settle(self, outcome: Outcome) -> None:
-        """Keep the first outcome. No lock: of two concurrent outcomes either is correct."""
+        """Store the first outcome; no lock, as of two concurrent ones either is correct."""
         if self._outcome is None:
             self._outcome = outcome
 
 
 class _Signal:
-    """Signal from the engines' loops that a column has ended, for one thread and one loop."""
+    """Signal that a column has ended, sent by engine loops to one thread and one event loop."""
 
     def __init__(self) -> None:
         self.event = InterruptibleEvent()
@@ -108,7 +108,7 @@ class _Signal:
                 loop.call_soon_threadsafe(event.set)
 
     def listen(self) -> asyncio.Event:
-        """Return an event of the current loop that the next `set` sets."""
+        """Return an event on the current loop; the next `set` sets it."""
         self._loop, self._loop_event = asyncio.get_running_loop(), asyncio.Event()
         return self._loop_event
 
@@ -116,8 +116,8 @@ class _Signal:
 class ComparisonRun:
     """Columns that run concurrently; one that fails or is stopped does not affect the others.
 
-    `start` returns immediately. Wait with `join`, or poll the columns. Leaving it early, by
-    `stop`, by an exception or by dropping the last reference to it, cancels the running columns.
+    `start` returns immediately. Wait with `join`, or poll the columns. The running columns
+    are cancelled by `stop`, by an exception, and when the last reference to the run is dropped.
 
     Args:
         prompt: The prompt.
@@ -130,7 +130,7 @@ class ComparisonRun:
         self._signal = _Signal()
 
     def start(self) -> None:
-        """Start all columns, once."""
+        """Start all columns; further calls have no effect."""
         for column in self.columns:
             column.start(self._signal.set)
 
@@ -162,7 +162,7 @@ class ComparisonRun:
         return Comparison(self.prompt, references, tuple(outcomes))
 
     def join(self, seconds: float) -> bool:
-        """Block until all columns have ended, for at most ``seconds``; return whether they have."""
+        """Wait up to ``seconds`` until all columns have ended; return whether they have."""
         forbid_blocking_call("acompare")
         end = time.monotonic() + seconds
         while not self._check() and (remaining := end - time.monotonic()) > 0:
@@ -254,7 +254,7 @@ def plan_comparison(
         if options.get(name):
             raise UsageError(message, hint=hint)
     checked = check_options(options)
-    # A model that cannot be called is a column with its error, beside the others.
+    # A model that cannot be called becomes a column with its error.
     columns = []
     for reference, label in zip(references, unique_labels(references), strict=True):
         column_options: CallOptions = {**checked, "model": reference}
@@ -273,7 +273,7 @@ def _unexpected_error(label: str, error: Exception) -> ProviderError:
     """Return the error for an unexpected exception, whose message may contain a key."""
     failure = ProviderError(
         f"the call to {label!r} raised {type(error).__name__}.",
-        hint="Call that model alone to see where.",
+        hint="Call only that model to see where.",
     )
     failure.__cause__ = error
     return failure

@@ -42,28 +42,28 @@ class ComparisonSession:
     """The runs of one view: the current one, and the history of all.
 
     Args:
-        pool: Returns the pool.
-        names: Returns the notebook's namespace, for ``{{name}}``.
+        get_pool: Returns the pool.
+        get_namespace: Returns the notebook's namespace, for ``{{name}}``.
         rng: Shuffles the columns if names are hidden.
 
     Attributes:
         history: All replies and votes.
         comparisons: The comparisons of the last run, one for each input.
-        number: Number of runs so far.
+        run_number: Number of runs so far.
         request: The request of the last run.
     """
 
     def __init__(
         self,
-        pool: Callable[[], ComparisonPlanner],
-        names: Callable[[], Mapping[str, object]] = dict,
+        get_pool: Callable[[], ComparisonPlanner],
+        get_namespace: Callable[[], Mapping[str, object]] = dict,
         rng: random.Random | None = None,
     ) -> None:
-        self._pool, self._names = pool, names
+        self._get_pool, self._get_namespace = get_pool, get_namespace
         self._rng = rng or random.Random()  # noqa: S311 - an order, not a secret
         self.history = ComparisonHistory()
         self.comparisons: list[LiveComparison] = []
-        self.number = 0
+        self.run_number = 0
         self.request: ComparisonRequest | None = None
         self._options: CallOptions = {}  # without the images and without `{{input}}`
 
@@ -91,15 +91,15 @@ class ComparisonSession:
         self.record_finished()
         request.check()
         references = list(request.references) * request.samples
-        if request.hidden:
+        if request.blind:
             self._rng.shuffle(references)
         options: CallOptions = {**request.options}
         inputs = request.inputs or ("",)
         # All rows are planned before any is started, so that an error does not leave some of them
         # sent.
-        comparisons = [self._plan(request, references, options, value) for value in inputs]
+        comparisons = [self._plan_row(request, references, options, value) for value in inputs]
         self.request, self.comparisons, self._options = request, comparisons, options
-        self.number += 1
+        self.run_number += 1
         for live in comparisons:
             live.start()
 
@@ -130,15 +130,17 @@ class ComparisonSession:
             if live.ended:
                 images = _image_names(self.request, live.image_names)
                 options = {**self._options, "images": images}
-                record = ComparisonRecord(self.number, live.comparison, options, live.input, row)
+                record = ComparisonRecord(
+                    self.run_number, live.comparison, options, live.input, row
+                )
                 self.history.add(record)
 
     def record(self, row: int) -> ComparisonRecord | None:
         """Return the record of a row of the last run."""
-        return self.history.find(self.number, row)
+        return self.history.find(self.run_number, row)
 
     def vote(self, row: int, vote: Vote, index: int | None = None) -> None:
-        """Vote on the replies of a row; the same vote a second time withdraws it.
+        """Vote on the replies of a row; voting the same way again withdraws the vote.
 
         Raises:
             UsageError: If some replies of the row have not finished.
@@ -147,18 +149,18 @@ class ComparisonSession:
         record = self.record(row)
         if record is None:
             raise UsageError("Some replies have not finished.", hint="Wait, or stop the run.")
-        before = record.verdict
-        verdict: Verdict | None = Verdict(vote, index, before.note if before else "")
+        previous = record.verdict
+        verdict: Verdict | None = Verdict(vote, index, previous.note if previous else "")
         # In a blind run the first vote has shown the names, so it cannot be withdrawn.
-        if verdict == before and not self._hides_names:
+        if verdict == previous and not self._hides_names:
             verdict = None
-        self.history.set_verdict(self.number, row, verdict)
+        self.history.set_verdict(self.run_number, row, verdict)
 
     def set_note(self, row: int, note: str) -> None:
         """Store the reason for a vote; without a vote nothing is stored."""
         record = self.record(row)
         if record and record.verdict:
-            self.history.set_verdict(self.number, row, replace(record.verdict, note=note))
+            self.history.set_verdict(self.run_number, row, replace(record.verdict, note=note))
 
     def is_hidden(self, row: int) -> bool:
         """Return whether the names of a row's columns are hidden."""
@@ -166,32 +168,36 @@ class ComparisonSession:
         return self._hides_names and (record is None or record.verdict is None)
 
     def label(self, row: int, index: int) -> str:
-        """Return the name of a column, such as ``Model A`` while it is hidden."""
+        """Return a column's name, or one such as ``Model A`` while names are hidden."""
         if self.is_hidden(row):
             return f"Model {string.ascii_uppercase[index % 26]}{index // 26 or ''}"
         return self.comparisons[row].columns[index].label
 
     @property
     def _hides_names(self) -> bool:
-        return self.request is not None and self.request.hidden
+        return self.request is not None and self.request.blind
 
-    def _plan(
-        self, request: ComparisonRequest, references: list[str], options: CallOptions, value: str
+    def _plan_row(
+        self,
+        request: ComparisonRequest,
+        references: list[str],
+        options: CallOptions,
+        input_value: str,
     ) -> LiveComparison:
         """Fill in a prompt and plan the columns, without sending anything."""
-        limits = self._pool().config.settings.limits
-        names = {**self._names(), **({"input": value} if request.inputs else {})}
-        filled = prompts.compose(request.prompt, names, (Secret,), rows=limits.table_rows)
-        others = options.get("images", ())
+        limits = self._get_pool().config.settings.limits
+        namespace = {**self._get_namespace(), **({"input": input_value} if request.inputs else {})}
+        filled = prompts.compose(request.prompt, namespace, (Secret,), rows=limits.table_rows)
+        option_images = options.get("images", ())
         # In this order, because the prompt refers to its own images by number.
-        attached = (*filled.images, *others, *request.images.values())
+        attached = (*filled.images, *option_images, *request.images.values())
         if attached:
             options = {**options, "images": attached}
         run = self._plan_run(filled.text, references, options)
-        return LiveComparison(run, options, value, filled.names)
+        return LiveComparison(run, options, input_value, filled.image_names)
 
     def _plan_run(self, prompt: str, references: list[str], options: CallOptions) -> ComparisonRun:
-        return self._pool().plan_comparison(prompt, models=references, **options)
+        return self._get_pool().plan_comparison(prompt, models=references, **options)
 
 
 def _image_names(request: ComparisonRequest, image_names: tuple[str, ...]) -> str | None:

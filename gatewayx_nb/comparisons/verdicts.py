@@ -27,7 +27,7 @@ class Verdict:
     winner: int | None = None
     note: str = ""
 
-    def of(self, column: int) -> str:
+    def for_column(self, column: int) -> str:
         """Return the verdict on one column: ``better``, ``worse``, ``tie`` or ``bad``."""
         if self.vote != "better":
             return self.vote
@@ -35,7 +35,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Ranking:
+class ModelScore:
     """The score of one model after all votes.
 
     Attributes:
@@ -59,8 +59,8 @@ class Ranking:
         return (self.wins + self.ties / 2) / decided if decided else None
 
 
-def rank(verdicts: Iterable[tuple[Sequence[str], Verdict]]) -> list[Ranking]:
-    """Add up the votes; the best model comes first.
+def rank(verdicts: Iterable[tuple[Sequence[str], Verdict]]) -> list[ModelScore]:
+    """Return each model's score, best first.
 
     Args:
         verdicts: The compared references with their verdict. A repeated reference counts once and
@@ -75,5 +75,5 @@ def rank(verdicts: Iterable[tuple[Sequence[str], Verdict]]) -> list[Ranking]:
                 "wins" if reference == winner else "losses"
             )
             counts.setdefault(reference, Counter())[field] += 1
-    rankings = [Ranking(reference, **count) for reference, count in counts.items()]
+    rankings = [ModelScore(reference, **count) for reference, count in counts.items()]
     return sorted(rankings, key=lambda row: (-(row.win_rate or 0), -row.wins, row.reference))

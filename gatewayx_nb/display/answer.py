@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from gatewayx_nb.output_formats import OutputFormat
     from gatewayx_nb.replies import Reply
 
-_SHARE = 10
-"""Pause after an update, as a multiple of its own cost: a tenth of a core."""
+_PAUSE_FACTOR = 10
+"""Pause after an update, as a multiple of the time it took: about a tenth of a core."""
 
 _WAKE_INTERVAL = 0.1
 """Seconds between wake-ups of an awaited cell: a kernel handles Stop only when its loop wakes."""
 
 
 class View(Protocol):
-    """A place where an answer is shown."""
+    """A view of one answer."""
 
     @property
     def shows_status(self) -> bool:
@@ -63,18 +63,18 @@ class Output:
 
     Args:
         clock: Returns monotonic seconds.
-        share: Pause after an update, as a multiple of its own cost.
+        pause_factor: Pause after an update, as a multiple of the time it took.
 
     Attributes:
         is_shown: Whether anything has been shown.
         throttle: Limits the update rate.
     """
 
-    def __init__(self, clock: Callable[[], float], share: int = _SHARE) -> None:
+    def __init__(self, clock: Callable[[], float], pause_factor: int = _PAUSE_FACTOR) -> None:
         from IPython.display import DisplayHandle
 
         self.is_shown = False
-        self.throttle = Throttle(clock, share)
+        self.throttle = Throttle(clock, pause_factor)
         self._handle = DisplayHandle()
 
     def show(self, text: str, html: str) -> None:
@@ -110,7 +110,7 @@ class PartialView(FinalView):
 
 
 class NotebookView:
-    """A single display updated in place, so that a notebook saves the answer once.
+    """View that updates a single display in place, so that a notebook saves the answer once.
 
     Args:
         clock: Returns monotonic seconds.
@@ -156,7 +156,7 @@ class NotebookView:
 
 
 class TerminalView:
-    """Plain text, written as it arrives; code, JSON and tables are formatted at the end.
+    """View that writes plain text as it arrives; code, JSON and tables are formatted at the end.
 
     Args:
         output_format: The format in which the answer is shown.
@@ -167,7 +167,7 @@ class TerminalView:
     def __init__(self, output_format: OutputFormat = "markdown") -> None:
         self._output_format = output_format
         self._is_streamed = output_format in ("markdown", "text")
-        self._chunks = self._length = 0  # written so far: chunks, and their characters
+        self._chunks = self._length = 0  # number of chunks and characters written
 
     def update(self, partial: PartialReply) -> None:
         """Write the text that has arrived since the last update."""
@@ -193,7 +193,7 @@ class TerminalView:
 def reply_summary(reply: Reply, mark: str = "") -> str:
     """Return the line below an answer: model, seconds, tokens, cost, and anything unusual.
 
-    An answer without content has neither tokens nor cost.
+    An interrupted answer without content has neither tokens nor cost.
     """
     parts = [f"{reply.engine}:{reply.model}".rstrip(":"), _seconds(reply)]
     if reply.time_to_first is not None or not reply.interrupted:
@@ -311,7 +311,7 @@ def clear_cancellation() -> None:
 
 
 def call_status(partial: PartialReply) -> str:
-    """Return what a call is waiting for."""
+    """Return a pending call's status: its model, and its duration or the wait before a retry."""
     seconds = time.monotonic() - partial.started
     name = f"{partial.engine}:{partial.model}".rstrip(":")
     retry = partial.pending_retry

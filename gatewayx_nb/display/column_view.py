@@ -30,15 +30,15 @@ if TYPE_CHECKING:
     from gatewayx_nb.comparisons import Column, Comparison, ComparisonRun, Outcome
 
 
-_SHARE = 5
-"""Rendering several answers may take a fifth of a core, where one answer may take a tenth."""
+_PAUSE_FACTOR = 5
+"""Rendering several answers may take a fifth of a core, rendering one a tenth."""
 
 
 class ColumnsView(Protocol):
-    """A place where several answers are shown."""
+    """A view of several answers."""
 
     def update(self, run: ComparisonRun) -> None:
-        """Show the partial answer, if an update is due."""
+        """Show the partial answers, if an update is due."""
 
     def finish(self, run: ComparisonRun) -> None:
         """Show all complete answers with their metrics, marking the fastest and the cheapest."""
@@ -70,17 +70,17 @@ class FinalColumns(QuietColumns):
 
 
 class NotebookColumns:
-    """A single display for all columns, updated in place, so that a notebook saves them once.
+    """View with one display for all columns, updated in place, so that a notebook saves it once.
 
     Args:
         clock: Returns monotonic seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._output = Output(clock, _SHARE)
+        self._output = Output(clock, _PAUSE_FACTOR)
         self._state: list[tuple[int, str]] = []
         self._renderers: dict[Column, IncrementalRenderer] = {}
-        # The state and HTML of each column: rendering a long answer again would cost seconds.
+        # The state and HTML of each column: rendering a long answer again would take seconds.
         self._answers: dict[Column, tuple[tuple[int, str], str]] = {}
 
     def update(self, run: ComparisonRun) -> None:
@@ -111,9 +111,11 @@ class NotebookColumns:
         self, run: ComparisonRun, state: list[tuple[int, str]], marks: Sequence[Sequence[str]] = ()
     ) -> str:
         pages = []
-        for column, line, best in zip(run.columns, state, marks or [()] * len(state), strict=True):
+        for column, column_state, best in zip(
+            run.columns, state, marks or [()] * len(state), strict=True
+        ):
             error = "" if column.outcome is None else error_text(column.outcome)
-            pages.append(column_html(column.label, self._answer(column, line), best, error))
+            pages.append(column_html(column.label, self._answer(column, column_state), best, error))
         return columns_html(pages)
 
     def _answer(self, column: Column, state: tuple[int, str]) -> str:
@@ -134,7 +136,7 @@ class NotebookColumns:
 
 
 class TerminalColumns:
-    """Plain text: each answer below its name, as soon as it is complete."""
+    """View that writes each answer, below its model's name, as soon as it is complete."""
 
     def __init__(self) -> None:
         self._finished: set[Column] = set()
@@ -148,7 +150,7 @@ class TerminalColumns:
         sys.stdout.flush()
 
     def finish(self, run: ComparisonRun) -> None:
-        """Write the rest, and which answers were the fastest and the cheapest."""
+        """Write the remaining answers, and which ones were the fastest and the cheapest."""
         self.update(run)
         marks = zip(run.comparison.labels, run.comparison.marks(), strict=True)
         line = " · ".join(f"{label}: {', '.join(best)}" for label, best in marks if best)
@@ -174,12 +176,12 @@ async def ashow_comparison(run: ComparisonRun, view: ColumnsView) -> Comparison:
 
 @contextlib.contextmanager
 def _finishing(run: ComparisonRun, view: ColumnsView) -> Iterator[None]:
-    """Show the answers of a run that is complete, or the partial ones of a run that is stopped."""
+    """Show a run's answers when it is complete, or its partial answers when it is stopped."""
     try:
         yield
     except KeyboardInterrupt as stop:
         with ignore_interrupts():
-            # Stopped before it is shown, so that no answer changes in between.
+            # Stopped first, so that no answer changes while the answers are shown.
             run.stop()
             view.finish(run)
             raise with_short_traceback(stop) from None
@@ -205,8 +207,8 @@ def _summary(reply: Reply) -> str:
     return reply_summary(reply, "interrupted" if reply.interrupted else "")
 
 
-def _block(label: str, outcome: Outcome, best: Sequence[str] = ()) -> str:
-    name = plain(" · ".join([label, *best]))
+def _block(label: str, outcome: Outcome, marks: Sequence[str] = ()) -> str:
+    name = plain(" · ".join([label, *marks]))
     line = f"[{_summary(outcome)}]" if isinstance(outcome, Reply) else ""
     parts = (name, "-" * len(name), answer_text(outcome), error_text(outcome), line)
     return "\n".join(plain(part) for part in parts if part)

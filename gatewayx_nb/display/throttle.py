@@ -1,4 +1,4 @@
-"""Update rate of a display, by time, by the cost of an update and by its length."""
+"""Limit on a display's update rate, by time and by the duration and length of an update."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 INTERVAL = 0.1
 """Minimum number of seconds between two updates of a display."""
 
-_DOUBLING = 20_000
-"""Characters of HTML that lengthen the interval between updates by its minimum.
+_CHARS_PER_INTERVAL = 20_000
+"""Characters of HTML that add one `INTERVAL` to the minimum time between updates.
 
-Each update sends the whole HTML, and costs the kernel and the page in proportion.
+Each update sends all the HTML, so its cost grows with its length.
 """
 
 
@@ -23,17 +23,17 @@ class Throttle:
 
     Args:
         clock: Returns monotonic seconds.
-        share: Pause after an update, as a multiple of its own cost; this bounds rendering to that
-            share of a core, however long an answer grows.
+        pause_factor: Pause after an update, as a multiple of the time it took; a factor of 10
+            limits rendering to a tenth of a core, however long an answer grows.
 
     Attributes:
         length: Characters of HTML in the last update.
     """
 
-    def __init__(self, clock: Callable[[], float], share: int) -> None:
+    def __init__(self, clock: Callable[[], float], pause_factor: int) -> None:
         self.length = 0
         self._clock = clock
-        self._share = share
+        self._pause_factor = pause_factor
         self._due = 0.0
 
     @property
@@ -43,9 +43,9 @@ class Throttle:
 
     @contextlib.contextmanager
     def measure(self) -> Iterator[None]:
-        """Delay the next update by the cost of this one."""
+        """Measure an update, and delay the next one in proportion."""
         start = self._clock()
         yield
         now = self._clock()
-        minimum = INTERVAL * (1 + self.length / _DOUBLING)
-        self._due = now + max(minimum, self._share * (now - start))
+        minimum = INTERVAL * (1 + self.length / _CHARS_PER_INTERVAL)
+        self._due = now + max(minimum, self._pause_factor * (now - start))

@@ -1,4 +1,4 @@
-"""Text to safe HTML: Markdown, mathematics, code, growing answers and page components."""
+"""Conversion of text to safe HTML: Markdown, math, code, streamed replies, page components."""
 
 from gatewayx_nb.html.components import (
     column_html,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.text import plain, squared
+from gatewayx_nb.text import fit_rows, plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,18 +19,18 @@ LEFT = "text-align:left"
 SCROLL_X = "overflow-x:auto"
 BOX = "max-height:50em;overflow:auto"
 SCROLLED_TO_END = "display:flex;flex-direction:column-reverse"
-# Columns side by side if the page is wide enough, else below one another; all have one width, even
-# if the last row has fewer. The line above each is grey on light and on dark backgrounds.
+# Columns are side by side if the page is wide enough, otherwise stacked. All have the same width,
+# even in an incomplete last row. The grey line above each is visible on light and dark backgrounds.
 _COLUMNS = "display:grid;grid-template-columns:repeat(auto-fit,minmax(min(15em,100%),1fr));gap:1em"
 _COLUMN = (
     "min-width:0;max-width:100%;overflow-x:auto;overflow-wrap:anywhere;"
     f"{LEFT};border-top:2px solid rgba(128,128,128,.5);padding-top:.3em"
 )
-_MARK = "border:1px solid;border-radius:.8em;padding:0 .5em;margin-left:.5em;font-size:.85em"
+_BADGE = "border:1px solid;border-radius:.8em;padding:0 .5em;margin-left:.5em;font-size:.85em"
 
 
 def escape(text: str) -> str:
-    """Escape a text for HTML, between tags or in a quoted attribute."""
+    """Escape text for HTML, between tags or in a quoted attribute."""
     return html.escape(plain(text))
 
 
@@ -41,7 +41,7 @@ def inline_code(text: str) -> str:
     'try <code>pip install gatewayx-nb</code>'
     """
     parts = text.split("`")
-    # A backtick without its pair: which part is code is unknown.
+    # With an unpaired backtick, it is unclear which parts are code.
     if len(parts) % 2 == 0:
         return escape(text)
     return "".join(
@@ -57,7 +57,7 @@ def wrap_reply(body: str, rest: str = "") -> str:
 
 
 def preformatted_html(text: str) -> str:
-    """Return a text unformatted in the reply box, with long lines wrapped."""
+    """Return unformatted text in the reply box, with long lines wrapped."""
     return wrap_reply(f'<pre style="white-space:pre-wrap">{escape(text)}</pre>')
 
 
@@ -67,7 +67,7 @@ def scroll_horizontally(body: str) -> str:
 
 
 def details(summary: str, body: str, *, is_open: bool = False) -> str:
-    """Return safe HTML that expands and collapses by a click on its summary."""
+    """Return a section that a click on its summary expands or collapses."""
     state = " open" if is_open else ""
     return f"<details{state}><summary>{escape(summary)}</summary>{body}</details>"
 
@@ -77,7 +77,7 @@ def table_html(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     heads = "".join(f'<th scope="col" style="{LEFT}">{escape(name)}</th>' for name in columns)
     body = "".join(
         "<tr>" + "".join(f'<td style="{LEFT}">{escape(cell)}</td>' for cell in row) + "</tr>"
-        for row in squared(columns, rows)
+        for row in fit_rows(columns, rows)
     )
     return (
         f'<table class="gatewayx-table {NO_MATH}">'
@@ -86,7 +86,7 @@ def table_html(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def column_html(label: str, answer: str, marks: Sequence[str] = (), error: str = "") -> str:
-    """Return one of several replies, for use in `columns_html`.
+    """Return a reply as a column, for use in `columns_html`.
 
     Args:
         label: Its heading.
@@ -94,7 +94,7 @@ def column_html(label: str, answer: str, marks: Sequence[str] = (), error: str =
         marks: Labels after the heading.
         error: Why the reply is incomplete.
     """
-    # The role and the label let a screen reader announce which model a text is from.
+    # The role and the label let a screen reader announce which model wrote the text.
     name = escape(label)
     message = f'<div class="gatewayx-error {NO_MATH}">{inline_code(error)}</div>' if error else ""
     return (
@@ -105,12 +105,12 @@ def column_html(label: str, answer: str, marks: Sequence[str] = (), error: str =
 
 def heading_html(label: str, marks: Sequence[str] = ()) -> str:
     """Return the heading of a column, followed by labels."""
-    badges = "".join(f' <span style="{_MARK}">{escape(mark)}</span>' for mark in marks)
+    badges = "".join(f' <span style="{_BADGE}">{escape(mark)}</span>' for mark in marks)
     role = 'role="heading" aria-level="4"'
     name = f"<strong>{escape(label)}</strong>{badges}"
     return f'<div class="gatewayx-label {NO_MATH}" {role}>{name}</div>'
 
 
 def columns_html(columns: Sequence[str]) -> str:
-    """Return replies side by side, each from `column_html`."""
+    """Return columns from `column_html` side by side."""
     return f'<div class="gatewayx-columns" style="{_COLUMNS}">{"".join(columns)}</div>'

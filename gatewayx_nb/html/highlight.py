@@ -25,7 +25,7 @@ _COLOURS = (
     ("Name.Tag", "tag", "#1f7a3d"),
 )
 _MAX_LENGTH = 100_000
-"""Characters of code up to which it is highlighted: pygments takes seconds for a megabyte."""
+"""Maximum characters of code to highlight: pygments takes seconds for a megabyte."""
 
 UNWRAPPED = f"white-space:pre;{SCROLL_X}"
 INHERITED_SPACE = "white-space:inherit"
@@ -37,7 +37,7 @@ def code_block(body: str) -> str:
 
 
 def highlight(source: str, language: str = "") -> str:
-    """Return code as a block in an answer's box; unknown languages are not highlighted."""
+    """Return a code block in the reply box; unknown languages are not highlighted."""
     text = plain(source)
     lexer = _lexer(language) if len(text) <= _MAX_LENGTH else None
     if lexer is None:
@@ -58,8 +58,8 @@ def _lexer(language: str) -> Lexer | None:
     return lexer
 
 
-def _span(kind: str, word: str) -> str:
-    text = escape(word)
+def _span(kind: str, token: str) -> str:
+    text = escape(token)
     for prefix, name, fallback in _COLOURS:
         if kind.startswith(prefix):
             colour = f"var(--jp-mirror-editor-{name}-color,{fallback})"

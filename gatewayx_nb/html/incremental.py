@@ -1,6 +1,6 @@
 """Incremental rendering of a growing text as HTML: finished blocks are rendered only once.
 
-Rendering the whole text at each update costs the square of its length. In CommonMark, further
+Rendering the whole text at each update would take quadratic time. In CommonMark, further
 lines can only change the last block, so the rendering of earlier blocks is kept. New text in the
 last block is shown unformatted until there is enough of it to render the block again.
 """
@@ -26,23 +26,23 @@ _SHARE, _SHARE_OF_LARGE, _LARGE = 4, 2, 4_000
 This limits the total cost to a few renderings of the block, however many updates there are.
 """
 
-_SHORT = 60
+_SHORT_BLOCK = 60
 """Length in characters up to which the last block is rendered at each update."""
 
 _MAYBE_UNSAFE = re.compile(
     "[^\n\t -~\xa0-\u02af\u0370-\u1fff\u2010-\u2029\u2070-\ud7ff\uf900-\ufefe]"
 )
-"""A superset of the characters that `plain` may remove; a text without any is unchanged."""
+"""A superset of the characters that `plain` may remove; it does not change other texts."""
 
-_ENDS = re.compile(r"(?:</(?:p|li|ul|ol|blockquote|h[1-6]|code|pre)>\s*)+\Z")
+_END_TAGS = re.compile(r"(?:</(?:p|li|ul|ol|blockquote|h[1-6]|code|pre)>\s*)+\Z")
 _MAX_END_TAGS = 1_000
 
 
 class IncrementalRenderer:
-    """Renders one text again and again while it grows; its output is safe at every prefix.
+    """Renders a growing text repeatedly; the output is safe for every prefix.
 
-    It differs from `to_html` in the unformatted end, and if a link is defined after the block that
-    uses it. Render the finished text with `to_html`.
+    Its output differs from `to_html` at the unformatted end, and where a link is used before it is
+    defined. Render the finished text with `to_html`.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class IncrementalRenderer:
         self._reset()
 
     def __call__(self, raw: str) -> str:
-        """Return the HTML of the text so far, in an answer's box."""
+        """Return the HTML of the text so far, in the reply box."""
         text = self._plain(raw)
         end = end_of_markdown(text)
         if end < self._rendered or not text.startswith(self._text[: self._rendered]):
@@ -73,7 +73,7 @@ class IncrementalRenderer:
         self._definitions: dict[str, Any] = {}
 
     def _plain(self, raw: str) -> str:
-        """Strip a text with `text.plain`; while it is clean, only new text is searched."""
+        """Clean a text with `text.plain`; until something is unsafe, only new text is searched."""
         known = len(self._raw) if raw.startswith(self._raw) else 0
         self._raw = raw
         if self._is_plain and not _MAYBE_UNSAFE.search(raw, known):
@@ -84,10 +84,10 @@ class IncrementalRenderer:
     def _is_due(self, end: int) -> bool:
         last, new = self._rendered - self._start, end - self._rendered
         share = _SHARE if last < _LARGE else _SHARE_OF_LARGE
-        return new > 0 and (last + new < _SHORT or new * share >= last)
+        return new > 0 and (last + new < _SHORT_BLOCK or new * share >= last)
 
     def _render(self, end: int) -> None:
-        """Render from the last block on; blocks before a new last one are final."""
+        """Render the last block and any after it; all but the new last block are final."""
         markdown, clean = parser(), cleaner().clean
         source = self._text[self._start : end]
         env: dict[str, Any] = {"references": dict(self._definitions)}
@@ -102,7 +102,7 @@ class IncrementalRenderer:
             self._keep_definitions(env["references"], line)
             tokens = tokens[index:]
         page = clean(markdown.renderer.render(tokens, markdown.options, env))
-        ends = _ENDS.search(page, max(0, len(page) - _MAX_END_TAGS))
+        ends = _END_TAGS.search(page, max(0, len(page) - _MAX_END_TAGS))
         cut = ends.start() if ends else len(page)
         self._last = (page[:cut], page[cut:])
         # Markdown drops spaces and newlines at the end of most blocks; what follows needs them.
@@ -113,7 +113,7 @@ class IncrementalRenderer:
     def _keep_definitions(self, definitions: dict[str, Any], line: int) -> None:
         """Keep the links defined before a line; later definitions may still grow."""
         above = {name: link for name, link in definitions.items() if link["map"][0] < line}
-        # Line numbers are relative to the block that is parsed next: these are above all of it.
+        # Line numbers are relative to the block that is parsed next; -1 is above all its lines.
         self._definitions |= {name: {**link, "map": [-1, -1]} for name, link in above.items()}
 
 

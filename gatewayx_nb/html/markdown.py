@@ -1,8 +1,8 @@
-"""Markdown of a model to safe HTML.
+"""Conversion of a model's Markdown to safe HTML.
 
-Model output is untrusted. The HTML made of it runs no code, loads nothing by itself and stays
-inside its own box. That holds at every prefix of a stream, because each prefix is rendered as a
-text of its own.
+Model output is untrusted. The resulting HTML runs no code, loads nothing by itself and stays
+inside its own box. This holds for every prefix of a stream, because each prefix is rendered as a
+complete text.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _TAGS = frozenset({
     "ol", "p", "pre", "s", "span", "strong", "table", "tbody", "td", "th", "thead", "tr", "ul",
 })
 # fmt: on
-# markdown-it-py writes these for the colons of a table's second line; model text never gets here.
+# markdown-it-py writes these for the colons of a table's second line; model text cannot.
 _ALIGNMENTS = frozenset({LEFT, "text-align:center", "text-align:right"})
 _LINK = re.compile(r"(?:https?://|mailto:)\S", re.IGNORECASE)
 # Parsing time is at worst length times depth (for a line of `[`). Together these two limits keep
-# the worst known text under two seconds.
+# the rendering of the worst known text under two seconds.
 MAX_MARKDOWN_LENGTH = 40_000
 _MAX_NESTING = 24
 _MAX_IMAGE_URL = 200
@@ -121,7 +121,7 @@ def _image_as_text(
 def _aligned_cell(
     renderer: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType
 ) -> str:
-    """Default to left alignment: notebooks right-align the cells of HTML output."""
+    """Default to left alignment: notebooks right-align the cells of tables."""
     tokens[index].attrs.setdefault("style", LEFT)
     return renderer.renderToken(tokens, index, options, env)
 

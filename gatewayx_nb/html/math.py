@@ -2,7 +2,8 @@ r"""Math in a model's Markdown, for the page to typeset: ``\(…\)``, ``\[…\]`
 
 A page's MathJax runs TeX, and some TeX commands have side effects: ``\href`` links anywhere,
 ``\style`` and ``\bbox`` accept CSS that loads resources, ``\def`` renames these commands. So only
-allow-listed commands are typeset; other formulas are shown as text. A single ``$`` is money.
+allow-listed commands are typeset; other formulas are shown as text. A single ``$`` is a currency
+sign.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ if TYPE_CHECKING:
     from markdown_it.token import Token
     from markdown_it.utils import EnvType, OptionsDict
 
-# These mark, in a box that a page must not typeset, the parts that it may, for MathJax 2 and 3.
+# In a box that MathJax must skip, these classes mark what MathJax 2 and 3 may typeset.
 # https://docs.mathjax.org/en/v2.7-latest/options/preprocessors/tex2jax.html
 # https://docs.mathjax.org/en/latest/options/document.html
 PROCESS = "tex2jax_process mathjax_process"
 DISPLAYED = "display:block;overflow-x:auto;overflow-y:hidden"
 
 _CLOSERS = {"\\(": "\\)", "\\[": "\\]", "$$": "$$"}
-# Limits of one formula, which bound the search for its end and the work of the page.
+# Limits for one formula; they bound the search for its end and the page's work.
 _MAX_LENGTH = 2_000
 _MAX_DEPTH = 30
 _MAX_LINES = 60
@@ -74,13 +75,13 @@ _COMMANDS = frozenset(
     text textbf textit textrm textsf texttt textnormal mbox rm bf it sf tt cal
     displaystyle textstyle scriptstyle scriptscriptstyle
     begin end hline tag notag nonumber
-    """.split()  # noqa: SIM905 - a list of words reads as one
+    """.split()  # noqa: SIM905 - more readable than a list literal
 )
 _ENVIRONMENTS = frozenset(
     """
     align aligned alignat array bmatrix Bmatrix cases equation gather gathered matrix multline
     pmatrix smallmatrix split subarray vmatrix Vmatrix rcases
-    """.split()  # noqa: SIM905 - a list of words reads as one
+    """.split()  # noqa: SIM905 - more readable than a list literal
 )
 _COMMAND = re.compile(r"\\([A-Za-z]+)")
 _ENVIRONMENT = re.compile(r"\\(?:begin|end)\s*(?:\{(\w*)\*?\})?")
@@ -139,13 +140,13 @@ def _is_prose(opener: str, tex: str) -> bool:
 
 def _depth(tex: str) -> int:
     """Return the deepest nesting of groups, or one above the limit if unbalanced."""
-    open_now = deepest = 0
+    depth = deepest = 0
     for brace in re.findall(r"(?<!\\)[{}]", tex):
-        open_now += 1 if brace == "{" else -1
-        deepest = max(deepest, open_now)
-        if open_now < 0:
+        depth += 1 if brace == "{" else -1
+        deepest = max(deepest, depth)
+        if depth < 0:
             break
-    return deepest if open_now == 0 else _MAX_DEPTH + 1
+    return deepest if depth == 0 else _MAX_DEPTH + 1
 
 
 def _inline(state: StateInline, silent: bool) -> bool:  # noqa: FBT001 - markdown-it's own signature
@@ -168,7 +169,7 @@ def _inline(state: StateInline, silent: bool) -> bool:  # noqa: FBT001 - markdow
     return True
 
 
-def _block(state: StateBlock, first: int, last: int, silent: bool) -> bool:  # noqa: FBT001 - ditto
+def _block(state: StateBlock, first: int, last: int, silent: bool) -> bool:  # noqa: FBT001 - as above
     if state.is_code_block(first):
         return False
     start = state.bMarks[first] + state.tShift[first]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gatewayx_nb.html.components import BOX, MUTED, NO_MATH, SCROLLED_TO_END, details, escape
 from gatewayx_nb.html.markdown import to_html
 
-# Text longer than a screen gets its own scroll box. While it grows its end is visible: a box with
+# Text longer than a screen gets its own scroll box. While it grows, its end is visible: a box with
 # reversed layout starts scrolled to the end, without a script.
 _LONG_TEXT, _LONG_LINES = 5_000, 80
 _MAX_REASONING, _MAX_PARTIAL_REASONING = 40_000, 2_000  # the second is sent at each update
@@ -17,7 +17,7 @@ def reply_html(
     """Return a reply with a small muted footer and its reasoning folded above it.
 
     Args:
-        text: The reply so far, as Markdown; if empty, none is shown.
+        text: The reply so far, as Markdown; if empty, no text is shown.
         footer: The line below a finished reply.
         status: The line shown instead of the footer while the reply is pending.
         reasoning: The model's reasoning; while it grows, only the end of a long one is shown.
@@ -34,7 +34,7 @@ def reply_html(
 
 
 def _reasoning_html(reasoning: str, *, is_partial: bool) -> str:
-    """Fold the reasoning; while it grows, render only its end to bound the cost."""
+    """Return the folded reasoning; while it grows, only its end, to bound the cost."""
     if not reasoning.strip():
         return ""
     limit = _MAX_PARTIAL_REASONING if is_partial else _MAX_REASONING
@@ -45,6 +45,6 @@ def _reasoning_html(reasoning: str, *, is_partial: bool) -> str:
 
 
 def _scroll_vertically(body: str, *, is_partial: bool) -> str:
-    """Put a long reply into a scroll box, which keys can scroll too."""
+    """Put a long reply into a scroll box that the keyboard can scroll too."""
     style = f"{BOX};{SCROLLED_TO_END}" if is_partial else BOX
     return f'<div role="region" aria-label="Answer" tabindex="0" style="{style}">{body}</div>'

@@ -1,8 +1,8 @@
-"""A page written by a model, in a frame that runs and loads nothing.
+"""Display of a model-written page in a frame that runs no code and loads nothing.
 
-Three barriers, each sufficient alone: content that is not allow-listed is removed from the page; a
-policy in the page forbids loading anything except inline styles and embedded images; and the
-frame's sandbox forbids scripts, forms, pop-ups and navigation.
+Three barriers, each sufficient by itself: content that is not allow-listed is removed from the
+page; a policy in the page forbids loading anything except inline styles and embedded images; and
+the frame's sandbox forbids scripts, forms, pop-ups and navigation.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The line and the prompt of a ``%%gatewayx`` cell."""
+"""Parsing of a ``%%gatewayx`` cell: its line of options and its prompt."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Cell:
 
     Attributes:
         prompt: The prompt, with values filled in.
-        options: The keywords of the call.
+        options: The options of the call.
         references: The models, if there are several.
         variable: Name of the variable for the reply, in addition to ``_reply``.
         quiet: Whether to show nothing.
@@ -41,7 +41,7 @@ class Cell:
         background: Whether the cell ends at once and the answer arrives later.
         streams: Whether to show the answer as it arrives, or only when it is complete.
         output_format: The format in which the answer is shown.
-        insert: Whether to put its code into the next cell.
+        insert: Whether to put the reply's code into the next cell.
     """
 
     prompt: str
@@ -57,7 +57,7 @@ class Cell:
     insert: bool = False
 
     def in_chat(self, chats: ChatStore, cell_id: str | None) -> Cell:
-        """Return the cell with its slot in the conversation, if it has one.
+        """Return the cell with a slot in its conversation, or unchanged if it has none.
 
         Args:
             chats: The conversations.
@@ -98,13 +98,13 @@ def wants_help(line: str) -> bool:
         return False
 
 
-def read(line: str, body: str, names: Mapping[str, object], rows: int = ROWS) -> Cell:
+def read(line: str, body: str, namespace: Mapping[str, object], rows: int = ROWS) -> Cell:
     """Parse a cell.
 
     Args:
         line: The text after ``%%gatewayx``, verbatim.
         body: The text below that line.
-        names: The notebook's variables, for ``{{name}}``.
+        namespace: The notebook's variables, for ``{{name}}``.
         rows: Maximum number of rows of a table in the prompt.
 
     Raises:
@@ -118,7 +118,7 @@ def read(line: str, body: str, names: Mapping[str, object], rows: int = ROWS) ->
     # Checked before the call: an answer that cannot be bound would be lost, and it costs money.
     _check_variable(args.out)
     output_format = _output_format(args)
-    values = NotebookValues(names, rows, args.no_vars)
+    values = NotebookValues(namespace, rows, args.no_vars)
     # Only newlines are stripped: spaces at the ends belong to the prompt.
     prompt = values.prompt(body.strip("\n"))
     options = _options(args, values, output_format)
@@ -144,10 +144,10 @@ def _check_variable(name: str | None) -> None:
     """Reject a name that is not valid, or that Python or IPython needs."""
     if name is None:
         return
-    is_needed = keyword.iskeyword(name) or name in _IPYTHON_NAMES or hasattr(builtins, name)
-    if is_needed or not name.isidentifier():
+    is_reserved = keyword.iskeyword(name) or name in _IPYTHON_NAMES or hasattr(builtins, name)
+    if is_reserved or not name.isidentifier():
         raise UsageError(
-            f"{name!r} is not a valid variable name, or is a name of Python or IPython.",
+            f"{name!r} is not a valid variable name, or is reserved by Python or IPython.",
             hint="For example, `-o answer`.",
         )
 
@@ -184,9 +184,11 @@ def _options(
 ) -> CallOptions:
     flags = ((name, getattr(args, name)) for name, option in OPTIONS.items() if option.flag)
     # False is compared by identity, because 0 equals it and is a value, as in `-t 0`.
-    typed = {name: value for name, value in flags if value not in (None, []) and value is not False}
-    options = cast("CallOptions", typed)
-    options.pop("chat", None)  # joined by `Cell.in_chat`, which knows the cell
+    set_options = {
+        name: value for name, value in flags if value not in (None, []) and value is not False
+    }
+    options = cast("CallOptions", set_options)
+    options.pop("chat", None)  # set by `Cell.in_chat`, which knows the cell's ID
     if len(args.references) == 1:
         options["model"] = args.references[0]
     if args.system is not None:

@@ -1,4 +1,4 @@
-"""The cells that IPython keeps: the last one that failed, and removal of one from every copy."""
+"""Cells that IPython keeps: find the last one that failed, and remove every copy of one."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def _purge_database(history: HistoryManager, raw: str) -> bool:
                 for line, source, cell in history.db_input_cache
             ]
         history.writeout_cache()
-        # Overwrite the bytes, also those in the write-ahead log: SQLite leaves freed pages as is.
+        # Overwrite the bytes, also in the write-ahead log: by default, SQLite only frees the pages.
         history.db.execute("PRAGMA secure_delete = ON")
         with history.db:
             history.db.execute(

@@ -29,7 +29,7 @@ _display_tasks: set[asyncio.Task[None]] = set()
 
 
 class CellRun(ABC):
-    """A cell that is ready to run; nothing is sent before."""
+    """A cell that is ready to run; nothing has been sent."""
 
     @abstractmethod
     def run(self) -> object:
@@ -132,7 +132,7 @@ class ColumnsRun(CellRun):
 
 
 def _refuse_prompt(comparison: ComparisonRun) -> None:
-    """Raise `UsageError` if most references are unknown, as in a prompt on the cell's line."""
+    """Raise `UsageError` if most references are unknown, as if the line were the prompt."""
     columns = comparison.columns
     unknown = [column for column in columns if isinstance(column.outcome, EngineNotFoundError)]
     known = [column for column in columns if column not in unknown]
@@ -175,7 +175,7 @@ def start_job(pool: EnginePool, jobs: JobList, cell: Cell, view: display.Columns
     job = jobs.start(cell.variable, plan)
     with contextlib.suppress(RuntimeError):  # no loop is running
         loop = asyncio.get_running_loop()
-        # At once: ipykernel 6 would put a first update from a task below another cell.
+        # Updated at once: ipykernel 6 would put a task's first update below another cell.
         view.update(comparisons[0])
         task = loop.create_task(_show_until_ended(comparisons[0], view))
         _display_tasks.add(task)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _MAGIC = re.compile(rf"[ \t]*(?:[\w., ]+=[ \t]*)?(%%?)(?:{'|'.join(transforms.NAMES)})[ \t]+")
 _FIELD = re.compile(r"\{\{ ?(\w*)$")
-_ENGINES = ("ask", "explain", "health", "key", "models", "status", "use")
+_ENGINE_COMMANDS = ("ask", "explain", "health", "key", "models", "status", "use")
 """Commands whose arguments are engines or references."""
 
 
@@ -60,7 +60,7 @@ def matchers(session: Session, shell: InteractiveShell) -> list[Callable[..., An
     return [match]
 
 
-def complete(session: Session, text: str, names: Mapping[str, object]) -> Completions | None:
+def complete(session: Session, text: str, namespace: Mapping[str, object]) -> Completions | None:
     """Return the completions, or ``None`` if the text is not a ``%gatewayx`` line or cell.
 
     No engine is called or loaded; only models that are already known are offered.
@@ -68,14 +68,14 @@ def complete(session: Session, text: str, names: Mapping[str, object]) -> Comple
     Args:
         session: Provides the engines, conversations and jobs.
         text: The cell up to the cursor.
-        names: The notebook's variables.
+        namespace: The notebook's variables.
     """
     head, _, last = text.rpartition("\n")
     first = _MAGIC.match(text)
     # Below the first line of a cell is the prompt, in which only `{{name}}` is completed.
     if first and first[1] == "%%" and head:
         field = _FIELD.search(last)
-        public = [name for name in names if not name.startswith("_")]
+        public = [name for name in namespace if not name.startswith("_")]
         return _matching(field[1], public) if field else None
     line = _MAGIC.match(last)
     if line is None:
@@ -117,7 +117,7 @@ def _in_line(session: Session, words: list[str]) -> Iterable[str]:
             candidates += (job.name for job in session.jobs)
         case "help":
             candidates += COMMANDS
-        case name if name in _ENGINES and not (name == "key" and len(words) == 1):
+        case name if name in _ENGINE_COMMANDS and not (name == "key" and len(words) == 1):
             candidates += _references(session)
     return candidates
 
@@ -137,7 +137,7 @@ def _references(session: Session) -> list[str]:
         models = session.pool.models()
     except GatewayError:
         return []
-    # An alias of an engine that cannot be called is of no use.
+    # Aliases of engines that cannot be called are omitted.
     ready = {model.engine for model in models}
     aliases = [
         alias

@@ -89,7 +89,7 @@ class GatewayMagics:
         shell.events.unregister("post_run_cell", self._depth.leave)
 
     def _prepare(self, line: str, body: str) -> CellRun | Table | DryRun | None:
-        """Parse a cell and return its run, or the output of one that need not wait."""
+        """Parse a cell; return its run, or its output if there is nothing to wait for."""
         if cell.wants_help(line):
             return cell.parser().table()
         if line.split()[:1] == ["key"]:

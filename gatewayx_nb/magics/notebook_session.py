@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.magics.outputs import Outputs
     from gatewayx_nb.replies import Reply
 
-# The versions from which these work: the first two of IPython, the third of ipykernel.
+# The first versions in which these work: of IPython for the first two, of ipykernel for the last.
 _TIME_STOPS, _TAB_COMPLETES, _CLICKS_ARE_HANDLED = (8, 0), (8, 6), (7, 0)
 
 
@@ -41,7 +41,7 @@ class NotebookSession(Session):
 
     Args:
         shell: The shell.
-        outputs: Where its answers are shown and bound.
+        outputs: Shows and binds its answers.
     """
 
     prog = "%gatewayx"

@@ -25,12 +25,12 @@ class NotebookValues:
     """The notebook's values, as available to one cell.
 
     Attributes:
-        names: The notebook's namespace.
-        rows: Maximum rows of a table in a prompt.
+        namespace: The notebook's namespace.
+        rows: Maximum number of table rows in a prompt.
         is_literal: Whether ``{{name}}`` is left unchanged.
     """
 
-    names: Mapping[str, object]
+    namespace: Mapping[str, object]
     rows: int = prompts.ROWS
     is_literal: bool = False
 
@@ -42,37 +42,37 @@ class NotebookValues:
         """
         if self.is_literal:
             return FilledPrompt(text)
-        return prompts.compose(text, self.names, _FORBIDDEN, rows=self.rows)
+        return prompts.compose(text, self.namespace, _FORBIDDEN, rows=self.rows)
 
     def text(self, text: str) -> str:
-        """Fill in a text that cannot contain images; see `prompt`."""
+        """Fill in text that cannot contain images; see `prompt`."""
         if self.is_literal:
             return text
-        return prompts.fill(text, self.names, _FORBIDDEN, rows=self.rows)
+        return prompts.fill(text, self.namespace, _FORBIDDEN, rows=self.rows)
 
     def image(self, expression: str) -> Image:
-        """Load the image given with ``--image``: a variable, else a URL, else a file.
+        """Load the image that ``--image`` names: a variable, else a URL, else a file.
 
         Raises:
             UsageError: If it is none of these, or not an image.
         """
-        if prompts.is_variable(expression, self.names):
-            return _load_image(expression, prompts.resolve(expression, self.names, _FORBIDDEN))
+        if prompts.is_variable(expression, self.namespace):
+            return _load_image(expression, prompts.resolve(expression, self.namespace, _FORBIDDEN))
         if "://" in expression or Path(expression).expanduser().is_file():
             return images.load(expression)
         raise UsageError(
             f"no variable, file or https URL is called {expression!r}."
-            f"{did_you_mean(expression, self.names)}",
+            f"{did_you_mean(expression, self.namespace)}",
             hint="For example, `--image figure` or `--image plot.png`.",
         )
 
     def schema(self, expression: str) -> ResponseSchema:
-        """Return the class or JSON Schema that the ``--schema`` variable holds.
+        """Return the schema in the ``--schema`` variable: a type or a JSON Schema.
 
         Raises:
             UsageError: If the name is undefined, or its value is not a schema.
         """
-        value = prompts.resolve(expression, self.names, _FORBIDDEN)
+        value = prompts.resolve(expression, self.namespace, _FORBIDDEN)
         try:
             return ResponseSchema(value)
         except UsageError as error:

@@ -1,4 +1,4 @@
-"""Where a shell's answers go: its displays and the notebook's variables."""
+"""The outputs of a shell's answers: its displays and the notebook's variables."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Outputs:
         shell: The shell.
 
     Attributes:
-        in_kernel: Whether the shell has a page whose displays can be updated.
+        in_kernel: Whether the shell is in a kernel, whose front end can update displays.
     """
 
     def __init__(self, shell: InteractiveShell) -> None:
@@ -34,7 +34,7 @@ class Outputs:
         self.in_kernel = getattr(shell, "kernel", None) is not None
 
     def view(self, cell: Cell) -> display.View:
-        """Return the view of one answer."""
+        """Return a view of one answer."""
         if cell.quiet:
             return display.QuietView()
         view: display.View = display.TerminalView(cell.output_format)
@@ -43,7 +43,7 @@ class Outputs:
         return view if cell.streams else display.FinalView(view)
 
     def columns(self, cell: Cell) -> display.ColumnsView:
-        """Return the view of several answers side by side."""
+        """Return a view of several answers side by side."""
         if cell.quiet:
             return display.QuietColumns()
         view = display.NotebookColumns() if self.in_kernel else display.TerminalColumns()
@@ -53,8 +53,8 @@ class Outputs:
         """Return a function that binds a result, and inserts its code below if requested."""
 
         def bind(result: Reply | Comparison) -> None:
-            names = filter(None, (LAST, cell.variable))
-            self._shell.user_ns.update(dict.fromkeys(names, result))
+            variables = filter(None, (LAST, cell.variable))
+            self._shell.user_ns.update(dict.fromkeys(variables, result))
             # Code from a replay is not inserted: a rerun notebook must not grow.
             if cell.insert and isinstance(result, Reply) and result.parsed and not result.replayed:
                 self._shell.set_next_input(result.parsed, replace=False)

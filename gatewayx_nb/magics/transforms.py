@@ -1,7 +1,7 @@
 """Input transformations of a cell's text, before IPython parses it.
 
 IPython offers no other way to do these three things. A cell magic that returns a coroutine is not
-awaited, so an ``await`` is added to cells that begin with our magic; the kernel then runs them as
+awaited, so an ``await`` is added to cells that begin with the magic; the kernel then runs them as
 async cells, in which widgets stay responsive. A cell magic without a body is refused before it is
 called, so an empty line is added and the magic reports the missing prompt itself. A question mark
 at the end of a line requests help in IPython, but may end a prompt here.
@@ -41,7 +41,7 @@ class Depth:
 
 
 class CallCell:
-    """Input transformer that rewrites the call of our cell magic.
+    """Input transformer that rewrites calls of the cell magic.
 
     Args:
         depth: Counter of the running cells; ``None`` in a shell without an event loop.

@@ -1,4 +1,4 @@
-"""The wording of hints in a notebook: the command or the option of a cell that helps."""
+"""The wording of hints in a notebook: a command to run or a cell option to set."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FLAGS = {
 
 
 def _set_option(option: str, value: object) -> str:
-    """Word an example by the cell's flag, and by the keyword of a call in Python."""
+    """Return an example with the cell's flag and with the keyword argument in Python."""
     example = f"`{option}={value!r}`"
     if option not in _FLAGS:
         return f"For example, {example}."

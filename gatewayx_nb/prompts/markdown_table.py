@@ -11,31 +11,31 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _PACKAGES = ("pandas", "polars")  # by name, so that neither is imported
-_COLUMNS = 30
-"""Maximum columns of a table in a prompt."""
+_MAX_COLUMNS = 30
+"""Maximum number of table columns in a prompt."""
 
 _MAX_CELL = 200
-"""Maximum characters of a cell."""
+"""Maximum number of characters in a cell."""
 
 
 def is_table(value: object) -> bool:
-    """Return whether a value is a DataFrame or a Series, by the names of its classes."""
+    """Return whether a value is a DataFrame or a Series, judged by its class names."""
     return _kind(value) is not None
 
 
 def to_markdown(name: str, table: Any, rows: int, forbidden: tuple[type, ...]) -> str:  # noqa: ANN401
-    """Write a table's shape and types on one line, followed by its first rows and columns.
+    """Return a table's shape and types on one line, followed by its first rows and columns.
 
     Raises:
-        UsageError: If a cell is of a forbidden type.
+        UsageError: If a cell's value has a forbidden type.
     """
     frame = table if _kind(table) == "DataFrame" else table.to_frame()
     height, width = frame.shape
     titles, types = list(map(str, frame.columns)), list(map(str, frame.dtypes))
-    head = frame.iloc[:, :_COLUMNS] if hasattr(frame, "iloc") else frame[:, :_COLUMNS]
-    labels, cells = _rows_with_index(head.head(rows))
-    shown = [*labels, *titles[:_COLUMNS]]
-    lines = [_line(shown), "|" + " --- |" * len(shown)]
+    head = frame.iloc[:, :_MAX_COLUMNS] if hasattr(frame, "iloc") else frame[:, :_MAX_COLUMNS]
+    index_title, cells = _rows_with_index(head.head(rows))
+    header = [*index_title, *titles[:_MAX_COLUMNS]]
+    lines = [_line(header), "|" + " --- |" * len(header)]
     for row in cells:
         for value in row:
             refuse(name, value, forbidden)
@@ -51,7 +51,7 @@ def _kind(value: object) -> str | None:
 
 
 def _rows_with_index(head: Any) -> tuple[list[str], Sequence[Sequence[object]]]:  # noqa: ANN401
-    """Return the index's title, if the index is informative, and the rows including it."""
+    """Return the index title in a list, and the rows with the index; omit a default index."""
     if not hasattr(head, "index"):  # polars has no index
         return [], list(head.rows())
     rows = [tuple(row) for row in head.itertuples(index=False, name=None)]
@@ -67,9 +67,11 @@ def _heading(
 ) -> str:
     height, width = shape
     limits = [f"the first {rows} rows"] if height > rows else []
-    limits += [f"the first {_COLUMNS} columns"] if width > _COLUMNS else []
+    limits += [f"the first {_MAX_COLUMNS} columns"] if width > _MAX_COLUMNS else []
     pairs = zip(titles, types, strict=True)
-    dtypes = ", ".join(f"{title}: {dtype}" for title, dtype in itertools.islice(pairs, _COLUMNS))
+    dtypes = ", ".join(
+        f"{title}: {dtype}" for title, dtype in itertools.islice(pairs, _MAX_COLUMNS)
+    )
     note = f"; below, {' and '.join(limits)}" if limits else ""
     return f"{type(table).__name__} of {height} rows and {width} columns ({dtypes}){note}"
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 # The whole grammar; it contains no other Python. Text that does not match stays literal, so that
-# JSON (`{{"a": 1}}`), JSX (`style={{color: "red"}}`), LaTeX and Jinja's blocks and calls pass. For
+# JSON (`{{"a": 1}}`), JSX (`style={{color: "red"}}`), LaTeX, and Jinja blocks and calls do too. For
 # the same reason a format specification does not begin with a space or a quote.
 _NAME = rf"(?!(?:{'|'.join(keyword.kwlist)})\b)[^\W\d]\w*"
 _ACCESS = rf"""
@@ -31,7 +31,7 @@ _ACCESSES = re.compile(_ACCESS, re.VERBOSE)
 
 @dataclass(frozen=True, slots=True)
 class _Access:
-    """One ``.attribute`` or ``["key"]`` of a placeholder.
+    """One ``.attribute`` or ``["key"]`` in a placeholder.
 
     Attributes:
         owner: The placeholder's source text before this access.
@@ -48,27 +48,27 @@ class _Access:
 
 def substitute(
     template: str,
-    lookup: Mapping[str, object],
+    namespace: Mapping[str, object],
     forbidden: tuple[type, ...],
     write: Callable[[str, object, str], str],
 ) -> str:
-    """Replace each placeholder by the result of ``write`` for its name, value and format spec.
+    """Replace each placeholder with the result of ``write`` for its name, value and format spec.
 
-    All in one pass: values are never scanned for placeholders.
+    This takes one pass: values are never scanned for placeholders.
 
     Raises:
-        UsageError: If a name, attribute or key does not exist, is private or of a forbidden type.
+        UsageError: If a name, attribute or key does not exist, is private or has a forbidden type.
     """
 
     def replacement(field: re.Match[str]) -> str:
-        value = _value(field, lookup, forbidden)
+        value = _value(field, namespace, forbidden)
         return write(field["root"] + field["path"], value, field["spec"] or "")
 
     return _FIELD.sub(replacement, template)
 
 
 def resolve(
-    expression: str, lookup: Mapping[str, object], forbidden: tuple[type, ...] = ()
+    expression: str, namespace: Mapping[str, object], forbidden: tuple[type, ...] = ()
 ) -> object:
     """Return the value of ``name``, ``obj.attr`` or ``d["k"]``, as in a placeholder.
 
@@ -81,20 +81,20 @@ def resolve(
             f"{expression!r} is not a variable, an attribute or an item.",
             hint="For example, `city`, `obj.city` or `d['city']`.",
         )
-    return _value(field, lookup, forbidden)
+    return _value(field, namespace, forbidden)
 
 
-def is_variable(expression: str, lookup: Mapping[str, object]) -> bool:
+def is_variable(expression: str, namespace: Mapping[str, object]) -> bool:
     """Return whether an expression begins with a name in the namespace."""
     field = _FIELD.fullmatch(f"{{{{{expression}}}}}")
-    return field is not None and field["spec"] is None and field["root"] in lookup
+    return field is not None and field["spec"] is None and field["root"] in namespace
 
 
 def _value(
-    field: re.Match[str], lookup: Mapping[str, object], forbidden: tuple[type, ...]
+    field: re.Match[str], namespace: Mapping[str, object], forbidden: tuple[type, ...]
 ) -> object:
     """Follow the path from its root; no value on it may be of a forbidden type."""
-    value = _root(field["root"], lookup)
+    value = _root(field["root"], namespace)
     # At each step, because an attribute of a forbidden value may reveal it too.
     refuse(field["root"], value, forbidden)
     for access in _accesses(field):
@@ -103,15 +103,15 @@ def _value(
     return value
 
 
-def _root(name: str, lookup: Mapping[str, object]) -> object:
+def _root(name: str, namespace: Mapping[str, object]) -> object:
     # `_`, `__` and `___` are IPython's last outputs, `_i` and `_12` its history.
     if name.strip("_") and name.startswith("__") and name.endswith("__"):
         raise _private(name)
     try:
-        return lookup[name]
+        return namespace[name]
     except KeyError:
         raise UsageError(
-            f"The prompt names '{name}', which is not defined.{did_you_mean(name, lookup)}",
+            f"The prompt names '{name}', which is not defined.{did_you_mean(name, namespace)}",
             hint=f'Define it first: {name} = "..."',
         ) from None
 
@@ -140,13 +140,13 @@ def _follow(access: _Access, owner: Any) -> object:  # noqa: ANN401 - any notebo
 
 
 def _missing(access: _Access, owner: Any) -> UsageError:  # noqa: ANN401 - any notebook value
-    kind, look = ("attribute", "dir") if access.is_attribute else ("key", "list")
+    kind, function = ("attribute", "dir") if access.is_attribute else ("key", "list")
     known = dir(owner) if access.is_attribute else list(getattr(owner, "keys", tuple)())
     hint = did_you_mean(str(access.key), [name for name in known if isinstance(name, str)])
     return UsageError(
         f"The prompt names '{access.path}', but '{access.owner}' has no {kind} {access.key!r}."
         f"{hint}",
-        hint=f"List what it has with: {look}({access.owner})",
+        hint=f"List what it has with: {function}({access.owner})",
     )
 
 

@@ -36,7 +36,7 @@ def source_of(name: str, value: type | Callable[..., object]) -> str:
 
 
 def _class_source(name: str) -> str | None:
-    """Find a class in the executed cells, latest first."""
+    """Return a class's source from the latest executed cell that defines it."""
     for cell in reversed(_cells()):
         if f"class {name.rpartition('.')[2]}" not in cell:
             continue
@@ -49,7 +49,7 @@ def _class_source(name: str) -> str | None:
 
 
 def _cells() -> list[str]:
-    """Return the executed sources without a file, which IPython keeps for tracebacks."""
+    """Return the sources of executed cells, which IPython keeps in linecache for tracebacks."""
     entries = list(linecache.cache.values())
     return ["".join(entry[2]) for entry in entries if len(entry) > 2 and entry[1] is None]  # noqa: PLR2004
 

@@ -1,4 +1,4 @@
-"""Fill in a prompt: each value as a table, source code, an image or plain text."""
+"""Fill in a prompt: each value becomes a table, source code, an image or plain text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.messages import Image
 
 ROWS = 20
-"""Default maximum rows of a table in a prompt."""
+"""Default maximum number of table rows in a prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,68 +26,68 @@ class FilledPrompt:
     """A prompt with its placeholders filled in.
 
     Attributes:
-        text: The text; ``[image 1]`` marks the place of the first image.
+        text: The text; ``[image 1]`` marks the position of the first image.
         images: The images, in that order.
-        names: The notebook expression of each: ``fig``, ``plots["a"]``.
+        image_names: Their expressions in the notebook, such as ``fig`` or ``plots["a"]``.
     """
 
     text: str
     images: tuple[Image, ...] = ()
-    names: tuple[str, ...] = ()
+    image_names: tuple[str, ...] = ()
 
 
 def compose(
     template: str,
-    lookup: Mapping[str, object],
+    namespace: Mapping[str, object],
     forbidden: tuple[type, ...] = (),
     *,
     rows: int = ROWS,
 ) -> FilledPrompt:
-    """Replace all placeholders by their values, in one pass: values are never scanned themselves.
+    """Replace all placeholders with their values in one pass, so values are never scanned.
 
     Placeholders are ``{{name}}``, ``{{obj.attr}}``, ``{{d["k"]}}``, ``{{Out[3]}}`` and any chain
     of these, with an optional format specification as in ``{{x:.2f}}``. Everything else is literal.
 
     Args:
         template: The prompt as typed.
-        lookup: The names that a placeholder may begin with.
+        namespace: The names that a placeholder may begin with, with their values.
         forbidden: Types whose instances must never get into a prompt, above all keys.
-        rows: Maximum rows of a table.
+        rows: Maximum number of table rows.
 
     Raises:
-        UsageError: If a name, attribute or key does not exist, is private or of a forbidden type,
+        UsageError: If a name, attribute or key does not exist, is private or has a forbidden type,
             or its value cannot be written as text.
     """
     loaded: list[Image] = []
-    names: list[str] = []
+    image_names: list[str] = []
 
     def write(name: str, value: object, spec: str) -> str:
         if spec or not images.is_drawable(value):
             return _to_text(name, value, spec, rows, forbidden)
         loaded.append(_to_image(name, value))
-        names.append(name)
+        image_names.append(name)
         return f"[image {len(loaded)}]"
 
-    text = substitute(template, lookup, forbidden, write)
-    return FilledPrompt(text, tuple(loaded), tuple(names))
+    text = substitute(template, namespace, forbidden, write)
+    return FilledPrompt(text, tuple(loaded), tuple(image_names))
 
 
 def fill(
     template: str,
-    lookup: Mapping[str, object],
+    namespace: Mapping[str, object],
     forbidden: tuple[type, ...] = (),
     *,
     rows: int = ROWS,
 ) -> str:
-    """Fill in a text that cannot contain images; see `compose`.
+    """Fill in text that cannot contain images; see `compose`.
 
     >>> fill('{{n:.1f}} of {"a": {{d["k"]}}}, {n} $n', {"n": 2, "d": {"k": "{{n}}"}})
     '2.0 of {"a": {{n}}}, {n} $n'
     """
-    filled = compose(template, lookup, forbidden, rows=rows)
+    filled = compose(template, namespace, forbidden, rows=rows)
     if filled.images:
         raise UsageError(
-            f"{filled.names[0]!r} is an image, and only text is possible here.",
+            f"{filled.image_names[0]!r} is an image, and only text is possible here.",
             hint="Put the image into the prompt instead.",
         )
     return filled.text

@@ -1,4 +1,4 @@
-"""Status server for the default pool, for this machine only.
+"""Status server for the default pool; it serves only this machine.
 
 ::
 

@@ -62,7 +62,7 @@ def _gateway(_: Request, error: Exception) -> Response:
 
 
 def _unexpected(_: Request, error: Exception) -> Response:
-    """Respond without the text of an unexpected error; the server's log has it."""
+    """Respond without the text of an unexpected error, which is in the server's log."""
     return error_response(500, f"{type(error).__name__}; see the server's log.")
 
 

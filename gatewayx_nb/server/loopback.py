@@ -1,6 +1,6 @@
 """Access control that admits only requests from programs and pages on this machine.
 
-A page of any site can make a browser send requests to 127.0.0.1, and a site whose name resolves to
+A page on any site can make a browser send requests to 127.0.0.1, and a site whose name resolves to
 that address (DNS rebinding) can read the responses. But it cannot send a Host or Origin other than
 its own. There are no CORS headers, so a page on another port cannot read the responses either.
 """
@@ -43,7 +43,7 @@ class LoopbackOnly:
 
 
 def _refusal(scope: Scope) -> Response | None:
-    """Return the response for a refused request."""
+    """Return the response for a refused request, or ``None`` if it is admitted."""
     if not (_is_loopback(scope.get("server")) and _is_loopback(scope.get("client"))):
         return error_response(403, "Only this machine is allowed.", "Bind the server to 127.0.0.1.")
     headers = Headers(scope=scope)

@@ -3,7 +3,7 @@
 >>> from gatewayx_nb.llm_engines import Chunk
 >>> from gatewayx_nb.testing import ScriptedEngine, check
 >>> check(ScriptedEngine(["Hi.", Chunk(finish_reason="stop")]), ask=True)
-scripted: keeps 14 rules
+scripted: passes 14 rules
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ KEY = "canary-0123456789-of-the-conformance-kit"
 """The default key for engines."""
 
 _GRACE = 5.0
-"""Seconds that a rule may take in addition to replies: to cancel and to close."""
+"""Additional seconds that a rule may take, to cancel and close calls."""
 
 _REPLIES = 6
-"""Maximum duration of a rule, in replies; after that its thread counts as blocked."""
+"""Maximum number of replies per rule; a rule that takes longer counts as blocked."""
 
 _NO_CALLS = "it was not called; pass `ask=True` to allow it"
 _NO_DIALECT = "its dialect is unknown; pass `dialect=`"
@@ -67,7 +67,7 @@ class BrokenRule:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The rules checked for an engine that breaks none.
+    """The rules that an engine passed.
 
     Attributes:
         engine: Its name.
@@ -82,7 +82,7 @@ class Report:
     @override
     def __repr__(self) -> str:
         skipped = f"; {self.skipped}" if self.skipped else ""
-        return f"{self.engine}: keeps {len(self.rules)} rules{skipped}"
+        return f"{self.engine}: passes {len(self.rules)} rules{skipped}"
 
 
 class ConformanceError(GatewayError, AssertionError):
@@ -90,7 +90,7 @@ class ConformanceError(GatewayError, AssertionError):
 
     def __init__(self, engine: str, broken: tuple[BrokenRule, ...]) -> None:
         count = f"{len(broken)} rule{'s' if len(broken) > 1 else ''}"
-        lines = "".join(f"\n* {one}" for one in broken)
+        lines = "".join(f"\n* {rule}" for rule in broken)
         super().__init__(f"engine {engine!r} breaks {count}:{lines}", engine=engine)
         self.broken = broken
 
@@ -103,7 +103,7 @@ def check(
     dialect: DialectSample | None = None,
     timeout: float = 10.0,
 ) -> Report:
-    """Check whether an engine keeps the rules; this may take several seconds.
+    """Check an engine against the rules; this may take several seconds.
 
     An `HTTPEngine` is called with a loopback server in place of its provider. Any other engine is
     called only if allowed, because it may reach its provider.
@@ -113,8 +113,8 @@ def check(
             up at the end.
         ask: Whether an engine that does not use HTTP through `HTTPEngine` may be called, with
             about ten prompts of a few words.
-        key: The key for the engine. It must never be shown.
-        dialect: The format of an `HTTPEngine`. Default: that of its base class.
+        key: The key for the engine, which it must not expose.
+        dialect: The format of an `HTTPEngine`. If omitted, that of its base class.
         timeout: Seconds that a reply may take.
 
     Raises:

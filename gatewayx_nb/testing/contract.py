@@ -1,4 +1,4 @@
-"""Rules for all engines: those that need no call, and those for an engine that replies."""
+"""Rules for all engines: some need no call, others need replies."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.testing.steps import Step
 
 _GRACE = 2.0
-"""Seconds within which a cancelled call has to end."""
+"""Maximum seconds until a cancelled call ends."""
 
 _PROMPTS = ("one and then some", "two and then more")
 
@@ -83,7 +83,7 @@ def _pickled(engine: object) -> str:
 
 
 async def _cleanup(subject: EngineUnderTest) -> str | None:
-    # A new engine has made no call; the other one has made those of the rules before this one.
+    # A new engine has made no calls; the tested one has made those of the earlier rules.
     for engine in (subject.create(), subject.engine):
         await engine.cleanup()
         await engine.cleanup()
@@ -92,7 +92,7 @@ async def _cleanup(subject: EngineUnderTest) -> str | None:
 
 CONTRACT = (
     Rule(
-        "`requires_key` in the source is the value of the class",
+        "`requires_key` in the source equals the class attribute",
         "Write `requires_key = False` in the class body, and nowhere else.",
         _check_literal,
     ),
@@ -103,12 +103,12 @@ CONTRACT = (
     ),
     Rule(
         "`model_name` is a str",
-        "Set it to the model that the engine's name alone refers to.",
+        "Set it to the model to call when only the engine's name is used.",
         _model_name,
     ),
     Rule(
-        "`generate` takes any keyword",
-        "End its parameters with `**kwargs`, which receive a caller's `params`.",
+        "`generate` accepts any keyword argument",
+        "End its parameters with `**kwargs`, which receives a caller's `params`.",
         _keywords,
     ),
     Rule(
@@ -139,9 +139,9 @@ LAST = (
 
 async def _chunks(subject: EngineUnderTest) -> str | None:
     outcome = await subject.ask()
-    others = [type(chunk).__name__ for chunk in outcome.chunks if not isinstance(chunk, Chunk)]
-    if outcome.error is not None or others:
-        return f"it yielded {others[0]}" if others else f"it {outcome}"
+    wrong_types = [type(chunk).__name__ for chunk in outcome.chunks if not isinstance(chunk, Chunk)]
+    if outcome.error is not None or wrong_types:
+        return f"it yielded {wrong_types[0]}" if wrong_types else f"it {outcome}"
     return None if outcome.text else "it yielded no text"
 
 
@@ -162,7 +162,7 @@ async def _generate(subject: EngineUnderTest) -> str | None:
         answer: object = await subject.engine.generate(PROMPT)
     if not isinstance(answer, (str, Reply)):
         return f"it returned {type(answer).__name__}"
-    return None if str(answer) else "it returned an empty text"
+    return None if str(answer) else "it returned an empty str"
 
 
 async def _concurrent_streams(subject: EngineUnderTest) -> str | None:
@@ -170,11 +170,11 @@ async def _concurrent_streams(subject: EngineUnderTest) -> str | None:
         subject.script = _by_prompt(subject.dialect, len(subject.server.requests) + 2)
         expected = ["Onelo.", "Twolo."]
     else:
-        alone = [(await subject.ask(prompt=prompt)).text for prompt in _PROMPTS]
+        separate = [(await subject.ask(prompt=prompt)).text for prompt in _PROMPTS]
         again = [(await subject.ask(prompt=prompt)).text for prompt in _PROMPTS]
-        if alone != again:
-            return None  # not applicable to a model that never repeats itself
-        expected = alone
+        if separate != again:
+            return None  # not applicable to a model whose replies vary
+        expected = separate
     texts = await _interleaved(subject)
     return None if texts == expected else f"expected {expected}, got {texts}"
 

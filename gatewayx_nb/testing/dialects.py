@@ -40,7 +40,7 @@ class DialectSample:
         idle: Events without content that occur in a stream, including an unknown one.
         fault: Body of an error, as sent with a status or within a stream.
         listing: Body of a list of the models ``"one"`` and ``"two"``.
-        options: Keywords that make the engine use it at any base URL.
+        options: Constructor options that select the dialect at any base URL.
     """
 
     name: str
@@ -82,7 +82,7 @@ def dialect_of(engine: type) -> DialectSample | None:
 
 
 def event(body: Mapping[str, Any] | str, *, name: str = "") -> bytes:
-    """Return an event of a stream; a name goes on a line of its own."""
+    """Return a stream event; its name, if any, is on a separate line."""
     data = body if isinstance(body, str) else json.dumps(body)
     return (f"event: {name}\n" if name else "").encode() + f"data: {data}\n\n".encode()
 
@@ -153,8 +153,8 @@ def _response_event(kind: str, number: int, **fields: Any) -> dict[str, Any]:  #
 
 
 def _response_delta(text: str) -> dict[str, Any]:
-    place = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
-    return _response_event("output_text.delta", 4, **place, delta=text, logprobs=[])
+    position = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
+    return _response_event("output_text.delta", 4, **position, delta=text, logprobs=[])
 
 
 _RESPONSE_ITEM = {

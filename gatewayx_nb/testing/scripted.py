@@ -1,4 +1,4 @@
-"""An engine that replies as a test's script says."""
+"""An engine that replies according to a script, for tests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.llm_engines import Request
 
 ScriptItem = str | Chunk | Exception | float
-"""An item of a script: a text or chunk to yield, an error to raise, seconds to sleep."""
+"""An item of a script: a str or chunk to yield, an error to raise, seconds to sleep."""
 
 
 class ScriptedEngine(LLMEngine):

@@ -108,7 +108,7 @@ class Server:
         self.connections += 1
         self.open += 1
         writer.write(self._greeting)
-        # A broken connection is what tests want to see, and its error is the client's to report.
+        # Tests provoke broken connections, and the client reports their errors.
         try:
             with contextlib.suppress(_EndedError, OSError, asyncio.CancelledError):
                 while request := await _request(reader):
@@ -123,8 +123,8 @@ class Server:
     async def wait_for_requests(self, requests: int) -> None:
         """Wait until ``requests`` requests have arrived in total.
 
-        One event wakes all waiting calls: hundreds of polling calls would starve the client of the
-        interpreter.
+        One event wakes all waiting calls: hundreds of polling calls would leave the client no
+        interpreter time.
         """
         if len(self.requests) < requests:
             await self._arrivals.setdefault(requests, asyncio.Event()).wait()
@@ -140,10 +140,10 @@ class Server:
 
 async def _request(reader: asyncio.StreamReader) -> ReceivedRequest | None:
     try:
-        top = await reader.readuntil(b"\r\n\r\n")
+        head = await reader.readuntil(b"\r\n\r\n")
     except asyncio.IncompleteReadError:
         return None
-    first, *lines = top.decode("latin-1").strip().split("\r\n")
+    first, *lines = head.decode("latin-1").strip().split("\r\n")
     method, target, _version = first.split(" ")
     pairs = (line.split(":", 1) for line in lines)
     headers = {name.lower(): value.strip() for name, value in pairs}

@@ -16,7 +16,7 @@ class ReceivedRequest:
     Attributes:
         method: The HTTP method.
         target: The request target: a path, or for a proxy a URL or ``host:port``.
-        headers: By name in lower case.
+        headers: The headers, by lower-case name.
         body: The whole body.
         closed: Set when the peer has closed the socket.
         closed_at: The monotonic clock at that moment.

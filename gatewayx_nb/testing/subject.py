@@ -76,7 +76,7 @@ class EngineUnderTest:
         script: The script that the server plays.
     """
 
-    def __init__(  # noqa: PLR0913 - facts of an engine
+    def __init__(  # noqa: PLR0913 - all describe the engine
         self,
         engine: type[LLMEngine],
         *,
@@ -148,7 +148,8 @@ class Rule:
     Attributes:
         text: The rule, in a sentence.
         hint: How to fix a violation.
-        check: Returns the observed violation, or ``None`` if there is none. It may also raise it.
+        check: Returns the observed violation, or ``None`` if there is none.
+            An exception is a violation too.
     """
 
     text: str

@@ -1,4 +1,4 @@
-"""Rules for HTTP engines, with a server that disconnects, splits, lies and refuses."""
+"""Rules for HTTP engines, tested with a server that disconnects, splits, corrupts and rejects."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ async def _key_in_errors(subject: EngineUnderTest) -> str | None:
     for script in ([Send(reply(body, 401))], [Send(reply(body))], [Reset()]):
         error = (await subject.ask(script)).error
         if error is not None:
-            # All that a page or a log may show of an error.
+            # Everything about an error that a page or a log may show.
             shown = f"{error!r} {vars(error)} {''.join(traceback.format_exception(error))}"
             if subject.key in shown:
                 return f"a {type(error).__name__} contains it"
@@ -136,13 +136,13 @@ async def _disconnected(subject: EngineUnderTest) -> str | None:
 
 
 async def _urls(subject: EngineUnderTest) -> str | None:
-    targets = [one.target for one in _server(subject).requests if subject.key in one.target]
+    targets = [item.target for item in _server(subject).requests if subject.key in item.target]
     return "a path contains it" if targets else None
 
 
 FAULTS = (
     Rule(
-        "401, 403, 404, 429 and 500 raise the error of their class",
+        "401, 403, 404, 429 and 500 raise the error class for that status",
         "Create them with `errors.from_response(…)`.",
         _statuses,
     ),
@@ -213,7 +213,7 @@ def _split_after_cr(body: bytes) -> Iterator[Step]:
 async def _byte_order_mark(subject: EngineUnderTest) -> str | None:
     # Before the first text, whose loss is visible: earlier events may be empty.
     events = _dialect(subject).events
-    first = next(place for place, data in enumerate(events) if b"Hel" in data)
+    first = next(index for index, data in enumerate(events) if b"Hel" in data)
     bare = events[first][events[first].index(b"data:") :]
     marked = (b"\xef\xbb\xbf" + bare, *events[first + 1 :])
     outcome = await subject.ask(_dialect(subject).stream(*marked))
@@ -232,14 +232,14 @@ async def _between(subject: EngineUnderTest, *insertions: bytes) -> str | None:
     """Insert bytes between the events of a stream; the reply must not change."""
     dialect = _dialect(subject)
     for idle in insertions:
-        events = [piece for one in dialect.events[: dialect.end] for piece in (one, idle)]
+        events = [piece for data in dialect.events[: dialect.end] for piece in (data, idle)]
         outcome = await subject.ask(dialect.stream(*events, *dialect.events[dialect.end :]))
         if observed := _difference(outcome):
             return f"with {idle[:80]!r} {observed}"
     return None
 
 
-async def _broken_text(subject: EngineUnderTest) -> str | None:
+async def _invalid_utf8(subject: EngineUnderTest) -> str | None:
     dialect = _dialect(subject)
     events = [piece.replace(b"Hel", b"Hel\xff") for piece in dialect.events]
     outcome = await subject.ask(dialect.stream(*events))
@@ -261,10 +261,10 @@ async def _errors_in_replies(subject: EngineUnderTest) -> str | None:
         "at the start of a stream": dialect.stream(data),
         "within a stream": dialect.stream(*dialect.events[: dialect.end], data),
     }
-    for place, script in scripts.items():
+    for position, script in scripts.items():
         outcome = await subject.ask(script)
         if isinstance(outcome.error, TruncatedError) or not isinstance(outcome.error, GatewayError):
-            return f"{place}, it {outcome}"
+            return f"{position}, it {outcome}"
     return None
 
 
@@ -292,10 +292,10 @@ STREAMS = (
         "Let the parser yield nothing for events it does not know.",
         _idle,
     ),
-    Rule("invalid UTF-8 raises no raw exception", 'Decode with `errors="replace"`.', _broken_text),
+    Rule("invalid UTF-8 raises no raw exception", 'Decode with `errors="replace"`.', _invalid_utf8),
     Rule("an endless line raises an error", _USE_DECODER, _endless_line),
     Rule(
-        "an error in a reply of status 200 is raised",
+        "an error in a reply with status 200 is raised",
         "Raise `errors.from_body(…)`.",
         _errors_in_replies,
     ),

@@ -28,13 +28,13 @@ if TYPE_CHECKING:
             """Call one model again."""
 
         def vote(self, row: int, vote: Vote, index: int | None = None) -> None:
-            """Vote."""
+            """Vote on a row's replies."""
 
         def set_note(self, row: int, note: str) -> None:
             """Store the reason for a vote."""
 
 
-# As many columns of equal width as fit, of at least 16em; one if the page is narrower than that.
+# As many equal columns of at least 16em as fit; a single column on a narrower page.
 _GRID = {
     "display": "grid",
     "grid_template_columns": "repeat(auto-fit, minmax(min(16em, 100%), 1fr))",
@@ -47,28 +47,31 @@ class AnswerColumn:
     """One column: a name, a reply and its buttons."""
 
     def __init__(
-        self, stop: Callable[[], None], retry: Callable[[], None], better: Callable[[], None]
+        self,
+        on_stop: Callable[[], None],
+        on_retry: Callable[[], None],
+        on_better: Callable[[], None],
     ) -> None:
         self._renderer: AnswerRenderer | None = None
         self._label = ""
         self._head, self._body = ipywidgets.HTML(), ipywidgets.HTML()
-        self._stop = button("Stop", stop, "Stop this model and keep the partial answer")
-        self._retry = button("Retry", retry, "Call this model again")
-        self._better = button("Better", better, "This answer is better than the others")
+        self._stop = button("Stop", on_stop, "Stop this model and keep the partial answer")
+        self._retry = button("Retry", on_retry, "Call this model again")
+        self._better = button("Better", on_better, "This answer is better than the others")
         buttons = ipywidgets.HBox([self._stop, self._retry, self._better])
         self.box = ipywidgets.VBox([self._head, self._body, buttons])
         self.box.layout.overflow = "auto"
         self.box.layout.border_top = "2px solid rgba(128,128,128,.5)"
         self.length = 0
 
-    def show(self, column: Column, label: str, marks: Sequence[str], *, votes: bool) -> None:
+    def show(self, column: Column, label: str, marks: Sequence[str], *, can_vote: bool) -> None:
         """Show a column's name and the buttons that apply now."""
         set_html(self._head, heading_html(label, marks))
         outcome = column.outcome
         is_complete = isinstance(outcome, Reply) and not outcome.interrupted
         show_if(self._stop, shown=outcome is None)
         show_if(self._retry, shown=outcome is not None and not is_complete)
-        show_if(self._better, shown=votes)
+        show_if(self._better, shown=can_vote)
         self._better.button_style = "success" if "better" in marks else ""
         if label != self._label:
             self._label = label
@@ -95,7 +98,7 @@ class AnswerColumn:
 
 
 class ComparisonRow:
-    """One prompt: the value of `{{input}}`, the columns, the votes.
+    """The row of one prompt: the value of `{{input}}`, the columns and the voting controls.
 
     Args:
         row: Its index in the run, from 0.
@@ -140,12 +143,12 @@ class ComparisonRow:
         set_children(self._grid, tuple(column.box for column in columns))
         set_html(self._input, f"<strong>{escape(live.input)}</strong>" if live.input else "")
         self._show_answers(session, columns, mode)
-        marks, votes = self._marks(session, count), live.ended and count > 1
+        marks, can_vote = self._marks(session, count), live.ended and count > 1
         for index, column in enumerate(columns):
             label = session.label(self._row, index)
-            column.show(live.columns[index], label, marks[index], votes=votes)
+            column.show(live.columns[index], label, marks[index], can_vote=can_vote)
         record = session.record(self._row)
-        show_if(self._votes, shown=votes)
+        show_if(self._votes, shown=can_vote)
         verdict = record.verdict if record else None
         self._note.disabled = verdict is None
         self._note.value = verdict.note if verdict else ""
@@ -166,7 +169,7 @@ class ComparisonRow:
             column.show_answer(answer, mode, hidden=hidden)
 
     def _marks(self, session: ComparisonSession, count: int) -> list[list[str]]:
-        """Return what each column is best in, once all have finished and names are visible."""
+        """Return each column's marks; empty until all have ended and names are visible."""
         live, record = session.comparisons[self._row], session.record(self._row)
         if not live.ended or session.is_hidden(self._row):
             return [[] for _ in range(count)]

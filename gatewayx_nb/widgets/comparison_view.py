@@ -33,19 +33,19 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("gatewayx_nb")
 
-_SHARE = 5
-"""Several replies may take a fifth of a CPU core to render."""
+_PAUSE_FACTOR = 5
+"""Rendering several replies may take a fifth of a CPU core."""
 
 
 class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
     """Several models side by side: prompt them, watch and judge the replies, export the results.
 
     Args:
-        pool: Returns the pool.
-        names: Returns the notebook's namespace, for ``{{name}}`` in a prompt.
+        get_pool: Returns the pool.
+        get_namespace: Returns the notebook's namespace, for ``{{name}}`` in a prompt.
         prompt: The initial prompt.
         models: Initially selected references, or one.
-        options: Initial keywords of the calls, such as ``system`` and ``temperature``.
+        options: Initial call options, such as ``system`` and ``temperature``.
 
     Attributes:
         picker: The model picker; its ``value`` contains the selected models.
@@ -53,20 +53,20 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
 
     def __init__(
         self,
-        pool: Callable[[], EnginePool],
-        names: Callable[[], Mapping[str, object]],
+        get_pool: Callable[[], EnginePool],
+        get_namespace: Callable[[], Mapping[str, object]],
         prompt: str = "",
         models: str | Iterable[str] = (),
         options: Mapping[str, Any] | None = None,
     ) -> None:
-        self._pool = pool
-        self._session = ComparisonSession(pool, names)
+        self._get_pool = get_pool
+        self._session = ComparisonSession(get_pool, get_namespace)
         self._lock = threading.RLock()  # a thread shows a run while clicks change it
-        self._throttle = Throttle(time.monotonic, _SHARE)
+        self._throttle = Throttle(time.monotonic, _PAUSE_FACTOR)
         self._rows: list[ComparisonRow] = []
         self._thread: threading.Thread | None = None
         self._snapshot = StaticSnapshot()
-        self.picker = ModelPicker(pool, models, is_open=not models)
+        self.picker = ModelPicker(get_pool, models, is_open=not models)
         self._fields = Fields(prompt, options or {})
         self._keyboard = Keyboard("gatewayx-view", {"run": self._press_run, "stop": self.stop})
         super().__init__(self._create_widgets())
@@ -85,15 +85,15 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
 
     @property
     def code(self) -> str:
-        """A cell that repeats the last run; empty before the first."""
+        """Code for a cell that repeats the last run; empty before the first."""
         return self._session.code
 
     def run(self, *, wait: bool = True) -> None:
         """Run the prompt with the parameters in the fields.
 
         Args:
-            wait: Whether to wait until all models have finished; else the replies arrive in the
-                background.
+            wait: Whether to wait until all models have finished; otherwise the replies arrive in
+                the background.
 
         Raises:
             UsageError: If the fields are invalid; nothing was sent.
@@ -133,7 +133,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         return f"ComparisonView({', '.join(self.picker.value)})"
 
     def _ipython_display_(self, **_: object) -> None:
-        """Display the controls, with the output saved in the notebook below them."""
+        """Display the controls, and below them the output that the notebook saves."""
         from IPython.display import display
 
         if hasattr(self, "_repr_mimebundle_"):  # ipywidgets 8
@@ -209,7 +209,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         self._report_errors(lambda: self._set_status(f"Saved {self.save(path)}."))
 
     def _report_errors(self, action: Callable[[], object]) -> None:
-        """Perform the action of a button; show an error in one line."""
+        """Perform a button's action; show an error in one line."""
         try:
             action()
         except GatewayError as error:
@@ -224,11 +224,11 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
     def _update_fields(self) -> None:
         """Show the selected models and the fields that all of them support."""
         selected = self.picker.value
-        self._selection.value = f"Models: {escape(', '.join(selected) or 'no model is selected')}"
+        self._selection.value = f"Models: {escape(', '.join(selected) or 'none selected')}"
         features: list[frozenset[str]] = []
         for reference in selected:
             try:
-                features.append(self._pool().features(reference))
+                features.append(self._get_pool().features(reference))
             except GatewayError as error:
                 self._set_status(error.describe())
         self._fields.show_supported(frozenset.intersection(*features) if features else frozenset())
@@ -238,14 +238,14 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         self._set_running(running=True)
         self._set_status("")
         self._report_errors(self._show)
-        if self._thread is None:  # after a retry, the thread of the run is still there
+        if self._thread is None:  # after a retry, the run's thread may still be alive
             self._thread = threading.Thread(
                 target=self._show_until_finished, name="gatewayx-view", daemon=True
             )
             self._thread.start()
 
     def _show_until_finished(self) -> None:
-        """Update the run until its end; a reply that cannot be shown does not affect others."""
+        """Update the columns until the run ends; a reply that cannot be shown affects no others."""
         while True:
             while not self._session.join(INTERVAL):
                 self._report_errors(self._show)

@@ -10,7 +10,7 @@ from gatewayx_nb import images
 from gatewayx_nb.comparisons import (
     FIELD_LABELS,
     ComparisonRequest,
-    fits_field,
+    can_be_field_value,
     parse_fields,
     parse_inputs,
     reusable_options,
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 _WIDE = {"width": "auto"}
 _NARROW = {"max_width": "calc(100% - 4px)"}  # minus its margins
 _LABELS = {"description_width": "7em"}
-_REMEMBERED, _SHORT = 20, 70
-_SAMPLES = 20
+_MAX_PROMPTS, _MAX_LABEL = 20, 70
+_MAX_SAMPLES = 20
 
 
 class Fields:
@@ -37,14 +37,16 @@ class Fields:
 
     Args:
         prompt: The initial prompt.
-        options: Initial keywords of the calls.
+        options: Initial call options.
     """
 
     def __init__(self, prompt: str, options: Mapping[str, Any]) -> None:
         options = reusable_options(options)
-        typed = {name for name in FIELD_LABELS if fits_field(options.get(name))}
+        field_names = {name for name in FIELD_LABELS if can_be_field_value(options.get(name))}
         # Options without a field, or with a value that no field can hold, are passed on unchanged.
-        self._others = {k: v for k, v in options.items() if k != "system" and k not in typed}
+        self._other_options = {
+            k: v for k, v in options.items() if k != "system" and k not in field_names
+        }
         self._prompts: list[str] = []
         self._images: dict[str, Image] = {}
         self._supported: frozenset[str] = frozenset()
@@ -57,14 +59,14 @@ class Fields:
             name: _narrow(
                 ipywidgets.Text,
                 description=label,
-                value=_field_text(options.get(name)) if name in typed else "",
+                value=_field_text(options.get(name)) if name in field_names else "",
                 placeholder="model default",
             )
             for name, label in FIELD_LABELS.items()
         }
         self._inputs = _area("Inputs", "One per line; each replaces {{input}} in turn", 3)
         self._samples = _narrow(
-            ipywidgets.BoundedIntText, value=1, min=1, max=_SAMPLES, description="Samples"
+            ipywidgets.BoundedIntText, value=1, min=1, max=_MAX_SAMPLES, description="Samples"
         )
         self._upload = ipywidgets.FileUpload(accept="image/*", multiple=True, description="Images")
         if self._upload.has_trait("tooltip"):  # ipywidgets 7 has none
@@ -78,14 +80,14 @@ class Fields:
         )
         show_if(self._history, shown=False)
         self._history.observe(lambda change: self._recall(change["new"]), "value")
-        self.hidden = ipywidgets.Checkbox(description="Hide names until I vote", indent=False)
+        self.blind = ipywidgets.Checkbox(description="Hide names until I vote", indent=False)
         images_row = ipywidgets.HBox([self._upload, self._remove, self._image_list])
         self._grid = ipywidgets.Box(
             [*self._texts.values(), self._samples],
             layout={"display": "flex", "flex_flow": "row wrap"},
         )
         self.more = ipywidgets.VBox(
-            [self._system, self._grid, self._inputs, images_row, self._history, self.hidden]
+            [self._system, self._grid, self._inputs, images_row, self._history, self.blind]
         )
 
     def request(self, references: tuple[str, ...]) -> ComparisonRequest:
@@ -98,11 +100,11 @@ class Fields:
         return ComparisonRequest(
             prompt=self.prompt.value,
             references=references,
-            options=parse_fields(self._others, self._system.value, texts, self._supported),
+            options=parse_fields(self._other_options, self._system.value, texts, self._supported),
             images=dict(self._images),
             inputs=parse_inputs(self._inputs.value),
             samples=self._samples.value,
-            hidden=self.hidden.value,
+            blind=self.blind.value,
         )
 
     def show_supported(self, supported: frozenset[str]) -> None:
@@ -115,9 +117,9 @@ class Fields:
 
     def remember(self, prompt: str) -> None:
         """Add a prompt to the list of earlier prompts."""
-        others = [earlier for earlier in self._prompts if earlier != prompt]
-        self._prompts = [prompt, *others][:_REMEMBERED]
-        lines = [(shorten(text, _SHORT), index) for index, text in enumerate(self._prompts)]
+        other_prompts = [earlier for earlier in self._prompts if earlier != prompt]
+        self._prompts = [prompt, *other_prompts][:_MAX_PROMPTS]
+        lines = [(shorten(text, _MAX_LABEL), index) for index, text in enumerate(self._prompts)]
         self._history.options = [("", -1), *lines]
         show_if(self._history, shown=True)
 

@@ -26,23 +26,23 @@ _MAX_ITEMS = 40
 """Maximum lines shown at once; search finds the others."""
 
 _NO_MARKUP = str.maketrans(dict.fromkeys("<>&", "\N{REPLACEMENT CHARACTER}"))
-"""ipywidgets 7 renders labels as HTML, and refused files may have any name."""
+"""Removes markup: ipywidgets 7 renders labels as HTML, and refused files may have any name."""
 
 _KEYLESS = {"mock", "local"}
 """The engines shipped with the package that need no key."""
 
 
 class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
-    """Selectable engines and models, which follow changes of keys and engine files.
+    """Widget for selecting engines and models; it follows changes to keys and engine files.
 
     >>> import gatewayx_nb as gx
     >>> gx.picker(["mock"]).value
     ('mock',)
 
     Args:
-        pool: Returns the pool.
+        get_pool: Returns the pool.
         value: Initially selected references, or one.
-        is_open: Whether it is shown at once; else no widgets are created before `unfold`.
+        is_open: Whether the list is filled at once; otherwise `unfold` fills it.
 
     Attributes:
         value: The selected references in order of selection; an ordinary trait that can be
@@ -53,12 +53,12 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
 
     def __init__(
         self,
-        pool: Callable[[], EnginePool],
+        get_pool: Callable[[], EnginePool],
         value: str | Iterable[str] = (),
         *,
         is_open: bool = True,
     ) -> None:
-        self._pool, self._catalog = pool, ModelCatalog(pool)
+        self._get_pool, self._catalog = get_pool, ModelCatalog(get_pool)
         self._is_open = False
         self._lock = threading.RLock()  # the poller shows changes while the user types and selects
         self._rows: list[_ItemRow] = []
@@ -85,7 +85,7 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
         """Show the available models and follow changes from now on."""
         if not self._is_open:
             self._is_open = True
-            # Servers on this machine are probed once; later checks only look at files.
+            # Local servers are probed once; later checks only read files.
             self._catalog.refresh(probe=True)
             self._show()
             poller.add(self)
@@ -128,7 +128,7 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
         threading.Thread(target=self._list_models, args=(engine,), daemon=True).start()
 
     def _list_models(self, engine: str) -> None:
-        self._set_note(f"Listing the models of {engine} …")
+        self._set_note(f"Listing {engine}'s models …")
         try:
             count = self._catalog.list_models(engine)
         except GatewayError as error:
@@ -140,7 +140,7 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
     def _make_default(self) -> None:
         reference = self.value[0]
         try:
-            self._pool().use(reference)
+            self._get_pool().use(reference)
         except GatewayError as error:
             self._set_note(error.describe())
         else:
@@ -148,8 +148,8 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
 
     def _select(self, reference: str, selected: bool) -> None:  # noqa: FBT001 - as in its Callable
         if selected != (reference in self.value):  # otherwise the row only shows the current state
-            others = tuple(ref for ref in self.value if ref != reference)
-            self.value = (*others, reference) if selected else others
+            remaining = tuple(ref for ref in self.value if ref != reference)
+            self.value = (*remaining, reference) if selected else remaining
 
     def _show(self) -> None:
         """Show the matches, in rows that are reused between updates."""
@@ -181,7 +181,7 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
 
 
 class _ItemRow:
-    """One line: a checkbox, its state, and a button that lists its models."""
+    """A line of the list: a checkbox, the item's state, and a button that lists its models."""
 
     def __init__(
         self, select: Callable[[str, bool], None], list_models: Callable[[str], None]
@@ -209,7 +209,7 @@ class _ItemRow:
 
 
 def _state(item: CatalogItem) -> str:
-    """Return an item's state: its model if it is ready, else the fix."""
+    """Return an item's model if it is ready, otherwise its state and how to fix it."""
     if item.is_ready:
         return escape(item.model or ("" if item.state == "ready" else item.state))
     return inline_code(f"{item.state} · {item.remedy}" if item.remedy else item.state)

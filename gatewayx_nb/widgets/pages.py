@@ -1,4 +1,4 @@
-"""The content of a column as safe HTML: a reply while it grows and when it is complete."""
+"""A column's content as safe HTML: a reply while it grows and when it is complete."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def _render_outcome(outcome: Outcome, mode: Mode, line: str) -> str:
 
 
 def difference_pages(outcomes: Sequence[Outcome], *, hidden: bool = False) -> list[str]:
-    """Return each reply as HTML, with the words marked that the others do not contain."""
+    """Return each reply as HTML, marking the words that the others do not contain."""
     differing = differences([plain(answer_text(outcome)) for outcome in outcomes])
     return [
         _difference_page(outcome, spans, _outcome_footer(outcome, hidden=hidden))
@@ -128,7 +128,7 @@ def _difference_page(outcome: Outcome, spans: list[Span], line: str) -> str:
 
 
 def _mark_differences(spans: list[Span]) -> str:
-    """Return the differences, marked, with some words of the shared text around them."""
+    """Return a reply with its differences marked, and a few words of shared text around each."""
     if all(span.shared for span in spans):
         return wrap_reply("<em>no difference</em>")
     parts = [_span_html(span, index, len(spans)) for index, span in enumerate(spans)]
@@ -142,7 +142,7 @@ def _span_html(span: Span, index: int, count: int) -> str:
 
 
 def _shorten_shared(text: str, before: bool, after: bool) -> str:  # noqa: FBT001 - two sides
-    """Keep a few words next to the difference before it, the one after it, or both."""
+    """Shorten shared text to the words next to the preceding and following differences."""
     words = text.split(" ")
     head = words[:_CONTEXT_WORDS] if before else []
     tail = words[-_CONTEXT_WORDS:] if after else []

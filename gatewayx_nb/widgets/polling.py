@@ -1,4 +1,4 @@
-"""A thread that polls for changes while any followers are displayed."""
+"""A thread that polls for changes while there are followers."""
 
 from __future__ import annotations
 
@@ -65,11 +65,11 @@ class ChangePoller:
             self._thread = None
 
     def _notify(self) -> None:
-        # A function of its own, because a local variable of `_run` would keep the last follower.
+        # A separate function: a local variable in `_run` would keep the last follower alive.
         for follower in list(self._followers):  # a copy, as other threads change the set
             try:
                 follower.follow()
-            except Exception:  # one that fails must not end the updates of the others
+            except Exception:  # one failure must not end the updates of other followers
                 log.debug("a check for changes failed", exc_info=True)
 
 

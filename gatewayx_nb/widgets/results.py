@@ -14,7 +14,7 @@ from gatewayx_nb.widgets.controls import button, show_if
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gatewayx_nb.comparisons import ComparisonSession, Dispersion, LiveComparison, Ranking
+    from gatewayx_nb.comparisons import ComparisonSession, Dispersion, LiveComparison, ModelScore
 
 _MAX_INPUT = 40
 
@@ -23,19 +23,19 @@ class Results:
     """The tables below the replies and the export controls; hidden before the first run.
 
     Args:
-        save: Writes all results to a file.
-        code: Shows the cell that repeats the run.
+        on_save: Writes all results to a file.
+        on_code: Shows the code of a cell that repeats the run.
     """
 
-    def __init__(self, save: Callable[[], object], code: Callable[[], object]) -> None:
+    def __init__(self, on_save: Callable[[], object], on_code: Callable[[], object]) -> None:
         self._metrics, self._code = ipywidgets.HTML(), ipywidgets.HTML()
         self._format = ipywidgets.Dropdown(
             options=[(name, suffix) for suffix, name in FILE_FORMATS.items()],
             description="Results",
             layout={"width": "auto"},
         )
-        save_button = button("Save", save, "Write all results to a new file")
-        code_button = button("As code", code, "Show the code of a cell that repeats this run")
+        save_button = button("Save", on_save, "Write all results to a new file")
+        code_button = button("As code", on_code, "Show the code of a cell that repeats this run")
         self.box = ipywidgets.VBox(
             [self._metrics, ipywidgets.HBox([self._format, save_button, code_button]), self._code]
         )
@@ -58,7 +58,7 @@ class Results:
         show_if(self.box, shown=True)
 
     def show_code(self, code: str) -> None:
-        """Show a cell."""
+        """Show the code of a cell."""
         self._code.value = code_block(escape(code)) if code else ""
 
 
@@ -75,7 +75,7 @@ def dispersion_table(comparisons: Sequence[LiveComparison]) -> str:
     return table_html(columns, rows) if rows else ""
 
 
-def ranking_table(rankings: Sequence[Ranking]) -> str:
+def ranking_table(rankings: Sequence[ModelScore]) -> str:
     """Return wins, ties and losses; empty before the first vote."""
     columns = ["model", "wins", "ties", "losses", "bad", "win rate"]
     rows = []

@@ -1,4 +1,4 @@
-"""Functions that return the widgets, with the default pool and the notebook's names."""
+"""Functions that create the widgets, with the default pool and the notebook's namespace."""
 
 from __future__ import annotations
 
@@ -53,4 +53,4 @@ def _namespace() -> Mapping[str, object]:
     from IPython import get_ipython
 
     shell = get_ipython()
-    return shell.user_ns if shell else {}  # a plain script has no names to fill in
+    return shell.user_ns if shell else {}  # a plain script has no namespace

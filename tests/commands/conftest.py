@@ -2,7 +2,7 @@ import pytest
 
 
 class Session:
-    """A session of a front end that is no notebook, with what most commands need."""
+    """A session without a notebook, with what most commands need."""
 
     prog = "gatewayx"
     ask_prog = "gatewayx ask"
@@ -15,5 +15,5 @@ class Session:
 
 @pytest.fixture
 def session_of():
-    """Return the class of sessions, to be called with a pool."""
+    """Return the session class, which takes a pool."""
     return Session

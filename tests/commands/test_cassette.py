@@ -17,17 +17,18 @@ def session(project, tmp_path, monkeypatch, session_of):
 
 
 def test_a_cassette_is_opened_and_described(session):
-    """Opening a cassette prints the same in every mode; without arguments it is reported."""
+    """Opening a cassette names a replay; without arguments, the open cassette is described."""
     opened = repr(commands.run(session, "cassette a.jsonl"))
     session.pool.ask("Hi", model="mock")
     session.pool.ask("Hi", model="mock")
     described = repr(commands.run(session, "cassette"))
     again = repr(commands.run(session, "cassette --mode replay"))
 
-    assert opened == again == "Cassette a.jsonl is open."
+    assert opened == "Cassette a.jsonl is open."
+    assert again == "Cassette a.jsonl is in mode replay."
     assert described.splitlines() == [
         "Cassette a.jsonl is in mode auto: it replays what is recorded and records the rest.",
-        "1 entries; 1 replayed, 1 recorded so far.",
+        "1 entry; 1 replayed, 1 recorded so far.",
     ]
     assert (session.pool.active_cassette.mode, session.pool.active_cassette.path) == (
         "replay",
@@ -35,7 +36,7 @@ def test_a_cassette_is_opened_and_described(session):
     )
 
 
-def test_a_cassette_takes_the_place_of_the_one_before(session):
+def test_a_cassette_replaces_the_open_one(session):
     """Opening a cassette replaces the open one, so rerunning the cell does not stack them."""
     for _ in range(3):
         commands.run(session, "cassette a.jsonl")
@@ -44,8 +45,8 @@ def test_a_cassette_takes_the_place_of_the_one_before(session):
     assert session.pool.active_cassette is None
 
 
-def test_its_place_is_beside_the_notebook(session):
-    """The cassette is placed beside the notebook; the error asks for a path if that is unknown."""
+def test_it_is_beside_the_notebook(session):
+    """A cassette is beside its notebook; if the notebook is unknown, the error asks for a path."""
     with pytest.raises(UsageError, match="does not report the notebook's name"):
         commands.run(session, "cassette")
     session.notebook = Path("/work/story.ipynb")

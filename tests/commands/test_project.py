@@ -19,7 +19,7 @@ def new(project, session_of):
 
 
 @pytest.mark.parametrize("name", ["mine", "my_2nd_one", "2nd", "a" * 63])
-def test_the_file_keeps_every_rule_and_answers_at_once(project, new, name):
+def test_the_file_passes_every_rule_and_answers_at_once(project, new, name):
     """The generated file passes the conformance kit unmodified; the printed next step works."""
     note = new(name)
     path = project.engines / f"{name}_engine.py"
@@ -47,8 +47,8 @@ def test_the_key_is_required_once_the_line_is_deleted(project, new):
 
 
 @pytest.mark.parametrize("here", [True, False])
-def test_the_row_keeps_every_rule_and_the_files_comments_stay(project, new, here):
-    """The row is appended, the file's comments stay, and a local server needs no key."""
+def test_the_row_passes_every_rule_and_the_files_comments_are_kept(project, new, here):
+    """The row is appended, the file's comments are kept, and a local server needs no key."""
     path = project.root / "config" / "engines.toml"
     path.write_text('# mine\n[old]\nbase_url = "https://old.example"  # stays')
     url = "http://127.0.0.1:9/v1" if here else "https://api.example.com/v1"
@@ -77,9 +77,9 @@ def test_the_row_keeps_every_rule_and_the_files_comments_stay(project, new, here
         ("../up", "not 1 to 63 characters of a-z"),
         ("_mine", "would be a helper"),
         ("status", "reserved for the command"),
-        ("mock", "an engine 'mock' exists already: .*mock_engine.py"),
-        ("mistral", r"already: \[mistral\] in .*engines.toml"),
-        ("there", "already: .*there_engine.py"),
+        ("mock", "an engine 'mock' already exists: .*mock_engine.py"),
+        ("mistral", r"exists: \[mistral\] in .*engines.toml"),
+        ("there", "exists: .*there_engine.py"),
         ("a --url ftp://x/y", "base URL must be https://HOST/PATH"),
         ("a --url example.com", "base URL must be https://HOST/PATH"),
         ("a --url https://", "base URL must be https://HOST/PATH"),
@@ -124,7 +124,7 @@ def test_an_invalid_engines_file_is_left_unchanged(project, new):
 
 
 def test_the_file_may_run_under_any_umask(project, new):
-    """The file is writable by its owner alone whatever the umask, so that it may run."""
+    """Whatever the umask, only its owner can write the file, so that it may run."""
     before = os.umask(0)
     try:
         new("mine")

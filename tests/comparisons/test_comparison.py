@@ -70,7 +70,7 @@ def test_a_repeated_reference_is_numbered():
     ],
 )
 def test_only_differing_metrics_are_marked(outcomes, marks):
-    """A mark is set only if it distinguishes: never for one column alone.
+    """A mark is set only if it distinguishes: never for only one column.
 
     Replies that are unpriced, stopped or failed are not marked.
     """

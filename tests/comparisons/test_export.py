@@ -1,4 +1,4 @@
-"""Saving results to files, and the code of a cell that repeats a run."""
+"""Saving results to files, and the code for a cell that repeats a run."""
 
 import re
 from pathlib import Path

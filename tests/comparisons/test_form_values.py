@@ -1,4 +1,4 @@
-"""Parsing of typed fields into the keywords of a call."""
+"""Parsing of text fields into the options of a call."""
 
 import pytest
 
@@ -45,5 +45,5 @@ def test_an_invalid_field_is_named(name, text, message):
 
 
 def test_inputs_are_lines():
-    """Inputs are lines, stripped and without empty ones."""
+    """Each line is an input; lines are stripped, and empty ones are ignored."""
     assert parse_inputs(" a b \n\n c\n") == ("a b", "c")

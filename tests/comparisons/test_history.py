@@ -36,7 +36,7 @@ def history_of(*records):
 
 
 def test_a_row_has_prompt_options_answer_metrics_and_vote():
-    """A row holds prompt, options, answer, figures and vote, or the error of a failed answer."""
+    """A row has the prompt, options, answer, metrics and vote, or the error of a failed call."""
     history = history_of()
     history.set_verdict(1, 0, Verdict("better", 0, "short"))
     first, second = history.rows()
@@ -91,7 +91,7 @@ def test_markdown_reads_as_a_report():
 
 
 def test_a_retry_keeps_the_verdict():
-    """A repeated run replaces the earlier one and keeps its vote."""
+    """A retried answer replaces the earlier one and keeps the vote."""
     history = history_of()
     history.set_verdict(1, 0, Verdict("tie"))
     again = replace(BOTH, outcomes=(BLUE, BLUE))
@@ -101,7 +101,7 @@ def test_a_retry_keeps_the_verdict():
 
 
 def test_dispersion_measures_the_variation_of_a_models_answers():
-    """Spread reports minimum, median and maximum of a model's answers.
+    """Dispersion reports minimum, median and maximum of a model's answers.
 
     It is unknown for a single answer and for unknown tokens.
     """
@@ -114,7 +114,7 @@ def test_dispersion_measures_the_variation_of_a_models_answers():
 
 
 def test_dispersion_of_failures_has_no_metrics():
-    """The spread of failed answers has no figures, but counts them."""
+    """The dispersion of failed answers has no metrics and counts no answers."""
     (measured,) = dispersion(Comparison("?", ("b", "b"), (FAILED, FAILED)))
     assert (measured.answers, measured.latency) == (0, None)
 

@@ -1,4 +1,4 @@
-"""The choice of models as keys and engine files change."""
+"""The selectable models as keys and engine files change."""
 
 import json
 
@@ -15,7 +15,7 @@ LISTED = json.dumps(
 
 @pytest.fixture
 def catalog(project):
-    """Yield a catalog of a project after its first look."""
+    """Yield a project's catalog after its first refresh."""
     project.engine("mine", "x")
     with project.pool() as pool:
         catalog = ModelCatalog(lambda: pool)
@@ -24,12 +24,12 @@ def catalog(project):
 
 
 def names(items):
-    """Return the references of items."""
+    """Return the items' references."""
     return [item.reference for item in items]
 
 
 def test_ready_engines_come_first_and_others_have_a_remedy(catalog):
-    """Ready engines come first, and the others show what is missing and the command for it."""
+    """Ready engines come first, and the others show what is missing and which command fixes it."""
     items = catalog.search()
     ready = [item for item in items if item.is_ready]
     assert items[: len(ready)] == ready
@@ -70,7 +70,7 @@ def test_selected_items_stay_listed(catalog):
 
 
 def test_a_complete_reference_can_be_selected(catalog):
-    """A complete reference of a ready engine can be selected, because no list has every model."""
+    """A complete reference to a ready engine can be selected, as no list has every model."""
     assert catalog.search("mine:large") == [CatalogItem("mine:large", state="as typed")]
     assert catalog.search("grok:large") == []
 

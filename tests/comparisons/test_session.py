@@ -10,7 +10,7 @@ from gatewayx_nb.engine_pool import EnginePool
 from gatewayx_nb.errors import UsageError
 from gatewayx_nb.secure_config import Secret
 from gatewayx_nb.testing import CHAT, ScriptedEngine, Send, Server, Stall, chunk, stream_head
-from tests.widgets.waiting import until
+from tests.widgets.waiting import wait_until
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def session():
 
 
 def ended(session, request):
-    """Run a session to its end and keep its record."""
+    """Run a request to its end and record it."""
     session.run(request)
     while not session.join(1):
         pass
@@ -37,7 +37,7 @@ def texts(session):
 
 
 def test_a_run_calls_all_models_and_is_recorded(session):
-    """A run fills in notebook names, except keys, sends the prompt to all models and is kept."""
+    """A run fills in notebook variables except keys, calls all models and is recorded."""
     ended(session, ComparisonRequest("In {{city}}?", ("mock", "scripted")))
     assert texts(session) == [["[mock] In Rome?", "a"]]
     assert [record.run for record in session.history.records] == [1]
@@ -46,7 +46,7 @@ def test_a_run_calls_all_models_and_is_recorded(session):
 
 
 def test_an_immediate_second_run_keeps_the_results_of_the_first(session):
-    """A new run keeps the record of the previous one, even if it was not kept explicitly."""
+    """A new run records the previous one, even if that was not recorded explicitly."""
     session.run(ComparisonRequest("one", ("mock",)))
     assert session.join(10)
     ended(session, ComparisonRequest("two", ("mock",)))
@@ -54,7 +54,7 @@ def test_an_immediate_second_run_keeps_the_results_of_the_first(session):
 
 
 def test_inputs_are_rows_and_samples_are_columns(session):
-    """Inputs are rows and samples are columns; fields in an input are not filled in."""
+    """Inputs are rows and samples are columns; placeholders in an input are not filled in."""
     ended(
         session, ComparisonRequest("Is {{input}}?", ("mock",), inputs=("a", "{{city}}"), samples=2)
     )
@@ -87,11 +87,11 @@ def test_an_invalid_request_is_refused_before_anything_is_sent(session, invalid,
     with pytest.raises(UsageError, match=message):
         session.run(invalid)
     assert texts(session) == [["[mock] x"]]
-    assert session.number == 1
+    assert session.run_number == 1
 
 
 def test_stopping_one_column_closes_its_socket_and_no_other(project):
-    """A stopped column keeps its partial answer and closes its socket; others go on.
+    """A stopped column keeps its partial answer and closes its socket; others continue.
 
     It can be retried.
     """
@@ -102,14 +102,14 @@ def test_stopping_one_column_closes_its_socket_and_no_other(project):
             session = ComparisonSession(lambda: pool)
             session.run(ComparisonRequest("x", ("own:m", "own:m")))
             first, second = session.comparisons[0].columns
-            until(lambda: all(column.partial.has_begun for column in (first, second)))
+            wait_until(lambda: all(column.partial.has_begun for column in (first, second)))
             first.stop()
-            until(lambda: server.open == 1)
+            wait_until(lambda: server.open == 1)
             assert (first.outcome.interrupted, second.outcome) == (True, None)
             with pytest.raises(UsageError, match="has not finished"):
                 session.run(ComparisonRequest("y", ("own:m",)))
             session.retry(0, 0)
-            until(lambda: session.comparisons[0].columns[0].outcome is not None)
+            wait_until(lambda: session.comparisons[0].columns[0].outcome is not None)
             assert not session.comparisons[0].columns[0].outcome.interrupted
             session.stop()
             assert session.join(10)
@@ -117,7 +117,7 @@ def test_stopping_one_column_closes_its_socket_and_no_other(project):
 
 
 def test_a_vote_can_be_changed_and_withdrawn(session):
-    """A vote can be set, changed and removed; its note stays when it changes."""
+    """A vote can be set, changed and withdrawn; its note is kept when it changes."""
     ended(session, ComparisonRequest("x", ("mock", "mock:other")))
     session.vote(0, "better", 1)
     session.set_note(0, "shorter")
@@ -130,7 +130,7 @@ def test_a_vote_can_be_changed_and_withdrawn(session):
 
 
 def test_there_is_no_vote_before_the_end(session):
-    """Voting raises an error before the first run and before its end."""
+    """Voting raises an error before the first run and until it ends."""
     with pytest.raises(UsageError, match="have not finished"):
         session.vote(0, "tie")
 
@@ -140,7 +140,7 @@ def test_a_finished_row_can_be_voted_on_while_others_run():
     with EnginePool(env={}, engines=[ScriptedEngine(["a"], [60.0])]) as pool:
         session = ComparisonSession(lambda: pool)
         session.run(ComparisonRequest("{{input}}", ("scripted",), inputs=("a", "b")))
-        until(lambda: session.comparisons[0].ended)
+        wait_until(lambda: session.comparisons[0].ended)
         session.vote(0, "tie")
         with pytest.raises(UsageError, match="have not finished"):
             session.vote(1, "tie")
@@ -150,9 +150,9 @@ def test_a_finished_row_can_be_voted_on_while_others_run():
 
 
 def test_hidden_names_are_shuffled_and_revealed_after_the_vote(session):
-    """Hidden names are shuffled and revealed after the vote, which then cannot be removed."""
+    """Hidden names are shuffled and revealed after the vote, which then cannot be withdrawn."""
     references = tuple(f"mock:{name}" for name in "abcdef")
-    ended(session, ComparisonRequest("x", references, hidden=True))
+    ended(session, ComparisonRequest("x", references, blind=True))
     order = [column.reference for column in session.comparisons[0].columns]
     assert order != list(references)
     assert sorted(order) == list(references)

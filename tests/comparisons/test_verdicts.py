@@ -1,16 +1,20 @@
-"""Votes, and the standings of models."""
+"""Votes, and the scores of models."""
 
-from gatewayx_nb.comparisons.verdicts import Ranking, Verdict, rank
+from gatewayx_nb.comparisons.verdicts import ModelScore, Verdict, rank
 
 
 def test_a_verdict_applies_to_each_column():
     """A vote for one column is a loss for the others; a tie or "all bad" applies to all."""
-    assert [Verdict("better", 1).of(column) for column in range(3)] == ["worse", "better", "worse"]
-    assert [Verdict("tie").of(column) for column in range(2)] == ["tie", "tie"]
+    assert [Verdict("better", 1).for_column(column) for column in range(3)] == [
+        "worse",
+        "better",
+        "worse",
+    ]
+    assert [Verdict("tie").for_column(column) for column in range(2)] == ["tie", "tie"]
 
 
 def test_votes_add_up_and_the_best_is_first():
-    """Standings are sorted by wins: a tie is half a win, "all bad" changes nothing."""
+    """Scores are sorted by win rate: a tie is half a win, and "all bad" does not count."""
     judged = [
         (("a", "b"), Verdict("better", 1)),
         (("a", "b"), Verdict("better", 1)),
@@ -19,8 +23,8 @@ def test_votes_add_up_and_the_best_is_first():
     ]
 
     assert rank(judged) == [
-        Ranking("b", wins=2, ties=1, bad=1),
-        Ranking("a", losses=2, ties=1, bad=1),
+        ModelScore("b", wins=2, ties=1, bad=1),
+        ModelScore("a", losses=2, ties=1, bad=1),
     ]
     assert [one.win_rate for one in rank(judged)] == [2.5 / 3, 0.5 / 3]
 
@@ -28,8 +32,8 @@ def test_votes_add_up_and_the_best_is_first():
 def test_a_model_does_not_lose_against_itself():
     """Columns of the same model do not count against each other."""
     assert rank([(("a", "a", "b"), Verdict("better", 1))]) == [
-        Ranking("a", wins=1),
-        Ranking("b", losses=1),
+        ModelScore("a", wins=1),
+        ModelScore("b", losses=1),
     ]
 
 

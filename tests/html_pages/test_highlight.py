@@ -1,4 +1,4 @@
-"""Syntax highlighting that keeps the text and adds nothing active."""
+"""Syntax highlighting preserves the text and adds no active content."""
 
 import html5lib
 import pytest
@@ -29,7 +29,7 @@ def test_any_source_in_any_language_is_harmless(language):
 
 
 def test_very_long_code_is_not_highlighted():
-    """Very long code is shown complete but without colors."""
+    """Very long code is shown in full, without colors."""
     source = "x = 1\n" * 20_000
     assert shown_text(highlight(source, "python")) == source
     assert "<span" not in highlight(source, "python")

@@ -1,4 +1,4 @@
-"""Rendering of a growing answer: equal to the final one, safe at every prefix, and cheap."""
+"""Incremental rendering: equal to the final page, safe for every prefix, and cheap."""
 
 import pytest
 from hypothesis import given
@@ -56,7 +56,7 @@ def test_an_incremental_rendering_equals_the_final_one(name, always):
 
 
 def test_a_link_definition_applies_to_later_blocks(always):
-    """A link definition applies to later blocks, also once its own block is finished."""
+    """A link definition applies to later blocks, even after its own block is finished."""
     text = "[r]: https://example.com\n\nfirst\n\nsecond\n\n[r]\n\n[r] again\n"
     assert grown(text)[-1] == to_html(text)
     assert grown(text)[-1].count('href="https://example.com"') == 2
@@ -155,7 +155,7 @@ def test_a_text_past_the_limit_still_grows(always, monkeypatch):
 
 
 def test_prefixes_of_prose_are_the_same_page_as_to_html(always):
-    """Every prefix of prose has the page of `to_html`, so nothing jumps at the end."""
+    """Every prefix of prose is rendered as by `to_html`, so nothing jumps at the end."""
     text = "# A\n\nb *c*\n\n1. d\n2. e\n\n> f\n"
     render = IncrementalRenderer()
     assert [render(prefix) for prefix in prefixes(text)][-1] == to_html(text)

@@ -70,7 +70,7 @@ CONSTRUCTS = {
 
 @functools.cache
 def corpus(name):
-    """Return the texts of one file of `corpora/`, whose README names their sources."""
+    """Return the texts in a file in `corpora/`, whose README names their sources."""
     return json.loads((CORPORA / name).read_text(encoding="utf-8"))
 
 
@@ -85,7 +85,7 @@ def parsed(page):
 
 
 def cells_of(page):
-    """Return the cells of a page's tables, headers included, in reading order."""
+    """Return the cells of a page's tables in reading order, including headers."""
     return [element for element in parsed(page).iter() if element.tag in {"th", "td"}]
 
 
@@ -183,7 +183,7 @@ def test_the_oracle_detects_unsafe_html(unsafe):
 
 @dataclass(frozen=True)
 class Case:
-    """A text of a model, and the inner HTML of its page."""
+    """A model's text, and the inner HTML of its page."""
 
     id: str
     markdown: str
@@ -230,7 +230,7 @@ def test_markdown_is_shown(case):
 
 
 def test_table_cells_are_aligned_by_the_model_or_left():
-    """Each table cell has an explicit alignment, because notebooks align HTML output right."""
+    """Each table cell has an explicit alignment, because notebooks right-align table cells."""
     page = to_html("|a|b|\n|-|-:|\n|1|2|")
     cells = [(cell.text, cell.get("style")) for cell in cells_of(page)]
     left, right = "text-align:left", "text-align:right"
@@ -256,7 +256,7 @@ def test_a_split_surrogate_pair_is_joined_and_a_lone_half_replaced():
 
 
 def test_a_text_past_the_limit_is_shown_whole_with_its_end_unformatted():
-    """A text beyond the limit is shown complete; only its beginning is formatted."""
+    """A text beyond the limit is shown in full, but only its beginning is formatted."""
     page = to_html("\n\n".join(f"**word** {number} <b>" for number in range(10_000)))
     assert faults(page) == []
     assert re.findall("[0-9]+", shown_text(page)) == [str(number) for number in range(10_000)]
@@ -304,7 +304,7 @@ def prose_cost():
 
 @pytest.mark.parametrize("text", LONG.values(), ids=LONG)
 def test_long_and_deep_texts_take_bounded_time(text):
-    """A megabyte in a line and any depth neither crash nor hang; security requirement 19.
+    """Neither a line of a megabyte nor any depth crashes or hangs; security requirement 19.
 
     The worst case, a wide table, takes less than two seconds on an idle machine, 50 yardsticks.
     """
@@ -312,7 +312,7 @@ def test_long_and_deep_texts_take_bounded_time(text):
 
 
 def test_rendering_is_imported_without_its_parsers():
-    """The parsers are imported with the first text, so that importing is fast."""
+    """The parsers are imported when the first text is rendered, so that importing is fast."""
     code = (
         "import sys, gatewayx_nb.html.markdown\n"
         "assert not {'markdown_it', 'nh3'} & set(sys.modules), 'imported'"
@@ -444,7 +444,7 @@ def test_a_long_answer_scrolls_by_keys_too(text):
 
 
 def test_a_status_replaces_the_footer():
-    """A status is shown alone until text arrives, then before the footer."""
+    """A status is shown by itself until text arrives, then in place of the footer."""
     waiting = parsed(reply_html("", footer="f", status="asking grok…"))[0]
     assert [line.text for line in waiting] == ["asking grok…"]
     assert shown_text(reply_html("a", status="streaming…")) == "a\nstreaming…"

@@ -107,7 +107,7 @@ ACTIVE = [
 
 @pytest.mark.parametrize("tex", ACTIVE)
 def test_tex_with_side_effects_is_shown_as_text(tex):
-    """TeX that links, loads or positions is shown as source and withheld from the typesetter."""
+    """TeX that links, loads or positions is shown as source and not typeset."""
     assert not math.may_be_typeset(tex)
     for before, after in (("\\(", "\\)"), ("\\[", "\\]"), ("$$", "$$")):
         page = to_html(before + tex + after)

@@ -1,4 +1,4 @@
-"""The three layers around a model's HTML page, each tested alone."""
+"""The three layers around a model's HTML page, each tested separately."""
 
 import html5lib
 import pytest

@@ -40,7 +40,7 @@ def shown(outcome):
 
 
 def test_a_notebook_plays_its_cassette_back(runs, project):
-    """Replay shows the same on each run: one display and no update, which nbval would miss."""
+    """Every replay shows the same: one display and no updates, which nbval would not compare."""
     recorded = runs()
     first, second = (runs(GATEWAYX_CASSETTE_MODE="replay") for _ in range(2))
 

@@ -51,7 +51,7 @@ def test_an_answer_is_shown_while_it_streams_and_bound(run_cell):
 
 
 def test_a_stopped_cell_is_one_line_and_keeps_the_partial_answer(run_cell):
-    """Cancelled by the kernel, the cell raises KeyboardInterrupt, which stops Run All.
+    """A cell that the kernel cancels raises KeyboardInterrupt, which stops Run All.
 
     The partial answer is kept.
     """
@@ -133,5 +133,5 @@ def test_a_quiet_cell_shows_nothing(project, capsys):
     ],
 )
 def test_the_flags_of_a_line_become_options_of_the_call(line, options):
-    """Every flag of the options table reaches the call, 0 included; what is omitted does not."""
+    """Every flag in the options table is passed to the call, even 0; omitted ones are not."""
     assert cell.read(line, "Hello", {}).options == {"model": "mock", **options}

@@ -85,7 +85,7 @@ def test_an_invalid_line_sends_nothing(shell, capsys, line, message):
 
 
 def test_one_unknown_name_is_a_column(shell, capsys):
-    """A single unknown name is a column with an error that names the nearest one."""
+    """A single unknown name becomes a column whose error suggests the nearest name."""
     shell.ask("%%gatewayx mock gork\nhi")
 
     assert "gork\n----\nEngineNotFoundError: no engine 'gork'. Did you mean 'grok'?" in (
@@ -141,7 +141,7 @@ def test_an_awaited_cell_raises_if_all_models_fail(run_cell):
 
 
 def test_an_awaited_cell_keeps_partial_answers_when_stopped(run_cell):
-    """Cancelled by the kernel, the cell raises KeyboardInterrupt, which stops Run All.
+    """A cell that the kernel cancels raises KeyboardInterrupt, which stops Run All.
 
     The partial answer is kept.
     """

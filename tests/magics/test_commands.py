@@ -24,7 +24,7 @@ def test_without_a_conversation_the_command_says_how_to_start_one(shell):
 
 
 def test_conversations_and_their_turns_are_listed(chatted):
-    """Each conversation is listed with its last prompt, and a single one with every turn."""
+    """Conversations are listed with their last prompts; a named one is listed turn by turn."""
     assert chatted.ask("%gatewayx chat list").rows == (("story", "mock:mock", "2", "And then?"),)
     turns = chatted.ask("%gatewayx chat list story")
     assert turns.rows[0] == ("1", "Once upon a time", "[mock] Once upon a time")
@@ -43,9 +43,9 @@ def test_an_export_is_markdown_or_a_notebook_and_overwrites_nothing(chatted, pro
         chatted.ask("%gatewayx chat export")
 
 
-def test_a_conversation_is_cut_back_or_deleted(chatted):
+def test_a_conversation_is_truncated_or_deleted(chatted):
     """A conversation can be deleted or, with `--keep`, truncated to its first turns."""
-    assert "cut back to its first 1 turns" in repr(
+    assert "now has only its first turn." in repr(
         chatted.ask("%gatewayx chat reset story --keep 1")
     )
     assert len(chatted.ask("%gatewayx chat list story").rows) == 1
@@ -63,7 +63,7 @@ def test_invalid_arguments_are_errors(shell, line):
 
 
 def test_explain_sends_the_cell_and_the_error_and_shows_what(shell, capsys):
-    """`explain` sends the cell and the error and shows both; variable values and keys stay out."""
+    """`explain` shows and sends the cell and the error, without variable values and keys."""
     shell.user_ns["secret"] = "do not send"
     shell.run_cell("rows = 0\nmean = len(secret) / rows", store_history=True)
     capsys.readouterr()
@@ -91,7 +91,7 @@ def test_the_prompt_of_explain_finds_existing_recordings(shell, capsys):
 
 
 def test_explain_works_for_a_syntax_error(shell, capsys):
-    """`explain` works for a syntax error, which has no frame of the cell."""
+    """`explain` works for a syntax error, whose traceback has no frame in the cell."""
     shell.run_cell("for x in\n", store_history=True)
     capsys.readouterr()
 
@@ -149,14 +149,14 @@ def test_nest_lets_a_script_run_its_own_loop(project, tmp_path):
 
 
 def test_compare_returns_a_view_with_the_models_selected(shell):
-    """The models of the line are ticked in the view."""
+    """The models on the line are selected in the view."""
     view = shell.ask("%gatewayx compare mock mock:other")
     assert view.picker.value == ("mock", "mock:other")
     view.close()
 
 
 def test_a_view_fills_in_the_notebooks_names(shell):
-    """A view fills in the notebook's names, as a cell does."""
+    """A view fills in notebook variables, as a cell does."""
     shell.ask("city = 'Rome'\nimport gatewayx_nb as gx")
     view = shell.ask("view = gx.compare_view('In {{city}}?', ['mock'])\nview.run()\nview")
     assert list(view.results["text"]) == ["[mock] In Rome?"]

@@ -1,4 +1,4 @@
-"""Tab completion, requested as in a terminal and as in a page."""
+"""Tab completion, as requested by a terminal and by a notebook page."""
 
 import pytest
 from IPython.core import completer
@@ -59,7 +59,7 @@ def test_nothing_is_offered_in_a_prompt(shell, typed):
 
 @pytest.mark.parametrize("typed", ["coun", "print(coun", "%%timeit\ncoun"])
 def test_other_text_is_left_to_python(shell, typed):
-    """Other text is completed by Python only, and quickly: no engine is looked up."""
+    """Other text is left to Python's completion, and no engine is looked up."""
     shell.user_ns["country"] = "France"
 
     assert typed + "try" in _offered(shell, typed)

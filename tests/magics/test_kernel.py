@@ -45,7 +45,7 @@ def _event(text):
 
 
 def _provider(seen):
-    """Answer as the prompt says: endlessly, not at all, much and then no more, or normally."""
+    """Reply as the prompt requests: endlessly, never, with much text and no end, or normally."""
     match json.loads(seen.body)["messages"][-1]["content"]:
         case "words":
             return [Send(stream_head()), Repeat(_event("word "), 0.02)]
@@ -301,7 +301,7 @@ def test_stop_pressed_twice_is_stop(kernel, provider, way):
     cell, request = _asked(kernel, provider, way.cell("much"))
 
     kernel.interrupt()
-    time.sleep(0.03)  # as a user who presses twice
+    time.sleep(0.03)  # like a user who presses twice
     kernel.interrupt()
     stopped = kernel.finish(cell, timeout=20)
 
@@ -430,7 +430,7 @@ def test_a_key_is_prompted_for_and_never_shown(fresh, project):
     "line", ["%gatewayx ask mock what is this?", "%gx mock {x} $x {{ {} }} what?"]
 )
 def test_a_line_arrives_as_it_was_typed(kernel, line):
-    """A line is passed on as typed, and its value is the reply; a question mark opens no help."""
+    """A line is sent as typed, and its value is the reply; a question mark opens no help."""
     kernel.run("x = 'FILLED IN'")
 
     seen = kernel.run(line)
@@ -527,7 +527,7 @@ def test_a_cancelled_job_keeps_its_partial_answer(kernel):
 
 
 def test_a_cell_that_is_run_again_replaces_its_own_turn(kernel):
-    """A rerun cell replaces its own turn, identified by the cell id of the front end."""
+    """A rerun cell replaces its own turn, identified by the front end's cell ID."""
     for cell, prompt in (("a", "one"), ("b", "two"), ("a", "three")):
         message = kernel.client.session.msg(
             "execute_request",

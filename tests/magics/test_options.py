@@ -9,7 +9,7 @@ SLOW = "%%gatewayx mock -p latency=60"
 
 
 def test_a_chat_continues_from_cell_to_cell(shell):
-    """With `--chat` earlier turns are sent along; a cell without it sends none of them."""
+    """With `--chat`, earlier turns are sent too; a cell without it sends none of them."""
     shell.ask("%%gatewayx mock -q --chat story\nOnce")
     shell.ask("%%gatewayx mock -q\nalone")
     shell.ask("%%gatewayx mock -q -c story\nAnd then?")
@@ -19,7 +19,7 @@ def test_a_chat_continues_from_cell_to_cell(shell):
 
 
 def test_a_call_that_takes_too_long_is_ended(shell):
-    """A call that exceeds `--timeout` seconds is ended."""
+    """A call that takes longer than `--timeout` seconds is ended."""
     with pytest.raises(DeadlineError, match=r"longer than 0\.05 s"):
         shell.ask(f"{SLOW} --timeout 0.05\nhi")
 

@@ -20,7 +20,7 @@ from tests.users import as_nobody
 
 
 def test_a_cell_shows_its_answer_and_its_figures(shell, capsys):
-    """In a terminal the answer and its figures are plain text; `_reply` is the reply."""
+    """In a terminal, the answer and its metrics are plain text; `_reply` is the reply."""
     shell.ask("%%gatewayx mock\nSay this.")
 
     out = capsys.readouterr().out
@@ -58,7 +58,7 @@ def test_the_line_is_passed_on_as_typed(shell):
 
 
 def test_no_vars_leaves_every_field_unchanged(shell):
-    """`--no-vars` leaves every field in the prompt and the system prompt unchanged."""
+    """`--no-vars` leaves placeholders in the prompt and the system prompt unchanged."""
     shell.ask("%%gx mock -q --no-vars -s {{nope}}\n{{nope}} {{x}}")
 
     assert str(shell.user_ns["_reply"]) == "[mock (system: {{nope}})] {{nope}} {{x}}"
@@ -73,7 +73,7 @@ def test_no_vars_leaves_every_field_unchanged(shell):
     ],
 )
 def test_names_are_the_notebooks_wherever_the_cell_is_called(shell, cell):
-    """Fields are notebook names, even in other magics and functions, whose locals are not used."""
+    """Placeholders are notebook variables, never locals, even in other magics and functions."""
     shell.user_ns["name"] = "notebook"
 
     with capture_output():
@@ -155,7 +155,7 @@ def test_data_is_bound_as_data(shell, project, capsys):
 
 
 def test_images_come_from_names_files_and_the_prompt(shell, project):
-    """Images come from names, files and the prompt; those of the prompt are first."""
+    """Images come from variables, files and the prompt; those in the prompt come first."""
     import matplotlib.figure
 
     project.engine("echo", body=ECHO)
@@ -212,7 +212,7 @@ def test_an_apostrophe_in_a_line_is_part_of_the_prompt(shell):
 
 
 def test_help_is_still_help(shell, capsys):
-    """`%gatewayx?` shows the help of the magic, and similar Python text is left alone."""
+    """`%gatewayx?` shows the help of the magic, and similar Python text is unchanged."""
     shell.ask("%gatewayx?")
     assert "gatewayx help" in capsys.readouterr().out
     assert shell.ask('text = """\n%gx mock what?\n"""\ntext') == "\n%gx mock what?\n"
@@ -278,7 +278,7 @@ def test_help_is_still_help(shell, capsys):
     ],
 )
 def test_an_error_is_two_lines(shell, cell, kind, message):
-    """Errors are typed and two lines, with a hint and without a key."""
+    """Errors have a class, two lines and a hint, and contain no key."""
     with pytest.raises(kind) as caught:
         shell.ask(cell)
 
@@ -339,7 +339,7 @@ def test_a_key_set_by_getpass_is_known_to_the_next_cell(shell, project, monkeypa
 
     output = repr(shell.ask("%gatewayx key set grok"))
 
-    assert output == "The key of grok is set, in config/secrets/.env.local."
+    assert output == "The key for grok is set in config/secrets/.env.local."
     assert project.keys.stat().st_mode & 0o777 == 0o600
     listed = repr(shell.ask("%gatewayx keys"))
     assert "config/secrets/.env.local" in listed
@@ -377,7 +377,7 @@ def test_an_engine_is_there_in_the_next_cell(shell, project, line):
 
 
 def test_init_creates_a_project_and_overwrites_nothing(shell, tmp_path, monkeypatch):
-    """`init` creates a project at the root of the repository and overwrites nothing.
+    """`init` creates a project at the repository's root and overwrites nothing.
 
     The pool uses it at once.
     """
@@ -393,7 +393,7 @@ def test_init_creates_a_project_and_overwrites_nothing(shell, tmp_path, monkeypa
     again = repr(shell.ask("%gatewayx init"))
 
     assert made.startswith(f"{root} is a project: created config/gatewayx.toml")
-    assert again.startswith("This folder is a project: all files exist already.")
+    assert again.startswith("This folder is a project: all files already exist.")
     assert (root / "config" / "gatewayx.toml").read_text() == "# mine\n"
     assert (root / "config" / "secrets" / ".gitignore").read_text().endswith("*\n")
     assert (root / "engines" / ".gitignore").is_file()
@@ -436,7 +436,7 @@ def test_health_is_a_table_of_engines_that_work(shell, project):
 
 
 def test_a_dash_within_a_text_is_not_an_option(shell):
-    """An option in a quoted text is not parsed: `-h` in a system prompt shows no help."""
+    """An option in a quoted argument is not parsed: `-h` in a system prompt shows no help."""
     shell.ask('%%gx mock -q -s "explain the -h option"\nhi')
 
     assert str(shell.user_ns["_reply"]) == "[mock (system: explain the -h option)] hi"
@@ -511,10 +511,10 @@ def test_trust_shows_where_keys_would_go_and_remembers_a_yes(steered, monkeypatc
 
 @pytest.mark.parametrize("answer", ["", "n", "no", "yess"])
 def test_anything_but_yes_trusts_nothing(steered, monkeypatch, answer):
-    """Any answer but yes trusts nothing; the error names what works without trust."""
+    """Any answer except yes trusts nothing; the error says what works without trust."""
     monkeypatch.setattr("builtins.input", lambda _: answer)
 
-    with pytest.raises(TrustError, match="keys stay here") as caught:
+    with pytest.raises(TrustError, match="your keys are not sent") as caught:
         steered.ask("%gatewayx trust")
     assert "%gatewayx key set grok" in caught.value.describe()
     with pytest.raises(TrustError):
@@ -550,7 +550,7 @@ def test_an_import_lists_names_and_no_values(shell, project, tmp_path):
     assert re.search(r"CO_API_KEY +GATEWAYX_COHERE_API_KEY +skipped: another key is set", output)
     assert "1 skipped, as no engine uses them: OTHER." in output
     assert "Lines that are not NAME=VALUE: 1." in output
-    assert "`%gatewayx key remove NAME` removes one first" in output
+    assert "run `%gatewayx key remove NAME` before importing" in output
     assert "canary" not in output
     assert re.search(r"grok +set +GATEWAYX_GROK_API_KEY", repr(shell.ask("%gatewayx keys")))
 

@@ -19,7 +19,7 @@ def test_a_cell_is_awaited_at_depth_0_only():
 
 
 def test_the_cell_that_loads_the_extension_was_never_counted():
-    """The cell that loads the extension was not counted, and its end keeps the depth at 0."""
+    """The cell that loads the extension is not counted, so its end leaves the depth at 0."""
     depth = Depth()
     depth.leave()
     depth.enter()
@@ -62,7 +62,7 @@ def test_a_question_is_part_of_the_prompt(line, kept):
 
 
 def test_texts_and_cell_magics_are_left_alone():
-    """A prompt below `%%gx` or a string may hold a line that looks like a call; it is unchanged."""
+    """A line that looks like a call is unchanged in a prompt below `%%gx` or in a string."""
     cell = ["%%gx mock\n", "%gx mock why?\n"]
     text = ['"""\n', "%gx mock why?\n", '"""\n']
 

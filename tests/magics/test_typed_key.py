@@ -1,4 +1,4 @@
-"""A key typed on a line is removed from everywhere IPython keeps input."""
+"""A key typed in a command is removed from everywhere IPython stores input."""
 
 import linecache
 import sqlite3
@@ -35,7 +35,7 @@ TYPED = [
 
 
 def copies(shell):
-    """Yield all that a shell keeps of its input, including the database file and its journals."""
+    """Yield all input that a shell stores, including the database file and its journals."""
     history = shell.history_manager
     history.writeout_cache()
     yield from (repr(value) for name, value in shell.user_ns.items() if name[:2] in ("_i", "In"))

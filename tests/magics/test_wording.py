@@ -1,4 +1,4 @@
-"""Hints name a command or a cell's option in a notebook, and the file or keyword in a script."""
+"""Hints name a command or cell option in a notebook, a file or keyword argument in a script."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from gatewayx_nb.magics.wording import NOTEBOOK
 
 
 def test_a_notebook_words_every_action():
-    """The notebook's table has exactly the actions of the script's."""
+    """The notebook's table has exactly the actions in the script's table."""
     assert NOTEBOOK.keys() == hints.SCRIPT_WORDING.keys()
 
 
@@ -61,5 +61,5 @@ def test_loading_the_extension_words_hints_for_a_notebook(shell):
     ],
 )
 def test_an_option_is_worded_by_its_flag(hint, text):
-    """A hint about an option names the cell's flag, if there is one, and the keyword."""
+    """A hint about an option names the cell's flag, if there is one, and the keyword argument."""
     assert hints.format_hint(hint, NOTEBOOK) == text

@@ -134,7 +134,7 @@ CASES = [
         PLAIN + "    def __init__(self, api_key, region):\n        pass\n" + SAYS,
     ),
     Case(
-        "`requires_key` in the source is the value of the class",
+        "`requires_key` in the source equals the class attribute",
         PLAIN.replace("= False", "= not True") + SAYS,
     ),
     Case(
@@ -143,7 +143,7 @@ CASES = [
     ),
     Case("`features` is a frozenset of known names", PLAIN + "    features = 'images'\n" + SAYS),
     Case("`model_name` is a str", PLAIN + "    model_name = None\n" + SAYS),
-    Case("`generate` takes any keyword", PLAIN + SAYS.replace(", **kwargs", "")),
+    Case("`generate` accepts any keyword argument", PLAIN + SAYS.replace(", **kwargs", "")),
     Case("the methods that a pool awaits are `async def`", PLAIN + SAYS.replace("async ", "")),
     Case(
         "`get_cost_per_token` returns dollars or None",
@@ -190,7 +190,7 @@ CASES = [
     Case("concurrent streams do not mix", PLAIN + MIXING, ask=True),
     Case("a cancelled stream ends", PLAIN + STUBBORN, ask=True),
     Case("a cancelled stream closes its connection", BACKGROUND),
-    Case("401, 403, 404, 429 and 500 raise the error of their class", FORGETFUL),
+    Case("401, 403, 404, 429 and 500 raise the error class for that status", FORGETFUL),
     Case("a rate limit error has `retry_after`", FORGETFUL),
     Case("no error contains the key", FORGETFUL),
     Case("an HTML page raises an error", BY_HAND),
@@ -207,7 +207,7 @@ CASES = [
     Case("empty and unknown events are skipped", SEEN_CHOICES),
     Case("invalid UTF-8 raises no raw exception", OWN_DECODER),
     Case("an endless line raises an error", BY_HAND),
-    Case("an error in a reply of status 200 is raised", BY_HAND),
+    Case("an error in a reply with status 200 is raised", BY_HAND),
     Case(
         "the models are listed", CHATTY + "    def model_names(self, listing):\n        return []\n"
     ),

@@ -106,7 +106,7 @@ def test_the_shipped_rows_keep_the_rules(row):
     """The shipped rows pass, although they have no file."""
     report = check(row.load().engine)
 
-    assert repr(report) == f"{row.name}: keeps 33 rules"
+    assert repr(report) == f"{row.name}: passes 33 rules"
 
 
 def test_an_engine_of_the_specification_keeps_the_rules(project):
@@ -118,9 +118,9 @@ def test_an_engine_of_the_specification_keeps_the_rules(project):
     path.write_text(YOUR_MODEL)
 
     assert repr(check(path)) == (
-        "another: keeps 8 rules; it was not called; pass `ask=True` to allow it"
+        "another: passes 8 rules; it was not called; pass `ask=True` to allow it"
     )
-    assert repr(check(str(path), ask=True)) == "another: keeps 14 rules"
+    assert repr(check(str(path), ask=True)) == "another: passes 14 rules"
 
 
 def test_an_instance_is_checked_and_cleaned_up():
@@ -158,8 +158,8 @@ def test_a_class_can_have_its_own_dialect():
 
         max_tokens_field, seed_field, stream_usage = "max_tokens", "seed", True
 
-    assert repr(check(Own)) == ("own: keeps 16 rules; its dialect is unknown; pass `dialect=`")
-    assert repr(check(Own(), dialect=CHAT)) == "own: keeps 33 rules"
+    assert repr(check(Own)) == ("own: passes 16 rules; its dialect is unknown; pass `dialect=`")
+    assert repr(check(Own(), dialect=CHAT)) == "own: passes 33 rules"
     assert "truncated stream" not in str(_broken(Own, dialect=ANTHROPIC))
 
 

@@ -15,7 +15,7 @@ from gatewayx_nb.errors import ProviderError, UsageError
 from gatewayx_nb.messages import Image
 from gatewayx_nb.testing import ScriptedEngine
 from gatewayx_nb.widgets.static_snapshot import StaticSnapshot
-from tests.widgets.waiting import until
+from tests.widgets.waiting import wait_until
 
 PNG = b"\x89PNG\r\n\x1a\n"
 NOW = dt.datetime.now(dt.UTC)
@@ -45,7 +45,7 @@ def parts(widget):
 
 
 def labelled(view, label):
-    """Return the field or button of a label, even if hidden."""
+    """Return the field or button with a label, even if hidden."""
     return next(part for part in parts(view) if getattr(part, "description", None) == label)
 
 
@@ -92,11 +92,13 @@ def test_stop_keeps_partial_answers(make):
     """Stop keeps the partial answers of all columns and marks them as interrupted."""
     view = make("x", ("scripted", "scripted:other"), ["begun ", 60.0])
     view.run(wait=False)
-    until(lambda: all(column.partial.has_begun for column in view._session.comparisons[0].columns))
+    wait_until(
+        lambda: all(column.partial.has_begun for column in view._session.comparisons[0].columns)
+    )
     labelled(view, "Stop").click()
     view._wait()
     assert list(view.results["text"]) == ["begun ", "begun "]
-    until(lambda: all("interrupted" in body for body in bodies(view)))
+    wait_until(lambda: all("interrupted" in body for body in bodies(view)))
 
 
 def test_a_failed_column_shows_its_error_and_can_be_retried(make):
@@ -106,14 +108,14 @@ def test_a_failed_column_shows_its_error_and_can_be_retried(make):
     view.run()
     assert "it broke." in bodies(view)[1]
     assert "<code>%gatewayx status</code>" in bodies(view)[1]
-    labelled(view, "Retry")  # the hidden one of the first column
+    labelled(view, "Retry")  # the first column's hidden button
     view.retry(0, 1)
     view._wait()
     assert list(view.results["text"]) == ["[mock] x", "better"]
 
 
 def test_invalid_settings_are_reported_in_one_line(project, monkeypatch):
-    """Retry and the picker report invalid settings in one line, and work once they are fixed."""
+    """Retry and the picker report invalid settings in one line; they work once these are fixed."""
     monkeypatch.setattr("gatewayx_nb.engine_pool.catalog.REFRESH_INTERVAL", 0.0)  # skip the wait
     project.settings("")
     with EnginePool(home=project.root, env={}, engines=[ScriptedEngine(["a"])]) as pool:
@@ -132,7 +134,7 @@ def test_invalid_settings_are_reported_in_one_line(project, monkeypatch):
 
 
 def test_a_note_stays_with_its_vote(make):
-    """A note stays when the vote changes or an answer is retried, and a new run has none."""
+    """A note is kept when the vote changes or an answer is retried; a new run has none."""
     view = make("x", ("mock", "scripted"), [ProviderError("it broke.")], ["better"])
     view.run()
     note = labelled(view, "Note")
@@ -149,7 +151,7 @@ def test_a_note_stays_with_its_vote(make):
 
 
 def test_an_unavailable_engine_is_a_column_with_its_error(make):
-    """An engine that is gone or has no key is a column with its error."""
+    """An engine that was removed or has no key becomes a column with its error."""
     view = make("x", ("mock", "nowhere"))
     view.run()
     assert "no engine &#x27;nowhere&#x27;" in bodies(view)[1]
@@ -168,12 +170,12 @@ def test_typed_values_are_sent(make):
     labelled(view, "Temperature").value = "0.5"
     labelled(view, "Samples").value = 2
     view.run()
-    engine = view._pool()._registry._instances["scripted"]
+    engine = view._get_pool()._registry._instances["scripted"]
     assert len(engine.requests) == 2
     request = engine.requests[0]
     assert (request.system, request.temperature, request.max_tokens) == ("Be brief.", 0.5, 9)
     assert "2 (2 to 2)" not in view._results._metrics.value
-    assert "different" in view._results._metrics.value  # the spread table
+    assert "different" in view._results._metrics.value  # the dispersion table
 
 
 def test_a_value_that_no_field_can_hold_is_passed_unchanged(make):
@@ -182,14 +184,14 @@ def test_a_value_that_no_field_can_hold_is_passed_unchanged(make):
     Typed text replaces them.
     """
     view = make("x", ("scripted",), ["a"], stop=["END", "\n\n"])
-    engine = view._pool()._registry._instances["scripted"]
+    engine = view._get_pool()._registry._instances["scripted"]
     view.run()
     labelled(view, "Stop text").value = "END"
     view.run()
     assert [request.stop for request in engine.requests] == [("END", "\n\n"), ("END",)]
     other = make("x", ("scripted",), ["a"], stop="\n")
     other.run()
-    assert other._pool()._registry._instances["scripted"].requests[0].stop == ("\n",)
+    assert other._get_pool()._registry._instances["scripted"].requests[0].stop == ("\n",)
 
 
 def test_options_that_are_iterators_apply_to_every_row_and_run(make, monkeypatch):
@@ -224,7 +226,7 @@ def test_images_may_be_one_source_or_none(make, images, tmp_path, monkeypatch):
 def test_only_fields_supported_by_all_models_are_shown(make):
     """Only fields that all selected models support are shown."""
     view = make("x", ("scripted",))
-    view._pool()._registry._instances["scripted"].__class__.lacks = frozenset({"seed"})
+    view._get_pool()._registry._instances["scripted"].__class__.lacks = frozenset({"seed"})
     try:
         view.picker.value = ("mock",)
         assert (
@@ -235,7 +237,7 @@ def test_only_fields_supported_by_all_models_are_shown(make):
         assert labelled(view, "Seed").layout.display == "none"
         assert labelled(view, "Stop text").layout.display != "none"
     finally:
-        del view._pool()._registry._instances["scripted"].__class__.lacks
+        del view._get_pool()._registry._instances["scripted"].__class__.lacks
 
 
 def test_an_uploaded_image_is_removed_from_the_widget_state(make):
@@ -257,9 +259,9 @@ def test_an_uploaded_image_is_removed_from_the_widget_state(make):
 def test_all_images_are_sent_and_listed(make, monkeypatch):
     """Images are sent in order: from the prompt, `[image 1]`, then from options, then uploads."""
     view = make("Is {{fig}} a cat?", ("scripted",), ["a"], images=[PNG + b"option"])
-    engine = view._pool()._registry._instances["scripted"]
+    engine = view._get_pool()._registry._instances["scripted"]
     monkeypatch.setattr(engine, "features", frozenset({"images"}), raising=False)
-    view._session._names = lambda: {"fig": Image("image/png", PNG)}
+    view._session._get_namespace = lambda: {"fig": Image("image/png", PNG)}
     upload(view, {"cat.png": PNG + b"uploaded"})
     view.run()
     sent = engine.requests[0].messages[0].images
@@ -285,7 +287,7 @@ def test_an_earlier_prompt_can_be_selected(make):
 
 
 def test_keys_run_and_stop(make):
-    """Ctrl-Enter runs and Esc stops; other messages of the page are ignored."""
+    """Ctrl-Enter runs and Esc stops; other messages from the page are ignored."""
     view = make("x", ("scripted",), ["begun", 60.0])
     view._keyboard._on_message(None, {"press": "run"}, None)
     assert view._keyboard.running
@@ -327,7 +329,7 @@ def test_results_are_saved_and_the_cell_is_shown(make, tmp_path, monkeypatch):
 
 
 def test_the_saved_output_shows_the_last_answers(make):
-    """The saved output has prompt, answers, figures, the vote and how to restore the controls."""
+    """The saved output has the prompt, answers, metrics, the vote and how to get the controls."""
     view = make("Say this")
     view.run()
     view.vote(0, "better", 1)
@@ -340,7 +342,7 @@ def test_the_saved_output_shows_the_last_answers(make):
 
 
 def test_a_vote_or_another_mode_does_not_render_saved_answers_again(make):
-    """A vote or another mode does not render the saved answers again, which may take seconds."""
+    """A vote or another mode does not render saved answers again, which would take seconds."""
     view = make("Say this")
     view.run()
     saved, pages = view._snapshot._bundle, [page for _, page in view._snapshot._answers]
@@ -352,9 +354,9 @@ def test_a_vote_or_another_mode_does_not_render_saved_answers_again(make):
 
 
 def test_hidden_names_are_not_saved_before_the_vote(make):
-    """Hidden names are not in the saved HTML, which is part of the same page, before the vote."""
+    """Before the vote, hidden names are not in the saved HTML, which the same page shows."""
     view = make()
-    view._fields.hidden.value = True
+    view._fields.blind.value = True
     view.run()
     assert "mock" not in view._snapshot._bundle["text/plain"]
     view.vote(0, "tie")
@@ -364,7 +366,7 @@ def test_hidden_names_are_not_saved_before_the_vote(make):
 def test_an_error_does_not_reveal_a_hidden_name(make):
     """An error that would name a hidden engine is shown only after the vote, in both modes."""
     view = make("x", ("nowhere", "mock"))
-    view._fields.hidden.value = True
+    view._fields.blind.value = True
     view.run()
     for mode in ("rendered", "raw", "differences"):
         view._mode.value = mode
@@ -397,7 +399,7 @@ def test_a_view_that_is_closed_leaves_no_widget(make):
     labelled(view, "Inputs").value = "a\nb"
     labelled(view, "Samples").value = 2
     view.run(wait=False)
-    until(lambda: view._answers.children)
+    wait_until(lambda: view._answers.children)
     view.stop()
     view._wait()
     labelled(view, "Inputs").value = ""
@@ -430,7 +432,7 @@ def test_a_prompt_of_a_megabyte_and_an_answer_of_a_hundred_thousand_characters(m
 def test_two_views_on_one_pool_are_independent(make):
     """Two views on one pool have separate results."""
     one = make("one")
-    other = widgets.compare_view("other", ["mock"], pool=one._pool())
+    other = widgets.compare_view("other", ["mock"], pool=one._get_pool())
     one.run()
     other.run()
     assert list(one.results["prompt"]) == ["one", "one"]
@@ -463,12 +465,12 @@ def test_ctrl_c_stops_a_run_while_waiting(make):
     timer.start()
     with pytest.raises(KeyboardInterrupt):
         view.run()
-    until(lambda: not labelled(view, "Run").disabled)
+    wait_until(lambda: not labelled(view, "Run").disabled)
     assert list(view.results["interrupted"]) == [True]
 
 
 def test_the_saved_widget_state_contains_no_key(project):
-    """The saved widget state has no key, and prompts and answers of the last run only."""
+    """The saved widget state has no key, and only the last run's prompts and answers."""
     key = "gsk-0123456789abcdef0123456789"
     project.set_keys(f"GATEWAYX_GROQ_API_KEY={key}\n")
     with project.pool() as pool:

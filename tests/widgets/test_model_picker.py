@@ -1,4 +1,4 @@
-"""The model picker without a page."""
+"""The model picker, tested without a page."""
 
 import pytest
 import traitlets
@@ -19,7 +19,7 @@ def picker(project):
 
 
 def shown(picker):
-    """Return the lines of the picker with their checked and disabled states."""
+    """Return the picker's lines with their checked and disabled states."""
     boxes = [row.children[0] for row in picker._list.children]
     return {box.description: (box.value, box.disabled) for box in boxes}
 
@@ -52,8 +52,8 @@ def test_a_file_name_is_not_interpreted_as_markup(picker, project):
 
 
 def test_one_reference_needs_no_list(picker):
-    """A single reference as a str is a list of one, not of letters."""
-    one = widgets.picker("mock:large", pool=picker._pool())
+    """A str is a single reference, not a sequence of letters."""
+    one = widgets.picker("mock:large", pool=picker._get_pool())
     assert one.value == ("mock:large",)
     one.close()
 
@@ -96,7 +96,7 @@ def test_an_engine_without_a_key_is_disabled_with_a_hint(picker):
 
 
 def test_it_follows_keys_and_engine_files(picker, project):
-    """The picker follows changes of keys and engine files when the watch thread notifies it."""
+    """The picker shows changes to keys and engine files when the polling thread calls it."""
     picker._search.value = "grok"
     project.set_keys("GATEWAYX_GROK_API_KEY=xai-0123456789abcdef\n")
     picker.follow()
@@ -108,20 +108,20 @@ def test_it_follows_keys_and_engine_files(picker, project):
 
 
 def test_a_selected_model_can_become_the_default(picker):
-    """A single checked model can become the default, two cannot."""
+    """A single checked model can become the default; two cannot."""
     picker.value = ("one",)
     picker._use.click()
-    assert picker._pool().default_model() == "one"
+    assert picker._get_pool().default_model() == "one"
     assert "one is the default model" in picker._note.value
     picker.value = ("one", "two")
     assert picker._use.disabled
 
 
 def test_without_a_key_the_picker_says_how_to_set_one(picker):
-    """Without a key or an engine file, the picker says how to set a key and what works without."""
+    """Without a key, the picker says how to set one and which engines need none."""
     assert picker._note.value == ""
     for name in ("one", "two"):
-        (picker._pool().config.project.root / "engines" / f"{name}_engine.py").unlink()
+        (picker._get_pool().config.project.root / "engines" / f"{name}_engine.py").unlink()
     picker.follow()
     assert "No key is set. Set GATEWAYX_NAME_API_KEY" in picker._note.value
     assert "smollm2" in picker._note.value

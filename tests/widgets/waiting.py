@@ -3,9 +3,9 @@
 import time
 
 
-def until(reached, seconds=10):
+def wait_until(condition, seconds=10):
     """Poll until a condition holds."""
     end = time.monotonic() + seconds
-    while not reached():
+    while not condition():
         assert time.monotonic() < end, "the condition did not hold in time"
         time.sleep(0.005)
