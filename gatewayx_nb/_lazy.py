@@ -16,7 +16,7 @@ def attach(
 
     Args:
         package: Name of the package.
-        homes: By public name, the module that defines it.
+        homes: Maps each public name to the module that defines it.
     """
 
     def get(name: str) -> object:

@@ -77,7 +77,7 @@ class Job:
             timeout: Maximum number of seconds to wait.
 
         Raises:
-            DeadlineError: If the job is still running.
+            DeadlineError: If the job is still running after ``timeout`` seconds.
             GatewayError: If the only model failed.
         """
         deadline = None if timeout is None else time.monotonic() + timeout

@@ -1,4 +1,4 @@
-"""Protocols of planners and planned calls, and functions that run a planned call.
+"""Protocols for planners and planned calls, and functions that run a planned call.
 
 Conversations and comparisons use a `Planner` so that they do not depend on the pool.
 """

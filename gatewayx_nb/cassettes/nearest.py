@@ -1,4 +1,4 @@
-"""Find the recorded call nearest to a cassette miss, and describe the differences."""
+"""The recorded call most similar to a request that is not in the cassette, and what differs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MAX_DIFFERENCES = 4
 def nearest(
     entries: Iterable[CassetteEntry], engine: str, body: RequestBody
 ) -> CassetteEntry | None:
-    """Return the recorded call most similar to a request, or ``None`` without recorded calls."""
+    """Return the recorded call most similar to a request; ``None`` if nothing is recorded."""
     # All entries are first compared cheaply, because difflib takes quadratic time.
     candidates = heapq.nlargest(
         _MAX_COMPARED, entries, key=lambda entry: _rough_similarity(entry, engine, body)

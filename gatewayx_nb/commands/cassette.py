@@ -33,7 +33,8 @@ def cassette(session: Session, args: argparse.Namespace) -> Note:
     opened = session.pool.cassette(path, args.mode or "auto", speed=args.speed)
     if active:
         active.close()
-    # Recording and replay with the same line show the same text, because notebooks save it.
+    # The same command prints the same text when recording and replaying, because notebooks save
+    # their output.
     is_named = args.mode == opened.mode and args.mode in ("replay", "off")
     state = f"is in mode {opened.mode}" if is_named else "is open"
     return Note(f"Cassette {opened.path.name} {state}.", *filter(None, [opened.problem]))

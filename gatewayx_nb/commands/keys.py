@@ -52,7 +52,7 @@ def key_arguments(parser: LineParser) -> None:
 
 
 def keys(session: Session, _: argparse.Namespace) -> Table:
-    """Show which keys are set and where, without any part of a key."""
+    """Show which keys are set and where, without revealing any part of them."""
     session.pool.refresh()
     rows = tuple(
         (row.name, row.key, row.variable, row.found_in)

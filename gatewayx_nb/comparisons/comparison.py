@@ -32,7 +32,9 @@ _DTYPES = {
     "tokens_per_second": "float64",
     "cost": "float64",
 }
-"""Dtypes of the numeric columns, for frames in which all their values are missing."""
+"""Dtypes of the numeric columns, set explicitly because a column with only missing values would be
+`object`.
+"""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -171,7 +173,8 @@ def tokens_per_second(reply: Reply) -> float | None:
 
 
 def _row(reference: str, outcome: Outcome) -> dict[str, object]:
-    # All keys in both cases and in this order: they become the columns of a frame and of CSV.
+    # Rows for replies and errors have the same keys in the same order, because the keys become
+    # DataFrame and CSV columns.
     names = ("engine", "model", "text", "error", "finish_reason", "interrupted", *_DTYPES)
     row: dict[str, object] = dict.fromkeys(names)
     if isinstance(outcome, GatewayError):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.replies import Reply
 
 _PAUSE_FACTOR = 10
-"""Pause after an update, as a multiple of the time it took: about a tenth of a core."""
+"""Pause after an update, as a multiple of its duration, to use about a tenth of a core."""
 
 _WAKE_INTERVAL = 0.1
 """Seconds between wake-ups of an awaited cell: a kernel handles Stop only when its loop wakes."""
@@ -303,7 +303,7 @@ def _show_failure(partial: PartialReply, view: View) -> None:
 
 
 def clear_cancellation() -> None:
-    """Undo the cancellation by the kernel, which becomes a KeyboardInterrupt."""
+    """Undo the kernel's cancellation of this task; the caller raises KeyboardInterrupt instead."""
     task = asyncio.current_task()
     if task is not None:
         with contextlib.suppress(RuntimeError):

@@ -39,19 +39,19 @@ if TYPE_CHECKING:
     from gatewayx_nb.secure_config import Limits
 
 _GRACE = 1.0
-"""Seconds past its deadline that a caller waits for a loop that an engine may block."""
+"""Extra seconds that a caller waits after the deadline, in case an engine blocks its event loop."""
 
 _LISTING_TIMEOUT = 5.0
-"""Seconds that a provider has to list its models, which an error message suggests."""
+"""Timeout in seconds for listing a provider's models, used to suggest names in an error message."""
 
 
 class EngineCall:
-    """A call to one engine; a `PlannedCall`.
+    """A call to one engine; implements `PlannedCall`.
 
     Args:
         host: Runs the engine.
         target: The engine.
-        request: The request; its model is empty for the engine's default.
+        request: The request; an empty model means the engine's default.
         limits: Timeout, concurrency, retries and cost.
         usage: The totals to which the finished call is added.
         schema: Parses the answer, if a schema was requested.
@@ -121,7 +121,7 @@ class EngineCall:
             redact_exception(error, self.target.key)
             raise
 
-    async def _answer(self, engine: LLMEngine, emit: ChunkHandler | None) -> Any:  # noqa: ANN401 - parsed
+    async def _answer(self, engine: LLMEngine, emit: ChunkHandler | None) -> Any:  # noqa: ANN401 - the type depends on the schema
         """Send the request; return the parsed answer, or ``None`` if there is no schema."""
         self.partial.cost_per_token = engine.get_cost_per_token()
         try:

@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from gatewayx_nb.secure_config import Config
 
 REFRESH_INTERVAL = 1.0
-"""Seconds between checks for changed files by calls; commands and magics always check."""
+"""Minimum seconds between a call's checks for changed files; commands and magics always check."""
 
 _PROBE_TIMEOUT = 1.0
 """Seconds that a server on this machine has to answer."""
 
 _LISTING_TIMEOUT = 10.0
-"""Seconds that a provider has to list its models."""
+"""Timeout in seconds for listing a provider's models."""
 
 
 class Catalog(Protocol):
@@ -205,7 +205,7 @@ class ReplayCatalog(Catalog):
 
     @override
     def default_model(self) -> str:
-        """Return the default reference, which the recorded calls without a model used.
+        """Return the default reference: the one used by recorded calls that name no model.
 
         Raises:
             ConfigError: If there is none, because every recorded call names its model.

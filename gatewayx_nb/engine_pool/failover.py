@@ -96,5 +96,5 @@ def _combined(failures: Iterable[GatewayError]) -> GatewayError:
     """Return the first failure, with the messages of later ones appended."""
     first, *later = failures
     return first.with_appended_text(
-        "".join(f" And the fallback: {error.message}" for error in later)
+        "".join(f" A fallback failed too: {error.message}" for error in later)
     )

@@ -120,7 +120,7 @@ def test_an_engine_that_fails_before_its_answer_fails_alone(project):
     with project.pool(engines=[Odd()]) as pool:
         odd, mock = pool.compare("hi", models=["odd", "mock"])
     assert isinstance(odd, ProviderError)
-    assert str(odd) == "the call to 'odd' raised ValueError. Call that model alone to see where."
+    assert str(odd) == "the call to 'odd' raised ValueError. Call only that model to see where."
     assert str(mock) == "[mock] hi"
 
 

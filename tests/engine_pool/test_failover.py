@@ -98,7 +98,9 @@ def test_a_missing_key_or_an_unknown_engine_falls_back(project):
 
 def test_if_all_engines_fail_the_first_error_names_the_others(project):
     """If all engines fail, the first error is raised; it names the other engines."""
-    with pytest.raises(MissingKeyError, match=r"'grok'.*And the fallback: no engine 'nonesuch'"):
+    with pytest.raises(
+        MissingKeyError, match=r"'grok'.*A fallback failed too: no engine 'nonesuch'"
+    ):
         project.pool().ask("hi", model="grok", fallback="nonesuch")
     engines = engine("first", QuotaError("spent.")), engine("second", ProviderError("broken."))
     with pool_of(*engines) as pool, pytest.raises(QuotaError, match=r"spent\..*broken\."):
@@ -178,7 +180,9 @@ def test_without_a_call_the_first_error_is_raised_with_the_others(planned):
     with pytest.raises(MissingKeyError) as caught:
         Failover("e0", errors, portal)
 
-    assert caught.value.message == "no key. And the fallback: spent. And the fallback: no."
+    assert (
+        caught.value.message == "no key. A fallback failed too: spent. A fallback failed too: no."
+    )
     assert caught.value.engine == "e0"
     assert errors[0].message == "no key."
 

@@ -14,7 +14,10 @@ def test_a_notebook_words_every_action():
 
 
 def test_loading_the_extension_words_hints_for_a_notebook(shell):
-    """A traceback names the command; `str` the variable and the file; unloading ends it."""
+    """A traceback names the command and `str(error)` the variable and file.
+
+    Unloading the extension restores the script wording.
+    """
     error = MissingKeyError("engine 'grok' needs a key.", hint=Hint("set_key", engine="grok"))
 
     assert error._render_traceback_()[1] == "Run `%gatewayx key set grok`."

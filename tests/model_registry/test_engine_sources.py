@@ -56,7 +56,10 @@ def test_each_place_wins_over_those_behind_it(project, user, tmp_path):
 
 
 def test_a_row_of_the_project_wins_over_the_users_and_ours(project, user):
-    """A project's row overrides the user's and the shipped one; an equal one is not reported."""
+    """A project's row overrides the user's and the shipped one.
+
+    An identical row is not reported as shadowed.
+    """
     project_rows, user_rows = (
         folder / "config" / "engines.toml" for folder in (project.root, user)
     )
@@ -77,7 +80,7 @@ def test_a_row_of_the_project_wins_over_the_users_and_ours(project, user):
 
 
 def test_a_copy_that_was_edited_in_its_place_is_a_duplicate(project, user):
-    """A copy that is edited in place becomes a duplicate, although its folder is unchanged."""
+    """A copy of a shipped engine is reported as shadowed once it is edited."""
     path = user / "engines" / "mock_engine.py"
     path.write_bytes(shipped_path("engines/mock_engine.py").read_bytes())
     with _pool(project, user) as pool:
@@ -122,7 +125,7 @@ def test_a_key_and_an_address_are_an_engine(project):
 
 
 def test_an_address_alone_waits_for_its_key(project):
-    """A base URL without a key is a row that says what is missing."""
+    """A base URL without a key is listed as an engine, and its error names the missing key."""
     project.set_keys("GATEWAYX_NEWONE_BASE_URL=http://127.0.0.1:9/v1\n")
     with project.pool() as pool:
         assert {row.name: row.state for row in pool.status()}["newone"] == "no key"
@@ -164,7 +167,10 @@ def test_an_engine_wins_over_a_shipped_alias_and_not_over_the_users(project):
     ],
 )
 def test_settings_of_unknown_engines_are_reported(project, settings, expected_message):
-    """Settings of an unknown engine are reported with the nearest name; all engines work."""
+    """Settings for an unknown engine are reported with the nearest name.
+
+    Other engines keep working.
+    """
     project.settings(settings)
     with project.pool() as pool:
         (problem,) = pool.problems
@@ -193,7 +199,7 @@ def test_an_unknown_option_of_an_engine_is_an_error(project):
 
 @pytest.mark.parametrize("keyed", [True, False])
 def test_a_missing_base_url_is_reported(project, keyed):
-    """A missing base URL is reported by its variable, with and without a key."""
+    """The report of a missing base URL names its variable, with and without a key."""
     project.set_keys("GATEWAYX_AZURE_API_KEY=k\n" if keyed else "")
     with project.pool() as pool:
         row = next(row for row in pool.status() if row.name == "azure")

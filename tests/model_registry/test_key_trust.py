@@ -1,4 +1,4 @@
-"""A key of the user folder is sent only to trusted hosts; DESIGN §7."""
+"""The user's own keys are sent only to trusted hosts; DESIGN §7."""
 
 import json
 import tomllib
@@ -123,7 +123,7 @@ def test_who_owns_the_key_and_who_says_where_it_goes(project, case):
     pool = EnginePool(home=project.root, env=env)
 
     if case.refused:
-        # A key in the environment would still be the user's own.
+        # The hint names a file because a key set in the environment would need trust as well.
         variable = f"GATEWAYX_{case.engine.upper()}_API_KEY"
         said = (
             rf"your own key for '{case.engine}'.*[Ss]et {variable} in the project's config/secrets/"
@@ -160,7 +160,7 @@ def test_what_is_trusted_is_remembered_for_this_project(project, tmp_path):
 
 @dataclass(frozen=True)
 class Change:
-    """A change of the project after trust was granted, and whether it needs new trust."""
+    """A change to a trusted project, and whether the project must be trusted again."""
 
     name: str
     address: str
@@ -191,7 +191,10 @@ def test_a_new_host_asks_again(project, tmp_path, change):
 
 
 def test_a_file_that_takes_a_shipped_name_asks_again(project, tmp_path):
-    """A file that takes the name of a shipped engine needs new trust: a URL is not code."""
+    """A file that takes the name of a shipped engine must be trusted again.
+
+    Trust in a URL does not extend to code.
+    """
     env = {OURS: "k", "XDG_CONFIG_HOME": str(tmp_path / "user")}
     project.settings(f'engines.grok.base_url = "{ELSEWHERE}"')
     pool = EnginePool(home=project.root, env=env)
@@ -204,7 +207,7 @@ def test_a_file_that_takes_a_shipped_name_asks_again(project, tmp_path):
 
 @pytest.mark.parametrize("text", ["{", '{"a": 1}', '["x"]', b"\xff"])
 def test_a_damaged_memory_trusts_nothing_and_is_not_lost(project, tmp_path, text):
-    """A damaged trust file grants no trust, is kept, and is a problem with a hint.
+    """A damaged trust file grants no trust, is not overwritten, and is reported with a hint.
 
     Engines keep working.
     """

@@ -1,4 +1,4 @@
-"""Engine files, rows and keys that change, checked against a simple model of the result."""
+"""Stateful test: random changes to engine files, rows and keys, checked against a simple model."""
 
 import shutil
 import tempfile
@@ -111,7 +111,7 @@ class Engines(RuleBasedStateMachine):
     @precondition(lambda self: self.files)
     @rule(data=st.data(), new=NAMES)
     def rename(self, data, new):
-        """Rename a file, replacing any file of the new name."""
+        """Rename a file, replacing any existing file with the new name."""
         place, name = data.draw(st.sampled_from(sorted(self.files)))
         folder = self.folders[place]
         (folder / f"{name}_engine.py").replace(folder / f"{new}_engine.py")
@@ -157,7 +157,7 @@ class Engines(RuleBasedStateMachine):
         self._write_keys()
 
     def _winner(self, name):
-        """Return the winner of a name, in DESIGN's order."""
+        """Return what a name should resolve to, in the order of precedence in DESIGN."""
         for place in PLACES:
             if (place, name) in self.files:
                 return self.files[place, name]

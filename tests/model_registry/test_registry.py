@@ -11,7 +11,7 @@ from gatewayx_nb.errors import (
 
 @pytest.fixture
 def with_weights(monkeypatch, tmp_path):
-    """Return an environment in which the local model has its own file."""
+    """Return an environment whose GATEWAYX_LOCAL_MODEL names a weights file."""
     path = tmp_path / "tiny.gguf"
     path.write_bytes(b"GGUF" + bytes(100))
     return {"GATEWAYX_LOCAL_MODEL": str(path)}
@@ -44,7 +44,7 @@ def test_a_status_row_does_not_execute_the_file(project):
 
 
 def test_a_broken_engine_is_a_row_and_the_others_go_on(project):
-    """A broken engine is a row with its error, once known; other engines are unaffected."""
+    """After a failed call, a broken engine is listed with its error; others are unaffected."""
     project.engine("broken", body="    raise RuntimeError('at import')\n")
     project.engine("whole", "fine")
     pool = project.pool()
@@ -76,7 +76,7 @@ def test_a_refused_engine_says_why(project):
     ],
 )
 def test_an_unknown_engine_raises_an_error_with_a_hint(project, reference, expected_message):
-    """An unknown engine raises an error: the nearest name, the colon, or the missing file."""
+    """The error for an unknown engine suggests the nearest name, a colon, or the missing file."""
     project.set_keys("GATEWAYX_NEWONE_API_KEY=k")
 
     with pytest.raises(EngineNotFoundError, match=expected_message):
@@ -94,9 +94,9 @@ def test_aliases_are_references(project):
 
 
 def test_without_a_key_or_weights_nothing_is_the_default(project):
-    """Without a key or weights there is no default; the error offers both.
+    """Without a key or weights there is no default; the error says how to get either.
 
-    `mock` answers only by name.
+    `mock` is used only if it is named.
     """
     with pytest.raises(MissingKeyError, match=r"GATEWAYX_GROK_API_KEY.*pull..smollm2"):
         project.pool().default_model()
@@ -138,7 +138,7 @@ def test_local_is_the_default_where_its_weights_are(project, with_weights):
 
 
 def test_using_what_cannot_be_called_changes_nothing(project):
-    """`use` of an unusable engine raises the error of a call and changes nothing."""
+    """`use` of an engine that cannot be called raises the error of a call and changes nothing."""
     pool = project.pool()
 
     with pytest.raises(EngineNotFoundError):

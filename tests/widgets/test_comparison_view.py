@@ -1,4 +1,4 @@
-"""The comparison view without a page: fields, buttons, columns and saved output."""
+"""The comparison view without a browser: fields, buttons, columns and saved output."""
 
 import datetime as dt
 import json
@@ -77,7 +77,7 @@ def test_a_run_shows_every_answer_with_its_metrics(make):
 
 
 def test_the_run_button_is_disabled_during_a_run(make):
-    """The Run button is disabled during a run, so that ten clicks run once."""
+    """The Run button is disabled during a run, so ten clicks start only one run."""
     view = make("x", ("scripted", "mock"), [0.3, "a"])
     for _ in range(10):
         labelled(view, "Run").click()
@@ -102,7 +102,7 @@ def test_stop_keeps_partial_answers(make):
 
 
 def test_a_failed_column_shows_its_error_and_can_be_retried(make):
-    """A failed column shows its error and can be retried, without a change to the others."""
+    """A failed column shows its error and can be retried without changing the others."""
     broken = [ProviderError("it broke.", hint="`%gatewayx status`")]
     view = make("x", ("mock", "scripted"), broken, ["better"])
     view.run()
@@ -115,7 +115,7 @@ def test_a_failed_column_shows_its_error_and_can_be_retried(make):
 
 
 def test_invalid_settings_are_reported_in_one_line(project, monkeypatch):
-    """Retry and the picker report invalid settings in one line; they work once these are fixed."""
+    """Retry and the picker report invalid settings in one line, and work once they are fixed."""
     monkeypatch.setattr("gatewayx_nb.engine_pool.catalog.REFRESH_INTERVAL", 0.0)  # skip the wait
     project.settings("")
     with EnginePool(home=project.root, env={}, engines=[ScriptedEngine(["a"])]) as pool:
@@ -199,7 +199,7 @@ def test_options_that_are_iterators_apply_to_every_row_and_run(make, monkeypatch
     image = Image("image/png", PNG)
     options = {"stop": iter(["END", "STOP"]), "images": iter([image]), "params": None}
     view = make("{{input}}", ("scripted",), ["a"], **options)
-    engine = view._pool()._registry._instances["scripted"]
+    engine = view._get_pool()._registry._instances["scripted"]
     monkeypatch.setattr(engine, "features", frozenset({"images"}))
     labelled(view, "Inputs").value = "one\ntwo"
     view.run()
@@ -215,7 +215,7 @@ def test_images_may_be_one_source_or_none(make, images, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "plot.png").write_bytes(PNG)
     view = make("x", ("scripted",), ["a"], images=images)
-    engine = view._pool()._registry._instances["scripted"]
+    engine = view._get_pool()._registry._instances["scripted"]
     monkeypatch.setattr(engine, "features", frozenset({"images"}))
     view.run()
     (request,) = engine.requests
@@ -257,7 +257,10 @@ def test_an_uploaded_image_is_removed_from_the_widget_state(make):
 
 
 def test_all_images_are_sent_and_listed(make, monkeypatch):
-    """Images are sent in order: from the prompt, `[image 1]`, then from options, then uploads."""
+    """Images are sent in order.
+
+    Those in the prompt (replaced by `[image 1]`), those in the options, then uploads.
+    """
     view = make("Is {{fig}} a cat?", ("scripted",), ["a"], images=[PNG + b"option"])
     engine = view._get_pool()._registry._instances["scripted"]
     monkeypatch.setattr(engine, "features", frozenset({"images"}), raising=False)
@@ -271,7 +274,7 @@ def test_all_images_are_sent_and_listed(make, monkeypatch):
 
 
 def test_an_earlier_prompt_can_be_selected(make):
-    """An earlier prompt can be restored from a list, latest first, with one line for each.
+    """An earlier prompt can be restored from a list, which has one line per prompt, latest first.
 
     The widget state has only these lines.
     """
@@ -329,7 +332,7 @@ def test_results_are_saved_and_the_cell_is_shown(make, tmp_path, monkeypatch):
 
 
 def test_the_saved_output_shows_the_last_answers(make):
-    """The saved output has the prompt, answers, metrics, the vote and how to get the controls."""
+    """The saved output has prompt, answers, metrics and vote, and how to restore the controls."""
     view = make("Say this")
     view.run()
     view.vote(0, "better", 1)
@@ -342,7 +345,7 @@ def test_the_saved_output_shows_the_last_answers(make):
 
 
 def test_a_vote_or_another_mode_does_not_render_saved_answers_again(make):
-    """A vote or another mode does not render saved answers again, which would take seconds."""
+    """Voting or changing the mode does not render the saved answers again."""
     view = make("Say this")
     view.run()
     saved, pages = view._snapshot._bundle, [page for _, page in view._snapshot._answers]
@@ -459,7 +462,7 @@ def test_an_answer_that_cannot_be_shown_does_not_affect_others(make, monkeypatch
 
 
 def test_ctrl_c_stops_a_run_while_waiting(make):
-    """Ctrl-C stops a blocking run in one line and keeps the partial answers."""
+    """Ctrl-C stops a blocking run with a one-line KeyboardInterrupt and keeps what arrived."""
     view = make("x", ("scripted",), ["begun ", 60.0])
     timer = threading.Timer(0.3, signal.raise_signal, [signal.SIGINT])
     timer.start()

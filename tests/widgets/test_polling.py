@@ -24,7 +24,10 @@ def is_called(follower):
 
 
 def test_followers_are_called_repeatedly_even_if_one_fails():
-    """Followers are notified repeatedly; one that raises stops neither the others nor itself."""
+    """Followers are notified repeatedly.
+
+    An exception in one stops neither the others' notifications nor its own.
+    """
     watch, broken, other = ChangePoller(0.001), Follower(fails=True), Follower()
     watch.add(broken)
     watch.add(other)
