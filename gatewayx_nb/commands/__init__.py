@@ -2,7 +2,7 @@
 
 from gatewayx_nb.commands.command import FailedCell, LineParser, Session
 from gatewayx_nb.commands.dispatch import COMMANDS, run
-from gatewayx_nb.commands.keys import refuse_key
+from gatewayx_nb.commands.keys import typed_key_error
 from gatewayx_nb.commands.usage import DryRun, dry_run
 
 __all__ = [
@@ -12,6 +12,6 @@ __all__ = [
     "LineParser",
     "Session",
     "dry_run",
-    "refuse_key",
     "run",
+    "typed_key_error",
 ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gatewayx_nb.calls import Note, Table
 from gatewayx_nb.commands.cassette import cassette, cassette_arguments
 from gatewayx_nb.commands.command import Command
-from gatewayx_nb.commands.keys import contains_key, key, key_arguments, keys, refuse_key, trust
+from gatewayx_nb.commands.keys import contains_key, key, key_arguments, keys, trust, typed_key_error
 from gatewayx_nb.commands.notebook import (
     cancel,
     cancel_arguments,
@@ -68,7 +68,7 @@ def run(session: Session, line: str) -> Any:  # noqa: ANN401 - the command's out
         return ask(session, argparse.Namespace(text=line))
     # The error for an unknown word repeats it, and would show a key.
     if contains_key(line):
-        raise refuse_key(session, line)
+        raise typed_key_error(session, line)
     raise _unknown(word, [*COMMANDS, *engines, *aliases])
 
 

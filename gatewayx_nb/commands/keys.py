@@ -35,7 +35,7 @@ def key(session: Session, args: argparse.Namespace) -> Note | Table:
     """Set or remove a key, or import keys from another file."""
     parsed = _parse(session, args.text)
     if parsed is None:
-        raise refuse_key(session, f"key {args.text}")
+        raise typed_key_error(session, f"key {args.text}")
     if parsed.action == "import":
         return _import(session, Path(parsed.name).expanduser(), user=parsed.user)
     if parsed.action == "set":
@@ -98,7 +98,7 @@ def trust(session: Session, _: argparse.Namespace) -> Note:
     )
 
 
-def refuse_key(session: Session, line: str) -> UsageError:
+def typed_key_error(session: Session, line: str) -> UsageError:
     """Remove a line that may contain a key, and return an error that does not repeat it."""
     history_note = "it was removed from the history"
     if not session.forget(line):

@@ -137,7 +137,7 @@ class EngineCall:
                     lambda correction: self._send(engine, correction, None),
                 )
         except ModelNotFoundError as error:
-            models = await self._models(engine)
+            models = await self._list_models_if_possible(engine)
             raise error.with_appended_text(
                 did_you_mean(self.partial.model, models)
             ) from error.__cause__
@@ -156,9 +156,9 @@ class EngineCall:
         """
         request, schema = self._request, self._schema
         if request.images and "images" not in engine.features:
-            raise self._unsupported("images", "images")
+            raise self._unsupported_error("images", "images")
         if len(request.messages) > 1 and "history" not in engine.features:
-            raise self._unsupported("conversations", "chat")
+            raise self._unsupported_error("conversations", "chat")
         model = request.model or engine.model_name
         if not model:  # a local server offers only the models that it was started with
             model = next((listed.model for listed in await engine.models()), "")
@@ -206,14 +206,14 @@ class EngineCall:
                 if emit is not None:
                     await emit(chunk)
 
-    async def _models(self, engine: LLMEngine) -> list[str]:
+    async def _list_models_if_possible(self, engine: LLMEngine) -> list[str]:
         """Return the provider's models; empty if it cannot list them in time."""
         with contextlib.suppress(GatewayError, TimeoutError):
             async with asyncio.timeout(_LISTING_TIMEOUT):
                 return [model.model for model in await engine.models()]
         return []
 
-    def _unsupported(self, feature: str, option: str) -> UnsupportedFeatureError:
+    def _unsupported_error(self, feature: str, option: str) -> UnsupportedFeatureError:
         return UnsupportedFeatureError(
             f"engine {self.target.name!r} does not support {feature}.",
             hint=Hint("omit_option", option=option) | Hint("list_engines"),

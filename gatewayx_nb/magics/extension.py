@@ -93,7 +93,7 @@ class GatewayMagics:
         if cell.wants_help(line):
             return cell.parser().table()
         if line.split()[:1] == ["key"]:
-            raise commands.refuse_key(self._session, f"{line}\n{body}")
+            raise commands.typed_key_error(self._session, f"{line}\n{body}")
         pool = self._session.pool
         pool.refresh()
         rows = pool.config.settings.limits.table_rows

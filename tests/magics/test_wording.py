@@ -8,12 +8,12 @@ from gatewayx_nb.hints import Hint
 from gatewayx_nb.magics.wording import NOTEBOOK
 
 
-def test_a_notebook_words_every_action():
+def test_notebook_wording_covers_every_action():
     """The notebook's table has exactly the actions in the script's table."""
     assert NOTEBOOK.keys() == hints.SCRIPT_WORDING.keys()
 
 
-def test_loading_the_extension_words_hints_for_a_notebook(shell):
+def test_loading_the_extension_switches_hints_to_notebook_wording(shell):
     """A traceback names the command and `str(error)` the variable and file.
 
     Unloading the extension restores the script wording.
@@ -63,6 +63,6 @@ def test_loading_the_extension_words_hints_for_a_notebook(shell):
         ),
     ],
 )
-def test_an_option_is_worded_by_its_flag(hint, text):
+def test_an_option_hint_names_its_flag(hint, text):
     """A hint about an option names the cell's flag, if there is one, and the keyword argument."""
     assert hints.format_hint(hint, NOTEBOOK) == text

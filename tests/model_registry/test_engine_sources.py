@@ -9,7 +9,9 @@ from gatewayx_nb.errors import ConfigError, EngineNotFoundError, MissingKeyError
 from gatewayx_nb.secure_config import shipped_path
 from gatewayx_nb.testing import Send, Server, reply
 
-WHOLE = json.dumps({"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]}).encode()
+COMPLETION_BODY = json.dumps(
+    {"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]}
+).encode()
 ROW = '[{0}]\nbase_url = "http://127.0.0.1:9/v1"\nmodel = "{1}"\n'
 
 
@@ -26,7 +28,7 @@ def _pool(project, user, **env):
     return EnginePool(project.root, {"XDG_CONFIG_HOME": str(user.parent), **env})
 
 
-def test_each_place_wins_over_those_behind_it(project, user, tmp_path):
+def test_each_source_overrides_later_ones(project, user, tmp_path):
     """Each source overrides the later ones: once removed, the next one is used."""
     named = tmp_path / "named"
     named.mkdir()
@@ -55,7 +57,7 @@ def test_each_place_wins_over_those_behind_it(project, user, tmp_path):
     ]
 
 
-def test_a_row_of_the_project_wins_over_the_users_and_ours(project, user):
+def test_a_project_row_overrides_user_and_shipped_rows(project, user):
     """A project's row overrides the user's and the shipped one.
 
     An identical row is not reported as shadowed.
@@ -79,7 +81,7 @@ def test_a_row_of_the_project_wins_over_the_users_and_ours(project, user):
     assert str(project_rows) in rows[1].error
 
 
-def test_a_copy_that_was_edited_in_its_place_is_a_duplicate(project, user):
+def test_an_edited_copy_is_reported_as_shadowed(project, user):
     """A copy of a shipped engine is reported as shadowed once it is edited."""
     path = user / "engines" / "mock_engine.py"
     path.write_bytes(shipped_path("engines/mock_engine.py").read_bytes())
@@ -90,7 +92,7 @@ def test_a_copy_that_was_edited_in_its_place_is_a_duplicate(project, user):
         assert [row.state for row in pool.status() if row.name == "mock"] == ["ready", "shadowed"]
 
 
-def test_the_path_is_followed_when_it_is_set_later(project, tmp_path):
+def test_the_engines_path_may_be_set_later(project, tmp_path):
     """`GATEWAYX_ENGINES_PATH` may be set later, as with `%env` in a notebook."""
     env = {}
     pool = EnginePool(project.root, env)
@@ -105,9 +107,9 @@ def test_the_path_is_followed_when_it_is_set_later(project, tmp_path):
     pool.close()
 
 
-def test_a_key_and_an_address_are_an_engine(project):
+def test_a_key_and_a_base_url_define_an_engine(project):
     """A key and a base URL define an OpenAI-compatible engine, until the URL is removed."""
-    with Server([Send(reply(WHOLE))]) as server, project.pool() as pool:
+    with Server([Send(reply(COMPLETION_BODY))]) as server, project.pool() as pool:
         project.set_keys(
             f"GATEWAYX_NEWONE_API_KEY=k1\nGATEWAYX_NEWONE_BASE_URL={server.url}/v1\n"
             "GATEWAYX_NEWONE_MODEL=m\n"
@@ -124,7 +126,7 @@ def test_a_key_and_an_address_are_an_engine(project):
             pool.ask("x", model="newone")
 
 
-def test_an_address_alone_waits_for_its_key(project):
+def test_a_base_url_without_a_key_is_listed_as_no_key(project):
     """A base URL without a key is listed as an engine, and its error names the missing key."""
     project.set_keys("GATEWAYX_NEWONE_BASE_URL=http://127.0.0.1:9/v1\n")
     with project.pool() as pool:
@@ -133,7 +135,7 @@ def test_an_address_alone_waits_for_its_key(project):
             pool.ask("x", model="newone")
 
 
-def test_an_address_makes_no_engine_beside_one_that_is_there(project):
+def test_a_base_url_of_an_existing_engine_defines_no_new_one(project):
     """A base URL for an existing engine changes its URL and defines no new engine."""
     project.set_keys("GATEWAYX_GROK_BASE_URL=http://127.0.0.1:9\nGATEWAYX_KEY_BASE_URL=http://h\n")
     with project.pool() as pool:
@@ -143,7 +145,7 @@ def test_an_address_makes_no_engine_beside_one_that_is_there(project):
     assert (rows["key"].state, "reserved for the command" in rows["key"].error) == ("refused", True)
 
 
-def test_an_engine_wins_over_a_shipped_alias_and_not_over_the_users(project):
+def test_an_engine_overrides_shipped_aliases_only(project):
     """An engine overrides a shipped alias, such as `gpt`, but not one in the settings."""
     project.engine("gpt", "mine")
     with project.pool() as pool:

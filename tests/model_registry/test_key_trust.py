@@ -10,7 +10,7 @@ from gatewayx_nb.engine_pool import EnginePool
 from gatewayx_nb.errors import ConfigError, TrustError
 from gatewayx_nb.secure_config import shipped_path
 
-ELSEWHERE = "http://127.0.0.1:9/v1"
+UNTRUSTED_URL = "http://127.0.0.1:9/v1"
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ CASES = [
 
 def _write_row(project, case):
     ours = tomllib.loads(shipped_path("config/engines.toml").read_text())["groq"]
-    values = ours if case.row == "copy" else {"base_url": ELSEWHERE, "model": "m"}
+    values = ours if case.row == "copy" else {"base_url": UNTRUSTED_URL, "model": "m"}
     lines = [f"{name} = {json.dumps(value)}" for name, value in values.items()]
     lines += [case.row] if "=" in case.row else []
     path = project.root / "config" / "engines.toml"
@@ -102,13 +102,13 @@ def _write_row(project, case):
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_who_owns_the_key_and_who_says_where_it_goes(project, case):
+def test_a_call_that_would_redirect_a_user_key_is_refused(project, case):
     """An untrusted call raises an error with the `trust` command before the engine is loaded."""
     if case.settings:
-        steer = {"base_url": f'engines.grok.base_url = "{ELSEWHERE}"'}
+        steer = {"base_url": f'engines.grok.base_url = "{UNTRUSTED_URL}"'}
         project.settings(steer.get(case.settings, 'network.proxy = "http://127.0.0.1:9"'))
-    lines = {"key": f"{OURS}=k\n", "base_url": f"GATEWAYX_GROK_BASE_URL={ELSEWHERE}\n"}
-    lines["address"] = f"GATEWAYX_MINE_BASE_URL={ELSEWHERE}\n"
+    lines = {"key": f"{OURS}=k\n", "base_url": f"GATEWAYX_GROK_BASE_URL={UNTRUSTED_URL}\n"}
+    lines["address"] = f"GATEWAYX_MINE_BASE_URL={UNTRUSTED_URL}\n"
     wanted = {"both": ("key", "base_url"), "": ()}.get(case.project_keys, (case.project_keys,))
     project.set_keys("".join(lines[name] for name in wanted))
     if case.file:
@@ -119,7 +119,7 @@ def test_who_owns_the_key_and_who_says_where_it_goes(project, case):
         _write_row(project, case)
     env = {case.key: "k"} if case.key else {}
     if case.env:
-        env["GATEWAYX_GROK_BASE_URL"] = ELSEWHERE
+        env["GATEWAYX_GROK_BASE_URL"] = UNTRUSTED_URL
     pool = EnginePool(home=project.root, env=env)
 
     if case.refused:
@@ -137,10 +137,10 @@ def test_who_owns_the_key_and_who_says_where_it_goes(project, case):
         pool.use(case.engine)
 
 
-def test_what_is_trusted_is_remembered_for_this_project(project, tmp_path):
+def test_trust_is_saved_per_project(project, tmp_path):
     """Trust is remembered by later pools for that engine, URL and project only."""
     env = {OURS: "k", "XDG_CONFIG_HOME": str(tmp_path / "user")}
-    project.settings(f'engines.grok.base_url = "{ELSEWHERE}"')
+    project.settings(f'engines.grok.base_url = "{UNTRUSTED_URL}"')
     pool = EnginePool(home=project.root, env=env)
     (row,) = [row for row in pool.status() if row.name == "grok"]
     assert (row.state, "untrusted_engines()" in row.error) == ("untrusted", True)
@@ -154,7 +154,7 @@ def test_what_is_trusted_is_remembered_for_this_project(project, tmp_path):
     assert fresh.untrusted_engines() == {}
     other = tmp_path / "other"
     (other / "config").mkdir(parents=True)
-    (other / "config" / "gatewayx.toml").write_text(f'engines.grok.base_url = "{ELSEWHERE}"')
+    (other / "config" / "gatewayx.toml").write_text(f'engines.grok.base_url = "{UNTRUSTED_URL}"')
     assert [*EnginePool(home=other, env=env).untrusted_engines()] == ["grok"]
 
 
@@ -172,15 +172,15 @@ CHANGES = [
     Change("another port", '"http://127.0.0.1:10/v1"', asks=True),
     Change("another host", '"https://evil.example/v1"', asks=True),
     Change("another scheme", '"https://127.0.0.1:9/v1"', asks=True),
-    Change("a proxy", f'"{ELSEWHERE}"\nnetwork.proxy = "http://x:1"', asks=True),
+    Change("a proxy", f'"{UNTRUSTED_URL}"\nnetwork.proxy = "http://x:1"', asks=True),
 ]
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.name)
-def test_a_new_host_asks_again(project, tmp_path, change):
+def test_a_new_host_must_be_trusted_again(project, tmp_path, change):
     """Trust applies to the host, not to the file that names it."""
     env = {OURS: "k", "XDG_CONFIG_HOME": str(tmp_path / "user")}
-    project.settings(f'engines.grok.base_url = "{ELSEWHERE}"')
+    project.settings(f'engines.grok.base_url = "{UNTRUSTED_URL}"')
     pool = EnginePool(home=project.root, env=env)
     pool.trust(pool.untrusted_engines())
     pool.use("grok")
@@ -190,13 +190,13 @@ def test_a_new_host_asks_again(project, tmp_path, change):
     assert bool(pool.untrusted_engines()) is change.asks
 
 
-def test_a_file_that_takes_a_shipped_name_asks_again(project, tmp_path):
+def test_overriding_a_shipped_engine_must_be_trusted_again(project, tmp_path):
     """A file that takes the name of a shipped engine must be trusted again.
 
     Trust in a URL does not extend to code.
     """
     env = {OURS: "k", "XDG_CONFIG_HOME": str(tmp_path / "user")}
-    project.settings(f'engines.grok.base_url = "{ELSEWHERE}"')
+    project.settings(f'engines.grok.base_url = "{UNTRUSTED_URL}"')
     pool = EnginePool(home=project.root, env=env)
     pool.trust(pool.untrusted_engines())
 
@@ -206,7 +206,7 @@ def test_a_file_that_takes_a_shipped_name_asks_again(project, tmp_path):
 
 
 @pytest.mark.parametrize("text", ["{", '{"a": 1}', '["x"]', b"\xff"])
-def test_a_damaged_memory_trusts_nothing_and_is_not_lost(project, tmp_path, text):
+def test_a_damaged_trust_file_is_ignored_and_kept(project, tmp_path, text):
     """A damaged trust file grants no trust, is not overwritten, and is reported with a hint.
 
     Engines keep working.
@@ -214,7 +214,7 @@ def test_a_damaged_memory_trusts_nothing_and_is_not_lost(project, tmp_path, text
     user = tmp_path / "user" / "gatewayx"
     user.mkdir(parents=True)
     (user / "trusted.json").write_bytes(text if isinstance(text, bytes) else text.encode())
-    project.settings(f'engines.grok.base_url = "{ELSEWHERE}"')
+    project.settings(f'engines.grok.base_url = "{UNTRUSTED_URL}"')
     pool = EnginePool(home=project.root, env={OURS: "k", "XDG_CONFIG_HOME": str(tmp_path / "user")})
 
     assert [*pool.untrusted_engines()] == ["grok"]
@@ -224,10 +224,10 @@ def test_a_damaged_memory_trusts_nothing_and_is_not_lost(project, tmp_path, text
     assert pool.ask("hi", model="mock").text == "[mock] hi"
 
 
-def test_a_memory_that_others_may_write_trusts_nothing(project, tmp_path):
+def test_a_world_writable_trust_file_is_ignored(project, tmp_path):
     """A trust file that others may write is ignored: they could redirect the keys."""
     env = {OURS: "k", "XDG_CONFIG_HOME": str(tmp_path / "user")}
-    project.settings(f'engines.grok.base_url = "{ELSEWHERE}"')
+    project.settings(f'engines.grok.base_url = "{UNTRUSTED_URL}"')
     pool = EnginePool(home=project.root, env=env)
     pool.trust(pool.untrusted_engines())
     (tmp_path / "user" / "gatewayx" / "trusted.json").chmod(0o666)

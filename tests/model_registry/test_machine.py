@@ -28,7 +28,7 @@ class Engine(LLMEngine):
 
 
 @dataclass(frozen=True)
-class File:
+class ExpectedEngine:
     """The expected behavior of an engine file."""
 
     word: str
@@ -99,7 +99,7 @@ class Engines(RuleBasedStateMachine):
     @rule(place=st.sampled_from(PLACES), name=NAMES, word=WORDS, keyed=st.booleans())
     def add_or_edit(self, place, name, word, keyed):
         """Write an engine file."""
-        self._put(place, name, File(word, keyed))
+        self._put(place, name, ExpectedEngine(word, keyed))
 
     @precondition(lambda self: self.files)
     @rule(data=st.data(), broken=st.booleans())
@@ -162,37 +162,37 @@ class Engines(RuleBasedStateMachine):
             if (place, name) in self.files:
                 return self.files[place, name]
         if name == "mock":
-            return File("[mock] x", keyed=False)
+            return ExpectedEngine("[mock] x", keyed=False)
         if name in self.rows:
             return self.rows[name]
         return "" if name in self.addresses else None
 
     @invariant()
-    def what_answers_is_what_should(self):
+    def every_name_resolves_as_expected(self):
         """Each name is listed, answers, or raises the matching error."""
         if not hasattr(self, "pool"):
             return
         self.pool.refresh()
         for name in ("a", "b", "mock"):
-            self._look(name, self._winner(name))
+            self._check_call(name, self._winner(name))
         listed = {model.engine for model in self.pool.models()} & {"a", "b", "mock"}
         assert listed == {name for name in ("a", "b", "mock") if self._is_ready(name)}
-        self._look_at_losers()
+        self._check_shadowed_rows()
 
     def _is_ready(self, name):
         winner = self._winner(name)
-        if isinstance(winner, File):
+        if isinstance(winner, ExpectedEngine):
             return not winner.broken and (name in self.keys or not winner.keyed)
         return winner is not None and name in self.keys
 
-    def _look(self, name, winner):
+    def _check_call(self, name, winner):
         if winner is None:
             with pytest.raises(EngineNotFoundError):
                 self.pool.ask("x", model=name)
-        elif (not isinstance(winner, File) or winner.keyed) and name not in self.keys:
+        elif (not isinstance(winner, ExpectedEngine) or winner.keyed) and name not in self.keys:
             with pytest.raises(MissingKeyError):
                 self.pool.ask("x", model=name)
-        elif not isinstance(winner, File):
+        elif not isinstance(winner, ExpectedEngine):
             model = {row.name: row.model for row in self.pool.status()}[name]
             assert model == winner
         elif winner.broken:
@@ -201,7 +201,7 @@ class Engines(RuleBasedStateMachine):
         else:
             assert self.pool.ask("x", model=name).text == winner.word
 
-    def _look_at_losers(self):
+    def _check_shadowed_rows(self):
         """Each overridden file and row is reported unless it is identical."""
         reported = [row.name for row in self.pool.status() if row.state == "shadowed"]
         for name in ("a", "b", "mock"):

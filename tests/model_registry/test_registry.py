@@ -10,7 +10,7 @@ from gatewayx_nb.errors import (
 
 
 @pytest.fixture
-def with_weights(monkeypatch, tmp_path):
+def weights_env(monkeypatch, tmp_path):
     """Return an environment whose GATEWAYX_LOCAL_MODEL names a weights file."""
     path = tmp_path / "tiny.gguf"
     path.write_bytes(b"GGUF" + bytes(100))
@@ -34,7 +34,7 @@ def test_a_key_makes_an_engine_ready(project):
     assert str(pool.models()[0]) == "grok:grok-4.6"
 
 
-def test_a_status_row_does_not_execute_the_file(project):
+def test_status_does_not_execute_engine_files(project):
     """Before the first call, the row is read from the source text without running it."""
     project.engine("mine", body="    raise SystemExit\n")
 
@@ -43,7 +43,7 @@ def test_a_status_row_does_not_execute_the_file(project):
     assert (row.model, row.state, row.loaded) == ("mine", "ready", False)
 
 
-def test_a_broken_engine_is_a_row_and_the_others_go_on(project):
+def test_a_broken_engine_does_not_affect_others(project):
     """After a failed call, a broken engine is listed with its error; others are unaffected."""
     project.engine("broken", body="    raise RuntimeError('at import')\n")
     project.engine("whole", "fine")
@@ -58,7 +58,7 @@ def test_a_broken_engine_is_a_row_and_the_others_go_on(project):
     assert _row(pool, "whole").loaded
 
 
-def test_a_refused_engine_says_why(project):
+def test_calling_a_refused_engine_raises_the_reason(project):
     """Calling a refused engine raises an error with its name and the reason."""
     project.engine("mine").chmod(0o666)
 
@@ -93,7 +93,7 @@ def test_aliases_are_references(project):
         pool.ask("x", model="xai")
 
 
-def test_without_a_key_or_weights_nothing_is_the_default(project):
+def test_no_default_without_a_key_or_weights(project):
     """Without a key or weights there is no default; the error says how to get either.
 
     `mock` is used only if it is named.
@@ -126,18 +126,18 @@ def test_with_several_keys_there_is_no_default(project):
     assert project.pool().default_model() == "other"
 
 
-def test_local_is_the_default_where_its_weights_are(project, with_weights):
+def test_local_is_the_default_if_it_has_weights_and_no_key_is_set(project, weights_env):
     """`local` is the default only if its weights are there and no key is set."""
     pool = project.pool()
-    pool.config.env.update(with_weights)
-    assert weights.locate(env=with_weights)
+    pool.config.env.update(weights_env)
+    assert weights.locate(env=weights_env)
     assert pool.default_model() == "local"
 
     project.set_keys("GATEWAYX_GROK_API_KEY=xai-1")
     assert pool.default_model() == "grok"
 
 
-def test_using_what_cannot_be_called_changes_nothing(project):
+def test_use_of_an_unknown_engine_changes_nothing(project):
     """`use` of an engine that cannot be called raises the error of a call and changes nothing."""
     pool = project.pool()
 

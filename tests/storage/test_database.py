@@ -8,8 +8,8 @@ import pytest
 from gatewayx_nb.storage import database
 from gatewayx_nb.storage.ledger import MIGRATIONS, Ledger, LedgerEntry
 
-FIRST = (("CREATE TABLE calls (at)", "INSERT INTO calls VALUES (1)"),)
-BOTH = (*FIRST, ("ALTER TABLE calls ADD COLUMN cost",))
+FIRST_MIGRATION = (("CREATE TABLE calls (at)", "INSERT INTO calls VALUES (1)"),)
+TWO_MIGRATIONS = (*FIRST_MIGRATION, ("ALTER TABLE calls ADD COLUMN cost",))
 
 
 def _rows(path):
@@ -25,7 +25,7 @@ def _version(path):
 def test_each_migration_runs_once(tmp_path):
     """A file of an earlier version gets only the migrations it lacks, and keeps its rows."""
     path = tmp_path / "store.sqlite"
-    for migrations in (FIRST, FIRST, BOTH, BOTH):
+    for migrations in (FIRST_MIGRATION, FIRST_MIGRATION, TWO_MIGRATIONS, TWO_MIGRATIONS):
         with database.transaction(path, migrations, 1):
             pass
 
@@ -36,9 +36,9 @@ def test_each_migration_runs_once(tmp_path):
 def test_a_migration_that_fails_leaves_the_file_as_it_was(tmp_path):
     """Migrations and writes are one transaction."""
     path = tmp_path / "store.sqlite"
-    with database.transaction(path, FIRST, 1):
+    with database.transaction(path, FIRST_MIGRATION, 1):
         pass
-    broken = (*FIRST, ("DELETE FROM calls", "no SQL"))
+    broken = (*FIRST_MIGRATION, ("DELETE FROM calls", "no SQL"))
     with pytest.raises(sqlite3.OperationalError), database.transaction(path, broken, 1):
         pass
 
@@ -49,10 +49,13 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(tmp_path):
 def test_a_file_of_a_later_version_is_not_changed(tmp_path):
     """Opening a file with unknown migrations raises an error before anything is written."""
     path = tmp_path / "store.sqlite"
-    with database.transaction(path, BOTH, 1):
+    with database.transaction(path, TWO_MIGRATIONS, 1):
         pass
     before = path.read_bytes()
-    with pytest.raises(OSError, match="later version"), database.transaction(path, FIRST, 1):
+    with (
+        pytest.raises(OSError, match="later version"),
+        database.transaction(path, FIRST_MIGRATION, 1),
+    ):
         pass
 
     assert path.read_bytes() == before
@@ -75,7 +78,7 @@ def test_a_ledger_of_release_0_1_keeps_working(tmp_path):
     assert _version(path) == len(MIGRATIONS)
 
 
-def test_only_a_damaged_file_is_set_aside(tmp_path):
+def test_a_locked_file_is_not_damaged(tmp_path):
     """A locked file does not count as damaged; one that is not a database does."""
     assert not database.is_damaged(sqlite3.OperationalError("database is locked"))
     path = tmp_path / "store.sqlite"

@@ -62,7 +62,7 @@ def test_no_error_ends_the_thread(writer, error, caplog):
     assert writer.written == [1, 4]
 
 
-def test_an_invalid_item_does_not_take_others_with_it(writer):
+def test_an_invalid_item_does_not_discard_the_rest_of_the_batch(writer):
     """A batch with an invalid item is written without that item."""
     for item in (2, None, 3):
         writer.add(item)

@@ -22,7 +22,7 @@ NOW = dt.datetime.now(dt.UTC)
 
 
 @pytest.fixture
-def make():
+def make_view():
     """Yield a function that creates views on a pool with `mock` and a scripted engine."""
     made = []
 
@@ -37,16 +37,16 @@ def make():
         pool.close()
 
 
-def parts(widget):
+def walk_widgets(widget):
     """Yield a widget and all its descendants."""
     yield widget
     for child in getattr(widget, "children", ()):
-        yield from parts(child)
+        yield from walk_widgets(child)
 
 
-def labelled(view, label):
+def find_by_label(view, label):
     """Return the field or button with a label, even if hidden."""
-    return next(part for part in parts(view) if getattr(part, "description", None) == label)
+    return next(part for part in walk_widgets(view) if getattr(part, "description", None) == label)
 
 
 def upload(view, files):
@@ -58,57 +58,57 @@ def upload(view, files):
         field.value = [{"name": name, "content": data, **rest} for name, data in files.items()]
 
 
-def bodies(view):
+def answers_html(view):
     """Return the displayed answers of all rows."""
     rows = view._answers.children
     return [column.children[1].value for row in rows for column in row.children[1].children]
 
 
-def test_a_run_shows_every_answer_with_its_metrics(make):
+def test_a_run_shows_every_answer_with_its_metrics(make_view):
     """Each answer shows model, seconds, tokens, cost, speed and finish reason."""
-    view = make("Say **this**")
+    view = make_view("Say **this**")
     view.run()
-    assert [len(re.findall("<strong>this</strong>", body)) for body in bodies(view)] == [1, 1]
+    assert [len(re.findall("<strong>this</strong>", body)) for body in answers_html(view)] == [1, 1]
     line = r"mock:other · \d\.\d s.* · 2 in, 3 out · \$0 · \d+ tokens/s · stop<"
-    assert re.search(line, bodies(view)[1])
+    assert re.search(line, answers_html(view)[1])
     assert list(view.results["label"]) == ["mock", "mock:other"]
     assert view.code.startswith("import gatewayx_nb as gx\n")
     assert repr(view) == "ComparisonView(mock, mock:other)"
 
 
-def test_the_run_button_is_disabled_during_a_run(make):
+def test_the_run_button_is_disabled_during_a_run(make_view):
     """The Run button is disabled during a run, so ten clicks start only one run."""
-    view = make("x", ("scripted", "mock"), [0.3, "a"])
+    view = make_view("x", ("scripted", "mock"), [0.3, "a"])
     for _ in range(10):
-        labelled(view, "Run").click()
-    assert labelled(view, "Run").disabled
-    assert not labelled(view, "Stop").disabled
+        find_by_label(view, "Run").click()
+    assert find_by_label(view, "Run").disabled
+    assert not find_by_label(view, "Stop").disabled
     view._wait()
     assert list(view.results["run"]) == [1, 1]
-    assert not labelled(view, "Run").disabled
+    assert not find_by_label(view, "Run").disabled
 
 
-def test_stop_keeps_partial_answers(make):
+def test_stop_keeps_partial_answers(make_view):
     """Stop keeps the partial answers of all columns and marks them as interrupted."""
-    view = make("x", ("scripted", "scripted:other"), ["begun ", 60.0])
+    view = make_view("x", ("scripted", "scripted:other"), ["begun ", 60.0])
     view.run(wait=False)
     wait_until(
         lambda: all(column.partial.has_begun for column in view._session.comparisons[0].columns)
     )
-    labelled(view, "Stop").click()
+    find_by_label(view, "Stop").click()
     view._wait()
     assert list(view.results["text"]) == ["begun ", "begun "]
-    wait_until(lambda: all("interrupted" in body for body in bodies(view)))
+    wait_until(lambda: all("interrupted" in body for body in answers_html(view)))
 
 
-def test_a_failed_column_shows_its_error_and_can_be_retried(make):
+def test_a_failed_column_shows_its_error_and_can_be_retried(make_view):
     """A failed column shows its error and can be retried without changing the others."""
     broken = [ProviderError("it broke.", hint="`%gatewayx status`")]
-    view = make("x", ("mock", "scripted"), broken, ["better"])
+    view = make_view("x", ("mock", "scripted"), broken, ["better"])
     view.run()
-    assert "it broke." in bodies(view)[1]
-    assert "<code>%gatewayx status</code>" in bodies(view)[1]
-    labelled(view, "Retry")  # the first column's hidden button
+    assert "it broke." in answers_html(view)[1]
+    assert "<code>%gatewayx status</code>" in answers_html(view)[1]
+    find_by_label(view, "Retry")  # the first column's hidden button
     view.retry(0, 1)
     view._wait()
     assert list(view.results["text"]) == ["[mock] x", "better"]
@@ -133,11 +133,11 @@ def test_invalid_settings_are_reported_in_one_line(project, monkeypatch):
         view.close()
 
 
-def test_a_note_stays_with_its_vote(make):
+def test_a_note_stays_with_its_vote(make_view):
     """A note is kept when the vote changes or an answer is retried; a new run has none."""
-    view = make("x", ("mock", "scripted"), [ProviderError("it broke.")], ["better"])
+    view = make_view("x", ("mock", "scripted"), [ProviderError("it broke.")], ["better"])
     view.run()
-    note = labelled(view, "Note")
+    note = find_by_label(view, "Note")
     assert note.disabled
     view.vote(0, "better", 0)
     note.value = "shorter"
@@ -150,25 +150,25 @@ def test_a_note_stays_with_its_vote(make):
     assert view.results["note"].isna().tolist() == [False] * 2 + [True] * 2
 
 
-def test_an_unavailable_engine_is_a_column_with_its_error(make):
+def test_an_unavailable_engine_is_a_column_with_its_error(make_view):
     """An engine that was removed or has no key becomes a column with its error."""
-    view = make("x", ("mock", "nowhere"))
+    view = make_view("x", ("mock", "nowhere"))
     view.run()
-    assert "no engine &#x27;nowhere&#x27;" in bodies(view)[1]
+    assert "no engine &#x27;nowhere&#x27;" in answers_html(view)[1]
 
 
-def test_an_empty_reply_is_reported(make):
+def test_an_empty_reply_is_reported(make_view):
     """An empty answer is labelled as such and is not a failure."""
-    view = make("x", ("scripted", "mock"), [""])
+    view = make_view("x", ("scripted", "mock"), [""])
     view.run()
-    assert "The reply is empty · " in bodies(view)[0]
+    assert "The reply is empty · " in answers_html(view)[0]
 
 
-def test_typed_values_are_sent(make):
+def test_typed_values_are_sent(make_view):
     """System prompt, parameters and samples are sent; unsupported parameters have no field."""
-    view = make("x", ("scripted",), ["a"], system="Be brief.", max_tokens=9)
-    labelled(view, "Temperature").value = "0.5"
-    labelled(view, "Samples").value = 2
+    view = make_view("x", ("scripted",), ["a"], system="Be brief.", max_tokens=9)
+    find_by_label(view, "Temperature").value = "0.5"
+    find_by_label(view, "Samples").value = 2
     view.run()
     engine = view._get_pool()._registry._instances["scripted"]
     assert len(engine.requests) == 2
@@ -178,30 +178,30 @@ def test_typed_values_are_sent(make):
     assert "different" in view._results._metrics.value  # the dispersion table
 
 
-def test_a_value_that_no_field_can_hold_is_passed_unchanged(make):
+def test_a_value_that_no_field_can_hold_is_passed_unchanged(make_view):
     """Options that a field cannot show, such as several stop texts, are sent unchanged.
 
     Typed text replaces them.
     """
-    view = make("x", ("scripted",), ["a"], stop=["END", "\n\n"])
+    view = make_view("x", ("scripted",), ["a"], stop=["END", "\n\n"])
     engine = view._get_pool()._registry._instances["scripted"]
     view.run()
-    labelled(view, "Stop text").value = "END"
+    find_by_label(view, "Stop text").value = "END"
     view.run()
     assert [request.stop for request in engine.requests] == [("END", "\n\n"), ("END",)]
-    other = make("x", ("scripted",), ["a"], stop="\n")
+    other = make_view("x", ("scripted",), ["a"], stop="\n")
     other.run()
     assert other._get_pool()._registry._instances["scripted"].requests[0].stop == ("\n",)
 
 
-def test_options_that_are_iterators_apply_to_every_row_and_run(make, monkeypatch):
+def test_options_that_are_iterators_apply_to_every_row_and_run(make_view, monkeypatch):
     """An iterator is read once; an option that is ``None`` is not set."""
     image = Image("image/png", PNG)
     options = {"stop": iter(["END", "STOP"]), "images": iter([image]), "params": None}
-    view = make("{{input}}", ("scripted",), ["a"], **options)
+    view = make_view("{{input}}", ("scripted",), ["a"], **options)
     engine = view._get_pool()._registry._instances["scripted"]
     monkeypatch.setattr(engine, "features", frozenset({"images"}))
-    labelled(view, "Inputs").value = "one\ntwo"
+    find_by_label(view, "Inputs").value = "one\ntwo"
     view.run()
     view.run()
     requests = engine.requests
@@ -210,11 +210,11 @@ def test_options_that_are_iterators_apply_to_every_row_and_run(make, monkeypatch
 
 
 @pytest.mark.parametrize("images", [None, "plot.png"], ids=["none", "one path"])
-def test_images_may_be_one_source_or_none(make, images, tmp_path, monkeypatch):
+def test_images_may_be_one_source_or_none(make_view, images, tmp_path, monkeypatch):
     """The initial images are given as in a call: several, one, or ``None``."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "plot.png").write_bytes(PNG)
-    view = make("x", ("scripted",), ["a"], images=images)
+    view = make_view("x", ("scripted",), ["a"], images=images)
     engine = view._get_pool()._registry._instances["scripted"]
     monkeypatch.setattr(engine, "features", frozenset({"images"}))
     view.run()
@@ -223,45 +223,45 @@ def test_images_may_be_one_source_or_none(make, images, tmp_path, monkeypatch):
     assert ("images=['plot.png']" in view.code) == (images is not None)
 
 
-def test_only_fields_supported_by_all_models_are_shown(make):
+def test_only_fields_supported_by_all_models_are_shown(make_view):
     """Only fields that all selected models support are shown."""
-    view = make("x", ("scripted",))
+    view = make_view("x", ("scripted",))
     view._get_pool()._registry._instances["scripted"].__class__.lacks = frozenset({"seed"})
     try:
         view.picker.value = ("mock",)
         assert (
-            labelled(view, "Seed").layout.display is None
-            or labelled(view, "Seed").layout.display == ""
+            find_by_label(view, "Seed").layout.display is None
+            or find_by_label(view, "Seed").layout.display == ""
         )
         view.picker.value = ("mock", "scripted")
-        assert labelled(view, "Seed").layout.display == "none"
-        assert labelled(view, "Stop text").layout.display != "none"
+        assert find_by_label(view, "Seed").layout.display == "none"
+        assert find_by_label(view, "Stop text").layout.display != "none"
     finally:
         del view._get_pool()._registry._instances["scripted"].__class__.lacks
 
 
-def test_an_uploaded_image_is_removed_from_the_widget_state(make):
+def test_an_uploaded_image_is_removed_from_the_widget_state(make_view):
     """An uploaded image is kept out of the widget state and can be removed.
 
     A file that is not an image is reported.
     """
-    view = make()
+    view = make_view()
     png = PNG + b"\0" * 2000
     upload(view, {"cat.png": png, "a.txt": b"hi"})
     assert not view._fields._upload.value
     assert "cat.png (2 kB)" in view._fields._image_list.value
     assert "a.txt: " in view._fields._image_list.value
     assert list(view._fields.request(("mock",)).images) == ["cat.png"]
-    labelled(view, "Remove images").click()
+    find_by_label(view, "Remove images").click()
     assert view._fields.request(("mock",)).images == {}
 
 
-def test_all_images_are_sent_and_listed(make, monkeypatch):
+def test_all_images_are_sent_and_listed(make_view, monkeypatch):
     """Images are sent in order.
 
     Those in the prompt (replaced by `[image 1]`), those in the options, then uploads.
     """
-    view = make("Is {{fig}} a cat?", ("scripted",), ["a"], images=[PNG + b"option"])
+    view = make_view("Is {{fig}} a cat?", ("scripted",), ["a"], images=[PNG + b"option"])
     engine = view._get_pool()._registry._instances["scripted"]
     monkeypatch.setattr(engine, "features", frozenset({"images"}), raising=False)
     view._session._get_namespace = lambda: {"fig": Image("image/png", PNG)}
@@ -273,25 +273,25 @@ def test_all_images_are_sent_and_listed(make, monkeypatch):
     assert "images=[fig, ..., 'cat.png']" in view.code
 
 
-def test_an_earlier_prompt_can_be_selected(make):
+def test_an_earlier_prompt_can_be_selected(make_view):
     """An earlier prompt can be restored from a list, which has one line per prompt, latest first.
 
     The widget state has only these lines.
     """
-    view = make("first " + "word " * 100)
+    view = make_view("first " + "word " * 100)
     view.run()
-    labelled(view, "Prompt").value = "second"
+    find_by_label(view, "Prompt").value = "second"
     view.run()
-    earlier = labelled(view, "Earlier")
+    earlier = find_by_label(view, "Earlier")
     assert earlier.options[1][0] == "second"
     assert len(earlier.options[2][0]) <= 70
     earlier.value = 1
-    assert labelled(view, "Prompt").value.startswith("first word")
+    assert find_by_label(view, "Prompt").value.startswith("first word")
 
 
-def test_keys_run_and_stop(make):
+def test_keys_run_and_stop(make_view):
     """Ctrl-Enter runs and Esc stops; other messages from the page are ignored."""
-    view = make("x", ("scripted",), ["begun", 60.0])
+    view = make_view("x", ("scripted",), ["begun", 60.0])
     view._keyboard._on_message(None, {"press": "run"}, None)
     assert view._keyboard.running
     view._keyboard._on_message(None, {"press": "dance"}, None)
@@ -301,25 +301,25 @@ def test_keys_run_and_stop(make):
     assert not view._keyboard.running
 
 
-def test_a_premature_action_is_reported_in_one_line(make):
+def test_a_premature_action_is_reported_in_one_line(make_view):
     """A button that is pressed too early shows one line instead of logging a traceback."""
-    view = make("  ")
-    labelled(view, "Run").click()
+    view = make_view("  ")
+    find_by_label(view, "Run").click()
     assert "The prompt is empty" in view._status.value
-    labelled(view, "Save").click()
+    find_by_label(view, "Save").click()
     assert "no results yet" in view._status.value
     with pytest.raises(UsageError, match="The prompt is empty"):
         view.run()
 
 
-def test_results_are_saved_and_the_cell_is_shown(make, tmp_path, monkeypatch):
+def test_results_are_saved_and_the_code_is_shown(make_view, tmp_path, monkeypatch):
     """Results are saved under an unused name beside the notebook, and the cell's code is shown."""
     monkeypatch.chdir(tmp_path)
-    view = make("<b>")
+    view = make_view("<b>")
     view.run()
-    labelled(view, "Results").value = ".jsonl"
-    labelled(view, "Save").click()
-    labelled(view, "Save").click()
+    find_by_label(view, "Results").value = ".jsonl"
+    find_by_label(view, "Save").click()
+    find_by_label(view, "Save").click()
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "comparison-2.jsonl",
         "comparison.jsonl",
@@ -327,13 +327,13 @@ def test_results_are_saved_and_the_cell_is_shown(make, tmp_path, monkeypatch):
     assert (
         json.loads((tmp_path / "comparison.jsonl").read_text().splitlines()[0])["prompt"] == "<b>"
     )
-    labelled(view, "As code").click()
+    find_by_label(view, "As code").click()
     assert "&#x27;&lt;b&gt;&#x27;" in view._results._code.value
 
 
-def test_the_saved_output_shows_the_last_answers(make):
+def test_the_saved_output_shows_the_last_answers(make_view):
     """The saved output has prompt, answers, metrics and vote, and how to restore the controls."""
-    view = make("Say this")
+    view = make_view("Say this")
     view.run()
     view.vote(0, "better", 1)
     saved = view._snapshot._bundle
@@ -344,9 +344,9 @@ def test_the_saved_output_shows_the_last_answers(make):
     assert saved["text/plain"].endswith("Run this cell again for the controls.")
 
 
-def test_a_vote_or_another_mode_does_not_render_saved_answers_again(make):
+def test_voting_or_changing_mode_does_not_rerender_saved_answers(make_view):
     """Voting or changing the mode does not render the saved answers again."""
-    view = make("Say this")
+    view = make_view("Say this")
     view.run()
     saved, pages = view._snapshot._bundle, [page for _, page in view._snapshot._answers]
     view._mode.value = "raw"
@@ -356,9 +356,9 @@ def test_a_vote_or_another_mode_does_not_render_saved_answers_again(make):
     assert all(now is page for (_, now), page in zip(view._snapshot._answers, pages, strict=True))
 
 
-def test_hidden_names_are_not_saved_before_the_vote(make):
+def test_hidden_names_are_not_saved_before_the_vote(make_view):
     """Before the vote, hidden names are not in the saved HTML, which the same page shows."""
-    view = make()
+    view = make_view()
     view._fields.blind.value = True
     view.run()
     assert "mock" not in view._snapshot._bundle["text/plain"]
@@ -366,75 +366,75 @@ def test_hidden_names_are_not_saved_before_the_vote(make):
     assert "mock:other" in view._snapshot._bundle["text/plain"]
 
 
-def test_an_error_does_not_reveal_a_hidden_name(make):
+def test_an_error_does_not_reveal_a_hidden_name(make_view):
     """An error that would name a hidden engine is shown only after the vote, in both modes."""
-    view = make("x", ("nowhere", "mock"))
+    view = make_view("x", ("nowhere", "mock"))
     view._fields.blind.value = True
     view.run()
     for mode in ("rendered", "raw", "differences"):
         view._mode.value = mode
-        assert "nowhere" not in "".join(bodies(view))
+        assert "nowhere" not in "".join(answers_html(view))
     view.vote(0, "tie")
-    assert "no engine &#x27;nowhere&#x27;" in "".join(bodies(view))
+    assert "no engine &#x27;nowhere&#x27;" in "".join(answers_html(view))
 
 
-def test_a_hundred_runs_use_no_more_widgets_than_one(make):
+def test_a_hundred_runs_use_no_more_widgets_than_one(make_view):
     """A new run replaces the widgets of the last one."""
-    view = make()
+    view = make_view()
     view.run()
-    count = len(list(parts(view)))
+    count = len(list(walk_widgets(view)))
     for _ in range(99):
         view.run()
-    assert len(list(parts(view))) == count
+    assert len(list(walk_widgets(view))) == count
     assert len(view.results) == 200
 
 
-def alive():
+def registered_widgets():
     """Return the widgets registered by ipywidgets."""
     instances = getattr(ipywidgets.widgets.widget, "_instances", None)
     return set(ipywidgets.Widget.widgets if instances is None else instances)  # ipywidgets 7 and 8
 
 
-def test_a_view_that_is_closed_leaves_no_widget(make):
+def test_a_view_that_is_closed_leaves_no_widget(make_view):
     """Closing a view, even during a run, closes its widgets and keeps the answers."""
-    before = alive()
-    view = make("{{input}}", ("scripted", "mock"), ["begun", 60.0])
-    labelled(view, "Inputs").value = "a\nb"
-    labelled(view, "Samples").value = 2
+    before = registered_widgets()
+    view = make_view("{{input}}", ("scripted", "mock"), ["begun", 60.0])
+    find_by_label(view, "Inputs").value = "a\nb"
+    find_by_label(view, "Samples").value = 2
     view.run(wait=False)
     wait_until(lambda: view._answers.children)
     view.stop()
     view._wait()
-    labelled(view, "Inputs").value = ""
-    labelled(view, "Samples").value = 1
-    labelled(view, "Prompt").value = "x"
+    find_by_label(view, "Inputs").value = ""
+    find_by_label(view, "Samples").value = 1
+    find_by_label(view, "Prompt").value = "x"
     view.run(wait=False)
     view.close()
     view._wait()
-    assert alive() - before == set()
+    assert registered_widgets() - before == set()
     assert list(view.results["run"]) == [1] * 8 + [2] * 2
 
 
-def test_buttons_have_descriptions(make):
+def test_buttons_have_descriptions(make_view):
     """Buttons have tooltips, which screen readers read; otherwise the page shows `null`."""
     kinds = (ipywidgets.Button, ipywidgets.ToggleButton, ipywidgets.FileUpload)
-    buttons = [part for part in parts(make()) if isinstance(part, kinds)]
+    buttons = [part for part in walk_widgets(make_view()) if isinstance(part, kinds)]
     assert [
         one.description for one in buttons if getattr(one, "tooltip", "none") in (None, "")
     ] == []
 
 
-def test_a_prompt_of_a_megabyte_and_an_answer_of_a_hundred_thousand_characters(make):
+def test_a_prompt_of_a_megabyte_and_an_answer_of_a_hundred_thousand_characters(make_view):
     """With a huge prompt and answer, the saved HTML has only the beginning of the prompt."""
-    view = make("word " * 200_000, ("scripted", "mock"), ["text " * 20_000])
+    view = make_view("word " * 200_000, ("scripted", "mock"), ["text " * 20_000])
     view.run()
     assert len(view._snapshot._bundle["text/html"]) > 1_000_000  # mock repeats all of it
     assert view._snapshot._bundle["text/html"].index("…") < 3_000
 
 
-def test_two_views_on_one_pool_are_independent(make):
+def test_two_views_on_one_pool_are_independent(make_view):
     """Two views on one pool have separate results."""
-    one = make("one")
+    one = make_view("one")
     other = widgets.compare_view("other", ["mock"], pool=one._get_pool())
     one.run()
     other.run()
@@ -448,27 +448,27 @@ def test_in_a_terminal_the_answers_are_plain_text():
     assert StaticSnapshot()._bundle["text/plain"] == "Run this cell again for the controls."
 
 
-def test_an_answer_that_cannot_be_shown_does_not_affect_others(make, monkeypatch):
+def test_an_answer_that_cannot_be_shown_does_not_affect_others(make_view, monkeypatch):
     """An answer that fails to render is reported in the view, which can run again.
 
     The answers are kept.
     """
-    view = make()
+    view = make_view()
     monkeypatch.setattr(view, "_mode", None)  # simulates an answer that cannot be rendered
     view.run()
     assert "AttributeError: " in view._status.value
-    assert not labelled(view, "Run").disabled
+    assert not find_by_label(view, "Run").disabled
     assert list(view.results["text"]) == ["[mock] x"] * 2
 
 
-def test_ctrl_c_stops_a_run_while_waiting(make):
+def test_ctrl_c_stops_a_run_while_waiting(make_view):
     """Ctrl-C stops a blocking run with a one-line KeyboardInterrupt and keeps what arrived."""
-    view = make("x", ("scripted",), ["begun ", 60.0])
+    view = make_view("x", ("scripted",), ["begun ", 60.0])
     timer = threading.Timer(0.3, signal.raise_signal, [signal.SIGINT])
     timer.start()
     with pytest.raises(KeyboardInterrupt):
         view.run()
-    wait_until(lambda: not labelled(view, "Run").disabled)
+    wait_until(lambda: not find_by_label(view, "Run").disabled)
     assert list(view.results["interrupted"]) == [True]
 
 
@@ -480,7 +480,7 @@ def test_the_saved_widget_state_contains_no_key(project):
         view = widgets.compare_view("the first prompt", ["mock"], pool=pool)
         view.picker.unfold()
         view.run()
-        labelled(view, "Prompt").value = "the second"
+        find_by_label(view, "Prompt").value = "the second"
         view.run()
         saved = json.dumps(ipywidgets.Widget.get_manager_state(drop_defaults=False))
         view.close()
@@ -489,9 +489,9 @@ def test_the_saved_widget_state_contains_no_key(project):
     assert "[mock] the first" not in saved
 
 
-def test_a_column_is_updated_at_most_ten_times_a_second(make):
+def test_a_column_is_updated_at_most_ten_times_a_second(make_view):
     """A column sends at most ten updates a second, however fast its chunks arrive."""
-    view = make("x", ("scripted",), [*[piece for _ in range(150) for piece in ("w ", 0.004)]])
+    view = make_view("x", ("scripted",), [*[piece for _ in range(150) for piece in ("w ", 0.004)]])
     began = time.monotonic()
     view.run(wait=False)
     column = view._answers.children[0].children[1].children[0]

@@ -18,7 +18,7 @@ class Follower:
             raise RuntimeError
 
 
-def is_called(follower):
+def wait_for_call(follower):
     """Wait until the follower is notified."""
     return follower.calls.acquire(timeout=10)
 
@@ -31,7 +31,7 @@ def test_followers_are_called_repeatedly_even_if_one_fails():
     watch, broken, other = ChangePoller(0.001), Follower(fails=True), Follower()
     watch.add(broken)
     watch.add(other)
-    assert all(is_called(follower) for follower in (broken, other, broken, other))
+    assert all(wait_for_call(follower) for follower in (broken, other, broken, other))
     watch.discard(broken)
     watch.discard(other)
 
@@ -43,14 +43,14 @@ def test_the_thread_ends_after_the_last_follower_and_restarts_with_the_next():
     """
     watch, follower = ChangePoller(0.001), Follower()
     watch.add(follower)
-    assert is_called(follower)
+    assert wait_for_call(follower)
     thread = watch._thread
     watch.discard(follower)
     thread.join(10)
     assert not thread.is_alive()
 
     watch.add(follower)
-    assert is_called(follower)
+    assert wait_for_call(follower)
     thread = watch._thread
     del follower
     gc.collect()
