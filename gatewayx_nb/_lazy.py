@@ -10,21 +10,21 @@ if TYPE_CHECKING:
 
 
 def attach(
-    package: str, homes: Mapping[str, str]
+    package: str, module_by_name: Mapping[str, str]
 ) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
     """Return the ``__getattr__`` and ``__dir__`` of a package.
 
     Args:
         package: Name of the package.
-        homes: Maps each public name to the module that defines it.
+        module_by_name: Maps each public name to the module that defines it.
     """
 
     def get(name: str) -> object:
-        if name in homes:
-            return getattr(importlib.import_module(homes[name]), name)
+        if name in module_by_name:
+            return getattr(importlib.import_module(module_by_name[name]), name)
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
     def names() -> list[str]:
-        return sorted(name for name in homes if not name.startswith("_"))
+        return sorted(name for name in module_by_name if not name.startswith("_"))
 
     return get, names

@@ -62,8 +62,8 @@ def _similarity(entry: CassetteEntry, engine: str, body: RequestBody) -> float:
     ratio = difflib.SequenceMatcher(None, requested, recorded, autojunk=False).ratio()
     fields = RequestBody.__struct_fields__
     same = sum(getattr(entry.request, name) == getattr(body, name) for name in fields)
-    likeness: float = 2 * ratio + same / len(fields) + (entry.engine == engine)
-    return likeness
+    score: float = 2 * ratio + same / len(fields) + (entry.engine == engine)
+    return score
 
 
 def _differences(entry: CassetteEntry, engine: str, model: str, body: RequestBody) -> Iterator[str]:

@@ -28,15 +28,15 @@ def cassette(session: Session, args: argparse.Namespace) -> Note:
     active = session.pool.active_cassette
     if active and not (args.path or args.mode or args.speed):
         return _describe(active)
-    path = Path(args.path) if args.path else active.path if active else _beside_notebook(session)
+    path = Path(args.path) if args.path else active.path if active else _default_path(session)
     # Opened first, so that an invalid file or mode leaves the active one open.
     opened = session.pool.cassette(path, args.mode or "auto", speed=args.speed)
     if active:
         active.close()
     # The same command prints the same text when recording and replaying, because notebooks save
     # their output.
-    is_named = args.mode == opened.mode and args.mode in ("replay", "off")
-    state = f"is in mode {opened.mode}" if is_named else "is open"
+    shows_mode = args.mode == opened.mode and args.mode in ("replay", "off")
+    state = f"is in mode {opened.mode}" if shows_mode else "is open"
     return Note(f"Cassette {opened.path.name} {state}.", *filter(None, [opened.problem]))
 
 
@@ -64,7 +64,7 @@ def _describe(active: Cassette) -> Note:
     )
 
 
-def _beside_notebook(session: Session) -> Path:
+def _default_path(session: Session) -> Path:
     """Return the path of the notebook's cassette, if the front end reports the notebook."""
     notebook = session.notebook
     if notebook is None:

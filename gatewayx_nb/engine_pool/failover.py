@@ -38,7 +38,7 @@ class Failover:
     ) -> None:
         calls = [call for call in attempts if isinstance(call, EngineCall)]
         if not calls:
-            raise _combined(error for error in attempts if isinstance(error, GatewayError))
+            raise _combine_errors(error for error in attempts if isinstance(error, GatewayError))
         self.portal = portal
         self.partial = calls[0].partial
         for call in calls:  # readers see one partial answer, whichever engine is called
@@ -81,7 +81,7 @@ class Failover:
                 if self.partial.has_begun or isinstance(error, DeadlineError):
                     raise
                 failures.append(error)
-        raise _combined(failures)
+        raise _combine_errors(failures)
 
     def closed_error(self) -> TransportError:
         """Return the error of a call whose pool was closed."""
@@ -92,7 +92,7 @@ class Failover:
         return self._current.deadline_error()
 
 
-def _combined(failures: Iterable[GatewayError]) -> GatewayError:
+def _combine_errors(failures: Iterable[GatewayError]) -> GatewayError:
     """Return the first failure, with the messages of later ones appended."""
     first, *later = failures
     return first.with_appended_text(

@@ -28,22 +28,33 @@ class Case:
     refused: bool = True
 
 
-OURS = "GATEWAYX_GROK_API_KEY"
+GROK_KEY_VARIABLE = "GATEWAYX_GROK_API_KEY"
 CASES = [
-    Case("environment key, project's address in its settings", OURS, settings="base_url"),
+    Case(
+        "environment key, project's address in its settings", GROK_KEY_VARIABLE, settings="base_url"
+    ),
     Case("vendor's variable, the same", "XAI_API_KEY", settings="base_url"),
-    Case("environment key, project's address in its key file", OURS, project_keys="base_url"),
-    Case("environment key, project's proxy", OURS, settings="network"),
-    Case("environment key, project's file of a shipped name", OURS, file="other"),
-    Case("environment key, a true copy of the shipped file", OURS, file="copy", refused=False),
+    Case(
+        "environment key, project's address in its key file",
+        GROK_KEY_VARIABLE,
+        project_keys="base_url",
+    ),
+    Case("environment key, project's proxy", GROK_KEY_VARIABLE, settings="network"),
+    Case("environment key, project's file of a shipped name", GROK_KEY_VARIABLE, file="other"),
+    Case(
+        "environment key, a true copy of the shipped file",
+        GROK_KEY_VARIABLE,
+        file="copy",
+        refused=False,
+    ),
     Case(
         "environment key, user's address over the project's",
-        OURS,
+        GROK_KEY_VARIABLE,
         settings="base_url",
         env="base_url",
         refused=False,
     ),
-    Case("environment key, nothing of the project's", OURS, refused=False),
+    Case("environment key, nothing of the project's", GROK_KEY_VARIABLE, refused=False),
     Case("project's key, project's address", "", project_keys="both", refused=False),
     Case("project's key, project's file", "", project_keys="key", file="other", refused=False),
     Case(
@@ -105,12 +116,17 @@ def _write_row(project, case):
 def test_a_call_that_would_redirect_a_user_key_is_refused(project, case):
     """An untrusted call raises an error with the `trust` command before the engine is loaded."""
     if case.settings:
-        steer = {"base_url": f'engines.grok.base_url = "{UNTRUSTED_URL}"'}
-        project.settings(steer.get(case.settings, 'network.proxy = "http://127.0.0.1:9"'))
-    lines = {"key": f"{OURS}=k\n", "base_url": f"GATEWAYX_GROK_BASE_URL={UNTRUSTED_URL}\n"}
+        settings_by_name = {"base_url": f'engines.grok.base_url = "{UNTRUSTED_URL}"'}
+        project.settings(
+            settings_by_name.get(case.settings, 'network.proxy = "http://127.0.0.1:9"')
+        )
+    lines = {
+        "key": f"{GROK_KEY_VARIABLE}=k\n",
+        "base_url": f"GATEWAYX_GROK_BASE_URL={UNTRUSTED_URL}\n",
+    }
     lines["address"] = f"GATEWAYX_MINE_BASE_URL={UNTRUSTED_URL}\n"
-    wanted = {"both": ("key", "base_url"), "": ()}.get(case.project_keys, (case.project_keys,))
-    project.set_keys("".join(lines[name] for name in wanted))
+    line_names = {"both": ("key", "base_url"), "": ()}.get(case.project_keys, (case.project_keys,))
+    project.set_keys("".join(lines[name] for name in line_names))
     if case.file:
         path = project.engine(case.engine, body="    requires_key = True\n")
         copy = shipped_path("engines/grok_engine.py").read_text()
@@ -125,10 +141,10 @@ def test_a_call_that_would_redirect_a_user_key_is_refused(project, case):
     if case.refused:
         # The hint names a file because a key set in the environment would need trust as well.
         variable = f"GATEWAYX_{case.engine.upper()}_API_KEY"
-        said = (
+        expected_message = (
             rf"your own key for '{case.engine}'.*[Ss]et {variable} in the project's config/secrets/"
         )
-        with pytest.raises(TrustError, match=said):
+        with pytest.raises(TrustError, match=expected_message):
             pool.use(case.engine)
         row = next(row for row in pool.status() if row.name == case.engine)
         assert (row.state, "your own key" in row.error) == ("untrusted", True)
@@ -139,15 +155,15 @@ def test_a_call_that_would_redirect_a_user_key_is_refused(project, case):
 
 def test_trust_is_saved_per_project(project, tmp_path):
     """Trust is remembered by later pools for that engine, URL and project only."""
-    env = {OURS: "k", "XDG_CONFIG_HOME": str(tmp_path / "user")}
+    env = {GROK_KEY_VARIABLE: "k", "XDG_CONFIG_HOME": str(tmp_path / "user")}
     project.settings(f'engines.grok.base_url = "{UNTRUSTED_URL}"')
     pool = EnginePool(home=project.root, env=env)
     (row,) = [row for row in pool.status() if row.name == "grok"]
     assert (row.state, "untrusted_engines()" in row.error) == ("untrusted", True)
-    doubtful = pool.untrusted_engines()
-    assert [way.target for way in doubtful["grok"]] == ["http://127.0.0.1:9"]
+    untrusted = pool.untrusted_engines()
+    assert [destination.target for destination in untrusted["grok"]] == ["http://127.0.0.1:9"]
 
-    pool.trust(doubtful)
+    pool.trust(untrusted)
 
     fresh = EnginePool(home=project.root, env=env)
     fresh.use("grok")
@@ -163,31 +179,31 @@ class Change:
     """A change to a trusted project, and whether the project must be trusted again."""
 
     name: str
-    address: str
-    asks: bool
+    base_url: str
+    needs_trust: bool
 
 
 CHANGES = [
-    Change("another path of the host", '"http://127.0.0.1:9/v2"', asks=False),
-    Change("another port", '"http://127.0.0.1:10/v1"', asks=True),
-    Change("another host", '"https://evil.example/v1"', asks=True),
-    Change("another scheme", '"https://127.0.0.1:9/v1"', asks=True),
-    Change("a proxy", f'"{UNTRUSTED_URL}"\nnetwork.proxy = "http://x:1"', asks=True),
+    Change("another path of the host", '"http://127.0.0.1:9/v2"', needs_trust=False),
+    Change("another port", '"http://127.0.0.1:10/v1"', needs_trust=True),
+    Change("another host", '"https://evil.example/v1"', needs_trust=True),
+    Change("another scheme", '"https://127.0.0.1:9/v1"', needs_trust=True),
+    Change("a proxy", f'"{UNTRUSTED_URL}"\nnetwork.proxy = "http://x:1"', needs_trust=True),
 ]
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.name)
 def test_a_new_host_must_be_trusted_again(project, tmp_path, change):
     """Trust applies to the host, not to the file that names it."""
-    env = {OURS: "k", "XDG_CONFIG_HOME": str(tmp_path / "user")}
+    env = {GROK_KEY_VARIABLE: "k", "XDG_CONFIG_HOME": str(tmp_path / "user")}
     project.settings(f'engines.grok.base_url = "{UNTRUSTED_URL}"')
     pool = EnginePool(home=project.root, env=env)
     pool.trust(pool.untrusted_engines())
     pool.use("grok")
 
-    project.settings(f"engines.grok.base_url = {change.address}")
+    project.settings(f"engines.grok.base_url = {change.base_url}")
 
-    assert bool(pool.untrusted_engines()) is change.asks
+    assert bool(pool.untrusted_engines()) is change.needs_trust
 
 
 def test_overriding_a_shipped_engine_must_be_trusted_again(project, tmp_path):
@@ -195,14 +211,16 @@ def test_overriding_a_shipped_engine_must_be_trusted_again(project, tmp_path):
 
     Trust in a URL does not extend to code.
     """
-    env = {OURS: "k", "XDG_CONFIG_HOME": str(tmp_path / "user")}
+    env = {GROK_KEY_VARIABLE: "k", "XDG_CONFIG_HOME": str(tmp_path / "user")}
     project.settings(f'engines.grok.base_url = "{UNTRUSTED_URL}"')
     pool = EnginePool(home=project.root, env=env)
     pool.trust(pool.untrusted_engines())
 
     project.engine("grok", body="    requires_key = True\n")
 
-    assert [way.target for way in pool.untrusted_engines()["grok"]] == ["engines/grok_engine.py"]
+    assert [destination.target for destination in pool.untrusted_engines()["grok"]] == [
+        "engines/grok_engine.py"
+    ]
 
 
 @pytest.mark.parametrize("text", ["{", '{"a": 1}', '["x"]', b"\xff"])
@@ -215,7 +233,9 @@ def test_a_damaged_trust_file_is_ignored_and_kept(project, tmp_path, text):
     user.mkdir(parents=True)
     (user / "trusted.json").write_bytes(text if isinstance(text, bytes) else text.encode())
     project.settings(f'engines.grok.base_url = "{UNTRUSTED_URL}"')
-    pool = EnginePool(home=project.root, env={OURS: "k", "XDG_CONFIG_HOME": str(tmp_path / "user")})
+    pool = EnginePool(
+        home=project.root, env={GROK_KEY_VARIABLE: "k", "XDG_CONFIG_HOME": str(tmp_path / "user")}
+    )
 
     assert [*pool.untrusted_engines()] == ["grok"]
     assert "trusted.json.off" in pool.problems[0]
@@ -226,7 +246,7 @@ def test_a_damaged_trust_file_is_ignored_and_kept(project, tmp_path, text):
 
 def test_a_world_writable_trust_file_is_ignored(project, tmp_path):
     """A trust file that others may write is ignored: they could redirect the keys."""
-    env = {OURS: "k", "XDG_CONFIG_HOME": str(tmp_path / "user")}
+    env = {GROK_KEY_VARIABLE: "k", "XDG_CONFIG_HOME": str(tmp_path / "user")}
     project.settings(f'engines.grok.base_url = "{UNTRUSTED_URL}"')
     pool = EnginePool(home=project.root, env=env)
     pool.trust(pool.untrusted_engines())

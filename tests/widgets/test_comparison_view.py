@@ -289,7 +289,7 @@ def test_an_earlier_prompt_can_be_selected(make_view):
     assert find_by_label(view, "Prompt").value.startswith("first word")
 
 
-def test_keys_run_and_stop(make_view):
+def test_keyboard_shortcuts_run_and_stop(make_view):
     """Ctrl-Enter runs and Esc stops; other messages from the page are ignored."""
     view = make_view("x", ("scripted",), ["begun", 60.0])
     view._keyboard._on_message(None, {"press": "run"}, None)
@@ -415,7 +415,7 @@ def test_a_view_that_is_closed_leaves_no_widget(make_view):
     assert list(view.results["run"]) == [1] * 8 + [2] * 2
 
 
-def test_buttons_have_descriptions(make_view):
+def test_buttons_have_tooltips(make_view):
     """Buttons have tooltips, which screen readers read; otherwise the page shows `null`."""
     kinds = (ipywidgets.Button, ipywidgets.ToggleButton, ipywidgets.FileUpload)
     buttons = [part for part in walk_widgets(make_view()) if isinstance(part, kinds)]
@@ -424,7 +424,7 @@ def test_buttons_have_descriptions(make_view):
     ] == []
 
 
-def test_a_prompt_of_a_megabyte_and_an_answer_of_a_hundred_thousand_characters(make_view):
+def test_the_saved_html_truncates_a_huge_prompt(make_view):
     """With a huge prompt and answer, the saved HTML has only the beginning of the prompt."""
     view = make_view("word " * 200_000, ("scripted", "mock"), ["text " * 20_000])
     view.run()
@@ -443,7 +443,7 @@ def test_two_views_on_one_pool_are_independent(make_view):
     other.close()
 
 
-def test_in_a_terminal_the_answers_are_plain_text():
+def test_an_empty_snapshot_has_plain_text():
     """The display has a plain-text form for front ends without HTML."""
     assert StaticSnapshot()._bundle["text/plain"] == "Run this cell again for the controls."
 
