@@ -36,7 +36,7 @@ class DialectSample:
         base: Name of the engine class that uses it, as do its subclasses.
         whole: Body of a non-streamed reply.
         events: Events of a stream with the same content, each with its blank line.
-        end: Index of the event with the end mark.
+        end: Index of the event with the end marker.
         idle: Events without content that occur in a stream, including an unknown one.
         fault: Body of an error, as sent with a status or within a stream.
         listing: Body of a list of the models ``"one"`` and ``"two"``.

@@ -282,7 +282,7 @@ STREAMS = (
         "Parse both with one parser: text, finish reason and usage.",
         _same,
     ),
-    Rule("a truncated stream raises an error", "Set `finished` only at the end mark.", _truncated),
+    Rule("a truncated stream raises an error", "Set `finished` at the end marker.", _truncated),
     Rule("a stream may be split at every byte", _USE_DECODER, _splits),
     Rule("lines end in LF, CRLF or CR, and data may span lines", _USE_DECODER, _line_ends),
     Rule("a byte order mark is skipped", _USE_DECODER, _byte_order_mark),

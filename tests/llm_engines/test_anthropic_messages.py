@@ -369,7 +369,7 @@ def test_a_body_without_a_finish_reason_is_truncated(wire, body):
 
 
 def test_no_cut_is_silent(wire):
-    """A stream that ends before its end mark raises an error, however it ends."""
+    """A stream that ends before its end marker raises an error, however it ends."""
     check_cuts(wire, STREAM[:-1], MessagesParser)
 
 

@@ -198,7 +198,7 @@ def test_what_is_read_and_what_is_billed_differ(wire, sent, expected, billed):
     ],
 )
 def test_finish_reasons_have_neutral_names(reason, expected):
-    """Finish reasons have neutral names; the event is the end mark, whatever its reason."""
+    """Finish reasons have neutral names; the event is the end marker, whatever its reason."""
     parser = CohereParser(errors())
     last = {"type": "message-end", "delta": {"finish_reason": reason}}
     assert summed(parsed(parser, sse(last))).finish_reason == expected
@@ -311,7 +311,7 @@ def test_a_body_without_a_finish_reason_is_truncated(wire, body):
 
 
 def test_no_cut_is_silent(wire):
-    """A stream that ends before its end mark raises an error, however it ends."""
+    """A stream that ends before its end marker raises an error, however it ends."""
     check_cuts(wire, STREAM, CohereParser)
 
 
@@ -341,7 +341,7 @@ def test_what_is_not_known_is_ignored():
 
 
 def test_the_mark_of_other_providers_ends_nothing():
-    """The end mark of other providers, which some servers send after the end, is ignored."""
+    """The end marker of other providers, which some servers send after the end, is ignored."""
     parser = CohereParser(errors())
     assert parsed(parser, b"data: [DONE]\n\n") == []
     assert not parser.finished

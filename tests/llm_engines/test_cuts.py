@@ -13,12 +13,12 @@ ENGINES = {
     "cohere": "cohere",
 }
 OPEN_END = head(content_type="text/event-stream", connection="close")
-"""Headers of a stream delimited by the connection's end: only the end mark shows completeness."""
+"""Headers of a stream delimited by the connection's end: only the end marker shows completeness."""
 
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
 def test_no_cut_is_silent(project, dialect):
-    """A stream that ends before its end mark raises an error that holds the partial text."""
+    """A stream that ends before its end marker raises an error that holds the partial text."""
     name = ENGINES[dialect.name]
     whole = b"".join(dialect.events)
     marked = len(b"".join(dialect.events[: dialect.end + 1]).rstrip())
@@ -37,7 +37,7 @@ def test_no_cut_is_silent(project, dialect):
                 try:
                     list(stream)
                 except TruncatedError as error:
-                    assert at < marked, f"an answer with its end mark was taken for cut at {at}"
+                    assert at < marked, f"an answer with its end marker was taken for cut at {at}"
                     texts.append(error.partial)
                 else:
                     assert at >= marked, f"a cut at byte {at} of {marked} was silent"

@@ -354,12 +354,12 @@ FAULTS = [
         "blocked: SAFETY",
     ),
     Fault("malformed", 200, MALFORMED, ProviderError, "bad call"),
-    Fault("no end", 200, _answer({"text": "x"}), TruncatedError, "end mark"),
+    Fault("no end", 200, _answer({"text": "x"}), TruncatedError, "end marker"),
     Fault("no reason", 200, _answer(reason="FINISH_REASON_UNSPECIFIED"), TruncatedError, "end"),
-    Fault("nothing", 200, "{}", TruncatedError, "end mark"),
+    Fault("nothing", 200, "{}", TruncatedError, "end marker"),
     Fault("a page", 200, "<html>", ProviderError, "not JSON"),
     Fault("an open list", 200, "[" * 100_000, ProviderError, "not JSON"),
-    Fault("a list of none", 200, "[1]", TruncatedError, "end mark"),
+    Fault("a list of none", 200, "[1]", TruncatedError, "end marker"),
 ]
 
 
@@ -384,7 +384,7 @@ OVER = _error(503, "UNAVAILABLE", message="high demand")
         (event(OVER), ProviderError, "high demand"),
         (json.dumps(OVER, indent=2).encode(), ProviderError, "high demand"),
         (json.dumps([OVER], indent=2).encode(), ProviderError, "high demand"),
-        (json.dumps(OVER, indent=2).encode()[:-3], TruncatedError, "end mark"),
+        (json.dumps(OVER, indent=2).encode()[:-3], TruncatedError, "end marker"),
         (event(MALFORMED), ProviderError, "bad call"),
         (event({"promptFeedback": {"blockReason": "SAFETY"}}), ContentFilterError, "SAFETY"),
         (event("no json"), ProviderError, "not JSON"),
@@ -403,7 +403,7 @@ def test_an_error_within_a_stream_is_raised_after_its_chunks(wire, bad, kind, ex
 
 
 def test_data_after_the_end_mark_is_ignored(wire):
-    """Data after the end, as added by proxies, is ignored: an end mark, a line, half an error."""
+    """Data after the end, as added by proxies, is ignored: an end marker, a line, half an error."""
     for more in (b"data: [DONE]\n\n", b"[DONE]\n", b"{done}\n", b'{"error": {"code', b"data: {"):
         wire.answers(streamed([*STREAM, more]))
         assert wire.answer(request("Hi", streamed=True)).text == "Hello."

@@ -24,5 +24,5 @@ def test_objects_within_objects_are_merged():
     ],
 )
 def test_a_text_is_whole_json_or_cut_off(text, whole):
-    """A text is complete JSON or truncated; the end mark of a stream counts as complete."""
+    """A text is complete JSON or truncated; the end marker of a stream counts as complete."""
     assert json_body.is_complete(text) is whole

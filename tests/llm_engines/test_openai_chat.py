@@ -292,7 +292,7 @@ FAULTS = [
     Fault("200 with a list", 200, "[1]", ProviderError, "not a JSON object"),
     Fault("200 with a page that tells the key", 200, f"<p>{KEY}</p>", ProviderError, "<key>"),
     Fault("a code that tells the key", 400, {"error": {"code": f"x {KEY}"}}, ProviderError, "400"),
-    Fault("200 with nothing", 200, "{}", TruncatedError, "end mark"),
+    Fault("200 with nothing", 200, "{}", TruncatedError, "end marker"),
 ]
 
 
@@ -332,7 +332,7 @@ def test_an_error_within_a_stream_is_raised_after_its_chunks(grok, event, kind):
 
 
 def test_every_cut_of_a_stream_is_an_error(grok):
-    """A stream that ends before its end mark, regularly or by a reset, raises an error."""
+    """A stream that ends before its end marker, regularly or by a reset, raises an error."""
     marks = [number for number, piece in enumerate(STREAM) if b'"finish_reason": "stop"' in piece]
     for end in (Send(chunk(b"")), CloseConnection(), Reset()):
         for count in range(marks[0] + 1):

@@ -288,7 +288,7 @@ def test_text_comes_piece_by_piece(wire):
 
 
 def test_an_end_mark_of_chat_does_no_harm(wire):
-    """The end mark of Chat Completions, which some servers add, is ignored."""
+    """The end marker of Chat Completions, which some servers add, is ignored."""
     wire.answers(streamed([*STREAM, event("[DONE]")]))
 
     assert wire.answer(request("Hi", streamed=True)).text == "Hello."

@@ -241,7 +241,7 @@ def check_cuts(wire, events, parser_of):
 
     Args:
         wire: The engine.
-        events: Events of the stream; the last one holds the end mark.
+        events: Events of the stream; the last one holds the end marker.
         parser_of: Returns a parser, given its errors.
     """
     stream = b"".join(events)

@@ -62,7 +62,7 @@ def test_the_vendors_types_accept_the_samples(oracle):
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
 def test_the_events_add_up_to_the_text(dialect):
-    """Each chunk of text has its own event before the end mark, terminated by a blank line."""
+    """Each chunk of text has its own event before the end marker, terminated by a blank line."""
     before = b"".join(dialect.events[: dialect.end])
 
     assert before.count(b'"Hel"') == before.count(b'"lo."') == 1
