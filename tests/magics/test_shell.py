@@ -555,19 +555,33 @@ def test_an_import_lists_names_and_no_values(shell, project, tmp_path):
     assert re.search(r"grok +set +GATEWAYX_GROK_API_KEY", repr(shell.ask("%gatewayx keys")))
 
 
+PARROT = """\
+from ..llm_engines import LLMEngine
+
+class Parrot(LLMEngine):
+    requires_key = False
+
+    async def generate(self, prompt, **kwargs):
+        return prompt
+"""
+
+
 @pytest.mark.parametrize(
     "line",
-    ["use mock --save", "init", "key set grok", "key set grok --user", "key import {0}/.env"],
+    ["use parrot --save", "init", "key set grok", "key set grok --user", "key import {0}/.env"],
 )
 def test_a_read_only_folder_is_an_error_of_two_lines(shell, unprivileged, monkeypatch, line):
     """With a read-only home and project, errors are two lines."""
     (unprivileged / ".env").write_text("XAI_API_KEY=k\n")
+    # A shipped engine would do, unless the repository is in a folder that only root can enter.
+    (unprivileged / "engines").mkdir()
+    (unprivileged / "engines" / "parrot_engine.py").write_text(PARROT)
     unprivileged.chmod(0o555)
     monkeypatch.setattr("getpass.getpass", lambda _: "sk-1234")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(unprivileged))
     monkeypatch.setenv("GATEWAYX_HOME", str(unprivileged))
     gatewayx_nb.engine_pool.reset()
-    gatewayx_nb.pool().status()
+    gatewayx_nb.ask("x", model="parrot")
 
     with as_nobody(), pytest.raises(ConfigError, match="cannot be written: Permission") as caught:
         shell.run_line_magic("gatewayx", line.format(unprivileged))
