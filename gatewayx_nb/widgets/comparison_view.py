@@ -15,7 +15,13 @@ from gatewayx_nb.display import INTERVAL, Throttle
 from gatewayx_nb.errors import GatewayError, with_short_traceback
 from gatewayx_nb.html import escape, inline_code
 from gatewayx_nb.widgets.answer_columns import ComparisonRow
-from gatewayx_nb.widgets.controls import button, close_all, fold, set_children
+from gatewayx_nb.widgets.controls import (
+    button,
+    close_all,
+    fold,
+    handle_in_current_thread,
+    set_children,
+)
 from gatewayx_nb.widgets.fields import Fields
 from gatewayx_nb.widgets.keyboard import Keyboard
 from gatewayx_nb.widgets.model_picker import ModelPicker
@@ -260,6 +266,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
     def _set_running(self, *, running: bool) -> None:
         self._run.disabled = self._keyboard.running = running
         self._stop.disabled = not running
+        handle_in_current_thread(self.picker, self._fields.prompt, self._fields.more)
 
     def _wait(self) -> None:
         """Block until a run ends; Ctrl-C stops it and keeps the partial replies."""

@@ -75,6 +75,19 @@ def set_children(box: ipywidgets.Box, children: tuple[ipywidgets.Widget, ...]) -
         box.children = children
 
 
+def handle_in_current_thread(*widgets: ipywidgets.Widget) -> None:
+    """Have the kernel handle changes of widgets and their children where it handles this request.
+
+    ipykernel 7.4 handles a widget's messages in the thread of the request for which the widget last
+    sent one: at first that of its cell, the main thread. A field that never sent another would be
+    updated after a later click on a button that has, or only when a running cell has ended.
+    """
+    for widget in widgets:
+        handle_in_current_thread(*getattr(widget, "children", ()))
+        if widget.has_trait("description"):
+            widget.send_state("description")
+
+
 def close_all(*widgets: ipywidgets.Widget) -> None:
     """Close widgets and their children: ipywidgets keeps each one until it is closed."""
     for widget in widgets:
