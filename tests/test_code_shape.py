@@ -2,6 +2,8 @@
 
 import ast
 import io
+import itertools
+import re
 import statistics
 import tokenize
 from collections import Counter, defaultdict
@@ -229,6 +231,35 @@ def weak_docstrings():
                 yield location(module, function)
 
 
+def stale_docstrings():
+    """Yield functions and classes whose docstrings describe names that they do not have."""
+    for module in MODULES.values():
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                names = {one.arg for one in ast.walk(node.args) if isinstance(one, ast.arg)}
+                unknown = _described(node, "Args") - names
+            elif isinstance(node, ast.ClassDef):
+                # Those of `__init__`, and the fields of a dataclass, are described in the class.
+                inner = list(ast.walk(node))
+                names = {one.arg for one in inner if isinstance(one, ast.arg)}
+                names |= {one.id for one in inner if isinstance(one, ast.Name)}
+                names |= {one.attr for one in inner if isinstance(one, ast.Attribute)}
+                names |= {getattr(one, "name", "") for one in node.body}
+                unknown = (_described(node, "Args") | _described(node, "Attributes")) - names
+            else:
+                continue
+            yield from (f"{location(module, node)}: {name}" for name in sorted(unknown))
+
+
+def _described(node, section):
+    """Return the names that a section of a Google docstring describes."""
+    docstring = ast.get_docstring(node) or ""
+    _, _, text = docstring.partition(f"{section}:\n")
+    lines = itertools.takewhile(lambda line: not line or line.startswith(" "), text.splitlines())
+    found = (re.match(r"    \**(\w+)(?: \(.*?\))?:", line) for line in lines)
+    return {one[1] for one in found if one}
+
+
 def deep_imports():
     """Yield imports of another subpackage that bypass its ``__init__``."""
     for module in MODULES.values():
@@ -302,6 +333,11 @@ def test_docstrings_begin_with_a_conventional_verb():
     assert list(weak_docstrings()) == []
 
 
+def test_docstrings_describe_existing_names():
+    """The names under "Args" and "Attributes" exist, also after one was renamed."""
+    assert list(stale_docstrings()) == []
+
+
 def test_subpackages_are_imported_through_init():
     """A module imports another subpackage through its ``__init__`` alone."""
     assert list(deep_imports()) == []
@@ -331,18 +367,41 @@ SHARED_BASENAMES = {
 """Module names that are in two subpackages, with the reason."""
 
 
-def test_a_module_name_in_two_rooms_has_a_reason():
+def test_a_module_name_in_two_subpackages_has_a_reason():
     """Two modules with the same name are easily confused."""
     assert set(shared_basenames()) == set(SHARED_BASENAMES)
 
 
-@pytest.mark.parametrize(
-    "check", [forwarders, small_single_use_modules, deep_imports, magic_mentions]
-)
-def test_the_checks_read_the_package(check):
-    """A check that reads no file would always pass."""
-    assert len(MODULES) > 100
-    assert list(check()) is not None
+VIOLATIONS = {
+    forwarders: "def ask(prompt):\n    return call(prompt)\n",
+    duplicate_classes: "class Reply: ...\nclass Reply: ...\n",
+    weak_docstrings: 'def ask():\n    """Give the answer."""\n',
+    stale_docstrings: 'def ask(prompt):\n    """Ask.\n\n    Args:\n        text: It.\n    """\n',
+    deep_imports: "from gatewayx_nb.calls.options import OPTIONS\n",
+    magic_mentions: 'HINT = "%gatewayx key"\n',
+}
+
+
+@pytest.mark.parametrize("check", VIOLATIONS, ids=lambda check: check.__name__)
+def test_each_check_finds_a_violation(check, monkeypatch):
+    """Each check reports a module that breaks its rule."""
+    module = Module(ROOT / PACKAGE / "secrets" / "new.py", f"{PACKAGE}.secrets.new")
+    vars(module)["text"] = VIOLATIONS[check]
+    monkeypatch.setitem(MODULES, module.name, module)
+
+    assert [line for line in check() if "new.py" in line] != []
+
+
+def test_a_small_module_with_one_importer_is_found(monkeypatch):
+    """A small module is reported with its importer."""
+    used = Module(ROOT / PACKAGE / "secrets" / "new.py", f"{PACKAGE}.secrets.new")
+    vars(used)["text"] = "KEY = 1\n"
+    user = Module(ROOT / PACKAGE / "secrets" / "user.py", f"{PACKAGE}.secrets.user")
+    vars(user)["text"] = "from gatewayx_nb.secrets.new import KEY\n"
+    for module in (used, user):
+        monkeypatch.setitem(MODULES, module.name, module)
+
+    assert [line for line in small_single_use_modules() if "new.py" in line] != []
 
 
 if __name__ == "__main__":  # print the measurements, for reviewing a change
@@ -356,6 +415,7 @@ if __name__ == "__main__":  # print the measurements, for reviewing a change
         duplicate_classes,
         small_single_use_modules,
         weak_docstrings,
+        stale_docstrings,
         deep_imports,
     ):
         print(f"{listed.__name__}: {list(listed())}")

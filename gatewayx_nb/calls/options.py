@@ -114,10 +114,10 @@ class Option:
             ``"-t/--temperature X"``; a switch has no placeholder. Empty if there is no flag.
         example: A valid value, for hints.
         feature: The feature that an engine needs in order to support it.
-        recorded: Converts the value to the form that is recorded on a cassette; ``None`` if
+        to_recorded: Converts the value to the form that is recorded on a cassette; ``None`` if
             recorded requests have no field of this name.
-        typed: Converts the str typed after the flag to the value.
-        repeated: Whether the flag may be given several times.
+        parse_flag: Converts the str typed after the flag to the value.
+        repeatable: Whether the flag may be given several times.
     """
 
     check: Callable[[Any], Any]
