@@ -92,6 +92,19 @@ class Project:
         )
         return path
 
+    def blocking_engine(self, name: str) -> Path:
+        """Write an engine whose calls block until the file that is returned exists."""
+        release = self.root / f"release-{name}"
+        body = (
+            "    async def generate(self, prompt, **kwargs):\n"
+            "        import pathlib, time\n"
+            f"        while not pathlib.Path({str(release)!r}).exists():\n"
+            "            time.sleep(0.01)\n"
+            "        return 'late'\n"
+        )
+        self.engine(name, body=body)
+        return release
+
     def pool(self, **keywords) -> engine_pool.EnginePool:
         """Build a pool for this project."""
         return engine_pool.EnginePool(home=self.root, env={}, **keywords)
