@@ -16,7 +16,7 @@ from gatewayx_nb.calls.planner import (
     Planner,
     aask,
     ask,
-    await_on_loop,
+    run_async,
     run_blocking,
 )
 from gatewayx_nb.calls.retry import with_retries
@@ -39,10 +39,10 @@ __all__ = [
     "Table",
     "aask",
     "ask",
-    "await_on_loop",
     "build_request",
     "call_limits",
     "check_options",
+    "run_async",
     "run_blocking",
     "with_retries",
 ]

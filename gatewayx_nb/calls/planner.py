@@ -72,7 +72,7 @@ def ask(planner: Planner, prompt: str, options: CallOptions) -> Reply:
 async def aask(planner: Planner, prompt: str, options: CallOptions) -> Reply:
     """Plan a call, make it and await the complete reply."""
     call = planner.plan(prompt, options, streamed=False)
-    return await await_on_loop(call, call.run())
+    return await run_async(call, call.run())
 
 
 def run_blocking(call: PlannedCall, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -85,7 +85,7 @@ def run_blocking(call: PlannedCall, coroutine: Coroutine[Any, Any, T]) -> T:
         raise call.closed_error() from None
 
 
-async def await_on_loop(call: PlannedCall, coroutine: Coroutine[Any, Any, T]) -> T:
+async def run_async(call: PlannedCall, coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine of a call on its loop and await it.
 
     Cancelling the awaiting task also cancels the coroutine.

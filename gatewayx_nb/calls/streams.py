@@ -155,9 +155,8 @@ class AsyncReplyStream(_Stream):
         super().__init__(call, self._wake)
 
     def _wake(self) -> None:
-        if (
-            self._loop is not None and not self._loop.is_closed()
-        ):  # the reader's loop may close first
+        # The reader's loop may close first.
+        if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._woken.set)
 
     def __aiter__(self) -> Self:

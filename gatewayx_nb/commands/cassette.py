@@ -41,7 +41,7 @@ def cassette(session: Session, args: argparse.Namespace) -> Note:
 
 
 def cassette_arguments(parser: LineParser) -> None:
-    """``[PATH] [--mode M] [--speed X]``."""
+    """Add the arguments of ``cassette``: ``[PATH] [--mode M] [--speed X]``."""
     parser.add_argument(
         "path",
         nargs="?",

@@ -84,7 +84,7 @@ def ask(session: Session, args: argparse.Namespace) -> Reply:
 
 
 def ask_arguments(parser: LineParser) -> None:
-    """``REF PROMPT…``."""
+    """Add the arguments of ``ask``: ``REF PROMPT…``."""
     parser.usage = "%(prog)s REF PROMPT…"
 
 
@@ -101,7 +101,7 @@ def show_help(session: Session, args: argparse.Namespace) -> Table | Note:
 
 
 def help_arguments(parser: LineParser) -> None:
-    """``[COMMAND]``."""
+    """Add the arguments of ``help``: ``[COMMAND]``."""
     parser.add_argument("command", nargs="?", metavar="COMMAND", help="a command")
 
 

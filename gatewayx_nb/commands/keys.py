@@ -44,7 +44,7 @@ def key(session: Session, args: argparse.Namespace) -> Note | Table:
 
 
 def key_arguments(parser: LineParser) -> None:
-    """``set|remove NAME`` or ``import FILE``."""
+    """Add the arguments of ``key``: ``set|remove NAME`` or ``import FILE``."""
     parser.usage = "%(prog)s set|remove NAME | import FILE [--user]"
     parser.add_argument("action", choices=_ACTIONS, metavar="ACTION", help=", ".join(_ACTIONS))
     parser.add_argument("name", metavar="NAME", help="an engine; for import, a file")

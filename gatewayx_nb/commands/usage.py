@@ -65,7 +65,7 @@ def history(session: Session, args: argparse.Namespace) -> Table:
 
 
 def history_arguments(parser: LineParser) -> None:
-    """``[N]``."""
+    """Add the arguments of ``history``: ``[N]``."""
     parser.add_argument(
         "count", nargs="?", type=int, default=20, metavar="N", help="number of calls; 20 if omitted"
     )

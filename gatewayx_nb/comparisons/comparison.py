@@ -93,7 +93,7 @@ class Comparison(Sequence[Outcome]):
         return [[mark for mark in best if column in best[mark]] for column in columns]
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a frame with a row for each column; unknown values are missing.
+        """Return a DataFrame with a row for each answer; unknown values are missing.
 
         ``latency`` and ``time_to_first`` are in seconds, ``cost`` is US dollars as a float, and
         ``tokens_per_second`` is output tokens divided by the total latency.

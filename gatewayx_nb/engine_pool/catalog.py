@@ -29,7 +29,7 @@ REFRESH_INTERVAL = 1.0
 """Minimum seconds between a call's checks for changed files; commands and magics always check."""
 
 _PROBE_TIMEOUT = 1.0
-"""Seconds that a server on this machine has to answer."""
+"""Timeout in seconds for a server on this machine."""
 
 _LISTING_TIMEOUT = 10.0
 """Timeout in seconds for listing a provider's models."""
@@ -57,7 +57,7 @@ class Catalog(Protocol):
     def default_model(self) -> str:
         """Return the reference that is used if a call has none."""
 
-    def require(self, reference: str) -> None:
+    def check_reference(self, reference: str) -> None:
         """Raise an error if the reference cannot be called."""
 
 
@@ -97,12 +97,12 @@ class LiveCatalog(Catalog):
             return [model for model in models if engine in (None, model.engine)]
         targets = self._registry.targets(engine)
         prober = self._prober(_LISTING_TIMEOUT)
-        answers = self._runtime.run(prober.probe_all(targets, lambda instance: instance.models()))
-        failure = answers.get(engine) if engine is not None else None
+        results = self._runtime.run(prober.probe_all(targets, lambda instance: instance.models()))
+        failure = results.get(engine) if engine is not None else None
         if isinstance(failure, GatewayError):
             raise failure
         # If no engine is named, one that fails must not hide the models of the others.
-        lists = [answer for answer in answers.values() if not isinstance(answer, GatewayError)]
+        lists = [result for result in results.values() if not isinstance(result, GatewayError)]
         return [model for models in lists for model in models]
 
     @override
@@ -131,7 +131,7 @@ class LiveCatalog(Catalog):
         return self._registry.default_reference()
 
     @override
-    def require(self, reference: str) -> None:
+    def check_reference(self, reference: str) -> None:
         """Raise an error if the reference cannot be called."""
         self._registry.resolve(reference)
 
@@ -143,10 +143,10 @@ class LiveCatalog(Catalog):
         running = self._runtime.run(listening_servers(self._registry.servers()))
         targets = [self._registry.resolve(name) for name in running]
         prober = self._prober(_PROBE_TIMEOUT)
-        answers = self._runtime.run(
+        results = self._runtime.run(
             prober.probe_all(targets, lambda instance: instance.health_check())
         )
-        return [name for name, answer in answers.items() if answer is True]
+        return [name for name, result in results.items() if result is True]
 
     def _prober(self, timeout: float) -> Prober:
         return Prober(self._runtime, self._config.settings.limits.concurrency, timeout)
@@ -219,7 +219,7 @@ class ReplayCatalog(Catalog):
         return reference
 
     @override
-    def require(self, reference: str) -> None:
+    def check_reference(self, reference: str) -> None:
         """Raise an error if the reference is neither recorded nor callable on this machine."""
         if not self._cassette.has_engine(self._registry.parse_reference(reference).engine):
             self._registry.resolve(reference)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from gatewayx_nb import calls, comparisons
-from gatewayx_nb.calls import AsyncReplyStream, ReplyStream, await_on_loop, run_blocking
+from gatewayx_nb.calls import AsyncReplyStream, ReplyStream, run_async, run_blocking
 from gatewayx_nb.concurrency import forbid_blocking_call
 from gatewayx_nb.conversations import Chat, ChatStore
 from gatewayx_nb.engine_pool.catalog import LiveCatalog, ReplayCatalog
@@ -183,7 +183,7 @@ class EnginePool:
     async def apreview(self, prompt: str, /, **options: Unpack[CallOptions]) -> CallPreview:
         """Return what `aask` would send; see `preview`."""
         call = self._router.plan_live(prompt, options)
-        return await await_on_loop(call, call.preview())
+        return await run_async(call, call.preview())
 
     def embed(self, texts: Iterable[str], *, model: str) -> Vectors:
         """Return the embeddings of texts as a float32 array of shape (texts, dimensions).
@@ -347,7 +347,7 @@ class EnginePool:
             GatewayError: If the reference cannot be called.
         """
         self.refresh()
-        self._catalog.require(reference)
+        self._catalog.check_reference(reference)
         self._registry.default = reference
         if save:
             self._config.save_default(reference)

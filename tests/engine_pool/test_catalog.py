@@ -123,6 +123,6 @@ def test_a_cassette_supports_every_feature_and_names_a_model(recorded):
     assert recorded.features("scripted") == FEATURES | SAMPLING
     with pytest.raises(ConfigError, match="no default model"):
         recorded.default_model()
-    recorded.require("scripted:any")
+    recorded.check_reference("scripted:any")
     with pytest.raises(MissingKeyError):
-        recorded.require("grok")
+        recorded.check_reference("grok")

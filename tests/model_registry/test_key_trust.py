@@ -33,14 +33,18 @@ CASES = [
     Case(
         "environment key, project's address in its settings", GROK_KEY_VARIABLE, settings="base_url"
     ),
-    Case("vendor's variable, the same", "XAI_API_KEY", settings="base_url"),
+    Case("vendor's variable, project's base URL", "XAI_API_KEY", settings="base_url"),
     Case(
         "environment key, project's address in its key file",
         GROK_KEY_VARIABLE,
         project_keys="base_url",
     ),
     Case("environment key, project's proxy", GROK_KEY_VARIABLE, settings="network"),
-    Case("environment key, project's file of a shipped name", GROK_KEY_VARIABLE, file="other"),
+    Case(
+        "environment key, project file with the name of a shipped engine",
+        GROK_KEY_VARIABLE,
+        file="other",
+    ),
     Case(
         "environment key, a true copy of the shipped file",
         GROK_KEY_VARIABLE,
@@ -54,7 +58,7 @@ CASES = [
         env="base_url",
         refused=False,
     ),
-    Case("environment key, nothing of the project's", GROK_KEY_VARIABLE, refused=False),
+    Case("environment key, no project configuration", GROK_KEY_VARIABLE, refused=False),
     Case("project's key, project's address", "", project_keys="both", refused=False),
     Case("project's key, project's file", "", project_keys="key", file="other", refused=False),
     Case(

@@ -357,7 +357,7 @@ def test_voting_or_changing_mode_does_not_rerender_saved_answers(make_view):
 
 
 def test_hidden_names_are_not_saved_before_the_vote(make_view):
-    """Before the vote, hidden names are not in the saved HTML, which the same page shows."""
+    """Before the vote, the saved output, which the notebook shows, has no hidden names."""
     view = make_view()
     view._fields.blind.value = True
     view.run()
@@ -367,7 +367,7 @@ def test_hidden_names_are_not_saved_before_the_vote(make_view):
 
 
 def test_an_error_does_not_reveal_a_hidden_name(make_view):
-    """An error that would name a hidden engine is shown only after the vote, in both modes."""
+    """An error that would name a hidden engine is shown only after the vote, in every mode."""
     view = make_view("x", ("nowhere", "mock"))
     view._fields.blind.value = True
     view.run()
