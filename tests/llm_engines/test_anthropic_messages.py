@@ -24,40 +24,46 @@ from gatewayx_nb.llm_engines.unsupported_params import RejectedParameterError
 from gatewayx_nb.messages import Message
 from gatewayx_nb.replies import Usage
 from tests.llm_engines import recordings
-from tests.llm_engines.recordings import delta, end, sse, start, stop
+from tests.llm_engines.recordings import (
+    delta_event,
+    encode_event,
+    end_event,
+    start_event,
+    stop_event,
+)
 from tests.llm_engines.wire import (
+    IMAGES,
     KEY,
-    PICTURES,
     SDKCall,
     Wire,
-    check_at_once,
-    check_cuts,
+    body_script,
+    check_block_boundaries,
+    check_body_and_stream,
+    check_concurrent_streams,
     check_no_raw_exception,
-    check_splits,
-    check_whole_and_streamed,
-    errors,
+    check_truncated_streams,
+    make_errors,
+    make_request,
     mutations,
-    parsed,
-    request,
-    streamed,
-    summed,
-    whole,
+    parse,
+    stream_script,
+    sum_chunks,
 )
 
-WHOLE, EVENTS = recordings.ANTHROPIC.whole, recordings.ANTHROPIC.events
+BODY, EVENTS = recordings.ANTHROPIC.body, recordings.ANTHROPIC.events
 STREAM = recordings.ANTHROPIC.stream
 
 
 @pytest.fixture(scope="module")
 def wire(tmp_path_factory):
-    """Yield the engine and its server."""
+    """Yield the engine, connected to a local server."""
     folder = tmp_path_factory.mktemp("anthropic") / "project"
     with Wire(folder, "anthropic") as wire:
         yield wire
 
 
 @pytest.fixture(scope="module")
-def later(tmp_path_factory):
+def new_version_wire(tmp_path_factory):
     """Yield the engine with a later version of the API, set as a TOML date in the settings."""
     version = "engines.anthropic.version = 2026-10-21\n"
     folder = tmp_path_factory.mktemp("later") / "project"
@@ -66,21 +72,23 @@ def later(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def sdk(later):
-    """Yield the vendor's SDK client for the same server."""
-    with anthropic.Anthropic(api_key=KEY, base_url=later.server.url, max_retries=0) as client:
+def sdk(new_version_wire):
+    """Yield Anthropic's SDK client, connected to the server of `new_version_wire`."""
+    with anthropic.Anthropic(
+        api_key=KEY, base_url=new_version_wire.server.url, max_retries=0
+    ) as client:
         yield client
 
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "additionalProperties": False}
-FORMAT = {"format": {"type": "json_schema", "schema": SCHEMA}}
+OUTPUT_CONFIG = {"format": {"type": "json_schema", "schema": SCHEMA}}
 
 
 CALLS = [
     SDKCall("plain"),
     SDKCall("streamed", {"streamed": True}, {"stream": True}),
     SDKCall(
-        "everything",
+        "all options",
         {"system": "Brief.", "temperature": 0, "top_p": 0.5, "max_tokens": 9, "stop": ("x", "y")},
         {
             "system": "Brief.",
@@ -90,11 +98,11 @@ CALLS = [
         },
     ),
     SDKCall("parameters", {"params": {"top_k": 5}}, {"extra_body": {"top_k": 5}}),
-    SDKCall("schema", {"schema": SCHEMA}, {"output_config": FORMAT}),
+    SDKCall("schema", {"schema": SCHEMA}, {"output_config": OUTPUT_CONFIG}),
     SDKCall(
         "schema and effort",
         {"schema": SCHEMA, "params": {"output_config": {"effort": "low"}}},
-        {"output_config": {"effort": "low", **FORMAT}},
+        {"output_config": {"effort": "low", **OUTPUT_CONFIG}},
     ),
     SDKCall(
         "history",
@@ -114,8 +122,8 @@ CALLS = [
     ),
     SDKCall(
         "images",
-        messages=(Message("user", "What?", PICTURES),),
-        turns=(
+        messages=(Message("user", "What?", IMAGES),),
+        sdk_messages=(
             {
                 "role": "user",
                 "content": [
@@ -137,74 +145,80 @@ CALLS = [
 
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call.name)
-def test_we_send_what_the_sdk_sends(later, sdk, call):
-    """Body, path and version are equal; the key is in the header that both API versions accept."""
-    later.answers(streamed(STREAM) if call.ours.get("streamed") else whole(WHOLE))
-    later.chunks(request(*call.messages, model="m", **call.ours))
-    given = {"model": "m", "max_tokens": 8192, "stream": False} | call.theirs
-    sent = sdk.messages.create(messages=list(call.turns), **given)
-    if call.ours.get("streamed"):
-        list(sent)
-    ours, theirs = later.server.requests
+def test_requests_equal_those_of_the_sdk(new_version_wire, sdk, call):
+    """Body, path and version equal the SDK's; the key is in the header that all versions accept."""
+    new_version_wire.respond_with(
+        stream_script(STREAM) if call.options.get("streamed") else body_script(BODY)
+    )
+    new_version_wire.get_chunks(make_request(*call.messages, model="m", **call.options))
+    options = {"model": "m", "max_tokens": 8192, "stream": False} | call.sdk_options
+    response = sdk.messages.create(messages=list(call.sdk_messages), **options)
+    if call.options.get("streamed"):
+        list(response)
+    engine_request, sdk_request = new_version_wire.server.requests
 
-    assert json.loads(ours.body) == json.loads(theirs.body)
-    assert (ours.method, ours.target) == (theirs.method, theirs.target)
+    assert json.loads(engine_request.body) == json.loads(sdk_request.body)
+    assert (engine_request.method, engine_request.target) == (
+        sdk_request.method,
+        sdk_request.target,
+    )
     for name in ("content-type", "anthropic-version"):
-        assert ours.headers[name] == theirs.headers[name]
-    assert ours.headers["x-api-key"] == theirs.headers["authorization"].removeprefix("Bearer ")
+        assert engine_request.headers[name] == sdk_request.headers[name]
+    assert engine_request.headers["x-api-key"] == sdk_request.headers["authorization"].removeprefix(
+        "Bearer "
+    )
 
 
-def test_the_version_is_the_one_that_takes_sampling_parameters(wire):
-    """The default API version accepts sampling parameters; the settings may name another."""
-    wire.answers(whole(WHOLE))
+def test_the_default_version_accepts_sampling_parameters(wire):
+    """The default API version is the latest that accepts sampling parameters."""
+    wire.respond_with(body_script(BODY))
     wire.ask(temperature=0.5)
 
     assert wire.server.requests[0].headers["anthropic-version"] == "2023-06-01"
     assert "authorization" not in wire.server.requests[0].headers
 
 
-def test_the_sdk_reads_what_the_server_plays(later, sdk):
-    """The recorded answers match the SDK's types, and the SDK reads the same from both forms."""
-    anthropic.types.Message.model_validate(WHOLE)
-    for event in [event for event in EVENTS if event["type"] != "ping"]:  # the SDK skips it
+def test_the_sdk_reads_the_recorded_answers(new_version_wire, sdk):
+    """The recorded answers match the SDK's types, and the SDK reads the same from the stream."""
+    anthropic.types.Message.model_validate(BODY)
+    for event in [event for event in EVENTS if event["type"] != "ping"]:  # the SDK ignores pings
         TypeAdapter(RawMessageStreamEvent).validate_python(event)
-    later.answers(streamed(STREAM))
+    new_version_wire.respond_with(stream_script(STREAM))
     with sdk.messages.stream(
         model="m", max_tokens=9, messages=[{"role": "user", "content": "Hi"}]
     ) as stream:
-        built = stream.get_final_message()
+        message = stream.get_final_message()
 
-    kept = {"text", "thinking", "id", "name", "input"}
-    read_by_sdk = [block.model_dump(include=kept) for block in built.content]
-    sent = [{k: v for k, v in block.items() if k in kept} for block in WHOLE["content"]]
-    assert read_by_sdk == sent
-    assert built.usage.output_tokens == WHOLE["usage"]["output_tokens"]
+    names = {"text", "thinking", "id", "name", "input"}
+    blocks = [block.model_dump(include=names) for block in message.content]
+    assert blocks == [{k: v for k, v in block.items() if k in names} for block in BODY["content"]]
+    assert message.usage.output_tokens == BODY["usage"]["output_tokens"]
 
 
-def test_whole_and_streamed_are_the_same(wire):
-    """Text, reasoning, tool calls, usage, model and finish reason are equal in both forms."""
-    answer = check_whole_and_streamed(wire, recordings.ANTHROPIC)
+def test_body_and_stream_yield_the_same_answer(wire):
+    """A body and a stream have the same text, reasoning, tool calls, usage and finish reason."""
+    answer = check_body_and_stream(wire, recordings.ANTHROPIC)
 
     assert (answer.reasoning, answer.model) == ("Hmé.", "claude-sonnet-5-5")
     assert answer.finish_reason == "tool_calls"
 
 
-def test_a_long_whole_answer_is_streamed_within(wire):
-    """A long whole answer is requested as a stream, because a connection may not last 10 min."""
+def test_a_long_answer_is_requested_as_a_stream(wire):
+    """A long answer is requested as a stream, because connections may not stay open for 10 min."""
     for options, is_streamed in (
         ({"max_tokens": 21_333}, False),
         ({"max_tokens": 21_334}, True),
         ({"params": {"max_tokens": 64_000}}, True),
     ):
-        wire.answers(streamed(STREAM))
+        wire.respond_with(stream_script(STREAM))
         assert wire.ask(**options).text == "Hello."
-        assert wire.sent["stream"] is is_streamed
+        assert wire.request_body["stream"] is is_streamed
 
 
 @pytest.mark.parametrize("seed", [0, 7])
 def test_a_seed_is_refused(wire, seed):
     """The API has no seed: the call raises an error and sends nothing."""
-    wire.answers(whole(WHOLE))
+    wire.respond_with(body_script(BODY))
     with pytest.raises(RejectedParameterError, match="'seed'") as caught:
         wire.ask(seed=seed)
 
@@ -213,29 +227,29 @@ def test_a_seed_is_refused(wire, seed):
 
 
 @pytest.mark.parametrize(
-    ("sent", "expected"),
+    ("usage", "expected"),
     [
         ({}, Usage()),
         ({"input_tokens": None, "cache_read_input_tokens": 5}, Usage(cached_tokens=5)),
         ({"input_tokens": 10, "output_tokens": 5}, Usage(10, 5)),
-        (WHOLE["usage"], Usage(1000, 50, 400, 100, 7)),
+        (BODY["usage"], Usage(1000, 50, 400, 100, 7)),
         ({"input_tokens": 1e999, "output_tokens": -1}, Usage()),
     ],
 )
-def test_usage_counts_the_cache_in(wire, sent, expected):
-    """Input tokens include cached tokens, as in genai-prices; unknown usage is None."""
-    body = {**WHOLE, "usage": sent}
-    wire.answers(whole(json.dumps(body).replace("Infinity", "1e999")))
+def test_input_tokens_include_cached_tokens(wire, usage, expected):
+    """Input tokens include cached tokens, as in genai-prices; missing counts are None."""
+    body = {**BODY, "usage": usage}
+    wire.respond_with(body_script(json.dumps(body).replace("Infinity", "1e999")))
 
-    assert summed(wire.chunks(request())).usage == expected
+    assert sum_chunks(wire.get_chunks(make_request())).usage == expected
     if expected.input_tokens is not None:
-        theirs = genai_prices.extract_usage(body, provider_id="anthropic").usage
-        assert (theirs.input_tokens, theirs.output_tokens) == (
+        priced_usage = genai_prices.extract_usage(body, provider_id="anthropic").usage
+        assert (priced_usage.input_tokens, priced_usage.output_tokens) == (
             expected.input_tokens,
             expected.output_tokens,
         )
-        assert theirs.cache_read_tokens == (expected.cached_tokens or 0)
-        assert theirs.cache_write_tokens == (expected.cache_write_tokens or 0)
+        assert priced_usage.cache_read_tokens == (expected.cached_tokens or 0)
+        assert priced_usage.cache_write_tokens == (expected.cache_write_tokens or 0)
 
 
 @pytest.mark.parametrize(
@@ -248,11 +262,12 @@ def test_usage_counts_the_cache_in(wire, sent, expected):
         ({"input_tokens": 10, "output_tokens": 1}, None, Usage(10, 1)),
     ],
 )
-def test_usage_at_the_end_takes_the_place_of_the_first(first, last, expected):
-    """The usage in the last event replaces the first; it holds totals. Either may be missing."""
-    begin = {"type": "message_start", "message": {"usage": first}}
-    last = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": last}
-    assert summed(parsed(MessagesParser(errors()), sse(begin), sse(last))).usage == expected
+def test_usage_in_the_last_event_overrides_the_first(first, last, expected):
+    """Counts in the last event override those in the first, because they are totals."""
+    first_event = {"type": "message_start", "message": {"usage": first}}
+    last_event = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": last}
+    events = map(encode_event, (first_event, last_event))
+    assert sum_chunks(parse(MessagesParser(make_errors()), *events)).usage == expected
 
 
 @pytest.mark.parametrize(
@@ -265,33 +280,41 @@ def test_usage_at_the_end_takes_the_place_of_the_first(first, last, expected):
         ("tool_use", "tool_calls"),
         ("refusal", "content_filter"),
         ("pause_turn", "other"),
-        ("something new", "other"),
+        ("unknown", "other"),
     ],
 )
-def test_finish_reasons_have_neutral_names(reason, expected):
-    """Finish reasons have neutral names; a refusal after text has begun is a reply."""
-    piece = delta(0, "text_delta", text="x")
+def test_finish_reasons_are_mapped_to_common_names(reason, expected):
+    """Finish reasons are mapped to the package's names; a refusal after some text is a reply."""
+    text_event = delta_event(0, "text_delta", text="x")
     assert (
-        summed(parsed(MessagesParser(errors()), sse(piece), sse(end(reason)))).finish_reason
+        sum_chunks(
+            parse(
+                MessagesParser(make_errors()),
+                encode_event(text_event),
+                encode_event(end_event(reason)),
+            )
+        ).finish_reason
         == expected
     )
 
 
 @pytest.mark.parametrize("is_streamed", [False, True])
 @pytest.mark.parametrize("details", [None, {"type": "refusal", "explanation": "cyber harm"}])
-def test_a_refusal_without_an_answer_is_an_error(wire, is_streamed, details):
-    """A refusal without an answer raises an error with the provider's reason, if there is one."""
-    refused = {"stop_reason": "refusal", "stop_details": details}
-    last = {"type": "message_delta", "delta": refused, "usage": {"output_tokens": 0}}
-    body = {**WHOLE, **refused, "content": []}
-    wire.answers(streamed([STREAM[0], sse(last)]) if is_streamed else whole(body))
+def test_a_refusal_without_text_raises_an_error(wire, is_streamed, details):
+    """A refusal without any text raises an error with the provider's explanation, if any."""
+    refusal = {"stop_reason": "refusal", "stop_details": details}
+    last = {"type": "message_delta", "delta": refusal, "usage": {"output_tokens": 0}}
+    body = {**BODY, **refusal, "content": []}
+    wire.respond_with(
+        stream_script([STREAM[0], encode_event(last)]) if is_streamed else body_script(body)
+    )
     with pytest.raises(ContentFilterError, match="cyber harm" if details else "refused"):
-        wire.streamed_text()
+        wire.stream_text()
 
 
 @dataclass(frozen=True)
 class Fault:
-    """An error response of the provider, and the exception it becomes."""
+    """An error response of the provider, and the exception it raises."""
 
     status: int
     code: str
@@ -325,85 +348,87 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize("place", ["status", "stream", "whole"])
+@pytest.mark.parametrize("location", ["status", "stream", "body"])
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.status} {fault.message[:9]}")
-def test_a_fault_is_the_same_wherever_it_comes(wire, fault, place):
-    """An error is the same as an HTTP status and within a 200 response, and never shows the key."""
+def test_an_error_is_the_same_as_a_status_in_a_stream_and_in_a_body(wire, fault, location):
+    """An error within a 200 response equals that of an error status, and never shows the key."""
     details = {"error_code": fault.detail} if fault.detail else None
-    inner = {"type": fault.code, "message": fault.message, "details": details}
-    body = {"type": "error", "error": inner, "request_id": "req_1"}
-    if place == "stream":
-        wire.answers(streamed([*STREAM[:9], sse(body)]))
+    error_object = {"type": fault.code, "message": fault.message, "details": details}
+    body = {"type": "error", "error": error_object, "request_id": "req_1"}
+    if location == "stream":
+        wire.respond_with(stream_script([*STREAM[:9], encode_event(body)]))
     else:
-        wire.answers(whole(body, fault.status if place == "status" else 200))
+        wire.respond_with(body_script(body, fault.status if location == "status" else 200))
     with pytest.raises(GatewayError) as caught:
-        wire.streamed_text()
+        wire.stream_text()
 
     error = caught.value
     assert type(error) is fault.kind
     assert error.engine == "anthropic"
     assert "canary" not in f"{error} {vars(error)}"
-    if place == "stream":
+    if location == "stream":
         assert getattr(error, "partial", "Hel") == "Hel"
     if fault.status >= 500:
         assert error.status == fault.status  # the status decides whether it is retried
 
 
-def test_a_rejected_parameter_is_named(wire):
-    """A sampling parameter that the API version or the model rejects is named in the error."""
+def test_a_rejected_parameter_is_reported_by_its_name(wire):
+    """A rejected parameter is reported by its name."""
     message = "temperature: Extra inputs are not permitted"
     body = {"type": "error", "error": {"type": "invalid_request_error", "message": message}}
-    wire.answers(whole(body, 400))
+    wire.respond_with(body_script(body, 400))
     with pytest.raises(RejectedParameterError) as caught:
         wire.ask(temperature=0)
 
     assert caught.value.code == "temperature"
 
 
-@pytest.mark.parametrize("body", [{}, {**WHOLE, "stop_reason": None}, {"type": "other"}], ids=len)
-def test_a_body_without_a_finish_reason_is_truncated(wire, body):
-    """A body that is incomplete or of another type raises an error."""
-    wire.answers(whole(body))
+@pytest.mark.parametrize("body", [{}, {**BODY, "stop_reason": None}, {"type": "other"}], ids=len)
+def test_a_body_without_a_finish_reason_raises_an_error(wire, body):
+    """A body that is incomplete or of an unknown type raises `TruncatedError`."""
+    wire.respond_with(body_script(body))
     with pytest.raises(TruncatedError):
         wire.ask()
 
 
-def test_no_cut_is_silent(wire):
-    """A stream that ends before its end marker raises an error, however it ends."""
-    check_cuts(wire, STREAM[:-1], MessagesParser)
+def test_a_truncated_stream_raises_an_error(wire):
+    """A stream truncated before its end marker raises an error, however the connection ends."""
+    check_truncated_streams(wire, STREAM[:-1], MessagesParser)
 
 
-def test_every_split_gives_the_same(wire):
-    """The chunks do not depend on how the bytes are split."""
-    check_splits(wire, MessagesParser, STREAM)
+def test_chunks_do_not_depend_on_block_boundaries(wire):
+    """The chunks do not depend on the sizes of the received blocks."""
+    check_block_boundaries(wire, MessagesParser, STREAM)
 
 
-def test_streams_side_by_side_do_not_mix(wire):
-    """Concurrent streams do not mix: an engine holds no state of a call."""
-    check_at_once(wire, STREAM)
+def test_concurrent_streams_do_not_mix(wire):
+    """Concurrent streams do not mix, because the engine holds no state of a stream."""
+    check_concurrent_streams(wire, STREAM)
 
 
-def test_what_is_not_known_is_ignored():
-    """Unknown events, deltas, blocks and fields are ignored."""
-    strange = [
+def test_unknown_events_are_ignored():
+    """Unknown events, deltas and blocks are ignored."""
+    unknown_events = [
         {"type": "something_new", "index": 0, "delta": {"text": "x"}},
-        delta(1, "citations_delta", citation={}),
-        delta(9, "input_json_delta", partial_json="x"),
-        start(7, "server_tool_use", id="srvtoolu_1", name="web_search", input={"q": "x"}),
-        start(8, "web_search_tool_result", tool_use_id="srvtoolu_1", content=[{"text": "x"}]),
-        stop(7),
+        delta_event(1, "citations_delta", citation={}),
+        delta_event(9, "input_json_delta", partial_json="x"),
+        start_event(7, "server_tool_use", id="srvtoolu_1", name="web_search", input={"q": "x"}),
+        start_event(8, "web_search_tool_result", tool_use_id="srvtoolu_1", content=[{"text": "x"}]),
+        stop_event(7),
     ]
-    more = [piece for block in STREAM for piece in (block, *map(sse, strange))]
-    assert summed(parsed(MessagesParser(errors()), *more)) == summed(
-        parsed(MessagesParser(errors()), *STREAM)
+    stream = [
+        encoded for block in STREAM for encoded in (block, *map(encode_event, unknown_events))
+    ]
+    assert sum_chunks(parse(MessagesParser(make_errors()), *stream)) == sum_chunks(
+        parse(MessagesParser(make_errors()), *STREAM)
     )
 
 
-def test_models_are_listed_without_a_token(wire, sdk, later):
-    """The list of models uses no tokens and the SDK's URL; the health check requests it."""
-    listing = {"data": [{"id": "claude-sonnet-5-5", "type": "model"}, {"id": "b"}, {}, 3]}
-    for place in (wire, later):
-        place.answers(whole(listing))
+def test_listing_models_uses_no_tokens(wire, sdk, new_version_wire):
+    """The list of models has the SDK's URL and uses no tokens; the health check requests it."""
+    body = {"data": [{"id": "claude-sonnet-5-5", "type": "model"}, {"id": "b"}, {}, 3]}
+    for connection in (wire, new_version_wire):
+        connection.respond_with(body_script(body))
     models = wire.run(lambda engine: engine.models())
     assert wire.run(lambda engine: engine.health_check())
     list(sdk.models.list(limit=1000))
@@ -412,11 +437,11 @@ def test_models_are_listed_without_a_token(wire, sdk, later):
         ("claude-sonnet-5-5", True),
         ("b", False),
     ]
-    assert wire.server.requests[0].target == later.server.requests[0].target
+    assert wire.server.requests[0].target == new_version_wire.server.requests[0].target
 
 
 @settings(max_examples=300, deadline=None)
-@given(mutations([*EVENTS, WHOLE]))
-def test_nothing_that_arrives_breaks_it(events):
-    """Arbitrary events raise nothing but typed errors."""
-    check_no_raw_exception(MessagesParser(errors()), events)
+@given(mutations([*EVENTS, BODY]))
+def test_arbitrary_events_raise_only_typed_errors(events):
+    """Bodies with arbitrary values in any field raise only typed errors."""
+    check_no_raw_exception(MessagesParser(make_errors()), events)

@@ -27,33 +27,33 @@ from gatewayx_nb.llm_engines.unsupported_params import RejectedParameterError
 from gatewayx_nb.messages import Message
 from gatewayx_nb.replies import Usage
 from tests.llm_engines import recordings
-from tests.llm_engines.recordings import expected_message, sse
+from tests.llm_engines.recordings import encode_event, message_event
 from tests.llm_engines.wire import (
+    IMAGES,
     KEY,
-    PICTURES,
     SDKCall,
     Wire,
-    check_at_once,
-    check_cuts,
+    body_script,
+    check_block_boundaries,
+    check_body_and_stream,
+    check_concurrent_streams,
     check_no_raw_exception,
-    check_splits,
-    check_whole_and_streamed,
-    errors,
+    check_truncated_streams,
+    make_errors,
+    make_request,
     mutations,
-    parsed,
-    request,
-    streamed,
-    summed,
-    whole,
+    parse,
+    stream_script,
+    sum_chunks,
 )
 
-WHOLE, EVENTS = recordings.COHERE.whole, recordings.COHERE.events
+BODY, EVENTS = recordings.COHERE.body, recordings.COHERE.events
 STREAM = recordings.COHERE.stream
 
 
 @pytest.fixture(scope="module")
 def wire(tmp_path_factory):
-    """Yield the engine and its server."""
+    """Yield the engine, connected to a local server."""
     folder = tmp_path_factory.mktemp("cohere") / "project"
     with Wire(folder, "cohere") as wire:
         yield wire
@@ -61,9 +61,9 @@ def wire(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def sdk(wire):
-    """Yield the vendor's SDK client for the same server."""
-    with httpx.Client() as http:
-        yield cohere.ClientV2(KEY, base_url=wire.server.url, httpx_client=http)
+    """Yield Cohere's SDK client, connected to the same server."""
+    with httpx.Client() as client:
+        yield cohere.ClientV2(KEY, base_url=wire.server.url, httpx_client=client)
 
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
@@ -73,7 +73,7 @@ CALLS = [
     SDKCall("plain"),
     SDKCall("streamed", {"streamed": True}),
     SDKCall(
-        "everything",
+        "all options",
         {"temperature": 0, "top_p": 0.5, "max_tokens": 9, "stop": ("x", "y"), "seed": 0},
         {"temperature": 0, "p": 0.5, "max_tokens": 9, "stop_sequences": ["x", "y"], "seed": 0},
     ),
@@ -99,8 +99,8 @@ CALLS = [
     ),
     SDKCall(
         "images",
-        messages=(Message("user", "What?", PICTURES),),
-        turns=(
+        messages=(Message("user", "What?", IMAGES),),
+        sdk_messages=(
             {
                 "role": "user",
                 "content": [
@@ -118,33 +118,36 @@ CALLS = [
 
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call.name)
-def test_we_send_what_the_sdk_sends(wire, sdk, call):
+def test_requests_equal_those_of_the_sdk(wire, sdk, call):
     """Body, path and key are equal to the SDK's."""
-    if call.ours.get("streamed"):
-        wire.answers(streamed(STREAM))
-        list(sdk.chat_stream(model="m", messages=list(call.turns), **call.theirs))
+    if call.options.get("streamed"):
+        wire.respond_with(stream_script(STREAM))
+        list(sdk.chat_stream(model="m", messages=list(call.sdk_messages), **call.sdk_options))
     else:
-        wire.answers(whole(WHOLE))
-        sdk.chat(model="m", messages=list(call.turns), **call.theirs)
-    wire.chunks(request(*call.messages, model="m", **call.ours))
-    theirs, ours = wire.server.requests
+        wire.respond_with(body_script(BODY))
+        sdk.chat(model="m", messages=list(call.sdk_messages), **call.sdk_options)
+    wire.get_chunks(make_request(*call.messages, model="m", **call.options))
+    sdk_request, engine_request = wire.server.requests
 
-    assert json.loads(ours.body) == json.loads(theirs.body)
-    assert (ours.method, ours.target) == (theirs.method, theirs.target)
+    assert json.loads(engine_request.body) == json.loads(sdk_request.body)
+    assert (engine_request.method, engine_request.target) == (
+        sdk_request.method,
+        sdk_request.target,
+    )
     for name in ("content-type", "authorization"):
-        assert ours.headers[name] == theirs.headers[name]
+        assert engine_request.headers[name] == sdk_request.headers[name]
 
 
-def test_the_sdk_reads_what_the_server_plays(wire, sdk):
+def test_the_sdk_reads_the_recorded_answers(wire, sdk):
     """The recorded answers match the SDK's types, and the SDK yields every event."""
-    TypeAdapter(V2ChatResponse).validate_python(WHOLE)
+    TypeAdapter(V2ChatResponse).validate_python(BODY)
     for event in EVENTS:
         TypeAdapter(V2ChatStreamResponse).validate_python(event)
-    turns = [{"role": "user", "content": "Hi"}]
-    wire.answers(whole(WHOLE))
-    answer = sdk.chat(model="m", messages=turns)
-    wire.answers(streamed(STREAM))
-    events = list(sdk.chat_stream(model="m", messages=turns))
+    messages = [{"role": "user", "content": "Hi"}]
+    wire.respond_with(body_script(BODY))
+    answer = sdk.chat(model="m", messages=messages)
+    wire.respond_with(stream_script(STREAM))
+    events = list(sdk.chat_stream(model="m", messages=messages))
 
     assert answer.message.content[1].text == "Hello."
     assert answer.message.tool_calls[0].function.name == "weather"
@@ -152,9 +155,9 @@ def test_the_sdk_reads_what_the_server_plays(wire, sdk):
     assert events[-1].delta.usage.tokens.input_tokens == 100
 
 
-def test_whole_and_streamed_are_the_same(wire):
-    """Text, reasoning, plans, tool calls, usage and finish reason are equal in both forms."""
-    answer = check_whole_and_streamed(wire, recordings.COHERE)
+def test_body_and_stream_yield_the_same_answer(wire):
+    """A body and a stream have the same text, reasoning, plans, tool calls and finish reason."""
+    answer = check_body_and_stream(wire, recordings.COHERE)
 
     assert answer.reasoning == "Hmé. I will look."
     assert answer.finish_reason == "tool_calls"
@@ -162,25 +165,25 @@ def test_whole_and_streamed_are_the_same(wire):
 
 
 @pytest.mark.parametrize(
-    ("sent", "expected", "billed"),
+    ("usage", "expected", "billed"),
     [
         (None, None, None),
         ({"tokens": None, "billed_units": []}, Usage(), None),
-        (WHOLE["usage"], Usage(100, 7, 64), Usage(10, 5)),
+        (BODY["usage"], Usage(100, 7, 64), Usage(10, 5)),
         ({"billed_units": {"input_tokens": 3, "output_tokens": 0}}, Usage(), Usage(3, 0)),
         ({"tokens": {"input_tokens": math.inf, "output_tokens": -1}}, Usage(), None),
     ],
 )
-def test_what_is_read_and_what_is_billed_differ(wire, sent, expected, billed):
-    """Billed tokens differ from used tokens, and genai-prices prices them; unknown is None."""
-    body = {**WHOLE, "usage": sent}
-    wire.answers(whole(json.dumps(body).replace("Infinity", "1e999")))
-    answer = summed(wire.chunks(request()))
+def test_billed_tokens_may_differ_from_used_tokens(wire, usage, expected, billed):
+    """Billed and used tokens are reported separately; genai-prices uses the billed tokens."""
+    body = {**BODY, "usage": usage}
+    wire.respond_with(body_script(json.dumps(body).replace("Infinity", "1e999")))
+    answer = sum_chunks(wire.get_chunks(make_request()))
 
     assert (answer.usage, answer.billed) == (expected, billed)
     if billed is not None:
-        theirs = genai_prices.extract_usage(body, provider_id="cohere").usage
-        assert (theirs.input_tokens, theirs.output_tokens) == (
+        priced_usage = genai_prices.extract_usage(body, provider_id="cohere").usage
+        assert (priced_usage.input_tokens, priced_usage.output_tokens) == (
             billed.input_tokens,
             billed.output_tokens,
         )
@@ -197,17 +200,17 @@ def test_what_is_read_and_what_is_billed_differ(wire, sent, expected, billed):
         (None, None),
     ],
 )
-def test_finish_reasons_have_neutral_names(reason, expected):
-    """Finish reasons have neutral names; the event is the end marker, whatever its reason."""
-    parser = CohereParser(errors())
-    last = {"type": "message-end", "delta": {"finish_reason": reason}}
-    assert summed(parsed(parser, sse(last))).finish_reason == expected
+def test_finish_reasons_are_mapped_to_common_names(reason, expected):
+    """Finish reasons are mapped to the package's names; their event is the end marker."""
+    parser = CohereParser(make_errors())
+    last_event = {"type": "message-end", "delta": {"finish_reason": reason}}
+    assert sum_chunks(parse(parser, encode_event(last_event))).finish_reason == expected
     assert parser.finished
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A faulty response of the provider, and the error it becomes."""
+    """An error response of the provider, and the exception it raises."""
 
     status: int
     kind: type[GatewayError]
@@ -236,11 +239,11 @@ FAULTS = [
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.status} {fault.message[:9]}")
-def test_a_fault_is_a_typed_error(wire, fault):
-    """An error response raises a typed error by its status or message, and never shows the key."""
-    wire.answers(whole({"id": "1", "message": fault.message}, fault.status))
+def test_error_responses_raise_typed_errors(wire, fault):
+    """The status or the message selects the type of the error, which never shows the key."""
+    wire.respond_with(body_script({"id": "1", "message": fault.message}, fault.status))
     with pytest.raises(GatewayError) as caught:
-        wire.streamed_text()
+        wire.stream_text()
 
     assert type(caught.value) is fault.kind
     assert (caught.value.engine, caught.value.status) == ("cohere", fault.status)
@@ -248,7 +251,7 @@ def test_a_fault_is_a_typed_error(wire, fault):
 
 
 @pytest.mark.parametrize(
-    ("last", "status", "words"),
+    ("end_delta", "status", "message"),
     [
         ({"finish_reason": "ERROR", "error": "worker died"}, 500, "worker died"),
         ({"finish_reason": "ERROR"}, 500, "ERROR"),
@@ -257,19 +260,21 @@ def test_a_fault_is_a_typed_error(wire, fault):
         ({"finish_reason": "COMPLETE", "error": "worker died"}, 500, "worker died"),
     ],
 )
-def test_a_stream_that_ends_with_an_error_is_one(wire, last, status, words):
-    """A stream that ends with an error raises it; its status allows a retry before any text."""
-    wire.answers(streamed([*STREAM[:7], sse({"type": "message-end", "delta": last})]))
-    with pytest.raises(ProviderError, match=words) as caught:
-        wire.streamed_text()
+def test_an_error_at_the_end_of_a_stream_is_raised(wire, end_delta, status, message):
+    """An error in the last event is raised with the status that decides whether it is retried."""
+    wire.respond_with(
+        stream_script([*STREAM[:7], encode_event({"type": "message-end", "delta": end_delta})])
+    )
+    with pytest.raises(ProviderError, match=message) as caught:
+        wire.stream_text()
 
     assert (caught.value.partial, caught.value.status) == ("Hel", status)
 
 
 @pytest.mark.parametrize(("reason", "status"), [("ERROR", 500), ("TIMEOUT", 504)])
-def test_a_whole_answer_that_ends_with_an_error_is_one(wire, reason, status):
-    """A whole answer that ends with an error raises it, as a stream does."""
-    wire.answers(whole({**WHOLE, "finish_reason": reason}))
+def test_an_error_as_finish_reason_of_a_body_is_raised(wire, reason, status):
+    """A body whose finish reason is an error raises it, as a stream does."""
+    wire.respond_with(body_script({**BODY, "finish_reason": reason}))
     with pytest.raises(ProviderError, match=reason) as caught:
         wire.ask()
 
@@ -279,120 +284,134 @@ def test_a_whole_answer_that_ends_with_an_error_is_one(wire, reason, status):
 @pytest.mark.parametrize("body", [{"message": "over"}, {"error": {"message": "over"}}])
 @pytest.mark.parametrize("is_streamed", [False, True])
 def test_an_error_within_200_is_raised(wire, body, is_streamed):
-    """A 200 body whose message is a string raises an error."""
-    wire.answers(streamed([sse({"type": "error", **body})]) if is_streamed else whole(body))
+    """A 200 response that contains an error object raises an error, as a body and as a stream."""
+    wire.respond_with(
+        stream_script([encode_event({"type": "error", **body})])
+        if is_streamed
+        else body_script(body)
+    )
     with pytest.raises(ProviderError, match="over"):
-        wire.streamed_text()
+        wire.stream_text()
 
 
 def test_the_reset_of_a_rate_limit_becomes_retry_after(wire):
     """The reset time of a rate limit is a timestamp, which is converted to seconds from now."""
-    moment = time.time() + 30
-    wire.answers(whole({"message": "slow"}, 429, x_ratelimit_reset=str(math.ceil(moment))))
+    reset_at = time.time() + 30
+    wire.respond_with(
+        body_script({"message": "slow"}, 429, x_ratelimit_reset=str(math.ceil(reset_at)))
+    )
     with pytest.raises(RateLimitError) as caught:
         wire.ask()
     assert 20 < caught.value.retry_after <= 31
 
 
-def test_a_rejected_parameter_is_named(wire):
-    """A rejected parameter is named as the caller spelled it, not as the provider does."""
-    wire.answers(whole({"message": "invalid request: stop_sequences must have at most 5"}, 400))
+def test_a_rejected_parameter_is_reported_by_its_name(wire):
+    """A rejected parameter is reported by the caller's name for it, not the provider's."""
+    wire.respond_with(
+        body_script({"message": "invalid request: stop_sequences must have at most 5"}, 400)
+    )
     with pytest.raises(RejectedParameterError) as caught:
         wire.ask(stop=list("abcdef"))
     assert caught.value.code == "stop"
 
 
-@pytest.mark.parametrize("body", [{}, {**WHOLE, "finish_reason": None}, {"type": 3}], ids=len)
-def test_a_body_without_a_finish_reason_is_truncated(wire, body):
-    """A body that is incomplete or of another type raises an error."""
-    wire.answers(whole(body))
+@pytest.mark.parametrize("body", [{}, {**BODY, "finish_reason": None}, {"type": 3}], ids=len)
+def test_a_body_without_a_finish_reason_raises_an_error(wire, body):
+    """A body that is incomplete or of an unknown type raises `TruncatedError`."""
+    wire.respond_with(body_script(body))
     with pytest.raises(TruncatedError):
         wire.ask()
 
 
-def test_no_cut_is_silent(wire):
-    """A stream that ends before its end marker raises an error, however it ends."""
-    check_cuts(wire, STREAM, CohereParser)
+def test_a_truncated_stream_raises_an_error(wire):
+    """A stream truncated before its end marker raises an error, however the connection ends."""
+    check_truncated_streams(wire, STREAM, CohereParser)
 
 
-def test_every_split_gives_the_same(wire):
-    """The chunks do not depend on how the bytes are split."""
-    check_splits(wire, CohereParser, STREAM)
+def test_chunks_do_not_depend_on_block_boundaries(wire):
+    """The chunks do not depend on the sizes of the received blocks."""
+    check_block_boundaries(wire, CohereParser, STREAM)
 
 
-def test_streams_side_by_side_do_not_mix(wire):
-    """Concurrent streams do not mix: an engine holds no state of a call."""
-    check_at_once(wire, STREAM)
+def test_concurrent_streams_do_not_mix(wire):
+    """Concurrent streams do not mix, because the engine holds no state of a stream."""
+    check_concurrent_streams(wire, STREAM)
 
 
-def test_what_is_not_known_is_ignored():
+def test_unknown_events_are_ignored():
     """Unknown events and fields are ignored."""
-    strange = [
-        expected_message("something-new", 0, content={"text": "x"}),
-        expected_message("citation-start", 0, citations={"text": "x"}),
-        expected_message("tool-call-delta", 9, tool_calls={"function": {"arguments": "x"}}),
+    unknown_events = [
+        message_event("something-new", 0, content={"text": "x"}),
+        message_event("citation-start", 0, citations={"text": "x"}),
+        message_event("tool-call-delta", 9, tool_calls={"function": {"arguments": "x"}}),
         {"type": "tool-call-end", "index": 9},
         {"type": "debug", "prompt": "x"},
     ]
-    more = [piece for block in STREAM for piece in (block, *map(sse, strange))]
-    assert summed(parsed(CohereParser(errors()), *more)) == summed(
-        parsed(CohereParser(errors()), *STREAM)
+    stream = [
+        encoded for block in STREAM for encoded in (block, *map(encode_event, unknown_events))
+    ]
+    assert sum_chunks(parse(CohereParser(make_errors()), *stream)) == sum_chunks(
+        parse(CohereParser(make_errors()), *STREAM)
     )
 
 
-def test_the_mark_of_other_providers_ends_nothing():
-    """The end marker of other providers, which some servers send after the end, is ignored."""
-    parser = CohereParser(errors())
-    assert parsed(parser, b"data: [DONE]\n\n") == []
+def test_the_end_marker_of_other_providers_is_ignored():
+    """`[DONE]`, the end marker of other providers, does not end a stream."""
+    parser = CohereParser(make_errors())
+    assert parse(parser, b"data: [DONE]\n\n") == []
     assert not parser.finished
 
 
-def test_models_are_listed_without_a_token(wire, sdk):
-    """The list of models contains chat models only, uses no tokens and the SDK's URL."""
-    wire.answers(whole({"models": [{"name": "command-a-03-2025"}, {"name": "b"}, {}, 3]}))
+def test_listing_models_uses_no_tokens(wire, sdk):
+    """The list of models has the SDK's URL, contains only chat models and uses no tokens."""
+    wire.respond_with(
+        body_script({"models": [{"name": "command-a-03-2025"}, {"name": "b"}, {}, 3]})
+    )
     models = wire.run(lambda engine: engine.models())
-    (ours,) = wire.server.requests
-    wire.answers(whole({"models": []}))
+    (engine_request,) = wire.server.requests
+    wire.respond_with(body_script({"models": []}))
     sdk.models.list(page_size=1000, endpoint="chat")
-    (theirs,) = wire.server.requests
+    (sdk_request,) = wire.server.requests
 
     assert [(model.model, model.default) for model in models] == [
         ("command-a-03-2025", True),
         ("b", False),
     ]
-    assert ours.target == theirs.target
+    assert engine_request.target == sdk_request.target
 
 
-def test_texts_are_embedded_as_the_sdk_does(wire, sdk):
+def test_embedding_requests_equal_those_of_the_sdk(wire, sdk):
     """Embedding requests are equal to the SDK's, and vectors are in the order of the texts."""
     vectors = [[1, 0.5], [0.0, -1.0]]
-    wire.answers(whole({"id": "1", "embeddings": {"float": vectors}, "texts": ["a", "b"]}))
-    found = wire.run(lambda engine: engine.embed(["a", "b"], engine.embedding_model))
+    wire.respond_with(
+        body_script({"id": "1", "embeddings": {"float": vectors}, "texts": ["a", "b"]})
+    )
+    result = wire.run(lambda engine: engine.embed(["a", "b"], engine.embedding_model))
     sdk.embed(
         model="embed-v4.0",
         texts=["a", "b"],
         input_type="search_document",
         embedding_types=["float"],
     )
-    ours, theirs = wire.server.requests
+    engine_request, sdk_request = wire.server.requests
 
-    assert found == vectors
-    assert json.loads(ours.body) == json.loads(theirs.body)
-    assert ours.target == theirs.target
+    assert result == vectors
+    assert json.loads(engine_request.body) == json.loads(sdk_request.body)
+    assert engine_request.target == sdk_request.target
 
 
 @pytest.mark.parametrize(
     "embeddings", [None, {}, {"float": [[1.0]]}, {"float": [[1.0], ["x"]]}, {"float": [[], [1.0]]}]
 )
-def test_vectors_that_are_none_are_an_error(wire, embeddings):
+def test_invalid_or_missing_vectors_raise_an_error(wire, embeddings):
     """Invalid or missing vectors raise an error."""
-    wire.answers(whole({"embeddings": embeddings}))
+    wire.respond_with(body_script({"embeddings": embeddings}))
     with pytest.raises(ProviderError, match="vectors"):
         wire.run(lambda engine: engine.embed(["a", "b"], "m"))
 
 
 @settings(max_examples=300, deadline=None)
-@given(mutations([*EVENTS, WHOLE]))
-def test_nothing_that_arrives_breaks_it(events):
-    """Arbitrary events raise nothing but typed errors."""
-    check_no_raw_exception(CohereParser(errors()), events)
+@given(mutations([*EVENTS, BODY]))
+def test_arbitrary_events_raise_only_typed_errors(events):
+    """Bodies with arbitrary values in any field raise only typed errors."""
+    check_no_raw_exception(CohereParser(make_errors()), events)

@@ -7,10 +7,10 @@ from google.genai import types
 
 from gatewayx_nb.errors import ProviderError, RateLimitError, UnsupportedFeatureError
 from tests.engines import engine_module
-from tests.llm_engines.wire import KEY, Wire, whole
+from tests.llm_engines.wire import KEY, Wire, body_script
 
 VECTORS = [[1.0, 0.5], [0, -2.0]]
-OPENAI = {
+OPENAI_BODY = {
     "object": "list",
     "model": "m",
     "data": [
@@ -18,7 +18,7 @@ OPENAI = {
     ],
     "usage": {"prompt_tokens": 2, "total_tokens": 2},
 }
-GOOGLE = {"embeddings": [{"values": vector} for vector in VECTORS]}
+GOOGLE_BODY = {"embeddings": [{"values": vector} for vector in VECTORS]}
 
 
 @dataclass(frozen=True)
@@ -29,18 +29,18 @@ class Provider:
     path: str
     model: str
     batch: int
-    answer: dict
+    body: dict
 
 
 PROVIDERS = [
-    Provider("openai", "/v1", "text-embedding-3-small", 256, OPENAI),
-    Provider("google", "", "gemini-embedding-001", 100, GOOGLE),
+    Provider("openai", "/v1", "text-embedding-3-small", 256, OPENAI_BODY),
+    Provider("google", "", "gemini-embedding-001", 100, GOOGLE_BODY),
 ]
 
 
 @pytest.fixture(scope="module", params=PROVIDERS, ids=lambda provider: provider.name)
 def provider(request):
-    """Return each provider in turn."""
+    """Return a provider; tests run once for each."""
     return request.param
 
 
@@ -56,7 +56,7 @@ def _embed(wire, texts=("a", "b")):
     return wire.run(lambda engine: engine.embed(texts, engine.embedding_model))
 
 
-def _ask_sdk(wire, provider):
+def _embed_with_sdk(wire, provider):
     if provider.name == "google":
         options = types.HttpOptions(base_url=wire.server.url, api_version="v1beta")
         with genai.Client(api_key=KEY, http_options=options) as sdk:
@@ -66,32 +66,33 @@ def _ask_sdk(wire, provider):
         sdk.embeddings.create(model=provider.model, input=["a", "b"], encoding_format="float")
 
 
-def test_vectors_come_in_the_order_of_the_texts(wire, provider):
+def test_vectors_have_the_order_of_the_texts(wire, provider):
     """There is one vector for each text, in the order of the texts."""
-    wire.answers(whole(provider.answer))
+    wire.respond_with(body_script(provider.body))
 
     assert _embed(wire) == VECTORS
 
 
-def test_what_is_sent_is_what_the_vendors_sdk_sends(wire, provider):
+def test_requests_equal_those_of_the_sdk(wire, provider):
     """The request is equal to the SDK's, with the default model of the engine file."""
-    wire.answers(whole(provider.answer))
+    wire.respond_with(body_script(provider.body))
     _embed(wire)
-    ours, sent = wire.last_request, wire.sent
-    _ask_sdk(wire, provider)
+    engine_request, engine_body = wire.last_request, wire.request_body
+    _embed_with_sdk(wire, provider)
 
-    assert (ours.target, sent) == (wire.last_request.target, wire.sent)
+    assert engine_request.target == wire.last_request.target
+    assert engine_body == wire.request_body
 
 
-def test_the_engine_file_says_what_it_can(wire, provider):
-    """The engine file declares a default model and the number of texts per request."""
-    engine = wire.run(_itself)
+def test_the_engine_declares_its_model_and_batch_size(wire, provider):
+    """The engine declares a default embedding model and the number of texts per request."""
+    engine = wire.run(_return_engine)
 
     assert (engine.embedding_model, engine.embedding_batch) == (provider.model, provider.batch)
     assert "embed" in engine.features
 
 
-async def _itself(engine):
+async def _return_engine(engine):
     return engine
 
 
@@ -106,17 +107,17 @@ async def _itself(engine):
         ({"data": [{"embedding": ["1"]}, 3], "embeddings": [{}, 3]}, 200, ProviderError),
     ],
 )
-def test_anything_else_is_a_typed_error(wire, body, status, kind):
+def test_errors_and_invalid_vectors_raise_typed_errors(wire, body, status, kind):
     """Error responses, missing vectors and invalid vectors raise typed errors."""
-    wire.answers(whole(body, status))
+    wire.respond_with(body_script(body, status))
     with pytest.raises(kind) as caught:
         _embed(wire)
 
     assert caught.value.engine in {wire.name, None}
 
 
-def test_an_engine_without_embeddings_says_so(tmp_path):
-    """The call is refused, and nothing is sent."""
+def test_an_engine_without_embeddings_refuses_the_call(tmp_path):
+    """If an engine has no embeddings, the call raises an error and nothing is sent."""
     assert "embed" not in engine_module("grok").GrokEngine.features
     with Wire(tmp_path / "project", "grok", "/v1") as wire:
         with pytest.raises(UnsupportedFeatureError, match="does not support embeddings"):

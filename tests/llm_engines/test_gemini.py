@@ -26,17 +26,17 @@ from tests.engines import engine_module
 from tests.llm_engines.wire import (
     KEY,
     Wire,
-    check_at_once,
-    check_cuts,
+    body_script,
+    check_block_boundaries,
+    check_concurrent_streams,
     check_no_raw_exception,
-    check_splits,
-    errors,
-    event,
+    check_truncated_streams,
+    make_errors,
+    make_event,
+    make_request,
     mutations,
-    request,
-    streamed,
-    summed,
-    whole,
+    stream_script,
+    sum_chunks,
 )
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
@@ -48,23 +48,23 @@ USAGE = {
     "thoughtsTokenCount": 30,
     "totalTokenCount": 137,
 }
-MEANT = Usage(57, 80, 40, None, 30)
+EXPECTED_USAGE = Usage(57, 80, 40, None, 30)
 CALL = {"functionCall": {"id": "c1", "name": "look", "args": {"at": "sky"}}}
 
 
-def _answer(*parts, reason=None, usage=None, **fields):
+def _make_body(*parts, reason=None, usage=None, **fields):
     candidate = {"index": 0}
     candidate |= {"content": {"role": "model", "parts": list(parts)}} if parts else {}
     candidate |= {"finishReason": reason} if reason else {}
-    answer = {
+    body = {
         "candidates": [candidate],
         "modelVersion": "gemini-3.8-flash",
         "responseId": "r-1",
     }
-    return answer | ({"usageMetadata": usage} if usage else {}) | fields
+    return body | ({"usageMetadata": usage} if usage else {}) | fields
 
 
-WHOLE = _answer(
+BODY = _make_body(
     {"text": "Hm. So.", "thought": True},
     {"text": "Hello.", "thoughtSignature": "c2ln"},
     CALL,
@@ -72,19 +72,19 @@ WHOLE = _answer(
     usage=USAGE,
 )
 BODIES = [
-    _answer({"text": "Hm. ", "thought": True}, usage={"promptTokenCount": 50}),
-    _answer({"text": "So.", "thought": True}, {"text": "Hel"}),
-    _answer({"text": "lo."}, usage={"promptTokenCount": 50, "totalTokenCount": 50}),
-    _answer(CALL),
-    _answer({"text": ""}, reason="STOP", usage=USAGE),
+    _make_body({"text": "Hm. ", "thought": True}, usage={"promptTokenCount": 50}),
+    _make_body({"text": "So.", "thought": True}, {"text": "Hel"}),
+    _make_body({"text": "lo."}, usage={"promptTokenCount": 50, "totalTokenCount": 50}),
+    _make_body(CALL),
+    _make_body({"text": ""}, reason="STOP", usage=USAGE),
 ]
 STREAM = [
     b": ping\r\n\r\n",
-    *(event(body).replace(b"\n", b"\r\n") for body in BODIES[:2]),
-    event(
+    *(make_event(body).replace(b"\n", b"\r\n") for body in BODIES[:2]),
+    make_event(
         {"somethingNew": [1], "candidates": [{"index": 1, "content": {"parts": [{"text": "?"}]}}]}
     ),
-    *map(event, BODIES[2:]),
+    *map(make_event, BODIES[2:]),
 ]
 
 
@@ -96,20 +96,20 @@ def wire(tmp_path_factory):
 
 
 @contextlib.contextmanager
-def _sdk(wire):
+def _open_sdk(wire):
     options = types.HttpOptions(base_url=wire.server.url, api_version="v1beta")
-    with genai.Client(api_key=KEY, http_options=options) as sdk:
-        yield sdk.models
+    with genai.Client(api_key=KEY, http_options=options) as client:
+        yield client.models
 
 
-def _camel(sent):
-    """Return a body with camel-case names; the SDK sends some of them in snake case."""
-    text = json.dumps(sent).replace('"file_uri"', '"fileUri"')
+def _convert_to_camel_case(body):
+    """Return a body with all names in camel case; the SDK sends some of them in snake case."""
+    text = json.dumps(body).replace('"file_uri"', '"fileUri"')
     return json.loads(text.replace('"mime_type"', '"mimeType"'))
 
 
 @dataclass(frozen=True)
-class Sent:
+class RequestCase:
     """A request, and the equivalent call of Google's SDK."""
 
     name: str
@@ -118,12 +118,12 @@ class Sent:
     config: types.GenerateContentConfig | None = None
 
 
-SENT = [
-    Sent("bare", request("Hi"), "Hi"),
-    Sent("streamed", request("Hi", streamed=True), "Hi"),
-    Sent(
+REQUEST_CASES = [
+    RequestCase("bare", make_request("Hi"), "Hi"),
+    RequestCase("streamed", make_request("Hi", streamed=True), "Hi"),
+    RequestCase(
         "everything",
-        request(
+        make_request(
             "Hi",
             "Ho",
             Message("user", "See", (Image("image/png", b"\x89PNG"),)),
@@ -163,36 +163,45 @@ SENT = [
 ]
 
 
-@pytest.mark.parametrize("case", SENT, ids=lambda case: case.name)
-def test_what_is_sent_is_what_the_vendors_sdk_sends(wire, case):
+@pytest.mark.parametrize("case", REQUEST_CASES, ids=lambda case: case.name)
+def test_requests_equal_those_of_the_sdk(wire, case):
     """The request is equal to the SDK's and contains only the options that were set.
 
-    The key is in its header, model and version in the path.
+    The key is in the header; the model and the API version are in the path.
     """
-    events = map(event, BODIES)  # the SDK fails on comments
-    wire.answers(list(streamed(events)) if case.request.streamed else whole(WHOLE))
-    wire.chunks(case.request)
-    ours, sent = wire.last_request, wire.sent
+    events = map(make_event, BODIES)  # the SDK fails on comments
+    wire.respond_with(list(stream_script(events)) if case.request.streamed else body_script(BODY))
+    wire.get_chunks(case.request)
+    engine_request, engine_body = wire.last_request, wire.request_body
     arguments = {"model": "gemini-3.8-flash", "contents": case.contents, "config": case.config}
-    with _sdk(wire) as sdk:
+    with _open_sdk(wire) as sdk:
         if case.request.streamed:
             list(sdk.generate_content_stream(**arguments))
         else:
             sdk.generate_content(**arguments)
 
-    assert sent == _camel(wire.sent)
-    assert (ours.method, ours.target) == (wire.last_request.method, wire.last_request.target)
-    assert ours.headers["x-goog-api-key"] == wire.last_request.headers["x-goog-api-key"] == KEY
-    assert "authorization" not in ours.headers
+    assert engine_body == _convert_to_camel_case(wire.request_body)
+    assert (engine_request.method, engine_request.target) == (
+        wire.last_request.method,
+        wire.last_request.target,
+    )
+    assert (
+        engine_request.headers["x-goog-api-key"]
+        == wire.last_request.headers["x-goog-api-key"]
+        == KEY
+    )
+    assert "authorization" not in engine_request.headers
 
 
-def test_a_system_turn_joins_the_system_prompt(wire):
-    """System messages join the system prompt, because Gemini has only the roles user and model."""
-    wire.answers(whole(WHOLE))
-    wire.answer(request(Message("system", "Kind."), Message("user", "Hi"), system="Brief."))
+def test_system_messages_are_added_to_the_system_prompt(wire):
+    """System messages are added to the system prompt, because Gemini has no role for them."""
+    wire.respond_with(body_script(BODY))
+    wire.get_answer(
+        make_request(Message("system", "Kind."), Message("user", "Hi"), system="Brief.")
+    )
 
-    assert wire.sent["systemInstruction"]["parts"] == [{"text": "Brief.\n\nKind."}]
-    assert [turn["role"] for turn in wire.sent["contents"]] == ["user"]
+    assert wire.request_body["systemInstruction"]["parts"] == [{"text": "Brief.\n\nKind."}]
+    assert [message["role"] for message in wire.request_body["contents"]] == ["user"]
 
 
 @pytest.mark.parametrize(
@@ -203,48 +212,56 @@ def test_a_system_turn_joins_the_system_prompt(wire):
         ("a b?c#d", "models/a%20b%3Fc%23d"),
     ],
 )
-def test_a_model_is_a_part_of_the_path(model, path):
+def test_the_path_contains_the_model_and_the_version(model, path):
     """The path contains the model and the version from the settings."""
     engine = engine_module("google").GoogleEngine("k", version="v1")
 
-    assert engine.route(request("Hi", model=model)) == f"v1/{path}:generateContent"
+    assert engine.route(make_request("Hi", model=model)) == f"v1/{path}:generateContent"
     assert engine.models_path.startswith("v1/models")
 
 
-def test_the_vendors_types_take_our_recorded_stream(wire):
+def test_the_recorded_stream_matches_the_sdk_types(wire):
     """The recorded stream matches Google's types, and its SDK reads the same text."""
-    for body in [WHOLE, *BODIES]:
+    for body in [BODY, *BODIES]:
         types.GenerateContentResponse.model_validate(body)
 
-    wire.answers(streamed([event(body) for body in BODIES]))
-    with _sdk(wire) as sdk:
-        parts = sdk.generate_content_stream(model="m", contents="Hi")
-        text = "".join(part.text or "" for part in parts)
-    assert text == wire.answer(request("Hi", streamed=True)).text == "Hello."
+    wire.respond_with(stream_script([make_event(body) for body in BODIES]))
+    with _open_sdk(wire) as sdk:
+        chunks = sdk.generate_content_stream(model="m", contents="Hi")
+        text = "".join(chunk.text or "" for chunk in chunks)
+    assert text == wire.get_answer(make_request("Hi", streamed=True)).text == "Hello."
 
 
-@pytest.mark.parametrize("way", ["whole", "streamed", "whole though asked to stream", "a list"])
-def test_every_way_gives_the_same_answer(wire, way):
-    """A whole body, a stream and a stream sent as one JSON list yield the same answer."""
-    bodies = {"streamed": streamed(STREAM), "a list": whole(BODIES)}
-    wire.answers(bodies.get(way, whole(WHOLE)))
-    answer = wire.answer(request("Hi", streamed=way != "whole"))
+@pytest.mark.parametrize(
+    "form", ["body", "stream", "body instead of a stream", "list instead of a stream"]
+)
+def test_body_and_stream_yield_the_same_answer(wire, form):
+    """A body, a stream and a JSON list of a stream's events yield the same answer."""
+    scripts = {
+        "stream": stream_script(STREAM),
+        "list instead of a stream": body_script(BODIES),
+    }
+    wire.respond_with(scripts.get(form, body_script(BODY)))
+    answer = wire.get_answer(make_request("Hi", streamed=form != "body"))
 
     assert (answer.text, answer.reasoning) == ("Hello.", "Hm. So.")
     assert answer.tool_calls == (ToolCall("c1", "look", '{"at": "sky"}'),)
-    assert (answer.finish_reason, answer.usage) == ("tool_calls", MEANT)
+    assert (answer.finish_reason, answer.usage) == ("tool_calls", EXPECTED_USAGE)
     assert (answer.model, answer.request_id) == ("gemini-3.8-flash", "r-1")
-    assert answer.raw == (WHOLE if way.startswith("whole") else None)
+    assert answer.raw == (BODY if form.startswith("body") else None)
 
 
-def test_usage_agrees_with_the_price_library():
-    """genai-prices reads the same usage from a body."""
-    theirs = genai_prices.extract_usage(WHOLE, provider_id="google").usage
-    ours = summed(list(GeminiParser(errors()).feed(json.dumps(WHOLE)))).usage
+def test_usage_equals_that_of_genai_prices():
+    """The parser reads the same usage from a body as genai-prices."""
+    expected = genai_prices.extract_usage(BODY, provider_id="google").usage
+    usage = sum_chunks(list(GeminiParser(make_errors()).feed(json.dumps(BODY)))).usage
 
-    assert (ours.input_tokens, ours.output_tokens) == (theirs.input_tokens, theirs.output_tokens)
-    assert ours.cached_tokens == theirs.cache_read_tokens
-    assert ours.reasoning_tokens == theirs.output_reasoning_tokens
+    assert (usage.input_tokens, usage.output_tokens) == (
+        expected.input_tokens,
+        expected.output_tokens,
+    )
+    assert usage.cached_tokens == expected.cache_read_tokens
+    assert usage.reasoning_tokens == expected.output_reasoning_tokens
 
 
 @pytest.mark.parametrize(
@@ -256,11 +273,11 @@ def test_usage_agrees_with_the_price_library():
         ({"promptTokenCount": None, "candidatesTokenCount": "5", "more": 1}, Usage()),
     ],
 )
-def test_unknown_usage_is_none(wire, usage, expected):
-    """Unknown usage is None, never 0."""
-    wire.answers(whole(_answer({"text": "x"}, reason="STOP", usage=usage)))
+def test_missing_counts_are_none(wire, usage, expected):
+    """Missing usage and missing counts are None, not 0."""
+    wire.respond_with(body_script(_make_body({"text": "x"}, reason="STOP", usage=usage)))
 
-    assert wire.answer(request("Hi")).usage == expected
+    assert wire.get_answer(make_request("Hi")).usage == expected
 
 
 @pytest.mark.parametrize(
@@ -276,29 +293,34 @@ def test_unknown_usage_is_none(wire, usage, expected):
         ("SOMETHING_NEW", [{"text": "x"}], "other"),
     ],
 )
-def test_why_it_ended_has_a_neutral_name(wire, reason, parts, expected):
-    """The finish reason has a neutral name, even if parts or the content are missing.
+def test_finish_reasons_are_mapped_to_common_names(wire, reason, parts, expected):
+    """Finish reasons are mapped to the package's names, even if the content is missing.
 
-    A tool call ends with STOP.
+    Gemini's finish reason of a tool call is STOP.
     """
     for script in (
-        whole(_answer(*parts, reason=reason)),
-        streamed([*(event(_answer(part)) for part in parts), event(_answer(reason=reason))]),
+        body_script(_make_body(*parts, reason=reason)),
+        stream_script(
+            [
+                *(make_event(_make_body(part)) for part in parts),
+                make_event(_make_body(reason=reason)),
+            ]
+        ),
     ):
-        wire.answers(script)
-        assert wire.answer(request("Hi")).finish_reason == expected
+        wire.respond_with(script)
+        assert wire.get_answer(make_request("Hi")).finish_reason == expected
 
 
-def test_a_call_without_an_id_or_arguments_is_whole(wire):
-    """A tool call without id and arguments is valid; its arguments are an empty object."""
-    wire.answers(whole(_answer({"functionCall": {"name": "f"}}, reason="STOP")))
+def test_a_tool_call_needs_no_id_and_no_arguments(wire):
+    """A tool call without an id and arguments is valid; its arguments are an empty object."""
+    wire.respond_with(body_script(_make_body({"functionCall": {"name": "f"}}, reason="STOP")))
 
-    assert wire.answer(request("Hi")).tool_calls == (ToolCall("", "f", "{}"),)
+    assert wire.get_answer(make_request("Hi")).tool_calls == (ToolCall("", "f", "{}"),)
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A faulty response, and the error it becomes."""
+    """An error response, and the exception it raises."""
 
     name: str
     status: int
@@ -308,65 +330,102 @@ class Fault:
     retry_after: float | None = None
 
 
-def _error(code, status, *details, message="m"):
+def _error_body(code, status, *details, message="m"):
     return {"error": {"code": code, "status": status, "message": message, "details": list(details)}}
 
 
-RETRY = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "7.5s"}
-DAILY = {
+RETRY_INFO = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "7.5s"}
+DAILY_QUOTA = {
     "@type": "type.googleapis.com/google.rpc.QuotaFailure",
     "violations": [{"quotaId": "GenerateRequestsPerDayPerProjectPerModel-FreeTier"}],
 }
-MINUTELY = {
+MINUTE_QUOTA = {
     "@type": "type.googleapis.com/google.rpc.QuotaFailure",
     "violations": [{"quotaId": "GenerateRequestsPerMinutePerProjectPerModel-FreeTier"}],
 }
 BAD_KEY = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID"}
-MALFORMED = _answer(reason="MALFORMED_FUNCTION_CALL")
+MALFORMED = _make_body(reason="MALFORMED_FUNCTION_CALL")
 MALFORMED["candidates"][0]["finishMessage"] = "bad call"
 
 FAULTS = [
     Fault(
-        "key",
+        "invalid key",
         400,
-        _error(400, "INVALID_ARGUMENT", BAD_KEY),
+        _error_body(400, "INVALID_ARGUMENT", BAD_KEY),
         AuthenticationError,
         "GATEWAYX_GOOGLE_API_KEY",
     ),
-    Fault("other key", 401, _error(401, "UNAUTHENTICATED"), AuthenticationError, "m"),
-    Fault("model", 404, _error(404, "NOT_FOUND"), ModelNotFoundError, "Name another"),
-    Fault("bad", 400, _error(400, "INVALID_ARGUMENT"), ProviderError, "400"),
+    Fault("unauthenticated", 401, _error_body(401, "UNAUTHENTICATED"), AuthenticationError, "m"),
+    Fault("unknown model", 404, _error_body(404, "NOT_FOUND"), ModelNotFoundError, "Name another"),
+    Fault("invalid argument", 400, _error_body(400, "INVALID_ARGUMENT"), ProviderError, "400"),
     Fault(
-        "rate", 429, _error(429, "RESOURCE_EXHAUSTED", MINUTELY, RETRY), RateLimitError, "m", 7.5
+        "rate limit",
+        429,
+        _error_body(429, "RESOURCE_EXHAUSTED", MINUTE_QUOTA, RETRY_INFO),
+        RateLimitError,
+        "m",
+        7.5,
     ),
-    Fault("listed", 429, [_error(429, "RESOURCE_EXHAUSTED", RETRY)], RateLimitError, "m", 7.5),
-    Fault("day", 429, _error(429, "RESOURCE_EXHAUSTED", DAILY, RETRY), QuotaError, "m", 7.5),
-    Fault("overload", 503, _error(503, "UNAVAILABLE"), ProviderError, "503"),
-    Fault("in 200", 200, _error(429, "RESOURCE_EXHAUSTED"), RateLimitError, "m"),
-    Fault("listed in 200", 200, [_error(503, "UNAVAILABLE")], ProviderError, "503"),
-    Fault("key shown", 403, _error(403, "X", message=f"bad {KEY}"), AuthenticationError, "<key>"),
-    Fault("prompt", 200, {"promptFeedback": {"blockReason": "OTHER"}}, ContentFilterError, "OTHER"),
     Fault(
-        "prompt, with usage",
+        "rate limit in a list",
+        429,
+        [_error_body(429, "RESOURCE_EXHAUSTED", RETRY_INFO)],
+        RateLimitError,
+        "m",
+        7.5,
+    ),
+    Fault(
+        "daily quota",
+        429,
+        _error_body(429, "RESOURCE_EXHAUSTED", DAILY_QUOTA, RETRY_INFO),
+        QuotaError,
+        "m",
+        7.5,
+    ),
+    Fault("overload", 503, _error_body(503, "UNAVAILABLE"), ProviderError, "503"),
+    Fault("error in 200", 200, _error_body(429, "RESOURCE_EXHAUSTED"), RateLimitError, "m"),
+    Fault("error list in 200", 200, [_error_body(503, "UNAVAILABLE")], ProviderError, "503"),
+    Fault(
+        "message with the key",
+        403,
+        _error_body(403, "X", message=f"bad {KEY}"),
+        AuthenticationError,
+        "<key>",
+    ),
+    Fault(
+        "blocked prompt",
+        200,
+        {"promptFeedback": {"blockReason": "OTHER"}},
+        ContentFilterError,
+        "OTHER",
+    ),
+    Fault(
+        "blocked prompt with usage",
         200,
         {"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": USAGE, "candidates": []},
         ContentFilterError,
         "blocked: SAFETY",
     ),
-    Fault("malformed", 200, MALFORMED, ProviderError, "bad call"),
-    Fault("no end", 200, _answer({"text": "x"}), TruncatedError, "end marker"),
-    Fault("no reason", 200, _answer(reason="FINISH_REASON_UNSPECIFIED"), TruncatedError, "end"),
-    Fault("nothing", 200, "{}", TruncatedError, "end marker"),
-    Fault("a page", 200, "<html>", ProviderError, "not JSON"),
-    Fault("an open list", 200, "[" * 100_000, ProviderError, "not JSON"),
-    Fault("a list of none", 200, "[1]", TruncatedError, "end marker"),
+    Fault("malformed tool call", 200, MALFORMED, ProviderError, "bad call"),
+    Fault("no finish reason", 200, _make_body({"text": "x"}), TruncatedError, "end marker"),
+    Fault(
+        "unspecified finish reason",
+        200,
+        _make_body(reason="FINISH_REASON_UNSPECIFIED"),
+        TruncatedError,
+        "end",
+    ),
+    Fault("empty object", 200, "{}", TruncatedError, "end marker"),
+    Fault("HTML", 200, "<html>", ProviderError, "not JSON"),
+    Fault("incomplete list", 200, "[" * 100_000, ProviderError, "not JSON"),
+    Fault("list without objects", 200, "[1]", TruncatedError, "end marker"),
 ]
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_a_fault_is_a_typed_error(wire, fault):
-    """A faulty response raises a typed error that names the engine and never shows the key."""
-    wire.answers(whole(fault.body, fault.status))
+def test_error_responses_raise_typed_errors(wire, fault):
+    """An error response raises a typed error that names the engine and never shows the key."""
+    wire.respond_with(body_script(fault.body, fault.status))
     with pytest.raises(fault.kind, match=fault.expected_message) as caught:
         wire.ask()
 
@@ -375,68 +434,78 @@ def test_a_fault_is_a_typed_error(wire, fault):
     assert KEY not in f"{caught.value} {vars(caught.value)}"
 
 
-OVER = _error(503, "UNAVAILABLE", message="high demand")
+OVERLOADED = _error_body(503, "UNAVAILABLE", message="high demand")
 
 
 @pytest.mark.parametrize(
-    ("bad", "kind", "expected_message"),
+    ("error_data", "kind", "expected_message"),
     [
-        (event(OVER), ProviderError, "high demand"),
-        (json.dumps(OVER, indent=2).encode(), ProviderError, "high demand"),
-        (json.dumps([OVER], indent=2).encode(), ProviderError, "high demand"),
-        (json.dumps(OVER, indent=2).encode()[:-3], TruncatedError, "end marker"),
-        (event(MALFORMED), ProviderError, "bad call"),
-        (event({"promptFeedback": {"blockReason": "SAFETY"}}), ContentFilterError, "SAFETY"),
-        (event("no json"), ProviderError, "not JSON"),
+        (make_event(OVERLOADED), ProviderError, "high demand"),
+        (json.dumps(OVERLOADED, indent=2).encode(), ProviderError, "high demand"),
+        (json.dumps([OVERLOADED], indent=2).encode(), ProviderError, "high demand"),
+        (json.dumps(OVERLOADED, indent=2).encode()[:-3], TruncatedError, "end marker"),
+        (make_event(MALFORMED), ProviderError, "bad call"),
+        (make_event({"promptFeedback": {"blockReason": "SAFETY"}}), ContentFilterError, "SAFETY"),
+        (make_event("no json"), ProviderError, "not JSON"),
     ],
 )
-def test_an_error_within_a_stream_is_raised_after_its_chunks(wire, bad, kind, expected_message):
+def test_an_error_within_a_stream_is_raised_after_the_chunks(
+    wire, error_data, kind, expected_message
+):
     """An error within a 200 stream is raised with the partial text.
 
-    Gemini sends errors outside of events.
+    Gemini sends some errors outside of events.
     """
-    wire.answers(streamed([*STREAM[:3], bad]))
+    wire.respond_with(stream_script([*STREAM[:3], error_data]))
     with pytest.raises(kind, match=expected_message) as caught:
-        wire.streamed_text()
+        wire.stream_text()
 
     assert caught.value.partial == "Hel"
 
 
-def test_data_after_the_end_mark_is_ignored(wire):
-    """Data after the end, as added by proxies, is ignored: an end marker, a line, half an error."""
-    for more in (b"data: [DONE]\n\n", b"[DONE]\n", b"{done}\n", b'{"error": {"code', b"data: {"):
-        wire.answers(streamed([*STREAM, more]))
-        assert wire.answer(request("Hi", streamed=True)).text == "Hello."
+def test_data_after_the_finish_reason_is_ignored(wire):
+    """Data after the finish reason, such as an end marker added by a proxy, is ignored."""
+    for extra_data in (
+        b"data: [DONE]\n\n",
+        b"[DONE]\n",
+        b"{done}\n",
+        b'{"error": {"code',
+        b"data: {",
+    ):
+        wire.respond_with(stream_script([*STREAM, extra_data]))
+        assert wire.get_answer(make_request("Hi", streamed=True)).text == "Hello."
 
 
-def test_a_rejected_parameter_is_named(wire):
-    """A rejected parameter is named as the caller spelled it."""
-    expected_message = _error(400, "INVALID_ARGUMENT", message="maxOutputTokens is not supported")
-    wire.answers(whole(expected_message, 400))
+def test_a_rejected_parameter_is_reported_by_its_name(wire):
+    """A rejected parameter is reported by the name that the caller used."""
+    body = _error_body(400, "INVALID_ARGUMENT", message="maxOutputTokens is not supported")
+    wire.respond_with(body_script(body, 400))
     with pytest.raises(RejectedParameterError) as caught:
         wire.ask(max_tokens=3)
 
     assert caught.value.code == "max_tokens"
 
 
-def test_every_cut_of_a_stream_is_an_error(wire):
-    """A stream cut at or within any event raises an error, whether ended, cut or reset."""
-    check_cuts(wire, STREAM, GeminiParser)
+def test_a_truncated_stream_raises_an_error(wire):
+    """A stream truncated after or within any event raises an error, however the connection ends."""
+    check_truncated_streams(wire, STREAM, GeminiParser)
 
 
-def test_however_it_is_split_the_chunks_are_the_same(wire):
-    """The chunks do not depend on the size of the blocks that arrive."""
-    check_splits(wire, GeminiParser, STREAM)
+def test_chunks_do_not_depend_on_block_boundaries(wire):
+    """The chunks do not depend on the sizes of the received blocks."""
+    check_block_boundaries(wire, GeminiParser, STREAM)
 
 
-def test_streams_at_once_do_not_mix(wire):
-    """Concurrent streams do not mix: the engine holds no state of a stream."""
-    check_at_once(wire, STREAM)
+def test_concurrent_streams_do_not_mix(wire):
+    """Concurrent streams do not mix, because the engine holds no state of a stream."""
+    check_concurrent_streams(wire, STREAM)
 
 
-def test_models_are_listed_by_their_short_names(wire):
-    """The models are listed by short name from one page; the health check requests this list."""
-    wire.answers(whole({"models": [{"name": "models/gemini-3.8-flash"}, {"name": "x"}, {}, 3]}))
+def test_models_are_listed_without_their_prefix(wire):
+    """Models are listed without the prefix `models/`, with one request for up to 1,000 models."""
+    wire.respond_with(
+        body_script({"models": [{"name": "models/gemini-3.8-flash"}, {"name": "x"}, {}, 3]})
+    )
     models = wire.run(lambda engine: engine.models())
 
     assert wire.last_request.target == "/v1beta/models?pageSize=1000"
@@ -447,7 +516,9 @@ def test_models_are_listed_by_their_short_names(wire):
 
 
 @settings(max_examples=400)
-@given(mutations([*BODIES, WHOLE, OVER, MALFORMED, {"promptFeedback": {"blockReason": "SAFETY"}}]))
-def test_no_body_raises_anything_but_our_errors(events):
-    """Bodies with junk in any place raise nothing but typed errors."""
-    check_no_raw_exception(GeminiParser(errors()), events)
+@given(
+    mutations([*BODIES, BODY, OVERLOADED, MALFORMED, {"promptFeedback": {"blockReason": "SAFETY"}}])
+)
+def test_arbitrary_events_raise_only_typed_errors(events):
+    """Bodies with arbitrary values in any field raise only typed errors."""
+    check_no_raw_exception(GeminiParser(make_errors()), events)

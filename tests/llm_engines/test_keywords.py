@@ -15,26 +15,26 @@ from gatewayx_nb.llm_engines import (
 )
 
 
-class Plain(LLMEngine):
+class AnyKeywordEngine(LLMEngine):
     """Engine that may read any keyword from `self.options`."""
 
 
-class Named(LLMEngine):
+class ExplicitKeywordEngine(LLMEngine):
     """Engine whose constructor names all its keywords."""
 
     def __init__(self, api_key="", *, voice=""):
         super().__init__(api_key)
 
 
-class Seed(OpenAICompatibleEngine):
-    """Engine with the constructor of the seed contract."""
+class KwargsEngine(OpenAICompatibleEngine):
+    """Engine whose constructor passes all keywords on."""
 
     def __init__(self, api_key, **kwargs):
         super().__init__(api_key, **kwargs)
 
 
-class Declared(LLMEngine):
-    """Engine that declares its keywords."""
+class DeclaredKeywordEngine(LLMEngine):
+    """Engine that declares its keywords in a class attribute."""
 
     keywords = frozenset({"voice"})
 
@@ -51,12 +51,12 @@ class Case:
 @pytest.mark.parametrize(
     "case",
     [
-        Case(Plain, "anything"),
-        Case(Seed, "anything"),
-        Case(Named, "voice"),
-        Case(Named, "voise", "Did you mean 'voice'"),
-        Case(Declared, "voice"),
-        Case(Declared, "voise", "Did you mean 'voice'"),
+        Case(AnyKeywordEngine, "anything"),
+        Case(KwargsEngine, "anything"),
+        Case(ExplicitKeywordEngine, "voice"),
+        Case(ExplicitKeywordEngine, "voise", "Did you mean 'voice'"),
+        Case(DeclaredKeywordEngine, "voice"),
+        Case(DeclaredKeywordEngine, "voise", "Did you mean 'voice'"),
         Case(AnthropicMessagesEngine, "version"),
         Case(GeminiEngine, "version"),
         Case(OpenAIResponsesEngine, "api"),
@@ -73,11 +73,11 @@ class Case:
     ],
     ids=lambda case: f"{case.engine.__name__}-{case.keyword}",
 )
-def test_what_an_engine_takes(case):
-    """An engine accepts the keywords it names, or any keyword if it may read any."""
-    check_keywords(case.engine, ["base_url", "model"], "mine")
+def test_unknown_keywords_are_refused(case):
+    """An engine accepts the keywords that it names, or any keyword if it names none."""
+    check_keywords(case.engine, ["base_url", "model"], "engine")
     if not case.expected_message:
-        check_keywords(case.engine, [case.keyword], "mine")
+        check_keywords(case.engine, [case.keyword], "engine")
         return
     with pytest.raises(ConfigError, match=case.expected_message):
-        check_keywords(case.engine, [case.keyword], "mine")
+        check_keywords(case.engine, [case.keyword], "engine")

@@ -19,7 +19,7 @@ from gatewayx_nb.testing import CloseConnection, Reset, Send, Server, chunk, rep
 
 KEY = "xai-canary-0123456789"
 
-WHOLE = {
+BODY = {
     "id": "cmpl-1",
     "model": "grok-4.6-exact",
     "choices": [
@@ -38,38 +38,40 @@ WHOLE = {
 }
 
 
-def _event(body):
+def _make_event(body):
     data = body if isinstance(body, str) else json.dumps(body)
     return f"data: {data}\n\n".encode()
 
 
-def _delta(finish=None, **delta):
-    choice = {"index": 0, "delta": delta, "finish_reason": finish}
-    return _event({"id": "cmpl-1", "model": "grok-4.6-exact", "choices": [choice], "usage": None})
+def _make_chunk(reason=None, **delta):
+    choice = {"index": 0, "delta": delta, "finish_reason": reason}
+    return _make_event(
+        {"id": "cmpl-1", "model": "grok-4.6-exact", "choices": [choice], "usage": None}
+    )
 
 
 STREAM = [
-    _delta(role="assistant", content=""),
-    _delta(reasoning_content="Hm."),
-    _delta(content="Hel"),
+    _make_chunk(role="assistant", content=""),
+    _make_chunk(reasoning_content="Hm."),
+    _make_chunk(content="Hel"),
     b": keep-alive\n\n",
-    _delta(content="lo."),
-    _delta(finish="stop"),
-    _event({"choices": [], "usage": WHOLE["usage"], "model": "grok-4.6-exact", "id": "cmpl-1"}),
-    _event("[DONE]"),
+    _make_chunk(content="lo."),
+    _make_chunk(reason="stop"),
+    _make_event({"choices": [], "usage": BODY["usage"], "model": "grok-4.6-exact", "id": "cmpl-1"}),
+    _make_event("[DONE]"),
 ]
 
 
-def _streamed(parts, *end):
+def _stream_script(events, *end):
     return [
         Send(stream_head()),
-        *(Send(chunk(piece)) for piece in parts),
+        *(Send(chunk(event)) for event in events),
         *(end or [Send(chunk(b""))]),
     ]
 
 
 @pytest.fixture
-def grok(project):
+def make_grok_pool(project):
     """Yield a function that creates a pool whose grok engine calls a local server."""
     pools = []
 
@@ -84,10 +86,10 @@ def grok(project):
         pool.close()
 
 
-def test_only_what_the_caller_set_is_sent(grok):
-    """The request contains only the options that were set, and the key in its header."""
-    with Server([Send(reply(json.dumps(WHOLE).encode()))]) as server:
-        grok(server).ask("Hi", model="grok")
+def test_omitted_options_are_not_sent(make_grok_pool):
+    """The request contains only the options that were set; the key is in its header."""
+    with Server([Send(reply(json.dumps(BODY).encode()))]) as server:
+        make_grok_pool(server).ask("Hi", model="grok")
         (request,) = server.requests
 
     assert (request.method, request.target) == ("POST", "/v1/chat/completions")
@@ -100,11 +102,11 @@ def test_only_what_the_caller_set_is_sent(grok):
     }
 
 
-def test_everything_that_the_caller_set_is_sent(grok):
-    """All options are sent under the provider's names; params override them."""
-    with Server(_streamed(STREAM)) as server:
+def test_all_options_are_sent_under_the_provider_names(make_grok_pool):
+    """All options are sent under the provider's names; `params` overrides them."""
+    with Server(_stream_script(STREAM)) as server:
         list(
-            grok(server).stream(
+            make_grok_pool(server).stream(
                 "Hi",
                 model="grok:small",
                 system="Brief.",
@@ -134,12 +136,12 @@ def test_everything_that_the_caller_set_is_sent(grok):
     }
 
 
-def test_a_schema_is_sent_and_the_answer_parsed(grok):
+def test_a_schema_is_sent_and_the_answer_parsed(make_grok_pool):
     """A schema is sent as the provider's structured output, and the answer is parsed."""
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
-    answer = {**WHOLE, "choices": [{"message": {"content": '{"a": 1}'}, "finish_reason": "stop"}]}
+    answer = {**BODY, "choices": [{"message": {"content": '{"a": 1}'}, "finish_reason": "stop"}]}
     with Server([Send(reply(json.dumps(answer).encode()))]) as server:
-        assert grok(server).ask("Hi", model="grok", schema=schema).parsed == {"a": 1}
+        assert make_grok_pool(server).ask("Hi", model="grok", schema=schema).parsed == {"a": 1}
         body = json.loads(server.requests[0].body)
 
     assert body["response_format"]["json_schema"] == {
@@ -149,13 +151,13 @@ def test_a_schema_is_sent_and_the_answer_parsed(grok):
     }
 
 
-@pytest.mark.parametrize("way", ["whole", "streamed", "whole though a stream was asked for"])
-def test_every_way_gives_the_same_reply(grok, way):
-    """A whole body and a stream yield the same reply, through one parser."""
-    whole = [Send(reply(json.dumps(WHOLE).encode()))]
-    with Server(_streamed(STREAM) if way == "streamed" else whole) as server:
-        pool = grok(server)
-        if way == "whole":
+@pytest.mark.parametrize("form", ["body", "stream", "body instead of a stream"])
+def test_body_and_stream_yield_the_same_reply(make_grok_pool, form):
+    """A body and a stream yield the same reply."""
+    body_script = [Send(reply(json.dumps(BODY).encode()))]
+    with Server(_stream_script(STREAM) if form == "stream" else body_script) as server:
+        pool = make_grok_pool(server)
+        if form == "body":
             answer = pool.ask("Hi", model="grok")
         else:
             stream = pool.stream("Hi", model="grok")
@@ -167,30 +169,32 @@ def test_every_way_gives_the_same_reply(grok, way):
     assert (answer.finish_reason, answer.request_id, answer.cost) == ("stop", "cmpl-1", None)
 
 
-def test_text_comes_piece_by_piece(grok):
+def test_each_text_event_yields_a_chunk(make_grok_pool):
     """Each text event yields one chunk."""
-    with Server(_streamed(STREAM)) as server:
-        texts = [chunk.text for chunk in grok(server).stream("Hi", model="grok") if chunk.text]
+    with Server(_stream_script(STREAM)) as server:
+        texts = [
+            chunk.text for chunk in make_grok_pool(server).stream("Hi", model="grok") if chunk.text
+        ]
 
     assert texts == ["Hel", "lo."]
 
 
 @dataclass(frozen=True)
 class Case:
-    """A usage object of a server, and the expected usage."""
+    """A usage object in a response, and the expected usage."""
 
     name: str
-    sent: dict
+    usage: dict
     expected: Usage = field(default_factory=Usage)
 
 
 @pytest.mark.parametrize(
     "case",
     [
-        Case("nothing", {}, Usage()),
-        Case("no numbers", {"prompt_tokens": None, "completion_tokens": "5"}, Usage()),
+        Case("empty object", {}, Usage()),
+        Case("not integers", {"prompt_tokens": None, "completion_tokens": "5"}, Usage()),
         Case(
-            "reasoning within",
+            "output with reasoning",
             {
                 "prompt_tokens": 50,
                 "completion_tokens": 80,
@@ -200,7 +204,7 @@ class Case:
             Usage(50, 80, reasoning_tokens=30),
         ),
         Case(
-            "reasoning apart, as xAI counts",
+            "output without reasoning, from xAI",
             {
                 "prompt_tokens": 50,
                 "completion_tokens": 50,
@@ -210,17 +214,20 @@ class Case:
             Usage(50, 80, reasoning_tokens=30),
         ),
         Case(
-            "cache, as DeepSeek names it",
+            "DeepSeek's name of cached tokens",
             {"prompt_tokens": 5, "completion_tokens": 1, "prompt_cache_hit_tokens": 3},
             Usage(5, 1, 3),
         ),
     ],
     ids=lambda case: case.name,
 )
-def test_usage_is_counted_as_design_does(grok, case):
-    """Unknown usage is None, never 0; reasoning tokens are part of the output."""
-    with Server([Send(reply(json.dumps({**WHOLE, "usage": case.sent}).encode()))]) as server:
-        assert grok(server).ask("Hi", model="grok").usage == case.expected
+def test_output_tokens_include_reasoning_tokens(make_grok_pool, case):
+    """Output tokens include reasoning tokens, even if the provider's do not.
+
+    Missing counts are None, not 0.
+    """
+    with Server([Send(reply(json.dumps({**BODY, "usage": case.usage}).encode()))]) as server:
+        assert make_grok_pool(server).ask("Hi", model="grok").usage == case.expected
 
 
 @pytest.mark.parametrize(
@@ -230,13 +237,13 @@ def test_usage_is_counted_as_design_does(grok, case):
         ("length", "length"),
         ("function_call", "tool_calls"),
         ("content_filter", "content_filter"),
-        ("something new", "other"),
+        ("unknown", "other"),
     ],
 )
-def test_finish_reasons_have_neutral_names(grok, reason, expected):
-    """Finish reasons have neutral names; unknown ones are `other`."""
-    with Server(_streamed([_delta(content="x"), _delta(finish=reason)])) as server:
-        stream = grok(server).stream("Hi", model="grok")
+def test_finish_reasons_are_mapped_to_common_names(make_grok_pool, reason, expected):
+    """Finish reasons are mapped to the package's names; unknown ones are `other`."""
+    with Server(_stream_script([_make_chunk(content="x"), _make_chunk(reason=reason)])) as server:
+        stream = make_grok_pool(server).stream("Hi", model="grok")
         list(stream)
 
     assert stream.reply.finish_reason == expected
@@ -244,7 +251,7 @@ def test_finish_reasons_have_neutral_names(grok, reason, expected):
 
 @dataclass(frozen=True)
 class Fault:
-    """A faulty response, and the error it becomes."""
+    """An error response, and the exception it raises."""
 
     name: str
     status: int
@@ -254,29 +261,31 @@ class Fault:
 
 
 FAULTS = [
-    Fault("bad key", 401, {"error": {"message": f"bad key {KEY}"}}, AuthenticationError, "<key>"),
-    Fault("no money", 402, {"error": "no credit"}, QuotaError, "no credit"),
+    Fault(
+        "invalid key", 401, {"error": {"message": f"bad key {KEY}"}}, AuthenticationError, "<key>"
+    ),
+    Fault("no credit", 402, {"error": "no credit"}, QuotaError, "no credit"),
     Fault(
         "forbidden", 403, {"error": {"message": "no"}}, AuthenticationError, "GATEWAYX_GROK_API_KEY"
     ),
     Fault(
-        "no such model",
+        "unknown model",
         404,
         {"error": {"message": "unknown", "code": "model_not_found"}},
         ModelNotFoundError,
         "unknown",
     ),
-    Fault("no such page", 404, "<html>", ProviderError, "the body is not JSON"),
-    Fault("rate", 429, {"error": {"message": "slow"}}, RateLimitError, "slow"),
+    Fault("HTML with 404", 404, "<html>", ProviderError, "the body is not JSON"),
+    Fault("rate limit", 429, {"error": {"message": "slow"}}, RateLimitError, "slow"),
     Fault("quota", 429, {"error": {"code": "insufficient_quota"}}, QuotaError, "429"),
     Fault(
-        "too long",
+        "context length",
         400,
         {"error": {"message": "too long", "code": "context_length_exceeded"}},
         ContextLengthError,
         "too long",
     ),
-    Fault("broken", 500, {"detail": "oh"}, ProviderError, "oh"),
+    Fault("server error", 500, {"detail": "oh"}, ProviderError, "oh"),
     Fault(
         "200 with an error",
         200,
@@ -285,19 +294,19 @@ FAULTS = [
         "over",
     ),
     Fault("200 with an error text", 200, {"error": "over"}, ProviderError, "over"),
-    Fault("200 of vLLM", 200, {"object": "error", "message": "oh"}, ProviderError, "oh"),
-    Fault("200 with a page", 200, "<html>sign in</html>", ProviderError, "not JSON"),
+    Fault("200 with vLLM's error", 200, {"object": "error", "message": "oh"}, ProviderError, "oh"),
+    Fault("200 with HTML", 200, "<html>sign in</html>", ProviderError, "not JSON"),
     Fault("200 with NaN", 200, '{"usage": NaN}', ProviderError, "not JSON"),
-    Fault("200 nested too deep", 200, "[" * 100_000, ProviderError, "not JSON"),
+    Fault("200 with deep nesting", 200, "[" * 100_000, ProviderError, "not JSON"),
     Fault("200 with a list", 200, "[1]", ProviderError, "not a JSON object"),
-    Fault("200 with a page that tells the key", 200, f"<p>{KEY}</p>", ProviderError, "<key>"),
-    Fault("a code that tells the key", 400, {"error": {"code": f"x {KEY}"}}, ProviderError, "400"),
-    Fault("200 with nothing", 200, "{}", TruncatedError, "end marker"),
+    Fault("200 with HTML that contains the key", 200, f"<p>{KEY}</p>", ProviderError, "<key>"),
+    Fault("code that contains the key", 400, {"error": {"code": f"x {KEY}"}}, ProviderError, "400"),
+    Fault("200 with an empty object", 200, "{}", TruncatedError, "end marker"),
 ]
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_a_fault_is_a_typed_error_of_one_line(grok, fault):
+def test_error_responses_raise_typed_errors(make_grok_pool, fault):
     """An error response raises a one-line typed error that names the engine.
 
     It never shows the key, even if the provider's message does.
@@ -305,7 +314,7 @@ def test_a_fault_is_a_typed_error_of_one_line(grok, fault):
     body = fault.body if isinstance(fault.body, str) else json.dumps(fault.body)
     with Server([Send(reply(body.encode(), fault.status))]) as server:
         with pytest.raises(fault.kind, match=fault.expected_message) as caught:
-            grok(server).ask("Hi", model="grok")
+            make_grok_pool(server).ask("Hi", model="grok")
         assert [request.method for request in server.requests].count("POST") == 1
 
     assert type(caught.value) is fault.kind
@@ -322,29 +331,29 @@ def test_a_fault_is_a_typed_error_of_one_line(grok, fault):
         ("no json", ProviderError),
     ],
 )
-def test_an_error_within_a_stream_is_raised_after_its_chunks(grok, event, kind):
+def test_an_error_within_a_stream_is_raised_after_the_chunks(make_grok_pool, event, kind):
     """An error within a 200 stream is raised with the partial text."""
-    script = _streamed([_delta(content="half"), _event(event)])
+    script = _stream_script([_make_chunk(content="half"), _make_event(event)])
     with Server(script) as server, pytest.raises(kind) as caught:
-        list(grok(server).stream("Hi", model="grok"))
+        list(make_grok_pool(server).stream("Hi", model="grok"))
 
     assert caught.value.partial == "half"
 
 
-def test_every_cut_of_a_stream_is_an_error(grok):
-    """A stream that ends before its end marker, regularly or by a reset, raises an error."""
-    marks = [number for number, piece in enumerate(STREAM) if b'"finish_reason": "stop"' in piece]
+def test_a_truncated_stream_raises_an_error(make_grok_pool):
+    """A stream that ends before its finish reason raises an error, however the connection ends."""
+    last = next(index for index, event in enumerate(STREAM) if b'"finish_reason": "stop"' in event)
     for end in (Send(chunk(b"")), CloseConnection(), Reset()):
-        for count in range(marks[0] + 1):
-            with Server(_streamed(STREAM[:count], end)) as server:
-                stream = grok(server).stream("Hi", model="grok")
+        for count in range(last + 1):
+            with Server(_stream_script(STREAM[:count], end)) as server:
+                stream = make_grok_pool(server).stream("Hi", model="grok")
                 with pytest.raises((TruncatedError, TransportError)) as caught:
                     list(stream)
             assert caught.value.partial == "Hello."[: len(caught.value.partial)]
 
 
-def test_a_key_of_another_vendor_is_named_as_such(project):
-    """If a key is refused and looks like another vendor's, the error says so without showing it."""
+def test_a_key_of_another_vendor_is_reported(project):
+    """If a rejected key looks like another vendor's, the error says so without showing the key."""
     with Server([Send(reply(b"{}", 401))]) as server:
         url = f"GATEWAYX_GROK_BASE_URL={server.url}/v1"
         project.set_keys(f"GATEWAYX_GROK_API_KEY=sk-ant-api03-canary\n{url}\n")
@@ -355,32 +364,32 @@ def test_a_key_of_another_vendor_is_named_as_such(project):
     assert "canary" not in str(caught.value)
 
 
-def test_a_rate_limit_says_when(grok):
-    """`Retry-After` is in the error; a wait of more than a minute is not retried."""
-    limited = reply(b"{}", 429, retry_after="120")
-    with Server([Send(limited)]) as server, pytest.raises(RateLimitError) as caught:
-        grok(server).ask("Hi", model="grok")
+def test_a_rate_limit_error_has_the_time_to_retry(make_grok_pool):
+    """The error has the seconds of `Retry-After`; a wait of more than a minute is not retried."""
+    response = reply(b"{}", 429, retry_after="120")
+    with Server([Send(response)]) as server, pytest.raises(RateLimitError) as caught:
+        make_grok_pool(server).ask("Hi", model="grok")
 
     assert caught.value.retry_after == 120.0
 
 
-def test_models_are_listed_without_a_token(grok):
+def test_listing_models_uses_no_tokens(make_grok_pool):
     """The list of models uses no tokens, and the health check requests it."""
-    listed = json.dumps({"data": [{"id": "grok-4.6"}, {"id": "other"}, {}, 3]}).encode()
-    with Server([Send(reply(listed))]) as server:
-        pool = grok(server)
+    body = json.dumps({"data": [{"id": "grok-4.6"}, {"id": "other"}, {}, 3]}).encode()
+    with Server([Send(reply(body))]) as server:
+        pool = make_grok_pool(server)
         target = pool._registry.resolve("grok")
         host = pool._runtime.host(target)
 
-        async def ask():
+        async def query():
             async with host.use(target, 1) as engine:
                 return await engine.models(), await engine.health_check()
 
-        models, healthy = host.portal.run(ask())
+        models, is_healthy = host.portal.run(query())
         assert server.requests[0].target == "/v1/models"
 
     assert [(str(model), model.default) for model in models] == [
         ("grok:grok-4.6", True),
         ("grok:other", False),
     ]
-    assert healthy
+    assert is_healthy

@@ -13,16 +13,16 @@ from gatewayx_nb.replies import Usage
 from tests.llm_engines.wire import (
     KEY,
     Wire,
-    check_at_once,
-    check_cuts,
+    body_script,
+    check_block_boundaries,
+    check_concurrent_streams,
     check_no_raw_exception,
-    check_splits,
-    errors,
-    event,
+    check_truncated_streams,
+    make_errors,
+    make_event,
+    make_request,
     mutations,
-    request,
-    streamed,
-    whole,
+    stream_script,
 )
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
@@ -33,15 +33,15 @@ USAGE = {
     "prompt_tokens_details": {"cached_tokens": 40, "cache_write_tokens": 5},
     "completion_tokens_details": {"reasoning_tokens": 30},
 }
-CALLS = (ToolCall("c1", "look", '{"at": "sky"}'), ToolCall("c2", "wait", "{}"))
+TOOL_CALLS = (ToolCall("c1", "look", '{"at": "sky"}'), ToolCall("c2", "wait", "{}"))
 
 
-def _call(call, **fields):
+def _tool_call(call, **fields):
     function = {"name": call.name, "arguments": call.arguments}
     return {"id": call.id, "type": "function", "function": function} | fields
 
 
-def _whole(message, reason="stop", **fields):
+def _make_body(message, reason="stop", **fields):
     return {
         "id": "cmpl-1",
         "object": "chat.completion",
@@ -59,7 +59,7 @@ def _whole(message, reason="stop", **fields):
     } | fields
 
 
-def _chunk(delta=None, reason=None, index=0, **fields):
+def _make_chunk(delta=None, reason=None, index=0, **fields):
     choice = {"index": index, "delta": delta or {}, "logprobs": None, "finish_reason": reason}
     return {
         "id": "cmpl-1",
@@ -71,44 +71,48 @@ def _chunk(delta=None, reason=None, index=0, **fields):
     } | fields
 
 
-def _fragments(*fragments):
-    return _chunk({"tool_calls": list(fragments)})
+def _tool_call_chunk(*fragments):
+    return _make_chunk({"tool_calls": list(fragments)})
 
 
-WHOLE = _whole({"content": "Hello.", "tool_calls": [_call(c) for c in CALLS]}, "tool_calls")
+BODY = _make_body(
+    {"content": "Hello.", "tool_calls": [_tool_call(c) for c in TOOL_CALLS]}, "tool_calls"
+)
 CHUNKS = [
-    _chunk({"role": "assistant", "content": "", "refusal": None}),
-    _chunk({"content": "Hel"}),
-    _chunk({"content": "???"}, index=1),
-    _chunk({"content": "lo."}),
-    _fragments({"index": 0, "id": "c1", "type": "function", "function": {"name": "look"}}),
-    _fragments({"index": 0, "function": {"arguments": '{"at": '}}),
-    _fragments({"index": 0, "function": {"arguments": '"sky"}'}}, _call(CALLS[1], index=1)),
-    _chunk(reason="tool_calls"),
-    _chunk(choices=[], usage=USAGE),
+    _make_chunk({"role": "assistant", "content": "", "refusal": None}),
+    _make_chunk({"content": "Hel"}),
+    _make_chunk({"content": "???"}, index=1),
+    _make_chunk({"content": "lo."}),
+    _tool_call_chunk({"index": 0, "id": "c1", "type": "function", "function": {"name": "look"}}),
+    _tool_call_chunk({"index": 0, "function": {"arguments": '{"at": '}}),
+    _tool_call_chunk(
+        {"index": 0, "function": {"arguments": '"sky"}'}}, _tool_call(TOOL_CALLS[1], index=1)
+    ),
+    _make_chunk(reason="tool_calls"),
+    _make_chunk(choices=[], usage=USAGE),
 ]
-STREAM = [*map(event, CHUNKS), event("[DONE]")]
+STREAM = [*map(make_event, CHUNKS), make_event("[DONE]")]
 
 
 @pytest.fixture(scope="module")
 def wire(tmp_path_factory):
-    """Yield the openai engine at a local base URL, where it uses Chat Completions."""
+    """Yield the openai engine with a local base URL, for which it uses Chat Completions."""
     with Wire(tmp_path_factory.mktemp("chat") / "project", "openai", "/v1") as wire:
         yield wire
 
 
 @contextlib.contextmanager
-def _sdk(wire):
-    with openai.OpenAI(api_key=KEY, base_url=f"{wire.server.url}/v1", max_retries=0) as sdk:
-        yield sdk.chat.completions
+def _open_sdk(wire):
+    with openai.OpenAI(api_key=KEY, base_url=f"{wire.server.url}/v1", max_retries=0) as client:
+        yield client.chat.completions
 
 
-def _image(url):
+def _image_part(url):
     return {"type": "image_url", "image_url": {"url": url}}
 
 
 @dataclass(frozen=True)
-class Sent:
+class RequestCase:
     """A request, and the equivalent call of OpenAI's SDK."""
 
     name: str
@@ -116,11 +120,15 @@ class Sent:
     sdk: dict
 
 
-SENT = [
-    Sent("bare", request("Hi"), {"messages": [{"role": "user", "content": "Hi"}], "stream": False}),
-    Sent(
-        "everything",
-        request(
+REQUEST_CASES = [
+    RequestCase(
+        "bare",
+        make_request("Hi"),
+        {"messages": [{"role": "user", "content": "Hi"}], "stream": False},
+    ),
+    RequestCase(
+        "all options",
+        make_request(
             "Hi",
             "Ho",
             Message("user", "See", (Image("image/png", b"\x89PNG"),)),
@@ -144,10 +152,10 @@ SENT = [
                     "role": "user",
                     "content": [
                         {"type": "text", "text": "See"},
-                        _image("data:image/png;base64,iVBORw=="),
+                        _image_part("data:image/png;base64,iVBORw=="),
                     ],
                 },
-                {"role": "user", "content": [_image("https://x.test/a.jpg")]},
+                {"role": "user", "content": [_image_part("https://x.test/a.jpg")]},
             ],
             "temperature": 0,
             "top_p": 0.5,
@@ -166,130 +174,146 @@ SENT = [
 ]
 
 
-@pytest.mark.parametrize("case", SENT, ids=lambda case: case.name)
-def test_what_is_sent_is_what_the_vendors_sdk_sends(wire, case):
+@pytest.mark.parametrize("case", REQUEST_CASES, ids=lambda case: case.name)
+def test_requests_equal_those_of_the_sdk(wire, case):
     """The request is equal to the SDK's and contains only the options that were set."""
-    wire.answers(streamed(STREAM) if case.request.streamed else whole(WHOLE))
-    wire.chunks(case.request)
-    ours, sent = wire.last_request, wire.sent
-    with _sdk(wire) as sdk:
+    wire.respond_with(stream_script(STREAM) if case.request.streamed else body_script(BODY))
+    wire.get_chunks(case.request)
+    engine_request, engine_body = wire.last_request, wire.request_body
+    with _open_sdk(wire) as sdk:
         list(sdk.create(model="gpt-6.1-sol", **case.sdk))
 
-    assert sent == wire.sent
-    assert ours.target == wire.last_request.target == "/v1/chat/completions"
-    assert ours.headers["authorization"] == wire.last_request.headers["authorization"]
+    assert engine_body == wire.request_body
+    assert engine_request.target == wire.last_request.target == "/v1/chat/completions"
+    assert engine_request.headers["authorization"] == wire.last_request.headers["authorization"]
 
 
-def test_the_vendors_types_take_our_recorded_stream():
-    """The recorded stream matches OpenAI's types, and genai-prices reads the same usage."""
+def test_the_recorded_answers_match_the_sdk_types():
+    """The recorded answers match OpenAI's types, and genai-prices reads the same usage."""
     for body in CHUNKS:
         ChatCompletionChunk.model_validate(body)
-    ChatCompletion.model_validate(WHOLE)
+    ChatCompletion.model_validate(BODY)
 
-    theirs = genai_prices.extract_usage(WHOLE, provider_id="openai", api_flavor="chat").usage
-    assert (theirs.input_tokens, theirs.output_tokens, theirs.cache_read_tokens) == (50, 80, 40)
+    usage = genai_prices.extract_usage(BODY, provider_id="openai", api_flavor="chat").usage
+    assert (usage.input_tokens, usage.output_tokens, usage.cache_read_tokens) == (50, 80, 40)
 
 
-@pytest.mark.parametrize("way", ["whole", "streamed"])
-def test_every_way_gives_the_same_answer(wire, way):
-    """Fragments are merged into tool calls, and the first of several answers is yielded."""
-    wire.answers(whole(WHOLE) if way == "whole" else streamed(STREAM))
-    answer = wire.answer(request("Hi", streamed=way == "streamed"))
+@pytest.mark.parametrize("form", ["body", "stream"])
+def test_body_and_stream_yield_the_same_answer(wire, form):
+    """Fragments are joined into tool calls, and only the first of several answers is yielded."""
+    wire.respond_with(body_script(BODY) if form == "body" else stream_script(STREAM))
+    answer = wire.get_answer(make_request("Hi", streamed=form == "stream"))
 
-    assert (answer.text, answer.tool_calls) == ("Hello.", CALLS)
+    assert (answer.text, answer.tool_calls) == ("Hello.", TOOL_CALLS)
     assert (answer.finish_reason, answer.usage) == ("tool_calls", Usage(50, 80, 40, 5, 30))
     assert (answer.model, answer.request_id) == ("gpt-6.1-sol", "cmpl-1")
-    assert answer.raw == (WHOLE if way == "whole" else None)
+    assert answer.raw == (BODY if form == "body" else None)
 
 
-ONE, TWO = CALLS
-START, REST = {"name": "look", "arguments": '{"at":'}, {"arguments": ' "sky"}'}
+FIRST_CALL, SECOND_CALL = TOOL_CALLS
+FIRST_FUNCTION, SECOND_FUNCTION = {"name": "look", "arguments": '{"at":'}, {"arguments": ' "sky"}'}
 
 
 @pytest.mark.parametrize(
     "fragments",
     [
-        pytest.param([_call(ONE), _call(TWO)], id="no index"),
-        pytest.param([_call(ONE, index=0), _call(TWO, index=0)], id="every index 0"),
+        pytest.param([_tool_call(FIRST_CALL), _tool_call(SECOND_CALL)], id="no index"),
         pytest.param(
-            [{"id": "c1", "function": START}, {"function": REST}, _call(TWO)],
-            id="no index, in pieces",
+            [_tool_call(FIRST_CALL, index=0), _tool_call(SECOND_CALL, index=0)], id="every index 0"
         ),
         pytest.param(
             [
-                {"index": 0, "id": "c1", "function": START},
-                {"index": 0, "id": "c1", "function": {**REST, "name": "look"}},
-                _call(TWO, index=1),
+                {"id": "c1", "function": FIRST_FUNCTION},
+                {"function": SECOND_FUNCTION},
+                _tool_call(SECOND_CALL),
             ],
-            id="id and name repeated",
+            id="fragments without an index",
+        ),
+        pytest.param(
+            [
+                {"index": 0, "id": "c1", "function": FIRST_FUNCTION},
+                {"index": 0, "id": "c1", "function": {**SECOND_FUNCTION, "name": "look"}},
+                _tool_call(SECOND_CALL, index=1),
+            ],
+            id="repeated id and name",
         ),
         pytest.param(
             [
                 {"index": 0, "id": "c1", "function": {"name": "look", "arguments": {"at": "sky"}}},
-                _call(TWO, index=1),
+                _tool_call(SECOND_CALL, index=1),
             ],
             id="arguments as an object",
         ),
     ],
 )
-def test_tool_calls_come_whole_from_every_server(wire, fragments):
-    """Tool calls are complete, however the server numbers and names their fragments."""
-    bodies = [*map(_fragments, fragments), _chunk(reason="stop")]
-    wire.answers(streamed(map(event, bodies)))
-    answer = wire.answer(request("Hi", streamed=True))
+def test_tool_calls_are_joined_from_any_form_of_fragments(wire, fragments):
+    """Tool calls are complete, whichever fields of their fragments the server sends."""
+    bodies = [*map(_tool_call_chunk, fragments), _make_chunk(reason="stop")]
+    wire.respond_with(stream_script(map(make_event, bodies)))
+    answer = wire.get_answer(make_request("Hi", streamed=True))
 
-    assert (answer.tool_calls, answer.finish_reason) == (CALLS, "tool_calls")
+    assert (answer.tool_calls, answer.finish_reason) == (TOOL_CALLS, "tool_calls")
 
 
-def test_calls_of_a_whole_body_need_no_ids(wire):
-    """Tool calls in a whole body need no ids, because they are separate list items."""
+def test_tool_calls_in_a_body_need_no_ids(wire):
+    """Tool calls in a body need no ids, because each is a separate list item."""
     calls = [{"function": {"name": name, "arguments": "{}"}} for name in "ab"]
-    wire.answers(whole(_whole({"tool_calls": calls})))
+    wire.respond_with(body_script(_make_body({"tool_calls": calls})))
 
-    assert [call.name for call in wire.answer(request("Hi")).tool_calls] == ["a", "b"]
+    assert [call.name for call in wire.get_answer(make_request("Hi")).tool_calls] == ["a", "b"]
 
 
 def test_a_refusal_is_a_reply(wire):
-    """A refusal is a reply with its text, whole and streamed."""
-    rows = [_chunk({"refusal": "No"}), _chunk({"refusal": "."}), _chunk(reason="stop")]
-    for script in (whole(_whole({"refusal": "No."})), streamed(map(event, rows))):
-        wire.answers(list(script))
-        answer = wire.answer(request("Hi"))
+    """A refusal is a reply with the text of the refusal, as a body and as a stream."""
+    chunks = [
+        _make_chunk({"refusal": "No"}),
+        _make_chunk({"refusal": "."}),
+        _make_chunk(reason="stop"),
+    ]
+    for script in (
+        body_script(_make_body({"refusal": "No."})),
+        stream_script(map(make_event, chunks)),
+    ):
+        wire.respond_with(list(script))
+        answer = wire.get_answer(make_request("Hi"))
         assert (answer.text, answer.finish_reason) == ("No.", "content_filter")
 
 
-def test_a_content_of_parts_is_read(wire):
-    """A content list of parts, as sent by Mistral's reasoning models, is read."""
+def test_content_may_be_a_list_of_parts(wire):
+    """The content may be a list of parts, as sent by Mistral's reasoning models."""
     parts = [
         {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]},
         {"type": "text", "text": "Hello."},
         {"type": "reference", "reference_ids": [1]},
         3,
     ]
-    rows = [*(_chunk({"content": [part]}) for part in parts), _chunk(reason="stop")]
-    for script in (whole(_whole({"content": parts})), streamed(map(event, rows))):
-        wire.answers(list(script))
-        answer = wire.answer(request("Hi"))
+    chunks = [*(_make_chunk({"content": [part]}) for part in parts), _make_chunk(reason="stop")]
+    for script in (
+        body_script(_make_body({"content": parts})),
+        stream_script(map(make_event, chunks)),
+    ):
+        wire.respond_with(list(script))
+        answer = wire.get_answer(make_request("Hi"))
         assert (answer.text, answer.reasoning) == ("Hello.", "Hm.")
 
 
-def test_every_cut_of_a_stream_is_an_error(wire):
-    """A stream cut at or within any event before the finish reason raises an error."""
-    check_cuts(wire, STREAM[:8], ChatParser)
+def test_a_truncated_stream_raises_an_error(wire):
+    """A stream truncated before its finish reason raises an error."""
+    check_truncated_streams(wire, STREAM[:8], ChatParser)
 
 
-def test_however_it_is_split_the_chunks_are_the_same(wire):
-    """The chunks do not depend on the size of the blocks that arrive."""
-    check_splits(wire, ChatParser, STREAM)
+def test_chunks_do_not_depend_on_block_boundaries(wire):
+    """The chunks do not depend on the sizes of the received blocks."""
+    check_block_boundaries(wire, ChatParser, STREAM)
 
 
-def test_streams_at_once_do_not_mix(wire):
-    """Concurrent streams do not mix: the engine holds no state of a stream."""
-    check_at_once(wire, STREAM)
+def test_concurrent_streams_do_not_mix(wire):
+    """Concurrent streams do not mix, because the engine holds no state of a stream."""
+    check_concurrent_streams(wire, STREAM)
 
 
 @settings(max_examples=400)
-@given(mutations([*CHUNKS, WHOLE, {"error": {"message": "m", "code": 429}}]))
-def test_no_body_raises_anything_but_our_errors(events):
-    """Bodies with junk in any place raise nothing but typed errors."""
-    check_no_raw_exception(ChatParser(errors()), events)
+@given(mutations([*CHUNKS, BODY, {"error": {"message": "m", "code": 429}}]))
+def test_arbitrary_events_raise_only_typed_errors(events):
+    """Bodies with arbitrary values in any field raise only typed errors."""
+    check_no_raw_exception(ChatParser(make_errors()), events)

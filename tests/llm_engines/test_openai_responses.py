@@ -29,20 +29,20 @@ from tests.engines import engine_module
 from tests.llm_engines.wire import (
     KEY,
     Wire,
-    check_at_once,
-    check_cuts,
+    body_script,
+    check_block_boundaries,
+    check_concurrent_streams,
     check_no_raw_exception,
-    check_splits,
-    errors,
-    event,
+    check_truncated_streams,
+    make_errors,
+    make_event,
+    make_request,
     mutations,
-    request,
-    streamed,
-    summed,
-    whole,
+    stream_script,
+    sum_chunks,
 )
 
-PIXEL = Image("image/png", b"\x89PNG")
+IMAGE = Image("image/png", b"\x89PNG")
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
 CALL = {
     "type": "function_call",
@@ -61,21 +61,21 @@ USAGE = {
 }
 
 
-def _thought(*texts):
+def _reasoning_item(*texts):
     summary = [{"type": "summary_text", "text": text} for text in texts]
     return {"type": "reasoning", "id": "rs_1", "summary": summary}
 
 
-def _message(*parts):
-    shape = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed"}
-    return shape | {"content": list(parts)}
+def _message_item(*parts):
+    item = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed"}
+    return item | {"content": list(parts)}
 
 
-def _text(text):
+def _text_part(text):
     return {"type": "output_text", "text": text, "annotations": []}
 
 
-def _response(*output, status="completed", usage=USAGE, **fields):
+def _make_body(*output, status="completed", usage=USAGE, **fields):
     return {
         "id": "resp_1",
         "object": "response",
@@ -92,8 +92,8 @@ def _response(*output, status="completed", usage=USAGE, **fields):
     } | fields
 
 
-WHOLE = _response(_thought("First.", "Then."), _message(_text("Hello.")), CALL)
-EMPTY = _response(status="in_progress", usage=None)
+BODY = _make_body(_reasoning_item("First.", "Then."), _message_item(_text_part("Hello.")), CALL)
+EMPTY = _make_body(status="in_progress", usage=None)
 
 EVENTS = [
     {"type": "response.created", "response": EMPTY},
@@ -108,7 +108,11 @@ EVENTS = [
         }
         for index, delta in [(0, "Fir"), (0, "st."), (1, "Then.")]
     ),
-    {"type": "response.output_item.done", "output_index": 0, "item": _thought("First.", "Then.")},
+    {
+        "type": "response.output_item.done",
+        "output_index": 0,
+        "item": _reasoning_item("First.", "Then."),
+    },
     *(
         {
             "type": "response.output_text.delta",
@@ -120,7 +124,7 @@ EVENTS = [
         }
         for delta in ("Hel", "lo.")
     ),
-    {"type": "response.output_item.done", "output_index": 1, "item": WHOLE["output"][1]},
+    {"type": "response.output_item.done", "output_index": 1, "item": BODY["output"][1]},
     {
         "type": "response.function_call_arguments.delta",
         "item_id": "fc_1",
@@ -128,33 +132,33 @@ EVENTS = [
         "delta": '{"at": ',
     },
     {"type": "response.output_item.done", "output_index": 2, "item": CALL},
-    {"type": "response.completed", "response": WHOLE},
+    {"type": "response.completed", "response": BODY},
 ]
-EVENTS = [{**row, "sequence_number": number} for number, row in enumerate(EVENTS)]
+EVENTS = [{**event, "sequence_number": number} for number, event in enumerate(EVENTS)]
 
 
-def _event(row):
-    return f"event: {row['type']}\n".encode() + event(row)
+def _make_event(event):
+    return f"event: {event['type']}\n".encode() + make_event(event)
 
 
 STREAM = [
-    *map(_event, EVENTS[:4]),
-    event({"type": "keepalive", "sequence_number": 3}),
-    event({"type": "response.something.new", "delta": "no text", "item": {"type": "new"}}),
-    *map(_event, EVENTS[4:]),
+    *map(_make_event, EVENTS[:4]),
+    make_event({"type": "keepalive", "sequence_number": 3}),
+    make_event({"type": "response.something.new", "delta": "no text", "item": {"type": "new"}}),
+    *map(_make_event, EVENTS[4:]),
 ]
 
 
 @pytest.fixture(scope="module")
 def wire(tmp_path_factory):
-    """Yield the openai engine, set to Responses, with a local server."""
+    """Yield the openai engine, set to use the Responses API of a local server."""
     folder = tmp_path_factory.mktemp("responses") / "project"
     with Wire(folder, "openai", "/v1", '[engines.openai]\napi = "responses"') as wire:
         yield wire
 
 
 @dataclass(frozen=True)
-class Sent:
+class RequestCase:
     """A request, and the equivalent call of OpenAI's SDK."""
 
     name: str
@@ -162,15 +166,17 @@ class Sent:
     sdk: dict
 
 
-SENT = [
-    Sent("bare", request("Hi"), {"input": [{"role": "user", "content": "Hi"}], "stream": False}),
-    Sent(
-        "everything",
-        request(
+REQUEST_CASES = [
+    RequestCase(
+        "bare", make_request("Hi"), {"input": [{"role": "user", "content": "Hi"}], "stream": False}
+    ),
+    RequestCase(
+        "all options",
+        make_request(
             "Hi",
             "Ho",
-            Message("user", "See", (PIXEL, Image("image/jpeg", url="https://x.test/a.jpg"))),
-            Message("user", "", (PIXEL,)),
+            Message("user", "See", (IMAGE, Image("image/jpeg", url="https://x.test/a.jpg"))),
+            Message("user", "", (IMAGE,)),
             system="Brief.",
             model="gpt-6-sol",
             temperature=0,
@@ -233,82 +239,95 @@ SENT = [
 ]
 
 
-@pytest.mark.parametrize("case", SENT, ids=lambda case: case.name)
-def test_what_is_sent_is_what_the_vendors_sdk_sends(wire, case):
+@pytest.mark.parametrize("case", REQUEST_CASES, ids=lambda case: case.name)
+def test_requests_equal_those_of_the_sdk(wire, case):
     """The request is equal to the SDK's; nothing is stored unless the caller asks for it."""
-    wire.answers(streamed(STREAM) if case.request.streamed else whole(WHOLE))
-    wire.chunks(case.request)
-    ours, sent = wire.last_request, wire.sent
+    wire.respond_with(stream_script(STREAM) if case.request.streamed else body_script(BODY))
+    wire.get_chunks(case.request)
+    engine_request, engine_body = wire.last_request, wire.request_body
     with openai.OpenAI(api_key=KEY, base_url=f"{wire.server.url}/v1", max_retries=0) as sdk:
         answer = sdk.responses.create(**{"model": "gpt-6.1-sol", "store": False} | case.sdk)
-        list(answer)  # for a whole body, its fields
+        list(answer)  # a non-streamed answer yields its fields
 
-    assert sent == wire.sent
-    assert (ours.method, ours.target) == (wire.last_request.method, wire.last_request.target)
+    assert engine_body == wire.request_body
+    assert (engine_request.method, engine_request.target) == (
+        wire.last_request.method,
+        wire.last_request.target,
+    )
     assert (
-        ours.headers["authorization"]
+        engine_request.headers["authorization"]
         == wire.last_request.headers["authorization"]
         == f"Bearer {KEY}"
     )
 
 
-def test_the_vendors_types_take_our_recorded_stream(wire):
+def test_the_recorded_stream_matches_the_sdk_types(wire):
     """The recorded stream matches OpenAI's types, and its SDK reads the same text."""
-    kinds = TypeAdapter(ResponseStreamEvent)
-    for row in EVENTS:
-        kinds.validate_python(row)
-    Response.model_validate(WHOLE)
+    adapter = TypeAdapter(ResponseStreamEvent)
+    for event in EVENTS:
+        adapter.validate_python(event)
+    Response.model_validate(BODY)
 
-    wire.answers(streamed(STREAM))
+    wire.respond_with(stream_script(STREAM))
     with openai.OpenAI(api_key=KEY, base_url=f"{wire.server.url}/v1", max_retries=0) as sdk:
         *_, last = sdk.responses.create(model="m", input="Hi", stream=True)
-    assert last.response.output_text == wire.answer(request("Hi", streamed=True)).text == "Hello."
+    assert (
+        last.response.output_text
+        == wire.get_answer(make_request("Hi", streamed=True)).text
+        == "Hello."
+    )
 
 
-@pytest.mark.parametrize("way", ["whole", "streamed", "whole though asked to stream", "end only"])
-def test_every_way_gives_the_same_answer(wire, way):
+@pytest.mark.parametrize("form", ["body", "stream", "body instead of a stream", "last event only"])
+def test_body_and_stream_yield_the_same_answer(wire, form):
     """A body, a stream, and a stream with all text in its last event yield the same answer."""
-    rows = [STREAM[0], STREAM[-1]] if way == "end only" else STREAM
-    is_stream = way in {"streamed", "end only"}
-    wire.answers(streamed(rows) if is_stream else whole(WHOLE))
-    answer = wire.answer(request("Hi", streamed=way != "whole"))
+    events = [STREAM[0], STREAM[-1]] if form == "last event only" else STREAM
+    is_stream = form in {"stream", "last event only"}
+    wire.respond_with(stream_script(events) if is_stream else body_script(BODY))
+    answer = wire.get_answer(make_request("Hi", streamed=form != "body"))
 
     assert (answer.text, answer.reasoning) == ("Hello.", "First.\n\nThen.")
     assert answer.tool_calls == (ToolCall("call_1", "look", '{"at": "sky"}'),)
     assert (answer.finish_reason, answer.usage) == ("tool_calls", Usage(50, 80, 40, 5, 30))
     assert (answer.model, answer.request_id) == ("gpt-6.1-sol-exact", "resp_1")
-    assert answer.raw == (None if is_stream else WHOLE)
+    assert answer.raw == (None if is_stream else BODY)
 
 
-def test_text_comes_piece_by_piece(wire):
+def test_each_text_event_yields_a_chunk(wire):
     """Each text event yields one chunk."""
-    wire.answers(streamed(STREAM))
+    wire.respond_with(stream_script(STREAM))
 
-    assert [c.text for c in wire.chunks(request("Hi", streamed=True)) if c.text] == ["Hel", "lo."]
-
-
-def test_an_end_mark_of_chat_does_no_harm(wire):
-    """The end marker of Chat Completions, which some servers add, is ignored."""
-    wire.answers(streamed([*STREAM, event("[DONE]")]))
-
-    assert wire.answer(request("Hi", streamed=True)).text == "Hello."
+    assert [c.text for c in wire.get_chunks(make_request("Hi", streamed=True)) if c.text] == [
+        "Hel",
+        "lo.",
+    ]
 
 
-def test_usage_agrees_with_the_price_library():
-    """genai-prices reads the same usage from a body."""
-    theirs = genai_prices.extract_usage(
-        WHOLE | {"model": "gpt-6.1-sol"}, provider_id="openai", api_flavor="responses"
+def test_the_end_marker_of_chat_completions_is_ignored(wire):
+    """`[DONE]`, the end marker of Chat Completions, which some servers add, is ignored."""
+    wire.respond_with(stream_script([*STREAM, make_event("[DONE]")]))
+
+    assert wire.get_answer(make_request("Hi", streamed=True)).text == "Hello."
+
+
+def test_usage_equals_that_of_genai_prices():
+    """The parser reads the same usage from a body as genai-prices."""
+    expected = genai_prices.extract_usage(
+        BODY | {"model": "gpt-6.1-sol"}, provider_id="openai", api_flavor="responses"
     ).usage
-    ours = summed(list(ResponsesParser(errors()).feed(json.dumps(WHOLE)))).usage
+    usage = sum_chunks(list(ResponsesParser(make_errors()).feed(json.dumps(BODY)))).usage
 
-    assert (ours.input_tokens, ours.output_tokens) == (theirs.input_tokens, theirs.output_tokens)
-    assert ours.cached_tokens == theirs.cache_read_tokens
-    assert ours.reasoning_tokens == theirs.output_reasoning_tokens
+    assert (usage.input_tokens, usage.output_tokens) == (
+        expected.input_tokens,
+        expected.output_tokens,
+    )
+    assert usage.cached_tokens == expected.cache_read_tokens
+    assert usage.reasoning_tokens == expected.output_reasoning_tokens
 
 
 @dataclass(frozen=True)
 class End:
-    """A response and its finish reason."""
+    """A response, and its expected finish reason and text."""
 
     name: str
     response: dict
@@ -318,14 +337,14 @@ class End:
 
 REFUSAL = {"type": "refusal", "refusal": "No."}
 ENDS = [
-    End("stop", _response(_message(_text("Hello."))), "stop"),
-    End("tool", _response(CALL), "tool_calls", ""),
-    End("refusal", _response(_message(REFUSAL)), "content_filter", "No."),
+    End("stop", _make_body(_message_item(_text_part("Hello."))), "stop"),
+    End("tool call", _make_body(CALL), "tool_calls", ""),
+    End("refusal", _make_body(_message_item(REFUSAL)), "content_filter", "No."),
     *(
         End(
             reason,
-            _response(
-                _message(_text("Hello.")),
+            _make_body(
+                _message_item(_text_part("Hello.")),
                 status="incomplete",
                 incomplete_details={"reason": reason},
             ),
@@ -334,38 +353,42 @@ ENDS = [
         for reason, expected in [
             ("max_output_tokens", "length"),
             ("content_filter", "content_filter"),
-            ("steered", "other"),
+            ("unknown", "other"),
         ]
     ),
-    End("nothing used", _response(_message(_text("Hello.")), usage=None), "stop"),
-    End("two messages", _response(_message(_text("Hel")), _message(_text("lo."))), "stop"),
+    End("no usage", _make_body(_message_item(_text_part("Hello.")), usage=None), "stop"),
+    End(
+        "two messages",
+        _make_body(_message_item(_text_part("Hel")), _message_item(_text_part("lo."))),
+        "stop",
+    ),
 ]
 
 
 @pytest.mark.parametrize("end", ENDS, ids=lambda end: end.name)
-def test_why_it_ended_has_a_neutral_name(wire, end):
-    """Finish reasons have neutral names, in a body and in the last event of a stream."""
-    last = {"type": f"response.{end.response['status']}", "response": end.response}
-    for script in (whole(end.response), streamed([event(last)])):
-        wire.answers(script)
-        answer = wire.answer(request("Hi"))
+def test_finish_reasons_are_mapped_to_common_names(wire, end):
+    """Finish reasons of a body and of a stream's last event are mapped to the package's names."""
+    last_event = {"type": f"response.{end.response['status']}", "response": end.response}
+    for script in (body_script(end.response), stream_script([make_event(last_event)])):
+        wire.respond_with(script)
+        answer = wire.get_answer(make_request("Hi"))
         assert (answer.text, answer.finish_reason) == (end.text, end.reason)
         assert answer.usage == (Usage(50, 80, 40, 5, 30) if end.response["usage"] else None)
 
 
 def test_a_streamed_refusal_is_a_reply(wire):
     """A streamed refusal is a reply that contains its text once."""
-    delta = {"type": "response.refusal.delta", "delta": "No."}
-    last = {"type": "response.completed", "response": _response(_message(REFUSAL))}
-    wire.answers(streamed([event(delta), event(last)]))
-    answer = wire.answer(request("Hi", streamed=True))
+    delta_event = {"type": "response.refusal.delta", "delta": "No."}
+    last_event = {"type": "response.completed", "response": _make_body(_message_item(REFUSAL))}
+    wire.respond_with(stream_script([make_event(delta_event), make_event(last_event)]))
+    answer = wire.get_answer(make_request("Hi", streamed=True))
 
     assert (answer.text, answer.finish_reason) == ("No.", "content_filter")
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A faulty response, and the error it becomes."""
+    """An error response, and the exception it raises."""
 
     name: str
     body: object
@@ -374,34 +397,42 @@ class Fault:
     code: str | None = None
 
 
-def _failed(code):
-    return _response(status="failed", error={"code": code, "message": "m"})
+def _failed_body(code):
+    return _make_body(status="failed", error={"code": code, "message": "m"})
 
 
 FAULTS = [
-    Fault("key", {"error": {"message": f"bad {KEY}"}}, AuthenticationError, 401),
+    Fault("invalid key", {"error": {"message": f"bad {KEY}"}}, AuthenticationError, 401),
     Fault("quota", {"error": {"code": "insufficient_quota"}}, QuotaError, 429),
-    Fault("model", {"error": {"code": "model_not_found"}}, ModelNotFoundError, 404),
-    Fault("length", {"error": {"code": "context_length_exceeded"}}, ContextLengthError, 400),
-    Fault("page", "<html>", ProviderError, 404),
-    Fault("failed", _failed("server_error"), ProviderError, code="server_error"),
-    Fault("failed, limited", _failed("rate_limit_exceeded"), RateLimitError),
-    Fault("failed, blocked", _failed("invalid_prompt"), ContentFilterError),
-    Fault("failed without a word", _response(status="failed"), ProviderError, code="failed"),
+    Fault("unknown model", {"error": {"code": "model_not_found"}}, ModelNotFoundError, 404),
+    Fault(
+        "context length", {"error": {"code": "context_length_exceeded"}}, ContextLengthError, 400
+    ),
+    Fault("HTML", "<html>", ProviderError, 404),
+    Fault("failed", _failed_body("server_error"), ProviderError, code="server_error"),
+    Fault("failed by rate limit", _failed_body("rate_limit_exceeded"), RateLimitError),
+    Fault("failed by content filter", _failed_body("invalid_prompt"), ContentFilterError),
+    Fault(
+        "failed without an error object", _make_body(status="failed"), ProviderError, code="failed"
+    ),
     Fault("error in 200", {"error": {"message": "over", "code": 429}}, RateLimitError),
     Fault("error text in 200", {"error": "over"}, ProviderError),
     Fault("error event", {"type": "error", "code": "rate_limit_exceeded"}, RateLimitError),
-    Fault("error event of others", {"type": "error", "error": {"message": "m"}}, ProviderError),
-    Fault("not begun", _response(status="queued"), TruncatedError),
-    Fault("nothing", "{}", TruncatedError),
-    Fault("a list", "[1]", ProviderError),
+    Fault(
+        "error event with an error object",
+        {"type": "error", "error": {"message": "m"}},
+        ProviderError,
+    ),
+    Fault("queued", _make_body(status="queued"), TruncatedError),
+    Fault("empty object", "{}", TruncatedError),
+    Fault("list", "[1]", ProviderError),
 ]
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_a_fault_is_a_typed_error(wire, fault):
-    """A faulty response raises a typed error that names the engine and never shows the key."""
-    wire.answers(whole(fault.body, fault.status))
+def test_error_responses_raise_typed_errors(wire, fault):
+    """An error response raises a typed error that names the engine and never shows the key."""
+    wire.respond_with(body_script(fault.body, fault.status))
     with pytest.raises(fault.kind) as caught:
         wire.ask()
 
@@ -412,80 +443,86 @@ def test_a_fault_is_a_typed_error(wire, fault):
 
 
 @pytest.mark.parametrize(
-    ("bad", "kind"),
+    ("error_data", "kind"),
     [
-        (event({"type": "error", "code": "server_error", "message": "m"}), ProviderError),
-        (event({"error": {"code": "rate_limit_exceeded"}}), RateLimitError),
-        (event({"type": "response.failed", "response": _failed("bio_policy")}), ContentFilterError),
-        (event("no json"), ProviderError),
+        (make_event({"type": "error", "code": "server_error", "message": "m"}), ProviderError),
+        (make_event({"error": {"code": "rate_limit_exceeded"}}), RateLimitError),
+        (
+            make_event({"type": "response.failed", "response": _failed_body("bio_policy")}),
+            ContentFilterError,
+        ),
+        (make_event("no json"), ProviderError),
         (b'{"error": {"code": "rate_limit_exceeded"}}', RateLimitError),
     ],
 )
-def test_an_error_within_a_stream_is_raised_after_its_chunks(wire, bad, kind):
+def test_an_error_within_a_stream_is_raised_after_the_chunks(wire, error_data, kind):
     """An error within a 200 stream is raised with the partial text, even outside of an event."""
-    wire.answers(streamed([*STREAM[:9], bad]))
+    wire.respond_with(stream_script([*STREAM[:9], error_data]))
     with pytest.raises(kind) as caught:
-        wire.streamed_text()
+        wire.stream_text()
 
     assert caught.value.partial == "Hel"
 
 
-def test_a_rejected_parameter_is_named(wire):
-    """A rejected parameter is named as the caller spelled it."""
+def test_a_rejected_parameter_is_reported_by_its_name(wire):
+    """A rejected parameter is reported by the name that the caller used."""
     error = {"message": "Unsupported parameter: 'max_output_tokens'", "param": "max_output_tokens"}
-    wire.answers(whole({"error": error}, 400))
+    wire.respond_with(body_script({"error": error}, 400))
     with pytest.raises(RejectedParameterError) as caught:
         wire.ask(max_tokens=3)
 
     assert caught.value.code == "max_tokens"
 
 
-def test_every_cut_of_a_stream_is_an_error(wire):
-    """A stream cut at or within any event raises an error, whether ended, cut or reset."""
-    check_cuts(wire, STREAM, ResponsesParser)
+def test_a_truncated_stream_raises_an_error(wire):
+    """A stream truncated after or within any event raises an error, however the connection ends."""
+    check_truncated_streams(wire, STREAM, ResponsesParser)
 
 
-def test_however_it_is_split_the_chunks_are_the_same(wire):
-    """The chunks do not depend on the size of the blocks that arrive."""
-    check_splits(wire, ResponsesParser, STREAM)
+def test_chunks_do_not_depend_on_block_boundaries(wire):
+    """The chunks do not depend on the sizes of the received blocks."""
+    check_block_boundaries(wire, ResponsesParser, STREAM)
 
 
-def test_streams_at_once_do_not_mix(wire):
-    """Concurrent streams do not mix: the engine holds no state of a stream."""
-    check_at_once(wire, STREAM)
+def test_concurrent_streams_do_not_mix(wire):
+    """Concurrent streams do not mix, because the engine holds no state of a stream."""
+    check_concurrent_streams(wire, STREAM)
 
 
 @pytest.mark.parametrize(
-    ("options", "arguments", "route"),
+    ("options", "call_request", "route"),
     [
-        ({}, request("Hi"), "responses"),
-        ({"base_url": "https://api.openai.com/v1/"}, request("Hi"), "responses"),
-        ({"base_url": "http://127.0.0.1:8000/v1"}, request("Hi"), "chat/completions"),
-        ({"base_url": "http://x.test/v1", "api": "responses"}, request("Hi"), "responses"),
-        ({"api": "chat"}, request("Hi"), "chat/completions"),
-        ({}, request("Hi", stop=("x",)), "chat/completions"),
-        ({}, request("Hi", seed=0), "chat/completions"),
-        *(({}, request("Hi", params={name: 1}), "chat/completions") for name in sorted(CHAT_ONLY)),
-        ({}, request("Hi", params={"top_logprobs": 1}), "responses"),
+        ({}, make_request("Hi"), "responses"),
+        ({"base_url": "https://api.openai.com/v1/"}, make_request("Hi"), "responses"),
+        ({"base_url": "http://127.0.0.1:8000/v1"}, make_request("Hi"), "chat/completions"),
+        ({"base_url": "http://x.test/v1", "api": "responses"}, make_request("Hi"), "responses"),
+        ({"api": "chat"}, make_request("Hi"), "chat/completions"),
+        ({}, make_request("Hi", stop=("x",)), "chat/completions"),
+        ({}, make_request("Hi", seed=0), "chat/completions"),
+        *(
+            ({}, make_request("Hi", params={name: 1}), "chat/completions")
+            for name in sorted(CHAT_ONLY)
+        ),
+        ({}, make_request("Hi", params={"top_logprobs": 1}), "responses"),
     ],
 )
-def test_what_responses_lacks_goes_to_chat(options, arguments, route):
-    """Options that Responses lacks, and all calls to a custom base URL, use Chat Completions.
+def test_options_that_responses_lacks_select_chat_completions(options, call_request, route):
+    """Chat Completions is used for options that Responses lacks and for custom base URLs.
 
-    The settings may choose the API.
+    The setting `api` overrides this.
     """
     engine = engine_module("openai").OpenAIEngine("k", **options)
-    payload = engine.dialect(arguments).payload(arguments)
+    payload = engine.dialect(call_request).payload(call_request)
 
-    assert engine.dialect(arguments).route(arguments) == route
+    assert engine.dialect(call_request).route(call_request) == route
     assert ("input" in payload, "messages" in payload) == (
         route == "responses",
         route != "responses",
     )
 
 
-def test_responses_lacks_what_we_say_it_lacks():
-    """The SDK's types confirm which options Responses lacks."""
+def test_the_sdk_types_confirm_the_options_that_responses_lacks():
+    """The SDK has the options of `CHAT_ONLY` for Chat Completions, but not for Responses."""
     chat = completion_create_params.CompletionCreateParamsBase.__annotations__
     responses = response_create_params.ResponseCreateParamsBase.__annotations__
 
@@ -493,14 +530,14 @@ def test_responses_lacks_what_we_say_it_lacks():
     assert not CHAT_ONLY & responses.keys()
 
 
-def test_an_unknown_interface_is_an_error():
-    """An unknown interface raises an error that names the two valid ones."""
+def test_an_unknown_api_raises_an_error():
+    """An unknown `api` raises an error that names the two valid values."""
     with pytest.raises(ConfigError, match="'responses' or 'chat'"):
         engine_module("grok").GrokEngine("k", api="chats")
 
 
 @settings(max_examples=400)
-@given(mutations([*EVENTS, WHOLE, _failed("server_error"), *(end.response for end in ENDS)]))
-def test_no_body_raises_anything_but_our_errors(events):
-    """Bodies with junk in any place raise nothing but typed errors."""
-    check_no_raw_exception(ResponsesParser(errors()), events)
+@given(mutations([*EVENTS, BODY, _failed_body("server_error"), *(end.response for end in ENDS)]))
+def test_arbitrary_events_raise_only_typed_errors(events):
+    """Bodies with arbitrary values in any field raise only typed errors."""
+    check_no_raw_exception(ResponsesParser(make_errors()), events)

@@ -9,7 +9,7 @@ from gatewayx_nb.llm_engines.rate_limit_headers import rate_limits
 from gatewayx_nb.replies import RateLimits
 
 NOW = 1_800_000_000.0  # 2027-01-15T08:00:00Z
-HALF_FULL = {
+EXPECTED_LIMITS = {
     "requests": 50,
     "requests_left": 49,
     "requests_reset": 1.0,
@@ -21,7 +21,7 @@ HALF_FULL = {
 
 @dataclass(frozen=True)
 class Case:
-    """Headers, and the remaining limits."""
+    """Response headers, and the expected rate limits."""
 
     name: str
     headers: dict = field(default_factory=dict)
@@ -29,8 +29,8 @@ class Case:
 
 
 CASES = [
-    Case("none"),
-    Case("others", {"x-request-id": "1", "x-ratelimit-reset": "1800000030"}),
+    Case("no headers"),
+    Case("unrelated headers", {"x-request-id": "1", "x-ratelimit-reset": "1800000030"}),
     Case(
         "openai",
         {
@@ -41,7 +41,7 @@ CASES = [
             "x-ratelimit-remaining-tokens": "7999",
             "x-ratelimit-reset-tokens": "6m0s",
         },
-        RateLimits(**HALF_FULL),
+        RateLimits(**EXPECTED_LIMITS),
     ),
     Case(
         "anthropic",
@@ -53,19 +53,19 @@ CASES = [
             "anthropic-ratelimit-tokens-remaining": "7999",
             "anthropic-ratelimit-tokens-reset": "2027-01-15T09:06:00+01:00",
         },
-        RateLimits(**HALF_FULL),
+        RateLimits(**EXPECTED_LIMITS),
     ),
-    Case("some", {"x-ratelimit-remaining-tokens": " 0 "}, RateLimits(tokens_left=0)),
-    Case("unknown, as Azure says it", {"x-ratelimit-remaining-requests": "-1"}),
-    Case("no number", {"x-ratelimit-limit-requests": "many", "x-ratelimit-limit-tokens": "1.5"}),
-    Case("other digits", {"x-ratelimit-limit-requests": "٣"}),
-    Case("absurd", {"x-ratelimit-limit-requests": "9" * 5000}),
+    Case("one header", {"x-ratelimit-remaining-tokens": " 0 "}, RateLimits(tokens_left=0)),
+    Case("Azure's value for unknown", {"x-ratelimit-remaining-requests": "-1"}),
+    Case("not integers", {"x-ratelimit-limit-requests": "many", "x-ratelimit-limit-tokens": "1.5"}),
+    Case("Arabic digits", {"x-ratelimit-limit-requests": "٣"}),
+    Case("5,000 digits", {"x-ratelimit-limit-requests": "9" * 5000}),
 ]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_headers_tell_what_is_left(case):
-    """Remaining limits are read from OpenAI's and Anthropic's headers; unknown is None."""
+def test_rate_limits_are_read_from_headers(case):
+    """Rate limits are read from OpenAI's and Anthropic's headers; unknown values are None."""
     assert rate_limits(case.headers, NOW) == case.expected
 
 
@@ -89,8 +89,8 @@ def test_headers_tell_what_is_left(case):
         ("", None),
     ],
 )
-def test_a_reset_is_given_in_seconds_from_now(text, seconds):
-    """A reset, sent as a number, a duration or a time, is converted to seconds from now."""
+def test_a_reset_is_converted_to_seconds_from_now(text, seconds):
+    """A reset may be a number, a duration or a time, and is converted to seconds from now."""
     limits = rate_limits({"x-ratelimit-reset-tokens": text}, NOW) or RateLimits()
     assert limits.tokens_reset == pytest.approx(seconds)
 
@@ -101,9 +101,9 @@ TIMES = st.datetimes().map(lambda moment: f"{moment.isoformat()}+23:59")
 @given(st.text(max_size=30) | st.from_regex(r"[0-9]+(ms|h|m|s)", fullmatch=True) | TIMES)
 @example("0001-01-01T00:00:00+23:59")
 @example("9999-12-31T23:59:59-23:59")
-def test_any_header_gives_a_sound_number_or_none(text):
-    """An arbitrary header yields a valid number or None, and raises nothing."""
-    names = [f"x-ratelimit-{what}-tokens" for what in ("limit", "remaining", "reset")]
+def test_arbitrary_headers_yield_a_valid_number_or_none(text):
+    """An arbitrary header yields a finite number >= 0 or None, and never raises an exception."""
+    names = [f"x-ratelimit-{field}-tokens" for field in ("limit", "remaining", "reset")]
     limits = rate_limits(dict.fromkeys(names, text), NOW)
     for number in astuple(limits) if limits else ():
         assert number is None or (math.isfinite(number) and number >= 0)

@@ -12,19 +12,19 @@ from gatewayx_nb.llm_engines.unsupported_params import (
 )
 from gatewayx_nb.messages import Message, Request
 
-HI = (Message("user", "Hi"),)
+MESSAGES = (Message("user", "Hi"),)
 
 
-def _asked(**fields):
-    return Request(messages=HI, model="m", **fields)
+def _make_request(**fields):
+    return Request(messages=MESSAGES, model="m", **fields)
 
 
 @dataclass(frozen=True)
 class Case:
-    """The options that were set, the provider's message, and the parameter it rejects."""
+    """Options of a call, the provider's error, and the parameter that is reported."""
 
     name: str
-    set: dict
+    options: dict
     message: str = ""
     param: str | None = None
     expected: str | None = None
@@ -34,55 +34,53 @@ class Case:
 
 CASES = [
     Case(
-        "openai names it in a field",
+        "OpenAI's field",
         {"temperature": 0.5},
         "Unsupported value",
         "temperature",
         "temperature",
     ),
     Case(
-        "a field within another",
+        "nested field",
         {"params": {"effort": "max"}},
         "no",
         "reasoning.effort",
         "effort",
     ),
     Case(
-        "openai's word for it",
+        "OpenAI's message",
         {"max_tokens": 9},
         "Unsupported parameter: 'max_tokens' is not supported; use 'max_completion_tokens'.",
         expected="max_tokens",
     ),
     Case(
-        "anthropic",
+        "Anthropic's message",
         {"top_p": 0.0, "temperature": 1},
         "top_p: Extra inputs are not permitted",
         expected="top_p",
     ),
-    Case(
-        "gemini's word for it", {"stop": ("x",)}, "stopSequences is not supported", expected="stop"
-    ),
-    Case("a field of one letter", {"top_p": 2}, "out of range", "p", "top_p"),
-    Case("a letter in the message", {"top_p": 2}, "invalid p: 2"),
-    Case("mistral's word for it", {"seed": 0}, "random_seed: no", expected="seed", status=422),
-    Case("the caller's own", {"params": {"top_k": 5}}, "top_k is not supported", expected="top_k"),
-    Case("not set", {"temperature": 1}, "seed is not supported"),
-    Case("only a part of a word", {"seed": 1}, "seeds of doubt; reseed; model.seed"),
-    Case("nothing said", {"seed": 1}),
-    Case("another status", {"seed": 1}, "seed", status=500),
-    Case("another error", {"seed": 1}, "too many: seed", kind=RateLimitError),
+    Case("Gemini's name", {"stop": ("x",)}, "stopSequences is not supported", expected="stop"),
+    Case("field of one letter", {"top_p": 2}, "out of range", "p", "top_p"),
+    Case("letter in the message", {"top_p": 2}, "invalid p: 2"),
+    Case("Mistral's name", {"seed": 0}, "random_seed: no", expected="seed", status=422),
+    Case("name in params", {"params": {"top_k": 5}}, "top_k is not supported", expected="top_k"),
+    Case("parameter that is not set", {"temperature": 1}, "seed is not supported"),
+    Case("part of a word", {"seed": 1}, "seeds of doubt; reseed; model.seed"),
+    Case("empty message", {"seed": 1}),
+    Case("status 500", {"seed": 1}, "seed", status=500),
+    Case("rate limit", {"seed": 1}, "too many: seed", kind=RateLimitError),
 ]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_the_parameter_is_named_as_the_caller_set_it(case):
-    """If the provider names a parameter that the caller set, the error names it.
+def test_the_error_names_the_parameter_that_the_caller_set(case):
+    """If the provider names a parameter that the caller set, the error names it as well.
 
     Otherwise the error is unchanged.
     """
     error = case.kind("no.", engine="grok", model="m", status=case.status)
     data = json.dumps({"error": {"message": case.message, "param": case.param}}).encode()
-    reported = explain_rejection(error, _asked(**case.set), data)
+    reported = explain_rejection(error, _make_request(**case.options), data)
 
     if case.expected is None:
         assert reported is error
@@ -98,10 +96,10 @@ def test_the_parameter_is_named_as_the_caller_set_it(case):
 
 
 @pytest.mark.parametrize("data", [b"", b"<html>", b"[]", b"[1, 2]", b'{"error": 3}', b"\xff"])
-def test_a_body_that_names_nothing_leaves_the_error(data):
-    """A body that names no parameter leaves the error unchanged."""
+def test_a_body_without_a_parameter_does_not_change_the_error(data):
+    """If the body names no parameter, the error is unchanged."""
     error = ProviderError("no.", status=400)
-    assert explain_rejection(error, _asked(seed=1), data) is error
+    assert explain_rejection(error, _make_request(seed=1), data) is error
 
 
 @pytest.mark.parametrize(
@@ -115,27 +113,27 @@ def test_a_body_that_names_nothing_leaves_the_error(data):
         ({"params": {"top_k": 5}}, "top_k"),
     ],
 )
-def test_a_request_without_it_is_the_same_but_for_it(fields, name):
-    """A request without one parameter is otherwise equal, and the original is unchanged."""
-    request = _asked(system="Brief.", **fields)
-    assert without_param(request, name) == _asked(system="Brief.")
-    assert request == _asked(system="Brief.", **fields)
+def test_without_param_removes_only_the_parameter(fields, name):
+    """`without_param` returns an otherwise equal request and does not change the original."""
+    request = _make_request(system="Brief.", **fields)
+    assert without_param(request, name) == _make_request(system="Brief.")
+    assert request == _make_request(system="Brief.", **fields)
 
 
-def test_of_the_caller_s_own_only_that_one_is_left_out():
-    """A parameter that is set twice is first removed from the caller's `params`."""
-    request = _asked(seed=1, params={"seed": 2, "top_k": 5})
-    assert without_param(request, "seed") == _asked(seed=1, params={"top_k": 5})
+def test_a_parameter_is_first_removed_from_params():
+    """A parameter that is set twice is first removed from `params`."""
+    request = _make_request(seed=1, params={"seed": 2, "top_k": 5})
+    assert without_param(request, "seed") == _make_request(seed=1, params={"top_k": 5})
 
 
 @pytest.mark.parametrize("fields", [{"seed": 0}, {"seed": 7}, {"stop": ("x",), "seed": None}])
-def test_what_a_provider_lacks_is_refused(fields):
+def test_a_parameter_that_the_provider_lacks_is_refused(fields):
     """A parameter that the provider lacks raises an error if it is set, even to 0."""
     with pytest.raises(RejectedParameterError, match="nothing was sent") as caught:
-        reject_unsupported(_asked(**fields), frozenset({"seed", "stop"}), "anthropic")
+        reject_unsupported(_make_request(**fields), frozenset({"seed", "stop"}), "anthropic")
     assert caught.value.code in fields
 
 
-def test_what_is_not_set_is_not_refused():
-    """Omitted and supported parameters raise no error."""
-    reject_unsupported(_asked(temperature=0), frozenset({"seed", "stop"}), "anthropic")
+def test_omitted_and_supported_parameters_are_accepted():
+    """Parameters that are omitted or supported raise no error."""
+    reject_unsupported(_make_request(temperature=0), frozenset({"seed", "stop"}), "anthropic")

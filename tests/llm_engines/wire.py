@@ -1,9 +1,9 @@
-"""Shared by the tests of the dialects: an engine of a real pool and a scripted server.
+"""Connects an engine of a real pool to a scripted server, for the tests of the dialects.
 
 with Wire(folder, "openai") as wire:
-    wire.answers(whole(BODY))
-    answer = wire.answer(request("Hi"))  # the sum of the engine's chunks
-    wire.sent                            # the body of its request
+    wire.respond_with(body_script(BODY))
+    answer = wire.get_answer(make_request("Hi"))  # the sum of the engine's chunks
+    wire.request_body                                # the body of the engine's request
 """
 
 import asyncio
@@ -33,10 +33,10 @@ from tests.conftest import Project
 
 KEY = "canary-0123456789-key"
 
-PICTURES = (Image("image/png", b"\x89PNG"), Image("image/png", url="https://x/y.png"))
+IMAGES = (Image("image/png", b"\x89PNG"), Image("image/png", url="https://x/y.png"))
 
-ENDS = (Send(chunk(b"")), CloseConnection(), Reset())
-"""Ways a stream may end: regularly, by disconnection or by a reset."""
+STREAM_ENDS = (Send(chunk(b"")), CloseConnection(), Reset())
+"""Ends of a stream: the last chunk of HTTP's chunked encoding, a disconnection or a reset."""
 
 
 class Wire:
@@ -53,7 +53,7 @@ class Wire:
         self.name = name
         self._script = []
         self._stack = contextlib.ExitStack()
-        self.server = self._stack.enter_context(Server(self._play))
+        self.server = self._stack.enter_context(Server(self._script_for))
         variable = f"GATEWAYX_{name.upper()}"
         project = Project(folder)
         project.set_keys(f"{variable}_API_KEY={KEY}\n{variable}_BASE_URL={self.server.url}{path}\n")
@@ -67,11 +67,11 @@ class Wire:
     def __exit__(self, *_exc):
         self._stack.close()
 
-    def _play(self, request):
+    def _script_for(self, request):
         return self._script(request) if callable(self._script) else self._script
 
-    def answers(self, script):
-        """Answer every further request with these steps, or with those a function of it returns."""
+    def respond_with(self, script):
+        """Respond to further requests with these steps, or with those returned by a function."""
         self._script = script
         self.server.requests.clear()
 
@@ -81,7 +81,7 @@ class Wire:
         return self.server.requests[-1]
 
     @property
-    def sent(self):
+    def request_body(self):
         """The JSON body of the last request."""
         return json.loads(self.last_request.body)
 
@@ -89,53 +89,53 @@ class Wire:
         """Call the pool's `ask`."""
         return self.pool.ask("Hi", model=self.name, **options)
 
-    def streamed_text(self, **options):
+    def stream_text(self, **options):
         """Stream a call through the pool and return the text."""
         stream = self.pool.stream("Hi", model=self.name, **options)
-        return "".join(piece.text for piece in stream)
+        return "".join(chunk.text for chunk in stream)
 
-    def run(self, work):
-        """Return the result of an async function of the engine, run on the engine's event loop."""
+    def run(self, coroutine_function):
+        """Call an async function with the engine on its event loop, and return the result."""
         target = self.pool._registry.resolve(self.name)
         host = self.pool._runtime.host(target)
 
-        async def on_its_loop():
+        async def run_on_engine_loop():
             async with host.use(target, 8) as engine:
-                return await work(engine)
+                return await coroutine_function(engine)
 
-        return host.portal.run(on_its_loop())
+        return host.portal.run(run_on_engine_loop())
 
-    def chunks(self, *requests):
+    def get_chunks(self, *requests):
         """Return the chunks that the engine yields for one or several concurrent requests."""
 
-        async def collect(engine, one):
-            model = one.model or engine.model_name
-            return [piece async for piece in engine.stream(replace(one, model=model))]
+        async def collect(engine, request):
+            model = request.model or engine.model_name
+            return [chunk async for chunk in engine.stream(replace(request, model=model))]
 
-        async def work(engine):
-            return await asyncio.gather(*(collect(engine, one) for one in requests))
+        async def collect_all(engine):
+            return await asyncio.gather(*(collect(engine, request) for request in requests))
 
-        answers = self.run(work)
-        return answers[0] if len(answers) == 1 else answers
+        chunk_lists = self.run(collect_all)
+        return chunk_lists[0] if len(chunk_lists) == 1 else chunk_lists
 
-    def answer(self, one):
+    def get_answer(self, request):
         """Return the sum of the chunks for a request."""
-        return summed(self.chunks(one))
+        return sum_chunks(self.get_chunks(request))
 
 
 @dataclass(frozen=True)
 class SDKCall:
-    """One call, in the terms of this package and of the vendor's SDK."""
+    """A call, with the options of this package and of the vendor's SDK."""
 
     name: str
-    ours: dict = field(default_factory=dict)
-    theirs: dict = field(default_factory=dict)
+    options: dict = field(default_factory=dict)
+    sdk_options: dict = field(default_factory=dict)
     messages: tuple = (Message("user", "Hi"),)
-    turns: tuple = ({"role": "user", "content": "Hi"},)
+    sdk_messages: tuple = ({"role": "user", "content": "Hi"},)
 
 
 @dataclass(frozen=True)
-class Sum:
+class Answer:
     """The sum of an answer's chunks."""
 
     text: str
@@ -149,188 +149,196 @@ class Sum:
     raw: dict | None
 
     @property
-    def tools(self):
+    def parsed_tool_calls(self):
         """The tool calls with parsed arguments."""
-        return tuple((one.id, one.name, json.loads(one.arguments)) for one in self.tool_calls)
+        return tuple((call.id, call.name, json.loads(call.arguments)) for call in self.tool_calls)
 
     @property
-    def content(self):
-        """What must not depend on whether the answer was streamed."""
-        figures = (self.finish_reason, self.usage, self.billed, self.model)
-        return (self.text, self.reasoning, self.tools, *figures)
+    def common_fields(self):
+        """The fields that must be equal in a body and in a stream."""
+        metadata = (self.finish_reason, self.usage, self.billed, self.model)
+        return (self.text, self.reasoning, self.parsed_tool_calls, *metadata)
 
 
-def summed(chunks):
-    """Add chunks up; the latest value wins for all but text and tool calls."""
+def sum_chunks(chunks):
+    """Add chunks up; the last value overrides earlier ones, except for text and tool calls."""
     names = ("finish_reason", "usage", "billed", "model", "request_id", "raw")
-    last = {
-        name: next(filter(None, (getattr(piece, name) for piece in reversed(chunks))), None)
+    last_values = {
+        name: next(filter(None, (getattr(chunk, name) for chunk in reversed(chunks))), None)
         for name in names
     }
-    return Sum(
-        text="".join(piece.text for piece in chunks),
-        reasoning="".join(piece.reasoning for piece in chunks),
-        tool_calls=tuple(call for piece in chunks for call in piece.tool_calls),
-        **last,
+    return Answer(
+        text="".join(chunk.text for chunk in chunks),
+        reasoning="".join(chunk.reasoning for chunk in chunks),
+        tool_calls=tuple(call for chunk in chunks for call in chunk.tool_calls),
+        **last_values,
     )
 
 
-def event(body):
-    """Return an unnamed event with a JSON object or with a literal text."""
+def make_event(body):
+    """Encode an unnamed event that contains a JSON object or a literal text."""
     data = body if isinstance(body, str) else json.dumps(body)
     return f"data: {data}\n\n".encode()
 
 
-def whole(body, status=200, **headers):
-    """Return the script of a server that answers with a JSON body or a text."""
+def body_script(body, status=200, **headers):
+    """Return the script of a server that responds with a JSON body or a text."""
     data = body if isinstance(body, str) else json.dumps(body)
     return [Send(reply(data.encode(), status, **headers))]
 
 
-def streamed(events, *end):
-    """Return the script of a server that streams these events, by default with a regular end."""
-    parts = (Send(chunk(piece)) for piece in events if piece)
-    return [Send(stream_head()), *parts, *(end or [Send(chunk(b""))])]
+def stream_script(events, *end):
+    """Return the script of a server that streams these events and, by default, the last chunk."""
+    steps = (Send(chunk(block)) for block in events if block)
+    return [Send(stream_head()), *steps, *(end or [Send(chunk(b""))])]
 
 
-def request(*turns, streamed=False, **fields):
+def make_request(*messages, streamed=False, **fields):
     """Return a request; texts are alternating messages, starting with the user's."""
     roles = ("user", "assistant")
-    messages = tuple(
-        turn if isinstance(turn, Message) else Message(roles[number % 2], turn)
-        for number, turn in enumerate(turns or ["Hi"])
+    history = tuple(
+        message if isinstance(message, Message) else Message(roles[number % 2], message)
+        for number, message in enumerate(messages or ["Hi"])
     )
-    return Request(messages, fields.pop("model", ""), streamed=streamed, **fields)
+    return Request(history, fields.pop("model", ""), streamed=streamed, **fields)
 
 
-def errors():
-    """Return the error factory that a parser uses."""
+def make_errors():
+    """Return the factory of errors that a parser needs."""
     return ProviderErrors("engine", "model", KEY)
 
 
-def parsed(parser, *blocks, is_complete=True):
+def parse(parser, *blocks, is_complete=True):
     """Return the chunks of a stream that arrives in these blocks, without a server."""
     decoder = Decoder()
     events = [event for block in blocks for event in decoder.feed(block)]
     events += decoder.close() if is_complete else []
-    return [piece for event in events for piece in parser.feed(event.data)]
+    return [chunk for event in events for chunk in parser.feed(event.data)]
 
 
-def check_whole_and_streamed(wire, recording):
-    """Check that both forms of a recording have the same sum, and return it.
+def check_body_and_stream(wire, recording):
+    """Check that the body and the stream of a recording have the same sum, and return it.
 
-    Text arrives in chunks only if streamed; only the whole form has the raw body.
+    Only the stream has its text in several chunks; only the body is kept as `raw`.
     """
-    wire.answers(whole(recording.whole, x_request_id="req_1"))
-    once = wire.chunks(request())
-    wire.answers(streamed(recording.stream))
-    parts = wire.chunks(request(streamed=True))
+    wire.respond_with(body_script(recording.body, x_request_id="req_1"))
+    body_chunks = wire.get_chunks(make_request())
+    wire.respond_with(stream_script(recording.stream))
+    stream_chunks = wire.get_chunks(make_request(streamed=True))
 
-    assert summed(once).content == summed(parts).content
-    assert summed(once).text == "Hello."
-    assert summed(once).tools == (("call_1", "weather", {"place": "Zürich"}), ("call_2", "now", {}))
-    assert [piece.text for piece in parts if piece.text] == ["Hel", "lo."]
-    assert [piece.raw for piece in once if piece.raw] == [recording.whole]
-    assert not any(piece.raw for piece in parts)
-    assert once[0].request_id == "req_1"
-    return summed(once)
+    answer = sum_chunks(body_chunks)
+    assert answer.common_fields == sum_chunks(stream_chunks).common_fields
+    assert answer.text == "Hello."
+    assert answer.parsed_tool_calls == (
+        ("call_1", "weather", {"place": "Zürich"}),
+        ("call_2", "now", {}),
+    )
+    assert [chunk.text for chunk in stream_chunks if chunk.text] == ["Hel", "lo."]
+    assert [chunk.raw for chunk in body_chunks if chunk.raw] == [recording.body]
+    assert not any(chunk.raw for chunk in stream_chunks)
+    assert body_chunks[0].request_id == "req_1"
+    return answer
 
 
-def check_cuts(wire, events, parser_of):
-    """Check that a stream cut between or within events raises an error with the received text.
+def check_truncated_streams(wire, events, parser_class):
+    """Check that a stream truncated between or within events raises an error with its text.
 
     Args:
         wire: The engine.
-        events: Events of the stream; the last one holds the end marker.
-        parser_of: Returns a parser, given its errors.
+        events: Events of the stream; the last one contains the end marker.
+        parser_class: Class of the parser.
     """
     stream = b"".join(events)
-    text = summed(parsed(parser_of(errors()), stream)).text
-    marked = len(stream.rstrip()) - 1
-    between = [len(b"".join(events[:count])) for count in range(len(events))]
-    places = {*between, *range(1, marked - len(events[-1].rstrip()), len(stream) // 40), marked}
-    for end in ENDS:
-        for place in sorted(places):
-            arrived = stream[:place]
-            wire.answers(streamed([arrived], end))
+    text = sum_chunks(parse(parser_class(make_errors()), stream)).text
+    last_cut = len(stream.rstrip()) - 1
+    event_ends = [len(b"".join(events[:count])) for count in range(len(events))]
+    cuts = {
+        *event_ends,
+        *range(1, last_cut - len(events[-1].rstrip()), len(stream) // 40),
+        last_cut,
+    }
+    for end in STREAM_ENDS:
+        for cut in sorted(cuts):
+            prefix = stream[:cut]
+            wire.respond_with(stream_script([prefix], end))
             with pytest.raises((TruncatedError, TransportError)) as caught:
-                wire.streamed_text()
+                wire.stream_text()
             partial = caught.value.partial
             assert text.startswith(partial)
             if not isinstance(end, Reset):  # a reset may overtake the data sent before it
-                known = parsed(parser_of(errors()), arrived, is_complete=False)
-                assert partial.startswith(summed(known).text)
+                chunks = parse(parser_class(make_errors()), prefix, is_complete=False)
+                assert partial.startswith(sum_chunks(chunks).text)
 
 
-def check_splits(wire, parser_of, events):
-    """Check that the chunks do not depend on how the bytes of a stream are split."""
+def check_block_boundaries(wire, parser_class, events):
+    """Check that the chunks do not depend on how the bytes of a stream are split into blocks."""
     stream = b"".join(events)
-    expected = parsed(parser_of(errors()), stream)
-    assert summed(expected).finish_reason
-    for place in range(1, len(stream)):
-        assert parsed(parser_of(errors()), stream[:place], stream[place:]) == expected
+    expected = parse(parser_class(make_errors()), stream)
+    assert sum_chunks(expected).finish_reason
+    for index in range(1, len(stream)):
+        assert parse(parser_class(make_errors()), stream[:index], stream[index:]) == expected
     for size in (1, 2, 3, 7, 64, 1000):
-        blocks = [stream[at : at + size] for at in range(0, len(stream), size)]
-        assert parsed(parser_of(errors()), *blocks) == expected
-    wire.answers(streamed([stream[place : place + 1] for place in range(len(stream))]))
-    assert wire.chunks(request(streamed=True))[1:] == expected
+        blocks = [stream[start : start + size] for start in range(0, len(stream), size)]
+        assert parse(parser_class(make_errors()), *blocks) == expected
+    wire.respond_with(stream_script([stream[index : index + 1] for index in range(len(stream))]))
+    assert wire.get_chunks(make_request(streamed=True))[1:] == expected
 
 
-def check_at_once(wire, events):
-    """Check that two answers that arrive alternately on one engine do not mix."""
+def check_concurrent_streams(wire, events):
+    """Check that two concurrent streams of an engine do not mix."""
     middle = len(events) // 2
 
     def script(request):
         name = b"one" if b'"one"' in request.body else b"two"
-        mine = [Send(chunk(one.replace(b"Hel", name))) for one in events]
+        steps = [Send(chunk(event.replace(b"Hel", name))) for event in events]
         head, end = Send(stream_head()), Send(chunk(b""))
-        return [head, *mine[:middle], WaitForRequests(2), *mine[middle:], end]
+        return [head, *steps[:middle], WaitForRequests(2), *steps[middle:], end]
 
-    wire.answers(script)
-    requests = (request(name, streamed=True) for name in ("one", "two"))
-    one, two = (summed(chunks) for chunks in wire.chunks(*requests))
-    assert (one.text, two.text) == ("onelo.", "twolo.")
-    assert one.tools == two.tools
+    wire.respond_with(script)
+    requests = (make_request(name, streamed=True) for name in ("one", "two"))
+    first, second = (sum_chunks(chunks) for chunks in wire.get_chunks(*requests))
+    assert (first.text, second.text) == ("onelo.", "twolo.")
+    assert first.parsed_tool_calls == second.parsed_tool_calls
 
 
 def check_no_raw_exception(parser, events):
-    """Parse any events: exceptions must be typed, and yielded values must be text."""
+    """Check that parsing events raises only typed errors, and that chunks contain text."""
     with contextlib.suppress(GatewayError):
         for data in events:
-            for piece in parser.feed(data):
-                assert isinstance(piece.text + piece.reasoning, str)
+            for parsed_chunk in parser.feed(data):
+                assert isinstance(parsed_chunk.text + parsed_chunk.reasoning, str)
 
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4)
-ANYTHING = st.recursive(
+JSON_VALUES = st.recursive(
     SCALARS | st.sampled_from(["STOP", "[", -1, 1.5, 10**30]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
+    lambda values: st.lists(values, max_size=3) | st.dictionaries(st.text(max_size=4), values),
     max_leaves=4,
 )
 
 
 def mutations(bodies):
-    """Return a strategy of lists of events: damaged bodies, and any text."""
-    return st.lists(_damaged(bodies) | st.text(max_size=20), max_size=8)
+    """Return a strategy for lists of events: damaged bodies, and arbitrary text."""
+    return st.lists(_damaged_bodies(bodies) | st.text(max_size=20), max_size=8)
 
 
 @st.composite
-def _damaged(draw, bodies):
+def _damaged_bodies(draw, bodies):
     """Draw one of these bodies, with up to three values replaced by arbitrary ones."""
     body = copy.deepcopy(draw(st.sampled_from(bodies)))
     for _ in range(draw(st.integers(0, 3))):
         path = draw(st.sampled_from(list(_paths(body))))
-        holder = body
+        container = body
         for name in path[:-1]:
-            holder = holder[name]
-        holder[path[-1]] = draw(ANYTHING)
+            container = container[name]
+        container[path[-1]] = draw(JSON_VALUES)
     return json.dumps(body)
 
 
 def _paths(value, path=()):
-    """Yield the paths in a JSON value."""
+    """Yield the path of each value inside a JSON value."""
     pairs = value.items() if isinstance(value, dict) else enumerate(value)
-    for name, inner in pairs:
+    for name, item in pairs:
         yield (*path, name)
-        if isinstance(inner, (dict, list)):
-            yield from _paths(inner, (*path, name))
+        if isinstance(item, (dict, list)):
+            yield from _paths(item, (*path, name))
