@@ -1,4 +1,4 @@
-"""A pool with one engine that plays scripts."""
+"""A pool with one scripted engine."""
 
 import pytest
 
@@ -7,8 +7,8 @@ from gatewayx_nb.testing import ScriptedEngine
 
 
 @pytest.fixture
-def scripted():
-    """Yield a function that returns a pool with one engine that plays the scripts."""
+def make_scripted_pool():
+    """Yield a function that returns a pool with one scripted engine, and the engine."""
     pools = []
 
     def make(*scripts):

@@ -11,7 +11,7 @@ from gatewayx_nb.llm_engines import Chunk, Usage
 from gatewayx_nb.testing import ScriptedEngine
 
 END = Chunk(finish_reason="stop", usage=Usage(input_tokens=2, output_tokens=3))
-EACH = Decimal("0.005")  # five tokens at the price of the scripted engine
+CALL_COST = Decimal("0.005")  # five tokens at the price of the scripted engine
 
 
 class Unpriced(ScriptedEngine):
@@ -23,107 +23,107 @@ class Unpriced(ScriptedEngine):
 
 
 @pytest.fixture
-def pool_of(project):
-    """Yield a function that builds a pool in a project with a session budget."""
+def make_pool(project):
+    """Yield a function that returns a pool of one engine, with an optional session budget."""
     pools = []
 
-    def build(engine, most=None):
-        project.settings(f"[limits]\nmax_cost = {most}" if most else "")
+    def make(engine, max_cost=None):
+        project.settings(f"[limits]\nmax_cost = {max_cost}" if max_cost else "")
         pools.append(project.pool(engines=[engine]))
         return pools[-1]
 
-    yield build
+    yield make
     for pool in pools:
         pool.close()
 
 
-def test_a_call_above_its_cost_limit_is_not_sent(pool_of):
+def test_a_call_above_its_cost_limit_is_not_sent(make_pool):
     """A call whose estimated cost exceeds `max_cost` is not sent.
 
-    The estimate is four characters per token for the prompt, and `max_tokens`, or 1,024, for the
-    answer.
+    The estimate assumes one token per four characters of the prompt, and `max_tokens` or 1,024
+    tokens in the answer.
     """
     engine = ScriptedEngine(["a", END])
-    pool = pool_of(engine)
+    pool = make_pool(engine)
 
     with pytest.raises(BudgetError, match=r"may cost \$1\.026, more than \$1;.*max_tokens"):
         pool.ask("x" * 8, model="scripted", max_cost=1)
     assert engine.requests == []
-    assert pool.ask("x" * 8, model="scripted", max_tokens=10, max_cost=0.012).cost == EACH
+    assert pool.ask("x" * 8, model="scripted", max_tokens=10, max_cost=0.012).cost == CALL_COST
 
 
-def test_the_session_stops_when_its_budget_is_spent(pool_of):
-    """Once the session's budget is spent, every kind of call raises an error with both amounts."""
+def test_a_call_above_the_session_budget_is_not_sent(make_pool):
+    """If a call may exceed the session budget, every kind of call raises an error with amounts."""
     engine = ScriptedEngine(["a", END])
-    pool = pool_of(engine, most="0.015")
-    ask = {"model": "scripted", "max_tokens": 5}
+    pool = make_pool(engine, max_cost="0.015")
+    options = {"model": "scripted", "max_tokens": 5}
     for _ in range(2):
-        pool.ask("hi", **ask)
+        pool.ask("hi", **options)
 
     message = r"has cost \$0\.01 of \$0\.015, and the call may cost \$0\.006;.*\[limits\] max_cost"
     with pytest.raises(BudgetError, match=message):
-        pool.ask("hi", **ask)
+        pool.ask("hi", **options)
     with pytest.raises(BudgetError):
-        list(pool.stream("hi", **ask))
+        list(pool.stream("hi", **options))
     with pytest.raises(BudgetError):
-        asyncio.run(pool.aask("hi", **ask))
+        asyncio.run(pool.aask("hi", **options))
     assert len(engine.requests) == 2
 
 
-def test_concurrent_calls_do_not_overspend_together(pool_of):
+def test_concurrent_calls_do_not_exceed_the_budget(make_pool):
     """The estimated cost of running calls counts towards the budget."""
     engine = ScriptedEngine([0.2, "a", END])
-    pool = pool_of(engine, most="0.02")
+    pool = make_pool(engine, max_cost="0.02")
 
-    async def burst():
+    async def call_concurrently():
         calls = [pool.aask("hi", model="scripted", max_tokens=5) for _ in range(10)]
         return await asyncio.gather(*calls, return_exceptions=True)
 
-    outcomes = asyncio.run(burst())
+    outcomes = asyncio.run(call_concurrently())
 
     assert sum(isinstance(outcome, BudgetError) for outcome in outcomes) == 7
-    assert pool.usage()[0].cost == 3 * EACH
+    assert pool.usage()[0].cost == 3 * CALL_COST
 
 
-def test_an_unknown_price_stops_a_call_under_a_budget(pool_of):
-    """Under a budget an unknown price raises an error, unless allowed."""
+def test_a_call_of_unknown_price_is_refused_under_a_budget(make_pool):
+    """With a budget, a call of unknown price raises an error, unless `allow_unpriced` is set."""
     engine = Unpriced(["a", END])
-    pool = pool_of(engine, most="1")
+    pool = make_pool(engine, max_cost="1")
 
     with pytest.raises(BudgetError, match=r"unpriced:script is unknown.*`allow_unpriced=True`"):
         pool.ask("hi", model="unpriced")
     assert pool.ask("hi", model="unpriced", allow_unpriced=True).cost is None
-    assert pool_of(engine).ask("hi", model="unpriced").text == "a"
+    assert make_pool(engine).ask("hi", model="unpriced").text == "a"
 
 
 @pytest.mark.parametrize("value", ["1", -1, float("nan"), True, Decimal("nan")])
-def test_an_invalid_max_cost_raises_an_error(pool_of, value):
-    """An invalid value raises an error before anything is sent."""
+def test_an_invalid_max_cost_raises_an_error(make_pool, value):
+    """An invalid `max_cost` raises an error before anything is sent."""
     with pytest.raises(UsageError, match="max_cost"):
-        pool_of(ScriptedEngine(["a", END])).ask("hi", model="scripted", max_cost=value)
+        make_pool(ScriptedEngine(["a", END])).ask("hi", model="scripted", max_cost=value)
 
 
-def test_usage_sums_by_engine_and_model(pool_of):
-    """`usage` sums by engine and model, counts failed calls and lists unknown prices separately."""
+def test_usage_is_summed_by_engine_and_model(make_pool):
+    """`usage` has one row per engine and model, with its calls, failed calls, tokens and cost."""
     engine = ScriptedEngine(["a", END], [ProviderError("no")], ["a", END])
-    pool = pool_of(engine)
+    pool = make_pool(engine)
     pool.ask("hi", model="scripted")
     with pytest.raises(ProviderError):
         pool.ask("hi", model="scripted")
     pool.ask("hi", model="scripted:other")
     pool.ask("hi", model="mock")
 
-    sums = {(one.engine, one.model): one for one in pool.usage()}
-    first = sums["scripted", "script"]
-    assert (first.calls, first.failed, first.cost, first.unpriced) == (2, 1, EACH, 0)
+    rows = {(row.engine, row.model): row for row in pool.usage()}
+    first = rows["scripted", "script"]
+    assert (first.calls, first.failed, first.cost, first.unpriced) == (2, 1, CALL_COST, 0)
     assert (first.input_tokens, first.output_tokens) == (2, 3)
-    assert sums["scripted", "other"].calls == sums["mock", "mock"].calls == 1
+    assert rows["scripted", "other"].calls == rows["mock", "mock"].calls == 1
 
 
-def test_the_ledger_has_the_calls_of_all_pools_of_a_project(pool_of, project):
+def test_the_ledger_contains_the_calls_of_all_pools_of_a_project(make_pool, project):
     """The ledger records the calls of all pools of a project, without prompts, replies or keys."""
-    engine = ScriptedEngine(["an-answer", END], [ProviderError("the-fault")])
-    first, second = pool_of(engine), pool_of(ScriptedEngine(["b", END]))
+    engine = ScriptedEngine(["an-answer", END], [ProviderError("an-error")])
+    first, second = make_pool(engine), make_pool(ScriptedEngine(["b", END]))
     first.ask("a-prompt", model="scripted", system="a-system")
     with pytest.raises(ProviderError):
         first.ask("a-prompt", model="scripted")
@@ -134,16 +134,16 @@ def test_the_ledger_has_the_calls_of_all_pools_of_a_project(pool_of, project):
         ("mock", "ok"), ("scripted", "ProviderError"), ("scripted", "ok"),
     ]  # fmt: skip
     assert len(second.history(1)) == 1
-    written = (project.root / ".gatewayx" / "store.sqlite").read_bytes()
-    for word in (b"a-prompt", b"an-answer", b"a-system", b"the-fault"):
-        assert word not in written
+    content = (project.root / ".gatewayx" / "store.sqlite").read_bytes()
+    for text in (b"a-prompt", b"an-answer", b"a-system", b"an-error"):
+        assert text not in content
     assert (project.root / ".gatewayx" / ".gitignore").read_text() == "*\n"
 
 
-def test_an_interrupted_call_is_in_the_ledger(pool_of):
-    """An interrupted call is in the ledger with its usage so far."""
+def test_an_interrupted_call_is_in_the_ledger(make_pool):
+    """The ledger contains interrupted calls."""
     engine = ScriptedEngine(["a", END, 30.0])
-    pool = pool_of(engine)
+    pool = make_pool(engine)
     with pool.stream("hi", model="scripted") as stream:
         next(stream)
     assert engine.ended.wait(5)
@@ -152,13 +152,10 @@ def test_an_interrupted_call_is_in_the_ledger(pool_of):
     assert [entry.outcome for entry in pool.history()] == ["ok", "interrupted"]
 
 
-def test_an_unreadable_ledger_does_not_block_calls(pool_of, project, caplog):
-    """An unreadable ledger does not block calls.
-
-    It is reported as a problem of the pool, with the command that fixes it.
-    """
-    (project.root / ".gatewayx").write_text("a file in the folder's place")
-    pool = pool_of(ScriptedEngine(["a", END]))
+def test_a_ledger_that_cannot_be_written_does_not_block_calls(make_pool, project, caplog):
+    """If the ledger cannot be written, calls work, and the problem is logged and reported."""
+    (project.root / ".gatewayx").write_text("a file instead of a folder")
+    pool = make_pool(ScriptedEngine(["a", END]))
 
     assert pool.ask("hi", model="scripted").text == "a"
     assert pool.history() == []
@@ -166,16 +163,16 @@ def test_an_unreadable_ledger_does_not_block_calls(pool_of, project, caplog):
     assert any("cannot be written" in problem for problem in pool.problems)
 
 
-def test_a_damaged_ledger_names_the_command(pool_of, project):
-    """`history` raises an error for a damaged ledger, with the command that moves it away.
+def test_history_of_a_damaged_ledger_raises_an_error(make_pool, project):
+    """If the ledger is damaged, the error of `history` has the command that moves the file away.
 
-    A call would move it away by itself.
+    A call would move the file away by itself.
     """
     (project.root / ".gatewayx").mkdir()
     (project.root / ".gatewayx" / "store.sqlite").write_bytes(b"x" * 5000)
 
     with pytest.raises(ConfigError, match=r"store\.sqlite\.off"):
-        pool_of(ScriptedEngine(["a", END])).history()
+        make_pool(ScriptedEngine(["a", END])).history()
 
 
 def test_without_a_project_the_ledger_is_in_the_user_folder(tmp_path):

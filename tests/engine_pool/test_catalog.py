@@ -19,8 +19,8 @@ from gatewayx_nb.testing import ScriptedEngine
 END = Chunk(finish_reason="stop")
 
 
-class Listing(ScriptedEngine):
-    """Engine whose list of models is `answer`; an error is raised."""
+class ListingEngine(ScriptedEngine):
+    """Engine that lists the models of `answer`, or raises it if it is an exception."""
 
     def __init__(self, name, answer):
         super().__init__(["a", END])
@@ -36,56 +36,56 @@ class Listing(ScriptedEngine):
 @pytest.fixture
 def pool():
     """Yield a pool with an engine that lists two models and one that cannot list any."""
-    engines = [Listing("good", ["a", "b"]), Listing("bad", ProviderError("broken."))]
+    engines = [ListingEngine("good", ["a", "b"]), ListingEngine("bad", ProviderError("broken."))]
     with EnginePool(env={}, engines=engines) as pool:
         yield pool
 
 
-def names(models):
-    """Return models as references, without those of shipped engines."""
+def select_references(models):
+    """Return the references of the models of the two engines in `pool`."""
     return [str(model) for model in models if model.engine in ("good", "bad")]
 
 
-def test_one_engine_that_fails_does_not_hide_the_models_of_others(pool):
-    """A live list of all models has those of the engines that answer."""
-    assert names(pool.models(live=True)) == ["good:a", "good:b"]
+def test_an_engine_that_fails_is_omitted_from_a_live_list(pool):
+    """A live list of all models omits engines that fail."""
+    assert select_references(pool.models(live=True)) == ["good:a", "good:b"]
 
 
 def test_the_error_of_a_named_engine_is_raised(pool):
-    """A live list of one engine raises its error, and an unknown name raises one at once."""
-    assert names(pool.models("good", live=True)) == ["good:a", "good:b"]
+    """A live list of one engine raises the error of that engine, or of an unknown name."""
+    assert select_references(pool.models("good", live=True)) == ["good:a", "good:b"]
     with pytest.raises(ProviderError, match="broken"):
         pool.models("bad", live=True)
     with pytest.raises(EngineNotFoundError, match="Did you mean 'good'"):
         pool.models("goood")
 
 
-def test_a_list_that_is_not_live_queries_no_provider(pool):
-    """Without `live` each engine has its default model, even if it cannot list any."""
-    assert sorted(names(pool.models())) == ["bad:script", "good:script"]
-    assert names(pool.models("bad")) == ["bad:script"]
+def test_a_list_that_is_not_live_calls_no_engine(pool):
+    """Without `live`, the list contains the default model of each engine."""
+    assert sorted(select_references(pool.models())) == ["bad:script", "good:script"]
+    assert select_references(pool.models("bad")) == ["bad:script"]
 
 
-def test_files_are_checked_at_most_once_a_second_by_calls(pool, monkeypatch):
-    """A call checks for changed files if the last check is a second old; `status` always does."""
+def test_calls_check_for_changed_files_at_most_once_a_second(pool, monkeypatch):
+    """A call checks for changed files if the last check was a second ago; `status` always does."""
     checks = []
     monkeypatch.setattr(pool._registry, "refresh", lambda: checks.append("check"))
     for _ in range(3):
         pool.ask("x", model="good")
-    before = len(checks)
+    first_count = len(checks)
     pool._live._refreshed -= 1.0
     pool.ask("x", model="good")
 
-    assert (before, len(checks)) == (0, 1)
+    assert (first_count, len(checks)) == (0, 1)
     pool.status()
     assert len(checks) == 2
 
 
 @pytest.fixture
-def recorded(scripted, tmp_path):
-    """Yield the catalog of a cassette with three models of two engines."""
+def replay_catalog(make_scripted_pool, tmp_path):
+    """Yield the catalog of a cassette that has three models of two engines."""
     path = tmp_path / "a.jsonl"
-    recording, _ = scripted(["a", END])
+    recording, _ = make_scripted_pool(["a", END])
     with recording.cassette(path):
         for model in ("scripted:big", "mock", "scripted:small"):
             recording.ask("x", model=model)
@@ -93,36 +93,36 @@ def recorded(scripted, tmp_path):
         yield ReplayCatalog(cassette, pool._registry)
 
 
-def test_a_cassette_has_a_row_for_each_engine(recorded):
-    """Replay reports the recorded engines with their models, whatever this machine has."""
-    rows = recorded.status(probe=True)
+def test_a_cassette_has_a_row_for_each_engine(replay_catalog):
+    """In replay mode the status has the recorded engines and models, not those of this machine."""
+    rows = replay_catalog.status(probe=True)
 
     assert [(row.name, row.model, row.state, row.loaded) for row in rows] == [
         ("mock", "mock", "replay", True),
         ("scripted", "big, small", "replay", True),
     ]
-    assert list(map(str, recorded.models("scripted", live=True))) == [
+    assert list(map(str, replay_catalog.models("scripted", live=True))) == [
         "scripted:big",
         "scripted:small",
     ]
-    assert len(recorded.models(None, live=False)) == 3
-    assert recorded.problems == []
+    assert len(replay_catalog.models(None, live=False)) == 3
+    assert replay_catalog.problems == []
 
 
-def test_health_in_replay_is_whether_an_engine_is_recorded(recorded):
-    """Health starts no engine: a recorded engine is healthy, any other is not."""
+def test_recorded_engines_are_healthy_in_replay_mode(replay_catalog):
+    """In replay mode a recorded engine is healthy and any other is not; no engine is started."""
     mock, scripted = EngineHealth("mock", ok=True), EngineHealth("scripted", ok=True)
     missing = EngineHealth("grok", ok=False, error="not on the cassette")
 
-    assert asyncio.run(recorded.health(())) == [mock, scripted]
-    assert asyncio.run(recorded.health(["grok", "mock"])) == [missing, mock]
+    assert asyncio.run(replay_catalog.health(())) == [mock, scripted]
+    assert asyncio.run(replay_catalog.health(["grok", "mock"])) == [missing, mock]
 
 
-def test_a_cassette_supports_every_feature_and_names_a_model(recorded):
-    """A recorded call may have used any feature; a default needs a call that named no model."""
-    assert recorded.features("scripted") == FEATURES | SAMPLING
+def test_a_recorded_engine_supports_every_feature(replay_catalog):
+    """A recorded engine has every feature; a default model needs a recorded call without one."""
+    assert replay_catalog.features("scripted") == FEATURES | SAMPLING
     with pytest.raises(ConfigError, match="no default model"):
-        recorded.default_model()
-    recorded.check_reference("scripted:any")
+        replay_catalog.default_model()
+    replay_catalog.check_reference("scripted:any")
     with pytest.raises(MissingKeyError):
-        recorded.check_reference("grok")
+        replay_catalog.check_reference("grok")

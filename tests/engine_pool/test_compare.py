@@ -26,16 +26,16 @@ from gatewayx_nb.testing import Repeat, ScriptedEngine, Send, Server, chunk, str
 END = Chunk(finish_reason="stop")
 
 
-def _endless(_seen=None):
+def _endless_script(_request=None):
     data = {"choices": [{"index": 0, "delta": {"content": "word "}, "finish_reason": None}]}
     event = chunk(f"data: {json.dumps(data)}\n\n".encode())
     return [Send(stream_head()), Repeat(event, 0.01)]
 
 
 @pytest.fixture
-def endless(project):
+def endless_pool(project):
     """Yield a pool whose grok engine streams endlessly, and the server it calls."""
-    with Server(_endless) as server:
+    with Server(_endless_script) as server:
         project.set_keys(
             f"GATEWAYX_GROK_API_KEY=xai-0123456789\nGATEWAYX_GROK_BASE_URL={server.url}/v1\n"
         )
@@ -43,72 +43,72 @@ def endless(project):
             yield pool, server
 
 
-def test_replies_have_the_order_of_the_models(project):
-    """Replies are in the order of the models, whichever finishes first; all get the options."""
+def test_replies_are_in_the_order_of_the_models(project):
+    """Replies are in the order of the models, and the options apply to all of them."""
     with project.pool() as pool:
-        both = pool.compare("one two", models=["mock:a", "mock:b", "mock:a"], max_tokens=2)
+        comparison = pool.compare("one two", models=["mock:a", "mock:b", "mock:a"], max_tokens=2)
 
-    assert [reply.text for reply in both] == ["[mock] one"] * 3
-    assert [reply.model for reply in both] == ["a", "b", "a"]
-    assert both.labels == ("mock:a", "mock:b", "mock:a (2)")
-    assert both.prompt == "one two"
+    assert [reply.text for reply in comparison] == ["[mock] one"] * 3
+    assert [reply.model for reply in comparison] == ["a", "b", "a"]
+    assert comparison.labels == ("mock:a", "mock:b", "mock:a (2)")
+    assert comparison.prompt == "one two"
 
 
 def test_gx_compare_uses_the_default_pool():
-    """`gx.compare` calls the default pool, even after the module of that name was imported."""
+    """`gx.compare` uses the default pool and accepts one model as a str."""
     assert [str(reply) for reply in gx.compare("hi", models=["mock"])] == ["[mock] hi"]
     assert [str(reply) for reply in gx.compare("hi", models="mock")] == ["[mock] hi"]
 
 
 def test_all_models_are_called_concurrently(project):
-    """All models run at once: each waits for the other, so a sequence would never finish."""
-    here = [threading.Event(), threading.Event()]
+    """Models are called concurrently: each call here waits for the other one to start."""
+    started = [threading.Event(), threading.Event()]
 
-    class Meeting(LLMEngine):
+    class MeetingEngine(LLMEngine):
         requires_key = False
 
-        def __init__(self, name, own, other):
+        def __init__(self, name, own_event, other_event):
             super().__init__()
-            self.name, self._own, self._other = name, own, other
+            self.name, self._own_event, self._other_event = name, own_event, other_event
 
         async def generate(self, prompt, **kwargs):
-            self._own.set()
-            while not self._other.is_set():
+            self._own_event.set()
+            while not self._other_event.is_set():
                 await asyncio.sleep(0.01)
             return self.name
 
-    engines = [Meeting("left", *here), Meeting("right", *reversed(here))]
+    engines = [MeetingEngine("left", *started), MeetingEngine("right", *reversed(started))]
     with project.pool(engines=engines) as pool:
-        both = pool.compare("x", models=["left", "right"], timeout=20)
-    assert [str(reply) for reply in both] == ["left", "right"]
+        comparison = pool.compare("x", models=["left", "right"], timeout=20)
+    assert [str(reply) for reply in comparison] == ["left", "right"]
 
 
-def test_a_failed_call_yields_its_error_at_its_position(project):
-    """A failed model has its error at its index, and the others answer."""
+def test_a_failed_call_has_its_error_at_its_position(project):
+    """The result at the position of a failed call is its error; other calls succeed."""
     engine = ScriptedEngine(["a", RateLimitError("slow down.")])
     with project.pool(engines=[engine]) as pool:
         models = ["nope", "grok", "scripted", "mock"]
-        compared = pool.compare("hi", models=models)
+        comparison = pool.compare("hi", models=models)
 
-    kinds = [type(outcome) for outcome in compared]
+    kinds = [type(outcome) for outcome in comparison]
     assert kinds == [EngineNotFoundError, MissingKeyError, RateLimitError, Reply]
-    assert compared[2].partial == "a"
+    assert comparison[2].partial == "a"
 
 
 def test_a_comparison_may_consist_of_errors(project):
-    """If all models fail, the comparison holds their errors; nothing is raised."""
+    """If all calls fail, the comparison contains their errors, and no exception is raised."""
     with project.pool() as pool:
-        compared = pool.compare("hi", models=["nope", "grok"])
-    assert [type(outcome) for outcome in compared] == [EngineNotFoundError, MissingKeyError]
+        comparison = pool.compare("hi", models=["nope", "grok"])
+    assert [type(outcome) for outcome in comparison] == [EngineNotFoundError, MissingKeyError]
 
 
-def test_an_engine_that_fails_before_its_answer_fails_alone(project):
-    """An engine that raises outside of its stream fails alone.
+def test_an_error_outside_of_a_stream_affects_no_other_call(project):
+    """An exception that an engine raises outside of its stream affects only its own call.
 
-    The message of its exception is hidden, because it may contain a key.
+    The message of the exception is not shown, because it may contain a key.
     """
 
-    class Odd(LLMEngine):
+    class Faulty(LLMEngine):
         requires_key = False
 
         async def generate(self, prompt, **kwargs):
@@ -117,10 +117,12 @@ def test_an_engine_that_fails_before_its_answer_fails_alone(project):
         def get_cost_per_token(self):
             raise ValueError("sk-canary")
 
-    with project.pool(engines=[Odd()]) as pool:
-        odd, mock = pool.compare("hi", models=["odd", "mock"])
-    assert isinstance(odd, ProviderError)
-    assert str(odd) == "the call to 'odd' raised ValueError. Call only that model to see where."
+    with project.pool(engines=[Faulty()]) as pool:
+        faulty, mock = pool.compare("hi", models=["faulty", "mock"])
+    assert isinstance(faulty, ProviderError)
+    assert (
+        str(faulty) == "the call to 'faulty' raised ValueError. Call only that model to see where."
+    )
     assert str(mock) == "[mock] hi"
 
 
@@ -138,7 +140,7 @@ def test_an_engine_that_fails_before_its_answer_fails_alone(project):
     ],
 )
 def test_an_error_that_concerns_all_models_is_raised(project, models, options, message):
-    """The error is raised before anything is sent."""
+    """An error that concerns all models is raised before anything is sent."""
     with project.pool() as pool, pytest.raises(UsageError, match=message):
         pool.compare("hi", models=models, **options)
 
@@ -149,140 +151,140 @@ def test_an_empty_prompt_raises_an_error(project):
         pool.compare(" ", models=["mock"])
 
 
-def test_an_awaited_comparison_has_the_same_result(project):
-    """The awaitable form gives the same result on any event loop, one after another."""
+def test_acompare_has_the_same_result_on_any_event_loop(project):
+    """`acompare` has the same result, on several event loops in sequence."""
     with project.pool() as pool:
         for _ in range(3):
-            both = asyncio.run(pool.acompare("hi", models=["mock", "nope"]))
-            assert [type(outcome) for outcome in both] == [Reply, EngineNotFoundError]
+            comparison = asyncio.run(pool.acompare("hi", models=["mock", "nope"]))
+            assert [type(outcome) for outcome in comparison] == [Reply, EngineNotFoundError]
 
 
-def test_ctrl_c_keeps_partial_answers_and_closes_every_socket(endless):
-    """Ctrl-C closes every socket; the exception is one line and holds the comparison.
+def test_ctrl_c_keeps_partial_answers_and_closes_every_socket(endless_pool):
+    """Ctrl-C closes every socket and raises a one-line exception with the comparison.
 
-    Finished replies stay complete.
+    The replies that are incomplete are marked as interrupted.
     """
-    pool, server = endless
+    pool, server = endless_pool
 
-    def press():
+    def interrupt():
         while len(server.requests) < 2:
             time.sleep(0.01)
         time.sleep(0.2)
         signal.raise_signal(signal.SIGINT)
 
-    threading.Thread(target=press).start()
+    threading.Thread(target=interrupt).start()
     with pytest.raises(KeyboardInterrupt) as caught:
         pool.compare("hi", models=["grok:a", "mock", "grok:b", "nope"])
 
     assert caught.value._render_traceback_() == ["KeyboardInterrupt: stopped"]
-    one, whole, other, missing = caught.value.comparison
-    assert [one.interrupted, whole.interrupted, other.interrupted] == [True, False, True]
-    assert one.text.startswith("word ")
+    first, complete, second, missing = caught.value.comparison
+    assert [first.interrupted, complete.interrupted, second.interrupted] == [True, False, True]
+    assert first.text.startswith("word ")
     assert isinstance(missing, EngineNotFoundError)
     assert all(request.closed.wait(2) for request in server.requests)
     assert str(pool.ask("after", model="mock")) == "[mock] after"
 
 
-def test_cancelling_the_await_stops_all(endless):
-    """Cancelling the task stops all models."""
-    pool, server = endless
+def test_cancelling_acompare_stops_all_calls(endless_pool):
+    """Cancelling `acompare` stops all calls and closes their sockets."""
+    pool, server = endless_pool
 
-    async def cancelled():
+    async def cancel():
         task = asyncio.ensure_future(pool.acompare("hi", models=["grok:a", "grok:b"]))
         while len(server.requests) < 2:
             await asyncio.sleep(0.01)
         task.cancel()
         try:
             await task
-        except asyncio.CancelledError as stop:
-            return stop.comparison
+        except asyncio.CancelledError as error:
+            return error.comparison
         return None
 
-    compared = asyncio.run(cancelled())
-    assert [reply.interrupted for reply in compared] == [True, True]
+    comparison = asyncio.run(cancel())
+    assert [reply.interrupted for reply in comparison] == [True, True]
     assert all(request.closed.wait(2) for request in server.requests)
 
 
-def test_one_column_can_be_stopped_alone(endless):
-    """A single column can be stopped; a race reports the progress of each column."""
-    pool, server = endless
-    race = pool.plan_comparison("hi", models=["grok", "mock"], params={"rate": 20})
+def test_a_single_column_can_be_stopped(endless_pool):
+    """A single column can be stopped while the other columns continue."""
+    pool, server = endless_pool
+    run = pool.plan_comparison("hi", models=["grok", "mock"], params={"rate": 20})
     with pytest.raises(UsageError, match="still answer"):
-        _ = race.comparison
-    race.start()
-    race.start()
-    first, second = race.columns
+        _ = run.comparison
+    run.start()
+    run.start()
+    first, second = run.columns
     while not first.partial.has_begun:
         time.sleep(0.01)
-    assert not race.join(0)
+    assert not run.join(0)
 
     first.stop()
 
-    assert race.join(10)
+    assert run.join(10)
     assert server.requests[0].closed.wait(2)
     assert len(server.requests) == 1
     assert (first.outcome.interrupted, second.outcome.text) == (True, "[mock] hi")
 
 
-def test_a_dropped_comparison_closes_its_sockets(endless):
-    """A garbage-collected race closes its sockets."""
-    pool, server = endless
-    race = pool.plan_comparison("hi", models=["grok"])
-    race.start()
+def test_a_garbage_collected_comparison_closes_its_sockets(endless_pool):
+    """A comparison run that is garbage-collected closes its sockets."""
+    pool, server = endless_pool
+    run = pool.plan_comparison("hi", models=["grok"])
+    run.start()
     while not server.requests:
         time.sleep(0.01)
 
-    del race
+    del run
     gc.collect()
 
     assert server.requests[0].closed.wait(2)
 
 
-def test_leaving_a_comparison_stops_it(endless):
-    """Leaving the ``with`` block of a race stops it, even before anything was sent."""
-    pool, server = endless
-    with pool.plan_comparison("hi", models=["grok", "grok:b"]) as race:
+def test_leaving_the_with_block_stops_a_comparison(endless_pool):
+    """Leaving the ``with`` block of a comparison run stops it, even before anything is sent."""
+    pool, server = endless_pool
+    with pool.plan_comparison("hi", models=["grok", "grok:b"]) as run:
         pass
-    race.start()
-    assert [reply.interrupted for reply in race.comparison] == [True, True]
+    run.start()
+    assert [reply.interrupted for reply in run.comparison] == [True, True]
     assert server.requests == []
 
 
-def test_an_engine_that_blocks_delays_no_other(project):
+def test_an_engine_that_blocks_delays_no_other_column(project):
     """An engine that blocks its event loop gets a timeout error and delays no other column."""
-    release = project.blocking_engine("stuck")
+    release = project.blocking_engine("blocking")
     with project.pool() as pool:
-        stuck, mock = pool.compare("hi", models=["stuck", "mock"], timeout=0.2)
+        blocking, mock = pool.compare("hi", models=["blocking", "mock"], timeout=0.2)
         release.touch()
 
-    assert isinstance(stuck, DeadlineError)
+    assert isinstance(blocking, DeadlineError)
     assert str(mock) == "[mock] hi"
 
 
-def test_closing_the_pool_ends_a_comparison(endless):
-    """Closing the pool ends a comparison, and each column has an error that says so."""
-    pool, server = endless
-    threading.Thread(target=lambda: (_arrived(server), pool.close())).start()
+def test_closing_the_pool_ends_a_comparison(endless_pool):
+    """Closing the pool ends a comparison, and each column has the error "the pool was closed"."""
+    pool, server = endless_pool
+    threading.Thread(target=lambda: (_wait_for_two_requests(server), pool.close())).start()
 
-    compared = pool.compare("hi", models=["grok", "grok:b"])
+    comparison = pool.compare("hi", models=["grok", "grok:b"])
 
-    assert [type(outcome) for outcome in compared] == [TransportError] * 2
-    assert "the pool was closed" in str(compared[0])
+    assert [type(outcome) for outcome in comparison] == [TransportError] * 2
+    assert "the pool was closed" in str(comparison[0])
 
 
-def _arrived(server):
+def _wait_for_two_requests(server):
     while len(server.requests) < 2:
         time.sleep(0.01)
 
 
 def test_a_blocking_comparison_on_an_engines_loop_raises_an_error(project):
-    """A blocking comparison on an engine's event loop raises an error: it would deadlock.
+    """A blocking comparison on an engine's event loop would deadlock, so it raises an error.
 
-    The awaitable form works there.
+    `acompare` works there.
     """
     replies = []
 
-    class Asking(LLMEngine):
+    class Comparing(LLMEngine):
         requires_key = False
         pool = None
 
@@ -294,20 +296,20 @@ def test_a_blocking_comparison_on_an_engines_loop_raises_an_error(project):
             replies.extend(await self.pool.acompare("inner", models=["mock"]))
             return "done"
 
-    engine = Asking()
+    engine = Comparing()
     with project.pool(engines=[engine]) as pool:
         engine.pool = pool
-        assert str(pool.ask("x", model="asking")) == "done"
+        assert str(pool.ask("x", model="comparing")) == "done"
     assert [str(reply) for reply in replies] == ["[mock] inner"]
 
 
-def test_six_columns_at_a_hundred_chunks_a_second_are_cheap(project):
+def test_six_columns_use_no_extra_threads_and_little_cpu(project):
     """Six columns at 100 chunks a second use no extra threads and little CPU."""
     with project.pool() as pool:
         pool.ask("warm", model="mock")
-        threads, began = threading.active_count(), time.thread_time()
-        race = pool.plan_comparison("word " * 100, models=["mock"] * 6, params={"rate": 100})
-        race.start()
+        threads, started = threading.active_count(), time.thread_time()
+        run = pool.plan_comparison("word " * 100, models=["mock"] * 6, params={"rate": 100})
+        run.start()
         assert threading.active_count() == threads
-        assert len(race.run()) == 6
-        assert time.thread_time() - began < 0.5
+        assert len(run.run()) == 6
+        assert time.thread_time() - started < 0.5

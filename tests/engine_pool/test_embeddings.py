@@ -8,16 +8,16 @@ from gatewayx_nb.errors import ProviderError, UnsupportedFeatureError, UsageErro
 from gatewayx_nb.llm_engines import LLMEngine
 
 
-class Embedding(LLMEngine):
-    """Engine that embeds each text as its length, in batches of two, and can be made to fail."""
+class EmbeddingEngine(LLMEngine):
+    """Engine that embeds each text as its length, in batches of two; optionally it fails."""
 
     requires_key = False
     embedding_model = "lengths"
     embedding_batch = 2
 
-    def __init__(self, faults=(), *, short=False):
+    def __init__(self, errors=(), *, omits_last=False):
         super().__init__()
-        self.calls, self.faults, self.short = [], list(faults), short
+        self.calls, self.errors, self.omits_last = [], list(errors), omits_last
 
     async def generate(self, prompt, **kwargs):
         return prompt
@@ -25,13 +25,13 @@ class Embedding(LLMEngine):
     async def embed(self, texts, model):
         self.calls.append((list(texts), model))
         await asyncio.sleep(0)
-        if self.faults:
-            raise self.faults.pop()
+        if self.errors:
+            raise self.errors.pop()
         vectors = [[len(text), index] for index, text in enumerate(texts)]
-        return vectors[:-1] if self.short else vectors
+        return vectors[:-1] if self.omits_last else vectors
 
 
-def _pool(engine):
+def _make_pool(engine):
     return EnginePool(env={}, engines=[engine])
 
 
@@ -40,29 +40,29 @@ def test_vectors_are_an_array_in_the_order_of_the_texts():
 
     The texts are sent in batches of the engine's size.
     """
-    engine = Embedding()
-    with _pool(engine) as pool:
-        array = pool.embed((text for text in ["a", "bb", "ccc"]), model="embedding")
-        again = asyncio.run(pool.aembed(["a"], model="embedding:other"))
+    engine = EmbeddingEngine()
+    with _make_pool(engine) as pool:
+        vectors = pool.embed((text for text in ["a", "bb", "ccc"]), model="embedding")
+        single = asyncio.run(pool.aembed(["a"], model="embedding:other"))
 
-    assert (array.dtype, array.shape) == (np.float32, (3, 2))
-    assert array[:, 0].tolist() == [1, 2, 3]
+    assert (vectors.dtype, vectors.shape) == (np.float32, (3, 2))
+    assert vectors[:, 0].tolist() == [1, 2, 3]
     assert engine.calls == [(["a", "bb"], "lengths"), (["ccc"], "lengths"), (["a"], "other")]
-    assert again.shape == (1, 2)
+    assert single.shape == (1, 2)
 
 
-def test_without_texts_no_call_is_made():
-    """Without texts no call is made and the array is empty."""
-    engine = Embedding()
-    with _pool(engine) as pool:
+def test_no_texts_make_no_call():
+    """Embedding an empty list makes no call and returns an empty array."""
+    engine = EmbeddingEngine()
+    with _make_pool(engine) as pool:
         assert pool.embed([], model="embedding").size == 0
     assert engine.calls == []
 
 
-def test_a_transient_error_is_retried(monkeypatch):
+def test_a_transient_error_is_retried():
     """After a transient error only the failed batch is retried."""
-    engine = Embedding([ProviderError("busy", status=503)])
-    with _pool(engine) as pool:
+    engine = EmbeddingEngine([ProviderError("busy", status=503)])
+    with _make_pool(engine) as pool:
         assert pool.embed(["a"], model="embedding").shape == (1, 2)
     assert len(engine.calls) == 2
 
@@ -70,20 +70,20 @@ def test_a_transient_error_is_retried(monkeypatch):
 @pytest.mark.parametrize(
     ("engine", "texts", "kind", "message"),
     [
-        (Embedding([ProviderError("no", status=400)]), ["a"], ProviderError, "no"),
-        (Embedding(short=True), ["a", "b"], ProviderError, "1 vectors for 2 texts"),
-        (Embedding(), ["a", ""], UsageError, "text 1 must be .*, got ''"),
-        (Embedding(), ["a", 3], UsageError, "text 1 must be .*, got 3"),
+        (EmbeddingEngine([ProviderError("no", status=400)]), ["a"], ProviderError, "no"),
+        (EmbeddingEngine(omits_last=True), ["a", "b"], ProviderError, "1 vectors for 2 texts"),
+        (EmbeddingEngine(), ["a", ""], UsageError, "text 1 must be .*, got ''"),
+        (EmbeddingEngine(), ["a", 3], UsageError, "text 1 must be .*, got 3"),
     ],
-    ids=["final", "short", "empty", "number"],
+    ids=["final error", "missing vector", "empty text", "number"],
 )
 def test_failures_raise_typed_errors(engine, texts, kind, message):
-    """Failures raise typed errors; an incomplete array is never returned."""
-    with _pool(engine) as pool, pytest.raises(kind, match=message):
+    """Invalid texts, provider errors and missing vectors raise typed errors."""
+    with _make_pool(engine) as pool, pytest.raises(kind, match=message):
         pool.embed(texts, model="embedding")
 
 
 def test_an_engine_without_embeddings_raises_an_error(project):
-    """If an engine has no embeddings, the error names one that has."""
+    """If an engine has no embeddings, the error names an engine that has."""
     with pytest.raises(UnsupportedFeatureError, match=r"mock.*openai"):
         project.pool().embed(["a"], model="mock")

@@ -1,4 +1,4 @@
-"""`fallback=`: another engine replies if the first one fails before its first chunk."""
+"""`fallback=`: another engine is called if the first fails before its first chunk."""
 
 import asyncio
 
@@ -23,27 +23,27 @@ from gatewayx_nb.testing import ScriptedEngine
 END = Chunk(finish_reason="stop")
 
 
-def engine(name, *script):
-    """Return an engine that plays one script."""
-    made = ScriptedEngine(list(script))
-    made.name = name
-    return made
+def make_engine(name, *script):
+    """Return an engine that follows one script."""
+    engine = ScriptedEngine(list(script))
+    engine.name = name
+    return engine
 
 
-def pool_of(*engines):
+def make_pool(*engines):
     """Return a pool that has only these engines."""
     return EnginePool(env={}, engines=engines)
 
 
 @pytest.mark.parametrize(
-    "failure",
+    "error",
     [AuthenticationError("no"), QuotaError("no"), ProviderError("no"), TruncatedError("no")],
     ids=lambda error: type(error).__name__,
 )
-def test_another_engine_answers_and_the_reply_names_the_first(failure):
-    """The reply names the model that was called first; its figures include the failed call."""
-    first, second = engine("first", failure), engine("second", "yes", END)
-    with pool_of(first, second) as pool:
+def test_a_reply_of_a_fallback_names_the_first_model(error):
+    """The reply of a fallback names the first model, and its attempts include the failed call."""
+    first, second = make_engine("first", error), make_engine("second", "yes", END)
+    with make_pool(first, second) as pool:
         reply = pool.ask("hi", model="first:m", fallback="second", temperature=0)
 
     assert (reply.text, reply.engine, reply.fallback_from) == ("yes", "second", "first:m")
@@ -52,18 +52,18 @@ def test_another_engine_answers_and_the_reply_names_the_first(failure):
 
 
 def test_no_fallback_is_called_if_the_first_engine_answers():
-    """If the first engine replies, the others are not called or mentioned."""
-    first, second = engine("first", "yes", END), engine("second", "no", END)
-    with pool_of(first, second) as pool:
+    """If the first engine answers, no fallback is called or mentioned in the reply."""
+    first, second = make_engine("first", "yes", END), make_engine("second", "no", END)
+    with make_pool(first, second) as pool:
         reply = pool.ask("hi", model="first", fallback=["second"])
 
     assert (reply.engine, reply.fallback_from, second.requests) == ("first", None, [])
 
 
-def test_a_stream_and_an_awaited_call_fall_back_too():
-    """Streamed and awaited calls fall back too, with chunks from the replying engine only."""
-    first, second = engine("first", QuotaError("no")), engine("second", "y", "es", END)
-    with pool_of(first, second) as pool:
+def test_streamed_and_async_calls_fall_back_too():
+    """Streamed and async calls fall back, too, and yield only chunks of the fallback."""
+    first, second = make_engine("first", QuotaError("no")), make_engine("second", "y", "es", END)
+    with make_pool(first, second) as pool:
         stream = pool.stream("hi", model="first", fallback="second")
         assert "".join(chunk.text for chunk in stream) == "yes"
         assert stream.reply.fallback_from == "first"
@@ -72,23 +72,26 @@ def test_a_stream_and_an_awaited_call_fall_back_too():
             stream = pool.astream("hi", model="first", fallback="second")
             return [chunk.text async for chunk in stream if chunk.text], stream.reply
 
-        pieces, reply = asyncio.run(read())
-        assert (pieces, reply.engine) == (["y", "es"], "second")
-        awaited = asyncio.run(pool.aask("hi", model="first", fallback="second"))
-        assert awaited.text == "yes"
+        texts, reply = asyncio.run(read())
+        assert (texts, reply.engine) == (["y", "es"], "second")
+        async_reply = asyncio.run(pool.aask("hi", model="first", fallback="second"))
+        assert async_reply.text == "yes"
 
 
 def test_an_answer_never_mixes_two_engines():
-    """After the first chunk there is no fallback; the error holds the partial text."""
-    first, second = engine("first", "half", ProviderError("no")), engine("second", "yes", END)
-    with pool_of(first, second) as pool, pytest.raises(ProviderError) as caught:
+    """After the first chunk no fallback is called; the error contains the partial text."""
+    first, second = (
+        make_engine("first", "half", ProviderError("no")),
+        make_engine("second", "yes", END),
+    )
+    with make_pool(first, second) as pool, pytest.raises(ProviderError) as caught:
         pool.ask("hi", model="first", fallback="second")
 
     assert (caught.value.partial, caught.value.engine, second.requests) == ("half", "first", [])
 
 
 def test_a_missing_key_or_an_unknown_engine_falls_back(project):
-    """An unknown engine or a missing key falls back, so that a notebook runs without all keys."""
+    """A fallback is called if a key is missing or an engine is unknown."""
     pool = project.pool()
 
     reply = pool.ask("hi", model="grok", fallback=["nonesuch", "mock"])
@@ -96,39 +99,42 @@ def test_a_missing_key_or_an_unknown_engine_falls_back(project):
     assert (reply.text, reply.fallback_from) == ("[mock] hi", "grok")
 
 
-def test_if_all_engines_fail_the_first_error_names_the_others(project):
-    """If all engines fail, the first error is raised; it names the other engines."""
+def test_if_all_engines_fail_the_error_contains_all_messages(project):
+    """If all engines fail, the first error is raised with the messages of the other errors."""
     with pytest.raises(
         MissingKeyError, match=r"'grok'.*A fallback failed too: no engine 'nonesuch'"
     ):
         project.pool().ask("hi", model="grok", fallback="nonesuch")
-    engines = engine("first", QuotaError("spent.")), engine("second", ProviderError("broken."))
-    with pool_of(*engines) as pool, pytest.raises(QuotaError, match=r"spent\..*broken\."):
+    engines = (
+        make_engine("first", QuotaError("spent.")),
+        make_engine("second", ProviderError("broken.")),
+    )
+    with make_pool(*engines) as pool, pytest.raises(QuotaError, match=r"spent\..*broken\."):
         pool.ask("hi", model="first", fallback="second")
 
 
 def test_a_usage_error_does_not_fall_back():
-    """An invalid option raises an error without fallback: no other engine would accept it."""
-    first, second = engine("first", "yes", END), engine("second", "yes", END)
-    with pool_of(first, second) as pool, pytest.raises(UsageError, match="temperature"):
+    """An invalid option raises an error without a fallback, because no engine would accept it."""
+    first, second = make_engine("first", "yes", END), make_engine("second", "yes", END)
+    with make_pool(first, second) as pool, pytest.raises(UsageError, match="temperature"):
         pool.ask("hi", model="first", fallback="second", temperature="hot")
 
     assert second.requests == []
 
 
 def test_one_deadline_covers_all_attempts():
-    """The deadline covers all engines; a call that exceeded it does not fall back."""
-    first, second = engine("first", 30.0), engine("second", "yes", END)
-    with pool_of(first, second) as pool, pytest.raises(DeadlineError):
+    """The deadline covers all engines, so after it no fallback is called."""
+    first, second = make_engine("first", 30.0), make_engine("second", "yes", END)
+    with make_pool(first, second) as pool, pytest.raises(DeadlineError):
         pool.ask("hi", model="first", fallback="second", timeout=0.2)
 
     assert second.requests == []
 
 
 def test_an_unsupported_feature_falls_back():
-    """A missing feature, such as images, falls back to an engine that has it."""
+    """A fallback is called if the first engine lacks a feature, such as images."""
 
-    class Seeing(LLMEngine):
+    class ImageEngine(LLMEngine):
         requires_key = False
         features = frozenset({"images"})
 
@@ -136,35 +142,35 @@ def test_an_unsupported_feature_falls_back():
             return "a dot"
 
     png = b"\x89PNG\r\n\x1a\n" + bytes(8)
-    blind = engine("blind", "what?", END)
-    with pool_of(blind, Seeing()) as pool:
-        reply = pool.ask("what is it?", model="blind", fallback="seeing", images=[png])
+    text_engine = make_engine("text", "what?", END)
+    with make_pool(text_engine, ImageEngine()) as pool:
+        reply = pool.ask("what is it?", model="text", fallback="image", images=[png])
         with pytest.raises(UnsupportedFeatureError):
-            pool.ask("what is it?", model="blind", images=[png])
+            pool.ask("what is it?", model="text", images=[png])
 
-    assert (reply.text, reply.fallback_from) == ("a dot", "blind")
+    assert (reply.text, reply.fallback_from) == ("a dot", "text")
 
 
-@pytest.mark.parametrize("wrong", [[""], [None], 3])
-def test_an_invalid_fallback_raises_an_error(wrong):
-    """An invalid value raises an error before anything is sent."""
-    first = engine("first", "yes", END)
-    with pool_of(first) as pool, pytest.raises(UsageError, match="fallback"):
-        pool.ask("hi", model="first", fallback=wrong)
+@pytest.mark.parametrize("fallback", [[""], [None], 3])
+def test_an_invalid_fallback_raises_an_error(fallback):
+    """An invalid `fallback` raises an error before anything is sent."""
+    first = make_engine("first", "yes", END)
+    with make_pool(first) as pool, pytest.raises(UsageError, match="fallback"):
+        pool.ask("hi", model="first", fallback=fallback)
 
     assert first.requests == []
 
 
 @pytest.fixture
-def planned():
-    """Yield a function that plans calls to scripted engines, one for each script."""
+def plan_calls():
+    """Yield a function that plans a call for each script; it returns the calls and a portal."""
     pools = []
 
     def plan(*scripts):
-        engines = [engine(f"e{number}", *script) for number, script in enumerate(scripts)]
-        pools.append(pool_of(*engines))
+        engines = [make_engine(f"e{number}", *script) for number, script in enumerate(scripts)]
+        pools.append(make_pool(*engines))
         planner = pools[-1]._router._planner
-        calls = [planner.plan("hi", {"model": one.name}, streamed=True) for one in engines]
+        calls = [planner.plan("hi", {"model": engine.name}, streamed=True) for engine in engines]
         return calls, planner.runtime.shared
 
     yield plan
@@ -172,9 +178,9 @@ def planned():
         pool.close()
 
 
-def test_without_a_call_the_first_error_is_raised_with_the_others(planned):
-    """If no call can be made, planning fails; the fields are those of the first error."""
-    _, portal = planned()
+def test_if_no_call_can_be_planned_the_first_error_is_raised(plan_calls):
+    """If no call can be planned, the error has the fields of the first error and all messages."""
+    _, portal = plan_calls()
     errors = [MissingKeyError("no key.", engine="e0"), QuotaError("spent."), ProviderError("no.")]
 
     with pytest.raises(MissingKeyError) as caught:
@@ -187,9 +193,9 @@ def test_without_a_call_the_first_error_is_raised_with_the_others(planned):
     assert errors[0].message == "no key."
 
 
-def test_calls_share_one_partial_answer(planned):
-    """A reader of the partial answer sees the engine that is being called."""
-    calls, portal = planned([QuotaError("no")], ["y", END])
+def test_all_calls_share_one_partial_reply(plan_calls):
+    """All calls share a partial reply, which names the engine that is being called."""
+    calls, portal = plan_calls([QuotaError("no")], ["y", END])
     failover = Failover("e0:m", calls, portal)
     engines = []
 
@@ -203,9 +209,9 @@ def test_calls_share_one_partial_answer(planned):
     assert (reply.text, reply.fallback_from) == ("y", "e0:m")
 
 
-def test_a_call_that_cannot_be_made_counts_as_the_first(planned):
-    """An error in the first place is skipped, and the reply still names the first reference."""
-    calls, portal = planned(["y", END])
+def test_an_error_instead_of_the_first_call_is_skipped(plan_calls):
+    """If the first call cannot be planned, it is skipped, but the reply names its reference."""
+    calls, portal = plan_calls(["y", END])
     failover = Failover("grok", [MissingKeyError("no key."), *calls], portal)
 
     assert portal.run(failover.run()).fallback_from == "grok"
@@ -214,9 +220,9 @@ def test_a_call_that_cannot_be_made_counts_as_the_first(planned):
 
 
 @pytest.mark.parametrize("kind", [UsageError, TrustError])
-def test_a_final_error_is_not_hidden_by_another_engine(planned, kind):
-    """An error that the user must fix is raised even if another engine could answer."""
-    calls, portal = planned([kind("no.")], ["y", END])
+def test_an_error_that_the_user_must_fix_does_not_fall_back(plan_calls, kind):
+    """An error that the user must fix is raised, even if there is a fallback."""
+    calls, portal = plan_calls([kind("no.")], ["y", END])
 
     with pytest.raises(kind):
         portal.run(Failover("e0", calls, portal).run())

@@ -1,16 +1,16 @@
-"""Features of a model, known before a call."""
+"""Features of a model, which are reported without a call."""
 
 import pytest
 
 from gatewayx_nb.errors import EngineNotFoundError, MissingKeyError
 from gatewayx_nb.llm_engines import FEATURES, SAMPLING
 
-LACKS = """\
+ENGINE_BODY = """\
     lacks = frozenset({"seed", "top_p"})
     features = frozenset({"images"})
 
     def __init__(self, *args, **kwargs):
-        raise AssertionError("it is not made")
+        raise AssertionError("no instance may be created")
 
     async def generate(self, prompt, **kwargs):
         return prompt
@@ -18,8 +18,8 @@ LACKS = """\
 
 
 def test_features_are_declared_by_the_class(project):
-    """Features are read from the engine class, without a key and without an instance."""
-    project.engine("mine", body=LACKS)
+    """Features are read from the engine class, without an instance of it."""
+    project.engine("mine", body=ENGINE_BODY)
     with project.pool() as pool:
         assert pool.features("mine") == {"images", "temperature", "max_tokens", "stop"}
         assert pool.features("mine:any") == pool.features("mine")
@@ -28,14 +28,14 @@ def test_features_are_declared_by_the_class(project):
 
 def test_a_class_may_declare_features_as_a_list(project):
     """An engine class may declare its features in a list instead of a set."""
-    project.engine("mine", body=LACKS.replace("frozenset({", "[").replace("})", "]"))
+    project.engine("mine", body=ENGINE_BODY.replace("frozenset({", "[").replace("})", "]"))
     with project.pool() as pool:
         assert pool.features("mine") == {"images", "temperature", "max_tokens", "stop"}
 
 
-def test_an_engine_passed_to_the_pool_declares_features_too(scripted):
-    """The features of an engine instance are read without a call to its model."""
-    pool, engine = scripted(["a"])
+def test_the_features_of_an_engine_instance_are_reported(make_scripted_pool):
+    """The features of an engine passed to the pool are read without a request."""
+    pool, engine = make_scripted_pool(["a"])
     assert pool.features("scripted") == engine.features | SAMPLING
     assert engine.requests == []
 

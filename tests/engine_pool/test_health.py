@@ -16,9 +16,9 @@ END = Chunk(finish_reason="stop")
 
 CANARY = "canary-5f0c1e7a9b3d"
 
-ANSWERS = "    async def generate(self, prompt, **kwargs):\n        return 'x'\n\n"
-CHECK = ANSWERS + "    async def health_check(self):\n        "
-HANGS = {
+GENERATE = "    async def generate(self, prompt, **kwargs):\n        return 'x'\n\n"
+GENERATE_AND_CHECK = GENERATE + "    async def health_check(self):\n        "
+HANGING_CHECKS = {
     "waiting": "import asyncio; await asyncio.sleep(30)",
     "blocking": "import time; time.sleep(1)",
     "stubborn": (
@@ -32,179 +32,183 @@ HANGS = {
 
 @dataclass(frozen=True)
 class Case:
-    """An engine's own health check, and its expected row."""
+    """The body of an engine's health check, and the expected error."""
 
     id: str
     check: str
     error: str
 
 
-class Waits(ScriptedEngine):
-    """Engine whose health check blocks; it signals the start and the end of the check."""
+class WaitingEngine(ScriptedEngine):
+    """Engine whose health check waits, and signals its start and its end."""
 
     def __init__(self, *scripts):
         super().__init__(*scripts)
-        self.queried = threading.Event()
+        self.check_started = threading.Event()
 
     async def health_check(self):
-        self.queried.set()
+        self.check_started.set()
         try:
             await asyncio.sleep(30)
         finally:
             self.ended.set()
 
 
-FAULTS = [
-    Case("says no", "return False", "its own health check failed."),
-    Case("raises", "raise ValueError('line one\\nline two')", "ValueError: line one line two."),
-    Case("exits", "raise SystemExit(3)", "SystemExit: 3"),
-    Case("interrupts", "raise KeyboardInterrupt", "KeyboardInterrupt"),
-    Case("cancels", "import asyncio; raise asyncio.CancelledError", "CancelledError"),
-    Case("tells its key", "raise ValueError(f'bad {str(self.api_key)}')", "ValueError: bad"),
+FAILING_CHECKS = [
+    Case("returns False", "return False", "its own health check failed."),
+    Case("ValueError", "raise ValueError('line one\\nline two')", "ValueError: line one line two."),
+    Case("SystemExit", "raise SystemExit(3)", "SystemExit: 3"),
+    Case("KeyboardInterrupt", "raise KeyboardInterrupt", "KeyboardInterrupt"),
+    Case("CancelledError", "import asyncio; raise asyncio.CancelledError", "CancelledError"),
     Case(
-        "quotes its key",
+        "ValueError with the key", "raise ValueError(f'bad {str(self.api_key)}')", "ValueError: bad"
+    ),
+    Case(
+        "ProviderError with the key",
         "from gatewayx_nb.errors import ProviderError\n"
         "        raise ProviderError(f'bad {str(self.api_key)}')",
         "bad",
     ),
-    Case("no coroutine", "return 1 // 0", "ZeroDivisionError"),
+    Case("ZeroDivisionError", "return 1 // 0", "ZeroDivisionError"),
 ]
 
 
-@pytest.mark.parametrize("case", FAULTS, ids=lambda case: case.id)
-def test_a_failing_engine_is_a_row_of_the_result(project, case):
-    """A failed health check is a one-line row without the key; other engines are unaffected."""
-    project.engine("ill", body=CHECK + case.check + "\n")
-    project.set_keys(f"GATEWAYX_ILL_API_KEY={CANARY}")
+@pytest.mark.parametrize("case", FAILING_CHECKS, ids=lambda case: case.id)
+def test_a_failing_health_check_is_reported_in_one_line(project, case):
+    """A failed health check is reported in one line, without the key and beside other engines."""
+    project.engine("faulty", body=GENERATE_AND_CHECK + case.check + "\n")
+    project.set_keys(f"GATEWAYX_FAULTY_API_KEY={CANARY}")
 
     with project.pool() as pool:
         rows = {row.engine: row for row in pool.health()}
-        assert pool.ask("still there", model="ill").text == "x"
+        assert pool.ask("hi", model="faulty").text == "x"
 
     assert (rows["mock"].ok, rows["mock"].error) == (True, "")
     assert rows["mock"].latency < 1
-    assert not rows["ill"].ok
-    assert case.error in rows["ill"].error
-    assert "\n" not in rows["ill"].error
+    assert not rows["faulty"].ok
+    assert case.error in rows["faulty"].error
+    assert "\n" not in rows["faulty"].error
     assert CANARY not in repr(rows)
 
 
 @pytest.fixture
-def hanging(project, monkeypatch):
-    """Yield a pool whose engines hang in each way, with a health timeout of 1 s instead of 10 s."""
+def hanging_pool(project, monkeypatch):
+    """Yield a pool of engines whose health checks hang, with a health timeout of 0.4 s."""
     monkeypatch.setattr(catalog, "HEALTH_TIMEOUT", 0.4)
-    for name, check in HANGS.items():
-        project.engine(name, body=CHECK + check + "\n")
+    for name, check in HANGING_CHECKS.items():
+        project.engine(name, body=GENERATE_AND_CHECK + check + "\n")
     pool = project.pool()
     yield pool
     pool.close()
 
 
-def test_a_hanging_engine_times_out_and_delays_no_other(hanging):
-    """An engine that waits, blocks its loop or ignores cancellation is cut off at its deadline."""
-    begun = time.monotonic()
-    rows = {row.engine: row for row in hanging.health()}
+def test_a_hanging_engine_times_out_and_delays_no_other(hanging_pool):
+    """A check that waits, blocks its event loop or ignores cancellation ends at the timeout."""
+    started = time.monotonic()
+    rows = {row.engine: row for row in hanging_pool.health()}
 
-    assert time.monotonic() - begun < 2
-    assert {name: rows[name].error for name in HANGS} == {
-        name: f"{name!r} did not answer in 0.4 s. Try again." for name in HANGS
+    assert time.monotonic() - started < 2
+    assert {name: rows[name].error for name in HANGING_CHECKS} == {
+        name: f"{name!r} did not answer in 0.4 s. Try again." for name in HANGING_CHECKS
     }
     assert rows["mock"].latency < 0.1
 
 
-def test_ahealth_does_not_block_the_event_loop(hanging):
-    """The async version leaves its event loop free for other tasks."""
+def test_ahealth_does_not_block_the_event_loop(hanging_pool):
+    """During `ahealth` the event loop runs other tasks."""
 
-    async def both():
+    async def count_turns():
         turns = 0
-        task = asyncio.ensure_future(hanging.ahealth("waiting", "mock"))
+        task = asyncio.ensure_future(hanging_pool.ahealth("waiting", "mock"))
         while not task.done():
             turns += 1
             await asyncio.sleep(0.01)
         return await task, turns
 
-    (mock, waiting), turns = asyncio.run(both())
+    (mock, waiting), turns = asyncio.run(count_turns())
 
     assert (mock.engine, mock.ok, waiting.engine, waiting.ok) == ("mock", True, "waiting", False)
     assert turns > 10
 
 
-def test_cancelling_ahealth_ends_the_queries(project):
-    """Cancelling the async version ends the checks, and the pool stays usable."""
-    engine = Waits([END])
+def test_cancelling_ahealth_ends_the_checks(project):
+    """Cancelling `ahealth` ends the checks, and the pool stays usable."""
+    engine = WaitingEngine([END])
     with EnginePool(env={}, engines=[engine]) as pool:
 
-        async def cancelled():
-            task = asyncio.ensure_future(pool.ahealth("waits"))
-            await asyncio.to_thread(engine.queried.wait, 5)
+        async def cancel():
+            task = asyncio.ensure_future(pool.ahealth("waiting"))
+            await asyncio.to_thread(engine.check_started.wait, 5)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             return task.cancelled()
 
-        assert asyncio.run(cancelled())
+        assert asyncio.run(cancel())
         assert engine.ended.wait(5)
-        assert pool.ask("x", model="waits").finish_reason == "stop"
+        assert pool.ask("x", model="waiting").finish_reason == "stop"
 
 
 def test_closing_the_pool_ends_health_checks_with_a_typed_error():
-    """Closing the pool ends the checks with a typed error instead of a bare cancellation."""
-    engine = Waits([END])
+    """Closing the pool ends health checks with a typed error instead of a `CancelledError`."""
+    engine = WaitingEngine([END])
     pool = EnginePool(env={}, engines=[engine])
-    threading.Thread(target=lambda: engine.queried.wait(5) and pool.close()).start()
+    threading.Thread(target=lambda: engine.check_started.wait(5) and pool.close()).start()
 
     with pytest.raises(TransportError, match="the pool was closed"):
-        pool.health("waits")
+        pool.health("waiting")
 
 
-def test_unusable_files_and_keys_are_rows(project):
-    """Broken and insecure engine files are rows; a missing key is one if its engine is named."""
+def test_unusable_engine_files_and_missing_keys_are_reported(project):
+    """Broken and insecure engine files are reported; a missing key only if its engine is named."""
     project.engine("broken", body="    oops\n")
-    project.engine("open", says="x").chmod(0o666)
+    project.engine("unsafe", says="x").chmod(0o666)
 
     with project.pool() as pool:
-        every = {row.engine: row for row in pool.health()}
+        rows = {row.engine: row for row in pool.health()}
         (grok,) = pool.health("grok")
 
-    assert "NameError" in every["broken"].error
-    assert "refused" in every["open"].error
-    assert (grok.ok, grok.latency, "grok" in every) == (False, None, False)
+    assert "NameError" in rows["broken"].error
+    assert "refused" in rows["unsafe"].error
+    assert (grok.ok, grok.latency, "grok" in rows) == (False, None, False)
     assert "Set GATEWAYX_GROK_API_KEY" in grok.error
 
 
 def test_a_health_check_sends_the_key_and_reports_its_rejection(project):
-    """A provider is checked with its key through its list of models, which costs nothing."""
+    """A check requests the list of models, which is free, with the provider's key."""
 
-    def answer(seen):
-        fine = seen.headers.get("authorization") == "Bearer good"
-        return [Send(reply(b'{"data": [{"id": "m"}]}' if fine else b"{}", 200 if fine else 401))]
+    def answer(request):
+        is_valid = request.headers.get("authorization") == "Bearer good"
+        return [
+            Send(reply(b'{"data": [{"id": "m"}]}' if is_valid else b"{}", 200 if is_valid else 401))
+        ]
 
     with Server(answer) as server, project.pool() as pool:
-        text = f"GATEWAYX_GROQ_BASE_URL={server.url}/v1\nGATEWAYX_GROQ_API_KEY="
-        project.set_keys(text + "good")
-        (good,) = pool.health("groq")
-        project.set_keys(text + CANARY)
-        (bad,) = pool.health("groq")
+        settings = f"GATEWAYX_GROQ_BASE_URL={server.url}/v1\nGATEWAYX_GROQ_API_KEY="
+        project.set_keys(settings + "good")
+        (accepted,) = pool.health("groq")
+        project.set_keys(settings + CANARY)
+        (rejected,) = pool.health("groq")
 
-    assert (good.ok, good.error, good.latency is None) == (True, "", False)
-    assert (bad.ok, "groq" in bad.error, CANARY in bad.error) == (False, True, False)
-    assert {seen.target for seen in server.requests} == {"/v1/models"}
+    assert (accepted.ok, accepted.error, accepted.latency is None) == (True, "", False)
+    assert (rejected.ok, "groq" in rejected.error, CANARY in rejected.error) == (False, True, False)
+    assert {request.target for request in server.requests} == {"/v1/models"}
 
 
-def test_only_listening_local_servers_are_checked(project, monkeypatch):
-    """A local server that listens but does not answer is a row; one that is not running is not."""
+def test_local_servers_that_do_not_listen_are_omitted(project, monkeypatch):
+    """A local server is checked if it listens on its port, or if its engine is named."""
     monkeypatch.setattr(catalog, "HEALTH_TIMEOUT", 0.3)
-    with Server([Stall()]) as silent, project.pool() as pool:
-        project.set_keys(f"GATEWAYX_VLLM_BASE_URL={silent.url}/v1\n")
-        every = {row.engine: row for row in pool.health()}
-        (absent,) = pool.health("lmstudio")
+    with Server([Stall()]) as stalled_server, project.pool() as pool:
+        project.set_keys(f"GATEWAYX_VLLM_BASE_URL={stalled_server.url}/v1\n")
+        rows = {row.engine: row for row in pool.health()}
+        (stopped,) = pool.health("lmstudio")
 
-    assert "did not answer" in every["vllm"].error
-    assert "lmstudio" not in every
-    assert not absent.ok
+    assert "did not answer" in rows["vllm"].error
+    assert "lmstudio" not in rows
+    assert not stopped.ok
 
 
 def test_a_health_check_uses_no_slot_and_creates_no_instance(project):
-    """A health check works while calls hold all slots of an engine, and does not restart it."""
+    """A health check works while calls use all slots of an engine, and does not restart it."""
     project.settings("limits.concurrency = 2")
     engine = ScriptedEngine(["a", 30.0])
     with project.pool(engines=[engine]) as pool:
@@ -229,7 +233,7 @@ def test_an_unknown_name_raises_an_error_before_any_check(project):
 def test_an_engine_cannot_check_its_own_pool():
     """A blocking health check inside an engine raises an error: it would deadlock."""
 
-    class Curious(ScriptedEngine):
+    class Recursive(ScriptedEngine):
         async def health_check(self):
             try:
                 pool.health()
@@ -237,5 +241,5 @@ def test_an_engine_cannot_check_its_own_pool():
                 return "ahealth" in str(error)
             return False
 
-    with EnginePool(env={}, engines=[Curious([END])]) as pool:
-        assert [row.ok for row in pool.health("curious")] == [True]
+    with EnginePool(env={}, engines=[Recursive([END])]) as pool:
+        assert [row.ok for row in pool.health("recursive")] == [True]

@@ -16,12 +16,12 @@ from gatewayx_nb.errors import (
 from gatewayx_nb.llm_engines import Chunk
 from gatewayx_nb.testing import ScriptedEngine
 
-WAITS = "    async def generate(self, prompt, **kwargs):\n"
+GENERATE = "    async def generate(self, prompt, **kwargs):\n"
 
 
-def test_any_exception_of_an_engine_becomes_a_provider_error(scripted):
+def test_any_exception_of_an_engine_becomes_a_provider_error(make_scripted_pool):
     """A bug in an engine file raises a one-line `ProviderError` that names the file."""
-    pool, _ = scripted([ValueError("line one\nline two")])
+    pool, _ = make_scripted_pool([ValueError("line one\nline two")])
 
     with pytest.raises(ProviderError, match="ValueError: line one line two") as caught:
         pool.ask("x", model="scripted")
@@ -29,23 +29,23 @@ def test_any_exception_of_an_engine_becomes_a_provider_error(scripted):
     assert isinstance(caught.value.__cause__, ValueError)
 
 
-def test_an_engine_that_blocks_stalls_only_itself(project):
-    """An engine that blocks delays only itself: each has its own event loop and thread."""
+def test_an_engine_that_blocks_delays_no_other_engine(project):
+    """An engine that blocks delays no other, because each has its own event loop and thread."""
     release = project.blocking_engine("blocking")
     pool = project.pool()
-    blocked = threading.Thread(target=lambda: pool.ask("x", model="blocking"))
-    blocked.start()
+    caller = threading.Thread(target=lambda: pool.ask("x", model="blocking"))
+    caller.start()
 
     assert pool.ask("quick", model="mock").text == "[mock] quick"
 
-    assert blocked.is_alive()
+    assert caller.is_alive()
     release.touch()
-    blocked.join()
+    caller.join()
     pool.close()
 
 
 def test_a_deadline_applies_to_an_engine_that_blocks(project):
-    """A deadline applies to an engine that blocks its loop: sync, async and streamed."""
+    """The deadline of every kind of call applies to an engine that blocks its event loop."""
     release = project.blocking_engine("blocking")
     pool = project.pool()
 
@@ -61,26 +61,26 @@ def test_a_deadline_applies_to_an_engine_that_blocks(project):
 
 
 @pytest.mark.parametrize(
-    "raised", [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError()], ids=repr
+    "exception", [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError()], ids=repr
 )
-def test_an_engine_cannot_end_its_loop(scripted, raised):
-    """SystemExit, KeyboardInterrupt and CancelledError in an engine are errors of that call."""
+def test_an_engine_cannot_stop_its_event_loop(exception):
+    """SystemExit, KeyboardInterrupt and CancelledError in an engine only fail the call."""
 
     class Hostile(ScriptedEngine):
         async def stream(self, request):
             if request.prompt == "fail":
-                raise raised
+                raise exception
             yield Chunk(text="fine", finish_reason="stop")
 
     with EnginePool(env={}, engines=[Hostile([])]) as pool:
-        with pytest.raises(ProviderError, match=type(raised).__name__):
+        with pytest.raises(ProviderError, match=type(exception).__name__):
             pool.ask("fail", model="hostile")
         assert pool.ask("x", model="hostile").text == "fine"
 
 
 def test_a_cause_that_contains_the_key_is_not_chained(project):
-    """An exception whose text contains the key is not chained: tracebacks show causes."""
-    body = WAITS + "        raise ValueError(f'bad key {self.api_key}')\n"
+    """An exception whose text contains the key is not chained, because tracebacks show causes."""
+    body = GENERATE + "        raise ValueError(f'bad key {self.api_key}')\n"
     path = project.engine("mine", body=body)
     path.write_text(path.read_text().replace("    requires_key = False\n", ""))
     project.set_keys("GATEWAYX_MINE_API_KEY=sk-canary-123456\n")
@@ -88,25 +88,27 @@ def test_a_cause_that_contains_the_key_is_not_chained(project):
     with project.pool() as pool, pytest.raises(ProviderError) as caught:
         pool.ask("x", model="mine")
 
-    shown = "".join(traceback.format_exception(caught.value))
-    assert "ValueError: bad key <key>" in shown
-    assert "canary" not in shown
+    printed = "".join(traceback.format_exception(caught.value))
+    assert "ValueError: bad key <key>" in printed
+    assert "canary" not in printed
 
 
-def test_a_blocking_call_inside_an_engine_names_the_async_one(project):
-    """A blocking call inside an engine raises an error that names `aask`: it would deadlock."""
-    asks = (
-        WAITS + "        import gatewayx_nb as gx\n        return gx.ask('x', model='mock').text\n"
+def test_a_blocking_call_inside_an_engine_raises_an_error(project):
+    """A blocking call inside an engine would deadlock, so it raises an error that names `aask`."""
+    blocking_body = (
+        GENERATE
+        + "        import gatewayx_nb as gx\n        return gx.ask('x', model='mock').text\n"
     )
-    project.engine("inner", body=asks)
+    project.engine("blocking", body=blocking_body)
     project.engine(
-        "good", body=asks.replace("return gx.ask(", "return await gx.aask(").replace(".text", "")
+        "awaiting",
+        body=blocking_body.replace("return gx.ask(", "return await gx.aask(").replace(".text", ""),
     )
     pool = project.pool()
 
     with pytest.raises(UsageError, match="aask"):
-        pool.ask("x", model="inner")
-    assert pool.ask("x", model="good").text == "[mock] x"
+        pool.ask("x", model="blocking")
+    assert pool.ask("x", model="awaiting").text == "[mock] x"
 
 
 @pytest.mark.parametrize(
@@ -119,9 +121,9 @@ def test_a_blocking_call_inside_an_engine_names_the_async_one(project):
         ),
     ],
 )
-def test_a_constructor_that_fails_is_one_line_without_the_key(project, init, message):
-    """A failing constructor is a one-line error without the key, also in the engine's row."""
-    path = project.engine("mine", body=f"    {init}\n" + WAITS + "        return ''\n")
+def test_a_failing_constructor_raises_one_line_without_the_key(project, init, message):
+    """A failing constructor raises a one-line error without the key; the status shows it, too."""
+    path = project.engine("mine", body=f"    {init}\n" + GENERATE + "        return ''\n")
     path.write_text(path.read_text().replace("    requires_key = False\n", ""))
     project.set_keys("GATEWAYX_MINE_API_KEY=sk-canary-123456\n")
     pool = project.pool()

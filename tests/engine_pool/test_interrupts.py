@@ -1,4 +1,4 @@
-"""Ctrl-C at any step of a wait raises KeyboardInterrupt, and the event loop keeps working."""
+"""Ctrl-C at any step of a wait raises KeyboardInterrupt, and the event loop stays usable."""
 
 import asyncio
 import sys
@@ -9,24 +9,24 @@ import pytest
 from gatewayx_nb.concurrency.portal import Portal
 
 _FILES = ("threading.py", "portal.py", "streams.py", "_base.py")
-_MOST = 1000
+_MAX_STEPS = 1000
 
 
-class Press:
+class Interruption:
     """Raises KeyboardInterrupt at one step of the traced code, as a signal handler does.
 
     A step is a line, a call or a return in the waiting modules, where Python checks for signals.
     """
 
     def __init__(self, step):
-        self._left = step
-        self.where = None
+        self._remaining_steps = step
+        self.location = None
 
-    def run(self, work):
-        """Run the function; return the exception it raised, or None."""
+    def run(self, function):
+        """Call the function and return the exception that it raised, or None."""
         sys.settrace(self._trace)
         try:
-            work()
+            function()
         except BaseException as error:  # noqa: BLE001 - the test inspects whichever was raised
             return error
         finally:
@@ -36,41 +36,41 @@ class Press:
     def _trace(self, frame, event, _):
         if not frame.f_code.co_filename.endswith(_FILES):
             return None
-        self._left -= 1
-        if self._left == 0:
-            self.where = f"{event} in {frame.f_code.co_name}, line {frame.f_lineno}"
+        self._remaining_steps -= 1
+        if self._remaining_steps == 0:
+            self.location = f"{event} in {frame.f_code.co_name}, line {frame.f_lineno}"
             raise KeyboardInterrupt
         return self._trace
 
 
-def _answers(ask):
-    """Return whether a call finishes, on a thread that may hang."""
-    done = threading.Event()
-    threading.Thread(target=lambda: (ask(), done.set()), daemon=True).start()
-    return done.wait(5)
+def _finishes(ask):
+    """Return whether a call finishes within 5 s; it runs on another thread, because it may hang."""
+    finished = threading.Event()
+    threading.Thread(target=lambda: (ask(), finished.set()), daemon=True).start()
+    return finished.wait(5)
 
 
-def _each_step(wait, ask):
+def _interrupt_at_each_step(wait, ask):
     """Interrupt a wait at its first step, its second, and so on until it finishes."""
-    for step in range(1, _MOST):
-        press = Press(step)
-        came = press.run(wait)
-        if press.where is None:
-            assert came is None
+    for step in range(1, _MAX_STEPS):
+        interruption = Interruption(step)
+        error = interruption.run(wait)
+        if interruption.location is None:
+            assert error is None
             return
-        assert isinstance(came, KeyboardInterrupt), press.where
-        assert _answers(ask), press.where
-    pytest.fail("the wait has no end")
+        assert isinstance(error, KeyboardInterrupt), interruption.location
+        assert _finishes(ask), interruption.location
+    pytest.fail(f"the wait has more than {_MAX_STEPS} steps")
 
 
 @pytest.fixture
 def untraced():
     """Skip the test if a debugger or coverage is already tracing."""
     if sys.gettrace() is not None:
-        pytest.skip("something else traces this run")
+        pytest.skip("a debugger or coverage is tracing")
 
 
-def test_a_stream_may_be_interrupted_anywhere(project, untraced):
+def test_a_stream_may_be_interrupted_at_any_step(project, untraced):
     """After Ctrl-C at any step of reading a stream, the pool's next call works."""
     with project.pool() as pool:
 
@@ -78,23 +78,25 @@ def test_a_stream_may_be_interrupted_anywhere(project, untraced):
             next(streams[-1])
 
         def ask():
-            streams.append(stream())
+            streams.append(start_stream())
             return pool.ask("after", model="mock")
 
-        def stream():
-            begun = pool.stream("one two three", model="mock", params={"rate": 50})
-            next(begun)
-            return begun
+        def start_stream():
+            stream = pool.stream("one two three", model="mock", params={"rate": 50})
+            next(stream)
+            return stream
 
-        streams = [stream()]
-        _each_step(wait, ask)
+        streams = [start_stream()]
+        _interrupt_at_each_step(wait, ask)
 
 
-# A coroutine interrupted on its way to the loop is never awaited.
+# A coroutine that is interrupted before it reaches the event loop is never awaited.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
-def test_a_wait_may_be_interrupted_anywhere(untraced):
+def test_a_wait_may_be_interrupted_at_any_step(untraced):
     """After Ctrl-C at any step of a wait, the event loop runs the next coroutine."""
-    loop = Portal("test")
-    _each_step(lambda: loop.run(asyncio.sleep(0.01)), lambda: loop.run(asyncio.sleep(0.02)))
-    loop.close()
+    portal = Portal("test")
+    _interrupt_at_each_step(
+        lambda: portal.run(asyncio.sleep(0.01)), lambda: portal.run(asyncio.sleep(0.02))
+    )
+    portal.close()

@@ -17,15 +17,17 @@ from gatewayx_nb.errors import (
 from gatewayx_nb.llm_engines import Chunk, LLMEngine, Usage
 from gatewayx_nb.testing import ScriptedEngine
 
-WAITS = "    async def generate(self, prompt, **kwargs):\n"
+GENERATE = "    async def generate(self, prompt, **kwargs):\n"
 
 
 END = Chunk(finish_reason="stop", usage=Usage(input_tokens=3, output_tokens=2))
 
 
-def test_a_reply_has_usage_and_timing(scripted):
-    """A reply has text, reasoning, tokens, cost, times and the model named by the provider."""
-    pool, engine = scripted(["a", Chunk(reasoning="hm"), Chunk(text="b", model="m-2"), END])
+def test_a_reply_has_usage_and_timing(make_scripted_pool):
+    """A reply has text, reasoning, tokens, cost, times and the model that the provider reports."""
+    pool, engine = make_scripted_pool(
+        ["a", Chunk(reasoning="hm"), Chunk(text="b", model="m-2"), END]
+    )
 
     reply = pool.ask("hi", model="scripted", temperature=0, stop="x", params={"top_p": 1})
 
@@ -42,10 +44,10 @@ def test_a_reply_has_usage_and_timing(scripted):
     assert (request.temperature, request.params, request.streamed) == (0, {"top_p": 1}, False)
 
 
-def test_a_stream_yields_every_chunk_in_order(scripted):
-    """A stream yields every chunk in order, and `reply` holds the whole reply."""
+def test_a_stream_yields_every_chunk_in_order(make_scripted_pool):
+    """A stream yields every chunk in order, and `reply` contains the complete text."""
     words = [f"{number} " for number in range(5000)]
-    pool, engine = scripted([*words, END])
+    pool, engine = make_scripted_pool([*words, END])
 
     stream = pool.stream("hi", model="scripted")
     texts = [chunk.text for chunk in stream]
@@ -55,37 +57,37 @@ def test_a_stream_yields_every_chunk_in_order(scripted):
     assert engine.requests[0].streamed
 
 
-def test_all_kinds_of_calls_have_the_same_result(scripted):
-    """Sync, async, streamed and whole calls return the same reply, on any event loop."""
-    pool, _ = scripted(["a", "b", END])
-    outcomes = [pool.ask("x", model="scripted").text]
+def test_all_kinds_of_calls_have_the_same_result(make_scripted_pool):
+    """Sync, async and streamed calls return the same text, on any thread and event loop."""
+    pool, _ = make_scripted_pool(["a", "b", END])
+    texts = [pool.ask("x", model="scripted").text]
 
-    async def both():
-        outcomes.append((await pool.aask("x", model="scripted")).text)
-        outcomes.append("".join([c.text async for c in pool.astream("x", model="scripted")]))
+    async def call_async():
+        texts.append((await pool.aask("x", model="scripted")).text)
+        texts.append("".join([c.text async for c in pool.astream("x", model="scripted")]))
 
     for _ in range(3):
-        asyncio.run(both())
-    thread = threading.Thread(target=lambda: outcomes.append(pool.ask("x", model="scripted").text))
+        asyncio.run(call_async())
+    thread = threading.Thread(target=lambda: texts.append(pool.ask("x", model="scripted").text))
     thread.start()
     thread.join(10)
 
-    assert outcomes == ["ab"] * 8
+    assert texts == ["ab"] * 8
 
 
-def test_a_transient_error_is_retried(scripted, monkeypatch):
-    """A transient error is retried until a reply arrives, which holds the number of attempts."""
+def test_a_transient_error_is_retried(make_scripted_pool, monkeypatch):
+    """A transient error is retried, and the reply contains the number of attempts."""
     monkeypatch.setattr("random.random", lambda: 1.0)
     fault = ProviderError("busy", status=503)
-    pool, engine = scripted([fault], ["ok", END])
+    pool, engine = make_scripted_pool([fault], ["ok", END])
 
     reply = pool.ask("x", model="scripted")
 
     assert (reply.text, reply.attempts, len(engine.requests)) == ("ok", 2, 2)
 
 
-def test_attempts_are_bounded(scripted, project):
-    """`[limits] retries` bounds the retries; with 0 the first error is raised."""
+def test_the_settings_limit_the_retries(project):
+    """`[limits] retries` limits the number of retries; with 0 the first error is raised."""
     project.settings("limits.retries = 0")
     engine = ScriptedEngine([ProviderError("busy", status=503)])
 
@@ -95,9 +97,9 @@ def test_attempts_are_bounded(scripted, project):
     assert len(engine.requests) == 1
 
 
-def test_there_is_no_retry_after_the_first_chunk(scripted):
+def test_there_is_no_retry_after_the_first_chunk(make_scripted_pool):
     """After the first chunk there is no retry; the error holds the partial text."""
-    pool, engine = scripted(["half ", ProviderError("busy", status=503)])
+    pool, engine = make_scripted_pool(["half ", ProviderError("busy", status=503)])
 
     with pytest.raises(ProviderError) as caught:
         pool.ask("x", model="scripted")
@@ -106,23 +108,24 @@ def test_there_is_no_retry_after_the_first_chunk(scripted):
     assert (caught.value.engine, caught.value.model) == ("scripted", "script")
 
 
-def test_a_failing_stream_yields_its_chunks_first(scripted):
+def test_a_failing_stream_yields_its_chunks_first(make_scripted_pool):
     """A stream yields its chunks before it raises the error."""
-    pool, _ = scripted(["half ", TruncatedError("cut")])
-    seen = []
+    pool, _ = make_scripted_pool(["half ", TruncatedError("cut")])
+    texts = []
 
     with pytest.raises(TruncatedError) as caught:
-        seen.extend(chunk.text for chunk in pool.stream("x", model="scripted"))
+        texts.extend(chunk.text for chunk in pool.stream("x", model="scripted"))
 
+    assert texts == ["half "]
     assert caught.value.partial == "half "
 
 
-def test_a_deadline_holds_for_any_engine(scripted):
-    """The deadline ends a call of any engine within a second.
+def test_a_deadline_applies_to_any_engine(make_scripted_pool):
+    """The deadline ends a call within a second.
 
-    A `TimeoutError` raised by the engine is not taken for it.
+    A `TimeoutError` that the engine raises is a provider error instead.
     """
-    pool, _ = scripted(["a", 30], [TimeoutError("its own")])
+    pool, _ = make_scripted_pool(["a", 30], [TimeoutError("engine timeout")])
     start = time.monotonic()
 
     with pytest.raises(DeadlineError, match=r"longer than 0.2 s") as caught:
@@ -130,18 +133,18 @@ def test_a_deadline_holds_for_any_engine(scripted):
 
     assert time.monotonic() - start < 1.2
     assert caught.value.partial == "a"
-    with pytest.raises(ProviderError, match="its own"):
+    with pytest.raises(ProviderError, match="engine timeout"):
         pool.ask("x", model="scripted", timeout=5)
 
 
-@pytest.mark.parametrize("leave", ["break", "close", "drop"])
-def test_leaving_a_stream_stops_the_engine(scripted, leave):
+@pytest.mark.parametrize("exit_", ["break", "close", "delete"])
+def test_leaving_a_stream_stops_the_engine(make_scripted_pool, exit_):
     """Leaving a stream by ``break``, `close` or garbage collection stops the engine."""
-    pool, engine = scripted(["a", 30])
+    pool, engine = make_scripted_pool(["a", 30])
     stream = pool.stream("x", model="scripted")
     for _ in stream:
         break
-    if leave == "close":
+    if exit_ == "close":
         stream.close()
         assert (stream.reply.text, stream.reply.interrupted) == ("a", True)
     else:
@@ -150,9 +153,9 @@ def test_leaving_a_stream_stops_the_engine(scripted, leave):
     assert engine.ended.wait(2)
 
 
-def test_cancelling_an_async_stream_keeps_the_partial_reply(scripted):
-    """Cancelling an async stream stops the engine and marks the partial reply."""
-    pool, engine = scripted(["a", 30])
+def test_cancelling_an_async_stream_keeps_the_partial_reply(make_scripted_pool):
+    """Cancelling an async stream stops the engine; the partial reply is marked as interrupted."""
+    pool, engine = make_scripted_pool(["a", 30])
 
     async def main():
         stream = pool.astream("x", model="scripted")
@@ -175,9 +178,9 @@ def test_cancelling_an_async_stream_keeps_the_partial_reply(scripted):
     assert engine.ended.wait(2)
 
 
-def test_a_thousand_cancelled_calls_leave_nothing(scripted):
+def test_a_thousand_cancelled_calls_leave_no_task(make_scripted_pool):
     """A thousand cancelled calls leave no task on the engine's event loop."""
-    pool, engine = scripted([30])
+    pool, engine = make_scripted_pool([30])
 
     async def main():
         for _ in range(10):
@@ -189,7 +192,7 @@ def test_a_thousand_cancelled_calls_leave_nothing(scripted):
 
     asyncio.run(main())
 
-    async def others():
+    async def wait_for_other_tasks():
         while len(asyncio.all_tasks()) > 1:
             await asyncio.sleep(0.01)
         return len(asyncio.all_tasks())
@@ -197,23 +200,23 @@ def test_a_thousand_cancelled_calls_leave_nothing(scripted):
     engine.scripts = [["ok", END]]
     assert pool.ask("x", model="scripted").text == "ok"
     host = next(iter(pool._runtime._hosts.values()))
-    assert host.portal.submit(others()).result(5) == 1
+    assert host.portal.submit(wait_for_other_tasks()).result(5) == 1
 
 
-def test_concurrency_is_bounded(project):
-    """At most `[limits] concurrency` calls of an engine run at once; the others wait."""
+def test_the_settings_limit_the_concurrency(project):
+    """At most `[limits] concurrency` calls of an engine run at once, and further calls wait."""
     project.settings("limits.concurrency = 2")
-    running = []
+    running_calls = []
 
     class Counting(ScriptedEngine):
         async def stream(self, request):
-            running.append(1)
-            most.append(len(running))
+            running_calls.append(1)
+            counts.append(len(running_calls))
             await asyncio.sleep(0.01)
-            running.pop()
+            running_calls.pop()
             yield END
 
-    most = []
+    counts = []
     pool = project.pool(engines=[Counting([])])
 
     async def main():
@@ -221,19 +224,19 @@ def test_concurrency_is_bounded(project):
 
     asyncio.run(main())
     pool.close()
-    assert max(most) == 2
+    assert max(counts) == 2
 
 
-def test_closing_a_pool_ends_its_calls_with_a_typed_error(scripted):
-    """Closing a pool raises a typed error in waiting calls; the next call reopens it."""
-    pool, engine = scripted([30], ["ok", END])
-    failures = []
+def test_closing_a_pool_ends_its_calls_with_a_typed_error(make_scripted_pool):
+    """Closing a pool raises a typed error in running calls, and the next call reopens the pool."""
+    pool, engine = make_scripted_pool([30], ["ok", END])
+    codes = []
 
     def ask():
         try:
             pool.ask("x", model="scripted")
         except TransportError as error:
-            failures.append(error.code)
+            codes.append(error.code)
 
     threads = [threading.Thread(target=ask) for _ in range(3)]
     for thread in threads:
@@ -244,12 +247,12 @@ def test_closing_a_pool_ends_its_calls_with_a_typed_error(scripted):
     for thread in threads:
         thread.join(5)
 
-    assert "closed" in failures
+    assert "closed" in codes
     assert pool.ask("x", model="scripted").text == "ok"
 
 
-def test_two_engines_of_one_name_raise_an_error():
-    """Two engines with one name raise an error, because the second would never be used."""
+def test_two_engines_with_the_same_name_raise_an_error():
+    """Two engines with the same name raise an error, because only one could be called."""
     with pytest.raises(UsageError, match="'scripted'"):
         EnginePool(env={}, engines=[ScriptedEngine([]), ScriptedEngine([])])
 
@@ -259,8 +262,8 @@ def test_an_edited_engine_is_reloaded_and_running_calls_keep_the_old_one(project
 
     The old instance is cleaned up when its last call ends.
     """
-    log = project.root / "log"
-    slow = (
+    cleanup_marker = project.root / "cleanup"
+    slow_body = (
         "    async def stream(self, request):\n"
         "        from gatewayx_nb.llm_engines import Chunk\n"
         "        import asyncio\n"
@@ -268,9 +271,9 @@ def test_an_edited_engine_is_reloaded_and_running_calls_keep_the_old_one(project
         "        await asyncio.sleep(0.5)\n"
         "        yield Chunk(text='end')\n"
         "    async def cleanup(self):\n"
-        f"        open({str(log)!r}, 'w').close()\n"
+        f"        open({str(cleanup_marker)!r}, 'w').close()\n"
     )
-    project.engine("mine", body=slow)
+    project.engine("mine", body=slow_body)
     pool = project.pool()
     stream = pool.stream("x", model="mine")
     next(stream)
@@ -279,17 +282,17 @@ def test_an_edited_engine_is_reloaded_and_running_calls_keep_the_old_one(project
     pool.refresh()
 
     assert pool.ask("x", model="mine").text == "new"
-    assert not log.exists()
+    assert not cleanup_marker.exists()
     assert "".join(chunk.text for chunk in stream) == "end"
     assert pool.ask("x", model="mine").text == "new"
-    assert log.exists()
+    assert cleanup_marker.exists()
     pool.close()
 
 
-def test_keys_and_files_come_and_go_between_calls(project):
-    """Added, changed and removed keys and files are noticed by the next access."""
-    tells = "    requires_key = True\n" + WAITS + "        return str(self.api_key)\n"
-    path = project.engine("mine", body=tells)
+def test_changed_keys_and_files_apply_to_the_next_call(project):
+    """Added, changed and removed keys and engine files apply to the next call."""
+    body = "    requires_key = True\n" + GENERATE + "        return str(self.api_key)\n"
+    path = project.engine("mine", body=body)
     path.write_text(path.read_text().replace("    requires_key = False\n", ""))
     pool = project.pool()
     answers = []
@@ -312,14 +315,14 @@ def test_keys_and_files_come_and_go_between_calls(project):
 
 def test_settings_override_a_constructor(project):
     """Settings override the model and URL that an engine's constructor assigns."""
-    init = (
+    body = (
         "    def __init__(self, api_key, **kwargs):\n"
         "        super().__init__(api_key, **kwargs)\n"
         "        self.model_name, self.base_url = 'own', 'http://own'\n"
         "    async def generate(self, prompt, **kwargs):\n"
         "        return f'{self.model_name} {self.base_url} {kwargs}'\n"
     )
-    project.engine("mine", body=init)
+    project.engine("mine", body=body)
     pool = project.pool()
     assert pool.ask("x", model="mine").text == "own http://own {}"
 
@@ -331,9 +334,9 @@ def test_settings_override_a_constructor(project):
     pool.close()
 
 
-def test_a_reply_before_the_end_is_an_error(scripted):
-    """Reading `reply` before the end raises an error that says to read on or close the stream."""
-    pool, _ = scripted(["a", 30])
+def test_reading_a_reply_before_its_end_raises_an_error(make_scripted_pool):
+    """Reading `reply` before the stream has ended raises an error."""
+    pool, _ = make_scripted_pool(["a", 30])
     stream = pool.stream("x", model="scripted")
 
     with pytest.raises(UsageError, match="not ended"):
@@ -363,27 +366,27 @@ class Connected(LLMEngine):
 
 
 def test_closing_a_pool_is_not_reported_as_a_broken_connection():
-    """Closing a pool cancels calls before it closes their connections, so that none is retried."""
-    engine, outcomes = Connected(), []
+    """Closing a pool cancels calls before it closes their connections, so no call is retried."""
+    engine, codes = Connected(), []
     with EnginePool(env={}, engines=[engine]) as pool:
 
         def ask():
             with pytest.raises(TransportError, match="the pool was closed") as caught:
                 pool.ask("x", model="connected")
-            outcomes.append(caught.value.code)
+            codes.append(caught.value.code)
 
-        asking = threading.Thread(target=ask)
-        asking.start()
+        thread = threading.Thread(target=ask)
+        thread.start()
         assert engine.called.wait(20)
         pool.close()
-        asking.join()
+        thread.join()
 
-    assert outcomes == ["closed"]
+    assert codes == ["closed"]
 
 
-def test_closing_cleans_up_and_the_next_call_starts_a_new_instance(scripted):
-    """Closing a pool cleans up once, even if called twice; the next call starts again."""
-    pool, engine = scripted(["a", END])
+def test_closing_cleans_up_and_the_next_call_starts_a_new_instance(make_scripted_pool):
+    """Closing a pool twice cleans up each engine once, and the next call starts a new instance."""
+    pool, engine = make_scripted_pool(["a", END])
     pool.ask("x", model="scripted")
 
     pool.close()
@@ -393,27 +396,27 @@ def test_closing_cleans_up_and_the_next_call_starts_a_new_instance(scripted):
     assert pool.ask("x", model="scripted").text == "a"
 
 
-MADE = """\
-    made = 0
+COUNTING_BODY = """\
+    instances = 0
 
     def __init__(self, api_key="", **keywords):
         super().__init__(api_key, **keywords)
-        type(self).made += 1
+        type(self).instances += 1
 
     async def generate(self, prompt, **kwargs):
-        return str(type(self).made)
+        return str(type(self).instances)
 """
 
 
-def test_calls_made_before_an_engine_is_loaded_share_one_instance(project):
-    """Concurrent first calls share one engine instance, because each has its own connections."""
-    project.engine("counted", body=MADE)
+def test_concurrent_first_calls_share_one_instance(project):
+    """Concurrent first calls share one engine instance, so that they share its connections."""
+    project.engine("counting", body=COUNTING_BODY)
 
-    async def burst(pool):
-        return await asyncio.gather(*(pool.aask("x", model="counted") for _ in range(100)))
+    async def call_concurrently(pool):
+        return await asyncio.gather(*(pool.aask("x", model="counting") for _ in range(100)))
 
     with project.pool() as pool:
-        first = asyncio.run(burst(pool))
-        later = asyncio.run(burst(pool))
+        first = asyncio.run(call_concurrently(pool))
+        later = asyncio.run(call_concurrently(pool))
 
     assert {reply.text for reply in (*first, *later)} == {"1"}

@@ -1,4 +1,4 @@
-"""Pools in scripts: pickling, forking, interruption and exit."""
+"""Pools in processes: pickling, forking, interruption and exit."""
 
 import os
 import pickle
@@ -26,8 +26,8 @@ def test_a_pool_pickles_without_keys(project):
     assert "canary" not in repr(vars(pool._config.keys)) + repr(pool)
 
 
-def test_the_default_pool_is_built_once_and_can_be_reset(project, monkeypatch):
-    """The default pool is built once and can be reset; `gx.ask` and the like are its methods."""
+def test_the_default_pool_is_built_once(project, monkeypatch):
+    """The default pool is built once, for the current folder, and is used by `gx.ask`."""
     monkeypatch.chdir(project.root)
 
     assert gx.pool() is gx.pool()
@@ -35,7 +35,7 @@ def test_the_default_pool_is_built_once_and_can_be_reset(project, monkeypatch):
     assert gx.pool().config.project.root == project.root
 
 
-def _script(text, project, **keywords):
+def _start_script(text, project, **keywords):
     code = textwrap.dedent(text)
     return subprocess.Popen(
         [sys.executable, "-c", code],
@@ -48,9 +48,9 @@ def _script(text, project, **keywords):
     )
 
 
-def test_a_forked_child_builds_its_own(project):
-    """A forked child builds its own pool and leaves the parent's alone; both keep working."""
-    process = _script(
+def test_a_forked_child_builds_its_own_pool(project):
+    """A forked child builds its own pool, and the pools of parent and child work."""
+    process = _start_script(
         """
         import os, warnings
         warnings.simplefilter("ignore")
@@ -67,22 +67,22 @@ def test_a_forked_child_builds_its_own(project):
         project,
     )
 
-    out, errors = process.communicate(timeout=30)
+    stdout, stderr = process.communicate(timeout=30)
 
-    assert (out, errors) == ("[mock] child\n[mock] parent\n", "")
+    assert (stdout, stderr) == ("[mock] child\n[mock] parent\n", "")
 
 
 @pytest.mark.parametrize("call", ["gx.ask", "list(gx.stream"])
 def test_ctrl_c_stops_a_waiting_script(project, call):
-    """Ctrl-C in a script raises KeyboardInterrupt at once, and the process exits silently."""
-    close = ")" if "(" in call else ""
-    process = _script(
+    """Ctrl-C in a script raises KeyboardInterrupt at once, and nothing is printed to stderr."""
+    closing_parenthesis = ")" if "(" in call else ""
+    process = _start_script(
         f"""
         import gatewayx_nb as gx
         gx.ask("warm", model="mock")
         print("ready", flush=True)
         try:
-            {call}("x", model="mock", params={{"latency": 60}}){close}
+            {call}("x", model="mock", params={{"latency": 60}}){closing_parenthesis}
         except KeyboardInterrupt:
             print("stopped")
         """,
@@ -92,15 +92,15 @@ def test_ctrl_c_stops_a_waiting_script(project, call):
     time.sleep(0.2)  # the call is running; it does not matter whether the wait has begun
     start = time.monotonic()
     process.send_signal(signal.SIGINT)
-    out, errors = process.communicate(timeout=30)
+    stdout, stderr = process.communicate(timeout=30)
 
-    assert (out, errors) == ("stopped\n", "")
+    assert (stdout, stderr) == ("stopped\n", "")
     assert time.monotonic() - start < 3
 
 
 def test_a_script_that_ends_during_a_stream_exits(project):
     """A script can exit in the middle of a stream without waiting for it."""
-    process = _script(
+    process = _start_script(
         """
         import gatewayx_nb as gx
         stream = gx.stream("a b c", model="mock", params={"rate": 0.1})
@@ -109,6 +109,6 @@ def test_a_script_that_ends_during_a_stream_exits(project):
         project,
     )
 
-    out, errors = process.communicate(timeout=30)
+    stdout, stderr = process.communicate(timeout=30)
 
-    assert (out, errors, process.returncode) == ("[mock]\n", "", 0)
+    assert (stdout, stderr, process.returncode) == ("[mock]\n", "", 0)

@@ -13,7 +13,7 @@ from gatewayx_nb.secure_config import Rates
 
 
 class Clock:
-    """Event loop clock that sleeping advances, so that a minute takes no time."""
+    """Event loop whose clock is advanced by waiting, so that a minute takes no time."""
 
     def __init__(self, monkeypatch):
         self.now = 0.0
@@ -28,9 +28,9 @@ class Clock:
         monkeypatch.setattr(loop._selector, "select", skip)
         self.loop = loop
 
-    def run(self, work):
+    def run(self, coroutine):
         try:
-            return self.loop.run_until_complete(work)
+            return self.loop.run_until_complete(coroutine)
         finally:
             self.loop.close()
 
@@ -42,53 +42,55 @@ def test_no_minute_exceeds_the_request_rate(monkeypatch, rate):
     At least half of the limit is used in some minute.
     """
     clock = Clock(monkeypatch)
-    begun = []
+    start_times = []
 
     async def ask_for_three_minutes():
-        pace = RateLimiter(Rates(requests=rate))
+        limiter = RateLimiter(Rates(requests=rate))
         while clock.now < 180:
-            await pace.acquire(1)
-            begun.append(clock.now)
+            await limiter.acquire(1)
+            start_times.append(clock.now)
 
     clock.run(ask_for_three_minutes())
 
-    most = max(sum(start <= other < start + 60 for other in begun) for start in begun)
-    assert 0.5 * rate <= most <= rate
-    assert begun[max(1, rate // 10) - 1] < 0.01
+    maximum = max(
+        sum(start <= time_ < start + 60 for time_ in start_times) for start in start_times
+    )
+    assert 0.5 * rate <= maximum <= rate
+    assert start_times[max(1, rate // 10) - 1] < 0.01
 
 
-def test_tokens_are_counted_before_they_are_sent(monkeypatch):
-    """Estimated tokens are limited: half a minute's may be sent at once.
+def test_estimated_tokens_are_limited(monkeypatch):
+    """Half of the tokens per minute may be sent at once; further requests wait.
 
-    A request above that uses its whole share.
+    A request above the burst counts as one of the size of the burst.
     """
     clock = Clock(monkeypatch)
 
     async def ask():
-        pace = RateLimiter(Rates(tokens=1000))
-        await pace.acquire(500)
-        at_once = clock.now
-        await pace.acquire(100)
-        spread = clock.now
-        await pace.acquire(10**9)
-        return at_once, spread
+        limiter = RateLimiter(Rates(tokens=1000))
+        await limiter.acquire(500)
+        burst_time = clock.now
+        await limiter.acquire(100)
+        wait_time = clock.now
+        await limiter.acquire(10**9)
+        return burst_time, wait_time
 
-    at_once, spread = clock.run(ask())
+    burst_time, wait_time = clock.run(ask())
 
-    assert at_once < 0.01
-    assert spread == pytest.approx(12, abs=0.1)
+    assert burst_time < 0.01
+    assert wait_time == pytest.approx(12, abs=0.1)
     assert clock.now == pytest.approx(72, abs=0.5)
 
 
 def test_the_estimate_of_a_request_includes_its_answer():
-    """A request's estimate is four characters per token, plus `max_tokens` if set."""
+    """The estimate is one token per four characters of the prompt, plus `max_tokens` if set."""
     request = Request((Message("user", "x" * 10),), "m", system="y" * 6, max_tokens=7)
 
     assert estimate_request_tokens(request) == 4 + 7
 
 
-def test_a_changed_rate_applies_to_the_next_call(project):
-    """The rate limit follows the settings; a call waits for it until its timeout at most."""
+def test_a_changed_rate_limit_applies_to_the_next_call(project):
+    """A call waits for the rate limit until its timeout, and the next call uses new settings."""
     project.engine("slow", says="yes")
     project.settings("[engines.slow]\nrequests_per_minute = 1")
     pool = project.pool()
@@ -101,27 +103,27 @@ def test_a_changed_rate_applies_to_the_next_call(project):
     assert pool.ask("three", model="slow").text == "yes"
 
 
-def test_retries_count_towards_the_rate(project):
-    """Retries count as requests."""
+def test_retries_count_towards_the_rate_limit(project):
+    """A retry counts as a request, so it waits for the rate limit."""
     project.engine(
-        "shaky",
+        "failing",
         body="    tries = 0\n\n    async def generate(self, prompt, **kwargs):\n"
         "        from gatewayx_nb.errors import ProviderError\n"
         "        Engine.tries += 1\n"
         "        raise ProviderError('no', status=503)\n",
     )
-    project.settings("[engines.shaky]\nrequests_per_minute = 1")
+    project.settings("[engines.failing]\nrequests_per_minute = 1")
     pool = project.pool()
     start = time.monotonic()
 
     with pytest.raises(DeadlineError):
-        pool.ask("one", model="shaky", timeout=2)
+        pool.ask("one", model="failing", timeout=2)
 
     assert time.monotonic() - start >= 2
 
 
 @pytest.mark.parametrize("value", ['"many"', "0", "-1", "true", "nan"])
-def test_an_invalid_rate_raises_an_error(project, value):
+def test_an_invalid_rate_limit_raises_an_error(project, value):
     """An invalid rate limit raises an error with the setting's name and file."""
     project.settings(f"[engines.mock]\ntokens_per_minute = {value}")
 

@@ -39,33 +39,33 @@ REPOSITORY = Path(__file__).parents[2]
 
 @pytest.fixture
 def path(tmp_path):
-    """Return the path of the cassette."""
+    """Return a path for a cassette."""
     return tmp_path / "cassettes" / "a.jsonl"
 
 
 @pytest.fixture
-def bare():
+def empty_pool():
     """Yield a pool without keys and without the recorded engine."""
     with EnginePool(env={}) as pool:
         yield pool
 
 
-def entries(path):
+def read_entries(path):
     """Return the entries of a cassette as parsed JSON."""
     return [json.loads(line) for line in path.read_text().splitlines()[1:]]
 
 
-def test_a_call_is_replayed_as_recorded(scripted, bare, path):
-    """Replay returns text, reasoning, tool calls and figures without the recorded engine."""
+def test_a_call_is_replayed_as_recorded(make_scripted_pool, empty_pool, path):
+    """A replayed reply has the text, reasoning, tool calls, usage and timing of the recording."""
     call = ToolCall("1", "look", '{"at":"sky"}')
-    pool, engine = scripted(
+    pool, engine = make_scripted_pool(
         [Chunk(reasoning="hm"), "Hel", 0.08, "lo.", Chunk(tool_calls=(call,)), END]
     )
     with pool.cassette(path, "record"):
         live = pool.ask("Hi", model="scripted", temperature=0)
-    with bare.cassette(path, "replay") as cassette:
-        reply = bare.ask("Hi", model="scripted", temperature=0.0)
-        chunks = list(bare.stream("Hi", model="scripted", temperature=0))
+    with empty_pool.cassette(path, "replay") as cassette:
+        reply = empty_pool.ask("Hi", model="scripted", temperature=0.0)
+        chunks = list(empty_pool.stream("Hi", model="scripted", temperature=0))
 
     for name in ("text", "reasoning", "engine", "model", "finish_reason", "usage", "attempts"):
         assert getattr(reply, name) == getattr(live, name)
@@ -77,50 +77,50 @@ def test_a_call_is_replayed_as_recorded(scripted, bare, path):
     assert (cassette.replayed, len(engine.requests)) == (2, 1)
 
 
-def test_the_mode_of_the_cassette_selects_the_kind_of_call(scripted, path):
-    """Without a cassette, in mode `off` and with `fresh` a call is live.
+def test_the_mode_of_the_cassette_selects_the_kind_of_call(make_scripted_pool, path):
+    """A call is live without a cassette, in mode `off` and with `fresh=True`.
 
-    Otherwise a known call is replayed, and an unknown one is recorded.
+    Otherwise it is replayed if the cassette contains it, and recorded if not.
     """
-    pool, engine = scripted(["Hello.", END])
+    pool, engine = make_scripted_pool(["Hello.", END])
 
-    def plan(prompt="Hi", **options):
+    def plan_type(prompt="Hi", **options):
         return type(pool._router.plan(prompt, {"model": "scripted", **options}, streamed=False))
 
-    assert plan() is EngineCall
+    assert plan_type() is EngineCall
     with pool.cassette(path):
-        assert plan() is RecordedCall
-        assert plan(fresh=True) is EngineCall
+        assert plan_type() is RecordedCall
+        assert plan_type(fresh=True) is EngineCall
         pool.ask("Hi", model="scripted")
-        assert (plan(), plan("other")) == (ReplayedCall, RecordedCall)
+        assert (plan_type(), plan_type("other")) == (ReplayedCall, RecordedCall)
         with pool.cassette(path.with_name("b.jsonl"), "off"):
-            assert plan() is EngineCall
+            assert plan_type() is EngineCall
     with pool.cassette(path, "record"):
-        assert plan() is RecordedCall
+        assert plan_type() is RecordedCall
     with pool.cassette(path, "replay"):
-        assert plan() is ReplayedCall
+        assert plan_type() is ReplayedCall
         with pytest.raises(CassetteMissError):
-            plan("other")
+            plan_type("other")
         assert type(pool._router.plan_live("Hi", {"model": "scripted"})) is EngineCall
     assert len(engine.requests) == 1
 
 
-def test_ids_headers_and_rate_limits_are_not_recorded(scripted, path):
-    """Request ids, headers and rate limits are not recorded, so the file is the same everywhere."""
-    pool, _ = scripted(["Hi.", Chunk(finish_reason="stop", request_id="req_1")])
+def test_ids_headers_and_rate_limits_are_not_recorded(make_scripted_pool, path):
+    """Request ids, headers and rate limits are not recorded, because they differ between calls."""
+    pool, _ = make_scripted_pool(["Hi.", Chunk(finish_reason="stop", request_id="req_1")])
     with pool.cassette(path):
         pool.ask("Hi", model="scripted")
 
-    (entry,) = entries(path)
+    (entry,) = read_entries(path)
     assert set(entry) == {"recorded", "engine", "model", "request", "reference", "chunks", "reply"}
     assert set(entry["reply"]) == {"engine", "model", "latency", "time_to_first"}
     assert str(path.parent) not in path.read_text()
     assert "req_1" not in path.read_text()
 
 
-def test_auto_mode_records_new_calls(scripted, path):
-    """In `auto` mode an equal call is replayed, and a new call is sent and recorded."""
-    pool, engine = scripted(["one", END], ["two", END], ["three", END])
+def test_auto_mode_records_new_calls(make_scripted_pool, path):
+    """In `auto` mode a recorded call is replayed, and a new call is sent and recorded."""
+    pool, engine = make_scripted_pool(["one", END], ["two", END], ["three", END])
     with pool.cassette(path) as cassette:
         texts = [pool.ask(prompt, model="scripted").text for prompt in ("a", "a", "b", "a")]
         fresh = pool.ask("a", model="scripted", fresh=True)
@@ -129,133 +129,135 @@ def test_auto_mode_records_new_calls(scripted, path):
     assert (fresh.text, fresh.replayed) == ("three", False)
     assert (cassette.replayed, cassette.recorded) == (2, 2)
     assert len(engine.requests) == 3
-    assert [entry["chunks"][0][1] for entry in entries(path)] == ["one", "two"]
+    assert [entry["chunks"][0][1] for entry in read_entries(path)] == ["one", "two"]
 
 
-def test_record_mode_replaces_entries_in_order(scripted, bare, path):
-    """In `record` mode every call is sent, and its entry replaces the old one at the same place."""
-    first, _ = scripted(*[[text, END] for text in "abc"])
-    second, _ = scripted(*[[text, END] for text in "xyz"])
+def test_record_mode_replaces_entries_in_order(make_scripted_pool, empty_pool, path):
+    """In `record` mode every call is sent, and its entry replaces the old entry in its line."""
+    first, _ = make_scripted_pool(*[[text, END] for text in "abc"])
+    second, _ = make_scripted_pool(*[[text, END] for text in "xyz"])
     for pool in (first, second):
         with pool.cassette(path, "record"):
             for prompt in ("Hi", "other", "Hi"):
                 pool.ask(prompt, model="scripted")
-    with bare.cassette(path, "replay"):
-        texts = [bare.ask("Hi", model="scripted").text for _ in range(3)]
+    with empty_pool.cassette(path, "replay"):
+        texts = [empty_pool.ask("Hi", model="scripted").text for _ in range(3)]
 
     assert texts == ["x", "z", "z"]
-    assert [entry["chunks"][0][1] for entry in entries(path)] == ["x", "y", "z"]
+    assert [entry["chunks"][0][1] for entry in read_entries(path)] == ["x", "y", "z"]
 
 
-def test_equal_concurrent_calls_are_replayed_in_order(scripted, bare, path):
-    """Equal concurrent calls are replayed in the order they began, not the order they ended."""
-    pool, _ = scripted([0.2, "slow", END], ["quick", END])
+def test_equal_concurrent_calls_are_replayed_in_order(make_scripted_pool, empty_pool, path):
+    """Equal concurrent calls are replayed in the order in which they were started."""
+    pool, _ = make_scripted_pool([0.2, "slow", END], ["quick", END])
     texts = []
-    for asked, mode in ((pool, "record"), (bare, "replay")):
-        with asked.cassette(path, mode):
-            texts.append(list(map(str, asked.compare("Hi", models=["scripted", "scripted"]))))
+    for caller, mode in ((pool, "record"), (empty_pool, "replay")):
+        with caller.cassette(path, mode):
+            texts.append(list(map(str, caller.compare("Hi", models=["scripted", "scripted"]))))
 
     assert texts == [["slow", "quick"]] * 2
-    assert [entry["chunks"][0][1] for entry in entries(path)] == ["quick", "slow"]
+    assert [entry["chunks"][0][1] for entry in read_entries(path)] == ["quick", "slow"]
 
 
-def test_interleaved_streams_do_not_mix(scripted, bare, path):
-    """Two replayed streams that are read in turns each yield their own reply."""
-    pool, _ = scripted(["a1", 0.06, "a2", END], ["b1", 0.06, "b2", END])
+def test_interleaved_streams_do_not_mix(make_scripted_pool, empty_pool, path):
+    """Two replayed streams that are read alternately each yield their own reply."""
+    pool, _ = make_scripted_pool(["a1", 0.06, "a2", END], ["b1", 0.06, "b2", END])
     with pool.cassette(path):
         pool.ask("a", model="scripted")
         pool.ask("b", model="scripted")
-    with bare.cassette(path, "replay"):
-        one, two = (bare.stream(prompt, model="scripted") for prompt in "ab")
-        turns = [(first.text, second.text) for first, second in zip(one, two, strict=True)]
+    with empty_pool.cassette(path, "replay"):
+        first, second = (empty_pool.stream(prompt, model="scripted") for prompt in "ab")
+        pairs = [(a.text, b.text) for a, b in zip(first, second, strict=True)]
 
-    assert turns == [("a1", "b1"), ("a2", "b2"), ("", "")]
-    assert (one.reply.text, two.reply.text) == ("a1a2", "b1b2")
+    assert pairs == [("a1", "b1"), ("a2", "b2"), ("", "")]
+    assert (first.reply.text, second.reply.text) == ("a1a2", "b1b2")
 
 
-def test_a_conversation_is_replayed(scripted, bare, path):
-    """A conversation is replayed, because its earlier messages are part of the request."""
-    pool, _ = scripted(["one", END], ["two", END])
-    for asked, mode in ((pool, "record"), (bare, "replay")):
-        with asked.cassette(path, mode):
-            chat = asked.chat("scripted", system="short")
+def test_a_conversation_is_replayed(make_scripted_pool, empty_pool, path):
+    """A conversation is replayed; its earlier messages are part of each request."""
+    pool, _ = make_scripted_pool(["one", END], ["two", END])
+    for caller, mode in ((pool, "record"), (empty_pool, "replay")):
+        with caller.cassette(path, mode):
+            chat = caller.chat("scripted", system="short")
             texts = [str(chat.ask("Hi")), str(chat.ask("And?"))]
         assert texts == ["one", "two"]
         assert len(chat) == 2
 
 
-def test_answers_to_a_schema_are_replayed_as_data(scripted, bare, path):
-    """A replayed reply has the parsed data of the second turn if the first did not match."""
-    pool, _ = scripted(["no JSON", END], ['{"a":', 0.06, "1}", END])
+def test_replies_to_a_schema_are_replayed_with_parsed_data(make_scripted_pool, empty_pool, path):
+    """A replayed reply has the parsed data of the corrected answer."""
+    pool, _ = make_scripted_pool(["no JSON", END], ['{"a":', 0.06, "1}", END])
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
     with pool.cassette(path):
         live = pool.ask("Hi", model="scripted", schema=schema)
-    with bare.cassette(path, "replay"):
-        reply = bare.ask("Hi", model="scripted", schema=schema)
+    with empty_pool.cassette(path, "replay"):
+        reply = empty_pool.ask("Hi", model="scripted", schema=schema)
 
     assert live.parsed == reply.parsed == {"a": 1}
     assert (reply.text, reply.usage) == ('{"a":1}', live.usage)
 
 
-def test_a_recorded_answer_that_does_not_fit_its_schema_raises_an_error(scripted, bare, path):
-    pool, _ = scripted(['{"a":1}', END])
+def test_a_recorded_answer_that_does_not_match_its_schema_raises_an_error(
+    make_scripted_pool, empty_pool, path
+):
+    pool, _ = make_scripted_pool(['{"a":1}', END])
     with pool.cassette(path):
         pool.ask("Hi", model="scripted", schema={"type": "object"})
     path.write_text(path.read_text().replace('{\\"a\\":1}', "oops"))
 
-    with bare.cassette(path, "replay"), pytest.raises(ConfigError, match="does not match"):
-        bare.ask("Hi", model="scripted", schema={"type": "object"})
+    with empty_pool.cassette(path, "replay"), pytest.raises(ConfigError, match="does not match"):
+        empty_pool.ask("Hi", model="scripted", schema={"type": "object"})
 
 
-def test_a_replayed_fallback_names_the_engine_that_answered(scripted, bare, path):
-    """A fallback is replayed by its references; the call without `fallback=` is another one."""
-    pool, _ = scripted(["Hello.", END])
-    asks = {"model": "grok", "fallback": ["scripted"]}
+def test_a_replayed_fallback_names_the_engine_that_answered(make_scripted_pool, empty_pool, path):
+    """A reply of a fallback is replayed only for a call with the same `fallback=`."""
+    pool, _ = make_scripted_pool(["Hello.", END])
+    options = {"model": "grok", "fallback": ["scripted"]}
     with pool.cassette(path):
-        live = pool.ask("Hi", **asks)
-    with bare.cassette(path, "replay"):
-        reply = bare.ask("Hi", **asks)
+        live = pool.ask("Hi", **options)
+    with empty_pool.cassette(path, "replay"):
+        reply = empty_pool.ask("Hi", **options)
         with pytest.raises(CassetteMissError, match="fallback"):
-            bare.ask("Hi", model="grok")
-        rows = bare.status()
+            empty_pool.ask("Hi", model="grok")
+        rows = empty_pool.status()
 
     assert (reply.engine, reply.fallback_from) == (live.engine, live.fallback_from)
     assert (reply.engine, reply.fallback_from) == ("scripted", "grok")
     assert [row.name for row in rows] == ["scripted"]
 
 
-def test_comparisons_are_replayed(scripted, bare, path):
-    """Columns of a comparison are replayed, also two columns of the same model."""
-    pool, _ = scripted(["Hello.", END])
+def test_comparisons_are_replayed(make_scripted_pool, empty_pool, path):
+    """The replies of a comparison are replayed, even if a model occurs twice."""
+    pool, _ = make_scripted_pool(["Hello.", END])
     with pool.cassette(path):
         live = pool.compare("Hi", models=["scripted", "mock", "scripted"])
-    with bare.cassette(path, "replay"):
-        again = bare.compare("Hi", models=["scripted", "mock", "scripted"])
+    with empty_pool.cassette(path, "replay"):
+        replayed = empty_pool.compare("Hi", models=["scripted", "mock", "scripted"])
 
-    assert [str(reply) for reply in live] == [str(reply) for reply in again]
-    assert all(reply.replayed for reply in again)
+    assert [str(reply) for reply in live] == [str(reply) for reply in replayed]
+    assert all(reply.replayed for reply in replayed)
 
 
-def test_vectors_are_replayed(bare, path):
+def test_vectors_are_replayed(empty_pool, path):
     """Replayed vectors are float32 and bit-identical to the recorded ones."""
 
-    class Vectors(ScriptedEngine):
+    class LengthEmbedding(ScriptedEngine):
         async def embed(self, texts, model):
             return [[len(text), 0.1] for text in texts]
 
-    with EnginePool(env={}, engines=[Vectors([END])]) as pool, pool.cassette(path):
-        live = pool.embed(["a", "bcd"], model="vectors")
-    with bare.cassette(path, "replay"):
-        again = bare.embed(["a", "bcd"], model="vectors")
+    with EnginePool(env={}, engines=[LengthEmbedding([END])]) as pool, pool.cassette(path):
+        live = pool.embed(["a", "bcd"], model="length_embedding")
+    with empty_pool.cassette(path, "replay"):
+        replayed = empty_pool.embed(["a", "bcd"], model="length_embedding")
         with pytest.raises(CassetteMissError):
-            bare.embed(["a"], model="vectors")
+            empty_pool.embed(["a"], model="length_embedding")
 
-    assert (again == live).all()
-    assert (again.shape, again.dtype) == ((2, 2), live.dtype)
+    assert (replayed == live).all()
+    assert (replayed.shape, replayed.dtype) == ((2, 2), live.dtype)
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("changes", "message"),
     [
         ({"prompt": "Why is the  sky blue?"}, "its prompt is 'Why is the sky blue?', not 'Why"),
         ({"temperature": 0.5}, "its temperature is '0.0', not '0.5'"),
@@ -263,121 +265,128 @@ def test_vectors_are_replayed(bare, path):
         ({"system": "Be short."}, "its system is 'None', not 'Be short.'"),
     ],
 )
-def test_a_miss_names_the_nearest_entry(scripted, bare, path, options, says):
-    """A call without an entry raises an error with the nearest entry and the first difference."""
-    pool, _ = scripted(["Hello.", END])
-    asks = {"prompt": "Why is the sky blue?", "model": "scripted", "temperature": 0}
+def test_a_miss_names_the_nearest_entry(make_scripted_pool, empty_pool, path, changes, message):
+    """A call that is not recorded raises an error with the nearest entry and its difference."""
+    pool, _ = make_scripted_pool(["Hello.", END])
+    options = {"prompt": "Why is the sky blue?", "model": "scripted", "temperature": 0}
     with pool.cassette(path):
         pool.ask("Something else", model="mock")
-        pool.ask(asks["prompt"], model="scripted", temperature=0)
-    asks |= options
-    with bare.cassette(path, "replay") as cassette, pytest.raises(CassetteMissError) as missed:
-        bare.ask(asks.pop("prompt"), **asks)
+        pool.ask(options["prompt"], model="scripted", temperature=0)
+    options |= changes
+    with (
+        empty_pool.cassette(path, "replay") as cassette,
+        pytest.raises(CassetteMissError) as caught,
+    ):
+        empty_pool.ask(options.pop("prompt"), **options)
 
-    assert says in missed.value.message
-    assert 'Record it with `mode="auto"`' in str(missed.value.hint)
+    assert message in caught.value.message
+    assert 'Record it with `mode="auto"`' in str(caught.value.hint)
     assert cassette.missed == 1
 
 
-def test_a_miss_shows_only_a_part_of_a_long_prompt(scripted, bare, path):
-    """The error shows only a few letters of a long prompt, around the first difference."""
-    pool, _ = scripted(["Hello.", END])
+def test_the_error_of_a_miss_truncates_a_long_prompt(make_scripted_pool, empty_pool, path):
+    """The error for a call that is not recorded shows only a short excerpt of a long prompt."""
+    pool, _ = make_scripted_pool(["Hello.", END])
     with pool.cassette(path):
         pool.ask("word " * 200 + "one", model="scripted")
-    with bare.cassette(path, "replay"), pytest.raises(CassetteMissError) as missed:
-        bare.ask("word " * 200 + "two", model="scripted")
+    with empty_pool.cassette(path, "replay"), pytest.raises(CassetteMissError) as caught:
+        empty_pool.ask("word " * 200 + "two", model="scripted")
 
-    assert "its prompt differs from character 1001" in missed.value.message
-    assert len(str(missed.value)) < 400
+    assert "its prompt differs from character 1001" in caught.value.message
+    assert len(str(caught.value)) < 400
 
 
-def test_an_unknown_engine_is_reported_during_replay(scripted, bare, path):
-    """In replay mode, too, an unknown engine name raises an error with the nearest name."""
-    pool, _ = scripted(["Hello.", END])
+def test_an_unknown_engine_is_reported_during_replay(make_scripted_pool, empty_pool, path):
+    """In replay mode an unknown engine raises the same error as in a live call."""
+    pool, _ = make_scripted_pool(["Hello.", END])
     with pool.cassette(path):
         pool.ask("Hi", model="scripted")
-    with bare.cassette(path, "replay"):
+    with empty_pool.cassette(path, "replay"):
         with pytest.raises(EngineNotFoundError, match="'grok'"):
-            bare.ask("Hi", model="gork")
+            empty_pool.ask("Hi", model="gork")
         with pytest.raises(CassetteMissError):
-            bare.ask("Hi", model="grok")
+            empty_pool.ask("Hi", model="grok")
         with pytest.raises(UsageError, match="model must be a str"):
-            bare.ask("Hi", model=5)
+            empty_pool.ask("Hi", model=5)
 
 
-def test_a_call_without_a_model_is_replayed(project, scripted, path):
-    """A call without `model=` is replayed, whatever the default model of this machine is."""
-    pool, _ = scripted(["Hello.", END])
+def test_a_call_without_a_model_is_replayed(project, make_scripted_pool, path):
+    """A call without `model=` is replayed, even if this machine has another default model."""
+    pool, _ = make_scripted_pool(["Hello.", END])
     pool.use("scripted")
     with pool.cassette(path):
         pool.ask("Hi")
     project.settings('default_model = "mock"\n')
-    with project.pool() as other, other.cassette(path, "replay"):
-        other.use("scripted")
-        assert other.ask("Hi").engine == "scripted"
+    with project.pool() as replay_pool, replay_pool.cassette(path, "replay"):
+        replay_pool.use("scripted")
+        assert replay_pool.ask("Hi").engine == "scripted"
 
     project.settings('default_model = "mock"\n')
-    second = path.with_name("b.jsonl")
-    with project.pool() as recording, recording.cassette(second):
+    second_path = path.with_name("b.jsonl")
+    with project.pool() as recording, recording.cassette(second_path):
         recording.ask("Hi")
-    with EnginePool(env={}) as bare, bare.cassette(second, "replay"):
-        assert bare.ask("Hi").engine == "mock"
-        assert bare.default_model() == "mock"
+    with EnginePool(env={}) as empty_pool, empty_pool.cassette(second_path, "replay"):
+        assert empty_pool.ask("Hi").engine == "mock"
+        assert empty_pool.default_model() == "mock"
 
 
 def test_an_alias_is_replayed(project, path):
-    """An alias is replayed as typed, even if it is not defined on the replaying machine."""
+    """A call that names an alias is replayed, even if this machine does not define the alias."""
     project.settings('[aliases]\nme = "mock:big"\n')
     with project.pool() as pool, pool.cassette(path):
         pool.ask("Hi", model="me")
-    with EnginePool(env={}) as bare, bare.cassette(path, "replay"):
-        assert bare.ask("Hi", model="me").model == "big"
-        assert bare.ask("Hi", model="mock:big").model == "big"
+    with EnginePool(env={}) as empty_pool, empty_pool.cassette(path, "replay"):
+        assert empty_pool.ask("Hi", model="me").model == "big"
+        assert empty_pool.ask("Hi", model="mock:big").model == "big"
 
 
-def test_the_status_during_replay_is_that_of_the_cassette(scripted, project, path):
-    """In replay mode the status has no engine, key, path or problem of this machine."""
-    pool, _ = scripted(["Hello.", END])
+def test_the_status_in_replay_mode_is_that_of_the_cassette(make_scripted_pool, project, path):
+    """In replay mode the status has the recorded engines, and no key or problem of this machine."""
+    pool, _ = make_scripted_pool(["Hello.", END])
     with pool.cassette(path):
         pool.ask("Hi", model="scripted")
         pool.ask("Hi", model="mock:big")
     project.set_keys("GATEWAYX_GROK_API_KEY=k\noops\n")
-    with project.pool() as other:
-        with other.cassette(path, "replay"):
-            rows = [(row.name, row.state, row.model) for row in other.status()]
-            models = list(map(str, other.models()))
-            named = list(map(str, other.models("mock")))
-            health = [(row.engine, row.ok) for row in other.health()]
-            health += [(row.engine, row.ok) for row in asyncio.run(other.ahealth("grok"))]
-            assert other.problems == []
+    with project.pool() as replay_pool:
+        with replay_pool.cassette(path, "replay"):
+            rows = [(row.name, row.state, row.model) for row in replay_pool.status()]
+            models = list(map(str, replay_pool.models()))
+            mock_models = list(map(str, replay_pool.models("mock")))
+            health = [(row.engine, row.ok) for row in replay_pool.health()]
+            health += [(row.engine, row.ok) for row in asyncio.run(replay_pool.ahealth("grok"))]
+            assert replay_pool.problems == []
             with pytest.raises(ConfigError, match="the cassette has no default model"):
-                other.default_model()
-        after = {row.name for row in other.status()}
+                replay_pool.default_model()
+        live_names = {row.name for row in replay_pool.status()}
 
     assert rows == [("mock", "replay", "big"), ("scripted", "replay", "script")]
-    assert (models, named) == (["mock:big", "scripted:script"], ["mock:big"])
+    assert (models, mock_models) == (["mock:big", "scripted:script"], ["mock:big"])
     assert health == [("mock", True), ("scripted", True), ("grok", False)]
-    assert "grok" in after
+    assert "grok" in live_names
 
 
-def test_replayed_calls_cost_nothing(scripted, project, path):
-    """Replayed calls are not in the ledger and are not limited by a budget."""
-    pool, _ = scripted(["Hello.", END])
+def test_replayed_calls_are_not_in_the_ledger_or_the_budget(make_scripted_pool, project, path):
+    """Replayed calls are not recorded in the ledger and not limited by a budget."""
+    pool, _ = make_scripted_pool(["Hello.", END])
     with pool.cassette(path):
         pool.ask("Hi", model="scripted")
     project.settings("[limits]\nmax_cost = 0.000001\n")
-    with project.pool() as other, other.cassette(path, "replay"):
-        reply = other.ask("Hi", model="scripted", max_cost=0)
-        assert (reply.cost, other.usage(), other.history()) == (Decimal("0.005"), [], [])
+    with project.pool() as replay_pool, replay_pool.cassette(path, "replay"):
+        reply = replay_pool.ask("Hi", model="scripted", max_cost=0)
+        assert (reply.cost, replay_pool.usage(), replay_pool.history()) == (
+            Decimal("0.005"),
+            [],
+            [],
+        )
 
 
-def test_a_replay_has_the_requested_speed(scripted, bare, path):
-    """With `speed=4` a reply is replayed four times as fast; its figures stay as recorded."""
-    pool, _ = scripted(["a", 0.4, "b", END])
+def test_speed_scales_the_timing_of_a_replay(make_scripted_pool, empty_pool, path):
+    """With `speed=4` a reply is replayed four times as fast, but its latency is as recorded."""
+    pool, _ = make_scripted_pool(["a", 0.4, "b", END])
     with pool.cassette(path):
         live = pool.ask("Hi", model="scripted")
-    with bare.cassette(path, "replay", speed=4):
-        stream = bare.stream("Hi", model="scripted")
+    with empty_pool.cassette(path, "replay", speed=4):
+        stream = empty_pool.stream("Hi", model="scripted")
         times = [(chunk.text, stream.partial.first_chunk_at) for chunk in stream]
         started = stream.partial.started
         partial = stream.partial
@@ -388,9 +397,11 @@ def test_a_replay_has_the_requested_speed(scripted, bare, path):
     assert times[0][1] - started < 0.3
 
 
-def test_failed_and_interrupted_calls_are_not_recorded(scripted, path):
-    """Failed calls and incomplete replies are not recorded; a repeated call is sent."""
-    pool, _ = scripted([ProviderError("no")], ["par", ProviderError("broke")], ["whole", END])
+def test_failed_and_interrupted_calls_are_not_recorded(make_scripted_pool, path):
+    """Failed calls and incomplete replies are not recorded, so the same call is sent again."""
+    pool, _ = make_scripted_pool(
+        [ProviderError("no")], ["par", ProviderError("broke")], ["complete", END]
+    )
     with pool.cassette(path) as cassette:
         for _ in range(2):
             with pytest.raises(ProviderError):
@@ -399,62 +410,62 @@ def test_failed_and_interrupted_calls_are_not_recorded(scripted, path):
         stream.close()
         assert cassette.recorded == 0
         assert not path.exists()
-        assert pool.ask("Hi", model="scripted").text == "whole"
+        assert pool.ask("Hi", model="scripted").text == "complete"
 
-    assert len(entries(path)) == 1
+    assert len(read_entries(path)) == 1
 
 
 def test_a_key_in_the_prompt_raises_an_error_before_it_is_sent(project, path):
-    """A key in the prompt raises an error before the provider and the cassette receive it."""
+    """A key in the prompt raises an error before anything is sent or written."""
     project.set_keys(f"GATEWAYX_GROK_API_KEY='{canary.KEY}'\n".replace("\\", "\\\\"))
     engine = ScriptedEngine(["Hello.", END])
     with project.pool(engines=[engine]) as pool, pool.cassette(path):
-        with pytest.raises(ConfigError, match=r"messages\[0\].content contains") as refused:
+        with pytest.raises(ConfigError, match=r"messages\[0\].content contains") as caught:
             pool.ask(f"My key is {canary.KEY}", model="scripted")
         with pytest.raises(ConfigError, match="looks like a key"):
             pool.ask("Use sk-proj-abcdefghij1234567890", model="scripted")
 
-    assert not canary.leaks(refused.value)
+    assert not canary.leaks(caught.value)
     assert (engine.requests, path.exists()) == ([], False)
 
 
 def test_a_key_in_an_answer_raises_an_error_before_it_is_written(path):
-    """A key in a reply, even split over chunks, raises an error before it is written."""
+    """A key in a reply raises an error before it is written, even if it is split over chunks."""
     engine = ScriptedEngine([canary.KEY[:9], 0.06, canary.KEY[9:], END])
     engine.api_key = canary.KEY
     with EnginePool(env={}, engines=[engine]) as pool, pool.cassette(path):
-        with pytest.raises(ConfigError, match="contains the key of engine scripted") as refused:
+        with pytest.raises(ConfigError, match="contains the key of engine scripted") as caught:
             pool.ask("Hi", model="scripted")
-        assert [one.calls for one in pool.usage()] == [1]
+        assert [row.calls for row in pool.usage()] == [1]
 
-    assert not canary.leaks(refused.value)
+    assert not canary.leaks(caught.value)
     assert not path.exists()
 
 
-def test_a_redacted_call_is_found_again(project, path):
-    """The redaction hook changes recorded prompts, system texts and replies.
+def test_a_redacted_call_is_replayed(project, path):
+    """The redaction hook changes the prompts, system prompts and replies in a cassette.
 
-    The caller sees the originals, and the redacted call is found again.
+    The live reply is unchanged, and calls with equal redacted prompts are replayed.
     """
     (project.root / "hooks.py").write_text(
         "import re\n\n\ndef redact(text):\n    return re.sub(r'\\d{4}', '####', text)\n"
     )
     project.settings('[cassettes]\nredact = "hooks:redact"\n')
-    asks = {"model": "scripted", "system": "PIN 5678"}
+    options = {"model": "scripted", "system": "PIN 5678"}
     engine = ScriptedEngine(["Your PIN ", 0.06, "is 12", 0.06, "34.", END])
     with project.pool(engines=[engine]) as pool, pool.cassette(path):
-        live = pool.ask("My PIN is 1234.", **asks)
-    with project.pool() as other, other.cassette(path, "replay"):
-        again = other.ask("My PIN is 1234.", **asks)
-        same = other.ask("My PIN is 9999.", **asks)
+        live = pool.ask("My PIN is 1234.", **options)
+    with project.pool() as replay_pool, replay_pool.cassette(path, "replay"):
+        first = replay_pool.ask("My PIN is 1234.", **options)
+        second = replay_pool.ask("My PIN is 9999.", **options)
 
     assert live.text == "Your PIN is 1234."
-    assert again.text == same.text == "Your PIN is ####."
+    assert first.text == second.text == "Your PIN is ####."
     assert not any(number in path.read_text() for number in ("1234", "5678"))
 
 
 @pytest.mark.parametrize(
-    ("body", "says"),
+    ("body", "message"),
     [
         ("def redact(text):\n    return None\n", "must return a str, got NoneType"),
         ("def redact(text):\n    1 / 0\n", "raised ZeroDivisionError"),
@@ -462,14 +473,14 @@ def test_a_redacted_call_is_found_again(project, path):
         ("oops\n", "cannot be imported"),
     ],
 )
-def test_nothing_is_written_if_the_hook_fails(project, path, body, says):
-    """If the redaction hook fails, nothing is sent and nothing is written."""
+def test_nothing_is_sent_if_the_redaction_hook_fails(project, path, body, message):
+    """If the redaction hook fails, an error is raised before anything is sent or written."""
     (project.root / "hooks.py").write_text(body)
     project.settings('[cassettes]\nredact = "hooks:redact"\n')
     engine = ScriptedEngine(["Hello.", END])
     with (
         project.pool(engines=[engine]) as pool,
-        pytest.raises(ConfigError, match=says),
+        pytest.raises(ConfigError, match=message),
         pool.cassette(path),
     ):
         pool.ask("Hi", model="scripted")
@@ -477,31 +488,31 @@ def test_nothing_is_written_if_the_hook_fails(project, path, body, says):
     assert (engine.requests, path.exists()) == ([], False)
 
 
-def test_the_environment_wins_over_the_mode(scripted, path):
+def test_the_environment_overrides_the_mode(make_scripted_pool, path):
     """`GATEWAYX_CASSETTE_MODE` overrides the mode, but does not open a cassette."""
-    pool, engine = scripted(["Hello.", END])
+    pool, engine = make_scripted_pool(["Hello.", END])
     with pool.cassette(path):
         pool.ask("Hi", model="scripted")
-    with EnginePool(env={"GATEWAYX_CASSETTE_MODE": "replay"}) as other:
-        assert other.active_cassette is None
-        with other.cassette(path, "record") as cassette:
+    with EnginePool(env={"GATEWAYX_CASSETTE_MODE": "replay"}) as replay_pool:
+        assert replay_pool.active_cassette is None
+        with replay_pool.cassette(path, "record") as cassette:
             assert cassette.mode == "replay"
-            assert other.ask("Hi", model="scripted").replayed
-    off = EnginePool(env={"GATEWAYX_CASSETTE_MODE": "off"}, engines=[engine])
-    with off, off.cassette(path, "replay"):
-        assert not off.ask("Hi", model="scripted").replayed
+            assert replay_pool.ask("Hi", model="scripted").replayed
+    off_pool = EnginePool(env={"GATEWAYX_CASSETTE_MODE": "off"}, engines=[engine])
+    with off_pool, off_pool.cassette(path, "replay"):
+        assert not off_pool.ask("Hi", model="scripted").replayed
     with (
-        EnginePool(env={"GATEWAYX_CASSETTE_MODE": "repaly"}) as other,
+        EnginePool(env={"GATEWAYX_CASSETTE_MODE": "repaly"}) as invalid_pool,
         pytest.raises(
             UsageError, match=r"GATEWAYX_CASSETTE_MODE must be one of .* got 'repaly'.*'replay'"
         ),
     ):
-        other.cassette(path)
+        invalid_pool.cassette(path)
 
 
-def test_closing_a_cassette_restores_the_one_before(scripted, path):
-    """Closing a cassette restores the one opened before it; closing twice is harmless."""
-    pool, _ = scripted(["Hello.", END])
+def test_closing_a_cassette_restores_the_previous_cassette(make_scripted_pool, path):
+    """Closing a cassette restores the cassette opened before it; closing twice is harmless."""
+    pool, _ = make_scripted_pool(["Hello.", END])
     outer = pool.cassette(path)
     with pool.cassette(path.with_name("b.jsonl")) as inner:
         assert pool.active_cassette is inner
@@ -512,7 +523,7 @@ def test_closing_a_cassette_restores_the_one_before(scripted, path):
 
 
 @pytest.mark.parametrize(
-    ("mode", "speed", "says"),
+    ("mode", "speed", "message"),
     [
         ("repaly", None, "Did you mean 'replay'"),
         ("replay", 0, "a number > 0"),
@@ -520,68 +531,68 @@ def test_closing_a_cassette_restores_the_one_before(scripted, path):
         ("replay", None, "does not exist"),
     ],
 )
-def test_an_invalid_mode_speed_or_file_raises_an_error(bare, path, mode, speed, says):
+def test_an_invalid_mode_speed_or_file_raises_an_error(empty_pool, path, mode, speed, message):
     """An invalid mode, speed or file raises an error, and no cassette is open afterwards."""
-    with pytest.raises((UsageError, ConfigError), match=says):
-        bare.cassette(path, mode, speed=speed)
-    assert bare.active_cassette is None
+    with pytest.raises((UsageError, ConfigError), match=message):
+        empty_pool.cassette(path, mode, speed=speed)
+    assert empty_pool.active_cassette is None
 
 
-def test_recording_needs_a_key(bare, path):
+def test_recording_needs_a_key(empty_pool, path):
     """Recording without a key raises a one-line error; replay needs no key."""
     for mode in ("auto", "record"):
-        with bare.cassette(path, mode), pytest.raises(MissingKeyError):
-            bare.ask("Hi", model="grok")
-        with bare.cassette(path, mode), pytest.raises(MissingKeyError):
-            bare.ask("Hi")
+        with empty_pool.cassette(path, mode), pytest.raises(MissingKeyError):
+            empty_pool.ask("Hi", model="grok")
+        with empty_pool.cassette(path, mode), pytest.raises(MissingKeyError):
+            empty_pool.ask("Hi")
 
 
 @pytest.mark.skipif(os.name != "posix" or os.getuid() == 0, reason="root writes everywhere")
-def test_a_read_only_cassette_can_be_replayed(scripted, bare, path):
+def test_a_read_only_cassette_can_be_replayed(make_scripted_pool, empty_pool, path):
     """A read-only cassette can be replayed but not opened for recording."""
-    pool, _ = scripted(["Hello.", END])
+    pool, _ = make_scripted_pool(["Hello.", END])
     with pool.cassette(path):
         pool.ask("Hi", model="scripted")
     path.chmod(0o400)
 
     with pytest.raises(ConfigError, match="cannot be written"):
         pool.cassette(path)
-    with bare.cassette(path, "replay"):
-        assert bare.ask("Hi", model="scripted").text == "Hello."
+    with empty_pool.cassette(path, "replay"):
+        assert empty_pool.ask("Hi", model="scripted").text == "Hello."
 
 
-def test_a_full_disk_raises_an_error(scripted, path, monkeypatch):
-    """If the disk is full, the call raises an error, but its cost is counted."""
-    pool, _ = scripted(["Hello.", END])
+def test_a_full_disk_raises_an_error(make_scripted_pool, path, monkeypatch):
+    """If the disk is full, the call raises an error, but is counted in the usage."""
+    pool, _ = make_scripted_pool(["Hello.", END])
 
-    def full(_):
+    def raise_disk_full(_):
         raise OSError(28, "No space left on device")
 
     with pool.cassette(path):
-        monkeypatch.setattr(os, "fsync", full)
+        monkeypatch.setattr(os, "fsync", raise_disk_full)
         with pytest.raises(ConfigError, match="No space left on device"):
             pool.ask("Hi", model="scripted")
-    assert [one.calls for one in pool.usage()] == [1]
+    assert [row.calls for row in pool.usage()] == [1]
 
 
-def test_a_table_tracked_by_git_is_reported(scripted, path):
+def test_a_table_tracked_by_git_is_reported(make_scripted_pool, path):
     """A table in a cassette tracked by git is reported in status and security status."""
-    pool, _ = scripted(["Hello.", END])
+    pool, _ = make_scripted_pool(["Hello.", END])
     with pool.cassette(path) as cassette:
         pool.ask("Say it:\n\n| a | b |\n|---|---|\n| 1 | 2 |\n", model="scripted")
         git = ["git", "-C", str(path.parent)]
         subprocess.run([*git, "init", "-q"], check=True)
-        before = (cassette.warning, pool.problems)
+        before_tracking = (cassette.warning, pool.problems)
         subprocess.run([*git, "add", path.name], check=True)
 
-        assert before == ("", [])
+        assert before_tracking == ("", [])
         assert "a prompt in it contains a table" in cassette.warning
         assert pool.problems == [cassette.warning]
 
 
-def test_many_threads_lose_nothing(scripted, bare, path):
-    """Calls from many threads are recorded, each once."""
-    pool, _ = scripted(["Hello.", END])
+def test_concurrent_calls_from_threads_are_all_recorded(make_scripted_pool, empty_pool, path):
+    """Concurrent calls from twenty threads are each recorded once."""
+    pool, _ = make_scripted_pool(["Hello.", END])
     with pool.cassette(path):
         threads = [
             threading.Thread(target=pool.ask, args=(f"Hi {n}",), kwargs={"model": "scripted"})
@@ -591,24 +602,28 @@ def test_many_threads_lose_nothing(scripted, bare, path):
             thread.start()
         for thread in threads:
             thread.join()
-    with bare.cassette(path, "replay"):
-        assert {bare.ask(f"Hi {n}", model="scripted").text for n in range(20)} == {"Hello."}
-    assert len(entries(path)) == 20
+    with empty_pool.cassette(path, "replay"):
+        assert {empty_pool.ask(f"Hi {n}", model="scripted").text for n in range(20)} == {"Hello."}
+    assert len(read_entries(path)) == 20
 
 
-def test_markup_in_a_foreign_cassette_is_inert(scripted, bare, path):
-    """Markup in any field of a foreign cassette is inert, in HTML and in a terminal."""
-    pool, _ = scripted(["ANSWER", END])
+def test_markup_in_a_cassette_is_escaped(make_scripted_pool, empty_pool, path):
+    """Markup and escape sequences in a cassette have no effect in HTML or a terminal."""
+    pool, _ = make_scripted_pool(["ANSWER", END])
     with pool.cassette(path):
         pool.ask("Hi", model="scripted")
-    evil = "<img src=x onerror=alert(1)>\\u001b]0;owned\\u0007"
-    text = path.read_text().replace("ANSWER", evil).replace('"model":"script"', f'"model":"{evil}"')
+    markup = "<img src=x onerror=alert(1)>\\u001b]0;owned\\u0007"
+    text = (
+        path.read_text()
+        .replace("ANSWER", markup)
+        .replace('"model":"script"', f'"model":"{markup}"')
+    )
     path.write_text(text)
-    with bare.cassette(path, "replay"):
-        reply = bare.ask("Hi", model="scripted")
-        table = engine_table(bare.status(), ())
-    shown = io.StringIO()
-    with contextlib.redirect_stdout(shown):
+    with empty_pool.cassette(path, "replay"):
+        reply = empty_pool.ask("Hi", model="scripted")
+        table = engine_table(empty_pool.status(), ())
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
         view = display.TerminalView()
         view.finish(reply)
 
@@ -616,17 +631,17 @@ def test_markup_in_a_foreign_cassette_is_inert(scripted, bare, path):
     html += reply_html(reply.text, footer=display.reply_summary(reply))
     assert "onerror" in reply.text
     assert "<img" not in html
-    assert "\x1b" not in shown.getvalue() + repr(table)
+    assert "\x1b" not in output.getvalue() + repr(table)
 
 
-CUT_OFF = """
+OFFLINE_SCRIPT = """
 import sys
 
 
 def audit(event, args):
     if event in ("socket.connect", "socket.bind", "socket.getaddrinfo", "subprocess.Popen"):
         raise SystemExit(f"{event} {args}")
-    if event == "socket.__new__" and args[1] != 1:  # but for the pair that an event loop wakes by
+    if event == "socket.__new__" and args[1] != 1:  # except for the socket pair of an event loop
         raise SystemExit(f"a socket of family {args[1]}")
 
 
@@ -641,15 +656,15 @@ with gx.cassette(sys.argv[1], "replay"):
 
 
 def test_replay_opens_no_socket_and_starts_no_engine(path):
-    """Replay makes no network system call and imports no provider code."""
+    """Replay opens no socket, starts no process and imports no HTTP or model library."""
 
     class Grok(ScriptedEngine):
         name = "grok"
 
     with EnginePool(env={}, engines=[Grok(["Hello.", END])]) as pool, pool.cassette(path):
         pool.ask("Hi", model="grok")
-    done = subprocess.run(
-        [sys.executable, "-c", CUT_OFF, str(path)],
+    process = subprocess.run(
+        [sys.executable, "-c", OFFLINE_SCRIPT, str(path)],
         cwd=path.parent,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
         capture_output=True,
@@ -657,8 +672,8 @@ def test_replay_opens_no_socket_and_starts_no_engine(path):
         check=False,
     )
 
-    assert done.stderr == ""
-    assert done.stdout.splitlines() == [
+    assert process.stderr == ""
+    assert process.stdout.splitlines() == [
         "Hello. ['Hello.', '']",
         "['replay'] [ModelInfo(engine='grok', model='script', default=True)] "
         + repr([EngineHealth("grok", ok=True)]),

@@ -17,9 +17,9 @@ from gatewayx_nb.testing import ScriptedEngine
 END = Chunk(finish_reason="stop", usage=Usage(input_tokens=3, output_tokens=2))
 
 
-def test_an_answer_to_a_schema_is_parsed(scripted):
-    """A reply to a schema is parsed; an engine that supports schemas receives it."""
-    pool, engine = scripted(['{"a": ', "1}", END])
+def test_a_reply_to_a_schema_is_parsed(make_scripted_pool):
+    """A reply to a schema is parsed; an engine that supports schemas receives the schema."""
+    pool, engine = make_scripted_pool(['{"a": ', "1}", END])
 
     reply = pool.ask("x", model="scripted", schema={"type": "object"})
 
@@ -27,12 +27,12 @@ def test_an_answer_to_a_schema_is_parsed(scripted):
     assert engine.requests[0].schema == {"type": "object"}
 
 
-def test_an_answer_that_does_not_match_is_corrected_once(scripted):
+def test_a_reply_that_does_not_match_is_requested_once_more(make_scripted_pool):
     """A reply that does not match the schema is requested once more, with the reason.
 
-    Both calls are counted; a stream yields only the first.
+    The usage includes both requests; a stream yields only the first reply.
     """
-    pool, engine = scripted(["no json", END], ['{"a": 1}', END])
+    pool, engine = make_scripted_pool(["no json", END], ['{"a": 1}', END])
 
     stream = pool.stream("x", model="scripted", schema={})
 
@@ -45,10 +45,10 @@ def test_an_answer_that_does_not_match_is_corrected_once(scripted):
     assert "it contains no JSON" in second.prompt
 
 
-def test_a_second_mismatch_raises_an_error_with_the_text(scripted):
-    """A second mismatch raises an error that holds the text; a truncated reply is not repeated."""
-    cut = Chunk(finish_reason="length")
-    pool, engine = scripted(["no", END], ["never", END], ['{"a": ', cut])
+def test_a_second_mismatch_raises_an_error_with_the_text(make_scripted_pool):
+    """A second mismatch raises an error with the text; a truncated reply is not requested again."""
+    truncated = Chunk(finish_reason="length")
+    pool, engine = make_scripted_pool(["no", END], ["never", END], ['{"a": ', truncated])
 
     with pytest.raises(ProviderError, match=r"two answers of .* do not match the schema") as caught:
         pool.ask("x", model="scripted", schema={})
@@ -58,8 +58,8 @@ def test_a_second_mismatch_raises_an_error_with_the_text(scripted):
     assert len(engine.requests) == 3
 
 
-def test_an_engine_without_schemas_gets_it_in_the_prompt(project):
-    """An engine without schema support gets the schema in the system prompt."""
+def test_an_engine_without_schemas_receives_it_in_the_prompt(project):
+    """An engine without support for schemas receives the schema in the system prompt."""
     reply = project.pool().ask('{"a": 1}', model="mock", schema={"title": "MINE"})
 
     assert '"title": "MINE"' in reply.text
@@ -67,22 +67,22 @@ def test_an_engine_without_schemas_gets_it_in_the_prompt(project):
 
 
 def test_an_unsupported_feature_raises_an_error(project):
-    """The error is raised before anything is sent."""
-    picture = b"\x89PNG\r\n\x1a\n"
+    """An unsupported feature raises an error before anything is sent."""
+    image = b"\x89PNG\r\n\x1a\n"
     with pytest.raises(UnsupportedFeatureError, match="does not support images"):
-        project.pool().ask("x", model="mock", images=[picture])
+        project.pool().ask("x", model="mock", images=[image])
 
 
-def test_a_rejected_parameter_is_dropped_on_request(scripted):
-    """With `drop_unsupported` rejected parameters are dropped, one per attempt.
+def test_a_rejected_parameter_is_dropped_on_request(make_scripted_pool):
+    """With `drop_unsupported`, rejected parameters are dropped, one in each attempt.
 
-    These attempts do not count as retries; the reply names the parameters.
+    These attempts do not count as retries, and the reply names the parameters.
     """
     rejections = [
         [RejectedParameterError("no", code="temperature", status=400)],
         [RejectedParameterError("no", code="logit_bias", status=400)],
     ]
-    pool, engine = scripted(*rejections, ["ok", END])
+    pool, engine = make_scripted_pool(*rejections, ["ok", END])
     params = {"drop_unsupported": True, "logit_bias": {}, "n": 1}
 
     reply = pool.ask("x", model="scripted", temperature=0, params=params)
@@ -92,9 +92,9 @@ def test_a_rejected_parameter_is_dropped_on_request(scripted):
     assert (engine.requests[2].temperature, engine.requests[2].params) == (None, {"n": 1})
 
 
-def test_a_rejected_parameter_raises_an_error_with_its_name(scripted):
+def test_a_rejected_parameter_raises_an_error_with_its_name(make_scripted_pool):
     """By default a rejected parameter raises an error that names it."""
-    pool, engine = scripted([RejectedParameterError("no", code="temperature")])
+    pool, engine = make_scripted_pool([RejectedParameterError("no", code="temperature")])
 
     with pytest.raises(UnsupportedFeatureError) as caught:
         pool.ask("x", model="scripted", temperature=0)
@@ -118,27 +118,28 @@ def test_the_price_of_a_known_provider_is_looked_up(project):
     assert (reply.cost, reply.usage) == (Decimal("0.008"), Usage(9_000, 9_000))
 
 
-@pytest.mark.parametrize(("form", "text"), [("json", '{"a": 1}'), ("frame", '[{"a": 1}]')])
-def test_data_is_requested_in_the_prompt_and_corrected_once(scripted, form, text):
-    """Free-form data is requested in the prompt, because strict modes take no open objects.
+@pytest.mark.parametrize(("format_name", "text"), [("json", '{"a": 1}'), ("frame", '[{"a": 1}]')])
+def test_data_is_requested_in_the_prompt_at_most_twice(make_scripted_pool, format_name, text):
+    """Data without a fixed structure is requested in the prompt, not by a schema.
 
-    A reply in prose is requested once more.
+    Strict modes of providers accept only objects with named fields. After a reply in prose the
+    data is requested once more.
     """
-    pool, engine = scripted(["I think it is one.", END], [f"```json\n{text}\n```", END])
+    pool, engine = make_scripted_pool(["I think it is one.", END], [f"```json\n{text}\n```", END])
 
-    reply = pool.ask("x", model="scripted", schema=output_formats.schema_for(form))
+    reply = pool.ask("x", model="scripted", schema=output_formats.schema_for(format_name))
 
     first, second = engine.requests
     assert first.schema is None
     assert first.system.startswith("Answer with ")
     assert first.system.endswith(", without a word around it.")
     assert second.messages[-1].content.startswith("That is not the JSON")
-    assert output_formats.render(form, reply).text.count("a") == 1
+    assert output_formats.render(format_name, reply).text.count("a") == 1
 
 
-def test_prose_in_both_turns_raises_an_error_with_the_text(scripted):
-    """Prose in both turns raises an error that holds the text."""
-    pool, _ = scripted(["no", END], ["still no", END])
+def test_two_replies_in_prose_raise_an_error_with_the_text(make_scripted_pool):
+    """If both replies are prose, the error contains the second one."""
+    pool, _ = make_scripted_pool(["no", END], ["still no", END])
 
     with pytest.raises(ProviderError, match=r"two answers .*: it contains no JSON") as caught:
         pool.ask("x", model="scripted", schema=output_formats.schema_for("json"))
@@ -147,13 +148,13 @@ def test_prose_in_both_turns_raises_an_error_with_the_text(scripted):
 
 @dataclass
 class City:
-    """A type with named fields."""
+    """A type with a named field."""
 
     name: str
 
 
 @pytest.mark.parametrize(
-    ("kind", "answer", "is_held"),
+    ("kind", "answer", "is_schema_sent"),
     [
         (dict, '{"a": 1}', False),
         (list[dict], '[{"a": 1}]', False),
@@ -162,14 +163,16 @@ class City:
         ({"type": "object"}, '{"a": 1}', True),
     ],
 )
-def test_a_loose_type_is_described_in_the_prompt(scripted, kind, answer, is_held):
-    """A type without named fields is described in the prompt: strict modes need named fields.
+def test_a_type_without_named_fields_is_described_in_the_prompt(
+    make_scripted_pool, kind, answer, is_schema_sent
+):
+    """A type without named fields is described in the prompt, because strict modes need them.
 
     A schema passed as a dict is sent unchanged.
     """
-    pool, engine = scripted([answer, END])
+    pool, engine = make_scripted_pool([answer, END])
 
     pool.ask("x", model="scripted", schema=kind)
 
     (request,) = engine.requests
-    assert (request.schema is not None, request.system is None) == (is_held, is_held)
+    assert (request.schema is not None, request.system is None) == (is_schema_sent, is_schema_sent)

@@ -1,4 +1,4 @@
-"""Instructions in the prompt for a schema, and the one turn that corrects an answer."""
+"""Instructions for a schema in the prompt, and the request that corrects an answer."""
 
 import asyncio
 
@@ -15,8 +15,8 @@ SCHEMA = ResponseSchema({"type": "object", "title": "CITY"})
 REQUEST = Request((Message("user", "Where?"),), "m", schema={"type": "object"})
 
 
-def answered(text, finish_reason="stop"):
-    """Return the partial reply of a request that was answered with a text."""
+def make_partial_reply(text, finish_reason="stop"):
+    """Return a partial reply that contains a text."""
     partial = PartialReply("scripted", "m")
     partial.add(Chunk(text=text))
     partial.add(Chunk(finish_reason=finish_reason, usage=Usage(3, 2)))
@@ -24,7 +24,12 @@ def answered(text, finish_reason="stop"):
 
 
 def correct(partial, *answers):
-    """Parse an answer, with the answers to corrections; return the result and the corrections."""
+    """Parse an answer; return the result and the requests for corrections.
+
+    Args:
+        partial: The partial reply that contains the answer.
+        answers: Answers to the requests for corrections.
+    """
     requests, remaining = [], list(answers)
 
     async def send_again(request):
@@ -37,8 +42,8 @@ def correct(partial, *answers):
 @pytest.mark.parametrize(
     ("system", "start"), [(None, "Answer with "), ("Be brief.", "Be brief.\n\nAnswer with ")]
 )
-def test_a_schema_in_words_follows_the_system_prompt(system, start):
-    """The instructions are added to the system prompt, and the schema itself is not sent."""
+def test_instructions_for_a_schema_follow_the_system_prompt(system, start):
+    """The instructions are appended to the system prompt, and the request has no schema."""
     request = with_schema_in_prompt(Request(REQUEST.messages, "m", system=system), SCHEMA)
 
     assert request.system.startswith(start)
@@ -46,14 +51,14 @@ def test_a_schema_in_words_follows_the_system_prompt(system, start):
     assert (request.schema, request.messages) == (None, REQUEST.messages)
 
 
-def test_an_answer_that_matches_is_sent_once():
-    """A matching answer needs no correction."""
-    assert correct(answered('{"a": 1}')) == ({"a": 1}, [])
+def test_a_matching_answer_is_not_corrected():
+    """If an answer matches the schema, no second request is sent."""
+    assert correct(make_partial_reply('{"a": 1}')) == ({"a": 1}, [])
 
 
-def test_a_correction_has_the_answer_and_the_reason():
-    """The correction is a turn after the first answer, and both requests are counted."""
-    partial = answered("It is Rome.")
+def test_a_correction_contains_the_answer_and_the_reason():
+    """A correction follows the first answer in the conversation; usage includes both requests."""
+    partial = make_partial_reply("It is Rome.")
 
     parsed, (correction,) = correct(partial, '{"a": 1}')
 
@@ -63,16 +68,16 @@ def test_a_correction_has_the_answer_and_the_reason():
     assert ("".join(partial.text), partial.total_usage) == ('{"a": 1}', Usage(8, 3))
 
 
-def test_an_empty_answer_is_corrected_without_an_empty_turn():
-    """Providers reject a turn without text."""
-    _, (correction,) = correct(answered(""), "{}")
+def test_a_correction_contains_no_empty_message():
+    """An empty answer is replaced by an ellipsis, because providers reject empty messages."""
+    _, (correction,) = correct(make_partial_reply(""), "{}")
 
     assert correction.messages[1] == Message("assistant", "…")
 
 
-def test_a_second_mismatch_and_a_truncated_answer_are_errors():
-    """There is one correction at most, and none if the next answer would be truncated, too."""
+def test_a_second_mismatch_or_a_truncated_answer_raises_an_error():
+    """There is at most one correction, and none after a truncated answer."""
     with pytest.raises(ProviderError, match="two answers of 'scripted' do not match the schema"):
-        correct(answered("no"), "still no")
+        correct(make_partial_reply("no"), "still no")
     with pytest.raises(TruncatedError, match="max_tokens"):
-        correct(answered('{"a": ', "length"))
+        correct(make_partial_reply('{"a": ', "length"))

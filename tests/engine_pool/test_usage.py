@@ -19,49 +19,50 @@ class Unpriced(ScriptedEngine):
         return None
 
 
-def _row(pool, name):
+def _find_row(pool, name):
     return next(row for row in pool.status() if row.name == name)
 
 
 def test_the_status_has_calls_cost_and_the_last_error():
-    """The status shows calls, cost and the last error, which a successful call clears.
+    """The status has the number of calls, their cost and the last error.
 
-    Failed calls count too.
+    Failed calls count as calls, and a successful call clears the error.
     """
     engine = ScriptedEngine(["a", END], ["b", ValueError("oh")], ["c", END])
     with EnginePool(env={}, engines=[engine]) as pool:
-        assert (_row(pool, "scripted").calls, _row(pool, "scripted").spend) == (0, 0)
+        assert (_find_row(pool, "scripted").calls, _find_row(pool, "scripted").spend) == (0, 0)
         pool.ask("x", model="scripted")
         with pytest.raises(ProviderError):
             list(pool.stream("x", model="scripted"))
-        row = _row(pool, "scripted")
+        row = _find_row(pool, "scripted")
         assert (row.calls, row.spend) == (2, Decimal("0.005"))
         assert "ValueError: oh" in row.last_error
         pool.ask("x", model="scripted")
 
-        row = _row(pool, "scripted")
+        row = _find_row(pool, "scripted")
         assert (row.calls, row.spend, row.last_error) == (3, Decimal("0.010"), "")
 
 
 def test_an_unknown_price_is_not_shown_as_zero():
-    """A call of unknown price is counted and shown as unknown, not as 0."""
+    """A call of unknown price is counted and shown as unpriced, not as $0."""
     with EnginePool(env={}, engines=[Unpriced(["a", END])]) as pool:
         pool.ask("x", model="unpriced")
-        row = _row(pool, "unpriced")
-        words = type("Words", (), {"name": None})
-        shown = repr(
+        row = _find_row(pool, "unpriced")
+        arguments = type("Arguments", (), {"name": None})
+        text = repr(
             status(
-                type("Session", (), {"pool": pool, "prog": "%gatewayx", "limitations": ""}), words
+                type("Session", (), {"pool": pool, "prog": "%gatewayx", "limitations": ""}),
+                arguments,
             )
         )
 
     assert (row.calls, row.spend, row.unpriced) == (1, 0, 1)
-    assert "1 unpriced" in shown
-    assert "$0" not in shown
+    assert "1 unpriced" in text
+    assert "$0" not in text
 
 
-def test_a_closed_stream_counts_with_its_usage():
-    """Closing a stream early ends the call and counts its usage so far."""
+def test_the_usage_of_a_closed_stream_is_counted():
+    """If a stream is closed early, its call ends and the usage until then is counted."""
     with EnginePool(env={}, engines=[ScriptedEngine(["a", END, 30])]) as pool:
         with pool.stream("x", model="scripted") as stream:
             next(stream)
@@ -70,17 +71,17 @@ def test_a_closed_stream_counts_with_its_usage():
         engine = pool._registry._instances["scripted"]
         assert engine.ended.wait(2)
         pool.ask("x", model="mock")
-        row = _row(pool, "scripted")
+        row = _find_row(pool, "scripted")
 
     assert (row.calls, row.spend, row.last_error) == (1, Decimal("0.005"), "")
 
 
 def test_closing_the_pool_writes_the_ledger(project):
-    """Closing the pool writes the ledger, so that a short script loses no entry."""
+    """Closing the pool writes pending entries to the ledger, so a short script loses none."""
     with project.pool() as pool:
         pool.ask("x", model="mock")
-        place = pool.ledger
+        ledger_path = pool.ledger
 
-    with sqlite3.connect(place) as file:
-        assert file.execute("SELECT engine, outcome FROM calls").fetchall() == [("mock", "ok")]
-    file.close()
+    with sqlite3.connect(ledger_path) as database:
+        assert database.execute("SELECT engine, outcome FROM calls").fetchall() == [("mock", "ok")]
+    database.close()
