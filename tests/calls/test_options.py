@@ -30,33 +30,33 @@ from gatewayx_nb.errors import UsageError
     ],
 )
 def test_an_invalid_option_raises_an_error_with_its_name(project, options, message):
-    """An invalid option raises an error with its name and the expected value; nothing is sent."""
+    """An invalid option raises an error with its name and the expected value."""
     with pytest.raises(UsageError, match=message):
         project.pool().ask("x", **{"model": "mock", **options})
 
 
 @pytest.mark.parametrize("prompt", ["", "  \n", None, 3, b"bytes"])
-def test_a_prompt_is_a_text(project, prompt):
+def test_an_invalid_prompt_raises_an_error(project, prompt):
     """A prompt that is empty or not a text raises an error before the call."""
     with pytest.raises(UsageError, match="prompt"):
         project.pool().ask(prompt, model="mock")
 
 
-def test_every_keyword_has_a_row_in_the_table():
-    """A keyword without a row would have no check, no help and no form on a cassette."""
+def test_every_option_has_a_row_in_the_table():
+    """Every option of a call has a row in `OPTIONS`, with a help text."""
     assert set(OPTIONS) == set(get_type_hints(CallOptions))
     assert [name for name, option in OPTIONS.items() if not option.help] == []
 
 
 def test_the_examples_of_the_table_are_valid():
-    """A hint shows the example of an option, which its own check accepts."""
+    """The examples of options, which hints show, are valid values."""
     for name, option in OPTIONS.items():
         if option.example is not None and name != "images":
             assert check_options({name: option.example})
 
 
-def test_checked_options_are_checked_again_without_a_change():
-    """Options pass several planners, and an iterator is read once."""
+def test_checking_options_twice_does_not_change_them():
+    """Checking options reads iterators, and checking the result again returns it unchanged."""
     checked = check_options({"stop": iter(["a", "b"]), "fallback": "mock", "seed": None})
 
     assert checked == {"stop": ("a", "b"), "fallback": ("mock",)}

@@ -14,10 +14,10 @@ from gatewayx_nb.transport import should_retry
 
 RETRIES = 2
 
-PASSING = {408, 409, 500, 502, 503, 504, 529}
-FINAL = {None, 200, 302, 400, 401, 402, 403, 404, 413, 418, 422, 498, 501, 505}
+RETRIED_STATUSES = {408, 409, 500, 502, 503, 504, 529}
+FINAL_STATUSES = {None, 200, 302, 400, 401, 402, 403, 404, 413, 418, 422, 498, 501, 505}
 
-RETRIED = {
+IS_RETRIED = {
     "GatewayError": False,
     "UsageError": False,
     "ConfigError": False,
@@ -37,57 +37,63 @@ RETRIED = {
     "ContextLengthError": False,
     "ContentFilterError": False,
     "TruncatedError": False,
-    "ProviderError": False,  # except for the statuses in PASSING
-    "TransportError": True,  # except for the codes in LASTING
+    "ProviderError": False,  # except for the statuses in RETRIED_STATUSES
+    "TransportError": True,  # except for the codes in FINAL_CODES
     "DeadlineError": False,
 }
-LASTING = {"tls", "closed", "internal"}
+FINAL_CODES = {"tls", "closed", "internal"}
 
 
-def tree(base):
-    """Return a class and its subclasses."""
-    return [base] + [cls for child in base.__subclasses__() for cls in tree(child)]
+def list_subclasses(base):
+    """Return a class and all its direct and indirect subclasses."""
+    return [base] + [cls for child in base.__subclasses__() for cls in list_subclasses(child)]
 
 
-OURS = [cls for cls in tree(errors.GatewayError) if cls.__module__ == errors.__name__]
+ERROR_CLASSES = [
+    cls for cls in list_subclasses(errors.GatewayError) if cls.__module__ == errors.__name__
+]
 
 
 def test_every_error_class_is_in_the_table():
-    """Every error class has a decision in this test, so that a new class needs one."""
-    assert {cls.__name__ for cls in OURS} == set(RETRIED)
+    """`IS_RETRIED` contains every error class, so a new class must be added to it."""
+    assert {cls.__name__ for cls in ERROR_CLASSES} == set(IS_RETRIED)
 
 
-@pytest.mark.parametrize("cls", OURS, ids=lambda cls: cls.__name__)
-def test_the_class_of_an_error_decides_whether_to_retry(cls):
-    """The class decides whether to retry, whatever its status or retry_after."""
+@pytest.mark.parametrize("cls", ERROR_CLASSES, ids=lambda cls: cls.__name__)
+def test_the_class_of_an_error_decides_whether_it_is_retried(cls):
+    """The class of an error decides whether it is retried, with any status and `retry_after`."""
     for error in (cls("x"), cls("x", retry_after=1.0), cls("x", status=400)):
-        assert (wait_before_retry(1, error, RETRIES, float) is not None) == RETRIED[cls.__name__]
+        assert (wait_before_retry(1, error, RETRIES, float) is not None) == IS_RETRIED[cls.__name__]
 
 
-@pytest.mark.parametrize("status", sorted(PASSING | FINAL, key=str))
-def test_the_status_of_a_provider_error_decides(status):
-    """Overload and server errors are retried, a refusal is not."""
-    waits = wait_before_retry(1, ProviderError("x", status=status), RETRIES, float) is not None
-    assert waits == (status in PASSING)
+@pytest.mark.parametrize("status", sorted(RETRIED_STATUSES | FINAL_STATUSES, key=str))
+def test_the_status_of_a_provider_error_decides_whether_it_is_retried(status):
+    """Provider errors are retried if their status reports an overload or a server error."""
+    is_retried = wait_before_retry(1, ProviderError("x", status=status), RETRIES, float) is not None
+    assert is_retried == (status in RETRIED_STATUSES)
 
 
-@pytest.mark.parametrize("code", ["connect", "dns", "proxy", "reset", "protocol", *sorted(LASTING)])
-def test_the_code_of_a_transport_error_decides(code):
-    """Network errors are retried, certificate errors are not."""
-    waits = wait_before_retry(1, TransportError("x", code=code), RETRIES, float) is not None
-    assert waits == (code not in LASTING)
+@pytest.mark.parametrize(
+    "code", ["connect", "dns", "proxy", "reset", "protocol", *sorted(FINAL_CODES)]
+)
+def test_the_code_of_a_transport_error_decides_whether_it_is_retried(code):
+    """Network errors are retried; TLS errors, a closed pool and unknown exceptions are not."""
+    is_retried = wait_before_retry(1, TransportError("x", code=code), RETRIES, float) is not None
+    assert is_retried == (code not in FINAL_CODES)
 
 
-def test_three_attempts_in_all_by_default():
-    """After the third attempt there is no retry, whatever the error."""
-    waits = [wait_before_retry(made, RateLimitError("x"), RETRIES, float) for made in range(1, 6)]
+def test_there_are_three_attempts_by_default():
+    """By default there are two retries after the first attempt."""
+    waits = [
+        wait_before_retry(attempt, RateLimitError("x"), RETRIES, float) for attempt in range(1, 6)
+    ]
     assert waits == [0.5, 1.0, None, None, None]
     assert Limits().retries == RETRIES
 
 
 @pytest.mark.parametrize("retries", [0, 1, 2, 6])
-def test_the_retries_of_the_settings_are_the_only_cap(monkeypatch, retries):
-    """`[limits] retries = 6` makes seven attempts."""
+def test_the_settings_limit_the_number_of_attempts(monkeypatch, retries):
+    """A call has one attempt more than the retries of the settings."""
     monkeypatch.setattr("gatewayx_nb.calls.retry._FIRST_BACKOFF", 0.0)
     attempts = []
 
@@ -100,36 +106,39 @@ def test_the_retries_of_the_settings_are_the_only_cap(monkeypatch, retries):
     assert len(attempts) == retries + 1
 
 
-def test_back_off_doubles_up_to_eight_seconds():
+def test_backoff_doubles_up_to_eight_seconds():
     """Backoff starts at 0.5 s, doubles and is capped at 8 s; jitter subtracts up to a quarter."""
     error = TransportError("x", code="reset")
-    assert [wait_before_retry(made, error, 9, lambda: 0.0) for made in range(1, 7)] == [
+    assert [wait_before_retry(attempt, error, 9, lambda: 0.0) for attempt in range(1, 7)] == [
         0.5, 1.0, 2.0, 4.0, 8.0, 8.0,
     ]  # fmt: skip
     assert wait_before_retry(1, error, RETRIES, lambda: 1.0) == 0.375
 
 
 @given(st.floats(0, 60), st.integers(1, RETRIES), st.floats(0, 1))
-def test_retry_after_is_never_undercut(seconds, made, jitter):
-    """The wait is at least the one that the provider requests."""
+def test_the_wait_is_at_least_retry_after(seconds, attempt, jitter):
+    """The wait is at least as long as the provider requests."""
     assert (
-        wait_before_retry(made, RateLimitError("x", retry_after=seconds), RETRIES, lambda: jitter)
+        wait_before_retry(
+            attempt, RateLimitError("x", retry_after=seconds), RETRIES, lambda: jitter
+        )
         >= seconds
     )
 
 
 @pytest.mark.parametrize("seconds", [60.1, 3600.0, math.inf])
-def test_a_wait_of_over_a_minute_fails_at_once(seconds):
-    """A wait of more than 60 s fails at once, so that another engine may answer."""
+def test_an_error_with_a_wait_above_a_minute_is_not_retried(seconds):
+    """An error that requests a wait of more than 60 s is not retried."""
     assert wait_before_retry(1, RateLimitError("x", retry_after=seconds), RETRIES, float) is None
 
 
 @pytest.mark.parametrize(
-    ("value", "status", "waits"), [("true", 400, True), ("false", 503, False), ("maybe", 503, True)]
+    ("value", "status", "is_retried"),
+    [("true", 400, True), ("false", 503, False), ("maybe", 503, True)],
 )
-def test_a_header_overrides_the_status(value, status, waits):
+def test_a_header_overrides_the_status(value, status, is_retried):
     """`x-should-retry: true` or `false` overrides the status; other values are ignored."""
     error = ProviderError("x", status=status)
     error.should_retry = should_retry({"x-should-retry": value})
 
-    assert (wait_before_retry(1, error, RETRIES, lambda: 0.0) is not None) is waits
+    assert (wait_before_retry(1, error, RETRIES, lambda: 0.0) is not None) is is_retried

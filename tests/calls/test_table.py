@@ -5,8 +5,8 @@ TABLE = Table(
 )
 
 
-def test_a_table_is_aligned_text_with_its_notes_below():
-    """A terminal shows aligned columns without escape sequences, then the notes."""
+def test_the_text_of_a_table_is_aligned_and_has_notes():
+    """The text of a table has aligned columns without escape sequences, then the notes."""
     assert repr(TABLE).splitlines() == [
         "engine  key",
         "------  ---",
@@ -19,8 +19,8 @@ def test_a_table_is_aligned_text_with_its_notes_below():
     ]
 
 
-def test_a_page_shows_a_table_and_its_notes():
-    """A page shows cells as text and backticks as code; an empty note leaves a gap."""
+def test_the_html_of_a_table_is_escaped_and_has_notes():
+    """In HTML, cells are escaped and backticks become code; an empty note is an empty line."""
     html = TABLE._repr_html_()
 
     assert html.startswith("<table")
@@ -29,8 +29,8 @@ def test_a_page_shows_a_table_and_its_notes():
 
 
 def test_without_rows_only_the_notes_are_shown():
-    """A table without rows, such as a list of no jobs, shows its notes alone, as a note does."""
-    empty, note = Table(("job",), (), ("No jobs.",)), Note("No jobs.")
+    """A table without rows is displayed as its notes only."""
+    empty_table, note = Table(("job",), (), ("No jobs.",)), Note("No jobs.")
 
-    assert repr(empty) == repr(note) == "No jobs."
-    assert empty._repr_html_() == note._repr_html_() == "<div>No jobs.</div>"
+    assert repr(empty_table) == repr(note) == "No jobs."
+    assert empty_table._repr_html_() == note._repr_html_() == "<div>No jobs.</div>"

@@ -15,7 +15,7 @@ from gatewayx_nb.replies import Reply
 from tests import canary
 
 SECRETS = {"GATEWAYX_GROK_API_KEY": canary.KEY}
-SHAPED = [
+KEY_LIKE_TEXTS = [
     "sk-proj-abcdefghij1234567890",
     "AIza" + "Sy0123456789abcdefghijklmnopqrstuvw"[:35],
     "gsk_abcdefghij0123456789abcd",
@@ -24,7 +24,7 @@ SHAPED = [
     "AKIAABCDEFGHIJKLMNOP",
     "-----BEGIN RSA PRIVATE KEY-----",
 ]
-WRITINGS = {
+ENCODINGS = {
     "plain": str,
     "first 12": lambda key: key[:12],
     "last 12": lambda key: key[-12:],
@@ -35,95 +35,97 @@ WRITINGS = {
     "html": html.escape,
     "hex": lambda key: key.encode().hex(),
     "base64": lambda key: base64.b64encode(key.encode()).decode(),
-    "base64 at 1": lambda key: base64.b64encode(b"=" + key.encode() + b"&").decode(),
-    "base64 at 2": lambda key: base64.b64encode(b"xy" + key.encode()).decode(),
+    "base64 at offset 1": lambda key: base64.b64encode(b"=" + key.encode() + b"&").decode(),
+    "base64 at offset 2": lambda key: base64.b64encode(b"xy" + key.encode()).decode(),
     "base64 for URLs": lambda key: base64.urlsafe_b64encode(b"?>" + key.encode()).decode(),
     "base64 in base64": lambda key: base64.b64encode(base64.b64encode(key.encode())).decode(),
-    "broken over lines": lambda key: key[:9] + "\n" + key[9:],
+    "two lines": lambda key: key[:9] + "\n" + key[9:],
 }
 
 
-def same(text):
+def keep(text):
     """Return the text unchanged."""
     return text
 
 
-def entry(prompt="Hi", chunks=(), **reply):
-    """Return an entry."""
+def make_entry(prompt="Hi", chunks=(), **reply):
+    """Return a cassette entry."""
     identity = {"recorded": "", "engine": "e", "model": ""}
     request = Request((Message("user", prompt),), "")
     text = "".join(chunk.text for chunk in chunks)
     return entry_of(
-        body_of(request, (), same), identity, Reply(text, "e", "m", **reply), chunks, same
+        body_of(request, (), keep), identity, Reply(text, "e", "m", **reply), chunks, keep
     )
 
 
-@pytest.mark.parametrize("writing", WRITINGS)
-def test_a_loaded_key_is_found_in_every_encoding(writing):
-    """A loaded key is found in the prompt and the answer in every encoding.
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_a_loaded_key_is_found_in_every_encoding(encoding):
+    """A loaded key is found in the prompt and in the answer, in every encoding.
 
-    The error says where it is and contains no part of it.
+    The error names the field and the key's variable, and contains no part of the key.
     """
-    text = f"before {WRITINGS[writing](canary.KEY)} after"
-    for held, place in (
-        (entry(text), "messages"),
-        (entry(chunks=[RecordedChunk(0, text)]), "chunks"),
+    text = f"before {ENCODINGS[encoding](canary.KEY)} after"
+    for value, field in (
+        (make_entry(text), "messages"),
+        (make_entry(chunks=[RecordedChunk(0, text)]), "chunks"),
     ):
-        with pytest.raises(ConfigError, match="Nothing was written") as refused:
-            check(held, SECRETS)
-        assert place in str(refused.value)
-        assert "GATEWAYX_GROK_API_KEY" in str(refused.value)
-        assert not canary.leaks(refused.value)
+        with pytest.raises(ConfigError, match="Nothing was written") as caught:
+            check(value, SECRETS)
+        assert field in str(caught.value)
+        assert "GATEWAYX_GROK_API_KEY" in str(caught.value)
+        assert not canary.leaks(caught.value)
 
 
-@pytest.mark.parametrize("key", [canary.KEY, *SHAPED])
+@pytest.mark.parametrize("key", [canary.KEY, *KEY_LIKE_TEXTS])
 @pytest.mark.parametrize("size", [1, 2, 5, 11])
 def test_a_key_that_is_split_over_chunks_is_found(key, size):
-    """A key split over chunks of any size and seconds apart is found, in text and in reasoning."""
-    parts = [key[start : start + size] for start in range(0, len(key), size)]
-    texts = [RecordedChunk(number, part) for number, part in enumerate(parts)]
-    thoughts = [RecordedChunk(number, "", part) for number, part in enumerate(parts)]
+    """A key that is split over chunks of any size is found, in the text and in the reasoning."""
+    fragments = [key[start : start + size] for start in range(0, len(key), size)]
+    text_chunks = [RecordedChunk(number, text) for number, text in enumerate(fragments)]
+    reasoning_chunks = [RecordedChunk(number, "", text) for number, text in enumerate(fragments)]
 
     with pytest.raises(ConfigError, match="the answer contains"):
-        check(entry(chunks=texts), SECRETS)
+        check(make_entry(chunks=text_chunks), SECRETS)
     with pytest.raises(ConfigError, match="the reasoning contains"):
-        check(entry(chunks=thoughts, reasoning=key), SECRETS)
+        check(make_entry(chunks=reasoning_chunks, reasoning=key), SECRETS)
 
 
-@pytest.mark.parametrize("name", canary.forms(canary.KEY))
-def test_encodings_of_the_canary_are_found(name):
+@pytest.mark.parametrize("form", canary.forms(canary.KEY))
+def test_all_forms_of_the_canary_are_found(form):
     """The guard finds every form of the canary that other tests search for."""
     with pytest.raises(ConfigError):
-        check(entry(f"x{name}x"), SECRETS)
+        check(make_entry(f"x{form}x"), SECRETS)
 
 
 @pytest.mark.parametrize(
-    "held",
+    "value",
     [
-        entry(reasoning=canary.KEY),
-        entry(tool_calls=(ToolCall("1", "f", json.dumps({"key": canary.KEY})),)),
-        entry(dropped=(canary.KEY,)),
-        entry(fallback_from=canary.KEY),
-        body_of(Request((), "", system=canary.KEY), (), same),
-        body_of(Request((), "", params={canary.KEY: 1}), (), same),
-        body_of(Request((), "", params={"a": [{"b": canary.KEY}]}), (), same),
-        body_of(Request((), "", schema={"title": canary.KEY}), (), same),
-        body_of(Request((), "", stop=(canary.KEY,)), (), same),
-        body_of(Request((), ""), (canary.KEY,), same),
+        make_entry(reasoning=canary.KEY),
+        make_entry(tool_calls=(ToolCall("1", "f", json.dumps({"key": canary.KEY})),)),
+        make_entry(dropped=(canary.KEY,)),
+        make_entry(fallback_from=canary.KEY),
+        body_of(Request((), "", system=canary.KEY), (), keep),
+        body_of(Request((), "", params={canary.KEY: 1}), (), keep),
+        body_of(Request((), "", params={"a": [{"b": canary.KEY}]}), (), keep),
+        body_of(Request((), "", schema={"title": canary.KEY}), (), keep),
+        body_of(Request((), "", stop=(canary.KEY,)), (), keep),
+        body_of(Request((), ""), (canary.KEY,), keep),
     ],
 )
-def test_every_place_is_searched(held):
+def test_every_field_is_searched_for_keys(value):
     """Every field of the request and of the reply is searched for keys."""
     with pytest.raises(ConfigError):
-        check(held, SECRETS)
+        check(value, SECRETS)
 
 
-@pytest.mark.parametrize("key", SHAPED)
-@pytest.mark.parametrize("writing", ["plain", "url", "json", "hex", "base64", "base64 at 1"])
-def test_texts_that_look_like_keys_are_found(key, writing):
-    """A text that looks like any provider's key is found, even if it was never loaded."""
+@pytest.mark.parametrize("key", KEY_LIKE_TEXTS)
+@pytest.mark.parametrize(
+    "encoding", ["plain", "url", "json", "hex", "base64", "base64 at offset 1"]
+)
+def test_texts_that_look_like_keys_are_found(key, encoding):
+    """A text that looks like a key is found, even if no such key is loaded."""
     with pytest.raises(ConfigError, match="what looks like a key"):
-        check(entry(f"see {WRITINGS[writing](key)} there"), {})
+        check(make_entry(f"see {ENCODINGS[encoding](key)} there"), {})
 
 
 @pytest.mark.parametrize(
@@ -137,6 +139,6 @@ def test_texts_that_look_like_keys_are_found(key, writing):
         "word " * 2000,
     ],
 )
-def test_texts_that_are_not_keys_pass(text):
-    """Words, digests, prefixes and the dummy keys of local servers are not taken for keys."""
-    check(entry(text, [RecordedChunk(0, text)]), {**SECRETS, "GATEWAYX_VLLM_API_KEY": "EMPTY"})
+def test_texts_that_do_not_look_like_keys_are_accepted(text):
+    """Words, digests, prefixes and the dummy keys of local servers are not reported as keys."""
+    check(make_entry(text, [RecordedChunk(0, text)]), {**SECRETS, "GATEWAYX_VLLM_API_KEY": "EMPTY"})

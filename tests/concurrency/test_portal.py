@@ -10,7 +10,7 @@ from gatewayx_nb.errors import UsageError
 
 @pytest.fixture
 def portal():
-    """Yield an event loop on a thread, and end it."""
+    """Yield a portal, which runs an event loop on a thread."""
     portal = Portal("test")
     yield portal
     portal.close()
@@ -21,51 +21,51 @@ async def _double(value):
     return 2 * value
 
 
-def test_a_thread_waits_for_a_coroutine(portal):
+def test_run_returns_the_result_of_a_coroutine(portal):
     """`run` returns the result of a coroutine or raises its exception."""
     assert portal.run(_double(2)) == 4
     with pytest.raises(TypeError):
         portal.run(_double(None))
 
 
-def test_an_event_loop_awaits_a_coroutine_of_another(portal):
-    """`arun` works from any event loop, also from several in sequence."""
+def test_arun_awaits_a_coroutine_from_another_event_loop(portal):
+    """`arun` returns the result of a coroutine to any event loop, also to several in sequence."""
     assert asyncio.run(portal.arun(_double(2))) == 4
     assert asyncio.run(portal.arun(_double(3))) == 6
 
 
-def test_cancelling_a_task_cancels_its_coroutine_on_the_other_loop(portal):
-    """Cancelling a waiting task cancels the coroutine."""
+def test_cancelling_arun_cancels_the_coroutine(portal):
+    """Cancelling a task that awaits `arun` cancels the coroutine on the portal's event loop."""
     stopped = threading.Event()
 
-    async def work():
+    async def wait_forever():
         try:
             await asyncio.Event().wait()
         finally:
             stopped.set()
 
     async def main():
-        waiting = asyncio.ensure_future(portal.arun(work()))
+        task = asyncio.ensure_future(portal.arun(wait_forever()))
         await asyncio.sleep(0.01)
-        waiting.cancel()
+        task.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await waiting
+            await task
 
     asyncio.run(main())
     assert stopped.wait(5)
 
 
-def test_a_blocking_call_on_the_loop_itself_raises_an_error(portal):
-    """A blocking call on the loop itself raises an error that names the call to await.
+def test_a_blocking_call_on_the_event_loop_raises_an_error(portal):
+    """A blocking call on the portal's event loop would deadlock, so it raises an error.
 
-    It would deadlock.
+    The error names the async function to use instead.
     """
 
-    async def work():
+    async def call():
         forbid_blocking_call("aask")
 
     with pytest.raises(UsageError, match="aask"):
-        portal.run(work())
+        portal.run(call())
     forbid_blocking_call("aask")
 
 
@@ -80,40 +80,40 @@ def test_closing_cancels_running_coroutines_and_ends_the_thread(portal):
     assert portal.loop.is_closed()
 
 
-def test_a_queue_keeps_the_order_and_bounds_unread_items(portal):
-    """A relay keeps the order and pauses its producer while a slow reader lags."""
-    relay = CrossThreadQueue(lambda: None)
-    made = []
+def test_a_queue_keeps_the_order_and_limits_unread_items(portal):
+    """A queue keeps the order of its items, and its producer waits while it is full."""
+    queue = CrossThreadQueue(lambda: None)
+    produced_items = []
 
-    async def make():
+    async def produce():
         for number in range(3 * _HIGH_WATER):
-            made.append(number)
-            await relay.put(number)
+            produced_items.append(number)
+            await queue.put(number)
 
-    future = portal.submit(make())
+    future = portal.submit(produce())
     with pytest.raises(TimeoutError):
         future.result(0.2)
-    assert len(made) == _HIGH_WATER
+    assert len(produced_items) == _HIGH_WATER
 
-    read = []
-    while len(read) < 3 * _HIGH_WATER:
-        item = relay.take()
+    read_items = []
+    while len(read_items) < 3 * _HIGH_WATER:
+        item = queue.take()
         if item is not None:
-            read.append(item)
+            read_items.append(item)
 
-    assert read == list(range(3 * _HIGH_WATER))
+    assert read_items == list(range(3 * _HIGH_WATER))
     future.result(5)
 
 
 def test_a_queue_wakes_only_a_waiting_reader(portal):
-    """A relay wakes its reader only if it is waiting."""
-    woken = []
-    relay = CrossThreadQueue(lambda: woken.append(1))
+    """A queue calls its wake function only if the reader is waiting."""
+    wake_calls = []
+    queue = CrossThreadQueue(lambda: wake_calls.append(1))
 
-    portal.run(relay.put("a"))
-    assert woken == []
-    assert relay.take() == "a"
-    assert relay.take() is None
-    portal.run(relay.put("b"))
+    portal.run(queue.put("a"))
+    assert wake_calls == []
+    assert queue.take() == "a"
+    assert queue.take() is None
+    portal.run(queue.put("b"))
 
-    assert woken == [1]
+    assert wake_calls == [1]

@@ -11,14 +11,14 @@ from gatewayx_nb.transport import limit_reset, retry_after
 NOW = 1_800_000_000.0
 
 
-def date(seconds):
+def format_date(seconds):
     """Return the HTTP date this many seconds from now."""
     return email.utils.formatdate(NOW + seconds, usegmt=True)
 
 
 @dataclass(frozen=True)
 class Header:
-    """Headers and the wait that they request."""
+    """Response headers and the wait that they request."""
 
     id: str
     headers: dict[str, str]
@@ -26,40 +26,40 @@ class Header:
 
 
 HEADERS = [
-    Header("none", {}, None),
+    Header("no headers", {}, None),
     Header("seconds", {"retry-after": "7"}, 7.0),
     Header("fraction", {"retry-after": " 0.5 "}, 0.5),
     Header("zero", {"retry-after": "0"}, 0.0),
     Header("milliseconds", {"retry-after-ms": "1500"}, 1.5),
     Header("milliseconds-first", {"retry-after-ms": "1500", "retry-after": "9"}, 1.5),
-    Header("unsound-milliseconds", {"retry-after-ms": "soon", "retry-after": "9"}, 9.0),
-    Header("date", {"retry-after": date(30)}, 30.0),
+    Header("invalid-milliseconds", {"retry-after-ms": "soon", "retry-after": "9"}, 9.0),
+    Header("date", {"retry-after": format_date(30)}, 30.0),
     Header("old-date-format", {"retry-after": "Friday, 15-Jan-27 08:00:10 GMT"}, 10.0),
     Header("date-without-zone", {"retry-after": "Fri, 15 Jan 2027 08:00:10 -0000"}, 10.0),
-    Header("past-date", {"retry-after": date(-30)}, None),
-    Header("hours-are-sound", {"retry-after": "86400"}, 86400.0),
-    Header("absurd", {"retry-after": "9999999999"}, None),
-    Header("absurd-date", {"retry-after": "Fri, 31 Dec 9999 23:59:59 GMT"}, None),
-    Header("absurd-milliseconds", {"retry-after-ms": "9" * 400}, None),
+    Header("past-date", {"retry-after": format_date(-30)}, None),
+    Header("a-day", {"retry-after": "86400"}, 86400.0),
+    Header("over-the-limit", {"retry-after": "9999999999"}, None),
+    Header("date-over-the-limit", {"retry-after": "Fri, 31 Dec 9999 23:59:59 GMT"}, None),
+    Header("milliseconds-over-the-limit", {"retry-after-ms": "9" * 400}, None),
     Header("nan", {"retry-after": "nan", "retry-after-ms": "NaN"}, None),
     Header("inf", {"retry-after": "inf", "retry-after-ms": "Infinity"}, None),
     Header("negative", {"retry-after": "-1", "retry-after-ms": "-5"}, None),
     Header("not-a-number", {"retry-after": "1_000"}, None),
-    Header("other-digits", {"retry-after": "٣"}, None),
+    Header("arabic-digits", {"retry-after": "٣"}, None),
     Header("words", {"retry-after": "in a while"}, None),
 ]
 
 
 @pytest.mark.parametrize("case", HEADERS, ids=lambda case: case.id)
-def test_reads_what_the_provider_asks(case):
-    """Seconds, milliseconds and dates are valid, and other values are ignored."""
+def test_the_requested_wait_is_read_from_headers(case):
+    """The requested wait may be seconds, milliseconds or a date; other values are ignored."""
     assert retry_after(case.headers, NOW) == case.seconds
 
 
 @given(st.text(max_size=60), st.text(max_size=60))
 @example("", "Mon, 99 Xyz 99999999999999999999 99:99:99 +99999999")
-def test_any_header_gives_a_sound_number_or_none(milliseconds, seconds):
-    """An arbitrary header raises nothing and never requests an endless wait."""
+def test_arbitrary_headers_yield_a_finite_wait_or_none(milliseconds, seconds):
+    """An arbitrary header yields a finite number >= 0 or None, and never raises an exception."""
     delay = retry_after({"retry-after-ms": milliseconds, "retry-after": seconds}, NOW)
     assert delay is None or (math.isfinite(delay) and delay >= 0)
 
@@ -79,7 +79,7 @@ def test_any_header_gives_a_sound_number_or_none(milliseconds, seconds):
         ("", None),
     ],
 )
-def test_reads_when_a_limit_is_lifted(reset, seconds):
-    """The reset time is in seconds since the epoch, within a week."""
+def test_the_reset_of_a_rate_limit_is_read_from_its_header(reset, seconds):
+    """The reset of a rate limit is a time within a week, in seconds since the epoch."""
     assert limit_reset({"x-ratelimit-reset": reset}, NOW) == seconds
     assert limit_reset({}, NOW) is None

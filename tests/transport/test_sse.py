@@ -13,81 +13,82 @@ from tests.processor import seconds
 
 @dataclass(frozen=True)
 class Case:
-    """A stream and its events."""
+    """A stream and its expected events."""
 
     id: str
     stream: bytes
     events: list[ServerSentEvent]
 
 
-def message(*texts):
+def make_events(*texts):
     """Return unnamed events with these texts."""
     return [ServerSentEvent("message", text) for text in texts]
 
 
+EVENT_B = ServerSentEvent("message", "b")
 SEPARATORS = "a\u2028b\u2029c\x85d\x0be\x0cf\x1cg"
 
 CASES = [
-    Case("lf", b"data: a\n\ndata: b\n\n", message("a", "b")),
-    Case("cr", b"data: a\r\rdata: b\r\r", message("a", "b")),
-    Case("crlf", b"data: a\r\n\r\ndata: b\r\n\r\n", message("a", "b")),
-    Case("crlf-between-lines", b"data: a\r\ndata: b\r\n\r\n", message("a\nb")),
-    Case("mixed", b"data: a\r\n\ndata: b\n\r\n", message("a", "b")),
-    Case("byte-order-mark", b"\xef\xbb\xbfdata: a\n\n", message("a")),
-    Case("a-second-mark-is-text", b"\xef\xbb\xbf\xef\xbb\xbfdata: a\n\n", []),
-    Case("a-mark-in-line-two-is-text", b"data: a\n\xef\xbb\xbfdata: b\n\n", message("a")),
-    Case("a-late-mark-is-text", b"\n\xef\xbb\xbfdata: a\n\n", []),
-    Case("comments", b": ping\n\ndata: a\n:\ndata: b\n\n: bye\n\n", message("a\nb")),
-    Case("several-lines", b"data: a\ndata\ndata: \ndata:  b\n\n", message("a\n\n\n b")),
-    Case("no-space", b"data:a\n\n", message("a")),
-    Case("empty-data-counts", b"data:\n\n", message("")),
-    Case("no-data-does-not", b"event: x\n\ndata: a\n\n", message("a")),
-    Case("name", b"event: x\ndata: a\n\ndata: b\n\n", [ServerSentEvent("x", "a"), *message("b")]),
-    Case("last-name-wins", b"event: x\nevent: y\ndata: a\n\n", [ServerSentEvent("y", "a")]),
-    Case("empty-name", b"event:\ndata: a\n\n", message("a")),
-    Case("others-ignored", b"id: 1\nretry: 5\nfoo: x\nDATA: no\ndata: a\n\n", message("a")),
-    Case("no-blank-line-at-the-end", b"data: a\n\ndata: b\n", message("a", "b")),
+    Case("lf", b"data: a\n\ndata: b\n\n", make_events("a", "b")),
+    Case("cr", b"data: a\r\rdata: b\r\r", make_events("a", "b")),
+    Case("crlf", b"data: a\r\n\r\ndata: b\r\n\r\n", make_events("a", "b")),
+    Case("crlf-between-lines", b"data: a\r\ndata: b\r\n\r\n", make_events("a\nb")),
+    Case("mixed", b"data: a\r\n\ndata: b\n\r\n", make_events("a", "b")),
+    Case("bom", b"\xef\xbb\xbfdata: a\n\n", make_events("a")),
+    Case("second-bom-is-text", b"\xef\xbb\xbf\xef\xbb\xbfdata: a\n\n", []),
+    Case("bom-in-line-two-is-text", b"data: a\n\xef\xbb\xbfdata: b\n\n", make_events("a")),
+    Case("bom-after-newline-is-text", b"\n\xef\xbb\xbfdata: a\n\n", []),
+    Case("comments", b": ping\n\ndata: a\n:\ndata: b\n\n: bye\n\n", make_events("a\nb")),
+    Case("several-lines", b"data: a\ndata\ndata: \ndata:  b\n\n", make_events("a\n\n\n b")),
+    Case("no-space", b"data:a\n\n", make_events("a")),
+    Case("empty-data-is-an-event", b"data:\n\n", make_events("")),
+    Case("no-data-is-no-event", b"event: x\n\ndata: a\n\n", make_events("a")),
+    Case("name", b"event: x\ndata: a\n\ndata: b\n\n", [ServerSentEvent("x", "a"), EVENT_B]),
+    Case("last-name-overrides", b"event: x\nevent: y\ndata: a\n\n", [ServerSentEvent("y", "a")]),
+    Case("empty-name", b"event:\ndata: a\n\n", make_events("a")),
+    Case("unknown-fields", b"id: 1\nretry: 5\nfoo: x\nDATA: no\ndata: a\n\n", make_events("a")),
+    Case("no-blank-line-at-the-end", b"data: a\n\ndata: b\n", make_events("a", "b")),
     Case("no-line-end-at-the-end", b"event: x\ndata: b", [ServerSentEvent("x", "b")]),
-    Case("ends-in-cr", b"data: a\r", message("a")),
-    Case("utf-8", "data: é€😀\n\n".encode(), message("é€😀")),
-    Case("invalid-utf-8", b"data: a\xff\xe2\x82\n\n", message("a\ufffd\ufffd")),
-    Case("other-separators", f"data: {SEPARATORS}\n\n".encode(), message(SEPARATORS)),
-    Case("nothing", b"", []),
+    Case("cr-at-the-end", b"data: a\r", make_events("a")),
+    Case("utf-8", "data: é€😀\n\n".encode(), make_events("é€😀")),
+    Case("invalid-utf-8", b"data: a\xff\xe2\x82\n\n", make_events("a\ufffd\ufffd")),
+    Case("unicode-line-separators", f"data: {SEPARATORS}\n\n".encode(), make_events(SEPARATORS)),
+    Case("empty-stream", b"", []),
 ]  # fmt: skip
 
 
 def decode(blocks, **options):
-    """Return all events of a stream that arrives in these blocks."""
+    """Return all events of a stream that is received in these blocks."""
     decoder = Decoder(**options)
     return [event for block in blocks for event in decoder.feed(block)] + decoder.close()
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
-def test_lines_of_no_event_are_kept_apart(size):
-    """Lines that are not part of an event are kept separately, except comments and known fields."""
+def test_lines_outside_of_events_are_collected(size):
+    """Lines outside of events are collected in `stray`, except for comments and known fields."""
     stream = b': ping\nid: 1\ndata: a\n\n{\n  "error": 1\r\n}\n: bye\nretry: 3\n'
     decoder = Decoder()
     events = [
         event
-        for at in range(0, len(stream), size)
-        for event in decoder.feed(stream[at : at + size])
+        for start in range(0, len(stream), size)
+        for event in decoder.feed(stream[start : start + size])
     ]
 
-    assert events + decoder.close() == message("a")
+    assert events + decoder.close() == make_events("a")
     assert decoder.stray == '{\n  "error": 1\n}'
 
 
-def test_lines_of_no_event_are_bounded():
-    """Lines outside of events beyond 64 KiB are dropped, and later events still arrive."""
+def test_collected_lines_are_limited_to_64_kib():
+    """Lines outside of events are dropped beyond 64 KiB, and later events are still yielded."""
     decoder = Decoder()
     events = decoder.feed(b"x" * 60_000 + b"\n" + b"y" * 60_000 + b"\ndata: a\n\n")
 
-    assert events == message("a")
+    assert events == make_events("a")
     assert decoder.stray == "x" * 60_000
 
 
-def decode_plainly(stream):
-    """Decode a whole stream as the standard describes it, without regard to speed or splits."""
+def decode_by_the_standard(stream):
+    """Decode a complete stream in the simplest way, as a reference for the decoder."""
     text = stream.decode("utf-8", "replace").removeprefix("\ufeff")
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     events, name, data = [], "", []
@@ -106,44 +107,46 @@ def decode_plainly(stream):
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
-def test_follows_the_standard(case):
-    """Whole or by bytes, the events are the standard's, and one more at an unterminated end."""
+def test_events_are_those_of_the_standard(case):
+    """The events are those of the standard, and an unterminated event at the end is added."""
     assert decode([case.stream]) == case.events
-    assert decode([case.stream[at : at + 1] for at in range(len(case.stream))]) == case.events
-    assert decode_plainly(case.stream) == case.events
+    assert (
+        decode([case.stream[index : index + 1] for index in range(len(case.stream))]) == case.events
+    )
+    assert decode_by_the_standard(case.stream) == case.events
 
 
-PARTS = [
+TOKENS = [
     b"data", b"event", b":", b" ", b"\n", b"\r", b"\r\n", b"\n\n", b"data: x", b"\xef\xbb\xbf",
     b"id: 1", b"\xff", "€".encode(), "\u2028".encode(), b"\x00", b"{}",
 ]  # fmt: skip
-ENDS = st.sampled_from([b"\n", b"\r", b"\r\n"])
+LINE_ENDS = st.sampled_from([b"\n", b"\r", b"\r\n"])
 LINES = st.builds(
-    lambda line, end: line + end, st.sampled_from([b"data: x", b"event: y", b""]), ENDS
+    lambda line, end: line + end, st.sampled_from([b"data: x", b"event: y", b""]), LINE_ENDS
 )
-STREAMS = st.lists(LINES | st.sampled_from(PARTS) | st.binary(max_size=3)).map(b"".join)
+STREAMS = st.lists(LINES | st.sampled_from(TOKENS) | st.binary(max_size=3)).map(b"".join)
 
 
 @given(STREAMS, st.lists(st.integers(0, 80)))
-def test_any_split_gives_the_same_events(stream, cuts):
-    """The events do not depend on the blocks that arrive."""
-    marks = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
-    blocks = [stream[start:end] for start, end in itertools.pairwise(marks)]
-    assert decode(blocks) == decode_plainly(stream)
+def test_events_do_not_depend_on_block_boundaries(stream, cuts):
+    """The events do not depend on how the bytes are split into blocks."""
+    boundaries = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
+    blocks = [stream[start:end] for start, end in itertools.pairwise(boundaries)]
+    assert decode(blocks) == decode_by_the_standard(stream)
 
 
 @given(st.lists(st.binary(max_size=40)), st.integers(1, 20))
-def test_only_our_own_error_comes_out(blocks, limit):
-    """Any bytes yield events or raise GatewayError, and no other exception."""
+def test_arbitrary_bytes_raise_only_typed_errors(blocks, limit):
+    """Arbitrary bytes yield events or raise `GatewayError`, and no other exception."""
     with contextlib.suppress(GatewayError):
         decode(blocks, max_bytes=limit)
 
 
 @given(STREAMS, st.integers(1, 30), st.integers(1, 7))
-def test_the_limit_falls_at_the_same_event_for_any_split(stream, limit, size):
-    """Events before an overlong one are yielded, then it raises, however the bytes are split."""
+def test_the_size_limit_does_not_depend_on_block_boundaries(stream, limit, size):
+    """Events before an event above the limit are yielded, however the bytes are split."""
 
-    def outcome(blocks):
+    def decode_until_error(blocks):
         decoder, events = Decoder(limit), []
         try:
             for block in blocks:
@@ -153,29 +156,29 @@ def test_the_limit_falls_at_the_same_event_for_any_split(stream, limit, size):
             events.append("too long")
         return events
 
-    parts = [stream[at : at + size] for at in range(0, len(stream), size)]
-    assert outcome(parts) == outcome([stream])
+    blocks = [stream[start : start + size] for start in range(0, len(stream), size)]
+    assert decode_until_error(blocks) == decode_until_error([stream])
 
 
 def test_an_event_may_be_as_long_as_the_limit():
     """An event as long as the limit is valid, on one line and on several."""
-    assert decode([b"data:6789\n\n"], max_bytes=9) == message("6789")
-    assert decode([b"data:\ndata:\n\n"], max_bytes=10) == message("\n")
+    assert decode([b"data:6789\n\n"], max_bytes=9) == make_events("6789")
+    assert decode([b"data:\ndata:\n\n"], max_bytes=10) == make_events("\n")
     for stream in (b"data:6789\n\n", b"data:\ndat:\n\n"):
         with pytest.raises(ProviderError, match="exceeds 8 bytes"):
             decode([stream], max_bytes=8)
 
 
-def test_the_events_before_an_overlong_one_are_given():
-    """Complete events in the same block as an overlong one are yielded."""
+def test_events_before_an_overlong_event_are_yielded():
+    """Complete events in the same block as an event above the limit are yielded."""
     decoder = Decoder(max_bytes=10)
-    assert decoder.feed(b"data:a\n\ndata:" + b"x" * 20) == message("a")
+    assert decoder.feed(b"data:a\n\ndata:" + b"x" * 20) == make_events("a")
     with pytest.raises(ProviderError):
         decoder.close()
 
 
-def test_an_overlong_event_stays_an_error():
-    """Data after an overlong event is never taken for events."""
+def test_after_an_overlong_event_the_decoder_raises_an_error():
+    """After an event above the limit, further data raises the error again."""
     decoder = Decoder(max_bytes=10)
     for block in (b"data: " + b"x" * 20, b"\n\ndata: a\n\n"):
         with pytest.raises(ProviderError):
@@ -184,24 +187,24 @@ def test_an_overlong_event_stays_an_error():
         decoder.close()
 
 
-def test_an_event_comes_with_the_block_that_completes_it():
-    """An event is yielded with the block that completes it, even if it ends with a lone CR."""
+def test_an_event_is_yielded_with_the_block_that_completes_it():
+    """An event is yielded when its last byte is received, even if that is a single CR."""
     decoder = Decoder()
-    assert decoder.feed(b"data: a\r\r") == message("a")
+    assert decoder.feed(b"data: a\r\r") == make_events("a")
     assert decoder.feed(b"\n") == []
-    assert decoder.feed(b"data: b\n\nda") == message("b")
+    assert decoder.feed(b"data: b\n\nda") == make_events("b")
 
 
-def cost(length, size):
+def measure(length, size):
     """Return the CPU seconds to decode one line of this length in blocks of this size."""
     line = b"data: " + b"x" * length + b"\n\n"
-    blocks = [line[at : at + size] for at in range(0, len(line), size)]
+    blocks = [line[start : start + size] for start in range(0, len(line), size)]
     return min(seconds(lambda: decode(blocks)) for _ in range(5))
 
 
 @pytest.mark.parametrize(("length", "size"), [(200_000, 1), (4_000_000, 64)])
-def test_time_is_linear(length, size):
-    """Twice the input takes at most 2.6 times as long, by bytes and for one huge line."""
-    # Several tries, because a busy machine disturbs one; quadratic time would be 4 in each.
-    ratios = (cost(2 * length, size) / cost(length, size) for _ in range(6))
+def test_decoding_takes_linear_time(length, size):
+    """Twice the input takes at most 2.6 times as long, in blocks of 1 and of 64 bytes."""
+    # Up to six tries, because other processes may disturb one; quadratic time would be 4 times.
+    ratios = (measure(2 * length, size) / measure(length, size) for _ in range(6))
     assert any(ratio <= 2.6 for ratio in ratios)
