@@ -12,12 +12,12 @@ import pytest
 
 from gatewayx_nb.secure_config import key_store
 
-WRITERS, EACH = 4, 25
+WRITERS, KEYS_PER_WRITER = 4, 25
 KILLS = 100
-LONG = "v" * 500
+LONG_VALUE = "v" * 500
 
 
-def _script(text, *arguments):
+def _start_script(text, *arguments):
     package = Path(key_store.__file__).parents[2]
     return subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(text), *map(str, arguments)],
@@ -28,21 +28,23 @@ def _script(text, *arguments):
     )
 
 
-def test_what_several_processes_write_at_once_is_all_there(project):
-    """Concurrent read-modify-write cycles of several processes lose no key."""
+def test_concurrent_writers_lose_no_key(project):
+    """Processes that each read, change and write the key file concurrently lose no key."""
     project.set_keys("# mine\n")
     code = """
     import sys
     from pathlib import Path
     import filelock
     from gatewayx_nb.secure_config import key_store
-    writer, each = int(sys.argv[2]), int(sys.argv[3])
+    writer, count = int(sys.argv[2]), int(sys.argv[3])
     print("ready", flush=True)
     sys.stdin.readline()
-    for number in range(each):
+    for number in range(count):
         key_store.write(Path(sys.argv[1]), {f"K{writer}_{number}": f"v{number}"})
     """
-    processes = [_script(code, project.keys, writer, EACH) for writer in range(WRITERS)]
+    processes = [
+        _start_script(code, project.keys, writer, KEYS_PER_WRITER) for writer in range(WRITERS)
+    ]
     for process in processes:
         assert process.stdout.readline() == "ready\n"
     for process in processes:
@@ -52,25 +54,25 @@ def test_what_several_processes_write_at_once_is_all_there(project):
         process.communicate(timeout=60)
 
     assert [process.returncode for process in processes] == [0] * WRITERS
-    assert len(key_store.read(project.keys).values) == WRITERS * EACH
+    assert len(key_store.read(project.keys).values) == WRITERS * KEYS_PER_WRITER
     assert project.keys.read_text().startswith("# mine\n")
 
 
-KILLED = """
+KILLER = """
     import json, os, signal, sys
     from pathlib import Path
     import filelock
     from gatewayx_nb.secure_config import key_store
     path, old = Path(sys.argv[1]), sys.argv[2]
 
-    def write(last):
-        lines, begun = 0, False
+    def write(last_line):
+        lines, has_begun = 0, False
         def count(frame, event, argument):
-            nonlocal lines, begun
-            begun = begun or frame.f_code.co_name == "_replace"
+            nonlocal lines, has_begun
+            has_begun = has_begun or frame.f_code.co_name == "_replace"
             file = frame.f_code.co_filename
-            lines += begun and event == "line" and ("secure_config" in file or "pathlib" in file)
-            if lines == last:
+            lines += has_begun and event == "line" and ("secure_config" in file or "pathlib" in file)
+            if lines == last_line:
                 os.kill(os.getpid(), signal.SIGKILL)
             return count
         sys.settrace(count)
@@ -78,40 +80,40 @@ KILLED = """
         sys.settrace(None)
         return lines
 
-    def start():
+    def reset():
         path.write_text(old)
         path.chmod(0o600)
-        for part in path.parent.glob("*.part"):
-            part.unlink()
+        for file in path.parent.glob("*.part"):
+            file.unlink()
 
-    def in_child(last):
-        start()
-        told, tell = os.pipe()
+    def write_in_child(last_line):
+        reset()
+        read_end, write_end = os.pipe()
         child = os.fork()
         if not child:
-            os.write(tell, str(write(last)).encode())
+            os.write(write_end, str(write(last_line)).encode())
             os._exit(0)
-        os.close(tell)
-        with os.fdopen(told) as pipe:
+        os.close(write_end)
+        with os.fdopen(read_end) as pipe:
             return os.waitpid(child, 0)[1], int(pipe.read() or 0)
 
-    write(-1)  # what is run once in a process
-    _, total = in_child(-1)
-    seen = []
-    for kill in range(total):
-        status, _ = in_child(1 + kill)
-        seen.append([os.WTERMSIG(status), path.stat().st_mode, path.read_text()])
-    print(json.dumps(seen))
+    write(-1)  # runs code that is executed only once in a process
+    _, total = write_in_child(-1)
+    states = []
+    for line in range(total):
+        status, _ = write_in_child(1 + line)
+        states.append([os.WTERMSIG(status), path.stat().st_mode, path.read_text()])
+    print(json.dumps(states))
 """
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks for each kill")
-def test_a_writer_killed_at_any_line_leaves_a_whole_file(project):
-    """SIGKILL before any line of the writer leaves the old or the new text, never a part."""
-    old = f"# mine\nA={LONG}\nB=kept\n"
+def test_a_killed_writer_leaves_a_complete_file(project):
+    """SIGKILL before any line of the writer leaves either the old or the new text in the file."""
+    old = f"# mine\nA={LONG_VALUE}\nB=kept\n"
     project.set_keys(old)
-    out, _ = _script(KILLED, project.keys, old).communicate(timeout=60)
-    states = json.loads(out)
+    stdout, _ = _start_script(KILLER, project.keys, old).communicate(timeout=60)
+    states = json.loads(stdout)
 
     new = old.replace("v", "w") + "C=new\n"
     assert len(states) >= KILLS
@@ -120,5 +122,5 @@ def test_a_writer_killed_at_any_line_leaves_a_whole_file(project):
     assert {text for _, _, text in states} == {old, new}
     key_store.write(project.keys, {"D": "1"})
     assert key_store.read(project.keys).values["B"] == "kept"
-    left = {path.name for path in project.keys.parent.iterdir()}
-    assert left == {".env.local", ".env.local.lock", ".gitignore"}
+    file_names = {path.name for path in project.keys.parent.iterdir()}
+    assert file_names == {".env.local", ".env.local.lock", ".gitignore"}

@@ -13,18 +13,18 @@ from gatewayx_nb.files.locations import (
 )
 
 
-def _project(folder):
+def _make_project(folder):
     (folder / "config" / "secrets").mkdir(parents=True)
     return folder
 
 
 def test_the_nearest_folder_upwards_is_the_project(tmp_path):
-    """A notebook in a subfolder belongs to the nearest project above it."""
-    root = _project(tmp_path / "a")
-    inner = root / "b" / "c"
-    inner.mkdir(parents=True)
+    """The project of a notebook is the nearest folder above it that is a project."""
+    root = _make_project(tmp_path / "a")
+    subfolder = root / "b" / "c"
+    subfolder.mkdir(parents=True)
 
-    assert find_project({}, inner).root == root
+    assert find_project({}, subfolder).root == root
 
 
 def test_settings_alone_make_a_project(tmp_path):
@@ -37,7 +37,7 @@ def test_settings_alone_make_a_project(tmp_path):
 
 def test_the_search_stops_at_the_root_of_a_repository(tmp_path):
     """A folder above the root of the repository is not the project."""
-    _project(tmp_path)
+    _make_project(tmp_path)
     repository = tmp_path / "repository"
     (repository / ".git").mkdir(parents=True)
 
@@ -46,7 +46,7 @@ def test_the_search_stops_at_the_root_of_a_repository(tmp_path):
 
 def test_the_search_stops_at_the_home_folder(tmp_path, monkeypatch):
     """A folder above the home folder is not the project."""
-    _project(tmp_path)
+    _make_project(tmp_path)
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
@@ -54,22 +54,22 @@ def test_the_search_stops_at_the_home_folder(tmp_path, monkeypatch):
     assert find_project({}, home) is None
 
 
-def test_one_can_be_named_outright(tmp_path):
-    """`GATEWAYX_HOME` overrides the search and must be a folder."""
+def test_gatewayx_home_overrides_the_search(tmp_path):
+    """`GATEWAYX_HOME` is the project folder, without a search; it must be a folder."""
     assert find_project({"GATEWAYX_HOME": str(tmp_path)}, Path("/")).root == tmp_path
     with pytest.raises(ConfigError, match="GATEWAYX_HOME"):
         find_project({"GATEWAYX_HOME": str(tmp_path / "none")})
 
 
-def test_the_user_folder_has_the_inner_layout_of_a_project(tmp_path):
+def test_the_user_folder_has_the_layout_of_a_project(tmp_path):
     """The user folder has the same layout as a project."""
-    place = user_config_dir({"XDG_CONFIG_HOME": str(tmp_path)})
+    folder = user_config_dir({"XDG_CONFIG_HOME": str(tmp_path)})
 
-    assert place.root == tmp_path / "gatewayx"
-    assert place.keys == tmp_path / "gatewayx" / "config" / "secrets" / ".env.local"
+    assert folder.root == tmp_path / "gatewayx"
+    assert folder.keys == tmp_path / "gatewayx" / "config" / "secrets" / ".env.local"
 
 
-def test_beside_an_installed_package_nothing_is_ours(tmp_path, monkeypatch):
+def test_a_folder_beside_an_installed_package_is_ignored(tmp_path, monkeypatch):
     """`site-packages/engines` does not belong to this package and is ignored."""
     package = tmp_path / "site-packages" / "gatewayx_nb"
     package.mkdir(parents=True)
@@ -80,13 +80,13 @@ def test_beside_an_installed_package_nothing_is_ours(tmp_path, monkeypatch):
     assert shipped_path("engines") == package / "engines"
 
 
-def test_in_a_clone_the_shipped_folder_is_beside_the_package():
+def test_in_a_clone_the_shipped_engines_are_beside_the_package():
     """In a clone, such as this one, the folder of shipped engines is beside the package."""
     assert (shipped_path("engines") / "mock_engine.py").is_file()
 
 
 def test_a_stamp_changes_with_the_file(tmp_path):
-    """A stamp changes with the file, also for an edit of equal size within one clock tick."""
+    """A stamp changes with the content, even if the size is equal, and with the permissions."""
     path = tmp_path / "file"
     stamps = [stat_stamp(path)]
     for text in ("aa", "bb"):
@@ -99,20 +99,20 @@ def test_a_stamp_changes_with_the_file(tmp_path):
     assert stat_stamp(path) == stamps[-1]
 
 
-def test_a_path_is_named_as_one_would_type_it(tmp_path, monkeypatch):
-    """A path is shown relative to the current folder, else to `~`, else absolute.
+def test_a_path_is_displayed_in_its_shortest_form(tmp_path, monkeypatch):
+    """A path is displayed relative to the current folder, else to `~`, else absolute.
 
-    If the current folder is the home folder, it starts with `~`.
+    If the current folder is the home folder, paths in it start with `~`.
     """
     home, work = tmp_path / "home", tmp_path / "home" / "work"
     work.mkdir(parents=True)
     monkeypatch.setenv("HOME", str(home))
-    named = [work / "engines" / "a.py", home / "b", tmp_path / "c", work]
+    paths = [work / "engines" / "a.py", home / "b", tmp_path / "c", work]
 
     monkeypatch.chdir(work)
-    assert list(map(display_path, named)) == ["engines/a.py", "~/b", str(tmp_path / "c"), "~/work"]
+    assert list(map(display_path, paths)) == ["engines/a.py", "~/b", str(tmp_path / "c"), "~/work"]
     monkeypatch.chdir(home)
-    assert list(map(display_path, named)) == [
+    assert list(map(display_path, paths)) == [
         "~/work/engines/a.py",
         "~/b",
         str(tmp_path / "c"),
@@ -120,11 +120,11 @@ def test_a_path_is_named_as_one_would_type_it(tmp_path, monkeypatch):
     ]
 
 
-def test_a_path_has_a_name_where_the_current_folder_is_deleted(tmp_path, monkeypatch):
-    """A path is shown even if the current folder was deleted, as notebooks may do."""
-    gone = tmp_path / "gone"
-    gone.mkdir()
-    monkeypatch.chdir(gone)
-    gone.rmdir()
+def test_a_path_is_displayed_if_the_current_folder_was_deleted(tmp_path, monkeypatch):
+    """If the current folder was deleted, a path is displayed as absolute."""
+    folder = tmp_path / "deleted"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
 
     assert display_path(tmp_path / "c") == str(tmp_path / "c")

@@ -21,8 +21,8 @@ class Key(str):
     __slots__ = ()
 
 
-class Hostile:
-    """An object that raises however it is read."""
+class UnreadableObject:
+    """An object that raises an exception whenever it is read."""
 
     def __str__(self):
         raise ValueError("no text")
@@ -36,7 +36,7 @@ class Hostile:
         raise RuntimeError("no value")
 
 
-NOTEBOOK = {
+VARIABLES = {
     "name": "Ada",
     "x": 3.14159,
     "d": {"k": "v", "a:b": "colon", "}}": "braces", 7: "seven", "n": [1, 2, {"deep": "down"}]},
@@ -54,7 +54,7 @@ NOTEBOOK = {
     "__name__": "__main__",
     "key": Key("sk-1234"),
     "keys": {"grok": Key("sk-1234")},
-    "hostile": Hostile(),
+    "hostile": UnreadableObject(),
 }
 
 
@@ -63,10 +63,10 @@ class Case:
     """A prompt, and the text that is sent."""
 
     template: str
-    filled: str
+    text: str
 
 
-FILLED = [
+CASES = [
     Case("Hello {{name}}, {{ name }}!", "Hello Ada, Ada!"),
     Case("{{d[\"k\"]}} {{d['k']}} {{d[7]}}", "v v seven"),
     Case("{{Out[3]}} {{rows[0]}} {{rows[-1]}}", "third first last"),
@@ -84,13 +84,13 @@ FILLED = [
 ]
 
 
-@pytest.mark.parametrize("case", FILLED, ids=lambda case: case.template)
-def test_a_placeholder_is_filled(case):
-    """Each field is filled in one pass, by the grammar of fields."""
-    assert fill(case.template, NOTEBOOK) == case.filled
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.template)
+def test_placeholders_are_replaced_by_values(case):
+    """Placeholders are replaced in one pass, with attributes, items and format specifications."""
+    assert fill(case.template, VARIABLES) == case.text
 
 
-LITERAL = [
+LITERAL_TEXTS = [
     "",
     "{name} $name ${name} %name {{}} {{ }} { {name} } {{name} {name}}",
     '{{"a": 1}} {{ {"a": 1} }} {{[1, 2]}} {{1}} {{"name"}}',
@@ -104,18 +104,18 @@ LITERAL = [
 ]
 
 
-@pytest.mark.parametrize("template", LITERAL)
+@pytest.mark.parametrize("template", LITERAL_TEXTS)
 def test_other_text_is_literal(template):
     """JSON, JSX, LaTeX, Jinja and other Python expressions are sent as typed."""
-    assert fill(template, NOTEBOOK) == template
+    assert fill(template, VARIABLES) == template
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A prompt that cannot be filled, and the expected parts of its error."""
+    """A prompt with an invalid placeholder, and parts of the expected error."""
 
     template: str
-    what: tuple[str, ...]
+    message_parts: tuple[str, ...]
     hint: str
 
 
@@ -140,11 +140,11 @@ FAULTS = [
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.template)
-def test_a_placeholder_that_cannot_be_filled_is_named(fault):
-    """The error quotes the field, names the nearest variable and says what to run."""
+def test_an_invalid_placeholder_raises_an_error(fault):
+    """The error contains the placeholder, the nearest name and an expression to run."""
     with pytest.raises(UsageError) as caught:
-        fill(f"A long prompt. {fault.template}", NOTEBOOK)
-    assert [part for part in fault.what if part not in caught.value.message] == []
+        fill(f"A long prompt. {fault.template}", VARIABLES)
+    assert [part for part in fault.message_parts if part not in caught.value.message] == []
     assert fault.hint in str(caught.value.hint)
     assert "A long prompt" not in str(caught.value)
 
@@ -152,61 +152,61 @@ def test_a_placeholder_that_cannot_be_filled_is_named(fault):
 @pytest.mark.parametrize(
     "field", ["{{key}}", "{{key:>9}}", '{{keys["grok"]}}', "{{key[0]}}", "{{key.upper}}"]
 )
-def test_a_forbidden_value_is_never_filled_in(field):
-    """A forbidden value and its attributes are never filled in or shown in the error."""
+def test_a_forbidden_value_raises_an_error(field):
+    """A value of a forbidden type, or an attribute of it, raises an error without the value."""
     with pytest.raises(UsageError, match="a Key and is never sent") as caught:
-        fill(field, NOTEBOOK, forbidden=(Key,))
+        fill(field, VARIABLES, forbidden=(Key,))
     assert "sk-" not in str(caught.value)
 
 
 @given(st.text().filter(lambda text: "{{" not in text))
 def test_a_text_without_placeholders_is_unchanged(text):
-    """A text without fields is sent unchanged."""
+    """A text without placeholders is returned unchanged."""
     assert fill(text, {}) == text
 
 
 @given(st.text(), st.text(), st.text(), st.sampled_from(["{{other}}", "{{value}}", "{{", "}}", ""]))
-def test_a_value_is_never_expanded(before, after, inner, field):
-    """A value that contains a field is inserted unchanged."""
-    value = inner + field + inner
+def test_placeholders_in_values_are_not_replaced(before, after, text, field):
+    """A value that contains a placeholder is inserted unchanged."""
+    value = text + field + text
     template = before.replace("{", "") + "{{value}}" + after.replace("{", "")
-    filled = fill(template, {"value": value, "other": "expanded"})
-    assert filled == template.replace("{{value}}", value, 1)
+    result = fill(template, {"value": value, "other": "expanded"})
+    assert result == template.replace("{{value}}", value, 1)
 
 
-# Without braces, which could form a field.
+# Without braces, which could form a placeholder.
 WORDS = st.text(st.characters(exclude_characters="{}"))
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | WORDS,
-    lambda inner: st.lists(inner) | st.dictionaries(WORDS, inner),
+    lambda values: st.lists(values) | st.dictionaries(WORDS, values),
 )
 
 
 @given(JSON, st.sampled_from([None, 2]), st.booleans())
-def test_a_json_document_survives(value, indent, doubled):
-    """JSON is sent unchanged, also with the doubled braces of `str.format`."""
+def test_a_json_document_is_unchanged(value, indent, has_doubled_braces):
+    """JSON is returned unchanged, also with the doubled braces of `str.format`."""
     document = json.dumps(value, indent=indent, ensure_ascii=False)
-    document = document.replace("{", "{{").replace("}", "}}") if doubled else document
+    document = document.replace("{", "{{").replace("}", "}}") if has_doubled_braces else document
     assert fill(document, {}) == document
 
 
 @given(st.text(st.sampled_from("{}[]\"'.:_-a1 \n"), max_size=40))
-def test_any_template_is_filled_or_is_a_usage_error(template):
-    """Any template is filled or raises a UsageError, and no other exception."""
+def test_arbitrary_templates_raise_only_usage_errors(template):
+    """An arbitrary template is filled or raises `UsageError`, and no other exception."""
     with contextlib.suppress(UsageError):
         assert isinstance(fill(template, {"a": {"a": 1}, "_": 1}), str)
 
 
 @pytest.mark.parametrize(
-    "piece", ["{{", "{{a", "{{a.", "{{a['", "{{a[0]", "{{a:", "a.b", "'{{a[\""]
+    "fragment", ["{{", "{{a", "{{a.", "{{a['", "{{a[0]", "{{a:", "a.b", "'{{a[\""]
 )
-def test_long_templates_take_linear_time(piece):
-    """A megabyte of opening braces is read in linear time."""
+def test_long_templates_take_linear_time(fragment):
+    """A template of a megabyte with unterminated placeholders is read in linear time."""
     started = time.process_time()
-    template = "{{a" + piece * (1_000_000 // len(piece))
+    template = "{{a" + fragment * (1_000_000 // len(fragment))
     assert fill(template, {}) == template
     assert time.process_time() - started < 2
 
 
-def test_the_examples_in_the_docstrings_hold():
+def test_the_examples_in_the_docstrings_are_correct():
     assert doctest.testmod(prompts).failed == 0

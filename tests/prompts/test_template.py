@@ -22,41 +22,41 @@ class Key(str):
     __slots__ = ()
 
 
-def figure():
+def draw_figure():
     """Return a matplotlib figure with axes."""
-    drawn = matplotlib.figure.Figure()
-    drawn.subplots().plot([1, 2])
-    return drawn
+    figure = matplotlib.figure.Figure()
+    figure.subplots().plot([1, 2])
+    return figure
 
 
 @pytest.mark.parametrize("package", [pd, pl], ids=["pandas", "polars"])
-def test_a_frame_becomes_a_table_of_its_head(package):
-    """A frame becomes a table of its first rows, with shape and dtypes.
+def test_a_frame_is_replaced_by_a_table_of_its_first_rows(package):
+    """A frame is replaced by a table of its first rows, with its shape and dtypes.
 
-    Vertical bars and newlines in cells do not break it.
+    Vertical bars and newlines in cells are escaped or replaced.
     """
     frame = package.DataFrame({"n": [1, 2, 3], "te|xt": ["a|b", "c\n d", "e\\f"]})
-    integer, text = map(str, frame.dtypes)
+    integer, string = map(str, frame.dtypes)
 
     assert fill("Look:\n{{df}}\nDone.", {"df": frame}, rows=2) == (
-        f"Look:\nDataFrame of 3 rows and 2 columns (n: {integer}, te|xt: {text}); below, the first "
+    """A series is replaced by a table of one column, with its name as the header."""
         "2 rows\n\n| n | te\\|xt |\n| --- | --- |\n| 1 | a\\|b |\n| 2 | c d |\nDone."
     )
     assert "e\\\\f" in fill("{{df}}", {"df": frame})
 
 
 @pytest.mark.parametrize("package", [pd, pl], ids=["pandas", "polars"])
-def test_a_series_is_a_table_of_one_column(package):
-    """A series is a table of one column with its name."""
-    written = fill("{{s}}", {"s": package.Series([1.5, 2.5], name="x") if package is pd
+def test_a_series_is_replaced_by_a_table_of_one_column(package):
+    """A series is replaced by a table with one column, whose header is its name."""
+    text = fill("{{s}}", {"s": package.Series([1.5, 2.5], name="x") if package is pd
                              else package.Series("x", [1.5, 2.5])})  # fmt: skip
 
-    assert written.startswith("Series of 2 rows and 1 columns (x: ")
-    assert written.endswith("| x |\n| --- |\n| 1.5 |\n| 2.5 |")
+    assert text.startswith("Series of 2 rows and 1 columns (x: ")
+    assert text.endswith("| x |\n| --- |\n| 1.5 |\n| 2.5 |")
 
 
-def test_informative_row_labels_are_included():
-    """Row labels are included if they are names, but not the default numbers."""
+def test_row_labels_are_included_unless_they_are_numbers():
+    """Row labels are included in a table, except for the default numbers."""
     frame = pd.DataFrame({"a": [1, 2]}, index=pd.Index(["x", "y"], name="who"))
 
     assert fill("{{df}}", {"df": frame}).endswith(
@@ -66,15 +66,15 @@ def test_informative_row_labels_are_included():
 
 
 @pytest.mark.parametrize("package", [pd, pl], ids=["pandas", "polars"])
-def test_a_table_is_bounded_in_every_direction(package):
-    """A table is bounded: for a million rows, a thousand columns or a megabyte in a cell."""
-    wide = package.DataFrame({f"c{number}": ["x" * 100_000] * 50 for number in range(100)})
+def test_the_size_of_a_table_is_limited(package):
+    """The number of rows and columns of a table and the length of its cells are limited."""
+    frame = package.DataFrame({f"c{number}": ["x" * 100_000] * 50 for number in range(100)})
 
-    written = fill("{{df}}", {"df": wide})
+    text = fill("{{df}}", {"df": frame})
 
-    assert len(written) < 200_000
-    assert "below, the first 20 rows and the first 30 columns" in written
-    assert written.count("\n") == 23
+    assert len(text) < 200_000
+    assert "below, the first 20 rows and the first 30 columns" in text
+    assert text.count("\n") == 23
 
 
 @pytest.mark.parametrize(
@@ -88,8 +88,8 @@ def test_a_table_is_bounded_in_every_direction(package):
         pd.DataFrame([[1, 2]], columns=["same", "same"]),
     ],
 )
-def test_unusual_frames_are_written(frame):
-    """Empty frames, multi-level indexes, missing values and duplicate names work."""
+def test_unusual_frames_are_replaced_by_tables(frame):
+    """Frames with no rows, multi-level indexes, missing values or duplicate names are accepted."""
     assert "DataFrame of " in fill("{{df}}", {"df": frame})
 
 
@@ -102,14 +102,14 @@ def test_a_key_in_a_cell_is_refused():
     assert "canary" not in str(caught.value)
 
 
-def test_a_value_in_a_table_is_never_expanded():
-    """A field in a table cell or in source code is not filled in."""
+def test_placeholders_in_a_table_are_not_replaced():
+    """A placeholder in a table cell is not replaced."""
     frame = pd.DataFrame({"a": ["{{x}}"]})
 
     assert "| {{x}} |" in fill("{{df}}", {"df": frame, "x": "expanded"})
 
 
-def helper(x):
+def double(x):
     """Return the double."""
     return 2 * x  # {{x}}
 
@@ -123,17 +123,17 @@ class Outer:
         size = 1
 
 
-def test_a_function_or_class_becomes_its_source():
-    """A function or class is replaced by its source, even if decorated, nested or a method."""
-    names = {"f": helper, "C": Outer, "I": Outer.Inner, "w": functools.wraps(helper)(lambda: 0)}
+def test_a_function_or_class_is_replaced_by_its_source():
+    """A function or class is replaced by its source, even if it is wrapped or nested."""
+    names = {"f": double, "C": Outer, "I": Outer.Inner, "w": functools.wraps(double)(lambda: 0)}
     source = '"""Return the double."""\n    return 2 * x  # {{x}}'
 
-    assert fill("{{f}}", names) == fill("{{w}}", names) == f"def helper(x):\n    {source}"
+    assert fill("{{f}}", names) == fill("{{w}}", names) == f"def double(x):\n    {source}"
     assert fill("{{C}}", names).startswith("class Outer:")
     assert fill("{{I}}", names) == textwrap.dedent(inspect.getsource(Outer.Inner)).strip()
 
 
-def cell(code):
+def run_cell(code):
     """Run code as a notebook cell: in `__main__`, with its source in linecache."""
     name = f"<cell {len(linecache.cache)}>"
     linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)
@@ -142,11 +142,11 @@ def cell(code):
     return names
 
 
-def test_a_redefined_class_has_the_source_of_the_last_cell():
-    """The source is that of the last cell, also for a class without methods, with decorators."""
-    cell("class City:\n    old = 1\n")
+def test_a_redefined_class_is_replaced_by_its_latest_source():
+    """A class that is defined in two cells is replaced by its source in the last cell."""
+    run_cell("class City:\n    old = 1\n")
     code = "x = 1\n@dec\nclass City:\n    name: str\n\n    class Part:\n        n = 1\n\ny = 2\n"
-    names = cell("def dec(c): return c\n" + code)
+    names = run_cell("def dec(c): return c\n" + code)
 
     assert fill("{{City}}", names) == "\n".join(code.splitlines()[1:7])
     assert fill("{{City.Part}}", names) == "class Part:\n    n = 1"
@@ -154,7 +154,7 @@ def test_a_redefined_class_has_the_source_of_the_last_cell():
 
 
 @pytest.mark.parametrize(
-    ("value", "kind"), [(len, "function"), (int, "class"), (type("Made", (), {}), "class")]
+    ("value", "kind"), [(len, "function"), (int, "class"), (type("NoSource", (), {}), "class")]
 )
 def test_an_unavailable_source_raises_an_error(value, kind):
     """A value without source, such as a built-in, raises an error."""
@@ -162,27 +162,27 @@ def test_an_unavailable_source_raises_an_error(value, kind):
         fill("{{it}}", {"it": value})
 
 
-def test_a_figure_becomes_an_image_of_the_call():
-    """A figure, axes or a PIL image becomes an image of the call, marked in the text."""
-    drawn = figure()
+def test_a_figure_is_replaced_by_a_mark_and_sent_as_an_image():
+    """A figure, axes or a PIL image becomes an image of the prompt, with a mark in the text."""
+    figure = draw_figure()
     from PIL import Image
 
-    picture = Image.new("RGB", (2, 2))
-    filled = compose("See {{a}}, {{b}} and {{c}}.", {"a": drawn, "b": drawn.axes[0], "c": picture})
+    image = Image.new("RGB", (2, 2))
+    prompt = compose("See {{a}}, {{b}} and {{c}}.", {"a": figure, "b": figure.axes[0], "c": image})
 
-    assert filled.text == "See [image 1], [image 2] and [image 3]."
-    assert [image.mime for image in filled.images] == ["image/png"] * 3
-    assert filled.images[0].data.startswith(b"\x89PNG")
+    assert prompt.text == "See [image 1], [image 2] and [image 3]."
+    assert [part.mime for part in prompt.images] == ["image/png"] * 3
+    assert prompt.images[0].data.startswith(b"\x89PNG")
 
 
-def test_a_figure_is_refused_where_only_text_is_possible():
-    """A figure in a text-only place, such as the system prompt, raises an error."""
+def test_a_figure_in_a_text_only_prompt_raises_an_error():
+    """A figure in a prompt that may contain only text, such as the system prompt, is refused."""
     with pytest.raises(UsageError, match="'f' is an image, and only text is possible here"):
-        fill("{{f}}", {"f": figure()})
+        fill("{{f}}", {"f": draw_figure()})
 
 
-def test_a_figure_that_cannot_be_drawn_is_named():
-    """A figure whose drawing code raises any exception is named in the error."""
+def test_a_figure_that_cannot_be_drawn_raises_an_error():
+    """If drawing a figure raises an exception, the error names the variable and the exception."""
 
     class Broken:
         def savefig(self, file, **_):
@@ -192,8 +192,8 @@ def test_a_figure_that_cannot_be_drawn_is_named():
         compose("{{f}}", {"f": Broken()})
 
 
-def test_numbers_and_arrays_stay_text():
-    """Numbers and arrays are inserted as printed; a large array is abbreviated."""
+def test_numbers_and_arrays_are_replaced_by_their_str():
+    """Numbers and arrays are replaced by their `str`, which abbreviates large arrays."""
     array = np.zeros(1_000_000)
 
     assert fill("{{a}}", {"a": array}) == str(array)
@@ -202,14 +202,14 @@ def test_numbers_and_arrays_stay_text():
 
 @pytest.mark.parametrize("expression", ["1 + 1", "f(x)", "x:.2f", "", "__import__('os')", "x; y"])
 def test_other_expressions_are_not_evaluated(expression):
-    """An expression other than a name is never evaluated."""
+    """An expression that is not a variable, attribute or item raises an error."""
     with pytest.raises(UsageError, match="is not a variable, an attribute or an item"):
         prompts.resolve(expression, {"x": 1, "f": print})
     assert not prompts.is_variable(expression, {"x": 1, "f": print})
 
 
-def test_an_expression_follows_the_same_grammar():
-    """A name may have attributes and items, but providers' keys are excluded."""
+def test_variables_attributes_and_items_are_resolved():
+    """A variable with attributes and items is resolved; a value of a forbidden type is refused."""
     assert prompts.resolve('d["k"][0]', {"d": {"k": [5]}}) == 5
     assert prompts.is_variable("d.x", {"d": 1})
     with pytest.raises(UsageError, match="never sent"):
