@@ -8,7 +8,7 @@ import pytest
 from gatewayx_nb import output_formats
 from gatewayx_nb.errors import UsageError
 from gatewayx_nb.replies import Reply
-from tests.html_pages.test_markdown import parsed, shown_text
+from tests.html_pages.test_markdown import parse_page, shown_text
 
 PYTHON = "Here:\n\n```python\nx = '<b>'\n```\nThat is all."
 RECORDS = [{"city": "Rome", "people": 2}, {"city": "<i>Milan</i>", "people": 1}]
@@ -43,11 +43,11 @@ def test_json_is_indented_and_folded(text):
     answer = shown("json", text)
 
     assert answer.text == '{\n  "a": [\n    1,\n    "<b>"\n  ]\n}'
-    details = parsed(answer.html)[0]
+    details = parse_page(answer.html)[0]
     assert (details.tag, details.get("open")) == ("details", "")
     assert details[0].text == "JSON, 1 key"
     assert "".join(details[1].itertext()).strip() == answer.text
-    assert parsed(shown("json", str([1] * 100)).html)[0].get("open") is None
+    assert parse_page(shown("json", str([1] * 100)).html)[0].get("open") is None
 
 
 @pytest.mark.parametrize(
@@ -82,8 +82,8 @@ def test_a_frame_is_a_table_of_text():
     """A frame is rendered as an escaped table of its first rows."""
     answer = shown("frame", json.dumps(RECORDS * 40))
 
-    assert [cell.text for cell in parsed(answer.html).iter("th")] == ["city", "people"]
-    cells = [cell.text for cell in parsed(answer.html).iter("td")]
+    assert [cell.text for cell in parse_page(answer.html).iter("th")] == ["city", "people"]
+    cells = [cell.text for cell in parse_page(answer.html).iter("td")]
     assert cells[:4] == ["Rome", "2", "<i>Milan</i>", "1"]
     assert len(cells) == 100
     assert "80 rows by 2 columns, the first 50" in shown_text(answer.html)

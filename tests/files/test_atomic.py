@@ -71,7 +71,8 @@ KILLER = """
             nonlocal lines, has_begun
             has_begun = has_begun or frame.f_code.co_name == "_replace"
             file = frame.f_code.co_filename
-            lines += has_begun and event == "line" and ("secure_config" in file or "pathlib" in file)
+            is_counted = "secure_config" in file or "pathlib" in file
+            lines += has_begun and event == "line" and is_counted
             if lines == last_line:
                 os.kill(os.getpid(), signal.SIGKILL)
             return count

@@ -1,4 +1,4 @@
-"""Mathematics: formulas that a page typesets, and TeX that is withheld from it."""
+"""Formulas that are typeset, and TeX that is displayed as text because of its side effects."""
 
 import doctest
 import re
@@ -12,8 +12,8 @@ from gatewayx_nb.html.markdown import to_html
 SPAN = '<span class="tex2jax_process mathjax_process"'
 
 
-def shown(markdown):
-    """Return the inner HTML of the page with formulas as `«…»`."""
+def render(markdown):
+    """Return the inner HTML of the page, with formulas in `«…»`."""
     page = to_html(markdown).removeprefix(wrap_reply("")[: -len("</div>")])
     page = re.sub(rf"{SPAN}[^>]*>(.*?)</span>", "«\\1»", page, flags=re.DOTALL)
     return page.removesuffix("</div>").replace("\n</p>", "</p>").strip()
@@ -33,9 +33,9 @@ def shown(markdown):
         ("| a |\n|---|\n| \\(x\\) |", None),
     ],
 )  # fmt: skip
-def test_formulas_are_marked_for_the_page(markdown, page):
-    """Formulas are put in MathJax's brackets, which are readable where nothing typesets them."""
-    assert shown(markdown) == page if page else "«\\(x\\)»" in shown(markdown)
+def test_formulas_are_marked_for_typesetting(markdown, page):
+    """Formulas are marked with the class of MathJax and put in its brackets."""
+    assert render(markdown) == page if page else "«\\(x\\)»" in render(markdown)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_formulas_are_marked_for_the_page(markdown, page):
         "    \\[\n    x\n    \\]",
         "\\(x",
         "$$x",
-        "\\[\nx\n\nnot ended here \\]",
+        "\\[\nx\n\nnot terminated \\]",
         "\\(\\)",
         "$$$$",
         "\\\\(x\\\\)",
@@ -56,7 +56,7 @@ def test_formulas_are_marked_for_the_page(markdown, page):
 )
 def test_other_text_is_not_a_formula(markdown):
     """Dollar amounts, code and unterminated formulas are not formulas."""
-    assert "«" not in shown(markdown)
+    assert "«" not in render(markdown)
 
 
 @pytest.mark.parametrize(
@@ -72,12 +72,12 @@ def test_other_text_is_not_a_formula(markdown):
         (r"\(speed = distance / time\)", r"<p>«\(speed = distance / time\)»</p>"),
     ],
 )
-def test_words_in_escaped_brackets_are_words(markdown, page):
-    """Escaped brackets around plain words are Markdown; with any TeX they are a formula."""
-    assert shown(markdown) == page
+def test_words_in_escaped_brackets_are_not_a_formula(markdown, page):
+    """Escaped brackets around words are text; with TeX or a formula in them they are typeset."""
+    assert render(markdown) == page
 
 
-ACTIVE = [
+UNSAFE_TEX = [
     r"\href{javascript:alert(1)}{x}",
     r"\url{https://evil.example}",
     r"\style{background:url(https://evil.example)}{x}",
@@ -105,18 +105,18 @@ ACTIVE = [
 ]
 
 
-@pytest.mark.parametrize("tex", ACTIVE)
+@pytest.mark.parametrize("tex", UNSAFE_TEX)
 def test_tex_with_side_effects_is_shown_as_text(tex):
-    """TeX that links, loads or positions is shown as source and not typeset."""
+    """TeX that links, loads or positions elements is displayed as its source."""
     assert not math.may_be_typeset(tex)
-    for before, after in (("\\(", "\\)"), ("\\[", "\\]"), ("$$", "$$")):
-        page = to_html(before + tex + after)
+    for opening, closing in (("\\(", "\\)"), ("\\[", "\\]"), ("$$", "$$")):
+        page = to_html(opening + tex + closing)
         assert SPAN not in page.replace(f"{SPAN}>\\(x\\)", "")
 
 
-def test_a_refused_formula_keeps_its_source():
-    """A refused formula keeps its backslashes, which Markdown would treat as escapes."""
-    assert shown(r"a \(\href{b}{c}\) d") == r"<p>a \(\href{b}{c}\) d</p>"
+def test_the_source_of_a_refused_formula_is_displayed():
+    """The source of a refused formula is displayed with its backslashes."""
+    assert render(r"a \(\href{b}{c}\) d") == r"<p>a \(\href{b}{c}\) d</p>"
 
 
 @pytest.mark.parametrize(
@@ -132,9 +132,9 @@ def test_a_refused_formula_keeps_its_source():
     ],
 )
 def test_typical_formulas_are_typeset(tex):
-    """Common formulas are on the allowlist."""
+    """The commands of common formulas are on the allowlist."""
     assert math.may_be_typeset(tex)
 
 
-def test_the_examples_in_the_docstrings_hold():
+def test_the_examples_in_the_docstrings_are_correct():
     assert doctest.testmod(math).failed == 0

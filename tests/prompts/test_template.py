@@ -39,8 +39,8 @@ def test_a_frame_is_replaced_by_a_table_of_its_first_rows(package):
     integer, string = map(str, frame.dtypes)
 
     assert fill("Look:\n{{df}}\nDone.", {"df": frame}, rows=2) == (
-    """A series is replaced by a table of one column, with its name as the header."""
-        "2 rows\n\n| n | te\\|xt |\n| --- | --- |\n| 1 | a\\|b |\n| 2 | c d |\nDone."
+        f"Look:\nDataFrame of 3 rows and 2 columns (n: {integer}, te|xt: {string}); below, the "
+        "first 2 rows\n\n| n | te\\|xt |\n| --- | --- |\n| 1 | a\\|b |\n| 2 | c d |\nDone."
     )
     assert "e\\\\f" in fill("{{df}}", {"df": frame})
 
