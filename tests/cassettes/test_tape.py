@@ -1,4 +1,4 @@
-"""The cassette file: errors for invalid files, and no loss of acknowledged_prompts entries."""
+"""The cassette file: errors for invalid files, and no loss of acknowledged entries."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Health checks run concurrently, and a failing engine does not affect the others."""
+"""Health checks run concurrently, and a failing engine does not affect other engines."""
 
 import asyncio
 import threading
@@ -75,7 +75,7 @@ FAILING_CHECKS = [
 
 @pytest.mark.parametrize("case", FAILING_CHECKS, ids=lambda case: case.id)
 def test_a_failing_health_check_is_reported_in_one_line(project, case):
-    """A failed health check is reported in one line, without the key and beside other engines."""
+    """A failed health check is reported in one line without the key; other engines are healthy."""
     project.engine("faulty", body=GENERATE_AND_CHECK + case.check + "\n")
     project.set_keys(f"GATEWAYX_FAULTY_API_KEY={CANARY}")
 

@@ -98,7 +98,7 @@ def test_the_settings_limit_the_retries(project):
 
 
 def test_there_is_no_retry_after_the_first_chunk(make_scripted_pool):
-    """After the first chunk there is no retry; the error holds the partial text."""
+    """An error after the first chunk is not retried; it contains the partial text."""
     pool, engine = make_scripted_pool(["half ", ProviderError("busy", status=503)])
 
     with pytest.raises(ProviderError) as caught:

@@ -32,8 +32,10 @@ def _get_status(pool):
     return status
 
 
-def _find_file(status, kind="keys", place="project"):
-    (file,) = [file for file in status["files"] if (file["kind"], file["place"]) == (kind, place)]
+def _find_file(status, kind="keys", location="project"):
+    (file,) = [
+        file for file in status["files"] if (file["kind"], file["place"]) == (kind, location)
+    ]
     return file
 
 
@@ -76,7 +78,7 @@ def test_the_status_names_the_sources_of_keys(project):
         "source": "environment",
     }
     assert (status["counts"]["set"], status["counts"]["placeholder"]) == (3, 1)
-    assert _find_file(status, place="user")["mode"] == "0600"
+    assert _find_file(status, location="user")["mode"] == "0600"
 
 
 def test_the_status_lists_running_and_refused_engines(project):

@@ -1,4 +1,4 @@
-"""Engine files, loaded as in the registry: modules of a package whose path is their folder."""
+"""Loads shipped engine files as the registry does, in a package whose path is their folder."""
 
 import importlib
 import sys
@@ -10,7 +10,7 @@ _PACKAGE = "gatewayx_nb.engines_test"
 
 
 def engine_module(name: str) -> ModuleType:
-    """Return the module of the shipped engine of that name."""
+    """Return the module of a shipped engine."""
     if _PACKAGE not in sys.modules:
         package = ModuleType(_PACKAGE)
         package.__path__ = [str(ROOT / "engines")]

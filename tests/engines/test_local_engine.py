@@ -25,79 +25,79 @@ from gatewayx_nb.hints import Hint
 from gatewayx_nb.llm_engines import Message, ModelInfo, Request
 from tests.engines import ROOT, engine_module
 
-local = engine_module("local")
+local_module = engine_module("local")
 
-# The real weights are located before the tests get their own home folder.
-REAL = weights.locate()
+# The weights are located before a fixture changes the home folder.
+WEIGHTS_PATH = weights.locate()
 
-PARIS = "What is the capital of France? Answer in one sentence."
-STORY = "Write a long story about a cat and a dog."
+PARIS_PROMPT = "What is the capital of France? Answer in one sentence."
+STORY_PROMPT = "Write a long story about a cat and a dog."
 
-real_weights = pytest.mark.weights
+needs_weights = pytest.mark.weights
 
 
-def make(**options: Any):
+def make_engine(**options: Any):
     """Create an engine as the registry does."""
-    engine = local.LocalEngine("", **options)
+    engine = local_module.LocalEngine("", **options)
     engine.name = "local"
     return engine
 
 
-def question(text: str, **settings: Any) -> Request:
+def make_request(text: str, **settings: Any) -> Request:
     """Return a request with one user message."""
     return Request((Message("user", text),), settings.pop("model", "smollm2"), **settings)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The chunks of a stream, accumulated."""
+    """The combined chunks of a stream."""
 
     text: str
     finish_reason: str
     usage: Any
     model: str
-    parts: int
+    chunk_count: int
 
 
-async def ask(engine, text: str = PARIS, **settings: Any) -> Answer:
-    """Stream an answer and accumulate it."""
+async def ask(engine, text: str = PARIS_PROMPT, **settings: Any) -> Answer:
+    """Stream an answer and combine its chunks."""
     settings.setdefault("temperature", 0)
-    chunks = [chunk async for chunk in engine.stream(question(text, **settings))]
-    spoken = [chunk.text for chunk in chunks if chunk.text]
+    chunks = [chunk async for chunk in engine.stream(make_request(text, **settings))]
+    texts = [chunk.text for chunk in chunks if chunk.text]
     (finish,) = [chunk.finish_reason for chunk in chunks if chunk.finish_reason]
     (usage,) = [chunk.usage for chunk in chunks if chunk.usage]
-    return Answer("".join(spoken), finish, usage, chunks[0].model, len(spoken))
+    return Answer("".join(texts), finish, usage, chunks[0].model, len(texts))
 
 
 @pytest.fixture(scope="module")
 def gguf():
-    """Return the path of the real weights."""
-    if REAL is None:
+    """Return the path of the weights."""
+    if WEIGHTS_PATH is None:
         pytest.skip("needs the weights: python -c 'import gatewayx_nb as gx; gx.pull(\"smollm2\")'")
-    return REAL
+    return WEIGHTS_PATH
 
 
 @pytest.fixture(scope="module")
 def engine(gguf):
-    """Yield one loaded engine for all tests of the real model."""
-    shared = make(model_path=str(gguf))
-    yield shared
-    asyncio.run(shared.cleanup())
+    """Yield one engine that all tests with weights share."""
+    engine = make_engine(model_path=str(gguf))
+    yield engine
+    asyncio.run(engine.cleanup())
 
 
 @pytest.fixture
-def pulled(gguf):
-    """Link the real weights into this test's cache folder, where `pull` would put them."""
+def linked_weights(gguf):
+    """Link the weights into the cache folder of this test, at the path used by `pull`."""
     row = weights.catalogue()["smollm2"]
     row.path.parent.mkdir(parents=True)
     row.path.symlink_to(gguf)
     return row
 
 
-async def until(reached: Callable[[], object]) -> float:
-    """Poll until the condition holds; return the seconds it took."""
+async def wait_until(condition: Callable[[], object]) -> float:
+    """Wait until the condition is true, and return the elapsed seconds."""
     started = time.monotonic()
-    while not reached():
+    while not condition():
         await asyncio.sleep(0.01)
     return time.monotonic() - started
 
@@ -105,70 +105,70 @@ async def until(reached: Callable[[], object]) -> float:
 # Before the model is loaded
 
 
-def test_missing_weights_name_the_command_that_pulls_them():
-    """Without weights the call fails at once with the command that downloads them."""
+def test_the_error_for_missing_weights_has_the_pull_command():
+    """If the weights are missing, the error contains the command that downloads them."""
     with pytest.raises(ConfigError, match="'smollm2' are not on this machine") as caught:
-        asyncio.run(ask(make()))
+        asyncio.run(ask(make_engine()))
     assert caught.value.hint == Hint("pull", model="smollm2")
     assert (caught.value.engine, caught.value.model) == ("local", "smollm2")
 
 
-def test_unknown_model_names_the_nearest():
-    """A model that is neither in the catalog nor defined by the user raises an error."""
+def test_the_error_for_an_unknown_model_names_the_nearest():
+    """An unknown model raises an error that names the nearest model."""
     with pytest.raises(ModelNotFoundError, match=r"Did you mean 'smollm2'\?"):
-        asyncio.run(ask(make(), model="smolm2"))
+        asyncio.run(ask(make_engine(), model="smolm2"))
 
 
-def test_without_weights_nothing_can_be_called():
-    """Without weights there is no model, and the health check fails."""
-    engine = make()
+def test_without_weights_there_are_no_models():
+    """Without weights the list of models is empty, and the health check fails."""
+    engine = make_engine()
     assert asyncio.run(engine.models()) == []
     assert asyncio.run(engine.health_check()) is False
 
 
-def test_own_file_is_the_model(monkeypatch, tmp_path):
+def test_a_custom_weights_file_is_listed_as_a_model(monkeypatch, tmp_path):
     """With GATEWAYX_LOCAL_MODEL the stem of the file is the model's name."""
-    own = tmp_path / "tiny.gguf"
-    own.write_bytes(b"GGUF")
-    monkeypatch.setenv("GATEWAYX_LOCAL_MODEL", str(own))
-    assert asyncio.run(make().models()) == [ModelInfo("local", "tiny")]
+    path = tmp_path / "tiny.gguf"
+    path.write_bytes(b"GGUF")
+    monkeypatch.setenv("GATEWAYX_LOCAL_MODEL", str(path))
+    assert asyncio.run(make_engine().models()) == [ModelInfo("local", "tiny")]
     with pytest.raises(ModelNotFoundError, match="'tiny'"):
-        asyncio.run(ask(make(), model="tinny"))
+        asyncio.run(ask(make_engine(), model="tinny"))
 
 
-def test_own_file_of_another_kind_is_refused(tmp_path):
+def test_a_weights_file_of_another_format_is_refused(tmp_path):
     """A file that does not start with the GGUF magic is refused, with the name of its setting."""
-    other = tmp_path / "model.gguf"
-    other.write_bytes(b"PK\x03\x04")
+    path = tmp_path / "model.gguf"
+    path.write_bytes(b"PK\x03\x04")
     with pytest.raises(ConfigError, match=r"model_path must be a GGUF file, got"):
-        asyncio.run(ask(make(model_path=str(other))))
+        asyncio.run(ask(make_engine(model_path=str(path))))
 
 
-def test_damaged_file_is_one_line_and_silent(tmp_path, capfd):
-    """A file that llama.cpp cannot load raises ConfigError; file descriptor 2 stays silent."""
-    damaged = tmp_path / "damaged.gguf"
-    damaged.write_bytes(b"GGUF" + bytes(1000))
-    engine = make(model_path=str(damaged))
+def test_a_damaged_weights_file_raises_an_error(tmp_path, capfd):
+    """A file that llama.cpp cannot load raises `ConfigError`, and nothing is printed to stderr."""
+    path = tmp_path / "damaged.gguf"
+    path.write_bytes(b"GGUF" + bytes(1000))
+    engine = make_engine(model_path=str(path))
     with pytest.raises(ConfigError, match=r"cannot load .*damaged\.gguf"):
         asyncio.run(ask(engine))
     asyncio.run(engine.cleanup())
     assert capfd.readouterr() == ("", "")
 
 
-def test_missing_xllamacpp_names_the_extra(monkeypatch, tmp_path):
+def test_the_error_without_xllamacpp_has_the_install_command(monkeypatch, tmp_path):
     """Without xllamacpp the error contains the command that installs it."""
     monkeypatch.setitem(sys.modules, "xllamacpp", None)
-    own = tmp_path / "tiny.gguf"
-    own.write_bytes(b"GGUF")
-    engine = make(model_path=str(own))
+    path = tmp_path / "tiny.gguf"
+    path.write_bytes(b"GGUF")
+    engine = make_engine(model_path=str(path))
     with pytest.raises(EngineLoadError) as caught:
         asyncio.run(ask(engine))
     assert caught.value.hint == Hint("install", extra="local")
     asyncio.run(engine.cleanup())
 
 
-def test_import_loads_nothing():
-    """Importing the engine file does not import xllamacpp or start a thread."""
+def test_the_import_loads_no_library():
+    """Importing the engine file neither imports xllamacpp nor starts a thread."""
     script = """if True:
         import sys, threading
         from tests.engines import engine_module
@@ -176,12 +176,12 @@ def test_import_loads_nothing():
         assert "xllamacpp" not in sys.modules
         assert threading.active_count() == 1
     """
-    assert run(script).returncode == 0
+    assert run_script(script).returncode == 0
 
 
-def test_only_what_the_caller_set_is_sent():
-    """Omitted parameters are left to the model; params are passed on, except for `stream`."""
-    body = local._body(question("hi", params={"top_k": 3, "stream": False}))
+def test_omitted_options_are_not_sent():
+    """Omitted options are not sent; `params` is added to the body, except for `stream`."""
+    body = local_module._body(make_request("hi", params={"top_k": 3, "stream": False}))
     assert body.keys() == {
         *("top_k", "messages"),
         *("stream", "stream_options", "return_progress"),
@@ -189,14 +189,14 @@ def test_only_what_the_caller_set_is_sent():
     assert body["stream"] is True
 
 
-def test_settings_are_sent_under_llama_cpps_names():
-    """Each setting is sent in its field, and the system prompt comes first.
+def test_options_are_sent_under_the_names_of_llama_cpp():
+    """Options are sent under the names of llama.cpp, and the system prompt is the first message.
 
-    A reproducible call does not use the prompt cache.
+    With a seed, the prompt cache is off, so that the call is reproducible.
     """
     schema = {"type": "object"}
-    body = local._body(
-        question(
+    body = local_module._body(
+        make_request(
             "hi",
             system="s",
             temperature=0.5,
@@ -219,7 +219,7 @@ def test_settings_are_sent_under_llama_cpps_names():
 
 @dataclass(frozen=True)
 class Fault:
-    """An error event of llama.cpp and the exception it becomes."""
+    """An error event of llama.cpp, and the exception it raises."""
 
     status: int
     code: str
@@ -236,7 +236,7 @@ class Fault:
     ],
     ids=lambda fault: fault.code,
 )
-def test_llama_cpps_errors_are_typed(fault):
+def test_error_events_of_llama_cpp_raise_typed_errors(fault):
     """An error event of llama.cpp raises a typed error."""
     event = {
         "error": {
@@ -248,90 +248,98 @@ def test_llama_cpps_errors_are_typed(fault):
         }
     }
     with pytest.raises(fault.error) as caught:
-        list(local._chunks(event, "smollm2"))
+        list(local_module._chunks(event, "smollm2"))
     assert (caught.value.status, caught.value.code) == (fault.status, fault.code)
 
 
-# The real model
+# With weights
 
 
-@real_weights
-def test_paris_alone_and_four_at_once(engine):
-    """At temperature 0 the answer names Paris every time, alone and beside three other calls."""
+@needs_weights
+def test_concurrent_calls_do_not_change_an_answer(engine):
+    """At temperature 0 an answer is the same in sequential and in concurrent calls."""
 
-    async def both():
-        alone = [await ask(engine) for _ in range(20)]
-        beside = [await asyncio.gather(*(ask(engine) for _ in range(4))) for _ in range(5)]
-        return alone, [answer for four in beside for answer in four]
+    async def ask_repeatedly():
+        sequential = [await ask(engine) for _ in range(20)]
+        concurrent = [await asyncio.gather(*(ask(engine) for _ in range(4))) for _ in range(5)]
+        return sequential, [answer for answers in concurrent for answer in answers]
 
-    alone, beside = asyncio.run(both())
-    assert {answer.text for answer in alone + beside} == {"The capital of France is Paris."}
+    sequential, concurrent = asyncio.run(ask_repeatedly())
+    assert {answer.text for answer in sequential + concurrent} == {
+        "The capital of France is Paris."
+    }
 
 
-@real_weights
-def test_answer_comes_in_pieces_with_its_figures(engine):
-    """An answer arrives in several chunks, then finish reason and usage.
+@needs_weights
+def test_an_answer_has_several_chunks_and_usage(engine):
+    """An answer has several chunks, a finish reason and usage.
 
-    The model's name is the file's stem.
+    The name of its model is the stem of the weights file.
     """
     answer = asyncio.run(ask(engine))
-    assert answer.parts >= 5
+    assert answer.chunk_count >= 5
     assert answer.finish_reason == "stop"
     assert answer.usage.input_tokens == 42
     assert answer.usage.output_tokens == 8
-    assert answer.model == REAL.stem
+    assert answer.model == WEIGHTS_PATH.stem
 
 
-@real_weights
-def test_same_question_same_answer_whatever_came_before(engine):
-    """At temperature 0 an answer does not depend on earlier prompts with the same beginning."""
-    begin = "Here is a table of fruit: apple, pear, plum. Prices: 3, 4, 5. "
-    texts = [begin + end for end in ("Write a poem.", "Name three more.", "Which is dearest?")]
+@needs_weights
+def test_an_answer_does_not_depend_on_earlier_prompts(engine):
+    """At temperature 0 an answer does not depend on earlier prompts with the same prefix."""
+    prefix = "Here is a table of fruit: apple, pear, plum. Prices: 3, 4, 5. "
+    texts = [
+        prefix + ending for ending in ("Write a poem.", "Name three more.", "Which is dearest?")
+    ]
 
-    async def rounds():
+    async def ask_in_both_orders():
         first = [await ask(engine, text, max_tokens=40) for text in texts]
-        again = [await ask(engine, text, max_tokens=40) for text in reversed(texts)]
-        return first, list(reversed(again))
+        second = [await ask(engine, text, max_tokens=40) for text in reversed(texts)]
+        return first, list(reversed(second))
 
-    first, again = asyncio.run(rounds())
-    assert [answer.text for answer in first] == [answer.text for answer in again]
+    first, second = asyncio.run(ask_in_both_orders())
+    assert [answer.text for answer in first] == [answer.text for answer in second]
 
 
-@real_weights
+@needs_weights
 def test_max_tokens_and_stop_end_the_answer(engine):
-    """`max_tokens` ends with "length"; a stop text ends with "stop" and is not in the answer."""
-    cut = asyncio.run(ask(engine, STORY, max_tokens=5))
-    assert (cut.finish_reason, cut.usage.output_tokens) == ("length", 5)
-    stopped = asyncio.run(ask(engine, stop=("Paris",)))
-    assert stopped.finish_reason == "stop"
-    assert "Paris" not in stopped.text
+    """The finish reason is "length" for `max_tokens` and "stop" for a stop text."""
+    truncated = asyncio.run(ask(engine, STORY_PROMPT, max_tokens=5))
+    assert (truncated.finish_reason, truncated.usage.output_tokens) == ("length", 5)
+    answer = asyncio.run(ask(engine, stop=("Paris",)))
+    assert answer.finish_reason == "stop"
+    assert "Paris" not in answer.text
 
 
-@real_weights
-def test_system_and_history_reach_the_model(engine):
-    """The number of prompt tokens grows with the system prompt and each message."""
+@needs_weights
+def test_the_system_prompt_and_earlier_messages_are_sent(engine):
+    """The number of input tokens increases with the system prompt and each message."""
 
-    async def read(*turns: Message, system: str | None = None) -> int:
-        request = Request(turns, "smollm2", system=system, max_tokens=1)
+    async def count_input_tokens(*messages: Message, system: str | None = None) -> int:
+        request = Request(messages, "smollm2", system=system, max_tokens=1)
         return [chunk async for chunk in engine.stream(request)][-1].usage.input_tokens
 
-    hi = Message("user", "hi")
+    message = Message("user", "hi")
 
-    async def all_three():
+    async def count_all():
         return (
-            await read(hi, system="Be brief."),
-            await read(hi, system="Be brief, and answer in the words of an old sailor."),
-            await read(hi, Message("assistant", "Hello!"), hi, system="Be brief."),
+            await count_input_tokens(message, system="Be brief."),
+            await count_input_tokens(
+                message, system="Be brief, and answer in the words of an old sailor."
+            ),
+            await count_input_tokens(
+                message, Message("assistant", "Hello!"), message, system="Be brief."
+            ),
         )
 
-    short, long, turns = asyncio.run(all_three())
-    assert short < long
-    assert short < turns
+    short, long_system, long_history = asyncio.run(count_all())
+    assert short < long_system
+    assert short < long_history
 
 
-@real_weights
-def test_schema_holds(engine):
-    """With a schema the answer is JSON that matches it."""
+@needs_weights
+def test_an_answer_matches_its_schema(engine):
+    """If a schema is set, the answer is JSON that matches the schema."""
     schema = {
         "type": "object",
         "properties": {"name": {"type": "string"}, "age": {"type": "integer"}},
@@ -343,208 +351,208 @@ def test_schema_holds(engine):
     assert isinstance(answer["age"], int)
 
 
-@real_weights
-def test_seed_repeats_an_answer(engine):
+@needs_weights
+def test_an_equal_seed_repeats_an_answer(engine):
     """At temperature 1 an equal seed repeats the answer, and another seed changes it."""
 
-    def story(seed: int) -> str:
-        answer = asyncio.run(ask(engine, STORY, temperature=1.0, seed=seed, max_tokens=20))
+    def tell_story(seed: int) -> str:
+        answer = asyncio.run(ask(engine, STORY_PROMPT, temperature=1.0, seed=seed, max_tokens=20))
         return answer.text
 
-    assert story(1) == story(1)
-    assert story(1) != story(2)
+    assert tell_story(1) == tell_story(1)
+    assert tell_story(1) != tell_story(2)
 
 
-@real_weights
-def test_generate_gives_the_whole_answer(engine):
-    """`generate`, the interface of the seed document, works too."""
-    assert "Paris" in asyncio.run(engine.generate(PARIS, temperature=0))
+@needs_weights
+def test_generate_returns_the_complete_answer(engine):
+    """`generate` returns the text of the complete answer."""
+    assert "Paris" in asyncio.run(engine.generate(PARIS_PROMPT, temperature=0))
 
 
 @dataclass(frozen=True)
-class Bad:
-    """Settings that llama.cpp rejects, and the exception."""
+class InvalidRequest:
+    """Options that llama.cpp rejects, and the expected exception."""
 
     name: str
-    settings: dict[str, Any]
+    options: dict[str, Any]
     error: type[GatewayError]
 
 
-@real_weights
+@needs_weights
 @pytest.mark.parametrize(
-    "bad",
+    "case",
     [
-        Bad("too long", {"text": "hi " * 5000}, ContextLengthError),
-        Bad("schema", {"schema": {"type": "nonsense"}}, ProviderError),
-        Bad("temperature", {"temperature": "hot"}, ProviderError),
-        Bad("not JSON", {"params": {"x": object()}}, ProviderError),
-        Bad("surrogate", {"params": {"x": "\ud800"}}, ProviderError),
+        InvalidRequest("prompt too long", {"text": "hi " * 5000}, ContextLengthError),
+        InvalidRequest("invalid schema", {"schema": {"type": "nonsense"}}, ProviderError),
+        InvalidRequest("invalid temperature", {"temperature": "hot"}, ProviderError),
+        InvalidRequest("not JSON", {"params": {"x": object()}}, ProviderError),
+        InvalidRequest("lone surrogate", {"params": {"x": "\ud800"}}, ProviderError),
     ],
-    ids=lambda bad: bad.name,
+    ids=lambda case: case.name,
 )
-def test_bad_requests_are_typed_and_the_next_call_works(engine, bad):
-    """Invalid settings raise a typed error, not a dict or another library's exception.
-
-    The engine stays usable.
-    """
-    with pytest.raises(bad.error) as caught:
-        asyncio.run(ask(engine, **bad.settings))
+def test_invalid_requests_raise_typed_errors(engine, case):
+    """Invalid options raise a typed error, and the next call works."""
+    with pytest.raises(case.error) as caught:
+        asyncio.run(ask(engine, **case.options))
     assert caught.value.engine == "local"
     assert len(str(caught.value)) < 300
     assert "Paris" in asyncio.run(ask(engine)).text
 
 
-@real_weights
-def test_lone_surrogates_and_nul_in_a_prompt_are_answered(engine):
-    """Characters that JSON cannot carry are replaced, as in every engine."""
-    assert asyncio.run(ask(engine, "a\ud800b\x00c\U0001f600", max_tokens=3)).parts
+@needs_weights
+def test_lone_surrogates_and_nul_in_a_prompt_are_accepted(engine):
+    """Lone surrogates and NUL in a prompt are replaced, because JSON cannot contain them."""
+    assert asyncio.run(ask(engine, "a\ud800b\x00c\U0001f600", max_tokens=3)).chunk_count
 
 
-@real_weights
-def test_leaving_early_frees_the_slot(engine):
+@needs_weights
+def test_closing_a_stream_releases_its_slot(engine):
     """After three of four streams are closed, four more calls finish before the fourth stream."""
 
-    async def leave_and_ask():
-        story = question(STORY, max_tokens=3000, params={"ignore_eos": True})
-        last = asyncio.create_task(ask(engine, STORY, max_tokens=1000, params=story.params))
+    async def close_and_ask():
+        request = make_request(STORY_PROMPT, max_tokens=3000, params={"ignore_eos": True})
+        last = asyncio.create_task(
+            ask(engine, STORY_PROMPT, max_tokens=1000, params=request.params)
+        )
         for _ in range(3):
-            async with aclosing(engine.stream(story)) as stream:
+            async with aclosing(engine.stream(request)) as stream:
                 async for chunk in stream:
                     if chunk.text:
                         break
         await asyncio.gather(*(ask(engine) for _ in range(4)))
-        return last.cancel()  # false if it has ended
+        return last.cancel()  # False if the call has finished
 
-    assert asyncio.run(leave_and_ask())
+    assert asyncio.run(close_and_ask())
 
 
-@real_weights
-def test_cancelling_while_the_prompt_is_read_ends_it(engine):
-    """A cancelled call ends between two batches while its long prompt is read."""
+@needs_weights
+def test_a_call_can_be_cancelled_while_its_prompt_is_processed(engine):
+    """A call that is cancelled while its long prompt is processed ends after the current batch."""
 
     async def cancel():
         task = asyncio.create_task(ask(engine, "hi " * 3800, max_tokens=3))
-        await until(lambda: any(host._running for host in engine._hosts.values()))
+        await wait_until(lambda: any(host._running for host in engine._hosts.values()))
         (host,) = engine._hosts.values()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        return await until(lambda: not host._running)
+        return await wait_until(lambda: not host._running)
 
-    assert asyncio.run(cancel()) < 8  # reading the whole prompt takes 25 s
+    assert asyncio.run(cancel()) < 8  # processing the complete prompt takes 25 s
 
 
-@real_weights
+@needs_weights
 def test_interleaved_streams_do_not_mix(engine):
-    """Two streams read in turns each yield their own answer."""
+    """Two streams that are read alternately each yield their own answer."""
 
-    async def by_turns():
+    async def read_alternately():
         texts = ["", ""]
         streams = [
-            engine.stream(question(text, temperature=0, max_tokens=30)) for text in (PARIS, STORY)
+            engine.stream(make_request(text, temperature=0, max_tokens=30))
+            for text in (PARIS_PROMPT, STORY_PROMPT)
         ]
-        going = [0, 1]
-        while going:
-            for number in list(going):
+        open_streams = [0, 1]
+        while open_streams:
+            for number in list(open_streams):
                 try:
                     texts[number] += (await anext(streams[number])).text
                 except StopAsyncIteration:
-                    going.remove(number)
+                    open_streams.remove(number)
         return texts
 
-    paris, story = asyncio.run(by_turns())
+    paris, story = asyncio.run(read_alternately())
     assert paris == "The capital of France is Paris."
     assert "Paris" not in story
 
 
-@real_weights
-def test_first_calls_at_once_load_once(pulled, monkeypatch):
-    """Four concurrent first calls share one load."""
+@needs_weights
+def test_concurrent_first_calls_load_the_model_once(linked_weights, monkeypatch):
+    """Four concurrent first calls load the model once."""
     import xllamacpp
 
     loads = []
 
-    def counted(params):
+    def count_load(params):
         loads.append(params.api_keys)
-        time.sleep(0.1)  # lets the other threads run, as loading may on another platform
-        return xllamacpp_server(params)
+        time.sleep(0.1)  # lets other threads run, as loading does on some platforms
+        return server_class(params)
 
-    xllamacpp_server = xllamacpp.Server
-    monkeypatch.setattr(xllamacpp, "Server", counted)
-    engine = make()
+    server_class = xllamacpp.Server
+    monkeypatch.setattr(xllamacpp, "Server", count_load)
+    engine = make_engine()
 
-    async def four():
+    async def ask_concurrently():
         answers = await asyncio.gather(*(ask(engine) for _ in range(4)))
         await engine.cleanup()
         return answers
 
-    assert {answer.model for answer in asyncio.run(four())} == {"smollm2"}
+    assert {answer.model for answer in asyncio.run(ask_concurrently())} == {"smollm2"}
     assert len(loads) == 1
     assert len(loads[0][0]) >= 32
 
 
-@real_weights
-def test_one_closed_engine_leaves_another_alone(engine, pulled, capfd):
-    """Closing one engine leaves another running, and a closed one loads again.
+@needs_weights
+def test_closing_an_engine_does_not_affect_another(engine, linked_weights, capfd):
+    """Closing an engine does not affect another engine, and the closed engine can load again.
 
-    File descriptor 2 stays silent.
+    Nothing is printed to stderr.
     """
 
     async def close_one():
-        other = make()
-        await ask(other)
-        await other.cleanup()
+        second_engine = make_engine()
+        await ask(second_engine)
+        await second_engine.cleanup()
         assert "Paris" in (await ask(engine)).text
-        assert "Paris" in (await ask(other)).text
-        await other.cleanup()
-        await other.cleanup()
+        assert "Paris" in (await ask(second_engine)).text
+        await second_engine.cleanup()
+        await second_engine.cleanup()
 
     asyncio.run(close_one())
     assert capfd.readouterr() == ("", "")
 
 
-@real_weights
-def test_cleanup_ends_a_running_answer(pulled):
-    """Closing an engine raises an error in a running call instead of leaving it waiting."""
+@needs_weights
+def test_cleanup_ends_a_running_answer(linked_weights):
+    """Closing an engine raises `TruncatedError` in a running call."""
 
-    async def close_amid():
-        engine = make()
-        task = asyncio.create_task(ask(engine, STORY, max_tokens=3000))
-        await until(lambda: any(host._server for host in engine._hosts.values()))
+    async def close_during_answer():
+        engine = make_engine()
+        task = asyncio.create_task(ask(engine, STORY_PROMPT, max_tokens=3000))
+        await wait_until(lambda: any(host._server for host in engine._hosts.values()))
         await engine.cleanup()
         with pytest.raises(TruncatedError):
             await task
 
-    asyncio.run(close_amid())
+    asyncio.run(close_during_answer())
 
 
 # Process exit
 
-AMID = """if True:
+SCRIPT_WITH_ANSWER = """if True:
     import asyncio, contextlib, gc, os, signal, sys, threading
     from gatewayx_nb.errors import TruncatedError
     from tests.engines import engine_module
     from gatewayx_nb.llm_engines import Message, Request
     engine = engine_module("local").LocalEngine("", model_path=sys.argv[1])
-    begun = threading.Event()
+    started = threading.Event()
 
-    async def talk():
+    async def ask():
         with contextlib.suppress(TruncatedError):
-            await listen()
+            await read()
 
-    async def listen():
+    async def read():
         request = Request((Message("user", "Write a long story."),), "smollm2", max_tokens=3000)
         async for chunk in engine.stream(request):
             if chunk.text:
-                begun.set()
+                started.set()
 
-    def aside():
-        threading.Thread(target=asyncio.run, args=(talk(),), daemon=True).start()
-        begun.wait()
+    def ask_on_thread():
+        threading.Thread(target=asyncio.run, args=(ask(),), daemon=True).start()
+        started.wait()
 """
 
 
-def run(script: str, *args: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+def run_script(script: str, *args: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
     """Run a script in its own process."""
     return subprocess.run(
         [sys.executable, "-c", script, *args],
@@ -556,40 +564,40 @@ def run(script: str, *args: str, timeout: float = 60) -> subprocess.CompletedPro
     )
 
 
-@real_weights
+@needs_weights
 @pytest.mark.parametrize("ending", ["pass", "sys.exit(0)"])
-def test_exit_amid_an_answer_neither_hangs_nor_crashes(gguf, ending):
-    """The interpreter exits cleanly while a daemon thread receives a long answer."""
-    ended = run(f"{AMID}\n    aside()\n    {ending}", str(gguf))
-    assert (ended.returncode, ended.stderr) == (0, "")
+def test_a_process_exits_during_an_answer(gguf, ending):
+    """The interpreter exits without an error while a daemon thread receives a long answer."""
+    process = run_script(f"{SCRIPT_WITH_ANSWER}\n    ask_on_thread()\n    {ending}", str(gguf))
+    assert (process.returncode, process.stderr) == (0, "")
 
 
-@real_weights
-def test_sigint_amid_an_answer_ends_the_process(gguf):
-    """Ctrl-C during `asyncio.run` raises KeyboardInterrupt within seconds."""
-    script = f"""{AMID}
+@needs_weights
+def test_ctrl_c_during_an_answer_raises_keyboard_interrupt(gguf):
+    """Ctrl-C during `asyncio.run` raises KeyboardInterrupt within 10 s."""
+    script = f"""{SCRIPT_WITH_ANSWER}
     def interrupt():
-        begun.wait()
+        started.wait()
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=interrupt, daemon=True).start()
     try:
-        asyncio.run(talk())
+        asyncio.run(ask())
     except KeyboardInterrupt:
         sys.exit(7)
     """
     started = time.monotonic()
-    ended = run(script, str(gguf))
-    assert (ended.returncode, ended.stderr) == (7, "")
+    process = run_script(script, str(gguf))
+    assert (process.returncode, process.stderr) == (7, "")
     assert time.monotonic() - started < 10
 
 
-@real_weights
+@needs_weights
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_forked_child_ends_and_the_parent_goes_on(gguf):
-    """A forked child that drops the parent's engine closes nothing, and can load its own."""
-    script = f"""{AMID}
-    aside()
+def test_a_forked_child_does_not_affect_the_parent(gguf):
+    """A forked child that deletes the parent's engine does not stop it, and can load its own."""
+    script = f"""{SCRIPT_WITH_ANSWER}
+    ask_on_thread()
     child = os.fork()
     if not child:
         del engine
@@ -598,9 +606,9 @@ def test_forked_child_ends_and_the_parent_goes_on(gguf):
         answer = asyncio.run(engine.generate("What is the capital of France?", max_tokens=3))
         os._exit(3 if answer else 4)
     _, status = os.waitpid(child, 0)
-    begun.clear()
-    begun.wait()
+    started.clear()
+    started.wait()
     sys.exit(os.waitstatus_to_exitcode(status))
     """
-    ended = run(script, str(gguf))
-    assert (ended.returncode, ended.stderr) == (3, "")
+    process = run_script(script, str(gguf))
+    assert (process.returncode, process.stderr) == (3, "")

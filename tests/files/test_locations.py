@@ -69,7 +69,7 @@ def test_the_user_folder_has_the_layout_of_a_project(tmp_path):
     assert folder.keys == tmp_path / "gatewayx" / "config" / "secrets" / ".env.local"
 
 
-def test_a_folder_beside_an_installed_package_is_ignored(tmp_path, monkeypatch):
+def test_a_folder_next_to_an_installed_package_is_ignored(tmp_path, monkeypatch):
     """`site-packages/engines` does not belong to this package and is ignored."""
     package = tmp_path / "site-packages" / "gatewayx_nb"
     package.mkdir(parents=True)
@@ -80,8 +80,8 @@ def test_a_folder_beside_an_installed_package_is_ignored(tmp_path, monkeypatch):
     assert shipped_path("engines") == package / "engines"
 
 
-def test_in_a_clone_the_shipped_engines_are_beside_the_package():
-    """In a clone, such as this one, the folder of shipped engines is beside the package."""
+def test_in_a_clone_the_shipped_engines_are_next_to_the_package():
+    """In a clone of the repository, the folder of shipped engines is next to the package."""
     assert (shipped_path("engines") / "mock_engine.py").is_file()
 
 

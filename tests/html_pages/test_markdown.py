@@ -207,7 +207,7 @@ CASES = [
     Case("emphasis and soft breaks", "**a** *b*\n~~c~~ `d`", "<p><strong>a</strong> <em>b</em>\n"
          "<s>c</s> <code>d</code></p>\n"),
     Case("link", "[a](HTTPS://x.y/?q=1&r)", f"<p>{make_link('HTTPS://x.y/?q=1&amp;r', 'a')}</p>\n"),
-    Case("title of a link is omitted", '[a](http://x "t")', f"<p>{make_link('http://x', 'a')}</p>\n"),
+    Case("omitted title of a link", '[a](http://x "t")', f"<p>{make_link('http://x', 'a')}</p>\n"),
     Case("malformed URL", "[a](https:javascript:b)", "<p>[a](https:javascript:b)</p>\n"),
     Case("mail address", "<a@b.c>", f"<p>{make_link('mailto:a@b.c', 'a@b.c')}</p>\n"),
     Case("bare URL is text", "see https://x.y", "<p>see https://x.y</p>\n"),
@@ -239,8 +239,8 @@ def test_table_cells_are_aligned_as_in_markdown_or_left():
     """Table cells have an explicit alignment, because notebooks align cells right by default."""
     page = to_html("|a|b|\n|-|-:|\n|1|2|")
     cells = [(cell.text, cell.get("style")) for cell in find_cells(page)]
-    left, right = "text-align:left", "text-align:right"
-    assert cells == [("a", left), ("b", right), ("1", left), ("2", right)]
+    left_style, right_style = "text-align:left", "text-align:right"
+    assert cells == [("a", left_style), ("b", right_style), ("1", left_style), ("2", right_style)]
 
 
 def test_a_long_image_url_is_truncated():

@@ -166,10 +166,10 @@ def test_a_text_without_placeholders_is_unchanged(text):
 
 
 @given(st.text(), st.text(), st.text(), st.sampled_from(["{{other}}", "{{value}}", "{{", "}}", ""]))
-def test_placeholders_in_values_are_not_replaced(before, after, text, field):
+def test_placeholders_in_values_are_not_replaced(prefix, suffix, text, field):
     """A value that contains a placeholder is inserted unchanged."""
     value = text + field + text
-    template = before.replace("{", "") + "{{value}}" + after.replace("{", "")
+    template = prefix.replace("{", "") + "{{value}}" + suffix.replace("{", "")
     result = fill(template, {"value": value, "other": "expanded"})
     assert result == template.replace("{{value}}", value, 1)
 
