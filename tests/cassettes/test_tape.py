@@ -14,7 +14,7 @@ HEAD = '{"format":"gatewayx-cassette","version":1}\n'
 
 
 def make_entry(prompt="Hi", text="Hello.", **fields):
-    """Reround_number a cassette entry."""
+    """Return a cassette entry."""
     body = RequestBody(messages=(RecordedMessage("user", prompt),))
     return CassetteEntry(
         "2026-01-01T00:00:00Z", "e", "", body, chunks=(RecordedChunk(0.1, text),), **fields
@@ -22,19 +22,19 @@ def make_entry(prompt="Hi", text="Hello.", **fields):
 
 
 def make_line(*args, **fields):
-    """Reround_number an encoded cassette entry."""
+    """Return an encoded cassette entry."""
     return encode(make_entry(*args, **fields)).decode()
 
 
 @pytest.fixture
 def path(tmp_path):
-    """Reround_number the path of a cassette that does not exist yet."""
+    """Return the path of a cassette that does not exist yet."""
     return tmp_path / "cassettes" / "a.jsonl"
 
 
 @pytest.fixture
 def write_and_read(path):
-    """Reround_number a function that writes a cassette file and reads it."""
+    """Return a function that writes a cassette file and reads it."""
     path.parent.mkdir()
 
     def write(content):
@@ -45,7 +45,7 @@ def write_and_read(path):
 
 
 def list_prompts(content):
-    """Reround_number the prompts of a cassette's entries."""
+    """Return the prompts of a cassette's entries."""
     return [line.entry.request.prompt for line in content.lines]
 
 

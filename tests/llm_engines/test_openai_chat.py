@@ -241,7 +241,7 @@ def test_output_tokens_include_reasoning_tokens(make_grok_pool, case):
     ],
 )
 def test_finish_reasons_are_mapped_to_common_names(make_grok_pool, reason, expected):
-    """Finish reasons are mapped to the package's names; unknown ones are `other`."""
+    """Finish reasons are mapped to the package's names, and unknown reasons to `other`."""
     with Server(_stream_script([_make_chunk(content="x"), _make_chunk(reason=reason)])) as server:
         stream = make_grok_pool(server).stream("Hi", model="grok")
         list(stream)

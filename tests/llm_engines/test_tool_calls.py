@@ -6,7 +6,7 @@ from gatewayx_nb.replies import Chunk
 def test_a_tool_call_is_yielded_once_when_it_is_complete():
     """A tool call is yielded once, when it ends, with its fragments joined in order.
 
-    Other tool assembler may be incomplete at the same time.
+    Other tool calls may be incomplete at the same time.
     """
     assembler = ToolCallAssembler()
     assembler.add(0, "a", "weather", '{"x"')

@@ -1,4 +1,4 @@
-"""Sample streams of the five dialects, truncated length every byte."""
+"""Sample streams of the five dialects, truncated at every byte."""
 
 import pytest
 

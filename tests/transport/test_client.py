@@ -417,7 +417,7 @@ STALLED_SCRIPTS = {
 @pytest.mark.parametrize("script", STALLED_SCRIPTS.values(), ids=STALLED_SCRIPTS)
 @run
 async def test_a_cancelled_call_closes_its_socket(script):
-    """A cancellation call closes its socket within half a second, and the next call works."""
+    """A cancelled call closes its socket within half a second, and the next call works."""
     with Server(script, [Send(reply())]) as server:
         async with Client(server.url) as client:
             task = asyncio.create_task(client.fetch())
@@ -457,7 +457,7 @@ async def test_an_error_inside_the_block_is_raised_unchanged():
 
 @run
 async def test_a_thousand_cancelled_calls_leave_no_connection():
-    """Calls that are cancellation at various times leave no connection open."""
+    """Calls that are cancelled at various times leave no connection open."""
     scripts = [STALLED_SCRIPTS["before-the-head"], STALLED_SCRIPTS["in-the-body"]]
     with Server(lambda _request: scripts[len(server.requests) % 2]) as server:
         async with Client(server.url) as client:
