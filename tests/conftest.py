@@ -13,39 +13,40 @@ import pytest
 
 from gatewayx_nb import engine_pool
 
-hypothesis.settings.register_profile("steady", deadline=None)  # a busy machine must not fail a test
-hypothesis.settings.load_profile("steady")
+# A deadline would fail tests on a busy machine.
+hypothesis.settings.register_profile("no-deadline", deadline=None)
+hypothesis.settings.load_profile("no-deadline")
 
-_FOREIGN = ("GATEWAYX_", "_API_KEY", "_PROXY", "_proxy", "GEMINI_", "XAI_")
+_VARIABLE_MARKS = ("GATEWAYX_", "_API_KEY", "_PROXY", "_proxy", "GEMINI_", "XAI_")
 
 
 @pytest.fixture(autouse=True, scope="module")
-def quick_collections():
-    """Freeze the objects that exist before a module's tests, to speed up garbage collection.
+def freeze_garbage_collector():
+    """Exclude the objects that exist before a module's tests from garbage collection.
 
-    IPython collects garbage whenever a shell ends, which takes a second over a run's objects.
+    IPython collects garbage whenever a shell ends, which would take a second late in a run.
     """
     gc.collect()
     gc.freeze()
 
 
-def _folder(factory: pytest.TempPathFactory, prefix: str) -> Path:
-    """Create an empty folder; `mktemp` would scan the folders of all earlier tests."""
+def _make_folder(factory: pytest.TempPathFactory, prefix: str) -> Path:
+    """Create an empty folder, without scanning those of earlier tests as `mktemp` does."""
     return Path(tempfile.mkdtemp(prefix=prefix, dir=factory.getbasetemp()))
 
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch, tmp_path_factory):
-    """Remove the machine's keys, proxies and projects, and set an empty home for the test."""
+    """Remove the machine's keys, proxies and projects; yield an empty home folder."""
     for name in list(os.environ):
-        if any(mark in name for mark in _FOREIGN):
+        if any(mark in name for mark in _VARIABLE_MARKS):
             monkeypatch.delenv(name)
-    home = _folder(tmp_path_factory, "home-")
+    home = _make_folder(tmp_path_factory, "home-")
     monkeypatch.setenv("HOME", str(home))
     for name in ("CONFIG", "CACHE", "DATA", "STATE"):
         monkeypatch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
     monkeypatch.setenv("IPYTHONDIR", str(home / "ipython"))
-    monkeypatch.chdir(_folder(tmp_path_factory, "work-"))
+    monkeypatch.chdir(_make_folder(tmp_path_factory, "work-"))
     # A script's folder can be a project, and the test runner may be in this repository.
     monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
     yield home
@@ -53,7 +54,7 @@ def clean_environment(monkeypatch, tmp_path_factory):
 
 
 class Project:
-    """A project folder that a test edits as a user would."""
+    """A project folder, with methods that edit its files as a user does."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -80,7 +81,7 @@ class Project:
         (self.root / "config" / "gatewayx.toml").write_text(text)
 
     def engine(self, name: str, says: str = "", body: str = "") -> Path:
-        """Write an engine file without a key that returns one text or has the given body."""
+        """Write the file of a keyless engine that returns a fixed answer or has this class body."""
         path = self.engines / f"{name}_engine.py"
         path.write_text(
             "from ..llm_engines import LLMEngine\n\n\n"
@@ -93,7 +94,7 @@ class Project:
         return path
 
     def blocking_engine(self, name: str) -> Path:
-        """Write an engine whose calls block until the file that is returned exists."""
+        """Write an engine whose calls block until a file exists; return the path of that file."""
         release = self.root / f"release-{name}"
         body = (
             "    async def generate(self, prompt, **kwargs):\n"
@@ -112,14 +113,14 @@ class Project:
 
 @pytest.fixture
 def unprivileged():
-    """Yield a folder that everybody may enter, unlike pytest's, and only the owner may write."""
+    """Yield a folder that, unlike pytest's, every user may enter; only the owner may write it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder).resolve()
         path.chmod(0o755)
         yield path
-        for inner in path.rglob("*"):
-            if inner.is_dir():
-                inner.chmod(0o755)
+        for path_inside in path.rglob("*"):
+            if path_inside.is_dir():
+                path_inside.chmod(0o755)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A cassette in a real kernel: the saved outputs, which the notebook test compares."""
+"""Cassettes in a real kernel: a replayed notebook has the outputs that were saved."""
 
 import subprocess
 import sys
@@ -21,48 +21,48 @@ CELLS = (
 
 
 @pytest.fixture
-def runs(project, tmp_path):
-    """Return a function that runs the cells in a new kernel and returns their outcomes."""
+def run_notebook(project, tmp_path):
+    """Return a function that runs the notebook's cells in a new kernel and returns the outcomes."""
     home = tmp_path / "home"
     home.mkdir()
 
     def run(**env):
-        name = str(project.root / "story.ipynb")
-        with Kernel(project.root, home, JPY_SESSION_NAME=name, **env) as kernel:
+        notebook = str(project.root / "story.ipynb")
+        with Kernel(project.root, home, JPY_SESSION_NAME=notebook, **env) as kernel:
             return [kernel.run(cell) for cell in CELLS]
 
     return run
 
 
-def shown(outcome):
-    """Return the saved output of a cell, without the parts that differ when replayed."""
-    return [content["data"] for content in outcome.of("display_data", "execute_result")]
+def saved_output(outcome):
+    """Return the cell's display data and value, which a notebook saves."""
+    return [content["data"] for content in outcome.contents("display_data", "execute_result")]
 
 
-def test_a_notebook_plays_its_cassette_back(runs, project):
-    """Every replay shows the same: one display and no updates, which nbval would not compare."""
-    recorded = runs()
-    first, second = (runs(GATEWAYX_CASSETTE_MODE="replay") for _ in range(2))
+def test_every_replay_of_a_notebook_has_the_same_output(run_notebook, project):
+    """Replays of a notebook save the same output, with one display and no updates per cell."""
+    recording = run_notebook()
+    first_replay, second_replay = (run_notebook(GATEWAYX_CASSETTE_MODE="replay") for _ in range(2))
 
     assert (project.root / "cassettes" / "story.jsonl").is_file()
-    assert recorded[2].of("update_display_data")
-    assert list(map(shown, first)) == list(map(shown, second))
+    assert recording[2].contents("update_display_data")
+    assert [*map(saved_output, first_replay)] == [*map(saved_output, second_replay)]
     for cell in (2, 3):
-        assert len(first[cell].displays) == 1
-        assert not first[cell].of("update_display_data", "clear_output")
-        assert "replayed" in first[cell].shown["text/html"]
-    assert first[2].shown["text/plain"] == recorded[2].shown["text/plain"]
-    assert first[1].result == recorded[1].result == "Cassette story.jsonl is open."
-    assert first[4].result == "(True, 7, '[mock] Hi')"
-    assert "replay" in first[5].result
-    assert not any(outcome.error for outcome in (*recorded, *first, *second))
+        assert len(first_replay[cell].displays) == 1
+        assert not first_replay[cell].contents("update_display_data", "clear_output")
+        assert "replayed" in first_replay[cell].last_display["text/html"]
+    assert first_replay[2].last_display["text/plain"] == recording[2].last_display["text/plain"]
+    assert first_replay[1].result == recording[1].result == "Cassette story.jsonl is open."
+    assert first_replay[4].result == "(True, 7, '[mock] Hi')"
+    assert "replay" in first_replay[5].result
+    assert not any(outcome.error for outcome in (*recording, *first_replay, *second_replay))
 
 
-def test_nbval_compares_such_a_notebook(runs, project, tmp_path):
-    """Nbval compares the notebook strictly and fails if one word of the cassette changes."""
-    runs()
-    outcomes = runs(GATEWAYX_CASSETTE_MODE="replay")
-    book = nbformat.v4.new_notebook(
+def test_nbval_detects_a_changed_cassette(run_notebook, project, tmp_path):
+    """Nbval accepts a replayed notebook and fails if one word of its cassette changes."""
+    run_notebook()
+    outcomes = run_notebook(GATEWAYX_CASSETTE_MODE="replay")
+    notebook = nbformat.v4.new_notebook(
         metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}}
     )
     for number, (cell, outcome) in enumerate(zip(CELLS, outcomes, strict=True), start=1):
@@ -71,10 +71,12 @@ def test_nbval_compares_such_a_notebook(runs, project, tmp_path):
             for message in outcome.messages
             if message["msg_type"] in ("display_data", "execute_result")
         ]
-        book.cells.append(nbformat.v4.new_code_cell(cell, outputs=outputs, execution_count=number))
-    nbformat.write(book, project.root / "story.ipynb")
+        notebook.cells.append(
+            nbformat.v4.new_code_cell(cell, outputs=outputs, execution_count=number)
+        )
+    nbformat.write(notebook, project.root / "story.ipynb")
 
-    def nbval():
+    def run_nbval():
         return subprocess.run(
             [sys.executable, "-m", "pytest", "--nbval", "-p", "no:cacheprovider", "story.ipynb"],
             cwd=project.root,
@@ -89,9 +91,9 @@ def test_nbval_compares_such_a_notebook(runs, project, tmp_path):
         ).stdout
 
     cassette = project.root / "cassettes" / "story.jsonl"
-    good = nbval()
+    report = run_nbval()
     cassette.write_text(cassette.read_text().replace("five", "fife"))
-    bad = nbval()
+    report_after_change = run_nbval()
 
-    assert f"{len(CELLS)} passed" in good, good
-    assert "failed" in bad
+    assert f"{len(CELLS)} passed" in report, report
+    assert "failed" in report_after_change

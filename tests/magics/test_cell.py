@@ -17,68 +17,68 @@ class Recorder:
 
     def __init__(self):
         self.texts = []
-        self.finished = []
+        self.endings = []
 
     def update(self, partial):
         self.texts.append("".join(partial.text))
 
     def finish(self, reply, mark=""):
-        self.finished.append((reply.text, mark))
+        self.endings.append((reply.text, mark))
 
 
 @pytest.fixture
 def run_cell(project):
-    """Yield a function that runs a cell as a kernel does, the view's calls and the bound names."""
-    pool, view, bound = project.pool(), Recorder(), []
+    """Yield a function that runs a cell as a kernel does, its view, and the bound replies."""
+    pool, view, bound_replies = project.pool(), Recorder(), []
 
-    async def ask(line, body):
+    async def run_in_kernel(line, body):
         pool.refresh()
-        await AnswerRun(pool, cell.read(line, body, {}), view, bound.append).arun()
+        await AnswerRun(pool, cell.read(line, body, {}), view, bound_replies.append).arun()
 
-    yield ask, view, bound
+    yield run_in_kernel, view, bound_replies
     pool.close()
 
 
 def test_an_answer_is_shown_while_it_streams_and_bound(run_cell):
-    """The view receives the growing text, then the end once; the reply is bound."""
-    ask, view, bound = run_cell
+    """The view is updated with the growing text and finished once; the reply is bound."""
+    run_in_kernel, view, bound_replies = run_cell
 
-    asyncio.run(ask("mock -p rate=50", "one two"))
+    asyncio.run(run_in_kernel("mock -p rate=50", "one two"))
 
-    assert view.finished == [("[mock] one two", "")]
+    assert view.endings == [("[mock] one two", "")]
     assert view.texts == sorted(view.texts, key=len)
-    assert [str(reply) for reply in bound] == ["[mock] one two"]
+    assert [str(reply) for reply in bound_replies] == ["[mock] one two"]
 
 
-def test_a_stopped_cell_is_one_line_and_keeps_the_partial_answer(run_cell):
-    """A cell that the kernel cancels raises KeyboardInterrupt, which stops Run All.
+def test_a_cancelled_cell_raises_and_keeps_the_partial_answer(run_cell):
+    """A cell that the kernel cancels raises a one-line KeyboardInterrupt.
 
-    The partial answer is kept.
+    The partial answer is kept, and the exception ends the front end's Run All.
     """
-    ask, view, bound = run_cell
+    run_in_kernel, view, bound_replies = run_cell
 
     # A KeyboardInterrupt that leaves a task ends its event loop; IPython catches it in the task.
-    async def inside():
-        task = asyncio.ensure_future(_caught(ask("mock -p rate=20", "word " * 100)))
+    async def cancel_cell():
+        task = asyncio.ensure_future(_traceback_of(run_in_kernel("mock -p rate=20", "word " * 100)))
         while not any(view.texts):
             await asyncio.sleep(0.01)
         task.cancel()
         return await task
 
-    lines = asyncio.run(inside())
+    traceback = asyncio.run(cancel_cell())
 
-    assert lines == ["KeyboardInterrupt: stopped"]
-    ((text, mark),) = view.finished
+    assert traceback == ["KeyboardInterrupt: stopped"]
+    ((text, mark),) = view.endings
     assert text.startswith("[mock]")
     assert mark == "interrupted"
-    assert (bound[0].text, bound[0].interrupted) == (text, True)
+    assert (bound_replies[0].text, bound_replies[0].interrupted) == (text, True)
 
 
-async def _caught(work):
+async def _traceback_of(cell_run):
     try:
-        await work
-    except KeyboardInterrupt as stopped:
-        return stopped._render_traceback_()
+        await cell_run
+    except KeyboardInterrupt as error:
+        return error._render_traceback_()
     return None
 
 
@@ -91,34 +91,34 @@ def test_a_failed_cell_keeps_the_partial_answer(run_cell, project):
         "        yield Chunk(text='half')\n"
         "        raise ValueError('oh')\n",
     )
-    ask, view, bound = run_cell
+    run_in_kernel, view, bound_replies = run_cell
 
     with pytest.raises(ProviderError, match="oh"):
-        asyncio.run(ask("half", "x"))
+        asyncio.run(run_in_kernel("half", "x"))
 
-    assert view.finished == [("half", "incomplete")]
-    assert bound[0].interrupted
+    assert view.endings == [("half", "incomplete")]
+    assert bound_replies[0].interrupted
 
 
 def test_a_call_that_fails_at_once_binds_nothing(run_cell):
     """A call that fails before its first chunk shows and binds nothing."""
-    ask, view, bound = run_cell
+    run_in_kernel, view, bound_replies = run_cell
 
     with pytest.raises(GatewayError, match="418"):
-        asyncio.run(ask("mock -p fail=418", "x"))
+        asyncio.run(run_in_kernel("mock -p fail=418", "x"))
 
-    assert (view.finished, bound) == ([], [])
+    assert (view.endings, bound_replies) == ([], [])
 
 
 def test_a_quiet_cell_shows_nothing(project, capsys):
     """A quiet cell shows nothing, but binds the reply."""
-    bound = []
+    bound_replies = []
     with project.pool() as pool:
-        parsed = cell.read("mock -q", "x", {})
-        AnswerRun(pool, parsed, display.QuietView(), bound.append).run()
+        parsed_cell = cell.read("mock -q", "x", {})
+        AnswerRun(pool, parsed_cell, display.QuietView(), bound_replies.append).run()
 
     assert capsys.readouterr().out == ""
-    assert str(bound[0]) == "[mock] x"
+    assert str(bound_replies[0]) == "[mock] x"
 
 
 @pytest.mark.parametrize(
@@ -132,6 +132,6 @@ def test_a_quiet_cell_shows_nothing(project, capsys):
         ("mock", {}),
     ],
 )
-def test_the_flags_of_a_line_become_options_of_the_call(line, options):
-    """Every flag in the options table is passed to the call, even 0; omitted ones are not."""
+def test_flags_become_options_of_the_call(line, options):
+    """Flags on the line are passed to the call, even if their value is 0; omitted flags are not."""
     assert cell.read(line, "Hello", {}).options == {"model": "mock", **options}

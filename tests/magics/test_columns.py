@@ -14,21 +14,21 @@ from gatewayx_nb.magics import cell
 from gatewayx_nb.magics.cell_run import ColumnsRun
 
 
-def test_each_answer_is_shown_below_its_name(shell, capsys):
-    """A terminal shows each answer or error below its name.
+def test_each_answer_is_shown_below_its_reference(shell, capsys):
+    """A terminal shows each answer or error below its reference.
 
-    `-o` and `_reply` hold the comparison.
+    `_reply` and the variable named by `-o` are the comparison.
     """
-    assert shell.ask("%%gatewayx mock mock:b grok -o both\nSay this.") is None
+    assert shell.ask("%%gatewayx mock mock:b grok -o comparison\nSay this.") is None
 
-    out = capsys.readouterr().out
-    assert out.startswith("grok\n----\nMissingKeyError: engine 'grok' needs a key")
-    assert "\nmock\n----\n[mock] Say this.\n[mock:mock · " in out
-    assert "\nmock:b\n------\n[mock] Say this.\n[mock:b · " in out
-    both = shell.user_ns["both"]
-    assert both is shell.user_ns["_reply"]
-    assert isinstance(both, Comparison)
-    assert both.references == ("mock", "mock:b", "grok")
+    output = capsys.readouterr().out
+    assert output.startswith("grok\n----\nMissingKeyError: engine 'grok' needs a key")
+    assert "\nmock\n----\n[mock] Say this.\n[mock:mock · " in output
+    assert "\nmock:b\n------\n[mock] Say this.\n[mock:b · " in output
+    comparison = shell.user_ns["comparison"]
+    assert comparison is shell.user_ns["_reply"]
+    assert isinstance(comparison, Comparison)
+    assert comparison.references == ("mock", "mock:b", "grok")
 
 
 def test_options_reach_every_model(shell, capsys):
@@ -36,22 +36,22 @@ def test_options_reach_every_model(shell, capsys):
     shell.ask("%%gx mock mock -s 'a b' -n 3 -q\none two")
 
     assert capsys.readouterr().out == ""
-    compared = shell.user_ns["_reply"]
-    assert [reply.text for reply in compared] == ["[mock (system: a"] * 2
-    assert compared.labels == ("mock", "mock (2)")
+    comparison = shell.user_ns["_reply"]
+    assert [reply.text for reply in comparison] == ["[mock (system: a"] * 2
+    assert comparison.labels == ("mock", "mock (2)")
 
 
 def test_several_models_answer_within_other_magics(shell, capsys):
-    """Within other magics, where nothing can be awaited, the cell blocks."""
+    """Within another magic, which cannot await a cell, the cell blocks until all models answer."""
     shell.ask("%%time\n%%gatewayx mock mock:b\nhi")
 
     assert "mock:b\n------\n[mock] hi" in capsys.readouterr().out
 
 
-def test_a_cell_of_failures_is_shown_and_raises(shell, capsys):
+def test_a_cell_whose_models_all_fail_raises(shell, capsys):
     """If all models fail, the comparison is shown and bound, and the cell raises.
 
-    The exception stops Run All.
+    The exception ends the front end's Run All.
     """
     with pytest.raises(MissingKeyError, match="grok"):
         shell.ask("%%gatewayx grok anthropic\nhi")
@@ -75,7 +75,7 @@ def test_a_cell_of_failures_is_shown_and_raises(shell, capsys):
 def test_an_invalid_line_sends_nothing(shell, capsys, line, message):
     """A line that is invalid for all models raises an error, and nothing is sent.
 
-    Words after a reference are rather a prompt than a list of unknown engines.
+    Several unknown words are taken for a misplaced prompt, not for names of engines.
     """
     with pytest.raises(UsageError, match=message):
         shell.ask(f"%%gatewayx {line}\nhi")
@@ -95,70 +95,72 @@ def test_one_unknown_name_is_a_column(shell, capsys):
 
 
 def test_ctrl_c_shows_and_binds_partial_answers(shell, capsys):
-    """Ctrl-C raises a one-line error; finished replies stay complete and partial ones are bound."""
+    """Ctrl-C raises a one-line error, and the partial replies are shown and bound."""
 
-    def press():
+    def send_ctrl_c():
         time.sleep(0.5)
         signal.raise_signal(signal.SIGINT)
 
-    threading.Thread(target=press).start()
-    with pytest.raises(KeyboardInterrupt) as caught:
+    threading.Thread(target=send_ctrl_c).start()
+    with pytest.raises(KeyboardInterrupt) as error:
         shell.ask("%%gatewayx mock nope mock -p rate=20\n" + "word " * 200)
 
-    assert caught.value._render_traceback_() == ["KeyboardInterrupt: stopped"]
-    first, _, last = shell.user_ns["_reply"]
-    assert [first.interrupted, last.interrupted] == [True, True]
-    assert first.text.startswith("[mock] word")
+    assert error.value._render_traceback_() == ["KeyboardInterrupt: stopped"]
+    first_reply, _, last_reply = shell.user_ns["_reply"]
+    assert [first_reply.interrupted, last_reply.interrupted] == [True, True]
+    assert first_reply.text.startswith("[mock] word")
     assert capsys.readouterr().out.count("· interrupted]") == 2
 
 
 @pytest.fixture
 def run_cell(project):
-    """Yield a function that runs a cell as a kernel does, and the bound names."""
-    bound = []
+    """Yield a function that runs a cell as a kernel does, and the list of values it binds."""
+    bound_values = []
     with project.pool() as pool:
 
-        async def ask(line, body):
-            parsed = cell.read(line, body, {})
-            await ColumnsRun(pool, parsed, display.QuietColumns(), bound.append).arun()
+        async def run_in_kernel(line, body):
+            parsed_cell = cell.read(line, body, {})
+            await ColumnsRun(pool, parsed_cell, display.QuietColumns(), bound_values.append).arun()
 
-        yield ask, bound
+        yield run_in_kernel, bound_values
 
 
 def test_an_awaited_cell_binds_the_comparison(run_cell):
-    """A cell awaited on a kernel's event loop binds the comparison."""
-    ask, bound = run_cell
-    asyncio.run(ask("mock mock:b", "hi"))
-    assert [str(reply) for reply in bound[0]] == ["[mock] hi"] * 2
+    """A cell that is awaited, as in a kernel, binds its comparison."""
+    run_in_kernel, bound_values = run_cell
+    asyncio.run(run_in_kernel("mock mock:b", "hi"))
+    assert [str(reply) for reply in bound_values[0]] == ["[mock] hi"] * 2
 
 
 def test_an_awaited_cell_raises_if_all_models_fail(run_cell):
     """An awaited cell whose models all fail binds the comparison, then raises."""
-    ask, bound = run_cell
+    run_in_kernel, bound_values = run_cell
     with pytest.raises(MissingKeyError):
-        asyncio.run(ask("grok anthropic", "hi"))
-    assert len(bound[0]) == 2
+        asyncio.run(run_in_kernel("grok anthropic", "hi"))
+    assert len(bound_values[0]) == 2
 
 
 def test_an_awaited_cell_keeps_partial_answers_when_stopped(run_cell):
-    """A cell that the kernel cancels raises KeyboardInterrupt, which stops Run All.
+    """A cell that the kernel cancels raises KeyboardInterrupt, which ends the front end's Run All.
 
-    The partial answer is kept.
+    The partial answers are kept.
     """
-    ask, bound = run_cell
+    run_in_kernel, bound_values = run_cell
 
-    async def caught(work):
+    async def traceback_of(cell_run):
         try:
-            await work
-        except KeyboardInterrupt as stopped:
-            return stopped._render_traceback_()
+            await cell_run
+        except KeyboardInterrupt as error:
+            return error._render_traceback_()
         return None
 
-    async def inside():
-        task = asyncio.ensure_future(caught(ask("mock mock:b -p rate=20", "word " * 100)))
+    async def cancel_cell():
+        task = asyncio.ensure_future(
+            traceback_of(run_in_kernel("mock mock:b -p rate=20", "word " * 100))
+        )
         await asyncio.sleep(0.3)
         task.cancel()
         return await task
 
-    assert asyncio.run(inside()) == ["KeyboardInterrupt: stopped"]
-    assert [reply.interrupted for reply in bound[0]] == [True, True]
+    assert asyncio.run(cancel_cell()) == ["KeyboardInterrupt: stopped"]
+    assert [reply.interrupted for reply in bound_values[0]] == [True, True]

@@ -1,23 +1,23 @@
-"""Tab completion, as requested by a terminal and by a notebook page."""
+"""Tab completion, as requested by a terminal and by a notebook front end."""
 
 import pytest
 from IPython.core import completer
 from IPython.core.completer import provisionalcompleter
 
 pytestmark = pytest.mark.skipif(
-    not hasattr(completer, "context_matcher"), reason="IPython before 8.6 asks nobody else"
+    not hasattr(completer, "context_matcher"), reason="IPython before 8.6 has no other completers"
 )
 
 
-def _offered(shell, typed):
-    """Return the completions at the end of a text, each as the completed text."""
+def _complete(shell, text):
+    """Return the texts that Tab offers at the end of a text."""
     with provisionalcompleter():
-        found = shell.Completer.completions(typed, len(typed))
-        return [typed[: one.start] + one.text for one in found]
+        completions = shell.Completer.completions(text, len(text))
+        return [text[: completion.start] + completion.text for completion in completions]
 
 
 @pytest.mark.parametrize(
-    ("typed", "becomes"),
+    ("text", "completed"),
     [
         ("%gatewayx sec", "%gatewayx security"),
         ("%gx mo", "%gx mock"),
@@ -39,36 +39,36 @@ def _offered(shell, typed):
         ("x = 1\n%gatewayx sec", "x = 1\n%gatewayx security"),
     ],
 )
-def test_tab_completes_lines_and_cells(shell, typed, becomes):
+def test_tab_completes_lines_and_cells(shell, text, completed):
     """Tab completes commands, engines, models, options, conversations and notebook names."""
     shell.user_ns["country"] = "France"
     shell.ask("%%gatewayx mock -q --chat story\nhi")
 
-    offered = _offered(shell, typed)
-    assert becomes in offered
-    assert all(one.startswith(typed) for one in offered)
+    completions = _complete(shell, text)
+    assert completed in completions
+    assert all(completion.startswith(text) for completion in completions)
 
 
-@pytest.mark.parametrize("typed", ["%gatewayx mock coun", "%%gatewayx mock -o coun"])
-def test_nothing_is_offered_in_a_prompt(shell, typed):
-    """Nothing is completed in a prompt, not even Python names: a prompt is not code."""
+@pytest.mark.parametrize("text", ["%gatewayx mock coun", "%%gatewayx mock -o coun"])
+def test_a_prompt_is_not_completed(shell, text):
+    """A prompt has no completions, not even Python names, because it is not code."""
     shell.user_ns["country"] = "France"
 
-    assert _offered(shell, typed) == []
+    assert _complete(shell, text) == []
 
 
-@pytest.mark.parametrize("typed", ["coun", "print(coun", "%%timeit\ncoun"])
-def test_other_text_is_left_to_python(shell, typed):
-    """Other text is left to Python's completion, and no engine is looked up."""
+@pytest.mark.parametrize("text", ["coun", "print(coun", "%%timeit\ncoun"])
+def test_other_text_is_completed_by_python(shell, text):
+    """Text outside this package's magics is completed by IPython as Python code."""
     shell.user_ns["country"] = "France"
 
-    assert typed + "try" in _offered(shell, typed)
+    assert text + "try" in _complete(shell, text)
 
 
 def test_unloading_removes_the_completer(shell):
     """Unloading the extension removes its completer."""
     shell.run_line_magic("unload_ext", "gatewayx_nb")
     try:
-        assert "%gatewayx security" not in _offered(shell, "%gatewayx sec")
+        assert "%gatewayx security" not in _complete(shell, "%gatewayx sec")
     finally:
         shell.run_line_magic("load_ext", "gatewayx_nb")

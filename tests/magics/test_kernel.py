@@ -15,23 +15,24 @@ from gatewayx_nb.testing import Repeat, Send, Server, Stall, chunk, reply, strea
 from tests.conftest import Project
 from tests.kernels import Kernel
 
-SWALLOWED = IPython.version_info < (8,)
-SWALLOWS = pytest.mark.skipif(SWALLOWED, reason="IPython 7's `%%time` shows an error and goes on")
-LATE = pytest.mark.skipif(
-    ipykernel.version_info < (7,), reason="ipykernel 6 hears a click when the cell has ended"
+TIME_SWALLOWS_ERRORS = IPython.version_info < (8,)
+skip_if_time_swallows_errors = pytest.mark.skipif(
+    TIME_SWALLOWS_ERRORS, reason="IPython 7's `%%time` shows an error without raising it"
+)
+skip_if_clicks_are_delayed = pytest.mark.skipif(
+    ipykernel.version_info < (7,), reason="ipykernel 6 handles clicks after the cell has ended"
 )
 pytestmark = pytest.mark.kernel
 
 CANARY = "xai-canary-0123456789"
-SLOW = "%%gatewayx mock -p rate=20\n" + "word " * 2000
-AT_ONCE = 2.0
-"""Seconds that Stop may take on a busy machine.
+SLOW_CELL = "%%gatewayx mock -p rate=20\n" + "word " * 2000
+STOP_SECONDS = 2.0
+"""Maximum seconds from Stop to the end of a cell, generous because the machine may be busy.
 
-DESIGN's limit of 0.5 s is measured and reported, not asserted, because a test that depends on the
-clock fails for unrelated reasons.
+DESIGN's limit of 0.5 s is reported instead of asserted.
 """
 
-BUTTON = """\
+BUTTON_CELL = """\
 import ipywidgets
 button, label = ipywidgets.Button(), ipywidgets.Label()
 button.on_click(lambda _: setattr(label, "value", label.value + "click "))
@@ -39,20 +40,23 @@ print(button.model_id)
 """
 
 
-def _event(text):
+def _sse_event(text):
     data = {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]}
     return chunk(f"data: {json.dumps(data)}\n\n".encode())
 
 
-def _provider(seen):
-    """Reply as the prompt requests: endlessly, never, with much text and no end, or normally."""
-    match json.loads(seen.body)["messages"][-1]["content"]:
+def _answer(request):
+    """Answer as the prompt requests.
+
+    The answer is an endless stream, silence, a long text without an end, or the prompt itself.
+    """
+    match json.loads(request.body)["messages"][-1]["content"]:
         case "words":
-            return [Send(stream_head()), Repeat(_event("word "), 0.02)]
+            return [Send(stream_head()), Repeat(_sse_event("word "), 0.02)]
         case "stall":
             return [Stall()]
         case "much":
-            return [Send(stream_head() + _event("[a](" * 5000)), Stall()]
+            return [Send(stream_head() + _sse_event("[a](" * 5000)), Stall()]
         case text:
             message = {"index": 0, "message": {"content": text}, "finish_reason": "stop"}
             return [Send(reply(json.dumps({"choices": [message]}).encode()))]
@@ -61,13 +65,13 @@ def _provider(seen):
 @pytest.fixture(scope="module")
 def provider():
     """Yield a server that receives grok's calls."""
-    with Server(_provider) as server:
+    with Server(_answer) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def kernel(provider, tmp_path_factory):
-    """Yield a kernel with the extension loaded, in a project whose grok calls the provider."""
+    """Yield a kernel with the extension loaded; its grok engine calls `provider`."""
     folder = tmp_path_factory.mktemp("kernel")
     project, home = Project(folder / "project"), folder / "home"
     home.mkdir()
@@ -78,8 +82,8 @@ def kernel(provider, tmp_path_factory):
 
 
 @pytest.fixture
-def fresh(project, tmp_path):
-    """Yield a new kernel in an empty project."""
+def new_kernel(project, tmp_path):
+    """Yield a new kernel in an empty project, without the extension."""
     home = tmp_path / "home"
     home.mkdir()
     with Kernel(project.root, home) as kernel:
@@ -88,22 +92,22 @@ def fresh(project, tmp_path):
 
 
 @pytest.fixture
-def measured(record_property, capsys):
+def report_figure(record_property, capsys):
     """Return a function that prints a figure and adds it to the report."""
 
-    def tell(name, value):
+    def report(name, value):
         record_property(name, value)
         with capsys.disabled():
             sys.stdout.write(f"\n    {name}: {value:.3f}")
 
-    return tell
+    return report
 
 
-def _files(*roots):
+def _snapshot_files(*roots):
     return {(path, path.stat().st_mtime_ns) for root in roots for path in (root, *root.rglob("*"))}
 
 
-STATE = """\
+SOCKET_FUNCTIONS = """\
 import os, sys
 def _targets():
     for number in os.listdir("/proc/self/fd"):
@@ -113,248 +117,268 @@ def _targets():
             pass
 def _sockets():
     return {target for target in _targets() if target.startswith("socket:")}
-_before = _sockets()
+_sockets_before = _sockets()
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="open sockets are read from /proc")
-def test_loading_is_silent_and_touches_nothing(fresh, project, measured):
+def test_loading_has_no_side_effects(new_kernel, project, report_figure):
     """Loading prints nothing, writes no file, opens no socket and imports nothing heavy."""
-    fresh.run(STATE)
-    before = _files(project.root, fresh.home)
+    new_kernel.run(SOCKET_FUNCTIONS)
+    files_before = _snapshot_files(project.root, new_kernel.home)
 
-    loaded = fresh.run("%load_ext gatewayx_nb")
+    loading = new_kernel.run("%load_ext gatewayx_nb")
 
-    assert {m["header"]["msg_type"] for m in loaded.messages} == {"status", "execute_input"}
-    assert loaded.reply["status"] == "ok"
-    assert _files(project.root, fresh.home) == before
-    assert fresh.run("print(_sockets() - _before)").text == "set()\n"
-    heavy = ("httpx", "aiohttp", "pandas", "xllamacpp", "markdown_it", "nh3", "truststore")
-    named = fresh.run(f"print([m for m in {heavy} if m in sys.modules])")
-    assert named.text == "[]\n"
-    engines = "[m for m in sys.modules if m.startswith('gatewayx_nb.engines')]"
-    assert fresh.run(f"print({engines})").text == "[]\n"
-    took = loaded.sent_at("status")[-1] - loaded.sent_at("status")[0]
-    measured("load_ext, seconds", took)
+    assert {message["header"]["msg_type"] for message in loading.messages} == {
+        "status",
+        "execute_input",
+    }
+    assert loading.reply["status"] == "ok"
+    assert _snapshot_files(project.root, new_kernel.home) == files_before
+    assert new_kernel.run("print(_sockets() - _sockets_before)").text == "set()\n"
+    heavy_modules = ("httpx", "aiohttp", "pandas", "xllamacpp", "markdown_it", "nh3", "truststore")
+    imported_modules = new_kernel.run(f"print([m for m in {heavy_modules} if m in sys.modules])")
+    assert imported_modules.text == "[]\n"
+    engine_modules = "[m for m in sys.modules if m.startswith('gatewayx_nb.engines')]"
+    assert new_kernel.run(f"print({engine_modules})").text == "[]\n"
+    seconds = loading.sent_at("status")[-1] - loading.sent_at("status")[0]
+    report_figure("load_ext, seconds", seconds)
 
 
-def test_a_cell_streams_into_one_display(kernel, measured):
-    """An answer is displayed once and updated in place, at most ten times a second.
-
-    The notebook saves it once.
-    """
+def test_a_cell_streams_into_one_display(kernel, report_figure):
+    """An answer is one display, which is updated in place at most ten times a second."""
     words = ("**word** <script>alert(1)</script> " * 300).strip()
 
-    seen = kernel.run(f"%%gatewayx mock -p rate=200\n{words}")
+    outcome = kernel.run(f"%%gatewayx mock -p rate=200\n{words}")
 
-    assert len(seen.of("display_data")) == 1
-    ids = {content["transient"]["display_id"] for content in seen.displays}
-    assert len(ids) == 1
-    assert seen.of("execute_result", "stream", "error") == []
-    assert set(seen.shown) == {"text/plain", "text/html"}
-    assert seen.shown["text/plain"] == f"[mock] {words}"
-    assert "<strong>word</strong>" in seen.shown["text/html"]
-    assert "<script" not in seen.shown["text/html"]
-    sent = seen.sent_at("display_data", "update_display_data")
-    gaps = [after - before for before, after in itertools.pairwise(sent[:-1])]
+    assert len(outcome.contents("display_data")) == 1
+    display_ids = {content["transient"]["display_id"] for content in outcome.displays}
+    assert len(display_ids) == 1
+    assert outcome.contents("execute_result", "stream", "error") == []
+    assert set(outcome.last_display) == {"text/plain", "text/html"}
+    assert outcome.last_display["text/plain"] == f"[mock] {words}"
+    assert "<strong>word</strong>" in outcome.last_display["text/html"]
+    assert "<script" not in outcome.last_display["text/html"]
+    times = outcome.sent_at("display_data", "update_display_data")
+    gaps = [after - before for before, after in itertools.pairwise(times[:-1])]
     assert min(gaps) >= 0.09
-    measured("updates a second, of 200 chunks", len(sent) / (sent[-1] - sent[0]))
+    report_figure("updates a second, of 200 chunks", len(times) / (times[-1] - times[0]))
 
 
 @dataclass(frozen=True)
-class CallStyle:
-    """A way to call a model from a cell.
+class CallSyntax:
+    """The syntax of a call from a cell.
 
     Attributes:
-        name: Its name.
-        code: The cell; ``PROMPT`` stands for the prompt.
-        shows: Whether the partial answer is shown and bound if the cell is stopped.
+        name: The id of the test case.
+        code: The cell, with ``PROMPT`` in place of the prompt.
+        shows_answer: Whether a partial answer is shown and bound if the cell is stopped.
     """
 
     name: str
     code: str
-    shows: bool = True
+    shows_answer: bool = True
 
-    def cell(self, prompt):
+    def with_prompt(self, prompt):
         """Return the cell with this prompt."""
         return self.code.replace("PROMPT", prompt)
 
 
-CALL_STYLES = [
-    CallStyle("awaited", "%%gatewayx grok\nPROMPT"),
-    CallStyle("time", "%%time\n%%gatewayx grok\nPROMPT"),
-    CallStyle("timeit", "%%timeit -n1 -r1\n%%gatewayx grok\nPROMPT"),
-    CallStyle("ask magic", "%gatewayx ask grok PROMPT"),
-    CallStyle("short magic", "%gx grok PROMPT"),
-    CallStyle("gx.ask", "gx.ask('PROMPT', model='grok')", shows=False),
-    CallStyle("gx.stream", "for _ in gx.stream('PROMPT', model='grok'): pass", shows=False),
+CALL_SYNTAXES = [
+    CallSyntax("awaited", "%%gatewayx grok\nPROMPT"),
+    CallSyntax("time", "%%time\n%%gatewayx grok\nPROMPT"),
+    CallSyntax("timeit", "%%timeit -n1 -r1\n%%gatewayx grok\nPROMPT"),
+    CallSyntax("ask magic", "%gatewayx ask grok PROMPT"),
+    CallSyntax("short magic", "%gx grok PROMPT"),
+    CallSyntax("gx.ask", "gx.ask('PROMPT', model='grok')", shows_answer=False),
+    CallSyntax("gx.stream", "for _ in gx.stream('PROMPT', model='grok'): pass", shows_answer=False),
 ]
 
 
-def _asked(kernel, provider, cell):
-    """Start a cell; wait until its request has arrived and some output has been shown."""
-    before = len(provider.requests)
-    started = kernel.start(cell)
-    kernel.wait(lambda: len(provider.requests) > before)
-    end = time.monotonic() + 0.4
-    kernel.wait(lambda: time.monotonic() > end)
-    return started, provider.requests[-1]
+def _start_call(kernel, provider, code):
+    """Start a cell and wait for its request and 0.4 s of output.
+
+    Return the cell's id and the request.
+    """
+    request_count = len(provider.requests)
+    cell_id = kernel.start(code)
+    kernel.wait(lambda: len(provider.requests) > request_count)
+    output_deadline = time.monotonic() + 0.4
+    kernel.wait(lambda: time.monotonic() > output_deadline)
+    return cell_id, provider.requests[-1]
 
 
-@pytest.mark.parametrize("style", CALL_STYLES, ids=lambda style: style.name)
-def test_stop_keeps_the_partial_answer_and_closes_the_socket(kernel, provider, style, measured):
-    """Stop ends a cell at once with a one-line error and closes the socket.
+@pytest.mark.parametrize("syntax", CALL_SYNTAXES, ids=lambda syntax: syntax.name)
+def test_stop_keeps_the_partial_answer_and_closes_the_socket(
+    kernel, provider, syntax, report_figure
+):
+    """Stop ends a cell with a one-line error and closes the socket.
 
     The partial answer is kept, and the next cell works.
     """
     kernel.run("%%gatewayx mock -q\nearlier")
-    cell, request = _asked(kernel, provider, style.cell("words"))
+    cell, request = _start_call(kernel, provider, syntax.with_prompt("words"))
 
-    pressed = kernel.interrupt()
-    stopped = kernel.finish(cell, timeout=20)
-    took = time.monotonic() - pressed
+    interrupted_at = kernel.interrupt()
+    outcome = kernel.finish(cell, timeout=20)
+    seconds = time.monotonic() - interrupted_at
 
-    assert request.closed.wait(AT_ONCE)
-    assert stopped.error == "KeyboardInterrupt"
-    assert stopped.traceback == ["KeyboardInterrupt: stopped"]
-    assert stopped.reply["status"] == ("ok" if style.name == "time" and SWALLOWED else "error")
-    if style.shows:
-        assert stopped.shown["text/plain"].startswith("word word")
-        assert "interrupted" in stopped.shown["text/html"]
-        kept = kernel.run("print(_reply.interrupted, _reply.text[:9])")
-        assert kept.text == "True word word\n"
-    assert kernel.run("%%gatewayx mock\nafter").shown["text/plain"] == "[mock] after"
-    assert took < AT_ONCE
-    measured(f"Stop, {style.name}, to the end of the cell", took)
-    measured(f"Stop, {style.name}, to the closed socket", request.closed_at - pressed)
+    assert request.closed.wait(STOP_SECONDS)
+    assert outcome.error == "KeyboardInterrupt"
+    assert outcome.traceback == ["KeyboardInterrupt: stopped"]
+    assert outcome.reply["status"] == (
+        "ok" if syntax.name == "time" and TIME_SWALLOWS_ERRORS else "error"
+    )
+    if syntax.shows_answer:
+        assert outcome.last_display["text/plain"].startswith("word word")
+        assert "interrupted" in outcome.last_display["text/html"]
+        reply_state = kernel.run("print(_reply.interrupted, _reply.text[:9])")
+        assert reply_state.text == "True word word\n"
+    assert kernel.run("%%gatewayx mock\nafter").last_display["text/plain"] == "[mock] after"
+    assert seconds < STOP_SECONDS
+    report_figure(f"Stop, {syntax.name}, to the end of the cell", seconds)
+    report_figure(f"Stop, {syntax.name}, to the closed socket", request.closed_at - interrupted_at)
 
 
-SEVERAL = "%%gatewayx grok mock grok:other nope -o both\nPROMPT"
+COMPARISON_CELL = "%%gatewayx grok mock grok:other nope -o comparison\nPROMPT"
 
 
 @pytest.mark.parametrize("prefix", ["", "%%time\n"], ids=["awaited", "time"])
-def test_several_answers_stream_side_by_side_until_stop(kernel, provider, prefix, measured):
-    """Several answers stream into one display, saved once.
+def test_several_answers_stream_side_by_side_until_stop(kernel, provider, prefix, report_figure):
+    """The answers of several models stream into one display.
 
     Stop closes every socket and keeps the partial answers.
     """
-    before = len(provider.requests)
-    cell = kernel.start(prefix + SEVERAL.replace("PROMPT", "words"))
-    kernel.wait(lambda: len(provider.requests) == before + 2)
-    kernel.until(lambda seen: seen.shown.get("text/html", "").count("<p>word word") == 2, cell)
+    request_count = len(provider.requests)
+    cell = kernel.start(prefix + COMPARISON_CELL.replace("PROMPT", "words"))
+    kernel.wait(lambda: len(provider.requests) == request_count + 2)
+    kernel.read_until(
+        lambda outcome: outcome.last_display.get("text/html", "").count("<p>word word") == 2, cell
+    )
 
-    pressed = kernel.interrupt()
-    stopped = kernel.finish(cell, timeout=20)
-    took = time.monotonic() - pressed
+    interrupted_at = kernel.interrupt()
+    outcome = kernel.finish(cell, timeout=20)
+    seconds = time.monotonic() - interrupted_at
 
-    requests = provider.requests[before:]
-    assert all(request.closed.wait(AT_ONCE) for request in requests)
-    assert stopped.traceback == ["KeyboardInterrupt: stopped"]
-    assert len(stopped.of("display_data")) == 1
-    assert stopped.shown["text/html"].count("· interrupted<") == 2
-    assert "[mock] words\n[mock:mock · " in stopped.shown["text/plain"]
-    assert "no engine &#x27;nope&#x27;" in stopped.shown["text/html"]
-    sent = stopped.sent_at("display_data", "update_display_data")[:-1]
-    assert min(after - before for before, after in itertools.pairwise(sent)) >= 0.09
-    kept = kernel.run("print([getattr(one, 'interrupted', one.__class__) for one in both])")
+    requests = provider.requests[request_count:]
+    assert all(request.closed.wait(STOP_SECONDS) for request in requests)
+    assert outcome.traceback == ["KeyboardInterrupt: stopped"]
+    assert len(outcome.contents("display_data")) == 1
+    assert outcome.last_display["text/html"].count("· interrupted<") == 2
+    assert "[mock] words\n[mock:mock · " in outcome.last_display["text/plain"]
+    assert "no engine &#x27;nope&#x27;" in outcome.last_display["text/html"]
+    times = outcome.sent_at("display_data", "update_display_data")[:-1]
+    assert min(after - before for before, after in itertools.pairwise(times)) >= 0.09
+    result_states = kernel.run(
+        "print([getattr(result, 'interrupted', result.__class__) for result in comparison])"
+    )
     not_found = "<class 'gatewayx_nb.errors.EngineNotFoundError'>"
-    assert kept.text == f"[True, False, True, {not_found}]\n"
-    assert kernel.run("print(both is _reply)").text == "True\n"
-    assert took < AT_ONCE
-    measured("Stop, several, to the end of the cell", took)
-    measured(
+    assert result_states.text == f"[True, False, True, {not_found}]\n"
+    assert kernel.run("print(comparison is _reply)").text == "True\n"
+    assert seconds < STOP_SECONDS
+    report_figure("Stop, several, to the end of the cell", seconds)
+    report_figure(
         "Stop, several, to the last closed socket",
-        max(request.closed_at for request in requests) - pressed,
+        max(request.closed_at for request in requests) - interrupted_at,
     )
 
 
-SILENT_WAYS = [
-    *CALL_STYLES,
-    CallStyle("await gx.aask", "await gx.aask('PROMPT', model='grok')", shows=False),
-    CallStyle("gx.astream", "async for _ in gx.astream('PROMPT', model='grok'): pass", shows=False),
+SILENT_CALL_SYNTAXES = [
+    *CALL_SYNTAXES,
+    CallSyntax("await gx.aask", "await gx.aask('PROMPT', model='grok')", shows_answer=False),
+    CallSyntax(
+        "gx.astream", "async for _ in gx.astream('PROMPT', model='grok'): pass", shows_answer=False
+    ),
 ]
 
 
-@pytest.mark.parametrize("style", SILENT_WAYS, ids=lambda style: style.name)
-def test_stop_works_while_nothing_has_come(kernel, provider, style, measured):
-    """Stop works while a provider is silent, and the last reply stays bound."""
+@pytest.mark.parametrize("syntax", SILENT_CALL_SYNTAXES, ids=lambda syntax: syntax.name)
+def test_stop_works_before_the_first_chunk(kernel, provider, syntax, report_figure):
+    """Stop works while a provider is silent, and `_reply` remains the previous reply."""
     kernel.run("%%gatewayx mock -q\nearlier")
-    cell, request = _asked(kernel, provider, style.cell("stall"))
+    cell, request = _start_call(kernel, provider, syntax.with_prompt("stall"))
 
-    pressed = kernel.interrupt()
-    stopped = kernel.finish(cell, timeout=20)
-    took = time.monotonic() - pressed
+    interrupted_at = kernel.interrupt()
+    outcome = kernel.finish(cell, timeout=20)
+    seconds = time.monotonic() - interrupted_at
 
-    assert request.closed.wait(AT_ONCE)
-    assert stopped.error in ("KeyboardInterrupt", "CancelledError")
+    assert request.closed.wait(STOP_SECONDS)
+    assert outcome.error in ("KeyboardInterrupt", "CancelledError")
     assert kernel.run("print(_reply)").text == "[mock] earlier\n"
-    if style.shows:
-        assert re.search(r">grok:grok-4.6 · \d\.\d s · interrupted<", stopped.shown["text/html"])
-    assert took < AT_ONCE
-    measured(f"Stop while silent, {style.name}, to the end of the cell", took)
-    measured(f"Stop while silent, {style.name}, to the closed socket", request.closed_at - pressed)
+    if syntax.shows_answer:
+        assert re.search(
+            r">grok:grok-4.6 · \d\.\d s · interrupted<", outcome.last_display["text/html"]
+        )
+    assert seconds < STOP_SECONDS
+    report_figure(f"Stop while silent, {syntax.name}, to the end of the cell", seconds)
+    report_figure(
+        f"Stop while silent, {syntax.name}, to the closed socket",
+        request.closed_at - interrupted_at,
+    )
 
 
 @pytest.mark.parametrize(
-    "style",
-    [style for style in CALL_STYLES if style.name in ("awaited", "time", "ask magic")],
-    ids=lambda style: style.name,
+    "syntax",
+    [syntax for syntax in CALL_SYNTAXES if syntax.name in ("awaited", "time", "ask magic")],
+    ids=lambda syntax: syntax.name,
 )
-def test_stop_pressed_twice_is_stop(kernel, provider, style):
-    """A second Stop during the final rendering changes nothing: one line, and all text is kept."""
-    cell, request = _asked(kernel, provider, style.cell("much"))
+def test_a_second_stop_has_no_effect(kernel, provider, syntax):
+    """A second Stop, during the final rendering, is ignored."""
+    cell, request = _start_call(kernel, provider, syntax.with_prompt("much"))
 
     kernel.interrupt()
     time.sleep(0.03)  # like a user who presses twice
     kernel.interrupt()
-    stopped = kernel.finish(cell, timeout=20)
+    outcome = kernel.finish(cell, timeout=20)
 
-    assert request.closed.wait(AT_ONCE)
-    assert stopped.traceback == ["KeyboardInterrupt: stopped"]
-    assert "interrupted" in stopped.shown["text/html"]
+    assert request.closed.wait(STOP_SECONDS)
+    assert outcome.traceback == ["KeyboardInterrupt: stopped"]
+    assert "interrupted" in outcome.last_display["text/html"]
     assert kernel.run("print(_reply.interrupted)").text == "True\n"
-    assert kernel.run("%%gatewayx mock\nafter").shown["text/plain"] == "[mock] after"
+    assert kernel.run("%%gatewayx mock\nafter").last_display["text/plain"] == "[mock] after"
 
 
 @pytest.mark.parametrize(
     "code",
     [
-        pytest.param(SLOW, id="awaited"),
-        pytest.param(f"%%time\n{SLOW}", id="synchronous", marks=SWALLOWS),
+        pytest.param(SLOW_CELL, id="awaited"),
+        pytest.param(f"%%time\n{SLOW_CELL}", id="synchronous", marks=skip_if_time_swallows_errors),
     ],
 )
-def test_stop_stops_run_all(kernel, code):
-    """The cell after a stopped one does not run."""
-    first = kernel.start(code)
-    second = kernel.start("%%gatewayx mock\nbehind")
-    kernel.until(lambda seen: len(seen.displays) > 2, first)
+def test_stop_aborts_the_next_cell(kernel, code):
+    """A cell that is queued behind a stopped one does not run, so Stop ends Run All."""
+    cell = kernel.start(code)
+    next_cell = kernel.start("%%gatewayx mock\nnext")
+    kernel.read_until(lambda outcome: len(outcome.displays) > 2, cell)
 
     kernel.interrupt()
 
-    assert kernel.finish(first).error == "KeyboardInterrupt"
-    behind = kernel.finish(second)
-    assert behind.reply["status"] == "aborted"
-    assert behind.displays == []
+    assert kernel.finish(cell).error == "KeyboardInterrupt"
+    next_outcome = kernel.finish(next_cell)
+    assert next_outcome.reply["status"] == "aborted"
+    assert next_outcome.displays == []
 
 
-@LATE
-def test_a_click_is_handled_while_a_cell_streams(kernel, measured):
-    """A click is handled while a cell streams, also in the cell after a stopped one."""
-    button = kernel.run(BUTTON).text.strip()
-    for run in ("first", "after Stop"):
-        cell = kernel.start(SLOW)
-        kernel.until(lambda seen: len(seen.displays) > 2, cell)
-        read = len(kernel.messages)
+@skip_if_clicks_are_delayed
+def test_a_click_is_handled_while_a_cell_streams(kernel, report_figure):
+    """A click is handled while a cell streams, also in the first cell after Stop."""
+    button = kernel.run(BUTTON_CELL).text.strip()
+    for position in ("first", "after Stop"):
+        cell = kernel.start(SLOW_CELL)
+        kernel.read_until(lambda outcome: len(outcome.displays) > 2, cell)
+        message_count = len(kernel.messages)
 
-        clicked = time.monotonic()
+        clicked_at = time.monotonic()
         kernel.click(button)
-        kernel.wait(lambda read=read: "click " in repr(kernel.messages[read:]))
-        took = time.monotonic() - clicked
+        kernel.wait(
+            lambda message_count=message_count: "click " in repr(kernel.messages[message_count:])
+        )
+        seconds = time.monotonic() - clicked_at
 
-        assert not kernel.until(lambda _: True, cell).ended
+        assert not kernel.read_until(lambda _: True, cell).has_ended
         kernel.interrupt()
         kernel.finish(cell)
-        measured(f"click while a cell streams, {run}", took)
+        report_figure(f"click while a cell streams, {position}", seconds)
     assert kernel.run("print(label.value)").text == "click click \n"
 
 
@@ -372,75 +396,77 @@ def test_a_click_is_handled_while_a_cell_streams(kernel, measured):
     ],
 )
 def test_a_cell_answers_within_other_magics(kernel, cell):
-    """Within other magics, where nothing can be awaited, the cell blocks.
+    """Within another magic, which cannot await a cell, the cell blocks until it has its answer.
 
-    The answer is shown once and bound.
+    The answer is shown and bound.
     """
     kernel.run("%%gatewayx mock -q\nearlier")
 
-    seen = kernel.run(cell)
+    outcome = kernel.run(cell)
 
-    assert seen.of("error") == []
+    assert outcome.contents("error") == []
     if "capture" in cell:
-        assert seen.displays == []
-        seen = kernel.run("out.show()")
-    assert seen.shown["text/plain"] == "[mock] hi"
+        assert outcome.displays == []
+        outcome = kernel.run("out.show()")
+    assert outcome.last_display["text/plain"] == "[mock] hi"
     assert kernel.run("print(_reply)").text == "[mock] hi\n"
 
 
-def test_files_that_change_between_two_cells_are_seen_by_the_second(fresh, project, provider):
+def test_changed_files_apply_to_the_next_cell(new_kernel, project, provider):
     """Added, changed and removed keys and engine files apply to the next cell without a restart."""
-    fresh.run("%load_ext gatewayx_nb")
-    assert fresh.run("%%gatewayx grok\nhi").error == "MissingKeyError"
+    new_kernel.run("%load_ext gatewayx_nb")
+    assert new_kernel.run("%%gatewayx grok\nhi").error == "MissingKeyError"
     for key in (CANARY, f"{CANARY}-renewed"):
         project.set_keys(f"GATEWAYX_GROK_API_KEY={key}\nGATEWAYX_GROK_BASE_URL={provider.url}/v1\n")
-        assert fresh.run("%%gatewayx grok\nhi").shown["text/plain"] == "hi"
+        assert new_kernel.run("%%gatewayx grok\nhi").last_display["text/plain"] == "hi"
         assert provider.requests[-1].headers["authorization"] == f"Bearer {key}"
     project.keys.unlink()
-    assert fresh.run("%%gatewayx grok\nhi").error == "MissingKeyError"
+    assert new_kernel.run("%%gatewayx grok\nhi").error == "MissingKeyError"
 
-    assert fresh.run("%%gatewayx mine\nhi").error == "EngineNotFoundError"
-    for says in ("one", "two"):
-        project.engine("mine", says)
-        assert fresh.run("%%gatewayx mine\nhi").shown["text/plain"] == says
+    assert new_kernel.run("%%gatewayx mine\nhi").error == "EngineNotFoundError"
+    for answer in ("one", "two"):
+        project.engine("mine", answer)
+        assert new_kernel.run("%%gatewayx mine\nhi").last_display["text/plain"] == answer
     (project.engines / "mine_engine.py").unlink()
-    assert fresh.run("%%gatewayx mine\nhi").error == "EngineNotFoundError"
+    assert new_kernel.run("%%gatewayx mine\nhi").error == "EngineNotFoundError"
 
 
-def test_a_key_is_prompted_for_and_never_shown(fresh, project):
+def test_a_key_is_requested_as_a_password_and_never_shown(new_kernel, project):
     """A key is requested as a password and stored in the key file.
 
-    It is in no message, variable or history.
+    No message, variable or history entry contains it.
     """
-    fresh.run("%load_ext gatewayx_nb")
+    new_kernel.run("%load_ext gatewayx_nb")
 
-    output = fresh.run("%gatewayx key set grok", answers=(CANARY,))
+    output = new_kernel.run("%gatewayx key set grok", answers=(CANARY,))
 
-    assert fresh.asked == {"prompt": "GATEWAYX_GROK_API_KEY: ", "password": True}
-    assert output.of("error") == []
+    assert new_kernel.input_request == {"prompt": "GATEWAYX_GROK_API_KEY: ", "password": True}
+    assert output.contents("error") == []
     assert "config/secrets/.env.local" in output.result
     assert CANARY in project.keys.read_text()
     assert project.keys.stat().st_mode & 0o777 == 0o600
-    fresh.run("%gatewayx")
-    fresh.run("%gatewayx keys")
-    half = f"{CANARY[:12]!r}[::-1]"  # the search itself must not contain the key
-    kept = "[*In, *map(repr, Out.values()), *map(repr, list(get_ipython().user_ns.values()))]"
-    fresh.run(f"_found = [x for x in {kept} if {half[::-1]} in x]")
-    fresh.client.history(hist_access_type="tail", n=100)
-    assert CANARY[:12] not in repr(fresh.messages).replace(CANARY[:12][::-1], "")
+    new_kernel.run("%gatewayx")
+    new_kernel.run("%gatewayx keys")
+    reversed_search = f"{CANARY[:12]!r}[::-1]"  # the search itself must not contain the key
+    stored_values = (
+        "[*In, *map(repr, Out.values()), *map(repr, list(get_ipython().user_ns.values()))]"
+    )
+    new_kernel.run(f"_found = [x for x in {stored_values} if {reversed_search[::-1]} in x]")
+    new_kernel.client.history(hist_access_type="tail", n=100)
+    assert CANARY[:12] not in repr(new_kernel.messages).replace(CANARY[:12][::-1], "")
 
 
 @pytest.mark.parametrize(
     "line", ["%gatewayx ask mock what is this?", "%gx mock {x} $x {{ {} }} what?"]
 )
-def test_a_line_arrives_as_it_was_typed(kernel, line):
+def test_a_line_is_sent_as_typed(kernel, line):
     """A line is sent as typed, and its value is the reply; a question mark opens no help."""
     kernel.run("x = 'FILLED IN'")
 
-    seen = kernel.run(line)
+    outcome = kernel.run(line)
 
-    assert seen.reply["payload"] == []
-    assert seen.result == f"[mock] {line.split('mock ', 1)[1]}"
+    assert outcome.reply["payload"] == []
+    assert outcome.result == f"[mock] {line.split('mock ', 1)[1]}"
 
 
 @pytest.mark.parametrize(
@@ -452,7 +478,9 @@ def test_a_line_arrives_as_it_was_typed(kernel, line):
         ("%%gatewayx mock\n{{nope}}", "UsageError"),
         ("%%gatewayx mock -p fail=429\nhi", "RateLimitError"),
         pytest.param(
-            "%%time\n%%gatewayx mock -p fail=401\nhi", "AuthenticationError", marks=SWALLOWS
+            "%%time\n%%gatewayx mock -p fail=401\nhi",
+            "AuthenticationError",
+            marks=skip_if_time_swallows_errors,
         ),
         ("%gatewayx stauts", "UsageError"),
         ("%gatewayx ask gork hi", "EngineNotFoundError"),
@@ -461,78 +489,83 @@ def test_a_line_arrives_as_it_was_typed(kernel, line):
     ],
 )
 def test_an_error_is_two_lines(kernel, cell, error):
-    """An error is two lines, message and hint, in the page and in the reply."""
-    seen = kernel.run(cell)
+    """An error is two lines, message and hint, both in the output and in the kernel's reply."""
+    outcome = kernel.run(cell)
 
-    assert seen.error == error
-    assert len(seen.traceback) == 2
-    assert seen.traceback[0].startswith(f"{error}: ")
-    assert seen.reply["traceback"] == seen.traceback
+    assert outcome.error == error
+    assert len(outcome.traceback) == 2
+    assert outcome.traceback[0].startswith(f"{error}: ")
+    assert outcome.reply["traceback"] == outcome.traceback
 
 
-@pytest.mark.parametrize("within", ["", "%%time\n"])
-def test_a_failed_cell_waits_no_longer(kernel, within):
-    """After the last retry the waiting message disappears; the number of attempts stays."""
-    seen = kernel.run(f"{within}%%gatewayx mock -p fail=429\nhi")
+@pytest.mark.parametrize("prefix", ["", "%%time\n"])
+def test_the_waiting_message_disappears_after_the_last_retry(kernel, prefix):
+    """After the last retry, the output shows the number of attempts and no waiting message."""
+    outcome = kernel.run(f"{prefix}%%gatewayx mock -p fail=429\nhi")
 
-    assert "Trying again" in repr(seen.displays[:-1])
-    assert "Trying again" not in repr(seen.shown)
-    assert "3 attempts · failed" in seen.shown["text/html"]
+    assert "Trying again" in repr(outcome.displays[:-1])
+    assert "Trying again" not in repr(outcome.last_display)
+    assert "3 attempts · failed" in outcome.last_display["text/html"]
 
 
 def test_cells_run_after_a_stopped_one_and_after_reloading(kernel):
     """After a stopped cell, other cells run and the extension reloads and unloads."""
-    cell = kernel.start(SLOW)
-    kernel.until(lambda seen: len(seen.displays) > 2, cell)
+    cell = kernel.start(SLOW_CELL)
+    kernel.read_until(lambda outcome: len(outcome.displays) > 2, cell)
     kernel.interrupt()
     kernel.finish(cell)
     for word in ("one", "two"):
-        assert kernel.run(f"%%gatewayx mock\n{word}").shown["text/plain"] == f"[mock] {word}"
+        assert kernel.run(f"%%gatewayx mock\n{word}").last_display["text/plain"] == f"[mock] {word}"
 
     assert kernel.run("%reload_ext gatewayx_nb").messages[-2]["header"]["msg_type"] != "error"
-    assert kernel.run("%%gatewayx mock\nhi").shown["text/plain"] == "[mock] hi"
-    assert kernel.run("%unload_ext gatewayx_nb").of("error", "stream") == []
+    assert kernel.run("%%gatewayx mock\nhi").last_display["text/plain"] == "[mock] hi"
+    assert kernel.run("%unload_ext gatewayx_nb").contents("error", "stream") == []
     assert "not found" in kernel.run("%%gatewayx mock\nhi").text
-    assert kernel.run("%load_ext gatewayx_nb").of("error", "stream") == []
-    assert kernel.run("%%gx mock\nhi").shown["text/plain"] == "[mock] hi"
+    assert kernel.run("%load_ext gatewayx_nb").contents("error", "stream") == []
+    assert kernel.run("%%gx mock\nhi").last_display["text/plain"] == "[mock] hi"
 
 
-def test_a_job_ends_its_cell_and_streams_into_its_output(kernel):
-    """Other cells run during a job, and its chunks appear in the cell that started it."""
+def test_a_job_streams_into_the_output_of_its_cell(kernel):
+    """Other cells run during a job, and its answer appears in the cell that started it."""
     cell = kernel.start("%%gatewayx mock -p rate=20 --bg -o job\n" + "word " * 30)
-    started = kernel.finish(cell)
-    assert started.reply["status"] == "ok"
+    outcome = kernel.finish(cell)
+    assert outcome.reply["status"] == "ok"
     assert kernel.run("job.state").result == "'running'"
     assert kernel.run("1 + 1").result == "2"
 
-    kernel.until(lambda seen: "30 in" in str(seen.shown) or "31 out" in str(seen.shown), cell)
+    kernel.read_until(
+        lambda outcome: (
+            "30 in" in str(outcome.last_display) or "31 out" in str(outcome.last_display)
+        ),
+        cell,
+    )
     assert kernel.run("job.result().finish_reason").result == "'stop'"
-    assert started.shown["text/plain"].count("word") == 30
+    assert outcome.last_display["text/plain"].count("word") == 30
 
 
-def test_a_job_that_is_waited_for_answers_though_the_loop_is_held(kernel):
-    """`job.result()` blocks the loop that shows the job, but not the loop that runs it."""
-    kernel.run("%%gatewayx mock -p rate=200 --bg -o held\n" + "word " * 1500)
-    waited = kernel.run("held.result().text.count('word')")
+def test_a_job_can_be_awaited_on_the_kernels_event_loop(kernel):
+    """`job.result()` blocks the kernel's event loop, but not the loop that runs the job."""
+    kernel.run("%%gatewayx mock -p rate=200 --bg -o blocking\n" + "word " * 1500)
+    outcome = kernel.run("blocking.result().text.count('word')")
 
-    assert waited.result == "1500"
+    assert outcome.result == "1500"
 
 
 def test_a_cancelled_job_keeps_its_partial_answer(kernel):
-    """A cancelled job keeps its partial answer in its output, marked as such."""
+    """The output of a cancelled job keeps the partial answer, which is labelled as interrupted."""
     cell = kernel.start("%%gatewayx grok --bg -o words\nwords")
-    kernel.until(lambda seen: "word word" in str(seen.shown), cell)
+    kernel.read_until(lambda outcome: "word word" in str(outcome.last_display), cell)
     kernel.run("%gatewayx cancel words")
 
-    seen = kernel.until(lambda seen: "interrupted" in str(seen.shown), cell)
-    assert "word word" in str(seen.shown)
-    assert seen.reply["status"] == "ok"
+    outcome = kernel.read_until(lambda outcome: "interrupted" in str(outcome.last_display), cell)
+    assert "word word" in str(outcome.last_display)
+    assert outcome.reply["status"] == "ok"
     assert kernel.run("words.result().interrupted").result == "True"
 
 
-def test_a_cell_that_is_run_again_replaces_its_own_turn(kernel):
+def test_a_rerun_cell_replaces_its_own_turn(kernel):
     """A rerun cell replaces its own turn, identified by the front end's cell ID."""
-    for cell, prompt in (("a", "one"), ("b", "two"), ("a", "three")):
+    for cell_id, prompt in (("a", "one"), ("b", "two"), ("a", "three")):
         message = kernel.client.session.msg(
             "execute_request",
             {
@@ -543,9 +576,9 @@ def test_a_cell_that_is_run_again_replaces_its_own_turn(kernel):
                 "allow_stdin": False,
                 "stop_on_error": True,
             },
-            metadata={"cellId": cell},
+            metadata={"cellId": cell_id},
         )
         kernel.client.shell_channel.send(message)
-    listed = kernel.run("[turn.prompt.content for turn in gx.pool().chats.get('cells').turns]")
+    prompts = kernel.run("[turn.prompt.content for turn in gx.pool().chats.get('cells').turns]")
 
-    assert listed.result == "['three', 'two']"
+    assert prompts.result == "['three', 'two']"

@@ -33,8 +33,8 @@ def test_limitations_are_described_in_one_line(ipython, ipykernel, message):
 
 def test_the_status_shows_the_limitations(shell):
     """The status shows the limitation once, and only if it applies."""
-    shown = repr(shell.ask("%gatewayx status"))
-    assert ("Limited on IPython" in shown) == (IPython.version_info < (8, 6))
+    output = repr(shell.ask("%gatewayx status"))
+    assert ("Limited on IPython" in output) == (IPython.version_info < (8, 6))
 
 
 def test_the_examples_in_the_docstrings_hold():

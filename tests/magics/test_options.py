@@ -5,11 +5,11 @@ from IPython.utils.capture import capture_output
 
 from gatewayx_nb.errors import BudgetError, DeadlineError, UsageError
 
-SLOW = "%%gatewayx mock -p latency=60"
+SLOW_CELL = "%%gatewayx mock -p latency=60"
 
 
-def test_a_chat_continues_from_cell_to_cell(shell):
-    """With `--chat`, earlier turns are sent too; a cell without it sends none of them."""
+def test_a_chat_continues_across_cells(shell):
+    """Cells with `--chat` add turns to the conversation; a cell without it adds none."""
     shell.ask("%%gatewayx mock -q --chat story\nOnce")
     shell.ask("%%gatewayx mock -q\nalone")
     shell.ask("%%gatewayx mock -q -c story\nAnd then?")
@@ -18,14 +18,14 @@ def test_a_chat_continues_from_cell_to_cell(shell):
     assert [turn.prompt.content for turn in chat.turns] == ["Once", "And then?"]
 
 
-def test_a_call_that_takes_too_long_is_ended(shell):
-    """A call that takes longer than `--timeout` seconds is ended."""
+def test_a_call_that_exceeds_its_timeout_is_ended(shell):
+    """A call that takes longer than `--timeout` seconds raises `DeadlineError`."""
     with pytest.raises(DeadlineError, match=r"longer than 0\.05 s"):
-        shell.ask(f"{SLOW} --timeout 0.05\nhi")
+        shell.ask(f"{SLOW_CELL} --timeout 0.05\nhi")
 
 
-def test_a_cost_limit_stops_a_call_of_unknown_price(shell, project):
-    """A cost limit stops a call of unknown price, unless allowed."""
+def test_a_cost_limit_refuses_a_call_of_unknown_price(shell, project):
+    """With `--max-cost`, a call of unknown price needs `--allow-unpriced`."""
     project.engine("free", "hello")
     with pytest.raises(BudgetError, match="is unknown"):
         shell.ask("%%gatewayx free --max-cost 0.01\nhi")
@@ -34,7 +34,7 @@ def test_a_cost_limit_stops_a_call_of_unknown_price(shell, project):
     assert shell.user_ns["_reply"].text == "hello"
 
 
-def test_a_dry_run_shows_what_would_be_sent_and_sends_nothing(shell, project):
+def test_a_dry_run_shows_the_request_and_sends_nothing(shell, project):
     """A dry run shows the provider's JSON, the tokens and the URL, without the key."""
     key = "xai-hidden-0123456789abcdef"
     project.set_keys(
@@ -44,14 +44,14 @@ def test_a_dry_run_shows_what_would_be_sent_and_sends_nothing(shell, project):
 
     assert preview.table.rows[0][:2] == ("grok:m", "https://nowhere.invalid/v1/chat/completions")
     assert preview.table.rows[0][3] == "at most 7"
-    for piece in ('"content": "Briefly."', '"content": "Why?"', '"model": "m"'):
-        assert piece in repr(preview)
-        assert piece.replace('"', "&quot;") in preview._repr_html_()
+    for fragment in ('"content": "Briefly."', '"content": "Why?"', '"model": "m"'):
+        assert fragment in repr(preview)
+        assert fragment.replace('"', "&quot;") in preview._repr_html_()
     assert "hidden" not in repr(preview)
     assert "_reply" not in shell.user_ns
 
 
-def test_a_dry_run_of_several_shows_each(shell):
+def test_a_dry_run_of_several_models_shows_each_request(shell):
     """A dry run of several models shows each request, because they may differ."""
     preview = shell.ask("%%gatewayx mock mock:other --dry-run\nWhy?")
 
@@ -59,16 +59,16 @@ def test_a_dry_run_of_several_shows_each(shell):
     assert preview.text.startswith('mock:mock\n{\n "prompt": "Why?"')
 
 
-def test_without_streaming_the_answer_is_shown_whole(shell, monkeypatch):
+def test_without_streaming_the_answer_is_shown_once(shell):
     """With `--no-stream` each answer is shown once, at its end."""
     for references in ("mock", "mock mock:other"):
-        with capture_output() as shown:
+        with capture_output() as captured:
             shell.ask(f"%%gatewayx {references} --no-stream\none two")
-        assert "[mock] one two\n[mock:mock · " in shown.stdout.replace("mock:other", "mock:mock")
+        assert "[mock] one two\n[mock:mock · " in captured.stdout.replace("mock:other", "mock:mock")
 
 
-def test_a_job_in_a_terminal_says_how_to_get_its_answer(shell, capsys):
-    """In a terminal, without an event loop to show it, a job says how to get its answer."""
+def test_a_job_in_a_terminal_explains_how_to_get_its_answer(shell, capsys):
+    """In a terminal, which cannot update a job's output, a job prints how to get its answer."""
     shell.ask("%%gatewayx mock --bg\nhi")
 
     assert "`job1.result()` waits" in capsys.readouterr().out
@@ -98,7 +98,7 @@ def test_a_conversation_of_several_models_is_refused(shell):
         ("mock --dry", "Did you mean '--dry-run'"),
     ],
 )
-def test_an_invalid_option_is_an_error(shell, line, message):
+def test_an_invalid_option_raises(shell, line, message):
     """An invalid option raises an error before anything is sent."""
     with pytest.raises(UsageError, match=message):
         shell.ask(f"%%gatewayx {line}\nhi")
@@ -106,6 +106,6 @@ def test_an_invalid_option_is_an_error(shell, line, message):
 
 @pytest.mark.parametrize("line", ["mock mock:other --as json", "mock --bg --insert"])
 def test_a_format_that_cannot_be_shown_is_refused(shell, line):
-    """A format is refused where it cannot be shown, so that no option is silently ignored."""
+    """An option that only works for one answer in the foreground raises an error in other cells."""
     with pytest.raises(UsageError, match="as Markdown"):
         shell.ask(f"%%gatewayx {line}\nhi")

@@ -19,45 +19,43 @@ from gatewayx_nb.errors import (
 from tests.users import as_nobody
 
 
-def test_a_cell_shows_its_answer_and_its_figures(shell, capsys):
+def test_a_cell_shows_its_answer_and_metrics(shell, capsys):
     """In a terminal, the answer and its metrics are plain text; `_reply` is the reply."""
     shell.ask("%%gatewayx mock\nSay this.")
 
-    out = capsys.readouterr().out
-    assert out.startswith("[mock] Say this.\n[mock:mock · ")
-    assert "2 in, 3 out · $0]" in out
+    output = capsys.readouterr().out
+    assert output.startswith("[mock] Say this.\n[mock:mock · ")
+    assert "2 in, 3 out · $0]" in output
     assert shell.user_ns["_reply"].text == "[mock] Say this."
 
 
 def test_options_reach_the_engine(shell):
-    """Options keep the spaces of quoted values and the braces of JSON.
+    """Quoted values keep their spaces and JSON values their braces.
 
     `-o` binds the reply and `-q` shows nothing.
     """
-    with capture_output() as shown:
+    with capture_output() as captured:
         shell.ask(
             "%%gx mock -s 'a b' -n 3 -p 'x={\"y\": [1, 2]}' -p rate=1e9 -o answer -q\none two"
         )
 
-    assert shown.stdout == ""
+    assert captured.stdout == ""
     answer = shell.user_ns["answer"]
     assert answer is shell.user_ns["_reply"]
     assert (answer.text, answer.finish_reason) == ("[mock (system: a", "length")
 
 
-def test_the_line_is_passed_on_as_typed(shell):
-    """IPython does not expand `{…}` and `$…` in the line; `{{…}}` is filled in, once."""
+def test_ipython_does_not_expand_the_line(shell):
+    """IPython does not expand `{…}` and `$…` in a cell; `{{…}}` is filled in, but not twice."""
     shell.user_ns.update(secret="SECRET", name="{{secret}} {secret}", x=1.25)
 
     shell.ask("%%gatewayx mock -q -s 'for {secret} $secret {{name}}'\n{x} $x {{x:.1f}} {{ {} }}")
 
-    spoken_to = "for {secret} $secret {{secret}} {secret}"
-    assert (
-        shell.user_ns["_reply"].text == f"[mock (system: {spoken_to})] {{x}} $x 1.2 {{{{ {{}} }}}}"
-    )
+    system = "for {secret} $secret {{secret}} {secret}"
+    assert shell.user_ns["_reply"].text == f"[mock (system: {system})] {{x}} $x 1.2 {{{{ {{}} }}}}"
 
 
-def test_no_vars_leaves_every_field_unchanged(shell):
+def test_no_vars_leaves_placeholders_unchanged(shell):
     """`--no-vars` leaves placeholders in the prompt and the system prompt unchanged."""
     shell.ask("%%gx mock -q --no-vars -s {{nope}}\n{{nope}} {{x}}")
 
@@ -72,8 +70,8 @@ def test_no_vars_leaves_every_field_unchanged(shell):
         "def f(name):\n    get_ipython().run_cell_magic('gx', 'mock -q', '{{name}}')\nf('mine')",
     ],
 )
-def test_names_are_the_notebooks_wherever_the_cell_is_called(shell, cell):
-    """Placeholders are notebook variables, never locals, even in other magics and functions."""
+def test_placeholders_are_notebook_variables(shell, cell):
+    """Placeholders are notebook variables, not locals, also within other magics and functions."""
     shell.user_ns["name"] = "notebook"
 
     with capture_output():
@@ -95,7 +93,7 @@ def test_the_settings_limit_the_rows_of_a_table(shell, project):
     assert "103" not in shell.user_ns["_reply"].text
 
 
-ECHO = """\
+ECHO_BODY = """\
     features = frozenset({"system", "history", "images", "schema"})
 
     async def generate(self, prompt, messages=(), **kwargs):
@@ -103,43 +101,40 @@ ECHO = """\
         return f"{prompt}{pictures or ''}"
 """
 
-CODE = "%%gx echo {}\nHere:\n```python\nx = 1\n```"
+CODE_CELL = "%%gx echo {}\nHere:\n```python\nx = 1\n```"
 
 
-def test_code_is_bound_and_put_into_the_next_cell(shell, project, capsys):
-    """Code is bound without its fence; with `--insert` it is put into the next cell, not run."""
-    project.engine("echo", body=ECHO)
-    shell.ask(CODE.format("--as code -o code"))
+def test_code_is_bound_and_inserted_into_the_next_cell(shell, project, capsys):
+    """`--as code` binds the code without its fence; `--insert` puts it into the next cell."""
+    project.engine("echo", body=ECHO_BODY)
+    shell.ask(CODE_CELL.format("--as code -o code"))
     assert capsys.readouterr().out.startswith("x = 1\n[echo:echo · ")
     assert shell.user_ns["code"].parsed == "x = 1"
     assert shell.user_ns["code"].text.startswith("Here:")
     assert not getattr(shell, "rl_next_input", None)
 
-    shell.ask(CODE.format("--insert -q"))
+    shell.ask(CODE_CELL.format("--insert -q"))
 
     assert shell.rl_next_input == "x = 1"
     assert "x" not in shell.user_ns
 
 
-def test_code_that_a_cassette_plays_back_is_not_inserted(shell, project):
-    """Code from a replayed reply is not inserted: a rerun notebook must not grow.
-
-    The reply and its format are the same.
-    """
-    project.engine("echo", body=ECHO)
+def test_replayed_code_is_not_inserted(shell, project):
+    """Replayed code is parsed but not inserted, because a rerun notebook must not grow."""
+    project.engine("echo", body=ECHO_BODY)
     shell.ask("%gatewayx cassette code.jsonl")
     for mode in ("record", "replay"):
         shell.ask(f"%gatewayx cassette code.jsonl --mode {mode}")
         shell.rl_next_input = None
-        shell.ask(CODE.format("--insert -q"))
+        shell.ask(CODE_CELL.format("--insert -q"))
         reply = shell.user_ns["_reply"]
         assert (reply.parsed, reply.replayed) == ("x = 1", mode == "replay")
         assert shell.rl_next_input == (None if mode == "replay" else "x = 1")
 
 
-def test_data_is_bound_as_data(shell, project, capsys):
-    """`parsed` is an object, a frame or an instance of a type."""
-    project.engine("echo", body=ECHO)
+def test_answers_are_parsed_in_their_format(shell, project, capsys):
+    """`parsed` is a JSON value, a DataFrame or an instance of the schema's class."""
+    project.engine("echo", body=ECHO_BODY)
     shell.ask('%%gx echo -f json\nIt is {"a": 1}.')
     assert shell.user_ns["_reply"].parsed == {"a": 1}
     shell.ask('%%gx echo --as frame\n[{"a": 1}, {"a": 2}]')
@@ -154,11 +149,11 @@ def test_data_is_bound_as_data(shell, project, capsys):
     assert '{\n  "a": 1\n}' in capsys.readouterr().out
 
 
-def test_images_come_from_names_files_and_the_prompt(shell, project):
+def test_images_come_from_variables_files_and_the_prompt(shell, project):
     """Images come from variables, files and the prompt; those in the prompt come first."""
     import matplotlib.figure
 
-    project.engine("echo", body=ECHO)
+    project.engine("echo", body=ECHO_BODY)
     figure = matplotlib.figure.Figure()
     figure.savefig("plot.png")
     shell.user_ns.update(figure=figure, plots=["plot.png"])
@@ -172,8 +167,8 @@ def test_images_come_from_names_files_and_the_prompt(shell, project):
     assert text.endswith("Image('', https://x.example/y.png)]")
 
 
-def test_an_answer_that_does_not_fit_its_format_is_kept(shell):
-    """A reply that does not match its format is kept, like a partial answer."""
+def test_an_answer_in_an_invalid_format_is_kept(shell):
+    """An answer that does not match its format is bound as an interrupted reply."""
     with capture_output(), pytest.raises(ProviderError):
         shell.ask("%%gx mock --as json\nprose")
 
@@ -181,13 +176,13 @@ def test_an_answer_that_does_not_fit_its_format_is_kept(shell):
     assert "That is not the JSON" in shell.user_ns["_reply"].text
 
 
-def test_a_key_never_gets_into_a_prompt(shell):
-    """A key never enters a prompt, not even through an attribute of an engine."""
+def test_a_key_in_a_placeholder_is_refused(shell):
+    """A placeholder whose value is a key raises an error that does not contain the key."""
     shell.user_ns["key"] = gatewayx_nb.llm_engines.Secret("sk-canary-123456")
 
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(UsageError) as error:
         shell.ask("%%gatewayx mock\n{{key}}")
-    assert "canary" not in str(caught.value)
+    assert "canary" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -211,15 +206,15 @@ def test_an_apostrophe_in_a_line_is_part_of_the_prompt(shell):
     assert str(shell.ask("%gx mock what's 'this")) == "[mock] what's 'this"
 
 
-def test_help_is_still_help(shell, capsys):
-    """`%gatewayx?` shows the help of the magic, and similar Python text is unchanged."""
+def test_a_question_mark_after_the_magic_shows_its_help(shell, capsys):
+    """`%gatewayx?` shows the magic's help; a similar line in a Python string is unchanged."""
     shell.ask("%gatewayx?")
     assert "gatewayx help" in capsys.readouterr().out
     assert shell.ask('text = """\n%gx mock what?\n"""\ntext') == "\n%gx mock what?\n"
 
 
 @pytest.mark.parametrize(
-    ("cell", "kind", "message"),
+    ("cell", "error_class", "message"),
     [
         ("%%gatewayx mock", UsageError, "no prompt"),
         ("%%gatewayx mock\n  \n", UsageError, "no prompt"),
@@ -277,12 +272,12 @@ def test_help_is_still_help(shell, capsys):
         ("%gatewayx use", UsageError, "REF"),
     ],
 )
-def test_an_error_is_two_lines(shell, cell, kind, message):
-    """Errors have a class, two lines and a hint, and contain no key."""
-    with pytest.raises(kind) as caught:
+def test_an_error_is_two_lines(shell, cell, error_class, message):
+    """An error is displayed as two lines, its message and a hint, and contains no key."""
+    with pytest.raises(error_class) as error:
         shell.ask(cell)
 
-    lines = caught.value._render_traceback_()
+    lines = error.value._render_traceback_()
     assert re.search(message, " ".join(lines))
     assert len(lines) == 2
     assert lines[1]
@@ -291,7 +286,7 @@ def test_an_error_is_two_lines(shell, cell, kind, message):
 
 
 def test_a_failed_call_keeps_its_partial_answer(shell, project):
-    """The partial answer is shown, and bound as an interrupted reply."""
+    """The partial answer of a failed call is shown, and bound as an interrupted reply."""
     project.engine(
         "half",
         body="    async def stream(self, request):\n"
@@ -299,11 +294,11 @@ def test_a_failed_call_keeps_its_partial_answer(shell, project):
         "        yield Chunk(text='half an ')\n"
         "        raise ValueError('oh')\n",
     )
-    with capture_output() as shown, pytest.raises(ProviderError):
+    with capture_output() as captured, pytest.raises(ProviderError):
         shell.ask("%%gatewayx half\nx")
 
-    assert shown.stdout.startswith("half an \n[half:half")
-    assert "incomplete" in shown.stdout
+    assert captured.stdout.startswith("half an \n[half:half")
+    assert "incomplete" in captured.stdout
     assert (shell.user_ns["_reply"].text, shell.user_ns["_reply"].interrupted) == ("half an ", True)
 
 
@@ -317,20 +312,20 @@ def test_a_failed_call_keeps_its_partial_answer(shell, project):
         ("    x = y\n", "cannot be loaded"),
     ],
 )
-def test_the_path_of_a_faulty_file_is_relative(shell, project, body, message):
-    """The path of a faulty file is relative to the current folder.
+def test_an_error_shows_the_relative_path_of_an_engine_file(shell, project, body, message):
+    """The error of a faulty engine file shows its path relative to the current folder.
 
-    It can be typed, and a saved notebook does not reveal the machine's folders.
+    A saved notebook therefore does not reveal the machine's folders.
     """
     project.engine("shout", body=body)
 
-    with pytest.raises(GatewayError, match=message) as caught:
+    with pytest.raises(GatewayError, match=message) as error:
         shell.ask("%gatewayx shout hello")
 
-    assert "engines/shout_engine.py; the next call loads it again." in str(caught.value)
+    assert "engines/shout_engine.py; the next call loads it again." in str(error.value)
 
 
-def test_a_key_set_by_getpass_is_known_to_the_next_cell(shell, project, monkeypatch):
+def test_a_key_set_by_getpass_applies_to_the_next_cell(shell, project, monkeypatch):
     """A key set by getpass is used by the next cell and can be removed.
 
     Its file has mode 0600, and its value is never shown.
@@ -341,18 +336,18 @@ def test_a_key_set_by_getpass_is_known_to_the_next_cell(shell, project, monkeypa
 
     assert output == "The key for grok is set in config/secrets/.env.local."
     assert project.keys.stat().st_mode & 0o777 == 0o600
-    listed = repr(shell.ask("%gatewayx keys"))
-    assert "config/secrets/.env.local" in listed
-    assert "canary" not in output + listed
+    keys_table = repr(shell.ask("%gatewayx keys"))
+    assert "config/secrets/.env.local" in keys_table
+    assert "canary" not in output + keys_table
     assert "ready" in repr(shell.ask("%gatewayx status grok"))
     assert "removed" in repr(shell.ask("%gatewayx key remove grok"))
     assert "no key" in repr(shell.ask("%gatewayx status grok"))
 
 
-@pytest.mark.parametrize("entered", ["", "your_grok_key_here", "two words"])
-def test_a_placeholder_is_not_written(shell, project, monkeypatch, entered):
-    """A placeholder is refused without an echo, and the file is unchanged."""
-    monkeypatch.setattr("getpass.getpass", lambda _: entered)
+@pytest.mark.parametrize("typed_key", ["", "your_grok_key_here", "two words"])
+def test_an_invalid_key_is_not_written(shell, project, monkeypatch, typed_key):
+    """An empty key, a placeholder or a key with a space is refused and not written."""
+    monkeypatch.setattr("getpass.getpass", lambda _: typed_key)
 
     with pytest.raises(UsageError, match="nothing was written"):
         shell.ask("%gatewayx key set grok")
@@ -360,26 +355,26 @@ def test_a_placeholder_is_not_written(shell, project, monkeypatch, entered):
 
 
 @pytest.mark.parametrize("line", ["%gx mine hi", "%gx ask mine hi", "%%gx mine -q\nhi"])
-def test_an_engine_is_there_in_the_next_cell(shell, project, line):
-    """An added, changed or removed engine applies to the next cell, however it is called."""
+def test_a_changed_engine_applies_to_the_next_cell(shell, project, line):
+    """An added, changed or removed engine applies to the next cell, with each way to call it."""
 
-    def answer():
+    def ask_engine():
         shell.ask(line)
         return shell.user_ns["_reply"].text
 
     project.engine("mine", "one")
-    assert answer() == "one"
+    assert ask_engine() == "one"
     project.engine("mine", "two")
-    assert answer() == "two"
+    assert ask_engine() == "two"
     (project.engines / "mine_engine.py").unlink()
     with pytest.raises((UsageError, EngineNotFoundError), match="'mine'"):
-        answer()
+        ask_engine()
 
 
 def test_init_creates_a_project_and_overwrites_nothing(shell, tmp_path, monkeypatch):
-    """`init` creates a project at the repository's root and overwrites nothing.
+    """`init` creates a project at the repository's root and overwrites no file.
 
-    The pool uses it at once.
+    The default pool uses the project at once.
     """
     monkeypatch.delenv("GATEWAYX_HOME")
     root = tmp_path / "repository"
@@ -387,23 +382,26 @@ def test_init_creates_a_project_and_overwrites_nothing(shell, tmp_path, monkeypa
     (root / "sub").mkdir()
     monkeypatch.chdir(root / "sub")
 
-    made = repr(shell.ask("%gatewayx init"))
+    output = repr(shell.ask("%gatewayx init"))
     (root / "config" / "gatewayx.toml").write_text("# mine\n")
     monkeypatch.chdir(root)
-    again = repr(shell.ask("%gatewayx init"))
+    second_output = repr(shell.ask("%gatewayx init"))
 
-    assert made.startswith(f"{root} is a project: created config/gatewayx.toml")
-    assert again.startswith("This folder is a project: all files already exist.")
+    assert output.startswith(f"{root} is a project: created config/gatewayx.toml")
+    assert second_output.startswith("This folder is a project: all files already exist.")
     assert (root / "config" / "gatewayx.toml").read_text() == "# mine\n"
     assert (root / "config" / "secrets" / ".gitignore").read_text().endswith("*\n")
     assert (root / "engines" / ".gitignore").is_file()
     assert gatewayx_nb.pool().config.project.root == root
 
 
-def test_state_commands_name_everything(shell, project):
-    """The bare magic shows engines, the default, the project and five examples."""
+def test_the_bare_magic_shows_the_state(shell, project):
+    """The bare magic shows the engines, the default model and the project folder.
+
+    `models` lists an engine's models, and `use` changes the default.
+    """
     project.engine("mine", "x")
-    shown = repr(shell.ask("%gatewayx"))
+    output = repr(shell.ask("%gatewayx"))
 
     for word in (
         "grok",
@@ -414,42 +412,42 @@ def test_state_commands_name_everything(shell, project):
         str(project.root),
         "%%gatewayx",
     ):
-        assert word in shown
+        assert word in output
     assert "mine" in repr(shell.ask("%gatewayx models"))
     assert "mine" not in repr(shell.ask("%gatewayx models grok"))
     assert "The default model is mine, saved" in repr(shell.ask("%gatewayx use mine --save"))
     assert "Default model: mine" in repr(shell.ask("%gatewayx status"))
 
 
-def test_health_is_a_table_of_engines_that_work(shell, project):
-    """Health is a table of the configured engines, or of the named ones."""
+def test_health_is_a_table_of_engines(shell, project):
+    """`health` checks all configured engines, and `health NAME` only the named engine."""
     project.engine("broken", body="    oops\n")
 
-    every, one = (repr(shell.ask(f"%gatewayx health{name}")) for name in ("", " mock"))
+    table, row_table = (repr(shell.ask(f"%gatewayx health{name}")) for name in ("", " mock"))
 
-    rows = {line.split()[0]: line for line in every.splitlines() if line}
+    rows = {line.split()[0]: line for line in table.splitlines() if line}
     assert rows["mock"].split()[1:] == ["yes", "0.00", "s"]
     assert rows["broken"].split()[1] == "no"
     assert "NameError" in rows["broken"]
-    assert "`%gatewayx status`" in every
-    assert [line.split()[0] for line in one.splitlines()] == ["engine", "------", "mock"]
+    assert "`%gatewayx status`" in table
+    assert [line.split()[0] for line in row_table.splitlines()] == ["engine", "------", "mock"]
 
 
-def test_a_dash_within_a_text_is_not_an_option(shell):
-    """An option in a quoted argument is not parsed: `-h` in a system prompt shows no help."""
+def test_a_dash_within_a_quoted_value_is_not_an_option(shell):
+    """An option inside a quoted value is not parsed: `-h` in a system prompt shows no help."""
     shell.ask('%%gx mock -q -s "explain the -h option"\nhi')
 
     assert str(shell.user_ns["_reply"]) == "[mock (system: explain the -h option)] hi"
 
 
-def test_any_blank_ends_a_word(shell):
-    """Words are separated by any whitespace, such as tabs."""
+def test_words_are_separated_by_any_whitespace(shell):
+    """A tab separates a reference from its prompt, as a space does."""
     assert str(shell.ask("%gx mock\thi  there")) == "[mock] hi  there"
 
 
 def test_help_lists_every_command(shell):
-    """Help lists every command, or the options of one."""
-    shown = repr(shell.ask("%gatewayx help"))
+    """`help` lists every command, and `help COMMAND` shows the options of one command."""
+    output = repr(shell.ask("%gatewayx help"))
     for command in (
         "init",
         "status",
@@ -462,79 +460,81 @@ def test_help_lists_every_command(shell):
         "ask",
         "health",
     ):
-        assert f"%gatewayx {command}" in shown
+        assert f"%gatewayx {command}" in output
     assert "--save" in repr(shell.ask("%gatewayx help use"))
     assert "--temperature" in repr(shell.ask("%%gatewayx -h"))
 
 
-def test_loading_twice_is_loading_once_and_unloading_leaves_nothing(shell):
-    """Loading twice has no further effect, and unloading restores the shell."""
-    before = len(shell.input_transformers_post)
+def test_loading_twice_has_no_effect_and_unloading_restores_the_shell(shell):
+    """Loading again adds no transformer, and unloading removes the magics and the transformer."""
+    transformer_count = len(shell.input_transformers_post)
     shell.run_line_magic("load_ext", "gatewayx_nb")
     gatewayx_nb.load_ipython_extension(shell)
-    assert len(shell.input_transformers_post) == before
+    assert len(shell.input_transformers_post) == transformer_count
 
     gatewayx_nb.unload_ipython_extension(shell)
 
     assert shell.find_line_magic("gx") is None
     assert shell.find_cell_magic("gatewayx") is None
-    assert len(shell.input_transformers_post) == before - 1
+    assert len(shell.input_transformers_post) == transformer_count - 1
     gatewayx_nb.load_ipython_extension(shell)
 
 
 @pytest.fixture
-def steered(project, monkeypatch, shell):
-    """Return a shell in a project that redirects a key from the user folder."""
+def redirected_shell(project, monkeypatch, shell):
+    """Return a shell in a project that redirects a key from the environment."""
     monkeypatch.setenv("GATEWAYX_GROK_API_KEY", "canary-key")
     project.settings('engines.grok.base_url = "https://gateway.example/v1"')
     return shell
 
 
-def test_trust_shows_where_keys_would_go_and_remembers_a_yes(steered, monkeypatch, capsys):
-    """`trust` shows engine, host and file, then asks; after a yes the next call has the key."""
+def test_trust_shows_the_destination_of_a_key_and_saves_a_yes(
+    redirected_shell, monkeypatch, capsys
+):
+    """`trust` shows the host and the setting, then asks; after a yes the engine can be used."""
     questions = []
     monkeypatch.setattr("builtins.input", lambda question: questions.append(question) or "y")
-    with pytest.raises(TrustError) as caught:
-        steered.ask("%gatewayx use grok")
-    assert "`%gatewayx trust`" in caught.value.describe()
+    with pytest.raises(TrustError) as error:
+        redirected_shell.ask("%gatewayx use grok")
+    assert "`%gatewayx trust`" in error.value.describe()
 
-    note = steered.ask("%gatewayx trust")
+    result = redirected_shell.ask("%gatewayx trust")
 
-    shown = capsys.readouterr().out
-    assert "https://gateway.example" in shown
-    assert "[engines.grok] base_url in its settings" in shown
-    assert "canary" not in shown + repr(note)
+    output = capsys.readouterr().out
+    assert "https://gateway.example" in output
+    assert "[engines.grok] base_url in its settings" in output
+    assert "canary" not in output + repr(result)
     assert len(questions) == 1
-    steered.ask("%gatewayx use grok")
-    assert "Nothing to trust" in repr(steered.ask("%gatewayx trust"))
+    redirected_shell.ask("%gatewayx use grok")
+    assert "Nothing to trust" in repr(redirected_shell.ask("%gatewayx trust"))
 
 
 @pytest.mark.parametrize("answer", ["", "n", "no", "yess"])
-def test_anything_but_yes_trusts_nothing(steered, monkeypatch, answer):
-    """Any answer except yes trusts nothing; the error says what works without trust."""
+def test_any_answer_but_yes_grants_no_trust(redirected_shell, monkeypatch, answer):
+    """Any answer except yes grants no trust; the error suggests a key for the project instead."""
     monkeypatch.setattr("builtins.input", lambda _: answer)
 
-    with pytest.raises(TrustError, match="your keys are not sent") as caught:
-        steered.ask("%gatewayx trust")
-    assert "%gatewayx key set grok" in caught.value.describe()
+    with pytest.raises(TrustError, match="your keys are not sent") as error:
+        redirected_shell.ask("%gatewayx trust")
+    assert "%gatewayx key set grok" in error.value.describe()
     with pytest.raises(TrustError):
-        steered.ask("%gatewayx use grok")
+        redirected_shell.ask("%gatewayx use grok")
 
 
-def test_trust_without_a_person_is_refused(steered, monkeypatch):
-    """Trust is refused in a front end without input, such as nbval's."""
+def test_trust_without_input_is_refused(redirected_shell, monkeypatch):
+    """`trust` raises an error in a front end that cannot ask for input, such as nbval."""
 
-    def nobody(_):
+    def raise_not_implemented(_):
         raise StdinNotImplementedError
 
-    monkeypatch.setattr("builtins.input", nobody)
+    monkeypatch.setattr("builtins.input", raise_not_implemented)
 
     with pytest.raises(TrustError, match="cannot ask for confirmation"):
-        steered.ask("%gatewayx trust")
+        redirected_shell.ask("%gatewayx trust")
 
 
-def test_an_import_lists_names_and_no_values(shell, project, tmp_path):
-    """An import lists imported and skipped names, with reasons and without values.
+def test_a_key_import_lists_names_without_values(shell, project, tmp_path):
+    """A key import lists imported and skipped names, with reasons and without values.
 
     The next cell can use the keys.
     """
@@ -555,7 +555,7 @@ def test_an_import_lists_names_and_no_values(shell, project, tmp_path):
     assert re.search(r"grok +set +GATEWAYX_GROK_API_KEY", repr(shell.ask("%gatewayx keys")))
 
 
-PARROT = """\
+PARROT_ENGINE = """\
 from ..llm_engines import LLMEngine
 
 class Parrot(LLMEngine):
@@ -570,12 +570,12 @@ class Parrot(LLMEngine):
     "line",
     ["use parrot --save", "init", "key set grok", "key set grok --user", "key import {0}/.env"],
 )
-def test_a_read_only_folder_is_an_error_of_two_lines(shell, unprivileged, monkeypatch, line):
-    """With a read-only home and project, errors are two lines."""
+def test_a_read_only_folder_raises_a_two_line_error(shell, unprivileged, monkeypatch, line):
+    """A command that writes into a read-only project or user folder raises a two-line error."""
     (unprivileged / ".env").write_text("XAI_API_KEY=k\n")
     # A shipped engine would do, unless the repository is in a folder that only root can enter.
     (unprivileged / "engines").mkdir()
-    (unprivileged / "engines" / "parrot_engine.py").write_text(PARROT)
+    (unprivileged / "engines" / "parrot_engine.py").write_text(PARROT_ENGINE)
     unprivileged.chmod(0o555)
     monkeypatch.setattr("getpass.getpass", lambda _: "sk-1234")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(unprivileged))
@@ -583,8 +583,8 @@ def test_a_read_only_folder_is_an_error_of_two_lines(shell, unprivileged, monkey
     gatewayx_nb.engine_pool.reset()
     gatewayx_nb.ask("x", model="parrot")
 
-    with as_nobody(), pytest.raises(ConfigError, match="cannot be written: Permission") as caught:
+    with as_nobody(), pytest.raises(ConfigError, match="cannot be written: Permission") as error:
         shell.run_line_magic("gatewayx", line.format(unprivileged))
 
-    assert len(caught.value._render_traceback_()) == 2
+    assert len(error.value._render_traceback_()) == 2
     unprivileged.chmod(0o755)

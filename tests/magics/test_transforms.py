@@ -2,24 +2,24 @@ import pytest
 
 from gatewayx_nb.magics.transforms import CallCell, Depth, keep_question
 
-CELL = "get_ipython().run_cell_magic('gatewayx', 'mock', 'hi\\n')\n"
-OTHER = "get_ipython().run_cell_magic('time', '', '')\n"
-EMPTY = "get_ipython().run_cell_magic('gx', 'mock', '')\n"
+CALL = "get_ipython().run_cell_magic('gatewayx', 'mock', 'hi\\n')\n"
+OTHER_MAGIC = "get_ipython().run_cell_magic('time', '', '')\n"
+EMPTY_CALL = "get_ipython().run_cell_magic('gx', 'mock', '')\n"
 
 
 def test_a_cell_is_awaited_at_depth_0_only():
-    """A cell is awaited only at depth 0; inside another cell or without an event loop it blocks."""
+    """A cell blocks within another cell and without an event loop; otherwise it is awaited."""
     depth = Depth()
-    awaited = CallCell(depth)([CELL])
+    awaited = CallCell(depth)([CALL])
     depth.enter()
 
     assert awaited == ["await get_ipython().run_cell_magic('gatewayx_awaited', 'mock', 'hi\\n')\n"]
-    assert CallCell(depth)([CELL]) == [CELL]
-    assert CallCell(None)([CELL]) == [CELL]
+    assert CallCell(depth)([CALL]) == [CALL]
+    assert CallCell(None)([CALL]) == [CALL]
 
 
-def test_the_cell_that_loads_the_extension_was_never_counted():
-    """The cell that loads the extension is not counted, so its end leaves the depth at 0."""
+def test_the_cell_that_loads_the_extension_is_not_counted():
+    """The depth stays 0 at the end of the cell that loads the extension, whose start was missed."""
     depth = Depth()
     depth.leave()
     depth.enter()
@@ -27,19 +27,19 @@ def test_the_cell_that_loads_the_extension_was_never_counted():
     assert depth.cells == 1
 
 
-def test_an_empty_body_becomes_a_line():
-    """A cell magic without a body becomes a line magic, whose error says what is missing."""
-    assert CallCell(None)([EMPTY]) == ["get_ipython().run_cell_magic('gx', 'mock', '\\n')\n"]
+def test_an_empty_body_becomes_an_empty_line():
+    """An empty body is replaced by an empty line, so the magic can report the missing prompt."""
+    assert CallCell(None)([EMPTY_CALL]) == ["get_ipython().run_cell_magic('gx', 'mock', '\\n')\n"]
 
 
-@pytest.mark.parametrize("lines", [[], ["x = 1\n"], [OTHER]])
-def test_other_cells_are_left_alone(lines):
-    """Other cells are not changed by a single character."""
+@pytest.mark.parametrize("lines", [[], ["x = 1\n"], [OTHER_MAGIC]])
+def test_other_cells_are_unchanged(lines):
+    """Cells without this package's cell magics are unchanged."""
     assert CallCell(Depth())(lines) == lines
 
 
 @pytest.mark.parametrize(
-    ("line", "kept"),
+    ("line", "transformed"),
     [
         ("%gx mock why?\n", "get_ipython().run_line_magic('gx', 'mock why?')\n"),
         (
@@ -53,18 +53,18 @@ def test_other_cells_are_left_alone(lines):
         ("print?\n", "print?\n"),
     ],
 )
-def test_a_question_is_part_of_the_prompt(line, kept):
-    """A question mark is part of the prompt on a line of this package with words.
+def test_a_question_is_part_of_the_prompt(line, transformed):
+    """A question mark that ends a prompt on a magic line does not become IPython's help.
 
-    Everything else is unchanged.
+    Lines without a prompt, and lines of other magics, are unchanged.
     """
-    assert keep_question([line]) == [kept]
+    assert keep_question([line]) == [transformed]
 
 
-def test_texts_and_cell_magics_are_left_alone():
-    """A line that looks like a call is unchanged in a prompt below `%%gx` or in a string."""
+def test_strings_and_cell_bodies_are_unchanged():
+    """A line that looks like a magic is unchanged in the body of `%%gx` and in a string."""
     cell = ["%%gx mock\n", "%gx mock why?\n"]
-    text = ['"""\n', "%gx mock why?\n", '"""\n']
+    string = ['"""\n', "%gx mock why?\n", '"""\n']
 
     assert keep_question(cell) == cell
-    assert keep_question(text) == text
+    assert keep_question(string) == string

@@ -12,7 +12,7 @@ from tests.kernels import Kernel
 
 CANARY = "sk-canary-7Hq2pVxN4mTzK9wB"
 
-TYPED = [
+CELLS_WITH_KEY = [
     f"%gatewayx key set grok {CANARY}",
     f"%gatewayx key set grok={CANARY}",
     f"%gatewayx key set {CANARY}",
@@ -34,7 +34,7 @@ TYPED = [
 ]
 
 
-def copies(shell):
+def stored_input(shell):
     """Yield all input that a shell stores, including the database file and its journals."""
     history = shell.history_manager
     history.writeout_cache()
@@ -47,24 +47,24 @@ def copies(shell):
     yield from (path.read_bytes().decode("latin-1") for path in file.parent.glob(f"{file.name}*"))
 
 
-@pytest.mark.parametrize("cell", TYPED)
-def test_a_key_on_a_line_is_refused_and_forgotten(shell, cell, capsys, project):
-    """A typed key is refused and removed, repeatedly; the message says what else to do.
+@pytest.mark.parametrize("cell", CELLS_WITH_KEY)
+def test_a_typed_key_is_refused_and_removed_from_the_history(shell, cell, capsys, project):
+    """A key on a command's line is refused and removed from the history, each time.
 
-    It does not repeat the key.
+    The error says to delete the cell's text and renew the key, and does not repeat the key.
     """
     for _ in range(2):
         shell.ask("'before'")
         with pytest.raises(
             UsageError, match=r"the cell still contains it.*renew that key"
-        ) as caught:
+        ) as error:
             shell.ask(cell)
         shell.ask("'after'")
 
-    out = capsys.readouterr()
-    assert "canary" not in f"{out.out}{out.err}{caught.value!r}{caught.value.__context__}"
+    output = capsys.readouterr()
+    assert "canary" not in f"{output.out}{output.err}{error.value!r}{error.value.__context__}"
     assert not project.keys.exists()
-    assert "canary" not in "".join(copies(shell))
+    assert "canary" not in "".join(stored_input(shell))
     assert "'before'" in shell.history_manager.input_hist_raw
     assert STUB in shell.history_manager.input_hist_raw
     shell.run_line_magic("history", "-g")
@@ -79,32 +79,32 @@ def test_other_lines_stay_in_the_history(shell, monkeypatch):
         shell.ask("%gatewayx key set")
 
     assert shell.history_manager.input_hist_raw[1:] == ["%gatewayx key set grok", STUB]
-    assert CANARY not in "".join(copies(shell))
+    assert CANARY not in "".join(stored_input(shell))
 
 
-def test_a_history_that_cannot_be_cleaned_is_reported(shell):
-    """If another program locks the database, the error says the key could not be removed."""
+def test_a_key_that_cannot_be_removed_is_reported(shell):
+    """If another program locks the database, the error reports that the key is still in it."""
     history = shell.history_manager
     history.writeout_cache()
     history.db.execute("PRAGMA busy_timeout = 0")
-    holder = sqlite3.connect(history.hist_file, isolation_level=None)
-    holder.execute("BEGIN EXCLUSIVE")
+    locking_connection = sqlite3.connect(history.hist_file, isolation_level=None)
+    locking_connection.execute("BEGIN EXCLUSIVE")
 
     with pytest.raises(UsageError, match="could not be removed from the history database"):
         shell.ask(f"%gatewayx key set grok {CANARY}")
 
-    holder.close()
-    assert CANARY not in "".join(copies(shell))
+    locking_connection.close()
+    assert CANARY not in "".join(stored_input(shell))
 
 
-LOOK = """
+SEARCH = """
 import linecache
-_word = {word!r}[::-1]
+_key = {key!r}[::-1]
 _history = get_ipython().history_manager
-_kept = [*In, *_history.input_hist_raw, *_ih, _i, _ii, _iii, _history._i00]
-_kept += [value for name, value in list(globals().items()) if name.startswith("_i")]
-_kept += [*linecache.cache.values(), *getattr(linecache, "_ipython_cache", dict()).values()]
-print("found", sum(_word in repr(text) for text in _kept), "of", len(_kept))
+_stored = [*In, *_history.input_hist_raw, *_ih, _i, _ii, _iii, _history._i00]
+_stored += [value for name, value in list(globals().items()) if name.startswith("_i")]
+_stored += [*linecache.cache.values(), *getattr(linecache, "_ipython_cache", dict()).values()]
+print("found", sum(_key in repr(text) for text in _stored), "of", len(_stored))
 """
 
 
@@ -117,20 +117,20 @@ print("found", sum(_word in repr(text) for text in _kept), "of", len(_kept))
         f"%%gatewayx key set grok\n{CANARY}",
     ],
 )
-def test_a_kernel_forgets_a_typed_key(project, tmp_path, cell):
+def test_a_kernel_removes_a_typed_key_from_its_history(project, tmp_path, cell):
     """A kernel removes a typed key from its history database, while it runs and at its end."""
     (home := tmp_path / "home").mkdir()
     with Kernel(project.root, home) as kernel:
         kernel.run("%load_ext gatewayx_nb")
         for _ in range(2):
-            refused = kernel.run(cell)
-            assert "it was removed from the history" in "".join(refused.traceback)
-            assert CANARY not in repr(refused.of("error", "stream", "display_data"))
-        looked = kernel.run(LOOK.format(word="canary"[::-1]))
-        listed = kernel.run("%history\n%history -g")
-        assert looked.text.startswith("found 0 of ")
-        assert "%load_ext gatewayx_nb" in listed.text
-        assert CANARY not in listed.text
+            outcome = kernel.run(cell)
+            assert "it was removed from the history" in "".join(outcome.traceback)
+            assert CANARY not in repr(outcome.contents("error", "stream", "display_data"))
+        search = kernel.run(SEARCH.format(key="canary"[::-1]))
+        history = kernel.run("%history\n%history -g")
+        assert search.text.startswith("found 0 of ")
+        assert "%load_ext gatewayx_nb" in history.text
+        assert CANARY not in history.text
         database = Path(kernel.run("print(_history.hist_file)").text.strip())
         assert CANARY.encode() not in database.read_bytes()
     assert b"%load_ext gatewayx_nb" in database.read_bytes()
