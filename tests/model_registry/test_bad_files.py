@@ -1,4 +1,4 @@
-"""Invalid engine files: each is one row with a one-line error, and affects no other engine."""
+"""Invalid engine files: each is reported in one line and does not affect other engines."""
 
 import os
 import sys
@@ -11,89 +11,105 @@ import pytest
 from gatewayx_nb.errors import EngineLoadError
 from gatewayx_nb.model_registry import loader, safety
 
-GOOD = """\
+VALID_ENGINE = """\
 from ..llm_engines import LLMEngine
 class Engine(LLMEngine):
     requires_key = False
     async def generate(self, prompt, **kwargs):
-        return "ran"
+        return "valid"
 """
-CONSTRUCTOR = GOOD + "    def __init__"
+CONSTRUCTOR = VALID_ENGINE + "    def __init__"
 IS_ROOT = os.getuid() == 0
 
 
 @dataclass(frozen=True)
-class Broken:
-    """The content of a file, and the error in its row after its first call."""
+class BrokenFile:
+    """The content of an engine file, and the error in its status after a call."""
 
     name: str
     text: str
     expected_message: str
 
 
-BROKEN = [
-    Broken("syntax", "def f(:\n", "SyntaxError in line 1"),
-    Broken("nul", "'\0'", "SyntaxError"),
-    Broken("no utf-8", "x = '\udcff'\n", "SyntaxError"),
-    Broken("no class", "x = 1\n", "one subclass of LLMEngine, got none."),
-    Broken("two classes", GOOD + "class Two(Engine): pass\n", "got Engine, Two"),
-    Broken(
+BROKEN_FILES = [
+    BrokenFile("syntax", "def f(:\n", "SyntaxError in line 1"),
+    BrokenFile("nul", "'\0'", "SyntaxError"),
+    BrokenFile("no utf-8", "x = '\udcff'\n", "SyntaxError"),
+    BrokenFile("no class", "x = 1\n", "one subclass of LLMEngine, got none."),
+    BrokenFile("two classes", VALID_ENGINE + "class Two(Engine): pass\n", "got Engine, Two"),
+    BrokenFile(
         "abstract",
         "import abc\n"
-        + GOOD.replace("LLMEngine)", "LLMEngine, abc.ABC)")
+        + VALID_ENGINE.replace("LLMEngine)", "LLMEngine, abc.ABC)")
         + "    @abc.abstractmethod\n    def what(self): ...\n",
         "got none but Engine, which is abstract",
     ),
-    Broken("idle", GOOD.replace("generate", "other"), "must define `generate` or `stream`"),
-    Broken("missing import", "import not_there\n" + GOOD, "No module named 'not_there'"),
-    Broken("missing helper", "from . import _none\n" + GOOD, "ImportError"),
-    Broken("sys.exit()", "import sys; sys.exit(3)\n" + GOOD, "SystemExit: 3"),
-    Broken("interrupt", "raise KeyboardInterrupt\n" + GOOD, "KeyboardInterrupt"),
-    Broken("deep", "def f(): f()\nf()\n" + GOOD, "RecursionError"),
-    Broken("many lines", "raise ValueError('a\\nb\\nc')\n" + GOOD, "ValueError: a b c"),
-    Broken("constructor raises", CONSTRUCTOR + "(self, *a, **k): raise OSError('no')\n", "OSError"),
-    Broken("constructor exits", CONSTRUCTOR + "(self, *a, **k): raise SystemExit\n", "SystemExit"),
-    Broken("constructor wants nothing", CONSTRUCTOR + "(self): pass\n", "TypeError"),
-    Broken("constructor wants more", CONSTRUCTOR + "(self, api_key, region): pass\n", "region"),
+    BrokenFile(
+        "no method", VALID_ENGINE.replace("generate", "other"), "must define `generate` or `stream`"
+    ),
+    BrokenFile(
+        "missing import", "import not_there\n" + VALID_ENGINE, "No module named 'not_there'"
+    ),
+    BrokenFile("missing helper", "from . import _none\n" + VALID_ENGINE, "ImportError"),
+    BrokenFile("sys.exit()", "import sys; sys.exit(3)\n" + VALID_ENGINE, "SystemExit: 3"),
+    BrokenFile("interrupt", "raise KeyboardInterrupt\n" + VALID_ENGINE, "KeyboardInterrupt"),
+    BrokenFile("recursion", "def f(): f()\nf()\n" + VALID_ENGINE, "RecursionError"),
+    BrokenFile(
+        "multi-line error", "raise ValueError('a\\nb\\nc')\n" + VALID_ENGINE, "ValueError: a b c"
+    ),
+    BrokenFile(
+        "constructor raises", CONSTRUCTOR + "(self, *a, **k): raise OSError('no')\n", "OSError"
+    ),
+    BrokenFile(
+        "constructor exits", CONSTRUCTOR + "(self, *a, **k): raise SystemExit\n", "SystemExit"
+    ),
+    BrokenFile("constructor without parameters", CONSTRUCTOR + "(self): pass\n", "TypeError"),
+    BrokenFile(
+        "constructor with another parameter",
+        CONSTRUCTOR + "(self, api_key, region): pass\n",
+        "region",
+    ),
 ]
 
 
-@pytest.mark.parametrize("case", BROKEN, ids=lambda case: case.name)
-def test_a_broken_file_is_one_row_and_harms_no_other(project, case):
-    """A broken file is listed as ready until its first call, which puts the error in its row.
+@pytest.mark.parametrize("case", BROKEN_FILES, ids=lambda case: case.name)
+def test_a_broken_file_does_not_affect_other_engines(project, case):
+    """A broken file is listed until its first call, after which its status shows the error.
 
-    Once fixed, it answers.
+    Once corrected, it answers; other engines answer throughout.
     """
     path = project.engine("bad")
     path.write_bytes(case.text.encode(errors="surrogateescape"))
-    project.engine("whole", "fine")
-    before = set(sys.modules)
+    project.engine("working", "works")
+    modules_before = set(sys.modules)
     with project.pool() as pool:
         if "requires_key = False" not in case.text:
             project.set_keys("GATEWAYX_BAD_API_KEY=k\n")
         assert "bad" in {model.engine for model in pool.models()}
-        with pytest.raises(EngineLoadError) as caught:
+        with pytest.raises(EngineLoadError) as error:
             pool.ask("x", model="bad")
         (row,) = [row for row in pool.status() if row.name == "bad"]
         assert (row.state, case.expected_message in row.error) == ("failed", True), row.error
-        assert "\n" not in str(caught.value) + row.error
-        assert str(path) in str(caught.value.hint)
-        assert pool.ask("x", model="whole").text == "fine"
+        assert "\n" not in str(error.value) + row.error
+        assert str(path) in str(error.value.hint)
+        assert pool.ask("x", model="working").text == "works"
         assert "bad" not in {model.engine for model in pool.models()}
 
-        path.write_text(GOOD)
+        path.write_text(VALID_ENGINE)
         assert "bad" in {model.engine for model in pool.models()}
-        assert pool.ask("x", model="bad").text == "ran"
-    left = [name for name in set(sys.modules) - before if name.endswith(".bad_engine")]
-    assert len(left) == 1  # the last, valid one
+        assert pool.ask("x", model="bad").text == "valid"
+    bad_modules = [
+        name for name in set(sys.modules) - modules_before if name.endswith(".bad_engine")
+    ]
+    assert len(bad_modules) == 1  # the last, valid one
 
 
 @dataclass(frozen=True)
-class Refused:
-    """A change to a file whose code would leave a mark, and the expected error in its row."""
+class RefusedFile:
+    """A change to an engine file that makes it refused, and the expected error."""
 
     name: str
-    harm: Callable
+    change: Callable
     expected_message: str
     engine: str = "bad"
 
@@ -110,37 +126,45 @@ def _link_folder_out(path):
     path.symlink_to(outside / path.name)
 
 
-def _replaced_by(make):
-    def harm(path):
+def _replace_by(create):
+    def change(path):
         path.unlink()
-        make(path)
+        create(path)
 
-    return harm
+    return change
 
 
-REFUSED = [
-    Refused("capitals", lambda path: None, "not 1 to 63 characters of a-z", "Bad"),
-    Refused("dash", lambda path: None, "not 1 to 63 characters of a-z", "ba-d"),
-    Refused("dot", lambda path: None, "not 1 to 63 characters of a-z", "ba.d"),
-    Refused("too long", lambda path: None, "1 to 63 characters", "b" * 64),
-    Refused("a command", lambda path: None, "reserved for the command", "status"),
-    Refused("link out", _link_out, "is a symlink that leaves its folder"),
-    Refused("link into another folder", _link_folder_out, "is a symlink that leaves its folder"),
-    Refused("dangling link", _replaced_by(lambda path: path.symlink_to("none")), "cannot be read"),
-    Refused("link to itself", _replaced_by(lambda path: path.symlink_to(path)), "read|link"),
-    Refused("folder", _replaced_by(lambda path: path.mkdir()), "is not a regular file"),
-    Refused("pipe", _replaced_by(os.mkfifo), "is not a regular file"),
-    Refused("world-writable file", lambda path: path.chmod(0o646), "is writable by everyone"),
-    Refused(
+REFUSED_FILES = [
+    RefusedFile("capitals", lambda path: None, "not 1 to 63 characters of a-z", "Bad"),
+    RefusedFile("dash", lambda path: None, "not 1 to 63 characters of a-z", "ba-d"),
+    RefusedFile("dot", lambda path: None, "not 1 to 63 characters of a-z", "ba.d"),
+    RefusedFile("too long", lambda path: None, "1 to 63 characters", "b" * 64),
+    RefusedFile("name of a command", lambda path: None, "reserved for the command", "status"),
+    RefusedFile("link out", _link_out, "is a symlink that leaves its folder"),
+    RefusedFile(
+        "link into another folder", _link_folder_out, "is a symlink that leaves its folder"
+    ),
+    RefusedFile(
+        "dangling link", _replace_by(lambda path: path.symlink_to("none")), "cannot be read"
+    ),
+    RefusedFile("link to itself", _replace_by(lambda path: path.symlink_to(path)), "read|link"),
+    RefusedFile("folder", _replace_by(lambda path: path.mkdir()), "is not a regular file"),
+    RefusedFile("pipe", _replace_by(os.mkfifo), "is not a regular file"),
+    RefusedFile("world-writable file", lambda path: path.chmod(0o646), "is writable by everyone"),
+    RefusedFile(
         "world-writable folder",
         lambda path: path.parent.chmod(0o757),
         "its folder is writable by everyone",
     ),
     *(
         [
-            Refused("foreign", lambda path: os.chown(path, 12345, -1), "belongs to another user"),
-            Refused(
-                "foreign folder",
+            RefusedFile(
+                "another user's file",
+                lambda path: os.chown(path, 12345, -1),
+                "belongs to another user",
+            ),
+            RefusedFile(
+                "another user's folder",
                 lambda path: os.chown(path.parent, 12345, -1),
                 "its folder belongs to another user",
             ),
@@ -151,21 +175,21 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize("case", REFUSED, ids=lambda case: case.name)
-def test_a_refused_file_has_not_one_line_executed(project, tmp_path, case):
-    """No line of a refused file is run; its row and the error of a call name file and reason.
+@pytest.mark.parametrize("case", REFUSED_FILES, ids=lambda case: case.name)
+def test_a_refused_file_is_not_run(project, tmp_path, case):
+    """A refused file is not run, and its status names the file and the reason.
 
-    Other engines are unaffected.
+    Calling it raises an error; other engines are unaffected.
     """
-    mark = tmp_path / "was run"
+    side_effect = tmp_path / "was run"
     path = project.engine(case.engine)
-    path.write_text(f"open({str(mark)!r}, 'w').close()\n" + GOOD)
-    case.harm(path)
-    named = tmp_path / "named"
-    named.mkdir()
-    (named / "whole_engine.py").write_text(GOOD)
+    path.write_text(f"open({str(side_effect)!r}, 'w').close()\n" + VALID_ENGINE)
+    case.change(path)
+    path_folder = tmp_path / "named"
+    path_folder.mkdir()
+    (path_folder / "working_engine.py").write_text(VALID_ENGINE)
     with project.pool() as pool:
-        pool.config.env["GATEWAYX_ENGINES_PATH"] = str(named)
+        pool.config.env["GATEWAYX_ENGINES_PATH"] = str(path_folder)
         (row,) = [row for row in pool.status() if row.name == case.engine]
         assert row.state == "refused"
         assert str(path) in row.error
@@ -176,21 +200,21 @@ def test_a_refused_file_has_not_one_line_executed(project, tmp_path, case):
         with pytest.raises(EngineLoadError, match="refused"):
             pool.ask("x", model=case.engine)
         assert case.engine not in {model.engine for model in pool.models()}
-        assert pool.ask("x", model="whole").text == "ran"
+        assert pool.ask("x", model="working").text == "valid"
         assert pool.ask("x", model="mock").text == "[mock] x"
-    assert not mark.exists()
+    assert not side_effect.exists()
 
 
-def test_a_refused_file_keeps_its_name(project):
-    """A refused file keeps its name, so that a shipped engine does not silently replace it."""
+def test_a_refused_file_still_overrides_a_shipped_engine(project):
+    """A shipped engine does not silently replace a refused file with the same name."""
     project.engine("mock", "mine").chmod(0o646)
 
     with project.pool() as pool, pytest.raises(EngineLoadError, match="refused"):
         pool.ask("x", model="mock")
 
 
-def test_an_engine_that_was_opened_to_everyone_is_not_run_again(project):
-    """The mode of an engine file is checked again after its first call."""
+def test_an_engine_that_becomes_world_writable_is_refused(project):
+    """The mode of an engine file is checked on every call, not only on the first."""
     path = project.engine("mine", "x")
     with project.pool() as pool:
         pool.ask("x", model="mine")
@@ -200,10 +224,10 @@ def test_an_engine_that_was_opened_to_everyone_is_not_run_again(project):
             pool.ask("x", model="mine")
 
 
-def test_a_file_that_its_group_may_write_runs_with_a_warning(project, monkeypatch):
-    """A group-writable file runs with a warning, which disappears once fixed.
+def test_a_group_writable_file_runs_with_a_warning(project, monkeypatch):
+    """A group-writable file runs with a warning, which disappears once the mode is corrected.
 
-    The user's own group has no other members and needs no warning.
+    There is no warning if the group is the user's own, which has no other members.
     """
     path = project.engine("mine", "x")
     path.chmod(0o664)
@@ -225,18 +249,21 @@ def test_a_file_that_its_group_may_write_runs_with_a_warning(project, monkeypatc
         assert "is in a folder that is writable by its group" in row.warning
 
 
-def test_where_modes_do_not_hold_a_file_runs_with_a_warning(project, monkeypatch):
-    """On FAT and some mounts every file looks world-writable, so it runs with a warning."""
+def test_a_file_without_reliable_modes_runs_with_a_warning(project, monkeypatch):
+    """On a file system without modes, such as FAT, a file runs with a warning.
+
+    Every file on it looks world-writable.
+    """
     path = project.engine("mine", "x")
     path.chmod(0o666)
     path.parent.chmod(0o777)
     fstat = os.fstat
 
-    def open_to_all(handle):
+    def world_writable_fstat(handle):
         status = fstat(handle)
         return os.stat_result((status.st_mode | 0o666, *status[1:]))
 
-    monkeypatch.setattr(os, "fstat", open_to_all)  # no such mount is available
+    monkeypatch.setattr(os, "fstat", world_writable_fstat)  # no such mount is available
     safety._are_modes_reliable_on.cache_clear()
     with project.pool() as pool:
         (row,) = [row for row in pool.status() if row.name == "mine"]
@@ -245,36 +272,36 @@ def test_where_modes_do_not_hold_a_file_runs_with_a_warning(project, monkeypatch
     safety._are_modes_reliable_on.cache_clear()
 
 
-def test_an_import_that_hangs_is_cut_off_once(project, monkeypatch):
-    """An import that hangs is cut off and not repeated until the file is edited.
+def test_an_import_that_hangs_is_not_repeated(project, monkeypatch):
+    """An import that timed out is not repeated until the file is edited.
 
     Other engines answer meanwhile.
     """
     path = project.engine("hangs")
-    path.write_text("import threading\nthreading.Event().wait(60)\n" + GOOD)
+    path.write_text("import threading\nthreading.Event().wait(60)\n" + VALID_ENGINE)
     assert loader.IMPORT_TIMEOUT == 10
     monkeypatch.setattr(loader, "IMPORT_TIMEOUT", 0.3)  # the default is ten seconds
     with project.pool() as pool:
         with pytest.raises(EngineLoadError, match=r"import took longer than 0.3 s"):
             pool.ask("x", model="hangs")
         monkeypatch.setattr(loader, "IMPORT_TIMEOUT", 20)
-        began = time.monotonic()
+        started_at = time.monotonic()
         with pytest.raises(EngineLoadError, match="import took longer"):
             pool.ask("x", model="hangs")
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - started_at < 5
         (row,) = [row for row in pool.status() if row.name == "hangs"]
         assert (row.state, "import took longer" in row.error) == ("failed", True)
         assert pool.ask("x", model="mock").text == "[mock] x"
 
-        path.write_text(GOOD)
+        path.write_text(VALID_ENGINE)
         pool.refresh()
-        assert pool.ask("x", model="hangs").text == "ran"
+        assert pool.ask("x", model="hangs").text == "valid"
 
 
-@pytest.mark.parametrize("make", ["file", "closed"])
-def test_a_folder_that_cannot_be_listed_is_a_problem_and_no_failure(project, make):
-    """A file of the folder's name or an unreadable folder is a problem, not an exception."""
-    if make == "file":
+@pytest.mark.parametrize("create", ["file", "closed"])
+def test_a_folder_that_cannot_be_listed_is_reported(project, create):
+    """An engines folder that is a file or unreadable is reported, and shipped engines work."""
+    if create == "file":
         project.engines.rmdir()
         project.engines.write_text("")
     else:

@@ -1,4 +1,4 @@
-"""All sources of engines in order of precedence; DESIGN §6."""
+"""The sources of engines and their order of precedence."""
 
 import json
 
@@ -16,7 +16,7 @@ ROW = '[{0}]\nbase_url = "http://127.0.0.1:9/v1"\nmodel = "{1}"\n'
 
 
 @pytest.fixture
-def user(clean_environment):
+def user_folder(clean_environment):
     """Return the user folder."""
     folder = clean_environment / "config" / "gatewayx"
     (folder / "engines").mkdir(parents=True)
@@ -24,24 +24,28 @@ def user(clean_environment):
     return folder
 
 
-def _pool(project, user, **env):
-    return EnginePool(project.root, {"XDG_CONFIG_HOME": str(user.parent), **env})
+def _make_pool(project, user_folder, **env):
+    return EnginePool(project.root, {"XDG_CONFIG_HOME": str(user_folder.parent), **env})
 
 
-def test_each_source_overrides_later_ones(project, user, tmp_path):
+def test_each_source_overrides_later_ones(project, user_folder, tmp_path):
     """Each source overrides the later ones: once removed, the next one is used."""
-    named = tmp_path / "named"
-    named.mkdir()
-    made = project.engine("mock", "x")
-    text = made.read_text()
-    rows = [folder / "config" / "engines.toml" for folder in (project.root, user)]
+    path_folder = tmp_path / "named"
+    path_folder.mkdir()
+    project_file = project.engine("mock", "x")
+    text = project_file.read_text()
+    rows = [folder / "config" / "engines.toml" for folder in (project.root, user_folder)]
     for path, model in zip(rows, ("of project", "of user"), strict=True):
         path.write_text(ROW.format("mock", model))
-    files = [named / made.name, made, user / "engines" / made.name]
-    for file, says in zip(files, "abc", strict=True):
-        file.write_text(text.replace("'x'", f"{says!r}"))
+    files = [
+        path_folder / project_file.name,
+        project_file,
+        user_folder / "engines" / project_file.name,
+    ]
+    for file, answer in zip(files, "abc", strict=True):
+        file.write_text(text.replace("'x'", f"{answer!r}"))
 
-    with _pool(project, user, GATEWAYX_ENGINES_PATH=str(named)) as pool:
+    with _make_pool(project, user_folder, GATEWAYX_ENGINES_PATH=str(path_folder)) as pool:
         answers = []
         for file in files:
             answers.append(pool.ask("q", model="mock").text)
@@ -51,23 +55,23 @@ def test_each_source_overrides_later_ones(project, user, tmp_path):
         shadowed = [row for row in pool.status() if row.name == "mock"][1:]
 
     assert answers == ["a", "b", "c", "[mock] q"]
-    winner = shipped_path("engines/mock_engine.py")
+    shipped_file = shipped_path("engines/mock_engine.py")
     assert [row.error for row in shadowed] == [
-        f"[mock] in {path} is not used: {winner} has the same name" for path in rows
+        f"[mock] in {path} is not used: {shipped_file} has the same name" for path in rows
     ]
 
 
-def test_a_project_row_overrides_user_and_shipped_rows(project, user):
+def test_a_project_row_overrides_user_and_shipped_rows(project, user_folder):
     """A project's row overrides the user's and the shipped one.
 
     An identical row is not reported as shadowed.
     """
     project_rows, user_rows = (
-        folder / "config" / "engines.toml" for folder in (project.root, user)
+        folder / "config" / "engines.toml" for folder in (project.root, user_folder)
     )
     project_rows.write_text(ROW.format("mistral", "m1"))
     user_rows.write_text(ROW.format("mistral", "m1"))
-    with _pool(project, user) as pool:
+    with _make_pool(project, user_folder) as pool:
         rows = [row for row in pool.status() if row.name == "mistral"]
         assert [(row.source, row.model, row.state) for row in rows] == [
             ("project: engines.toml", "m1", "no key"),
@@ -81,11 +85,11 @@ def test_a_project_row_overrides_user_and_shipped_rows(project, user):
     assert str(project_rows) in rows[1].error
 
 
-def test_an_edited_copy_is_reported_as_shadowed(project, user):
+def test_an_edited_copy_is_reported_as_shadowed(project, user_folder):
     """A copy of a shipped engine is reported as shadowed once it is edited."""
-    path = user / "engines" / "mock_engine.py"
+    path = user_folder / "engines" / "mock_engine.py"
     path.write_bytes(shipped_path("engines/mock_engine.py").read_bytes())
-    with _pool(project, user) as pool:
+    with _make_pool(project, user_folder) as pool:
         assert [row.state for row in pool.status() if row.name == "mock"] == ["ready"]
         with path.open("a") as file:
             file.write("# mine\n")
@@ -182,8 +186,11 @@ def test_settings_of_unknown_engines_are_reported(project, settings, expected_me
     assert "Did you mean 'grok'?" in problem
 
 
-def test_an_unknown_option_of_an_engine_is_an_error(project):
-    """An unknown option of an engine raises an error with the nearest name until it is fixed."""
+def test_an_unknown_engine_setting_raises(project):
+    """An unknown setting of an engine raises an error that suggests the nearest name.
+
+    The engine works again once the setting is corrected.
+    """
     project.settings("[engines.mock]\nmodelx = 'x'")
     with project.pool() as pool:
         with pytest.raises(
@@ -199,14 +206,14 @@ def test_an_unknown_option_of_an_engine_is_an_error(project):
         assert next(row for row in pool.status() if row.name == "mock").state == "ready"
 
 
-@pytest.mark.parametrize("keyed", [True, False])
-def test_a_missing_base_url_is_reported(project, keyed):
+@pytest.mark.parametrize("has_key", [True, False])
+def test_a_missing_base_url_is_reported(project, has_key):
     """The report of a missing base URL names its variable, with and without a key."""
-    project.set_keys("GATEWAYX_AZURE_API_KEY=k\n" if keyed else "")
+    project.set_keys("GATEWAYX_AZURE_API_KEY=k\n" if has_key else "")
     with project.pool() as pool:
         row = next(row for row in pool.status() if row.name == "azure")
         models = {model.engine for model in pool.models()}
 
-    assert row.state == ("no base URL" if keyed else "no key")
+    assert row.state == ("no base URL" if has_key else "no key")
     assert "GATEWAYX_AZURE_BASE_URL is not set" in row.error
     assert "azure" not in models

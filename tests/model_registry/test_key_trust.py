@@ -1,4 +1,4 @@
-"""The user's own keys are sent only to trusted hosts; DESIGN §7."""
+"""The user's own keys are sent only to trusted hosts."""
 
 import json
 import tomllib
@@ -31,11 +31,13 @@ class Case:
 GROK_KEY_VARIABLE = "GATEWAYX_GROK_API_KEY"
 CASES = [
     Case(
-        "environment key, project's address in its settings", GROK_KEY_VARIABLE, settings="base_url"
+        "environment key, project's base URL in its settings",
+        GROK_KEY_VARIABLE,
+        settings="base_url",
     ),
     Case("vendor's variable, project's base URL", "XAI_API_KEY", settings="base_url"),
     Case(
-        "environment key, project's address in its key file",
+        "environment key, project's base URL in its key file",
         GROK_KEY_VARIABLE,
         project_keys="base_url",
     ),
@@ -46,32 +48,35 @@ CASES = [
         file="other",
     ),
     Case(
-        "environment key, a true copy of the shipped file",
+        "environment key, an exact copy of the shipped file",
         GROK_KEY_VARIABLE,
         file="copy",
         refused=False,
     ),
     Case(
-        "environment key, user's address over the project's",
+        "environment key, user's base URL over the project's",
         GROK_KEY_VARIABLE,
         settings="base_url",
         env="base_url",
         refused=False,
     ),
     Case("environment key, no project configuration", GROK_KEY_VARIABLE, refused=False),
-    Case("project's key, project's address", "", project_keys="both", refused=False),
+    Case("project's key, project's base URL", "", project_keys="both", refused=False),
     Case("project's key, project's file", "", project_keys="key", file="other", refused=False),
     Case(
-        "environment key, project's row of a shipped name", "GATEWAYX_GROQ_API_KEY", "groq", row="x"
+        "environment key, project's row with the name of a shipped engine",
+        "GATEWAYX_GROQ_API_KEY",
+        "groq",
+        row="x",
     ),
     Case(
-        "vendor's variable, project's row of a shipped name",
+        "vendor's variable, project's row with the name of a shipped engine",
         "GROQ_API_KEY",
         engine="groq",
         row='key = "GROQ_API_KEY"',
     ),
     Case(
-        "environment key, project's row that is a copy of ours",
+        "environment key, project's row that equals the shipped one",
         "GATEWAYX_GROQ_API_KEY",
         engine="groq",
         row="copy",
@@ -84,21 +89,21 @@ CASES = [
         row='key = "OPENAI_API_KEY"',
     ),
     Case(
-        "our variable, a row that only the project has",
+        "package's variable, a row that only the project has",
         "GATEWAYX_MINE_API_KEY",
         engine="mine",
         row="x",
         refused=False,
     ),
     Case(
-        "our variable, project's address and no engine",
+        "package's variable, project's base URL and no engine",
         "GATEWAYX_MINE_API_KEY",
         engine="mine",
-        project_keys="address",
+        project_keys="new_base_url",
         refused=False,
     ),
     Case(
-        "our variable for an engine that only the project has",
+        "package's variable for an engine that only the project has",
         "GATEWAYX_MINE_API_KEY",
         engine="mine",
         file="other",
@@ -108,8 +113,8 @@ CASES = [
 
 
 def _write_row(project, case):
-    ours = tomllib.loads(shipped_path("config/engines.toml").read_text())["groq"]
-    values = ours if case.row == "copy" else {"base_url": UNTRUSTED_URL, "model": "m"}
+    shipped_row = tomllib.loads(shipped_path("config/engines.toml").read_text())["groq"]
+    values = shipped_row if case.row == "copy" else {"base_url": UNTRUSTED_URL, "model": "m"}
     lines = [f"{name} = {json.dumps(value)}" for name, value in values.items()]
     lines += [case.row] if "=" in case.row else []
     path = project.root / "config" / "engines.toml"
@@ -124,17 +129,19 @@ def test_a_call_that_would_redirect_a_user_key_is_refused(project, case):
         project.settings(
             settings_by_name.get(case.settings, 'network.proxy = "http://127.0.0.1:9"')
         )
-    lines = {
+    line_by_name = {
         "key": f"{GROK_KEY_VARIABLE}=k\n",
         "base_url": f"GATEWAYX_GROK_BASE_URL={UNTRUSTED_URL}\n",
     }
-    lines["address"] = f"GATEWAYX_MINE_BASE_URL={UNTRUSTED_URL}\n"
+    line_by_name["new_base_url"] = f"GATEWAYX_MINE_BASE_URL={UNTRUSTED_URL}\n"
     line_names = {"both": ("key", "base_url"), "": ()}.get(case.project_keys, (case.project_keys,))
-    project.set_keys("".join(lines[name] for name in line_names))
+    project.set_keys("".join(line_by_name[name] for name in line_names))
     if case.file:
         path = project.engine(case.engine, body="    requires_key = True\n")
-        copy = shipped_path("engines/grok_engine.py").read_text()
-        path.write_text(copy if case.file == "copy" else path.read_text().replace("False", "True"))
+        shipped_text = shipped_path("engines/grok_engine.py").read_text()
+        path.write_text(
+            shipped_text if case.file == "copy" else path.read_text().replace("False", "True")
+        )
     if case.row:
         _write_row(project, case)
     env = {case.key: "k"} if case.key else {}
@@ -169,13 +176,15 @@ def test_trust_is_saved_per_project(project, tmp_path):
 
     pool.trust(untrusted)
 
-    fresh = EnginePool(home=project.root, env=env)
-    fresh.use("grok")
-    assert fresh.untrusted_engines() == {}
-    other = tmp_path / "other"
-    (other / "config").mkdir(parents=True)
-    (other / "config" / "gatewayx.toml").write_text(f'engines.grok.base_url = "{UNTRUSTED_URL}"')
-    assert [*EnginePool(home=other, env=env).untrusted_engines()] == ["grok"]
+    later_pool = EnginePool(home=project.root, env=env)
+    later_pool.use("grok")
+    assert later_pool.untrusted_engines() == {}
+    other_project = tmp_path / "other"
+    (other_project / "config").mkdir(parents=True)
+    (other_project / "config" / "gatewayx.toml").write_text(
+        f'engines.grok.base_url = "{UNTRUSTED_URL}"'
+    )
+    assert [*EnginePool(home=other_project, env=env).untrusted_engines()] == ["grok"]
 
 
 @dataclass(frozen=True)
@@ -198,7 +207,7 @@ CHANGES = [
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.name)
 def test_a_new_host_must_be_trusted_again(project, tmp_path, change):
-    """Trust applies to the host, not to the file that names it."""
+    """Trust applies to a scheme, host and port, whatever the path of the base URL."""
     env = {GROK_KEY_VARIABLE: "k", "XDG_CONFIG_HOME": str(tmp_path / "user")}
     project.settings(f'engines.grok.base_url = "{UNTRUSTED_URL}"')
     pool = EnginePool(home=project.root, env=env)
@@ -233,9 +242,9 @@ def test_a_damaged_trust_file_is_ignored_and_kept(project, tmp_path, text):
 
     Engines keep working.
     """
-    user = tmp_path / "user" / "gatewayx"
-    user.mkdir(parents=True)
-    (user / "trusted.json").write_bytes(text if isinstance(text, bytes) else text.encode())
+    user_folder = tmp_path / "user" / "gatewayx"
+    user_folder.mkdir(parents=True)
+    (user_folder / "trusted.json").write_bytes(text if isinstance(text, bytes) else text.encode())
     project.settings(f'engines.grok.base_url = "{UNTRUSTED_URL}"')
     pool = EnginePool(
         home=project.root, env={GROK_KEY_VARIABLE: "k", "XDG_CONFIG_HOME": str(tmp_path / "user")}
@@ -249,7 +258,7 @@ def test_a_damaged_trust_file_is_ignored_and_kept(project, tmp_path, text):
 
 
 def test_a_world_writable_trust_file_is_ignored(project, tmp_path):
-    """A trust file that others may write is ignored: they could redirect the keys."""
+    """A world-writable trust file grants no trust, because other users could edit it."""
     env = {GROK_KEY_VARIABLE: "k", "XDG_CONFIG_HOME": str(tmp_path / "user")}
     project.settings(f'engines.grok.base_url = "{UNTRUSTED_URL}"')
     pool = EnginePool(home=project.root, env=env)

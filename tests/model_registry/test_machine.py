@@ -1,4 +1,4 @@
-"""Stateful test: random changes to engine files, rows and keys, checked against a simple model."""
+"""Stateful test of the registry: random changes to files are compared with a simple model."""
 
 import shutil
 import tempfile
@@ -14,16 +14,16 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from gatewayx_nb.engine_pool import EnginePool
 from gatewayx_nb.errors import EngineLoadError, EngineNotFoundError, MissingKeyError
 
-PLACES = ("path", "project", "user")
+LOCATIONS = ("path", "project", "user")
 NAMES = st.sampled_from(("a", "b", "mock"))
-WORDS = st.sampled_from(("one", "two"))
-FILE = """\
+ANSWERS = st.sampled_from(("one", "two"))
+ENGINE_TEXT = """\
 from ..llm_engines import LLMEngine
 class Engine(LLMEngine):
-    requires_key = {keyed}
+    requires_key = {requires_key}
     model_name = "m"
     async def generate(self, prompt, **kwargs):
-        return {word!r}
+        return {answer!r}
 """
 
 
@@ -31,14 +31,14 @@ class Engine(LLMEngine):
 class ExpectedEngine:
     """The expected behavior of an engine file."""
 
-    word: str
-    keyed: bool
+    answer: str
+    requires_key: bool
     broken: bool = False
 
     @property
     def text(self):
-        """Return its source."""
-        text = FILE.format(word=self.word, keyed=self.keyed)
+        """The source of the file."""
+        text = ENGINE_TEXT.format(answer=self.answer, requires_key=self.requires_key)
         return "raise ValueError('broken')\n" + text if self.broken else text
 
 
@@ -47,7 +47,7 @@ class Engines(RuleBasedStateMachine):
 
     @initialize()
     def start(self):
-        """Start with an empty project."""
+        """Create an empty project and a pool."""
         self.root = Path(tempfile.mkdtemp())
         self.folders = {
             "path": self.root / "named",
@@ -58,10 +58,10 @@ class Engines(RuleBasedStateMachine):
             folder.mkdir(parents=True)
         self.secrets = self.root / "project" / "config" / "secrets"
         self.secrets.mkdir(parents=True)
-        self.files = {}
-        self.rows = {}
+        self.expected_by_file = {}
+        self.model_by_row = {}
         self.keys = set()
-        self.addresses = set()
+        self.base_urls = set()
         env = {
             "XDG_CONFIG_HOME": str(self.root),
             "GATEWAYX_ENGINES_PATH": str(self.folders["path"]),
@@ -73,16 +73,16 @@ class Engines(RuleBasedStateMachine):
             self.pool.close()
             shutil.rmtree(self.root)
 
-    def _put(self, place, name, file):
-        self.files[place, name] = file
-        (self.folders[place] / f"{name}_engine.py").write_text(file.text)
+    def _write_engine_file(self, location, name, file):
+        self.expected_by_file[location, name] = file
+        (self.folders[location] / f"{name}_engine.py").write_text(file.text)
 
     def _write_rows(self):
-        rows = self.root / "project" / "config" / "engines.toml"
-        rows.write_text(
+        path = self.root / "project" / "config" / "engines.toml"
+        path.write_text(
             "".join(
                 f'[{name}]\nbase_url = "http://127.0.0.1:9"\nmodel = "{model}"\n'
-                for name, model in self.rows.items()
+                for name, model in self.model_by_row.items()
             )
         )
 
@@ -90,126 +90,136 @@ class Engines(RuleBasedStateMachine):
         lines = [f"GATEWAYX_{name.upper()}_API_KEY=key-0\n" for name in sorted(self.keys)]
         lines += [
             f"GATEWAYX_{name.upper()}_BASE_URL=http://127.0.0.1:9\n"
-            for name in sorted(self.addresses)
+            for name in sorted(self.base_urls)
         ]
         file = self.secrets / ".env.local"
         file.write_text("".join(lines))
         file.chmod(0o600)
 
-    @rule(place=st.sampled_from(PLACES), name=NAMES, word=WORDS, keyed=st.booleans())
-    def add_or_edit(self, place, name, word, keyed):
+    @rule(
+        location=st.sampled_from(LOCATIONS), name=NAMES, answer=ANSWERS, requires_key=st.booleans()
+    )
+    def add_or_edit(self, location, name, answer, requires_key):
         """Write an engine file."""
-        self._put(place, name, ExpectedEngine(word, keyed))
+        self._write_engine_file(location, name, ExpectedEngine(answer, requires_key))
 
-    @precondition(lambda self: self.files)
+    @precondition(lambda self: self.expected_by_file)
     @rule(data=st.data(), broken=st.booleans())
-    def break_or_mend(self, data, broken):
+    def break_or_fix(self, data, broken):
         """Insert a line that raises into a file, or remove it."""
-        place, name = data.draw(st.sampled_from(sorted(self.files)))
-        self._put(place, name, replace(self.files[place, name], broken=broken))
+        location, name = data.draw(st.sampled_from(sorted(self.expected_by_file)))
+        self._write_engine_file(
+            location, name, replace(self.expected_by_file[location, name], broken=broken)
+        )
 
-    @precondition(lambda self: self.files)
-    @rule(data=st.data(), new=NAMES)
-    def rename(self, data, new):
+    @precondition(lambda self: self.expected_by_file)
+    @rule(data=st.data(), new_name=NAMES)
+    def rename(self, data, new_name):
         """Rename a file, replacing any existing file with the new name."""
-        place, name = data.draw(st.sampled_from(sorted(self.files)))
-        folder = self.folders[place]
-        (folder / f"{name}_engine.py").replace(folder / f"{new}_engine.py")
-        self.files[place, new] = self.files.pop((place, name))
+        location, name = data.draw(st.sampled_from(sorted(self.expected_by_file)))
+        folder = self.folders[location]
+        (folder / f"{name}_engine.py").replace(folder / f"{new_name}_engine.py")
+        self.expected_by_file[location, new_name] = self.expected_by_file.pop((location, name))
 
-    @precondition(lambda self: self.files)
-    @rule(data=st.data(), to=st.sampled_from(PLACES))
-    def duplicate(self, data, to):
+    @precondition(lambda self: self.expected_by_file)
+    @rule(data=st.data(), new_location=st.sampled_from(LOCATIONS))
+    def duplicate(self, data, new_location):
         """Copy a file into another folder."""
-        place, name = data.draw(st.sampled_from(sorted(self.files)))
-        self._put(to, name, self.files[place, name])
+        location, name = data.draw(st.sampled_from(sorted(self.expected_by_file)))
+        self._write_engine_file(new_location, name, self.expected_by_file[location, name])
 
-    @precondition(lambda self: self.files)
+    @precondition(lambda self: self.expected_by_file)
     @rule(data=st.data())
     def remove(self, data):
         """Delete a file."""
-        place, name = data.draw(st.sampled_from(sorted(self.files)))
-        del self.files[place, name]
-        (self.folders[place] / f"{name}_engine.py").unlink()
+        location, name = data.draw(st.sampled_from(sorted(self.expected_by_file)))
+        del self.expected_by_file[location, name]
+        (self.folders[location] / f"{name}_engine.py").unlink()
 
-    @rule(name=NAMES, model=WORDS)
+    @rule(name=NAMES, model=ANSWERS)
     def add_or_edit_row(self, name, model):
-        """Write a row of the project's engines.toml."""
-        self.rows[name] = model
+        """Write a row into the project's engines.toml."""
+        self.model_by_row[name] = model
         self._write_rows()
 
     @rule(name=NAMES)
     def remove_row(self, name):
-        """Remove a row."""
-        self.rows.pop(name, None)
+        """Remove a row from the project's engines.toml."""
+        self.model_by_row.pop(name, None)
         self._write_rows()
 
-    @rule(name=NAMES, there=st.booleans())
-    def key(self, name, there):
+    @rule(name=NAMES, is_set=st.booleans())
+    def set_or_remove_key(self, name, is_set):
         """Set or remove a key."""
-        (self.keys.add if there else self.keys.discard)(name)
+        (self.keys.add if is_set else self.keys.discard)(name)
         self._write_keys()
 
-    @rule(name=NAMES, there=st.booleans())
-    def address(self, name, there):
+    @rule(name=NAMES, is_set=st.booleans())
+    def set_or_remove_base_url(self, name, is_set):
         """Set or remove a base URL."""
-        (self.addresses.add if there else self.addresses.discard)(name)
+        (self.base_urls.add if is_set else self.base_urls.discard)(name)
         self._write_keys()
 
-    def _winner(self, name):
+    def _expected_engine(self, name):
         """Return what a name should resolve to, in the order of precedence in DESIGN."""
-        for place in PLACES:
-            if (place, name) in self.files:
-                return self.files[place, name]
+        for location in LOCATIONS:
+            if (location, name) in self.expected_by_file:
+                return self.expected_by_file[location, name]
         if name == "mock":
-            return ExpectedEngine("[mock] x", keyed=False)
-        if name in self.rows:
-            return self.rows[name]
-        return "" if name in self.addresses else None
+            return ExpectedEngine("[mock] x", requires_key=False)
+        if name in self.model_by_row:
+            return self.model_by_row[name]
+        return "" if name in self.base_urls else None
 
     @invariant()
-    def every_name_resolves_as_expected(self):
+    def every_name_resolves_as_expected_engine(self):
         """Each name is listed, answers, or raises the matching error."""
         if not hasattr(self, "pool"):
             return
         self.pool.refresh()
         for name in ("a", "b", "mock"):
-            self._check_call(name, self._winner(name))
-        listed = {model.engine for model in self.pool.models()} & {"a", "b", "mock"}
-        assert listed == {name for name in ("a", "b", "mock") if self._is_ready(name)}
+            self._check_call(name, self._expected_engine(name))
+        listed_names = {model.engine for model in self.pool.models()} & {"a", "b", "mock"}
+        assert listed_names == {name for name in ("a", "b", "mock") if self._is_ready(name)}
         self._check_shadowed_rows()
 
     def _is_ready(self, name):
-        winner = self._winner(name)
-        if isinstance(winner, ExpectedEngine):
-            return not winner.broken and (name in self.keys or not winner.keyed)
-        return winner is not None and name in self.keys
+        expected = self._expected_engine(name)
+        if isinstance(expected, ExpectedEngine):
+            return not expected.broken and (name in self.keys or not expected.requires_key)
+        return expected is not None and name in self.keys
 
-    def _check_call(self, name, winner):
-        if winner is None:
+    def _check_call(self, name, expected):
+        if expected is None:
             with pytest.raises(EngineNotFoundError):
                 self.pool.ask("x", model=name)
-        elif (not isinstance(winner, ExpectedEngine) or winner.keyed) and name not in self.keys:
+        elif (
+            not isinstance(expected, ExpectedEngine) or expected.requires_key
+        ) and name not in self.keys:
             with pytest.raises(MissingKeyError):
                 self.pool.ask("x", model=name)
-        elif not isinstance(winner, ExpectedEngine):
+        elif not isinstance(expected, ExpectedEngine):
             model = {row.name: row.model for row in self.pool.status()}[name]
-            assert model == winner
-        elif winner.broken:
+            assert model == expected
+        elif expected.broken:
             with pytest.raises(EngineLoadError, match="broken"):
                 self.pool.ask("x", model=name)
         else:
-            assert self.pool.ask("x", model=name).text == winner.word
+            assert self.pool.ask("x", model=name).text == expected.answer
 
     def _check_shadowed_rows(self):
         """Each overridden file and row is reported unless it is identical."""
-        reported = [row.name for row in self.pool.status() if row.state == "shadowed"]
+        shadowed_names = [row.name for row in self.pool.status() if row.state == "shadowed"]
         for name in ("a", "b", "mock"):
-            files = [self.files[place, name] for place in PLACES if (place, name) in self.files]
-            others = sum(file != files[0] for file in files[1:])
-            others += name == "mock" and bool(files)
-            others += name in self.rows and bool(files or name == "mock")
-            assert reported.count(name) == others
+            engines = [
+                self.expected_by_file[location, name]
+                for location in LOCATIONS
+                if (location, name) in self.expected_by_file
+            ]
+            expected_count = sum(engine != engines[0] for engine in engines[1:])
+            expected_count += name == "mock" and bool(engines)
+            expected_count += name in self.model_by_row and bool(engines or name == "mock")
+            assert shadowed_names.count(name) == expected_count
 
 
 Engines.TestCase.settings = settings(

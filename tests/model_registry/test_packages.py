@@ -1,4 +1,4 @@
-"""Engines of installed packages, found by entry point."""
+"""Engines of installed packages, which are found by their entry points."""
 
 import sys
 
@@ -18,78 +18,80 @@ class Engine(LLMEngine):
 
 
 @pytest.fixture
-def site(tmp_path, monkeypatch):
-    """Yield a folder of installed packages and a function that installs one in it."""
+def install_package(tmp_path, monkeypatch):
+    """Yield a function that installs a package with entry points in a temporary folder."""
     folder = tmp_path / "site"
     folder.mkdir()
     monkeypatch.syspath_prepend(str(folder))
-    before = set(sys.modules)
+    modules_before = set(sys.modules)
 
-    def install(points, text=ENGINE, module="plugin_of_a_test", dist="plugin-of-a-test"):
+    def install(entry_points, text=ENGINE, module="plugin_of_a_test", dist="plugin-of-a-test"):
         (folder / f"{module}.py").write_text(text)
-        info = folder / f"{dist.replace('-', '_')}-1.0.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {dist}\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text(f"[gatewayx.engines]\n{points}\n")
-        return info
+        dist_info = folder / f"{dist.replace('-', '_')}-1.0.dist-info"
+        dist_info.mkdir()
+        (dist_info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {dist}\nVersion: 1.0\n")
+        (dist_info / "entry_points.txt").write_text(f"[gatewayx.engines]\n{entry_points}\n")
+        return dist_info
 
     yield install
-    for name in set(sys.modules) - before:
+    for name in set(sys.modules) - modules_before:
         if name.endswith("_of_a_test"):
             del sys.modules[name]
 
 
-def _row(pool, name):
+def _find_row(pool, name):
     return next(row for row in pool.status() if row.name == name)
 
 
 @pytest.mark.parametrize("value", ["plugin_of_a_test:Engine", "plugin_of_a_test"])
-def test_an_installed_engine_answers_and_is_imported_on_first_use(project, site, value):
-    """An installed engine has the entry point's name and is imported on its first call.
+def test_an_installed_engine_is_imported_on_its_first_call(project, install_package, value):
+    """An installed engine is named by its entry point and imported on its first call.
 
-    Before that, its properties are read from the source text.
+    Before that, its status is read from the source text.
     """
-    site(f"packed = {value}")
+    install_package(f"packed = {value}")
     with project.pool() as pool:
-        row = _row(pool, "packed")
+        row = _find_row(pool, "packed")
         assert (row.state, row.model, row.loaded) == ("ready", "packed", False)
         assert row.source == "package: plugin-of-a-test 1.0"
         assert "plugin_of_a_test" not in sys.modules
 
         assert pool.ask("x", model="packed").text == "from a package"
-        assert _row(pool, "packed").loaded
+        assert _find_row(pool, "packed").loaded
 
 
-def test_a_package_installed_while_the_kernel_runs_is_there_in_the_next_cell(project, site):
-    """A package installed or removed while the kernel runs is noticed by the next cell."""
+def test_a_package_can_be_installed_while_the_kernel_runs(project, install_package):
+    """A package that is installed or removed while the kernel runs is noticed at once."""
     with project.pool() as pool:
         assert "packed" not in {row.name for row in pool.status()}
-        info = site("packed = plugin_of_a_test:Engine")
-        assert _row(pool, "packed").state == "ready"
-        (info / "entry_points.txt").unlink()
-        info.rename(info.with_suffix(".gone"))
+        dist_info = install_package("packed = plugin_of_a_test:Engine")
+        assert _find_row(pool, "packed").state == "ready"
+        (dist_info / "entry_points.txt").unlink()
+        dist_info.rename(dist_info.with_suffix(".gone"))
         assert "packed" not in {row.name for row in pool.status()}
 
 
-def test_a_package_ranks_between_user_files_and_shipped_files(project, site):
+def test_a_package_ranks_between_user_files_and_shipped_files(project, install_package):
     """A package overrides shipped engines and is overridden by the project's files.
 
     Both overridden engines are reported with their locations.
     """
-    site("mine = plugin_of_a_test:Engine\nmock = plugin_of_a_test:Engine")
-    mine = project.engine("mine", "from the project")
+    install_package("mine = plugin_of_a_test:Engine\nmock = plugin_of_a_test:Engine")
+    project_file = project.engine("mine", "from the project")
     with project.pool() as pool:
-        losers = {row.name: row.error for row in pool.status() if row.state == "shadowed"}
+        shadowed_errors = {row.name: row.error for row in pool.status() if row.state == "shadowed"}
         assert pool.ask("x", model="mine").text == "from the project"
         assert pool.ask("x", model="mock").text == "from a package"
 
-    place = "plugin_of_a_test:Engine in package plugin-of-a-test 1.0"
-    assert losers["mine"] == f"{place} is not used: {mine} has the same name"
-    assert losers["mock"].endswith(f"mock_engine.py is not used: {place} has the same name")
+    package = "plugin_of_a_test:Engine in package plugin-of-a-test 1.0"
+    assert shadowed_errors["mine"] == f"{package} is not used: {project_file} has the same name"
+    assert shadowed_errors["mock"].endswith(
+        f"mock_engine.py is not used: {package} has the same name"
+    )
 
 
 @pytest.mark.parametrize(
-    ("points", "text", "expected_message"),
+    ("entry_points", "text", "expected_message"),
     [
         ("bad = plugin_of_a_test:Nope", ENGINE, "it has no attribute 'Nope'"),
         ("bad = plugin_of_a_test:LLMEngine.generate", ENGINE, "is not a subclass of LLMEngine"),
@@ -99,18 +101,20 @@ def test_a_package_ranks_between_user_files_and_shipped_files(project, site):
         ("bad = gone_of_a_test.deep", ENGINE, "No module named 'gone_of_a_test'"),
     ],
 )
-def test_an_unusable_package_has_a_status_row(project, site, points, text, expected_message):
-    """A package that fails is one row with the error and what to reinstall.
+def test_a_package_that_cannot_be_imported_is_reported(
+    project, install_package, entry_points, text, expected_message
+):
+    """The status of a package that fails shows its error; the hint says what to reinstall.
 
     Other engines are unaffected.
     """
-    site(points, text)
+    install_package(entry_points, text)
     project.set_keys("GATEWAYX_BAD_API_KEY=k\n")
     with project.pool() as pool:
-        with pytest.raises(EngineLoadError, match=expected_message) as caught:
+        with pytest.raises(EngineLoadError, match=expected_message) as error:
             pool.ask("x", model="bad")
-        assert "pip install --force-reinstall plugin-of-a-test" in str(caught.value.hint)
-        row = _row(pool, "bad")
+        assert "pip install --force-reinstall plugin-of-a-test" in str(error.value.hint)
+        row = _find_row(pool, "bad")
         assert (row.state, expected_message in row.error, "\n" in row.error) == (
             "failed",
             True,
@@ -119,38 +123,42 @@ def test_an_unusable_package_has_a_status_row(project, site, points, text, expec
         assert pool.ask("x", model="mock").text == "[mock] x"
 
 
-@pytest.mark.parametrize("points", ["Bad-Name = plugin_of_a_test", "status = plugin_of_a_test"])
-def test_a_name_that_cannot_be_called_is_refused(project, site, points):
+@pytest.mark.parametrize(
+    "entry_points", ["Bad-Name = plugin_of_a_test", "status = plugin_of_a_test"]
+)
+def test_an_invalid_engine_name_is_refused(project, install_package, entry_points):
     """A package with an invalid engine name is refused without an import."""
-    site(points, "raise SystemExit")
+    install_package(entry_points, "raise SystemExit")
     with project.pool() as pool:
-        row = _row(pool, points.split()[0])
+        row = _find_row(pool, entry_points.split()[0])
 
     assert row.state == "refused"
     assert "has a name" in row.error
 
 
-def test_an_engine_whose_source_cannot_be_found_is_asked_itself(project, site, monkeypatch):
-    """Without source, as with an import hook, only the class tells whether a key is needed."""
-    site("packed = plugin_of_a_test:Engine")
+def test_an_engine_without_source_is_imported_for_its_metadata(
+    project, install_package, monkeypatch
+):
+    """If the source cannot be found, as with an import hook, the class says if a key is needed."""
+    install_package("packed = plugin_of_a_test:Engine")
     monkeypatch.setattr(EnginePackage, "source", lambda self: None)  # simulates an import hook
     with project.pool() as pool:
         assert pool.ask("x", model="packed").text == "from a package"
-        assert _row(pool, "packed").state == "ready"
+        assert _find_row(pool, "packed").state == "ready"
 
 
-def test_the_source_of_a_module_is_found_without_importing_it(site, tmp_path):
-    """The source of a package or module is found without an import, or not at all."""
-    site("", "raise SystemExit")
-    inner = tmp_path / "site" / "packed_of_a_test"
-    inner.mkdir()
-    (inner / "__init__.py").write_text("raise SystemExit")
-    (inner / "deep.py").write_text("raise SystemExit")
+def test_the_source_of_a_module_is_found_without_importing_it(install_package, tmp_path):
+    """The source of a package or module is found without importing it; if missing, it is `None`."""
+    install_package("", "raise SystemExit")
+    package = tmp_path / "site" / "packed_of_a_test"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise SystemExit")
+    (package / "deep.py").write_text("raise SystemExit")
 
-    def source(module):
+    def find_source(module):
         return EnginePackage("x", module, "", "x").source()
 
-    assert source("packed_of_a_test") == inner / "__init__.py"
-    assert source("packed_of_a_test.deep") == inner / "deep.py"
-    assert source("packed_of_a_test.none") is None
-    assert source("none_of_a_test.deep") is None
+    assert find_source("packed_of_a_test") == package / "__init__.py"
+    assert find_source("packed_of_a_test.deep") == package / "deep.py"
+    assert find_source("packed_of_a_test.none") is None
+    assert find_source("none_of_a_test.deep") is None

@@ -17,28 +17,28 @@ def weights_env(monkeypatch, tmp_path):
     return {"GATEWAYX_LOCAL_MODEL": str(path)}
 
 
-def _row(pool, name):
+def _find_row(pool, name):
     return next(row for row in pool.status() if row.name == name)
 
 
 def test_a_key_makes_an_engine_ready(project):
     """A key makes an engine ready, and a placeholder does not."""
     pool = project.pool()
-    assert (_row(pool, "grok").state, _row(pool, "grok").key) == ("no key", "missing")
+    assert (_find_row(pool, "grok").state, _find_row(pool, "grok").key) == ("no key", "missing")
 
     project.set_keys("GATEWAYX_GROK_API_KEY=your_grok_key_here")
-    assert (_row(pool, "grok").state, _row(pool, "grok").key) == ("no key", "placeholder")
+    assert (_find_row(pool, "grok").state, _find_row(pool, "grok").key) == ("no key", "placeholder")
 
     project.set_keys("GATEWAYX_GROK_API_KEY=xai-1")
-    assert (_row(pool, "grok").state, _row(pool, "grok").key) == ("ready", "set")
+    assert (_find_row(pool, "grok").state, _find_row(pool, "grok").key) == ("ready", "set")
     assert str(pool.models()[0]) == "grok:grok-4.6"
 
 
 def test_status_does_not_execute_engine_files(project):
-    """Before the first call, the row is read from the source text without running it."""
+    """Before an engine's first call, its status is read from the source text without running it."""
     project.engine("mine", body="    raise SystemExit\n")
 
-    row = _row(project.pool(), "mine")
+    row = _find_row(project.pool(), "mine")
 
     assert (row.model, row.state, row.loaded) == ("mine", "ready", False)
 
@@ -46,16 +46,16 @@ def test_status_does_not_execute_engine_files(project):
 def test_a_broken_engine_does_not_affect_others(project):
     """After a failed call, a broken engine is listed with its error; others are unaffected."""
     project.engine("broken", body="    raise RuntimeError('at import')\n")
-    project.engine("whole", "fine")
+    project.engine("working", "works")
     pool = project.pool()
 
     with pytest.raises(EngineLoadError, match="at import"):
         pool.ask("x", model="broken")
 
-    assert pool.ask("x", model="whole").text == "fine"
-    row = _row(pool, "broken")
+    assert pool.ask("x", model="working").text == "works"
+    row = _find_row(pool, "broken")
     assert (row.state, "at import" in row.error) == ("failed", True)
-    assert _row(pool, "whole").loaded
+    assert _find_row(pool, "working").loaded
 
 
 def test_calling_a_refused_engine_raises_the_reason(project):
@@ -102,8 +102,8 @@ def test_no_default_without_a_key_or_weights(project):
         project.pool().default_model()
 
 
-def test_the_one_engine_with_a_key_is_the_default(project):
-    """The only engine with a key is the default, even beside keyless engines."""
+def test_the_only_engine_with_a_key_is_the_default(project):
+    """The only engine with a key is the default, even if there are keyless engines."""
     project.engine("free", "x")
     project.set_keys("GATEWAYX_GROK_API_KEY=xai-1")
 
@@ -127,7 +127,7 @@ def test_with_several_keys_there_is_no_default(project):
 
 
 def test_local_is_the_default_if_it_has_weights_and_no_key_is_set(project, weights_env):
-    """`local` is the default only if its weights are there and no key is set."""
+    """`local` is the default only if its weights are installed and no key is set."""
     pool = project.pool()
     pool.config.env.update(weights_env)
     assert weights.locate(env=weights_env)

@@ -15,7 +15,7 @@ from gatewayx_nb.model_registry.rows import RowFile
 from gatewayx_nb.secure_config import shipped_path
 from gatewayx_nb.testing import Send, Server, reply
 
-ROWS = [
+ROW_NAMES = [
     "mistral",
     "deepseek",
     "groq",
@@ -34,12 +34,14 @@ ROWS = [
     "llamacpp",
 ]
 
-WHOLE = json.dumps({"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]}).encode()
-MODELS = json.dumps({"data": [{"id": "first"}, {"id": "second"}]}).encode()
+COMPLETION_BODY = json.dumps(
+    {"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]}
+).encode()
+MODELS_BODY = json.dumps({"data": [{"id": "first"}, {"id": "second"}]}).encode()
 
 
 def _answer(request):
-    return [Send(reply(MODELS if request.method == "GET" else WHOLE))]
+    return [Send(reply(MODELS_BODY if request.method == "GET" else COMPLETION_BODY))]
 
 
 def test_every_shipped_row_is_an_engine(project):
@@ -47,19 +49,19 @@ def test_every_shipped_row_is_an_engine(project):
     file = RowFile(shipped_path("config/engines.toml"), "shipped")
     file.refresh()
     rows = {row.name: row for row in file.rows}
-    known = {row.name: row for row in project.pool().status()}
+    status_by_name = {row.name: row for row in project.pool().status()}
 
-    assert sorted(rows) == sorted(ROWS)
+    assert sorted(rows) == sorted(ROW_NAMES)
     for name, row in rows.items():
         assert row.load().engine.model_name == row.model
         assert row.base_url.startswith("https://" if row.requires_key else "http://127.0.0.1:") or (
             name == "azure"
         )
-        assert known[name].state == ("no key" if row.requires_key else "not running")
+        assert status_by_name[name].state == ("no key" if row.requires_key else "not running")
 
 
-def test_a_row_sends_what_it_says(project):
-    """A row may define its own field names and key header."""
+def test_a_row_defines_field_names_and_the_key_header(project):
+    """Calls use the field names and the key header that a row defines."""
     with Server(_answer) as server:
         project.set_keys(
             f"AZURE_OPENAI_API_KEY=k1\nGATEWAYX_AZURE_BASE_URL={server.url}/openai/v1\n"
@@ -73,40 +75,40 @@ def test_a_row_sends_what_it_says(project):
     assert (azure.target, azure.headers["api-key"]) == ("/openai/v1/chat/completions", "k1")
     assert "authorization" not in azure.headers
     assert json.loads(azure.body)["max_completion_tokens"] == 5
-    sent = json.loads(mistral.body)
-    assert (sent["random_seed"], sent["model"]) == (3, "mistral-large-4")
-    assert "stream_options" not in sent
-    assert "seed" not in sent
+    request_body = json.loads(mistral.body)
+    assert (request_body["random_seed"], request_body["model"]) == (3, "mistral-large-4")
+    assert "stream_options" not in request_body
+    assert "seed" not in request_body
 
 
-def test_a_server_on_this_machine_is_ready_when_it_answers(project):
-    """A local server is ready once it answers; its first model is the default."""
+def test_a_local_server_is_ready_if_it_answers(project):
+    """A local server that answers is ready, and its first model is the default."""
     with Server(_answer) as server:
         project.set_keys(f"GATEWAYX_VLLM_BASE_URL={server.url}/v1\n")
         with project.pool() as pool:
             states = {row.name: row.state for row in pool.status()}
-            listed = [str(model) for model in pool.models("vllm", live=True)]
+            references = [str(model) for model in pool.models("vllm", live=True)]
             reply = pool.ask("x", model="vllm")
-            before = len(server.requests)
-            again = {row.name: row.state for row in pool.status(probe=False)}
-            assert len(server.requests) == before  # state of the last probe
-        sent = json.loads(server.requests[-1].body)
+            request_count = len(server.requests)
+            states_without_probe = {row.name: row.state for row in pool.status(probe=False)}
+            assert len(server.requests) == request_count  # state of the last probe
+        request_body = json.loads(server.requests[-1].body)
 
-    assert again["vllm"] == "ready"
+    assert states_without_probe["vllm"] == "ready"
     assert (states["vllm"], states["ollama"]) == ("ready", "not running")
-    assert listed == ["vllm:first", "vllm:second"]
-    assert (reply.text, reply.model, sent["model"]) == ("hi", "first", "first")
+    assert references == ["vllm:first", "vllm:second"]
+    assert (reply.text, reply.model, request_body["model"]) == ("hi", "first", "first")
     assert "authorization" not in server.requests[-1].headers
 
 
-def test_a_server_that_is_not_there_is_an_error_when_asked(project):
+def test_calling_a_server_that_is_not_running_raises(project):
     """Calling a server that is not running raises an error that names the engine."""
     with project.pool() as pool, pytest.raises(TransportError, match="lmstudio"):
         pool.ask("x", model="lmstudio:m", timeout=5)
 
 
-def test_what_a_row_lacks_is_reported(project):
-    """The row of an engine says whether its key or its URL is missing."""
+def test_a_missing_key_or_base_url_of_a_row_is_reported(project):
+    """Calling an engine whose key or base URL is missing raises an error with its variable."""
     project.set_keys("GATEWAYX_AZURE_API_KEY=k")
     with project.pool() as pool:
         with pytest.raises(ConfigError, match="GATEWAYX_AZURE_BASE_URL"):
@@ -115,14 +117,18 @@ def test_what_a_row_lacks_is_reported(project):
             pool.ask("x", model="groq")
 
 
-def test_a_model_that_does_not_exist_is_answered_with_the_nearest(project):
+def test_an_unknown_model_suggests_the_nearest_name(project):
     """An unknown model raises an error with the nearest name in the provider's list."""
-    fault = json.dumps({"error": {"message": "no", "code": "model_not_found"}}).encode()
+    error_body = json.dumps({"error": {"message": "no", "code": "model_not_found"}}).encode()
 
-    def answer(request):
-        return [Send(reply(MODELS))] if request.method == "GET" else [Send(reply(fault, 404))]
+    def answer_not_found(request):
+        return (
+            [Send(reply(MODELS_BODY))]
+            if request.method == "GET"
+            else [Send(reply(error_body, 404))]
+        )
 
-    with Server(answer) as server:
+    with Server(answer_not_found) as server:
         project.set_keys(f"GATEWAYX_GROQ_API_KEY=k\nGATEWAYX_GROQ_BASE_URL={server.url}/v1\n")
         with project.pool() as pool, pytest.raises(ModelNotFoundError, match="mean 'second'"):
             pool.ask("x", model="groq:secnd")
@@ -141,31 +147,31 @@ def test_a_model_that_does_not_exist_is_answered_with_the_nearest(project):
         ("[status]\nmodel = 'm'", "reserved for the command"),
     ],
 )
-def test_an_invalid_row_is_refused_and_the_others_work(project, text, expected_message):
-    """An invalid row is reported in one line with row and file, and calling it is an error.
+def test_an_invalid_row_does_not_affect_other_engines(project, text, expected_message):
+    """An invalid row is reported in one line that names the row and the file.
 
-    Other engines are unaffected.
+    Calling it raises an error; other engines are unaffected.
     """
     path = project.root / "config" / "engines.toml"
-    path.write_text(f"{text}\n[whole]\nbase_url = 'http://127.0.0.1:9'\nmodel = 'm'\n")
+    path.write_text(f"{text}\n[working]\nbase_url = 'http://127.0.0.1:9'\nmodel = 'm'\n")
     pool = project.pool()
     rows = {row.name: row for row in pool.status()}
 
-    (bad,) = [row for row in rows.values() if row.state == "refused"]
-    assert f"[{bad.name}] in {path} " in bad.error
-    assert re.search(expected_message, bad.error)
-    assert "\n" not in bad.error
-    assert rows["whole"].state == "no key"
+    (refused_row,) = [row for row in rows.values() if row.state == "refused"]
+    assert f"[{refused_row.name}] in {path} " in refused_row.error
+    assert re.search(expected_message, refused_row.error)
+    assert "\n" not in refused_row.error
+    assert rows["working"].state == "no key"
     with pytest.raises(EngineLoadError, match="refused"):
-        pool.ask("x", model=bad.name)
+        pool.ask("x", model=refused_row.name)
 
 
-@pytest.mark.parametrize("make", ["text", "folder", "bytes"])
-def test_a_file_of_rows_that_cannot_be_read_is_a_problem_and_no_failure(project, make):
-    """An unreadable engines.toml is reported as a problem, and other files' engines work."""
+@pytest.mark.parametrize("content", ["text", "folder", "bytes"])
+def test_an_unreadable_engines_file_is_reported(project, content):
+    """An unreadable engines.toml is reported in one line, and other engines work."""
     path = project.root / "config" / "engines.toml"
-    makers = {"folder": path.mkdir, "bytes": lambda: path.write_bytes(b"\xff")}
-    makers.get(make, lambda: path.write_text("[a"))()
+    write_by_type = {"folder": path.mkdir, "bytes": lambda: path.write_bytes(b"\xff")}
+    write_by_type.get(content, lambda: path.write_text("[a"))()
     pool = project.pool()
 
     (problem,) = pool.problems
@@ -174,17 +180,21 @@ def test_a_file_of_rows_that_cannot_be_read_is_a_problem_and_no_failure(project,
     assert pool.ask("x", model="mock").text == "[mock] x"
 
 
-def test_a_row_of_the_users_own_is_an_engine(project, clean_environment):
-    """The engines.toml of the user folder is read without a restart.
+def test_a_row_of_the_user_folder_is_an_engine(project, clean_environment):
+    """A row added to the engines.toml of the user folder is read without a restart.
 
-    An invalid one does not affect other engines.
+    If the file is invalid, other engines are unaffected.
     """
     path = clean_environment / "config" / "gatewayx" / "config" / "engines.toml"
     path.parent.mkdir(parents=True)
     pool = EnginePool(home=project.root, env={"XDG_CONFIG_HOME": str(path.parents[2])})
     path.write_text("[mine]\nbase_url = 'http://127.0.0.1:9'\nmodel = 'm'\n")
-    (mine,) = [row for row in pool.status() if row.name == "mine"]
-    assert (mine.state, mine.model, mine.source) == ("no key", "m", "user: engines.toml")
+    (row_status,) = [row for row in pool.status() if row.name == "mine"]
+    assert (row_status.state, row_status.model, row_status.source) == (
+        "no key",
+        "m",
+        "user: engines.toml",
+    )
 
     path.write_text("[mine")
     assert "mine" not in {row.name for row in pool.status()}

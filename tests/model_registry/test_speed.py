@@ -13,18 +13,18 @@ class Engine(LLMEngine):
 """
 
 
-def test_of_a_thousand_files_five_are_imported(project, tmp_path):
-    """Only the called engines are imported; ``benchmarks/offline.py`` measures the time."""
+def test_only_called_engines_are_imported(project, tmp_path):
+    """Of a thousand engine files, only the five that are called are imported."""
     log = tmp_path / "log"
     for number in range(1000):
         path = project.engines / f"e{number}_engine.py"
         path.write_text(ENGINE.format(log=str(log)))
     env = {f"GATEWAYX_E{number}_API_KEY": "k" for number in range(5)}
     with EnginePool(project.root, env) as pool:
-        named = {model.engine for model in pool.models()}
+        engine_names = {model.engine for model in pool.models()}
         pool.status()
-        assert {f"e{number}" for number in range(5)} <= named
-        assert "e5" not in named
+        assert {f"e{number}" for number in range(5)} <= engine_names
+        assert "e5" not in engine_names
         assert not log.exists()
         for number in range(5):
             pool.ask("x", model=f"e{number}")
@@ -32,14 +32,14 @@ def test_of_a_thousand_files_five_are_imported(project, tmp_path):
         assert log.read_text() == "....."
 
 
-def test_the_check_does_not_look_at_each_file(project):
-    """The check does not stat each file, so it takes as long for ten thousand as for ten."""
+def test_the_check_for_changes_does_not_stat_each_file(project):
+    """The check for changes stats folders, not each engine file, so its time does not grow."""
     for number in range(3):
         project.engine(f"e{number}", "x")
     with project.pool() as pool:
         pool.ask("x", model="e0")
-        watched = {
-            watch.path for folder in pool._registry._sources._folders for watch in folder._stamps
+        watched_paths = {
+            stamp.path for folder in pool._registry._sources._folders for stamp in folder._stamps
         }
-    assert project.engines in watched
-    assert not [path for path in watched if path.suffix == ".py"]
+    assert project.engines in watched_paths
+    assert not [path for path in watched_paths if path.suffix == ".py"]

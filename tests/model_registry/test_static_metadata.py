@@ -15,16 +15,16 @@ from gatewayx_nb.model_registry.static_metadata import StaticMetadata, StaticMet
         ("model_name = 'requires_key = False'", True),
     ],
 )
-def test_only_the_literal_counts(tmp_path, line, requires_key):
-    """`requires_key` is read from a literal in the source, without running the file."""
+def test_requires_key_is_read_from_a_literal(tmp_path, line, requires_key):
+    """`requires_key` is read only from a literal assigned in the class."""
     path = tmp_path / "a_engine.py"
     path.write_text(f"class A:\n    {line}\n")
 
     assert StaticMetadataReader().read(path).requires_key is requires_key
 
 
-def test_the_first_model_name_is_read(tmp_path):
-    """`model_name` is read from a class attribute or from the seed's constructor."""
+def test_model_name_is_read_from_a_constructor(tmp_path):
+    """`model_name` is read from an assignment to the instance in a constructor."""
     path = tmp_path / "a_engine.py"
     path.write_text("class A:\n    def __init__(self):\n        self.model_name = 'm'\n")
 
@@ -32,7 +32,7 @@ def test_the_first_model_name_is_read(tmp_path):
 
 
 def test_a_changed_file_is_read_again(tmp_path):
-    """A changed file is read again, and a missing file has the defaults."""
+    """A changed file is read again, and a missing file has the default metadata."""
     path, reader = tmp_path / "a_engine.py", StaticMetadataReader()
     path.write_text("class A:\n    requires_key = False\n")
     assert not reader.read(path).requires_key
