@@ -2,7 +2,7 @@ import pytest
 
 
 class Session:
-    """A session without a notebook, with what most commands need."""
+    """A session without a notebook, with the attributes that commands use."""
 
     prog = "gatewayx"
     ask_prog = "gatewayx ask"

@@ -17,16 +17,16 @@ def session(project, tmp_path, monkeypatch, session_of):
 
 
 def test_a_cassette_is_opened_and_described(session):
-    """Opening a cassette names a replay; without arguments, the open cassette is described."""
-    opened = repr(commands.run(session, "cassette a.jsonl"))
+    """`cassette PATH` prints the opened cassette, and `cassette` describes the open one."""
+    open_output = repr(commands.run(session, "cassette a.jsonl"))
     session.pool.ask("Hi", model="mock")
     session.pool.ask("Hi", model="mock")
-    described = repr(commands.run(session, "cassette"))
-    again = repr(commands.run(session, "cassette --mode replay"))
+    description = repr(commands.run(session, "cassette"))
+    replay_output = repr(commands.run(session, "cassette --mode replay"))
 
-    assert opened == "Cassette a.jsonl is open."
-    assert again == "Cassette a.jsonl is in mode replay."
-    assert described.splitlines() == [
+    assert open_output == "Cassette a.jsonl is open."
+    assert replay_output == "Cassette a.jsonl is in mode replay."
+    assert description.splitlines() == [
         "Cassette a.jsonl is in mode auto: it replays what is recorded and records the rest.",
         "1 entry; 1 replayed, 1 recorded so far.",
     ]
@@ -45,8 +45,11 @@ def test_a_cassette_replaces_the_open_one(session):
     assert session.pool.active_cassette is None
 
 
-def test_it_is_beside_the_notebook(session):
-    """A cassette is beside its notebook; if the notebook is unknown, the error asks for a path."""
+def test_the_default_path_is_beside_the_notebook(session):
+    """The default path is in `cassettes` beside the notebook.
+
+    If the notebook is unknown, the command raises an error.
+    """
     with pytest.raises(UsageError, match="does not report the notebook's name"):
         commands.run(session, "cassette")
     session.notebook = Path("/work/story.ipynb")
@@ -60,14 +63,14 @@ def test_an_invalid_cassette_leaves_the_open_one_open(session):
     """An invalid mode or file raises an error, and the open cassette stays open."""
     commands.run(session, "cassette a.jsonl")
     Path("b.jsonl").write_text("hello")
-    for line, kind in (("--mode rekord", UsageError), ("b.jsonl", ConfigError)):
-        with pytest.raises(kind):
+    for line, error_class in (("--mode rekord", UsageError), ("b.jsonl", ConfigError)):
+        with pytest.raises(error_class):
             commands.run(session, f"cassette {line}")
 
     assert session.pool.active_cassette.path.name == "a.jsonl"
 
 
-def test_the_status_commands_show_the_cassette(session):
+def test_status_commands_are_reproducible_in_replay_mode(session):
     """In replay mode the status commands print the same on every machine.
 
     They show no path, key or engine of this machine.
@@ -75,36 +78,36 @@ def test_the_status_commands_show_the_cassette(session):
     commands.run(session, "cassette a.jsonl")
     session.pool.ask("Hi", model="mock")
     commands.run(session, "cassette --mode replay")
-    shown = {line: repr(commands.run(session, line)) for line in ("", "status", "models", "keys")}
+    outputs = {line: repr(commands.run(session, line)) for line in ("", "status", "models", "keys")}
 
     for line in ("", "status"):
-        head, _, row, *_ = shown[line].splitlines()
-        assert head.split() == ["engine", "state", "key", "model", "from", "to", "do"]
+        header, _, row, *_ = outputs[line].splitlines()
+        assert header.split() == ["engine", "state", "key", "model", "from", "to", "do"]
         assert row.split() == ["mock", "replay", "not", "needed", "mock", "cassette"]
-        assert "The cassette has no default model" in shown[line]
-        assert "Cassette a.jsonl is replayed; no engine is started." in shown[line]
-        assert "/" not in shown[line].replace("key/", "").partition("`")[0]
-    assert shown["models"].splitlines()[2].split() == ["mock", "mock"]
+        assert "The cassette has no default model" in outputs[line]
+        assert "Cassette a.jsonl is replayed; no engine is started." in outputs[line]
+        assert "/" not in outputs[line].replace("key/", "").partition("`")[0]
+    assert outputs["models"].splitlines()[2].split() == ["mock", "mock"]
 
 
 def test_nothing_is_downloaded_while_a_cassette_is_replayed(session, monkeypatch):
-    """Replay opens no socket, and prints the same with and without the local model's weights."""
-    downloaded = []
+    """`pull` downloads nothing in replay mode, and prints a sentence instead."""
+    downloads = []
     monkeypatch.setattr(
-        "gatewayx_nb.weights.pull", lambda name, **_: downloaded.append(name) or Path()
+        "gatewayx_nb.weights.pull", lambda name, **_: downloads.append(name) or Path()
     )
     commands.run(session, "cassette a.jsonl")
     commands.run(session, "pull smollm2")
     session.pool.ask("Hi", model="mock")
     commands.run(session, "cassette --mode replay")
-    note = repr(commands.run(session, "pull smollm2"))
+    output = repr(commands.run(session, "pull smollm2"))
 
-    assert downloaded == ["smollm2"]
-    assert note.startswith("Cassette a.jsonl is replayed, so smollm2 is not downloaded.")
+    assert downloads == ["smollm2"]
+    assert output.startswith("Cassette a.jsonl is replayed, so smollm2 is not downloaded.")
 
 
 def test_the_security_status_warns_about_a_table_in_git(session, monkeypatch):
-    """The security status warns about tables in a cassette tracked by git, in replay mode too."""
+    """The security status warns about tables in a cassette tracked by git, also in replay mode."""
     commands.run(session, "cassette a.jsonl")
     session.pool.ask("| a | b |\n|---|---|\n| 1 | 2 |", model="mock")
     commands.run(session, "cassette --mode replay")

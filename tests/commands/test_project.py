@@ -1,4 +1,4 @@
-"""`new` writes engines that work unmodified."""
+"""`new` writes engine files and rows that work unmodified."""
 
 import os
 
@@ -12,30 +12,30 @@ from gatewayx_nb.testing import check
 
 
 @pytest.fixture
-def new(project, session_of):
-    """Yield a function that runs the command in a project and returns its output."""
+def run_new(project, session_of):
+    """Yield a function that runs `new` in a project and returns its output."""
     with project.pool() as pool:
         yield lambda line: repr(run(session_of(pool), f"new {line}"))
 
 
-@pytest.mark.parametrize("name", ["mine", "my_2nd_one", "2nd", "a" * 63])
-def test_the_file_passes_every_rule_and_answers_at_once(project, new, name):
-    """The generated file passes the conformance kit unmodified; the printed next step works."""
-    note = new(name)
+@pytest.mark.parametrize("name", ["mine", "my_2nd_engine", "2nd", "a" * 63])
+def test_the_generated_file_passes_the_conformance_kit(project, run_new, name):
+    """The generated file passes the conformance kit and answers without being edited."""
+    output = run_new(name)
     path = project.engines / f"{name}_engine.py"
 
-    assert str(path) in note
-    assert f"`gatewayx key set {name}`" in note
-    assert f"`gatewayx {name} Hello`" in note
+    assert str(path) in output
+    assert f"`gatewayx key set {name}`" in output
+    assert f"`gatewayx {name} Hello`" in output
     assert len(path.read_text().splitlines()) < 20
     assert "14 rules" in repr(check(path, ask=True))
     with project.pool() as pool:
         assert pool.ask("Hello", model=name).text == f"[{name}] Hello"
 
 
-def test_the_key_is_required_once_the_line_is_deleted(project, new):
-    """The key is required once the marked line is deleted, as the note in the file says."""
-    new("mine")
+def test_deleting_the_marked_line_makes_the_key_required(project, run_new):
+    """Without the line that defines `requires_key`, the generated engine needs a key."""
+    run_new("mine")
     path = project.engines / "mine_engine.py"
     lines = path.read_text().splitlines()
     path.write_text("\n".join(line for line in lines if "requires_key" not in line))
@@ -46,26 +46,26 @@ def test_the_key_is_required_once_the_line_is_deleted(project, new):
         assert pool.ask("x", model="mine").text == "[mine] x"
 
 
-@pytest.mark.parametrize("here", [True, False])
-def test_the_row_passes_every_rule_and_the_files_comments_are_kept(project, new, here):
-    """The row is appended, the file's comments are kept, and a local server needs no key."""
+@pytest.mark.parametrize("is_local", [True, False])
+def test_a_row_is_appended_and_passes_the_conformance_kit(project, run_new, is_local):
+    """`--url` appends a row to the file and keeps its comments; a local server needs no key."""
     path = project.root / "config" / "engines.toml"
     path.write_text('# mine\n[old]\nbase_url = "https://old.example"  # stays')
-    url = "http://127.0.0.1:9/v1" if here else "https://api.example.com/v1"
+    url = "http://127.0.0.1:9/v1" if is_local else "https://api.example.com/v1"
 
-    note = new(f"fresh --url {url}")
+    output = run_new(f"fresh --url {url}")
 
     assert path.read_text().startswith('# mine\n[old]\nbase_url = "https://old.example"  # stays\n')
-    assert f"[fresh] to {path}" in note
-    assert ("key set fresh" in note) is not here
+    assert f"[fresh] to {path}" in output
+    assert ("key set fresh" in output) is not is_local
     file = RowFile(path, "project")
     file.refresh()
-    fresh = next(row for row in file.rows if row.name == "fresh")
-    assert (fresh.base_url, fresh.requires_key) == (url, not here)
-    assert check(fresh.load().engine).rules
+    row = next(row for row in file.rows if row.name == "fresh")
+    assert (row.base_url, row.requires_key) == (url, not is_local)
+    assert check(row.load().engine).rules
     with project.pool() as pool:
         states = {row.name: row.state for row in pool.status()}
-    assert states["fresh"] == ("not running" if here else "no key")
+    assert states["fresh"] == ("not running" if is_local else "no key")
     assert states["old"] == "no key"
 
 
@@ -79,7 +79,7 @@ def test_the_row_passes_every_rule_and_the_files_comments_are_kept(project, new,
         ("status", "reserved for the command"),
         ("mock", "an engine 'mock' already exists: .*mock_engine.py"),
         ("mistral", r"exists: \[mistral\] in .*engines.toml"),
-        ("there", "exists: .*there_engine.py"),
+        ("taken", "exists: .*taken_engine.py"),
         ("a --url ftp://x/y", "base URL must be https://HOST/PATH"),
         ("a --url example.com", "base URL must be https://HOST/PATH"),
         ("a --url https://", "base URL must be https://HOST/PATH"),
@@ -91,52 +91,52 @@ def test_the_row_passes_every_rule_and_the_files_comments_are_kept(project, new,
         ("", "NAME"),
     ],
 )
-def test_an_invalid_name_or_url_writes_nothing(project, new, line, message):
-    """An invalid or taken name, or an invalid URL, is a one-line error, and no file is written."""
-    project.engine("there", "x")
-    before = sorted(project.root.rglob("*"))
+def test_an_invalid_name_or_url_writes_nothing(project, run_new, line, message):
+    """An invalid or taken name, or an invalid URL, raises a one-line error; no file is written."""
+    project.engine("taken", "x")
+    paths_before = sorted(project.root.rglob("*"))
 
-    with pytest.raises(UsageError, match=message) as caught:
-        new(line)
+    with pytest.raises(UsageError, match=message) as error:
+        run_new(line)
 
-    assert "\n" not in caught.value.message
-    assert "pw" not in str(caught.value)
-    assert sorted(project.root.rglob("*")) == before
+    assert "\n" not in error.value.message
+    assert "pw" not in str(error.value)
+    assert sorted(project.root.rglob("*")) == paths_before
 
 
-def test_an_existing_file_is_not_overwritten(project, new):
+def test_an_existing_file_is_not_overwritten(project, run_new):
     """An existing file is not overwritten, and a symlink is not followed."""
-    (project.engines / "mine_engine.py").symlink_to(project.root / "elsewhere")
+    (project.engines / "mine_engine.py").symlink_to(project.root / "target")
 
     with pytest.raises(UsageError, match="already"):
-        new("mine")
-    assert not (project.root / "elsewhere").exists()
+        run_new("mine")
+    assert not (project.root / "target").exists()
 
 
-def test_an_invalid_engines_file_is_left_unchanged(project, new):
+def test_an_invalid_engines_file_is_left_unchanged(project, run_new):
     """An invalid engines.toml is left unchanged; the error names the line to fix."""
     path = project.root / "config" / "engines.toml"
     path.write_text("[a\n")
 
     with pytest.raises(ConfigError, match=r"is not valid TOML.*line 1"):
-        new("fresh --url https://h/v1")
+        run_new("fresh --url https://h/v1")
     assert path.read_text() == "[a\n"
 
 
-def test_the_file_may_run_under_any_umask(project, new):
-    """Whatever the umask, only its owner can write the file, so that it may run."""
-    before = os.umask(0)
+def test_the_generated_file_is_writable_only_by_its_owner(project, run_new):
+    """The generated file has mode 0644 under any umask, because a writable one would be refused."""
+    previous_umask = os.umask(0)
     try:
-        new("mine")
+        run_new("mine")
     finally:
-        os.umask(before)
+        os.umask(previous_umask)
 
     assert (project.engines / "mine_engine.py").stat().st_mode & 0o777 == 0o644
 
 
-def test_without_a_project_it_goes_into_the_user_folder(clean_environment, session_of):
-    """Without a project the file goes into the user folder."""
+def test_without_a_project_the_file_is_in_the_user_folder(clean_environment, session_of):
+    """If there is no project, `new` writes the file into the user folder."""
     with engine_pool.EnginePool(env={"XDG_CONFIG_HOME": str(clean_environment / "config")}) as pool:
-        note = repr(run(session_of(pool), "new mine"))
-        assert "~/config/gatewayx/engines/mine_engine.py" in note
+        output = repr(run(session_of(pool), "new mine"))
+        assert "~/config/gatewayx/engines/mine_engine.py" in output
         assert pool.ask("x", model="mine").text == "[mine] x"

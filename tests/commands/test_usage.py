@@ -18,20 +18,20 @@ def session(project, session_of):
         yield session_of(pool)
 
 
-def test_before_the_first_call_there_is_a_note(session):
-    """If there is nothing to list, one sentence is shown instead of an empty table."""
+def test_without_calls_the_tables_are_replaced_by_a_sentence(session):
+    """Before the first call, `usage` and `history` print a sentence instead of an empty table."""
     assert repr(commands.run(session, "usage")) == "No calls yet."
     assert repr(commands.run(session, "history")) == "No calls yet."
 
 
-def test_usage_sums_what_was_spent(session, project):
+def test_usage_sums_costs(session, project):
     """`usage` sums the costs and shows the budget, or how to set one."""
     for _ in range(2):
         session.pool.ask("hi", model="scripted")
 
-    shown = repr(commands.run(session, "usage"))
-    assert re.search(r"scripted:script +2 +4 +6 +\$0\.01\n", shown)
-    assert shown.endswith("Total: $0.01\nSet a limit with `[limits] max_cost` in the settings.")
+    output = repr(commands.run(session, "usage"))
+    assert re.search(r"scripted:script +2 +4 +6 +\$0\.01\n", output)
+    assert output.endswith("Total: $0.01\nSet a limit with `[limits] max_cost` in the settings.")
     project.settings("[limits]\nmax_cost = 2.5")
     session.pool.refresh()
     assert repr(commands.run(session, "usage")).endswith("Total: $0.01 of $2.5")
@@ -42,8 +42,8 @@ def test_history_lists_the_last_calls(session):
     session.pool.ask("hi", model="scripted")
     session.pool.ask("hi", model="mock")
 
-    head, _, *rows, _, note = repr(commands.run(session, "history")).splitlines()
-    assert head.split() == [
+    header, _, *rows, _, note = repr(commands.run(session, "history")).splitlines()
+    assert header.split() == [
         "ended",
         "model",
         "outcome",
@@ -60,8 +60,8 @@ def test_history_lists_the_last_calls(session):
     assert len(commands.run(session, "history 1").rows) == 1
 
 
-@pytest.mark.parametrize("words", ["history x", "history 1 2", "usage grok"])
-def test_invalid_arguments_are_errors(session, words):
+@pytest.mark.parametrize("line", ["history x", "history 1 2", "usage grok"])
+def test_invalid_arguments_raise(session, line):
     """Invalid arguments raise a one-line error with the usage."""
     with pytest.raises(UsageError, match=r"Usage: `gatewayx (usage|history)"):
-        commands.run(session, words)
+        commands.run(session, line)

@@ -33,23 +33,25 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_cell_runs_and_sends_the_same_prompts(name):
-    """The generated cell runs and sends the same prompt."""
+def test_the_generated_cell_sends_the_same_prompts(name):
+    """The generated cell runs and sends the prompts of the original run to the same models."""
     request, prompts = CASES[name]
     lines = to_code(request, prompts).splitlines()
-    values = {}
-    exec("\n".join(lines[:-1]), values)
-    rounds = values.get("comparisons") or [values["comparison"]]
+    namespace = {}
+    exec("\n".join(lines[:-1]), namespace)
+    comparisons = namespace.get("comparisons") or [namespace["comparison"]]
 
-    assert [one.prompt for one in rounds] == prompts
-    assert all(one.references == request.references * request.samples for one in rounds)
-    assert [reply.text for one in rounds for reply in one.replies] == [
-        f"[mock] {prompt}" for prompt in prompts for _ in rounds[0]
+    assert [comparison.prompt for comparison in comparisons] == prompts
+    assert all(
+        comparison.references == request.references * request.samples for comparison in comparisons
+    )
+    assert [reply.text for comparison in comparisons for reply in comparison.replies] == [
+        f"[mock] {prompt}" for prompt in prompts for _ in comparisons[0]
     ]
 
 
-def test_options_and_images_are_written():
-    """Images are written by variable or file name; an image without either is a placeholder."""
+def test_the_generated_cell_has_options_and_images():
+    """The cell has images by variable or file name; an image without either is a placeholder."""
     options = {"seed": 1, "images": [Path("dog.png"), b"x"]}
     request = ComparisonRequest("", ("mock",), options, {"cat.png": Image("image/png", b"x")})
     code = to_code(request, ["x"], ['plots["a"]'])
@@ -59,9 +61,9 @@ def test_options_and_images_are_written():
 
 
 def test_a_class_is_written_by_name_and_other_values_as_placeholders():
-    """A schema class is written by name; a value that cannot be written is a placeholder.
+    """In the cell, a schema class is written by name.
 
-    The cell is valid Python in any case.
+    A value that cannot be written as Python is a placeholder.
     """
     request = ComparisonRequest(
         "", ("mock",), {"schema": ComparisonRequest, "params": {"at": object()}}
@@ -79,12 +81,16 @@ def history():
 
 def test_the_suffix_selects_the_format(history):
     """The suffix selects the format; text is written as UTF-8."""
-    for name, holds in (("a.csv", "run,prompt"), ("a.jsonl", '"text": "è"'), ("a.md", "> é?")):
-        assert holds in save_history(history, name).read_text("utf-8")
+    for name, expected_text in (
+        ("a.csv", "run,prompt"),
+        ("a.jsonl", '"text": "è"'),
+        ("a.md", "> é?"),
+    ):
+        assert expected_text in save_history(history, name).read_text("utf-8")
 
 
 def test_no_file_is_overwritten(history):
-    """An existing file is not overwritten: the next unused name has a number."""
+    """An existing file is not overwritten; the next unused name has a number."""
     assert unused_path("comparison", ".csv") == Path("comparison.csv")
     save_history(history, "comparison.csv")
     assert unused_path("comparison", ".csv") == Path("comparison-2.csv")
@@ -92,13 +98,13 @@ def test_no_file_is_overwritten(history):
         save_history(history, "comparison.csv")
 
 
-@pytest.mark.parametrize("ending", FILE_FORMATS)
-def test_a_lone_surrogate_can_be_saved(ending):
+@pytest.mark.parametrize("suffix", FILE_FORMATS)
+def test_a_lone_surrogate_can_be_saved(suffix):
     """A lone surrogate, which is valid in JSON but not in UTF-8, can be saved."""
     history = ComparisonHistory()
     history.add(ComparisonRecord(1, Comparison("?", ("mock",), (Reply("a\ud800b", "mock", "m"),))))
     assert re.search(
-        "a[?\N{REPLACEMENT CHARACTER}]b", save_history(history, f"a{ending}").read_text("utf-8")
+        "a[?\N{REPLACEMENT CHARACTER}]b", save_history(history, f"a{suffix}").read_text("utf-8")
     )
 
 
@@ -107,6 +113,6 @@ def test_a_failed_save_raises_an_error(history):
     with pytest.raises(UsageError, match=r"must end in one of \.csv \(CSV\), .*, got 'a\.xlsx'"):
         save_history(history, "a.xlsx")
     with pytest.raises(ConfigError, match="cannot be written: No such file"):
-        save_history(history, "nowhere/a.csv")
+        save_history(history, "missing/a.csv")
     with pytest.raises(UsageError, match="There are no results yet"):
         save_history(ComparisonHistory(), "a.csv")

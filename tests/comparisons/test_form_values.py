@@ -5,13 +5,13 @@ import pytest
 from gatewayx_nb.comparisons import FIELD_LABELS, parse_fields, parse_inputs
 from gatewayx_nb.errors import UsageError
 
-ALL = frozenset({"system", *FIELD_LABELS})
+ALL_FIELDS = frozenset({"system", *FIELD_LABELS})
 
 
-def test_fields_are_parsed_and_empty_ones_omitted():
-    """Numbers, including 0, are parsed, and empty fields are omitted."""
+def test_fields_are_parsed_and_empty_fields_are_omitted():
+    """Fields are parsed as numbers or text, including 0, and empty fields are omitted."""
     fields = {"temperature": " 0 ", "top_p": "", "max_tokens": "20", "stop": "END", "seed": "7"}
-    assert parse_fields({"timeout": 9}, "Be brief.", fields, ALL) == {
+    assert parse_fields({"timeout": 9}, "Be brief.", fields, ALL_FIELDS) == {
         "timeout": 9,
         "system": "Be brief.",
         "temperature": 0.0,
@@ -19,7 +19,7 @@ def test_fields_are_parsed_and_empty_ones_omitted():
         "stop": "END",
         "seed": 7,
     }
-    assert parse_fields({}, "  ", dict.fromkeys(FIELD_LABELS, ""), ALL) == {}
+    assert parse_fields({}, "  ", dict.fromkeys(FIELD_LABELS, ""), ALL_FIELDS) == {}
 
 
 def test_unsupported_parameters_are_omitted():
@@ -38,10 +38,10 @@ def test_unsupported_parameters_are_omitted():
         ("seed", "one", "Seed must be an integer such as 200, got 'one'"),
     ],
 )
-def test_an_invalid_field_is_named(name, text, message):
-    """An invalid field raises an error with its label."""
+def test_an_invalid_field_raises_an_error_with_its_label(name, text, message):
+    """The error of an invalid field has its label, an example and the text."""
     with pytest.raises(UsageError, match=message):
-        parse_fields({}, "", {name: text}, ALL)
+        parse_fields({}, "", {name: text}, ALL_FIELDS)
 
 
 def test_inputs_are_lines():

@@ -1,4 +1,4 @@
-"""The selectable models as keys and engine files change."""
+"""The catalog of selectable models, and its refresh after changes to keys and engine files."""
 
 import json
 
@@ -8,7 +8,7 @@ from gatewayx_nb.comparisons import CatalogItem, ModelCatalog
 from gatewayx_nb.errors import AuthenticationError
 from gatewayx_nb.testing import Send, Server, reply
 
-LISTED = json.dumps(
+MODELS_BODY = json.dumps(
     {"data": [{"id": "b-large"}, {"id": "a-small"}, {"id": "<img src=x>"}]}
 ).encode()
 
@@ -28,8 +28,8 @@ def names(items):
     return [item.reference for item in items]
 
 
-def test_ready_engines_come_first_and_others_have_a_remedy(catalog):
-    """Ready engines come first, and the others show what is missing and which command fixes it."""
+def test_ready_engines_come_first_and_the_rest_have_a_remedy(catalog):
+    """Ready engines come first; other engines show what is missing and how to fix it."""
     items = catalog.search()
     ready = [item for item in items if item.is_ready]
     assert items[: len(ready)] == ready
@@ -53,7 +53,7 @@ def test_refresh_returns_whether_anything_changed(project, catalog):
     assert "mine" not in names(catalog.search())
 
 
-def test_every_word_of_a_search_must_be_there(catalog):
+def test_every_word_of_a_search_must_match(catalog):
     """An item matches if each word is in its reference, model or state, in any case."""
     assert names(catalog.search("GROK")) == ["grok"]
     assert names(catalog.search("mine")) == ["mine"]
@@ -70,7 +70,7 @@ def test_selected_items_stay_listed(catalog):
 
 
 def test_a_complete_reference_can_be_selected(catalog):
-    """A complete reference to a ready engine can be selected, as no list has every model."""
+    """A complete reference to a ready engine can be selected even if its model is not listed."""
     assert catalog.search("mine:large") == [CatalogItem("mine:large", state="as typed")]
     assert catalog.search("grok:large") == []
 
@@ -80,7 +80,7 @@ def test_models_of_a_provider_are_listed_on_demand(project):
 
     Invalid names are skipped.
     """
-    with Server(lambda _: [Send(reply(LISTED))]) as server:
+    with Server(lambda _: [Send(reply(MODELS_BODY))]) as server:
         project.set_keys(f"GATEWAYX_OWN_API_KEY=k-12345\nGATEWAYX_OWN_BASE_URL={server.url}\n")
         with project.pool() as pool:
             catalog = ModelCatalog(lambda: pool)
@@ -91,8 +91,8 @@ def test_models_of_a_provider_are_listed_on_demand(project):
             assert names(catalog.search("small")) == ["own:a-small"]
 
 
-def test_a_provider_that_lists_nothing_says_why(project):
-    """The error of a provider that lists no models is raised."""
+def test_an_error_while_listing_models_is_raised(project):
+    """If a provider's list of models fails, `list_models` raises its error."""
     with Server([Send(reply(b"{}", 401))]) as server:
         project.set_keys(f"GATEWAYX_OWN_API_KEY=k-12345\nGATEWAYX_OWN_BASE_URL={server.url}\n")
         with project.pool() as pool, pytest.raises(AuthenticationError):

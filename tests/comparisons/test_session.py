@@ -1,4 +1,4 @@
-"""Runs, votes and hidden names of a session, without widgets."""
+"""Runs, votes and hidden names of a comparison session, without widgets."""
 
 import random
 
@@ -22,8 +22,8 @@ def session():
         )
 
 
-def ended(session, request):
-    """Run a request to its end and record it."""
+def run_to_end(session, request):
+    """Run a request to its end, record it, and return the session."""
     session.run(request)
     while not session.join(1):
         pass
@@ -32,13 +32,13 @@ def ended(session, request):
 
 
 def texts(session):
-    """Return the answers of the last run, a list for each row."""
-    return [[reply.text for reply in one.comparison] for one in session.comparisons]
+    """Return the answers of the last run, as a list for each row."""
+    return [[reply.text for reply in row.comparison] for row in session.comparisons]
 
 
 def test_a_run_calls_all_models_and_is_recorded(session):
     """A run fills in notebook variables except keys, calls all models and is recorded."""
-    ended(session, ComparisonRequest("In {{city}}?", ("mock", "scripted")))
+    run_to_end(session, ComparisonRequest("In {{city}}?", ("mock", "scripted")))
     assert texts(session) == [["[mock] In Rome?", "a"]]
     assert [record.run for record in session.history.records] == [1]
     with pytest.raises(UsageError, match="key"):
@@ -49,13 +49,13 @@ def test_an_immediate_second_run_keeps_the_results_of_the_first(session):
     """A new run records the previous one, even if that was not recorded explicitly."""
     session.run(ComparisonRequest("one", ("mock",)))
     assert session.join(10)
-    ended(session, ComparisonRequest("two", ("mock",)))
+    run_to_end(session, ComparisonRequest("two", ("mock",)))
     assert [record.comparison.prompt for record in session.history.records] == ["one", "two"]
 
 
 def test_inputs_are_rows_and_samples_are_columns(session):
     """Inputs are rows and samples are columns; placeholders in an input are not filled in."""
-    ended(
+    run_to_end(
         session, ComparisonRequest("Is {{input}}?", ("mock",), inputs=("a", "{{city}}"), samples=2)
     )
     assert texts(session) == [["[mock] Is a?"] * 2, ["[mock] Is {{city}}?"] * 2]
@@ -67,7 +67,7 @@ def test_inputs_are_rows_and_samples_are_columns(session):
 
 
 @pytest.mark.parametrize(
-    ("invalid", "message"),
+    ("comparison_request", "message"),
     [
         (ComparisonRequest(" ", ("mock",)), "prompt is empty"),
         (ComparisonRequest("x", ()), "No model is selected"),
@@ -79,33 +79,41 @@ def test_inputs_are_rows_and_samples_are_columns(session):
         (ComparisonRequest("{{nowhere}}", ("mock",)), "nowhere"),
         (ComparisonRequest("x", ("mock",), {"temperature": -1}), "temperature"),
     ],
-    ids=["empty", "nobody", "no place", "too many", "undefined", "bad option"],
+    ids=["empty", "no model", "no placeholder", "too many", "undefined", "bad option"],
 )
-def test_an_invalid_request_is_refused_before_anything_is_sent(session, invalid, message):
+def test_an_invalid_request_is_refused_before_anything_is_sent(
+    session, comparison_request, message
+):
     """An invalid run raises an error, sends nothing and leaves the last run unchanged."""
-    ended(session, ComparisonRequest("x", ("mock",)))
+    run_to_end(session, ComparisonRequest("x", ("mock",)))
     with pytest.raises(UsageError, match=message):
-        session.run(invalid)
+        session.run(comparison_request)
     assert texts(session) == [["[mock] x"]]
     assert session.run_number == 1
 
 
-def test_stopping_one_column_closes_its_socket_and_no_other(project):
+def test_stopping_a_column_does_not_affect_others(project):
     """A stopped column keeps its partial answer and closes its socket; others continue.
 
     It can be retried.
     """
-    begun = [Send(stream_head()), *(Send(chunk(event)) for event in CHAT.events[:2]), Stall()]
-    with Server(begun, begun, CHAT.answer) as server:
+    partial_answer = [
+        Send(stream_head()),
+        *(Send(chunk(event)) for event in CHAT.events[:2]),
+        Stall(),
+    ]
+    with Server(partial_answer, partial_answer, CHAT.answer) as server:
         project.set_keys(f"GATEWAYX_OWN_API_KEY=k-12345\nGATEWAYX_OWN_BASE_URL={server.url}\n")
         with project.pool() as pool:
             session = ComparisonSession(lambda: pool)
             session.run(ComparisonRequest("x", ("own:m", "own:m")))
-            first, second = session.comparisons[0].columns
-            wait_until(lambda: all(column.partial.has_begun for column in (first, second)))
-            first.stop()
+            first_column, second_column = session.comparisons[0].columns
+            wait_until(
+                lambda: all(column.partial.has_begun for column in (first_column, second_column))
+            )
+            first_column.stop()
             wait_until(lambda: server.open == 1)
-            assert (first.outcome.interrupted, second.outcome) == (True, None)
+            assert (first_column.outcome.interrupted, second_column.outcome) == (True, None)
             with pytest.raises(UsageError, match="has not finished"):
                 session.run(ComparisonRequest("y", ("own:m",)))
             session.retry(0, 0)
@@ -113,30 +121,30 @@ def test_stopping_one_column_closes_its_socket_and_no_other(project):
             assert not session.comparisons[0].columns[0].outcome.interrupted
             session.stop()
             assert session.join(10)
-            assert second.outcome.interrupted
+            assert second_column.outcome.interrupted
 
 
 def test_a_vote_can_be_changed_and_withdrawn(session):
     """A vote can be set, changed and withdrawn; its note is kept when it changes."""
-    ended(session, ComparisonRequest("x", ("mock", "mock:other")))
+    run_to_end(session, ComparisonRequest("x", ("mock", "mock:other")))
     session.vote(0, "better", 1)
     session.set_note(0, "shorter")
     session.vote(0, "tie")
     assert session.record(0).verdict == Verdict("tie", None, "shorter")
     session.vote(0, "tie")
     assert session.record(0).verdict is None
-    session.set_note(0, "nothing to note it of")
+    session.set_note(0, "a note without a vote")
     assert session.record(0).verdict is None
 
 
-def test_there_is_no_vote_before_the_end(session):
-    """Voting raises an error before the first run and until it ends."""
+def test_voting_before_the_end_raises(session):
+    """Voting before a run has ended raises an error."""
     with pytest.raises(UsageError, match="have not finished"):
         session.vote(0, "tie")
 
 
 def test_a_finished_row_can_be_voted_on_while_others_run():
-    """A finished row can be voted on while others run, and its votes are counted."""
+    """A finished row can be voted on while other rows run."""
     with EnginePool(env={}, engines=[ScriptedEngine(["a"], [60.0])]) as pool:
         session = ComparisonSession(lambda: pool)
         session.run(ComparisonRequest("{{input}}", ("scripted",), inputs=("a", "b")))
@@ -152,11 +160,11 @@ def test_a_finished_row_can_be_voted_on_while_others_run():
 def test_hidden_names_are_shuffled_and_revealed_after_the_vote(session):
     """Hidden names are shuffled and revealed after the vote, which then cannot be withdrawn."""
     references = tuple(f"mock:{name}" for name in "abcdef")
-    ended(session, ComparisonRequest("x", references, blind=True))
+    run_to_end(session, ComparisonRequest("x", references, blind=True))
     order = [column.reference for column in session.comparisons[0].columns]
     assert order != list(references)
     assert sorted(order) == list(references)
-    assert [session.label(0, place) for place in range(2)] == ["Model A", "Model B"]
+    assert [session.label(0, index) for index in range(2)] == ["Model A", "Model B"]
     session.vote(0, "better", 2)
     assert session.label(0, 2) == order[2]
     session.vote(0, "better", 2)

@@ -4,7 +4,7 @@ from gatewayx_nb.comparisons.verdicts import ModelScore, Verdict, rank
 
 
 def test_a_verdict_applies_to_each_column():
-    """A vote for one column is a loss for the others; a tie or "all bad" applies to all."""
+    """A vote for one column is a loss for the other columns; a tie applies to all columns."""
     assert [Verdict("better", 1).for_column(column) for column in range(3)] == [
         "worse",
         "better",
@@ -13,20 +13,20 @@ def test_a_verdict_applies_to_each_column():
     assert [Verdict("tie").for_column(column) for column in range(2)] == ["tie", "tie"]
 
 
-def test_votes_add_up_and_the_best_is_first():
-    """Scores are sorted by win rate: a tie is half a win, and "all bad" does not count."""
-    judged = [
+def test_models_are_ranked_by_win_rate():
+    """Models are sorted by win rate: a tie counts half a win, and "all bad" does not count."""
+    votes = [
         (("a", "b"), Verdict("better", 1)),
         (("a", "b"), Verdict("better", 1)),
         (("a", "b"), Verdict("tie")),
         (("a", "b"), Verdict("bad")),
     ]
 
-    assert rank(judged) == [
+    assert rank(votes) == [
         ModelScore("b", wins=2, ties=1, bad=1),
         ModelScore("a", losses=2, ties=1, bad=1),
     ]
-    assert [one.win_rate for one in rank(judged)] == [2.5 / 3, 0.5 / 3]
+    assert [score.win_rate for score in rank(votes)] == [2.5 / 3, 0.5 / 3]
 
 
 def test_a_model_does_not_lose_against_itself():

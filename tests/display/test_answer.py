@@ -21,126 +21,128 @@ class Clock:
 
 
 @pytest.fixture
-def sent(monkeypatch):
-    """Collect what is published to the front end."""
-    sent = []
-    for way in ("display", "update"):
+def updates(monkeypatch):
+    """Return a list that collects the updates sent to the front end."""
+    updates = []
+    for method in ("display", "update"):
         monkeypatch.setattr(
-            DisplayHandle, way, lambda _self, data, way=way, **kw: sent.append((way, data, kw))
+            DisplayHandle,
+            method,
+            lambda _self, data, method=method, **kw: updates.append((method, data, kw)),
         )
-    return sent
+    return updates
 
 
-def _tally(*words):
+def _partial_reply(*words):
     partial = PartialReply("mock", "m")
     for word in words:
         partial.add(Chunk(text=word))
     return partial
 
 
-def test_an_answer_is_one_display(sent):
+def test_an_answer_is_one_display(updates):
     """An answer is displayed once, then updated in place at most ten times a second."""
     clock = Clock()
-    view, partial = display.NotebookView(clock), _tally("a")
+    view, partial = display.NotebookView(clock), _partial_reply("a")
     for number in range(100):
         clock.now = 100 + number / 100
         partial.add(Chunk(text="x"))
         view.update(partial)
     view.finish(partial.reply())
 
-    ways = [way for way, _, _ in sent]
-    assert ways[0] == "display"
-    assert set(ways[1:]) == {"update"}
-    assert len(ways) <= 12
-    assert sent[-1][1]["text/plain"] == "a" + "x" * 100
+    methods = [method for method, _, _ in updates]
+    assert methods[0] == "display"
+    assert set(methods[1:]) == {"update"}
+    assert len(methods) <= 12
+    assert updates[-1][1]["text/plain"] == "a" + "x" * 100
 
 
-def test_partial_reasoning_is_folded(sent):
+def test_reasoning_is_collapsed(updates):
     """Reasoning is collapsed before and after the answer begins."""
     clock = Clock()
-    view, partial = display.NotebookView(clock), _tally()
+    view, partial = display.NotebookView(clock), _partial_reply()
     partial.add(Chunk(reasoning="because"))
     view.update(partial)
     view.finish(Reply("a", "mock", "m", reasoning="because"))
 
-    pages = [data["text/html"] for _, data, _ in sent]
+    pages = [data["text/html"] for _, data, _ in updates]
     assert all("<summary>Reasoning</summary>" in page and "because" in page for page in pages)
 
 
-def test_an_output_format_is_rendered_at_the_end(sent):
-    """An answer in JSON format is shown as text while it grows, and indented at its end."""
+def test_json_is_indented_at_the_end(updates):
+    """A JSON answer is shown as plain text while it streams, and indented when it is complete."""
     view = display.NotebookView(Clock(), output_format="json")
-    view.update(_tally('{"a"'))
+    view.update(_partial_reply('{"a"'))
     view.finish(Reply('{"a": 1}', "mock", "m", parsed={"a": 1}))
 
-    (_, growing, _), (_, finished, _) = sent
-    assert '<pre style="white-space:pre-wrap">{&quot;a&quot;</pre>' in growing["text/html"]
-    assert "<details open" in finished["text/html"]
-    assert finished["text/plain"] == '{\n  "a": 1\n}'
+    (_, partial_bundle, _), (_, final_bundle, _) = updates
+    assert '<pre style="white-space:pre-wrap">{&quot;a&quot;</pre>' in partial_bundle["text/html"]
+    assert "<details open" in final_bundle["text/html"]
+    assert final_bundle["text/plain"] == '{\n  "a": 1\n}'
 
 
-def test_a_long_answer_costs_little_to_show(sent, monkeypatch):
-    """The amount of parsed text is linear for 20,000 characters in chunks of 4.
+def test_rendering_a_long_answer_takes_linear_time(updates, monkeypatch):
+    """An answer of 20,000 characters in 5,000 chunks is parsed fewer than eight times in total.
 
-    They arrive at 100 chunks a second.
+    The chunks arrive at a rate of 100 per second.
     """
-    markdown, parsed = parser(), []
+    markdown, parsed_lengths = parser(), []
     parse = markdown.parse
     monkeypatch.setattr(
-        markdown, "parse", lambda text, env: parsed.append(len(text)) or parse(text, env)
+        markdown, "parse", lambda text, env: parsed_lengths.append(len(text)) or parse(text, env)
     )
     clock = Clock()
-    view, partial = display.NotebookView(clock), _tally()
+    view, partial = display.NotebookView(clock), _partial_reply()
     text = ("## Part\n\nSome **bold** words, `code` and\n\n- an item\n- another\n\n" * 400)[:20_000]
-    for at in range(0, 20_000, 4):
+    for offset in range(0, 20_000, 4):
         clock.now += 0.01
-        partial.add(Chunk(text=text[at : at + 4]))
+        partial.add(Chunk(text=text[offset : offset + 4]))
         view.update(partial)
     view.finish(partial.reply())
 
-    assert 200 < len(sent) < 350
-    assert sum(parsed) < 8 * len(text)
+    assert 200 < len(updates) < 350
+    assert sum(parsed_lengths) < 8 * len(text)
 
 
-def test_an_unchanged_answer_is_not_shown_again(sent):
-    """A status line counts whole seconds, and no update is sent in between."""
+def test_an_unchanged_answer_is_not_shown_again(updates):
+    """Without new text, no update is sent until the status line counts the next second."""
     clock = Clock()
-    view, partial = display.NotebookView(clock), _tally()
+    view, partial = display.NotebookView(clock), _partial_reply()
     for number in range(20):
         clock.now = 100 + number / 2
         view.update(partial)
 
-    assert len(sent) == 1
+    assert len(updates) == 1
 
 
-def test_a_slow_rendering_slows_the_updates(sent, monkeypatch):
+def test_slow_rendering_reduces_the_update_rate(updates, monkeypatch):
     """Rendering takes at most a tenth of the time, however long the answer is."""
     clock = Clock()
-    view, partial = display.NotebookView(clock), _tally("a")
+    view, partial = display.NotebookView(clock), _partial_reply("a")
 
-    def slow(*_args, **_keywords):
+    def slow_reply_html(*_args, **_keywords):
         clock.now += 0.5
         return ""
 
-    monkeypatch.setattr(display.answer, "reply_html", slow)
+    monkeypatch.setattr(display.answer, "reply_html", slow_reply_html)
     view.update(partial)
     partial.add(Chunk(text="b"))
     clock.now += 4.9
     view.update(partial)
-    assert len(sent) == 1
+    assert len(updates) == 1
     clock.now += 0.2
     view.update(partial)
-    assert len(sent) == 2
+    assert len(updates) == 2
 
 
-def test_a_retry_is_shown_with_its_countdown(sent):
-    """The wait before a retry is shown as a countdown."""
+def test_a_retry_is_shown_with_its_countdown(updates):
+    """The display shows the error and a countdown until the next attempt."""
     clock = Clock()
-    view, partial = display.NotebookView(clock), _tally()
+    view, partial = display.NotebookView(clock), _partial_reply()
     partial.pending_retry = PendingRetry(RateLimitError("slow down."), until=1e12)
     view.update(partial)
 
-    assert "slow down. Trying again in" in sent[0][1]["text/html"]
+    assert "slow down. Trying again in" in updates[0][1]["text/html"]
 
 
 @pytest.mark.parametrize(
@@ -157,35 +159,35 @@ def test_a_retry_is_shown_with_its_countdown(sent):
         ),
     ],
 )
-def test_the_summary_of_a_reply(reply, summary):
-    """Unknown figures are shown as `?` and `unpriced`, never as 0."""
+def test_the_summary_shows_unknown_metrics_as_unknown(reply, summary):
+    """The summary of a reply shows unknown tokens as `?` and an unknown cost as `unpriced`."""
     from dataclasses import replace
     from decimal import Decimal
 
-    priced = replace(reply, cost=Decimal(0)) if reply.cost == 0 else reply
-    assert display.reply_summary(priced) == summary
-    assert display.reply_summary(priced, "interrupted") == f"{summary} · interrupted"
+    priced_reply = replace(reply, cost=Decimal(0)) if reply.cost == 0 else reply
+    assert display.reply_summary(priced_reply) == summary
+    assert display.reply_summary(priced_reply, "interrupted") == f"{summary} · interrupted"
 
 
-def test_a_terminal_gets_no_control_characters(monkeypatch):
-    """Text from a model cannot move the cursor or set the terminal's title."""
-    out = io.StringIO()
-    monkeypatch.setattr("sys.stdout", out)
+def test_control_characters_are_removed_in_a_terminal(monkeypatch):
+    """Control sequences of a model's text, which could move the cursor, are not printed."""
+    stdout = io.StringIO()
+    monkeypatch.setattr("sys.stdout", stdout)
     view = display.TerminalView()
-    view.update(_tally("\x1b]0;title\x07a\x1b[2Jb\n"))
+    view.update(_partial_reply("\x1b]0;title\x07a\x1b[2Jb\n"))
 
-    assert out.getvalue() == "ab\n"
+    assert stdout.getvalue() == "ab\n"
 
 
-def test_an_immediate_replay_is_shown_once(sent):
-    """A replayed answer is displayed once without updates, which a notebook test would miss."""
+def test_an_immediate_replay_is_shown_once(updates):
+    """An answer that is replayed without delays is displayed once, without updates."""
     view, partial = display.NotebookView(Clock()), PartialReply("mock", "m", instant=True)
     for _ in range(3):
         partial.add(Chunk(text="x"))
         view.update(partial)
     view.finish(Reply("xxx", "mock", "m", replayed=True))
 
-    ((way, data, _),) = sent
-    assert way == "display"
+    ((method, data, _),) = updates
+    assert method == "display"
     assert data["text/plain"] == "xxx"
     assert "replayed" in data["text/html"]

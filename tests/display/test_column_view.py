@@ -20,24 +20,24 @@ class Clock:
         return self.now
 
 
-class Held(LLMEngine):
-    """Engine that yields one word, waits until it is released, and yields another."""
+class BlockingEngine(LLMEngine):
+    """Engine that yields a word, waits until it is released, and yields another word or raises."""
 
     requires_key = False
 
-    def __init__(self, name, *, fails=False):
+    def __init__(self, name, *, raises=False):
         super().__init__()
-        self.name, self.model_name, self._fails = name, "m", fails
-        self.go, self.begun = threading.Event(), threading.Event()
+        self.name, self.model_name, self._raises = name, "m", raises
+        self.release, self.started = threading.Event(), threading.Event()
 
     async def stream(self, request):
         import asyncio
 
         yield Chunk(text=f"**{self.name}**")
-        self.begun.set()
-        while not self.go.is_set():
+        self.started.set()
+        while not self.release.is_set():
             await asyncio.sleep(0.005)
-        if self._fails:
+        if self._raises:
             raise RateLimitError("$5 <b>slow</b> down.", hint="Wait.")
         yield Chunk(text=" end", finish_reason="stop", usage=Usage(1, 2))
 
@@ -46,72 +46,74 @@ class Held(LLMEngine):
 
 
 @pytest.fixture
-def sent(monkeypatch):
-    """Collect what is published to the front end."""
-    sent = []
-    for way in ("display", "update"):
+def updates(monkeypatch):
+    """Return a list that collects the updates sent to the front end."""
+    updates = []
+    for method in ("display", "update"):
         monkeypatch.setattr(
-            DisplayHandle, way, lambda _self, data, way=way, **kw: sent.append((way, data))
+            DisplayHandle,
+            method,
+            lambda _self, data, method=method, **kw: updates.append((method, data)),
         )
-    return sent
+    return updates
 
 
 @pytest.fixture
 def run(project, monkeypatch):
-    """Yield a run of two engines that have yielded one word, and one that cannot be called.
+    """Yield a run of two engines that have yielded a word and one unknown engine.
 
-    The status lines count no seconds, because one may pass on a busy machine.
+    The status lines show 0 s, because a changed status line would be an update.
     """
     monkeypatch.setattr(display.answer, "time", SimpleNamespace(monotonic=lambda: 0.0))
-    engines = Held("dear"), Held("cheap")
+    engines = BlockingEngine("dear"), BlockingEngine("cheap")
     with project.pool(engines=engines) as pool:
         run = pool.plan_comparison("hi", models=["dear", "cheap", "nope"])
         run.start()
         for engine in engines:
-            assert engine.begun.wait(10)
+            assert engine.started.wait(10)
         run.engines = engines
         yield run
 
 
-def _end(run, *engines):
+def _finish(run, *engines):
     for engine in engines:
-        engine.go.set()
-        column = next(one for one in run.columns if one.label == engine.name)
+        engine.release.set()
+        column = next(column for column in run.columns if column.label == engine.name)
         while column.outcome is None:
             run.join(0.01)
 
 
-def _columns(html):
+def _column_texts(html):
     """Return the text of each column by its label."""
     tree = html5lib.parseFragment(html, namespaceHTMLElements=False)
-    groups = [part for part in tree.iter("div") if part.get("role") == "group"]
+    groups = [element for element in tree.iter("div") if element.get("role") == "group"]
     return {group.get("aria-label"): "".join(group.itertext()) for group in groups}
 
 
-def test_columns_update_one_display(sent, run):
-    """Columns grow independently in one display, with at most ten updates a second.
+def test_columns_update_one_display(updates, run):
+    """All columns are in one display, with at most ten updates a second.
 
-    Without changes there is no update.
+    If no column has changed, there is no update.
     """
     clock = Clock()
     view = display.NotebookColumns(clock)
     view.update(run)
     view.update(run)
-    assert len(sent) == 1
+    assert len(updates) == 1
     clock.now += 0.05
-    _end(run, run.engines[0])
+    _finish(run, run.engines[0])
     view.update(run)
-    assert len(sent) == 1
+    assert len(updates) == 1
     clock.now += 0.06
     view.update(run)
     clock.now += 0.2
     view.update(run)
-    assert len(sent) == 2
-    _end(run, run.engines[1])
+    assert len(updates) == 2
+    _finish(run, run.engines[1])
     view.finish(run)
 
-    assert [way for way, _ in sent] == ["display", "update", "update"]
-    first, second, last = (_columns(data["text/html"]) for _, data in sent)
+    assert [method for method, _ in updates] == ["display", "update", "update"]
+    first, second, last = (_column_texts(data["text/html"]) for _, data in updates)
     assert first["dear"].startswith("deardear")
     assert "dear:m · " in first["dear"]
     assert "no engine 'nope'" in first["nope"]
@@ -123,99 +125,99 @@ def test_columns_update_one_display(sent, run):
     assert "cheapest" not in last["dear"]
 
 
-def test_the_last_update_contains_plain_text(sent, run):
-    """The last update has a plain-text form for front ends without HTML.
+def test_the_last_update_contains_plain_text(updates, run):
+    """The plain text of the last update has all answers, for front ends without HTML.
 
-    Earlier updates have only the models' names.
+    The plain text of earlier updates has only the labels.
     """
     view = display.NotebookColumns()
     view.update(run)
-    _end(run, *run.engines)
+    _finish(run, *run.engines)
     view.finish(run)
 
-    assert sent[0][1]["text/plain"] == "dear, cheap, nope …"
-    text = sent[-1][1]["text/plain"]
+    assert updates[0][1]["text/plain"] == "dear, cheap, nope …"
+    text = updates[-1][1]["text/plain"]
     assert text.index("**dear** end") < text.index("cheap · ") < text.index("EngineNotFoundError")
 
 
-def test_rendering_takes_at_most_a_fifth_of_the_time(sent, run, monkeypatch):
-    """Rendering takes at most a fifth of the time, and finished columns are not rendered again."""
-    clock, rendered = Clock(), []
+def test_rendering_takes_at_most_a_fifth_of_the_time(updates, run, monkeypatch):
+    """Rendering takes at most a fifth of the time, and unchanged columns are not rendered again."""
+    clock, rendered_texts = Clock(), []
 
-    def slow(text, **_):
-        rendered.append(text)
+    def slow_reply_html(text, **_):
+        rendered_texts.append(text)
         clock.now += 0.5
         return ""
 
-    monkeypatch.setattr(display.column_view, "reply_html", slow)
+    monkeypatch.setattr(display.column_view, "reply_html", slow_reply_html)
     view = display.NotebookColumns(clock)
     view.update(run)
-    assert rendered == ["**dear**", "**cheap**", ""]
-    _end(run, run.engines[0])
+    assert rendered_texts == ["**dear**", "**cheap**", ""]
+    _finish(run, run.engines[0])
     clock.now += 7.4
     view.update(run)
-    assert len(sent) == 1
+    assert len(updates) == 1
     clock.now += 0.2
     view.update(run)
-    assert rendered[3:] == ["**dear** end"]
+    assert rendered_texts[3:] == ["**dear** end"]
 
 
-def test_a_failed_column_shows_the_partial_answer_and_the_error(sent, project):
+def test_a_failed_column_shows_the_partial_answer_and_the_error(updates, project):
     """A failed column shows its partial answer and the provider's message, escaped."""
-    engine = Held("half", fails=True)
-    engine.go.set()
+    engine = BlockingEngine("half", raises=True)
+    engine.release.set()
     with project.pool(engines=[engine]) as pool:
         run = pool.plan_comparison("hi", models=["half", "mock"])
         display.show_comparison(run, display.NotebookColumns())
 
-    shown = _columns(sent[-1][1]["text/html"])
-    assert "RateLimitError: $5 <b>slow</b> down. Wait." in shown["half"]
-    assert shown["half"].startswith("halfhalf")
+    column_texts = _column_texts(updates[-1][1]["text/html"])
+    assert "RateLimitError: $5 <b>slow</b> down. Wait." in column_texts["half"]
+    assert column_texts["half"].startswith("halfhalf")
 
 
 def test_a_terminal_shows_each_answer_when_it_is_complete(run, capsys):
-    """A terminal prints each answer below its name once it is complete, and the best at the end."""
+    """A terminal prints each answer below its label once it is complete, then a summary."""
     view = display.TerminalColumns()
     view.update(run)
     assert capsys.readouterr().out.startswith("nope\n----\nEngineNotFoundError: no engine 'nope'.")
-    _end(run, run.engines[1])
+    _finish(run, run.engines[1])
     view.update(run)
-    out = capsys.readouterr().out
-    assert out.startswith("cheap\n-----\n**cheap** end\n[cheap:m · ")
-    _end(run, run.engines[0])
+    output = capsys.readouterr().out
+    assert output.startswith("cheap\n-----\n**cheap** end\n[cheap:m · ")
+    _finish(run, run.engines[0])
     view.finish(run)
-    out = capsys.readouterr().out
-    assert out.startswith("dear\n----\n**dear** end\n")
-    assert "cheap: " in out.splitlines()[-1]
-    assert "cheapest" in out.splitlines()[-1]
+    output = capsys.readouterr().out
+    assert output.startswith("dear\n----\n**dear** end\n")
+    assert "cheap: " in output.splitlines()[-1]
+    assert "cheapest" in output.splitlines()[-1]
 
 
-def test_a_view_that_fails_leaves_nothing_running(run):
-    """If rendering raises any error, the run is stopped."""
+def test_a_failing_view_stops_the_run(run):
+    """If a view raises an exception, the run is stopped."""
 
-    class Broken(display.QuietColumns):
+    class FailingColumns(display.QuietColumns):
         def update(self, run):
             raise GatewayError("no page.")
 
     with pytest.raises(GatewayError, match="no page"):
-        display.show_comparison(run, Broken())
+        display.show_comparison(run, FailingColumns())
     assert [column.outcome.interrupted for column in run.columns[:2]] == [True, True]
 
 
-def test_reasoning_is_folded_in_its_column(sent, run):
-    """Reasoning is collapsed above the finished answer."""
+def test_reasoning_is_collapsed_in_its_column(updates, run):
+    """The reasoning of a finished answer is collapsed."""
     for column in run.columns[:2]:
         column.partial.reasoning.append("because")
     for engine in run.engines:
-        engine.go.set()
+        engine.release.set()
     assert run.join(10)
     display.NotebookColumns(Clock()).finish(run)
 
-    assert sent[-1][1]["text/html"].count("<summary>Reasoning</summary>") == 2
+    assert updates[-1][1]["text/html"].count("<summary>Reasoning</summary>") == 2
 
 
-def test_partial_reasoning_is_folded_in_its_column(sent, run):
-    """IncrementalRenderer reasoning is collapsed, and is shown before the answer begins."""
+def test_partial_reasoning_is_collapsed_in_its_column(updates, run):
+    """The reasoning of a running answer is collapsed, and is shown before the answer begins."""
     clock = Clock()
     view = display.NotebookColumns(clock)
     view.update(run)
@@ -223,6 +225,6 @@ def test_partial_reasoning_is_folded_in_its_column(sent, run):
     clock.now += 1
     view.update(run)
 
-    assert len(sent) == 2
-    assert sent[-1][1]["text/html"].count("<summary>Reasoning</summary>") == 1
-    assert _columns(sent[-1][1]["text/html"])["dear"].startswith("dearReasoningbecause")
+    assert len(updates) == 2
+    assert updates[-1][1]["text/html"].count("<summary>Reasoning</summary>") == 1
+    assert _column_texts(updates[-1][1]["text/html"])["dear"].startswith("dearReasoningbecause")

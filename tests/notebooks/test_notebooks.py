@@ -1,6 +1,6 @@
-"""The example notebooks: their outputs are the ones in their cassettes, on any machine.
+"""The example notebooks: replaying their cassettes yields the committed outputs.
 
-nbval compares the notebooks (`make test`); these tests check its preconditions.
+nbval compares the outputs (`make test`); these tests check its preconditions.
 """
 
 import json
@@ -16,17 +16,17 @@ from gatewayx_nb import EnginePool
 from gatewayx_nb.cassettes import tape
 
 REPOSITORY = Path(__file__).parents[2]
-FOLDER = REPOSITORY / "notebooks"
-NAMES = sorted(path.name for path in FOLDER.glob("*.ipynb"))
+NOTEBOOKS = REPOSITORY / "notebooks"
+NAMES = sorted(path.name for path in NOTEBOOKS.glob("*.ipynb"))
 
-OUTSIDE = "192.0.2.1"  # never assigned: RFC 5737
+UNREACHABLE_ADDRESS = "192.0.2.1"  # never assigned: RFC 5737
 
 PROBE = f"""
 import json, os, socket
 from pathlib import Path
 from gatewayx_nb.weights import locate
 
-def reach(address):
+def connect(address):
     try:
         socket.create_connection(address, 1)
     except OSError as error:
@@ -34,13 +34,13 @@ def reach(address):
     return ""
 
 with socket.create_server(("127.0.0.1", 0)) as server:
-    here = reach(server.getsockname())
+    loopback_error = connect(server.getsockname())
 print(json.dumps([
     [name for name in os.environ if "KEY" in name or name.startswith("GATEWAYX_")],
     [path.name for path in Path.home().iterdir()],
     locate() is not None,
-    here,
-    reach(("{OUTSIDE}", 9)),
+    loopback_error,
+    connect(("{UNREACHABLE_ADDRESS}", 9)),
 ]))
 """
 
@@ -48,19 +48,19 @@ print(json.dumps([
 @pytest.fixture(scope="module")
 def scripts():
     """Return the modules `bare` and `record` from the notebooks folder."""
-    sys.path.insert(0, str(FOLDER))
+    sys.path.insert(0, str(NOTEBOOKS))
     try:
         import bare
         import record
     finally:
-        sys.path.remove(str(FOLDER))
+        sys.path.remove(str(NOTEBOOKS))
     return bare, record
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_cell_is_reported_and_compared(name):
-    """Every output is compared, and the README links to each notebook."""
-    cells = nbformat.read(FOLDER / name, as_version=4).cells
+def test_every_output_of_a_notebook_is_compared(name):
+    """No cell is excluded from nbval's comparison, and the README links to the notebook."""
+    cells = nbformat.read(NOTEBOOKS / name, as_version=4).cells
     tags = {tag for cell in cells for tag in cell.metadata.get("tags", ())}
 
     assert tags <= {"raises-exception"}
@@ -70,19 +70,19 @@ def test_each_cell_is_reported_and_compared(name):
 
 @pytest.mark.kernel
 @pytest.mark.parametrize("name", ["03_side_by_side", "08_keys_and_safety"])
-def test_a_notebook_that_runs_again_has_the_same_bytes(scripts, name, tmp_path):
-    """Rerun in another folder without weights and keys, a notebook has the committed bytes."""
+def test_a_rerun_notebook_has_the_same_bytes(scripts, name, tmp_path):
+    """A notebook that is rerun in another folder, without weights and keys, is unchanged."""
     _, record = scripts
-    shutil.copytree(FOLDER / "cassettes", tmp_path / "cassettes")
-    path = shutil.copy(FOLDER / f"{name}.ipynb", tmp_path)
+    shutil.copytree(NOTEBOOKS / "cassettes", tmp_path / "cassettes")
+    path = shutil.copy(NOTEBOOKS / f"{name}.ipynb", tmp_path)
 
     nbformat.write(record.run(Path(path), "replay"), path)
 
-    assert Path(path).read_bytes() == (FOLDER / f"{name}.ipynb").read_bytes()
+    assert Path(path).read_bytes() == (NOTEBOOKS / f"{name}.ipynb").read_bytes()
 
 
-def test_an_unchanged_reply_keeps_its_date_and_place(scripts, tmp_path):
-    """Renewing a cassette changes only replies that differ, to keep the diff small."""
+def test_renewing_a_cassette_keeps_unchanged_lines(scripts, tmp_path):
+    """Renewing a cassette keeps the lines of unchanged replies and their order."""
     _, record = scripts
     path = tmp_path / "a.jsonl"
 
@@ -93,41 +93,41 @@ def test_an_unchanged_reply_keeps_its_date_and_place(scripts, tmp_path):
                 pool.ask(prompt, model="mock")
 
     renew("one", "two", "two", "three")
-    before = path.read_bytes().replace(b"[mock] three", b"[mock] thirty")
-    path.write_bytes(before)
-    held = tape.read(path).lines
+    old_content = path.read_bytes().replace(b"[mock] three", b"[mock] thirty")
+    path.write_bytes(old_content)
+    old_lines = tape.read(path).lines
     renew("three", "two", "four", "one", "two")
-    record._restore_unchanged(path, held)
+    record._restore_unchanged(path, old_lines)
 
-    *same, old = before.splitlines()
-    after = path.read_bytes().splitlines()
-    assert b"thirty" in old
-    assert after[:4] == same
-    assert [json.loads(line)["chunks"][0][1] for line in after[4:]] == [
+    *unchanged_lines, changed_line = old_content.splitlines()
+    new_lines = path.read_bytes().splitlines()
+    assert b"thirty" in changed_line
+    assert new_lines[:4] == unchanged_lines
+    assert [json.loads(line)["chunks"][0][1] for line in new_lines[4:]] == [
         "[mock] three",
         "[mock] four",
     ]
 
 
 @pytest.fixture
-def found(scripts, monkeypatch):
-    """Return what a bare command finds: keys, home, weights, loopback and network."""
+def probe_result(scripts, monkeypatch):
+    """Return what a process under `bare` finds: variables, files, weights and two connections."""
     monkeypatch.setenv("GATEWAYX_GROK_API_KEY", "made-up-key-0123456789")
     monkeypatch.setenv("XAI_API_KEY", "made-up-key-0123456789")
     command = [sys.executable, scripts[0].__file__, sys.executable, "-c", PROBE]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    process = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(process.stdout.splitlines()[-1])
 
 
-def test_a_bare_command_finds_nothing(found):
-    """A bare command finds no key, setting, home file or weights, only the loopback interface."""
-    assert found[:4] == [[], [], False, ""]
+def test_a_bare_command_has_no_keys_files_or_weights(probe_result):
+    """A process under `bare` has no keys, settings, home files or weights, but has loopback."""
+    assert probe_result[:4] == [[], [], False, ""]
 
 
-def test_a_bare_command_has_no_network(scripts, found):
-    """A bare command has no network, or says that the system allows no namespace."""
-    refused = scripts[0].why_not_isolated()
-    if refused:
-        pytest.skip(f"namespaces are refused here: {refused}")
+def test_a_bare_command_has_no_network(scripts, probe_result):
+    """A process under `bare` has no network, if the system allows network namespaces."""
+    reason = scripts[0].why_not_isolated()
+    if reason:
+        pytest.skip(f"namespaces are refused here: {reason}")
 
-    assert found[4] == "Network is unreachable"
+    assert probe_result[4] == "Network is unreachable"

@@ -5,8 +5,8 @@ from gatewayx_nb.secure_config import Config
 
 
 @pytest.fixture
-def user_keys(clean_environment):
-    """Write keys to the key file of the user folder."""
+def set_user_keys(clean_environment):
+    """Return a function that writes the key file of the user folder."""
 
     def write(text):
         path = clean_environment / "config" / "gatewayx" / "config" / "secrets" / ".env.local"
@@ -17,9 +17,9 @@ def user_keys(clean_environment):
     return write
 
 
-def test_the_first_source_of_a_key_wins(project, user_keys):
+def test_earlier_sources_of_a_key_override_later_ones(project, set_user_keys):
     """The environment overrides the project's key file, which overrides the user's."""
-    user_keys("GATEWAYX_A_API_KEY=user\nGATEWAYX_B_API_KEY=user\nGATEWAYX_C_API_KEY=user\n")
+    set_user_keys("GATEWAYX_A_API_KEY=user\nGATEWAYX_B_API_KEY=user\nGATEWAYX_C_API_KEY=user\n")
     project.set_keys("GATEWAYX_A_API_KEY=project\nGATEWAYX_B_API_KEY=project\n")
     config = Config(project.root, {"GATEWAYX_A_API_KEY": "env"})
 
@@ -30,8 +30,8 @@ def test_the_first_source_of_a_key_wins(project, user_keys):
     assert keys[1].source == "config/secrets/.env.local"
 
 
-def test_our_name_wins_over_the_vendors(project):
-    """The vendor's variable is used if this package's is not set, unless turned off."""
+def test_the_packages_variable_overrides_the_vendors(project):
+    """The vendor's variable is used if the package's is not set, unless the settings forbid it."""
     project.set_keys("XAI_API_KEY=vendor\n")
     config = Config(project.root, {})
     assert str(config.key("grok").value) == "vendor"
@@ -46,9 +46,9 @@ def test_our_name_wins_over_the_vendors(project):
     assert config.key("grok").state == "missing"
 
 
-def test_a_placeholder_does_not_hide_a_key(project, user_keys):
+def test_a_placeholder_does_not_hide_a_key(project, set_user_keys):
     """A placeholder in a copied example file does not hide the user's key."""
-    user_keys("GATEWAYX_GROK_API_KEY=sk-real-one\n")
+    set_user_keys("GATEWAYX_GROK_API_KEY=sk-real-one\n")
     project.set_keys("GATEWAYX_GROK_API_KEY=your_grok_key_here\n")
 
     assert Config(project.root, {}).key("grok").state == "set"
@@ -63,8 +63,8 @@ def test_a_placeholder_differs_from_a_missing_key(project):
     assert (key.state, str(key.value)) == ("placeholder", "")
 
 
-def test_a_changed_file_is_seen(project):
-    """An added, changed or removed file is noticed by the next refresh."""
+def test_a_changed_key_file_is_noticed(project):
+    """An added, changed or removed key file is noticed by the next refresh."""
     config = Config(project.root, {})
     for text, state in (("GATEWAYX_A_API_KEY=k", "set"), ("", "missing")):
         project.set_keys(text)
@@ -77,8 +77,8 @@ def test_a_changed_file_is_seen(project):
     assert config.key("a").state == "missing"
 
 
-def test_an_unreadable_key_file_is_a_problem_and_no_failure(project):
-    """An unreadable key file is a problem in the status, and other sources work."""
+def test_an_unreadable_key_file_is_reported(project):
+    """An unreadable key file is listed among the problems, and other sources of keys work."""
     project.keys.mkdir()
     config = Config(project.root, {"GATEWAYX_A_API_KEY": "k"})
 
@@ -86,10 +86,10 @@ def test_an_unreadable_key_file_is_a_problem_and_no_failure(project):
     assert "is not a regular file" in config.keys.problems[0]
 
 
-def test_variables_hold_over_settings(project):
-    """`GATEWAYX_<NAME>_MODEL` and `_BASE_URL` override settings.
+def test_variables_override_settings(project):
+    """`GATEWAYX_<NAME>_MODEL` and `_BASE_URL` override the settings of an engine.
 
-    They are read from the environment or the key file.
+    They are read from the environment and the key file.
     """
     project.settings('engines.grok = {model = "m", base_url = "http://a", own = 1}')
     project.set_keys("GATEWAYX_GROK_MODEL=n\n")
@@ -103,16 +103,16 @@ def test_set_key_writes_to_the_chosen_file(project, clean_environment):
     config = Config(project.root, {})
 
     assert config.set_key("grok", " sk-1 ") == project.keys
-    user = config.set_key("grok", "sk-2", user=True)
+    user_file = config.set_key("grok", "sk-2", user=True)
 
-    assert user.is_relative_to(clean_environment)
+    assert user_file.is_relative_to(clean_environment)
     assert str(config.key("grok").value) == "sk-1"
-    assert config.remove_key("grok") == [project.keys, user]
+    assert config.remove_key("grok") == [project.keys, user_file]
     assert config.key("grok").state == "missing"
 
 
-def test_bad_settings_leave_the_last_good_ones(project):
-    """A syntax error in the settings is raised with its line, and the last valid ones stay."""
+def test_invalid_settings_keep_the_last_valid_ones(project):
+    """A refresh with invalid settings raises an error and keeps the last valid settings."""
     project.settings("limits.retries = 1")
     config = Config(project.root, {})
     project.settings("limits.retris = 1")

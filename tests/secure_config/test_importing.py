@@ -10,17 +10,17 @@ from gatewayx_nb.secure_config.importing import ImportedKey, SkipReason
 
 @dataclass
 class Case:
-    """A file, its imported names and its skipped names."""
+    """A file, and its imported keys and skipped names."""
 
     id: str
     text: str
-    taken: dict
-    left: tuple = ()
+    imported: dict
+    skipped: tuple = ()
 
 
 CASES = [
     Case(
-        "ours",
+        "package's variables",
         "GATEWAYX_MINE_API_KEY=a\nGATEWAYX_MINE_BASE_URL=https://h/v1\nGATEWAYX_MINE_MODEL=m\n",
         {
             "GATEWAYX_MINE_API_KEY": "a",
@@ -39,7 +39,7 @@ CASES = [
         (ImportedKey("DATABASE_URL", "", SkipReason.NOT_A_VARIABLE),),
     ),
     Case(
-        "ours before a vendor's",
+        "package's variable before a vendor's",
         "XAI_API_KEY=b\nGATEWAYX_GROK_API_KEY=a\n",
         {"GATEWAYX_GROK_API_KEY": "a"},
         (ImportedKey("XAI_API_KEY", "GATEWAYX_GROK_API_KEY", SkipReason.OTHER_KEY_SET),),
@@ -84,7 +84,7 @@ CASES = [
             ImportedKey("replicate", "", SkipReason.NOT_A_VARIABLE),
         ),
     ),
-    Case("nothing", "", {}),
+    Case("empty file", "", {}),
 ]
 
 
@@ -95,25 +95,27 @@ def test_a_file_of_keys_is_imported(project, tmp_path, case):
     source.write_text(case.text)
     source.chmod(0o644)
 
-    done = project.pool().import_keys(source)
+    report = project.pool().import_keys(source)
 
-    assert dict(key_store.read(project.keys).values) == case.taken
-    assert {e.variable for e in done.entries if not e.skip_reason} == set(case.taken)
-    assert tuple(entry for entry in done.entries if entry.skip_reason) == case.left
+    assert dict(key_store.read(project.keys).values) == case.imported
+    assert {entry.variable for entry in report.entries if not entry.skip_reason} == set(
+        case.imported
+    )
+    assert tuple(entry for entry in report.entries if entry.skip_reason) == case.skipped
     assert (source.read_text(), source.stat().st_mode & 0o777) == (case.text, 0o644)
 
 
-def test_an_import_overwrites_nothing(project, tmp_path):
-    """An import replaces placeholders but no keys; an equal key is not reported."""
+def test_an_import_does_not_overwrite_keys(project, tmp_path):
+    """An import replaces placeholders but no keys, and distinguishes equal from different keys."""
     project.set_keys(
         "GATEWAYX_GROK_API_KEY=mine\nGATEWAYX_OPENAI_API_KEY=changeme\nGATEWAYX_COHERE_API_KEY=c\n"
     )
     source = tmp_path / ".env"
     source.write_text("XAI_API_KEY=other\nOPENAI_API_KEY=new\nCO_API_KEY=c\n")
 
-    done = project.pool().import_keys(source)
+    report = project.pool().import_keys(source)
 
-    assert [entry.skip_reason for entry in done.entries] == [
+    assert [entry.skip_reason for entry in report.entries] == [
         SkipReason.OTHER_KEY_SET,
         None,
         SkipReason.ALREADY_SET,
@@ -124,7 +126,7 @@ def test_an_import_overwrites_nothing(project, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("make", "expected_message"),
+    ("create", "expected_message"),
     [
         (lambda path: None, "cannot be read: No such file"),
         (lambda path: path.mkdir(), "is not a regular file"),
@@ -132,14 +134,14 @@ def test_an_import_overwrites_nothing(project, tmp_path):
         (lambda path: path.write_text("{" * 100_000), "must be a JSON object"),
         (lambda path: path.write_text("A=1\n" * 100_000), "more than 10,000 lines"),
     ],
-    ids=["nothing", "folder", "no JSON", "deep JSON", "long"],
+    ids=["missing file", "folder", "no JSON", "deep JSON", "long"],
 )
-def test_an_invalid_source_raises_a_one_line_error(project, tmp_path, make, expected_message):
+def test_an_invalid_source_raises_a_one_line_error(project, tmp_path, create, expected_message):
     """A file that cannot be imported raises a one-line error that shows none of its content."""
     source = tmp_path / "source"
-    make(source)
+    create(source)
 
-    with pytest.raises(ConfigError, match=expected_message) as caught:
+    with pytest.raises(ConfigError, match=expected_message) as error:
         project.pool().import_keys(source)
-    assert "\n" not in str(caught.value)
-    assert "canary" not in f"{caught.value!r}{caught.value.__context__}"
+    assert "\n" not in str(error.value)
+    assert "canary" not in f"{error.value!r}{error.value.__context__}"

@@ -6,22 +6,22 @@ from gatewayx_nb.errors import ConfigError
 from gatewayx_nb.secure_config.settings import Settings, load, save_default
 
 
-def _file(tmp_path, text, name="gatewayx.toml"):
+def _write_file(tmp_path, text, name="gatewayx.toml"):
     path = tmp_path / name
     path.write_text(text)
     return path
 
 
-def test_no_file_says_nothing(tmp_path):
-    """Without a settings file every setting has its default."""
+def test_settings_have_defaults(tmp_path):
+    """Without a settings file, every setting has its default value."""
     assert load([tmp_path / "none.toml"]) == Settings()
 
 
 def test_every_setting_is_read(tmp_path):
-    """Every setting is read; the object has the structure of the file."""
+    """The settings object has the values of the file in the same structure."""
     settings = load(
         [
-            _file(
+            _write_file(
                 tmp_path,
                 """
                 default_model = "grok"
@@ -42,10 +42,10 @@ def test_every_setting_is_read(tmp_path):
     assert settings.engines["grok"] == {"model": "grok-x", "own": [1]}
 
 
-def test_the_project_wins_over_the_user_value_by_value(tmp_path):
-    """The project overrides the user's settings value by value."""
-    project = _file(tmp_path, "limits.timeout = 1", "project.toml")
-    user = _file(tmp_path, "limits = {timeout = 2, retries = 0}", "user.toml")
+def test_project_settings_override_user_settings(tmp_path):
+    """A setting of the project overrides the same setting of the user, and no other."""
+    project = _write_file(tmp_path, "limits.timeout = 1", "project.toml")
+    user = _write_file(tmp_path, "limits = {timeout = 2, retries = 0}", "user.toml")
 
     limits = load([project, user]).limits
 
@@ -73,17 +73,17 @@ def test_the_project_wins_over_the_user_value_by_value(tmp_path):
         ("= nonsense", "cannot be read.*mv"),
     ],
 )
-def test_an_invalid_setting_is_named(tmp_path, text, expected_message):
-    """An error names the file, and the nearest key or the expected value."""
-    path = _file(tmp_path, text)
+def test_an_invalid_setting_raises(tmp_path, text, expected_message):
+    """The error of an invalid setting has the file, and the nearest name or the expected value."""
+    path = _write_file(tmp_path, text)
 
-    with pytest.raises(ConfigError, match=expected_message) as caught:
+    with pytest.raises(ConfigError, match=expected_message) as error:
         load([path])
-    assert str(path) in str(caught.value)
+    assert str(path) in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("before", "after"),
+    ("old_text", "new_text"),
     [
         ("", 'default_model = "grok"\n'),
         (
@@ -95,19 +95,19 @@ def test_an_invalid_setting_is_named(tmp_path, text, expected_message):
         ("\ufeffa = 1\n", 'default_model = "grok"\na = 1\n'),
     ],
 )
-def test_saving_the_default_model_leaves_the_rest(tmp_path, before, after):
-    """Saving the default model changes one line and keeps comments and tables."""
-    path = _file(tmp_path, before)
+def test_saving_the_default_model_changes_one_line(tmp_path, old_text, new_text):
+    """Saving the default model keeps all other lines, including comments and tables."""
+    path = _write_file(tmp_path, old_text)
 
     save_default(path, "grok")
 
-    assert path.read_text() == after
-    assert tomllib.loads(after)["default_model"] == "grok"
+    assert path.read_text() == new_text
+    assert tomllib.loads(new_text)["default_model"] == "grok"
 
 
-def test_any_reference_is_saved_as_it_is(tmp_path):
+def test_a_saved_reference_is_escaped(tmp_path):
     """A reference with quotes and backslashes is saved and read back unchanged."""
-    path = _file(tmp_path, "")
+    path = _write_file(tmp_path, "")
 
     save_default(path, 'mock:a"b\\c')
 

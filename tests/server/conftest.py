@@ -1,4 +1,4 @@
-"""A server on loopback, started as by a user, and its client."""
+"""A Uvicorn server on loopback, and a client for it."""
 
 import re
 import subprocess
@@ -11,11 +11,11 @@ import pytest
 from tests.conftest import Project
 from tests.kernels import environment
 
-_RUNS = re.compile(r"running on (http://\S+)")
+_URL_LINE = re.compile(r"running on (http://\S+)")
 
 
 @dataclass(frozen=True)
-class Running:
+class RunningServer:
     """A running server, its project and a client that ignores proxies."""
 
     url: str
@@ -23,7 +23,7 @@ class Running:
     client: httpx.Client
 
     def engines(self) -> dict[str, dict]:
-        """Return the rows of its engines by name."""
+        """Return the status rows of the engines by name."""
         rows = self.client.get("/engines/status").raise_for_status().json()["engines"]
         return {row["name"]: row for row in rows}
 
@@ -42,9 +42,11 @@ def server(tmp_path_factory):
         text=True,
     )
     try:
-        (url,) = next(found.groups() for line in process.stderr if (found := _RUNS.search(line)))
+        (url,) = next(
+            match.groups() for line in process.stderr if (match := _URL_LINE.search(line))
+        )
         with httpx.Client(base_url=url, trust_env=False) as client:
-            yield Running(url, project, client)
+            yield RunningServer(url, project, client)
     finally:
         process.terminate()
         process.communicate(timeout=20)

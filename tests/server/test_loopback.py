@@ -1,4 +1,4 @@
-"""Access control by the two ends of a connection."""
+"""Access control by the addresses of a connection and its headers."""
 
 from dataclasses import dataclass, field
 
@@ -7,8 +7,8 @@ import pytest
 
 from gatewayx_nb.server.loopback import LoopbackOnly
 
-HERE = ("127.0.0.1", 3001)
-THERE = ("192.0.2.7", 3001)
+LOOPBACK = ("127.0.0.1", 3001)
+EXTERNAL = ("192.0.2.7", 3001)
 
 
 @dataclass(frozen=True)
@@ -17,24 +17,26 @@ class Case:
 
     id: str
     status: int
-    server: object = HERE
-    client: object = HERE
+    server: object = LOOPBACK
+    client: object = LOOPBACK
     headers: list = field(default_factory=lambda: [(b"host", b"127.0.0.1:3001")])
 
 
 CASES = [
     Case("this machine", 0),
-    Case("of IPv6", 0, ("::1", 80), ("::1", 9)),
-    Case("of IPv4 on a socket of IPv6", 0, ("::ffff:127.0.0.1", 80), ("::ffff:127.0.0.1", 9)),
+    Case("IPv6", 0, ("::1", 80), ("::1", 9)),
+    Case("IPv4 on an IPv6 socket", 0, ("::ffff:127.0.0.1", 80), ("::ffff:127.0.0.1", 9)),
     Case("another loopback address", 0, ("127.8.0.1", 80)),
-    Case("bound elsewhere, asked from there", 403, THERE, THERE),
-    Case("bound elsewhere, asked from here", 403, THERE, ("127.0.0.1", 9)),
-    Case("asked from elsewhere", 403, HERE, THERE),
-    Case("from elsewhere, on a socket of IPv6", 403, HERE, ("::ffff:192.0.2.7", 9)),
-    Case("any address", 403, ("0.0.0.0", 80), HERE),
-    Case("a Unix socket", 403, ("/run/x.sock", None), None),
-    Case("no word of either end", 403, None, None),
-    Case("a name", 403, ("localhost", 80), HERE),
+    Case("external server, external client", 403, EXTERNAL, EXTERNAL),
+    Case("external server, loopback client", 403, EXTERNAL, ("127.0.0.1", 9)),
+    Case("loopback server, external client", 403, LOOPBACK, EXTERNAL),
+    Case(
+        "loopback server, external client on an IPv6 socket", 403, LOOPBACK, ("::ffff:192.0.2.7", 9)
+    ),
+    Case("server on all addresses", 403, ("0.0.0.0", 80), LOOPBACK),
+    Case("Unix socket", 403, ("/run/x.sock", None), None),
+    Case("unknown addresses", 403, None, None),
+    Case("host name instead of an address", 403, ("localhost", 80), LOOPBACK),
     Case("no Host", 421, headers=[]),
     Case("two Hosts", 421, headers=[(b"host", b"localhost"), (b"host", b"localhost")]),
     Case(
@@ -49,33 +51,38 @@ CASES = [
 ]
 
 
-def send_through(case, kind):
-    """Return what the gate sent, or nothing if it let the connection in."""
-    sent, entered = [], []
+def send_through_gate(case, scope_type):
+    """Return the messages that the gate sent, or an empty list if it admitted the connection."""
+    messages, admitted = [], []
 
     async def app(scope, receive, send):
-        entered.append(scope)
+        admitted.append(scope)
 
     async def send(message):
-        sent.append(message)
+        messages.append(message)
 
-    scope = {"type": kind, "server": case.server, "client": case.client, "headers": case.headers}
+    scope = {
+        "type": scope_type,
+        "server": case.server,
+        "client": case.client,
+        "headers": case.headers,
+    }
     anyio.run(LoopbackOnly(app), scope, None, send)
-    assert bool(entered) == (not sent)
-    return sent
+    assert bool(admitted) == (not messages)
+    return messages
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_only_loopback_connections_are_admitted(case):
-    """Both ends, the only Host and every Origin must be loopback."""
-    sent = send_through(case, "http")
+    """A request is refused unless both addresses, the only Host and each Origin are loopback."""
+    messages = send_through_gate(case, "http")
 
-    assert (sent[0]["status"] if sent else 0) == case.status
+    assert (messages[0]["status"] if messages else 0) == case.status
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
-def test_websockets_follow_the_same_rule(case):
-    """A WebSocket follows the same rules, and a refused one is closed before it opens."""
-    sent = send_through(case, "websocket")
+def test_refused_websockets_are_closed(case):
+    """WebSockets follow the same rules as requests; a refused WebSocket is closed unopened."""
+    messages = send_through_gate(case, "websocket")
 
-    assert [message["type"] for message in sent] == ["websocket.close"] * bool(case.status)
+    assert [message["type"] for message in messages] == ["websocket.close"] * bool(case.status)

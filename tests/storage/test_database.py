@@ -1,4 +1,4 @@
-"""Tests of database connections: migrations, and files of other versions."""
+"""Database connections: migrations, and files of other versions."""
 
 import contextlib
 import sqlite3
@@ -33,13 +33,13 @@ def test_each_migration_runs_once(tmp_path):
     assert _rows(path) == [(1, None)]
 
 
-def test_a_migration_that_fails_leaves_the_file_as_it_was(tmp_path):
-    """Migrations and writes are one transaction."""
+def test_a_failed_migration_is_rolled_back(tmp_path):
+    """If a migration fails, the file keeps its version and its rows."""
     path = tmp_path / "store.sqlite"
     with database.transaction(path, FIRST_MIGRATION, 1):
         pass
-    broken = (*FIRST_MIGRATION, ("DELETE FROM calls", "no SQL"))
-    with pytest.raises(sqlite3.OperationalError), database.transaction(path, broken, 1):
+    broken_migrations = (*FIRST_MIGRATION, ("DELETE FROM calls", "no SQL"))
+    with pytest.raises(sqlite3.OperationalError), database.transaction(path, broken_migrations, 1):
         pass
 
     assert _version(path) == 1
@@ -51,14 +51,14 @@ def test_a_file_of_a_later_version_is_not_changed(tmp_path):
     path = tmp_path / "store.sqlite"
     with database.transaction(path, TWO_MIGRATIONS, 1):
         pass
-    before = path.read_bytes()
+    content_before = path.read_bytes()
     with (
         pytest.raises(OSError, match="later version"),
         database.transaction(path, FIRST_MIGRATION, 1),
     ):
         pass
 
-    assert path.read_bytes() == before
+    assert path.read_bytes() == content_before
 
 
 def test_a_ledger_of_release_0_1_keeps_working(tmp_path):
@@ -84,6 +84,6 @@ def test_a_locked_file_is_not_damaged(tmp_path):
     path = tmp_path / "store.sqlite"
     path.write_bytes(b"x" * 5000)
     file = database.connect(path, 1)
-    with contextlib.closing(file), pytest.raises(sqlite3.DatabaseError) as caught:
+    with contextlib.closing(file), pytest.raises(sqlite3.DatabaseError) as error:
         file.execute("SELECT 1 FROM calls")
-    assert database.is_damaged(caught.value)
+    assert database.is_damaged(error.value)

@@ -11,15 +11,15 @@ import pytest
 
 from gatewayx_nb.storage.ledger import MIGRATIONS, Ledger, LedgerEntry
 
-CALL = LedgerEntry(1.5, "grok", "m", "ok", 3, None, Decimal("0.000123"), 1.25, 0.5, 2, "anthropic")
+ENTRY = LedgerEntry(1.5, "grok", "m", "ok", 3, None, Decimal("0.000123"), 1.25, 0.5, 2, "anthropic")
 
 
-def test_entries_come_back_as_they_were_the_latest_first(tmp_path):
-    """Entries are returned latest first; unknown values stay unknown, and costs are exact."""
+def test_entries_are_returned_latest_first(tmp_path):
+    """Entries are returned latest first and unchanged, including unknown values and exact costs."""
     ledger = Ledger(tmp_path / "new" / "store.sqlite")
     assert ledger.last(3) == []
     entries = [
-        CALL,
+        ENTRY,
         LedgerEntry(2.0, "mock", "", "ProviderError"),
         LedgerEntry(3.0, "a", "b", "interrupted"),
     ]
@@ -30,10 +30,10 @@ def test_entries_come_back_as_they_were_the_latest_first(tmp_path):
     assert Ledger(ledger.path).last(9) == entries[::-1]
 
 
-def test_its_folder_is_the_user_s_and_git_ignores_it(tmp_path):
-    """The folder belongs to the user and has its own .gitignore."""
+def test_the_folder_is_private_and_ignored_by_git(tmp_path):
+    """The ledger's folder has mode 0700 and a .gitignore that ignores all files."""
     ledger = Ledger(tmp_path / ".gatewayx" / "store.sqlite")
-    ledger.add(CALL)
+    ledger.add(ENTRY)
     ledger.flush()
 
     assert (ledger.path.parent / ".gitignore").read_text() == "*\n"
@@ -49,15 +49,15 @@ def test_threads_and_processes_write_to_one_file(tmp_path):
         "[ledger.add(LedgerEntry(float(n), sys.argv[2], '', 'ok')) for n in range(50)]\n"
         "ledger.flush(60); assert not ledger.problem, ledger.problem"
     )
-    kernels = [subprocess.Popen([sys.executable, "-c", code, path, f"k{n}"]) for n in range(4)]
+    processes = [subprocess.Popen([sys.executable, "-c", code, path, f"k{n}"]) for n in range(4)]
     ledger = Ledger(path)
-    threads = [threading.Thread(target=lambda: [ledger.add(CALL)] * 1) for _ in range(50)]
+    threads = [threading.Thread(target=lambda: ledger.add(ENTRY)) for _ in range(50)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
 
-    assert [kernel.wait(60) for kernel in kernels] == [0] * 4
+    assert [process.wait(60) for process in processes] == [0] * 4
     entries = ledger.last(1000)
     assert len(entries) == 4 * 50 + 50
     assert len({(entry.engine, entry.at) for entry in entries}) == 4 * 50 + 1
@@ -65,10 +65,10 @@ def test_threads_and_processes_write_to_one_file(tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_forked_child_writes_its_own(tmp_path):
-    """A forked child has no writer thread, and starts its own."""
+def test_a_forked_child_writes_its_own_entries(tmp_path):
+    """A forked child, which has no writer thread, starts one and writes its entries."""
     ledger = Ledger(tmp_path / "store.sqlite")
-    ledger.add(CALL)
+    ledger.add(ENTRY)
     ledger.flush()
     child = os.fork()
     if not child:
@@ -80,81 +80,78 @@ def test_a_forked_child_writes_its_own(tmp_path):
     assert [entry.engine for entry in ledger.last(9)] == ["child", "grok"]
 
 
-def test_a_damaged_file_is_set_aside_and_not_lost(tmp_path, caplog):
-    """A damaged file is renamed beside the new one, not deleted."""
+def test_a_damaged_file_is_renamed_and_kept(tmp_path, caplog):
+    """A damaged file is renamed, and a new file is written in its folder."""
     path = tmp_path / "store.sqlite"
     path.write_bytes(b"not of SQLite's " * 100)
     ledger = Ledger(path)
-    ledger.add(CALL)
+    ledger.add(ENTRY)
 
-    assert ledger.last(9) == [CALL]
-    (aside,) = tmp_path.glob("store.damaged-*")
-    assert aside.read_bytes().startswith(b"not of SQLite's")
-    assert aside.name in caplog.text
+    assert ledger.last(9) == [ENTRY]
+    (damaged_file,) = tmp_path.glob("store.damaged-*")
+    assert damaged_file.read_bytes().startswith(b"not of SQLite's")
+    assert damaged_file.name in caplog.text
 
 
-def test_a_file_of_a_later_version_is_left_alone(tmp_path, caplog):
-    """A file of a later version is reported once and left alone, and calls go on."""
+def test_a_file_of_a_later_version_is_not_changed(tmp_path, caplog):
+    """A file of a later version is reported once and is not changed."""
     path = tmp_path / "store.sqlite"
     with sqlite3.connect(path) as file:
         file.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
     file.close()
-    before = path.read_bytes()
+    content_before = path.read_bytes()
     ledger = Ledger(path)
     for _ in range(3):
-        ledger.add(CALL)
+        ledger.add(ENTRY)
         ledger.flush()
 
-    assert path.read_bytes() == before
+    assert path.read_bytes() == content_before
     assert "later version" in ledger.problem
     assert caplog.text.count("later version") == 1
 
 
-def test_a_folder_that_cannot_be_written_stops_the_ledger_and_nothing_else(tmp_path, caplog):
-    """If the folder cannot be created, only the ledger stops.
-
-    A file at its path stops even root.
-    """
-    (tmp_path / "file").write_text("")
+def test_a_folder_that_cannot_be_created_is_reported(tmp_path, caplog):
+    """If the ledger's folder cannot be created, this is reported once, and nothing raises."""
+    (tmp_path / "file").write_text("")  # an obstacle even for root
     ledger = Ledger(tmp_path / "file" / "store.sqlite")
-    ledger.add(CALL)
-    ledger.add(CALL)
+    ledger.add(ENTRY)
+    ledger.add(ENTRY)
     ledger.flush()
 
     assert "cannot be written" in ledger.problem
     assert caplog.text.count("cannot be written") == 1
 
 
-def test_what_cannot_be_read_is_an_error_of_the_system(tmp_path):
-    """An unreadable file raises OSError instead of SQLite's error."""
+def test_reading_a_damaged_file_raises_oserror(tmp_path):
+    """Reading a damaged file raises OSError instead of SQLite's error."""
     (tmp_path / "store.sqlite").write_bytes(b"x" * 5000)
 
     with pytest.raises(OSError, match="not a database"):
         Ledger(tmp_path / "store.sqlite").last(1)
 
 
-def test_text_that_is_not_unicode_is_stored_all_the_same(tmp_path):
+def test_a_lone_surrogate_is_replaced(tmp_path):
     """A lone surrogate in a model's name is replaced, and later calls are recorded."""
     ledger = Ledger(tmp_path / "store.sqlite")
     ledger.add(LedgerEntry(1.0, "vendor", "a\ud800", "ok"))
-    ledger.add(CALL)
+    ledger.add(ENTRY)
 
     assert [entry.model for entry in ledger.last(9)] == ["m", "a?"]
 
 
-def test_a_lock_that_lasts_costs_only_the_calls_of_that_time(tmp_path, monkeypatch):
-    """Calls made after another process has released the file are recorded."""
+def test_entries_are_lost_only_while_the_file_is_locked(tmp_path, monkeypatch):
+    """An entry is lost if another process locks the file; later entries are recorded."""
     monkeypatch.setattr("gatewayx_nb.storage.ledger._WRITE_TIMEOUT", 0.1)
     path = tmp_path / "store.sqlite"
     ledger = Ledger(path)
-    other = sqlite3.connect(path, isolation_level=None)
-    other.execute("BEGIN EXCLUSIVE")
-    ledger.add(CALL)
+    locking_connection = sqlite3.connect(path, isolation_level=None)
+    locking_connection.execute("BEGIN EXCLUSIVE")
+    ledger.add(ENTRY)
     ledger.flush()
     assert "locked" in ledger.problem
-    other.execute("ROLLBACK")
-    other.close()
-    ledger.add(CALL)
+    locking_connection.execute("ROLLBACK")
+    locking_connection.close()
+    ledger.add(ENTRY)
 
-    assert ledger.last(9) == [CALL]
+    assert ledger.last(9) == [ENTRY]
     assert ledger.problem == ""

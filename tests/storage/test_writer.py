@@ -45,8 +45,8 @@ def writer():
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_no_error_ends_the_thread(writer, error, caplog):
-    """The problem is reported once and cleared when writing works again."""
+def test_an_exception_does_not_end_the_thread(writer, error, caplog):
+    """An exception while writing is reported once; the problem is cleared by the next write."""
     writer.failures = [error, error]
     for item in (2, 3):
         writer.add(item)
@@ -72,27 +72,27 @@ def test_an_invalid_item_does_not_discard_the_rest_of_the_batch(writer):
 
 
 def test_a_log_filter_that_raises_does_not_end_the_thread(writer):
-    """Logging may raise too; later items are still written."""
+    """If logging a problem raises an exception, later items are still written."""
 
-    def broken(_record):
+    def raise_error(_record):
         raise RuntimeError
 
     writer.failures = [OSError("full")]
     log = logging.getLogger("gatewayx_nb")
-    log.addFilter(broken)
+    log.addFilter(raise_error)
     try:
         writer.add(2)
         writer.flush()
     finally:
-        log.removeFilter(broken)
+        log.removeFilter(raise_error)
     writer.add(3)
     writer.flush()
 
     assert writer.written == [1, 3]
 
 
-def test_flush_waits_no_longer_than_its_timeout():
-    """A slow write blocks neither `add` nor `flush`."""
+def test_flush_returns_after_its_timeout():
+    """`flush` returns after its timeout, even if the thread never writes."""
     writer = ListWriter()
     writer.flush()
     with writer._lock:
