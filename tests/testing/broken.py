@@ -1,4 +1,4 @@
-"""Engines that break rules; each rule is broken by at least one."""
+"""Engines that break rules of the conformance kit, at least one for each rule."""
 
 from dataclasses import dataclass
 
@@ -13,13 +13,13 @@ END = Chunk(finish_reason="stop")
 
 """
 
-PLAIN = "class Engine(LLMEngine):\n    requires_key = False\n    model_name = 'm'\n"
-SAYS = "    async def generate(self, prompt, **kwargs):\n        return prompt\n"
-STREAM = "    async def stream(self, request):\n"
-CHATTY = "class Engine(OpenAICompatibleEngine):\n    base_url = 'https://x.test/v1'\n"
+PLAIN_ENGINE = "class Engine(LLMEngine):\n    requires_key = False\n    model_name = 'm'\n"
+GENERATE = "    async def generate(self, prompt, **kwargs):\n        return prompt\n"
+STREAM_HEADER = "    async def stream(self, request):\n"
+CHAT_ENGINE = "class Engine(OpenAICompatibleEngine):\n    base_url = 'https://x.test/v1'\n"
 
-BY_HAND = (
-    CHATTY
+HTTPX_ENGINE = (
+    CHAT_ENGINE
     + """
     async def stream(self, request):
         import httpx
@@ -31,8 +31,8 @@ BY_HAND = (
 """
 )
 
-OWN_DECODER = (
-    CHATTY
+OWN_DECODER_ENGINE = (
+    CHAT_ENGINE
     + """
     async def stream(self, request):
         parser = self.parser(None)
@@ -45,8 +45,8 @@ OWN_DECODER = (
 """
 )
 
-FORGETFUL = (
-    CHATTY
+PLAIN_ERROR_ENGINE = (
+    CHAT_ENGINE
     + """
     async def stream(self, request):
         try:
@@ -57,8 +57,8 @@ FORGETFUL = (
 """
 )
 
-BACKGROUND = (
-    CHATTY
+BACKGROUND_TASK_ENGINE = (
+    CHAT_ENGINE
     + """
     async def stream(self, request):
         queue = asyncio.Queue()
@@ -77,8 +77,8 @@ BACKGROUND = (
 """
 )
 
-SEEN_CHOICES = (
-    CHATTY
+REQUIRED_CHOICES_ENGINE = (
+    CHAT_ENGINE
     + """
     def parser(self, faults):
         parser = super().parser(faults)
@@ -94,7 +94,7 @@ SEEN_CHOICES = (
 """
 )
 
-STUBBORN = """
+UNCANCELLABLE_STREAM = """
     async def stream(self, request):
         yield Chunk(text="a")
         try:
@@ -104,16 +104,16 @@ STUBBORN = """
         yield END
 """
 
-MIXING = """
+SHARED_PROMPT_STREAM = """
     async def stream(self, request):
         self.prompt = request.prompt
-        for place in range(5):
+        for index in range(5):
             await asyncio.sleep(0)
-            yield Chunk(text=self.prompt[place])
+            yield Chunk(text=self.prompt[index])
         yield END
 """
 
-LOADS = "an engine file loads and defines one engine"
+LOADING_RULE = "an engine file loads and defines one engine"
 
 
 @dataclass(frozen=True)
@@ -126,91 +126,104 @@ class Case:
 
 
 CASES = [
-    Case(LOADS, "class Engine("),
-    Case(LOADS, PLAIN + SAYS + "\n\nclass Other(Engine):\n    pass\n"),
-    Case(LOADS, PLAIN),
+    Case(LOADING_RULE, "class Engine("),
+    Case(LOADING_RULE, PLAIN_ENGINE + GENERATE + "\n\nclass Other(Engine):\n    pass\n"),
+    Case(LOADING_RULE, PLAIN_ENGINE),
     Case(
         "an engine can be created from its key",
-        PLAIN + "    def __init__(self, api_key, region):\n        pass\n" + SAYS,
+        PLAIN_ENGINE + "    def __init__(self, api_key, region):\n        pass\n" + GENERATE,
     ),
     Case(
         "`requires_key` in the source equals the class attribute",
-        PLAIN.replace("= False", "= not True") + SAYS,
+        PLAIN_ENGINE.replace("= False", "= not True") + GENERATE,
     ),
     Case(
         "`features` is a frozenset of known names",
-        PLAIN + "    features = frozenset({'vision'})\n" + SAYS,
+        PLAIN_ENGINE + "    features = frozenset({'vision'})\n" + GENERATE,
     ),
-    Case("`features` is a frozenset of known names", PLAIN + "    features = 'images'\n" + SAYS),
-    Case("`model_name` is a str", PLAIN + "    model_name = None\n" + SAYS),
-    Case("`generate` accepts any keyword argument", PLAIN + SAYS.replace(", **kwargs", "")),
-    Case("the methods that a pool awaits are `async def`", PLAIN + SAYS.replace("async ", "")),
+    Case(
+        "`features` is a frozenset of known names",
+        PLAIN_ENGINE + "    features = 'images'\n" + GENERATE,
+    ),
+    Case("`model_name` is a str", PLAIN_ENGINE + "    model_name = None\n" + GENERATE),
+    Case(
+        "`generate` accepts any keyword argument", PLAIN_ENGINE + GENERATE.replace(", **kwargs", "")
+    ),
+    Case(
+        "the methods that a pool awaits are `async def`",
+        PLAIN_ENGINE + GENERATE.replace("async ", ""),
+    ),
     Case(
         "`get_cost_per_token` returns dollars or None",
-        PLAIN + SAYS + "    def get_cost_per_token(self):\n        return '0.1'\n",
+        PLAIN_ENGINE + GENERATE + "    def get_cost_per_token(self):\n        return '0.1'\n",
     ),
     Case(
         "the engine does not expose its key",
-        PLAIN
+        PLAIN_ENGINE
         + "    def __init__(self, api_key):\n        super().__init__(api_key)\n"
         + "        self.headers = {'Authorization': f'Bearer {api_key}'}\n"
-        + SAYS,
+        + GENERATE,
     ),
     Case(
         "`cleanup` can run twice, and before any call",
-        PLAIN + SAYS + "    async def cleanup(self):\n        del self.options\n",
+        PLAIN_ENGINE + GENERATE + "    async def cleanup(self):\n        del self.options\n",
     ),
     Case(
         "`stream` yields Chunks with text",
-        PLAIN + STREAM + "        yield 'a'\n",
+        PLAIN_ENGINE + STREAM_HEADER + "        yield 'a'\n",
         ask=True,
     ),
     Case(
         "`stream` yields Chunks with text",
-        PLAIN + SAYS.replace("return prompt", "return 'Error generating response: no'"),
+        PLAIN_ENGINE + GENERATE.replace("return prompt", "return 'Error generating response: no'"),
         ask=True,
     ),
     Case(
         "a reply ends with a finish reason",
-        PLAIN + STREAM + "        yield Chunk(text='a')\n",
+        PLAIN_ENGINE + STREAM_HEADER + "        yield Chunk(text='a')\n",
         ask=True,
     ),
     Case(
         "a reply ends with a finish reason",
-        PLAIN + STREAM + "        yield Chunk('a', finish_reason='end')\n",
+        PLAIN_ENGINE + STREAM_HEADER + "        yield Chunk('a', finish_reason='end')\n",
         ask=True,
     ),
     Case(
         "a reply ends with a finish reason",
-        PLAIN
+        PLAIN_ENGINE
         + "    async def stream(self, r):\n        yield END\n        yield Chunk(text='a')\n",
         ask=True,
     ),
-    Case("`generate` returns a str or a Reply", PLAIN + SAYS.replace("prompt\n", "1\n"), ask=True),
-    Case("concurrent streams do not mix", PLAIN + MIXING, ask=True),
-    Case("a cancelled stream ends", PLAIN + STUBBORN, ask=True),
-    Case("a cancelled stream closes its connection", BACKGROUND),
-    Case("401, 403, 404, 429 and 500 raise the error class for that status", FORGETFUL),
-    Case("a rate limit error has `retry_after`", FORGETFUL),
-    Case("no error contains the key", FORGETFUL),
-    Case("an HTML page raises an error", BY_HAND),
-    Case("a redirect is not followed", BY_HAND),
-    Case("a compressed reply raises an error", BY_HAND),
-    Case("a broken connection raises a GatewayError", BY_HAND),
-    Case("no URL contains the key", BY_HAND),
-    Case("a whole reply and its stream have the same content", BY_HAND),
-    Case("a truncated stream raises an error", OWN_DECODER),
-    Case("a stream may be split at every byte", OWN_DECODER),
-    Case("lines end in LF, CRLF or CR, and data may span lines", BY_HAND),
-    Case("a byte order mark is skipped", BY_HAND),
-    Case("comments are skipped", BY_HAND),
-    Case("empty and unknown events are skipped", SEEN_CHOICES),
-    Case("invalid UTF-8 raises no raw exception", OWN_DECODER),
-    Case("an endless line raises an error", BY_HAND),
-    Case("an error in a reply with status 200 is raised", BY_HAND),
     Case(
-        "the models are listed", CHATTY + "    def model_names(self, listing):\n        return []\n"
+        "`generate` returns a str or a Reply",
+        PLAIN_ENGINE + GENERATE.replace("prompt\n", "1\n"),
+        ask=True,
+    ),
+    Case("concurrent streams do not mix", PLAIN_ENGINE + SHARED_PROMPT_STREAM, ask=True),
+    Case("a cancelled stream ends", PLAIN_ENGINE + UNCANCELLABLE_STREAM, ask=True),
+    Case("a cancelled stream closes its connection", BACKGROUND_TASK_ENGINE),
+    Case("401, 403, 404, 429 and 500 raise the error class for that status", PLAIN_ERROR_ENGINE),
+    Case("a rate limit error has `retry_after`", PLAIN_ERROR_ENGINE),
+    Case("no error contains the key", PLAIN_ERROR_ENGINE),
+    Case("an HTML page raises an error", HTTPX_ENGINE),
+    Case("a redirect is not followed", HTTPX_ENGINE),
+    Case("a compressed reply raises an error", HTTPX_ENGINE),
+    Case("a broken connection raises a GatewayError", HTTPX_ENGINE),
+    Case("no URL contains the key", HTTPX_ENGINE),
+    Case("a whole reply and its stream have the same content", HTTPX_ENGINE),
+    Case("a truncated stream raises an error", OWN_DECODER_ENGINE),
+    Case("a stream may be split at every byte", OWN_DECODER_ENGINE),
+    Case("lines end in LF, CRLF or CR, and data may span lines", HTTPX_ENGINE),
+    Case("a byte order mark is skipped", HTTPX_ENGINE),
+    Case("comments are skipped", HTTPX_ENGINE),
+    Case("empty and unknown events are skipped", REQUIRED_CHOICES_ENGINE),
+    Case("invalid UTF-8 raises no raw exception", OWN_DECODER_ENGINE),
+    Case("an endless line raises an error", HTTPX_ENGINE),
+    Case("an error in a reply with status 200 is raised", HTTPX_ENGINE),
+    Case(
+        "the models are listed",
+        CHAT_ENGINE + "    def model_names(self, listing):\n        return []\n",
     ),
 ]
 
-IDS = [f"{place}: {case.rule}" for place, case in enumerate(CASES)]
+IDS = [f"{index}: {case.rule}" for index, case in enumerate(CASES)]

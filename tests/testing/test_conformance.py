@@ -24,7 +24,7 @@ from gatewayx_nb.testing import (
 from gatewayx_nb.testing.contract import ANSWERS, CONTRACT, LAST
 from gatewayx_nb.testing.wire import FAULTS, STREAMS
 from tests.test_dynamic_models import YOUR_MODEL
-from tests.testing.broken import CASES, IDS, PLAIN, PRELUDE, SAYS, STREAM
+from tests.testing.broken import CASES, GENERATE, IDS, PLAIN_ENGINE, PRELUDE, STREAM_HEADER
 
 ENGINES = Path(__file__).parents[2] / "engines"
 SHIPPED = RowFile(shipped_path("config/engines.toml"), "shipped")
@@ -32,36 +32,36 @@ SHIPPED.refresh()
 ROWS = {row.name: row for row in SHIPPED.rows}
 
 
-def _broken(path, **keywords):
-    with pytest.raises(ConformanceError) as caught:
+def _check_broken(path, **keywords):
+    with pytest.raises(ConformanceError) as error:
         check(path, **keywords)
-    return caught.value
+    return error.value
 
 
 @pytest.fixture(scope="module")
-def broken(tmp_path_factory):
-    """Return a cached function that returns the rules a source breaks."""
-    known = {}
+def find_broken_rules(tmp_path_factory):
+    """Return a function that returns the conformance error of a source, from a cache."""
+    error_by_source = {}
 
-    def look(source, *, ask):
-        if source not in known:
+    def check_source(source, *, ask):
+        if source not in error_by_source:
             path = tmp_path_factory.mktemp("engines") / "bad_engine.py"
             path.write_text(PRELUDE + source)
-            known[source] = _broken(path, ask=ask)
-        return known[source]
+            error_by_source[source] = _check_broken(path, ask=ask)
+        return error_by_source[source]
 
-    return look
+    return check_source
 
 
 @pytest.mark.parametrize("case", CASES, ids=IDS)
-def test_a_broken_rule_is_reported(broken, case):
-    """A broken rule is reported in one line with the finding and a hint, without the key."""
-    error = broken(case.source, ask=case.ask)
-    (found,) = [one for one in error.broken if one.rule == case.rule]
+def test_a_broken_rule_is_reported(find_broken_rules, case):
+    """The report of a broken rule has the rule, the observation and a hint, but not the key."""
+    error = find_broken_rules(case.source, ask=case.ask)
+    (finding,) = [broken_rule for broken_rule in error.broken if broken_rule.rule == case.rule]
 
-    assert f"\n* {case.rule}, but {found.observed}. {found.hint}" in str(error)
-    assert found.observed
-    assert found.hint
+    assert f"\n* {case.rule}, but {finding.observed}. {finding.hint}" in str(error)
+    assert finding.observed
+    assert finding.hint
     assert conformance.KEY not in str(error)
 
 
@@ -72,13 +72,15 @@ def test_every_rule_is_broken_by_some_engine():
     assert rules <= {case.rule for case in CASES}
 
 
-def test_a_small_mistake_is_reported_once(broken):
-    """A small mistake is reported once, without the rules that it affects indirectly."""
+def test_a_small_mistake_breaks_few_rules(find_broken_rules):
+    """A mistake in a plain engine breaks its own rule and at most one other rule."""
     for case in CASES:
-        if case.source.startswith(PLAIN) and not case.ask:
-            found = [one.rule for one in broken(case.source, ask=False).broken]
-            assert found[0] == case.rule
-            assert len(found) <= 2
+        if case.source.startswith(PLAIN_ENGINE) and not case.ask:
+            rules = [
+                broken_rule.rule for broken_rule in find_broken_rules(case.source, ask=False).broken
+            ]
+            assert rules[0] == case.rule
+            assert len(rules) <= 2
 
 
 @pytest.mark.parametrize(
@@ -93,8 +95,8 @@ def test_a_small_mistake_is_reported_once(broken):
         ("local", 8),
     ],
 )
-def test_the_shipped_engines_keep_the_rules(name, rules):
-    """Every shipped engine passes; the local one is not called, because it loads for seconds."""
+def test_the_shipped_engines_pass(name, rules):
+    """Every shipped engine passes; `local` is not called, because it takes seconds to load."""
     report = check(ENGINES / f"{name}_engine.py", ask=name == "mock")
 
     assert (report.engine, len(report.rules)) == (name, rules)
@@ -102,17 +104,17 @@ def test_the_shipped_engines_keep_the_rules(name, rules):
 
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
-def test_the_shipped_rows_keep_the_rules(row):
-    """The shipped rows pass, although they have no file."""
+def test_the_shipped_rows_pass(row):
+    """The engine class of every shipped row passes all rules."""
     report = check(row.load().engine)
 
     assert repr(report) == f"{row.name}: passes 33 rules"
 
 
-def test_an_engine_of_the_specification_keeps_the_rules(project):
-    """An engine of the seed document passes, with and without calls.
+def test_the_engine_of_the_users_script_passes(project):
+    """The engine in `test_dynamic_models.py` passes, with and without calls.
 
-    Without `ask=True` it is not called, because it would use the network.
+    Without `ask=True` an engine is not called, because it may use the network.
     """
     path = project.engines / "another_engine.py"
     path.write_text(YOUR_MODEL)
@@ -137,11 +139,11 @@ def test_an_instance_is_checked_and_cleaned_up():
 def test_generate_may_return_a_reply():
     """`generate` may return a Reply."""
 
-    class Replying(ScriptedEngine):
+    class ReplyEngine(ScriptedEngine):
         async def generate(self, prompt, **kwargs):
             return Reply("Hi.", engine="replying", model="m")
 
-    check(Replying(["Hi.", Chunk(finish_reason="stop")]), ask=True)
+    check(ReplyEngine(["Hi.", Chunk(finish_reason="stop")]), ask=True)
 
 
 def test_a_class_can_have_its_own_dialect():
@@ -160,32 +162,34 @@ def test_a_class_can_have_its_own_dialect():
 
     assert repr(check(Own)) == ("own: passes 16 rules; its dialect is unknown; pass `dialect=`")
     assert repr(check(Own(), dialect=CHAT)) == "own: passes 33 rules"
-    assert "truncated stream" not in str(_broken(Own, dialect=ANTHROPIC))
+    assert "truncated stream" not in str(_check_broken(Own, dialect=ANTHROPIC))
 
 
 @pytest.mark.parametrize("name", ["engine.py", "ask_engine.py", "Big_engine.py", "no_engine.py"])
 def test_a_file_that_discovery_ignores_is_reported(tmp_path, name):
-    """A file name that discovery would ignore is reported, as is a command's or a missing file."""
+    """A missing file, and one that is not found because of its name, is reported."""
     if not name.startswith("no"):
-        (tmp_path / name).write_text(PRELUDE + PLAIN + SAYS)
+        (tmp_path / name).write_text(PRELUDE + PLAIN_ENGINE + GENERATE)
 
-    assert "is found by its name" in str(_broken(tmp_path / name))
+    assert "is found by its name" in str(_check_broken(tmp_path / name))
 
 
-@pytest.mark.skipif(os.name == "nt", reason="modes tell nothing there")
-def test_a_file_that_others_may_write_is_reported(project):
-    """A file that others may write is reported and not run."""
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no file modes")
+def test_a_world_writable_file_is_reported(project):
+    """A world-writable file is reported and not run."""
     path = project.engine("open", "hi")
     path.chmod(0o666)
 
-    assert "is writable by everyone" in str(_broken(path))
+    assert "is writable by everyone" in str(_check_broken(path))
 
 
 def test_an_engine_that_blocks_its_thread_is_reported(project):
     """An engine that blocks its thread is reported after a timeout."""
-    path = project.engine("slow", body=SAYS.replace("return prompt", "__import__('time').sleep(8)"))
+    path = project.engine(
+        "slow", body=GENERATE.replace("return prompt", "__import__('time').sleep(8)")
+    )
 
-    assert "blocked its thread" in str(_broken(path, ask=True, timeout=0.01))
+    assert "blocked its thread" in str(_check_broken(path, ask=True, timeout=0.01))
 
 
 def test_the_session_in_the_guide_runs(project, monkeypatch):
@@ -194,7 +198,7 @@ def test_the_session_in_the_guide_runs(project, monkeypatch):
     (session,) = re.findall(r"```pycon\n(.*?)```", guide, re.DOTALL)
     shutil.copytree(ENGINES, project.root / "engines", dirs_exist_ok=True)
     (project.engines / "parrot_engine.py").write_text(
-        PRELUDE + PLAIN + STREAM + "        yield Chunk(text=request.prompt)\n"
+        PRELUDE + PLAIN_ENGINE + STREAM_HEADER + "        yield Chunk(text=request.prompt)\n"
     )
     monkeypatch.chdir(project.root)
     test = doctest.DocTestParser().get_doctest(session, {}, "CONTRIBUTING.md", None, 0)
@@ -202,14 +206,14 @@ def test_the_session_in_the_guide_runs(project, monkeypatch):
     assert doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(test).failed == 0
 
 
-def test_the_error_is_a_gateway_error_and_an_assertion():
-    """The error is a gateway error and an AssertionError, for notebooks and for pytest."""
+def test_the_error_is_a_gateway_error_and_an_assertion_error():
+    """`ConformanceError` is a GatewayError, for notebooks, and an AssertionError, for pytest."""
     assert issubclass(ConformanceError, GatewayError)
     assert issubclass(ConformanceError, AssertionError)
 
 
 @pytest.mark.parametrize("module", [conformance, dialects, scripted, server])
-def test_the_examples_hold(module):
+def test_the_examples_in_docstrings_are_correct(module):
     outcome = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
 
     assert (outcome.failed, outcome.attempted > 0) == (0, True)

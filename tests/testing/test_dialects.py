@@ -29,20 +29,20 @@ from gatewayx_nb.transport.sse import Decoder
 
 
 @dataclass(frozen=True)
-class Oracle:
-    """The SDK types for an answer and for a stream event."""
+class SdkTypes:
+    """A dialect, and its vendor's types of an answer and of a stream event."""
 
     dialect: DialectSample
-    whole: object
+    answer: object
     event: object
 
 
-ORACLES = [
-    Oracle(CHAT, ChatCompletion, ChatCompletionChunk),
-    Oracle(RESPONSES, Response, ResponseStreamEvent),
-    Oracle(ANTHROPIC, AnthropicMessage, RawMessageStreamEvent),
-    Oracle(GEMINI, GenerateContentResponse, GenerateContentResponse),
-    Oracle(COHERE, V2ChatResponse, V2ChatStreamResponse),
+SDK_TYPES = [
+    SdkTypes(CHAT, ChatCompletion, ChatCompletionChunk),
+    SdkTypes(RESPONSES, Response, ResponseStreamEvent),
+    SdkTypes(ANTHROPIC, AnthropicMessage, RawMessageStreamEvent),
+    SdkTypes(GEMINI, GenerateContentResponse, GenerateContentResponse),
+    SdkTypes(COHERE, V2ChatResponse, V2ChatStreamResponse),
 ]
 
 
@@ -52,33 +52,33 @@ def _events(dialect):
     return [json.loads(event.data) for event in events if event.data != "[DONE]"]
 
 
-@pytest.mark.parametrize("oracle", ORACLES, ids=lambda oracle: oracle.dialect.name)
-def test_the_vendors_types_accept_the_samples(oracle):
-    """The SDK's types accept the whole answer and every stream event."""
-    TypeAdapter(oracle.whole).validate_json(oracle.dialect.whole)
-    for event in _events(oracle.dialect):
-        TypeAdapter(oracle.event).validate_python(event)
+@pytest.mark.parametrize("sdk_types", SDK_TYPES, ids=lambda sdk_types: sdk_types.dialect.name)
+def test_the_vendors_types_accept_the_samples(sdk_types):
+    """The vendor's types accept a dialect's answer and each of its stream events."""
+    TypeAdapter(sdk_types.answer).validate_json(sdk_types.dialect.whole)
+    for event in _events(sdk_types.dialect):
+        TypeAdapter(sdk_types.event).validate_python(event)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
-def test_the_events_add_up_to_the_text(dialect):
-    """Each chunk of text has its own event before the end marker, terminated by a blank line."""
-    before = b"".join(dialect.events[: dialect.end])
+def test_each_chunk_of_text_has_its_own_event(dialect):
+    """Each chunk of text is in one event before the end; each event ends in a blank line."""
+    events_before_end = b"".join(dialect.events[: dialect.end])
 
-    assert before.count(b'"Hel"') == before.count(b'"lo."') == 1
+    assert events_before_end.count(b'"Hel"') == events_before_end.count(b'"lo."') == 1
     assert dialects.TEXT.encode() in dialect.whole
     assert all(event.endswith(b"\n\n") for event in (*dialect.events, *dialect.idle))
 
 
 def test_an_engine_has_the_dialect_of_its_nearest_base():
-    """The dialect of an engine is that of its nearest base class, or none."""
+    """The dialect of an engine is that of its nearest base class that has one, or `None`."""
 
-    class Responses(LLMEngine):
+    class ResponsesEngine(LLMEngine):
         pass
 
-    Responses.__name__ = "OpenAIResponsesEngine"
+    ResponsesEngine.__name__ = "OpenAIResponsesEngine"
 
     assert dialect_of(type("Mine", (AnthropicMessagesEngine,), {})) is ANTHROPIC
-    assert dialect_of(type("Mine", (Responses,), {})) is RESPONSES
+    assert dialect_of(type("Mine", (ResponsesEngine,), {})) is RESPONSES
     assert dialect_of(LLMEngine) is None
     assert not issubclass(GatewayError, LLMEngine)

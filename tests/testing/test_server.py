@@ -15,58 +15,64 @@ from gatewayx_nb.testing import (
     stream,
 )
 
-ASK = b"POST /x HTTP/1.1\r\ncontent-length: %d\r\n\r\n%b"
+REQUEST = b"POST /x HTTP/1.1\r\ncontent-length: %d\r\n\r\n%b"
 
 
-def _blocks(server, body=b"{}", target=b"/x", end=b"0\r\n\r\n"):
-    """Send a raw request; return the blocks received up to the end."""
-    request = ASK.replace(b"/x", target) % (len(body), body)
-    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as peer:
-        peer.sendall(request)
+def _request_blocks(server, body=b"{}", target=b"/x", last_bytes=b"0\r\n\r\n"):
+    """Send a raw request; return the received blocks, until they end with `last_bytes`."""
+    request = REQUEST.replace(b"/x", target) % (len(body), body)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+        connection.sendall(request)
         blocks = []
-        while not b"".join(blocks).endswith(end):
-            blocks.append(peer.recv(65536))
+        while not b"".join(blocks).endswith(last_bytes):
+            blocks.append(connection.recv(65536))
         return blocks
 
 
 def test_bytes_are_sent_unchanged_and_the_last_script_repeats():
-    """Bytes are sent unchanged, the last script repeats, and requests are recorded."""
+    """The server sends scripted bytes unchanged, repeats the last script and records requests."""
     with Server([Send(reply(b"{1}"))], [Send(html())]) as server:
-        ends = (b"{1}", b"</h1>")
-        answers = [b"".join(_blocks(server, b"[]", end=ends)) for _ in range(3)]
+        last_bytes = (b"{1}", b"</h1>")
+        responses = [
+            b"".join(_request_blocks(server, b"[]", last_bytes=last_bytes)) for _ in range(3)
+        ]
 
-    assert [answer[-3:] for answer in answers] == [b"{1}", b"h1>", b"h1>"]
+    assert [response[-3:] for response in responses] == [b"{1}", b"h1>", b"h1>"]
     assert [request.body for request in server.requests] == [b"[]"] * 3
-    assert b"content-type: text/html" in answers[1]
+    assert b"content-type: text/html" in responses[1]
     assert server.connections == 3
 
 
 @pytest.mark.parametrize("size", [1, 7, 10_000])
-def test_a_split_preserves_the_bytes(size):
+def test_a_split_response_has_the_same_bytes(size):
     """A split response has the same bytes in more blocks."""
-    answer = stream(*CHAT.events)
-    with Server([Split(answer, size)]) as server:
-        blocks = _blocks(server)
+    response = stream(*CHAT.events)
+    with Server([Split(response, size)]) as server:
+        blocks = _request_blocks(server)
 
-    assert b"".join(blocks) == answer
+    assert b"".join(blocks) == response
     assert size > 1000 or len(blocks) > 1
 
 
 def test_a_reset_resets_the_connection():
-    """A reset is a connection reset, not a regular end."""
+    """The step `Reset` resets the connection instead of closing it."""
     with Server([Reset()]) as server, pytest.raises(ConnectionResetError):
-        _blocks(server)
+        _request_blocks(server)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
-def test_a_sample_responds_to_the_kind_of_request(dialect):
-    """A dialect answers whole or streamed, as the body or, for Gemini, the path requests."""
+def test_a_dialect_answers_with_or_without_a_stream(dialect):
+    """A dialect's answer is streamed if the request's body or, for Gemini, its path says so."""
     with Server(dialect.answer) as server:
-        whole = b"".join(_blocks(server, end=dialect.whole))
-        streamed = [
-            b"".join(_blocks(server, json.dumps({"stream": True}, separators=(",", ":")).encode())),
-            b"".join(_blocks(server, target=b"/m:streamGenerateContent?alt=sse")),
+        unstreamed = b"".join(_request_blocks(server, last_bytes=dialect.whole))
+        streams = [
+            b"".join(
+                _request_blocks(
+                    server, json.dumps({"stream": True}, separators=(",", ":")).encode()
+                )
+            ),
+            b"".join(_request_blocks(server, target=b"/m:streamGenerateContent?alt=sse")),
         ]
 
-    assert whole.endswith(dialect.whole)
-    assert streamed == [stream(*dialect.events)] * 2
+    assert unstreamed.endswith(dialect.whole)
+    assert streams == [stream(*dialect.events)] * 2

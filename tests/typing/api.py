@@ -14,7 +14,7 @@ from gatewayx_nb.errors import GatewayError, RateLimitError, RequestError
 from gatewayx_nb.llm_engines import OpenAICompatibleEngine, Request
 
 
-def whole() -> None:
+def ask() -> None:
     """`ask` returns a reply."""
     reply = gx.ask("x", model="grok", temperature=0, max_tokens=9, stop=["a"], params={"top_p": 1})
     assert_type(reply, Reply)
@@ -24,47 +24,47 @@ def whole() -> None:
     gx.ask("x", temprature=0)  # type: ignore[call-arg]
 
 
-def streamed(pool: EnginePool) -> Reply:
-    """A stream is an iterator of chunks and has a reply at its end."""
+def stream(pool: EnginePool) -> Reply:
+    """A stream is an iterator of chunks that finally has a reply."""
     with pool.stream("x") as stream:
         for chunk in stream:
             assert_type(chunk, Chunk)
     return stream.reply
 
 
-async def awaited(pool: EnginePool) -> Reply:
-    """The async functions have the prefix `a`."""
+async def ask_async(pool: EnginePool) -> Reply:
+    """Async functions have the prefix `a`."""
     async for chunk in pool.astream("x", model="local"):
         assert_type(chunk.text, str)
     return await pool.aask("x", schema={"type": "object"})
 
 
-async def compared(pool: EnginePool) -> Comparison:
+async def compare(pool: EnginePool) -> Comparison:
     """A comparison is a sequence of replies and errors."""
-    both = gx.compare("x", models=["grok", "local"], temperature=0)
-    assert_type(both, Comparison)
-    assert_type(both.fastest, Reply | None)
-    for one in both:
-        assert_type(one, Reply | GatewayError)
+    comparison = gx.compare("x", models=["grok", "local"], temperature=0)
+    assert_type(comparison, Comparison)
+    assert_type(comparison.fastest, Reply | None)
+    for outcome in comparison:
+        assert_type(outcome, Reply | GatewayError)
     return await pool.acompare("x", models=["grok"])
 
 
-async def asked(pool: EnginePool) -> float | None:
-    """Health has a row for each engine."""
+async def check_health(pool: EnginePool) -> float | None:
+    """`health` returns one result for each engine."""
     assert_type(gx.health(), list[EngineHealth])
     (row,) = await pool.ahealth("grok")
     return row.latency if row.ok else None
 
 
-def played(pool: EnginePool) -> bool:
+def replay(pool: EnginePool) -> bool:
     """A cassette is a context manager."""
     with gx.cassette("a.jsonl"), pool.cassette("b.jsonl", "replay", speed=2) as cassette:
         assert_type(cassette, Cassette)
         return pool.ask("x", fresh=True).replayed
 
 
-def failing() -> str:
-    """Errors have fields."""
+def handle_errors() -> str:
+    """Errors have typed fields."""
     try:
         return str(gx.ask("x"))
     except RateLimitError as error:
@@ -74,7 +74,7 @@ def failing() -> str:
         return str(error.hint)
 
 
-class Mine(LLMEngine):
+class GenerateEngine(LLMEngine):
     """An engine with `generate`."""
 
     requires_key = False
@@ -84,7 +84,7 @@ class Mine(LLMEngine):
         return prompt
 
 
-class Streaming(LLMEngine):
+class StreamEngine(LLMEngine):
     """An engine with `stream`."""
 
     @override
@@ -92,7 +92,7 @@ class Streaming(LLMEngine):
         yield Chunk(text=request.prompt)
 
 
-class Family(OpenAICompatibleEngine):
+class CompatibleEngine(OpenAICompatibleEngine):
     """An engine defined by class attributes."""
 
     base_url = "https://api.example.com/v1"

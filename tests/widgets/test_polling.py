@@ -1,4 +1,4 @@
-"""The thread that checks for changes."""
+"""The thread that polls for changes."""
 
 import gc
 import threading
@@ -6,53 +6,53 @@ import threading
 from gatewayx_nb.widgets.polling import ChangePoller
 
 
-class Follower:
-    """Counts its notifications."""
+class Listener:
+    """A listener that counts its notifications, and may raise an exception."""
 
-    def __init__(self, *, fails=False):
-        self.fails, self.calls = fails, threading.Semaphore(0)
+    def __init__(self, *, raises=False):
+        self.raises, self.calls = raises, threading.Semaphore(0)
 
     def follow(self):
         self.calls.release()
-        if self.fails:
+        if self.raises:
             raise RuntimeError
 
 
-def wait_for_call(follower):
-    """Wait until the follower is notified."""
-    return follower.calls.acquire(timeout=10)
+def wait_for_call(listener):
+    """Wait for a notification; return whether it arrived."""
+    return listener.calls.acquire(timeout=10)
 
 
-def test_followers_are_called_repeatedly_even_if_one_fails():
-    """Followers are notified repeatedly.
+def test_listeners_are_notified_repeatedly_even_if_one_raises():
+    """Listeners are notified repeatedly.
 
-    An exception in one stops neither the others' notifications nor its own.
+    An exception in one listener stops neither its own notifications nor those of others.
     """
-    watch, broken, other = ChangePoller(0.001), Follower(fails=True), Follower()
-    watch.add(broken)
-    watch.add(other)
-    assert all(wait_for_call(follower) for follower in (broken, other, broken, other))
-    watch.discard(broken)
-    watch.discard(other)
+    poller, failing, working = ChangePoller(0.001), Listener(raises=True), Listener()
+    poller.add(failing)
+    poller.add(working)
+    assert all(wait_for_call(listener) for listener in (failing, working, failing, working))
+    poller.discard(failing)
+    poller.discard(working)
 
 
-def test_the_thread_ends_after_the_last_follower_and_restarts_with_the_next():
-    """The thread ends after the last follower leaves or is garbage-collected.
+def test_the_thread_ends_after_the_last_listener_and_restarts_with_the_next():
+    """The thread ends after the last listener leaves or is garbage-collected.
 
-    It restarts with the next follower.
+    It restarts with the next listener.
     """
-    watch, follower = ChangePoller(0.001), Follower()
-    watch.add(follower)
-    assert wait_for_call(follower)
-    thread = watch._thread
-    watch.discard(follower)
+    poller, listener = ChangePoller(0.001), Listener()
+    poller.add(listener)
+    assert wait_for_call(listener)
+    thread = poller._thread
+    poller.discard(listener)
     thread.join(10)
     assert not thread.is_alive()
 
-    watch.add(follower)
-    assert wait_for_call(follower)
-    thread = watch._thread
-    del follower
+    poller.add(listener)
+    assert wait_for_call(listener)
+    thread = poller._thread
+    del listener
     gc.collect()
     thread.join(10)
     assert not thread.is_alive()

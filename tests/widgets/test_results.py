@@ -1,4 +1,4 @@
-"""Tests for the result tables of the comparison view."""
+"""The result tables of the comparison view."""
 
 from gatewayx_nb.comparisons import Comparison, ModelScore
 from gatewayx_nb.replies import Reply, Usage
@@ -6,7 +6,7 @@ from gatewayx_nb.widgets import results
 
 
 class FakeFinishedComparison:
-    """The part of a finished comparison that the tables read."""
+    """A finished comparison with the attributes that the tables read."""
 
     def __init__(self, input_value, *references):
         self.input = input_value

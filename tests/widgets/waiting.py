@@ -5,7 +5,7 @@ import time
 
 def wait_until(condition, seconds=10):
     """Poll until a condition holds."""
-    end = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "the condition did not hold in time"
+        assert time.monotonic() < deadline, "the condition did not hold in time"
         time.sleep(0.005)
