@@ -1,4 +1,4 @@
-r"""JupyterLab on loopback, and a page of it in headless Chromium.
+r"""JupyterLab on loopback, and a notebook page in headless Chromium.
 
 with Lab(folder, home) as lab, chromium() as browser:
     page = Page(browser, lab, ["%load_ext gatewayx_nb", "%%gatewayx mock\nHi"])
@@ -47,14 +47,14 @@ _SETTINGS = {
     "notebook-extension/tracker": {"windowingMode": "none"},
     "docmanager-extension/plugin": {"autosave": False},
 }
-_NUMBERED = re.compile(r"\[\d+\]")
-_ACTIVATE = """index => {
+_EXECUTION_NUMBER = re.compile(r"\[\d+\]")
+_ACTIVATE_SCRIPT = """index => {
     const notebook = window.jupyterapp.shell.currentWidget.content;
     notebook.activeCellIndex = index;
     notebook.deselectAll();
 }"""
-_COMMAND = "([name, args]) => { window.jupyterapp.commands.execute(name, args); }"
-_IDLE = """() => {
+_COMMAND_SCRIPT = "([name, args]) => { window.jupyterapp.commands.execute(name, args); }"
+_IDLE_SCRIPT = """() => {
     const panel = window.jupyterapp?.shell.currentWidget;
     return panel?.sessionContext?.session?.kernel?.status === "idle";
 }"""
@@ -75,33 +75,33 @@ def chromium():
 
 
 class Lab:
-    """A JupyterLab without a token, on loopback, that ends with its ``with`` block.
+    """A JupyterLab process without a token, on loopback, as a context manager.
 
     Args:
-        folder: The folder it shows.
-        home: The home folder; Jupyter's own data is kept next to it.
+        folder: The folder of the notebooks.
+        home: The home folder; Jupyter's own data is in a folder beside it.
         **env: Further environment variables.
     """
 
     def __init__(self, folder: Path, home: Path, **env: str) -> None:
         self.folder = folder
-        self._own = home.with_name("lab")
+        self._data_folder = home.with_name("lab")
         self._env = environment(
             home,
-            JUPYTER_CONFIG_DIR=str(self._own / "config"),
-            JUPYTER_DATA_DIR=str(self._own / "data"),
-            JUPYTERLAB_SETTINGS_DIR=str(self._own / "settings"),
-            JUPYTERLAB_WORKSPACES_DIR=str(self._own / "workspaces"),
+            JUPYTER_CONFIG_DIR=str(self._data_folder / "config"),
+            JUPYTER_DATA_DIR=str(self._data_folder / "data"),
+            JUPYTERLAB_SETTINGS_DIR=str(self._data_folder / "settings"),
+            JUPYTERLAB_WORKSPACES_DIR=str(self._data_folder / "workspaces"),
             **env,
         )
         self.url = f"http://127.0.0.1:{_free_port()}"
 
     def __enter__(self) -> Self:
         for name, setting in _SETTINGS.items():
-            path = self._own / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+            path = self._data_folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(setting))
-        with (self._own / "log").open("wb") as log:
+        with (self._data_folder / "log").open("wb") as log:
             self._process = subprocess.Popen(
                 self._command(),
                 cwd=self.folder,
@@ -119,8 +119,8 @@ class Lab:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
-    def notebook(self, name: str, cells: list[str]) -> None:
-        """Write a notebook that names its kernel, so that no dialog opens."""
+    def write_notebook(self, name: str, cells: list[str]) -> None:
+        """Write a notebook; its metadata names the kernel, so that no dialog opens."""
         notebook = nbformat.v4.new_notebook(
             cells=[nbformat.v4.new_code_cell(cell) for cell in cells],
             metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
@@ -138,62 +138,62 @@ class Lab:
             "IdentityProvider.token": "",
             "LabApp.expose_app_in_browser": True,
         }
-        line = [f"--{name}={value}" for name, value in options.items()]
+        arguments = [f"--{name}={value}" for name, value in options.items()]
         # The lab ends if pytest is killed; kernels watch for that themselves.
-        bound = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
-        return [*bound, sys.executable, "-m", "jupyterlab", *line]
+        wrapper = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
+        return [*wrapper, sys.executable, "-m", "jupyterlab", *arguments]
 
     def _wait(self) -> None:
-        end = time.monotonic() + WAIT / 1000
-        while time.monotonic() < end:
+        deadline = time.monotonic() + WAIT / 1000
+        while time.monotonic() < deadline:
             with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/api"):
                 return
             time.sleep(0.1)
-        raise TimeoutError((self._own / "log").read_text())
+        raise TimeoutError((self._data_folder / "log").read_text())
 
 
 class Page:
-    """A notebook in its own tab.
+    """A notebook page in its own browser tab.
 
     Attributes:
-        foreign: Requested addresses outside of the lab.
-        dialogs: Messages of the dialogs that the page opened.
+        foreign_urls: The requested URLs outside of JupyterLab.
+        dialogs: The messages of the dialogs that the page opened.
     """
 
     def __init__(self, browser, lab: Lab, cells: list[str], name: str = "page.ipynb") -> None:
-        lab.notebook(name, cells)
+        lab.write_notebook(name, cells)
         self._name = name
-        self.foreign: list[str] = []
+        self.foreign_urls: list[str] = []
         self.dialogs: list[str] = []
         self.tab = browser.new_page(viewport={"width": 1200, "height": 1400})
         self.tab.set_default_timeout(WAIT)
-        self.tab.on("request", lambda request: self._note(request.url, lab.url))
+        self.tab.on("request", lambda request: self._record_request(request.url, lab.url))
         self.tab.on("dialog", self._dismiss)
         self.open(lab)
 
     def open(self, lab: Lab) -> None:
         """Load or reload the page."""
         self.tab.goto(f"{lab.url}/lab/tree/{self._name}?reset")
-        self.idle()
+        self.wait_for_idle()
 
-    def idle(self) -> None:
+    def wait_for_idle(self) -> None:
         """Wait until the kernel is idle."""
-        self.tab.wait_for_function(_IDLE)
+        self.tab.wait_for_function(_IDLE_SCRIPT)
 
     def run(self, index: int) -> None:
         """Run a cell and wait until it has finished."""
         self.start(index)
-        self.ended(index)
+        self.wait_for_end(index)
 
     def start(self, index: int) -> None:
         """Start a cell."""
-        self.tab.evaluate(_ACTIVATE, index)
+        self.tab.evaluate(_ACTIVATE_SCRIPT, index)
         self.command("notebook:run-cell")
 
-    def ended(self, index: int) -> None:
-        """Wait until a cell has its execution number."""
+    def wait_for_end(self, index: int) -> None:
+        """Wait until a cell has an execution number."""
         prompt = self.cell(index).locator(".jp-InputPrompt")
-        expect(prompt).to_have_text(_NUMBERED, timeout=WAIT)
+        expect(prompt).to_have_text(_EXECUTION_NUMBER, timeout=WAIT)
 
     def stop(self) -> None:
         """Press the toolbar's Stop button."""
@@ -203,11 +203,11 @@ class Page:
         """Restart the kernel and confirm the dialog."""
         self.command("notebook:restart-kernel")
         self.tab.get_by_role("button", name="Confirm Kernel Restart").click()
-        self.idle()
+        self.wait_for_idle()
 
     def command(self, name: str, **arguments: object) -> None:
         """Run a JupyterLab command."""
-        self.tab.evaluate(_COMMAND, [name, arguments])
+        self.tab.evaluate(_COMMAND_SCRIPT, [name, arguments])
 
     def cell(self, index: int):
         """Return the locator of a cell."""
@@ -217,9 +217,9 @@ class Page:
         """Return the locator of a cell's outputs."""
         return self.cell(index).locator(".jp-OutputArea-output")
 
-    def _note(self, url: str, lab: str) -> None:
+    def _record_request(self, url: str, lab: str) -> None:
         if not url.startswith((lab, "data:", "blob:")):
-            self.foreign.append(url)
+            self.foreign_urls.append(url)
 
     def _dismiss(self, dialog) -> None:
         self.dialogs.append(dialog.message)
@@ -227,6 +227,6 @@ class Page:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    with socket.socket() as unused_socket:
+        unused_socket.bind(("127.0.0.1", 0))
+        return unused_socket.getsockname()[1]

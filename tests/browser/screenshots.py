@@ -1,4 +1,4 @@
-"""Takes the screenshot of the README: the comparison view in JupyterLab, with real answers.
+"""Take the README's screenshot: the comparison view in JupyterLab, with real answers.
 
 python -m tests.browser.screenshots PICTURE    # `local` answers, and `mock` that says back
 """
@@ -22,8 +22,8 @@ PROMPT = "What is the capital of France? Answer in one sentence."
 
 def main(picture: Path) -> None:
     """Send the prompt, vote, and take the screenshot."""
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
+    with tempfile.TemporaryDirectory() as temporary_folder:
+        folder = Path(temporary_folder)
         (folder / "home").mkdir()
         model = str(gatewayx_nb.pull("smollm2"))
         lab = Lab(Project(folder / "project").root, folder / "home", GATEWAYX_LOCAL_MODEL=model)
@@ -31,12 +31,12 @@ def main(picture: Path) -> None:
             page = Page(browser, lab, CELLS)
             page.run(0)
             page.run(1)
-            shown = page.cell(1).locator(".gatewayx-view")
-            shown.get_by_label("Prompt").fill(PROMPT)
-            shown.get_by_role("button", name="Run", exact=True).click()
-            expect(shown.get_by_title("Better: local")).to_be_visible(timeout=WAIT)
-            shown.get_by_title("Better: local").click()
-            expect(shown.locator("table")).to_be_visible()
+            view = page.cell(1).locator(".gatewayx-view")
+            view.get_by_label("Prompt").fill(PROMPT)
+            view.get_by_role("button", name="Run", exact=True).click()
+            expect(view.get_by_title("Better: local")).to_be_visible(timeout=WAIT)
+            view.get_by_title("Better: local").click()
+            expect(view.locator("table")).to_be_visible()
             page.command("application:toggle-left-area")
             picture.parent.mkdir(parents=True, exist_ok=True)
             page.cell(1).screenshot(path=picture)

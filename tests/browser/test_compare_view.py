@@ -1,4 +1,4 @@
-"""The comparison view and the picker in a real JupyterLab page, by mouse and keyboard."""
+"""The comparison view and the picker in a real JupyterLab page, with mouse and keyboard."""
 
 import json
 import re
@@ -9,12 +9,12 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from tests.browser.lab import WAIT, Page, chromium
-from tests.browser.test_lab import _CONTRAST, lab  # noqa: F401 - a fixture
+from tests.browser.test_lab import _CONTRAST_SCRIPT, lab  # noqa: F401 - a fixture
 from tests.conftest import Project
 
 pytestmark = pytest.mark.browser
 
-ENGINE = """\
+ENGINE_BODY = """\
     async def stream(self, request):
         import asyncio
         from gatewayx_nb.llm_engines import Chunk
@@ -28,7 +28,7 @@ ENGINE = """\
         yield Chunk(finish_reason="stop")
 """
 
-HOSTILE = """\
+HOSTILE_ENGINE_BODY = """\
     async def generate(self, prompt, **kwargs):
         import json, pathlib
         return json.loads(pathlib.Path({path!r}).read_text())[int(prompt)]
@@ -44,203 +44,212 @@ CELLS = [
     "%gatewayx compare say:kept say:mine",
     "import time\ntime.sleep(3)",
 ]
-LOAD, VIEW, RESULTS, ATTACK, PICKER, PICKED, KEPT, BUSY = range(len(CELLS))
+(
+    LOAD_INDEX,
+    VIEW_INDEX,
+    RESULTS_INDEX,
+    HOSTILE_INDEX,
+    PICKER_INDEX,
+    PICKER_VALUE_INDEX,
+    SAVED_VIEW_INDEX,
+    SLEEP_INDEX,
+) = range(len(CELLS))
 
 
-def _hostile() -> list[str]:
+def _hostile_answers() -> list[str]:
     """Return answers that together contain the corpora of hostile texts."""
     corpora = Path(__file__).parents[1] / "corpora"
-    texts = [json.dumps(one) for one in json.loads((corpora / "xss.json").read_text())]
+    texts = [json.dumps(text) for text in json.loads((corpora / "xss.json").read_text())]
     beacon = "![p](https://evil.example/p.png)\n<img src=https://evil.example/i.png>\n"
-    return [beacon + "\n\n".join(texts[at::10])[:30_000] for at in range(10)]
+    return [beacon + "\n\n".join(texts[number::10])[:30_000] for number in range(10)]
 
 
 @pytest.fixture(scope="module")
 def page(lab, tmp_path_factory):  # noqa: F811 - the fixture
-    """Yield a page of a notebook that holds `CELLS`, with the first two run."""
-    engines = Project.__new__(Project)
-    engines.root = lab.folder
-    texts = tmp_path_factory.mktemp("texts") / "hostile.json"
-    texts.write_text(json.dumps(_hostile()))
-    engines.engine("say", body=ENGINE)
-    engines.engine("evil", body=HOSTILE.format(path=str(texts)))
+    """Yield the page of a notebook with the cells `CELLS`, of which the first two have been run."""
+    project = Project.__new__(Project)
+    project.root = lab.folder
+    answers_file = tmp_path_factory.mktemp("texts") / "hostile.json"
+    answers_file.write_text(json.dumps(_hostile_answers()))
+    project.engine("say", body=ENGINE_BODY)
+    project.engine("evil", body=HOSTILE_ENGINE_BODY.format(path=str(answers_file)))
     with chromium() as browser:
         page = Page(browser, lab, CELLS, "view.ipynb")
-        page.run(LOAD)
-        page.run(VIEW)
+        page.run(LOAD_INDEX)
+        page.run(VIEW_INDEX)
         yield page
 
 
-def view(page, cell=VIEW):
-    """Return the view that a cell shows."""
+def find_view(page, cell=VIEW_INDEX):
+    """Return the locator of the comparison view in a cell's output."""
     return page.cell(cell).locator(".gatewayx-view")
 
 
-def press(shown, name):
-    """Press a button."""
-    shown.get_by_role("button", name=name).first.click()
+def press_button(view, name):
+    """Press a button of a view."""
+    view.get_by_role("button", name=name).first.click()
 
 
-def answers(shown):
-    """Return the answers in the columns."""
-    return shown.locator(".gatewayx")
+def find_answers(view):
+    """Return the locator of the answers in a view."""
+    return view.locator(".gatewayx")
 
 
-def test_one_of_three_columns_is_stopped_while_others_continue(page):
-    """A column can be stopped alone: it keeps its partial answer, and the others go on."""
-    shown = view(page)
-    shown.get_by_label("Prompt").fill("slowly")
-    press(shown, "Run")
-    expect(answers(shown)).to_contain_text(["one says this", "two says", "three says"])
-    shown.get_by_title("Stop: say:two").click()
-    expect(answers(shown).nth(1)).to_contain_text("· interrupted")
-    length = len(answers(shown).nth(1).inner_text())
-    before = len(answers(shown).nth(0).inner_text())
+def test_stopping_a_column_does_not_affect_others(page):
+    """A stopped column keeps its partial answer, while the other columns continue."""
+    view = find_view(page)
+    view.get_by_label("Prompt").fill("slowly")
+    press_button(view, "Run")
+    expect(find_answers(view)).to_contain_text(["one says this", "two says", "three says"])
+    view.get_by_title("Stop: say:two").click()
+    expect(find_answers(view).nth(1)).to_contain_text("· interrupted")
+    stopped_length = len(find_answers(view).nth(1).inner_text())
+    other_length = len(find_answers(view).nth(0).inner_text())
     # By selector, not by handle: each update replaces the element.
     page.tab.wait_for_function(
         "length => document.querySelector('.gatewayx-view .gatewayx').innerText.length > length",
-        arg=before,
+        arg=other_length,
     )
-    assert len(answers(shown).nth(1).inner_text()) == length
-    expect(shown.get_by_title("Retry: say:two")).to_be_visible()
+    assert len(find_answers(view).nth(1).inner_text()) == stopped_length
+    expect(view.get_by_title("Retry: say:two")).to_be_visible()
     page.tab.keyboard.press("Escape")  # the focus is on a button of the view
-    expect(answers(shown).nth(2)).to_contain_text("· interrupted")
+    expect(find_answers(view).nth(2)).to_contain_text("· interrupted")
 
 
 def test_a_vote_is_counted_and_exported(page):
-    """A vote marks the winner and updates the table of wins; `results` holds vote and note."""
-    shown = view(page)
-    shown.get_by_label("Prompt").fill("quickly")
-    press(shown, "Run")
-    shown.get_by_title("Better: say:three").click()
-    expect(shown.locator(".gatewayx-label").nth(2)).to_contain_text("better")
-    expect(shown.locator("tr", has_text="say:three")).to_contain_text("100%")
-    shown.get_by_label("Note").fill("the shortest")
-    shown.get_by_label("Note").press("Tab")
-    page.run(RESULTS)
+    """A vote is shown above its column and in the ranking; `results` contains vote and note."""
+    view = find_view(page)
+    view.get_by_label("Prompt").fill("quickly")
+    press_button(view, "Run")
+    view.get_by_title("Better: say:three").click()
+    expect(view.locator(".gatewayx-label").nth(2)).to_contain_text("better")
+    expect(view.locator("tr", has_text="say:three")).to_contain_text("100%")
+    view.get_by_label("Note").fill("the shortest")
+    view.get_by_label("Note").press("Tab")
+    page.run(RESULTS_INDEX)
 
-    told = page.output(RESULTS).locator("tbody tr").all_inner_texts()
-    assert [re.split(r"\s+", line, maxsplit=1)[1] for line in told[-3:]] == [
+    rows = page.output(RESULTS_INDEX).locator("tbody tr").all_inner_texts()
+    assert [re.split(r"\s+", line, maxsplit=1)[1] for line in rows[-3:]] == [
         "2\tsay:one\tFalse\tworse\tthe shortest",
         "2\tsay:two\tFalse\tworse\tthe shortest",
         "2\tsay:three\tFalse\tbetter\tthe shortest",
     ]
 
 
-def test_only_differences_are_shown(page):
-    """Differing words are marked; the plain answer can be shown again."""
-    shown = view(page)
-    press(shown, "Differences")
-    expect(shown.locator("mark")).to_have_text(["one", "two", "three"])
-    press(shown, "Raw")
-    expect(answers(shown).nth(0)).to_contain_text("says **this**")
-    press(shown, "Rendered")
-    expect(answers(shown).nth(0).locator("strong")).to_have_text("this")
+def test_differences_are_marked(page):
+    """The mode Differences marks differing words, and other modes show the whole answers."""
+    view = find_view(page)
+    press_button(view, "Differences")
+    expect(view.locator("mark")).to_have_text(["one", "two", "three"])
+    press_button(view, "Raw")
+    expect(find_answers(view).nth(0)).to_contain_text("says **this**")
+    press_button(view, "Rendered")
+    expect(find_answers(view).nth(0).locator("strong")).to_have_text("this")
 
 
-def test_keys_alone_run_and_stop(page):
-    """Ctrl-Enter in the prompt runs the latest text and Esc stops it; the cell does not rerun."""
-    shown = view(page)
-    prompt = shown.get_by_label("Prompt")
+def test_keyboard_shortcuts_run_and_stop(page):
+    """Ctrl-Enter in the prompt runs its latest text, without the cell, and Esc stops the run."""
+    view = find_view(page)
+    prompt = view.get_by_label("Prompt")
     prompt.focus()
     page.tab.keyboard.press("Control+a")
     page.tab.keyboard.type("slowly")
     page.tab.keyboard.press("Control+Enter")
-    expect(answers(shown).nth(0)).to_contain_text("one says")
-    expect(answers(shown).nth(0)).to_contain_text(re.compile(r"· \d+ s"))
+    expect(find_answers(view).nth(0)).to_contain_text("one says")
+    expect(find_answers(view).nth(0)).to_contain_text(re.compile(r"· \d+ s"))
     page.tab.keyboard.press("Escape")
-    expect(answers(shown)).to_contain_text(["· interrupted"] * 3)
+    expect(find_answers(view)).to_contain_text(["· interrupted"] * 3)
     expect(prompt).to_be_focused()
-    expect(page.cell(VIEW).locator(".jp-InputPrompt")).to_have_text("[2]:")
+    expect(page.cell(VIEW_INDEX).locator(".jp-InputPrompt")).to_have_text("[2]:")
 
 
-def test_letters_on_a_button_do_not_reach_the_notebook(page):
-    """JupyterLab's shortcuts are off in the view: `dd` keeps the cell, arrows move in a list."""
-    shown = view(page)
+def test_keys_in_the_view_do_not_reach_the_notebook(page):
+    """JupyterLab's shortcuts, such as `dd`, are disabled in the view; arrow keys work in lists."""
+    view = find_view(page)
     count = page.tab.locator(".jp-Notebook .jp-Cell").count()
-    shown.get_by_role("button", name="Run").focus()
+    view.get_by_role("button", name="Run").focus()
     page.tab.keyboard.type("ddab")
-    kind = shown.get_by_label("Results")
-    kind.focus()
+    file_format = view.get_by_label("Results")
+    file_format.focus()
     page.tab.keyboard.press("ArrowDown")
-    expect(kind).to_have_value("JSON lines")
-    expect(kind).to_be_focused()
+    expect(file_format).to_have_value("JSON lines")
+    expect(file_format).to_be_focused()
     page.tab.keyboard.press("ArrowUp")
     assert page.tab.locator(".jp-Notebook .jp-Cell").count() == count
-    shown.get_by_role("button", name="Raw").focus()
+    view.get_by_role("button", name="Raw").focus()
     page.tab.keyboard.press("Space")
-    expect(shown.get_by_role("button", name="Raw")).to_have_class(re.compile("mod-active"))
-    press(shown, "Rendered")
+    expect(view.get_by_role("button", name="Raw")).to_have_class(re.compile("mod-active"))
+    press_button(view, "Rendered")
 
 
 def test_names_are_hidden_until_the_vote(page):
-    """A blind comparison hides names and figures, which would reveal the model, until a vote."""
-    shown = view(page)
-    press(shown, "Parameters")
-    shown.get_by_label("Hide names").check()
-    shown.get_by_label("Prompt").fill("hidden")
-    press(shown, "Run")
-    names = shown.locator(".gatewayx-label")
+    """A blind comparison hides names and metrics, which could reveal a model, until the vote."""
+    view = find_view(page)
+    press_button(view, "Parameters")
+    view.get_by_label("Hide names").check()
+    view.get_by_label("Prompt").fill("hidden")
+    press_button(view, "Run")
+    names = view.locator(".gatewayx-label")
     expect(names).to_have_text(["Model A", "Model B", "Model C"])
-    expect(answers(shown)).to_contain_text(["says this and goes on"] * 3)
-    assert "unpriced" not in "".join(answers(shown).all_inner_texts())
-    press(shown, "Tie")
+    expect(find_answers(view)).to_contain_text(["says this and goes on"] * 3)
+    assert "unpriced" not in "".join(find_answers(view).all_inner_texts())
+    press_button(view, "Tie")
     expect(names).not_to_contain_text(["Model A"])
-    expect(answers(shown).nth(0)).to_contain_text("· unpriced")
-    shown.get_by_label("Hide names").uncheck()
+    expect(find_answers(view).nth(0)).to_contain_text("· unpriced")
+    view.get_by_label("Hide names").uncheck()
 
 
-def test_a_row_of_answers_for_each_input(page):
-    """There is a row of answers for each input, also if a cell is running when they are typed."""
-    shown = view(page)
-    page.start(BUSY)
-    shown.get_by_label("Prompt").fill("What is {{input}}?")
-    shown.get_by_label("Inputs").fill("red\nblue")
-    press(shown, "Run")
-    expect(shown.get_by_role("button", name="Tie")).to_have_count(2)
-    expect(answers(shown)).to_have_count(6)
-    shown.get_by_label("Inputs").fill("")
-    page.ended(BUSY)
+def test_each_input_has_a_row_of_answers(page):
+    """Each input has a row of answers, even if the inputs are typed while a cell runs."""
+    view = find_view(page)
+    page.start(SLEEP_INDEX)
+    view.get_by_label("Prompt").fill("What is {{input}}?")
+    view.get_by_label("Inputs").fill("red\nblue")
+    press_button(view, "Run")
+    expect(view.get_by_role("button", name="Tie")).to_have_count(2)
+    expect(find_answers(view)).to_have_count(6)
+    view.get_by_label("Inputs").fill("")
+    page.wait_for_end(SLEEP_INDEX)
 
 
 def test_an_invalid_field_is_reported_in_one_line(page):
     """An invalid number is reported in one line, and nothing is sent."""
-    shown = view(page)
-    shown.get_by_label("Temperature").fill("warm")
-    press(shown, "Run")
-    expect(shown.get_by_role("status")).to_contain_text("Temperature must be a number")
-    shown.get_by_label("Temperature").fill("")
-    press(shown, "Parameters")
+    view = find_view(page)
+    view.get_by_label("Temperature").fill("warm")
+    press_button(view, "Run")
+    expect(view.get_by_role("status")).to_contain_text("Temperature must be a number")
+    view.get_by_label("Temperature").fill("")
+    press_button(view, "Parameters")
 
 
 def test_a_hostile_answer_is_inert(page):
     """A hostile answer sends no request, opens no dialog and runs no code."""
-    page.run(ATTACK)
-    shown = view(page, ATTACK)
-    for at in range(10):
-        shown.get_by_label("Prompt").fill(str(at))
-        press(shown, "Run")
-        expect(shown.get_by_role("button", name="Run")).to_be_enabled(timeout=WAIT)
+    page.run(HOSTILE_INDEX)
+    view = find_view(page, HOSTILE_INDEX)
+    for number in range(10):
+        view.get_by_label("Prompt").fill(str(number))
+        press_button(view, "Run")
+        expect(view.get_by_role("button", name="Run")).to_be_enabled(timeout=WAIT)
         for mode in ("Differences", "Raw", "Rendered"):
-            press(shown, mode)
-        expect(answers(shown).first).to_contain_text("evil.example")
-    active = "script, iframe, style, svg, object, embed, form, video, audio, link, img"
-    assert answers(shown).locator(active).count() == 0
+            press_button(view, mode)
+        expect(find_answers(view).first).to_contain_text("evil.example")
+    active_elements = "script, iframe, style, svg, object, embed, form, video, audio, link, img"
+    assert find_answers(view).locator(active_elements).count() == 0
     assert page.tab.evaluate("window.harmed") is None
-    assert page.foreign == []
+    assert page.foreign_urls == []
     assert page.dialogs == []
 
 
-def test_the_picker_is_searched_ticked_and_follows_keys(page, lab):  # noqa: F811
-    """A key that is added to the key file enables its engine without a click or a cell run."""
-    page.run(PICKER)
-    shown = page.cell(PICKER).locator(".gatewayx-picker")
-    search = shown.get_by_label("Search")
+def test_the_picker_enables_an_engine_when_its_key_is_added(page, lab):  # noqa: F811
+    """Adding a key to the key file enables its engine in the picker, which can then be checked."""
+    page.run(PICKER_INDEX)
+    picker = page.cell(PICKER_INDEX).locator(".gatewayx-picker")
+    search = picker.get_by_label("Search")
     search.fill("groq")
-    row = shown.get_by_role("checkbox")
+    row = picker.get_by_role("checkbox")
     expect(row).to_have_count(1)
     expect(row).to_be_disabled()
-    expect(shown).to_contain_text("no key · Run %gatewayx key set groq")
+    expect(picker).to_contain_text("no key · Run %gatewayx key set groq")
     keys = lab.folder / "config" / "secrets" / ".env.local"
     keys.write_text("GATEWAYX_GROQ_API_KEY=gsk-0123456789abcdef0123456789\n")
     keys.chmod(0o600)
@@ -251,70 +260,70 @@ def test_the_picker_is_searched_ticked_and_follows_keys(page, lab):  # noqa: F81
     page.tab.keyboard.type("dd")  # would delete the cell if JupyterLab received it
     assert page.tab.locator(".jp-Notebook .jp-Cell").count() == count
     search.fill("mock")
-    shown.get_by_role("checkbox", name="mock", exact=True).check()
-    page.run(PICKED)
-    expect(page.output(PICKED)).to_have_text("('groq', 'mock')")
+    picker.get_by_role("checkbox", name="mock", exact=True).check()
+    page.run(PICKER_VALUE_INDEX)
+    expect(page.output(PICKER_VALUE_INDEX)).to_have_text("('groq', 'mock')")
     keys.unlink()
     search.fill("")
-    expect(shown).to_contain_text("no key", timeout=WAIT)
+    expect(picker).to_contain_text("no key", timeout=WAIT)
 
 
 @pytest.mark.parametrize("theme", ["JupyterLab Dark", "JupyterLab Light"])
-def test_it_is_readable_and_accessible(page, theme):
+def test_the_view_is_readable_and_accessible(page, theme):
     """The text has enough contrast in both themes, and axe reports no serious violation."""
     page.command("apputils:change-theme", theme=theme)
     page.tab.locator(f"body[data-jp-theme-name='{theme}']").wait_for(state="attached")
-    shown = view(page)
-    for text in (shown.locator("p").first, shown.locator(".gatewayx-label strong").first):
-        assert text.evaluate(_CONTRAST) >= 4.5
-    assert answers(shown).first.locator(".gatewayx-line").evaluate(_CONTRAST) >= 3
-    found = Axe().run(
+    view = find_view(page)
+    for text in (view.locator("p").first, view.locator(".gatewayx-label strong").first):
+        assert text.evaluate(_CONTRAST_SCRIPT) >= 4.5
+    assert find_answers(view).first.locator(".gatewayx-line").evaluate(_CONTRAST_SCRIPT) >= 3
+    axe_results = Axe().run(
         page.tab, context=".gatewayx-view", options={"runOnly": ["wcag2a", "wcag2aa"]}
     )
     serious = [
-        (one["id"], [node["html"][:200] for node in one["nodes"]][:3])
-        for one in found.response["violations"]
-        if one["impact"] in ("serious", "critical")
+        (violation["id"], [node["html"][:200] for node in violation["nodes"]][:3])
+        for violation in axe_results.response["violations"]
+        if violation["impact"] in ("serious", "critical")
     ]
     assert serious == []
 
 
 def test_columns_are_stacked_on_a_narrow_page(page):
-    """On a narrow page the columns are stacked, and none is cut off."""
-    shown = view(page)
-    wide = [answers(shown).nth(at).bounding_box()["y"] for at in range(3)]
-    assert len(set(wide)) == 1
+    """The columns are side by side on a wide page, and stacked on a narrow page."""
+    view = find_view(page)
+    tops = [find_answers(view).nth(index).bounding_box()["y"] for index in range(3)]
+    assert len(set(tops)) == 1
     page.tab.set_viewport_size({"width": 640, "height": 1400})
     try:
         page.tab.wait_for_function(
-            "([one, other]) => one.getBoundingClientRect().y < other.getBoundingClientRect().y",
-            arg=[answers(shown).nth(at).element_handle() for at in range(2)],
+            "([first, next]) => first.getBoundingClientRect().y < next.getBoundingClientRect().y",
+            arg=[find_answers(view).nth(index).element_handle() for index in range(2)],
         )
     finally:
         page.tab.set_viewport_size({"width": 1200, "height": 1400})
 
 
 def test_the_last_answers_remain_without_a_kernel(page, lab):  # noqa: F811
-    """Without a kernel the last answers are shown as plain HTML.
+    """After a kernel restart and on reload, the saved answers are shown instead of the view.
 
     A line below them says how to get the controls back.
     """
-    page.run(KEPT)
-    shown = view(page, KEPT)
-    shown.get_by_label("Prompt").fill("Keep this")
-    press(shown, "Run")
-    expect(answers(shown).nth(1)).to_contain_text("mine says")
-    twin = page.cell(KEPT).locator(".gatewayx-twin")
-    expect(twin).to_be_hidden()
-    expect(twin).to_contain_text("mine says")
+    page.run(SAVED_VIEW_INDEX)
+    view = find_view(page, SAVED_VIEW_INDEX)
+    view.get_by_label("Prompt").fill("Save this")
+    press_button(view, "Run")
+    expect(find_answers(view).nth(1)).to_contain_text("mine says")
+    snapshot = page.cell(SAVED_VIEW_INDEX).locator(".gatewayx-twin")
+    expect(snapshot).to_be_hidden()
+    expect(snapshot).to_contain_text("mine says")
     page.command("docmanager:save")
     page.restart()
 
-    expect(twin).to_be_visible()
-    expect(twin).to_contain_text("Run this cell again for the controls.")
-    expect(shown).to_be_hidden()
+    expect(snapshot).to_be_visible()
+    expect(snapshot).to_contain_text("Run this cell again for the controls.")
+    expect(view).to_be_hidden()
 
     page.open(lab)
-    expect(twin).to_be_visible()
-    expect(twin).to_contain_text("mine says")
-    expect(twin).to_contain_text("Keep this")
+    expect(snapshot).to_be_visible()
+    expect(snapshot).to_contain_text("mine says")
+    expect(snapshot).to_contain_text("Save this")

@@ -1,4 +1,4 @@
-"""The magics in a real JupyterLab page, as a user sees them."""
+"""The magics in a real JupyterLab page."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from tests.conftest import Project
 
 pytestmark = pytest.mark.browser
 
-MARKDOWN = """\
+MARKDOWN_CELL = """\
 %%gatewayx mock
 Some **bold** text, `code` and a [link](https://example.org/page).
 
@@ -21,15 +21,15 @@ Some **bold** text, `code` and a [link](https://example.org/page).
 It costs $5 to $10, or \\(x\\), or $$y$$; `\\(z\\)`,
 \\(\\href{javascript:window.harmed=1}{w}\\)."""
 
-SLOW = "%%gatewayx mock -p rate=20\n**bold** " + "word " * 2000
+SLOW_CELL = "%%gatewayx mock -p rate=20\n**bold** " + "word " * 2000
 
-CLICK = """\
+WIDGET_CELL = """\
 import ipywidgets
 button, label = ipywidgets.Button(description="press"), ipywidgets.Label()
-button.on_click(lambda _: setattr(label, "value", "heard"))
+button.on_click(lambda _: setattr(label, "value", "clicked"))
 ipywidgets.VBox([button, label])"""
 
-HOSTILE = """\
+HOSTILE_CELL = """\
 %%gatewayx mock
 <script>window.harmed = 1; alert(1)</script>
 <img src=x onerror="window.harmed = 1">
@@ -47,24 +47,44 @@ HOSTILE = """\
 
 [fine](https://example.org/fine)"""
 
-COLUMNS = (
+COLUMNS_CELL = (
     """\
-%%gatewayx mock mock:other nope -p rate=100 -o both
+%%gatewayx mock mock:other nope -p rate=100 -o comparison
 Some **bold** text and a_word_that_is_wider_than_any_column_"""
     + "of_three_" * 40
 )
 
-LOADED = "%load_ext gatewayx_nb\nprice = 1"
-CELLS = [LOADED, MARKDOWN, SLOW, CLICK, SLOW, HOSTILE, "%gatewayx", COLUMNS, ""]
-LOAD, SHOWN, STOPPED, BUTTON, STREAM, ATTACK, STATE, SEVERAL, TAB = range(len(CELLS))
+LOAD_CELL = "%load_ext gatewayx_nb\nprice = 1"
+CELLS = [
+    LOAD_CELL,
+    MARKDOWN_CELL,
+    SLOW_CELL,
+    WIDGET_CELL,
+    SLOW_CELL,
+    HOSTILE_CELL,
+    "%gatewayx",
+    COLUMNS_CELL,
+    "",
+]
+(
+    LOAD_INDEX,
+    MARKDOWN_INDEX,
+    STOPPED_INDEX,
+    WIDGET_INDEX,
+    STREAM_INDEX,
+    HOSTILE_INDEX,
+    STATUS_INDEX,
+    COLUMNS_INDEX,
+    COMPLETION_INDEX,
+) = range(len(CELLS))
 
-_CELL = "window.jupyterapp.shell.currentWidget.content.widgets[index].model.sharedModel"
-_EMPTY = f"index => {{ {_CELL}.setSource(''); }}"
-_SOURCE = f"index => {_CELL}.getSource()"
+_CELL_SOURCE = "window.jupyterapp.shell.currentWidget.content.widgets[index].model.sharedModel"
+_CLEAR_SCRIPT = f"index => {{ {_CELL_SOURCE}.setSource(''); }}"
+_SOURCE_SCRIPT = f"index => {_CELL_SOURCE}.getSource()"
 
 # Contrast of an element's text, with its opacity applied:
 # https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio.
-_CONTRAST = """element => {
+_CONTRAST_SCRIPT = """element => {
     const rgb = text => text.match(/[\\d.]+/g).map(Number);
     let box = element, alpha = 1;
     for (let at = element; at; at = at.parentElement) alpha *= getComputedStyle(at).opacity;
@@ -87,10 +107,10 @@ _CONTRAST = """element => {
 def lab(tmp_path_factory):
     """Yield a JupyterLab in a project."""
     if executable() is None:
-        missing = "no Chromium on this machine: apt-get install chromium"
+        message = "Chromium is not installed; run `apt-get install chromium`"
         if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
+            pytest.fail(message)
+        pytest.skip(message)
     folder = tmp_path_factory.mktemp("lab")
     (folder / "home").mkdir()
     project = Project(folder / "project")
@@ -101,103 +121,107 @@ def lab(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(lab):
-    """Yield a page of a notebook that holds `CELLS`, with the extension loaded."""
+    """Yield the page of a notebook with the cells `CELLS`, of which two have been run."""
     with chromium() as browser:
         page = Page(browser, lab, CELLS)
-        page.run(LOAD)
-        page.run(STATE)
-        page.output(STATE).wait_for()  # the first output appears once the renderers have loaded
+        page.run(LOAD_INDEX)
+        page.run(STATUS_INDEX)
+        page.output(
+            STATUS_INDEX
+        ).wait_for()  # the first output appears once the renderers have loaded
         yield page
 
 
 def test_markdown_is_shown_with_its_summary(page):
-    """Markdown is rendered; the line below shows model, seconds and tokens."""
-    page.run(SHOWN)
+    """Markdown is rendered, and the line below it has the model, the latency and the tokens."""
+    page.run(MARKDOWN_INDEX)
 
-    shown = page.output(SHOWN)
-    expect(shown.locator("strong")).to_have_text("bold")
-    assert shown.count() == 1
-    assert shown.locator("li").all_inner_texts() == ["one", "two"]
-    assert shown.locator("code").first.inner_text() == "code"
-    link = shown.locator("a")
+    output = page.output(MARKDOWN_INDEX)
+    expect(output.locator("strong")).to_have_text("bold")
+    assert output.count() == 1
+    assert output.locator("li").all_inner_texts() == ["one", "two"]
+    assert output.locator("code").first.inner_text() == "code"
+    link = output.locator("a")
     assert link.get_attribute("href") == "https://example.org/page"
     assert "noopener" in link.get_attribute("rel")
-    expect(shown).to_contain_text(re.compile(r"mock:mock · \d\.\d s.* 22 in, 23 out · \$0"))
+    expect(output).to_contain_text(re.compile(r"mock:mock · \d\.\d s.* 22 in, 23 out · \$0"))
 
 
-def test_mathematics_is_typeset_and_money_is_not(page):
-    """JupyterLab typesets mathematics, but not dollar amounts, code, or TeX that would link."""
-    shown = page.output(SHOWN)
+def test_mathematics_is_typeset_and_dollar_amounts_are_not(page):
+    """JupyterLab typesets mathematics, but not dollar amounts, code or TeX with links."""
+    output = page.output(MARKDOWN_INDEX)
 
-    expect(shown.locator("mjx-container")).to_have_count(2)
-    assert shown.locator("mjx-container[display=true]").count() == 1
-    assert [code.inner_text() for code in shown.locator("code").all()][1:] == ["\\(z\\)"]
-    expect(shown).to_contain_text("It costs $5 to $10, or ")
-    expect(shown).to_contain_text("\\(\\href{javascript:window.harmed=1}{w}\\)")
-    assert shown.locator("a").count() == 1
+    expect(output.locator("mjx-container")).to_have_count(2)
+    assert output.locator("mjx-container[display=true]").count() == 1
+    assert [code.inner_text() for code in output.locator("code").all()][1:] == ["\\(z\\)"]
+    expect(output).to_contain_text("It costs $5 to $10, or ")
+    expect(output).to_contain_text("\\(\\href{javascript:window.harmed=1}{w}\\)")
+    assert output.locator("a").count() == 1
 
 
-def test_the_stop_button_stops_a_growing_answer(page):
-    """A streamed answer is rendered as it grows, until the Stop button stops it.
+def test_the_stop_button_stops_a_streaming_answer(page):
+    """A streaming answer is rendered until the Stop button stops it, with a one-line error.
 
-    The partial answer stays, marked as stopped; the error is one line.
+    The partial answer is kept and labelled as interrupted.
     """
-    page.start(STOPPED)
-    expect(page.output(STOPPED)).to_contain_text("word word", timeout=WAIT)
-    expect(page.output(STOPPED).locator("strong")).to_have_text("bold")
-    expect(page.cell(STOPPED).locator(".jp-InputPrompt")).to_have_text("[*]:")
+    page.start(STOPPED_INDEX)
+    expect(page.output(STOPPED_INDEX)).to_contain_text("word word", timeout=WAIT)
+    expect(page.output(STOPPED_INDEX).locator("strong")).to_have_text("bold")
+    expect(page.cell(STOPPED_INDEX).locator(".jp-InputPrompt")).to_have_text("[*]:")
     page.stop()
-    page.ended(STOPPED)
+    page.wait_for_end(STOPPED_INDEX)
 
-    shown = page.output(STOPPED)
-    expect(shown.first).to_contain_text("[mock] bold word word")
-    expect(shown.first).to_contain_text("· interrupted")
-    expect(shown.last).to_have_text("KeyboardInterrupt: stopped")
-    assert shown.count() == 2
+    output = page.output(STOPPED_INDEX)
+    expect(output.first).to_contain_text("[mock] bold word word")
+    expect(output.first).to_contain_text("· interrupted")
+    expect(output.last).to_have_text("KeyboardInterrupt: stopped")
+    assert output.count() == 2
 
 
 def test_a_click_is_handled_while_a_cell_streams(page):
-    """A widget responds to a click while a cell is streaming, not only when it ends."""
-    page.run(BUTTON)
-    page.start(STREAM)
-    expect(page.output(STREAM)).to_contain_text("word word", timeout=WAIT)
+    """A widget handles a click while a cell streams, not only after the cell has ended."""
+    page.run(WIDGET_INDEX)
+    page.start(STREAM_INDEX)
+    expect(page.output(STREAM_INDEX)).to_contain_text("word word", timeout=WAIT)
 
     try:
         page.tab.get_by_role("button", name="press").click()
-        expect(page.output(BUTTON)).to_contain_text("heard")
-        expect(page.cell(STREAM).locator(".jp-InputPrompt")).to_have_text("[*]:")
+        expect(page.output(WIDGET_INDEX)).to_contain_text("clicked")
+        expect(page.cell(STREAM_INDEX).locator(".jp-InputPrompt")).to_have_text("[*]:")
     finally:
         page.stop()
-        page.ended(STREAM)
+        page.wait_for_end(STREAM_INDEX)
 
 
-def test_a_hostile_answer_does_nothing(page):
-    """A hostile answer's scripts, handlers, frames, styles and images do nothing; links work."""
-    page.run(ATTACK)
-    shown = page.output(ATTACK)
-    shown.hover()
+def test_a_hostile_answer_is_inert(page):
+    """Scripts, handlers, frames, styles and images in an answer are removed; links are kept."""
+    page.run(HOSTILE_INDEX)
+    output = page.output(HOSTILE_INDEX)
+    output.hover()
     page.tab.wait_for_timeout(500)  # gives automatic loads enough time
 
-    hrefs = [link.get_attribute("href") for link in shown.locator("a").all()]
+    hrefs = [link.get_attribute("href") for link in output.locator("a").all()]
     assert hrefs == ["https://example.org/fine"]
-    active = "script, img, iframe, style, svg, object, embed, form, input, video, audio, link"
-    assert shown.locator(active).count() == 0
-    assert "onmouseover" in shown.inner_text()
+    active_elements = (
+        "script, img, iframe, style, svg, object, embed, form, input, video, audio, link"
+    )
+    assert output.locator(active_elements).count() == 0
+    assert "onmouseover" in output.inner_text()
     attributes = "output => [...output.querySelectorAll('*')].flatMap(e => e.getAttributeNames())"
-    names = set(shown.first.evaluate(attributes))
+    names = set(output.first.evaluate(attributes))
     assert not [name for name in names if name.startswith("on")]
     assert page.tab.evaluate("window.harmed") is None
-    assert page.foreign == []
+    assert page.foreign_urls == []
     assert page.dialogs == []
 
 
 def test_several_answers_are_side_by_side(page):
     """Several answers are in equal columns on a wide page, and stacked on a narrow one."""
-    page.run(SEVERAL)
-    shown = page.output(SEVERAL)
-    columns = shown.locator(".gatewayx-column")
-    assert shown.count() == 1
-    labels = [shown.get_by_role("group", name=name, exact=True) for name in ("mock", "nope")]
+    page.run(COLUMNS_INDEX)
+    output = page.output(COLUMNS_INDEX)
+    columns = output.locator(".gatewayx-column")
+    assert output.count() == 1
+    labels = [output.get_by_role("group", name=name, exact=True) for name in ("mock", "nope")]
     assert [label.count() for label in labels] == [1, 1]
     assert columns.locator("em, strong").all_inner_texts() == [
         *("mock", "bold", "mock:other", "bold", "nope"),
@@ -205,14 +229,19 @@ def test_several_answers_are_side_by_side(page):
     expect(columns.nth(1)).to_contain_text(re.compile(r"mock:other · \d\.\d s.* in, .* out · \$0"))
     expect(columns.nth(2)).to_contain_text("EngineNotFoundError: no engine 'nope'.")
 
-    left, middle, right = (columns.nth(index).bounding_box() for index in range(3))
-    assert left["y"] == middle["y"] == right["y"]
-    assert left["x"] + left["width"] < middle["x"] < middle["x"] + middle["width"] < right["x"]
-    assert abs(left["width"] - right["width"]) < 1
+    left_box, middle_box, right_box = (columns.nth(index).bounding_box() for index in range(3))
+    assert left_box["y"] == middle_box["y"] == right_box["y"]
+    assert (
+        left_box["x"] + left_box["width"]
+        < middle_box["x"]
+        < middle_box["x"] + middle_box["width"]
+        < right_box["x"]
+    )
+    assert abs(left_box["width"] - right_box["width"]) < 1
 
     page.tab.set_viewport_size({"width": 700, "height": 1400})
     try:
-        expect(columns.nth(1)).not_to_have_js_property("offsetTop", columns_top(columns))
+        expect(columns.nth(1)).not_to_have_js_property("offsetTop", first_column_top(columns))
         stacked = [columns.nth(index).bounding_box() for index in range(3)]
         assert stacked[0]["x"] == stacked[1]["x"] == stacked[2]["x"]
         assert stacked[0]["y"] < stacked[1]["y"] < stacked[2]["y"]
@@ -220,12 +249,12 @@ def test_several_answers_are_side_by_side(page):
         page.tab.set_viewport_size({"width": 1200, "height": 1400})
 
 
-def test_columns_of_a_last_row_are_as_wide_as_the_others(page):
-    """The columns of a last row are as wide as the others; they do not stretch."""
+def test_columns_of_the_last_row_do_not_stretch(page):
+    """A single column in the last row is as wide as the columns above it."""
     page.tab.set_viewport_size({"width": 900, "height": 1400})
     try:
-        columns = page.output(SEVERAL).locator(".gatewayx-column")
-        expect(columns.nth(2)).not_to_have_js_property("offsetTop", columns_top(columns))
+        columns = page.output(COLUMNS_INDEX).locator(".gatewayx-column")
+        expect(columns.nth(2)).not_to_have_js_property("offsetTop", first_column_top(columns))
         first, second, third = (columns.nth(index).bounding_box() for index in range(3))
         assert first["y"] == second["y"] < third["y"]
         assert abs(first["width"] - third["width"]) < 1
@@ -234,59 +263,59 @@ def test_columns_of_a_last_row_are_as_wide_as_the_others(page):
 
 
 @pytest.mark.parametrize(
-    ("typed", "offered", "becomes"),
+    ("text", "expected_match", "completed"),
     [
         ("%%gatewayx gr", "grok", "%%gatewayx grok"),
         ("%%gatewayx mock --as j", "json", "%%gatewayx mock --as json"),
         ("%%gatewayx mock\nOf {{pr", "price", "%%gatewayx mock\nOf {{price"),
     ],
 )
-def test_tab_offers_completions_and_a_click_accepts_one(page, typed, offered, becomes):
-    """Tab completion offers only names of this package, in the line and in the cell's prompt.
+def test_tab_shows_completions_and_a_click_accepts_one(page, text, expected_match, completed):
+    """Tab offers matching names of this package, both on the line and in the cell's prompt.
 
-    Clicking an offer completes the name and keeps the typed text.
+    A click on a name completes it and keeps the rest of the text.
     """
-    page.tab.evaluate(_EMPTY, TAB)
-    page.cell(TAB).locator(".cm-content").click()
-    page.tab.keyboard.insert_text(typed)
+    page.tab.evaluate(_CLEAR_SCRIPT, COMPLETION_INDEX)
+    page.cell(COMPLETION_INDEX).locator(".cm-content").click()
+    page.tab.keyboard.insert_text(text)
     page.tab.keyboard.press("Tab")
-    words = page.tab.locator(".jp-Completer-item .jp-Completer-match")
-    expect(words.first).to_have_text(offered)
-    assert all(word.startswith(offered) for word in words.all_inner_texts())
-    words.first.click()
+    matches = page.tab.locator(".jp-Completer-item .jp-Completer-match")
+    expect(matches.first).to_have_text(expected_match)
+    assert all(match.startswith(expected_match) for match in matches.all_inner_texts())
+    matches.first.click()
 
     expect(page.tab.locator(".jp-Completer-item:visible")).to_have_count(0)
-    assert page.tab.evaluate(_SOURCE, TAB) == becomes
+    assert page.tab.evaluate(_SOURCE_SCRIPT, COMPLETION_INDEX) == completed
 
 
-def columns_top(columns):
+def first_column_top(columns):
     """Return the top offset of the first column."""
     return columns.nth(0).evaluate("column => column.offsetTop")
 
 
 @pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
-def test_every_theme_is_readable(page, theme):
-    """Every theme has WCAG's contrast for text, 4.5 to 1; the muted line has 3 to 1."""
+def test_text_has_enough_contrast_in_every_theme(page, theme):
+    """In every theme, text has the contrast that WCAG requires, and the summary line at least 3."""
     page.command("apputils:change-theme", theme=theme)
     page.tab.locator(f"body[data-jp-theme-name='{theme}']").wait_for(state="attached")
 
-    answer, state = page.output(SHOWN), page.output(STATE)
+    answer, status = page.output(MARKDOWN_INDEX), page.output(STATUS_INDEX)
     for text in (answer.locator("p").first, answer.locator("code").first, answer.locator("a")):
-        assert text.evaluate(_CONTRAST) >= 4.5
-    columns = page.output(SEVERAL).locator(".gatewayx-column")
-    for text in (state.locator("td").first, state.locator("code").first):
-        assert text.evaluate(_CONTRAST) >= 4.5
+        assert text.evaluate(_CONTRAST_SCRIPT) >= 4.5
+    columns = page.output(COLUMNS_INDEX).locator(".gatewayx-column")
+    for text in (status.locator("td").first, status.locator("code").first):
+        assert text.evaluate(_CONTRAST_SCRIPT) >= 4.5
     for text in (columns.locator("strong").first, columns.locator(".gatewayx-error")):
-        assert text.evaluate(_CONTRAST) >= 4.5
-    assert answer.locator(".gatewayx-line").evaluate(_CONTRAST) >= 3
+        assert text.evaluate(_CONTRAST_SCRIPT) >= 4.5
+    assert answer.locator(".gatewayx-line").evaluate(_CONTRAST_SCRIPT) >= 3
 
 
-def test_a_kernel_restarted_in_mid_stream_works_again(page):
-    """After a kernel restart while streaming, the partial answer stays and the next cell works."""
-    page.start(STREAM)
-    expect(page.output(STREAM)).to_contain_text("word word")
+def test_a_kernel_restart_keeps_the_partial_answer(page):
+    """A kernel restart during a stream keeps the partial answer, and the next cell works."""
+    page.start(STREAM_INDEX)
+    expect(page.output(STREAM_INDEX)).to_contain_text("word word")
     page.restart()
-    expect(page.output(STREAM)).to_contain_text("word word")
-    page.run(LOAD)
-    page.run(SHOWN)
-    expect(page.output(SHOWN)).to_contain_text("$0")
+    expect(page.output(STREAM_INDEX)).to_contain_text("word word")
+    page.run(LOAD_INDEX)
+    page.run(MARKDOWN_INDEX)
+    expect(page.output(MARKDOWN_INDEX)).to_contain_text("$0")
