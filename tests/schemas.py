@@ -11,6 +11,6 @@ import gatewayx_nb
 def schema(name):
     """Return a schema after checking that it is valid."""
     path = Path(gatewayx_nb.__file__).parent / "server" / f"{name}.schema.json"
-    found = json.loads(path.read_text(encoding="utf-8"))
-    jsonschema.Draft202012Validator.check_schema(found)
-    return found
+    json_schema = json.loads(path.read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator.check_schema(json_schema)
+    return json_schema

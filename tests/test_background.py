@@ -1,4 +1,4 @@
-"""Jobs that run races of scripted engines."""
+"""Background jobs, run with scripted engines."""
 
 import pytest
 
@@ -12,7 +12,7 @@ END = Chunk(finish_reason="stop")
 
 @pytest.fixture
 def jobs(project):
-    """Yield the jobs, and a function that starts one with a scripted engine."""
+    """Yield a list of jobs, and a function that starts a job with a scripted engine."""
     pools, jobs = [], JobList()
 
     def start(name, *script, models=("scripted",)):
@@ -26,19 +26,19 @@ def jobs(project):
 
 
 def test_the_result_is_a_reply_or_a_comparison(jobs):
-    """The result is a reply for one model and a comparison for several, as in blocking calls."""
+    """The result is a reply for one model and a comparison for several models."""
     _, start = jobs
-    one = start("one", "a", END)
-    both = start("both", "a", END, models=("scripted", "mock"))
+    reply_job = start("single", "a", END)
+    comparison_job = start("comparison", "a", END, models=("scripted", "mock"))
 
-    assert one.result().text == "a"
-    assert (one.state, one.done) == ("done", True)
-    assert [reply.text for reply in both.result()] == ["a", "[mock] hi"]
-    assert repr(both) == "Job('both', scripted mock, done)"
+    assert reply_job.result().text == "a"
+    assert (reply_job.state, reply_job.done) == ("done", True)
+    assert [reply.text for reply in comparison_job.result()] == ["a", "[mock] hi"]
+    assert repr(comparison_job) == "Job('comparison', scripted mock, done)"
 
 
 def test_the_error_of_a_job_is_raised_by_result(jobs):
-    """The error of a job is raised by `result`, not while the job runs unobserved."""
+    """The error of a failed job is raised by `result`."""
     _, start = jobs
     job = start("bad", ValueError("oh"))
 
@@ -61,11 +61,8 @@ def test_a_cancelled_job_returns_its_partial_reply(jobs):
     assert (job.result().text, job.result().interrupted, job.state) == ("half", True, "cancelled")
 
 
-def test_result_times_out_and_the_job_continues(jobs):
-    """`result` has a timeout, whose message says how to wait longer or stop the job.
-
-    The job goes on.
-    """
+def test_a_timeout_of_result_does_not_end_the_job(jobs):
+    """If `result` times out, it raises an error and the job continues."""
     _, start = jobs
     job = start("slow", 60, END)
 
@@ -75,15 +72,15 @@ def test_result_times_out_and_the_job_continues(jobs):
 
 
 def test_the_name_of_a_running_job_cannot_be_reused(jobs):
-    """The name of a running job cannot be reused, because the first job could not be stopped."""
-    known, start = jobs
+    """The name of a running job cannot be reused; that of an ended job can."""
+    job_list, start = jobs
     job = start("same", 60, END)
-    with pytest.raises(UsageError, match="'same' is still running") as caught:
+    with pytest.raises(UsageError, match="'same' is still running") as error:
         start("same", "a", END)
-    assert "same.cancel()" in str(caught.value.hint)
+    assert "same.cancel()" in str(error.value.hint)
     job.cancel()
 
     assert start("same", "b", END).result().text == "b"
     assert start(None, "c", END).name == "job2"
     with pytest.raises(UsageError, match="Did you mean 'same'"):
-        known.require("samee")
+        job_list.require("samee")

@@ -7,9 +7,9 @@ import pytest
 REPOSITORY = Path(__file__).parents[1]
 
 
-def quick(name):
-    """Return the output of a quick benchmark run."""
-    run = subprocess.run(
+def run_quick(name):
+    """Run a benchmark with `--quick` and return its output."""
+    process = subprocess.run(
         [sys.executable, f"benchmarks/{name}.py", "--quick"],
         cwd=REPOSITORY,
         capture_output=True,
@@ -17,25 +17,25 @@ def quick(name):
         timeout=300,
         check=False,
     )
-    assert run.returncode == 0, run.stderr
-    return run.stdout
+    assert process.returncode == 0, process.stderr
+    return process.stdout
 
 
 @pytest.mark.kernel
 def test_the_quick_rendering_benchmark_has_a_row_for_each_answer():
     """`rendering.py --quick` finishes in a real kernel and prints a row for each answer."""
-    out = quick("rendering")
+    output = run_quick("rendering")
 
-    rows = [line for line in out.splitlines() if line.endswith(" s")]
+    rows = [line for line in output.splitlines() if line.endswith(" s")]
     assert len(rows) == 5
 
 
 @pytest.mark.kernel
-def test_the_quick_benchmark_of_the_view_also_measures_handwritten_code():
+def test_the_quick_view_benchmark_has_a_row_for_each_variant():
     """`side_by_side.py --quick` finishes in a real kernel and prints all rows."""
-    out = quick("side_by_side")
+    output = run_quick("side_by_side")
 
-    rows = [line for line in out.splitlines() if " MB " in line]
+    rows = [line for line in output.splitlines() if " MB " in line]
     assert [row[:26].strip() for row in rows] == [
         "comparison view",
         "a widget value per chunk",
@@ -43,14 +43,14 @@ def test_the_quick_benchmark_of_the_view_also_measures_handwritten_code():
     ]
 
 
-def test_the_quick_benchmark_measures_this_package_beside_the_bare_transport():
-    """`overhead.py --quick` finishes, and each table has this package and the bare transport."""
-    out = quick("overhead")
+def test_the_quick_overhead_benchmark_includes_the_bare_transport():
+    """Each table of `overhead.py --quick` has rows for this package and for bare HTTP clients."""
+    output = run_quick("overhead")
 
-    tables = [table for table in out.split("\n\n") if table.startswith("CPU a ")]
+    tables = [table for table in output.split("\n\n") if table.startswith("CPU a ")]
     assert len(tables) == 4
     for table in tables:
-        figures = {line[:30].strip(): line.split() for line in table.splitlines()}
-        assert {"httpx on aiohttp", "httpx", "gatewayx_nb"} <= set(figures)
-    assert "import gatewayx_nb" in out
-    assert "await pool.aask" in out
+        columns_by_client = {line[:30].strip(): line.split() for line in table.splitlines()}
+        assert {"httpx on aiohttp", "httpx", "gatewayx_nb"} <= set(columns_by_client)
+    assert "import gatewayx_nb" in output
+    assert "await pool.aask" in output

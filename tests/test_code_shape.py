@@ -1,4 +1,4 @@
-"""Checks of the package's structure: size, names, imports and docstrings, from its syntax trees."""
+"""Checks of the package's source code: sizes, names, imports and docstrings."""
 
 import ast
 import io
@@ -32,11 +32,11 @@ MIN_MODULE_LENGTH = 60
 
 @dataclass(frozen=True)
 class Module:
-    """One source file.
+    """A source file of the package.
 
     Attributes:
         path: The file.
-        name: Its dotted name; the package's for an ``__init__``.
+        name: The dotted name; that of the package for an ``__init__``.
     """
 
     path: Path
@@ -54,11 +54,11 @@ class Module:
 
     @cached_property
     def code_lines(self):
-        """The numbers of the lines that hold code.
+        """The numbers of the lines with code.
 
-        Docstrings, imports, the lists of what is exported, comments and blank lines do not count.
+        Docstrings, imports, ``__all__``, comments and blank lines do not count.
         """
-        left_out = {
+        ignored_lines = {
             line
             for node in ast.walk(self.tree)
             if _is_non_code(node)
@@ -71,11 +71,11 @@ class Module:
             if token.type not in _NON_CODE_TOKENS
             for line in range(token.start[0], token.end[0] + 1)
         }
-        return lines - left_out
+        return lines - ignored_lines
 
-    def length(self, function):
+    def count_code_lines(self, function):
         """Return the lines of code in the body of a function."""
-        body = body_of(function)
+        body = body_without_docstring(function)
         lines = range(body[0].lineno, body[-1].end_lineno + 1) if body else ()
         return len(self.code_lines.intersection(lines))
 
@@ -86,7 +86,7 @@ class Module:
 
     @property
     def is_init(self):
-        """Whether it is an ``__init__``."""
+        """Whether the module is an ``__init__``."""
         return self.path.name == "__init__.py"
 
     def functions(self):
@@ -95,8 +95,8 @@ class Module:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 yield node
 
-    def imported(self):
-        """Return the modules of the package that it imports, or imports names from."""
+    def imported_modules(self):
+        """Return the names of the package's modules that this module imports."""
         names = set()
         for node in ast.walk(self.tree):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PACKAGE):
@@ -108,8 +108,10 @@ class Module:
 
 def _modules():
     for path in sorted((ROOT / PACKAGE).rglob("*.py")):
-        parts = path.relative_to(ROOT).with_suffix("").parts
-        yield Module(path, ".".join(parts[:-1] if parts[-1] == "__init__" else parts))
+        name_parts = path.relative_to(ROOT).with_suffix("").parts
+        yield Module(
+            path, ".".join(name_parts[:-1] if name_parts[-1] == "__init__" else name_parts)
+        )
 
 
 MODULES = {module.name: module for module in _modules()}
@@ -123,96 +125,102 @@ def _is_non_code(node):
     return isinstance(node, ast.Import | ast.ImportFrom)
 
 
-def body_of(function):
+def body_without_docstring(function):
     """Return the statements of a function without its docstring."""
     has_docstring = ast.get_docstring(function) is not None
     return function.body[1:] if has_docstring else function.body
 
 
-def location(module, node):
-    """Return the location of a node, as ``path:line name``."""
+def format_location(module, node):
+    """Return the location of a node in the form ``path:line name``."""
     return f"{module.path.relative_to(ROOT)}:{node.lineno} {getattr(node, 'name', '')}"
 
 
-CONTRACT = {"generate_response"}
+INTERFACE_METHODS = {"generate_response"}
 """Methods that are part of the documented engine interface."""
 
 
 MAY_IMPORT_PACKAGE = {f"{PACKAGE}.pytest_plugin"}
-"""Modules that may import the package itself: pytest loads the plugin in every project, and
-importing the package takes 1 ms, the engine pool 300 ms.
+"""Modules that may import the package itself, instead of a subpackage.
+
+Pytest loads the plugin in every project, so it must not import the engine pool, which takes 300 ms.
 """
 
 
 def is_forwarder(function):
-    """Return whether a function only calls another one with its own arguments."""
-    if function.decorator_list or len(body_of(function)) != 1:
+    """Return whether a function only calls another function with its own arguments."""
+    if function.decorator_list or len(body_without_docstring(function)) != 1:
         return False
-    (statement,) = body_of(function)
+    (statement,) = body_without_docstring(function)
     call = getattr(statement, "value", None)
     if isinstance(call, ast.Await):
         call = call.value
     if not isinstance(call, ast.Call) or any(
-        isinstance(part, ast.Call) for part in ast.walk(call.func)
+        isinstance(node, ast.Call) for node in ast.walk(call.func)
     ):
         return False
     arguments = function.args
-    own = [one.arg for one in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
-    own += [one.arg for one in (arguments.vararg, arguments.kwarg) if one]
-    passed = [one.value if isinstance(one, ast.Starred) else one for one in call.args]
-    passed += [keyword.value for keyword in call.keywords]
-    names = [one.id for one in passed if isinstance(one, ast.Name)]
-    own = [name for name in own if name not in ("self", "cls")]
-    return bool(own) and len(names) == len(passed) and Counter(names) == Counter(own)
+    parameters = [
+        argument.arg
+        for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)
+    ]
+    parameters += [argument.arg for argument in (arguments.vararg, arguments.kwarg) if argument]
+    values = [
+        argument.value if isinstance(argument, ast.Starred) else argument for argument in call.args
+    ]
+    values += [keyword.value for keyword in call.keywords]
+    names = [argument.id for argument in values if isinstance(argument, ast.Name)]
+    parameters = [name for name in parameters if name not in ("self", "cls")]
+    return bool(parameters) and len(names) == len(values) and Counter(names) == Counter(parameters)
 
 
 def _is_protocol(node):
     return any(getattr(base, "id", "") == "Protocol" for base in node.bases)
 
 
-def forwarders():
-    """Yield functions that only forward, except overrides, protocol methods and the public API."""
+def find_forwarders():
+    """Yield forwarders that are neither protocol methods nor part of the engine interface."""
     for module in MODULES.values():
-        skipped = {
+        protocol_methods = {
             function
             for node in ast.walk(module.tree)
             if isinstance(node, ast.ClassDef) and _is_protocol(node)
             for function in ast.walk(node)
         }
         for function in module.functions():
-            if function.name in CONTRACT or function in skipped:
+            if function.name in INTERFACE_METHODS or function in protocol_methods:
                 continue
             if is_forwarder(function):
-                yield location(module, function)
+                yield format_location(module, function)
 
 
-def duplicate_classes():
+def find_duplicate_classes():
     """Return the class names that are defined more than once."""
     locations = defaultdict(list)
     for module in MODULES.values():
         for node in ast.walk(module.tree):
             if isinstance(node, ast.ClassDef):
-                locations[node.name].append(location(module, node))
-    return [f"{name}: {', '.join(found)}" for name, found in locations.items() if len(found) > 1]
+                locations[node.name].append(format_location(module, node))
+    return [f"{name}: {', '.join(places)}" for name, places in locations.items() if len(places) > 1]
 
 
-def small_single_use_modules():
+def find_small_single_use_modules():
     """Yield small modules that only one other module imports."""
     importers = defaultdict(set)
     for module in MODULES.values():
-        for name in module.imported():
-            own_init = module.is_init and name.startswith(f"{module.name}.")
-            if name != module.name and not own_init:
+        for name in module.imported_modules():
+            is_own_init = module.is_init and name.startswith(f"{module.name}.")
+            if name != module.name and not is_own_init:
                 importers[name].add(module.name)
     for module in MODULES.values():
-        length = module.text.count("\n")
-        if module.is_init or module.subpackage == "commands" or length >= MIN_MODULE_LENGTH:
+        line_count = module.text.count("\n")
+        if module.is_init or module.subpackage == "commands" or line_count >= MIN_MODULE_LENGTH:
             continue
         if len(importers[module.name]) == 1:
-            yield f"{module.path.relative_to(ROOT)} ({length} lines): {importers[module.name]}"
+            yield f"{module.path.relative_to(ROOT)} ({line_count} lines): {importers[module.name]}"
 
 
-def shared_basenames():
+def find_shared_basenames():
     """Return the module names that occur in two subpackages."""
     subpackages = defaultdict(set)
     for module in MODULES.values():
@@ -220,72 +228,89 @@ def shared_basenames():
             subpackages[module.path.stem].add(
                 module.subpackage if module.name.count(".") > 1 else ""
             )
-    return {name: found for name, found in subpackages.items() if len(found) > 1}
+    return {name for name, places in subpackages.items() if len(places) > 1}
 
 
-def weak_docstrings():
+def find_weak_docstrings():
     """Yield functions whose docstrings begin with an unconventional verb."""
     for module in MODULES.values():
         for function in module.functions():
             if (ast.get_docstring(function) or "").startswith(("Give", "Tell", "Let ", "Hand ")):
-                yield location(module, function)
+                yield format_location(module, function)
 
 
-def stale_docstrings():
+def find_stale_docstrings():
     """Yield functions and classes whose docstrings describe names that they do not have."""
     for module in MODULES.values():
         for node in ast.walk(module.tree):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                names = {one.arg for one in ast.walk(node.args) if isinstance(one, ast.arg)}
-                unknown = _described(node, "Args") - names
+                names = {
+                    inner_node.arg
+                    for inner_node in ast.walk(node.args)
+                    if isinstance(inner_node, ast.arg)
+                }
+                unknown = _described_names(node, "Args") - names
             elif isinstance(node, ast.ClassDef):
                 # Those of `__init__`, and the fields of a dataclass, are described in the class.
-                inner = list(ast.walk(node))
-                names = {one.arg for one in inner if isinstance(one, ast.arg)}
-                names |= {one.id for one in inner if isinstance(one, ast.Name)}
-                names |= {one.attr for one in inner if isinstance(one, ast.Attribute)}
-                names |= {getattr(one, "name", "") for one in node.body}
-                unknown = (_described(node, "Args") | _described(node, "Attributes")) - names
+                inner_nodes = list(ast.walk(node))
+                names = {
+                    inner_node.arg for inner_node in inner_nodes if isinstance(inner_node, ast.arg)
+                }
+                names |= {
+                    inner_node.id for inner_node in inner_nodes if isinstance(inner_node, ast.Name)
+                }
+                names |= {
+                    inner_node.attr
+                    for inner_node in inner_nodes
+                    if isinstance(inner_node, ast.Attribute)
+                }
+                names |= {getattr(inner_node, "name", "") for inner_node in node.body}
+                unknown = (
+                    _described_names(node, "Args") | _described_names(node, "Attributes")
+                ) - names
             else:
                 continue
-            yield from (f"{location(module, node)}: {name}" for name in sorted(unknown))
+            yield from (f"{format_location(module, node)}: {name}" for name in sorted(unknown))
 
 
-def _described(node, section):
+def _described_names(node, section):
     """Return the names that a section of a Google docstring describes."""
     docstring = ast.get_docstring(node) or ""
     _, _, text = docstring.partition(f"{section}:\n")
     lines = itertools.takewhile(lambda line: not line or line.startswith(" "), text.splitlines())
-    found = (re.match(r"    \**(\w+)(?: \(.*?\))?:", line) for line in lines)
-    return {one[1] for one in found if one}
+    matches = (re.match(r"    \**(\w+)(?: \(.*?\))?:", line) for line in lines)
+    return {match[1] for match in matches if match}
 
 
-def deep_imports():
+def find_deep_imports():
     """Yield imports of another subpackage that bypass its ``__init__``."""
     for module in MODULES.values():
         if module.name in MAY_IMPORT_PACKAGE:
             continue
         for node in ast.walk(module.tree):
             if isinstance(node, ast.ImportFrom | ast.Import):
-                yield from (f"{location(module, node)}{name}" for name in _bypasses(module, node))
+                yield from (
+                    f"{format_location(module, node)}{name}"
+                    for name in _find_bypasses(module, node)
+                )
 
 
-def _bypasses(module, node):
-    """Yield the names that bypass a subpackage's ``__init__``, or come from the package."""
+def _find_bypasses(module, node):
+    """Yield the names in an import that bypass a subpackage's ``__init__``."""
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names if alias.name.split(".")[0] == PACKAGE)
         return
-    parts = (node.module or "").split(".")
-    if parts[0] != PACKAGE:
+    name_parts = (node.module or "").split(".")
+    if name_parts[0] != PACKAGE:
         return
-    if len(parts) > 2 and parts[1] != module.subpackage:
+    if len(name_parts) > 2 and name_parts[1] != module.subpackage:
         yield node.module
-    if len(parts) == 1 and module.subpackage:
+    if len(name_parts) == 1 and module.subpackage:
         names = (f"{PACKAGE}.{alias.name}" for alias in node.names)
         yield from (name for name in names if name not in MODULES)
 
 
-def magic_mentions():
+def find_magic_mentions():
     """Yield lines outside `magics` that contain a magic command."""
     for module in MODULES.values():
         if module.subpackage != "magics":
@@ -294,97 +319,103 @@ def magic_mentions():
                     yield f"{module.path.relative_to(ROOT)}:{number} {line.strip()}"
 
 
-def sizes():
+def line_counts():
     """Return the number of source lines of every function."""
     return {
-        location(module, function): function.end_lineno - function.lineno + 1
+        format_location(module, function): function.end_lineno - function.lineno + 1
         for module in MODULES.values()
         for function in module.functions()
     }
 
 
-def test_no_function_only_forwards():
-    """A function that only forwards its arguments to another adds nothing."""
-    assert list(forwarders()) == []
+def test_no_function_only_forwards_its_arguments():
+    """No function only forwards its arguments to another, because callers can call that one."""
+    assert list(find_forwarders()) == []
 
 
-def test_a_class_name_stands_for_one_class():
-    """Class names are unique, so that a search finds the right class."""
-    assert duplicate_classes() == []
+def test_class_names_are_unique():
+    """Each class name is defined once, so that a search finds the right class."""
+    assert find_duplicate_classes() == []
 
 
 def test_no_small_module_has_one_importer():
-    """A module of fewer than 60 lines with a single importer belongs in that importer."""
-    assert list(small_single_use_modules()) == []
+    """A module of fewer than 60 lines has several importers, or it belongs in its importer."""
+    assert list(find_small_single_use_modules()) == []
 
 
 def test_functions_are_short():
     """The median function has at most 8 lines of code, and none spans more than 60 lines."""
     lengths = [
-        module.length(function) for module in MODULES.values() for function in module.functions()
+        module.count_code_lines(function)
+        for module in MODULES.values()
+        for function in module.functions()
     ]
 
     assert statistics.median(lengths) <= MAX_MEDIAN_LENGTH
-    assert [place for place, length in sizes().items() if length > MAX_FUNCTION_LENGTH] == []
+    assert [
+        location
+        for location, line_count in line_counts().items()
+        if line_count > MAX_FUNCTION_LENGTH
+    ] == []
 
 
 def test_docstrings_begin_with_a_conventional_verb():
     """A docstring begins with "Return", "Raise" or "Yield", not with "Give" or "Tell"."""
-    assert list(weak_docstrings()) == []
+    assert list(find_weak_docstrings()) == []
 
 
 def test_docstrings_describe_existing_names():
-    """The names under "Args" and "Attributes" exist, also after one was renamed."""
-    assert list(stale_docstrings()) == []
+    """The names under "Args" and "Attributes" in a docstring exist in the code."""
+    assert list(find_stale_docstrings()) == []
 
 
 def test_subpackages_are_imported_through_init():
-    """A module imports another subpackage through its ``__init__`` alone."""
-    assert list(deep_imports()) == []
+    """A module imports another subpackage only through its ``__init__``."""
+    assert list(find_deep_imports()) == []
 
 
-def test_no_module_of_the_package_is_imported_in_a_function():
-    """An import inside a function hides a dependency between subpackages."""
-    inside = [
-        location(module, function)
+def test_functions_import_no_modules_of_the_package():
+    """No function imports a module of the package, which would hide a dependency."""
+    locations = [
+        format_location(module, function)
         for module in MODULES.values()
         for function in module.functions()
         for node in ast.walk(function)
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PACKAGE)
     ]
-    assert inside == []
+    assert locations == []
 
 
 def test_magic_commands_appear_only_in_magics():
-    """Messages outside notebooks never suggest a magic command."""
-    assert list(magic_mentions()) == []
+    """Only `magics` contains magic commands, because other code may run outside of a notebook."""
+    assert list(find_magic_mentions()) == []
 
 
 SHARED_BASENAMES = {
     "cassette": "the cassette, and the command that opens one",
     "usage": "the totals of calls, and the commands that show them",
 }
-"""Module names that are in two subpackages, with the reason."""
+"""Module names that occur in two subpackages, and what each of the two modules contains."""
 
 
 def test_a_module_name_in_two_subpackages_has_a_reason():
-    """Two modules with the same name are easily confused."""
-    assert set(shared_basenames()) == set(SHARED_BASENAMES)
+    """Each module name that occurs in two subpackages is listed in `SHARED_BASENAMES`."""
+    assert find_shared_basenames() == set(SHARED_BASENAMES)
 
 
 VIOLATIONS = {
-    forwarders: "def ask(prompt):\n    return call(prompt)\n",
-    duplicate_classes: "class Reply: ...\nclass Reply: ...\n",
-    weak_docstrings: 'def ask():\n    """Give the answer."""\n',
-    stale_docstrings: 'def ask(prompt):\n    """Ask.\n\n    Args:\n        text: It.\n    """\n',
-    deep_imports: "from gatewayx_nb.calls.options import OPTIONS\n",
-    magic_mentions: 'HINT = "%gatewayx key"\n',
+    find_forwarders: "def ask(prompt):\n    return call(prompt)\n",
+    find_duplicate_classes: "class Reply: ...\nclass Reply: ...\n",
+    find_weak_docstrings: 'def ask():\n    """Give the answer."""\n',
+    find_stale_docstrings: 'def f(prompt):\n    """Ask.\n\n    Args:\n        text: It.\n    """\n',
+    find_deep_imports: "from gatewayx_nb.calls.options import OPTIONS\n",
+    find_magic_mentions: 'HINT = "%gatewayx key"\n',
 }
 
 
 @pytest.mark.parametrize("check", VIOLATIONS, ids=lambda check: check.__name__)
 def test_each_check_finds_a_violation(check, monkeypatch):
-    """Each check reports a module that breaks its rule."""
+    """Each check reports a module that violates its rule."""
     module = Module(ROOT / PACKAGE / "secrets" / "new.py", f"{PACKAGE}.secrets.new")
     vars(module)["text"] = VIOLATIONS[check]
     monkeypatch.setitem(MODULES, module.name, module)
@@ -393,29 +424,32 @@ def test_each_check_finds_a_violation(check, monkeypatch):
 
 
 def test_a_small_module_with_one_importer_is_found(monkeypatch):
-    """A small module is reported with its importer."""
-    used = Module(ROOT / PACKAGE / "secrets" / "new.py", f"{PACKAGE}.secrets.new")
-    vars(used)["text"] = "KEY = 1\n"
-    user = Module(ROOT / PACKAGE / "secrets" / "user.py", f"{PACKAGE}.secrets.user")
-    vars(user)["text"] = "from gatewayx_nb.secrets.new import KEY\n"
-    for module in (used, user):
+    """A small module that a single module imports is reported."""
+    small_module = Module(ROOT / PACKAGE / "secrets" / "new.py", f"{PACKAGE}.secrets.new")
+    vars(small_module)["text"] = "KEY = 1\n"
+    importer = Module(ROOT / PACKAGE / "secrets" / "user.py", f"{PACKAGE}.secrets.user")
+    vars(importer)["text"] = "from gatewayx_nb.secrets.new import KEY\n"
+    for module in (small_module, importer):
         monkeypatch.setitem(MODULES, module.name, module)
 
-    assert [line for line in small_single_use_modules() if "new.py" in line] != []
+    assert [line for line in find_small_single_use_modules() if "new.py" in line] != []
 
 
 if __name__ == "__main__":  # print the measurements, for reviewing a change
     functions = [
-        module.length(function) for module in MODULES.values() for function in module.functions()
+        module.count_code_lines(function)
+        for module in MODULES.values()
+        for function in module.functions()
     ]
-    print(f"{len(MODULES)} modules, {sum(len(one.code_lines) for one in MODULES.values())} lines")
+    line_count = sum(len(module.code_lines) for module in MODULES.values())
+    print(f"{len(MODULES)} modules, {line_count} lines")
     print(f"{len(functions)} functions, median {statistics.median(functions)} lines")
-    for listed in (
-        forwarders,
-        duplicate_classes,
-        small_single_use_modules,
-        weak_docstrings,
-        stale_docstrings,
-        deep_imports,
+    for check in (
+        find_forwarders,
+        find_duplicate_classes,
+        find_small_single_use_modules,
+        find_weak_docstrings,
+        find_stale_docstrings,
+        find_deep_imports,
     ):
-        print(f"{listed.__name__}: {list(listed())}")
+        print(f"{check.__name__}: {list(check())}")

@@ -22,24 +22,24 @@ def engine():
 
 @pytest.fixture
 def pool(engine):
-    """Yield a pool with that engine."""
+    """Yield a pool with the scripted engine."""
     with EnginePool(env={}, engines=[engine]) as pool:
         yield pool
 
 
-def sent(engine):
-    """Return the messages of the last call as texts."""
+def last_messages(engine):
+    """Return the messages of the last request as texts."""
     return [f"{message.role}: {message.content}" for message in engine.requests[-1].messages]
 
 
-def test_a_wrong_conversation_is_described_by_names_that_exist(pool):
-    """The error for a wrong ``chat`` names the method that returns a conversation."""
+def test_a_chat_of_the_wrong_type_raises(pool):
+    """The error for a ``chat`` of the wrong type names the method that returns a conversation."""
     with pytest.raises(UsageError, match=r"a conversation of `pool\.chat`, got int"):
         pool.ask("a", chat=3)
 
 
 def test_a_call_in_a_conversation_cannot_join_another_one(pool, engine):
-    """``chat=`` is rejected by a conversation's own methods, and not ignored."""
+    """The methods of a conversation raise an error if ``chat`` names another conversation."""
     chat = pool.chat("scripted")
     for call in (chat.ask, chat.stream, chat.astream):
         with pytest.raises(UsageError, match="cannot join another one"):
@@ -49,18 +49,18 @@ def test_a_call_in_a_conversation_cannot_join_another_one(pool, engine):
 
 
 def test_earlier_turns_are_sent(pool, engine):
-    """Every way of calling sends the earlier turns and the system prompt."""
+    """Sync and async calls and streams send the earlier turns and the system prompt."""
     chat = pool.chat("scripted", system="Count.")
 
     chat.ask("a")
     asyncio.run(chat.aask("b"))
     list(chat.stream("c"))
 
-    async def read():
+    async def read_stream():
         return [chunk async for chunk in chat.astream("d")]
 
-    asyncio.run(read())
-    assert sent(engine) == [
+    asyncio.run(read_stream())
+    assert last_messages(engine) == [
         "user: a", "assistant: 1", "user: b", "assistant: 2", "user: c", "assistant: 3", "user: d",
     ]  # fmt: skip
     assert engine.requests[-1].system == "Count."
@@ -68,7 +68,7 @@ def test_earlier_turns_are_sent(pool, engine):
 
 
 def test_a_name_identifies_one_conversation(pool, engine):
-    """A name identifies one conversation, by keyword or `chat`; other calls do not see it."""
+    """`chat="story"` and `pool.chat(name="story")` mean the same conversation."""
     pool.ask("a", model="scripted", chat="story")
     pool.ask("b", model="scripted")
     pool.chat(name="story").ask("c")
@@ -77,24 +77,29 @@ def test_a_name_identifies_one_conversation(pool, engine):
 
 
 def test_a_conversation_continues_with_its_model(engine):
-    """A conversation continues with the model that answered last, unless a call names another.
+    """A conversation continues with its own model after a call that names another.
 
-    That model then receives all turns.
+    The other model receives all earlier turns.
     """
-    other = ScriptedEngine(["other", END])
-    other.name = "other"
-    with EnginePool(env={}, engines=[engine, other]) as pool:
+    other_engine = ScriptedEngine(["other", END])
+    other_engine.name = "other"
+    with EnginePool(env={}, engines=[engine, other_engine]) as pool:
         chat = pool.chat("scripted")
         chat.ask("a")
         chat.ask("b", model="other")
         assert chat.ask("c").engine == "scripted"
 
-    assert len(other.requests[0].messages) == 3
+    assert len(other_engine.requests[0].messages) == 3
 
 
 def test_failed_and_abandoned_calls_are_not_turns(pool, engine):
-    """A failed or abandoned call does not become a turn."""
-    engine.scripts = [["half", ProviderError("no")], ["yes", END], ["left", 30.0], ["last", END]]
+    """A call that failed, or whose stream was not read to its end, is not a turn."""
+    engine.scripts = [
+        ["half", ProviderError("no")],
+        ["yes", END],
+        ["abandoned", 30.0],
+        ["last", END],
+    ]
     chat = pool.chat("scripted")
     with pytest.raises(ProviderError):
         chat.ask("a")
@@ -103,25 +108,25 @@ def test_failed_and_abandoned_calls_are_not_turns(pool, engine):
         next(stream)
     chat.ask("d")
 
-    assert sent(engine) == ["user: b", "assistant: yes", "user: d"]
+    assert last_messages(engine) == ["user: b", "assistant: yes", "user: d"]
 
 
 def test_rerunning_a_cell_replaces_its_turn(pool, engine):
-    """Rerunning a cell sends the turns before its own and replaces it; later turns stay."""
+    """A rerun cell sends the turns before its own and replaces its own; later turns are kept."""
     chat = pool.chat("scripted")
     for cell in ("one", "two", "three"):
         pool.ask(f"in {cell}", chat=chat.slot(cell))
 
     pool.ask("in two, again", chat=chat.slot("two"))
 
-    assert sent(engine) == ["user: in one", "assistant: 1", "user: in two, again"]
+    assert last_messages(engine) == ["user: in one", "assistant: 1", "user: in two, again"]
     assert [turn.reply.text for turn in chat.turns] == ["1", "4", "3"]
     chat.reset(keep=2)
     assert len(chat) == 2
 
 
 def test_a_rerun_cell_that_fails_keeps_its_turn(pool, engine):
-    """A rerun cell that fails keeps its turn."""
+    """If a rerun cell fails, its earlier turn is kept."""
     engine.scripts = [["yes", END], [ProviderError("no")]]
     chat = pool.chat("scripted")
     pool.ask("a", chat=chat.slot("one"))
@@ -131,18 +136,18 @@ def test_a_rerun_cell_that_fails_keeps_its_turn(pool, engine):
     assert [turn.reply.text for turn in chat.turns] == ["yes"]
 
 
-def test_an_engine_without_history_raises_an_error():
-    """An engine without history raises an error at the second turn, before anything is sent."""
+def test_an_engine_without_history_refuses_a_second_turn():
+    """The second turn with an engine that does not support history raises an error."""
 
-    class Forgetful(LLMEngine):
+    class NoHistory(LLMEngine):
         requires_key = False
         features = frozenset()
 
         async def generate(self, prompt, **_):
             return "what?"
 
-    with EnginePool(env={}, engines=[Forgetful()]) as pool:
-        chat = pool.chat("forgetful")
+    with EnginePool(env={}, engines=[NoHistory()]) as pool:
+        chat = pool.chat("no_history")
         chat.ask("a")
         with pytest.raises(UnsupportedFeatureError, match="does not support conversations"):
             chat.ask("b")
@@ -150,38 +155,38 @@ def test_an_engine_without_history_raises_an_error():
 
 
 def test_a_conversation_is_exported_as_markdown_or_a_notebook(pool, tmp_path):
-    """An export has both sides in order; the notebook is valid."""
+    """An export contains the system prompt, prompts and replies; the notebook is valid."""
     chat = pool.chat("scripted", system="Count.", name="story")
     chat.ask("Ä \ud800?")
     text = chat.export(tmp_path / "story.md").read_text()
-    book = chat.export(tmp_path / "story.ipynb")
+    notebook = chat.export(tmp_path / "story.ipynb")
 
     assert text.startswith("# story\n\n**System**\n\nCount.\n\n**You**\n\nÄ")
     assert text.endswith("**scripted:script**\n\n1\n")
-    nbformat.validate(nbformat.read(book, 4))
-    assert len(json.loads(book.read_text())["cells"]) == 3
+    nbformat.validate(nbformat.read(notebook, 4))
+    assert len(json.loads(notebook.read_text())["cells"]) == 3
 
 
-def test_an_export_overwrites_nothing(pool, tmp_path):
-    """An export does not overwrite a file; the error names it."""
-    (tmp_path / "there.md").write_text("mine")
+def test_an_export_does_not_overwrite_a_file(pool, tmp_path):
+    """An export to an existing file, or into a missing folder, raises an error."""
+    (tmp_path / "existing.md").write_text("mine")
     chat = pool.chat("scripted", name="story")
 
-    for name in ("there.md", "nowhere/x.md"):
+    for name in ("existing.md", "missing/x.md"):
         with pytest.raises(UsageError, match="cannot be written"):
             chat.export(tmp_path / name)
-    assert (tmp_path / "there.md").read_text() == "mine"
+    assert (tmp_path / "existing.md").read_text() == "mine"
 
 
 @pytest.mark.parametrize("name", ["", "a b", "../x", "x" * 65, 3, b"x"])
-def test_an_invalid_chat_raises_an_error(pool, name):
-    """An invalid value raises an error before anything is sent."""
+def test_an_invalid_conversation_name_raises(pool, name):
+    """An invalid name of a conversation raises an error."""
     with pytest.raises(UsageError, match="chat"):
         pool.ask("hi", model="scripted", chat=name)
 
 
 def test_an_unknown_chat_raises_an_error_with_the_nearest_name(pool):
-    """An unknown conversation raises an error with the nearest name."""
+    """`chats.require` raises an error that suggests the nearest name."""
     pool.chat(name="story")
 
     with pytest.raises(UsageError, match="Did you mean 'story'"):

@@ -19,7 +19,7 @@ from gatewayx_nb.errors import (
 
 
 def test_a_notebook_shows_two_lines():
-    """A notebook shows the message on the first line and the hint on the second."""
+    """In a notebook, the message is the first line of an error and the hint the second."""
     error = MissingKeyError("no key.", hint="Set it: `%gatewayx key set grok`.")
 
     assert error._render_traceback_() == [
@@ -35,7 +35,7 @@ def test_a_script_shows_one_line():
 
 
 def test_a_pickled_error_keeps_its_fields():
-    """A pickled error keeps its fields."""
+    """Unpickling an error restores its message, hint and fields."""
     error = RateLimitError("slow down.", hint="Wait.", engine="grok", status=429, retry_after=2.0)
     error.partial = "so far"
 
@@ -51,7 +51,7 @@ def test_a_pickled_error_keeps_its_fields():
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "kind"),
+    ("status", "code", "error_class"),
     [
         (400, None, ProviderError),
         (400, "context_length_exceeded", ContextLengthError),
@@ -86,13 +86,13 @@ def test_a_pickled_error_keeps_its_fields():
         (402, "linked_organization_spend_limit_reached", QuotaError),
     ],
 )
-def test_a_status_and_a_code_have_one_class(status, code, kind):
-    """An error code decides the class if it is known, else the status."""
-    assert classify(status, code) is kind
+def test_errors_are_classified_by_status_and_code(status, code, error_class):
+    """A known error code determines the class of an error; otherwise the status does."""
+    assert classify(status, code) is error_class
 
 
 @pytest.mark.parametrize(
-    ("status", "message", "kind"),
+    ("status", "message", "error_class"),
     [
         (400, "prompt is too long: 9 tokens > 8 maximum", ContextLengthError),
         (400, "input length and `max_tokens` exceed context limit: 9 + 8", ContextLengthError),
@@ -118,24 +118,24 @@ def test_a_status_and_a_code_have_one_class(status, code, kind):
         (500, "the model is gone", ProviderError),
     ],
 )
-def test_messages_classify_errors_without_a_code(status, message, kind):
-    """A message decides the class for its status, unless the code is known."""
-    assert classify(status, None, message) is kind
-    assert classify(status, "invalid_request_error", message) is kind
+def test_messages_classify_errors_without_a_code(status, message, error_class):
+    """A known message determines the class of an error, unless its code is known."""
+    assert classify(status, None, message) is error_class
+    assert classify(status, "invalid_request_error", message) is error_class
     assert classify(status, "rate_limit_error", message) is RateLimitError
 
 
-def test_every_class_is_in_the_drawn_tree():
-    """The tree in the docstring is the class tree."""
+def test_the_docstring_shows_every_class():
+    """The tree in the module's docstring contains every error class."""
     values = [value for value in vars(errors).values() if isinstance(value, type)]
-    kinds = {value for value in values if issubclass(value, BaseException)}
+    error_classes = {value for value in values if issubclass(value, BaseException)}
 
-    for kind in kinds - {GatewayError}:
-        assert issubclass(kind, GatewayError)
-        assert f"── {kind.__name__}" in errors.__doc__
+    for error_class in error_classes - {GatewayError}:
+        assert issubclass(error_class, GatewayError)
+        assert f"── {error_class.__name__}" in errors.__doc__
 
 
-def test_the_nearest_name_is_offered():
-    """A similar name is suggested, a dissimilar one is not."""
+def test_the_nearest_name_is_suggested():
+    """A similar name is suggested, and a dissimilar name is not."""
     assert did_you_mean("gork", ["grok", "mock"]) == " Did you mean 'grok'?"
     assert did_you_mean("zzz", ["grok"]) == ""

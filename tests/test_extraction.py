@@ -1,4 +1,4 @@
-"""Extraction of code and JSON from an answer with other text."""
+"""Extraction of code and JSON from an answer that also has other text."""
 
 import doctest
 import json
@@ -13,7 +13,7 @@ from gatewayx_nb.extraction import CodeBlock
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    lambda values: st.lists(values) | st.dictionaries(st.text(), values),
 )
 
 
@@ -25,14 +25,14 @@ JSON = st.recursive(
         ("```sh\nls\n```\n```py\nimport x\nx()\n```", CodeBlock("import x\nx()", "py")),
         ("~~~\na\n~~~", CodeBlock("a")),
         ("````md\n```\ninner\n```\n````", CodeBlock("```\ninner\n```", "md")),
-        ("```python\ncut = 1", CodeBlock("cut = 1", "python")),
+        ("```python\ntruncated = 1", CodeBlock("truncated = 1", "python")),
         ("x = 1\n", CodeBlock("x = 1")),
         ("```js title=a.js\n1\n```", CodeBlock("1", "js")),
         ("", CodeBlock("")),
     ],
 )  # fmt: skip
 def test_code_is_the_longest_block_or_the_whole_text(text, block):
-    """Code is the longest fenced block, also if truncated, or else the whole text."""
+    """Code is the longest fenced block, even if it is truncated, or else the whole text."""
     assert extraction.extract_code(text) == block
 
 
@@ -50,25 +50,25 @@ def test_code_is_the_longest_block_or_the_whole_text(text, block):
     ],
 )  # fmt: skip
 def test_embedded_json_is_found(text, value):
-    """JSON is found within or without a fence; the longest of several wins."""
+    """JSON is found with and without a fence; of several values, the longest is returned."""
     assert extraction.extract_json(text) == value
 
 
 @pytest.mark.parametrize("text", ["", "no data", "{not json}", "[" * 100_000, '{"a": ' * 50_000])
-def test_a_text_without_json_is_a_value_error(text):
-    """Text without JSON is rejected in bounded time, however deep its brackets are."""
-    started = time.process_time()
+def test_a_text_without_json_raises_a_value_error(text):
+    """Text without JSON raises ValueError in bounded time, even if it has many brackets."""
+    started_at = time.process_time()
     with pytest.raises(ValueError, match="no JSON"):
         extraction.extract_json(text)
-    assert time.process_time() - started < 2
+    assert time.process_time() - started_at < 2
 
 
 @given(JSON, st.sampled_from(["", "Here it is: ", "# A\n"]), st.sampled_from(["", "\nDone."]))
-def test_any_fenced_document_is_parsed(value, before, after):
-    """Any JSON document in a fence is read unchanged."""
-    text = f"{before}\n```json\n{json.dumps(value, indent=1)}\n```{after}"
+def test_any_fenced_document_is_parsed(value, prefix, suffix):
+    """A JSON document in a fence is parsed, whatever text surrounds it."""
+    text = f"{prefix}\n```json\n{json.dumps(value, indent=1)}\n```{suffix}"
     assert extraction.extract_json(text) == value
 
 
-def test_the_examples_in_the_docstrings_hold():
+def test_the_examples_in_docstrings_are_correct():
     assert doctest.testmod(extraction).failed == 0

@@ -1,4 +1,4 @@
-"""Hints: their wording for a plain script, alternatives, equality and use in the package."""
+"""Hints: script wording, alternatives, equality and their use in the package."""
 
 import ast
 import pickle
@@ -70,32 +70,32 @@ WORDINGS = {
 
 @pytest.fixture
 def other_wording():
-    """Use a wording that has a single action, and restore the script's afterwards."""
+    """Register a wording with a single action, and restore the script wording afterwards."""
     hints.set_wording({"run_again": "Run the cell again."})
     yield
     hints.set_wording()
 
 
-def test_the_table_of_this_module_has_every_action():
-    """A new action needs a row in `WORDINGS`."""
+def test_every_action_has_an_expected_wording():
+    """`WORDINGS` has a row for every action of the script wording."""
     assert {hint.action for hint in WORDINGS} == set(SCRIPT_WORDING)
 
 
 @pytest.mark.parametrize(("hint", "text"), WORDINGS.items(), ids=[hint.action for hint in WORDINGS])
-def test_a_script_reads_every_action(hint, text):
-    """`str` words an action for a plain script, which knows neither magics nor cells."""
+def test_every_action_has_a_script_wording(hint, text):
+    """`str` formats a hint for a plain script, without magic commands."""
     assert str(hint) == hints.render(hint) == text
     assert "%" not in text
 
 
-def test_an_unknown_action_raises_an_error():
-    """A misspelt action fails where it is written, not where it is shown."""
+def test_an_unknown_action_raises_a_key_error():
+    """A misspelt action raises KeyError when the hint is created, not when it is shown."""
     with pytest.raises(KeyError, match="set_keys"):
         Hint("set_keys", engine="grok")
 
 
 def test_alternatives_are_joined():
-    """`a | b | c` offers all of them, in lower case unless a sentence begins with a name."""
+    """`a | b` joins hints with "Or"; the second is in lower case unless it begins with a name."""
     hint = Hint("run_again") | Hint("omit_option", option="seed") | "GATEWAYX_HOME names a folder."
 
     assert str(hint) == "Try again. Or omit `seed`. Or GATEWAYX_HOME names a folder."
@@ -105,7 +105,7 @@ def test_alternatives_are_joined():
 
 
 def test_joining_changes_neither_operand():
-    """A hint is a value: `a | b` is a new one."""
+    """`a | b` is a new hint, and leaves `a` and `b` unchanged."""
     first, second = Hint("run_again"), Hint("list_models")
     joined = first | second
     assert joined | "Wait." != joined
@@ -115,7 +115,7 @@ def test_joining_changes_neither_operand():
 
 
 def test_equal_hints_have_equal_actions_arguments_and_alternatives():
-    """Equality and hash are by content; a list as an argument is no obstacle."""
+    """Hints are compared and hashed by content, even if an argument is a list."""
     image = Hint("set_option", option="images", value=["a.png"])
     equal = Hint("set_option", value=["a.png"], option="images")
 
@@ -129,7 +129,7 @@ def test_equal_hints_have_equal_actions_arguments_and_alternatives():
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_a_pickled_hint_keeps_its_alternatives(protocol):
-    """Errors cross processes with their hints."""
+    """Unpickling a hint restores its alternatives."""
     hint = Hint("set_key", engine="grok") | Hint("pull", model="smollm2") | "Wait."
 
     assert pickle.loads(pickle.dumps(hint, protocol)) == hint
@@ -148,10 +148,10 @@ def test_a_str_is_advice():
 
 
 @pytest.mark.usefixtures("other_wording")
-def test_the_front_end_in_use_words_hints():
-    """`render` uses the registered wording, and the script's for actions that it lacks.
+def test_hints_use_the_registered_wording():
+    """`render` uses the registered wording, and the script wording for actions not in it.
 
-    `str` is always the script's.
+    `str` always uses the script wording.
     """
     hint = Hint("run_again") | Hint("omit_option", option="seed")
 
@@ -162,63 +162,65 @@ def test_the_front_end_in_use_words_hints():
 
 
 ENGINE_ACTIONS = tuple(_ENGINE_ACTIONS.values())
-"""Actions of the one `Hint(…)` whose action is not a literal."""
+"""The actions of the only `Hint(…)` whose action is not a literal."""
 
 
 @dataclass(frozen=True)
-class Use:
+class HintCall:
     """A call of `Hint` in the package.
 
     Attributes:
-        where: File, line and column.
-        actions: Its action, or the actions from which it is chosen.
-        arguments: Names of its keyword arguments.
+        location: File, line and column.
+        actions: The action, or the actions among which it chooses.
+        arguments: The names of the keyword arguments.
     """
 
-    where: str
+    location: str
     actions: tuple[str, ...]
     arguments: frozenset[str]
 
 
-def _literals(node):
-    """Return the texts that an expression may have; none if they are not literals."""
+def _possible_texts(node):
+    """Return the texts to which an expression can evaluate, if they are literals."""
     if isinstance(node, ast.IfExp):
-        return _literals(node.body) + _literals(node.orelse)
+        return _possible_texts(node.body) + _possible_texts(node.orelse)
     return (node.value,) if isinstance(node, ast.Constant) else ()
 
 
-def _uses():
+def _hint_calls():
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not (isinstance(node, ast.Call) and path.name != "hints.py"):
                 continue
             if getattr(node.func, "id", getattr(node.func, "attr", "")) == "Hint":
-                where = f"{path.relative_to(PACKAGE.parent)}:{node.lineno}:{node.col_offset}"
+                location = f"{path.relative_to(PACKAGE.parent)}:{node.lineno}:{node.col_offset}"
                 names = frozenset(keyword.arg or "**" for keyword in node.keywords)
                 actions = ENGINE_ACTIONS if path.name == "provider_errors.py" else ()
-                yield Use(where, _literals(node.args[0]) or actions, names)
+                yield HintCall(location, _possible_texts(node.args[0]) or actions, names)
 
 
-USES = list(_uses())
+HINT_CALLS = list(_hint_calls())
 
 
-def _fields(action):
-    """Return the names of the arguments that the script's wording of an action takes."""
+def _wording_arguments(action):
+    """Return the names of the arguments of an action's script wording."""
     template = SCRIPT_WORDING[action]
     if callable(template):
         return set(template.__code__.co_varnames[: template.__code__.co_argcount])
     return {name for _, name, _, _ in Formatter().parse(template) if name}
 
 
-@pytest.mark.parametrize("use", USES, ids=lambda use: use.where)
-def test_a_hint_in_the_source_can_be_worded(use):
-    """Every `Hint(…)` has an action that exists, and the arguments that its wording takes."""
-    assert use.actions
-    for action in use.actions:
+@pytest.mark.parametrize("call", HINT_CALLS, ids=lambda call: call.location)
+def test_every_hint_in_the_package_has_a_wording(call):
+    """Every `Hint(…)` in the package has an existing action and the arguments of its wording."""
+    assert call.actions
+    for action in call.actions:
         assert action in SCRIPT_WORDING
-        assert _fields(action) == use.arguments
+        assert _wording_arguments(action) == call.arguments
 
 
 def test_every_action_is_used():
-    """An action that no error names is dead; a str becomes `advice`."""
-    assert set(SCRIPT_WORDING) - {action for use in USES for action in use.actions} == {"advice"}
+    """Every action is used in the package; `advice` is the action of hints that are a str."""
+    assert set(SCRIPT_WORDING) - {action for call in HINT_CALLS for action in call.actions} == {
+        "advice"
+    }

@@ -10,8 +10,11 @@ from gatewayx_nb.errors import UsageError
 from gatewayx_nb.messages import Image
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"".join(
-    struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-    for kind, data in (
+    struct.pack(">I", len(data))
+    + chunk_type
+    + data
+    + struct.pack(">I", zlib.crc32(chunk_type + data))
+    for chunk_type, data in (
         (b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)),
         (b"IDAT", zlib.compress(b"\0\0")),
         (b"IEND", b""),
@@ -19,16 +22,16 @@ PNG = b"\x89PNG\r\n\x1a\n" + b"".join(
 )
 
 
-class Figure:
-    """Has the methods of a matplotlib figure."""
+class FakeFigure:
+    """A class with the methods of a matplotlib figure."""
 
     def savefig(self, file, *, format):  # noqa: A002 - matplotlib's name
         assert format == "png"
         file.write(PNG)
 
 
-class Picture:
-    """Has the methods of a PIL image."""
+class FakePicture:
+    """A class with the methods of a PIL image."""
 
     def tobytes(self):
         return b""
@@ -38,21 +41,21 @@ class Picture:
         file.write(PNG)
 
 
-@pytest.mark.parametrize("make", [str, Path, Path.read_bytes], ids=["text", "path", "bytes"])
-def test_a_path_or_bytes_are_an_image(tmp_path, make):
-    """The type of an image is detected by content, whatever the file name."""
+@pytest.mark.parametrize("convert", [str, Path, Path.read_bytes], ids=["text", "path", "bytes"])
+def test_an_image_is_loaded_from_a_path_or_bytes(tmp_path, convert):
+    """The type of an image is detected by its content, not by the name of the file."""
     path = tmp_path / "plot.jpg"
     path.write_bytes(PNG)
 
-    image = images.load(make(path))
+    image = images.load(convert(path))
 
     assert image == Image("image/png", PNG)
     assert base64.b64decode(image.address.removeprefix("data:image/png;base64,")) == PNG
 
 
-@pytest.mark.parametrize("source", [Figure(), Picture()], ids=["figure", "picture"])
-def test_a_figure_draws_itself(source):
-    """A figure is converted to PNG."""
+@pytest.mark.parametrize("source", [FakeFigure(), FakePicture()], ids=["figure", "picture"])
+def test_a_figure_is_converted_to_png(source):
+    """A matplotlib figure or PIL image is converted to PNG."""
     assert images.load(source) == Image("image/png", PNG)
 
 
@@ -84,16 +87,16 @@ def test_the_first_bytes_determine_the_type(data, mime):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (b"no image", r"must be PNG, JPEG, GIF or WebP; the image begins with b'no image'"),
+        (b"invalid", r"must be PNG, JPEG, GIF or WebP; the image begins with b'invalid'"),
         (b"\x89PNG\r\n\x1a\n" + bytes(images.LIMIT), "at most 20 MiB; the image is larger"),
-        ("nowhere.png", "cannot be read: No such file"),
+        ("missing.png", "cannot be read: No such file"),
         ("http://example.com/a.png", "must begin with https://, got 'http://example.com/a.png'"),
         (3, "must be a path, bytes, .* or a PIL image, got int"),
         (None, "or a PIL image, got NoneType"),
     ],
 )
 def test_an_invalid_image_is_refused(source, message):
-    """Other values raise an error with the expected types before anything is sent."""
+    """The error of an invalid image says which images are valid."""
     with pytest.raises(UsageError, match=message):
         images.load(source)
 

@@ -14,20 +14,31 @@ import gatewayx_nb
 from gatewayx_nb import engine_pool
 from gatewayx_nb.errors import ConfigError
 
-HEAVY = ("IPython", "ipywidgets", "httpx", "aiohttp", "xllamacpp", "markdown_it", "nh3", "pandas")
+HEAVY_MODULES = (
+    "IPython",
+    "ipywidgets",
+    "httpx",
+    "aiohttp",
+    "xllamacpp",
+    "markdown_it",
+    "nh3",
+    "pandas",
+)
 
 
-def _loaded(code):
+def _loaded_heavy_modules(code):
     """Run code in a new interpreter; return the heavy modules that it loaded."""
-    script = f"{code}\nimport sys\nprint(*[name for name in {HEAVY} if name in sys.modules])"
-    done = subprocess.run(
+    script = (
+        f"{code}\nimport sys\nprint(*[name for name in {HEAVY_MODULES} if name in sys.modules])"
+    )
+    process = subprocess.run(
         [sys.executable, "-c", script],
         env={**os.environ, "PYTHONPATH": str(Path(gatewayx_nb.__file__).parents[1])},
         capture_output=True,
         text=True,
         check=True,
     )
-    return done.stdout.split()
+    return process.stdout.split()
 
 
 @pytest.mark.parametrize(
@@ -39,27 +50,27 @@ def _loaded(code):
         "import gatewayx_nb as gx; gx.ask('x', model='mock')",
     ],
 )
-def test_nothing_heavy_is_loaded_before_it_is_needed(code):
-    """Neither the import nor a call to an engine without dependencies loads heavy modules."""
-    assert _loaded(code) == []
+def test_heavy_modules_are_loaded_on_demand(code):
+    """Neither the import of the package nor a call of a simple engine loads heavy modules."""
+    assert _loaded_heavy_modules(code) == []
 
 
-def test_the_import_reads_and_opens_nothing(tmp_path):
-    """Under an audit hook, the import opens no socket and reads only Python modules."""
+def test_the_import_opens_no_files_or_sockets(tmp_path):
+    """The import opens no socket, and no files except Python modules."""
     script = """
 import sys
-own = (sys.prefix, sys.base_prefix, sys.argv[1])
-seen = []
-def watch(event, args):
+allowed_folders = (sys.prefix, sys.base_prefix, sys.argv[1])
+accesses = []
+def record_access(event, args):
     if event.startswith("socket") or event == "os.mkdir":
-        seen.append((event, *args))
-    if event == "open" and not str(args[0]).startswith(own):
-        seen.append((event, args[0]))
-sys.addaudithook(watch)
+        accesses.append((event, *args))
+    if event == "open" and not str(args[0]).startswith(allowed_folders):
+        accesses.append((event, args[0]))
+sys.addaudithook(record_access)
 import gatewayx_nb
-print(seen)
+print(accesses)
 """
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-B", "-c", script, str(Path(gatewayx_nb.__file__).parent)],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(Path(gatewayx_nb.__file__).parents[1])},
@@ -67,12 +78,12 @@ print(seen)
         text=True,
         check=True,
     )
-    assert done.stdout == "[]\n"
+    assert process.stdout == "[]\n"
     assert not list(tmp_path.iterdir())
 
 
 def test_every_public_name_can_be_imported():
-    """`__all__` lists the names that `__getattr__` and `dir` return."""
+    """Every name in `__all__` can be imported and is listed by `dir`."""
     for name in gatewayx_nb.__all__:
         assert getattr(gatewayx_nb, name) is not None
     assert dir(gatewayx_nb) == sorted(gatewayx_nb.__all__)
@@ -83,15 +94,17 @@ def test_every_public_name_can_be_imported():
         _ = gatewayx_nb.nope
 
 
-def test_a_coroutine_function_is_recognized_as_one():
-    """Frameworks tell `aask` from `ask` by `inspect.iscoroutinefunction`."""
+def test_coroutine_functions_are_recognized():
+    """`inspect.iscoroutinefunction` is true for public coroutine functions, and only for them."""
     functions = {name: getattr(gatewayx_nb, name) for name in gatewayx_nb.__all__}
-    found = {name for name, function in functions.items() if inspect.iscoroutinefunction(function)}
-    assert found == {"aask", "acompare", "aembed", "ahealth"}
+    coroutine_functions = {
+        name for name, function in functions.items() if inspect.iscoroutinefunction(function)
+    }
+    assert coroutine_functions == {"aask", "acompare", "aembed", "ahealth"}
 
 
 def test_importing_a_name_builds_no_pool(project, monkeypatch):
-    """A broken settings file is an error of the call, not of `from gatewayx_nb import ask`."""
+    """An invalid settings file raises an error on the first call, not on import."""
     project.settings("default_model = [")
     monkeypatch.chdir(project.root)
 
@@ -102,21 +115,21 @@ def test_importing_a_name_builds_no_pool(project, monkeypatch):
 
 
 def test_no_public_name_becomes_a_module():
-    """Importing a submodule sets an attribute of its package, which must not hide a function."""
+    """No submodule, which is set as an attribute of its package, hides a public name."""
     packages = [gatewayx_nb]
     path, prefix = gatewayx_nb.__path__, "gatewayx_nb."
     for module in pkgutil.walk_packages(path, prefix, onerror=lambda _: None):
         if module.name.startswith("gatewayx_nb.server"):  # it needs the extra of its name
             continue
-        imported = importlib.import_module(module.name)
+        imported_module = importlib.import_module(module.name)
         if module.ispkg:
-            packages.append(imported)
+            packages.append(imported_module)
 
-    hidden = [
+    hidden_names = [
         f"{package.__name__}.{name}"
         for package in packages
         for name in getattr(package, "__all__", ())
         if isinstance(getattr(package, name), ModuleType)
     ]
-    assert hidden == []
+    assert hidden_names == []
     assert len(packages) > 15

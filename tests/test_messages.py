@@ -18,23 +18,23 @@ def test_only_the_first_colon_counts(text, engine, model):
     assert ModelRef.parse(text) == ModelRef(engine, model)
 
 
-def test_a_reference_reads_back():
+def test_a_reference_can_be_parsed_from_its_text():
     """The text of a reference parses to an equal reference."""
     for ref in (ModelRef("grok"), ModelRef("a", "b:c")):
         assert ModelRef.parse(str(ref)) == ref
     assert str(ModelInfo("grok", "grok-4.6")) == "grok:grok-4.6"
 
 
-def test_an_engine_is_passed_only_what_the_caller_set():
-    """An engine receives no unset options, and no messages for a single prompt."""
+def test_unset_options_are_not_passed_to_an_engine():
+    """The keywords of a request are the options that are set, without the prompt."""
     request = Request((Message("user", "hi"),), "m", temperature=0.0, params={"top_p": 0.5})
 
     assert request.keywords() == {"temperature": 0.0, "top_p": 0.5}
     assert request.prompt == "hi"
 
 
-def test_a_reply_is_its_text():
-    """A reply is shown as text and as safe HTML, never as Markdown that a page would trust."""
+def test_a_reply_is_displayed_as_text_and_safe_html():
+    """A reply is displayed as text and as safe HTML, not as Markdown, which a page would trust."""
     reply = Reply("**hi** <script>", engine="mock", model="m")
 
     bundle = reply._repr_mimebundle_()

@@ -1,4 +1,4 @@
-"""Parsing and rendering of an answer in each format."""
+"""Parsing and rendering of answers in each output format."""
 
 import json
 from dataclasses import replace
@@ -10,44 +10,44 @@ from gatewayx_nb.errors import UsageError
 from gatewayx_nb.replies import Reply
 from tests.html_pages.test_markdown import parse_page, shown_text
 
-PYTHON = "Here:\n\n```python\nx = '<b>'\n```\nThat is all."
+PYTHON_ANSWER = "Here:\n\n```python\nx = '<b>'\n```\nThat is all."
 RECORDS = [{"city": "Rome", "people": 2}, {"city": "<i>Milan</i>", "people": 1}]
 
 
-def shown(form, text):
-    """Return a finished answer rendered in its format, parsed as in the pool."""
-    schema = output_formats.schema_for(form)
+def render(output_format, text):
+    """Return an answer that is parsed and rendered in a format."""
+    schema = output_formats.schema_for(output_format)
     reply = Reply(text, "e", "m", parsed=schema.parse(text) if schema else None)
-    return output_formats.render(form, reply)
+    return output_formats.render(output_format, reply)
 
 
 def test_code_is_shown_and_parsed_without_its_fence():
     """Code is highlighted without its fence; in a terminal it is plain."""
-    code = shown("code", PYTHON)
+    rendered = render("code", PYTHON_ANSWER)
 
-    assert code.text == "x = '<b>'"
-    assert shown_text(code.html).strip() == "x = '<b>'"
-    assert "--jp-mirror-editor-string-color" in code.html
-    assert output_formats.schema_for("code").parse(PYTHON) == "x = '<b>'"
+    assert rendered.text == "x = '<b>'"
+    assert shown_text(rendered.html).strip() == "x = '<b>'"
+    assert "--jp-mirror-editor-string-color" in rendered.html
+    assert output_formats.schema_for("code").parse(PYTHON_ANSWER) == "x = '<b>'"
     assert output_formats.schema_for("code").schema is None
 
 
-def test_code_shows_no_control_characters():
-    """Bidirectional control characters are removed from code before it can get into a cell."""
+def test_control_characters_are_removed_from_code():
+    """Invisible and bidirectional control characters are removed from code."""
     assert output_formats.schema_for("code").parse("```\na\u202eb\u200b = 1\n```") == "ab = 1"
 
 
 @pytest.mark.parametrize("text", ['Sure:\n```json\n{"a": [1, "<b>"]}\n```', '{"a": [1, "<b>"]}'])
-def test_json_is_indented_and_folded(text):
+def test_json_is_indented_and_collapsible(text):
     """JSON is indented and collapsible, and expanded if it is short."""
-    answer = shown("json", text)
+    rendered = render("json", text)
 
-    assert answer.text == '{\n  "a": [\n    1,\n    "<b>"\n  ]\n}'
-    details = parse_page(answer.html)[0]
+    assert rendered.text == '{\n  "a": [\n    1,\n    "<b>"\n  ]\n}'
+    details = parse_page(rendered.html)[0]
     assert (details.tag, details.get("open")) == ("details", "")
     assert details[0].text == "JSON, 1 key"
-    assert "".join(details[1].itertext()).strip() == answer.text
-    assert parse_page(shown("json", str([1] * 100)).html)[0].get("open") is None
+    assert "".join(details[1].itertext()).strip() == rendered.text
+    assert parse_page(render("json", str([1] * 100)).html)[0].get("open") is None
 
 
 @pytest.mark.parametrize(
@@ -62,8 +62,8 @@ def test_json_is_indented_and_folded(text):
         ("[]", [], 0),
     ],
 )
-def test_a_frame_is_made_of_records_or_columns(text, columns, rows):
-    """A frame is made of records or columns, as models write either."""
+def test_a_dataframe_is_built_from_records_or_columns(text, columns, rows):
+    """JSON records and JSON columns are parsed as a DataFrame."""
     frame = output_formats.schema_for("frame").parse(text)
 
     assert (list(frame.columns), len(frame)) == (columns, rows)
@@ -72,54 +72,56 @@ def test_a_frame_is_made_of_records_or_columns(text, columns, rows):
 @pytest.mark.parametrize(
     "text", ["prose", "5", '"x"', '{"a": [1], "b": [1, 2]}', '[1, {"a": 2}]', "{}"]
 )
-def test_json_that_is_not_a_table_is_an_error(text):
-    """JSON that is not a table raises an error, so that it is requested once more."""
+def test_json_that_is_not_a_table_raises(text):
+    """JSON that is not a table raises ValueError."""
     with pytest.raises(ValueError, match=r"no JSON|not a list of records"):
         output_formats.schema_for("frame").parse(text)
 
 
-def test_a_frame_is_a_table_of_text():
-    """A frame is rendered as an escaped table of its first rows."""
-    answer = shown("frame", json.dumps(RECORDS * 40))
+def test_a_dataframe_is_rendered_as_a_table():
+    """A DataFrame is rendered as a table of its first 50 rows, with escaped values."""
+    rendered = render("frame", json.dumps(RECORDS * 40))
 
-    assert [cell.text for cell in parse_page(answer.html).iter("th")] == ["city", "people"]
-    cells = [cell.text for cell in parse_page(answer.html).iter("td")]
+    assert [cell.text for cell in parse_page(rendered.html).iter("th")] == ["city", "people"]
+    cells = [cell.text for cell in parse_page(rendered.html).iter("td")]
     assert cells[:4] == ["Rome", "2", "<i>Milan</i>", "1"]
     assert len(cells) == 100
-    assert "80 rows by 2 columns, the first 50" in shown_text(answer.html)
-    assert answer.text.startswith("city")
+    assert "80 rows by 2 columns, the first 50" in shown_text(rendered.html)
+    assert rendered.text.startswith("city")
 
 
-def test_a_frame_without_pandas_says_what_to_install(monkeypatch):
-    """Without pandas the error is raised before anything is sent."""
+def test_without_pandas_the_error_has_the_install_command(monkeypatch):
+    """Without pandas, the format `frame` raises an error with the install command."""
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(UsageError, match="needs pandas") as caught:
+    with pytest.raises(UsageError, match="needs pandas") as error:
         output_formats.schema_for("frame")
-    assert str(caught.value.hint) == '`pip install "gatewayx-nb[data]"`'
+    assert str(error.value.hint) == '`pip install "gatewayx-nb[data]"`'
 
 
 def test_text_is_not_rendered_as_markdown():
-    """Plain text is shown unchanged, including whitespace."""
-    answer = shown("text", "# a\n*b*   c")
+    """The format `text` shows an answer unchanged, including whitespace."""
+    rendered = render("text", "# a\n*b*   c")
 
-    assert (shown_text(answer.html), answer.text) == ("# a\n*b*   c", "# a\n*b*   c")
-    assert "<h1>" not in answer.html
+    assert (shown_text(rendered.html), rendered.text) == ("# a\n*b*   c", "# a\n*b*   c")
+    assert "<h1>" not in rendered.html
 
 
-def test_a_page_is_framed_and_its_source_is_the_text():
+def test_an_html_page_is_shown_in_a_frame():
     """An HTML page is shown in a frame; its plain text is the source without its fence."""
-    answer = shown("html", "Here:\n```html\n<h1>A</h1>\n```")
+    rendered = render("html", "Here:\n```html\n<h1>A</h1>\n```")
 
-    assert answer.text == "<h1>A</h1>"
-    assert answer.html.startswith('<iframe sandbox=""')
+    assert rendered.text == "<h1>A</h1>"
+    assert rendered.html.startswith('<iframe sandbox=""')
 
 
-@pytest.mark.parametrize("form", output_formats.OUTPUT_FORMATS)
-def test_an_unparsed_answer_shows_its_text(form):
-    """An answer that was stopped or does not match its format is shown as text."""
-    half = Reply('```json\n{"a": ', "e", "m", interrupted=True)
+@pytest.mark.parametrize("output_format", output_formats.OUTPUT_FORMATS)
+def test_an_unparsed_answer_shows_its_text(output_format):
+    """An answer that could not be parsed in its format is shown as text."""
+    partial_reply = Reply('```json\n{"a": ', "e", "m", interrupted=True)
 
-    answer = output_formats.render(form, half)
-    assert '{"a": ' in shown_text(answer.html)
-    assert output_formats.render(form, replace(half, text="")).html == ""
-    assert '{"a": ' in shown_text(output_formats.incremental_renderer(form)(half.text))
+    rendered = output_formats.render(output_format, partial_reply)
+    assert '{"a": ' in shown_text(rendered.html)
+    assert output_formats.render(output_format, replace(partial_reply, text="")).html == ""
+    assert '{"a": ' in shown_text(
+        output_formats.incremental_renderer(output_format)(partial_reply.text)
+    )

@@ -5,23 +5,23 @@ import pytest
 from gatewayx_nb import pricing
 from gatewayx_nb.replies import Usage
 
-MOMENT = 1795348800.0  # 2026-11-22 12:00 UTC
+TIMESTAMP = 1795348800.0  # 2026-11-22 12:00 UTC
 
 
-def test_a_known_model_has_its_price():
-    """A known model has the price of genai-prices' data at that time.
+def test_a_known_model_has_a_price():
+    """The price of a known model is the one in genai-prices at that time.
 
-    For grok-4.6 it is 2 and 6 dollars per million tokens.
+    For grok-4.6 it is $2 per million input tokens and $6 per million output tokens.
     """
     assert pricing.is_available()
-    assert pricing.price("x-ai", "grok-4.6", Usage(1_000, 1_000), MOMENT) == Decimal("0.008")
+    assert pricing.price("x-ai", "grok-4.6", Usage(1_000, 1_000), TIMESTAMP) == Decimal("0.008")
 
 
-def test_cached_tokens_cost_what_cached_tokens_cost():
-    """Cached tokens are part of the input, at their own price."""
-    whole = pricing.price("x-ai", "grok-4.6", Usage(1_000, 0), MOMENT)
+def test_cached_tokens_are_cheaper():
+    """Cached input tokens cost less than other input tokens."""
+    uncached_price = pricing.price("x-ai", "grok-4.6", Usage(1_000, 0), TIMESTAMP)
 
-    assert pricing.price("x-ai", "grok-4.6", Usage(1_000, 0, 1_000), MOMENT) < whole
+    assert pricing.price("x-ai", "grok-4.6", Usage(1_000, 0, 1_000), TIMESTAMP) < uncached_price
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,6 @@ def test_cached_tokens_cost_what_cached_tokens_cost():
         ("x-ai", "grok-4.6", Usage(1, None)),
     ],
 )
-def test_what_is_not_known_has_no_price(provider, model, usage):
-    """An unknown price is None, never 0."""
-    assert pricing.price(provider, model, usage, MOMENT) is None
+def test_an_unknown_price_is_none(provider, model, usage):
+    """The price of unknown models and unknown token counts is `None`, not 0."""
+    assert pricing.price(provider, model, usage, TIMESTAMP) is None

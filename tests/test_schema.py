@@ -10,27 +10,27 @@ from gatewayx_nb.schema import ResponseSchema
 
 @dataclass
 class City:
-    """A dataclass with a default, which the answer may omit."""
+    """A dataclass in which one field has a default value."""
 
     name: str
     people: int
-    kind: Literal["capital", "town"] = "town"
+    category: Literal["capital", "town"] = "town"
 
 
 class Country(TypedDict):
-    """A TypedDict that contains another type."""
+    """A TypedDict that contains a dataclass."""
 
     cities: list[City]
 
 
 class Model(pydantic.BaseModel):
-    """A pydantic model, which has its own schema."""
+    """A pydantic model."""
 
     name: str
 
 
-def test_a_dict_is_the_schema_and_its_answer_is_json():
-    """A dict is the schema, unchanged, and its answer is parsed as JSON."""
+def test_a_dict_is_used_as_the_schema():
+    """A dict is used as the schema unchanged, and the answer is parsed as JSON."""
     schema = ResponseSchema({"type": "array"})
 
     assert schema.schema == {"type": "array"}
@@ -38,9 +38,9 @@ def test_a_dict_is_the_schema_and_its_answer_is_json():
 
 
 def test_a_dataclass_provides_its_schema_and_parses_the_answer():
-    """The schema of a dataclass is closed, as strict modes need.
+    """The schema of a dataclass requires fields without a default and allows no other fields.
 
-    Fields without a default are required, and the answer becomes an instance.
+    The answer is parsed as an instance.
     """
     schema = ResponseSchema(City)
 
@@ -51,7 +51,7 @@ def test_a_dataclass_provides_its_schema_and_parses_the_answer():
 
 
 def test_types_may_be_nested():
-    """Nested types are references, which every provider accepts."""
+    """The schema of a nested type is a `$ref` into `$defs`."""
     schema = ResponseSchema(Country)
 
     assert schema.schema["properties"]["cities"]["items"] == {"$ref": "#/$defs/City"}
@@ -62,8 +62,8 @@ def test_types_may_be_nested():
     assert ResponseSchema(list[int]).parse("[1, 2]") == [1, 2]
 
 
-def test_a_pydantic_model_makes_its_own_schema():
-    """A pydantic model creates its own schema and validates the answer."""
+def test_a_pydantic_model_provides_its_schema_and_parses_the_answer():
+    """The schema of a pydantic model is its own, and the model validates the answer."""
     schema = ResponseSchema(Model)
 
     assert schema.schema["required"] == ["name"]
@@ -83,26 +83,26 @@ def test_a_pydantic_model_makes_its_own_schema():
     ],
 )
 def test_fences_and_prose_are_ignored(text):
-    """Fences and prose around JSON, which models add anyway, are ignored."""
+    """Fences and prose around the JSON of an answer are ignored."""
     assert ResponseSchema({}).parse(text) == {"a": 1}
 
 
 @pytest.mark.parametrize("text", ["", "no json", "{", "```\nno\n```", "[" * 100_000])
-def test_invalid_json_is_a_value_error(text):
-    """Text that is not JSON raises ValueError; the caller retries or reports it."""
+def test_invalid_json_raises_a_value_error(text):
+    """Text without JSON raises ValueError."""
     with pytest.raises(ValueError, match="no JSON"):
         ResponseSchema({}).parse(text)
 
 
 @pytest.mark.parametrize("text", ['{"name": 1, "people": 3}', '{"name": "x"}', "[1]"])
-def test_json_that_does_not_fit_the_type_is_a_value_error(text):
-    """A wrong type, a missing field or another schema raises ValueError."""
+def test_json_of_another_type_raises_a_value_error(text):
+    """JSON with a wrong type or a missing field raises ValueError."""
     with pytest.raises(ValueError, match=r"Expected|missing"):
         ResponseSchema(City).parse(text)
 
 
 @pytest.mark.parametrize("source", [3, "x", object(), None.__class__.__class__])
 def test_an_invalid_schema_is_refused(source):
-    """An invalid schema raises an error that lists the valid kinds."""
+    """An invalid schema raises an error that lists the valid types."""
     with pytest.raises(UsageError, match=r"must be a JSON Schema dict, .*a dataclass.*, got "):
         ResponseSchema(source)

@@ -8,8 +8,8 @@ from gatewayx_nb.secure_config import Secret, key_state, redact, vendor_of_key
 CANARY = "sk-canary-0123456789"
 
 
-def test_a_secret_is_the_key_where_it_is_used():
-    """`str` and format of a secret return the key, as vendors' code expects."""
+def test_a_secret_can_be_used_as_a_str():
+    """`str(secret)` and `format(secret)` return the key, as vendors' code expects."""
     key = Secret(CANARY)
 
     assert str(key) == f"{key}" == CANARY
@@ -17,17 +17,17 @@ def test_a_secret_is_the_key_where_it_is_used():
     assert key == CANARY
 
 
-def test_a_secret_is_a_mask_where_it_is_shown():
-    """`repr` and every display of a secret are a mask without any part of the key."""
+def test_the_repr_and_slices_of_a_secret_are_masked():
+    """The repr and the slices of a secret contain no part of the key."""
     key = Secret(CANARY)
 
-    shown = [repr(key), key[:4], key[-4:], key[0], repr({"k": key}), f"{key!r}"]
+    texts = [repr(key), key[:4], key[-4:], key[0], repr({"k": key}), f"{key!r}"]
 
-    assert not any(part in text for text in shown for part in (CANARY[:4], CANARY[-4:]))
+    assert not any(fragment in text for text in texts for fragment in (CANARY[:4], CANARY[-4:]))
 
 
-def test_a_pickled_secret_carries_no_key():
-    """A pickled secret has no key, because pickles leave the machine; a copy has it."""
+def test_a_pickled_secret_does_not_contain_the_key():
+    """A pickled secret does not contain the key, because pickles may be shared; a copy does."""
     assert CANARY.encode() not in pickle.dumps(Secret(CANARY))
     assert copy.deepcopy({"k": Secret(CANARY)}) == {"k": CANARY} == {"k": copy.copy(Secret(CANARY))}
 
@@ -54,21 +54,21 @@ def test_a_pickled_secret_carries_no_key():
     ],
 )
 def test_a_placeholder_is_not_a_key(value):
-    """A placeholder of an example file is not a key and is never sent."""
+    """A placeholder, as in an example file, is not a key."""
     assert key_state(value) == "placeholder"
 
 
 @pytest.mark.parametrize(
     "value", ["EMPTY", "sk-1234", "x", " padded ", "your", "ollama", "a" * 500]
 )
-def test_a_short_key_is_a_key(value):
-    """A short text is a valid key, because local servers accept any."""
+def test_short_and_unusual_keys_are_valid(value):
+    """A short or unusual text is a valid key, because local servers accept any key."""
     assert key_state(value) == "set"
 
 
 @pytest.mark.parametrize("value", [None, "", "  ", "\n"])
-def test_nothing_is_missing(value):
-    """An empty value counts as missing."""
+def test_an_empty_key_is_missing(value):
+    """The state of an empty key is "missing"."""
     assert key_state(value) == "missing"
 
 
@@ -76,13 +76,13 @@ def test_nothing_is_missing(value):
     ("key", "engine"),
     [("sk-ant-api03-x", "anthropic"), ("sk-or-v1-x", "openrouter"), ("sk-x", None), ("", None)],
 )
-def test_a_key_may_tell_whose_it_is(key, engine):
-    """The prefix of a key may identify its vendor."""
+def test_the_vendor_of_a_key_is_recognized_by_its_prefix(key, engine):
+    """The vendor of a key is recognized by its prefix, if that is unambiguous."""
     assert vendor_of_key(Secret(key)) == engine
 
 
-def test_redacting_takes_every_key_out():
-    """Redaction replaces the longest key first, so that a key within another leaves no rest."""
+def test_redaction_replaces_every_key():
+    """The longest key is replaced first, so that no part of it is left if it contains another."""
     text = redact("a sk-1234567 b sk-12345 c", ["sk-12345", "", "sk-1234567"])
 
     assert text == "a <key> b <key> c"

@@ -1,4 +1,4 @@
-"""The wheel that users install: built here, unpacked and called."""
+"""The wheel that users install, built and unpacked by these tests."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ REPOSITORY = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory):
+def site_folder(tmp_path_factory):
     """Return the folder of the unpacked wheel."""
     folder = tmp_path_factory.mktemp("wheel")
     build = "import sys; from hatchling.build import build_wheel; print(build_wheel(sys.argv[1]))"
@@ -25,9 +25,9 @@ def installed(tmp_path_factory):
     return folder / "site"
 
 
-def test_it_ships_the_engines_and_their_rows(installed):
-    """The wheel contains the engines and rows in the package, and no files but its metadata."""
-    package = installed / "gatewayx_nb"
+def test_the_wheel_contains_the_engines_and_data_files(site_folder):
+    """The wheel contains the package with its engines and data files, and its metadata."""
+    package = site_folder / "gatewayx_nb"
 
     assert {path.name for path in (package / "config").iterdir()} == {"engines.toml", "models.toml"}
     assert (package / "engines" / "grok_engine.py").is_file()
@@ -35,37 +35,37 @@ def test_it_ships_the_engines_and_their_rows(installed):
     assert (package / "widgets" / "keyboard.js").is_file()
     for name in ("engines_status", "security_status"):
         assert (package / "server" / f"{name}.schema.json").is_file()
-    assert sorted(path.name.partition("-")[0] for path in installed.iterdir()) == [
+    assert sorted(path.name.partition("-")[0] for path in site_folder.iterdir()) == [
         "gatewayx_nb",
         "gatewayx_nb",
     ]
 
 
-def test_an_installed_package_answers(installed, tmp_path):
-    """The installed package answers outside of a project with only the wheel's contents."""
+def test_an_installed_package_answers(site_folder, tmp_path):
+    """The package in the wheel answers a call outside of a project."""
     script = "import gatewayx_nb as gx; print(gx.ask('hi', model='mock'), len(gx.status()))"
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", script],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(installed)},
+        env={**os.environ, "PYTHONPATH": str(site_folder)},
         capture_output=True,
         text=True,
         check=True,
     )
 
-    assert done.stdout == "[mock] hi 23\n"
+    assert process.stdout == "[mock] hi 23\n"
 
 
-def test_the_test_script_passes_with_an_installed_package(installed):
-    """`python tests/test_dynamic_models.py` passes whether the package is editable or installed."""
-    done = subprocess.run(
+def test_the_users_script_passes_with_the_wheel(site_folder):
+    """`python tests/test_dynamic_models.py` passes with the package in the wheel."""
+    process = subprocess.run(
         [sys.executable, "tests/test_dynamic_models.py"],
         cwd=REPOSITORY,
-        env={**os.environ, "PYTHONPATH": str(installed)},
+        env={**os.environ, "PYTHONPATH": str(site_folder)},
         capture_output=True,
         text=True,
         check=False,
     )
 
-    assert done.returncode == 0, done.stdout
-    assert " passed" in done.stdout
+    assert process.returncode == 0, process.stdout
+    assert " passed" in process.stdout

@@ -1,4 +1,4 @@
-"""Running as an unprivileged user, because file modes do not restrict root."""
+"""Run as an unprivileged user, because file modes do not restrict root."""
 
 import contextlib
 import os
@@ -8,7 +8,7 @@ NOBODY = 65534
 
 @contextlib.contextmanager
 def as_nobody():
-    """Act as a user who owns nothing if the tests run as root."""
+    """Become the user `nobody` if the tests run as root."""
     import filelock  # noqa: F401 - imported before root's packages become unreadable
 
     if os.geteuid() != 0:
