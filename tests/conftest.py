@@ -47,7 +47,7 @@ def clean_environment(monkeypatch, tmp_path_factory):
         monkeypatch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
     monkeypatch.setenv("IPYTHONDIR", str(home / "ipython"))
     monkeypatch.chdir(_make_folder(tmp_path_factory, "work-"))
-    # A script's folder can be a project, and the test runner may be in this repository.
+    # The folder of the main script is searched for a project; pytest's may be this repository.
     monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
     yield home
     engine_pool.reset()

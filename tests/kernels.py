@@ -179,7 +179,7 @@ class Kernel:
         while not outcome.reply:
             message = self.client.get_shell_msg(timeout=timeout)
             replied_outcome = self._outcomes.get(message["parent_header"]["msg_id"])
-            if replied_outcome is not None:  # the client's own requests are answered here too
+            if replied_outcome is not None:  # replies to the client's own requests have no outcome
                 replied_outcome.reply = message["content"]
         return outcome
 

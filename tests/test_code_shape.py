@@ -251,7 +251,7 @@ def find_stale_docstrings():
                 }
                 unknown = _described_names(node, "Args") - names
             elif isinstance(node, ast.ClassDef):
-                # Those of `__init__`, and the fields of a dataclass, are described in the class.
+                # The docstring of a class describes the arguments of `__init__` and the attributes.
                 inner_nodes = list(ast.walk(node))
                 names = {
                     inner_node.arg for inner_node in inner_nodes if isinstance(inner_node, ast.arg)
@@ -435,7 +435,7 @@ def test_a_small_module_with_one_importer_is_found(monkeypatch):
     assert [line for line in find_small_single_use_modules() if "new.py" in line] != []
 
 
-if __name__ == "__main__":  # print the measurements, for reviewing a change
+if __name__ == "__main__":  # print the measurements for a review
     functions = [
         module.count_code_lines(function)
         for module in MODULES.values()

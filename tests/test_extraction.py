@@ -65,7 +65,7 @@ def test_a_text_without_json_raises_a_value_error(text):
 
 @given(JSON, st.sampled_from(["", "Here it is: ", "# A\n"]), st.sampled_from(["", "\nDone."]))
 def test_any_fenced_document_is_parsed(value, prefix, suffix):
-    """A JSON document in a fence is parsed, whatever text surrounds it."""
+    """A JSON document in a fence is parsed, regardless of the text around it."""
     text = f"{prefix}\n```json\n{json.dumps(value, indent=1)}\n```{suffix}"
     assert extraction.extract_json(text) == value
 

@@ -102,5 +102,5 @@ def test_an_invalid_image_is_refused(source, message):
 
 
 def test_the_repr_of_an_image_contains_no_bytes():
-    """The repr of an image is short and has none of its bytes."""
+    """The repr of an image is short and does not contain its bytes."""
     assert repr(Image("image/png", PNG)) == f"Image('image/png', {len(PNG)} bytes)"

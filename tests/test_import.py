@@ -119,7 +119,7 @@ def test_no_public_name_becomes_a_module():
     packages = [gatewayx_nb]
     path, prefix = gatewayx_nb.__path__, "gatewayx_nb."
     for module in pkgutil.walk_packages(path, prefix, onerror=lambda _: None):
-        if module.name.startswith("gatewayx_nb.server"):  # it needs the extra of its name
+        if module.name.startswith("gatewayx_nb.server"):  # needs the extra `server`
             continue
         imported_module = importlib.import_module(module.name)
         if module.ispkg:

@@ -39,7 +39,7 @@ _FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    # Requests to other hosts are visible as requests, but fail.
+    # Requests to other hosts fail, but the page reports them.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]
 _SETTINGS = {
@@ -139,7 +139,7 @@ class Lab:
             "LabApp.expose_app_in_browser": True,
         }
         arguments = [f"--{name}={value}" for name, value in options.items()]
-        # The lab ends if pytest is killed; kernels watch for that themselves.
+        # JupyterLab ends if pytest is killed; kernels end with JupyterLab.
         wrapper = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
         return [*wrapper, sys.executable, "-m", "jupyterlab", *arguments]
 

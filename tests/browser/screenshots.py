@@ -1,6 +1,6 @@
 """Take the README's screenshot: the comparison view in JupyterLab, with real answers.
 
-python -m tests.browser.screenshots PICTURE    # `local` answers, and `mock` that says back
+python -m tests.browser.screenshots PICTURE    # answers of `local` and `mock`
 """
 
 import sys

@@ -19,7 +19,7 @@ ENGINE_BODY = """\
         import asyncio
         from gatewayx_nb.llm_engines import Chunk
 
-        words, pause = (request.model + " says **this** and goes on ").split(" "), 0.0
+        words, pause = (request.model + " says **this** and continues ").split(" "), 0.0
         if request.messages[0].content == "slowly":
             words, pause = words * 100, 0.05
         for word in words:
@@ -41,7 +41,7 @@ CELLS = [
     "hostile = gx.compare_view('0', ['evil', 'evil'])\nhostile",
     "picker = gx.picker()\npicker",
     "picker.value",
-    "%gatewayx compare say:kept say:mine",
+    "%gatewayx compare say:first say:second",
     "import time\ntime.sleep(3)",
 ]
 (
@@ -191,7 +191,7 @@ def test_names_are_hidden_until_the_vote(page):
     press_button(view, "Run")
     names = view.locator(".gatewayx-label")
     expect(names).to_have_text(["Model A", "Model B", "Model C"])
-    expect(find_answers(view)).to_contain_text(["says this and goes on"] * 3)
+    expect(find_answers(view)).to_contain_text(["says this and continues"] * 3)
     assert "unpriced" not in "".join(find_answers(view).all_inner_texts())
     press_button(view, "Tie")
     expect(names).not_to_contain_text(["Model A"])
@@ -312,10 +312,10 @@ def test_the_last_answers_remain_without_a_kernel(page, lab):  # noqa: F811
     view = find_view(page, SAVED_VIEW_INDEX)
     view.get_by_label("Prompt").fill("Save this")
     press_button(view, "Run")
-    expect(find_answers(view).nth(1)).to_contain_text("mine says")
+    expect(find_answers(view).nth(1)).to_contain_text("second says")
     snapshot = page.cell(SAVED_VIEW_INDEX).locator(".gatewayx-twin")
     expect(snapshot).to_be_hidden()
-    expect(snapshot).to_contain_text("mine says")
+    expect(snapshot).to_contain_text("second says")
     page.command("docmanager:save")
     page.restart()
 
@@ -325,5 +325,5 @@ def test_the_last_answers_remain_without_a_kernel(page, lab):  # noqa: F811
 
     page.open(lab)
     expect(snapshot).to_be_visible()
-    expect(snapshot).to_contain_text("mine says")
+    expect(snapshot).to_contain_text("second says")
     expect(snapshot).to_contain_text("Save this")

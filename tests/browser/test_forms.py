@@ -180,7 +180,7 @@ def test_an_html_page_runs_no_scripts_and_loads_nothing(page, listener):
     colour_script = "element => getComputedStyle(element).color"
     assert frame.locator("h1").evaluate(colour_script) == "rgb(0, 128, 128)"
     frame.locator("h1").click()
-    page.tab.wait_for_timeout(500)  # gives automatic loads enough time
+    page.tab.wait_for_timeout(500)  # enough time for automatic requests
     with pytest.raises(BlockingIOError):
         listener.accept()
     assert page.tab.evaluate("window.harmed") is None

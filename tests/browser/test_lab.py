@@ -198,7 +198,7 @@ def test_a_hostile_answer_is_inert(page):
     page.run(HOSTILE_INDEX)
     output = page.output(HOSTILE_INDEX)
     output.hover()
-    page.tab.wait_for_timeout(500)  # gives automatic loads enough time
+    page.tab.wait_for_timeout(500)  # enough time for automatic requests
 
     hrefs = [link.get_attribute("href") for link in output.locator("a").all()]
     assert hrefs == ["https://example.org/fine"]

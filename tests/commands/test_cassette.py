@@ -59,8 +59,8 @@ def test_the_default_path_is_beside_the_notebook(session):
     assert session.pool.active_cassette.speed == 2
 
 
-def test_an_invalid_cassette_leaves_the_open_one_open(session):
-    """An invalid mode or file raises an error, and the open cassette stays open."""
+def test_an_invalid_cassette_does_not_close_the_open_one(session):
+    """An invalid mode or file raises an error and does not close the open cassette."""
     commands.run(session, "cassette a.jsonl")
     Path("b.jsonl").write_text("hello")
     for line, error_class in (("--mode rekord", UsageError), ("b.jsonl", ConfigError)):

@@ -117,7 +117,7 @@ def test_a_dataframe_has_a_row_for_each_answer():
 
 
 def test_a_dataframe_of_errors_has_the_same_dtypes():
-    """A DataFrame of errors has the dtypes of one of replies, so that they can be concatenated."""
+    """A DataFrame of errors has the same dtypes as one of replies, so they can be joined."""
     replies_frame = _compare(_reply(cost="1", output_tokens=1)).to_frame()
     errors_frame = _compare(MissingKeyError("no key."), references=["grok:grok-4"]).to_frame()
 

@@ -45,5 +45,5 @@ def test_an_invalid_field_raises_an_error_with_its_label(name, text, message):
 
 
 def test_inputs_are_lines():
-    """Each line is an input; lines are stripped, and empty ones are ignored."""
+    """Each line is an input; lines are stripped, and empty lines are ignored."""
     assert parse_inputs(" a b \n\n c\n") == ("a b", "c")

@@ -61,8 +61,8 @@ def test_every_word_of_a_search_must_match(catalog):
     assert "grok" in names(catalog.search("no key"))
 
 
-def test_selected_items_stay_listed(catalog):
-    """Selected models stay listed above the matches, even if their engine is gone."""
+def test_selected_models_remain_listed(catalog):
+    """Selected models are listed above the matches, even if their engine was removed."""
     assert names(catalog.search("mock", ["mine", "mock"])) == ["mine", "mock"]
     assert catalog.search("mock", ["lost:one"])[0] == CatalogItem(
         "lost:one", is_ready=False, state="gone", remedy="`gatewayx_nb.status()` lists the engines."

@@ -93,9 +93,9 @@ def test_an_invalid_request_is_refused_before_anything_is_sent(
 
 
 def test_stopping_a_column_does_not_affect_others(project):
-    """A stopped column keeps its partial answer and closes its socket; others continue.
+    """A stopped column keeps its partial answer and closes its socket; other columns continue.
 
-    It can be retried.
+    The stopped column can be retried.
     """
     partial_answer = [
         Send(stream_head()),

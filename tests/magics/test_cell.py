@@ -57,7 +57,7 @@ def test_a_cancelled_cell_raises_and_keeps_the_partial_answer(run_cell):
     """
     run_in_kernel, view, bound_replies = run_cell
 
-    # A KeyboardInterrupt that leaves a task ends its event loop; IPython catches it in the task.
+    # A KeyboardInterrupt that leaves a task ends its event loop; as IPython does, catch it there.
     async def cancel_cell():
         task = asyncio.ensure_future(_traceback_of(run_in_kernel("mock -p rate=20", "word " * 100)))
         while not any(view.texts):

@@ -84,7 +84,7 @@ def test_an_invalid_line_sends_nothing(shell, capsys, line, message):
     assert "_reply" not in shell.user_ns
 
 
-def test_one_unknown_name_is_a_column(shell, capsys):
+def test_a_single_unknown_name_is_a_column(shell, capsys):
     """A single unknown name becomes a column whose error suggests the nearest name."""
     shell.ask("%%gatewayx mock gork\nhi")
 

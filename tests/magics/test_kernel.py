@@ -346,7 +346,7 @@ def test_a_second_stop_has_no_effect(kernel, provider, syntax):
     ],
 )
 def test_stop_aborts_the_next_cell(kernel, code):
-    """A cell that is queued behind a stopped one does not run, so Stop ends Run All."""
+    """A cell that is queued after a stopped cell does not run, so Stop ends Run All."""
     cell = kernel.start(code)
     next_cell = kernel.start("%%gatewayx mock\nnext")
     kernel.read_until(lambda outcome: len(outcome.displays) > 2, cell)
@@ -508,7 +508,7 @@ def test_the_waiting_message_disappears_after_the_last_retry(kernel, prefix):
     assert "3 attempts · failed" in outcome.last_display["text/html"]
 
 
-def test_cells_run_after_a_stopped_one_and_after_reloading(kernel):
+def test_cells_run_after_stop_and_after_reloading(kernel):
     """After a stopped cell, other cells run and the extension reloads and unloads."""
     cell = kernel.start(SLOW_CELL)
     kernel.read_until(lambda outcome: len(outcome.displays) > 2, cell)

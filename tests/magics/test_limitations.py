@@ -27,7 +27,7 @@ COLAB = (
     ],
 )
 def test_limitations_are_described_in_one_line(ipython, ipykernel, message):
-    """Old versions yield one line about what is limited, current versions none."""
+    """The limitations of old versions are described in one line; current versions have none."""
     assert limitations(ipython, ipykernel) == message
 
 
@@ -37,5 +37,5 @@ def test_the_status_shows_the_limitations(shell):
     assert ("Limited on IPython" in output) == (IPython.version_info < (8, 6))
 
 
-def test_the_examples_in_the_docstrings_hold():
+def test_the_examples_in_docstrings_are_correct():
     assert doctest.testmod(notebook_session).failed == 0

@@ -573,7 +573,7 @@ class Parrot(LLMEngine):
 def test_a_read_only_folder_raises_a_two_line_error(shell, unprivileged, monkeypatch, line):
     """A command that writes into a read-only project or user folder raises a two-line error."""
     (unprivileged / ".env").write_text("XAI_API_KEY=k\n")
-    # A shipped engine would do, unless the repository is in a folder that only root can enter.
+    # A shipped engine cannot be used if the repository is in a folder that only root can enter.
     (unprivileged / "engines").mkdir()
     (unprivileged / "engines" / "parrot_engine.py").write_text(PARROT_ENGINE)
     unprivileged.chmod(0o555)

@@ -19,7 +19,7 @@ def test_a_cell_is_awaited_at_depth_0_only():
 
 
 def test_the_cell_that_loads_the_extension_is_not_counted():
-    """The depth stays 0 at the end of the cell that loads the extension, whose start was missed."""
+    """The depth remains 0 at the end of the cell that loads the extension."""
     depth = Depth()
     depth.leave()
     depth.enter()

@@ -71,7 +71,7 @@ def test_a_typed_key_is_refused_and_removed_from_the_history(shell, cell, capsys
     assert "canary" not in capsys.readouterr().out
 
 
-def test_other_lines_stay_in_the_history(shell, monkeypatch):
+def test_other_cells_are_kept_in_the_history(shell, monkeypatch):
     """Only the cell that holds the key is removed from the history."""
     monkeypatch.setattr("getpass.getpass", lambda _: CANARY)
     shell.ask("%gatewayx key set grok")

@@ -101,7 +101,7 @@ def test_a_broken_file_does_not_affect_other_engines(project, case):
     bad_modules = [
         name for name in set(sys.modules) - modules_before if name.endswith(".bad_engine")
     ]
-    assert len(bad_modules) == 1  # the last, valid one
+    assert len(bad_modules) == 1  # the corrected file
 
 
 @dataclass(frozen=True)
@@ -298,10 +298,10 @@ def test_an_import_that_hangs_is_not_repeated(project, monkeypatch):
         assert pool.ask("x", model="hangs").text == "valid"
 
 
-@pytest.mark.parametrize("create", ["file", "closed"])
-def test_a_folder_that_cannot_be_listed_is_reported(project, create):
+@pytest.mark.parametrize("obstacle", ["file", "no permission"])
+def test_a_folder_that_cannot_be_listed_is_reported(project, obstacle):
     """An engines folder that is a file or unreadable is reported, and shipped engines work."""
-    if create == "file":
+    if obstacle == "file":
         project.engines.rmdir()
         project.engines.write_text("")
     else:

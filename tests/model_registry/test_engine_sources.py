@@ -29,7 +29,7 @@ def _make_pool(project, user_folder, **env):
 
 
 def test_each_source_overrides_later_ones(project, user_folder, tmp_path):
-    """Each source overrides the later ones: once removed, the next one is used."""
+    """A source overrides all later sources; after it is removed, the next source is used."""
     path_folder = tmp_path / "named"
     path_folder.mkdir()
     project_file = project.engine("mock", "x")

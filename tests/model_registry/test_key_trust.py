@@ -150,7 +150,7 @@ def test_a_call_that_would_redirect_a_user_key_is_refused(project, case):
     pool = EnginePool(home=project.root, env=env)
 
     if case.refused:
-        # The hint names a file because a key set in the environment would need trust as well.
+        # The hint names a file because a key in the environment would need trust as well.
         variable = f"GATEWAYX_{case.engine.upper()}_API_KEY"
         expected_message = (
             rf"your own key for '{case.engine}'.*[Ss]et {variable} in the project's config/secrets/"
@@ -207,7 +207,7 @@ CHANGES = [
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.name)
 def test_a_new_host_must_be_trusted_again(project, tmp_path, change):
-    """Trust applies to a scheme, host and port, whatever the path of the base URL."""
+    """Trust applies to a scheme, host and port, with any path in the base URL."""
     env = {GROK_KEY_VARIABLE: "k", "XDG_CONFIG_HOME": str(tmp_path / "user")}
     project.settings(f'engines.grok.base_url = "{UNTRUSTED_URL}"')
     pool = EnginePool(home=project.root, env=env)

@@ -172,7 +172,7 @@ class Engines(RuleBasedStateMachine):
         return "" if name in self.base_urls else None
 
     @invariant()
-    def every_name_resolves_as_expected_engine(self):
+    def every_name_resolves_as_expected(self):
         """Each name is listed, answers, or raises the matching error."""
         if not hasattr(self, "pool"):
             return

@@ -44,7 +44,7 @@ def test_status_does_not_execute_engine_files(project):
 
 
 def test_a_broken_engine_does_not_affect_others(project):
-    """After a failed call, a broken engine is listed with its error; others are unaffected."""
+    """After a failed call, a broken engine is listed with its error; other engines work."""
     project.engine("broken", body="    raise RuntimeError('at import')\n")
     project.engine("working", "works")
     pool = project.pool()

@@ -215,7 +215,7 @@ def test_a_running_call_survives_a_change_to_its_engine(project, change):
 
         _join_retiring_threads(pool)
         if change is _edit_engine:
-            pool.ask("x", model="mine")  # runs on the same event loop, so after the closing
+            pool.ask("x", model="mine")  # runs on the same event loop, after the cleanup
         assert log.read_text() == "closed "
     loaded_modules = [
         name for name in set(sys.modules) - modules_before if name.endswith(".mine_engine")

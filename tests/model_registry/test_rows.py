@@ -91,7 +91,7 @@ def test_a_local_server_is_ready_if_it_answers(project):
             reply = pool.ask("x", model="vllm")
             request_count = len(server.requests)
             states_without_probe = {row.name: row.state for row in pool.status(probe=False)}
-            assert len(server.requests) == request_count  # state of the last probe
+            assert len(server.requests) == request_count  # the state is that of the last probe
         request_body = json.loads(server.requests[-1].body)
 
     assert states_without_probe["vllm"] == "ready"

@@ -90,7 +90,7 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_a_file_of_keys_is_imported(project, tmp_path, case):
-    """Known names are imported, unknown ones are listed, and the file is unchanged."""
+    """Known names are imported, unknown names are listed, and the file is unchanged."""
     source = tmp_path / "source"
     source.write_text(case.text)
     source.chmod(0o644)

@@ -76,8 +76,8 @@ def test_the_file_and_its_folder_are_private(path):
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o660, 0o666])
-def test_a_file_that_others_can_read_is_made_private(path, caplog, monkeypatch, mode):
-    """A file that others can read is changed to mode 0600, with a warning."""
+def test_a_file_that_other_users_can_read_is_made_private(path, caplog, monkeypatch, mode):
+    """The mode of a file that other users can read is changed to 0600, with a warning."""
     _write_private(path, "A=v\n")
     path.chmod(mode)
     monkeypatch.chdir(path.parent)

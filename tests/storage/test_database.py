@@ -79,7 +79,7 @@ def test_a_ledger_of_release_0_1_keeps_working(tmp_path):
 
 
 def test_a_locked_file_is_not_damaged(tmp_path):
-    """A locked file does not count as damaged; one that is not a database does."""
+    """A locked file is not treated as damaged, but a file that is not a database is."""
     assert not database.is_damaged(sqlite3.OperationalError("database is locked"))
     path = tmp_path / "store.sqlite"
     path.write_bytes(b"x" * 5000)

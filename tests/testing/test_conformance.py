@@ -32,14 +32,14 @@ SHIPPED.refresh()
 ROWS = {row.name: row for row in SHIPPED.rows}
 
 
-def _check_broken(path, **keywords):
+def _conformance_error(path, **keywords):
     with pytest.raises(ConformanceError) as error:
         check(path, **keywords)
     return error.value
 
 
 @pytest.fixture(scope="module")
-def find_broken_rules(tmp_path_factory):
+def conformance_error_of(tmp_path_factory):
     """Return a function that returns the conformance error of a source, from a cache."""
     error_by_source = {}
 
@@ -47,16 +47,16 @@ def find_broken_rules(tmp_path_factory):
         if source not in error_by_source:
             path = tmp_path_factory.mktemp("engines") / "bad_engine.py"
             path.write_text(PRELUDE + source)
-            error_by_source[source] = _check_broken(path, ask=ask)
+            error_by_source[source] = _conformance_error(path, ask=ask)
         return error_by_source[source]
 
     return check_source
 
 
 @pytest.mark.parametrize("case", CASES, ids=IDS)
-def test_a_broken_rule_is_reported(find_broken_rules, case):
+def test_a_broken_rule_is_reported(conformance_error_of, case):
     """The report of a broken rule has the rule, the observation and a hint, but not the key."""
-    error = find_broken_rules(case.source, ask=case.ask)
+    error = conformance_error_of(case.source, ask=case.ask)
     (finding,) = [broken_rule for broken_rule in error.broken if broken_rule.rule == case.rule]
 
     assert f"\n* {case.rule}, but {finding.observed}. {finding.hint}" in str(error)
@@ -72,12 +72,13 @@ def test_every_rule_is_broken_by_some_engine():
     assert rules <= {case.rule for case in CASES}
 
 
-def test_a_small_mistake_breaks_few_rules(find_broken_rules):
+def test_a_small_mistake_breaks_few_rules(conformance_error_of):
     """A mistake in a plain engine breaks its own rule and at most one other rule."""
     for case in CASES:
         if case.source.startswith(PLAIN_ENGINE) and not case.ask:
             rules = [
-                broken_rule.rule for broken_rule in find_broken_rules(case.source, ask=False).broken
+                broken_rule.rule
+                for broken_rule in conformance_error_of(case.source, ask=False).broken
             ]
             assert rules[0] == case.rule
             assert len(rules) <= 2
@@ -162,16 +163,16 @@ def test_a_class_can_have_its_own_dialect():
 
     assert repr(check(Own)) == ("own: passes 16 rules; its dialect is unknown; pass `dialect=`")
     assert repr(check(Own(), dialect=CHAT)) == "own: passes 33 rules"
-    assert "truncated stream" not in str(_check_broken(Own, dialect=ANTHROPIC))
+    assert "truncated stream" not in str(_conformance_error(Own, dialect=ANTHROPIC))
 
 
 @pytest.mark.parametrize("name", ["engine.py", "ask_engine.py", "Big_engine.py", "no_engine.py"])
 def test_a_file_that_discovery_ignores_is_reported(tmp_path, name):
-    """A missing file, and one that is not found because of its name, is reported."""
+    """A missing file, and a file with a name that discovery ignores, is reported."""
     if not name.startswith("no"):
         (tmp_path / name).write_text(PRELUDE + PLAIN_ENGINE + GENERATE)
 
-    assert "is found by its name" in str(_check_broken(tmp_path / name))
+    assert "is found by its name" in str(_conformance_error(tmp_path / name))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no file modes")
@@ -180,7 +181,7 @@ def test_a_world_writable_file_is_reported(project):
     path = project.engine("open", "hi")
     path.chmod(0o666)
 
-    assert "is writable by everyone" in str(_check_broken(path))
+    assert "is writable by everyone" in str(_conformance_error(path))
 
 
 def test_an_engine_that_blocks_its_thread_is_reported(project):
@@ -189,7 +190,7 @@ def test_an_engine_that_blocks_its_thread_is_reported(project):
         "slow", body=GENERATE.replace("return prompt", "__import__('time').sleep(8)")
     )
 
-    assert "blocked its thread" in str(_check_broken(path, ask=True, timeout=0.01))
+    assert "blocked its thread" in str(_conformance_error(path, ask=True, timeout=0.01))
 
 
 def test_the_session_in_the_guide_runs(project, monkeypatch):

