@@ -38,6 +38,8 @@ class Portal:
 
     def __init__(self, name: str) -> None:
         self.loop = asyncio.new_event_loop()
+        # A daemon, because an engine that blocks its loop must not keep the interpreter from
+        # exiting.
         self._thread = threading.Thread(target=self._run_loop, name=name, daemon=True)
         self._thread.start()
 
@@ -96,7 +98,7 @@ class Portal:
         Raises:
             TimeoutError: If it took longer than ``timeout`` seconds.
         """
-        call = _CrossLoopCall(coroutine, self.loop, asyncio.get_running_loop())
+        call = _CrossLoopCall(coroutine, self.loop)
         with interruptible():
             async with asyncio.timeout(timeout):
                 return await call.result()
@@ -107,6 +109,7 @@ class Portal:
             return
         with contextlib.suppress(RuntimeError):  # another thread has just closed it
             self.loop.call_soon_threadsafe(self.loop.stop)
+        # An engine may close its own pool, and a thread cannot join itself.
         if self._thread is not threading.current_thread():
             self._thread.join(grace)
 
@@ -116,6 +119,7 @@ class Portal:
         try:
             self.loop.run_forever()
         finally:
+            # Here, because only the loop's own thread may touch its tasks.
             self._cancel_all()
             self.loop.close()
 
@@ -129,21 +133,17 @@ class Portal:
 
 
 class _CrossLoopCall(Generic[T]):
-    """A coroutine that runs on one loop and is awaited on another.
+    """A coroutine that runs on one loop and is awaited on the current one.
 
     `asyncio.run_coroutine_threadsafe` and `asyncio.wrap_future` do this with a third future, whose
     locks double the overhead.
     """
 
-    def __init__(
-        self,
-        work: Coroutine[Any, Any, T],
-        target: asyncio.AbstractEventLoop,
-        caller: asyncio.AbstractEventLoop,
-    ) -> None:
-        self._coroutine, self._target, self._caller = work, target, caller
+    def __init__(self, work: Coroutine[Any, Any, T], target: asyncio.AbstractEventLoop) -> None:
+        self._coroutine, self._target = work, target
+        self._caller = asyncio.get_running_loop()
         self._task: asyncio.Task[T] | None = None
-        self._done = caller.create_future()
+        self._done = self._caller.create_future()
 
     async def result(self) -> T:
         """Await the result; cancelling the awaiting task cancels the coroutine without a wait."""
@@ -210,6 +210,8 @@ class InterruptibleEvent:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        # Taken at once: waiting means acquiring it again, which succeeds after `set` has released
+        # it.
         self._lock.acquire()
 
     def set(self) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from typing_extensions import override
 
 from gatewayx_nb.llm_engines import json_body
-from gatewayx_nb.llm_engines.http import HTTPEngine
+from gatewayx_nb.llm_engines.http import HTTPEngine, system_prompt
 from gatewayx_nb.llm_engines.json_body import as_dict, as_dicts, as_int, as_str
 from gatewayx_nb.llm_engines.tool_calls import ToolCallAssembler
 from gatewayx_nb.replies import Chunk, FinishReason, Usage
@@ -67,6 +67,7 @@ class AnthropicMessagesEngine(HTTPEngine):
     """
 
     path: ClassVar[str] = "v1/messages"
+    # The largest page: https://platform.claude.com/docs/en/api/models-list
     models_path: str = "v1/models?limit=1000"
     key_header: ClassVar[str] = "x-api-key"
     key_prefix: ClassVar[str] = ""
@@ -88,7 +89,7 @@ class AnthropicMessagesEngine(HTTPEngine):
             "messages": [_turn(turn) for turn in request.messages if turn.role != "system"],
         }
         optional = {
-            "system": _system(request),
+            "system": system_prompt(request),
             "temperature": request.temperature,
             "top_p": request.top_p,
             "stop_sequences": list(request.stop) or None,
@@ -96,6 +97,7 @@ class AnthropicMessagesEngine(HTTPEngine):
         }
         payload = json_body.with_options(payload, optional, request.params)
         is_long = (as_int(payload["max_tokens"]) or 0) > _MAX_UNSTREAMED_TOKENS
+        # In this order, so that `params` may contain `stream`.
         return {"stream": request.streamed or is_long} | payload
 
     @override
@@ -173,6 +175,7 @@ class MessagesParser:
         # The counts are running totals, which replace those of the start event.
         self._usage |= {name: value for name, value in usage.items() if value is not None}
         reason = as_str(end.get("stop_reason"))
+        # After some text it is a finish reason: the caller has already seen the text.
         if reason == "refusal" and not self._has_answered:
             raise self._refusal_error(as_dict(end.get("stop_details")))
         self.finished = self.finished or bool(reason)
@@ -181,9 +184,7 @@ class MessagesParser:
 
     def _refusal_error(self, details: dict[str, Any]) -> Exception:
         explanation = as_str(details.get("explanation")) or as_str(details.get("category"))
-        message = (
-            f"the prompt was refused: {explanation}" if explanation else "the prompt was refused."
-        )
+        message = f"the prompt was refused{f': {explanation}' if explanation else '.'}"
         return self._errors.from_body({"error": {"type": "refusal", "message": message}})
 
 
@@ -202,12 +203,6 @@ def usage_of(usage: dict[str, Any]) -> Usage:
     )
 
 
-def _system(request: Request) -> str | None:
-    """Return the system prompt and any system messages, because turns cannot have that role."""
-    turns = (turn.content for turn in request.messages if turn.role == "system")
-    return "\n\n".join(filter(None, (request.system, *turns))) or None
-
-
 def _output_config(request: Request) -> dict[str, Any] | None:
     if request.schema is None:
         return None
@@ -218,6 +213,7 @@ def _turn(message: Message) -> dict[str, Any]:
     if not message.images:
         return {"role": message.role, "content": message.content}
     text = [{"type": "text", "text": message.content}] if message.content else []
+    # Images first, as recommended: https://platform.claude.com/docs/en/build-with-claude/vision
     return {"role": message.role, "content": [*map(_image, message.images), *text]}
 
 

@@ -42,6 +42,7 @@ class CohereChatEngine(HTTPEngine):
     models_path: str = "v1/models?page_size=1000&endpoint=chat"
     features = frozenset({"system", "history", "images", "schema", "embed"})
     prices: ClassVar[str] = "cohere"
+    # The maximum of one request: https://docs.cohere.com/reference/embed
     embedding_batch: ClassVar[int] = 96
 
     @override
@@ -74,6 +75,7 @@ class CohereChatEngine(HTTPEngine):
     async def embed(self, texts: Sequence[str], model: str) -> list[list[float]]:
         payload = {
             "model": model,
+            # Required since version 3 of the models: https://docs.cohere.com/reference/embed
             "input_type": "search_document",
             "texts": list(texts),
             "embedding_types": ["float"],
@@ -93,6 +95,7 @@ class CohereParser:
 
     def feed(self, data: str) -> Iterator[Chunk]:
         """Yield the chunks of one event's data, or of a whole body, which has no ``type``."""
+        # Not in Cohere's API, but added by proxies.
         if data.startswith("[DONE]"):
             return
         body = json_body.parse(data)

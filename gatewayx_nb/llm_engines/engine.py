@@ -88,6 +88,7 @@ class LLMEngine:
             messages=tuple(messages),
             model=kwargs.pop("model", None) or self.model_name,
             stop=tuple(kwargs.pop("stop", ())),
+            # Whatever is left; the named options have been removed above.
             params=kwargs,
             streamed=False,
             **request_fields,
@@ -106,6 +107,7 @@ class LLMEngine:
                 with the prefix with which some engines report a failure.
         """
         keywords = request.keywords()
+        # Only if it differs, so that a simple engine need not accept `model`.
         if request.model and request.model != self.model_name:
             keywords["model"] = request.model
         answer = await self.generate(request.prompt, **keywords)

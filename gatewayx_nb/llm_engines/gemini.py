@@ -12,7 +12,7 @@ from urllib.parse import quote
 from typing_extensions import override
 
 from gatewayx_nb.llm_engines import embedding_request, json_body
-from gatewayx_nb.llm_engines.http import HTTPEngine
+from gatewayx_nb.llm_engines.http import HTTPEngine, system_prompt
 from gatewayx_nb.llm_engines.json_body import as_dict, as_dicts, as_int, as_str
 from gatewayx_nb.messages import Image, Message, ToolCall
 from gatewayx_nb.replies import Chunk, FinishReason, Usage
@@ -58,6 +58,7 @@ class GeminiEngine(HTTPEngine):
     def __init__(self, api_key: str = "", *, version: str = "v1beta", **kwargs: Any) -> None:  # noqa: ANN401
         super().__init__(api_key, **kwargs)
         self.version = version
+        # The largest page: https://ai.google.dev/api/models#method:-models.list
         self.models_path = f"{version}/models?pageSize=1000"
 
     @override
@@ -69,17 +70,14 @@ class GeminiEngine(HTTPEngine):
     @override
     def payload(self, request: Request) -> dict[str, Any]:
         turns = [turn for turn in request.messages if turn.role != "system"]
-        # Contents have only the roles "user" and "model".
-        system_turns = [turn.content for turn in request.messages if turn.role == "system"]
-        system = [request.system, *system_turns] if request.system else system_turns
+        system = system_prompt(request)  # contents have only the roles "user" and "model"
         settings = {name: value for name, value in _settings(request).items() if value is not None}
         optional = {
-            "systemInstruction": _text_content("user", "\n\n".join(system)) if system else None,
+            "systemInstruction": _text_content("user", system) if system else None,
             "generationConfig": settings or None,
         }
-        return json_body.with_options(
-            {"contents": list(map(_content, turns))}, optional, request.params
-        )
+        payload = {"contents": list(map(_content, turns))}
+        return json_body.with_options(payload, optional, request.params)
 
     @override
     def parser(self, errors: ProviderErrors) -> Parser:
@@ -118,6 +116,7 @@ class GeminiParser:
         if data.startswith("[DONE]"):  # added by proxies
             return
         if data.lstrip().startswith("["):
+            # In an object, because `json_body.parse` accepts nothing else.
             data = f'{{"all":{data}}}'
             bodies = as_dicts(json_body.parse(data).get("all"))
         else:
@@ -128,6 +127,7 @@ class GeminiParser:
     def _body(self, body: dict[str, Any]) -> Iterator[Chunk]:
         if body.get("error"):
             raise self._errors.from_body(body)
+        # Every event repeats them; one chunk is enough.
         ids = as_str(body.get("modelVersion")), as_str(body.get("responseId"))
         if ids != self._response_ids:
             self._response_ids = ids
@@ -138,10 +138,8 @@ class GeminiParser:
                 yield from self._candidate(candidate)
         usage = as_dict(body.get("usageMetadata"))
         if usage or (is_first and self.finished):
-            yield Chunk(
-                usage=usage_of(usage) if usage else None,
-                raw=body if is_first and self.finished else None,
-            )
+            raw = body if is_first and self.finished else None
+            yield Chunk(usage=usage_of(usage) if usage else None, raw=raw)
         if not body.get("candidates"):
             self._check_prompt(as_dict(body.get("promptFeedback")))
 
@@ -164,6 +162,7 @@ class GeminiParser:
             yield Chunk(reasoning=text) if part.get("thought") else Chunk(text=text)
         if call := as_dict(part.get("functionCall")):
             self._has_tool_calls = True
+            # The arguments arrive whole and as an object; all other APIs send JSON text in pieces.
             arguments = json.dumps(as_dict(call.get("args")), ensure_ascii=False)
             id_and_name = as_str(call.get("id")), as_str(call.get("name"))
             yield Chunk(tool_calls=(ToolCall(*id_and_name, arguments),))

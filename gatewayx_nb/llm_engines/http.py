@@ -137,6 +137,8 @@ class HTTPEngine(LLMEngine, ABC):
                     if chunk.text:  # before any text, a model may think for minutes
                         response.start_read_timeout()
                     yield chunk
+        # A closed connection looks like the end of a stream; only the end marker shows the
+        # difference.
         if not parser.finished:
             raise errors.truncated()
 
@@ -158,6 +160,12 @@ class HTTPEngine(LLMEngine, ABC):
     async def cleanup(self) -> None:
         if self._client is not None:
             await self._client.aclose()
+
+
+def system_prompt(request: Request) -> str | None:
+    """Return the system prompt and any system messages, for APIs whose turns lack that role."""
+    turns = (turn.content for turn in request.messages if turn.role == "system")
+    return "\n\n".join(filter(None, (request.system, *turns))) or None
 
 
 def _headers_chunk(response: Response) -> Chunk:

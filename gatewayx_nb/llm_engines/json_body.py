@@ -77,6 +77,7 @@ def as_str(value: object) -> str:
 
 def as_int(value: object) -> int | None:
     """Return the value if it is a plausible number of tokens, otherwise ``None``."""
+    # Cohere sends token counts as floats, such as `3.0`.
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     return int(value) if 0 <= value < _MAX_TOKENS else None
@@ -109,10 +110,8 @@ def provider_error(data: bytes) -> tuple[str | None, str]:
 
     A body that is not a JSON object has no code. Gemini wraps an error in a list of one.
     """
-    try:
-        return error_code_and_message(_error_body(data))
-    except ProviderError:
-        return None, "the body is not JSON"
+    body = _error_body(data)
+    return (None, "the body is not JSON") if body is None else error_code_and_message(body)
 
 
 def error_code_and_message(body: Mapping[str, Any]) -> tuple[str | None, str]:
@@ -125,6 +124,7 @@ def error_code_and_message(body: Mapping[str, Any]) -> tuple[str | None, str]:
     """
     inner = as_dict(body.get("error")) or body
     details = as_dicts(inner.get("details"))  # a list at Google, an object at Anthropic
+    # From the most specific to the most general.
     codes = (
         _daily_quota(details),
         *(detail.get("reason") for detail in details),
@@ -152,10 +152,7 @@ def _daily_quota(details: list[dict[str, Any]]) -> str | None:
 
 def rejected_param(data: bytes) -> tuple[str, str]:
     """Return the parameter named by an error body, or ``""``, and the error message."""
-    try:
-        body = _error_body(data)
-    except ProviderError:
-        return "", ""
+    body = _error_body(data) or {}
     inner = as_dict(body.get("error")) or body
     return as_str(inner.get("param")), error_code_and_message(body)[1]
 
@@ -166,16 +163,18 @@ def retry_delay(data: bytes) -> float | None:
     ``details`` holds a ``google.rpc.RetryInfo`` with a ``retryDelay`` such as ``"27s"``
     (https://cloud.google.com/apis/design/errors).
     """
-    try:
-        details = as_dicts(as_dict(_error_body(data).get("error")).get("details"))
-    except ProviderError:
-        return None
+    error = as_dict((_error_body(data) or {}).get("error"))
+    details = as_dicts(error.get("details"))
     delays = (as_str(detail.get("retryDelay")) for detail in details)
     match = next((_DELAY.fullmatch(delay) for delay in delays if delay), None)
     return float(match.group(1)) if match else None
 
 
-def _error_body(data: bytes) -> dict[str, Any]:
+def _error_body(data: bytes) -> dict[str, Any] | None:
+    """Return the JSON object in an error body; ``None`` if there is none."""
     stripped = data.strip()
     is_list = stripped.startswith(b"[") and stripped.endswith(b"]")
-    return parse(stripped[1:-1] if is_list else stripped)
+    try:
+        return parse(stripped[1:-1] if is_list else stripped)
+    except ProviderError:
+        return None

@@ -79,6 +79,7 @@ class OpenAICompatibleEngine(HTTPEngine):
         # OpenAI's SDK requests base64 by default; not every server supports that.
         payload = {"model": model, "input": list(texts), "encoding_format": "float"}
         body = await embedding_request.post_json(self, "embeddings", payload, model)
+        # The API numbers the vectors and does not promise an order.
         rows = sorted(as_dicts(body.get("data")), key=lambda row: as_int(row.get("index")) or 0)
         vectors = [row.get("embedding") for row in rows]
         return embedding_request.check_vectors(vectors, texts, self.name)
@@ -139,6 +140,7 @@ class ChatParser:
         call_id, name = as_str(piece.get("id")), as_str(function.get("name"))
         arguments = function.get("arguments")
         text = json.dumps(arguments) if isinstance(arguments, dict) else as_str(arguments)
+        # The calls of a whole body have no index.
         self._calls.add(piece.get("index", position), call_id, name, text)
 
     def _end(self, reason: str) -> Chunk:
@@ -208,5 +210,7 @@ def _part_chunks(parts: list[Any]) -> Iterator[Chunk]:
 def _response_format(request: Request) -> dict[str, Any] | None:
     if request.schema is None:
         return None
+    # The name is required. Without `strict`, the schema is only a recommendation:
+    # https://platform.openai.com/docs/guides/structured-outputs
     schema = {"name": "answer", "schema": dict(request.schema), "strict": True}
     return {"type": "json_schema", "json_schema": schema}

@@ -65,6 +65,7 @@ class OpenAIResponsesEngine(OpenAICompatibleEngine):
 
     @override
     def dialect(self, request: Request) -> Dialect:
+        # A seed of 0 is a seed.
         needs_chat = request.stop or request.seed is not None or CHAT_ONLY & request.params.keys()
         return self if needs_chat or self.api == "chat" else ResponsesDialect()
 
@@ -217,11 +218,8 @@ def _content(turn: Message) -> str | list[dict[str, Any]]:
     if not turn.images:
         return turn.content
     text = [{"type": "input_text", "text": turn.content}] if turn.content else []
-    images = [
-        {"type": "input_image", "image_url": image.address, "detail": "auto"}
-        for image in turn.images
-    ]
-    return [*text, *images]
+    kind = {"type": "input_image", "detail": "auto"}
+    return [*text, *(kind | {"image_url": image.address} for image in turn.images)]
 
 
 def _text_format(request: Request) -> dict[str, Any] | None:

@@ -85,6 +85,7 @@ class ProviderErrors:
         """
         code, message = json_body.error_code_and_message(body)
         inner = as_dict(body.get("error"))
+        # Gemini and OpenRouter send the status as `error.code`; the response itself had status 200.
         status_or_code = status or as_int(inner.get("code")) or 200
         status_note = f" ({status_or_code})" if status_or_code >= FIRST_ERROR_STATUS else ""
         return self._error(f"reported an error{status_note}", status_or_code, code, message, None)
@@ -98,20 +99,15 @@ class ProviderErrors:
             model=self._model,
         )
 
-    def _key_mismatch(self) -> str:
-        """Return a note if the key looks like another engine's key, otherwise an empty string."""
-        vendor = vendor_of_key(self._key)
-        if vendor in (None, self._engine):
-            return ""
-        return f" (the key looks like one for {vendor!r})"
-
     def _error(
         self, outcome: str, status: int, code: str | None, message: str, retry_after: float | None
     ) -> GatewayError:
         error_class = classify(status, code, message)
         text = shorten(redact(message or "no reason given", [self._key]), _MAX_MESSAGE)
-        if error_class is AuthenticationError:
-            text += self._key_mismatch()
+        vendor = vendor_of_key(self._key)
+        if error_class is AuthenticationError and vendor not in (None, self._engine):
+            text += f" (the key looks like one for {vendor!r})"
+        # A hint follows, so the provider's text must end as a sentence.
         punctuation = "" if text.endswith((".", "!", "?", "…")) else "."
         action = _ENGINE_ACTIONS.get(error_class)
         return error_class(

@@ -45,10 +45,8 @@ def rate_limits(headers: Mapping[str, str], now: float) -> RateLimits | None:
 
 
 def _header(headers: Mapping[str, str], quantity: str, resource: str) -> str:
-    header_names = (
-        pattern.format(quantity=quantity, resource=resource) for pattern in _NAME_PATTERNS
-    )
-    return next((headers[name] for name in header_names if name in headers), "").strip()
+    names = (pattern.format(quantity=quantity, resource=resource) for pattern in _NAME_PATTERNS)
+    return next((headers[name] for name in names if name in headers), "").strip()
 
 
 def _count(text: str) -> int | None:
@@ -65,6 +63,7 @@ def _reset(text: str, now: float) -> float | None:
         seconds = float(text)
     else:
         seconds = _seconds_until(text, now)
+    # `float` turns a number of 400 digits into infinity.
     return None if seconds == math.inf else seconds
 
 

@@ -13,6 +13,7 @@ from gatewayx_nb.llm_engines import json_body
 if TYPE_CHECKING:
     from gatewayx_nb.messages import Request
 
+# 422 is Mistral's: https://docs.mistral.ai/api
 _STATUSES = (400, 422)
 
 _PROVIDER_NAMES = {
@@ -35,6 +36,7 @@ def reject_unsupported(request: Request, lacks: frozenset[str], engine: str) -> 
     Raises:
         RejectedParameterError: If there is such a parameter; the error names the first one.
     """
+    # Sorted, so that several parameters always give the same message.
     for name in sorted(lacks):
         if _is_set(request, name):
             raise RejectedParameterError(

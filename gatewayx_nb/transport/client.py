@@ -69,6 +69,8 @@ class HTTPClient:
         url = route.parse_base_url(base_url, engine)
         route.check_host(url, engine, has_key=bool(key), allowed=network.plain_http)
         self._base = url.geturl().rstrip("/")
+        # Compression would delay the chunks of a stream, and a small response could expand to
+        # gigabytes.
         self._headers = {"Accept-Encoding": "identity", "User-Agent": "gatewayx-nb"}
         self._headers |= headers or {}
         self._key = _check_key(key, engine)
@@ -109,6 +111,7 @@ class HTTPClient:
 
     async def aclose(self) -> None:
         """Close all connections. Calls in progress end with a `TransportError`."""
+        # First, so that a call that begins now does not open another transport.
         self._is_closed = True
         if self._transport is not None:
             await self._transport.aclose()
@@ -143,11 +146,9 @@ class HTTPClient:
         """Return a request; the key is added last, so that no other header replaces it."""
         import httpx
 
-        headers = {} if content is None else {"Content-Type": "application/json"}
+        headers = self._headers | ({} if content is None else {"Content-Type": "application/json"})
         # No read timeout here, because a model may think for minutes; see `start_read_timeout`.
-        timeout = dict.fromkeys(("connect", "pool"), self._connect_timeout)
-        extensions = {"timeout": timeout}
-        headers = self._headers | headers
+        extensions = {"timeout": dict.fromkeys(("connect", "pool"), self._connect_timeout)}
         request = httpx.Request(
             method, self._url(path), headers=headers, content=content, extensions=extensions
         )
@@ -302,6 +303,7 @@ def _check_key(key: str, engine: str) -> Secret:
 
 def _encode(payload: Mapping[str, object], engine: str) -> bytes:
     try:
+        # NaN and infinity are not JSON (RFC 8259); providers reject the whole body.
         text = json.dumps(payload, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError) as error:
         raise UsageError(

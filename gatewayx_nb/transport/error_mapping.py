@@ -58,6 +58,7 @@ class TransportErrors:
         detail = next((line for line in map(_one_line, reversed(chain)) if line), "")
         error = self._to_gateway_error(_failure_point(chain), redact(detail, [self.key]))
         names = " from ".join(f"{type(link).__module__}.{type(link).__name__}" for link in chain)
+        # In place of the exceptions themselves, which refer to the request and its headers.
         error.__cause__ = OSError(redact(f"{names}: {detail}", [self.key]))
         return error
 
@@ -100,6 +101,7 @@ class TransportErrors:
     def redirected(self, status: int, location: str) -> ProviderError:
         """Return the error for a redirect."""
         try:
+            # Only the host: a redirect's path or query may contain a token.
             target = urlsplit(location).hostname or self.host
         except ValueError:
             target = "an invalid URL"
@@ -165,35 +167,40 @@ def _failure_points() -> dict[type[BaseException], str]:
     import aiohttp
     import httpx
 
-    return {
-        ForbiddenAddressError: "forbidden",
-        ssl.SSLError: "tls",
-        aiohttp.ClientSSLError: "tls",
-        aiohttp.ServerFingerprintMismatch: "tls",
-        aiohttp.ClientProxyConnectionError: "proxy",
-        aiohttp.ClientHttpProxyError: "proxy",
-        aiohttp.ClientConnectorDNSError: "dns",
-        aiohttp.ClientConnectorError: "connect",
-        aiohttp.ConnectionTimeoutError: "connect",
-        aiohttp.ServerTimeoutError: "silence",
-        aiohttp.ClientConnectionError: "reset",
-        aiohttp.ClientPayloadError: "reset",
-        aiohttp.ClientResponseError: "protocol",
-        aiohttp.InvalidURL: "url",
-        aiohttp.NonHttpUrlClientError: "url",
-        aiohttp.ClientError: "reset",
-        httpx.ConnectTimeout: "connect",
-        httpx.PoolTimeout: "connect",
-        httpx.ConnectError: "connect",
-        httpx.TimeoutException: "silence",
-        httpx.ProxyError: "proxy",
-        httpx.NetworkError: "reset",
-        httpx.UnsupportedProtocol: "url",
-        httpx.InvalidURL: "url",
-        httpx.HTTPError: "protocol",
-        httpx.CookieConflict: "internal",
-        httpx.StreamError: "internal",
+    # The order does not matter, because the class nearest to the exception's own is used.
+    classes: dict[str, tuple[type[BaseException], ...]] = {
+        "forbidden": (ForbiddenAddressError,),
+        "tls": (ssl.SSLError, aiohttp.ClientSSLError, aiohttp.ServerFingerprintMismatch),
+        "proxy": (
+            aiohttp.ClientProxyConnectionError,
+            aiohttp.ClientHttpProxyError,
+            httpx.ProxyError,
+        ),
+        "dns": (aiohttp.ClientConnectorDNSError,),
+        "connect": (
+            aiohttp.ClientConnectorError,
+            aiohttp.ConnectionTimeoutError,
+            httpx.ConnectTimeout,
+            httpx.PoolTimeout,
+            httpx.ConnectError,
+        ),
+        "silence": (aiohttp.ServerTimeoutError, httpx.TimeoutException),
+        "reset": (
+            aiohttp.ClientConnectionError,
+            aiohttp.ClientPayloadError,
+            aiohttp.ClientError,
+            httpx.NetworkError,
+        ),
+        "protocol": (aiohttp.ClientResponseError, httpx.HTTPError),
+        "url": (
+            aiohttp.InvalidURL,
+            aiohttp.NonHttpUrlClientError,
+            httpx.UnsupportedProtocol,
+            httpx.InvalidURL,
+        ),
+        "internal": (httpx.CookieConflict, httpx.StreamError),
     }
+    return {each: code for code, group in classes.items() for each in group}
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

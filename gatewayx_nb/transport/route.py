@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _HOST = re.compile(r"[\w.-]+|[0-9a-f:.]+(%\w+)?", re.IGNORECASE)
 
 # Metadata services of clouds, which return the machine's credentials to any local client.
+# The first is AWS's over IPv6, the second Alibaba Cloud's; 169.254.169.254 is link-local anyway.
+# https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html
 _METADATA = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200")))
 
 
@@ -40,6 +42,7 @@ def parse_base_url(base_url: str, engine: str) -> SplitResult:
         url = urlsplit(base_url.strip())
         has_valid_host = _HOST.fullmatch(url.hostname or "") and url.port != 0
     except ValueError:
+        # `urlsplit` and `port` raise ValueError for an invalid IPv6 address or port.
         url, has_valid_host = SplitResult("", "", "", "", ""), None
     if url.scheme not in {"http", "https"}:
         problem = "must begin with https:// or http://"
@@ -92,6 +95,7 @@ def _parse_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address |
 
 def _is_loopback(host: str) -> bool:
     address = _parse_address(host)
+    # Other names are not looked up: their addresses may be different for the request itself.
     return host == "localhost" if address is None else address.is_loopback
 
 
@@ -137,6 +141,7 @@ def choose_proxy(url: SplitResult, network: Network, engine: str) -> Proxy | Non
     if _is_loopback(host):  # a proxy would connect to its own machine instead
         return None
     proxy = network.proxy
+    # `NO_PROXY`, and on macOS and Windows the exceptions in the system's settings.
     if not proxy and not proxy_bypass(url.netloc):
         proxy = getproxies().get(url.scheme) or getproxies().get("all")
     if not proxy:
@@ -161,6 +166,7 @@ def ssl_context(ca_bundle: str | None) -> ssl.SSLContext:
         ConfigError: If the file cannot be read or contains no certificate.
     """
     context = _system_ssl_context()
+    # The only version that aiohttp speaks; a server could otherwise choose HTTP/2.
     context.set_alpn_protocols(["http/1.1"])
     try:
         if ca_bundle:

@@ -83,6 +83,7 @@ class Decoder:
         """Split off the complete lines; keep the rest until its end arrives."""
         if self._after_cr and block:
             self._after_cr = False
+            # The line feed belongs to the CR at the end of the block before.
             block = block.removeprefix(b"\n")
         if b"\n" not in block and b"\r" not in block:
             self._add_partial(block)
@@ -106,6 +107,7 @@ class Decoder:
     def _events(self, lines: list[bytes]) -> list[ServerSentEvent]:
         events: list[ServerSentEvent] = []
         for line in lines:
+            # Before the line is stored, so that the limit also bounds the memory.
             if self._event_size + len(line) > self._max_bytes:
                 self._overlong = True
             if self._overlong:
@@ -130,6 +132,7 @@ class Decoder:
             line = line.removeprefix(_BYTE_ORDER_MARK)
         field, _, value = line.partition(b":")
         if field == b"data":
+            # At most one space is part of the format; any other belongs to the data.
             self._data.append(value.removeprefix(b" "))
             self._event_size += len(line)
         elif field == b"event":
