@@ -123,6 +123,7 @@ def check(
     identity = _identity(engine)
     dialect = dialect or dialect_of(identity["engine"])
     subject = EngineUnderTest(**identity, key=key, dialect=dialect, timeout=timeout)
+    # Its own loop, because an engine may block it.
     portal = Portal("gatewayx conformance")
     try:
         with Server(subject.respond) as server:
@@ -211,9 +212,8 @@ def _load(path: Path) -> type[LLMEngine]:
     if file is None or file.refusal_reason:
         observed = f"{path.name!r} {file.refusal_reason if file else 'does not exist'}"
         hint = f"Name it `<name>{SUFFIX}` and make it writable only by you: `chmod go-w {path}`."
-        raise ConformanceError(
-            path.name, (BrokenRule("an engine file is found by its name", observed, hint),)
-        )
+        broken = BrokenRule("an engine file is found by its name", observed, hint)
+        raise ConformanceError(path.name, (broken,))
     try:
         return load(file).engine
     except EngineLoadError as error:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, get_args
 from gatewayx_nb.llm_engines import FEATURES, Chunk, FinishReason, Reply
 from gatewayx_nb.model_registry import StaticMetadataReader
 from gatewayx_nb.testing.steps import ReceivedRequest, Stall, WaitForRequests
-from gatewayx_nb.testing.subject import PROMPT, EngineUnderTest, Rule
+from gatewayx_nb.testing.subject import PROMPT, EngineUnderTest, Rule, rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,9 +21,23 @@ if TYPE_CHECKING:
 _GRACE = 2.0
 """Maximum seconds until a cancelled call ends."""
 
+CONTRACT: list[Rule] = []
+"""Rules that need no call."""
+
+LAST: list[Rule] = []
+"""Rules that leave the engine unusable."""
+
+ANSWERS: list[Rule] = []
+"""Rules for an engine that replies."""
+
 _PROMPTS = ("one and then some", "two and then more")
 
 
+@rule(
+    CONTRACT,
+    "`requires_key` in the source equals the class attribute",
+    "Write `requires_key = False` in the class body, and nowhere else.",
+)
 async def _check_literal(subject: EngineUnderTest) -> str | None:
     if subject.path is None:
         return None
@@ -32,6 +46,11 @@ async def _check_literal(subject: EngineUnderTest) -> str | None:
     return None if literal is actual else f"the source has {literal}, the class {actual!r}"
 
 
+@rule(
+    CONTRACT,
+    "`features` is a frozenset of known names",
+    f"The names are {', '.join(sorted(FEATURES))}.",
+)
 async def _features(subject: EngineUnderTest) -> str | None:
     features: object = subject.engine.features
     if not isinstance(features, (frozenset, set)):
@@ -40,38 +59,55 @@ async def _features(subject: EngineUnderTest) -> str | None:
     return f"it contains {', '.join(unknown)}" if unknown else None
 
 
+@rule(
+    CONTRACT,
+    "`model_name` is a str",
+    "Set it to the model to call when only the engine's name is used.",
+)
 async def _model_name(subject: EngineUnderTest) -> str | None:
     name: object = subject.engine.model_name
     return None if isinstance(name, str) else f"it is {name!r}"
 
 
+@rule(
+    CONTRACT,
+    "`generate` accepts any keyword argument",
+    "End its parameters with `**kwargs`, which receives a caller's `params`.",
+)
 async def _keywords(subject: EngineUnderTest) -> str | None:
     parameters = inspect.signature(subject.type.generate).parameters.values()
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
     return None if takes_any else f"it is `generate{inspect.signature(subject.type.generate)}`"
 
 
+@rule(CONTRACT, "the methods that a pool awaits are `async def`", "Write `async` before `def`.")
 async def _coroutines(subject: EngineUnderTest) -> str | None:
     names = ("generate", "generate_response", "health_check", "cleanup", "models", "embed")
     sync = [name for name in names if not inspect.iscoroutinefunction(getattr(subject.type, name))]
     return f"{', '.join(sync)} is not" if sync else None
 
 
+@rule(
+    CONTRACT,
+    "`get_cost_per_token` returns dollars or None",
+    "Return a float >= 0, or None if the price is unknown.",
+)
 async def _price(subject: EngineUnderTest) -> str | None:
     price: object = subject.engine.get_cost_per_token()
     is_number = isinstance(price, (int, float)) and not isinstance(price, bool) and price >= 0
     return None if price is None or is_number else f"it returned {price!r}"
 
 
+@rule(
+    CONTRACT,
+    "the engine does not expose its key",
+    "Store it only in `self.api_key`, and add it to a header when a request is made.",
+)
 async def _secret(subject: EngineUnderTest) -> str | None:
     engine = subject.engine
-    representations = {
-        "repr()": repr(engine),
-        "str()": str(engine),
-        "vars()": repr(vars(engine)),
-        "a pickle": _pickled(engine),
-    }
-    leaks = [name for name, text in representations.items() if subject.key in text]
+    shown = {"repr()": repr(engine), "str()": str(engine), "vars()": repr(vars(engine))}
+    shown["a pickle"] = _pickled(engine)
+    leaks = [name for name, text in shown.items() if subject.key in text]
     return f"{', '.join(leaks)} contains it" if leaks else None
 
 
@@ -82,6 +118,11 @@ def _pickled(engine: object) -> str:
         return ""
 
 
+@rule(
+    LAST,
+    "`cleanup` can run twice, and before any call",
+    "Close what is open, then drop the reference.",
+)
 async def _cleanup(subject: EngineUnderTest) -> str | None:
     # A new engine has made no calls; the tested one has made those of the earlier rules.
     for engine in (subject.create(), subject.engine):
@@ -90,53 +131,9 @@ async def _cleanup(subject: EngineUnderTest) -> str | None:
     return None
 
 
-CONTRACT = (
-    Rule(
-        "`requires_key` in the source equals the class attribute",
-        "Write `requires_key = False` in the class body, and nowhere else.",
-        _check_literal,
-    ),
-    Rule(
-        "`features` is a frozenset of known names",
-        f"The names are {', '.join(sorted(FEATURES))}.",
-        _features,
-    ),
-    Rule(
-        "`model_name` is a str",
-        "Set it to the model to call when only the engine's name is used.",
-        _model_name,
-    ),
-    Rule(
-        "`generate` accepts any keyword argument",
-        "End its parameters with `**kwargs`, which receives a caller's `params`.",
-        _keywords,
-    ),
-    Rule(
-        "the methods that a pool awaits are `async def`", "Write `async` before `def`.", _coroutines
-    ),
-    Rule(
-        "`get_cost_per_token` returns dollars or None",
-        "Return a float >= 0, or None if the price is unknown.",
-        _price,
-    ),
-    Rule(
-        "the engine does not expose its key",
-        "Store it only in `self.api_key`, and add it to a header when a request is made.",
-        _secret,
-    ),
+@rule(
+    ANSWERS, "`stream` yields Chunks with text", "Yield `Chunk(text=…)`; raise an error on failure."
 )
-"""Rules that need no call."""
-
-LAST = (
-    Rule(
-        "`cleanup` can run twice, and before any call",
-        "Close what is open, then drop the reference.",
-        _cleanup,
-    ),
-)
-"""Rules that leave the engine unusable."""
-
-
 async def _chunks(subject: EngineUnderTest) -> str | None:
     outcome = await subject.ask()
     wrong_types = [type(chunk).__name__ for chunk in outcome.chunks if not isinstance(chunk, Chunk)]
@@ -145,6 +142,11 @@ async def _chunks(subject: EngineUnderTest) -> str | None:
     return None if outcome.text else "it yielded no text"
 
 
+@rule(
+    ANSWERS,
+    "a reply ends with a finish reason",
+    f"Yield `Chunk(finish_reason=…)` last: {', '.join(get_args(FinishReason))}.",
+)
 async def _finish_reason(subject: EngineUnderTest) -> str | None:
     chunks = (await subject.ask()).chunks
     reasons = [chunk.finish_reason for chunk in chunks]
@@ -157,6 +159,7 @@ async def _finish_reason(subject: EngineUnderTest) -> str | None:
     return "text follows it" if later else None
 
 
+@rule(ANSWERS, "`generate` returns a str or a Reply", "Return the text.")
 async def _generate(subject: EngineUnderTest) -> str | None:
     async with asyncio.timeout(subject.timeout):
         answer: object = await subject.engine.generate(PROMPT)
@@ -165,6 +168,11 @@ async def _generate(subject: EngineUnderTest) -> str | None:
     return None if str(answer) else "it returned an empty str"
 
 
+@rule(
+    ANSWERS,
+    "concurrent streams do not mix",
+    "Keep the state of a call in local variables, not on `self`.",
+)
 async def _concurrent_streams(subject: EngineUnderTest) -> str | None:
     if subject.dialect and subject.server:
         subject.script = _by_prompt(subject.dialect, len(subject.server.requests) + 2)
@@ -208,6 +216,11 @@ async def _interleaved(subject: EngineUnderTest) -> list[str]:
     return texts
 
 
+@rule(
+    ANSWERS,
+    "a cancelled stream ends",
+    "Let CancelledError propagate: never catch BaseException, nor await in a `finally`.",
+)
 async def _cancellation(subject: EngineUnderTest) -> str | None:
     if subject.dialect:
         steps = list(subject.dialect.stream(*subject.dialect.events))
@@ -238,40 +251,10 @@ def _unexpected_error(task: asyncio.Task[None]) -> str | None:
     return f"it raised {error!r}" if error else None
 
 
+@rule(ANSWERS, "a cancelled stream closes its connection", "Read the response within `async with`.")
 async def _closed_connection(subject: EngineUnderTest) -> str | None:
     await _cancellation(subject)
     if subject.server is None:
         return None
     closed = subject.server.requests[-1].closed
     return None if await asyncio.to_thread(closed.wait, _GRACE) else "it stayed open"
-
-
-ANSWERS = (
-    Rule(
-        "`stream` yields Chunks with text",
-        "Yield `Chunk(text=…)`; raise an error on failure.",
-        _chunks,
-    ),
-    Rule(
-        "a reply ends with a finish reason",
-        f"Yield `Chunk(finish_reason=…)` last: {', '.join(get_args(FinishReason))}.",
-        _finish_reason,
-    ),
-    Rule("`generate` returns a str or a Reply", "Return the text.", _generate),
-    Rule(
-        "concurrent streams do not mix",
-        "Keep the state of a call in local variables, not on `self`.",
-        _concurrent_streams,
-    ),
-    Rule(
-        "a cancelled stream ends",
-        "Let CancelledError propagate: never catch BaseException, nor await in a `finally`.",
-        _cancellation,
-    ),
-    Rule(
-        "a cancelled stream closes its connection",
-        "Read the response within `async with`.",
-        _closed_connection,
-    ),
-)
-"""Rules for an engine that replies."""

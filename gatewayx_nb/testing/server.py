@@ -22,6 +22,7 @@ import contextlib
 import socket
 import struct
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.testing.steps import (
@@ -69,6 +70,7 @@ class Server:
     ) -> None:
         self._scripts, self._tls, self._greeting = scripts, tls, greeting
         self._listening = threading.Event()
+        # In a thread, because the client under test may block its own loop.
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
         self.port = self.connections = self.open = 0
         self.requests: list[ReceivedRequest] = []
@@ -155,51 +157,48 @@ class _EndedError(Exception):
     """The script itself ended the connection."""
 
 
+@dataclass(frozen=True, slots=True)
 class _Exchange:
     """One script being played to one peer."""
 
-    def __init__(
-        self,
-        server: Server,
-        request: ReceivedRequest,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-    ) -> None:
-        self._server, self._request, self._reader, self._writer = server, request, reader, writer
+    server: Server
+    request: ReceivedRequest
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
 
     async def play(self, script: Sequence[Step]) -> None:
         try:
             for step in script:
                 await self._run_step(step)
         except ConnectionError:
-            self._request.close()
+            self.request.close()
             raise
 
     async def _run_step(self, step: Step) -> None:  # noqa: C901 - one case per step
         match step:
             case Send(data):
-                self._writer.write(data)
-                await self._writer.drain()
+                self.writer.write(data)
+                await self.writer.drain()
             case Split(data, size):
                 for start in range(0, len(data), size):
-                    self._writer.write(data[start : start + size])
-                    await self._writer.drain()
+                    self.writer.write(data[start : start + size])
+                    await self.writer.drain()
             case Repeat(data, every):
                 await self._repeat(data, every)
             case Wait(seconds):
                 await asyncio.sleep(seconds)
             case WaitForRequests(requests):
-                await self._server.wait_for_requests(requests)
+                await self.server.wait_for_requests(requests)
             case Stall():
-                while await self._reader.read(65536):
+                while await self.reader.read(65536):
                     pass
                 raise ConnectionResetError
             case CloseConnection():
-                self._writer.close()
-                await self._writer.wait_closed()
+                self.writer.close()
+                await self.writer.wait_closed()
                 raise _EndedError
             case Reset():
-                raw = self._writer.get_extra_info("socket")
+                raw = self.writer.get_extra_info("socket")
                 # With a linger time of zero, closing the socket sends RST instead of FIN.
                 raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 raise _EndedError
@@ -207,20 +206,20 @@ class _Exchange:
                 await self._tunnel(port)
 
     async def _repeat(self, data: bytes, every: float) -> None:
-        closed = asyncio.ensure_future(self._reader.read(1))
+        closed = asyncio.ensure_future(self.reader.read(1))
         # A reset by the peer is expected; retrieving the exception keeps asyncio from logging it.
         closed.add_done_callback(lambda read: read.cancelled() or read.exception())
         while not closed.done():
-            self._writer.write(data)
-            await self._writer.drain()
+            self.writer.write(data)
+            await self.writer.drain()
             await asyncio.wait([closed], timeout=every)
         raise ConnectionResetError
 
     async def _tunnel(self, port: int) -> None:
         reader, writer = await asyncio.open_connection(HOST, port)
         try:
-            self._writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
-            await asyncio.gather(_forward(self._reader, writer), _forward(reader, self._writer))
+            self.writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
+            await asyncio.gather(_forward(self.reader, writer), _forward(reader, self.writer))
         finally:
             writer.transport.abort()
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from gatewayx_nb.testing.server import Server
     from gatewayx_nb.testing.steps import ReceivedRequest, Script, Step
 
+    Check = Callable[["EngineUnderTest"], Awaitable[str | None]]
+
 PROMPT = "Say hello."
 
 
@@ -91,6 +93,7 @@ class EngineUnderTest:
         self.dialect, self.timeout = dialect, timeout
         self.server: Server | None = None
         self.script: Script = []
+        # An instance that was passed cannot be created again, so it also serves as a new one.
         self._instance = self._engine = instance
 
     @property
@@ -154,4 +157,14 @@ class Rule:
 
     text: str
     hint: str
-    check: Callable[[EngineUnderTest], Awaitable[str | None]]
+    check: Check
+
+
+def rule(rules: list[Rule], text: str, hint: str) -> Callable[[Check], Check]:
+    """Return a decorator that adds a check to a list of rules; see `Rule`."""
+
+    def add(check: Check) -> Check:
+        rules.append(Rule(text, hint, check))
+        return check
+
+    return add

@@ -28,7 +28,7 @@ from gatewayx_nb.testing.steps import (
     reply,
     stream_head,
 )
-from gatewayx_nb.testing.subject import Rule
+from gatewayx_nb.testing.subject import Rule, rule
 from gatewayx_nb.transport import MAX_RESPONSE_BYTES
 
 if TYPE_CHECKING:
@@ -38,6 +38,12 @@ if TYPE_CHECKING:
     from gatewayx_nb.testing.server import Server
     from gatewayx_nb.testing.steps import Step
     from gatewayx_nb.testing.subject import CallResult, EngineUnderTest
+
+FAULTS: list[Rule] = []
+"""Rules for all HTTP engines."""
+
+STREAMS: list[Rule] = []
+"""Rules for an engine with a known dialect."""
 
 _WRITE_SIZES = (1, 2, 3, 7, 64)
 """Bytes per write: small ones split characters and field names, larger ones lines."""
@@ -85,6 +91,11 @@ def _unless_raised(outcome: CallResult, *kinds: type[GatewayError]) -> str | Non
     return None if isinstance(outcome.error, kinds) else f"it {outcome}"
 
 
+@rule(
+    FAULTS,
+    "401, 403, 404, 429 and 500 raise the error class for that status",
+    "Create them with `errors.from_response(…)`.",
+)
 async def _statuses(subject: EngineUnderTest) -> str | None:
     for status, kinds in _STATUSES.items():
         outcome = await subject.ask([Send(reply(b'{"error": {"message": "no"}}', status))])
@@ -93,12 +104,14 @@ async def _statuses(subject: EngineUnderTest) -> str | None:
     return None
 
 
+@rule(FAULTS, "a rate limit error has `retry_after`", "Pass `Retry-After` on as `retry_after`.")
 async def _retry_after(subject: EngineUnderTest) -> str | None:
     outcome = await subject.ask([Send(reply(b"{}", 429, retry_after=f"{_RETRY_DELAY:g}"))])
     delay = getattr(outcome.error, "retry_after", None)
     return None if delay == _RETRY_DELAY else f"it is {delay!r}"
 
 
+@rule(FAULTS, "no error contains the key", "Use `redact(text, [self.api_key])`.")
 async def _key_in_errors(subject: EngineUnderTest) -> str | None:
     body = f'{{"error": {{"message": "bad key {subject.key}"}}}}'.encode()
     for script in ([Send(reply(body, 401))], [Send(reply(body))], [Reset()]):
@@ -111,10 +124,12 @@ async def _key_in_errors(subject: EngineUnderTest) -> str | None:
     return None
 
 
+@rule(FAULTS, "an HTML page raises an error", "Parse bodies with `json_body.parse`.")
 async def _page(subject: EngineUnderTest) -> str | None:
     return _unless_raised(await subject.ask([Send(html())]), GatewayError)
 
 
+@rule(FAULTS, "a redirect is not followed", _USE_CLIENT)
 async def _redirected(subject: EngineUnderTest) -> str | None:
     server = _server(subject)
     before = len(server.requests)
@@ -124,10 +139,12 @@ async def _redirected(subject: EngineUnderTest) -> str | None:
     return _unless_raised(outcome, GatewayError)
 
 
+@rule(FAULTS, "a compressed reply raises an error", _USE_CLIENT)
 async def _compressed(subject: EngineUnderTest) -> str | None:
     return _unless_raised(await subject.ask([Send(gzipped())]), GatewayError)
 
 
+@rule(FAULTS, "a broken connection raises a GatewayError", _USE_CLIENT)
 async def _disconnected(subject: EngineUnderTest) -> str | None:
     for step in (CloseConnection(), Reset()):
         if observed := _unless_raised(await subject.ask([step]), GatewayError):
@@ -135,32 +152,17 @@ async def _disconnected(subject: EngineUnderTest) -> str | None:
     return None
 
 
+@rule(FAULTS, "no URL contains the key", "Set `key_header` and `key_prefix`.")
 async def _urls(subject: EngineUnderTest) -> str | None:
     targets = [item.target for item in _server(subject).requests if subject.key in item.target]
     return "a path contains it" if targets else None
 
 
-FAULTS = (
-    Rule(
-        "401, 403, 404, 429 and 500 raise the error class for that status",
-        "Create them with `errors.from_response(…)`.",
-        _statuses,
-    ),
-    Rule(
-        "a rate limit error has `retry_after`",
-        "Pass `Retry-After` on as `retry_after`.",
-        _retry_after,
-    ),
-    Rule("no error contains the key", "Use `redact(text, [self.api_key])`.", _key_in_errors),
-    Rule("an HTML page raises an error", "Parse bodies with `json_body.parse`.", _page),
-    Rule("a redirect is not followed", _USE_CLIENT, _redirected),
-    Rule("a compressed reply raises an error", _USE_CLIENT, _compressed),
-    Rule("a broken connection raises a GatewayError", _USE_CLIENT, _disconnected),
-    Rule("no URL contains the key", "Set `key_header` and `key_prefix`.", _urls),
+@rule(
+    STREAMS,
+    "a whole reply and its stream have the same content",
+    "Parse both with one parser: text, finish reason and usage.",
 )
-"""Rules for all HTTP engines."""
-
-
 async def _same(subject: EngineUnderTest) -> str | None:
     dialect = _dialect(subject)
     whole = await subject.ask([Send(reply(dialect.whole))], streamed=False)
@@ -170,6 +172,7 @@ async def _same(subject: EngineUnderTest) -> str | None:
     return f"the stream: {observed}" if (observed := _difference(streamed)) else None
 
 
+@rule(STREAMS, "a truncated stream raises an error", "Set `finished` at the end marker.")
 async def _truncated(subject: EngineUnderTest) -> str | None:
     dialect = _dialect(subject)
     for end in (Send(chunk(b"")), CloseConnection(), Reset()):
@@ -180,6 +183,7 @@ async def _truncated(subject: EngineUnderTest) -> str | None:
     return None
 
 
+@rule(STREAMS, "a stream may be split at every byte", _USE_DECODER)
 async def _splits(subject: EngineUnderTest) -> str | None:
     dialect = _dialect(subject)
     expected = await subject.ask(dialect.stream(*dialect.events))
@@ -191,6 +195,7 @@ async def _splits(subject: EngineUnderTest) -> str | None:
     return None
 
 
+@rule(STREAMS, "lines end in LF, CRLF or CR, and data may span lines", _USE_DECODER)
 async def _line_ends(subject: EngineUnderTest) -> str | None:
     for line_end in (b"\n", b"\r\n", b"\r"):
         # Data on two lines, to detect line endings that are counted twice.
@@ -210,6 +215,7 @@ def _split_after_cr(body: bytes) -> Iterator[Step]:
             yield Wait(_PAUSE)
 
 
+@rule(STREAMS, "a byte order mark is skipped", _USE_DECODER)
 async def _byte_order_mark(subject: EngineUnderTest) -> str | None:
     # Before the first text, whose loss is visible: earlier events may be empty.
     events = _dialect(subject).events
@@ -220,10 +226,16 @@ async def _byte_order_mark(subject: EngineUnderTest) -> str | None:
     return None if outcome.error is None and outcome.text == TEXT else f"it {outcome}"
 
 
+@rule(STREAMS, "comments are skipped", _USE_DECODER)
 async def _comments(subject: EngineUnderTest) -> str | None:
     return await _between(subject, b": ping\n\n", b":\n\n")
 
 
+@rule(
+    STREAMS,
+    "empty and unknown events are skipped",
+    "Let the parser yield nothing for events it does not know.",
+)
 async def _idle(subject: EngineUnderTest) -> str | None:
     return await _between(subject, *_dialect(subject).idle)
 
@@ -239,6 +251,7 @@ async def _between(subject: EngineUnderTest, *insertions: bytes) -> str | None:
     return None
 
 
+@rule(STREAMS, "invalid UTF-8 raises no raw exception", 'Decode with `errors="replace"`.')
 async def _invalid_utf8(subject: EngineUnderTest) -> str | None:
     dialect = _dialect(subject)
     events = [piece.replace(b"Hel", b"Hel\xff") for piece in dialect.events]
@@ -247,12 +260,14 @@ async def _invalid_utf8(subject: EngineUnderTest) -> str | None:
     return f"it {outcome}" if outcome.is_raw else None
 
 
+@rule(STREAMS, "an endless line raises an error", _USE_DECODER)
 async def _endless_line(subject: EngineUnderTest) -> str | None:
     dialect = _dialect(subject)
     line = b"data: " + b"x" * (MAX_RESPONSE_BYTES + 1) + b"\n\n"
     return _unless_raised(await subject.ask(dialect.stream(dialect.events[0], line)), GatewayError)
 
 
+@rule(STREAMS, "an error in a reply with status 200 is raised", "Raise `errors.from_body(…)`.")
 async def _errors_in_replies(subject: EngineUnderTest) -> str | None:
     dialect = _dialect(subject)
     data = event(dialect.fault.decode(), name="error")
@@ -268,37 +283,10 @@ async def _errors_in_replies(subject: EngineUnderTest) -> str | None:
     return None
 
 
+@rule(STREAMS, "the models are listed", "Override `model_names` and `models_path`.")
 async def _listed(subject: EngineUnderTest) -> str | None:
     subject.script = _dialect(subject).answer
     names = [info.model for info in await subject.engine.models()]
     if tuple(names) != MODELS:
         return f"`models` returned {names}"
     return None if await subject.engine.health_check() is True else "`health_check` is not True"
-
-
-STREAMS = (
-    Rule(
-        "a whole reply and its stream have the same content",
-        "Parse both with one parser: text, finish reason and usage.",
-        _same,
-    ),
-    Rule("a truncated stream raises an error", "Set `finished` at the end marker.", _truncated),
-    Rule("a stream may be split at every byte", _USE_DECODER, _splits),
-    Rule("lines end in LF, CRLF or CR, and data may span lines", _USE_DECODER, _line_ends),
-    Rule("a byte order mark is skipped", _USE_DECODER, _byte_order_mark),
-    Rule("comments are skipped", _USE_DECODER, _comments),
-    Rule(
-        "empty and unknown events are skipped",
-        "Let the parser yield nothing for events it does not know.",
-        _idle,
-    ),
-    Rule("invalid UTF-8 raises no raw exception", 'Decode with `errors="replace"`.', _invalid_utf8),
-    Rule("an endless line raises an error", _USE_DECODER, _endless_line),
-    Rule(
-        "an error in a reply with status 200 is raised",
-        "Raise `errors.from_body(…)`.",
-        _errors_in_replies,
-    ),
-    Rule("the models are listed", "Override `model_names` and `models_path`.", _listed),
-)
-"""Rules for an engine with a known dialect."""
