@@ -12,7 +12,13 @@ import msgspec
 
 from gatewayx_nb.cassettes.entry import CassetteEntry, decode
 from gatewayx_nb.errors import ConfigError
-from gatewayx_nb.files import atomic_write, file_lock, fsync_directory, remove_stale_temporaries
+from gatewayx_nb.files import (
+    atomic_write,
+    file_lock,
+    fsync_directory,
+    make_ignored_folder,
+    remove_stale_temporaries,
+)
 from gatewayx_nb.hints import Hint, as_hint
 from gatewayx_nb.text import plain
 
@@ -67,6 +73,7 @@ def read(path: Path) -> TapeContent:
         ConfigError: If the file is not a cassette or cannot be read; the message names the line.
     """
     data = _read_bytes(path)
+    # Not `splitlines`: the empty line after the last newline shows that the entry is complete.
     lines = [line.rstrip(b"\r") for line in data.split(b"\n")]
     # Checked first, because a marker may be in any line, even in place of the header.
     for number, line in enumerate(lines, start=1):
@@ -114,6 +121,7 @@ def append(path: Path, line: bytes, replacing: bytes | None = None) -> None:
         with path.open("ab") as file:
             file.write(_HEAD + b"\n" + line + b"\n" if is_new else line + b"\n")
             file.flush()
+            # The reply is returned only after this, so a recorded reply survives a crash.
             os.fsync(file.fileno())
         # A new file exists on disk only once its folder is written.
         if is_new:
@@ -217,10 +225,7 @@ def _repair_end(path: Path) -> bool:
 def _lock_folder(path: Path) -> Path:
     """Return the git-ignored folder beside a cassette, creating it if missing."""
     folder = path.parent / ".gatewayx"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    ignore = folder / ".gitignore"
-    if not ignore.exists():
-        ignore.write_text("*\n", encoding="utf-8")
+    make_ignored_folder(folder)
     return folder
 
 

@@ -4,6 +4,7 @@ from gatewayx_nb.files.atomic import (
     atomic_write,
     file_lock,
     fsync_directory,
+    make_ignored_folder,
     remove_stale_temporaries,
     write_errors_as_config_error,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "file_lock",
     "find_project",
     "fsync_directory",
+    "make_ignored_folder",
     "open_private",
     "ownership_problem",
     "permission_problem",

@@ -1,4 +1,4 @@
-"""Atomic writes and file locks."""
+"""Atomic writes, file locks and private folders."""
 
 from __future__ import annotations
 
@@ -78,6 +78,7 @@ def file_lock(path: Path, lock: Path, timeout: float) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     try:
+        # Other users could otherwise open the lock file, and hold the lock.
         with FileLock(lock, timeout=timeout, mode=0o600):
             yield
     except Timeout:
@@ -85,6 +86,19 @@ def file_lock(path: Path, lock: Path, timeout: float) -> Iterator[None]:
             f"{str(path)!r} has been locked by another process for {timeout:g} s.",
             hint="Try again when that process has finished.",
         ) from None
+
+
+def make_ignored_folder(folder: Path, rules: str = "*\n") -> None:
+    """Create a private folder with a ``.gitignore`` for all its contents; existing ones are kept.
+
+    Args:
+        folder: The folder.
+        rules: The text of the ``.gitignore``.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    ignore = folder / ".gitignore"
+    if not ignore.exists():
+        ignore.write_text(rules, encoding="utf-8")
 
 
 def fsync_directory(folder: Path) -> None:

@@ -113,11 +113,13 @@ def _upwards(folder: Path) -> Iterator[Path]:
     """Yield a folder and its parents, up to a repository root, the home folder or a mount."""
     for candidate in (folder, *folder.parents):
         yield candidate
+        # Above these, a folder of that name belongs to something else.
         if (candidate / ".git").exists() or candidate == Path.home() or candidate.is_mount():
             return
 
 
 def _script_folder() -> Iterator[Path]:
+    # A notebook and an interactive session have no `__file__`.
     script = getattr(sys.modules.get("__main__"), "__file__", None)
     if script:
         yield Path(script).resolve().parent

@@ -27,6 +27,7 @@ def ownership_problem(path: Path) -> str | None:
     if sys.platform == "win32":
         return None
     status = path.stat()
+    # Root is trusted, because it can change every file anyway.
     if status.st_uid not in (os.getuid(), 0):
         return "belongs to another user"
     if status.st_mode & stat.S_IWOTH:

@@ -69,6 +69,7 @@ def tracked_by_git(path: Path) -> bool:
 
 def _inspect(config_dir: ConfigDir, kind: FileKind, path: Path) -> FileSecurity:
     relative = path.relative_to(config_dir.root).as_posix()
+    # `lexists`, because a broken symlink is a finding too.
     status = FileSecurity(config_dir.owner, kind, relative, exists=os.path.lexists(path))
     if kind == "keys":
         # --no-index: otherwise a tracked file counts as not ignored.

@@ -86,6 +86,7 @@ class Config:
         table = self._project_settings.engines.get(engine, {})
         if self.keys.owner(name) == "project":
             yield KeyDestination(origin(self.keys.value(name) or ""), f"{name} in its key file")
+        # A variable of the user's own takes precedence over the project's settings.
         elif self.keys.owner(name) is None and "base_url" in table:
             where = f"[engines.{engine}] base_url in its settings"
             yield KeyDestination(origin(str(table["base_url"])), where)

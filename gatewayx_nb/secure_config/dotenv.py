@@ -26,6 +26,7 @@ _MAX_COMMENT_LINE = 4096
 _NAME = re.compile(r"[A-Z][A-Z0-9_]*")
 _PLAIN_VALUE = re.compile(r"[\w./:+=@-]+", re.ASCII)
 _UNREADABLE = re.compile("[\0\ud800-\udfff]")
+# The text of an assignment: `head` up to the value, and `tail`, a comment after it.
 _BINDING = re.compile(
     r"""(?P<head>\ufeff?\s*(?:export\s+)?[^=\s]+[^\S\r\n]*=[^\S\r\n]*)
         (?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^\r\n]*?)
@@ -94,9 +95,8 @@ def with_values(text: str, new_values: Mapping[str, str]) -> str:
             result.append(_replace_value(line, pending.pop(line.name), line_ending))
     if result and not result[-1].endswith(("\n", "\r")):
         result.append(line_ending)
-    return "".join(
-        [*result, *(f"{name}={_quote(value)}{line_ending}" for name, value in pending.items())]
-    )
+    result += [f"{name}={_quote(value)}{line_ending}" for name, value in pending.items()]
+    return "".join(result)
 
 
 def without_name(text: str, name: str) -> str:
@@ -114,11 +114,10 @@ def _parse_line(text: str) -> DotenvLine:
 
 
 def _format_line_numbers(numbers: list[int]) -> str:
-    shown_numbers = ", ".join(map(str, numbers[:_MAX_LINE_NUMBERS]))
-    more = len(numbers) - _MAX_LINE_NUMBERS
-    return (
-        f"line{'s' * (len(numbers) > 1)} {shown_numbers}{f' and {more} more' if more > 0 else ''}"
-    )
+    shown = ", ".join(map(str, numbers[:_MAX_LINE_NUMBERS]))
+    hidden = len(numbers) - _MAX_LINE_NUMBERS
+    more = f" and {hidden} more" if hidden > 0 else ""
+    return f"line{'s' * (len(numbers) > 1)} {shown}{more}"
 
 
 def _replace_value(line: DotenvLine, value: str, line_ending: str) -> str:

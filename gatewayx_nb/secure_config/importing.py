@@ -74,6 +74,7 @@ def run(source: Path, path: Path, engines: Mapping[str, str]) -> KeyImport:
     Raises:
         ConfigError: If a file cannot be read or written.
     """
+    # Its mode is not changed: the file belongs to another tool.
     text = key_store.read_foreign(source)
     parsed = [] if text.lstrip("\ufeff \t\r\n")[:1] in ("", "{") else dotenv.parse_lines(text)
     # A .env holds variables only, which are upper-case; a JSON file has engines and aliases too.
@@ -100,6 +101,7 @@ def _skip_reason(variable: str, value: str, existing: Mapping[str, str]) -> Skip
     state = key_state(value)
     if state != "set":
         return SkipReason.EMPTY if state == "missing" else SkipReason.PLACEHOLDER
+    # Only a real key is kept; a placeholder, as in a copied example, is replaced.
     current = existing.get(variable, "").strip()
     if current == value:
         return SkipReason.ALREADY_SET

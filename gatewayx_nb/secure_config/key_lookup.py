@@ -96,6 +96,7 @@ class KeyLookup:
             for value, source, owner in self._candidates(name)
             if (state := key_state(value)) != "missing"
         ]
+        # A placeholder left in the project must not hide the user's real key.
         valid = (key for key in keys if key.state == "set")
         return next(valid, keys[0] if keys else Key("missing"))
 

@@ -11,6 +11,7 @@ from gatewayx_nb.errors import ConfigError
 from gatewayx_nb.files import (
     atomic_write,
     file_lock,
+    make_ignored_folder,
     open_private,
     remove_stale_temporaries,
     restrict_to_owner,
@@ -78,6 +79,7 @@ def write(path: Path, values: Mapping[str, str]) -> None:
         ConfigError: If a value has a character that is not printable ASCII, or the file cannot be
             read or written; the file is then unchanged.
     """
+    # All are checked before any is written.
     for name, value in values.items():
         if not (value.isascii() and value.isprintable()):
             raise ConfigError(
@@ -107,12 +109,10 @@ def remove(path: Path, name: str) -> bool:
 
 def make_folder(folder: Path) -> None:
     """Create a folder for keys: mode 0700, with a ``.gitignore`` for all its contents."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_ignored_folder(folder, _IGNORE_ALL)
+    # A folder that exists already may have a wider mode.
     if os.name == "posix":
         folder.chmod(0o700)
-    ignore = folder / ".gitignore"
-    if not ignore.exists():
-        ignore.write_text(_IGNORE_ALL, encoding="utf-8")
 
 
 def _exists(path: Path) -> bool:
@@ -148,10 +148,8 @@ def _replace(path: Path, text: str) -> None:
 @contextlib.contextmanager
 def _locked_for_writing(path: Path) -> Iterator[None]:
     """Lock out other writers, because one of two concurrent changes would be lost."""
-    hint = as_hint(f"`chmod u+w {path.parent}` if it is yours.") | Hint(
-        "set_key_for_user", engine="NAME"
-    )
-    with write_errors_as_config_error(path, hint):
+    hint = as_hint(f"`chmod u+w {path.parent}` if it is yours.")
+    with write_errors_as_config_error(path, hint | Hint("set_key_for_user", engine="NAME")):
         make_folder(path.parent)
         with file_lock(path, path.with_name(f"{path.name}.lock"), _LOCK_TIMEOUT):
             yield

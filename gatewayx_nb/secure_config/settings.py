@@ -82,6 +82,8 @@ class Limits:
         table_rows: Maximum number of rows of a table in a prompt.
     """
 
+    # The timeout and the retries are the defaults of OpenAI's SDK:
+    # https://github.com/openai/openai-python/blob/main/src/openai/_constants.py
     timeout: float = 600.0
     concurrency: int = 512
     retries: int = 2
@@ -137,6 +139,7 @@ def load(paths: Iterable[Path]) -> Settings:
     for path in paths:
         if path.is_file():
             table = _read(path)
+            # Each file is also validated alone, so that an error names the file.
             _settings(table, path)
             merged = _merge(table, merged)
     return _settings(merged, None)
@@ -148,10 +151,8 @@ def save_default(path: Path, reference: str) -> None:
     Raises:
         ConfigError: If the file cannot be written.
     """
-    hint = as_hint(f"`chmod u+w {path.parent}` if it is yours.") | Hint(
-        "omit_option", option="save"
-    )
-    with write_errors_as_config_error(path, hint):
+    hint = as_hint(f"`chmod u+w {path.parent}` if it is yours.")
+    with write_errors_as_config_error(path, hint | Hint("omit_option", option="save")):
         text = path.read_text(encoding="utf-8-sig") if path.is_file() else ""
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(path, _with_default(text, reference).encode())
@@ -163,12 +164,14 @@ def _with_default(text: str, reference: str) -> str:
     table = re.search(r"^[ \t]*\[", text, re.MULTILINE)
     start = table.start() if table else len(text)
     assignment = re.compile(r"^[ \t]*default_model[ \t]*=.*\n?", re.MULTILINE)
+    # A function, because `subn` would interpret a backslash in a replacement text.
     head, count = assignment.subn(lambda _: line, text[:start], count=1)
     return (head if count else line + head) + text[start:]
 
 
 def _read(path: Path) -> TomlTable:
     try:
+        # Editors on Windows may write a byte order mark, which TOML does not allow.
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(
@@ -245,6 +248,7 @@ class _Reader:
         for option in RATE_OPTIONS:
             if option in options:
                 self.positive(options, option, math.nan)
+        # Settings are committed to git, unlike the key file.
         if "api_key" in options:
             raise ConfigError(
                 f"[engines.{name}] in {self.origin} must not contain an api_key; delete that line"
@@ -277,10 +281,8 @@ class _Reader:
 
     def value(self, table: TomlTable, name: str, expected_type: type[T], default: Any) -> Any:  # noqa: ANN401
         value = table.get(name, default)
-        if value is not default and (
-            not isinstance(value, expected_type)
-            or (expected_type is int and isinstance(value, bool))
-        ):
+        is_bool_for_int = expected_type is int and isinstance(value, bool)
+        if value is not default and (is_bool_for_int or not isinstance(value, expected_type)):
             raise self.invalid(name, value, _TYPE_NAMES[expected_type])
         return value
 

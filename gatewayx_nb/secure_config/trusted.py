@@ -61,6 +61,7 @@ class TrustStore:
 
     def refresh(self) -> None:
         """Read the file if it has changed."""
+        # Before reading, so that a change in between is noticed the next time.
         stamp = stat_stamp(self.path)
         if stamp == self._stamp:
             return
@@ -86,9 +87,8 @@ class TrustStore:
             raise self.problem
         engines = self._targets.setdefault(str(project), {})
         for engine, added in destinations.items():
-            engines[engine] = sorted(
-                {*engines.get(engine, ()), *(destination.target for destination in added)}
-            )
+            targets = {destination.target for destination in added}
+            engines[engine] = sorted(targets.union(engines.get(engine, ())))
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # Indented and sorted, because users revoke trust by deleting lines in an editor.
         text = json.dumps(self._targets, indent=2, sort_keys=True) + "\n"

@@ -8,6 +8,8 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING
 
+from gatewayx_nb.files import make_ignored_folder
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
@@ -40,10 +42,7 @@ def transaction(path: Path, migrations: Migrations, timeout: float) -> Iterator[
             created.
         sqlite3.Error: If the file cannot be read or written.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    ignore = path.parent / ".gitignore"
-    if not ignore.exists():
-        ignore.write_text("*\n", encoding="utf-8")
+    make_ignored_folder(path.parent)
     with contextlib.closing(connect(path, timeout)) as connection, connection:
         # The write lock is taken first, so that two processes do not migrate at the same time.
         connection.execute("BEGIN IMMEDIATE")
@@ -69,5 +68,6 @@ def is_damaged(error: sqlite3.Error) -> bool:
 def set_aside(path: Path) -> None:
     """Rename a damaged file, so that a new one can be created."""
     target = path.with_suffix(f".damaged-{time.time_ns()}")
+    # Kept, because the user may be able to recover calls from it.
     path.rename(target)
     log.warning("%s is damaged; it was renamed to %s.", path, target.name)

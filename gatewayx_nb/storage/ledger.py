@@ -56,6 +56,7 @@ class LedgerEntry:
 
 _COLUMNS = tuple(field.name for field in fields(LedgerEntry))
 _INSERT = f"INSERT INTO calls VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608 - constants
+# By `rowid` too, because concurrent calls may end at the same moment.
 _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM calls ORDER BY at DESC, rowid DESC LIMIT ?"  # noqa: S608
 
 _CREATE_CALLS = (
@@ -86,6 +87,7 @@ class Ledger(BatchWriter[LedgerEntry]):
         Raises:
             OSError: If the file exists and cannot be read.
         """
+        # A caller expects to find the call that it has just made.
         self.flush()
         if not self.path.exists():
             return []

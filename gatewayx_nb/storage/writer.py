@@ -80,6 +80,7 @@ class BatchWriter(ABC, Generic[ItemT]):
             batch = self._next_batch()
             with contextlib.suppress(BaseException):  # a log filter may raise, too
                 self._write_batch([item for item in batch if not isinstance(item, threading.Event)])
+            # Also if the write failed: `flush` waits for an attempt, and must not block for ever.
             for item in batch:
                 if isinstance(item, threading.Event):
                     item.set()

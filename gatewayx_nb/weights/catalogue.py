@@ -69,6 +69,7 @@ class Weights:
 
 def models_folder() -> Path:
     """Return the folder of pulled weights in the user's cache folder; it may not exist."""
+    # On Windows, platformdirs would otherwise put it into a folder of the author's name.
     return platformdirs.user_cache_path("gatewayx", appauthor=False) / "models"
 
 

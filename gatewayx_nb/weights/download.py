@@ -135,9 +135,8 @@ def _download_error(row: Weights, output: str, log: str) -> GatewayError:
     unreachable = _UNREACHABLE.findall(_CREDENTIALS.sub("***@", log))
     from_file = Hint("pull_from_file", model=row.name)
     if _DISK_FULL.search(output):
-        return ConfigError(
-            f"not enough disk space for {row.name!r}: {reason}.", hint=from_file, model=row.name
-        )
+        message = f"not enough disk space for {row.name!r}: {reason}."
+        return ConfigError(message, hint=from_file, model=row.name)
     if unreachable or _CONNECTION_FAILED.search(output):
         reason = _innermost(unreachable[-1]) if unreachable else reason
         return TransportError(

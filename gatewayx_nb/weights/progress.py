@@ -23,16 +23,12 @@ def progress_bar(label: str, total: int, *, enabled: bool) -> Iterator[Callable[
     stream = sys.stderr
     if not enabled:
         yield lambda _done: None
-    elif _can_redraw(stream):
+    # A carriage return overwrites the line in terminals and notebooks only.
+    elif stream.isatty() or type(stream).__module__.startswith("ipykernel."):
         with tqdm(desc=label, total=total, unit="B", unit_scale=True, file=stream) as bar:
             yield lambda done: bar.update(min(done, total) - bar.n)
     else:
         yield _line_reporter(label, total, stream)
-
-
-def _can_redraw(stream: TextIO) -> bool:
-    """Return whether a carriage return overwrites the line: in terminals and notebooks."""
-    return stream.isatty() or type(stream).__module__.startswith("ipykernel.")
 
 
 def _line_reporter(label: str, total: int, stream: TextIO) -> Callable[[int], None]:

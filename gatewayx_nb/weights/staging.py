@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import tempfile
-import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
 _PREFIX = ".staging-"
 _POLL_INTERVAL = 0.1  # seconds; a blocking lock would delay an interrupt
@@ -29,8 +28,7 @@ def staging(folder: Path, on_wait: Callable[[], None]) -> Iterator[Path]:
         on_wait: Called once if another process holds the lock.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a+b") as lock:
-        _acquire(lock, on_wait)
+    with _acquire(folder / ".lock", on_wait):
         for stale in folder.glob(f"{_PREFIX}*"):
             shutil.rmtree(stale, ignore_errors=True)
         stage = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=folder))
@@ -40,31 +38,14 @@ def staging(folder: Path, on_wait: Callable[[], None]) -> Iterator[Path]:
             shutil.rmtree(stage, ignore_errors=True)
 
 
-def _acquire(lock: IO[bytes], on_wait: Callable[[], None]) -> None:
-    """Wait for the lock. The system releases it when the file closes or its process dies."""
-    if not _try_lock(lock):
+def _acquire(path: Path, on_wait: Callable[[], None]) -> AbstractContextManager[object]:
+    """Wait for the lock and return it; the system releases it if the process dies."""
+    from filelock import FileLock, Timeout
+
+    # Tried once without waiting, to tell the user before a wait that may take minutes.
+    lock = FileLock(path)
+    try:
+        return lock.acquire(timeout=0)
+    except Timeout:
         on_wait()
-        while not _try_lock(lock):
-            time.sleep(_POLL_INTERVAL)
-
-
-if sys.platform == "win32":  # pragma: no cover - the suite runs on POSIX
-    import msvcrt
-
-    def _try_lock(lock: IO[bytes]) -> bool:
-        lock.seek(0)
-        try:
-            msvcrt.locking(lock.fileno(), msvcrt.LK_NBLCK, 1)
-        except PermissionError:
-            return False
-        return True
-
-else:
-    import fcntl
-
-    def _try_lock(lock: IO[bytes]) -> bool:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+        return lock.acquire(poll_interval=_POLL_INTERVAL)
