@@ -68,6 +68,7 @@ class EngineCodeCache:
         if failure is None or not failure.timed_out or not failure.is_current():
             outcome = _load_source(source)
             if not isinstance(outcome, LoadFailure):
+                # Retired only after the new code has loaded; until then the old one may be in use.
                 stale = self._loaded.get(source)
                 self._loaded[source] = outcome
                 self._failed.pop(source, None)
@@ -78,9 +79,8 @@ class EngineCodeCache:
             self._failed[source] = failure = outcome
         # A new exception, because each raise adds to an exception's traceback.
         error = failure.error
-        raise EngineLoadError(
-            error.message, hint=error.hint, engine=error.engine
-        ) from error.__cause__
+        copied = EngineLoadError(error.message, hint=error.hint, engine=error.engine)
+        raise copied from error.__cause__
 
     def failure(self, source: EngineSource) -> str:
         """Return why an engine failed; empty if it did not, or its files have changed since."""

@@ -153,6 +153,7 @@ def engine_folders(config: Config) -> list[EngineFolder]:
         *((folder.engines, folder.owner) for folder in config.config_dirs),
         (shipped, "shipped"),
     ]
+    # By real path, so that a folder reached in two ways is listed once.
     folders: dict[Path, EngineFolder] = {}
     for path, origin in candidates:
         real = path.resolve()

@@ -47,6 +47,7 @@ class IsolatedPackage:
             # First, because the standard finder would find the files too and cache bytecode.
             sys.meta_path.insert(0, _Finder())
         module = ModuleType(self.name)
+        # Without a loader: the package has no code, only a path.
         spec = importlib.machinery.ModuleSpec(self.name, None, is_package=True)
         spec.submodule_search_locations = [str(self._folder)]
         module.__spec__ = spec
@@ -91,13 +92,10 @@ class _Finder(importlib.abc.MetaPathFinder):
         source = package.find(relative) if package and relative else None
         if package is None or source is None:
             return None
+        locations = [str(source.parent)] if source.name == "__init__.py" else None
+        loader = _Loader(fullname, str(source), package)
         return importlib.util.spec_from_file_location(
-            fullname,
-            source,
-            loader=_Loader(fullname, str(source), package),
-            submodule_search_locations=(
-                [str(source.parent)] if source.name == "__init__.py" else None
-            ),
+            fullname, source, loader=loader, submodule_search_locations=locations
         )
 
 
@@ -112,6 +110,7 @@ class _Loader(importlib.machinery.SourceFileLoader):
     def get_code(self, fullname: str) -> CodeType:
         path = Path(self.path)
         self._package.check_and_record(path)
+        # By default, `compile` would apply this module's own `from __future__` imports.
         return compile(self.get_data(self.path), self.path, "exec", dont_inherit=True)
 
 

@@ -38,15 +38,11 @@ def untrusted_destinations(
     # A key under the name of an engine that only the project has was set for this project.
     if not sources.outside_project(source.name) and key.name == key_variable(source.name):
         return []
-    destinations = (
-        *config.key_destinations(source.name),
-        *_source_destinations(source, sources, config),
-    )
-    trusted = config.trusted
+    from_source = _source_destinations(source, sources, config)
     return [
         destination
-        for destination in destinations
-        if not trusted.contains(project.root, source.name, destination)
+        for destination in (*config.key_destinations(source.name), *from_source)
+        if not config.trusted.contains(project.root, source.name, destination)
     ]
 
 

@@ -109,14 +109,9 @@ def try_load_file(file: EngineFile) -> LoadedEngine | LoadFailure:
         module = _import_in_thread(f"{package.name}.{file.path.stem}", file.name)
         engine = _only_engine(module)
     except _UnusableError as failure:
-        error = EngineLoadError(
-            f"engine {file.name!r} cannot be loaded: {failure}.",
-            hint=f"Fix {display_path(file.path)}; the next call loads it again.",
-            engine=file.name,
-        )
-        error.__cause__ = failure.__cause__
         unload(package.name)
-        return LoadFailure(error, tuple(package.stamps.values()), failure.timed_out)
+        hint = f"Fix {display_path(file.path)}; the next call loads it again."
+        return _load_failure(failure, file.name, "", hint, package.stamps.values())
     return LoadedEngine(engine, package.name, package.stamps.values())
 
 
@@ -124,18 +119,21 @@ def try_load_package(source: EnginePackage) -> LoadedEngine | LoadFailure:
     """Import an installed entry point's module and return its class or the failure."""
     try:
         module = _import_in_thread(source.module, source.name)
-        engine = (
-            _named_engine(module, source.attribute) if source.attribute else _only_engine(module)
-        )
+        name = source.attribute
+        engine = _named_engine(module, name) if name else _only_engine(module)
     except _UnusableError as failure:
-        error = EngineLoadError(
-            f"engine {source.name!r} cannot be loaded from {source.where}: {failure}.",
-            hint=f"Reinstall it: `pip install --force-reinstall {source.package.split()[0]}`.",
-            engine=source.name,
-        )
-        error.__cause__ = failure.__cause__
-        return LoadFailure(error, (), failure.timed_out)
+        hint = f"Reinstall it: `pip install --force-reinstall {source.package.split()[0]}`."
+        return _load_failure(failure, source.name, f" from {source.where}", hint)
     return LoadedEngine(engine)
+
+
+def _load_failure(
+    failure: _UnusableError, name: str, where: str, hint: str, stamps: Iterable[FileStamp] = ()
+) -> LoadFailure:
+    message = f"engine {name!r} cannot be loaded{where}: {failure}."
+    error = EngineLoadError(message, hint=hint, engine=name)
+    error.__cause__ = failure.__cause__
+    return LoadFailure(error, tuple(stamps), failure.timed_out)
 
 
 class _UnusableError(Exception):
@@ -158,6 +156,7 @@ def _import_in_thread(module: str, engine: str) -> ModuleType:
         except BaseException as error:  # noqa: BLE001 - an engine file may call sys.exit()
             outcome.append(error)
 
+    # A daemon, because an import that hangs must not keep the interpreter from exiting.
     thread = threading.Thread(target=run_import, name=f"import {engine}", daemon=True)
     thread.start()
     thread.join(IMPORT_TIMEOUT)
@@ -170,6 +169,7 @@ def _import_in_thread(module: str, engine: str) -> ModuleType:
 
 def _only_engine(module: ModuleType) -> type[LLMEngine]:
     """Return the only engine that a module defines."""
+    # A dict, because a module may give one class two names.
     defined = {
         value: None
         for name, value in vars(module).items()

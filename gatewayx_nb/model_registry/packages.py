@@ -90,21 +90,19 @@ class EntryPoints:
         self._path = list(sys.path)  # a copy, because notebooks append to the list itself
         self._stamps = [FileStamp(Path(folder)) for folder in self._path]
         points = importlib.metadata.entry_points(group=GROUP)
-        before, self.engines = self.engines, list(map(_parse_entry_point, points))
-        return before != self.engines
+        previous, self.engines = self.engines, list(map(_parse_entry_point, points))
+        return previous != self.engines
 
 
 def _parse_entry_point(point: importlib.metadata.EntryPoint) -> EnginePackage:
     """Parse an entry point; its metadata may contain anything."""
+    # `None` for an entry point that was created without a distribution.
     dist = point.dist
     package = f"{dist.name} {dist.version}" if dist else "an unnamed package"
     refusal_reason = why_unusable(point.name)
     try:
         module, attribute = point.module, point.attr
     except AttributeError:  # raised by `importlib.metadata` for a value that it cannot parse
-        module, attribute, refusal_reason = (
-            point.value,
-            "",
-            refusal_reason or "has an invalid entry point",
-        )
+        module, attribute = point.value, ""
+        refusal_reason = refusal_reason or "has an invalid entry point"
     return EnginePackage(point.name, module, attribute, package, refusal_reason=refusal_reason)

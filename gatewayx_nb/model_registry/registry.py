@@ -62,6 +62,7 @@ class ModelRegistry:
         changed = self._config.refresh()
         if self._sources.refresh():
             changed = True
+            # Otherwise code and failures of removed engines would stay in memory.
             self._code.keep_only(set(self._sources.active.values()))
         return changed
 
@@ -89,6 +90,7 @@ class ModelRegistry:
         """
         name = self.default_reference() if reference is None else reference
         ref = self.parse_reference(name)
+        # The caller created it with its own key, so neither key nor trust is checked.
         if ref.engine in self._instances:
             return self._target(ref, None, Secret(""))
         source = self._find(ref)
@@ -137,11 +139,10 @@ class ModelRegistry:
         untrusted = {}
         for source in self._sources.active.values():
             key = key_trust.find_key(source, self._config)
-            if targets := key_trust.untrusted_destinations(
+            untrusted[source.name] = key_trust.untrusted_destinations(
                 source, key, self._sources, self._config
-            ):
-                untrusted[source.name] = targets
-        return untrusted
+            )
+        return {name: destinations for name, destinations in untrusted.items() if destinations}
 
     def note_instance_failure(self, target: Target, reason: str) -> None:
         """Store why an engine cannot be instantiated, for its status row."""
@@ -328,7 +329,5 @@ class ModelRegistry:
         else:
             suggestion = did_you_mean(ref.engine, known_names)
         return EngineNotFoundError(
-            f"no engine {ref.engine!r}.{suggestion}",
-            hint=Hint("list_engines"),
-            engine=ref.engine,
+            f"no engine {ref.engine!r}.{suggestion}", hint=Hint("list_engines"), engine=ref.engine
         )

@@ -53,11 +53,8 @@ class Reporter:
         metadata = self._metadata_reader.read(path) if path else StaticMetadata()
         if loaded is None:
             return metadata
-        if path is None:
-            return StaticMetadata(bool(loaded.engine.requires_key), loaded.engine.model_name)
-        return StaticMetadata(
-            metadata.requires_key, loaded.engine.model_name or metadata.model_name
-        )
+        requires_key = metadata.requires_key if path else bool(loaded.engine.requires_key)
+        return StaticMetadata(requires_key, loaded.engine.model_name or metadata.model_name)
 
     def callable_model(self, source: EngineSource) -> ModelInfo | None:
         """Return an engine's default model; ``None`` if it cannot be called now."""
@@ -110,6 +107,7 @@ class Reporter:
         self, source: EngineSource, key: Key, metadata: StaticMetadata
     ) -> tuple[EngineState, str]:
         """Return whether an engine can be called, and the problem in one line."""
+        # First: while the code cannot be used, nothing else matters.
         failure = self.code.failure(source)
         if failure:
             return "failed", failure

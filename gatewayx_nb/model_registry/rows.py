@@ -140,6 +140,7 @@ def _invalid_reason(table: object) -> str | None:
     for key, value in table.items():
         if key not in _FIELDS:
             return f"has an unknown field {key!r}.{did_you_mean(key, _FIELDS)}".rstrip(".")
+        # All fields of a row are strings or booleans.
         expected = bool if isinstance(_FIELDS[key].default, bool) else str
         if not isinstance(value, expected):
             return f"has {key} = {value!r}, which must be a {expected.__name__}"

@@ -68,11 +68,9 @@ def permission_warning(path: Path, folder: Path) -> str:
 
 
 def _reason_if_modes_reliable(reason: str | None, path: Path, folder: Path) -> str | None:
-    return (
-        None
-        if reason and _is_refused_for_mode_only(path, reason) and not _are_modes_reliable(folder)
-        else reason
-    )
+    is_mode_only = reason is not None and _is_refused_for_mode_only(path, reason)
+    device = folder.stat().st_dev if is_mode_only else 0
+    return None if is_mode_only and not _are_modes_reliable_on(device, folder) else reason
 
 
 def _is_refused_for_mode_only(path: Path, reason: str) -> bool:
@@ -86,10 +84,6 @@ def _is_refused_for_mode_only(path: Path, reason: str) -> bool:
         return False
 
 
-def _are_modes_reliable(folder: Path) -> bool:
-    return _are_modes_reliable_on(folder.stat().st_dev, folder)
-
-
 @functools.cache
 def _are_modes_reliable_on(_device: int, folder: Path) -> bool:
     """Return whether a new private file stays private, which fails on FAT and some mounts."""
@@ -97,6 +91,7 @@ def _are_modes_reliable_on(_device: int, folder: Path) -> bool:
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".gatewayx-") as file:
             return not os.fstat(file.fileno()).st_mode & _WRITABLE_BY_OTHERS
     except OSError:
+        # In a folder that cannot be written nothing can be tested, so the stricter rule applies.
         return True
 
 

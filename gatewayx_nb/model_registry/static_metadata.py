@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _READ_SIZE = 1 << 14
 """Bytes per read; engine files are smaller."""
 
+# Indented, because only the attributes of a class count.
 _KEYLESS = re.compile(rb"^[ \t]+requires_key\b[^=\n]*=[ \t]*False\b", re.MULTILINE)
 _MODEL = re.compile(
     rb"""^[ \t]+(?:self\.)?model_name\b[^=\n]*=[ \t]*["']([^"'\n]+)["']""", re.MULTILINE
