@@ -12,7 +12,7 @@
     │   ├── EngineLoadError
     │   ├── ModelNotFoundError
     │   └── UnsupportedFeatureError
-    ├── CassetteMissError           a call that is not on the cassette in replay mode
+    ├── CassetteMissError           in replay mode, a call that is not in the cassette
     └── RequestError                one call that failed
         ├── AuthenticationError     the key is invalid or lacks permission
         ├── RateLimitError          too many requests; waiting helps
@@ -85,6 +85,7 @@ class GatewayError(Exception):
 
     def with_appended_text(self, text: str) -> Self:
         """Return a copy whose message continues with ``text``."""
+        # The copy has all fields, such as `partial`, but no cause and no traceback.
         error = copy.copy(self)
         error.message += text
         error.args = (error.message,)
@@ -141,7 +142,7 @@ class UnsupportedFeatureError(EngineError):
 
 
 class CassetteMissError(GatewayError):
-    """A call is not on the cassette in replay mode; no request was sent."""
+    """In replay mode, a call is not in the cassette; no request was sent."""
 
 
 class RequestError(GatewayError):
@@ -275,6 +276,7 @@ def classify(status: int, code: str | None = None, message: str = "") -> type[Ga
     for expected_status, pattern, error_class in _BY_MESSAGE:
         if status == expected_status and pattern.search(message):
             return error_class
+    # Last, because one status has many causes: providers send 400 for a prompt that is too long.
     return _BY_STATUS.get(status, ProviderError)
 
 

@@ -78,6 +78,7 @@ def _dollars(value: object) -> Decimal:
 
 def _one_or_several(expected: str) -> Callable[[object], tuple[str, ...]]:
     def check(value: object) -> tuple[str, ...]:
+        # A value that is not iterable becomes a single item, which the check below refuses.
         is_single = isinstance(value, str) or not isinstance(value, Iterable)
         texts = (value,) if is_single else tuple(cast("Iterable[object]", value))
         if not all(isinstance(text, str) and text for text in texts):
@@ -114,7 +115,7 @@ class Option:
             ``"-t/--temperature X"``; a switch has no placeholder. Empty if there is no flag.
         example: A valid value, for hints.
         feature: The feature that an engine needs in order to support it.
-        to_recorded: Converts the value to the form that is recorded on a cassette; ``None`` if
+        to_recorded: Converts the value to the form that is recorded in a cassette; ``None`` if
             recorded requests have no field of this name.
         parse_flag: Converts the str typed after the flag to the value.
         repeatable: Whether the flag may be given several times.
@@ -244,8 +245,7 @@ class CallOptions(TypedDict, total=False):
         ),
     ]
     allow_unpriced: Annotated[
-        bool,
-        Option(bool, "send it even if its price is unknown", "--allow-unpriced", example=True),
+        bool, Option(bool, "send it even if its price is unknown", "--allow-unpriced", example=True)
     ]
     fallback: Annotated[
         str | Iterable[str],
@@ -301,6 +301,7 @@ def build_request(prompt: str, model: str, options: CallOptions, *, streamed: bo
     Raises:
         UsageError: If the prompt is not a str or is empty.
     """
+    # Checked at run time too, because other packages take a list of messages here.
     if not isinstance(prompt, str):
         raise UsageError(f"prompt must be a str, got {type(prompt).__name__}.")
     if not prompt.strip():
@@ -324,6 +325,7 @@ def build_request(prompt: str, model: str, options: CallOptions, *, streamed: bo
 
 def call_limits(options: CallOptions, settings: Limits) -> Limits:
     """Return the limits of a call: those of the settings, overridden by its options."""
+    # Compared with `None`, because `max_cost=0` and `allow_unpriced=False` are limits too.
     overrides: dict[str, Any] = {
         field: value for name, field in _LIMITS.items() if (value := options.get(name)) is not None
     }

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb.pricing import flat_cost
-from gatewayx_nb.replies import FinishReason, RateLimits, Reply, Usage
+from gatewayx_nb.replies import Chunk, FinishReason, RateLimits, Reply, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.errors import GatewayError
     from gatewayx_nb.messages import ToolCall
-from gatewayx_nb.replies import Chunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +64,7 @@ class PartialReply:
 
     def add(self, chunk: Chunk) -> None:
         """Add a chunk: text, reasoning and tool calls are appended, other values replaced."""
+        # A chunk with only the request ID or the usage does not start the answer.
         if chunk.text or chunk.reasoning:
             if self.first_chunk_at is None:
                 self.first_chunk_at = time.monotonic()
@@ -81,6 +81,7 @@ class PartialReply:
 
     def reset_for_correction(self) -> None:
         """Clear the text but keep the usage, because both requests are billed."""
+        # `first_chunk_at` is kept: the time to the first chunk is that of the whole call.
         self.earlier_usage, self.usage = self.total_usage, None
         self.text, self.reasoning, self.finish_reason, self.tool_calls = [], [], None, ()
 
@@ -89,10 +90,7 @@ class PartialReply:
         """Tokens of all requests of the call."""
         if self.earlier_usage is None or self.usage is None:
             return self.usage or self.earlier_usage
-        pairs = (
-            (getattr(self.earlier_usage, name), getattr(self.usage, name))
-            for name in Usage.__slots__
-        )
+        pairs = zip(astuple(self.earlier_usage), astuple(self.usage), strict=True)
         # A count that one of the requests did not report is unknown, not zero.
         return Usage(*(None if None in pair else sum(pair) for pair in pairs))
 
@@ -132,6 +130,7 @@ class PartialReply:
     @property
     def cost(self) -> Decimal | None:
         """The cost in US dollars; ``None`` if the tokens or the price are unknown."""
+        # An engine's own price per token takes precedence over the provider's list price.
         if self.cost_per_token is None or self.total_usage is None:
             return self.price
         return flat_cost(self.cost_per_token, self.total_usage)

@@ -82,6 +82,7 @@ def run_blocking(call: PlannedCall, coroutine: Coroutine[Any, Any, T]) -> T:
     except TimeoutError:
         raise call.deadline_error() from None
     except asyncio.CancelledError:
+        # A thread cannot be cancelled, so the coroutine was: its pool was closed.
         raise call.closed_error() from None
 
 

@@ -24,6 +24,8 @@ T = TypeVar("T")
 _LONGEST_WAIT = 60.0
 """Maximum ``retry_after`` in seconds; if the provider asks for more, the call fails at once."""
 
+# The backoff and its jitter are those of OpenAI's and Anthropic's SDKs:
+# https://github.com/openai/openai-python/blob/main/src/openai/_constants.py
 _FIRST_BACKOFF = 0.5
 _LONGEST_BACKOFF = 8.0
 _JITTER = 0.25
@@ -89,6 +91,7 @@ def wait_before_retry(
 
 
 def _is_transient(error: GatewayError) -> bool:
+    # The provider knows better than its status code whether a retry helps.
     if isinstance(error, RequestError) and error.should_retry is not None:
         return error.should_retry
     if isinstance(error, TransportError):

@@ -64,6 +64,7 @@ class _Stream:
         """Stop the call and keep the partial answer as an ``interrupted`` `reply`."""
         future = self._future
         if future is None or not future.done():
+            # Set before the cancellation, so that the reader does not take it for a closed pool.
             self._interrupted = self._interrupted or self.partial.reply(interrupted=True)
         if future is not None:
             future.cancel()
@@ -79,6 +80,7 @@ class _Stream:
         Args:
             end: Raised after the last chunk of a successful call.
         """
+        # Started by the first read, so that a stream that nobody reads costs nothing.
         if self._future is None and self._interrupted is None:
             self._started_at = time.monotonic()
             self._future = self._call.portal.submit(self._call.run(self._queue.put))
@@ -150,6 +152,7 @@ class AsyncReplyStream(_Stream):
     """
 
     def __init__(self, call: PlannedCall) -> None:
+        # It binds to a loop at its first wait, so a stream may be created without one.
         self._woken = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         super().__init__(call, self._wake)
@@ -174,6 +177,7 @@ class AsyncReplyStream(_Stream):
                 self._woken.clear()
                 self._check_deadline()
         except BaseException as error:
+            # Also at the normal end, which is a StopAsyncIteration.
             self._alarm.cancel()
             if isinstance(error, asyncio.CancelledError):
                 self.close()

@@ -123,6 +123,7 @@ class Cassette:
         """Warning if git tracks the cassette and a prompt contains tabular data."""
         messages = (message for entry in self.entries for message in entry.request.messages)
         has_table = any(_TABLE.search(message.content) for message in messages)
+        # In this order, because git has to start a process.
         if not has_table or not tracked_by_git(self.path):
             return ""
         return (
@@ -199,6 +200,7 @@ class Cassette:
         with self._lock:
             equal_lines = self._groups.get(group, [])
             old = next((known for known in equal_lines if known.entry.repeat == entry.repeat), None)
+            # The file first: if it cannot be written, the entries in memory stay as they are.
             tape.append(self.path, line.data, old.data if old else None)
             if old:
                 equal_lines.remove(old)
@@ -259,7 +261,7 @@ class Cassette:
             )
 
     def _miss_error(self, request: CassetteRequest) -> CassetteMissError:
-        message = f"The call is not on the cassette {self.path.name!r}"
+        message = f"The call is not in the cassette {self.path.name!r}"
         near = nearest(self.entries, request.engine, request.body)
         if near is None:
             message += ", which is empty."

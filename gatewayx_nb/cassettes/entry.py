@@ -167,8 +167,7 @@ class CassetteEntry(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         reply = self.reply or RecordedReply(self.engine)
         for chunk in self.chunks:
             yield chunk.at, Chunk(text=chunk.text, reasoning=chunk.reasoning)
-        last = Chunk(finish_reason=reply.finish_reason, usage=_usage(reply.usage))
-        yield reply.latency, last
+        yield reply.latency, Chunk(finish_reason=reply.finish_reason, usage=_usage(reply.usage))
 
     def to_reply(self, parsed: Any = None) -> Reply:  # noqa: ANN401 - depends on the schema
         """Return the reply with its metrics as recorded."""
@@ -239,6 +238,7 @@ def entry_of(
         latency=_round(reply.latency),
         time_to_first=None if reply.time_to_first is None else _round(reply.time_to_first),
         tool_calls=tuple(
+            # The arguments may quote the prompt.
             RecordedToolCall(call.id, call.name, redact(call.arguments))
             for call in reply.tool_calls
         ),
@@ -292,7 +292,7 @@ def _encode(value: object, *, sort: bool = False) -> bytes:
 
 def _refuse(value: object) -> object:
     raise UsageError(
-        f"params must be JSON to be recorded on a cassette, got {type(value).__name__}.",
+        f"params must be JSON to be recorded in a cassette, got {type(value).__name__}.",
         hint=as_hint("Pass it as JSON.") | Hint("bypass_cassette"),
     )
 
@@ -308,7 +308,7 @@ def _recorded_message(message: Message, redact: Redact) -> RecordedMessage:
 
 
 def _merge(chunks: Iterable[RecordedChunk]) -> Iterator[RecordedChunk]:
-    """Join chunks that arrive within `_TOGETHER` seconds of the first of them."""
+    """Join chunks that arrive within `_MERGE_INTERVAL` seconds of the first of them."""
     group: list[RecordedChunk] = []
     for chunk in chunks:
         if group and chunk.at - group[0].at > _MERGE_INTERVAL:

@@ -50,15 +50,13 @@ def _rough_similarity(entry: CassetteEntry, engine: str, body: RequestBody) -> f
     pairs = zip(requested[:_PREFIX_LENGTH], recorded[:_PREFIX_LENGTH], strict=False)
     same = sum(left == right for left, right in pairs)
     longer = max(len(requested), len(recorded), 1)
-    return (
-        same / _PREFIX_LENGTH
-        - abs(len(requested) - len(recorded)) / longer
-        + (entry.engine == engine)
-    )
+    score = same / _PREFIX_LENGTH - abs(len(requested) - len(recorded)) / longer
+    return score + (entry.engine == engine)
 
 
 def _similarity(entry: CassetteEntry, engine: str, body: RequestBody) -> float:
     requested, recorded = body.prompt[:_PREFIX_LENGTH], entry.request.prompt[:_PREFIX_LENGTH]
+    # autojunk would ignore characters that are frequent in a long text.
     ratio = difflib.SequenceMatcher(None, requested, recorded, autojunk=False).ratio()
     fields = RequestBody.__struct_fields__
     same = sum(getattr(entry.request, name) == getattr(body, name) for name in fields)
@@ -99,7 +97,7 @@ def _text_difference(name: str, recorded: str, requested: str) -> str:
     """Describe the first difference between two texts."""
     if max(len(recorded), len(requested)) <= 2 * _CONTEXT:
         return f"its {name} is {recorded!r}, not {requested!r}"
-    at = len(os.path.commonprefix([recorded, requested]))  # noqa: RUF071 - texts, not paths
-    start = max(0, at - _CONTEXT)
-    parts = [text[start : at + _CONTEXT] for text in (recorded, requested)]
-    return f"its {name} differs from character {at + 1}: …{parts[0]!r}, not …{parts[1]!r}"
+    index = len(os.path.commonprefix([recorded, requested]))  # noqa: RUF071 - texts, not paths
+    start = max(0, index - _CONTEXT)
+    parts = [text[start : index + _CONTEXT] for text in (recorded, requested)]
+    return f"its {name} differs starting at character {index + 1}: …{parts[0]!r}, not …{parts[1]!r}"

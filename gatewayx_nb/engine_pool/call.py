@@ -99,6 +99,7 @@ class EngineCall:
             self._record_failure(error)
             raise
         except asyncio.CancelledError:
+            # Providers bill the tokens that they generated before the connection was closed.
             self._usage.add(self.partial, "interrupted")
             raise
         self._usage.add(self.partial)
@@ -128,19 +129,20 @@ class EngineCall:
             request = await self._prepare(engine)
             self.partial.model = request.model
             cost = await check_budget(engine, request, self.limits, lambda: self._usage.spent)
+            # Concurrent calls could otherwise each stay below the limit and exceed it together.
             with self._usage.reserve(cost):
                 await self._send(engine, request, emit)
                 parsed = self._schema and await parse_or_correct(
                     self._schema,
                     request,
                     self.partial,
+                    # Without `emit`: the reader of a stream would see two answers in a row.
                     lambda correction: self._send(engine, correction, None),
                 )
         except ModelNotFoundError as error:
             models = await self._list_models_if_possible(engine)
-            raise error.with_appended_text(
-                did_you_mean(self.partial.model, models)
-            ) from error.__cause__
+            suggestion = did_you_mean(self.partial.model, models)
+            raise error.with_appended_text(suggestion) from error.__cause__
         tokens = self.partial.billed or self.partial.total_usage
         if tokens is not None:
             # Prices change over time; a call is billed at the price at the time it was sent.

@@ -81,10 +81,8 @@ class ReplayedCall:
 
     def deadline_error(self) -> DeadlineError:
         """Return the error of a call that exceeded its deadline."""
-        return DeadlineError(
-            "the replay of an answer exceeded its deadline.",
-            hint=Hint("raise_option", option="speed"),
-        )
+        hint = Hint("raise_option", option="speed")
+        return DeadlineError("the replay of an answer exceeded its deadline.", hint=hint)
 
     def _parsed(self) -> Any:  # noqa: ANN401 - depends on the schema
         if self._schema is None:
@@ -147,11 +145,10 @@ async def record_vectors(
     """Await embeddings and record them."""
     vectors = await coroutine
     rows, dimensions = vectors.shape
+    # Little-endian on every machine, so that the file can be moved.
     recorded = vectors_of(rows, dimensions, vectors.astype("<f4").tobytes())
-    fields = cassette.fields(slot)
-    await _write_entry(
-        cassette, lambda: CassetteEntry(request=slot.request.body, vectors=recorded, **fields)
-    )
+    entry = CassetteEntry(request=slot.request.body, vectors=recorded, **cassette.fields(slot))
+    await _write_entry(cassette, lambda: entry)
     return vectors
 
 
@@ -172,4 +169,5 @@ async def replay_vectors(entry: CassetteEntry) -> Vectors:
             f"the cassette's vectors cannot be read: {error}.",
             hint=Hint("record_cassette", mode="record"),
         ) from None
+    # A copy: an array of `frombuffer` is read-only and has the byte order of the file.
     return array.astype(np.float32)

@@ -1,4 +1,4 @@
-"""Engines and models with their state, on this machine or on a replayed cassette."""
+"""Engines and models with their state, on this machine or in a replayed cassette."""
 
 from __future__ import annotations
 
@@ -143,9 +143,8 @@ class LiveCatalog(Catalog):
         running = self._runtime.run(listening_servers(self._registry.servers()))
         targets = [self._registry.resolve(name) for name in running]
         prober = self._prober(_PROBE_TIMEOUT)
-        results = self._runtime.run(
-            prober.probe_all(targets, lambda instance: instance.health_check())
-        )
+        checks = prober.probe_all(targets, lambda instance: instance.health_check())
+        results = self._runtime.run(checks)
         return [name for name, result in results.items() if result is True]
 
     def _prober(self, timeout: float) -> Prober:
@@ -180,19 +179,17 @@ class ReplayCatalog(Catalog):
         models: dict[str, list[str]] = {}
         for model in self._cassette.models():
             models.setdefault(model.engine, []).append(model.model)
-        model_lists = {
-            engine: ", ".join(filter(None, recorded)) for engine, recorded in models.items()
-        }
+        lists = {engine: ", ".join(filter(None, names)) for engine, names in models.items()}
         return [
-            EngineStatus(engine, model, "not needed", "replay", "cassette", loaded=True)
-            for engine, model in model_lists.items()
+            EngineStatus(engine, listed, "not needed", "replay", "cassette", loaded=True)
+            for engine, listed in lists.items()
         ]
 
     @override
     async def health(self, names: Sequence[str]) -> list[EngineHealth]:
         """Return a row for each engine, without a check."""
         recorded = dict.fromkeys(model.engine for model in self._cassette.models())
-        missing = "not on the cassette"
+        missing = "not in the cassette"
         return [
             EngineHealth(name, name in recorded, error="" if name in recorded else missing)
             for name in names or recorded

@@ -55,6 +55,7 @@ async def embed(host: EngineHost, target: Target, limits: Limits, texts: list[st
     """
     try:
         async with asyncio.timeout(limits.timeout):
+            # One slot for the whole call; `_CONCURRENT_BATCHES` limits its batches.
             async with host.use(target, limits.concurrency) as engine:
                 embedder = _BatchEmbedder(host, target, engine, limits.retries)
                 vectors = await embedder.embed(texts)
@@ -131,4 +132,5 @@ def _array(vectors: Batch, engine: str) -> Vectors:
         raise ProviderError(
             f"{engine!r} returned vectors of different lengths.", hint=Hint("run_again")
         ) from None
+    # An empty list would become an array of one dimension.
     return array.reshape(len(vectors), -1) if vectors else array.reshape(0, 0)

@@ -31,6 +31,7 @@ def redact_exception(error: GatewayError, key: str) -> None:
         for frame, _ in traceback.walk_tb(link.__traceback__):
             if any(_shows(value, key) for value in frame.f_locals.values()):
                 with contextlib.suppress(RuntimeError):  # a frame that is still running
+                    # Drops the local variables; the traceback keeps its lines.
                     frame.clear()
 
 
@@ -48,6 +49,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         if link is not None and id(link) not in visited:
             visited.add(id(link))
             yield link
+            # Also a context that `from None` hides: loggers and debuggers may show it.
             pending += [link.__cause__, link.__context__]
 
 

@@ -101,6 +101,7 @@ class EnginePool:
         self._registry = registry = ModelRegistry(config, _by_name(engines))
         self._usage, self._runtime = UsageTracker(Ledger(ledger_path(config))), Runtime(registry)
         self._live = LiveCatalog(config, registry, self._runtime, self._usage)
+        # A function, because the router in turn needs the conversations.
         self.chats = ChatStore(lambda: self._router)
         planner = LivePlanner(config, registry, self._runtime, self.chats, self._usage)
         self._router = CallRouter(planner, self._live.refresh_if_due)
@@ -126,6 +127,7 @@ class EnginePool:
             GatewayError: If the call cannot be made; later failures are raised during iteration.
         """
         forbid_blocking_call("astream")
+        # Planned only now: planning a call takes its turn among equal recordings on a cassette.
         return ReplyStream(self._router.plan(prompt, options, streamed=True))
 
     def astream(self, prompt: str, /, **options: Unpack[CallOptions]) -> AsyncReplyStream:
@@ -447,6 +449,7 @@ class EnginePool:
     @property
     def _catalog(self) -> Catalog:
         cassette = self._router.replayed_cassette
+        # Not kept, because the open cassette may change between two calls.
         return ReplayCatalog(cassette, self._registry) if cassette else self._live
 
 
@@ -484,6 +487,7 @@ def _by_name(engines: Iterable[LLMEngine]) -> dict[str, LLMEngine]:
     by_name: dict[str, LLMEngine] = {}
     for engine in engines:
         if not engine.name:
+            # `MyTestEngine` becomes `my_test`, which is a valid reference.
             stem = type(engine).__name__.removesuffix("Engine")
             engine.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", stem).lower()
         if by_name.setdefault(engine.name, engine) is not engine:

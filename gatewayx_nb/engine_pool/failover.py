@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.errors import TransportError
     from gatewayx_nb.replies import Reply
 
+# Another engine would not help: an option is invalid, or the user has to decide about trust.
 FINAL_ERRORS = (UsageError, TrustError)
 """Errors after which no fallback is tried."""
 
@@ -65,15 +66,15 @@ class Failover:
 
     async def _run_in_turn(self, emit: ChunkHandler | None) -> Reply:
         failures: list[GatewayError] = []
-        for number, call in enumerate(self._attempts):
-            if isinstance(call, GatewayError):
-                failures.append(call)
+        for number, attempt in enumerate(self._attempts):
+            if isinstance(attempt, GatewayError):
+                failures.append(attempt)
                 continue
-            self._current = call
+            self._current = attempt
             fallback_from = self._first_reference if number else None
-            self.partial.begin(call.target.name, call.target.model or "", fallback_from)
+            self.partial.begin(attempt.target.name, attempt.target.model or "", fallback_from)
             try:
-                return await call.portal.arun(call.run(emit))
+                return await attempt.portal.arun(attempt.run(emit))
             except FINAL_ERRORS:
                 raise
             except GatewayError as error:
@@ -95,6 +96,5 @@ class Failover:
 def _combine_errors(failures: Iterable[GatewayError]) -> GatewayError:
     """Return the first failure, with the messages of later ones appended."""
     first, *later = failures
-    return first.with_appended_text(
-        "".join(f" A fallback failed too: {error.message}" for error in later)
-    )
+    texts = (f" A fallback failed too: {error.message}" for error in later)
+    return first.with_appended_text("".join(texts))

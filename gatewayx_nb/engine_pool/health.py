@@ -56,6 +56,7 @@ def check_health(
     servers = {} if names else registry.servers()
     checked = names or [row.name for row in registry.rows() if row.state in _CHECKED_STATES]
     targets: dict[str, Target | GatewayError] = {}
+    # Each once, because a local server that is known to run is among both.
     for name in dict.fromkeys([*checked, *servers]):
         try:
             targets[name] = registry.resolve(name)
@@ -69,9 +70,8 @@ def check_health(
 async def _check(
     prober: Prober, targets: dict[str, Target | GatewayError], servers: dict[str, str]
 ) -> list[EngineHealth]:
-    not_running = servers.keys() - set(
-        await listening_servers(servers)
-    )  # not started, which is not a failure
+    # A server that the user has not started is not a failure, so it is not listed.
+    not_running = servers.keys() - set(await listening_servers(servers))
     checked = {name: target for name, target in targets.items() if name not in not_running}
     available = [target for target in checked.values() if not isinstance(target, GatewayError)]
     answers = await prober.probe_all(available, _measure)

@@ -38,6 +38,7 @@ class EngineInstance:
         self.slots = asyncio.Semaphore(slots)
         self._loaded = loaded
         if loaded:
+            # Keeps its modules importable as long as this instance exists.
             loaded.hold()
         self._configuration = (target.key, dict(target.options), target.network, slots)
 
@@ -119,6 +120,7 @@ class EngineHost:
         if stale:
             stale.retired = True
             await stale.close_if_idle()
+            # Calls that are still running close it when they end.
             await stale.closed.wait()
 
     async def close(self) -> None:
@@ -128,6 +130,7 @@ class EngineHost:
             await instance.cancel()
 
     async def _current(self, target: Target, slots: int) -> EngineInstance:
+        # Without the lock, because nearly every call finds the instance up to date.
         loaded = self._registry.current(target)
         if self._instance and self._instance.matches(target, loaded, slots):
             return self._instance
@@ -157,6 +160,7 @@ class EngineHost:
             redact_exception(error, target.key)
             self._registry.note_instance_failure(target, error.message)
             raise
+        # Python raises Ctrl-C in the main thread only, so here the engine itself raised it.
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - user code
             failure = EngineLoadError(
                 f"engine {target.name!r} cannot be created: {_describe(error, target.key)}.",

@@ -35,11 +35,9 @@ _DEFAULT_REPLY_TOKENS = 1024
 
 async def cost_of(engine: LLMEngine, model: str, usage: Usage, sent_at: float) -> Decimal | None:
     """Return the cost of the tokens, or ``None`` if the price is unknown."""
-    price_per_token = engine.get_cost_per_token()
-    if (
-        price_per_token is not None
-        and (cost := pricing.flat_cost(price_per_token, usage)) is not None
-    ):
+    per_token = engine.get_cost_per_token()
+    cost = None if per_token is None else pricing.flat_cost(per_token, usage)
+    if cost is not None:
         return cost
     if not (engine.prices and pricing.is_available()):
         return None
@@ -50,6 +48,7 @@ async def cost_of(engine: LLMEngine, model: str, usage: Usage, sent_at: float) -
 
 def estimate_usage(request: Request) -> Usage:
     """Estimate the tokens of a request and of a reply that uses all of its ``max_tokens``."""
+    # `estimate_request_tokens` includes the reply; here, input and output are priced separately.
     reply = request.max_tokens or 0
     return Usage(estimate_request_tokens(request) - reply, reply or _DEFAULT_REPLY_TOKENS)
 

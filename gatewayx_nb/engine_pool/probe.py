@@ -63,6 +63,7 @@ class Prober:
             await asyncio.wait([answer], timeout=self.timeout + _GRACE)
             return answer.result() if answer.done() else self._deadline_error(target)
         finally:
+            # Also ends the query on the engine's own loop.
             answer.cancel()
 
     async def _probe(
@@ -101,6 +102,7 @@ async def _is_listening(address: str) -> bool:
     with contextlib.suppress(OSError, TimeoutError):
         async with asyncio.timeout(_CONNECT_TIMEOUT):
             _, writer = await asyncio.open_connection(parts.hostname, port)
+        # Not awaited, because nothing was written.
         writer.close()
         return True
     return False

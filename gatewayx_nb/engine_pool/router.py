@@ -68,6 +68,7 @@ class CallRouter:
         """Open a cassette; see `EnginePool.cassette`."""
         config = self._planner.config
         mode = parse_mode(mode)
+        # A whole test run can thus record or replay without a change to its notebooks.
         if override := config.env.get("GATEWAYX_CASSETTE_MODE", "").strip():
             mode = parse_mode(override, "GATEWAYX_CASSETTE_MODE")
         if speed is not None and not (isinstance(speed, (int, float)) and speed > 0):
@@ -147,6 +148,7 @@ class CallRouter:
         """Return the call's options and conversation, and the key by which a cassette finds it."""
         slot = self._planner.chats.slot(options.get("chat"))
         request = build_request(prompt, "", options, streamed=streamed)
+        # Only this call's message; the conversation's are added below.
         (message,) = request.messages
         if slot:
             request = slot.join(request)
@@ -160,6 +162,7 @@ class CallRouter:
         registry = self._planner.registry
         requested = reference or registry.default
         resolved = requested
+        # A replay must not depend on the keys of this machine, which decide the default.
         if resolved is None and self.replayed_cassette is None:
             with contextlib.suppress(ConfigError):  # raised again when the call is planned
                 resolved = registry.default_reference()
@@ -179,7 +182,7 @@ class CallRouter:
 
 @dataclass(frozen=True, slots=True)
 class _PreparedCall:
-    """A call that may be on a cassette.
+    """A call that may be in a cassette.
 
     Attributes:
         key: The key by which the cassette finds it.

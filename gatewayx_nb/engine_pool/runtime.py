@@ -42,22 +42,23 @@ class Runtime:
     def host(self, target: Target) -> EngineHost:
         """Return the host of an engine."""
         self._reset_if_forked()
+        # A user's file may replace a shipped engine of the same name, and then needs its own loop.
         key = (target.name, target.may_share_loop)
+        # Without the lock: reading a dict is atomic, and nearly every call finds its host.
         host = self._hosts.get(key)
         if host is None or host.portal.loop.is_closed():
             with self._lock:
                 host = self._hosts.get(key)  # another thread may have created it meanwhile
                 if host is None or host.portal.loop.is_closed():
-                    own_portal = (
-                        None if target.may_share_loop else Portal(f"gatewayx {target.name}")
-                    )
-                    host = EngineHost(own_portal or self._shared_portal(), self._registry)
+                    own = None if target.may_share_loop else Portal(f"gatewayx {target.name}")
+                    host = EngineHost(own or self._shared_portal(), self._registry)
                     self._hosts[key] = host
         return host
 
     def retire_removed(self) -> None:
         """Clean up engines that were removed or lost their key, once their calls have ended."""
         self._reset_if_forked()
+        # A copy, because other threads may add hosts.
         removed = [key for key in list(self._hosts) if not self._exists(*key)]
         for host in [self._hosts.pop(key) for key in removed]:
             if not host.portal.loop.is_closed():
@@ -103,10 +104,9 @@ class Runtime:
         with self._lock:
             hosts, shared = [*self._hosts.values(), *self._retiring], self._shared
             self._hosts, self._shared = {}, None
-        closing = [
-            host.portal.submit(host.close()) for host in hosts if not host.portal.loop.is_closed()
-        ]
-        wait(closing, timeout=_GRACE)
+        # Without the lock, which a call on another thread may need in order to end.
+        running = [host for host in hosts if not host.portal.loop.is_closed()]
+        wait([host.portal.submit(host.close()) for host in running], timeout=_GRACE)
         for portal in {host.portal for host in hosts} | ({shared} if shared else set()):
             portal.close()
 

@@ -52,6 +52,7 @@ async def parse_or_correct(
                 hint=Hint("raise_option", option="max_tokens"),
             ) from None
         request = _with_correction(request, answer, error)
+    # Outside the `except` clause, so that an error of the second request has no context.
     partial.reset_for_correction()
     await send_again(request)
     try:

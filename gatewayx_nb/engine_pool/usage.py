@@ -50,6 +50,7 @@ class ModelUsage:
 
     def plus(self, entry: LedgerEntry) -> ModelUsage:
         """Return the totals with one more call."""
+        # A failed call without tokens was not billed, so its price is not missing.
         used = (entry.input_tokens, entry.output_tokens) != (None, None)
         return replace(
             self,
@@ -106,6 +107,7 @@ class UsageTracker:
         with self._lock:
             self._totals[key] = self._totals.get(key, ModelUsage(*key)).plus(entry)
             self._last_error[entry.engine] = error
+        # Outside the lock, because the ledger's queue has its own.
         self.ledger.add(entry)
 
     def totals(self) -> list[ModelUsage]:
@@ -131,6 +133,7 @@ def ledger_path(config: Config) -> Path:
     """Return the path of the project's ledger, or the user's if there is no project."""
     if config.project:
         return config.project.root / ".gatewayx" / "store.sqlite"
+    # Read here, because platformdirs uses only the process's own environment.
     data = config.env.get("XDG_DATA_HOME")
     folder = Path(data) / "gatewayx" if data else platformdirs.user_data_path("gatewayx")
     return folder / "store.sqlite"

@@ -112,7 +112,7 @@ def test_a_cassette_has_a_row_for_each_engine(replay_catalog):
 def test_recorded_engines_are_healthy_in_replay_mode(replay_catalog):
     """In replay mode a recorded engine is healthy and any other is not; no engine is started."""
     mock, scripted = EngineHealth("mock", ok=True), EngineHealth("scripted", ok=True)
-    missing = EngineHealth("grok", ok=False, error="not on the cassette")
+    missing = EngineHealth("grok", ok=False, error="not in the cassette")
 
     assert asyncio.run(replay_catalog.health(())) == [mock, scripted]
     assert asyncio.run(replay_catalog.health(["grok", "mock"])) == [missing, mock]

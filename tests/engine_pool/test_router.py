@@ -292,7 +292,7 @@ def test_the_error_of_a_miss_truncates_a_long_prompt(make_scripted_pool, empty_p
     with empty_pool.cassette(path, "replay"), pytest.raises(CassetteMissError) as caught:
         empty_pool.ask("word " * 200 + "two", model="scripted")
 
-    assert "its prompt differs from character 1001" in caught.value.message
+    assert "its prompt differs starting at character 1001" in caught.value.message
     assert len(str(caught.value)) < 400
 
 
