@@ -53,6 +53,7 @@ class Job:
     def state(self) -> JobState:
         """The job's state; ``"failed"`` if every model failed."""
         if self._cancelled:
+            # Before the check for the end, because a cancelled run has ended too.
             return "cancelled"
         if not self.done:
             return "running"
@@ -62,6 +63,7 @@ class Job:
     @property
     def seconds(self) -> float:
         """Seconds since the start of the job, or its total duration if it has ended."""
+        # The run does not record when it ended, so the first reading after the end is kept.
         seconds = time.monotonic() - self._started
         if self._duration is None and self.done:
             self._duration = seconds
@@ -83,11 +85,9 @@ class Job:
         deadline = None if timeout is None else time.monotonic() + timeout
         while not self._run.join(_POLL):
             if deadline is not None and time.monotonic() >= deadline:
-                raise DeadlineError(
-                    f"job {self.name!r} is still running after {self.seconds:.0f} s.",
-                    hint=Hint("cancel_job", job=self.name)
-                    | f"Wait longer: `{self.name}.result()`.",
-                )
+                message = f"job {self.name!r} is still running after {self.seconds:.0f} s."
+                hint = Hint("cancel_job", job=self.name) | f"Wait longer: `{self.name}.result()`."
+                raise DeadlineError(message, hint=hint)
         comparison = self._run.comparison
         if len(comparison) > 1:
             return comparison
@@ -100,6 +100,7 @@ class Job:
         """Stop running calls and close their connections; return whether any were running."""
         if self.done:
             return False
+        # Set first: the run may end, and `state` be read, before `stop` returns.
         self._cancelled = True
         self._run.stop()
         return True
@@ -115,18 +116,18 @@ class JobList:
     def __init__(self) -> None:
         self._jobs: dict[str, Job] = {}
 
-    def start(self, name: str | None, plan: Callable[[], ComparisonRun]) -> Job:
+    def start(self, name: str | None, create_run: Callable[[], ComparisonRun]) -> Job:
         """Start a job, with a generated name if ``name`` is ``None``.
 
         Raises:
             UsageError: If a job with the name is running.
         """
         name = name or self._unused_name()
-        self.check(name)
-        job = self._jobs[name] = Job(name, plan())
+        self.check_name_is_free(name)
+        job = self._jobs[name] = Job(name, create_run())
         return job
 
-    def check(self, name: str) -> None:
+    def check_name_is_free(self, name: str) -> None:
         """Check that no running job has the name.
 
         Raises:

@@ -125,6 +125,8 @@ class Chat:
 
     def _notebook(self) -> str:
         cells = [
+            # Cell IDs are mandatory since nbformat 4.5:
+            # https://nbformat.readthedocs.io/en/latest/format_description.html#cell-ids
             {"cell_type": "markdown", "id": f"turn-{number}", "metadata": {}, "source": section}
             for number, section in enumerate(_sections(self))
         ]
@@ -158,6 +160,7 @@ class ChatSlot:
     def index(self) -> int:
         """Number of turns before this one."""
         cells = [turn.cell for turn in self.chat.turns]
+        # Turns without an ID have `None` as their cell, which must not match this one's `None`.
         return cells.index(self.cell) if self.cell in cells and self.cell else len(cells)
 
     def join(self, request: Request) -> Request:
@@ -167,16 +170,15 @@ class ChatSlot:
             for turn in self.chat.turns[: self.index]
             for message in (turn.prompt, Message("assistant", turn.reply.text))
         ]
-        return replace(
-            request,
-            messages=(*earlier, *request.messages),
-            system=request.system or self.chat.system,
-        )
+        system = request.system or self.chat.system
+        return replace(request, messages=(*earlier, *request.messages), system=system)
 
     def add_turn(self, prompt: Message, reply: Reply) -> None:
         """Add the turn at its position, replacing the turn of the same cell; keep later turns."""
+        # Computed now, not when the call began: another call may have added a turn meanwhile.
         index = self.index
         self.chat.turns[index : index + 1] = [ChatTurn(prompt, reply, self.cell)]
+        # The first answer fixes the model: a new default must not change a conversation half-way.
         self.chat.model = self.chat.model or f"{reply.engine}:{reply.model}".rstrip(":")
 
 

@@ -28,6 +28,7 @@ def cassette(session: Session, args: argparse.Namespace) -> Note:
     active = session.pool.active_cassette
     if active and not (args.path or args.mode or args.speed):
         return _describe(active)
+    # Without a path, the open cassette is opened again in another mode.
     path = Path(args.path) if args.path else active.path if active else _default_path(session)
     # Opened first, so that an invalid file or mode leaves the active one open.
     opened = session.pool.cassette(path, args.mode or "auto", speed=args.speed)

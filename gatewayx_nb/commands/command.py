@@ -137,6 +137,11 @@ class LineParser(argparse.ArgumentParser):
         return self._actions  # argparse has no public way to list them
 
     @property
+    def option_strings(self) -> list[str]:
+        """The flags of all options."""
+        return [option for action in self.actions for option in action.option_strings]
+
+    @property
     def synopsis(self) -> str:
         """The usage of the command, in one line."""
         return " ".join(self.format_usage().removeprefix("usage: ").split())
@@ -150,9 +155,9 @@ class LineParser(argparse.ArgumentParser):
 
     @override
     def error(self, message: str) -> NoReturn:
-        options = [option for action in self.actions for option in action.option_strings]
+        # argparse reports the error only as text.
         unknown = re.search(r"unrecognized arguments: (--?\S+)", message)
-        suggestion = did_you_mean(unknown.group(1).split("=")[0], options) if unknown else ""
+        suggestion = did_you_mean(unknown[1].split("=")[0], self.option_strings) if unknown else ""
         raise UsageError(f"{message}.{suggestion}", hint=f"Usage: `{self.synopsis}`")
 
 

@@ -62,6 +62,7 @@ def run(session: Session, line: str) -> Any:  # noqa: ANN401 - the command's out
         word = "help"
     if word in COMMANDS:
         return COMMANDS[word](session, rest)
+    # Unusable ones too, so that calling one says what it lacks.
     engines = {row.name for row in session.pool.status()}
     aliases = session.pool.config.settings.aliases
     if word.partition(":")[0] in engines or word in aliases:

@@ -73,11 +73,8 @@ def trust(session: Session, _: argparse.Namespace) -> Note:
         for engine, destinations in untrusted.items()
         for destination in destinations
     )
-    table = Table(
-        ("key for", "destination", "configured in"),
-        rows,
-        (f"The project is {display_path(project.root)}.",),
-    )
+    note = f"The project is {display_path(project.root)}."
+    table = Table(("key for", "destination", "configured in"), rows, (note,))
     if not session.confirm(table, "Let it use these keys from now on? [y/N] "):
         raise TrustError(
             "nothing was changed; your keys are not sent. A key in the project's own key file does"
@@ -135,6 +132,7 @@ def _parse(session: Session, line: str) -> argparse.Namespace | None:
 
 
 def _set(session: Session, name: str, *, user: bool) -> Note:
+    # Prompted for, because a key in a cell would be saved with the notebook.
     value = session.ask_secret(f"{key_variable(name)}: ").strip()
     state = key_state(value)
     if state != "set":
@@ -159,24 +157,19 @@ def _remove(session: Session, name: str) -> Note:
     notes = [still_set] if other.state == "set" else []
     if not files:
         return Note(f"No key file contains {key_variable(name)}.", *notes)
-    return Note(
-        f"The key for {name} is removed from {', '.join(map(display_path, files))}.", *notes
-    )
+    paths = ", ".join(map(display_path, files))
+    return Note(f"The key for {name} is removed from {paths}.", *notes)
 
 
 def _import(session: Session, source: Path, *, user: bool) -> Table:
     result = session.pool.import_keys(source, user=user)
-    rows = tuple(
-        (
-            entry.name,
-            entry.variable,
-            f"skipped: {entry.skip_reason}" if entry.skip_reason else "imported",
-        )
-        for entry in result.entries
-        if entry.variable
-    )
+    rows = []
+    for entry in result.entries:
+        if entry.variable:
+            outcome = f"skipped: {entry.skip_reason}" if entry.skip_reason else "imported"
+            rows.append((entry.name, entry.variable, outcome))
     notes = tuple(_import_notes(session, source, result))
-    return Table(("name", "variable", "outcome"), rows, notes)
+    return Table(("name", "variable", "outcome"), tuple(rows), notes)
 
 
 def _import_notes(session: Session, source: Path, result: KeyImport) -> Iterator[str]:

@@ -104,9 +104,8 @@ def explain(session: Session, args: argparse.Namespace) -> Reply:
         )
     # A cell or an error may contain a key.
     prompt = redact(_explain_prompt(failed), session.pool.config.keys.secrets_by_name().values())
-    session.show(
-        Note("Sending this prompt, without the values of variables:", *prompt.splitlines())
-    )
+    note = Note("Sending this prompt, without the values of variables:", *prompt.splitlines())
+    session.show(note)
     return session.ask(prompt, args.reference or session.pool.default_model())
 
 

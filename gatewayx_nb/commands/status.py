@@ -107,10 +107,8 @@ def use_arguments(parser: LineParser) -> None:
 def health(session: Session, args: argparse.Namespace) -> Table:
     """Check the named engines, or all engines that are ready."""
     rows = tuple(map(_health_cells, session.pool.health(*args.names)))
-    not_ready_note = f"The other engines are not ready; see `{session.prog} status`."
-    return Table(
-        ("engine", "works", "latency", "to do"), rows, () if args.names else (not_ready_note,)
-    )
+    note = f"The other engines are not ready; see `{session.prog} status`."
+    return Table(("engine", "works", "latency", "to do"), rows, () if args.names else (note,))
 
 
 def health_arguments(parser: LineParser) -> None:
@@ -171,6 +169,7 @@ def _summary(session: Session) -> tuple[str, ...]:
         default = f"Default model: {session.pool.default_model()}"
     except ConfigError as error:
         text = error.describe()
+        # Messages begin in lower case, because they usually follow the name of their class.
         default = f"{text[:1].upper()}{text[1:]}"
     active, project = session.pool.active_cassette, session.pool.config.project
     if active and active.mode == "replay":

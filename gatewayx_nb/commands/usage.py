@@ -32,6 +32,7 @@ def usage(session: Session, _: argparse.Namespace) -> Table:
     """Show the usage and cost of this session's calls."""
     models = session.pool.usage()
     limit = session.pool.config.settings.limits.max_cost
+    # The start value, because the sum of no rows would be an int.
     total = f"Total: {dollars(sum((row.cost for row in models), Decimal(0)))}"
     notes: tuple[str, ...] = (total, "Set a limit with `[limits] max_cost` in the settings.")
     if limit is not None:

@@ -89,8 +89,8 @@ class Comparison(Sequence[Outcome]):
             "fastest": self._best(lambda reply: round(reply.latency, 1)),
             "cheapest": self._best(lambda reply: reply.cost),
         }
-        columns = range(len(self.outcomes))
-        return [[mark for mark in best if column in best[mark]] for column in columns]
+        indices = range(len(self.outcomes))
+        return [[mark for mark in best if index in best[mark]] for index in indices]
 
     def to_frame(self) -> pd.DataFrame:
         """Return a DataFrame with a row for each answer; unknown values are missing.
@@ -188,9 +188,8 @@ def _row(reference: str, outcome: Outcome) -> dict[str, object]:
         "input_tokens": outcome.usage.input_tokens,
         "output_tokens": outcome.usage.output_tokens,
         "tokens_per_second": tokens_per_second(outcome),
-        "cost": None
-        if outcome.cost is None
-        else float(outcome.cost),  # pandas has no decimal dtype
+        # pandas has no decimal dtype.
+        "cost": None if outcome.cost is None else float(outcome.cost),
     }
 
 

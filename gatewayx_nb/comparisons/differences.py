@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import operator
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -54,10 +55,7 @@ def differences(texts: Sequence[str]) -> list[list[Span]]:
     for other in pieces[1:]:
         in_first, in_other = _matches(pieces[0], other)
         # In place, because `shared` contains this list.
-        first_shared[:] = [
-            was_shared and matches
-            for was_shared, matches in zip(first_shared, in_first, strict=True)
-        ]
+        first_shared[:] = map(operator.and_, first_shared, in_first)
         shared.append(in_other)
     return [_join(text_pieces, flags) for text_pieces, flags in zip(pieces, shared, strict=True)]
 

@@ -68,6 +68,7 @@ def to_code(
         prompts: The prompts sent, with placeholders filled in; one for each input.
         image_names: Notebook expressions of the images in a prompt.
     """
+    # One prompt reads better as a single call; several need a loop.
     is_single = len(prompts) == 1
     prompt = repr(prompts[0]) if is_single else "prompt"
     lines = _arguments(request, prompt, [*image_names, *_file_names(request)])
@@ -99,6 +100,7 @@ def _arguments(request: ComparisonRequest, prompt: str, images: Sequence[str]) -
     samples = f" * {request.samples}" if request.samples > 1 else ""
     yield f"models={list(request.references)!r}{samples}"
     for name, value in request.options.items():
+        # Images have no literal form; their names are added below.
         if name != "images":
             yield f"{name}={_as_literal(value)}"
     if images:

@@ -57,17 +57,12 @@ class ComparisonRecord:
         """Return a dict for each column: prompt, options, answer, metrics, vote."""
         request = {"run": self.run, "prompt": self.comparison.prompt, "input": self.input or None}
         options = {name: self.options.get(name) for name in OPTIONS}
-        note = self.verdict.note if self.verdict else None
-        return [
-            request
-            | options
-            | answer
-            | {
-                "vote": self.verdict.for_column(index) if self.verdict else None,
-                "note": note or None,
-            }
-            for index, answer in enumerate(self.comparison.rows())
-        ]
+        rows = []
+        for index, answer in enumerate(self.comparison.rows()):
+            vote = self.verdict.for_column(index) if self.verdict else None
+            note = (self.verdict.note or None) if self.verdict else None
+            rows.append(request | options | answer | {"vote": vote, "note": note})
+        return rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +184,7 @@ def _markdown(record: ComparisonRecord) -> str:
     number = f"{record.run}.{record.row + 1}" if record.input else str(record.run)
     parts = [f"## {number}\n"]
     parts += [f"- {plain(f'{name}: {value}')}\n" for name, value in record.options.items()]
+    # Quoted, so that Markdown in the prompt does not become part of the report.
     parts += ["".join(f"> {line}\n" for line in plain(comparison.prompt).splitlines())]
     for index, (label, outcome) in enumerate(zip(comparison.labels, comparison, strict=True)):
         vote = f" ({verdict.for_column(index)})" if verdict else ""

@@ -67,6 +67,7 @@ class LiveComparison:
             plan: Returns the run of one model.
         """
         old = self.columns[index]
+        # Its call may still be running.
         old.stop()
         run = plan(old.reference)
         # A run of one model cannot number repeated references, so the old label is kept.

@@ -125,6 +125,7 @@ class ModelCatalog:
         for item in items:
             if item.reference in (reference, engine):
                 return CatalogItem(reference, "", item.is_ready, item.state, item.remedy)
+        # Shown rather than dropped, because the selection must not change by itself.
         remedy = render(Hint("list_engines"))
         return CatalogItem(reference, is_ready=False, state="gone", remedy=remedy)
 

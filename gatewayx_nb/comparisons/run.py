@@ -81,6 +81,7 @@ class Column:
             self._settle(call.closed_error())  # no effect if it was stopped: it is settled then
             raise
         except Exception as error:  # noqa: BLE001 - a user's engine may raise anything
+            # Settled, not raised: nobody awaits this coroutine, and the other columns go on.
             self._settle(_unexpected_error(self.label, error))
         finally:
             on_end()
@@ -231,6 +232,7 @@ class ComparisonRun:
         self.stop()
 
     def __del__(self) -> None:
+        # Dropping the last reference, as in `del run`, must not leave calls that cost money.
         for column in getattr(self, "columns", ()):  # missing if `__init__` failed
             column.stop()
 
@@ -257,15 +259,14 @@ def plan_comparison(
     # A model that cannot be called becomes a column with its error.
     columns = []
     for reference, label in zip(references, unique_labels(references), strict=True):
-        column_options: CallOptions = {**checked, "model": reference}
+        call: PlannedCall | GatewayError
         try:
-            call = planner.plan(prompt, column_options, streamed=True)
+            call = planner.plan(prompt, {**checked, "model": reference}, streamed=True)
         except UsageError:  # the same for every model
             raise
         except GatewayError as error:
-            columns.append(Column(reference, label, error))
-        else:
-            columns.append(Column(reference, label, call))
+            call = error
+        columns.append(Column(reference, label, call))
     return ComparisonRun(prompt, columns)
 
 

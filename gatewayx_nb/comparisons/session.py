@@ -92,6 +92,7 @@ class ComparisonSession:
         request.check()
         references = list(request.references) * request.samples
         if request.blind:
+            # The order in which the user selected the models would reveal them.
             self._rng.shuffle(references)
         options: CallOptions = {**request.options}
         inputs = request.inputs or ("",)
@@ -127,13 +128,11 @@ class ComparisonSession:
         if self.request is None:
             return
         for row, live in enumerate(self.comparisons):
-            if live.ended:
-                images = _image_names(self.request, live.image_names)
-                options = {**self._options, "images": images}
-                record = ComparisonRecord(
-                    self.run_number, live.comparison, options, live.input, row
-                )
-                self.history.add(record)
+            if not live.ended:
+                continue
+            options = {**self._options, "images": _image_names(self.request, live.image_names)}
+            record = ComparisonRecord(self.run_number, live.comparison, options, live.input, row)
+            self.history.add(record)
 
     def record(self, row: int) -> ComparisonRecord | None:
         """Return the record of a row of the last run."""
@@ -178,15 +177,11 @@ class ComparisonSession:
         return self.request is not None and self.request.blind
 
     def _plan_row(
-        self,
-        request: ComparisonRequest,
-        references: list[str],
-        options: CallOptions,
-        input_value: str,
+        self, request: ComparisonRequest, references: list[str], options: CallOptions, value: str
     ) -> LiveComparison:
-        """Fill in a prompt and plan the columns, without sending anything."""
+        """Fill in the prompt for a value of ``{{input}}`` and plan the columns; nothing is sent."""
         limits = self._get_pool().config.settings.limits
-        namespace = {**self._get_namespace(), **({"input": input_value} if request.inputs else {})}
+        namespace = {**self._get_namespace(), **({"input": value} if request.inputs else {})}
         filled = prompts.compose(request.prompt, namespace, (Secret,), rows=limits.table_rows)
         option_images = options.get("images", ())
         # In this order, because the prompt refers to its own images by number.
@@ -194,7 +189,7 @@ class ComparisonSession:
         if attached:
             options = {**options, "images": attached}
         run = self._plan_run(filled.text, references, options)
-        return LiveComparison(run, options, input_value, filled.image_names)
+        return LiveComparison(run, options, value, filled.image_names)
 
     def _plan_run(self, prompt: str, references: list[str], options: CallOptions) -> ComparisonRun:
         return self._get_pool().plan_comparison(prompt, models=references, **options)

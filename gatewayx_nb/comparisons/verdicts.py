@@ -71,9 +71,8 @@ def rank(verdicts: Iterable[tuple[Sequence[str], Verdict]]) -> list[ModelScore]:
         winner = None if verdict.winner is None else references[verdict.winner]
         # Once per model, however many samples it returned.
         for reference in dict.fromkeys(references):
-            field = {"tie": "ties", "bad": "bad"}.get(verdict.vote) or (
-                "wins" if reference == winner else "losses"
-            )
+            decided = "wins" if reference == winner else "losses"
+            field = {"tie": "ties", "bad": "bad"}.get(verdict.vote, decided)
             counts.setdefault(reference, Counter())[field] += 1
     rankings = [ModelScore(reference, **count) for reference, count in counts.items()]
     return sorted(rankings, key=lambda row: (-(row.win_rate or 0), -row.wins, row.reference))
