@@ -36,6 +36,8 @@ def _of_default_pool(method: Callable[Concatenate[EnginePool, P], T]) -> Callabl
     return cast("Callable[P, T]", function)
 
 
+# Written out, not generated in a loop, so that type checkers and editors see each name and its
+# signature.
 ask = _of_default_pool(EnginePool.ask)
 aask = _of_default_pool(EnginePool.aask)
 stream = _of_default_pool(EnginePool.stream)

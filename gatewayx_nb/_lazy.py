@@ -25,6 +25,7 @@ def attach(
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
     def names() -> list[str]:
+        # `__version__` can be imported, but is not offered for completion.
         return sorted(name for name in module_by_name if not name.startswith("_"))
 
     return get, names

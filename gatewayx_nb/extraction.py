@@ -47,6 +47,7 @@ def extract_code(text: str) -> CodeBlock:
     """
     blocks = code_blocks(text) or [CodeBlock(text.strip())]
     block = max(blocks, key=lambda block: len(block.source))
+    # Spaces at the start are the indentation of the first line.
     return CodeBlock(block.source.strip("\n").rstrip(), block.language)
 
 
@@ -63,6 +64,7 @@ def extract_json(text: str) -> Any:  # noqa: ANN401 - JSON
     # The whole text first: a string in JSON may contain a code fence.
     for candidate in (text, *sources):
         try:
+            # Thousands of nested brackets are valid JSON, but exceed the parser's recursion limit.
             return json.loads(candidate)
         except (ValueError, RecursionError):
             continue
@@ -74,6 +76,7 @@ def _embedded_json(text: str) -> Any:  # noqa: ANN401 - JSON
     candidates: list[tuple[int, Any]] = []  # length and value
     end = tries = 0
     for opening in _OPENING.finditer(text):
+        # A bracket inside a value that was found already.
         if opening.start() < end:
             continue
         tries += 1

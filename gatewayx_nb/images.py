@@ -65,6 +65,7 @@ def is_drawable(value: object) -> bool:
 
 def listed(sources: object) -> list[object]:
     """Return one source or several as a list; see `load`."""
+    # These are iterable too, but each is one source.
     is_one = isinstance(sources, str | bytes | bytearray | memoryview | Path)
     return list(sources) if isinstance(sources, Iterable) and not is_one else [sources]
 

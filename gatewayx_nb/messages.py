@@ -169,8 +169,9 @@ class Request:
             "stop": list(self.stop) or None,
             "seed": self.seed,
             "schema": self.schema,
+            # Only if the prompt alone does not say it all, so that a simple engine need not read
+            # messages.
             "messages": list(self.messages) if len(self.messages) > 1 or self.images else None,
         }
-        return {name: value for name, value in options.items() if value is not None} | {
-            **self.params
-        }
+        set_options = {name: value for name, value in options.items() if value is not None}
+        return set_options | dict(self.params)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -171,6 +171,7 @@ def _columns(value: Any) -> Any:  # noqa: ANN401 - JSON
     if isinstance(value, Mapping) and value:
         lists = [isinstance(column, list) for column in value.values()]
         if not any(lists):
+            # One record. pandas needs an index for a dict of scalars.
             return [value]
         if all(lists) and len({len(column) for column in value.values()}) == 1:
             return value
@@ -181,6 +182,4 @@ def _columns(value: Any) -> Any:  # noqa: ANN401 - JSON
 
 
 def _is_records(value: object) -> bool:
-    if not isinstance(value, Sequence) or isinstance(value, str):
-        return False
-    return all(isinstance(item, Mapping) for item in value)
+    return isinstance(value, list) and all(isinstance(item, Mapping) for item in value)

@@ -27,8 +27,8 @@ def is_loaded() -> bool:
 def price(provider: str, model: str, usage: Usage, sent_at: float) -> Decimal | None:
     """Return the cost in US dollars, or ``None`` (never 0) if price or tokens are unknown.
 
-    The first call imports genai-prices, which takes half a second: until it is `loaded`, do not
-    call this on an event loop.
+    The first call imports genai-prices, which takes half a second: do not make it on an event
+    loop; see `is_loaded`.
 
     Args:
         provider: The provider's name in genai-prices.
@@ -40,6 +40,7 @@ def price(provider: str, model: str, usage: Usage, sent_at: float) -> Decimal | 
         return None
     import genai_prices
 
+    # The timestamp is part of the cache key, so that updated prices are looked up again.
     if not _has_price(genai_prices.data_snapshot.get_snapshot().timestamp, provider, model):
         return None
     tokens = genai_prices.Usage(
@@ -76,4 +77,5 @@ def flat_cost(per_token: float, usage: Usage) -> Decimal | None:
     """Return the cost at one price per token in US dollars, or ``None`` if tokens are unknown."""
     if usage.input_tokens is None or usage.output_tokens is None:
         return None
+    # Through `str`: `Decimal(0.1)` would have 55 digits.
     return Decimal(str(per_token)) * (usage.input_tokens + usage.output_tokens)

@@ -134,6 +134,7 @@ class Reply:
     rate_limits: RateLimits | None = None
     dropped: tuple[str, ...] = ()
     request_id: str | None = None
+    # Not compared, so that a streamed reply equals a whole one with the same content.
     raw: Mapping[str, Any] | None = field(default=None, compare=False)
 
     @override
@@ -145,6 +146,7 @@ class Reply:
         text = shorten(self.text, 60)
         return f"Reply({text!r}, engine={self.engine!r}, model={self.model!r})"
 
+    # IPython passes `include` and `exclude`, which are hints that may be ignored.
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         """Return text and safe HTML, never ``text/markdown``, whose HTML may be unsafe."""
         return {"text/plain": self.text, "text/html": to_html(self.text)}

@@ -82,8 +82,7 @@ class ResponseSchema:
 
 def _schema_of(kind: Any) -> dict[str, Any]:  # noqa: ANN401 - any value from the caller
     if hasattr(kind, "model_json_schema"):
-        schema: dict[str, Any] = kind.model_json_schema()
-        return schema
+        return dict(kind.model_json_schema())
     import msgspec
 
     try:
@@ -121,6 +120,7 @@ def _is_open(schema: Any) -> bool:  # noqa: ANN401 - JSON
     """Return whether a schema allows arbitrary objects, which strict modes reject."""
     if not isinstance(schema, Mapping):
         return False
+    # A part may be a boolean: msgspec writes `items: false` for a tuple.
     parts = [*schema.get("properties", {}).values(), *schema.get("$defs", {}).values()]
     parts += [*schema.get("anyOf", []), *schema.get("prefixItems", [])]
     parts += [schema["items"]] if schema.get("type") == "array" and "items" in schema else []

@@ -63,6 +63,7 @@ class Secret(str):
         return MASK
 
     @override
+    # The beginning of a key, as in `key[:8]`, is enough to identify it in a log.
     def __getitem__(self, index: SupportsIndex | slice) -> str:
         return MASK
 
@@ -123,6 +124,7 @@ def redact(text: str, keys: Iterable[str]) -> str:
 
 
 def _forms(key: str) -> Iterator[str]:
+    # URLs quote a key in two ways, response bodies as JSON, and tracebacks as a Python literal.
     yield from (key, quote(key, safe=""), quote(key), json.dumps(key)[1:-1], repr(key)[1:-1])
     if len(key) > _IDENTIFYING_CHARS:
         yield from (key[:_IDENTIFYING_CHARS], key[-_IDENTIFYING_CHARS:])

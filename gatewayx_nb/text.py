@@ -65,6 +65,7 @@ def table_text(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     anthropic  missing
     """
     cells = (columns, *fit_rows(columns, rows))
+    # A line break in a cell would break the table.
     lines = [[" ".join(plain(cell).split()) for cell in row] for row in cells]
     widths = [max(map(display_width, column)) for column in zip(*lines, strict=True)]
     lines.insert(1, ["-" * width for width in widths])

@@ -42,8 +42,13 @@ class View(Protocol):
     def update(self, partial: PartialReply) -> None:
         """Show the partial answer, if an update is due."""
 
-    def finish(self, reply: Reply, mark: str = "") -> None:
-        """Show the complete answer and its metrics."""
+    def finish(self, reply: Reply, ending: str = "") -> None:
+        """Show the last state of the answer and its metrics.
+
+        Args:
+            reply: The answer.
+            ending: Why it is incomplete, such as ``interrupted``; empty if it is complete.
+        """
 
 
 class QuietView:
@@ -54,11 +59,11 @@ class QuietView:
     def update(self, partial: PartialReply) -> None:
         """Show nothing."""
 
-    def finish(self, reply: Reply, mark: str = "") -> None:
+    def finish(self, reply: Reply, ending: str = "") -> None:
         """Show nothing."""
 
 
-class Output:
+class UpdatableDisplay:
     """A display in a cell's output that is updated in place.
 
     Args:
@@ -82,6 +87,7 @@ class Output:
         show = self._handle.update if self.is_shown else self._handle.display
         self.is_shown = True
         self.throttle.length = len(html)
+        # `raw`, because the data is a MIME bundle already.
         show({"text/plain": text, "text/html": html}, raw=True)
 
 
@@ -96,17 +102,17 @@ class FinalView(QuietView):
         self._view = view
 
     @override
-    def finish(self, reply: Reply, mark: str = "") -> None:
-        self._view.finish(reply, mark)
+    def finish(self, reply: Reply, ending: str = "") -> None:
+        self._view.finish(reply, ending)
 
 
 class PartialView(FinalView):
     """View that shows only incomplete answers; a complete one is shown as the cell's value."""
 
     @override
-    def finish(self, reply: Reply, mark: str = "") -> None:
-        if mark:
-            super().finish(reply, mark)
+    def finish(self, reply: Reply, ending: str = "") -> None:
+        if ending:
+            super().finish(reply, ending)
 
 
 class NotebookView:
@@ -120,7 +126,7 @@ class NotebookView:
     def __init__(
         self, clock: Callable[[], float] = time.monotonic, output_format: OutputFormat = "markdown"
     ) -> None:
-        self._output = Output(clock)
+        self._display = UpdatableDisplay(clock)
         self._output_format = output_format
         self._render_partial = output_formats.incremental_renderer(output_format)
         self._state: tuple[int, str] | None = None
@@ -128,7 +134,7 @@ class NotebookView:
     @property
     def shows_status(self) -> bool:
         """Whether it shows a waiting message."""
-        return self._output.is_shown
+        return self._display.is_shown
 
     def update(self, partial: PartialReply) -> None:
         """Show the partial answer, if it has changed and an update is due.
@@ -139,20 +145,20 @@ class NotebookView:
             return
         # Both only grow, so their lengths identify their content.
         state = (len(partial.text) + len(partial.reasoning), call_status(partial))
-        if self._output.throttle.is_due and state != self._state:
-            with self._output.throttle.measure():
+        if self._display.throttle.is_due and state != self._state:
+            with self._display.throttle.measure():
                 text, reasoning = "".join(partial.text), "".join(partial.reasoning)
                 body = self._render_partial(text) if text else ""
                 page = reply_html(text, status=state[1], reasoning=reasoning, body=body)
-                self._output.show(text, page)
+                self._display.show(text, page)
                 self._state = state
 
-    def finish(self, reply: Reply, mark: str = "") -> None:
+    def finish(self, reply: Reply, ending: str = "") -> None:
         """Show the complete answer and its metrics."""
         rendered = output_formats.render(self._output_format, reply)
-        footer = reply_summary(reply, mark)
+        footer = reply_summary(reply, ending)
         page = reply_html(reply.text, footer, reasoning=reply.reasoning, body=rendered.html)
-        self._output.show(rendered.text, page)
+        self._display.show(rendered.text, page)
 
 
 class TerminalView:
@@ -173,6 +179,7 @@ class TerminalView:
         """Write the text that has arrived since the last update."""
         if not self._is_streamed:
             return
+        # Only the new chunks: joining the whole answer at each update would take quadratic time.
         chunks = partial.text[self._chunks :]
         self._chunks += len(chunks)
         text = "".join(chunks)
@@ -180,17 +187,17 @@ class TerminalView:
         sys.stdout.write(plain(text))
         sys.stdout.flush()
 
-    def finish(self, reply: Reply, mark: str = "") -> None:
+    def finish(self, reply: Reply, ending: str = "") -> None:
         """Write the rest of the text and the metrics."""
         text = reply.text
         if not self._is_streamed:
             text = output_formats.render(self._output_format, reply).text
         rest = plain(text[self._length :])
-        sys.stdout.write(f"{rest}\n[{plain(reply_summary(reply, mark))}]\n")
+        sys.stdout.write(f"{rest}\n[{plain(reply_summary(reply, ending))}]\n")
         sys.stdout.flush()
 
 
-def reply_summary(reply: Reply, mark: str = "") -> str:
+def reply_summary(reply: Reply, ending: str = "") -> str:
     """Return the line below an answer: model, seconds, tokens, cost, and anything unusual.
 
     An interrupted answer without content has neither tokens nor cost.
@@ -209,8 +216,8 @@ def reply_summary(reply: Reply, mark: str = "") -> str:
         parts.append("cut at max tokens")
     if reply.replayed:
         parts.append("replayed")
-    if mark:
-        parts.append(mark)
+    if ending:
+        parts.append(ending)
     return " · ".join(parts)
 
 
@@ -287,11 +294,11 @@ def ignore_interrupts() -> Iterator[None]:
         yield
         return
     # The handler is restored even if the view fails, or Ctrl-C would be ignored from then on.
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    previous_handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, previous_handler)
 
 
 def _show_failure(partial: PartialReply, view: View) -> None:

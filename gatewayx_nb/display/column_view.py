@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from gatewayx_nb.comparisons import answer_text, error_text
 from gatewayx_nb.display.answer import (
-    Output,
+    UpdatableDisplay,
     call_status,
     clear_cancellation,
     ignore_interrupts,
@@ -77,7 +77,7 @@ class NotebookColumns:
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._output = Output(clock, _PAUSE_FACTOR)
+        self._display = UpdatableDisplay(clock, _PAUSE_FACTOR)
         self._state: list[tuple[int, str]] = []
         self._renderers: dict[Column, IncrementalRenderer] = {}
         # The state and HTML of each column: rendering a long answer again would take seconds.
@@ -90,13 +90,13 @@ class NotebookColumns:
         """
         # A column that could not be planned has no partial answer.
         partials = [column.partial for column in run.columns if column.partial is not None]
-        if not self._output.throttle.is_due or all(partial.instant for partial in partials):
+        if not self._display.throttle.is_due or all(partial.instant for partial in partials):
             return
-        with self._output.throttle.measure():
+        with self._display.throttle.measure():
             state = [_state(column) for column in run.columns]
             if state != self._state:
                 names = ", ".join(column.label for column in run.columns)
-                self._output.show(f"{names} …", self._html(run, state))
+                self._display.show(f"{names} …", self._html(run, state))
                 self._state = state
 
     def finish(self, run: ComparisonRun) -> None:
@@ -105,15 +105,13 @@ class NotebookColumns:
         comparison, marks = run.comparison, run.comparison.marks()
         columns = zip(comparison.labels, comparison, marks, strict=True)
         text = "\n\n".join(_block(label, outcome, best) for label, outcome, best in columns)
-        self._output.show(text, self._html(run, state, marks))
+        self._display.show(text, self._html(run, state, marks))
 
     def _html(
         self, run: ComparisonRun, state: list[tuple[int, str]], marks: Sequence[Sequence[str]] = ()
     ) -> str:
-        pages = []
-        for column, column_state, best in zip(
-            run.columns, state, marks or [()] * len(state), strict=True
-        ):
+        pages, marks = [], marks or [()] * len(state)
+        for column, column_state, best in zip(run.columns, state, marks, strict=True):
             error = "" if column.outcome is None else error_text(column.outcome)
             pages.append(column_html(column.label, self._answer(column, column_state), best, error))
         return columns_html(pages)
@@ -196,6 +194,7 @@ def _state(column: Column) -> tuple[int, str]:
     """Return the state that determines an answer's rendering: its length and its status line."""
     outcome = column.outcome
     if isinstance(outcome, Reply):
+        # -1 is no length, so the complete answer is always rendered once.
         return -1, _summary(outcome)
     if outcome is not None or column.partial is None:
         return -1, ""

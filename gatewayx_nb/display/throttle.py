@@ -47,5 +47,6 @@ class Throttle:
         start = self._clock()
         yield
         now = self._clock()
+        # The pause covers rendering here, the minimum the page, whose work is not measured.
         minimum = INTERVAL * (1 + self.length / _CHARS_PER_INTERVAL)
         self._due = now + max(minimum, self._pause_factor * (now - start))

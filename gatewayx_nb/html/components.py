@@ -40,6 +40,7 @@ def inline_code(text: str) -> str:
     >>> inline_code("try `pip install gatewayx-nb`")
     'try <code>pip install gatewayx-nb</code>'
     """
+    # Every second part is code.
     parts = text.split("`")
     # With an unpaired backtick, it is unclear which parts are code.
     if len(parts) % 2 == 0:

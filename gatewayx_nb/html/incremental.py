@@ -95,13 +95,13 @@ class IncrementalRenderer:
         index = _last_block(tokens, source.count("\n"))
         line = tokens[index].map[0] if index and tokens[index].map else 0  # type: ignore[index]
         if line:
-            self._done.append(
-                clean(markdown.renderer.render(tokens[:index], markdown.options, env))
-            )
+            finished = markdown.renderer.render(tokens[:index], markdown.options, env)
+            self._done.append(clean(finished))
             self._start += sum(len(text) + 1 for text in source.split("\n", line)[:line])
             self._keep_definitions(env["references"], line)
             tokens = tokens[index:]
         page = clean(markdown.renderer.render(tokens, markdown.options, env))
+        # From near the end, because the search would otherwise scan the whole block.
         ends = _END_TAGS.search(page, max(0, len(page) - _MAX_END_TAGS))
         cut = ends.start() if ends else len(page)
         self._last = (page[:cut], page[cut:])

@@ -72,6 +72,8 @@ def parser() -> MarkdownIt:
     parser = MarkdownIt("commonmark", {"html": False, "maxNesting": _MAX_NESTING})
     parser.enable(["table", "strikethrough"])
     math.add_math(parser)
+    # Stricter than markdown-it, which refuses only `javascript:`, `vbscript:`, `file:` and some
+    # `data:`.
     parser.validateLink = lambda url: _LINK.match(url) is not None  # type: ignore[method-assign]
     parser.add_render_rule("image", _image_as_text)
     parser.add_render_rule("th_open", _aligned_cell)
@@ -100,6 +102,7 @@ def cleaner() -> nh3.Cleaner:
             "code": {"style": {INHERITED_SPACE}},
             "span": {"class": {math.PROCESS}, "style": {math.DISPLAYED}},
         },
+        # A click must not replace the notebook.
         set_tag_attribute_values={"a": {"target": "_blank"}},
         link_rel="noopener noreferrer nofollow",
         url_schemes={"http", "https", "mailto"},
@@ -126,8 +129,5 @@ def _aligned_cell(
     return renderer.renderToken(tokens, index, options, env)
 
 
-def _code_block(
-    _: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType
-) -> str:
-    del options, env
+def _code_block(_: RendererHTML, tokens: Sequence[Token], index: int, *__: object) -> str:
     return f"{code_block(html.escape(tokens[index].content))}\n"

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from markdown_it.rules_block import StateBlock
     from markdown_it.rules_inline import StateInline
     from markdown_it.token import Token
-    from markdown_it.utils import EnvType, OptionsDict
 
 # In a box that MathJax must skip, these classes mark what MathJax 2 and 3 may typeset.
 # https://docs.mathjax.org/en/v2.7-latest/options/preprocessors/tex2jax.html
@@ -132,6 +131,7 @@ def _is_prose(opener: str, tex: str) -> bool:
     >>> _is_prose(r"\[", "not a link"), _is_prose(r"\[", "a b c"), _is_prose(r"\(", "sin(x)")
     (True, False, False)
     """
+    # `$$` is not a Markdown escape, so it always begins a formula.
     if opener == "$$" or _TEX.search(tex):
         return False
     words = [word for word in _WORD.findall(tex) if word not in _FUNCTIONS]
@@ -202,10 +202,7 @@ def _closing_line(state: StateBlock, first: int, last: int, closer: str) -> int 
     return None
 
 
-def _render_inline(
-    _: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType
-) -> str:
-    del options, env
+def _render_inline(_: RendererHTML, tokens: Sequence[Token], index: int, *__: object) -> str:
     token = tokens[index]
     tex = html.escape(token.content)
     if token.markup == "\\(":
@@ -213,7 +210,5 @@ def _render_inline(
     return f'<span class="{PROCESS}" style="{DISPLAYED}">\\[{tex}\\]</span>'
 
 
-def _render_block(
-    renderer: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType
-) -> str:
-    return f"<p>{_render_inline(renderer, tokens, index, options, env)}</p>\n"
+def _render_block(renderer: RendererHTML, tokens: Sequence[Token], index: int, *_: object) -> str:
+    return f"<p>{_render_inline(renderer, tokens, index)}</p>\n"

@@ -25,6 +25,7 @@ def reply_html(
     """
     content = (to_html(text) if text else "") if body is None else body
     page = _reasoning_html(reasoning, is_partial=bool(status))
+    # Estimated from the source, because only the page knows the height.
     is_long = len(text) > _LONG_TEXT or text.count("\n") > _LONG_LINES
     page += _scroll_vertically(content, is_partial=bool(status)) if is_long else content
     line = escape(status or footer)

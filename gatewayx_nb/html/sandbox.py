@@ -60,7 +60,9 @@ def _cleaner() -> nh3.Cleaner:
 
     return nh3.Cleaner(
         tags=nh3.ALLOWED_TAGS | _MORE_TAGS,
+        # Their content would otherwise be shown as text.
         clean_content_tags={"script", "title", "noscript", "template", "iframe", "object"},
+        # Links get no `href`: a frame without scripts could still be navigated by a click.
         attributes={"*": set(_ATTRIBUTES), "img": {"src", "alt"}, "a": set()},
         url_schemes={"data"},
         url_relative="deny",

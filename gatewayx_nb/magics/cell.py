@@ -144,6 +144,7 @@ def _check_variable(name: str | None) -> None:
     """Reject a name that is not valid, or that Python or IPython needs."""
     if name is None:
         return
+    # Binding a built-in such as `list` would break later cells.
     is_reserved = keyword.iskeyword(name) or name in _IPYTHON_NAMES or hasattr(builtins, name)
     if is_reserved or not name.isidentifier():
         raise UsageError(

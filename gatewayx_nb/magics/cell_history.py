@@ -58,6 +58,7 @@ def purge(shell: InteractiveShell, line: str) -> bool:
     for name in ("_i00", "_i", "_ii", "_iii"):
         if getattr(history, name) == raw:
             setattr(history, name, STUB)
+    # `_i12` and the like, which IPython binds to the source of each cell.
     copies = [name for name, value in shell.user_ns.items() if name[:2] == "_i" and value == raw]
     shell.user_ns.update(dict.fromkeys(copies, STUB))
     return _purge_database(history, raw)
@@ -110,10 +111,8 @@ def _purge_database(history: HistoryManager, raw: str) -> bool:
         # Overwrite the bytes, also in the write-ahead log: by default, SQLite only frees the pages.
         history.db.execute("PRAGMA secure_delete = ON")
         with history.db:
-            history.db.execute(
-                "UPDATE history SET source = ?, source_raw = ? WHERE source_raw = ?",
-                (STUB, STUB, raw),
-            )
+            update = "UPDATE history SET source = ?, source_raw = ? WHERE source_raw = ?"
+            history.db.execute(update, (STUB, STUB, raw))
         history.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     except sqlite3.Error:
         return False

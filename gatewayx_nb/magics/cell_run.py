@@ -125,6 +125,7 @@ class ColumnsRun(CellRun):
             self._bind(self._comparison.comparison)
             raise
         comparison = self._comparison.comparison
+        # Before an error is raised, because some columns have answered.
         self._bind(comparison)
         failures = [outcome for outcome in comparison if isinstance(outcome, GatewayError)]
         if len(failures) == len(comparison):

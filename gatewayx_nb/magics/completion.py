@@ -53,6 +53,7 @@ def matchers(session: Session, shell: InteractiveShell) -> list[Callable[..., An
         text = "\n".join([*above, context.line_with_cursor[: context.cursor_position]])
         completions = complete(session, text, shell.user_ns)
         if completions is None:
+            # Other matchers then complete the text as usual.
             return {"completions": []}
         words = [SimpleCompletion(word, type="gatewayx") for word in completions.words]
         return {"completions": words, "matched_fragment": completions.fragment, "suppress": True}
@@ -123,12 +124,7 @@ def _in_line(session: Session, words: list[str]) -> Iterable[str]:
 
 
 def _options(parser: LineParser) -> list[str]:
-    return [
-        option
-        for action in parser.actions
-        for option in action.option_strings
-        if option.startswith("--")
-    ]
+    return [option for option in parser.option_strings if option.startswith("--")]
 
 
 def _references(session: Session) -> list[str]:

@@ -35,6 +35,7 @@ class GatewayMagics:
         self._session = NotebookSession(shell, self._outputs)
         self._depth = transforms.Depth()
         self._call_cell = transforms.CallCell(self._depth if self._outputs.in_kernel else None)
+        # Kept, because `unregister` must remove the same objects.
         self._matchers = completion.matchers(self._session, shell)
 
     # IPython would replace `$name` and `{name}` in the line before the call.
@@ -115,9 +116,8 @@ class GatewayMagics:
         job = start_job(session.pool, session.jobs, parsed, self._outputs.columns(parsed))
         self._shell.user_ns[job.name] = job
         if not self._outputs.in_kernel and not parsed.quiet:
-            session.show(
-                Note(f"Job {job.name} is running; `{job.name}.result()` waits for its answer.")
-            )
+            note = f"Job {job.name} is running; `{job.name}.result()` waits for its answer."
+            session.show(Note(note))
 
     def _cell_id(self) -> str | None:
         """Return the front end's ID of the running cell; nbclient and terminals send none."""
@@ -134,6 +134,7 @@ _loaded: dict[int, GatewayMagics] = {}
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """Load with ``%load_ext gatewayx_nb``: no output, no network, no file access."""
+    # Loading twice, as in a notebook that is run again, must not register everything twice.
     if id(shell) not in _loaded:
         magics = _loaded[id(shell)] = GatewayMagics(shell)
         magics.register()

@@ -100,6 +100,7 @@ class NotebookSession(Session):
     def ask_secret(self, question: str) -> str:
         try:
             return getpass.getpass(question)
+        # nbclient and other executors without a user offer no prompt.
         except (StdinNotImplementedError, EOFError):
             file = (self.pool.config.project or self.pool.config.user).keys
             raise UsageError(

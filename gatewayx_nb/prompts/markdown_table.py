@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb.prompts.placeholders import refuse
@@ -44,6 +43,7 @@ def to_markdown(name: str, table: Any, rows: int, forbidden: tuple[type, ...]) -
 
 
 def _kind(value: object) -> str | None:
+    # Subclasses too, such as a GeoDataFrame.
     for base in type(value).__mro__:
         if base.__module__.split(".")[0] in _PACKAGES and base.__name__ in ("DataFrame", "Series"):
             return base.__name__
@@ -68,10 +68,8 @@ def _heading(
     height, width = shape
     limits = [f"the first {rows} rows"] if height > rows else []
     limits += [f"the first {_MAX_COLUMNS} columns"] if width > _MAX_COLUMNS else []
-    pairs = zip(titles, types, strict=True)
-    dtypes = ", ".join(
-        f"{title}: {dtype}" for title, dtype in itertools.islice(pairs, _MAX_COLUMNS)
-    )
+    pairs = zip(titles[:_MAX_COLUMNS], types[:_MAX_COLUMNS], strict=True)
+    dtypes = ", ".join(f"{title}: {dtype}" for title, dtype in pairs)
     note = f"; below, {' and '.join(limits)}" if limits else ""
     return f"{type(table).__name__} of {height} rows and {width} columns ({dtypes}){note}"
 
@@ -84,4 +82,5 @@ def _cell(value: object) -> str:
     """Format a cell on one line, with bars escaped; truncate long text."""
     text = " ".join(str(value).split())
     text = text if len(text) <= _MAX_CELL else text[: _MAX_CELL - 1] + "…"
+    # The backslash first, or the one that escapes a bar would be escaped in turn.
     return text.replace("\\", "\\\\").replace("|", "\\|")

@@ -37,6 +37,7 @@ def source_of(name: str, value: type | Callable[..., object]) -> str:
 
 def _class_source(name: str) -> str | None:
     """Return a class's source from the latest executed cell that defines it."""
+    # The latest definition is the one that the name now refers to.
     for cell in reversed(_cells()):
         if f"class {name.rpartition('.')[2]}" not in cell:
             continue

@@ -62,6 +62,7 @@ def compose(
     image_names: list[str] = []
 
     def write(name: str, value: object, spec: str) -> str:
+        # A format specification is for text, even if the value could be drawn.
         if spec or not images.is_drawable(value):
             return _to_text(name, value, spec, rows, forbidden)
         loaded.append(_to_image(name, value))

@@ -63,6 +63,7 @@ def _gateway(_: Request, error: Exception) -> Response:
 
 def _unexpected(_: Request, error: Exception) -> Response:
     """Respond without the text of an unexpected error, which is in the server's log."""
+    # The text may contain a path or a key.
     return error_response(500, f"{type(error).__name__}; see the server's log.")
 
 

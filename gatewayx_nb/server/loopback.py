@@ -48,6 +48,7 @@ def _refusal(scope: Scope) -> Response | None:
         return error_response(403, "Only this machine is allowed.", "Bind the server to 127.0.0.1.")
     headers = Headers(scope=scope)
     hosts, origins = headers.getlist("host"), headers.getlist("origin")
+    # Two Host headers are invalid (RFC 9112), and servers differ in which one they use.
     if len(hosts) != 1 or not _LOOPBACK_HOST.fullmatch(hosts[0]):
         return error_response(421, "Host must name this machine.", "Use 127.0.0.1 or localhost.")
     if not all(map(_LOOPBACK_ORIGIN.fullmatch, origins)):

@@ -81,6 +81,7 @@ class AnswerColumn:
 
     def show_answer(self, column: Column, mode: Mode, *, hidden: bool) -> None:
         """Show the reply if it has changed."""
+        # A retry replaces the column, and its answer may be shorter than the one shown.
         if self._renderer is None or self._renderer.column is not column:
             self._renderer = AnswerRenderer(column)
         page = self._renderer.render_if_changed(mode, hidden=hidden)

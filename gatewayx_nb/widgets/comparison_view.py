@@ -108,6 +108,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         with self._lock:
             self._session.run(request)
             self._begin()
+        # After the run has begun, so that an invalid prompt is not remembered.
         self._fields.remember(request.prompt)
         if wait:
             self._wait()
@@ -220,6 +221,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
             action()
         except GatewayError as error:
             self._set_status(error.describe())
+        # A widget's callback must not raise: the traceback would go to the kernel's log only.
         except Exception as error:
             log.exception("the comparison view failed")
             self._set_status(f"{type(error).__name__}: {error}; the answers are in `results`.")

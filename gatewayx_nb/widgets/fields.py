@@ -44,9 +44,8 @@ class Fields:
         options = reusable_options(options)
         field_names = {name for name in FIELD_LABELS if can_be_field_value(options.get(name))}
         # Options without a field, or with a value that no field can hold, are passed on unchanged.
-        self._other_options = {
-            k: v for k, v in options.items() if k != "system" and k not in field_names
-        }
+        in_fields = {*field_names, "system"}
+        self._other_options = {k: v for k, v in options.items() if k not in in_fields}
         self._prompts: list[str] = []
         self._images: dict[str, Image] = {}
         self._supported: frozenset[str] = frozenset()
@@ -120,6 +119,7 @@ class Fields:
         other_prompts = [earlier for earlier in self._prompts if earlier != prompt]
         self._prompts = [prompt, *other_prompts][:_MAX_PROMPTS]
         lines = [(shorten(text, _MAX_LABEL), index) for index, text in enumerate(self._prompts)]
+        # Setting the options selects the first one, which must not recall a prompt.
         self._history.options = [("", -1), *lines]
         show_if(self._history, shown=True)
 

@@ -98,6 +98,7 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
                 f"value must be references, got {invalid[0]!r}.",
                 hint='For example, `picker.value = ("grok",)`.',
             )
+        # Each once, because the row of a reference has a single checkbox.
         return tuple(dict.fromkeys(proposal["value"]))
 
     def follow(self) -> None:
@@ -108,6 +109,7 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
             self._failed = True
             self._set_note(error.describe())
             return
+        # Also after a failure, to replace its message.
         if changed or self._failed:
             self._failed = False
             self._show()
@@ -198,6 +200,7 @@ class _ItemRow:
 
     def show(self, item: CatalogItem, *, selected: bool) -> None:
         """Show an item."""
+        # Each assignment sends a message to the page.
         if item != self._item:
             self._item = item
             self._box.description = item.reference.translate(_NO_MARKUP)

@@ -113,6 +113,7 @@ def _render_outcome(outcome: Outcome, mode: Mode, line: str) -> str:
 
 def difference_pages(outcomes: Sequence[Outcome], *, hidden: bool = False) -> list[str]:
     """Return each reply as HTML, marking the words that the others do not contain."""
+    # Cleaned first, so that invisible characters are not differences.
     differing = differences([plain(answer_text(outcome)) for outcome in outcomes])
     return [
         _difference_page(outcome, spans, _outcome_footer(outcome, hidden=hidden))

@@ -42,6 +42,7 @@ class ChangePoller:
         with self._lock:
             self._followers.add(follower)
             if self._thread is None:
+                # It is still set if the last follower was discarded.
                 self._wake.clear()
                 self._thread = threading.Thread(
                     target=self._run, name="gatewayx-watch", daemon=True

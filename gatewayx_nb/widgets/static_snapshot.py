@@ -38,6 +38,7 @@ class StaticSnapshot:
 
     def update(self, records: Sequence[ComparisonRecord]) -> None:
         """Show the replies of a run, unless they are already shown."""
+        # By identity, because comparing long answers takes time and each change makes a new record.
         if list(map(id, records)) == list(map(id, self._records)):
             return
         self._records = records
