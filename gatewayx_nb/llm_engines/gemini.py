@@ -162,7 +162,7 @@ class GeminiParser:
             yield Chunk(reasoning=text) if part.get("thought") else Chunk(text=text)
         if call := as_dict(part.get("functionCall")):
             self._has_tool_calls = True
-            # The arguments arrive whole and as an object; all other APIs send JSON text in pieces.
+            # The arguments are an object and arrive whole, even in a stream.
             arguments = json.dumps(as_dict(call.get("args")), ensure_ascii=False)
             id_and_name = as_str(call.get("id")), as_str(call.get("name"))
             yield Chunk(tool_calls=(ToolCall(*id_and_name, arguments),))
