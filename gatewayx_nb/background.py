@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from typing_extensions import override
 
+from gatewayx_nb.calls import Table, TableColumn
 from gatewayx_nb.errors import DeadlineError, GatewayError, UsageError, did_you_mean
 from gatewayx_nb.hints import Hint
 
@@ -44,9 +46,8 @@ class Job:
         """References of the models."""
         return tuple(column.reference for column in self._run.columns)
 
-    @property
     def done(self) -> bool:
-        """Whether the job has ended, successfully or not."""
+        """Return whether the job has ended, successfully or not."""
         return self._run.ended
 
     @property
@@ -55,7 +56,7 @@ class Job:
         if self._cancelled:
             # Before the check for the end, because a cancelled run has ended too.
             return "cancelled"
-        if not self.done:
+        if not self.done():
             return "running"
         failed = all(isinstance(outcome, GatewayError) for outcome in self._run.comparison)
         return "failed" if failed else "done"
@@ -65,7 +66,7 @@ class Job:
         """Seconds since the start of the job, or its total duration if it has ended."""
         # The run does not record when it ended, so the first reading after the end is kept.
         seconds = time.monotonic() - self._started
-        if self._duration is None and self.done:
+        if self._duration is None and self.done():
             self._duration = seconds
         return seconds if self._duration is None else self._duration
 
@@ -98,7 +99,7 @@ class Job:
 
     def cancel(self) -> bool:
         """Stop running calls and close their connections; return whether any were running."""
-        if self.done:
+        if self.done():
             return False
         # Set first: the run may end, and `state` be read, before `stop` returns.
         self._cancelled = True
@@ -108,6 +109,32 @@ class Job:
     @override
     def __repr__(self) -> str:
         return f"Job({self.name!r}, {' '.join(self.references)}, {self.state})"
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """The state of a job at one moment.
+
+    Attributes:
+        name: The job's name.
+        models: References of the models.
+        state: Its state.
+        seconds: Seconds since its start, or its total duration if it has ended.
+    """
+
+    name: str
+    models: tuple[str, ...]
+    state: JobState
+    seconds: float
+
+
+JOB_COLUMNS: tuple[TableColumn[JobStatus], ...] = (
+    TableColumn("job", lambda row: row.name),
+    TableColumn("models", lambda row: " ".join(row.models)),
+    TableColumn("state", lambda row: row.state),
+    TableColumn("ran", lambda row: f"{row.seconds:.0f} s", "right"),
+)
+"""The columns of a table of jobs."""
 
 
 class JobList:
@@ -134,7 +161,7 @@ class JobList:
             UsageError: If a job with the name is running.
         """
         job = self._jobs.get(name)
-        if job is not None and not job.done:
+        if job is not None and not job.done():
             raise UsageError(
                 f"a job {name!r} is still running.",
                 hint=Hint("cancel_job", job=name) | "Use another name for this one.",
@@ -151,6 +178,11 @@ class JobList:
                 f"there is no job {name!r}.{did_you_mean(name, self._jobs)}", hint=Hint("list_jobs")
             )
         return self._jobs[name]
+
+    def table(self) -> Table[JobStatus]:
+        """Return a row for each job."""
+        rows = (JobStatus(job.name, job.references, job.state, job.seconds) for job in self)
+        return Table(rows, JOB_COLUMNS)
 
     def close(self) -> None:
         """Cancel all jobs."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import wcwidth
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from decimal import Decimal
+
+Align = Literal["left", "right"]
+"""Alignment of a column."""
 
 # ECMA-48: control strings up to their terminator, control sequences, two-byte escapes. The
 # quantifiers are possessive and no string contains an opener, so a megabyte of openers takes linear
@@ -55,7 +59,9 @@ def shorten(text: str, limit: int) -> str:
     return line[: limit - 1].rstrip() + "…" if limit > 0 else ""
 
 
-def table_text(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table_text(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], aligns: Sequence[Align] = ()
+) -> str:
     """Return a table for a terminal, aligned by display width, without a final newline.
 
     >>> print(table_text(["engine", "key"], [["grok", "set"], ["anthropic", "missing"]]))
@@ -63,17 +69,29 @@ def table_text(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     ---------  -------
     grok       set
     anthropic  missing
+
+    Args:
+        columns: The headings.
+        rows: The cells of each row.
+        aligns: The alignment of each column; left if omitted.
     """
     cells = (columns, *fit_rows(columns, rows))
     # A line break in a cell would break the table.
     lines = [[" ".join(plain(cell).split()) for cell in row] for row in cells]
     widths = [max(map(display_width, column)) for column in zip(*lines, strict=True)]
     lines.insert(1, ["-" * width for width in widths])
-    return "\n".join("  ".join(map(_pad, line, widths)).rstrip() for line in lines)
+    sides = fit_aligns(columns, aligns)
+    return "\n".join("  ".join(map(_pad, line, widths, sides)).rstrip() for line in lines)
 
 
-def _pad(cell: str, width: int) -> str:
-    return cell + " " * (width - display_width(cell))  # `str.ljust` counts characters
+def _pad(cell: str, width: int, align: Align) -> str:
+    gap = " " * (width - display_width(cell))  # `str.ljust` counts characters
+    return gap + cell if align == "right" else cell + gap
+
+
+def fit_aligns(columns: Sequence[str], aligns: Sequence[Align]) -> list[Align]:
+    """Return one alignment per column; columns without one are aligned left."""
+    return [*aligns, *["left"] * (len(columns) - len(aligns))]  # type: ignore[list-item]
 
 
 def fit_rows(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[list[str]]:
@@ -89,3 +107,14 @@ def display_width(text: str) -> int:
     """
     width = wcwidth.wcswidth(text)  # -1 if the text contains a control character
     return width if width >= 0 else sum(max(0, wcwidth.wcwidth(char)) for char in text)
+
+
+def dollars(cost: Decimal) -> str:
+    """Return an amount in US dollars, without trailing zeros."""
+    return f"${cost.normalize():f}"
+
+
+def known_and_unpriced(cost: Decimal, unpriced: int) -> str:
+    """Return the known cost and the number of unpriced calls, which may not be free."""
+    known = [dollars(cost)] if cost or not unpriced else []  # "$0" would look like a price
+    return " + ".join(known + ([f"{unpriced} unpriced"] if unpriced else []))

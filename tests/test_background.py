@@ -32,7 +32,7 @@ def test_the_result_is_a_reply_or_a_comparison(jobs):
     comparison_job = start("comparison", "a", END, models=("scripted", "mock"))
 
     assert reply_job.result().text == "a"
-    assert (reply_job.state, reply_job.done) == ("done", True)
+    assert (reply_job.state, reply_job.done()) == ("done", True)
     assert [reply.text for reply in comparison_job.result()] == ["a", "[mock] hi"]
     assert repr(comparison_job) == "Job('comparison', scripted mock, done)"
 

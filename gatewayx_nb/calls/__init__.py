@@ -21,7 +21,7 @@ from gatewayx_nb.calls.planner import (
 )
 from gatewayx_nb.calls.retry import with_retries
 from gatewayx_nb.calls.streams import AsyncReplyStream, ReplyStream
-from gatewayx_nb.calls.table import Note, Table
+from gatewayx_nb.calls.table import Note, Table, TableColumn, text_columns, to_frame
 
 __all__ = [
     "OPTIONS",
@@ -37,6 +37,7 @@ __all__ = [
     "Planner",
     "ReplyStream",
     "Table",
+    "TableColumn",
     "aask",
     "ask",
     "build_request",
@@ -44,5 +45,7 @@ __all__ = [
     "check_options",
     "run_async",
     "run_blocking",
+    "text_columns",
+    "to_frame",
     "with_retries",
 ]

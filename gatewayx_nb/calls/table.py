@@ -2,37 +2,128 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Generic
 
-from typing_extensions import override
+from typing_extensions import TypeVar, override
 
+from gatewayx_nb.errors import ConfigError
+from gatewayx_nb.hints import Hint
 from gatewayx_nb.html import inline_code, table_html
-from gatewayx_nb.text import plain, table_text
+from gatewayx_nb.text import Align, plain, table_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    import pandas as pd
+
+Row = TypeVar("Row", default=Any)
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
-    """Rows displayed as a table, with notes below.
+class TableColumn(Generic[Row]):
+    """A column of a table.
 
     Attributes:
-        columns: Column headings.
-        rows: One tuple of cells per row.
+        heading: Its heading.
+        cell: Returns the text of its cell in a row.
+        align: ``"right"`` for figures.
+        optional: Whether the column is left out of a table in which all its cells are empty.
+    """
+
+    heading: str
+    cell: Callable[[Row], str]
+    align: Align = "left"
+    optional: bool = False
+
+
+class Table(list[Row]):
+    """A list of rows that is displayed as a table, with notes below.
+
+    >>> table = Table([("grok", "set")], text_columns("engine", "key"))
+    >>> table
+    engine  key
+    ------  ---
+    grok    set
+    >>> table[0]
+    ('grok', 'set')
+
+    Args:
+        rows: The rows.
+        columns: What is displayed of each row.
         notes: Lines below the table; an empty one leaves a gap.
     """
 
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    notes: tuple[str, ...] = ()
+    def __init__(
+        self,
+        rows: Iterable[Row] = (),
+        columns: Sequence[TableColumn[Row]] = (),
+        notes: Iterable[str] = (),
+    ) -> None:
+        super().__init__(rows)
+        self.columns, self.notes = tuple(columns), tuple(notes)
+
+    def with_notes(self, *notes: str) -> Table[Row]:
+        """Return the table with other notes."""
+        return Table(self, self.columns, notes)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a DataFrame with a column for each field of the rows.
+
+        Raises:
+            ConfigError: If pandas is not installed.
+        """
+        return to_frame(list(map(self._fields, self)))
+
+    def _fields(self, row: Row) -> Mapping[str, object]:
+        if dataclasses.is_dataclass(row) and not isinstance(row, type):
+            return {field.name: getattr(row, field.name) for field in dataclasses.fields(row)}
+        return {column.heading: column.cell(row) for column in self.columns}
+
+    def _cells(self) -> tuple[list[TableColumn[Row]], list[list[str]]]:
+        """Return the displayed columns and the cells of each row."""
+        displayed = [
+            column
+            for column in self.columns
+            if not column.optional or any(column.cell(row) for row in self)
+        ]
+        return displayed, [[column.cell(row) for column in displayed] for row in self]
 
     @override
     def __repr__(self) -> str:
-        table = [table_text(self.columns, self.rows)] if self.rows else []
-        gap = [""] if self.rows and self.notes else []
+        columns, rows = self._cells()
+        headings, aligns = _headings(columns)
+        table = [table_text(headings, rows, aligns)] if rows else []
+        gap = [""] if rows and self.notes else []
         return "\n".join([*table, *gap, *map(plain, self.notes)])
 
     def _repr_html_(self) -> str:
-        table = table_html(self.columns, self.rows) if self.rows else ""
-        return table + _lines_html(self.notes)
+        columns, rows = self._cells()
+        headings, aligns = _headings(columns)
+        return (table_html(headings, rows, aligns) if rows else "") + _lines_html(self.notes)
+
+
+def text_columns(*headings: str) -> tuple[TableColumn[Sequence[str]], ...]:
+    """Return the columns of rows that are sequences of texts."""
+    return tuple(TableColumn(heading, itemgetter(index)) for index, heading in enumerate(headings))
+
+
+def to_frame(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
+    """Return rows as a DataFrame.
+
+    Raises:
+        ConfigError: If pandas is not installed.
+    """
+    try:
+        # pandas is optional and slow to import.
+        import pandas as pd
+    except ImportError:
+        raise ConfigError(
+            "a DataFrame needs pandas, which is not installed.", hint=Hint("install", extra="data")
+        ) from None
+    return pd.DataFrame(rows)
 
 
 class Note:
@@ -51,6 +142,10 @@ class Note:
 
     def _repr_html_(self) -> str:
         return _lines_html(self.lines)
+
+
+def _headings(columns: Sequence[TableColumn[Row]]) -> tuple[list[str], list[Align]]:
+    return [column.heading for column in columns], [column.align for column in columns]
 
 
 def _lines_html(lines: tuple[str, ...]) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from typing_extensions import override
 
-from gatewayx_nb.calls import Table
+from gatewayx_nb.calls import Table, text_columns
 from gatewayx_nb.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ class LineParser(argparse.ArgumentParser):
         helps = ((action, action.help) for action in self.actions)
         rows = tuple((_usage_of(action), text) for action, text in helps if text)
         notes = (f"`{self.synopsis}`", self.description or "")
-        return Table(("argument", "what it does"), rows, notes)
+        return Table(rows, text_columns("argument", "what it does"), notes)
 
     @override
     def error(self, message: str) -> NoReturn:

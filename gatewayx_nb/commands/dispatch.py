@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from gatewayx_nb.calls import Note, Table
+from gatewayx_nb.calls import Note, Table, text_columns
 from gatewayx_nb.commands.cassette import cassette, cassette_arguments
 from gatewayx_nb.commands.command import Command
 from gatewayx_nb.commands.keys import contains_key, key, key_arguments, keys, trust, typed_key_error
@@ -98,7 +98,7 @@ def show_help(session: Session, args: argparse.Namespace) -> Table | Note:
         raise _unknown(args.command, COMMANDS)
     parser = command.parser(session.prog)
     table = parser.table()
-    return table if table.rows else Note(f"`{parser.synopsis}`", command.summary)
+    return table or Note(f"`{parser.synopsis}`", command.summary)
 
 
 def help_arguments(parser: LineParser) -> None:
@@ -111,7 +111,7 @@ def _list_commands(session: Session) -> Table:
     rows = [(command.parser(prog).synopsis, command.summary) for command in COMMANDS.values()]
     stream = "send the lines below and stream the answer; -h lists the options"
     rows += [(f"{prog} REF PROMPT…", "the same as ask"), (f"{ask_prog} [REF …] [options]", stream)]
-    return Table(("command", "what it does"), tuple(rows))
+    return Table(rows, text_columns("command", "what it does"))
 
 
 def _unknown(word: str, candidates: Iterable[str]) -> UsageError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.calls import Note, Table
+from gatewayx_nb.calls import Note, Table, text_columns
 from gatewayx_nb.commands.command import LineParser
 from gatewayx_nb.errors import ConfigError, TrustError, UsageError
 from gatewayx_nb.hints import Hint
@@ -54,12 +54,13 @@ def key_arguments(parser: LineParser) -> None:
 def keys(session: Session, _: argparse.Namespace) -> Table:
     """Show which keys are set and where, without revealing any part of them."""
     session.pool.refresh()
-    rows = tuple(
+    rows = [
         (row.name, row.key, row.variable, row.found_in)
         for row in session.pool.status()
         if row.key != "not needed" and row.variable
-    )
-    return Table(("engine", "key", "variable", "found in"), rows, tuple(session.pool.problems))
+    ]
+    columns = text_columns("engine", "key", "variable", "found in")
+    return Table(rows, columns, session.pool.problems)
 
 
 def trust(session: Session, _: argparse.Namespace) -> Note:
@@ -74,7 +75,7 @@ def trust(session: Session, _: argparse.Namespace) -> Note:
         for destination in destinations
     )
     note = f"The project is {display_path(project.root)}."
-    table = Table(("key for", "destination", "configured in"), rows, (note,))
+    table = Table(rows, text_columns("key for", "destination", "configured in"), (note,))
     if not session.confirm(table, "Let it use these keys from now on? [y/N] "):
         raise TrustError(
             "nothing was changed; your keys are not sent. A key in the project's own key file does"
@@ -168,8 +169,8 @@ def _import(session: Session, source: Path, *, user: bool) -> Table:
         if entry.variable:
             outcome = f"skipped: {entry.skip_reason}" if entry.skip_reason else "imported"
             rows.append((entry.name, entry.variable, outcome))
-    notes = tuple(_import_notes(session, source, result))
-    return Table(("name", "variable", "outcome"), tuple(rows), notes)
+    notes = _import_notes(session, source, result)
+    return Table(rows, text_columns("name", "variable", "outcome"), notes)
 
 
 def _import_notes(session: Session, source: Path, result: KeyImport) -> Iterator[str]:

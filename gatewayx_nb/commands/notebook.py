@@ -7,7 +7,7 @@ import importlib
 import importlib.util
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.calls import Note, Table
+from gatewayx_nb.calls import Note, Table, text_columns
 from gatewayx_nb.errors import UsageError
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.secure_config import display_path, redact
@@ -59,16 +59,13 @@ def chat_arguments(parser: LineParser) -> None:
 
 def jobs(session: Session, _: argparse.Namespace) -> Table:
     """List this notebook's jobs."""
-    rows = tuple(
-        (job.name, " ".join(job.references), job.state, f"{job.seconds:.0f} s")
-        for job in session.jobs
+    table = session.jobs.table()
+    if not table:
+        return table.with_notes(f"No jobs yet: `{session.ask_prog} REF --bg -o NAME` starts one.")
+    last = table[-1].name
+    return table.with_notes(
+        f"`{last}.result()` waits for the answer, `{session.prog} cancel {last}` stops the job."
     )
-    if not rows:
-        start = f"No jobs yet: `{session.ask_prog} REF --bg -o NAME` starts one."
-        return Table((), (), (start,))
-    last = rows[-1][0]
-    note = f"`{last}.result()` waits for the answer, `{session.prog} cancel {last}` stops the job."
-    return Table(("job", "models", "state", "ran"), rows, (note,))
 
 
 def cancel(session: Session, args: argparse.Namespace) -> Note:
@@ -150,7 +147,7 @@ def _list_chats(session: Session) -> Table:
         last = shorten(chat.turns[-1].prompt.content, _LINE_WIDTH) if chat.turns else ""
         rows.append((chat.name, chat.model or "", str(len(chat)), last))
     note = _export_note(session) if rows else f"No conversations yet: {_start_hint(session)}"
-    return Table(("chat", "model", "turns", "last prompt"), tuple(rows), (note,))
+    return Table(rows, text_columns("chat", "model", "turns", "last prompt"), (note,))
 
 
 def _list_turns(session: Session, chat: Chat) -> Table:
@@ -158,7 +155,8 @@ def _list_turns(session: Session, chat: Chat) -> Table:
     for number, turn in enumerate(chat.turns, 1):
         texts = (turn.prompt.content, turn.reply.text)
         rows.append((str(number), *(shorten(text, _LINE_WIDTH) for text in texts)))
-    return Table(("turn", "you", chat.model or "the model"), tuple(rows), (_export_note(session),))
+    columns = text_columns("turn", "you", chat.model or "the model")
+    return Table(rows, columns, (_export_note(session),))
 
 
 def _export_note(session: Session) -> str:

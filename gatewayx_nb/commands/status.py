@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.calls import Note, Table
-from gatewayx_nb.commands.usage import known_and_unpriced
+from gatewayx_nb.calls import Note, Table, text_columns
 from gatewayx_nb.errors import ConfigError, EngineNotFoundError, did_you_mean
-from gatewayx_nb.hints import Hint, as_hint, render
+from gatewayx_nb.hints import Hint
 from gatewayx_nb.secure_config import display_path
 
 if TYPE_CHECKING:
@@ -17,16 +16,15 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.commands.command import LineParser, Session
     from gatewayx_nb.engine_pool import EngineHealth, SecurityStatus
+    from gatewayx_nb.messages import ModelInfo
     from gatewayx_nb.model_registry import EngineStatus
     from gatewayx_nb.secure_config import FileSecurity
 
 _IDLE_STATES = ("no key", "not running")
 """States of engines that the overview lists in one line instead of a row each."""
 
-_UNKNOWN_MODEL = "shown after first use"
 
-
-def overview(session: Session) -> Table:
+def overview(session: Session) -> Table[EngineStatus]:
     """Show the engines that are ready or failed, a summary of the others, and examples."""
     rows = session.pool.status()
     state_notes = {
@@ -45,21 +43,22 @@ def overview(session: Session) -> Table:
         f"`{session.prog} key set grok` prompts for a key and stores it in a private file",
         f"`{session.prog} help` lists the commands",
     )
-    return engine_table([row for row in rows if row.state not in _IDLE_STATES], notes)
+    shown = (row for row in rows if row.state not in _IDLE_STATES)
+    return Table(shown, rows.columns, notes)
 
 
-def status(session: Session, args: argparse.Namespace) -> Table:
+def status(session: Session, args: argparse.Namespace) -> Table[EngineStatus]:
     """Show the status of one engine, or of all."""
     rows = session.pool.status()
     if not args.name:
-        return engine_table(rows, (*_summary(session), *session.pool.problems))
+        return rows.with_notes(*_summary(session), *session.pool.problems)
     matches = [row for row in rows if row.name == args.name]
     if not matches:
         raise EngineNotFoundError(
             f"no engine {args.name!r}.{did_you_mean(args.name, [row.name for row in rows])}",
             hint=Hint("list_engines"),
         )
-    return engine_table(matches)
+    return Table(matches, rows.columns)
 
 
 def status_arguments(parser: LineParser) -> None:
@@ -67,16 +66,12 @@ def status_arguments(parser: LineParser) -> None:
     parser.add_argument("name", nargs="?", metavar="NAME", help="an engine; all if omitted")
 
 
-def models(session: Session, args: argparse.Namespace) -> Table:
+def models(session: Session, args: argparse.Namespace) -> Table[ModelInfo]:
     """Show the models that can be called, or those that the providers list."""
     listed = session.pool.models(args.engine, live=args.live)
     if not listed:
-        return Table((), (), (f"No model can be called; `{session.prog} status` says why.",))
-    rows = tuple(
-        (model.engine if model.default else str(model), model.model or _UNKNOWN_MODEL)
-        for model in listed
-    )
-    return Table(("reference", "model"), rows)
+        return listed.with_notes(f"No model can be called; `{session.prog} status` says why.")
+    return listed
 
 
 def models_arguments(parser: LineParser) -> None:
@@ -85,9 +80,9 @@ def models_arguments(parser: LineParser) -> None:
     parser.add_argument("--live", action="store_true", help="ask the providers; costs nothing")
 
 
-def reload(session: Session, _: argparse.Namespace) -> Table:
+def reload(session: Session, _: argparse.Namespace) -> Table[EngineStatus]:
     """Reload all files."""
-    return engine_table(session.pool.reload(), tuple(session.pool.problems))
+    return session.pool.reload()
 
 
 def use(session: Session, args: argparse.Namespace) -> Note:
@@ -104,11 +99,12 @@ def use_arguments(parser: LineParser) -> None:
     parser.add_argument("--save", action="store_true", help="write it to config/gatewayx.toml")
 
 
-def health(session: Session, args: argparse.Namespace) -> Table:
+def health(session: Session, args: argparse.Namespace) -> Table[EngineHealth]:
     """Check the named engines, or all engines that are ready."""
-    rows = tuple(map(_health_cells, session.pool.health(*args.names)))
-    note = f"The other engines are not ready; see `{session.prog} status`."
-    return Table(("engine", "works", "latency", "to do"), rows, () if args.names else (note,))
+    rows = session.pool.health(*args.names)
+    if args.names:
+        return rows
+    return rows.with_notes(f"The other engines are not ready; see `{session.prog} status`.")
 
 
 def health_arguments(parser: LineParser) -> None:
@@ -135,32 +131,7 @@ def security(session: Session, _: argparse.Namespace) -> Table:
     notes += [line for file, name in files for line in _file_warnings(file, name)]
     active = session.pool.active_cassette
     notes += [active.warning] if active and active.warning else []
-    return Table(("folder", "file", "mode", "owner", "git"), rows, tuple(notes))
-
-
-def engine_table(rows: list[EngineStatus], notes: tuple[str, ...] = ()) -> Table:
-    """Return a row for each engine; the calls and spend columns appear only after a call."""
-    # Two columns that are empty before the first call would only widen the table.
-    has_calls = any(row.calls for row in rows)
-    cells = []
-    for row in rows:
-        model = row.model or _UNKNOWN_MODEL
-        source = row.source if row.loaded else f"{row.source} (not loaded)"
-        spend = " + ".join(known_and_unpriced(row.spend, row.unpriced))
-        usage = (str(row.calls), spend) if row.calls else ("", "")
-        row_cells = (row.name, row.state, row.key, model, source)
-        cells.append((*row_cells, *(usage if has_calls else ()), _to_do(row)))
-    usage_columns = ("calls", "spend") if has_calls else ()
-    columns = ("engine", "state", "key", "model", "from", *usage_columns, "to do")
-    return Table(columns, tuple(cells), notes)
-
-
-def _to_do(row: EngineStatus) -> str:
-    """Return the engine's error, the command that fixes it, and the last call's error."""
-    hint = render(as_hint(row.hint)) if row.hint else ""
-    last = f"Last call: {row.last_error}" if row.last_error else ""
-    parts = filter(None, (row.error, hint, row.warning, last))
-    return "; ".join(parts).replace(".; ", ". ").replace("`", "")  # a cell is plain text
+    return Table(rows, text_columns("folder", "file", "mode", "owner", "git"), notes)
 
 
 def _summary(session: Session) -> tuple[str, ...]:
@@ -178,11 +149,6 @@ def _summary(session: Session) -> tuple[str, ...]:
     if project:
         project_note = f"Project folder: {display_path(project.root)}"
     return (default, project_note, *filter(None, [session.limitations]))
-
-
-def _health_cells(row: EngineHealth) -> tuple[str, ...]:
-    latency = "" if row.latency is None else f"{row.latency:.2f} s"
-    return (row.engine, "yes" if row.ok else "no", latency, row.error)
 
 
 def _security_summary(report: SecurityStatus) -> Iterator[str]:

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from gatewayx_nb.calls import Table
+from gatewayx_nb.calls import Table, TableColumn
 from gatewayx_nb.html import escape
 from gatewayx_nb.secure_config import display_path
-from gatewayx_nb.text import plain
+from gatewayx_nb.text import dollars, plain
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
     from gatewayx_nb.commands.command import LineParser, Session
-    from gatewayx_nb.engine_pool import CallPreview
+    from gatewayx_nb.engine_pool import CallPreview, ModelUsage
+    from gatewayx_nb.storage import LedgerEntry
 
 _MAX_BODY = 20_000
 """Maximum number of characters of a body to show; an image in it may have millions."""
@@ -28,41 +28,26 @@ _MAX_BODY = 20_000
 _NO_CALLS = "No calls yet."
 
 
-def usage(session: Session, _: argparse.Namespace) -> Table:
+def usage(session: Session, _: argparse.Namespace) -> Table[ModelUsage]:
     """Show the usage and cost of this session's calls."""
-    models = session.pool.usage()
+    totals = session.pool.usage()
+    if not totals:
+        return totals.with_notes(_NO_CALLS)
     limit = session.pool.config.settings.limits.max_cost
     # The start value, because the sum of no rows would be an int.
-    total = f"Total: {dollars(sum((row.cost for row in models), Decimal(0)))}"
-    notes: tuple[str, ...] = (total, "Set a limit with `[limits] max_cost` in the settings.")
+    total = f"Total: {dollars(sum((row.cost for row in totals), Decimal(0)))}"
     if limit is not None:
-        notes = (f"{total} of {dollars(limit)}",)
-    rows = tuple(
-        (
-            _reference(row.engine, row.model),
-            *map(str, (row.calls, row.failed or "", row.input_tokens, row.output_tokens)),
-            ", ".join(known_and_unpriced(row.cost, row.unpriced)),
-        )
-        for row in models
-    )
-    columns = ("model", "calls", "failed", "tokens in", "tokens out", "cost")
-    return Table(columns, rows, notes if rows else (_NO_CALLS,))
+        return totals.with_notes(f"{total} of {dollars(limit)}")
+    return totals.with_notes(total, "Set a limit with `[limits] max_cost` in the settings.")
 
 
-def history(session: Session, args: argparse.Namespace) -> Table:
+def history(session: Session, args: argparse.Namespace) -> Table[LedgerEntry]:
     """Show the latest calls, including those of other sessions."""
-    rows = []
-    for entry in session.pool.history(args.count):
-        ended = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.at))
-        model = _reference(entry.engine, entry.model)
-        outcome = entry.outcome + (f", {entry.attempts} attempts" if entry.attempts > 1 else "")
-        tokens = _count(entry.input_tokens), _count(entry.output_tokens)
-        cost = "unpriced" if entry.cost is None else dollars(entry.cost)
-        rows.append((ended, model, outcome, f"{entry.latency:.1f} s", *tokens, cost))
+    entries = session.pool.history(args.count)
+    if not entries:
+        return entries.with_notes(_NO_CALLS)
     file = display_path(session.pool.ledger)
-    notes = (f"Stored in {file}: no prompts and no answers.",) if rows else (_NO_CALLS,)
-    columns = ("ended", "model", "outcome", "took", "tokens in", "tokens out", "cost")
-    return Table(columns, tuple(rows), notes)
+    return entries.with_notes(f"Stored in {file}: no prompts and no answers.")
 
 
 def history_arguments(parser: LineParser) -> None:
@@ -92,24 +77,24 @@ class DryRun:
         return f"{self.table._repr_html_()}<pre>{escape(self.text)}</pre>"
 
 
+_PREVIEW_COLUMNS: tuple[TableColumn[CallPreview], ...] = (
+    TableColumn("dry run, nothing sent", lambda row: _reference(row.engine, row.model)),
+    TableColumn("to", lambda row: row.where or "this process"),
+    TableColumn("tokens in", lambda row: f"about {row.usage.input_tokens}"),
+    TableColumn("tokens out", lambda row: f"at most {row.usage.output_tokens}"),
+    TableColumn(
+        "cost", lambda row: "unpriced" if row.cost is None else f"at most {dollars(row.cost)}"
+    ),
+)
+
+
 def dry_run(previews: Sequence[CallPreview]) -> DryRun:
     """Return what would be sent to each engine."""
-    columns = ("dry run, nothing sent", "to", "tokens in", "tokens out", "cost")
     bodies = list(map(_body, previews))
     if len(previews) > 1:
         names = [_reference(preview.engine, preview.model) for preview in previews]
         bodies = [f"{name}\n{body}" for name, body in zip(names, bodies, strict=True)]
-    return DryRun(Table(columns, tuple(map(_preview_cells, previews))), "\n\n".join(bodies))
-
-
-def _preview_cells(preview: CallPreview) -> tuple[str, ...]:
-    return (
-        _reference(preview.engine, preview.model),
-        preview.where or "this process",
-        f"about {preview.usage.input_tokens}",
-        f"at most {preview.usage.output_tokens}",
-        "unpriced" if preview.cost is None else f"at most {dollars(preview.cost)}",
-    )
+    return DryRun(Table(previews, _PREVIEW_COLUMNS), "\n\n".join(bodies))
 
 
 def _body(preview: CallPreview) -> str:
@@ -121,18 +106,3 @@ def _body(preview: CallPreview) -> str:
 
 def _reference(engine: str, model: str) -> str:
     return f"{engine}:{model}".rstrip(":")
-
-
-def known_and_unpriced(cost: Decimal, unpriced: int) -> list[str]:
-    """Return the known cost and the number of unpriced calls, which may not be free."""
-    known = [dollars(cost)] if cost or not unpriced else []  # "$0" would look like a price
-    return known + ([f"{unpriced} unpriced"] if unpriced else [])
-
-
-def _count(tokens: int | None) -> str:
-    return "?" if tokens is None else str(tokens)
-
-
-def dollars(cost: Decimal) -> str:
-    """Return an amount in US dollars, without trailing zeros."""
-    return f"${cost.normalize():f}"

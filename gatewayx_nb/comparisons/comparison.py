@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, overload
 
 from typing_extensions import override
 
-from gatewayx_nb.comparisons.frames import to_frame
+from gatewayx_nb.calls import to_frame
 from gatewayx_nb.errors import GatewayError, RequestError
 from gatewayx_nb.html import column_html, columns_html, reply_html
 from gatewayx_nb.messages import ModelRef

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import TYPE_CHECKING
 
+from gatewayx_nb.calls import to_frame
 from gatewayx_nb.comparisons.comparison import answer_text, error_text
-from gatewayx_nb.comparisons.frames import to_frame
 from gatewayx_nb.comparisons.verdicts import ModelScore, Verdict, rank
 from gatewayx_nb.replies import Reply
 from gatewayx_nb.text import plain
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from gatewayx_nb.comparisons.comparison import Comparison, Outcome
+from gatewayx_nb.comparisons.comparison import Comparison, Outcome
 
 OPTIONS = ("system", "temperature", "top_p", "max_tokens", "stop", "seed", "images")
 """The options of a run that are exported, one per column."""

@@ -7,13 +7,19 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from typing_extensions import override
 
+from gatewayx_nb.calls import Table, TableColumn
 from gatewayx_nb.concurrency import on_portal_thread
-from gatewayx_nb.engine_pool.health import HEALTH_TIMEOUT, EngineHealth, check_health
+from gatewayx_nb.engine_pool.health import (
+    HEALTH_COLUMNS,
+    HEALTH_TIMEOUT,
+    EngineHealth,
+    check_health,
+)
 from gatewayx_nb.engine_pool.probe import Prober, listening_servers
 from gatewayx_nb.errors import ConfigError, GatewayError
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.llm_engines import FEATURES, SAMPLING
-from gatewayx_nb.model_registry import EngineStatus
+from gatewayx_nb.model_registry import ENGINE_COLUMNS, EngineStatus
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -35,6 +41,12 @@ _LISTING_TIMEOUT = 10.0
 """Timeout in seconds for listing a provider's models."""
 
 
+_MODEL_COLUMNS: tuple[TableColumn[ModelInfo], ...] = (
+    TableColumn("reference", lambda row: row.engine if row.default else str(row)),
+    TableColumn("model", lambda row: row.model or "shown after first use"),
+)
+
+
 class Catalog(Protocol):
     """Engines, their models and their state."""
 
@@ -42,13 +54,13 @@ class Catalog(Protocol):
     def problems(self) -> list[str]:
         """Problems with the user's files, one per line."""
 
-    def models(self, engine: str | None, *, live: bool) -> list[ModelInfo]:
+    def models(self, engine: str | None, *, live: bool) -> Table[ModelInfo]:
         """Return the models that can be called, for one engine or all."""
 
-    def status(self, *, probe: bool) -> list[EngineStatus]:
+    def status(self, *, probe: bool) -> Table[EngineStatus]:
         """Return a row for each engine."""
 
-    def health(self, names: Sequence[str]) -> Coroutine[Any, Any, list[EngineHealth]]:
+    def health(self, names: Sequence[str]) -> Coroutine[Any, Any, Table[EngineHealth]]:
         """Return the coroutine that checks engines and returns a row for each."""
 
     def features(self, reference: str) -> frozenset[str]:
@@ -88,13 +100,13 @@ class LiveCatalog(Catalog):
         return [*self._registry.problems, *filter(None, [self._usage.ledger.problem])]
 
     @override
-    def models(self, engine: str | None, *, live: bool) -> list[ModelInfo]:
+    def models(self, engine: str | None, *, live: bool) -> Table[ModelInfo]:
         """Return the models that can be called; if ``live``, as their providers list them."""
         if engine is not None:
             self._registry.require_engine(engine)
         if not live:
             models = self._registry.models()
-            return [model for model in models if engine in (None, model.engine)]
+            return Table((row for row in models if engine in (None, row.engine)), _MODEL_COLUMNS)
         targets = self._registry.targets(engine)
         prober = self._prober(_LISTING_TIMEOUT)
         results = self._runtime.run(prober.probe_all(targets, lambda instance: instance.models()))
@@ -103,17 +115,18 @@ class LiveCatalog(Catalog):
             raise failure
         # If no engine is named, one that fails must not hide the models of the others.
         lists = [result for result in results.values() if not isinstance(result, GatewayError)]
-        return [model for models in lists for model in models]
+        return Table((model for models in lists for model in models), _MODEL_COLUMNS)
 
     @override
-    def status(self, *, probe: bool) -> list[EngineStatus]:
+    def status(self, *, probe: bool) -> Table[EngineStatus]:
         """Return a row for each engine, with the totals of its calls."""
         if probe:
             self._registry.note_running_servers(self._answering_servers())
-        return [self._usage.with_totals(row) for row in self._registry.rows()]
+        rows = map(self._usage.with_totals, self._registry.rows())
+        return Table(rows, ENGINE_COLUMNS, self.problems)
 
     @override
-    def health(self, names: Sequence[str]) -> Coroutine[Any, Any, list[EngineHealth]]:
+    def health(self, names: Sequence[str]) -> Coroutine[Any, Any, Table[EngineHealth]]:
         """Return the coroutine that checks engines concurrently."""
         self.refresh()
         return check_health(self._prober(HEALTH_TIMEOUT), self._registry, names)
@@ -169,31 +182,34 @@ class ReplayCatalog(Catalog):
         return list(filter(None, [self._cassette.problem]))
 
     @override
-    def models(self, engine: str | None, *, live: bool) -> list[ModelInfo]:
+    def models(self, engine: str | None, *, live: bool) -> Table[ModelInfo]:
         """Return the models that were recorded."""
-        return [model for model in self._cassette.models() if engine in (None, model.engine)]
+        models = self._cassette.models()
+        return Table((row for row in models if engine in (None, row.engine)), _MODEL_COLUMNS)
 
     @override
-    def status(self, *, probe: bool) -> list[EngineStatus]:
+    def status(self, *, probe: bool) -> Table[EngineStatus]:
         """Return a row for each engine that was recorded, with its models."""
         models: dict[str, list[str]] = {}
         for model in self._cassette.models():
             models.setdefault(model.engine, []).append(model.model)
         lists = {engine: ", ".join(filter(None, names)) for engine, names in models.items()}
-        return [
+        rows = (
             EngineStatus(engine, listed, "not needed", "replay", "cassette", loaded=True)
             for engine, listed in lists.items()
-        ]
+        )
+        return Table(rows, ENGINE_COLUMNS, self.problems)
 
     @override
-    async def health(self, names: Sequence[str]) -> list[EngineHealth]:
+    async def health(self, names: Sequence[str]) -> Table[EngineHealth]:
         """Return a row for each engine, without a check."""
         recorded = dict.fromkeys(model.engine for model in self._cassette.models())
         missing = "not in the cassette"
-        return [
+        rows = (
             EngineHealth(name, name in recorded, error="" if name in recorded else missing)
             for name in names or recorded
-        ]
+        )
+        return Table(rows, HEALTH_COLUMNS)
 
     @override
     def features(self, reference: str) -> frozenset[str]:

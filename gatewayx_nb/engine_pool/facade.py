@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from gatewayx_nb import calls, comparisons
-from gatewayx_nb.calls import AsyncReplyStream, ReplyStream, run_async, run_blocking
+from gatewayx_nb.calls import AsyncReplyStream, ReplyStream, Table, run_async, run_blocking
 from gatewayx_nb.concurrency import forbid_blocking_call
 from gatewayx_nb.conversations import Chat, ChatStore
 from gatewayx_nb.engine_pool.catalog import LiveCatalog, ReplayCatalog
@@ -20,7 +20,12 @@ from gatewayx_nb.engine_pool.live_planner import LivePlanner
 from gatewayx_nb.engine_pool.router import CallRouter
 from gatewayx_nb.engine_pool.runtime import Runtime
 from gatewayx_nb.engine_pool.security import SecurityStatus, security_status
-from gatewayx_nb.engine_pool.usage import ModelUsage, UsageTracker, ledger_path
+from gatewayx_nb.engine_pool.usage import (
+    HISTORY_COLUMNS,
+    ModelUsage,
+    UsageTracker,
+    ledger_path,
+)
 from gatewayx_nb.errors import ConfigError, UsageError
 from gatewayx_nb.model_registry import EngineStatus, ModelRegistry
 from gatewayx_nb.secure_config import Config
@@ -251,7 +256,7 @@ class EnginePool:
         """The pool's settings and keys."""
         return self._config
 
-    def models(self, engine: str | None = None, *, live: bool = False) -> list[ModelInfo]:
+    def models(self, engine: str | None = None, *, live: bool = False) -> Table[ModelInfo]:
         """Return the models that can be called now.
 
         Args:
@@ -265,7 +270,7 @@ class EnginePool:
         self.refresh()
         return self._catalog.models(engine, live=live)
 
-    def status(self, *, probe: bool = True) -> list[EngineStatus]:
+    def status(self, *, probe: bool = True) -> Table[EngineStatus]:
         """Return a row for each known engine, unusable ones included, with its problem.
 
         While a `cassette` is replayed, the rows describe the recorded engines.
@@ -277,7 +282,7 @@ class EnginePool:
         self.refresh()
         return self._catalog.status(probe=probe)
 
-    def health(self, *names: str) -> list[EngineHealth]:
+    def health(self, *names: str) -> Table[EngineHealth]:
         """Check that engines work, concurrently; each has 10 s to answer.
 
         Args:
@@ -293,7 +298,7 @@ class EnginePool:
         forbid_blocking_call("ahealth")
         return self._runtime.run(self._catalog.health(names))
 
-    async def ahealth(self, *names: str) -> list[EngineHealth]:
+    async def ahealth(self, *names: str) -> Table[EngineHealth]:
         """Check that engines work; see `health`."""
         return await self._runtime.arun(self._catalog.health(names))
 
@@ -320,7 +325,7 @@ class EnginePool:
         self._live.refresh_if_due()
         return self._catalog.features(reference)
 
-    def reload(self) -> list[EngineStatus]:
+    def reload(self) -> Table[EngineStatus]:
         """Check all files again, forget failed engines and return the `status`."""
         self._registry.forget_failures()
         return self.status()
@@ -354,11 +359,11 @@ class EnginePool:
         if save:
             self._config.save_default(reference)
 
-    def usage(self) -> list[ModelUsage]:
+    def usage(self) -> Table[ModelUsage]:
         """Return the totals of this pool's calls by engine and model; `history` lists each."""
         return self._usage.totals()
 
-    def history(self, count: int = 20) -> list[LedgerEntry]:
+    def history(self, count: int = 20) -> Table[LedgerEntry]:
         """Return the project's last calls, those of other kernels included, newest first.
 
         The `ledger` contains usage and cost, but neither prompts nor answers.
@@ -367,7 +372,7 @@ class EnginePool:
             ConfigError: If the file cannot be read.
         """
         try:
-            return self._usage.ledger.last(count)
+            return Table(self._usage.ledger.last(count), HISTORY_COLUMNS)
         except OSError as error:
             path = self.ledger
             raise ConfigError(

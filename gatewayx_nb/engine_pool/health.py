@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from gatewayx_nb.calls import Table, TableColumn
 from gatewayx_nb.engine_pool.probe import listening_servers
 from gatewayx_nb.errors import EngineNotFoundError, GatewayError
 
@@ -40,9 +41,20 @@ class EngineHealth:
     error: str = ""
 
 
+HEALTH_COLUMNS: tuple[TableColumn[EngineHealth], ...] = (
+    TableColumn("engine", lambda row: row.engine),
+    TableColumn("works", lambda row: "yes" if row.ok else "no"),
+    TableColumn(
+        "latency", lambda row: "" if row.latency is None else f"{row.latency:.2f} s", "right"
+    ),
+    TableColumn("to do", lambda row: row.error),
+)
+"""The columns of a table of health checks."""
+
+
 def check_health(
     prober: Prober, registry: ModelRegistry, names: Sequence[str]
-) -> Coroutine[None, None, list[EngineHealth]]:
+) -> Coroutine[None, None, Table[EngineHealth]]:
     """Find the engines to check and return the coroutine that checks them.
 
     Args:
@@ -69,16 +81,17 @@ def check_health(
 
 async def _check(
     prober: Prober, targets: dict[str, Target | GatewayError], servers: dict[str, str]
-) -> list[EngineHealth]:
+) -> Table[EngineHealth]:
     # A server that the user has not started is not a failure, so it is not listed.
     not_running = servers.keys() - set(await listening_servers(servers))
     checked = {name: target for name, target in targets.items() if name not in not_running}
     available = [target for target in checked.values() if not isinstance(target, GatewayError)]
     answers = await prober.probe_all(available, _measure)
-    return [
+    rows = (
         _row(name, target if isinstance(target, GatewayError) else answers[target.name])
         for name, target in sorted(checked.items())
-    ]
+    )
+    return Table(rows, HEALTH_COLUMNS)
 
 
 async def _measure(engine: LLMEngine) -> EngineHealth:

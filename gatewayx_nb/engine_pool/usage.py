@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
+from gatewayx_nb.calls import Table, TableColumn
 from gatewayx_nb.replies import Usage
 from gatewayx_nb.storage import LedgerEntry
+from gatewayx_nb.text import dollars, known_and_unpriced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,6 +65,44 @@ class ModelUsage:
         )
 
 
+def _reference(row: ModelUsage | LedgerEntry) -> str:
+    return f"{row.engine}:{row.model}".rstrip(":")
+
+
+def _count(number: int | None) -> str:
+    return "?" if number is None else f"{number:,}"
+
+
+def _outcome(entry: LedgerEntry) -> str:
+    return entry.outcome + (f", {entry.attempts} attempts" if entry.attempts > 1 else "")
+
+
+def _local_time(entry: LedgerEntry) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.at))
+
+
+USAGE_COLUMNS: tuple[TableColumn[ModelUsage], ...] = (
+    TableColumn("model", _reference),
+    TableColumn("calls", lambda row: _count(row.calls), "right"),
+    TableColumn("failed", lambda row: str(row.failed or ""), "right"),
+    TableColumn("tokens in", lambda row: _count(row.input_tokens), "right"),
+    TableColumn("tokens out", lambda row: _count(row.output_tokens), "right"),
+    TableColumn("cost", lambda row: known_and_unpriced(row.cost, row.unpriced), "right"),
+)
+"""The columns of a table of totals."""
+
+HISTORY_COLUMNS: tuple[TableColumn[LedgerEntry], ...] = (
+    TableColumn("ended", _local_time),
+    TableColumn("model", _reference),
+    TableColumn("outcome", _outcome),
+    TableColumn("took", lambda row: f"{row.latency:.1f} s", "right"),
+    TableColumn("tokens in", lambda row: _count(row.input_tokens), "right"),
+    TableColumn("tokens out", lambda row: _count(row.output_tokens), "right"),
+    TableColumn("cost", lambda row: "unpriced" if row.cost is None else dollars(row.cost), "right"),
+)
+"""The columns of a table of past calls."""
+
+
 class UsageTracker:
     """A pool's totals by engine and model, and the ledger, which outlives the pool.
 
@@ -110,10 +150,11 @@ class UsageTracker:
         # Outside the lock, because the ledger's queue has its own.
         self.ledger.add(entry)
 
-    def totals(self) -> list[ModelUsage]:
+    def totals(self) -> Table[ModelUsage]:
         """Return the totals by engine and model."""
         with self._lock:
-            return [total for _, total in sorted(self._totals.items())]
+            totals = [total for _, total in sorted(self._totals.items())]
+        return Table(totals, USAGE_COLUMNS)
 
     def with_totals(self, row: EngineStatus) -> EngineStatus:
         """Return a row with the totals of its engine, if the engine has been called."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.text import fit_rows, plain
+from gatewayx_nb.text import fit_aligns, fit_rows, plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from gatewayx_nb.text import Align
 
 # "$5 to $10" is money: MathJax 2 skips the first class, MathJax 3 the second.
 # https://docs.mathjax.org/en/v2.7-latest/options/preprocessors/tex2jax.html
@@ -73,11 +75,22 @@ def details(summary: str, body: str, *, is_open: bool = False) -> str:
     return f"<details{state}><summary>{escape(summary)}</summary>{body}</details>"
 
 
-def table_html(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return an HTML table: escaped, left-aligned, in the page's own colours."""
-    heads = "".join(f'<th scope="col" style="{LEFT}">{escape(name)}</th>' for name in columns)
+def table_html(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], aligns: Sequence[Align] = ()
+) -> str:
+    """Return an HTML table: escaped, in the page's own colours, left-aligned by default."""
+    styles = [f"text-align:{align}" for align in fit_aligns(columns, aligns)]
+    heads = "".join(
+        f'<th scope="col" style="{style}">{escape(name)}</th>'
+        for name, style in zip(columns, styles, strict=True)
+    )
     body = "".join(
-        "<tr>" + "".join(f'<td style="{LEFT}">{escape(cell)}</td>' for cell in row) + "</tr>"
+        "<tr>"
+        + "".join(
+            f'<td style="{style}">{escape(cell)}</td>'
+            for cell, style in zip(row, styles, strict=True)
+        )
+        + "</tr>"
         for row in fit_rows(columns, rows)
     )
     return (

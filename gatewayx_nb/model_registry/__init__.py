@@ -1,6 +1,6 @@
 """Discovery of engines, their keys and status, and resolution of references."""
 
-from gatewayx_nb.model_registry.engine_status import EngineStatus, Target
+from gatewayx_nb.model_registry.engine_status import ENGINE_COLUMNS, EngineStatus, Target
 from gatewayx_nb.model_registry.folders import (
     ENGINE_NAME,
     SUFFIX,
@@ -12,6 +12,7 @@ from gatewayx_nb.model_registry.registry import ModelRegistry
 from gatewayx_nb.model_registry.static_metadata import StaticMetadataReader
 
 __all__ = [
+    "ENGINE_COLUMNS",
     "ENGINE_NAME",
     "SUFFIX",
     "EngineFolder",

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
 
+from gatewayx_nb.calls import TableColumn
 from gatewayx_nb.hints import Hint, as_hint, render
 from gatewayx_nb.model_registry.folders import EngineFile
 from gatewayx_nb.model_registry.rows import EngineRow
 from gatewayx_nb.secure_config import display_path
+from gatewayx_nb.text import known_and_unpriced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -75,6 +77,30 @@ class EngineStatus:
         """
         remedy = _REMEDIES.get(self.state)
         return render(remedy(self.name)) if remedy else ""
+
+    @property
+    def to_do(self) -> str:
+        """Its error, the step that fixes it, its warning, and the error of its last call."""
+        last = f"Last call: {self.last_error}" if self.last_error else ""
+        parts = filter(None, (self.error, self.hint, self.warning, last))
+        return "; ".join(parts).replace(".; ", ". ").replace("`", "")  # a cell is plain text
+
+
+def _spend(row: EngineStatus) -> str:
+    return known_and_unpriced(row.spend, row.unpriced) if row.calls else ""
+
+
+ENGINE_COLUMNS: tuple[TableColumn[EngineStatus], ...] = (
+    TableColumn("engine", lambda row: row.name),
+    TableColumn("state", lambda row: row.state),
+    TableColumn("key", lambda row: row.key),
+    TableColumn("model", lambda row: row.model or "shown after first use"),
+    TableColumn("from", lambda row: row.source if row.loaded else f"{row.source} (not loaded)"),
+    TableColumn("calls", lambda row: str(row.calls or ""), "right", optional=True),
+    TableColumn("spend", _spend, "right", optional=True),
+    TableColumn("to do", lambda row: row.to_do),
+)
+"""The columns of a table of engines."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,9 @@
-from gatewayx_nb.calls import Note, Table
+from gatewayx_nb.calls import Note, Table, text_columns
 
 TABLE = Table(
-    ("engine", "key"), (("grok", "set\x1b[31m"), ("<b>", "")), ("See `%help`.", "", "End")
+    [("grok", "set\x1b[31m"), ("<b>", "")],
+    text_columns("engine", "key"),
+    ("See `%help`.", "", "End"),
 )
 
 
@@ -30,7 +32,7 @@ def test_the_html_of_a_table_is_escaped_and_has_notes():
 
 def test_without_rows_only_the_notes_are_shown():
     """A table without rows is displayed as its notes only."""
-    empty_table, note = Table(("job",), (), ("No jobs.",)), Note("No jobs.")
+    empty_table, note = Table((), text_columns("job"), ("No jobs.",)), Note("No jobs.")
 
     assert repr(empty_table) == repr(note) == "No jobs."
     assert empty_table._repr_html_() == note._repr_html_() == "<div>No jobs.</div>"

@@ -57,7 +57,7 @@ def test_history_lists_the_last_calls(session):
     assert [row.split()[2:4] for row in rows] == [["mock:mock", "ok"], ["scripted:script", "ok"]]
     assert rows[1].split()[-3:] == ["2", "3", "$0.005"]
     assert note.endswith("store.sqlite: no prompts and no answers.")
-    assert len(commands.run(session, "history 1").rows) == 1
+    assert len(commands.run(session, "history 1")) == 1
 
 
 @pytest.mark.parametrize("line", ["history x", "history 1 2", "usage grok"])

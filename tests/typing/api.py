@@ -8,6 +8,7 @@ from typing_extensions import override
 
 import gatewayx_nb as gx
 from gatewayx_nb import Chunk, Comparison, EnginePool, LLMEngine, Reply
+from gatewayx_nb.calls import Table
 from gatewayx_nb.cassettes import Cassette
 from gatewayx_nb.engine_pool import EngineHealth
 from gatewayx_nb.errors import GatewayError, RateLimitError, RequestError
@@ -51,7 +52,7 @@ async def compare(pool: EnginePool) -> Comparison:
 
 async def check_health(pool: EnginePool) -> float | None:
     """`health` returns one result for each engine."""
-    assert_type(gx.health(), list[EngineHealth])
+    assert_type(gx.health(), Table[EngineHealth])
     (row,) = await pool.ahealth("grok")
     return row.latency if row.ok else None
 
