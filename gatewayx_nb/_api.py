@@ -7,49 +7,58 @@ from __future__ import annotations
 
 import functools
 import inspect
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from gatewayx_nb.engine_pool import EnginePool, pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-P = ParamSpec("P")
-T = TypeVar("T")
+
+class _DefaultPoolFunctions:
+    """Has a function for each method of `EnginePool`, which calls it on the default pool."""
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(EnginePool, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - the method's own types
+            return method(pool(), *args, **kwargs)
+
+        async def acall(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+            return await method(pool(), *args, **kwargs)
+
+        # Frameworks await a function only if it is declared as a coroutine function.
+        function: Any = acall if inspect.iscoroutinefunction(method) else call
+        functools.update_wrapper(function, method)
+        # `help` and completion show this signature, which has no `self`.
+        signature = inspect.signature(method)
+        _, *parameters = signature.parameters.values()
+        function.__signature__ = signature.replace(parameters=parameters)
+        function.__module__, function.__qualname__ = "gatewayx_nb", name
+        return cast("Callable[..., Any]", function)
 
 
-def _of_default_pool(method: Callable[Concatenate[EnginePool, P], T]) -> Callable[P, T]:
-    def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        return method(pool(), *args, **kwargs)
+# Written out, not generated in a loop, so that type checkers and editors see each name. To them, the
+# functions are bound methods of a pool, overloads included.
+_pool = cast("EnginePool", _DefaultPoolFunctions())
 
-    async def acall(*args: P.args, **kwargs: P.kwargs) -> Any:  # noqa: ANN401 - the awaited result
-        return await method(pool(), *args, **kwargs)  # type: ignore[misc]
-
-    # Frameworks await a function only if it is declared as a coroutine function.
-    function: Any = acall if inspect.iscoroutinefunction(method) else call
-    functools.update_wrapper(function, method)
-    # `help` and completion show this signature, which has no `self`.
-    signature = inspect.signature(method)
-    _, *parameters = signature.parameters.values()
-    function.__signature__ = signature.replace(parameters=parameters)
-    function.__module__, function.__qualname__ = "gatewayx_nb", method.__name__
-    return cast("Callable[P, T]", function)
-
-
-# Written out, not generated in a loop, so that type checkers and editors see each name and its
-# signature.
-ask = _of_default_pool(EnginePool.ask)
-aask = _of_default_pool(EnginePool.aask)
-stream = _of_default_pool(EnginePool.stream)
-astream = _of_default_pool(EnginePool.astream)
-compare = _of_default_pool(EnginePool.compare)
-acompare = _of_default_pool(EnginePool.acompare)
-embed = _of_default_pool(EnginePool.embed)
-aembed = _of_default_pool(EnginePool.aembed)
-cassette = _of_default_pool(EnginePool.cassette)
-models = _of_default_pool(EnginePool.models)
-status = _of_default_pool(EnginePool.status)
-health = _of_default_pool(EnginePool.health)
-ahealth = _of_default_pool(EnginePool.ahealth)
-reload = _of_default_pool(EnginePool.reload)
-use = _of_default_pool(EnginePool.use)
+ask = _pool.ask
+aask = _pool.aask
+stream = _pool.stream
+astream = _pool.astream
+compare = _pool.compare
+acompare = _pool.acompare
+preview = _pool.preview
+apreview = _pool.apreview
+embed = _pool.embed
+aembed = _pool.aembed
+chat = _pool.chat
+cassette = _pool.cassette
+models = _pool.models
+status = _pool.status
+health = _pool.health
+ahealth = _pool.ahealth
+reload = _pool.reload
+use = _pool.use
+usage = _pool.usage
+history = _pool.history

@@ -185,9 +185,10 @@ class JobList:
         return Table(rows, JOB_COLUMNS)
 
     def close(self) -> None:
-        """Cancel all jobs."""
+        """Cancel all jobs and forget them."""
         for job in self:
             job.cancel()
+        self._jobs.clear()
 
     def _unused_name(self) -> str:
         candidates = (f"job{number}" for number in itertools.count(len(self._jobs) + 1))
@@ -195,3 +196,9 @@ class JobList:
 
     def __iter__(self) -> Iterator[Job]:
         return iter(list(self._jobs.values()))  # a copy: a job may start during the iteration
+
+
+notebook_jobs = JobList()
+"""The jobs of this kernel's notebook; a kernel has one."""
+
+jobs = notebook_jobs.table

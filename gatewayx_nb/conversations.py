@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from gatewayx_nb import calls
-from gatewayx_nb.calls import AsyncReplyStream, ReplyStream
-from gatewayx_nb.concurrency import forbid_blocking_call
+from gatewayx_nb.calls import Caller
 from gatewayx_nb.errors import UsageError, did_you_mean
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.messages import Message
@@ -20,10 +18,8 @@ from gatewayx_nb.messages import Message
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from typing_extensions import Unpack
-
-    from gatewayx_nb.calls import CallOptions, ConversationSlot, Planner
-    from gatewayx_nb.messages import Request
+    from gatewayx_nb.calls import CallOptions, ConversationSlot, PlannedCall, Planner
+    from gatewayx_nb.messages import Prompt, Request
     from gatewayx_nb.replies import Reply
 
 
@@ -42,7 +38,7 @@ class ChatTurn:
     cell: str | None = None
 
 
-class Chat:
+class Chat(Caller):
     """A conversation with a model.
 
     It exists as long as its pool; `export` writes it to a file. A failed or stopped call does not
@@ -64,24 +60,6 @@ class Chat:
         self.name, self.model, self.system = name, model, system
         self.turns: list[ChatTurn] = []
         self._planner = planner
-
-    def ask(self, prompt: str, /, **options: Unpack[CallOptions]) -> Reply:
-        """Send the next prompt and wait for the reply; takes the options of `EnginePool.ask`."""
-        return calls.ask(self._planner, prompt, self._joined(options))
-
-    async def aask(self, prompt: str, /, **options: Unpack[CallOptions]) -> Reply:
-        """Send the next prompt and await the reply."""
-        return await calls.aask(self._planner, prompt, self._joined(options))
-
-    def stream(self, prompt: str, /, **options: Unpack[CallOptions]) -> ReplyStream:
-        """Send the next prompt and stream the reply."""
-        forbid_blocking_call("astream")
-        return ReplyStream(self._planner.plan(prompt, self._joined(options), streamed=True))
-
-    def astream(self, prompt: str, /, **options: Unpack[CallOptions]) -> AsyncReplyStream:
-        """Send the next prompt and stream the reply on an event loop."""
-        call = self._planner.plan(prompt, self._joined(options), streamed=True)
-        return AsyncReplyStream(call)
 
     def slot(self, cell: str | None = None) -> ChatSlot:
         """Return the position of the next turn: the cell's earlier turn to replace, or the end."""
@@ -114,14 +92,14 @@ class Chat:
         head = [f"# {self.name}"] if self.name else []
         return "\n\n".join([*head, *_sections(self)]) + "\n"
 
-    def _joined(self, options: CallOptions) -> CallOptions:
-        """Return the options of a call in this conversation."""
+    @override
+    def _plan(self, prompt: Prompt, options: CallOptions, *, streamed: bool) -> PlannedCall:
         if options.get("chat") not in (None, self):
             raise UsageError(
                 "a call in a conversation cannot join another one.",
                 hint=Hint("omit_option", option="chat"),
             )
-        return {**options, "chat": self}
+        return self._planner.plan(prompt, {**options, "chat": self}, streamed=streamed)
 
     def _notebook(self) -> str:
         cells = [

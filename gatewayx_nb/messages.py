@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 Role = Literal["system", "user", "assistant"]
 
@@ -71,6 +71,21 @@ class Message:
     role: Role
     content: str
     images: tuple[Image, ...] = ()
+
+
+def prompt_text(prompt: Prompt) -> str:
+    """Return a prompt as text: of a list of messages, the text of the last one."""
+    if isinstance(prompt, str):
+        return prompt
+    last = prompt[-1] if prompt else ""
+    return last.content if isinstance(last, Message) else str(last)
+
+
+if TYPE_CHECKING:
+    Messages = Sequence[Message | Mapping[str, Any]]
+    """A conversation: `Message` objects, or dicts in OpenAI's format."""
+    Prompt = str | Messages
+    """The prompt of a call: a text, or a conversation whose last message is the prompt."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn
 
-from typing_extensions import override
+from typing_extensions import TypeVar, override
 
 from gatewayx_nb.html import to_html
 from gatewayx_nb.text import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from decimal import Decimal
 
     from gatewayx_nb.messages import ToolCall
+
+T_co = TypeVar("T_co", covariant=True, default=Any)
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "other"]
 
@@ -91,8 +93,11 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """A finished reply. ``str(reply)`` is its text.
+class Reply(Generic[T_co]):
+    """A finished reply, which can be used like its text.
+
+    ``str(reply)``, f-strings, ``+``, ``in`` and ``len`` use the text; anything else needs
+    ``reply.text``.
 
     Attributes:
         text: The text.
@@ -129,7 +134,7 @@ class Reply:
     replayed: bool = False
     interrupted: bool = False
     fallback_from: str | None = None
-    parsed: Any = None
+    parsed: T_co = None  # type: ignore[assignment]  # without a schema, T_co is Any
     tool_calls: tuple[ToolCall, ...] = ()
     rate_limits: RateLimits | None = None
     dropped: tuple[str, ...] = ()
@@ -137,9 +142,44 @@ class Reply:
     # Not compared, so that a streamed reply equals a whole one with the same content.
     raw: Mapping[str, Any] | None = field(default=None, compare=False)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return all fields except ``raw`` as values that JSON can represent; a cost is a float."""
+        names = (item.name for item in fields(self) if item.name != "raw")
+        return {name: _builtin(getattr(self, name)) for name in names}
+
     @override
     def __str__(self) -> str:
         return self.text
+
+    @override
+    def __format__(self, spec: str) -> str:
+        return format(self.text, spec)
+
+    def __contains__(self, text: str) -> bool:
+        return text in self.text
+
+    def __len__(self) -> int:
+        return len(self.text)
+
+    def __bool__(self) -> bool:
+        return True  # otherwise `__len__` would make an empty reply falsy
+
+    def __add__(self, other: object) -> str:
+        return self.text + str(other) if isinstance(other, str | Reply) else NotImplemented
+
+    def __radd__(self, other: str) -> str:
+        return other + self.text if isinstance(other, str) else NotImplemented
+
+    def __getitem__(self, index: object) -> NoReturn:
+        raise TypeError("a reply cannot be indexed or iterated; use `reply.text`")
+
+    def __getattr__(self, name: str) -> NoReturn:
+        # Only for names that are not defined, such as the methods of str.
+        advice = f"; use `reply.text.{name}`" if hasattr(str, name) else ""
+        raise AttributeError(f"a reply has no attribute {name!r}{advice}", name=name, obj=self)
+
+    def __await__(self) -> NoReturn:
+        raise TypeError("this call has already waited for its reply; await `gx.aask(…)` instead")
 
     @override
     def __repr__(self) -> str:
@@ -150,3 +190,15 @@ class Reply:
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         """Return text and safe HTML, never ``text/markdown``, whose HTML may be unsafe."""
         return {"text/plain": self.text, "text/html": to_html(self.text)}
+
+
+def _builtin(value: object) -> object:
+    """Return a value as one that JSON can represent, as far as it has such a form."""
+    if isinstance(value, Decimal):
+        return float(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return {name: _builtin(item) for name, item in asdict(value).items()}
+    if isinstance(value, (list, tuple)):
+        return list(map(_builtin, value))
+    dump = getattr(value, "model_dump", None)  # of a pydantic model
+    return dump(mode="json") if callable(dump) else value

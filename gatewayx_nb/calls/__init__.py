@@ -1,8 +1,11 @@
 """What all calls share: options, planners, partial replies, retries, streams and tables."""
 
+from gatewayx_nb.calls.caller import Caller, select_prompt, show_options
 from gatewayx_nb.calls.options import (
     OPTIONS,
+    AskOptions,
     CallOptions,
+    CompareOptions,
     ConversationSlot,
     Option,
     build_request,
@@ -14,8 +17,6 @@ from gatewayx_nb.calls.planner import (
     ChunkHandler,
     PlannedCall,
     Planner,
-    aask,
-    ask,
     run_async,
     run_blocking,
 )
@@ -25,9 +26,12 @@ from gatewayx_nb.calls.table import Note, Table, TableColumn, text_columns, to_f
 
 __all__ = [
     "OPTIONS",
+    "AskOptions",
     "AsyncReplyStream",
     "CallOptions",
+    "Caller",
     "ChunkHandler",
+    "CompareOptions",
     "ConversationSlot",
     "Note",
     "Option",
@@ -38,13 +42,13 @@ __all__ = [
     "ReplyStream",
     "Table",
     "TableColumn",
-    "aask",
-    "ask",
     "build_request",
     "call_limits",
     "check_options",
     "run_async",
     "run_blocking",
+    "select_prompt",
+    "show_options",
     "text_columns",
     "to_frame",
     "with_retries",

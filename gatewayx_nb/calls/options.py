@@ -25,6 +25,7 @@ from gatewayx_nb.schema import ResponseSchema
 from gatewayx_nb.text import shorten
 
 if TYPE_CHECKING:
+    from gatewayx_nb.messages import Prompt
     from gatewayx_nb.replies import Reply
     from gatewayx_nb.secure_config import Limits
 
@@ -60,6 +61,9 @@ def _checker(
 
 
 _text = _checker("a str", lambda value: isinstance(value, str))
+_reference = _checker(
+    'a reference, "engine" or "engine:model"', lambda value: isinstance(value, str)
+)
 _number = _checker("a number >= 0", lambda value: _is_number(value) and 0 <= value < math.inf)
 _fraction = _checker("a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1)
 _seconds = _checker("a number of seconds > 0", lambda value: _is_number(value) and value > 0, float)
@@ -119,6 +123,7 @@ class Option:
             recorded requests have no field of this name.
         parse_flag: Converts the str typed after the flag to the value.
         repeatable: Whether the flag may be given several times.
+        default: The default in the signature of the calls.
     """
 
     check: Callable[[Any], Any]
@@ -129,6 +134,7 @@ class Option:
     to_recorded: Callable[[Any], Any] | None = None
     parse_flag: Callable[[str], Any] = str
     repeatable: bool = False
+    default: object = None
 
 
 class ConversationSlot(Protocol):
@@ -152,21 +158,18 @@ class Conversation(Protocol):
         """Return the position of the next turn."""
 
 
-class CallOptions(TypedDict, total=False):
-    """The keyword arguments of every call; those omitted or ``None`` are not sent."""
+class CompareOptions(TypedDict, total=False):
+    """The keyword arguments of every call, comparisons included; ``None`` means "not set"."""
 
-    model: Annotated[
-        str | None,
-        Option(_text, "engine or engine:model; the default model if omitted", example="grok"),
-    ]
     system: Annotated[
-        str | None, Option(_text, "system prompt", "-s/--system TEXT", "Be brief.", "system", str)
+        str | None,
+        Option(_text, "the system prompt", "-s/--system TEXT", "Be brief.", "system", str),
     ]
     temperature: Annotated[
         float | None,
         Option(
             _number,
-            "sampling temperature",
+            "sampling temperature, a number >= 0; the model's own if omitted",
             "-t/--temperature X",
             0.2,
             to_recorded=float,
@@ -177,7 +180,7 @@ class CallOptions(TypedDict, total=False):
         float | None,
         Option(
             _fraction,
-            "nucleus sampling: probability mass of the candidate tokens",
+            "nucleus sampling: probability mass of the candidate tokens, from 0 to 1",
             "",
             0.9,
             to_recorded=float,
@@ -187,7 +190,7 @@ class CallOptions(TypedDict, total=False):
         int | None,
         Option(
             _count,
-            "maximum tokens in the answer",
+            "maximum tokens in the answer; the model's own limit if omitted",
             "-n/--max-tokens N",
             500,
             to_recorded=int,
@@ -196,72 +199,122 @@ class CallOptions(TypedDict, total=False):
     ]
     stop: Annotated[
         str | Iterable[str] | None,
-        Option(_texts, "strings that end the answer", "", "END", to_recorded=tuple),
+        Option(_texts, "strings that end the answer, one or several", "", "END", to_recorded=tuple),
     ]
-    seed: Annotated[int | None, Option(_integer, "sampling seed", "", 1, to_recorded=int)]
-    images: Annotated[
-        Iterable[object],
+    seed: Annotated[
+        int | None,
         Option(
-            _images,
-            "variable, file or URL",
-            "--image EXPR",
-            ["plot.png"],
-            "images",
-            repeatable=True,
+            _integer, "sampling seed, an int, for engines that have one", "", 1, to_recorded=int
         ),
     ]
-    schema: Annotated[
+    images: Annotated[
         object,
         Option(
-            _schema,
-            "a class or dict defined in the notebook; sets `_reply.parsed`",
-            "--schema NAME",
-            to_recorded=dict,
+            _images,
+            "files, https URLs, bytes, figures or PIL images, one or several",
+            "--image EXPR",
+            "plot.png",
+            "images",
+            repeatable=True,
+            default=(),
         ),
     ]
     params: Annotated[
         Mapping[str, Any],
         Option(
             _mapping,
-            "additional parameter for the provider",
+            "further parameters, sent to the provider under their own names",
             "-p/--param K=V",
             {"top_p": 0.9},
             to_recorded=dict,
             repeatable=True,
+            default={},
         ),
     ]
     timeout: Annotated[
         float | None,
-        Option(_seconds, "seconds for the whole call", "--timeout S", 60, parse_flag=float),
+        Option(
+            _seconds,
+            "seconds for the whole call, retries included; [limits] timeout (600) if omitted",
+            "--timeout S",
+            60,
+            parse_flag=float,
+        ),
     ]
     max_cost: Annotated[
         float | Decimal | None,
         Option(
             _dollars,
-            "maximum cost of the call in US dollars",
+            "maximum cost of the call in US dollars; no limit if omitted",
             "--max-cost USD",
             0.05,
             parse_flag=float,
         ),
     ]
     allow_unpriced: Annotated[
-        bool, Option(bool, "send it even if its price is unknown", "--allow-unpriced", example=True)
+        bool,
+        Option(
+            bool,
+            "send it even if a cost limit is set and the price is unknown",
+            "--allow-unpriced",
+            example=True,
+            default=False,
+        ),
     ]
+    fresh: Annotated[
+        bool,
+        Option(bool, "bypass the open cassette", "--fresh", example=True, default=False),
+    ]
+
+
+class ChatOptions(CompareOptions, total=False):
+    """The keyword arguments of a call to one model in a conversation."""
+
     fallback: Annotated[
         str | Iterable[str],
         Option(
             _references,
-            "engine to call if the first one fails",
+            "engines to call in turn if the call fails before any answer, one or several",
             "--fallback REF",
             ["anthropic", "local"],
             repeatable=True,
+            default=(),
         ),
     ]
+
+
+class AskOptions(ChatOptions, total=False):
+    """The keyword arguments of a call to one model."""
+
     chat: Annotated[
         str | Conversation | ConversationSlot | None,
-        Option(_conversation, "continue this conversation, or start it", "-c/--chat NAME", "story"),
+        Option(
+            _conversation,
+            "the conversation to continue, or its name; a new name starts one",
+            "-c/--chat NAME",
+            "story",
+        ),
     ]
-    fresh: Annotated[bool, Option(bool, "ignore the open cassette", "--fresh", example=True)]
+
+
+class CallOptions(AskOptions, total=False):
+    """All options of a call, the named parameters of `Caller.ask` included."""
+
+    model: Annotated[
+        str | None,
+        Option(
+            _reference, '"engine" or "engine:model"; the default model if omitted', example="grok"
+        ),
+    ]
+    schema: Annotated[
+        object,
+        Option(
+            _schema,
+            "a class, dict or JSON Schema that the answer must match; sets `reply.parsed`",
+            "--schema NAME",
+            to_recorded=dict,
+        ),
+    ]
 
 
 OPTIONS: Mapping[str, Option] = {
@@ -289,7 +342,7 @@ def check_options(options: CallOptions) -> CallOptions:
     )
 
 
-def build_request(prompt: str, model: str, options: CallOptions, *, streamed: bool) -> Request:
+def build_request(prompt: Prompt, model: str, options: CallOptions, *, streamed: bool) -> Request:
     """Return the request of a call.
 
     Args:
@@ -337,7 +390,7 @@ def _check(name: str, value: object) -> object:
     if option is None:
         raise UsageError(
             f"{name!r} is not an option of a call.{did_you_mean(name, OPTIONS)}",
-            hint=f"Options are {', '.join(OPTIONS)}; pass anything else in `params={{…}}`.",
+            hint=f"Options are {', '.join(sorted(OPTIONS))}; others go into `params={{…}}`.",
         )
     try:
         return option.check(value)

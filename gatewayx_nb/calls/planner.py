@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from gatewayx_nb.concurrency import forbid_blocking_call, is_being_cancelled
+from gatewayx_nb.concurrency import is_being_cancelled
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.calls.partial_reply import PartialReply
     from gatewayx_nb.concurrency import Portal
     from gatewayx_nb.errors import DeadlineError, TransportError
+    from gatewayx_nb.messages import Prompt
     from gatewayx_nb.replies import Chunk, Reply
 
 T = TypeVar("T")
@@ -54,25 +55,12 @@ class PlannedCall(Protocol):
 class Planner(Protocol):
     """Turns a prompt and its options into a call."""
 
-    def plan(self, prompt: str, options: CallOptions, *, streamed: bool) -> PlannedCall:
+    def plan(self, prompt: Prompt, options: CallOptions, *, streamed: bool) -> PlannedCall:
         """Return a planned call; nothing is sent.
 
         Raises:
             GatewayError: If the call cannot be made.
         """
-
-
-def ask(planner: Planner, prompt: str, options: CallOptions) -> Reply:
-    """Plan a call, make it and block this thread until the reply is complete."""
-    forbid_blocking_call("aask")
-    call = planner.plan(prompt, options, streamed=False)
-    return run_blocking(call, call.run())
-
-
-async def aask(planner: Planner, prompt: str, options: CallOptions) -> Reply:
-    """Plan a call, make it and await the complete reply."""
-    call = planner.plan(prompt, options, streamed=False)
-    return await run_async(call, call.run())
 
 
 def run_blocking(call: PlannedCall, coroutine: Coroutine[Any, Any, T]) -> T:

@@ -77,14 +77,16 @@ class DryRun:
         return f"{self.table._repr_html_()}<pre>{escape(self.text)}</pre>"
 
 
+def _maximum_cost(preview: CallPreview) -> str:
+    return "unpriced" if preview.cost is None else f"at most {dollars(preview.cost)}"
+
+
 _PREVIEW_COLUMNS: tuple[TableColumn[CallPreview], ...] = (
     TableColumn("dry run, nothing sent", lambda row: _reference(row.engine, row.model)),
     TableColumn("to", lambda row: row.where or "this process"),
     TableColumn("tokens in", lambda row: f"about {row.usage.input_tokens}"),
     TableColumn("tokens out", lambda row: f"at most {row.usage.output_tokens}"),
-    TableColumn(
-        "cost", lambda row: "unpriced" if row.cost is None else f"at most {dollars(row.cost)}"
-    ),
+    TableColumn("cost", _maximum_cost),
 )
 
 

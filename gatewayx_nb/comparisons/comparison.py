@@ -121,12 +121,17 @@ class Comparison(Sequence[Outcome]):
         return best if len(best) < len(known) else set()
 
     @overload
-    def __getitem__(self, index: int) -> Outcome: ...
+    def __getitem__(self, index: int | str) -> Outcome: ...
     @overload
     def __getitem__(self, index: slice) -> tuple[Outcome, ...]: ...
     @override
-    def __getitem__(self, index: int | slice) -> Outcome | tuple[Outcome, ...]:
-        return self.outcomes[index]
+    def __getitem__(self, index: int | str | slice) -> Outcome | tuple[Outcome, ...]:
+        if not isinstance(index, str):
+            return self.outcomes[index]
+        if index not in self.labels:
+            labels = ", ".join(map(repr, self.labels))
+            raise KeyError(f"no answer is labelled {index!r}; the labels are {labels}")
+        return self.outcomes[self.labels.index(index)]
 
     @override
     def __len__(self) -> int:

@@ -7,6 +7,7 @@ import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gatewayx_nb import images
 from gatewayx_nb.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def to_code(
 
 def _file_names(request: ComparisonRequest) -> Iterator[str]:
     """Yield the images as code: file names, and ``...`` for one without a name."""
-    for image in request.options.get("images", ()):
+    for image in images.listed(request.options.get("images", ())):
         yield repr(str(image)) if isinstance(image, str | Path) else "..."
     yield from map(repr, request.images)
 

@@ -11,6 +11,7 @@ from gatewayx_nb.calls import check_options
 from gatewayx_nb.comparisons.comparison import Comparison, Outcome, unique_labels
 from gatewayx_nb.concurrency import InterruptibleEvent, forbid_blocking_call, interruptible
 from gatewayx_nb.errors import GatewayError, ProviderError, UsageError, with_short_traceback
+from gatewayx_nb.messages import prompt_text
 
 if TYPE_CHECKING:
     import concurrent.futures
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from gatewayx_nb.calls import CallOptions, PlannedCall, Planner
+    from gatewayx_nb.messages import Prompt
 
 _POLL = 0.2
 """Seconds between polls while nothing is shown: for Ctrl-C on Windows, and for deadlines."""
@@ -238,13 +240,13 @@ class ComparisonRun:
 
 
 def plan_comparison(
-    planner: Planner, prompt: str, models: Iterable[str], options: CallOptions
+    planner: Planner, prompt: Prompt, models: str | Iterable[str], options: CallOptions
 ) -> ComparisonRun:
     """Return a comparison that is ready to start; nothing is sent.
 
     Args:
         planner: Plans the call to each model.
-        prompt: The prompt.
+        prompt: The prompt: a text, or a list of messages.
         models: References; a repeated reference is called repeatedly.
         options: The options of every call.
 
@@ -267,7 +269,7 @@ def plan_comparison(
         except GatewayError as error:
             call = error
         columns.append(Column(reference, label, call))
-    return ComparisonRun(prompt, columns)
+    return ComparisonRun(prompt_text(prompt), columns)
 
 
 def _unexpected_error(label: str, error: Exception) -> ProviderError:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from gatewayx_nb import prompts
+from gatewayx_nb import images, prompts
 from gatewayx_nb.comparisons.export import to_code
 from gatewayx_nb.comparisons.history import ComparisonHistory, ComparisonRecord
 from gatewayx_nb.comparisons.live import LiveComparison
@@ -183,7 +183,7 @@ class ComparisonSession:
         limits = self._get_pool().config.settings.limits
         namespace = {**self._get_namespace(), **({"input": value} if request.inputs else {})}
         filled = prompts.compose(request.prompt, namespace, (Secret,), rows=limits.table_rows)
-        option_images = options.get("images", ())
+        option_images = images.listed(options.get("images", ()))
         # In this order, because the prompt refers to its own images by number.
         attached = (*filled.images, *option_images, *request.images.values())
         if attached:
@@ -197,8 +197,8 @@ class ComparisonSession:
 
 def _image_names(request: ComparisonRequest, image_names: tuple[str, ...]) -> str | None:
     """Return the names of the images sent: notebook values, files, uploads."""
-    images = request.options.get("images", ())
     files = (
-        str(image) if isinstance(image, str | Path) else type(image).__name__ for image in images
+        str(image) if isinstance(image, str | Path) else type(image).__name__
+        for image in images.listed(request.options.get("images", ()))
     )
     return ", ".join([*image_names, *files, *request.images]) or None

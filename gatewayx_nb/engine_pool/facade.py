@@ -11,8 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from gatewayx_nb import calls, comparisons
-from gatewayx_nb.calls import AsyncReplyStream, ReplyStream, Table, run_async, run_blocking
+from gatewayx_nb import comparisons
+from gatewayx_nb.calls import (
+    AskOptions,
+    Caller,
+    CompareOptions,
+    Table,
+    run_async,
+    run_blocking,
+    select_prompt,
+    show_options,
+)
 from gatewayx_nb.concurrency import forbid_blocking_call
 from gatewayx_nb.conversations import Chat, ChatStore
 from gatewayx_nb.engine_pool.catalog import LiveCatalog, ReplayCatalog
@@ -37,7 +46,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from gatewayx_nb.calls import CallOptions
+    from gatewayx_nb.calls import CallOptions, PlannedCall
     from gatewayx_nb.cassettes import Cassette, Mode
     from gatewayx_nb.comparisons import Comparison, ComparisonRun
     from gatewayx_nb.engine_pool.catalog import Catalog
@@ -45,13 +54,12 @@ if TYPE_CHECKING:
     from gatewayx_nb.engine_pool.health import EngineHealth
     from gatewayx_nb.engine_pool.preview import CallPreview
     from gatewayx_nb.llm_engines import LLMEngine
-    from gatewayx_nb.messages import ModelInfo
-    from gatewayx_nb.replies import Reply
+    from gatewayx_nb.messages import Messages, ModelInfo, Prompt
     from gatewayx_nb.secure_config import KeyDestination, KeyImport
     from gatewayx_nb.storage import LedgerEntry
 
 
-class EnginePool:
+class EnginePool(Caller):
     """Owns engines and makes calls to them, from a script, a cell, a thread or an event loop.
 
     All I/O runs on background event loops, so a pool works the same everywhere and outlives any
@@ -63,37 +71,6 @@ class EnginePool:
         env: The environment; by default, the process's own.
         engines: Engine instances, in addition to those found as files. An engine's name is its
             ``name`` or is derived from its class.
-
-    Every call takes these keyword arguments:
-
-    ``model``
-        A reference, ``"engine"`` or ``"engine:model"``; the default model if omitted.
-    ``system``, ``temperature``, ``top_p``, ``max_tokens``, ``stop``, ``seed``
-        Sent only if set.
-    ``images``
-        Paths, bytes, https URLs, matplotlib figures or PIL images; see `images.load`.
-    ``schema``
-        The structure of the reply: a JSON Schema, a pydantic model, a dataclass or a TypedDict;
-        ``reply.parsed`` is the parsed reply. If the engine does not support schemas natively,
-        the prompt asks for it. If the reply does not match, the model is asked once more.
-    ``params``
-        Further parameters, sent unchanged. ``{"drop_unsupported": True}`` removes parameters that
-        the model rejects and sends the request again; ``reply.dropped`` lists them.
-    ``timeout``
-        Seconds for the whole call, instead of ``[limits] timeout`` (600).
-    ``chat``
-        A conversation or its name. Its earlier turns are sent too, and this turn is added to it;
-        see `conversations.Chat`.
-    ``max_cost``, ``allow_unpriced``
-        Maximum cost of the call in US dollars. The estimate assumes one token per four characters
-        and ``max_tokens`` (or 1,024) reply tokens. A call with an unknown price is rejected too,
-        unless allowed. ``[limits] max_cost`` limits the total cost of the pool's calls.
-    ``fallback``
-        References to try in order if the call fails before any of its reply has arrived;
-        ``reply.fallback_from`` is then the reference that was tried first. A reply never mixes
-        two engines.
-    ``fresh``
-        Whether to bypass the open `cassette`.
     """
 
     def __init__(
@@ -113,41 +90,17 @@ class EnginePool:
         # With a weak reference, so that the registration does not keep the pool alive.
         atexit.register(_close_at_exit, weakref.ref(self))
 
-    def ask(self, prompt: str, /, **options: Unpack[CallOptions]) -> Reply:
-        """Call a model and wait for the whole reply.
-
-        Raises:
-            GatewayError: If the call fails; its class shows who can fix the cause.
-        """
-        return calls.ask(self._router, prompt, options)
-
-    async def aask(self, prompt: str, /, **options: Unpack[CallOptions]) -> Reply:
-        """Call a model and await the whole reply; see `ask`."""
-        return await calls.aask(self._router, prompt, options)
-
-    def stream(self, prompt: str, /, **options: Unpack[CallOptions]) -> ReplyStream:
-        """Call a model and stream the reply; the complete reply is then available as ``.reply``.
-
-        Raises:
-            GatewayError: If the call cannot be made; later failures are raised during iteration.
-        """
-        forbid_blocking_call("astream")
-        # Planned only now: planning a call takes its turn among equal recordings on a cassette.
-        return ReplyStream(self._router.plan(prompt, options, streamed=True))
-
-    def astream(self, prompt: str, /, **options: Unpack[CallOptions]) -> AsyncReplyStream:
-        """Call a model and stream the reply with ``async for``; see `stream`."""
-        return AsyncReplyStream(self._router.plan(prompt, options, streamed=True))
-
+    @show_options(CompareOptions)
     def compare(
-        self, prompt: str, /, *, models: Iterable[str], **options: Unpack[CallOptions]
+        self,
+        prompt: Prompt | None = None,
+        models: str | Iterable[str] = (),
+        *,
+        messages: Messages | None = None,
+        schema: object = None,
+        **options: Unpack[CompareOptions],
     ) -> Comparison:
         """Call several models concurrently and wait for all of them.
-
-        Args:
-            prompt: The prompt.
-            models: References; a repeated reference is called repeatedly.
-            **options: The options of every call, except ``model``, ``chat`` and ``fallback``.
 
         Returns:
             Replies or errors in the order of ``models``; a call that fails yields its error.
@@ -157,16 +110,25 @@ class EnginePool:
             KeyboardInterrupt: If stopped; its ``comparison`` holds the partial answers.
         """
         forbid_blocking_call("acompare")
-        return self.plan_comparison(prompt, models=models, **options).run()
+        selected = select_prompt(prompt, messages)
+        return self.plan_comparison(selected, models, schema=schema, **options).run()
 
+    @show_options(CompareOptions)
     async def acompare(
-        self, prompt: str, /, *, models: Iterable[str], **options: Unpack[CallOptions]
+        self,
+        prompt: Prompt | None = None,
+        models: str | Iterable[str] = (),
+        *,
+        messages: Messages | None = None,
+        schema: object = None,
+        **options: Unpack[CompareOptions],
     ) -> Comparison:
         """Call several models concurrently and await all of them; see `compare`."""
-        return await self.plan_comparison(prompt, models=models, **options).arun()
+        selected = select_prompt(prompt, messages)
+        return await self.plan_comparison(selected, models, schema=schema, **options).arun()
 
     def plan_comparison(
-        self, prompt: str, /, *, models: Iterable[str], **options: Unpack[CallOptions]
+        self, prompt: Prompt, models: str | Iterable[str], **options: Unpack[CallOptions]
     ) -> ComparisonRun:
         """Return a comparison to watch while the models answer; see `compare`.
 
@@ -175,7 +137,16 @@ class EnginePool:
         self._live.refresh_if_due()  # a broken settings file fails the comparison, not each column
         return comparisons.plan_comparison(self._router, prompt, models, options)
 
-    def preview(self, prompt: str, /, **options: Unpack[CallOptions]) -> CallPreview:
+    @show_options(AskOptions)
+    def preview(
+        self,
+        prompt: Prompt | None = None,
+        model: str | None = None,
+        *,
+        messages: Messages | None = None,
+        schema: object = None,
+        **options: Unpack[AskOptions],
+    ) -> CallPreview:
         """Return what `ask` would send and its maximum cost; nothing is sent.
 
         The preview describes the live call, even if a `cassette` is open.
@@ -184,15 +155,26 @@ class EnginePool:
             GatewayError: If the call cannot be made.
         """
         forbid_blocking_call("apreview")
-        call = self._router.plan_live(prompt, options)
+        call_options: CallOptions = {**options, "model": model, "schema": schema}
+        call = self._router.plan_live(select_prompt(prompt, messages), call_options)
         return run_blocking(call, call.preview())
 
-    async def apreview(self, prompt: str, /, **options: Unpack[CallOptions]) -> CallPreview:
+    @show_options(AskOptions)
+    async def apreview(
+        self,
+        prompt: Prompt | None = None,
+        model: str | None = None,
+        *,
+        messages: Messages | None = None,
+        schema: object = None,
+        **options: Unpack[AskOptions],
+    ) -> CallPreview:
         """Return what `aask` would send; see `preview`."""
-        call = self._router.plan_live(prompt, options)
+        call_options: CallOptions = {**options, "model": model, "schema": schema}
+        call = self._router.plan_live(select_prompt(prompt, messages), call_options)
         return await run_async(call, call.preview())
 
-    def embed(self, texts: Iterable[str], *, model: str) -> Vectors:
+    def embed(self, texts: Iterable[str], model: str) -> Vectors:
         """Return the embeddings of texts as a float32 array of shape (texts, dimensions).
 
         Args:
@@ -206,7 +188,7 @@ class EnginePool:
         portal, coroutine = self._router.embed(texts, model)
         return portal.run(coroutine)
 
-    async def aembed(self, texts: Iterable[str], *, model: str) -> Vectors:
+    async def aembed(self, texts: Iterable[str], model: str) -> Vectors:
         """Return embeddings of texts; see `embed`."""
         portal, coroutine = self._router.embed(texts, model)
         return await portal.arun(coroutine)
@@ -450,6 +432,10 @@ class EnginePool:
         # Loops and connections cannot be pickled; a worker process builds its own for the project.
         project = self._config.project
         return (EnginePool, (project.root if project else None,))
+
+    @override
+    def _plan(self, prompt: Prompt, options: CallOptions, *, streamed: bool) -> PlannedCall:
+        return self._router.plan(prompt, options, streamed=streamed)
 
     @property
     def _catalog(self) -> Catalog:

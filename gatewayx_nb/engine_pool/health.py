@@ -41,12 +41,14 @@ class EngineHealth:
     error: str = ""
 
 
+def _latency(row: EngineHealth) -> str:
+    return "" if row.latency is None else f"{row.latency:.2f} s"
+
+
 HEALTH_COLUMNS: tuple[TableColumn[EngineHealth], ...] = (
     TableColumn("engine", lambda row: row.engine),
     TableColumn("works", lambda row: "yes" if row.ok else "no"),
-    TableColumn(
-        "latency", lambda row: "" if row.latency is None else f"{row.latency:.2f} s", "right"
-    ),
+    TableColumn("latency", _latency, "right"),
     TableColumn("to do", lambda row: row.error),
 )
 """The columns of a table of health checks."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.engine_pool.preview import CallPreview
     from gatewayx_nb.engine_pool.runtime import Runtime
     from gatewayx_nb.engine_pool.usage import UsageTracker
+    from gatewayx_nb.messages import Prompt
     from gatewayx_nb.model_registry import ModelRegistry
     from gatewayx_nb.schema import ResponseSchema
     from gatewayx_nb.secure_config import Config
@@ -46,7 +47,7 @@ class LivePlanner:
     chats: ChatStore
     usage: UsageTracker
 
-    def plan(self, prompt: str, options: CallOptions, *, streamed: bool) -> LiveCall:
+    def plan(self, prompt: Prompt, options: CallOptions, *, streamed: bool) -> LiveCall:
         """Return the call, including its fallbacks.
 
         Raises:
@@ -74,7 +75,7 @@ class LivePlanner:
         host = self.runtime.host(target)
         return host.portal, embed(host, target, self.config.settings.limits, texts)
 
-    def _call(self, prompt: str, options: CallOptions, *, streamed: bool) -> EngineCall:
+    def _call(self, prompt: Prompt, options: CallOptions, *, streamed: bool) -> EngineCall:
         chat = options.get("chat")
         slot = None if chat is None else self.chats.slot(chat)
         target = self.registry.resolve(options.get("model") or (slot.model if slot else None))

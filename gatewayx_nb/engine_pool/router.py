@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.concurrency import Portal
     from gatewayx_nb.engine_pool.embeddings import Vectors
     from gatewayx_nb.engine_pool.live_planner import LiveCall, LivePlanner
-    from gatewayx_nb.messages import Message
+    from gatewayx_nb.messages import Message, Prompt
     from gatewayx_nb.replies import Reply
 
 
@@ -82,7 +82,7 @@ class CallRouter:
         self._open.append(cassette)
         return cassette
 
-    def plan(self, prompt: str, options: CallOptions, *, streamed: bool) -> PlannedCall:
+    def plan(self, prompt: Prompt, options: CallOptions, *, streamed: bool) -> PlannedCall:
         """Return the call; identical calls get their recordings in the order of planning.
 
         Raises:
@@ -108,7 +108,7 @@ class CallRouter:
             add_turn=call.add_turn,
         )
 
-    def plan_live(self, prompt: str, options: CallOptions) -> LiveCall:
+    def plan_live(self, prompt: Prompt, options: CallOptions) -> LiveCall:
         """Return the call to the engine, even if a cassette is open."""
         self._refresh_if_due()
         return self._planner.plan(prompt, check_options(options), streamed=True)
@@ -143,7 +143,7 @@ class CallRouter:
         return self._planner.config.keys.secrets_by_name() | engine_keys
 
     def _prepare(
-        self, cassette: Cassette, prompt: str, options: CallOptions, *, streamed: bool
+        self, cassette: Cassette, prompt: Prompt, options: CallOptions, *, streamed: bool
     ) -> _PreparedCall:
         """Return the call's options and conversation, and the key by which a cassette finds it."""
         slot = self._planner.chats.slot(options.get("chat"))

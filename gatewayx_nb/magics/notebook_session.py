@@ -13,7 +13,7 @@ from IPython.display import display
 from typing_extensions import override
 
 from gatewayx_nb import engine_pool, widgets
-from gatewayx_nb.background import JobList
+from gatewayx_nb.background import JobList, notebook_jobs
 from gatewayx_nb.commands import Session
 from gatewayx_nb.display import PartialView
 from gatewayx_nb.errors import TrustError, UsageError
@@ -50,7 +50,6 @@ class NotebookSession(Session):
     def __init__(self, shell: InteractiveShell, outputs: Outputs) -> None:
         self._shell = shell
         self._outputs = outputs
-        self._jobs = JobList()
 
     @property
     @override
@@ -75,7 +74,7 @@ class NotebookSession(Session):
     @property
     @override
     def jobs(self) -> JobList:
-        return self._jobs
+        return notebook_jobs
 
     @override
     def ask(self, prompt: str, model: str) -> Reply:

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from gatewayx_nb import display
-from gatewayx_nb.commands.status import engine_table
 from gatewayx_nb.engine_pool import EngineHealth, EnginePool
 from gatewayx_nb.engine_pool.call import EngineCall
 from gatewayx_nb.engine_pool.cassette_calls import RecordedCall, ReplayedCall
@@ -621,7 +620,7 @@ def test_markup_in_a_cassette_is_escaped(make_scripted_pool, empty_pool, path):
     path.write_text(text)
     with empty_pool.cassette(path, "replay"):
         reply = empty_pool.ask("Hi", model="scripted")
-        table = engine_table(empty_pool.status(), ())
+        table = empty_pool.status()
     output = io.StringIO()
     with contextlib.redirect_stdout(output):
         view = display.TerminalView()

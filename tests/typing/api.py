@@ -22,7 +22,7 @@ def ask() -> None:
     assert_type(reply.text, str)
     assert_type(reply.cost, Decimal | None)
     assert_type(reply.usage.input_tokens, int | None)
-    gx.ask("x", temprature=0)  # type: ignore[call-arg]
+    gx.ask("x", temprature=0)  # type: ignore[call-overload]
 
 
 def stream(pool: EnginePool) -> Reply:

@@ -1,0 +1,232 @@
+"""The methods that call a model, which pools and conversations share."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_type_hints, overload
+
+from gatewayx_nb.calls.options import OPTIONS, AskOptions, CallOptions
+from gatewayx_nb.calls.planner import run_async, run_blocking
+from gatewayx_nb.calls.streams import AsyncReplyStream, ReplyStream
+from gatewayx_nb.concurrency import forbid_blocking_call
+from gatewayx_nb.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from typing_extensions import Unpack
+
+    from gatewayx_nb.calls.planner import PlannedCall
+    from gatewayx_nb.messages import Messages, Prompt
+    from gatewayx_nb.replies import Reply
+
+T = TypeVar("T")
+F = TypeVar("F", bound="Callable[..., Any]")
+
+
+_PARAMETERS: Mapping[str, str] = {
+    "prompt": "the prompt: a text, or a list of messages",
+    "messages": "the list of messages, instead of `prompt`",
+    "models": "references to compare, one or several; a repeated one is called repeatedly",
+} | {name: option.help for name, option in OPTIONS.items()}
+"""The meaning of each parameter of a call, in one line."""
+
+
+def show_options(options: type[Any]) -> Callable[[F], F]:
+    """Return a decorator that shows the keywords of a method instead of its ``**options``.
+
+    ``inspect.signature``, completion and ``help`` then show a keyword for each option, and the
+    docstring has an ``Args`` section. Only attributes of the function are set, so a call costs
+    nothing.
+
+    Args:
+        options: The TypedDict of the options.
+    """
+    hints = get_type_hints(options)
+
+    def decorate(function: F) -> F:
+        # Without annotations: type checkers read them from the source, a reader would not.
+        named = [
+            parameter.replace(annotation=inspect.Parameter.empty)
+            for parameter in inspect.signature(function).parameters.values()
+            if parameter.kind is not parameter.VAR_KEYWORD
+        ]
+        keywords = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option.default)
+            for name, option in OPTIONS.items()
+            if name in hints
+        ]
+        signature = inspect.Signature([*named, *keywords])
+        function.__signature__ = signature  # type: ignore[attr-defined]
+        function.__doc__ = _with_arguments(function.__doc__ or "", signature.parameters)
+        return function
+
+    return decorate
+
+
+def _with_arguments(docstring: str, names: Iterable[str]) -> str:
+    """Return a docstring with an ``Args`` section before its other sections."""
+    lines = [
+        f"            {name}: {text[0].upper()}{text[1:]}."
+        for name in names
+        if (text := _PARAMETERS.get(name))
+    ]
+    first_section = r"(\n\n        (?:Returns|Raises):\n|\Z)"
+    summary, heading, rest = re.split(first_section, docstring, maxsplit=1)
+    return "\n".join([f"{summary.rstrip()}\n\n        Args:", *lines]) + heading + rest
+
+
+def select_prompt(prompt: Prompt | None, messages: Messages | None) -> Prompt:
+    """Return the prompt or the messages of a call, exactly one of which must be set.
+
+    Raises:
+        UsageError: If both or neither are set.
+    """
+    if prompt is None and messages is None:
+        raise UsageError(
+            "the prompt is missing.", hint='For example, `ask("Why is the sky blue?")`.'
+        )
+    if prompt is not None and messages is not None:
+        raise UsageError(
+            "`prompt` and `messages` are both set.",
+            hint="Pass one of them; the last message is the prompt.",
+        )
+    return cast("Prompt", messages if prompt is None else prompt)
+
+
+class Caller(ABC):
+    """The methods that call a model."""
+
+    @abstractmethod
+    def _plan(self, prompt: Prompt, options: CallOptions, *, streamed: bool) -> PlannedCall:
+        """Return a planned call; nothing is sent."""
+
+    @overload
+    def ask(
+        self,
+        prompt: Prompt | None = None,
+        model: str | None = None,
+        *,
+        messages: Messages | None = None,
+        schema: type[T],
+        **options: Unpack[AskOptions],
+    ) -> Reply[T]: ...
+    @overload
+    def ask(
+        self,
+        prompt: Prompt | None = None,
+        model: str | None = None,
+        *,
+        messages: Messages | None = None,
+        schema: object = None,
+        **options: Unpack[AskOptions],
+    ) -> Reply: ...
+    @show_options(AskOptions)
+    def ask(
+        self,
+        prompt: Prompt | None = None,
+        model: str | None = None,
+        *,
+        messages: Messages | None = None,
+        schema: object = None,
+        **options: Unpack[AskOptions],
+    ) -> Reply:
+        """Call a model and wait for the whole reply.
+
+        Raises:
+            UsageError: If an option is invalid; nothing is sent.
+            GatewayError: If the call fails; its class shows who can fix the cause.
+        """
+        forbid_blocking_call("aask")
+        call = self._planned(prompt, model, messages, schema, options, streamed=False)
+        return run_blocking(call, call.run())
+
+    @overload
+    async def aask(
+        self,
+        prompt: Prompt | None = None,
+        model: str | None = None,
+        *,
+        messages: Messages | None = None,
+        schema: type[T],
+        **options: Unpack[AskOptions],
+    ) -> Reply[T]: ...
+    @overload
+    async def aask(
+        self,
+        prompt: Prompt | None = None,
+        model: str | None = None,
+        *,
+        messages: Messages | None = None,
+        schema: object = None,
+        **options: Unpack[AskOptions],
+    ) -> Reply: ...
+    @show_options(AskOptions)
+    async def aask(
+        self,
+        prompt: Prompt | None = None,
+        model: str | None = None,
+        *,
+        messages: Messages | None = None,
+        schema: object = None,
+        **options: Unpack[AskOptions],
+    ) -> Reply:
+        """Call a model and await the whole reply.
+
+        Raises:
+            UsageError: If an option is invalid; nothing is sent.
+            GatewayError: If the call fails; its class shows who can fix the cause.
+        """
+        call = self._planned(prompt, model, messages, schema, options, streamed=False)
+        return await run_async(call, call.run())
+
+    @show_options(AskOptions)
+    def stream(
+        self,
+        prompt: Prompt | None = None,
+        model: str | None = None,
+        *,
+        messages: Messages | None = None,
+        schema: object = None,
+        **options: Unpack[AskOptions],
+    ) -> ReplyStream:
+        """Call a model and yield its answer in chunks; then ``stream.reply`` is the whole reply.
+
+        Raises:
+            GatewayError: If the call cannot be made; later failures are raised during iteration.
+        """
+        forbid_blocking_call("astream")
+        return ReplyStream(self._planned(prompt, model, messages, schema, options, streamed=True))
+
+    @show_options(AskOptions)
+    def astream(
+        self,
+        prompt: Prompt | None = None,
+        model: str | None = None,
+        *,
+        messages: Messages | None = None,
+        schema: object = None,
+        **options: Unpack[AskOptions],
+    ) -> AsyncReplyStream:
+        """Call a model and yield its answer in chunks, for ``async for``; see `stream`.
+
+        Raises:
+            GatewayError: If the call cannot be made; later failures are raised during iteration.
+        """
+        call = self._planned(prompt, model, messages, schema, options, streamed=True)
+        return AsyncReplyStream(call)
+
+    def _planned(  # noqa: PLR0913 - the parameters of every call
+        self,
+        prompt: Prompt | None,
+        model: str | None,
+        messages: Messages | None,
+        schema: object,
+        options: AskOptions,
+        *,
+        streamed: bool,
+    ) -> PlannedCall:
+        call_options: CallOptions = {**options, "model": model, "schema": schema}
+        return self._plan(select_prompt(prompt, messages), call_options, streamed=streamed)
