@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import weakref
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -170,6 +171,7 @@ class ChatStore:
     def __init__(self, planner: Callable[[], Planner]) -> None:
         self._planner = planner
         self._named: dict[str, Chat] = {}
+        self._all: weakref.WeakSet[Chat] = weakref.WeakSet()
 
     def get(self, name: str) -> Chat:
         """Return a conversation, creating it if the name is new.
@@ -182,7 +184,20 @@ class ChatStore:
                 f"a chat's name must be 1 to 64 letters, digits, '_', '-' or '.', got {name!r}.",
                 hint=Hint("set_option", option="chat", value="story"),
             )
-        return self._named.setdefault(name, Chat(self._planner(), name))
+        return self._named.get(name) or self._named.setdefault(name, self.create(name))
+
+    def create(self, name: str = "") -> Chat:
+        """Return a new conversation, which is private: only `get` makes it available by name."""
+        chat = Chat(self._planner(), name)
+        self._all.add(chat)
+        return chat
+
+    def adopt(self, others: ChatStore) -> None:
+        """Continue the conversations of another pool in this one."""
+        for chat in others._all:
+            chat._planner = self._planner()  # noqa: SLF001 - a class of this module
+            self._all.add(chat)
+        self._named |= others._named
 
     def require(self, name: str) -> Chat:
         """Return an existing conversation.

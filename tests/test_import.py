@@ -100,7 +100,7 @@ def test_coroutine_functions_are_recognized():
     coroutine_functions = {
         name for name, function in functions.items() if inspect.iscoroutinefunction(function)
     }
-    assert coroutine_functions == {"aask", "acompare", "aembed", "ahealth"}
+    assert coroutine_functions == {"aask", "acompare", "aembed", "ahealth", "apreview"}
 
 
 def test_importing_a_name_builds_no_pool(project, monkeypatch):

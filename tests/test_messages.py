@@ -1,3 +1,7 @@
+import asyncio
+import json
+from decimal import Decimal
+
 import pytest
 
 from gatewayx_nb.messages import Message, ModelInfo, ModelRef, Request
@@ -48,3 +52,48 @@ def test_a_reply_is_displayed_as_text_and_safe_html():
 def test_a_reply_has_a_short_repr():
     """The repr of a reply is one line of limited length."""
     assert len(repr(Reply("long " * 1000, engine="mock", model="m"))) < 120
+
+
+REPLY = Reply("Paris", engine="mock", model="m", cost=Decimal("0.01"), parsed={"city": "Paris"})
+
+
+def test_a_reply_can_be_used_like_its_text():
+    """`in`, `len`, `+` and format specifications use the text; an empty reply is still true."""
+    assert "Par" in REPLY
+    assert len(REPLY) == 5
+    assert REPLY + "!" == "Paris!"
+    assert "In " + REPLY + REPLY == "In ParisParis"
+    assert f"{REPLY:>7}" == "  Paris"
+    assert Reply("", engine="mock", model="m")
+
+
+@pytest.mark.parametrize(
+    ("use", "error", "message"),
+    [
+        (lambda reply: reply.upper(), AttributeError, r"use `reply\.text\.upper`"),
+        (lambda reply: reply.txt, AttributeError, "a reply has no attribute 'txt'$"),
+        (lambda reply: reply[0], TypeError, r"use `reply\.text`"),
+        (list, TypeError, r"use `reply\.text`"),
+        (lambda reply: reply + 1, TypeError, "unsupported operand"),
+        (lambda reply: asyncio.run(_await(reply)), TypeError, "await `gx.aask"),
+    ],
+)
+def test_other_uses_of_a_reply_raise_an_error_that_says_what_to_use(use, error, message):
+    """Where a reply cannot stand for a text, the error names `reply.text` or `gx.aask`."""
+    with pytest.raises(error, match=message):
+        use(REPLY)
+
+
+async def _await(reply):
+    return await reply
+
+
+def test_a_reply_as_a_dict_can_be_written_as_json():
+    """`to_dict` has every field but the body, with a float for the cost."""
+    values = json.loads(json.dumps(REPLY.to_dict()))
+
+    assert values["text"] == "Paris"
+    assert values["cost"] == 0.01
+    assert values["parsed"] == {"city": "Paris"}
+    assert values["usage"]["input_tokens"] is None
+    assert "raw" not in values

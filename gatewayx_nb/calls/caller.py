@@ -30,6 +30,9 @@ _PARAMETERS: Mapping[str, str] = {
     "prompt": "the prompt: a text, or a list of messages",
     "messages": "the list of messages, instead of `prompt`",
     "models": "references to compare, one or several; a repeated one is called repeatedly",
+    "inputs": "values of `{{input}}` in the prompt, one or several; each is a run of its own",
+    "samples": "number of calls to each model",
+    "pool": "the pool that makes the calls; the default pool if omitted",
 } | {name: option.help for name, option in OPTIONS.items()}
 """The meaning of each parameter of a call, in one line."""
 
@@ -60,7 +63,9 @@ def show_options(options: type[Any]) -> Callable[[F], F]:
         ]
         signature = inspect.Signature([*named, *keywords])
         function.__signature__ = signature  # type: ignore[attr-defined]
-        function.__doc__ = _with_arguments(function.__doc__ or "", signature.parameters)
+        function.__doc__ = _with_arguments(
+            inspect.cleandoc(function.__doc__ or ""), signature.parameters
+        )
         return function
 
     return decorate
@@ -69,13 +74,12 @@ def show_options(options: type[Any]) -> Callable[[F], F]:
 def _with_arguments(docstring: str, names: Iterable[str]) -> str:
     """Return a docstring with an ``Args`` section before its other sections."""
     lines = [
-        f"            {name}: {text[0].upper()}{text[1:]}."
+        f"    {name}: {text[0].upper()}{text[1:]}."
         for name in names
         if (text := _PARAMETERS.get(name))
     ]
-    first_section = r"(\n\n        (?:Returns|Raises):\n|\Z)"
-    summary, heading, rest = re.split(first_section, docstring, maxsplit=1)
-    return "\n".join([f"{summary.rstrip()}\n\n        Args:", *lines]) + heading + rest
+    summary, heading, rest = re.split(r"(\n\n(?:Returns|Raises):\n|\Z)", docstring, maxsplit=1)
+    return "\n".join([f"{summary}\n\nArgs:", *lines]) + heading + rest
 
 
 def select_prompt(prompt: Prompt | None, messages: Messages | None) -> Prompt:

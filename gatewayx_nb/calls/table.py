@@ -82,27 +82,33 @@ class Table(list[Row]):
             return {field.name: getattr(row, field.name) for field in dataclasses.fields(row)}
         return {column.heading: column.cell(row) for column in self.columns}
 
-    def _cells(self) -> tuple[list[TableColumn[Row]], list[list[str]]]:
-        """Return the displayed columns and the cells of each row."""
-        displayed = [
+    def cells(self) -> list[list[str]]:
+        """Return the displayed texts of each row."""
+        columns = self._displayed()
+        return [[column.cell(row) for column in columns] for row in self]
+
+    def _displayed(self) -> list[TableColumn[Row]]:
+        return [
             column
             for column in self.columns
             if not column.optional or any(column.cell(row) for row in self)
         ]
-        return displayed, [[column.cell(row) for column in displayed] for row in self]
 
     @override
     def __repr__(self) -> str:
-        columns, rows = self._cells()
-        headings, aligns = _headings(columns)
-        table = [table_text(headings, rows, aligns)] if rows else []
-        gap = [""] if rows and self.notes else []
+        headings, aligns = self._headings()
+        table = [table_text(headings, self.cells(), aligns)] if self else []
+        gap = [""] if self and self.notes else []
         return "\n".join([*table, *gap, *map(plain, self.notes)])
 
     def _repr_html_(self) -> str:
-        columns, rows = self._cells()
-        headings, aligns = _headings(columns)
-        return (table_html(headings, rows, aligns) if rows else "") + _lines_html(self.notes)
+        headings, aligns = self._headings()
+        table = table_html(headings, self.cells(), aligns) if self else ""
+        return table + _lines_html(self.notes)
+
+    def _headings(self) -> tuple[list[str], list[Align]]:
+        columns = self._displayed()
+        return [column.heading for column in columns], [column.align for column in columns]
 
 
 def text_columns(*headings: str) -> tuple[TableColumn[Sequence[str]], ...]:
@@ -142,10 +148,6 @@ class Note:
 
     def _repr_html_(self) -> str:
         return _lines_html(self.lines)
-
-
-def _headings(columns: Sequence[TableColumn[Row]]) -> tuple[list[str], list[Align]]:
-    return [column.heading for column in columns], [column.align for column in columns]
 
 
 def _lines_html(lines: tuple[str, ...]) -> str:

@@ -68,9 +68,6 @@ class Session(Protocol):
     def ask(self, prompt: str, model: str) -> Reply:
         """Call a model and wait; show the partial answer if it is stopped."""
 
-    def rebuild_pool(self) -> None:
-        """Build the pool again, for a new project folder."""
-
     def forget(self, line: str) -> bool:
         """Remove a line from the input history; return whether that succeeded."""
 

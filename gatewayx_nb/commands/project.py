@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from gatewayx_nb import weights
+from gatewayx_nb import engine_pool, weights
 from gatewayx_nb.calls import Note
 from gatewayx_nb.errors import ConfigError, UsageError
 from gatewayx_nb.hints import Hint
@@ -91,7 +91,7 @@ def init(session: Session, _: argparse.Namespace) -> Note:
     except OSError as error:
         raise _not_written(error) from None
     # A pool's project folder is fixed when the pool is built.
-    session.rebuild_pool()
+    engine_pool.rebuild()
     created = ", ".join(str(path.relative_to(root)) for path in written if path)
     return Note(
         f"{'This folder' if root == Path.cwd() else display_path(root)} is a project: "

@@ -15,6 +15,7 @@ from gatewayx_nb.comparisons.export import FILE_FORMATS, save_history, unused_pa
 from gatewayx_nb.comparisons.form_values import (
     FIELD_LABELS,
     can_be_field_value,
+    input_lines,
     parse_fields,
     parse_inputs,
     reusable_options,
@@ -23,7 +24,12 @@ from gatewayx_nb.comparisons.history import ComparisonRecord, Dispersion, disper
 from gatewayx_nb.comparisons.live import LiveComparison
 from gatewayx_nb.comparisons.model_catalog import CatalogItem, ModelCatalog
 from gatewayx_nb.comparisons.request import ComparisonRequest
-from gatewayx_nb.comparisons.run import Column, ComparisonRun, plan_comparison
+from gatewayx_nb.comparisons.run import (
+    Column,
+    ComparisonRun,
+    check_comparison_options,
+    plan_comparison,
+)
 from gatewayx_nb.comparisons.session import ComparisonSession
 from gatewayx_nb.comparisons.verdicts import ModelScore, Vote
 
@@ -46,9 +52,11 @@ __all__ = [
     "Vote",
     "answer_text",
     "can_be_field_value",
+    "check_comparison_options",
     "differences",
     "dispersion",
     "error_text",
+    "input_lines",
     "parse_fields",
     "parse_inputs",
     "plan_comparison",

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb import images
 from gatewayx_nb.errors import UsageError
+from gatewayx_nb.text import shorten
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from gatewayx_nb.calls import CallOptions
 
@@ -67,6 +68,22 @@ def parse_fields(
         name: _PARSERS[name](FIELD_LABELS[name], text) for name, text in texts.items() if text
     }
     return options  # type: ignore[return-value]
+
+
+def input_lines(inputs: str | Iterable[str]) -> str:
+    """Return inputs as the text of their field, one per line.
+
+    Raises:
+        UsageError: If an input is not a text of one line.
+    """
+    texts = [inputs] if isinstance(inputs, str) else list(inputs)
+    for text in texts:
+        if not isinstance(text, str) or len(text.splitlines()) != 1:
+            raise UsageError(
+                f"each input must be a text of one line, got {shorten(repr(text), 80)}.",
+                hint="Longer texts go into a variable of the notebook: `{{name}}` in the prompt.",
+            )
+    return "\n".join(texts)
 
 
 def parse_inputs(text: str) -> tuple[str, ...]:

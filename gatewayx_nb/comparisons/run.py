@@ -254,10 +254,7 @@ def plan_comparison(
         UsageError: If ``models`` is empty, or the options are invalid for every model.
     """
     references = _check_references(models)
-    for name, (message, hint) in _SINGLE_MODEL_OPTIONS.items():
-        if options.get(name):
-            raise UsageError(message, hint=hint)
-    checked = check_options(options)
+    checked = check_comparison_options(options)
     # A model that cannot be called becomes a column with its error.
     columns = []
     for reference, label in zip(references, unique_labels(references), strict=True):
@@ -270,6 +267,18 @@ def plan_comparison(
             call = error
         columns.append(Column(reference, label, call))
     return ComparisonRun(prompt_text(prompt), columns)
+
+
+def check_comparison_options(options: CallOptions) -> CallOptions:
+    """Return the normalized options of a comparison.
+
+    Raises:
+        UsageError: If an option is unknown, invalid, or for one model only.
+    """
+    for name, (message, hint) in _SINGLE_MODEL_OPTIONS.items():
+        if options.get(name):
+            raise UsageError(message, hint=hint)
+    return check_options(options)
 
 
 def _unexpected_error(label: str, error: Exception) -> ProviderError:

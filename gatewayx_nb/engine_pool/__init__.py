@@ -1,6 +1,6 @@
 """`EnginePool` and the default pool."""
 
-from gatewayx_nb.engine_pool.facade import EnginePool, pool, reset
+from gatewayx_nb.engine_pool.facade import EnginePool, pool, rebuild, reset
 from gatewayx_nb.engine_pool.health import EngineHealth
 from gatewayx_nb.engine_pool.preview import CallPreview
 from gatewayx_nb.engine_pool.security import SecurityStatus
@@ -13,5 +13,6 @@ __all__ = [
     "ModelUsage",
     "SecurityStatus",
     "pool",
+    "rebuild",
     "reset",
 ]

@@ -201,7 +201,7 @@ class EnginePool(Caller):
             system: The system prompt.
             name: Its name, for ``--chat`` and ``chat=``; if omitted, the conversation is private.
         """
-        chat = self.chats.get(name) if name else Chat(self._router)
+        chat = self.chats.get(name) if name else self.chats.create()
         chat.model, chat.system = model or chat.model, system or chat.system
         return chat
 
@@ -437,6 +437,15 @@ class EnginePool(Caller):
     def _plan(self, prompt: Prompt, options: CallOptions, *, streamed: bool) -> PlannedCall:
         return self._router.plan(prompt, options, streamed=streamed)
 
+    def _succeed(self, old: EnginePool) -> None:
+        """Continue the state of another pool, whose running calls end there."""
+        self._registry.default = old._registry.default
+        self.chats.adopt(old.chats)
+        # Opened again, because this project's keys and hook decide what is kept out of the file.
+        if active := old.active_cassette:
+            self.cassette(active.path, active.mode, speed=active.speed)
+        old._runtime.retire()
+
     @property
     def _catalog(self) -> Catalog:
         cassette = self._router.replayed_cassette
@@ -464,9 +473,20 @@ class _DefaultPool:
         if pool is not None:
             pool.close()  # without the lock: closing waits for the engines
 
+    def rebuild(self) -> None:
+        """Replace the default pool with one for the current project folder.
+
+        The chosen default model, the open cassette and all conversations continue in the new pool.
+        Running calls end in the old one, which closes after the last of them.
+        """
+        with self._lock:
+            old, self._pool = self._pool, EnginePool()
+            if old is not None:
+                self._pool._succeed(old)  # noqa: SLF001 - a class of this module
+
 
 _default = _DefaultPool()
-pool, reset = _default.get, _default.reset
+pool, rebuild, reset = _default.get, _default.rebuild, _default.reset
 
 
 def _by_name(engines: Iterable[LLMEngine]) -> dict[str, LLMEngine]:

@@ -38,6 +38,7 @@ class Runtime:
         self._hosts: dict[tuple[str, bool], EngineHost] = {}
         self._retiring: set[EngineHost] = set()
         self._shared: Portal | None = None
+        self._is_retired = False
 
     def host(self, target: Target) -> EngineHost:
         """Return the host of an engine."""
@@ -59,12 +60,13 @@ class Runtime:
         """Clean up engines that were removed or lost their key, once their calls have ended."""
         self._reset_if_forked()
         # A copy, because other threads may add hosts.
-        removed = [key for key in list(self._hosts) if not self._exists(*key)]
-        for host in [self._hosts.pop(key) for key in removed]:
-            if not host.portal.loop.is_closed():
-                self._retiring.add(host)
-                retirement = host.portal.submit(host.retire())
-                retirement.add_done_callback(functools.partial(self._close_portal, host))
+        self._retire([key for key in list(self._hosts) if not self._exists(*key)])
+
+    def retire(self) -> None:
+        """Clean up every engine, and stop the loops, once the running calls have ended."""
+        self._reset_if_forked()
+        self._is_retired = True
+        self._retire(list(self._hosts))
 
     @property
     def shared(self) -> Portal:
@@ -110,6 +112,13 @@ class Runtime:
         for portal in {host.portal for host in hosts} | ({shared} if shared else set()):
             portal.close()
 
+    def _retire(self, keys: list[tuple[str, bool]]) -> None:
+        for host in [self._hosts.pop(key) for key in keys]:
+            if not host.portal.loop.is_closed():
+                self._retiring.add(host)
+                retirement = host.portal.submit(host.retire())
+                retirement.add_done_callback(functools.partial(self._close_portal, host))
+
     def _exists(self, name: str, may_share_loop: bool) -> bool:  # noqa: FBT001 - part of the key
         try:
             return self._registry.resolve(name).may_share_loop is may_share_loop
@@ -118,7 +127,8 @@ class Runtime:
 
     def _close_portal(self, host: EngineHost, _: object) -> None:
         self._retiring.discard(host)
-        if host.portal is not self._shared:
+        is_last = self._is_retired and not (self._retiring or self._hosts)
+        if host.portal is not self._shared or is_last:
             host.portal.close()
 
     def _shared_portal(self) -> Portal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import functools
 import json
 import keyword
 from dataclasses import dataclass, replace
@@ -88,6 +89,13 @@ def parser() -> LineParser:
     add("-q", "--quiet", action="store_true", help="show nothing")
     add("-h", "--help", action="store_true", help="show this list")
     return line
+
+
+@functools.cache
+def flags() -> Mapping[str, str]:
+    """Return the flag of each option that has one, such as ``-t`` for ``temperature``."""
+    actions = parser().actions
+    return {action.dest: action.option_strings[0] for action in actions if action.option_strings}
 
 
 def wants_help(line: str) -> bool:

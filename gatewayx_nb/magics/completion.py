@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gatewayx_nb.commands import COMMANDS
 from gatewayx_nb.errors import GatewayError
 from gatewayx_nb.magics import cell, transforms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
-    from IPython.core.completer import CompletionContext, SimpleMatcherResult
-    from IPython.core.interactiveshell import InteractiveShell
+    from collections.abc import Iterable, Mapping
 
     from gatewayx_nb.commands import LineParser, Session
 
-_MAGIC = re.compile(rf"[ \t]*(?:[\w., ]+=[ \t]*)?(%%?)(?:{'|'.join(transforms.NAMES)})[ \t]+")
 _FIELD = re.compile(r"\{\{ ?(\w*)$")
 _ENGINE_COMMANDS = ("ask", "explain", "health", "key", "models", "status", "use")
 """Commands whose arguments are engines or references."""
@@ -37,30 +33,6 @@ class Completions:
     words: tuple[str, ...]
 
 
-def matchers(session: Session, shell: InteractiveShell) -> list[Callable[..., Any]]:
-    """Return the matchers to add to a shell; none before IPython 8.6, which lacks this API.
-
-    For this package's own syntax, completions of other matchers are suppressed.
-    """
-    try:
-        from IPython.core.completer import SimpleCompletion, context_matcher
-    except ImportError:
-        return []
-
-    @context_matcher(identifier="gatewayx")  # type: ignore[untyped-decorator]
-    def match(context: CompletionContext) -> SimpleMatcherResult:
-        above = context.full_text.split("\n")[: context.cursor_line]
-        text = "\n".join([*above, context.line_with_cursor[: context.cursor_position]])
-        completions = complete(session, text, shell.user_ns)
-        if completions is None:
-            # Other matchers then complete the text as usual.
-            return {"completions": []}
-        words = [SimpleCompletion(word, type="gatewayx") for word in completions.words]
-        return {"completions": words, "matched_fragment": completions.fragment, "suppress": True}
-
-    return [match]
-
-
 def complete(session: Session, text: str, namespace: Mapping[str, object]) -> Completions | None:
     """Return the completions, or ``None`` if the text is not a ``%gatewayx`` line or cell.
 
@@ -72,13 +44,13 @@ def complete(session: Session, text: str, namespace: Mapping[str, object]) -> Co
         namespace: The notebook's variables.
     """
     head, _, last = text.rpartition("\n")
-    first = _MAGIC.match(text)
+    first = transforms.MAGIC.match(text)
     # Below the first line of a cell is the prompt, in which only `{{name}}` is completed.
     if first and first[1] == "%%" and head:
         field = _FIELD.search(last)
         public = [name for name in namespace if not name.startswith("_")]
         return _matching(field[1], public) if field else None
-    line = _MAGIC.match(last)
+    line = transforms.MAGIC.match(last)
     if line is None:
         return None
     *before, fragment = last[line.end() :].split(" ")

@@ -84,14 +84,6 @@ class NotebookSession(Session):
         return AnswerRun(self.pool, cell, view, self._outputs.binder(cell)).run()
 
     @override
-    def rebuild_pool(self) -> None:
-        active = self.pool.active_cassette
-        # The new pool replays or records what the old one did.
-        engine_pool.reset()
-        if active:
-            self.pool.cassette(active.path, active.mode, speed=active.speed)
-
-    @override
     def forget(self, line: str) -> bool:
         return cell_history.purge(self._shell, line)
 

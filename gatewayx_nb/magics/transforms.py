@@ -16,6 +16,9 @@ NAMES = ("gatewayx", "gx")
 AWAITED = "gatewayx_awaited"
 """The cell magic that returns a coroutine."""
 
+MAGIC = re.compile(rf"[ \t]*(?:[\w., ]+=[ \t]*)?(%%?)(?:{'|'.join(NAMES)})[ \t]+")
+"""The beginning of a line or cell that calls a magic; its group is ``%`` or ``%%``."""
+
 _CELL = re.compile(rf"get_ipython\(\)\.run_cell_magic\('(?:{'|'.join(NAMES)})',")
 _EMPTY_BODY = re.compile(r", ''\)$", re.MULTILINE)
 _QUESTION = re.compile(
@@ -59,6 +62,11 @@ class CallCell:
         if self._depth is not None and not self._depth.cells:
             first = _CELL.sub(f"await get_ipython().run_cell_magic('{AWAITED}',", first, count=1)
         return [first, *lines[1:]]
+
+
+def uses_magic(text: str) -> bool:
+    """Return whether a cell, or its last line, calls a magic."""
+    return bool(MAGIC.match(text) or MAGIC.match(text.rpartition("\n")[2]))
 
 
 def keep_question(lines: list[str]) -> list[str]:

@@ -6,35 +6,30 @@ import json
 import shlex
 from typing import TYPE_CHECKING
 
-from gatewayx_nb import hints
-from gatewayx_nb.magics import cell
+from gatewayx_nb import hints, magics
 
 if TYPE_CHECKING:
     from gatewayx_nb.hints import Wording
-
-_FLAGS = {
-    action.dest: action.option_strings[0]
-    for action in cell.parser().actions
-    if action.option_strings
-}
 
 
 def _set_option(option: str, value: object) -> str:
     """Return an example with the cell's flag and with the keyword argument in Python."""
     example = f"`{option}={value!r}`"
-    if option not in _FLAGS:
+    flag = magics.flags().get(option)
+    if flag is None:
         return f"For example, {example}."
     if isinstance(value, bool):
-        return f"For example, `{_FLAGS[option]}` or {example}."
+        return f"For example, `{flag}` or {example}."
     if isinstance(value, dict):
         value = [f"{name}={json.dumps(item)}" for name, item in value.items()]
     # A flag is repeated for each item.
     first = value[0] if isinstance(value, list) and value else value
-    return f"For example, `{_FLAGS[option]} {shlex.quote(str(first))}` or {example}."
+    return f"For example, `{flag} {shlex.quote(str(first))}` or {example}."
 
 
 def _option(option: str) -> str:
-    return f"`{_FLAGS[option]}` or `{option}`" if option in _FLAGS else f"`{option}`"
+    flag = magics.flags().get(option)
+    return f"`{flag}` or `{option}`" if flag else f"`{option}`"
 
 
 NOTEBOOK: Wording = {

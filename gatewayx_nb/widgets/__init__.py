@@ -5,17 +5,13 @@ Names are loaded on first use, because loading the extension must not load ipywi
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from gatewayx_nb._lazy import attach
 
 if TYPE_CHECKING:
     from gatewayx_nb.widgets.views import compare_view, picker
 
 __all__ = ["compare_view", "picker"]
 
-
-def __getattr__(name: str) -> object:
-    """Return a public name from its module."""
-    if name in __all__:
-        return getattr(importlib.import_module(f"{__name__}.views"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__ = attach(__name__, dict.fromkeys(__all__, f"{__name__}.views"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import ipywidgets
 from typing_extensions import override
@@ -22,7 +22,6 @@ from gatewayx_nb.widgets.controls import (
     handle_in_current_thread,
     set_children,
 )
-from gatewayx_nb.widgets.fields import Fields
 from gatewayx_nb.widgets.keyboard import Keyboard
 from gatewayx_nb.widgets.model_picker import ModelPicker
 from gatewayx_nb.widgets.results import Results
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.comparisons import Vote
     from gatewayx_nb.engine_pool import EnginePool
+    from gatewayx_nb.widgets.fields import Fields
 
 log = logging.getLogger("gatewayx_nb")
 
@@ -49,9 +49,8 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
     Args:
         get_pool: Returns the pool.
         get_namespace: Returns the notebook's namespace, for ``{{name}}`` in a prompt.
-        prompt: The initial prompt.
+        fields: The fields, with their initial values.
         models: Initially selected references, or one.
-        options: Initial call options, such as ``system`` and ``temperature``.
 
     Attributes:
         picker: The model picker; its ``value`` contains the selected models.
@@ -61,9 +60,8 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         self,
         get_pool: Callable[[], EnginePool],
         get_namespace: Callable[[], Mapping[str, object]],
-        prompt: str = "",
+        fields: Fields,
         models: str | Iterable[str] = (),
-        options: Mapping[str, Any] | None = None,
     ) -> None:
         self._get_pool = get_pool
         self._session = ComparisonSession(get_pool, get_namespace)
@@ -73,7 +71,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         self._thread: threading.Thread | None = None
         self._snapshot = StaticSnapshot()
         self.picker = ModelPicker(get_pool, models, is_open=not models)
-        self._fields = Fields(prompt, options or {})
+        self._fields = fields
         self._keyboard = Keyboard("gatewayx-view", {"run": self._press_run, "stop": self.stop})
         super().__init__(self._create_widgets())
         self.add_class("gatewayx-view")

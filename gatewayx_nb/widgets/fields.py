@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import ipywidgets
 
@@ -11,11 +11,13 @@ from gatewayx_nb.comparisons import (
     FIELD_LABELS,
     ComparisonRequest,
     can_be_field_value,
+    check_comparison_options,
+    input_lines,
     parse_fields,
     parse_inputs,
     reusable_options,
 )
-from gatewayx_nb.errors import GatewayError
+from gatewayx_nb.errors import GatewayError, UsageError
 from gatewayx_nb.html import inline_code
 from gatewayx_nb.text import shorten
 from gatewayx_nb.widgets.controls import button, show_if
@@ -23,6 +25,7 @@ from gatewayx_nb.widgets.controls import button, show_if
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from gatewayx_nb.calls import CallOptions
     from gatewayx_nb.messages import Image
 
 _WIDE = {"width": "auto"}
@@ -38,10 +41,23 @@ class Fields:
     Args:
         prompt: The initial prompt.
         options: Initial call options.
+        inputs: Initial inputs, one or several.
+        samples: Initial number of calls to each model.
+
+    Raises:
+        UsageError: If an option, an input or the number of samples is invalid.
     """
 
-    def __init__(self, prompt: str, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        prompt: str,
+        options: Mapping[str, Any],
+        inputs: str | Iterable[str] = (),
+        samples: int = 1,
+    ) -> None:
         options = reusable_options(options)
+        check_comparison_options(cast("CallOptions", options))
+        _check_samples(samples)
         field_names = {name for name in FIELD_LABELS if can_be_field_value(options.get(name))}
         # Options without a field, or with a value that no field can hold, are passed on unchanged.
         in_fields = {*field_names, "system"}
@@ -64,8 +80,9 @@ class Fields:
             for name, label in FIELD_LABELS.items()
         }
         self._inputs = _area("Inputs", "One per line; each replaces {{input}} in turn", 3)
+        self._inputs.value = input_lines(inputs)
         self._samples = _narrow(
-            ipywidgets.BoundedIntText, value=1, min=1, max=_MAX_SAMPLES, description="Samples"
+            ipywidgets.BoundedIntText, value=samples, min=1, max=_MAX_SAMPLES, description="Samples"
         )
         self._upload = ipywidgets.FileUpload(accept="image/*", multiple=True, description="Images")
         if self._upload.has_trait("tooltip"):  # ipywidgets 7 has none
@@ -175,3 +192,11 @@ def _narrow(kind: type[ipywidgets.Widget], **traits: Any) -> ipywidgets.Widget: 
 
 def _field_text(value: object) -> str:
     return "" if value is None else str(value)
+
+
+def _check_samples(samples: object) -> None:
+    if not isinstance(samples, int) or not 1 <= samples <= _MAX_SAMPLES:
+        raise UsageError(
+            f"samples must be an int from 1 to {_MAX_SAMPLES}, got {samples!r}.",
+            hint="It is the number of calls to each model, for example `samples=3`.",
+        )

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gatewayx_nb import engine_pool
+from gatewayx_nb.calls import CompareOptions, show_options
 from gatewayx_nb.widgets.comparison_view import ComparisonView
+from gatewayx_nb.widgets.fields import Fields
 from gatewayx_nb.widgets.model_picker import ModelPicker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+
+    from typing_extensions import Unpack
 
     from gatewayx_nb.engine_pool import EnginePool
 
@@ -24,24 +28,26 @@ def picker(value: str | Iterable[str] = (), *, pool: EnginePool | None = None) -
     return ModelPicker(_pool_getter(pool), value)
 
 
-def compare_view(
+@show_options(CompareOptions)
+def compare_view(  # noqa: PLR0913 - most of them keyword-only
     prompt: str = "",
     models: str | Iterable[str] = (),
     *,
+    inputs: str | Iterable[str] = (),
+    samples: int = 1,
     pool: EnginePool | None = None,
-    **options: Any,  # noqa: ANN401 - the options of calls
+    schema: object = None,
+    **options: Unpack[CompareOptions],
 ) -> ComparisonView:
     """Return a widget that prompts several models side by side.
 
-    Args:
-        prompt: The initial prompt.
-        models: Initially selected references, or one.
-        pool: The pool; the default one if omitted.
-        **options: Initial values of the fields: ``system``, ``temperature``, ``top_p``,
-            ``max_tokens``, ``stop``, ``seed``. Others, such as ``params`` and ``timeout``, have no
-            field and are passed to each call.
+    The options are the initial values of its fields; those without a field are passed to each call.
+
+    Raises:
+        UsageError: If an option is unknown or a value is invalid.
     """
-    return ComparisonView(_pool_getter(pool), _namespace, prompt, models, options)
+    fields = Fields(prompt, {**options, "schema": schema}, inputs, samples)
+    return ComparisonView(_pool_getter(pool), _namespace, fields, models)
 
 
 def _pool_getter(pool: EnginePool | None) -> Callable[[], EnginePool]:

@@ -20,7 +20,7 @@ from gatewayx_nb.errors import UsageError
         ({"stop": [1]}, "stop must be a str that is not empty, or several of them, got"),
         ({"stop": ""}, "stop must be .*, got ''"),
         ({"stop": 3}, "stop must be .*, got 3"),
-        ({"model": 3}, "model must be a str, got 3"),
+        ({"model": 3}, 'model must be a reference, "engine" or "engine:model", got 3'),
         ({"schema": [1]}, r"schema must be .* got \[1\]"),
         ({"top_p": 2}, "top_p must be a number from 0 to 1, got 2"),
         ({"images": [3]}, "or a PIL image, got int"),

@@ -25,11 +25,11 @@ def test_an_empty_list_of_conversations_explains_how_to_start_one(shell):
 
 def test_conversations_and_their_turns_are_listed(shell_with_chat):
     """`chat list` shows conversations with their last prompts; `chat list NAME` shows its turns."""
-    assert shell_with_chat.ask("%gatewayx chat list").rows == (
+    assert shell_with_chat.ask("%gatewayx chat list") == [
         ("story", "mock:mock", "2", "And then?"),
-    )
+    ]
     turns = shell_with_chat.ask("%gatewayx chat list story")
-    assert turns.rows[0] == ("1", "Once upon a time", "[mock] Once upon a time")
+    assert turns[0] == ("1", "Once upon a time", "[mock] Once upon a time")
 
 
 def test_a_conversation_is_exported_without_overwriting_files(shell_with_chat, project):
@@ -50,9 +50,9 @@ def test_a_conversation_is_truncated_or_deleted(shell_with_chat):
     assert "now has only its first turn." in repr(
         shell_with_chat.ask("%gatewayx chat reset story --keep 1")
     )
-    assert len(shell_with_chat.ask("%gatewayx chat list story").rows) == 1
+    assert len(shell_with_chat.ask("%gatewayx chat list story")) == 1
     shell_with_chat.ask("%gatewayx chat reset")
-    assert shell_with_chat.ask("%gatewayx chat list").rows == ()
+    assert shell_with_chat.ask("%gatewayx chat list") == []
     with pytest.raises(UsageError, match="no chat 'storyy'"):
         shell_with_chat.ask("%gatewayx chat reset storyy")
 
@@ -125,9 +125,9 @@ def test_jobs_are_listed_and_cancelled(shell):
     shell.ask("%%gatewayx mock --bg -q -o quick\nhi")
 
     assert shell.user_ns["quick"].result().text == "[mock] hi"
-    assert [row[:3] for row in shell.ask("%gatewayx jobs").rows] == [
-        ("slow", "mock", "running"),
-        ("quick", "mock", "done"),
+    assert [row[:3] for row in shell.ask("%gatewayx jobs").cells()] == [
+        ["slow", "mock", "running"],
+        ["quick", "mock", "done"],
     ]
     with pytest.raises(UsageError, match="'slow' is still running"):
         shell.ask("%%gatewayx mock --bg -q -o slow\nhi")

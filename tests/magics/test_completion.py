@@ -72,3 +72,14 @@ def test_unloading_removes_the_completer(shell):
         assert "%gatewayx security" not in _complete(shell, "%gatewayx sec")
     finally:
         shell.run_line_magic("load_ext", "gatewayx_nb")
+
+
+def test_a_shell_completes_the_options(shell):
+    """Tab after `gx.ask("x", temp` offers `temperature=`."""
+    shell.ask("import gatewayx_nb as gx")
+
+    line = 'gx.ask("x", temp'
+    with provisionalcompleter():
+        completions = [each.text for each in shell.Completer.completions(line, len(line))]
+
+    assert "temperature=" in completions

@@ -42,8 +42,11 @@ def test_a_dry_run_shows_the_request_and_sends_nothing(shell, project):
     )
     preview = shell.ask("%%gatewayx grok:m -s Briefly. -n 7 --dry-run\nWhy?")
 
-    assert preview.table.rows[0][:2] == ("grok:m", "https://nowhere.invalid/v1/chat/completions")
-    assert preview.table.rows[0][3] == "at most 7"
+    assert preview.table.cells()[0][:2] == [
+        "grok:m",
+        "https://nowhere.invalid/v1/chat/completions",
+    ]
+    assert preview.table.cells()[0][3] == "at most 7"
     for fragment in ('"content": "Briefly."', '"content": "Why?"', '"model": "m"'):
         assert fragment in repr(preview)
         assert fragment.replace('"', "&quot;") in preview._repr_html_()
@@ -55,7 +58,7 @@ def test_a_dry_run_of_several_models_shows_each_request(shell):
     """A dry run of several models shows each request, because they may differ."""
     preview = shell.ask("%%gatewayx mock mock:other --dry-run\nWhy?")
 
-    assert [row[0] for row in preview.table.rows] == ["mock:mock", "mock:other"]
+    assert [row[0] for row in preview.table.cells()] == ["mock:mock", "mock:other"]
     assert preview.text.startswith('mock:mock\n{\n "prompt": "Why?"')
 
 

@@ -1,17 +1,28 @@
 """Typical uses of the public API, type-checked but never run."""
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, assert_type
 
 from typing_extensions import override
 
 import gatewayx_nb as gx
-from gatewayx_nb import Chunk, Comparison, EnginePool, LLMEngine, Reply
-from gatewayx_nb.calls import Table
-from gatewayx_nb.cassettes import Cassette
-from gatewayx_nb.engine_pool import EngineHealth
-from gatewayx_nb.errors import GatewayError, RateLimitError, RequestError
+from gatewayx_nb import (
+    Cassette,
+    Chunk,
+    Comparison,
+    EngineHealth,
+    EnginePool,
+    EngineStatus,
+    GatewayError,
+    LLMEngine,
+    ModelUsage,
+    RateLimitError,
+    Reply,
+    RequestError,
+    Table,
+)
 from gatewayx_nb.llm_engines import OpenAICompatibleEngine, Request
 
 
@@ -22,7 +33,51 @@ def ask() -> None:
     assert_type(reply.text, str)
     assert_type(reply.cost, Decimal | None)
     assert_type(reply.usage.input_tokens, int | None)
-    gx.ask("x", temprature=0)  # type: ignore[call-overload]
+    assert_type("Paris" in reply, bool)
+    assert_type(reply + "!", str)
+
+
+@dataclass
+class City:
+    """A type that answers must match."""
+
+    name: str
+
+
+async def structured(pool: EnginePool) -> None:
+    """`schema` decides the type of `parsed`."""
+    assert_type(gx.ask("x", "grok", schema=City), Reply[City])
+    assert_type(gx.ask("x", schema=City).parsed.name, str)
+    assert_type(pool.ask("x", schema=list[City]), Reply[list[City]])
+    assert_type(await gx.aask("x", schema=City), Reply[City])
+    assert_type(gx.chat("grok").ask("x", schema=City), Reply[City])
+    assert_type(gx.ask("x", schema={"type": "object"}), Reply[Any])
+    assert_type(gx.ask("x", schema=City | None), Reply[Any])
+
+
+def misspelt(pool: EnginePool) -> None:
+    """A misspelt keyword is an error wherever a model is called."""
+    chat = pool.chat()
+    gx.ask("x", temprature=0)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    pool.ask("x", temprature=0)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    chat.ask("x", temprature=0)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    chat.stream("x", temprature=0)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    gx.compare("x", "a", temprature=0)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    gx.compare_view("x", chat="y")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+def conversation() -> None:
+    """A prompt may be a list of messages."""
+    gx.ask([gx.Message("user", "x"), {"role": "user", "content": "y"}], "grok")
+    gx.ask(messages=[{"role": "user", "content": "y"}], images="plot.png", stop="END")
+
+
+def tables(pool: EnginePool) -> list[str]:
+    """What describes the pool is a table of rows."""
+    assert_type(gx.status(), Table[EngineStatus])
+    assert_type(pool.usage(), Table[ModelUsage])
+    assert_type(gx.jobs()[0].name, str)
+    return [row.engine for row in gx.models()]
 
 
 def stream(pool: EnginePool) -> Reply:

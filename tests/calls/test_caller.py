@@ -1,0 +1,94 @@
+import inspect
+import pydoc
+from typing import get_type_hints
+
+import pytest
+
+import gatewayx_nb as gx
+from gatewayx_nb.calls import OPTIONS, AskOptions, CompareOptions
+from gatewayx_nb.conversations import Chat
+from gatewayx_nb.errors import UsageError
+
+NAMED = ["prompt", "model", "messages", "schema"]
+ASK = [gx.ask, gx.aask, gx.stream, gx.astream, gx.preview, gx.apreview]
+
+
+def name_of(function):
+    return f"{function.__module__}.{function.__name__}"
+
+
+METHODS = [gx.EnginePool.ask, Chat.aask, Chat.stream, gx.EnginePool.astream]
+
+
+def parameters(function):
+    names = list(inspect.signature(function).parameters)
+    return names[1:] if names[0] == "self" else names
+
+
+@pytest.mark.parametrize("function", [*ASK, *METHODS], ids=name_of)
+def test_a_signature_shows_every_option(function):
+    """Shift-Tab and completion read the signature: it has a keyword for each option."""
+    assert parameters(function)[:4] == NAMED
+    assert set(parameters(function)[4:]) == set(get_type_hints(AskOptions))
+
+
+@pytest.mark.parametrize("function", [gx.compare, gx.acompare, gx.EnginePool.compare], ids=name_of)
+def test_a_comparison_shows_only_its_own_options(function):
+    """A comparison has no `chat` and no `fallback`."""
+    assert parameters(function)[:2] == ["prompt", "models"]
+    assert set(parameters(function)[4:]) == set(get_type_hints(CompareOptions))
+
+
+@pytest.mark.parametrize("function", [*ASK, *METHODS, gx.compare, gx.compare_view], ids=name_of)
+def test_the_docstring_describes_each_parameter_in_one_line(function):
+    """`help` lists each parameter of the signature once, before what is returned or raised."""
+    text = inspect.getdoc(function)
+    described = text.partition("Args:\n")[2].partition("\n\n")[0].splitlines()
+
+    assert [line.split(":")[0].strip() for line in described] == parameters(function)
+    assert all(line.endswith(".") and len(line) < 110 for line in described)
+    assert "Args:" in pydoc.render_doc(function)
+
+
+def test_the_signature_has_the_default_of_each_option():
+    """Defaults are those that an omitted option has."""
+    defaults = {
+        name: parameter.default for name, parameter in inspect.signature(gx.ask).parameters.items()
+    }
+    assert defaults["images"] == ()
+    assert defaults["allow_unpriced"] is False
+    assert defaults["temperature"] is None
+    for name in get_type_hints(AskOptions):
+        assert defaults[name] == OPTIONS[name].default
+
+
+def test_the_model_may_be_the_second_argument(project):
+    """`ask("hi", "mock")` needs no keyword."""
+    with project.pool() as pool:
+        assert pool.ask("hi", "mock").engine == "mock"
+        assert pool.chat().ask("hi", "mock").engine == "mock"
+        assert [reply.engine for reply in pool.compare("hi", "mock")] == ["mock"]
+        assert "".join(chunk.text for chunk in pool.stream("hi", "mock")) == "[mock] hi"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (((), {}), r"the prompt is missing\. For example, `ask\("),
+        ((("hi", 5), {}), 'model must be a reference, "engine" or "engine:model", got 5'),
+        ((("hi",), {"messages": []}), "`prompt` and `messages` are both set. Pass one of them"),
+    ],
+)
+def test_an_invalid_call_is_one_line(project, arguments, message):
+    """A wrong argument raises an error of one line that says what to pass."""
+    positional, keywords = arguments
+    with project.pool() as pool, pytest.raises(UsageError, match=message) as caught:
+        pool.ask(*positional, **keywords)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_error_shortens_a_long_value(project):
+    """No error repeats a whole prompt or a long value."""
+    with project.pool() as pool, pytest.raises(UsageError) as caught:
+        pool.ask(["x" * 10_000], "mock", stop=3)
+    assert len(str(caught.value)) < 400
