@@ -91,6 +91,7 @@ check: $(VENV)/dev.stamp
 	    && touch $(SCRATCH)/gatewayx_nb/engines/__init__.py && cp pyproject.toml $(SCRATCH)/
 	@cd $(SCRATCH) && $(CURDIR)/$(BIN)/mypy --cache-dir=$(CURDIR)/.mypy_cache gatewayx_nb
 	@$(BIN)/mypy tests/typing
+	@$(BIN)/basedpyright --pythonpath $(BIN)/python --level error tests/typing
 	@cd $(SCRATCH) && PYTHONPATH=. $(CURDIR)/$(BIN)/lint-imports --no-cache
 
 bench: $(BENCH)/bench.stamp

@@ -395,6 +395,42 @@ def test_init_creates_a_project_and_overwrites_nothing(shell, tmp_path, monkeypa
     assert gatewayx_nb.pool().config.project.root == root
 
 
+def test_init_continues_what_the_notebook_has_chosen(shell, tmp_path, monkeypatch):
+    """A new pool continues the default model, the cassette and the conversations of the old one."""
+    monkeypatch.delenv("GATEWAYX_HOME")
+    (tmp_path / "repository" / ".git").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "repository")
+    from_import = gatewayx_nb.ask
+    private = gatewayx_nb.chat("mock")
+    private.ask("first")
+    shell.ask("%gatewayx use mock:other")
+    shell.ask("%gatewayx cassette a.jsonl")
+    shell.ask("%%gatewayx --chat story -q\nOnce")
+    old = gatewayx_nb.pool()
+
+    shell.ask("%gatewayx init")
+
+    new = gatewayx_nb.pool()
+    assert new is not old
+    assert from_import("hi").model == "other"
+    assert new.active_cassette.path.name == "a.jsonl"
+    assert [chat.name for chat in new.chats] == ["story"]
+    private.ask("second")
+    assert [turn.reply.text for turn in private.turns] == ["[mock] first", "[mock] second"]
+    assert [row.calls for row in new.usage()] == [1, 1]
+
+
+def test_init_lets_a_running_call_end(shell, project, tmp_path, monkeypatch):
+    """A call that runs while `init` builds a new pool still returns its reply."""
+    release = project.blocking_engine("slow")
+    job = shell.ask("%%gatewayx slow --bg -q -o answer\nhi") or shell.user_ns["answer"]
+
+    shell.ask("%gatewayx init")
+    release.touch()
+
+    assert job.result(60).text == "late"
+
+
 def test_the_bare_magic_shows_the_state(shell, project):
     """The bare magic shows the engines, the default model and the project folder.
 
