@@ -44,6 +44,39 @@ _FINISH_REASONS: dict[str, FinishReason] = {
 _DEFAULT_CONTEXT = 4096  # tokens per call; total memory is 512 MB (890 MB at SmolLM2's 8,192)
 
 
+# Sampling parameters of llama.cpp, all others of which this engine sets itself or does not support.
+# https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md
+_SAMPLING_PARAMS = frozenset(
+    {
+        "cache_prompt",
+        "dry_allowed_length",
+        "dry_base",
+        "dry_multiplier",
+        "dry_penalty_last_n",
+        "dry_sequence_breakers",
+        "dynatemp_exponent",
+        "dynatemp_range",
+        "frequency_penalty",
+        "grammar",
+        "ignore_eos",
+        "logit_bias",
+        "min_p",
+        "mirostat",
+        "mirostat_eta",
+        "mirostat_tau",
+        "presence_penalty",
+        "repeat_last_n",
+        "repeat_penalty",
+        "samplers",
+        "top_k",
+        "top_n_sigma",
+        "typical_p",
+        "xtc_probability",
+        "xtc_threshold",
+    }
+)
+
+
 @dataclass(frozen=True, slots=True)
 class _Model:
     name: str
@@ -68,6 +101,7 @@ class LocalEngine(LLMEngine):
     requires_key = False
     features = frozenset({"system", "history", "schema"})
     keywords = frozenset({"model_path", "context"})
+    params = _SAMPLING_PARAMS
 
     def __init__(self, api_key: str = "", **kwargs: Any) -> None:  # noqa: ANN401 - required by the engine interface
         super().__init__(api_key, **kwargs)

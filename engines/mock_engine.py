@@ -23,11 +23,13 @@ class MockEngine(LLMEngine):
 
     ``params`` control it: ``latency`` (seconds before the first chunk), ``rate`` (chunks per
     second) and ``fail`` (an HTTP status whose error to raise). Each word counts as a token.
+    Sampling parameters are accepted: an echo is the same for all of them.
     """
 
     requires_key = False
     model_name = "mock"
     keywords = frozenset()
+    params = frozenset({"latency", "rate", "fail"})
 
     @override
     async def stream(self, request: Request) -> AsyncIterator[Chunk]:

@@ -132,6 +132,9 @@ SCRIPT_WORDING: Wording = {
     "set_option": "For example, `{option}={value!r}`.",
     "raise_option": "Raise `{option}`.",
     "omit_option": "Omit `{option}`.",
+    "omit_param": lambda param, known: (
+        f"Omit {param!r} from `params`" + (f"; valid: {known}." if known else ".")
+    ),
     "allow_unpriced": "Allow it with `allow_unpriced=True`.",
     "set_base_url": lambda engine: (
         f"Set GATEWAYX_{engine.upper()}_BASE_URL=https://… in config/secrets/.env.local."

@@ -58,6 +58,7 @@ WORDINGS = {
         "Set GATEWAYX_ACME_BASE_URL=https://… in config/secrets/.env.local."
     ),
     Hint("install", extra="data"): '`pip install "gatewayx-nb[data]"`',
+    Hint("omit_param", param="topk", known="top_k"): "Omit 'topk' from `params`; valid: top_k.",
     Hint("list_jobs"): "In a notebook, the command `jobs` lists the jobs.",
     Hint("cancel_job", job="job1"): "Stop it with `job1.cancel()`.",
     Hint("list_chats"): "List the conversations with `list(gatewayx_nb.pool().chats)`.",

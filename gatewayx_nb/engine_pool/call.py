@@ -24,7 +24,7 @@ from gatewayx_nb.errors import (
     did_you_mean,
 )
 from gatewayx_nb.hints import Hint
-from gatewayx_nb.llm_engines import RejectedParameterError, without_param
+from gatewayx_nb.llm_engines import RejectedParameterError, check_supported, takes, without_param
 
 if TYPE_CHECKING:
     from gatewayx_nb.calls import ChunkHandler, ConversationSlot
@@ -117,6 +117,7 @@ class EngineCall:
         try:
             async with self._host.acquire(self.target, self.limits.concurrency) as instance:
                 request = await self._prepare(instance.engine)
+                check_supported(instance.engine, request)
                 return await preview(instance.engine, request)
         except GatewayError as error:
             redact_exception(error, self.target.key)
@@ -137,7 +138,9 @@ class EngineCall:
                     request,
                     self.partial,
                     # Without `emit`: the reader of a stream would see two answers in a row.
-                    lambda correction: self._send(engine, correction, None),
+                    (lambda correction: self._send(engine, correction, None))
+                    if "history" in engine.features and takes(engine, "messages")
+                    else None,
                 )
         except ModelNotFoundError as error:
             models = await self._list_models_if_possible(engine)
@@ -154,11 +157,14 @@ class EngineCall:
         """Return the request with a model, and with the schema in the prompt if necessary.
 
         Raises:
-            UnsupportedFeatureError: If the engine does not support images or conversations.
+            UnsupportedFeatureError: If the engine does not support images, system prompts or
+                conversations.
         """
         request, schema = self._request, self._schema
         if request.images and "images" not in engine.features:
             raise self._unsupported_error("images", "images")
+        if request.system and "system" not in engine.features:
+            raise self._unsupported_error("system prompts", "system")
         if len(request.messages) > 1 and "history" not in engine.features:
             raise self._unsupported_error("conversations", "chat")
         model = request.model or engine.model_name
@@ -171,7 +177,8 @@ class EngineCall:
         # Providers' strict modes require named fields, which a loose schema does not have.
         if "schema" in engine.features and not schema.is_loose:
             return request
-        return with_schema_in_prompt(request, schema)
+        takes_system = "system" in engine.features and takes(engine, "system")
+        return with_schema_in_prompt(request, schema, takes_system=takes_system)
 
     async def _send(self, engine: LLMEngine, request: Request, emit: ChunkHandler | None) -> None:
         """Send the request, with retries until the first chunk has arrived."""
@@ -202,6 +209,7 @@ class EngineCall:
     async def _receive(
         self, engine: LLMEngine, request: Request, emit: ChunkHandler | None
     ) -> None:
+        check_supported(engine, request)
         with typed_errors(self.target):
             async for chunk in engine.stream(request):
                 self.partial.add(chunk)

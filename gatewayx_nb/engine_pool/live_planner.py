@@ -9,7 +9,7 @@ from gatewayx_nb.calls import PlannedCall, build_request, call_limits
 from gatewayx_nb.engine_pool.call import EngineCall
 from gatewayx_nb.engine_pool.embeddings import embed
 from gatewayx_nb.engine_pool.failover import FINAL_ERRORS, Failover
-from gatewayx_nb.errors import GatewayError
+from gatewayx_nb.errors import EngineNotFoundError, GatewayError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -62,7 +62,7 @@ class LivePlanner:
             try:
                 call = self._call(prompt, {**options, "model": reference}, streamed=streamed)
                 attempts.append(call)
-            except FINAL_ERRORS:
+            except (*FINAL_ERRORS, EngineNotFoundError):  # a misspelt name is not a failure
                 raise
             except GatewayError as error:
                 attempts.append(error)

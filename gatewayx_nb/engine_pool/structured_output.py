@@ -17,9 +17,18 @@ if TYPE_CHECKING:
     from gatewayx_nb.schema import ResponseSchema
 
 
-def with_schema_in_prompt(request: Request, schema: ResponseSchema) -> Request:
-    """Return the request with the schema in its system prompt instead of its ``schema`` field."""
+def with_schema_in_prompt(
+    request: Request, schema: ResponseSchema, *, takes_system: bool
+) -> Request:
+    """Return the request with the schema as an instruction instead of its ``schema`` field.
+
+    The instruction goes into the system prompt or, if the engine takes none, below the prompt.
+    """
     instruction = f"Answer with {schema.instructions}"
+    if not takes_system:
+        *earlier, prompt = request.messages
+        prompt = replace(prompt, content=f"{prompt.content}\n\n{instruction}")
+        return replace(request, messages=(*earlier, prompt), schema=None)
     system = f"{request.system}\n\n{instruction}" if request.system else instruction
     return replace(request, system=system, schema=None)
 
@@ -28,7 +37,7 @@ async def parse_or_correct(
     schema: ResponseSchema,
     request: Request,
     partial: PartialReply,
-    send_again: Callable[[Request], Awaitable[object]],
+    send_again: Callable[[Request], Awaitable[object]] | None,
 ) -> Any:  # noqa: ANN401 - depends on the schema
     """Return the parsed answer; if it does not match the schema, ask the model once to correct it.
 
@@ -36,11 +45,12 @@ async def parse_or_correct(
         schema: The schema.
         request: The request that was answered.
         partial: The answer, which the correction replaces.
-        send_again: Sends a request for a corrected answer.
+        send_again: Sends a request for a corrected answer; ``None`` if the engine cannot be sent
+            the first answer.
 
     Raises:
         TruncatedError: If the answer was truncated at ``max_tokens``.
-        ProviderError: If the corrected answer does not match the schema either.
+        ProviderError: If neither the answer nor a correction matches the schema.
     """
     answer = "".join(partial.text)
     try:
@@ -51,6 +61,8 @@ async def parse_or_correct(
                 "the answer was cut at `max_tokens` before its JSON ended.",
                 hint=Hint("raise_option", option="max_tokens"),
             ) from None
+        if send_again is None:
+            raise _mismatch("the answer", partial, error) from None
         request = _with_correction(request, answer, error)
     # Outside the `except` clause, so that an error of the second request has no context.
     partial.reset_for_correction()
@@ -58,10 +70,14 @@ async def parse_or_correct(
     try:
         return schema.parse("".join(partial.text))
     except ValueError as error:
-        raise ProviderError(
-            f"two answers of {partial.engine!r} do not match the schema: {error}.",
-            hint=Hint("run_again") | "Use another model.",
-        ) from None
+        raise _mismatch("the answer and its correction", partial, error) from None
+
+
+def _mismatch(answers: str, partial: PartialReply, error: ValueError) -> ProviderError:
+    return ProviderError(
+        f"{answers} of {partial.engine!r} must match the schema: {error}.",
+        hint=Hint("run_again") | "Use another model.",
+    )
 
 
 def _with_correction(request: Request, answer: str, error: ValueError) -> Request:

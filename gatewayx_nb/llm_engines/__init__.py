@@ -25,7 +25,12 @@ from gatewayx_nb.llm_engines.http import Dialect, HTTPEngine, Parser
 from gatewayx_nb.llm_engines.keywords import check_keywords
 from gatewayx_nb.llm_engines.openai_chat import OpenAICompatibleEngine
 from gatewayx_nb.llm_engines.openai_responses import OpenAIResponsesEngine
-from gatewayx_nb.llm_engines.unsupported_params import RejectedParameterError, without_param
+from gatewayx_nb.llm_engines.unsupported_params import (
+    RejectedParameterError,
+    check_supported,
+    takes,
+    without_param,
+)
 from gatewayx_nb.messages import Image, Message, ModelInfo, Request, ToolCall
 from gatewayx_nb.replies import Chunk, FinishReason, Reply, Usage
 from gatewayx_nb.secure_config import Secret
@@ -68,6 +73,8 @@ __all__ = [
     "Usage",
     "UsageError",
     "check_keywords",
+    "check_supported",
     "classify",
+    "takes",
     "without_param",
 ]

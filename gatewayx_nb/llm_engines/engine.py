@@ -42,7 +42,9 @@ class LLMEngine:
         features: What the engine supports beyond plain prompts: ``"system"``, ``"history"``,
             ``"images"``, ``"schema"`` (enforces a JSON Schema natively), ``"embed"``.
         lacks: The parameters in `SAMPLING` that the provider does not support, such as
-            ``"seed"``. An HTTP engine rejects calls that set one before anything is sent.
+            ``"seed"``. A call that sets one is rejected before anything is sent.
+        params: The names that ``params`` may contain; ``None`` allows any, because a provider
+            rejects unknown ones itself.
         keywords: The options that ``[engines.<name>]`` may contain besides ``base_url``,
             ``model`` and the named parameters of ``__init__``; ``None`` allows any option.
         prices: The provider's name in genai-prices; empty if it is not listed there.
@@ -57,6 +59,7 @@ class LLMEngine:
     requires_key: ClassVar[bool] = True
     features: ClassVar[frozenset[str]] = frozenset({"system", "history"})
     lacks: ClassVar[frozenset[str]] = frozenset()
+    params: ClassVar[frozenset[str] | None] = None
     keywords: ClassVar[frozenset[str] | None] = None
     prices: ClassVar[str] = ""
     embedding_model: ClassVar[str] = ""

@@ -121,7 +121,6 @@ class HTTPEngine(LLMEngine, ABC):
 
     @override
     async def stream(self, request: Request) -> AsyncIterator[Chunk]:
-        unsupported_params.reject_unsupported(request, self.lacks, self.name)
         errors = ProviderErrors(self.name, request.model, self.api_key)
         dialect = self.dialect(request)
         parser = dialect.parser(errors)

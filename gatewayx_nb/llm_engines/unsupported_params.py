@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from gatewayx_nb.errors import GatewayError, ProviderError, UnsupportedFeatureError
+from gatewayx_nb.errors import (
+    GatewayError,
+    ProviderError,
+    UnsupportedFeatureError,
+    did_you_mean,
+)
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.llm_engines import json_body
+from gatewayx_nb.llm_engines.engine import LLMEngine
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from gatewayx_nb.messages import Request
 
 # 422 is Mistral's: https://docs.mistral.ai/api
@@ -30,22 +39,59 @@ class RejectedParameterError(UnsupportedFeatureError):
     """The model rejected a parameter; ``code`` is the name that the caller used."""
 
 
-def reject_unsupported(request: Request, lacks: frozenset[str], engine: str) -> None:
-    """Check that the caller set no parameter that the provider does not support.
+def check_supported(engine: LLMEngine, request: Request) -> None:
+    """Check that everything that the caller set has an effect on this engine.
 
     Raises:
-        RejectedParameterError: If there is such a parameter; the error names the first one.
+        RejectedParameterError: If the provider lacks a parameter, if ``params`` has an unknown
+            name, or if the engine's `generate` takes no such keyword.
     """
     # Sorted, so that several parameters always give the same message.
-    for name in sorted(lacks):
+    for name in sorted(engine.lacks):
         if _is_set(request, name):
-            raise RejectedParameterError(
-                f"engine {engine!r} does not support {name!r}; nothing was sent.",
-                hint=_hint(name),
-                engine=engine,
-                model=request.model,
-                code=name,
-            )
+            raise _rejected(engine, request, name, "does not support")
+    known = engine.params
+    if known is not None:
+        for name in request.params:
+            if name not in known:
+                raise _rejected(engine, request, name, "has no parameter", known)
+    accepted = _generate_keywords(type(engine))
+    if accepted is not None:
+        for name in request.keywords():
+            if name not in accepted:
+                raise _rejected(engine, request, name, "does not take", accepted)
+
+
+def takes(engine: LLMEngine, name: str) -> bool:
+    """Return whether an engine takes a keyword such as ``system`` or ``messages``."""
+    accepted = _generate_keywords(type(engine))
+    return accepted is None or name in accepted
+
+
+def _rejected(
+    engine: LLMEngine, request: Request, name: str, verb: str, known: Iterable[str] = ()
+) -> RejectedParameterError:
+    hint = _hint(name)
+    if name in request.params:
+        hint = Hint("omit_param", param=name, known=", ".join(sorted(known)))
+    return RejectedParameterError(
+        f"engine {engine.name!r} {verb} {name!r}; nothing was sent.{did_you_mean(name, known)}",
+        hint=hint,
+        engine=engine.name,
+        model=request.model,
+        code=name,
+    )
+
+
+def _generate_keywords(engine: type[LLMEngine]) -> frozenset[str] | None:
+    """Return the keywords that an engine's `generate` takes; ``None`` if it takes any."""
+    if engine.stream is not LLMEngine.stream:  # which calls `generate`
+        return None
+    # Without `self` and the prompt.
+    parameters = list(inspect.signature(engine.generate).parameters.values())[2:]
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    return frozenset(parameter.name for parameter in parameters)
 
 
 def explain_rejection(error: GatewayError, request: Request, data: bytes) -> GatewayError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -42,6 +43,9 @@ _TYPE_NAMES = {
     list: "an array",
     dict: "a table",
 }
+
+_MAX_TIMEOUT = 604_800.0
+"""A week in seconds; a longer timeout is probably in milliseconds."""
 
 RATE_OPTIONS = ("requests_per_minute", "tokens_per_minute")
 """Engine options that the pool uses, not the engine."""
@@ -202,11 +206,11 @@ def _settings(table: TomlTable, path: Path | None) -> Settings:
         default_model=reader.value(table, "default_model", str, None),
         aliases={**SHIPPED_ALIASES, **user_aliases},
         limits=Limits(
-            timeout=float(reader.positive(limits, "timeout", defaults.timeout)),
-            concurrency=reader.integer(limits, "concurrency", defaults.concurrency, minimum=1),
-            retries=reader.integer(limits, "retries", defaults.retries, minimum=0),
+            timeout=float(reader.positive(limits, "timeout", defaults.timeout, _MAX_TIMEOUT)),
+            concurrency=reader.integer(limits, "concurrency", defaults.concurrency, 1, 10_000),
+            retries=reader.integer(limits, "retries", defaults.retries, 0, 100),
             max_cost=reader.dollars(limits, "max_cost"),
-            table_rows=reader.integer(limits, "table_rows", defaults.table_rows, minimum=1),
+            table_rows=reader.integer(limits, "table_rows", defaults.table_rows, 1, 100_000),
         ),
         network=Network(
             proxy=reader.value(network, "proxy", str, None),
@@ -257,20 +261,28 @@ class _Reader:
             )
         return options
 
-    def positive(self, table: TomlTable, name: str, default: float) -> float:
+    def positive(
+        self, table: TomlTable, name: str, default: float, maximum: float = math.inf
+    ) -> float:
         value: float = table.get(name, default)
         # A bool is an int in Python, and `inf` a valid float in TOML.
-        if type(value) not in (int, float) or not 0 < value < math.inf:
-            raise self.invalid(name, value, "a number > 0")
+        if type(value) not in (int, float) or not 0 < value <= min(maximum, sys.float_info.max):
+            upper = "" if maximum == math.inf else f" and at most {maximum:,.0f}"
+            raise self.invalid(name, value, f"a number > 0{upper}")
         return value
 
     def dollars(self, table: TomlTable, name: str) -> Decimal | None:
-        return Decimal(str(self.positive(table, name, math.nan))) if name in table else None
+        value: float | None = table.get(name)
+        if value is None:
+            return None
+        if type(value) not in (int, float) or not 0 <= value < math.inf:
+            raise self.invalid(name, value, "an amount of US dollars >= 0")
+        return Decimal(str(value))
 
-    def integer(self, table: TomlTable, name: str, default: int, *, minimum: int) -> int:
+    def integer(self, table: TomlTable, name: str, default: int, minimum: int, maximum: int) -> int:
         value: int = self.value(table, name, int, default)
-        if value < minimum:
-            raise self.invalid(name, value, f"an integer >= {minimum}")
+        if not minimum <= value <= maximum:
+            raise self.invalid(name, value, f"an integer from {minimum} to {maximum:,}")
         return value
 
     def strings(self, table: TomlTable, name: str) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from gatewayx_nb.engine_pool.failover import Failover
 from gatewayx_nb.errors import (
     AuthenticationError,
     DeadlineError,
+    EngineNotFoundError,
     MissingKeyError,
     ProviderError,
     QuotaError,
@@ -90,21 +91,26 @@ def test_an_answer_never_mixes_two_engines():
     assert (caught.value.partial, caught.value.engine, second.requests) == ("half", "first", [])
 
 
-def test_a_missing_key_or_an_unknown_engine_falls_back(project):
-    """A fallback is called if a key is missing or an engine is unknown."""
+def test_a_missing_key_falls_back(project):
+    """An engine without its key falls back, so that a notebook runs without all keys."""
     pool = project.pool()
 
-    reply = pool.ask("hi", model="grok", fallback=["nonesuch", "mock"])
+    reply = pool.ask("hi", model="grok", fallback=["anthropic", "mock"])
 
     assert (reply.text, reply.fallback_from) == ("[mock] hi", "grok")
 
 
+@pytest.mark.parametrize(("model", "fallback"), [("mock", "moch"), ("moch", "mock")])
+def test_an_unknown_engine_does_not_fall_back(project, model, fallback):
+    """A misspelt name raises an error at once, even if another engine could answer."""
+    with pytest.raises(EngineNotFoundError, match=r"'moch'.*Did you mean 'mock'"):
+        project.pool().ask("hi", model=model, fallback=fallback)
+
+
 def test_if_all_engines_fail_the_error_contains_all_messages(project):
     """If all engines fail, the first error is raised with the messages of the other errors."""
-    with pytest.raises(
-        MissingKeyError, match=r"'grok'.*A fallback failed too: no engine 'nonesuch'"
-    ):
-        project.pool().ask("hi", model="grok", fallback="nonesuch")
+    with pytest.raises(MissingKeyError, match=r"'grok'.*A fallback failed too: .*'anthropic'"):
+        project.pool().ask("hi", model="grok", fallback="anthropic")
     engines = (
         make_engine("first", QuotaError("spent.")),
         make_engine("second", ProviderError("broken.")),

@@ -50,7 +50,7 @@ def test_a_second_mismatch_raises_an_error_with_the_text(make_scripted_pool):
     truncated = Chunk(finish_reason="length")
     pool, engine = make_scripted_pool(["no", END], ["never", END], ['{"a": ', truncated])
 
-    with pytest.raises(ProviderError, match=r"two answers of .* do not match the schema") as caught:
+    with pytest.raises(ProviderError, match="the answer and its correction of") as caught:
         pool.ask("x", model="scripted", schema={})
     assert caught.value.partial == "never"
     with pytest.raises(TruncatedError, match="max_tokens"):
@@ -141,7 +141,7 @@ def test_two_replies_in_prose_raise_an_error_with_the_text(make_scripted_pool):
     """If both replies are prose, the error contains the second one."""
     pool, _ = make_scripted_pool(["no", END], ["still no", END])
 
-    with pytest.raises(ProviderError, match=r"two answers .*: it contains no JSON") as caught:
+    with pytest.raises(ProviderError, match=r"correction .*: it contains no JSON") as caught:
         pool.ask("x", model="scripted", schema=output_formats.schema_for("json"))
     assert caught.value.partial == "still no"
 

@@ -44,7 +44,9 @@ def correct(partial, *answers):
 )
 def test_instructions_for_a_schema_follow_the_system_prompt(system, start):
     """The instructions are appended to the system prompt, and the request has no schema."""
-    request = with_schema_in_prompt(Request(REQUEST.messages, "m", system=system), SCHEMA)
+    request = with_schema_in_prompt(
+        Request(REQUEST.messages, "m", system=system), SCHEMA, takes_system=True
+    )
 
     assert request.system.startswith(start)
     assert '"title": "CITY"' in request.system
@@ -77,7 +79,15 @@ def test_a_correction_contains_no_empty_message():
 
 def test_a_second_mismatch_or_a_truncated_answer_raises_an_error():
     """There is at most one correction, and none after a truncated answer."""
-    with pytest.raises(ProviderError, match="two answers of 'scripted' do not match the schema"):
+    with pytest.raises(ProviderError, match="correction of 'scripted' must match"):
         correct(make_partial_reply("no"), "still no")
     with pytest.raises(TruncatedError, match="max_tokens"):
         correct(make_partial_reply('{"a": ', "length"))
+
+
+def test_a_schema_goes_below_the_prompt_if_the_engine_takes_no_system_prompt():
+    """An engine without system prompts still gets the schema."""
+    request = with_schema_in_prompt(REQUEST, SCHEMA, takes_system=False)
+
+    assert request.system is None
+    assert request.prompt.startswith(f"{REQUEST.prompt}\n\nAnswer with ")

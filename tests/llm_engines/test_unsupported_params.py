@@ -4,10 +4,11 @@ from dataclasses import dataclass
 import pytest
 
 from gatewayx_nb.errors import GatewayError, ProviderError, RateLimitError
+from gatewayx_nb.llm_engines import LLMEngine
 from gatewayx_nb.llm_engines.unsupported_params import (
     RejectedParameterError,
+    check_supported,
     explain_rejection,
-    reject_unsupported,
     without_param,
 )
 from gatewayx_nb.messages import Message, Request
@@ -126,14 +127,48 @@ def test_a_parameter_is_first_removed_from_params():
     assert without_param(request, "seed") == _make_request(seed=1, params={"top_k": 5})
 
 
-@pytest.mark.parametrize("fields", [{"seed": 0}, {"seed": 7}, {"stop": ("x",), "seed": None}])
-def test_a_parameter_that_the_provider_lacks_is_refused(fields):
-    """A parameter that the provider lacks raises an error if it is set, even to 0."""
-    with pytest.raises(RejectedParameterError, match="nothing was sent") as caught:
-        reject_unsupported(_make_request(**fields), frozenset({"seed", "stop"}), "anthropic")
-    assert caught.value.code in fields
+class Lacking(LLMEngine):
+    """An engine whose provider lacks two parameters."""
+
+    name = "lacking"
+    lacks = frozenset({"seed", "stop"})
+    params = frozenset({"top_k"})
 
 
-def test_omitted_and_supported_parameters_are_accepted():
-    """Parameters that are omitted or supported raise no error."""
-    reject_unsupported(_make_request(temperature=0), frozenset({"seed", "stop"}), "anthropic")
+class Named(LLMEngine):
+    """An engine that names its keywords."""
+
+    name = "named"
+
+    async def generate(self, prompt, *, temperature=1.0, style="plain"):
+        return prompt
+
+
+@pytest.mark.parametrize(
+    ("engine", "fields", "message"),
+    [
+        (Lacking, {"seed": 0}, "'lacking' does not support 'seed'; nothing was sent"),
+        (Lacking, {"stop": ("x",), "seed": None}, "does not support 'stop'"),
+        (Lacking, {"params": {"topk": 1}}, "has no parameter 'topk'.*Did you mean 'top_k'.*valid"),
+        (Named, {"seed": 7}, "'named' does not take 'seed'"),
+        (Named, {"params": {"stile": 1}}, "does not take 'stile'.*Did you mean 'style'"),
+    ],
+)
+def test_a_parameter_without_an_effect_is_rejected_by_name(engine, fields, message):
+    """A parameter that the engine would ignore raises an error, even if it is 0."""
+    with pytest.raises(RejectedParameterError, match=message) as caught:
+        check_supported(engine(), _make_request(**fields))
+    assert caught.value.code in {**fields, **fields.get("params", {})}
+
+
+@pytest.mark.parametrize(
+    ("engine", "fields"),
+    [
+        (Lacking, {"temperature": 0, "params": {"top_k": 3}}),
+        (Named, {"temperature": 0, "params": {"style": "short"}}),
+        (LLMEngine, {"seed": 1, "params": {"anything": 3}}),
+    ],
+)
+def test_a_supported_parameter_is_accepted(engine, fields):
+    """Omitted and supported parameters raise no error."""
+    check_supported(engine(), _make_request(**fields))

@@ -225,8 +225,8 @@ def test_a_question_mark_after_the_magic_shows_its_help(shell, capsys):
         ("%%gatewayx mock -s 'open\nx", UsageError, "No closing quotation"),
         ("%%gatewayx mock what is\nx", UsageError, "the prompt on the lines below"),
         ("%%gatewayx mock --as jsn\nx", UsageError, "invalid choice: 'jsn'"),
-        ("%%gatewayx mock --as json\nx", ProviderError, "two answers .*: it contains no JSON"),
-        ("%%gatewayx mock --as frame\nx", ProviderError, "two answers .*: it contains no JSON"),
+        ("%%gatewayx mock --as json\nx", ProviderError, "correction .*: it contains no JSON"),
+        ("%%gatewayx mock --as frame\nx", ProviderError, "correction .*: it contains no JSON"),
         ("%%gatewayx mock --insert --as json\nx", UsageError, "cannot be used with `--as json`"),
         (
             "%%gatewayx mock --schema int --as code\nx",
