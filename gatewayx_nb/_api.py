@@ -38,8 +38,8 @@ class _DefaultPoolFunctions:
         return cast("Callable[..., Any]", function)
 
 
-# Written out, not generated in a loop, so that type checkers and editors see each name. To them, the
-# functions are bound methods of a pool, overloads included.
+# Written out, not generated in a loop, so that type checkers and editors see each name. To them,
+# the functions are bound methods of a pool, overloads included.
 _pool = cast("EnginePool", _DefaultPoolFunctions())
 
 ask = _pool.ask
