@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import atexit
 import ctypes
+import json
 import os
 import queue
 import secrets
 import threading
+import urllib.request
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, EngineLoadError, GatewayError, ProviderError
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 SLOTS = 4  # maximum number of concurrent calls; further calls are queued
 
 _BATCH = 256  # prompt tokens between callbacks, which limits how long a cancelled call runs
+_COUNT_TIMEOUT = 30.0  # seconds; the tokenizer waits for a running prompt
 _JOIN_TIMEOUT = 30.0  # seconds; on a slow machine, a large model takes long for one batch
 
 
@@ -93,6 +96,7 @@ class LlamaHost:
         self.closing = False
         self._context = context
         self._server: Any = None
+        self._key = ""
         self._pid = os.getpid()
         self._calls: queue.SimpleQueue[LlamaCall | None] = queue.SimpleQueue()
         self._running: set[LlamaCall] = set()
@@ -116,11 +120,33 @@ class LlamaHost:
         """
         with self._lock:
             if self._server is None:
-                self._server = _load(self.path, self._context)
+                self._server, self._key = _load(self.path, self._context)
                 # A forked child has the server but not its threads: destroying it there would hang.
                 # With this extra reference only `close` in the owning process destroys it.
                 ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._server))
             return self._server
+
+    def count_tokens(self, messages: list[dict[str, str]]) -> int:
+        """Return the number of tokens of a conversation, its template included.
+
+        Raises:
+            GatewayError: If the file cannot be loaded.
+            OSError: If the server does not answer.
+        """
+        prompt = self._post("/apply-template", {"messages": messages})["prompt"]
+        body = {"content": prompt, "add_special": True, "parse_special": True}
+        return len(self._post("/tokenize", body)["tokens"])
+
+    def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Send a request to the server's HTTP interface, the only one that has a tokenizer."""
+        url = f"{self.server().listening_address}{path}"
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self._key}"}
+        request = urllib.request.Request(url, json.dumps(body).encode(), headers)  # noqa: S310
+        # Without the proxies of the environment, because the server is on this machine.
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(request, timeout=_COUNT_TIMEOUT) as response:
+            answer: dict[str, Any] = json.load(response)
+        return answer
 
     def close(self) -> None:
         """Stop running calls at their next event and free the memory. Idempotent."""
@@ -156,8 +182,12 @@ class LlamaHost:
             self._running.discard(call)
 
 
-def _load(path: Path, context: int) -> Any:  # noqa: ANN401 - xllamacpp is untyped
-    """Load a GGUF file, holding the GIL throughout (0.5 s for 98 MB)."""
+def _load(path: Path, context: int) -> tuple[Any, str]:
+    """Load a GGUF file, holding the GIL throughout (0.5 s for 98 MB).
+
+    Returns:
+        The server, and the key of its HTTP interface.
+    """
     try:
         import xllamacpp
     except ImportError as error:
@@ -180,9 +210,10 @@ def _load(path: Path, context: int) -> Any:  # noqa: ANN401 - xllamacpp is untyp
     params.n_threads_http = 1
     params.verbosity = -1  # otherwise it logs to file descriptor 2, which notebooks show
     # The server always listens on loopback; a random key keeps other processes out.
-    params.api_keys = [secrets.token_urlsafe(32)]
+    key = secrets.token_urlsafe(32)
+    params.api_keys = [key]
     try:
-        return xllamacpp.Server(params)
+        return xllamacpp.Server(params), key
     except RuntimeError as error:
         raise ConfigError(
             f"llama.cpp cannot load {str(path)!r}: it is damaged, unsupported or too large for the"

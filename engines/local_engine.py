@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import os
 from contextlib import aclosing
@@ -158,6 +159,15 @@ class LocalEngine(LLMEngine):
         return [ModelInfo(self.name, name, default=name == self.model_name) for name in names]
 
     @override
+    async def count_tokens(self, request: Request) -> int:
+        """Return the tokens of a request as the model's own tokenizer counts them.
+
+        The weights are loaded first, if necessary.
+        """
+        host = self._host(self._resolve(request.model or self.model_name).path)
+        return await asyncio.to_thread(host.count_tokens, _turns(request))
+
+    @override
     def get_cost_per_token(self) -> float:
         """Return 0, because the model runs on the user's machine."""
         return 0.0
@@ -211,7 +221,6 @@ def _body(request: Request) -> dict[str, Any]:
 
     https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md
     """
-    system = [Message("system", request.system)] if request.system is not None else []
     deterministic = request.seed is not None or request.temperature == 0
     schema = request.schema and {"name": "answer", "schema": dict(request.schema)}
     optional = {
@@ -228,14 +237,19 @@ def _body(request: Request) -> dict[str, Any]:
     return {
         **{name: value for name, value in optional.items() if value is not None},
         **request.params,
-        "messages": [
-            {"role": turn.role, "content": _replace_surrogates(turn.content)}
-            for turn in (*system, *request.messages)
-        ],
+        "messages": _turns(request),
         "stream": True,
         "stream_options": {"include_usage": True},
         "return_progress": True,  # events during prompt processing, so that it can be stopped
     }
+
+
+def _turns(request: Request) -> list[dict[str, str]]:
+    system = [Message("system", request.system)] if request.system is not None else []
+    return [
+        {"role": turn.role, "content": _replace_surrogates(turn.content)}
+        for turn in (*system, *request.messages)
+    ]
 
 
 def _replace_surrogates(text: str) -> str:

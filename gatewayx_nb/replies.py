@@ -116,6 +116,7 @@ class Reply(Generic[T_co]):
         parsed: The reply as data, if a schema was requested.
         tool_calls: Function calls that the model requests.
         rate_limits: Rate limits from the provider's headers.
+        token_cap: The ``max_tokens`` that a cost limit allowed; ``None`` if it was not lowered.
         dropped: Parameters that the model rejected and that ``drop_unsupported`` removed.
         request_id: The provider's ID of the request.
         raw: The response body of a non-streamed reply; ``None`` for a streamed one.
@@ -137,6 +138,7 @@ class Reply(Generic[T_co]):
     parsed: T_co = None  # type: ignore[assignment]  # without a schema, T_co is Any
     tool_calls: tuple[ToolCall, ...] = ()
     rate_limits: RateLimits | None = None
+    token_cap: int | None = None
     dropped: tuple[str, ...] = ()
     request_id: str | None = None
     # Not compared, so that a streamed reply equals a whole one with the same content.

@@ -50,6 +50,7 @@ class PartialReply:
     billed: Usage | None = None
     tool_calls: tuple[ToolCall, ...] = ()
     rate_limits: RateLimits | None = None
+    token_cap: int | None = None
     dropped: tuple[str, ...] = ()
     raw: Mapping[str, Any] | None = None
     earlier_usage: Usage | None = None
@@ -122,6 +123,7 @@ class PartialReply:
             parsed=parsed,
             tool_calls=self.tool_calls,
             rate_limits=self.rate_limits,
+            token_cap=self.token_cap,
             dropped=self.dropped,
             request_id=self.request_id,
             raw=self.raw,

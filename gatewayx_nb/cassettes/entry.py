@@ -32,7 +32,16 @@ _MERGE_INTERVAL = 0.05
 The difference is not visible in a replay, and the file has far fewer chunks.
 """
 
-_METADATA = ("engine", "model", "finish_reason", "cost", "attempts", "fallback_from", "dropped")
+_METADATA = (
+    "engine",
+    "model",
+    "finish_reason",
+    "cost",
+    "attempts",
+    "fallback_from",
+    "token_cap",
+    "dropped",
+)
 """Fields of a reply that are recorded unchanged."""
 
 
@@ -116,6 +125,7 @@ class RecordedReply(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     attempts: int = 1
     fallback_from: str | None = None
     tool_calls: tuple[RecordedToolCall, ...] = ()
+    token_cap: int | None = None
     dropped: tuple[str, ...] = ()
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from gatewayx_nb.calls import Table, TableColumn
-from gatewayx_nb.html import escape
+from gatewayx_nb.html import details, escape, preformatted_html
 from gatewayx_nb.secure_config import display_path
 from gatewayx_nb.text import dollars, plain
 
@@ -59,44 +59,70 @@ def history_arguments(parser: LineParser) -> None:
 
 @dataclass(frozen=True, slots=True)
 class DryRun:
-    """The requests that calls would send, and their maximum cost.
+    """The requests that calls would send, and their cost.
 
     Attributes:
         table: One row per call.
-        text: The bodies of the requests.
+        prompt: The prompt of all calls as text, or of each, below its model.
+        bodies: The JSON bodies of the requests.
     """
 
-    table: Table
-    text: str
+    table: Table[CallPreview]
+    prompt: str
+    bodies: str
 
     @override
     def __repr__(self) -> str:
-        return f"{self.table!r}\n\n{plain(self.text)}"
+        return "\n\n".join([repr(self.table), plain(self.prompt), plain(self.bodies)])
 
     def _repr_html_(self) -> str:
-        return f"{self.table._repr_html_()}<pre>{escape(self.text)}</pre>"
+        bodies = details("Request body, as JSON", f"<pre>{escape(self.bodies)}</pre>")
+        return f"{self.table._repr_html_()}{preformatted_html(self.prompt)}{bodies}"
 
 
-def _maximum_cost(preview: CallPreview) -> str:
-    return "unpriced" if preview.cost is None else f"at most {dollars(preview.cost)}"
+def _tokens_in(preview: CallPreview) -> str:
+    low, high = preview.input_tokens.low, preview.input_tokens.high
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def _cost(preview: CallPreview) -> str:
+    lowest, highest = preview.lowest_cost, preview.highest_cost
+    if lowest is None:
+        return "unpriced"
+    if highest is None:
+        return f"{dollars(lowest)} and the answer"
+    return dollars(highest) if lowest == highest else f"{dollars(lowest)} to {dollars(highest)}"
+
+
+def _tokens_out(preview: CallPreview) -> str:
+    return "no limit" if preview.max_tokens is None else f"at most {preview.max_tokens:,}"
 
 
 _PREVIEW_COLUMNS: tuple[TableColumn[CallPreview], ...] = (
     TableColumn("dry run, nothing sent", lambda row: _reference(row.engine, row.model)),
     TableColumn("to", lambda row: row.where or "this process"),
-    TableColumn("tokens in", lambda row: f"about {row.usage.input_tokens}"),
-    TableColumn("tokens out", lambda row: f"at most {row.usage.output_tokens}"),
-    TableColumn("cost", _maximum_cost),
+    TableColumn("tokens in", _tokens_in, "right"),
+    TableColumn("tokens out", _tokens_out, "right"),
+    TableColumn("cost", _cost, "right"),
 )
 
 
 def dry_run(previews: Sequence[CallPreview]) -> DryRun:
     """Return what would be sent to each engine."""
+    names = [_reference(preview.engine, preview.model) for preview in previews]
+    prompts = [preview.prompt for preview in previews]
+    # Engines without system prompts or schemas get these in the text of the prompt.
+    prompt = prompts[0] if len(set(prompts)) == 1 else _named(names, prompts)
     bodies = list(map(_body, previews))
-    if len(previews) > 1:
-        names = [_reference(preview.engine, preview.model) for preview in previews]
-        bodies = [f"{name}\n{body}" for name, body in zip(names, bodies, strict=True)]
-    return DryRun(Table(previews, _PREVIEW_COLUMNS), "\n\n".join(bodies))
+    return DryRun(
+        Table(previews, _PREVIEW_COLUMNS),
+        prompt,
+        bodies[0] if len(bodies) == 1 else _named(names, bodies),
+    )
+
+
+def _named(names: list[str], texts: list[str]) -> str:
+    return "\n\n".join(f"{name}\n{text}" for name, text in zip(names, texts, strict=True))
 
 
 def _body(preview: CallPreview) -> str:

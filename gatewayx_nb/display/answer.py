@@ -212,7 +212,11 @@ def reply_summary(reply: Reply, ending: str = "") -> str:
         parts.append(f"{reply.attempts} attempts")
     if reply.fallback_from:
         parts.append(f"instead of {reply.fallback_from}")
-    if reply.finish_reason == "length":
+    if reply.token_cap is not None and reply.finish_reason == "length":
+        parts.append(f"cut at {reply.token_cap:,} tokens, which the cost limit allows")
+    elif reply.token_cap is not None:
+        parts.append(f"at most {reply.token_cap:,} tokens, which the cost limit allows")
+    elif reply.finish_reason == "length":
         parts.append("cut at max tokens")
     if reply.replayed:
         parts.append("replayed")

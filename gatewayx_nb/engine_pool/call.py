@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import time
 from dataclasses import replace
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb.calls import PartialReply, PendingRetry, with_retries
+from gatewayx_nb.engine_pool.budget import allow, cost_of, estimate_request_tokens
 from gatewayx_nb.engine_pool.exception_redaction import redact_exception
 from gatewayx_nb.engine_pool.host import typed_errors
-from gatewayx_nb.engine_pool.limits import check_budget, cost_of, estimate_request_tokens
 from gatewayx_nb.engine_pool.preview import preview
 from gatewayx_nb.engine_pool.structured_output import parse_or_correct, with_schema_in_prompt
 from gatewayx_nb.errors import (
@@ -24,7 +25,13 @@ from gatewayx_nb.errors import (
     did_you_mean,
 )
 from gatewayx_nb.hints import Hint
-from gatewayx_nb.llm_engines import RejectedParameterError, check_supported, takes, without_param
+from gatewayx_nb.llm_engines import (
+    RejectedParameterError,
+    check_supported,
+    is_own_limit,
+    takes,
+    without_param,
+)
 
 if TYPE_CHECKING:
     from gatewayx_nb.calls import ChunkHandler, ConversationSlot
@@ -129,16 +136,15 @@ class EngineCall:
         try:
             request = await self._prepare(engine)
             self.partial.model = request.model
-            cost = await check_budget(engine, request, self.limits, lambda: self._usage.spent)
             # Concurrent calls could otherwise each stay below the limit and exceed it together.
-            with self._usage.reserve(cost):
-                await self._send(engine, request, emit)
+            with contextlib.ExitStack() as reservations:
+                await self._send_within_limits(engine, request, emit, reservations)
                 parsed = self._schema and await parse_or_correct(
                     self._schema,
                     request,
                     self.partial,
                     # Without `emit`: the reader of a stream would see two answers in a row.
-                    (lambda correction: self._send(engine, correction, None))
+                    (lambda turn: self._send_within_limits(engine, turn, None, reservations))
                     if "history" in engine.features and takes(engine, "messages")
                     else None,
                 )
@@ -146,12 +152,40 @@ class EngineCall:
             models = await self._list_models_if_possible(engine)
             suggestion = did_you_mean(self.partial.model, models)
             raise error.with_appended_text(suggestion) from error.__cause__
-        tokens = self.partial.billed or self.partial.total_usage
-        if tokens is not None:
-            # Prices change over time; a call is billed at the price at the time it was sent.
-            sent_at = time.time() - (time.monotonic() - self.partial.started)
-            self.partial.price = await cost_of(engine, self.partial.model, tokens, sent_at)
+        self.partial.price = await self._cost_so_far(engine)
         return parsed
+
+    async def _cost_so_far(self, engine: LLMEngine) -> Decimal | None:
+        tokens = self.partial.billed or self.partial.total_usage
+        if tokens is None:
+            return None
+        # Prices change over time; a call is billed at the price at the time it was sent.
+        sent_at = time.time() - (time.monotonic() - self.partial.started)
+        return await cost_of(engine, self.partial.model, tokens, sent_at)
+
+    async def _send_within_limits(
+        self,
+        engine: LLMEngine,
+        request: Request,
+        emit: ChunkHandler | None,
+        reservations: contextlib.ExitStack,
+    ) -> None:
+        """Send the request if it cannot exceed the cost limits, and reserve what it may cost.
+
+        For a correction, the cost of the first answer counts too.
+        """
+        reservations.close()
+        limits, spent = self.limits, await self._cost_so_far(engine)
+        if spent is not None:
+            reservations.enter_context(self._usage.reserve(spent))
+            if limits.max_call_cost is not None:
+                limits = replace(
+                    limits, max_call_cost=max(Decimal(0), limits.max_call_cost - spent)
+                )
+        allowance = await allow(engine, request, limits, lambda: self._usage.spent)
+        reservations.enter_context(self._usage.reserve(allowance.cost))
+        self.partial.token_cap = allowance.token_cap
+        await self._send(engine, allowance.request, emit)
 
     async def _prepare(self, engine: LLMEngine) -> Request:
         """Return the request with a model, and with the schema in the prompt if necessary.
@@ -191,6 +225,11 @@ class EngineCall:
                 try:
                     return await self._receive(engine, request, emit)
                 except RejectedParameterError as error:
+                    if self.partial.token_cap and is_own_limit(error):
+                        # The model's own limit is lower than what the cost limit allows.
+                        request = replace(request, max_tokens=None)
+                        self.partial.token_cap = None
+                        continue
                     if not request.drop_unsupported or error.code is None:
                         raise
                     request = without_param(request, error.code)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from gatewayx_nb.concurrency import is_being_cancelled
 from gatewayx_nb.engine_pool.exception_redaction import cause_without_key, redact_exception
-from gatewayx_nb.engine_pool.limits import RateLimiter
+from gatewayx_nb.engine_pool.rate_limits import RateLimiter
 from gatewayx_nb.errors import EngineLoadError, GatewayError, ProviderError
 from gatewayx_nb.llm_engines import check_keywords
 from gatewayx_nb.secrets import redact

@@ -6,8 +6,9 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gatewayx_nb.engine_pool.limits import cost_of, estimate_usage
+from gatewayx_nb.engine_pool.budget import TokenRange, cost_of, input_tokens
 from gatewayx_nb.llm_engines import HTTPEngine
+from gatewayx_nb.replies import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.llm_engines import LLMEngine
     from gatewayx_nb.messages import Request
-    from gatewayx_nb.replies import Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,21 +23,29 @@ class CallPreview:
     """What a call would send.
 
     Attributes:
-        engine: Name of the engine.
+        engine: Name of the engine that would answer.
         model: Name of the model, as the provider spells it.
         where: URL of the request; empty if nothing leaves this process.
+        prompt: The system prompt and the messages, as text.
         body: The JSON body of the request, or the arguments for an engine that does not use HTTP.
-        usage: Estimated tokens: one per four characters, plus ``max_tokens`` (or 1,024) for the
-            reply.
-        cost: The cost of these tokens in US dollars, or ``None`` if the price is unknown.
+        input_tokens: The lowest and the highest number of input tokens; equal if the engine counts
+            them itself.
+        max_tokens: The most tokens of the answer; ``None`` without a maximum.
+        lowest_cost: The cost of the fewest input tokens and no answer in US dollars; ``None`` if
+            the price is unknown.
+        highest_cost: The cost of the most input tokens and the longest answer; ``None`` if the
+            price is unknown or the answer has no maximum.
     """
 
     engine: str
     model: str
     where: str
+    prompt: str
     body: Mapping[str, Any]
-    usage: Usage
-    cost: Decimal | None
+    input_tokens: TokenRange
+    max_tokens: int | None
+    lowest_cost: Decimal | None
+    highest_cost: Decimal | None
 
 
 async def preview(engine: LLMEngine, request: Request) -> CallPreview:
@@ -47,6 +55,31 @@ async def preview(engine: LLMEngine, request: Request) -> CallPreview:
         dialect = engine.dialect(request)
         where = f"{engine.base_url.rstrip('/')}/{dialect.route(request).lstrip('/')}"
         body = dialect.payload(request)
-    usage = estimate_usage(request)
-    cost = await cost_of(engine, request.model, usage, time.time())
-    return CallPreview(engine.name, request.model, where, body, usage, cost)
+    counted = await engine.count_tokens(request)
+    tokens = input_tokens(request) if counted is None else TokenRange(counted, counted)
+    now, maximum = time.time(), request.max_tokens
+    lowest = await cost_of(engine, request.model, Usage(tokens.low, 0), now)
+    # An answer of a model that is free costs nothing, however long it is.
+    highest = lowest if lowest == 0 else None
+    if maximum is not None:
+        highest = await cost_of(engine, request.model, Usage(tokens.high, maximum), now)
+    return CallPreview(
+        engine.name,
+        request.model,
+        where,
+        _text(request),
+        body,
+        tokens,
+        maximum,
+        lowest,
+        highest,
+    )
+
+
+def _text(request: Request) -> str:
+    """Return the system prompt and the messages; a role is named if there are several."""
+    turns = [("system", request.system)] if request.system else []
+    turns += [(message.role, message.content) for message in request.messages]
+    if len(turns) == 1:
+        return turns[0][1]
+    return "\n\n".join(f"{role}:\n{text}" for role, text in turns)

@@ -57,9 +57,10 @@ async def parse_or_correct(
         return schema.parse(answer)
     except ValueError as error:
         if partial.finish_reason == "length":  # a second answer would be truncated, too
+            limit = "max_tokens" if partial.token_cap is None else "max_cost"
             raise TruncatedError(
-                "the answer was cut at `max_tokens` before its JSON ended.",
-                hint=Hint("raise_option", option="max_tokens"),
+                f"the answer was cut at `{limit}` before its JSON ended.",
+                hint=Hint("raise_option", option=limit),
             ) from None
         if send_again is None:
             raise _mismatch("the answer", partial, error) from None

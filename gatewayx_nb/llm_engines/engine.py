@@ -160,6 +160,13 @@ class LLMEngine:
         """Return the models, including at least the engine's default model."""
         return [ModelInfo(self.name, self.model_name)]
 
+    async def count_tokens(self, request: Request) -> int | None:  # noqa: ARG002 - for subclasses
+        """Return the input tokens of a request, or ``None`` if only the provider can count them.
+
+        Nothing is sent to a provider.
+        """
+        return None
+
     def get_cost_per_token(self) -> float | None:
         """Return US dollars per token, for input and output alike; ``None`` if unknown."""
         return None

@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 # 422 is Mistral's: https://docs.mistral.ai/api
 _STATUSES = (400, 422)
 
+_OWN_LIMIT = re.compile(
+    r"at most|too (large|high|big)|maximum|exceed|<=|less than|must be (between|in|within)",
+    re.IGNORECASE,
+)
+"""In a provider's reason for rejecting ``max_tokens``: the value is above the model's limit."""
+
 _PROVIDER_NAMES = {
     "temperature": ("temperature",),
     "top_p": ("top_p", "topP", "p"),
@@ -115,6 +121,11 @@ def explain_rejection(error: GatewayError, request: Request, data: bytes) -> Gat
         status=error.status,
         code=name,
     )
+
+
+def is_own_limit(error: RejectedParameterError) -> bool:
+    """Return whether a model rejected ``max_tokens`` because it is higher than its own limit."""
+    return error.code == "max_tokens" and _OWN_LIMIT.search(error.message) is not None
 
 
 def _hint(name: str) -> Hint:

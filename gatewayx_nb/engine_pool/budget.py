@@ -1,0 +1,199 @@
+"""Cost limits: how many tokens a call may use at most, and what these cost."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import math
+import time
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from gatewayx_nb import pricing
+from gatewayx_nb.errors import BudgetError
+from gatewayx_nb.hints import Hint
+from gatewayx_nb.replies import Usage
+from gatewayx_nb.text import dollars
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from gatewayx_nb.llm_engines import LLMEngine
+    from gatewayx_nb.messages import Request
+    from gatewayx_nb.secure_config import Limits
+
+_CHARACTERS_PER_TOKEN = 4
+"""OpenAI's rule of thumb for English text; other texts have more tokens.
+
+https://help.openai.com/en/articles/4936856-what-are-tokens-and-how-to-count-them
+"""
+
+_TOKENS_PER_MESSAGE = 16
+"""Upper bound of the tokens around each message: its role, its separators and the answer's start.
+
+OpenAI's chat format has 4, Llama's 5 and SmolLM2's 5.
+"""
+
+_TOKENS_PER_IMAGE = 5_000
+"""Upper bound of the tokens of an image, which Claude Opus reaches with 4,784.
+
+https://docs.claude.com/en/docs/build-with-claude/vision
+"""
+
+_SESSION_REPLY_TOKENS = 16_384
+"""Maximum tokens of an answer under a session limit, if ``max_tokens`` is not set.
+
+Without a maximum, the first of several concurrent calls would reserve all that is left.
+"""
+
+UNLIMITED_TOKENS = 1_000_000
+"""More tokens than any model writes in one answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRange:
+    """The lowest and the highest number of tokens that a text may have; equal if counted.
+
+    Attributes:
+        low: One token per four characters.
+        high: One token per byte of UTF-8, the most that a tokenizer with byte fallback makes.
+    """
+
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What a call may use within its cost limits.
+
+    Attributes:
+        request: The request, with a lower ``max_tokens`` if the limits require it.
+        cost: The most that the request can cost in US dollars; 0 without a limit.
+        token_cap: The lowered ``max_tokens``; ``None`` if it was not lowered.
+    """
+
+    request: Request
+    cost: Decimal = Decimal(0)
+    token_cap: int | None = None
+
+
+async def cost_of(engine: LLMEngine, model: str, usage: Usage, sent_at: float) -> Decimal | None:
+    """Return the cost of the tokens, or ``None`` if the price is unknown."""
+    per_token = engine.get_cost_per_token()
+    cost = None if per_token is None else pricing.flat_cost(per_token, usage)
+    if cost is not None:
+        return cost
+    if not (engine.prices and pricing.is_available()):
+        return None
+    look_up = functools.partial(pricing.price, engine.prices, model, usage, sent_at)
+    # Loading genai-prices would block the loop; afterwards, a lookup is cheaper than a thread.
+    return look_up() if pricing.is_loaded() else await asyncio.to_thread(look_up)
+
+
+def input_tokens(request: Request) -> TokenRange:
+    """Return the range of the request's input tokens."""
+    texts = [request.system or "", *(message.content for message in request.messages)]
+    # A schema and parameters such as tools are part of the prompt that the provider builds.
+    extras = [
+        json.dumps(value, default=repr) for value in (request.schema, request.params) if value
+    ]
+    fixed = _TOKENS_PER_MESSAGE * (len(request.messages) + bool(request.system))
+    size = sum(len(text.encode(errors="replace")) for text in (*texts, *extras))
+    return TokenRange(
+        estimate_tokens(texts), size + fixed + _TOKENS_PER_IMAGE * len(request.images)
+    )
+
+
+def estimate_request_tokens(request: Request) -> int:
+    """Estimate the tokens of a request, plus ``max_tokens`` for its reply if set."""
+    return input_tokens(request).low + (request.max_tokens or 0)
+
+
+def estimate_tokens(texts: Iterable[str]) -> int:
+    """Estimate the number of tokens in English texts."""
+    return math.ceil(sum(map(len, texts)) / _CHARACTERS_PER_TOKEN)
+
+
+async def allow(
+    engine: LLMEngine, request: Request, limits: Limits, spent: Callable[[], Decimal]
+) -> Allowance:
+    """Return what a call may use so that it cannot exceed its cost limits.
+
+    If its answer alone could exceed a limit, ``max_tokens`` is lowered to what the limit allows.
+
+    Args:
+        engine: The engine.
+        request: The request.
+        limits: Cost limits of the call and the session.
+        spent: Returns what the session has cost so far, running calls included.
+
+    Raises:
+        BudgetError: If the input alone may exceed a limit, or the price is unknown.
+    """
+    if limits.max_cost is None and limits.max_call_cost is None:
+        return Allowance(request)
+    tokens, now = input_tokens(request).high, time.time()
+
+    async def cost(reply_tokens: int) -> Decimal | None:
+        return await cost_of(engine, request.model, Usage(tokens, reply_tokens), now)
+
+    input_cost = await cost(0)
+    if input_cost is None:
+        if limits.allow_unpriced:
+            return Allowance(request)
+        raise BudgetError(
+            f"the price of {engine.name}:{request.model} is unknown, and a cost limit is set;"
+            " nothing was sent.",
+            hint=Hint("allow_unpriced") | Hint("install", extra="prices"),
+        )
+    if not await cost(UNLIMITED_TOKENS):  # free of charge
+        return Allowance(request)
+    left = None if limits.max_cost is None else limits.max_cost - spent()
+    cap = min(limit for limit in (left, limits.max_call_cost) if limit is not None)
+    default = UNLIMITED_TOKENS if left is None else _SESSION_REPLY_TOKENS
+    allowed = await _most_tokens(cost, request.max_tokens or default, cap)
+    if allowed < 1:
+        raise _budget_error(input_cost, limits, left)
+    reserved = await cost(allowed) or Decimal(0)
+    if allowed in (request.max_tokens, UNLIMITED_TOKENS):
+        return Allowance(request, reserved)
+    return Allowance(replace(request, max_tokens=allowed), reserved, allowed)
+
+
+async def _most_tokens(
+    cost: Callable[[int], Awaitable[Decimal | None]], wanted: int, cap: Decimal
+) -> int:
+    """Return the most reply tokens, at most ``wanted``, whose cost is within the cap.
+
+    A search, because the price of some models depends on the number of tokens.
+    """
+    low, high = 0, wanted + 1
+    if (await cost(wanted) or 0) <= cap:
+        return wanted
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if (await cost(middle) or 0) <= cap else (low, middle)
+    return low
+
+
+def _budget_error(input_cost: Decimal, limits: Limits, left: Decimal | None) -> BudgetError:
+    if limits.max_call_cost is not None and input_cost >= limits.max_call_cost:
+        return BudgetError(
+            f"the prompt alone may cost {_dollars(input_cost)}, and max_cost is"
+            f" {_dollars(limits.max_call_cost)}; nothing was sent.",
+            hint=Hint("raise_option", option="max_cost") | "Shorten the prompt.",
+        )
+    assert left is not None and limits.max_cost is not None  # noqa: PT018, S101 - the only other limit
+    return BudgetError(
+        f"the session has cost {_dollars(limits.max_cost - left)} of {_dollars(limits.max_cost)},"
+        f" running calls included, and the prompt alone may cost {_dollars(input_cost)};"
+        " nothing was sent.",
+        hint="Raise [limits] max_cost in config/gatewayx.toml.",
+    )
+
+
+def _dollars(amount: Decimal) -> str:
+    return dollars(amount.quantize(Decimal("0.000001")))
