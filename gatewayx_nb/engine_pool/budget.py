@@ -5,30 +5,24 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
-import math
 import time
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from gatewayx_nb import pricing
+from gatewayx_nb.engine_pool.rate_limits import estimate_tokens, texts_of
 from gatewayx_nb.errors import BudgetError
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.replies import Usage
 from gatewayx_nb.text import dollars
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable
 
     from gatewayx_nb.llm_engines import LLMEngine
     from gatewayx_nb.messages import Request
     from gatewayx_nb.secure_config import Limits
-
-_CHARACTERS_PER_TOKEN = 4
-"""OpenAI's rule of thumb for English text; other texts have more tokens.
-
-https://help.openai.com/en/articles/4936856-what-are-tokens-and-how-to-count-them
-"""
 
 _TOKENS_PER_MESSAGE = 16
 """Upper bound of the tokens around each message: its role, its separators and the answer's start.
@@ -42,7 +36,7 @@ _TOKENS_PER_IMAGE = 5_000
 https://docs.claude.com/en/docs/build-with-claude/vision
 """
 
-_SESSION_REPLY_TOKENS = 16_384
+SESSION_REPLY_TOKENS = 16_384
 """Maximum tokens of an answer under a session limit, if ``max_tokens`` is not set.
 
 Without a maximum, the first of several concurrent calls would reserve all that is left.
@@ -95,26 +89,14 @@ async def cost_of(engine: LLMEngine, model: str, usage: Usage, sent_at: float) -
 
 def input_tokens(request: Request) -> TokenRange:
     """Return the range of the request's input tokens."""
-    texts = [request.system or "", *(message.content for message in request.messages)]
+    texts = texts_of(request)
     # A schema and parameters such as tools are part of the prompt that the provider builds.
-    extras = [
-        json.dumps(value, default=repr) for value in (request.schema, request.params) if value
-    ]
+    extras = [json.dumps(part, default=repr) for part in (request.schema, request.params) if part]
     fixed = _TOKENS_PER_MESSAGE * (len(request.messages) + bool(request.system))
     size = sum(len(text.encode(errors="replace")) for text in (*texts, *extras))
     return TokenRange(
         estimate_tokens(texts), size + fixed + _TOKENS_PER_IMAGE * len(request.images)
     )
-
-
-def estimate_request_tokens(request: Request) -> int:
-    """Estimate the tokens of a request, plus ``max_tokens`` for its reply if set."""
-    return input_tokens(request).low + (request.max_tokens or 0)
-
-
-def estimate_tokens(texts: Iterable[str]) -> int:
-    """Estimate the number of tokens in English texts."""
-    return math.ceil(sum(map(len, texts)) / _CHARACTERS_PER_TOKEN)
 
 
 async def allow(
@@ -153,7 +135,7 @@ async def allow(
         return Allowance(request)
     left = None if limits.max_cost is None else limits.max_cost - spent()
     cap = min(limit for limit in (left, limits.max_call_cost) if limit is not None)
-    default = UNLIMITED_TOKENS if left is None else _SESSION_REPLY_TOKENS
+    default = UNLIMITED_TOKENS if left is None else SESSION_REPLY_TOKENS
     allowed = await _most_tokens(cost, request.max_tokens or default, cap)
     if allowed < 1:
         raise _budget_error(input_cost, limits, left)

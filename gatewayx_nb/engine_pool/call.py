@@ -10,10 +10,11 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb.calls import PartialReply, PendingRetry, with_retries
-from gatewayx_nb.engine_pool.budget import allow, cost_of, estimate_request_tokens
+from gatewayx_nb.engine_pool.budget import SESSION_REPLY_TOKENS, allow, cost_of
 from gatewayx_nb.engine_pool.exception_redaction import redact_exception
 from gatewayx_nb.engine_pool.host import typed_errors
 from gatewayx_nb.engine_pool.preview import preview
+from gatewayx_nb.engine_pool.rate_limits import estimate_request_tokens
 from gatewayx_nb.engine_pool.structured_output import parse_or_correct, with_schema_in_prompt
 from gatewayx_nb.errors import (
     DeadlineError,
@@ -110,6 +111,10 @@ class EngineCall:
             self._usage.add(self.partial, "interrupted")
             raise
         self._usage.add(self.partial)
+        partial = self.partial
+        # The maximum that every answer has under a session limit matters only if it was reached.
+        if partial.token_cap == SESSION_REPLY_TOKENS and partial.finish_reason != "length":
+            partial.token_cap = None
         reply = self.partial.reply(parsed=parsed)
         if self._slot:
             self._slot.add_turn(self._request.messages[-1], reply)
@@ -179,9 +184,8 @@ class EngineCall:
         if spent is not None:
             reservations.enter_context(self._usage.reserve(spent))
             if limits.max_call_cost is not None:
-                limits = replace(
-                    limits, max_call_cost=max(Decimal(0), limits.max_call_cost - spent)
-                )
+                left = max(Decimal(0), limits.max_call_cost - spent)
+                limits = replace(limits, max_call_cost=left)
         allowance = await allow(engine, request, limits, lambda: self._usage.spent)
         reservations.enter_context(self._usage.reserve(allowance.cost))
         self.partial.token_cap = allowance.token_cap

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.calls import with_retries
-from gatewayx_nb.engine_pool.budget import estimate_tokens
 from gatewayx_nb.engine_pool.exception_redaction import redact_exception
+from gatewayx_nb.engine_pool.rate_limits import estimate_tokens
 from gatewayx_nb.errors import ConfigError, DeadlineError, GatewayError, ProviderError, UsageError
 from gatewayx_nb.hints import Hint
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb.engine_pool.budget import TokenRange, cost_of, input_tokens
+from gatewayx_nb.errors import ConfigError, EngineLoadError
 from gatewayx_nb.llm_engines import HTTPEngine
 from gatewayx_nb.replies import Usage
 
@@ -55,8 +56,7 @@ async def preview(engine: LLMEngine, request: Request) -> CallPreview:
         dialect = engine.dialect(request)
         where = f"{engine.base_url.rstrip('/')}/{dialect.route(request).lstrip('/')}"
         body = dialect.payload(request)
-    counted = await engine.count_tokens(request)
-    tokens = input_tokens(request) if counted is None else TokenRange(counted, counted)
+    tokens = await _input_tokens(engine, request)
     now, maximum = time.time(), request.max_tokens
     lowest = await cost_of(engine, request.model, Usage(tokens.low, 0), now)
     # An answer of a model that is free costs nothing, however long it is.
@@ -74,6 +74,14 @@ async def preview(engine: LLMEngine, request: Request) -> CallPreview:
         lowest,
         highest,
     )
+
+
+async def _input_tokens(engine: LLMEngine, request: Request) -> TokenRange:
+    try:
+        counted = await engine.count_tokens(request)
+    except (ConfigError, EngineLoadError):  # such as weights that are not on this machine
+        counted = None
+    return input_tokens(request) if counted is None else TokenRange(counted, counted)
 
 
 def _text(request: Request) -> str:

@@ -1,13 +1,38 @@
-"""Rate limits of calls, as leaky buckets."""
+"""Rate limits of calls, and the estimates of tokens that they count."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from aiolimiter import AsyncLimiter
 
+    from gatewayx_nb.messages import Request
     from gatewayx_nb.secure_config import Rates
+
+_CHARACTERS_PER_TOKEN = 4
+"""OpenAI's rule of thumb for English text; other texts have more tokens.
+
+https://help.openai.com/en/articles/4936856-what-are-tokens-and-how-to-count-them
+"""
+
+
+def estimate_request_tokens(request: Request) -> int:
+    """Estimate the tokens of a request, plus ``max_tokens`` for its reply if set."""
+    return estimate_tokens(texts_of(request)) + (request.max_tokens or 0)
+
+
+def texts_of(request: Request) -> list[str]:
+    """Return the system prompt and the text of each message."""
+    return [request.system or "", *(message.content for message in request.messages)]
+
+
+def estimate_tokens(texts: Iterable[str]) -> int:
+    """Estimate the number of tokens in English texts."""
+    return math.ceil(sum(map(len, texts)) / _CHARACTERS_PER_TOKEN)
 
 
 class RateLimiter:

@@ -4,10 +4,15 @@ import asyncio
 from decimal import Decimal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gatewayx_nb import EnginePool
+from gatewayx_nb.display import reply_summary
+from gatewayx_nb.engine_pool.budget import allow, input_tokens
 from gatewayx_nb.errors import BudgetError, ConfigError, ProviderError, UsageError
-from gatewayx_nb.llm_engines import Chunk, Usage
+from gatewayx_nb.llm_engines import Chunk, Message, RejectedParameterError, Request, Usage
+from gatewayx_nb.secure_config import Limits
 from gatewayx_nb.testing import ScriptedEngine
 
 END = Chunk(finish_reason="stop", usage=Usage(input_tokens=2, output_tokens=3))
@@ -37,43 +42,116 @@ def make_pool(project):
         pool.close()
 
 
-def test_a_call_above_its_cost_limit_is_not_sent(make_pool):
-    """A call whose estimated cost exceeds `max_cost` is not sent.
-
-    The estimate assumes one token per four characters of the prompt, and `max_tokens` or 1,024
-    tokens in the answer.
-    """
+def test_a_call_whose_prompt_may_exceed_its_limit_is_not_sent(make_pool):
+    """A prompt counts one token per byte and 16 for its frame; only then is a call refused."""
     engine = ScriptedEngine(["a", END])
     pool = make_pool(engine)
 
-    with pytest.raises(BudgetError, match=r"may cost \$1\.026, more than \$1;.*max_tokens"):
-        pool.ask("x" * 8, model="scripted", max_cost=1)
+    with pytest.raises(BudgetError, match=r"may cost \$0\.024, and max_cost is \$0\.02;"):
+        pool.ask("x" * 8, model="scripted", max_cost=0.02)
+    with pytest.raises(BudgetError, match=r"may cost \$0\.04,"):
+        pool.ask("日" * 8, model="scripted", max_cost=0.024)
     assert engine.requests == []
-    assert pool.ask("x" * 8, model="scripted", max_tokens=10, max_cost=0.012).cost == CALL_COST
+
+
+@pytest.mark.parametrize(
+    ("max_cost", "max_tokens", "sent"),
+    [
+        (1, None, 976),
+        (1, 10_000, 976),
+        (1, 976, 976),
+        (1, 10, 10),
+        (2_000, None, None),
+        (2_000, 10_000, 10_000),
+    ],
+)
+def test_max_tokens_is_lowered_to_what_the_limit_allows(make_pool, max_cost, max_tokens, sent):
+    """An answer that could exceed the limit gets a lower `max_tokens`, and the reply says so."""
+    engine = ScriptedEngine(["a", END])
+
+    reply = make_pool(engine).ask(
+        "x" * 8, model="scripted", max_cost=max_cost, max_tokens=max_tokens
+    )
+
+    assert engine.requests[0].max_tokens == sent
+    assert reply.token_cap == (None if sent == max_tokens else sent)
+    assert ("which the cost limit allows" in reply_summary(reply)) == (sent != max_tokens)
+
+
+@given(text=st.text(min_size=1), max_cost=st.decimals("0.001", "100", places=3))
+def test_the_cost_of_a_call_is_never_above_its_limit(text, max_cost):
+    """For any prompt, the most tokens that a tokenizer makes and the lowered answer fit the cap."""
+    request = Request((Message("user", text),), "script")
+    limits = Limits(max_call_cost=max_cost)
+    try:
+        allowance = asyncio.run(allow(ScriptedEngine(), request, limits, lambda: Decimal(0)))
+    except BudgetError:
+        assert input_tokens(request).high * Decimal("0.001") >= max_cost
+        return
+    tokens = input_tokens(request).high + (allowance.request.max_tokens or 1_000_000)
+    assert tokens * Decimal("0.001") == allowance.cost <= max_cost
+    assert input_tokens(request).high >= len(text.encode(errors="replace"))
+
+
+class Limited(ScriptedEngine):
+    """Engine whose model writes at most 500 tokens and rejects a higher `max_tokens`."""
+
+    async def stream(self, request):
+        """Raise the error of a provider if `max_tokens` is too high."""
+        if (request.max_tokens or 0) > 500:
+            raise RejectedParameterError(
+                "max_tokens is too large: this model supports at most 500.", code="max_tokens"
+            )
+        async for chunk in super().stream(request):
+            yield chunk
+
+
+def test_a_model_with_a_lower_limit_of_its_own_keeps_it(make_pool):
+    """If the model rejects the lowered `max_tokens` as too high, its own limit applies."""
+    engine = Limited(["a", END])
+    engine.name = "scripted"
+
+    reply = make_pool(engine).ask("hi", model="scripted", max_cost=1)
+
+    assert [request.max_tokens for request in engine.requests] == [None]
+    assert reply.token_cap is None
+
+
+def test_a_correction_must_fit_the_limit_too(make_pool):
+    """The cost of a first answer that does not match its schema counts towards the limit."""
+    engine = ScriptedEngine(["no", END], ['{"a": 1}', END])
+    pool = make_pool(engine)
+
+    assert pool.ask("hi", model="scripted", schema={}, max_cost=1).parsed == {"a": 1}
+    first, correction = engine.requests
+    assert correction.max_tokens < first.max_tokens
 
 
 def test_a_call_above_the_session_budget_is_not_sent(make_pool):
     """If a call may exceed the session budget, every kind of call raises an error with amounts."""
     engine = ScriptedEngine(["a", END])
-    pool = make_pool(engine, max_cost="0.015")
+    pool = make_pool(engine, max_cost="0.03")
     options = {"model": "scripted", "max_tokens": 5}
-    for _ in range(2):
+    for _ in range(3):
         pool.ask("hi", **options)
 
-    message = r"has cost \$0\.01 of \$0\.015, and the call may cost \$0\.006;.*\[limits\] max_cost"
+    message = (
+        r"has cost \$0\.015 of \$0\.03, running calls included, and the prompt alone may cost"
+        r" \$0\.018;.*\[limits\] max_cost"
+    )
     with pytest.raises(BudgetError, match=message):
         pool.ask("hi", **options)
     with pytest.raises(BudgetError):
         list(pool.stream("hi", **options))
     with pytest.raises(BudgetError):
         asyncio.run(pool.aask("hi", **options))
-    assert len(engine.requests) == 2
+    assert len(engine.requests) == 3
 
 
 def test_concurrent_calls_do_not_exceed_the_budget(make_pool):
-    """The estimated cost of running calls counts towards the budget."""
+    """What running calls may cost counts towards the budget."""
     engine = ScriptedEngine([0.2, "a", END])
-    pool = make_pool(engine, max_cost="0.02")
+    pool = make_pool(engine, max_cost="0.07")
 
     async def call_concurrently():
         calls = [pool.aask("hi", model="scripted", max_tokens=5) for _ in range(10)]
@@ -83,6 +161,16 @@ def test_concurrent_calls_do_not_exceed_the_budget(make_pool):
 
     assert sum(isinstance(outcome, BudgetError) for outcome in outcomes) == 7
     assert pool.usage()[0].cost == 3 * CALL_COST
+
+
+def test_under_a_session_budget_an_answer_has_a_maximum(make_pool):
+    """Without `max_tokens`, one call must not reserve all that is left for others."""
+    engine = ScriptedEngine(["a", END], ["a", Chunk(finish_reason="length")])
+    pool = make_pool(engine, max_cost=5_000)
+
+    assert pool.ask("hi", model="scripted").token_cap is None
+    assert engine.requests[0].max_tokens == 16_384
+    assert pool.ask("hi", model="scripted").token_cap == 16_384
 
 
 def test_a_call_of_unknown_price_is_refused_under_a_budget(make_pool):

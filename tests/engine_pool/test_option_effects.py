@@ -84,7 +84,7 @@ def test_an_option_changes_what_is_sent_or_is_refused_by_name(project, kind, opt
     project.engine("any", body=ANY)
     project.engine("named", body=NAMED)
     with project.pool() as pool:
-        model = f"{kind.engine}:m"
+        model = kind.engine if kind.engine == "local" else f"{kind.engine}:m"
         plain = pool.preview("Hello", model).body
         if option in kind.refused:
             with pytest.raises(UnsupportedFeatureError) as caught:

@@ -6,8 +6,7 @@ import time
 import pytest
 
 from gatewayx_nb.engine_pool import EnginePool
-from gatewayx_nb.engine_pool.budget import estimate_request_tokens
-from gatewayx_nb.engine_pool.rate_limits import RateLimiter
+from gatewayx_nb.engine_pool.rate_limits import RateLimiter, estimate_request_tokens
 from gatewayx_nb.errors import ConfigError, DeadlineError
 from gatewayx_nb.messages import Message, Request
 from gatewayx_nb.secure_config import Rates

@@ -338,6 +338,21 @@ def test_the_system_prompt_and_earlier_messages_are_sent(engine):
 
 
 @needs_weights
+@pytest.mark.parametrize("text", [PARIS_PROMPT, "日本語とемодзи 👩‍👩‍👧 " * 20, "x\ud800\x00y"])
+def test_tokens_are_counted_by_the_models_own_tokenizer(engine, text):
+    """The number of tokens before a call is the one that the answer reports."""
+
+    async def compare():
+        request = make_request(text, system="Be brief.", max_tokens=1)
+        return await engine.count_tokens(request), await ask(
+            engine, text, system="Be brief.", max_tokens=1
+        )
+
+    counted, answer = asyncio.run(compare())
+    assert counted == answer.usage.input_tokens
+
+
+@needs_weights
 def test_an_answer_matches_its_schema(engine):
     """If a schema is set, the answer is JSON that matches the schema."""
     schema = {

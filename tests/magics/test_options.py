@@ -59,7 +59,17 @@ def test_a_dry_run_of_several_models_shows_each_request(shell):
     preview = shell.ask("%%gatewayx mock mock:other --dry-run\nWhy?")
 
     assert [row[0] for row in preview.table.cells()] == ["mock:mock", "mock:other"]
-    assert preview.text.startswith('mock:mock\n{\n "prompt": "Why?"')
+    assert preview.prompt == "Why?"
+    assert preview.bodies.startswith('mock:mock\n{\n "prompt": "Why?"')
+
+
+def test_a_dry_run_shows_the_prompt_as_text_and_its_range_of_tokens(shell):
+    """The prompt keeps its line breaks; tokens and cost are ranges."""
+    preview = shell.ask("%%gatewayx mock -s Briefly. -n 7 --dry-run\nFirst line.\nSecond line.")
+
+    assert preview.prompt == "system:\nBriefly.\n\nuser:\nFirst line.\nSecond line."
+    assert preview.table.cells() == [["mock:mock", "this process", "8 to 64", "at most 7", "$0"]]
+    assert "First line.\nSecond line." in repr(preview)
 
 
 def test_without_streaming_the_answer_is_shown_once(shell):
