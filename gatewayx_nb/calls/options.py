@@ -267,8 +267,8 @@ class CompareOptions(TypedDict, total=False):
     ]
 
 
-class ChatOptions(CompareOptions, total=False):
-    """The keyword arguments of a call to one model in a conversation."""
+class AskOptions(CompareOptions, total=False):
+    """The keyword arguments of a call to one model."""
 
     fallback: Annotated[
         str | Iterable[str],
@@ -281,11 +281,6 @@ class ChatOptions(CompareOptions, total=False):
             default=(),
         ),
     ]
-
-
-class AskOptions(ChatOptions, total=False):
-    """The keyword arguments of a call to one model."""
-
     chat: Annotated[
         str | Conversation | ConversationSlot | None,
         Option(

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+_NO_ROWS = "No rows."
+
 Row = TypeVar("Row", default=Any)
 
 
@@ -97,6 +99,8 @@ class Table(list[Row]):
     @override
     def __repr__(self) -> str:
         headings, aligns = self._headings()
+        if not self and not self.notes:
+            return _NO_ROWS
         table = [table_text(headings, self.cells(), aligns)] if self else []
         gap = [""] if self and self.notes else []
         return "\n".join([*table, *gap, *map(plain, self.notes)])
@@ -104,7 +108,7 @@ class Table(list[Row]):
     def _repr_html_(self) -> str:
         headings, aligns = self._headings()
         table = table_html(headings, self.cells(), aligns) if self else ""
-        return table + _lines_html(self.notes)
+        return table + _lines_html(self.notes if self or self.notes else (_NO_ROWS,))
 
     def _headings(self) -> tuple[list[str], list[Align]]:
         columns = self._displayed()
