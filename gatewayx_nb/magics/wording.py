@@ -52,6 +52,9 @@ NOTEBOOK: Wording = {
     "bypass_cassette": "Ignore the cassette with `--fresh` or `fresh=True`.",
     "set_option": _set_option,
     "raise_option": lambda option: f"Raise {_option(option)}.",
+    "omit_param": lambda param, known: (
+        f"Omit `-p {param}=…`" + (f"; valid: {known}." if known else ".")
+    ),
     "omit_option": lambda option: f"Omit {_option(option)}.",
     "allow_unpriced": "Allow it with `--allow-unpriced` or `allow_unpriced=True`.",
     "set_base_url": hints.SCRIPT_WORDING["set_base_url"],

@@ -270,7 +270,9 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
 
     def _wait(self) -> None:
         """Block until a run ends; Ctrl-C stops it and keeps the partial replies."""
-        thread = self._thread
+        # With the lock, because a thread that is about to end still shows the final results.
+        with self._lock:
+            thread = self._thread
         try:
             # Joined in short intervals, because on Windows Ctrl-C does not interrupt a `join`.
             while thread is not None and thread.is_alive():

@@ -1,5 +1,6 @@
 """The magics in an in-process shell, which re-raises the exceptions of cells."""
 
+import ast
 import re
 
 import pytest
@@ -29,20 +30,24 @@ def test_a_cell_shows_its_answer_and_metrics(shell, capsys):
     assert shell.user_ns["_reply"].text == "[mock] Say this."
 
 
-def test_options_reach_the_engine(shell):
+def test_options_reach_the_engine(shell, project):
     """Quoted values keep their spaces and JSON values their braces.
 
     `-o` binds the reply and `-q` shows nothing.
     """
+    body = "    async def generate(self, prompt, **options):\n        return repr(options)\n"
+    project.engine("echo", body=body)
     with capture_output() as captured:
-        shell.ask(
-            "%%gx mock -s 'a b' -n 3 -p 'x={\"y\": [1, 2]}' -p rate=1e9 -o answer -q\none two"
-        )
+        shell.ask("%%gx echo -s 'a b' -n 3 -p 'x={\"y\": [1, 2]}' -o answer -q\none two")
 
     assert captured.stdout == ""
     answer = shell.user_ns["answer"]
     assert answer is shell.user_ns["_reply"]
-    assert (answer.text, answer.finish_reason) == ("[mock (system: a", "length")
+    assert ast.literal_eval(answer.text) == {
+        "system": "a b",
+        "max_tokens": 3,
+        "x": {"y": [1, 2]},
+    }
 
 
 def test_ipython_does_not_expand_the_line(shell):

@@ -503,3 +503,26 @@ def test_a_column_is_updated_at_most_ten_times_a_second(make_view):
     column.children[1].observe(lambda change: pages.append(change["new"]), "value")
     view._wait()
     assert 2 <= len(pages) <= 10 * (time.monotonic() - started_at) + 1  # plus the final update
+
+
+def test_a_blocking_run_returns_after_its_results_are_shown(make_view):
+    """`run` waits for the thread that shows the results, even if all calls have ended already."""
+    view = make_view("hi", ["mock"])
+    are_shown = threading.Event()
+    show_results, remember = view._results.show, view._fields.remember
+
+    def show_slowly(*args, **options):
+        time.sleep(0.2)
+        show_results(*args, **options)
+        are_shown.set()
+
+    def remember_after_the_calls(prompt):
+        remember(prompt)
+        wait_until(lambda: view._thread is None)
+
+    # Wrapped, because the order of two threads cannot be chosen from outside.
+    view._results.show, view._fields.remember = show_slowly, remember_after_the_calls
+
+    view.run()
+
+    assert are_shown.is_set()
