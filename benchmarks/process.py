@@ -1,4 +1,4 @@
-"""Child processes of the benchmarks, in an environment without proxies, keys and projects."""
+"""Child processes of the benchmarks, in an environment without proxies, keys or projects."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FOREIGN = ("GATEWAYX_", "_API_KEY", "_PROXY", "_proxy")
 
 
 def start(script: str, *arguments: str) -> subprocess.Popen[str]:
-    """Start a script of this folder, with pipes to its standard input and output."""
+    """Start a script in this folder, with pipes to its standard input and output."""
     return subprocess.Popen(
         [sys.executable, str(_HERE / script), *arguments],
         stdin=subprocess.PIPE,

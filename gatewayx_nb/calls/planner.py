@@ -46,10 +46,10 @@ class PlannedCall(Protocol):
         """Make the call and pass each chunk to ``emit``."""
 
     def closed_error(self) -> TransportError:
-        """Return the error of a call whose pool was closed."""
+        """Return the error to raise if the pool is closed during the call."""
 
     def deadline_error(self) -> DeadlineError:
-        """Return the error of a call that exceeded its deadline."""
+        """Return the error to raise if the call exceeds its deadline."""
 
 
 class Planner(Protocol):

@@ -285,7 +285,7 @@ def _unexpected_error(label: str, error: Exception) -> ProviderError:
     """Return the error for an unexpected exception, whose message may contain a key."""
     failure = ProviderError(
         f"the call to {label!r} raised {type(error).__name__}.",
-        hint="Call only that model to see where.",
+        hint="Call that model on its own to see the traceback.",
     )
     failure.__cause__ = error
     return failure

@@ -273,7 +273,7 @@ class EngineCall:
         )
 
     def closed_error(self) -> TransportError:
-        """Return the error of a call whose pool was closed."""
+        """Return the error to raise if the pool is closed during the call."""
         return TransportError(
             f"the pool was closed during a call to {self.target.name!r}.",
             hint=Hint("run_again"),
@@ -282,7 +282,7 @@ class EngineCall:
         )
 
     def deadline_error(self) -> DeadlineError:
-        """Return the error of a call that exceeded its deadline."""
+        """Return the error to raise if the call exceeds its deadline."""
         seconds = self.limits.timeout
         return DeadlineError(
             f"{self.target.name!r} took longer than {seconds:g} s.",

@@ -29,13 +29,13 @@ _GRACE = 1.0
 
 
 class ReplayedCall:
-    """A recorded answer that is replayed; a `PlannedCall`.
+    """A replay of a recorded answer; implements `PlannedCall`.
 
     Args:
         portal: The event loop on which it runs.
         entry: The recording.
         deadline: Seconds that a live call may take.
-        speed: Factor of the recorded speed; if ``None``, the replay is immediate.
+        speed: Playback speed relative to the recording; ``None`` replays at once.
         schema: Parses the answer, if a schema was requested.
         add_turn: Adds the turn to its conversation.
     """
@@ -72,7 +72,7 @@ class ReplayedCall:
         return reply
 
     def closed_error(self) -> TransportError:
-        """Return the error of a call whose pool was closed."""
+        """Return the error to raise if the pool is closed during the call."""
         return TransportError(
             "the pool was closed during the replay of an answer.",
             hint=Hint("run_again"),
@@ -80,7 +80,7 @@ class ReplayedCall:
         )
 
     def deadline_error(self) -> DeadlineError:
-        """Return the error of a call that exceeded its deadline."""
+        """Return the error to raise if the call exceeds its deadline."""
         hint = Hint("raise_option", option="speed")
         return DeadlineError("the replay of an answer exceeded its deadline.", hint=hint)
 
@@ -145,7 +145,7 @@ async def record_vectors(
     """Await embeddings and record them."""
     vectors = await coroutine
     rows, dimensions = vectors.shape
-    # Little-endian on every machine, so that the file can be moved.
+    # Always little-endian, so that cassettes are portable.
     recorded = vectors_of(rows, dimensions, vectors.astype("<f4").tobytes())
     entry = CassetteEntry(request=slot.request.body, vectors=recorded, **cassette.fields(slot))
     await _write_entry(cassette, lambda: entry)

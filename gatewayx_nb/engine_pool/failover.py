@@ -85,11 +85,11 @@ class Failover:
         raise _combine_errors(failures)
 
     def closed_error(self) -> TransportError:
-        """Return the error of a call whose pool was closed."""
+        """Return the error to raise if the pool is closed during the call."""
         return self._current.closed_error()
 
     def deadline_error(self) -> DeadlineError:
-        """Return the error of a call that exceeded its deadline."""
+        """Return the error to raise if the call exceeds its deadline."""
         return self._current.deadline_error()
 
 

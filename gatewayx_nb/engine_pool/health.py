@@ -70,7 +70,7 @@ def check_health(
     servers = {} if names else registry.servers()
     checked = names or [row.name for row in registry.rows() if row.state in _CHECKED_STATES]
     targets: dict[str, Target | GatewayError] = {}
-    # Each once, because a local server that is known to run is among both.
+    # Remove duplicates: a local server known to be running is in both lists.
     for name in dict.fromkeys([*checked, *servers]):
         try:
             targets[name] = registry.resolve(name)
@@ -99,7 +99,7 @@ async def _check(
 async def _measure(engine: LLMEngine) -> EngineHealth:
     start = time.monotonic()
     ok = bool(await engine.health_check())
-    error = "" if ok else "its own health check failed."
+    error = "" if ok else "`health_check` returned False."
     return EngineHealth(engine.name, ok, time.monotonic() - start, error)
 
 

@@ -25,7 +25,7 @@ _BASE_URL_VARIABLE = re.compile(r"GATEWAYX_([A-Z0-9_]+)_BASE_URL")
 
 
 class EngineSources:
-    """The engine files, entry points and engine rows; `refresh` reads changes.
+    """The engine files, entry points and engine rows; `refresh` picks up changes.
 
     Args:
         config: Provides the project and user folders and the variables.
@@ -70,7 +70,7 @@ class EngineSources:
         return any(changed)
 
     def outside_project(self, name: str) -> list[EngineSource]:
-        """Return the engines with a name that come from outside the project folder."""
+        """Return the engines of that name from outside the project folder."""
         return self._outside_project.get(name, [])
 
     def is_copy(self, first: EngineSource, second: EngineSource) -> bool:
@@ -100,7 +100,7 @@ class EngineSources:
 
     def _all_sources(self) -> Iterator[EngineSource]:
         """Yield the engines in order of precedence; installed packages precede shipped files."""
-        # Sorted, because in a clone the shipped folder may also be the project's, which is first.
+        # Shipped folders go last: in a clone of the repository, the project's folder is one too.
         for folder in sorted(self._folders, key=lambda folder: folder.origin == "shipped"):
             if folder.origin == "shipped":
                 yield from self._packages.engines

@@ -51,7 +51,7 @@ class StaticMetadataReader:
 
 
 def _read(path: Path) -> bytes:
-    """Read a file without a file object, which is faster; one list may read a thousand files."""
+    """Read a file with `os.read`, which is faster than `open` for a thousand files."""
     file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     try:
         text = os.read(file, _READ_SIZE)

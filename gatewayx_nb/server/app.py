@@ -43,25 +43,29 @@ def build(pool: Callable[[], EnginePool]) -> Starlette:
     app = Starlette(
         routes=[Route("/engines/status", engines), Route("/security/status", security)],
         middleware=[Middleware(LoopbackOnly)],
-        exception_handlers={HTTPException: _http, GatewayError: _gateway, Exception: _unexpected},
+        exception_handlers={
+            HTTPException: _handle_http_error,
+            GatewayError: _handle_gateway_error,
+            Exception: _handle_unexpected_error,
+        },
     )
     app.router.redirect_slashes = False  # a redirect would not be JSON
     return app
 
 
-def _http(_: Request, error: Exception) -> Response:
+def _handle_http_error(_: Request, error: Exception) -> Response:
     """Respond to an unknown path or to a method other than GET."""
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class
     return error_response(error.status_code, error.detail, headers=error.headers)
 
 
-def _gateway(_: Request, error: Exception) -> Response:
+def _handle_gateway_error(_: Request, error: Exception) -> Response:
     """Respond with the error and its fix; usually a settings file is unreadable."""
     assert isinstance(error, GatewayError)  # noqa: S101 - registered for this class
     return error_response(500, error.message, str(error.hint or ""))
 
 
-def _unexpected(_: Request, error: Exception) -> Response:
+def _handle_unexpected_error(_: Request, error: Exception) -> Response:
     """Respond without the text of an unexpected error, which is in the server's log."""
     # The text may contain a path or a key.
     return error_response(500, f"{type(error).__name__}; see the server's log.")

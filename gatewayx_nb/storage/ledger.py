@@ -20,7 +20,7 @@ _WRITE_TIMEOUT = 30.0
 """Seconds to wait for other kernels that are writing to the same file."""
 
 _SHORT_TIMEOUT = 2.0
-"""Seconds to wait for them when reading, because a user waits, and after a failed write."""
+"""Seconds to wait when reading, because a user is waiting, and when writing after a failure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class LedgerEntry:
         input_tokens: Input tokens; this and the following are ``None`` if unknown.
         output_tokens: Output tokens.
         cost: US dollars.
-        latency: Seconds from the call to its end.
+        latency: Seconds from the start of the call to its end.
         time_to_first: Seconds to the first chunk.
         attempts: Number of times that the request was sent.
         fallback_from: The original reference, if a fallback replied.
@@ -68,7 +68,9 @@ MIGRATIONS = ((_CREATE_CALLS,),)
 
 
 class Ledger(BatchWriter[LedgerEntry]):
-    """The calls of a project, or of a user outside any project; entries may be lost.
+    """The calls of a project, or of a user outside any project.
+
+    Entries are written in batches, so the last ones are lost if the process is killed.
 
     Several kernels may write to one file. A file that is not a SQLite database is renamed; a file
     written by a later version is not changed.

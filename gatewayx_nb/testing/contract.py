@@ -1,4 +1,4 @@
-"""Rules for all engines: some need no call, others need replies."""
+"""The rules that every engine must follow; some are checked without a call, others by calls."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CONTRACT: list[Rule] = []
 """Rules that need no call."""
 
 LAST: list[Rule] = []
-"""Rules that leave the engine unusable."""
+"""Rules that are checked last, because checking them leaves the engine unusable."""
 
 ANSWERS: list[Rule] = []
 """Rules for an engine that replies."""
@@ -121,7 +121,7 @@ def _pickled(engine: object) -> str:
 @rule(
     LAST,
     "`cleanup` can run twice, and before any call",
-    "Close what is open, then drop the reference.",
+    "Close open resources and set their attributes to None.",
 )
 async def _cleanup(subject: EngineUnderTest) -> str | None:
     # A new engine has made no calls; the tested one has made those of the earlier rules.
@@ -190,7 +190,7 @@ async def _concurrent_streams(subject: EngineUnderTest) -> str | None:
 def _by_prompt(
     dialect: DialectSample, requests: int
 ) -> Callable[[ReceivedRequest], Sequence[Step]]:
-    """Reply to two prompts with distinct texts, completing both only after both arrived."""
+    """Return a script that answers each prompt with its own text, once both have arrived."""
 
     def script(request: ReceivedRequest) -> Sequence[Step]:
         word = b"One" if _PROMPTS[0].encode() in request.body else b"Two"
@@ -219,7 +219,7 @@ async def _interleaved(subject: EngineUnderTest) -> list[str]:
 @rule(
     ANSWERS,
     "a cancelled stream ends",
-    "Let CancelledError propagate: never catch BaseException, nor await in a `finally`.",
+    "Let CancelledError propagate: do not catch BaseException or await in a `finally` block.",
 )
 async def _cancellation(subject: EngineUnderTest) -> str | None:
     if subject.dialect:

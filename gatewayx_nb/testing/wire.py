@@ -160,7 +160,7 @@ async def _urls(subject: EngineUnderTest) -> str | None:
 
 @rule(
     STREAMS,
-    "a whole reply and its stream have the same content",
+    "a reply has the same content whether or not it is streamed",
     "Parse both with one parser: text, finish reason and usage.",
 )
 async def _same(subject: EngineUnderTest) -> str | None:
@@ -183,7 +183,7 @@ async def _truncated(subject: EngineUnderTest) -> str | None:
     return None
 
 
-@rule(STREAMS, "a stream may be split at every byte", _USE_DECODER)
+@rule(STREAMS, "a stream may be split at any byte", _USE_DECODER)
 async def _splits(subject: EngineUnderTest) -> str | None:
     dialect = _dialect(subject)
     expected = await subject.ask(dialect.stream(*dialect.events))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _HOST = re.compile(r"[\w.-]+|[0-9a-f:.]+(%\w+)?", re.IGNORECASE)
 
-# Metadata services of clouds, which return the machine's credentials to any local client.
+# Cloud metadata services, which return the machine's credentials to any local client.
 # The first is AWS's over IPv6, the second Alibaba Cloud's; 169.254.169.254 is link-local anyway.
 # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html
 _METADATA = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200")))
@@ -80,7 +80,8 @@ def check_host(url: SplitResult, engine: str, *, has_key: bool, allowed: tuple[s
     if host not in {name.lower() for name in allowed}:
         raise ConfigError(
             f"engine {engine!r}: the key would be sent to {host!r} without TLS.",
-            hint=f"Use https://, or in config/gatewayx.toml: [network] plain_http = [{host!r}].",
+            hint="Use https://, or allow plain HTTP in config/gatewayx.toml:"
+            f" [network] plain_http = [{host!r}].",
             engine=engine,
         )
 
@@ -95,7 +96,7 @@ def _parse_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address |
 
 def _is_loopback(host: str) -> bool:
     address = _parse_address(host)
-    # Other names are not looked up: their addresses may be different for the request itself.
+    # Other names are not looked up: they may resolve differently when the request is made.
     return host == "localhost" if address is None else address.is_loopback
 
 

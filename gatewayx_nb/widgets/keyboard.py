@@ -1,4 +1,4 @@
-"""Keyboard shortcuts and CSS for a view, which ipywidgets does not support."""
+"""Keyboard shortcuts and CSS for a view; ipywidgets supports neither."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ class Keyboard(anywidget.AnyWidget):  # type: ignore[misc]
 
     Args:
         scope: The CSS class of the containing widget.
-        keys: Actions for ``"run"`` and ``"stop"``; if empty, keys only do not reach the notebook.
+        keys: Actions for ``"run"`` and ``"stop"``; if empty, key presses are only kept
+            from the notebook.
 
     Attributes:
         running: Whether there is anything to stop.

@@ -1,4 +1,4 @@
-"""Cassettes never contain a key, in any encoding and field."""
+"""Cassettes never contain a key, in any encoding or field."""
 
 import base64
 import html
@@ -79,7 +79,7 @@ def test_a_loaded_key_is_found_in_every_encoding(encoding):
 @pytest.mark.parametrize("key", [canary.KEY, *KEY_LIKE_TEXTS])
 @pytest.mark.parametrize("size", [1, 2, 5, 11])
 def test_a_key_that_is_split_over_chunks_is_found(key, size):
-    """A key that is split over chunks of any size is found, in the text and in the reasoning."""
+    """A key that is split across chunks of any size is found, in the text and in the reasoning."""
     fragments = [key[start : start + size] for start in range(0, len(key), size)]
     text_chunks = [RecordedChunk(number, text) for number, text in enumerate(fragments)]
     reasoning_chunks = [RecordedChunk(number, "", text) for number, text in enumerate(fragments)]

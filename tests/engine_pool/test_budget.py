@@ -128,7 +128,7 @@ def test_a_correction_must_fit_the_limit_too(make_pool):
 
 
 def test_a_call_above_the_session_budget_is_not_sent(make_pool):
-    """If a call may exceed the session budget, every kind of call raises an error with amounts."""
+    """A call that may exceed the session budget raises an error that states the amounts."""
     engine = ScriptedEngine(["a", END])
     pool = make_pool(engine, max_cost="0.03")
     options = {"model": "scripted", "max_tokens": 5}
@@ -173,8 +173,8 @@ def test_under_a_session_budget_an_answer_has_a_maximum(make_pool):
     assert pool.ask("hi", model="scripted").token_cap == 16_384
 
 
-def test_a_call_of_unknown_price_is_refused_under_a_budget(make_pool):
-    """With a budget, a call of unknown price raises an error, unless `allow_unpriced` is set."""
+def test_an_unpriced_call_is_refused_if_there_is_a_budget(make_pool):
+    """With a budget, an unpriced call raises an error, unless `allow_unpriced` is set."""
     engine = Unpriced(["a", END])
     pool = make_pool(engine, max_cost="1")
 

@@ -83,8 +83,8 @@ def test_all_models_are_called_concurrently(project):
     assert [str(reply) for reply in comparison] == ["left", "right"]
 
 
-def test_a_failed_call_has_its_error_at_its_position(project):
-    """The result at the position of a failed call is its error; other calls succeed."""
+def test_an_error_takes_the_place_of_a_failed_call(project):
+    """A failed call is represented by its error in the results; the other calls succeed."""
     engine = ScriptedEngine(["a", RateLimitError("slow down.")])
     with project.pool(engines=[engine]) as pool:
         models = ["nope", "grok", "scripted", "mock"]
@@ -120,9 +120,7 @@ def test_an_error_outside_of_a_stream_affects_no_other_call(project):
     with project.pool(engines=[Faulty()]) as pool:
         faulty, mock = pool.compare("hi", models=["faulty", "mock"])
     assert isinstance(faulty, ProviderError)
-    assert (
-        str(faulty) == "the call to 'faulty' raised ValueError. Call only that model to see where."
-    )
+    assert str(faulty).startswith("the call to 'faulty' raised ValueError. Call that model on its")
     assert str(mock) == "[mock] hi"
 
 
@@ -152,7 +150,7 @@ def test_an_empty_prompt_raises_an_error(project):
 
 
 def test_acompare_has_the_same_result_on_any_event_loop(project):
-    """`acompare` has the same result, on several event loops in sequence."""
+    """`acompare` returns the same results on several event loops, one after another."""
     with project.pool() as pool:
         for _ in range(3):
             comparison = asyncio.run(pool.acompare("hi", models=["mock", "nope"]))

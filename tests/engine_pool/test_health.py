@@ -55,7 +55,7 @@ class WaitingEngine(ScriptedEngine):
 
 
 FAILING_CHECKS = [
-    Case("returns False", "return False", "its own health check failed."),
+    Case("returns False", "return False", "`health_check` returned False."),
     Case("ValueError", "raise ValueError('line one\\nline two')", "ValueError: line one line two."),
     Case("SystemExit", "raise SystemExit(3)", "SystemExit: 3"),
     Case("KeyboardInterrupt", "raise KeyboardInterrupt", "KeyboardInterrupt"),

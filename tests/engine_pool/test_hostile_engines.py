@@ -30,7 +30,7 @@ def test_any_exception_of_an_engine_becomes_a_provider_error(make_scripted_pool)
 
 
 def test_an_engine_that_blocks_delays_no_other_engine(project):
-    """An engine that blocks delays no other, because each has its own event loop and thread."""
+    """A blocking engine does not delay other engines, because each has a thread of its own."""
     release = project.blocking_engine("blocking")
     pool = project.pool()
     caller = threading.Thread(target=lambda: pool.ask("x", model="blocking"))
@@ -64,7 +64,7 @@ def test_a_deadline_applies_to_an_engine_that_blocks(project):
     "exception", [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError()], ids=repr
 )
 def test_an_engine_cannot_stop_its_event_loop(exception):
-    """SystemExit, KeyboardInterrupt and CancelledError in an engine only fail the call."""
+    """SystemExit, KeyboardInterrupt and CancelledError raised in an engine fail only that call."""
 
     class Hostile(ScriptedEngine):
         async def stream(self, request):

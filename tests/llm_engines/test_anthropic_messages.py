@@ -284,7 +284,7 @@ def test_usage_in_the_last_event_overrides_the_first(first, last, expected):
     ],
 )
 def test_finish_reasons_are_mapped_to_common_names(reason, expected):
-    """Finish reasons are mapped to the package's names; a refusal after some text is a reply."""
+    """Finish reasons have the package's names; a refusal after some text is a normal reply."""
     text_event = delta_event(0, "text_delta", text="x")
     assert (
         sum_chunks(
@@ -350,8 +350,8 @@ FAULTS = [
 
 @pytest.mark.parametrize("location", ["status", "stream", "body"])
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.status} {fault.message[:9]}")
-def test_an_error_is_the_same_as_a_status_in_a_stream_and_in_a_body(wire, fault, location):
-    """An error within a 200 response equals that of an error status, and never shows the key."""
+def test_errors_in_200_responses_equal_error_statuses(wire, fault, location):
+    """An error inside a 200 response raises the exception of an error status, without the key."""
     details = {"error_code": fault.detail} if fault.detail else None
     error_object = {"type": fault.code, "message": fault.message, "details": details}
     body = {"type": "error", "error": error_object, "request_id": "req_1"}
@@ -425,7 +425,7 @@ def test_unknown_events_are_ignored():
 
 
 def test_listing_models_uses_no_tokens(wire, sdk, new_version_wire):
-    """The list of models has the SDK's URL and uses no tokens; the health check requests it."""
+    """Models are listed from the SDK's URL without using tokens; the health check does the same."""
     body = {"data": [{"id": "claude-sonnet-5-5", "type": "model"}, {"id": "b"}, {}, 3]}
     for connection in (wire, new_version_wire):
         connection.respond_with(body_script(body))

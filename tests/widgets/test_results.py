@@ -35,8 +35,8 @@ def test_several_inputs_add_a_column():
     assert "input" not in results.dispersion_table([FakeFinishedComparison("x", "a", "a")])
 
 
-def test_win_rate_needs_a_decided_vote():
-    """The ranking shows a win rate only after a decided vote; without votes, there is no table."""
+def test_votes_without_a_good_answer_give_no_win_rate():
+    """A win rate needs a win, a loss or a tie; without votes, there is no table."""
     assert ">75%</td>" in results.ranking_table([ModelScore("a", wins=1, ties=1)])
     assert "%" not in results.ranking_table([ModelScore("a", bad=1)])
     assert results.ranking_table([]) == ""
