@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import json
 import os
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,16 @@ from ..errors import (
     did_you_mean,
 )
 from ..hints import Hint, as_hint
-from ..llm_engines import Chunk, FinishReason, LLMEngine, Message, ModelInfo, Request, Usage
+from ..llm_engines import (
+    Chunk,
+    FinishReason,
+    LLMEngine,
+    Message,
+    ModelInfo,
+    Request,
+    Usage,
+    chat_messages,
+)
 from ..weights import (
     DEFAULT_MODEL,
     MODEL_PATH_VARIABLE,
@@ -165,7 +175,7 @@ class LocalEngine(LLMEngine):
         The weights are loaded first, if necessary.
         """
         host = self._host(self._resolve(request.model or self.model_name).path)
-        return await asyncio.to_thread(host.count_tokens, _turns(request))
+        return await asyncio.to_thread(host.count_tokens, _messages(request))
 
     @override
     def get_cost_per_token(self) -> float:
@@ -237,19 +247,38 @@ def _body(request: Request) -> dict[str, Any]:
     return {
         **{name: value for name, value in optional.items() if value is not None},
         **request.params,
-        "messages": _turns(request),
+        "messages": _messages(request),
         "stream": True,
         "stream_options": {"include_usage": True},
         "return_progress": True,  # events during prompt processing, so that it can be stopped
     }
 
 
-def _turns(request: Request) -> list[dict[str, str]]:
+def _messages(request: Request) -> list[dict[str, Any]]:
+    # A system prompt that is empty counts: without one, the model's template adds its own.
     system = [Message("system", request.system)] if request.system is not None else []
-    return [
-        {"role": turn.role, "content": _replace_surrogates(turn.content)}
-        for turn in (*system, *request.messages)
-    ]
+    messages = (*system, *map(_with_calls_in_text, request.messages))
+    rows = chat_messages(replace(request, system=None, messages=messages))
+    valid: list[dict[str, Any]] = json.loads(
+        _replace_surrogates(json.dumps(rows, ensure_ascii=False))
+    )
+    return valid
+
+
+def _with_calls_in_text(turn: Message) -> Message:
+    """Return a turn with one text, of which its tool calls are part.
+
+    Templates without tools, such as SmolLM2's, would omit them in silence. This is the format of
+    Qwen and Hermes: https://qwen.readthedocs.io/en/latest/framework/function_call.html
+    """
+    if turn.role == "tool":
+        return turn
+    calls = (
+        f'<tool_call>\n{{"name": {json.dumps(call.name)}, "arguments": {call.arguments or "{}"}}}\n'
+        "</tool_call>"
+        for call in turn.tool_calls
+    )
+    return Message(turn.role, "\n".join(filter(None, (turn.content, *calls))))
 
 
 def _replace_surrogates(text: str) -> str:

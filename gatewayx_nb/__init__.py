@@ -69,9 +69,10 @@ if TYPE_CHECKING:
         UsageError,
     )
     from gatewayx_nb.hints import Hint
+    from gatewayx_nb.images import Image
     from gatewayx_nb.llm_engines import LLMEngine
     from gatewayx_nb.magics import load_ipython_extension, unload_ipython_extension
-    from gatewayx_nb.messages import Image, Message, ModelInfo, ToolCall
+    from gatewayx_nb.messages import Message, ModelInfo, ToolCall, ToolResult
     from gatewayx_nb.model_registry import EngineStatus
     from gatewayx_nb.replies import Chunk, RateLimits, Reply, Usage
     from gatewayx_nb.storage import LedgerEntry
@@ -116,6 +117,7 @@ __all__ = [
     "RequestError",
     "Table",
     "ToolCall",
+    "ToolResult",
     "TransportError",
     "TruncatedError",
     "TrustError",
@@ -184,9 +186,10 @@ _MODULES = {
         "UsageError",
     ],
     "hints": ["Hint"],
+    "images": ["Image"],
     "llm_engines": ["LLMEngine"],
     "magics": ["load_ipython_extension", "unload_ipython_extension"],
-    "messages": ["Image", "Message", "ModelInfo", "ToolCall"],
+    "messages": ["Message", "ModelInfo", "ToolCall", "ToolResult"],
     "model_registry": ["EngineStatus"],
     "replies": ["Chunk", "RateLimits", "Reply", "Usage"],
     "storage": ["LedgerEntry"],

@@ -17,10 +17,10 @@ from gatewayx_nb.hints import Hint
 from gatewayx_nb.messages import Message
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from gatewayx_nb.calls import CallOptions, ConversationSlot, PlannedCall, Planner
-    from gatewayx_nb.messages import Prompt, Request
+    from gatewayx_nb.messages import Prompt, Request, ToolCall
     from gatewayx_nb.replies import Reply
 
 
@@ -29,14 +29,19 @@ class ChatTurn:
     """A prompt and its complete reply.
 
     Attributes:
-        prompt: The prompt.
+        messages: The messages of the call, the prompt last.
         reply: The reply.
         cell: Id of the cell, if the front end provides it; running it again replaces the turn.
     """
 
-    prompt: Message
+    messages: tuple[Message, ...]
     reply: Reply
     cell: str | None = None
+
+    @property
+    def prompt(self) -> Message:
+        """The prompt."""
+        return self.messages[-1]
 
 
 class Chat(Caller):
@@ -144,19 +149,21 @@ class ChatSlot:
 
     def join(self, request: Request) -> Request:
         """Return the request with the earlier turns and, if it has none, the system prompt."""
+        turns = self.chat.turns[: self.index]
+        following = [*(turn.messages for turn in turns[1:]), request.messages]
         earlier = [
             message
-            for turn in self.chat.turns[: self.index]
-            for message in (turn.prompt, Message("assistant", turn.reply.text))
+            for turn, next_messages in zip(turns, following, strict=False)
+            for message in (*turn.messages, _answer(turn.reply, next_messages[0]))
         ]
         system = request.system or self.chat.system
         return replace(request, messages=(*earlier, *request.messages), system=system)
 
-    def add_turn(self, prompt: Message, reply: Reply) -> None:
+    def add_turn(self, messages: tuple[Message, ...], reply: Reply) -> None:
         """Add the turn at its position, replacing the turn of the same cell; keep later turns."""
         # Computed now, not when the call began: another call may have added a turn meanwhile.
         index = self.index
-        self.chat.turns[index : index + 1] = [ChatTurn(prompt, reply, self.cell)]
+        self.chat.turns[index : index + 1] = [ChatTurn(messages, reply, self.cell)]
         # The first answer fixes the model: a new default must not change a conversation half-way.
         self.chat.model = self.chat.model or f"{reply.engine}:{reply.model}".rstrip(":")
 
@@ -237,9 +244,25 @@ class ChatStore:
         return iter(self._named.values())
 
 
+def _answer(reply: Reply, following: Message) -> Message:
+    """Return a reply as a message; calls that nothing answers are omitted, as providers require."""
+    calls = reply.tool_calls if following.role == "tool" else ()
+    return Message("assistant", (reply.text, *calls))
+
+
+_HEADINGS = {"user": "You", "assistant": "Assistant", "tool": "Tool", "system": "System"}
+
+
 def _sections(chat: Chat) -> Iterator[str]:
     if chat.system:
         yield f"**System**\n\n{chat.system}"
     for turn in chat.turns:
-        yield f"**You**\n\n{turn.prompt.content}"
-        yield f"**{turn.reply.engine}:{turn.reply.model}**\n\n{turn.reply.text}"
+        for message in turn.messages:
+            yield _section(_HEADINGS[message.role], message.content, message.tool_calls)
+        name = f"{turn.reply.engine}:{turn.reply.model}"
+        yield _section(name, turn.reply.text, turn.reply.tool_calls)
+
+
+def _section(heading: str, text: str, calls: Iterable[ToolCall]) -> str:
+    called = (f"Calls `{call.name}({call.arguments})`" for call in calls)
+    return "\n\n".join([f"**{heading}**", *filter(None, [text]), *called])

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import binascii
 import io
+from base64 import b64decode, b64encode
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast, runtime_checkable
-from urllib.parse import urlsplit
+from typing import Protocol, TypeGuard, cast, runtime_checkable
+from urllib.parse import unquote_to_bytes, urlsplit
+
+from typing_extensions import override
 
 from gatewayx_nb.errors import UsageError
 from gatewayx_nb.hints import Hint
-from gatewayx_nb.messages import Image
 
 LIMIT = 20 * 1024 * 1024
 """Maximum image size in bytes; providers accept 5 MB (Anthropic) to 50 MB (OpenAI) encoded."""
@@ -22,6 +26,39 @@ _SIGNATURES = (
     (b"GIF89a", "image/gif"),
 )
 _SOURCES = "a path, bytes, an https URL, a matplotlib figure or a PIL image"
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image in a prompt: its bytes, or a URL that the provider fetches.
+
+    Attributes:
+        mime: The media type, such as ``image/png``.
+        data: The bytes of the file; empty if ``url`` is set.
+        url: An ``https`` URL that the provider fetches; empty if ``data`` is set.
+        detail: Resolution at which OpenAI's and Cohere's models see it, such as ``"low"``; empty
+            for the model's own.
+    """
+
+    mime: str
+    data: bytes = b""
+    url: str = ""
+    detail: str = ""
+
+    @property
+    def base64(self) -> str:
+        """The bytes, encoded as Base64."""
+        return b64encode(self.data).decode("ascii")
+
+    @property
+    def address(self) -> str:
+        """The ``url``, or a ``data:`` URL of the bytes (RFC 2397)."""
+        return self.url or f"data:{self.mime};base64,{self.base64}"
+
+    @override
+    def __repr__(self) -> str:
+        detail = f", detail={self.detail!r}" if self.detail else ""
+        return f"Image({self.mime!r}, {self.url or f'{len(self.data)} bytes'}{detail})"
 
 
 @runtime_checkable
@@ -52,6 +89,15 @@ class FigurePart(Protocol):
         """The figure that contains it."""
 
 
+ImageSource = Image | Path | bytes | MatplotlibFigure | PILImage | FigurePart
+"""What `load` accepts besides a str, which is a path or a URL."""
+
+
+def is_source(value: object) -> TypeGuard[ImageSource]:
+    """Return whether `load` accepts a value that is not a str."""
+    return isinstance(value, Path | bytes | bytearray | memoryview) or is_drawable(value)
+
+
 def is_drawable(value: object) -> bool:
     """Return whether a value is a figure, axes or an image, as opposed to text or bytes.
 
@@ -75,7 +121,7 @@ def load(source: object) -> Image:
 
     Args:
         source: A path, the bytes of a file, an ``https`` URL (which the provider fetches), a
-            matplotlib figure, a PIL image, or an `Image`.
+            ``data:`` URL, a matplotlib figure, a PIL image, or an `Image`.
 
     Raises:
         UsageError: If it is none of these, not PNG, JPEG, GIF or WebP, or larger than 20 MiB.
@@ -85,9 +131,13 @@ def load(source: object) -> Image:
     # Axes and seaborn grids are drawn with the whole figure that contains them.
     if not _is_image(source) and is_drawable(source):
         source = cast("FigurePart", source).figure
-    # The provider fetches the image; this machine sends no request for it.
-    if isinstance(source, str) and urlsplit(source).scheme in ("http", "https"):
-        return _remote(source)
+    if isinstance(source, str) and ":" in source:
+        scheme = urlsplit(source).scheme
+        # The provider fetches the image; this machine sends no request for it.
+        if scheme in ("http", "https"):
+            return _remote(source)
+        if scheme == "data":
+            source = _decode(source)
     if isinstance(source, (str, Path)):
         return _checked_image(_read(Path(source).expanduser()), str(source))
     if isinstance(source, (bytes, bytearray, memoryview)):
@@ -129,6 +179,21 @@ def _remote(url: str) -> Image:
             hint="Download the image and pass its path.",
         )
     return Image("", url=url)
+
+
+def _decode(url: str) -> bytes:
+    """Return the data of a ``data:`` URL (RFC 2397)."""
+    head, _, data = url.partition(",")
+    raw = unquote_to_bytes(data)
+    if not head.endswith(";base64"):
+        return raw
+    try:
+        return b64decode(raw, validate=True)
+    except binascii.Error:
+        raise UsageError(
+            "the data URL of an image must be valid base64; this one is not.",
+            hint="Pass the image's path instead.",
+        ) from None
 
 
 def _read(path: Path) -> bytes:

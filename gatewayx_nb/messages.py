@@ -1,46 +1,31 @@
-"""The input of a call: messages, images, references to models and the `Request`."""
+"""The input of a call: messages, their parts, references to models and the `Request`."""
 
 from __future__ import annotations
 
-from base64 import b64encode
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from typing_extensions import override
 
+from gatewayx_nb import images
+from gatewayx_nb.errors import UsageError, did_you_mean
+from gatewayx_nb.images import Image
+from gatewayx_nb.text import shorten
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-Role = Literal["system", "user", "assistant"]
+    from gatewayx_nb.images import ImageSource
 
+P = TypeVar("P")
 
-@dataclass(frozen=True, slots=True)
-class Image:
-    """An image in a prompt: its bytes, or a URL that the provider fetches.
+Role = Literal["system", "user", "assistant", "tool"]
 
-    Attributes:
-        mime: The media type, such as ``image/png``.
-        data: The bytes of the file; empty if ``url`` is set.
-        url: An ``https`` URL that the provider fetches; empty if ``data`` is set.
-    """
+ROLES: tuple[Role, ...] = get_args(Role)
 
-    mime: str
-    data: bytes = b""
-    url: str = ""
-
-    @property
-    def base64(self) -> str:
-        """The bytes, encoded as Base64."""
-        return b64encode(self.data).decode("ascii")
-
-    @property
-    def address(self) -> str:
-        """The ``url``, or a ``data:`` URL of the bytes (RFC 2397)."""
-        return self.url or f"data:{self.mime};base64,{self.base64}"
-
-    @override
-    def __repr__(self) -> str:
-        return f"Image({self.mime!r}, {self.url or f'{len(self.data)} bytes'})"
+_MAX_SHOWN_CHARS = 80
+"""Maximum number of characters of an invalid value shown in an error message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,41 +36,227 @@ class ToolCall:
         id: The provider's ID of the call; empty if it sends none.
         name: Name of the function.
         arguments: The arguments, as the JSON text that the model wrote.
+
+    Raises:
+        UsageError: If one of them is not a str.
     """
 
     id: str
     name: str
     arguments: str
 
+    def __post_init__(self) -> None:
+        for name in ("id", "name", "arguments"):
+            value = getattr(self, name)
+            if not isinstance(value, str):
+                raise UsageError(
+                    f"{name} of a tool call must be a str, got {shown(value)}.",
+                    hint="Use `json.dumps` for the arguments." if name == "arguments" else None,
+                )
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, init=False)
+class ToolResult:
+    """What a tool call returned.
+
+    >>> ToolResult("call_1", "12 °C")
+    ToolResult('call_1', '12 °C')
+
+    Args:
+        id: ID of the tool call; if the call has none, ``name`` identifies it.
+        content: The text, or a list of texts and images.
+        name: Name of the function; that of the call if omitted.
+        is_error: Whether the call failed; the content is then the error message.
+
+    Raises:
+        UsageError: If the ID or the content is invalid.
+
+    Attributes:
+        parts: The texts and images, without empty texts.
+    """
+
+    id: str
+    parts: tuple[str | Image, ...]
+    name: str
+    is_error: bool
+
+    def __init__(
+        self,
+        id: str,  # noqa: A002 - as in `ToolCall`
+        content: str | Sequence[str | ImageSource],
+        name: str = "",
+        is_error: bool = False,  # noqa: FBT001, FBT002 - mostly passed by name
+    ) -> None:
+        if not isinstance(id, str) or not isinstance(name, str):
+            raise UsageError(
+                f"id and name of a tool result must be a str, got {shown(id)} and {shown(name)}."
+            )
+        parts = _parts(content)
+        _check_kinds(parts, (str, Image), "a tool result")
+        _set_fields(self, id=id, parts=parts, name=name, is_error=bool(is_error))
+
+    @property
+    def content(self) -> str:
+        """The text; several texts are separated by blank lines."""
+        return "\n\n".join(_of_type(self.parts, str))
+
+    @property
+    def images(self) -> tuple[Image, ...]:
+        """The images."""
+        return _of_type(self.parts, Image)
+
+    @override
+    def __repr__(self) -> str:
+        name = f", name={self.name!r}" if self.name else ""
+        error = ", is_error=True" if self.is_error else ""
+        return f"ToolResult({self.id!r}, {_shown_parts(self.parts)}{name}{error})"
+
+
+Part = str | Image | ToolCall | ToolResult
+"""A part of a message: a text, an image, a tool call or a tool result."""
+
+_KINDS: Mapping[type, str] = {
+    str: "text",
+    Image: "an image",
+    ToolCall: "a tool call",
+    ToolResult: "a tool result",
+}
+
+_ROLE_KINDS: Mapping[Role, tuple[type, ...]] = {
+    "system": (str,),
+    "user": (str, Image),
+    "assistant": (str, Image, ToolCall),
+    "tool": (ToolResult,),
+}
+"""The parts that the messages of each role may have."""
+
+
+@dataclass(frozen=True, slots=True, init=False)
 class Message:
     """One turn of a conversation.
 
+    >>> Message("user", ["What is this?", Image("image/png", url="https://example.com/a.png")])
+    Message('user', ['What is this?', Image('image/png', https://example.com/a.png)])
+
+    Args:
+        role: Who wrote it: ``"user"``, ``"assistant"``, ``"tool"`` (the results of tool calls) or
+            ``"system"``.
+        content: The text, or a list of parts: texts, images (also as bytes, a `Path` or a figure),
+            `ToolCall` and `ToolResult`.
+
+    Raises:
+        UsageError: If the role is unknown, or it cannot have one of the parts.
+
     Attributes:
-        role: Who wrote it.
-        content: The text.
-        images: Images attached to it.
+        parts: The parts, without empty texts.
     """
 
     role: Role
-    content: str
-    images: tuple[Image, ...] = ()
+    parts: tuple[Part, ...]
+
+    def __init__(self, role: Role, content: str | Sequence[Part | ImageSource]) -> None:
+        if role not in ROLES:
+            raise UsageError(
+                f"role must be {_listed(map(repr, ROLES))}, got {shown(role)}."
+                f"{did_you_mean(role, ROLES) if isinstance(role, str) else ''}"
+            )
+        parts = _parts(content)
+        _check_kinds(parts, _ROLE_KINDS[role], f"{'an' if role[0] == 'a' else 'a'} {role} message")
+        _set_fields(self, role=role, parts=parts)
+
+    @property
+    def content(self) -> str:
+        """The text, that of tool results included; several texts are separated by blank lines."""
+        texts = (part.content if isinstance(part, ToolResult) else part for part in self.parts)
+        return "\n\n".join(_of_type(texts, str))
+
+    @property
+    def images(self) -> tuple[Image, ...]:
+        """The images, those in tool results included."""
+        attached = _of_type(self.parts, Image)
+        return attached + tuple(image for result in self.tool_results for image in result.images)
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """The tool calls."""
+        return _of_type(self.parts, ToolCall)
+
+    @property
+    def tool_results(self) -> tuple[ToolResult, ...]:
+        """The tool results."""
+        return _of_type(self.parts, ToolResult)
+
+    @override
+    def __repr__(self) -> str:
+        return f"Message({self.role!r}, {_shown_parts(self.parts)})"
 
 
-def prompt_text(prompt: Prompt) -> str:
-    """Return a prompt as text: of a list of messages, the text of the last one."""
-    if isinstance(prompt, str):
-        return prompt
-    last = prompt[-1] if prompt else ""
-    return last.content if isinstance(last, Message) else str(last)
+def shown(value: object) -> str:
+    """Return the repr of an invalid value for an error message, shortened to one line."""
+    # Only the start of a long text is needed, and its repr would have to be built first.
+    start = value[:_MAX_SHOWN_CHARS] if isinstance(value, str | bytes) else value
+    return shorten(repr(start), _MAX_SHOWN_CHARS)
+
+
+def _parts(content: object) -> tuple[Part, ...]:
+    """Return the parts of a message or a tool result, with every image loaded."""
+    if isinstance(content, str):
+        return (content,) if content else ()
+    if images.is_source(content):
+        return (images.load(content),)
+    if isinstance(content, ToolCall | ToolResult):
+        return (content,)
+    if not isinstance(content, Sequence):
+        raise UsageError(f"content must be a text or a list of parts, got {shown(content)}.")
+    parts = (_part(part, number) for number, part in enumerate(content))
+    return tuple(part for part in parts if part != "")
+
+
+def _part(part: object, number: int) -> Part:
+    if isinstance(part, str | ToolCall | ToolResult):
+        return part
+    if images.is_source(part):
+        return images.load(part)
+    raise UsageError(f"content[{number}] must be {_listed(_KINDS.values())}, got {shown(part)}.")
+
+
+def _check_kinds(parts: tuple[Part, ...], kinds: tuple[type, ...], owner: str) -> None:
+    for part in parts:
+        if not isinstance(part, kinds):
+            hint = None
+            if ToolResult in kinds:
+                hint = 'Use `Message("tool", [ToolResult(call.id, "…")])`.'
+            raise UsageError(
+                f"content of {owner} must be {_listed(_KINDS[kind] for kind in kinds)}, got"
+                f" {_KINDS[type(part)]}.",
+                hint=hint,
+            )
+
+
+def _listed(names: Iterable[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def _of_type(values: Iterable[object], kind: type[P]) -> tuple[P, ...]:
+    return tuple(value for value in values if isinstance(value, kind))
+
+
+def _shown_parts(parts: tuple[object, ...]) -> str:
+    is_text = len(parts) <= 1 and all(isinstance(part, str) for part in parts)
+    return repr(parts[0] if parts else "") if is_text else repr(list(parts))
+
+
+def _set_fields(instance: object, **values: object) -> None:
+    for name, value in values.items():
+        object.__setattr__(instance, name, value)  # the class is frozen
 
 
 if TYPE_CHECKING:
     Messages = Sequence[Message | Mapping[str, Any]]
     """A conversation: `Message` objects, or dicts in OpenAI's format."""
-    Prompt = str | Messages
-    """The prompt of a call: a text, or a conversation whose last message is the prompt."""
+    Prompt = str | Message | Messages
+    """The prompt of a call: a text, a message, or a conversation; its last message is answered."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import json
 import nbformat
 import pytest
 
-from gatewayx_nb import EnginePool
+from gatewayx_nb import EnginePool, Message, ToolCall, ToolResult
 from gatewayx_nb.errors import ProviderError, UnsupportedFeatureError, UsageError
 from gatewayx_nb.llm_engines import Chunk, LLMEngine
 from gatewayx_nb.testing import ScriptedEngine
@@ -193,3 +193,104 @@ def test_an_unknown_chat_raises_an_error_with_the_nearest_name(pool):
         pool.chats.require("storyy")
     pool.chats.drop("story")
     assert list(pool.chats) == []
+
+
+CALLS = (ToolCall("1", "weather", '{"city": "Rome"}'), ToolCall("2", "time", "{}"))
+RESULTS = [
+    {"role": "tool", "tool_call_id": "1", "content": "12 °C"},
+    {"role": "tool", "tool_call_id": "2", "content": "noon"},
+]
+
+
+def test_a_list_of_messages_joins_the_earlier_turns(pool, engine):
+    """All messages of a list become part of the turn, and are sent again by later calls."""
+    chat = pool.chat("scripted")
+    chat.ask("a")
+    chat.ask([Message("user", "b"), Message("assistant", "c"), {"role": "user", "content": "d"}])
+    chat.ask("e")
+
+    assert last_messages(engine) == [
+        "user: a", "assistant: 1", "user: b", "assistant: c", "user: d", "assistant: 2", "user: e",
+    ]  # fmt: skip
+    assert chat.turns[1].prompt == Message("user", "d")
+
+
+def test_results_continue_a_reply_with_tool_calls(pool, engine):
+    """The tool calls of a reply are sent with the results that answer them, whole."""
+    calling = Chunk(finish_reason="tool_calls", tool_calls=CALLS)
+    engine.scripts = [["I look.", calling], ["It is noon.", END]]
+    chat = pool.chat("scripted")
+    chat.ask("Weather?")
+    chat.ask(RESULTS)
+    chat.ask("Thanks")
+
+    sent = engine.requests[-1].messages
+    assert sent[1] == Message("assistant", ["I look.", *CALLS])
+    assert sent[2:4] == (
+        Message("tool", [ToolResult("1", "12 °C", "weather")]),
+        Message("tool", [ToolResult("2", "noon", "time")]),
+    )
+    assert last_messages(engine)[-2:] == ["assistant: It is noon.", "user: Thanks"]
+
+
+def test_calls_that_nothing_answers_are_not_sent(pool, engine):
+    """A text after a reply with tool calls continues with the reply's text alone."""
+    engine.scripts = [["I look.", Chunk(finish_reason="tool_calls", tool_calls=CALLS)], ["1", END]]
+    chat = pool.chat("scripted")
+    chat.ask("Weather?")
+    chat.ask("Never mind")
+
+    assert engine.requests[-1].messages[1] == Message("assistant", "I look.")
+
+
+def test_errors_count_the_messages_of_the_call_alone(pool, engine):
+    """The place in an error is that in the list of the call, not in the whole conversation."""
+    engine.scripts = [[Chunk(finish_reason="tool_calls", tool_calls=CALLS)], ["1", END]]
+    chat = pool.chat("scripted")
+    chat.ask("Weather?")
+    with pytest.raises(
+        UsageError, match=r"messages\[0\] must answer .* without a result are '1', '2'"
+    ):
+        chat.ask([{"role": "tool", "tool_call_id": "3", "content": "x"}])
+    with pytest.raises(UsageError, match=r"messages\[0\] must follow the result of tool call '2'"):
+        chat.ask(RESULTS[:1])
+    assert len(chat) == 1
+
+
+def test_the_system_message_of_a_list_overrides_that_of_the_chat(pool, engine):
+    """A system message in a list is used as `system` would be: for that call only."""
+    chat = pool.chat("scripted", system="Count.")
+    chat.ask([Message("system", "Rhyme."), Message("user", "a")])
+    chat.ask("b")
+
+    assert [request.system for request in engine.requests] == ["Rhyme.", "Count."]
+    assert last_messages(engine) == ["user: a", "assistant: 1", "user: b"]
+
+
+def test_a_conversation_with_tools_replays_from_a_cassette(pool, engine, tmp_path):
+    """The turns of a replayed conversation have the calls and results of the recorded one."""
+    engine.scripts = [[Chunk(finish_reason="tool_calls", tool_calls=CALLS)], ["noon", END]]
+    for mode in ("auto", "replay"):
+        with pool.cassette(tmp_path / "tape.jsonl", mode):
+            chat = pool.chat("scripted")
+            chat.ask("Weather?")
+            assert chat.ask(RESULTS).text == "noon"
+    assert len(engine.requests) == 2
+    assert chat.turns[0].reply.tool_calls == CALLS
+
+
+def test_exported_turns_show_calls_and_results(pool, engine):
+    """Markdown has a heading for each message of a list, and the tool calls."""
+    engine.scripts = [
+        ["I look.", Chunk(finish_reason="tool_calls", tool_calls=CALLS[:1])],
+        ["x", END],
+    ]
+    chat = pool.chat("scripted")
+    chat.ask([Message("user", "Weather?"), Message("system", "Rhyme."), Message("user", "Now!")])
+    chat.ask(RESULTS[:1])
+
+    assert chat.to_markdown() == (
+        "**You**\n\nWeather?\n\n**System**\n\nRhyme.\n\n**You**\n\nNow!\n\n"
+        '**scripted:script**\n\nI look.\n\nCalls `weather({"city": "Rome"})`\n\n'
+        "**Tool**\n\n12 °C\n\n**scripted:script**\n\nx\n"
+    )

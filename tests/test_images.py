@@ -2,12 +2,13 @@ import base64
 import struct
 import zlib
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
 from gatewayx_nb import images
 from gatewayx_nb.errors import UsageError
-from gatewayx_nb.messages import Image
+from gatewayx_nb.images import Image
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"".join(
     struct.pack(">I", len(data))
@@ -51,6 +52,26 @@ def test_an_image_is_loaded_from_a_path_or_bytes(tmp_path, convert):
 
     assert image == Image("image/png", PNG)
     assert base64.b64decode(image.address.removeprefix("data:image/png;base64,")) == PNG
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"data:image/png;base64,{base64.b64encode(PNG).decode()}",
+        f"DATA:;base64,{base64.b64encode(PNG).decode()}",
+        f"data:image/jpeg,{quote(PNG)}",
+    ],
+)
+def test_an_image_is_loaded_from_a_data_url(url):
+    """A data URL is decoded here; its type is that of its bytes."""
+    assert images.load(url) == Image("image/png", PNG)
+
+
+def test_a_damaged_data_url_is_refused_without_its_data():
+    """A data URL that is not base64 raises an error that does not repeat it."""
+    with pytest.raises(UsageError, match="data URL of an image must be valid base64") as caught:
+        images.load("data:image/png;base64,secret!")
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("source", [FakeFigure(), FakePicture()], ids=["figure", "picture"])

@@ -1,11 +1,16 @@
 import asyncio
+import copy
 import json
+import pickle
 from decimal import Decimal
 
 import pytest
 
-from gatewayx_nb.messages import Message, ModelInfo, ModelRef, Request
+from gatewayx_nb.errors import UsageError
+from gatewayx_nb.images import Image
+from gatewayx_nb.messages import Message, ModelInfo, ModelRef, Request, ToolCall, ToolResult
 from gatewayx_nb.replies import Reply
+from tests.test_images import PNG, FakeFigure
 
 
 @pytest.mark.parametrize(
@@ -35,6 +40,87 @@ def test_unset_options_are_not_passed_to_an_engine():
 
     assert request.keywords() == {"temperature": 0.0, "top_p": 0.5}
     assert request.prompt == "hi"
+
+
+CALL = ToolCall("1", "f", "{}")
+PICTURE = Image("", url="https://x/y.png")
+
+
+@pytest.mark.parametrize(
+    ("message", "parts", "content", "images"),
+    [
+        (Message("user", "Hi"), ("Hi",), "Hi", ()),
+        (Message("user", ""), (), "", ()),
+        (Message("user", ["a", "", PICTURE, "b"]), ("a", PICTURE, "b"), "a\n\nb", (PICTURE,)),
+        (Message("user", PICTURE), (PICTURE,), "", (PICTURE,)),
+        (Message("assistant", [CALL]), (CALL,), "", ()),
+        (Message("assistant", CALL), (CALL,), "", ()),
+        (
+            Message("tool", [ToolResult("1", ["x", PICTURE]), ToolResult("2", "y")]),
+            (ToolResult("1", ["x", PICTURE]), ToolResult("2", "y")),
+            "x\n\ny",
+            (PICTURE,),
+        ),
+    ],
+)
+def test_the_parts_of_a_message(message, parts, content, images):
+    """A message has its parts in order; `content` is the text and `images` the images in them."""
+    assert (message.parts, message.content, message.images) == (parts, content, images)
+
+
+def test_images_of_any_source_are_parts(tmp_path):
+    """A path, bytes or a figure among the parts is loaded as an image."""
+    path = tmp_path / "a.png"
+    path.write_bytes(PNG)
+
+    message = Message("user", ["See", path, PNG, FakeFigure()])
+
+    assert message.parts == ("See", *[Image("image/png", PNG)] * 3)
+    assert Message("user", path).images == ToolResult("1", path).images
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Message("usr", "x"), r"role must be 'system', .* got 'usr'\. Did you mean 'user'"),
+        (lambda: Message(3, "x"), "role must be .* got 3"),
+        (lambda: Message("user", None), "content must be a text or a list of parts, got None"),
+        (lambda: Message("user", 3), "content must be a text or a list of parts, got 3"),
+        (lambda: Message("user", ["x", {}]), r"content\[1\] must be text, an image, .* got \{\}"),
+        (lambda: Message("user", [CALL]), "of a user message must be text or an image, got a tool"),
+        (lambda: Message("system", [PICTURE]), "of a system message must be text, got an image"),
+        (lambda: Message("tool", "x"), r"must be a tool result, got text.*ToolResult\(call\.id"),
+        (lambda: Message("assistant", [ToolResult("1", "x")]), "an assistant message must be text"),
+        (lambda: ToolResult("1", [CALL]), "of a tool result must be text or an image, got a tool"),
+        (lambda: ToolCall("1", 2, "{}"), "name of a tool call must be a str, got 2"),
+        (lambda: ToolCall("1", "f", {"a": 1}), r"arguments of a tool call must .*`json\.dumps`"),
+        (lambda: ToolResult(1, "x"), "id and name of a tool result must be a str, got 1"),
+    ],
+)
+def test_an_invalid_message_raises_one_line(make, message):
+    """An unknown role, or a part that the role cannot have, is an error when it is made."""
+    with pytest.raises(UsageError, match=message) as caught:
+        make()
+    assert "\n" not in str(caught.value)
+
+
+def test_the_repr_of_a_message_is_the_code_that_makes_it():
+    """The repr of messages and results without images can be evaluated."""
+    messages = [
+        Message("user", "Hi"),
+        Message("user", ["a", "b"]),
+        Message("assistant", ["a", CALL]),
+        Message("tool", [ToolResult("1", "x"), ToolResult("2", ["a", "b"], "f", is_error=True)]),
+    ]
+    assert eval(repr(messages)) == messages
+
+
+def test_messages_can_be_copied_and_pickled():
+    """Messages are values: they can be hashed, copied and pickled."""
+    message = Message("tool", [ToolResult("1", ["x", PICTURE])])
+
+    assert pickle.loads(pickle.dumps(message)) == copy.deepcopy(message) == message
+    assert len({message, copy.copy(message)}) == 1
 
 
 def test_a_reply_is_displayed_as_text_and_safe_html():

@@ -11,6 +11,7 @@ from gatewayx_nb.calls.options import (
     build_request,
     call_limits,
     check_options,
+    join_conversation,
 )
 from gatewayx_nb.calls.partial_reply import PartialReply, PendingRetry
 from gatewayx_nb.calls.planner import (
@@ -20,6 +21,7 @@ from gatewayx_nb.calls.planner import (
     run_async,
     run_blocking,
 )
+from gatewayx_nb.calls.prompt_messages import prompt_text
 from gatewayx_nb.calls.retry import with_retries
 from gatewayx_nb.calls.streams import AsyncReplyStream, ReplyStream
 from gatewayx_nb.calls.table import Note, Table, TableColumn, text_columns, to_frame
@@ -45,6 +47,8 @@ __all__ = [
     "build_request",
     "call_limits",
     "check_options",
+    "join_conversation",
+    "prompt_text",
     "run_async",
     "run_blocking",
     "select_prompt",

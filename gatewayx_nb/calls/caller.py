@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, get_type_hints, overload
 
 from gatewayx_nb.calls.options import OPTIONS, AskOptions, CallOptions
 from gatewayx_nb.calls.planner import run_async, run_blocking
+from gatewayx_nb.calls.prompt_messages import read_messages
 from gatewayx_nb.calls.streams import AsyncReplyStream, ReplyStream
 from gatewayx_nb.concurrency import forbid_blocking_call
 from gatewayx_nb.errors import UsageError
@@ -85,8 +86,10 @@ def _with_arguments(docstring: str, names: Iterable[str]) -> str:
 def select_prompt(prompt: Prompt | None, messages: Messages | None) -> Prompt:
     """Return the prompt or the messages of a call, exactly one of which must be set.
 
+    Messages are read here, so that the calls of a comparison read their images once.
+
     Raises:
-        UsageError: If both or neither are set.
+        UsageError: If both or neither are set, or a message is invalid.
     """
     if prompt is None and messages is None:
         raise UsageError(
@@ -97,7 +100,8 @@ def select_prompt(prompt: Prompt | None, messages: Messages | None) -> Prompt:
             "`prompt` and `messages` are both set.",
             hint="Pass one of them; the last message is the prompt.",
         )
-    return cast("Prompt", messages if prompt is None else prompt)
+    selected = cast("Prompt", messages if prompt is None else prompt)
+    return selected if isinstance(selected, str) else read_messages(selected)
 
 
 class Caller(ABC):

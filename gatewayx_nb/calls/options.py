@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -18,13 +19,15 @@ from typing import (
 )
 
 from gatewayx_nb import images
+from gatewayx_nb.calls.prompt_messages import link_tool_results, read_messages
 from gatewayx_nb.errors import UsageError, did_you_mean
 from gatewayx_nb.hints import Hint
-from gatewayx_nb.messages import Image, Message, Request
+from gatewayx_nb.messages import Message, Request
 from gatewayx_nb.schema import ResponseSchema
 from gatewayx_nb.text import shorten
 
 if TYPE_CHECKING:
+    from gatewayx_nb.images import Image
     from gatewayx_nb.messages import Prompt
     from gatewayx_nb.replies import Reply
     from gatewayx_nb.secure_config import Limits
@@ -147,7 +150,7 @@ class ConversationSlot(Protocol):
     def join(self, request: Request) -> Request:
         """Return the request with the earlier turns added."""
 
-    def add_turn(self, prompt: Message, reply: Reply) -> None:
+    def add_turn(self, messages: tuple[Message, ...], reply: Reply) -> None:
         """Add the turn to the conversation."""
 
 
@@ -321,7 +324,7 @@ OPTIONS: Mapping[str, Option] = {
 _LIMITS = {"timeout": "timeout", "max_cost": "max_call_cost", "allow_unpriced": "allow_unpriced"}
 """Maps options to the fields of `Limits` that they override."""
 
-_REQUEST_FIELDS = ("system", "temperature", "top_p", "max_tokens", "stop", "seed")
+_REQUEST_FIELDS = ("temperature", "top_p", "max_tokens", "stop", "seed")
 """Options that become fields of the same name in a `Request`."""
 
 
@@ -338,37 +341,69 @@ def check_options(options: CallOptions) -> CallOptions:
 
 
 def build_request(prompt: Prompt, model: str, options: CallOptions, *, streamed: bool) -> Request:
-    """Return the request of a call.
+    """Return the request of a call, without the earlier turns of its conversation.
 
     Args:
-        prompt: The prompt.
+        prompt: The prompt: a text, or a list of messages.
         model: Name of the model; empty for the engine's own.
         options: Normalized options.
         streamed: Whether the caller reads the answer as it arrives.
 
     Raises:
-        UsageError: If the prompt is not a str or is empty.
+        UsageError: If the prompt is invalid, or contradicts the options.
     """
-    # Checked at run time too, because other packages take a list of messages here.
-    if not isinstance(prompt, str):
-        raise UsageError(f"prompt must be a str, got {type(prompt).__name__}.")
-    if not prompt.strip():
-        raise UsageError(
-            "the prompt must not be empty.", hint='For example, `ask("Why is the sky blue?")`.'
-        )
+    messages = read_messages(prompt)
+    # The first messages of the role are the system prompt, which each provider wants elsewhere.
+    turns = tuple(itertools.dropwhile(lambda message: message.role == "system", messages))
+    system = _system_prompt(messages[: len(messages) - len(turns)], options)
     params = {**options.get("params", {})}  # a copy: the caller's dict must keep its entries
     schema = cast("ResponseSchema | None", options.get("schema"))
     pictures = cast("tuple[Image, ...]", options.get("images", ()))
     fields: dict[str, Any] = {name: options[name] for name in _REQUEST_FIELDS if name in options}  # type: ignore[literal-required]
     return Request(
-        messages=(Message("user", prompt, pictures),),
+        messages=_with_images(turns, pictures) if pictures else turns,
         model=model,
+        system=system,
         schema=schema.schema if schema else None,
         drop_unsupported=bool(params.pop("drop_unsupported", False)),
         params=params,
         streamed=streamed,
         **fields,
     )
+
+
+def _system_prompt(messages: Iterable[Message], options: CallOptions) -> str | None:
+    texts = [message.content for message in messages]
+    if not texts:
+        return options.get("system")
+    if options.get("system") is not None:
+        raise UsageError(
+            "`system` is set, and messages[0] is a system message too.",
+            hint="Use one of them.",
+        )
+    return "\n\n".join(filter(None, texts))
+
+
+def _with_images(messages: tuple[Message, ...], pictures: tuple[Image, ...]) -> tuple[Message, ...]:
+    *earlier, last = messages
+    if last.role != "user":
+        raise UsageError(
+            "images must be attached to a user message; the last message has the role"
+            f" {last.role!r}.",
+            hint="Put them into a message of the list.",
+        )
+    return (*earlier, Message("user", (*last.parts, *pictures)))
+
+
+def join_conversation(request: Request, slot: ConversationSlot | None) -> Request:
+    """Return the request with the earlier turns, and with every tool result linked to its call.
+
+    Raises:
+        UsageError: If a tool result belongs to no call, or a call has no result.
+    """
+    joined = slot.join(request) if slot else request
+    earlier = len(joined.messages) - len(request.messages)
+    return replace(joined, messages=link_tool_results(joined.messages, earlier))
 
 
 def call_limits(options: CallOptions, settings: Limits) -> Limits:

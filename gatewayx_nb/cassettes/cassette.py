@@ -122,7 +122,7 @@ class Cassette:
     def warning(self) -> str:
         """Warning if git tracks the cassette and a prompt contains tabular data."""
         messages = (message for entry in self.entries for message in entry.request.messages)
-        has_table = any(_TABLE.search(message.content) for message in messages)
+        has_table = any(_TABLE.search(message.text) for message in messages)
         # In this order, because git has to start a process.
         if not has_table or not tracked_by_git(self.path):
             return ""

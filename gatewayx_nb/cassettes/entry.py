@@ -17,14 +17,15 @@ import msgspec
 from gatewayx_nb.calls import OPTIONS
 from gatewayx_nb.errors import UsageError
 from gatewayx_nb.hints import Hint, as_hint
-from gatewayx_nb.messages import Role, ToolCall
+from gatewayx_nb.images import Image
+from gatewayx_nb.messages import Role, ToolCall, ToolResult
 from gatewayx_nb.replies import Chunk, FinishReason, Reply, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from gatewayx_nb.cassettes.redaction import Redact
-    from gatewayx_nb.messages import Message, Request
+    from gatewayx_nb.messages import Message, Part, Request
 
 _MERGE_INTERVAL = 0.05
 """Chunks that arrive within this many seconds are stored as one.
@@ -51,14 +52,54 @@ class RecordedImage(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     mime: str
     sha256: str = ""
     url: str = ""
+    detail: str = ""
+
+
+class RecordedToolCall(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """A tool call; see `messages.ToolCall`."""
+
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
+class RecordedToolResult(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """The result of a tool call; see `messages.ToolResult`."""
+
+    id: str
+    name: str = ""
+    parts: tuple[RecordedPart, ...] = ()
+    is_error: bool = False
+
+
+class RecordedPart(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """A part of a message; the field that is set names its kind."""
+
+    text: str = ""
+    image: RecordedImage | None = None
+    tool_call: RecordedToolCall | None = None
+    tool_result: RecordedToolResult | None = None
 
 
 class RecordedMessage(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """A message of a request."""
+    """A message of a request.
+
+    Attributes:
+        role: Who wrote it.
+        content: The text, if the message is a text or a text followed by images.
+        images: The images after the text.
+        parts: The parts of any other message, whose ``content`` is empty.
+    """
 
     role: Role
     content: str
     images: tuple[RecordedImage, ...] = ()
+    parts: tuple[RecordedPart, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The text, that of tool results included."""
+        return "\n\n".join(_texts(self.parts)) if self.parts else self.content
 
 
 class RequestBody(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -87,7 +128,7 @@ class RequestBody(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     @property
     def prompt(self) -> str:
         """The text of the last message, or the texts to embed."""
-        return self.messages[-1].content if self.messages else "\n".join(self.texts)
+        return self.messages[-1].text if self.messages else "\n".join(self.texts)
 
     @property
     def digest(self) -> bytes:
@@ -102,14 +143,6 @@ class RecordedChunk(msgspec.Struct, frozen=True, array_like=True, gc=False):
     at: float
     text: str
     reasoning: str = ""
-
-
-class RecordedToolCall(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """A tool call; see `messages.ToolCall`."""
-
-    id: str = ""
-    name: str = ""
-    arguments: str = ""
 
 
 class RecordedReply(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -247,11 +280,7 @@ def entry_of(
         usage={name: count for name, count in usage.items() if count is not None},
         latency=_round(reply.latency),
         time_to_first=None if reply.time_to_first is None else _round(reply.time_to_first),
-        tool_calls=tuple(
-            # The arguments may quote the prompt.
-            RecordedToolCall(call.id, call.name, redact(call.arguments))
-            for call in reply.tool_calls
-        ),
+        tool_calls=tuple(_recorded_call(call, redact) for call in reply.tool_calls),
         **{name: getattr(reply, name) for name in _METADATA},
     )
     return msgspec.structs.replace(entry, chunks=merged, reply=recorded)
@@ -308,13 +337,53 @@ def _refuse(value: object) -> object:
 
 
 def _recorded_message(message: Message, redact: Redact) -> RecordedMessage:
-    images = tuple(
-        RecordedImage(image.mime, url=image.url)
-        if image.url
-        else RecordedImage(image.mime, hashlib.sha256(image.data).hexdigest())
-        for image in message.images
-    )
-    return RecordedMessage(message.role, redact(message.content), images)
+    match message.parts:
+        # The form of every message before there were parts, so that old recordings are found.
+        case [str(text), *images] if all(isinstance(part, Image) for part in images):
+            return RecordedMessage(message.role, redact(text), _recorded_images(images))
+        case images if all(isinstance(part, Image) for part in images):
+            return RecordedMessage(message.role, "", _recorded_images(images))
+        case parts:
+            recorded = tuple(_recorded_part(part, redact) for part in parts)
+            return RecordedMessage(message.role, "", parts=recorded)
+
+
+def _recorded_part(part: Part, redact: Redact) -> RecordedPart:
+    match part:
+        case str():
+            return RecordedPart(text=redact(part))
+        case Image():
+            return RecordedPart(image=_recorded_image(part))
+        case ToolCall():
+            return RecordedPart(tool_call=_recorded_call(part, redact))
+        case ToolResult():
+            parts = tuple(_recorded_part(inner, redact) for inner in part.parts)
+            result = RecordedToolResult(part.id, part.name, parts, part.is_error)
+            return RecordedPart(tool_result=result)
+
+
+def _recorded_call(call: ToolCall, redact: Redact) -> RecordedToolCall:
+    # The arguments may quote the prompt.
+    return RecordedToolCall(call.id, call.name, redact(call.arguments))
+
+
+def _recorded_images(images: Iterable[Part]) -> tuple[RecordedImage, ...]:
+    return tuple(_recorded_image(image) for image in images if isinstance(image, Image))
+
+
+def _recorded_image(image: Image) -> RecordedImage:
+    if image.url:
+        return RecordedImage(image.mime, url=image.url, detail=image.detail)
+    digest = hashlib.sha256(image.data).hexdigest()
+    return RecordedImage(image.mime, digest, detail=image.detail)
+
+
+def _texts(parts: Iterable[RecordedPart]) -> Iterator[str]:
+    for part in parts:
+        if part.text:
+            yield part.text
+        elif part.tool_result:
+            yield from _texts(part.tool_result.parts)
 
 
 def _merge(chunks: Iterable[RecordedChunk]) -> Iterator[RecordedChunk]:

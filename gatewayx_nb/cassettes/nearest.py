@@ -87,10 +87,12 @@ def _message_differences(
         return
     for number, messages in enumerate(zip(recorded, requested, strict=True), start=1):
         name = "prompt" if number == len(requested) else f"message {number}"
-        for part in ("role", "content", "images"):
+        for part in ("role", "text", "images", "parts"):
             texts = [str(getattr(message, part)) for message in messages]
             if texts[0] != texts[1]:
-                yield _text_difference(name if part == "content" else f"{part} of {name}", *texts)
+                yield _text_difference(name if part == "text" else f"{part} of {name}", *texts)
+                if part == "text":  # which is among the parts
+                    break
 
 
 def _text_difference(name: str, recorded: str, requested: str) -> str:

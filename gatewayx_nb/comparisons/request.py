@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gatewayx_nb.calls import CallOptions
-    from gatewayx_nb.messages import Image
+    from gatewayx_nb.images import Image
 
 MAX_REPLIES = 60
 """Maximum number of replies per run; more would not be readable as columns."""

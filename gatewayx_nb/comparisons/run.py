@@ -7,11 +7,10 @@ import contextlib
 import time
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.calls import check_options
+from gatewayx_nb.calls import check_options, prompt_text
 from gatewayx_nb.comparisons.comparison import Comparison, Outcome, unique_labels
 from gatewayx_nb.concurrency import InterruptibleEvent, forbid_blocking_call, interruptible
 from gatewayx_nb.errors import GatewayError, ProviderError, UsageError, with_short_traceback
-from gatewayx_nb.messages import prompt_text
 
 if TYPE_CHECKING:
     import concurrent.futures

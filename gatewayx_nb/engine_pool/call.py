@@ -35,7 +35,9 @@ from gatewayx_nb.llm_engines import (
 )
 
 if TYPE_CHECKING:
-    from gatewayx_nb.calls import ChunkHandler, ConversationSlot
+    from collections.abc import Callable
+
+    from gatewayx_nb.calls import ChunkHandler
     from gatewayx_nb.engine_pool.host import EngineHost
     from gatewayx_nb.engine_pool.preview import CallPreview
     from gatewayx_nb.engine_pool.usage import UsageTracker
@@ -63,7 +65,7 @@ class EngineCall:
         limits: Timeout, concurrency, retries and cost.
         usage: The totals to which the finished call is added.
         schema: Parses the answer, if a schema was requested.
-        slot: The call's position in a conversation, if any.
+        add_turn: Adds the reply to the call's conversation, if any.
 
     Attributes:
         portal: The engine's event loop, on which the call runs.
@@ -80,13 +82,13 @@ class EngineCall:
         usage: UsageTracker,
         *,
         schema: ResponseSchema | None = None,
-        slot: ConversationSlot | None = None,
+        add_turn: Callable[[Reply], object] | None = None,
     ) -> None:
         self.target, self.limits = target, limits
         self.portal, self.timeout = host.portal, limits.timeout + _GRACE
         self.partial = PartialReply(target.name, target.model or "")
         self._host, self._request, self._usage = host, request, usage
-        self._schema, self._slot = schema, slot
+        self._schema, self._add_turn = schema, add_turn
 
     async def run(self, emit: ChunkHandler | None = None) -> Reply:
         """Make the call on its engine's loop, passing each chunk to ``emit``.
@@ -116,8 +118,8 @@ class EngineCall:
         if partial.token_cap == SESSION_REPLY_TOKENS and partial.finish_reason != "length":
             partial.token_cap = None
         reply = self.partial.reply(parsed=parsed)
-        if self._slot:
-            self._slot.add_turn(self._request.messages[-1], reply)
+        if self._add_turn:
+            self._add_turn(reply)
         return reply
 
     async def preview(self) -> CallPreview:
@@ -204,7 +206,8 @@ class EngineCall:
         if request.system and "system" not in engine.features:
             raise self._unsupported_error("system prompts", "system")
         if len(request.messages) > 1 and "history" not in engine.features:
-            raise self._unsupported_error("conversations", "chat")
+            option = "chat" if self._add_turn else "messages"
+            raise self._unsupported_error("conversations", option)
         model = request.model or engine.model_name
         if not model:  # a local server offers only the models that it was started with
             model = next((listed.model for listed in await engine.models()), "")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from gatewayx_nb.calls import PlannedCall, build_request, call_limits
+from gatewayx_nb.calls import PlannedCall, build_request, call_limits, join_conversation
 from gatewayx_nb.engine_pool.call import EngineCall
 from gatewayx_nb.engine_pool.embeddings import embed
 from gatewayx_nb.engine_pool.failover import FINAL_ERRORS, Failover
@@ -83,9 +84,9 @@ class LivePlanner:
         return EngineCall(
             self.runtime.host(target),
             target,
-            slot.join(request) if slot else request,
+            join_conversation(request, slot),
             call_limits(options, self.config.settings.limits),
             self.usage,
             schema=cast("ResponseSchema | None", options.get("schema")),
-            slot=slot,
+            add_turn=partial(slot.add_turn, request.messages) if slot else None,
         )

@@ -26,8 +26,10 @@ def estimate_request_tokens(request: Request) -> int:
 
 
 def texts_of(request: Request) -> list[str]:
-    """Return the system prompt and the text of each message."""
-    return [request.system or "", *(message.content for message in request.messages)]
+    """Return the system prompt, the text of each message and its tool calls."""
+    texts = [request.system or "", *(message.content for message in request.messages)]
+    calls = (call for message in request.messages for call in message.tool_calls)
+    return texts + [f"{call.name}{call.arguments}" for call in calls]
 
 
 def estimate_tokens(texts: Iterable[str]) -> int:

@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from gatewayx_nb.calls import build_request, call_limits, check_options
+from gatewayx_nb.calls import build_request, call_limits, check_options, join_conversation
 from gatewayx_nb.cassettes import (
     Cassette,
     CassetteRequest,
@@ -148,15 +148,12 @@ class CallRouter:
         """Return the call's options and conversation, and the key by which a cassette finds it."""
         slot = self._planner.chats.slot(options.get("chat"))
         request = build_request(prompt, "", options, streamed=streamed)
-        # Only this call's message; the conversation's are added below.
-        (message,) = request.messages
-        if slot:
-            request = slot.join(request)
+        joined = join_conversation(request, slot)
         reference = options.get("model") or (slot.model if slot else None)
         fallback = cast("tuple[str, ...]", options.get("fallback", ()))
-        key = self._cassette_key(reference, body_of(request, fallback, cassette.redact))
-        joined: CallOptions = {**options, "chat": slot} if slot else options
-        return _PreparedCall(key, joined, message, slot)
+        key = self._cassette_key(reference, body_of(joined, fallback, cassette.redact))
+        with_slot: CallOptions = {**options, "chat": slot} if slot else options
+        return _PreparedCall(key, with_slot, request.messages, slot)
 
     def _cassette_key(self, reference: str | None, body: RequestBody) -> CassetteRequest:
         registry = self._planner.registry
@@ -187,16 +184,16 @@ class _PreparedCall:
     Attributes:
         key: The key by which the cassette finds it.
         options: The options, with the conversation's slot.
-        message: The prompt.
+        messages: The messages, without those of the conversation.
         slot: The call's position in a conversation, if any.
     """
 
     key: CassetteRequest
     options: CallOptions
-    message: Message
+    messages: tuple[Message, ...]
     slot: ConversationSlot | None
 
     def add_turn(self, reply: Reply) -> None:
         """Add the turn to its conversation, if the call belongs to one."""
         if self.slot:
-            self.slot.add_turn(self.message, reply)
+            self.slot.add_turn(self.messages, reply)

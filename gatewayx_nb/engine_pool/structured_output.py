@@ -27,10 +27,20 @@ def with_schema_in_prompt(
     instruction = f"Answer with {schema.instructions}"
     if not takes_system:
         *earlier, prompt = request.messages
-        prompt = replace(prompt, content=f"{prompt.content}\n\n{instruction}")
-        return replace(request, messages=(*earlier, prompt), schema=None)
+        return replace(request, messages=(*earlier, *_instruct(prompt, instruction)), schema=None)
     system = f"{request.system}\n\n{instruction}" if request.system else instruction
     return replace(request, system=system, schema=None)
+
+
+def _instruct(prompt: Message, instruction: str) -> tuple[Message, ...]:
+    """Return the prompt with an instruction: below its text, or after the results of tools."""
+    match prompt.parts:
+        case _ if prompt.role != "user":
+            return (prompt, Message("user", instruction))
+        case [str(text), *others] if not any(isinstance(part, str) for part in others):
+            return (Message("user", [f"{text}\n\n{instruction}", *others]),)
+        case parts:
+            return (Message("user", [*parts, instruction]),)
 
 
 async def parse_or_correct(

@@ -17,13 +17,14 @@ from gatewayx_nb.errors import (
     UsageError,
     classify,
 )
+from gatewayx_nb.images import Image
 from gatewayx_nb.llm_engines.anthropic_messages import AnthropicMessagesEngine
 from gatewayx_nb.llm_engines.cohere_chat import CohereChatEngine
 from gatewayx_nb.llm_engines.engine import FEATURES, SAMPLING, LLMEngine
 from gatewayx_nb.llm_engines.gemini import GeminiEngine
 from gatewayx_nb.llm_engines.http import Dialect, HTTPEngine, Parser
 from gatewayx_nb.llm_engines.keywords import check_keywords
-from gatewayx_nb.llm_engines.openai_chat import OpenAICompatibleEngine
+from gatewayx_nb.llm_engines.openai_chat import OpenAICompatibleEngine, chat_messages
 from gatewayx_nb.llm_engines.openai_responses import OpenAIResponsesEngine
 from gatewayx_nb.llm_engines.unsupported_params import (
     RejectedParameterError,
@@ -32,7 +33,7 @@ from gatewayx_nb.llm_engines.unsupported_params import (
     takes,
     without_param,
 )
-from gatewayx_nb.messages import Image, Message, ModelInfo, Request, ToolCall
+from gatewayx_nb.messages import Message, ModelInfo, Part, Request, ToolCall, ToolResult
 from gatewayx_nb.replies import Chunk, FinishReason, Reply, Usage
 from gatewayx_nb.secure_config import Secret
 
@@ -60,6 +61,7 @@ __all__ = [
     "OpenAICompatibleEngine",
     "OpenAIResponsesEngine",
     "Parser",
+    "Part",
     "ProviderError",
     "QuotaError",
     "RateLimitError",
@@ -68,11 +70,13 @@ __all__ = [
     "Request",
     "Secret",
     "ToolCall",
+    "ToolResult",
     "TransportError",
     "TruncatedError",
     "UnsupportedFeatureError",
     "Usage",
     "UsageError",
+    "chat_messages",
     "check_keywords",
     "check_supported",
     "classify",

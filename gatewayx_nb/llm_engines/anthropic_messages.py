@@ -6,23 +6,28 @@ https://platform.claude.com/docs/en/build-with-claude/streaming
 
 from __future__ import annotations
 
+import itertools
 import json
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from typing_extensions import override
 
+from gatewayx_nb.images import Image
 from gatewayx_nb.llm_engines import json_body
 from gatewayx_nb.llm_engines.http import HTTPEngine, system_prompt
 from gatewayx_nb.llm_engines.json_body import as_dict, as_dicts, as_int, as_str
+from gatewayx_nb.llm_engines.message_parts import arguments_of, check_images, content_of
 from gatewayx_nb.llm_engines.tool_calls import ToolCallAssembler
+from gatewayx_nb.messages import ToolCall, ToolResult
 from gatewayx_nb.replies import Chunk, FinishReason, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from gatewayx_nb.llm_engines.http import Parser
     from gatewayx_nb.llm_engines.provider_errors import ProviderErrors
-    from gatewayx_nb.messages import Image, Message, Request
+    from gatewayx_nb.messages import Message, Part, Request
 
 VERSION = "2023-06-01"
 """The API version; version 2026-10-21 does not accept sampling parameters."""
@@ -83,10 +88,11 @@ class AnthropicMessagesEngine(HTTPEngine):
 
     @override
     def payload(self, request: Request) -> dict[str, Any]:
+        check_images(request, "the Messages API", "user", "tool")
         payload = {
             "model": request.model,
             "max_tokens": request.max_tokens or DEFAULT_MAX_TOKENS,
-            "messages": [_turn(turn) for turn in request.messages if turn.role != "system"],
+            "messages": list(_turns(request.messages)),
         }
         optional = {
             "system": system_prompt(request),
@@ -209,12 +215,51 @@ def _output_config(request: Request) -> dict[str, Any] | None:
     return {"format": {"type": "json_schema", "schema": dict(request.schema)}}
 
 
-def _turn(message: Message) -> dict[str, Any]:
-    if not message.images:
-        return {"role": message.role, "content": message.content}
-    text = [{"type": "text", "text": message.content}] if message.content else []
-    # Images first, as recommended: https://platform.claude.com/docs/en/build-with-claude/vision
-    return {"role": message.role, "content": [*map(_image, message.images), *text]}
+def _turns(messages: Iterable[Message]) -> Iterator[dict[str, Any]]:
+    """Yield the messages, with adjacent ones of a role as one.
+
+    The results of all calls must be in one message, before any text. Empty messages are rejected:
+    https://platform.claude.com/docs/en/agents-and-tools/tool-use/handle-tool-calls
+    """
+    rows = ((_role(message), _blocks(message)) for message in messages if message.role != "system")
+    for role, group in itertools.groupby(filter(itemgetter(1), rows), key=itemgetter(0)):
+        match [block for _, blocks in group for block in blocks]:
+            case [{"type": "text", "text": text}]:
+                yield {"role": role, "content": text}
+            case content:
+                yield {"role": role, "content": content}
+
+
+def _role(message: Message) -> str:
+    return "assistant" if message.role == "assistant" else "user"
+
+
+def _blocks(message: Message) -> list[dict[str, Any]]:
+    match message.parts:
+        # Images first, as recommended: https://platform.claude.com/docs/en/build-with-claude/vision
+        case [str(text), *others] if all(isinstance(part, Image) for part in others):
+            return list(map(_block, filter(_says_something, (*others, text))))
+        case parts:
+            return list(map(_block, filter(_says_something, parts)))
+
+
+def _says_something(part: Part) -> bool:
+    return not isinstance(part, str) or bool(part.strip())  # blank texts are rejected
+
+
+def _block(part: Part) -> dict[str, Any]:
+    match part:
+        case str():
+            return {"type": "text", "text": part}
+        case Image():
+            return _image(part)
+        case ToolCall():
+            fields = {"id": part.id, "name": part.name, "input": arguments_of(part)}
+            return {"type": "tool_use", **fields}
+        case ToolResult():
+            content = content_of(filter(_says_something, part.parts), _block)
+            failed = {"is_error": True} if part.is_error else {}
+            return {"type": "tool_result", "tool_use_id": part.id, "content": content, **failed}
 
 
 def _image(image: Image) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing_extensions import override
 from gatewayx_nb.llm_engines import embedding_request, json_body
 from gatewayx_nb.llm_engines.http import HTTPEngine
 from gatewayx_nb.llm_engines.json_body import as_dict, as_dicts, as_int, as_list, as_str
+from gatewayx_nb.llm_engines.message_parts import check_images
 from gatewayx_nb.llm_engines.openai_chat import chat_messages
 from gatewayx_nb.llm_engines.tool_calls import ToolCallAssembler
 from gatewayx_nb.replies import Chunk, FinishReason, Usage
@@ -47,10 +48,11 @@ class CohereChatEngine(HTTPEngine):
 
     @override
     def payload(self, request: Request) -> dict[str, Any]:
+        check_images(request, "Cohere's Chat API", "user", has_detail=True)
         payload = {
             "model": request.model,
             # Version 2 of the API has the roles and content parts of Chat Completions.
-            "messages": chat_messages(request),
+            "messages": list(map(_with_plan, chat_messages(request))),
             "stream": request.streamed,
         }
         optional = {
@@ -181,6 +183,19 @@ def _plan_chunks(message: dict[str, Any]) -> Iterator[Chunk]:
     """Yield the model's plan before tool calls as reasoning."""
     if plan := as_str(message.get("tool_plan")):
         yield Chunk(reasoning=plan)
+
+
+def _with_plan(message: dict[str, Any]) -> dict[str, Any]:
+    """Return a message in which the text before tool calls is the model's plan.
+
+    https://docs.cohere.com/docs/tool-use-overview
+    """
+    if "tool_calls" not in message:
+        return message
+    content = message["content"] or ""
+    texts = [content] if isinstance(content, str) else [part["text"] for part in content]
+    plan = {"tool_plan": "\n\n".join(texts)} if any(texts) else {}
+    return {"role": message["role"], "tool_calls": message["tool_calls"], **plan}
 
 
 def _response_format(request: Request) -> dict[str, Any] | None:

@@ -77,9 +77,9 @@ class LLMEngine:
 
         Args:
             prompt: The last message of the conversation.
-            **kwargs: The options that the caller set: ``system``, ``messages`` (if there are
-                several), ``temperature``, ``top_p``, ``max_tokens``, ``stop``, ``seed``, ``schema``
-                and the entries of ``params``.
+            **kwargs: The options that the caller set: ``system``, ``messages`` (a list of
+                `Message`, if there are several, or images), ``temperature``, ``top_p``,
+                ``max_tokens``, ``stop``, ``seed``, ``schema`` and the entries of ``params``.
         """
         messages = kwargs.pop("messages", None) or [Message("user", prompt)]
         request_fields = {

@@ -5,16 +5,19 @@ Source: https://ai.google.dev/api/generate-content
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote
 
 from typing_extensions import override
 
+from gatewayx_nb.images import Image
 from gatewayx_nb.llm_engines import embedding_request, json_body
 from gatewayx_nb.llm_engines.http import HTTPEngine, system_prompt
 from gatewayx_nb.llm_engines.json_body import as_dict, as_dicts, as_int, as_str
-from gatewayx_nb.messages import Image, Message, ToolCall
+from gatewayx_nb.llm_engines.message_parts import arguments_of, check_images
+from gatewayx_nb.messages import ToolCall, ToolResult
 from gatewayx_nb.replies import Chunk, FinishReason, Usage
 
 if TYPE_CHECKING:
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.llm_engines.http import Parser
     from gatewayx_nb.llm_engines.provider_errors import ProviderErrors
-    from gatewayx_nb.messages import Request
+    from gatewayx_nb.messages import Message, Request
 
 _FINISH_REASONS: dict[str, FinishReason] = {
     "STOP": "stop",
@@ -37,6 +40,12 @@ _FINISH_REASONS: dict[str, FinishReason] = {
     "IMAGE_PROHIBITED_CONTENT": "content_filter",
     "IMAGE_RECITATION": "content_filter",
 }
+_NO_SIGNATURE = "skip_thought_signature_validator"
+"""Stands for the signature of a call, without which Gemini 3 and later reject it.
+
+https://ai.google.dev/gemini-api/docs/thought-signatures
+"""
+
 _NO_REASON = frozenset({"", "FINISH_REASON_UNSPECIFIED"})
 
 
@@ -69,14 +78,14 @@ class GeminiEngine(HTTPEngine):
 
     @override
     def payload(self, request: Request) -> dict[str, Any]:
-        turns = [turn for turn in request.messages if turn.role != "system"]
+        check_images(request, "generateContent", "user", "assistant", "tool")
         system = system_prompt(request)  # contents have only the roles "user" and "model"
         settings = {name: value for name, value in _settings(request).items() if value is not None}
         optional = {
             "systemInstruction": _text_content("user", system) if system else None,
             "generationConfig": settings or None,
         }
-        payload = {"contents": list(map(_content, turns))}
+        payload = {"contents": list(_contents(request.messages))}
         return json_body.with_options(payload, optional, request.params)
 
     @override
@@ -218,10 +227,41 @@ def _settings(request: Request) -> dict[str, Any]:
     }
 
 
-def _content(turn: Message) -> dict[str, Any]:
-    content = _text_content("model" if turn.role == "assistant" else "user", turn.content)
-    content["parts"] += [_image_part(image) for image in turn.images]
-    return content
+def _contents(messages: Iterable[Message]) -> Iterator[dict[str, Any]]:
+    """Yield the turns, with the results of all calls in one; empty turns are rejected.
+
+    Other parts must not be in it: Gemini would read a text there as its own.
+    """
+    turns = (turn for turn in messages if turn.role != "system" and turn.parts)
+    for role, group in itertools.groupby(turns, key=lambda turn: turn.role):
+        contents = [list(_turn_parts(turn)) for turn in group]
+        if role == "tool":
+            contents = [list(itertools.chain.from_iterable(contents))]
+        for parts in contents:
+            yield {"role": "model" if role == "assistant" else "user", "parts": parts}
+
+
+def _turn_parts(turn: Message) -> Iterator[dict[str, Any]]:
+    signature = {"thoughtSignature": _NO_SIGNATURE}
+    for part in turn.parts:
+        match part:
+            case str():
+                yield {"text": part}
+            case Image():
+                yield _image_part(part)
+            case ToolCall():
+                fields = {"id": part.id, "name": part.name, "args": arguments_of(part)}
+                yield {"functionCall": fields} | signature
+                signature = {}  # only the first call of a turn has one
+            case ToolResult():
+                yield {"functionResponse": _function_response(part)}
+
+
+def _function_response(result: ToolResult) -> dict[str, Any]:
+    response = {"error" if result.is_error else "output": result.content}
+    images = list(map(_image_part, result.images))
+    fields = {"id": result.id, "name": result.name, "response": response}
+    return fields | ({"parts": images} if images else {})
 
 
 def _text_content(role: str, text: str) -> dict[str, Any]:

@@ -13,15 +13,17 @@ from typing_extensions import override
 from gatewayx_nb.llm_engines import embedding_request, json_body
 from gatewayx_nb.llm_engines.http import HTTPEngine
 from gatewayx_nb.llm_engines.json_body import as_dict, as_dicts, as_int, as_str
+from gatewayx_nb.llm_engines.message_parts import check_images, content_of, result_parts
 from gatewayx_nb.llm_engines.tool_calls import ToolCallAssembler
 from gatewayx_nb.replies import Chunk, FinishReason, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from gatewayx_nb.images import Image
     from gatewayx_nb.llm_engines.http import Parser
     from gatewayx_nb.llm_engines.provider_errors import ProviderErrors
-    from gatewayx_nb.messages import Message, Request
+    from gatewayx_nb.messages import Message, Request, ToolCall
 
 _FINISH_REASONS: dict[str, FinishReason] = {
     "stop": "stop",
@@ -51,6 +53,7 @@ class OpenAICompatibleEngine(HTTPEngine):
 
     @override
     def payload(self, request: Request) -> dict[str, Any]:
+        check_images(request, "Chat Completions", "user", has_detail=True)
         payload = {
             "model": request.model,
             "messages": chat_messages(request),
@@ -184,15 +187,37 @@ def usage_of(usage: dict[str, Any]) -> Usage:
 def chat_messages(request: Request) -> list[dict[str, Any]]:
     """Return the messages of a request, starting with the system prompt."""
     system = [{"role": "system", "content": request.system}] if request.system else []
-    return [*system, *({"role": turn.role, "content": _content(turn)} for turn in request.messages)]
+    return [*system, *(row for turn in request.messages for row in _rows(turn))]
 
 
-def _content(turn: Message) -> str | list[dict[str, Any]]:
-    if not turn.images:
-        return turn.content
-    text = [{"type": "text", "text": turn.content}] if turn.content else []
-    images = [{"type": "image_url", "image_url": {"url": image.address}} for image in turn.images]
-    return [*text, *images]
+def _rows(turn: Message) -> list[dict[str, Any]]:
+    """Return a turn as messages: one for each tool result, otherwise one."""
+    if turn.role == "tool":
+        return [
+            {
+                "role": "tool",
+                "tool_call_id": result.id,
+                "content": content_of(result_parts(result), _part),
+            }
+            for result in turn.tool_results
+        ]
+    content = content_of(turn.parts, _part)
+    if not turn.tool_calls:
+        return [{"role": turn.role, "content": content}]
+    calls = list(map(_tool_call, turn.tool_calls))
+    return [{"role": turn.role, "content": content or None, "tool_calls": calls}]
+
+
+def _part(part: str | Image) -> dict[str, Any]:
+    if isinstance(part, str):
+        return {"type": "text", "text": part}
+    detail = {"detail": part.detail} if part.detail else {}
+    return {"type": "image_url", "image_url": {"url": part.address, **detail}}
+
+
+def _tool_call(call: ToolCall) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": call.arguments}
+    return {"id": call.id, "type": "function", "function": function}
 
 
 def _part_chunks(parts: list[Any]) -> Iterator[Chunk]:

@@ -13,6 +13,7 @@ from gatewayx_nb.errors import ConfigError
 from gatewayx_nb.llm_engines import json_body
 from gatewayx_nb.llm_engines.http import Dialect
 from gatewayx_nb.llm_engines.json_body import as_dict, as_dicts, as_str
+from gatewayx_nb.llm_engines.message_parts import check_images, content_of, result_parts
 from gatewayx_nb.llm_engines.openai_chat import OpenAICompatibleEngine, usage_of
 from gatewayx_nb.messages import Message, ToolCall
 from gatewayx_nb.replies import Chunk, FinishReason, Usage
@@ -20,6 +21,7 @@ from gatewayx_nb.replies import Chunk, FinishReason, Usage
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gatewayx_nb.images import Image
     from gatewayx_nb.llm_engines.http import Parser
     from gatewayx_nb.llm_engines.provider_errors import ProviderErrors
     from gatewayx_nb.messages import Request
@@ -79,9 +81,10 @@ class ResponsesDialect(Dialect):
 
     @override
     def payload(self, request: Request) -> dict[str, Any]:
+        check_images(request, "the Responses API", "user", "tool", has_detail=True)
         payload = {
             "model": request.model,
-            "input": [{"role": turn.role, "content": _content(turn)} for turn in request.messages],
+            "input": [item for turn in request.messages for item in _items(turn)],
             "store": False,  # OpenAI keeps responses for 30 days by default
             "stream": request.streamed,
         }
@@ -214,12 +217,28 @@ def _usage(usage: dict[str, Any]) -> Usage:
     return usage_of({chat: usage.get(name) for name, chat in chat_names.items()})
 
 
-def _content(turn: Message) -> str | list[dict[str, Any]]:
-    if not turn.images:
-        return turn.content
-    text = [{"type": "input_text", "text": turn.content}] if turn.content else []
-    kind = {"type": "input_image", "detail": "auto"}
-    return [*text, *(kind | {"image_url": image.address} for image in turn.images)]
+def _items(turn: Message) -> Iterator[dict[str, Any]]:
+    """Yield a turn as input items: its text and images, then its tool calls or results."""
+    for result in turn.tool_results:
+        output = content_of(result_parts(result), _input_part)
+        yield {"type": "function_call_output", "call_id": result.id, "output": output}
+    if turn.role != "tool":
+        content = content_of(turn.parts, _output_part if turn.role == "assistant" else _input_part)
+        if content or not turn.tool_calls:
+            yield {"role": turn.role, "content": content}
+    for call in turn.tool_calls:
+        fields = {"call_id": call.id, "name": call.name, "arguments": call.arguments}
+        yield {"type": "function_call", **fields}
+
+
+def _input_part(part: str | Image) -> dict[str, Any]:
+    if isinstance(part, str):
+        return {"type": "input_text", "text": part}
+    return {"type": "input_image", "detail": part.detail or "auto", "image_url": part.address}
+
+
+def _output_part(text: str | Image) -> dict[str, Any]:
+    return {"type": "output_text", "text": text}
 
 
 def _text_format(request: Request) -> dict[str, Any] | None:

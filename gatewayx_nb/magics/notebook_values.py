@@ -15,7 +15,7 @@ from gatewayx_nb.secure_config import Secret
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gatewayx_nb.messages import Image
+    from gatewayx_nb.images import Image
 
 _FORBIDDEN = (Secret,)
 

@@ -15,7 +15,7 @@ from gatewayx_nb.prompts.source_code import source_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gatewayx_nb.messages import Image
+    from gatewayx_nb.images import Image
 
 ROWS = 20
 """Default maximum number of table rows in a prompt."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from gatewayx_nb.calls import CallOptions
-    from gatewayx_nb.messages import Image
+    from gatewayx_nb.images import Image
 
 _WIDE = {"width": "auto"}
 _NARROW = {"max_width": "calc(100% - 4px)"}  # minus its margins

@@ -1,6 +1,7 @@
 """Cassette entries: encoding and decoding of a line, and digests of requests."""
 
 import json
+from dataclasses import replace
 from hashlib import sha256
 
 import pytest
@@ -8,11 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatewayx_nb.calls import OPTIONS
-from gatewayx_nb.cassettes import RecordedChunk, RequestBody, body_of, entry_of
+from gatewayx_nb.cassettes import CassetteEntry, RecordedChunk, RequestBody, body_of, entry_of
 from gatewayx_nb.cassettes.entry import decode, encode
+from gatewayx_nb.cassettes.nearest import describe_differences
 from gatewayx_nb.errors import UsageError
-from gatewayx_nb.messages import Image, Message, Request, ToolCall
+from gatewayx_nb.images import Image
+from gatewayx_nb.messages import Message, Request, ToolCall, ToolResult
 from gatewayx_nb.replies import Reply, Usage
+
+IMAGE = Image("", url="https://x/y.png")
 
 TEXT = st.text(st.characters(codec=None), max_size=40)  # includes lone surrogates and NUL
 VALUE = st.recursive(
@@ -20,11 +25,19 @@ VALUE = st.recursive(
     lambda values: st.lists(values, max_size=3) | st.dictionaries(TEXT, values, max_size=3),
     max_leaves=6,
 )
+IMAGES = st.builds(Image, st.just("image/png"), st.binary()) | st.builds(
+    Image, st.just(""), url=TEXT.filter(bool), detail=st.sampled_from(["", "low"])
+)
+CALLS = st.builds(ToolCall, TEXT, TEXT, TEXT)
+RESULTS = st.builds(ToolResult, TEXT, st.lists(TEXT | IMAGES, max_size=3), TEXT, st.booleans())
+MESSAGES = (
+    st.builds(Message, st.just("user"), TEXT | st.lists(TEXT | IMAGES, max_size=3))
+    | st.builds(Message, st.just("assistant"), st.lists(TEXT | CALLS, max_size=3))
+    | st.builds(Message, st.just("tool"), st.lists(RESULTS, max_size=2))
+)
 REQUESTS = st.builds(
     Request,
-    messages=st.lists(
-        st.builds(Message, st.sampled_from(["user", "assistant"]), TEXT), min_size=1, max_size=3
-    ).map(tuple),
+    messages=st.lists(MESSAGES, min_size=1, max_size=3).map(tuple),
     model=st.just(""),
     system=st.none() | TEXT,
     temperature=st.none() | st.floats(0, 2) | st.integers(0, 2),
@@ -79,8 +92,8 @@ def test_decoding_an_encoded_entry_returns_it_unchanged(request, answer, chunks)
         (make_request(system=""), make_request(), False),
         (Request((Message("user", "Hi "),), ""), make_request(), False),
         (
-            Request((Message("user", "Hi", (Image("image/png", b"1"),)),), ""),
-            Request((Message("user", "Hi", (Image("image/png", b"2"),)),), ""),
+            Request((Message("user", ["Hi", Image("image/png", b"1")]),), ""),
+            Request((Message("user", ["Hi", Image("image/png", b"2")]),), ""),
             False,
         ),
     ],
@@ -94,7 +107,7 @@ def test_an_image_is_stored_as_its_digest():
     """A cassette stores the digest of an image and none of its bytes."""
     image = Image("image/png", b"\x89PNG secret")
     entry = entry_of(
-        make_body(Request((Message("user", "Hi", (image,)),), "")),
+        make_body(Request((Message("user", ["Hi", image]),), "")),
         {"recorded": "", "engine": "e", "model": ""},
         Reply("x", "e", "m"),
         [],
@@ -103,6 +116,80 @@ def test_an_image_is_stored_as_its_digest():
     (stored_image,) = json.loads(encode(entry))["request"]["messages"][0]["images"]
 
     assert stored_image == {"mime": "image/png", "sha256": sha256(image.data).hexdigest()}
+
+
+@pytest.mark.parametrize(
+    ("message", "recorded"),
+    [
+        (Message("user", "Hi"), {"role": "user", "content": "Hi"}),
+        (Message("assistant", ""), {"role": "assistant", "content": ""}),
+        (
+            Message("user", ["Hi", IMAGE]),
+            {"role": "user", "content": "Hi", "images": [{"mime": "", "url": "https://x/y.png"}]},
+        ),
+        (
+            Message("user", IMAGE),
+            {"role": "user", "content": "", "images": [{"mime": "", "url": "https://x/y.png"}]},
+        ),
+    ],
+)
+def test_messages_without_new_parts_are_recorded_as_before(message, recorded):
+    """A text with or without images has the form of older cassettes, so their calls are found."""
+    entry = CassetteEntry("", "e", "", make_body(Request((message,), "")))
+    assert json.loads(encode(entry))["request"] == {"messages": [recorded]}
+
+
+def test_every_part_is_recorded_and_redacted():
+    """Texts, arguments and results are recorded in order, with private values removed."""
+    messages = (
+        Message("user", ["a secret", IMAGE, "b"]),
+        Message("assistant", ["a secret", ToolCall("1", "f", '"secret"')]),
+        Message("tool", [ToolResult("1", ["a secret", IMAGE], "f", is_error=True)]),
+    )
+    body = body_of(Request(messages, ""), (), lambda text: text.replace("secret", "***"))
+    image = {"image": {"mime": "", "url": "https://x/y.png"}}
+    result = {"id": "1", "name": "f", "parts": [{"text": "a ***"}, image], "is_error": True}
+
+    assert json.loads(encode(CassetteEntry("", "e", "", body)))["request"]["messages"] == [
+        {"role": "user", "content": "", "parts": [{"text": "a ***"}, image, {"text": "b"}]},
+        {
+            "role": "assistant",
+            "content": "",
+            "parts": [
+                {"text": "a ***"},
+                {"tool_call": {"id": "1", "name": "f", "arguments": '"***"'}},
+            ],
+        },
+        {"role": "tool", "content": "", "parts": [{"tool_result": result}]},
+    ]
+    assert body.prompt == "a ***"
+    assert [message.text for message in body.messages] == ["a ***\n\nb", "a ***", "a ***"]
+
+
+PARTS_CHANGED = [
+    (Message("user", ["a", "b"]), Message("user", "a\n\nb")),
+    (Message("user", ["a", IMAGE, "b"]), Message("user", ["a", "b", IMAGE])),
+    (Message("user", IMAGE), Message("user", replace(IMAGE, detail="low"))),
+    (Message("tool", [ToolResult("1", "x")]), Message("tool", [ToolResult("2", "x")])),
+    (
+        Message("tool", [ToolResult("1", "x")]),
+        Message("tool", [ToolResult("1", "x", is_error=True)]),
+    ),
+    (
+        Message("assistant", [ToolCall("1", "f", "{}")]),
+        Message("assistant", [ToolCall("1", "f", '{"a": 1}')]),
+    ),
+]
+
+
+@pytest.mark.parametrize(("first", "second"), PARTS_CHANGED)
+def test_messages_with_other_parts_are_other_calls(first, second):
+    """A different part makes a different call, and the difference is described."""
+    bodies = [make_body(Request((message,), "")) for message in (first, second)]
+    entry = CassetteEntry("", "e", "", bodies[0])
+
+    assert bodies[0].digest != bodies[1].digest
+    assert describe_differences(entry, "e", "", bodies[1]).startswith("its ")
 
 
 def test_chunks_that_arrive_together_are_stored_as_one():

@@ -16,7 +16,7 @@ from gatewayx_nb.comparisons import (
 from gatewayx_nb.comparisons.export import to_code
 from gatewayx_nb.comparisons.history import ComparisonHistory
 from gatewayx_nb.errors import ConfigError, UsageError
-from gatewayx_nb.messages import Image
+from gatewayx_nb.images import Image
 from gatewayx_nb.replies import Reply
 
 CASES = {

@@ -8,7 +8,7 @@ import pytest
 from gatewayx_nb.engine_pool import EnginePool
 from gatewayx_nb.engine_pool.rate_limits import RateLimiter, estimate_request_tokens
 from gatewayx_nb.errors import ConfigError, DeadlineError
-from gatewayx_nb.messages import Message, Request
+from gatewayx_nb.messages import Message, Request, ToolCall, ToolResult
 from gatewayx_nb.secure_config import Rates
 
 
@@ -87,6 +87,14 @@ def test_the_estimate_of_a_request_includes_its_answer():
     request = Request((Message("user", "x" * 10),), "m", system="y" * 6, max_tokens=7)
 
     assert estimate_request_tokens(request) == 4 + 7
+
+
+def test_the_estimate_of_a_request_includes_tool_calls_and_results():
+    """The arguments of tool calls and the texts of their results are tokens of the input."""
+    call, result = ToolCall("1", "f", "x" * 19), ToolResult("1", "y" * 20)
+    request = Request((Message("assistant", [call]), Message("tool", [result])), "m")
+
+    assert estimate_request_tokens(request) == 10
 
 
 def test_a_changed_rate_limit_applies_to_the_next_call(project):

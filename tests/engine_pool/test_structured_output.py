@@ -7,7 +7,8 @@ import pytest
 from gatewayx_nb.calls import PartialReply
 from gatewayx_nb.engine_pool.structured_output import parse_or_correct, with_schema_in_prompt
 from gatewayx_nb.errors import ProviderError, TruncatedError
-from gatewayx_nb.messages import Message, Request
+from gatewayx_nb.images import Image
+from gatewayx_nb.messages import Message, Request, ToolResult
 from gatewayx_nb.replies import Chunk, Usage
 from gatewayx_nb.schema import ResponseSchema
 
@@ -51,6 +52,31 @@ def test_instructions_for_a_schema_follow_the_system_prompt(system, start):
     assert request.system.startswith(start)
     assert '"title": "CITY"' in request.system
     assert (request.schema, request.messages) == (None, REQUEST.messages)
+
+
+IMAGE = Image("", url="https://x/y.png")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "roles", "parts"),
+    [
+        (Message("user", "Where?"), ["user"], ("Where?\n\nA",)),
+        (Message("user", ["Where?", IMAGE]), ["user"], ("Where?\n\nA", IMAGE)),
+        (Message("user", [IMAGE]), ["user"], (IMAGE, "A")),
+        (Message("user", ["a", IMAGE, "b"]), ["user"], ("a", IMAGE, "b", "A")),
+        (Message("tool", [ToolResult("1", "x")]), ["tool", "user"], ("A",)),
+    ],
+)
+def test_instructions_follow_the_prompt_of_an_engine_without_system_prompts(prompt, roles, parts):
+    """The instructions follow a single text, or are a part, or a message after tool results."""
+    request = with_schema_in_prompt(Request((prompt,), "m"), SCHEMA, takes_system=False)
+
+    last = request.messages[-1].parts
+    assert [message.role for message in request.messages] == roles
+    assert (
+        tuple(part.split("nswer with")[0] if isinstance(part, str) else part for part in last)
+        == parts
+    )
 
 
 def test_a_matching_answer_is_not_corrected():

@@ -22,7 +22,7 @@ from gatewayx_nb.errors import (
     TruncatedError,
 )
 from gatewayx_nb.hints import Hint
-from gatewayx_nb.llm_engines import Message, ModelInfo, Request
+from gatewayx_nb.llm_engines import Message, ModelInfo, Request, ToolCall, ToolResult
 from tests.engines import ROOT, engine_module
 
 local_module = engine_module("local")
@@ -335,6 +335,55 @@ def test_the_system_prompt_and_earlier_messages_are_sent(engine):
     short, long_system, long_history = asyncio.run(count_all())
     assert short < long_system
     assert short < long_history
+
+
+def test_tool_calls_are_part_of_the_text():
+    """Calls are in the text, because many templates omit them; results are tool messages."""
+    call = ToolCall("1", "weather", '{"city": "Rome"}')
+    request = Request(
+        (
+            Message("user", ["Weather?", "Now?"]),
+            Message("assistant", ["I look.", call, ToolCall("2", "time", "")]),
+            Message("tool", [ToolResult("1", "12 \ud800"), ToolResult("2", "no", is_error=True)]),
+        ),
+        "smollm2",
+    )
+
+    assert local_module._body(request)["messages"] == [
+        {"role": "user", "content": "Weather?\n\nNow?"},
+        {
+            "role": "assistant",
+            "content": 'I look.\n<tool_call>\n{"name": "weather", "arguments": {"city": "Rome"}}\n'
+            '</tool_call>\n<tool_call>\n{"name": "time", "arguments": {}}\n</tool_call>',
+        },
+        {"role": "tool", "tool_call_id": "1", "content": "12 \ufffd"},
+        {"role": "tool", "tool_call_id": "2", "content": "Error: no"},
+    ]
+
+
+@needs_weights
+def test_the_local_model_reads_every_part(engine):
+    """The arguments of a call and its result both add input tokens."""
+
+    async def count_input_tokens(arguments, result):
+        messages = (
+            Message("user", "Weather?"),
+            Message("assistant", [ToolCall("1", "weather", arguments)]),
+            Message("tool", [ToolResult("1", result)]),
+        )
+        request = Request(messages, "smollm2", max_tokens=1)
+        return [chunk async for chunk in engine.stream(request)][-1].usage.input_tokens
+
+    async def count_all():
+        longer = '{"city": "Rome, the one in Italy"}'
+        return [
+            await count_input_tokens(arguments, result)
+            for arguments, result in (("{}", "x"), (longer, "x"), ("{}", "x y z u v w"))
+        ]
+
+    short, long_call, long_result = asyncio.run(count_all())
+    assert short < long_call
+    assert short < long_result
 
 
 @needs_weights

@@ -99,7 +99,7 @@ CALLS = [
     ),
     SDKCall(
         "images",
-        messages=(Message("user", "What?", IMAGES),),
+        messages=(Message("user", ["What?", *IMAGES]),),
         sdk_messages=(
             {
                 "role": "user",

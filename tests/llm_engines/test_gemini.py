@@ -18,9 +18,10 @@ from gatewayx_nb.errors import (
     RateLimitError,
     TruncatedError,
 )
+from gatewayx_nb.images import Image
 from gatewayx_nb.llm_engines.gemini import GeminiParser
 from gatewayx_nb.llm_engines.unsupported_params import RejectedParameterError
-from gatewayx_nb.messages import Image, Message, ToolCall
+from gatewayx_nb.messages import Message, ToolCall
 from gatewayx_nb.replies import Usage
 from tests.engines import engine_module
 from tests.llm_engines.wire import (
@@ -126,8 +127,8 @@ REQUEST_CASES = [
         make_request(
             "Hi",
             "Ho",
-            Message("user", "See", (Image("image/png", b"\x89PNG"),)),
-            Message("user", "", (Image("image/jpeg", url="https://x.test/a.jpg"),)),
+            Message("user", ["See", Image("image/png", b"\x89PNG")]),
+            Message("user", [Image("image/jpeg", url="https://x.test/a.jpg")]),
             system="Brief.",
             temperature=0,
             top_p=0.5,

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
+from gatewayx_nb.images import Image
 from gatewayx_nb.llm_engines.openai_chat import ChatParser
-from gatewayx_nb.messages import Image, Message, ToolCall
+from gatewayx_nb.messages import Message, ToolCall
 from gatewayx_nb.replies import Usage
 from tests.llm_engines.wire import (
     KEY,
@@ -131,8 +132,8 @@ REQUEST_CASES = [
         make_request(
             "Hi",
             "Ho",
-            Message("user", "See", (Image("image/png", b"\x89PNG"),)),
-            Message("user", "", (Image("image/jpeg", url="https://x.test/a.jpg"),)),
+            Message("user", ["See", Image("image/png", b"\x89PNG")]),
+            Message("user", [Image("image/jpeg", url="https://x.test/a.jpg")]),
             system="Brief.",
             temperature=0,
             top_p=0.5,

@@ -21,9 +21,10 @@ from gatewayx_nb.errors import (
     RateLimitError,
     TruncatedError,
 )
+from gatewayx_nb.images import Image
 from gatewayx_nb.llm_engines.openai_responses import CHAT_ONLY, ResponsesParser
 from gatewayx_nb.llm_engines.unsupported_params import RejectedParameterError
-from gatewayx_nb.messages import Image, Message, ToolCall
+from gatewayx_nb.messages import Message, ToolCall
 from gatewayx_nb.replies import Usage
 from tests.engines import engine_module
 from tests.llm_engines.wire import (
@@ -175,8 +176,8 @@ REQUEST_CASES = [
         make_request(
             "Hi",
             "Ho",
-            Message("user", "See", (IMAGE, Image("image/jpeg", url="https://x.test/a.jpg"))),
-            Message("user", "", (IMAGE,)),
+            Message("user", ["See", *(IMAGE, Image("image/jpeg", url="https://x.test/a.jpg"))]),
+            Message("user", [IMAGE]),
             system="Brief.",
             model="gpt-6-sol",
             temperature=0,

@@ -16,8 +16,9 @@ import pytest
 from hypothesis import strategies as st
 
 from gatewayx_nb.errors import GatewayError, TransportError, TruncatedError
+from gatewayx_nb.images import Image
 from gatewayx_nb.llm_engines.provider_errors import ProviderErrors
-from gatewayx_nb.messages import Image, Message, Request
+from gatewayx_nb.messages import Message, Request
 from gatewayx_nb.testing import (
     CloseConnection,
     Reset,

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, assert_type
 
 from typing_extensions import override
@@ -70,6 +71,13 @@ def conversation() -> None:
     """A prompt may be a list of messages."""
     gx.ask([gx.Message("user", "x"), {"role": "user", "content": "y"}], "grok")
     gx.ask(messages=[{"role": "user", "content": "y"}], images="plot.png", stop="END")
+    image = gx.Image("image/png", url="https://example.com/plot.png")
+    gx.ask(gx.Message("user", ["x", image, Path("plot.png"), b"png"]))
+    call = gx.ask("x").tool_calls[0]
+    gx.compare([gx.Message("assistant", [call]), gx.Message("tool", [gx.ToolResult(call.id, "y")])])
+    assert_type(gx.Message("user", "x").content, str)
+    assert_type(gx.Message("tool", []).tool_results, tuple[gx.ToolResult, ...])
+    gx.Message("usr", "x")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 def tables(pool: EnginePool) -> list[str]:

@@ -12,7 +12,7 @@ import pytest
 
 from gatewayx_nb import EnginePool, widgets
 from gatewayx_nb.errors import ProviderError, UsageError
-from gatewayx_nb.messages import Image
+from gatewayx_nb.images import Image
 from gatewayx_nb.testing import ScriptedEngine
 from gatewayx_nb.widgets.static_snapshot import StaticSnapshot
 from tests.widgets.waiting import wait_until

@@ -1,0 +1,298 @@
+"""The messages of a call: a prompt, also one in OpenAI's format, and the results of tool calls.
+
+Source: https://platform.openai.com/docs/api-reference/chat/create
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+
+from gatewayx_nb import images
+from gatewayx_nb.errors import UsageError, did_you_mean
+from gatewayx_nb.messages import ROLES, Message, ToolCall, ToolResult, shown
+from gatewayx_nb.replies import Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gatewayx_nb.images import Image
+    from gatewayx_nb.messages import Part, Prompt, Role
+
+_ROLES = {role: role for role in ROLES} | {"developer": "system"}
+"""Roles in OpenAI's format; newer models call the system prompt the developer's."""
+
+_KEYS = {
+    "assistant": ("role", "content", "tool_calls"),
+    "tool": ("role", "content", "tool_call_id", "name"),
+}
+"""The keys of a message by role; those of the other roles are `_PLAIN_KEYS`."""
+
+_PLAIN_KEYS = ("role", "content")
+
+_PART_TYPES = ("text", "image_url")
+
+_DETAILS = ("auto", "low", "high", "original")
+
+_MESSAGE_HINT = 'For example, `{"role": "user", "content": "Why is the sky blue?"}`.'
+_PROMPT_HINT = 'For example, `ask("Why is the sky blue?")`.'
+_CALL_HINT = (
+    'For example, `{"id": "call_1", "type": "function", "function": {"name": "f", "arguments":'
+    ' "{}"}}`.'
+)
+_RESULT_HINT = (
+    'Put the model\'s message with the call before it: `Message("assistant", reply.tool_calls)`.'
+)
+
+
+def read_messages(prompt: Prompt) -> tuple[Message, ...]:
+    """Return the messages of a prompt; messages that were read already are returned unchanged.
+
+    Args:
+        prompt: A text, a message, or a list of messages, which may be dicts in OpenAI's format.
+
+    Raises:
+        UsageError: If it is none of these, or no model could answer it.
+    """
+    if isinstance(prompt, str):
+        if not prompt.strip():
+            raise UsageError("the prompt must not be empty.", hint=_PROMPT_HINT)
+        return (Message("user", prompt),)
+    if isinstance(prompt, Message):
+        prompt = (prompt,)
+    if not isinstance(prompt, list | tuple):  # a str or bytes is a sequence too
+        raise UsageError(
+            f"prompt must be a text or a list of messages, got {type(prompt).__name__}.",
+            hint=f"Put the message in a list. {_MESSAGE_HINT}"
+            if isinstance(prompt, Mapping)
+            else None,
+        )
+    if not prompt:
+        raise UsageError("the list of messages must not be empty.", hint=_MESSAGE_HINT)
+    messages = tuple(_message(item, f"messages[{number}]") for number, item in enumerate(prompt))
+    _check_last(messages[-1], f"messages[{len(messages) - 1}]")
+    return messages
+
+
+def prompt_text(prompt: Prompt) -> str:
+    """Return a prompt as text: of a list of messages, the text of the last one.
+
+    Raises:
+        UsageError: If the prompt is invalid; see `read_messages`.
+    """
+    return prompt if isinstance(prompt, str) else read_messages(prompt)[-1].content
+
+
+def link_tool_results(messages: tuple[Message, ...], earlier: int = 0) -> tuple[Message, ...]:
+    """Return the messages with an ID for every tool call, and the call's name in its result.
+
+    Args:
+        messages: A whole conversation.
+        earlier: Number of messages before those of the call, which errors do not count.
+
+    Raises:
+        UsageError: If a result belongs to no call before it, or a call has no result.
+    """
+    if not any(message.tool_calls or message.tool_results for message in messages):
+        return messages
+    linker = _Linker()
+    linked = tuple(
+        linker.link(message, f"messages[{number - earlier}]")
+        for number, message in enumerate(messages)
+    )
+    linker.check_answered(f"messages[{len(messages) - earlier - 1}]")
+    return linked
+
+
+class _Linker:
+    """Matches results with the calls before them."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._unanswered: list[ToolCall] = []
+
+    def link(self, message: Message, place: str) -> Message:
+        """Return a message whose calls have IDs and whose results have the names of their calls."""
+        if message.role == "user":
+            self.check_answered(place)
+        if message.role == "tool":
+            return Message("tool", [self._result(part, place) for part in message.tool_results])
+        if not message.tool_calls:
+            return message
+        parts = [self._call(part) if isinstance(part, ToolCall) else part for part in message.parts]
+        return Message(message.role, parts)
+
+    def check_answered(self, place: str) -> None:
+        """Check that every call so far has a result, without which providers reject the request."""
+        if self._unanswered:
+            call = self._unanswered[0]
+            raise UsageError(
+                f"{place} must follow the result of tool call {shown(call.id)}"
+                f" ({shown(call.name)}), which is missing.",
+                hint=f'Add `Message("tool", [ToolResult({shown(call.id)}, "…")])` before it.',
+            )
+
+    def _call(self, call: ToolCall) -> ToolCall:
+        self._count += 1
+        # Mistral accepts only IDs of nine letters and digits.
+        call = call if call.id else replace(call, id=f"call{self._count:05}")
+        self._unanswered.append(call)
+        return call
+
+    def _result(self, result: ToolResult, place: str) -> ToolResult:
+        call = next((call for call in self._unanswered if _belongs(result, call)), None)
+        if call is None:
+            key = f"ID {shown(result.id)}" if result.id else f"name {shown(result.name)}"
+            open_ids = ", ".join(shown(call.id) for call in self._unanswered)
+            raise UsageError(
+                f"{place} must answer a tool call before it; there is none with the {key}.",
+                hint=f"The calls without a result are {open_ids}." if open_ids else _RESULT_HINT,
+            )
+        self._unanswered.remove(call)
+        return ToolResult(call.id, result.parts, call.name, result.is_error)
+
+
+def _belongs(result: ToolResult, call: ToolCall) -> bool:
+    return result.id == call.id if result.id else result.name == call.name
+
+
+def _check_last(message: Message, place: str) -> None:
+    """Check that a model can answer the last message."""
+    if message.role not in ("user", "tool"):
+        raise UsageError(
+            f"{place}.role must be 'user' or 'tool', because it is the last message, got"
+            f" {message.role!r}.",
+            hint="End the list with the message that the model is to answer.",
+        )
+    if not (message.content.strip() or message.images or message.tool_results):
+        raise UsageError(f"{place}.content must not be empty.", hint=_PROMPT_HINT)
+
+
+def _message(item: object, place: str) -> Message:
+    if isinstance(item, Message):
+        return item
+    if not isinstance(item, Mapping):
+        raise UsageError(
+            f"{place} must be a Message or a dict, got {shown(item)}.",
+            hint=_item_hint(item),
+        )
+    # SDKs write the fields of their messages that are not set as null, or as an empty list.
+    fields = {key: value for key, value in item.items() if value is not None and value != []}
+    role = fields.get("role")
+    known_role = _ROLES.get(role) if isinstance(role, str) else None
+    if known_role is not None:
+        _check_keys(fields, _KEYS.get(known_role, _PLAIN_KEYS), place)
+    try:
+        # An unknown role is an error of `Message`.
+        return Message(cast("Role", known_role or role), _message_parts(fields, place))
+    except UsageError as error:
+        if error.message.startswith(place):
+            raise
+        separator = "." if error.message.startswith(("role", "content")) else ": "
+        raise UsageError(f"{place}{separator}{error.message}", hint=error.hint) from None
+
+
+def _item_hint(item: object) -> str:
+    if isinstance(item, Reply):
+        return 'Use `Message("assistant", [reply.text, *reply.tool_calls])`.'
+    # A message of a vendor's SDK has this method.
+    return "Pass its `model_dump()`." if hasattr(item, "model_dump") else _MESSAGE_HINT
+
+
+def _message_parts(fields: Mapping[str, Any], place: str) -> list[Any]:
+    content, calls = fields.get("content"), fields.get("tool_calls", ())
+    if content is None and not calls:
+        raise UsageError(
+            f"{place}.content must be a text or a list of parts, got None.", hint=_MESSAGE_HINT
+        )
+    parts = _content_parts(content or "", f"{place}.content")
+    if fields.get("role") == "tool":
+        if "tool_call_id" not in fields:
+            raise UsageError(
+                f"{place}.tool_call_id is missing.", hint="It is the ID of the tool call."
+            )
+        return [ToolResult(fields["tool_call_id"], parts, fields.get("name", ""))]
+    if isinstance(calls, str) or not isinstance(calls, Sequence):
+        raise UsageError(f"{place}.tool_calls must be a list, got {shown(calls)}.")
+    places = (f"{place}.tool_calls[{number}]" for number in range(len(calls)))
+    return [*parts, *map(_tool_call, calls, places)]
+
+
+def _content_parts(content: object, place: str) -> list[Any]:
+    if isinstance(content, list | tuple):
+        # `Message` checks parts that are not dicts.
+        return [
+            _part(part, f"{place}[{number}]") if isinstance(part, Mapping) else part
+            for number, part in enumerate(content)
+        ]
+    if not isinstance(content, str):
+        raise UsageError(f"{place} must be a text or a list of parts, got {shown(content)}.")
+    return [content]
+
+
+def _part(part: Mapping[str, Any], place: str) -> Part:
+    kind = part.get("type")
+    if kind not in _PART_TYPES:
+        suggestion = did_you_mean(kind, _PART_TYPES) if isinstance(kind, str) else ""
+        raise UsageError(
+            f"{place}.type must be 'text' or 'image_url', got {shown(kind)}.{suggestion}",
+            hint='For example, `{"type": "text", "text": "Hi"}`.',
+        )
+    _check_keys(part, ("type", kind), place)
+    value = part.get(kind)
+    if kind == "image_url":
+        return _image(value, f"{place}.image_url")
+    if not isinstance(value, str):
+        raise UsageError(f"{place}.text must be a str, got {shown(value)}.")
+    return value
+
+
+def _image(value: object, place: str) -> Image:
+    fields = value if isinstance(value, Mapping) else {"url": value}
+    _check_keys(fields, ("url", "detail"), place)
+    url, detail = fields.get("url"), fields.get("detail") or ""
+    if detail not in ("", *_DETAILS):
+        raise UsageError(
+            f"{place}.detail must be one of {', '.join(map(repr, _DETAILS))}, got {shown(detail)}."
+        )
+    # Never a path: such a dict may come from elsewhere, and must not read files.
+    is_url = isinstance(url, str) and url.lower().startswith(("https://", "data:"))
+    if not (is_url or images.is_source(url)):
+        raise UsageError(
+            f"{place}.url must begin with https:// or data:, got {shown(url)}.",
+            hint='For a file, use `Message("user", ["…", Path("plot.png")])`.',
+        )
+    return replace(images.load(url), detail=detail)
+
+
+def _tool_call(call: object, place: str) -> ToolCall:
+    if isinstance(call, ToolCall):
+        return call
+    if not isinstance(call, Mapping):
+        raise UsageError(f"{place} must be a dict, got {shown(call)}.", hint=_CALL_HINT)
+    _check_keys(call, ("id", "type", "function", "index"), place)
+    function = call.get("function")
+    if not isinstance(function, Mapping):
+        raise UsageError(
+            f"{place}.function must be a dict, got {shown(function)}.", hint=_CALL_HINT
+        )
+    _check_keys(function, ("name", "arguments"), f"{place}.function")
+    arguments = function.get("arguments", "")
+    if isinstance(arguments, Mapping):  # as Ollama writes them
+        arguments = json.dumps(arguments, ensure_ascii=False)
+    texts = {"id": call.get("id") or "", "function.name": function.get("name")}
+    for name, text in (texts | {"function.arguments": arguments}).items():
+        if not isinstance(text, str):
+            raise UsageError(f"{place}.{name} must be a str, got {shown(text)}.", hint=_CALL_HINT)
+    return ToolCall(call.get("id") or "", function["name"], arguments)
+
+
+def _check_keys(fields: Iterable[object], known: Sequence[str], place: str) -> None:
+    for key in fields:
+        if key not in known:
+            raise UsageError(
+                f"{place} has an unknown key {shown(key)}.{did_you_mean(str(key), known)}",
+                hint=f"Its keys are {', '.join(known)}.",
+            )
