@@ -403,7 +403,8 @@ def join_conversation(request: Request, slot: ConversationSlot | None) -> Reques
     """
     joined = slot.join(request) if slot else request
     earlier = len(joined.messages) - len(request.messages)
-    return replace(joined, messages=link_tool_results(joined.messages, earlier))
+    linked = link_tool_results(joined.messages, earlier)
+    return joined if linked is joined.messages else replace(joined, messages=linked)
 
 
 def call_limits(options: CallOptions, settings: Limits) -> Limits:

@@ -179,7 +179,11 @@ def _message(item: object, place: str) -> Message:
             hint=_item_hint(item),
         )
     # SDKs write the fields of their messages that are not set as null, or as an empty list.
-    fields = {key: value for key, value in item.items() if value is not None and value != []}
+    fields = {
+        key: value
+        for key, value in item.items()
+        if value is not None and (key == "content" or not isinstance(value, list) or value)
+    }
     role = fields.get("role")
     known_role = _ROLES.get(role) if isinstance(role, str) else None
     if known_role is not None:
@@ -207,7 +211,7 @@ def _message_parts(fields: Mapping[str, Any], place: str) -> list[Any]:
         raise UsageError(
             f"{place}.content must be a text or a list of parts, got None.", hint=_MESSAGE_HINT
         )
-    parts = _content_parts(content or "", f"{place}.content")
+    parts = _content_parts("" if content is None else content, f"{place}.content")
     if fields.get("role") == "tool":
         if "tool_call_id" not in fields:
             raise UsageError(
@@ -234,7 +238,7 @@ def _content_parts(content: object, place: str) -> list[Any]:
 
 def _part(part: Mapping[str, Any], place: str) -> Part:
     kind = part.get("type")
-    if kind not in _PART_TYPES:
+    if not isinstance(kind, str) or kind not in _PART_TYPES:
         suggestion = did_you_mean(kind, _PART_TYPES) if isinstance(kind, str) else ""
         raise UsageError(
             f"{place}.type must be 'text' or 'image_url', got {shown(kind)}.{suggestion}",
@@ -252,8 +256,8 @@ def _part(part: Mapping[str, Any], place: str) -> Part:
 def _image(value: object, place: str) -> Image:
     fields = value if isinstance(value, Mapping) else {"url": value}
     _check_keys(fields, ("url", "detail"), place)
-    url, detail = fields.get("url"), fields.get("detail") or ""
-    if detail not in ("", *_DETAILS):
+    url, detail = fields.get("url"), fields.get("detail", "")
+    if not isinstance(detail, str) or detail not in ("", *_DETAILS):
         raise UsageError(
             f"{place}.detail must be one of {', '.join(map(repr, _DETAILS))}, got {shown(detail)}."
         )

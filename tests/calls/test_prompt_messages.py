@@ -4,6 +4,7 @@ import base64
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -84,6 +85,14 @@ def ask(engine):
         ([{"role": "user", "content": "x", 3: 4}], r"messages\[0\] has an unknown key 3"),
         ([{"role": "user"}], r"messages\[0\]\.content must be a text or a list of parts, got None"),
         ([{"role": "user", "content": 3}], r"messages\[0\]\.content must be .*, got 3"),
+        (
+            [{"role": "user", "content": np.zeros(3)}],
+            r"messages\[0\]\.content must be a text or a list of parts, got array",
+        ),
+        ([{"role": "user", "content": 0}, *ASKED[:1]], r"messages\[0\]\.content must be .* got 0"),
+        ([{"role": "user", "content": []}], r"messages\[0\]\.content must not be empty"),
+        (part(type=np.zeros(3)), r"content\[0\]\.type must be .* got array"),
+        (image(url=URL, detail=np.zeros(3)), r"detail must be one of .* got array"),
         ([{"role": "user", "content": " "}], r"messages\[0\]\.content must not be empty"),
         (
             [{"role": "user", "content": ["x", 3]}],
