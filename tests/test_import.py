@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 
 import gatewayx_nb
-from gatewayx_nb import engine_pool
+from gatewayx_nb import engine_pool, errors
 from gatewayx_nb.errors import ConfigError
 
 HEAVY_MODULES = (
@@ -110,8 +110,26 @@ def test_importing_a_name_builds_no_pool(project, monkeypatch):
 
     assert hasattr(gatewayx_nb, "ask")
     assert "prompt" in pydoc.render_doc(gatewayx_nb.ask)
+    assert "compare_view" in pydoc.plain(pydoc.render_doc(gatewayx_nb))
     with pytest.raises(ConfigError, match=r"gatewayx\.toml"):
         gatewayx_nb.ask("Hello", model="mock")
+
+
+def test_every_error_and_every_returned_class_is_public():
+    """`except gx.RateLimitError` needs no other import, nor does an annotation of a result."""
+    error_classes = {
+        name
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, errors.GatewayError)
+    }
+    assert error_classes <= set(gatewayx_nb.__all__)
+    with gatewayx_nb.EnginePool(env={}) as pool:
+        tables = pool.status(), pool.models(), pool.health("mock")
+        replies = pool.ask("hi", "mock"), pool.compare("hi", "mock"), pool.preview("hi", "mock")
+        rows = [table[0] for table in (*tables, pool.usage())]
+        results = (*replies, *tables, *rows, pool.chat("mock"))
+    for result in results:
+        assert getattr(gatewayx_nb, type(result).__name__) is type(result)
 
 
 def test_no_public_name_becomes_a_module():
