@@ -48,10 +48,11 @@ def test_a_split_response_has_the_same_bytes(size):
     """A split response has the same bytes in more blocks."""
     response = stream(*CHAT.events)
     with Server([Split(response, size)]) as server:
-        blocks = _request_blocks(server)
+        # Several, because a busy machine may join the blocks of one of them again.
+        received = [_request_blocks(server) for _ in range(20)]
 
-    assert b"".join(blocks) == response
-    assert size > 1000 or len(blocks) > 1
+    assert {b"".join(blocks) for blocks in received} == {response}
+    assert size > 1000 or max(map(len, received)) > 1
 
 
 def test_a_reset_resets_the_connection():
