@@ -31,9 +31,12 @@ machine, whoever wrote or chose the engine, or the provider.
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import copy
 import difflib
 import re
+import traceback
 from typing import TYPE_CHECKING, TypeVar
 
 from typing_extensions import override
@@ -41,7 +44,7 @@ from typing_extensions import override
 from gatewayx_nb.hints import as_hint, render
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from typing import Self
 
     from gatewayx_nb.hints import Hint
@@ -101,8 +104,23 @@ class GatewayError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         """Return the traceback for IPython: the message, and the hint on a line of its own."""
+        if _shows_whole_tracebacks.get():
+            return "".join(traceback.format_exception(self)).splitlines()
         hint = [render(self.hint)] if self.hint else []
         return [f"{type(self).__name__}: {self.message}", *hint]
+
+
+_shows_whole_tracebacks = contextvars.ContextVar("_shows_whole_tracebacks", default=False)
+
+
+@contextlib.contextmanager
+def whole_tracebacks() -> Iterator[None]:
+    """Make IPython show the whole traceback of an error instead of its message."""
+    token = _shows_whole_tracebacks.set(True)
+    try:
+        yield
+    finally:
+        _shows_whole_tracebacks.reset(token)
 
 
 class UsageError(GatewayError):

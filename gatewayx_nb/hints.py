@@ -122,6 +122,7 @@ SCRIPT_WORDING: Wording = {
     "list_engines": "`gatewayx_nb.status()` lists the engines.",
     "show_engine": "`gatewayx_nb.status()` shows the state of {engine}.",
     "use_other_engine": "Use another engine; `gatewayx_nb.status()` lists them.",
+    "call": 'Call a model that needs no key: `model="{reference}"`.',
     "list_models": "`gatewayx_nb.models()` lists the models.",
     "name_model": 'Name another model: `model="{engine}:MODEL"`.',
     "choose_default": 'Choose a default model with `gatewayx_nb.use("{reference}", save=True)`.',
@@ -140,6 +141,7 @@ SCRIPT_WORDING: Wording = {
         f"Set GATEWAYX_{engine.upper()}_BASE_URL=https://… in config/secrets/.env.local."
     ),
     "install": '`pip install "gatewayx-nb[{extra}]"`',
+    "install_package": "`pip install {package}`, then try again.",
     "list_jobs": "In a notebook, the command `jobs` lists the jobs.",
     "cancel_job": "Stop it with `{job}.cancel()`.",
     "list_chats": "List the conversations with `list(gatewayx_nb.pool().chats)`.",

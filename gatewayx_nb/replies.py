@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 T_co = TypeVar("T_co", covariant=True, default=Any)
 
-FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "other"]
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "pause", "other"]
 
 
 @dataclass(frozen=True, slots=True)

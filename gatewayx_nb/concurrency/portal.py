@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
+import functools
 import math
 import threading
 import time
@@ -17,7 +19,7 @@ from gatewayx_nb.errors import UsageError, with_short_traceback
 
 if TYPE_CHECKING:
     import concurrent.futures
-    from collections.abc import Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
 
 T = TypeVar("T")
 
@@ -274,3 +276,33 @@ def interruptible() -> Iterator[None]:
         raise with_short_traceback(interrupt) from None
     finally:
         heartbeat.waits -= 1
+
+
+async def run_in_thread(function: Callable[..., T], *args: object, **kwargs: object) -> T:
+    """Call a function that may block in a thread of its own, and await its result.
+
+    The thread is a daemon and not one of the loop's executor, because a function that never
+    returns must neither keep the interpreter from exiting nor take a place of the executor.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(set_outcome: Callable[[Any], None], outcome: object) -> None:
+        if not future.done():  # the call may have been cancelled
+            set_outcome(outcome)
+
+    def run() -> None:
+        try:
+            outcome = functools.partial(settle, future.set_result, function(*args, **kwargs))
+        except StopIteration as error:  # a future refuses it, and the call would wait for ever
+            failure = RuntimeError("the function raised StopIteration")
+            failure.__cause__ = error
+            outcome = functools.partial(settle, future.set_exception, failure)
+        except BaseException as error:  # noqa: BLE001 - raised again where the result is awaited
+            outcome = functools.partial(settle, future.set_exception, error)
+        with contextlib.suppress(RuntimeError):  # the loop has been closed
+            loop.call_soon_threadsafe(outcome)
+
+    context = contextvars.copy_context()
+    threading.Thread(target=context.run, args=(run,), daemon=True).start()
+    return await future

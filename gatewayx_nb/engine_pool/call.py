@@ -25,7 +25,7 @@ from gatewayx_nb.errors import (
     UnsupportedFeatureError,
     did_you_mean,
 )
-from gatewayx_nb.hints import Hint
+from gatewayx_nb.hints import Hint, as_hint
 from gatewayx_nb.llm_engines import (
     RejectedParameterError,
     check_supported,
@@ -202,7 +202,7 @@ class EngineCall:
         """
         request, schema = self._request, self._schema
         if request.images and "images" not in engine.features:
-            raise self._unsupported_error("images", "images")
+            raise self._no_images_error()
         if request.system and "system" not in engine.features:
             raise self._unsupported_error("system prompts", "system")
         if len(request.messages) > 1 and "history" not in engine.features:
@@ -268,6 +268,16 @@ class EngineCall:
             async with asyncio.timeout(_LISTING_TIMEOUT):
                 return [model.model for model in await engine.models()]
         return []
+
+    def _no_images_error(self) -> UnsupportedFeatureError:
+        """Return the error for an image, with the ready engines that take one."""
+        able = self._host.registry.ready_with("images")
+        hint = Hint("set_key", engine="openai") | "It takes images, as anthropic and google do."
+        if able:
+            hint = as_hint(f"These engines are ready and take images: {', '.join(able)}.")
+        return UnsupportedFeatureError(
+            f"engine {self.target.name!r} does not support images.", hint=hint
+        )
 
     def _unsupported_error(self, feature: str, option: str) -> UnsupportedFeatureError:
         return UnsupportedFeatureError(

@@ -129,7 +129,7 @@ class LiveCatalog(Catalog):
     def health(self, names: Sequence[str]) -> Coroutine[Any, Any, Table[EngineHealth]]:
         """Return the coroutine that checks engines concurrently."""
         self.refresh()
-        return check_health(self._prober(HEALTH_TIMEOUT), self._registry, names)
+        return check_health(self._prober(HEALTH_TIMEOUT), self._registry, names, self._usage)
 
     @override
     def features(self, reference: str) -> frozenset[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
     from gatewayx_nb.engine_pool.probe import Prober
+    from gatewayx_nb.engine_pool.usage import UsageTracker
     from gatewayx_nb.llm_engines import LLMEngine
     from gatewayx_nb.model_registry import ModelRegistry, Target
 
@@ -55,7 +57,7 @@ HEALTH_COLUMNS: tuple[TableColumn[EngineHealth], ...] = (
 
 
 def check_health(
-    prober: Prober, registry: ModelRegistry, names: Sequence[str]
+    prober: Prober, registry: ModelRegistry, names: Sequence[str], usage: UsageTracker
 ) -> Coroutine[None, None, Table[EngineHealth]]:
     """Find the engines to check and return the coroutine that checks them.
 
@@ -63,6 +65,7 @@ def check_health(
         prober: Queries the engines.
         registry: The known engines.
         names: Names of engines; if empty, all engines that can be checked.
+        usage: Knows how the last call of each engine ended.
 
     Raises:
         EngineNotFoundError: If a name is unknown.
@@ -78,11 +81,14 @@ def check_health(
             if names and isinstance(error, EngineNotFoundError):
                 raise  # a misspelt name; all other errors are rows of the result
             targets[name] = error
-    return _check(prober, targets, servers)
+    return _check(prober, targets, servers, usage)
 
 
 async def _check(
-    prober: Prober, targets: dict[str, Target | GatewayError], servers: dict[str, str]
+    prober: Prober,
+    targets: dict[str, Target | GatewayError],
+    servers: dict[str, str],
+    usage: UsageTracker,
 ) -> Table[EngineHealth]:
     # A server that the user has not started is not a failure, so it is not listed.
     not_running = servers.keys() - set(await listening_servers(servers))
@@ -90,7 +96,7 @@ async def _check(
     available = [target for target in checked.values() if not isinstance(target, GatewayError)]
     answers = await prober.probe_all(available, _measure)
     rows = (
-        _row(name, target if isinstance(target, GatewayError) else answers[target.name])
+        _row(name, target if isinstance(target, GatewayError) else answers[target.name], usage)
         for name, target in sorted(checked.items())
     )
     return Table(rows, HEALTH_COLUMNS)
@@ -98,12 +104,18 @@ async def _check(
 
 async def _measure(engine: LLMEngine) -> EngineHealth:
     start = time.monotonic()
-    ok = bool(await engine.health_check())
+    answer: object = engine.health_check()  # an engine file may define it with a plain `def`
+    ok = bool(await answer if inspect.isawaitable(answer) else answer)
     error = "" if ok else "`health_check` returned False."
     return EngineHealth(engine.name, ok, time.monotonic() - start, error)
 
 
-def _row(name: str, answer: EngineHealth | GatewayError) -> EngineHealth:
+def _row(name: str, answer: EngineHealth | GatewayError, usage: UsageTracker) -> EngineHealth:
     if isinstance(answer, GatewayError):
         return EngineHealth(name, ok=False, error=" ".join(answer.describe().split()))
-    return replace(answer, engine=name)  # the requested name may be an alias
+    # By its own name, because the requested one may be an alias.
+    failure = usage.last_failure(answer.engine)
+    if answer.ok and failure:
+        failure = f"its check passes, but its last call failed: {failure}"
+        return replace(answer, engine=name, ok=False, error=" ".join(failure.split()))
+    return replace(answer, engine=name)

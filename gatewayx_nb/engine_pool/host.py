@@ -12,8 +12,10 @@ from gatewayx_nb.engine_pool.exception_redaction import cause_without_key, redac
 from gatewayx_nb.engine_pool.rate_limits import RateLimiter
 from gatewayx_nb.errors import EngineLoadError, GatewayError, ProviderError
 from gatewayx_nb.llm_engines import check_keywords
+from gatewayx_nb.model_registry import location
 from gatewayx_nb.secrets import redact
 from gatewayx_nb.secure_config import Rates
+from gatewayx_nb.text import shorten
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from gatewayx_nb.concurrency import Portal
     from gatewayx_nb.llm_engines import LLMEngine
     from gatewayx_nb.model_registry import LoadedEngine, ModelRegistry, Target
+
+_MAX_MESSAGE = 500
+"""Maximum number of characters of an engine's own message; it may quote the prompt."""
 
 log = logging.getLogger("gatewayx_nb")
 
@@ -73,11 +78,15 @@ class EngineHost:
     """A named engine and the event loop on which it runs.
 
     All coroutines here run on ``portal``'s loop, so the state needs no thread lock.
+
+    Attributes:
+        portal: The event loop.
+        registry: Provides the engine's code.
     """
 
     def __init__(self, portal: Portal, registry: ModelRegistry) -> None:
         self.portal = portal
-        self._registry = registry
+        self.registry = registry
         self._instance: EngineInstance | None = None
         self._creating = asyncio.Lock()  # loading awaits a thread; concurrent calls load once
         self._limiter = RateLimiter(Rates())  # unlimited
@@ -131,14 +140,14 @@ class EngineHost:
 
     async def _current(self, target: Target, slots: int) -> EngineInstance:
         # Without the lock, because nearly every call finds the instance up to date.
-        loaded = self._registry.current(target)
+        loaded = self.registry.current(target)
         if self._instance and self._instance.matches(target, loaded, slots):
             return self._instance
         async with self._creating:
             # Many calls may have waited for the lock; the first one loads the engine's code.
-            loaded = self._registry.current(target)
+            loaded = self.registry.current(target)
             if target.source and loaded is None:
-                loaded = await asyncio.to_thread(self._registry.load, target)
+                loaded = await asyncio.to_thread(self.registry.load, target)
             if self._instance and self._instance.matches(target, loaded, slots):
                 return self._instance
             fresh = EngineInstance(self._create(target, loaded), loaded, target, slots)
@@ -158,18 +167,18 @@ class EngineHost:
             engine = loaded.engine(target.key, **target.options)
         except GatewayError as error:
             redact_exception(error, target.key)
-            self._registry.note_instance_failure(target, error.message)
+            self.registry.note_instance_failure(target, error.message)
             raise
         # Python raises Ctrl-C in the main thread only, so here the engine itself raised it.
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - user code
             failure = EngineLoadError(
-                f"engine {target.name!r} cannot be created: {_describe(error, target.key)}.",
+                f"engine {target.name!r} cannot be created: {_describe(error, target)}.",
                 hint=f"Fix `__init__` in {target.code_location}.",
                 engine=target.name,
             )
-            self._registry.note_instance_failure(target, failure.message)
+            self.registry.note_instance_failure(target, failure.message)
             raise failure from cause_without_key(error, target.key)
-        self._registry.clear_instance_failure(target)
+        self.registry.clear_instance_failure(target)
         engine.name = target.name
         engine.network = target.network
         engine.model_name = str(target.options.get("model") or engine.model_name)
@@ -196,14 +205,15 @@ def typed_errors(target: Target) -> Iterator[None]:
         raise _engine_error(target, error) from cause_without_key(error, target.key)
 
 
-def _describe(error: BaseException, key: str) -> str:
-    """Return the class and message of an exception in one line, without the key."""
-    return redact(" ".join(f"{type(error).__name__}: {error}".split()), [key])
+def _describe(error: BaseException, target: Target) -> str:
+    """Return the class, message and place of an exception in one line, without the key."""
+    text = shorten(f"{type(error).__name__}: {redact(str(error), [target.key])}", _MAX_MESSAGE)
+    return text + redact(location(error, target.folder), [target.key])
 
 
 def _engine_error(target: Target, error: BaseException) -> ProviderError:
     return ProviderError(
-        f"engine {target.name!r} raised {_describe(error, target.key)}.",
+        f"engine {target.name!r} raised {_describe(error, target)}.",
         hint=f"Fix {target.code_location}; the next call loads it again.",
         engine=target.name,
     )

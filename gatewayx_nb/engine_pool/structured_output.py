@@ -73,7 +73,7 @@ async def parse_or_correct(
                 hint=Hint("raise_option", option=limit),
             ) from None
         if send_again is None:
-            raise _mismatch("the answer", partial, error) from None
+            raise _mismatch(schema, "the answer", partial, error) from None
         request = _with_correction(request, answer, error)
     # Outside the `except` clause, so that an error of the second request has no context.
     partial.reset_for_correction()
@@ -81,12 +81,16 @@ async def parse_or_correct(
     try:
         return schema.parse("".join(partial.text))
     except ValueError as error:
-        raise _mismatch("the answer and its correction", partial, error) from None
+        raise _mismatch(schema, "the answer and its correction", partial, error) from None
 
 
-def _mismatch(answers: str, partial: PartialReply, error: ValueError) -> ProviderError:
+def _mismatch(
+    schema: ResponseSchema, answers: str, partial: PartialReply, error: ValueError
+) -> ProviderError:
+    # The JSON that `--as json` asks for has no schema that the caller would know.
+    form = "must match the schema" if schema.is_given else "must be JSON"
     return ProviderError(
-        f"{answers} of {partial.engine!r} must match the schema: {error}.",
+        f"{answers} of {partial.engine!r} {form}: {error}.",
         hint=Hint("run_again") | "Use another model.",
     )
 

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from gatewayx_nb.storage import Ledger
 
 
+_REFUSALS = ("UsageError", "BudgetError", "UnsupportedFeatureError", "RejectedParameterError")
+"""Outcomes of calls that were refused before anything was sent."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelUsage:
     """Totals of a pool's calls to one model.
@@ -114,6 +118,7 @@ class UsageTracker:
         self.ledger = ledger
         self._totals: dict[tuple[str, str], ModelUsage] = {}
         self._last_error: dict[str, str] = {}
+        self._last_failure: dict[str, str] = {}
         self._reserved = Decimal(0)
         self._lock = threading.Lock()  # calls end on several engines' event loops
 
@@ -147,8 +152,16 @@ class UsageTracker:
         with self._lock:
             self._totals[key] = self._totals.get(key, ModelUsage(*key)).plus(entry)
             self._last_error[entry.engine] = error
+            # What was refused before it was sent says nothing about the engine.
+            if outcome not in _REFUSALS:
+                self._last_failure[entry.engine] = error
         # Outside the lock, because the ledger's queue has its own.
         self.ledger.add(entry)
+
+    def last_failure(self, engine: str) -> str:
+        """Return the error of an engine's last call; empty if that call did not fail there."""
+        with self._lock:
+            return self._last_failure.get(engine, "")
 
     def totals(self) -> Table[ModelUsage]:
         """Return the totals by engine and model."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from gatewayx_nb.concurrency import run_in_thread
 from gatewayx_nb.errors import ProviderError, UnsupportedFeatureError
 from gatewayx_nb.messages import Message, ModelInfo, Request
 from gatewayx_nb.replies import Chunk, Reply
@@ -73,7 +75,7 @@ class LLMEngine:
         self.model_name = kwargs.get("model") or self.model_name
 
     async def generate(self, prompt: str, **kwargs: Any) -> str | Reply:  # noqa: ANN401
-        """Return the whole reply to a prompt.
+        """Return the whole reply to a prompt; an override may be a plain ``def``, too.
 
         Args:
             prompt: The last message of the conversation.
@@ -113,7 +115,12 @@ class LLMEngine:
         # Only if it differs, so that a simple engine need not accept `model`.
         if request.model and request.model != self.model_name:
             keywords["model"] = request.model
-        answer = await self.generate(request.prompt, **keywords)
+        if inspect.iscoroutinefunction(self.generate):
+            answer: object = await self.generate(request.prompt, **keywords)
+        else:  # in a thread, so that it blocks no other call
+            answer = await run_in_thread(self.generate, request.prompt, **keywords)
+            if inspect.isawaitable(answer):
+                answer = await answer
         if isinstance(answer, Reply):
             yield Chunk(text=answer.text, reasoning=answer.reasoning)
             yield Chunk(

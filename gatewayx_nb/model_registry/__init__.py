@@ -5,9 +5,10 @@ from gatewayx_nb.model_registry.folders import (
     ENGINE_NAME,
     SUFFIX,
     EngineFolder,
+    suggested_name,
     why_unusable,
 )
-from gatewayx_nb.model_registry.loader import LoadedEngine, load
+from gatewayx_nb.model_registry.loader import LoadedEngine, load, location
 from gatewayx_nb.model_registry.registry import ModelRegistry
 from gatewayx_nb.model_registry.static_metadata import StaticMetadataReader
 
@@ -22,5 +23,7 @@ __all__ = [
     "StaticMetadataReader",
     "Target",
     "load",
+    "location",
+    "suggested_name",
     "why_unusable",
 ]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from gatewayx_nb.calls import TableColumn
@@ -132,6 +134,15 @@ class Target:
         """Whether it may share an event loop, because shipped code never blocks its loop."""
         source = self.source
         return isinstance(source, EngineRow) or (source is not None and source.origin == "shipped")
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of its own code; ``None`` for rows."""
+        if isinstance(self.source, EngineFile):
+            return self.source.path.parent
+        module = sys.modules.get(type(self.instance).__module__)
+        file = getattr(module, "__file__", None)  # a notebook has none
+        return Path(file).parent if self.instance and file else None
 
     @property
     def code_location(self) -> str:

@@ -46,6 +46,17 @@ def why_unusable(name: str) -> str | None:
     return None
 
 
+def suggested_name(path: Path) -> str:
+    """Return a valid file name for an engine file.
+
+    >>> suggested_name(Path("My-Model_engine.py"))
+    'my_model_engine.py'
+    """
+    stem = path.stem.lower().removesuffix("_engine")
+    name = re.sub("[^a-z0-9]+", "_", stem).strip("_")[:63] or "my"
+    return f"{f'my_{name}' if name in RESERVED else name}{SUFFIX}"
+
+
 @dataclass(frozen=True, slots=True)
 class EngineFile:
     """A file ``<name>_engine.py``.
@@ -129,6 +140,8 @@ class EngineFolder:
                     name = entry.name.removesuffix(SUFFIX)
                     file = EngineFile(name, self.path / entry.name, self.origin)
                     reason = why_unusable(name) or (folder_reason and f"its folder {folder_reason}")
+                    if why_unusable(name):
+                        reason = f"{reason}; rename it to {suggested_name(file.path)}"
                     if reason:
                         yield replace(file, refusal_reason=reason)
                     # One `stat` for nearly all files; the full check takes several.

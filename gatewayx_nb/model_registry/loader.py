@@ -8,13 +8,17 @@ import importlib.util
 import inspect
 import operator
 import threading
+import traceback
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.errors import EngineLoadError
+from gatewayx_nb.hints import Hint, as_hint
 from gatewayx_nb.llm_engines import LLMEngine
 from gatewayx_nb.model_registry.isolation import IsolatedPackage, unload
 from gatewayx_nb.secure_config import display_path
+from gatewayx_nb.text import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,6 +30,9 @@ if TYPE_CHECKING:
 
 IMPORT_TIMEOUT = 10.0
 """Maximum seconds for the import of an engine file."""
+
+_MAX_SOURCE = 80
+"""Maximum number of characters of a source line in an error message."""
 
 
 class LoadedEngine:
@@ -106,11 +113,15 @@ def try_load_file(file: EngineFile) -> LoadedEngine | LoadFailure:
     """Import an engine file and return its class or the failure."""
     package = IsolatedPackage(file.path)
     try:
-        module = _import_in_thread(f"{package.name}.{file.path.stem}", file.name)
+        module = _import_in_thread(f"{package.name}.{file.path.stem}", file.name, file.path.parent)
         engine = _only_engine(module)
     except _UnusableError as failure:
         unload(package.name)
-        hint = f"Fix {display_path(file.path)}; the next call loads it again."
+        hint = as_hint(f"Fix {display_path(file.path)}; the next call loads it again.")
+        missing = getattr(failure.__cause__, "name", None)
+        is_package = isinstance(failure.__cause__, ModuleNotFoundError)
+        if is_package and missing and not missing.startswith(package.name):
+            hint = Hint("install_package", package=missing.partition(".")[0]) | hint
         return _load_failure(failure, file.name, "", hint, package.stamps.values())
     return LoadedEngine(engine, package.name, package.stamps.values())
 
@@ -128,7 +139,11 @@ def try_load_package(source: EnginePackage) -> LoadedEngine | LoadFailure:
 
 
 def _load_failure(
-    failure: _UnusableError, name: str, where: str, hint: str, stamps: Iterable[FileStamp] = ()
+    failure: _UnusableError,
+    name: str,
+    where: str,
+    hint: Hint | str,
+    stamps: Iterable[FileStamp] = (),
 ) -> LoadFailure:
     message = f"engine {name!r} cannot be loaded{where}: {failure}."
     error = EngineLoadError(message, hint=hint, engine=name)
@@ -146,7 +161,7 @@ class _ImportTimeoutError(_UnusableError):
     timed_out = True
 
 
-def _import_in_thread(module: str, engine: str) -> ModuleType:
+def _import_in_thread(module: str, engine: str, folder: Path | None = None) -> ModuleType:
     """Import a module in a thread that is abandoned if it hangs."""
     outcome: list[ModuleType | BaseException] = []
 
@@ -163,7 +178,7 @@ def _import_in_thread(module: str, engine: str) -> ModuleType:
     if not outcome:
         raise _ImportTimeoutError(f"its import took longer than {IMPORT_TIMEOUT:g} s")
     if isinstance(outcome[0], BaseException):
-        raise _UnusableError(_one_line(outcome[0])) from outcome[0]
+        raise _UnusableError(_one_line(outcome[0], folder)) from outcome[0]
     return outcome[0]
 
 
@@ -204,9 +219,29 @@ def _require_generate(engine: type[LLMEngine]) -> type[LLMEngine]:
     return engine
 
 
-def _one_line(error: BaseException) -> str:
-    """Format an exception on one line, with the line number for a syntax error."""
+def location(error: BaseException, folder: Path | None) -> str:
+    """Return the place in an engine's own code that raised an exception, for the end of a message.
+
+    >>> location(ValueError(), None)
+    ''
+
+    Args:
+        error: The exception.
+        folder: The folder of the engine's files; ``None`` if it has none.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if folder and Path(frame.filename).parent == folder]
+    if not own:
+        return ""
+    frame = own[-1]  # the innermost
+    source = f": `{shorten(frame.line, _MAX_SOURCE)}`" if frame.line else ""
+    return f" in {Path(frame.filename).name}, line {frame.lineno}{source}"
+
+
+def _one_line(error: BaseException, folder: Path | None = None) -> str:
+    """Format an exception on one line, with the line that raised it."""
     if isinstance(error, SyntaxError):
         return f"SyntaxError in line {error.lineno}: {error.msg}"
     text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    name = type(error).__name__
+    return f"{name}: {text}{location(error, folder)}" if text else name

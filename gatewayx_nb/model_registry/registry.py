@@ -20,10 +20,17 @@ from gatewayx_nb.model_registry import key_trust
 from gatewayx_nb.model_registry.code_cache import EngineCodeCache
 from gatewayx_nb.model_registry.engine_sources import EngineSources
 from gatewayx_nb.model_registry.engine_status import EngineStatus, Target, lacks_base_url
+from gatewayx_nb.model_registry.folders import EngineFile
 from gatewayx_nb.model_registry.packages import EnginePackage
 from gatewayx_nb.model_registry.report import LOCAL_ENGINE, Reporter
 from gatewayx_nb.model_registry.rows import EngineRow
-from gatewayx_nb.secure_config import SHIPPED_ALIASES, VENDOR_VARIABLES, Secret, key_variable
+from gatewayx_nb.secure_config import (
+    SHIPPED_ALIASES,
+    VENDOR_VARIABLES,
+    Secret,
+    display_path,
+    key_variable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -36,7 +43,24 @@ if TYPE_CHECKING:
 MOCK_ENGINE = "mock"
 """The mock engine, which is never chosen as the default."""
 
-_LOCAL_MODEL = Hint("pull", model="smollm2")
+_MODEL_PREFIXES = {
+    "gpt-": "openai",
+    "chatgpt": "openai",
+    "o1": "openai",
+    "o3": "openai",
+    "o4": "openai",
+    "claude-": "anthropic",
+    "gemini-": "google",
+    "grok-": "grok",
+    "command-": "cohere",
+    "mistral-": "mistral",
+    "codestral": "mistral",
+    "deepseek-": "deepseek",
+    "sonar": "perplexity",
+    "kimi-": "moonshot",
+    "smollm": "local",
+}
+"""The engine of each vendor's models, by how their names begin."""
 
 
 class ModelRegistry:
@@ -95,11 +119,18 @@ class ModelRegistry:
             return self._target(ref, None, Secret(""))
         source = self._find(ref)
         key = key_trust.find_key(source, self._config)
+        problem = self._report.static_metadata(source).problem
+        if problem and isinstance(source, EngineFile):  # or the error would ask for its key
+            raise EngineLoadError(
+                f"engine {ref.engine!r} cannot be loaded: {problem}.",
+                hint=f"Fix {display_path(source.path)}; the next call loads it again.",
+                engine=ref.engine,
+            )
         if key.state != "set" and self._needs_key(source):
             problem = "a placeholder" if key.state == "placeholder" else "not set"
             raise MissingKeyError(
                 f"engine {ref.engine!r} needs a key, and {key_variable(ref.engine)} is {problem}.",
-                hint=Hint("set_key", engine=ref.engine) | _LOCAL_MODEL,
+                hint=Hint("set_key", engine=ref.engine) | self._local_model(),
                 engine=ref.engine,
             )
         key_trust.check_key_trust(source, key, self._sources, self._config)
@@ -192,7 +223,7 @@ class ModelRegistry:
         if not candidates:
             raise MissingKeyError(
                 "no model is available: no key is set, and the local model is not installed.",
-                hint=Hint("set_key", engine="grok") | _LOCAL_MODEL,
+                hint=Hint("set_key", engine="grok") | Hint("pull", model="smollm2"),
             )
         return candidates[0]
 
@@ -251,6 +282,28 @@ class ModelRegistry:
         sources = (*self._file_sources(), *self._sources.shadowed)
         rows = [*instances, *map(self._report.status, sources)]
         return sorted(rows, key=lambda row: (row.name, row.state == "shadowed"))
+
+    def ready_with(self, feature: str) -> list[str]:
+        """Return the engines that are ready and have a feature.
+
+        Only shipped code, and code that is loaded already, is asked.
+        """
+        names = []
+        for row in self.rows():
+            source = self._sources.active.get(row.name)
+            is_known = row.loaded or isinstance(source, EngineRow) or row.name in self._instances
+            if row.state == "ready" and (is_known or (source and source.origin == "shipped")):
+                with contextlib.suppress(GatewayError):  # a call to it raises the reason
+                    target = self.resolve(row.name)
+                    engine = target.instance or self.load(target).engine
+                    names += [row.name] if feature in engine.features else []
+        return names
+
+    def _local_model(self) -> Hint:
+        """Return the hint to use the local model: call it, or pull it first."""
+        rows = (row for row in self.rows() if row.name == LOCAL_ENGINE)
+        is_ready = any(row.state == "ready" for row in rows)
+        return Hint("call", reference=LOCAL_ENGINE) if is_ready else Hint("pull", model="smollm2")
 
     def _file_sources(self) -> list[EngineSource]:
         """Return all engines except those passed to the pool."""
@@ -317,7 +370,9 @@ class ModelRegistry:
     def _not_found(self, ref: ModelRef) -> EngineNotFoundError:
         engine, slash, model = ref.engine.partition("/")
         known_names = [*self._sources.active, *self._instances, *self._config.settings.aliases]
-        if slash and engine in self._sources.active:
+        if engine_of_model := self._engine_of_model(ref.engine):
+            suggestion = f" Did you mean {f'{engine_of_model}:{ref.engine}'!r}?"
+        elif slash and engine in self._sources.active:
             suggestion = f" Use a colon: {f'{engine}:{model}'!r}."
         elif ref.engine.lower() in known_names:
             suggestion = f" Engine names are lower-case: {ref.engine.lower()!r}."
@@ -331,3 +386,10 @@ class ModelRegistry:
         return EngineNotFoundError(
             f"no engine {ref.engine!r}.{suggestion}", hint=Hint("list_engines"), engine=ref.engine
         )
+
+    def _engine_of_model(self, name: str) -> str | None:
+        """Return the engine that a model's name belongs to, if that is known."""
+        listed = next((model.engine for model in self.models() if model.model == name), None)
+        prefixes = (engine for start, engine in _MODEL_PREFIXES.items() if name.startswith(start))
+        engine = listed or next(prefixes, None)
+        return engine if engine in self._sources.active else None

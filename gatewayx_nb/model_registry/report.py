@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from gatewayx_nb import weights
@@ -51,6 +51,8 @@ class Reporter:
         loaded = self.code.current(source)
         path = source.path if isinstance(source, EngineFile) else source.source()
         metadata = self._metadata_reader.read(path) if path else StaticMetadata()
+        if not isinstance(source, EngineFile):  # a package may take its engine from another module
+            metadata = replace(metadata, problem="")
         if loaded is None:
             return metadata
         requires_key = metadata.requires_key if path else bool(loaded.engine.requires_key)
@@ -109,6 +111,8 @@ class Reporter:
         """Return whether an engine can be called, and the problem in one line."""
         # First: while the code cannot be used, nothing else matters.
         failure = self.code.failure(source)
+        if not failure and metadata.problem:
+            failure = f"engine {source.name!r} cannot be loaded: {metadata.problem}."
         if failure:
             return "failed", failure
         unset = f"{key_variable(source.name, 'BASE_URL')} is not set"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ _KEYLESS = re.compile(rb"^[ \t]+requires_key\b[^=\n]*=[ \t]*False\b", re.MULTILI
 _MODEL = re.compile(
     rb"""^[ \t]+(?:self\.)?model_name\b[^=\n]*=[ \t]*["']([^"'\n]+)["']""", re.MULTILINE
 )
+_CLASS = re.compile(rb"^[ \t]*class[ \t]", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +31,12 @@ class StaticMetadata:
     Attributes:
         requires_key: False if the text contains ``requires_key = False``.
         model_name: The value of the first ``model_name = "…"``; empty if there is none.
+        problem: Why the file cannot define an engine; empty if it may.
     """
 
     requires_key: bool = True
     model_name: str = ""
+    problem: str = ""
 
 
 class StaticMetadataReader:
@@ -69,4 +73,32 @@ def _parse(path: Path) -> StaticMetadata:
     return StaticMetadata(
         requires_key=not _KEYLESS.search(text),
         model_name=model.group(1).decode(errors="replace") if model else "",
+        problem=_problem(text),
     )
+
+
+def _problem(text: bytes) -> str:
+    """Return why a file cannot define an engine, as far as its text shows."""
+    # Parsed only if the number of classes is unusual, because a folder may have a thousand files.
+    if len(_CLASS.findall(text)) == 1:
+        return ""
+    try:
+        tree = ast.parse(text)
+    except SyntaxError as error:
+        return f"SyntaxError in line {error.lineno}: {error.msg}"
+    except ValueError as error:  # a null byte, before Python 3.12
+        return f"SyntaxError: {error}"
+    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    engines = [node.name for node in classes if _is_engine(node)]
+    # A class may have been made by a call; that is left to the import.
+    if not classes and b"type(" not in text:
+        return "it must define one subclass of LLMEngine, got none"
+    if len(engines) > 1 and b"abstract" not in text:
+        return f"it must define one subclass of LLMEngine, got {', '.join(engines)}"
+    return ""
+
+
+def _is_engine(node: ast.ClassDef) -> bool:
+    """Return whether a class is public and has a base class of `llm_engines`."""
+    bases = (base.id for base in node.bases if isinstance(base, ast.Name))
+    return not node.name.startswith("_") and any(base.endswith("Engine") for base in bases)

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from gatewayx_nb.concurrency import Portal
-from gatewayx_nb.errors import EngineLoadError, GatewayError
+from gatewayx_nb.errors import EngineLoadError, GatewayError, UsageError, did_you_mean
 from gatewayx_nb.llm_engines import HTTPEngine, LLMEngine
-from gatewayx_nb.model_registry import SUFFIX, EngineFolder, load
+from gatewayx_nb.model_registry import SUFFIX, EngineFolder, load, suggested_name, why_unusable
 from gatewayx_nb.secure_config import redact
 from gatewayx_nb.testing.contract import ANSWERS, CONTRACT, LAST
 from gatewayx_nb.testing.dialects import dialect_of
@@ -119,6 +119,7 @@ def check(
 
     Raises:
         ConformanceError: If it breaks rules; the error lists all of them with their fixes.
+        UsageError: If the file does not exist.
     """
     identity = _identity(engine)
     dialect = dialect or dialect_of(identity["engine"])
@@ -205,13 +206,20 @@ def _load(path: Path) -> type[LLMEngine]:
 
     Raises:
         ConformanceError: If there is none, or discovery would not find the file.
+        UsageError: If the file does not exist.
     """
     folder = EngineFolder(path.parent, "path")
     folder.refresh()
     file = next((file for file in folder.files if file.path == path), None)
+    if not path.is_file():
+        raise _no_file(path, [file.path.name for file in folder.files])
     if file is None or file.refusal_reason:
-        observed = f"{path.name!r} {file.refusal_reason if file else 'does not exist'}"
-        hint = f"Name it `<name>{SUFFIX}` and make it writable only by you: `chmod go-w {path}`."
+        observed = f"{path.name!r} " + (
+            f"{file.refusal_reason}" if file else f"does not end in {SUFFIX}, or begins with `_`"
+        )
+        hint = f"Only you may write it and its folder: `chmod go-w {path} {path.parent}`."
+        if file is None or why_unusable(file.name):
+            hint = f"Rename it to {suggested_name(path)}."
         broken = BrokenRule("an engine file is found by its name", observed, hint)
         raise ConformanceError(path.name, (broken,))
     try:
@@ -221,3 +229,12 @@ def _load(path: Path) -> type[LLMEngine]:
             "an engine file loads and defines one engine", error.message, str(error.hint or "")
         )
         raise ConformanceError(file.name, (broken,)) from error.__cause__
+
+
+def _no_file(path: Path, names: list[str]) -> UsageError:
+    what = "a folder" if path.is_dir() else "no file" if path.parent.is_dir() else "no folder"
+    where = path if path.parent.is_dir() else path.parent
+    return UsageError(
+        f"an engine file must exist, and {str(where)!r} is {what}.{did_you_mean(path.name, names)}",
+        hint="Pass the path of a file `<name>_engine.py`, a class or an instance.",
+    )

@@ -56,7 +56,11 @@ class WaitingEngine(ScriptedEngine):
 
 FAILING_CHECKS = [
     Case("returns False", "return False", "`health_check` returned False."),
-    Case("ValueError", "raise ValueError('line one\\nline two')", "ValueError: line one line two."),
+    Case(
+        "ValueError",
+        "raise ValueError('line one\\nline two')",
+        "ValueError: line one line two in faulty_engine.py, line ",
+    ),
     Case("SystemExit", "raise SystemExit(3)", "SystemExit: 3"),
     Case("KeyboardInterrupt", "raise KeyboardInterrupt", "KeyboardInterrupt"),
     Case("CancelledError", "import asyncio; raise asyncio.CancelledError", "CancelledError"),

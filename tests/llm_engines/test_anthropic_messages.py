@@ -279,7 +279,7 @@ def test_usage_in_the_last_event_overrides_the_first(first, last, expected):
         ("model_context_window_exceeded", "length"),
         ("tool_use", "tool_calls"),
         ("refusal", "content_filter"),
-        ("pause_turn", "other"),
+        ("pause_turn", "pause"),
         ("unknown", "other"),
     ],
 )

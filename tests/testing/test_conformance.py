@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gatewayx_nb.errors import GatewayError
+from gatewayx_nb.errors import GatewayError, UsageError
 from gatewayx_nb.llm_engines import Chunk, HTTPEngine, OpenAICompatibleEngine, Reply
 from gatewayx_nb.model_registry.rows import RowFile
 from gatewayx_nb.secure_config import shipped_path
@@ -166,13 +166,38 @@ def test_a_class_can_have_its_own_dialect():
     assert "truncated stream" not in str(_conformance_error(Own, dialect=ANTHROPIC))
 
 
-@pytest.mark.parametrize("name", ["engine.py", "ask_engine.py", "Big_engine.py", "no_engine.py"])
-def test_a_file_that_discovery_ignores_is_reported(tmp_path, name):
-    """A missing file, and a file with a name that discovery ignores, is reported."""
-    if not name.startswith("no"):
-        (tmp_path / name).write_text(PRELUDE + PLAIN_ENGINE + GENERATE)
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("engine.py", "Rename it to engine_engine.py."),
+        ("ask_engine.py", "Rename it to my_ask_engine.py."),
+        ("Big-Model_engine.py", "Rename it to big_model_engine.py."),
+    ],
+)
+def test_a_file_that_discovery_ignores_is_reported(tmp_path, name, advice):
+    """A file with a name that discovery ignores is reported, with a name that it could have."""
+    (tmp_path / name).write_text(PRELUDE + PLAIN_ENGINE + GENERATE)
 
-    assert "is found by its name" in str(_conformance_error(tmp_path / name))
+    message = str(_conformance_error(tmp_path / name))
+    assert "is found by its name" in message
+    assert advice in message
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("mien_engine.py", r"mien_engine.py' is no file. Did you mean 'mine_engine.py'"),
+        ("nowhere/mine_engine.py", "nowhere' is no folder"),
+        ("folder", "folder' is a folder"),
+    ],
+)
+def test_an_absent_file_is_named(tmp_path, name, message):
+    """A file that does not exist raises an error that says so, and suggests the nearest one."""
+    (tmp_path / "mine_engine.py").write_text(PRELUDE + PLAIN_ENGINE + GENERATE)
+    (tmp_path / "folder").mkdir()
+
+    with pytest.raises(UsageError, match=message):
+        check(tmp_path / name)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no file modes")
