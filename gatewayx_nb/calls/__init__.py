@@ -10,6 +10,7 @@ from gatewayx_nb.calls.options import (
     Option,
     build_request,
     call_limits,
+    check_option,
     check_options,
     join_conversation,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "TableColumn",
     "build_request",
     "call_limits",
+    "check_option",
     "check_options",
     "join_conversation",
     "prompt_text",

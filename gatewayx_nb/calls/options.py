@@ -336,7 +336,7 @@ def check_options(options: CallOptions) -> CallOptions:
     """
     return cast(
         "CallOptions",
-        {name: _check(name, value) for name, value in options.items() if value is not None},
+        {name: check_option(name, value) for name, value in options.items() if value is not None},
     )
 
 
@@ -416,7 +416,17 @@ def call_limits(options: CallOptions, settings: Limits) -> Limits:
     return replace(settings, **overrides) if overrides else settings
 
 
-def _check(name: str, value: object) -> object:
+def check_option(name: str, value: object, flag: str = "") -> object:
+    """Return the normalized value of one option.
+
+    Args:
+        name: The option.
+        value: Its value.
+        flag: The flag with which it was typed, for the error message.
+
+    Raises:
+        UsageError: If the option is unknown or the value is invalid.
+    """
     option = OPTIONS.get(name)
     if option is None:
         raise UsageError(
@@ -426,7 +436,11 @@ def _check(name: str, value: object) -> object:
     try:
         return option.check(value)
     except _InvalidValueError as error:
+        example: Hint | str = Hint("set_option", option=name, value=option.example)
+        if flag:
+            example = f"For example, `{flag} {option.example}`."
         raise UsageError(
-            f"{name} must be {error}, got {shorten(repr(value), _MAX_SHOWN_CHARS)}.",
-            hint=Hint("set_option", option=name, value=option.example),
+            f"{f'`{flag}`' if flag else name} must be {error},"
+            f" got {shorten(repr(value), _MAX_SHOWN_CHARS)}.",
+            hint=example,
         ) from None

@@ -101,6 +101,11 @@ class PartialReply:
         return self.first_chunk_at is not None
 
     @property
+    def has_ended(self) -> bool:
+        """Whether the model has said that its answer is complete, or why it stopped."""
+        return self.finish_reason is not None
+
+    @property
     def time_to_first(self) -> float | None:
         """Seconds from the start of the call to the first chunk."""
         return None if self.first_chunk_at is None else self.first_chunk_at - self.started

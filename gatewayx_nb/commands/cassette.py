@@ -11,15 +11,17 @@ from gatewayx_nb.hints import Hint
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Mapping
 
     from gatewayx_nb.cassettes import Cassette
-    from gatewayx_nb.commands.command import LineParser, Session
+    from gatewayx_nb.commands.command import Session
+    from gatewayx_nb.commands.line_parser import LineParser
 
-_MODES = {
+_MODES: Mapping[str, str] = {
     "auto": "replays what is recorded and records the rest",
     "record": "calls the models and replaces what is recorded",
     "replay": "only replays",
-    "off": "is not used",
+    "off": "is not used; calls go to the models, and nothing is recorded",
 }
 
 
@@ -36,8 +38,14 @@ def cassette(session: Session, args: argparse.Namespace) -> Note:
         active.close()
     # The same command prints the same text when recording and replaying, because notebooks save
     # their output.
-    shows_mode = args.mode == opened.mode and args.mode in ("replay", "off")
-    state = f"is in mode {opened.mode}" if shows_mode else "is open"
+    state = "is open"
+    if args.mode == "off" == opened.mode:
+        state = f"is closed, mode off: it {_MODES['off']}"
+    elif args.mode == "replay" == opened.mode:
+        state = f"is in mode replay: it {_MODES['replay']}"
+    elif args.mode in ("auto", "record"):
+        # What was typed, because GATEWAYX_CASSETTE_MODE may make a test run differ.
+        state = f"is open with `--mode {args.mode}`, which {_MODES[args.mode]}"
     return Note(f"Cassette {opened.path.name} {state}.", *filter(None, [opened.problem]))
 
 
@@ -49,7 +57,10 @@ def cassette_arguments(parser: LineParser) -> None:
         metavar="PATH",
         help="its file; if omitted, the open one or cassettes/NOTEBOOK.jsonl beside the notebook",
     )
-    parser.add_argument("--mode", metavar="M", help="auto, record, replay or off; auto if omitted")
+    modes = "; ".join(f"{mode} {meaning}" for mode, meaning in _MODES.items())
+    parser.add_argument(
+        "--mode", metavar="M", choices=tuple(_MODES), help=f"auto if omitted: {modes}"
+    )
     parser.add_argument(
         "--speed", type=float, metavar="X", help="replay at X times the recorded pace"
     )

@@ -1,24 +1,19 @@
-"""Commands, their parser, whose errors any front end can show, and their session."""
+"""Commands, and the session that they run in."""
 
 from __future__ import annotations
 
 import argparse
-import re
-import shlex
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from typing_extensions import override
-
-from gatewayx_nb.calls import Table, text_columns
-from gatewayx_nb.errors import UsageError, did_you_mean
+from gatewayx_nb.commands.line_parser import LineParser
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from gatewayx_nb.background import JobList
-    from gatewayx_nb.calls import Option
+    from gatewayx_nb.calls import Table
     from gatewayx_nb.engine_pool import EnginePool
     from gatewayx_nb.replies import Reply
 
@@ -65,8 +60,19 @@ class Session(Protocol):
     def jobs(self) -> JobList:
         """The background jobs."""
 
+    @property
+    def ask_parser(self) -> LineParser:
+        """The parser of the options of a call."""
+
     def ask(self, prompt: str, model: str) -> Reply:
         """Call a model and wait; show the partial answer if it is stopped."""
+
+    def ask_line(self, line: str) -> object:
+        """Call a model as a line says: its reference, options, and the prompt as typed.
+
+        Returns:
+            The reply, which has been shown.
+        """
 
     def forget(self, line: str) -> bool:
         """Remove a line from the input history; return whether that succeeded."""
@@ -95,75 +101,6 @@ class Session(Protocol):
         """
 
 
-class LineParser(argparse.ArgumentParser):
-    """Argument parser that raises `UsageError` where argparse would exit the process."""
-
-    def __init__(self, prog: str, description: str = "") -> None:
-        # argparse would print help and exit; an abbreviation could clash with a later option.
-        super().__init__(prog=prog, description=description, add_help=False, allow_abbrev=False)
-
-    def read(self, line: str) -> argparse.Namespace:
-        """Parse a line, split as in a shell.
-
-        Raises:
-            UsageError: If the line is invalid; the message suggests the nearest option.
-        """
-        try:
-            return self.parse_args(shlex.split(line))
-        except ValueError as error:
-            raise UsageError(
-                f"`{self.prog} {line.strip()}` cannot be parsed: {error}.",
-                hint="Close the quotation, or put the apostrophe in double quotes.",
-            ) from None
-
-    def add_call_option(self, name: str, option: Option) -> None:
-        """Add a call option's flag, if it has one; the value is stored under the option's name."""
-        flags, _, metavar = option.flag.partition(" ")
-        if not flags:
-            return
-        arguments: dict[str, Any] = {"action": "store_true"}  # argparse rejects a metavar for it
-        if metavar:
-            arguments = {"metavar": metavar, "type": option.parse_flag}
-        if option.repeatable:
-            arguments |= {"action": "append", "default": []}
-        self.add_argument(*flags.split("/"), dest=name, help=option.help, **arguments)
-
-    @property
-    def actions(self) -> Sequence[argparse.Action]:
-        """The arguments and options."""
-        return self._actions  # argparse has no public way to list them
-
-    @property
-    def option_strings(self) -> list[str]:
-        """The flags of all options."""
-        return [option for action in self.actions for option in action.option_strings]
-
-    @property
-    def synopsis(self) -> str:
-        """The usage of the command, in one line."""
-        return " ".join(self.format_usage().removeprefix("usage: ").split())
-
-    def table(self) -> Table:
-        """Describe the command and each of its arguments and options."""
-        helps = ((action, action.help) for action in self.actions)
-        rows = tuple((_usage_of(action), text) for action, text in helps if text)
-        notes = (f"`{self.synopsis}`", self.description or "")
-        return Table(rows, text_columns("argument", "what it does"), notes)
-
-    @override
-    def error(self, message: str) -> NoReturn:
-        # argparse reports the error only as text.
-        unknown = re.search(r"unrecognized arguments: (--?\S+)", message)
-        suggestion = did_you_mean(unknown[1].split("=")[0], self.option_strings) if unknown else ""
-        raise UsageError(f"{message}.{suggestion}", hint=f"Usage: `{self.synopsis}`")
-
-
-def _usage_of(action: argparse.Action) -> str:
-    """Return an option with its metavar, or the name of an argument."""
-    value = "" if action.nargs == 0 else f" {action.metavar}"
-    return f"{', '.join(action.option_strings)}{value}".strip()
-
-
 @dataclass(frozen=True, slots=True)
 class Command:
     """A command.
@@ -184,7 +121,7 @@ class Command:
 
     def parser(self, prog: str) -> LineParser:
         """Return the command's parser, for a front end whose command lines begin with ``prog``."""
-        parser = LineParser(f"{prog} {self.name}", self.summary)
+        parser = LineParser(f"{prog} {self.name}", self.summary, f"{prog} help {self.name}")
         self.arguments(parser)
         return parser
 

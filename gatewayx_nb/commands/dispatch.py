@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
+import re
 from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb.calls import Note, Table, text_columns
@@ -37,14 +37,16 @@ from gatewayx_nb.commands.status import (
     use_arguments,
 )
 from gatewayx_nb.commands.usage import history, history_arguments, usage
-from gatewayx_nb.errors import UsageError, did_you_mean
+from gatewayx_nb.errors import ConfigError, UsageError, did_you_mean
 from gatewayx_nb.hints import Hint
+from gatewayx_nb.text import shorten
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    import argparse
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from gatewayx_nb.commands.command import LineParser, Session
-    from gatewayx_nb.replies import Reply
+    from gatewayx_nb.commands.command import Session
+    from gatewayx_nb.commands.line_parser import LineParser
 
 
 def run(session: Session, line: str) -> Any:  # noqa: ANN401 - the command's output
@@ -58,68 +60,142 @@ def run(session: Session, line: str) -> Any:  # noqa: ANN401 - the command's out
     word, rest = (*line.split(maxsplit=1), "", "")[:2]
     if not word:
         return overview(session)
-    if word in ("-h", "--help"):
+    if word in _HELP_FLAGS:
         word = "help"
     if word in COMMANDS:
+        if _wants_help(COMMANDS[word], rest):
+            word, rest = "help", word
         return COMMANDS[word](session, rest)
     # Unusable ones too, so that calling one says what it lacks.
     engines = {row.name for row in session.pool.status()}
     aliases = session.pool.config.settings.aliases
     if word.partition(":")[0] in engines or word in aliases:
-        return ask(session, argparse.Namespace(text=line))
+        return session.ask_line(line)
     # The error for an unknown word repeats it, and would show a key.
     if contains_key(line):
         raise typed_key_error(session, line)
-    raise _unknown(word, [*COMMANDS, *engines, *aliases])
+    # An option before the reference, a reference in a variable, or a model without its engine: the
+    # error of a call suggests the engine.
+    if word.startswith(("-", "{{")) or (rest and _MODEL.fullmatch(word)):
+        return session.ask_line(line)
+    if word.endswith("?") and word[:-1] in COMMANDS and not rest:
+        return COMMANDS["help"](session, word[:-1])
+    raise _unknown_word(session, word, rest, [*COMMANDS, *engines, *aliases])
 
 
-def ask(session: Session, args: argparse.Namespace) -> Reply:
+def ask(session: Session, args: argparse.Namespace) -> object:
     """Call a model; the rest of the line is the prompt, verbatim."""
-    reference, prompt = (*args.text.split(maxsplit=1), "", "")[:2]
-    if not prompt.strip():
+    if not args.text.strip():
         raise UsageError(
-            "the prompt is missing." if reference else "the reference and the prompt are missing.",
-            hint=Hint("command", line=f"ask {reference or 'mock'} Why is the sky blue?"),
+            "the reference and the prompt are missing.",
+            hint=Hint("command", line="ask mock Why is the sky blue?"),
         )
-    return session.ask(prompt.strip(), reference)
+    return session.ask_line(args.text)
 
 
 def ask_arguments(parser: LineParser) -> None:
-    """Add the arguments of ``ask``: ``REF PROMPT…``."""
-    parser.usage = "%(prog)s REF PROMPT…"
+    """Add the arguments of ``ask``: ``REF [options] PROMPT…``."""
+    parser.usage = "%(prog)s REF [options] PROMPT…"
+
+
+TOPICS: Mapping[str, Sequence[str]] = {
+    "asking": ("ask", "use", "chat", "explain", "jobs", "cancel"),
+    "cost": ("usage", "history"),
+    "engines": ("status", "models", "new", "pull", "reload"),
+    "record": ("cassette",),
+    "trouble": ("status", "health", "explain", "security", "nest"),
+}
+"""The commands of each topic that ``help`` explains, apart from ``options``."""
 
 
 def show_help(session: Session, args: argparse.Namespace) -> Table | Note:
-    """List the commands, or explain one."""
-    if not args.command:
+    """List the commands, or explain one, a topic or an option of a call."""
+    # Of a command and its action, such as `key set`, the command is explained.
+    first = (*args.text.split(maxsplit=1), "")[0]
+    topic = first if first in COMMANDS else args.text.strip()
+    if not topic:
         return _list_commands(session)
-    command = COMMANDS.get(args.command)
-    if command is None:
-        raise _unknown(args.command, COMMANDS)
-    parser = command.parser(session.prog)
-    table = parser.table()
-    return table or Note(f"`{parser.synopsis}`", command.summary)
+    if topic in ("ask", "options"):
+        return session.ask_parser.table()
+    if topic in COMMANDS:
+        parser = COMMANDS[topic].parser(session.prog)
+        return parser.table() or Note(f"`{parser.synopsis}`", COMMANDS[topic].summary)
+    if topic in TOPICS:
+        return Table(_usages(session, TOPICS[topic]), text_columns("command", "what it does"))
+    option = next(filter(None, map(session.ask_parser.option, (topic, f"--{topic}"))), None)
+    if option is not None:
+        flag = f"{', '.join(option.option_strings)} {option.metavar or ''}".rstrip()
+        return Note(f"`{session.ask_prog} REF {flag}`: {option.help}")
+    raise _unknown(topic, [*COMMANDS, *TOPICS, "options"], "command or topic")
 
 
 def help_arguments(parser: LineParser) -> None:
-    """Add the arguments of ``help``: ``[COMMAND]``."""
-    parser.add_argument("command", nargs="?", metavar="COMMAND", help="a command")
+    """Add the arguments of ``help``: ``[TOPIC]``."""
+    parser.usage = "%(prog)s [COMMAND|TOPIC]"
+    parser.add_argument(
+        "topic",
+        nargs="?",
+        metavar="TOPIC",
+        help=f"a command, an option of a call, options, {', '.join(TOPICS)}",
+    )
+
+
+_MODEL = re.compile(r"[a-z]+[\w./:-]*[-/:.\d][\w./:-]*")
+"""A word that could be the name of a model, such as ``gpt-4o``."""
+
+_HELP_FLAGS = ("-h", "--help")
+
+
+def _wants_help(command: Command, rest: str) -> bool:
+    """Return whether a command's line asks for help; text that is sent may contain ``-h``."""
+    words = rest.split()
+    return bool(set(words[:1] if command.raw else words).intersection(_HELP_FLAGS))
+
+
+def _usages(session: Session, names: Iterable[str]) -> list[tuple[str, str]]:
+    """Return the usage and the summary of each command."""
+    commands = map(COMMANDS.__getitem__, names)
+    return [(command.parser(session.prog).synopsis, command.summary) for command in commands]
 
 
 def _list_commands(session: Session) -> Table:
     prog, ask_prog = session.prog, session.ask_prog
-    rows = [(command.parser(prog).synopsis, command.summary) for command in COMMANDS.values()]
+    rows = _usages(session, COMMANDS)
     stream = "send the lines below and stream the answer; -h lists the options"
     rows += [(f"{prog} REF PROMPT…", "the same as ask"), (f"{ask_prog} [REF …] [options]", stream)]
     return Table(rows, text_columns("command", "what it does"))
 
 
-def _unknown(word: str, candidates: Iterable[str]) -> UsageError:
-    """Return the error for a word that is neither a command nor an engine."""
+def _unknown(word: str, candidates: Iterable[str], kind: str = "command or engine") -> UsageError:
+    """Return the error for a word that is none of the candidates."""
     return UsageError(
-        f"no command or engine {word!r}.{did_you_mean(word, candidates)}",
+        f"no {kind} {word!r}.{did_you_mean(word, candidates)}",
         hint=Hint("command", line="help") | Hint("list_engines"),
     )
+
+
+def _unknown_word(session: Session, word: str, rest: str, candidates: Iterable[str]) -> UsageError:
+    """Return the error for a line that begins with neither a command nor an engine."""
+    # A question begins with a capital; a misspelt name does not.
+    if not rest or (word.islower() and did_you_mean(word, candidates)):
+        return _unknown(word, candidates)
+    return UsageError(
+        f"{shorten(word, _MAX_SHOWN)!r} is neither a command nor a model.",
+        hint=Hint("command", line=shorten(f"{_any_model(session)} {word} {rest}", _MAX_SHOWN))
+        | Hint("list_engines"),
+    )
+
+
+def _any_model(session: Session) -> str:
+    """Return a model that can be called: the default one if there is one."""
+    try:
+        return session.pool.default_model()
+    except ConfigError:
+        return "mock"
+
+
+_MAX_SHOWN = 60
+"""Maximum number of characters of a line in an error message."""
 
 
 COMMANDS = {
@@ -132,7 +208,7 @@ COMMANDS = {
         Command("compare", "choose, call and judge models in a widget", compare, compare_arguments),
         Command("explain", "ask a model why the last cell failed", explain, explain_arguments),
         Command("health", "check that engines work", health, health_arguments),
-        Command("help", "list the commands, or explain one", show_help, help_arguments),
+        Command("help", "list the commands, or explain one", show_help, help_arguments, raw=True),
         Command("history", "show the latest calls and their cost", history, history_arguments),
         Command("init", "create config/ and engines/ in this repository", init),
         Command("jobs", "list the background jobs", jobs),

@@ -5,14 +5,15 @@ A line that may contain a key is refused and removed from the input history.
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.calls import Note, Table, text_columns
-from gatewayx_nb.commands.command import LineParser
+from gatewayx_nb.commands.line_parser import LineParser
 from gatewayx_nb.errors import ConfigError, TrustError, UsageError
-from gatewayx_nb.hints import Hint
-from gatewayx_nb.model_registry import ENGINE_NAME
+from gatewayx_nb.hints import Hint, as_hint
+from gatewayx_nb.model_registry import why_unusable
 from gatewayx_nb.secure_config import (
     SkipReason,
     display_path,
@@ -23,7 +24,7 @@ from gatewayx_nb.secure_config import (
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from gatewayx_nb.commands.command import Session
     from gatewayx_nb.secure_config import KeyImport
@@ -33,22 +34,25 @@ _ACTIONS = ("set", "remove", "import")
 
 def key(session: Session, args: argparse.Namespace) -> Note | Table:
     """Set or remove a key, or import keys from another file."""
+    if not args.text.strip():
+        return _parser(session).table()
     parsed = _parse(session, args.text)
-    if parsed is None:
-        raise typed_key_error(session, f"key {args.text}")
     if parsed.action == "import":
         return _import(session, Path(parsed.name).expanduser(), user=parsed.user)
     if parsed.action == "set":
+        if not parsed.new:
+            _require_engine(session, parsed.name)
         return _set(session, parsed.name, user=parsed.user)
     return _remove(session, parsed.name)
 
 
 def key_arguments(parser: LineParser) -> None:
     """Add the arguments of ``key``: ``set|remove NAME`` or ``import FILE``."""
-    parser.usage = "%(prog)s set|remove NAME | import FILE [--user]"
+    parser.usage = "%(prog)s set NAME [--user] [--new] | remove NAME | import FILE [--user]"
     parser.add_argument("action", choices=_ACTIONS, metavar="ACTION", help=", ".join(_ACTIONS))
     parser.add_argument("name", metavar="NAME", help="an engine; for import, a file")
     parser.add_argument("--user", action="store_true", help="for all your projects")
+    parser.add_argument("--new", action="store_true", help="for an engine that does not exist yet")
 
 
 def keys(session: Session, _: argparse.Namespace) -> Table:
@@ -98,6 +102,7 @@ def trust(session: Session, _: argparse.Namespace) -> Note:
 
 def typed_key_error(session: Session, line: str) -> UsageError:
     """Remove a line that may contain a key, and return an error that does not repeat it."""
+    words, names = line.replace("=", " ").split(), set(_engine_names(session))
     history_note = "it was removed from the history"
     if not session.forget(line):
         history_note = "it could not be removed from the history database (`%history -g` shows it)"
@@ -105,7 +110,7 @@ def typed_key_error(session: Session, line: str) -> UsageError:
         f"a key must not be part of a command; `{session.prog} key` takes only `set NAME`,"
         f" `remove NAME` or `import FILE`. If that was a key: {history_note}, but the cell still"
         " contains it. Delete it there, and renew that key at the provider.",
-        hint=Hint("set_key", engine="grok"),
+        hint=Hint("set_key", engine=next(filter(names.__contains__, words), "grok")),
     )
 
 
@@ -114,22 +119,64 @@ def contains_key(line: str) -> bool:
     return any(map(looks_like_key, line.replace("=", " ").split()))
 
 
-def _parse(session: Session, line: str) -> argparse.Namespace | None:
-    """Parse a line; return ``None`` if it may contain a key."""
-    parser = LineParser(f"{session.prog} key")
+def _parser(session: Session) -> LineParser:
+    parser = LineParser(
+        f"{session.prog} key",
+        "set a key (you are prompted) or remove it; import keys from a .env file",
+        f"{session.prog} key",
+    )
     key_arguments(parser)
-    try:
-        args = parser.read(line)
-    except UsageError:
-        # The parser's error would repeat the words, one of which may be a key.
-        return None
-    if args.action == "import":
-        exists = Path(args.name).expanduser().exists()
-        return args if exists or not looks_like_key(args.name) else None
-    # An engine that exists may have any name; a new one must not look like a key.
-    is_engine = args.name in {row.name for row in session.pool.status()}
-    is_valid_new_name = ENGINE_NAME.fullmatch(args.name) and not looks_like_key(args.name)
-    return args if is_engine or is_valid_new_name else None
+    return parser
+
+
+def _parse(session: Session, line: str) -> argparse.Namespace:
+    """Parse a line.
+
+    Raises:
+        UsageError: If it is invalid. A line that may contain a key is removed from the history,
+            and the error does not repeat it.
+    """
+    words = line.replace("=", " ").split()
+    # After NAME only a value could follow, or a quotation that hides one.
+    has_value = words[:1] == ["set"] and not {"--user", "--new"}.issuperset(words[2:])
+    if contains_key(line) and not _names_file(words):
+        raise typed_key_error(session, f"key {line}")
+    args = None if has_value else _parser(session).read(line)
+    if args is None:
+        raise typed_key_error(session, f"key {line}")
+    # An engine that exists may have any name.
+    if args.action != "import" and args.name not in _engine_names(session):
+        reason = why_unusable(args.name)
+        if reason:
+            raise _parser(session).usage_error(f"engine {args.name!r} {reason}.")
+    return args
+
+
+def _names_file(words: Sequence[str]) -> bool:
+    """Return whether the only word that looks like a key is a file to import."""
+    return words[:1] == ["import"] and Path(" ".join(words[1:2])).expanduser().exists()
+
+
+def _engine_names(session: Session) -> list[str]:
+    return [row.name for row in session.pool.status()]
+
+
+def _require_engine(session: Session, name: str) -> None:
+    """Check that an engine exists before its key is asked for.
+
+    Raises:
+        UsageError: If it does not; the message suggests the nearest one.
+    """
+    names, aliases = _engine_names(session), session.pool.config.settings.aliases
+    if name in names:
+        return
+    nearest = aliases.get(name) or next(iter(difflib.get_close_matches(name, names, 1)), None)
+    suggestion = f" Did you mean {nearest!r}?" if nearest else ""
+    new = f"For an engine that you will add: `{session.prog} key set {name} --new`."
+    raise UsageError(
+        f"there is no engine {name!r}.{suggestion}",
+        hint=Hint("set_key", engine=nearest) | new if nearest else as_hint(new),
+    )
 
 
 def _set(session: Session, name: str, *, user: bool) -> Note:

@@ -16,7 +16,8 @@ from gatewayx_nb.text import plain, shorten
 if TYPE_CHECKING:
     import argparse
 
-    from gatewayx_nb.commands.command import FailedCell, LineParser, Session
+    from gatewayx_nb.commands.command import FailedCell, Session
+    from gatewayx_nb.commands.line_parser import LineParser
     from gatewayx_nb.conversations import Chat
     from gatewayx_nb.replies import Reply
 

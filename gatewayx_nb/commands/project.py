@@ -20,7 +20,8 @@ from gatewayx_nb.secure_config import display_path, key_variable, make_secrets_f
 if TYPE_CHECKING:
     import argparse
 
-    from gatewayx_nb.commands.command import LineParser, Session
+    from gatewayx_nb.commands.command import Session
+    from gatewayx_nb.commands.line_parser import LineParser
 
 _SETTINGS = """\
 # Settings of this project; every line is optional.

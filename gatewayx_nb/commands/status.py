@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from gatewayx_nb.commands.command import LineParser, Session
+    from gatewayx_nb.commands.command import Session
+    from gatewayx_nb.commands.line_parser import LineParser
     from gatewayx_nb.engine_pool import EngineHealth, SecurityStatus
     from gatewayx_nb.messages import ModelInfo
     from gatewayx_nb.model_registry import EngineStatus

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from gatewayx_nb.commands.command import LineParser, Session
+    from gatewayx_nb.commands.command import Session
+    from gatewayx_nb.commands.line_parser import LineParser
     from gatewayx_nb.engine_pool import CallPreview, ModelUsage
     from gatewayx_nb.storage import LedgerEntry
 

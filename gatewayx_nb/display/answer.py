@@ -212,17 +212,32 @@ def reply_summary(reply: Reply, ending: str = "") -> str:
         parts.append(f"{reply.attempts} attempts")
     if reply.fallback_from:
         parts.append(f"instead of {reply.fallback_from}")
-    if reply.token_cap is not None and reply.finish_reason == "length":
-        parts.append(f"cut at {reply.token_cap:,} tokens, which the cost limit allows")
-    elif reply.token_cap is not None:
-        parts.append(f"at most {reply.token_cap:,} tokens, which the cost limit allows")
-    elif reply.finish_reason == "length":
-        parts.append("cut at max tokens")
+    if note := _finish_note(reply):
+        parts.append(note)
     if reply.replayed:
         parts.append("replayed")
     if ending:
         parts.append(ending)
     return " · ".join(parts)
+
+
+_FINISH_NOTES = {
+    "length": "cut at max tokens",
+    "content_filter": "refused by the provider's content filter",
+    "pause": "paused by the provider; send it again to continue",
+}
+"""What the reasons for an answer that is not complete mean, by finish reason."""
+
+
+def _finish_note(reply: Reply) -> str:
+    """Return why an answer is not, or not only, a text; empty if it is a complete one."""
+    if reply.finish_reason == "tool_calls" or reply.tool_calls:
+        names = ", ".join(dict.fromkeys(call.name for call in reply.tool_calls))
+        return f"asks to call {names or 'a tool'}"
+    if reply.token_cap is not None:
+        verb = "cut at" if reply.finish_reason == "length" else "at most"
+        return f"{verb} {reply.token_cap:,} tokens, which the cost limit allows"
+    return _FINISH_NOTES.get(reply.finish_reason, "")
 
 
 def show_stream(stream: ReplyStream, view: View) -> Reply:
@@ -307,7 +322,9 @@ def ignore_interrupts() -> Iterator[None]:
 
 def _show_failure(partial: PartialReply, view: View) -> None:
     """Show the partial answer of a failed call and clear the waiting message."""
-    if partial.has_begun:
+    if partial.has_begun and partial.has_ended:
+        view.finish(partial.reply(), "not in the requested format")
+    elif partial.has_begun:
         view.finish(partial.reply(interrupted=True), "incomplete")
     elif view.shows_status:
         view.finish(partial.reply(interrupted=True), "failed")

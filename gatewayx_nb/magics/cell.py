@@ -1,30 +1,54 @@
-"""Parsing of a ``%%gatewayx`` cell: its line of options and its prompt."""
+"""Parsing of a ``%%gatewayx`` cell or a ``%gatewayx REF …`` line: its options and its prompt."""
 
 from __future__ import annotations
 
 import builtins
 import functools
+import inspect
+import io
 import json
 import keyword
+import re
+import shlex
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
-from gatewayx_nb import output_formats
-from gatewayx_nb.calls import OPTIONS
+from gatewayx_nb import output_formats, prompts
+from gatewayx_nb.calls import OPTIONS, check_option
 from gatewayx_nb.commands import LineParser
-from gatewayx_nb.errors import UsageError
+from gatewayx_nb.errors import UsageError, did_you_mean
 from gatewayx_nb.magics.notebook_values import NotebookValues
 from gatewayx_nb.prompts import ROWS
+from gatewayx_nb.text import shorten
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from gatewayx_nb.calls import CallOptions
     from gatewayx_nb.conversations import ChatStore
     from gatewayx_nb.output_formats import OutputFormat
 
+_OPTION = re.compile(r"-\S")  # a dash and a space begin a list, which is a prompt
 _IPYTHON_NAMES = frozenset({"get_ipython", "In", "Out", "exit", "quit"})
+_MAX_NAME = 60
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyTarget:
+    """A variable to bind a reply to.
+
+    Attributes:
+        variable: Its name.
+        attribute: The reply's attribute to bind; empty for the reply itself.
+    """
+
+    variable: str
+    attribute: str = ""
+
+    def value(self, result: object) -> object:
+        """Return the value to bind."""
+        return getattr(result, self.attribute) if self.attribute else result
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +59,7 @@ class Cell:
         prompt: The prompt, with values filled in.
         options: The options of the call.
         references: The models, if there are several.
-        variable: Name of the variable for the reply, in addition to ``_reply``.
+        target: Where the reply is bound, in addition to ``_reply``.
         quiet: Whether to show nothing.
         chat: The conversation to continue.
         dry_run: Whether to show only what would be sent.
@@ -43,12 +67,14 @@ class Cell:
         streams: Whether to show the answer as it arrives, or only when it is complete.
         output_format: The format in which the answer is shown.
         insert: Whether to put the reply's code into the next cell.
+        advice: How to quote a text of which only the first word is an option's value; empty if
+            the line has none.
     """
 
     prompt: str
     options: CallOptions
     references: tuple[str, ...] = ()
-    variable: str | None = None
+    target: ReplyTarget | None = None
     quiet: bool = False
     chat: str | None = None
     dry_run: bool = False
@@ -56,6 +82,7 @@ class Cell:
     streams: bool = True
     output_format: OutputFormat = "markdown"
     insert: bool = False
+    advice: str = ""
 
     def in_chat(self, chats: ChatStore, cell_id: str | None) -> Cell:
         """Return the cell with a slot in its conversation, or unchanged if it has none.
@@ -69,9 +96,15 @@ class Cell:
         return replace(self, options={**self.options, "chat": chats.get(self.chat).slot(cell_id)})
 
 
-def parser() -> LineParser:
-    """Return the parser for a cell's line."""
-    line = LineParser("%%gatewayx", "Call a model with the prompt on the lines below.")
+def parser(prog: str = "%%gatewayx", advice: str = "") -> LineParser:
+    """Return the parser for a cell's line, or for a line with a prompt.
+
+    Args:
+        prog: How the line begins.
+        advice: What helps if an option is unknown.
+    """
+    description = "Call a model with the prompt on the lines below."
+    line = LineParser(prog, description, "%%gatewayx -h", advice)
     add = line.add_argument
     reference_help = "engine or engine:model; several: side by side"
     add("references", nargs="*", metavar="REF", help=reference_help)
@@ -86,7 +119,7 @@ def parser() -> LineParser:
     add("--bg", action="store_true", help="run in the background; -o names the job")
     add("--no-stream", action="store_true", help="show the answer only when it is complete")
     add("--dry-run", action="store_true", help="show what would be sent, and send nothing")
-    add("-q", "--quiet", action="store_true", help="show nothing")
+    add("-q", "--quiet", action="store_true", help="show nothing; a line still has its value")
     add("-h", "--help", action="store_true", help="show this list")
     return line
 
@@ -101,7 +134,7 @@ def flags() -> Mapping[str, str]:
 def wants_help(line: str) -> bool:
     """Return whether a line asks for help; an invalid line does not."""
     try:
-        return bool(parser().read(line).help)
+        return bool(parser().read(line, _split).help)
     except UsageError:
         return False
 
@@ -118,46 +151,175 @@ def read(line: str, body: str, namespace: Mapping[str, object], rows: int = ROWS
     Raises:
         UsageError: If the line is invalid, the cell is empty, or a ``{{name}}`` is undefined.
     """
-    args = parser().read(line)
-    if not body.strip():
-        raise UsageError(
-            "the cell has no prompt.", hint="Write it on the lines below `%%gatewayx`."
-        )
-    # Checked before the call: an answer that cannot be bound would be lost, and it costs money.
-    _check_variable(args.out)
-    output_format = _output_format(args)
+    line_parser = parser()
+    try:
+        words = _split(line)
+    except ValueError as error:
+        raise line_parser.unreadable(line, error) from None
+    return _cell(line_parser, words, body, namespace, rows)
+
+
+def read_line(line: str, namespace: Mapping[str, object], rows: int = ROWS) -> Cell | None:
+    """Parse a line of a reference, options and a prompt, which is the rest of the line as typed.
+
+    Args:
+        line: The text after ``%gatewayx``, verbatim.
+        namespace: The notebook's variables, for ``{{name}}``.
+        rows: Maximum number of rows of a table in the prompt.
+
+    Returns:
+        The same as for a cell with that prompt; ``None`` if the line asks for help.
+
+    Raises:
+        UsageError: If an option is invalid, the prompt is empty, or a ``{{name}}`` is undefined.
+    """
+    line_parser = parser("%gatewayx", "A prompt that begins with a dash follows `--`.")
+    try:
+        words, prompt = _split_prompt(line, line_parser)
+    except ValueError as error:
+        raise line_parser.unreadable(line, error) from None
+    if {"-h", "--help"}.intersection(words):
+        return None
+    return _cell(line_parser, words, prompt, namespace, rows)
+
+
+def _split(line: str) -> list[str]:
+    """Split a line as a shell does, but keep the quotes within a ``{{name}}``.
+
+    Raises:
+        ValueError: If a quotation is open.
+    """
+    masked, unmask = prompts.mask(line)
+    return list(map(unmask, shlex.split(masked)))
+
+
+def _split_prompt(line: str, line_parser: LineParser) -> tuple[list[str], str]:
+    """Split the reference and the options from a line; the rest, the prompt, stays as typed."""
+    masked, unmask = prompts.mask(line)
+    words, rest, has_reference = [], masked.strip(), False
+    while rest:
+        if _OPTION.match(rest):
+            word, rest = _first_word(rest)
+            if word == "--":
+                break
+            words.append(word)
+            if rest and line_parser.takes_value(word):
+                value, rest = _first_word(rest)
+                words.append(value)
+        elif not has_reference:
+            word, rest = (*rest.split(maxsplit=1), "")[:2]
+            words.append(word)
+            has_reference = True
+        else:
+            break
+    return list(map(unmask, words)), unmask(rest)
+
+
+def _first_word(text: str) -> tuple[str, str]:
+    """Split the first word, unquoted as by a shell, from the rest of a text."""
+    stream = io.StringIO(text)
+    lexer = shlex.shlex(stream, posix=True, punctuation_chars=False)
+    lexer.whitespace_split, lexer.commenters = True, ""
+    word = lexer.get_token()
+    return word or "", text[stream.tell() :].lstrip()
+
+
+def _cell(
+    line_parser: LineParser,
+    words: Sequence[str],
+    prompt: str,
+    namespace: Mapping[str, object],
+    rows: int,
+) -> Cell:
+    """Return the cell with these words on its line and this prompt."""
+    args = line_parser.read_words(words)
+    if not prompt.strip():
+        raise _no_prompt(line_parser, args.references)
     values = NotebookValues(namespace, rows, args.no_vars)
+    # Checked before the call: an answer that cannot be bound would be lost, and it costs money.
+    target = _target(args, namespace)
+    output_format = _output_format(args)
     # Only newlines are stripped: spaces at the ends belong to the prompt.
-    prompt = values.prompt(body.strip("\n"))
-    options = _options(args, values, output_format)
-    images = (*prompt.images, *map(values.image, args.images))
+    filled = values.prompt(prompt.strip("\n"))
+    references = tuple(map(values.text, args.references))
+    options = _options(args, _typed_flags(line_parser, words), values, output_format)
+    if len(references) == 1:
+        options["model"] = references[0]
+    images = (*filled.images, *map(values.image, args.images))
     if images:
         options["images"] = images
     return Cell(
-        prompt=prompt.text,
+        prompt=filled.text,
         options=options,
-        references=tuple(args.references) if len(args.references) > 1 else (),
-        variable=args.out,
+        references=references if len(references) > 1 else (),
+        target=target,
         quiet=args.quiet,
-        chat=args.chat,
+        chat=None if args.chat is None else values.text(args.chat),
         dry_run=args.dry_run,
         background=args.bg,
         streams=not args.no_stream,
         output_format=output_format,
         insert=args.insert,
+        advice=line_parser.unquoted(words),
     )
 
 
-def _check_variable(name: str | None) -> None:
-    """Reject a name that is not valid, or that Python or IPython needs."""
-    if name is None:
-        return
+def _no_prompt(line_parser: LineParser, references: Sequence[str]) -> UsageError:
+    if line_parser.prog.startswith("%%"):
+        return UsageError(
+            "the cell has no prompt.", hint="Write it on the lines below `%%gatewayx`."
+        )
+    example = f"%gatewayx {references[0] if references else 'mock'} Why is the sky blue?"
+    return UsageError("the prompt is missing.", hint=f"For example, `{example}`.")
+
+
+def _target(args: argparse.Namespace, namespace: Mapping[str, object]) -> ReplyTarget | None:
+    """Return where the reply is bound.
+
+    Raises:
+        UsageError: If the name is invalid, or its value should not be overwritten.
+    """
+    if args.out is None:
+        return None
+    name, dot, attribute = args.out.partition(".")
+    _check_variable(name, namespace)
+    if dot and attribute not in ("parsed", "text"):
+        raise UsageError(
+            f"`-o` binds a reply, its `parsed` or its `text`, got {args.out!r}."
+            f"{did_you_mean(attribute, ('parsed', 'text'))}",
+            hint=f"For example, `-o {name}.parsed`.",
+        )
+    if dot and (args.bg or len(args.references) > 1):
+        raise UsageError(
+            f"`-o {args.out}` needs one reply, but several models, and jobs, have none yet.",
+            hint=f"Use `-o {name}`, which binds them all.",
+        )
+    is_parsed = args.schema or args.insert or args.output_format not in (None, "markdown", "text")
+    if attribute == "parsed" and not is_parsed:
+        raise UsageError(
+            f"`-o {args.out}` needs an answer that is parsed.",
+            hint="Add `--as json`, `code` or `frame`, or `--schema NAME`.",
+        )
+    return ReplyTarget(name, attribute)
+
+
+def _check_variable(name: str, namespace: Mapping[str, object]) -> None:
+    """Reject a name that is invalid, that Python or IPython needs, or that other cells need."""
     # Binding a built-in such as `list` would break later cells.
     is_reserved = keyword.iskeyword(name) or name in _IPYTHON_NAMES or hasattr(builtins, name)
     if is_reserved or not name.isidentifier():
         raise UsageError(
-            f"{name!r} is not a valid variable name, or is reserved by Python or IPython.",
+            f"{shorten(name, _MAX_NAME)!r} is not a valid variable name, or is reserved by Python"
+            " or IPython.",
             hint="For example, `-o answer`.",
+        )
+    value = namespace.get(name)
+    kind = "module" if inspect.ismodule(value) else "class" if inspect.isclass(value) else ""
+    kind = kind or ("function" if inspect.isroutine(value) else "")
+    if kind:
+        raise UsageError(
+            f"`-o {name}` would overwrite the {kind} {name!r} of this notebook.",
+            hint=f"Use another name, for example `-o {name}_answer`.",
         )
 
 
@@ -188,34 +350,54 @@ def _output_format(args: argparse.Namespace) -> OutputFormat:
     return requested or ("code" if args.insert else "json" if args.schema else "markdown")
 
 
+def _typed_flags(line_parser: LineParser, words: Sequence[str]) -> dict[str, str]:
+    """Return the flag with which each option was typed, for error messages."""
+    flags = {}
+    for word in words:
+        action = line_parser.option(word.partition("=")[0])
+        if action is not None:
+            flags[action.dest] = word.partition("=")[0]
+    return flags
+
+
 def _options(
-    args: argparse.Namespace, values: NotebookValues, output_format: OutputFormat
+    args: argparse.Namespace,
+    typed_flags: Mapping[str, str],
+    values: NotebookValues,
+    output_format: OutputFormat,
 ) -> CallOptions:
-    flags = ((name, getattr(args, name)) for name, option in OPTIONS.items() if option.flag)
-    # False is compared by identity, because 0 equals it and is a value, as in `-t 0`.
-    set_options = {
-        name: value for name, value in flags if value not in (None, []) and value is not False
-    }
-    options = cast("CallOptions", set_options)
-    options.pop("chat", None)  # set by `Cell.in_chat`, which knows the cell's ID
-    if len(args.references) == 1:
-        options["model"] = args.references[0]
-    if args.system is not None:
-        options["system"] = values.text(args.system)
+    options: dict[str, Any] = {}
+    for name, option in OPTIONS.items():
+        typed = getattr(args, name, None)
+        # Of these, `chat` is set by `Cell.in_chat`, which knows the cell's ID.
+        if name in ("chat", "images", "params", "schema", "model") or typed in (None, [], False):
+            continue
+        value = typed
+        if isinstance(typed, str):
+            value = values.option(typed, option.parse_flag)
+        elif isinstance(typed, list):
+            value = [values.option(text, option.parse_flag) for text in typed]
+        # Checked here, because the message names the flag as it was typed.
+        check_option(name, value, typed_flags.get(name) or flags()[name])
+        options[name] = value
     if args.params:
-        options["params"] = dict(map(_param, args.params))
+        options["params"] = dict(_param(text, values) for text in args.params)
     schema = values.schema(args.schema) if args.schema else output_formats.schema_for(output_format)
     if schema is not None:
         options["schema"] = schema
-    return options
+    return cast("CallOptions", options)
 
 
-def _param(text: str) -> tuple[str, Any]:
-    """Parse ``K=V``: a JSON value, or otherwise the text itself."""
-    name, equals, value = text.partition("=")
+def _param(text: str, values: NotebookValues) -> tuple[str, Any]:
+    """Parse ``K=V``: a notebook value, a JSON value, or otherwise the text itself."""
+    name, equals, typed = text.partition("=")
     if not equals or not name:
         raise UsageError(f"`-p` must be K=V, got {text!r}.", hint="For example, `-p top_p=0.9`.")
+    return name, values.option(typed, _json_or_text)
+
+
+def _json_or_text(text: str) -> Any:  # noqa: ANN401 - JSON
     try:
-        return name, json.loads(value)
+        return json.loads(text)
     except ValueError:
-        return name, value
+        return text

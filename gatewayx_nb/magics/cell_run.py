@@ -43,7 +43,8 @@ class CellRun(ABC):
 class AnswerRun(CellRun):
     """The call of one model.
 
-    A failed or stopped call binds its partial answer, if any has arrived.
+    A stopped call binds its partial answer, which may be empty; a failed one only if any of it has
+    arrived.
 
     Args:
         pool: The pool.
@@ -73,9 +74,10 @@ class AnswerRun(CellRun):
     def _binding(self, stream: ReplyStream | AsyncReplyStream) -> Iterator[None]:
         try:
             yield
-        except (KeyboardInterrupt, GatewayError):
-            if stream.partial.has_begun:
-                self._bind(stream.partial.reply(interrupted=True))
+        except (KeyboardInterrupt, GatewayError) as error:
+            # After Stop, `_reply` must not be the answer of an earlier cell.
+            if stream.partial.has_begun or isinstance(error, KeyboardInterrupt):
+                self._bind(stream.partial.reply(interrupted=not stream.partial.has_ended))
             raise
         self._bind(stream.reply)
 
@@ -105,7 +107,7 @@ class ColumnsRun(CellRun):
     ) -> None:
         self._comparison = pool.plan_comparison(cell.prompt, models=cell.references, **cell.options)
         self._view, self._bind = view, bind
-        _refuse_prompt(self._comparison)
+        _refuse_prompt(self._comparison, cell.advice)
 
     @override
     def run(self) -> None:
@@ -132,13 +134,15 @@ class ColumnsRun(CellRun):
             raise failures[0]
 
 
-def _refuse_prompt(comparison: ComparisonRun) -> None:
+def _refuse_prompt(comparison: ComparisonRun, advice: str) -> None:
     """Raise `UsageError` if most references are unknown, as if the line were the prompt."""
     columns = comparison.columns
     unknown = [column for column in columns if isinstance(column.outcome, EngineNotFoundError)]
     known = [column for column in columns if column not in unknown]
     if len(unknown) > len(known):
         example = known[0].reference if known else "mock"
+        if advice:
+            raise UsageError("a text of several words must be quoted.", hint=advice)
         raise UsageError(
             f"no engines {', '.join(repr(column.reference) for column in unknown)}.",
             hint=as_hint(f"Write `%%gatewayx {example}`, and the prompt on the lines below it.")
@@ -173,7 +177,7 @@ def start_job(pool: EnginePool, jobs: JobList, cell: Cell, view: display.Columns
         comparisons.append(pool.plan_comparison(cell.prompt, models=references, **options))  # type: ignore[arg-type]
         return comparisons[0]
 
-    job = jobs.start(cell.variable, plan)
+    job = jobs.start(cell.target.variable if cell.target else None, plan)
     with contextlib.suppress(RuntimeError):  # no loop is running
         loop = asyncio.get_running_loop()
         # Updated at once: ipykernel 6 would put a task's first update below another cell.

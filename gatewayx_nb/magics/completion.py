@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.commands import COMMANDS
+from gatewayx_nb import weights
+from gatewayx_nb.commands import COMMANDS, TOPICS
 from gatewayx_nb.errors import GatewayError
 from gatewayx_nb.magics import cell, transforms
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterable, Mapping
 
     from gatewayx_nb.commands import LineParser, Session
 
 _FIELD = re.compile(r"\{\{ ?(\w*)$")
-_ENGINE_COMMANDS = ("ask", "explain", "health", "key", "models", "status", "use")
+_ENGINE_COMMANDS = ("compare", "explain", "health", "models", "status", "use")
 """Commands whose arguments are engines or references."""
+
+_FILE_METAVARS = ("PATH", "FILE", "EXPR")
+"""Placeholders of arguments that may be files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,46 +60,101 @@ def complete(session: Session, text: str, namespace: Mapping[str, object]) -> Co
     line = transforms.MAGIC.match(last)
     if line is None:
         return None
+    if line[1] == "%" and (field := _FIELD.search(last)):
+        return _matching(field[1], [name for name in namespace if not name.startswith("_")])
     *before, fragment = last[line.end() :].split(" ")
     words = [word for word in before if word]
-    candidates = _in_cell(session, words) if line[1] == "%%" else _in_line(session, words)
+    if line[1] == "%%":
+        candidates = _in_cell(session, words, fragment)
+    else:
+        candidates = _in_line(session, words, fragment)
     return _matching(fragment, candidates)
 
 
-def _in_cell(session: Session, words: list[str]) -> Iterable[str]:
+def _in_cell(session: Session, words: list[str], fragment: str) -> Iterable[str]:
     """Return completions for the first line of a cell."""
     parser = cell.parser()
-    options = {option: action for action in parser.actions for option in action.option_strings}
-    action = options.get(words[-1]) if words else None
+    action = parser.option(words[-1]) if words else None
     if action is None or action.nargs == 0:
         return (*_references(session), *_options(parser))
-    if action.dest == "chat":
-        return (chat.name for chat in session.pool.chats)
-    return action.choices or (_references(session) if action.metavar == "REF" else ())
+    return _values(session, action, fragment)
 
 
-def _in_line(session: Session, words: list[str]) -> Iterable[str]:
+def _in_line(session: Session, words: list[str], fragment: str) -> Iterable[str]:
     """Return completions for a line."""
     if not words:
         return (*COMMANDS, *_references(session))
     command = COMMANDS.get(words[0])
-    if command is None:  # a reference followed by a prompt
-        return ()
+    if command is None:
+        return _before_prompt(session, words, fragment)
+    if command.name == "ask":
+        return _before_prompt(session, words[1:], fragment) if words[1:] else _references(session)
     parser = command.parser(session.prog)
+    option = parser.option(words[-1])
+    if option is not None and option.nargs != 0:
+        return _values(session, option, fragment)
     positional = [action for action in parser.actions if not action.option_strings]
     candidates = _options(parser)
     for action in positional[len(words) - 1 : len(words)]:
-        candidates += action.choices or ()
-    match command.name:
-        case "chat" if len(words) == 2:  # noqa: PLR2004 - after `chat reset`
-            candidates += (chat.name for chat in session.pool.chats)
-        case "cancel":
-            candidates += (job.name for job in session.jobs)
-        case "help":
-            candidates += COMMANDS
-        case name if name in _ENGINE_COMMANDS and not (name == "key" and len(words) == 1):
-            candidates += _references(session)
-    return candidates
+        candidates += _values(session, action, fragment)
+    return [*candidates, *_arguments(session, words, fragment)]
+
+
+def _arguments(session: Session, words: list[str], fragment: str) -> Iterable[str]:
+    """Return completions that a command's parser does not know."""
+    names: Iterable[str] = ()
+    match words:
+        case ["chat", _]:
+            names = (chat.name for chat in session.pool.chats)
+        case ["cancel"]:
+            names = (job.name for job in session.jobs)
+        case ["help"]:
+            names = (*COMMANDS, *TOPICS, "options")
+        case ["pull"]:
+            names = weights.catalogue()
+        case ["key", "import"]:
+            names = _files(fragment)
+        case ["key", _]:
+            names = (row.name for row in session.pool.status(probe=False))
+        case [name, *_] if name in _ENGINE_COMMANDS:
+            names = _references(session)
+    return names
+
+
+def _before_prompt(session: Session, words: list[str], fragment: str) -> Iterable[str]:
+    """Return completions for the options between a reference and its prompt."""
+    parser = cell.parser()
+    option = parser.option(words[-1])
+    if option is not None and option.nargs != 0:
+        return _values(session, option, fragment)
+    is_prompt = any(
+        not word.startswith("-") and not parser.takes_value(before)
+        for before, word in itertools.pairwise(words)
+    )
+    return () if is_prompt else _options(parser)
+
+
+def _values(session: Session, action: argparse.Action, fragment: str) -> Iterable[str]:
+    """Return the completions of an option's or argument's value."""
+    if action.dest == "chat":
+        return (chat.name for chat in session.pool.chats)
+    if action.metavar == "REF":
+        return _references(session)
+    if action.metavar in _FILE_METAVARS:
+        return _files(fragment)
+    return tuple(action.choices or ())
+
+
+def _files(fragment: str) -> list[str]:
+    """Return the files and folders whose path begins with a fragment."""
+    folder, _, name = fragment.rpartition("/")
+    root = Path(f"{folder}/" if "/" in fragment else "").expanduser()
+    prefix = f"{folder}/" if "/" in fragment else ""
+    try:
+        paths = [path for path in root.iterdir() if name.startswith(".") or path.name[0] != "."]
+    except OSError:
+        return []
+    return [f"{prefix}{path.name}{'/' if path.is_dir() else ''}" for path in sorted(paths)]
 
 
 def _options(parser: LineParser) -> list[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.magic import no_var_expand
 
 from gatewayx_nb import hints, magics
+from gatewayx_nb.errors import whole_tracebacks
 from gatewayx_nb.magics import transforms
 from gatewayx_nb.magics.wording import NOTEBOOK
 
@@ -45,6 +46,11 @@ class Extension:
         return self._magics.line(line)
 
     @no_var_expand  # type: ignore[untyped-decorator]
+    def value(self, line: str) -> Any:  # noqa: ANN401 - the command's output
+        """Run the command in ``%gatewayx …``, whose output is the value of its cell."""
+        return self._magics.value(line)
+
+    @no_var_expand  # type: ignore[untyped-decorator]
     def cell(self, line: str, body: str) -> object:
         """Send the lines below as a prompt; `%%gatewayx -h` lists the options."""
         return self._magics.cell(line, body)
@@ -54,6 +60,12 @@ class Extension:
         """Send the lines below as a prompt, on the kernel's event loop."""
         return await self._magics.awaited(line, body)
 
+    @no_var_expand  # type: ignore[untyped-decorator]
+    def tb(self, line: str) -> None:
+        """Show the last traceback, of this package's errors too; see IPython's own ``%tb``."""
+        with whole_tracebacks():
+            self._ipython_tb(line)
+
     def register(self) -> None:
         """Register the magics with the shell."""
         shell = self._shell
@@ -61,8 +73,11 @@ class Extension:
             shell.register_magic_function(self.line, "line", name)
             shell.register_magic_function(self.cell, "cell", name)
         shell.register_magic_function(self.awaited, "cell", transforms.AWAITED)
+        shell.register_magic_function(self.value, "line", transforms.VALUE)
+        self._ipython_tb = shell.find_line_magic("tb")
+        shell.register_magic_function(self.tb, "line", "tb")
         shell.input_transformers_cleanup.append(transforms.keep_question)
-        shell.input_transformers_post.append(self._call_cell)
+        shell.input_transformers_post.extend((self._call_cell, transforms.mark_value))
         shell.Completer.custom_matchers.extend(self._matchers)
         shell.events.register("pre_run_cell", self._depth.enter)
         shell.events.register("post_run_cell", self._depth.leave)
@@ -71,10 +86,12 @@ class Extension:
         """Remove the magics from the shell, stop the jobs and close the engines."""
         shell = self._shell
         for functions in shell.magics_manager.magics.values():
-            for name in (*transforms.NAMES, transforms.AWAITED):
+            for name in (*transforms.NAMES, transforms.AWAITED, transforms.VALUE):
                 functions.pop(name, None)
+        shell.register_magic_function(self._ipython_tb, "line", "tb")
         shell.input_transformers_cleanup.remove(transforms.keep_question)
-        shell.input_transformers_post.remove(self._call_cell)
+        for transformer in (self._call_cell, transforms.mark_value):
+            shell.input_transformers_post.remove(transformer)
         for matcher in self._matchers:
             shell.Completer.custom_matchers.remove(matcher)
         shell.events.unregister("pre_run_cell", self._depth.enter)

@@ -14,20 +14,21 @@ from typing_extensions import override
 
 from gatewayx_nb import engine_pool, widgets
 from gatewayx_nb.background import JobList, notebook_jobs
+from gatewayx_nb.calls import Note
 from gatewayx_nb.commands import Session
 from gatewayx_nb.display import PartialView
 from gatewayx_nb.errors import TrustError, UsageError
-from gatewayx_nb.magics import cell_history
-from gatewayx_nb.magics.cell import Cell
-from gatewayx_nb.magics.cell_run import AnswerRun
+from gatewayx_nb.magics import cell, cell_history
+from gatewayx_nb.magics.cell_run import AnswerRun, CellRun, ColumnsRun, dry_run, start_job
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from IPython.core.interactiveshell import InteractiveShell
 
+    from gatewayx_nb.background import Job
     from gatewayx_nb.calls import Table
-    from gatewayx_nb.commands import FailedCell
+    from gatewayx_nb.commands import DryRun, FailedCell, LineParser
     from gatewayx_nb.engine_pool import EnginePool
     from gatewayx_nb.magics.outputs import Outputs
     from gatewayx_nb.replies import Reply
@@ -42,6 +43,9 @@ class NotebookSession(Session):
     Args:
         shell: The shell.
         outputs: Shows and binds its answers.
+
+    Attributes:
+        last_shown: The last reply that a line has shown.
     """
 
     prog = "%gatewayx"
@@ -50,6 +54,8 @@ class NotebookSession(Session):
     def __init__(self, shell: InteractiveShell, outputs: Outputs) -> None:
         self._shell = shell
         self._outputs = outputs
+        self._line_count: tuple[object, int] = (None, 0)
+        self.last_shown: Reply | None = None
 
     @property
     @override
@@ -79,9 +85,72 @@ class NotebookSession(Session):
     @override
     def ask(self, prompt: str, model: str) -> Reply:
         self.pool.refresh()
-        cell = Cell(prompt, {"model": model})
-        view = PartialView(self._outputs.view(cell))
-        return AnswerRun(self.pool, cell, view, self._outputs.binder(cell)).run()
+        parsed = cell.Cell(prompt, {"model": model})
+        view = PartialView(self._outputs.view(parsed))
+        return AnswerRun(self.pool, parsed, view, self._outputs.binder(parsed)).run()
+
+    @property
+    @override
+    def ask_parser(self) -> LineParser:
+        return cell.parser()
+
+    @override
+    def ask_line(self, line: str) -> object:
+        self.pool.refresh()
+        rows = self.pool.config.settings.limits.table_rows
+        parsed = cell.read_line(line, self._shell.user_ns, rows)
+        if parsed is None:
+            return self.ask_parser.table()
+        prepared = self.prepare(parsed, self._line_id())
+        if not isinstance(prepared, AnswerRun):
+            return prepared
+        reply = prepared.run()
+        # With `-q` the reply is only the line's value, which the same notebook shows on every run.
+        self.last_shown = None if parsed.quiet else reply
+        return reply
+
+    def prepare(self, parsed: cell.Cell, cell_id: str | None) -> CellRun | DryRun | Job:
+        """Return the run of a cell, or its output if there is nothing to wait for.
+
+        Args:
+            parsed: The cell.
+            cell_id: Identifies its turn in a conversation, which a rerun replaces.
+        """
+        parsed = parsed.in_chat(self.pool.chats, cell_id)
+        if parsed.dry_run:
+            return dry_run(self.pool, parsed)
+        if parsed.background:
+            return self._start_job(parsed)
+        bind = self._outputs.binder(parsed)
+        if parsed.references:
+            return ColumnsRun(self.pool, parsed, self._outputs.columns(parsed), bind)
+        return AnswerRun(self.pool, parsed, self._outputs.view(parsed), bind)
+
+    def cell_id(self) -> str | None:
+        """Return the front end's ID of the running cell; nbclient and terminals send none."""
+        kernel = getattr(self._shell, "kernel", None)
+        if kernel is None:
+            return None
+        cell_id = kernel.get_parent("shell").get("metadata", {}).get("cellId")
+        return None if cell_id is None else str(cell_id)
+
+    def _line_id(self) -> str | None:
+        """Return an ID of the running line: that of its cell and its place among the lines run."""
+        cell_id = self.cell_id()
+        running = (self._shell.execution_count, cell_id)
+        count = self._line_count[1] + 1 if self._line_count[0] == running else 1
+        self._line_count = (running, count)
+        return None if cell_id is None else f"{cell_id}:{count}"
+
+    def _start_job(self, parsed: cell.Cell) -> Job:
+        """Start a job and bind it; without a page to show it, print how to get its answer."""
+        job = start_job(self.pool, self.jobs, parsed, self._outputs.columns(parsed))
+        self._shell.user_ns[job.name] = job
+        if not self._outputs.in_kernel and not parsed.quiet:
+            self.show(
+                Note(f"Job {job.name} is running; `{job.name}.result()` waits for its answer.")
+            )
+        return job
 
     @override
     def forget(self, line: str) -> bool:

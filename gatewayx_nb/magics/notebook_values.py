@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb import images, prompts
 from gatewayx_nb.errors import UsageError, did_you_mean
@@ -13,11 +13,12 @@ from gatewayx_nb.schema import ResponseSchema
 from gatewayx_nb.secure_config import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from gatewayx_nb.images import Image
 
 _FORBIDDEN = (Secret,)
+_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".webp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +51,40 @@ class NotebookValues:
             return text
         return prompts.fill(text, self.namespace, _FORBIDDEN, rows=self.rows)
 
+    def option(self, text: str, parse: Callable[[str], Any]) -> Any:  # noqa: ANN401 - any value
+        """Return an option's value: the object of a sole ``{{name}}``, or the parsed text.
+
+        A text option takes the value as a prompt does, so that a table or a function is text.
+
+        Raises:
+            UsageError: If a ``{{name}}`` is undefined.
+        """
+        expression = None if self.is_literal or parse is str else prompts.only_expression(text)
+        if expression is not None:
+            return prompts.resolve(expression, self.namespace, _FORBIDDEN)
+        filled = self.text(text)
+        try:
+            return parse(filled)
+        except ValueError:
+            return filled  # the check of the option says what it must be
+
     def image(self, expression: str) -> Image:
         """Load the image that ``--image`` names: a variable, else a URL, else a file.
 
         Raises:
             UsageError: If it is none of these, or not an image.
         """
+        expression = prompts.only_expression(expression) or expression
         if prompts.is_variable(expression, self.namespace):
             return _load_image(expression, prompts.resolve(expression, self.namespace, _FORBIDDEN))
         if "://" in expression or Path(expression).expanduser().is_file():
             return images.load(expression)
+        files = [path.name for path in Path().iterdir() if path.suffix in _IMAGE_SUFFIXES]
         raise UsageError(
-            f"no variable, file or https URL is called {expression!r}."
-            f"{did_you_mean(expression, self.namespace)}",
-            hint="For example, `--image figure` or `--image plot.png`.",
+            f"`--image` names {expression!r}, but this notebook has no such variable, and"
+            f" {Path.cwd().name!r} no such file."
+            f"{did_you_mean(expression, [*files, *self.namespace])}",
+            hint="A figure needs no file: `--image fig` sends the figure in the variable `fig`.",
         )
 
     def schema(self, expression: str) -> ResponseSchema:
@@ -72,11 +93,22 @@ class NotebookValues:
         Raises:
             UsageError: If the name is undefined, or its value is not a schema.
         """
+        expression = prompts.only_expression(expression) or expression
+        if expression.isidentifier() and expression not in self.namespace:
+            raise UsageError(
+                f"`--schema` names {expression!r}, which is not defined in this notebook."
+                f"{did_you_mean(expression, self._classes())}",
+                hint="Define a class or a dict with the fields of the answer in a cell above.",
+            )
         value = prompts.resolve(expression, self.namespace, _FORBIDDEN)
         try:
             return ResponseSchema(value)
         except UsageError as error:
             raise UsageError(f"`--schema {expression}`: {error.message}", hint=error.hint) from None
+
+    def _classes(self) -> list[str]:
+        """Return the names of the notebook's classes and dicts."""
+        return [name for name, value in self.namespace.items() if isinstance(value, type | dict)]
 
 
 def _load_image(expression: str, value: object) -> Image:

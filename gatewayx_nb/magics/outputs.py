@@ -32,6 +32,7 @@ class Outputs:
     def __init__(self, shell: InteractiveShell) -> None:
         self._shell = shell
         self.in_kernel = getattr(shell, "kernel", None) is not None
+        self._hidden: Reply | None = None
 
     def view(self, cell: Cell) -> display.View:
         """Return a view of one answer."""
@@ -53,10 +54,33 @@ class Outputs:
         """Return a function that binds a result, and inserts its code below if requested."""
 
         def bind(result: Reply | Comparison) -> None:
-            variables = filter(None, (LAST, cell.variable))
-            self._shell.user_ns.update(dict.fromkeys(variables, result))
+            self._shell.user_ns[LAST] = result
+            if cell.target:
+                self._shell.user_ns[cell.target.variable] = cell.target.value(result)
             # Code from a replay is not inserted: a rerun notebook must not grow.
             if cell.insert and isinstance(result, Reply) and result.parsed and not result.replayed:
                 self._shell.set_next_input(result.parsed, replace=False)
 
         return bind
+
+    def hide_once(self, reply: Reply) -> None:
+        """Show nothing for a reply that becomes the value of the running cell.
+
+        It has been shown while it streamed. `Out` and `_` hold it all the same.
+        """
+        formatter = self._shell.display_formatter.ipython_display_formatter
+        formatter.for_type(Reply, self._show_unless_hidden)
+        self._shell.events.register("post_run_cell", self._stop_hiding)
+        self._hidden = reply
+
+    def _show_unless_hidden(self, reply: Reply) -> None:
+        is_hidden = reply is self._hidden
+        self._stop_hiding()
+        if not is_hidden:
+            self._shell.display_pub.publish(reply._repr_mimebundle_())
+
+    def _stop_hiding(self, *_: object) -> None:
+        if self._hidden is not None:
+            self._hidden = None
+            self._shell.display_formatter.ipython_display_formatter.pop(Reply, None)
+            self._shell.events.unregister("post_run_cell", self._stop_hiding)

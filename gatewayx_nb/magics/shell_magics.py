@@ -5,20 +5,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb import commands, engine_pool
-from gatewayx_nb.calls import Note
+from gatewayx_nb.background import Job
+from gatewayx_nb.errors import UsageError
 from gatewayx_nb.magics import cell
-from gatewayx_nb.magics.cell_run import AnswerRun, CellRun, ColumnsRun, dry_run, start_job
+from gatewayx_nb.magics.cell_run import CellRun
 from gatewayx_nb.magics.completion import complete
 from gatewayx_nb.magics.notebook_session import NotebookSession
 from gatewayx_nb.magics.outputs import Outputs
+from gatewayx_nb.replies import Reply
+from gatewayx_nb.text import shorten
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from gatewayx_nb.calls import Table
     from gatewayx_nb.commands import DryRun
-    from gatewayx_nb.magics.cell import Cell
     from gatewayx_nb.magics.completion import Completions
+
+_MAX_LINE = 60
+"""Maximum number of characters of a line in an error message."""
 
 
 class ShellMagics:
@@ -36,6 +41,13 @@ class ShellMagics:
     def line(self, line: str) -> Any:  # noqa: ANN401 - the command's output
         """Run the command in ``%gatewayx …``; `%gatewayx help` lists the commands."""
         return commands.run(self._session, line)
+
+    def value(self, line: str) -> Any:  # noqa: ANN401 - the command's output
+        """Run a line whose output is the cell's value, which is not shown a second time."""
+        result = self.line(line)
+        if isinstance(result, Reply) and result is self._session.last_shown:
+            self._outputs.hide_once(result)
+        return result
 
     def cell(self, line: str, body: str) -> Table | DryRun | None:
         """Send the lines below as a prompt; `%%gatewayx -h` lists the options."""
@@ -64,39 +76,25 @@ class ShellMagics:
 
     def _prepare(self, line: str, body: str) -> CellRun | Table | DryRun | None:
         """Parse a cell; return its run, or its output if there is nothing to wait for."""
+        session = self._session
+        word = (*line.split(maxsplit=1), "")[0]
+        if word == "key":
+            raise commands.typed_key_error(session, f"{line}\n{body}")
+        if word in commands.COMMANDS:
+            raise _command_error(word, line)
         if cell.wants_help(line):
-            return cell.parser().table()
-        if line.split()[:1] == ["key"]:
-            raise commands.typed_key_error(self._session, f"{line}\n{body}")
-        pool = self._session.pool
+            return session.ask_parser.table()
+        pool = session.pool
         pool.refresh()
         rows = pool.config.settings.limits.table_rows
         parsed = cell.read(line, body, self._shell.user_ns, rows)
-        parsed = parsed.in_chat(pool.chats, self._cell_id())
-        if parsed.dry_run:
-            return dry_run(pool, parsed)
-        if parsed.background:
-            self._start_job(parsed)
-            return None
-        bind = self._outputs.binder(parsed)
-        if parsed.references:
-            return ColumnsRun(pool, parsed, self._outputs.columns(parsed), bind)
-        return AnswerRun(pool, parsed, self._outputs.view(parsed), bind)
+        prepared = session.prepare(parsed, session.cell_id())
+        return None if isinstance(prepared, Job) else prepared
 
-    def _start_job(self, parsed: Cell) -> None:
-        """Start a job and bind it; without a page to show it, print how to get its answer."""
-        session = self._session
-        job = start_job(session.pool, session.jobs, parsed, self._outputs.columns(parsed))
-        self._shell.user_ns[job.name] = job
-        if not self._outputs.in_kernel and not parsed.quiet:
-            session.show(
-                Note(f"Job {job.name} is running; `{job.name}.result()` waits for its answer.")
-            )
 
-    def _cell_id(self) -> str | None:
-        """Return the front end's ID of the running cell; nbclient and terminals send none."""
-        kernel = getattr(self._shell, "kernel", None)
-        if kernel is None:
-            return None
-        cell_id = kernel.get_parent("shell").get("metadata", {}).get("cellId")
-        return None if cell_id is None else str(cell_id)
+def _command_error(word: str, line: str) -> UsageError:
+    """Return the error for a cell whose first word is a command."""
+    hint = f"Use one %: `%gatewayx {shorten(line, _MAX_LINE)}`."
+    if word == "ask":
+        hint = "Write `%%gatewayx REF`, and the prompt on the lines below it."
+    return UsageError(f"{word!r} is a command, and a command has one %.", hint=hint)

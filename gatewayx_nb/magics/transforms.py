@@ -1,10 +1,11 @@
 """Input transformations of a cell's text, before IPython parses it.
 
-IPython offers no other way to do these three things. A cell magic that returns a coroutine is not
+IPython offers no other way to do these four things. A cell magic that returns a coroutine is not
 awaited, so an ``await`` is added to cells that begin with the magic; the kernel then runs them as
 async cells, in which widgets stay responsive. A cell magic without a body is refused before it is
 called, so an empty line is added and the magic reports the missing prompt itself. A question mark
-at the end of a line requests help in IPython, but may end a prompt here.
+at the end of a line requests help in IPython, but may end a prompt here. A line does not know
+whether its output is the value of the cell, which IPython would show below the streamed answer.
 """
 
 from __future__ import annotations
@@ -16,10 +17,14 @@ NAMES = ("gatewayx", "gx")
 AWAITED = "gatewayx_awaited"
 """The cell magic that returns a coroutine."""
 
+VALUE = "gatewayx_value"
+"""The line magic whose output is the value of its cell."""
+
 MAGIC = re.compile(rf"[ \t]*(?:[\w., ]+=[ \t]*)?(%%?)(?:{'|'.join(NAMES)})[ \t]+")
 """The beginning of a line or cell that calls a magic; its group is ``%`` or ``%%``."""
 
 _CELL = re.compile(rf"get_ipython\(\)\.run_cell_magic\('(?:{'|'.join(NAMES)})',")
+_VALUE_LINE = re.compile(rf"get_ipython\(\)\.run_line_magic\('(?:{'|'.join(NAMES)})',")
 _EMPTY_BODY = re.compile(r", ''\)$", re.MULTILINE)
 _QUESTION = re.compile(
     rf"^(?P<before>[ \t]*(?:[\w., ]+=[ \t]*)?)"
@@ -62,6 +67,14 @@ class CallCell:
         if self._depth is not None and not self._depth.cells:
             first = _CELL.sub(f"await get_ipython().run_cell_magic('{AWAITED}',", first, count=1)
         return [first, *lines[1:]]
+
+
+def mark_value(lines: list[str]) -> list[str]:
+    """Call another magic where a line is the value of its cell, because its reply is shown once."""
+    if not lines or not _VALUE_LINE.match(lines[-1]):
+        return lines
+    call = f"get_ipython().run_line_magic('{VALUE}',"
+    return [*lines[:-1], _VALUE_LINE.sub(call, lines[-1], count=1)]
 
 
 def uses_magic(text: str) -> bool:

@@ -4,7 +4,16 @@ A DataFrame becomes a Markdown table of its head, a function or class its source
 image, and any other value text.
 """
 
-from gatewayx_nb.prompts.placeholders import is_variable, resolve
+from gatewayx_nb.prompts.placeholders import is_variable, mask, only_expression, resolve
 from gatewayx_nb.prompts.template import ROWS, FilledPrompt, compose, fill
 
-__all__ = ["ROWS", "FilledPrompt", "compose", "fill", "is_variable", "resolve"]
+__all__ = [
+    "ROWS",
+    "FilledPrompt",
+    "compose",
+    "fill",
+    "is_variable",
+    "mask",
+    "only_expression",
+    "resolve",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import keyword
 import re
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ _FIELD = re.compile(
     re.VERBOSE,
 )
 _ACCESSES = re.compile(_ACCESS, re.VERBOSE)
+_MASK = re.compile("\0(\\d+)\0")  # a NUL cannot be typed in a cell
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,28 @@ def resolve(
             hint="For example, `city`, `obj.city` or `d['city']`.",
         )
     return _value(field, namespace, forbidden)
+
+
+def mask(text: str) -> tuple[str, Callable[[str], str]]:
+    """Replace each placeholder with a word that has no quotes and no spaces.
+
+    Returns:
+        The text, and a function that puts the placeholders back into a part of it.
+    """
+    fields = [field[0] for field in _FIELD.finditer(text)]
+    numbers = itertools.count()
+    masked = _FIELD.sub(lambda _: f"\0{next(numbers)}\0", text)
+    return masked, lambda part: _MASK.sub(lambda number: fields[int(number[1])], part)
+
+
+def only_expression(text: str) -> str | None:
+    """Return the expression of a text that is a single placeholder without a format.
+
+    >>> only_expression("{{ city.name }}"), only_expression("In {{city}}")
+    ('city.name', None)
+    """
+    field = _FIELD.fullmatch(text.strip())
+    return field["root"] + field["path"] if field and field["spec"] is None else None
 
 
 def is_variable(expression: str, namespace: Mapping[str, object]) -> bool:

@@ -25,7 +25,7 @@ def test_a_cassette_is_opened_and_described(session):
     replay_output = repr(commands.run(session, "cassette --mode replay"))
 
     assert open_output == "Cassette a.jsonl is open."
-    assert replay_output == "Cassette a.jsonl is in mode replay."
+    assert replay_output == "Cassette a.jsonl is in mode replay: it only replays."
     assert description.splitlines() == [
         "Cassette a.jsonl is in mode auto: it replays what is recorded and records the rest.",
         "1 entry; 1 replayed, 1 recorded so far.",

@@ -69,7 +69,7 @@ def test_a_cell_whose_models_all_fail_raises(shell, capsys):
         ),
         ("tell me", r"no engines 'tell', 'me'. Write `%%gatewayx mock`"),
         ("mock mock --fallback grok", "does not take `fallback`"),
-        ("mock grok -t -1", r"temperature must be a number >= 0, got -1\.0"),
+        ("mock grok -t -1", r"`-t` must be a number >= 0, got -1\.0"),
     ],
 )
 def test_an_invalid_line_sends_nothing(shell, capsys, line, message):

@@ -58,9 +58,9 @@ def test_a_conversation_is_truncated_or_deleted(shell_with_chat):
 
 
 @pytest.mark.parametrize("line", ["chat", "chat lisst", "chat list a b c", "jobs x", "nest maybe"])
-def test_invalid_arguments_show_the_usage(shell, line):
-    """Invalid arguments raise a one-line error with the usage."""
-    with pytest.raises(UsageError, match="Usage: `%gatewayx"):
+def test_invalid_arguments_say_where_the_help_is(shell, line):
+    """Invalid arguments raise a one-line error that says where the help is."""
+    with pytest.raises(UsageError, match=r"`%gatewayx help (chat|jobs|nest)` shows its use"):
         shell.ask(f"%gatewayx {line}")
 
 

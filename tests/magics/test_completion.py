@@ -1,5 +1,7 @@
 """Tab completion, as requested by a terminal and by a notebook front end."""
 
+from pathlib import Path
+
 import pytest
 from IPython.core import completer
 from IPython.core.completer import provisionalcompleter
@@ -29,6 +31,25 @@ def _complete(shell, text):
         ("%gatewayx key s", "%gatewayx key set"),
         ("%gatewayx chat ex", "%gatewayx chat export"),
         ("%gatewayx chat export st", "%gatewayx chat export story"),
+        ("%gatewayx cassette --mode re", "%gatewayx cassette --mode replay"),
+        ("%gatewayx key set gr", "%gatewayx key set grok"),
+        ("%gatewayx key remove gr", "%gatewayx key remove grok"),
+        ("%gatewayx key import dat", "%gatewayx key import data.env"),
+        ("%gatewayx pull smo", "%gatewayx pull smollm2"),
+        ("%gatewayx help tr", "%gatewayx help trouble"),
+        ("%gatewayx help opt", "%gatewayx help options"),
+        ("%gatewayx cassette dat", "%gatewayx cassette data.env"),
+        ("%gatewayx cassette sub/re", "%gatewayx cassette sub/recorded.jsonl"),
+        ("%gatewayx pull x --from dat", "%gatewayx pull x --from data.env"),
+        ("%%gatewayx mock --image dat", "%%gatewayx mock --image data.env"),
+        ("%%gatewayx mock --as js", "%%gatewayx mock --as json"),
+        ("%gatewayx mock --temp", "%gatewayx mock --temperature"),
+        ("%gatewayx mock -t 0 --fallback mo", "%gatewayx mock -t 0 --fallback mock"),
+        ("%gatewayx ask mo", "%gatewayx ask mock"),
+        ("%gatewayx ask mock --temp", "%gatewayx ask mock --temperature"),
+        ("%gatewayx mock --as js", "%gatewayx mock --as json"),
+        ("%gatewayx mock Of {{coun", "%gatewayx mock Of {{country"),
+        ("%gatewayx mock -n {{coun", "%gatewayx mock -n {{country"),
         ("%gatewayx nest o", "%gatewayx nest on"),
         ("%%gatewayx mo", "%%gatewayx mock"),
         ("%%gatewayx mock --temp", "%%gatewayx mock --temperature"),
@@ -43,13 +64,18 @@ def test_tab_completes_lines_and_cells(shell, text, completed):
     """Tab completes commands, engines, models, options, conversations and notebook names."""
     shell.user_ns["country"] = "France"
     shell.ask("%%gatewayx mock -q --chat story\nhi")
+    Path("data.env").touch()
+    Path("sub").mkdir()
+    Path("sub/recorded.jsonl").touch()
 
     completions = _complete(shell, text)
     assert completed in completions
     assert all(completion.startswith(text) for completion in completions)
 
 
-@pytest.mark.parametrize("text", ["%gatewayx mock coun", "%%gatewayx mock -o coun"])
+@pytest.mark.parametrize(
+    "text", ["%gatewayx mock coun", "%%gatewayx mock -o coun", "%gx mock -t 0 a --temp"]
+)
 def test_a_prompt_is_not_completed(shell, text):
     """A prompt has no completions, not even Python names, because it is not code."""
     shell.user_ns["country"] = "France"

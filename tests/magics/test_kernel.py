@@ -294,7 +294,7 @@ ALL_CALL_SYNTAXES = [
 
 @pytest.mark.parametrize("syntax", ALL_CALL_SYNTAXES, ids=lambda syntax: syntax.name)
 def test_stop_works_before_the_first_chunk(kernel, provider, syntax, report_metric):
-    """Stop works while a provider is silent, and `_reply` remains the previous reply."""
+    """Stop works while a provider is silent; a cell or line binds an empty, interrupted reply."""
     kernel.run("%%gatewayx mock -q\nearlier")
     cell, request = _start_call(kernel, provider, syntax.with_prompt("stall"))
 
@@ -304,7 +304,8 @@ def test_stop_works_before_the_first_chunk(kernel, provider, syntax, report_metr
 
     assert request.closed.wait(STOP_SECONDS)
     assert outcome.error in ("KeyboardInterrupt", "CancelledError")
-    assert kernel.run("print(_reply)").text == "[mock] earlier\n"
+    last = kernel.run("print([_reply.text, _reply.interrupted])").text
+    assert last == ("['', True]\n" if syntax.shows_answer else "['[mock] earlier', False]\n")
     if syntax.shows_answer:
         assert re.search(
             r">grok:grok-4.6 · \d\.\d s · interrupted<", outcome.last_display["text/html"]
@@ -462,13 +463,16 @@ def test_a_key_is_requested_as_a_password_and_never_shown(new_kernel, project):
     "line", ["%gatewayx ask mock what is this?", "%gx mock {x} $x {{ {} }} what?"]
 )
 def test_a_line_is_sent_as_typed(kernel, line):
-    """A line is sent as typed and evaluates to the reply; a question mark does not open help."""
+    """A line is sent as typed and shows its answer once; a question mark does not open help."""
     kernel.run("x = 'FILLED IN'")
 
     outcome = kernel.run(line)
 
     assert outcome.reply["payload"] == []
-    assert outcome.result == f"[mock] {line.split('mock ', 1)[1]}"
+    answer = f"[mock] {line.split('mock ', 1)[1]}"
+    assert (outcome.last_display["text/plain"], outcome.result) == (answer, "")
+    assert kernel.run("print(_)").text == f"{answer}\n"
+    assert kernel.run("_reply").result == answer
 
 
 @pytest.mark.parametrize(

@@ -173,11 +173,11 @@ def test_images_come_from_variables_files_and_the_prompt(shell, project):
 
 
 def test_an_answer_in_an_invalid_format_is_kept(shell):
-    """An answer that does not match its format is bound as an interrupted reply."""
+    """An answer that does not match its format is bound, and not as interrupted: it had ended."""
     with capture_output(), pytest.raises(ProviderError):
         shell.ask("%%gx mock --as json\nprose")
 
-    assert shell.user_ns["_reply"].interrupted
+    assert not shell.user_ns["_reply"].interrupted
     assert "That is not the JSON" in shell.user_ns["_reply"].text
 
 
@@ -223,13 +223,17 @@ def test_a_question_mark_after_the_magic_shows_its_help(shell, capsys):
     [
         ("%%gatewayx mock", UsageError, "no prompt"),
         ("%%gatewayx mock\n  \n", UsageError, "no prompt"),
-        ("%%gatewayx -t\nx", UsageError, "expected one argument"),
+        ("%%gatewayx -t\nx", UsageError, "`-t` needs a value, X"),
         ("%%gatewayx mock --temprature 1\nx", UsageError, "Did you mean '--temperature'"),
-        ("%%gatewayx mock -t hot\nx", UsageError, "invalid float value: 'hot'"),
-        ("%%gatewayx mock -t -1\nx", UsageError, r"temperature must be a number >= 0, got -1\.0"),
+        ("%%gatewayx mock -t hot\nx", UsageError, "`-t` must be a number >= 0, got 'hot'"),
+        ("%%gatewayx mock -t -1\nx", UsageError, r"`-t` must be a number >= 0, got -1\.0"),
         ("%%gatewayx mock -s 'open\nx", UsageError, "No closing quotation"),
         ("%%gatewayx mock what is\nx", UsageError, "the prompt on the lines below"),
-        ("%%gatewayx mock --as jsn\nx", UsageError, "invalid choice: 'jsn'"),
+        (
+            "%%gatewayx mock --as jsn\nx",
+            UsageError,
+            "`--as` must be one of .*, got 'jsn'. Did you mean 'json'",
+        ),
         ("%%gatewayx mock --as json\nx", ProviderError, "correction .*: it contains no JSON"),
         ("%%gatewayx mock --as frame\nx", ProviderError, "correction .*: it contains no JSON"),
         ("%%gatewayx mock --insert --as json\nx", UsageError, "cannot be used with `--as json`"),
@@ -245,7 +249,11 @@ def test_a_question_mark_after_the_magic_shows_its_help(shell, capsys):
             "`--schema _dh`: schema must be a JSON Schema",
         ),
         ("%%gatewayx mock --schema 1+1\nx", UsageError, "'1\\+1' is not a variable"),
-        ("%%gatewayx mock --image plto.png\nx", UsageError, "is called 'plto.png'"),
+        (
+            "%%gatewayx mock --image plto.png\nx",
+            UsageError,
+            "names 'plto.png', but this notebook has no such variable",
+        ),
         (
             "%%gatewayx mock --image http://x/y.png\nx",
             UsageError,
@@ -268,8 +276,8 @@ def test_a_question_mark_after_the_magic_shows_its_help(shell, capsys):
         ("%gatewayx stauts", UsageError, "Did you mean 'status'"),
         ("%gatewayx ask", UsageError, "the reference and the prompt are missing"),
         ("%gatewayx mock", UsageError, "the prompt is missing"),
-        ("%gatewayx key set Grok!", UsageError, "takes only `set NAME`"),
-        ("%gatewayx key get grok", UsageError, "takes only `set NAME`"),
+        ("%gatewayx key set Grok!", UsageError, "'Grok!' has a name that is not"),
+        ("%gatewayx key get grok", UsageError, "got 'get'. Did you mean 'set'"),
         ("%gatewayx key import nowhere.env", ConfigError, "nowhere.env' cannot be read"),
         ("%gatewayx status gork", EngineNotFoundError, "Did you mean 'grok'"),
         ("%gatewayx help stauts", UsageError, "Did you mean 'status'"),
@@ -517,7 +525,7 @@ def test_loading_twice_has_no_effect_and_unloading_restores_the_shell(shell):
 
     assert shell.find_line_magic("gx") is None
     assert shell.find_cell_magic("gatewayx") is None
-    assert len(shell.input_transformers_post) == transformer_count - 1
+    assert len(shell.input_transformers_post) == transformer_count - 2
     gatewayx_nb.load_ipython_extension(shell)
 
 

@@ -1,0 +1,215 @@
+"""`LineParser`, the parser of a command's line, whose errors any front end can show."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import itertools
+import re
+import shlex
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from typing_extensions import override
+
+from gatewayx_nb.calls import Table, text_columns
+from gatewayx_nb.errors import UsageError, did_you_mean
+from gatewayx_nb.text import shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from gatewayx_nb.calls import Option
+
+_SHORT_LENGTH = 2
+"""Number of characters of a short option, such as ``-t``."""
+
+_MAX_SHOWN = 60
+"""Maximum number of characters of a typed text in an error message."""
+
+_QUOTED = re.compile(r"(?:value|choice): (['\"])(.*?)\1(?: \(|$)", re.DOTALL)
+_TYPE_NAMES: Mapping[object, str] = {int: "a whole number", float: "a number"}
+
+
+class LineParser(argparse.ArgumentParser):
+    """Argument parser whose errors are a `UsageError` of two lines.
+
+    Args:
+        prog: How the command begins.
+        description: What it does, in one line.
+        help_line: The line that explains the command.
+        advice: What helps if an option is unknown.
+    """
+
+    def __init__(
+        self, prog: str, description: str = "", help_line: str = "", advice: str = ""
+    ) -> None:
+        # argparse would print help and exit; an abbreviation could clash with a later option.
+        super().__init__(
+            prog=prog,
+            description=description,
+            add_help=False,
+            allow_abbrev=False,
+            exit_on_error=False,
+        )
+        self._help_line, self._advice = help_line or f"{prog} -h", advice
+
+    def read(
+        self, line: str, split: Callable[[str], list[str]] = shlex.split
+    ) -> argparse.Namespace:
+        """Parse a line, split as in a shell.
+
+        Raises:
+            UsageError: If the line is invalid; the message suggests the nearest option.
+        """
+        try:
+            words = split(line)
+        except ValueError as error:
+            raise self.unreadable(line, error) from None
+        return self.read_words(words)
+
+    def read_words(self, words: Sequence[str]) -> argparse.Namespace:
+        """Parse the words of a line.
+
+        Raises:
+            UsageError: If they are invalid; the message suggests the nearest option.
+        """
+        self._refuse_single_dash(words)
+        try:
+            args, rest = self.parse_known_args(words)
+        except argparse.ArgumentError as error:
+            raise self._argument_error(error, words) from None
+        if rest:
+            raise self._rest_error(words, rest)
+        return args
+
+    def unreadable(self, line: str, error: ValueError) -> UsageError:
+        """Return the error for a line with an open quotation."""
+        return UsageError(
+            f"`{self.prog} {shorten(line, _MAX_SHOWN)}` cannot be parsed: {error}.",
+            hint="Close the quotation, or put the apostrophe in double quotes.",
+        )
+
+    def add_call_option(self, name: str, option: Option) -> None:
+        """Add a call option's flag, if it has one; the text is stored under the option's name."""
+        flags, _, metavar = option.flag.partition(" ")
+        if not flags:
+            return
+        arguments: dict[str, Any] = {"action": "store_true"}  # argparse rejects a metavar for it
+        if metavar:
+            arguments = {"metavar": metavar}
+        if option.repeatable:
+            arguments |= {"action": "append", "default": []}
+        self.add_argument(*flags.split("/"), dest=name, help=option.help, **arguments)
+
+    @property
+    def actions(self) -> Sequence[argparse.Action]:
+        """The arguments and options."""
+        return self._actions  # argparse has no public way to list them
+
+    @property
+    def option_strings(self) -> list[str]:
+        """The flags of all options."""
+        return [option for action in self.actions for option in action.option_strings]
+
+    @property
+    def synopsis(self) -> str:
+        """The usage of the command, in one line."""
+        return " ".join(self.format_usage().removeprefix("usage: ").split())
+
+    def option(self, word: str) -> argparse.Action | None:
+        """Return the option with this flag, if any."""
+        found = (action for action in self.actions if word in action.option_strings)
+        return next(found, None)
+
+    def takes_value(self, word: str) -> bool:
+        """Return whether a word is a flag whose value is the next word."""
+        action = self.option(word)
+        return action is not None and action.nargs != 0
+
+    def table(self) -> Table:
+        """Describe the command and each of its arguments and options."""
+        helps = ((action, action.help) for action in self.actions)
+        rows = tuple((_usage_of(action), text) for action, text in helps if text)
+        notes = (f"`{self.synopsis}`", self.description or "")
+        return Table(rows, text_columns("argument", "what it does"), notes)
+
+    def usage_error(self, problem: str, advice: str = "") -> UsageError:
+        """Return the error for an invalid line: the problem, and where the help is."""
+        return UsageError(problem, hint=f"{advice} `{self._help_line}` shows its use.".strip())
+
+    @override
+    def error(self, message: str) -> NoReturn:
+        # argparse calls this for required arguments, and reports them only as text.
+        missing = message.rpartition(": ")[2]
+        raise self.usage_error(f"`{self.prog}` needs {missing}.")
+
+    def _argument_error(self, error: argparse.ArgumentError, words: Sequence[str]) -> UsageError:
+        """Return the error for an option or argument whose value is missing or invalid."""
+        if error.argument_name is None:  # from Python 3.12 on, for required arguments too
+            self.error(error.message)
+        names = error.argument_name.split("/")
+        action = self.option(names[0]) or next(
+            (action for action in self.actions if names[0] in (action.metavar, action.dest)), None
+        )
+        typed = (word.partition("=")[0] for word in words)
+        name = next((f"`{word}`" for word in typed if word in names), names[0])
+        got = _QUOTED.search(error.message)
+        if action is None:
+            return self.usage_error(f"{error}.")
+        if got is None and action.choices:
+            return self.usage_error(f"{name} needs a value: {', '.join(map(str, action.choices))}.")
+        if got is None:
+            return self.usage_error(f"{name} needs a value, {action.metavar}: {action.help}.")
+        if action.choices:
+            choices = list(map(str, action.choices))
+            expected = f"one of {', '.join(choices)}"
+            suggestion = did_you_mean(got[2], choices)
+        else:
+            expected, suggestion = _TYPE_NAMES.get(action.type, "valid"), ""
+        shown = shorten(got[2], _MAX_SHOWN)
+        return self.usage_error(f"{name} must be {expected}, got {shown!r}.{suggestion}")
+
+    def _rest_error(self, words: Sequence[str], rest: Sequence[str]) -> UsageError:
+        """Return the error for words that the parser does not know."""
+        flag = next((word.partition("=")[0] for word in rest if word.startswith("-")), None)
+        if flag in ("-m", "--model"):
+            following = " ".join(words).partition(flag)[2].lstrip("= ").split()
+            value = following[0] if following else "grok"
+            return self.usage_error(
+                f"there is no option {flag!r}: the model is the first word.",
+                f"For example, `{self.prog} {value}`.",
+            )
+        if flag:
+            suggestion = did_you_mean(flag, self.option_strings)
+            return self.usage_error(f"no option {flag!r}.{suggestion}", self._advice)
+        if unquoted := self.unquoted(words):
+            return self.usage_error("a text of several words must be quoted.", unquoted)
+        return self.usage_error(f"{shorten(' '.join(rest), _MAX_SHOWN)!r} is not expected here.")
+
+    def unquoted(self, words: Sequence[str]) -> str:
+        """Return how to quote a text of which only the first word is an option's value.
+
+        Empty if no option is followed by words that have no option of their own.
+        """
+        for place, word in enumerate(words[:-2]):
+            if self.takes_value(word) and getattr(self.option(word), "metavar", "") == "TEXT":
+                following = itertools.takewhile(lambda part: part[:1] != "-", words[place + 1 :])
+                text = " ".join(following)
+                if " " in text:
+                    return f'Write `{word} "{shorten(text, _MAX_SHOWN)}"`.'
+        return ""
+
+    def _refuse_single_dash(self, words: Sequence[str]) -> None:
+        """Refuse ``-temperature``, which argparse reads as ``-t emperature``."""
+        for word in words:
+            name = word.partition("=")[0]
+            is_long = len(name) > _SHORT_LENGTH and name[0] == "-" and name[1:].isidentifier()
+            near = difflib.get_close_matches(f"-{name}", self.option_strings, n=1, cutoff=0.8)
+            if is_long and near:
+                raise self.usage_error(f"no option {name!r}. Did you mean {near[0]!r}?")
+
+
+def _usage_of(action: argparse.Action) -> str:
+    """Return an option with its metavar, or the name of an argument."""
+    value = "" if action.nargs == 0 else f" {action.metavar}"
+    return f"{', '.join(action.option_strings)}{value}".strip()

@@ -1,0 +1,139 @@
+"""Lines that call a model: options, placeholders, the prompt as typed, and what is shown."""
+
+import pytest
+from IPython.utils.capture import capture_output
+
+from gatewayx_nb.errors import EngineNotFoundError, UsageError
+from gatewayx_nb.magics import cell
+from tests.kernels import Kernel
+
+ECHO = """\
+    async def generate(self, prompt, **kwargs):
+        return f"{prompt} {kwargs}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "prompt", "options"),
+    [
+        ("mock hi", "hi", {}),
+        ("mock -t 0 hi", "hi", {"temperature": 0.0}),
+        ("-t 0 mock hi", "hi", {"temperature": 0.0}),
+        ("mock --temperature=0.5 -n5 hi", "hi", {"temperature": 0.5, "max_tokens": 5}),
+        ("mock -s 'Be brief.' it's", "it's", {"system": "Be brief."}),
+        ("mock hi -t 0", "hi -t 0", {}),
+        ("mock -- -t 0 hi", "-t 0 hi", {}),
+        ("mock -t 0 -- --help", "--help", {"temperature": 0.0}),
+        ("mock - one\t two", "- one\t two", {}),
+        ("mock say \"it's\"  'twice", "say \"it's\"  'twice", {}),
+        ("mock {{x}} of {x} $x \\n", "<{{y}}> of {x} $x \\n", {}),
+        ("mock -n {{n}} -t {{n}} hi", "hi", {"max_tokens": 3, "temperature": 3}),
+        ("mock -s {{x}} hi", "hi", {"system": "<{{y}}>"}),
+        ("mock -s \"as {{d['k']}}\" hi", "hi", {"system": "as <k>"}),
+        ('mock -p tools={{d["tools"]}} hi', "hi", {"params": {"tools": [{"a": 1}]}}),
+        ("mock -p a={{n}}5 -p b=[1] hi", "hi", {"params": {"a": 35, "b": [1]}}),
+        ("mock --fallback {{d['k']}} hi", "hi", {"fallback": ["<k>"]}),
+        ("mock --no-vars -s {{x}} {{x}}", "{{x}}", {"system": "{{x}}"}),
+    ],
+)
+def test_a_line_takes_options_and_the_prompt_as_typed(line, prompt, options):
+    """Options before the prompt are parsed; in the rest, the prompt, only names are filled in.
+
+    A placeholder alone in an option's value passes the object.
+    """
+    names = {"x": "<{{y}}>", "n": 3, "d": {"k": "<k>", "tools": [{"a": 1}]}}
+
+    parsed = cell.read_line(line, names)
+
+    assert (parsed.prompt, parsed.options) == (prompt, {"model": "mock", **options})
+
+
+def test_a_reference_may_be_a_placeholder():
+    """The model of a line may come from a variable."""
+    assert cell.read_line("{{model}} hi", {"model": "mock:a"}).options == {"model": "mock:a"}
+
+
+def test_a_cell_keeps_the_quotes_of_a_placeholder():
+    """Quotes within a placeholder on a cell's line are not those of a shell."""
+    parsed = cell.read("mock -s {{d[\"k\"]}} -n {{d['n']}}", "hi", {"d": {"k": "short", "n": 5}})
+
+    assert parsed.options == {"model": "mock", "system": "short", "max_tokens": 5}
+
+
+@pytest.mark.parametrize("line", ["%gx mock hi {{nope}}", "%gx mock -n {{nope}} hi"])
+def test_an_undefined_name_is_an_error(shell, line):
+    """An undefined name in a line raises the same error as in a cell."""
+    with pytest.raises(UsageError, match="'nope', which is not defined"):
+        shell.ask(line)
+
+
+def test_a_line_with_an_option_that_has_no_effect_is_refused(shell):
+    """A misspelt fallback raises an error in a line, as in a cell."""
+    for line in ("%gx mock --fallback nobody hi", "%%gx mock --fallback nobody\nhi"):
+        with pytest.raises(EngineNotFoundError, match="no engine 'nobody'"):
+            shell.ask(line)
+
+
+def test_each_answer_of_a_loop_is_shown(shell):
+    """Each answer of a loop is shown with its figures, and each assigned one too."""
+    shell.user_ns["cities"] = ["Rome", "Oslo"]
+    with capture_output() as captured:
+        shell.ask("for city in cities:\n    reply = %gx mock In {{city}}")
+
+    assert captured.stdout.count("[mock:mock · ") == 2
+    assert "[mock] In Rome\n" in captured.stdout
+    assert str(shell.user_ns["reply"]) == "[mock] In Oslo"
+
+
+def test_a_quiet_line_is_only_its_value(shell):
+    """With `-q` a line shows no stream; its value is the reply, as of any expression."""
+    with capture_output() as captured:
+        reply = shell.ask("%gx mock -q hi")
+
+    assert (str(reply), captured.stdout.count("hi")) == ("[mock] hi", 1)
+
+
+def test_an_answer_is_shown_once(shell):
+    """The streamed reply is not shown a second time as the value of its cell, but later it is."""
+    with capture_output() as captured:
+        shell.ask("%gx mock hi")
+        shell.ask("Out[1]")
+        shell.ask("x = %gx mock there\nx")
+
+    assert captured.stdout.count("[mock] hi") == 2
+    assert captured.stdout.count("[mock] there") == 2
+    assert str(shell.user_ns["Out"][1]) == "[mock] hi"
+
+
+def test_a_line_can_be_a_dry_run_or_a_job(shell, capsys):
+    """`--dry-run`, `--bg`, `-o`, `--as` and `-h` work in a line."""
+    assert "about 1" in repr(shell.ask("%gx mock --dry-run hi"))
+    assert shell.ask("%gx mock --bg -q -o job hi").result().text == "[mock] hi"
+    shell.ask("%gx mock -q --as code -o code.parsed x = 1")
+    assert shell.user_ns["code"] == "[mock] x = 1"
+    assert "--temperature" in repr(shell.ask("%gx mock -h"))
+
+
+def test_lines_of_a_conversation_follow_each_other(shell):
+    """Each line is a turn of its own."""
+    shell.ask("for word in ('one', 'two'):\n    %gx mock -q -c story {{word}}")
+
+    assert [row[2:] for row in shell.ask("%gatewayx chat list")] == [("2", "two")]
+
+
+@pytest.mark.kernel
+def test_a_line_streams_in_a_notebook(project, tmp_path):
+    """In a notebook a line shows that it waits, streams, and is no result of its cell.
+
+    Running a cell with two lines of a conversation again replaces its two turns.
+    """
+    (home := tmp_path / "home").mkdir()
+    with Kernel(project.root, home) as kernel:
+        kernel.run("%load_ext gatewayx_nb")
+        outcome = kernel.run("%gx mock -p latency=1.5 -p rate=20 one two three four five six")
+        assert "waiting" in outcome.displays[0]["data"]["text/html"]
+        assert len(outcome.displays) > 2
+        assert outcome.last_display["text/plain"] == "[mock] one two three four five six"
+        assert outcome.result == ""
+        assert kernel.run("_").result == "[mock] one two three four five six"
+        assert kernel.run("reply = %gx mock hi\nreply").result == "[mock] hi"

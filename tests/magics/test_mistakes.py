@@ -1,0 +1,362 @@
+"""The mistakes of a beginner: what is typed, and the two lines that are shown."""
+
+from dataclasses import dataclass
+
+import pytest
+
+import gatewayx_nb
+from gatewayx_nb.errors import GatewayError
+
+CELL_HELP = "`%%gatewayx -h` shows its use."
+LIST = "`%gatewayx status` lists the engines."
+
+NAMES = """
+import dataclasses
+
+@dataclasses.dataclass
+class City:
+    name: str
+
+nmae = city = "Rome"
+"""
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A mistake.
+
+    Attributes:
+        typed: The cell.
+        message: The message.
+        hint: The hint.
+    """
+
+    typed: str
+    message: str
+    hint: str
+
+
+MISTAKES = [
+    Mistake(
+        "%gatewayx What is the capital of France?",
+        "'What' is neither a command nor a model.",
+        f"Run `%gatewayx mock What is the capital of France?`. Or {LIST}",
+    ),
+    Mistake(
+        "%gx gork why?",
+        "no command or engine 'gork'. Did you mean 'grok'?",
+        f"Run `%gatewayx help`. Or {LIST}",
+    ),
+    Mistake(
+        "%gx mock",
+        "the prompt is missing.",
+        "For example, `%gatewayx mock Why is the sky blue?`.",
+    ),
+    Mistake("%%gx gpt-4o\nhi", "no engine 'gpt-4o'. Did you mean 'openai:gpt-4o'?", LIST),
+    Mistake(
+        "%%gx claude-3-opus\nhi",
+        "no engine 'claude-3-opus'. Did you mean 'anthropic:claude-3-opus'?",
+        LIST,
+    ),
+    Mistake("%gx gpt-4o hi", "no engine 'gpt-4o'. Did you mean 'openai:gpt-4o'?", LIST),
+    Mistake("%gx smollm2 hi", "no engine 'smollm2'. Did you mean 'local:smollm2'?", LIST),
+    Mistake(
+        "%%gx openai/gpt-4o\nhi", "no engine 'openai/gpt-4o'. Use a colon: 'openai:gpt-4o'.", LIST
+    ),
+    Mistake(
+        "%%gx openai\nhi",
+        "engine 'openai' needs a key, and GATEWAYX_OPENAI_API_KEY is not set.",
+        "Run `%gatewayx key set openai`. Or run `%gatewayx pull smollm2`.",
+    ),
+    Mistake(
+        "%%gx mock --temprature 0\nhi",
+        "no option '--temprature'. Did you mean '--temperature'?",
+        CELL_HELP,
+    ),
+    Mistake(
+        "%%gx mock -temperature 0\nhi",
+        "no option '-temperature'. Did you mean '--temperature'?",
+        CELL_HELP,
+    ),
+    Mistake(
+        "%%gx mock --temperature=hot\nhi",
+        "`--temperature` must be a number >= 0, got 'hot'.",
+        "For example, `--temperature 0.2`.",
+    ),
+    Mistake("%%gx mock -n 0\nhi", "`-n` must be an int >= 1, got 0.", "For example, `-n 500`."),
+    Mistake("%gx mock -n 0 hi", "`-n` must be an int >= 1, got 0.", "For example, `-n 500`."),
+    Mistake(
+        "%%gx mock -n\nhi",
+        "`-n` needs a value, N: maximum tokens in the answer; the model's own limit if omitted.",
+        CELL_HELP,
+    ),
+    Mistake(
+        "%%gx mock --system You are a pirate\nhi",
+        "a text of several words must be quoted.",
+        f'Write `--system "You are a pirate"`. {CELL_HELP}',
+    ),
+    Mistake(
+        "%%gx --system You are a pirate\nhi",
+        "a text of several words must be quoted.",
+        'Write `--system "You are a pirate"`.',
+    ),
+    Mistake(
+        "%%gx --model smollm2\nhi",
+        "there is no option '--model': the model is the first word.",
+        f"For example, `%%gatewayx smollm2`. {CELL_HELP}",
+    ),
+    Mistake(
+        "%%gx mock --as pdf\nhi",
+        "`--as` must be one of markdown, text, code, json, html, frame, got 'pdf'.",
+        CELL_HELP,
+    ),
+    Mistake(
+        "%%gx mock --as json -q\nhi",
+        "the answer and its correction of 'mock' must be JSON: it contains no JSON.",
+        "Run the cell again. Or use another model.",
+    ),
+    Mistake(
+        "%%gx mock --schema Citty\nhi",
+        "`--schema` names 'Citty', which is not defined in this notebook. Did you mean 'City'?",
+        "Define a class or a dict with the fields of the answer in a cell above.",
+    ),
+    Mistake(
+        "%gx mock hi {{name}}",
+        "The prompt names 'name', which is not defined. Did you mean 'nmae'?",
+        'Define it first: name = "..."',
+    ),
+    Mistake(
+        "%gx mock -bullet one",
+        "no option '-bullet'.",
+        f"A prompt that begins with a dash follows `--`. {CELL_HELP}",
+    ),
+    Mistake(
+        "%%gx status",
+        "'status' is a command, and a command has one %.",
+        "Use one %: `%gatewayx status`.",
+    ),
+    Mistake(
+        "%%gx ask mock\nhi",
+        "'ask' is a command, and a command has one %.",
+        "Write `%%gatewayx REF`, and the prompt on the lines below it.",
+    ),
+    Mistake(
+        "%%gx mock --image plot.png\nhi",
+        "`--image` names 'plot.png', but this notebook has no such variable, and 'project' no such"
+        " file. Did you mean 'plot1.png'?",
+        "A figure needs no file: `--image fig` sends the figure in the variable `fig`.",
+    ),
+    Mistake(
+        "%%gx mock --image plot1.png\nhi",
+        "engine 'mock' does not support images.",
+        "These engines are ready and take images: google.",
+    ),
+    Mistake("%%gx mock --fallback nobody\nhi", "no engine 'nobody'.", LIST),
+    Mistake(
+        "%gatewayx key sett openai",
+        "ACTION must be one of set, remove, import, got 'sett'. Did you mean 'set'?",
+        "`%gatewayx key` shows its use.",
+    ),
+    Mistake("%gatewayx key set", "`%gatewayx key` needs NAME.", "`%gatewayx key` shows its use."),
+    Mistake(
+        "%gatewayx key set opnai",
+        "there is no engine 'opnai'. Did you mean 'openai'?",
+        "Run `%gatewayx key set openai`. Or for an engine that you will add:"
+        " `%gatewayx key set opnai --new`.",
+    ),
+    Mistake(
+        "%gatewayx key set gpt",
+        "there is no engine 'gpt'. Did you mean 'openai'?",
+        "Run `%gatewayx key set openai`. Or for an engine that you will add:"
+        " `%gatewayx key set gpt --new`.",
+    ),
+    Mistake(
+        "%gatewayx key set Grok!",
+        "engine 'Grok!' has a name that is not 1 to 63 characters of a-z, 0-9 and _.",
+        "`%gatewayx key` shows its use.",
+    ),
+    Mistake(
+        "%gatewayx cassette --mode rekord",
+        "`--mode` must be one of auto, record, replay, off, got 'rekord'. Did you mean 'record'?",
+        "`%gatewayx help cassette` shows its use.",
+    ),
+    Mistake(
+        "%gatewayx models one two",
+        "'two' is not expected here.",
+        "`%gatewayx help models` shows its use.",
+    ),
+    Mistake(
+        "%gatewayx history x",
+        "N must be a whole number, got 'x'.",
+        "`%gatewayx help history` shows its use.",
+    ),
+    Mistake("%gatewayx use", "`%gatewayx use` needs REF.", "`%gatewayx help use` shows its use."),
+    Mistake(
+        "%gatewayx help stuff",
+        "no command or topic 'stuff'.",
+        f"Run `%gatewayx help`. Or {LIST}",
+    ),
+    Mistake(
+        "%gx packageless hi",
+        "engine 'packageless' cannot be loaded: ModuleNotFoundError: No module named 'not_there' in"
+        " packageless_engine.py, line 1: `import not_there`.",
+        "Run `%pip install not_there`, then the cell again. Or fix engines/packageless_engine.py;"
+        " the next call loads it again.",
+    ),
+    Mistake(
+        "%gx faulty hi",
+        "engine 'faulty' raised NameError: name 'undefined' is not defined in faulty_engine.py,"
+        " line 9: `return undefined`.",
+        "Fix engines/faulty_engine.py; the next call loads it again.",
+    ),
+    Mistake(
+        "%gx empty hi",
+        "engine 'empty' cannot be loaded: it must define one subclass of LLMEngine, got none.",
+        "Fix engines/empty_engine.py; the next call loads it again.",
+    ),
+]
+
+
+@pytest.fixture
+def project_with_faults(project, shell):
+    """Return a project with faulty engine files, and one ready engine that takes images."""
+    project.set_keys("GATEWAYX_GOOGLE_API_KEY=made-up-google-key-123456\n")
+    project.settings('default_model = "mock"\n')
+    (project.root / "plot1.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    path = project.engine("packageless", "x")
+    path.write_text(f"import not_there\n{path.read_text()}")
+    body = "    async def generate(self, prompt, **kwargs):\n        return undefined\n"
+    project.engine("faulty", body=body)
+    (project.engines / "empty_engine.py").write_text("x = 1\n")
+    shell.ask(NAMES)
+    return project
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.typed)
+def test_a_mistake_is_answered_in_two_lines(shell, project_with_faults, mistake, monkeypatch):
+    """A mistake is answered by what is wrong, with the nearest right thing, and by what helps."""
+    monkeypatch.setattr("getpass.getpass", lambda _: pytest.fail("it asked for a key"))
+
+    with pytest.raises(GatewayError) as error:
+        shell.ask(mistake.typed)
+
+    message, hint = error.value._render_traceback_()
+    assert message == f"{type(error.value).__name__}: {mistake.message}"
+    assert hint == mistake.hint
+    assert not project_with_faults.keys.read_text().count("OPNAI")
+
+
+def test_a_missing_key_offers_the_local_model_that_is_there(shell, tmp_path, monkeypatch):
+    """With local weights the error of a missing key offers the local model, not a download."""
+    weights = tmp_path / "model.gguf"
+    weights.write_bytes(b"GGUF" + b"\0" * 100)
+    monkeypatch.setenv("GATEWAYX_LOCAL_MODEL", str(weights))
+    monkeypatch.setenv("GATEWAYX_LOCAL_MODEL_PATH", str(weights))
+
+    with pytest.raises(GatewayError) as error:
+        shell.ask("%%gx openai\nhi")
+
+    assert error.value._render_traceback_()[1] == (
+        "Run `%gatewayx key set openai`. Or call a model that needs no key: `%%gatewayx local`."
+    )
+
+
+@pytest.mark.parametrize("line", ["key", "key -h", "key --help", "help key"])
+def test_a_bare_key_shows_its_use(shell, line):
+    """`key` alone shows its use and alarms nobody."""
+    output = repr(shell.ask(f"%gatewayx {line}"))
+
+    assert "key set NAME" in output
+    assert "renew" not in output
+
+
+def test_the_hint_after_a_pasted_key_names_its_engine(shell):
+    """The hint after a pasted key names the engine that was typed."""
+    with pytest.raises(GatewayError, match="renew that key") as error:
+        shell.ask("%gatewayx key set cohere sk-canary-7Hq2pVxN4mTzK9wB")
+
+    assert error.value._render_traceback_()[1] == "Run `%gatewayx key set cohere`."
+
+
+def test_a_key_for_an_engine_to_come_is_set_with_new(shell, project, monkeypatch):
+    """With `--new` a key is set for an engine that does not exist yet."""
+    monkeypatch.setattr("getpass.getpass", lambda _: "made-up-key-123456")
+
+    output = repr(shell.ask("%gatewayx key set opnai --new"))
+
+    assert "There is no engine 'opnai' yet" in output
+    assert "GATEWAYX_OPNAI_API_KEY" in project.keys.read_text()
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("models -h", "--live"),
+        ("status?", "an engine; all if omitted"),
+        ("ask -h", "--temperature"),
+        ("help ask", "--temperature"),
+        ("help options", "--temperature"),
+        ("help --max-tokens", "maximum tokens in the answer"),
+        ("help temperature", "sampling temperature"),
+        ("help key set", "set NAME"),
+        ("help cost", "%gatewayx history"),
+        ("help record", "%gatewayx cassette"),
+        ("-h", "%gatewayx explain"),
+    ],
+)
+def test_help_is_found(shell, line, text):
+    """`CMD -h`, `CMD?` and `help TOPIC` show the help of a command, a topic or an option."""
+    assert text in repr(shell.ask(f"%gatewayx {line}"))
+
+
+@pytest.mark.parametrize(
+    ("mode", "text"),
+    [
+        ("auto", "is open with `--mode auto`, which replays what is recorded and records the rest"),
+        ("record", "is open with `--mode record`, which calls the models and replaces what is"),
+        ("replay", "is in mode replay: it only replays."),
+        ("off", "is closed, mode off: it is not used; calls go to the models, and nothing is"),
+    ],
+)
+def test_each_mode_of_a_cassette_is_named(shell, mode, text):
+    """A cassette opened in a mode says what the mode does; `off` says that it is closed."""
+    shell.ask("%gatewayx cassette a.jsonl")
+    shell.ask("%gx mock -q hi")
+
+    assert f"Cassette a.jsonl {text}" in repr(shell.ask(f"%gatewayx cassette --mode {mode}"))
+
+
+def test_tb_shows_the_whole_traceback(shell, project_with_faults, capsys):
+    """`%tb` shows the traceback of an engine's own exception, with its file and source line."""
+    with pytest.raises(GatewayError):
+        shell.ask("%gx faulty hi")
+    capsys.readouterr()
+
+    shell.ask("%tb")
+
+    output = capsys.readouterr()
+    text = output.out + output.err
+    assert f'File "{project_with_faults.engines}/faulty_engine.py", line 9, in generate' in text
+    assert "NameError: name 'undefined' is not defined" in text
+
+
+PYTHON_MISTAKES = [
+    ("gx.ask('hi', 'mock').text", None),
+    ("gx.ask([{'role': 'user', 'content': 'x' * 10_000}], 5)", "model must be"),
+    ("gx.ask('hi', 'mock', images='plot.png')", "The image 'plot.png' cannot be read"),
+    ("gx.ask('hi', 'mock', temperature='hot')", "temperature must be a number >= 0, got 'hot'"),
+    ("gx.ask('hi', 'gpt-4o')", "Did you mean 'openai:gpt-4o'"),
+    ("gx.ask('hi', 'mock', temprature=0)", "Did you mean 'temperature'"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), PYTHON_MISTAKES)
+def test_a_mistake_in_python_is_answered_in_one_line(shell, call, message):
+    """A mistake in a Python call is one line, without the whole prompt."""
+    shell.user_ns["gx"] = gatewayx_nb
+    if message is None:
+        assert shell.ask(call) == "[mock] hi"
+        return
+    with pytest.raises((GatewayError, TypeError), match=message) as error:
+        shell.ask(call)
+    assert len(str(error.value)) < 400
