@@ -149,7 +149,7 @@ _HELP_FLAGS = ("-h", "--help")
 def _wants_help(command: Command, rest: str) -> bool:
     """Return whether a command's line asks for help; text that is sent may contain ``-h``."""
     words = rest.split()
-    return bool(set(words[:1] if command.raw else words).intersection(_HELP_FLAGS))
+    return bool(set(words[:1] if command.name == "ask" else words).intersection(_HELP_FLAGS))
 
 
 def _usages(session: Session, names: Iterable[str]) -> list[tuple[str, str]]:

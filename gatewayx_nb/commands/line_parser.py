@@ -153,6 +153,8 @@ class LineParser(argparse.ArgumentParser):
         )
         typed = (word.partition("=")[0] for word in words)
         name = next((f"`{word}`" for word in typed if word in names), names[0])
+        if "|" in name or name == "ACTION":
+            name = "the action"
         got = _QUOTED.search(error.message)
         if action is None:
             return self.usage_error(f"{error}.")

@@ -20,7 +20,7 @@ from gatewayx_nb.errors import (
 from gatewayx_nb.images import Image
 from gatewayx_nb.llm_engines.anthropic_messages import AnthropicMessagesEngine
 from gatewayx_nb.llm_engines.cohere_chat import CohereChatEngine
-from gatewayx_nb.llm_engines.engine import FEATURES, SAMPLING, LLMEngine
+from gatewayx_nb.llm_engines.engine import FEATURES, SAMPLING, LLMEngine, call_generate
 from gatewayx_nb.llm_engines.gemini import GeminiEngine
 from gatewayx_nb.llm_engines.http import Dialect, HTTPEngine, Parser
 from gatewayx_nb.llm_engines.keywords import check_keywords
@@ -76,6 +76,7 @@ __all__ = [
     "UnsupportedFeatureError",
     "Usage",
     "UsageError",
+    "call_generate",
     "chat_messages",
     "check_keywords",
     "check_supported",

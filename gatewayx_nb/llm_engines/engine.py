@@ -115,12 +115,7 @@ class LLMEngine:
         # Only if it differs, so that a simple engine need not accept `model`.
         if request.model and request.model != self.model_name:
             keywords["model"] = request.model
-        if inspect.iscoroutinefunction(self.generate):
-            answer: object = await self.generate(request.prompt, **keywords)
-        else:  # in a thread, so that it blocks no other call
-            answer = await run_in_thread(self.generate, request.prompt, **keywords)
-            if inspect.isawaitable(answer):
-                answer = await answer
+        answer = await call_generate(self, request.prompt, **keywords)
         if isinstance(answer, Reply):
             yield Chunk(text=answer.text, reasoning=answer.reasoning)
             yield Chunk(
@@ -180,3 +175,12 @@ class LLMEngine:
 
     async def cleanup(self) -> None:
         """Close the engine's resources. Called once, after its last call."""
+
+
+async def call_generate(engine: LLMEngine, prompt: str, **keywords: Any) -> object:  # noqa: ANN401
+    """Return what `LLMEngine.generate` of an engine returns, whether it is ``async`` or not."""
+    if inspect.iscoroutinefunction(engine.generate):
+        return await engine.generate(prompt, **keywords)
+    # In a thread, so that it blocks no other call.
+    answer: object = await run_in_thread(engine.generate, prompt, **keywords)
+    return await answer if inspect.isawaitable(answer) else answer

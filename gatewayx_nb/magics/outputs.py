@@ -68,9 +68,10 @@ class Outputs:
 
         It has been shown while it streamed. `Out` and `_` hold it all the same.
         """
-        formatter = self._shell.display_formatter.ipython_display_formatter
-        formatter.for_type(Reply, self._show_unless_hidden)
-        self._shell.events.register("post_run_cell", self._stop_hiding)
+        if self._hidden is None:
+            formatter = self._shell.display_formatter.ipython_display_formatter
+            formatter.for_type(Reply, self._show_unless_hidden)
+            self._shell.events.register("post_run_cell", self._stop_hiding)
         self._hidden = reply
 
     def _show_unless_hidden(self, reply: Reply) -> None:

@@ -25,6 +25,7 @@ MAGIC = re.compile(rf"[ \t]*(?:[\w., ]+=[ \t]*)?(%%?)(?:{'|'.join(NAMES)})[ \t]+
 
 _CELL = re.compile(rf"get_ipython\(\)\.run_cell_magic\('(?:{'|'.join(NAMES)})',")
 _VALUE_LINE = re.compile(rf"get_ipython\(\)\.run_line_magic\('(?:{'|'.join(NAMES)})',")
+_NO_CODE = re.compile(r"[ \t]*(#.*)?$")
 _EMPTY_BODY = re.compile(r", ''\)$", re.MULTILINE)
 _QUESTION = re.compile(
     rf"^(?P<before>[ \t]*(?:[\w., ]+=[ \t]*)?)"
@@ -71,10 +72,13 @@ class CallCell:
 
 def mark_value(lines: list[str]) -> list[str]:
     """Call another magic where a line is the value of its cell, because its reply is shown once."""
-    if not lines or not _VALUE_LINE.match(lines[-1]):
+    # Blank lines and comments may follow the last statement.
+    code = [number for number, line in enumerate(lines) if not _NO_CODE.match(line)]
+    if not code or not _VALUE_LINE.match(lines[code[-1]]):
         return lines
     call = f"get_ipython().run_line_magic('{VALUE}',"
-    return [*lines[:-1], _VALUE_LINE.sub(call, lines[-1], count=1)]
+    marked = _VALUE_LINE.sub(call, lines[code[-1]], count=1)
+    return [*lines[: code[-1]], marked, *lines[code[-1] + 1 :]]
 
 
 def uses_magic(text: str) -> bool:

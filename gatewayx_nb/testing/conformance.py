@@ -212,7 +212,7 @@ def _load(path: Path) -> type[LLMEngine]:
     folder.refresh()
     file = next((file for file in folder.files if file.path == path), None)
     if not path.is_file():
-        raise _no_file(path, [file.path.name for file in folder.files])
+        raise _no_file(path, [file.name for file in folder.files])
     if file is None or file.refusal_reason:
         observed = f"{path.name!r} " + (
             f"{file.refusal_reason}" if file else f"does not end in {SUFFIX}, or begins with `_`"
@@ -234,7 +234,8 @@ def _load(path: Path) -> type[LLMEngine]:
 def _no_file(path: Path, names: list[str]) -> UsageError:
     what = "a folder" if path.is_dir() else "no file" if path.parent.is_dir() else "no folder"
     where = path if path.parent.is_dir() else path.parent
+    suggestion = did_you_mean(path.name.removesuffix(SUFFIX), names)
     return UsageError(
-        f"an engine file must exist, and {str(where)!r} is {what}.{did_you_mean(path.name, names)}",
+        f"an engine file must exist, and {str(where)!r} is {what}.{suggestion}",
         hint="Pass the path of a file `<name>_engine.py`, a class or an instance.",
     )

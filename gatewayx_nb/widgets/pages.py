@@ -88,7 +88,7 @@ def reply_footer(reply: Reply, *, hidden: bool = False) -> str:
     parts = [reply_summary(reply, mark)]
     if speed is not None and not reply.interrupted:
         parts.append(f"{speed:.0f} tokens/s")
-    if not mark and reply.finish_reason != "length":  # shown by `reply_summary`
+    if not mark and reply.finish_reason in ("stop", "other"):  # `reply_summary` shows the others
         parts.append(reply.finish_reason)
     return " · ".join(parts)
 

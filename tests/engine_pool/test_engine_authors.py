@@ -8,6 +8,7 @@ import pytest
 from gatewayx_nb.errors import EngineLoadError, GatewayError, ProviderError
 from gatewayx_nb.llm_engines import LLMEngine
 from gatewayx_nb.model_registry import suggested_name
+from gatewayx_nb.testing import check
 
 SYNC = """\
     def generate(self, prompt, **kwargs):
@@ -37,6 +38,12 @@ def test_a_plain_generate_answers(project):
     with project.pool() as pool:
         assert pool.ask("hi", "plain").text == "hi on True"
         assert "".join(chunk.text for chunk in pool.stream("hi", "plain")) == "hi on True"
+
+
+def test_a_plain_generate_conforms(project):
+    """The conformance kit accepts a plain `generate` and a plain `health_check`."""
+    body = f"{SYNC}\n    def health_check(self):\n        return True\n"
+    assert "passes" in repr(check(project.engine("plain", body=body), ask=True))
 
 
 def test_a_plain_generate_blocks_no_other_call(project):

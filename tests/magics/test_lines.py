@@ -96,7 +96,7 @@ def test_a_quiet_line_is_only_its_value(shell):
 def test_an_answer_is_shown_once(shell):
     """The streamed reply is not shown a second time as the value of its cell, but later it is."""
     with capture_output() as captured:
-        shell.ask("%gx mock hi")
+        shell.ask("%gx mock hi\n\n# a comment\n")
         shell.ask("Out[1]")
         shell.ask("x = %gx mock there\nx")
 

@@ -154,7 +154,7 @@ MISTAKES = [
     Mistake("%%gx mock --fallback nobody\nhi", "no engine 'nobody'.", LIST),
     Mistake(
         "%gatewayx key sett openai",
-        "ACTION must be one of set, remove, import, got 'sett'. Did you mean 'set'?",
+        "the action must be one of set, remove, import, got 'sett'. Did you mean 'set'?",
         "`%gatewayx key` shows its use.",
     ),
     Mistake("%gatewayx key set", "`%gatewayx key` needs NAME.", "`%gatewayx key` shows its use."),
@@ -261,7 +261,7 @@ def test_a_missing_key_offers_the_local_model_that_is_there(shell, tmp_path, mon
     )
 
 
-@pytest.mark.parametrize("line", ["key", "key -h", "key --help", "help key"])
+@pytest.mark.parametrize("line", ["key", "key -h", "key set -h", "help key"])
 def test_a_bare_key_shows_its_use(shell, line):
     """`key` alone shows its use and alarms nobody."""
     output = repr(shell.ask(f"%gatewayx {line}"))

@@ -151,7 +151,7 @@ CASES = [
     ),
     Case(
         "the methods that a pool awaits are `async def`",
-        PLAIN_ENGINE + GENERATE.replace("async ", ""),
+        PLAIN_ENGINE + GENERATE + "    def embed(self, texts, model):\n        return []\n",
     ),
     Case(
         "`get_cost_per_token` returns dollars or None",

@@ -186,7 +186,7 @@ def test_a_file_that_discovery_ignores_is_reported(tmp_path, name, advice):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("mien_engine.py", r"mien_engine.py' is no file. Did you mean 'mine_engine.py'"),
+        ("mien_engine.py", r"mien_engine.py' is no file. Did you mean 'mine'"),
         ("nowhere/mine_engine.py", "nowhere' is no folder"),
         ("folder", "folder' is a folder"),
     ],
