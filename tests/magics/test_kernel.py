@@ -471,7 +471,7 @@ def test_a_line_is_sent_as_typed(kernel, line):
     assert outcome.reply["payload"] == []
     answer = f"[mock] {line.split('mock ', 1)[1]}"
     assert (outcome.last_display["text/plain"], outcome.result) == (answer, "")
-    assert kernel.run("print(_)").text == f"{answer}\n"
+    assert kernel.run("print(Out[max(Out)])").text == f"{answer}\n"
     assert kernel.run("_reply").result == answer
 
 
@@ -569,22 +569,34 @@ def test_a_cancelled_job_keeps_its_partial_answer(kernel):
     assert kernel.run("words.result().interrupted").result == "True"
 
 
+def _run_with_id(kernel, cell_id, code):
+    """Run a cell as a front end does that reports the cell's ID."""
+    content = {
+        "code": code,
+        "silent": False,
+        "store_history": True,
+        "user_expressions": {},
+        "allow_stdin": False,
+        "stop_on_error": True,
+    }
+    message = kernel.client.session.msg("execute_request", content, metadata={"cellId": cell_id})
+    kernel.client.shell_channel.send(message)
+
+
 def test_a_rerun_cell_replaces_its_own_turn(kernel):
     """A rerun cell replaces its own turn, identified by the front end's cell ID."""
     for cell_id, prompt in (("a", "one"), ("b", "two"), ("a", "three")):
-        message = kernel.client.session.msg(
-            "execute_request",
-            {
-                "code": f"%%gatewayx mock -q --chat cells\n{prompt}",
-                "silent": False,
-                "store_history": True,
-                "user_expressions": {},
-                "allow_stdin": False,
-                "stop_on_error": True,
-            },
-            metadata={"cellId": cell_id},
-        )
-        kernel.client.shell_channel.send(message)
+        _run_with_id(kernel, cell_id, f"%%gatewayx mock -q --chat cells\n{prompt}")
     prompts = kernel.run("[turn.prompt.content for turn in gx.pool().chats.get('cells').turns]")
 
     assert prompts.result == "['three', 'two']"
+
+
+def test_a_rerun_cell_replaces_the_turns_of_its_lines(kernel):
+    """Each line of a cell is a turn of its own, and running the cell again replaces each."""
+    for cell_id, prompts in (("a", "12"), ("b", "3"), ("a", "45")):
+        lines = [f"reply = %gx mock -q -c lines {prompt}" for prompt in prompts]
+        _run_with_id(kernel, cell_id, "\n".join(lines))
+    prompts = kernel.run("[turn.prompt.content for turn in gx.pool().chats.get('lines').turns]")
+
+    assert prompts.result == "['4', '5', '3']"

@@ -107,7 +107,9 @@ def request_in_process(pool, path="/engines/status"):
 def test_a_response_contains_no_key(project):
     """A response contains no key, even if an engine's error does."""
     project.set_keys(f"GATEWAYX_LEAK_API_KEY={CANARY}\n")
-    (project.engines / "leak_engine.py").write_text(f"raise ValueError({CANARY!r})\n")
+    (project.engines / "leak_engine.py").write_text(
+        f"class Engine: ...\nraise ValueError({CANARY!r})\n"
+    )
     with project.pool() as pool:
         with pytest.raises(EngineLoadError):
             pool.ask("x", model="leak")
