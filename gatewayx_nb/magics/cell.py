@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import builtins
 import functools
-import inspect
 import io
 import json
-import keyword
 import re
 import shlex
 from dataclasses import dataclass, replace
@@ -16,10 +13,10 @@ from typing import TYPE_CHECKING, Any, cast
 from gatewayx_nb import output_formats, prompts
 from gatewayx_nb.calls import OPTIONS, check_option
 from gatewayx_nb.commands import LineParser
-from gatewayx_nb.errors import UsageError, did_you_mean
+from gatewayx_nb.errors import UsageError
 from gatewayx_nb.magics.notebook_values import NotebookValues
+from gatewayx_nb.magics.reply_target import ReplyTarget, parse_target
 from gatewayx_nb.prompts import ROWS
-from gatewayx_nb.text import shorten
 
 if TYPE_CHECKING:
     import argparse
@@ -30,25 +27,6 @@ if TYPE_CHECKING:
     from gatewayx_nb.output_formats import OutputFormat
 
 _OPTION = re.compile(r"-\S")  # a dash and a space begin a list, which is a prompt
-_IPYTHON_NAMES = frozenset({"get_ipython", "In", "Out", "exit", "quit"})
-_MAX_NAME = 60
-
-
-@dataclass(frozen=True, slots=True)
-class ReplyTarget:
-    """A variable to bind a reply to.
-
-    Attributes:
-        variable: Its name.
-        attribute: The reply's attribute to bind; empty for the reply itself.
-    """
-
-    variable: str
-    attribute: str = ""
-
-    def value(self, result: object) -> object:
-        """Return the value to bind."""
-        return getattr(result, self.attribute) if self.attribute else result
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +215,7 @@ def _cell(
         raise _no_prompt(line_parser, args.references)
     values = NotebookValues(namespace, rows, args.no_vars)
     # Checked before the call: an answer that cannot be bound would be lost, and it costs money.
-    target = _target(args, namespace)
+    target = parse_target(args, namespace)
     output_format = _output_format(args)
     # Only newlines are stripped: spaces at the ends belong to the prompt.
     filled = values.prompt(prompt.strip("\n"))
@@ -271,56 +249,6 @@ def _no_prompt(line_parser: LineParser, references: Sequence[str]) -> UsageError
         )
     example = f"%gatewayx {references[0] if references else 'mock'} Why is the sky blue?"
     return UsageError("the prompt is missing.", hint=f"For example, `{example}`.")
-
-
-def _target(args: argparse.Namespace, namespace: Mapping[str, object]) -> ReplyTarget | None:
-    """Return where the reply is bound.
-
-    Raises:
-        UsageError: If the name is invalid, or its value should not be overwritten.
-    """
-    if args.out is None:
-        return None
-    name, dot, attribute = args.out.partition(".")
-    _check_variable(name, namespace)
-    if dot and attribute not in ("parsed", "text"):
-        raise UsageError(
-            f"`-o` binds a reply, its `parsed` or its `text`, got {args.out!r}."
-            f"{did_you_mean(attribute, ('parsed', 'text'))}",
-            hint=f"For example, `-o {name}.parsed`.",
-        )
-    if dot and (args.bg or len(args.references) > 1):
-        raise UsageError(
-            f"`-o {args.out}` needs one reply, but several models, and jobs, have none yet.",
-            hint=f"Use `-o {name}`, which binds them all.",
-        )
-    is_parsed = args.schema or args.insert or args.output_format not in (None, "markdown", "text")
-    if attribute == "parsed" and not is_parsed:
-        raise UsageError(
-            f"`-o {args.out}` needs an answer that is parsed.",
-            hint="Add `--as json`, `code` or `frame`, or `--schema NAME`.",
-        )
-    return ReplyTarget(name, attribute)
-
-
-def _check_variable(name: str, namespace: Mapping[str, object]) -> None:
-    """Reject a name that is invalid, that Python or IPython needs, or that other cells need."""
-    # Binding a built-in such as `list` would break later cells.
-    is_reserved = keyword.iskeyword(name) or name in _IPYTHON_NAMES or hasattr(builtins, name)
-    if is_reserved or not name.isidentifier():
-        raise UsageError(
-            f"{shorten(name, _MAX_NAME)!r} is not a valid variable name, or is reserved by Python"
-            " or IPython.",
-            hint="For example, `-o answer`.",
-        )
-    value = namespace.get(name)
-    kind = "module" if inspect.ismodule(value) else "class" if inspect.isclass(value) else ""
-    kind = kind or ("function" if inspect.isroutine(value) else "")
-    if kind:
-        raise UsageError(
-            f"`-o {name}` would overwrite the {kind} {name!r} of this notebook.",
-            hint=f"Use another name, for example `-o {name}_answer`.",
-        )
 
 
 def _output_format(args: argparse.Namespace) -> OutputFormat:

@@ -57,7 +57,6 @@ NOTEBOOK: Wording = {
         f"Omit `-p {param}=…`" + (f"; valid: {known}." if known else ".")
     ),
     "omit_option": lambda option: f"Omit {_option(option)}.",
-    "omit_param": hints.SCRIPT_WORDING["omit_param"],
     "allow_unpriced": "Allow it with `--allow-unpriced` or `allow_unpriced=True`.",
     "set_base_url": hints.SCRIPT_WORDING["set_base_url"],
     "install": 'Run `%pip install "gatewayx-nb[{extra}]"`.',

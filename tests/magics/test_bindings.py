@@ -9,6 +9,7 @@ from gatewayx_nb.display.answer import reply_summary
 from gatewayx_nb.errors import UsageError
 from gatewayx_nb.magics import cell
 from gatewayx_nb.magics.cell_run import AnswerRun
+from gatewayx_nb.magics.reply_target import ReplyTarget
 from gatewayx_nb.messages import ToolCall
 from gatewayx_nb.replies import Reply
 
@@ -33,7 +34,7 @@ def test_a_value_is_overwritten():
     """Any other variable may be bound again, so that a cell can be run twice."""
     parsed = cell.read("mock -o answer", "hi", {"answer": 1})
 
-    assert parsed.target == cell.ReplyTarget("answer")
+    assert parsed.target == ReplyTarget("answer")
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def test_an_answer_is_shown_once(shell, capsys):
 
 def test_a_line_can_be_a_dry_run_or_a_job(shell, capsys):
     """`--dry-run`, `--bg`, `-o`, `--as` and `-h` work in a line."""
-    assert "about 1" in repr(shell.ask("%gx mock --dry-run hi"))
+    assert "1 to 18" in repr(shell.ask("%gx mock --dry-run hi"))
     assert shell.ask("%gx mock --bg -q -o job hi").result().text == "[mock] hi"
     shell.ask("%gx mock -q --as code -o code.parsed x = 1")
     assert shell.user_ns["code"] == "[mock] x = 1"

@@ -1,0 +1,86 @@
+"""The variable that ``-o`` binds a reply, or one of its attributes, to."""
+
+from __future__ import annotations
+
+import builtins
+import inspect
+import keyword
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.errors import UsageError, did_you_mean
+from gatewayx_nb.text import shorten
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping
+
+_IPYTHON_NAMES = frozenset({"get_ipython", "In", "Out", "exit", "quit"})
+_MAX_NAME = 60
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyTarget:
+    """A variable to bind a reply to.
+
+    Attributes:
+        variable: Its name.
+        attribute: The reply's attribute to bind; empty for the reply itself.
+    """
+
+    variable: str
+    attribute: str = ""
+
+    def value(self, result: object) -> object:
+        """Return the value to bind."""
+        return getattr(result, self.attribute) if self.attribute else result
+
+
+def parse_target(args: argparse.Namespace, namespace: Mapping[str, object]) -> ReplyTarget | None:
+    """Return where the reply is bound.
+
+    Raises:
+        UsageError: If the name is invalid, or its value should not be overwritten.
+    """
+    if args.out is None:
+        return None
+    name, dot, attribute = args.out.partition(".")
+    _check_variable(name, namespace)
+    if dot and attribute not in ("parsed", "text"):
+        raise UsageError(
+            f"`-o` binds a reply, its `parsed` or its `text`, got {args.out!r}."
+            f"{did_you_mean(attribute, ('parsed', 'text'))}",
+            hint=f"For example, `-o {name}.parsed`.",
+        )
+    if dot and (args.bg or len(args.references) > 1):
+        raise UsageError(
+            f"`-o {args.out}` needs one reply, but several models, and jobs, have none yet.",
+            hint=f"Use `-o {name}`, which binds them all.",
+        )
+    is_parsed = args.schema or args.insert or args.output_format not in (None, "markdown", "text")
+    if attribute == "parsed" and not is_parsed:
+        raise UsageError(
+            f"`-o {args.out}` needs an answer that is parsed.",
+            hint="Add `--as json`, `code` or `frame`, or `--schema NAME`.",
+        )
+    return ReplyTarget(name, attribute)
+
+
+def _check_variable(name: str, namespace: Mapping[str, object]) -> None:
+    """Reject a name that is invalid, that Python or IPython needs, or that other cells need."""
+    # Binding a built-in such as `list` would break later cells.
+    is_reserved = keyword.iskeyword(name) or name in _IPYTHON_NAMES or hasattr(builtins, name)
+    if is_reserved or not name.isidentifier():
+        raise UsageError(
+            f"{shorten(name, _MAX_NAME)!r} is not a valid variable name, or is reserved by Python"
+            " or IPython.",
+            hint="For example, `-o answer`.",
+        )
+    value = namespace.get(name)
+    kind = "module" if inspect.ismodule(value) else "class" if inspect.isclass(value) else ""
+    kind = kind or ("function" if inspect.isroutine(value) else "")
+    if kind:
+        raise UsageError(
+            f"`-o {name}` would overwrite the {kind} {name!r} of this notebook.",
+            hint=f"Use another name, for example `-o {name}_answer`.",
+        )
