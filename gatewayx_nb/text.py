@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+import shutil
+import sys
 from typing import TYPE_CHECKING, Literal
 
 import wcwidth
@@ -11,8 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from decimal import Decimal
 
-Align = Literal["left", "right"]
-"""Alignment of a column."""
+Align = Literal["left", "right", "decimal"]
+"""Alignment of a column; figures in a "decimal" one are aligned at their decimal points."""
+
+_FRACTION = re.compile(r"^[^\d\s]?[\d,]+(\.\d+)?$")
+"""A figure with at most one sign before it, such as ``$0.25``; the group is its fraction."""
+
+_MIN_COLUMN_WIDTH = 8
+"""Width to which the columns of a table are reduced at most in order to fit a window."""
 
 # ECMA-48: control strings up to their terminator, control sequences, two-byte escapes. The
 # quantifiers are possessive and no string contains an opener, so a megabyte of openers takes linear
@@ -60,7 +69,10 @@ def shorten(text: str, limit: int) -> str:
 
 
 def table_text(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], aligns: Sequence[Align] = ()
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    aligns: Sequence[Align] = (),
+    width: int | None = None,
 ) -> str:
     """Return a table for a terminal, aligned by display width, without a final newline.
 
@@ -74,19 +86,107 @@ def table_text(
         columns: The headings.
         rows: The cells of each row.
         aligns: The alignment of each column; left if omitted.
+        width: Columns of the window. The widest columns of a wider table are wrapped between
+            words; a longer word is cut, and ends in an ellipsis. ``None`` allows any width.
     """
-    cells = (columns, *fit_rows(columns, rows))
-    # A line break in a cell would break the table.
-    lines = [[" ".join(plain(cell).split()) for cell in row] for row in cells]
-    widths = [max(map(display_width, column)) for column in zip(*lines, strict=True)]
-    lines.insert(1, ["-" * width for width in widths])
     sides = fit_aligns(columns, aligns)
-    return "\n".join("  ".join(map(_pad, line, widths, sides)).rstrip() for line in lines)
+    # A line break in a cell would break the table.
+    cells = [[" ".join(plain(cell).split()) for cell in row] for row in fit_rows(columns, rows)]
+    cells = align_decimals(cells, sides, " ", " ")
+    grid = [list(map(plain, columns)), *cells]
+    widths = [max(map(display_width, column)) for column in zip(*grid, strict=True)]
+    if width is not None:
+        widths = _fit_widths(widths, width)
+    lines = [line for row in grid[1:] for line in _row_lines(row, widths, sides)]
+    rule = "  ".join("-" * width for width in widths)
+    return "\n".join([*_row_lines(grid[0], widths, sides), rule, *lines])
+
+
+def _fit_widths(widths: list[int], window: int) -> list[int]:
+    """Reduce the widest columns until a table fits a window."""
+    widths = list(widths)
+    excess = sum(widths) + 2 * (len(widths) - 1) - window
+    for _ in range(excess):
+        widest = max(range(len(widths)), key=widths.__getitem__)
+        if widths[widest] <= _MIN_COLUMN_WIDTH:
+            break
+        widths[widest] -= 1
+    return widths
+
+
+def _row_lines(cells: Sequence[str], widths: Sequence[int], sides: Sequence[Align]) -> list[str]:
+    """Return the lines of a row, whose cells are wrapped to their columns."""
+    wrapped = [
+        [_cut(line, width) for line in wrap(cell, width)]
+        for cell, width in zip(cells, widths, strict=True)
+    ]
+    lines = itertools.zip_longest(*wrapped, fillvalue="")
+    return ["  ".join(map(_pad, line, widths, sides)).rstrip() for line in lines]
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """Return the lines of a text, broken between words; a word wider than a line stays whole.
+
+    >>> wrap("a model of the provider-with-a-long-name", 10)
+    ['a model of', 'the', 'provider-with-a-long-name']
+    """
+    if display_width(text) <= width:
+        return [text]
+    lines: list[str] = []
+    for word in text.split():
+        joined = f"{lines[-1]} {word}" if lines else word
+        if lines and display_width(joined) <= width:
+            lines[-1] = joined
+        else:
+            lines.append(word)
+    return lines
+
+
+def _cut(line: str, width: int) -> str:
+    """Cut a line, and end it in an ellipsis, if it is wider than a column."""
+    if display_width(line) <= width:
+        return line
+    while display_width(line) > width - 1:
+        line = line[:-1]
+    return f"{line}…"
+
+
+def align_decimals(
+    rows: Sequence[Sequence[str]], aligns: Sequence[Align], digit: str, point: str
+) -> list[list[str]]:
+    """Return rows in which the figures of "decimal" columns end at the same place.
+
+    >>> align_decimals([["$0.25"], ["$1"], ["unpriced"]], ["decimal"], "0", ".")
+    [['$0.25'], ['$1.00'], ['unpriced']]
+
+    Args:
+        rows: The cells of each row.
+        aligns: The alignment of each column.
+        digit: Fills the place of a missing digit.
+        point: Fills the place of a missing decimal point.
+    """
+    columns = [
+        _align_column(column, digit, point) if align == "decimal" else column
+        for column, align in zip(zip(*rows, strict=True), aligns, strict=False)
+    ]
+    return list(map(list, zip(*columns, strict=True)))
+
+
+def _align_column(cells: Sequence[str], digit: str, point: str) -> list[str]:
+    figures = list(map(_FRACTION.match, cells))
+    fractions = [len(figure[1] or "") if figure else 0 for figure in figures]
+    longest = max(fractions)
+    return [
+        cell + (point + digit * (longest - 1) if not length else digit * (longest - length))
+        if figure and longest
+        else cell
+        for cell, figure, length in zip(cells, figures, fractions, strict=True)
+    ]
 
 
 def _pad(cell: str, width: int, align: Align) -> str:
     gap = " " * (width - display_width(cell))  # `str.ljust` counts characters
-    return gap + cell if align == "right" else cell + gap
+    return cell + gap if align == "left" else gap + cell
 
 
 def fit_aligns(columns: Sequence[str], aligns: Sequence[Align]) -> list[Align]:
@@ -107,6 +207,12 @@ def display_width(text: str) -> int:
     """
     width = wcwidth.wcswidth(text)  # -1 if the text contains a control character
     return width if width >= 0 else sum(max(0, wcwidth.wcwidth(char)) for char in text)
+
+
+def window_width() -> int | None:
+    """Return the columns of the terminal that shows the output; ``None`` if it is no terminal."""
+    # The output of a kernel has the same width everywhere, because notebooks save it.
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def dollars(cost: Decimal) -> str:

@@ -25,7 +25,7 @@ from gatewayx_nb.calls.planner import (
 from gatewayx_nb.calls.prompt_messages import prompt_text
 from gatewayx_nb.calls.retry import with_retries
 from gatewayx_nb.calls.streams import AsyncReplyStream, ReplyStream
-from gatewayx_nb.calls.table import Note, Table, TableColumn, text_columns, to_frame
+from gatewayx_nb.calls.table import Excerpt, Fold, Note, Table, TableColumn, text_columns, to_frame
 
 __all__ = [
     "OPTIONS",
@@ -36,6 +36,8 @@ __all__ = [
     "ChunkHandler",
     "CompareOptions",
     "ConversationSlot",
+    "Excerpt",
+    "Fold",
     "Note",
     "Option",
     "PartialReply",

@@ -11,11 +11,11 @@ from typing_extensions import TypeVar, override
 
 from gatewayx_nb.errors import ConfigError
 from gatewayx_nb.hints import Hint
-from gatewayx_nb.html import inline_code, table_html
-from gatewayx_nb.text import Align, plain, table_text
+from gatewayx_nb.html import escape, highlight, inline_code, table_html
+from gatewayx_nb.text import Align, plain, table_text, window_width, wrap
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     import pandas as pd
 
@@ -30,15 +30,35 @@ class TableColumn(Generic[Row]):
 
     Attributes:
         heading: Its heading.
-        cell: Returns the text of its cell in a row.
-        align: ``"right"`` for figures.
+        cell: Returns the text of its cell in a row; backticks mark code.
+        align: ``"right"`` for figures, ``"decimal"`` to align them at their decimal points.
         optional: Whether the column is left out of a table in which all its cells are empty.
+        is_code: Whether its cells are code.
     """
 
     heading: str
     cell: Callable[[Row], str]
     align: Align = "left"
     optional: bool = False
+    is_code: bool = False
+
+    def text(self, row: Row) -> str:
+        """Return the text of a cell, in which backticks mark code."""
+        cell = self.cell(row)
+        return f"`{cell}`" if self.is_code and cell else cell
+
+
+@dataclass(frozen=True, slots=True)
+class Fold(Generic[Row]):
+    """The rows of a table that are displayed as lines below it.
+
+    Attributes:
+        is_folded: Returns whether a row is one of them.
+        lines: Returns the lines for these rows.
+    """
+
+    is_folded: Callable[[Row], bool]
+    lines: Callable[[Sequence[Row]], Iterable[str]]
 
 
 class Table(list[Row]):
@@ -56,6 +76,8 @@ class Table(list[Row]):
         rows: The rows.
         columns: What is displayed of each row.
         notes: Lines below the table; an empty one leaves a gap.
+        fold: Which rows are not displayed as rows; ``None`` for none of them.
+        lead: Lines above the table.
     """
 
     def __init__(
@@ -63,13 +85,16 @@ class Table(list[Row]):
         rows: Iterable[Row] = (),
         columns: Sequence[TableColumn[Row]] = (),
         notes: Iterable[str] = (),
+        fold: Fold[Row] | None = None,
+        lead: Iterable[str] = (),
     ) -> None:
         super().__init__(rows)
-        self.columns, self.notes = tuple(columns), tuple(notes)
+        self.columns, self.notes, self.fold = tuple(columns), tuple(notes), fold
+        self.lead = tuple(lead)
 
     def with_notes(self, *notes: str) -> Table[Row]:
         """Return the table with other notes."""
-        return Table(self, self.columns, notes)
+        return Table(self, self.columns, notes, self.fold, self.lead)
 
     def to_frame(self) -> pd.DataFrame:
         """Return a DataFrame with a column for each field of the rows.
@@ -85,39 +110,62 @@ class Table(list[Row]):
         return {column.heading: column.cell(row) for column in self.columns}
 
     def cells(self) -> list[list[str]]:
-        """Return the displayed texts of each row."""
-        columns = self._displayed()
-        return [[column.cell(row) for column in columns] for row in self]
+        """Return the displayed texts of each displayed row."""
+        columns, rows = self._displayed(), self._rows()
+        return [[column.text(row) for column in columns] for row in rows]
+
+    def _rows(self) -> list[Row]:
+        """Return the rows that are displayed as rows."""
+        return [row for row in self if self.fold is None or not self.fold.is_folded(row)]
 
     def _displayed(self) -> list[TableColumn[Row]]:
+        rows = self._rows()
         return [
             column
             for column in self.columns
-            if not column.optional or any(column.cell(row) for row in self)
+            if not column.optional or any(column.cell(row) for row in rows)
         ]
+
+    def _lines(self) -> list[str]:
+        """Return the lines below the table: the folded rows, then the notes."""
+        folded = [row for row in self if self.fold and self.fold.is_folded(row)]
+        return [*(self.fold.lines(folded) if self.fold and folded else ()), *self.notes]
 
     @override
     def __repr__(self) -> str:
         headings, aligns = self._headings()
-        if not self and not self.notes:
+        cells, lines = self.cells(), self._lines()
+        if not cells and not lines:
             return _NO_ROWS
-        table = [table_text(headings, self.cells(), aligns)] if self else []
-        gap = [""] if self and self.notes else []
-        return "\n".join([*table, *gap, *map(plain, self.notes)])
+        # A cell in a terminal has no style that backticks could stand for.
+        texts = [[cell.replace("`", "") for cell in row] for row in cells]
+        table = [table_text(headings, texts, aligns, window_width())] if cells else []
+        lead = [*_wrapped(self.lead), *([""] if self.lead and cells else [])]
+        gap = [""] if cells and lines else []
+        return "\n".join([*lead, *table, *gap, *_wrapped(lines)])
 
     def _repr_html_(self) -> str:
         headings, aligns = self._headings()
-        table = table_html(headings, self.cells(), aligns) if self else ""
-        return table + _lines_html(self.notes if self or self.notes else (_NO_ROWS,))
+        cells, lines = self.cells(), self._lines()
+        table = table_html(headings, cells, aligns) if cells else ""
+        return _lines_html(self.lead) + table + _lines_html(lines if cells or lines else [_NO_ROWS])
 
     def _headings(self) -> tuple[list[str], list[Align]]:
         columns = self._displayed()
         return [column.heading for column in columns], [column.align for column in columns]
 
 
-def text_columns(*headings: str) -> tuple[TableColumn[Sequence[str]], ...]:
-    """Return the columns of rows that are sequences of texts."""
-    return tuple(TableColumn(heading, itemgetter(index)) for index, heading in enumerate(headings))
+def text_columns(*headings: str, code: int = 0) -> tuple[TableColumn[Sequence[str]], ...]:
+    """Return the columns of rows that are sequences of texts.
+
+    Args:
+        *headings: Their headings.
+        code: Number of columns, from the first, whose cells are code.
+    """
+    return tuple(
+        TableColumn(heading, itemgetter(index), is_code=index < code)
+        for index, heading in enumerate(headings)
+    )
 
 
 def to_frame(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
@@ -148,11 +196,47 @@ class Note:
 
     @override
     def __repr__(self) -> str:
-        return "\n".join(map(plain, self.lines))
+        return "\n".join(_wrapped(self.lines))
 
     def _repr_html_(self) -> str:
         return _lines_html(self.lines)
 
 
-def _lines_html(lines: tuple[str, ...]) -> str:
+class Excerpt:
+    """A text to show as it is, below a line that introduces it; parts of it are code.
+
+    Args:
+        intro: The line above it, in which backticks mark code.
+        text: The text.
+        code: The parts of the text that are code, in their order.
+    """
+
+    def __init__(self, intro: str, text: str, code: Sequence[str] = ()) -> None:
+        self.intro, self.text, self.code = intro, text, tuple(code)
+
+    @override
+    def __repr__(self) -> str:
+        return f"{Note(self.intro)!r}\n\n{plain(self.text)}"
+
+    def _repr_html_(self) -> str:
+        pages, rest = [f"<p>{inline_code(self.intro)}</p>"], self.text
+        for code in self.code:
+            before, _, rest = rest.partition(code)
+            pages += [*_paragraphs(before), highlight(code, "ipython")]
+        return "".join([*pages, *_paragraphs(rest)])
+
+
+def _paragraphs(text: str) -> list[str]:
+    return [f"<p>{escape(part)}</p>" for part in text.split("\n") if part]
+
+
+def _wrapped(lines: Iterable[str]) -> Iterator[str]:
+    """Yield lines without control characters, wrapped to the window of a terminal."""
+    width = window_width()
+    for line in map(plain, lines):
+        # Lines that begin with spaces are code, in which a break would change the meaning.
+        yield from [line] if width is None or line.startswith(" ") else wrap(line, width)
+
+
+def _lines_html(lines: Iterable[str]) -> str:
     return "".join(f"<div>{inline_code(line)}</div>" if line else "<br>" for line in lines)

@@ -1,6 +1,7 @@
 """Conversion of text to safe HTML: Markdown, math, code, streamed replies, page components."""
 
 from gatewayx_nb.html.components import (
+    MUTED,
     column_html,
     columns_html,
     details,
@@ -19,6 +20,7 @@ from gatewayx_nb.html.reply import reply_html
 from gatewayx_nb.html.sandbox import sandbox_html
 
 __all__ = [
+    "MUTED",
     "IncrementalRenderer",
     "code_block",
     "column_html",

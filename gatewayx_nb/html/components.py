@@ -5,10 +5,10 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.text import fit_aligns, fit_rows, plain
+from gatewayx_nb.text import align_decimals, fit_aligns, fit_rows, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from gatewayx_nb.text import Align
 
@@ -19,6 +19,7 @@ NO_MATH = "tex2jax_ignore mathjax_ignore"
 MUTED = "opacity:.6;font-size:.85em"
 LEFT = "text-align:left"
 SCROLL_X = "overflow-x:auto"
+CELL_PADDING = "padding:.35em .7em"  # marimo has none
 BOX = "max-height:50em;overflow:auto"
 SCROLLED_TO_END = "display:flex;flex-direction:column-reverse"
 # Columns are side by side if the page is wide enough, otherwise stacked. All have the same width,
@@ -28,6 +29,17 @@ _COLUMN = (
     "min-width:0;max-width:100%;overflow-x:auto;overflow-wrap:anywhere;"
     f"{LEFT};border-top:2px solid rgba(128,128,128,.5);padding-top:.3em"
 )
+# JupyterLab divides a table's width equally between its columns, and breaks words to keep to it.
+_TABLE = "table-layout:auto;margin:.5em 0;border-collapse:collapse"
+_WORDS = "overflow-wrap:normal;word-break:normal;vertical-align:top"
+_FIGURES = "text-align:right;vertical-align:top;font-variant-numeric:tabular-nums"
+_CELL_STYLES: Mapping[Align, str] = {
+    "left": f"{LEFT};{_WORDS};{CELL_PADDING}",
+    "right": f"{_FIGURES};{CELL_PADDING}",
+    "decimal": f"{_FIGURES};{CELL_PADDING}",
+}
+_UNBROKEN_CODE = '<code style="white-space:nowrap">'
+_LONG_CELL, _TEXT_WIDTH = 20, "11em"
 _BADGE = "border:1px solid;border-radius:.8em;padding:0 .5em;margin-left:.5em;font-size:.85em"
 
 
@@ -42,13 +54,17 @@ def inline_code(text: str) -> str:
     >>> inline_code("try `pip install gatewayx-nb`")
     'try <code>pip install gatewayx-nb</code>'
     """
+    return _with_code(text, "<code>")
+
+
+def _with_code(text: str, tag: str) -> str:
     # Every second part is code.
     parts = text.split("`")
     # With an unpaired backtick, it is unclear which parts are code.
     if len(parts) % 2 == 0:
         return escape(text)
     return "".join(
-        f"<code>{escape(part)}</code>" if index % 2 else escape(part)
+        f"{tag}{escape(part)}</code>" if index % 2 else escape(part)
         for index, part in enumerate(parts)
     )
 
@@ -78,25 +94,32 @@ def details(summary: str, body: str, *, is_open: bool = False) -> str:
 def table_html(
     columns: Sequence[str], rows: Sequence[Sequence[str]], aligns: Sequence[Align] = ()
 ) -> str:
-    """Return an HTML table: escaped, in the page's own colours, left-aligned by default."""
-    styles = [f"text-align:{align}" for align in fit_aligns(columns, aligns)]
+    """Return an HTML table: escaped, in the page's own colours, left-aligned by default.
+
+    Text between backticks is code. Lines break between words, never in a word or in code; a table
+    wider than the page scrolls.
+    """
+    sides = fit_aligns(columns, aligns)
+    # Spaces as wide as a digit and as a full stop.
+    cells = align_decimals(fit_rows(columns, rows), sides, "\u2007", "\u2008")
     heads = "".join(
-        f'<th scope="col" style="{style}">{escape(name)}</th>'
-        for name, style in zip(columns, styles, strict=True)
+        f'<th scope="col" style="{_CELL_STYLES[side]};white-space:nowrap">{escape(name)}</th>'
+        for name, side in zip(columns, sides, strict=True)
     )
-    body = "".join(
-        "<tr>"
-        + "".join(
-            f'<td style="{style}">{escape(cell)}</td>'
-            for cell, style in zip(row, styles, strict=True)
-        )
-        + "</tr>"
-        for row in fit_rows(columns, rows)
-    )
-    return (
-        f'<table class="gatewayx-table {NO_MATH}">'
+    body = "".join(f"<tr>{''.join(map(_cell_html, row, sides))}</tr>" for row in cells)
+    table = (
+        f'<table class="gatewayx-table {NO_MATH}" style="{_TABLE}">'
         f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
     )
+    return scroll_horizontally(table)
+
+
+def _cell_html(cell: str, side: Align) -> str:
+    # A text needs room, or a narrow page would show it as a column of single words; the name of a
+    # model is not broken at its hyphens.
+    is_text = " " in cell and len(cell) > _LONG_CELL
+    lines = f"min-width:{_TEXT_WIDTH}" if is_text else "white-space:nowrap"
+    return f'<td style="{_CELL_STYLES[side]};{lines}">{_with_code(cell, _UNBROKEN_CODE)}</td>'
 
 
 def column_html(label: str, answer: str, marks: Sequence[str] = (), error: str = "") -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.html.components import SCROLL_X, escape, wrap_reply
 from gatewayx_nb.text import plain
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pygments.lexer import Lexer
 
 # Theme variables of JupyterLab and Notebook; the fallback colours apply elsewhere and have a medium
@@ -24,11 +28,34 @@ _COLOURS = (
     ("Name.Decorator", "meta", "#8a5cd0"),
     ("Name.Tag", "tag", "#1f7a3d"),
 )
-_MAX_LENGTH = 100_000
-"""Maximum characters of code to highlight: pygments takes seconds for a megabyte."""
+_MAX_LENGTH = 12_000
+"""Maximum characters of code to highlight: some lexers take quadratic time for hostile code."""
 
-UNWRAPPED = f"white-space:pre;{SCROLL_X}"
-INHERITED_SPACE = "white-space:inherit"
+# fmt: off
+_LANGUAGES: Mapping[str, str] = {
+    **{name: name for name in (
+        "bash", "css", "diff", "docker", "dockerfile", "go", "golang", "graphql", "haskell", "hs",
+        "html", "ini", "ipython", "javascript", "jl", "js", "json", "julia", "kotlin", "latex",
+        "lua", "perl", "php", "powershell", "ps1", "py", "pycon",
+        "python", "python3", "r", "rb", "rs", "ruby", "rust", "scala", "sh", "shell", "sql",
+        "swift", "tex", "toml", "ts", "typescript", "xml", "yaml", "yml", "zsh",
+    )},
+    # Their own lexers look for functions, which takes cubic time for a page of blank lines.
+    **dict.fromkeys(("c", "c++", "c#", "cpp", "cs", "csharp", "dart", "java"), "javascript"),
+}
+# fmt: on
+"""Maps the languages that are highlighted to their lexers. A model chooses the language, and the
+lexers of other languages may take far longer than quadratic time."""
+
+UNWRAPPED = (
+    f"white-space:pre;{SCROLL_X};margin:.8em 0;padding:.6em .8em;border-radius:4px;line-height:1.4;"
+    "background:rgba(128,128,128,.12)"
+)
+INHERITED_SPACE = "white-space:inherit;background:none;padding:0"
+COLOUR_STYLES = frozenset(
+    f"color:var(--jp-mirror-editor-{name}-color,{fallback})" for _, name, fallback in _COLOURS
+)
+"""The styles of coloured code."""
 
 
 def code_block(body: str) -> str:
@@ -38,30 +65,43 @@ def code_block(body: str) -> str:
 
 def highlight(source: str, language: str = "") -> str:
     """Return a code block in the reply box; unknown languages are not highlighted."""
-    text = plain(source)
+    return wrap_reply(code_block(coloured(plain(source), language)))
+
+
+def coloured(text: str, language: str = "") -> str:
+    """Return plain code as safe HTML, coloured if the language is known."""
     lexer = _lexer(language) if len(text) <= _MAX_LENGTH else None
     if lexer is None:
-        return wrap_reply(code_block(escape(text)))
-    spans = (_span(str(kind).removeprefix("Token."), word) for kind, word in lexer.get_tokens(text))
-    return wrap_reply(code_block("".join(spans)))
+        return escape(text)
+    tokens = lexer.get_tokens(text)
+    styled = ((_style(str(kind).removeprefix("Token.")), code) for kind, code in tokens)
+    groups = itertools.groupby(styled, key=itemgetter(0))
+    return "".join(_span(style, "".join(code for _, code in same)) for style, same in groups)
 
 
 def _lexer(language: str) -> Lexer | None:
     from pygments.lexers import get_lexer_by_name
     from pygments.util import ClassNotFound
 
+    name = _LANGUAGES.get(language.lower())
+    if name is None:
+        return None
     try:
-        # By default, pygments removes blank lines at both ends.
-        lexer: Lexer = get_lexer_by_name(language or "text", stripnl=False)
+        # By default, pygments removes blank lines at both ends and adds a final newline.
+        lexer: Lexer = get_lexer_by_name(name, stripnl=False, ensurenl=False)
     except ClassNotFound:
         return None
     return lexer
 
 
-def _span(kind: str, token: str) -> str:
-    text = escape(token)
+def _style(kind: str) -> str:
     for prefix, name, fallback in _COLOURS:
         if kind.startswith(prefix):
-            colour = f"var(--jp-mirror-editor-{name}-color,{fallback})"
-            return f'<span style="color:{colour}">{text}</span>'
-    return text
+            return f"color:var(--jp-mirror-editor-{name}-color,{fallback})"
+    return ""
+
+
+def _span(style: str, code: str) -> str:
+    text = escape(code)
+    # A line break at the end of a line comment is not part of it.
+    return f'<span style="{style}">{text}</span>' if style and text.strip() else text

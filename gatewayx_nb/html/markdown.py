@@ -9,16 +9,23 @@ from __future__ import annotations
 
 import functools
 import html
+import itertools
 import re
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.html import math
-from gatewayx_nb.html.components import LEFT, SCROLL_X, wrap_reply
-from gatewayx_nb.html.highlight import INHERITED_SPACE, UNWRAPPED, code_block
+from gatewayx_nb.html.components import CELL_PADDING, LEFT, SCROLL_X, wrap_reply
+from gatewayx_nb.html.highlight import (
+    COLOUR_STYLES,
+    INHERITED_SPACE,
+    UNWRAPPED,
+    code_block,
+    coloured,
+)
 from gatewayx_nb.text import plain, shorten
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import nh3
     from markdown_it import MarkdownIt
@@ -33,7 +40,18 @@ _TAGS = frozenset({
 })
 # fmt: on
 # markdown-it-py writes these for the colons of a table's second line; model text cannot.
-_ALIGNMENTS = frozenset({LEFT, "text-align:center", "text-align:right"})
+_ALIGNMENTS = frozenset(
+    f"{alignment};{CELL_PADDING}" for alignment in (LEFT, "text-align:center", "text-align:right")
+)
+# Pages differ: JupyterLab indents quotations on both sides and widgets not at all, marimo removes
+# the numbers and bullets of lists, and a long number does not fit beside the text.
+_QUOTE = "margin:.8em 0;padding:.2em 0 .2em 1em;border-left:.25em solid rgba(128,128,128,.45)"
+_NO_MARGIN = "margin:0"
+_BULLETS = "list-style:disc;padding-left:2em"
+# CommonMark allows nine digits; a list may count on.
+_NUMBERS = [f"list-style:decimal;padding-left:max(2em,{digits + 2}ch)" for digits in range(11)]
+_CODE = "padding:.1em .3em;border-radius:3px;background:rgba(128,128,128,.15)"
+_TABLE = f"{SCROLL_X};overflow-wrap:normal;margin:0 0 .8em"
 _LINK = re.compile(r"(?:https?://|mailto:)\S", re.IGNORECASE)
 # Parsing time is at worst length times depth (for a line of `[`). Together these two limits keep
 # the rendering of the worst known text under two seconds.
@@ -80,7 +98,12 @@ def parser() -> MarkdownIt:
     parser.add_render_rule("td_open", _aligned_cell)
     parser.add_render_rule("fence", _code_block)
     parser.add_render_rule("code_block", _code_block)
-    parser.add_render_rule("table_open", lambda *_: f'<div style="{SCROLL_X}"><table>\n')
+    parser.add_render_rule("code_inline", _inline_code)
+    parser.add_render_rule("blockquote_open", _styled(lambda *_: _QUOTE))
+    parser.add_render_rule("paragraph_open", _paragraph)
+    parser.add_render_rule("bullet_list_open", _styled(lambda *_: _BULLETS))
+    parser.add_render_rule("ordered_list_open", _styled(_numbers_style))
+    parser.add_render_rule("table_open", lambda *_: f'<div style="{_TABLE}"><table>\n')
     parser.add_render_rule("table_close", lambda *_: "</table>\n</div>\n")
     return parser
 
@@ -97,10 +120,14 @@ def cleaner() -> nh3.Cleaner:
         tag_attribute_values={
             "td": {"style": _ALIGNMENTS},
             "th": {"style": _ALIGNMENTS},
-            "div": {"style": {SCROLL_X}},
+            "div": {"style": {_TABLE}},
             "pre": {"style": {UNWRAPPED}},
-            "code": {"style": {INHERITED_SPACE}},
-            "span": {"class": {math.PROCESS}, "style": {math.DISPLAYED}},
+            "code": {"style": {INHERITED_SPACE, _CODE}},
+            "blockquote": {"style": {_QUOTE}},
+            "p": {"style": {_NO_MARGIN}},
+            "ul": {"style": {_BULLETS}},
+            "ol": {"style": set(_NUMBERS)},
+            "span": {"class": {math.PROCESS}, "style": {math.DISPLAYED, *COLOUR_STYLES}},
         },
         # A click must not replace the notebook.
         set_tag_attribute_values={"a": {"target": "_blank"}},
@@ -125,9 +152,52 @@ def _aligned_cell(
     renderer: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType
 ) -> str:
     """Default to left alignment: notebooks right-align the cells of tables."""
-    tokens[index].attrs.setdefault("style", LEFT)
+    attributes = tokens[index].attrs
+    attributes["style"] = f"{attributes.get('style', LEFT)};{CELL_PADDING}"
     return renderer.renderToken(tokens, index, options, env)
 
 
+def _styled(choose: Callable[[Sequence[Token], int], str]) -> Callable[..., str]:
+    """Return the rule that adds a style to the tag of a token."""
+
+    def render(
+        renderer: RendererHTML,
+        tokens: Sequence[Token],
+        index: int,
+        options: OptionsDict,
+        env: EnvType,
+    ) -> str:
+        tokens[index].attrs["style"] = choose(tokens, index)
+        return renderer.renderToken(tokens, index, options, env)
+
+    # `RendererHTML.add_render_rule` binds it, as a method.
+    return render
+
+
+def _paragraph(
+    renderer: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType
+) -> str:
+    # The line beside a quotation ends with its text, not after the margin of its last paragraph.
+    following = tokens[index + 3 : index + 4]  # after the text and the end of the paragraph
+    if following and following[0].type == "blockquote_close":
+        tokens[index].attrs["style"] = _NO_MARGIN
+    return renderer.renderToken(tokens, index, options, env)
+
+
+def _numbers_style(tokens: Sequence[Token], index: int) -> str:
+    """Return the style of a numbered list, with room for its longest number."""
+    level = tokens[index].level
+    inside = itertools.takewhile(lambda token: token.level > level, tokens[index + 1 :])
+    count = sum(token.type == "list_item_open" and token.level == level + 1 for token in inside)
+    last = int(tokens[index].attrs.get("start", 1)) + count
+    return _NUMBERS[len(str(last))]
+
+
+def _inline_code(_: RendererHTML, tokens: Sequence[Token], index: int, *__: object) -> str:
+    return f'<code style="{_CODE}">{html.escape(tokens[index].content)}</code>'
+
+
 def _code_block(_: RendererHTML, tokens: Sequence[Token], index: int, *__: object) -> str:
-    return f"{code_block(html.escape(tokens[index].content))}\n"
+    token = tokens[index]
+    language = (token.info.split() or [""])[0]
+    return f"{code_block(coloured(token.content, language))}\n"

@@ -86,11 +86,16 @@ _SOURCE_SCRIPT = f"index => {_CELL_SOURCE}.getSource()"
 # https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio.
 _CONTRAST_SCRIPT = """element => {
     const rgb = text => text.match(/[\\d.]+/g).map(Number);
-    let box = element, alpha = 1;
-    for (let at = element; at; at = at.parentElement) alpha *= getComputedStyle(at).opacity;
-    while (box && (rgb(getComputedStyle(box).backgroundColor)[3] ?? 1) === 0)
-        box = box.parentElement;
-    const back = rgb(getComputedStyle(box).backgroundColor);
+    const layers = [];
+    let alpha = 1;
+    for (let at = element; at; at = at.parentElement) {
+        alpha *= getComputedStyle(at).opacity;
+        if ((layers.at(-1)?.[3] ?? 0) < 1)
+            layers.push([...rgb(getComputedStyle(at).backgroundColor), 1].slice(0, 4));
+    }
+    const back = layers.reverse().reduce(
+        (under, [r, g, b, a]) => [r, g, b].map((part, i) => a * part + (1 - a) * under[i]),
+        [255, 255, 255]);
     const text = rgb(getComputedStyle(element).color)
         .slice(0, 3).map((part, i) => alpha * part + (1 - alpha) * back[i]);
     const light = color => {

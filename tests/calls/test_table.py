@@ -1,5 +1,11 @@
-from gatewayx_nb.calls import Note, Table, TableColumn, text_columns
+import io
+import sys
+from operator import itemgetter
+
+from gatewayx_nb.calls import Fold, Note, Table, TableColumn, text_columns
 from gatewayx_nb.messages import ModelInfo
+from gatewayx_nb.text import display_width
+from tests.html_pages.test_markdown import find_cells
 
 MODEL_COLUMNS = (TableColumn("engine", lambda row: row.engine),)
 TABLE = Table(
@@ -27,9 +33,9 @@ def test_the_html_of_a_table_is_escaped_and_has_notes():
     """In HTML, cells are escaped and backticks become code; an empty note is an empty line."""
     html = TABLE._repr_html_()
 
-    assert html.startswith("<table")
+    assert html.startswith('<div style="overflow-x:auto"><table')
     assert "&lt;b&gt;" in html
-    assert html.endswith("</table><div>See <code>%help</code>.</div><br><div>End</div>")
+    assert html.endswith("</table></div><div>See <code>%help</code>.</div><br><div>End</div>")
 
 
 def test_an_empty_table_says_so():
@@ -61,7 +67,9 @@ def test_figures_are_aligned_right():
     table = Table([5, 1000], columns)
 
     assert repr(table).splitlines() == ["calls", "-----", "    5", " 1000"]
-    assert '<td style="text-align:right">5</td>' in table._repr_html_()
+    assert [cell.get("style")[:16] for cell in find_cells(table._repr_html_())] == [
+        "text-align:right"
+    ] * 3
 
 
 def test_without_rows_only_the_notes_are_shown():
@@ -70,3 +78,80 @@ def test_without_rows_only_the_notes_are_shown():
 
     assert repr(empty_table) == repr(note) == "No jobs."
     assert empty_table._repr_html_() == note._repr_html_() == "<div>No jobs.</div>"
+
+
+def test_backticks_mark_code_in_cells():
+    """In HTML, code in a cell is code that does not break; as text, the marks are left out."""
+    table = Table([("chat", "`-h` lists more")], text_columns("command", "meaning", code=1))
+
+    assert repr(table).splitlines()[-1] == "chat     -h lists more"
+    for code in ("chat", "-h"):
+        assert f'<code style="white-space:nowrap">{code}</code>' in table._repr_html_()
+    assert "`" not in table._repr_html_()
+
+
+def test_folded_rows_are_data_and_shown_as_lines():
+    """Folded rows stay in the list and are shown as lines above the notes; a lead is on top."""
+    fold = Fold(lambda row: row[1] == "", lambda rows: [f"empty: {len(rows)}"] if rows else [])
+    table = Table([("a", "set"), ("b", "")], text_columns("x", "y"), ["End"], fold, ["Start"])
+
+    assert len(table) == 2
+    assert repr(table).splitlines() == [
+        "Start",
+        "",
+        "x  y",
+        "-  ---",
+        "a  set",
+        "",
+        "empty: 1",
+        "End",
+    ]
+    assert table.with_notes().cells() == [["a", "set"]]
+
+
+def test_figures_are_aligned_at_the_decimal_point():
+    """Figures of a decimal column end at the same place, in HTML by spaces of that width."""
+    columns = [TableColumn("cost", itemgetter(0), "decimal")]
+    table = Table([("$0.25",), ("$12",), ("unpriced",), ("$1.5",)], columns)
+
+    assert repr(table).splitlines()[2:] == ["   $0.25", "  $12", "unpriced", "   $1.5"]
+    assert [cell.text for cell in find_cells(table._repr_html_())][2] == "$12\u2008\u2007\u2007"
+
+
+WIDE = Table(
+    [("日本語のモデル", "a text of several words and one-long-word-that-is-cut", "1,234")],
+    [
+        TableColumn("engine", itemgetter(0)),
+        TableColumn("next step", itemgetter(1)),
+        TableColumn("calls", itemgetter(2), "right"),
+    ],
+    ("A note of more words than the window has room for.",),
+)
+
+
+def test_in_a_terminal_a_table_fits_the_window(monkeypatch):
+    """In a terminal, cells are wrapped between words, by display width; longer words are cut."""
+    monkeypatch.setattr(sys, "stdout", _Terminal())
+    monkeypatch.setenv("COLUMNS", "40")
+
+    lines = repr(WIDE).splitlines()
+    assert max(map(display_width, lines)) <= 40
+    assert lines[:6] == [
+        "engine          next step          calls",
+        "--------------  -----------------  -----",
+        "日本語のモデル  a text of several  1,234",
+        "                words and",
+        "                one-long-word-th…",
+        "",
+    ]
+
+
+def test_elsewhere_a_table_has_its_full_width(monkeypatch):
+    """Outside of a terminal, the text of a table does not depend on a window."""
+    monkeypatch.setenv("COLUMNS", "40")
+    assert "and one-long-word-that-is-cut" in repr(WIDE)
+
+
+class _Terminal(io.StringIO):
+    def isatty(self):
+        return True

@@ -30,22 +30,31 @@ TAGS = {
     "ol", "p", "pre", "s", "span", "strong", "table", "tbody", "td", "th", "thead", "tr", "ul",
 }
 # fmt: on
-ALIGNMENT = re.compile(r"text-align:(left|right|center)")
+ALIGNMENT = re.compile(r"text-align:(left|right|center);padding:.35em .7em")
 LINK = {
     "href": re.compile(r"(https?|mailto):.*", re.IGNORECASE | re.DOTALL),
     "target": re.compile("_blank"),
     "rel": re.compile("noopener noreferrer nofollow"),
 }
+# Sizes, grey tints and the colours of JupyterLab's editor: nothing that loads, moves or covers.
+_GREY = r"(\.\d+em solid )?rgba\(128,128,128,\.\d+\)"
+_SIZE = r"max\(2em,\d+ch\)|[0-9. em]+|[34]px"
+STYLE = re.compile(
+    rf"(;?(white-space:(inherit|pre-wrap)|overflow-x:auto|overflow-y:hidden|overflow-wrap:normal|display:block"
+    rf"|list-style:(disc|decimal)|(margin|padding|padding-left|border-radius|line-height):({_SIZE})"
+    rf"|(background|border-left):({_GREY}|none)"
+    r"|color:var\(--jp-mirror-editor-\w+-color,#[0-9a-f]{6}\)))+"
+)
 ATTRIBUTES = {
     "a": LINK,
-    "code": {"style": re.compile("white-space:inherit")},
-    "div": {"style": re.compile("overflow-x:auto")},
-    "pre": {"style": re.compile("white-space:pre;overflow-x:auto")},
-    "span": {
-        "class": re.compile("tex2jax_process mathjax_process"),
-        "style": re.compile("display:block;overflow-x:auto;overflow-y:hidden|white-space:pre-wrap"),
-    },
-    "ol": {"start": re.compile("[0-9]+")},
+    "blockquote": {"style": STYLE},
+    "code": {"style": STYLE},
+    "div": {"style": STYLE},
+    "pre": {"style": re.compile(rf"white-space:pre;overflow-x:auto;{STYLE.pattern}")},
+    "p": {"style": re.compile("margin:0")},
+    "span": {"class": re.compile("tex2jax_process mathjax_process"), "style": STYLE},
+    "ol": {"start": re.compile("[0-9]+"), "style": STYLE},
+    "ul": {"style": STYLE},
     "td": {"style": ALIGNMENT},
     "th": {"style": ALIGNMENT},
 }
@@ -59,6 +68,7 @@ CONSTRUCTS = {
     "reference": "[r]\n\n[r]: {}",
     "code span": "a `{}` b",
     "fence": "```{}\n{}\n```",
+    "coloured fence": "```html\n{}\n```\n\n```python\nx = '{}'\n```",
     "table cell": "| a | b |\n| - | :-: |\n| {} | x |",
     "heading": "# {}",
     "list in quote": "> - {}",
@@ -131,6 +141,11 @@ def find_cached_faults(page):
     return find_faults(page)
 
 
+def without_styles(page):
+    """Return a page without the styles of its code, lists, quotes and tables."""
+    return re.sub(r' style="(?!display)[^"]*"', "", page)
+
+
 def shown_text(page):
     """Return the text that a browser displays for a page."""
     return "".join(parse_page(page).itertext())
@@ -201,7 +216,7 @@ def make_link(href, text):
     return f'<a href="{href}" target="_blank" rel="noopener noreferrer nofollow">{text}</a>'
 
 
-CODE = '<pre style="white-space:pre;overflow-x:auto"><code style="white-space:inherit">'
+CODE = "<pre><code>"
 
 CASES = [
     Case("emphasis and soft breaks", "**a** *b*\n~~c~~ `d`", "<p><strong>a</strong> <em>b</em>\n"
@@ -229,7 +244,7 @@ CASES = [
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_markdown_is_rendered(case):
     """Markdown is rendered as HTML; images, raw HTML and unsafe links are displayed as text."""
-    page = to_html(case.markdown)
+    page = without_styles(to_html(case.markdown))
     assert page == (
         f'<div class="gatewayx-reply tex2jax_ignore mathjax_ignore" dir="auto">{case.body}</div>'
     )
@@ -239,7 +254,9 @@ def test_table_cells_are_aligned_as_in_markdown_or_left():
     """Table cells have an explicit alignment, because notebooks align cells right by default."""
     page = to_html("|a|b|\n|-|-:|\n|1|2|")
     cells = [(cell.text, cell.get("style")) for cell in find_cells(page)]
-    left_style, right_style = "text-align:left", "text-align:right"
+    left_style, right_style = [
+        f"text-align:{side};padding:.35em .7em" for side in ("left", "right")
+    ]
     assert cells == [("a", left_style), ("b", right_style), ("1", left_style), ("2", right_style)]
 
 
@@ -461,3 +478,18 @@ def test_a_status_replaces_the_footer():
 
 def test_the_examples_in_the_docstrings_are_correct():
     assert doctest.testmod(components).failed == 0
+
+
+def test_long_list_numbers_have_room():
+    """The room beside a numbered list grows with its longest number, up to CommonMark's longest."""
+    rooms = []
+    for first in (1, 99, 999_999_999):
+        page = to_html(f"{first}. a\n{first + 1}. b")
+        rooms.append(int(re.search(r"list-style:decimal;padding-left:max\(2em,(\d+)ch\)", page)[1]))
+    assert rooms == [3, 5, 12]
+
+
+def test_the_last_paragraph_of_a_quotation_has_no_margin():
+    """The line beside a quotation ends where its text ends."""
+    page = to_html("> a\n>\n> b\n\nc")
+    assert re.findall(r"<p[^>]*>", page) == ["<p>", '<p style="margin:0">', "<p>"]

@@ -8,13 +8,14 @@ import pytest
 from gatewayx_nb.html import math
 from gatewayx_nb.html.components import wrap_reply
 from gatewayx_nb.html.markdown import to_html
+from tests.html_pages.test_markdown import without_styles
 
 SPAN = '<span class="tex2jax_process mathjax_process"'
 
 
 def render(markdown):
     """Return the inner HTML of the page, with formulas in `«…»`."""
-    page = to_html(markdown).removeprefix(wrap_reply("")[: -len("</div>")])
+    page = without_styles(to_html(markdown)).removeprefix(wrap_reply("")[: -len("</div>")])
     page = re.sub(rf"{SPAN}[^>]*>(.*?)</span>", "«\\1»", page, flags=re.DOTALL)
     return page.removesuffix("</div>").replace("\n</p>", "</p>").strip()
 
