@@ -12,7 +12,7 @@ from gatewayx_nb.secure_config import display_path
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from gatewayx_nb.commands.command import Session
     from gatewayx_nb.commands.line_parser import LineParser
@@ -21,31 +21,27 @@ if TYPE_CHECKING:
     from gatewayx_nb.model_registry import EngineStatus
     from gatewayx_nb.secure_config import FileSecurity
 
-_IDLE_STATES = ("no key", "not running")
-"""States of engines that the overview lists in one line instead of a row each."""
-
 
 def overview(session: Session) -> Table[EngineStatus]:
-    """Show the engines that are ready or failed, a summary of the others, and examples."""
-    rows = session.pool.status()
-    state_notes = {
-        "no key": f"No key (`{session.prog} key set NAME` sets one)",
-        "not running": "No local server is running for",
-    }
-    idle = {state: [row.name for row in rows if row.state == state] for state in _IDLE_STATES}
-    notes = (
-        *(f"{state_notes[state]}: {', '.join(names)}" for state, names in idle.items() if names),
-        *_summary(session),
-        *session.pool.problems,
-        "",
-        f"`{session.ask_prog}` calls the default model; write the prompt on the lines below",
-        f"`{session.ask_prog} grok -t 0 -o answer` calls grok and binds the reply to `answer`",
-        f"`{session.prog} ask mock Say this` calls a model in one line",
-        f"`{session.prog} key set grok` prompts for a key and stores it in a private file",
-        f"`{session.prog} help` lists the commands",
+    """Show the engines that are ready, those that need one step, and how to ask."""
+    table = session.pool.status()
+    ready = [row.name for row in table if row.readiness == "ready"]
+    notes = (*_summary(session), *session.pool.problems, "", *_examples(session, ready))
+    return table.with_notes(*notes)
+
+
+def _examples(session: Session, ready: Sequence[str]) -> Iterator[str]:
+    """Yield five examples, with the engines that are ready."""
+    first, second = (*ready, "mock", "local")[:2]
+    cell, line = session.ask_prog, session.prog
+    yield f"`{cell} {first}` calls {first} with the lines below; `{cell} -h` lists the options."
+    yield (
+        f"`{cell} {first} --image fig --schema City --max-cost 0.05` sends a figure, returns a"
+        " `City`, and costs at most $0.05."
     )
-    shown = (row for row in rows if row.state not in _IDLE_STATES)
-    return Table(shown, rows.columns, notes)
+    yield f"`{cell} {first} {second} -o both` shows two answers side by side, and binds them."
+    yield f"`{line} cassette` records replies beside the notebook, and replays them next time."
+    yield f"`{line} help` lists the commands; `{line} key set grok` asks for a key."
 
 
 def status(session: Session, args: argparse.Namespace) -> Table[EngineStatus]:
@@ -59,7 +55,16 @@ def status(session: Session, args: argparse.Namespace) -> Table[EngineStatus]:
             f"no engine {args.name!r}.{did_you_mean(args.name, [row.name for row in rows])}",
             hint=Hint("list_engines"),
         )
-    return Table(matches, rows.columns)
+    notes = [line for row in matches for line in _details(row)]
+    return Table(matches, rows.columns, notes)  # never folded, because it was asked for
+
+
+def _details(row: EngineStatus) -> Iterator[str]:
+    """Yield what the table of all engines has no room for."""
+    yield f"Code: {row.where or row.source}"
+    if row.key != "not needed" and row.variable:
+        place = "the environment" if row.found_in == "environment" else row.found_in
+        yield f"Key: `{row.variable}`, {f'found in {place}' if place else 'not found'}"
 
 
 def status_arguments(parser: LineParser) -> None:

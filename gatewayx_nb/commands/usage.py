@@ -12,7 +12,7 @@ from typing_extensions import override
 from gatewayx_nb.calls import Table, TableColumn
 from gatewayx_nb.html import details, escape, preformatted_html
 from gatewayx_nb.secure_config import display_path
-from gatewayx_nb.text import dollars, plain
+from gatewayx_nb.text import dollars, known_and_unpriced, plain
 
 if TYPE_CHECKING:
     import argparse
@@ -36,7 +36,8 @@ def usage(session: Session, _: argparse.Namespace) -> Table[ModelUsage]:
         return totals.with_notes(_NO_CALLS)
     limit = session.pool.config.settings.limits.max_cost
     # The start value, because the sum of no rows would be an int.
-    total = f"Total: {dollars(sum((row.cost for row in totals), Decimal(0)))}"
+    cost = sum((row.cost for row in totals), Decimal(0))
+    total = f"Total: {known_and_unpriced(cost, sum(row.unpriced for row in totals))}"
     if limit is not None:
         return totals.with_notes(f"{total} of {dollars(limit)}")
     return totals.with_notes(total, "Set a limit with `[limits] max_cost` in the settings.")

@@ -19,7 +19,7 @@ from gatewayx_nb.engine_pool.probe import Prober, listening_servers
 from gatewayx_nb.errors import ConfigError, GatewayError
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.llm_engines import FEATURES, SAMPLING
-from gatewayx_nb.model_registry import ENGINE_COLUMNS, EngineStatus
+from gatewayx_nb.model_registry import EngineStatus, engine_table
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -42,8 +42,8 @@ _LISTING_TIMEOUT = 10.0
 
 
 _MODEL_COLUMNS: tuple[TableColumn[ModelInfo], ...] = (
-    TableColumn("reference", lambda row: row.engine if row.default else str(row)),
-    TableColumn("model", lambda row: row.model or "shown after first use"),
+    TableColumn("reference", lambda row: row.engine if row.default else str(row), is_code=True),
+    TableColumn("model", lambda row: row.model),
 )
 
 
@@ -123,7 +123,7 @@ class LiveCatalog(Catalog):
         if probe:
             self._registry.note_running_servers(self._answering_servers())
         rows = map(self._usage.with_totals, self._registry.rows())
-        return Table(rows, ENGINE_COLUMNS, self.problems)
+        return engine_table(rows, self.problems)
 
     @override
     def health(self, names: Sequence[str]) -> Coroutine[Any, Any, Table[EngineHealth]]:
@@ -198,7 +198,7 @@ class ReplayCatalog(Catalog):
             EngineStatus(engine, listed, "not needed", "replay", "cassette", loaded=True)
             for engine, listed in lists.items()
         )
-        return Table(rows, ENGINE_COLUMNS, self.problems)
+        return engine_table(rows, self.problems)
 
     @override
     async def health(self, names: Sequence[str]) -> Table[EngineHealth]:

@@ -56,8 +56,6 @@ class ModelUsage:
 
     def plus(self, entry: LedgerEntry) -> ModelUsage:
         """Return the totals with one more call."""
-        # A failed call without tokens was not billed, so its price is not missing.
-        used = (entry.input_tokens, entry.output_tokens) != (None, None)
         return replace(
             self,
             calls=self.calls + 1,
@@ -65,12 +63,22 @@ class ModelUsage:
             input_tokens=self.input_tokens + (entry.input_tokens or 0),
             output_tokens=self.output_tokens + (entry.output_tokens or 0),
             cost=self.cost + (entry.cost or 0),
-            unpriced=self.unpriced + (used and entry.cost is None),
+            unpriced=self.unpriced + _is_unpriced(entry),
         )
 
 
 def _reference(row: ModelUsage | LedgerEntry) -> str:
     return f"{row.engine}:{row.model}".rstrip(":")
+
+
+def _is_unpriced(entry: LedgerEntry) -> bool:
+    # A failed call without tokens was not billed, so its price is not missing.
+    used = (entry.input_tokens, entry.output_tokens) != (None, None)
+    return used and entry.cost is None
+
+
+def _cost(entry: LedgerEntry) -> str:
+    return "unpriced" if _is_unpriced(entry) else dollars(entry.cost or Decimal(0))
 
 
 def _count(number: int | None) -> str:
@@ -88,21 +96,21 @@ def _local_time(entry: LedgerEntry) -> str:
 USAGE_COLUMNS: tuple[TableColumn[ModelUsage], ...] = (
     TableColumn("model", _reference),
     TableColumn("calls", lambda row: _count(row.calls), "right"),
-    TableColumn("failed", lambda row: str(row.failed or ""), "right"),
+    TableColumn("failed", lambda row: str(row.failed or ""), "right", optional=True),
     TableColumn("tokens in", lambda row: _count(row.input_tokens), "right"),
     TableColumn("tokens out", lambda row: _count(row.output_tokens), "right"),
-    TableColumn("cost", lambda row: known_and_unpriced(row.cost, row.unpriced), "right"),
+    TableColumn("cost", lambda row: known_and_unpriced(row.cost, row.unpriced), "decimal"),
 )
 """The columns of a table of totals."""
 
 HISTORY_COLUMNS: tuple[TableColumn[LedgerEntry], ...] = (
     TableColumn("ended", _local_time),
     TableColumn("model", _reference),
-    TableColumn("outcome", _outcome),
     TableColumn("took", lambda row: f"{row.latency:.1f} s", "right"),
     TableColumn("tokens in", lambda row: _count(row.input_tokens), "right"),
     TableColumn("tokens out", lambda row: _count(row.output_tokens), "right"),
-    TableColumn("cost", lambda row: "unpriced" if row.cost is None else dollars(row.cost), "right"),
+    TableColumn("cost", _cost, "decimal"),
+    TableColumn("outcome", _outcome),
 )
 """The columns of a table of past calls."""
 

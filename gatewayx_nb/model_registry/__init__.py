@@ -1,6 +1,11 @@
 """Discovery of engines, their keys and status, and resolution of references."""
 
-from gatewayx_nb.model_registry.engine_status import ENGINE_COLUMNS, EngineStatus, Target
+from gatewayx_nb.model_registry.engine_status import (
+    ENGINE_COLUMNS,
+    EngineStatus,
+    Target,
+    engine_table,
+)
 from gatewayx_nb.model_registry.folders import (
     ENGINE_NAME,
     SUFFIX,
@@ -22,6 +27,7 @@ __all__ = [
     "ModelRegistry",
     "StaticMetadataReader",
     "Target",
+    "engine_table",
     "load",
     "location",
     "suggested_name",

@@ -8,7 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from gatewayx_nb.calls import TableColumn
+from gatewayx_nb.calls import Fold, Table, TableColumn
 from gatewayx_nb.hints import Hint, as_hint, render
 from gatewayx_nb.model_registry.folders import EngineFile
 from gatewayx_nb.model_registry.rows import EngineRow
@@ -16,7 +16,7 @@ from gatewayx_nb.secure_config import display_path
 from gatewayx_nb.text import known_and_unpriced
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from gatewayx_nb.llm_engines import LLMEngine
     from gatewayx_nb.model_registry.engine_sources import EngineSource
@@ -53,6 +53,7 @@ class EngineStatus:
         calls: Number of finished calls of this pool, failed ones included.
         spend: Cost in US dollars of the calls whose price is known.
         unpriced: Number of calls that used tokens at an unknown price.
+        features: What it supports, as in `LLMEngine.features`; empty if unknown.
     """
 
     name: str
@@ -70,6 +71,15 @@ class EngineStatus:
     calls: int = 0
     spend: Decimal = Decimal(0)
     unpriced: int = 0
+    features: frozenset[str] = frozenset()
+
+    @property
+    def readiness(self) -> Literal["ready", "one step", "idle"]:
+        """Whether it can be called, needs a step that it names, or is not set up at all."""
+        if self.state in ("ready", "replay"):
+            return "ready"
+        is_idle = self.state in _IDLE and self.key != "placeholder"
+        return "idle" if is_idle or self.state == "shadowed" else "one step"
 
     @property
     def hint(self) -> str:
@@ -85,24 +95,79 @@ class EngineStatus:
         """Its error, the step that fixes it, its warning, and the error of its last call."""
         last = f"Last call: {self.last_error}" if self.last_error else ""
         parts = filter(None, (self.error, self.hint, self.warning, last))
-        return "; ".join(parts).replace(".; ", ". ").replace("`", "")  # a cell is plain text
+        return "; ".join(parts).replace(".; ", ". ")
+
+
+_IDLE: tuple[EngineState, ...] = ("no key", "not running")
+_ORDER = ("ready", "one step", "idle")
+_TAKES = ("images",)
+"""The features that are kinds of input, beside text, in the order of the table."""
+
+_STATES: Mapping[EngineState, str] = {
+    "replay": "✓ replayed",
+    "no key": "needs a key",
+    "no base URL": "needs a URL",
+    "no weights": "needs weights",
+    "not running": "not running",
+    "untrusted": "needs trust",
+    "failed": "✗ failed",
+    "refused": "✗ refused",
+}
+
+
+def _state(row: EngineStatus) -> str:
+    if row.state == "ready":
+        return "✓ ready, key set" if row.key == "set" else "✓ ready"
+    if row.state == "no key" and row.key == "placeholder":
+        return "placeholder key"
+    return _STATES.get(row.state, row.state)
+
+
+def _takes(row: EngineStatus) -> str:
+    names = [name for name in _TAKES if name in row.features]
+    return ", ".join(["text", *names]) if row.features else ""
 
 
 def _spend(row: EngineStatus) -> str:
     return known_and_unpriced(row.spend, row.unpriced) if row.calls else ""
 
 
+def _idle_lines(rows: Sequence[EngineStatus]) -> Iterator[str]:
+    """Yield one line that names the engines that are not set up, and how to set up one."""
+    names = {
+        state: ", ".join(row.name for row in rows if row.state == state)
+        for state in (*_IDLE, "shadowed")
+    }
+    sentences = []
+    if names["no key"]:
+        step = render(Hint("set_key", engine="NAME"))
+        sentences.append(f"Without a key: {names['no key']}. {step}")
+    if names["not running"]:
+        sentences.append(f"Server not running: {names['not running']}.")
+    if names["shadowed"]:
+        sentences.append(f"Replaced by a file of the same name: {names['shadowed']}.")
+    if sentences:
+        yield " ".join(sentences)
+
+
 ENGINE_COLUMNS: tuple[TableColumn[EngineStatus], ...] = (
     TableColumn("engine", lambda row: row.name),
-    TableColumn("state", lambda row: row.state),
-    TableColumn("key", lambda row: row.key),
-    TableColumn("model", lambda row: row.model or "shown after first use"),
-    TableColumn("from", lambda row: row.source if row.loaded else f"{row.source} (not loaded)"),
+    TableColumn("state", _state),
+    TableColumn("model", lambda row: row.model, optional=True),
+    TableColumn("takes", _takes, optional=True),
+    TableColumn("next step", lambda row: row.to_do, optional=True),
     TableColumn("calls", lambda row: str(row.calls or ""), "right", optional=True),
-    TableColumn("spend", _spend, "right", optional=True),
-    TableColumn("to do", lambda row: row.to_do),
+    TableColumn("spend", _spend, "decimal", optional=True),
 )
 """The columns of a table of engines."""
+
+_IDLE_FOLD: Fold[EngineStatus] = Fold(lambda row: row.readiness == "idle", _idle_lines)
+
+
+def engine_table(rows: Iterable[EngineStatus], notes: Iterable[str] = ()) -> Table[EngineStatus]:
+    """Return the table of engines: ready ones first; those not set up are named in a line below."""
+    ordered = sorted(rows, key=lambda row: _ORDER.index(row.readiness))
+    return Table(ordered, ENGINE_COLUMNS, notes, _IDLE_FOLD)
 
 
 @dataclass(frozen=True, slots=True)

@@ -276,7 +276,15 @@ class ModelRegistry:
     def rows(self) -> list[EngineStatus]:
         """List all known engines by name, including unusable ones."""
         instances = [
-            EngineStatus(name, engine.model_name, "not needed", "ready", "argument", loaded=True)
+            EngineStatus(
+                name,
+                engine.model_name,
+                "not needed",
+                "ready",
+                "argument",
+                loaded=True,
+                features=engine.features,
+            )
             for name, engine in self._instances.items()
         ]
         sources = (*self._file_sources(), *self._sources.shadowed)

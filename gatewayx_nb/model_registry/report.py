@@ -47,7 +47,8 @@ class Reporter:
     def static_metadata(self, source: EngineSource) -> StaticMetadata:
         """Return an engine's attributes, from its class if loaded, otherwise from its text."""
         if isinstance(source, EngineRow):
-            return StaticMetadata(source.requires_key, source.model)
+            features = source.base_class.features | ({"embed"} if source.embedding_model else set())
+            return StaticMetadata(source.requires_key, source.model, features)
         loaded = self.code.current(source)
         path = source.path if isinstance(source, EngineFile) else source.source()
         metadata = self._metadata_reader.read(path) if path else StaticMetadata()
@@ -56,7 +57,8 @@ class Reporter:
         if loaded is None:
             return metadata
         requires_key = metadata.requires_key if path else bool(loaded.engine.requires_key)
-        return StaticMetadata(requires_key, loaded.engine.model_name or metadata.model_name)
+        model = loaded.engine.model_name or metadata.model_name
+        return StaticMetadata(requires_key, model, frozenset(loaded.engine.features))
 
     def callable_model(self, source: EngineSource) -> ModelInfo | None:
         """Return an engine's default model; ``None`` if it cannot be called now."""
@@ -84,6 +86,7 @@ class Reporter:
             warning=source.warning,
             variable=key.name or key_variable(source.name),
             found_in=key.source,
+            features=metadata.features,
         )
 
     def _model(self, source: EngineSource, metadata: StaticMetadata) -> str:

@@ -73,11 +73,16 @@ class EngineRow:
         """The values of the fields that a file may contain."""
         return {name: getattr(self, name) for name in _FIELDS}
 
+    @property
+    def base_class(self) -> type[LLMEngine]:
+        """The dialect that its endpoint speaks."""
+        return _BASE_CLASSES[self.api]
+
     def load(self) -> LoadedEngine:
         """Create the engine's class."""
         attributes = self.settings
         attributes["model_name"] = attributes.pop("model")
-        base = _BASE_CLASSES[self.api]
+        base = self.base_class
         if self.embedding_model:
             attributes["features"] = base.features | {"embed"}
         return LoadedEngine(type(f"{self.name.title()}Engine", (base,), attributes))

@@ -8,6 +8,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gatewayx_nb import llm_engines
+from gatewayx_nb.llm_engines import FEATURES, LLMEngine
 from gatewayx_nb.secure_config import FileStamp
 
 if TYPE_CHECKING:
@@ -22,6 +24,9 @@ _MODEL = re.compile(
     rb"""^[ \t]+(?:self\.)?model_name\b[^=\n]*=[ \t]*["']([^"'\n]+)["']""", re.MULTILINE
 )
 _CLASS = re.compile(rb"^[ \t]*class[ \t]", re.MULTILINE)
+_BASE_CLASS = re.compile(rb"^class[ \t]+\w+[ \t]*\(\s*(?:\w+\.)*(\w+)", re.MULTILINE)
+_FEATURES = re.compile(rb"^[ \t]+features\b[^=\n]*=([^#\n]*(?:\n[ \t]+[\"'].*)*)", re.MULTILINE)
+_WORD = re.compile(rb"""["'](\w+)["']""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +37,13 @@ class StaticMetadata:
         requires_key: False if the text contains ``requires_key = False``.
         model_name: The value of the first ``model_name = "…"``; empty if there is none.
         problem: Why the file cannot define an engine; empty if it may.
+        features: The features of its base class, or those in ``features = …``.
     """
 
     requires_key: bool = True
     model_name: str = ""
     problem: str = ""
+    features: frozenset[str] = LLMEngine.features
 
 
 class StaticMetadataReader:
@@ -74,6 +81,7 @@ def _parse(path: Path) -> StaticMetadata:
         requires_key=not _KEYLESS.search(text),
         model_name=model.group(1).decode(errors="replace") if model else "",
         problem=_problem(text),
+        features=_features(text),
     )
 
 
@@ -102,3 +110,15 @@ def _is_engine(node: ast.ClassDef) -> bool:
     """Return whether a class is public and has a base class of `llm_engines`."""
     bases = (base.id for base in node.bases if isinstance(base, ast.Name))
     return not node.name.startswith("_") and any(base.endswith("Engine") for base in bases)
+
+
+def _features(text: bytes) -> frozenset[str]:
+    """Return the features of the last engine class in a text: its own, or those of its base."""
+    bases = [getattr(llm_engines, name.decode(), None) for name in _BASE_CLASS.findall(text)]
+    engines = [base for base in bases if isinstance(base, type) and issubclass(base, LLMEngine)]
+    inherited = engines[-1].features if engines else LLMEngine.features
+    assigned = _FEATURES.search(text)
+    if assigned is None:
+        return inherited
+    words = frozenset(word.decode() for word in _WORD.findall(assigned[1])) & FEATURES
+    return inherited | words if b".features" in assigned[1] else words

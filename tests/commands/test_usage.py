@@ -43,19 +43,12 @@ def test_history_lists_the_last_calls(session):
     session.pool.ask("hi", model="mock")
 
     header, _, *rows, _, note = repr(commands.run(session, "history")).splitlines()
-    assert header.split() == [
-        "ended",
-        "model",
-        "outcome",
-        "took",
-        "tokens",
-        "in",
-        "tokens",
-        "out",
-        "cost",
-    ]
-    assert [row.split()[2:4] for row in rows] == [["mock:mock", "ok"], ["scripted:script", "ok"]]
-    assert rows[1].split()[-3:] == ["2", "3", "$0.005"]
+    columns = ["ended", "model", "took", *["tokens", "in"], *["tokens", "out"], "cost", "outcome"]
+    assert header.split() == columns
+    models_and_outcomes = [(row.split()[2], row.split()[-1]) for row in rows]
+    assert models_and_outcomes == [("mock:mock", "ok"), ("scripted:script", "ok")]
+    assert rows[1].split()[-4:-1] == ["2", "3", "$0.005"]
+    assert rows[1].index("$0.005") == rows[0].index("$0"), "aligned at the decimal point"
     assert note.endswith("store.sqlite: no prompts and no answers.")
     assert len(commands.run(session, "history 1")) == 1
 

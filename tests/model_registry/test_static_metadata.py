@@ -1,5 +1,6 @@
 import pytest
 
+from gatewayx_nb.llm_engines import GeminiEngine
 from gatewayx_nb.model_registry.static_metadata import StaticMetadata, StaticMetadataReader
 
 
@@ -42,3 +43,24 @@ def test_a_changed_file_is_read_again(tmp_path):
 
     path.unlink()
     assert reader.read(path) == StaticMetadata()
+
+
+@pytest.mark.parametrize(
+    ("text", "features"),
+    [
+        ("class A(LLMEngine):\n    x = 1\n", {"system", "history"}),
+        ("class A(llm_engines.GeminiEngine):\n    x = 1\n", GeminiEngine.features),
+        ("class A(Unknown):\n    features = frozenset({'images'})\n", {"images"}),
+        ("class A(LLMEngine):\n    features = {\n        'images',\n        \"embed\",\n    }\n",
+         {"images", "embed"}),
+        ("class A(LLMEngine):\n    features = LLMEngine.features | {'embed'}\n",
+         {"system", "history", "embed"}),
+        ("class A(LLMEngine):\n    features = frozenset()  # not 'images'\n", set()),
+        ("class A(LLMEngine):\n    features = {'images', 'telepathy'}\n", {"images"}),
+    ],
+)  # fmt: skip
+def test_features_are_read_from_the_class_or_its_base(tmp_path, text, features):
+    """The features are those that the text assigns, or those of the base class."""
+    path = tmp_path / "a_engine.py"
+    path.write_text(text)
+    assert StaticMetadataReader().read(path).features == features

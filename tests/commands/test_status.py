@@ -1,0 +1,75 @@
+"""The tables of engines and commands: what is shown, in which order, and what is folded."""
+
+import re
+
+import pytest
+
+from gatewayx_nb import commands
+from gatewayx_nb.commands import COMMANDS
+from gatewayx_nb.commands.dispatch import GROUPS
+
+
+@pytest.fixture
+def session(project, session_of):
+    """Return a session in a project with engines in several states."""
+    project.set_keys("GATEWAYX_GROK_API_KEY=xai-1\nGATEWAYX_OPENAI_API_KEY=your_openai_key_here\n")
+    project.engine("mine", "x")
+    with project.pool() as pool:
+        yield session_of(pool)
+
+
+@pytest.mark.parametrize("line", ["", "status"])
+def test_ready_engines_come_first_and_idle_ones_are_one_line(session, line):
+    """Ready engines are marked and first, then those one step away; the others are one line."""
+    table = commands.run(session, line)
+    names = [row[0] for row in table.cells()]
+    text = repr(table)
+
+    assert {"grok", "mine", "mock"} <= set(names)
+    assert names[-1] == "openai"
+    assert [row[1] for row in table.cells() if row[0] in ("grok", "mine", "openai")] == [
+        "✓ ready, key set",
+        "✓ ready",
+        "placeholder key",
+    ]
+    (folded,) = [row for row in text.splitlines() if "anthropic" in row]
+    assert folded.startswith("Without a key: anthropic, ")
+    assert "Server not running: " in folded
+    for noise in ("not loaded", "not run)", "shown after", "first use"):
+        assert noise not in text
+    assert len(table) > len(names), "all rows stay in the data"
+
+
+def test_python_shows_the_same_table(session):
+    """`pool.status()` and the command show the same table, above their notes."""
+    table = commands.run(session, "status")
+    assert repr(session.pool.status()).splitlines() == repr(table).splitlines()[: -len(table.notes)]
+
+
+def test_calls_and_spend_are_shown_when_there_are_any(session):
+    """The columns of calls and spend appear with the first call."""
+    assert "calls" not in repr(session.pool.status())
+    session.pool.ask("Hi", model="mine")
+    assert {"calls", "spend"} <= set(repr(session.pool.status()).split())
+
+
+def test_the_status_of_one_engine_has_its_file_and_key(session):
+    """The status of one engine is shown even if it is idle, with its file and variable."""
+    text = repr(commands.run(session, "status anthropic"))
+
+    assert "needs a key" in text
+    assert "anthropic_engine.py" in text
+    assert "`GATEWAYX_ANTHROPIC_API_KEY`, not found" in text
+
+
+def test_help_lists_every_command_in_one_group(session):
+    """`help` lists each command once, under its purpose; what to type is code."""
+    names = [name for group in GROUPS.values() for name in group]
+    assert sorted(names) == sorted(COMMANDS)
+
+    table = commands.run(session, "help")
+    assert [row[0] for row in table if row[0]] == list(GROUPS)
+    assert all(f"gatewayx {name}" in " ".join(row[1] for row in table) for name in names)
+    page = table._repr_html_()
+    assert "`" not in page
+    assert len(re.findall(r'<code style="white-space:nowrap">gatewayx ', page)) >= len(names)
