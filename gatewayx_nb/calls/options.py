@@ -127,6 +127,7 @@ class Option:
         parse_flag: Converts the str typed after the flag to the value.
         repeatable: Whether the flag may be given several times.
         default: The default in the signature of the calls.
+        group: The title under which the help of a cell lists its flag.
     """
 
     check: Callable[[Any], Any]
@@ -138,6 +139,7 @@ class Option:
     parse_flag: Callable[[str], Any] = str
     repeatable: bool = False
     default: object = None
+    group: str = ""
 
 
 class ConversationSlot(Protocol):
@@ -166,7 +168,15 @@ class CompareOptions(TypedDict, total=False):
 
     system: Annotated[
         str | None,
-        Option(_text, "the system prompt", "-s/--system TEXT", "Be brief.", "system", str),
+        Option(
+            _text,
+            "the system prompt",
+            "-s/--system TEXT",
+            "Be brief.",
+            "system",
+            str,
+            group="Sampling",
+        ),
     ]
     temperature: Annotated[
         float | None,
@@ -177,6 +187,7 @@ class CompareOptions(TypedDict, total=False):
             0.2,
             to_recorded=float,
             parse_flag=float,
+            group="Sampling",
         ),
     ]
     top_p: Annotated[
@@ -198,6 +209,7 @@ class CompareOptions(TypedDict, total=False):
             500,
             to_recorded=int,
             parse_flag=int,
+            group="Sampling",
         ),
     ]
     stop: Annotated[
@@ -220,6 +232,7 @@ class CompareOptions(TypedDict, total=False):
             "images",
             repeatable=True,
             default=(),
+            group="Context",
         ),
     ]
     params: Annotated[
@@ -232,6 +245,7 @@ class CompareOptions(TypedDict, total=False):
             to_recorded=dict,
             repeatable=True,
             default={},
+            group="Sampling",
         ),
     ]
     timeout: Annotated[
@@ -242,6 +256,7 @@ class CompareOptions(TypedDict, total=False):
             "--timeout S",
             60,
             parse_flag=float,
+            group="Run",
         ),
     ]
     max_cost: Annotated[
@@ -252,6 +267,7 @@ class CompareOptions(TypedDict, total=False):
             "--max-cost USD",
             0.05,
             parse_flag=float,
+            group="Run",
         ),
     ]
     allow_unpriced: Annotated[
@@ -262,11 +278,19 @@ class CompareOptions(TypedDict, total=False):
             "--allow-unpriced",
             example=True,
             default=False,
+            group="Run",
         ),
     ]
     fresh: Annotated[
         bool,
-        Option(bool, "bypass the open cassette", "--fresh", example=True, default=False),
+        Option(
+            bool,
+            "bypass the open cassette",
+            "--fresh",
+            example=True,
+            default=False,
+            group="Run",
+        ),
     ]
 
 
@@ -282,6 +306,7 @@ class AskOptions(CompareOptions, total=False):
             ["anthropic", "local"],
             repeatable=True,
             default=(),
+            group="Run",
         ),
     ]
     chat: Annotated[
@@ -291,6 +316,7 @@ class AskOptions(CompareOptions, total=False):
             "the conversation to continue, or its name; a new name starts one",
             "-c/--chat NAME",
             "story",
+            group="Context",
         ),
     ]
 
@@ -311,6 +337,7 @@ class CallOptions(AskOptions, total=False):
             "a class, dict or JSON Schema that the answer must match; sets `reply.parsed`",
             "--schema NAME",
             to_recorded=dict,
+            group="Shape",
         ),
     ]
 

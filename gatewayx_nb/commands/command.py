@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from gatewayx_nb.background import JobList
     from gatewayx_nb.calls import Table
     from gatewayx_nb.engine_pool import EnginePool
-    from gatewayx_nb.replies import Reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +63,15 @@ class Session(Protocol):
     def ask_parser(self) -> LineParser:
         """The parser of the options of a call."""
 
-    def ask(self, prompt: str, model: str) -> Reply:
-        """Call a model and wait; show the partial answer if it is stopped."""
-
     def ask_line(self, line: str) -> object:
         """Call a model as a line says: its reference, options, and the prompt as typed.
 
         Returns:
             The reply, which has been shown.
         """
+
+    def answer(self, prompt: str, model: str) -> None:
+        """Call a model, and show its answer as it arrives, with its metrics."""
 
     def forget(self, line: str) -> bool:
         """Remove a line from the input history; return whether that succeeded."""

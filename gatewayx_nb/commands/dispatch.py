@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from gatewayx_nb.calls import Note, Table, text_columns
+from gatewayx_nb.calls import Note, Table
 from gatewayx_nb.commands.cassette import cassette, cassette_arguments
 from gatewayx_nb.commands.command import Command
 from gatewayx_nb.commands.keys import contains_key, key, key_arguments, keys, trust, typed_key_error
+from gatewayx_nb.commands.line_parser import GROUPED_COLUMNS
 from gatewayx_nb.commands.notebook import (
     cancel,
     cancel_arguments,
@@ -43,7 +44,7 @@ from gatewayx_nb.text import shorten
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from gatewayx_nb.commands.command import Session
     from gatewayx_nb.commands.line_parser import LineParser
@@ -98,14 +99,23 @@ def ask_arguments(parser: LineParser) -> None:
     parser.usage = "%(prog)s REF [options] PROMPT…"
 
 
-TOPICS: Mapping[str, Sequence[str]] = {
-    "asking": ("ask", "use", "chat", "explain", "jobs", "cancel"),
-    "cost": ("usage", "history"),
-    "engines": ("status", "models", "new", "pull", "reload"),
-    "record": ("cassette",),
-    "trouble": ("status", "health", "explain", "security", "nest"),
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "Ask": ("ask", "chat", "jobs", "cancel"),
+    "Keys": ("key", "keys", "trust"),
+    "Models": ("status", "models", "use", "pull", "init", "new", "reload"),
+    "Compare": ("compare",),
+    "Record": ("cassette",),
+    "Cost": ("usage", "history"),
+    "Trouble": ("explain", "health", "security", "nest", "help"),
 }
-"""The commands of each topic that ``help`` explains, apart from ``options``."""
+"""The commands by the purpose under which `help` lists them; each is in one group."""
+
+TOPICS: Mapping[str, tuple[str, ...]] = {
+    "asking": GROUPS["Ask"],
+    "engines": GROUPS["Models"],
+    **{title.lower(): GROUPS[title] for title in ("Record", "Cost", "Trouble")},
+}
+"""The groups that ``help`` explains, under names that are no commands."""
 
 
 def show_help(session: Session, args: argparse.Namespace) -> Table | Note:
@@ -121,7 +131,8 @@ def show_help(session: Session, args: argparse.Namespace) -> Table | Note:
         parser = COMMANDS[topic].parser(session.prog)
         return parser.table() or Note(f"`{parser.synopsis}`", COMMANDS[topic].summary)
     if topic in TOPICS:
-        return Table(_usages(session, TOPICS[topic]), text_columns("command", "what it does"))
+        rows = [("", *usage) for usage in _usages(session, TOPICS[topic])]
+        return Table(rows, GROUPED_COLUMNS)
     option = next(filter(None, map(session.ask_parser.option, (topic, f"--{topic}"))), None)
     if option is not None:
         flag = f"{', '.join(option.option_strings)} {option.metavar or ''}".rstrip()
@@ -160,10 +171,17 @@ def _usages(session: Session, names: Iterable[str]) -> list[tuple[str, str]]:
 
 def _list_commands(session: Session) -> Table:
     prog, ask_prog = session.prog, session.ask_prog
-    rows = _usages(session, COMMANDS)
-    stream = "send the lines below and stream the answer; -h lists the options"
-    rows += [(f"{prog} REF PROMPT…", "the same as ask"), (f"{ask_prog} [REF …] [options]", stream)]
-    return Table(rows, text_columns("command", "what it does"))
+    rows = [
+        (f"{ask_prog} [REF …] [options]", "send the lines below; `-h` lists the options"),
+        (f"{prog} REF PROMPT…", "call a model in one line"),
+    ]
+    titles = {0: "Ask"}
+    for group, names in GROUPS.items():
+        titles.setdefault(len(rows), "" if group == "Ask" else group)
+        rows += [(COMMANDS[name].parser(prog).outline, COMMANDS[name].summary) for name in names]
+    grouped = [(titles.get(index, ""), *row) for index, row in enumerate(rows)]
+    more = f"`{prog} help COMMAND` explains one; REF is an engine or engine:model."
+    return Table(grouped, GROUPED_COLUMNS, (more,))
 
 
 def _unknown(word: str, candidates: Iterable[str], kind: str = "command or engine") -> UsageError:

@@ -7,11 +7,12 @@ import difflib
 import itertools
 import re
 import shlex
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from typing_extensions import override
 
-from gatewayx_nb.calls import Table, text_columns
+from gatewayx_nb.calls import Table, TableColumn
 from gatewayx_nb.errors import UsageError, did_you_mean
 from gatewayx_nb.text import shorten
 
@@ -38,7 +39,12 @@ class LineParser(argparse.ArgumentParser):
         description: What it does, in one line.
         help_line: The line that explains the command.
         advice: What helps if an option is unknown.
+
+    Attributes:
+        examples: Lines that its table shows on top, instead of a usage with all options.
     """
+
+    examples: tuple[str, ...] = ()
 
     def __init__(
         self, prog: str, description: str = "", help_line: str = "", advice: str = ""
@@ -99,7 +105,13 @@ class LineParser(argparse.ArgumentParser):
             arguments = {"metavar": metavar}
         if option.repeatable:
             arguments |= {"action": "append", "default": []}
-        self.add_argument(*flags.split("/"), dest=name, help=option.help, **arguments)
+        add = self.group(option.group) if option.group else self.add_argument
+        add(*flags.split("/"), dest=name, help=option.help, **arguments)
+
+    def group(self, title: str) -> Callable[..., argparse.Action]:
+        """Return the function that adds an option to the group with this title."""
+        titles = {group.title: group for group in self._action_groups}
+        return (titles.get(title) or self.add_argument_group(title)).add_argument
 
     @property
     def actions(self) -> Sequence[argparse.Action]:
@@ -116,6 +128,11 @@ class LineParser(argparse.ArgumentParser):
         """The usage of the command, in one line."""
         return " ".join(self.format_usage().removeprefix("usage: ").split())
 
+    @property
+    def outline(self) -> str:
+        """The command and what it needs, without what may be omitted."""
+        return re.sub(r" \[[^]]*\]", "", self.synopsis).partition(" | ")[0]
+
     def option(self, word: str) -> argparse.Action | None:
         """Return the option with this flag, if any."""
         found = (action for action in self.actions if word in action.option_strings)
@@ -127,11 +144,19 @@ class LineParser(argparse.ArgumentParser):
         return action is not None and action.nargs != 0
 
     def table(self) -> Table:
-        """Describe the command and each of its arguments and options."""
-        helps = ((action, action.help) for action in self.actions)
-        rows = tuple((_usage_of(action), text) for action, text in helps if text)
-        notes = (f"`{self.synopsis}`", self.description or "")
-        return Table(rows, text_columns("argument", "what it does"), notes)
+        """Describe the command and each of its arguments and options, by group."""
+        rows: list[tuple[str, str, str]] = []
+        # The first two groups are argparse's own, for arguments and for options without a group.
+        titles = ["", "", *(str(group.title) for group in self._action_groups[2:])]
+        for title, group in zip(titles, self._action_groups, strict=True):
+            helps = [(_usage_of(action), action.help) for action in group._group_actions]  # noqa: SLF001 - as above
+            described = [(usage, text) for usage, text in helps if text]
+            rows += [
+                (title if index == 0 else "", usage, text)
+                for index, (usage, text) in enumerate(described)
+            ]
+        lead = self.examples or (f"`{self.synopsis}`", self.description or "")
+        return Table(rows, GROUPED_COLUMNS, lead=lead)
 
     def usage_error(self, problem: str, advice: str = "") -> UsageError:
         """Return the error for an invalid line: the problem, and where the help is."""
@@ -215,3 +240,11 @@ def _usage_of(action: argparse.Action) -> str:
     """Return an option with its metavar, or the name of an argument."""
     value = "" if action.nargs == 0 else f" {action.metavar}"
     return f"{', '.join(action.option_strings)}{value}".strip()
+
+
+GROUPED_COLUMNS: tuple[TableColumn[tuple[str, str, str]], ...] = (
+    TableColumn("", itemgetter(0), optional=True),
+    TableColumn("you type", itemgetter(1), is_code=True),
+    TableColumn("what it does", itemgetter(2)),
+)
+"""The columns of a group's title, a command or option, and its meaning."""

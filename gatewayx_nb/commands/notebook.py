@@ -7,7 +7,7 @@ import importlib
 import importlib.util
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.calls import Note, Table, text_columns
+from gatewayx_nb.calls import Excerpt, Note, Table, text_columns
 from gatewayx_nb.errors import UsageError
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.secure_config import display_path, redact
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from gatewayx_nb.commands.command import FailedCell, Session
     from gatewayx_nb.commands.line_parser import LineParser
     from gatewayx_nb.conversations import Chat
-    from gatewayx_nb.replies import Reply
 
 _LINE_WIDTH = 60
 
@@ -93,18 +92,21 @@ def compare_arguments(parser: LineParser) -> None:
     parser.add_argument("references", nargs="*", metavar="REF", help="models selected initially")
 
 
-def explain(session: Session, args: argparse.Namespace) -> Reply:
-    """Send the last error and its cell; the prompt is shown first."""
+def explain(session: Session, args: argparse.Namespace) -> None:
+    """Send the last error and its cell; the prompt is shown first, then the answer."""
     failed = session.last_failed_cell()
     if failed is None:
         raise UsageError(
             "no cell has raised an exception yet.", hint="Run the cell that fails, then try again."
         )
+    model = args.reference or session.pool.default_model()
     # A cell or an error may contain a key.
-    prompt = redact(_explain_prompt(failed), session.pool.config.keys.secrets_by_name().values())
-    note = Note("Sending this prompt, without the values of variables:", *prompt.splitlines())
-    session.show(note)
-    return session.ask(prompt, args.reference or session.pool.default_model())
+    secrets = session.pool.config.keys.secrets_by_name().values()
+    prompt = redact(_explain_prompt(failed), secrets)
+    code = [redact(_clip(text), secrets) for text in (failed.source.strip(), failed.error) if text]
+    intro = f"Asking {model}, without the values of variables:"
+    session.show(Excerpt(intro, prompt, code))
+    session.answer(prompt, model)
 
 
 def explain_arguments(parser: LineParser) -> None:

@@ -3,7 +3,6 @@
 from gatewayx_nb.display.answer import (
     FinalView,
     NotebookView,
-    PartialView,
     QuietView,
     TerminalView,
     View,
@@ -30,7 +29,6 @@ __all__ = [
     "FinalView",
     "NotebookColumns",
     "NotebookView",
-    "PartialView",
     "QuietColumns",
     "QuietView",
     "TerminalColumns",

@@ -106,15 +106,6 @@ class FinalView(QuietView):
         self._view.finish(reply, ending)
 
 
-class PartialView(FinalView):
-    """View that shows only incomplete answers; a complete one is shown as the cell's value."""
-
-    @override
-    def finish(self, reply: Reply, ending: str = "") -> None:
-        if ending:
-            super().finish(reply, ending)
-
-
 class NotebookView:
     """View that updates a single display in place, so that a notebook saves the answer once.
 

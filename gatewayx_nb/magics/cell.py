@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from gatewayx_nb.conversations import ChatStore
     from gatewayx_nb.output_formats import OutputFormat
 
+_EXAMPLES = (
+    "`%%gatewayx grok -t 0 -o answer` asks grok with the lines below, and binds the reply.",
+    "`%%gatewayx grok anthropic` shows the answers of two models side by side.",
+)
 _OPTION = re.compile(r"-\S")  # a dash and a space begin a list, which is a prompt
 
 
@@ -86,19 +90,22 @@ def parser(prog: str = "%%gatewayx", advice: str = "") -> LineParser:
     add = line.add_argument
     reference_help = "engine or engine:model; several: side by side"
     add("references", nargs="*", metavar="REF", help=reference_help)
+    line.examples = _EXAMPLES
+    # The order of the groups is that of the help.
+    _, shape, context, run = map(line.group, ("Sampling", "Shape", "Context", "Run"))
     for name, option in OPTIONS.items():
         line.add_call_option(name, option)
-    add("-o", "--out", metavar="NAME", help="bind the reply to this variable")
+    shape("-o", "--out", metavar="NAME", help="bind the reply to this variable")
     formats = output_formats.OUTPUT_FORMATS
     format_help = f"show it as {', '.join(formats)}"
-    add("-f", "--as", dest="output_format", choices=formats, metavar="FORMAT", help=format_help)
-    add("--insert", action="store_true", help="put the code into the next cell; never runs it")
-    add("--no-vars", action="store_true", help="don't fill in {{name}}")
-    add("--bg", action="store_true", help="run in the background; -o names the job")
-    add("--no-stream", action="store_true", help="show the answer only when it is complete")
-    add("--dry-run", action="store_true", help="show what would be sent, and send nothing")
-    add("-q", "--quiet", action="store_true", help="show nothing; a line still has its value")
-    add("-h", "--help", action="store_true", help="show this list")
+    shape("-f", "--as", dest="output_format", choices=formats, metavar="FORMAT", help=format_help)
+    shape("--insert", action="store_true", help="put the code into the next cell; never runs it")
+    context("--no-vars", action="store_true", help="don't fill in {{name}}")
+    run("--bg", action="store_true", help="run in the background; -o names the job")
+    run("--no-stream", action="store_true", help="show the answer only when it is complete")
+    run("--dry-run", action="store_true", help="show what would be sent, and send nothing")
+    run("-q", "--quiet", action="store_true", help="show nothing; a line still has its value")
+    run("-h", "--help", action="store_true", help="show this list")
     return line
 
 

@@ -17,21 +17,35 @@ STUB = "# removed: a key may have been typed in this cell"
 """Replaces the source of a removed cell."""
 
 
-def last_failed_cell() -> FailedCell | None:
-    """Return the last cell that raised, from the state that Python and IPython keep."""
+def last_failed_cell(shell: InteractiveShell) -> FailedCell | None:
+    """Return the last cell that raised, from the state that Python and IPython keep.
+
+    Its source is as it was typed if it contains magics.
+    """
     error: BaseException | None = getattr(sys, "last_value", None)
     if error is None:
         return None
     message = "".join(traceback.format_exception_only(error)).strip()
     if isinstance(error, SyntaxError):  # no frame of the cell exists
         source = _cell_source(error.filename or "") or error.text or ""
-        return FailedCell(source, error.lineno or 0, message)
+        return FailedCell(_as_typed(shell, source), error.lineno or 0, message)
     source, line = "", 0
     for frame, frame_line in traceback.walk_tb(error.__traceback__):
         frame_source = _cell_source(frame.f_code.co_filename)
         if frame_source:  # the last one is the innermost
             source, line = frame_source, frame_line
-    return FailedCell(source, line, message)
+    return FailedCell(_as_typed(shell, source), line, message)
+
+
+def _as_typed(shell: InteractiveShell, source: str) -> str:
+    """Return the cell that IPython turned into this source; a cell without magics is unchanged."""
+    if "get_ipython()" not in source:
+        return source
+    history = shell.history_manager
+    # The latest cells come last.
+    pairs = zip(history.input_hist_parsed, history.input_hist_raw, strict=False)
+    same = [raw for parsed, raw in pairs if parsed.rstrip("\n") == source.rstrip("\n")]
+    return same[-1] if same else source
 
 
 def purge(shell: InteractiveShell, line: str) -> bool:

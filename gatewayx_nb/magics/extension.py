@@ -23,6 +23,29 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.magics.shell_magics import ShellMagics
 
+_EXAMPLES = """
+Examples:
+
+    %%gatewayx grok
+    Why is the sky blue?                 # calls grok; `%%gatewayx -h` lists the options
+
+    %%gatewayx grok --image fig --schema City --max-cost 0.05
+    Which city is this?                  # sends a figure, returns a City, costs at most $0.05
+
+    %%gatewayx grok anthropic -o both
+    Write a haiku about {{topic}}.       # two answers side by side; fills in a variable
+
+    %gatewayx cassette                   # records replies beside the notebook, replays them later
+
+    %gatewayx help                       # lists the commands; `%gatewayx key set grok` sets a key
+"""
+
+
+def _with_examples(magic: Callable[..., Any]) -> Callable[..., Any]:
+    """Append the examples to a magic's docstring, which ``%gatewayx?`` shows."""
+    magic.__doc__ = f"{magic.__doc__}\n{_EXAMPLES}"
+    return magic
+
 
 class Extension:
     """The magics, input transformers and matchers that are registered with one shell.
@@ -40,11 +63,13 @@ class Extension:
         self._matchers = _matchers(lambda: self._magics)
 
     # IPython would replace `$name` and `{name}` in the line before the call.
+    @_with_examples
     @no_var_expand  # type: ignore[untyped-decorator]
     def line(self, line: str) -> Any:  # noqa: ANN401 - the command's output
         """Run the command in ``%gatewayx …``; `%gatewayx help` lists the commands."""
         return self._magics.line(line)
 
+    @_with_examples
     @no_var_expand  # type: ignore[untyped-decorator]
     def value(self, line: str) -> Any:  # noqa: ANN401 - the command's output
         """Run the command in ``%gatewayx …``, whose output is the value of its cell."""

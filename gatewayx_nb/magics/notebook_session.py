@@ -16,7 +16,6 @@ from gatewayx_nb import engine_pool, widgets
 from gatewayx_nb.background import JobList, notebook_jobs
 from gatewayx_nb.calls import Note
 from gatewayx_nb.commands import Session
-from gatewayx_nb.display import PartialView
 from gatewayx_nb.errors import TrustError, UsageError
 from gatewayx_nb.magics import cell, cell_history
 from gatewayx_nb.magics.cell_run import AnswerRun, CellRun, ColumnsRun, dry_run, start_job
@@ -82,13 +81,6 @@ class NotebookSession(Session):
     def jobs(self) -> JobList:
         return notebook_jobs
 
-    @override
-    def ask(self, prompt: str, model: str) -> Reply:
-        self.pool.refresh()
-        parsed = cell.Cell(prompt, {"model": model})
-        view = PartialView(self._outputs.view(parsed))
-        return AnswerRun(self.pool, parsed, view, self._outputs.binder(parsed)).run()
-
     @property
     @override
     def ask_parser(self) -> LineParser:
@@ -153,6 +145,13 @@ class NotebookSession(Session):
         return job
 
     @override
+    def answer(self, prompt: str, model: str) -> None:
+        self.pool.refresh()
+        parsed = cell.Cell(prompt, {"model": model})
+        view, bind = self._outputs.view(parsed), self._outputs.binder(parsed)
+        AnswerRun(self.pool, parsed, view, bind).run()
+
+    @override
     def forget(self, line: str) -> bool:
         return cell_history.purge(self._shell, line)
 
@@ -178,7 +177,7 @@ class NotebookSession(Session):
 
     @override
     def last_failed_cell(self) -> FailedCell | None:
-        return cell_history.last_failed_cell()
+        return cell_history.last_failed_cell(self._shell)
 
     @override
     def confirm(self, table: Table, question: str) -> bool:

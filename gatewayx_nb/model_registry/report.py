@@ -48,7 +48,7 @@ class Reporter:
         """Return an engine's attributes, from its class if loaded, otherwise from its text."""
         if isinstance(source, EngineRow):
             features = source.base_class.features | ({"embed"} if source.embedding_model else set())
-            return StaticMetadata(source.requires_key, source.model, features)
+            return StaticMetadata(source.requires_key, source.model, features=features)
         loaded = self.code.current(source)
         path = source.path if isinstance(source, EngineFile) else source.source()
         metadata = self._metadata_reader.read(path) if path else StaticMetadata()
@@ -58,7 +58,7 @@ class Reporter:
             return metadata
         requires_key = metadata.requires_key if path else bool(loaded.engine.requires_key)
         model = loaded.engine.model_name or metadata.model_name
-        return StaticMetadata(requires_key, model, frozenset(loaded.engine.features))
+        return StaticMetadata(requires_key, model, features=frozenset(loaded.engine.features))
 
     def callable_model(self, source: EngineSource) -> ModelInfo | None:
         """Return an engine's default model; ``None`` if it cannot be called now."""

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from gatewayx_nb.errors import UsageError
+from tests.html_pages.test_markdown import shown_text
 from tests.kernels import Kernel
 
 
@@ -70,11 +71,12 @@ def test_explain_shows_and_sends_the_cell_and_the_error(shell, capsys):
     shell.run_cell("rows = 0\nmean = len(secret) / rows", store_history=True)
     capsys.readouterr()
 
-    reply = shell.ask("%gatewayx explain mock")
+    shell.ask("%gatewayx explain mock")
 
     output = capsys.readouterr().out
-    assert "Sending this prompt, without the values of variables:" in output
-    for text in (output, reply.text):
+    assert "Asking mock, without the values of variables:" in output
+    assert "[mock:mock · " in output, "the answer has the line of its metrics"
+    for text in (output, shell.user_ns["_reply"].text):
         assert "mean = len(secret) / rows" in text
         assert "ZeroDivisionError: division by zero" in text
         assert "do not send" not in text
@@ -85,11 +87,43 @@ def test_the_prompt_of_explain_matches_existing_recordings(shell, capsys):
     shell.run_cell("1/0", store_history=True)
     capsys.readouterr()
 
-    assert shell.ask("%gatewayx explain mock").text == (
+    shell.ask("%gatewayx explain mock")
+    assert shell.user_ns["_reply"].text == (
         "[mock] A cell of a Python notebook raised an error. Say in a few sentences why, and how"
         " to mend it.\n\nThe cell:\n1/0\n\nLine 1 raised: 1/0\n\nThe error:\n"
         "ZeroDivisionError: division by zero"
     )
+
+
+@pytest.mark.parametrize(
+    ("cell", "line"),
+    [
+        ("%%gatewayx mock -t hot\nWhy?\n  Indented.", "%%gatewayx mock -t hot"),
+        ("x = 1\n%gatewayx nonsense here\nx", "%gatewayx nonsense here"),
+    ],
+)
+def test_explain_sends_magics_as_they_were_typed(shell, capsys, cell, line):
+    """`explain` sends the cell as it was typed, not the Python that IPython makes of it."""
+    shell.run_cell(cell, store_history=True)
+    capsys.readouterr()
+
+    shell.ask("%gatewayx explain mock")
+    prompt = shell.user_ns["_reply"].text
+    assert f"The cell:\n{cell}\n" in prompt
+    assert f"raised: {line}\n" in prompt
+    assert "get_ipython" not in prompt
+
+
+def test_the_prompt_of_explain_is_shown_as_code(shell, monkeypatch):
+    """In a notebook the cell and the error are code, with their indentation."""
+    shown = []
+    shell.run_cell("if True:\n    1/0", store_history=True)
+    monkeypatch.setattr(shell.display_pub, "publish", lambda data, **_: shown.append(data))
+
+    shell.ask("%gatewayx explain mock")
+    page = shown[0]["text/html"]
+    assert shown_text(page).count("if True:\n    1/0") == 1
+    assert page.count("<pre") == 2
 
 
 def test_explain_works_for_a_syntax_error(shell, capsys):
@@ -97,7 +131,8 @@ def test_explain_works_for_a_syntax_error(shell, capsys):
     shell.run_cell("for x in\n", store_history=True)
     capsys.readouterr()
 
-    assert "SyntaxError" in shell.ask("%gatewayx explain mock").text
+    shell.ask("%gatewayx explain mock")
+    assert "SyntaxError" in shell.user_ns["_reply"].text
 
 
 def test_explain_masks_a_key(shell, project, capsys):
@@ -107,7 +142,8 @@ def test_explain_masks_a_key(shell, project, capsys):
     shell.run_cell(f"raise ValueError('{key}')", store_history=True)
     capsys.readouterr()
 
-    assert key not in shell.ask("%gatewayx explain mock").text
+    shell.ask("%gatewayx explain mock")
+    assert key not in shell.user_ns["_reply"].text
     assert key not in capsys.readouterr().out
 
 

@@ -352,9 +352,9 @@ def test_a_key_set_by_getpass_applies_to_the_next_cell(shell, project, monkeypat
     keys_table = repr(shell.ask("%gatewayx keys"))
     assert "config/secrets/.env.local" in keys_table
     assert "canary" not in output + keys_table
-    assert "ready" in repr(shell.ask("%gatewayx status grok"))
+    assert "✓ ready, key set" in repr(shell.ask("%gatewayx status grok"))
     assert "removed" in repr(shell.ask("%gatewayx key remove grok"))
-    assert "no key" in repr(shell.ask("%gatewayx status grok"))
+    assert "needs a key" in repr(shell.ask("%gatewayx status grok"))
 
 
 @pytest.mark.parametrize("typed_key", ["", "your_grok_key_here", "two words"])
@@ -637,3 +637,32 @@ def test_a_read_only_folder_raises_a_two_line_error(shell, unprivileged, monkeyp
 
     assert len(error.value._render_traceback_()) == 2
     unprivileged.chmod(0o755)
+
+
+def test_the_help_of_a_cell_has_examples_and_four_groups(shell):
+    """`%%gatewayx -h` shows two examples, and every option in one of four groups."""
+    table = shell.ask("%%gatewayx -h\n")
+
+    assert [line.partition("`")[2].partition(" ")[0] for line in table.lead] == ["%%gatewayx"] * 2
+    titles = [row[0] for row in table]
+    assert list(filter(None, titles)) == ["Sampling", "Shape", "Context", "Run"]
+    first = titles.index("Sampling")
+    assert [row[1] for row in table[:first]] == ["REF"], "all options are in a group"
+    assert "`--" not in repr(table)
+
+
+def test_both_magics_show_the_examples_of_the_overview(shell):
+    """`%gatewayx?` and `%%gatewayx?` show the same five examples, those of `%gatewayx`."""
+    magics = [shell.magics_manager.magics[kind]["gatewayx"] for kind in ("line", "cell")]
+    first, second = [magic.__doc__.partition("Examples:")[2] for magic in magics]
+    commands = re.findall(r"^ +(%+gatewayx[^#\n]*)", first, re.MULTILINE)
+    overview = re.findall(r"^`(%+gatewayx[^`]*)`", repr(shell.ask("%gatewayx")), re.MULTILINE)
+
+    assert first == second
+    assert [_shape(command) for command in commands] == [_shape(command) for command in overview]
+    assert len(commands) == 5
+
+
+def _shape(command):
+    """Return a command with the names of engines replaced."""
+    return re.sub(r"\b(grok|anthropic|local|mock)\b", "ENGINE", command).strip()
