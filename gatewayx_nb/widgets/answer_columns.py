@@ -54,7 +54,8 @@ class AnswerColumn:
     ) -> None:
         self._renderer: AnswerRenderer | None = None
         self._label = ""
-        self._head, self._body = ipywidgets.HTML(), ipywidgets.HTML()
+        # `HTMLMath` has the page typeset its formulas, as in a cell's output.
+        self._head, self._body = ipywidgets.HTML(), ipywidgets.HTMLMath()
         self._stop = button("Stop", on_stop, "Stop this model and keep the partial answer")
         self._retry = button("Retry", on_retry, "Call this model again")
         self._better = button("Better", on_better, "This answer is better than the others")
@@ -118,6 +119,7 @@ class ComparisonRow:
             placeholder="Why? (optional)",
             continuous_update=False,
             layout={"flex": "1 1 auto"},
+            style={"description_width": "auto"},
         )
         self._note.observe(lambda change: actions.set_note(row, change["new"]), "value")
         self._votes = ipywidgets.HBox([self._tie, self._bad, self._note])

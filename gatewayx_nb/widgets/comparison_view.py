@@ -16,10 +16,12 @@ from gatewayx_nb.errors import GatewayError, with_short_traceback
 from gatewayx_nb.html import escape, inline_code
 from gatewayx_nb.widgets.answer_columns import ComparisonRow
 from gatewayx_nb.widgets.controls import (
+    ROW,
     button,
     close_all,
     fold,
     handle_in_current_thread,
+    marimo_note,
     set_children,
 )
 from gatewayx_nb.widgets.keyboard import Keyboard
@@ -147,6 +149,10 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
             super()._ipython_display_()
         self._snapshot.show()
 
+    def _mime_(self) -> tuple[str, str]:
+        """Return what marimo shows, which has no widgets of ipywidgets."""
+        return marimo_note()
+
     # Actions of the buttons of a column.
 
     def stop_one(self, row: int, index: int) -> None:
@@ -191,7 +197,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         self._selection, self._status = ipywidgets.HTML(), ipywidgets.HTML()
         self._answers = ipywidgets.VBox()
         self._results = Results(self._press_save, lambda: self._results.show_code(self.code))
-        bar = ipywidgets.HBox([self._run, self._stop, self._mode], layout={"flex_flow": "row wrap"})
+        bar = ipywidgets.HBox([self._run, self._stop, self._mode], layout=dict(ROW))
         return [
             self._keyboard,
             *models,
@@ -211,7 +217,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
 
     def _press_save(self) -> None:
         path = unused_path("comparison", self._results.suffix)
-        self._report_errors(lambda: self._set_status(f"Saved {self.save(path)}."))
+        self._report_errors(lambda: self._results.show_saved(self.save(path)))
 
     def _report_errors(self, action: Callable[[], object]) -> None:
         """Perform a button's action; show an error in one line."""

@@ -6,8 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 
+from gatewayx_nb.html import inline_code
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+_MARIMO_NOTE = (
+    "This widget works in Jupyter only. Here, replies and comparisons show:"
+    " `gx.compare(prompt, models=[…])`; `gx.status()` lists the engines."
+)
+LABELS = {"description_width": "7em"}
+"""The style of fields below each other, whose labels have the same width."""
+
+ROW = {"flex_flow": "row wrap", "align_items": "center"}
+"""The layout of controls on one line, as far as it is wide enough."""
 
 
 def button(
@@ -46,6 +59,8 @@ def fold(
         layout={"width": "auto", "align_self": "flex-start"},
     )
 
+    toggle.add_class("gatewayx-fold")
+
     def update(change: Any) -> None:  # noqa: ANN401 - a traitlets bunch
         show_if(body, shown=change["new"])
         toggle.icon = "caret-down" if change["new"] else "caret-right"
@@ -56,6 +71,11 @@ def fold(
     # An observer is called only on changes.
     update({"new": is_open})
     return [toggle, body]
+
+
+def marimo_note() -> tuple[str, str]:
+    """Return the line that marimo shows in place of a widget, with its MIME type."""
+    return "text/html", inline_code(_MARIMO_NOTE)
 
 
 def show_if(widget: ipywidgets.Widget, *, shown: bool) -> None:

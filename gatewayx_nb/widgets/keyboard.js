@@ -7,6 +7,16 @@ function isPlain(event) {
   return plain && !held && !event.target.matches(":read-write");
 }
 
+// Without a secure context, as over http to another machine, a page has only the older command.
+async function copy(element) {
+  const text = element?.textContent ?? "";
+  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  const selection = window.getSelection();
+  selection.selectAllChildren(element);
+  document.execCommand("copy");
+  selection.removeAllRanges();
+}
+
 export default {
   render({ model, el }) {
     // A button that was pressed may be gone, and the focus with it: the view is still the one in use.
@@ -29,9 +39,17 @@ export default {
       event.target.dispatchEvent(new Event("change", { bubbles: true }));
       model.send({ press: runs ? "run" : "stop" });
     };
+    const onClick = (event) => {
+      const button = event.target.closest?.(".gatewayx-copy");
+      if (button && inside(event)) {
+        copy(el.closest(model.get("scope")).querySelector(".gatewayx-code pre"));
+      }
+    };
+    window.addEventListener("click", onClick, true);
     window.addEventListener("pointerdown", onUse, true);
     window.addEventListener("keydown", onKey, true);
     return () => {
+      window.removeEventListener("click", onClick, true);
       window.removeEventListener("pointerdown", onUse, true);
       window.removeEventListener("keydown", onKey, true);
     };

@@ -12,8 +12,15 @@ from typing_extensions import override
 from gatewayx_nb.comparisons import CatalogItem, ModelCatalog
 from gatewayx_nb.errors import GatewayError, UsageError
 from gatewayx_nb.hints import Hint, render
-from gatewayx_nb.html import escape, inline_code
-from gatewayx_nb.widgets.controls import button, close_all, set_children, show_if
+from gatewayx_nb.html import MUTED, escape, inline_code
+from gatewayx_nb.widgets.controls import (
+    LABELS,
+    button,
+    close_all,
+    marimo_note,
+    set_children,
+    show_if,
+)
 from gatewayx_nb.widgets.keyboard import Keyboard
 from gatewayx_nb.widgets.polling import poller
 
@@ -64,7 +71,10 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
         self._rows: list[_ItemRow] = []
         self._failed = False  # whether its last check for changes failed
         self._search = ipywidgets.Text(
-            description="Search", placeholder="engine or model", layout={"width": "auto"}
+            description="Search",
+            placeholder="engine or model",
+            layout={"width": "auto"},
+            style=dict(LABELS),
         )
         self._list = ipywidgets.VBox(layout={"max_height": "20em", "overflow": "auto"})
         self._note = ipywidgets.HTML()
@@ -123,6 +133,10 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
     @override
     def __repr__(self) -> str:
         return f"ModelPicker({', '.join(self.value)})"
+
+    def _mime_(self) -> tuple[str, str]:
+        """Return what marimo shows, which has no widgets of ipywidgets."""
+        return marimo_note()
 
     def list_models(self, engine: str) -> None:
         """List a provider's models in a background thread, and show the outcome."""
@@ -214,5 +228,7 @@ class _ItemRow:
 def _state(item: CatalogItem) -> str:
     """Return an item's model if it is ready, otherwise its state and how to fix it."""
     if item.is_ready:
-        return escape(item.model or ("" if item.state == "ready" else item.state))
-    return inline_code(f"{item.state} · {item.remedy}" if item.remedy else item.state)
+        text = escape(item.model or ("" if item.state == "ready" else item.state))
+    else:
+        text = inline_code(f"{item.state} · {item.remedy}" if item.remedy else item.state)
+    return f'<span style="{MUTED}">{text}</span>' if text else ""

@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING
 import ipywidgets
 
 from gatewayx_nb.comparisons import FILE_FORMATS, dispersion
-from gatewayx_nb.html import code_block, escape, table_html
+from gatewayx_nb.html import escape, highlight, table_html
 from gatewayx_nb.text import shorten
-from gatewayx_nb.widgets.controls import button, show_if
+from gatewayx_nb.widgets.controls import LABELS, ROW, button, show_if
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from gatewayx_nb.comparisons import ComparisonSession, Dispersion, LiveComparison, ModelScore
+    from gatewayx_nb.text import Align
 
 _MAX_INPUT = 40
+_RANKING_ALIGNS: Sequence[Align] = ("left", "right", "right", "right", "right", "right")
 
 
 class Results:
@@ -29,15 +32,24 @@ class Results:
 
     def __init__(self, on_save: Callable[[], object], on_code: Callable[[], object]) -> None:
         self._metrics, self._code = ipywidgets.HTML(), ipywidgets.HTML()
+        self._saved = ipywidgets.HTML()
         self._format = ipywidgets.Dropdown(
             options=[(name, suffix) for suffix, name in FILE_FORMATS.items()],
             description="Results",
             layout={"width": "auto"},
+            style=dict(LABELS),
         )
         save_button = button("Save", on_save, "Write all results to a new file")
         code_button = button("As code", on_code, "Show the code of a cell that repeats this run")
+        # The page copies: a kernel cannot reach the clipboard. `keyboard.js` finds both by class.
+        self._copy = button("Copy", lambda: None, "Copy the code to the clipboard")
+        self._copy.add_class("gatewayx-copy")
+        self._code.add_class("gatewayx-code")
+        self._copy.layout.align_self = "flex-end"
+        show_if(self._copy, shown=False)
+        bar = [self._format, save_button, self._saved, code_button]
         self.box = ipywidgets.VBox(
-            [self._metrics, ipywidgets.HBox([self._format, save_button, code_button]), self._code]
+            [self._metrics, ipywidgets.HBox(bar, layout=dict(ROW)), self._copy, self._code]
         )
         show_if(self.box, shown=False)
 
@@ -59,7 +71,12 @@ class Results:
 
     def show_code(self, code: str) -> None:
         """Show the code of a cell."""
-        self._code.value = code_block(escape(code)) if code else ""
+        self._code.value = highlight(code, "python") if code else ""
+        show_if(self._copy, shown=bool(code))
+
+    def show_saved(self, path: Path) -> None:
+        """Show where the results were saved, beside the button."""
+        self._saved.value = f'<span role="status">Saved {escape(str(path))}</span>'
 
 
 def dispersion_table(comparisons: Sequence[LiveComparison]) -> str:
@@ -83,7 +100,7 @@ def ranking_table(rankings: Sequence[ModelScore]) -> str:
         win_rate = "" if row.win_rate is None else f"{row.win_rate:.0%}"
         counts = map(str, (row.wins, row.ties, row.losses, row.bad))
         rows.append([row.reference, *counts, win_rate])
-    return table_html(columns, rows) if rows else ""
+    return table_html(columns, rows, _RANKING_ALIGNS) if rows else ""
 
 
 def _dispersion_cells(row: Dispersion) -> list[str]:

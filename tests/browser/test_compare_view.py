@@ -136,6 +136,21 @@ def test_a_vote_is_counted_and_exported(page):
     ]
 
 
+def test_the_code_of_a_run_is_copied_and_saved_results_are_named(page):
+    """*Copy* puts the code on the clipboard; the name of a saved file is shown beside *Save*."""
+    view = find_view(page)
+    page.tab.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    press_button(view, "As code")
+    press_button(view, "Copy")
+    copied = "async () => (await navigator.clipboard.readText()).startsWith('import gatewayx_nb')"
+    page.tab.wait_for_function(copied)
+    press_button(view, "Save")
+    saved = view.get_by_text(re.compile(r"Saved comparison.*\.csv"))
+    expect(saved).to_be_visible()
+    button = view.get_by_role("button", name="Save", exact=True)
+    assert abs(saved.bounding_box()["y"] - button.bounding_box()["y"]) < 15
+
+
 def test_differences_are_marked(page):
     """The mode Differences marks differing words, and other modes show the whole answers."""
     view = find_view(page)

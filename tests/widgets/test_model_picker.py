@@ -3,6 +3,7 @@
 import pytest
 import traitlets
 
+import gatewayx_nb as gx
 from gatewayx_nb import widgets
 from gatewayx_nb.errors import UsageError
 
@@ -158,3 +159,12 @@ def test_a_collapsed_picker_creates_no_widgets(project):
             "one",
         }
         view.close()
+
+
+def test_marimo_shows_what_works_there(picker):
+    """In marimo, which has no widgets of ipywidgets, a line says what works."""
+    for widget in (picker, gx.compare_view("Hi", ["mock"])):
+        kind, page = widget._mime_()
+        assert kind == "text/html"
+        assert "replies and comparisons show" in page
+        widget.close()
