@@ -2,7 +2,7 @@
 # make test   run the tests, the notebooks and the browser tests
 # make test-oldest  run the core tests on the oldest supported versions, which are Colab's
 # make notebooks-record  record the cassettes and outputs of the notebooks again; -live keeps nothing
-# make screenshots       take the picture of the README again
+# make screenshots       take pictures of all that a notebook shows, and the README's
 # make lab    open the notebooks in JupyterLab
 # make check  lint, types and import layers
 # make bench  run the benchmarks, beside the alternatives
@@ -73,7 +73,8 @@ notebooks-record notebooks-live: $(VENV)/dev.stamp
 	@$(BIN)/python notebooks/record.py $(if $(findstring live,$@),--live)
 
 screenshots: $(VENV)/dev.stamp
-	@$(BIN)/python -m tests.browser.screenshots notebooks/pictures/compare.png
+	@$(BIN)/python -m tests.browser.screenshots build/pictures
+	@$(BIN)/python -m tests.browser.screenshots --readme notebooks/pictures/compare.png
 
 lab: $(VENV)/dev.stamp
 	@$(BIN)/python -c "import gatewayx_nb; gatewayx_nb.pull('smollm2')"

@@ -1,6 +1,7 @@
-"""Take the README's screenshot: the comparison view in JupyterLab, with real answers.
+"""Take pictures of everything that a notebook shows, in light and dark, wide and narrow.
 
-python -m tests.browser.screenshots PICTURE    # answers of `local` and `mock`
+python -m tests.browser.screenshots build/pictures           # all of them, for people to look at
+python -m tests.browser.screenshots --readme PICTURE         # the README's, with real answers
 """
 
 import sys
@@ -13,14 +14,62 @@ import gatewayx_nb
 from tests.browser.lab import WAIT, Lab, Page, chromium
 from tests.conftest import Project
 
-CELLS = [
+README_CELLS = [
     "%load_ext gatewayx_nb",
     "%gatewayx compare local mock",
 ]
 PROMPT = "What is the capital of France? Answer in one sentence."
 
+THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
+WIDTHS = (1400, 640)
 
-def main(picture: Path) -> None:
+SAMPLE = (Path(__file__).parent / "sample_answer.md").read_text()
+
+LOOKS = {
+    "answer": "%%gatewayx sample\nExplain the Fibonacci numbers.",
+    "overview": "%gatewayx",
+    "status": "%gatewayx status",
+    "status-engine": "%gatewayx status grok",
+    "status-python": "import gatewayx_nb as gx\ngx.status()",
+    "models": "%gatewayx models",
+    "keys": "%gatewayx keys",
+    "help": "%gatewayx help",
+    "help-command": "%gatewayx help chat",
+    "cell-help": "%%gatewayx -h",
+    "line": "%gatewayx mock Say hello to the world",
+    "columns": "%%gatewayx sample mock priced\nExplain the Fibonacci numbers.",
+    "error": "%%gatewayx mock -p error=rate_limit\nHi",
+    "failing": "def mean(values):\n    return sum(values) / len(value)\n\nmean([1, 2])",
+    "explain": "%gatewayx explain sample",
+    "code": "%%gatewayx sample -f code\nWrite the function.",
+    "dry-run": "%%gatewayx priced --dry-run\nWhy is the sky blue?",
+    "usage": "%gatewayx usage",
+    "history": "%gatewayx history",
+    "health": "%gatewayx health",
+    "security": "%gatewayx security",
+    "picker": "gx.picker(['mock'])",
+    "view": "%gatewayx compare sample mock",
+}
+"""The cells by the name of their picture."""
+
+_MARKDOWN_ENGINE = """\
+    features = frozenset({{"system", "history", "images"}})
+
+    async def stream(self, request):
+        yield Chunk({text!r})
+        yield Chunk("", finish_reason="stop", usage=Usage(1200, 345))
+"""
+_PRICED_ENGINE = """\
+    async def stream(self, request):
+        yield Chunk("The sky is blue because air scatters blue light more than red.")
+        yield Chunk("", finish_reason="stop", usage=Usage(1234, 56))
+
+    def get_cost_per_token(self):
+        return 0.0000021
+"""
+
+
+def readme(picture: Path) -> None:
     """Send the prompt, vote, and take the screenshot."""
     with tempfile.TemporaryDirectory() as temporary_folder:
         folder = Path(temporary_folder)
@@ -28,20 +77,74 @@ def main(picture: Path) -> None:
         model = str(gatewayx_nb.pull("smollm2"))
         lab = Lab(Project(folder / "project").root, folder / "home", GATEWAYX_LOCAL_MODEL=model)
         with lab, chromium() as browser:
-            page = Page(browser, lab, CELLS)
+            page = Page(browser, lab, README_CELLS)
             page.run(0)
             page.run(1)
-            view = page.cell(1).locator(".gatewayx-view")
-            view.get_by_label("Prompt").fill(PROMPT)
-            view.get_by_role("button", name="Run", exact=True).click()
-            expect(view.get_by_title("Better: local")).to_be_visible(timeout=WAIT)
-            view.get_by_title("Better: local").click()
-            expect(view.locator("table")).to_be_visible()
+            _use_view(page.cell(1), PROMPT, "local")
             page.command("application:toggle-left-area")
             picture.parent.mkdir(parents=True, exist_ok=True)
             page.cell(1).screenshot(path=picture)
 
 
+def gallery(folder: Path, names: list[str]) -> None:
+    """Take the named pictures, or all, in each theme and width."""
+    cells = {name: LOOKS[name] for name in names} or LOOKS
+    with tempfile.TemporaryDirectory() as temporary_folder:
+        home = Path(temporary_folder) / "home"
+        home.mkdir()
+        lab = Lab(_project(Path(temporary_folder) / "project"), home)
+        with lab, chromium() as browser:
+            page = Page(
+                browser, lab, ["%load_ext gatewayx_nb\nimport gatewayx_nb as gx", *cells.values()]
+            )
+            page.command("application:toggle-left-area")
+            for index in range(len(cells) + 1):
+                page.run(index)
+            for index, name in enumerate(cells, 1):
+                if name == "view":
+                    _use_view(page.cell(index), "Explain the Fibonacci numbers.", "sample")
+                    page.cell(index).get_by_role("button", name="As code").click()
+                    page.cell(index).get_by_role("button", name="Save").click()
+            folder.mkdir(parents=True, exist_ok=True)
+            for theme, title in THEMES.items():
+                page.command("apputils:change-theme", theme=title)
+                for width in WIDTHS:
+                    page.tab.set_viewport_size({"width": width, "height": 3000})
+                    page.tab.wait_for_timeout(1500)  # fonts and mathematics
+                    for index, name in enumerate(cells, 1):
+                        path = folder / f"{name}-{theme}-{width}.png"
+                        page.cell(index).screenshot(path=path)
+
+
+def _project(root: Path) -> Path:
+    """Write a project with engines in several states."""
+    project = Project(root)
+    keys = ["GROK_API_KEY=xai-0123456789abcdef", "OPENAI_API_KEY=your_openai_key_here"]
+    project.set_keys("".join(f"GATEWAYX_{key}\n" for key in keys))
+    for name, body in {"sample": _MARKDOWN_ENGINE, "priced": _PRICED_ENGINE}.items():
+        file = project.engine(name, body=body.format(text=SAMPLE) if name == "sample" else body)
+        file.write_text(f"from gatewayx_nb.llm_engines import Chunk, Usage\n{file.read_text()}")
+    (project.engines / "broken_engine.py").write_text("import a_package_that_is_missing\n")
+    return project.root
+
+
+def _use_view(view, prompt: str, better: str) -> None:
+    """Run a comparison view and vote."""
+    view.get_by_label("Prompt").fill(prompt)
+    view.get_by_role("button", name="Run", exact=True).click()
+    expect(view.get_by_title(f"Better: {better}")).to_be_visible(timeout=WAIT)
+    view.get_by_title(f"Better: {better}").click()
+    expect(view.locator(".gatewayx-table").first).to_be_visible()
+
+
+def main(arguments: list[str]) -> None:
+    """Take the pictures that the command line names."""
+    if arguments[0] == "--readme":
+        readme(Path(arguments[1]))
+    else:
+        gallery(Path(arguments[0]), arguments[1:])
+    print(f"Wrote {arguments[-1]}")  # noqa: T201 - output of the script
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
-    print(f"Wrote {sys.argv[1]}")  # noqa: T201 - output of the script
+    main(sys.argv[1:])
