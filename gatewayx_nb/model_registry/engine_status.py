@@ -53,7 +53,7 @@ class EngineStatus:
         calls: Number of finished calls of this pool, failed ones included.
         spend: Cost in US dollars of the calls whose price is known.
         unpriced: Number of calls that used tokens at an unknown price.
-        features: What it supports, as in `LLMEngine.features`; empty if unknown.
+        features: What it supports, as in `LLMEngine.features`, sorted; empty if unknown.
     """
 
     name: str
@@ -71,7 +71,7 @@ class EngineStatus:
     calls: int = 0
     spend: Decimal = Decimal(0)
     unpriced: int = 0
-    features: frozenset[str] = frozenset()
+    features: tuple[str, ...] = ()
 
     @property
     def readiness(self) -> Literal["ready", "one step", "idle"]:

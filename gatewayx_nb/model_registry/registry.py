@@ -283,7 +283,7 @@ class ModelRegistry:
                 "ready",
                 "argument",
                 loaded=True,
-                features=engine.features,
+                features=tuple(sorted(engine.features)),
             )
             for name, engine in self._instances.items()
         ]

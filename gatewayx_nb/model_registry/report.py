@@ -86,7 +86,7 @@ class Reporter:
             warning=source.warning,
             variable=key.name or key_variable(source.name),
             found_in=key.source,
-            features=metadata.features,
+            features=tuple(sorted(metadata.features)),
         )
 
     def _model(self, source: EngineSource, metadata: StaticMetadata) -> str:
