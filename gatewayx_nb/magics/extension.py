@@ -69,12 +69,12 @@ class Extension:
         """Run the command in ``%gatewayx …``; `%gatewayx help` lists the commands."""
         return self._magics.line(line)
 
-    @_with_examples
     @no_var_expand  # type: ignore[untyped-decorator]
     def value(self, line: str) -> Any:  # noqa: ANN401 - the command's output
         """Run the command in ``%gatewayx …``, whose output is the value of its cell."""
         return self._magics.value(line)
 
+    @_with_examples
     @no_var_expand  # type: ignore[untyped-decorator]
     def cell(self, line: str, body: str) -> object:
         """Send the lines below as a prompt; `%%gatewayx -h` lists the options."""
