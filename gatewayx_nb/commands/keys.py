@@ -48,7 +48,7 @@ def key(session: Session, args: argparse.Namespace) -> Note | Table:
 
 def key_arguments(parser: LineParser) -> None:
     """Add the arguments of ``key``: ``set|remove NAME`` or ``import FILE``."""
-    parser.usage = "%(prog)s set|remove NAME [--user] [--new] | import FILE [--user]"
+    parser.usage = "%(prog)s set NAME [--user] [--new] | remove NAME | import FILE [--user]"
     parser.add_argument("action", choices=_ACTIONS, metavar="ACTION", help=", ".join(_ACTIONS))
     parser.add_argument("name", metavar="NAME", help="an engine; for import, a file")
     parser.add_argument("--user", action="store_true", help="for all your projects")
