@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.calls import Note, Table, text_columns
@@ -55,13 +56,17 @@ def status(session: Session, args: argparse.Namespace) -> Table[EngineStatus]:
             f"no engine {args.name!r}.{did_you_mean(args.name, [row.name for row in rows])}",
             hint=Hint("list_engines"),
         )
-    notes = [line for row in matches for line in _details(row)]
+    notes = [line for row in matches for line in _details(session, row)]
     return Table(matches, rows.columns, notes)  # never folded, because it was asked for
 
 
-def _details(row: EngineStatus) -> Iterator[str]:
+def _details(session: Session, row: EngineStatus) -> Iterator[str]:
     """Yield what the table of all engines has no room for."""
-    yield f"Code: {row.where or row.source}"
+    folders = [folder.root for folder in session.pool.config.config_dirs]
+    path = Path(row.where)
+    # A shipped engine's path would differ on each machine, and a notebook saves the output.
+    is_own = any(path.is_relative_to(folder) for folder in folders)
+    yield f"Code: {display_path(path) if is_own else row.source}"
     if row.key != "not needed" and row.variable:
         place = "the environment" if row.found_in == "environment" else row.found_in
         yield f"Key: `{row.variable}`, {f'found in {place}' if place else 'not found'}"
