@@ -50,10 +50,14 @@ def plain(text: str) -> str:
     >>> plain("\x1b[31mred\x1b[0m \x1b]0;title\x07alert\r\n")
     'red alert\n'
     """
-    # An emoji that was split between two chunks arrives as two surrogates.
-    if _SURROGATES.search(text):
-        text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return _INVISIBLE.sub("", _ESCAPE_SEQUENCES.sub("", text))
+    return _INVISIBLE.sub("", _ESCAPE_SEQUENCES.sub("", well_formed(text)))
+
+
+def well_formed(text: str) -> str:
+    """Join surrogate pairs and replace lone surrogates with U+FFFD, so that UTF-8 can encode it."""
+    if not _SURROGATES.search(text):
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def shorten(text: str, limit: int) -> str:

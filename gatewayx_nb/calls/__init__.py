@@ -1,5 +1,6 @@
 """What all calls share: options, planners, partial replies, retries, streams and tables."""
 
+from gatewayx_nb.calls.answer_cleaner import AnswerCleaner
 from gatewayx_nb.calls.caller import Caller, select_prompt, show_options
 from gatewayx_nb.calls.options import (
     OPTIONS,
@@ -29,6 +30,7 @@ from gatewayx_nb.calls.table import Excerpt, Fold, Note, Table, TableColumn, tex
 
 __all__ = [
     "OPTIONS",
+    "AnswerCleaner",
     "AskOptions",
     "AsyncReplyStream",
     "CallOptions",

@@ -80,6 +80,16 @@ class PartialReply:
         self.rate_limits = chunk.rate_limits or self.rate_limits
         self.raw = chunk.raw or self.raw
 
+    def treat_text_as_reasoning(self) -> None:
+        """Turn the text so far into reasoning: only its closing tag had not arrived yet."""
+        text = "".join(self.text)
+        # Part of the closing tag, on a line of its own, may already be among the text.
+        before, newline, tag = text.rpartition("\n")
+        if "</think>".startswith(tag.lstrip(" \t")):
+            text = before + newline
+        self.reasoning = [*self.reasoning, text]
+        self.text = []
+
     def reset_for_correction(self) -> None:
         """Clear the text but keep the usage, because both requests are billed."""
         # `first_chunk_at` is kept: the time to the first chunk is that of the whole call.

@@ -9,7 +9,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from gatewayx_nb.calls import PartialReply, PendingRetry, with_retries
+from gatewayx_nb.calls import AnswerCleaner, PartialReply, PendingRetry, with_retries
 from gatewayx_nb.engine_pool.budget import SESSION_REPLY_TOKENS, allow, cost_of
 from gatewayx_nb.engine_pool.exception_redaction import redact_exception
 from gatewayx_nb.engine_pool.host import typed_errors
@@ -35,7 +35,7 @@ from gatewayx_nb.llm_engines import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from gatewayx_nb.calls import ChunkHandler
     from gatewayx_nb.engine_pool.host import EngineHost
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.llm_engines import LLMEngine
     from gatewayx_nb.messages import Request
     from gatewayx_nb.model_registry import Target
-    from gatewayx_nb.replies import Reply
+    from gatewayx_nb.replies import Chunk, Reply
     from gatewayx_nb.schema import ResponseSchema
     from gatewayx_nb.secure_config import Limits
 
@@ -256,11 +256,21 @@ class EngineCall:
         self, engine: LLMEngine, request: Request, emit: ChunkHandler | None
     ) -> None:
         check_supported(engine, request)
-        with typed_errors(self.target):
-            async for chunk in engine.stream(request):
+        cleaner = AnswerCleaner()
+
+        async def receive(chunks: Iterable[Chunk]) -> None:
+            for chunk in chunks:
+                if cleaner.opening_is_lost:
+                    cleaner.opening_is_lost = False
+                    self.partial.treat_text_as_reasoning()
                 self.partial.add(chunk)
                 if emit is not None:
                     await emit(chunk)
+
+        with typed_errors(self.target):
+            async for chunk in engine.stream(request):
+                await receive(cleaner.feed(chunk))
+            await receive(cleaner.close())
 
     async def _list_models_if_possible(self, engine: LLMEngine) -> list[str]:
         """Return the provider's models; empty if it cannot list them in time."""

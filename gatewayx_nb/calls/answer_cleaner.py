@@ -1,0 +1,142 @@
+"""Repair of an answer's text: surrogate halves that arrive apart, and reasoning within the text."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.replies import Chunk
+from gatewayx_nb.text import well_formed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_TAGS = {"<think>": "</think>", "[THINK]": "[/THINK]"}
+"""The tags around reasoning: of DeepSeek, Qwen and others, and of Mistral's open models.
+
+https://huggingface.co/deepseek-ai/DeepSeek-R1#usage-recommendations
+"""
+
+_TAG_END = "</think>"
+_LOST_END = re.compile(rf"^[ \t]*{_TAG_END}", re.MULTILINE)
+"""A template that ends with the opening tag leaves it out of the answer, as DeepSeek's does."""
+
+
+class AnswerCleaner:
+    """Repairs the chunks of one answer.
+
+    Surrogate halves of one character, which some servers split over two chunks, are joined; a lone
+    one becomes U+FFFD. Reasoning in tags at the start of the text becomes the reasoning. A few
+    characters that could begin a tag or a character are held back until the next chunk.
+
+    Attributes:
+        opening_is_lost: Whether a closing tag shows that all of the text before it was reasoning.
+    """
+
+    def __init__(self) -> None:
+        self.opening_is_lost = False
+        self._text, self._reasoning = _Joiner(), _Joiner()
+        self._held = ""
+        self._end: str | None = None  # the closing tag, within reasoning
+        self._is_answer = False  # whether the text is past the place where reasoning can be
+        self._after_tag = False
+        self._has_reasoning = False
+        self._line = ""  # the current line, as long as a lost tag may begin in it
+        self._is_within_line = False  # otherwise
+
+    def feed(self, chunk: Chunk) -> Iterator[Chunk]:
+        """Yield the repaired chunks that replace one chunk."""
+        if chunk.finish_reason is not None:
+            yield from self.close()
+        text, reasoning = self._text.feed(chunk.text), self._reasoning.feed(chunk.reasoning)
+        if reasoning:  # what arrives on its own is not also in the text
+            self._is_answer, self._has_reasoning = True, True
+        if text and not self._is_answer:
+            separated, text = self._separate(text)
+            reasoning += separated
+        if text and not self._has_reasoning:
+            separated, text = self._find_lost_end(text)
+            reasoning += separated
+        if text != chunk.text or reasoning != chunk.reasoning:
+            chunk = replace(chunk, text=text, reasoning=reasoning)
+            if chunk == Chunk():
+                return
+        yield chunk
+
+    def close(self) -> Iterator[Chunk]:
+        """Yield what was held back; the answer has ended."""
+        text, reasoning = self._held + self._text.close(), self._reasoning.close()
+        self._held = ""
+        if self._end is not None:
+            text, reasoning = "", reasoning + text
+        if text or reasoning:
+            yield Chunk(text=text, reasoning=reasoning)
+
+    def _separate(self, text: str) -> tuple[str, str]:
+        """Return the reasoning and the answer in a piece of text."""
+        text, self._held = self._held + text, ""
+        reasoning = ""
+        while text:
+            if self._end is not None:
+                before, end, text = text.partition(self._end)
+                if not end:
+                    kept = _prefix_length(before, self._end)
+                    self._held = before[len(before) - kept :]
+                    return reasoning + before[: len(before) - kept], ""
+                reasoning += before
+                self._end, self._after_tag = None, True
+            stripped = text.lstrip()
+            tag = next((tag for tag in _TAGS if stripped.startswith(tag)), None)
+            if tag is not None:
+                self._end, self._has_reasoning = _TAGS[tag], True
+                text = stripped[len(tag) :]
+            elif any(tag.startswith(stripped) for tag in _TAGS):  # also if only spaces have come
+                self._held = text
+                return reasoning, ""
+            else:
+                self._is_answer = True
+                return reasoning, stripped if self._after_tag else text
+        return reasoning, ""
+
+    def _find_lost_end(self, text: str) -> tuple[str, str]:
+        """Return the reasoning and the answer around a closing tag that begins a line."""
+        line = self._line + text
+        start = line.find("\n") + 1 if self._is_within_line else 0
+        if self._is_within_line and not start:
+            return "", text
+        match = _LOST_END.search(line, start)
+        if match is None:
+            last = line.rpartition("\n")[2]
+            self._is_within_line = not _TAG_END.startswith(last.lstrip(" \t"))
+            self._line = "" if self._is_within_line else last
+            return "", text
+        self.opening_is_lost = self._has_reasoning = self._after_tag = True
+        self._is_answer = False
+        separated, answer = self._separate(line[match.end() :])
+        return line[len(self._line) : match.start()] + separated, answer
+
+
+class _Joiner:
+    """Joins surrogate halves of one character that are split over two pieces."""
+
+    def __init__(self) -> None:
+        self._half = ""
+
+    def feed(self, piece: str) -> str:
+        if not self._half and piece.isascii():
+            return piece
+        text, self._half = self._half + piece, ""
+        if text and "\ud800" <= text[-1] <= "\udbff":
+            text, self._half = text[:-1], text[-1]
+        return well_formed(text)
+
+    def close(self) -> str:
+        rest, self._half = well_formed(self._half), ""
+        return rest
+
+
+def _prefix_length(text: str, tag: str) -> int:
+    """Return the length of the longest end of a text that begins the tag."""
+    lengths = range(min(len(tag) - 1, len(text)), 0, -1)
+    return next((length for length in lengths if text.endswith(tag[:length])), 0)

@@ -1,0 +1,83 @@
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from gatewayx_nb.calls import AnswerCleaner, PartialReply
+from gatewayx_nb.replies import Chunk
+
+END = Chunk(finish_reason="stop")
+
+
+def clean(*pieces):
+    """Return the reasoning and the text of an answer that arrives in pieces."""
+    partial, cleaner = PartialReply("e", "m"), AnswerCleaner()
+    for chunk in (*(Chunk(text=piece) for piece in pieces), END, None):
+        for cleaned in cleaner.close() if chunk is None else cleaner.feed(chunk):
+            if cleaner.opening_is_lost:
+                cleaner.opening_is_lost = False
+                partial.treat_text_as_reasoning()
+            partial.add(cleaned)
+    assert partial.finish_reason == "stop"
+    return "".join(partial.reasoning), "".join(partial.text)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reasoning", "text"),
+    [
+        ("Paris.", "", "Paris."),
+        ("<think>Hm.</think>\n\nParis.", "Hm.", "Paris."),
+        (" \n<think>\nHm.\n</think>Paris.", "\nHm.\n", "Paris."),
+        ("[THINK]Hm.[/THINK]Paris.", "Hm.", "Paris."),
+        ("<think></think>\n\nParis.", "", "Paris."),
+        ("<think>a</think>\n<think>b</think>\nParis.", "ab", "Paris."),
+        ("<think>Never closed", "Never closed", ""),
+        ("<think>a < b and </thin", "a < b and </thin", ""),
+        ("Hm, let me see.\n</think>\n\nParis.", "Hm, let me see.\n", "Paris."),
+        ("</think>\n\nParis.", "", "Paris."),
+        ("  ", "", "  "),
+        ("<thin", "", "<thin"),
+        ("<thinking>Hm.</thinking>", "", "<thinking>Hm.</thinking>"),
+        ("Write `<think>` and `</think>`.", "", "Write `<think>` and `</think>`."),
+        ("The tag </think> ends it.", "", "The tag </think> ends it."),
+        ("Paris. <think>Hm.</think>", "", "Paris. <think>Hm.</think>"),
+        ("a < b", "", "a < b"),
+        ("\ud83d\ude00 and \ud83d", "", "😀 and \ufffd"),
+        ("<think>\ud83d\ude00</think>\ud83d\ude00", "😀", "😀"),
+    ],
+)
+def test_reasoning_in_tags_is_separated_however_the_answer_is_split(answer, reasoning, text):
+    """Tags at the start of the text hold reasoning, whole, in two pieces and letter by letter."""
+    assert clean(answer) == (reasoning, text)
+    assert clean(*answer) == (reasoning, text)
+    for position in range(len(answer)):
+        assert clean(answer[:position], answer[position:]) == (reasoning, text)
+
+
+PIECES = st.lists(
+    st.sampled_from(["<think>", "</think>", "<", "think>", "\n", " ", "a", "\ud83d", "\ude00", "é"])
+)
+
+
+@given(PIECES)
+@example(["a", "\n", "<", "/think>", "b"])
+def test_a_split_answer_equals_the_whole_answer(pieces):
+    """Nothing is lost: only tags, spaces beside them and broken surrogates differ."""
+    assert clean(*pieces) == clean("".join(pieces))
+    "".join(clean(*pieces)).encode()
+
+
+def test_reasoning_that_arrives_on_its_own_is_not_looked_for_in_the_text():
+    """An engine that separates reasoning itself may write about tags."""
+    cleaner = AnswerCleaner()
+    chunks = [Chunk(reasoning="Hm."), Chunk(text="<think> is a tag."), END]
+
+    cleaned = [each for chunk in chunks for each in cleaner.feed(chunk)]
+
+    assert cleaned == chunks
+
+
+def test_an_ordinary_chunk_is_passed_on_unchanged():
+    """The common case makes no new object."""
+    cleaner, chunk = AnswerCleaner(), Chunk(text="Paris is ")
+
+    assert next(iter(cleaner.feed(chunk))) is chunk
