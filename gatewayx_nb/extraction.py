@@ -52,28 +52,56 @@ def extract_code(text: str) -> CodeBlock:
 
 
 def extract_json(text: str) -> Any:  # noqa: ANN401 - JSON
-    r"""Parse a reply's JSON, fenced or embedded in prose; if there are several, the longest.
+    r"""Parse a reply's JSON: the whole reply, a fenced block, or one value within prose.
+
+    JSON lines, one object on each, become a list.
 
     Raises:
-        ValueError: If the text contains no JSON.
+        ValueError: If the text contains no JSON, or several values that differ.
 
     >>> extract_json('It is {"a": [1]}, I think.')
     {'a': [1]}
+    >>> extract_json('{"a": 1}\n{"a": 2}')
+    [{'a': 1}, {'a': 2}]
     """
-    sources = sorted((block.source for block in code_blocks(text)), key=len, reverse=True)
     # The whole text first: a string in JSON may contain a code fence.
-    for candidate in (text, *sources):
-        try:
-            # Thousands of nested brackets are valid JSON, but exceed the parser's recursion limit.
-            return json.loads(candidate)
-        except (ValueError, RecursionError):
-            continue
-    return _embedded_json(text)
+    for sources in ((text,), [block.source for block in code_blocks(text)]):
+        values = [value for value in map(_parse, sources) if value is not _NO_JSON]
+        if values:
+            return _only(values)
+    return _only(_embedded_values(text))
 
 
-def _embedded_json(text: str) -> Any:  # noqa: ANN401 - JSON
-    """Parse the longest object or list in a text, trying at most `_MAX_TRIES` brackets."""
-    candidates: list[tuple[int, Any]] = []  # length and value
+_NO_JSON = object()
+
+
+def _parse(source: str) -> Any:  # noqa: ANN401 - JSON
+    """Return the value of JSON or JSON lines, or `_NO_JSON`."""
+    try:
+        # Thousands of nested brackets are valid JSON, but exceed the parser's recursion limit.
+        return json.loads(source)
+    except (ValueError, RecursionError):
+        pass
+    lines = [line for line in source.splitlines() if line.strip()]
+    try:
+        rows = [json.loads(line) for line in lines]
+    except (ValueError, RecursionError):
+        return _NO_JSON
+    return rows if rows and all(isinstance(row, dict) for row in rows) else _NO_JSON
+
+
+def _only(values: list[Any]) -> Any:  # noqa: ANN401 - JSON
+    """Return the value that all of the values are equal to."""
+    if not values:
+        raise ValueError("it contains no JSON")
+    if any(value != values[0] for value in values):
+        raise ValueError(f"it contains {len(values)} different JSON values")
+    return values[0]
+
+
+def _embedded_values(text: str) -> list[Any]:
+    """Return the objects and lists within a text, trying at most `_MAX_TRIES` brackets."""
+    values: list[Any] = []
     end = tries = 0
     for opening in _OPENING.finditer(text):
         # A bracket inside a value that was found already.
@@ -86,7 +114,10 @@ def _embedded_json(text: str) -> Any:  # noqa: ANN401 - JSON
             value, end = _SCANNER.raw_decode(text, opening.start())
         except (ValueError, RecursionError):
             continue
-        candidates.append((end - opening.start(), value))
-    if not candidates:
-        raise ValueError("it contains no JSON")
-    return max(candidates, key=lambda candidate: candidate[0])[1]
+        values.append(value)
+    # "[1]" in prose is a citation.
+    return [value for value in values if not _is_citation(value)] or values
+
+
+def _is_citation(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, int) for item in value)

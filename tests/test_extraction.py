@@ -45,12 +45,11 @@ def test_code_is_the_longest_block_or_the_whole_text(text, block):
         ('It is {"a": [1, {"b": "}"}]}, see [1] and {x}.', {"a": [1, {"b": "}"}]}),
         ('As [1] says: [{"a": 1}, {"a": 2}]', [{"a": 1}, {"a": 2}]),
         ('```json {"a": 1}```', {"a": 1}),
-        ('```\n{"a": 1}\n```\nor\n```\n{"a": 1, "b": 2}\n```', {"a": 1, "b": 2}),
         ("5", 5),
     ],
 )  # fmt: skip
 def test_embedded_json_is_found(text, value):
-    """JSON is found with and without a fence; of several values, the longest is returned."""
+    """JSON is found with and without a fence, and within prose."""
     assert extraction.extract_json(text) == value
 
 
@@ -72,3 +71,35 @@ def test_any_fenced_document_is_parsed(value, prefix, suffix):
 
 def test_the_examples_in_docstrings_are_correct():
     assert doctest.testmod(extraction).failed == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": 1}\n\n{"a": 2}\n',
+        'Here:\n```json\n{"a": 1}\n{"a": 2}\n```\nThat is all.',
+    ],
+)
+def test_json_lines_are_a_list(text):
+    """One object on each line is a row of a table, with and without a fence."""
+    assert extraction.extract_json(text) == [{"a": 1}, {"a": 2}]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '```\n{"a": 1}\n```\nor\n```\n{"a": 1, "b": 2}\n```',
+        'It is {"a": 1}, or rather {"a": 2}.',
+    ],
+)
+def test_different_values_raise_an_error(text):
+    """It is not clear which value is the answer, so the model is asked again."""
+    with pytest.raises(ValueError, match="2 different JSON values"):
+        extraction.extract_json(text)
+
+
+def test_a_repeated_value_and_a_citation_are_no_other_value():
+    """A draft equal to the answer, and a citation such as [1], do not make it unclear."""
+    text = 'As in [1]: {"a": 1}. So: {"a": 1}'
+
+    assert extraction.extract_json(text) == {"a": 1}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from abc import ABC, abstractmethod
 from types import MappingProxyType
@@ -9,20 +10,25 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from typing_extensions import override
 
+from gatewayx_nb.errors import GatewayError
 from gatewayx_nb.llm_engines import json_body, unsupported_params
 from gatewayx_nb.llm_engines.engine import LLMEngine
 from gatewayx_nb.llm_engines.json_body import as_dicts, as_str
 from gatewayx_nb.llm_engines.provider_errors import FIRST_ERROR_STATUS, ProviderErrors
 from gatewayx_nb.llm_engines.rate_limit_headers import rate_limits
+from gatewayx_nb.llm_engines.response_body import BodyPart, read_parts
 from gatewayx_nb.messages import ModelInfo
 from gatewayx_nb.replies import Chunk
-from gatewayx_nb.transport import Decoder, HTTPClient
+from gatewayx_nb.transport import HTTPClient
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 
     from gatewayx_nb.messages import Request
     from gatewayx_nb.transport import Response
+
+_WAIT_AFTER_END = 1.0
+"""Seconds to wait for each part after a complete answer: only its usage may follow."""
 
 _REQUEST_IDS = ("x-request-id", "request-id", "x-generation-id")
 
@@ -81,6 +87,8 @@ class HTTPEngine(LLMEngine, ABC):
     keywords: ClassVar[frozenset[str] | None] = frozenset()
 
     _client: HTTPClient | None = None
+    _refused: frozenset[str] = frozenset()
+    """Fields that the provider has refused, which `adapt` leaves out of later requests."""
 
     @property
     def http(self) -> HTTPClient:
@@ -119,23 +127,42 @@ class HTTPEngine(LLMEngine, ABC):
         """Return the model names in a response to ``models_path``."""
         return (as_str(row.get("id")) for row in as_dicts(listing.get("data")))
 
+    def adapt(self, status: int, body: bytes) -> bool:  # noqa: ARG002 - for overrides
+        """Adapt to a provider's refusal of a request; return whether to send it again.
+
+        Args:
+            status: The HTTP status.
+            body: The body of the response.
+        """
+        return False
+
     @override
     async def stream(self, request: Request) -> AsyncIterator[Chunk]:
         errors = ProviderErrors(self.name, request.model, self.api_key)
         dialect = self.dialect(request)
         parser = dialect.parser(errors)
         async with self.http.post(dialect.route(request), dialect.payload(request)) as response:
-            if response.status >= FIRST_ERROR_STATUS:
-                data = await response.read()
-                error = errors.from_response(response.status, response.headers, data)
-                raise unsupported_params.explain_rejection(error, request, data)
-            yield _headers_chunk(response)
-            read_pieces = _events if response.content_type == "text/event-stream" else _body
-            async for piece in read_pieces(response):
-                for chunk in parser.feed(piece):
-                    if chunk.text:  # before any text, a model may think for minutes
-                        response.start_read_timeout()
+            if response.status < FIRST_ERROR_STATUS:
+                async for chunk in self._read(response, parser, errors):
                     yield chunk
+                return
+            data = await response.read()
+        if not self.adapt(response.status, data):
+            error = errors.from_response(response.status, response.headers, data)
+            raise unsupported_params.explain_rejection(error, request, data)
+        async for chunk in self.stream(request):
+            yield chunk
+
+    async def _read(
+        self, response: Response, parser: Parser, errors: ProviderErrors
+    ) -> AsyncIterator[Chunk]:
+        yield _headers_chunk(response)
+        parts = read_parts(response)
+        while (part := await _next_part(parts, parser)) is not None:
+            for chunk in _chunks(parser, part, errors):
+                if chunk.text:  # before any text, a model may think for minutes
+                    response.start_read_timeout()
+                yield chunk
         # A closed connection looks like the end of a stream; only the end marker shows the
         # difference.
         if not parser.finished:
@@ -148,7 +175,7 @@ class HTTPEngine(LLMEngine, ABC):
             if response.status >= FIRST_ERROR_STATUS:
                 errors = ProviderErrors(self.name, None, self.api_key)
                 raise errors.from_response(response.status, response.headers, data)
-        names = filter(None, self.model_names(json_body.parse(data)))
+        names = filter(None, self.model_names(json_body.parse_listing(data)))
         return [ModelInfo(self.name, name, name == self.model_name) for name in names]
 
     @override
@@ -176,23 +203,38 @@ def _headers_chunk(response: Response) -> Chunk:
     )
 
 
-async def _events(response: Response) -> AsyncIterator[str]:
-    """Yield the data of a stream's events, and any error after them.
+def _chunks(parser: Parser, part: BodyPart, errors: ProviderErrors) -> Iterator[Chunk]:
+    """Yield the chunks of a part; a whole body without an answer is an error."""
+    if part.is_end or not part.data.strip():  # some servers keep a connection open with empty data
+        return
+    has_answered = False
+    for chunk in parser.feed(part.data):
+        has_answered = has_answered or bool(chunk.text or chunk.reasoning or chunk.tool_calls)
+        yield chunk
+    if part.is_whole and not parser.finished:
+        if not has_answered:
+            raise errors.without_answer(part.data)
+        parser.finished = True
 
-    Servers that fail midway, such as Gemini's, write the error as bare JSON outside an event. An
-    incomplete event at the end is dropped; the missing end marker shows that it was cut off.
+
+async def _next_part(parts: AsyncIterator[BodyPart], parser: Parser) -> BodyPart | None:
+    """Return the next part of a body, or ``None`` after the last.
+
+    Once the answer is complete, nothing that follows can damage it: neither silence nor a broken
+    connection. Only the usage is still waited for, which OpenAI sends after the finish reason.
     """
-    decoder = Decoder()
-    async for block in response.blocks():
-        for event in decoder.feed(block):
-            yield event.data
-    for event in decoder.close():
-        if json_body.is_complete(event.data):
-            yield event.data
-    if '"error"' in decoder.stray and json_body.is_complete(decoder.stray):
-        yield decoder.stray
+    if not parser.finished:
+        return await anext(parts, None)
+    try:
+        async with asyncio.timeout(_WAIT_AFTER_END):
+            part = await anext(parts, None)
+    except (GatewayError, TimeoutError):
+        return None
+    return None if part is None or part.is_end or _is_error(part) else part
 
 
-async def _body(response: Response) -> AsyncIterator[str]:
-    """Yield the body of a non-streamed response as one event."""
-    yield (await response.read()).decode(errors="replace")
+def _is_error(part: BodyPart) -> bool:
+    try:
+        return bool(json_body.parse(part.data).get("error"))
+    except GatewayError:
+        return True

@@ -11,9 +11,12 @@ from gatewayx_nb.hints import Hint, as_hint
 from gatewayx_nb.text import shorten
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 _DELAY = re.compile(r"(\d+(?:\.\d+)?)s")
+
+_REASONS = ("message", "msg", "error", "detail", "details", "errors", "reason", "title")
+"""Names of the field with the reason of an error, from the most to the least common."""
 
 _MAX_TOKENS = 2**63
 """Larger token counts are implausible, and SQLite cannot store them."""
@@ -25,12 +28,12 @@ def parse(data: str | bytes) -> dict[str, Any]:
     """Parse a JSON object.
 
     Raises:
-        ProviderError: If the data is anything else, such as HTML, NaN, a list or an object nested
-            too deeply.
+        ProviderError: If the data is anything else, such as HTML, a list or an object nested too
+            deeply.
     """
     text = data.decode(errors="replace") if isinstance(data, bytes) else data
     try:
-        value = json.loads(text, parse_constant=_reject_constant)
+        value = json.loads(text)  # NaN, which Python's servers write, is read too
     except (ValueError, RecursionError):
         raise ProviderError(
             f"the response is not JSON: {shorten(text, 80)!r}.", hint=_CHECK_BASE_URL
@@ -42,6 +45,12 @@ def parse(data: str | bytes) -> dict[str, Any]:
     return value
 
 
+def parse_listing(data: bytes) -> dict[str, Any]:
+    """Parse a list of models; a bare list becomes ``{"data": […]}``."""
+    stripped = data.strip()
+    return parse(b'{"data":' + stripped + b"}" if stripped.startswith(b"[") else stripped)
+
+
 def is_complete(text: str) -> bool:
     """Return whether a str is complete JSON or the end marker ``[DONE]``."""
     try:
@@ -49,10 +58,6 @@ def is_complete(text: str) -> bool:
     except (ValueError, RecursionError):
         return text.startswith("[DONE]")
     return True
-
-
-def _reject_constant(constant: str) -> None:
-    raise ValueError(constant)
 
 
 def as_dict(value: object) -> dict[str, Any]:
@@ -134,9 +139,22 @@ def error_code_and_message(body: Mapping[str, Any]) -> tuple[str | None, str]:
         inner.get("type"),
     )
     code = next((code for code in codes if isinstance(code, str) and code), None)
-    texts = (inner.get(name) for name in ("message", "error", "detail"))
-    message = next((text for text in texts if isinstance(text, str)), "")
-    return code, message
+    return code, _reason(inner)
+
+
+def _reason(value: object, depth: int = 4) -> str:
+    """Return the first text that says why, in any of the forms of an error.
+
+    FastAPI sends ``{"detail": "text"}`` or ``{"detail": [{"msg": "text"}]}``, others ``errors``.
+    """
+    if isinstance(value, str):
+        return value
+    if not depth:
+        return ""
+    items: Iterable[object] = value if isinstance(value, list) else ()
+    if isinstance(value, dict):
+        items = (value.get(name) for name in _REASONS)
+    return next(filter(None, (_reason(item, depth - 1) for item in items)), "")
 
 
 def _daily_quota(details: list[dict[str, Any]]) -> str | None:

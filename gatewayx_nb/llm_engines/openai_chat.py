@@ -59,7 +59,9 @@ class OpenAICompatibleEngine(HTTPEngine):
             "messages": chat_messages(request),
             "stream": request.streamed,
         }
-        include_usage = request.streamed and self.stream_usage
+        include_usage = (
+            request.streamed and self.stream_usage and "stream_options" not in self._refused
+        )
         optional = {
             "stream_options": {"include_usage": True} if include_usage else None,
             "temperature": request.temperature,
@@ -74,6 +76,14 @@ class OpenAICompatibleEngine(HTTPEngine):
     @override
     def parser(self, errors: ProviderErrors) -> Parser:
         return ChatParser(errors)
+
+    @override
+    def adapt(self, status: int, body: bytes) -> bool:
+        is_refused = status in (400, 422) and b"stream_options" in body
+        if not is_refused or "stream_options" in self._refused:
+            return False
+        self._refused |= {"stream_options"}
+        return True
 
     @override
     async def embed(self, texts: Sequence[str], model: str) -> list[list[float]]:
@@ -100,8 +110,6 @@ class ChatParser:
 
     def feed(self, data: str) -> Iterator[Chunk]:
         """Yield the chunks of one event's data, or of a whole body."""
-        if data.startswith("[DONE]"):
-            return
         body = json_body.parse(data)
         if body.get("error") or body.get("object") == "error":
             raise self._errors.from_body(body)
@@ -119,7 +127,8 @@ class ChatParser:
             yield Chunk(usage=usage_of(usage) if usage else None, raw=body if is_whole else None)
 
     def _choice(self, choice: dict[str, Any]) -> Iterator[Chunk]:
-        part = as_dict(choice.get("delta")) or as_dict(choice.get("message"))
+        # Some servers repeat the whole message beside the delta.
+        part = as_dict(choice.get("delta" if "delta" in choice else "message"))
         content, refusal = part.get("content"), as_str(part.get("refusal"))
         self._has_refused = self._has_refused or bool(refusal)
         if isinstance(content, list):
@@ -134,17 +143,21 @@ class ChatParser:
         reason = as_str(choice.get("finish_reason"))
         if reason == "error":
             raise self._errors.from_body(choice)
-        if reason and not self.finished:  # only once, even if a later chunk repeats it
+        is_repeated = self.finished and not self._calls.pending
+        if reason and not is_repeated:
             self.finished = True
             yield self._end(reason)
+        elif self.finished and self._calls.are_complete:  # calls after the finish reason
+            yield self._end("tool_calls")
 
     def _add_call(self, piece: dict[str, Any], position: int) -> None:
         function = as_dict(piece.get("function"))
         call_id, name = as_str(piece.get("id")), as_str(function.get("name"))
         arguments = function.get("arguments")
         text = json.dumps(arguments) if isinstance(arguments, dict) else as_str(arguments)
-        # The calls of a whole body have no index.
-        self._calls.add(piece.get("index", position), call_id, name, text)
+        # The calls of a whole body have no index; in some streams it is null.
+        index = piece.get("index")
+        self._calls.add(position if index is None else index, call_id, name, text)
 
     def _end(self, reason: str) -> Chunk:
         """Return the finish reason and the tool calls, which are complete by now.

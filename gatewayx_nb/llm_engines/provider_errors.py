@@ -90,6 +90,10 @@ class ProviderErrors:
         status_note = f" ({status_or_code})" if status_or_code >= FIRST_ERROR_STATUS else ""
         return self._error(f"reported an error{status_note}", status_or_code, code, message, None)
 
+    def without_answer(self, body: str) -> GatewayError:
+        """Return the error for a complete response that has neither an answer nor an error."""
+        return self._error("returned no answer", 200, None, shorten(body, 120), None)
+
     def truncated(self) -> TruncatedError:
         """Return the error for a reply that ended without its end marker."""
         return TruncatedError(

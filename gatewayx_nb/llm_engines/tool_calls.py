@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from gatewayx_nb.llm_engines import json_body
 from gatewayx_nb.messages import ToolCall
 from gatewayx_nb.replies import Chunk
 
@@ -28,8 +29,8 @@ class _PartialCall:
 class ToolCallAssembler:
     """The unfinished tool calls of one response.
 
-    A piece belongs to the latest call with the same index, unless the IDs differ: some servers omit
-    the index, number every call 0, or repeat the ID.
+    A piece belongs to the latest call with the same index, unless it has both another ID and a
+    name: some servers number every call 0, others send a new ID with each piece.
 
     Attributes:
         pending: The calls that have begun and are not complete.
@@ -37,15 +38,17 @@ class ToolCallAssembler:
 
     pending: list[_PartialCall] = field(default_factory=list)
 
+    @property
+    def are_complete(self) -> bool:
+        """Whether calls are pending, all of them with arguments that are complete JSON."""
+        return bool(self.pending) and all(
+            json_body.is_complete(call.complete().arguments) for call in self.pending
+        )
+
     def add(self, index: object, call_id: str, name: str, arguments: str = "") -> None:
         """Start a call, or add a piece to one; a call keeps its first ID and name."""
-        matches = (
-            call
-            for call in reversed(self.pending)
-            if call.index == index and call_id in {"", call.id or call_id}
-        )
-        call = next(matches, None)
-        if call is None:
+        call = next((call for call in reversed(self.pending) if call.index == index), None)
+        if call is None or (name and call.name and call_id not in {"", call.id}):
             call = _PartialCall(index, call_id)
             self.pending.append(call)
         call.id = call.id or call_id

@@ -5,13 +5,14 @@ Only this package uses httpx, aiohttp and httpx-aiohttp, which it imports on fir
 
 from gatewayx_nb.transport.client import MAX_RESPONSE_BYTES, HTTPClient, Response
 from gatewayx_nb.transport.retry_headers import limit_reset, retry_after, should_retry
-from gatewayx_nb.transport.sse import Decoder
+from gatewayx_nb.transport.sse import Decoder, ServerSentEvent
 
 __all__ = [
     "MAX_RESPONSE_BYTES",
     "Decoder",
     "HTTPClient",
     "Response",
+    "ServerSentEvent",
     "limit_reset",
     "retry_after",
     "should_retry",

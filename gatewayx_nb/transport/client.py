@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 MAX_RESPONSE_BYTES = 64 * 2**20
 
+_MAX_HEADER_BYTES = 64 * 2**10
+"""Maximum bytes of a header; aiohttp's own limit of 8 KiB is too low for some gateways."""
+
 
 class HTTPClient:
     """HTTP client for one provider; it belongs to the event loop of its first call.
@@ -283,7 +286,12 @@ def _session(tls: ssl.SSLContext) -> aiohttp.ClientSession:
 
     # No limit on connections (0): the pool's concurrency is the limit.
     connector = aiohttp.TCPConnector(ssl=tls, limit=0, socket_factory=route.open_socket)
-    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        max_line_size=_MAX_HEADER_BYTES,
+        max_field_size=_MAX_HEADER_BYTES,
+    )
 
 
 def _check_key(key: str, engine: str) -> Secret:

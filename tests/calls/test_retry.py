@@ -41,7 +41,7 @@ IS_RETRIED = {
     "TransportError": True,  # except for the codes in FINAL_CODES
     "DeadlineError": False,
 }
-FINAL_CODES = {"tls", "closed", "internal"}
+FINAL_CODES = {"tls", "closed", "internal", "protocol"}
 
 
 def list_subclasses(base):
@@ -73,9 +73,7 @@ def test_the_status_of_a_provider_error_decides_whether_it_is_retried(status):
     assert is_retried == (status in RETRIED_STATUSES)
 
 
-@pytest.mark.parametrize(
-    "code", ["connect", "dns", "proxy", "reset", "protocol", *sorted(FINAL_CODES)]
-)
+@pytest.mark.parametrize("code", ["connect", "dns", "proxy", "reset", *sorted(FINAL_CODES)])
 def test_the_code_of_a_transport_error_decides_whether_it_is_retried(code):
     """Network errors are retried; TLS errors, a closed pool and unknown exceptions are not."""
     is_retried = wait_before_retry(1, TransportError("x", code=code), RETRIES, float) is not None

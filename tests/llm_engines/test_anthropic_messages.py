@@ -17,7 +17,6 @@ from gatewayx_nb.errors import (
     ProviderError,
     QuotaError,
     RateLimitError,
-    TruncatedError,
 )
 from gatewayx_nb.llm_engines.anthropic_messages import MessagesParser
 from gatewayx_nb.llm_engines.unsupported_params import RejectedParameterError
@@ -383,12 +382,18 @@ def test_a_rejected_parameter_is_reported_by_its_name(wire):
     assert caught.value.code == "temperature"
 
 
-@pytest.mark.parametrize("body", [{}, {**BODY, "stop_reason": None}, {"type": "other"}], ids=len)
-def test_a_body_without_a_finish_reason_raises_an_error(wire, body):
-    """A body that is incomplete or of an unknown type raises `TruncatedError`."""
+@pytest.mark.parametrize("body", [{}, {"type": "other"}], ids=len)
+def test_a_body_without_an_answer_raises_an_error(wire, body):
+    """A body that has neither an answer nor an error is shown."""
     wire.respond_with(body_script(body))
-    with pytest.raises(TruncatedError):
+    with pytest.raises(ProviderError, match="returned no answer"):
         wire.ask()
+
+
+def test_a_body_without_a_finish_reason_is_complete(wire):
+    """A JSON body that can be parsed was not cut off."""
+    wire.respond_with(body_script({**BODY, "stop_reason": None}))
+    assert wire.ask().finish_reason == "stop"
 
 
 def test_a_truncated_stream_raises_an_error(wire):

@@ -20,7 +20,6 @@ from gatewayx_nb.errors import (
     ProviderError,
     QuotaError,
     RateLimitError,
-    TruncatedError,
 )
 from gatewayx_nb.llm_engines.cohere_chat import CohereParser
 from gatewayx_nb.llm_engines.unsupported_params import RejectedParameterError
@@ -315,12 +314,18 @@ def test_a_rejected_parameter_is_reported_by_its_name(wire):
     assert caught.value.code == "stop"
 
 
-@pytest.mark.parametrize("body", [{}, {**BODY, "finish_reason": None}, {"type": 3}], ids=len)
-def test_a_body_without_a_finish_reason_raises_an_error(wire, body):
-    """A body that is incomplete or of an unknown type raises `TruncatedError`."""
+@pytest.mark.parametrize("body", [{}, {"type": 3}], ids=len)
+def test_a_body_without_an_answer_raises_an_error(wire, body):
+    """A body that has neither an answer nor an error is shown."""
     wire.respond_with(body_script(body))
-    with pytest.raises(TruncatedError):
+    with pytest.raises(ProviderError, match="returned no answer"):
         wire.ask()
+
+
+def test_a_body_without_a_finish_reason_is_complete(wire):
+    """A JSON body that can be parsed was not cut off."""
+    wire.respond_with(body_script({**BODY, "finish_reason": None}))
+    assert wire.ask().finish_reason == "stop"
 
 
 def test_a_truncated_stream_raises_an_error(wire):

@@ -408,18 +408,17 @@ FAULTS = [
         "blocked: SAFETY",
     ),
     Fault("malformed tool call", 200, MALFORMED, ProviderError, "bad call"),
-    Fault("no finish reason", 200, _make_body({"text": "x"}), TruncatedError, "end marker"),
     Fault(
         "unspecified finish reason",
         200,
         _make_body(reason="FINISH_REASON_UNSPECIFIED"),
-        TruncatedError,
-        "end",
+        ProviderError,
+        "no answer",
     ),
-    Fault("empty object", 200, "{}", TruncatedError, "end marker"),
+    Fault("empty object", 200, "{}", ProviderError, "no answer"),
     Fault("HTML", 200, "<html>", ProviderError, "not JSON"),
     Fault("incomplete list", 200, "[" * 100_000, ProviderError, "not JSON"),
-    Fault("list without objects", 200, "[1]", TruncatedError, "end marker"),
+    Fault("list without objects", 200, "[1]", ProviderError, "no answer"),
 ]
 
 

@@ -296,12 +296,12 @@ FAULTS = [
     Fault("200 with an error text", 200, {"error": "over"}, ProviderError, "over"),
     Fault("200 with vLLM's error", 200, {"object": "error", "message": "oh"}, ProviderError, "oh"),
     Fault("200 with HTML", 200, "<html>sign in</html>", ProviderError, "not JSON"),
-    Fault("200 with NaN", 200, '{"usage": NaN}', ProviderError, "not JSON"),
+    Fault("200 with NaN", 200, '{"usage": NaN}', ProviderError, "no answer"),
     Fault("200 with deep nesting", 200, "[" * 100_000, ProviderError, "not JSON"),
     Fault("200 with a list", 200, "[1]", ProviderError, "not a JSON object"),
     Fault("200 with HTML that contains the key", 200, f"<p>{KEY}</p>", ProviderError, "<key>"),
     Fault("code that contains the key", 400, {"error": {"code": f"x {KEY}"}}, ProviderError, "400"),
-    Fault("200 with an empty object", 200, "{}", TruncatedError, "end marker"),
+    Fault("200 with an empty object", 200, "{}", ProviderError, "no answer"),
 ]
 
 

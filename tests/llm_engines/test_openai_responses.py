@@ -19,7 +19,6 @@ from gatewayx_nb.errors import (
     ProviderError,
     QuotaError,
     RateLimitError,
-    TruncatedError,
 )
 from gatewayx_nb.images import Image
 from gatewayx_nb.llm_engines.openai_responses import CHAT_ONLY, ResponsesParser
@@ -424,8 +423,8 @@ FAULTS = [
         {"type": "error", "error": {"message": "m"}},
         ProviderError,
     ),
-    Fault("queued", _make_body(status="queued"), TruncatedError),
-    Fault("empty object", "{}", TruncatedError),
+    Fault("queued", _make_body(status="queued"), ProviderError),
+    Fault("empty object", "{}", ProviderError),
     Fault("list", "[1]", ProviderError),
 ]
 

@@ -214,7 +214,8 @@ def parse(parser, *blocks, is_complete=True):
     decoder = Decoder()
     events = [event for block in blocks for event in decoder.feed(block)]
     events += decoder.close() if is_complete else []
-    return [chunk for event in events for chunk in parser.feed(event.data)]
+    parts = [event.data for event in events if not event.data.startswith("[DONE]")]
+    return [chunk for part in parts for chunk in parser.feed(part)]
 
 
 def check_body_and_stream(wire, recording):
