@@ -8,7 +8,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeGuard, cast, runtime_checkable
+from typing import Any, Protocol, TypeGuard, cast, runtime_checkable
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from typing_extensions import override
@@ -25,6 +25,18 @@ _SIGNATURES = (
     (b"GIF87a", "image/gif"),
     (b"GIF89a", "image/gif"),
 )
+_PNG_MODES = {mode: mode for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")} | {
+    "F": "L",
+    "I": "L",
+    "PA": "RGBA",
+    "RGBa": "RGBA",
+    "La": "LA",
+}
+"""The colour mode of the PNG for each of PIL's modes; all others become RGB.
+
+https://pillow.readthedocs.io/en/stable/handbook/concepts.html#modes
+"""
+
 _SOURCES = "a path, bytes, an https URL, a matplotlib figure or a PIL image"
 
 
@@ -147,12 +159,45 @@ def load(source: object) -> Image:
         source.savefig(buffer, format="png")
         return _checked_image(buffer.getvalue(), "the figure")
     if isinstance(source, PILImage):
-        source.save(buffer, "PNG")
-        return _checked_image(buffer.getvalue(), "the image")
+        return _checked_image(_png(source), "the image")
     raise UsageError(
         f"image must be {_SOURCES}, got {type(source).__name__}.",
         hint=Hint("set_option", option="images", value=["plot.png"]),
     )
+
+
+def _png(image: PILImage) -> bytes:
+    """Return a PIL image as PNG: upright, and in a colour mode that every viewer shows.
+
+    Raises:
+        UsageError: If PIL cannot convert it.
+    """
+    mode, buffer = getattr(image, "mode", None), io.BytesIO()
+    try:
+        if mode is None:  # another library's image, which has only PIL's methods
+            image.save(buffer, "PNG")
+            return buffer.getvalue()
+        # PIL is installed where there is a PIL image.
+        from PIL import ImageOps
+
+        # A camera stores its orientation in EXIF data, which PNG and PIL's own `save` leave out.
+        upright = ImageOps.exif_transpose(cast("Any", image))
+        if mode in ("I", "F"):
+            upright = _stretched(upright)
+        upright.convert(_PNG_MODES.get(mode, "RGB")).save(buffer, "PNG")
+    except (OSError, ValueError, TypeError) as error:
+        raise UsageError(
+            f"an image must be one that PIL can convert to PNG, got mode {mode!r}: {error}.",
+            hint="Convert it with `image.convert('RGB')`.",
+        ) from None
+    return buffer.getvalue()
+
+
+def _stretched(image: Any) -> Any:  # noqa: ANN401 - PIL is optional
+    """Return an image of numbers as grey values: the lowest black, the highest white."""
+    low, high = image.getextrema()
+    scale = 255 / (high - low) if high > low else 0
+    return image.point(lambda value: value * scale - low * scale).convert("L")
 
 
 def sniff(data: bytes) -> str | None:

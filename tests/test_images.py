@@ -1,10 +1,12 @@
 import base64
+import io
 import struct
 import zlib
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from PIL import Image as pil  # noqa: N813 - a module
 
 from gatewayx_nb import images
 from gatewayx_nb.errors import UsageError
@@ -125,3 +127,47 @@ def test_an_invalid_image_is_refused(source, message):
 def test_the_repr_of_an_image_contains_no_bytes():
     """The repr of an image is short and does not contain its bytes."""
     assert repr(Image("image/png", PNG)) == f"Image('image/png', {len(PNG)} bytes)"
+
+
+PIL_MODES = ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX"]
+PIL_MODES += ["CMYK", "YCbCr", "LAB", "HSV", "I", "F", "I;16", "I;16B", "I;16L"]
+
+
+@pytest.mark.parametrize("mode", PIL_MODES)
+def test_every_mode_of_pil_is_converted(mode):
+    """An image in any colour mode becomes a PNG, although PNG has only a few of them."""
+    loaded = images.load(pil.new(mode, (4, 6)))
+
+    assert loaded.mime == "image/png"
+    assert pil.open(io.BytesIO(loaded.data)).size == (4, 6)
+
+
+def test_an_image_of_numbers_uses_the_whole_range_of_grey():
+    """The lowest number is black and the highest white, whatever their unit."""
+    image = pil.new("F", (2, 1))
+    image.putdata([0.25, 0.75])
+
+    grey = pil.open(io.BytesIO(images.load(image).data))
+
+    assert [grey.getpixel((x, 0)) for x in (0, 1)] == [0, 255]
+
+
+def test_a_photo_is_sent_upright():
+    """The orientation in a photo's EXIF data is applied, as a viewer applies it."""
+    photo = pil.new("RGB", (40, 20), "red")
+    exif = photo.getexif()
+    exif[0x0112] = 6  # rotate by 90 degrees
+    file = io.BytesIO()
+    photo.save(file, "JPEG", exif=exif)
+
+    sent = pil.open(io.BytesIO(images.load(pil.open(file)).data))
+
+    assert sent.size == (20, 40)
+
+
+def test_an_image_that_pil_cannot_convert_raises_an_error():
+    """A mode without a conversion raises an error that says how to convert the image."""
+    image = pil.new("RGB", (0, 0))
+
+    with pytest.raises(UsageError, match=r"can convert to PNG, got mode 'RGB'.*image.convert"):
+        images.load(image)
