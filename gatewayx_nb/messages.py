@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 P = TypeVar("P")
 
+Effort = Literal["none", "low", "medium", "high", "max"]
+EFFORTS: tuple[Effort, ...] = get_args(Effort)
+
 Role = Literal["system", "user", "assistant", "tool"]
 
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -313,6 +316,7 @@ class Request:
         max_tokens: Maximum tokens in the reply.
         stop: Stop sequences.
         seed: Sampling seed.
+        effort: How much the model reasons before it answers.
         schema: JSON Schema that the reply must satisfy.
         params: Further parameters, sent unchanged under the provider's own names.
         drop_unsupported: Whether parameters that the model rejects may be dropped.
@@ -327,6 +331,7 @@ class Request:
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
     seed: int | None = None
+    effort: Effort | None = None
     schema: Mapping[str, Any] | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
     drop_unsupported: bool = False
@@ -354,6 +359,7 @@ class Request:
             "max_tokens": self.max_tokens,
             "stop": list(self.stop) or None,
             "seed": self.seed,
+            "effort": self.effort,
             "schema": self.schema,
             # Only if the prompt alone does not say it all, so that a simple engine need not read
             # messages.

@@ -22,7 +22,7 @@ from gatewayx_nb import images
 from gatewayx_nb.calls.prompt_messages import link_tool_results, read_messages
 from gatewayx_nb.errors import UsageError, did_you_mean
 from gatewayx_nb.hints import Hint
-from gatewayx_nb.messages import Message, Request
+from gatewayx_nb.messages import EFFORTS, Effort, Message, Request
 from gatewayx_nb.schema import ResponseSchema
 from gatewayx_nb.text import shorten
 
@@ -73,6 +73,12 @@ _seconds = _checker("a number of seconds > 0", lambda value: _is_number(value) a
 _integer = _checker("an int", _is_int)
 _count = _checker("an int >= 1", lambda value: _is_int(value) and value >= 1)
 _mapping = _checker("a dict", lambda value: isinstance(value, Mapping), dict)
+
+
+def _effort(value: object) -> object:
+    if value not in EFFORTS:
+        raise _InvalidValueError(f"one of {', '.join(map(repr, EFFORTS))}")
+    return value
 
 
 def _dollars(value: object) -> Decimal:
@@ -222,6 +228,17 @@ class CompareOptions(TypedDict, total=False):
             _integer, "sampling seed, an int, for engines that have one", "", 1, to_recorded=int
         ),
     ]
+    effort: Annotated[
+        Effort | None,
+        Option(
+            _effort,
+            "how much the model reasons: none, low, medium, high or max; its own if omitted",
+            "--effort LEVEL",
+            "low",
+            to_recorded=str,
+            group="Sampling",
+        ),
+    ]
     images: Annotated[
         object,
         Option(
@@ -351,7 +368,7 @@ OPTIONS: Mapping[str, Option] = {
 _LIMITS = {"timeout": "timeout", "max_cost": "max_call_cost", "allow_unpriced": "allow_unpriced"}
 """Maps options to the fields of `Limits` that they override."""
 
-_REQUEST_FIELDS = ("temperature", "top_p", "max_tokens", "stop", "seed")
+_REQUEST_FIELDS = ("temperature", "top_p", "max_tokens", "stop", "seed", "effort")
 """Options that become fields of the same name in a `Request`."""
 
 

@@ -120,6 +120,7 @@ class RequestBody(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
     seed: int | None = None
+    effort: str | None = None
     schema: dict[str, Any] | None = None
     params: dict[str, Any] = {}  # msgspec makes a new dict for each instance
     drop_unsupported: bool = False

@@ -100,6 +100,7 @@ class AnthropicMessagesEngine(HTTPEngine):
             "temperature": request.temperature,
             "top_p": request.top_p,
             "stop_sequences": list(request.stop) or None,
+            "thinking": _thinking(request),
             "output_config": _output_config(request),
         }
         payload = json_body.with_options(payload, optional, request.params)
@@ -210,10 +211,23 @@ def usage_of(usage: dict[str, Any]) -> Usage:
     )
 
 
-def _output_config(request: Request) -> dict[str, Any] | None:
-    if request.schema is None:
+def _thinking(request: Request) -> dict[str, str] | None:
+    """Return the mode of thinking, whose depth `_output_config` sets.
+
+    https://platform.claude.com/docs/en/build-with-claude/effort
+    """
+    if request.effort is None:
         return None
-    return {"format": {"type": "json_schema", "schema": dict(request.schema)}}
+    return {"type": "disabled" if request.effort == "none" else "adaptive"}
+
+
+def _output_config(request: Request) -> dict[str, Any] | None:
+    schema, effort = request.schema, request.effort
+    config = {
+        "format": None if schema is None else {"type": "json_schema", "schema": dict(schema)},
+        "effort": None if effort == "none" else effort,
+    }
+    return {name: value for name, value in config.items() if value is not None} or None
 
 
 def _turns(messages: Iterable[Message]) -> Iterator[dict[str, Any]]:

@@ -19,11 +19,11 @@ from gatewayx_nb.llm_engines.tool_calls import ToolCallAssembler
 from gatewayx_nb.replies import Chunk, FinishReason, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from gatewayx_nb.llm_engines.http import Parser
     from gatewayx_nb.llm_engines.provider_errors import ProviderErrors
-    from gatewayx_nb.messages import Request
+    from gatewayx_nb.messages import Effort, Request
 
 _FINISH_REASONS: dict[str, FinishReason] = {
     "COMPLETE": "stop",
@@ -61,6 +61,7 @@ class CohereChatEngine(HTTPEngine):
             "max_tokens": request.max_tokens,
             "stop_sequences": list(request.stop) or None,
             "seed": request.seed,
+            "thinking": request.effort and _thinking(request.effort),
             "response_format": _response_format(request),
         }
         return json_body.with_options(payload, optional, request.params)
@@ -196,6 +197,18 @@ def _with_plan(message: dict[str, Any]) -> dict[str, Any]:
     texts = [content] if isinstance(content, str) else [part["text"] for part in content]
     plan = {"tool_plan": "\n\n".join(texts)} if any(texts) else {}
     return {"role": message["role"], "tool_calls": message["tool_calls"], **plan}
+
+
+_THINKING_TOKENS: Mapping[Effort, int] = {"low": 1_024, "medium": 4_096, "high": 16_384}
+"""The budget of each effort in tokens; ``max`` has none."""
+
+
+def _thinking(effort: Effort) -> dict[str, Any]:
+    """Return the mode and the budget of reasoning (https://docs.cohere.com/docs/reasoning)."""
+    if effort == "none":
+        return {"type": "disabled"}
+    budget = _THINKING_TOKENS.get(effort)
+    return {"type": "enabled"} | ({"token_budget": budget} if budget else {})
 
 
 def _response_format(request: Request) -> dict[str, Any] | None:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 FEATURES = frozenset({"system", "history", "images", "schema", "embed"})
 """The valid values in ``features``."""
 
-SAMPLING = frozenset({"temperature", "top_p", "max_tokens", "stop", "seed"})
-"""Sampling and length parameters, by their names in a `Request`."""
+SAMPLING = frozenset({"temperature", "top_p", "max_tokens", "stop", "seed", "effort"})
+"""Parameters of sampling, length and reasoning, by their names in a `Request`."""
 
 _FAILURE_PREFIX = "Error generating response:"
 
@@ -86,7 +86,7 @@ class LLMEngine:
         messages = kwargs.pop("messages", None) or [Message("user", prompt)]
         request_fields = {
             name: kwargs.pop(name)
-            for name in ("system", "temperature", "top_p", "max_tokens", "seed", "schema")
+            for name in ("system", "temperature", "top_p", "max_tokens", "seed", "effort", "schema")
             if name in kwargs
         }
         request = Request(

@@ -21,11 +21,11 @@ from gatewayx_nb.messages import ToolCall, ToolResult
 from gatewayx_nb.replies import Chunk, FinishReason, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from gatewayx_nb.llm_engines.http import Parser
     from gatewayx_nb.llm_engines.provider_errors import ProviderErrors
-    from gatewayx_nb.messages import Message, Request
+    from gatewayx_nb.messages import Effort, Message, Request
 
 _FINISH_REASONS: dict[str, FinishReason] = {
     "STOP": "stop",
@@ -214,6 +214,16 @@ def _resource(model: str) -> str:
     return quote(resource, safe="/-._~")
 
 
+_THINKING_LEVELS: Mapping[Effort, str] = {
+    "none": "MINIMAL",  # the least; these models always think
+    "low": "LOW",
+    "medium": "MEDIUM",
+    "high": "HIGH",
+    "max": "XHIGH",
+}
+"""The levels of thinking: https://ai.google.dev/gemini-api/docs/thinking"""
+
+
 def _settings(request: Request) -> dict[str, Any]:
     schema = None if request.schema is None else dict(request.schema)
     return {
@@ -222,6 +232,7 @@ def _settings(request: Request) -> dict[str, Any]:
         "maxOutputTokens": request.max_tokens,
         "stopSequences": list(request.stop) or None,
         "seed": request.seed,
+        "thinkingConfig": request.effort and {"thinkingLevel": _THINKING_LEVELS[request.effort]},
         "responseMimeType": None if schema is None else "application/json",
         "responseJsonSchema": schema,
     }

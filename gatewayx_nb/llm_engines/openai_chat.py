@@ -69,6 +69,7 @@ class OpenAICompatibleEngine(HTTPEngine):
             self.max_tokens_field: request.max_tokens,
             "stop": list(request.stop) or None,
             self.seed_field: request.seed,
+            "reasoning_effort": request.effort,
             "response_format": _response_format(request),
         }
         return json_body.with_options(payload, optional, request.params)

@@ -93,6 +93,7 @@ class ResponsesDialect(Dialect):
             "temperature": request.temperature,
             "top_p": request.top_p,
             "max_output_tokens": request.max_tokens,
+            "reasoning": request.effort and {"effort": request.effort},
             "text": _text_format(request),
         }
         return json_body.with_options(payload, optional, request.params)

@@ -37,6 +37,7 @@ _PROVIDER_NAMES = {
     "max_tokens": ("max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens"),
     "stop": ("stop", "stop_sequences", "stopSequences"),
     "seed": ("seed", "random_seed"),
+    "effort": ("reasoning_effort", "effort", "reasoning", "thinkingLevel", "thinking"),
 }
 """The names that providers use for each parameter."""
 

@@ -19,6 +19,7 @@ SENT = {
     "max_tokens": 7,
     "stop": "END",
     "seed": 3,
+    "effort": "low",
     "images": PNG,
     "schema": {"type": "object", "properties": {"city": {"type": "string"}}},
     "params": {"unheard_of": 1},
@@ -56,12 +57,12 @@ KINDS = [
     Kind("anthropic", frozenset({"seed"})),
     Kind("google", frozenset()),
     Kind("cohere", frozenset()),
-    Kind("local", frozenset({"images", "params"})),
+    Kind("local", frozenset({"images", "params", "effort"})),
     Kind("mock", frozenset({"images", "params"})),
     Kind("any", frozenset({"images"})),  # a file whose `generate` takes **kwargs
     Kind(
         "named",
-        frozenset({"system", "top_p", "max_tokens", "stop", "seed", "images", "params"}),
+        frozenset({"system", "top_p", "max_tokens", "stop", "seed", "effort", "images", "params"}),
     ),
 ]
 
