@@ -90,6 +90,13 @@ def press_button(view, name):
     view.get_by_role("button", name=name).first.click()
 
 
+def open_parameters(view):
+    """Open the parameter fields, which a test before may have left open."""
+    if not view.get_by_label("Temperature").is_visible():
+        press_button(view, "Parameters")
+    expect(view.get_by_label("Temperature")).to_be_visible()
+
+
 def find_answers(view):
     """Return the locator of the answers in a view."""
     return view.locator(".gatewayx")
@@ -200,7 +207,7 @@ def test_keys_in_the_view_do_not_reach_the_notebook(page):
 def test_names_are_hidden_until_the_vote(page):
     """A blind comparison hides names and metrics, which could reveal a model, until the vote."""
     view = find_view(page)
-    press_button(view, "Parameters")
+    open_parameters(view)
     view.get_by_label("Hide names").check()
     view.get_by_label("Prompt").fill("hidden")
     press_button(view, "Run")
@@ -230,9 +237,10 @@ def test_each_input_has_a_row_of_answers(page):
 def test_an_invalid_field_is_reported_in_one_line(page):
     """An invalid number is reported in one line, and nothing is sent."""
     view = find_view(page)
+    open_parameters(view)
     view.get_by_label("Temperature").fill("warm")
     press_button(view, "Run")
-    expect(view.get_by_role("status")).to_contain_text("Temperature must be a number")
+    expect(view.get_by_role("status").first).to_contain_text("Temperature must be a number")
     view.get_by_label("Temperature").fill("")
     press_button(view, "Parameters")
 
