@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from gatewayx_nb.errors import UsageError
 from gatewayx_nb.hints import Hint
+from gatewayx_nb.text import shorten
 
 LIMIT = 20 * 1024 * 1024
 """Maximum image size in bytes; providers accept 5 MB (Anthropic) to 50 MB (OpenAI) encoded."""
@@ -144,7 +145,7 @@ def load(source: object) -> Image:
     if not _is_image(source) and is_drawable(source):
         source = cast("FigurePart", source).figure
     if isinstance(source, str) and ":" in source:
-        scheme = urlsplit(source).scheme
+        scheme = _scheme(source)
         # The provider fetches the image; this machine sends no request for it.
         if scheme in ("http", "https"):
             return _remote(source)
@@ -164,6 +165,18 @@ def load(source: object) -> Image:
         f"image must be {_SOURCES}, got {type(source).__name__}.",
         hint=Hint("set_option", option="images", value=["plot.png"]),
     )
+
+
+def _scheme(source: str) -> str:
+    try:
+        # The host is read too, because an invalid one raises only then.
+        scheme, _ = urlsplit(source).scheme, urlsplit(source).hostname
+    except ValueError:
+        raise UsageError(
+            f"an image URL must be valid, got {shorten(source, 60)!r}.",
+            hint="For example, `https://example.com/plot.png`.",
+        ) from None
+    return scheme
 
 
 def _png(image: PILImage) -> bytes:

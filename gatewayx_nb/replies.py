@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn
 
@@ -63,7 +63,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A piece of a reply; the provider's text events each become a chunk.
+    """A piece of a reply; the provider's text events each become a chunk. ``str`` is its text.
 
     The last chunks have no text but contain the ``finish_reason``, the ``usage`` or both.
 
@@ -90,6 +90,10 @@ class Chunk:
     rate_limits: RateLimits | None = None
     billed: Usage | None = None
     raw: Mapping[str, Any] | None = None
+
+    @override
+    def __str__(self) -> str:
+        return self.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,12 +177,20 @@ class Reply(Generic[T_co]):
         return other + self.text if isinstance(other, str) else NotImplemented
 
     def __getitem__(self, index: object) -> NoReturn:
-        raise TypeError("a reply cannot be indexed or iterated; use `reply.text`")
+        raise TypeError(f"a reply cannot be indexed or iterated; use `{self._value_name}`")
 
     def __getattr__(self, name: str) -> NoReturn:
         # Only for names that are not defined, such as the methods of str.
-        advice = f"; use `reply.text.{name}`" if hasattr(str, name) else ""
+        advice = ""
+        if not name.startswith("_") and hasattr(self.parsed, name):
+            advice = f"; use `reply.parsed.{name}`"
+        elif hasattr(str, name):
+            advice = f"; use `reply.text.{name}`"
         raise AttributeError(f"a reply has no attribute {name!r}{advice}", name=name, obj=self)
+
+    @property
+    def _value_name(self) -> str:
+        return "reply.text" if self.parsed is None else "reply.parsed"
 
     def __await__(self) -> NoReturn:
         raise TypeError("this call has already waited for its reply; await `gx.aask(…)` instead")
@@ -195,12 +207,13 @@ class Reply(Generic[T_co]):
 
 
 def _builtin(value: object) -> object:
-    """Return a value as one that JSON can represent, as far as it has such a form."""
+    """Return a value as one that JSON can represent."""
     if isinstance(value, Decimal):
         return float(value)
-    if is_dataclass(value) and not isinstance(value, type):
-        return {name: _builtin(item) for name, item in asdict(value).items()}
-    if isinstance(value, (list, tuple)):
-        return list(map(_builtin, value))
-    dump = getattr(value, "model_dump", None)  # of a pydantic model
-    return dump(mode="json") if callable(dump) else value
+    import msgspec  # with `reply.parsed` of a class, it is loaded already
+
+    def represent(item: object) -> object:
+        dump = getattr(item, "model_dump", None)  # of a pydantic model
+        return dump(mode="json") if callable(dump) else str(item)
+
+    return msgspec.to_builtins(value, enc_hook=represent, str_keys=True)

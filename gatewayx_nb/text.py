@@ -150,6 +150,7 @@ def _cut(line: str, width: int) -> str:
     """Cut a line, and end it in an ellipsis, if it is wider than a column."""
     if display_width(line) <= width:
         return line
+    line = line[:width]  # otherwise a long line would take quadratic time
     while display_width(line) > width - 1:
         line = line[:-1]
     return f"{line}…"

@@ -171,3 +171,10 @@ def test_an_image_that_pil_cannot_convert_raises_an_error():
 
     with pytest.raises(UsageError, match=r"can convert to PNG, got mode 'RGB'.*image.convert"):
         images.load(image)
+
+
+@pytest.mark.parametrize("url", ["https://[::1/a.png", "https://[x/a.png"])
+def test_an_invalid_url_of_an_image_is_one_line(url):
+    """A URL that cannot be parsed raises a usage error, not one of the standard library."""
+    with pytest.raises(UsageError, match="an image URL must be valid"):
+        images.load(url)

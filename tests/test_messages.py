@@ -1,7 +1,9 @@
 import asyncio
 import copy
+import datetime as dt
 import json
 import pickle
+from dataclasses import dataclass
 from decimal import Decimal
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from gatewayx_nb.errors import UsageError
 from gatewayx_nb.images import Image
 from gatewayx_nb.messages import Message, ModelInfo, ModelRef, Request, ToolCall, ToolResult
-from gatewayx_nb.replies import Reply
+from gatewayx_nb.replies import Chunk, Reply
 from tests.test_images import PNG, FakeFigure
 
 
@@ -158,14 +160,15 @@ def test_a_reply_can_be_used_like_its_text():
     [
         (lambda reply: reply.upper(), AttributeError, r"use `reply\.text\.upper`"),
         (lambda reply: reply.txt, AttributeError, "a reply has no attribute 'txt'$"),
-        (lambda reply: reply[0], TypeError, r"use `reply\.text`"),
-        (list, TypeError, r"use `reply\.text`"),
+        (lambda reply: reply[0], TypeError, r"use `reply\.parsed`"),
+        (list, TypeError, r"use `reply\.parsed`"),
+        (lambda _: Reply("Paris", engine="mock", model="m")[0], TypeError, r"use `reply\.text`"),
         (lambda reply: reply + 1, TypeError, "unsupported operand"),
         (lambda reply: asyncio.run(_await(reply)), TypeError, "await `gx.aask"),
     ],
 )
 def test_other_uses_of_a_reply_raise_an_error_that_says_what_to_use(use, error, message):
-    """Where a reply cannot stand for a text, the error names `reply.text` or `gx.aask`."""
+    """Where a reply cannot stand for a text, the error names its value or `gx.aask`."""
     with pytest.raises(error, match=message):
         use(REPLY)
 
@@ -183,3 +186,36 @@ def test_a_reply_as_a_dict_can_be_written_as_json():
     assert values["parsed"] == {"city": "Paris"}
     assert values["usage"]["input_tokens"] is None
     assert "raw" not in values
+
+
+@dataclass
+class Birth:
+    """A class with values that JSON has no form for."""
+
+    day: dt.date
+    places: set[str]
+
+
+def test_a_reply_with_any_parsed_value_can_be_written_as_json():
+    """Dates, sets and classes have a form in `to_dict`."""
+    parsed = {"births": [Birth(dt.date(2020, 1, 1), {"Rome"})]}
+    values = Reply("x", engine="mock", model="m", parsed=parsed).to_dict()
+
+    assert json.loads(json.dumps(values))["parsed"] == {
+        "births": [{"day": "2020-01-01", "places": ["Rome"]}]
+    }
+
+
+def test_a_reply_with_a_parsed_value_points_to_it():
+    """What a reply lacks, and its parsed value has, is named."""
+    reply = Reply("x", engine="mock", model="m", parsed=Birth(dt.date(2020, 1, 1), set()))
+
+    with pytest.raises(AttributeError, match=r"use `reply\.parsed\.day`"):
+        _ = reply.day
+    with pytest.raises(TypeError, match=r"use `reply\.parsed`"):
+        _ = reply["day"]
+
+
+def test_a_chunk_is_its_text():
+    """`print(chunk)` shows the text."""
+    assert str(Chunk(text="Par", finish_reason="stop")) == "Par"

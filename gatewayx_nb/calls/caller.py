@@ -146,10 +146,16 @@ class Caller(ABC):
         Raises:
             UsageError: If an option is invalid; nothing is sent.
             GatewayError: If the call fails; its class shows who can fix the cause.
+            KeyboardInterrupt: If stopped; its ``reply`` is the partial answer.
         """
         forbid_blocking_call("aask")
         call = self._planned(prompt, model, messages, schema, options, streamed=False)
-        return run_blocking(call, call.run())
+        try:
+            return run_blocking(call, call.run())
+        except KeyboardInterrupt as interrupt:
+            # What has arrived is not lost: `sys.last_value.reply` in a notebook.
+            interrupt.reply = call.partial.reply(interrupted=True)  # type: ignore[attr-defined]
+            raise
 
     @overload
     async def aask(

@@ -36,6 +36,10 @@ _MAX_SHOWN_CHARS = 80
 """Maximum number of characters of an invalid value shown in an error message."""
 
 
+_MAX_TIMEOUT = 604_800
+"""A week in seconds; a longer timeout is probably in milliseconds."""
+
+
 class _InvalidValueError(ValueError):
     """A value is invalid; the message is what it must be, such as "an int >= 1"."""
 
@@ -69,7 +73,11 @@ _reference = _checker(
 )
 _number = _checker("a number >= 0", lambda value: _is_number(value) and 0 <= value < math.inf)
 _fraction = _checker("a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1)
-_seconds = _checker("a number of seconds > 0", lambda value: _is_number(value) and value > 0, float)
+_seconds = _checker(
+    "a number of seconds > 0 and at most 604,800",
+    lambda value: _is_number(value) and 0 < value <= _MAX_TIMEOUT,
+    float,
+)
 _integer = _checker("an int", _is_int)
 _count = _checker("an int >= 1", lambda value: _is_int(value) and value >= 1)
 _mapping = _checker("a dict", lambda value: isinstance(value, Mapping), dict)

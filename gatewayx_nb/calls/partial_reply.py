@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import astuple, dataclass, field
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb.pricing import flat_cost
@@ -11,7 +12,6 @@ from gatewayx_nb.replies import Chunk, FinishReason, RateLimits, Reply, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from decimal import Decimal
 
     from gatewayx_nb.errors import GatewayError
     from gatewayx_nb.messages import ToolCall
@@ -66,7 +66,7 @@ class PartialReply:
     def add(self, chunk: Chunk) -> None:
         """Add a chunk: text, reasoning and tool calls are appended, other values replaced."""
         # A chunk with only the request ID or the usage does not start the answer.
-        if chunk.text or chunk.reasoning:
+        if chunk.text or chunk.reasoning or chunk.tool_calls:
             if self.first_chunk_at is None:
                 self.first_chunk_at = time.monotonic()
             self.text.append(chunk.text)
@@ -89,6 +89,13 @@ class PartialReply:
             text = before + newline
         self.reasoning = [*self.reasoning, text]
         self.text = []
+
+    def begin_attempt(self) -> None:
+        """Forget what a failed attempt has left, except the tokens that it used."""
+        self.attempts += 1
+        self.finish_reason, self.tool_calls = None, ()
+        if self.usage is not None:
+            self.earlier_usage, self.usage = self.total_usage, None
 
     def reset_for_correction(self) -> None:
         """Clear the text but keep the usage, because both requests are billed."""
@@ -148,6 +155,8 @@ class PartialReply:
     def cost(self) -> Decimal | None:
         """The cost in US dollars; ``None`` if the tokens or the price are unknown."""
         # An engine's own price per token takes precedence over the provider's list price.
+        if self.cost_per_token == 0:
+            return Decimal(0)  # also if the call was stopped before it reported its tokens
         if self.cost_per_token is None or self.total_usage is None:
             return self.price
         return flat_cost(self.cost_per_token, self.total_usage)

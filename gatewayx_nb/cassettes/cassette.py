@@ -107,6 +107,10 @@ class Cassette:
         self._planned: Counter[_Group] = Counter()
         self.problem = self._load()
 
+    def use_redaction(self, redaction: Redaction) -> None:
+        """Keep other private texts and keys out of the file from now on."""
+        self.redact, self.secrets = redaction.redact, redaction.secrets
+
     def __len__(self) -> int:
         return sum(map(len, self._groups.values()))
 

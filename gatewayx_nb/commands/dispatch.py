@@ -77,7 +77,7 @@ def run(session: Session, line: str) -> Any:  # noqa: ANN401 - the command's out
         raise typed_key_error(session, line)
     # An option before the reference, a reference in a variable, or a model without its engine: the
     # error of a call suggests the engine.
-    if word.startswith(("-", "{{")) or (rest and _MODEL.fullmatch(word)):
+    if word.startswith(("-", "{{")) or (rest and len(word) < _MAX_MODEL and _MODEL.fullmatch(word)):
         return session.ask_line(line)
     if word.endswith("?") and word[:-1] in COMMANDS and not rest:
         return COMMANDS["help"](session, word[:-1])
@@ -151,6 +151,7 @@ def help_arguments(parser: LineParser) -> None:
     )
 
 
+_MAX_MODEL = 200  # characters, because the pattern takes quadratic time
 _MODEL = re.compile(r"[a-z]+[\w./:-]*[-/:.\d][\w./:-]*")
 """A word that could be the name of a model, such as ``gpt-4o``."""
 

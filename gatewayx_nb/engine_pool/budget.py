@@ -5,20 +5,22 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from gatewayx_nb import pricing
 from gatewayx_nb.engine_pool.rate_limits import estimate_tokens, texts_of
-from gatewayx_nb.errors import BudgetError
+from gatewayx_nb.errors import BudgetError, EngineLoadError
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.replies import Usage
-from gatewayx_nb.text import dollars
+from gatewayx_nb.text import dollars, shorten
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from gatewayx_nb.llm_engines import LLMEngine
     from gatewayx_nb.messages import Request
@@ -30,11 +32,31 @@ _TOKENS_PER_MESSAGE = 16
 OpenAI's chat format has 4, Llama's 5 and SmolLM2's 5.
 """
 
-_TOKENS_PER_IMAGE = 5_000
-"""Upper bound of the tokens of an image, which Claude Opus reaches with 4,784.
+_TOKENS_PER_IMAGE = 7_000
+"""Upper bound of the tokens of an image, of which Together counts 6,404 and Claude Opus 4,784.
 
+https://docs.together.ai/docs/vision-overview
 https://docs.claude.com/en/docs/build-with-claude/vision
 """
+
+_TOKENS_OF_MODELS = {"gpt-4o-mini": 50_000}
+"""The same for models that count many more: 2,833, and 5,667 for each of at most 8 tiles.
+
+https://platform.openai.com/docs/guides/images-vision#calculating-costs
+"""
+
+_LIMIT_PARAMS = frozenset(
+    {
+        "best_of",
+        "candidateCount",
+        "maxOutputTokens",
+        "max_completion_tokens",
+        "max_output_tokens",
+        "max_tokens",
+        "n",
+    }
+)
+_NESTED_PARAMS = frozenset({"generationConfig", "generation_config", "extra_body"})
 
 SESSION_REPLY_TOKENS = 16_384
 """Maximum tokens of an answer under a session limit, if ``max_tokens`` is not set.
@@ -74,9 +96,28 @@ class Allowance:
     token_cap: int | None = None
 
 
+def price_per_token(engine: LLMEngine) -> float | None:
+    """Return an engine's own price in US dollars per token, ``None`` if it has none.
+
+    Raises:
+        EngineLoadError: If what the engine returns is not a price.
+    """
+    price: object = engine.get_cost_per_token()
+    if price is None:
+        return None
+    if not isinstance(price, int | float) or not 0 <= price < math.inf:
+        raise EngineLoadError(
+            f"`get_cost_per_token` of engine {engine.name!r} must return US dollars per token or"
+            f" None, got {shorten(repr(price), 40)}.",
+            hint="Fix it in the engine's file; the next call loads it again.",
+            engine=engine.name,
+        )
+    return price
+
+
 async def cost_of(engine: LLMEngine, model: str, usage: Usage, sent_at: float) -> Decimal | None:
     """Return the cost of the tokens, or ``None`` if the price is unknown."""
-    per_token = engine.get_cost_per_token()
+    per_token = price_per_token(engine)
     cost = None if per_token is None else pricing.flat_cost(per_token, usage)
     if cost is not None:
         return cost
@@ -92,11 +133,14 @@ def input_tokens(request: Request) -> TokenRange:
     texts = texts_of(request)
     # A schema and parameters such as tools are part of the prompt that the provider builds.
     extras = [json.dumps(part, default=repr) for part in (request.schema, request.params) if part]
-    fixed = _TOKENS_PER_MESSAGE * (len(request.messages) + bool(request.system))
+    parts = sum(max(1, len(message.parts)) for message in request.messages)
+    fixed = _TOKENS_PER_MESSAGE * (parts + bool(request.system))
     size = sum(len(text.encode(errors="replace")) for text in (*texts, *extras))
-    return TokenRange(
-        estimate_tokens(texts), size + fixed + _TOKENS_PER_IMAGE * len(request.images)
+    per_image = next(
+        (tokens for name, tokens in _TOKENS_OF_MODELS.items() if name in request.model),
+        _TOKENS_PER_IMAGE,
     )
+    return TokenRange(estimate_tokens(texts), size + fixed + per_image * len(request.images))
 
 
 async def allow(
@@ -117,6 +161,11 @@ async def allow(
     """
     if limits.max_cost is None and limits.max_call_cost is None:
         return Allowance(request)
+    for name in _limit_params(request.params):
+        raise BudgetError(
+            f"params must not contain {name!r} if a cost limit is set; nothing was sent.",
+            hint=Hint("set_option", option="max_tokens", value=500),
+        )
     tokens, now = input_tokens(request).high, time.time()
 
     async def cost(reply_tokens: int) -> Decimal | None:
@@ -143,6 +192,16 @@ async def allow(
     if allowed in (request.max_tokens, UNLIMITED_TOKENS):
         return Allowance(request, reserved)
     return Allowance(replace(request, max_tokens=allowed), reserved, allowed)
+
+
+def _limit_params(params: object) -> Iterator[str]:
+    """Yield the names of parameters that decide how many tokens are answered."""
+    if isinstance(params, Mapping):
+        for name, value in params.items():
+            if name in _LIMIT_PARAMS:
+                yield name
+            elif name in _NESTED_PARAMS:
+                yield from _limit_params(value)
 
 
 async def _most_tokens(

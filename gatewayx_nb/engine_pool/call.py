@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb.calls import AnswerCleaner, PartialReply, PendingRetry, with_retries
-from gatewayx_nb.engine_pool.budget import SESSION_REPLY_TOKENS, allow, cost_of
+from gatewayx_nb.engine_pool.budget import SESSION_REPLY_TOKENS, allow, cost_of, price_per_token
 from gatewayx_nb.engine_pool.exception_redaction import redact_exception
 from gatewayx_nb.engine_pool.host import typed_errors
 from gatewayx_nb.engine_pool.preview import preview
@@ -29,7 +29,7 @@ from gatewayx_nb.hints import Hint, as_hint
 from gatewayx_nb.llm_engines import (
     RejectedParameterError,
     check_supported,
-    is_own_limit,
+    own_limit,
     takes,
     without_param,
 )
@@ -132,14 +132,17 @@ class EngineCall:
             async with self._host.acquire(self.target, self.limits.concurrency) as instance:
                 request = await self._prepare(instance.engine)
                 check_supported(instance.engine, request)
-                return await preview(instance.engine, request)
+                spent = self._usage.spent
+                allowance = await allow(instance.engine, request, self.limits, lambda: spent)
+                return await preview(instance.engine, allowance.request)
         except GatewayError as error:
             redact_exception(error, self.target.key)
             raise
 
     async def _answer(self, engine: LLMEngine, emit: ChunkHandler | None) -> Any:  # noqa: ANN401 - the type depends on the schema
         """Send the request; return the parsed answer, or ``None`` if there is no schema."""
-        self.partial.cost_per_token = engine.get_cost_per_token()
+        with typed_errors(self.target):
+            self.partial.cost_per_token = price_per_token(engine)
         try:
             request = await self._prepare(engine)
             self.partial.model = request.model
@@ -227,16 +230,19 @@ class EngineCall:
         async def attempt() -> None:
             nonlocal request  # a retry must not send the dropped parameters again
             while True:
-                self.partial.attempts += 1
+                self.partial.begin_attempt()
                 await self._host.wait_for_rate(self.target.rates, estimate_request_tokens(request))
                 try:
                     return await self._receive(engine, request, emit)
                 except RejectedParameterError as error:
-                    if self.partial.token_cap and is_own_limit(error):
+                    cap = self.partial.token_cap
+                    if cap and (limit := own_limit(error, cap)):
                         # The model's own limit is lower than what the cost limit allows.
-                        request = replace(request, max_tokens=None)
+                        request = replace(request, max_tokens=limit)
                         self.partial.token_cap = None
                         continue
+                    if cap and error.code == "max_tokens":
+                        raise  # without it, the call could cost more than its limit
                     if not request.drop_unsupported or error.code is None:
                         raise
                     request = without_param(request, error.code)

@@ -54,7 +54,12 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _contains_key(error: BaseException | None, key: str) -> bool:
-    return error is not None and (_shows(str(error), key) or _shows(error, key))
+    if error is None:
+        return False
+    try:
+        return _shows(str(error), key) or _shows(error, key)
+    except Exception:  # noqa: BLE001 - `__str__` of an engine's own exception may raise anything
+        return True  # what it would show is unknown
 
 
 def _shows(value: object, key: str) -> bool:

@@ -441,9 +441,8 @@ class EnginePool(Caller):
         """Continue the state of another pool, whose running calls end there."""
         self._registry.default = old._registry.default
         self.chats.adopt(old.chats)
-        # Opened again, because this project's keys and hook decide what is kept out of the file.
-        if active := old.active_cassette:
-            self.cassette(active.path, active.mode, speed=active.speed)
+        self._usage.continue_from(old._usage)
+        self._router.adopt_cassettes(old._router)
         old._runtime.retire()
 
     @property

@@ -68,7 +68,8 @@ class EngineInstance:
         try:
             await self.engine.cleanup()
         except Exception as error:  # noqa: BLE001 - a user's engine may raise anything
-            log.warning("engine %r failed to clean up: %s", self.engine.name, error)
+            text = redact(f"{type(error).__name__}: {error}", [self._configuration[0]])
+            log.warning("engine %r failed to clean up: %s", self.engine.name, text)
         if self._loaded:
             self._loaded.release()
         self.closed.set()
@@ -201,13 +202,19 @@ def typed_errors(target: Target) -> Iterator[None]:
         if is_being_cancelled():
             raise
         raise _engine_error(target, error) from None  # the engine raised it; nothing was cancelled
-    except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - external code
+    except GeneratorExit:
+        raise  # the stream is being closed
+    except BaseException as error:  # noqa: BLE001 - external code may raise anything
         raise _engine_error(target, error) from cause_without_key(error, target.key)
 
 
 def _describe(error: BaseException, target: Target) -> str:
     """Return the class, message and place of an exception in one line, without the key."""
-    text = shorten(f"{type(error).__name__}: {redact(str(error), [target.key])}", _MAX_MESSAGE)
+    try:
+        message = str(error)
+    except Exception:  # noqa: BLE001 - `__str__` of an engine's own exception may raise anything
+        message = "its text cannot be shown"
+    text = shorten(f"{type(error).__name__}: {redact(message, [target.key])}", _MAX_MESSAGE)
     return text + redact(location(error, target.folder), [target.key])
 
 

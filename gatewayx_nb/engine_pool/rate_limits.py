@@ -29,7 +29,9 @@ def texts_of(request: Request) -> list[str]:
     """Return the system prompt, the text of each message and its tool calls."""
     texts = [request.system or "", *(message.content for message in request.messages)]
     calls = (call for message in request.messages for call in message.tool_calls)
-    return texts + [f"{call.name}{call.arguments}" for call in calls]
+    results = (result for message in request.messages for result in message.tool_results)
+    texts += [f"{call.id}{call.name}{call.arguments}" for call in calls]
+    return texts + [f"{result.id}{result.name}" for result in results]
 
 
 def estimate_tokens(texts: Iterable[str]) -> int:

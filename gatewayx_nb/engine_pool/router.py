@@ -76,11 +76,18 @@ class CallRouter:
                 f"speed must be a number > 0, got {speed!r}.",
                 hint="1 is the recorded speed; if omitted, the replay is immediate.",
             )
-        root = config.project.root if config.project else None
-        redaction = Redaction(load_redact(config.settings.redact, root), self._secrets)
-        cassette = Cassette(path, mode, redaction, speed, self._close)
+        cassette = Cassette(path, mode, self._redaction(), speed, self._close)
         self._open.append(cassette)
         return cassette
+
+    def adopt_cassettes(self, other: CallRouter) -> None:
+        """Continue to record and replay with the cassettes of another pool.
+
+        From now on, this pool's keys and hook decide what is kept out of their files.
+        """
+        self._open = other._open  # shared, so that closing a cassette closes it for both
+        for cassette in self._open:
+            cassette.use_redaction(self._redaction())
 
     def plan(self, prompt: Prompt, options: CallOptions, *, streamed: bool) -> PlannedCall:
         """Return the call; identical calls get their recordings in the order of planning.
@@ -135,6 +142,11 @@ class CallRouter:
     def _close(self, cassette: Cassette) -> None:
         if cassette in self._open:
             self._open.remove(cassette)
+
+    def _redaction(self) -> Redaction:
+        config = self._planner.config
+        root = config.project.root if config.project else None
+        return Redaction(load_redact(config.settings.redact, root), self._secrets)
 
     def _secrets(self) -> dict[str, str]:
         # Engines passed to the pool have keys that are in no file or variable.

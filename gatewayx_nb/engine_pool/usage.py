@@ -72,9 +72,11 @@ def _reference(row: ModelUsage | LedgerEntry) -> str:
 
 
 def _is_unpriced(entry: LedgerEntry) -> bool:
-    # A failed call without tokens was not billed, so its price is not missing.
+    # A failed call without tokens was not billed, so its price is not missing. A stopped call
+    # reports none, but the provider bills those that it has made.
     used = (entry.input_tokens, entry.output_tokens) != (None, None)
-    return used and entry.cost is None
+    was_stopped = entry.outcome == "interrupted" and entry.time_to_first is not None
+    return (used or was_stopped) and entry.cost is None
 
 
 def _cost(entry: LedgerEntry) -> str:
@@ -127,25 +129,32 @@ class UsageTracker:
         self._totals: dict[tuple[str, str], ModelUsage] = {}
         self._last_error: dict[str, str] = {}
         self._last_failure: dict[str, str] = {}
-        self._reserved = Decimal(0)
+        self._reserved: dict[object, Decimal] = {}  # the maximum cost of each running call
         self._lock = threading.Lock()  # calls end on several engines' event loops
+
+    def continue_from(self, other: UsageTracker) -> None:
+        """Share the totals of another pool's calls, those that are still running included."""
+        self._totals, self._reserved, self._lock = other._totals, other._reserved, other._lock
+        self._last_error, self._last_failure = other._last_error, other._last_failure
 
     @property
     def spent(self) -> Decimal:
         """US dollars spent, including the maximum cost of running calls."""
         with self._lock:
-            return self._reserved + sum(total.cost for total in self._totals.values())
+            costs = (total.cost for total in self._totals.values())
+            return sum((*self._reserved.values(), *costs), Decimal(0))
 
     @contextlib.contextmanager
     def reserve(self, cost: Decimal) -> Iterator[None]:
         """Reserve the maximum cost of a call while it is running."""
+        call = object()
         with self._lock:
-            self._reserved += cost
+            self._reserved[call] = cost
         try:
             yield
         finally:
             with self._lock:
-                self._reserved -= cost
+                del self._reserved[call]
 
     def add(self, partial: PartialReply, outcome: str = "ok", error: str = "") -> None:
         """Add a finished call.

@@ -29,7 +29,7 @@ from gatewayx_nb.llm_engines.openai_responses import OpenAIResponsesEngine
 from gatewayx_nb.llm_engines.unsupported_params import (
     RejectedParameterError,
     check_supported,
-    is_own_limit,
+    own_limit,
     takes,
     without_param,
 )
@@ -81,7 +81,7 @@ __all__ = [
     "check_keywords",
     "check_supported",
     "classify",
-    "is_own_limit",
+    "own_limit",
     "takes",
     "without_param",
 ]

@@ -25,11 +25,7 @@ if TYPE_CHECKING:
 # 422 is Mistral's: https://docs.mistral.ai/api
 _STATUSES = (400, 422)
 
-_OWN_LIMIT = re.compile(
-    r"at most|too (large|high|big)|maximum|exceed|<=|less than|must be (between|in|within)",
-    re.IGNORECASE,
-)
-"""In a provider's reason for rejecting ``max_tokens``: the value is above the model's limit."""
+_NUMBER = re.compile(r"\d[\d,]*")
 
 _PROVIDER_NAMES = {
     "temperature": ("temperature",),
@@ -124,9 +120,17 @@ def explain_rejection(error: GatewayError, request: Request, data: bytes) -> Gat
     )
 
 
-def is_own_limit(error: RejectedParameterError) -> bool:
-    """Return whether a model rejected ``max_tokens`` because it is higher than its own limit."""
-    return error.code == "max_tokens" and _OWN_LIMIT.search(error.message) is not None
+def own_limit(error: RejectedParameterError, sent: int) -> int | None:
+    """Return the model's own limit, if it rejected ``max_tokens`` for being higher than that.
+
+    Args:
+        error: The rejection.
+        sent: The ``max_tokens`` that was sent.
+    """
+    if error.code != "max_tokens":
+        return None
+    numbers = [int(number.replace(",", "")) for number in _NUMBER.findall(error.message)]
+    return max((number for number in numbers if 1 < number < sent), default=None)
 
 
 def _hint(name: str) -> Hint:

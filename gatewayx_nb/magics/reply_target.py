@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import inspect
 import keyword
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _IPYTHON_NAMES = frozenset({"get_ipython", "In", "Out", "exit", "quit"})
+_HISTORY_NAME = re.compile(r"_(?:[iod]h|i{1,3}|i?\d+|_{0,2})")
+"""IPython's variables for the history, such as ``_``, ``_3``, ``_i3`` and ``_oh``."""
+
 _MAX_NAME = 60
 
 
@@ -70,6 +74,7 @@ def _check_variable(name: str, namespace: Mapping[str, object]) -> None:
     """Reject a name that is invalid, that Python or IPython needs, or that other cells need."""
     # Binding a built-in such as `list` would break later cells.
     is_reserved = keyword.iskeyword(name) or name in _IPYTHON_NAMES or hasattr(builtins, name)
+    is_reserved = is_reserved or _HISTORY_NAME.fullmatch(name) is not None
     if is_reserved or not name.isidentifier():
         raise UsageError(
             f"{shorten(name, _MAX_NAME)!r} is not a valid variable name, or is reserved by Python"

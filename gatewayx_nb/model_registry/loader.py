@@ -11,7 +11,7 @@ import threading
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb.errors import EngineLoadError
 from gatewayx_nb.hints import Hint, as_hint
@@ -216,6 +216,17 @@ def _named_engine(module: ModuleType, attribute: str) -> type[LLMEngine]:
 def _require_generate(engine: type[LLMEngine]) -> type[LLMEngine]:
     if engine.generate is LLMEngine.generate and engine.stream is LLMEngine.stream:
         raise _UnusableError(f"{engine.__name__} must define `generate` or `stream`")
+    for name in ("features", "lacks", "params"):
+        value: Any = getattr(engine, name)  # whatever the engine's author has assigned
+        is_collection = isinstance(value, set | frozenset | list | tuple)
+        is_valid = is_collection and all(isinstance(item, str) for item in value)
+        if not is_valid and not (name == "params" and value is None):
+            raise _UnusableError(f"{engine.__name__}.{name} must be a set of texts, got {value!r}")
+    if not isinstance(engine.prices, str):
+        raise _UnusableError(
+            f"{engine.__name__}.prices must be a provider's name in genai-prices, got"
+            f" {engine.prices!r}; define `get_cost_per_token` for a price of your own"
+        )
     return engine
 
 

@@ -24,6 +24,7 @@ from gatewayx_nb.model_registry.folders import EngineFile
 from gatewayx_nb.model_registry.packages import EnginePackage
 from gatewayx_nb.model_registry.report import LOCAL_ENGINE, Reporter
 from gatewayx_nb.model_registry.rows import EngineRow
+from gatewayx_nb.model_registry.static_metadata import syntax_problem
 from gatewayx_nb.secure_config import (
     SHIPPED_ALIASES,
     VENDOR_VARIABLES,
@@ -121,12 +122,10 @@ class ModelRegistry:
         key = key_trust.find_key(source, self._config)
         problem = self._report.static_metadata(source).problem
         if problem and isinstance(source, EngineFile):  # or the error would ask for its key
-            raise EngineLoadError(
-                f"engine {ref.engine!r} cannot be loaded: {problem}.",
-                hint=f"Fix {display_path(source.path)}; the next call loads it again.",
-                engine=ref.engine,
-            )
+            raise _not_loadable(ref.engine, source, problem)
         if key.state != "set" and self._needs_key(source):
+            if isinstance(source, EngineFile) and (syntax := syntax_problem(source.path)):
+                raise _not_loadable(ref.engine, source, syntax)
             problem = "a placeholder" if key.state == "placeholder" else "not set"
             raise MissingKeyError(
                 f"engine {ref.engine!r} needs a key, and {key_variable(ref.engine)} is {problem}.",
@@ -401,3 +400,11 @@ class ModelRegistry:
         prefixes = (engine for start, engine in _MODEL_PREFIXES.items() if name.startswith(start))
         engine = listed or next(prefixes, None)
         return engine if engine in self._sources.active else None
+
+
+def _not_loadable(engine: str, source: EngineFile, problem: str) -> EngineLoadError:
+    return EngineLoadError(
+        f"engine {engine!r} cannot be loaded: {problem}.",
+        hint=f"Fix {display_path(source.path)}; the next call loads it again.",
+        engine=engine,
+    )

@@ -85,6 +85,17 @@ def _parse(path: Path) -> StaticMetadata:
     )
 
 
+def syntax_problem(path: Path) -> str:
+    """Return the line and the message of a file's syntax error; empty if it has none."""
+    try:
+        ast.parse(_read(path))
+    except SyntaxError as error:
+        return f"SyntaxError in line {error.lineno}: {error.msg}"
+    except (OSError, ValueError):  # reported when the file is loaded
+        return ""
+    return ""
+
+
 def _problem(text: bytes) -> str:
     """Return why a file cannot define an engine, as far as its text shows."""
     # Parsed only if the number of classes is unusual, because a folder may have a thousand files.

@@ -10,10 +10,18 @@ from hypothesis import strategies as st
 from gatewayx_nb import EnginePool
 from gatewayx_nb.display import reply_summary
 from gatewayx_nb.engine_pool.budget import allow, input_tokens
-from gatewayx_nb.errors import BudgetError, ConfigError, ProviderError, UsageError
+from gatewayx_nb.errors import (
+    BudgetError,
+    ConfigError,
+    EngineLoadError,
+    ProviderError,
+    TransportError,
+    UsageError,
+)
 from gatewayx_nb.llm_engines import Chunk, Message, RejectedParameterError, Request, Usage
 from gatewayx_nb.secure_config import Limits
 from gatewayx_nb.testing import ScriptedEngine
+from tests.widgets.waiting import wait_until
 
 END = Chunk(finish_reason="stop", usage=Usage(input_tokens=2, output_tokens=3))
 CALL_COST = Decimal("0.005")  # five tokens at the price of the scripted engine
@@ -113,7 +121,7 @@ def test_a_model_with_a_lower_limit_of_its_own_keeps_it(make_pool):
 
     reply = make_pool(engine).ask("hi", model="scripted", max_cost=1)
 
-    assert [request.max_tokens for request in engine.requests] == [None]
+    assert [request.max_tokens for request in engine.requests] == [500]
     assert reply.token_cap is None
 
 
@@ -270,3 +278,109 @@ def test_without_a_project_the_ledger_is_in_the_user_folder(tmp_path):
         assert len(pool.history()) == 1
 
     assert (tmp_path / "gatewayx" / "store.sqlite").is_file()
+
+
+PARAMS = [
+    {"max_tokens": 9_000},
+    {"max_completion_tokens": 9_000},
+    {"n": 10},
+    {"candidateCount": 8},
+    {"generationConfig": {"maxOutputTokens": 9_000}},
+]
+
+
+@pytest.mark.parametrize("params", PARAMS, ids=str)
+def test_parameters_cannot_pass_a_cost_limit(make_pool, params):
+    """A provider's own parameter for the length would take the place of the lowered one."""
+    engine = ScriptedEngine(["a", END])
+
+    with pytest.raises(BudgetError, match=r"params must not contain .* if a cost limit is set"):
+        make_pool(engine).ask("hi", model="scripted", max_cost=1, params=params)
+    assert engine.requests == []
+
+
+class Rejecting(ScriptedEngine):
+    """Engine that rejects any `max_tokens` with a message."""
+
+    message = ""
+
+    async def stream(self, request):
+        """Raise the provider's error, once."""
+        if request.max_tokens is not None and not self.requests:
+            self.requests.append(request)
+            raise RejectedParameterError(self.message, code="max_tokens")
+        async for chunk in super().stream(request):
+            yield chunk
+
+
+@pytest.mark.parametrize(
+    ("message", "sent"),
+    [
+        ("max_tokens is too large: this model supports at most 500 tokens.", 500),
+        ("max_tokens must be between 1 and 4,096.", None),
+        ("Unsupported parameter: max_tokens.", None),
+    ],
+)
+@pytest.mark.parametrize("drop_unsupported", [False, True])
+def test_a_rejected_maximum_is_never_left_out(make_pool, message, sent, drop_unsupported):
+    """The call is sent again with the model's own limit if that is lower, otherwise not at all."""
+    engine = Rejecting(["a", END])
+    engine.name, engine.message = "scripted", message
+    params = {"drop_unsupported": True} if drop_unsupported else {}
+    pool = make_pool(engine)
+
+    if sent is None:
+        with pytest.raises(RejectedParameterError):
+            pool.ask("hi", model="scripted", max_cost=1, params=params)
+        assert len(engine.requests) == 1
+    else:
+        pool.ask("hi", model="scripted", max_cost=1, params=params)
+        assert engine.requests[-1].max_tokens == sent
+
+
+def test_a_preview_has_the_limits_of_the_call(make_pool):
+    """A preview shows the lowered maximum, and fails where the call would."""
+    pool = make_pool(ScriptedEngine(["a", END]))
+
+    preview = pool.preview("hi", "scripted", max_cost=1)
+
+    assert preview.body["max_tokens"] == preview.max_tokens == 982
+    assert preview.highest_cost <= 1
+    with pytest.raises(BudgetError):
+        pool.preview("hi" * 1_000, "scripted", max_cost=1)
+
+
+def test_the_tokens_of_failed_attempts_count(make_pool):
+    """What a provider reported before a connection broke is part of the cost."""
+    used = Chunk(usage=Usage(input_tokens=2, output_tokens=3))
+    engine = ScriptedEngine([used, TransportError("broken.")], ["a", END])
+
+    reply = make_pool(engine).ask("hi", model="scripted")
+
+    assert (reply.attempts, reply.cost) == (2, 2 * CALL_COST)
+
+
+def test_a_stopped_call_is_unpriced_unless_the_engine_is_free(make_pool):
+    """A provider bills what it has answered, although it reports no tokens of a stopped call."""
+    pool = make_pool(ScriptedEngine(["a", 30.0]))
+    for model in ("scripted", "mock"):
+        stream = pool.stream(
+            "one two", model=model, params={"rate": 0.1} if model == "mock" else {}
+        )
+        next(stream)
+        stream.close()
+        costs = {"scripted": None, "mock": 0}
+        assert stream.reply.cost == costs[model]
+    wait_until(lambda: len(pool.usage()) == 2)
+
+    assert {row.engine: row.unpriced for row in pool.usage()} == {"scripted": 1, "mock": 0}
+
+
+@pytest.mark.parametrize("price", ["x", float("nan"), -1, (1, 2)])
+def test_an_invalid_price_of_an_engine_is_named(make_pool, price):
+    """A price that is no number raises an error that names the method."""
+    engine = Unpriced(["a", END])
+    engine.get_cost_per_token = lambda: price
+
+    with pytest.raises(EngineLoadError, match="`get_cost_per_token` of engine 'unpriced' must"):
+        make_pool(engine).ask("hi", model="unpriced")

@@ -114,7 +114,8 @@ def test_an_error_outside_of_a_stream_affects_no_other_call(project):
         async def generate(self, prompt, **kwargs):
             return prompt
 
-        def get_cost_per_token(self):
+        @property
+        def lacks(self):
             raise ValueError("sk-canary")
 
     with project.pool(engines=[Faulty()]) as pool:

@@ -13,12 +13,13 @@ from gatewayx_nb.errors import (
     MissingKeyError,
     ProviderError,
     QuotaError,
+    TransportError,
     TruncatedError,
     TrustError,
     UnsupportedFeatureError,
     UsageError,
 )
-from gatewayx_nb.llm_engines import Chunk, LLMEngine
+from gatewayx_nb.llm_engines import Chunk, LLMEngine, ToolCall
 from gatewayx_nb.testing import ScriptedEngine
 
 END = Chunk(finish_reason="stop")
@@ -233,3 +234,14 @@ def test_an_error_that_the_user_must_fix_does_not_fall_back(plan_calls, kind):
     with pytest.raises(kind):
         portal.run(Failover("e0", calls, portal).run())
     assert calls[1].partial.attempts == 1
+
+
+def test_a_tool_call_is_never_requested_twice():
+    """A failed attempt that has delivered a tool call is not repeated, on any engine."""
+    call = Chunk(tool_calls=(ToolCall("1", "send_email", "{}"),))
+    first = make_engine("first", call, TransportError("broken."))
+    second = make_engine("second", "yes", END)
+    with make_pool(first, second) as pool, pytest.raises(TransportError):
+        pool.ask("hi", model="first", fallback="second")
+
+    assert (len(first.requests), second.requests) == (1, [])

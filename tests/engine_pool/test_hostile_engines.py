@@ -16,6 +16,7 @@ from gatewayx_nb.errors import (
 from gatewayx_nb.llm_engines import Chunk
 from gatewayx_nb.testing import ScriptedEngine
 
+CANARY = "canary-5f0c1e7a9b3d"
 GENERATE = "    async def generate(self, prompt, **kwargs):\n"
 
 
@@ -134,3 +135,72 @@ def test_a_failing_constructor_raises_one_line_without_the_key(project, init, me
     assert "canary" not in str(caught.value)
     (row,) = [row for row in pool.status() if row.name == "mine"]
     assert (row.state, message in row.error) == ("failed", True)
+
+
+LEAKS = {
+    "BaseException": "raise BaseException(f'bad {self.api_key}')",
+    "group": "raise BaseExceptionGroup('bad', [BaseException(str(self.api_key))])",
+    "__str__": (
+        "key = str(self.api_key)\n"
+        "        class Odd(Exception):\n"
+        "            def __str__(self):\n"
+        "                raise ValueError(key)\n"
+        "        raise Odd"
+    ),
+}
+
+
+@pytest.mark.parametrize("form", LEAKS)
+def test_no_exception_of_an_engine_shows_its_key(project, form):
+    """Whatever an engine raises becomes a typed error without the key."""
+    body = "    async def generate(self, prompt, **kwargs):\n        " + LEAKS[form] + "\n"
+    project.engine("leaking", body=body)
+    project.set_keys(f"GATEWAYX_LEAKING_API_KEY={CANARY}\n")
+
+    with project.pool() as pool, pytest.raises(ProviderError) as caught:
+        pool.ask("hi", "leaking")
+    assert CANARY not in "".join(traceback.format_exception(caught.value))
+
+
+def test_the_price_and_the_end_of_an_engine_show_no_key(project, caplog):
+    """Neither the error of `get_cost_per_token` nor the warning of `cleanup` has the key."""
+    project.engine(
+        "leaking",
+        body=(
+            "    async def generate(self, prompt, **kwargs):\n        return 'x'\n\n"
+            "    def get_cost_per_token(self):\n        raise ValueError(str(self.api_key))\n\n"
+            "    async def cleanup(self):\n        raise ValueError(str(self.api_key))\n"
+        ),
+    )
+    project.set_keys(f"GATEWAYX_LEAKING_API_KEY={CANARY}\n")
+
+    with project.pool() as pool, pytest.raises(ProviderError) as caught:
+        pool.ask("hi", "leaking")
+    assert CANARY not in "".join(traceback.format_exception(caught.value))
+    assert "failed to clean up" in caplog.text
+    assert CANARY not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "attribute",
+    ["features = None", "features = 5", "lacks = [1]", "params = 'x'", "prices = (1, 2)"],
+)
+def test_an_invalid_attribute_of_an_engine_affects_only_that_engine(project, attribute):
+    """A wrong type is named when the engine is loaded; the status of all still works."""
+    project.engine("odd", body=f"    {attribute}\n\n{GENERATE}        return 'x'\n")
+
+    with project.pool() as pool:
+        name = attribute.split()[0]
+        with pytest.raises(EngineLoadError, match=rf"Engine\.{name} must be"):
+            pool.ask("hi", "odd")
+        assert pool.ask("hi", "mock").text == "[mock] hi"
+        assert {row.name: row.state for row in pool.status()}["odd"] == "failed"
+
+
+def test_a_syntax_error_is_reported_before_a_missing_key(project):
+    """A key would not help an engine file that cannot be parsed."""
+    path = project.engine("broken")
+    path.write_text(path.read_text().replace("requires_key = False", "") + "\n    def broken(:\n")
+
+    with project.pool() as pool, pytest.raises(EngineLoadError, match="SyntaxError in line"):
+        pool.ask("hi", "broken")

@@ -90,11 +90,11 @@ def test_the_estimate_of_a_request_includes_its_answer():
 
 
 def test_the_estimate_of_a_request_includes_tool_calls_and_results():
-    """The arguments of tool calls and the texts of their results are tokens of the input."""
+    """The IDs, names and arguments of tool calls and their results are tokens of the input."""
     call, result = ToolCall("1", "f", "x" * 19), ToolResult("1", "y" * 20)
     request = Request((Message("assistant", [call]), Message("tool", [result])), "m")
 
-    assert estimate_request_tokens(request) == 10
+    assert estimate_request_tokens(request) == 11
 
 
 def test_a_changed_rate_limit_applies_to_the_next_call(project):

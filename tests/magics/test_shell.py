@@ -430,7 +430,25 @@ def test_init_continues_what_the_notebook_has_chosen(shell, tmp_path, monkeypatc
     assert [chat.name for chat in new.chats] == ["story"]
     private.ask("second")
     assert [turn.reply.text for turn in private.turns] == ["[mock] first", "[mock] second"]
-    assert [row.calls for row in new.usage()] == [1, 1]
+    assert [row.calls for row in new.usage()] == [2, 2]
+
+
+def test_init_keeps_an_open_cassette_closable_and_the_budget(shell, tmp_path, monkeypatch):
+    """The notebook's cassette object, its totals and its session limit stay those of the kernel."""
+    monkeypatch.delenv("GATEWAYX_HOME")
+    (tmp_path / "repository" / ".git").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "repository")
+    gatewayx_nb.ask("before", "mock")
+
+    with gatewayx_nb.cassette("a.jsonl") as cassette:
+        shell.ask("%gatewayx init")
+        gatewayx_nb.ask("recorded", "mock")
+    gatewayx_nb.ask("private", "mock")
+
+    assert gatewayx_nb.pool().active_cassette is None
+    assert len(cassette) == 1
+    assert "private" not in (tmp_path / "repository" / "a.jsonl").read_text()
+    assert gatewayx_nb.usage()[0].calls == 3
 
 
 def test_init_lets_a_running_call_end(shell, project, tmp_path, monkeypatch):

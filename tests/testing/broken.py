@@ -129,6 +129,7 @@ CASES = [
     Case(LOADING_RULE, "class Engine("),
     Case(LOADING_RULE, PLAIN_ENGINE + GENERATE + "\n\nclass Other(Engine):\n    pass\n"),
     Case(LOADING_RULE, PLAIN_ENGINE),
+    Case(LOADING_RULE, f"{PLAIN_ENGINE}    features = 'images'\n{GENERATE}"),
     Case(
         "an engine can be created from its key",
         PLAIN_ENGINE + "    def __init__(self, api_key, region):\n        pass\n" + GENERATE,
@@ -143,7 +144,7 @@ CASES = [
     ),
     Case(
         "`features` is a frozenset of known names",
-        PLAIN_ENGINE + "    features = 'images'\n" + GENERATE,
+        PLAIN_ENGINE + "    features = ['images']\n" + GENERATE,
     ),
     Case("`model_name` is a str", PLAIN_ENGINE + "    model_name = None\n" + GENERATE),
     Case(
