@@ -68,9 +68,16 @@ def _checker(
 
 
 _text = _checker("a str", lambda value: isinstance(value, str))
-_reference = _checker(
-    'a reference, "engine" or "engine:model"', lambda value: isinstance(value, str)
-)
+
+
+def _reference(value: object) -> object:
+    if isinstance(value, list | tuple):
+        raise _InvalidValueError("one reference (`compare` calls several)")
+    if not isinstance(value, str):
+        raise _InvalidValueError('a reference, "engine" or "engine:model"')
+    return value
+
+
 _number = _checker("a number >= 0", lambda value: _is_number(value) and 0 <= value < math.inf)
 _fraction = _checker("a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1)
 _seconds = _checker(

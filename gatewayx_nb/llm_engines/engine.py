@@ -80,8 +80,9 @@ class LLMEngine:
         Args:
             prompt: The last message of the conversation.
             **kwargs: The options that the caller set: ``system``, ``messages`` (a list of
-                `Message`, if there are several, or images), ``temperature``, ``top_p``,
-                ``max_tokens``, ``stop``, ``seed``, ``schema`` and the entries of ``params``.
+                `Message`, if there are several, or images), ``images`` (if it is a named
+                parameter), ``temperature``, ``top_p``, ``max_tokens``, ``stop``, ``seed``,
+                ``effort``, ``schema`` and the entries of ``params``.
         """
         messages = kwargs.pop("messages", None) or [Message("user", prompt)]
         request_fields = {
@@ -115,6 +116,9 @@ class LLMEngine:
         # Only if it differs, so that a simple engine need not accept `model`.
         if request.model and request.model != self.model_name:
             keywords["model"] = request.model
+        # The images are in the messages; an engine may also take them by name.
+        if request.images and "images" in inspect.signature(self.generate).parameters:
+            keywords["images"] = list(request.images)
         answer = await call_generate(self, request.prompt, **keywords)
         if isinstance(answer, Reply):
             yield Chunk(text=answer.text, reasoning=answer.reasoning)

@@ -21,11 +21,12 @@ from gatewayx_nb.errors import UsageError
         ({"stop": ""}, "stop must be .*, got ''"),
         ({"stop": 3}, "stop must be .*, got 3"),
         ({"model": 3}, 'model must be a reference, "engine" or "engine:model", got 3'),
+        ({"model": ["a", "b"]}, "model must be one reference .`compare` calls several., got"),
         ({"schema": [1]}, r"schema must be .* got \[1\]"),
         ({"top_p": 2}, "top_p must be a number from 0 to 1, got 2"),
         ({"images": [3]}, "or a PIL image, got int"),
         ({"params": "x"}, "params must be a dict, got 'x'"),
-        ({"timeout": 0}, "timeout must be a number of seconds > 0, got 0"),
+        ({"timeout": 0}, "timeout must be a number of seconds > 0 and at most 604,800, got 0"),
         ({"timeout": "1"}, "timeout must be .*, got '1'"),
     ],
 )
