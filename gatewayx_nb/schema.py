@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
-from collections.abc import Callable, Mapping
-from typing import Any
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from functools import partial
+from typing import Any, get_args, get_origin, get_type_hints
 
+from gatewayx_nb import json_schema
 from gatewayx_nb.errors import UsageError
 from gatewayx_nb.extraction import extract_json
 
@@ -13,23 +18,23 @@ from gatewayx_nb.extraction import extract_json
 class ResponseSchema:
     """The required format of a reply.
 
-    A pydantic model makes its own schema and values; msgspec makes them for all other types.
+    A pydantic model makes its own schema and values. msgspec makes them for other types, and
+    pydantic for those that contain its types or that msgspec does not support.
 
     Args:
-        source: A JSON Schema as a dict, a pydantic model, a dataclass, a TypedDict, or a type
-            built from these, such as ``list[City]``; ``None`` for text without a schema.
+        source: A JSON Schema as a dict, a type such as ``City``, ``list[City]``, ``City | None``,
+            ``Literal["yes", "no"]`` or ``int``; ``None`` for text without a schema.
         extract: Returns the value in a reply's text; raises ValueError if there is none.
-        is_loose: Whether the prompt asks for the format, instead of the provider's strict mode.
+        is_loose: Whether the prompt asks for the format even if the engine enforces the schema.
         instructions: The format instruction for the prompt; derived from the schema if empty.
 
     Raises:
         UsageError: If ``source`` is none of these.
 
     Attributes:
-        schema: The JSON Schema. Its objects forbid additional properties, as the providers'
-            strict modes require (https://platform.openai.com/docs/guides/structured-outputs).
-        is_loose: For a type, whether strict modes reject it, as they do ``list[dict]``;
-            otherwise as passed. A schema passed as a dict is sent unchanged.
+        schema: The JSON Schema, of which each provider gets a form of its own. Objects that list
+            their properties allow no others, unless it was passed as a dict.
+        is_loose: As passed.
     """
 
     schema: dict[str, Any] | None
@@ -44,60 +49,140 @@ class ResponseSchema:
     ) -> None:
         self._extract, self._instructions = extract, instructions
         self.is_loose = is_loose
-        self._type = None if isinstance(source, Mapping) else source
+        self._convert: Callable[[Any], Any] | None = None
         if source is None or isinstance(source, Mapping):
             self.schema = None if source is None else dict(source)
         else:
-            self.schema = _closed(_schema_of(source))
-            self.is_loose = self.schema.get("type") != "object" or _is_open(self.schema)
+            schema, self._convert = _read_type(source)
+            self.schema = _closed(schema)
 
     @property
     def is_given(self) -> bool:
         """Whether the caller passed a type or a schema, instead of only an output format."""
-        return self._type is not None or (not self._instructions and bool(self.schema))
+        return self._convert is not None or (not self._instructions and bool(self.schema))
 
-    @property
-    def instructions(self) -> str:
-        """The format instruction for the prompt."""
+    def instructions(self, *, in_object: bool = False) -> str:
+        """Return the format instruction for the prompt.
+
+        Args:
+            in_object: Whether the answer must be an object, in which any other value is put.
+        """
         if self._instructions:
             return self._instructions
         # These texts are sent, so changing them changes answers.
         instruction = "JSON alone, without a word around it"
         if not self.schema:
             return f"{instruction}."
-        return f"{instruction}, that satisfies this JSON Schema:\n{json.dumps(self.schema)}"
+        schema = json_schema.in_object(self.schema) if in_object else self.schema
+        return f"{instruction}, that satisfies this JSON Schema:\n{json.dumps(schema)}"
 
     def parse(self, text: str) -> Any:  # noqa: ANN401 - depends on the schema
         """Parse a reply into a value of the type, or into JSON data for a schema.
 
-        By default, a code fence around the JSON and prose before and after it are ignored.
+        By default, a code fence around the JSON and prose before and after it are ignored. A value
+        that is not an object may be the ``answer`` of one, and a label or another scalar may be a
+        bare word.
 
         Raises:
             ValueError: If the reply contains no JSON, or JSON that does not fit the type.
         """
-        value = self._extract(text)
-        if self._type is None:
-            return value
-        if hasattr(self._type, "model_validate"):
-            return self._type.model_validate(value)
-        import msgspec  # on first use, as most calls have no schema
+        try:
+            return self._value_in(self._extract(text))
+        except ValueError:
+            for value in self._bare_values(text):
+                with suppress(ValueError):
+                    return self._value_of(value)
+            raise
 
-        return msgspec.convert(value, self._type)
+    def _value_in(self, value: Any) -> Any:  # noqa: ANN401 - depends on the schema
+        """Return the value in JSON data, which may be inside an object."""
+        is_in_object = self.schema and not json_schema.is_object(self.schema)
+        if is_in_object and isinstance(value, dict) and list(value) == [json_schema.ANSWER]:
+            with suppress(ValueError):
+                return self._value_of(value[json_schema.ANSWER])
+        return self._value_of(value)
+
+    def _value_of(self, value: Any) -> Any:  # noqa: ANN401 - depends on the schema
+        if self.schema:
+            value = json_schema.fit(value, self.schema, self.schema)
+        return value if self._convert is None else self._convert(value)
+
+    def _bare_values(self, text: str) -> Iterator[Any]:
+        """Yield the scalars that a text without JSON may be, if the schema allows them."""
+        if not self.schema or json_schema.is_open(self.schema):
+            return
+        word = text.strip().strip(_MARKS).rstrip(".").strip(_MARKS)
+        for value in (text.strip(), word, _WORDS.get(word.casefold(), word)):
+            fitted = json_schema.fit(value, self.schema, self.schema)
+            if json_schema.accepts(fitted, self.schema, self.schema):
+                yield value
 
 
-def _schema_of(kind: Any) -> dict[str, Any]:  # noqa: ANN401 - any value from the caller
-    if hasattr(kind, "model_json_schema"):
-        return dict(kind.model_json_schema())
-    import msgspec
+_MARKS = "\"'`*_\u201c\u201d\u2018\u2019\xab\xbb \n\t"
+"""The quotes and the Markdown around a word."""
+
+_WORDS: Mapping[str, bool | None] = {"true": True, "false": False, "none": None, "null": None}
+
+
+def _read_type(kind: Any) -> tuple[dict[str, Any], Callable[[Any], Any]]:  # noqa: ANN401 - a type
+    """Return the JSON Schema of a type, and the function that converts JSON data to it.
+
+    Raises:
+        UsageError: If it is not a type, or has no schema.
+    """
+    import msgspec  # on first use, as most calls have no schema
+
+    if _uses_pydantic(kind, set()):
+        return _read_with_pydantic(kind)
+    try:
+        schema = _inlined(msgspec.json.schema(kind))
+    except (TypeError, NameError) as error:
+        # Such as a union of dataclasses, which msgspec does not support.
+        if _is_type(kind) and importlib.util.find_spec("pydantic"):
+            return _read_with_pydantic(kind)
+        raise _unusable(kind, error) from None
+    return schema, partial(msgspec.convert, type=kind, str_keys=True)
+
+
+def _read_with_pydantic(kind: Any) -> tuple[dict[str, Any], Callable[[Any], Any]]:  # noqa: ANN401
+    import pydantic
 
     try:
-        return _inlined(msgspec.json.schema(kind))
-    except (TypeError, NameError) as error:
-        raise UsageError(
-            "schema must be a JSON Schema dict, a pydantic model, a dataclass or a TypedDict,"
-            f" got {kind!r}: {str(error).splitlines()[-1]}.",
-            hint="For example, a dataclass with the fields of the answer.",
-        ) from None
+        adapter = pydantic.TypeAdapter(kind)
+        schema = dict(adapter.json_schema())
+    except (pydantic.errors.PydanticUserError, TypeError, NameError) as error:
+        raise _unusable(kind, error) from None
+    # As JSON, because a strict model accepts no str for a date otherwise.
+    return schema, lambda value: adapter.validate_json(json.dumps(value))
+
+
+def _is_type(kind: object) -> bool:
+    return isinstance(kind, type) or get_origin(kind) is not None
+
+
+def _uses_pydantic(kind: Any, seen: set[Any]) -> bool:  # noqa: ANN401 - a type
+    """Return whether a type is, or contains, one of pydantic's types or constraints."""
+    if "pydantic" not in sys.modules or not _is_type(kind) or kind in seen:
+        return False
+    seen.add(kind)
+    if hasattr(kind, "__pydantic_validator__"):
+        return True
+    constraints = (type(item).__module__ for item in getattr(kind, "__metadata__", ()))
+    if any(name.partition(".")[0] in ("pydantic", "annotated_types") for name in constraints):
+        return True
+    try:
+        hints = get_type_hints(kind, include_extras=True) if isinstance(kind, type) else {}
+    except (NameError, TypeError):  # of a class that is local to a function
+        hints = {}
+    return any(_uses_pydantic(part, seen) for part in (*get_args(kind), *hints.values()))
+
+
+def _unusable(kind: object, error: Exception) -> UsageError:
+    return UsageError(
+        "schema must be a JSON Schema dict, a pydantic model, a dataclass, a TypedDict or a type"
+        f" of these, got {kind!r}: {str(error).splitlines()[-1]}.",
+        hint="For example, a dataclass with the fields of the answer.",
+    )
 
 
 def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
@@ -106,7 +191,8 @@ def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
     name = str(schema.get("$ref", "")).removeprefix("#/$defs/")
     if name not in definitions:
         return schema
-    remaining = {key: value for key, value in definitions.items() if key != name}
+    is_recursive = f'"#/$defs/{name}"' in json.dumps(definitions)
+    remaining = {key: value for key, value in definitions.items() if key != name or is_recursive}
     return {**definitions[name], **({"$defs": remaining} if remaining else {})}
 
 
@@ -119,16 +205,3 @@ def _closed(schema: Any) -> Any:  # noqa: ANN401 - JSON
     closed = {name: _closed(value) for name, value in schema.items()}
     # In this order, so that the schema's own setting wins.
     return {"additionalProperties": False, **closed} if "properties" in schema else closed
-
-
-def _is_open(schema: Any) -> bool:  # noqa: ANN401 - JSON
-    """Return whether a schema allows arbitrary objects, which strict modes reject."""
-    if not isinstance(schema, Mapping):
-        return False
-    # A part may be a boolean: msgspec writes `items: false` for a tuple.
-    parts = [*schema.get("properties", {}).values(), *schema.get("$defs", {}).values()]
-    parts += [*schema.get("anyOf", []), *schema.get("prefixItems", [])]
-    parts += [schema["items"]] if schema.get("type") == "array" and "items" in schema else []
-    is_free_object = schema.get("type") == "object" and not schema.get("properties")
-    is_unconstrained = not {"type", "$ref", "anyOf", "enum", "const"} & set(schema)
-    return is_free_object or is_unconstrained or any(map(_is_open, parts))

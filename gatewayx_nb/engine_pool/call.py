@@ -197,7 +197,9 @@ class EngineCall:
         await self._send(engine, allowance.request, emit)
 
     async def _prepare(self, engine: LLMEngine) -> Request:
-        """Return the request with a model, and with the schema in the prompt if necessary.
+        """Return the request with a model, and with the schema in the form of the engine.
+
+        What the engine cannot enforce is asked for in the prompt.
 
         Raises:
             UnsupportedFeatureError: If the engine does not support images, system prompts or
@@ -218,11 +220,15 @@ class EngineCall:
             request = replace(request, model=model)
         if schema is None or schema.schema is None:
             return request
-        # Providers' strict modes require named fields, which a loose schema does not have.
-        if "schema" in engine.features and not schema.is_loose:
-            return request
+        enforced = engine.enforceable(request) if "schema" in engine.features else None
+        if enforced and not schema.is_loose:
+            return replace(request, schema=enforced)
         takes_system = "system" in engine.features and takes(engine, "system")
-        return with_schema_in_prompt(request, schema, takes_system=takes_system)
+        in_object = enforced is not None and not enforced
+        asked = with_schema_in_prompt(
+            request, schema, takes_system=takes_system, in_object=in_object
+        )
+        return replace(asked, schema=enforced)
 
     async def _send(self, engine: LLMEngine, request: Request, emit: ChunkHandler | None) -> None:
         """Send the request, with retries until the first chunk has arrived."""

@@ -18,13 +18,19 @@ if TYPE_CHECKING:
 
 
 def with_schema_in_prompt(
-    request: Request, schema: ResponseSchema, *, takes_system: bool
+    request: Request, schema: ResponseSchema, *, takes_system: bool, in_object: bool = False
 ) -> Request:
     """Return the request with the schema as an instruction instead of its ``schema`` field.
 
     The instruction goes into the system prompt or, if the engine takes none, below the prompt.
+
+    Args:
+        request: The request.
+        schema: The schema.
+        takes_system: Whether the engine takes a system prompt.
+        in_object: Whether the answer must be an object, in which any other value is put.
     """
-    instruction = f"Answer with {schema.instructions}"
+    instruction = f"Answer with {schema.instructions(in_object=in_object)}"
     if not takes_system:
         *earlier, prompt = request.messages
         return replace(request, messages=(*earlier, *_instruct(prompt, instruction)), schema=None)

@@ -24,7 +24,7 @@ from gatewayx_nb.llm_engines.engine import FEATURES, SAMPLING, LLMEngine, call_g
 from gatewayx_nb.llm_engines.gemini import GeminiEngine
 from gatewayx_nb.llm_engines.http import Dialect, HTTPEngine, Parser
 from gatewayx_nb.llm_engines.keywords import check_keywords
-from gatewayx_nb.llm_engines.openai_chat import OpenAICompatibleEngine, chat_messages
+from gatewayx_nb.llm_engines.openai_chat import OpenAICompatibleEngine, SchemaMode, chat_messages
 from gatewayx_nb.llm_engines.openai_responses import OpenAIResponsesEngine
 from gatewayx_nb.llm_engines.unsupported_params import (
     RejectedParameterError,
@@ -68,6 +68,7 @@ __all__ = [
     "RejectedParameterError",
     "Reply",
     "Request",
+    "SchemaMode",
     "Secret",
     "ToolCall",
     "ToolResult",

@@ -18,6 +18,7 @@ from gatewayx_nb.llm_engines import json_body
 from gatewayx_nb.llm_engines.http import HTTPEngine, system_prompt
 from gatewayx_nb.llm_engines.json_body import as_dict, as_dicts, as_int, as_str
 from gatewayx_nb.llm_engines.message_parts import arguments_of, check_images, content_of
+from gatewayx_nb.llm_engines.strict_schema import SchemaRules
 from gatewayx_nb.llm_engines.tool_calls import ToolCallAssembler
 from gatewayx_nb.messages import ToolCall, ToolResult
 from gatewayx_nb.replies import Chunk, FinishReason, Usage
@@ -62,6 +63,23 @@ _STATUSES = {
 }
 """HTTP statuses of error types in a stream (https://platform.claude.com/docs/en/api/errors)."""
 
+_STRICT_SCHEMA = SchemaRules(
+    keywords=frozenset({"minItems"}),
+    formats=frozenset(
+        {"date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6"}
+        | {"uuid"}
+    ),
+    typed_labels=False,
+    max_min_items=1,
+    max_optional=24,
+    max_unions=16,
+    max_properties=500,
+)
+"""The documented limits, with a number of our own for "too complex" schemas.
+
+https://platform.claude.com/docs/en/build-with-claude/structured-outputs#json-schema-limitations
+"""
+
 
 class AnthropicMessagesEngine(HTTPEngine):
     """An endpoint that implements the Messages API.
@@ -78,6 +96,7 @@ class AnthropicMessagesEngine(HTTPEngine):
     key_header: ClassVar[str] = "x-api-key"
     key_prefix: ClassVar[str] = ""
     features = frozenset({"system", "history", "images", "schema"})
+    schema_rules = _STRICT_SCHEMA
     lacks: ClassVar[frozenset[str]] = frozenset({"seed"})
     keywords: ClassVar[frozenset[str] | None] = frozenset({"version"})
     prices: ClassVar[str] = "anthropic"

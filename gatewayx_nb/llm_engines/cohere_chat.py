@@ -15,6 +15,7 @@ from gatewayx_nb.llm_engines.http import HTTPEngine
 from gatewayx_nb.llm_engines.json_body import as_dict, as_dicts, as_int, as_list, as_str
 from gatewayx_nb.llm_engines.message_parts import check_images
 from gatewayx_nb.llm_engines.openai_chat import chat_messages
+from gatewayx_nb.llm_engines.strict_schema import SchemaRules
 from gatewayx_nb.llm_engines.tool_calls import ToolCallAssembler
 from gatewayx_nb.replies import Chunk, FinishReason, Usage
 
@@ -35,6 +36,14 @@ _FINISH_REASONS: dict[str, FinishReason] = {
 _ERROR_STATUSES = {"ERROR": 500, "TIMEOUT": 504}
 """Finish reasons that report an error, with the equivalent HTTP status."""
 
+_STRICT_SCHEMA = SchemaRules(
+    keywords=frozenset({"pattern"}),
+    formats=frozenset({"date-time", "uuid", "date", "time"}),
+    some_required=True,
+    max_properties=200,
+)
+"""https://docs.cohere.com/docs/structured-outputs#unsupported-schema-features"""
+
 
 class CohereChatEngine(HTTPEngine):
     """An endpoint that implements Cohere's Chat API."""
@@ -43,8 +52,16 @@ class CohereChatEngine(HTTPEngine):
     models_path: str = "v1/models?page_size=1000&endpoint=chat"
     features = frozenset({"system", "history", "images", "schema", "embed"})
     prices: ClassVar[str] = "cohere"
+    schema_rules = _STRICT_SCHEMA
     # The maximum of one request: https://docs.cohere.com/reference/embed
     embedding_batch: ClassVar[int] = 96
+
+    @override
+    def enforceable(self, request: Request) -> Mapping[str, Any] | None:
+        # The API refuses `response_format` beside these.
+        return (
+            None if {"tools", "documents"} & set(request.params) else super().enforceable(request)
+        )
 
     @override
     def payload(self, request: Request) -> dict[str, Any]:

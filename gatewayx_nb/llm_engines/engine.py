@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from gatewayx_nb.concurrency import run_in_thread
 from gatewayx_nb.errors import ProviderError, UnsupportedFeatureError
+from gatewayx_nb.json_schema import in_object, is_open
 from gatewayx_nb.messages import Message, ModelInfo, Request
 from gatewayx_nb.replies import Chunk, Reply
 from gatewayx_nb.secure_config import Network, Secret
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
 FEATURES = frozenset({"system", "history", "images", "schema", "embed"})
 """The valid values in ``features``."""
@@ -142,6 +143,19 @@ class LLMEngine:
             )
         yield Chunk(text=answer)
         yield Chunk(finish_reason="stop")
+
+    def enforceable(self, request: Request) -> Mapping[str, Any] | None:
+        """Return the form of a request's JSON Schema that the provider enforces.
+
+        It replaces the ``schema`` of the request. By default, a value that is not an object is put
+        inside one, as the property ``answer``, and a schema of arbitrary objects is not enforced.
+        This is called only if ``features`` contain ``"schema"``.
+
+        Returns:
+            The schema; an empty one if only JSON objects are enforced, or ``None`` if nothing is.
+            In both cases the prompt asks for the schema.
+        """
+        return None if is_open(request.schema or {}) else in_object(request.schema or {})
 
     async def embed(self, texts: Sequence[str], model: str) -> list[list[float]]:
         """Return a vector for each text, in order.

@@ -17,6 +17,7 @@ from gatewayx_nb.llm_engines import embedding_request, json_body
 from gatewayx_nb.llm_engines.http import HTTPEngine, system_prompt
 from gatewayx_nb.llm_engines.json_body import as_dict, as_dicts, as_int, as_str
 from gatewayx_nb.llm_engines.message_parts import arguments_of, check_images
+from gatewayx_nb.llm_engines.strict_schema import SchemaRules
 from gatewayx_nb.messages import ToolCall, ToolResult
 from gatewayx_nb.replies import Chunk, FinishReason, Usage
 
@@ -48,6 +49,19 @@ https://ai.google.dev/gemini-api/docs/thought-signatures
 
 _NO_REASON = frozenset({"", "FINISH_REASON_UNSPECIFIED"})
 
+_STRICT_SCHEMA = SchemaRules(
+    keywords=frozenset({"minimum", "maximum", "minItems", "maxItems"}),
+    formats=frozenset({"date-time", "date", "time"}),
+    prefix_items=True,
+    recursion="optional",
+    max_properties=1_000,
+    max_depth=20,
+)
+"""The documented subset; the sizes are ours, because "very large or deeply nested schemas" fail.
+
+https://ai.google.dev/gemini-api/docs/structured-output#json-schema-support
+"""
+
 
 class GeminiEngine(HTTPEngine):
     """An endpoint that implements Gemini's generateContent.
@@ -62,6 +76,7 @@ class GeminiEngine(HTTPEngine):
     key_header: ClassVar[str] = "x-goog-api-key"
     key_prefix: ClassVar[str] = ""
     features = frozenset({"system", "history", "images", "schema", "embed"})
+    schema_rules = _STRICT_SCHEMA
     keywords: ClassVar[frozenset[str] | None] = frozenset()
 
     def __init__(self, api_key: str = "", *, version: str = "v1beta", **kwargs: Any) -> None:  # noqa: ANN401

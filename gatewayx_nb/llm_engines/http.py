@@ -24,6 +24,7 @@ from gatewayx_nb.transport import HTTPClient
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 
+    from gatewayx_nb.llm_engines.strict_schema import SchemaRules
     from gatewayx_nb.messages import Request
     from gatewayx_nb.transport import Response
 
@@ -77,6 +78,8 @@ class HTTPEngine(LLMEngine, ABC):
         key_header: Name of the header that contains the key.
         key_prefix: Prefix of the key in that header.
         headers: Additional headers of every request.
+        schema_rules: The JSON Schemas that the provider enforces; ``None`` for any that lists the
+            properties of its objects.
     """
 
     path: ClassVar[str] = ""
@@ -85,6 +88,7 @@ class HTTPEngine(LLMEngine, ABC):
     key_prefix: ClassVar[str] = "Bearer "
     headers: Mapping[str, str] = MappingProxyType({})
     keywords: ClassVar[frozenset[str] | None] = frozenset()
+    schema_rules: ClassVar[SchemaRules | None] = None
 
     _client: HTTPClient | None = None
     _refused: frozenset[str] = frozenset()
@@ -104,6 +108,12 @@ class HTTPEngine(LLMEngine, ABC):
                 network=self.network,
             )
         return self._client
+
+    @override
+    def enforceable(self, request: Request) -> Mapping[str, Any] | None:
+        if self.schema_rules is None:
+            return super().enforceable(request)
+        return self.schema_rules.enforceable(request.schema or {})
 
     def dialect(self, request: Request) -> Dialect:  # noqa: ARG002 - for overrides
         """Return the dialect for a request, by default the engine itself."""

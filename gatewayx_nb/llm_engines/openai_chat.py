@@ -6,7 +6,7 @@ Source: https://platform.openai.com/docs/api-reference/chat
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from typing_extensions import override
 
@@ -14,11 +14,12 @@ from gatewayx_nb.llm_engines import embedding_request, json_body
 from gatewayx_nb.llm_engines.http import HTTPEngine
 from gatewayx_nb.llm_engines.json_body import as_dict, as_dicts, as_int, as_str
 from gatewayx_nb.llm_engines.message_parts import check_images, content_of, result_parts
+from gatewayx_nb.llm_engines.strict_schema import SchemaRules
 from gatewayx_nb.llm_engines.tool_calls import ToolCallAssembler
 from gatewayx_nb.replies import Chunk, FinishReason, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from gatewayx_nb.images import Image
     from gatewayx_nb.llm_engines.http import Parser
@@ -34,6 +35,29 @@ _FINISH_REASONS: dict[str, FinishReason] = {
     "content_filter": "content_filter",
 }
 
+_STRICT_SCHEMA = SchemaRules(
+    keywords=frozenset(
+        {"pattern", "minItems", "maxItems", "multipleOf"}
+        | {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
+    ),
+    formats=frozenset(
+        {"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"}
+    ),
+    all_required=True,
+    recursion="anywhere",
+    max_properties=5_000,
+    max_depth=10,
+    max_labels=1_000,
+    max_chars=120_000,
+)
+"""The schemas of ``strict``, which is the same in Chat Completions and Responses.
+
+https://platform.openai.com/docs/guides/structured-outputs#supported-schemas
+"""
+
+SchemaMode = Literal["strict", "json_object", "none"]
+"""What an endpoint enforces: a strict schema, any JSON object, or nothing."""
+
 
 class OpenAICompatibleEngine(HTTPEngine):
     """An endpoint that implements the Chat Completions API.
@@ -43,6 +67,7 @@ class OpenAICompatibleEngine(HTTPEngine):
             OpenAI, Azure and xAI, ``max_tokens`` for others.
         seed_field: Name of the seed field.
         stream_usage: Whether the endpoint supports ``stream_options``, which requests the usage.
+        schema_mode: What the endpoint enforces.
     """
 
     path: ClassVar[str] = "chat/completions"
@@ -50,6 +75,14 @@ class OpenAICompatibleEngine(HTTPEngine):
     max_tokens_field: ClassVar[str] = "max_tokens"
     seed_field: ClassVar[str] = "seed"
     stream_usage: ClassVar[bool] = True
+    schema_mode: ClassVar[SchemaMode] = "strict"
+    schema_rules = _STRICT_SCHEMA
+
+    @override
+    def enforceable(self, request: Request) -> Mapping[str, Any] | None:
+        if self.schema_mode == "strict":
+            return super().enforceable(request)
+        return {} if self.schema_mode == "json_object" else None
 
     @override
     def payload(self, request: Request) -> dict[str, Any]:
@@ -249,6 +282,8 @@ def _part_chunks(parts: list[Any]) -> Iterator[Chunk]:
 def _response_format(request: Request) -> dict[str, Any] | None:
     if request.schema is None:
         return None
+    if not request.schema:
+        return {"type": "json_object"}
     # The name is required. Without `strict`, the schema is only a recommendation:
     # https://platform.openai.com/docs/guides/structured-outputs
     schema = {"name": "answer", "schema": dict(request.schema), "strict": True}

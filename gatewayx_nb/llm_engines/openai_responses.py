@@ -245,5 +245,7 @@ def _output_part(text: str | Image) -> dict[str, Any]:
 def _text_format(request: Request) -> dict[str, Any] | None:
     if request.schema is None:
         return None
+    if not request.schema:
+        return {"format": {"type": "json_object"}}
     schema = {"name": "answer", "schema": dict(request.schema), "strict": True}
     return {"format": {"type": "json_schema", **schema}}

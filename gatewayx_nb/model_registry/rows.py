@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from gatewayx_nb.errors import did_you_mean
-from gatewayx_nb.llm_engines import LLMEngine, OpenAICompatibleEngine, OpenAIResponsesEngine
+from gatewayx_nb.llm_engines import (
+    LLMEngine,
+    OpenAICompatibleEngine,
+    OpenAIResponsesEngine,
+    SchemaMode,
+)
 from gatewayx_nb.model_registry import safety
 from gatewayx_nb.model_registry.folders import is_installed, why_unusable
 from gatewayx_nb.model_registry.loader import LoadedEngine
@@ -23,6 +28,12 @@ _BASE_CLASSES: Mapping[str, type[LLMEngine]] = {
     "chat": OpenAICompatibleEngine,
     "responses": OpenAIResponsesEngine,
 }
+
+_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "api": tuple(_BASE_CLASSES),
+    "schema": get_args(SchemaMode),
+}
+"""The values of the fields that have a fixed set of them."""
 
 _NOT_IN_FILE = ("name", "path", "origin", "refusal_reason", "warning", "shadowed_by")
 """Fields of a row that are not in the file."""
@@ -51,6 +62,7 @@ class EngineRow:
     max_tokens_field: str = "max_tokens"
     seed_field: str = "seed"
     stream_usage: bool = True
+    schema: SchemaMode = "strict"
     key_header: str = "Authorization"
     key_prefix: str = "Bearer "
     prices: str = ""
@@ -82,6 +94,7 @@ class EngineRow:
         """Create the engine's class."""
         attributes = self.settings
         attributes["model_name"] = attributes.pop("model")
+        attributes["schema_mode"] = attributes.pop("schema")
         base = self.base_class
         if self.embedding_model:
             attributes["features"] = base.features | {"embed"}
@@ -149,6 +162,7 @@ def _invalid_reason(table: object) -> str | None:
         expected = bool if isinstance(_FIELDS[key].default, bool) else str
         if not isinstance(value, expected):
             return f"has {key} = {value!r}, which must be a {expected.__name__}"
-    if table.get("api", "chat") not in _BASE_CLASSES:
-        return f"has api = {table['api']!r}, which must be {' or '.join(_BASE_CLASSES)}"
+    for key, values in _CHOICES.items():
+        if table.get(key, values[0]) not in values:
+            return f"has {key} = {table[key]!r}, which must be {' or '.join(values)}"
     return None

@@ -138,7 +138,12 @@ def test_all_options_are_sent_under_the_provider_names(make_grok_pool):
 
 def test_a_schema_is_sent_and_the_answer_parsed(make_grok_pool):
     """A schema is sent as the provider's structured output, and the answer is parsed."""
-    schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    schema = {
+        "type": "object",
+        "properties": {"a": {"type": "integer"}},
+        "required": ["a"],
+        "additionalProperties": False,
+    }
     answer = {**BODY, "choices": [{"message": {"content": '{"a": 1}'}, "finish_reason": "stop"}]}
     with Server([Send(reply(json.dumps(answer).encode()))]) as server:
         assert make_grok_pool(server).ask("Hi", model="grok", schema=schema).parsed == {"a": 1}

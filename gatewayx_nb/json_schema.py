@@ -1,0 +1,172 @@
+"""JSON Schemas as data: references, the object around other values, and values that fit.
+
+Reference: https://json-schema.org/draft/2020-12/json-schema-core
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+ANSWER = "answer"
+"""Name of the only property of the object around a value that is not an object."""
+
+_MAX_REFERENCES = 20
+"""Maximum number of references that lead to one schema, because they may form a circle."""
+
+_TYPES: Mapping[str, Callable[[object], bool]] = {
+    "object": lambda value: isinstance(value, dict),
+    "array": lambda value: isinstance(value, list),
+    "string": lambda value: isinstance(value, str),
+    "integer": lambda value: isinstance(value, int) and not isinstance(value, bool),
+    "number": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
+    "boolean": lambda value: isinstance(value, bool),
+    "null": lambda value: value is None,
+}
+
+
+def resolve(schema: Any, root: Mapping[str, Any]) -> Mapping[str, Any]:  # noqa: ANN401 - JSON
+    """Return the schema that a reference points to, or the schema itself if it is none.
+
+    The result is empty, and so allows everything, for a reference to nothing.
+    """
+    for _ in range(_MAX_REFERENCES):
+        if not isinstance(schema, Mapping):
+            break
+        if not isinstance(schema.get("$ref"), str):
+            return schema
+        schema = _find(schema["$ref"], root)
+    return {}
+
+
+def _find(pointer: str, root: Mapping[str, Any]) -> object:
+    found: object = root
+    for part in pointer.removeprefix("#").split("/")[1:]:
+        name = part.replace("~1", "/").replace("~0", "~")
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found if pointer.startswith("#") else None
+
+
+def is_object(schema: Mapping[str, Any]) -> bool:
+    """Return whether the values of a schema are objects, as providers require of an answer."""
+    resolved = resolve(schema, schema)
+    return bool(resolved.get("type", "properties" in resolved and "object") == "object")
+
+
+def in_object(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the schema of an object whose only property has the given schema.
+
+    The schema of an object is returned as it is, but with a reference at the top replaced.
+    """
+    definitions = {name: schema[name] for name in ("$defs", "definitions") if name in schema}
+    if is_object(schema):
+        return {**resolve(schema, schema), **definitions}
+    return {
+        "type": "object",
+        "properties": {ANSWER: {k: v for k, v in schema.items() if k not in definitions}},
+        "required": [ANSWER],
+        "additionalProperties": False,
+        **definitions,
+    }
+
+
+def is_open(schema: object) -> bool:
+    """Return whether a schema allows arbitrary objects or values, which strict modes reject."""
+    if not isinstance(schema, Mapping):
+        return False
+    # A part may be a boolean: msgspec writes `items: false` for a tuple.
+    parts = [*schema.get("properties", {}).values(), *schema.get("$defs", {}).values()]
+    parts += [*schema.get("anyOf", []), *schema.get("prefixItems", [])]
+    parts += [schema["items"]] if schema.get("type") == "array" and "items" in schema else []
+    is_free_object = schema.get("type") == "object" and not schema.get("properties")
+    is_unconstrained = not {"type", "$ref", "anyOf", "enum", "const"} & set(schema)
+    return is_free_object or is_unconstrained or any(map(is_open, parts))
+
+
+def fit(value: Any, schema: object, root: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON
+    """Return a value with the small differences removed that models and strict modes make.
+
+    An optional property is left out if it is null and its schema does not allow null, because
+    strict modes require it. A label in another case is spelled as the schema spells it.
+    """
+    schema = resolve(schema, root)
+    if variants := [*schema.get("anyOf", []), *schema.get("oneOf", [])]:
+        fitted = (fit(value, variant, root) for variant in variants)
+        pairs = zip(fitted, variants, strict=True)
+        return next((item for item, variant in pairs if accepts(item, variant, root)), value)
+    match value:
+        case dict():
+            return dict(_fitted_properties(value, schema, root))
+        case list():
+            return _fitted_items(value, schema, root)
+        case str():
+            return _label(value, _labels(schema))
+    return value
+
+
+def _fitted_properties(
+    value: dict[str, Any], schema: Mapping[str, Any], root: Mapping[str, Any]
+) -> Any:  # noqa: ANN401 - pairs
+    properties, required = schema.get("properties", {}), schema.get("required", ())
+    for name, item in value.items():
+        part = properties.get(name, schema.get("additionalProperties"))
+        is_optional = name in properties and name not in required
+        if item is None and is_optional and not accepts(None, part, root):
+            continue
+        yield name, fit(item, part, root)
+
+
+def _fitted_items(
+    value: list[Any], schema: Mapping[str, Any], root: Mapping[str, Any]
+) -> list[Any]:
+    first = schema.get("prefixItems", [])
+    parts = [*first, *[schema.get("items")] * (len(value) - len(first))]
+    return [fit(item, part, root) for item, part in zip(value, parts, strict=False)] + value[
+        len(parts) :
+    ]
+
+
+def _labels(schema: Mapping[str, Any]) -> list[Any]:
+    return [schema["const"]] if "const" in schema else list(schema.get("enum", ()))
+
+
+def _label(text: str, labels: list[Any]) -> str:
+    """Return the label that a text is, apart from its case; otherwise the text."""
+    if text in labels:
+        return text
+    folded = text.strip().casefold()
+    found = [item for item in labels if isinstance(item, str) and item.casefold() == folded]
+    return found[0] if len(found) == 1 else text
+
+
+def accepts(value: object, schema: object, root: Mapping[str, Any]) -> bool:
+    """Return whether a value could be one of a schema, by its type, its labels and its names.
+
+    The parts of lists and objects are compared only as far as they tell two objects apart.
+    """
+    if isinstance(schema, bool):
+        return schema
+    schema = resolve(schema, root)
+    if variants := [*schema.get("anyOf", []), *schema.get("oneOf", [])]:
+        return any(accepts(value, variant, root) for variant in variants)
+    if ("const" in schema or "enum" in schema) and value not in _labels(schema):
+        return False
+    types = schema.get("type", [])
+    types = [types] if isinstance(types, str) else types
+    if types and not any(_TYPES.get(name, bool)(value) for name in types):
+        return False
+    return not isinstance(value, dict) or _has_names_of(value, schema, root)
+
+
+def _has_names_of(
+    value: dict[str, Any], schema: Mapping[str, Any], root: Mapping[str, Any]
+) -> bool:
+    properties = schema.get("properties", {})
+    if not set(schema.get("required", ())) <= set(value):
+        return False
+    if schema.get("additionalProperties") is False and not set(value) <= set(properties):
+        return False
+    tags = (
+        (value[name], resolve(part, root)) for name, part in properties.items() if name in value
+    )
+    return all(item in _labels(part) for item, part in tags if _labels(part))

@@ -1,0 +1,345 @@
+"""Strict forms of a JSON Schema: each provider enforces a subset of its own."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from gatewayx_nb.json_schema import in_object
+
+_IGNORED = frozenset(
+    {"$schema", "$id", "$comment", "$defs", "definitions", "discriminator", "deprecated"}
+)
+"""Keywords that mean nothing to a model."""
+
+_STRUCTURE = frozenset(
+    {"$ref", "additionalProperties", "allOf", "anyOf", "const", "description", "enum", "format"}
+    | {"items", "oneOf", "prefixItems", "properties", "required", "title", "type"}
+)
+
+_NULL = {"type": "null"}
+
+_LABEL_TYPES: Mapping[type, str] = {
+    str: "string",
+    int: "integer",
+    float: "number",
+    bool: "boolean",
+    type(None): "null",
+}
+
+
+class NotEnforceableError(Exception):
+    """The provider cannot enforce the schema."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchemaRules:
+    """The subset of JSON Schema that a provider enforces.
+
+    Attributes:
+        keywords: The constraints that it knows. All others move into the description, where the
+            model may follow them.
+        formats: The formats that it knows.
+        all_required: Whether every property must be required; an optional one becomes nullable.
+        some_required: Whether an object must have at least one required property.
+        prefix_items: Whether the items of a tuple may have different schemas.
+        recursion: Whether a type may contain itself: anywhere, only in optional properties, or not.
+        typed_labels: Whether ``type`` must, or must not, accompany ``enum``.
+        max_properties: Maximum number of properties in all objects.
+        max_depth: Maximum depth of nested objects.
+        max_optional: Maximum number of optional properties.
+        max_unions: Maximum number of properties and items with several types.
+        max_labels: Maximum number of values of all enums.
+        max_min_items: Highest value of ``minItems``.
+        max_chars: Maximum number of characters in all names and labels.
+    """
+
+    keywords: frozenset[str] = frozenset()
+    formats: frozenset[str] = frozenset()
+    all_required: bool = False
+    some_required: bool = False
+    prefix_items: bool = False
+    recursion: Literal["anywhere", "optional", "no"] = "no"
+    typed_labels: bool = True
+    max_properties: int | None = None
+    max_depth: int | None = None
+    max_optional: int | None = None
+    max_unions: int | None = None
+    max_labels: int | None = None
+    max_min_items: int | None = None
+    max_chars: int | None = None
+
+    def enforceable(self, schema: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return the form of a schema that the provider enforces.
+
+        A value that is not an object is put inside one. The result is ``None`` if the provider
+        cannot enforce the schema, because it is open, too large or uses other keywords.
+        """
+        try:
+            strict = _Translation(self, in_object(schema)).result()
+            self._check_size(strict)
+        except (NotEnforceableError, RecursionError):
+            return None
+        return strict
+
+    def _check_size(self, strict: dict[str, Any]) -> None:
+        parts = list(_parts(strict))
+        objects = [part for part in parts if "properties" in part]
+        names = [name for part in objects for name in part["properties"]]
+        labels = [label for part in parts for label in part.get("enum", ())]
+        required = sum(len(part.get("required", ())) for part in objects)
+        texts = [*names, *strict.get("$defs", {}), *map(str, labels)]
+        sizes = (
+            (len(names), self.max_properties),
+            (len(names) - required, self.max_optional),
+            (sum("anyOf" in part for part in parts), self.max_unions),
+            (len(labels), self.max_labels),
+            (sum(map(len, texts)), self.max_chars),
+            (_depth(strict, {}, strict), self.max_depth),
+        )
+        if any(limit is not None and size > limit for size, limit in sizes):
+            raise NotEnforceableError
+
+
+class _Translation:
+    """The translation of one schema; `root` is that of an object."""
+
+    def __init__(self, rules: SchemaRules, root: Mapping[str, Any]) -> None:
+        self._rules = rules
+        self._root = root
+        self._definitions = {**root.get("definitions", {}), **root.get("$defs", {})}
+        self._recursive = set(self._find_recursive())
+
+    def result(self) -> dict[str, Any]:
+        """Return the schema with the definitions that it refers to."""
+        strict = self._part(self._root)
+        definitions: dict[str, Any] = {}
+        missing = list(_references(strict))
+        while missing:
+            name = missing.pop()
+            if name not in definitions:
+                definitions[name] = self._part(self._definitions[name])
+                missing += _references(definitions[name])
+        ordered = {name: definitions[name] for name in self._definitions if name in definitions}
+        return {**strict, **({"$defs": ordered} if ordered else {})}
+
+    def _find_recursive(self) -> Iterator[str]:
+        direct = {name: set(_references(part)) for name, part in self._definitions.items()}
+        for name, reached in direct.items():
+            pending, seen = list(reached), set(reached)
+            while pending:
+                new = direct.get(pending.pop(), set()) - seen
+                seen |= new
+                pending += new
+            if name in seen:
+                yield name
+
+    def _part(self, schema: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
+        if not isinstance(schema, Mapping):
+            raise NotEnforceableError
+        part = {name: value for name, value in schema.items() if name not in _IGNORED}
+        match part:
+            case {"allOf": [only]}:
+                strict = self._part({**only, **{k: v for k, v in part.items() if k != "allOf"}})
+            case {"allOf": _} | {"patternProperties": _}:
+                raise NotEnforceableError
+            case {"$ref": reference}:
+                strict = self._reference(str(reference), part)
+            case {"const": label}:
+                strict = self._labels([label], part)
+            case {"enum": labels}:
+                strict = self._labels(labels, part)
+            case {"anyOf": variants} | {"oneOf": variants}:
+                strict = self._union(variants, part)
+            case {"type": [*types]}:
+                variants = [_of_type(part, name) for name in types]
+                strict = self._union(variants, {k: part[k] for k in _NOTES if k in part})
+            case _:
+                strict = self._typed(part)
+        return strict
+
+    def _typed(self, part: dict[str, Any]) -> dict[str, Any]:
+        kind = part.get("type", "object" if "properties" in part else None)
+        known = self._rules.keywords
+        match kind:
+            case "object":
+                return {"type": kind, **self._object(part), **self._notes(part)}
+            case "array":
+                return self._array(part)
+            case "string" | "number" | "integer" | "boolean" | "null":
+                kept = {k: v for k, v in part.items() if k in known and _is_simple(k, v)}
+                if part.get("format") in self._rules.formats:
+                    kept["format"] = part["format"]
+                return {"type": kind, **kept, **self._notes(part, kept)}
+        raise NotEnforceableError
+
+    def _object(self, part: dict[str, Any]) -> dict[str, Any]:
+        extra = part.get("additionalProperties", "properties" not in part)
+        if extra is not False:
+            raise NotEnforceableError
+        given = part.get("properties", {})
+        properties = {name: self._part(value) for name, value in given.items()}
+        required = [name for name in properties if name in part.get("required", ())]
+        if self._rules.some_required and not properties:
+            raise NotEnforceableError
+        if self._rules.all_required or (self._rules.some_required and not required):
+            optional = set(properties) - set(required)
+            properties |= {name: _nullable(properties[name]) for name in optional}
+            required = list(properties)
+        elif self._rules.recursion == "optional":
+            required = [name for name in required if not self._is_recursive(given[name])]
+        return {"properties": properties, "required": required, "additionalProperties": False}
+
+    def _is_recursive(self, schema: object) -> bool:
+        return not self._recursive.isdisjoint(_references(schema))
+
+    def _array(self, part: dict[str, Any]) -> dict[str, Any]:
+        kept = {name: value for name, value in part.items() if name in self._rules.keywords}
+        limit = self._rules.max_min_items
+        if limit is not None and kept.get("minItems", 0) > limit:
+            del kept["minItems"]
+        if first := part.get("prefixItems"):
+            if part.get("items"):
+                raise NotEnforceableError
+            items = [self._part(item) for item in first]
+            if self._rules.prefix_items:
+                return {"type": "array", "prefixItems": items, **kept, **self._notes(part, kept)}
+            unique = [item for place, item in enumerate(items) if item not in items[:place]]
+            item = unique[0] if len(unique) == 1 else {"anyOf": list(_flat(unique))}
+            order = ", ".join(str(_name_of(item)) for item in items)
+            part = {**part, "items in this order": order}
+        else:
+            item = self._part(part.get("items"))
+        return {"type": "array", "items": item, **kept, **self._notes(part, kept)}
+
+    def _reference(self, reference: str, part: dict[str, Any]) -> dict[str, Any]:
+        name = _definition(reference)
+        if name is None or name not in self._definitions:
+            raise NotEnforceableError
+        if name in self._recursive and self._rules.recursion == "no":
+            raise NotEnforceableError
+        target = {"$ref": f"#/$defs/{name}"}
+        notes = self._notes(part)
+        return {"anyOf": [target], **notes} if notes else target
+
+    def _labels(self, labels: Iterable[Any], part: dict[str, Any]) -> dict[str, Any]:
+        kinds: dict[str, list[Any]] = {}
+        for label in labels:
+            if type(label) not in _LABEL_TYPES:
+                raise NotEnforceableError
+            kinds.setdefault(_LABEL_TYPES[type(label)], []).append(label)
+        variants = [self._labels_of_type(kind, group) for kind, group in kinds.items()]
+        if not variants:
+            raise NotEnforceableError
+        notes = self._notes(part)
+        return {**variants[0], **notes} if len(variants) == 1 else {"anyOf": variants, **notes}
+
+    def _labels_of_type(self, kind: str, labels: list[Any]) -> dict[str, Any]:
+        if kind in ("null", "boolean"):  # not all providers know an enum of these
+            note = {"description": f"{{enum: {labels}}}"} if labels in ([True], [False]) else {}
+            return {"type": kind, **note}
+        return {"type": kind, "enum": labels} if self._rules.typed_labels else {"enum": labels}
+
+    def _union(self, variants: Iterable[Any], part: dict[str, Any]) -> dict[str, Any]:
+        if "properties" in part or not variants:
+            raise NotEnforceableError
+        return {"anyOf": list(_flat(map(self._part, variants))), **self._notes(part)}
+
+    def _notes(self, part: Mapping[str, Any], kept: Iterable[str] = ()) -> dict[str, Any]:
+        """Return the title and description, to which the other constraints are appended.
+
+        This is what Anthropic's SDK does with them (``anthropic.transform_schema``).
+        """
+        notes = {name: part[name] for name in ("description", "title") if name in part}
+        left = {
+            name: value
+            for name, value in part.items()
+            if name not in kept and name not in _STRUCTURE - {"format"}
+            if not (name == "default" and value is None)
+        }
+        if left:
+            bounds = "{" + ", ".join(f"{name}: {value}" for name, value in left.items()) + "}"
+            notes["description"] = "\n\n".join(filter(None, (notes.get("description"), bounds)))
+        return notes
+
+
+_NOTES = ("title", "description", "default")
+
+
+def _of_type(part: dict[str, Any], kind: str) -> dict[str, Any]:
+    """Return a schema of several types for one of them."""
+    rest = {name: value for name, value in part.items() if name not in _NOTES}
+    return {"type": kind} if kind in ("null", "boolean") else {**rest, "type": kind}
+
+
+def _is_simple(keyword: str, value: object) -> bool:
+    """Return whether a keyword is enforceable; grammars know no lookaround."""
+    return keyword != "pattern" or "(?" not in str(value)
+
+
+def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
+    variants = schema.get("anyOf", [schema])
+    if _NULL in variants or schema.get("type") == "null":
+        return schema
+    return (
+        {**schema, "anyOf": [*variants, _NULL]} if "anyOf" in schema else {"anyOf": [schema, _NULL]}
+    )
+
+
+def _flat(variants: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield the variants of a union, those of unions in it included."""
+    for variant in variants:
+        yield from variant["anyOf"] if set(variant) == {"anyOf"} else (variant,)
+
+
+def _name_of(schema: Mapping[str, Any]) -> object:
+    name = schema.get("title") or schema.get("type") or _definition(schema.get("$ref", ""))
+    return name or schema.get("enum") or "any of several"
+
+
+def _definition(reference: str) -> str | None:
+    """Return the name of the definition that a reference points to."""
+    for start in ("#/$defs/", "#/definitions/"):
+        if reference.startswith(start):
+            return reference.removeprefix(start).replace("~1", "/").replace("~0", "~")
+    return None
+
+
+def _parts(schema: object) -> Iterator[Mapping[str, Any]]:
+    """Yield a schema and all schemas in it."""
+    if not isinstance(schema, Mapping):
+        return
+    yield schema
+    named = (schema.get(key, {}).values() for key in ("properties", "$defs"))
+    listed = (schema.get(key, []) for key in ("anyOf", "oneOf", "allOf", "prefixItems"))
+    for part in itertools.chain(*named, *listed, (schema.get("items"),)):
+        yield from _parts(part)
+
+
+def _references(schema: object) -> Iterator[str]:
+    """Yield the names of the definitions that a schema refers to."""
+    for part in _parts(schema):
+        name = _definition(str(part.get("$ref", "")))
+        if name is not None:
+            yield name
+
+
+def _depth(schema: Mapping[str, Any], depths: dict[str, int], root: Mapping[str, Any]) -> int:
+    """Return the depth of nested objects; a type within itself counts once.
+
+    Args:
+        schema: A strict schema.
+        depths: The known depths of definitions, which is extended.
+        root: The schema with the definitions.
+    """
+    name = _definition(str(schema.get("$ref", "")))
+    if name is not None:
+        if name not in depths:
+            depths[name] = 0
+            depths[name] = _depth(root["$defs"][name], depths, root)
+        return depths[name]
+    inner = [*schema.get("properties", {}).values(), *schema.get("anyOf", [])]
+    inner += [*schema.get("prefixItems", []), *([schema["items"]] if "items" in schema else [])]
+    return ("properties" in schema) + max((_depth(part, depths, root) for part in inner), default=0)

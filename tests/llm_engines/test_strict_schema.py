@@ -1,0 +1,470 @@
+"""Strict forms of JSON Schemas, compared with the checkers in the vendors' SDKs."""
+
+import copy
+import datetime as dt
+import decimal
+import enum
+import json
+import uuid
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, NamedTuple
+
+import anthropic
+import msgspec
+import pydantic
+import pytest
+from google.genai import types as genai_types
+from openai.lib import _pydantic as openai_strict
+from typing_extensions import NotRequired, TypedDict  # noqa: UP035 - as TypedDict
+
+from gatewayx_nb.json_schema import ANSWER, is_object
+from gatewayx_nb.llm_engines import (
+    AnthropicMessagesEngine,
+    CohereChatEngine,
+    GeminiEngine,
+    Message,
+    OpenAICompatibleEngine,
+    OpenAIResponsesEngine,
+    Request,
+)
+from gatewayx_nb.schema import ResponseSchema
+
+
+class Color(enum.Enum):
+    """Labels."""
+
+    RED = "red"
+    BLUE = "blue"
+
+
+class Level(enum.IntEnum):
+    """Numbers as labels."""
+
+    LOW = 1
+    HIGH = 2
+
+
+@dataclass
+class City:
+    """A dataclass with a default."""
+
+    name: str
+    people: int = 0
+
+
+@dataclass
+class Person:
+    """Optional and nested fields."""
+
+    name: str
+    nick: str | None = None
+    home: City | None = None
+    size: Literal["s", "l"] = "s"
+    color: Color = Color.RED
+    tags: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Node:
+    """A type within itself."""
+
+    value: int
+    children: "list[Node]" = field(default_factory=list)
+
+
+@dataclass
+class Link:
+    """A chain."""
+
+    value: int
+    next: "Link | None" = None
+
+
+@dataclass
+class Plain:
+    """Required fields of all scalar types."""
+
+    text: str
+    whole: int
+    real: float
+    flag: bool
+
+
+@dataclass
+class Times:
+    """Dates and times."""
+
+    day: dt.date
+    moment: dt.datetime
+    clock: dt.time | None = None
+
+
+@dataclass
+class Bounded:
+    """Constraints of msgspec."""
+
+    age: Annotated[int, msgspec.Meta(ge=0, le=150)]
+    code: Annotated[str, msgspec.Meta(min_length=2, max_length=3, pattern="^[a-z]+$")] = "ab"
+    marks: Annotated[list[int], msgspec.Meta(min_length=2, max_length=4)] = field(
+        default_factory=lambda: [1, 2]
+    )
+
+
+@dataclass
+class Described:
+    """A description beside a reference."""
+
+    home: Annotated[City, msgspec.Meta(description="where")]
+
+
+@dataclass
+class AllOptional:
+    """No required field."""
+
+    a: int = 1
+    b: str = "x"
+
+
+class Movie(TypedDict):
+    """A TypedDict."""
+
+    title: str
+    year: NotRequired[int]
+
+
+class Point(NamedTuple):
+    """A NamedTuple of different types."""
+
+    x: int
+    label: str
+
+
+class Cat(msgspec.Struct, tag=True):
+    """One of two tagged structs."""
+
+    name: str
+
+
+class Dog(msgspec.Struct, tag=True):
+    """The other one."""
+
+    name: str
+    good: bool = True
+
+
+class Inner(pydantic.BaseModel):
+    """A model in a model."""
+
+    x: int
+
+
+class Outer(pydantic.BaseModel):
+    """Descriptions, defaults, aliases and constraints of pydantic."""
+
+    inner: Inner = pydantic.Field(description="the inner one")
+    kind: str = pydantic.Field(alias="class")
+    age: int = pydantic.Field(default=3, ge=0, lt=10)
+    share: float = pydantic.Field(default=0.5, multiple_of=0.5)
+    nick: str | None = "nobody"
+    price: decimal.Decimal | None = None
+
+
+class Strict(pydantic.BaseModel):
+    """A strict model accepts a date only in JSON."""
+
+    model_config = pydantic.ConfigDict(strict=True)
+    day: dt.date
+
+
+class Tree(pydantic.BaseModel):
+    """A recursive model."""
+
+    name: str
+    parts: "list[Tree]" = []
+
+
+class Circle(pydantic.BaseModel):
+    """One of two shapes."""
+
+    kind: Literal["circle"]
+    radius: float
+
+
+class Square(pydantic.BaseModel):
+    """The other one."""
+
+    kind: Literal["square"]
+    side: float
+
+
+class Drawing(pydantic.BaseModel):
+    """A discriminated union."""
+
+    shape: Annotated[Circle | Square, pydantic.Field(discriminator="kind")]
+
+
+@dataclass
+class Leaf:
+    """The end of a recursive union."""
+
+    leaf: int
+
+
+@dataclass
+class Branch:
+    """A recursive union."""
+
+    left: "Branch | Leaf"
+    right: "Branch | Leaf"
+
+
+@dataclass
+class Shaped:
+    """Dataclasses in a union, which msgspec does not support."""
+
+    part: City | Plain | None
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A type and an answer of each kind.
+
+    Attributes:
+        name: Its name.
+        kind: The type.
+        answer: JSON data as a model answers.
+        prompted: The dialects that cannot enforce it.
+    """
+
+    name: str
+    kind: Any
+    answer: Any
+    prompted: frozenset[str] = frozenset()
+
+
+RECURSIVE = frozenset({"anthropic", "cohere"})
+CASES = [
+    Case("str", str, "a"),
+    Case("int", int, 4),
+    Case("float", float, 4.5),
+    Case("bool", bool, answer=True),
+    Case("literal", Literal["yes", "no"], "no"),
+    Case("literal of one", Literal["yes"], "yes"),
+    Case("literal of numbers", Literal[1, 2], 2),
+    Case("literal of types", Literal["a", 1], 1),
+    Case("literal or null", Literal["a"] | None, None),
+    Case("literal of a bool", Literal[True], answer=True),
+    Case("prefixes", Literal["pos", "positive"], "positive"),
+    Case("enum", Color, "blue"),
+    Case("int enum", Level, 2),
+    Case("enum or none", Color | None, None),
+    Case("optional", City | None, {"name": "Rome", "people": 3}),
+    Case("null", City | None, None),
+    Case("number or text", int | str, "a"),
+    Case("list of ints", list[int], [1, 2]),
+    Case("empty list", list[str], []),
+    Case("list of lists", list[list[float]], [[1.5], []]),
+    Case("list of labels", list[Literal["a", "b"]], ["b"]),
+    Case("list of dataclasses", list[City], [{"name": "Rome", "people": 3}]),
+    Case("list of optionals", list[City | None], [None, {"name": "Rome", "people": 1}]),
+    Case("set", set[int], [1, 2]),
+    Case("frozenset", frozenset[str], ["a"]),
+    Case("tuple", tuple[int, str], [1, "a"]),
+    Case("tuple of one type", tuple[int, int], [1, 2]),
+    Case("tuple of any length", tuple[int, ...], [1, 2, 3]),
+    Case("named tuple", Point, [1, "a"]),
+    Case("date", dt.date, "2026-11-28"),
+    Case("datetime", dt.datetime, "2026-11-28T10:00:00Z"),
+    Case("time", dt.time, "10:00:00"),
+    Case("timedelta", dt.timedelta, "PT90S"),
+    Case("decimal", decimal.Decimal, "0.1"),
+    Case("uuid", uuid.UUID, "12345678-1234-5678-1234-567812345678"),
+    Case("dataclass", Plain, {"text": "a", "whole": 1, "real": 1.5, "flag": False}),
+    Case("default", City, {"name": "Rome", "people": None}),
+    Case("missing default", City, {"name": "Rome"}),
+    Case(
+        "defaults",
+        Person,
+        {"name": "A", "nick": None, "home": None, "size": None, "color": None, "tags": None},
+    ),
+    Case("all optional", AllOptional, {"a": None, "b": "y"}),
+    Case("times", Times, {"day": "2026-11-28", "moment": "2026-11-28T10:00:00Z", "clock": None}),
+    Case("bounds", Bounded, {"age": 3, "code": "abc", "marks": None}),
+    Case("description", Described, {"home": {"name": "Rome", "people": 1}}),
+    Case("recursive", Node, {"value": 1, "children": [{"value": 2, "children": []}]}, RECURSIVE),
+    Case("chain", Link, {"value": 1, "next": {"value": 2, "next": None}}, RECURSIVE),
+    Case("list of recursive", list[Node], [{"value": 1, "children": None}], RECURSIVE),
+    Case("typed dict", Movie, {"title": "A", "year": None}),
+    Case("list of typed dicts", list[Movie], [{"title": "A", "year": 1999}]),
+    Case("model", Inner, {"x": 1}),
+    Case(
+        "model with everything",
+        Outer,
+        {
+            "inner": {"x": 1},
+            "class": "a",
+            "age": None,
+            "share": 1.0,
+            "nick": None,
+            "price": "0.10",
+        },
+    ),
+    Case("strict model", Strict, {"day": "2026-11-28"}),
+    Case("recursive model", Tree, {"name": "a", "parts": [{"name": "b"}]}, RECURSIVE),
+    Case("discriminator", Drawing, {"shape": {"kind": "square", "side": 2.0}}),
+    Case("list of models", list[Inner], [{"x": 1}]),
+    Case("model or none", Inner | None, None),
+    Case("union of models", Circle | Square, {"kind": "circle", "radius": 1.5}),
+    Case("union of dataclasses", City | Plain, {"name": "Rome", "people": None}),
+    Case("union in a field", Shaped, {"part": {"name": "Rome", "people": None}}),
+    Case("recursive union", Branch, {"left": {"leaf": 1}, "right": {"leaf": 2}}, RECURSIVE),
+    Case("annotated", Annotated[int, pydantic.Field(ge=0)], 3),
+    Case("dict", dict[str, int], {"a": 1}, frozenset({"openai", "anthropic", "gemini", "cohere"})),
+]
+STRUCTS = [
+    Case("tagged structs", Cat | Dog, {"type": "Dog", "name": "Rex", "good": None}),
+    Case("struct", Dog, {"type": "Dog", "name": "Rex"}),
+]
+ENGINES = {
+    "openai": OpenAICompatibleEngine,
+    "responses": OpenAIResponsesEngine,
+    "anthropic": AnthropicMessagesEngine,
+    "gemini": GeminiEngine,
+    "cohere": CohereChatEngine,
+}
+
+
+def enforced(dialect, schema):
+    """Return the form of a JSON Schema that a dialect enforces."""
+    request = Request((Message("user", "x"),), "m", schema=schema)
+    return ENGINES[dialect]("k").enforceable(request)
+
+
+def parts_of(schema):
+    """Yield a schema and all schemas in it."""
+    yield schema
+    inner = [*schema.get("properties", {}).values(), *schema.get("$defs", {}).values()]
+    inner += [*schema.get("anyOf", []), *schema.get("prefixItems", [])]
+    inner += [schema["items"]] if "items" in schema else []
+    for part in inner:
+        yield from parts_of(part)
+
+
+def check_common(strict):
+    """Check what all vendors document: an object at the top, and references with a target."""
+    assert strict["type"] == "object"
+    for part in parts_of(strict):
+        assert {"type", "anyOf", "$ref", "enum"} & set(part), part
+        if "$ref" in part:
+            assert set(part) == {"$ref"}
+            assert part["$ref"].removeprefix("#/$defs/") in strict["$defs"]
+        if part.get("type") == "object":
+            assert part["additionalProperties"] is False
+            assert set(part["required"]) <= set(part["properties"])
+        assert not {"default", "oneOf", "allOf", "const", "discriminator"} & set(part)
+
+
+def check_openai(strict):
+    """Source: https://platform.openai.com/docs/guides/structured-outputs#supported-schemas."""
+    vendor = openai_strict._ensure_strict_json_schema(copy.deepcopy(strict), path=(), root=strict)
+    assert vendor == strict
+    formats = {"date-time", "time", "date", "duration", "email"}
+    formats |= {"hostname", "ipv4", "ipv6", "uuid"}
+    for part in parts_of(strict):
+        assert set(part.get("required", ())) == set(part.get("properties", ()))
+        assert part.get("format") in {None, *formats}
+        assert not {"prefixItems", "minLength", "maxLength", "uniqueItems"} & set(part)
+        assert "(?" not in part.get("pattern", "")
+        assert {"type", "anyOf", "$ref"} & set(part)
+
+
+def check_anthropic(strict):
+    """The vendor's SDK has nothing left to change."""
+    vendor = anthropic.transform_schema(copy.deepcopy(strict))
+    assert vendor == strict
+    unions = sum("anyOf" in part for part in parts_of(strict))
+    assert unions <= 16
+
+
+def check_gemini(strict):
+    """The keywords of the documentation, which the SDK's types know too."""
+    known = {"$defs", "$ref", "anyOf", "items", "prefixItems", "enum", "type", "format", "title"}
+    known |= {"description", "minItems", "maxItems", "minimum", "maximum", "properties"}
+    known |= {"required", "additionalProperties"}
+    for part in parts_of(strict):
+        assert set(part) <= known
+        # The SDK's class has no `$ref`, `$defs` and `prefixItems`, which the API documents.
+        own = {"$ref", "$defs", "prefixItems", "anyOf", "items", "properties"}
+        genai_types.JSONSchema.model_validate({k: v for k, v in part.items() if k not in own})
+
+
+def check_cohere(strict):
+    """Source: https://docs.cohere.com/docs/structured-outputs."""
+    unknown = {"minimum", "maximum", "minItems", "maxItems", "uniqueItems", "minLength"}
+    for part in parts_of(strict):
+        assert not ({"maxLength", "prefixItems", "exclusiveMinimum"} | unknown) & set(part)
+        assert part.get("format") in {None, "date-time", "uuid", "date", "time"}
+        if part.get("type") == "object":
+            assert part["required"]
+
+
+CHECKERS = {
+    "openai": check_openai,
+    "responses": check_openai,
+    "anthropic": check_anthropic,
+    "gemini": check_gemini,
+    "cohere": check_cohere,
+}
+
+
+@pytest.mark.parametrize("dialect", ENGINES)
+@pytest.mark.parametrize("case", CASES + STRUCTS, ids=lambda case: case.name)
+def test_the_schema_of_a_type_passes_the_checker_of_each_vendor(case, dialect):
+    """The strict form obeys the vendor's rules; a type that it cannot hold has none."""
+    strict = enforced(dialect, ResponseSchema(case.kind).schema)
+
+    family = "openai" if dialect == "responses" else dialect
+    assert (strict is None) == (family in case.prompted)
+    if strict is not None:
+        check_common(strict)
+        CHECKERS[dialect](strict)
+
+
+def expected(case):
+    """Return the value that pydantic parses from an answer without the nulls of strict modes."""
+    adapter = pydantic.TypeAdapter(case.kind)
+    try:
+        return adapter.validate_json(json.dumps(case.answer))
+    except pydantic.ValidationError:
+        return adapter.validate_json(json.dumps(without_nulls(case.answer)))
+
+
+def without_nulls(value):
+    """Return JSON data without the properties that are null."""
+    if isinstance(value, list):
+        return [without_nulls(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {name: without_nulls(item) for name, item in value.items() if item is not None}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_an_answer_is_the_value_that_pydantic_parses(case):
+    """An answer, bare or in an object, is the value that pydantic parses; nulls are defaults."""
+    schema = ResponseSchema(case.kind)
+
+    value = schema.parse(json.dumps(case.answer))
+
+    if case.name == "model with everything":  # only here, null is a value of an optional field
+        assert (value.nick, value.age, value.kind) == (None, 3, "a")
+    else:
+        assert value == expected(case)
+        assert type(value) is type(expected(case))
+    if not is_object(schema.schema):
+        assert schema.parse(json.dumps({ANSWER: case.answer})) == value
+
+
+@pytest.mark.parametrize("case", STRUCTS, ids=lambda case: case.name)
+def test_a_struct_keeps_its_defaults(case):
+    """A null of an optional field of a struct is its default."""
+    assert ResponseSchema(case.kind).parse(json.dumps(case.answer)) == Dog("Rex", good=True)
