@@ -41,10 +41,11 @@ from ..weights import (
     configured_path,
     locate,
 )
+from ._grammar import grammar
 from ._llama import LlamaCall, LlamaHost
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Mapping
 
 _FINISH_REASONS: dict[str, FinishReason] = {
     "stop": "stop",
@@ -118,6 +119,11 @@ class LocalEngine(LLMEngine):
     def __init__(self, api_key: str = "", **kwargs: Any) -> None:  # noqa: ANN401 - required by the engine interface
         super().__init__(api_key, **kwargs)
         self._hosts: dict[Path, LlamaHost] = {}
+
+    @override
+    def enforceable(self, request: Request) -> Mapping[str, Any] | None:
+        """Return the schema, because a grammar enforces any."""
+        return request.schema
 
     @override
     async def stream(self, request: Request) -> AsyncIterator[Chunk]:
@@ -233,14 +239,13 @@ def _body(request: Request) -> dict[str, Any]:
     https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md
     """
     deterministic = request.seed is not None or request.temperature == 0
-    schema = request.schema and {"name": "answer", "schema": dict(request.schema)}
     optional = {
         "temperature": request.temperature,
         "top_p": request.top_p,
         "max_tokens": request.max_tokens,
         "stop": list(request.stop) or None,
         "seed": request.seed,
-        "response_format": schema and {"type": "json_schema", "json_schema": schema},
+        "grammar": None if request.schema is None else grammar(request.schema),
         # Reusing a cached prompt prefix changes rounding: in a test it changed 14 of 16 replies at
         # temperature 0 and the time by a quarter.
         "cache_prompt": False if deterministic else None,

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from gatewayx_nb.errors import UsageError
 from gatewayx_nb.extraction import extract_code, extract_json
-from gatewayx_nb.hints import Hint
 from gatewayx_nb.html import (
     IncrementalRenderer,
     details,
@@ -22,6 +19,7 @@ from gatewayx_nb.html import (
     to_html,
 )
 from gatewayx_nb.schema import ResponseSchema
+from gatewayx_nb.tabulation import check_pandas
 from gatewayx_nb.text import plain, shorten, table_text
 
 if TYPE_CHECKING:
@@ -71,10 +69,7 @@ def _frame_extractor() -> Callable[[str], DataFrame]:
     Raises:
         UsageError: If pandas is not installed.
     """
-    if importlib.util.find_spec("pandas") is None:
-        raise UsageError(
-            "A DataFrame needs pandas, which is not installed.", hint=Hint("install", extra="data")
-        )
+    check_pandas()
     import pandas as pd  # before the call, because replies are parsed on the engine's loop
 
     return lambda text: pd.DataFrame(_columns(extract_json(text)))

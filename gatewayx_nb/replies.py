@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn
 
 from typing_extensions import TypeVar, override
 
+from gatewayx_nb import tabulation
 from gatewayx_nb.html import to_html
 from gatewayx_nb.text import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from pandas import DataFrame
 
     from gatewayx_nb.messages import ToolCall
 
@@ -152,6 +155,19 @@ class Reply(Generic[T_co]):
         """Return all fields except ``raw`` as values that JSON can represent; a cost is a float."""
         names = (item.name for item in fields(self) if item.name != "raw")
         return {name: _builtin(getattr(self, name)) for name in names}
+
+    def to_frame(self) -> DataFrame:
+        """Return ``parsed`` as a pandas DataFrame, or the JSON in the text if there is none.
+
+        A list of objects is a row for each, an object is one row, and a list of other values is the
+        column ``value``, as is a single value.
+
+        Raises:
+            UsageError: If pandas is not installed, or the text contains no JSON.
+        """
+        if self.parsed is None:
+            return tabulation.text_to_frame(self.text)
+        return tabulation.to_frame(self.parsed)
 
     @override
     def __str__(self) -> str:

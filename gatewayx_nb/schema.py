@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import json
 import sys
@@ -34,10 +35,13 @@ class ResponseSchema:
     Attributes:
         schema: The JSON Schema, of which each provider gets a form of its own. Objects that list
             their properties allow no others, unless it was passed as a dict.
+        described: The schema with the formats of dates and times, which msgspec omits from
+            ``schema`` for those that may have a time zone or not.
         is_loose: As passed.
     """
 
     schema: dict[str, Any] | None
+    described: dict[str, Any] | None
 
     def __init__(
         self,
@@ -51,10 +55,11 @@ class ResponseSchema:
         self.is_loose = is_loose
         self._convert: Callable[[Any], Any] | None = None
         if source is None or isinstance(source, Mapping):
-            self.schema = None if source is None else dict(source)
+            self.schema = self.described = None if source is None else dict(source)
         else:
             schema, self._convert = _read_type(source)
             self.schema = _closed(schema)
+            self.described = _with_times(self.schema, source)
 
     @property
     def is_given(self) -> bool:
@@ -71,9 +76,9 @@ class ResponseSchema:
             return self._instructions
         # These texts are sent, so changing them changes answers.
         instruction = "JSON alone, without a word around it"
-        if not self.schema:
+        if not self.described:
             return f"{instruction}."
-        schema = json_schema.in_object(self.schema) if in_object else self.schema
+        schema = json_schema.in_object(self.described) if in_object else self.described
         return f"{instruction}, that satisfies this JSON Schema:\n{json.dumps(schema)}"
 
     def parse(self, text: str) -> Any:  # noqa: ANN401 - depends on the schema
@@ -194,6 +199,63 @@ def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
     is_recursive = f'"#/$defs/{name}"' in json.dumps(definitions)
     remaining = {key: value for key, value in definitions.items() if key != name or is_recursive}
     return {**definitions[name], **({"$defs": remaining} if remaining else {})}
+
+
+def _with_times(schema: dict[str, Any], kind: Any) -> dict[str, Any]:  # noqa: ANN401 - a type
+    """Return a schema of msgspec with the formats of times in all fields of its classes."""
+    import msgspec
+
+    try:
+        infos = [msgspec.inspect.type_info(kind)]
+    except (TypeError, NameError):
+        return schema  # made by pydantic, whose schemas have them
+    marked: dict[str, Any] = copy.deepcopy(schema)
+    _mark_times(infos[0], marked)
+    seen: list[Any] = []
+    while infos:
+        info = infos.pop()
+        if not (fields := getattr(info, "fields", None)):
+            infos += _inner_types(info)
+        elif info not in seen:
+            seen.append(info)
+            infos += [field.type for field in fields]
+            _mark_fields(info, marked)
+    return marked
+
+
+def _mark_fields(info: Any, marked: dict[str, Any]) -> None:  # noqa: ANN401 - of msgspec
+    title = getattr(info, "cls", type(info)).__name__
+    for part in (marked, *marked.get("$defs", {}).values()):
+        properties = part.get("properties", {}) if part.get("title") == title else {}
+        for field in info.fields:
+            _mark_times(field.type, properties.get(field.encode_name))
+
+
+def _mark_times(info: Any, schema: Any) -> None:  # noqa: ANN401 - of msgspec, and JSON
+    """Add the format to all strings of a schema if the type has times, but no other strings."""
+    leaves = [info]
+    for leaf in leaves:
+        leaves += [] if hasattr(leaf, "fields") else _inner_types(leaf)
+    kinds = {type(leaf).__name__ for leaf in leaves}
+    found = [name for kind, name in _TIMES.items() if kind in kinds]
+    if len(found) != 1 or "StrType" in kinds:
+        return
+    parts = [schema]
+    for part in parts:
+        if isinstance(part, dict):
+            parts += [*part.get("anyOf", []), *part.get("prefixItems", []), part.get("items")]
+            parts += [part.get("additionalProperties")]
+            if part.get("type") == "string":
+                part.setdefault("format", found[0])
+
+
+_TIMES = {"DateTimeType": "date-time", "TimeType": "time"}
+
+
+def _inner_types(info: Any) -> list[Any]:  # noqa: ANN401 - of msgspec
+    names = ("item_type", "key_type", "value_type", "type")
+    inner = [getattr(info, name) for name in names if hasattr(info, name)]
+    return [*inner, *getattr(info, "types", ()), *getattr(info, "item_types", ())]
 
 
 def _closed(schema: Any) -> Any:  # noqa: ANN401 - JSON

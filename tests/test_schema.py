@@ -1,4 +1,6 @@
+import datetime as dt
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Literal, TypedDict
 
 import pydantic
@@ -15,6 +17,13 @@ class City:
     name: str
     people: int
     category: Literal["capital", "town"] = "town"
+
+
+@dataclass
+class Tree:
+    """A dataclass that contains itself."""
+
+    parts: "list[Tree]"
 
 
 class Country(TypedDict):
@@ -106,3 +115,86 @@ def test_an_invalid_schema_is_refused(source):
     """An invalid schema raises an error that lists the valid types."""
     with pytest.raises(UsageError, match=r"must be a JSON Schema dict, .*a dataclass.*, got "):
         ResponseSchema(source)
+
+
+LABELS = Literal["pos", "positive", "Not sure"]
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("positive", "positive"),
+        ("pos", "pos"),
+        ('"positive"', "positive"),
+        ("'Positive'", "positive"),
+        ("**POSITIVE**.", "positive"),
+        ("not sure\n", "Not sure"),
+        ('{"answer": "Pos"}', "pos"),
+        ("```\npositive\n```", "positive"),
+        ('```json\n"pos"\n```', "pos"),
+    ],
+)
+def test_a_label_fits_as_a_bare_word_in_quotes_or_in_another_case(text, label):
+    """A label is read without JSON around it; one that begins another is not mistaken for it."""
+    assert ResponseSchema(LABELS).parse(text) == label
+    assert ResponseSchema({"enum": ["pos", "positive", "Not sure"]}).parse(text) == label
+
+
+@pytest.mark.parametrize("text", ["positiv", "positive pos", "neutral", "It is positive, I think"])
+def test_a_text_that_is_no_label_raises_a_value_error(text):
+    """No label is guessed from a part of a text."""
+    with pytest.raises(ValueError, match="no JSON"):
+        ResponseSchema(LABELS).parse(text)
+    with pytest.raises(ValueError, match="no JSON"):
+        ResponseSchema({"enum": ["pos", "positive"]}).parse(text)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        (str, "Rome is it.", "Rome is it."),
+        (str, "42", "42"),
+        (int, "42", 42),
+        (int, "```\n42\n```", 42),
+        (bool, "True.", True),
+        (City | None, "None", None),
+        (dt.date, "2026-11-28.", dt.date(2026, 11, 28)),
+        (Decimal, "1.50", Decimal("1.50")),
+        (Literal["A", "a"], "a", "a"),
+    ],
+)
+def test_a_scalar_may_be_a_bare_word(kind, text, value):
+    """A scalar is read without quotes around it."""
+    assert ResponseSchema(kind).parse(text) == value
+
+
+def test_a_field_of_a_class_may_be_called_as_the_object_around_an_answer():
+    """An object with the only field `answer` is not mistaken for the one around a value."""
+
+    @dataclass
+    class Reply:
+        answer: str
+
+    assert ResponseSchema(Reply).parse('{"answer": "x"}') == Reply("x")
+    assert ResponseSchema(Reply | None).parse('{"answer": "x"}') == Reply("x")
+    assert ResponseSchema(Reply | None).parse('{"answer": {"answer": "x"}}') == Reply("x")
+
+
+def test_the_null_of_an_optional_property_of_a_dict_is_left_out():
+    """Strict modes require every property; the caller's schema does not."""
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}, "b": {}}}
+
+    assert ResponseSchema(schema).parse('{"a": null, "b": null}') == {"b": None}
+
+
+def test_a_recursive_type_keeps_its_definition():
+    """A reference to the type itself has a target, and a type without one is inlined."""
+    assert "Tree" in ResponseSchema(Tree).schema["$defs"]
+    assert "$defs" not in ResponseSchema(City).schema
+
+
+def test_a_property_may_be_a_keyword():
+    """A field named `class`, which no dataclass can have, is read."""
+    kind = TypedDict("Row", {"class": str})
+
+    assert ResponseSchema(kind).parse('{"class": "a"}') == {"class": "a"}

@@ -366,7 +366,7 @@ class CallOptions(AskOptions, total=False):
         object,
         Option(
             _schema,
-            "a class, dict or JSON Schema that the answer must match; sets `reply.parsed`",
+            "a type such as City or list[City], or a JSON Schema dict; sets `reply.parsed`",
             "--schema NAME",
             to_recorded=dict,
             group="Shape",

@@ -220,6 +220,7 @@ class EngineCall:
             request = replace(request, model=model)
         if schema is None or schema.schema is None:
             return request
+        request = replace(request, schema=schema.described)
         enforced = engine.enforceable(request) if "schema" in engine.features else None
         if enforced and not schema.is_loose:
             return replace(request, schema=enforced)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from gatewayx_nb.json_schema import in_object
+from gatewayx_nb.json_schema import in_object, resolve
 
 _IGNORED = frozenset(
     {"$schema", "$id", "$comment", "$defs", "definitions", "discriminator", "deprecated"}
@@ -216,7 +216,7 @@ class _Translation:
 
     def _reference(self, reference: str, part: dict[str, Any]) -> dict[str, Any]:
         name = _definition(reference)
-        if name is None or name not in self._definitions:
+        if name is None or not resolve({"$ref": reference}, self._root):
             raise NotEnforceableError
         if name in self._recursive and self._rules.recursion == "no":
             raise NotEnforceableError

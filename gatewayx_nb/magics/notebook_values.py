@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb import images, prompts
 from gatewayx_nb.errors import UsageError, did_you_mean
+from gatewayx_nb.magics import type_expression
 from gatewayx_nb.prompts import FilledPrompt
 from gatewayx_nb.schema import ResponseSchema
 from gatewayx_nb.secure_config import Secret
@@ -88,19 +89,22 @@ class NotebookValues:
         )
 
     def schema(self, expression: str) -> ResponseSchema:
-        """Return the schema in the ``--schema`` variable: a type or a JSON Schema.
+        """Return the schema that ``--schema`` names: a type such as ``list[City]``, or a dict.
 
         Raises:
-            UsageError: If the name is undefined, or its value is not a schema.
+            UsageError: If a name is undefined, or the value is not a schema.
         """
         expression = prompts.only_expression(expression) or expression
-        if expression.isidentifier() and expression not in self.namespace:
+        if expression.isidentifier() and expression not in {
+            *self.namespace,
+            *type_expression.BUILTINS,
+        }:
             raise UsageError(
                 f"`--schema` names {expression!r}, which is not defined in this notebook."
                 f"{did_you_mean(expression, self._classes())}",
                 hint="Define a class or a dict with the fields of the answer in a cell above.",
             )
-        value = prompts.resolve(expression, self.namespace, _FORBIDDEN)
+        value = type_expression.evaluate(expression, self.namespace, _FORBIDDEN)
         try:
             return ResponseSchema(value)
         except UsageError as error:

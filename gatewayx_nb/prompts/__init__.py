@@ -4,7 +4,7 @@ A DataFrame becomes a Markdown table of its head, a function or class its source
 image, and any other value text.
 """
 
-from gatewayx_nb.prompts.placeholders import is_variable, mask, only_expression, resolve
+from gatewayx_nb.prompts.placeholders import is_variable, mask, only_expression, refuse, resolve
 from gatewayx_nb.prompts.template import ROWS, FilledPrompt, compose, fill
 
 __all__ = [
@@ -15,5 +15,6 @@ __all__ = [
     "is_variable",
     "mask",
     "only_expression",
+    "refuse",
     "resolve",
 ]

@@ -213,7 +213,7 @@ def test_options_are_sent_under_the_names_of_llama_cpp():
     ]
     names = ("temperature", "top_p", "max_tokens", "stop", "seed")
     assert [body[name] for name in names] == [0.5, 0.9, 5, ["a"], 7]
-    assert body["response_format"]["json_schema"]["schema"] == schema
+    assert '"type": "object"' in body["grammar"]
     assert body["cache_prompt"] is False
 
 

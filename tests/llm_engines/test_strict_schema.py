@@ -1,6 +1,7 @@
 """Strict forms of JSON Schemas, compared with the checkers in the vendors' SDKs."""
 
 import copy
+import dataclasses
 import datetime as dt
 import decimal
 import enum
@@ -468,3 +469,74 @@ def test_an_answer_is_the_value_that_pydantic_parses(case):
 def test_a_struct_keeps_its_defaults(case):
     """A null of an optional field of a struct is its default."""
     assert ResponseSchema(case.kind).parse(json.dumps(case.answer)) == Dog("Rex", good=True)
+
+
+def nested(depth):
+    """Return the schema of objects nested to a depth."""
+    schema = {"type": "integer"}
+    for _ in range(depth):
+        schema = {"type": "object", "properties": {"a": schema}, "required": ["a"]}
+    return schema
+
+
+def wide(count):
+    """Return the schema of an object with many properties."""
+    names = [f"field{number}" for number in range(count)]
+    properties = {name: {"type": "integer"} for name in names}
+    return {"type": "object", "properties": properties, "required": names}
+
+
+@pytest.mark.parametrize(
+    ("dialect", "schema", "is_enforced"),
+    [
+        ("openai", wide(5_000), True),
+        ("openai", wide(5_001), False),
+        ("anthropic", wide(5_000), False),
+        ("gemini", wide(5_000), False),
+        ("cohere", wide(5_000), False),
+        ("openai", nested(10), True),
+        ("openai", nested(11), False),
+        ("openai", {"enum": [str(number) for number in range(1_001)]}, False),
+        ("anthropic", {**wide(25), "required": []}, False),
+        ("anthropic", {**wide(24), "required": []}, True),
+        ("openai", {}, False),
+        ("openai", {"type": "object"}, False),
+        ("openai", {"type": "array"}, False),
+        ("openai", {"type": "object", "properties": {"a": True}}, False),
+        ("openai", {"$ref": "#/$defs/None"}, False),
+        ("openai", {"type": "object", "properties": {"a": {"$ref": "https://x/y"}}}, False),
+        ("openai", {"allOf": [{"type": "string"}, {"minLength": 1}]}, False),
+        ("openai", {"type": ["string", "null"]}, True),
+        ("openai", {"$defs": {"A": {"$ref": "#/$defs/A"}}, "$ref": "#/$defs/A"}, False),
+    ],
+)
+def test_what_a_provider_cannot_hold_has_no_strict_form(dialect, schema, is_enforced):
+    """A schema beyond a provider's limits is asked for in the prompt."""
+    assert (enforced(dialect, schema) is not None) == is_enforced
+
+
+def test_bounds_that_a_provider_does_not_know_are_in_the_description():
+    """Anthropic gets bounds in words, as its SDK sends them; OpenAI knows those of numbers."""
+    schema = ResponseSchema(Bounded).schema
+
+    assert "minimum: 0" in enforced("anthropic", schema)["properties"]["age"]["description"]
+    assert enforced("openai", schema)["properties"]["age"]["minimum"] == 0
+
+
+def test_tools_and_a_schema_cannot_go_to_cohere_together():
+    """Cohere refuses `response_format` beside tools, so the prompt asks for the schema."""
+    params = {"tools": []}
+    request = Request((Message("user", "x"),), "m", schema=wide(1), params=params)
+
+    assert CohereChatEngine("k").enforceable(request) is None
+
+
+@pytest.mark.parametrize(("mode", "schema"), [("json_object", {}), ("none", None)])
+def test_an_endpoint_may_enforce_less_than_a_schema(mode, schema):
+    """A row says that its server enforces any JSON object, or nothing."""
+    engine = type("Engine", (OpenAIResponsesEngine,), {"schema_mode": mode})("k", api="chat")
+    request = Request((Message("user", "x"),), "m", schema=wide(1))
+
+    assert engine.enforceable(request) == schema
+    sent = engine.payload(dataclasses.replace(request, schema=schema)).get("response_format")
+    assert sent == ({"type": "json_object"} if mode == "json_object" else None)

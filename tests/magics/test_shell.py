@@ -248,7 +248,7 @@ def test_a_question_mark_after_the_magic_shows_its_help(shell, capsys):
             UsageError,
             "`--schema _dh`: schema must be a JSON Schema",
         ),
-        ("%%gatewayx mock --schema 1+1\nx", UsageError, "'1\\+1' is not a variable"),
+        ("%%gatewayx mock --schema 1+1\nx", UsageError, "'1\\+1' must consist of names"),
         (
             "%%gatewayx mock --image plto.png\nx",
             UsageError,

@@ -1,0 +1,250 @@
+"""Grammars for llama.cpp that enforce JSON Schemas.
+
+An unknown keyword, format or reference disables the grammar without an error, so only known ones
+are kept: https://github.com/guidance-ai/llguidance/blob/main/docs/json_schema.md. Every part is
+bounded, because a small model repeats itself and an answer that never ends is truncated.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from ..errors import ProviderError
+from ..json_schema import resolve
+
+_DEPTH = 3  # levels of a type within itself, or of free JSON
+_LENGTH = 2_000  # characters of a string
+_ITEMS = 100
+_RECURSIVE_ITEMS = 4  # of a list in a type within itself, whose lists multiply
+_NAMES = 20  # of an object whose names are free
+_NAME = r"^[^\n]{1,40}$"
+_RANGE = 10**15
+_DECIMALS = {"multipleOf": 0.000001}
+
+_DAY = (
+    "[12][0-9]{3}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])"
+    "|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))"
+)
+_CLOCK = "([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
+_DECIMAL = r"^-?[0-9]{1,15}(\.[0-9]{1,6})?$"
+
+# Narrower than the formats of the grammar, whose values need not exist, as the 30th of February.
+_PATTERNS = {
+    "date": f"^{_DAY}$",
+    "date-time": f"^{_DAY}T{_CLOCK}Z$",
+    "time": f"^{_CLOCK}$",
+    "duration": "^(P[0-9]{1,4}D|PT[0-9]{1,5}[HMS])$",
+    "decimal": _DECIMAL,
+    "base64": "^([A-Za-z0-9+/]{4}){0,200}$",
+    "email": r"^[a-z0-9]{1,20}([._-][a-z0-9]{1,20})?@[a-z0-9]{1,20}\.[a-z]{2,4}$",
+    "uri": r"^https://[a-z0-9]{1,20}\.[a-z]{2,4}(/[a-z0-9._-]{1,40}){0,3}$",
+}
+_FORMATS = frozenset({"uuid", "ipv4", "ipv6", "hostname"})
+_PYDANTIC_DECIMAL = "^(?!^[-+.]*$)"  # the start of the pattern of a Decimal, a lookahead
+
+_TIDY = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+
+
+class _TooDeepError(Exception):
+    """A type within itself has reached the maximum depth."""
+
+
+def grammar(schema: Mapping[str, Any]) -> str:
+    """Return the grammar of a JSON Schema; an empty one allows objects and lists.
+
+    Raises:
+        ProviderError: If a part has an unknown type.
+    """
+    enforced = {**_Translation(schema).result(), "x-guidance": _TIDY}
+    return f"%llguidance {{}}\nstart: %json {json.dumps(enforced)}"
+
+
+class _Translation:
+    """The translation of one schema. Each level of a recursive type is a definition of its own."""
+
+    def __init__(self, root: Mapping[str, Any]) -> None:
+        self._root = root
+        self._definitions: dict[str, dict[str, Any]] = {}
+
+    def result(self) -> dict[str, Any]:
+        strict = self._part(self._root, {}) if self._root else _free(_DEPTH)
+        return {**strict, **({"$defs": self._definitions} if self._definitions else {})}
+
+    def _part(self, schema: Any, levels: Mapping[str, int]) -> dict[str, Any]:  # noqa: ANN401, PLR0911 - one for each keyword
+        """Return the form of one part.
+
+        Args:
+            schema: The part.
+            levels: How often each definition contains it.
+        """
+        match schema:
+            case {"$ref": reference}:
+                return self._reference(reference, levels)
+            case {"const": label}:
+                return {"enum": [label]}
+            case {"enum": labels}:
+                return {"enum": list(labels)}
+            case {"allOf": parts}:
+                return self._part(self._merged(schema, parts), levels)
+            case {"anyOf": variants} | {"oneOf": variants}:
+                return {"anyOf": self._variants(variants, levels)}
+            case {"type": [*types]}:
+                variants = ({**schema, "type": name} for name in types)
+                return {"anyOf": self._variants(variants, levels)}
+        return self._typed(schema if isinstance(schema, Mapping) else {}, levels)
+
+    def _merged(self, schema: Mapping[str, Any], parts: Iterable[Any]) -> dict[str, Any]:
+        """Return one schema for all parts of `allOf`, and for the keywords beside it."""
+        merged: dict[str, Any] = {}
+        rest = {name: value for name, value in schema.items() if name != "allOf"}
+        for part in (*(resolve(part, self._root) for part in parts), rest):
+            properties = {**merged.get("properties", {}), **part.get("properties", {})}
+            required = [*merged.get("required", ()), *part.get("required", ())]
+            both = {"properties": properties, "required": required} if properties else {}
+            merged = {**merged, **part, **both}
+        return merged
+
+    def _typed(self, schema: Mapping[str, Any], levels: Mapping[str, int]) -> dict[str, Any]:
+        match schema.get("type", _implied_type(schema)):
+            case "object":
+                return self._object(schema, levels)
+            case "array":
+                return self._array(schema, levels)
+            case "string":
+                return _string(schema)
+            case "integer" | "number" as kind:
+                return _number(schema, kind)
+            case None:
+                return _value(1)
+            case "boolean" | "null" as kind:
+                return {"type": kind}
+            case kind:
+                raise ProviderError(
+                    f"the `type` in a JSON Schema must be one of its seven types, got {kind!r}.",
+                    hint='For example, "string".',
+                    engine="local",
+                )
+
+    def _reference(self, reference: Any, levels: Mapping[str, int]) -> dict[str, Any]:  # noqa: ANN401
+        level = levels.get(reference, 0) + 1
+        if level > _DEPTH:
+            raise _TooDeepError
+        name = f"{str(reference).rpartition('/')[2]}-{level}"
+        if name not in self._definitions:
+            target = resolve({"$ref": reference}, self._root)
+            self._definitions[name] = {}  # so that a circle of references ends
+            try:
+                self._definitions[name] = self._part(target, {**levels, reference: level})
+            except _TooDeepError:
+                del self._definitions[name]
+                raise
+        return {"$ref": f"#/$defs/{name}"}
+
+    def _variants(self, variants: Iterable[Any], levels: Mapping[str, int]) -> list[dict[str, Any]]:
+        found = []
+        for variant in variants:
+            try:
+                found.append(self._part(variant, levels))
+            except _TooDeepError:
+                continue
+        if not found:
+            raise _TooDeepError
+        return found
+
+    def _object(self, schema: Mapping[str, Any], levels: Mapping[str, int]) -> dict[str, Any]:
+        if "properties" not in schema:
+            extra = schema.get("additionalProperties", True)
+            values = _value(1) if extra is True else self._part(extra, levels)
+            return _open_object(values)
+        required = schema.get("required", ())
+        properties = dict(self._properties(schema["properties"], required, levels))
+        # Without `additionalProperties`, other names would be allowed, and any number of them.
+        kept = {"properties": properties, "required": list(required)}
+        return {"type": "object", **kept, "additionalProperties": False}
+
+    def _properties(
+        self, properties: Mapping[str, Any], required: Iterable[str], levels: Mapping[str, int]
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        for name, part in properties.items():
+            try:
+                yield name, self._part(part, levels)
+            except _TooDeepError:
+                if name in required:
+                    raise
+
+    def _array(self, schema: Mapping[str, Any], levels: Mapping[str, int]) -> dict[str, Any]:
+        first = [self._part(item, levels) for item in schema.get("prefixItems", ())]
+        low = schema.get("minItems", 0)
+        limit = _RECURSIVE_ITEMS if levels else _ITEMS
+        high = min(schema.get("maxItems", limit), max(limit, low))
+        if first:
+            bounds = {"minItems": low, "maxItems": min(high, len(first))}
+            return {"type": "array", "prefixItems": first, **bounds}
+        try:
+            items = self._part(schema.get("items", True), levels)
+        except _TooDeepError:
+            if low:
+                raise
+            return {"type": "array", "maxItems": 0}
+        return {"type": "array", "items": items, "minItems": low, "maxItems": high}
+
+
+def _implied_type(schema: Mapping[str, Any]) -> str | None:
+    return "object" if "properties" in schema else "array" if "items" in schema else None
+
+
+def _string(schema: Mapping[str, Any]) -> dict[str, Any]:
+    name = schema.get("format") or schema.get("contentEncoding")
+    pattern = str(schema.get("pattern", ""))
+    if pattern.startswith(_PYDANTIC_DECIMAL):
+        return {"type": "string", "pattern": _DECIMAL}
+    if name in _PATTERNS:
+        return {"type": "string", "pattern": _PATTERNS[name]}
+    if name in _FORMATS:
+        return {"type": "string", "format": name}
+    low = schema.get("minLength", 0)
+    length = {
+        "minLength": low,
+        "maxLength": min(schema.get("maxLength", _LENGTH), max(_LENGTH, low)),
+    }
+    # The grammar knows no lookaround.
+    return {"type": "string", **length, **({"pattern": pattern} if _is_simple(pattern) else {})}
+
+
+def _is_simple(pattern: str) -> bool:
+    return bool(pattern) and "(?" not in pattern
+
+
+def _number(schema: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    names = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "multipleOf")
+    bounds = {name: schema[name] for name in names if name in schema}
+    if not {"minimum", "exclusiveMinimum"} & set(bounds):
+        bounds["minimum"] = -_RANGE
+    if not {"maximum", "exclusiveMaximum"} & set(bounds):
+        bounds["maximum"] = _RANGE
+    return {"type": kind, **(_DECIMALS if kind == "number" else {}), **bounds}
+
+
+def _open_object(values: dict[str, Any]) -> dict[str, Any]:
+    names = {"patternProperties": {_NAME: values}, "additionalProperties": False}
+    return {"type": "object", **names, "maxProperties": _NAMES}
+
+
+def _free(depth: int) -> dict[str, Any]:
+    """Return the schema of an object or a list of any values, nested to a depth."""
+    values = _value(depth - 1)
+    return {
+        "anyOf": [
+            _open_object(values),
+            {"type": "array", "items": values, "maxItems": _ITEMS},
+        ]
+    }
+
+
+def _value(depth: int) -> dict[str, Any]:
+    """Return the schema of any value."""
+    text, number = _string({}), _number({}, "number")
+    nested = _free(depth)["anyOf"] if depth > 0 else []
+    return {"anyOf": [text, number, {"type": "boolean"}, {"type": "null"}, *nested]}

@@ -1,0 +1,78 @@
+"""Types in a cell's ``--schema``, such as ``list[City]``, evaluated without calling anything."""
+
+from __future__ import annotations
+
+import ast
+import operator
+from typing import TYPE_CHECKING, Any, Literal
+
+from gatewayx_nb import prompts
+from gatewayx_nb.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+BUILTINS: Mapping[str, object] = {
+    **{kind.__name__: kind for kind in (bool, dict, float, frozenset, int, list, set, str, tuple)},
+    "Literal": Literal,
+}
+"""Names that need no definition in the notebook."""
+
+
+def evaluate(
+    expression: str, namespace: Mapping[str, object], forbidden: tuple[type, ...] = ()
+) -> object:
+    """Return the type that an expression of names, attributes, ``[…]``, ``|`` and literals names.
+
+    Raises:
+        UsageError: If it contains anything else, or a name is undefined.
+    """
+    try:
+        tree = ast.parse(expression.strip(), mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise _invalid(expression) from None
+    return _Evaluation(expression, namespace, forbidden).value(tree.body)
+
+
+class _Evaluation:
+    def __init__(
+        self, expression: str, namespace: Mapping[str, object], forbidden: tuple[type, ...]
+    ) -> None:
+        self._expression = expression
+        self._names = {**BUILTINS, **namespace}
+        self._forbidden = forbidden
+
+    def value(self, node: ast.expr) -> Any:  # noqa: ANN401 - any notebook value
+        match node:
+            case ast.Constant(value=literal):
+                return literal
+            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
+                return -number
+            case ast.Name() | ast.Attribute():
+                return prompts.resolve(ast.unparse(node), self._names, self._forbidden)
+            case ast.Tuple(elts=items) | ast.List(elts=items):
+                return tuple(map(self.value, items))
+            case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+                return self._apply(operator.or_, self.value(left), self.value(right))
+            case ast.Subscript(value=owner, slice=index):
+                return self._apply(operator.getitem, self.value(owner), self.value(index))
+        raise _invalid(self._expression)
+
+    def _apply(self, function: Any, left: object, right: object) -> object:  # noqa: ANN401
+        """Apply an operator, which may be the notebook's own code and raise anything."""
+        try:
+            value = function(left, right)
+        except Exception as error:
+            raise UsageError(
+                f"{self._expression!r} cannot be evaluated: {type(error).__name__}: {error}.",
+                hint="For example, `list[City]` or `City | None`.",
+            ) from error
+        prompts.refuse(self._expression, value, self._forbidden)
+        return value
+
+
+def _invalid(expression: str) -> UsageError:
+    return UsageError(
+        f"{expression!r} must consist of names, attributes, `[…]`, `|` and literals.",
+        hint="For example, `City`, `list[City]` or `City | None`.",
+    )

@@ -1,0 +1,73 @@
+"""DataFrames made of parsed answers."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import TYPE_CHECKING, Any
+
+from gatewayx_nb.errors import UsageError
+from gatewayx_nb.extraction import extract_json
+from gatewayx_nb.hints import Hint
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+def check_pandas() -> None:
+    """Check that pandas is installed.
+
+    Raises:
+        UsageError: If it is not.
+    """
+    if importlib.util.find_spec("pandas") is None:
+        raise UsageError(
+            "A DataFrame needs pandas, which is not installed.", hint=Hint("install", extra="data")
+        )
+
+
+def to_frame(value: object) -> DataFrame:
+    """Return a DataFrame of a parsed answer.
+
+    Raises:
+        UsageError: If pandas is not installed.
+    """
+    check_pandas()
+    import pandas as pd
+
+    if isinstance(value, pd.DataFrame):
+        return value
+    is_list = isinstance(value, list | tuple | set | frozenset) and not hasattr(value, "_fields")
+    items = list(value) if is_list else [value]  # type: ignore[call-overload]
+    return pd.DataFrame([_row(item) for item in items])
+
+
+def text_to_frame(text: str) -> DataFrame:
+    """Return a DataFrame of the JSON in a text.
+
+    Raises:
+        UsageError: If pandas is not installed, or the text contains no JSON.
+    """
+    try:
+        value = extract_json(text)
+    except ValueError as error:
+        raise UsageError(
+            f"the answer must contain JSON for a DataFrame: {error}.",
+            hint="For example, pass `schema=list[City]`.",
+        ) from None
+    return to_frame(value)
+
+
+def _row(item: object) -> dict[str, Any]:
+    """Return the columns of one value: those of an object, or ``value``."""
+    if isinstance(item, dict):
+        return item
+    names = _names(item)
+    return {name: getattr(item, name) for name in names} if names else {"value": item}
+
+
+def _names(item: object) -> tuple[str, ...]:
+    """Return the fields of a dataclass, a NamedTuple, a pydantic model or a msgspec Struct."""
+    for source in ("__dataclass_fields__", "_fields", "__struct_fields__"):
+        if found := getattr(type(item), source, None):
+            return tuple(found)
+    return tuple(getattr(type(item), "model_fields", ()))
