@@ -112,6 +112,9 @@ SCRIPT_WORDING: Wording = {
     "set_key_for_user": lambda engine: (
         f"Set {_key_variable(engine)} in the environment, or in the key file of the user folder."
     ),
+    "set_key_for_images": lambda engine, others: (
+        f"Set {_key_variable(engine)} to use {engine}, which takes images; so do {others}."
+    ),
     "set_project_key": lambda engine: (
         f"Set {_key_variable(engine)} in the project's config/secrets/.env.local, and not in the"
         " environment."

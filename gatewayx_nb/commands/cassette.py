@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import difflib
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.calls import Note
 from gatewayx_nb.errors import UsageError
 from gatewayx_nb.hints import Hint
+from gatewayx_nb.secure_config import display_path
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping
 
-    from gatewayx_nb.cassettes import Cassette
+    from gatewayx_nb.cassettes import Cassette, Mode
     from gatewayx_nb.commands.command import Session
     from gatewayx_nb.commands.line_parser import LineParser
 
@@ -28,34 +31,37 @@ _MODES: Mapping[str, str] = {
 def cassette(session: Session, args: argparse.Namespace) -> Note:
     """Open a cassette in place of the open one; without arguments, describe the open one."""
     active = session.pool.active_cassette
-    if active and not (args.path or args.mode or args.speed):
+    name, mode = _path_and_mode(args)
+    if active and not (name or mode or args.speed):
         return _describe(active)
     # Without a path, the open cassette is opened again in another mode.
-    path = Path(args.path) if args.path else active.path if active else _default_path(session)
+    path = _checked_path(name) if name else active.path if active else _default_path(session)
     # Opened first, so that an invalid file or mode leaves the active one open.
-    opened = session.pool.cassette(path, args.mode or "auto", speed=args.speed)
+    opened = session.pool.cassette(path, mode or "auto", speed=args.speed)
     if active:
         active.close()
     # The same command prints the same text when recording and replaying, because notebooks save
     # their output.
     state = "is open"
-    if args.mode == "off" == opened.mode:
+    if mode == "off" == opened.mode:
         state = f"is closed, mode off: it {_MODES['off']}"
-    elif args.mode == "replay" == opened.mode:
+    elif mode == "replay" == opened.mode:
         state = f"is in mode replay: it {_MODES['replay']}"
-    elif args.mode in ("auto", "record"):
+    elif mode in ("auto", "record"):
         # What was typed, because GATEWAYX_CASSETTE_MODE may make a test run differ.
-        state = f"is open with `--mode {args.mode}`, which {_MODES[args.mode]}"
-    return Note(f"Cassette {opened.path.name} {state}.", *filter(None, [opened.problem]))
+        state = f"is open with `--mode {mode}`, which {_MODES[mode]}"
+    shown = display_path(opened.path)
+    return Note(f"Cassette {shown} {state}.", *filter(None, [opened.problem]))
 
 
 def cassette_arguments(parser: LineParser) -> None:
-    """Add the arguments of ``cassette``: ``[PATH] [--mode M] [--speed X]``."""
+    """Add the arguments of ``cassette``: ``[PATH|MODE] [--mode M] [--speed X]``."""
     parser.add_argument(
         "path",
         nargs="?",
         metavar="PATH",
-        help="its file; if omitted, the open one or cassettes/NOTEBOOK.jsonl beside the notebook",
+        help="its file, or a mode; if omitted, the open one or cassettes/NOTEBOOK.jsonl beside the"
+        " notebook",
     )
     modes = "; ".join(f"{mode} {meaning}" for mode, meaning in _MODES.items())
     parser.add_argument(
@@ -66,10 +72,52 @@ def cassette_arguments(parser: LineParser) -> None:
     )
 
 
+def _path_and_mode(args: argparse.Namespace) -> tuple[str | None, Mode | None]:
+    """Return the typed path and mode; a mode that stands in place of a path is the mode.
+
+    Raises:
+        UsageError: If two modes are typed.
+    """
+    if args.path not in _MODES:
+        return args.path, args.mode
+    if args.mode not in (None, args.path):
+        raise UsageError(
+            f"`{args.path}` and `--mode {args.mode}` are two modes.",
+            hint=Hint("command", line=f"cassette {args.path}"),
+        )
+    return None, args.path
+
+
+def _checked_path(name: str) -> Path:
+    """Return a path; one without a suffix must exist, because it may be a mistyped mode.
+
+    Raises:
+        UsageError: If it does not; the hint names the mode or file that may be meant.
+    """
+    path = Path(name)
+    typed = path.expanduser()
+    if typed.is_dir():
+        raise UsageError(
+            f"{name!r} is a folder, and a cassette is a file.",
+            hint=Hint("command", line=f"cassette {shlex.quote(str(path / 'NAME.jsonl'))}"),
+        )
+    if path.suffix or typed.exists():
+        return path
+    file = f"{name}.jsonl"
+    as_file = Hint("command", line=f"cassette {shlex.quote(file)}")
+    modes = difflib.get_close_matches(name.lower(), _MODES, 1)
+    if not modes or Path(file).expanduser().exists():
+        raise UsageError(f"there is no cassette {name!r}, and no mode.", hint=as_file)
+    raise UsageError(
+        f"there is no cassette {name!r}, and no mode. Did you mean {modes[0]!r}?",
+        hint=Hint("command", line=f"cassette --mode {modes[0]}") | as_file,
+    )
+
+
 def _describe(active: Cassette) -> Note:
     missed = f", {active.missed} missed" if active.missed else ""
     return Note(
-        f"Cassette {active.path.name} is in mode {active.mode}: it {_MODES[active.mode]}.",
+        f"Cassette {display_path(active.path)} is in mode {active.mode}: it {_MODES[active.mode]}.",
         f"{len(active)} {'entry' if len(active) == 1 else 'entries'};"
         f" {active.replayed} replayed, {active.recorded} recorded{missed} so far.",
         *filter(None, [active.problem]),

@@ -188,21 +188,44 @@ def _set(session: Session, name: str, *, user: bool) -> Note:
         if state == "missing":
             problem = "the key is empty"
         raise UsageError(f"{problem}; nothing was written.", hint=Hint("set_key", engine=name))
+    former = _default_model(session)
     path = session.pool.config.set_key(name, value, user=user)
     session.pool.refresh()
-    notes = [f"The key for {name} is set in {display_path(path)}."]
+    changed = _default_change(session, former)
+    notes = [f"The key for {name} is set in {display_path(path)}.", *changed]
     if name not in {row.name for row in session.pool.status()}:
         notes.append(f"There is no engine {name!r} yet: create engines/{name}_engine.py.")
     return Note(*notes)
 
 
+def _default_model(session: Session) -> str:
+    """Return the default model; empty if there is none."""
+    try:
+        return session.pool.default_model()
+    except ConfigError:
+        return ""
+
+
+def _default_change(session: Session, former: str) -> Iterator[str]:
+    """Yield a note if the default model has changed, and how to keep the former one."""
+    current = _default_model(session)
+    if current == former:
+        return
+    ready = {row.name for row in session.pool.status() if row.readiness == "ready"}
+    is_ready = former.partition(":")[0] in ready
+    keep = f"; `{session.prog} use {former}` keeps {former}" if is_ready else ""
+    change = f"The default model is now {current}" if current else "There is no default model now"
+    yield f"{change}{keep}."
+
+
 def _remove(session: Session, name: str) -> Note:
-    config = session.pool.config
+    config, former = session.pool.config, _default_model(session)
     files = config.remove_key(name)
     session.pool.refresh()
     other = config.key(name)  # such as the environment, which a command cannot change
     still_set = f"It is still set as {other.name} in the {other.source}."
     notes = [still_set] if other.state == "set" else []
+    notes += _default_change(session, former)
     if not files:
         return Note(f"No key file contains {key_variable(name)}.", *notes)
     paths = ", ".join(map(display_path, files))
@@ -210,13 +233,15 @@ def _remove(session: Session, name: str) -> Note:
 
 
 def _import(session: Session, source: Path, *, user: bool) -> Table:
+    former = _default_model(session)
     result = session.pool.import_keys(source, user=user)
+    session.pool.refresh()
     rows = []
     for entry in result.entries:
         if entry.variable:
             outcome = f"skipped: {entry.skip_reason}" if entry.skip_reason else "imported"
             rows.append((entry.name, entry.variable, outcome))
-    notes = _import_notes(session, source, result)
+    notes = [*_import_notes(session, source, result), *_default_change(session, former)]
     return Table(rows, text_columns("name", "variable", "outcome"), notes)
 
 

@@ -23,22 +23,35 @@ if TYPE_CHECKING:
     from gatewayx_nb.secure_config import FileSecurity
 
 
+_TAKES_IMAGES = "grok"
+"""An engine that takes images once it has a key."""
+
+
 def overview(session: Session) -> Table[EngineStatus]:
     """Show the engines that are ready, those that need one step, and how to ask."""
     table = session.pool.status()
     ready = [row.name for row in table if row.readiness == "ready"]
-    notes = (*_summary(session), *session.pool.problems, "", *_examples(session, ready))
+    images = [row.name for row in table if row.name in ready and "images" in row.features]
+    examples = _examples(session, ready, next(iter(images), ""))
+    notes = (*_summary(session), *session.pool.problems, "", *examples)
     return table.with_notes(*notes)
 
 
-def _examples(session: Session, ready: Sequence[str]) -> Iterator[str]:
-    """Yield five examples, with the engines that are ready."""
+def _examples(session: Session, ready: Sequence[str], with_images: str) -> Iterator[str]:
+    """Yield five examples, with the engines that are ready.
+
+    Args:
+        session: Says how a line begins.
+        ready: The engines that are ready.
+        with_images: One of them that takes images; empty if none does.
+    """
     first, second = (*ready, "mock", "local")[:2]
     cell, line = session.ask_prog, session.prog
     yield f"`{cell} {first}` calls {first} with the lines below; `{cell} -h` lists the options."
+    needed = "" if with_images else f" It needs a key for {_TAKES_IMAGES}."
     yield (
-        f"`{cell} {first} --image fig --schema City --max-cost 0.05` sends a figure, returns a"
-        " `City`, and costs at most $0.05."
+        f"`{cell} {with_images or _TAKES_IMAGES} --image fig --schema City --max-cost 0.05` sends a"
+        f" figure, returns a `City`, and costs at most $0.05.{needed}"
     )
     yield f"`{cell} {first} {second} -o both` shows two answers side by side, and binds them."
     yield f"`{line} cassette` records replies beside the notebook, and replays them next time."

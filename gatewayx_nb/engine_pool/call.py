@@ -295,7 +295,7 @@ class EngineCall:
     def _no_images_error(self) -> UnsupportedFeatureError:
         """Return the error for an image, with the ready engines that take one."""
         able = self._host.registry.ready_with("images")
-        hint = Hint("set_key", engine="openai") | "It takes images, as anthropic and google do."
+        hint = Hint("set_key_for_images", engine="openai", others="anthropic and google")
         if able:
             hint = as_hint(f"These engines are ready and take images: {', '.join(able)}.")
         return UnsupportedFeatureError(

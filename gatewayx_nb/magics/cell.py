@@ -14,6 +14,7 @@ from gatewayx_nb import output_formats, prompts
 from gatewayx_nb.calls import OPTIONS, check_option
 from gatewayx_nb.commands import LineParser
 from gatewayx_nb.errors import UsageError
+from gatewayx_nb.magics import cell_notes
 from gatewayx_nb.magics.notebook_values import NotebookValues
 from gatewayx_nb.magics.reply_target import ReplyTarget, parse_target
 from gatewayx_nb.prompts import ROWS
@@ -51,6 +52,7 @@ class Cell:
         insert: Whether to put the reply's code into the next cell.
         advice: How to quote a text of which only the first word is an option's value; empty if
             the line has none.
+        notes: What may not be meant as it was typed, to be shown below the answer.
     """
 
     prompt: str
@@ -65,6 +67,7 @@ class Cell:
     output_format: OutputFormat = "markdown"
     insert: bool = False
     advice: str = ""
+    notes: tuple[str, ...] = ()
 
     def in_chat(self, chats: ChatStore, cell_id: str | None) -> Cell:
         """Return the cell with a slot in its conversation, or unchanged if it has none.
@@ -165,7 +168,11 @@ def read_line(line: str, namespace: Mapping[str, object], rows: int = ROWS) -> C
         raise line_parser.unreadable(line, error) from None
     if {"-h", "--help"}.intersection(words):
         return None
-    return _cell(line_parser, words, prompt, namespace, rows)
+    parsed = _cell(line_parser, words, prompt, namespace, rows)
+    # After `--` the prompt may contain anything, and none of it is a mistake.
+    is_marked = line.strip().removesuffix(prompt).split()[-1:] == ["--"]
+    late = () if is_marked else cell_notes.late_options(line_parser, prompt)
+    return replace(parsed, notes=(*parsed.notes, *late))
 
 
 def _split(line: str) -> list[str]:
@@ -246,6 +253,7 @@ def _cell(
         output_format=output_format,
         insert=args.insert,
         advice=line_parser.unquoted(words),
+        notes=() if args.no_vars else tuple(cell_notes.sent_as_typed("\n".join([*words, prompt]))),
     )
 
 

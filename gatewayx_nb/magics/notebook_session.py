@@ -142,6 +142,7 @@ class NotebookSession(Session):
             self.show(
                 Note(f"Job {job.name} is running; `{job.name}.result()` waits for its answer.")
             )
+        self._outputs.show_notes(parsed)
         return job
 
     @override

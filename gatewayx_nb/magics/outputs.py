@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from IPython.display import display as show
+
 from gatewayx_nb import display
+from gatewayx_nb.magics.cell_notes import MutedNote
 from gatewayx_nb.replies import Reply
 
 if TYPE_CHECKING:
@@ -51,7 +54,7 @@ class Outputs:
         return view if cell.streams else display.FinalColumns(view)
 
     def binder(self, cell: Cell) -> Callable[[Reply | Comparison], None]:
-        """Return a function that binds a result, and inserts its code below if requested."""
+        """Return a function that binds a result, inserts its code if requested, and shows notes."""
 
         def bind(result: Reply | Comparison) -> None:
             self._shell.user_ns[LAST] = result
@@ -60,8 +63,14 @@ class Outputs:
             # Code from a replay is not inserted: a rerun notebook must not grow.
             if cell.insert and isinstance(result, Reply) and result.parsed and not result.replayed:
                 self._shell.set_next_input(result.parsed, replace=False)
+            self.show_notes(cell)
 
         return bind
+
+    def show_notes(self, cell: Cell) -> None:
+        """Show the notes on a cell."""
+        if cell.notes and not cell.quiet:
+            show(MutedNote(*cell.notes))
 
     def hide_once(self, reply: Reply) -> None:
         """Show nothing for a reply that becomes the value of the running cell.

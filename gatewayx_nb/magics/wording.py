@@ -36,6 +36,9 @@ NOTEBOOK: Wording = {
     "advice": hints.SCRIPT_WORDING["advice"],
     "set_key": "Run `%gatewayx key set {engine}`.",
     "set_key_for_user": "Run `%gatewayx key set {engine} --user`.",
+    "set_key_for_images": (
+        "`%gatewayx key set {engine}` makes one ready that takes images; so do {others}."
+    ),
     "set_project_key": "Run `%gatewayx key set {engine}`.",
     "import_keys": "Import keys with `%gatewayx key import FILE`.",
     "pull": "Run `%gatewayx pull {model}`.",

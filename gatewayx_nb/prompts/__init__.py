@@ -4,6 +4,7 @@ A DataFrame becomes a Markdown table of its head, a function or class its source
 image, and any other value text.
 """
 
+from gatewayx_nb.prompts.literals import unfilled
 from gatewayx_nb.prompts.placeholders import is_variable, mask, only_expression, refuse, resolve
 from gatewayx_nb.prompts.template import ROWS, FilledPrompt, compose, fill
 
@@ -17,4 +18,5 @@ __all__ = [
     "only_expression",
     "refuse",
     "resolve",
+    "unfilled",
 ]

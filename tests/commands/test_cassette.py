@@ -36,6 +36,59 @@ def test_a_cassette_is_opened_and_described(session):
     )
 
 
+@pytest.mark.parametrize("mode", ["auto", "record", "replay", "off"])
+def test_a_mode_in_place_of_a_path_is_the_mode(session, mode):
+    """`cassette MODE` changes the mode of the open cassette, and creates no file of that name."""
+    commands.run(session, "cassette a.jsonl")
+    session.pool.ask("Hi", model="mock")
+    as_word = repr(commands.run(session, f"cassette {mode}"))
+    active = session.pool.active_cassette
+
+    assert (active.mode, active.path.name) == (mode, "a.jsonl")
+    assert as_word == repr(commands.run(session, f"cassette --mode {mode}"))
+    assert as_word == repr(commands.run(session, f"cassette {mode} --mode {mode}"))
+    assert not Path(mode).exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "message", "lines"),
+    [
+        (
+            "play",
+            "there is no cassette 'play', and no mode. Did you mean 'replay'?",
+            ["cassette --mode replay", "cassette play.jsonl"],
+        ),
+        ("OFF", "there is no cassette 'OFF', and no mode. Did you mean 'off'?", ["--mode off"]),
+        ("tapes/story", "there is no cassette 'tapes/story', and no mode.", ["tapes/story.jsonl"]),
+        ("'my story'", "there is no cassette 'my story', and no mode.", ["'my story.jsonl'"]),
+        ("recorded", "there is no cassette 'recorded', and no mode.", ["recorded.jsonl"]),
+        ("folder", "'folder' is a folder, and a cassette is a file.", ["folder/NAME.jsonl"]),
+        ("off --mode record", "`off` and `--mode record` are two modes.", ["cassette off"]),
+    ],
+)
+def test_a_path_that_may_be_a_mode_is_refused(session, line, message, lines):
+    """A path without a suffix that is no file is refused, with the mode or file to write."""
+    Path("folder").mkdir()
+    Path("recorded.jsonl").touch()
+
+    with pytest.raises(UsageError) as error:
+        commands.run(session, f"cassette {line}")
+
+    assert error.value.message == message
+    assert all(each in str(error.value.hint) for each in lines)
+    assert "recorded" not in line or "--mode" not in str(error.value.hint)
+    assert session.pool.active_cassette is None
+
+
+def test_a_file_without_a_suffix_can_be_opened(session):
+    """A file that exists may have any name, and the message names its path."""
+    Path("tapes").mkdir()
+    Path("tapes/story").touch()
+
+    assert repr(commands.run(session, "cassette tapes/story")) == "Cassette tapes/story is open."
+    assert "Cassette tapes/story is in mode auto" in repr(commands.run(session, "cassette"))
+
+
 def test_a_cassette_replaces_the_open_one(session):
     """Opening a cassette replaces the open one, so rerunning the cell does not stack them."""
     for _ in range(3):

@@ -62,6 +62,29 @@ def test_the_status_of_one_engine_has_its_file_and_key(session):
     assert "`GATEWAYX_ANTHROPIC_API_KEY`, not found" in text
 
 
+@pytest.mark.parametrize(
+    ("keys", "example"),
+    [
+        ("", "grok --image fig --schema City --max-cost 0.05` sends a figure"),
+        ("GATEWAYX_GOOGLE_API_KEY=made-up-1\n", "google --image fig"),
+        ("GATEWAYX_DEEPSEEK_API_KEY=a\nGATEWAYX_OPENAI_API_KEY=b\n", "--image fig"),
+    ],
+)
+def test_the_example_with_an_image_names_an_engine_that_takes_one(
+    project, session_of, keys, example
+):
+    """The example names a ready engine that takes images, or grok and that it needs a key."""
+    project.set_keys(keys)
+    with project.pool() as pool:
+        table = commands.run(session_of(pool), "")
+        (line,) = [note for note in table.notes if "--image" in note]
+        named = next(row for row in table if row.name == line.split()[2])
+
+    assert example in line
+    assert "images" in named.features
+    assert ("It needs a key for grok." in line) == (named.readiness != "ready")
+
+
 def test_help_lists_every_command_in_one_group(session):
     """`help` lists each command once, under its purpose; what to type is code."""
     names = [name for group in GROUPS.values() for name in group]

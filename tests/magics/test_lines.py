@@ -60,6 +60,30 @@ def test_a_cell_keeps_the_quotes_of_a_placeholder():
     assert parsed.options == {"model": "mock", "system": "short", "max_tokens": 5}
 
 
+@pytest.mark.parametrize(
+    ("line", "note"),
+    [
+        ("mock hi --temperature 0", "`--temperature` is part of the prompt: options come before"),
+        ("mock hi --temperature=0", "`--temperature` is part of the prompt"),
+        ("mock hi -t 0 -n 5", "`-t` and `-n` are part of the prompt"),
+        ("mock hi --effort low --fresh -t 0", "`--effort` and 2 more are part of the prompt"),
+        ("mock hi -t", None),
+        ("mock ls -n files", None),
+        ("mock ls --all", None),
+        ("mock what is x--seed", None),
+        ("mock -- -t 0 hi", None),
+        ("mock -t 0 hi", None),
+    ],
+)
+def test_an_option_after_the_prompt_began_is_noted(line, note):
+    """A word of the prompt that is an option of the line is sent, and noted."""
+    parsed = cell.read_line(line, {})
+
+    assert parsed.prompt in line
+    assert note is None or parsed.prompt == line.partition("mock ")[2]
+    assert [text[: len(note or "")] for text in parsed.notes] == ([note] if note else [])
+
+
 @pytest.mark.parametrize("line", ["%gx mock hi {{nope}}", "%gx mock -n {{nope}} hi"])
 def test_an_undefined_name_is_an_error(shell, line):
     """An undefined name in a line raises the same error as in a cell."""

@@ -261,6 +261,18 @@ def test_a_missing_key_offers_the_local_model_that_is_there(shell, tmp_path, mon
     )
 
 
+def test_an_image_without_an_engine_for_it_names_a_key_to_set(shell):
+    """If no ready engine takes images, the hint names the key that makes one ready."""
+    shell.user_ns["figure"] = gatewayx_nb.images.Image("image/png", b"\x89PNG\r\n\x1a\n")
+
+    with pytest.raises(GatewayError, match="does not support images") as error:
+        shell.ask("%gx mock --image figure hi")
+
+    assert error.value._render_traceback_()[1] == (
+        "`%gatewayx key set openai` makes one ready that takes images; so do anthropic and google."
+    )
+
+
 @pytest.mark.parametrize("line", ["key", "key -h", "key set -h", "help key"])
 def test_a_bare_key_shows_its_use(shell, line):
     """`key` alone shows its use and alarms nobody."""

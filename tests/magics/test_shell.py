@@ -181,6 +181,45 @@ def test_an_answer_in_an_invalid_format_is_kept(shell):
     assert "That is not the JSON" in shell.user_ns["_reply"].text
 
 
+NOTE = "`{{f(1)}}` was sent as typed: only names, attributes and items are filled in."
+
+
+@pytest.mark.parametrize(
+    ("typed", "count"),
+    [
+        ("%%gx mock\n{{f(1)}} of {{x}}", 1),
+        ("%%gx mock -s 'As {{f(1)}}'\nhi", 1),
+        ("%%gx mock mock:b\n{{f(1)}}", 1),
+        ("%gx mock {{f(1)}}", 1),
+        ("reply = %gx mock {{f(1)}}", 1),
+        ("%gx mock --bg {{f(1)}}", 1),
+        ("%%gx mock --no-vars\n{{f(1)}}", 0),
+        ("%%gx mock -q\n{{f(1)}}", 0),
+        ("%%gx mock\n{{x}} {{}}", 0),
+    ],
+)
+def test_an_expression_that_is_sent_as_typed_is_noted(shell, typed, count):
+    """An expression in double braces is sent as typed, and one line below the answer says so."""
+    shell.user_ns.update(x=1, f=lambda _: "CALLED")
+    with capture_output() as captured:
+        shell.ask(typed)
+
+    displays = [output.data["text/plain"] for output in captured.outputs]
+    assert displays.count(NOTE) == count
+    assert not any("CALLED" in text for text in (captured.stdout, *displays))
+
+
+def test_a_note_is_muted_in_a_notebook(shell):
+    """In a notebook a note has the weight of the metrics, and what was typed is code."""
+    with capture_output() as captured:
+        shell.ask("%gx mock hi --temperature 0 {{f('<b>')}}")
+
+    (page,) = [output.data["text/html"] for output in captured.outputs]
+    assert "opacity" in page
+    assert "<code>--temperature</code> is part of the prompt: options come before it." in page
+    assert "<code>{{f(&#x27;&lt;b&gt;&#x27;)}}</code> was sent as typed" in page
+
+
 def test_a_key_in_a_placeholder_is_refused(shell):
     """A placeholder whose value is a key raises an error that does not contain the key."""
     shell.user_ns["key"] = gatewayx_nb.llm_engines.Secret("sk-canary-123456")
@@ -347,7 +386,7 @@ def test_a_key_set_by_getpass_applies_to_the_next_cell(shell, project, monkeypat
 
     output = repr(shell.ask("%gatewayx key set grok"))
 
-    assert output == "The key for grok is set in config/secrets/.env.local."
+    assert output.splitlines()[0] == "The key for grok is set in config/secrets/.env.local."
     assert project.keys.stat().st_mode & 0o777 == 0o600
     keys_table = repr(shell.ask("%gatewayx keys"))
     assert "config/secrets/.env.local" in keys_table

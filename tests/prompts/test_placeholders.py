@@ -210,3 +210,31 @@ def test_long_templates_take_linear_time(fragment):
 
 def test_the_examples_in_the_docstrings_are_correct():
     assert doctest.testmod(prompts).failed == 0
+
+
+@pytest.mark.parametrize(
+    ("template", "found"),
+    [
+        ("{{df.describe()}}", ["{{df.describe()}}"]),
+        ("{{1+1}} and {{ 1+1 }} and {{1+1}}", ["{{1+1}}", "{{ 1+1 }}"]),
+        ("{{country.upper()}} of {{country}}", ["{{country.upper()}}"]),
+        ("{{x[1:3]}}", ["{{x[1:3]}}"]),
+        ("{{round(x):.2f}}", ["{{round(x):.2f}}"]),
+        ("{{ user.name | upper }}", ["{{ user.name | upper }}"]),
+        (r"{{re.sub('\d', x)}}", [r"{{re.sub('\d', x)}}"]),
+        ("{{x if y else z}}", ["{{x if y else z}}"]),
+        ("{{name}} {{d['k']}} {{x:.2f}} {{_}}", []),
+        ("{{}} {{ }} {{", []),
+        ("{% if x() %}{% endif %} {# f() #}", []),
+        ("{{#each rows()}} {{/each}} {{> part}}", []),
+        ('{{"a": 1}} {{"a", "b"}}', []),
+        ('style={{color: "red", margin: 0}} {{...rest}}', []),
+        (r"\frac{{1}}{{2}} {{a, b}}", []),
+        ("f'{{{f(x)}}}' {f(x)} {{{{f(x)}}}}", []),
+        ("{{None}} {{True}}", []),
+        ("{{f(\n)}}", []),
+    ],
+)
+def test_expressions_that_stay_literal_are_found(template, found):
+    """Expressions in double braces that are not filled in are found; other notations are not."""
+    assert prompts.unfilled(template) == found

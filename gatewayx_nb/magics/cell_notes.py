@@ -1,0 +1,69 @@
+"""Notes below an answer on what was typed, but may be meant otherwise."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
+from gatewayx_nb import prompts
+from gatewayx_nb.calls import Note
+from gatewayx_nb.html import MUTED
+from gatewayx_nb.text import shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from gatewayx_nb.commands import LineParser
+
+_MAX_SHOWN = 60
+"""Maximum number of characters of a typed text in a note."""
+
+_NUMBER = re.compile(r"-?[0-9.]+")
+
+
+class MutedNote(Note):
+    """A note of less weight than the answer above it."""
+
+    @override
+    def _repr_html_(self) -> str:
+        return f'<div class="gatewayx-line" style="{MUTED}">{super()._repr_html_()}</div>'
+
+
+def sent_as_typed(text: str) -> Iterator[str]:
+    """Yield a note on expressions in double braces, which are not filled in."""
+    expressions = prompts.unfilled(text)
+    if expressions:
+        verb = "was" if len(expressions) == 1 else "were"
+        yield (
+            f"{_listed(expressions)} {verb} sent as typed: only names, attributes and items are"
+            " filled in."
+        )
+
+
+def late_options(line_parser: LineParser, prompt: str) -> Iterator[str]:
+    """Yield a note on words of a line's prompt that are options of the line.
+
+    Args:
+        line_parser: The parser of the line.
+        prompt: The prompt as typed. A short option counts only before a number.
+    """
+    flags = []
+    for word, following in itertools.pairwise([*prompt.split(), ""]):
+        flag = word.partition("=")[0]
+        is_meant = flag.startswith("--") or (word == flag and _NUMBER.fullmatch(following))
+        if is_meant and line_parser.option(flag):
+            flags.append(flag)
+    if flags:
+        verb = "is" if len(set(flags)) == 1 else "are"
+        yield f"{_listed(flags)} {verb} part of the prompt: options come before it."
+
+
+def _listed(texts: Sequence[str]) -> str:
+    """Return the first text as code, and the second or the number of the others."""
+    first, *others = (f"`{shorten(text, _MAX_SHOWN)}`" for text in dict.fromkeys(texts))
+    if len(others) > 1:
+        return f"{first} and {len(others)} more"
+    return " and ".join([first, *others])

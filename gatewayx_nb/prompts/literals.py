@@ -1,0 +1,41 @@
+"""Text in double braces that stays literal, although it may be meant to be filled in."""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+
+from gatewayx_nb.prompts.placeholders import mask
+
+_BRACES = re.compile(r"(?<!\{)\{\{([^{}\n]+)\}\}(?!\})")
+_SPEC = re.compile(r":[^\s\"':][^:]*$")
+"""A format specification, which begins like that of a placeholder."""
+
+# JSON, JSX and LaTeX have such expressions in double braces: `{{1}}`, `{{"a", "b"}}`, `{{x, y}}`.
+_COMMON_ELSEWHERE = (ast.Constant, ast.Tuple, ast.List, ast.Name, ast.Starred)
+
+
+def unfilled(template: str) -> list[str]:
+    """Return the Python expressions in double braces that are no placeholders, each once.
+
+    >>> unfilled('{{df.describe()}} of {{name}}, {"a": {{}}}, {% if x %} {{1}}')
+    ['{{df.describe()}}']
+    """
+    masked, _ = mask(template)
+    found = (braces[0] for braces in _BRACES.finditer(masked) if _may_be_meant(braces[1]))
+    return list(dict.fromkeys(found))
+
+
+def _may_be_meant(text: str) -> bool:
+    """Return whether a text is a Python expression, with or without a format specification."""
+    return any(map(_is_expression, (text, _SPEC.sub("", text))))
+
+
+def _is_expression(text: str) -> bool:
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of an escape in a quotation
+            body = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return False
+    return not isinstance(body, _COMMON_ELSEWHERE)
