@@ -23,6 +23,9 @@ WORDINGS = {
     Hint("set_key_for_user", engine="grok"): (
         "Set GATEWAYX_GROK_API_KEY in the environment, or in the key file of the user folder."
     ),
+    Hint("set_key_for_images", engine="grok", others="openai and google"): (
+        "Set GATEWAYX_GROK_API_KEY to use grok, which takes images; so do openai and google."
+    ),
     Hint("set_project_key", engine="grok"): (
         "Set GATEWAYX_GROK_API_KEY in the project's config/secrets/.env.local, and not in the"
         " environment."

@@ -34,6 +34,8 @@ def cassette(session: Session, args: argparse.Namespace) -> Note:
     name, mode = _path_and_mode(args)
     if active and not (name or mode or args.speed):
         return _describe(active)
+    if mode == "off" and not (active or name or session.notebook):
+        return Note("No cassette is open: calls go to the models, and nothing is recorded.")
     # Without a path, the open cassette is opened again in another mode.
     path = _checked_path(name) if name else active.path if active else _default_path(session)
     # Opened first, so that an invalid file or mode leaves the active one open.

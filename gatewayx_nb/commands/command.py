@@ -25,11 +25,13 @@ class FailedCell:
         source: The cell's source; empty if unknown.
         line: The line that raised, counted from 1; 0 if unknown.
         error: The exception's class and message, without the traceback.
+        advice: What to do, if the exception says it; empty otherwise.
     """
 
     source: str
     line: int
     error: str
+    advice: str = ""
 
 
 class Session(Protocol):
@@ -70,8 +72,8 @@ class Session(Protocol):
             The reply, which has been shown.
         """
 
-    def answer(self, prompt: str, model: str) -> None:
-        """Call a model, and show its answer as it arrives, with its metrics."""
+    def answer(self, prompt: str, model: str, *notes: str) -> None:
+        """Call a model, and show its answer as it arrives, with its metrics and notes on it."""
 
     def forget(self, line: str) -> bool:
         """Remove a line from the input history; return whether that succeeded."""

@@ -155,6 +155,9 @@ _MAX_MODEL = 200  # characters, because the pattern takes quadratic time
 _MODEL = re.compile(r"[a-z]+[\w./:-]*[-/:.\d][\w./:-]*")
 """A word that could be the name of a model, such as ``gpt-4o``."""
 
+_SYNONYMS: Mapping[str, str] = dict.fromkeys(("record", "replay", "save"), "cassette")
+"""Commands by a word that may be typed instead, but is not spelt like them."""
+
 _HELP_FLAGS = ("-h", "--help")
 
 
@@ -187,6 +190,11 @@ def _list_commands(session: Session) -> Table:
 
 def _unknown(word: str, candidates: Iterable[str], kind: str = "command or engine") -> UsageError:
     """Return the error for a word that is none of the candidates."""
+    if word in _SYNONYMS:
+        return UsageError(
+            f"no {kind} {word!r}. Did you mean {_SYNONYMS[word]!r}?",
+            hint=Hint("command", line=f"help {_SYNONYMS[word]}"),
+        )
     return UsageError(
         f"no {kind} {word!r}.{did_you_mean(word, candidates)}",
         hint=Hint("command", line="help") | Hint("list_engines"),
@@ -196,7 +204,7 @@ def _unknown(word: str, candidates: Iterable[str], kind: str = "command or engin
 def _unknown_word(session: Session, word: str, rest: str, candidates: Iterable[str]) -> UsageError:
     """Return the error for a line that begins with neither a command nor an engine."""
     # A question begins with a capital; a misspelt name does not.
-    if not rest or (word.islower() and did_you_mean(word, candidates)):
+    if not rest or word in _SYNONYMS or (word.islower() and did_you_mean(word, candidates)):
         return _unknown(word, candidates)
     return UsageError(
         f"{shorten(word, _MAX_SHOWN)!r} is neither a command nor a model.",

@@ -25,6 +25,9 @@ _LINE_WIDTH = 60
 _MAX_QUOTED_CHARS = 4_000
 """Maximum number of characters of a cell or an error to send."""
 
+_SMALL_MODEL = "A small model may be wrong."
+"""A note on the answers of the engine ``local``."""
+
 _NEST_NOTE = "gatewayx calls do not need this: `gx.ask(…)` and `await gx.aask(…)` always work."
 
 
@@ -92,13 +95,19 @@ def compare_arguments(parser: LineParser) -> None:
     parser.add_argument("references", nargs="*", metavar="REF", help="models selected initially")
 
 
-def explain(session: Session, args: argparse.Namespace) -> None:
-    """Send the last error and its cell; the prompt is shown first, then the answer."""
+def explain(session: Session, args: argparse.Namespace) -> Note | None:
+    """Send the last error and its cell; the prompt is shown first, then the answer.
+
+    An error that says what to do is repeated instead.
+    """
     failed = session.last_failed_cell()
     if failed is None:
         raise UsageError(
             "no cell has raised an exception yet.", hint="Run the cell that fails, then try again."
         )
+    if failed.advice:
+        note = "The error already says what to do, so no model was asked."
+        return Note(failed.error, failed.advice, note)
     model = args.reference or session.pool.default_model()
     # A cell or an error may contain a key.
     secrets = session.pool.config.keys.secrets_by_name().values()
@@ -106,7 +115,9 @@ def explain(session: Session, args: argparse.Namespace) -> None:
     code = [redact(_clip(text), secrets) for text in (failed.source.strip(), failed.error) if text]
     intro = f"Asking {model}, without the values of variables:"
     session.show(Excerpt(intro, prompt, code))
-    session.answer(prompt, model)
+    engine = session.pool.config.settings.aliases.get(model, model).partition(":")[0]
+    session.answer(prompt, model, *([_SMALL_MODEL] if engine == "local" else []))
+    return None
 
 
 def explain_arguments(parser: LineParser) -> None:

@@ -8,6 +8,8 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb.commands import FailedCell
+from gatewayx_nb.errors import GatewayError
+from gatewayx_nb.hints import render
 
 if TYPE_CHECKING:
     from IPython.core.history import HistoryManager
@@ -25,7 +27,10 @@ def last_failed_cell(shell: InteractiveShell) -> FailedCell | None:
     error: BaseException | None = getattr(sys, "last_value", None)
     if error is None:
         return None
+    advice = render(error.hint) if isinstance(error, GatewayError) and error.hint else ""
     message = "".join(traceback.format_exception_only(error)).strip()
+    if advice:
+        message = f"{type(error).__name__}: {getattr(error, 'message', '')}"
     if isinstance(error, SyntaxError):  # no frame of the cell exists
         source = _cell_source(error.filename or "") or error.text or ""
         return FailedCell(_as_typed(shell, source), error.lineno or 0, message)
@@ -34,7 +39,7 @@ def last_failed_cell(shell: InteractiveShell) -> FailedCell | None:
         frame_source = _cell_source(frame.f_code.co_filename)
         if frame_source:  # the last one is the innermost
             source, line = frame_source, frame_line
-    return FailedCell(_as_typed(shell, source), line, message)
+    return FailedCell(_as_typed(shell, source), line, message, advice)
 
 
 def _as_typed(shell: InteractiveShell, source: str) -> str:

@@ -12,6 +12,7 @@ from gatewayx_nb import weights
 from gatewayx_nb.commands import COMMANDS, TOPICS
 from gatewayx_nb.errors import GatewayError
 from gatewayx_nb.magics import cell, transforms
+from gatewayx_nb.magics.notebook_values import image_names, schema_names
 
 if TYPE_CHECKING:
     import argparse
@@ -23,7 +24,7 @@ _FIELD = re.compile(r"\{\{ ?(\w*)$")
 _ENGINE_COMMANDS = ("compare", "explain", "health", "models", "status", "use")
 """Commands whose arguments are engines or references."""
 
-_FILE_METAVARS = ("PATH", "FILE", "EXPR")
+_FILE_METAVARS = ("PATH", "FILE")
 """Placeholders of arguments that may be files."""
 
 
@@ -65,38 +66,44 @@ def complete(session: Session, text: str, namespace: Mapping[str, object]) -> Co
     *before, fragment = last[line.end() :].split(" ")
     words = [word for word in before if word]
     if line[1] == "%%":
-        candidates = _in_cell(session, words, fragment)
+        candidates = _in_cell(session, words, fragment, namespace)
     else:
-        candidates = _in_line(session, words, fragment)
+        candidates = _in_line(session, words, fragment, namespace)
     return _matching(fragment, candidates)
 
 
-def _in_cell(session: Session, words: list[str], fragment: str) -> Iterable[str]:
+def _in_cell(
+    session: Session, words: list[str], fragment: str, namespace: Mapping[str, object]
+) -> Iterable[str]:
     """Return completions for the first line of a cell."""
     parser = cell.parser()
     action = parser.option(words[-1]) if words else None
     if action is None or action.nargs == 0:
-        return (*_references(session), *_options(parser))
-    return _values(session, action, fragment)
+        return (*_references(session), *_without_key(session), *_options(parser))
+    return _values(session, action, fragment, namespace)
 
 
-def _in_line(session: Session, words: list[str], fragment: str) -> Iterable[str]:
+def _in_line(
+    session: Session, words: list[str], fragment: str, namespace: Mapping[str, object]
+) -> Iterable[str]:
     """Return completions for a line."""
     if not words:
-        return (*COMMANDS, *_references(session))
+        return (*COMMANDS, *_references(session), *_without_key(session))
     command = COMMANDS.get(words[0])
     if command is None:
-        return _before_prompt(session, words, fragment)
+        return _before_prompt(session, words, fragment, namespace)
+    if command.name == "ask" and words[1:]:
+        return _before_prompt(session, words[1:], fragment, namespace)
     if command.name == "ask":
-        return _before_prompt(session, words[1:], fragment) if words[1:] else _references(session)
+        return (*_references(session), *_without_key(session))
     parser = command.parser(session.prog)
     option = parser.option(words[-1])
     if option is not None and option.nargs != 0:
-        return _values(session, option, fragment)
+        return _values(session, option, fragment, namespace)
     positional = [action for action in parser.actions if not action.option_strings]
     candidates = _options(parser)
     for action in positional[len(words) - 1 : len(words)]:
-        candidates += _values(session, action, fragment)
+        candidates += _values(session, action, fragment, namespace)
     return [*candidates, *_arguments(session, words, fragment)]
 
 
@@ -121,12 +128,14 @@ def _arguments(session: Session, words: list[str], fragment: str) -> Iterable[st
     return names
 
 
-def _before_prompt(session: Session, words: list[str], fragment: str) -> Iterable[str]:
+def _before_prompt(
+    session: Session, words: list[str], fragment: str, namespace: Mapping[str, object]
+) -> Iterable[str]:
     """Return completions for the options between a reference and its prompt."""
     parser = cell.parser()
     option = parser.option(words[-1])
     if option is not None and option.nargs != 0:
-        return _values(session, option, fragment)
+        return _values(session, option, fragment, namespace)
     is_prompt = any(
         not word.startswith("-") and not parser.takes_value(before)
         for before, word in itertools.pairwise(words)
@@ -134,12 +143,18 @@ def _before_prompt(session: Session, words: list[str], fragment: str) -> Iterabl
     return () if is_prompt else _options(parser)
 
 
-def _values(session: Session, action: argparse.Action, fragment: str) -> Iterable[str]:
+def _values(
+    session: Session, action: argparse.Action, fragment: str, namespace: Mapping[str, object]
+) -> Iterable[str]:
     """Return the completions of an option's or argument's value."""
     if action.dest == "chat":
         return (chat.name for chat in session.pool.chats)
     if action.metavar == "REF":
         return _references(session)
+    if action.dest == "schema":
+        return schema_names(namespace)
+    if action.dest == "images":
+        return (*image_names(namespace), *_files(fragment))
     if action.metavar in _FILE_METAVARS:
         return _files(fragment)
     return tuple(action.choices or ())
@@ -175,6 +190,11 @@ def _references(session: Session) -> list[str]:
         if reference.partition(":")[0] in ready
     ]
     return [*sorted(ready), *(str(model) for model in models if model.model), *aliases]
+
+
+def _without_key(session: Session) -> list[str]:
+    """Return the engines that lack only a key; calling one says how to set it."""
+    return [row.name for row in session.pool.status(probe=False) if row.state == "no key"]
 
 
 def _matching(fragment: str, candidates: Iterable[str]) -> Completions:

@@ -9,6 +9,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import no_var_expand
+from typing_extensions import override
 
 from gatewayx_nb import hints, magics
 from gatewayx_nb.errors import whole_tracebacks
@@ -128,6 +129,15 @@ class Extension:
         return magics.ShellMagics(self._shell)
 
 
+class _Suppressing(list[Any]):
+    """Completions that replace those of other matchers, even if there are none."""
+
+    # IPython lets a matcher suppress others only if its completions are not empty.
+    @override
+    def __len__(self) -> int:
+        return max(1, super().__len__())
+
+
 def _matchers(get_magics: Callable[[], ShellMagics]) -> list[Callable[..., Any]]:
     """Return the matchers to add to a shell; none before IPython 8.6, which lacks this API.
 
@@ -147,8 +157,13 @@ def _matchers(get_magics: Callable[[], ShellMagics]) -> list[Callable[..., Any]]
         if completions is None:
             # Other matchers then complete the text as usual.
             return {"completions": []}
-        words = [SimpleCompletion(word, type="gatewayx") for word in completions.words]
-        return {"completions": words, "matched_fragment": completions.fragment, "suppress": True}
+        words = _Suppressing(SimpleCompletion(word, type="gatewayx") for word in completions.words)
+        return {
+            "completions": words,
+            "matched_fragment": completions.fragment,
+            "suppress": True,
+            "ordered": True,
+        }
 
     return [match]
 

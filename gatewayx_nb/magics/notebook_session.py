@@ -146,9 +146,9 @@ class NotebookSession(Session):
         return job
 
     @override
-    def answer(self, prompt: str, model: str) -> None:
+    def answer(self, prompt: str, model: str, *notes: str) -> None:
         self.pool.refresh()
-        parsed = cell.Cell(prompt, {"model": model})
+        parsed = cell.Cell(prompt, {"model": model}, notes=notes)
         view, bind = self._outputs.view(parsed), self._outputs.binder(parsed)
         AnswerRun(self.pool, parsed, view, bind).run()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb import images, prompts
@@ -84,7 +85,7 @@ class NotebookValues:
         raise UsageError(
             f"`--image` names {expression!r}, but this notebook has no such variable, and"
             f" {Path.cwd().name!r} no such file."
-            f"{did_you_mean(expression, [*files, *self.namespace])}",
+            f"{did_you_mean(expression, [*files, *prompts.own_names(self.namespace)])}",
             hint="A figure needs no file: `--image fig` sends the figure in the variable `fig`.",
         )
 
@@ -95,13 +96,11 @@ class NotebookValues:
             UsageError: If a name is undefined, or the value is not a schema.
         """
         expression = prompts.only_expression(expression) or expression
-        if expression.isidentifier() and expression not in {
-            *self.namespace,
-            *type_expression.BUILTINS,
-        }:
+        known = {*self.namespace, *type_expression.BUILTINS}
+        if expression.isidentifier() and expression not in known:
             raise UsageError(
                 f"`--schema` names {expression!r}, which is not defined in this notebook."
-                f"{did_you_mean(expression, self._classes())}",
+                f"{did_you_mean(expression, schema_names(self.namespace))}",
                 hint="Define a class or a dict with the fields of the answer in a cell above.",
             )
         value = type_expression.evaluate(expression, self.namespace, _FORBIDDEN)
@@ -110,9 +109,22 @@ class NotebookValues:
         except UsageError as error:
             raise UsageError(f"`--schema {expression}`: {error.message}", hint=error.hint) from None
 
-    def _classes(self) -> list[str]:
-        """Return the names of the notebook's classes and dicts."""
-        return [name for name, value in self.namespace.items() if isinstance(value, type | dict)]
+
+def schema_names(namespace: Mapping[str, object]) -> list[str]:
+    """Return the names of a notebook's classes and dicts."""
+    names = prompts.own_names(namespace)
+    return [name for name in names if isinstance(namespace[name], type | dict)]
+
+
+def image_names(namespace: Mapping[str, object]) -> list[str]:
+    """Return the names of a notebook's figures, axes and images."""
+    # `plt` can be drawn too, but nobody means it.
+    values = ((name, namespace[name]) for name in prompts.own_names(namespace))
+    return [
+        name
+        for name, value in values
+        if not isinstance(value, ModuleType) and images.is_drawable(value)
+    ]
 
 
 def _load_image(expression: str, value: object) -> Image:

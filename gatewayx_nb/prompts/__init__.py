@@ -5,7 +5,14 @@ image, and any other value text.
 """
 
 from gatewayx_nb.prompts.literals import unfilled
-from gatewayx_nb.prompts.placeholders import is_variable, mask, only_expression, refuse, resolve
+from gatewayx_nb.prompts.placeholders import (
+    is_variable,
+    mask,
+    only_expression,
+    own_names,
+    refuse,
+    resolve,
+)
 from gatewayx_nb.prompts.template import ROWS, FilledPrompt, compose, fill
 
 __all__ = [
@@ -16,6 +23,7 @@ __all__ = [
     "is_variable",
     "mask",
     "only_expression",
+    "own_names",
     "refuse",
     "resolve",
     "unfilled",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import itertools
 import keyword
 import re
@@ -108,6 +109,19 @@ def only_expression(text: str) -> str | None:
     return field["root"] + field["path"] if field and field["spec"] is None else None
 
 
+def own_names(namespace: Mapping[str, object]) -> list[str]:
+    """Return the names that the user has defined or imported, to suggest one of them.
+
+    IPython's own are private, or are those of builtins, as `open` is.
+    """
+    return [
+        name
+        for name, value in namespace.items()
+        if not (name.startswith("_") or name in ("In", "Out"))
+        and not (hasattr(builtins, name) and callable(value))
+    ]
+
+
 def is_variable(expression: str, namespace: Mapping[str, object]) -> bool:
     """Return whether an expression begins with a name in the namespace."""
     field = _FIELD.fullmatch(f"{{{{{expression}}}}}")
@@ -135,7 +149,8 @@ def _root(name: str, namespace: Mapping[str, object]) -> object:
         return namespace[name]
     except KeyError:
         raise UsageError(
-            f"The prompt names '{name}', which is not defined.{did_you_mean(name, namespace)}",
+            f"The prompt names '{name}', which is not defined."
+            f"{did_you_mean(name, own_names(namespace))}",
             hint=f'Define it first: {name} = "..."',
         ) from None
 

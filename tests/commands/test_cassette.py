@@ -80,6 +80,12 @@ def test_a_path_that_may_be_a_mode_is_refused(session, line, message, lines):
     assert session.pool.active_cassette is None
 
 
+def test_off_without_a_cassette_needs_no_path(session):
+    """`cassette off` without a cassette or a notebook says that none is open, and opens none."""
+    assert "No cassette is open" in repr(commands.run(session, "cassette off"))
+    assert session.pool.active_cassette is None
+
+
 def test_a_file_without_a_suffix_can_be_opened(session):
     """A file that exists may have any name, and the message names its path."""
     Path("tapes").mkdir()

@@ -98,8 +98,8 @@ def test_the_prompt_of_explain_matches_existing_recordings(shell, capsys):
 @pytest.mark.parametrize(
     ("cell", "line"),
     [
-        ("%%gatewayx mock -t hot\nWhy?\n  Indented.", "%%gatewayx mock -t hot"),
-        ("x = 1\n%gatewayx nonsense here\nx", "%gatewayx nonsense here"),
+        ("%%timeit -n 1\n  1/0", "%%timeit -n 1"),
+        ("x = 1\n%run nothing.txt here\nx", "%run nothing.txt here"),
     ],
 )
 def test_explain_sends_magics_as_they_were_typed(shell, capsys, cell, line):
@@ -124,6 +124,60 @@ def test_the_prompt_of_explain_is_shown_as_code(shell, monkeypatch):
     page = shown[0]["text/html"]
     assert shown_text(page).count("if True:\n    1/0") == 1
     assert page.count("<pre") == 2
+
+
+@pytest.mark.parametrize("line", ["explain", "explain mock"])
+@pytest.mark.parametrize(
+    ("cell", "lines"),
+    [
+        (
+            "%%gatewayx mock -n 0\nWhy?",
+            ["UsageError: `-n` must be an int >= 1, got 0.", "For example, `-n 500`."],
+        ),
+        (
+            "%gx grok why",
+            [
+                "MissingKeyError: engine 'grok' needs a key, and GATEWAYX_GROK_API_KEY is not set.",
+                "Run `%gatewayx key set grok`. Or run `%gatewayx pull smollm2`.",
+            ],
+        ),
+    ],
+)
+def test_an_error_that_says_what_to_do_is_repeated(shell, capsys, cell, lines, line):
+    """After an error of this package, `explain` repeats it and calls no model."""
+    shell.run_cell(cell, store_history=True)
+    capsys.readouterr()
+
+    note = shell.ask(f"%gatewayx {line}")
+    assert repr(note).splitlines() == [
+        *lines,
+        "The error already says what to do, so no model was asked.",
+    ]
+    assert "_reply" not in shell.user_ns
+    assert not shell.ask("%gatewayx usage")
+
+
+def test_an_error_of_this_package_without_advice_is_explained(shell, capsys):
+    """An error that does not say what to do is sent to the model."""
+    shell.run_cell("import gatewayx_nb as gx\nraise gx.ProviderError('broken')", store_history=True)
+    capsys.readouterr()
+
+    shell.ask("%gatewayx explain mock")
+    assert "broken" in shell.user_ns["_reply"].text
+
+
+@pytest.mark.parametrize(
+    ("model", "is_noted"), [("local", True), ("local:tiny", True), ("small", True), ("mock", False)]
+)
+def test_the_explanation_of_a_small_model_is_noted(shell, project, capsys, model, is_noted):
+    """Below an explanation of the local model, a line says that it may be wrong."""
+    project.engine("local", "Divide by something else.")
+    project.settings('[aliases]\nsmall = "local"\n')
+    shell.run_cell("1/0", store_history=True)
+    capsys.readouterr()
+
+    shell.ask(f"%gatewayx explain {model}")
+    assert ("A small model may be wrong." in capsys.readouterr().out) == is_noted
 
 
 def test_explain_works_for_a_syntax_error(shell, capsys):

@@ -1,7 +1,13 @@
 """Tab completion, as requested by a terminal and by a notebook front end."""
 
+import dataclasses
 from pathlib import Path
+from typing import TypedDict
 
+import matplotlib.figure
+import matplotlib.pyplot as plt
+import PIL.Image
+import pydantic
 import pytest
 from IPython.core import completer
 from IPython.core.completer import provisionalcompleter
@@ -16,6 +22,24 @@ def _complete(shell, text):
     with provisionalcompleter():
         completions = shell.Completer.completions(text, len(text))
         return [text[: completion.start] + completion.text for completion in completions]
+
+
+def _define(shell):
+    """Define values in the notebook that can be schemas or images, and some that cannot."""
+    figure = matplotlib.figure.Figure()
+    shell.user_ns.update(
+        City=dataclasses.make_dataclass("City", ["name"]),
+        Place=TypedDict("Place", {"name": str}),
+        User=pydantic.create_model("User", name=str),
+        River=type("River", (), {}),
+        json_schema={"type": "object"},
+        fig=figure,
+        axes=figure.add_subplot(),
+        photo=PIL.Image.new("L", (1, 1)),
+        plt=plt,
+        Figure=matplotlib.figure.Figure,
+        number=1,
+    )
 
 
 @pytest.mark.parametrize(
@@ -42,6 +66,17 @@ def _complete(shell, text):
         ("%gatewayx cassette sub/re", "%gatewayx cassette sub/recorded.jsonl"),
         ("%gatewayx pull x --from dat", "%gatewayx pull x --from data.env"),
         ("%%gatewayx mock --image dat", "%%gatewayx mock --image data.env"),
+        ("%%gatewayx mock --image fi", "%%gatewayx mock --image fig"),
+        ("%gatewayx mock --image ax", "%gatewayx mock --image axes"),
+        ("%%gatewayx mock --image ph", "%%gatewayx mock --image photo"),
+        ("%%gatewayx mock --schema Ci", "%%gatewayx mock --schema City"),
+        ("%%gatewayx mock --schema Pl", "%%gatewayx mock --schema Place"),
+        ("%gatewayx mock --schema Us", "%gatewayx mock --schema User"),
+        ("%%gatewayx mock --schema Ri", "%%gatewayx mock --schema River"),
+        ("%%gatewayx mock --schema js", "%%gatewayx mock --schema json_schema"),
+        ("%%gatewayx gro", "%%gatewayx grok"),
+        ("%gatewayx gro", "%gatewayx grok"),
+        ("%gatewayx ask gro", "%gatewayx ask grok"),
         ("%%gatewayx mock --as js", "%%gatewayx mock --as json"),
         ("%gatewayx mock --temp", "%gatewayx mock --temperature"),
         ("%gatewayx mock -t 0 --fallback mo", "%gatewayx mock -t 0 --fallback mock"),
@@ -62,6 +97,7 @@ def _complete(shell, text):
 )
 def test_tab_completes_lines_and_cells(shell, text, completed):
     """Tab completes commands, engines, models, options, conversations and notebook names."""
+    _define(shell)
     shell.user_ns["country"] = "France"
     shell.ask("%%gatewayx mock -q --chat story\nhi")
     Path("data.env").touch()
@@ -89,6 +125,36 @@ def test_other_text_is_completed_by_python(shell, text):
     shell.user_ns["country"] = "France"
 
     assert text + "try" in _complete(shell, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "offered"),
+    [
+        ("%%gx mock --schema ", ["City", "Place", "User", "River", "json_schema", "Figure"]),
+        ("%gx mock --schema ", ["City", "Place", "User", "River", "json_schema", "Figure"]),
+        ("%%gx mock --image ", ["fig", "axes", "photo", "config/", "engines/"]),
+        ("%gx mock --image ", ["fig", "axes", "photo", "config/", "engines/"]),
+        ("%%gx mock --chat ", []),
+        ("%gx mock --chat ", []),
+        ("%gx mock --out ", []),
+        ("%gx mock hi i", []),
+    ],
+)
+def test_only_what_fits_is_offered(shell, text, offered):
+    """Only values that fit are offered, and nothing of IPython's own if there are none."""
+    _define(shell)
+
+    assert _complete(shell, text) == [text.rpartition(" ")[0] + " " + word for word in offered]
+
+
+@pytest.mark.parametrize("magic", ["%%gx ", "%gx ", "%gx ask "])
+def test_engines_without_a_key_follow_the_ready_ones(shell, magic):
+    """Engines that lack only a key are offered after those that are ready."""
+    offered = _complete(shell, magic)
+
+    assert offered.index(f"{magic}mock") < offered.index(f"{magic}anthropic")
+    assert offered.index(f"{magic}mock:mock") < offered.index(f"{magic}grok")
+    assert f"{magic}ollama" not in offered
 
 
 def test_unloading_removes_the_completer(shell):

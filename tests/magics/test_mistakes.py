@@ -151,6 +151,30 @@ MISTAKES = [
         "engine 'mock' does not support images.",
         "These engines are ready and take images: google.",
     ),
+    Mistake(
+        "%%gx mock --image nope.png\nhi",
+        "`--image` names 'nope.png', but this notebook has no such variable, and 'project' no such"
+        " file.",
+        "A figure needs no file: `--image fig` sends the figure in the variable `fig`.",
+    ),
+    Mistake(
+        "%gx mock hi {{opn}}",
+        "The prompt names 'opn', which is not defined.",
+        'Define it first: opn = "..."',
+    ),
+    Mistake(
+        "%gx mock hi {{nope}}",
+        "The prompt names 'nope', which is not defined.",
+        'Define it first: nope = "..."',
+    ),
+    *(
+        Mistake(
+            f"%gx {line}",
+            f"no command or engine '{line.split()[0]}'. Did you mean 'cassette'?",
+            "Run `%gatewayx help cassette`.",
+        )
+        for line in ("record", "record story.jsonl", "replay", "save", "save story.jsonl")
+    ),
     Mistake("%%gx mock --fallback nobody\nhi", "no engine 'nobody'.", LIST),
     Mistake(
         "%gatewayx key sett openai",

@@ -212,6 +212,16 @@ def test_the_examples_in_the_docstrings_are_correct():
     assert doctest.testmod(prompts).failed == 0
 
 
+def test_only_names_of_the_user_are_suggested():
+    """Suggestions are the user's names, also one that hides a builtin, and no function of IPython.
+
+    IPython binds `open` to its own function.
+    """
+    namespace = {"open": lambda: 0, "quit": len, "input": "text", "In": [], "Out": {}, "_x": 1}
+
+    assert prompts.own_names({**namespace, "opening": 1}) == ["input", "opening"]
+
+
 @pytest.mark.parametrize(
     ("template", "found"),
     [
