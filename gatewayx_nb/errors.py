@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 
 InterruptT = TypeVar("InterruptT", bound=BaseException)
 
+_LONG_LINE = re.compile(r"(.{1000}).+(.{1000})")
+
 
 class GatewayError(Exception):
     """Base class of every error, with a hint on how to fix it.
@@ -60,7 +62,7 @@ class GatewayError(Exception):
 
     Args:
         message: What happened and what was expected, with identifiers quoted. Never contains a key
-            or a whole prompt.
+            or a whole prompt. The middle of a line of more than 2,000 characters is left out.
         hint: How to fix it; a str reads the same in every front end.
         engine: Name of the engine.
         model: Name of the model.
@@ -80,6 +82,7 @@ class GatewayError(Exception):
         code: str | None = None,
         retry_after: float | None = None,
     ) -> None:
+        message = _LONG_LINE.sub(r"\1 … \2", message)  # it quotes a very long value
         super().__init__(message)
         self.message = message
         self.hint = as_hint(hint) if hint else None

@@ -34,6 +34,15 @@ def test_a_script_shows_one_line():
     assert str(MissingKeyError("no key.")) == "no key."
 
 
+def test_the_middle_of_a_very_long_message_is_left_out():
+    """A message that quotes a very long value keeps its beginning and its end."""
+    error = errors.UsageError(f"unknown option '{'x' * 100_000}'; see the help.")
+
+    assert error.message.startswith("unknown option 'xxx")
+    assert error.message.endswith("xxx'; see the help.")
+    assert len(error.message) < 2_100
+
+
 def test_a_pickled_error_keeps_its_fields():
     """Unpickling an error restores its message, hint and fields."""
     error = RateLimitError("slow down.", hint="Wait.", engine="grok", status=429, retry_after=2.0)
