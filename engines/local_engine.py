@@ -23,6 +23,7 @@ from ..errors import (
     did_you_mean,
 )
 from ..hints import Hint, as_hint
+from ..json_schema import in_object
 from ..llm_engines import (
     Chunk,
     FinishReason,
@@ -122,8 +123,11 @@ class LocalEngine(LLMEngine):
 
     @override
     def enforceable(self, request: Request) -> Mapping[str, Any] | None:
-        """Return the schema, because a grammar enforces any."""
-        return request.schema
+        """Return the schema, because a grammar enforces any; a bare value goes into an object.
+
+        A small model does not know where a bare number ends: SmolLM2 wrote 15 digits of each.
+        """
+        return in_object(request.schema) if request.schema else request.schema
 
     @override
     async def stream(self, request: Request) -> AsyncIterator[Chunk]:

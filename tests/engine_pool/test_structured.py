@@ -1,17 +1,20 @@
 """Replies with a schema, unsupported features and parameters, and prices."""
 
+import datetime as dt
 from dataclasses import dataclass
 from decimal import Decimal
 
 import pytest
 
 from gatewayx_nb import output_formats
+from gatewayx_nb.calls.options import build_request, check_options
 from gatewayx_nb.errors import (
     ProviderError,
     TruncatedError,
     UnsupportedFeatureError,
 )
 from gatewayx_nb.llm_engines import Chunk, RejectedParameterError, Usage
+from gatewayx_nb.schema import ResponseSchema
 from gatewayx_nb.testing import ScriptedEngine
 
 END = Chunk(finish_reason="stop", usage=Usage(input_tokens=3, output_tokens=2))
@@ -176,3 +179,32 @@ def test_a_type_without_named_fields_is_described_in_the_prompt(
 
     (request,) = engine.requests
     assert (request.schema is not None, request.system is None) == (is_schema_sent, is_schema_sent)
+
+
+def test_an_engine_that_enforces_only_objects_is_asked_for_the_schema_too(project):
+    """The prompt asks for the value inside an object; the request asks the provider for JSON."""
+
+    class Scripted(ScriptedEngine):
+        def enforceable(self, request):
+            return {}
+
+    engine = Scripted(['{"answer": [{"name": "Rome"}]}', END])
+    with project.pool(engines=[engine]) as pool:
+        reply = pool.ask("x", model="scripted", schema=list[City])
+
+    (request,) = engine.requests
+    assert reply.parsed == [City("Rome")]
+    assert (request.schema, '"properties": {"answer": {"type": "array"' in request.system) == (
+        {},
+        True,
+    )
+
+
+@pytest.mark.parametrize("kind", [list[City], dict, dt.datetime])
+def test_the_schema_is_recorded_as_the_caller_passed_it(kind):
+    """A recording does not depend on the form that a provider gets."""
+    options = check_options({"schema": kind})
+
+    assert build_request("x", "", options, streamed=False).schema == ResponseSchema(kind).schema
+    assert ResponseSchema(dt.datetime).schema == {"type": "string"}
+    assert ResponseSchema(dt.datetime).described == {"type": "string", "format": "date-time"}

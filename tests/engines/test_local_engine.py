@@ -23,7 +23,9 @@ from gatewayx_nb.errors import (
 )
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.llm_engines import Message, ModelInfo, Request, ToolCall, ToolResult
+from gatewayx_nb.schema import ResponseSchema
 from tests.engines import ROOT, engine_module
+from tests.llm_engines.test_strict_schema import CASES
 
 local_module = engine_module("local")
 
@@ -413,6 +415,36 @@ def test_an_answer_matches_its_schema(engine):
     answer = json.loads(asyncio.run(ask(engine, "Invent a person.", schema=schema)).text)
     assert answer.keys() == {"name", "age"}
     assert isinstance(answer["age"], int)
+
+
+@needs_weights
+def test_a_number_ends(engine):
+    """A number is asked for inside an object, whose end the model knows, and comes out of it."""
+    schema = engine.enforceable(
+        make_request("How many days has a week?", schema={"type": "integer"})
+    )
+
+    answer = asyncio.run(ask(engine, "How many days has a week?", schema=schema))
+
+    assert answer.text == '{"answer": 7}'
+    assert ResponseSchema(int).parse(answer.text) == 7
+
+
+@needs_weights
+@pytest.mark.parametrize(
+    "name", ["prefixes", "defaults", "times", "recursive", "dict", "named tuple", "recursive union"]
+)
+@pytest.mark.parametrize("temperature", [0, 1])
+def test_an_answer_of_the_model_has_the_type(engine, name, temperature):
+    """Even at a high temperature, an answer is a value of the type, and ends."""
+    (case,) = [case for case in CASES if case.name == name]
+    schema = ResponseSchema(case.kind)
+    request = {"schema": schema.described, "temperature": temperature, "seed": 1}
+
+    answer = asyncio.run(ask(engine, "Invent something short.", max_tokens=None, **request))
+
+    schema.parse(answer.text)
+    assert answer.finish_reason == "stop"
 
 
 @needs_weights

@@ -142,6 +142,7 @@ def test_an_unknown_model_suggests_the_nearest_name(project):
         ("[a]\nmodel = 3", "has model = 3, which must be a str"),
         ("[a]\nrequires_key = 'no'", "has requires_key = 'no', which must be a bool"),
         ("[a]\napi = 'soap'", "has api = 'soap', which must be chat or responses"),
+        ("[a]\nschema = 'xml'", "has schema = 'xml', which must be strict or json_object or none"),
         ("a = 1", "is not a table"),
         ("['A-b']\nmodel = 'm'", "has a name that is not 1 to 63 characters of a-z"),
         ("[status]\nmodel = 'm'", "reserved for the command"),
