@@ -45,7 +45,7 @@ def _examples(session: Session, ready: Sequence[str], with_images: str) -> Itera
         ready: The engines that are ready.
         with_images: One of them that takes images; empty if none does.
     """
-    first, second = (*ready, "mock", "local")[:2]
+    first, second, *_ = dict.fromkeys((*ready, "mock", "local"))
     cell, line = session.ask_prog, session.prog
     yield f"`{cell} {first}` calls {first} with the lines below; `{cell} -h` lists the options."
     needed = "" if with_images else f" It needs a key for {_TAKES_IMAGES}."

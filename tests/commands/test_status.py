@@ -85,6 +85,16 @@ def test_the_example_with_an_image_names_an_engine_that_takes_one(
     assert ("It needs a key for grok." in line) == (named.readiness != "ready")
 
 
+def test_the_example_with_two_answers_names_two_engines(project, session_of):
+    """The example names `mock` once, even if no other engine is ready."""
+    with project.pool() as pool:
+        table = commands.run(session_of(pool), "")
+
+    assert [row.name for row in table if row.readiness == "ready"] == ["mock"]
+    (line,) = [note for note in table.notes if "-o both" in note]
+    assert line.startswith("`gatewayx ask mock local -o both`")
+
+
 def test_help_lists_every_command_in_one_group(session):
     """`help` lists each command once, under its purpose; what to type is code."""
     names = [name for group in GROUPS.values() for name in group]
