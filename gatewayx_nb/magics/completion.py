@@ -12,7 +12,8 @@ from gatewayx_nb import weights
 from gatewayx_nb.commands import COMMANDS, TOPICS
 from gatewayx_nb.errors import GatewayError
 from gatewayx_nb.magics import cell, transforms
-from gatewayx_nb.magics.notebook_values import image_names, schema_names
+from gatewayx_nb.magics.notebook_values import image_names
+from gatewayx_nb.magics.type_expression import schema_names
 
 if TYPE_CHECKING:
     import argparse

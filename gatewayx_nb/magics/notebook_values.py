@@ -96,24 +96,11 @@ class NotebookValues:
             UsageError: If a name is undefined, or the value is not a schema.
         """
         expression = prompts.only_expression(expression) or expression
-        known = {*self.namespace, *type_expression.BUILTINS}
-        if expression.isidentifier() and expression not in known:
-            raise UsageError(
-                f"`--schema` names {expression!r}, which is not defined in this notebook."
-                f"{did_you_mean(expression, schema_names(self.namespace))}",
-                hint="Define a class or a dict with the fields of the answer in a cell above.",
-            )
         value = type_expression.evaluate(expression, self.namespace, _FORBIDDEN)
         try:
             return ResponseSchema(value)
         except UsageError as error:
             raise UsageError(f"`--schema {expression}`: {error.message}", hint=error.hint) from None
-
-
-def schema_names(namespace: Mapping[str, object]) -> list[str]:
-    """Return the names of a notebook's classes and dicts."""
-    names = prompts.own_names(namespace)
-    return [name for name in names if isinstance(namespace[name], type | dict)]
 
 
 def image_names(namespace: Mapping[str, object]) -> list[str]:

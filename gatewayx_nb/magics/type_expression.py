@@ -7,16 +7,22 @@ import operator
 from typing import TYPE_CHECKING, Any, Literal
 
 from gatewayx_nb import prompts
-from gatewayx_nb.errors import UsageError
+from gatewayx_nb.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-BUILTINS: Mapping[str, object] = {
+_BUILTINS: Mapping[str, object] = {
     **{kind.__name__: kind for kind in (bool, dict, float, frozenset, int, list, set, str, tuple)},
     "Literal": Literal,
 }
 """Names that need no definition in the notebook."""
+
+
+def schema_names(namespace: Mapping[str, object]) -> list[str]:
+    """Return the names of a notebook's classes and dicts."""
+    names = prompts.own_names(namespace)
+    return [name for name in names if isinstance(namespace[name], type | dict)]
 
 
 def evaluate(
@@ -39,7 +45,7 @@ class _Evaluation:
         self, expression: str, namespace: Mapping[str, object], forbidden: tuple[type, ...]
     ) -> None:
         self._expression = expression
-        self._names = {**BUILTINS, **namespace}
+        self._namespace, self._names = namespace, {**_BUILTINS, **namespace}
         self._forbidden = forbidden
 
     def value(self, node: ast.expr) -> Any:  # noqa: ANN401 - any notebook value
@@ -48,6 +54,12 @@ class _Evaluation:
                 return literal
             case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
                 return -number
+            case ast.Name(id=name) if name not in self._names and not name.startswith("_"):
+                raise UsageError(
+                    f"`--schema` names {name!r}, which is not defined in this notebook."
+                    f"{did_you_mean(name, schema_names(self._namespace))}",
+                    hint="Define a class or a dict with the fields of the answer in a cell above.",
+                )
             case ast.Name() | ast.Attribute():
                 return prompts.resolve(ast.unparse(node), self._names, self._forbidden)
             case ast.Tuple(elts=items) | ast.List(elts=items):

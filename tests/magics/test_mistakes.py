@@ -116,6 +116,11 @@ MISTAKES = [
         "Run the cell again. Or use another model.",
     ),
     Mistake(
+        "%%gx mock --schema 'list[Citty]'\nhi",
+        "`--schema` names 'Citty', which is not defined in this notebook. Did you mean 'City'?",
+        "Define a class or a dict with the fields of the answer in a cell above.",
+    ),
+    Mistake(
         "%%gx mock --schema Citty\nhi",
         "`--schema` names 'Citty', which is not defined in this notebook. Did you mean 'City'?",
         "Define a class or a dict with the fields of the answer in a cell above.",
