@@ -134,8 +134,8 @@ def ask(engine):
             r"messages\[2\] must answer .* ID 'call_2'\. The calls without a result are 'call_1'",
         ),
         (
-            [*ASKED, Message("tool", [ToolResult("", "x", "wether")])],
-            r"messages\[2\] must answer .* name 'wether'",
+            [*ASKED, Message("tool", [ToolResult("", "x", "forecast")])],
+            r"messages\[2\] must answer .* name 'forecast'",
         ),
         (
             [*ASKED, Message("tool", [ToolResult("call_1", "x"), ToolResult("call_1", "x")])],
