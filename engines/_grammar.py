@@ -30,7 +30,7 @@ _DAY = (
 _CLOCK = "([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
 _DECIMAL = r"^-?[0-9]{1,15}(\.[0-9]{1,6})?$"
 
-# Narrower than the formats of the grammar, whose values need not exist, as the 30th of February.
+# Narrower than the formats of the grammar, which accept dates such as 30 February.
 _PATTERNS = {
     "date": f"^{_DAY}$",
     "date-time": f"^{_DAY}T{_CLOCK}Z$",
@@ -48,7 +48,7 @@ _TIDY = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": 
 
 
 class _TooDeepError(Exception):
-    """A type within itself has reached the maximum depth."""
+    """A recursive type has reached the maximum depth."""
 
 
 def grammar(schema: Mapping[str, Any]) -> str:
@@ -209,7 +209,7 @@ def _string(schema: Mapping[str, Any]) -> dict[str, Any]:
         "minLength": low,
         "maxLength": min(schema.get("maxLength", _LENGTH), max(_LENGTH, low)),
     }
-    # The grammar knows no lookaround.
+    # The grammar does not support lookaround.
     return {"type": "string", **length, **({"pattern": pattern} if _is_simple(pattern) else {})}
 
 

@@ -91,7 +91,7 @@ class PartialReply:
         self.text = []
 
     def begin_attempt(self) -> None:
-        """Forget what a failed attempt has left, except the tokens that it used."""
+        """Discard what a failed attempt received, except the tokens that it used."""
         self.attempts += 1
         self.finish_reason, self.tool_calls = None, ()
         if self.usage is not None:

@@ -45,9 +45,9 @@ def cassette(session: Session, args: argparse.Namespace) -> Note:
     # The same command prints the same text when recording and replaying, because notebooks save
     # their output.
     state = "is open"
-    if mode == "off" == opened.mode:
+    if mode == opened.mode == "off":
         state = f"is closed, mode off: it {_MODES['off']}"
-    elif mode == "replay" == opened.mode:
+    elif mode == opened.mode == "replay":
         state = f"is in mode replay: it {_MODES['replay']}"
     elif mode in ("auto", "record"):
         # What was typed, because GATEWAYX_CASSETTE_MODE may make a test run differ.
@@ -109,9 +109,9 @@ def _checked_path(name: str) -> Path:
     as_file = Hint("command", line=f"cassette {shlex.quote(file)}")
     modes = difflib.get_close_matches(name.lower(), _MODES, 1)
     if not modes or Path(file).expanduser().exists():
-        raise UsageError(f"there is no cassette {name!r}, and no mode.", hint=as_file)
+        raise UsageError(f"{name!r} is neither a cassette nor a mode.", hint=as_file)
     raise UsageError(
-        f"there is no cassette {name!r}, and no mode. Did you mean {modes[0]!r}?",
+        f"{name!r} is neither a cassette nor a mode. Did you mean {modes[0]!r}?",
         hint=Hint("command", line=f"cassette --mode {modes[0]}") | as_file,
     )
 

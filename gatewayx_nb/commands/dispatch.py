@@ -156,7 +156,7 @@ _MODEL = re.compile(r"[a-z]+[\w./:-]*[-/:.\d][\w./:-]*")
 """A word that could be the name of a model, such as ``gpt-4o``."""
 
 _SYNONYMS: Mapping[str, str] = dict.fromkeys(("record", "replay", "save"), "cassette")
-"""Commands by a word that may be typed instead, but is not spelt like them."""
+"""Words that are typed for a command whose name is spelt differently."""
 
 _HELP_FLAGS = ("-h", "--help")
 

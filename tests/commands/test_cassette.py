@@ -55,13 +55,13 @@ def test_a_mode_in_place_of_a_path_is_the_mode(session, mode):
     [
         (
             "play",
-            "there is no cassette 'play', and no mode. Did you mean 'replay'?",
+            "'play' is neither a cassette nor a mode. Did you mean 'replay'?",
             ["cassette --mode replay", "cassette play.jsonl"],
         ),
-        ("OFF", "there is no cassette 'OFF', and no mode. Did you mean 'off'?", ["--mode off"]),
-        ("tapes/story", "there is no cassette 'tapes/story', and no mode.", ["tapes/story.jsonl"]),
-        ("'my story'", "there is no cassette 'my story', and no mode.", ["'my story.jsonl'"]),
-        ("recorded", "there is no cassette 'recorded', and no mode.", ["recorded.jsonl"]),
+        ("OFF", "'OFF' is neither a cassette nor a mode. Did you mean 'off'?", ["--mode off"]),
+        ("tapes/story", "'tapes/story' is neither a cassette nor a mode.", ["tapes/story.jsonl"]),
+        ("'my story'", "'my story' is neither a cassette nor a mode.", ["'my story.jsonl'"]),
+        ("recorded", "'recorded' is neither a cassette nor a mode.", ["recorded.jsonl"]),
         ("folder", "'folder' is a folder, and a cassette is a file.", ["folder/NAME.jsonl"]),
         ("off --mode record", "`off` and `--mode record` are two modes.", ["cassette off"]),
     ],
