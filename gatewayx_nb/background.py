@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Literal
 
 from typing_extensions import override
@@ -128,11 +129,19 @@ class JobStatus:
     seconds: float
 
 
+def _models(row: JobStatus) -> str:
+    return " ".join(row.models)
+
+
+def _duration(row: JobStatus) -> str:
+    return f"{row.seconds:.0f} s"
+
+
 JOB_COLUMNS: tuple[TableColumn[JobStatus], ...] = (
-    TableColumn("job", lambda row: row.name),
-    TableColumn("models", lambda row: " ".join(row.models)),
-    TableColumn("state", lambda row: row.state),
-    TableColumn("ran", lambda row: f"{row.seconds:.0f} s", "right"),
+    TableColumn("job", attrgetter("name")),
+    TableColumn("models", _models),
+    TableColumn("state", attrgetter("state")),
+    TableColumn("ran", _duration, "right"),
 )
 """The columns of a table of jobs."""
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from gatewayx_nb.calls import Caller
+from gatewayx_nb.calls import Caller, hide_option
 from gatewayx_nb.errors import UsageError, did_you_mean
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.messages import Message
@@ -44,6 +44,7 @@ class ChatTurn:
         return self.messages[-1]
 
 
+@hide_option("chat")
 class Chat(Caller):
     """A conversation with a model.
 

@@ -1,7 +1,7 @@
 """What all calls share: options, planners, partial replies, retries, streams and tables."""
 
 from gatewayx_nb.calls.answer_cleaner import AnswerCleaner
-from gatewayx_nb.calls.caller import Caller, select_prompt, show_options
+from gatewayx_nb.calls.caller import Caller, hide_option, select_prompt, show_options
 from gatewayx_nb.calls.options import (
     OPTIONS,
     AskOptions,
@@ -53,6 +53,7 @@ __all__ = [
     "call_limits",
     "check_option",
     "check_options",
+    "hide_option",
     "join_conversation",
     "prompt_text",
     "run_async",

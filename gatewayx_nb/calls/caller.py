@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from abc import ABC, abstractmethod
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_type_hints, overload
 
 from gatewayx_nb.calls.options import OPTIONS, AskOptions, CallOptions
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 F = TypeVar("F", bound="Callable[..., Any]")
+C = TypeVar("C", bound="Caller")
 
 
 _PARAMETERS: Mapping[str, str] = {
@@ -70,6 +73,39 @@ def show_options(options: type[Any]) -> Callable[[F], F]:
         return function
 
     return decorate
+
+
+def hide_option(name: str) -> Callable[[type[C]], type[C]]:
+    """Return a class decorator that does not show an option in the inherited signatures.
+
+    The class gets copies of the methods, because a signature is an attribute of its function.
+    """
+
+    def decorate(caller: type[C]) -> type[C]:
+        for method in ("ask", "aask", "stream", "astream"):
+            copied = _without_option(getattr(caller, method), name)
+            copied.__qualname__ = f"{caller.__qualname__}.{method}"
+            setattr(caller, method, copied)
+        return caller
+
+    return decorate
+
+
+def _without_option(function: FunctionType, name: str) -> FunctionType:
+    copied = FunctionType(
+        function.__code__,
+        function.__globals__,
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+    functools.update_wrapper(copied, function)
+    copied.__kwdefaults__ = function.__kwdefaults__
+    signature = inspect.signature(function)
+    parameters = [item for item in signature.parameters.values() if item.name != name]
+    copied.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    copied.__doc__ = re.sub(rf"\n    {name}: .*", "", function.__doc__ or "")
+    return copied
 
 
 def _with_arguments(docstring: str, names: Iterable[str]) -> str:

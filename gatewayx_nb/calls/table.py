@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, cast
 
 from typing_extensions import TypeVar, override
 
@@ -97,7 +97,7 @@ class Table(list[Row]):
         return Table(self, self.columns, notes, self.fold, self.lead)
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a DataFrame with a column for each field of the rows.
+        """Return a DataFrame with a column for each field of the rows, or entry of their `to_dict`.
 
         Raises:
             ConfigError: If pandas is not installed.
@@ -105,6 +105,8 @@ class Table(list[Row]):
         return to_frame(list(map(self._fields, self)))
 
     def _fields(self, row: Row) -> Mapping[str, object]:
+        if hasattr(row, "to_dict"):
+            return cast("Mapping[str, object]", row.to_dict())
         if dataclasses.is_dataclass(row) and not isinstance(row, type):
             return {field.name: getattr(row, field.name) for field in dataclasses.fields(row)}
         return {column.heading: column.cell(row) for column in self.columns}

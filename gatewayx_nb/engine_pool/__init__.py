@@ -1,5 +1,6 @@
 """`EnginePool` and the default pool."""
 
+from gatewayx_nb.engine_pool.dry_run import DryRun
 from gatewayx_nb.engine_pool.facade import EnginePool, pool, rebuild, reset
 from gatewayx_nb.engine_pool.health import EngineHealth
 from gatewayx_nb.engine_pool.preview import CallPreview
@@ -8,6 +9,7 @@ from gatewayx_nb.engine_pool.usage import ModelUsage
 
 __all__ = [
     "CallPreview",
+    "DryRun",
     "EngineHealth",
     "EnginePool",
     "ModelUsage",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from typing_extensions import override
@@ -41,9 +42,13 @@ _LISTING_TIMEOUT = 10.0
 """Timeout in seconds for listing a provider's models."""
 
 
+def _reference(row: ModelInfo) -> str:
+    return row.engine if row.default else str(row)
+
+
 _MODEL_COLUMNS: tuple[TableColumn[ModelInfo], ...] = (
-    TableColumn("reference", lambda row: row.engine if row.default else str(row), is_code=True),
-    TableColumn("model", lambda row: row.model),
+    TableColumn("reference", _reference, is_code=True),
+    TableColumn("model", attrgetter("model")),
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import time
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.calls import Table, TableColumn
@@ -43,15 +44,19 @@ class EngineHealth:
     error: str = ""
 
 
+def _works(row: EngineHealth) -> str:
+    return "yes" if row.ok else "no"
+
+
 def _latency(row: EngineHealth) -> str:
     return "" if row.latency is None else f"{row.latency:.2f} s"
 
 
 HEALTH_COLUMNS: tuple[TableColumn[EngineHealth], ...] = (
-    TableColumn("engine", lambda row: row.engine),
-    TableColumn("works", lambda row: "yes" if row.ok else "no"),
+    TableColumn("engine", attrgetter("engine")),
+    TableColumn("works", _works),
     TableColumn("latency", _latency, "right"),
-    TableColumn("to do", lambda row: row.error),
+    TableColumn("to do", attrgetter("error")),
 )
 """The columns of a table of health checks."""
 

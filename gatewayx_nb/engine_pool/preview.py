@@ -6,7 +6,10 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import override
+
 from gatewayx_nb.engine_pool.budget import TokenRange, cost_of, input_tokens
+from gatewayx_nb.engine_pool.dry_run import DryRun
 from gatewayx_nb.errors import ConfigError, EngineLoadError
 from gatewayx_nb.llm_engines import HTTPEngine
 from gatewayx_nb.replies import Usage
@@ -19,9 +22,9 @@ if TYPE_CHECKING:
     from gatewayx_nb.messages import Request
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class CallPreview:
-    """What a call would send.
+    """What a call would send; it is displayed like the output of `--dry-run`.
 
     Attributes:
         engine: Name of the engine that would answer.
@@ -47,6 +50,13 @@ class CallPreview:
     max_tokens: int | None
     lowest_cost: Decimal | None
     highest_cost: Decimal | None
+
+    @override
+    def __repr__(self) -> str:
+        return repr(DryRun.of([self]))
+
+    def _repr_html_(self) -> str:
+        return DryRun.of([self])._repr_html_()
 
 
 async def preview(engine: LLMEngine, request: Request) -> CallPreview:

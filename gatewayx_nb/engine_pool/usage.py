@@ -87,6 +87,30 @@ def _count(number: int | None) -> str:
     return "?" if number is None else f"{number:,}"
 
 
+def _calls(row: ModelUsage) -> str:
+    return _count(row.calls)
+
+
+def _failed(row: ModelUsage) -> str:
+    return str(row.failed or "")
+
+
+def _tokens_in(row: ModelUsage | LedgerEntry) -> str:
+    return _count(row.input_tokens)
+
+
+def _tokens_out(row: ModelUsage | LedgerEntry) -> str:
+    return _count(row.output_tokens)
+
+
+def _total_cost(row: ModelUsage) -> str:
+    return known_and_unpriced(row.cost, row.unpriced)
+
+
+def _latency(entry: LedgerEntry) -> str:
+    return f"{entry.latency:.1f} s"
+
+
 def _outcome(entry: LedgerEntry) -> str:
     return entry.outcome + (f", {entry.attempts} attempts" if entry.attempts > 1 else "")
 
@@ -97,20 +121,20 @@ def _local_time(entry: LedgerEntry) -> str:
 
 USAGE_COLUMNS: tuple[TableColumn[ModelUsage], ...] = (
     TableColumn("model", _reference),
-    TableColumn("calls", lambda row: _count(row.calls), "right"),
-    TableColumn("failed", lambda row: str(row.failed or ""), "right", optional=True),
-    TableColumn("tokens in", lambda row: _count(row.input_tokens), "right"),
-    TableColumn("tokens out", lambda row: _count(row.output_tokens), "right"),
-    TableColumn("cost", lambda row: known_and_unpriced(row.cost, row.unpriced), "decimal"),
+    TableColumn("calls", _calls, "right"),
+    TableColumn("failed", _failed, "right", optional=True),
+    TableColumn("tokens in", _tokens_in, "right"),
+    TableColumn("tokens out", _tokens_out, "right"),
+    TableColumn("cost", _total_cost, "decimal"),
 )
 """The columns of a table of totals."""
 
 HISTORY_COLUMNS: tuple[TableColumn[LedgerEntry], ...] = (
     TableColumn("ended", _local_time),
     TableColumn("model", _reference),
-    TableColumn("took", lambda row: f"{row.latency:.1f} s", "right"),
-    TableColumn("tokens in", lambda row: _count(row.input_tokens), "right"),
-    TableColumn("tokens out", lambda row: _count(row.output_tokens), "right"),
+    TableColumn("took", _latency, "right"),
+    TableColumn("tokens in", _tokens_in, "right"),
+    TableColumn("tokens out", _tokens_out, "right"),
     TableColumn("cost", _cost, "decimal"),
     TableColumn("outcome", _outcome),
 )

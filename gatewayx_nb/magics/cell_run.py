@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from gatewayx_nb import commands, display
+from gatewayx_nb import display
+from gatewayx_nb.engine_pool import DryRun
 from gatewayx_nb.errors import EngineNotFoundError, GatewayError, UsageError
 from gatewayx_nb.hints import Hint, as_hint
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.background import Job, JobList
     from gatewayx_nb.calls import AsyncReplyStream, CallOptions, ReplyStream
-    from gatewayx_nb.commands import DryRun
     from gatewayx_nb.comparisons import Comparison, ComparisonRun
     from gatewayx_nb.engine_pool import EnginePool
     from gatewayx_nb.magics.cell import Cell
@@ -154,7 +154,7 @@ def dry_run(pool: EnginePool, cell: Cell) -> DryRun:
     """Return what a cell would send."""
     models = cell.references or (cell.options.get("model"),)
     calls: list[CallOptions] = [{**cell.options, "model": model} for model in models]
-    return commands.dry_run([pool.preview(cell.prompt, **call) for call in calls])
+    return DryRun.of([pool.preview(cell.prompt, **call) for call in calls])
 
 
 def start_job(pool: EnginePool, jobs: JobList, cell: Cell, view: display.ColumnsView) -> Job:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.background import Job
     from gatewayx_nb.calls import Table
-    from gatewayx_nb.commands import DryRun, FailedCell, LineParser
-    from gatewayx_nb.engine_pool import EnginePool
+    from gatewayx_nb.commands import FailedCell, LineParser
+    from gatewayx_nb.engine_pool import DryRun, EnginePool
     from gatewayx_nb.magics.outputs import Outputs
     from gatewayx_nb.replies import Reply
 

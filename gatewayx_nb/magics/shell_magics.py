@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from gatewayx_nb.calls import Table
-    from gatewayx_nb.commands import DryRun
+    from gatewayx_nb.engine_pool import DryRun
     from gatewayx_nb.magics.completion import Completions
 
 _MAX_LINE = 60

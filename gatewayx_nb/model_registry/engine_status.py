@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from decimal import Decimal
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -128,8 +129,16 @@ def _takes(row: EngineStatus) -> str:
     return ", ".join(["text", *names]) if row.features else ""
 
 
+def _calls(row: EngineStatus) -> str:
+    return str(row.calls or "")
+
+
 def _spend(row: EngineStatus) -> str:
     return known_and_unpriced(row.spend, row.unpriced) if row.calls else ""
+
+
+def _is_idle(row: EngineStatus) -> bool:
+    return row.readiness == "idle"
 
 
 def _idle_lines(rows: Sequence[EngineStatus]) -> Iterator[str]:
@@ -151,17 +160,17 @@ def _idle_lines(rows: Sequence[EngineStatus]) -> Iterator[str]:
 
 
 ENGINE_COLUMNS: tuple[TableColumn[EngineStatus], ...] = (
-    TableColumn("engine", lambda row: row.name),
+    TableColumn("engine", attrgetter("name")),
     TableColumn("state", _state),
-    TableColumn("model", lambda row: row.model, optional=True),
+    TableColumn("model", attrgetter("model"), optional=True),
     TableColumn("takes", _takes, optional=True),
-    TableColumn("next step", lambda row: row.to_do, optional=True),
-    TableColumn("calls", lambda row: str(row.calls or ""), "right", optional=True),
+    TableColumn("next step", attrgetter("to_do"), optional=True),
+    TableColumn("calls", _calls, "right", optional=True),
     TableColumn("spend", _spend, "decimal", optional=True),
 )
 """The columns of a table of engines."""
 
-_IDLE_FOLD: Fold[EngineStatus] = Fold(lambda row: row.readiness == "idle", _idle_lines)
+_IDLE_FOLD: Fold[EngineStatus] = Fold(_is_idle, _idle_lines)
 
 
 def engine_table(rows: Iterable[EngineStatus], notes: Iterable[str] = ()) -> Table[EngineStatus]:

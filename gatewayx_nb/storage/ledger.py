@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from dataclasses import astuple, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,11 @@ class LedgerEntry:
     time_to_first: float | None = None
     attempts: int = 1
     fallback_from: str | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the fields, with the end time as a `datetime` in UTC named ``ended``."""
+        values = asdict(self)
+        return {"ended": datetime.fromtimestamp(values.pop("at"), UTC), **values}
 
 
 _COLUMNS = tuple(field.name for field in fields(LedgerEntry))

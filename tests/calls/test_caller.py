@@ -14,10 +14,11 @@ ASK = [gx.ask, gx.aask, gx.stream, gx.astream, gx.preview, gx.apreview]
 
 
 def name_of(function):
-    return f"{function.__module__}.{function.__name__}"
+    return function.__qualname__
 
 
-METHODS = [gx.EnginePool.ask, Chat.aask, Chat.stream, gx.EnginePool.astream]
+METHODS = [gx.EnginePool.ask, gx.EnginePool.astream]
+CHAT_METHODS = [Chat.ask, Chat.aask, Chat.stream, Chat.astream]
 
 
 def parameters(function):
@@ -32,6 +33,13 @@ def test_a_signature_shows_every_option(function):
     assert set(parameters(function)[4:]) == set(get_type_hints(AskOptions))
 
 
+@pytest.mark.parametrize("function", CHAT_METHODS, ids=name_of)
+def test_a_conversation_does_not_show_the_option_that_names_one(function):
+    """A call in a conversation cannot join another one, so `chat` is not among its options."""
+    assert set(parameters(function)[4:]) == set(get_type_hints(AskOptions)) - {"chat"}
+    assert "chat" in inspect.signature(gx.EnginePool.ask).parameters
+
+
 @pytest.mark.parametrize("function", [gx.compare, gx.acompare, gx.EnginePool.compare], ids=name_of)
 def test_a_comparison_shows_only_its_own_options(function):
     """A comparison has no `chat` and no `fallback`."""
@@ -39,7 +47,9 @@ def test_a_comparison_shows_only_its_own_options(function):
     assert set(parameters(function)[4:]) == set(get_type_hints(CompareOptions))
 
 
-@pytest.mark.parametrize("function", [*ASK, *METHODS, gx.compare, gx.compare_view], ids=name_of)
+@pytest.mark.parametrize(
+    "function", [*ASK, *METHODS, *CHAT_METHODS, gx.compare, gx.compare_view], ids=name_of
+)
 def test_the_docstring_describes_each_parameter_in_one_line(function):
     """`help` lists each parameter of the signature once, before what is returned or raised."""
     text = inspect.getdoc(function)

@@ -1,9 +1,15 @@
 import io
+import pickle
 import sys
+from datetime import UTC, datetime
 from operator import itemgetter
 
+import pytest
+
+import gatewayx_nb as gx
 from gatewayx_nb.calls import Fold, Note, Table, TableColumn, text_columns
 from gatewayx_nb.messages import ModelInfo
+from gatewayx_nb.storage import LedgerEntry
 from gatewayx_nb.text import display_width
 from tests.html_pages.test_markdown import find_cells
 
@@ -51,6 +57,37 @@ def test_rows_are_a_list_and_a_frame():
     assert [row.engine for row in models if row.default] == ["grok", "mock"]
     assert list(models.to_frame().columns) == ["engine", "model", "default"]
     assert models.cells() == [["grok"], ["mock"]]
+
+
+def test_the_rows_of_a_frame_have_dates():
+    """The end of a call is a date in a DataFrame, not seconds since the epoch."""
+    frame = Table([LedgerEntry(0.0, "mock", "mock-1", "ok")]).to_frame()
+
+    assert frame["ended"][0] == datetime(1970, 1, 1, tzinfo=UTC)
+    assert list(frame.columns)[:4] == ["ended", "engine", "model", "outcome"]
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        gx.status,
+        gx.models,
+        gx.usage,
+        gx.history,
+        gx.jobs,
+        lambda: gx.health("mock"),
+    ],
+    ids=["status", "models", "usage", "history", "jobs", "health"],
+)
+def test_a_table_can_be_pickled(project, table):
+    """A table of every kind looks the same after pickling, which multiprocessing needs."""
+    gx.ask("hi", "mock")
+    rows = table()
+
+    restored = pickle.loads(pickle.dumps(rows))
+
+    assert isinstance(restored, Table)
+    assert (restored, repr(restored)) == (rows, repr(rows))
 
 
 def test_an_optional_column_needs_a_cell_that_is_not_empty():

@@ -1,12 +1,14 @@
 """Cost limits per call and per session, and the ledger."""
 
 import asyncio
+import json
 from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import gatewayx_nb as gx
 from gatewayx_nb import EnginePool
 from gatewayx_nb.display import reply_summary
 from gatewayx_nb.engine_pool.budget import allow, input_tokens
@@ -336,6 +338,18 @@ def test_a_rejected_maximum_is_never_left_out(make_pool, message, sent, drop_uns
     else:
         pool.ask("hi", model="scripted", max_cost=1, params=params)
         assert engine.requests[-1].max_tokens == sent
+
+
+def test_a_preview_is_displayed_like_a_dry_run(project):
+    """`gx.preview` shows a table of tokens and cost, the prompt and the body of the request."""
+    preview = gx.preview("How many\nlines?", "mock", max_tokens=3)
+
+    table, prompt, body = repr(preview).split("\n\n")
+    row = " ".join(table.splitlines()[2].split())
+    assert row == "mock:mock this process 4 to 31 at most 3 $0"
+    assert prompt == "How many\nlines?"
+    assert json.loads(body) == {"prompt": "How many\nlines?", "max_tokens": 3}
+    assert "Request body, as JSON" in preview._repr_html_()
 
 
 def test_a_preview_has_the_limits_of_the_call(make_pool):

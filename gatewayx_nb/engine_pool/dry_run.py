@@ -1,0 +1,104 @@
+"""The output of a dry run: what calls would send, and what they would cost."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
+from gatewayx_nb.calls import Table, TableColumn
+from gatewayx_nb.html import details, escape, preformatted_html
+from gatewayx_nb.text import dollars, plain
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gatewayx_nb.engine_pool.preview import CallPreview
+
+_MAX_BODY = 20_000
+"""Maximum number of characters of a body to show; an image in it may have millions."""
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """The requests that calls would send, and their cost.
+
+    Attributes:
+        table: One row per call.
+        prompt: The prompt of all calls as text, or of each, below its model.
+        bodies: The JSON bodies of the requests.
+    """
+
+    table: Table[CallPreview]
+    prompt: str
+    bodies: str
+
+    @classmethod
+    def of(cls, previews: Sequence[CallPreview]) -> DryRun:
+        """Return the dry run of one or several calls."""
+        names = list(map(_reference, previews))
+        prompts = [preview.prompt for preview in previews]
+        # Engines without system prompts or schemas get these in the text of the prompt.
+        prompt = prompts[0] if len(set(prompts)) == 1 else _named(names, prompts)
+        bodies = list(map(_body, previews))
+        return cls(
+            Table(previews, _COLUMNS),
+            prompt,
+            bodies[0] if len(bodies) == 1 else _named(names, bodies),
+        )
+
+    @override
+    def __repr__(self) -> str:
+        return "\n\n".join([repr(self.table), plain(self.prompt), plain(self.bodies)])
+
+    def _repr_html_(self) -> str:
+        bodies = details("Request body, as JSON", f"<pre>{escape(self.bodies)}</pre>")
+        return f"{self.table._repr_html_()}{preformatted_html(self.prompt)}{bodies}"
+
+
+def _reference(preview: CallPreview) -> str:
+    return f"{preview.engine}:{preview.model}".rstrip(":")
+
+
+def _destination(preview: CallPreview) -> str:
+    return preview.where or "this process"
+
+
+def _tokens_in(preview: CallPreview) -> str:
+    low, high = preview.input_tokens.low, preview.input_tokens.high
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def _cost(preview: CallPreview) -> str:
+    lowest, highest = preview.lowest_cost, preview.highest_cost
+    if lowest is None:
+        return "unpriced"
+    if highest is None:
+        return f"{dollars(lowest)} and the answer"
+    return dollars(highest) if lowest == highest else f"{dollars(lowest)} to {dollars(highest)}"
+
+
+def _tokens_out(preview: CallPreview) -> str:
+    return "no limit" if preview.max_tokens is None else f"at most {preview.max_tokens:,}"
+
+
+_COLUMNS: tuple[TableColumn[CallPreview], ...] = (
+    TableColumn("dry run, nothing sent", _reference),
+    TableColumn("to", _destination),
+    TableColumn("tokens in", _tokens_in, "right"),
+    TableColumn("tokens out", _tokens_out, "right"),
+    TableColumn("cost", _cost, "right"),
+)
+
+
+def _named(names: list[str], texts: list[str]) -> str:
+    return "\n\n".join(f"{name}\n{text}" for name, text in zip(names, texts, strict=True))
+
+
+def _body(preview: CallPreview) -> str:
+    # A user's engine may put any object into a body, which is only shown here.
+    text = json.dumps(preview.body, ensure_ascii=False, indent=1, default=repr)
+    rest = len(text) - _MAX_BODY
+    return text[:_MAX_BODY] + (f"\n… {rest} more characters" if rest > 0 else "")
