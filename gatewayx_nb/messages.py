@@ -11,7 +11,7 @@ from typing_extensions import override
 from gatewayx_nb import images
 from gatewayx_nb.errors import UsageError, did_you_mean
 from gatewayx_nb.images import Image
-from gatewayx_nb.text import shorten
+from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,9 +26,6 @@ EFFORTS: tuple[Effort, ...] = get_args(Effort)
 Role = Literal["system", "user", "assistant", "tool"]
 
 ROLES: tuple[Role, ...] = get_args(Role)
-
-_MAX_SHOWN_CHARS = 80
-"""Maximum number of characters of an invalid value shown in an error message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +50,7 @@ class ToolCall:
             value = getattr(self, name)
             if not isinstance(value, str):
                 raise UsageError(
-                    f"{name} of a tool call must be a str, got {shown(value)}.",
+                    f"{name} of a tool call must be a str, got {short_repr(value)}.",
                     hint="Use `json.dumps` for the arguments." if name == "arguments" else None,
                 )
 
@@ -92,7 +89,8 @@ class ToolResult:
     ) -> None:
         if not isinstance(id, str) or not isinstance(name, str):
             raise UsageError(
-                f"id and name of a tool result must be a str, got {shown(id)} and {shown(name)}."
+                f"id and name of a tool result must be a str, got {short_repr(id)} and"
+                f" {short_repr(name)}."
             )
         parts = _parts(content)
         _check_kinds(parts, (str, Image), "a tool result")
@@ -160,7 +158,7 @@ class Message:
     def __init__(self, role: Role, content: str | Sequence[Part | ImageSource]) -> None:
         if role not in ROLES:
             raise UsageError(
-                f"role must be {_listed(map(repr, ROLES))}, got {shown(role)}."
+                f"role must be {_listed(map(repr, ROLES))}, got {short_repr(role)}."
                 f"{did_you_mean(role, ROLES) if isinstance(role, str) else ''}"
             )
         parts = _parts(content)
@@ -194,13 +192,6 @@ class Message:
         return f"Message({self.role!r}, {_shown_parts(self.parts)})"
 
 
-def shown(value: object) -> str:
-    """Return the repr of an invalid value for an error message, shortened to one line."""
-    # Only the start of a long text is needed, and its repr would have to be built first.
-    start = value[:_MAX_SHOWN_CHARS] if isinstance(value, str | bytes) else value
-    return shorten(repr(start), _MAX_SHOWN_CHARS)
-
-
 def _parts(content: object) -> tuple[Part, ...]:
     """Return the parts of a message or a tool result, with every image loaded."""
     if isinstance(content, str):
@@ -210,7 +201,7 @@ def _parts(content: object) -> tuple[Part, ...]:
     if isinstance(content, ToolCall | ToolResult):
         return (content,)
     if not isinstance(content, Sequence):
-        raise UsageError(f"content must be a text or a list of parts, got {shown(content)}.")
+        raise UsageError(f"content must be a text or a list of parts, got {short_repr(content)}.")
     parts = (_part(part, number) for number, part in enumerate(content))
     return tuple(part for part in parts if part != "")
 
@@ -220,7 +211,9 @@ def _part(part: object, number: int) -> Part:
         return part
     if images.is_source(part):
         return images.load(part)
-    raise UsageError(f"content[{number}] must be {_listed(_KINDS.values())}, got {shown(part)}.")
+    raise UsageError(
+        f"content[{number}] must be {_listed(_KINDS.values())}, got {short_repr(part)}."
+    )
 
 
 def _check_kinds(parts: tuple[Part, ...], kinds: tuple[type, ...], owner: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from gatewayx_nb import json_schema
 from gatewayx_nb.errors import UsageError
 from gatewayx_nb.extraction import extract_json
+from gatewayx_nb.text import short_repr
 
 
 class ResponseSchema:
@@ -55,7 +56,7 @@ class ResponseSchema:
         self.is_loose = is_loose
         self._convert: Callable[[Any], Any] | None = None
         if source is None or isinstance(source, Mapping):
-            self.schema = self.described = None if source is None else dict(source)
+            self.schema = self.described = None if source is None else _checked(source)
         else:
             schema, self._convert = _read_type(source)
             self.schema = _closed(schema)
@@ -129,6 +130,22 @@ _MARKS = "\"'`*_\u201c\u201d\u2018\u2019\xab\xbb \n\t"
 _WORDS: Mapping[str, bool | None] = {"true": True, "false": False, "none": None, "null": None}
 
 
+def _checked(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of a caller's JSON Schema.
+
+    Raises:
+        UsageError: If it cannot be written as JSON.
+    """
+    try:
+        json.dumps(schema, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UsageError(
+            f"schema must be a type or a JSON Schema; it cannot be written as JSON: {error}.",
+            hint="Use only numbers, strings, lists and dictionaries in a JSON Schema.",
+        ) from None
+    return dict(schema)
+
+
 def _read_type(kind: Any) -> tuple[dict[str, Any], Callable[[Any], Any]]:  # noqa: ANN401 - a type
     """Return the JSON Schema of a type, and the function that converts JSON data to it.
 
@@ -185,7 +202,7 @@ def _uses_pydantic(kind: Any, seen: set[Any]) -> bool:  # noqa: ANN401 - a type
 def _unusable(kind: object, error: Exception) -> UsageError:
     return UsageError(
         "schema must be a JSON Schema dict, a pydantic model, a dataclass, a TypedDict or a type"
-        f" of these, got {kind!r}: {str(error).splitlines()[-1]}.",
+        f" of these, got {short_repr(kind)}: {str(error).splitlines()[-1]}.",
         hint="For example, a dataclass with the fields of the answer.",
     )
 

@@ -72,6 +72,20 @@ def shorten(text: str, limit: int) -> str:
     return line[: limit - 1].rstrip() + "…" if limit > 0 else ""
 
 
+def short_repr(value: object, limit: int = 80) -> str:
+    """Return the repr of an invalid value for an error message, shortened to one line.
+
+    >>> short_repr("a long answer", 9)
+    "'a long a…"
+    """
+    # Only the start of a long text is needed, and its repr would have to be built first.
+    start = value[:limit] if isinstance(value, str | bytes) else value
+    try:
+        return shorten(repr(start), limit)
+    except Exception:  # noqa: BLE001 - a class may define any repr, and an int may be too long
+        return f"an object of type {type(value).__name__}"
+
+
 def table_text(
     columns: Sequence[str],
     rows: Sequence[Sequence[str]],

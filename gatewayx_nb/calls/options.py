@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -24,7 +26,7 @@ from gatewayx_nb.errors import UsageError, did_you_mean
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.messages import EFFORTS, Effort, Message, Request
 from gatewayx_nb.schema import ResponseSchema
-from gatewayx_nb.text import shorten
+from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
     from gatewayx_nb.images import Image
@@ -32,9 +34,8 @@ if TYPE_CHECKING:
     from gatewayx_nb.replies import Reply
     from gatewayx_nb.secure_config import Limits
 
-_MAX_SHOWN_CHARS = 80
-"""Maximum number of characters of an invalid value shown in an error message."""
-
+_INT_BITS = 64
+"""Size of an integer in JSON that all providers and cassettes can read."""
 
 _MAX_TIMEOUT = 604_800
 """A week in seconds; a longer timeout is probably in milliseconds."""
@@ -45,11 +46,16 @@ class _InvalidValueError(ValueError):
 
 
 def _is_int(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool)  # `seed=True` is a mistake
+    if not isinstance(value, int) or isinstance(value, bool):  # `seed=True` is a mistake
+        return False
+    if value.bit_length() >= _INT_BITS:
+        raise _InvalidValueError(f"a signed integer of {_INT_BITS} bits")
+    return True
 
 
 def _is_number(value: object) -> TypeGuard[float]:
-    return _is_int(value) or isinstance(value, float)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and abs(cast("float", value)) <= sys.float_info.max
 
 
 def _checker(
@@ -87,7 +93,17 @@ _seconds = _checker(
 )
 _integer = _checker("an int", _is_int)
 _count = _checker("an int >= 1", lambda value: _is_int(value) and value >= 1)
-_mapping = _checker("a dict", lambda value: isinstance(value, Mapping), dict)
+
+
+def _params(value: object) -> dict[str, object]:
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise _InvalidValueError("a dict whose keys are str")
+    params = dict(value)
+    try:
+        json.dumps(params, default=repr)  # engines of users may take objects, which JSON has not
+    except (TypeError, ValueError, RecursionError) as error:
+        raise _InvalidValueError(f"a dict that JSON can represent ({error})") from None
+    return params
 
 
 def _effort(value: object) -> object:
@@ -270,7 +286,7 @@ class CompareOptions(TypedDict, total=False):
     params: Annotated[
         Mapping[str, Any],
         Option(
-            _mapping,
+            _params,
             "further parameters, sent to the provider under their own names",
             "-p/--param K=V",
             {"top_p": 0.9},
@@ -499,7 +515,6 @@ def check_option(name: str, value: object, flag: str = "") -> object:
         if flag:
             example = f"For example, `{flag} {option.example}`."
         raise UsageError(
-            f"{f'`{flag}`' if flag else name} must be {error},"
-            f" got {shorten(repr(value), _MAX_SHOWN_CHARS)}.",
+            f"{f'`{flag}`' if flag else name} must be {error}, got {short_repr(value)}.",
             hint=example,
         ) from None

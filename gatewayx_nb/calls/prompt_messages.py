@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from gatewayx_nb import images
 from gatewayx_nb.errors import UsageError, did_you_mean
-from gatewayx_nb.messages import ROLES, Message, ToolCall, ToolResult, shown
+from gatewayx_nb.messages import ROLES, Message, ToolCall, ToolResult
 from gatewayx_nb.replies import Reply
+from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -129,9 +130,9 @@ class _Linker:
         if self._unanswered:
             call = self._unanswered[0]
             raise UsageError(
-                f"{place} must follow the result of tool call {shown(call.id)}"
-                f" ({shown(call.name)}), which is missing.",
-                hint=f'Add `Message("tool", [ToolResult({shown(call.id)}, "…")])` before it.',
+                f"{place} must follow the result of tool call {short_repr(call.id)}"
+                f" ({short_repr(call.name)}), which is missing.",
+                hint=f'Add `Message("tool", [ToolResult({short_repr(call.id)}, "…")])` before it.',
             )
 
     def _call(self, call: ToolCall) -> ToolCall:
@@ -144,8 +145,8 @@ class _Linker:
     def _result(self, result: ToolResult, place: str) -> ToolResult:
         call = next((call for call in self._unanswered if _belongs(result, call)), None)
         if call is None:
-            key = f"ID {shown(result.id)}" if result.id else f"name {shown(result.name)}"
-            open_ids = ", ".join(shown(call.id) for call in self._unanswered)
+            key = f"ID {short_repr(result.id)}" if result.id else f"name {short_repr(result.name)}"
+            open_ids = ", ".join(short_repr(call.id) for call in self._unanswered)
             raise UsageError(
                 f"{place} must answer a tool call before it; there is none with the {key}.",
                 hint=f"The calls without a result are {open_ids}." if open_ids else _RESULT_HINT,
@@ -175,7 +176,7 @@ def _message(item: object, place: str) -> Message:
         return item
     if not isinstance(item, Mapping):
         raise UsageError(
-            f"{place} must be a Message or a dict, got {shown(item)}.",
+            f"{place} must be a Message or a dict, got {short_repr(item)}.",
             hint=_item_hint(item),
         )
     # SDKs write the fields of their messages that are not set as null, or as an empty list.
@@ -219,7 +220,7 @@ def _message_parts(fields: Mapping[str, Any], place: str) -> list[Any]:
             )
         return [ToolResult(fields["tool_call_id"], parts, fields.get("name", ""))]
     if isinstance(calls, str) or not isinstance(calls, Sequence):
-        raise UsageError(f"{place}.tool_calls must be a list, got {shown(calls)}.")
+        raise UsageError(f"{place}.tool_calls must be a list, got {short_repr(calls)}.")
     places = (f"{place}.tool_calls[{number}]" for number in range(len(calls)))
     return [*parts, *map(_tool_call, calls, places)]
 
@@ -232,7 +233,7 @@ def _content_parts(content: object, place: str) -> list[Any]:
             for number, part in enumerate(content)
         ]
     if not isinstance(content, str):
-        raise UsageError(f"{place} must be a text or a list of parts, got {shown(content)}.")
+        raise UsageError(f"{place} must be a text or a list of parts, got {short_repr(content)}.")
     return [content]
 
 
@@ -241,7 +242,7 @@ def _part(part: Mapping[str, Any], place: str) -> Part:
     if not isinstance(kind, str) or kind not in _PART_TYPES:
         suggestion = did_you_mean(kind, _PART_TYPES) if isinstance(kind, str) else ""
         raise UsageError(
-            f"{place}.type must be 'text' or 'image_url', got {shown(kind)}.{suggestion}",
+            f"{place}.type must be 'text' or 'image_url', got {short_repr(kind)}.{suggestion}",
             hint='For example, `{"type": "text", "text": "Hi"}`.',
         )
     _check_keys(part, ("type", kind), place)
@@ -249,7 +250,7 @@ def _part(part: Mapping[str, Any], place: str) -> Part:
     if kind == "image_url":
         return _image(value, f"{place}.image_url")
     if not isinstance(value, str):
-        raise UsageError(f"{place}.text must be a str, got {shown(value)}.")
+        raise UsageError(f"{place}.text must be a str, got {short_repr(value)}.")
     return value
 
 
@@ -259,13 +260,14 @@ def _image(value: object, place: str) -> Image:
     url, detail = fields.get("url"), fields.get("detail", "")
     if not isinstance(detail, str) or detail not in ("", *_DETAILS):
         raise UsageError(
-            f"{place}.detail must be one of {', '.join(map(repr, _DETAILS))}, got {shown(detail)}."
+            f"{place}.detail must be one of {', '.join(map(repr, _DETAILS))},"
+            f" got {short_repr(detail)}."
         )
     # Never a path: such a dict may come from elsewhere, and must not read files.
     is_url = isinstance(url, str) and url.lower().startswith(("https://", "data:"))
     if not (is_url or images.is_source(url)):
         raise UsageError(
-            f"{place}.url must begin with https:// or data:, got {shown(url)}.",
+            f"{place}.url must begin with https:// or data:, got {short_repr(url)}.",
             hint='For a file, use `Message("user", ["…", Path("plot.png")])`.',
         )
     return replace(images.load(url), detail=detail)
@@ -275,12 +277,12 @@ def _tool_call(call: object, place: str) -> ToolCall:
     if isinstance(call, ToolCall):
         return call
     if not isinstance(call, Mapping):
-        raise UsageError(f"{place} must be a dict, got {shown(call)}.", hint=_CALL_HINT)
+        raise UsageError(f"{place} must be a dict, got {short_repr(call)}.", hint=_CALL_HINT)
     _check_keys(call, ("id", "type", "function", "index"), place)
     function = call.get("function")
     if not isinstance(function, Mapping):
         raise UsageError(
-            f"{place}.function must be a dict, got {shown(function)}.", hint=_CALL_HINT
+            f"{place}.function must be a dict, got {short_repr(function)}.", hint=_CALL_HINT
         )
     _check_keys(function, ("name", "arguments"), f"{place}.function")
     arguments = function.get("arguments", "")
@@ -289,7 +291,9 @@ def _tool_call(call: object, place: str) -> ToolCall:
     texts = {"id": call.get("id") or "", "function.name": function.get("name")}
     for name, text in (texts | {"function.arguments": arguments}).items():
         if not isinstance(text, str):
-            raise UsageError(f"{place}.{name} must be a str, got {shown(text)}.", hint=_CALL_HINT)
+            raise UsageError(
+                f"{place}.{name} must be a str, got {short_repr(text)}.", hint=_CALL_HINT
+            )
     return ToolCall(call.get("id") or "", function["name"], arguments)
 
 
@@ -297,6 +301,6 @@ def _check_keys(fields: Iterable[object], known: Sequence[str], place: str) -> N
     for key in fields:
         if key not in known:
             raise UsageError(
-                f"{place} has an unknown key {shown(key)}.{did_you_mean(str(key), known)}",
+                f"{place} has an unknown key {short_repr(key)}.{did_you_mean(str(key), known)}",
                 hint=f"Its keys are {', '.join(known)}.",
             )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb import images
 from gatewayx_nb.errors import UsageError
-from gatewayx_nb.text import shorten
+from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -80,7 +80,7 @@ def input_lines(inputs: str | Iterable[str]) -> str:
     for text in texts:
         if not isinstance(text, str) or len(text.splitlines()) != 1:
             raise UsageError(
-                f"each input must be a text of one line, got {shorten(repr(text), 80)}.",
+                f"each input must be a text of one line, got {short_repr(text)}.",
                 hint="Longer texts go into a variable of the notebook: `{{name}}` in the prompt.",
             )
     return "\n".join(texts)

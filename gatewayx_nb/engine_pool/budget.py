@@ -17,7 +17,7 @@ from gatewayx_nb.engine_pool.rate_limits import estimate_tokens, texts_of
 from gatewayx_nb.errors import BudgetError, EngineLoadError
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.replies import Usage
-from gatewayx_nb.text import dollars, shorten
+from gatewayx_nb.text import dollars, short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -108,7 +108,7 @@ def price_per_token(engine: LLMEngine) -> float | None:
     if not isinstance(price, int | float) or not 0 <= price < math.inf:
         raise EngineLoadError(
             f"`get_cost_per_token` of engine {engine.name!r} must return US dollars per token or"
-            f" None, got {shorten(repr(price), 40)}.",
+            f" None, got {short_repr(price, 40)}.",
             hint="Fix it in the engine's file; the next call loads it again.",
             engine=engine.name,
         )

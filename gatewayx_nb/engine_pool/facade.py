@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import re
 import threading
 import weakref
 from pathlib import Path
@@ -35,7 +34,7 @@ from gatewayx_nb.engine_pool.usage import (
     UsageTracker,
     ledger_path,
 )
-from gatewayx_nb.errors import ConfigError, UsageError
+from gatewayx_nb.errors import ConfigError
 from gatewayx_nb.model_registry import EngineStatus, ModelRegistry
 from gatewayx_nb.secure_config import Config
 from gatewayx_nb.storage import Ledger
@@ -77,10 +76,10 @@ class EnginePool(Caller):
         self,
         home: str | Path | None = None,
         env: Mapping[str, str] | None = None,
-        engines: Iterable[LLMEngine] = (),
+        engines: LLMEngine | Iterable[LLMEngine] = (),
     ) -> None:
         self._config = config = Config(Path(home) if home is not None else None, env)
-        self._registry = registry = ModelRegistry(config, _by_name(engines))
+        self._registry = registry = ModelRegistry(config, engines)
         self._usage, self._runtime = UsageTracker(Ledger(ledger_path(config))), Runtime(registry)
         self._live = LiveCatalog(config, registry, self._runtime, self._usage)
         # A function, because the router in turn needs the conversations.
@@ -486,25 +485,6 @@ class _DefaultPool:
 
 _default = _DefaultPool()
 pool, rebuild, reset = _default.get, _default.rebuild, _default.reset
-
-
-def _by_name(engines: Iterable[LLMEngine]) -> dict[str, LLMEngine]:
-    """Return engines by name; an unnamed `GrokEngine` is called ``grok``.
-
-    Raises:
-        UsageError: If two have the same name.
-    """
-    by_name: dict[str, LLMEngine] = {}
-    for engine in engines:
-        if not engine.name:
-            # `MyTestEngine` becomes `my_test`, which is a valid reference.
-            stem = type(engine).__name__.removesuffix("Engine")
-            engine.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", stem).lower()
-        if by_name.setdefault(engine.name, engine) is not engine:
-            raise UsageError(
-                f"two engines have the name {engine.name!r}.", hint="Set another `name` on one."
-            )
-    return by_name
 
 
 def _close_at_exit(reference: weakref.ref[EnginePool]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb.errors import UnsupportedFeatureError, UsageError
 from gatewayx_nb.images import Image
-from gatewayx_nb.messages import shown
+from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -77,8 +77,8 @@ def arguments_of(call: ToolCall) -> dict[str, Any]:
         value = None
     if not isinstance(value, dict):
         raise UsageError(
-            f"the arguments of tool call {shown(call.name)} must be a JSON object, got"
-            f" {shown(call.arguments)}.",
+            f"the arguments of tool call {short_repr(call.name)} must be a JSON object, got"
+            f" {short_repr(call.arguments)}.",
             hint="Correct them, or remove the call and its result.",
         )
     return value

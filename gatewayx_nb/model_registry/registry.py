@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.errors import (
@@ -15,6 +17,7 @@ from gatewayx_nb.errors import (
     did_you_mean,
 )
 from gatewayx_nb.hints import Hint
+from gatewayx_nb.llm_engines import LLMEngine
 from gatewayx_nb.messages import ModelInfo, ModelRef
 from gatewayx_nb.model_registry import key_trust
 from gatewayx_nb.model_registry.code_cache import EngineCodeCache
@@ -32,11 +35,11 @@ from gatewayx_nb.secure_config import (
     display_path,
     key_variable,
 )
+from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection
 
-    from gatewayx_nb.llm_engines import LLMEngine
     from gatewayx_nb.model_registry.engine_sources import EngineSource
     from gatewayx_nb.model_registry.loader import LoadedEngine
     from gatewayx_nb.secure_config import Config, KeyDestination
@@ -72,9 +75,9 @@ class ModelRegistry:
         instances: The pool's own engines, which take precedence over all files.
     """
 
-    def __init__(self, config: Config, instances: Mapping[str, LLMEngine]) -> None:
+    def __init__(self, config: Config, instances: LLMEngine | Iterable[LLMEngine]) -> None:
         self._config = config
-        self._instances = instances
+        self._instances = _by_name(instances)
         self._sources = EngineSources(config)
         self._code = EngineCodeCache()
         self._report = Reporter(config, self._sources, self._code)
@@ -408,3 +411,27 @@ def _not_loadable(engine: str, source: EngineFile, problem: str) -> EngineLoadEr
         hint=f"Fix {display_path(source.path)}; the next call loads it again.",
         engine=engine,
     )
+
+
+def _by_name(engines: LLMEngine | Iterable[LLMEngine]) -> dict[str, LLMEngine]:
+    """Return engines by name; an unnamed `GrokEngine` is called ``grok``.
+
+    Raises:
+        UsageError: If two have the same name, or one is not an engine.
+    """
+    by_name: dict[str, LLMEngine] = {}
+    for engine in engines if isinstance(engines, Iterable) else (engines,):
+        if not isinstance(engine, LLMEngine):
+            raise UsageError(
+                f"engines must be objects of a subclass of LLMEngine, got {short_repr(engine)}.",
+                hint="For example, `EnginePool(engines=[MyEngine()])`.",
+            )
+        if not engine.name:
+            # `MyTestEngine` becomes `my_test`, which is a valid reference.
+            stem = type(engine).__name__.removesuffix("Engine")
+            engine.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", stem).lower()
+        if by_name.setdefault(engine.name, engine) is not engine:
+            raise UsageError(
+                f"two engines have the name {engine.name!r}.", hint="Set another `name` on one."
+            )
+    return by_name

@@ -5,6 +5,10 @@ import pytest
 from gatewayx_nb.calls import OPTIONS, CallOptions, check_options
 from gatewayx_nb.errors import UsageError
 
+HUGE = 10**5_000  # more digits than Python converts to a str
+CYCLIC: dict = {}
+CYCLIC["a"] = CYCLIC
+
 
 @pytest.mark.parametrize(
     ("options", "message"),
@@ -25,7 +29,17 @@ from gatewayx_nb.errors import UsageError
         ({"schema": [1]}, r"schema must be .* got \[1\]"),
         ({"top_p": 2}, "top_p must be a number from 0 to 1, got 2"),
         ({"images": [3]}, "or a PIL image, got int"),
-        ({"params": "x"}, "params must be a dict, got 'x'"),
+        ({"params": "x"}, "params must be a dict whose keys are str, got 'x'"),
+        ({"params": {1: 2}}, "params must be a dict whose keys are str, got {1: 2}"),
+        ({"params": CYCLIC}, r"params must be a dict that JSON can represent \(Circular"),
+        ({"params": {"x": HUGE}}, r"params must be a dict that JSON can represent \(Exceeds"),
+        ({"schema": CYCLIC}, "schema must be .* cannot be written as JSON: Circular"),
+        ({"seed": HUGE}, "seed must be a signed integer of 64 bits, got an object of type int"),
+        ({"seed": 2**63}, "seed must be a signed integer of 64 bits, got 9223372036854775808"),
+        ({"max_tokens": HUGE}, "max_tokens must be a signed integer of 64 bits"),
+        ({"temperature": HUGE}, "temperature must be a number >= 0, got an object of type int"),
+        ({"timeout": HUGE}, "timeout must be a number of seconds"),
+        ({"max_cost": HUGE}, "max_cost must be an amount of US dollars"),
         ({"timeout": 0}, "timeout must be a number of seconds > 0 and at most 604,800, got 0"),
         ({"timeout": "1"}, "timeout must be .*, got '1'"),
     ],

@@ -251,6 +251,16 @@ def test_closing_a_pool_ends_its_calls_with_a_typed_error(make_scripted_pool):
     assert pool.ask("x", model="scripted").text == "ok"
 
 
+@pytest.mark.parametrize("engines", [5, {"mock": 1}, ["mock"], [LLMEngine]])
+def test_engines_must_be_engine_objects(engines):
+    """A pool refuses what is not an engine, and takes one alone as it takes several."""
+    with pytest.raises(UsageError, match="engines must be objects of a subclass of LLMEngine"):
+        EnginePool(engines=engines)
+
+    with EnginePool(engines=ScriptedEngine(["a", END])) as pool:
+        assert pool.ask("hi", "scripted").text == "a"
+
+
 def test_two_engines_with_the_same_name_raise_an_error():
     """Two engines with the same name raise an error, because only one could be called."""
     with pytest.raises(UsageError, match="'scripted'"):
