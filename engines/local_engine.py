@@ -114,7 +114,7 @@ class LocalEngine(LLMEngine):
     requires_key = False
     features = frozenset({"system", "history", "schema"})
     keywords = frozenset({"model_path", "context"})
-    lacks = frozenset({"effort"})
+    lacks = frozenset({"effort", "cache"})
     params = _SAMPLING_PARAMS
 
     def __init__(self, api_key: str = "", **kwargs: Any) -> None:  # noqa: ANN401 - required by the engine interface

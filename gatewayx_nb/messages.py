@@ -310,6 +310,7 @@ class Request:
         stop: Stop sequences.
         seed: Sampling seed.
         effort: How much the model reasons before it answers.
+        cache: ``"auto"`` to have the provider cache the beginning of the prompt.
         schema: JSON Schema that the reply must satisfy.
         params: Further parameters, sent unchanged under the provider's own names.
         drop_unsupported: Whether parameters that the model rejects may be dropped.
@@ -325,6 +326,7 @@ class Request:
     stop: tuple[str, ...] = ()
     seed: int | None = None
     effort: Effort | None = None
+    cache: Literal["auto"] | None = None
     schema: Mapping[str, Any] | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
     drop_unsupported: bool = False
@@ -353,6 +355,7 @@ class Request:
             "stop": list(self.stop) or None,
             "seed": self.seed,
             "effort": self.effort,
+            "cache": self.cache,
             "schema": self.schema,
             # Only if the prompt alone does not say it all, so that a simple engine need not read
             # messages.

@@ -14,6 +14,7 @@ from gatewayx_nb.calls.options import (
     check_option,
     check_options,
     join_conversation,
+    params_for,
 )
 from gatewayx_nb.calls.partial_reply import PartialReply, PendingRetry
 from gatewayx_nb.calls.planner import (
@@ -55,6 +56,7 @@ __all__ = [
     "check_options",
     "hide_option",
     "join_conversation",
+    "params_for",
     "prompt_text",
     "run_async",
     "run_blocking",

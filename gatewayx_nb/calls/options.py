@@ -6,13 +6,14 @@ import itertools
 import json
 import math
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import (
     TYPE_CHECKING,
     Annotated,
     Any,
+    Literal,
     Protocol,
     TypedDict,
     TypeGuard,
@@ -109,6 +110,12 @@ def _params(value: object) -> dict[str, object]:
 def _effort(value: object) -> object:
     if value not in EFFORTS:
         raise _InvalidValueError(f"one of {', '.join(map(repr, EFFORTS))}")
+    return value
+
+
+def _cache(value: object) -> object:
+    if value != "auto":
+        raise _InvalidValueError("'auto'")
     return value
 
 
@@ -270,6 +277,15 @@ class CompareOptions(TypedDict, total=False):
             group="Sampling",
         ),
     ]
+    cache: Annotated[
+        Literal["auto"] | None,
+        Option(
+            _cache,
+            "'auto' asks the provider to cache the start of the prompt; its own rule if omitted",
+            "",
+            "auto",
+        ),
+    ]
     images: Annotated[
         object,
         Option(
@@ -287,7 +303,7 @@ class CompareOptions(TypedDict, total=False):
         Mapping[str, Any],
         Option(
             _params,
-            "further parameters, sent to the provider under their own names",
+            "further parameters of the provider, for all engines or under the name of one",
             "-p/--param K=V",
             {"top_p": 0.9},
             to_recorded=dict,
@@ -399,7 +415,7 @@ OPTIONS: Mapping[str, Option] = {
 _LIMITS = {"timeout": "timeout", "max_cost": "max_call_cost", "allow_unpriced": "allow_unpriced"}
 """Maps options to the fields of `Limits` that they override."""
 
-_REQUEST_FIELDS = ("temperature", "top_p", "max_tokens", "stop", "seed", "effort")
+_REQUEST_FIELDS = ("temperature", "top_p", "max_tokens", "stop", "seed", "effort", "cache")
 """Options that become fields of the same name in a `Request`."""
 
 
@@ -445,6 +461,24 @@ def build_request(prompt: Prompt, model: str, options: CallOptions, *, streamed:
         streamed=streamed,
         **fields,
     )
+
+
+def params_for(
+    engine: str, params: Mapping[str, object], engines: Collection[str]
+) -> dict[str, object]:
+    """Return the parameters for one engine: those for all, then those under its name.
+
+    >>> params_for("mock", {"rate": 1, "mock": {"latency": 2}, "grok": {"n": 1}}, {"mock", "grok"})
+    {'rate': 1, 'latency': 2}
+    """
+    common: dict[str, object] = {}
+    own: Mapping[str, object] = {}
+    for name, value in params.items():
+        if not (name in engines and isinstance(value, Mapping)):
+            common[name] = value
+        elif name == engine:
+            own = value
+    return {**common, **own}
 
 
 def _system_prompt(messages: Iterable[Message], options: CallOptions) -> str | None:

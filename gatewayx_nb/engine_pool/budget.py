@@ -143,6 +143,15 @@ def input_tokens(request: Request) -> TokenRange:
     return TokenRange(estimate_tokens(texts), size + fixed + per_image * len(request.images))
 
 
+def most_expensive_usage(
+    engine: LLMEngine, request: Request, tokens: int, reply_tokens: int
+) -> Usage:
+    """Return the usage of a request at its highest price."""
+    # Anthropic and OpenAI charge 25 % more for tokens that they write to their caches.
+    written = tokens if engine.may_write_cache(request) else None
+    return Usage(tokens, reply_tokens, cache_write_tokens=written)
+
+
 async def allow(
     engine: LLMEngine, request: Request, limits: Limits, spent: Callable[[], Decimal]
 ) -> Allowance:
@@ -169,7 +178,8 @@ async def allow(
     tokens, now = input_tokens(request).high, time.time()
 
     async def cost(reply_tokens: int) -> Decimal | None:
-        return await cost_of(engine, request.model, Usage(tokens, reply_tokens), now)
+        usage = most_expensive_usage(engine, request, tokens, reply_tokens)
+        return await cost_of(engine, request.model, usage, now)
 
     input_cost = await cost(0)
     if input_cost is None:

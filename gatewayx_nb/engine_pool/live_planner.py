@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from gatewayx_nb.calls import PlannedCall, build_request, call_limits, join_conversation
+from gatewayx_nb.calls import (
+    PlannedCall,
+    build_request,
+    call_limits,
+    join_conversation,
+    params_for,
+)
 from gatewayx_nb.engine_pool.call import EngineCall
 from gatewayx_nb.engine_pool.embeddings import embed
 from gatewayx_nb.engine_pool.failover import FINAL_ERRORS, Failover
@@ -80,6 +86,9 @@ class LivePlanner:
         chat = options.get("chat")
         slot = None if chat is None else self.chats.slot(chat)
         target = self.registry.resolve(options.get("model") or (slot.model if slot else None))
+        if params := options.get("params"):
+            own = params_for(target.name, params, self.registry.engine_names)
+            options = {**options, "params": own}
         request = build_request(prompt, target.model or "", options, streamed=streamed)
         return EngineCall(
             self.runtime.host(target),

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from gatewayx_nb.engine_pool.budget import TokenRange, cost_of, input_tokens
+from gatewayx_nb.engine_pool.budget import (
+    TokenRange,
+    cost_of,
+    input_tokens,
+    most_expensive_usage,
+)
 from gatewayx_nb.engine_pool.dry_run import DryRun
 from gatewayx_nb.errors import ConfigError, EngineLoadError
 from gatewayx_nb.llm_engines import HTTPEngine
@@ -72,7 +77,8 @@ async def preview(engine: LLMEngine, request: Request) -> CallPreview:
     # An answer of a model that is free costs nothing, however long it is.
     highest = lowest if lowest == 0 else None
     if maximum is not None:
-        highest = await cost_of(engine, request.model, Usage(tokens.high, maximum), now)
+        usage = most_expensive_usage(engine, request, tokens.high, maximum)
+        highest = await cost_of(engine, request.model, usage, now)
     return CallPreview(
         engine.name,
         request.model,

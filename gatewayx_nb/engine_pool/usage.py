@@ -41,6 +41,7 @@ class ModelUsage:
         failed: Number of failed calls.
         input_tokens: Input tokens of the calls that reported them.
         output_tokens: Output tokens of the calls that reported them.
+        cached_tokens: Input tokens that were read from the provider's cache.
         cost: Cost in US dollars of the calls with a known price.
         unpriced: Number of calls that used tokens at an unknown price.
     """
@@ -51,6 +52,7 @@ class ModelUsage:
     failed: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+    cached_tokens: int = 0
     cost: Decimal = Decimal(0)
     unpriced: int = 0
 
@@ -62,6 +64,7 @@ class ModelUsage:
             failed=self.failed + (entry.outcome not in ("ok", "interrupted")),
             input_tokens=self.input_tokens + (entry.input_tokens or 0),
             output_tokens=self.output_tokens + (entry.output_tokens or 0),
+            cached_tokens=self.cached_tokens + (entry.cached_tokens or 0),
             cost=self.cost + (entry.cost or 0),
             unpriced=self.unpriced + _is_unpriced(entry),
         )
@@ -103,6 +106,10 @@ def _tokens_out(row: ModelUsage | LedgerEntry) -> str:
     return _count(row.output_tokens)
 
 
+def _cached(row: ModelUsage | LedgerEntry) -> str:
+    return f"{row.cached_tokens:,}" if row.cached_tokens else ""
+
+
 def _total_cost(row: ModelUsage) -> str:
     return known_and_unpriced(row.cost, row.unpriced)
 
@@ -124,6 +131,7 @@ USAGE_COLUMNS: tuple[TableColumn[ModelUsage], ...] = (
     TableColumn("calls", _calls, "right"),
     TableColumn("failed", _failed, "right", optional=True),
     TableColumn("tokens in", _tokens_in, "right"),
+    TableColumn("cached", _cached, "right", optional=True),
     TableColumn("tokens out", _tokens_out, "right"),
     TableColumn("cost", _total_cost, "decimal"),
 )
@@ -134,6 +142,7 @@ HISTORY_COLUMNS: tuple[TableColumn[LedgerEntry], ...] = (
     TableColumn("model", _reference),
     TableColumn("took", _latency, "right"),
     TableColumn("tokens in", _tokens_in, "right"),
+    TableColumn("cached", _cached, "right", optional=True),
     TableColumn("tokens out", _tokens_out, "right"),
     TableColumn("cost", _cost, "decimal"),
     TableColumn("outcome", _outcome),
@@ -248,4 +257,5 @@ def _entry(partial: PartialReply, outcome: str) -> LedgerEntry:
         time_to_first=partial.time_to_first,
         attempts=partial.attempts,
         fallback_from=partial.fallback_from,
+        cached_tokens=usage.cached_tokens,
     )

@@ -107,6 +107,10 @@ class AnthropicMessagesEngine(HTTPEngine):
         self.headers = {"anthropic-version": str(kwargs.get("version") or VERSION)}
 
     @override
+    def may_write_cache(self, request: Request) -> bool:
+        return request.cache is not None or "cache_control" in repr(request.params)
+
+    @override
     def payload(self, request: Request) -> dict[str, Any]:
         check_images(request, "the Messages API", "user", "tool")
         payload = {
@@ -115,7 +119,9 @@ class AnthropicMessagesEngine(HTTPEngine):
             "messages": list(_turns(request.messages)),
         }
         optional = {
-            "system": system_prompt(request),
+            "system": _system(request),
+            # Marks the last message; the system prompt has a mark of its own.
+            "cache_control": request.cache and _CACHED,
             "temperature": request.temperature,
             "top_p": request.top_p,
             "stop_sequences": list(request.stop) or None,
@@ -228,6 +234,21 @@ def usage_of(usage: dict[str, Any]) -> Usage:
         cache_write_tokens=written,
         reasoning_tokens=as_int(details.get("thinking_tokens")),
     )
+
+
+_CACHED = {"type": "ephemeral"}
+"""The end of what is cached, for 5 minutes after its last use.
+
+https://platform.claude.com/docs/en/build-with-claude/prompt-caching
+"""
+
+
+def _system(request: Request) -> str | list[dict[str, Any]] | None:
+    """Return the system prompt, whose end is marked so that calls with other messages share it."""
+    text = system_prompt(request)
+    if not (request.cache and text):
+        return text
+    return [{"type": "text", "text": text, "cache_control": _CACHED}]
 
 
 def _thinking(request: Request) -> dict[str, str] | None:

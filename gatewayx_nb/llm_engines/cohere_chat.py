@@ -51,6 +51,7 @@ class CohereChatEngine(HTTPEngine):
     path: ClassVar[str] = "v2/chat"
     models_path: str = "v1/models?page_size=1000&endpoint=chat"
     features = frozenset({"system", "history", "images", "schema", "embed"})
+    lacks: ClassVar[frozenset[str]] = frozenset({"cache"})
     prices: ClassVar[str] = "cohere"
     schema_rules = _STRICT_SCHEMA
     # The maximum of one request: https://docs.cohere.com/reference/embed

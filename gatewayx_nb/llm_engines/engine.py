@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 FEATURES = frozenset({"system", "history", "images", "schema", "embed"})
 """The valid values in ``features``."""
 
-SAMPLING = frozenset({"temperature", "top_p", "max_tokens", "stop", "seed", "effort"})
-"""Parameters of sampling, length and reasoning, by their names in a `Request`."""
+SAMPLING = frozenset({"temperature", "top_p", "max_tokens", "stop", "seed", "effort", "cache"})
+"""Parameters of sampling, length, reasoning and caching, by their names in a `Request`."""
 
 _FAILURE_PREFIX = "Error generating response:"
 
@@ -143,6 +143,10 @@ class LLMEngine:
             )
         yield Chunk(text=answer)
         yield Chunk(finish_reason="stop")
+
+    def may_write_cache(self, request: Request) -> bool:  # noqa: ARG002 - for subclasses
+        """Return whether the provider may charge for writing the prompt to its cache."""
+        return True
 
     def enforceable(self, request: Request) -> Mapping[str, Any] | None:
         """Return the form of a request's JSON Schema that the provider enforces.

@@ -77,6 +77,8 @@ class GeminiEngine(HTTPEngine):
     key_prefix: ClassVar[str] = ""
     features = frozenset({"system", "history", "images", "schema", "embed"})
     schema_rules = _STRICT_SCHEMA
+    # Gemini caches prompts by itself: https://ai.google.dev/gemini-api/docs/caching
+    lacks: ClassVar[frozenset[str]] = frozenset({"cache"})
     keywords: ClassVar[frozenset[str] | None] = frozenset()
 
     def __init__(self, api_key: str = "", *, version: str = "v1beta", **kwargs: Any) -> None:  # noqa: ANN401

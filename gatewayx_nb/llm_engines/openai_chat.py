@@ -5,6 +5,7 @@ Source: https://platform.openai.com/docs/api-reference/chat
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -74,6 +75,8 @@ class OpenAICompatibleEngine(HTTPEngine):
     features = frozenset({"system", "history", "images", "schema"})
     max_tokens_field: ClassVar[str] = "max_tokens"
     seed_field: ClassVar[str] = "seed"
+    # An unknown field is an error of some servers, and this one is OpenAI's.
+    lacks: ClassVar[frozenset[str]] = frozenset({"cache"})
     stream_usage: ClassVar[bool] = True
     schema_mode: ClassVar[SchemaMode] = "strict"
     schema_rules = _STRICT_SCHEMA
@@ -103,6 +106,7 @@ class OpenAICompatibleEngine(HTTPEngine):
             "stop": list(request.stop) or None,
             self.seed_field: request.seed,
             "reasoning_effort": request.effort,
+            "prompt_cache_key": request.cache and cache_key(request),
             "response_format": _response_format(request),
         }
         return json_body.with_options(payload, optional, request.params)
@@ -277,6 +281,18 @@ def _part_chunks(parts: list[Any]) -> Iterator[Chunk]:
         chunk = Chunk(text=as_str(part.get("text")), reasoning="".join(thoughts))
         if chunk.text or chunk.reasoning:
             yield chunk
+
+
+def cache_key(request: Request) -> str:
+    """Return a key that requests with the same beginning share.
+
+    OpenAI sends requests of one key to the machine that has cached their beginning:
+    https://platform.openai.com/docs/guides/prompt-caching
+    """
+    first = request.system or request.messages[0].content
+    beginning = [request.model, first, request.params.get("tools")]
+    data = json.dumps(beginning, default=repr).encode()
+    return f"gatewayx-{hashlib.blake2b(data, digest_size=16).hexdigest()}"
 
 
 def _response_format(request: Request) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from gatewayx_nb.llm_engines import json_body
 from gatewayx_nb.llm_engines.http import Dialect
 from gatewayx_nb.llm_engines.json_body import as_dict, as_dicts, as_str
 from gatewayx_nb.llm_engines.message_parts import check_images, content_of, result_parts
-from gatewayx_nb.llm_engines.openai_chat import OpenAICompatibleEngine, usage_of
+from gatewayx_nb.llm_engines.openai_chat import OpenAICompatibleEngine, cache_key, usage_of
 from gatewayx_nb.messages import Message, ToolCall
 from gatewayx_nb.replies import Chunk, FinishReason, Usage
 
@@ -53,6 +53,7 @@ class OpenAIResponsesEngine(OpenAICompatibleEngine):
     """
 
     max_tokens_field: ClassVar[str] = "max_completion_tokens"
+    lacks: ClassVar[frozenset[str]] = frozenset()
     keywords: ClassVar[frozenset[str] | None] = frozenset()
 
     def __init__(self, api_key: str = "", *, api: str = "", **kwargs: Any) -> None:  # noqa: ANN401
@@ -94,6 +95,7 @@ class ResponsesDialect(Dialect):
             "top_p": request.top_p,
             "max_output_tokens": request.max_tokens,
             "reasoning": request.effort and {"effort": request.effort},
+            "prompt_cache_key": request.cache and cache_key(request),
             "text": _text_format(request),
         }
         return json_body.with_options(payload, optional, request.params)

@@ -34,6 +34,7 @@ _PROVIDER_NAMES = {
     "stop": ("stop", "stop_sequences", "stopSequences"),
     "seed": ("seed", "random_seed"),
     "effort": ("reasoning_effort", "effort", "reasoning", "thinkingLevel", "thinking"),
+    "cache": ("prompt_cache_key", "cache_control"),
 }
 """The names that providers use for each parameter."""
 

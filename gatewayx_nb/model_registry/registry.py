@@ -229,6 +229,11 @@ class ModelRegistry:
             )
         return candidates[0]
 
+    @property
+    def engine_names(self) -> Collection[str]:
+        """The names of all engines."""
+        return self._sources.active.keys() | self._instances.keys()
+
     def engine_by_name(self) -> dict[str, str]:
         """Return the engine for each engine name, alias and vendor variable."""
         vendors = {name: engine for engine, names in VENDOR_VARIABLES.items() for name in names}

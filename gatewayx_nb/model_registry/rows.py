@@ -62,6 +62,7 @@ class EngineRow:
     max_tokens_field: str = "max_tokens"
     seed_field: str = "seed"
     stream_usage: bool = True
+    cache_key: bool = False
     schema: SchemaMode = "strict"
     key_header: str = "Authorization"
     key_prefix: str = "Bearer "
@@ -95,6 +96,7 @@ class EngineRow:
         attributes = self.settings
         attributes["model_name"] = attributes.pop("model")
         attributes["schema_mode"] = attributes.pop("schema")
+        attributes["lacks"] = frozenset() if attributes.pop("cache_key") else frozenset({"cache"})
         base = self.base_class
         if self.embedding_model:
             attributes["features"] = base.features | {"embed"}

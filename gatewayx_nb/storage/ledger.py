@@ -40,6 +40,7 @@ class LedgerEntry:
         time_to_first: Seconds to the first chunk.
         attempts: Number of times that the request was sent.
         fallback_from: The original reference, if a fallback replied.
+        cached_tokens: Input tokens that were read from the provider's cache.
     """
 
     at: float
@@ -53,6 +54,7 @@ class LedgerEntry:
     time_to_first: float | None = None
     attempts: int = 1
     fallback_from: str | None = None
+    cached_tokens: int | None = None
 
     def to_dict(self) -> dict[str, object]:
         """Return the fields, with the end time as a `datetime` in UTC named ``ended``."""
@@ -61,16 +63,16 @@ class LedgerEntry:
 
 
 _COLUMNS = tuple(field.name for field in fields(LedgerEntry))
-_INSERT = f"INSERT INTO calls VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608 - constants
+_INSERT = f"INSERT INTO calls ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608 - constants
 # By `rowid` too, because concurrent calls may end at the same moment.
-_SELECT = f"SELECT {', '.join(_COLUMNS)} FROM calls ORDER BY at DESC, rowid DESC LIMIT ?"  # noqa: S608
+_SELECT = "SELECT * FROM calls ORDER BY at DESC, rowid DESC LIMIT ?"
 
 _CREATE_CALLS = (
     "CREATE TABLE IF NOT EXISTS calls (at, engine, model, outcome, input_tokens, output_tokens,"
     " cost, latency, time_to_first, attempts, fallback_from)"
 )
-MIGRATIONS = ((_CREATE_CALLS,),)
-"""The SQL statements that create each schema version; release 0.1 had only the first."""
+MIGRATIONS = ((_CREATE_CALLS,), ("ALTER TABLE calls ADD COLUMN cached_tokens",))
+"""The SQL statements that create each schema version."""
 
 
 class Ledger(BatchWriter[LedgerEntry]):
@@ -101,6 +103,7 @@ class Ledger(BatchWriter[LedgerEntry]):
             return []
         try:
             with contextlib.closing(database.connect(self.path, _SHORT_TIMEOUT)) as connection:
+                connection.row_factory = sqlite3.Row
                 rows = connection.execute(_SELECT, (count,)).fetchall()
         except sqlite3.Error as error:
             raise OSError(str(error)) from None
@@ -129,7 +132,8 @@ def _storable(value: object) -> object:
     return value.encode(errors="replace").decode() if isinstance(value, str) else value
 
 
-def _parse_row(row: tuple[object, ...]) -> LedgerEntry:
-    values = dict(zip(_COLUMNS, row, strict=True))
+def _parse_row(row: sqlite3.Row) -> LedgerEntry:
+    # A file of an earlier version has fewer columns, one of a later version may have more.
+    values = {name: row[name] for name in _COLUMNS if name in row.keys()}  # noqa: SIM118
     cost = values["cost"]
-    return LedgerEntry(**values | {"cost": None if cost is None else Decimal(str(cost))})  # type: ignore[arg-type]
+    return LedgerEntry(**values | {"cost": None if cost is None else Decimal(str(cost))})

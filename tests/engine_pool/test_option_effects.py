@@ -20,6 +20,7 @@ SENT = {
     "stop": "END",
     "seed": 3,
     "effort": "low",
+    "cache": "auto",
     "images": PNG,
     "schema": {"type": "object", "properties": {"city": {"type": "string"}}},
     "params": {"unheard_of": 1},
@@ -53,16 +54,17 @@ class Kind:
 
 KINDS = [
     Kind("openai", frozenset()),  # Chat Completions and Responses
-    Kind("deepseek", frozenset()),  # a row
+    Kind("deepseek", frozenset({"cache"})),  # a row
     Kind("anthropic", frozenset({"seed"})),
-    Kind("google", frozenset()),
-    Kind("cohere", frozenset()),
-    Kind("local", frozenset({"images", "params", "effort"})),
+    Kind("google", frozenset({"cache"})),
+    Kind("cohere", frozenset({"cache"})),
+    Kind("local", frozenset({"images", "params", "effort", "cache"})),
     Kind("mock", frozenset({"images", "params"})),
     Kind("any", frozenset({"images"})),  # a file whose `generate` takes **kwargs
     Kind(
         "named",
-        frozenset({"system", "top_p", "max_tokens", "stop", "seed", "effort", "images", "params"}),
+        frozenset({"system", "top_p", "max_tokens", "stop", "seed", "effort", "cache"})
+        | {"images", "params"},
     ),
 ]
 

@@ -71,10 +71,12 @@ def test_a_ledger_of_release_0_1_keeps_working(tmp_path):
         row = (1.0, "grok", "m", "ok", 3, None, "0.5", 1.25, None, 1, None)
         file.execute(f"INSERT INTO calls VALUES ({', '.join('?' * len(row))})", row)
     ledger = Ledger(path)
-    ledger.add(LedgerEntry(2.0, "mock", "", "ok"))
+    assert [entry.engine for entry in ledger.last(9)] == ["grok"]  # before the first entry is added
+    ledger.add(LedgerEntry(2.0, "mock", "", "ok", cached_tokens=7))
 
     assert [entry.engine for entry in ledger.last(9)] == ["mock", "grok"]
     assert str(ledger.last(9)[1].cost) == "0.5"
+    assert [entry.cached_tokens for entry in ledger.last(9)] == [7, None]
     assert _version(path) == len(MIGRATIONS)
 
 
