@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import ast
+import functools
+import itertools
 import json
 import re
+import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-# A CommonMark fence; an unclosed one extends to the end of the text.
-_FENCE = re.compile(
-    r"^ {0,3}(?P<fence>`{3,}|~{3,})[ \t]*(?P<language>[^\s`]*)[^\n`]*\n"
-    r"(?P<source>.*?)"
-    r"(?:^ {0,3}(?P=fence)[`~]*[ \t]*$|\Z)",
-    re.DOTALL | re.MULTILINE,
-)
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+
+_MARKDOWN = frozenset({"markdown", "md"})
+"""Languages of a block that may be the answer itself, with its code in blocks of its own."""
+
+_PYTHON = frozenset({"python", "py", "python3", "ipython"})
 _OPENING = re.compile(r"[\[{]")
 _MAX_TRIES = 200
-"""Maximum number of brackets to try, because each may be parsed up to the end of the text."""
+"""Maximum number of brackets or fences to try, because each may be parsed to the text's end."""
 
 _SCANNER = json.JSONDecoder()
 
@@ -35,8 +39,52 @@ class CodeBlock:
 
 
 def code_blocks(text: str) -> list[CodeBlock]:
-    """Return a reply's fenced blocks, in order."""
-    return [CodeBlock(match["source"], match["language"]) for match in _FENCE.finditer(text)]
+    """Return a reply's fenced blocks, in order, without their indentation.
+
+    A block that is not closed extends to the end of the text, and a block of Python to the first
+    closing fence that completes it, because its strings may contain fences.
+    """
+    text = text.replace("\r\n", "\n").replace("\r", "\n")  # the lines that the parser counts
+    lines = text.split("\n")
+    blocks: list[CodeBlock] = []
+    end = 0
+    for token in _block_parser().parse(text):
+        # A fence inside a block that was extended is part of it.
+        if token.type != "fence" or not token.map or token.map[0] < end:
+            continue
+        language = (token.info.split() or [""])[0].strip("{.}")
+        source, end = token.content, token.map[1]
+        if language.lower() in _PYTHON and not _is_python(source):
+            source, end = _extended(source, lines, token.map[1], token.markup)
+        blocks.append(CodeBlock(source, language))
+    return blocks
+
+
+@functools.cache
+def _block_parser() -> MarkdownIt:
+    # On first use, because importing it is slow. Without indented code, fences may be indented.
+    from markdown_it import MarkdownIt
+
+    return MarkdownIt("zero").enable(["fence", "list", "blockquote"])
+
+
+def _extended(source: str, lines: list[str], end: int, fence: str) -> tuple[str, int]:
+    """Return the code up to the fence that completes it, and the number of the line after it."""
+    fences = (number for number in range(end, len(lines)) if lines[number].strip() == fence)
+    for number in itertools.islice(fences, _MAX_TRIES):
+        longer = "\n".join([source.rstrip("\n"), fence, *lines[end:number]]) + "\n"
+        if _is_python(longer):
+            return longer, number + 1
+    return source, end
+
+
+def _is_python(source: str) -> bool:
+    try:
+        with warnings.catch_warnings(action="ignore"):  # an invalid escape such as "\d"
+            ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
 
 
 def extract_code(text: str) -> CodeBlock:
@@ -45,10 +93,16 @@ def extract_code(text: str) -> CodeBlock:
     >>> extract_code("Here:\n```python\nx = 1\n```\nThat is all.")
     CodeBlock(source='x = 1', language='python')
     """
-    blocks = code_blocks(text) or [CodeBlock(text.strip())]
-    block = max(blocks, key=lambda block: len(block.source))
+    blocks = [inner for block in code_blocks(text) for inner in _inner_blocks(block)]
+    block = max(blocks or [CodeBlock(text.strip())], key=lambda block: len(block.source))
     # Spaces at the start are the indentation of the first line.
     return CodeBlock(block.source.strip("\n").rstrip(), block.language)
+
+
+def _inner_blocks(block: CodeBlock) -> list[CodeBlock]:
+    """Return the code in a block of Markdown, or the block itself."""
+    inner = code_blocks(block.source) if block.language.lower() in _MARKDOWN else []
+    return [code for code in inner if code.language] or [block]
 
 
 def extract_json(text: str) -> Any:  # noqa: ANN401 - JSON
