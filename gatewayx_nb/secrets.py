@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from base64 import b64encode
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 from urllib.parse import quote
@@ -27,6 +28,8 @@ _PLACEHOLDERS = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 
+
+_CURLY_QUOTES = frozenset("\u201c\u201d\u201e\u201f\u2018\u2019\u201a\u201b")
 
 _KEY_SHAPED = re.compile(r"sk-\S+|(?=\D*\d)[\w+/=-]{20,}", re.ASCII)
 """The shape of many providers' keys: a prefix, or twenty characters with a digit."""
@@ -91,6 +94,36 @@ def key_state(value: str | None) -> KeyState:
         return "missing"
     is_valid = stripped.isascii() and stripped.isprintable() and " " not in stripped
     return "set" if is_valid and not _PLACEHOLDERS.fullmatch(stripped) else "placeholder"
+
+
+def key_fault(value: str) -> str:
+    """Return which characters of a value no key has; empty if there are none, as in a placeholder.
+
+    No part of the value that may be a key is in the text.
+
+    >>> key_fault("\u201cxai-1234\u201d"), key_fault("xai-1234\u200b")
+    ('is in curly quotes', 'contains an invisible character, U+200B ZERO WIDTH SPACE')
+    """
+    stripped = value.strip()
+    if stripped[:1] in _CURLY_QUOTES or stripped[-1:] in _CURLY_QUOTES:
+        return "is in curly quotes"
+    return next(filter(None, map(_character_fault, stripped)), "")
+
+
+def _character_fault(character: str) -> str:
+    if character.isascii() and character.isprintable() and character != " ":
+        return ""
+    name = f"U+{ord(character):04X} {unicodedata.name(character, '')}".rstrip()
+    match unicodedata.category(character):
+        case "Zs":
+            return "contains a space"
+        case "Cf":
+            return f"contains an invisible character, {name}"
+        case "Cc" | "Cs":
+            return f"contains a character that is not text, {name}"
+        case "Pd":
+            return f"contains {name}, which looks like a hyphen"
+    return "contains a character that is not ASCII"
 
 
 def vendor_of_key(key: str) -> str | None:

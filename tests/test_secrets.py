@@ -3,7 +3,7 @@ import pickle
 
 import pytest
 
-from gatewayx_nb.secure_config import Secret, key_state, redact, vendor_of_key
+from gatewayx_nb.secure_config import Secret, key_fault, key_state, redact, vendor_of_key
 
 CANARY = "sk-canary-0123456789"
 
@@ -79,6 +79,30 @@ def test_an_empty_key_is_missing(value):
 def test_the_vendor_of_a_key_is_recognized_by_its_prefix(key, engine):
     """The vendor of a key is recognized by its prefix, if that is unambiguous."""
     assert vendor_of_key(Secret(key)) == engine
+
+
+@pytest.mark.parametrize(
+    ("value", "fault"),
+    [
+        ("\u201cxai-1234\u201d", "is in curly quotes"),
+        ("\u2018xai-1234\u2019", "is in curly quotes"),
+        ("xai-1234\u200b", "contains an invisible character, U+200B ZERO WIDTH SPACE"),
+        ("\ufeffxai-1234", "contains an invisible character, U+FEFF ZERO WIDTH NO-BREAK SPACE"),
+        ("xai-\u00ad1234", "contains an invisible character, U+00AD SOFT HYPHEN"),
+        ("xai-1 234", "contains a space"),
+        ("xai-1\u00a0234", "contains a space"),
+        ("xai\u20131234", "contains U+2013 EN DASH, which looks like a hyphen"),
+        ("xai-\x00234", "contains a character that is not text, U+0000"),
+        ("xai-é234", "contains a character that is not ASCII"),
+        ("your_key_here", ""),
+        ("xai-1234", ""),
+        (" xai-1234\u00a0", ""),  # spaces around a key are removed
+    ],
+)
+def test_the_fault_of_a_value_that_is_no_key_is_named(value, fault):
+    """The characters that come with a copied key are invisible, so they are named."""
+    assert key_fault(value) == fault
+    assert (key_state(value) == "set") == (value.strip() == "xai-1234")
 
 
 def test_redaction_replaces_every_key():

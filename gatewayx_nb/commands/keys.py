@@ -17,6 +17,7 @@ from gatewayx_nb.model_registry import why_unusable
 from gatewayx_nb.secure_config import (
     SkipReason,
     display_path,
+    key_fault,
     key_state,
     key_variable,
     looks_like_key,
@@ -184,10 +185,9 @@ def _set(session: Session, name: str, *, user: bool) -> Note:
     value = session.ask_secret(f"{key_variable(name)}: ").strip()
     state = key_state(value)
     if state != "set":
-        problem = "a key must be printable ASCII without spaces, and not a placeholder"
-        if state == "missing":
-            problem = "the key is empty"
-        raise UsageError(f"{problem}; nothing was written.", hint=Hint("set_key", engine=name))
+        fault = "is empty" if state == "missing" else key_fault(value) or "is a placeholder"
+        hint = Hint("set_key", engine=name)
+        raise UsageError(f"the key {fault}; nothing was written.", hint=hint)
     former = _default_model(session)
     path = session.pool.config.set_key(name, value, user=user)
     session.pool.refresh()

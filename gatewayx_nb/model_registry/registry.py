@@ -129,9 +129,10 @@ class ModelRegistry:
         if key.state != "set" and self._needs_key(source):
             if isinstance(source, EngineFile) and (syntax := syntax_problem(source.path)):
                 raise _not_loadable(ref.engine, source, syntax)
-            problem = "a placeholder" if key.state == "placeholder" else "not set"
+            variable = key.name or key_variable(ref.engine)
+            problem = "is a placeholder" if key.state == "placeholder" else "is not set"
             raise MissingKeyError(
-                f"engine {ref.engine!r} needs a key, and {key_variable(ref.engine)} is {problem}.",
+                f"engine {ref.engine!r} needs a key, and {variable} {key.fault or problem}.",
                 hint=Hint("set_key", engine=ref.engine) | self._local_model(),
                 engine=ref.engine,
             )

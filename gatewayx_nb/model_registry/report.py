@@ -121,7 +121,7 @@ class Reporter:
         unset = f"{key_variable(source.name, 'BASE_URL')} is not set"
         no_base_url = unset if lacks_base_url(source, self.config.options(source.name)) else ""
         if metadata.requires_key and key.state != "set":
-            return "no key", no_base_url
+            return "no key", no_base_url or (f"{key.name} {key.fault}." if key.fault else "")
         if no_base_url:
             return "no base URL", no_base_url
         try:

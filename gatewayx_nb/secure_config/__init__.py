@@ -10,6 +10,7 @@ from gatewayx_nb.files import (
 from gatewayx_nb.secrets import (
     KeyState,
     Secret,
+    key_fault,
     key_state,
     looks_like_key,
     redact,
@@ -39,6 +40,7 @@ __all__ = [
     "Secret",
     "SkipReason",
     "display_path",
+    "key_fault",
     "key_state",
     "key_variable",
     "looks_like_key",

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 from dotenv.parser import parse_stream
 
+from gatewayx_nb.secrets import key_fault
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
@@ -74,6 +76,10 @@ def line_problems(lines: Iterable[DotenvLine]) -> Iterator[str]:
     if broken:
         where = _format_line_numbers(broken)
         yield f"has no NAME=VALUE in {where}; the other lines are read. Fix this in an editor."
+    for number, line in enumerate(lines, start=1):
+        name = line.name or ""
+        if not name.isascii() and _NAME.fullmatch(re.sub(r"[^\x00-\x7f]", "", name)):
+            yield f"has a name in line {number} that {key_fault(name)}. Type it again."
     repeated_names = [
         f"{name} in {_format_line_numbers(numbers)}"
         for name, numbers in numbers_by_name.items()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from gatewayx_nb.errors import ConfigError
 from gatewayx_nb.files import ConfigDir, Owner, StatStamp, stat_stamp
-from gatewayx_nb.secrets import KeyState, Secret, key_state
+from gatewayx_nb.secrets import KeyState, Secret, key_fault, key_state
 from gatewayx_nb.secure_config import key_store
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class Key:
     Attributes:
         state: ``"set"``, ``"placeholder"`` or ``"missing"``.
         value: The key; empty unless it is set.
+        fault: Why a placeholder cannot be a key, if it has characters that no key has.
         name: The variable that holds it.
         source: Where the variable is set: ``"environment"`` or the file's short path.
         owner: Whose key it is; keys in the environment belong to the user.
@@ -56,6 +57,7 @@ class Key:
     name: str = ""
     source: str = ""
     owner: Owner = "user"
+    fault: str = ""
 
 
 class KeyLookup:
@@ -91,7 +93,9 @@ class KeyLookup:
         """
         variables = (key_variable(engine), *vendor_variables)
         keys = [
-            Key(state, Secret(value.strip()) if state == "set" else Secret(""), name, source, owner)
+            Key(state, Secret(value.strip()), name, source, owner)
+            if state == "set"
+            else Key(state, Secret(""), name, source, owner, key_fault(value))
             for name in variables
             for value, source, owner in self._candidates(name)
             if (state := key_state(value)) != "missing"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import os
 from dataclasses import dataclass
@@ -31,6 +32,15 @@ MAX_LINES = 10_000
 _LOCK_TIMEOUT = 10.0
 """Seconds to wait for another process that is writing the file."""
 
+_ENCODINGS = (
+    (codecs.BOM_UTF32_LE, "UTF-32"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_BE, "UTF-32"),
+    (codecs.BOM_UTF16_LE, "UTF-16"),
+    (codecs.BOM_UTF16_BE, "UTF-16"),
+    (rb"{\rtf", "rich text"),
+)
+"""How a file begins that an editor saved in another form."""
+
 _IGNORE_ALL = "# made by gatewayx: nothing in this folder is ever committed\n*\n"
 
 
@@ -53,7 +63,8 @@ def read(path: Path) -> KeyFileContent:
     Invalid lines are reported by number; all other lines are read.
 
     Raises:
-        ConfigError: If it cannot be read, is a symlink, belongs to another user, or is too long.
+        ConfigError: If it cannot be read, is a symlink, belongs to another user, is too long, or is
+            not a text in UTF-8.
     """
     if not _exists(path):
         return KeyFileContent({})
@@ -67,7 +78,7 @@ def read_foreign(path: Path) -> str:
     """Return the content of another tool's key file, whatever its mode and owner.
 
     Raises:
-        ConfigError: If it cannot be read or is too long.
+        ConfigError: If it cannot be read, is too long, or is not a text in UTF-8.
     """
     return _read_text(path, own=False)[0]
 
@@ -137,7 +148,22 @@ def _read_text(path: Path, *, own: bool) -> tuple[str, str | None]:
             f" or {MAX_BYTES >> 20} MiB.",
             hint=f"Move it away, `mv {path} {path}.off`, then set the keys again.",
         )
+    if encoding := _other_encoding(data):
+        raise ConfigError(
+            f"the key file {str(path)!r} is not read: it must be a text in UTF-8, got {encoding}.",
+            hint="Save it as plain text in UTF-8; `Out-File` of PowerShell has `-Encoding utf8`.",
+        )
     return data.decode("utf-8", "surrogateescape"), warning
+
+
+def _other_encoding(data: bytes) -> str:
+    """Return how a file was saved if it is not a text in UTF-8, as far as it can be told."""
+    for mark, name in _ENCODINGS:
+        if data.startswith(mark):
+            return name
+    # UTF-16 without a mark: every other byte of an ASCII text is zero.
+    is_utf16 = data and max(data[::2].count(0), data[1::2].count(0)) > len(data) // 4
+    return "UTF-16" if is_utf16 else ""
 
 
 def _replace(path: Path, text: str) -> None:

@@ -34,6 +34,18 @@ def test_a_key_makes_an_engine_ready(project):
     assert str(pool.models()[0]) == "grok:grok-4.6"
 
 
+def test_a_key_with_characters_that_no_key_has_is_explained(project):
+    """The status and the error say what is wrong with the key, without a part of it."""
+    project.set_keys("GATEWAYX_GROK_API_KEY=\u201cxai-canary0123456789\u201d\n")
+    with project.pool() as pool:
+        row = _find_row(pool, "grok")
+        assert row.to_do.startswith("GATEWAYX_GROK_API_KEY is in curly quotes. Set ")
+        with pytest.raises(MissingKeyError, match="GATEWAYX_GROK_API_KEY is in curly quotes") as e:
+            pool.ask("hi", "grok")
+
+    assert "canary" not in repr(row) + str(e.value)
+
+
 def test_status_does_not_execute_engine_files(project):
     """Before an engine's first call, its status is read from the source text without running it."""
     project.engine("mine", body="    raise SystemExit\n")

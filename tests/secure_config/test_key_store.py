@@ -118,7 +118,18 @@ MALFORMED_FILES = [
     MalformedFile("duplicate name", "A=1\nB=w\nA=2\n", {"A": "2", "B": "w"}, "A in lines 1, 3"),
     MalformedFile("NUL", "A=sk-\0canary\nB=w\n", {"B": "w"}, "in line 1;"),
     MalformedFile("not UTF-8", b"# \xe9\nA=sk-canary\xff\nB=w\n", {"B": "w"}, "in line 2;"),
-    MalformedFile("UTF-16", "A=sk-canary\n".encode("utf-16"), {}, "no NAME=VALUE in line"),
+    MalformedFile(
+        "a name with an invisible character",
+        "A\u200b=sk-canary\nB=w\n".encode(),
+        {"A\u200b": "sk-canary", "B": "w"},
+        "has a name in line 1 that contains an invisible character, U+200B ZERO WIDTH SPACE.",
+    ),
+    MalformedFile(
+        "a name in curly quotes",
+        "\u201cA\u201d=sk-canary\n".encode(),
+        {"\u201cA\u201d": "sk-canary"},
+        "has a name in line 1 that is in curly quotes.",
+    ),
     MalformedFile("a key alone", "\nsk-canary\nB=w\n", {"B": "w"}, "in line 2;"),
     MalformedFile(
         "an open quotation", "A='sk-canary\nB=w\nC='x'\n", {"B": "w", "C": "x"}, "in line 1;"
@@ -130,6 +141,29 @@ MALFORMED_FILES = [
         "lines 1, 2, 3, 4, 5 and 4 more;",
     ),
 ]
+
+
+@pytest.mark.parametrize(
+    ("data", "encoding"),
+    [
+        ("A=sk-canary\n".encode("utf-16"), "UTF-16"),
+        ("A=sk-canary\n".encode("utf-16-le"), "UTF-16"),
+        ("A=sk-canary\n".encode("utf-16-be"), "UTF-16"),
+        ("A=sk-canary\n".encode("utf-32"), "UTF-32"),
+        (rb"{\rtf1\ansi A=sk-canary}", "rich text"),
+    ],
+)
+def test_a_file_in_another_encoding_is_named_as_such(path, data, encoding):
+    """Notepad and PowerShell save UTF-16, which would otherwise be lines without a name."""
+    _write_private(path, data)
+
+    with pytest.raises(ConfigError, match=f"must be a text in UTF-8, got {encoding}") as caught:
+        key_store.read(path)
+    with pytest.raises(ConfigError, match=encoding):
+        key_store.write(path, {"B": "w"})
+
+    assert "canary" not in str(caught.value)
+    assert path.read_bytes() == data
 
 
 @pytest.mark.parametrize("file", MALFORMED_FILES, ids=lambda file: file.id)
