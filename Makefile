@@ -1,5 +1,6 @@
 # make demo   run the quickstart notebook live, on a real model on this machine
 # make test   run the tests, the notebooks and the browser tests
+# make soak   cut 5,000 random streams and mutate 10,000 answers; `make test` runs a sample
 # make test-oldest  run the core tests on the oldest supported versions, which are Colab's
 # make notebooks-record  record the cassettes and outputs of the notebooks again; -live keeps nothing
 # make screenshots       take pictures of all that a notebook shows, and the README's
@@ -21,7 +22,7 @@ OLDEST_TESTS := tests/magics tests/engine_pool/test_pool.py tests/display \
 BIN := $(VENV)/bin
 SCRATCH := build/check
 
-.PHONY: help demo test test-oldest notebooks-record notebooks-live screenshots lab check bench lock clean
+.PHONY: help demo test soak test-oldest notebooks-record notebooks-live screenshots lab check bench lock clean
 help:
 	@sed -n 's/^# //p' Makefile
 
@@ -94,6 +95,10 @@ check: $(VENV)/dev.stamp
 	@$(BIN)/mypy tests/typing
 	@$(BIN)/basedpyright --pythonpath $(BIN)/python --level error tests/typing
 	@cd $(SCRATCH) && PYTHONPATH=. $(CURDIR)/$(BIN)/lint-imports --no-cache
+
+soak: $(VENV)/dev.stamp
+	@echo "== Random answers of every dialect: about three minutes"
+	@SOAK=1 $(BIN)/python -m pytest -n $(WORKERS) tests/llm_engines/test_random_answers.py
 
 bench: $(BENCH)/bench.stamp
 	@$(BENCH)/bin/python benchmarks/overhead.py
