@@ -77,7 +77,7 @@ class Httpx:
 
 
 class HttpxOnAiohttp(Httpx):
-    """The same code on the connections of aiohttp, the transport of this package's engines."""
+    """The same code on the connections of aiohttp, which this package uses without httpx."""
 
     def _client(self) -> httpx.AsyncClient:
         import aiohttp

@@ -190,7 +190,7 @@ def installed() -> list[str]:
     packages = dict.fromkeys(["aiohttp", *(CONTENDERS[name][0] for name in names)])
     versions = (f"{name} {importlib.metadata.version(name)}" for name in packages)
     print(f"Python {sys.version.split()[0]}, {os.cpu_count()} cores; {', '.join(versions)}")
-    print(f'"bare" is {BARE}, the transport of {OURS}; "open" is the most calls open at once.')
+    print(f'"bare" is {BARE}, the connections of {OURS}; "open" is the most calls open at once.')
     return names
 
 

@@ -1,6 +1,6 @@
 """HTTP: clients, deadlines, size limits and transport errors.
 
-Only this package uses httpx, aiohttp and httpx-aiohttp, which it imports on first use.
+Only this package uses aiohttp, which it imports on first use.
 """
 
 from gatewayx_nb.transport.client import MAX_RESPONSE_BYTES, HTTPClient, Response

@@ -1,4 +1,4 @@
-"""Translation of httpx and aiohttp exceptions into gateway errors without request data."""
+"""Translation of aiohttp's exceptions into gateway errors without request data."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ErrorT = TypeVar("ErrorT", bound=GatewayError)
 
 @dataclass(frozen=True, slots=True)
 class TransportErrors:
-    """Converts httpx and aiohttp exceptions, which hold the request and therefore the key.
+    """Converts aiohttp's exceptions, which hold the request and therefore the key.
 
     Attributes:
         engine: Name of the engine.
@@ -48,8 +48,8 @@ class TransportErrors:
     def translate(self, error: BaseException) -> BaseException:
         """Return the exception to raise instead of this one, outside the ``except`` clause.
 
-        A cancellation is returned without its traceback, because the frames of httpx and aiohttp
-        have the headers among their locals.
+        A cancellation is returned without its traceback, because the frames of aiohttp have the
+        headers among their locals.
         """
         chain = list(_chain(error))
         if not isinstance(error, Exception):
@@ -158,47 +158,20 @@ class ForbiddenAddressError(OSError):
 
 @functools.cache
 def _failure_points() -> dict[type[BaseException], str]:
-    """Map exception classes to points of failure; a class not listed uses its base's.
-
-    httpx-aiohttp 0.2.0 maps a refused connection, an unknown host and a reset before the response
-    all to ``httpx.ConnectTimeout``, and does not map a malformed status line, so aiohttp's own
-    classes are checked first.
-    """
+    """Map exception classes to points of failure; a class not listed uses its base's."""
     import aiohttp
-    import httpx
 
     # The order does not matter, because the class nearest to the exception's own is used.
     classes: dict[str, tuple[type[BaseException], ...]] = {
         "forbidden": (ForbiddenAddressError,),
         "tls": (ssl.SSLError, aiohttp.ClientSSLError, aiohttp.ServerFingerprintMismatch),
-        "proxy": (
-            aiohttp.ClientProxyConnectionError,
-            aiohttp.ClientHttpProxyError,
-            httpx.ProxyError,
-        ),
+        "proxy": (aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError),
         "dns": (aiohttp.ClientConnectorDNSError,),
-        "connect": (
-            aiohttp.ClientConnectorError,
-            aiohttp.ConnectionTimeoutError,
-            httpx.ConnectTimeout,
-            httpx.PoolTimeout,
-            httpx.ConnectError,
-        ),
-        "silence": (aiohttp.ServerTimeoutError, httpx.TimeoutException),
-        "reset": (
-            aiohttp.ClientConnectionError,
-            aiohttp.ClientPayloadError,
-            aiohttp.ClientError,
-            httpx.NetworkError,
-        ),
-        "protocol": (aiohttp.ClientResponseError, httpx.HTTPError),
-        "url": (
-            aiohttp.InvalidURL,
-            aiohttp.NonHttpUrlClientError,
-            httpx.UnsupportedProtocol,
-            httpx.InvalidURL,
-        ),
-        "internal": (httpx.CookieConflict, httpx.StreamError),
+        "connect": (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError),
+        "silence": (aiohttp.ServerTimeoutError,),
+        "reset": (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, aiohttp.ClientError),
+        "protocol": (aiohttp.ClientResponseError,),
+        "url": (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError),
     }
     return {each: code for code, group in classes.items() for each in group}
 
