@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import TYPE_CHECKING, TypeVar
 
-from gatewayx_nb.concurrency import CrossThreadQueue, InterruptibleEvent, interruptible
+from gatewayx_nb.concurrency import (
+    CrossThreadQueue,
+    InterruptibleEvent,
+    LoopInbox,
+    interruptible,
+)
 from gatewayx_nb.errors import UsageError, with_short_traceback
 
 if TYPE_CHECKING:
@@ -154,22 +160,23 @@ class AsyncReplyStream(_Stream):
     def __init__(self, call: PlannedCall) -> None:
         # It binds to a loop at its first wait, so a stream may be created without one.
         self._woken = asyncio.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._inbox: LoopInbox | None = None
         super().__init__(call, self._wake)
 
     def _wake(self) -> None:
-        # The reader's loop may close first.
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._woken.set)
+        if self._inbox is not None:
+            with contextlib.suppress(RuntimeError):  # the reader's loop has been closed
+                self._inbox.call_soon(self._woken.set)
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Chunk:
-        if self._loop is None:
-            self._loop = asyncio.get_running_loop()
+        if self._inbox is None:
+            loop = asyncio.get_running_loop()
+            self._inbox = LoopInbox.of(loop)
             # One timer for the whole stream, rather than one for each chunk.
-            self._alarm = self._loop.call_later(self._call.timeout + _POLL, self._woken.set)
+            self._alarm = loop.call_later(self._call.timeout + _POLL, self._woken.set)
         try:
             while (chunk := self._next(StopAsyncIteration)) is None:
                 with interruptible():

@@ -1,6 +1,7 @@
 """Background event loops, interruptible waits and the queue between threads."""
 
 from gatewayx_nb.concurrency.cross_thread_queue import CrossThreadQueue
+from gatewayx_nb.concurrency.loop_inbox import LoopInbox
 from gatewayx_nb.concurrency.portal import (
     InterruptibleEvent,
     Portal,
@@ -14,6 +15,7 @@ from gatewayx_nb.concurrency.portal import (
 __all__ = [
     "CrossThreadQueue",
     "InterruptibleEvent",
+    "LoopInbox",
     "Portal",
     "forbid_blocking_call",
     "interruptible",

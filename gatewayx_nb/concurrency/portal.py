@@ -15,6 +15,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
+from gatewayx_nb.concurrency.loop_inbox import LoopInbox
 from gatewayx_nb.errors import UsageError, with_short_traceback
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Portal:
 
     def __init__(self, name: str) -> None:
         self.loop = asyncio.new_event_loop()
+        self.inbox = LoopInbox.of(self.loop)
         # A daemon, because an engine that blocks its loop must not keep the interpreter from
         # exiting.
         self._thread = threading.Thread(target=self._run_loop, name=name, daemon=True)
@@ -100,7 +102,7 @@ class Portal:
         Raises:
             TimeoutError: If it took longer than ``timeout`` seconds.
         """
-        call = _CrossLoopCall(coroutine, self.loop)
+        call = _CrossLoopCall(coroutine, self)
         with interruptible():
             async with asyncio.timeout(timeout):
                 return await call.result()
@@ -141,26 +143,29 @@ class _CrossLoopCall(Generic[T]):
     locks double the overhead.
     """
 
-    def __init__(self, work: Coroutine[Any, Any, T], target: asyncio.AbstractEventLoop) -> None:
-        self._coroutine, self._target = work, target
-        self._caller = asyncio.get_running_loop()
+    def __init__(self, work: Coroutine[Any, Any, T], portal: Portal) -> None:
+        self._coroutine, self._portal = work, portal
+        caller = asyncio.get_running_loop()
+        self._inbox = LoopInbox.of(caller)
         self._task: asyncio.Task[T] | None = None
-        self._done = self._caller.create_future()
+        self._done: asyncio.Future[None] = caller.create_future()
+        # The inbox may run the callbacks of several callers in the context of one of them.
+        self._context = contextvars.copy_context()
 
     async def result(self) -> T:
         """Await the result; cancelling the awaiting task cancels the coroutine without a wait."""
-        self._target.call_soon_threadsafe(self._begin)
+        self._portal.inbox.call_soon(self._begin)
         try:
             await self._done
         except asyncio.CancelledError:
             with contextlib.suppress(RuntimeError):  # that loop has closed and cancelled its tasks
-                self._target.call_soon_threadsafe(self._cancel)
+                self._portal.inbox.call_soon(self._cancel)
             raise
         assert self._task is not None  # noqa: S101 - the task has finished
         return self._task.result()
 
     def _begin(self) -> None:
-        self._task = self._target.create_task(self._coroutine)
+        self._task = self._portal.loop.create_task(self._coroutine, context=self._context)
         self._task.add_done_callback(self._notify)
 
     def _cancel(self) -> None:
@@ -169,7 +174,7 @@ class _CrossLoopCall(Generic[T]):
 
     def _notify(self, task: asyncio.Task[T]) -> None:
         with contextlib.suppress(RuntimeError):  # that loop has closed: nobody awaits the result
-            self._caller.call_soon_threadsafe(self._settle)
+            self._inbox.call_soon(self._settle)
         if not task.cancelled():
             task.exception()  # otherwise asyncio logs it as never retrieved
 

@@ -1,9 +1,12 @@
 import asyncio
+import contextvars
+import functools
 import threading
 
 import pytest
 
 from gatewayx_nb.concurrency.cross_thread_queue import _HIGH_WATER, CrossThreadQueue
+from gatewayx_nb.concurrency.loop_inbox import LoopInbox
 from gatewayx_nb.concurrency.portal import Portal, forbid_blocking_call
 from gatewayx_nb.errors import UsageError
 
@@ -117,3 +120,44 @@ def test_a_queue_wakes_only_a_waiting_reader(portal):
     portal.run(queue.put("b"))
 
     assert wake_calls == [1]
+
+
+def test_a_coroutine_runs_in_the_context_of_its_caller(portal):
+    """Concurrent callers of one portal each keep their own context variables."""
+    variable = contextvars.ContextVar("variable")
+
+    async def read():
+        return variable.get()
+
+    async def call(value):
+        variable.set(value)
+        return await portal.arun(read())
+
+    async def main():
+        return await asyncio.gather(*map(call, range(10)))
+
+    assert asyncio.run(main()) == list(range(10))
+
+
+def test_an_inbox_wakes_its_loop_once_for_several_callbacks():
+    """Callbacks run in order, and the loop is woken once until it has run them."""
+
+    class CountedLoop(asyncio.SelectorEventLoop):
+        wakes = 0
+
+        def call_soon_threadsafe(self, *args, **kwargs):
+            self.wakes += 1
+            return super().call_soon_threadsafe(*args, **kwargs)
+
+    loop, called = CountedLoop(), []
+    inbox = LoopInbox.of(loop)
+    assert LoopInbox.of(loop) is inbox
+    for round_number in (1, 2):
+        for number in range(3):
+            inbox.call_soon(functools.partial(called.append, number))
+        loop.run_until_complete(asyncio.sleep(0))
+        assert (called, loop.wakes) == ([0, 1, 2] * round_number, round_number)
+    loop.close()
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="closed"):
+            inbox.call_soon(called.clear)
