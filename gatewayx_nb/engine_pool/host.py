@@ -45,11 +45,11 @@ class EngineInstance:
         if loaded:
             # Keeps its modules importable as long as this instance exists.
             loaded.hold()
-        self._configuration = (target.key, dict(target.options), target.network, slots)
+        self._configuration = (target.key, target.options, target.network, slots)
 
     def matches(self, target: Target, loaded: LoadedEngine | None, slots: int) -> bool:
         """Return whether the instance was created from this code, key and configuration."""
-        configuration = (target.key, dict(target.options), target.network, slots)
+        configuration = (target.key, target.options, target.network, slots)
         return self._loaded is loaded and self._configuration == configuration
 
     async def close_if_idle(self) -> None:

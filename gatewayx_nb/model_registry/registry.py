@@ -82,11 +82,14 @@ class ModelRegistry:
         self._code = EngineCodeCache()
         self._report = Reporter(config, self._sources, self._code)
         self.default: str | None = None
+        # By reference, each with the variables and settings from which it was resolved.
+        self._resolved: dict[str, tuple[Target, tuple[object, ...]]] = {}
         self.refresh()
 
     def refresh(self) -> bool:
         """Check folders, keys and settings again; return whether anything changed."""
         self._code.recheck()
+        self._resolved.clear()
         changed = self._config.refresh()
         if self._sources.refresh():
             changed = True
@@ -109,6 +112,8 @@ class ModelRegistry:
     def resolve(self, reference: str | None) -> Target:
         """Return the target of a reference; by default, of the default reference.
 
+        A target is kept until the next `refresh`, or until a variable of its engine changes.
+
         Raises:
             EngineNotFoundError: If the engine does not exist.
             EngineLoadError: If it must not be executed.
@@ -116,8 +121,19 @@ class ModelRegistry:
             TrustError: If the project would send a user key to an untrusted destination.
             ConfigError: If there is no default or it is ambiguous.
         """
-        name = self.default_reference() if reference is None else reference
+        name = self.default_reference() if reference in (None, "") else reference
+        if isinstance(name, str) and (resolved := self._resolved.get(name)):
+            target, inputs = resolved
+            if inputs == self._inputs(target.name):
+                return target
         ref = self.parse_reference(name)
+        # Before resolving, so that a change in between is noticed by the next call.
+        inputs = self._inputs(ref.engine)
+        target = self._resolve(ref)
+        self._resolved[name] = target, inputs
+        return target
+
+    def _resolve(self, ref: ModelRef) -> Target:
         # The caller created it with its own key, so neither key nor trust is checked.
         if ref.engine in self._instances:
             return self._target(ref, None, Secret(""))
@@ -314,6 +330,12 @@ class ModelRegistry:
                     engine = target.instance or self.load(target).engine
                     names += [row.name] if feature in engine.features else []
         return names
+
+    def _inputs(self, engine: str) -> tuple[object, ...]:
+        """Return what may change the target of an engine between two refreshes."""
+        source = self._sources.active.get(engine)
+        vendor_variable = source.key if isinstance(source, EngineRow) else ""
+        return self._config.inputs(engine, vendor_variable)
 
     def _local_model(self) -> Hint:
         """Return the hint to use the local model: call it, or pull it first."""

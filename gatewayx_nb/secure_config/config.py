@@ -63,8 +63,17 @@ class Config:
             vendor_variable: The vendor's variable that the engine's row names, if any; ignored for
                 the engines in `VENDOR_VARIABLES`.
         """
-        variables = VENDOR_VARIABLES.get(engine, (vendor_variable,) if vendor_variable else ())
+        variables = _vendor_variables(engine, vendor_variable)
         return self.keys.find(engine, variables if self.settings.vendor_variables else ())
+
+    def inputs(self, engine: str, vendor_variable: str = "") -> tuple[object, ...]:
+        """Return the settings and variables of an engine, to compare with those of another time.
+
+        It costs less than to read the engine's key and options.
+        """
+        names = [key_variable(engine, suffix) for suffix in ("API_KEY", "BASE_URL", "MODEL")]
+        variables = _vendor_variables(engine, vendor_variable)
+        return (self.settings, *self.keys.snapshot((*names, *variables)))
 
     def options(self, engine: str) -> dict[str, object]:
         """Return an engine's keyword arguments: its settings, overridden by its variables."""
@@ -128,3 +137,7 @@ class Config:
         settings.save_default(path, reference)
         self.refresh()
         return path
+
+
+def _vendor_variables(engine: str, vendor_variable: str) -> tuple[str, ...]:
+    return VENDOR_VARIABLES.get(engine, (vendor_variable,) if vendor_variable else ())

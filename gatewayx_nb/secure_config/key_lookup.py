@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -30,6 +31,7 @@ _SECRET_NAME = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECASE)
 """Pattern of the names of variables with secret values."""
 
 
+@functools.lru_cache(maxsize=1024)
 def key_variable(engine: str, suffix: str = "API_KEY") -> str:
     """Return the name of an engine's variable.
 
@@ -111,6 +113,10 @@ class KeyLookup:
     def owner(self, name: str) -> Owner | None:
         """Return the owner of a variable's value; ``None`` if it has no value."""
         return next((owner for value, _, owner in self._candidates(name) if value.strip()), None)
+
+    def snapshot(self, names: Iterable[str]) -> tuple[object, ...]:
+        """Return the variables' values in the environment, and the contents of the files."""
+        return (*map(self._env.get, names), *(file.values for file in self._files))
 
     def variable_names(self) -> set[str]:
         """Return the names of all variables."""

@@ -157,3 +157,24 @@ def test_use_of_an_unknown_engine_changes_nothing(project):
         pool.use("nope", save=True)
 
     assert not (project.root / "config" / "gatewayx.toml").exists()
+
+
+def test_a_call_follows_the_environment_and_the_default_immediately(project):
+    """A variable or default that changes counts for the next call, without a check of the files."""
+    pool = project.pool()
+    registry, env = pool._registry, pool.config.env
+    env |= {"GATEWAYX_GROK_API_KEY": "k-1", "GATEWAYX_OPENAI_API_KEY": "k-2"}
+    assert str(registry.resolve("grok").key) == "k-1"
+    env |= {"GATEWAYX_GROK_API_KEY": "k-3", "GATEWAYX_GROK_BASE_URL": "http://127.0.0.1:1/v1"}
+    target = registry.resolve("grok")
+    assert (str(target.key), target.options["base_url"]) == ("k-3", "http://127.0.0.1:1/v1")
+
+    for default in ("grok", "openai"):
+        registry.default = default
+        assert registry.resolve(None).name == registry.resolve("").name == default
+
+    del env["GATEWAYX_GROK_API_KEY"]
+    with pytest.raises(MissingKeyError):
+        registry.resolve("grok")
+    env["XAI_API_KEY"] = "k-4"
+    assert str(registry.resolve("grok").key) == "k-4"
