@@ -3,7 +3,7 @@ import copy
 import datetime as dt
 import json
 import pickle
-from dataclasses import dataclass
+from dataclasses import FrozenInstanceError, dataclass, replace
 from decimal import Decimal
 
 import pytest
@@ -219,3 +219,14 @@ def test_a_reply_with_a_parsed_value_points_to_it():
 def test_a_chunk_is_its_text():
     """`print(chunk)` shows the text."""
     assert str(Chunk(text="Par", finish_reason="stop")) == "Par"
+
+
+def test_a_chunk_of_text_equals_one_of_the_constructor():
+    """A chunk built from text alone has the defaults of all other fields and is as frozen."""
+    chunk = Chunk.of_text("Par", "Hm.")
+    built = Chunk(text="Par", reasoning="Hm.")
+    assert (chunk, repr(chunk), hash(chunk)) == (built, repr(built), hash(built))
+    assert replace(chunk, text="is") == Chunk(text="is", reasoning="Hm.")
+    assert pickle.loads(pickle.dumps(chunk)) == copy.copy(chunk) == chunk
+    with pytest.raises(FrozenInstanceError):
+        chunk.text = "is"

@@ -10,7 +10,7 @@ from gatewayx_nb.replies import Chunk
 from gatewayx_nb.text import well_formed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 _TAGS = {"<think>": "</think>", "[THINK]": "[/THINK]"}
 """The tags around reasoning: of DeepSeek, Qwen and others, and of Mistral's open models.
@@ -45,8 +45,22 @@ class AnswerCleaner:
         self._line = ""  # the current line, as long as a lost tag may begin in it
         self._is_within_line = False  # otherwise
 
-    def feed(self, chunk: Chunk) -> Iterator[Chunk]:
-        """Yield the repaired chunks that replace one chunk."""
+    def feed(self, chunk: Chunk) -> Iterable[Chunk]:
+        """Return the repaired chunks that replace one chunk."""
+        return (chunk,) if self._is_plain(chunk) else self._repair(chunk)
+
+    def _is_plain(self, chunk: Chunk) -> bool:
+        """Return whether a chunk needs no repair, as nearly all: a piece of a line of an answer."""
+        return (
+            self._is_answer
+            and chunk.finish_reason is None
+            and not chunk.reasoning
+            and chunk.text.isascii()
+            and not self._text.has_half
+            and (self._has_reasoning or (self._is_within_line and "\n" not in chunk.text))
+        )
+
+    def _repair(self, chunk: Chunk) -> Iterator[Chunk]:
         if chunk.finish_reason is not None:
             yield from self.close()
         text, reasoning = self._text.feed(chunk.text), self._reasoning.feed(chunk.reasoning)
@@ -122,6 +136,10 @@ class _Joiner:
 
     def __init__(self) -> None:
         self._half = ""
+
+    @property
+    def has_half(self) -> bool:
+        return bool(self._half)
 
     def feed(self, piece: str) -> str:
         if not self._half and piece.isascii():

@@ -35,7 +35,7 @@ from gatewayx_nb.llm_engines import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from gatewayx_nb.calls import ChunkHandler
     from gatewayx_nb.engine_pool.host import EngineHost
@@ -270,20 +270,22 @@ class EngineCall:
     ) -> None:
         check_supported(engine, request)
         cleaner = AnswerCleaner()
-
-        async def receive(chunks: Iterable[Chunk]) -> None:
-            for chunk in chunks:
-                if cleaner.opening_is_lost:
-                    cleaner.opening_is_lost = False
-                    self.partial.treat_text_as_reasoning()
-                self.partial.add(chunk)
-                if emit is not None:
-                    await emit(chunk)
-
         with typed_errors(self.target):
             async for chunk in engine.stream(request):
-                await receive(cleaner.feed(chunk))
-            await receive(cleaner.close())
+                for cleaned in cleaner.feed(chunk):
+                    self._add(cleaned, cleaner)
+                    if emit is not None:
+                        await emit(cleaned)
+            for cleaned in cleaner.close():
+                self._add(cleaned, cleaner)
+                if emit is not None:
+                    await emit(cleaned)
+
+    def _add(self, chunk: Chunk, cleaner: AnswerCleaner) -> None:
+        if cleaner.opening_is_lost:
+            cleaner.opening_is_lost = False
+            self.partial.treat_text_as_reasoning()
+        self.partial.add(chunk)
 
     async def _list_models_if_possible(self, engine: LLMEngine) -> list[str]:
         """Return the provider's models; empty if it cannot list them in time."""

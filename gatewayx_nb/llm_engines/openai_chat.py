@@ -175,7 +175,7 @@ class ChatParser:
         # DeepSeek, xAI and older vLLM: `reasoning_content`; OpenRouter, Groq, vLLM: `reasoning`.
         reasoning = as_str(part.get("reasoning_content")) or as_str(part.get("reasoning"))
         if text or reasoning:
-            yield Chunk(text=text, reasoning=reasoning)
+            yield Chunk.of_text(text, reasoning)
         for position, call in enumerate(as_dicts(part.get("tool_calls"))):
             self._add_call(call, position)
         reason = as_str(choice.get("finish_reason"))

@@ -127,7 +127,7 @@ class ResponsesParser:
             case "response.output_text.delta" | "response.refusal.delta" if delta:
                 self._streamed_types.add("message")
                 self._has_refused = self._has_refused or event_type == "response.refusal.delta"
-                yield Chunk(text=delta)
+                yield Chunk.of_text(delta)
             case "response.reasoning_summary_text.delta" | "response.reasoning_text.delta":
                 self._streamed_types.add("reasoning")
                 part = event.get("summary_index", event.get("content_index"))

@@ -14,7 +14,7 @@ from gatewayx_nb.llm_engines import json_body
 from gatewayx_nb.transport import Decoder
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
     from gatewayx_nb.transport import Response, ServerSentEvent
 
@@ -23,24 +23,24 @@ _ERROR_FIELD = "error:"
 
 
 @dataclass(frozen=True, slots=True)
-class BodyPart:
-    """A part of a body.
+class BodyParts:
+    """The parts of a body that one block of bytes completes.
 
     Attributes:
-        data: The data of one event, or the whole body.
+        data: The data of each event, or the whole body.
         is_whole: Whether it is the whole body, which is its own end.
     """
 
-    data: str
+    data: Sequence[str]
     is_whole: bool = False
 
-    @property
-    def is_end(self) -> bool:
-        """Whether it is the end marker of a stream, which some servers send in every dialect."""
-        return self.data.startswith("[DONE]")
+
+def is_end_mark(data: str) -> bool:
+    """Return whether data is the end mark of a stream, which some servers send in every dialect."""
+    return data.startswith("[DONE]")
 
 
-async def read_parts(response: Response) -> AsyncIterator[BodyPart]:
+async def read_parts(response: Response) -> AsyncIterator[BodyParts]:
     """Yield the parts of a response as they arrive."""
     blocks, begin = response.blocks(), b""
     async for block in blocks:
@@ -50,40 +50,26 @@ async def read_parts(response: Response) -> AsyncIterator[BodyPart]:
     if _content(begin)[:1] in (b"{", b"["):
         rest = [block async for block in blocks]
         body = b"".join([begin, *rest]).removeprefix(_BYTE_ORDER_MARK)
-        yield BodyPart(body.decode(errors="replace"), is_whole=True)
+        yield BodyParts([body.decode(errors="replace")], is_whole=True)
         return
     decoder = Decoder()
-    async for part in _events(decoder, begin, blocks):
-        yield part
-    if error := _stray_error(decoder.stray):
-        yield BodyPart(error)
-    elif decoder.stray and response.content_type != "text/event-stream":  # such as an HTML page
-        yield BodyPart(decoder.stray, is_whole=True)
-
-
-async def _events(
-    decoder: Decoder, begin: bytes, blocks: AsyncIterator[bytes]
-) -> AsyncIterator[BodyPart]:
-    """Yield the data of a stream's events.
-
-    An incomplete event at the end is dropped; the missing end marker shows that it was cut off.
-    """
-    for event in decoder.feed(begin):
-        yield _part(event)
+    yield BodyParts(_data(decoder.feed(begin)))
     async for block in blocks:
-        for event in decoder.feed(block):
-            yield _part(event)
-    for event in decoder.close():
-        if json_body.is_complete(event.data):
-            yield _part(event)
+        yield BodyParts(_data(decoder.feed(block)))
+    # An incomplete event is dropped; the missing end mark shows that the stream was cut off.
+    yield BodyParts([data for data in _data(decoder.close()) if json_body.is_complete(data)])
+    if error := _stray_error(decoder.stray):
+        yield BodyParts([error])
+    elif decoder.stray and response.content_type != "text/event-stream":  # such as an HTML page
+        yield BodyParts([decoder.stray], is_whole=True)
 
 
 def _content(begin: bytes) -> bytes:
     return begin.removeprefix(_BYTE_ORDER_MARK).lstrip()
 
 
-def _part(event: ServerSentEvent) -> BodyPart:
-    return BodyPart(_error_body(event.data) if event.event == "error" else event.data)
+def _data(events: Iterable[ServerSentEvent]) -> list[str]:
+    return [_error_body(data) if name == "error" else data for name, data in events]
 
 
 def _error_body(text: str) -> str:

@@ -7,7 +7,7 @@ with one difference: the last event needs no blank line after it, because some p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gatewayx_nb.errors import ProviderError
 
@@ -19,8 +19,7 @@ _KNOWN_FIELDS = frozenset({b"", b"data", b"event", b"id", b"retry"})  # b"" is a
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-@dataclass(frozen=True, slots=True)
-class ServerSentEvent:
+class ServerSentEvent(NamedTuple):
     """One event.
 
     Attributes:
