@@ -235,7 +235,7 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _of_type(values: Iterable[object], kind: type[P]) -> tuple[P, ...]:
-    return tuple(value for value in values if isinstance(value, kind))
+    return tuple([value for value in values if isinstance(value, kind)])
 
 
 def _shown_parts(parts: tuple[object, ...]) -> str:

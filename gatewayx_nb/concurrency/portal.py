@@ -20,7 +20,7 @@ from gatewayx_nb.errors import UsageError, with_short_traceback
 
 if TYPE_CHECKING:
     import concurrent.futures
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine
 
 T = TypeVar("T")
 
@@ -102,10 +102,8 @@ class Portal:
         Raises:
             TimeoutError: If it took longer than ``timeout`` seconds.
         """
-        call = _CrossLoopCall(coroutine, self)
         with interruptible():
-            async with asyncio.timeout(timeout):
-                return await call.result()
+            return await _CrossLoopCall(coroutine, self).result(timeout)
 
     def close(self, grace: float = 2.0) -> None:
         """Cancel all tasks, stop the loop and join the thread for at most ``grace`` seconds."""
@@ -145,22 +143,27 @@ class _CrossLoopCall(Generic[T]):
 
     def __init__(self, work: Coroutine[Any, Any, T], portal: Portal) -> None:
         self._coroutine, self._portal = work, portal
-        caller = asyncio.get_running_loop()
-        self._inbox = LoopInbox.of(caller)
+        self._caller = asyncio.get_running_loop()
+        self._inbox = LoopInbox.of(self._caller)
         self._task: asyncio.Task[T] | None = None
-        self._done: asyncio.Future[None] = caller.create_future()
+        self._done: asyncio.Future[None] = self._caller.create_future()
         # The inbox may run the callbacks of several callers in the context of one of them.
         self._context = contextvars.copy_context()
 
-    async def result(self) -> T:
+    async def result(self, timeout: float | None) -> T:  # noqa: ASYNC109 - see `Portal.arun`
         """Await the result; cancelling the awaiting task cancels the coroutine without a wait."""
         self._portal.inbox.call_soon(self._begin)
+        # A plain timer takes half the time of `asyncio.timeout`.
+        alarm = None if timeout is None else self._caller.call_later(timeout, self._expire)
         try:
             await self._done
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, TimeoutError):
             with contextlib.suppress(RuntimeError):  # that loop has closed and cancelled its tasks
                 self._portal.inbox.call_soon(self._cancel)
             raise
+        finally:
+            if alarm is not None:
+                alarm.cancel()
         assert self._task is not None  # noqa: S101 - the task has finished
         return self._task.result()
 
@@ -177,6 +180,10 @@ class _CrossLoopCall(Generic[T]):
             self._inbox.call_soon(self._settle)
         if not task.cancelled():
             task.exception()  # otherwise asyncio logs it as never retrieved
+
+    def _expire(self) -> None:
+        if not self._done.done():
+            self._done.set_exception(TimeoutError())
 
     def _settle(self) -> None:
         if not self._done.done():  # it is done if the caller was cancelled
@@ -232,7 +239,7 @@ class InterruptibleEvent:
 
 
 class _Heartbeat:
-    """Timer that wakes an event loop regularly while a coroutine waits on it.
+    """Timer that wakes an event loop regularly while a coroutine waits in its context.
 
     Python handles signals only in the main thread, so one timer, for that thread's loop, is enough.
     """
@@ -251,11 +258,15 @@ class _Heartbeat:
             cls._current = cls(loop)
         return cls._current
 
-    def begin_wait(self) -> None:
-        """Wake the loop regularly until ``waits`` is 0 again."""
+    def __enter__(self) -> None:
         self.waits += 1
         if not self._is_ticking:
             self._tick()
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        self.waits -= 1
+        if isinstance(error, asyncio.CancelledError):
+            raise with_short_traceback(error) from None
 
     def _tick(self) -> None:
         self._is_ticking = self.waits > 0
@@ -263,24 +274,15 @@ class _Heartbeat:
             self.loop.call_later(_HEARTBEAT, self._tick)
 
 
-@contextlib.contextmanager
-def interruptible() -> Iterator[None]:
-    """Make awaits in this context interruptible by the Stop button.
+def interruptible() -> contextlib.AbstractContextManager[None]:
+    """Return a context in which the Stop button can interrupt an await.
 
     A kernel handles Stop in a callback that does not wake the loop. Without regular wake-ups, a
     cell that awaits a silent provider would not stop.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    heartbeat = _Heartbeat.for_loop(asyncio.get_running_loop())
-    heartbeat.begin_wait()
-    try:
-        yield
-    except asyncio.CancelledError as interrupt:
-        raise with_short_traceback(interrupt) from None
-    finally:
-        heartbeat.waits -= 1
+        return contextlib.nullcontext()
+    return _Heartbeat.for_loop(asyncio.get_running_loop())
 
 
 async def run_in_thread(function: Callable[..., T], *args: object, **kwargs: object) -> T:

@@ -99,8 +99,9 @@ class EngineCall:
         try:
             # The deadline includes the wait for a free slot.
             async with asyncio.timeout(self.limits.timeout):
-                async with self._host.use(self.target, self.limits.concurrency) as engine:
-                    parsed = await self._answer(engine, emit)
+                slots = self.limits.concurrency
+                async with self._host.acquire(self.target, slots) as instance, instance.slots:
+                    parsed = await self._answer(instance.engine, emit)
         except TimeoutError:
             error = self.deadline_error()
             self._record_failure(error)
@@ -192,7 +193,8 @@ class EngineCall:
                 left = max(Decimal(0), limits.max_call_cost - spent)
                 limits = replace(limits, max_call_cost=left)
         allowance = await allow(engine, request, limits, lambda: self._usage.spent)
-        reservations.enter_context(self._usage.reserve(allowance.cost))
+        if allowance.cost:
+            reservations.enter_context(self._usage.reserve(allowance.cost))
         self.partial.token_cap = allowance.token_cap
         await self._send(engine, allowance.request, emit)
 
@@ -233,12 +235,14 @@ class EngineCall:
 
     async def _send(self, engine: LLMEngine, request: Request, emit: ChunkHandler | None) -> None:
         """Send the request, with retries until the first chunk has arrived."""
+        rates = self.target.rates
 
         async def attempt() -> None:
             nonlocal request  # a retry must not send the dropped parameters again
             while True:
                 self.partial.begin_attempt()
-                await self._host.wait_for_rate(self.target.rates, estimate_request_tokens(request))
+                tokens = estimate_request_tokens(request) if rates.tokens else 0
+                await self._host.wait_for_rate(rates, tokens)
                 try:
                     return await self._receive(engine, request, emit)
                 except RejectedParameterError as error:

@@ -56,7 +56,8 @@ async def embed(host: EngineHost, target: Target, limits: Limits, texts: list[st
     try:
         async with asyncio.timeout(limits.timeout):
             # One slot for the whole call; `_CONCURRENT_BATCHES` limits its batches.
-            async with host.use(target, limits.concurrency) as engine:
+            async with host.acquire(target, limits.concurrency) as instance, instance.slots:
+                engine = instance.engine
                 embedder = _BatchEmbedder(host, target, engine, limits.retries)
                 vectors = await embedder.embed(texts)
     except GatewayError as error:

@@ -98,16 +98,10 @@ class EngineHost:
         return self._instance is not None
 
     @contextlib.asynccontextmanager
-    async def use(self, target: Target, slots: int) -> AsyncIterator[LLMEngine]:
-        """Yield the instance for a call, waiting while all ``slots`` are taken."""
-        async with self.acquire(target, slots) as instance, instance.slots:
-            yield instance.engine
-
-    @contextlib.asynccontextmanager
     async def acquire(self, target: Target, slots: int) -> AsyncIterator[EngineInstance]:
         """Yield the instance, which is replaced first if its file, key or settings have changed.
 
-        It stays open until the block ends; no slot is taken.
+        It stays open until the block ends; a call then takes one of its ``slots``.
         """
         instance = await self._current(target, slots)
         call = object()  # not the task, which may use the same engine several times

@@ -27,6 +27,10 @@ _MAX_HEADER_BYTES = 64 * 2**10
 """Maximum bytes of a header; aiohttp's own limit of 8 KiB is too low for some gateways."""
 
 
+# NaN and infinity are not JSON (RFC 8259); providers reject the whole body.
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
 class HTTPClient:
     """HTTP client for one provider; it belongs to the event loop of its first call.
 
@@ -322,8 +326,7 @@ def _check_key(key: str, engine: str) -> Secret:
 
 def _encode(payload: Mapping[str, object], engine: str) -> bytes:
     try:
-        # NaN and infinity are not JSON (RFC 8259); providers reject the whole body.
-        text = json.dumps(payload, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text = _ENCODER.encode(payload)
     except (TypeError, ValueError, RecursionError) as error:
         raise UsageError(
             f"the request to engine {engine!r} cannot be written as JSON: {error}.",
