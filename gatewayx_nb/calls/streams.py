@@ -133,7 +133,7 @@ class ReplyStream(_Stream):
 
     def __next__(self) -> Chunk:
         try:
-            while (chunk := self._next(StopIteration)) is None:
+            while (chunk := self._queue.poll() or self._next(StopIteration)) is None:
                 if not self._woken.wait(_POLL) and self.idle is not None:
                     self.idle()
                 self._check_deadline()
@@ -172,6 +172,10 @@ class AsyncReplyStream(_Stream):
         return self
 
     async def __anext__(self) -> Chunk:
+        chunk = self._queue.poll()
+        return await self._wait_for_next() if chunk is None else chunk
+
+    async def _wait_for_next(self) -> Chunk:
         if self._inbox is None:
             loop = asyncio.get_running_loop()
             self._inbox = LoopInbox.of(loop)

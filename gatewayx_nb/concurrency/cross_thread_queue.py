@@ -61,6 +61,12 @@ class CrossThreadQueue(Generic[T]):
             if not self._items:
                 return None
             self._reader_waits = False
+        return self.poll()
+
+    def poll(self) -> T | None:
+        """Return the next item, or None if there is none."""
+        if not self._items:
+            return None
         item = self._items.popleft()
         resume = self._resume_producer  # read once: the producer may clear it at any time
         # Because the producer resumes at half the mark, the sides switch once per 512 items rather

@@ -142,7 +142,7 @@ class ChatParser:
     def __init__(self, errors: ProviderErrors) -> None:
         self.finished = False
         self._errors = errors
-        self._response_ids = ("", "")
+        self._response_ids: tuple[object, object] = (None, None)
         self._has_refused = False
         self._calls = ToolCallAssembler()
 
@@ -151,10 +151,10 @@ class ChatParser:
         body = json_body.parse(data)
         if body.get("error") or body.get("object") == "error":
             raise self._errors.from_body(body)
-        ids = (as_str(body.get("model")), as_str(body.get("id")))
+        ids = (body.get("model"), body.get("id"))
         if ids != self._response_ids:
             self._response_ids = ids
-            yield Chunk(model=ids[0] or None, request_id=ids[1] or None)
+            yield Chunk(model=as_str(ids[0]) or None, request_id=as_str(ids[1]) or None)
         is_whole = False
         for choice in as_dicts(body.get("choices")):
             is_whole = is_whole or bool(choice.get("message"))

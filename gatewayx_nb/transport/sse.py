@@ -111,7 +111,10 @@ class Decoder:
                 self._overlong = True
             if self._overlong:
                 break
-            if line:
+            if line.startswith(b"data: ") and not self._at_start:  # nearly every line
+                self._data.append(line[6:])
+                self._event_size += len(line)
+            elif line:
                 self._parse_field(line)
             else:
                 self._end_event(events)

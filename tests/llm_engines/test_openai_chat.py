@@ -387,8 +387,8 @@ def test_listing_models_uses_no_tokens(make_grok_pool):
         host = pool._runtime.host(target)
 
         async def query():
-            async with host.use(target, 1) as engine:
-                return await engine.models(), await engine.health_check()
+            async with host.acquire(target, 1) as instance:
+                return await instance.engine.models(), await instance.engine.health_check()
 
         models, is_healthy = host.portal.run(query())
         assert server.requests[0].target == "/v1/models"
