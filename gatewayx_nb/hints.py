@@ -129,7 +129,11 @@ SCRIPT_WORDING: Wording = {
     "list_models": "`gatewayx_nb.models()` lists the models.",
     "name_model": 'Name another model: `model="{engine}:MODEL"`.',
     "choose_default": 'Choose a default model with `gatewayx_nb.use("{reference}", save=True)`.',
-    "trust": "Review `gatewayx_nb.pool().untrusted_engines()`, then pass it to `pool.trust`.",
+    "trust": lambda ids="": (
+        "Review `gatewayx_nb.pool().untrusted_engines()`, then pass it to `pool.trust`"
+        + (f", or set GATEWAYX_TRUST={ids} in the environment." if ids else ".")
+    ),
+    "check_health": 'Check one with `gatewayx_nb.health("{engine}")`.',
     "open_cassette": 'Open a cassette with `gatewayx_nb.cassette("{path}", mode="{mode}")`.',
     "record_cassette": 'Record it with `mode="{mode}"`, or GATEWAYX_CASSETTE_MODE={mode}.',
     "bypass_cassette": "Ignore the cassette with `fresh=True`.",

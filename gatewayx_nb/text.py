@@ -76,7 +76,7 @@ def short_repr(value: object, limit: int = 80) -> str:
     """Return the repr of an invalid value for an error message, shortened to one line.
 
     >>> short_repr("a long answer", 9)
-    "'a long a…"
+    "'a long…"
     """
     # Only the start of a long text is needed, and its repr would have to be built first.
     start = value[:limit] if isinstance(value, str | bytes) else value

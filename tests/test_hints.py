@@ -45,8 +45,10 @@ WORDINGS = {
     Hint("choose_default", reference="grok"): (
         'Choose a default model with `gatewayx_nb.use("grok", save=True)`.'
     ),
-    Hint("trust"): (
-        "Review `gatewayx_nb.pool().untrusted_engines()`, then pass it to `pool.trust`."
+    Hint("check_health", engine="grok"): 'Check one with `gatewayx_nb.health("grok")`.',
+    Hint("trust", ids="0a1b"): (
+        "Review `gatewayx_nb.pool().untrusted_engines()`, then pass it to `pool.trust`, or set"
+        " GATEWAYX_TRUST=0a1b in the environment."
     ),
     Hint("open_cassette", path="a.jsonl", mode="auto"): (
         'Open a cassette with `gatewayx_nb.cassette("a.jsonl", mode="auto")`.'

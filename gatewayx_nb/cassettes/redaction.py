@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb.errors import ConfigError
+from gatewayx_nb.files import ownership_problem, permission_problem
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,23 +32,26 @@ class Redaction:
     secrets: Callable[[], Mapping[str, str]]
 
 
-def load_redact(setting: str | None, root: Path | None) -> Redact:
+def load_redact(setting: str | None, folder: Path, *, is_users: bool) -> Redact:
     """Return the hook named by ``[cassettes] redact = "module:function"``, or the identity.
-
-    The hook is the project's own code, named in its settings.
 
     Args:
         setting: The setting.
-        root: The project folder, which is searched for the module first.
+        folder: The project or user folder whose settings name the hook, which is a file below it.
+        is_users: Whether these are the user's own settings, which may name any installed module.
 
     Raises:
-        ConfigError: If the function cannot be imported.
+        ConfigError: If the function cannot be imported, or other users could change its file.
     """
     if not setting:
         return str  # returns a text unchanged
     module, _, function = setting.partition(":")
+    path = folder / f"{module.replace('.', '/')}.py"
     try:
-        hook = getattr(_module(module, root), function)
+        if is_users and not path.exists():
+            hook = getattr(importlib.import_module(module), function)
+        else:
+            hook = getattr(_load_file(module, path, folder), function)
     except Exception as error:  # noqa: BLE001 - user code may raise anything
         raise ConfigError(
             f"[cassettes] redact is {setting!r}, which cannot be imported: {error}.",
@@ -56,13 +60,16 @@ def load_redact(setting: str | None, root: Path | None) -> Redact:
     return _guarded(hook, setting)
 
 
-def _module(name: str, root: Path | None) -> ModuleType:
-    """Import a module, preferring one in the project folder."""
-    path = root / f"{name.replace('.', '/')}.py" if root else None
-    # By path, because the project folder need not be on `sys.path`.
-    spec = importlib.util.spec_from_file_location(name, path) if path and path.is_file() else None
+def _load_file(name: str, path: Path, folder: Path) -> ModuleType:
+    """Execute a file as a module, unless other users could change it; see `permission_problem`."""
+    parents = (parent for parent in path.parents if parent.is_relative_to(folder))
+    problems = (permission_problem(path, folder), *map(ownership_problem, parents))
+    if problem := next(filter(None, problems), None):
+        raise ImportError(f"{path.relative_to(folder)} {problem}")
+    # By path, because the folder need not be on `sys.path`.
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        return importlib.import_module(name)
+        raise ImportError(f"{path.relative_to(folder)} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

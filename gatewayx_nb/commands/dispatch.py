@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gatewayx_nb.calls import Note, Table
 from gatewayx_nb.commands.cassette import cassette, cassette_arguments
 from gatewayx_nb.commands.command import Command
-from gatewayx_nb.commands.keys import contains_key, key, key_arguments, keys, trust, typed_key_error
+from gatewayx_nb.commands.keys import contains_key, key, key_arguments, keys, typed_key_error
 from gatewayx_nb.commands.line_parser import GROUPED_COLUMNS
 from gatewayx_nb.commands.notebook import (
     cancel,
@@ -37,6 +37,7 @@ from gatewayx_nb.commands.status import (
     use,
     use_arguments,
 )
+from gatewayx_nb.commands.trust import trust, trust_arguments
 from gatewayx_nb.commands.usage import history, history_arguments, usage
 from gatewayx_nb.errors import ConfigError, UsageError, did_you_mean
 from gatewayx_nb.hints import Hint
@@ -254,7 +255,12 @@ COMMANDS = {
         Command("reload", "reload all files", reload),
         Command("security", "show who can read keys and change code", security),
         Command("status", "show every engine and what it needs", status, status_arguments),
-        Command("trust", "let this project use your own keys; asks first", trust),
+        Command(
+            "trust",
+            "let this project use your own keys, or run code of its own; asks first",
+            trust,
+            trust_arguments,
+        ),
         Command("usage", "show this session's calls and cost", usage),
         Command("use", "choose the default model", use, use_arguments),
     )

@@ -1,4 +1,4 @@
-"""``key``, ``keys`` and ``trust``: set, import and list keys, and trust a project with them.
+"""``key`` and ``keys``: set, import and list keys.
 
 A line that may contain a key is refused and removed from the input history.
 """
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gatewayx_nb.calls import Note, Table, text_columns
 from gatewayx_nb.commands.line_parser import LineParser
-from gatewayx_nb.errors import ConfigError, TrustError, UsageError
+from gatewayx_nb.errors import ConfigError, UsageError
 from gatewayx_nb.hints import Hint, as_hint
 from gatewayx_nb.model_registry import why_unusable
 from gatewayx_nb.secure_config import (
@@ -66,39 +66,6 @@ def keys(session: Session, _: argparse.Namespace) -> Table:
     ]
     columns = text_columns("engine", "key", "variable", "found in")
     return Table(rows, columns, session.pool.problems)
-
-
-def trust(session: Session, _: argparse.Namespace) -> Note:
-    """Show where this project would send your own keys, and ask for confirmation."""
-    pool = session.pool
-    untrusted, project = pool.untrusted_engines(), pool.config.project
-    if project is None or not untrusted:
-        return Note("Nothing to trust: this project does not redirect any of your own keys.")
-    rows = tuple(
-        (engine, destination.target, destination.where)
-        for engine, destinations in untrusted.items()
-        for destination in destinations
-    )
-    note = f"The project is {display_path(project.root)}."
-    table = Table(rows, text_columns("key for", "destination", "configured in"), (note,))
-    if not session.confirm(table, "Let it use these keys from now on? [y/N] "):
-        raise TrustError(
-            "nothing was changed; your keys are not sent. A key in the project's own key file does"
-            " not need to be trusted.",
-            hint=Hint("set_project_key", engine=next(iter(untrusted))),
-        )
-    file = display_path(pool.config.trusted.path)
-    try:
-        pool.trust(untrusted)
-    except OSError as error:
-        raise ConfigError(
-            f"{file} cannot be written: {error.strerror}. Nothing is trusted.",
-            hint="Make its folder writable.",
-        ) from None
-    return Note(
-        f"{display_path(project.root)} may now use your keys for {', '.join(untrusted)}.",
-        f"Saved in {file}; to revoke this, delete the project's lines there.",
-    )
 
 
 def typed_key_error(session: Session, line: str) -> UsageError:

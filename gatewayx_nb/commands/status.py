@@ -128,7 +128,8 @@ def health(session: Session, args: argparse.Namespace) -> Table[EngineHealth]:
     rows = session.pool.health(*args.names)
     if args.names:
         return rows
-    return rows.with_notes(f"The other engines are not ready; see `{session.prog} status`.")
+    others = f"The other engines are not ready; see `{session.prog} status`."
+    return rows.with_notes(*rows.notes, others)
 
 
 def health_arguments(parser: LineParser) -> None:

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.engine_pool.preview import CallPreview
     from gatewayx_nb.llm_engines import LLMEngine
     from gatewayx_nb.messages import Messages, ModelInfo, Prompt
-    from gatewayx_nb.secure_config import KeyDestination, KeyImport
+    from gatewayx_nb.secure_config import KeyImport, Permission
     from gatewayx_nb.storage import LedgerEntry
 
 
@@ -339,6 +339,7 @@ class EnginePool(Caller):
         self._registry.default = reference
         if save:
             self._config.save_default(reference)
+            self._registry.allow_default()
 
     def usage(self) -> Table[ModelUsage]:
         """Return the totals of this pool's calls by engine and model; `history` lists each."""
@@ -375,24 +376,31 @@ class EnginePool(Caller):
         rows, started = self._registry.rows(), self._runtime.started()
         return security_status(self._config, rows, self._registry.problems, started)
 
-    def untrusted_engines(self) -> dict[str, list[KeyDestination]]:
-        """Return the engines from which your key is withheld.
-
-        It is withheld because the project would send it elsewhere.
+    def untrusted_engines(self) -> dict[str, list[Permission]]:
+        """Return what the project would do with your keys and rights, which you have not allowed.
 
         Returns:
-            By engine, the project's addresses, files and network settings that cause this.
+            By engine, or ``[cassettes] redact``: the project's hosts, files and network settings.
         """
         self.refresh()
-        return self._registry.untrusted_engines()
+        untrusted: dict[str, list[Permission]] = {}
+        permissions, hook = self._registry.missing_permissions(), self._config.hook_permission()
+        if hook and not self._config.may(hook):
+            permissions.append(hook)
+        for permission in permissions:
+            untrusted.setdefault(permission.subject, []).append(permission)
+        return untrusted
 
-    def trust(self, destinations: Mapping[str, Iterable[KeyDestination]]) -> None:
-        """Allow the project to use your keys with these engines; see `untrusted_engines`.
+    def trust(self, permissions: Mapping[str, Iterable[Permission]]) -> None:
+        """Allow what `untrusted_engines` returned, or a part of it.
 
-        The permission is saved in the user folder, for this project only.
+        The permission is saved in the user folder, for this project only. It outlasts edits of a
+        file; another name, path or host needs one of its own.
         """
         if self._config.project:
-            self._config.trusted.add(self._config.project.root, destinations)
+            allowed = [each for listed in permissions.values() for each in listed]
+            self._config.trusted.add(self._config.project.root, allowed)
+            self.refresh()
 
     def import_keys(self, source: str | Path, *, user: bool = False) -> KeyImport:
         """Import keys from a ``.env`` file or llm's ``keys.json``; keys that are set are kept.

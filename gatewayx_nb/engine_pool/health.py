@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from gatewayx_nb.calls import Table, TableColumn
 from gatewayx_nb.engine_pool.probe import listening_servers
 from gatewayx_nb.errors import EngineNotFoundError, GatewayError
+from gatewayx_nb.hints import Hint, render
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Coroutine, Iterator, Sequence
 
     from gatewayx_nb.engine_pool.probe import Prober
     from gatewayx_nb.engine_pool.usage import UsageTracker
@@ -76,7 +77,13 @@ def check_health(
         EngineNotFoundError: If a name is unknown.
     """
     servers = {} if names else registry.servers()
-    checked = names or [row.name for row in registry.rows() if row.state in _CHECKED_STATES]
+    rows = [row for row in registry.rows() if row.state in _CHECKED_STATES]
+    # A file that has failed or is refused is a row of the result, without running it.
+    is_skipped = {
+        row.name: row.state == "ready" and registry.is_project_engine(row.name) for row in rows
+    }
+    skipped = [] if names else [name for name in is_skipped if is_skipped[name]]
+    checked = names or [name for name in is_skipped if not is_skipped[name]]
     targets: dict[str, Target | GatewayError] = {}
     # Remove duplicates: a local server known to be running is in both lists.
     for name in dict.fromkeys([*checked, *servers]):
@@ -86,7 +93,7 @@ def check_health(
             if names and isinstance(error, EngineNotFoundError):
                 raise  # a misspelt name; all other errors are rows of the result
             targets[name] = error
-    return _check(prober, targets, servers, usage)
+    return _check(prober, targets, servers, usage, skipped)
 
 
 async def _check(
@@ -94,6 +101,7 @@ async def _check(
     targets: dict[str, Target | GatewayError],
     servers: dict[str, str],
     usage: UsageTracker,
+    skipped: Sequence[str],
 ) -> Table[EngineHealth]:
     # A server that the user has not started is not a failure, so it is not listed.
     not_running = servers.keys() - set(await listening_servers(servers))
@@ -104,7 +112,14 @@ async def _check(
         _row(name, target if isinstance(target, GatewayError) else answers[target.name], usage)
         for name, target in sorted(checked.items())
     )
-    return Table(rows, HEALTH_COLUMNS)
+    return Table(rows, HEALTH_COLUMNS, _skipped_note(skipped))
+
+
+def _skipped_note(skipped: Sequence[str]) -> Iterator[str]:
+    """Yield a note on the project's engines, which are not called unless they are named."""
+    if skipped:
+        hint = render(Hint("check_health", engine=skipped[0]))
+        yield f"Not checked, because this project defines them: {', '.join(skipped)}. {hint}"
 
 
 async def _measure(engine: LLMEngine) -> EngineHealth:

@@ -24,7 +24,8 @@ from gatewayx_nb.engine_pool.cassette_calls import (
     replay_vectors,
 )
 from gatewayx_nb.engine_pool.embeddings import check_texts
-from gatewayx_nb.errors import CassetteMissError, ConfigError, UsageError
+from gatewayx_nb.errors import CassetteMissError, ConfigError, TrustError, UsageError
+from gatewayx_nb.hints import Hint
 from gatewayx_nb.messages import ModelRef
 
 if TYPE_CHECKING:
@@ -145,8 +146,15 @@ class CallRouter:
 
     def _redaction(self) -> Redaction:
         config = self._planner.config
-        root = config.project.root if config.project else None
-        return Redaction(load_redact(config.settings.redact, root), self._secrets)
+        hook = config.hook_permission()
+        if hook and not config.may(hook):
+            raise TrustError(
+                f"this project would run {hook.target} ({hook.where}) on recorded texts.",
+                hint=Hint("trust", ids=hook.id),
+            )
+        folder = config.project if hook and config.project else config.user
+        redact = load_redact(config.settings.redact, folder.root, is_users=hook is None)
+        return Redaction(redact, self._secrets)
 
     def _secrets(self) -> dict[str, str]:
         # Engines passed to the pool have keys that are in no file or variable.

@@ -50,7 +50,11 @@ NOTEBOOK: Wording = {
     "list_models": "`%gatewayx models` lists the models.",
     "name_model": "Name another model: `%%gatewayx {engine}:MODEL`.",
     "choose_default": "Choose a default model with `%gatewayx use {reference} --save`.",
-    "trust": "`%gatewayx trust` shows it and asks you.",
+    "trust": lambda ids="": (
+        "`%gatewayx trust` shows it and asks you"
+        + (f"; without a person, as in CI, set GATEWAYX_TRUST={ids}." if ids else ".")
+    ),
+    "check_health": "Check one with `%gatewayx health {engine}`.",
     "open_cassette": "Open a cassette with `%gatewayx cassette {path} --mode {mode}`.",
     "record_cassette": "Run `%gatewayx cassette --mode {mode}`, then the cell again.",
     "bypass_cassette": "Ignore the cassette with `--fresh` or `fresh=True`.",

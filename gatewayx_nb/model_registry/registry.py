@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.model_registry.engine_sources import EngineSource
     from gatewayx_nb.model_registry.loader import LoadedEngine
-    from gatewayx_nb.secure_config import Config, KeyDestination
+    from gatewayx_nb.secure_config import Config, Permission
 
 MOCK_ENGINE = "mock"
 """The mock engine, which is never chosen as the default."""
@@ -83,7 +83,7 @@ class ModelRegistry:
         self._report = Reporter(config, self._sources, self._code)
         self.default: str | None = None
         # By reference, each with the variables and settings from which it was resolved.
-        self._resolved: dict[str, tuple[Target, tuple[object, ...]]] = {}
+        self._resolved: dict[tuple[str, str], tuple[Target, tuple[object, ...]]] = {}
         self.refresh()
 
     def refresh(self) -> bool:
@@ -118,22 +118,23 @@ class ModelRegistry:
             EngineNotFoundError: If the engine does not exist.
             EngineLoadError: If it must not be executed.
             MissingKeyError: If it needs a key that is not set.
-            TrustError: If the project would send a user key to an untrusted destination.
+            TrustError: If the user has not allowed what the project would do.
             ConfigError: If there is no default or it is ambiguous.
         """
         name = self.default_reference() if reference in (None, "") else reference
-        if isinstance(name, str) and (resolved := self._resolved.get(name)):
+        choice = self._project_choice(reference)
+        if isinstance(name, str) and (resolved := self._resolved.get((name, choice))):
             target, inputs = resolved
             if inputs == self._inputs(target.name):
                 return target
         ref = self.parse_reference(name)
         # Before resolving, so that a change in between is noticed by the next call.
         inputs = self._inputs(ref.engine)
-        target = self._resolve(ref)
-        self._resolved[name] = target, inputs
+        target = self._resolve(ref, choice)
+        self._resolved[name, choice] = target, inputs
         return target
 
-    def _resolve(self, ref: ModelRef) -> Target:
+    def _resolve(self, ref: ModelRef, choice: str) -> Target:
         # The caller created it with its own key, so neither key nor trust is checked.
         if ref.engine in self._instances:
             return self._target(ref, None, Secret(""))
@@ -152,7 +153,7 @@ class ModelRegistry:
                 hint=Hint("set_key", engine=ref.engine) | self._local_model(),
                 engine=ref.engine,
             )
-        key_trust.check_key_trust(source, key, self._sources, self._config)
+        key_trust.check_permissions(source, key, self._sources, self._config, choice)
         return self._target(ref, source, key.value)
 
     def parse_reference(self, reference: str) -> ModelRef:
@@ -184,15 +185,59 @@ class ModelRegistry:
             raise EngineLoadError(f"engine {target.name!r} has no file.")
         return self._code.load(source, target.key)
 
-    def untrusted_engines(self) -> dict[str, list[KeyDestination]]:
-        """Return untrusted destinations to which the project would send user keys, by engine."""
-        untrusted = {}
+    def missing_permissions(self) -> list[Permission]:
+        """Return what the project would do that the user has not allowed."""
+        missing = {}
+        choices = self._project_choices()
         for source in self._sources.active.values():
             key = key_trust.find_key(source, self._config)
-            untrusted[source.name] = key_trust.untrusted_destinations(
-                source, key, self._sources, self._config
+            for permission in key_trust.missing_permissions(
+                source, key, self._sources, self._config, choices.get(source.name, "")
+            ):
+                missing[permission.id] = permission
+        return list(missing.values())
+
+    def allow_default(self) -> None:
+        """Allow the saved default, whose engine the user has named to save it."""
+        choice = self._config.project_choice(None)
+        source = self._sources.active.get(self.parse_reference("").engine)
+        if self._config.project and source:
+            key = key_trust.find_key(source, self._config)
+            missing = key_trust.missing_permissions(
+                source, key, self._sources, self._config, choice
             )
-        return {name: destinations for name, destinations in untrusted.items() if destinations}
+            self._config.trusted.add(self._config.project.root, missing)
+
+    def _project_choice(self, reference: str | None) -> str:
+        """Return where the project chooses the engine of a reference; empty if it does not."""
+        chosen = reference or self.default
+        is_engine = chosen in self._sources.active or chosen in self._instances
+        is_shadowed_alias = is_engine and self._expand_alias(str(chosen)) == chosen
+        if chosen is None and not self._config.settings.default_model:
+            return self._automatic_choice()
+        return "" if is_shadowed_alias else self._config.project_choice(chosen)
+
+    def _automatic_choice(self) -> str:
+        """Return why the default is a choice of the project, if it is the only engine with a key.
+
+        A key in the project's key file is the user's choice: it is there because a person set it.
+        """
+        with contextlib.suppress(GatewayError):  # there is no default
+            source = self._sources.active.get(self.default_reference())
+            if source and key_trust.find_key(source, self._config).owner != "project":
+                return "the only engine with a key"
+        return ""
+
+    def _project_choices(self) -> dict[str, str]:
+        """Return where the project chooses an engine, by its name."""
+        references = [None, *self._config.settings.aliases]
+        choices: dict[str, str] = {}
+        for reference in references:
+            with contextlib.suppress(GatewayError):  # there is no default
+                name = reference or self.default_reference()
+                if choice := self._project_choice(reference):
+                    choices.setdefault(self.parse_reference(name).engine, choice)
+        return choices
 
     def note_instance_failure(self, target: Target, reason: str) -> None:
         """Store why an engine cannot be instantiated, for its status row."""
@@ -209,7 +254,8 @@ class ModelRegistry:
         return {
             row.name: str(self._config.options(row.name).get("base_url") or row.base_url)
             for row in self._sources.active.values()
-            if isinstance(row, EngineRow) and not (row.refusal_reason or row.requires_key)
+            if isinstance(row, EngineRow)
+            and not (row.refusal_reason or row.requires_key or self.is_project_engine(row.name))
         }
 
     def note_running_servers(self, names: Collection[str]) -> None:
@@ -277,7 +323,7 @@ class ModelRegistry:
         return {name: str(key) for name, key in keys.items() if key}
 
     def targets(self, engine: str | None) -> list[Target]:
-        """Return the target of one engine, or of every engine that can be called.
+        """Return the target of one engine, or of every ready engine that is not the project's own.
 
         Raises:
             GatewayError: If the named engine cannot be called.
@@ -286,10 +332,17 @@ class ModelRegistry:
             return [self.resolve(engine)]
         targets = []
         for row in self.rows():
-            if row.state == "ready":
+            if row.state == "ready" and not self.is_project_engine(row.name):
                 with contextlib.suppress(GatewayError):  # a call to it raises the reason
                     targets.append(self.resolve(row.name))
         return targets
+
+    def is_project_engine(self, name: str) -> bool:
+        """Return whether an engine is called only by its name; see `key_trust`."""
+        source = self._sources.active.get(name)
+        if source is None or name in self._instances:
+            return False
+        return key_trust.is_project_engine(source, self._config)
 
     def models(self) -> list[ModelInfo]:
         """List the models that can be called now."""

@@ -125,14 +125,16 @@ class Reporter:
         if no_base_url:
             return "no base URL", no_base_url
         try:
-            key_trust.check_key_trust(source, key, self.sources, self.config)
+            key_trust.check_permissions(source, key, self.sources, self.config)
         except TrustError as error:
             return "untrusted", error.describe()
         return ("ready" if metadata.requires_key else self._keyless_state(source)), ""
 
     def _keyless_state(self, source: EngineSource) -> EngineState:
         if isinstance(source, EngineRow) and source.name not in self.running_servers:
-            return "not running"
+            # A project's server is not asked before it is called, so its state is not known.
+            is_project = key_trust.is_project_engine(source, self.config)
+            return "ready" if is_project else "not running"
         if source.name != LOCAL_ENGINE:
             return "ready"
         with contextlib.suppress(GatewayError):  # a call to the engine raises the reason

@@ -22,7 +22,7 @@ from gatewayx_nb.secure_config.importing import KeyImport, SkipReason
 from gatewayx_nb.secure_config.key_lookup import VENDOR_VARIABLES, Key, key_variable
 from gatewayx_nb.secure_config.key_store import make_folder as make_secrets_folder
 from gatewayx_nb.secure_config.settings import SHIPPED_ALIASES, Limits, Network, Rates
-from gatewayx_nb.secure_config.trusted import KeyDestination, origin
+from gatewayx_nb.secure_config.trusted import Permission, origin
 
 __all__ = [
     "SHIPPED_ALIASES",
@@ -31,11 +31,11 @@ __all__ = [
     "FileSecurity",
     "FileStamp",
     "Key",
-    "KeyDestination",
     "KeyImport",
     "KeyState",
     "Limits",
     "Network",
+    "Permission",
     "Rates",
     "Secret",
     "SkipReason",

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from gatewayx_nb.files import ConfigDir, FileStamp, find_project, user_config_dir
 from gatewayx_nb.secure_config import importing, key_store, settings
 from gatewayx_nb.secure_config.key_lookup import VENDOR_VARIABLES, Key, KeyLookup, key_variable
-from gatewayx_nb.secure_config.trusted import KeyDestination, TrustStore, origin
+from gatewayx_nb.secure_config.settings import SHIPPED_ALIASES
+from gatewayx_nb.secure_config.trusted import Permission, TrustStore, origin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,7 +32,7 @@ class Config:
         self.project = ConfigDir(home.absolute(), "project") if home else find_project(self.env)
         self.config_dirs = tuple(filter(None, (self.project, self.user)))
         self.keys = KeyLookup(self.env, self.config_dirs)
-        self.trusted = TrustStore(self.user.root / "trusted.json")
+        self.trusted = TrustStore(self.user.root / "trusted.json", self.env)
         self._stamps: list[FileStamp] = []
         self.settings = self._project_settings = settings.Settings()
         self.refresh()
@@ -89,19 +90,46 @@ class Config:
         table = self.settings.engines.get(engine, {})
         return settings.Rates(*(table.get(name) for name in settings.RATE_OPTIONS))
 
-    def key_destinations(self, engine: str) -> Iterator[KeyDestination]:
-        """Yield the destinations that the project's files set for an engine's key."""
+    def key_destinations(self, engine: str) -> Iterator[Permission]:
+        """Yield the hosts and proxies that the project's files set for an engine's key."""
         name = key_variable(engine, "BASE_URL")
         table = self._project_settings.engines.get(engine, {})
         if self.keys.owner(name) == "project":
-            yield KeyDestination(origin(self.keys.value(name) or ""), f"{name} in its key file")
+            yield Permission(engine, origin(self.keys.value(name) or ""), f"{name} in its key file")
         # A variable of the user's own takes precedence over the project's settings.
         elif self.keys.owner(name) is None and "base_url" in table:
             where = f"[engines.{engine}] base_url in its settings"
-            yield KeyDestination(origin(str(table["base_url"])), where)
+            yield Permission(engine, origin(str(table["base_url"])), where)
         network = self._project_settings.network
         if network != settings.Network():
-            yield KeyDestination(f"network {network.description}", "[network] in its settings")
+            yield Permission(engine, f"network {network.description}", "[network] in its settings")
+
+    def may(self, permission: Permission) -> bool:
+        """Return whether the user has given the project a permission."""
+        return self.project is not None and self.trusted.contains(self.project.root, permission)
+
+    def hook_permission(self) -> Permission | None:
+        """Return the permission that the project's hook for cassettes needs, if it has one."""
+        setting = self._project_settings.redact
+        if setting is None:
+            return None
+        module = setting.partition(":")[0]
+        where = "[cassettes] redact in its settings"
+        return Permission("[cassettes] redact", f"{module.replace('.', '/')}.py", where)
+
+    def project_choice(self, reference: str | None) -> str:
+        """Return where the project chooses the engine of a reference; empty if it does not.
+
+        Args:
+            reference: The caller's reference; ``None`` for the default.
+        """
+        mine = self._project_settings
+        if reference is None:
+            if mine.default_model:
+                return "default_model in its settings"
+            reference = self.settings.default_model or ""
+        is_alias = mine.aliases.get(reference) != SHIPPED_ALIASES.get(reference)
+        return f"[aliases] {reference} in its settings" if is_alias else ""
 
     def set_key(self, engine: str, value: str, *, user: bool = False) -> Path:
         """Write an engine's key to the project's key file, or to the user's if there is no project.

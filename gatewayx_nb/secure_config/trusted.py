@@ -1,7 +1,8 @@
-"""Destinations to which a project may send the user's own keys, stored in the user folder."""
+"""What a project may do with the user's keys and rights, stored in the user folder."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,20 +15,33 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-TargetsByEngine = dict[str, list[str]]
+TargetsBySubject = dict[str, list[str]]
+"""What is allowed, by the engine or the setting that needs it."""
 
 
 @dataclass(frozen=True, slots=True)
-class KeyDestination:
-    """A place to which a project would send a key.
+class Permission:
+    """Something that a project may do only after the user has allowed it.
+
+    It is to send a key of the user's to a host or a file of the project, or to run such a file
+    although the caller has not named it. An edited file keeps its permission; another name, path or
+    host needs one of its own.
 
     Attributes:
+        subject: The engine that needs it, or ``[cassettes] redact``.
         target: A URL as ``https://host:port``, a file in the project, or its network settings.
-        where: The part of the project that sets the target.
+        where: The part of the project that asks for it.
     """
 
+    subject: str
     target: str
     where: str
+
+    @property
+    def id(self) -> str:
+        """Its ID, for ``GATEWAYX_TRUST``; it is the same wherever the project is."""
+        data = f"{self.subject}\0{self.target}".encode(errors="replace")
+        return hashlib.blake2b(data, digest_size=5).hexdigest()
 
 
 def origin(url: str) -> str:
@@ -45,19 +59,23 @@ def origin(url: str) -> str:
 
 
 class TrustStore:
-    """The file of trusted targets, by project folder and engine.
+    """The permissions that the user has given, in a file and in ``GATEWAYX_TRUST``.
 
     A file that is damaged, or that another user may have written, is ignored.
+
+    Args:
+        path: The file, which lists the targets by project folder and subject.
+        env: The environment, whose ``GATEWAYX_TRUST`` lists IDs of permissions, as in CI.
 
     Attributes:
         problem: Why the file is ignored; ``None`` if it is not.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, env: Mapping[str, str]) -> None:
+        self.path, self._env = path, env
         self.problem: ConfigError | None = None
         self._stamp: StatStamp | None = None
-        self._targets: dict[str, TargetsByEngine] = {}
+        self._targets: dict[str, TargetsBySubject] = {}
 
     def refresh(self) -> None:
         """Read the file if it has changed."""
@@ -71,39 +89,67 @@ class TrustStore:
         except ConfigError as problem:
             self.problem = problem
 
-    def contains(self, project: Path, engine: str, destination: KeyDestination) -> bool:
-        """Return whether the user trusts a destination."""
-        return destination.target in self._targets.get(str(project), {}).get(engine, ())
+    def contains(self, project: Path, permission: Permission) -> bool:
+        """Return whether the user has given a permission."""
+        if permission.target in self._targets.get(str(project), {}).get(permission.subject, ()):
+            return True
+        allowed = self._env.get("GATEWAYX_TRUST", "")
+        return bool(allowed) and permission.id in map(str.strip, allowed.split(","))
 
-    def add(self, project: Path, destinations: Mapping[str, Iterable[KeyDestination]]) -> None:
-        """Store trusted destinations, by engine.
+    def permissions(self, project: Path) -> list[Permission]:
+        """Return what the file allows a project."""
+        return [
+            Permission(subject, target, self.path.name)
+            for subject, targets in sorted(self._targets.get(str(project), {}).items())
+            for target in targets
+        ]
+
+    def add(self, project: Path, permissions: Iterable[Permission]) -> None:
+        """Store permissions of a project.
 
         Raises:
             ConfigError: If the existing file cannot be read; writing would lose it.
             OSError: If the file cannot be written.
         """
-        self.refresh()  # another kernel may have added destinations
+        self._read_again()
+        targets = self._targets.setdefault(str(project), {})
+        for permission in permissions:
+            others = targets.get(permission.subject, ())
+            targets[permission.subject] = sorted({permission.target, *others})
+        self._write()
+
+    def revoke(self, project: Path) -> None:
+        """Remove all permissions of a project.
+
+        Raises:
+            ConfigError: If the existing file cannot be read; writing would lose it.
+            OSError: If the file cannot be written.
+        """
+        self._read_again()
+        if self._targets.pop(str(project), None):
+            self._write()
+
+    def _read_again(self) -> None:
+        self.refresh()  # another kernel may have changed the file
         if self.problem:
             raise self.problem
-        engines = self._targets.setdefault(str(project), {})
-        for engine, added in destinations.items():
-            targets = {destination.target for destination in added}
-            engines[engine] = sorted(targets.union(engines.get(engine, ())))
+
+    def _write(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        # Indented and sorted, because users revoke trust by deleting lines in an editor.
+        # Indented and sorted, so that people can read it.
         text = json.dumps(self._targets, indent=2, sort_keys=True) + "\n"
         atomic_write(self.path, text.encode())
 
-    def _read(self) -> dict[str, TargetsByEngine]:
+    def _read(self) -> dict[str, TargetsBySubject]:
         import msgspec
 
         problem = ownership_problem(self.path)
         if problem is None:
             try:
-                return msgspec.json.decode(self.path.read_bytes(), type=dict[str, TargetsByEngine])
+                return msgspec.json.decode(self.path.read_bytes(), type=dict[str, TargetsBySubject])
             except (OSError, msgspec.DecodeError) as error:
                 problem = f"cannot be read: {error}"
         raise ConfigError(
-            f"{str(self.path)!r}, the list of trusted destinations, {problem}.",
+            f"{str(self.path)!r}, the list of what projects may do, {problem}.",
             hint=f"Move it away, `mv {self.path} {self.path}.off`, and trust this project again.",
         )

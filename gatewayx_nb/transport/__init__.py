@@ -5,6 +5,7 @@ Only this package uses aiohttp, which it imports on first use.
 
 from gatewayx_nb.transport.client import MAX_RESPONSE_BYTES, HTTPClient, Response
 from gatewayx_nb.transport.retry_headers import limit_reset, retry_after, should_retry
+from gatewayx_nb.transport.route import is_local_url
 from gatewayx_nb.transport.sse import Decoder, ServerSentEvent
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "HTTPClient",
     "Response",
     "ServerSentEvent",
+    "is_local_url",
     "limit_reset",
     "retry_after",
     "should_retry",

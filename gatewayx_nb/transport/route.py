@@ -94,6 +94,14 @@ def _parse_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address |
     return getattr(address, "ipv4_mapped", None) or address
 
 
+def is_local_url(url: str) -> bool:
+    """Return whether a URL names a server on this machine, as far as its host says so."""
+    try:
+        return _is_loopback(urlsplit(url).hostname or "")
+    except ValueError:  # not a URL
+        return False
+
+
 def _is_loopback(host: str) -> bool:
     address = _parse_address(host)
     # Other names are not looked up: they may resolve differently when the request is made.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from gatewayx_nb.engine_pool import EnginePool, catalog
-from gatewayx_nb.errors import EngineNotFoundError, TransportError, UsageError
+from gatewayx_nb.errors import EngineLoadError, EngineNotFoundError, TransportError, UsageError
 from gatewayx_nb.llm_engines import Chunk
 from gatewayx_nb.testing import ScriptedEngine, Send, Server, Stall, reply
 
@@ -84,7 +84,7 @@ def test_a_failing_health_check_is_reported_in_one_line(project, case):
     project.set_keys(f"GATEWAYX_FAULTY_API_KEY={CANARY}")
 
     with project.pool() as pool:
-        rows = {row.engine: row for row in pool.health()}
+        rows = {row.engine: row for row in pool.health("mock", "faulty")}
         assert pool.ask("hi", model="faulty").text == "x"
 
     assert (rows["mock"].ok, rows["mock"].error) == (True, "")
@@ -109,7 +109,7 @@ def hanging_pool(project, monkeypatch):
 def test_a_hanging_engine_times_out_and_delays_no_other(hanging_pool):
     """A check that waits, blocks its event loop or ignores cancellation ends at the timeout."""
     started = time.monotonic()
-    rows = {row.engine: row for row in hanging_pool.health()}
+    rows = {row.engine: row for row in hanging_pool.health("mock", *HANGING_CHECKS)}
 
     assert time.monotonic() - started < 2
     assert {name: rows[name].error for name in HANGING_CHECKS} == {
@@ -168,6 +168,8 @@ def test_unusable_engine_files_and_missing_keys_are_reported(project):
     project.engine("unsafe", says="x").chmod(0o666)
 
     with project.pool() as pool:
+        with pytest.raises(EngineLoadError):
+            pool.ask("x", "broken")
         rows = {row.engine: row for row in pool.health()}
         (grok,) = pool.health("grok")
 
@@ -175,6 +177,30 @@ def test_unusable_engine_files_and_missing_keys_are_reported(project):
     assert "refused" in rows["unsafe"].error
     assert (grok.ok, grok.latency, "grok" in rows) == (False, None, False)
     assert "Set GATEWAYX_GROK_API_KEY" in grok.error
+
+
+def test_a_projects_engine_is_checked_only_by_its_name(project, tmp_path):
+    """Without names, no code of the project runs, and no key of the user's goes to its servers."""
+    flag = tmp_path / "ran"
+    touch = f"    __import__('pathlib').Path({str(flag)!r}).touch()\n"
+    project.engine("coded", body=f"{touch}{GENERATE_AND_CHECK}return 1\n")
+    with Server([Send(reply(b'{"data": [{"id": "m"}]}'))]) as server:
+        row = f'[acme]\nbase_url = "{server.url}/v1"\nmodel = "m"\n'
+        (project.root / "config" / "engines.toml").write_text(row)
+        keys = {"GATEWAYX_ACME_API_KEY": CANARY, "GATEWAYX_CODED_API_KEY": CANARY}
+        with EnginePool(home=project.root, env=keys) as pool:
+            table = pool.health()
+            pool.status()
+            pool.models(live=True)
+            assert not server.requests
+            assert not flag.exists()
+
+            named = {row.engine: row.ok for row in pool.health("acme", "coded")}
+
+    assert {row.engine for row in table}.isdisjoint({"acme", "coded"})
+    assert "Not checked, because this project defines them: acme, coded." in repr(table)
+    assert named == {"acme": True, "coded": True}
+    assert server.requests[0].headers["authorization"] == f"Bearer {CANARY}"
 
 
 def test_a_health_check_sends_the_key_and_reports_its_rejection(project):

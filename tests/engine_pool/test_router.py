@@ -23,6 +23,7 @@ from gatewayx_nb.errors import (
     EngineNotFoundError,
     MissingKeyError,
     ProviderError,
+    TrustError,
     UsageError,
 )
 from gatewayx_nb.html.reply import reply_html
@@ -452,8 +453,10 @@ def test_a_redacted_call_is_replayed(project, path):
     project.settings('[cassettes]\nredact = "hooks:redact"\n')
     options = {"model": "scripted", "system": "PIN 5678"}
     engine = ScriptedEngine(["Your PIN ", 0.06, "is 12", 0.06, "34.", END])
-    with project.pool(engines=[engine]) as pool, pool.cassette(path):
-        live = pool.ask("My PIN is 1234.", **options)
+    with project.pool(engines=[engine]) as pool:
+        pool.trust(pool.untrusted_engines())
+        with pool.cassette(path):
+            live = pool.ask("My PIN is 1234.", **options)
     with project.pool() as replay_pool, replay_pool.cassette(path, "replay"):
         first = replay_pool.ask("My PIN is 1234.", **options)
         second = replay_pool.ask("My PIN is 9999.", **options)
@@ -477,14 +480,76 @@ def test_nothing_is_sent_if_the_redaction_hook_fails(project, path, body, messag
     (project.root / "hooks.py").write_text(body)
     project.settings('[cassettes]\nredact = "hooks:redact"\n')
     engine = ScriptedEngine(["Hello.", END])
-    with (
-        project.pool(engines=[engine]) as pool,
-        pytest.raises(ConfigError, match=message),
-        pool.cassette(path),
-    ):
-        pool.ask("Hi", model="scripted")
+    with project.pool(engines=[engine]) as pool:
+        pool.trust(pool.untrusted_engines())
+        with pytest.raises(ConfigError, match=message), pool.cassette(path):
+            pool.ask("Hi", model="scripted")
 
     assert (engine.requests, path.exists()) == ([], False)
+
+
+HOOK = "def redact(text):\n    return text.replace('1234', '####')\n"
+
+
+@pytest.mark.parametrize("setting", ["hooks:redact", "subprocess:getoutput", "os.path:basename"])
+def test_a_hook_of_an_untrusted_project_does_not_run(project, path, setting):
+    """A cloned project can name neither a function of its own nor an installed one."""
+    (project.root / "hooks.py").write_text(
+        f"__import__('pathlib').Path({str(path)!r}).touch()\n{HOOK}"
+    )
+    project.settings(f'[cassettes]\nredact = "{setting}"\n')
+    file = setting.partition(":")[0].replace(".", "/") + ".py"
+
+    with project.pool() as pool:
+        with pytest.raises(TrustError, match=f"would run {file} .*GATEWAYX_TRUST=") as caught:
+            pool.cassette(path)
+        (permission,) = pool.untrusted_engines()["[cassettes] redact"]
+    assert f"GATEWAYX_TRUST={permission.id} " in str(caught.value)
+    assert not path.exists()
+
+
+def test_a_hook_is_trusted_by_its_id_in_ci(project, path):
+    """A notebook that was recorded with a hook is replayed where nobody can be asked."""
+    (project.root / "hooks.py").write_text(HOOK)
+    project.settings('[cassettes]\nredact = "hooks:redact"\n')
+    with EnginePool(home=project.root, env={}) as pool:
+        (permission,) = pool.untrusted_engines()["[cassettes] redact"]
+
+    with EnginePool(home=project.root, env={"GATEWAYX_TRUST": f"other, {permission.id}"}) as pool:
+        assert pool.untrusted_engines() == {}
+        with pool.cassette(path, "record"):
+            pool.ask("My PIN is 1234.", "mock")
+        with pool.cassette(path, "replay"):
+            assert pool.ask("My PIN is 1234.", "mock").text == "[mock] My PIN is ####."
+
+
+@pytest.mark.parametrize("problem", ["installed", "writable", "link", "missing"])
+def test_a_trusted_hook_is_a_safe_file_of_the_project(project, path, tmp_path, problem):
+    """Trust covers a file of the project, which is refused as an engine file would be."""
+    hook = project.root / "hooks.py"
+    if problem == "link":
+        (tmp_path / "elsewhere.py").write_text(HOOK)
+        hook.symlink_to(tmp_path / "elsewhere.py")
+    elif problem == "writable":
+        hook.write_text(HOOK)
+        hook.chmod(0o666)
+    module = "textwrap:dedent" if problem == "installed" else "hooks:redact"
+    project.settings(f'[cassettes]\nredact = "{module}"\n')
+    with project.pool() as pool:
+        pool.trust(pool.untrusted_engines())
+        with pytest.raises(ConfigError, match="cannot be imported"):
+            pool.cassette(path)
+
+
+def test_the_users_own_hook_may_be_any_module(project, path, tmp_path):
+    """The settings of the user need no trust."""
+    folder = tmp_path / "user" / "gatewayx"
+    (folder / "config").mkdir(parents=True)
+    (folder / "config" / "gatewayx.toml").write_text('[cassettes]\nredact = "textwrap:dedent"\n')
+    env = {"XDG_CONFIG_HOME": str(tmp_path / "user")}
+    with EnginePool(home=project.root, env=env) as pool, pool.cassette(path):
+        assert pool.ask("  Hi", "mock").text == "[mock]   Hi"
+    assert '"Hi"' in path.read_text()
 
 
 def test_the_environment_overrides_the_mode(make_scripted_pool, path):

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+import gatewayx_nb as gx
 from gatewayx_nb.errors import UsageError
 from tests.html_pages.test_markdown import shown_text
 from tests.kernels import Kernel
@@ -173,6 +174,7 @@ def test_the_explanation_of_a_small_model_is_noted(shell, project, capsys, model
     """Below an explanation of the local model, a line says that it may be wrong."""
     project.engine("local", "Divide by something else.")
     project.settings('[aliases]\nsmall = "local"\n')
+    gx.pool().trust(gx.pool().untrusted_engines())
     shell.run_cell("1/0", store_history=True)
     capsys.readouterr()
 

@@ -528,6 +528,7 @@ def test_the_bare_magic_shows_the_state(shell, project):
 def test_health_is_a_table_of_engines(shell, project):
     """`health` checks all configured engines, and `health NAME` only the named engine."""
     project.engine("broken", body="    oops\n")
+    shell.run_cell("%gx broken hi")
 
     table, row_table = (repr(shell.ask(f"%gatewayx health{name}")) for name in ("", " mock"))
 
@@ -613,6 +614,21 @@ def test_trust_shows_the_destination_of_a_key_and_saves_a_yes(
     assert len(questions) == 1
     redirected_shell.ask("%gatewayx use grok")
     assert "Nothing to trust" in repr(redirected_shell.ask("%gatewayx trust"))
+
+
+def test_trust_lists_and_revokes_permissions(redirected_shell, monkeypatch):
+    """`trust --show` lists what was allowed, and `--revoke` takes it back."""
+    assert "has no permissions" in repr(redirected_shell.ask("%gatewayx trust --show"))
+    monkeypatch.setattr("builtins.input", lambda _: "y")
+    redirected_shell.ask("%gatewayx trust")
+
+    shown = repr(redirected_shell.ask("%gatewayx trust --show"))
+    assert "https://gateway.example" in shown
+    assert "has no permissions any more" in repr(redirected_shell.ask("%gatewayx trust --revoke"))
+
+    assert "has no permissions" in repr(redirected_shell.ask("%gatewayx trust --show"))
+    with pytest.raises(TrustError):
+        redirected_shell.ask("%gatewayx use grok")
 
 
 @pytest.mark.parametrize("answer", ["", "n", "no", "yess"])

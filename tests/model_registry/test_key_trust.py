@@ -1,4 +1,4 @@
-"""The user's own keys are sent only to trusted hosts."""
+"""A project sends the user's keys and runs code only where the user has allowed it."""
 
 import json
 import tomllib
@@ -11,6 +11,7 @@ from gatewayx_nb.errors import ConfigError, TrustError
 from gatewayx_nb.secure_config import shipped_path
 
 UNTRUSTED_URL = "http://127.0.0.1:9/v1"
+GENERATE_HEADER = "    async def generate(self, prompt, **kwargs):\n"
 
 
 @dataclass(frozen=True)
@@ -266,3 +267,108 @@ def test_a_world_writable_trust_file_is_ignored(project, tmp_path):
     (tmp_path / "user" / "gatewayx" / "trusted.json").chmod(0o666)
 
     assert [*pool.untrusted_engines()] == ["grok"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How a project chooses its engine ``acme``, and the call that would run it."""
+
+    name: str
+    settings: str
+    model: str | None = None
+    fallback: str = ""
+
+
+CHOICES = [
+    Choice("the project's default model", 'default_model = "acme"'),
+    Choice("an alias", '[aliases]\nsmart = "acme:m"', "smart"),
+    Choice("an alias that is the default", 'default_model = "smart"\n[aliases]\nsmart = "acme"'),
+    Choice("an alias of a shipped name", '[aliases]\nopenai = "acme"', "openai"),
+    Choice("a fallback", '[aliases]\nsmart = "acme"', "mock", "smart"),
+]
+
+
+@pytest.mark.parametrize("keys", [{}, {"GATEWAYX_ACME_API_KEY": "k"}], ids=["no key", "a user key"])
+@pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: choice.name)
+def test_an_engine_that_the_project_chooses_does_not_run(project, tmp_path, choice, keys):
+    """Code of a project runs if the caller names its engine, not if the project's settings do."""
+    flag = tmp_path / "ran"
+    touch = f"        __import__('pathlib').Path({str(flag)!r}).touch()\n"
+    project.engine("acme", body=GENERATE_HEADER + touch + "        return 'acme'\n")
+    project.settings(choice.settings)
+    call = {"prompt": "hi", "model": choice.model, "fallback": choice.fallback or ()}
+    if choice.fallback:
+        call["params"] = {"fail": 500}
+    env = {"XDG_CONFIG_HOME": str(tmp_path / "user"), **keys}
+    with EnginePool(home=project.root, env=env) as pool:
+        with pytest.raises(TrustError) as caught:
+            pool.ask(**call)
+        (permission,) = pool.untrusted_engines()["acme"]
+        assert f"GATEWAYX_TRUST={permission.id}" in str(caught.value)
+        assert not flag.exists()
+
+        assert pool.ask("hi", "acme").text == "acme"  # named by the caller
+        assert pool.untrusted_engines()["acme"] == [permission]
+
+    with EnginePool(home=project.root, env=env | {"GATEWAYX_TRUST": permission.id}) as pool:
+        assert pool.ask(**call).text == "acme"
+
+
+def test_the_only_engine_of_a_project_is_a_choice_of_the_project(project):
+    """A key of the user's that a clone has guessed makes its engine neither default nor called."""
+    path = project.engine("acme", "a")
+    path.write_text(path.read_text().replace("requires_key = False", "requires_key = True"))
+    with EnginePool(home=project.root, env={"GATEWAYX_ACME_API_KEY": "k"}) as pool:
+        with pytest.raises(TrustError, match=r"acme_engine\.py \(the only engine with a key\)"):
+            pool.ask("hi")
+        assert pool.ask("hi", "acme").text == "a"
+
+
+def test_the_users_own_choice_needs_no_trust(project, tmp_path):
+    """A default or an alias in the user's settings names the engine as a call does."""
+    folder = tmp_path / "user" / "gatewayx" / "config"
+    folder.mkdir(parents=True)
+    (folder / "gatewayx.toml").write_text('default_model = "acme"\n[aliases]\nsmart = "acme"\n')
+    project.engine("acme", "acme")
+    with EnginePool(home=project.root, env={"XDG_CONFIG_HOME": str(tmp_path / "user")}) as pool:
+        assert pool.ask("hi").text == pool.ask("hi", "smart").text == "acme"
+
+
+def test_a_default_that_the_user_saves_is_allowed(project, tmp_path):
+    """`use(…, save=True)` names the engine, so that later sessions do not ask about it."""
+    env = {"XDG_CONFIG_HOME": str(tmp_path / "user")}
+    project.engine("acme", "acme")
+    with EnginePool(home=project.root, env=env) as pool:
+        pool.use("acme", save=True)
+
+    with EnginePool(home=project.root, env=env) as pool:
+        assert pool.ask("hi").text == "acme"
+
+
+def test_trust_outlasts_edits_but_not_a_new_path(project, tmp_path):
+    """An edited engine runs in the next call; another file needs a permission of its own."""
+    env = {"XDG_CONFIG_HOME": str(tmp_path / "user")}
+    project.engine("acme", "one")
+    project.settings('default_model = "acme"')
+    with EnginePool(home=project.root, env=env) as pool:
+        pool.trust(pool.untrusted_engines())
+        assert pool.ask("hi").text == "one"
+        project.engine("acme", "two")
+        pool.refresh()
+        assert pool.ask("hi").text == "two"
+
+        project.engine("other", "three")
+        project.settings('default_model = "other"')
+        pool.refresh()
+        with pytest.raises(TrustError, match=r"engines/other_engine\.py"):
+            pool.ask("hi")
+
+
+def test_a_project_with_its_own_key_needs_no_trust(project):
+    """The document's example: a project's file with the project's key, called by its name."""
+    path = project.engine("grok", "x")
+    path.write_text(path.read_text().replace("requires_key = False", "requires_key = True"))
+    project.set_keys("GATEWAYX_GROK_API_KEY=k\n")
+    with project.pool() as pool:
+        assert pool.ask("hi", "grok").text == pool.ask("hi").text == "x"
+        assert pool.untrusted_engines() == {}

@@ -160,6 +160,7 @@ def test_changes_to_settings_apply_to_the_next_call(project):
         for word in ("one", "two"):
             project.settings(f'aliases.it = "mine"\nengines.mine.word = "{word}"')
             pool.refresh()
+            pool.trust(pool.untrusted_engines())
             answers.append(pool.ask("x", model="it").text)
         (project.root / "config" / "gatewayx.toml").unlink()
         pool.refresh()

@@ -1,0 +1,93 @@
+"""``trust``: what a project may do with the user's keys and rights."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.calls import Note, Table, text_columns
+from gatewayx_nb.errors import ConfigError, TrustError
+from gatewayx_nb.hints import Hint
+from gatewayx_nb.secure_config import display_path
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from gatewayx_nb.commands.command import Session
+    from gatewayx_nb.commands.line_parser import LineParser
+    from gatewayx_nb.secure_config import Permission
+
+
+def trust(session: Session, args: argparse.Namespace) -> Note | Table:
+    """Show what this project would do with your keys and rights, and ask for confirmation."""
+    project = session.pool.config.project
+    if project is None:
+        return Note("Nothing to trust: there is no project.")
+    if args.show:
+        return _shown_permissions(session, project.root)
+    if args.revoke:
+        return _revoke(session, project.root)
+    untrusted = session.pool.untrusted_engines()
+    if not untrusted:
+        return Note(
+            "Nothing to trust: this project does not redirect your own keys, and runs no code"
+            " that you do not call by name."
+        )
+    permissions = [permission for listed in untrusted.values() for permission in listed]
+    note = f"The project is {display_path(project.root)}."
+    if not session.confirm(_permission_table(permissions, note), "Allow this from now on? [y/N] "):
+        raise TrustError(
+            "nothing was changed; your keys are not sent, and this code does not run. A key in the"
+            " project's own key file does not need to be trusted.",
+            hint=Hint("set_project_key", engine=permissions[0].subject),
+        )
+    with _saving(session):
+        session.pool.trust(untrusted)
+    return Note(
+        f"{display_path(project.root)} may do this from now on: {', '.join(untrusted)}.",
+        f"`{session.prog} trust --show` lists it, and `--revoke` takes it back.",
+    )
+
+
+def trust_arguments(parser: LineParser) -> None:
+    """Add the arguments of ``trust``: ``[--show | --revoke]``."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--show", action="store_true", help="list what you have allowed")
+    group.add_argument("--revoke", action="store_true", help="take it all back")
+
+
+def _shown_permissions(session: Session, project: Path) -> Note | Table:
+    allowed = session.pool.config.trusted.permissions(project)
+    if not allowed:
+        return Note(f"{display_path(project)} has no permissions.")
+    file = display_path(session.pool.config.trusted.path)
+    return _permission_table(allowed, f"For {display_path(project)}, in {file}.")
+
+
+def _revoke(session: Session, project: Path) -> Note:
+    with _saving(session):
+        session.pool.config.trusted.revoke(project)
+    session.pool.refresh()
+    return Note(f"{display_path(project)} has no permissions any more.")
+
+
+def _permission_table(permissions: Iterable[Permission], note: str) -> Table:
+    rows = [(each.subject, each.target, each.where, each.id) for each in permissions]
+    return Table(
+        rows, text_columns("for", "sends a key to, or runs", "configured in", "ID"), (note,)
+    )
+
+
+@contextlib.contextmanager
+def _saving(session: Session) -> Iterator[None]:
+    """Raise a one-line error if the file of permissions cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        file = display_path(session.pool.config.trusted.path)
+        raise ConfigError(
+            f"{file} cannot be written: {error.strerror}. Nothing was changed.",
+            hint="Make its folder writable.",
+        ) from None
