@@ -42,6 +42,7 @@ from typing import TYPE_CHECKING, TypeVar
 from typing_extensions import override
 
 from gatewayx_nb.hints import as_hint, render
+from gatewayx_nb.text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -82,7 +83,8 @@ class GatewayError(Exception):
         code: str | None = None,
         retry_after: float | None = None,
     ) -> None:
-        message = _LONG_LINE.sub(r"\1 … \2", message)  # it quotes a very long value
+        # It may quote a provider: without what controls a terminal, or a very long value.
+        message = _LONG_LINE.sub(r"\1 … \2", plain(message))
         super().__init__(message)
         self.message = message
         self.hint = as_hint(hint) if hint else None
@@ -99,18 +101,20 @@ class GatewayError(Exception):
 
     def describe(self) -> str:
         """Return the message, and the hint in the current front end's wording."""
-        return f"{self.message} {render(self.hint) if self.hint else ''}".rstrip()
+        return plain(f"{self.message} {render(self.hint) if self.hint else ''}".rstrip())
 
     @override
     def __str__(self) -> str:
-        return f"{self.message} {self.hint or ''}".rstrip()
+        return plain(f"{self.message} {self.hint or ''}".rstrip())
 
     def _render_traceback_(self) -> list[str]:
         """Return the traceback for IPython: the message, and the hint on a line of its own."""
         if _shows_whole_tracebacks.get():
-            return "".join(traceback.format_exception(self)).splitlines()
-        hint = [render(self.hint)] if self.hint else []
-        return [f"{type(self).__name__}: {self.message}", *hint]
+            lines = "".join(traceback.format_exception(self)).splitlines()
+        else:
+            hint = [render(self.hint)] if self.hint else []
+            lines = [f"{type(self).__name__}: {self.message}", *hint]
+        return list(map(plain, lines))
 
 
 _shows_whole_tracebacks = contextvars.ContextVar("_shows_whole_tracebacks", default=False)

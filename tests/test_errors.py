@@ -34,6 +34,21 @@ def test_a_script_shows_one_line():
     assert str(MissingKeyError("no key.")) == "no key."
 
 
+def test_an_error_has_no_escape_sequences():
+    """What an engine or a provider says cannot control the terminal that shows the error."""
+    error = ProviderError(
+        "it said \x1b]52;c;ZXZpbA==\x07\x1b[2J\u202eno", hint="Try\x1b[31m again."
+    )
+    shown = [str(error), error.describe(), error.message, *error._render_traceback_()]
+
+    error = error.with_appended_text("\x1b[1mtoo")
+    with errors.whole_tracebacks():
+        shown += [str(error), *error._render_traceback_()]
+
+    assert not any(character in text for text in shown for character in "\x1b\x07\u202e")
+    assert shown[0] == "it said no Try again."
+
+
 def test_the_middle_of_a_very_long_message_is_left_out():
     """A message that quotes a very long value keeps its beginning and its end."""
     error = errors.UsageError(f"unknown option '{'x' * 100_000}'; see the help.")

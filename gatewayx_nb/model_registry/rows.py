@@ -130,7 +130,7 @@ class RowFile:
         if stamp.exists:
             try:
                 rows = sorted(self._read(), key=lambda row: row.name)
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, RecursionError) as error:
                 self.problem = (
                     f"the engine rows {str(self.path)!r} cannot be read: {error}. "
                     f"Fix that line, or move the file away: `mv {self.path} {self.path}.off`."

@@ -177,7 +177,7 @@ def _read(path: Path) -> TomlTable:
     try:
         # Editors on Windows may write a byte order mark, which TOML does not allow.
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # such as 5,000 digits, or brackets
         raise ConfigError(
             f"the settings {str(path)!r} cannot be read: {error}.",
             hint=f"Fix that line, or move the file away: `mv {path} {path}.off`.",

@@ -53,6 +53,24 @@ def test_project_settings_override_user_settings(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "text",
+    ["a = " + "[" * 100_000, "limits.concurrency = " + "9" * 5_000, "limits.concurrency = 1e400"],
+    ids=["deep", "digits", "infinity"],
+)
+@pytest.mark.parametrize("file", ["gatewayx.toml", "engines.toml"])
+def test_malformed_toml_is_one_typed_error_or_a_problem(project, file, text):
+    """No raw exception of the parser comes out of `EnginePool()`; rows do not stop the pool."""
+    (project.root / "config" / file).write_text(text)
+    if file == "engines.toml":
+        with project.pool() as pool:
+            assert not any("\n" in problem for problem in pool.problems)
+            assert pool.ask("hi", "mock").text == "[mock] hi"
+    else:
+        with pytest.raises(ConfigError, match=r"gatewayx\.toml"):
+            project.pool()
+
+
+@pytest.mark.parametrize(
     ("text", "expected_message"),
     [
         ("defaultmodel = 'x'", "unknown setting 'defaultmodel'.*Did you mean 'default_model'"),
