@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import unicodedata
 from base64 import b64encode
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 from urllib.parse import quote
 
@@ -18,8 +20,19 @@ KeyState = Literal["set", "placeholder", "missing"]
 
 MASK = "<key>"
 
-_IDENTIFYING_CHARS = 12
+_SHORTEST_RUN = 8
 """Characters of a key that are enough to identify it."""
+
+_PUBLIC = (
+    "sk-ant-api03- sk-ant-admin01- sk-proj- sk-svcacct- sk-or-v1- github_pat_"
+    " anthropic cerebras deepseek fireworks huggingface moonshot openrouter perplexity together"
+)
+"""The beginnings of keys, and names of vendors, of eight or more characters: they identify none."""
+
+_SHORTEST_BASE64 = 12
+"""Characters of base64 that contain at least eight of a key."""
+
+_URL_SAFE = str.maketrans("+/", "-_")
 
 _PLACEHOLDERS = re.compile(
     r"""your[_-].*[_-]?here | your[_-](?:real[_-])?(?:\w+[_-])?(?:api[_-])?key.*
@@ -144,23 +157,107 @@ def looks_like_key(word: str) -> bool:
 
 
 def redact(text: str, keys: Iterable[str]) -> str:
-    """Mask all occurrences of these keys in a str.
+    """Mask these keys in a str, and every part of eight or more characters of one.
 
-    Keys encoded in base64, a URL, JSON or a Python literal are masked too, and so are their first
-    and last twelve characters, which some providers quote.
+    Keys encoded in base64, hexadecimal, a URL, JSON or a Python literal are masked too. Upper and
+    lower case make no difference.
+
+    >>> redact("bad key XAI-0123456…", ["xai-0123456789"])
+    'bad key <key>…'
     """
-    forms = {form for key in keys for form in _forms(str(key)) if form}
-    # Longest first: the start of a key would otherwise be replaced inside the whole key.
-    for form in sorted(forms, key=len, reverse=True):
-        text = text.replace(form, MASK)
-    return text
+    spans: list[tuple[int, int]] = []
+    folded = _folded(text)
+    for key in keys:
+        exact, runs = _searched(str(key))
+        for form in exact:
+            spans += [match.span() for match in re.finditer(re.escape(form), text)]
+        for run in runs:
+            spans += run.spans(folded)
+    return _masked(text, spans)
 
 
-def _forms(key: str) -> Iterator[str]:
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """The parts of a key's forms of one length, which a text must not contain.
+
+    Attributes:
+        length: The length.
+        parts: The parts, in lower case.
+        halves: The first and second halves of the parts, and all between these.
+    """
+
+    length: int
+    parts: frozenset[str]
+    halves: frozenset[str]
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Return where a text in lower case contains a part."""
+        half = self.length // 2
+        # A part contains one of its halves at a multiple of their length: most texts need no more.
+        if not any(text[at : at + half] in self.halves for at in range(0, len(text), half)):
+            return []
+        found = enumerate(_parts(text, self.length))
+        return [(start, start + self.length) for start, part in found if part in self.parts]
+
+
+@functools.lru_cache(maxsize=64)
+def _searched(key: str) -> tuple[tuple[str, ...], tuple[_Run, ...]]:
+    """Return the forms of a key that are searched as they are, and those of which parts are."""
+    exact: list[str] = []
+    by_length: dict[int, set[str]] = {}
+    for form, length in _forms(key):
+        if len(form) > length:
+            by_length.setdefault(length, set()).update(_parts(_folded(form), length))
+        elif form:
+            exact.append(form)
+    runs = []
+    for length, parts in by_length.items():
+        halves = frozenset(half for part in parts for half in _parts(part, length // 2))
+        runs.append(_Run(length, frozenset(parts), halves))
+    return tuple(exact), tuple(runs)
+
+
+def _parts(text: str, length: int) -> Iterator[str]:
+    """Yield all parts of a text that have this length."""
+    return (text[start : start + length] for start in range(len(text) - length + 1))
+
+
+def _masked(text: str, spans: list[tuple[int, int]]) -> str:
+    """Replace the spans of a text; those that overlap are one, and public words stay."""
+    runs: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if runs and start < runs[-1][1]:
+            runs[-1] = runs[-1][0], max(end, runs[-1][1])
+        else:
+            runs.append((start, end))
+    kept, end = [], 0
+    for start, stop in runs:
+        if _folded(text[start:stop]) not in _PUBLIC:
+            kept += [text[end:start], MASK]
+            end = stop
+    return "".join([*kept, text[end:]])
+
+
+def _folded(text: str) -> str:
+    """Return the text in lower case, with as many characters."""
+    lower = text.lower()
+    return lower if len(lower) == len(text) else "".join(map(_folded_character, text))
+
+
+def _folded_character(character: str) -> str:
+    return character.lower() if character.isascii() else character
+
+
+def _forms(key: str) -> Iterator[tuple[str, int]]:
+    """Yield the forms in which a key may be quoted, each with the shortest part to mask."""
+    data = key.encode(errors="replace")
     # URLs quote a key in two ways, response bodies as JSON, and tracebacks as a Python literal.
-    yield from (key, quote(key, safe=""), quote(key), json.dumps(key)[1:-1], repr(key)[1:-1])
-    if len(key) > _IDENTIFYING_CHARS:
-        yield from (key[:_IDENTIFYING_CHARS], key[-_IDENTIFYING_CHARS:])
+    literals = (key, quote(key, safe=""), quote(key), json.dumps(key)[1:-1], repr(key)[1:-1])
+    yield from ((form, _SHORTEST_RUN) for form in dict.fromkeys(literals))
+    if len(key) > _SHORTEST_RUN:
+        yield data.hex(), 2 * _SHORTEST_RUN
         for shift in range(3):  # the base64 part that does not depend on the text around the key
-            encoded = b64encode(b"\0" * shift + key.encode()).decode()
-            yield encoded[4 if shift else 0 : -4]
+            encoded = b64encode(b"\0" * shift + data).decode()
+            inner = encoded[4 if shift else 0 : -4]
+            yield inner, _SHORTEST_BASE64
+            yield inner.translate(_URL_SAFE), _SHORTEST_BASE64

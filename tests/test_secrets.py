@@ -1,8 +1,12 @@
 import copy
+import json
 import pickle
+from base64 import b64encode, urlsafe_b64encode
+from urllib.parse import quote
 
 import pytest
 
+from gatewayx_nb.secrets import MASK
 from gatewayx_nb.secure_config import Secret, key_fault, key_state, redact, vendor_of_key
 
 CANARY = "sk-canary-0123456789"
@@ -110,3 +114,45 @@ def test_redaction_replaces_every_key():
     text = redact("a sk-1234567 b sk-12345 c", ["sk-12345", "", "sk-1234567"])
 
     assert text == "a <key> b <key> c"
+
+
+LONG_KEY = "sk-proj-" + "".join(f"{(37 * n + 11) % 256:02x}" for n in range(78))
+FORMS = {
+    "plain": lambda text: text,
+    "upper case": str.upper,
+    "base64": lambda text: b64encode(text.encode()).decode(),
+    "base64 within a text": lambda text: b64encode(b"x" + text.encode() + b"yz").decode(),
+    "base64 of a URL": lambda text: urlsafe_b64encode(text.encode()).decode(),
+    "hexadecimal": lambda text: text.encode().hex(),
+    "upper hexadecimal": lambda text: text.encode().hex().upper(),
+    "URL": lambda text: quote(text, safe=""),
+    "JSON": lambda text: json.dumps(text)[1:-1],
+    "repr": lambda text: repr(text)[1:-1],
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "part", [slice(None), slice(80), slice(4, -4), slice(40, 60), slice(-20, None)], ids=str
+)
+@pytest.mark.parametrize("key", [LONG_KEY, 'canary/7Hq2+pVxN"4mTz\\K9wB=5uYcE0/Aa1Bb2Cc3Dd4Ee5Ff6'])
+def test_every_long_part_of_a_key_is_masked(key, part, form):
+    """A provider may quote the middle of a key, in any encoding; no eight characters are left."""
+    quoted = FORMS[form](key[part])
+
+    text = redact(f"bad key {quoted}, again: {quoted}.", [key])
+
+    whole = FORMS[form](key)
+    assert MASK in text
+    assert not any(text[at : at + 16] in whole for at in range(len(text) - 15))
+    if form in ("plain", "upper case"):
+        assert text == f"bad key {MASK}, again: {MASK}."
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Keys begin with sk-proj-.", "engine 'deepseek' failed", "an anthropic principle", "İ" * 20],
+)
+def test_what_identifies_no_key_is_kept(text):
+    """The usual beginning of a key and the name of a vendor are not masked."""
+    assert redact(text, [LONG_KEY, "deepseek-0123456789", "anthropic-0123456789"]) == text
