@@ -56,7 +56,7 @@ class AnswerCleaner:
             and chunk.finish_reason is None
             and not chunk.reasoning
             and chunk.text.isascii()
-            and not self._text.has_half
+            and not self._text.half
             and (self._has_reasoning or (self._is_within_line and "\n" not in chunk.text))
         )
 
@@ -135,22 +135,18 @@ class _Joiner:
     """Joins surrogate halves of one character that are split over two pieces."""
 
     def __init__(self) -> None:
-        self._half = ""
-
-    @property
-    def has_half(self) -> bool:
-        return bool(self._half)
+        self.half = ""
 
     def feed(self, piece: str) -> str:
-        if not self._half and piece.isascii():
+        if not self.half and piece.isascii():
             return piece
-        text, self._half = self._half + piece, ""
+        text, self.half = self.half + piece, ""
         if text and "\ud800" <= text[-1] <= "\udbff":
-            text, self._half = text[:-1], text[-1]
+            text, self.half = text[:-1], text[-1]
         return well_formed(text)
 
     def close(self) -> str:
-        rest, self._half = well_formed(self._half), ""
+        rest, self.half = well_formed(self.half), ""
         return rest
 
 

@@ -39,7 +39,8 @@ class CrossThreadQueue(Generic[T]):
     async def put(self, item: T) -> None:
         """Add an item; called on the producer's loop."""
         self._items.append(item)
-        self.wake_reader()
+        if self._reader_waits:
+            self.wake_reader()
         if len(self._items) >= _HIGH_WATER:
             await self._wait_for_room()
 

@@ -172,7 +172,9 @@ class HTTPEngine(LLMEngine, ABC):
             for data in parts.data:
                 if parser.finished and _ends_answer(data):
                     return
-                for chunk in _chunks(parser, data, errors, is_whole=parts.is_whole):
+                if is_end_mark(data) or not data.strip():
+                    continue  # some servers keep a connection open with empty data
+                for chunk in _whole(parser, data, errors) if parts.is_whole else parser.feed(data):
                     if chunk.text:  # before any text, a model may think for minutes
                         response.start_read_timeout()
                     yield chunk
@@ -216,16 +218,8 @@ def _headers_chunk(response: Response) -> Chunk:
     )
 
 
-def _chunks(
-    parser: Parser, data: str, errors: ProviderErrors, *, is_whole: bool
-) -> Iterable[Chunk]:
-    """Return the chunks of an event or a whole body; one without an answer is an error."""
-    if is_end_mark(data) or not data.strip():  # some servers keep a connection open with empty data
-        return ()
-    return _whole_chunks(parser, data, errors) if is_whole else parser.feed(data)
-
-
-def _whole_chunks(parser: Parser, body: str, errors: ProviderErrors) -> Iterator[Chunk]:
+def _whole(parser: Parser, body: str, errors: ProviderErrors) -> Iterator[Chunk]:
+    """Yield the chunks of a whole body; one without an answer is an error."""
     has_answered = False
     for chunk in parser.feed(body):
         has_answered = has_answered or bool(chunk.text or chunk.reasoning or chunk.tool_calls)

@@ -101,8 +101,8 @@ class Wire:
         host = self.pool._runtime.host(target)
 
         async def run_on_engine_loop():
-            async with host.use(target, 8) as engine:
-                return await coroutine_function(engine)
+            async with host.acquire(target, 8) as instance:
+                return await coroutine_function(instance.engine)
 
         return host.portal.run(run_on_engine_loop())
 
