@@ -168,24 +168,28 @@ class Message:
     @property
     def content(self) -> str:
         """The text, that of tool results included; several texts are separated by blank lines."""
+        match self.parts:
+            case (str(text),):  # nearly every message
+                return text
         texts = (part.content if isinstance(part, ToolResult) else part for part in self.parts)
         return "\n\n".join(_of_type(texts, str))
 
     @property
     def images(self) -> tuple[Image, ...]:
         """The images, those in tool results included."""
-        attached = _of_type(self.parts, Image)
-        return attached + tuple(image for result in self.tool_results for image in result.images)
+        if self.role != "tool":
+            return _of_type(self.parts, Image)
+        return tuple(image for result in self.tool_results for image in result.images)
 
     @property
     def tool_calls(self) -> tuple[ToolCall, ...]:
         """The tool calls."""
-        return _of_type(self.parts, ToolCall)
+        return _of_type(self.parts, ToolCall) if self.role == "assistant" else ()
 
     @property
     def tool_results(self) -> tuple[ToolResult, ...]:
         """The tool results."""
-        return _of_type(self.parts, ToolResult)
+        return _of_type(self.parts, ToolResult) if self.role == "tool" else ()
 
     @override
     def __repr__(self) -> str:

@@ -146,6 +146,8 @@ class _Joiner:
         return well_formed(text)
 
     def close(self) -> str:
+        if not self.half:
+            return ""
         rest, self.half = well_formed(self.half), ""
         return rest
 

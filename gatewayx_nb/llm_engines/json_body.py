@@ -85,7 +85,8 @@ def as_list(value: object) -> list[Any]:
 
 def as_dicts(value: object) -> list[dict[str, Any]]:
     """Return the items of a list, with an empty object for each item that is not an object."""
-    return [as_dict(item) for item in value] if isinstance(value, list) else []
+    items = as_list(value)
+    return [item if isinstance(item, dict) else {} for item in items]
 
 
 def as_str(value: object) -> str:

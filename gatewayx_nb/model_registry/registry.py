@@ -89,12 +89,13 @@ class ModelRegistry:
     def refresh(self) -> bool:
         """Check folders, keys and settings again; return whether anything changed."""
         self._code.recheck()
-        self._resolved.clear()
         changed = self._config.refresh()
         if self._sources.refresh():
             changed = True
             # Otherwise code and failures of removed engines would stay in memory.
             self._code.keep_only(set(self._sources.active.values()))
+        # Last, and a new one, so that it gets no target of the state before from another thread.
+        self._resolved = {}
         return changed
 
     @property
@@ -122,16 +123,16 @@ class ModelRegistry:
             ConfigError: If there is no default or it is ambiguous.
         """
         name = self.default_reference() if reference in (None, "") else reference
-        choice = self._project_choice(reference)
-        if isinstance(name, str) and (resolved := self._resolved.get((name, choice))):
-            target, inputs = resolved
+        choice, kept = self._project_choice(reference), self._resolved
+        if isinstance(name, str) and (name, choice) in kept:
+            target, inputs = kept[name, choice]
             if inputs == self._inputs(target.name):
                 return target
         ref = self.parse_reference(name)
         # Before resolving, so that a change in between is noticed by the next call.
         inputs = self._inputs(ref.engine)
         target = self._resolve(ref, choice)
-        self._resolved[name, choice] = target, inputs
+        kept[name, choice] = target, inputs
         return target
 
     def _resolve(self, ref: ModelRef, choice: str) -> Target:

@@ -77,9 +77,6 @@ class HTTPClient:
         # gigabytes.
         self._headers = {"Accept-Encoding": "identity", "User-Agent": "gatewayx-nb"}
         self._headers |= headers or {}
-        if key:  # added to each request, in place of any other header of its name
-            names = [name for name in self._headers if name.lower() != key_header.lower()]
-            self._headers = {name: self._headers[name] for name in names}
         self._key = _check_key(key, engine)
         self._key_header, self._key_prefix = key_header, key_prefix
         self._proxy = route.choose_proxy(url, network, engine)
@@ -156,6 +153,7 @@ class HTTPClient:
             return self._errors.translate(error)
 
     def _request_headers(self, content: bytes | None) -> dict[str, str]:
+        """Return the headers; the key is added last, so that no other header replaces it."""
         headers = dict(self._headers)
         if content is not None:
             headers["Content-Type"] = "application/json"

@@ -145,6 +145,16 @@ async def test_get_sends_the_key_in_a_custom_header():
 
 
 @run
+async def test_the_key_replaces_another_header_of_its_name():
+    """Whatever its case, a header of the key's name is sent once, with the key."""
+    with Server([Send(reply())]) as server:
+        async with Client(server.url, headers={"authorization": "Basic x"}) as client:
+            await client.fetch()
+        request = server.requests[0]
+    assert request.headers["authorization"] == f"Bearer {KEY}"
+
+
+@run
 async def test_without_a_key_its_header_is_omitted():
     """Without a key the header of the key is omitted, not empty."""
     with Server([Send(reply())]) as server:
