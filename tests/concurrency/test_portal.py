@@ -1,7 +1,10 @@
 import asyncio
 import contextvars
 import functools
+import gc
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -139,25 +142,44 @@ def test_a_coroutine_runs_in_the_context_of_its_caller(portal):
     assert asyncio.run(main()) == list(range(10))
 
 
-def test_an_inbox_wakes_its_loop_once_for_several_callbacks():
+@pytest.mark.parametrize("has_readers", [True, False])
+def test_an_inbox_wakes_its_loop_once_for_several_callbacks(has_readers):
     """Callbacks run in order, and the loop is woken once until it has run them."""
 
-    class CountedLoop(asyncio.SelectorEventLoop):
+    class Loop(asyncio.SelectorEventLoop):
+        def add_reader(self, *args):
+            if not has_readers:
+                raise NotImplementedError
+            super().add_reader(*args)
+
+    class CountedInbox(LoopInbox):
         wakes = 0
 
-        def call_soon_threadsafe(self, *args, **kwargs):
+        def _wake(self):
             self.wakes += 1
-            return super().call_soon_threadsafe(*args, **kwargs)
+            super()._wake()
 
-    loop, called = CountedLoop(), []
-    inbox = LoopInbox.of(loop)
-    assert LoopInbox.of(loop) is inbox
+    loop, called = Loop(), []
+    inbox = CountedInbox(loop)
     for round_number in (1, 2):
         for number in range(3):
             inbox.call_soon(functools.partial(called.append, number))
-        loop.run_until_complete(asyncio.sleep(0))
-        assert (called, loop.wakes) == ([0, 1, 2] * round_number, round_number)
+        loop.run_until_complete(asyncio.sleep(0.01))
+        assert (called, inbox.wakes) == ([0, 1, 2] * round_number, round_number)
     loop.close()
     for _ in range(2):
         with pytest.raises(RuntimeError, match="closed"):
             inbox.call_soon(called.clear)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="eventfd is a file of Linux")
+def test_a_loop_that_no_longer_exists_leaves_no_file_open():
+    """The inbox of each event loop has a file, which is closed with the loop."""
+    before = sorted(Path("/proc/self/fd").iterdir())
+    for _ in range(3):
+        loop = asyncio.SelectorEventLoop()
+        assert LoopInbox.of(loop) is LoopInbox.of(loop)
+        loop.close()
+    del loop
+    gc.collect()
+    assert sorted(Path("/proc/self/fd").iterdir()) == before
