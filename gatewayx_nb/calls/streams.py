@@ -11,6 +11,7 @@ from gatewayx_nb.concurrency import (
     CrossThreadQueue,
     InterruptibleEvent,
     LoopInbox,
+    call_after_step,
     interruptible,
 )
 from gatewayx_nb.errors import UsageError, with_short_traceback
@@ -164,6 +165,11 @@ class AsyncReplyStream(_Stream):
         super().__init__(call, self._wake)
 
     def _wake(self) -> None:
+        # Once for all chunks that have arrived together. Waking the reader's loop hands over the
+        # interpreter lock, so the two threads would otherwise switch for every chunk.
+        call_after_step(self._wake_loop)
+
+    def _wake_loop(self) -> None:
         if self._inbox is not None:
             with contextlib.suppress(RuntimeError):  # the reader's loop has been closed
                 self._inbox.call_soon(self._woken.set)

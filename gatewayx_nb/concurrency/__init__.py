@@ -5,6 +5,7 @@ from gatewayx_nb.concurrency.loop_inbox import LoopInbox
 from gatewayx_nb.concurrency.portal import (
     InterruptibleEvent,
     Portal,
+    call_after_step,
     forbid_blocking_call,
     interruptible,
     is_being_cancelled,
@@ -17,6 +18,7 @@ __all__ = [
     "InterruptibleEvent",
     "LoopInbox",
     "Portal",
+    "call_after_step",
     "forbid_blocking_call",
     "interruptible",
     "is_being_cancelled",

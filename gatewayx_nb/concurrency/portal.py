@@ -37,9 +37,11 @@ class Portal:
 
     Args:
         name: Name of the thread, as debuggers show it.
+        never_blocks: Whether no code on the loop blocks it, as that of third parties may.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, never_blocks: bool = False) -> None:
+        self._never_blocks = never_blocks
         self.loop = asyncio.new_event_loop()
         self.inbox = LoopInbox.of(self.loop)
         # A daemon, because an engine that blocks its loop must not keep the interpreter from
@@ -117,6 +119,7 @@ class Portal:
 
     def _run_loop(self) -> None:
         _thread_state.inside = True
+        _thread_state.never_blocks = self._never_blocks
         asyncio.set_event_loop(self.loop)
         try:
             self.loop.run_forever()
@@ -193,6 +196,17 @@ class _CrossLoopCall(Generic[T]):
 def on_portal_thread() -> bool:
     """Return whether the current thread is a portal's."""
     return bool(getattr(_thread_state, "inside", False))
+
+
+def call_after_step(function: Callable[[], object]) -> None:
+    """Call a function as soon as the coroutine that runs in this thread waits for something.
+
+    It is called at once if other code may block the loop, and outside a portal's thread.
+    """
+    if getattr(_thread_state, "never_blocks", False):
+        asyncio.get_running_loop().call_soon(function)
+    else:
+        function()
 
 
 def is_being_cancelled() -> bool:

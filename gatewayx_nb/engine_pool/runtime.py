@@ -133,7 +133,7 @@ class Runtime:
 
     def _shared_portal(self) -> Portal:
         if self._shared is None or self._shared.loop.is_closed():
-            self._shared = Portal("gatewayx")
+            self._shared = Portal("gatewayx", never_blocks=True)
         return self._shared
 
     def _reset_if_forked(self) -> None:

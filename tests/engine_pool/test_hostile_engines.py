@@ -13,7 +13,7 @@ from gatewayx_nb.errors import (
     ProviderError,
     UsageError,
 )
-from gatewayx_nb.llm_engines import Chunk
+from gatewayx_nb.llm_engines import Chunk, LLMEngine
 from gatewayx_nb.testing import ScriptedEngine
 
 CANARY = "canary-5f0c1e7a9b3d"
@@ -204,3 +204,34 @@ def test_a_syntax_error_is_reported_before_a_missing_key(project):
 
     with project.pool() as pool, pytest.raises(EngineLoadError, match="SyntaxError in line"):
         pool.ask("hi", "broken")
+
+
+def test_a_chunk_is_shown_before_its_engine_blocks():
+    """The chunks of an engine that blocks its event loop arrive one by one, in every stream."""
+    arrived = threading.Event()
+
+    class Engine(LLMEngine):
+        name = "blocking"
+        requires_key = False
+
+        async def stream(self, request):
+            yield Chunk(text="a")
+            yield Chunk(text="b" if arrived.wait(10) else "too late")
+            yield Chunk(finish_reason="stop")
+
+    async def read_async(pool):
+        async for chunk in pool.astream("x", model="blocking"):
+            arrived.set()
+            texts.append(chunk.text)
+
+    def read(pool):
+        for chunk in pool.stream("x", model="blocking"):
+            arrived.set()
+            texts.append(chunk.text)
+
+    with EnginePool(engines=[Engine()]) as pool:
+        for run in (lambda: asyncio.run(read_async(pool)), lambda: read(pool)):
+            arrived.clear()
+            texts = []
+            run()
+            assert texts == ["a", "b", ""]
