@@ -68,13 +68,14 @@ class Config:
         return self.keys.find(engine, variables if self.settings.vendor_variables else ())
 
     def inputs(self, engine: str, vendor_variable: str = "") -> tuple[object, ...]:
-        """Return the settings and variables of an engine, to compare with those of another time.
+        """Return what decides an engine's key, options and trust, to compare it later.
 
-        It costs less than to read the engine's key and options.
+        It costs less than to read the key and the options.
         """
         names = [key_variable(engine, suffix) for suffix in ("API_KEY", "BASE_URL", "MODEL")]
         variables = _vendor_variables(engine, vendor_variable)
-        return (self.settings, *self.keys.snapshot((*names, *variables)))
+        variables += ("GATEWAYX_TRUST",)
+        return (self.settings, self.trusted.revision, *self.keys.snapshot((*names, *variables)))
 
     def options(self, engine: str) -> dict[str, object]:
         """Return an engine's keyword arguments: its settings, overridden by its variables."""

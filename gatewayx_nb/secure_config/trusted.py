@@ -69,11 +69,13 @@ class TrustStore:
 
     Attributes:
         problem: Why the file is ignored; ``None`` if it is not.
+        revision: Increases with every change of the file that was read or written here.
     """
 
     def __init__(self, path: Path, env: Mapping[str, str]) -> None:
         self.path, self._env = path, env
         self.problem: ConfigError | None = None
+        self.revision = 0
         self._stamp: StatStamp | None = None
         self._targets: dict[str, TargetsBySubject] = {}
 
@@ -83,6 +85,7 @@ class TrustStore:
         stamp = stat_stamp(self.path)
         if stamp == self._stamp:
             return
+        self.revision += 1
         self._targets, self.problem, self._stamp = {}, None, stamp
         try:
             self._targets = self._read() if stamp else {}
@@ -135,6 +138,7 @@ class TrustStore:
             raise self.problem
 
     def _write(self) -> None:
+        self.revision += 1
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # Indented and sorted, so that people can read it.
         text = json.dumps(self._targets, indent=2, sort_keys=True) + "\n"

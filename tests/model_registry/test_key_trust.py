@@ -372,3 +372,25 @@ def test_a_project_with_its_own_key_needs_no_trust(project):
     with project.pool() as pool:
         assert pool.ask("hi", "grok").text == pool.ask("hi").text == "x"
         assert pool.untrusted_engines() == {}
+
+
+def test_a_permission_that_is_taken_back_counts_for_the_next_call(project, tmp_path):
+    """A call does not wait for the next check of the files, in which a target is kept."""
+    project.engine("acme", "a")
+    project.settings('default_model = "acme"')
+    env = {"XDG_CONFIG_HOME": str(tmp_path / "user")}
+    with EnginePool(home=project.root, env=env) as pool:
+        registry, trusted = pool._registry, pool.config.trusted
+        (permission,) = pool.untrusted_engines()["acme"]
+        for give, take_back in (
+            (lambda: env.update(GATEWAYX_TRUST=permission.id), env.clear),
+            (
+                lambda: trusted.add(project.root, [permission]),
+                lambda: trusted.revoke(project.root),
+            ),
+        ):
+            give()
+            assert registry.resolve(None).name == "acme"
+            take_back()
+            with pytest.raises(TrustError):
+                registry.resolve(None)
