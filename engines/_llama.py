@@ -89,10 +89,12 @@ class LlamaHost:
     Args:
         path: The GGUF file.
         context: Context length of each call in tokens, including the reply.
+        repair: What to do if the file cannot be loaded.
     """
 
-    def __init__(self, path: Path, context: int) -> None:
+    def __init__(self, path: Path, context: int, repair: Hint) -> None:
         self.path = path
+        self._repair = repair
         self.closing = False
         self._context = context
         self._server: Any = None
@@ -120,7 +122,7 @@ class LlamaHost:
         """
         with self._lock:
             if self._server is None:
-                self._server, self._key = _load(self.path, self._context)
+                self._server, self._key = _load(self.path, self._context, self._repair)
                 # A forked child has the server but not its threads: destroying it there would hang.
                 # With this extra reference only `close` in the owning process destroys it.
                 ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._server))
@@ -182,7 +184,7 @@ class LlamaHost:
             self._running.discard(call)
 
 
-def _load(path: Path, context: int) -> tuple[Any, str]:
+def _load(path: Path, context: int, repair: Hint) -> tuple[Any, str]:
     """Load a GGUF file, holding the GIL throughout (0.5 s for 98 MB).
 
     Returns:
@@ -218,7 +220,7 @@ def _load(path: Path, context: int) -> tuple[Any, str]:
         raise ConfigError(
             f"llama.cpp cannot load {str(path)!r}: it is damaged, unsupported or too large for the"
             " memory.",
-            hint=Hint("pull", model="smollm2"),
+            hint=repair,
         ) from error
 
 

@@ -37,10 +37,13 @@ from ..llm_engines import (
 from ..weights import (
     DEFAULT_MODEL,
     MODEL_PATH_VARIABLE,
+    callable_models,
     catalogue,
     check_gguf,
     configured_path,
+    hub_model,
     locate,
+    pulled_models,
 )
 from ._grammar import grammar
 from ._llama import LlamaCall, LlamaHost
@@ -94,10 +97,11 @@ _SAMPLING_PARAMS = frozenset(
 class _Model:
     name: str
     path: Path
+    source: str = ""  # what to pull if the file is damaged; empty for the user's own
 
 
 class LocalEngine(LLMEngine):
-    """Engine that runs SmolLM2, or any GGUF file, on this machine's CPU.
+    """Engine that runs SmolLM2, a model from the hub or any GGUF file on this machine's CPU.
 
     The first call loads the file. Four calls run at once; further calls wait. At temperature 0, or
     with a seed, the same call returns the same reply. Concurrent calls change the rounding, which
@@ -105,7 +109,7 @@ class LocalEngine(LLMEngine):
 
     Args:
         api_key: Not used.
-        **kwargs: ``model``, a name in ``config/models.toml``; ``model_path``, a GGUF file, which
+        **kwargs: ``model``, the name of a pulled model; ``model_path``, a GGUF file, which
             takes precedence over ``GATEWAYX_LOCAL_MODEL``; ``context``, the context length of a
             call in tokens, prompt and reply together (default 4,096).
     """
@@ -136,7 +140,8 @@ class LocalEngine(LLMEngine):
         It stops after at most one more chunk.
 
         Raises:
-            ModelNotFoundError: If the model is neither in the catalogue nor the user's own file.
+            ModelNotFoundError: If the model is neither in the catalogue, nor pulled, nor the user's
+                own file.
             ConfigError: If the weights are not on this machine or cannot be loaded.
             EngineLoadError: If xllamacpp is not installed.
             ContextLengthError: If the prompt is longer than ``context``.
@@ -145,20 +150,20 @@ class LocalEngine(LLMEngine):
         """
         model = self._resolve(request.model or self.model_name)
         call = LlamaCall(_body(request))
-        self._host(model.path).submit(call)
-        finished = False
+        self._host(model).submit(call)
+        finish_reason = None
         try:
             async with aclosing(call.events()) as events:
                 async for event in events:
                     for chunk in _chunks(event, model.name):
-                        finished = finished or chunk.finish_reason is not None
-                        yield chunk
+                        finish_reason = finish_reason or chunk.finish_reason
+                        yield _with_context_limit(chunk, finish_reason, request.max_tokens)
         except GatewayError as error:
             error.engine, error.model = self.name, model.name
             raise
         finally:
             call.stop()
-        if not finished:
+        if finish_reason is None:
             raise TruncatedError(
                 "the local model stopped before the end of its reply.",
                 engine=self.name,
@@ -173,11 +178,7 @@ class LocalEngine(LLMEngine):
     @override
     async def models(self) -> list[ModelInfo]:
         """Return the models whose files are on this machine."""
-        own_path = self._own_file()
-        if own_path is not None:
-            return [ModelInfo(self.name, own_path.stem)]
-        names = [name for name, row in catalogue().items() if row.is_pulled]
-        return [ModelInfo(self.name, name, default=name == self.model_name) for name in names]
+        return callable_models(self.name, self.model_name, self._own_file())
 
     @override
     async def count_tokens(self, request: Request) -> int:
@@ -185,7 +186,7 @@ class LocalEngine(LLMEngine):
 
         The weights are loaded first, if necessary.
         """
-        host = self._host(self._resolve(request.model or self.model_name).path)
+        host = self._host(self._resolve(request.model or self.model_name))
         return await asyncio.to_thread(host.count_tokens, _messages(request))
 
     @override
@@ -207,8 +208,11 @@ class LocalEngine(LLMEngine):
         return configured_path(os.environ)
 
     def _resolve(self, name: str) -> _Model:
+        if model := hub_model(name):
+            return _Model(name, model.path, model.source)
         own_path = self._own_file()
-        names = [*catalogue(), *([own_path.stem] if own_path else [])]
+        pulled = [model.name for model in pulled_models()]
+        names = list(dict.fromkeys([*catalogue(), *([own_path.stem] if own_path else []), *pulled]))
         if name not in {*names, self.model_name if own_path else ""}:
             available = ", ".join(map(repr, names))
             raise ModelNotFoundError(
@@ -223,18 +227,21 @@ class LocalEngine(LLMEngine):
             return _Model(own_path.stem, own_path)
         path = locate(name, {})
         if path is None:
+            hint = Hint("pull", model=name)
             raise ConfigError(
                 f"the weights of {name!r} are not on this machine.",
-                hint=Hint("pull", model=name),
+                hint=hint | Hint("call", reference=f"{self.name}:{pulled[0]}") if pulled else hint,
                 engine=self.name,
                 model=name,
             )
-        return _Model(name, path)
+        return _Model(name, path, name)
 
-    def _host(self, path: Path) -> LlamaHost:
-        if path not in self._hosts:
-            self._hosts[path] = LlamaHost(path, int(self.options.get("context", _DEFAULT_CONTEXT)))
-        return self._hosts[path]
+    def _host(self, model: _Model) -> LlamaHost:
+        if model.path not in self._hosts:
+            context = int(self.options.get("context", _DEFAULT_CONTEXT))
+            repair = Hint("pull", model=model.source or DEFAULT_MODEL)
+            self._hosts[model.path] = LlamaHost(model.path, context, repair)
+        return self._hosts[model.path]
 
 
 def _body(request: Request) -> dict[str, Any]:
@@ -312,6 +319,22 @@ def _chunks(event: dict[str, Any], model: str) -> Iterator[Chunk]:
     if usage := event.get("usage"):
         cached = usage.get("prompt_tokens_details", {}).get("cached_tokens")
         yield Chunk(usage=Usage(usage["prompt_tokens"], usage["completion_tokens"], cached))
+
+
+def _with_context_limit(
+    chunk: Chunk, finish_reason: FinishReason | None, max_tokens: int | None
+) -> Chunk:
+    """Return the chunk with the usage marked if the context ended the reply.
+
+    Without ``max_tokens``, nothing else ends a reply that has no end of its own.
+    """
+    usage = chunk.usage
+    if usage is None or finish_reason != "length":
+        return chunk
+    used, written = usage.input_tokens or 0, usage.output_tokens or 0
+    if max_tokens is not None and written >= max_tokens:
+        return chunk
+    return replace(chunk, context_limit=used + written)
 
 
 def _event_error(error: dict[str, Any]) -> GatewayError:

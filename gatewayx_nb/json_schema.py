@@ -5,6 +5,8 @@ Reference: https://json-schema.org/draft/2020-12/json-schema-core
 
 from __future__ import annotations
 
+import functools
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,6 +15,9 @@ ANSWER = "answer"
 
 _MAX_REFERENCES = 20
 """Maximum number of references that lead to one schema, because they may form a circle."""
+
+_DEPTH = 5
+"""Maximum number of levels of a smallest value."""
 
 _TYPES: Mapping[str, Callable[[object], bool]] = {
     "object": lambda value: isinstance(value, dict),
@@ -23,6 +28,9 @@ _TYPES: Mapping[str, Callable[[object], bool]] = {
     "boolean": lambda value: isinstance(value, bool),
     "null": lambda value: value is None,
 }
+
+_SMALLEST: Mapping[str, str] = {"integer": "0", "number": "0", "boolean": "true", "null": "null"}
+"""A shortest value of each type that is neither a text nor holds other values."""
 
 
 def resolve(schema: Any, root: Mapping[str, Any]) -> Mapping[str, Any]:  # noqa: ANN401 - JSON
@@ -170,3 +178,41 @@ def _has_names_of(
         (value[name], resolve(part, root)) for name, part in properties.items() if name in value
     )
     return all(item in _labels(part) for item, part in tags if _labels(part))
+
+
+def smallest(schema: object, root: Mapping[str, Any], depth: int = _DEPTH) -> str:
+    """Return a shortest JSON that a schema accepts, as far as its types and lengths say.
+
+    Args:
+        schema: The schema, or a part of one.
+        root: The schema that references in it refer to.
+        depth: The levels to follow, because the parts of a recursive type multiply.
+    """
+    if depth == 0:
+        return "null"
+    part, inner = resolve(schema, root), functools.partial(smallest, root=root, depth=depth - 1)
+    if labels := _labels(part):
+        return min(map(json.dumps, labels), key=len)
+    if parts := part.get("allOf"):
+        return max(map(inner, parts), key=len)
+    kind = part.get("type", "object" if "properties" in part else "null")
+    variants = [*part.get("anyOf", ()), *part.get("oneOf", ())]
+    if isinstance(kind, list):
+        variants = [{**part, "type": name} for name in kind]
+    return min(map(inner, variants), key=len) if variants else _smallest_of(kind, part, inner)
+
+
+def _smallest_of(kind: str, part: Mapping[str, Any], inner: Callable[[object], str]) -> str:
+    """Return a shortest JSON of one type."""
+    if kind == "object":
+        properties = part.get("properties", {})
+        names = [name for name in part.get("required", ()) if name in properties]
+        pairs = (f"{json.dumps(name)}: {inner(properties[name])}" for name in names)
+        return f"{{{', '.join(pairs)}}}"
+    if kind == "array":
+        first = [inner(item) for item in part.get("prefixItems", ())]
+        rest = [inner(part.get("items"))] * (part.get("minItems", 0) - len(first))
+        return f"[{', '.join(first + rest)}]"
+    if kind == "string":
+        return f'"{"x" * part.get("minLength", 0)}"'
+    return _SMALLEST.get(kind, "null")

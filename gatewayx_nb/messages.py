@@ -289,11 +289,13 @@ class ModelInfo:
         engine: Name of the engine.
         model: Name of the model, as the provider spells it.
         default: Whether the engine uses it if no model is named.
+        size: The bytes of its files, if it is on this machine.
     """
 
     engine: str
     model: str
     default: bool = True
+    size: int | None = None
 
     @override
     def __str__(self) -> str:

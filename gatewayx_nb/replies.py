@@ -80,6 +80,7 @@ class Chunk:
         tool_calls: Function calls that the model requests, each complete.
         rate_limits: Rate limits from the provider's headers.
         billed: Billed tokens, if they differ from ``usage``.
+        context_limit: The length of the context at whose end the model stopped.
         raw: The response body of a non-streamed reply.
     """
 
@@ -92,6 +93,7 @@ class Chunk:
     tool_calls: tuple[ToolCall, ...] = ()
     rate_limits: RateLimits | None = None
     billed: Usage | None = None
+    context_limit: int | None = None
     raw: Mapping[str, Any] | None = None
 
     @classmethod
@@ -122,7 +124,8 @@ class Reply(Generic[T_co]):
         reasoning: The model's reasoning, separate from the text.
         engine: Name of the engine.
         model: Name of the model, as the provider reported it.
-        finish_reason: Why the model stopped; ``"length"`` means truncated at ``max_tokens``.
+        finish_reason: Why the model stopped; ``"length"`` means truncated at ``max_tokens``, or at
+            the end of the context.
         usage: Token usage.
         cost: US dollars, or ``None`` if the price is unknown.
         latency: Seconds from the call to the end of the reply.
@@ -135,6 +138,7 @@ class Reply(Generic[T_co]):
         tool_calls: Function calls that the model requests.
         rate_limits: Rate limits from the provider's headers.
         token_cap: The ``max_tokens`` that a cost limit allowed; ``None`` if it was not lowered.
+        context_limit: The length of the context, in tokens, if the reply was truncated at its end.
         dropped: Parameters that the model rejected and that ``drop_unsupported`` removed.
         request_id: The provider's ID of the request.
         raw: The response body of a non-streamed reply; ``None`` for a streamed one.
@@ -157,6 +161,7 @@ class Reply(Generic[T_co]):
     tool_calls: tuple[ToolCall, ...] = ()
     rate_limits: RateLimits | None = None
     token_cap: int | None = None
+    context_limit: int | None = None
     dropped: tuple[str, ...] = ()
     request_id: str | None = None
     # Not compared, so that a streamed reply equals a whole one with the same content.

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 Align = Literal["left", "right", "decimal"]
 """Alignment of a column; figures in a "decimal" one are aligned at their decimal points."""
 
+_UNITS = ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
+_FEW = 10  # of a unit, below which a decimal is shown
+
 _FRACTION = re.compile(r"^[^\d\s]?[\d,]+(\.\d+)?$")
 """A figure with at most one sign before it, such as ``$0.25``; the group is its fraction."""
 
@@ -232,6 +235,18 @@ def window_width() -> int | None:
     """Return the columns of the terminal that shows the output; ``None`` if it is no terminal."""
     # The output of a kernel has the same width everywhere, because notebooks save it.
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def size_text(size: int) -> str:
+    """Return a number of bytes in decimal units, as disks and hubs show it.
+
+    >>> size_text(98_362_432), size_text(4_700_000_000), size_text(700)
+    ('98 MB', '4.7 GB', '700 bytes')
+    """
+    for factor, unit in _UNITS:
+        if size >= factor:
+            return f"{size / factor:.{1 if size < _FEW * factor else 0}f} {unit}"
+    return f"{size} bytes"
 
 
 def dollars(cost: Decimal) -> str:

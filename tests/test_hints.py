@@ -40,6 +40,7 @@ WORDINGS = {
     Hint("list_engines"): "`gatewayx_nb.status()` lists the engines.",
     Hint("show_engine", engine="grok"): "`gatewayx_nb.status()` shows the state of grok.",
     Hint("use_other_engine"): "Use another engine; `gatewayx_nb.status()` lists them.",
+    Hint("list_local_models"): ('`gatewayx_nb.models("local")` lists the models on this machine.'),
     Hint("list_models"): "`gatewayx_nb.models()` lists the models.",
     Hint("name_model", engine="grok"): 'Name another model: `model="grok:MODEL"`.',
     Hint("choose_default", reference="grok"): (

@@ -1,11 +1,12 @@
 import datetime as dt
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 import pydantic
 import pytest
 
+from gatewayx_nb import json_schema
 from gatewayx_nb.errors import UsageError
 from gatewayx_nb.schema import ResponseSchema
 
@@ -198,3 +199,52 @@ def test_a_property_may_be_a_keyword():
     kind = TypedDict("Row", {"class": str})
 
     assert ResponseSchema(kind).parse('{"class": "a"}') == {"class": "a"}
+
+
+@dataclass(frozen=True)
+class SmallestCase:
+    """A schema, and a shortest JSON that it accepts."""
+
+    name: str
+    schema: dict[str, Any]
+    text: str
+
+
+_NODE = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string"},
+        "next": {"anyOf": [{"$ref": "#"}, {"type": "null"}]},
+    },
+    "required": ["name", "next"],
+}
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        SmallestCase("anything", {}, "null"),
+        SmallestCase("number", {"type": "integer"}, "0"),
+        SmallestCase("text", {"type": "string", "minLength": 3}, '"xxx"'),
+        SmallestCase("labels", {"enum": ["longer", "no"]}, '"no"'),
+        SmallestCase("optional", {"type": ["string", "null"]}, '""'),
+        SmallestCase("list", {"type": "array", "items": {"type": "boolean"}}, "[]"),
+        SmallestCase(
+            "list of two",
+            {"type": "array", "items": {"type": "boolean"}, "minItems": 2},
+            "[true, true]",
+        ),
+        SmallestCase(
+            "tuple", {"type": "array", "prefixItems": [{"type": "null"}, {"const": 1}]}, "[null, 1]"
+        ),
+        SmallestCase(
+            "all of", {"allOf": [{"type": "string"}, {"type": "string", "minLength": 1}]}, '"x"'
+        ),
+        SmallestCase("recursive", _NODE, '{"name": "", "next": null}'),
+        SmallestCase("endless", {"type": "array", "items": {"$ref": "#"}, "minItems": 1}, "["),
+    ],
+    ids=lambda case: case.name,
+)
+def test_the_smallest_json_of_a_schema(case):
+    """It has the required properties alone, and ends for recursive schemas."""
+    assert json_schema.smallest(case.schema, case.schema).startswith(case.text)

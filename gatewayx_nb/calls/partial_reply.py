@@ -51,6 +51,7 @@ class PartialReply:
     tool_calls: tuple[ToolCall, ...] = ()
     rate_limits: RateLimits | None = None
     token_cap: int | None = None
+    context_limit: int | None = None
     dropped: tuple[str, ...] = ()
     raw: Mapping[str, Any] | None = None
     earlier_usage: Usage | None = None
@@ -76,6 +77,7 @@ class PartialReply:
         self.model = chunk.model or self.model
         self.request_id = chunk.request_id or self.request_id
         self.billed = chunk.billed or self.billed
+        self.context_limit = chunk.context_limit or self.context_limit
         self.tool_calls += chunk.tool_calls
         self.rate_limits = chunk.rate_limits or self.rate_limits
         self.raw = chunk.raw or self.raw
@@ -146,6 +148,7 @@ class PartialReply:
             tool_calls=self.tool_calls,
             rate_limits=self.rate_limits,
             token_cap=self.token_cap,
+            context_limit=self.context_limit,
             dropped=self.dropped,
             request_id=self.request_id,
             raw=self.raw,

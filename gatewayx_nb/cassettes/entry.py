@@ -41,6 +41,7 @@ _METADATA = (
     "attempts",
     "fallback_from",
     "token_cap",
+    "context_limit",
     "dropped",
 )
 """Fields of a reply that are recorded unchanged."""
@@ -161,6 +162,7 @@ class RecordedReply(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     tool_calls: tuple[RecordedToolCall, ...] = ()
     token_cap: int | None = None
     dropped: tuple[str, ...] = ()
+    context_limit: int | None = None
 
 
 class RecordedVectors(msgspec.Struct, frozen=True, gc=False):

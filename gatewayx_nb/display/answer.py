@@ -228,6 +228,8 @@ def _finish_note(reply: Reply) -> str:
     if reply.token_cap is not None:
         verb = "cut at" if reply.finish_reason == "length" else "at most"
         return f"{verb} {reply.token_cap:,} tokens, which the cost limit allows"
+    if reply.context_limit is not None:
+        return f"cut at the end of the context, {reply.context_limit:,} tokens"
     return _FINISH_NOTES.get(reply.finish_reason, "")
 
 

@@ -21,6 +21,7 @@ from gatewayx_nb.errors import ConfigError, GatewayError
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.llm_engines import FEATURES, SAMPLING
 from gatewayx_nb.model_registry import EngineStatus, engine_table
+from gatewayx_nb.text import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -46,9 +47,14 @@ def _reference(row: ModelInfo) -> str:
     return row.engine if row.default else str(row)
 
 
+def _size(row: ModelInfo) -> str:
+    return "" if row.size is None else size_text(row.size)
+
+
 _MODEL_COLUMNS: tuple[TableColumn[ModelInfo], ...] = (
     TableColumn("reference", _reference, is_code=True),
     TableColumn("model", attrgetter("model")),
+    TableColumn("size", _size, "right", optional=True),
 )
 
 

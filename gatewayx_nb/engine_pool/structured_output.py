@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from gatewayx_nb.engine_pool.rate_limits import estimate_tokens
 from gatewayx_nb.errors import ProviderError, TruncatedError
 from gatewayx_nb.hints import Hint
+from gatewayx_nb.json_schema import smallest
 from gatewayx_nb.messages import Message
 
 if TYPE_CHECKING:
@@ -73,11 +75,7 @@ async def parse_or_correct(
         return schema.parse(answer)
     except ValueError as error:
         if partial.finish_reason == "length":  # a second answer would be truncated, too
-            limit = "max_tokens" if partial.token_cap is None else "max_cost"
-            raise TruncatedError(
-                f"the answer was cut at `{limit}` before its JSON ended.",
-                hint=Hint("raise_option", option=limit),
-            ) from None
+            raise _truncated(request, partial) from None
         if send_again is None:
             raise _mismatch(schema, "the answer", partial, error) from None
         request = _with_correction(request, answer, error)
@@ -88,6 +86,33 @@ async def parse_or_correct(
         return schema.parse("".join(partial.text))
     except ValueError as error:
         raise _mismatch(schema, "the answer and its correction", partial, error) from None
+
+
+def _truncated(request: Request, partial: PartialReply) -> TruncatedError:
+    """Return the error for an answer that ended before its JSON did."""
+    if partial.context_limit is not None:
+        return TruncatedError(
+            "the answer was cut at the end of the context, after"
+            f" {partial.context_limit:,} tokens with the prompt, before its JSON ended.",
+            hint="Shorten the prompt, or use a model with a longer context.",
+        )
+    limit, value = "max_cost", ""
+    if partial.token_cap is None:
+        limit, value = "max_tokens", _in_comparison(request)
+    return TruncatedError(
+        f"the answer was cut at `{limit}`{value} before its JSON ended.",
+        hint=Hint("raise_option", option=limit),
+    )
+
+
+def _in_comparison(request: Request) -> str:
+    """Return the value of ``max_tokens`` and, if that is more, the size of the smallest JSON."""
+    most, schema = request.max_tokens, request.schema or {}
+    if most is None:
+        return ""
+    least = estimate_tokens([smallest(schema, schema)])
+    more = f"; the smallest that fits has about {least:,} tokens" if least > most else ""
+    return f" ({most:,}{more})"
 
 
 def _mismatch(

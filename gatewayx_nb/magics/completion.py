@@ -118,6 +118,8 @@ def _arguments(session: Session, words: list[str], fragment: str) -> Iterable[st
             names = (job.name for job in session.jobs)
         case ["help"]:
             names = (*COMMANDS, *TOPICS, "options")
+        case ["pull", *options] if "--remove" in options:
+            names = (model.name for model in weights.pulled_models())
         case ["pull"]:
             names = weights.catalogue()
         case ["key", "import"]:

@@ -47,6 +47,7 @@ NOTEBOOK: Wording = {
     "show_engine": "`%gatewayx status {engine}` shows its state.",
     "use_other_engine": "Use another engine; `%gatewayx status` lists them.",
     "call": "Call a model that needs no key: `%%gatewayx {reference}`.",
+    "list_local_models": "`%gatewayx models local` lists the models on this machine.",
     "list_models": "`%gatewayx models` lists the models.",
     "name_model": "Name another model: `%%gatewayx {engine}:MODEL`.",
     "choose_default": "Choose a default model with `%gatewayx use {reference} --save`.",

@@ -267,10 +267,10 @@ class ModelRegistry:
         """Return the default reference.
 
         It is the one chosen by `EnginePool.use` or the settings, or the only engine with a key, or
-        the local model.
+        the local model, or the only other model on this machine.
 
         Raises:
-            ConfigError: If several keys are set and no default is chosen.
+            ConfigError: If several keys or models are there and no default is chosen.
             MissingKeyError: If no key is set and the local model is not installed.
         """
         default = self.default or self._config.settings.default_model
@@ -286,12 +286,23 @@ class ModelRegistry:
                 | Hint("choose_default", reference=keyed[0]),
             )
         candidates = keyed or [row.name for row in rows if row.name == LOCAL_ENGINE]
+        candidates = candidates or self._pulled_models()
+        if len(candidates) > 1:
+            raise ConfigError(
+                "no default model is set, and several are on this machine:"
+                f" {', '.join(candidates)}.",
+                hint=Hint("choose_default", reference=candidates[0]),
+            )
         if not candidates:
             raise MissingKeyError(
                 "no model is available: no key is set, and the local model is not installed.",
                 hint=Hint("set_key", engine="grok") | Hint("pull", model="smollm2"),
             )
         return candidates[0]
+
+    def _pulled_models(self) -> list[str]:
+        """Return the references of models on this machine, if the engine's own is not."""
+        return [str(model) for model in self.models() if model.engine == LOCAL_ENGINE]
 
     @property
     def engine_names(self) -> Collection[str]:
@@ -348,8 +359,13 @@ class ModelRegistry:
     def models(self) -> list[ModelInfo]:
         """List the models that can be called now."""
         instances = [ModelInfo(name, engine.model_name) for name, engine in self._instances.items()]
-        models = map(self._report.callable_model, self._file_sources())
-        return sorted([*instances, *filter(None, models)], key=lambda model: model.engine)
+        models = [
+            model
+            for source in self._file_sources()
+            for model in self._report.callable_models(source)
+        ]
+        # The default model of an engine comes first.
+        return sorted([*instances, *models], key=lambda model: (model.engine, not model.default))
 
     def rows(self) -> list[EngineStatus]:
         """List all known engines by name, including unusable ones."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatewayx_nb import weights
@@ -60,13 +61,19 @@ class Reporter:
         model = loaded.engine.model_name or metadata.model_name
         return StaticMetadata(requires_key, model, features=frozenset(loaded.engine.features))
 
-    def callable_model(self, source: EngineSource) -> ModelInfo | None:
-        """Return an engine's default model; ``None`` if it cannot be called now."""
+    def callable_models(self, source: EngineSource) -> list[ModelInfo]:
+        """Return an engine's default model, if it can be called now.
+
+        Of the local engine, return every model on this machine.
+        """
         if source.refusal_reason:
-            return None
+            return []
         metadata = self.static_metadata(source)
+        default = self._model(source, metadata)
+        if source.name == LOCAL_ENGINE and source.origin == "shipped":
+            return weights.callable_models(source.name, default, self._own_weights())
         state, _ = self._state(source, key_trust.find_key(source, self.config), metadata)
-        return ModelInfo(source.name, self._model(source, metadata)) if state == "ready" else None
+        return [ModelInfo(source.name, default)] if state == "ready" else []
 
     def status(self, source: EngineSource) -> EngineStatus:
         """Return an engine's status."""
@@ -128,9 +135,19 @@ class Reporter:
             key_trust.check_permissions(source, key, self.sources, self.config)
         except TrustError as error:
             return "untrusted", error.describe()
-        return ("ready" if metadata.requires_key else self._keyless_state(source)), ""
+        model = self._model(source, metadata)
+        return ("ready" if metadata.requires_key else self._keyless_state(source, model)), ""
 
-    def _keyless_state(self, source: EngineSource) -> EngineState:
+    def _own_weights(self) -> Path | None:
+        """Return the user's own GGUF file; ``None`` if there is none or it cannot be used."""
+        path = self.config.options(LOCAL_ENGINE).get("model_path")
+        with contextlib.suppress(GatewayError):  # a call to the engine raises the reason
+            if path:
+                return weights.check_gguf(Path(str(path)).expanduser(), "model_path")
+            return weights.configured_path(self.config.env)
+        return None
+
+    def _keyless_state(self, source: EngineSource, model: str) -> EngineState:
         if isinstance(source, EngineRow) and source.name not in self.running_servers:
             # A project's server is not asked before it is called, so its state is not known.
             is_project = key_trust.is_project_engine(source, self.config)
@@ -138,5 +155,6 @@ class Reporter:
         if source.name != LOCAL_ENGINE:
             return "ready"
         with contextlib.suppress(GatewayError):  # a call to the engine raises the reason
-            return "ready" if weights.locate(env=self.config.env) else "no weights"
+            path = self._own_weights() or weights.locate(model, self.config.env)
+            return "ready" if path else "no weights"
         return "no weights"

@@ -101,6 +101,10 @@ class Config:
         elif self.keys.owner(name) is None and "base_url" in table:
             where = f"[engines.{engine}] base_url in its settings"
             yield Permission(engine, origin(str(table["base_url"])), where)
+        yield from self.network_permissions(engine)
+
+    def network_permissions(self, engine: str) -> Iterator[Permission]:
+        """Yield the network through which the project's settings send a key, if they do."""
         network = self._project_settings.network
         if network != settings.Network():
             yield Permission(engine, f"network {network.description}", "[network] in its settings")

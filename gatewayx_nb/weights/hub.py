@@ -1,0 +1,252 @@
+"""Download of a model from the Hugging Face hub, which can be stopped and continued."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import shutil
+import sys
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.errors import ConfigError
+from gatewayx_nb.files import fsync_directory
+from gatewayx_nb.hints import Hint
+from gatewayx_nb.text import size_text
+from gatewayx_nb.weights.catalogue import catalogue, check_gguf, models_folder
+from gatewayx_nb.weights.hub_files import (
+    HubFile,
+    HubReference,
+    Variant,
+    choose,
+    model_name,
+)
+from gatewayx_nb.weights.hub_process import Hub, connect
+from gatewayx_nb.weights.installed import LocalModel, hub_folder, hub_source, record_hub_model
+from gatewayx_nb.weights.progress import progress_bar
+from gatewayx_nb.weights.staging import locked
+from gatewayx_nb.weights.wheel import sha256_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from gatewayx_nb.secure_config import Config
+
+_RESERVE = 64_000_000  # bytes of disk space to leave free
+
+
+def pull_from_hub(
+    reference: HubReference, *, progress: bool, env: Mapping[str, str], config: Config
+) -> LocalModel:
+    """Download a model from the hub, or what is missing of it, and return it.
+
+    A stopped download is continued. Nothing is kept of a file whose digest is not the one that the
+    hub lists.
+
+    Args:
+        reference: The repository, and the model in it.
+        progress: Whether to show the progress on stderr.
+        env: The environment of the client's process.
+        config: Provides the network settings.
+
+    Raises:
+        ConfigError: If `huggingface_hub` is missing, a file is not what the hub lists, or it cannot
+            be written.
+        ModelNotFoundError: If the hub does not have the repository, or no such model in it.
+        AuthenticationError: If the hub requires a token, or the acceptance of terms.
+        TransportError: If the hub cannot be reached or does not answer as one.
+        TrustError: If the project's network settings would see the user's token.
+    """
+    if importlib.util.find_spec("huggingface_hub") is None:
+        raise ConfigError(
+            "pulling from the hub requires huggingface_hub, which is not installed.",
+            hint=Hint("install", extra="hub"),
+        )
+    hub = connect(env, config)
+    listing = hub.run("list", reference.repo)
+    files = [HubFile(str(f["path"]), f["size"] or 0, f["sha256"] or "") for f in listing["files"]]
+    variant = choose(reference, files)
+    source = f"hf:{reference.repo}:{variant.label}"
+    download = _Download(
+        hub, reference, variant, str(listing["commit"]), _free_name(reference, variant), progress
+    )
+    if progress and not reference.choice:
+        sys.stderr.write(f"{reference.repo}: {variant.label}, {size_text(variant.size)}\n")
+
+    def on_wait() -> None:
+        if progress:
+            sys.stderr.write(f"{download.name}: waiting for another process that pulls a model\n")
+
+    try:
+        with locked(models_folder(), on_wait):
+            return download.run(source)
+    except OSError as error:
+        raise _disk_error(download.name, error) from error
+
+
+def _free_name(reference: HubReference, variant: Variant) -> str:
+    """Return the model's name, with its owner's if another model has the short one."""
+    name = model_name(reference.repo, variant)
+    taken = hub_source(name)
+    if name in catalogue() or taken not in ("", f"hf:{reference.repo}:{variant.label}"):
+        return model_name(reference.repo, variant, with_owner=True)
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class _Download:
+    """The download of one model."""
+
+    hub: Hub
+    reference: HubReference
+    variant: Variant
+    commit: str
+    name: str
+    progress: bool
+
+    def run(self, source: str) -> LocalModel:
+        """Download what is missing, check the digests, and record the model."""
+        folder = hub_folder(self.name)
+        version = self.variant.files[0].sha256[:12]
+        # A changed model goes into another folder, because the old one may be in use.
+        target = folder / version
+        target.mkdir(parents=True, exist_ok=True)
+        self._forget_other_versions(folder, version)
+        missing = [file for file in self.variant.files if not self._is_whole(target, file)]
+        self._check_space(target, missing)
+        if missing:
+            self._fetch(target, missing)
+        kept = [replace(file, path=f"{version}/{_base(file)}") for file in self.variant.files]
+        fsync_directory(target)
+        record_hub_model(self.name, source, self.commit, kept)
+        for other in folder.iterdir():
+            if other.is_dir() and other.name != version:
+                shutil.rmtree(other, ignore_errors=True)
+        return LocalModel(self.name, folder / kept[0].path, self.variant.size, source)
+
+    def _forget_other_versions(self, folder: Path, version: str) -> None:
+        """Remove what a stopped download of a file has left that the hub has changed since."""
+        for part in folder.glob("*/*.part"):
+            if part.parent.name != version:
+                part.unlink()
+                if self.progress:
+                    sys.stderr.write(
+                        f"{self.name}: the hub has changed the file since the last pull was"
+                        " stopped; it is downloaded from its beginning\n"
+                    )
+
+    def _is_whole(self, target: Path, file: HubFile) -> bool:
+        path = target / _base(file)
+        return (
+            path.is_file()
+            and path.stat().st_size == file.size
+            and self._digest([(path, file)]) == [file.sha256]
+        )
+
+    def _check_space(self, target: Path, missing: Sequence[HubFile]) -> None:
+        """Check before a download of minutes that the disk has room for it."""
+        needed = sum(file.size for file in missing) - _bytes_of(_parts(target, missing))
+        free = shutil.disk_usage(target).free
+        if missing and free < needed + _RESERVE:
+            raise ConfigError(
+                f"not enough disk space for {self.name!r} in {str(models_folder())!r}:"
+                f" {size_text(needed)} are needed, {size_text(free)} are free.",
+                hint="Make room, or choose a smaller model.",
+                model=self.name,
+            )
+
+    def _fetch(self, target: Path, missing: Sequence[HubFile]) -> None:
+        """Download files, check them, and give them their names."""
+        parts = _parts(target, missing)
+        size = sum(file.size for file in missing)
+        with progress_bar(f"{self.name}: download", size, enabled=self.progress) as report:
+            for part, file in zip(parts, missing, strict=True):
+                self._fetch_file(part, file, lambda: report(_bytes_of(parts)))
+        digests = self._digest(list(zip(parts, missing, strict=True)))
+        for part, file, digest in zip(parts, missing, digests, strict=True):
+            if digest != file.sha256:
+                part.unlink()
+                raise ConfigError(
+                    f"{_base(file)!r} has SHA-256 {digest[:12]}…, not {file.sha256[:12]}… as the"
+                    " hub lists; it was not kept.",
+                    hint=Hint("run_again"),
+                    model=self.name,
+                )
+        # Only the first part of a split model is loaded by name.
+        _check_format(parts[0], missing[0])
+        for part, file in zip(parts, missing, strict=True):
+            part.replace(target / _base(file))
+
+    def _fetch_file(self, part: Path, file: HubFile, report: Callable[[], object]) -> None:
+        if part.is_file() and part.stat().st_size > file.size:
+            part.unlink()
+        wanted = {"commit": self.commit, **asdict(file)}
+        try:
+            self.hub.run("fetch", self.reference.repo, report, part=str(part), **wanted)
+        except BaseException as error:
+            done = _bytes_of([part])
+            if not done:
+                _remove_empty(part)
+            elif self.progress and isinstance(error, KeyboardInterrupt):
+                state = f"{size_text(done)} of {size_text(file.size)}"
+                sys.stderr.write(f"\n{self.name}: stopped at {state}; the next pull continues\n")
+            raise
+
+    def _digest(self, files: Sequence[tuple[Path, HubFile]]) -> list[str]:
+        """Return the digests of files, showing the progress."""
+        digests, done = [], 0
+        size = sum(file.size for _, file in files)
+        with progress_bar(f"{self.name}: check", size, enabled=self.progress) as report:
+            for path, file in files:
+                digests.append(sha256_of(path, partial(_report_from, done, report)))
+                done += file.size
+        return digests
+
+
+def _report_from(start: int, report: Callable[[int], object], count: int) -> None:
+    report(start + count)
+
+
+def _base(file: HubFile) -> str:
+    return file.path.rpartition("/")[2]
+
+
+def _parts(target: Path, files: Sequence[HubFile]) -> list[Path]:
+    """Return the paths of incomplete files; the digest in a name prevents a mixture of two."""
+    return [target / f"{_base(file)}.{file.sha256[:12]}.part" for file in files]
+
+
+def _bytes_of(paths: Sequence[Path]) -> int:
+    total = 0
+    for path in paths:
+        with contextlib.suppress(OSError):
+            total += path.stat().st_size
+    return total
+
+
+def _remove_empty(part: Path) -> None:
+    """Remove a file into which nothing was downloaded, and its folders if they are empty."""
+    with contextlib.suppress(OSError):
+        part.unlink(missing_ok=True)
+        part.parent.rmdir()
+        part.parent.parent.rmdir()
+
+
+def _check_format(part: Path, file: HubFile) -> None:
+    try:
+        check_gguf(part, file.path)
+    except ConfigError:
+        part.unlink()
+        raise ConfigError(
+            f"{_base(file)!r} on the hub is not a GGUF file.", hint="Choose another model."
+        ) from None
+
+
+def _disk_error(name: str, error: OSError) -> ConfigError:
+    return ConfigError(
+        f"cannot write {name!r} to {str(models_folder())!r}: {error.strerror or error}.",
+        hint="Make room in the folder, or make it yours; the next pull continues.",
+        model=name,
+    )

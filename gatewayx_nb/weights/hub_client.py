@@ -1,0 +1,231 @@
+"""A client of the Hugging Face hub that runs in a process of its own.
+
+The process reads a job as one line of JSON from stdin, writes its result as JSON to stdout, and
+ends when stdin is closed, so that it does not outlive the process that started it.
+
+It is run as a file, not imported: nothing of the package is loaded, and a changed setting of
+`huggingface_hub` affects no other code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import json
+import os
+import re
+import signal
+import ssl
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+_LISTING_TIMEOUT = 30.0  # seconds for the list of a repository's files
+_CHUNK_SIZE = 1 << 16  # bytes; what has arrived of a chunk is lost if the download is stopped
+_SUGGESTIONS = 20  # repositories of a similar name
+
+# The class names of exceptions, and the kind of the error that they are reported as; the first one
+# that matches decides. By name, because importing them would name the HTTP library of one version.
+_KINDS = (
+    ("_RefusedRedirectError", "redirect"),
+    ("_ChangedFileError", "changed"),
+    ("_InvalidResponseError", "invalid"),
+    ("_CertificateError", "ca_bundle"),
+    ("GatedRepoError", "gated"),
+    ("RepositoryNotFoundError", "repository"),
+    ("RemoteEntryNotFoundError", "changed"),  # listed before, and gone now
+    ("RevisionNotFoundError", "changed"),
+    ("HFValidationError", "repository"),
+    ("HfHubHTTPError", "status"),
+    ("OfflineModeIsEnabled", "offline"),
+    ("ImportError", "missing"),
+    ("TransportError", "network"),
+    ("JSONDecodeError", "invalid"),
+)
+
+
+class _RefusedRedirectError(Exception):
+    """A redirect to an address to which no request may be sent."""
+
+
+class _ChangedFileError(Exception):
+    """The hub has another file under the same name and revision than it listed."""
+
+
+class _InvalidResponseError(Exception):
+    """A response that is not one of a hub, such as the login page of a network."""
+
+
+class _CertificateError(Exception):
+    """A file of certificate authorities that cannot be used."""
+
+
+def list_files(job: dict[str, Any]) -> dict[str, Any]:
+    """Return the commit of a repository, and its files with their sizes and digests."""
+    from huggingface_hub import HfApi
+
+    api = HfApi(endpoint=job["endpoint"], token=job["token"])
+    try:
+        info = api.model_info(job["repo"], files_metadata=True, timeout=_LISTING_TIMEOUT)
+        files = [
+            {"path": file.rfilename, "size": file.size, "sha256": file.lfs and file.lfs.sha256}
+            for file in info.siblings or ()
+        ]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _InvalidResponseError("its list of files is incomplete") from error
+    return {"commit": info.sha, "files": files}
+
+
+def fetch(job: dict[str, Any]) -> dict[str, Any]:
+    """Download one file to the end of a partial one, which may be missing."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # documented
+
+    endpoint, token = job["endpoint"], job["token"]
+    url = hf_hub_url(job["repo"], job["path"], revision=job["commit"], endpoint=endpoint)
+    metadata = get_hf_file_metadata(url, token=token, endpoint=endpoint)
+    if metadata.etag is None:
+        raise _InvalidResponseError("it has no digest")
+    if metadata.etag != job["sha256"]:
+        raise _ChangedFileError
+    # Sizes and ranges are those of the file itself.
+    headers = {**build_hf_headers(token=token), "Accept-Encoding": "identity"}
+    part = Path(job["part"])
+    while True:
+        start = part.stat().st_size if part.exists() else 0
+        try:
+            _append(metadata.location, part, headers, job["size"])
+        except Exception as error:
+            # `http_get` resumes after most failures, but not after a reset connection or an end
+            # that looks regular.
+            is_cut = _has_base(error, "NetworkError") or "Consistency check" in str(error)
+            if not (is_cut and start < part.stat().st_size < job["size"]):
+                raise
+        else:
+            return {}
+
+
+def _append(url: str, part: Path, headers: dict[str, str], size: int) -> None:
+    """Download the rest of a file."""
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import http_get
+
+    constants.DOWNLOAD_CHUNK_SIZE = _CHUNK_SIZE
+    with part.open("ab") as file:
+        http_get(url, file, resume_size=file.tell(), headers=headers, expected_size=size)
+
+
+def _open_session(job: dict[str, Any]) -> None:
+    """Make `huggingface_hub` send its requests through a client with our own checks."""
+    import truststore
+    from huggingface_hub import get_session, set_client_factory
+
+    context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if job["ca_bundle"]:
+        try:
+            context.load_verify_locations(job["ca_bundle"])
+        except OSError as error:
+            raise _CertificateError(error.strerror) from error
+    default = get_session()  # its class is the one of the installed version's HTTP library
+    client, hooks = type(default), default.event_hooks
+    first_origin = _origin(job["endpoint"])
+
+    def check_request(request: Any) -> None:  # noqa: ANN401 - see above
+        """Allow requests to the first host, and others to https alone, without the token."""
+        if (origin := _origin(str(request.url))) == first_origin:
+            return
+        request.headers.pop("authorization", None)
+        scheme, host, _ = origin
+        if scheme != "https" or _is_forbidden(host):
+            raise _RefusedRedirectError(f"{scheme}://{host}")
+
+    def check_response(response: Any) -> None:  # noqa: ANN401 - see above
+        """Refuse a page of HTML instead of a file or a list."""
+        kind = response.headers.get("content-type", "")
+        if response.is_success and kind.partition(";")[0].strip().lower() == "text/html":
+            raise _InvalidResponseError("it answers with a page of HTML")
+
+    def new_client() -> Any:  # noqa: ANN401 - see above
+        return client(
+            verify=context,
+            follow_redirects=True,
+            timeout=None,  # each request has its own
+            event_hooks={
+                "request": [*hooks["request"], check_request],
+                "response": [*hooks["response"], check_response],
+            },
+        )
+
+    set_client_factory(new_client)
+
+
+def _origin(url: str) -> tuple[str, str, int]:
+    parts = urlsplit(url)
+    port = parts.port or {"https": 443}.get(parts.scheme, 80)
+    return parts.scheme, parts.hostname or "", port
+
+
+def _is_forbidden(host: str) -> bool:
+    """Return whether a host is a link-local address, such as that of a metadata service."""
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_link_local
+    return False
+
+
+def _has_base(error: Exception, name: str) -> bool:
+    return any(base.__name__ == name for base in type(error).__mro__)
+
+
+def _report(error: Exception, job: dict[str, Any]) -> dict[str, Any]:
+    """Return what the parent process needs to know of an exception."""
+    kinds = (kind for name, kind in _KINDS if _has_base(error, name))
+    kind = next(kinds, "disk" if isinstance(error, OSError) and error.errno else "other")
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    similar = _similar_repositories(job) if kind == "repository" else []
+    text = str(error).strip().partition("\n")[0]
+    return {"kind": kind, "text": text, "status": status, "similar": similar}
+
+
+def _similar_repositories(job: dict[str, Any]) -> list[str]:
+    """Return repositories of a similar name; empty if the hub does not say."""
+    from huggingface_hub import HfApi
+
+    owner, _, name = job["repo"].partition("/")
+    word = re.split(r"[-_.]", name)[0]
+    api = HfApi(endpoint=job["endpoint"], token=job["token"])
+    try:
+        searches = (  # for a misspelt owner, and for a misspelt name
+            api.list_models(search=name, limit=_SUGGESTIONS),
+            api.list_models(author=owner, search=word, limit=_SUGGESTIONS),
+        )
+        return [model.id for models in searches for model in models]
+    except Exception:  # noqa: BLE001 - a suggestion is not worth an error of its own
+        return []
+
+
+def _exit_with_parent() -> None:
+    """End the process when stdin is closed, which happens even if the parent is killed."""
+    sys.stdin.read()
+    os._exit(1)
+
+
+def main() -> None:
+    """Run the job on stdin."""
+    # A notebook interrupts all processes of the kernel; the parent decides what that means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    job = json.loads(sys.stdin.readline())
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    try:
+        _open_session(job)
+        result = {"list": list_files, "fetch": fetch}[job["action"]](job)
+    except Exception as error:  # noqa: BLE001 - the parent reports every exception
+        result = {"error": _report(error, job)}
+    sys.stdout.write(json.dumps(result))
+    sys.stdout.flush()
+    os._exit(0)  # the thread that reads stdin would delay the exit
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""Typed errors for the failures of the hub's client."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gatewayx_nb.errors import (
+    AuthenticationError,
+    ConfigError,
+    GatewayError,
+    ModelNotFoundError,
+    TransportError,
+    did_you_mean,
+)
+from gatewayx_nb.hints import Hint
+from gatewayx_nb.text import plain, shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_MAX_SHOWN = 160
+# A signed address lets anyone download the file who has it.
+_SECRET_IN_URL = re.compile(r"(?<=://)[^/\s@]+@|\?[^\s'\"]+")
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """The error for a kind of failure."""
+
+    error: type[GatewayError]
+    message: str
+    hint: Hint | str
+
+
+_CHECK_HUB = "Check the network, which may show a page to log in, and HF_ENDPOINT."
+_FAILURES: Mapping[str, _Failure] = {
+    "invalid": _Failure(
+        TransportError, "the hub {endpoint} does not answer as one: {text}", _CHECK_HUB
+    ),
+    "redirect": _Failure(
+        TransportError,
+        "the hub {endpoint} redirects to {text}, but only https to another machine is followed",
+        _CHECK_HUB,
+    ),
+    "changed": _Failure(
+        TransportError,
+        "the hub {endpoint} has changed {repo!r} since it listed its files; nothing was kept",
+        Hint("run_again"),
+    ),
+    "offline": _Failure(
+        TransportError,
+        "the hub {endpoint} is not asked, because HF_HUB_OFFLINE is set",
+        "Unset HF_HUB_OFFLINE.",
+    ),
+    "network": _Failure(
+        TransportError,
+        "the hub {endpoint} cannot be reached: {text}",
+        "Check the network and [network] in the settings; the next pull continues.",
+    ),
+    "status": _Failure(
+        TransportError,
+        "the hub {endpoint} answers with status {status} for {repo!r}",
+        Hint("run_again"),
+    ),
+    "missing": _Failure(
+        ConfigError, "huggingface_hub cannot be used: {text}", Hint("install", extra="hub")
+    ),
+    "ca_bundle": _Failure(
+        ConfigError,
+        "network.ca_bundle must be a readable PEM file: {text}",
+        "Fix it in config/gatewayx.toml.",
+    ),
+    "disk": _Failure(
+        ConfigError, "{repo!r} cannot be written: {text}", "Make room; the next pull continues."
+    ),
+    "other": _Failure(TransportError, "{repo!r} cannot be pulled: {text}", Hint("run_again")),
+}
+
+
+def hub_error(
+    failure: Mapping[str, Any], repo: str, endpoint: str, *, has_token: bool
+) -> GatewayError:
+    """Return the typed error for a failure that the client has reported.
+
+    Args:
+        failure: Its kind, text, status and suggestions.
+        repo: The repository.
+        endpoint: The base URL of the hub.
+        has_token: Whether a token was sent.
+    """
+    kind, status = failure["kind"], failure["status"]
+    if kind == "repository":
+        return _no_repository(repo, failure["similar"], has_token=has_token)
+    if kind == "gated" or (kind == "status" and status in (401, 403)):
+        return _refused(repo, endpoint, kind, status, has_token=has_token)
+    text = shorten(plain(_SECRET_IN_URL.sub("", failure["text"])), _MAX_SHOWN).rstrip(".")
+    row = _FAILURES[kind]
+    message = row.message.format(
+        endpoint=endpoint, repo=repo, status=status, text=text or "no reason is given"
+    )
+    return row.error(f"{message}.", hint=row.hint, model=repo)
+
+
+def _no_repository(repo: str, similar: list[str], *, has_token: bool) -> ModelNotFoundError:
+    # The hub does not say which of the two it is, so that names of private ones stay private.
+    readable = "your HF_TOKEN cannot read it" if has_token else "it is private"
+    hint = "Check its name on the hub"
+    if not has_token:
+        hint += ", or set HF_TOKEN in the environment to a token that can read it"
+    return ModelNotFoundError(
+        f"the hub has no repository {repo!r}, or {readable}.{did_you_mean(repo, similar)}",
+        hint=f"{hint}.",
+        model=repo,
+    )
+
+
+def _refused(
+    repo: str, endpoint: str, kind: str, status: int | None, *, has_token: bool
+) -> AuthenticationError:
+    token = "your HF_TOKEN is not accepted" if has_token else "it requires a token"
+    problem, hint = token, "Create one in your settings on the hub, and set HF_TOKEN to it."
+    if kind == "gated":
+        problem = "its authors ask you to accept their terms"
+        hint = f"Accept them at {endpoint}/{repo}"
+        hint += "." if has_token else ", then set HF_TOKEN in the environment to a token of yours."
+    return AuthenticationError(
+        f"the hub refuses {repo!r}: {problem}.", hint=hint, status=status, model=repo
+    )

@@ -1,0 +1,227 @@
+"""References to models on the Hugging Face hub, and the choice among a repository's files."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.errors import ConfigError, ModelNotFoundError, UsageError, did_you_mean
+from gatewayx_nb.hints import Hint
+from gatewayx_nb.text import size_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+HUB_PREFIX = "hf:"
+
+_EXAMPLE = "hf:bartowski/SmolLM2-135M-Instruct-GGUF:Q4_K_M"
+_REFERENCE = re.compile(r"hf:(?P<repo>\w[\w.-]*/\w[\w.-]*)(?::(?P<choice>\S+))?", re.ASCII)
+# The forms in which other tools and the hub's pages name a repository.
+_OTHER_FORM = re.compile(
+    r"(?:hf:/*|(?:https?://)?(?:huggingface\.co|hf\.co)/)?"
+    r"(?P<repo>\w[\w.-]*/\w[\w.-]*)(?::(?P<choice>[\w.-]+))?.*",
+    re.ASCII,
+)
+
+# https://github.com/ggml-org/ggml/blob/master/docs/gguf.md#sharded-model
+_SPLIT = re.compile(r"-(?P<number>\d{5})-of-(?P<count>\d{5})$", re.IGNORECASE)
+_QUANT = re.compile(
+    r"(?<![^-._/])(?:UD-)?(?:I?Q\d+(?:_[A-Z0-9]+)*|TQ\d_\d|MXFP4(?:_MOE)?|BF16|FP?16|F32)(?![^-./])",
+    re.IGNORECASE,
+)
+_PREFERRED = (
+    *("Q4_K_M", "Q4_K_S", "Q4_0", "IQ4_XS", "IQ4_NL", "MXFP4", "MXFP4_MOE"),
+    *("Q5_K_M", "Q5_K_S", "Q5_0", "Q6_K", "Q8_0", "F16", "FP16", "BF16", "F32"),
+)
+"""The quantizations to choose from if none is named: the smallest that loses little comes first.
+
+llama.cpp chooses Q4_K_M, too: https://github.com/ggml-org/llama.cpp/blob/master/common/arg.cpp
+"""
+
+_MAX_LISTED = 12
+
+
+@dataclass(frozen=True, slots=True)
+class HubReference:
+    """A repository on the hub, and the model in it.
+
+    Attributes:
+        repo: ``OWNER/REPO``.
+        choice: The quantization or the file name, as typed; empty if omitted.
+    """
+
+    repo: str
+    choice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HubFile:
+    """A file in a repository.
+
+    Attributes:
+        path: Its path in the repository.
+        size: Its size in bytes.
+        sha256: Its digest, in hexadecimal.
+    """
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One model of a repository: a GGUF file, or all parts of a split one.
+
+    Attributes:
+        stem: Its path without the suffix and the number of a part.
+        quant: Its quantization in capitals; empty if its name does not say.
+        files: Its files, the first part first.
+    """
+
+    stem: str
+    quant: str
+    files: tuple[HubFile, ...]
+
+    @property
+    def size(self) -> int:
+        """The bytes of all files."""
+        return sum(file.size for file in self.files)
+
+    @property
+    def label(self) -> str:
+        """What to type to choose it."""
+        return self.quant or self.stem
+
+
+def parse_reference(text: str) -> HubReference:
+    """Parse ``hf:OWNER/REPO[:QUANT]``.
+
+    Raises:
+        UsageError: If it has another form.
+    """
+    if match := _REFERENCE.fullmatch(text):
+        return HubReference(match["repo"], match["choice"] or "")
+    other = _OTHER_FORM.fullmatch(text)
+    meant = ":".join(filter(None, ("hf", other["repo"], other["choice"]))) if other else _EXAMPLE
+    raise UsageError(
+        f"a model on the hub must be `hf:OWNER/REPO` or `hf:OWNER/REPO:QUANT`, got {text!r}.",
+        hint=Hint("pull", model=meant),
+    )
+
+
+def variants(files: Iterable[HubFile]) -> list[Variant]:
+    """Return the models of a repository, smallest first; projectors for images are left out."""
+    models = sorted((file for file in files if _is_model(file.path)), key=lambda file: file.path)
+    found = []
+    for stem, parts in groupby(models, key=lambda file: _SPLIT.sub("", file.path[:-5])):
+        quants = _QUANT.findall(stem)
+        found.append(Variant(stem, quants[-1].upper() if quants else "", tuple(parts)))
+    return sorted(found, key=lambda variant: variant.size)
+
+
+def _is_model(path: str) -> bool:
+    name = path.rpartition("/")[2].lower()
+    return name.endswith(".gguf") and not name.startswith(("mmproj", "imatrix"))
+
+
+def choose(reference: HubReference, files: Sequence[HubFile]) -> Variant:
+    """Return the model that a reference names or, if it names none, the one to prefer.
+
+    Raises:
+        ModelNotFoundError: If the repository has no such model.
+        UsageError: If several fit.
+        ConfigError: If a part of a split model is missing.
+    """
+    found = variants(files)
+    if not found:
+        raise ModelNotFoundError(
+            f"{reference.repo!r} on the hub has no GGUF file.{_other_repository(reference)}",
+            hint="Look for a repository whose name ends in -GGUF.",
+        )
+    if reference.choice:
+        chosen = [variant for variant in found if _fits(variant, reference.choice)]
+    else:
+        chosen = _preferred(found)
+    if not chosen:
+        raise ModelNotFoundError(
+            f"{reference.repo!r} on the hub has no {reference.choice!r}; it has {_listed(found)}."
+            f"{did_you_mean(reference.choice.upper(), [variant.quant for variant in found])}",
+            hint=Hint("pull", model=f"hf:{reference.repo}"),
+        )
+    if len(chosen) > 1:
+        raise UsageError(
+            f"{reference.repo!r} on the hub has several models: {_listed(chosen, stems=True)}.",
+            hint=Hint("pull", model=f"hf:{reference.repo}:{chosen[0].stem}"),
+        )
+    _check_parts(reference, chosen[0])
+    return chosen[0]
+
+
+def _other_repository(reference: HubReference) -> str:
+    if reference.repo.upper().endswith("GGUF"):
+        return ""
+    return " Models for local engines are in repositories of their own."
+
+
+def _fits(variant: Variant, choice: str) -> bool:
+    """Return whether a quantization or a file name, in any case, means a model."""
+    typed = choice.upper().removesuffix(".GGUF")
+    stem = variant.stem.upper()
+    return _SPLIT.sub("", typed) in (variant.quant, stem, stem.rpartition("/")[2])
+
+
+def _preferred(found: Sequence[Variant]) -> list[Variant]:
+    if len(found) == 1:
+        return list(found)
+    for quant in _PREFERRED:
+        if chosen := [variant for variant in found if variant.quant == quant]:
+            return chosen
+    labelled = [variant for variant in found if variant.quant]
+    # Of quantizations below four bits, the largest loses the least.
+    return labelled[-1:] or list(found)
+
+
+def _listed(found: Sequence[Variant], *, stems: bool = False) -> str:
+    names = [
+        f"{variant.stem if stems else variant.label} ({size_text(variant.size)})"
+        for variant in found[:_MAX_LISTED]
+    ]
+    more = len(found) - len(names)
+    return ", ".join(names) + (f" and {more} more" if more > 0 else "")
+
+
+def _check_parts(reference: HubReference, variant: Variant) -> None:
+    """Check that a split model is complete, and that each file has a digest."""
+    split = _SPLIT.search(variant.files[0].path[:-5])
+    count = int(split["count"]) if split else 1
+    if len(variant.files) != count:
+        raise ConfigError(
+            f"{variant.label!r} of {reference.repo!r} is split into {count} files, of which the hub"
+            f" has {len(variant.files)}.",
+            hint="Choose another one, or ask its authors.",
+        )
+    if any(not file.sha256 for file in variant.files):
+        raise ConfigError(
+            f"the hub has no SHA-256 digest of {variant.label!r} of {reference.repo!r}, so that it"
+            " cannot be checked.",
+            hint="Choose another one.",
+        )
+
+
+def model_name(repo: str, variant: Variant, *, with_owner: bool = False) -> str:
+    """Return a short name for a model: ``smollm2-135m-instruct-q4_k_m``.
+
+    Args:
+        repo: Its repository.
+        variant: The model.
+        with_owner: Whether to begin with the owner, because the short name is taken.
+    """
+    owner, _, name = repo.lower().partition("/")
+    base = re.sub(r"[-_.]gguf$", "", name)
+    suffix = variant.quant.lower() or variant.stem.lower().rpartition("/")[2].removeprefix(base)
+    if suffix and not base.endswith(suffix):
+        base = f"{base}-{suffix.lstrip('-_.')}"
+    return re.sub(r"[^a-z0-9._-]", "-", f"{owner}-{base}" if with_owner else base)

@@ -1,0 +1,198 @@
+"""The process of the hub's client: its environment, its jobs and their results."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from gatewayx_nb.errors import ConfigError, TransportError, TrustError
+from gatewayx_nb.hints import Hint
+from gatewayx_nb.weights.download import without_keys
+from gatewayx_nb.weights.hub_errors import hub_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from gatewayx_nb.secure_config import Config, Network
+
+_CLIENT = Path(__file__).with_name("hub_client.py")
+_POLL_INTERVAL = 0.1  # seconds between two checks of the downloaded size
+_ENDPOINT = "https://huggingface.co"
+_ENGINE = "huggingface"  # the engine whose key is HF_TOKEN, and whose trust covers it
+_TOKEN_VARIABLE = "HF_TOKEN"  # noqa: S105 - a name, not a token
+
+_SWITCHES = {
+    "HF_HUB_DISABLE_XET": "1",  # its protocol follows neither proxies nor our rules for redirects
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_UPDATE_CHECK": "1",
+    "HF_HUB_VERBOSITY": "critical",
+    "HF_DEBUG": "0",  # it would log requests
+    "PYTHONUTF8": "1",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """A hub and how to reach it.
+
+    Attributes:
+        endpoint: Its base URL.
+        env: The environment of the client's process.
+        ca_bundle: A file with additional certificate authorities.
+        token: ``None`` for the user's token, if there is one; ``False`` to send none.
+    """
+
+    endpoint: str
+    env: Mapping[str, str]
+    ca_bundle: str | None
+    token: bool | None
+
+    def run(
+        self,
+        action: str,
+        repo: str,
+        report: Callable[[], object] = lambda: None,
+        **arguments: object,
+    ) -> dict[str, Any]:
+        """Run a job in a process of its own, which ends with this one, and return its result.
+
+        Args:
+            action: ``"list"`` or ``"fetch"``.
+            repo: The repository.
+            report: Called repeatedly while the job runs.
+            **arguments: The arguments of the job; see the client.
+
+        Raises:
+            GatewayError: If the job fails.
+        """
+        common = {"endpoint": self.endpoint, "ca_bundle": self.ca_bundle, "token": self.token}
+        status, result = _run(
+            self.env, {"action": action, "repo": repo, **common, **arguments}, report
+        )
+        if result is None:
+            raise TransportError(
+                f"the client of the hub ended with status {status} and no result.",
+                hint=Hint("run_again"),
+            )
+        if "error" in result:
+            has_token = self.token is None and bool(self.env.get(_TOKEN_VARIABLE, "").strip())
+            raise hub_error(result["error"], repo, self.endpoint, has_token=has_token)
+        return result
+
+
+def connect(env: Mapping[str, str], config: Config) -> Hub:
+    """Return the hub that the environment names.
+
+    Raises:
+        ConfigError: If ``HF_ENDPOINT`` is not a URL to which a token may be sent.
+        TrustError: If the project decides which network a token of the user's goes through.
+    """
+    endpoint = env.get("HF_ENDPOINT", "").strip().rstrip("/") or _ENDPOINT
+    _check_endpoint(endpoint)
+    network = config.settings.network
+    is_trusted = _is_trusted(config)
+    if not is_trusted and env.get(_TOKEN_VARIABLE, "").strip():
+        raise TrustError(
+            f"this project would send your {_TOKEN_VARIABLE} through its own [network] settings.",
+            hint=Hint("trust"),
+        )
+    ca_bundle = str(Path(network.ca_bundle).expanduser()) if network.ca_bundle else None
+    child_env = {**without_keys(env), **_proxies(env, network), **_SWITCHES}
+    return Hub(endpoint, child_env, ca_bundle, None if is_trusted else False)
+
+
+def _check_endpoint(endpoint: str) -> None:
+    try:
+        parts = urlsplit(endpoint)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:  # an invalid port or IPv6 address
+        parts, host = urlsplit(""), ""
+    is_allowed = parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(host))
+    if not (is_allowed and host) or "@" in parts.netloc or parts.query or parts.fragment:
+        raise ConfigError(  # the URL is not repeated: it may contain a password
+            "HF_ENDPOINT must be https://HOST, or http:// on this machine, without a user name.",
+            hint="Set it to the address of a hub, or unset it.",
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
+
+
+def _is_trusted(config: Config) -> bool:
+    """Return whether the user has set or trusted the network settings."""
+    return all(map(config.may, config.network_permissions(_ENGINE)))
+
+
+def _proxies(env: Mapping[str, str], network: Network) -> dict[str, str]:
+    """Return the variables that name the proxy; none is used for this machine."""
+    exceptions = "localhost,127.0.0.1,::1"
+    if network.proxy:  # the exceptions of the environment are those of its own proxy
+        proxy = network.proxy if "://" in network.proxy else f"http://{network.proxy}"
+        names = ("http_proxy", "https_proxy", "all_proxy")
+        proxies = {spelling: proxy for name in names for spelling in (name, name.upper())}
+    else:
+        proxies = {}
+        exceptions = ",".join(
+            filter(None, (env.get("no_proxy") or env.get("NO_PROXY"), exceptions))
+        )
+    if "*" not in exceptions.split(","):
+        proxies |= dict.fromkeys(("no_proxy", "NO_PROXY"), exceptions)
+    return proxies
+
+
+def _run(
+    env: Mapping[str, str], job: Mapping[str, object], report: Callable[[], object]
+) -> tuple[int, dict[str, Any] | None]:
+    """Return the exit status of the client, and its result if there is one."""
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter and file
+            # `-P`, because modules beside the file have the names of others.
+            [sys.executable, "-P", str(_CLIENT)],
+            env=dict(env),
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.DEVNULL,
+        )
+        assert process.stdin is not None  # noqa: S101 - it is a pipe
+        with contextlib.suppress(OSError), process.stdin:  # closing flushes
+            _wait(process, process.stdin, json.dumps(job).encode() + b"\n", report)
+        return process.returncode, _result(output)
+
+
+def _wait(
+    process: subprocess.Popen[bytes], stdin: IO[bytes], job: bytes, report: Callable[[], object]
+) -> None:
+    """Send the job, and wait for the end of the process."""
+    try:
+        with contextlib.suppress(OSError):  # it has ended already, and its output says why
+            stdin.write(job)
+            stdin.flush()
+        while process.poll() is None:
+            report()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_POLL_INTERVAL)
+        report()
+    finally:  # an interrupt would otherwise leave it running
+        process.kill()
+        process.wait()
+
+
+def _result(output: IO[bytes]) -> dict[str, Any] | None:
+    output.seek(0)
+    try:
+        result: dict[str, Any] = json.load(output)
+    except ValueError:
+        return None
+    return result

@@ -1,0 +1,221 @@
+"""The models that were pulled to this machine: their list, files and removal."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shutil
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from gatewayx_nb.errors import ConfigError, GatewayError, ModelNotFoundError, did_you_mean
+from gatewayx_nb.files import atomic_write
+from gatewayx_nb.hints import Hint
+from gatewayx_nb.messages import ModelInfo
+from gatewayx_nb.weights.catalogue import (
+    DEFAULT_MODEL,
+    MODEL_PATH_VARIABLE,
+    catalogue,
+    configured_path,
+    find_weights,
+    models_folder,
+)
+from gatewayx_nb.weights.staging import LOCK_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from gatewayx_nb.weights.hub_files import HubFile
+
+_RECORD = "model.json"
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")  # a name with a separator would be a folder elsewhere
+
+
+@dataclass(frozen=True, slots=True)
+class LocalModel:
+    """A model on this machine.
+
+    Attributes:
+        name: Its name in a reference, after ``local:``.
+        path: Its GGUF file; of a split model, the first part.
+        size: The bytes of all its files.
+        source: What was pulled: a name in the catalogue, or ``hf:OWNER/REPO:QUANT``.
+    """
+
+    name: str
+    path: Path
+    size: int
+    source: str
+
+
+def pulled_models() -> list[LocalModel]:
+    """Return the models that were pulled to this machine, by name."""
+    return sorted([*_from_catalogue(), *_from_hub()], key=lambda model: model.name)
+
+
+def callable_models(engine: str, default: str, own: Path | None) -> list[ModelInfo]:
+    """Return the models that an engine can load, the default one first.
+
+    Args:
+        engine: Name of the engine.
+        default: Name of its default model.
+        own: The user's own file, which takes the place of the models of the catalogue.
+    """
+    models = {model.name: model.size for model in pulled_models()}
+    if own is not None:
+        models = {name: size for name, size in models.items() if name not in catalogue()}
+        default = default if default in models else own.stem
+        models.setdefault(own.stem, own.stat().st_size)
+    infos = [ModelInfo(engine, name, name == default, size) for name, size in models.items()]
+    return sorted(infos, key=lambda info: not info.default)
+
+
+def _from_catalogue() -> Iterator[LocalModel]:
+    for row in catalogue().values():
+        if row.is_pulled:
+            yield LocalModel(row.name, row.path, row.size, row.name)
+
+
+def _from_hub() -> Iterator[LocalModel]:
+    with contextlib.suppress(OSError):  # there is no such folder before the first pull
+        for folder in hub_folder("").iterdir():
+            with contextlib.suppress(ConfigError):  # a call to it raises the reason
+                if model := hub_model(folder.name):
+                    yield model
+
+
+def hub_folder(name: str) -> Path:
+    """Return the folder of a model from the hub; it may not exist."""
+    return models_folder() / "hub" / name
+
+
+def hub_model(name: str) -> LocalModel | None:
+    """Return a model from the hub, or ``None`` if it was not pulled.
+
+    Raises:
+        ConfigError: If a file of it is missing or has another size than the pulled one.
+    """
+    record = _record(name)
+    if record is None:
+        return None
+    model, sizes = record
+    for path, size in sizes.items():
+        actual = path.stat().st_size if path.is_file() else 0
+        if actual != size:
+            raise ConfigError(
+                f"{path.name!r} of {name!r} is damaged: it has {actual:,} of {size:,} bytes.",
+                hint=Hint("pull", model=model.source),
+                model=name,
+            )
+    return model
+
+
+def _record(name: str) -> tuple[LocalModel, dict[Path, int]] | None:
+    """Return a model as its pull has recorded it, and the sizes of its files."""
+    if not _NAME.fullmatch(name):
+        return None
+    folder = hub_folder(name)
+    try:
+        record = json.loads((folder / _RECORD).read_text("utf-8"))
+        sizes = {folder / file["path"]: int(file["size"]) for file in record["files"]}
+        model = LocalModel(name, next(iter(sizes)), sum(sizes.values()), str(record["source"]))
+    except (OSError, ValueError, LookupError, TypeError, StopIteration):
+        return None  # absent or damaged; the next pull replaces it
+    return model, sizes
+
+
+def hub_source(name: str) -> str:
+    """Return what was pulled under a name, even if it is damaged; empty if nothing was."""
+    record = _record(name)
+    return record[0].source if record else ""
+
+
+def record_hub_model(name: str, source: str, commit: str, files: Sequence[HubFile]) -> None:
+    """Record the files of a model, which makes it one of this machine.
+
+    Args:
+        name: Its name.
+        source: Its reference on the hub.
+        commit: The commit of its repository.
+        files: Its files, with paths inside its folder and the digests that were checked.
+    """
+    record = {"source": source, "commit": commit, "files": [asdict(file) for file in files]}
+    atomic_write(hub_folder(name) / _RECORD, json.dumps(record, indent=1).encode())
+
+
+def locate(name: str = DEFAULT_MODEL, env: Mapping[str, str] | None = None) -> Path | None:
+    """Return the file to load for a model, or ``None`` if it was not pulled.
+
+    ``GATEWAYX_LOCAL_MODEL`` takes precedence over a model that is not from the hub. Nothing is
+    hashed.
+
+    Args:
+        name: Name of a model.
+        env: The environment; by default, the process's own.
+
+    Raises:
+        ModelNotFoundError: If no model has that name.
+        ConfigError: If the model is damaged, or ``GATEWAYX_LOCAL_MODEL`` is not a GGUF file.
+    """
+    if model := hub_model(name):
+        return model.path
+    row = find_weights(name)
+    return configured_path(env) or (row.path if row.is_pulled else None)
+
+
+def remove(name: str) -> Path:
+    """Remove a pulled model from this machine, or what a stopped pull has left of it.
+
+    Args:
+        name: Its name, or what was pulled.
+
+    Returns:
+        The file or folder that was removed.
+
+    Raises:
+        ModelNotFoundError: If no model of that name was pulled.
+        ConfigError: If it cannot be removed.
+    """
+    pulled = pulled_models()
+    wanted = name.removeprefix("local:")
+    names = [model.name for model in pulled if wanted in (model.name, model.source)]
+    path = _pulled_path((*names, wanted)[0])
+    if path is None:
+        available = ", ".join(repr(model.name) for model in pulled) or "none"
+        raise ModelNotFoundError(
+            f"no model {name!r} was pulled; on this machine: {available}."
+            f"{did_you_mean(wanted, [model.name for model in pulled])}{_own_file(wanted)}",
+            hint=Hint("list_local_models"),
+            model=name,
+        )
+    try:
+        with FileLock(models_folder() / LOCK_NAME, timeout=0):
+            path.unlink() if path.is_file() else shutil.rmtree(path)
+    except (OSError, Timeout) as error:
+        reason = getattr(error, "strerror", None) or "another process is pulling a model"
+        raise ConfigError(
+            f"{name!r} cannot be removed: {reason}.", hint=Hint("run_again"), model=name
+        ) from None
+    return path
+
+
+def _pulled_path(name: str) -> Path | None:
+    """Return the file or folder of a pulled model, an incomplete one included."""
+    row = catalogue().get(name)
+    if row is not None:
+        return row.path if row.path.is_file() else None
+    folder = hub_folder(name)
+    return folder if _NAME.fullmatch(name) and folder.is_dir() else None
+
+
+def _own_file(name: str) -> str:
+    """Return the reason why the user's own file is not removed; empty if it is not meant."""
+    with contextlib.suppress(GatewayError):
+        path = configured_path()
+        if path is not None and path.stem == name:
+            return f" {name!r} is a file of your own, in {MODEL_PATH_VARIABLE}."
+    return ""

@@ -1,0 +1,549 @@
+"""Pulls from a hub on loopback; each failure is one line with a hint, and leaves nothing wrong."""
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from gatewayx_nb import weights
+from gatewayx_nb.errors import (
+    AuthenticationError,
+    ConfigError,
+    GatewayError,
+    ModelNotFoundError,
+    TransportError,
+    TrustError,
+    UsageError,
+)
+from gatewayx_nb.hints import Hint
+from gatewayx_nb.secure_config import Config
+from tests.weights.fake_hub import COMMIT, TOKEN, FakeHub, gguf, run_hub, sha256
+from tests.weights.fake_wheel import REPOSITORY, closed_port
+
+SIZE = 300_000
+TINY = "me/Tiny-GGUF"
+FILE = "Tiny-Q4_K_M.gguf"
+CHUNK = 65_536  # bytes that the client writes at once
+STALLED = SIZE // 2 // CHUNK * CHUNK
+NAME = "tiny-q4_k_m"
+
+
+@pytest.fixture
+def hub(tmp_path, clean_environment):
+    """Yield a hub with one small model, whose second host is trusted by the user's settings."""
+    with run_hub(tmp_path) as hub:
+        hub.repos[TINY] = {FILE: gguf(SIZE)}
+        set_network(clean_environment, f'ca_bundle = "{hub.ca_file}"')
+        yield hub
+
+
+def set_network(home: Path, *lines: str) -> None:
+    """Write the network settings of the user."""
+    folder = home / "config" / "gatewayx" / "config"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "gatewayx.toml").write_text("\n".join(["[network]", *lines]))
+
+
+def pull(hub: FakeHub, reference: str = f"hf:{TINY}", **env: str) -> weights.LocalModel:
+    """Pull a model silently."""
+    return weights.pull_model(reference, progress=False, env={**hub.env, **env})
+
+
+def left_over() -> list[str]:
+    """Return the files in the folder of pulled models, except for the lock file."""
+    folder = weights.catalogue()["smollm2"].path.parent
+    names = (str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    return sorted(name for name in names if name != ".lock")
+
+
+# What works
+
+
+def test_a_model_is_pulled_checked_and_recorded(hub):
+    """The file has the listed digest, which is recorded with the commit and the source."""
+    model = pull(hub)
+    assert model == weights.LocalModel(NAME, model.path, SIZE, f"hf:{TINY}:Q4_K_M")
+    assert model.path.read_bytes() == gguf(SIZE)
+    record = json.loads((model.path.parents[1] / "model.json").read_text())
+    digest = sha256(gguf(SIZE))
+    assert record == {
+        "source": f"hf:{TINY}:Q4_K_M",
+        "commit": COMMIT,
+        "files": [{"path": f"{digest[:12]}/{FILE}", "size": SIZE, "sha256": digest}],
+    }
+    assert len(left_over()) == 2
+
+
+def test_the_public_function_returns_the_path(hub, monkeypatch):
+    """`pull` reads the hub's address from the environment and returns the file."""
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    assert weights.pull(f"hf:{TINY}", progress=False).name == FILE
+
+
+def test_a_second_pull_downloads_nothing(hub):
+    """A whole file is checked and kept."""
+    assert pull(hub) == pull(hub)
+    assert hub.downloads() == [""]
+
+
+def test_a_damaged_file_is_fetched_again(hub):
+    """A file of the right size with another content is replaced."""
+    path = pull(hub).path
+    path.write_bytes(bytes(SIZE))
+    assert pull(hub).path.read_bytes() == gguf(SIZE)
+
+
+def test_all_parts_of_a_split_model_are_pulled(hub):
+    """llama.cpp finds the other parts beside the first one by their names."""
+    names = [f"Big-Q8_0-0000{number}-of-00002.gguf" for number in (1, 2)]
+    hub.repos["me/Big-GGUF"] = {f"Q8_0/{name}": gguf(SIZE, name) for name in names}
+    model = pull(hub, "hf:me/Big-GGUF")
+    assert (model.path.name, model.size) == (names[0], 2 * SIZE)
+    assert [(model.path.parent / name).read_bytes() for name in names] == [
+        gguf(SIZE, name) for name in names
+    ]
+
+
+def test_another_repository_of_the_same_name_does_not_replace_the_first(hub):
+    """The second name begins with the owner."""
+    hub.repos["you/Tiny-GGUF"] = {FILE: gguf(SIZE, "you")}
+    assert [pull(hub).name, pull(hub, "hf:you/Tiny-GGUF").name] == [NAME, f"you-{NAME}"]
+    assert pull(hub, "hf:you/Tiny-GGUF").name == f"you-{NAME}"
+
+
+def test_progress_names_the_choice_and_the_phases(hub, capsys):
+    """Without a terminal, progress is a few lines on stderr; the first says what was chosen."""
+    hub.repos[TINY]["Tiny-F16.gguf"] = gguf(2 * SIZE)
+    weights.pull_model(f"hf:{TINY}", env=hub.env)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"{TINY}: Q4_K_M, 300 kB\n")
+    assert f"{NAME}: download: 100 % of" in err
+    assert f"{NAME}: check: 100 % of" in err
+
+
+# Cuts, and changes between two tries
+
+
+@pytest.mark.parametrize("cuts", [[0], [1], [100_000], [100_000, 150_000, 1], [SIZE - 1]])
+def test_a_cut_download_is_continued(hub, cuts):
+    """After a cut, only the rest is asked for."""
+    hub.cuts = list(cuts)
+    assert pull(hub).path.read_bytes() == gguf(SIZE)
+    ends = itertools.accumulate(cut // CHUNK * CHUNK for cut in cuts)
+    assert hub.downloads() == ["", *(f"bytes={end}-" if end else "" for end in ends)]
+
+
+def test_a_stopped_pull_is_continued_by_the_next(hub):
+    """What a killed process has downloaded is not downloaded again."""
+    hub.stall = True
+    stop(start_pull(hub), signal.SIGKILL)
+    assert hub.disconnected.wait(20)
+    (part,) = left_over()
+    assert part.endswith(".part")
+    hub.stall = False
+    assert pull(hub).path.read_bytes() == gguf(SIZE)
+    assert hub.downloads() == ["", f"bytes={STALLED}-"]
+    assert not [name for name in left_over() if name.endswith(".part")]
+
+
+def test_a_file_that_was_changed_between_tries_is_fetched_anew(hub, capsys):
+    """The half of an old file is never continued with a new one."""
+    hub.stall = True
+    stop(start_pull(hub), signal.SIGKILL)
+    hub.stall = False
+    hub.repos[TINY][FILE] = gguf(SIZE, "changed")
+    model = weights.pull_model(f"hf:{TINY}", env=hub.env)
+    assert model.path.read_bytes() == gguf(SIZE, "changed")
+    assert "the hub has changed the file since the last pull was stopped" in capsys.readouterr().err
+    assert hub.downloads() == ["", ""]
+
+
+def test_an_update_replaces_the_old_file(hub):
+    """After a change on the hub, a pull fetches the new file and removes the old one."""
+    old = pull(hub).path
+    hub.repos[TINY][FILE] = gguf(SIZE, "new")
+    new = pull(hub).path
+    assert new.read_bytes() == gguf(SIZE, "new")
+    assert not old.exists()
+
+
+def test_a_file_with_another_digest_is_not_kept(hub):
+    """What the second host serves must be what the hub lists."""
+    hub.served[FILE] = gguf(SIZE, "other")
+    with refused(ConfigError, rf"'{FILE}' has SHA-256 .* as the hub lists; it was not kept"):
+        pull(hub)
+
+
+def test_a_file_that_is_no_gguf_is_not_kept(hub):
+    """A file with the right digest and another format is refused."""
+    hub.repos[TINY][FILE] = b"PK\x03\x04" + bytes(SIZE)
+    with refused(ConfigError, f"'{FILE}' on the hub is not a GGUF file"):
+        pull(hub)
+
+
+def test_a_file_that_ends_early_again_and_again_is_refused(hub):
+    """A host that has only half of the file is not asked for ever."""
+    hub.served[FILE] = gguf(SIZE)[: SIZE // 2]
+    with pytest.raises(GatewayError) as caught:
+        pull(hub)
+    assert "\n" not in str(caught.value)
+    assert weights.pulled_models() == []
+
+
+def refused(error: type[GatewayError], match: str):
+    """Expect a one-line error with a hint, which leaves nothing."""
+    return _Refused(error, match)
+
+
+class _Refused:
+    def __init__(self, error, match):
+        self._raises = pytest.raises(error, match=match)
+
+    def __enter__(self):
+        self.caught = self._raises.__enter__()
+        return self.caught
+
+    def __exit__(self, *info):
+        result = self._raises.__exit__(*info)
+        assert "\n" not in str(self.caught.value)
+        assert self.caught.value.hint is not None
+        assert TOKEN not in str(self.caught.value)
+        assert "secret-signature" not in str(self.caught.value)
+        assert left_over() == []
+        return result
+
+
+# What a hub, its network or a user gets wrong
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault, and the error for it."""
+
+    name: str
+    change: object  # changes the hub
+    error: type[GatewayError]
+    match: str
+    env: dict[str, str] = field(default_factory=dict)
+    reference: str = f"hf:{TINY}"
+
+
+FAULTS = [
+    Fault(
+        "list is HTML",
+        lambda hub: hub.html.add("api"),
+        TransportError,
+        r"^the hub http://127.0.0.1:\d+ does not answer as one: it answers with a page of HTML\.",
+    ),
+    Fault("head is HTML", lambda hub: hub.html.add("head"), TransportError, "a page of HTML"),
+    Fault("file is HTML", lambda hub: hub.html.add("cdn"), TransportError, "a page of HTML"),
+    Fault(
+        "server error",
+        lambda hub: setattr(hub, "status", 503),
+        TransportError,
+        "answers with status 503 for 'me/Tiny-GGUF'",
+    ),
+    Fault(
+        "redirect without TLS",
+        lambda hub: setattr(hub, "redirect", f"http://localhost:{hub.cdn_url.rpartition(':')[2]}"),
+        TransportError,
+        "redirects to http://localhost, but only https",
+    ),
+    Fault(
+        "redirect to a metadata service",
+        lambda hub: setattr(hub, "redirect", "https://169.254.169.254"),
+        TransportError,
+        "redirects to https://169.254.169.254",
+    ),
+    Fault(
+        "unknown repository",
+        None,
+        ModelNotFoundError,
+        r"no repository 'me/Tinny-GGUF', or it is private\. .*set HF_TOKEN",
+        reference="hf:me/Tinny-GGUF",
+    ),
+    Fault(
+        "misspelt owner",
+        None,
+        ModelNotFoundError,
+        r"Did you mean 'me/Tiny-GGUF'\?",
+        reference="hf:mee/Tiny-GGUF",
+    ),
+    Fault(
+        "misspelt name",
+        None,
+        ModelNotFoundError,
+        r"Did you mean 'me/Tiny-GGUF'\?",
+        reference="hf:me/Tiny-GUF",
+    ),
+    Fault(
+        "private without a token",
+        lambda hub: hub.private.add(TINY),
+        ModelNotFoundError,
+        "or it is private.*set HF_TOKEN",
+    ),
+    Fault(
+        "invalid token",
+        None,
+        AuthenticationError,
+        "your HF_TOKEN is not accepted",
+        env={"HF_TOKEN": "hf_wrong"},
+    ),
+    Fault(
+        "gated without a token",
+        lambda hub: hub.gated.add(TINY),
+        AuthenticationError,
+        r"its authors ask you to accept their terms\. Accept them at .*, then set HF_TOKEN",
+    ),
+    Fault(
+        "offline",
+        None,
+        TransportError,
+        "is not asked, because HF_HUB_OFFLINE is set",
+        env={"HF_HUB_OFFLINE": "1"},
+    ),
+    Fault(
+        "unreachable",
+        lambda hub: setattr(hub, "url", f"http://127.0.0.1:{closed_port()}"),
+        TransportError,
+        "cannot be reached: .*Connection refused",
+    ),
+    Fault(
+        "unreachable proxy",
+        None,
+        TransportError,
+        "cannot be reached",
+        env={
+            "HF_ENDPOINT": "https://hub.invalid",
+            "HTTPS_PROXY": "http://user:canary-password@127.0.0.1:9",
+        },
+    ),
+    Fault(
+        "plain HTTP to another machine",
+        None,
+        ConfigError,
+        "HF_ENDPOINT must be https://HOST, or http:// on this machine",
+        env={"HF_ENDPOINT": "http://hub.example"},
+    ),
+    Fault(
+        "user name in the address",
+        None,
+        ConfigError,
+        "HF_ENDPOINT must be https://HOST",
+        env={"HF_ENDPOINT": "https://me:canary-password@hub.example"},
+    ),
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_a_fault_is_one_line_and_leaves_nothing(hub, fault):
+    """A fault raises a typed error with a hint; it contains no password, token or signature."""
+    if fault.change:
+        fault.change(hub)
+    with refused(fault.error, fault.match) as caught:
+        pull(hub, fault.reference, **fault.env)
+    assert "canary" not in str(caught.value)
+
+
+def test_a_changed_file_during_a_pull_is_refused(hub):
+    """The digest of the redirect must be the one of the list."""
+    # The list names the digest of a file that the redirect no longer has.
+    hub.digests[FILE] = "0" * 64
+    original = hub.repos[TINY]
+
+    class Changing(dict):
+        def items(self):
+            hub.digests.clear()
+            yield FILE, gguf(SIZE, "before")
+
+    hub.repos[TINY] = Changing(original)
+    with refused(TransportError, "has changed 'me/Tiny-GGUF' since it listed its files"):
+        pull(hub)
+
+
+def test_a_missing_package_is_reported_with_its_command(hub, monkeypatch):
+    """Without huggingface_hub, the hint installs the extra."""
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(ConfigError, match="requires huggingface_hub") as caught:
+        pull(hub)
+    assert caught.value.hint == Hint("install", extra="hub")
+    assert hub.seen == []
+
+
+def test_a_source_is_refused(hub, tmp_path):
+    """A wheel contains no model of the hub."""
+    with pytest.raises(UsageError, match="takes no source"):
+        weights.pull(f"hf:{TINY}", source=tmp_path / "x.whl", env=hub.env)
+
+
+def test_too_little_disk_space_is_reported_before_the_download(hub, monkeypatch):
+    """Nothing is fetched for which there is no room."""
+    monkeypatch.setattr("shutil.disk_usage", lambda _: _Full)
+    with refused(ConfigError, r"not enough disk space for 'tiny-q4_k_m' in .*: 300 kB are needed"):
+        pull(hub)
+    assert hub.downloads() == []
+
+
+class _Full:
+    free = 1000
+
+
+def test_a_folder_that_cannot_be_written_raises_a_config_error(hub, clean_environment):
+    """The error names the folder."""
+    (clean_environment / "cache").mkdir()
+    (clean_environment / "cache" / "gatewayx").touch()
+    with pytest.raises(ConfigError, match=f"cannot write '{NAME}' to '.*/gatewayx/models'"):
+        pull(hub)
+
+
+# Tokens
+
+
+def test_the_token_goes_to_the_first_host_alone(hub):
+    """The second host receives the request without the token."""
+    hub.gated.add(TINY)
+    pull(hub, HF_TOKEN=TOKEN)
+    assert {(seen.server, seen.token) for seen in hub.seen} == {("hub", TOKEN), ("cdn", "")}
+
+
+def test_the_token_of_a_login_is_used(hub, clean_environment):
+    """Without the variable, it is the token that `hf auth login` has saved."""
+    hub.private.add(TINY)
+    folder = clean_environment / "cache" / "huggingface"
+    folder.mkdir(parents=True)
+    (folder / "token").write_text(TOKEN)
+    assert pull(hub).name == NAME
+
+
+def test_a_projects_network_does_not_see_the_token_without_trust(hub, project, clean_environment):
+    """A project's proxy or certificates could record the token, unless they are trusted."""
+    project.settings(f'[network]\nca_bundle = "{hub.ca_file}"')
+    folder = clean_environment / "cache" / "huggingface"
+    folder.mkdir(parents=True)
+    (folder / "token").write_text(TOKEN)
+    config = Config(project.root)
+
+    def pull_in_project(**env):
+        return weights.pull_model(
+            f"hf:{TINY}", progress=False, env={**hub.env, **env}, config=config
+        )
+
+    with pytest.raises(TrustError, match="your HF_TOKEN through its own") as caught:
+        pull_in_project(HF_TOKEN=TOKEN)
+    assert caught.value.hint == Hint("trust")
+    assert hub.seen == []
+    pull_in_project()
+    assert {seen.token for seen in hub.seen} == {""}
+    config.trusted.add(project.root, {"huggingface": [*config.network_destinations()]})
+    pull_in_project(HF_TOKEN=TOKEN)
+    assert TOKEN in {seen.token for seen in hub.seen}
+
+
+def test_a_certificate_that_is_not_trusted_is_refused(hub, clean_environment):
+    """Without the setting, the second host's certificate is not accepted."""
+    set_network(clean_environment)
+    with pytest.raises(TransportError, match=r"cannot be reached: .*certificate verify failed"):
+        pull(hub)
+
+
+def test_an_unreadable_file_of_certificates_is_reported(hub, clean_environment, tmp_path):
+    """The error names the setting."""
+    set_network(clean_environment, f'ca_bundle = "{tmp_path / "none.pem"}"')
+    with refused(ConfigError, r"network\.ca_bundle must be a readable PEM file"):
+        pull(hub)
+
+
+def test_the_client_receives_no_api_keys(hub, monkeypatch, tmp_path):
+    """The environment of the client's process has no model keys, but the proxy of the settings."""
+    from gatewayx_nb.weights import hub_process
+
+    monkeypatch.setenv("OPENAI_API_KEY", "canary")
+    set_network(tmp_path, 'proxy = "proxy.example:3128"')
+    env = {**os.environ, **hub.env, "GATEWAYX_GROK_API_KEY": "canary", "NO_PROXY": "*"}
+    set_network(Path(os.environ["HOME"]), 'proxy = "proxy.example:3128"')
+    client = hub_process.connect(env, Config()).env
+    assert "canary" not in client.values()
+    assert client["https_proxy"] == client["HTTP_PROXY"] == "http://proxy.example:3128"
+    assert client["NO_PROXY"] == "localhost,127.0.0.1,::1"
+    assert client["HF_HUB_DISABLE_XET"] == "1"
+
+
+# Stop, and the end of the kernel
+
+PULL_SCRIPT = f"""if True:
+    import sys
+    from gatewayx_nb import weights
+    weights.pull_model("hf:{TINY}")
+"""
+
+
+def start_pull(hub: FakeHub) -> subprocess.Popen[str]:
+    """Start a pull in a process group of its own, and wait until it stalls."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", PULL_SCRIPT],
+        env={**os.environ, **hub.env, "PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert hub.stalled.wait(30)
+    deadline = time.monotonic() + 20
+    while part_size() < STALLED and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.01)
+    return process
+
+
+def part_size() -> int:
+    """Return the size of an incomplete file, 0 if there is none."""
+    folder = weights.catalogue()["smollm2"].path.parent
+    return sum(path.stat().st_size for path in folder.rglob("*.part"))
+
+
+def stop(process: subprocess.Popen[str], number: int) -> str:
+    """Send a signal to one process alone, and return what it has written to stderr."""
+    process.send_signal(number)
+    return process.communicate(timeout=20)[1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_the_client_ends_with_its_parent(hub, number):
+    """After Ctrl-C, and after the kernel was killed, the client's connection is closed."""
+    hub.stall = True
+    err = stop(start_pull(hub), number)
+    assert hub.disconnected.wait(20)
+    if number == signal.SIGINT:
+        assert "KeyboardInterrupt" in err
+        assert f"{NAME}: stopped at 131 kB of 300 kB; the next pull continues" in err
+
+
+def test_a_notebooks_interrupt_is_not_seen_by_the_client(hub):
+    """A kernel's interrupt reaches all its processes; only the parent reports it."""
+    hub.stall = True
+    process = start_pull(hub)
+    os.killpg(process.pid, signal.SIGINT)
+    err = process.communicate(timeout=20)[1]
+    assert err.count("KeyboardInterrupt") == 1
+    assert hub.disconnected.wait(20)
+
+
+def test_two_pulls_at_once_download_once(hub):
+    """The second process waits for the first, and finds its file."""
+    hub.stall = True
+    first = start_pull(hub)
+    second = threading.Thread(target=pull, args=(hub,))
+    second.start()
+    hub.stall = False
+    stop(first, signal.SIGKILL)
+    second.join(30)
+    assert hub.downloads() == ["", f"bytes={STALLED}-"]
+    assert [model.name for model in weights.pulled_models()] == [NAME]

@@ -1,0 +1,187 @@
+from dataclasses import dataclass
+
+import pytest
+
+from gatewayx_nb.errors import ConfigError, ModelNotFoundError, UsageError
+from gatewayx_nb.hints import Hint
+from gatewayx_nb.weights.hub_files import (
+    HubFile,
+    HubReference,
+    choose,
+    model_name,
+    parse_reference,
+    variants,
+)
+
+REPO = "bartowski/Llama-3.2-1B-Instruct-GGUF"
+
+
+def files(*paths: str, size: int = 1) -> list[HubFile]:
+    """Return files of growing size."""
+    return [HubFile(path, size + number, "d" * 64) for number, path in enumerate(paths)]
+
+
+@pytest.mark.parametrize(
+    ("text", "reference"),
+    [
+        ("hf:me/Tiny-GGUF", HubReference("me/Tiny-GGUF")),
+        ("hf:me/Tiny-GGUF:q4_k_m", HubReference("me/Tiny-GGUF", "q4_k_m")),
+        ("hf:me/Tiny:sub/Tiny-Q8_0.gguf", HubReference("me/Tiny", "sub/Tiny-Q8_0.gguf")),
+    ],
+)
+def test_a_reference_is_a_repository_and_a_choice(text, reference):
+    """The choice may be a quantization, a path, or missing."""
+    assert parse_reference(text) == reference
+
+
+@pytest.mark.parametrize(
+    ("text", "suggestion"),
+    [
+        ("me/Tiny-GGUF", "hf:me/Tiny-GGUF"),
+        ("hf.co/me/Tiny-GGUF:Q4_K_M", "hf:me/Tiny-GGUF:Q4_K_M"),
+        ("https://huggingface.co/me/Tiny-GGUF/tree/main", "hf:me/Tiny-GGUF"),
+        ("hf://me/Tiny-GGUF", "hf:me/Tiny-GGUF"),
+        ("hf:Tiny", "hf:bartowski/SmolLM2-135M-Instruct-GGUF:Q4_K_M"),
+        ("hf:", "hf:bartowski/SmolLM2-135M-Instruct-GGUF:Q4_K_M"),
+        ("hf:../../etc", "hf:bartowski/SmolLM2-135M-Instruct-GGUF:Q4_K_M"),
+    ],
+)
+def test_another_form_of_a_reference_is_refused_with_the_right_one(text, suggestion):
+    """The forms of other tools and of web pages are recognized."""
+    with pytest.raises(UsageError, match="must be `hf:OWNER/REPO`") as caught:
+        parse_reference(text)
+    assert caught.value.hint == Hint("pull", model=suggestion)
+
+
+@dataclass(frozen=True)
+class QuantCase:
+    """The path of a file, and the quantization that it names."""
+
+    path: str
+    quant: str
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        QuantCase("Llama-3.2-1B-Instruct-Q4_K_M.gguf", "Q4_K_M"),
+        QuantCase("qwen2.5-0.5b-instruct-q4_k_m.gguf", "Q4_K_M"),
+        QuantCase("gemma-3-4b-it-UD-IQ2_XXS.gguf", "UD-IQ2_XXS"),
+        QuantCase("gpt-oss-20b-mxfp4.gguf", "MXFP4"),
+        QuantCase("model.Q5_0.gguf", "Q5_0"),
+        QuantCase("Phi-4-Q4_0_4_8.gguf", "Q4_0_4_8"),
+        QuantCase("BF16/DeepSeek-00001-of-00002.gguf", "BF16"),
+        QuantCase("BF16/DeepSeek-00002-of-00002.gguf", "BF16"),
+        QuantCase("SmolLM2-fp16.gguf", "FP16"),
+        QuantCase("ggml-model-f32.gguf", "F32"),
+        QuantCase("model.gguf", ""),
+        QuantCase("Q8model.gguf", ""),
+    ],
+    ids=lambda case: case.path,
+)
+def test_the_quantization_is_read_from_the_name(case):
+    """It is the last one in the path, in any case."""
+    (variant,) = variants(files(case.path))
+    assert variant.quant == case.quant
+
+
+def test_projectors_and_other_files_are_no_models():
+    """Only GGUF files with a language model can be chosen."""
+    paths = (
+        "README.md",
+        "mmproj-model-f16.gguf",
+        "imatrix.gguf",
+        "a/mmproj-F16.gguf",
+        "x-Q8_0.gguf",
+    )
+    assert [variant.stem for variant in variants(files(*paths))] == ["x-Q8_0"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The files of a repository, what is typed, and what is chosen."""
+
+    paths: tuple[str, ...]
+    typed: str
+    chosen: str
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Choice(("m-Q2_K.gguf", "m-Q4_K_M.gguf", "m-Q8_0.gguf"), "", "m-Q4_K_M"),
+        Choice(("m-Q2_K.gguf", "m-Q5_K_M.gguf", "m-Q8_0.gguf"), "", "m-Q5_K_M"),
+        Choice(("m-IQ1_S.gguf", "m-IQ2_M.gguf"), "", "m-IQ2_M"),
+        Choice(("m-F16.gguf",), "", "m-F16"),
+        Choice(("model.gguf",), "", "model"),
+        Choice(("m-Q2_K.gguf", "m-Q8_0.gguf"), "q2_k", "m-Q2_K"),
+        Choice(("m-Q2_K.gguf", "m-Q8_0.gguf"), "M-Q8_0.gguf", "m-Q8_0"),
+        Choice(("Q8_0/m.gguf", "Q2_K/m.gguf"), "Q8_0/m.gguf", "Q8_0/m"),
+        Choice(("m-Q8_0-00001-of-00001.gguf",), "m-Q8_0-00001-of-00001.gguf", "m-Q8_0"),
+    ],
+)
+def test_a_model_is_chosen(case):
+    """Without a choice, it is Q4_K_M or the smallest that loses little."""
+    assert choose(HubReference(REPO, case.typed), files(*case.paths)).stem == case.chosen
+
+
+def test_all_parts_of_a_split_model_are_chosen():
+    """The parts are in their order, and their sizes are added."""
+    paths = [f"Q4_K_M/m-Q4_K_M-0000{number}-of-00003.gguf" for number in (3, 1, 2)]
+    variant = choose(HubReference(REPO), files(*paths, size=5))
+    assert [file.path[-19:] for file in variant.files] == [
+        f"0000{number}-of-00003.gguf" for number in (1, 2, 3)
+    ]
+    assert variant.size == 5 + 6 + 7
+
+
+def test_a_split_model_without_one_part_is_refused():
+    """A part that the hub does not have cannot be fetched."""
+    paths = ("m-Q4_K_M-00001-of-00003.gguf", "m-Q4_K_M-00003-of-00003.gguf")
+    with pytest.raises(ConfigError, match="split into 3 files, of which the hub has 2"):
+        choose(HubReference(REPO), files(*paths))
+
+
+def test_a_file_without_a_digest_is_refused():
+    """What cannot be checked is not fetched."""
+    with pytest.raises(ConfigError, match="no SHA-256 digest of 'Q8_0'"):
+        choose(HubReference(REPO), [HubFile("m-Q8_0.gguf", 5, "")])
+
+
+def test_an_unknown_quantization_lists_the_others():
+    """The error lists what there is, with sizes, and names the nearest."""
+    with pytest.raises(
+        ModelNotFoundError, match=r"no 'Q4_K_N'; it has Q2_K \(1 byte.*Did you mean"
+    ):
+        choose(HubReference(REPO, "Q4_K_N"), files("m-Q2_K.gguf", "m-Q4_K_M.gguf"))
+
+
+def test_several_models_of_one_quantization_are_listed():
+    """Two models with the same quantization are told apart by their files."""
+    with pytest.raises(UsageError, match=r"several models: big-Q4_K_M .*, small-Q4_K_M") as caught:
+        choose(HubReference(REPO), files("big-Q4_K_M.gguf", "small-Q4_K_M.gguf"))
+    assert caught.value.hint == Hint("pull", model=f"hf:{REPO}:big-Q4_K_M")
+
+
+def test_a_repository_without_gguf_files_is_refused():
+    """Most repositories hold a model in another format."""
+    with pytest.raises(ModelNotFoundError, match=r"no GGUF file.*repositories of their own"):
+        choose(HubReference("meta-llama/Llama-3.2-1B"), files("model.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("repo", "path", "name"),
+    [
+        (REPO, "Llama-3.2-1B-Instruct-Q4_K_M.gguf", "llama-3.2-1b-instruct-q4_k_m"),
+        ("me/tiny-gguf", "x/tiny-UD-Q2_K_XL.gguf", "tiny-ud-q2_k_xl"),
+        ("me/tiny-Q8_0-GGUF", "tiny-q8_0.gguf", "tiny-q8_0"),
+        ("me/tiny-GGUF", "tiny.gguf", "tiny"),
+        ("me/tiny-GGUF", "model.gguf", "tiny-model"),
+        ("me/tiny-GGUF", "tiny-chat v2.gguf", "tiny-chat-v2"),
+    ],
+)
+def test_the_name_is_short(repo, path, name):
+    """It is that of the repository with the quantization, and can be typed without quotes."""
+    (variant,) = variants(files(path))
+    assert model_name(repo, variant) == name
+    assert model_name(repo, variant, with_owner=True) == f"{repo.partition('/')[0].lower()}-{name}"
