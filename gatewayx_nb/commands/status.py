@@ -93,6 +93,10 @@ def status_arguments(parser: LineParser) -> None:
 def models(session: Session, args: argparse.Namespace) -> Table[ModelInfo]:
     """Show the models that can be called, or those that the providers list."""
     listed = session.pool.models(args.engine, live=args.live)
+    if not listed and args.engine == "local":
+        return listed.with_notes(
+            f"No model is on this machine; `{session.prog} pull smollm2` downloads a small one."
+        )
     if not listed:
         return listed.with_notes(f"No model can be called; `{session.prog} status` says why.")
     return listed

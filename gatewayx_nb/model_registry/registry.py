@@ -267,7 +267,7 @@ class ModelRegistry:
         """Return the default reference.
 
         It is the one chosen by `EnginePool.use` or the settings, or the only engine with a key, or
-        the local model, or the only other model on this machine.
+        the local one.
 
         Raises:
             ConfigError: If several keys or models are there and no default is chosen.
@@ -427,7 +427,7 @@ class ModelRegistry:
             )
         return Target(
             name=ref.engine,
-            model=ref.model,
+            model=ref.model or (None if options.get("model") else self._report.only_model(source)),
             source=source,
             instance=self._instances.get(ref.engine) if source is None else None,
             key=key,

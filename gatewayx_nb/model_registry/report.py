@@ -97,7 +97,19 @@ class Reporter:
         )
 
     def _model(self, source: EngineSource, metadata: StaticMetadata) -> str:
-        return str(self.config.options(source.name).get("model") or metadata.model_name)
+        chosen = self.config.options(source.name).get("model")
+        return str(chosen or self.only_model(source) or metadata.model_name)
+
+    def only_model(self, source: EngineSource | None) -> str | None:
+        """Return the model that the local engine means because its own was not pulled.
+
+        It is the only one on this machine; ``None`` for other engines, and if there are several.
+        """
+        if source is None or source.name != LOCAL_ENGINE or source.origin != "shipped":
+            return None
+        pulled = [model.name for model in weights.pulled_models()]
+        is_alone = len(pulled) == 1 and pulled[0] != weights.DEFAULT_MODEL
+        return pulled[0] if is_alone and not self._own_weights() else None
 
     def _uncallable_status(self, source: EngineSource) -> EngineStatus:
         """Return the status of a refused or shadowed engine."""

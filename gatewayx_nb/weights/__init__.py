@@ -12,7 +12,7 @@ import shutil
 import sys
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.errors import ConfigError, UsageError
+from gatewayx_nb.errors import ConfigError, UsageError, with_short_traceback
 from gatewayx_nb.files import fsync_directory
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.secure_config import Config
@@ -115,6 +115,20 @@ def pull_model(
         env: Variables for the download in addition to those of this process.
         config: Provides the network settings for the hub; by default, those of the current folder.
     """
+    try:
+        return _pull_model(name, source, progress=progress, env=env, config=config)
+    except KeyboardInterrupt as interrupt:
+        raise with_short_traceback(interrupt) from None
+
+
+def _pull_model(
+    name: str,
+    source: Path | None,
+    *,
+    progress: bool,
+    env: Mapping[str, str] | None,
+    config: Config | None,
+) -> LocalModel:
     if "/" not in name and not name.startswith(HUB_PREFIX):
         row = find_weights(name)
         path = install(row, source=source, progress=progress, env=env)

@@ -161,9 +161,15 @@ class _Download:
         """Download files, check them, and give them their names."""
         parts = _parts(target, missing)
         size = sum(file.size for file in missing)
-        with progress_bar(f"{self.name}: download", size, enabled=self.progress) as report:
-            for part, file in zip(parts, missing, strict=True):
-                self._fetch_file(part, file, lambda: report(_bytes_of(parts)))
+        try:
+            with progress_bar(f"{self.name}: download", size, enabled=self.progress) as report:
+                for part, file in zip(parts, missing, strict=True):
+                    self._fetch_file(part, file, lambda: report(_bytes_of(parts)))
+        except KeyboardInterrupt:
+            if self.progress:
+                state = f"{size_text(_bytes_of(parts))} of {size_text(size)}"
+                sys.stderr.write(f"{self.name}: stopped at {state}; the next pull continues\n")
+            raise
         digests = self._digest(list(zip(parts, missing, strict=True)))
         for part, file, digest in zip(parts, missing, digests, strict=True):
             if digest != file.sha256:
@@ -185,14 +191,9 @@ class _Download:
         wanted = {"commit": self.commit, **asdict(file)}
         try:
             self.hub.run("fetch", self.reference.repo, report, part=str(part), **wanted)
-        except BaseException as error:
-            done = _bytes_of([part])
-            if not done:
+        finally:
+            if not _bytes_of([part]):
                 _remove_empty(part)
-            elif self.progress and isinstance(error, KeyboardInterrupt):
-                state = f"{size_text(done)} of {size_text(file.size)}"
-                sys.stderr.write(f"\n{self.name}: stopped at {state}; the next pull continues\n")
-            raise
 
     def _digest(self, files: Sequence[tuple[Path, HubFile]]) -> list[str]:
         """Return the digests of files, showing the progress."""

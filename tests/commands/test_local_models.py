@@ -42,7 +42,7 @@ def test_a_pull_says_how_to_call_the_model(session):
 
 def test_models_local_lists_this_machine(session):
     """Each model is listed with its reference and its size."""
-    assert "status" in run(session, "models local")
+    assert run(session, "models local").startswith("No model is on this machine")
     run(session, "pull hf:me/Tiny-GGUF")
     run(session, "pull hf:me/Tiny-GGUF:q8_0")
     lines = run(session, "models local").splitlines()
@@ -73,7 +73,13 @@ def test_a_removal_takes_no_file(session):
 def test_the_only_pulled_model_is_the_default(session):
     """Without a key and without SmolLM2, it is the only one; of several, one must be chosen."""
     run(session, "pull hf:me/Tiny-GGUF")
-    assert session.pool.default_model() == f"local:{NAME}"
+    assert session.pool.default_model() == "local"
+    assert run(session, "models local").splitlines()[2].split()[:2] == ["local", NAME]
+    (row,) = (row for row in session.pool.status() if row.name == "local")
+    assert (row.state, row.model) == ("ready", NAME)
+    with pytest.raises(ConfigError, match=r"cannot load .*Tiny-Q4_K_M") as caught:
+        session.pool.ask("Hi")
+    assert caught.value.model == NAME
     run(session, "pull hf:me/Tiny-GGUF:Q8_0")
     with pytest.raises(ConfigError, match=f"several are on this machine: local:{NAME}, local:tiny"):
         session.pool.default_model()
@@ -94,6 +100,7 @@ def test_a_model_of_the_hub_can_be_the_one_of_the_engine(session, clean_environm
 def test_a_missing_model_names_those_that_are_here(session):
     """The error of a call to SmolLM2 offers the model that was pulled."""
     run(session, "pull hf:me/Tiny-GGUF")
+    run(session, "pull hf:me/Tiny-GGUF:Q8_0")
     with pytest.raises(ConfigError, match=rf'not on this machine\. .*model="local:{NAME}"'):
         session.pool.ask("Hi", "local")
     with pytest.raises(ModelNotFoundError, match=f"Did you mean '{NAME}'"):

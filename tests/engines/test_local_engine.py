@@ -362,12 +362,19 @@ def test_a_json_that_the_context_cuts_says_so(gguf):
 
 @needs_weights
 def test_a_json_that_max_tokens_cuts_names_its_value(engine):
-    """The error names the option and its value."""
-    with (
-        EnginePool(engines=[engine]) as pool,
-        pytest.raises(TruncatedError, match=r"cut at `max_tokens` \(3\) before its JSON ended"),
-    ):
-        pool.ask("Hi", "local", schema=Answer, max_tokens=3)
+    """The error names the value of the option and, if that is more, what the schema needs."""
+    schema = {
+        "type": "object",
+        "properties": {"name": {"type": "string"}, "people": {"type": "integer"}},
+        "required": ["name", "people"],
+    }
+    with EnginePool(engines=[engine]) as pool:
+        with pytest.raises(
+            TruncatedError, match=r"\(3; the smallest that fits has about 7 tokens\)"
+        ):
+            pool.ask("A city?", "local", schema=schema, max_tokens=3)
+        with pytest.raises(TruncatedError, match=r"`max_tokens` \(8\) before its JSON ended"):
+            pool.ask("A city?", "local", schema=schema, max_tokens=8)
 
 
 @needs_weights
