@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.errors import ConfigError
+from gatewayx_nb.errors import ConfigError, TransportError
 from gatewayx_nb.files import fsync_directory
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.text import size_text
@@ -20,10 +20,17 @@ from gatewayx_nb.weights.hub_files import (
     HubReference,
     Variant,
     choose,
+    listed_files,
     model_name,
 )
 from gatewayx_nb.weights.hub_process import Hub, connect
-from gatewayx_nb.weights.installed import LocalModel, hub_folder, hub_source, record_hub_model
+from gatewayx_nb.weights.installed import (
+    LocalModel,
+    hub_folder,
+    hub_source,
+    pulled_models,
+    record_hub_model,
+)
 from gatewayx_nb.weights.progress import progress_bar
 from gatewayx_nb.weights.staging import locked
 from gatewayx_nb.weights.wheel import sha256_of
@@ -65,25 +72,42 @@ def pull_from_hub(
             hint=Hint("install", extra="hub"),
         )
     hub = connect(env, config)
-    listing = hub.run("list", reference.repo)
-    files = [HubFile(str(f["path"]), f["size"] or 0, f["sha256"] or "") for f in listing["files"]]
-    variant = choose(reference, files)
-    source = f"hf:{reference.repo}:{variant.label}"
-    download = _Download(
-        hub, reference, variant, str(listing["commit"]), _free_name(reference, variant), progress
-    )
-    if progress and not reference.choice:
-        sys.stderr.write(f"{reference.repo}: {variant.label}, {size_text(variant.size)}\n")
 
-    def on_wait() -> None:
+    def note(text: str) -> None:
         if progress:
-            sys.stderr.write(f"{download.name}: waiting for another process that pulls a model\n")
+            sys.stderr.write(f"{text}\n")
 
     try:
-        with locked(models_folder(), on_wait):
-            return download.run(source)
+        listing = hub.run("list", reference.repo)
+    except TransportError as error:
+        if (model := _pulled_before(reference)) is None:
+            raise
+        note(f"{model.name}: not checked for a newer version: {error.message}")
+        return model
+    variant = choose(reference, listed_files(listing["files"]))
+    name, commit = _free_name(reference, variant), str(listing["commit"])
+    download = _Download(hub, reference, variant, commit, name, progress)
+    if not reference.choice:
+        note(f"{reference.repo}: {variant.label}, {size_text(variant.size)}")
+    try:
+        with locked(
+            models_folder(), lambda: note(f"{name}: waiting for another process that pulls a model")
+        ):
+            return download.run(f"hf:{reference.repo}:{variant.label}")
     except OSError as error:
         raise _disk_error(download.name, error) from error
+
+
+def _pulled_before(reference: HubReference) -> LocalModel | None:
+    """Return the model that an earlier pull of a reference has left; ``None`` if it is unclear."""
+    start = f"hf:{reference.repo}:{reference.choice}".lower()
+    models = [
+        model
+        for model in pulled_models()
+        if model.source.lower() == start
+        or (not reference.choice and model.source.lower().startswith(start))
+    ]
+    return models[0] if len(models) == 1 else None
 
 
 def _free_name(reference: HubReference, variant: Variant) -> str:
@@ -128,14 +152,14 @@ class _Download:
 
     def _forget_other_versions(self, folder: Path, version: str) -> None:
         """Remove what a stopped download of a file has left that the hub has changed since."""
-        for part in folder.glob("*/*.part"):
-            if part.parent.name != version:
-                part.unlink()
-                if self.progress:
-                    sys.stderr.write(
-                        f"{self.name}: the hub has changed the file since the last pull was"
-                        " stopped; it is downloaded from its beginning\n"
-                    )
+        stale = [part for part in folder.glob("*/*.part") if part.parent.name != version]
+        for part in stale:
+            part.unlink()
+        if stale and self.progress:
+            sys.stderr.write(
+                f"{self.name}: the hub has changed the file since the last pull was stopped; it is"
+                " downloaded from its beginning\n"
+            )
 
     def _is_whole(self, target: Path, file: HubFile) -> bool:
         path = target / _base(file)

@@ -26,6 +26,9 @@ _LISTING_TIMEOUT = 30.0  # seconds for the list of a repository's files
 _CHUNK_SIZE = 1 << 16  # bytes; what has arrived of a chunk is lost if the download is stopped
 _SUGGESTIONS = 20  # repositories of a similar name
 
+# Of AWS over IPv6, and of Alibaba Cloud; the others are link-local.
+_METADATA_ADDRESSES = ("fd00:ec2::254", "100.100.100.200")
+
 # The class names of exceptions, and the kind of the error that they are reported as; the first one
 # that matches decides. By name, because importing them would name the HTTP library of one version.
 _KINDS = (
@@ -168,9 +171,11 @@ def _origin(url: str) -> tuple[str, str, int]:
 
 
 def _is_forbidden(host: str) -> bool:
-    """Return whether a host is a link-local address, such as that of a metadata service."""
+    """Return whether a host is a link-local address, or another one of a metadata service."""
     with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host).is_link_local
+        address = ipaddress.ip_address(host)
+        address = getattr(address, "ipv4_mapped", None) or address
+        return address.is_link_local or str(address) in _METADATA_ADDRESSES
     return False
 
 

@@ -5,14 +5,20 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from gatewayx_nb.errors import ConfigError, ModelNotFoundError, UsageError, did_you_mean
+from gatewayx_nb.errors import (
+    ConfigError,
+    ModelNotFoundError,
+    TransportError,
+    UsageError,
+    did_you_mean,
+)
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.text import size_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 HUB_PREFIX = "hf:"
 
@@ -24,6 +30,9 @@ _OTHER_FORM = re.compile(
     r"(?P<repo>\w[\w.-]*/\w[\w.-]*)(?::(?P<choice>[\w.-]+))?.*",
     re.ASCII,
 )
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_FILE_NAME = re.compile(r"[^\\/:*?\"<>|\x00-\x1f]+\.gguf")  # that every system allows
 
 # https://github.com/ggml-org/ggml/blob/master/docs/gguf.md#sharded-model
 _SPLIT = re.compile(r"-(?P<number>\d{5})-of-(?P<count>\d{5})$", re.IGNORECASE)
@@ -112,6 +121,28 @@ def parse_reference(text: str) -> HubReference:
     )
 
 
+def listed_files(rows: Iterable[Mapping[str, Any]]) -> list[HubFile]:
+    """Return the files that a hub lists; a digest that is not one is left out.
+
+    Raises:
+        TransportError: If a row has another form.
+    """
+    try:
+        return [
+            HubFile(str(row["path"]), int(row["size"] or 0), _digest(row["sha256"])) for row in rows
+        ]
+    except (LookupError, TypeError, ValueError):
+        raise TransportError(
+            "the hub does not answer as one: its list of files has another form.",
+            hint="Check HF_ENDPOINT.",
+        ) from None
+
+
+def _digest(value: object) -> str:
+    # Part of it becomes a name in the folder of models.
+    return value if isinstance(value, str) and _SHA256.fullmatch(value) else ""
+
+
 def variants(files: Iterable[HubFile]) -> list[Variant]:
     """Return the models of a repository, smallest first; projectors for images are left out."""
     models = sorted((file for file in files if _is_model(file.path)), key=lambda file: file.path)
@@ -124,7 +155,7 @@ def variants(files: Iterable[HubFile]) -> list[Variant]:
 
 def _is_model(path: str) -> bool:
     name = path.rpartition("/")[2].lower()
-    return name.endswith(".gguf") and not name.startswith(("mmproj", "imatrix"))
+    return bool(_FILE_NAME.fullmatch(name)) and not name.startswith(("mmproj", "imatrix"))
 
 
 def choose(reference: HubReference, files: Sequence[HubFile]) -> Variant:

@@ -2,12 +2,13 @@ from dataclasses import dataclass
 
 import pytest
 
-from gatewayx_nb.errors import ConfigError, ModelNotFoundError, UsageError
+from gatewayx_nb.errors import ConfigError, ModelNotFoundError, TransportError, UsageError
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.weights.hub_files import (
     HubFile,
     HubReference,
     choose,
+    listed_files,
     model_name,
     parse_reference,
     variants,
@@ -154,6 +155,29 @@ def test_an_unknown_quantization_lists_the_others():
         ModelNotFoundError, match=r"no 'Q4_K_N'; it has Q2_K \(1 byte.*Did you mean"
     ):
         choose(HubReference(REPO, "Q4_K_N"), files("m-Q2_K.gguf", "m-Q4_K_M.gguf"))
+
+
+@pytest.mark.parametrize(
+    "path", ["..\\..\\x-Q8_0.gguf", "C:x-Q8_0.gguf", "x\n-Q8_0.gguf", ".gguf", "x-Q8_0.gguf/"]
+)
+def test_a_name_that_could_be_elsewhere_is_no_model(path):
+    """A file name becomes one in the folder of models, on every system."""
+    assert variants(files(path)) == []
+
+
+@pytest.mark.parametrize("digest", [None, "", "../../../../x", "D" * 64, "d" * 63, 5])
+def test_a_digest_of_another_form_is_none(digest):
+    """Part of a digest becomes the name of a folder."""
+    (file,) = listed_files([{"path": "x-Q8_0.gguf", "size": 5, "sha256": digest}])
+    with pytest.raises(ConfigError, match="no SHA-256 digest"):
+        choose(HubReference(REPO), [file])
+
+
+@pytest.mark.parametrize("row", [{}, {"path": "x", "size": "y", "sha256": ""}, 3])
+def test_a_list_of_another_form_is_refused(row):
+    """What a hub lists is checked before it is used."""
+    with pytest.raises(TransportError, match="does not answer as one"):
+        listed_files([row])
 
 
 def test_several_models_of_one_quantization_are_listed():
