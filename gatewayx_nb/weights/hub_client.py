@@ -14,7 +14,6 @@ import ipaddress
 import json
 import os
 import re
-import signal
 import ssl
 import sys
 import threading
@@ -218,8 +217,6 @@ def _exit_with_parent() -> None:
 
 def main() -> None:
     """Run the job on stdin."""
-    # A notebook interrupts all processes of the kernel; the parent decides what that means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     job = json.loads(sys.stdin.readline())
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     try:

@@ -255,8 +255,8 @@ class _CdnHandler(_Handler):
         self.close_connection = True
         if self.hub.stall:
             self.hub.stalled.set()
-            self.connection.settimeout(20)
-            with contextlib.suppress(OSError):  # a client that was killed may reset it
+            self.connection.settimeout(60)
+            with contextlib.suppress(ConnectionError):  # a client that was killed may reset it
                 self.rfile.read(1)
             self.hub.disconnected.set()
 

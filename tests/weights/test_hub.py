@@ -510,7 +510,13 @@ def start_pull(hub: FakeHub) -> subprocess.Popen[str]:
     """Start a pull in a process group of its own, and wait until it stalls."""
     process = subprocess.Popen(
         [sys.executable, "-c", PULL_SCRIPT],
-        env={**os.environ, **hub.env, "PYTHONPATH": str(REPOSITORY)},
+        # The timeout is not what ends the client.
+        env={
+            **os.environ,
+            **hub.env,
+            "PYTHONPATH": str(REPOSITORY),
+            "HF_HUB_DOWNLOAD_TIMEOUT": "600",
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
