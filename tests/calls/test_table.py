@@ -55,7 +55,7 @@ def test_rows_are_a_list_and_a_frame():
     models = Table([ModelInfo("grok", "a"), ModelInfo("mock", "b")], MODEL_COLUMNS)
 
     assert [row.engine for row in models if row.default] == ["grok", "mock"]
-    assert list(models.to_frame().columns) == ["engine", "model", "default"]
+    assert list(models.to_frame().columns) == ["engine", "model", "default", "size"]
     assert models.cells() == [["grok"], ["mock"]]
 
 

@@ -739,7 +739,7 @@ def test_replay_opens_no_socket_and_starts_no_engine(path):
     assert process.stderr == ""
     assert process.stdout.splitlines() == [
         "Hello. ['Hello.', '']",
-        "['replay'] [ModelInfo(engine='grok', model='script', default=True)] "
+        "['replay'] [ModelInfo(engine='grok', model='script', default=True, size=None)] "
         + repr([EngineHealth("grok", ok=True)]),
         "[]",
     ]
