@@ -99,15 +99,16 @@ def connect(env: Mapping[str, str], config: Config) -> Hub:
     endpoint = env.get("HF_ENDPOINT", "").strip().rstrip("/") or _ENDPOINT
     _check_endpoint(endpoint)
     network = config.settings.network
-    is_trusted = _is_trusted(config)
-    if not is_trusted and env.get(_TOKEN_VARIABLE, "").strip():
+    permissions = config.network_permissions(_ENGINE)
+    missing = [permission for permission in permissions if not config.may(permission)]
+    if missing and env.get(_TOKEN_VARIABLE, "").strip():
         raise TrustError(
             f"this project would send your {_TOKEN_VARIABLE} through its own [network] settings.",
-            hint=Hint("trust"),
+            hint=Hint("trust", ids=",".join(permission.id for permission in missing)),
         )
     ca_bundle = str(Path(network.ca_bundle).expanduser()) if network.ca_bundle else None
     child_env = {**without_keys(env), **_proxies(env, network), **_SWITCHES}
-    return Hub(endpoint, child_env, ca_bundle, None if is_trusted else False)
+    return Hub(endpoint, child_env, ca_bundle, False if missing else None)
 
 
 def _check_endpoint(endpoint: str) -> None:
@@ -128,11 +129,6 @@ def _is_loopback(host: str) -> bool:
     with contextlib.suppress(ValueError):
         return ipaddress.ip_address(host).is_loopback
     return host == "localhost"
-
-
-def _is_trusted(config: Config) -> bool:
-    """Return whether the user has set or trusted the network settings."""
-    return all(map(config.may, config.network_permissions(_ENGINE)))
 
 
 def _proxies(env: Mapping[str, str], network: Network) -> dict[str, str]:

@@ -456,11 +456,12 @@ def test_a_projects_network_does_not_see_the_token_without_trust(hub, project, c
 
     with pytest.raises(TrustError, match="your HF_TOKEN through its own") as caught:
         pull_in_project(HF_TOKEN=TOKEN)
-    assert caught.value.hint == Hint("trust")
+    (permission,) = config.network_permissions("huggingface")
+    assert caught.value.hint == Hint("trust", ids=permission.id)
     assert hub.seen == []
     pull_in_project()
     assert {seen.token for seen in hub.seen} == {""}
-    config.trusted.add(project.root, {"huggingface": [*config.network_destinations()]})
+    config.trusted.add(project.root, [permission])
     pull_in_project(HF_TOKEN=TOKEN)
     assert TOKEN in {seen.token for seen in hub.seen}
 
