@@ -89,6 +89,7 @@ class EngineCall:
         self.partial = PartialReply(target.name, target.model or "")
         self._host, self._request, self._usage = host, request, usage
         self._schema, self._add_turn = schema, add_turn
+        self._allowed_cost: Decimal | None = None
 
     async def run(self, emit: ChunkHandler | None = None) -> Reply:
         """Make the call on its engine's loop, passing each chunk to ``emit``.
@@ -187,12 +188,15 @@ class EngineCall:
         """
         reservations.close()
         limits, spent = self.limits, await self._cost_so_far(engine)
+        if spent is None:  # what an answer without a usage cost is not known, so it is the maximum
+            spent = self._allowed_cost
         if spent is not None:
             reservations.enter_context(self._usage.reserve(spent))
             if limits.max_call_cost is not None:
                 left = max(Decimal(0), limits.max_call_cost - spent)
                 limits = replace(limits, max_call_cost=left)
         allowance = await allow(engine, request, limits, lambda: self._usage.spent)
+        self._allowed_cost = allowance.cost
         if allowance.cost:
             reservations.enter_context(self._usage.reserve(allowance.cost))
         self.partial.token_cap = allowance.token_cap

@@ -137,6 +137,18 @@ def test_a_correction_must_fit_the_limit_too(make_pool):
     assert correction.max_tokens < first.max_tokens
 
 
+def test_a_first_answer_without_a_usage_counts_as_its_maximum(make_pool):
+    """What an answer has cost is unknown without a usage, so a correction may not fit any more."""
+    no_usage = Chunk(finish_reason="stop")
+    engine = ScriptedEngine(["no", no_usage], ['{"a": 1}', no_usage])
+    pool = make_pool(engine)
+
+    with pytest.raises(BudgetError):
+        pool.ask("hi", model="scripted", schema={}, max_cost=1)
+
+    assert len(engine.requests) == 1
+
+
 def test_a_call_above_the_session_budget_is_not_sent(make_pool):
     """A call that may exceed the session budget raises an error that states the amounts."""
     engine = ScriptedEngine(["a", END])
