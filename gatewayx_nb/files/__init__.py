@@ -19,10 +19,14 @@ from gatewayx_nb.files.locations import (
     user_config_dir,
 )
 from gatewayx_nb.files.permissions import (
+    link_in,
     open_private,
     ownership_problem,
     permission_problem,
+    reason_if_modes_reliable,
+    refuse_links,
     restrict_to_owner,
+    steering_problem,
 )
 from gatewayx_nb.files.stamps import FileStamp
 
@@ -36,14 +40,18 @@ __all__ = [
     "file_lock",
     "find_project",
     "fsync_directory",
+    "link_in",
     "make_ignored_folder",
     "open_private",
     "ownership_problem",
     "permission_problem",
+    "reason_if_modes_reliable",
+    "refuse_links",
     "remove_stale_temporaries",
     "restrict_to_owner",
     "shipped_path",
     "stat_stamp",
+    "steering_problem",
     "user_config_dir",
     "write_errors_as_config_error",
 ]

@@ -96,9 +96,9 @@ def make_ignored_folder(folder: Path, rules: str = "*\n") -> None:
         rules: The text of the ``.gitignore``.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    ignore = folder / ".gitignore"
-    if not ignore.exists():
-        ignore.write_text(rules, encoding="utf-8")
+    # "x" does not follow a symlink of that name, as "w" does.
+    with contextlib.suppress(FileExistsError), (folder / ".gitignore").open("x") as ignore:
+        ignore.write(rules)
 
 
 def fsync_directory(folder: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import stat
 import sys
+import tempfile
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.errors import ConfigError
@@ -47,6 +49,66 @@ def permission_problem(path: Path, folder: Path) -> str | None:
         return "is a symlink to itself"
 
 
+def link_in(path: Path, root: Path) -> Path | None:
+    """Return the first part of a path below a folder that is a symlink; ``None`` if none is.
+
+    The folder itself may be one. A path that is not below the folder has no such part.
+    """
+    if not path.is_relative_to(root):
+        return None
+    parts = [path, *path.parents]
+    below = reversed(parts[: parts.index(root)])
+    # `os.path.islink` returns False, not an error, without permission.
+    return next((part for part in below if os.path.islink(part)), None)  # noqa: PTH114
+
+
+def steering_problem(path: Path, root: Path) -> str | None:
+    """Return why a file that decides where keys go must not be read; ``None`` if it may.
+
+    Args:
+        path: The file, which exists.
+        root: The project or user folder that contains it.
+    """
+    link = link_in(path, root)
+    if link is not None:
+        return f"is a symlink, or in one: {link.relative_to(root)}"
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return "is not a regular file"
+        return reason_if_modes_reliable(ownership_problem(path), path, path.parent)
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+
+
+def reason_if_modes_reliable(reason: str | None, path: Path, folder: Path) -> str | None:
+    """Return a reason to refuse a file, or ``None`` if it is only a mode that means nothing."""
+    is_mode_only = reason is not None and _is_refused_for_mode_only(path, reason)
+    device = folder.stat().st_dev if is_mode_only else 0
+    return None if is_mode_only and not _are_modes_reliable_on(device, folder) else reason
+
+
+def _is_refused_for_mode_only(path: Path, reason: str) -> bool:
+    """Return whether a file is refused only because of its mode.
+
+    Otherwise it is a symlink or has another owner.
+    """
+    try:
+        return path.stat().st_uid in (os.getuid(), 0) and reason == ownership_problem(path)
+    except OSError:
+        return False
+
+
+@functools.cache
+def _are_modes_reliable_on(_device: int, folder: Path) -> bool:
+    """Return whether a new private file stays private; it does not on FAT and some mounts."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".gatewayx-") as file:
+            return not os.fstat(file.fileno()).st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    except OSError:
+        # Nothing can be tested in a folder that is not writable, so the stricter rule applies.
+        return True
+
+
 def open_private(path: Path, *, own: bool) -> int:
     """Open a key file for reading.
 
@@ -64,7 +126,7 @@ def open_private(path: Path, *, own: bool) -> int:
         ConfigError: If it is refused or cannot be opened.
     """
     if own:
-        _refuse_links(path)
+        refuse_links(path)
     # O_NONBLOCK: otherwise opening a FIFO waits for a writer.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
@@ -96,15 +158,18 @@ def restrict_to_owner(descriptor: int, path: Path) -> str | None:
     return None
 
 
-def _refuse_links(path: Path) -> None:
-    """Refuse symlinks at the file and at its ``config`` and ``secrets`` folders.
+def refuse_links(path: Path) -> None:
+    """Refuse symlinks at a key file and at its ``config`` and ``secrets`` folders.
 
-    Otherwise a project could pass the user's keys off as its own.
+    Otherwise a project could pass the user's keys off as its own, or have them written elsewhere.
+
+    Raises:
+        ConfigError: If one of these is a symlink.
     """
     for part in (path, path.parent, path.parent.parent):
-        if os.path.islink(part):  # noqa: PTH114 - returns False, not an error, without permission
+        if os.path.islink(part):  # noqa: PTH114 - as in `link_in`
             raise ConfigError(
-                f"the key file {str(path)!r} is not read: {part.name!r} is a symlink.",
+                f"the key file {str(path)!r} is not used: {part.name!r} is a symlink.",
                 hint=f"Replace the symlink with its target, or `rm {part}`.",
             )
 

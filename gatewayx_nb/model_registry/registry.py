@@ -103,7 +103,9 @@ class ModelRegistry:
         """Unreadable files, and settings for unknown engines, one line each."""
         trust_problem = self._config.trusted.problem
         trust_problems = [trust_problem.describe()] if trust_problem else []
-        problems = [*self._config.keys.problems, *trust_problems, *self._sources.problems]
+        config = self._config
+        files = [*config.keys.problems, *config.problems]
+        problems = [*files, *trust_problems, *self._sources.problems]
         return [*problems, *self._unknown_settings()]
 
     def forget_failures(self) -> None:

@@ -6,10 +6,14 @@ import functools
 import os
 import stat
 import sys
-import tempfile
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.secure_config import ownership_problem, permission_problem
+from gatewayx_nb.files import (
+    ownership_problem,
+    permission_problem,
+    reason_if_modes_reliable,
+    steering_problem,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,17 +44,17 @@ def is_safe_entry(entry: os.DirEntry[str]) -> bool:
 
 def code_refusal_reason(path: Path, folder: Path) -> str | None:
     """Return why a file must not be executed; ``None`` if it may."""
-    return _reason_if_modes_reliable(permission_problem(path, folder), path, folder)
+    return reason_if_modes_reliable(permission_problem(path, folder), path, folder)
 
 
 def folder_refusal_reason(folder: Path) -> str | None:
     """Return why a folder's files must not be executed; ``None`` if they may."""
-    return _reason_if_modes_reliable(ownership_problem(folder), folder, folder)
+    return reason_if_modes_reliable(ownership_problem(folder), folder, folder)
 
 
 def engine_table_refusal_reason(path: Path) -> str | None:
-    """Return why an engines.toml must be ignored, or ``None``; symlinks are allowed."""
-    return _reason_if_modes_reliable(ownership_problem(path), path, path.parent)
+    """Return why a project's or user's ``config/engines.toml`` must be ignored, or ``None``."""
+    return steering_problem(path, path.parent.parent)
 
 
 def permission_warning(path: Path, folder: Path) -> str:
@@ -65,34 +69,6 @@ def permission_warning(path: Path, folder: Path) -> str:
             subject = "" if location == path else "is in a folder that "
             return f"{subject}is writable by its group; `chmod g-w {location}`"
     return ""
-
-
-def _reason_if_modes_reliable(reason: str | None, path: Path, folder: Path) -> str | None:
-    is_mode_only = reason is not None and _is_refused_for_mode_only(path, reason)
-    device = folder.stat().st_dev if is_mode_only else 0
-    return None if is_mode_only and not _are_modes_reliable_on(device, folder) else reason
-
-
-def _is_refused_for_mode_only(path: Path, reason: str) -> bool:
-    """Return whether a file is refused only because of its mode.
-
-    Otherwise it is a symlink or has another owner.
-    """
-    try:
-        return path.stat().st_uid in (os.getuid(), 0) and reason == ownership_problem(path)
-    except OSError:
-        return False
-
-
-@functools.cache
-def _are_modes_reliable_on(_device: int, folder: Path) -> bool:
-    """Return whether a new private file stays private, which fails on FAT and some mounts."""
-    try:
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".gatewayx-") as file:
-            return not os.fstat(file.fileno()).st_mode & _WRITABLE_BY_OTHERS
-    except OSError:
-        # In a folder that cannot be written nothing can be tested, so the stricter rule applies.
-        return True
 
 
 @functools.cache

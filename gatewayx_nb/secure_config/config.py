@@ -5,7 +5,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.files import ConfigDir, FileStamp, find_project, user_config_dir
+from gatewayx_nb.files import (
+    ConfigDir,
+    FileStamp,
+    find_project,
+    steering_problem,
+    user_config_dir,
+)
 from gatewayx_nb.secure_config import importing, key_store, settings
 from gatewayx_nb.secure_config.key_lookup import VENDOR_VARIABLES, Key, KeyLookup, key_variable
 from gatewayx_nb.secure_config.settings import SHIPPED_ALIASES
@@ -24,6 +30,9 @@ class Config:
     Args:
         home: The project folder, instead of the detected one.
         env: The environment, instead of the process's own.
+
+    Attributes:
+        problems: Why settings files are not read, one line each.
     """
 
     def __init__(self, home: Path | None = None, env: Mapping[str, str] | None = None) -> None:
@@ -34,6 +43,7 @@ class Config:
         self.keys = KeyLookup(self.env, self.config_dirs)
         self.trusted = TrustStore(self.user.root / "trusted.json", self.env)
         self._stamps: list[FileStamp] = []
+        self.problems: list[str] = []
         self.settings = self._project_settings = settings.Settings()
         self.refresh()
 
@@ -51,8 +61,13 @@ class Config:
         # Taken before reading, so that a change in between is noticed; kept only after a valid
         # read, so that the error is raised again until the file is fixed.
         stamps = [FileStamp(path) for path in (*files, self.trusted.path)]
-        self.settings = settings.load(folder.settings for folder in self.config_dirs)
-        self._project_settings = settings.load([self.project.settings] if self.project else [])
+        problems = {folder: _settings_problem(folder) for folder in self.config_dirs}
+        readable = [folder for folder, problem in problems.items() if not problem]
+        self.settings = settings.load(folder.settings for folder in readable)
+        self._project_settings = settings.load(
+            folder.settings for folder in readable if folder is self.project
+        )
+        self.problems = list(filter(None, problems.values()))
         self._stamps = stamps
         return True
 
@@ -174,3 +189,10 @@ class Config:
 
 def _vendor_variables(engine: str, vendor_variable: str) -> tuple[str, ...]:
     return VENDOR_VARIABLES.get(engine, (vendor_variable,) if vendor_variable else ())
+
+
+def _settings_problem(folder: ConfigDir) -> str:
+    """Return why a folder's settings are not read; empty if they are, or there are none."""
+    path = folder.settings
+    problem = steering_problem(path, folder.root) if os.path.lexists(path) else None
+    return f"the settings {str(path)!r} are not read: the file {problem}." if problem else ""

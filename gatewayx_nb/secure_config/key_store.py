@@ -14,6 +14,7 @@ from gatewayx_nb.files import (
     file_lock,
     make_ignored_folder,
     open_private,
+    refuse_links,
     remove_stale_temporaries,
     restrict_to_owner,
     write_errors_as_config_error,
@@ -87,8 +88,8 @@ def write(path: Path, values: Mapping[str, str]) -> None:
     """Set names in a key file; comments, order and unknown lines are kept.
 
     Raises:
-        ConfigError: If a value has a character that is not printable ASCII, or the file cannot be
-            read or written; the file is then unchanged.
+        ConfigError: If a value has a character that is not printable ASCII, or the file is a
+            symlink, or cannot be read or written; the file is then unchanged.
     """
     # All are checked before any is written.
     for name, value in values.items():
@@ -122,7 +123,7 @@ def make_folder(folder: Path) -> None:
     """Create a folder for keys: mode 0700, with a ``.gitignore`` for all its contents."""
     make_ignored_folder(folder, _IGNORE_ALL)
     # A folder that exists already may have a wider mode.
-    if os.name == "posix":
+    if os.name == "posix" and folder.stat().st_uid == os.getuid():
         folder.chmod(0o700)
 
 
@@ -174,6 +175,7 @@ def _replace(path: Path, text: str) -> None:
 @contextlib.contextmanager
 def _locked_for_writing(path: Path) -> Iterator[None]:
     """Lock out other writers, because one of two concurrent changes would be lost."""
+    refuse_links(path)
     hint = as_hint(f"`chmod u+w {path.parent}` if it is yours.")
     with write_errors_as_config_error(path, hint | Hint("set_key_for_user", engine="NAME")):
         make_folder(path.parent)

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+_MAX_BYTES = 2**20
+"""Maximum size of a settings file."""
+
 TomlTable = Mapping[str, Any]
 T = TypeVar("T")
 
@@ -175,13 +178,19 @@ def _with_default(text: str, reference: str) -> str:
 
 def _read(path: Path) -> TomlTable:
     try:
-        # Editors on Windows may write a byte order mark, which TOML does not allow.
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return tomllib.loads(_text(path))
     except (OSError, ValueError, RecursionError) as error:  # such as 5,000 digits, or brackets
         raise ConfigError(
             f"the settings {str(path)!r} cannot be read: {error}.",
             hint=f"Fix that line, or move the file away: `mv {path} {path}.off`.",
         ) from None
+
+
+def _text(path: Path) -> str:
+    if path.stat().st_size > _MAX_BYTES:
+        raise ValueError(f"it is larger than {_MAX_BYTES >> 20} MiB")
+    # Editors on Windows may write a byte order mark, which TOML does not allow.
+    return path.read_text(encoding="utf-8-sig")
 
 
 def _merge(base: TomlTable, overrides: TomlTable) -> dict[str, Any]:

@@ -27,8 +27,22 @@ def connect(path: Path, timeout: float) -> sqlite3.Connection:
     Args:
         path: The file.
         timeout: Seconds to wait for other processes that are writing to it.
+
+    Raises:
+        OSError: If the file, its journal or its folder in a project is a symlink.
     """
+    _refuse_links(path)
     return sqlite3.connect(path, timeout=timeout, isolation_level=None)
+
+
+def _refuse_links(path: Path) -> None:
+    """Refuse symlinks, which SQLite would follow in order to write to another file."""
+    parts = [path, path.with_name(f"{path.name}-journal")]
+    if path.parent.name.startswith("."):  # the folder in a project; the user's own may be a link
+        parts.append(path.parent)
+    for part in parts:
+        if part.is_symlink():
+            raise OSError(f"{part.name} is a symlink")
 
 
 @contextlib.contextmanager
@@ -42,6 +56,7 @@ def transaction(path: Path, migrations: Migrations, timeout: float) -> Iterator[
             created.
         sqlite3.Error: If the file cannot be read or written.
     """
+    _refuse_links(path)
     make_ignored_folder(path.parent)
     with contextlib.closing(connect(path, timeout)) as connection, connection:
         # The write lock is taken first, so that two processes do not migrate at the same time.

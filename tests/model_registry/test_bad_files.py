@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from gatewayx_nb.errors import EngineLoadError
+from gatewayx_nb.files import permissions
 from gatewayx_nb.model_registry import loader, safety
 
 VALID_ENGINE = """\
@@ -275,12 +276,12 @@ def test_a_file_without_reliable_modes_runs_with_a_warning(project, monkeypatch)
         return os.stat_result((status.st_mode | 0o666, *status[1:]))
 
     monkeypatch.setattr(os, "fstat", world_writable_fstat)  # no such mount is available
-    safety._are_modes_reliable_on.cache_clear()
+    permissions._are_modes_reliable_on.cache_clear()
     with project.pool() as pool:
         (row,) = [row for row in pool.status() if row.name == "mine"]
         assert (row.state, "without reliable modes" in row.warning) == ("ready", True)
         assert pool.ask("x", model="mine").text == "x"
-    safety._are_modes_reliable_on.cache_clear()
+    permissions._are_modes_reliable_on.cache_clear()
 
 
 def test_an_import_that_hangs_is_not_repeated(project, monkeypatch):

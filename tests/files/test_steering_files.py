@@ -1,0 +1,181 @@
+"""Files that decide where keys go and which code runs: who may have written them."""
+
+import os
+import sqlite3
+import stat
+from dataclasses import dataclass
+
+import pytest
+
+from gatewayx_nb.errors import ConfigError
+from gatewayx_nb.files import link_in, make_ignored_folder, steering_problem
+from gatewayx_nb.storage import Ledger, LedgerEntry
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="the modes and links of POSIX")
+
+SETTINGS = '[engines.mistral]\nbase_url = "http://127.0.0.1:9/v1"\n'
+
+
+def _link(path, target):
+    target.write_bytes(path.read_bytes())
+    path.unlink()
+    path.symlink_to(target)
+
+
+def _link_folder(path, target):
+    path.parent.rename(target)
+    path.parent.symlink_to(target)
+
+
+def _replace_with_fifo(path, _):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def _replace_with_folder(path, _):
+    path.unlink()
+    path.mkdir()
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of a file, and the problem that refuses it; empty if it is still read."""
+
+    name: str
+    make: object
+    problem: str = ""
+
+
+CHANGES = [
+    Change("as it is", lambda path, _: path.chmod(0o644)),
+    Change("private", lambda path, _: path.chmod(0o600)),
+    Change("a hard link", os.link),
+    Change("world-writable", lambda path, _: path.chmod(0o666), "is writable by everyone"),
+    Change("a symlink", _link, "is a symlink, or in one: config/"),
+    Change("in a symlink", _link_folder, "is a symlink, or in one: config"),
+    Change("a FIFO", _replace_with_fifo, "is not a regular file"),
+    Change("a folder", _replace_with_folder, "is not a regular file"),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.name)
+@pytest.mark.parametrize("name", ["gatewayx.toml", "engines.toml"])
+def test_settings_and_rows_are_read_only_from_safe_files(project, tmp_path, change, name):
+    """Settings and rows decide where keys go, so a file that others could write is refused."""
+    path = project.root / "config" / name
+    row = '[acme]\nbase_url = "http://127.0.0.1:9/v1"\nmodel = "m"\n'
+    path.write_text(SETTINGS if name == "gatewayx.toml" else row)
+    (project.root / "config" / "gatewayx.toml").touch()
+
+    change.make(path, tmp_path / "elsewhere")
+
+    problem = steering_problem(path, project.root) or ""
+    assert change.problem in problem
+    assert bool(problem) == bool(change.problem)
+    with project.pool() as pool:
+        rows = {row.name: row for row in pool.status()}
+        is_read = (
+            "mistral" in pool.config.settings.engines
+            if name == "gatewayx.toml"
+            else "acme" in rows and rows["acme"].state != "refused"
+        )
+        told = [*pool.problems, *(row.error for row in rows.values())]
+        assert is_read is not bool(change.problem)
+        assert bool(change.problem) == any(name in line for line in told)
+        assert pool.ask("hi", "mock").text == "[mock] hi"
+
+
+@pytest.mark.parametrize("link", ["config/secrets", "config", "config/secrets/.env.local"])
+def test_a_key_is_never_written_through_a_link(project, tmp_path, link):
+    """A project cannot have the user's key written elsewhere, nor a folder of the user narrowed."""
+    public = tmp_path / "public"
+    part = project.root / link
+    project.keys.touch()
+    if part.is_file():
+        part.unlink()
+        public.write_text("A=1\n")
+    else:
+        part.rename(public)
+    public.chmod(0o755)
+    part.symlink_to(public)
+    before = sorted(public.rglob("*")) if public.is_dir() else public.read_text()
+
+    with project.pool() as pool, pytest.raises(ConfigError, match="is a symlink"):
+        pool.config.set_key("grok", "xai-0123456789")
+
+    assert before == (sorted(public.rglob("*")) if public.is_dir() else public.read_text())
+    assert stat.S_IMODE(public.stat().st_mode) == 0o755
+
+
+@pytest.mark.parametrize("name", ["store.sqlite", "store.sqlite-journal", ""])
+def test_the_ledger_does_not_follow_a_link(tmp_path, name):
+    """A link in a project's folder would have SQLite write to another file of the user."""
+    other = tmp_path / "app.db"
+    with sqlite3.connect(other) as connection:
+        connection.execute("CREATE TABLE t (a)")
+    connection.close()
+    folder = tmp_path / "project" / ".gatewayx"
+    if name:
+        folder.mkdir(parents=True)
+        (folder / name).symlink_to(other)
+    else:
+        folder.parent.mkdir()
+        (tmp_path / "elsewhere").mkdir()
+        folder.symlink_to(tmp_path / "elsewhere")
+    content = other.read_bytes()
+
+    ledger = Ledger(folder / "store.sqlite")
+    ledger.add(LedgerEntry(1.0, "mock", "", "ok"))
+    ledger.flush()
+
+    assert "is a symlink" in ledger.problem
+    assert other.read_bytes() == content
+    assert not list((tmp_path / "elsewhere").glob("*")) if not name else True
+
+
+@pytest.mark.parametrize("link", ["cassettes", "cassettes/a.jsonl", "cassettes/.gatewayx"])
+@pytest.mark.parametrize("mode", ["auto", "record", "replay"])
+def test_a_cassette_in_a_project_is_not_a_link(project, tmp_path, mode, link):
+    """A cloned project cannot have a recording read from, or written to, another place."""
+    other = tmp_path / "other"
+    (project.root / "cassettes").mkdir()
+    if link == "cassettes":
+        (project.root / "cassettes").rename(other)
+    elif link.endswith(".jsonl"):
+        other.write_text("mine")
+    else:
+        other.mkdir()
+    (project.root / link).symlink_to(other)
+
+    with project.pool() as pool, pytest.raises(ConfigError, match="is a symlink"):
+        pool.cassette(project.root / "cassettes" / "a.jsonl", mode)
+
+    assert not list(other.glob("*")) if other.is_dir() else other.read_text() == "mine"
+
+
+def test_a_folder_itself_may_be_a_link(tmp_path):
+    """Only links below a project or user folder are refused: a home may be on another disk."""
+    (tmp_path / "real" / "config").mkdir(parents=True)
+    (tmp_path / "project").symlink_to(tmp_path / "real")
+    path = tmp_path / "project" / "config" / "gatewayx.toml"
+    path.touch()
+
+    assert link_in(path, tmp_path / "project") is None
+    assert steering_problem(path, tmp_path / "project") is None
+
+
+def test_a_gitignore_is_not_written_through_a_link(tmp_path):
+    """A dangling link of that name is left alone."""
+    (tmp_path / ".gitignore").symlink_to(tmp_path / "elsewhere")
+
+    make_ignored_folder(tmp_path)
+
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_very_large_settings_are_one_error(project):
+    """A settings file of many megabytes is refused before it is parsed."""
+    (project.root / "config" / "gatewayx.toml").write_text("# x\n" * 2**19)
+
+    with pytest.raises(ConfigError, match="it is larger than 1 MiB"):
+        project.pool()
