@@ -7,6 +7,7 @@
 # make lab    open the notebooks in JupyterLab
 # make check  lint, types and import layers
 # make bench  run the benchmarks, beside the alternatives
+# make audit  look up known vulnerabilities of the requirements, where an advisory index can be reached
 # make lock   update the pinned requirements
 # Each sets up what it needs in .venv, says what it does, and is quick the second time.
 
@@ -22,7 +23,7 @@ OLDEST_TESTS := tests/magics tests/engine_pool/test_pool.py tests/display \
 BIN := $(VENV)/bin
 SCRATCH := build/check
 
-.PHONY: help demo test soak test-oldest notebooks-record notebooks-live screenshots lab check bench lock clean
+.PHONY: help demo test soak test-oldest notebooks-record notebooks-live screenshots lab check bench audit lock clean
 help:
 	@sed -n 's/^# //p' Makefile
 
@@ -108,6 +109,13 @@ bench: $(BENCH)/bench.stamp
 
 # uv resolves for every platform and Python version at once; the files name no index. `oldest` uses the
 # lower bounds of pyproject.toml and of its own list.
+# In an environment of its own, because pip-audit's requirements may contradict the pinned ones.
+audit:
+	@test -x build/audit/bin/pip-audit || { $(PYTHON) -m venv build/audit \
+	    && build/audit/bin/python -m pip install --quiet pip-audit; } \
+	    || { echo "pip-audit cannot be installed, so nothing is looked up."; exit 0; }
+	@build/audit/bin/python requirements/audit.py
+
 lock:
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
 	@for set in demo dev bench oldest; do \

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from gatewayx_nb import engine_pool, weights
 from gatewayx_nb.calls import Note
 from gatewayx_nb.errors import ConfigError, UsageError
+from gatewayx_nb.files import refuse_link_in
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.model_registry import why_unusable
 from gatewayx_nb.secure_config import display_path, key_variable, make_secrets_folder
@@ -81,6 +82,8 @@ def init(session: Session, _: argparse.Namespace) -> Note:
     home = session.pool.config.env.get("GATEWAYX_HOME")
     root = Path(home).expanduser().absolute() if home else _repository_root()
     secrets = root / "config" / "secrets"
+    refuse_link_in(secrets, root)
+    refuse_link_in(root / "engines", root)
     try:
         make_secrets_folder(secrets)
         (root / "engines").mkdir(exist_ok=True)
@@ -108,6 +111,7 @@ def new(session: Session, args: argparse.Namespace) -> Note:
     _check_name(session, name)
     is_local = url is not None and _LOCALHOST.fullmatch(_host(url)) is not None
     folder = session.pool.config.project or session.pool.config.user
+    refuse_link_in(folder.engines if url is None else folder.rows, folder.root)
     try:
         if url is None:
             notes = _write_engine_file(session, folder.engines / f"{name}_engine.py", name)

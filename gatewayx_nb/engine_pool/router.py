@@ -25,7 +25,7 @@ from gatewayx_nb.engine_pool.cassette_calls import (
 )
 from gatewayx_nb.engine_pool.embeddings import check_texts
 from gatewayx_nb.errors import CassetteMissError, ConfigError, TrustError, UsageError
-from gatewayx_nb.files import link_in
+from gatewayx_nb.files import refuse_link_in
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.messages import ModelRef
 
@@ -78,13 +78,9 @@ class CallRouter:
                 f"speed must be a number > 0, got {speed!r}.",
                 hint="1 is the recorded speed; if omitted, the replay is immediate.",
             )
-        root = config.project.root if config.project else None
-        if root and (link := link_in(path, root) or link_in(path.parent / ".gatewayx", root)):
-            raise ConfigError(
-                f"the cassette {str(path)!r} is not used: {str(link.relative_to(root))!r} is a"
-                " symlink.",
-                hint="Replace the symlink with its target, or use a file outside the project.",
-            )
+        if config.project:
+            refuse_link_in(path, config.project.root)
+            refuse_link_in(path.parent / ".gatewayx", config.project.root)
         cassette = Cassette(path, mode, self._redaction(), speed, self._close)
         self._open.append(cassette)
         return cassette

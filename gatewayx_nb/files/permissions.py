@@ -62,6 +62,19 @@ def link_in(path: Path, root: Path) -> Path | None:
     return next((part for part in below if os.path.islink(part)), None)  # noqa: PTH114
 
 
+def refuse_link_in(path: Path, root: Path) -> None:
+    """Check that writing to a path below a folder would not lead elsewhere; see `link_in`.
+
+    Raises:
+        ConfigError: If a part of the path is a symlink.
+    """
+    if link := link_in(path, root):
+        raise ConfigError(
+            f"{display_path(path)} is not used: {str(link.relative_to(root))!r} is a symlink.",
+            hint=f"Replace the symlink with its target, or `rm {display_path(link)}`.",
+        )
+
+
 def steering_problem(path: Path, root: Path) -> str | None:
     """Return why a file that decides where keys go must not be read; ``None`` if it may.
 

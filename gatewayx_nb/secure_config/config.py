@@ -9,6 +9,7 @@ from gatewayx_nb.files import (
     ConfigDir,
     FileStamp,
     find_project,
+    refuse_link_in,
     steering_problem,
     user_config_dir,
 )
@@ -181,7 +182,9 @@ class Config:
 
     def save_default(self, reference: str) -> Path:
         """Write the default model to the project's settings, or the user's without one."""
-        path = (self.project or self.user).settings
+        folder = self.project or self.user
+        path = folder.settings
+        refuse_link_in(path, folder.root)
         settings.save_default(path, reference)
         self.refresh()
         return path

@@ -104,6 +104,35 @@ def request_in_process(pool, path="/engines/status"):
     return anyio.run(send)
 
 
+ENGINE_ERROR = (
+    "    raise OSError('no C:\\\\Users\\\\me\\\\secret.txt, see https://host.example/a/b')\n"
+)
+
+
+@pytest.mark.parametrize("path", ["/engines/status", "/security/status"])
+@pytest.mark.parametrize("damage", ["", "settings", "engine"])
+def test_no_response_names_an_absolute_path(project, path, damage):
+    """Folders reveal the name of the user; the last part of a path says which file is meant."""
+    project.engine("broken", body=ENGINE_ERROR)
+    with project.pool() as pool:
+        with pytest.raises(EngineLoadError):
+            pool.ask("x", "broken")
+        if damage == "settings":
+            project.settings("oops")
+        elif damage == "engine":
+            project.engine("broken", "x").chmod(0o666)
+        response = request_in_process(lambda: pool, path)
+
+    for folder in (project.root, Path.home(), Path(package.__file__).parent.parent, "Users"):
+        assert str(folder) not in response.text
+    if damage == "settings":
+        assert "gatewayx.toml" in response.json()["error"]["message"]
+    elif path == "/engines/status":
+        assert "broken_engine.py" in response.text
+    if not damage and path == "/engines/status":
+        assert "https://host.example/a/b" in response.text
+
+
 def test_a_response_contains_no_key(project):
     """A response contains no key, even if an engine's error does."""
     project.set_keys(f"GATEWAYX_LEAK_API_KEY={CANARY}\n")
