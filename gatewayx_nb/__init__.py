@@ -72,9 +72,9 @@ if TYPE_CHECKING:
     from gatewayx_nb.images import Image
     from gatewayx_nb.llm_engines import LLMEngine
     from gatewayx_nb.magics import load_ipython_extension, unload_ipython_extension
-    from gatewayx_nb.messages import Message, ModelInfo, ToolCall, ToolResult
+    from gatewayx_nb.messages import Carried, Message, ModelInfo, ToolCall, ToolResult
     from gatewayx_nb.model_registry import EngineStatus
-    from gatewayx_nb.replies import Chunk, RateLimits, Reply, Usage
+    from gatewayx_nb.replies import Chunk, Citation, Logprob, RateLimits, Reply, Usage
     from gatewayx_nb.storage import LedgerEntry
     from gatewayx_nb.weights import pull
     from gatewayx_nb.widgets import compare_view, picker
@@ -83,10 +83,12 @@ __all__ = [
     "AuthenticationError",
     "BudgetError",
     "CallPreview",
+    "Carried",
     "Cassette",
     "CassetteMissError",
     "Chat",
     "Chunk",
+    "Citation",
     "Comparison",
     "ConfigError",
     "ContentFilterError",
@@ -104,6 +106,7 @@ __all__ = [
     "Job",
     "LLMEngine",
     "LedgerEntry",
+    "Logprob",
     "Message",
     "MissingKeyError",
     "ModelInfo",
@@ -189,9 +192,9 @@ _MODULES = {
     "images": ["Image"],
     "llm_engines": ["LLMEngine"],
     "magics": ["load_ipython_extension", "unload_ipython_extension"],
-    "messages": ["Message", "ModelInfo", "ToolCall", "ToolResult"],
+    "messages": ["Carried", "Message", "ModelInfo", "ToolCall", "ToolResult"],
     "model_registry": ["EngineStatus"],
-    "replies": ["Chunk", "RateLimits", "Reply", "Usage"],
+    "replies": ["Chunk", "Citation", "Logprob", "RateLimits", "Reply", "Usage"],
     "storage": ["LedgerEntry"],
     "weights": ["pull"],
     "widgets": ["compare_view", "picker"],

@@ -247,8 +247,9 @@ class ChatStore:
 
 def _answer(reply: Reply, following: Message) -> Message:
     """Return a reply as a message; calls that nothing answers are omitted, as providers require."""
-    calls = reply.tool_calls if following.role == "tool" else ()
-    return Message("assistant", (reply.text, *calls))
+    if reply.tool_calls and following.role != "tool":
+        return Message("assistant", reply.text)
+    return reply.message
 
 
 _HEADINGS = {"user": "You", "assistant": "Assistant", "tool": "Tool", "system": "System"}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
@@ -14,8 +15,6 @@ from gatewayx_nb.images import Image
 from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from gatewayx_nb.images import ImageSource
 
 P = TypeVar("P")
@@ -132,6 +131,35 @@ _ROLE_KINDS: Mapping[Role, tuple[type, ...]] = {
 """The parts that the messages of each role may have."""
 
 
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """An answer as its provider sent it, for example with signed or encrypted reasoning.
+
+    A provider may refuse a conversation without it. Only the engine that made the answer is sent
+    it, and only as long as the text and the tool calls of the message are those of the answer.
+
+    Attributes:
+        engine: Name of the engine that made the answer.
+        data: The answer as JSON, in the format of the engine's API.
+    """
+
+    engine: str
+    data: Mapping[str, Any] = field(hash=False)
+
+    @classmethod
+    def of(cls, engine: str, data: Mapping[str, Any], message: Message) -> Carried:
+        """Return the value for a message with the same text and tool calls."""
+        return cls(engine, {**data, "turn": _digest(message)})
+
+    def fits(self, message: Message) -> bool:
+        """Return whether a message has the text and the tool calls of the answer."""
+        return self.data.get("turn") == _digest(message)
+
+    @override
+    def __repr__(self) -> str:
+        return f"Carried({self.engine!r}, {short_repr(self.data)})"
+
+
 @dataclass(frozen=True, slots=True, init=False)
 class Message:
     """One turn of a conversation.
@@ -144,9 +172,11 @@ class Message:
             ``"system"``.
         content: The text, or a list of parts: texts, images (also as bytes, a `Path` or a figure),
             `ToolCall` and `ToolResult`.
+        carried: Of an assistant's message, the answer as its provider sent it; see
+            `Reply.message`.
 
     Raises:
-        UsageError: If the role is unknown, or it cannot have one of the parts.
+        UsageError: If the role is unknown, or it cannot have one of the parts or ``carried``.
 
     Attributes:
         parts: The parts, without empty texts.
@@ -154,8 +184,15 @@ class Message:
 
     role: Role
     parts: tuple[Part, ...]
+    carried: Carried | None
 
-    def __init__(self, role: Role, content: str | Sequence[Part | ImageSource]) -> None:
+    def __init__(
+        self,
+        role: Role,
+        content: str | Sequence[Part | ImageSource],
+        *,
+        carried: Carried | None = None,
+    ) -> None:
         if role not in ROLES:
             raise UsageError(
                 f"role must be {_listed(map(repr, ROLES))}, got {short_repr(role)}."
@@ -163,7 +200,8 @@ class Message:
             )
         parts = _parts(content)
         _check_kinds(parts, _ROLE_KINDS[role], f"{'an' if role[0] == 'a' else 'a'} {role} message")
-        _set_fields(self, role=role, parts=parts)
+        _check_carried(carried, role)
+        _set_fields(self, role=role, parts=parts, carried=carried)
 
     @property
     def content(self) -> str:
@@ -193,7 +231,8 @@ class Message:
 
     @override
     def __repr__(self) -> str:
-        return f"Message({self.role!r}, {_shown_parts(self.parts)})"
+        carried = f", carried={self.carried!r}" if self.carried else ""
+        return f"Message({self.role!r}, {_shown_parts(self.parts)}{carried})"
 
 
 def _parts(content: object) -> tuple[Part, ...]:
@@ -231,6 +270,22 @@ def _check_kinds(parts: tuple[Part, ...], kinds: tuple[type, ...], owner: str) -
                 f" {_KINDS[type(part)]}.",
                 hint=hint,
             )
+
+
+def _check_carried(carried: object, role: Role) -> None:
+    if carried is not None and (role != "assistant" or not isinstance(carried, Carried)):
+        raise UsageError(
+            f"carried must be the `carried` of a reply, in an assistant message, got"
+            f" {short_repr(carried)} in {'an' if role[0] == 'a' else 'a'} {role} message.",
+            hint="Use `reply.message`.",
+        )
+
+
+def _digest(message: Message) -> str:
+    """Return what identifies the text and the tool calls of a message, but not the calls' IDs."""
+    calls = [(call.name, call.arguments) for call in message.tool_calls]
+    content = repr((message.content, calls)).encode(errors="replace")
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""The output of a call: `Reply`, `Chunk`, `Usage` and `RateLimits`."""
+"""The output of a call: `Reply`, `Chunk` and the values that they hold."""
 
 from __future__ import annotations
 
@@ -9,15 +9,25 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn
 from typing_extensions import TypeVar, override
 
 from gatewayx_nb import tabulation
-from gatewayx_nb.html import to_html
+from gatewayx_nb.html import (
+    Picture,
+    SourceNote,
+    notes_html,
+    notes_text,
+    pictures_html,
+    pictures_text,
+    to_html,
+)
+from gatewayx_nb.messages import Message
 from gatewayx_nb.text import shorten
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pandas import DataFrame
 
-    from gatewayx_nb.messages import ToolCall
+    from gatewayx_nb.images import Image
+    from gatewayx_nb.messages import Carried, ToolCall
 
 T_co = TypeVar("T_co", covariant=True, default=Any)
 
@@ -64,6 +74,60 @@ class Usage:
     reasoning_tokens: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A source that a reply names.
+
+    Attributes:
+        text: The cited passage of the source, if the provider sends it, otherwise the passage of
+            the reply that rests on the source.
+        title: Title of the source, or the name of the file.
+        url: Address of the source; empty if it has none.
+        page: Number of the page, or ``None``.
+        start: Position in the reply's text of the passage that rests on the source, or ``None``.
+        end: Position after that passage.
+    """
+
+    text: str = ""
+    title: str = ""
+    url: str = ""
+    page: int | None = None
+    start: int | None = None
+    end: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Logprob:
+    """The log probability of a token.
+
+    Attributes:
+        token: Text of the token.
+        logprob: Natural logarithm of its probability; ``None`` if it is not a finite number.
+        top: The most likely tokens at this position, if requested.
+    """
+
+    token: str
+    logprob: float | None = None
+    top: tuple[Logprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What a chunk has besides its text, which most chunks lack.
+
+    Attributes:
+        citations: Sources that the reply names.
+        images: Images that the model made.
+        logprobs: Log probabilities of the next tokens.
+        carried: The whole answer as its provider sent it; see `Carried.data`.
+    """
+
+    citations: tuple[Citation, ...] = ()
+    images: tuple[Image, ...] = ()
+    logprobs: tuple[Logprob, ...] = ()
+    carried: Mapping[str, Any] | None = None
+
+
 @dataclass(frozen=True)
 class Chunk:
     """A piece of a reply; the provider's text events each become a chunk. ``str`` is its text.
@@ -81,7 +145,8 @@ class Chunk:
         rate_limits: Rate limits from the provider's headers.
         billed: Billed tokens, if they differ from ``usage``.
         context_limit: The length of the context at whose end the model stopped.
-        raw: The response body of a non-streamed reply.
+        raw: The response body, or the events of a stream.
+        details: Citations, images and log probabilities.
     """
 
     text: str = ""
@@ -94,7 +159,9 @@ class Chunk:
     rate_limits: RateLimits | None = None
     billed: Usage | None = None
     context_limit: int | None = None
-    raw: Mapping[str, Any] | None = None
+    raw: Mapping[str, Any] | Sequence[Any] | None = None
+    # One field for all of them, because every chunk pays for each of its fields.
+    details: Details | None = None
 
     @classmethod
     def of_text(cls, text: str, reasoning: str = "") -> Chunk:
@@ -141,7 +208,12 @@ class Reply(Generic[T_co]):
         context_limit: The length of the context, in tokens, if the reply was truncated at its end.
         dropped: Parameters that the model rejected and that ``drop_unsupported`` removed.
         request_id: The provider's ID of the request.
-        raw: The response body of a non-streamed reply; ``None`` for a streamed one.
+        citations: Sources that the reply names, in the order of the text.
+        images: Images that the model made.
+        logprobs: Log probabilities of the tokens, if requested.
+        carried: The answer as its provider sent it; ``None`` if text and tool calls are all.
+        raw: The response body or, of a streamed reply, a list of the events, which `EventLog`
+            bounds; ``None`` if it was replayed or interrupted.
     """
 
     text: str
@@ -164,8 +236,21 @@ class Reply(Generic[T_co]):
     context_limit: int | None = None
     dropped: tuple[str, ...] = ()
     request_id: str | None = None
+    citations: tuple[Citation, ...] = ()
+    images: tuple[Image, ...] = ()
+    logprobs: tuple[Logprob, ...] = ()
+    carried: Carried | None = None
     # Not compared, so that a streamed reply equals a whole one with the same content.
-    raw: Mapping[str, Any] | None = field(default=None, compare=False)
+    raw: Mapping[str, Any] | Sequence[Any] | None = field(default=None, compare=False)
+
+    @property
+    def message(self) -> Message:
+        """The reply as a message, to continue a conversation in ``messages``.
+
+        It has the text, the tool calls and what its provider requires back. Images are left out,
+        because few providers take them in an answer; their own engine is sent them with the rest.
+        """
+        return Message("assistant", (self.text, *self.tool_calls), carried=self.carried)
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields except ``raw`` as values that JSON can represent; a cost is a float."""
@@ -235,7 +320,34 @@ class Reply(Generic[T_co]):
     # IPython passes `include` and `exclude`, which are hints that may be ignored.
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         """Return text and safe HTML, never ``text/markdown``, whose HTML may be unsafe."""
-        return {"text/plain": self.text, "text/html": to_html(self.text)}
+        text = "\n\n".join(filter(None, (self.text, details_text(self))))
+        return {"text/plain": text, "text/html": to_html(self.text) + details_html(self)}
+
+
+def details_text(reply: Reply) -> str:
+    """Return the notes and the images of a reply as lines of text; empty if it has none."""
+    parts = (notes_text(_notes(reply)), pictures_text(_pictures(reply)))
+    return "\n".join(filter(None, parts))
+
+
+def details_html(reply: Reply) -> str:
+    """Return the images and the notes of a reply as safe HTML; empty if it has none."""
+    return pictures_html(_pictures(reply)) + notes_html(_notes(reply))
+
+
+def _notes(reply: Reply) -> list[SourceNote]:
+    """Return a note for each source; one that is cited again keeps its first passage."""
+    sources: dict[tuple[str, str, int | None], SourceNote] = {}
+    for citation in reply.citations:
+        key = (citation.title, citation.url, citation.page)
+        page = "" if citation.page is None else f"p. {citation.page}"
+        name = ", ".join(filter(None, (citation.title, page)))
+        sources.setdefault(key, SourceNote(name, citation.url, citation.text))
+    return list(sources.values())
+
+
+def _pictures(reply: Reply) -> list[Picture]:
+    return [Picture(image.mime, image.data, image.url) for image in reply.images]
 
 
 def _builtin(value: object) -> object:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from gatewayx_nb.messages import Carried, Message
 from gatewayx_nb.pricing import flat_cost
-from gatewayx_nb.replies import Chunk, FinishReason, RateLimits, Reply, Usage
+from gatewayx_nb.replies import Chunk, Details, FinishReason, RateLimits, Reply, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from gatewayx_nb.errors import GatewayError
     from gatewayx_nb.messages import ToolCall
+    from gatewayx_nb.replies import Citation
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,8 @@ class PartialReply:
     token_cap: int | None = None
     context_limit: int | None = None
     dropped: tuple[str, ...] = ()
-    raw: Mapping[str, Any] | None = None
+    raw: Mapping[str, Any] | Sequence[Any] | None = None
+    details: list[Details] = field(default_factory=list)
     earlier_usage: Usage | None = None
     fallback_from: str | None = None
     instant: bool = False
@@ -81,6 +84,8 @@ class PartialReply:
         self.tool_calls += chunk.tool_calls
         self.rate_limits = chunk.rate_limits or self.rate_limits
         self.raw = chunk.raw or self.raw
+        if chunk.details is not None:
+            self.details.append(chunk.details)
 
     def treat_text_as_reasoning(self) -> None:
         """Turn the text so far into reasoning: only its closing tag had not arrived yet."""
@@ -95,7 +100,7 @@ class PartialReply:
     def begin_attempt(self) -> None:
         """Discard what a failed attempt received, except the tokens that it used."""
         self.attempts += 1
-        self.finish_reason, self.tool_calls = None, ()
+        self.finish_reason, self.tool_calls, self.details = None, (), []
         if self.usage is not None:
             self.earlier_usage, self.usage = self.total_usage, None
 
@@ -104,6 +109,7 @@ class PartialReply:
         # `first_chunk_at` is kept: the time to the first chunk is that of the whole call.
         self.earlier_usage, self.usage = self.total_usage, None
         self.text, self.reasoning, self.finish_reason, self.tool_calls = [], [], None, ()
+        self.details = []
 
     @property
     def total_usage(self) -> Usage | None:
@@ -131,8 +137,9 @@ class PartialReply:
 
     def reply(self, *, interrupted: bool = False, parsed: Any = None) -> Reply:  # noqa: ANN401
         """Return the partial answer as a reply."""
+        text, details = "".join(self.text), tuple(self.details)
         return Reply(
-            text="".join(self.text),
+            text=text,
             engine=self.engine,
             model=self.model,
             reasoning="".join(self.reasoning),
@@ -151,8 +158,23 @@ class PartialReply:
             context_limit=self.context_limit,
             dropped=self.dropped,
             request_id=self.request_id,
+            citations=tuple(
+                _with_passage(citation, text) for part in details for citation in part.citations
+            ),
+            images=tuple(image for part in details for image in part.images),
+            logprobs=tuple(logprob for part in details for logprob in part.logprobs),
+            carried=self.carried,
             raw=self.raw,
         )
+
+    @property
+    def carried(self) -> Carried | None:
+        """The answer as its provider sent it, if text and tool calls are not all of it."""
+        data = next((part.carried for part in reversed(self.details) if part.carried), None)
+        if data is None:
+            return None
+        message = Message("assistant", ("".join(self.text), *self.tool_calls))
+        return Carried.of(self.engine, data, message)
 
     @property
     def cost(self) -> Decimal | None:
@@ -163,3 +185,10 @@ class PartialReply:
         if self.cost_per_token is None or self.total_usage is None:
             return self.price
         return flat_cost(self.cost_per_token, self.total_usage)
+
+
+def _with_passage(citation: Citation, text: str) -> Citation:
+    """Return a citation with the passage of the answer, if the source's is unknown."""
+    if citation.text or citation.start is None or citation.end is None:
+        return citation
+    return replace(citation, text=text[max(0, citation.start) : max(0, citation.end)])

@@ -43,9 +43,7 @@ _CALL_HINT = (
     'For example, `{"id": "call_1", "type": "function", "function": {"name": "f", "arguments":'
     ' "{}"}}`.'
 )
-_RESULT_HINT = (
-    'Put the model\'s message with the call before it: `Message("assistant", reply.tool_calls)`.'
-)
+_RESULT_HINT = "Put the model's message with the call before it: `[…, reply.message, …]`."
 
 
 def read_messages(prompt: Prompt) -> tuple[Message, ...]:
@@ -123,7 +121,7 @@ class _Linker:
         if not message.tool_calls:
             return message
         parts = [self._call(part) if isinstance(part, ToolCall) else part for part in message.parts]
-        return Message(message.role, parts)
+        return Message(message.role, parts, carried=message.carried)
 
     def check_answered(self, place: str) -> None:
         """Check that every call so far has a result, without which providers reject the request."""
@@ -201,7 +199,7 @@ def _message(item: object, place: str) -> Message:
 
 def _item_hint(item: object) -> str:
     if isinstance(item, Reply):
-        return 'Use `Message("assistant", [reply.text, *reply.tool_calls])`.'
+        return "Use its `message`, as in `[…, reply.message, …]`."
     # A message of a vendor's SDK has this method.
     return "Pass its `model_dump()`." if hasattr(item, "model_dump") else _MESSAGE_HINT
 

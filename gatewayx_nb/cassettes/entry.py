@@ -18,8 +18,8 @@ from gatewayx_nb.calls import OPTIONS
 from gatewayx_nb.errors import UsageError
 from gatewayx_nb.hints import Hint, as_hint
 from gatewayx_nb.images import Image
-from gatewayx_nb.messages import Role, ToolCall, ToolResult
-from gatewayx_nb.replies import Chunk, FinishReason, Reply, Usage
+from gatewayx_nb.messages import Carried, Role, ToolCall, ToolResult
+from gatewayx_nb.replies import Chunk, Citation, FinishReason, Logprob, Reply, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -147,6 +147,27 @@ class RecordedChunk(msgspec.Struct, frozen=True, array_like=True, gc=False):
     reasoning: str = ""
 
 
+class RecordedAnswerImage(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """An image in a reply; see `images.Image`."""
+
+    mime: str
+    data: bytes = b""
+    url: str = ""
+
+
+class RecordedLogprob(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The log probability of a token; see `replies.Logprob`."""
+
+    token: str
+    logprob: float | None = None
+    top: tuple[RecordedLogprob, ...] = ()
+
+    def to_logprob(self) -> Logprob:
+        """Return it as in a reply."""
+        top = tuple(Logprob(other.token, other.logprob) for other in self.top)
+        return Logprob(self.token, self.logprob, top)
+
+
 class RecordedReply(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """The metadata of a reply; see `replies.Reply`. Its text is in the chunks."""
 
@@ -163,6 +184,23 @@ class RecordedReply(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     token_cap: int | None = None
     dropped: tuple[str, ...] = ()
     context_limit: int | None = None
+    citations: tuple[dict[str, Any], ...] = ()
+    images: tuple[RecordedAnswerImage, ...] = ()
+    logprobs: tuple[RecordedLogprob, ...] = ()
+    carried: dict[str, Any] | None = None
+
+    def details(self) -> dict[str, Any]:
+        """Return the fields of a reply beside text, tool calls and metadata."""
+        known = Citation.__slots__
+        return {
+            "citations": tuple(
+                Citation(**{name: value for name, value in row.items() if name in known})
+                for row in self.citations
+            ),
+            "images": tuple(Image(image.mime, image.data, image.url) for image in self.images),
+            "logprobs": tuple(logprob.to_logprob() for logprob in self.logprobs),
+            "carried": None if self.carried is None else Carried(self.engine, self.carried),
+        }
 
 
 class RecordedVectors(msgspec.Struct, frozen=True, gc=False):
@@ -228,6 +266,7 @@ class CassetteEntry(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
             parsed=parsed,
             tool_calls=tuple(calls),
             replayed=True,
+            **reply.details(),
             **{name: getattr(reply, name) for name in _METADATA},
         )
 
@@ -284,6 +323,12 @@ def entry_of(
         latency=_round(reply.latency),
         time_to_first=None if reply.time_to_first is None else _round(reply.time_to_first),
         tool_calls=tuple(_recorded_call(call, redact) for call in reply.tool_calls),
+        citations=tuple(_recorded_citation(citation, redact) for citation in reply.citations),
+        images=tuple(
+            RecordedAnswerImage(image.mime, image.data, image.url) for image in reply.images
+        ),
+        logprobs=tuple(_recorded_logprob(logprob, redact) for logprob in reply.logprobs),
+        carried=_recorded_carried(reply.carried, redact),
         **{name: getattr(reply, name) for name in _METADATA},
     )
     return msgspec.structs.replace(entry, chunks=merged, reply=recorded)
@@ -368,6 +413,32 @@ def _recorded_part(part: Part, redact: Redact) -> RecordedPart:
 def _recorded_call(call: ToolCall, redact: Redact) -> RecordedToolCall:
     # The arguments may quote the prompt.
     return RecordedToolCall(call.id, call.name, redact(call.arguments))
+
+
+def _recorded_citation(citation: Citation, redact: Redact) -> dict[str, Any]:
+    values = {name: getattr(citation, name) for name in Citation.__slots__}
+    kept = {name: value for name, value in values.items() if value not in ("", None)}
+    return {
+        name: redact(value) if isinstance(value, str) else value for name, value in kept.items()
+    }
+
+
+def _recorded_logprob(logprob: Logprob, redact: Redact) -> RecordedLogprob:
+    top = tuple(RecordedLogprob(redact(other.token), other.logprob) for other in logprob.top)
+    return RecordedLogprob(redact(logprob.token), logprob.logprob, top)
+
+
+def _recorded_carried(carried: Carried | None, redact: Redact) -> dict[str, Any] | None:
+    """Return what a reply carries, or ``None`` if it contains what is to be redacted.
+
+    A provider rejects a turn that has been changed.
+    """
+    if carried is None:
+        return None
+    text = json.dumps(carried.data, ensure_ascii=False)
+    if redact(text) != text:
+        return None
+    return dict(carried.data)
 
 
 def _recorded_images(images: Iterable[Part]) -> tuple[RecordedImage, ...]:

@@ -30,6 +30,7 @@ from gatewayx_nb.llm_engines import (
     RejectedParameterError,
     check_supported,
     own_limit,
+    sendable,
     takes,
     without_param,
 )
@@ -211,7 +212,8 @@ class EngineCall:
             UnsupportedFeatureError: If the engine does not support images, system prompts or
                 conversations.
         """
-        request, schema = self._request, self._schema
+        messages = sendable(self._request.messages, self.target.name)
+        request, schema = replace(self._request, messages=messages), self._schema
         if request.images and "images" not in engine.features:
             raise self._no_images_error()
         if request.system and "system" not in engine.features:

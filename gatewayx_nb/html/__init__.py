@@ -16,12 +16,22 @@ from gatewayx_nb.html.components import (
 from gatewayx_nb.html.highlight import code_block, highlight
 from gatewayx_nb.html.incremental import IncrementalRenderer
 from gatewayx_nb.html.markdown import to_html
+from gatewayx_nb.html.notes import (
+    Picture,
+    SourceNote,
+    notes_html,
+    notes_text,
+    pictures_html,
+    pictures_text,
+)
 from gatewayx_nb.html.reply import reply_html
 from gatewayx_nb.html.sandbox import sandbox_html
 
 __all__ = [
     "MUTED",
     "IncrementalRenderer",
+    "Picture",
+    "SourceNote",
     "code_block",
     "column_html",
     "columns_html",
@@ -30,6 +40,10 @@ __all__ = [
     "heading_html",
     "highlight",
     "inline_code",
+    "notes_html",
+    "notes_text",
+    "pictures_html",
+    "pictures_text",
     "preformatted_html",
     "reply_html",
     "sandbox_html",

@@ -11,8 +11,14 @@ _LONG_TEXT, _LONG_LINES = 5_000, 80
 _MAX_REASONING, _MAX_PARTIAL_REASONING = 40_000, 2_000  # the second is sent at each update
 
 
-def reply_html(
-    text: str, footer: str = "", status: str = "", *, reasoning: str = "", body: str | None = None
+def reply_html(  # noqa: PLR0913 - the parts of a reply
+    text: str,
+    footer: str = "",
+    status: str = "",
+    *,
+    reasoning: str = "",
+    body: str | None = None,
+    below: str = "",
 ) -> str:
     """Return a reply with a small muted footer and its reasoning folded above it.
 
@@ -22,12 +28,14 @@ def reply_html(
         status: The line shown instead of the footer while the reply is pending.
         reasoning: The model's reasoning; while it grows, only the end of a long one is shown.
         body: Safe HTML that shows the reply, instead of its Markdown.
+        below: Safe HTML below the reply: its notes and images.
     """
     content = (to_html(text) if text else "") if body is None else body
     page = _reasoning_html(reasoning, is_partial=bool(status))
     # Estimated from the source, because only the page knows the height.
     is_long = len(text) > _LONG_TEXT or text.count("\n") > _LONG_LINES
     page += _scroll_vertically(content, is_partial=bool(status)) if is_long else content
+    page += below
     line = escape(status or footer)
     if line:
         page += f'<div class="gatewayx-line {NO_MATH}" style="{MUTED}">{line}</div>'

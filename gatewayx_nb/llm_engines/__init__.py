@@ -24,7 +24,13 @@ from gatewayx_nb.llm_engines.engine import FEATURES, SAMPLING, LLMEngine, call_g
 from gatewayx_nb.llm_engines.gemini import GeminiEngine
 from gatewayx_nb.llm_engines.http import Dialect, HTTPEngine, Parser
 from gatewayx_nb.llm_engines.keywords import check_keywords
-from gatewayx_nb.llm_engines.openai_chat import OpenAICompatibleEngine, SchemaMode, chat_messages
+from gatewayx_nb.llm_engines.message_parts import sendable
+from gatewayx_nb.llm_engines.openai_chat import (
+    OpenAICompatibleEngine,
+    SchemaMode,
+    ToolRules,
+    chat_messages,
+)
 from gatewayx_nb.llm_engines.openai_responses import OpenAIResponsesEngine
 from gatewayx_nb.llm_engines.unsupported_params import (
     RejectedParameterError,
@@ -33,8 +39,16 @@ from gatewayx_nb.llm_engines.unsupported_params import (
     takes,
     without_param,
 )
-from gatewayx_nb.messages import Message, ModelInfo, Part, Request, ToolCall, ToolResult
-from gatewayx_nb.replies import Chunk, FinishReason, Reply, Usage
+from gatewayx_nb.messages import (
+    Carried,
+    Message,
+    ModelInfo,
+    Part,
+    Request,
+    ToolCall,
+    ToolResult,
+)
+from gatewayx_nb.replies import Chunk, Citation, Details, FinishReason, Logprob, Reply, Usage
 from gatewayx_nb.secure_config import Secret
 
 __all__ = [
@@ -42,12 +56,15 @@ __all__ = [
     "SAMPLING",
     "AnthropicMessagesEngine",
     "AuthenticationError",
+    "Carried",
     "Chunk",
+    "Citation",
     "CohereChatEngine",
     "ConfigError",
     "ContentFilterError",
     "ContextLengthError",
     "DeadlineError",
+    "Details",
     "Dialect",
     "FinishReason",
     "GatewayError",
@@ -55,6 +72,7 @@ __all__ = [
     "HTTPEngine",
     "Image",
     "LLMEngine",
+    "Logprob",
     "Message",
     "ModelInfo",
     "ModelNotFoundError",
@@ -72,6 +90,7 @@ __all__ = [
     "Secret",
     "ToolCall",
     "ToolResult",
+    "ToolRules",
     "TransportError",
     "TruncatedError",
     "UnsupportedFeatureError",
@@ -83,6 +102,7 @@ __all__ = [
     "check_supported",
     "classify",
     "own_limit",
+    "sendable",
     "takes",
     "without_param",
 ]

@@ -8,16 +8,24 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from typing_extensions import override
 
 from gatewayx_nb.images import Image
-from gatewayx_nb.llm_engines import json_body
+from gatewayx_nb.llm_engines import anthropic_turn, json_body
+from gatewayx_nb.llm_engines.answer_details import details_chunk
 from gatewayx_nb.llm_engines.http import HTTPEngine, system_prompt
 from gatewayx_nb.llm_engines.json_body import as_dict, as_dicts, as_int, as_str
-from gatewayx_nb.llm_engines.message_parts import arguments_of, check_images, content_of
+from gatewayx_nb.llm_engines.message_parts import (
+    accepted_id,
+    arguments_of,
+    carried_items,
+    check_images,
+    content_of,
+)
 from gatewayx_nb.llm_engines.strict_schema import SchemaRules
 from gatewayx_nb.llm_engines.tool_calls import ToolCallAssembler
 from gatewayx_nb.messages import ToolCall, ToolResult
@@ -78,6 +86,13 @@ _STRICT_SCHEMA = SchemaRules(
 """The documented limits, with a number of our own for "too complex" schemas.
 
 https://platform.claude.com/docs/en/build-with-claude/structured-outputs#json-schema-limitations
+"""
+
+
+_ACCEPTED_ID = re.compile(r"[a-zA-Z0-9_-]+")
+"""The IDs of tool calls that are accepted; those of Kimi K2, for example, have dots and colons.
+
+https://github.com/maximhq/bifrost/issues/5097
 """
 
 
@@ -145,6 +160,7 @@ class MessagesParser:
         self.finished = False
         self._errors = errors
         self._calls = ToolCallAssembler()
+        self._turn = anthropic_turn.BlockAssembler()
         self._usage: dict[str, Any] = {}
         self._has_answered = False
 
@@ -185,6 +201,7 @@ class MessagesParser:
         return Chunk(model=as_str(message.get("model")) or None, usage=usage_of(self._usage))
 
     def _start_block(self, index: int | None, block: dict[str, Any]) -> Iterator[Chunk]:
+        self._turn.start(index, block)
         yield from self._text_chunks(block)
         # Only tools that the caller runs; the provider runs those of `server_tool_use`.
         if block.get("type") == "tool_use":
@@ -195,8 +212,14 @@ class MessagesParser:
             self._has_answered = True
 
     def _extend_block(self, index: int | None, delta: dict[str, Any]) -> Iterator[Chunk]:
+        if text := as_str(delta.get("text")):
+            self._has_answered = True
+            self._turn.add_text(index, text)
+            yield Chunk.of_text(text)
+            return
         yield from self._text_chunks(delta)
         self._calls.extend(index, as_str(delta.get("partial_json")))
+        self._turn.extend(index, delta)
 
     def _text_chunks(self, part: dict[str, Any]) -> Iterator[Chunk]:
         text, thinking = as_str(part.get("text")), as_str(part.get("thinking"))
@@ -211,7 +234,9 @@ class MessagesParser:
         # After some text it is a finish reason: the caller has already seen the text.
         if reason == "refusal" and not self._has_answered:
             raise self._refusal_error(as_dict(end.get("stop_details")))
-        self.finished = self.finished or bool(reason)
+        if reason and not self.finished:
+            self.finished = True
+            yield from details_chunk(citations=self._turn.citations(), carried=self._turn.carried())
         finish = _FINISH_REASONS.get(reason, "other") if reason else None
         yield Chunk(finish_reason=finish, usage=usage_of(self._usage))
 
@@ -290,6 +315,8 @@ def _role(message: Message) -> str:
 
 
 def _blocks(message: Message) -> list[dict[str, Any]]:
+    if items := carried_items(message, anthropic_turn.DIALECT):
+        return items
     match message.parts:
         # Images first, as recommended: https://platform.claude.com/docs/en/build-with-claude/vision
         case [str(text), *others] if all(isinstance(part, Image) for part in others):
@@ -309,12 +336,16 @@ def _block(part: Part) -> dict[str, Any]:
         case Image():
             return _image(part)
         case ToolCall():
-            fields = {"id": part.id, "name": part.name, "input": arguments_of(part)}
+            fields = {"id": _id(part), "name": part.name, "input": arguments_of(part)}
             return {"type": "tool_use", **fields}
         case ToolResult():
             content = content_of(filter(_says_something, part.parts), _block)
             failed = {"is_error": True} if part.is_error else {}
-            return {"type": "tool_result", "tool_use_id": part.id, "content": content, **failed}
+            return {"type": "tool_result", "tool_use_id": _id(part), "content": content, **failed}
+
+
+def _id(part: ToolCall | ToolResult) -> str:
+    return accepted_id(part.id, _ACCEPTED_ID, 24)
 
 
 def _image(image: Image) -> dict[str, Any]:

@@ -6,15 +6,19 @@ https://docs.cohere.com/reference/chat-stream
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from typing_extensions import override
 
 from gatewayx_nb.llm_engines import embedding_request, json_body
+from gatewayx_nb.llm_engines.answer_details import citation, details_chunk
 from gatewayx_nb.llm_engines.http import HTTPEngine
 from gatewayx_nb.llm_engines.json_body import as_dict, as_dicts, as_int, as_list, as_str
-from gatewayx_nb.llm_engines.message_parts import check_images
-from gatewayx_nb.llm_engines.openai_chat import chat_messages
+from gatewayx_nb.llm_engines.message_parts import carried_items, check_images
+from gatewayx_nb.llm_engines.openai_chat import chat_messages, tool_call_json
 from gatewayx_nb.llm_engines.strict_schema import SchemaRules
 from gatewayx_nb.llm_engines.tool_calls import ToolCallAssembler
 from gatewayx_nb.replies import Chunk, FinishReason, Usage
@@ -24,7 +28,10 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.llm_engines.http import Parser
     from gatewayx_nb.llm_engines.provider_errors import ProviderErrors
-    from gatewayx_nb.messages import Effort, Request
+    from gatewayx_nb.messages import Effort, Request, ToolCall
+    from gatewayx_nb.replies import Citation
+
+_DIALECT = "cohere"
 
 _FINISH_REASONS: dict[str, FinishReason] = {
     "COMPLETE": "stop",
@@ -69,8 +76,7 @@ class CohereChatEngine(HTTPEngine):
         check_images(request, "Cohere's Chat API", "user", has_detail=True)
         payload = {
             "model": request.model,
-            # Version 2 of the API has the roles and content parts of Chat Completions.
-            "messages": list(map(_with_plan, chat_messages(request))),
+            "messages": list(_messages(request)),
             "stream": request.streamed,
         }
         optional = {
@@ -113,6 +119,7 @@ class CohereParser:
         self.finished = False
         self._errors = errors
         self._calls = ToolCallAssembler()
+        self._message = _MessageAssembler()
 
     def feed(self, data: str) -> Iterator[Chunk]:
         """Yield the chunks of one event's data, or of a whole body, which has no ``type``."""
@@ -132,16 +139,21 @@ class CohereParser:
             case "message-start":
                 yield Chunk(request_id=as_str(event.get("id")) or None)
             case "content-start" | "content-delta":
-                yield from _text_chunks(as_dict(message.get("content")))
+                content = as_dict(message.get("content"))
+                self._message.contents.append((index, content))
+                yield from _text_chunks(content)
             case "tool-plan-delta":
+                self._message.plan.append(as_str(message.get("tool_plan")))
                 yield from _plan_chunks(message)
+            case "citation-start":
+                self._message.citations.append(as_dict(message.get("citations")))
             case "tool-call-start":
                 self._start_call(index, as_dict(message.get("tool_calls")))
             case "tool-call-delta":
                 function = as_dict(as_dict(message.get("tool_calls")).get("function"))
                 self._calls.extend(index, as_str(function.get("arguments")))
             case "tool-call-end":
-                yield from self._calls.finish(index)
+                yield from self._finish_call(index)
             case "message-end":
                 yield from self._end(delta)
                 self.finished = True
@@ -149,12 +161,15 @@ class CohereParser:
     def _whole(self, body: dict[str, Any]) -> Iterator[Chunk]:
         message = as_dict(body.get("message"))
         yield Chunk(request_id=as_str(body.get("id")) or None)
-        for part in as_dicts(message.get("content")):
+        for index, part in enumerate(as_dicts(message.get("content"))):
+            self._message.contents.append((index, part))
             yield from _text_chunks(part)
+        self._message.plan.append(as_str(message.get("tool_plan")))
+        self._message.citations += as_dicts(message.get("citations"))
         yield from _plan_chunks(message)
         for index, call in enumerate(as_dicts(message.get("tool_calls"))):
             self._start_call(index, call)
-            yield from self._calls.finish(index)
+            yield from self._finish_call(index)
         yield from self._end(body)
         yield Chunk(raw=body)
 
@@ -163,12 +178,18 @@ class CohereParser:
         name, arguments = as_str(function.get("name")), as_str(function.get("arguments"))
         self._calls.add(index, as_str(call.get("id")), name, arguments)
 
+    def _finish_call(self, index: int | None) -> Iterator[Chunk]:
+        for chunk in self._calls.finish(index):
+            self._message.calls += chunk.tool_calls
+            yield chunk
+
     def _end(self, end: dict[str, Any]) -> Iterator[Chunk]:
         reason = as_str(end.get("finish_reason"))
         if end.get("error") or reason in _ERROR_STATUSES:
             message = as_str(end.get("error")) or f"it ended with {reason}"
             raise self._errors.from_body({"message": message}, _ERROR_STATUSES.get(reason, 500))
         self.finished = bool(reason)
+        yield from self._message.details()
         finish = _FINISH_REASONS.get(reason, "other") if reason else None
         usage = as_dict(end.get("usage"))
         billed = as_dict(usage.get("billed_units"))
@@ -177,6 +198,54 @@ class CohereParser:
             usage=usage_of(usage) if usage else None,
             billed=_tokens(billed) if billed else None,
         )
+
+
+class _MessageAssembler:
+    """The parts of one answer's message, as they arrive."""
+
+    def __init__(self) -> None:
+        self.contents: list[tuple[int | None, dict[str, Any]]] = []
+        self.plan: list[str] = []
+        self.calls: list[ToolCall] = []
+        self.citations: list[dict[str, Any]] = []
+
+    def details(self) -> Iterator[Chunk]:
+        """Yield the citations, and the message to send back.
+
+        Text and tool calls express a message unless it has a plan or thoughts before its calls:
+        https://docs.cohere.com/docs/tool-use-overview
+        """
+        contents, plan = list(self._joined_contents()), "".join(self.plan)
+        has_thoughts = any("thinking" in content for content in contents)
+        message: dict[str, Any] = {
+            "role": "assistant",
+            "content": contents,
+            "tool_plan": plan,
+            "tool_calls": list(map(tool_call_json, self.calls)),
+        }
+        item = {name: value for name, value in message.items() if value}
+        is_needed = bool(self.calls) and (has_thoughts or bool(plan))
+        yield from details_chunk(
+            citations=[found for row in self.citations for found in _sources(row)],
+            carried={"dialect": _DIALECT, "items": [item]} if is_needed else None,
+        )
+
+    def _joined_contents(self) -> Iterator[dict[str, str]]:
+        for _, group in itertools.groupby(self.contents, key=itemgetter(0)):
+            pieces = [content for _, content in group]
+            for kind in ("thinking", "text"):
+                if text := "".join(as_str(piece.get(kind)) for piece in pieces):
+                    yield {"type": kind, kind: text}
+
+
+def _sources(row: dict[str, Any]) -> Iterator[Citation]:
+    """Yield a citation for each source of a passage, which may be part of the thoughts."""
+    is_text = as_str(row.get("type")) in ("", "TEXT_CONTENT")
+    span = (row.get("start"), row.get("end")) if is_text else (None, None)
+    for source in as_dicts(row.get("sources")) or [{}]:
+        content = as_dict(source.get("document")) or as_dict(source.get("tool_output"))
+        title = content.get("title") or source.get("id")
+        yield citation(row.get("text"), title, content.get("url"), content.get("page"), span)
 
 
 def usage_of(usage: dict[str, Any]) -> Usage:
@@ -202,6 +271,18 @@ def _plan_chunks(message: dict[str, Any]) -> Iterator[Chunk]:
     """Yield the model's plan before tool calls as reasoning."""
     if plan := as_str(message.get("tool_plan")):
         yield Chunk(reasoning=plan)
+
+
+def _messages(request: Request) -> Iterator[dict[str, Any]]:
+    """Yield the messages of a request; version 2 has the roles and parts of Chat Completions."""
+    system = replace(request, messages=())
+    yield from chat_messages(system)
+    for turn in request.messages:
+        if items := carried_items(turn, _DIALECT):
+            yield from items
+        else:
+            single = replace(request, system=None, messages=(turn,))
+            yield from map(_with_plan, chat_messages(single))
 
 
 def _with_plan(message: dict[str, Any]) -> dict[str, Any]:

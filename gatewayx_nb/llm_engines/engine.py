@@ -9,7 +9,7 @@ from gatewayx_nb.concurrency import run_in_thread
 from gatewayx_nb.errors import ProviderError, UnsupportedFeatureError
 from gatewayx_nb.json_schema import in_object, is_open
 from gatewayx_nb.messages import Message, ModelInfo, Request
-from gatewayx_nb.replies import Chunk, Reply
+from gatewayx_nb.replies import Chunk, Details, Reply
 from gatewayx_nb.secure_config import Network, Secret
 
 if TYPE_CHECKING:
@@ -122,7 +122,17 @@ class LLMEngine:
             keywords["images"] = list(request.images)
         answer = await call_generate(self, request.prompt, **keywords)
         if isinstance(answer, Reply):
-            yield Chunk(text=answer.text, reasoning=answer.reasoning)
+            yield Chunk(
+                text=answer.text,
+                reasoning=answer.reasoning,
+                tool_calls=answer.tool_calls,
+                details=Details(
+                    answer.citations,
+                    answer.images,
+                    answer.logprobs,
+                    answer.carried.data if answer.carried else None,
+                ),
+            )
             yield Chunk(
                 finish_reason=answer.finish_reason,
                 usage=answer.usage,

@@ -13,10 +13,11 @@ from urllib.parse import quote
 from typing_extensions import override
 
 from gatewayx_nb.images import Image
-from gatewayx_nb.llm_engines import embedding_request, json_body
+from gatewayx_nb.llm_engines import embedding_request, gemini_turn, json_body
+from gatewayx_nb.llm_engines.answer_details import details_chunk
 from gatewayx_nb.llm_engines.http import HTTPEngine, system_prompt
 from gatewayx_nb.llm_engines.json_body import as_dict, as_dicts, as_int, as_str
-from gatewayx_nb.llm_engines.message_parts import arguments_of, check_images
+from gatewayx_nb.llm_engines.message_parts import arguments_of, carried_items, check_images
 from gatewayx_nb.llm_engines.strict_schema import SchemaRules
 from gatewayx_nb.messages import ToolCall, ToolResult
 from gatewayx_nb.replies import Chunk, FinishReason, Usage
@@ -47,6 +48,7 @@ _NO_SIGNATURE = "skip_thought_signature_validator"
 https://ai.google.dev/gemini-api/docs/thought-signatures
 """
 
+_PLAIN_FIELDS = 2  # content and index
 _NO_REASON = frozenset({"", "FINISH_REASON_UNSPECIFIED"})
 
 _STRICT_SCHEMA = SchemaRules(
@@ -133,6 +135,7 @@ class GeminiParser:
         self._response_ids = ("", "")
         self._has_started = False
         self._has_tool_calls = False
+        self._turn = gemini_turn.PartAssembler()
 
     def feed(self, data: str) -> Iterator[Chunk]:
         """Yield the chunks of one event's data, or of a whole body.
@@ -171,11 +174,21 @@ class GeminiParser:
 
     def _candidate(self, candidate: dict[str, Any]) -> Iterator[Chunk]:
         for part in as_dicts(as_dict(candidate.get("content")).get("parts")):
+            self._turn.parts.append(part)
             yield from self._part(part)
+        if len(candidate) > _PLAIN_FIELDS:
+            self._turn.add_metadata(candidate)
         reason = as_str(candidate.get("finishReason"))
         if reason.startswith("MALFORMED"):
             message = as_str(candidate.get("finishMessage")) or "the reply is malformed"
             raise self._errors.from_body({"error": {"status": reason, "message": message}})
+        if reason not in _NO_REASON and not self.finished:
+            yield from details_chunk(
+                citations=self._turn.citations(),
+                images=self._turn.images(),
+                logprobs=self._turn.logprobs,
+                carried=self._turn.carried(),
+            )
         if reason not in _NO_REASON:
             self.finished = True
             finish = _FINISH_REASONS.get(reason, "other")
@@ -260,16 +273,35 @@ def _contents(messages: Iterable[Message]) -> Iterator[dict[str, Any]]:
 
     Other parts must not be in it: Gemini would read a text there as its own.
     """
-    turns = (turn for turn in messages if turn.role != "system" and turn.parts)
+    turns = [turn for turn in messages if turn.role != "system" and (turn.parts or turn.carried)]
+    unnamed = {call_id for turn in turns for call_id in _calls_without_id(turn)}
     for role, group in itertools.groupby(turns, key=lambda turn: turn.role):
-        contents = [list(_turn_parts(turn)) for turn in group]
+        contents = [list(_turn_parts(turn, unnamed)) for turn in group]
         if role == "tool":
             contents = [list(itertools.chain.from_iterable(contents))]
         for parts in contents:
             yield {"role": "model" if role == "assistant" else "user", "parts": parts}
 
 
-def _turn_parts(turn: Message) -> Iterator[dict[str, Any]]:
+def _calls_without_id(turn: Message) -> Iterator[str]:
+    """Yield our own IDs of the calls that Gemini made without one."""
+    parts = carried_items(turn, gemini_turn.DIALECT)
+    calls = [as_dict(part["functionCall"]) for part in parts if "functionCall" in part]
+    for call, sent in zip(turn.tool_calls, calls, strict=False):
+        if not sent.get("id"):
+            yield call.id
+
+
+def _turn_parts(turn: Message, unnamed: set[str]) -> Iterator[dict[str, Any]]:
+    """Yield the parts of a turn.
+
+    Args:
+        turn: The turn.
+        unnamed: The IDs of tool calls that Gemini does not know.
+    """
+    if parts := carried_items(turn, gemini_turn.DIALECT):
+        yield from parts
+        return
     signature = {"thoughtSignature": _NO_SIGNATURE}
     for part in turn.parts:
         match part:
@@ -282,13 +314,14 @@ def _turn_parts(turn: Message) -> Iterator[dict[str, Any]]:
                 yield {"functionCall": fields} | signature
                 signature = {}  # only the first call of a turn has one
             case ToolResult():
-                yield {"functionResponse": _function_response(part)}
+                yield {"functionResponse": _function_response(part, unnamed)}
 
 
-def _function_response(result: ToolResult) -> dict[str, Any]:
+def _function_response(result: ToolResult, unnamed: set[str]) -> dict[str, Any]:
     response = {"error" if result.is_error else "output": result.content}
     images = list(map(_image_part, result.images))
-    fields = {"id": result.id, "name": result.name, "response": response}
+    fields: dict[str, Any] = {} if result.id in unnamed else {"id": result.id}
+    fields |= {"name": result.name, "response": response}
     return fields | ({"parts": images} if images else {})
 
 

@@ -16,7 +16,12 @@ from gatewayx_nb.llm_engines.engine import LLMEngine
 from gatewayx_nb.llm_engines.json_body import as_dicts, as_str
 from gatewayx_nb.llm_engines.provider_errors import FIRST_ERROR_STATUS, ProviderErrors
 from gatewayx_nb.llm_engines.rate_limit_headers import rate_limits
-from gatewayx_nb.llm_engines.response_body import BodyParts, is_end_mark, read_parts
+from gatewayx_nb.llm_engines.response_body import (
+    BodyParts,
+    EventLog,
+    is_end_mark,
+    read_parts,
+)
 from gatewayx_nb.messages import ModelInfo
 from gatewayx_nb.replies import Chunk
 from gatewayx_nb.transport import HTTPClient
@@ -167,10 +172,13 @@ class HTTPEngine(LLMEngine, ABC):
         self, response: Response, parser: Parser, errors: ProviderErrors
     ) -> AsyncIterator[Chunk]:
         yield _headers_chunk(response)
-        blocks = read_parts(response)
+        blocks, log = read_parts(response), EventLog()
         while (parts := await _next_parts(blocks, parser)) is not None:
+            if not parts.is_whole:
+                log.add(parts.data)
             for data in parts.data:
                 if parser.finished and _ends_answer(data):
+                    yield Chunk(raw=log.closed())
                     return
                 if is_end_mark(data) or not data.strip():
                     continue  # some servers keep a connection open with empty data
@@ -182,6 +190,8 @@ class HTTPEngine(LLMEngine, ABC):
         # difference.
         if not parser.finished:
             raise errors.truncated()
+        if log:
+            yield Chunk(raw=log.closed())
 
     @override
     async def models(self) -> list[ModelInfo]:
@@ -222,7 +232,8 @@ def _whole(parser: Parser, body: str, errors: ProviderErrors) -> Iterator[Chunk]
     """Yield the chunks of a whole body; one without an answer is an error."""
     has_answered = False
     for chunk in parser.feed(body):
-        has_answered = has_answered or bool(chunk.text or chunk.reasoning or chunk.tool_calls)
+        is_content = chunk.text or chunk.reasoning or chunk.tool_calls or chunk.details
+        has_answered = has_answered or bool(is_content)
         yield chunk
     if not parser.finished:
         if not has_answered:

@@ -1,18 +1,96 @@
-"""What the APIs' codecs share: message content as JSON, and refusal of parts that an API lacks."""
+"""What the APIs' codecs share: which turns are sent, content as JSON, parts that an API lacks."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb.errors import UnsupportedFeatureError, UsageError
 from gatewayx_nb.images import Image
+from gatewayx_nb.llm_engines.json_body import as_dicts
+from gatewayx_nb.messages import Message
 from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    import re
+    from collections.abc import Callable, Iterable, Mapping
 
     from gatewayx_nb.messages import Part, Request, Role, ToolCall, ToolResult
+
+
+def sendable(messages: Iterable[Message], engine: str) -> tuple[Message, ...]:
+    """Return the messages that an engine is sent.
+
+    A turn without content, which most providers refuse, is left out. The turns around it become
+    one if they have the same role, because some models require that the roles alternate. What
+    another engine's answer carries is left out, too.
+
+    Args:
+        messages: A conversation.
+        engine: Name of the engine.
+    """
+    turns: list[Message] = []
+    is_after_empty = False
+    for message in messages:
+        turn = _with_own_data(message, engine)
+        if _is_empty(turn):
+            is_after_empty = True
+            continue
+        if is_after_empty and turns and turns[-1].role == turn.role != "tool":
+            turn = _joined(turns.pop(), turn)
+        turns.append(turn)
+        is_after_empty = False
+    return tuple(turns)
+
+
+def _with_own_data(message: Message, engine: str) -> Message:
+    carried = message.carried
+    if carried is None or (carried.engine == engine and carried.fits(message)):
+        return message
+    return Message(message.role, message.parts)
+
+
+def _is_empty(message: Message) -> bool:
+    # Some answers, such as an image, consist of nothing but carried items.
+    has_items = message.carried is not None and bool(message.carried.data.get("items"))
+    return not has_items and all(
+        isinstance(part, str) and not part.strip() for part in message.parts
+    )
+
+
+def _joined(first: Message, second: Message) -> Message:
+    """Return two turns as one; a text after a text is separated from it by a blank line."""
+    match (first.parts, second.parts):
+        case ((*before, str(end)), (str(start), *after)):
+            return Message(first.role, [*before, f"{end}\n\n{start}", *after])
+        case _:
+            return Message(first.role, [*first.parts, *second.parts])
+
+
+def carried_data(turn: Message, dialect: str) -> Mapping[str, Any] | None:
+    """Return what a turn carries in a dialect, or ``None``."""
+    carried = turn.carried
+    return carried.data if carried and carried.data.get("dialect") == dialect else None
+
+
+def carried_items(turn: Message, dialect: str) -> list[dict[str, Any]]:
+    """Return the items of a turn as the provider sent them; none if another dialect made it."""
+    return as_dicts((carried_data(turn, dialect) or {}).get("items"))
+
+
+def accepted_id(call_id: str, pattern: re.Pattern[str], length: int) -> str:
+    """Return the ID of a tool call in a form that a provider accepts.
+
+    Args:
+        call_id: The ID.
+        pattern: The IDs that are accepted.
+        length: Length of an ID that replaces another one; equal IDs have equal replacements.
+    """
+    if pattern.fullmatch(call_id):
+        return call_id
+    digest = hashlib.blake2b(call_id.encode(errors="replace"), digest_size=(length + 1) // 2)
+    return digest.hexdigest()[:length]
 
 
 def check_images(request: Request, api: str, *roles: Role, has_detail: bool = False) -> None:

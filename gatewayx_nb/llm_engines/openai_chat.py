@@ -6,27 +6,36 @@ Source: https://platform.openai.com/docs/api-reference/chat
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+import re
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from typing_extensions import override
 
 from gatewayx_nb.llm_engines import embedding_request, json_body
+from gatewayx_nb.llm_engines.chat_turn import ExtraFields, carried_message
 from gatewayx_nb.llm_engines.http import HTTPEngine
 from gatewayx_nb.llm_engines.json_body import as_dict, as_dicts, as_int, as_str
-from gatewayx_nb.llm_engines.message_parts import check_images, content_of, result_parts
+from gatewayx_nb.llm_engines.message_parts import (
+    accepted_id,
+    check_images,
+    content_of,
+    result_parts,
+)
 from gatewayx_nb.llm_engines.strict_schema import SchemaRules
 from gatewayx_nb.llm_engines.tool_calls import ToolCallAssembler
 from gatewayx_nb.replies import Chunk, FinishReason, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from gatewayx_nb.images import Image
     from gatewayx_nb.llm_engines.http import Parser
     from gatewayx_nb.llm_engines.provider_errors import ProviderErrors
-    from gatewayx_nb.messages import Message, Request, ToolCall
+    from gatewayx_nb.messages import Message, Request, Role, ToolCall, ToolResult
 
+_PLAIN_FIELDS = 2  # role and content
 _FINISH_REASONS: dict[str, FinishReason] = {
     "stop": "stop",
     "length": "length",
@@ -59,6 +68,15 @@ https://platform.openai.com/docs/guides/structured-outputs#supported-schemas
 SchemaMode = Literal["strict", "json_object", "none"]
 """What an endpoint enforces: a strict schema, any JSON object, or nothing."""
 
+ToolRules = Literal["openai", "mistral"]
+"""Whose rules for tool calls an endpoint follows.
+
+Mistral accepts only IDs of nine letters and digits, and no user's message right after the results
+of tools: https://github.com/langchain-ai/langchain/pull/24668
+"""
+
+_MISTRAL_ID = re.compile(r"[a-zA-Z0-9]{9}")
+
 
 class OpenAICompatibleEngine(HTTPEngine):
     """An endpoint that implements the Chat Completions API.
@@ -69,6 +87,9 @@ class OpenAICompatibleEngine(HTTPEngine):
         seed_field: Name of the seed field.
         stream_usage: Whether the endpoint supports ``stream_options``, which requests the usage.
         schema_mode: What the endpoint enforces.
+        tool_rules: Whose rules for tool calls it follows.
+        reasoning_field: Name of the field in which the endpoint requires the reasoning of earlier
+            answers if a request has tools; empty if it requires none, because others refuse it.
     """
 
     path: ClassVar[str] = "chat/completions"
@@ -79,6 +100,8 @@ class OpenAICompatibleEngine(HTTPEngine):
     lacks: ClassVar[frozenset[str]] = frozenset({"cache"})
     stream_usage: ClassVar[bool] = True
     schema_mode: ClassVar[SchemaMode] = "strict"
+    tool_rules: ClassVar[ToolRules] = "openai"
+    reasoning_field: ClassVar[str] = ""
     schema_rules = _STRICT_SCHEMA
 
     @override
@@ -89,10 +112,19 @@ class OpenAICompatibleEngine(HTTPEngine):
 
     @override
     def payload(self, request: Request) -> dict[str, Any]:
-        check_images(request, "Chat Completions", "user", has_detail=True)
+        roles: tuple[Role, ...] = ("user",) if self.tool_rules == "mistral" else ("user", "tool")
+        check_images(request, "Chat Completions", *roles, has_detail=True)
+        messages = chat_messages(request)
+        if self.tool_rules == "mistral":
+            messages = list(map(_with_short_ids, messages))
+        if self.reasoning_field and "tools" not in request.params:
+            messages = [
+                {name: value for name, value in row.items() if name != self.reasoning_field}
+                for row in messages
+            ]
         payload = {
             "model": request.model,
-            "messages": chat_messages(request),
+            "messages": messages,
             "stream": request.streamed,
         }
         include_usage = (
@@ -113,7 +145,7 @@ class OpenAICompatibleEngine(HTTPEngine):
 
     @override
     def parser(self, errors: ProviderErrors) -> Parser:
-        return ChatParser(errors)
+        return ChatParser(errors, self.reasoning_field)
 
     @override
     def adapt(self, status: int, body: bytes) -> bool:
@@ -137,14 +169,20 @@ class OpenAICompatibleEngine(HTTPEngine):
 
 
 class ChatParser:
-    """Parser for one response; a whole body has ``message`` where a chunk has ``delta``."""
+    """Parser for one response; a whole body has ``message`` where a chunk has ``delta``.
 
-    def __init__(self, errors: ProviderErrors) -> None:
+    Args:
+        errors: Creates the errors.
+        reasoning_field: Name of the field with reasoning that must go back; empty if none must.
+    """
+
+    def __init__(self, errors: ProviderErrors, reasoning_field: str = "") -> None:
         self.finished = False
         self._errors = errors
         self._response_ids: tuple[object, object] = (None, None)
         self._has_refused = False
         self._calls = ToolCallAssembler()
+        self._extra = ExtraFields(reasoning_field)
 
     def feed(self, data: str) -> Iterator[Chunk]:
         """Yield the chunks of one event's data, or of a whole body."""
@@ -160,7 +198,10 @@ class ChatParser:
             is_whole = is_whole or bool(choice.get("message"))
             if not choice.get("index"):  # only the first of several choices (`n`)
                 yield from self._choice(choice)
-        usage = as_dict(body.get("usage"))
+        if self.finished:
+            yield from self._extra.sources(body)
+        # Groq's field in a stream: https://console.groq.com/docs/api-reference#chat-create
+        usage = as_dict(body.get("usage")) or as_dict(as_dict(body.get("x_groq")).get("usage"))
         if usage or is_whole:
             yield Chunk(usage=usage_of(usage) if usage else None, raw=body if is_whole else None)
 
@@ -176,6 +217,8 @@ class ChatParser:
         reasoning = as_str(part.get("reasoning_content")) or as_str(part.get("reasoning"))
         if text or reasoning:
             yield Chunk.of_text(text, reasoning)
+        if not text or len(part) > _PLAIN_FIELDS or choice.get("logprobs"):
+            yield from self._extra.add(choice, part)
         for position, call in enumerate(as_dicts(part.get("tool_calls"))):
             self._add_call(call, position)
         reason = as_str(choice.get("finish_reason"))
@@ -184,6 +227,7 @@ class ChatParser:
         is_repeated = self.finished and not self._calls.pending
         if reason and not is_repeated:
             self.finished = True
+            yield from self._extra.carried()
             yield self._end(reason)
         elif self.finished and self._calls.are_complete:  # calls after the finish reason
             yield self._end("tool_calls")
@@ -236,27 +280,58 @@ def usage_of(usage: dict[str, Any]) -> Usage:
 
 
 def chat_messages(request: Request) -> list[dict[str, Any]]:
-    """Return the messages of a request, starting with the system prompt."""
-    system = [{"role": "system", "content": request.system}] if request.system else []
-    return [*system, *(row for turn in request.messages for row in _rows(turn))]
+    """Return the messages of a request, starting with the system prompt.
+
+    Results of tools are texts; their images follow the last of them as a user's message.
+    """
+    rows: list[dict[str, Any]] = []
+    if request.system:
+        rows.append({"role": "system", "content": request.system})
+    for is_tool, group in itertools.groupby(request.messages, lambda turn: turn.role == "tool"):
+        turns = list(group)
+        rows += [row for turn in turns for row in _rows(turn)]
+        if is_tool and (images := list(_result_images(turns))):
+            rows.append({"role": "user", "content": content_of(images, _part)})
+    return rows
+
+
+def _result_images(turns: Iterable[Message]) -> Iterator[str | Image]:
+    """Yield the images in the results of tools, each after a text that names its call."""
+    for result in (result for turn in turns for result in turn.tool_results if result.images):
+        yield f"Images in the result of {result.name} (tool call {result.id}):"
+        yield from result.images
 
 
 def _rows(turn: Message) -> list[dict[str, Any]]:
     """Return a turn as messages: one for each tool result, otherwise one."""
     if turn.role == "tool":
-        return [
-            {
-                "role": "tool",
-                "tool_call_id": result.id,
-                "content": content_of(result_parts(result), _part),
-            }
-            for result in turn.tool_results
-        ]
+        return [_tool_row(result) for result in turn.tool_results]
     content = content_of(turn.parts, _part)
-    if not turn.tool_calls:
-        return [{"role": turn.role, "content": content}]
-    calls = list(map(_tool_call, turn.tool_calls))
-    return [{"role": turn.role, "content": content or None, "tool_calls": calls}]
+    row: dict[str, Any] = {"role": turn.role, "content": content}
+    if turn.tool_calls:
+        row |= {
+            "content": content or None,
+            "tool_calls": list(map(tool_call_json, turn.tool_calls)),
+        }
+    return [carried_message(turn, row)]
+
+
+def _tool_row(result: ToolResult) -> dict[str, Any]:
+    texts = [part for part in result_parts(result) if isinstance(part, str)]
+    content = content_of(texts, _part)
+    if not texts and result.images:
+        content = "The result is the image below."
+    return {"role": "tool", "tool_call_id": result.id, "content": content}
+
+
+def _with_short_ids(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a message with IDs of tool calls that Mistral accepts."""
+    if "tool_call_id" in row:
+        return row | {"tool_call_id": accepted_id(row["tool_call_id"], _MISTRAL_ID, 9)}
+    if "tool_calls" not in row:
+        return row
+    calls = [call | {"id": accepted_id(call["id"], _MISTRAL_ID, 9)} for call in row["tool_calls"]]
+    return row | {"tool_calls": calls}
 
 
 def _part(part: str | Image) -> dict[str, Any]:
@@ -266,7 +341,8 @@ def _part(part: str | Image) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": part.address, **detail}}
 
 
-def _tool_call(call: ToolCall) -> dict[str, Any]:
+def tool_call_json(call: ToolCall) -> dict[str, Any]:
+    """Return a tool call as JSON."""
     function = {"name": call.name, "arguments": call.arguments}
     return {"id": call.id, "type": "function", "function": function}
 

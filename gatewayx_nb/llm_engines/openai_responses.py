@@ -11,9 +11,20 @@ from typing_extensions import override
 
 from gatewayx_nb.errors import ConfigError
 from gatewayx_nb.llm_engines import json_body
+from gatewayx_nb.llm_engines.answer_details import (
+    details_chunk,
+    image_of,
+    openai_citations,
+    openai_logprobs,
+)
 from gatewayx_nb.llm_engines.http import Dialect
-from gatewayx_nb.llm_engines.json_body import as_dict, as_dicts, as_str
-from gatewayx_nb.llm_engines.message_parts import check_images, content_of, result_parts
+from gatewayx_nb.llm_engines.json_body import as_dict, as_dicts, as_list, as_str
+from gatewayx_nb.llm_engines.message_parts import (
+    carried_items,
+    check_images,
+    content_of,
+    result_parts,
+)
 from gatewayx_nb.llm_engines.openai_chat import OpenAICompatibleEngine, cache_key, usage_of
 from gatewayx_nb.messages import Message, ToolCall
 from gatewayx_nb.replies import Chunk, FinishReason, Usage
@@ -25,6 +36,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.llm_engines.http import Parser
     from gatewayx_nb.llm_engines.provider_errors import ProviderErrors
     from gatewayx_nb.messages import Request
+    from gatewayx_nb.replies import Citation
 
 CHAT_ONLY = frozenset({"frequency_penalty", "logit_bias", "n", "presence_penalty", "seed", "stop"})
 """Chat Completions parameters that the Responses API lacks."""
@@ -33,6 +45,15 @@ _INCOMPLETE_REASONS: dict[str, FinishReason] = {
     "max_output_tokens": "length",
     "content_filter": "content_filter",
 }
+_ENCRYPTED = "reasoning.encrypted_content"
+_DIALECT = "responses"
+
+_PLAIN_FIELDS = {
+    "message": {"id", "type", "role", "status", "content"},
+    "function_call": {"id", "type", "status", "call_id", "name", "arguments"},
+}
+"""The items that text and tool calls express completely, and their fields."""
+
 _UNFINISHED_STATUSES = frozenset({"queued", "in_progress", "cancelled"})
 
 
@@ -70,11 +91,30 @@ class OpenAIResponsesEngine(OpenAICompatibleEngine):
     def dialect(self, request: Request) -> Dialect:
         # A seed of 0 is a seed.
         needs_chat = request.stop or request.seed is not None or CHAT_ONLY & request.params.keys()
-        return self if needs_chat or self.api == "chat" else ResponsesDialect()
+        if needs_chat or self.api == "chat":
+            return self
+        return ResponsesDialect(asks_reasoning="include" not in self._refused)
+
+    @override
+    def adapt(self, status: int, body: bytes) -> bool:
+        param, message = json_body.rejected_param(body)
+        # Models without reasoning: "Encrypted content is not supported with this model."
+        is_refused = param.startswith("include") or "encrypted content" in message.lower()
+        if status not in (400, 422) or not is_refused or "include" in self._refused:
+            return super().adapt(status, body)
+        self._refused |= {"include"}
+        return True
 
 
 class ResponsesDialect(Dialect):
-    """The dialect of the Responses API."""
+    """The dialect of the Responses API.
+
+    Args:
+        asks_reasoning: Whether encrypted reasoning is requested, to be sent back with the turn.
+    """
+
+    def __init__(self, *, asks_reasoning: bool = True) -> None:
+        self._asks_reasoning = asks_reasoning
 
     @override
     def route(self, request: Request) -> str:
@@ -98,7 +138,15 @@ class ResponsesDialect(Dialect):
             "prompt_cache_key": request.cache and cache_key(request),
             "text": _text_format(request),
         }
-        return json_body.with_options(payload, optional, request.params)
+        payload = json_body.with_options(payload, optional, request.params)
+        return payload | self._include(payload) if self._asks_reasoning else payload
+
+    def _include(self, payload: dict[str, Any]) -> dict[str, list[Any]]:
+        """Return what the response includes, unless OpenAI keeps the reasoning itself."""
+        chosen = as_list(payload.get("include"))
+        if payload["store"] is not False or _ENCRYPTED in chosen:
+            return {}
+        return {"include": [*chosen, _ENCRYPTED]}
 
     @override
     def parser(self, errors: ProviderErrors) -> Parser:
@@ -112,6 +160,7 @@ class ResponsesParser:
         self.finished = False
         self._errors = errors
         self._streamed_types: set[str] = set()  # types of the items streamed so far
+        self._items: list[dict[str, Any]] = []
         self._reasoning_part: tuple[object, object] | None = None
         self._has_refused = False
         self._has_tool_calls = False
@@ -134,6 +183,7 @@ class ResponsesParser:
                 yield self._reasoning_chunk(delta, (event.get("output_index"), part))
             case "response.output_item.done":
                 item = as_dict(event.get("item"))
+                self._items.append(item)
                 if item.get("type") == "function_call":
                     self._streamed_types.add("function_call")
                     yield self._tool_call_chunk(item)
@@ -163,6 +213,8 @@ class ResponsesParser:
             if as_str(item.get("type")) not in self._streamed_types:
                 yield from self._item(item, number)
         self.finished = status not in _UNFINISHED_STATUSES
+        # Some proxies leave out of the end what they have streamed.
+        yield from _details(as_dicts(response.get("output")) or self._items)
         usage = as_dict(response.get("usage"))
         yield Chunk(
             finish_reason=self._finish_reason(response) if self.finished else None,
@@ -203,6 +255,59 @@ class ResponsesParser:
         return "tool_calls" if self._has_tool_calls else "stop"
 
 
+def _details(items: list[dict[str, Any]]) -> Iterator[Chunk]:
+    """Yield what the items of a response contain beside text and tool calls."""
+    contents = [row for item in items for row in as_dicts(item.get("content"))]
+    citations: list[Citation] = []
+    start = 0
+    for content in contents:
+        citations += openai_citations(content.get("annotations"), start)
+        start += len(as_str(content.get("text")) or as_str(content.get("refusal")))
+    generated = (item for item in items if item.get("type") == "image_generation_call")
+    yield from details_chunk(
+        citations=citations,
+        images=[image for item in generated for image in image_of(item.get("result"))],
+        logprobs=[row for part in contents for row in openai_logprobs(part.get("logprobs"))],
+        carried=_carried(items),
+    )
+
+
+def _carried(items: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the items to send back, unless text and tool calls express them.
+
+    Reasoning without its encrypted content is of no use, nor are the IDs that belong to it:
+    https://platform.openai.com/docs/guides/reasoning#encrypted-reasoning-items
+    """
+    usable = [item for item in items if item.get("type") != "reasoning" or _is_encrypted(item)]
+    has_all = len(usable) == len(items)
+    turn = [_without_logprobs(item, has_id=has_all) for item in usable]
+    if all(map(_is_plain, turn)) or all(item.get("type") == "reasoning" for item in turn):
+        return None
+    return {"dialect": _DIALECT, "items": turn}
+
+
+def _is_encrypted(item: dict[str, Any]) -> bool:
+    return bool(item.get("encrypted_content"))
+
+
+def _is_plain(item: dict[str, Any]) -> bool:
+    fields = {name for name, value in item.items() if value is not None}
+    return fields <= _PLAIN_FIELDS.get(as_str(item.get("type")), set())
+
+
+def _without_logprobs(item: dict[str, Any], *, has_id: bool) -> dict[str, Any]:
+    """Return an item as input, which needs no log probabilities."""
+    dropped = set() if has_id else {"id"}
+    kept = {name: value for name, value in item.items() if name not in dropped}
+    if item.get("type") != "message":
+        return kept
+    parts = [
+        {name: value for name, value in part.items() if name != "logprobs"}
+        for part in as_dicts(item.get("content"))
+    ]
+    return kept | {"content": parts}
+
+
 def _ids_chunk(response: dict[str, Any]) -> Chunk:
     model, request_id = as_str(response.get("model")), as_str(response.get("id"))
     return Chunk(model=model or None, request_id=request_id or None)
@@ -222,6 +327,9 @@ def _usage(usage: dict[str, Any]) -> Usage:
 
 def _items(turn: Message) -> Iterator[dict[str, Any]]:
     """Yield a turn as input items: its text and images, then its tool calls or results."""
+    if items := carried_items(turn, _DIALECT):
+        yield from items
+        return
     for result in turn.tool_results:
         output = content_of(result_parts(result), _input_part)
         yield {"type": "function_call_output", "call_id": result.id, "output": output}

@@ -7,14 +7,17 @@ send JSON as ``text/event-stream``.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, overload
+
+from typing_extensions import override
 
 from gatewayx_nb.llm_engines import json_body
 from gatewayx_nb.transport import Decoder
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncIterator, Iterable
 
     from gatewayx_nb.transport import Response, ServerSentEvent
 
@@ -38,6 +41,74 @@ class BodyParts:
 def is_end_mark(data: str) -> bool:
     """Return whether data is the end mark of a stream, which some servers send in every dialect."""
     return data.startswith("[DONE]")
+
+
+@dataclass(slots=True)
+class EventLog(Sequence[Any]):
+    """The events of a stream, for `Reply.raw`; each is parsed when it is read.
+
+    The data of the events is kept as text, which needs a tenth of the memory. Of a long stream,
+    the middle is left out.
+
+    Attributes:
+        omitted: Number of events that were left out after the first ones.
+    """
+
+    omitted: int = 0
+    _data: list[str] = field(default_factory=list)
+    _size: int = 0
+    _kept: int = 0
+    """Number of events at the start that stay, once the size is reached."""
+
+    def add(self, data: Sequence[str]) -> None:
+        """Add the data of events."""
+        self._data += data
+        self._size += sum(map(len, data))
+        if self._size > _MAX_LOGGED:
+            self._omit()
+
+    def closed(self) -> EventLog:
+        """Return the log of a stream that has ended, without the end mark."""
+        if self._data and is_end_mark(self._data[-1]):
+            self._data.pop()
+        return self
+
+    def _omit(self) -> None:
+        """Leave out the oldest of the later half of the events."""
+        self._kept = self._kept or len(self._data) // 2
+        while self._size > _MAX_LOGGED and len(self._data) > self._kept + 1:
+            self._size -= len(self._data.pop(self._kept))
+            self.omitted += 1
+
+    @overload
+    def __getitem__(self, index: int) -> Any: ...  # noqa: ANN401 - JSON
+    @overload
+    def __getitem__(self, index: slice) -> list[Any]: ...
+    @override
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return list(map(_value, self._data[index]))
+        return _value(self._data[index])
+
+    @override
+    def __len__(self) -> int:
+        return len(self._data)
+
+    @override
+    def __repr__(self) -> str:
+        omitted = f", {self.omitted} omitted" if self.omitted else ""
+        return f"<EventLog of {len(self)} events{omitted}>"
+
+
+_MAX_LOGGED = 1024 * 1024
+"""Maximum number of characters in an `EventLog`, which is about 3,000 events."""
+
+
+def _value(data: str) -> Any:  # noqa: ANN401 - JSON
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return data
 
 
 async def read_parts(response: Response) -> AsyncIterator[BodyParts]:

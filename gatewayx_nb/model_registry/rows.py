@@ -12,6 +12,7 @@ from gatewayx_nb.llm_engines import (
     OpenAICompatibleEngine,
     OpenAIResponsesEngine,
     SchemaMode,
+    ToolRules,
 )
 from gatewayx_nb.model_registry import safety
 from gatewayx_nb.model_registry.folders import is_installed, why_unusable
@@ -32,6 +33,7 @@ _BASE_CLASSES: Mapping[str, type[LLMEngine]] = {
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "api": tuple(_BASE_CLASSES),
     "schema": get_args(SchemaMode),
+    "tool_rules": get_args(ToolRules),
 }
 """The values of the fields that have a fixed set of them."""
 
@@ -64,6 +66,8 @@ class EngineRow:
     stream_usage: bool = True
     cache_key: bool = False
     schema: SchemaMode = "strict"
+    tool_rules: ToolRules = "openai"
+    reasoning_field: str = ""
     key_header: str = "Authorization"
     key_prefix: str = "Bearer "
     prices: str = ""

@@ -63,11 +63,8 @@ CHAT = {
         {"role": "system", "content": "Rhyme."},
         {"role": "user", "content": "So?"},
     ],
-    "empty answer": [
-        {"role": "user", "content": "Hi"},
-        {"role": "assistant", "content": ""},
-        {"role": "user", "content": "So?"},
-    ],
+    # The turns around an empty one become one.
+    "empty answer": [{"role": "user", "content": "Hi\n\nSo?"}],
     "call and result": [
         CHAT_ASK, CHAT_CALLED, {"role": "tool", "tool_call_id": "call_1", "content": "12 °C"},
     ],
@@ -81,7 +78,22 @@ CHAT = {
     "failed call": [
         CHAT_ASK, CHAT_CALLED, {"role": "tool", "tool_call_id": "call_1", "content": "Error: no"},
     ],
-    "image in a result": "Chat Completions does not support images in tool results",
+    # Results are texts; an image follows as a user's message.
+    "image in a result": [
+        CHAT_ASK,
+        CHAT_CALLED,
+        {"role": "tool", "tool_call_id": "call_1", "content": "See"},
+        {
+            "role": "user",
+            "content": [
+                {
+                    "type": "text",
+                    "text": "Images in the result of weather (tool call call_1):",
+                },
+                CHAT_IMAGE,
+            ],
+        },
+    ],
     "image in an answer": "Chat Completions does not support images in assistant messages",
 }  # fmt: skip
 
@@ -179,9 +191,7 @@ ANTHROPIC = {
     "system later": [
         {"role": "user", "content": [{"type": "text", "text": t} for t in ("Hi", "So?")]}
     ],
-    "empty answer": [
-        {"role": "user", "content": [{"type": "text", "text": t} for t in ("Hi", "So?")]}
-    ],
+    "empty answer": CHAT["empty answer"],
     "call and result": [
         CHAT_ASK, {"role": "assistant", "content": [TOOL_USE]}, _tool_result("12 °C"),
     ],
@@ -240,7 +250,7 @@ GEMINI = {
     "text and image": [_content("user", "See", FILE_PART)],
     "image between texts": [_content("user", "Left", FILE_PART, "right")],
     "system later": [_content("user", "Hi"), _content("user", "So?")],
-    "empty answer": [_content("user", "Hi"), _content("user", "So?")],
+    "empty answer": [_content("user", "Hi\n\nSo?")],
     "call and result": [
         _content("user", "Weather?"),
         _content("model", FUNCTION_PART),
@@ -279,7 +289,9 @@ GEMINI = {
 }
 
 OWN = {name: list(link_tool_results(tuple(turns))) for name, turns in CONVERSATIONS.items()} | {
-    "texts": None  # the prompt says it all
+    # The prompt says it all.
+    "texts": None,
+    "empty answer": None,
 }
 
 DIALECTS = {

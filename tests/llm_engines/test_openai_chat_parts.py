@@ -208,7 +208,7 @@ def test_body_and_stream_yield_the_same_answer(wire, form):
     assert (answer.text, answer.tool_calls) == ("Hello.", TOOL_CALLS)
     assert (answer.finish_reason, answer.usage) == ("tool_calls", Usage(50, 80, 40, 5, 30))
     assert (answer.model, answer.request_id) == ("gpt-6.1-sol", "cmpl-1")
-    assert answer.raw == (BODY if form == "body" else None)
+    assert answer.raw == BODY if form == "body" else list(answer.raw) == CHUNKS
 
 
 FIRST_CALL, SECOND_CALL = TOOL_CALLS

@@ -168,7 +168,13 @@ class RequestCase:
 
 REQUEST_CASES = [
     RequestCase(
-        "bare", make_request("Hi"), {"input": [{"role": "user", "content": "Hi"}], "stream": False}
+        "bare",
+        make_request("Hi"),
+        {
+            "input": [{"role": "user", "content": "Hi"}],
+            "include": ["reasoning.encrypted_content"],
+            "stream": False,
+        },
     ),
     RequestCase(
         "all options",
@@ -290,7 +296,7 @@ def test_body_and_stream_yield_the_same_answer(wire, form):
     assert answer.tool_calls == (ToolCall("call_1", "look", '{"at": "sky"}'),)
     assert (answer.finish_reason, answer.usage) == ("tool_calls", Usage(50, 80, 40, 5, 30))
     assert (answer.model, answer.request_id) == ("gpt-6.1-sol-exact", "resp_1")
-    assert answer.raw == (None if is_stream else BODY)
+    assert answer.raw[-1] == EVENTS[-1] if is_stream else answer.raw == BODY
 
 
 def test_each_text_event_yields_a_chunk(wire):

@@ -147,7 +147,7 @@ class Answer:
     model: str | None
     request_id: str | None
     tool_calls: tuple
-    raw: dict | None
+    raw: object
 
     @property
     def parsed_tool_calls(self):
@@ -221,7 +221,7 @@ def parse(parser, *blocks, is_complete=True):
 def check_body_and_stream(wire, recording):
     """Check that the body and the stream of a recording have the same sum, and return it.
 
-    Only the stream has its text in several chunks; only the body is kept as `raw`.
+    Only the stream has its text in several chunks; `raw` is the body, or the events.
     """
     wire.respond_with(body_script(recording.body, x_request_id="req_1"))
     body_chunks = wire.get_chunks(make_request())
@@ -237,7 +237,7 @@ def check_body_and_stream(wire, recording):
     )
     assert [chunk.text for chunk in stream_chunks if chunk.text] == ["Hel", "lo."]
     assert [chunk.raw for chunk in body_chunks if chunk.raw] == [recording.body]
-    assert not any(chunk.raw for chunk in stream_chunks)
+    assert [list(chunk.raw) for chunk in stream_chunks if chunk.raw] == [recording.events]
     assert body_chunks[0].request_id == "req_1"
     return answer
 
@@ -283,7 +283,8 @@ def check_block_boundaries(wire, parser_class, events):
         blocks = [stream[start : start + size] for start in range(0, len(stream), size)]
         assert parse(parser_class(make_errors()), *blocks) == expected
     wire.respond_with(stream_script([stream[index : index + 1] for index in range(len(stream))]))
-    assert wire.get_chunks(make_request(streamed=True))[1:] == expected
+    # The first chunk has the headers, the last one the events.
+    assert wire.get_chunks(make_request(streamed=True))[1:-1] == expected
 
 
 def check_concurrent_streams(wire, events):

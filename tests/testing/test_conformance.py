@@ -160,6 +160,7 @@ def test_a_class_can_have_its_own_dialect():
             return OpenAICompatibleEngine.parser(self, faults)
 
         max_tokens_field, seed_field, stream_usage = "max_tokens", "seed", True
+        tool_rules, reasoning_field = "openai", ""
 
     assert repr(check(Own)) == ("own: passes 16 rules; its dialect is unknown; pass `dialect=`")
     assert repr(check(Own(), dialect=CHAT)) == "own: passes 33 rules"

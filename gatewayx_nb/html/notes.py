@@ -1,0 +1,118 @@
+"""What stands below an answer: its sources as numbered notes, and its images."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from base64 import b64encode
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.html.components import MUTED, NO_MATH, escape
+from gatewayx_nb.text import plain, shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_MAX_NOTES = 50
+_MAX_PASSAGE, _MAX_NAME = 200, 120
+_LINK = re.compile(r"https?://[^\s\"'<>\\^`{|}]+", re.IGNORECASE)
+_SHOWN_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
+"""Raster images; an SVG file could contain scripts."""
+
+MAX_SHOWN_IMAGES = 10 * 1024 * 1024
+"""Maximum total size in bytes of the images below an answer, which a notebook saves as text."""
+
+_NUMBERS = "list-style:decimal;padding-left:2.5em;margin:.3em 0 0"
+_IMAGE = "display:block;max-width:100%;margin:.5em 0"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceNote:
+    """A source of an answer.
+
+    Attributes:
+        name: Its name, with the page.
+        url: Its address; empty if it has none.
+        passage: The passage that is cited; empty if unknown.
+    """
+
+    name: str
+    url: str = ""
+    passage: str = ""
+
+    @property
+    def label(self) -> str:
+        """The name, or the address of a source without a name, in one line."""
+        return shorten(plain(self.name or self.url), _MAX_NAME) or "a source"
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An image of an answer: its bytes, or an address, which is not loaded."""
+
+    mime: str
+    data: bytes = b""
+    url: str = ""
+
+
+def notes_text(notes: Sequence[SourceNote]) -> str:
+    """Return the notes as lines of text; empty if there are none."""
+    lines = [f"[{number}] {_note_text(note)}" for number, note in enumerate(notes, start=1)]
+    return "\n".join(_limited(lines))
+
+
+def notes_html(notes: Sequence[SourceNote]) -> str:
+    """Return the notes as a numbered list, with links to http and https alone."""
+    if not notes:
+        return ""
+    items = "".join(_limited([f"<li>{_note_html(note)}</li>" for note in notes], "<div>", "</div>"))
+    return f'<ol class="gatewayx-notes {NO_MATH}" style="{MUTED};{_NUMBERS}">{items}</ol>'
+
+
+def _limited(rows: list[str], before: str = "", after: str = "") -> list[str]:
+    more = len(rows) - _MAX_NOTES
+    return rows if more <= 0 else [*rows[:_MAX_NOTES], f"{before}… and {more} more{after}"]
+
+
+def _note_text(note: SourceNote) -> str:
+    address = f" ({plain(note.url)})" if note.name and note.url else ""
+    passage = shorten(plain(note.passage), _MAX_PASSAGE)
+    return f"{note.label}{address}" + (f": “{passage}”" if passage else "")
+
+
+def _note_html(note: SourceNote) -> str:
+    name, passage = escape(note.label), escape(shorten(plain(note.passage), _MAX_PASSAGE))
+    if _LINK.fullmatch(note.url):
+        link = f'href="{escape(note.url)}" target="_blank" rel="noopener noreferrer nofollow"'
+        name = f"<a {link}>{name}</a>"
+    return name + (f": “{passage}”" if passage else "")
+
+
+def pictures_text(pictures: Iterable[Picture]) -> str:
+    """Return a line for each image; empty if there are none."""
+    lines = (f"[image {n}: {_size(picture)}]" for n, picture in enumerate(pictures, start=1))
+    return "\n".join(lines)
+
+
+def pictures_html(pictures: Sequence[Picture]) -> str:
+    """Return the images, with a line for each that is not shown: too large, or of another type."""
+    totals = itertools.accumulate(len(picture.data) for picture in pictures)
+    return "".join(
+        _picture_html(number, picture, fits=total <= MAX_SHOWN_IMAGES)
+        for number, (picture, total) in enumerate(zip(pictures, totals, strict=True), start=1)
+    )
+
+
+def _picture_html(number: int, picture: Picture, *, fits: bool) -> str:
+    if picture.data and fits and picture.mime in _SHOWN_TYPES:
+        source = f"data:{picture.mime};base64,{b64encode(picture.data).decode('ascii')}"
+        return f'<img src="{source}" alt="image {number} of the answer" style="{_IMAGE}">'
+    line = f"image {number}: {_size(picture)}, not shown; `reply.images[{number - 1}]` has it"
+    return f'<div class="{NO_MATH}" style="{MUTED}">{escape(line)}</div>'
+
+
+def _size(picture: Picture) -> str:
+    if picture.url:
+        return shorten(plain(picture.url), _MAX_NAME)
+    return f"{shorten(plain(picture.mime), 40) or 'unknown type'}, {len(picture.data):,} bytes"

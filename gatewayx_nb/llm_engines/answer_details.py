@@ -1,0 +1,112 @@
+"""What providers send beside a text: citations, images, log probabilities and whole turns."""
+
+from __future__ import annotations
+
+import binascii
+import sys
+from base64 import b64decode
+from typing import TYPE_CHECKING, Any
+
+from gatewayx_nb.images import Image, sniff
+from gatewayx_nb.llm_engines.json_body import as_dict, as_dicts, as_int, as_list, as_str
+from gatewayx_nb.replies import Chunk, Citation, Details, Logprob
+from gatewayx_nb.text import well_formed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+
+def details_chunk(
+    *,
+    citations: Iterable[Citation] = (),
+    images: Iterable[Image] = (),
+    logprobs: Iterable[Logprob] = (),
+    carried: dict[str, Any] | None = None,
+) -> Iterator[Chunk]:
+    """Yield a chunk with these details, unless there are none."""
+    details = Details(tuple(citations), tuple(images), tuple(logprobs), carried)
+    if details != Details():
+        yield Chunk(details=details)
+
+
+def citation(
+    text: object = "",
+    title: object = "",
+    url: object = "",
+    page: object = None,
+    span: tuple[object, object] = (None, None),
+) -> Citation:
+    """Return a citation from values of any type; a value of the wrong type is left out."""
+    passage, name, address = (well_formed(as_str(value)) for value in (text, title, url))
+    start, end = as_int(span[0]), as_int(span[1])
+    if start is None or end is None:
+        start = end = None
+    return Citation(passage, name, address, as_int(page), start, end)
+
+
+def openai_citations(annotations: object, offset: int = 0) -> Iterator[Citation]:
+    """Yield the citations of a text from OpenAI's annotations.
+
+    Args:
+        annotations: The annotations of Responses, or of Chat Completions, which nest the fields.
+        offset: Position of the text in the reply.
+    """
+    for row in as_dicts(annotations):
+        kind = as_str(row.get("type"))
+        fields = as_dict(row.get(kind)) or row
+        if kind.endswith("citation"):
+            span = (fields.get("start_index"), fields.get("end_index"))
+            start, end = (as_int(position) for position in span)
+            moved = (
+                None if start is None else start + offset,
+                None if end is None else end + offset,
+            )
+            title = fields.get("title") or fields.get("filename")
+            # OpenRouter adds the passage of the source.
+            yield citation(fields.get("content"), title, fields.get("url"), span=moved)
+
+
+def image_of(data: object, mime: object = "") -> Iterator[Image]:
+    """Yield an image that was sent as Base64, as a ``data:`` URL or as an ``https:`` URL.
+
+    Its media type is that of its bytes; one that is not recognized keeps what was declared.
+    """
+    text = as_str(data)
+    if text.startswith("https://"):
+        yield Image(as_str(mime), url=well_formed(text))
+        return
+    if text.startswith("data:"):
+        head, _, text = text.partition(",")
+        mime = head.removeprefix("data:").partition(";")[0]
+    try:
+        content = b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return
+    if content:
+        yield Image(sniff(content) or well_formed(as_str(mime)), content)
+
+
+def finite(value: object) -> float | None:
+    """Return a number, or ``None`` if it is not finite; Python's servers write NaN and Infinity."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    is_finite = -sys.float_info.max <= value <= sys.float_info.max  # false for NaN, too
+    return float(value) if is_finite else None
+
+
+def openai_logprobs(rows: object) -> tuple[Logprob, ...]:
+    """Return log probabilities from OpenAI's rows, which Responses and Chat Completions share."""
+    return tuple(
+        _logprob(row, tuple(map(_logprob, as_dicts(row.get("top_logprobs")))))
+        for row in as_dicts(rows)
+    )
+
+
+def _logprob(row: dict[str, Any], top: tuple[Logprob, ...] = ()) -> Logprob:
+    return Logprob(well_formed(as_str(row.get("token"))), finite(row.get("logprob")), top)
+
+
+def parallel_logprobs(tokens: object, values: object) -> tuple[Logprob, ...]:
+    """Return log probabilities from a list of tokens and one of numbers, as Together sends them."""
+    pairs = zip(as_list(tokens), as_list(values), strict=False)
+    return tuple(Logprob(well_formed(as_str(token)), finite(value)) for token, value in pairs)

@@ -1,0 +1,99 @@
+"""An answer of Anthropic's Messages API as content blocks, put together from a stream."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from gatewayx_nb.llm_engines.answer_details import citation
+from gatewayx_nb.llm_engines.json_body import as_dict, as_dicts, as_str
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gatewayx_nb.replies import Citation
+
+DIALECT = "messages"
+
+_PLAIN_FIELDS = {"text": {"type", "text"}, "tool_use": {"type", "id", "name", "input"}}
+"""The blocks that text and tool calls express completely, and their fields."""
+
+_REASONING = frozenset({"thinking", "redacted_thinking"})
+
+
+class BlockAssembler:
+    """The content blocks of one answer."""
+
+    def __init__(self) -> None:
+        self._blocks: dict[int | None, dict[str, Any]] = {}
+        self._texts: defaultdict[int | None, list[str]] = defaultdict(list)
+        self._inputs: defaultdict[int | None, list[str]] = defaultdict(list)
+
+    def start(self, index: int | None, block: dict[str, Any]) -> None:
+        """Start a block, which may already be whole."""
+        self._blocks[index] = block
+
+    def add_text(self, index: int | None, text: str) -> None:
+        """Add a piece of a block's text."""
+        self._texts[index].append(text)
+
+    def extend(self, index: int | None, delta: dict[str, Any]) -> None:
+        """Add any other piece to a block."""
+        block = self._blocks.get(index, {})
+        for name in ("thinking", "signature"):
+            if piece := as_str(delta.get(name)):
+                block[name] = as_str(block.get(name)) + piece
+        if piece := as_str(delta.get("partial_json")):
+            self._inputs[index].append(piece)
+        if cited := as_dict(delta.get("citation")):
+            block["citations"] = [*as_dicts(block.get("citations")), cited]
+
+    def carried(self) -> dict[str, Any] | None:
+        """Return the blocks, unless text and tool calls express them or they are reasoning alone.
+
+        A turn must not end in reasoning, and blank texts are rejected.
+        """
+        try:
+            blocks = list(self._complete_blocks())
+        except (ValueError, RecursionError):  # the arguments of a call were cut off
+            return None
+        blocks = [block for block in blocks if block.get("type") != "text" or block["text"].strip()]
+        if all(map(_is_plain, blocks)) or all(map(_is_reasoning, blocks)):
+            return None
+        return {"dialect": DIALECT, "items": blocks}
+
+    def _complete_blocks(self) -> Iterator[dict[str, Any]]:
+        for index, start in self._blocks.items():
+            block = dict(start)
+            if block.get("type") == "text":
+                block["text"] = self._text(index)
+                if not block.get("citations"):
+                    block.pop("citations", None)
+            if index in self._inputs:
+                block["input"] = json.loads("".join(self._inputs[index]))
+            yield block
+
+    def _text(self, index: int | None) -> str:
+        return as_str(self._blocks[index].get("text")) + "".join(self._texts[index])
+
+    def citations(self) -> Iterator[Citation]:
+        """Yield the citations; each names the passage of its source."""
+        start = 0
+        for index, block in self._blocks.items():
+            end = start + (len(self._text(index)) if block.get("type") == "text" else 0)
+            for row in as_dicts(block.get("citations")):
+                source = as_str(row.get("source"))  # an address, or any other name
+                title = row.get("document_title") or row.get("title") or source
+                url = row.get("url") or (source if source.startswith("http") else "")
+                page = row.get("start_page_number")
+                yield citation(row.get("cited_text"), title, url, page, (start, end))
+            start = end
+
+
+def _is_plain(block: dict[str, Any]) -> bool:
+    return block.keys() <= _PLAIN_FIELDS.get(as_str(block.get("type")), set())
+
+
+def _is_reasoning(block: dict[str, Any]) -> bool:
+    return as_str(block.get("type")) in _REASONING

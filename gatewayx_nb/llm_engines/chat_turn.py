@@ -1,0 +1,125 @@
+"""What answers of Chat Completions contain beside text and tool calls, often by extensions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gatewayx_nb.llm_engines.answer_details import (
+    citation,
+    details_chunk,
+    image_of,
+    openai_citations,
+    openai_logprobs,
+    parallel_logprobs,
+)
+from gatewayx_nb.llm_engines.json_body import as_dict, as_dicts, as_list, as_str
+from gatewayx_nb.llm_engines.message_parts import carried_data
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gatewayx_nb.messages import Message
+    from gatewayx_nb.replies import Chunk, Citation, Logprob
+
+_DIALECT = "chat"
+
+_JOINED = ("text", "summary", "data")
+"""Fields of OpenRouter's reasoning details that a stream sends in pieces."""
+
+
+class ExtraFields:
+    """The other fields of one answer.
+
+    Args:
+        reasoning_field: Name of the field with reasoning that must go back; empty if none must.
+    """
+
+    def __init__(self, reasoning_field: str = "") -> None:
+        self._reasoning_field = reasoning_field
+        self._reasoning: list[str] = []
+        self._details: list[dict[str, Any]] = []
+        self._calls: dict[str, dict[str, Any]] = {}
+        self._has_sources = False
+
+    def add(self, choice: dict[str, Any], part: dict[str, Any]) -> Iterator[Chunk]:
+        """Yield the details of a message or a delta, and keep what must go back."""
+        for detail in as_dicts(part.get("reasoning_details")):
+            self._add_reasoning(detail)
+        if self._reasoning_field:
+            self._reasoning.append(as_str(part.get(self._reasoning_field)))
+        for call in as_dicts(part.get("tool_calls")):
+            # Google's endpoint: https://ai.google.dev/gemini-api/docs/thought-signatures
+            if extra := as_dict(call.get("extra_content")):
+                self._calls[as_str(call.get("id"))] = {"extra_content": extra}
+        urls = [as_dict(row.get("image_url")).get("url") for row in as_dicts(part.get("images"))]
+        yield from details_chunk(
+            citations=openai_citations(part.get("annotations")),
+            images=[image for url in urls for image in image_of(url)],
+            logprobs=_logprobs(as_dict(choice.get("logprobs"))),
+        )
+
+    def _add_reasoning(self, detail: dict[str, Any]) -> None:
+        """Add a piece of OpenRouter's reasoning to the last one, if it continues it.
+
+        https://openrouter.ai/docs/use-cases/reasoning-tokens#preserving-reasoning-blocks
+        """
+        last = self._details[-1] if self._details else {}
+        key = (detail.get("type"), detail.get("index"))
+        if detail.get("index") is None or key != (last.get("type"), last.get("index")):
+            self._details.append(dict(detail))
+            return
+        for name, value in detail.items():
+            if name in _JOINED:
+                last[name] = as_str(last.get(name)) + as_str(value)
+            elif value is not None:
+                last[name] = value
+
+    def carried(self) -> Iterator[Chunk]:
+        """Yield the fields that must go back, which are complete by now."""
+        reasoning = "".join(self._reasoning)
+        fields = {
+            self._reasoning_field: reasoning,
+            "reasoning_details": self._details,
+            "calls": self._calls,
+        }
+        kept = {name: value for name, value in fields.items() if name and value}
+        if kept:
+            yield from details_chunk(carried={"dialect": _DIALECT, **kept})
+
+    def sources(self, body: dict[str, Any]) -> Iterator[Chunk]:
+        """Yield the sources that Perplexity and xAI name beside the message, once."""
+        if self._has_sources:
+            return
+        citations = list(_sources(body))
+        self._has_sources = bool(citations)
+        yield from details_chunk(citations=citations)
+
+
+def carried_message(turn: Message, row: dict[str, Any]) -> dict[str, Any]:
+    """Return a message with the fields that must go back to the server."""
+    data = carried_data(turn, _DIALECT)
+    if data is None:
+        return row
+    extra = {name: value for name, value in data.items() if name not in _OWN_FIELDS}
+    calls = as_dict(data.get("calls"))
+    if calls and "tool_calls" in row:
+        extra["tool_calls"] = [
+            call | as_dict(calls.get(call["id"])) for call in as_dicts(row["tool_calls"])
+        ]
+    return row | extra
+
+
+_OWN_FIELDS = frozenset({"dialect", "turn", "calls", "role", "content", "tool_calls"})
+"""Fields of a carried turn that are ours, or those of every message."""
+
+
+def _logprobs(logprobs: dict[str, Any]) -> tuple[Logprob, ...]:
+    rows = openai_logprobs(logprobs.get("content")) + openai_logprobs(logprobs.get("refusal"))
+    return rows or parallel_logprobs(logprobs.get("tokens"), logprobs.get("token_logprobs"))
+
+
+def _sources(body: dict[str, Any]) -> Iterator[Citation]:
+    for row in as_dicts(body.get("search_results")):
+        yield citation(row.get("snippet"), row.get("title"), row.get("url"))
+    if not body.get("search_results"):
+        yield from (citation(url=url) for url in as_list(body.get("citations")) if as_str(url))

@@ -1,0 +1,142 @@
+"""An answer of Gemini as the parts of its turn, and what they say beside the text."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+from gatewayx_nb.llm_engines.answer_details import citation, finite, image_of
+from gatewayx_nb.llm_engines.json_body import as_dict, as_dicts, as_int, as_list, as_str
+from gatewayx_nb.replies import Logprob
+from gatewayx_nb.text import well_formed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gatewayx_nb.images import Image
+    from gatewayx_nb.replies import Citation
+
+DIALECT = "gemini"
+
+_SOURCES = ("web", "retrievedContext", "maps", "image")
+"""The kinds of sources in grounding metadata."""
+
+
+class PartAssembler:
+    """The parts and the metadata of one answer.
+
+    Attributes:
+        parts: The parts as they arrived.
+        logprobs: The log probabilities so far.
+    """
+
+    def __init__(self) -> None:
+        self.parts: list[dict[str, Any]] = []
+        self.logprobs: list[Logprob] = []
+        self._grounding: dict[str, Any] = {}
+        self._recitation: dict[str, Any] = {}
+
+    def add_metadata(self, candidate: dict[str, Any]) -> None:
+        """Add the metadata of a candidate; the later one replaces the earlier."""
+        self._grounding = as_dict(candidate.get("groundingMetadata")) or self._grounding
+        self._recitation = as_dict(candidate.get("citationMetadata")) or self._recitation
+        self.logprobs += _logprobs(as_dict(candidate.get("logprobsResult")))
+
+    def carried(self) -> dict[str, Any] | None:
+        """Return the parts, unless text and tool calls express them or they are thoughts alone.
+
+        Thought signatures must go back on the parts that had them:
+        https://ai.google.dev/gemini-api/docs/thought-signatures
+        """
+        if all(map(_is_plain, self.parts)) or not any(map(_is_answer, self.parts)):
+            return None
+        return {"dialect": DIALECT, "items": list(_merged(self.parts))}
+
+    def images(self) -> Iterator[Image]:
+        """Yield the images of the answer, without those of the thoughts."""
+        for part in self.parts:
+            inline = as_dict(part.get("inlineData"))
+            mime = as_str(inline.get("mimeType"))
+            if mime.startswith("image/") and not part.get("thought"):
+                yield from image_of(inline.get("data"), mime)
+
+    def citations(self) -> Iterator[Citation]:
+        """Yield the sources of the answer; positions count the bytes of its text."""
+        texts = (as_str(part.get("text")) for part in self.parts if not part.get("thought"))
+        text = "".join(texts).encode(errors="replace")
+        chunks = as_dicts(self._grounding.get("groundingChunks"))
+        supports = as_dicts(self._grounding.get("groundingSupports"))
+        for support in supports:
+            segment = as_dict(support.get("segment"))
+            span = _span(text, segment)
+            for index in as_list(support.get("groundingChunkIndices")):
+                position = as_int(index)
+                if position is not None and position < len(chunks):
+                    yield _source(chunks[position], segment.get("text"), span)
+        if not supports:
+            yield from (_source(chunk, "", (None, None)) for chunk in chunks)
+        # The API's name, and that of Vertex AI.
+        rows = self._recitation.get("citationSources") or self._recitation.get("citations")
+        for row in as_dicts(rows):
+            yield citation("", row.get("title"), row.get("uri"), span=_span(text, row))
+
+
+def _merged(parts: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield parts with adjacent pieces of text as one; a part with a signature stays alone."""
+    for kind, group in itertools.groupby(parts, key=_kind):
+        if isinstance(kind, int):
+            yield from group
+        elif text := "".join(part["text"] for part in group):  # an empty part would be rejected
+            yield {"text": text} | ({"thought": True} if kind == "thought" else {})
+
+
+def _kind(part: dict[str, Any]) -> str | int:
+    """Return the kind of a piece of text, or what identifies any other part."""
+    if part.keys() <= {"text", "thought"} and isinstance(part.get("text"), str):
+        return "thought" if part.get("thought") else "text"
+    return id(part)
+
+
+def _is_answer(part: dict[str, Any]) -> bool:
+    return not part.get("thought") and any(
+        value for name, value in part.items() if name != "thoughtSignature"
+    )
+
+
+def _is_plain(part: dict[str, Any]) -> bool:
+    return part.keys() <= {"text", "functionCall", "thought"}
+
+
+def _span(text: bytes, segment: dict[str, Any]) -> tuple[int | None, int | None]:
+    """Return the position of a segment in characters; a missing start is the beginning."""
+    start, end = as_int(segment.get("startIndex")) or 0, as_int(segment.get("endIndex"))
+    if end is None:
+        return None, None
+    return len(text[:start].decode(errors="ignore")), len(text[:end].decode(errors="ignore"))
+
+
+def _source(
+    chunk: dict[str, Any], passage: object, span: tuple[int | None, int | None]
+) -> Citation:
+    source = next((as_dict(chunk[kind]) for kind in _SOURCES if chunk.get(kind)), {})
+    rag = as_dict(source.get("ragChunk"))
+    page = source.get("pageNumber") or as_dict(rag.get("pageSpan")).get("firstPage")
+    text = source.get("text") or passage
+    return citation(text, source.get("title"), source.get("uri"), page, span)
+
+
+def _logprobs(result: dict[str, Any]) -> Iterator[Logprob]:
+    chosen = as_dicts(result.get("chosenCandidates"))
+    tops = as_dicts(result.get("topCandidates"))
+    for number, row in enumerate(chosen):
+        top = tops[number] if number < len(tops) else {}
+        others = tuple(map(_logprob, as_dicts(top.get("candidates"))))
+        yield Logprob(_token(row), finite(row.get("logProbability")), others)
+
+
+def _logprob(row: dict[str, Any]) -> Logprob:
+    return Logprob(_token(row), finite(row.get("logProbability")))
+
+
+def _token(row: dict[str, Any]) -> str:
+    return well_formed(as_str(row.get("token")))
