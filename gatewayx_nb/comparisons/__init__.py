@@ -6,6 +6,7 @@ Not called ``compare``, because the package exports the pool's method under that
 from gatewayx_nb.comparisons.comparison import (
     Comparison,
     Outcome,
+    answer_details_html,
     answer_text,
     error_text,
     tokens_per_second,
@@ -50,6 +51,7 @@ __all__ = [
     "Outcome",
     "Span",
     "Vote",
+    "answer_details_html",
     "answer_text",
     "can_be_field_value",
     "check_comparison_options",

@@ -13,7 +13,7 @@ from gatewayx_nb.calls import to_frame
 from gatewayx_nb.errors import GatewayError, RequestError
 from gatewayx_nb.html import column_html, columns_html, reply_html
 from gatewayx_nb.messages import ModelRef
-from gatewayx_nb.replies import Reply
+from gatewayx_nb.replies import Reply, details_html
 from gatewayx_nb.text import plain, shorten
 
 if TYPE_CHECKING:
@@ -151,7 +151,11 @@ class Comparison(Sequence[Outcome]):
         columns = list(zip(self.labels, self.outcomes, strict=True))
         texts = [f"{label}\n{'-' * len(label)}\n{_text(outcome)}" for label, outcome in columns]
         cells = [
-            column_html(label, reply_html(answer_text(outcome)), error=error_text(outcome))
+            column_html(
+                label,
+                reply_html(answer_text(outcome), below=answer_details_html(outcome)),
+                error=error_text(outcome),
+            )
             for label, outcome in columns
         ]
         return {"text/plain": "\n\n".join(texts), "text/html": columns_html(cells)}
@@ -203,6 +207,11 @@ def answer_text(outcome: Outcome) -> str:
     if isinstance(outcome, Reply):
         return outcome.text
     return outcome.partial if isinstance(outcome, RequestError) else ""
+
+
+def answer_details_html(outcome: Outcome) -> str:
+    """Return the images and the notes of a reply as safe HTML; empty if it has none."""
+    return details_html(outcome) if isinstance(outcome, Reply) else ""
 
 
 def error_text(outcome: Outcome) -> str:

@@ -16,6 +16,7 @@ from gatewayx_nb import output_formats
 from gatewayx_nb.display.throttle import Throttle
 from gatewayx_nb.errors import GatewayError, with_short_traceback
 from gatewayx_nb.html import reply_html
+from gatewayx_nb.replies import details_html, details_text
 from gatewayx_nb.text import plain
 
 if TYPE_CHECKING:
@@ -148,8 +149,15 @@ class NotebookView:
         """Show the complete answer and its metrics."""
         rendered = output_formats.render(self._output_format, reply)
         footer = reply_summary(reply, ending)
-        page = reply_html(reply.text, footer, reasoning=reply.reasoning, body=rendered.html)
-        self._display.show(rendered.text, page)
+        page = reply_html(
+            reply.text,
+            footer,
+            reasoning=reply.reasoning,
+            body=rendered.html,
+            below=details_html(reply),
+        )
+        text = "\n\n".join(filter(None, (rendered.text, details_text(reply))))
+        self._display.show(text, page)
 
 
 class TerminalView:
@@ -184,6 +192,8 @@ class TerminalView:
         if not self._is_streamed:
             text = output_formats.render(self._output_format, reply).text
         rest = plain(text[self._length :])
+        if details := details_text(reply):
+            rest += f"\n\n{details}"
         sys.stdout.write(f"{rest}\n[{plain(reply_summary(reply, ending))}]\n")
         sys.stdout.flush()
 

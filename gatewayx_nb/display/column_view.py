@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from typing_extensions import override
 
-from gatewayx_nb.comparisons import answer_text, error_text
+from gatewayx_nb.comparisons import answer_details_html, answer_text, error_text
 from gatewayx_nb.display.answer import (
     UpdatableDisplay,
     call_status,
@@ -122,7 +122,12 @@ class NotebookColumns:
         if known_state != state:
             if column.outcome is not None:
                 reasoning = getattr(column.outcome, "reasoning", "")
-                html = reply_html(answer_text(column.outcome), footer=state[1], reasoning=reasoning)
+                html = reply_html(
+                    answer_text(column.outcome),
+                    footer=state[1],
+                    reasoning=reasoning,
+                    below=answer_details_html(column.outcome),
+                )
             elif column.partial is not None:
                 text = "".join(column.partial.text)
                 renderer = self._renderers.setdefault(column, IncrementalRenderer())

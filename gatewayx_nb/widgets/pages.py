@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from gatewayx_nb.comparisons import answer_text, differences, error_text, tokens_per_second
+from gatewayx_nb.comparisons import (
+    answer_details_html,
+    answer_text,
+    differences,
+    error_text,
+    tokens_per_second,
+)
 from gatewayx_nb.display import call_status, reply_summary
 from gatewayx_nb.html import (
     IncrementalRenderer,
@@ -108,7 +114,8 @@ def _render_outcome(outcome: Outcome, mode: Mode, line: str) -> str:
     if not text:
         line = " · ".join(filter(None, ["The reply is empty", line]))
     body = preformatted_html(text) if mode == "raw" and text else None
-    return reply_html(text, line, reasoning=outcome.reasoning, body=body)
+    below = answer_details_html(outcome)
+    return reply_html(text, line, reasoning=outcome.reasoning, body=body, below=below)
 
 
 def difference_pages(outcomes: Sequence[Outcome], *, hidden: bool = False) -> list[str]:
