@@ -15,6 +15,7 @@ from gatewayx_nb.calls import Caller, hide_option
 from gatewayx_nb.errors import UsageError, did_you_mean
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.messages import Message
+from gatewayx_nb.replies import details_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -262,7 +263,8 @@ def _sections(chat: Chat) -> Iterator[str]:
         for message in turn.messages:
             yield _section(_HEADINGS[message.role], message.content, message.tool_calls)
         name = f"{turn.reply.engine}:{turn.reply.model}"
-        yield _section(name, turn.reply.text, turn.reply.tool_calls)
+        text = "\n\n".join(filter(None, (turn.reply.text, details_text(turn.reply))))
+        yield _section(name, text, turn.reply.tool_calls)
 
 
 def _section(heading: str, text: str, calls: Iterable[ToolCall]) -> str:

@@ -151,6 +151,11 @@ class Carried:
         """Return the value for a message with the same text and tool calls."""
         return cls(engine, {**data, "turn": _digest(message)})
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether the provider stopped midway, and continues if the turn is the last message."""
+        return bool(self.data.get("paused"))
+
     def fits(self, message: Message) -> bool:
         """Return whether a message has the text and the tool calls of the answer."""
         return self.data.get("turn") == _digest(message)

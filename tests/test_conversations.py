@@ -8,7 +8,7 @@ import pytest
 
 from gatewayx_nb import EnginePool, Message, ToolCall, ToolResult
 from gatewayx_nb.errors import ProviderError, UnsupportedFeatureError, UsageError
-from gatewayx_nb.llm_engines import Chunk, LLMEngine
+from gatewayx_nb.llm_engines import Chunk, Citation, Details, LLMEngine
 from gatewayx_nb.testing import ScriptedEngine
 
 END = Chunk(finish_reason="stop")
@@ -294,3 +294,13 @@ def test_exported_turns_show_calls_and_results(pool, engine):
         '**scripted:script**\n\nI look.\n\nCalls `weather({"city": "Rome"})`\n\n'
         "**Tool**\n\n12 °C\n\n**scripted:script**\n\nx\n"
     )
+
+
+def test_exported_turns_show_citations_below_the_text(pool, engine):
+    """The sources of an answer are in the export, as numbered notes."""
+    details = Chunk(details=Details(citations=(Citation(title="Sky"),)))
+    engine.scripts = [["Blue.", details, END]]
+    chat = pool.chat("scripted")
+    chat.ask("Sky?")
+
+    assert "Blue.\n\n[1] Sky\n" in chat.to_markdown()

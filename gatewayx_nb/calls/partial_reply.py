@@ -70,7 +70,7 @@ class PartialReply:
     def add(self, chunk: Chunk) -> None:
         """Add a chunk: text, reasoning and tool calls are appended, other values replaced."""
         # A chunk with only the request ID or the usage does not start the answer.
-        if chunk.text or chunk.reasoning or chunk.tool_calls:
+        if chunk.text or chunk.reasoning or chunk.tool_calls or chunk.details:
             if self.first_chunk_at is None:
                 self.first_chunk_at = time.monotonic()
             self.text.append(chunk.text)

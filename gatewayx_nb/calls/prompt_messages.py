@@ -159,6 +159,8 @@ def _belongs(result: ToolResult, call: ToolCall) -> bool:
 
 def _check_last(message: Message, place: str) -> None:
     """Check that a model can answer the last message."""
+    if message.carried is not None and message.carried.is_paused:
+        return
     if message.role not in ("user", "tool"):
         raise UsageError(
             f"{place}.role must be 'user' or 'tool', because it is the last message, got"

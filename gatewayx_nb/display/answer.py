@@ -225,7 +225,7 @@ def reply_summary(reply: Reply, ending: str = "") -> str:
 _FINISH_NOTES = {
     "length": "cut at max tokens",
     "content_filter": "refused by the provider's content filter",
-    "pause": "paused by the provider; send it again to continue",
+    "pause": "paused by the provider; `messages=[…, reply.message]` continues it",
 }
 """What the reasons for an answer that is not complete mean, by finish reason."""
 

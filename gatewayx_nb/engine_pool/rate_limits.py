@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from aiolimiter import AsyncLimiter
 
@@ -20,18 +21,37 @@ https://help.openai.com/en/articles/4936856-what-are-tokens-and-how-to-count-the
 """
 
 
+_MAX_CARRIED = 50_000
+"""Maximum number of characters of a text that a turn carries, which bounds what an image counts."""
+
+
 def estimate_request_tokens(request: Request) -> int:
     """Estimate the tokens of a request, plus ``max_tokens`` for its reply if set."""
     return estimate_tokens(texts_of(request)) + (request.max_tokens or 0)
 
 
 def texts_of(request: Request) -> list[str]:
-    """Return the system prompt, the text of each message and its tool calls."""
+    """Return the system prompt, the text of each message, its tool calls and what it carries."""
     texts = [request.system or "", *(message.content for message in request.messages)]
     calls = (call for message in request.messages for call in message.tool_calls)
     results = (result for message in request.messages for result in message.tool_results)
     texts += [f"{call.id}{call.name}{call.arguments}" for call in calls]
-    return texts + [f"{result.id}{result.name}" for result in results]
+    texts += [f"{result.id}{result.name}" for result in results]
+    carried = (message.carried for message in request.messages if message.carried)
+    return texts + [text for turn in carried for text in _strings(turn.data)]
+
+
+def _strings(value: object) -> Iterator[str]:
+    """Yield the texts in JSON; a long one is an image or encrypted, and has fewer tokens."""
+    match value:
+        case str():
+            yield value[:_MAX_CARRIED]
+        case Mapping():
+            for item in value.values():
+                yield from _strings(item)
+        case list():
+            for item in value:
+                yield from _strings(item)
 
 
 def estimate_tokens(texts: Iterable[str]) -> int:

@@ -78,7 +78,7 @@ async def parse_or_correct(
             raise _truncated(request, partial) from None
         if send_again is None:
             raise _mismatch(schema, "the answer", partial, error) from None
-        request = _with_correction(request, answer, error)
+        request = _with_correction(request, partial, error)
     # Outside the `except` clause, so that an error of the second request has no context.
     partial.reset_for_correction()
     await send_again(request)
@@ -126,10 +126,13 @@ def _mismatch(
     )
 
 
-def _with_correction(request: Request, answer: str, error: ValueError) -> Request:
+def _with_correction(request: Request, partial: PartialReply, error: ValueError) -> Request:
     correction = (
         f"That is not the JSON that was asked for: {error}. Answer again, with the JSON alone."
     )
-    # Some providers reject an empty turn.
-    turns = (Message("assistant", answer or "…"), Message("user", correction))
+    # Some providers reject an empty turn, and all of them calls without results.
+    answer = Message("assistant", "".join(partial.text) or "…")
+    if partial.text and not partial.tool_calls:
+        answer = partial.reply().message
+    turns = (answer, Message("user", correction))
     return replace(request, messages=(*request.messages, *turns))

@@ -236,7 +236,8 @@ class MessagesParser:
             raise self._refusal_error(as_dict(end.get("stop_details")))
         if reason and not self.finished:
             self.finished = True
-            yield from details_chunk(citations=self._turn.citations(), carried=self._turn.carried())
+            carried = self._turn.carried(is_paused=reason == "pause_turn")
+            yield from details_chunk(citations=self._turn.citations(), carried=carried)
         finish = _FINISH_REASONS.get(reason, "other") if reason else None
         yield Chunk(finish_reason=finish, usage=usage_of(self._usage))
 

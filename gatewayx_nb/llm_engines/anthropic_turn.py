@@ -49,16 +49,21 @@ class BlockAssembler:
         if cited := as_dict(delta.get("citation")):
             block["citations"] = [*as_dicts(block.get("citations")), cited]
 
-    def carried(self) -> dict[str, Any] | None:
+    def carried(self, *, is_paused: bool = False) -> dict[str, Any] | None:
         """Return the blocks, unless text and tool calls express them or they are reasoning alone.
 
         A turn must not end in reasoning, and blank texts are rejected.
+
+        Args:
+            is_paused: Whether the provider continues the turn if it is the last one of a request.
         """
         try:
             blocks = list(self._complete_blocks())
         except (ValueError, RecursionError):  # the arguments of a call were cut off
             return None
         blocks = [block for block in blocks if block.get("type") != "text" or block["text"].strip()]
+        if is_paused:
+            return {"dialect": DIALECT, "items": blocks, "paused": True} if blocks else None
         if all(map(_is_plain, blocks)) or all(map(_is_reasoning, blocks)):
             return None
         return {"dialect": DIALECT, "items": blocks}

@@ -4,10 +4,12 @@ import json
 
 import pytest
 
+from gatewayx_nb.engine_pool.rate_limits import estimate_request_tokens
+from gatewayx_nb.errors import ProviderError, UsageError
 from gatewayx_nb.llm_engines.anthropic_messages import MessagesParser
 from gatewayx_nb.llm_engines.gemini import GeminiParser
 from gatewayx_nb.llm_engines.openai_responses import ResponsesParser
-from gatewayx_nb.messages import Message, ToolCall, ToolResult
+from gatewayx_nb.messages import Carried, Message, ToolCall, ToolResult
 from gatewayx_nb.testing import Send, reply
 from tests.llm_engines.recordings import delta_event, end_event, start_event, stop_event
 from tests.llm_engines.rich_recordings import ANTHROPIC, GEMINI, RESPONSES
@@ -221,3 +223,47 @@ def test_gemini_gets_the_ids_that_it_gave(tmp_path, call_id):
 
     assert called["parts"] == [call]
     assert results["parts"][0]["functionResponse"].get("id", "") == call_id
+
+
+def test_a_paused_answer_is_continued_without_a_prompt(tmp_path):
+    """The answer of a provider that paused may be the last message; any other may not."""
+    paused = ANTHROPIC.body | {"content": [TEXT, SEARCH], "stop_reason": "pause_turn"}
+    with Wire(tmp_path / "p", "anthropic") as wire:
+        wire.respond_with(body_script(paused))
+        first = wire.pool.ask("Hi", model="anthropic:m")
+        done = ANTHROPIC.body | {"content": [TEXT], "stop_reason": "end_turn"}
+        wire.respond_with(body_script(done))
+        messages = [Message("user", "Hi"), first.message]
+        second = wire.pool.ask(messages=messages, model="anthropic:m")
+        sent = wire.request_body["messages"]
+        with pytest.raises(UsageError, match="must be 'user' or 'tool'"):
+            wire.pool.ask(messages=[*messages[:1], second.message], model="anthropic:m")
+
+    assert first.finish_reason == "pause"
+    assert sent[1:] == [{"role": "assistant", "content": [TEXT, SEARCH]}]
+    assert second.text == "x"
+
+
+def test_a_correction_sends_the_answer_back_as_it_came(tmp_path):
+    """A model that is asked to correct its JSON gets its own reasoning back."""
+    body = ANTHROPIC.body | {"content": [SIGNED, TEXT], "stop_reason": "end_turn"}
+    with Wire(tmp_path / "p", "anthropic") as wire:
+        wire.respond_with(body_script(body))
+        with pytest.raises(ProviderError, match="and its correction"):
+            wire.pool.ask("Hi", model="anthropic:m", schema=int)
+        sent = wire.request_body["messages"]
+
+    assert sent[1] == {"role": "assistant", "content": [SIGNED, TEXT]}
+
+
+def test_what_a_turn_carries_counts_as_input():
+    """An estimate of the tokens includes reasoning; an image counts as a bounded text."""
+    carried = Carried.of("e", {"items": [{"text": "x" * 400}, {"data": "x" * 10**6}]}, PLAIN_TURN)
+    turn = Message("assistant", PLAIN_TURN.parts, carried=carried)
+    plain = estimate_request_tokens(make_request("Hi", PLAIN_TURN, "So?"))
+    counted = estimate_request_tokens(make_request("Hi", turn, "So?"))
+
+    assert plain + 12_600 <= counted < plain + 12_700
+
+
+PLAIN_TURN = Message("assistant", "x")

@@ -99,7 +99,10 @@ def test_a_stopped_call_binds_an_empty_reply(project):
             "asks to call get_weather",
         ),
         ({"finish_reason": "content_filter"}, "refused by the provider's content filter"),
-        ({"finish_reason": "pause"}, "paused by the provider; send it again to continue"),
+        (
+            {"finish_reason": "pause"},
+            "paused by the provider; `messages=[…, reply.message]` continues it",
+        ),
         ({"finish_reason": "length"}, "cut at max tokens"),
     ],
 )
