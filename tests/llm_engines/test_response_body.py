@@ -1,10 +1,12 @@
 """What a body is decides, in every dialect: not its content type, nor what follows its end."""
 
 import json
+import pickle
 
 import pytest
 
 from gatewayx_nb.errors import ProviderError, TransportError
+from gatewayx_nb.llm_engines.response_body import EventLog
 from gatewayx_nb.testing import (
     DIALECTS,
     CloseConnection,
@@ -197,3 +199,43 @@ def test_stream_options_that_were_refused_are_not_sent_again(project, status):
             False,
             False,
         ]
+
+
+def test_the_events_of_a_stream_are_read_when_asked_for():
+    """A log is a sequence of parsed events, without the end mark; broken data is a text."""
+    log = EventLog()
+    log.add(['{"a": 1}', "{"])
+    log.add(['{"b": NaN}', "[DONE]"])
+    log.closed()
+
+    assert len(log) == 3
+    assert (log[0], log[1]) == ({"a": 1}, "{")
+    assert log[:2] == [{"a": 1}, "{"]
+    assert [type(event) for event in log] == [dict, str, dict]
+    assert repr(log) == "<EventLog of 3 events>"
+    assert list(pickle.loads(pickle.dumps(log)))[:2] == list(log)[:2]
+
+
+@pytest.mark.parametrize("block", [1, 7, 1000])
+def test_a_long_log_keeps_its_ends(block):
+    """The middle of a long stream is left out, so that a log needs bounded memory."""
+    events = [json.dumps({"n": number, "text": "x" * 1000}) for number in range(3000)]
+    log = EventLog()
+    for start in range(0, len(events), block):
+        log.add(events[start : start + block])
+    numbers = [event["n"] for event in log]
+
+    assert sum(len(json.dumps(event)) for event in log) <= 1024 * 1024
+    assert (numbers[0], numbers[-1]) == (0, 2999)
+    assert numbers == sorted(numbers)
+    assert log.omitted == 3000 - len(log)
+    assert len(log) > 900
+
+
+def test_one_large_event_is_kept():
+    """The last event of a stream, which may hold an image, is never left out."""
+    log = EventLog()
+    log.add(['"first"', '"second"'])
+    log.add([json.dumps("x" * 2_000_000)])
+
+    assert (log[0], len(log[-1])) == ("first", 2_000_000)
