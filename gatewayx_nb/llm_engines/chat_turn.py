@@ -16,12 +16,14 @@ from gatewayx_nb.llm_engines.json_body import as_dict, as_dicts, as_list, as_str
 from gatewayx_nb.llm_engines.message_parts import carried_data
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from gatewayx_nb.messages import Message
     from gatewayx_nb.replies import Chunk, Citation, Logprob
 
 _DIALECT = "chat"
+
+_DETAIL_FIELDS = ("reasoning_details", "annotations", "images", "tool_calls")
 
 _JOINED = ("text", "summary", "data")
 """Fields of OpenRouter's reasoning details that a stream sends in pieces."""
@@ -36,13 +38,20 @@ class ExtraFields:
 
     def __init__(self, reasoning_field: str = "") -> None:
         self._reasoning_field = reasoning_field
+        self._names = (*_DETAIL_FIELDS, reasoning_field)
         self._reasoning: list[str] = []
         self._details: list[dict[str, Any]] = []
         self._calls: dict[str, dict[str, Any]] = {}
         self._has_sources = False
 
-    def add(self, choice: dict[str, Any], part: dict[str, Any]) -> Iterator[Chunk]:
-        """Yield the details of a message or a delta, and keep what must go back."""
+    def add(self, choice: dict[str, Any], part: dict[str, Any]) -> Iterable[Chunk]:
+        """Return the details of a message or a delta, and keep what must go back."""
+        # Some servers write every field in every chunk, most of them null.
+        if choice.get("logprobs") or any(map(part.get, self._names)):
+            return self._add(choice, part)
+        return ()
+
+    def _add(self, choice: dict[str, Any], part: dict[str, Any]) -> Iterator[Chunk]:
         for detail in as_dicts(part.get("reasoning_details")):
             self._add_reasoning(detail)
         if self._reasoning_field:
