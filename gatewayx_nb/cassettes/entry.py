@@ -187,7 +187,8 @@ class RecordedReply(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     citations: tuple[dict[str, Any], ...] = ()
     images: tuple[RecordedAnswerImage, ...] = ()
     logprobs: tuple[RecordedLogprob, ...] = ()
-    carried: dict[str, Any] | None = None
+    # JSON as a text: a provider's numbers and characters may be any.
+    carried: str = ""
 
     def details(self) -> dict[str, Any]:
         """Return the fields of a reply beside text, tool calls and metadata."""
@@ -199,8 +200,16 @@ class RecordedReply(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
             ),
             "images": tuple(Image(image.mime, image.data, image.url) for image in self.images),
             "logprobs": tuple(logprob.to_logprob() for logprob in self.logprobs),
-            "carried": None if self.carried is None else Carried(self.engine, self.carried),
+            "carried": self._carried(),
         }
+
+    def _carried(self) -> Carried | None:
+        """Return what the reply carries; nothing if the file was edited so that it is invalid."""
+        try:
+            data = json.loads(self.carried or "null")
+        except (ValueError, RecursionError):
+            return None
+        return Carried(self.engine, data) if isinstance(data, dict) else None
 
 
 class RecordedVectors(msgspec.Struct, frozen=True, gc=False):
@@ -428,17 +437,13 @@ def _recorded_logprob(logprob: Logprob, redact: Redact) -> RecordedLogprob:
     return RecordedLogprob(redact(logprob.token), logprob.logprob, top)
 
 
-def _recorded_carried(carried: Carried | None, redact: Redact) -> dict[str, Any] | None:
-    """Return what a reply carries, or ``None`` if it contains what is to be redacted.
+def _recorded_carried(carried: Carried | None, redact: Redact) -> str:
+    """Return what a reply carries, or an empty text if it contains what is to be redacted.
 
     A provider rejects a turn that has been changed.
     """
-    if carried is None:
-        return None
-    text = json.dumps(carried.data, ensure_ascii=False)
-    if redact(text) != text:
-        return None
-    return dict(carried.data)
+    text = json.dumps(carried.data, ensure_ascii=False) if carried else ""
+    return text if redact(text) == text else ""
 
 
 def _recorded_images(images: Iterable[Part]) -> tuple[RecordedImage, ...]:

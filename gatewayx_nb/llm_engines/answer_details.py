@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 
+_MAX_DEPTH = 200
+"""Maximum nesting of a turn that is carried; pickle allows about 300 levels."""
+
+
 def details_chunk(
     *,
     citations: Iterable[Citation] = (),
@@ -23,10 +27,20 @@ def details_chunk(
     logprobs: Iterable[Logprob] = (),
     carried: dict[str, Any] | None = None,
 ) -> Iterator[Chunk]:
-    """Yield a chunk with these details, unless there are none."""
+    """Yield a chunk with these details, unless there are none.
+
+    A turn that is nested too deeply to be copied is not carried.
+    """
+    if carried is not None and not _is_shallow(carried, _MAX_DEPTH):
+        carried = None
     details = Details(tuple(citations), tuple(images), tuple(logprobs), carried)
     if details != Details():
         yield Chunk(details=details)
+
+
+def _is_shallow(value: object, levels: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels > 0 and all(_is_shallow(item, levels - 1) for item in inner)
 
 
 def citation(

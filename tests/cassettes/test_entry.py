@@ -14,8 +14,8 @@ from gatewayx_nb.cassettes.entry import decode, encode
 from gatewayx_nb.cassettes.nearest import describe_differences
 from gatewayx_nb.errors import UsageError
 from gatewayx_nb.images import Image
-from gatewayx_nb.messages import Message, Request, ToolCall, ToolResult
-from gatewayx_nb.replies import Reply, Usage
+from gatewayx_nb.messages import Carried, Message, Request, ToolCall, ToolResult
+from gatewayx_nb.replies import Citation, Reply, Usage
 
 IMAGE = Image("", url="https://x/y.png")
 
@@ -227,3 +227,44 @@ def test_every_option_that_affects_the_answer_is_recorded():
         "model", "images", "timeout", "max_cost", "allow_unpriced", "fallback", "chat", "fresh",
         "cache",
     }  # fmt: skip
+
+
+CARRIED = Carried("e", {"items": [{"text": "signed", "signature": "c2ln"}], "turn": "x"})
+
+
+@pytest.mark.parametrize(("secret", "is_kept"), [("other", True), ("signed", False)])
+def test_what_an_answer_carries_is_recorded_whole_or_not_at_all(secret, is_kept):
+    """A provider rejects a turn that was changed, so one with a secret is left out."""
+    reply = Reply("x", "e", "m", carried=CARRIED, citations=(Citation("my signed text", "T"),))
+    body, redact = make_body(make_request()), lambda text: text.replace(secret, "***")
+    identity = {"recorded": "", "engine": "e", "model": "m"}
+    line = encode(entry_of(body, identity, reply, (), redact))
+    replayed = decode(line).to_reply()
+
+    assert replayed.carried == (CARRIED if is_kept else None)
+    assert replayed.citations[0].title == "T"
+    assert ("signed" in replayed.citations[0].text) is is_kept
+    assert is_kept or b"signed" not in line
+
+
+@given(st.dictionaries(TEXT, VALUE.filter(lambda value: "nan" not in repr(value)), max_size=3))
+def test_what_an_answer_carries_may_be_any_json(data):
+    """Numbers of any size and lone surrogates are the same after a recording."""
+    reply = Reply("x", "e", "m", carried=Carried("e", data | {"n": 10**40}))
+    identity = {"recorded": "", "engine": "e", "model": "m"}
+    line = encode(entry_of(make_body(make_request()), identity, reply, (), keep))
+
+    assert decode(line).to_reply().carried == reply.carried
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '"x"', "[" * 9999], ids=["cut", "list", "text", "deep"]
+)
+def test_carried_data_that_was_edited_is_left_out(text):
+    """A reply of an edited cassette has its text, and carries nothing."""
+    line = {"recorded": "", "engine": "e", "model": "m", "request": {}, "chunks": [[0, "x"]]}
+    reply = decode(
+        json.dumps(line | {"reply": {"engine": "e", "carried": text}}).encode()
+    ).to_reply()
+
+    assert (reply.text, reply.carried) == ("x", None)

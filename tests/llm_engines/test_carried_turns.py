@@ -267,3 +267,12 @@ def test_what_a_turn_carries_counts_as_input():
 
 
 PLAIN_TURN = Message("assistant", "x")
+
+
+@pytest.mark.parametrize(("depth", "is_kept"), [(100, True), (400, False)])
+def test_a_turn_that_is_nested_too_deeply_is_not_carried(depth, is_kept):
+    """A reply can always be pickled and recorded."""
+    query = json.loads('{"a":' * depth + "1" + "}" * depth)
+    body = ANTHROPIC.body | {"content": [SEARCH | {"input": query}, TEXT]}
+
+    assert bool(_carried(MessagesParser(make_errors()), body)) is is_kept

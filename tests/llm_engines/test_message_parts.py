@@ -5,6 +5,7 @@ import re
 import pytest
 
 from gatewayx_nb import Chunk, EnginePool, UsageError
+from gatewayx_nb.errors import TransportError
 from gatewayx_nb.images import Image
 from gatewayx_nb.llm_engines import Details, LLMEngine
 from gatewayx_nb.llm_engines.message_parts import accepted_id, sendable
@@ -172,3 +173,22 @@ def test_ids_are_replaced_by_accepted_ones(call_id):
     assert replaced == accepted_id(call_id, NINE, 9)
     assert replaced != accepted_id(f"{call_id}x", NINE, 9)
     assert accepted_id(replaced, NINE, 9) == replaced
+
+
+def test_a_call_that_failed_after_an_image_is_not_sent_again():
+    """An image that the caller has been given is the beginning of an answer."""
+
+    class DrawingEngine(LLMEngine):
+        name, requires_key = "drawing", False
+        calls = 0
+
+        async def stream(self, request):
+            self.calls += 1
+            yield Chunk(details=Details(images=(IMAGE,)))
+            raise TransportError("the connection was reset", hint="Try again.")
+
+    engine = DrawingEngine()
+    with EnginePool(env={}, engines=[engine]) as pool, pytest.raises(TransportError):
+        pool.ask("x", model="drawing")
+
+    assert engine.calls == 1
