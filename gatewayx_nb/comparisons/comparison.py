@@ -13,7 +13,7 @@ from gatewayx_nb.calls import to_frame
 from gatewayx_nb.errors import GatewayError, RequestError
 from gatewayx_nb.html import column_html, columns_html, reply_html
 from gatewayx_nb.messages import ModelRef
-from gatewayx_nb.replies import Reply, details_html
+from gatewayx_nb.replies import Reply, details_html, details_text
 from gatewayx_nb.text import plain, shorten
 
 if TYPE_CHECKING:
@@ -222,7 +222,8 @@ def error_text(outcome: Outcome) -> str:
 
 
 def _text(outcome: Outcome) -> str:
-    return "\n".join(filter(None, [plain(answer_text(outcome)), plain(error_text(outcome))]))
+    details = details_text(outcome) if isinstance(outcome, Reply) else error_text(outcome)
+    return "\n".join(filter(None, [plain(answer_text(outcome)), plain(details)]))
 
 
 def _short(outcome: Outcome) -> str:

@@ -21,7 +21,7 @@ from gatewayx_nb.display.answer import (
 from gatewayx_nb.display.throttle import INTERVAL
 from gatewayx_nb.errors import with_short_traceback
 from gatewayx_nb.html import IncrementalRenderer, column_html, columns_html, reply_html
-from gatewayx_nb.replies import Reply
+from gatewayx_nb.replies import Reply, details_text
 from gatewayx_nb.text import plain
 
 if TYPE_CHECKING:
@@ -213,6 +213,8 @@ def _summary(reply: Reply) -> str:
 
 def _block(label: str, outcome: Outcome, marks: Sequence[str] = ()) -> str:
     name = plain(" · ".join([label, *marks]))
-    line = f"[{_summary(outcome)}]" if isinstance(outcome, Reply) else ""
-    parts = (name, "-" * len(name), answer_text(outcome), error_text(outcome), line)
+    line, below = "", error_text(outcome)
+    if isinstance(outcome, Reply):
+        line, below = f"[{_summary(outcome)}]", details_text(outcome)
+    parts = (name, "-" * len(name), answer_text(outcome), below, line)
     return "\n".join(plain(part) for part in parts if part)

@@ -148,8 +148,9 @@ def test_a_cell_and_a_comparison_show_notes_above_the_figures(capsys, monkeypatc
     reply = _reply(citations=SOURCES[:1])
     NotebookView().finish(reply)
     page = shown[0]["text/html"]
-    columns = Comparison("x", ["e"], [reply])._repr_mimebundle_()["text/html"]
+    columns = Comparison("x", ["e"], [reply])._repr_mimebundle_()
 
     assert page.index("Blue.") < page.index("Sky, p. 3") < page.index("gatewayx-line")
     assert shown[0]["text/plain"].endswith(NOTES[0])
-    assert "Sky, p. 3" in columns
+    assert "Sky, p. 3" in columns["text/html"]
+    assert columns["text/plain"].endswith(f"Blue.\n{NOTES[0]}")

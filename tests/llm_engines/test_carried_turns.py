@@ -276,3 +276,14 @@ def test_a_turn_that_is_nested_too_deeply_is_not_carried(depth, is_kept):
     body = ANTHROPIC.body | {"content": [SEARCH | {"input": query}, TEXT]}
 
     assert bool(_carried(MessagesParser(make_errors()), body)) is is_kept
+
+
+def test_positions_count_from_the_beginning_of_the_reply():
+    """The positions of a citation in Responses are those in one of several texts."""
+    span = {"type": "url_citation", "start_index": 0, "end_index": 1, "title": "T", "url": "u"}
+    parts = [{"type": "output_text", "text": "ab", "annotations": [span]}] * 2
+    body = RESPONSES.body | {"output": [PLAIN | {"content": [part]} for part in parts]}
+    chunks = ResponsesParser(make_errors()).feed(json.dumps(body))
+    found = [citation for chunk in chunks if chunk.details for citation in chunk.details.citations]
+
+    assert [(citation.start, citation.end) for citation in found] == [(0, 1), (2, 3)]
