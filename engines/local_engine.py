@@ -59,6 +59,8 @@ _FINISH_REASONS: dict[str, FinishReason] = {
 
 _DEFAULT_CONTEXT = 4096  # tokens per call; total memory is 512 MB (890 MB at SmolLM2's 8,192)
 
+_DEFAULT_MAX_TOKENS = 1024
+"""Maximum tokens of a reply if the call sets none: a small model may repeat itself without end."""
 
 # Sampling parameters of llama.cpp, all others of which this engine sets itself or does not support.
 # https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md
@@ -253,7 +255,7 @@ def _body(request: Request) -> dict[str, Any]:
     optional = {
         "temperature": request.temperature,
         "top_p": request.top_p,
-        "max_tokens": request.max_tokens,
+        "max_tokens": request.max_tokens or _DEFAULT_MAX_TOKENS,
         "stop": list(request.stop) or None,
         "seed": request.seed,
         "grammar": None if request.schema is None else grammar(request.schema),
@@ -326,13 +328,13 @@ def _with_context_limit(
 ) -> Chunk:
     """Return the chunk with the usage marked if the context ended the reply.
 
-    Without ``max_tokens``, nothing else ends a reply that has no end of its own.
+    Otherwise ``max_tokens`` did, or its default.
     """
     usage = chunk.usage
     if usage is None or finish_reason != "length":
         return chunk
     used, written = usage.input_tokens or 0, usage.output_tokens or 0
-    if max_tokens is not None and written >= max_tokens:
+    if written >= (max_tokens or _DEFAULT_MAX_TOKENS):
         return chunk
     return replace(chunk, context_limit=used + written)
 

@@ -10,6 +10,8 @@ import inspect
 from typing import TYPE_CHECKING, Any, cast
 
 from gatewayx_nb.engine_pool import EnginePool, pool
+from gatewayx_nb.errors import UsageError
+from gatewayx_nb.text import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,10 +24,18 @@ class _DefaultPoolFunctions:
         method = getattr(EnginePool, name)
 
         def call(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - the method's own types
-            return method(pool(), *args, **kwargs)
+            try:
+                return method(pool(), *args, **kwargs)
+            except TypeError as error:
+                problem = _argument_problem(error, function, args, kwargs)
+            raise problem
 
         async def acall(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-            return await method(pool(), *args, **kwargs)
+            try:
+                return await method(pool(), *args, **kwargs)
+            except TypeError as error:
+                problem = _argument_problem(error, function, args, kwargs)
+            raise problem
 
         # Frameworks await a function only if it is declared as a coroutine function.
         function: Any = acall if inspect.iscoroutinefunction(method) else call
@@ -36,6 +46,25 @@ class _DefaultPoolFunctions:
         function.__signature__ = signature.replace(parameters=parameters)
         function.__module__, function.__qualname__ = "gatewayx_nb", name
         return cast("Callable[..., Any]", function)
+
+
+def _argument_problem(
+    error: TypeError,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Exception:
+    """Return one line about arguments that do not fit a function, or the error itself."""
+    signature = inspect.signature(function)
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as mismatch:
+        names = ", ".join(str(each) for each in signature.parameters.values())
+        return UsageError(
+            f"the arguments of `{function.__name__}` do not fit: {mismatch}.",
+            hint=f"It takes ({shorten(names, 150)}).",
+        )
+    return error
 
 
 # Written out, not generated in a loop, so that type checkers and editors see each name. To them,

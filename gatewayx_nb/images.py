@@ -58,6 +58,18 @@ class Image:
     url: str = ""
     detail: str = ""
 
+    def __post_init__(self) -> None:
+        """Check that there is an image.
+
+        Raises:
+            UsageError: If neither bytes nor a URL are set.
+        """
+        if not self.data and not self.url:
+            raise UsageError(
+                f"an Image must have data or a URL, got neither ({self.mime!r} is its type).",
+                hint='A path alone is enough: `images="plot.png"`.',
+            )
+
     @property
     def base64(self) -> str:
         """The bytes, encoded as Base64."""

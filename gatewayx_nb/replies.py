@@ -301,6 +301,10 @@ class Reply(Generic[T_co]):
         advice = ""
         if not name.startswith("_") and hasattr(self.parsed, name):
             advice = f"; use `reply.parsed.{name}`"
+        elif name in _TEXT_OF_OTHERS:
+            advice = "; use `reply.text`"
+        elif name == "json":
+            advice = "; use `reply.parsed`, with `schema=` in the call"
         elif hasattr(str, name):
             advice = f"; use `reply.text.{name}`"
         raise AttributeError(f"a reply has no attribute {name!r}{advice}", name=name, obj=self)
@@ -322,6 +326,10 @@ class Reply(Generic[T_co]):
         """Return text and safe HTML, never ``text/markdown``, whose HTML may be unsafe."""
         text = "\n\n".join(filter(None, (self.text, details_text(self))))
         return {"text/plain": text, "text/html": to_html(self.text) + details_html(self)}
+
+
+_TEXT_OF_OTHERS = frozenset({"choices", "content", "message", "output_text", "response"})
+"""Where the text is in the responses of the vendors' SDKs."""
 
 
 def details_text(reply: Reply) -> str:

@@ -46,6 +46,9 @@ WORDINGS = {
     Hint("choose_default", reference="grok"): (
         'Choose a default model with `gatewayx_nb.use("grok", save=True)`.'
     ),
+    Hint("make_project"): (
+        "Create the folder config/secrets or the file config/gatewayx.toml in it."
+    ),
     Hint("check_health", engine="grok"): 'Check one with `gatewayx_nb.health("grok")`.',
     Hint("trust", ids="0a1b"): (
         "Review `gatewayx_nb.pool().untrusted_engines()`, then pass it to `pool.trust`, or set"

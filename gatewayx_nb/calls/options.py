@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import json
 import math
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from gatewayx_nb.messages import Prompt
     from gatewayx_nb.replies import Reply
     from gatewayx_nb.secure_config import Limits
+
+_NEAR = 0.8
+"""Similarity of a name to that of an engine, from 0 to 1, at which it is probably misspelt."""
 
 _INT_BITS = 64
 """Size of an integer in JSON that all providers and cassettes can read."""
@@ -100,11 +104,20 @@ def _params(value: object) -> dict[str, object]:
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise _InvalidValueError("a dict whose keys are str")
     params = dict(value)
+    for name in _CHECKED_PARAMS & params.keys():
+        check_option(name, params[name])
     try:
         json.dumps(params, default=repr)  # engines of users may take objects, which JSON has not
     except (TypeError, ValueError, RecursionError) as error:
         raise _InvalidValueError(f"a dict that JSON can represent ({error})") from None
     return params
+
+
+_CHECKED_PARAMS = frozenset({"temperature", "top_p", "max_tokens", "seed"})
+"""Parameters that every provider names and reads as the option of that name."""
+
+_PROTOCOL_FIELDS = ("messages", "model", "input", "contents")
+"""Fields of requests that hold the prompt or the model."""
 
 
 def _effort(value: object) -> object:
@@ -448,6 +461,12 @@ def build_request(prompt: Prompt, model: str, options: CallOptions, *, streamed:
     turns = tuple(itertools.dropwhile(lambda message: message.role == "system", messages))
     system = _system_prompt(messages[: len(messages) - len(turns)], options)
     params = {**options.get("params", {})}  # a copy: the caller's dict must keep its entries
+    for name in _PROTOCOL_FIELDS:
+        if name in params:
+            raise UsageError(
+                f"params must not contain {name!r}, which the call sets itself.",
+                hint="Use the prompt, `messages` or `model` of the call.",
+            )
     schema = cast("ResponseSchema | None", options.get("schema"))
     pictures = cast("tuple[Image, ...]", options.get("images", ()))
     fields: dict[str, Any] = {name: options[name] for name in _REQUEST_FIELDS if name in options}  # type: ignore[literal-required]
@@ -470,6 +489,9 @@ def params_for(
 
     >>> params_for("mock", {"rate": 1, "mock": {"latency": 2}, "grok": {"n": 1}}, {"mock", "grok"})
     {'rate': 1, 'latency': 2}
+
+    Raises:
+        UsageError: If the name of an engine is misspelt.
     """
     common: dict[str, object] = {}
     own: Mapping[str, object] = {}
@@ -478,6 +500,14 @@ def params_for(
             common[name] = value
         elif name == engine:
             own = value
+    for name, value in common.items():
+        near = difflib.get_close_matches(name, engines, 1, _NEAR)
+        if near and isinstance(value, Mapping):
+            raise UsageError(
+                f"params has values for {name!r}, and there is no such engine."
+                f" Did you mean {near[0]!r}?",
+                hint="Parameters for all engines go into `params` itself.",
+            )
     return {**common, **own}
 
 

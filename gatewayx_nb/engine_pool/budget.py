@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from gatewayx_nb import pricing
 from gatewayx_nb.engine_pool.rate_limits import estimate_tokens, texts_of
 from gatewayx_nb.errors import BudgetError, EngineLoadError
-from gatewayx_nb.hints import Hint
+from gatewayx_nb.hints import Hint, as_hint
 from gatewayx_nb.replies import Usage
 from gatewayx_nb.text import dollars, short_repr
 
@@ -152,6 +152,13 @@ def most_expensive_usage(
     return Usage(tokens, reply_tokens, cache_write_tokens=written)
 
 
+def _price_hint(engine: LLMEngine) -> Hint:
+    """Return what makes the price of an engine's models known."""
+    if engine.prices and not pricing.is_available():
+        return Hint("install", extra="prices")
+    return as_hint("An engine file sets a price with `get_cost_per_token`.")
+
+
 async def allow(
     engine: LLMEngine, request: Request, limits: Limits, spent: Callable[[], Decimal]
 ) -> Allowance:
@@ -188,7 +195,7 @@ async def allow(
         raise BudgetError(
             f"the price of {engine.name}:{request.model} is unknown, and a cost limit is set;"
             " nothing was sent.",
-            hint=Hint("allow_unpriced") | Hint("install", extra="prices"),
+            hint=Hint("allow_unpriced") | _price_hint(engine),
         )
     if not await cost(UNLIMITED_TOKENS):  # free of charge
         return Allowance(request)

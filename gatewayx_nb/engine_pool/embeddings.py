@@ -85,11 +85,16 @@ class _BatchEmbedder:
         """Embed all texts; the first failure cancels the other batches to save their cost."""
         size = self.engine.embedding_batch
         batches = [texts[start : start + size] for start in range(0, len(texts), size)]
+        tasks: list[asyncio.Task[Batch]] = []
+        failure: BaseException | None = None
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._embed_batch(batch)) for batch in batches]
+                tasks += [group.create_task(self._embed_batch(batch)) for batch in batches]
         except BaseExceptionGroup as failures:
-            raise failures.exceptions[0] from None  # callers catch the error of one call
+            failure = failures.exceptions[0]  # callers catch the error of one call
+        if failure is not None:
+            # Outside the clause: IPython shows a whole traceback if the context is a group.
+            raise failure
         return [vector for task in tasks for vector in task.result()]
 
     async def _embed_batch(self, texts: list[str]) -> Batch:

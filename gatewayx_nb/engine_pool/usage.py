@@ -26,8 +26,11 @@ if TYPE_CHECKING:
     from gatewayx_nb.storage import Ledger
 
 
-_REFUSALS = ("UsageError", "BudgetError", "UnsupportedFeatureError", "RejectedParameterError")
-"""Outcomes of calls that were refused before anything was sent."""
+_REFUSALS = (
+    *("UsageError", "BudgetError", "UnsupportedFeatureError", "RejectedParameterError"),
+    "ModelNotFoundError",
+)
+"""Outcomes that say nothing about an engine: the call was refused, or named no model of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,10 +205,8 @@ class UsageTracker:
         key = (entry.engine, entry.model)
         with self._lock:
             self._totals[key] = self._totals.get(key, ModelUsage(*key)).plus(entry)
-            self._last_error[entry.engine] = error
-            # What was refused before it was sent says nothing about the engine.
             if outcome not in _REFUSALS:
-                self._last_failure[entry.engine] = error
+                self._last_error[entry.engine] = self._last_failure[entry.engine] = error
         # Outside the lock, because the ledger's queue has its own.
         self.ledger.add(entry)
 

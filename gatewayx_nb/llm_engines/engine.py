@@ -171,7 +171,7 @@ class LLMEngine:
         """
         return None if is_open(request.schema or {}) else in_object(request.schema or {})
 
-    async def embed(self, texts: Sequence[str], model: str) -> list[list[float]]:
+    async def embed(self, texts: Sequence[str], model: str) -> list[list[float]]:  # noqa: ARG002 - for subclasses
         """Return a vector for each text, in order.
 
         Args:
@@ -182,7 +182,7 @@ class LLMEngine:
             UnsupportedFeatureError: If the engine does not support embeddings.
         """
         raise UnsupportedFeatureError(
-            f"engine {self.name!r} does not support embeddings ({len(texts)} texts for {model!r}).",
+            f"engine {self.name!r} does not support embeddings.",
             hint="Use an engine that does, such as `openai`.",
         )
 

@@ -21,7 +21,7 @@ from gatewayx_nb.prompts import ROWS
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from gatewayx_nb.calls import CallOptions
     from gatewayx_nb.conversations import ChatStore
@@ -324,11 +324,30 @@ def _options(
         check_option(name, value, typed_flags.get(name) or flags()[name])
         options[name] = value
     if args.params:
-        options["params"] = dict(_param(text, values) for text in args.params)
+        options["params"] = _params(args.params, values)
     schema = values.schema(args.schema) if args.schema else output_formats.schema_for(output_format)
     if schema is not None:
         options["schema"] = schema
     return cast("CallOptions", options)
+
+
+def _params(texts: Iterable[str], values: NotebookValues) -> dict[str, Any]:
+    """Return the parameters of several ``K=V``; a dot in a name leads into an object."""
+    params: dict[str, Any] = {}
+    for text in texts:
+        name, value = _param(text, values)
+        *path, last = name.split(".")
+        place = params
+        for part in path:
+            inner = place.setdefault(part, {})
+            if not isinstance(inner, dict):
+                raise UsageError(
+                    f"`-p {part}` has a value, and cannot have `{name}` too.",
+                    hint="Omit one of them.",
+                )
+            place = inner
+        place[last] = value
+    return params
 
 
 def _param(text: str, values: NotebookValues) -> tuple[str, Any]:

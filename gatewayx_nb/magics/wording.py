@@ -55,6 +55,7 @@ NOTEBOOK: Wording = {
         "`%gatewayx trust` shows it and asks you"
         + (f"; without a person, as in CI, set GATEWAYX_TRUST={ids}." if ids else ".")
     ),
+    "make_project": "`%gatewayx init` makes it one.",
     "check_health": "Check one with `%gatewayx health {engine}`.",
     "open_cassette": "Open a cassette with `%gatewayx cassette {path} --mode {mode}`.",
     "record_cassette": "Run `%gatewayx cassette --mode {mode}`, then the cell again.",

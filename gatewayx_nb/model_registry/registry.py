@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.errors import (
@@ -490,6 +491,13 @@ class ModelRegistry:
             suggestion = (
                 f" There is a key {key_variable(ref.engine)}, but no file {ref.engine}_engine.py"
                 f" and no {key_variable(ref.engine, 'BASE_URL')}."
+            )
+        elif self._config.project is None and Path("engines", f"{engine}_engine.py").is_file():
+            raise EngineNotFoundError(
+                f"no engine {ref.engine!r}: engines/{engine}_engine.py is here, but this folder is"
+                " not a project.",
+                hint=Hint("make_project"),
+                engine=ref.engine,
             )
         else:
             suggestion = did_you_mean(ref.engine, known_names)

@@ -98,8 +98,8 @@ def syntax_problem(path: Path) -> str:
 
 def _problem(text: bytes) -> str:
     """Return why a file cannot define an engine, as far as its text shows."""
-    # Parsed only if the number of classes is unusual, because a folder may have a thousand files.
-    if len(_CLASS.findall(text)) == 1:
+    # Parsed only if it looks unusual, because a folder may have a thousand files.
+    if len(_CLASS.findall(text)) == len(_BASE_CLASS.findall(text)) == 1:
         return ""
     try:
         tree = ast.parse(text)
@@ -110,7 +110,8 @@ def _problem(text: bytes) -> str:
     classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
     engines = [node.name for node in classes if _is_engine(node)]
     # A class may have been made by a call; that is left to the import.
-    if not classes and b"type(" not in text:
+    has_bases = any(node.bases or node.decorator_list for node in classes)
+    if not has_bases and b"type(" not in text:
         return "it must define one subclass of LLMEngine, got none"
     if len(engines) > 1 and b"abstract" not in text:
         return f"it must define one subclass of LLMEngine, got {', '.join(engines)}"

@@ -1,3 +1,4 @@
+import asyncio
 import inspect
 import pydoc
 from typing import get_type_hints
@@ -102,3 +103,23 @@ def test_an_error_shortens_a_long_value(project):
     with project.pool() as pool, pytest.raises(UsageError) as caught:
         pool.ask(["x" * 10_000], "mock", stop=3)
     assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: gx.ask("Paris", dict, model="mock"), "multiple values for argument 'model'"),
+        (lambda: gx.compare("hi", "mock", "mock"), "too many positional arguments"),
+        (gx.cassette, "missing a required argument: 'path'"),
+        (lambda: gx.embed("hi"), "missing a required argument: 'model'"),
+        (lambda: asyncio.run(gx.aembed("hi")), "missing a required argument: 'model'"),
+    ],
+    ids=["ask", "compare", "cassette", "embed", "aembed"],
+)
+def test_arguments_that_do_not_fit_are_one_line(project, call, message):
+    """A function of the default pool says what it takes, without a frame of this package."""
+    with pytest.raises(UsageError, match=f"the arguments of `.*` do not fit: .*{message}") as e:
+        call()
+
+    assert "It takes (" in str(e.value)
+    assert "self" not in str(e.value)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gatewayx_nb.engine_pool import EnginePool
-from gatewayx_nb.errors import ProviderError, UnsupportedFeatureError, UsageError
+from gatewayx_nb.errors import GatewayError, ProviderError, UnsupportedFeatureError, UsageError
 from gatewayx_nb.llm_engines import LLMEngine
 
 
@@ -87,3 +87,15 @@ def test_an_engine_without_embeddings_raises_an_error(project):
     """If an engine has no embeddings, the error names an engine that has."""
     with pytest.raises(UnsupportedFeatureError, match=r"mock.*openai"):
         project.pool().embed(["a"], model="mock")
+
+
+@pytest.mark.parametrize("model", ["mock", "nobody"])
+def test_a_failed_embedding_has_no_group_in_its_context(project, model):
+    """IPython shows a whole traceback, and sends no error, if the context is an exception group."""
+    with project.pool() as pool, pytest.raises(GatewayError) as caught:
+        pool.embed(["a", "b"], model)
+
+    error = caught.value
+    while error is not None:
+        assert not isinstance(error, BaseExceptionGroup)
+        error = error.__context__

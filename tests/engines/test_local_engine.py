@@ -183,12 +183,13 @@ def test_the_import_loads_no_library():
 
 
 def test_omitted_options_are_not_sent():
-    """Omitted options are not sent; `params` is added to the body, except for `stream`."""
+    """Omitted options are not sent, but an answer is never endless; `params` is in the body."""
     body = local_module._body(make_request("hi", params={"top_k": 3, "stream": False}))
     assert body.keys() == {
-        *("top_k", "messages"),
+        *("top_k", "messages", "max_tokens"),
         *("stream", "stream_options", "return_progress"),
     }
+    assert body["max_tokens"] == 1024
     assert body["stream"] is True
 
 

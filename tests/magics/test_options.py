@@ -54,6 +54,16 @@ def test_a_dry_run_shows_the_request_and_sends_nothing(shell, project):
     assert "_reply" not in shell.user_ns
 
 
+def test_a_dot_in_a_parameter_leads_into_an_object(shell, capsys):
+    """`-p acme.top_k=3` is for one engine, and `-p reasoning.effort=low` for an object's field."""
+    shell.ask("%%gatewayx mock --dry-run -p mock.rate=9 -p grok.a.b=1 -p grok.a.c=2\nhi")
+    shown = capsys.readouterr().out
+    assert '"rate": 9' in shown
+    assert "grok" not in shown
+    with pytest.raises(UsageError, match="`-p a` has a value, and cannot have "):
+        shell.ask("%%gatewayx mock -p a=1 -p a.b=2\nhi")
+
+
 def test_a_dry_run_of_several_models_shows_each_request(shell):
     """A dry run of several models shows each request, because they may differ."""
     preview = shell.ask("%%gatewayx mock mock:other --dry-run\nWhy?")

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from gatewayx_nb.errors import EngineLoadError
+from gatewayx_nb.engine_pool import EnginePool
+from gatewayx_nb.errors import EngineLoadError, EngineNotFoundError
 from gatewayx_nb.files import permissions
 from gatewayx_nb.model_registry import loader, safety
 
@@ -325,3 +326,23 @@ def test_a_folder_that_cannot_be_listed_is_reported(project, obstacle):
         assert f"{str(project.engines)!r} cannot be read" in problem
         assert pool.ask("x", model="mock").text == "[mock] x"
     project.engines.chmod(0o755)
+
+
+@pytest.mark.parametrize("body", ["class MineEngine:\n    pass\n", "class Foo: ...\n"])
+def test_a_class_without_a_base_is_no_engine(project, body):
+    """A file whose class is no engine says so, instead of asking for a key."""
+    (project.engines / "mine_engine.py").write_text(body)
+    with project.pool() as pool:
+        with pytest.raises(EngineLoadError, match="one subclass of LLMEngine, got none"):
+            pool.ask("hi", "mine")
+        row = next(row for row in pool.status() if row.name == "mine")
+    assert row.state == "failed"
+
+
+def test_an_engine_file_outside_a_project_is_pointed_out(tmp_path, monkeypatch):
+    """A file in engines/ of a folder that is no project is not found, and the error says why."""
+    (tmp_path / "engines").mkdir()
+    (tmp_path / "engines" / "mine_engine.py").write_text("class MineEngine: ...\n")
+    monkeypatch.chdir(tmp_path)
+    with EnginePool(env={}) as pool, pytest.raises(EngineNotFoundError, match="not a project"):
+        pool.ask("hi", "mine")
