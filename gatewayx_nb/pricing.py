@@ -56,7 +56,7 @@ def price(provider: str, model: str, usage: Usage, sent_at: float) -> Decimal | 
             provider_id=provider,
             genai_request_timestamp=datetime.fromtimestamp(sent_at, UTC),
         )
-    except (LookupError, ValueError):
+    except (LookupError, ValueError, ArithmeticError):
         return None
     return Decimal(calculated.total_price)
 

@@ -174,6 +174,11 @@ class Chunk:
         chunk.__dict__["text"], chunk.__dict__["reasoning"] = text, reasoning
         return chunk
 
+    @property
+    def has_only_text(self) -> bool:
+        """Whether it is a chunk of `of_text`; another one may have values in other fields."""
+        return len(self.__dict__) == 2  # noqa: PLR2004 - the fields that `of_text` sets
+
     @override
     def __str__(self) -> str:
         return self.text

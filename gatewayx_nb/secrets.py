@@ -32,6 +32,9 @@ _PUBLIC = (
 _SHORTEST_BASE64 = 12
 """Characters of base64 that contain at least eight of a key."""
 
+_BLOCK = 4
+"""Bytes of a block; see `_blocks`."""
+
 _URL_SAFE = str.maketrans("+/", "-_")
 
 _PLACEHOLDERS = re.compile(
@@ -167,54 +170,61 @@ def redact(text: str, keys: Iterable[str]) -> str:
     """
     spans: list[tuple[int, int]] = []
     folded = _folded(text)
+    blocks = _blocks(_encoded(folded))
     for key in keys:
-        exact, runs = _searched(str(key))
-        for form in exact:
+        forms = _searched(str(key))
+        for form in forms.exact:
             spans += [match.span() for match in re.finditer(re.escape(form), text)]
-        for run in runs:
-            spans += run.spans(folded)
-    return _masked(text, spans)
+        if not forms.blocks.isdisjoint(blocks):
+            for length, parts in forms.runs:
+                found = enumerate(_parts(folded, length))
+                spans += [(start, start + length) for start, part in found if part in parts]
+    return _masked(text, spans) if spans else text
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
-    """The parts of a key's forms of one length, which a text must not contain.
+class _Searched:
+    """What is searched in a text to find a key.
 
     Attributes:
-        length: The length.
-        parts: The parts, in lower case.
-        halves: The first and second halves of the parts, and all between these.
+        exact: The forms that are searched as they are, because they are short.
+        runs: The lengths of the parts of the other forms, and these parts in lower case.
+        blocks: What a text with one of these parts contains; see `_blocks`.
     """
 
-    length: int
-    parts: frozenset[str]
-    halves: frozenset[str]
-
-    def spans(self, text: str) -> list[tuple[int, int]]:
-        """Return where a text in lower case contains a part."""
-        half = self.length // 2
-        # A part contains one of its halves at a multiple of their length: most texts need no more.
-        if not any(text[at : at + half] in self.halves for at in range(0, len(text), half)):
-            return []
-        found = enumerate(_parts(text, self.length))
-        return [(start, start + self.length) for start, part in found if part in self.parts]
+    exact: tuple[str, ...]
+    runs: tuple[tuple[int, frozenset[str]], ...]
+    blocks: frozenset[int]
 
 
 @functools.lru_cache(maxsize=64)
-def _searched(key: str) -> tuple[tuple[str, ...], tuple[_Run, ...]]:
+def _searched(key: str) -> _Searched:
     """Return the forms of a key that are searched as they are, and those of which parts are."""
     exact: list[str] = []
     by_length: dict[int, set[str]] = {}
+    blocks: set[int] = set()
     for form, length in _forms(key):
         if len(form) > length:
-            by_length.setdefault(length, set()).update(_parts(_folded(form), length))
+            folded = _folded(form)
+            by_length.setdefault(length, set()).update(_parts(folded, length))
+            data = _encoded(folded)
+            blocks.update(*(_blocks(data[start:]) for start in range(_BLOCK)))
         elif form:
             exact.append(form)
-    runs = []
-    for length, parts in by_length.items():
-        halves = frozenset(half for part in parts for half in _parts(part, length // 2))
-        runs.append(_Run(length, frozenset(parts), halves))
-    return tuple(exact), tuple(runs)
+    runs = tuple((length, frozenset(parts)) for length, parts in by_length.items())
+    return _Searched(tuple(exact), runs, frozenset(blocks))
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode(errors="surrogatepass")
+
+
+def _blocks(data: bytes) -> list[int]:
+    """Return the blocks of four bytes, as numbers.
+
+    Eight characters contain a whole block wherever they are, so most texts need no other search.
+    """
+    return memoryview(data)[: len(data) // _BLOCK * _BLOCK].cast("I").tolist()
 
 
 def _parts(text: str, length: int) -> Iterator[str]:

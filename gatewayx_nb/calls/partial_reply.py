@@ -75,6 +75,8 @@ class PartialReply:
                 self.first_chunk_at = time.monotonic()
             self.text.append(chunk.text)
             self.reasoning.append(chunk.reasoning)
+        if chunk.has_only_text:
+            return
         self.finish_reason = chunk.finish_reason or self.finish_reason
         self.usage = chunk.usage or self.usage
         self.model = chunk.model or self.model

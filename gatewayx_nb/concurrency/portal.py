@@ -41,7 +41,7 @@ class Portal:
     """
 
     def __init__(self, name: str, *, never_blocks: bool = False) -> None:
-        self._never_blocks = never_blocks
+        self._never_blocks, self._is_stopping = never_blocks, False
         self.loop = asyncio.new_event_loop()
         self.inbox = LoopInbox.of(self.loop)
         # A daemon, because an engine that blocks its loop must not keep the interpreter from
@@ -109,20 +109,28 @@ class Portal:
 
     def close(self, grace: float = 2.0) -> None:
         """Cancel all tasks, stop the loop and join the thread for at most ``grace`` seconds."""
-        if self.loop.is_closed():
-            return
-        with contextlib.suppress(RuntimeError):  # another thread has just closed it
-            self.loop.call_soon_threadsafe(self.loop.stop)
+        self.stop()
         # An engine may close its own pool, and a thread cannot join itself.
         if self._thread is not threading.current_thread():
             self._thread.join(grace)
+
+    def stop(self) -> None:
+        """Stop the loop, but do not wait for it; see `close`."""
+        # Only once: a second time would end the clean-up of the loop's tasks.
+        if not (self._is_stopping or self.loop.is_closed()):
+            self._is_stopping = True
+            with contextlib.suppress(RuntimeError):  # another thread has just closed it
+                self.loop.call_soon_threadsafe(self.loop.stop)
 
     def _run_loop(self) -> None:
         _thread_state.inside = True
         _thread_state.never_blocks = self._never_blocks
         asyncio.set_event_loop(self.loop)
         try:
-            self.loop.run_forever()
+            while not self._is_stopping:
+                # A task of an engine may raise either, which ends `run_forever` but not this loop.
+                with contextlib.suppress(SystemExit, KeyboardInterrupt):
+                    self.loop.run_forever()
         finally:
             # Here, because only the loop's own thread may touch its tasks.
             self._cancel_all()

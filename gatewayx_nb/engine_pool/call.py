@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb.calls import AnswerCleaner, PartialReply, PendingRetry, with_retries
 from gatewayx_nb.engine_pool.budget import SESSION_REPLY_TOKENS, allow, cost_of, price_per_token
+from gatewayx_nb.engine_pool.chunk_check import ChunkCheck
 from gatewayx_nb.engine_pool.exception_redaction import redact_exception
-from gatewayx_nb.engine_pool.host import typed_errors
+from gatewayx_nb.engine_pool.host import closing, typed_errors
 from gatewayx_nb.engine_pool.preview import preview
+from gatewayx_nb.engine_pool.probe import list_models
 from gatewayx_nb.engine_pool.rate_limits import estimate_request_tokens
 from gatewayx_nb.engine_pool.structured_output import parse_or_correct, with_schema_in_prompt
 from gatewayx_nb.errors import (
@@ -103,7 +105,8 @@ class EngineCall:
             async with asyncio.timeout(self.limits.timeout):
                 slots = self.limits.concurrency
                 async with self._host.acquire(self.target, slots) as instance, instance.slots:
-                    parsed = await self._answer(instance.engine, emit)
+                    with typed_errors(self.target):
+                        parsed = await self._answer(instance.engine, emit)
         except TimeoutError:
             error = self.deadline_error()
             self._record_failure(error)
@@ -133,19 +136,22 @@ class EngineCall:
         """
         try:
             async with self._host.acquire(self.target, self.limits.concurrency) as instance:
-                request = await self._prepare(instance.engine)
-                check_supported(instance.engine, request)
-                spent = self._usage.spent
-                allowance = await allow(instance.engine, request, self.limits, lambda: spent)
-                return await preview(instance.engine, allowance.request)
+                with typed_errors(self.target):
+                    return await self._preview(instance.engine)
         except GatewayError as error:
             redact_exception(error, self.target.key)
             raise
 
+    async def _preview(self, engine: LLMEngine) -> CallPreview:
+        request = await self._prepare(engine)
+        check_supported(engine, request)
+        spent = self._usage.spent
+        allowance = await allow(engine, request, self.limits, lambda: spent)
+        return await preview(engine, allowance.request)
+
     async def _answer(self, engine: LLMEngine, emit: ChunkHandler | None) -> Any:  # noqa: ANN401 - the type depends on the schema
         """Send the request; return the parsed answer, or ``None`` if there is no schema."""
-        with typed_errors(self.target):
-            self.partial.cost_per_token = price_per_token(engine)
+        self.partial.cost_per_token = price_per_token(engine)
         try:
             request = await self._prepare(engine)
             self.partial.model = request.model
@@ -223,7 +229,7 @@ class EngineCall:
             raise self._unsupported_error("conversations", option)
         model = request.model or engine.model_name
         if not model:  # a local server offers only the models that it was started with
-            model = next((listed.model for listed in await engine.models()), "")
+            model = next((listed.model for listed in await list_models(engine)), "")
         if request.model != model:
             request = replace(request, model=model)
         if schema is None or schema.schema is None:
@@ -279,17 +285,19 @@ class EngineCall:
         self, engine: LLMEngine, request: Request, emit: ChunkHandler | None
     ) -> None:
         check_supported(engine, request)
-        cleaner = AnswerCleaner()
-        with typed_errors(self.target):
-            async for chunk in engine.stream(request):
-                for cleaned in cleaner.feed(chunk):
+        cleaner, check = AnswerCleaner(), ChunkCheck(engine.name, self.target.key)
+        async with closing(engine.stream(request)) as chunks:
+            async for chunk in chunks:
+                for cleaned in cleaner.feed(check.check(chunk)):
                     self._add(cleaned, cleaner)
                     if emit is not None:
                         await emit(cleaned)
-            for cleaned in cleaner.close():
-                self._add(cleaned, cleaner)
-                if emit is not None:
-                    await emit(cleaned)
+                if check.left < 0:
+                    await check.pause()
+        for cleaned in cleaner.close():
+            self._add(cleaned, cleaner)
+            if emit is not None:
+                await emit(cleaned)
 
     def _add(self, chunk: Chunk, cleaner: AnswerCleaner) -> None:
         if cleaner.opening_is_lost:
@@ -301,7 +309,8 @@ class EngineCall:
         """Return the provider's models; empty if it cannot list them in time."""
         with contextlib.suppress(GatewayError, TimeoutError):
             async with asyncio.timeout(_LISTING_TIMEOUT):
-                return [model.model for model in await engine.models()]
+                with typed_errors(self.target):
+                    return [model.model for model in await list_models(engine)]
         return []
 
     def _no_images_error(self) -> UnsupportedFeatureError:

@@ -16,7 +16,8 @@ from gatewayx_nb.engine_pool.health import (
     EngineHealth,
     check_health,
 )
-from gatewayx_nb.engine_pool.probe import Prober, listening_servers
+from gatewayx_nb.engine_pool.host import typed_errors
+from gatewayx_nb.engine_pool.probe import Prober, is_healthy, list_models, listening_servers
 from gatewayx_nb.errors import ConfigError, GatewayError
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.llm_engines import FEATURES, SAMPLING
@@ -120,7 +121,7 @@ class LiveCatalog(Catalog):
             return Table((row for row in models if engine in (None, row.engine)), _MODEL_COLUMNS)
         targets = self._registry.targets(engine)
         prober = self._prober(_LISTING_TIMEOUT)
-        results = self._runtime.run(prober.probe_all(targets, lambda instance: instance.models()))
+        results = self._runtime.run(prober.probe_all(targets, list_models))
         failure = results.get(engine) if engine is not None else None
         if isinstance(failure, GatewayError):
             raise failure
@@ -146,8 +147,9 @@ class LiveCatalog(Catalog):
     def features(self, reference: str) -> frozenset[str]:
         """Return what the engine's class declares; the class is loaded if necessary."""
         target = self._registry.resolve(reference)
-        engine = target.instance or self._registry.load(target).engine
-        return frozenset(engine.features) | SAMPLING.difference(engine.lacks)
+        with typed_errors(target):
+            engine = target.instance or self._registry.load(target).engine
+            return frozenset(engine.features) | SAMPLING.difference(engine.lacks)
 
     @override
     def default_model(self) -> str:
@@ -167,7 +169,7 @@ class LiveCatalog(Catalog):
         running = self._runtime.run(listening_servers(self._registry.servers()))
         targets = [self._registry.resolve(name) for name in running]
         prober = self._prober(_PROBE_TIMEOUT)
-        checks = prober.probe_all(targets, lambda instance: instance.health_check())
+        checks = prober.probe_all(targets, is_healthy)
         results = self._runtime.run(checks)
         return [name for name, result in results.items() if result is True]
 

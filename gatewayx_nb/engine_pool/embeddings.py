@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb.calls import with_retries
 from gatewayx_nb.engine_pool.exception_redaction import redact_exception
+from gatewayx_nb.engine_pool.host import typed_errors
 from gatewayx_nb.engine_pool.rate_limits import estimate_tokens
 from gatewayx_nb.errors import ConfigError, DeadlineError, GatewayError, ProviderError, UsageError
 from gatewayx_nb.hints import Hint
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
     Vectors = npt.NDArray[np.float32]
     Batch = list[list[float]]
+
+_GRACE = 1.0
+"""Seconds to wait past the deadline, in case an engine blocks its loop."""
 
 _CONCURRENT_BATCHES = 8
 """Maximum number of concurrent batches; more would only reach the provider's token limit sooner."""
@@ -50,25 +55,43 @@ def check_texts(texts: Iterable[str]) -> list[str]:
 async def embed(host: EngineHost, target: Target, limits: Limits, texts: list[str]) -> Vectors:
     """Return a float32 array of shape (texts, dimensions).
 
+    It must not run on the engine's own loop, which the engine may block.
+
     Raises:
         GatewayError: If a batch fails after its retries.
     """
+    answer = asyncio.wrap_future(host.portal.submit(_embed(host, target, limits, texts)))
+    try:
+        await asyncio.wait([answer], timeout=limits.timeout + _GRACE)
+        if answer.done():
+            return answer.result()
+        raise _deadline_error(target, limits)
+    finally:
+        answer.cancel()
+
+
+async def _embed(host: EngineHost, target: Target, limits: Limits, texts: list[str]) -> Vectors:
     try:
         async with asyncio.timeout(limits.timeout):
             # One slot for the whole call; `_CONCURRENT_BATCHES` limits its batches.
             async with host.acquire(target, limits.concurrency) as instance, instance.slots:
-                engine = instance.engine
-                embedder = _BatchEmbedder(host, target, engine, limits.retries)
-                vectors = await embedder.embed(texts)
+                with typed_errors(target):
+                    engine = instance.engine
+                    embedder = _BatchEmbedder(host, target, engine, limits.retries)
+                    vectors = await embedder.embed(texts)
     except GatewayError as error:
         redact_exception(error, target.key)
         raise
     except TimeoutError:
-        raise DeadlineError(
-            f"{target.name!r} took longer than {limits.timeout:g} s.",
-            hint="Embed fewer texts at once, or raise [limits] timeout in config/gatewayx.toml.",
-        ) from None
+        raise _deadline_error(target, limits) from None
     return _array(vectors, target.name)
+
+
+def _deadline_error(target: Target, limits: Limits) -> DeadlineError:
+    return DeadlineError(
+        f"{target.name!r} took longer than {limits.timeout:g} s.",
+        hint="Embed fewer texts at once, or raise [limits] timeout in config/gatewayx.toml.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +125,13 @@ class _BatchEmbedder:
 
         async def attempt() -> Batch:
             await self.host.wait_for_rate(self.target.rates, estimate_tokens(texts))
-            vectors = await self.engine.embed(texts, model)
-            if len(vectors) != len(texts):
+            with typed_errors(self.target):
+                answer: Any = self.engine.embed(texts, model)
+                vectors: Batch = await answer if inspect.isawaitable(answer) else answer
+                count = len(vectors)
+            if count != len(texts):
                 raise ProviderError(
-                    f"{self.engine.name!r} returned {len(vectors)} vectors for {len(texts)} texts.",
+                    f"{self.engine.name!r} returned {count} vectors for {len(texts)} texts.",
                     hint=Hint("run_again"),
                 )
             return vectors
@@ -134,9 +160,10 @@ def _array(vectors: Batch, engine: str) -> Vectors:
     np = numpy()
     try:
         array: Vectors = np.asarray(vectors, dtype=np.float32)
-    except ValueError:
+    except Exception:  # noqa: BLE001 - an engine's vectors may be anything
         raise ProviderError(
-            f"{engine!r} returned vectors of different lengths.", hint=Hint("run_again")
+            f"{engine!r} must return vectors of numbers, all of one length.",
+            hint=Hint("run_again"),
         ) from None
     # An empty list would become an array of one dimension.
     return array.reshape(len(vectors), -1) if vectors else array.reshape(0, 0)

@@ -7,6 +7,7 @@ import traceback
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.secrets import redact
+from gatewayx_nb.text import plain, well_formed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,9 +25,9 @@ def redact_exception(error: GatewayError, key: str) -> None:
     if error.code is not None:
         error.code = redact(error.code, [key])
     for link in _chain(error):
-        if _contains_key(link.__cause__, key):
+        if _must_not_be_shown(link.__cause__, key):
             link.__cause__ = None
-        if _contains_key(link.__context__, key):
+        if _must_not_be_shown(link.__context__, key):
             link.__context__ = None
         for frame, _ in traceback.walk_tb(link.__traceback__):
             if any(_shows(value, key) for value in frame.f_locals.values()):
@@ -36,8 +37,8 @@ def redact_exception(error: GatewayError, key: str) -> None:
 
 
 def cause_without_key(cause: BaseException, key: str) -> BaseException | None:
-    """Return ``cause``, or ``None`` if it or its own causes contain the key."""
-    return None if any(_contains_key(link, key) for link in _chain(cause)) else cause
+    """Return ``cause``, or ``None`` if it or its own causes have the key or control a terminal."""
+    return None if any(_must_not_be_shown(link, key) for link in _chain(cause)) else cause
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -51,14 +52,19 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
             yield link
             # Also a context that `from None` hides: loggers and debuggers may show it.
             pending += [link.__cause__, link.__context__]
+            if isinstance(link, BaseExceptionGroup):
+                pending += link.exceptions
 
 
-def _contains_key(error: BaseException | None, key: str) -> bool:
+def _must_not_be_shown(error: BaseException | None, key: str) -> bool:
     if error is None:
         return False
     try:
-        return _shows(str(error), key) or _shows(error, key)
-    except Exception:  # noqa: BLE001 - `__str__` of an engine's own exception may raise anything
+        text = str(error)
+        # A traceback in a terminal shows what the cause says as it is.
+        is_plain = plain(text) == well_formed(text).replace("\r", "")
+        return not is_plain or _shows(text, key) or _shows(error, key)
+    except BaseException:  # noqa: BLE001 - `__str__` of an engine's exception may raise anything
         return True  # what it would show is unknown
 
 
@@ -69,6 +75,6 @@ def _shows(value: object, key: str) -> bool:
     """
     try:
         text = f"{value!r} {getattr(value, '__dict__', '')!r}"
-    except Exception:  # noqa: BLE001 - an engine's value may raise anything
+    except BaseException:  # noqa: BLE001 - an engine's value may raise anything
         return False
     return redact(text, [key]) != text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import threading
+import time
 import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,6 +59,10 @@ if TYPE_CHECKING:
     from gatewayx_nb.storage import LedgerEntry
 
 
+_GRACE = 2.0
+"""Seconds in which a pool closes."""
+
+
 class EnginePool(Caller):
     """Owns engines and makes calls to them, from a script, a cell, a thread or an event loop.
 
@@ -80,14 +85,16 @@ class EnginePool(Caller):
     ) -> None:
         self._config = config = Config(Path(home) if home is not None else None, env)
         self._registry = registry = ModelRegistry(config, engines)
-        self._usage, self._runtime = UsageTracker(Ledger(ledger_path(config))), Runtime(registry)
+        self._usage = UsageTracker(Ledger(ledger_path(config)))
+        self._runtime = runtime = Runtime(registry)
         self._live = LiveCatalog(config, registry, self._runtime, self._usage)
         # A function, because the router in turn needs the conversations.
         self.chats = ChatStore(lambda: self._router)
         planner = LivePlanner(config, registry, self._runtime, self.chats, self._usage)
         self._router = CallRouter(planner, self._live.refresh_if_due)
-        # With a weak reference, so that the registration does not keep the pool alive.
-        atexit.register(_close_at_exit, weakref.ref(self))
+        # If the pool is dropped, its calls still end. Neither must keep the pool alive.
+        weakref.finalize(self, runtime.retire).atexit = False
+        atexit.register(_close_at_exit, weakref.ref(runtime), weakref.ref(self._usage.ledger))
 
     @show_options(CompareOptions)
     def compare(
@@ -184,13 +191,11 @@ class EnginePool(Caller):
             GatewayError: If a batch fails.
         """
         forbid_blocking_call("aembed")
-        portal, coroutine = self._router.embed(texts, model)
-        return portal.run(coroutine)
+        return self._runtime.run(self._router.embed(texts, model))
 
     async def aembed(self, texts: Iterable[str], model: str) -> Vectors:
         """Return embeddings of texts; see `embed`."""
-        portal, coroutine = self._router.embed(texts, model)
-        return await portal.arun(coroutine)
+        return await self._runtime.arun(self._router.embed(texts, model))
 
     def chat(self, model: str | None = None, *, system: str | None = None, name: str = "") -> Chat:
         """Start a conversation, or continue the named one.
@@ -418,10 +423,9 @@ class EnginePool(Caller):
     def close(self) -> None:
         """Cancel running calls, close all connections and write the ledger.
 
-        The pool remains usable.
+        The pool remains usable. This takes at most two seconds, also if an engine is blocked.
         """
-        self._runtime.close()
-        self._usage.ledger.flush()
+        _close(self._runtime, self._usage.ledger)
 
     def __enter__(self) -> Self:
         return self
@@ -495,6 +499,12 @@ _default = _DefaultPool()
 pool, rebuild, reset = _default.get, _default.rebuild, _default.reset
 
 
-def _close_at_exit(reference: weakref.ref[EnginePool]) -> None:
-    if (pool := reference()) is not None:
-        pool.close()
+def _close(runtime: Runtime, ledger: Ledger) -> None:
+    start = time.monotonic()
+    runtime.close()
+    ledger.flush(max(0.2, _GRACE - (time.monotonic() - start)))
+
+
+def _close_at_exit(runtime: weakref.ref[Runtime], ledger: weakref.ref[Ledger]) -> None:
+    if (running := runtime()) is not None and (open_ledger := ledger()) is not None:
+        _close(running, open_ledger)

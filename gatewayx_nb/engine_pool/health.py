@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import time
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.calls import Table, TableColumn
-from gatewayx_nb.engine_pool.probe import listening_servers
+from gatewayx_nb.engine_pool.probe import is_healthy, listening_servers
 from gatewayx_nb.errors import EngineNotFoundError, GatewayError
 from gatewayx_nb.hints import Hint, render
 
@@ -124,8 +123,7 @@ def _skipped_note(skipped: Sequence[str]) -> Iterator[str]:
 
 async def _measure(engine: LLMEngine) -> EngineHealth:
     start = time.monotonic()
-    answer: object = engine.health_check()  # an engine file may define it with a plain `def`
-    ok = bool(await answer if inspect.isawaitable(answer) else answer)
+    ok = await is_healthy(engine)
     error = "" if ok else "`health_check` returned False."
     return EngineHealth(engine.name, ok, time.monotonic() - start, error)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from gatewayx_nb.concurrency import is_being_cancelled
 from gatewayx_nb.engine_pool.exception_redaction import cause_without_key, redact_exception
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.concurrency import Portal
     from gatewayx_nb.llm_engines import LLMEngine
     from gatewayx_nb.model_registry import LoadedEngine, ModelRegistry, Target
+    from gatewayx_nb.replies import Chunk
 
 _MAX_MESSAGE = 500
 """Maximum number of characters of an engine's own message; it may quote the prompt."""
@@ -41,7 +43,7 @@ class EngineInstance:
         self.retired = False
         self.closed = asyncio.Event()
         self.slots = asyncio.Semaphore(slots)
-        self._loaded = loaded
+        self._loaded, self._target = loaded, target
         if loaded:
             # Keeps its modules importable as long as this instance exists.
             loaded.hold()
@@ -66,10 +68,14 @@ class EngineInstance:
 
     async def _close(self) -> None:
         try:
-            await self.engine.cleanup()
-        except Exception as error:  # noqa: BLE001 - a user's engine may raise anything
-            text = redact(f"{type(error).__name__}: {error}", [self._configuration[0]])
-            log.warning("engine %r failed to clean up: %s", self.engine.name, text)
+            with typed_errors(self._target):
+                # An engine file may define it with a plain `def`.
+                ending: object = self.engine.cleanup()
+                if inspect.isawaitable(ending):
+                    await ending
+        except GatewayError as error:
+            redact_exception(error, self._target.key)
+            log.warning("engine %r failed to clean up: %s", self._target.name, error.message)
         if self._loaded:
             self._loaded.release()
         self.closed.set()
@@ -153,32 +159,53 @@ class EngineHost:
         return fresh
 
     def _create(self, target: Target, loaded: LoadedEngine | None) -> LLMEngine:
-        """Create an instance; settings override attributes that the constructor sets."""
+        """Create an instance."""
         if loaded is None:
             assert target.instance is not None  # noqa: S101 - a target has a file or an instance
             return target.instance
         try:
             check_keywords(loaded.engine, target.options, target.name)
-            engine = loaded.engine(target.key, **target.options)
-        except GatewayError as error:
+            engine = _configured(loaded.engine(target.key, **target.options), target)
+        except BaseException as error:
+            # Python raises Ctrl-C in the main thread only, so here the engine itself raised it.
+            if not (isinstance(error, GatewayError) and _is_complete(error)):
+                self._raise_load_error(target, error)
             redact_exception(error, target.key)
             self.registry.note_instance_failure(target, error.message)
             raise
-        # Python raises Ctrl-C in the main thread only, so here the engine itself raised it.
-        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - user code
-            failure = EngineLoadError(
-                f"engine {target.name!r} cannot be created: {_describe(error, target)}.",
-                hint=f"Fix `__init__` in {target.code_location}.",
-                engine=target.name,
-            )
-            self.registry.note_instance_failure(target, failure.message)
-            raise failure from cause_without_key(error, target.key)
         self.registry.clear_instance_failure(target)
-        engine.name = target.name
-        engine.network = target.network
-        engine.model_name = str(target.options.get("model") or engine.model_name)
-        engine.base_url = str(target.options.get("base_url") or engine.base_url)
         return engine
+
+    def _raise_load_error(self, target: Target, error: BaseException) -> NoReturn:
+        failure = EngineLoadError(
+            f"engine {target.name!r} cannot be created: {_describe(error, target)}.",
+            hint=f"Fix `__init__` in {target.code_location}.",
+            engine=target.name,
+        )
+        self.registry.note_instance_failure(target, failure.message)
+        raise failure from cause_without_key(error, target.key)
+
+
+def _configured(engine: LLMEngine, target: Target) -> LLMEngine:
+    """Set the attributes that the settings override."""
+    engine.name = target.name
+    engine.network = target.network
+    engine.model_name = str(target.options.get("model") or engine.model_name)
+    engine.base_url = str(target.options.get("base_url") or engine.base_url)
+    return engine
+
+
+@contextlib.asynccontextmanager
+async def closing(chunks: AsyncIterator[Chunk]) -> AsyncIterator[AsyncIterator[Chunk]]:
+    """Close a stream at the end of the block, or else its connection stays open after an error."""
+    try:
+        yield chunks
+    finally:
+        # An iterator of another kind may have no end, and a coroutine is no iterator at all.
+        close = getattr(chunks, "aclose", None) or getattr(chunks, "close", None)
+        ending: object = close() if close else None
+        if inspect.isawaitable(ending):
+            await ending
 
 
 @contextlib.contextmanager
@@ -188,25 +215,43 @@ def typed_errors(target: Target) -> Iterator[None]:
     Raises:
         ProviderError: If the engine raises anything but a `GatewayError`.
     """
+    task = _running_task()
     try:
         yield
-    except GatewayError:
-        raise
+    except GatewayError as error:
+        if _is_complete(error):
+            raise
+        raise _engine_error(target, error) from None
     except asyncio.CancelledError as error:
         if is_being_cancelled():
             raise
         raise _engine_error(target, error) from None  # the engine raised it; nothing was cancelled
-    except GeneratorExit:
-        raise  # the stream is being closed
+    except GeneratorExit as error:
+        # The loop has ended and this coroutine is closed, unless its own task is running.
+        if task is None or _running_task() is not task:
+            raise
+        raise _engine_error(target, error) from None
     except BaseException as error:  # noqa: BLE001 - external code may raise anything
         raise _engine_error(target, error) from cause_without_key(error, target.key)
+
+
+def _is_complete(error: GatewayError) -> bool:
+    """Return whether an error has a message and a hint, unlike some subclass of an engine's own."""
+    return isinstance(vars(error).get("message"), str) and "hint" in vars(error)
+
+
+def _running_task() -> asyncio.Task[Any] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:  # no loop runs in this thread
+        return None
 
 
 def _describe(error: BaseException, target: Target) -> str:
     """Return the class, message and place of an exception in one line, without the key."""
     try:
         message = str(error)
-    except Exception:  # noqa: BLE001 - `__str__` of an engine's own exception may raise anything
+    except BaseException:  # noqa: BLE001 - `__str__` of an engine's exception may raise anything
         message = "its text cannot be shown"
     text = shorten(f"{type(error).__name__}: {redact(message, [target.key])}", _MAX_MESSAGE)
     return text + redact(location(error, target.folder), [target.key])

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from gatewayx_nb.calls import CallOptions
-    from gatewayx_nb.concurrency import Portal
     from gatewayx_nb.conversations import ChatStore
     from gatewayx_nb.engine_pool.embeddings import Vectors
     from gatewayx_nb.engine_pool.preview import CallPreview
@@ -76,11 +75,10 @@ class LivePlanner:
         first_reference = references[0] or self.registry.default_reference()
         return Failover(first_reference, attempts, self.runtime.shared)
 
-    def embed(self, texts: list[str], model: str) -> tuple[Portal, Coroutine[Any, Any, Vectors]]:
-        """Return an event loop, and the coroutine to run on it, which returns the embeddings."""
+    def embed(self, texts: list[str], model: str) -> Coroutine[Any, Any, Vectors]:
+        """Return the coroutine that returns the embeddings, for the shared event loop."""
         target = self.registry.resolve(model)
-        host = self.runtime.host(target)
-        return host.portal, embed(host, target, self.config.settings.limits, texts)
+        return embed(self.runtime.host(target), target, self.config.settings.limits, texts)
 
     def _call(self, prompt: Prompt, options: CallOptions, *, streamed: bool) -> EngineCall:
         chat = options.get("chat")

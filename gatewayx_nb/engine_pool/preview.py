@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from gatewayx_nb.engine_pool.dry_run import DryRun
 from gatewayx_nb.errors import ConfigError, EngineLoadError
 from gatewayx_nb.llm_engines import HTTPEngine
 from gatewayx_nb.replies import Usage
+from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,10 +96,19 @@ async def preview(engine: LLMEngine, request: Request) -> CallPreview:
 
 async def _input_tokens(engine: LLMEngine, request: Request) -> TokenRange:
     try:
-        counted = await engine.count_tokens(request)
+        answer: object = engine.count_tokens(request)
+        counted: object = await answer if inspect.isawaitable(answer) else answer
     except (ConfigError, EngineLoadError):  # such as weights that are not on this machine
         counted = None
-    return input_tokens(request) if counted is None else TokenRange(counted, counted)
+    if counted is None:
+        return input_tokens(request)
+    if not isinstance(counted, int) or counted < 0:
+        raise EngineLoadError(
+            f"`count_tokens` of engine {engine.name!r} must return a number of tokens or None,"
+            f" got {short_repr(counted, 40)}.",
+            hint="Fix it in the engine's file; the next call loads it again.",
+        )
+    return TokenRange(counted, counted)
 
 
 def _text(request: Request) -> str:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
+from gatewayx_nb.engine_pool.chunk_check import mask_key
 from gatewayx_nb.engine_pool.exception_redaction import redact_exception
 from gatewayx_nb.engine_pool.host import typed_errors
-from gatewayx_nb.errors import DeadlineError, GatewayError
+from gatewayx_nb.errors import DeadlineError, GatewayError, ProviderError
 from gatewayx_nb.hints import Hint
+from gatewayx_nb.messages import ModelInfo
+from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -88,6 +92,29 @@ class Prober:
             hint=Hint("run_again"),
             engine=target.name,
         )
+
+
+async def is_healthy(engine: LLMEngine) -> bool:
+    """Return whether an engine's health check passes; it may be a plain ``def``."""
+    answer: object = engine.health_check()
+    return bool(await answer if inspect.isawaitable(answer) else answer)
+
+
+async def list_models(engine: LLMEngine) -> list[ModelInfo]:
+    """Return an engine's models, without its key, which its provider may repeat.
+
+    Raises:
+        ProviderError: If what it returns is not a list of models.
+    """
+    answer: object = engine.models()
+    models: object = await answer if inspect.isawaitable(answer) else answer
+    if isinstance(models, list | tuple) and all(isinstance(each, ModelInfo) for each in models):
+        return [mask_key(model, getattr(engine, "api_key", "")) for model in models]
+    raise ProviderError(
+        f"`models` of engine {engine.name!r} must return a list of ModelInfo,"
+        f" got {short_repr(models, 40)}.",
+        hint="Fix it in the engine's file; the next call loads it again.",
+    )
 
 
 async def listening_servers(servers: Mapping[str, str]) -> list[str]:

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.calls import CallOptions, ConversationSlot, PlannedCall
     from gatewayx_nb.cassettes import CassetteEntry
-    from gatewayx_nb.concurrency import Portal
     from gatewayx_nb.engine_pool.embeddings import Vectors
     from gatewayx_nb.engine_pool.live_planner import LiveCall, LivePlanner
     from gatewayx_nb.messages import Message, Prompt
@@ -125,10 +124,8 @@ class CallRouter:
         self._refresh_if_due()
         return self._planner.plan(prompt, check_options(options), streamed=True)
 
-    def embed(
-        self, texts: Iterable[str], model: str
-    ) -> tuple[Portal, Coroutine[Any, Any, Vectors]]:
-        """Return an event loop, and the coroutine to run on it, which returns the embeddings."""
+    def embed(self, texts: Iterable[str], model: str) -> Coroutine[Any, Any, Vectors]:
+        """Return the coroutine that returns the embeddings, for the shared event loop."""
         self._refresh_if_due()
         checked, cassette = check_texts(texts), self._active()
         if cassette is None:
@@ -136,9 +133,8 @@ class CallRouter:
         key = self._cassette_key(model, RequestBody(texts=tuple(map(cassette.redact, checked))))
         recorded = self._find_recording(cassette, key)
         if isinstance(recorded, RecordingSlot):
-            portal, coroutine = self._planner.embed(checked, model)
-            return portal, record_vectors(cassette, recorded, coroutine)
-        return self._planner.runtime.shared, replay_vectors(recorded)
+            return record_vectors(cassette, recorded, self._planner.embed(checked, model))
+        return replay_vectors(recorded)
 
     def _active(self) -> Cassette | None:
         cassette = self.cassette

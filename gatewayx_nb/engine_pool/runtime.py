@@ -6,6 +6,7 @@ import asyncio
 import functools
 import os
 import threading
+import time
 from concurrent.futures import wait
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_GRACE = 2.0
-"""Seconds that all engines together have to clean up."""
+_GRACE = 1.8
+"""Seconds that all engines together have to clean up and to stop."""
+
+_GRACE_TO_STOP = 0.4
+"""The part of it that is left for loops that are not blocked."""
 
 _inherited: list[list[EngineHost]] = []
 """The parent's hosts, in a forked child: freeing them would close the parent's connections."""
@@ -101,16 +105,24 @@ class Runtime:
         return [name for (name, _), host in self._hosts.items() if host.started]
 
     def close(self) -> None:
-        """Clean up every engine and stop the loops."""
+        """Clean up every engine and stop the loops, in at most two seconds.
+
+        The thread of an engine that blocks its loop is left behind; it ends with the process.
+        """
+        deadline = time.monotonic() + _GRACE
         self._reset_if_forked()
         with self._lock:
             hosts, shared = [*self._hosts.values(), *self._retiring], self._shared
             self._hosts, self._shared = {}, None
         # Without the lock, which a call on another thread may need in order to end.
         running = [host for host in hosts if not host.portal.loop.is_closed()]
-        wait([host.portal.submit(host.close()) for host in running], timeout=_GRACE)
-        for portal in {host.portal for host in hosts} | ({shared} if shared else set()):
-            portal.close()
+        cleanups = [host.portal.submit(host.close()) for host in running]
+        wait(cleanups, timeout=_GRACE - _GRACE_TO_STOP)
+        portals = {host.portal for host in hosts} | ({shared} if shared else set())
+        for portal in portals:  # all of them, before the first one is waited for
+            portal.stop()
+        for portal in portals:
+            portal.close(max(0.0, deadline - time.monotonic()))
 
     def _retire(self, keys: list[tuple[str, bool]]) -> None:
         for host in [self._hosts.pop(key) for key in keys]:

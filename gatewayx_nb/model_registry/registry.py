@@ -141,7 +141,7 @@ class ModelRegistry:
     def _resolve(self, ref: ModelRef, choice: str) -> Target:
         # The caller created it with its own key, so neither key nor trust is checked.
         if ref.engine in self._instances:
-            return self._target(ref, None, Secret(""))
+            return self._target(ref, None, Secret(self.api_keys().get(ref.engine, "")))
         source = self._find(ref)
         key = key_trust.find_key(source, self._config)
         problem = self._report.static_metadata(source).problem

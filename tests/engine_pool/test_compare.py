@@ -103,10 +103,7 @@ def test_a_comparison_may_consist_of_errors(project):
 
 
 def test_an_error_outside_of_a_stream_affects_no_other_call(project):
-    """An exception that an engine raises outside of its stream affects only its own call.
-
-    The message of the exception is not shown, because it may contain a key.
-    """
+    """An exception that an engine raises outside of its stream affects only its own call."""
 
     class Faulty(LLMEngine):
         requires_key = False
@@ -116,12 +113,12 @@ def test_an_error_outside_of_a_stream_affects_no_other_call(project):
 
         @property
         def lacks(self):
-            raise ValueError("sk-canary")
+            raise ValueError("sk-canary-0123")
 
-    with project.pool(engines=[Faulty()]) as pool:
+    with project.pool(engines=[Faulty("sk-canary-0123")]) as pool:
         faulty, mock = pool.compare("hi", models=["faulty", "mock"])
     assert isinstance(faulty, ProviderError)
-    assert str(faulty).startswith("the call to 'faulty' raised ValueError. Call that model on its")
+    assert str(faulty).startswith("engine 'faulty' raised ValueError: <key> in test_compare.py")
     assert str(mock) == "[mock] hi"
 
 

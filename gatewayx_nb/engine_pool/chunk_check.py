@@ -1,0 +1,199 @@
+"""Check of the chunks that an engine yields: their types, their length, and keys in them."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Mapping
+from operator import is_
+from typing import TYPE_CHECKING, Any, get_args
+
+import msgspec
+
+from gatewayx_nb.errors import ProviderError
+from gatewayx_nb.messages import ToolCall
+from gatewayx_nb.replies import Chunk, FinishReason, RateLimits, Usage
+from gatewayx_nb.secrets import redact
+from gatewayx_nb.text import short_repr
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MAX_CHARACTERS = 64 * 2**20
+"""Maximum number of characters of an answer, its reasoning included."""
+
+_CHARACTERS_BETWEEN_PAUSES = 2**18
+"""An engine that never waits would otherwise keep its deadline and Stop from ending the call."""
+
+_ONLY_TEXT = 2
+"""Number of fields of a chunk of `Chunk.of_text`."""
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_usage(value: object) -> bool:
+    return isinstance(value, Usage) and all(
+        count is None or _is_count(count) for count in dataclasses.astuple(value)
+    )
+
+
+def _are_limits(value: object) -> bool:
+    return isinstance(value, RateLimits) and all(
+        type(number) in (int, float, type(None)) for number in dataclasses.astuple(value)
+    )
+
+
+def _are_tool_calls(value: object) -> bool:
+    return isinstance(value, tuple) and all(isinstance(call, ToolCall) for call in value)
+
+
+def _is_body(value: object) -> bool:
+    return isinstance(value, Mapping)
+
+
+_FINISH_REASONS = get_args(FinishReason)
+
+_COUNTS = "a Usage of whole numbers >= 0 or None"
+_FIELDS: dict[str, tuple[Callable[[object], bool], str]] = {
+    "finish_reason": (_is_text, "a str"),
+    "usage": (_is_usage, _COUNTS),
+    "model": (_is_text, "a str"),
+    "request_id": (_is_text, "a str"),
+    "tool_calls": (_are_tool_calls, "a tuple of ToolCall"),
+    "rate_limits": (_are_limits, "a RateLimits of numbers or None"),
+    "billed": (_is_usage, _COUNTS),
+    "context_limit": (_is_count, "a whole number >= 0"),
+    "raw": (_is_body, "a mapping"),
+}
+"""Whether a value is valid in a field of a chunk besides its texts, and what it must be."""
+
+_ANYTHING = (lambda _: True, "")
+
+_DEFAULTS = tuple(field.default for field in dataclasses.fields(Chunk))[_ONLY_TEXT:]
+
+
+class ChunkCheck:
+    """Checks the chunks of one answer.
+
+    Args:
+        engine: Name of the engine.
+        key: Its key, which is masked wherever the engine repeats it, except in the answer's text.
+
+    Attributes:
+        left: Characters until `pause` is to be awaited; negative if it is due.
+    """
+
+    def __init__(self, engine: str, key: str) -> None:
+        self._engine, self._key = engine, key
+        self._received = 0
+        self.left = _CHARACTERS_BETWEEN_PAUSES
+
+    def check(self, chunk: Chunk) -> Chunk:
+        """Return the chunk; one with a key, or with a text of another class, is replaced.
+
+        Raises:
+            ProviderError: If it is no chunk, or a field has an invalid value.
+        """
+        # Nearly all chunks are only text, and need no other check.
+        if type(chunk) is not Chunk:
+            chunk = self._checked(chunk)
+        text, reasoning, fields = chunk.text, chunk.reasoning, chunk.__dict__
+        if (
+            type(text) is not str
+            or type(reasoning) is not str
+            or (len(fields) != _ONLY_TEXT and tuple(fields.values())[_ONLY_TEXT:] != _DEFAULTS)
+        ):
+            chunk = self._checked(chunk)
+            text, reasoning = chunk.text, chunk.reasoning
+        # One more, so that a stream of empty chunks ends, too.
+        self.left -= len(text) + len(reasoning) + 1
+        return chunk
+
+    async def pause(self) -> None:
+        """Check the length of the answer, and let the event loop run.
+
+        Raises:
+            ProviderError: If the answer is too long.
+        """
+        self._received += _CHARACTERS_BETWEEN_PAUSES - self.left
+        self.left = _CHARACTERS_BETWEEN_PAUSES
+        if self._received > MAX_CHARACTERS:
+            raise ProviderError(
+                f"the answer of engine {self._engine!r} exceeds {MAX_CHARACTERS:,} characters.",
+                hint="Limit the reply with max_tokens.",
+                code="too_large",
+            )
+        await asyncio.sleep(0)
+
+    def _checked(self, chunk: object) -> Chunk:
+        if not isinstance(chunk, Chunk):
+            raise self._invalid(f"`stream` of engine {self._engine!r}", "yield a Chunk", chunk)
+        changed: dict[str, Any] = {}
+        for name in ("text", "reasoning"):
+            text = getattr(chunk, name)
+            if not isinstance(text, str):
+                raise self._invalid(f"{name} of a Chunk", "be a str", text)
+            if type(text) is not str:
+                changed[name] = str.__str__(text)
+        changed |= self._checked_fields(chunk)
+        return dataclasses.replace(chunk, **changed) if changed else chunk
+
+    def _checked_fields(self, chunk: Chunk) -> dict[str, Any]:
+        """Check all fields but the texts, and return those whose value is replaced."""
+        replaced: dict[str, Any] = {}
+        for field in dataclasses.fields(Chunk)[_ONLY_TEXT:]:
+            name, value = field.name, getattr(chunk, field.name)
+            if value is field.default:
+                continue
+            is_valid, what = _FIELDS.get(name, _ANYTHING)
+            if not is_valid(value):
+                raise self._invalid(f"{name} of a Chunk", f"be {what}", value)
+            if name == "finish_reason" and value not in _FINISH_REASONS:
+                replaced[name] = "other"
+            elif (without_key := mask_key(value, self._key)) is not value:
+                replaced[name] = without_key
+        return replaced
+
+    def _invalid(self, what: str, wanted: str, value: object) -> ProviderError:
+        got = short_repr(mask_key(value, self._key), 40)
+        return ProviderError(
+            f"engine {self._engine!r}: {what} must {wanted}, got {got}.",
+            hint=f"Fix the file of engine {self._engine!r}; the next call loads it again.",
+            code="protocol",
+        )
+
+
+def mask_key(value: Any, key: str) -> Any:  # noqa: ANN401 - any value of a chunk
+    """Return a value with the key masked in all of its texts; the value itself if there is none."""
+    if isinstance(value, str):
+        return redact(value, [key])
+    if isinstance(value, Usage | RateLimits):  # numbers
+        return value
+    if isinstance(value, Mapping):
+        return _masked_body(value, key)
+    if isinstance(value, list | tuple):
+        items = [mask_key(item, key) for item in value]
+        return value if all(map(is_, items, value)) else tuple(items)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        masked = {name: mask_key(item, key) for name, item in fields.items()}
+        changed = {name: item for name, item in masked.items() if item is not fields[name]}
+        return dataclasses.replace(value, **changed) if changed else value
+    return value
+
+
+def _masked_body(body: Mapping[Any, Any], key: str) -> Mapping[Any, Any]:
+    """Return a body with the key masked; one search of the whole body is enough for most."""
+    try:
+        text = msgspec.json.encode(body).decode()
+    except (TypeError, ValueError, RecursionError):  # an engine's own, or a lone surrogate
+        text = ""
+    if text and redact(text, [key]) is text:
+        return body
+    return {mask_key(name, key): mask_key(item, key) for name, item in body.items()}

@@ -1,0 +1,426 @@
+"""Whatever an engine raises or returns becomes a typed error, wherever its code runs."""
+
+import itertools
+import subprocess
+import sys
+import time
+
+import pytest
+
+from gatewayx_nb.engine_pool import EnginePool, chunk_check
+from gatewayx_nb.errors import DeadlineError, GatewayError, ProviderError
+from gatewayx_nb.llm_engines import Chunk, LLMEngine
+from gatewayx_nb.messages import ToolCall
+from gatewayx_nb.replies import RateLimits, Reply, Usage
+from gatewayx_nb.testing import ScriptedEngine
+from tests.canary import KEY, leaks
+
+RAISES = {
+    "ValueError": "raise ValueError('x')",
+    "BaseException": "raise type('Odd', (BaseException,), {})()",
+    "group": "raise BaseExceptionGroup('x', [KeyboardInterrupt(), ValueError('y')])",
+    "GeneratorExit": "raise GeneratorExit",
+    "SystemExit": "raise SystemExit(3)",
+    "KeyboardInterrupt": "raise KeyboardInterrupt",
+    "CancelledError": "raise __import__('asyncio').CancelledError",
+    "StopIteration": "raise StopIteration",
+    "TimeoutError": "raise TimeoutError",
+    "__str__": (
+        "raise type('Odd', (Exception,), {'__str__': lambda self: 1 / 0,"
+        " '__repr__': lambda self: 1 / 0})"
+    ),
+    "GatewayError": (
+        "from gatewayx_nb.errors import GatewayError\n"
+        "        raise type('Odd', (GatewayError,), {'__init__': lambda self: None})()"
+    ),
+    "task": (
+        "import asyncio\n"
+        "        async def stop():\n"
+        "            raise SystemExit(3)\n"
+        "        task = asyncio.get_running_loop().create_task(stop())\n"
+        "        await task"
+    ),
+}
+
+PLACES = {
+    "stream": ("async def stream(self, request)", "yield", lambda pool: pool.ask("x", "bad")),
+    "generate": (
+        "async def generate(self, prompt, **kwargs)",
+        "return 'x'",
+        lambda pool: list(pool.stream("x", "bad")),
+    ),
+    "plain generate": (
+        "def generate(self, prompt, **kwargs)",
+        "return 'x'",
+        lambda pool: pool.ask("x", "bad"),
+    ),
+    "price": ("def get_cost_per_token(self)", "", lambda pool: pool.ask("x", "bad")),
+    "models": ("async def models(self)", "", lambda pool: pool.models("bad", live=True)),
+    "no model": (
+        "model_name = ''\n    async def models(self)",
+        "",
+        lambda pool: pool.ask("x", "bad"),
+    ),
+    "embed": ("async def embed(self, texts, model)", "", lambda pool: pool.embed(["x"], "bad")),
+    "tokens": ("async def count_tokens(self, request)", "", lambda pool: pool.preview("x", "bad")),
+    "schema": (
+        "features = frozenset({'schema'})\n    def enforceable(self, request)",
+        "",
+        lambda pool: pool.ask("x", "bad", schema=int),
+    ),
+    "cache": (
+        "def may_write_cache(self, request)",
+        "",
+        lambda pool: pool.ask("x", "bad", max_cost=1),
+    ),
+    "constructor": (
+        "def __init__(self, *args, **kwargs)",
+        "",
+        lambda pool: pool.ask("x", "bad"),
+    ),
+    "property": (
+        "@property\n    def model_name(self)",
+        "",
+        lambda pool: pool.ask("x", "bad"),
+    ),
+}
+
+OTHER = "    async def generate(self, prompt, **kwargs):\n        return 'x'\n\n"
+PRICE = "    def get_cost_per_token(self):\n        return 0.1\n\n"
+
+
+def _write_engine(project, place, statement):
+    definition, end, _ = PLACES[place]
+    body = f"    {definition}:\n        {statement}\n        {end}\n"
+    others = "" if "generate" in definition or "stream" in definition else OTHER
+    path = project.engine("bad", body=(PRICE if place == "cache" else "") + others + body)
+    path.write_text(path.read_text().replace("    model_name = 'bad'\n", "", 1))
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("raised", RAISES)
+def test_whatever_an_engine_raises_is_a_typed_error(project, raised, place):
+    """Any exception in any method is a `GatewayError`, and other engines still answer."""
+    if raised == "task" and "async" not in PLACES[place][0]:
+        pytest.skip("only a coroutine can await a task")
+    _write_engine(project, place, RAISES[raised])
+
+    with project.pool() as pool:
+        with pytest.raises(GatewayError):
+            PLACES[place][2](pool)
+        assert pool.ask("hi", "mock").text == "[mock] hi"
+
+
+@pytest.mark.parametrize("raised", RAISES)
+def test_a_bad_health_check_is_one_row(project, raised):
+    """Whatever a health check or a clean-up raises, the checks of other engines are shown."""
+    methods = ("health_check", "cleanup")
+    body = "".join(f"    async def {name}(self):\n        {RAISES[raised]}\n\n" for name in methods)
+    project.engine("bad", body=OTHER + body)
+
+    with project.pool() as pool:
+        rows = {row.engine: row for row in pool.health("bad", "mock")}
+    assert (rows["bad"].ok, rows["mock"].ok) == (False, True)
+    assert rows["bad"].error
+
+
+@pytest.mark.parametrize(
+    "definition",
+    [
+        "async def models(self): return None",
+        "async def models(self): return ['gpt']",
+        "def models(self): return 5",
+        "async def embed(self, texts, model): return None",
+        "async def embed(self, texts, model): return [object()]",
+        "async def embed(self, texts, model): return [['a']]",
+        "embedding_batch = 0",
+        "async def count_tokens(self, request): return 'many'",
+        "async def count_tokens(self, request): return -1",
+        "def get_cost_per_token(self): return float('nan')",
+        "def get_cost_per_token(self): return '1'",
+        "async def stream(self, request): return [1]",
+        "def stream(self, request): return None",
+        "async def generate(self, prompt): return 5",
+        "async def generate(self, prompt): return None",
+        "async def generate(self, prompt): return b'x'",
+    ],
+)
+def test_a_wrong_result_of_an_engine_is_a_typed_error(project, definition, recwarn):
+    """A result of another type is an error where the engine is called, and never raw."""
+    project.engine("bad", body=OTHER + f"    {definition}\n")
+    calls = {
+        "models": lambda pool: pool.models("bad", live=True),
+        "embed": lambda pool: pool.embed(["x"], "bad"),
+        "count_tokens": lambda pool: pool.preview("x", "bad"),
+    }
+    call = next((call for name, call in calls.items() if name in definition), None)
+
+    with project.pool() as pool, pytest.raises(GatewayError, match="bad"):
+        (call or (lambda pool: pool.ask("x", "bad")))(pool)
+    assert not recwarn.list
+
+
+def test_plain_functions_work_wherever_an_engine_may_be_asked(project):
+    """The optional methods may be defined with a plain `def`."""
+    body = (
+        "    def embed(self, texts, model):\n        return [[1.0] for _ in texts]\n\n"
+        "    def health_check(self):\n        return True\n\n"
+        "    def count_tokens(self, request):\n        return 7\n\n"
+        "    def cleanup(self):\n        pass\n"
+    )
+    project.engine("plain", body=OTHER + body)
+
+    with project.pool() as pool:
+        assert pool.embed(["a", "b"], "plain").tolist() == [[1.0], [1.0]]
+        assert pool.health("plain")[0].ok
+        assert pool.preview("x", "plain").input_tokens.high == 7
+
+
+WRONG_CHUNKS = {
+    "no chunk": "text",
+    "None": None,
+    "text": Chunk(text=5),
+    "reasoning": Chunk(reasoning=b"x"),
+    "quick text": Chunk.of_text(5),
+    "quick reasoning": Chunk.of_text("x", None),
+    "finish_reason": Chunk(finish_reason=5),
+    "usage": Chunk(usage=5),
+    "count": Chunk(usage=Usage(input_tokens="1")),
+    "negative": Chunk(usage=Usage(output_tokens=-1)),
+    "billed": Chunk(billed={"input_tokens": 1}),
+    "model": Chunk(model=5),
+    "request_id": Chunk(request_id=object()),
+    "tool_calls": Chunk(tool_calls=5),
+    "tool_call": Chunk(tool_calls=({"name": "f"},)),
+    "rate_limits": Chunk(rate_limits=RateLimits(requests="many")),
+    "context_limit": Chunk(context_limit="long"),
+    "raw": Chunk(raw=["x"]),
+}
+
+
+class Yielding(ScriptedEngine):
+    """An engine that yields any object."""
+
+    name = "yielding"
+
+    async def stream(self, request):
+        for item in self.scripts[0]:
+            yield item
+
+
+@pytest.mark.parametrize("wrong", WRONG_CHUNKS)
+def test_a_chunk_of_wrong_types_is_a_typed_error(wrong):
+    """A wrong value in any field is named, whether or not the answer is streamed."""
+    engine = Yielding(["", WRONG_CHUNKS[wrong]][1:], ["x"])
+
+    with EnginePool(env={}, engines=[engine]) as pool:
+        with pytest.raises(ProviderError, match="Chunk"):
+            pool.ask("x", "yielding")
+        with pytest.raises(ProviderError, match="Chunk"):
+            list(pool.stream("x", "yielding"))
+
+
+def test_odd_but_harmless_chunks_are_accepted():
+    """A subclass of str is a str, and an unknown finish reason is "other"."""
+
+    class Text(str):
+        """A str of another class."""
+
+        __slots__ = ()
+
+        def __str__(self):
+            return "wrong"
+
+    chunk = Chunk(text=Text("right"), finish_reason="eos", usage=Usage(10**30, 10**30))
+    with EnginePool(env={}, engines=[Yielding([chunk])]) as pool:
+        reply = pool.ask("x", "yielding")
+
+    assert (reply.text, type(reply.text), reply.finish_reason) == ("right", str, "other")
+    assert reply.usage.input_tokens == 10**30
+
+
+@pytest.mark.parametrize("piece", ["x" * 70_000, ""], ids=["text", "empty"])
+@pytest.mark.parametrize("field", ["text", "reasoning"])
+def test_an_endless_answer_ends_at_the_limit(monkeypatch, piece, field):
+    """An engine that never stops is stopped, also if it never waits."""
+    monkeypatch.setattr(chunk_check, "MAX_CHARACTERS", 2**19)
+
+    class Endless(LLMEngine):
+        name = "endless"
+        requires_key = False
+
+        async def stream(self, request):
+            for _ in itertools.count():
+                yield Chunk(**{field: piece})
+
+    with EnginePool(env={}, engines=[Endless()]) as pool:
+        with pytest.raises(ProviderError, match=r"exceeds 524,288 characters"):
+            pool.ask("x", "endless")
+        with pytest.raises(ProviderError, match=r"exceeds 524,288 characters"):
+            list(pool.stream("x", "endless"))
+
+
+def test_a_whole_answer_meets_the_limit(project, monkeypatch):
+    """The text that `generate` returns must not exceed it either."""
+    monkeypatch.setattr(chunk_check, "MAX_CHARACTERS", 2**19)
+    project.engine(
+        "long", body="    async def generate(self, prompt):\n        return 'x' * 2**20\n"
+    )
+
+    with project.pool() as pool, pytest.raises(ProviderError, match=r"exceeds 524,288"):
+        pool.ask("x", "long")
+
+
+def test_a_deadline_applies_to_an_engine_that_never_waits():
+    """An endless answer of small chunks ends at the deadline, and the engine works again."""
+
+    class Endless(LLMEngine):
+        name = "endless"
+        requires_key = False
+
+        async def stream(self, request):
+            while request.prompt == "endless":
+                yield Chunk()
+            yield Chunk(text="fine", finish_reason="stop")
+
+    with EnginePool(env={}, engines=[Endless()]) as pool:
+        with pytest.raises(DeadlineError):
+            pool.ask("endless", "endless", timeout=0.2)
+        assert pool.ask("short", "endless").text == "fine"
+
+
+def test_embedding_has_a_deadline_if_the_engine_blocks(project):
+    """The deadline applies although the engine blocks its event loop."""
+    project.settings("limits.timeout = 0.1")
+    release = project.root / "release"
+    body = (
+        "    async def embed(self, texts, model):\n"
+        "        import pathlib, time\n"
+        f"        while not pathlib.Path({str(release)!r}).exists():\n"
+        "            time.sleep(0.01)\n"
+    )
+    project.engine("blocking", body=OTHER + body)
+
+    with project.pool() as pool:
+        with pytest.raises(DeadlineError):
+            pool.embed(["x"], "blocking")
+        release.touch()
+
+
+ECHOES = {
+    "model": {"model": f"m-{KEY}"},
+    "request id": {"request_id": KEY},
+    "finish reason": {"finish_reason": KEY},
+    "tool call": {"tool_calls": (ToolCall(KEY, f"f{KEY}", f'{{"a": "{KEY[4:]}"}}'),)},
+    "body": {"raw": {"id": KEY, "list": [{KEY: f"x {KEY} y"}], "number": 5}},
+    "part of a body": {"raw": {"choices": [{"message": {"content": "é" * 50 + KEY[:14]}}]}},
+    "body that is no JSON": {"raw": {"id": f"\ud800{KEY}"}},
+}
+
+
+@pytest.mark.parametrize("echo", ECHOES)
+@pytest.mark.parametrize("text", ["an answer", ""], ids=["with text", "alone"])
+def test_an_echoed_key_is_kept_nowhere(tmp_path, caplog, echo, text):
+    """A key that is repeated in any field but the text is in no reply, file, table or log."""
+    engine = Yielding([Chunk(text=text, **ECHOES[echo]), Chunk(text="x", finish_reason="stop")])
+    engine.api_key = KEY
+    with EnginePool(tmp_path, env={}, engines=[engine]) as pool:
+        with pool.cassette(tmp_path / "c.jsonl"):
+            reply = pool.ask("hi", "yielding")
+            streamed = pool.stream("more", "yielding")
+            chunks = list(streamed)
+        shown = [reply, reply.to_dict(), reply.raw, chunks, streamed.reply, streamed.reply.raw]
+        shown += [pool.usage(), pool.history(), pool.status(), list(pool.history()), vars(pool)]
+    files = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+
+    assert not leaks(repr(shown))
+    assert not leaks(files.decode(errors="replace"))
+    assert not leaks(caplog.text)
+    assert b'"text"' not in files
+    assert (tmp_path / "c.jsonl").stat().st_size
+
+
+def test_an_echoed_key_is_not_in_a_list_of_models():
+    """The names of models that a provider lists are shown without the key."""
+
+    class Listing(Yielding):
+        async def models(self):
+            listed = await super().models()
+            return [type(listed[0])("yielding", f"m-{KEY}")]
+
+    engine = Listing(["x"])
+    engine.api_key = KEY
+    with EnginePool(env={}, engines=[engine]) as pool:
+        assert not leaks(repr(list(pool.models("yielding", live=True))))
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [Reply("x", "m", 5), Reply(5, "m", "m"), Reply("x", "m", "m", usage=5)],
+    ids=["model", "text", "usage"],
+)
+def test_a_reply_of_generate_has_checked_fields(reply):
+    """The fields of a `Reply` that `generate` returns are checked like those of a chunk."""
+
+    class Whole(LLMEngine):
+        name = "whole"
+        requires_key = False
+
+        async def generate(self, prompt, **kwargs):
+            return reply
+
+    with (
+        EnginePool(env={}, engines=[Whole()]) as pool,
+        pytest.raises(ProviderError, match="Chunk must be"),
+    ):
+        pool.ask("x", "whole")
+
+
+def test_closing_takes_one_grace_for_all_engines(project):
+    """A pool with several blocked engines closes as fast as with one."""
+    releases = [project.blocking_engine(f"blocking{number}") for number in range(4)]
+    pool = project.pool()
+    for number in range(4):
+        with pytest.raises(DeadlineError):
+            pool.ask("x", f"blocking{number}", timeout=0.05)
+    start = time.monotonic()
+    pool.close()
+    took = time.monotonic() - start
+    for release in releases:
+        release.touch()
+
+    assert took < 2 * 1.8  # one after another would take four times the grace
+
+
+DROPPED = """
+import gc, sys
+from gatewayx_nb.engine_pool import EnginePool
+from gatewayx_nb.testing import Send, Server, reply
+BODY = b'{"model": "m", "choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]}'
+with Server([Send(reply(BODY))]) as server:
+    def use():
+        name = "GATEWAYX_VEND"
+        env = {f"{name}_API_KEY": "sk-0123456789", f"{name}_BASE_URL": server.url + "/v1"}
+        pool = EnginePool(env=env | {f"{name}_MODEL": "m"})
+        assert pool.ask("x", "vend").text == "hi"
+        stream = pool.stream("x", "vend")
+        next(stream)
+        return pool if sys.argv[1] == "kept" else None
+    kept = use()
+    gc.collect()
+    if sys.argv[1] == "waited":
+        import threading, time
+        while any(each.name.startswith("gatewayx") for each in threading.enumerate()):
+            time.sleep(0.01)
+"""
+
+
+@pytest.mark.parametrize("how", ["dropped", "kept", "waited"])
+def test_a_pool_that_is_not_closed_prints_nothing(how, tmp_path):
+    """Neither a dropped pool nor one that is open at exit leaves a warning or a thread."""
+    command = [sys.executable, "-W", "always", "-c", DROPPED, how]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
