@@ -36,6 +36,7 @@ from gatewayx_nb.engine_pool.usage import (
     ledger_path,
 )
 from gatewayx_nb.errors import ConfigError
+from gatewayx_nb.hints import Hint
 from gatewayx_nb.model_registry import EngineStatus, ModelRegistry
 from gatewayx_nb.secure_config import Config
 from gatewayx_nb.storage import Ledger
@@ -362,9 +363,11 @@ class EnginePool(Caller):
             return Table(self._usage.ledger.last(count), HISTORY_COLUMNS)
         except OSError as error:
             path = self.ledger
+            is_busy = "locked" in str(error) or "interrupted" in str(error)
+            move_away = f"Move it away: `mv {path} {path}.off`; the next call creates a new one."
             raise ConfigError(
                 f"the ledger {str(path)!r} cannot be read: {error}.",
-                hint=f"Move it away: `mv {path} {path}.off`; the next call creates a new one.",
+                hint=Hint("run_again") if is_busy else move_away,
             ) from None
 
     @property

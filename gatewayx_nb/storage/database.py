@@ -18,21 +18,39 @@ if TYPE_CHECKING:
     """The SQL statements that upgrade each schema version to the next, starting with an empty
     file. A released migration must not be edited: files that already have it skip it."""
 
+_STEPS_BETWEEN_CHECKS = 10_000
+"""SQLite's virtual instructions between two checks of the time, about a millisecond."""
+
+_OTHER_SCHEMA = ("no such table", "no such column", "has no column", "duplicate column")
+"""Messages about a file whose tables are not those of its version."""
+
+_COMPANIONS = ("-journal", "-wal", "-shm")
+
 log = logging.getLogger("gatewayx_nb")
 
 
-def connect(path: Path, timeout: float) -> sqlite3.Connection:
-    """Open a file, without implicit transactions.
+class UnusableFileError(Exception):
+    """A file that is not one of ours, or of a later version: it is set aside."""
+
+
+@contextlib.contextmanager
+def connection(path: Path, timeout: float) -> Iterator[sqlite3.Connection]:
+    """Open a file, without implicit transactions, and close it at the end of the block.
 
     Args:
         path: The file.
-        timeout: Seconds to wait for other processes that are writing to it.
+        timeout: Seconds to wait for other processes that are writing to it, and that the statements
+            may take afterwards.
 
     Raises:
         OSError: If the file, its journal or its folder in a project is a symlink.
     """
     _refuse_links(path)
-    return sqlite3.connect(path, timeout=timeout, isolation_level=None)
+    deadline = time.monotonic() + 2 * timeout
+    with contextlib.closing(sqlite3.connect(path, timeout=timeout, isolation_level=None)) as opened:
+        # A view that somebody else has put into the file could otherwise run for ever.
+        opened.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS_BETWEEN_CHECKS)
+        yield opened
 
 
 def _refuse_links(path: Path) -> None:
@@ -52,37 +70,60 @@ def transaction(path: Path, migrations: Migrations, timeout: float) -> Iterator[
     A missing file is created, and so is its folder, which git then ignores.
 
     Raises:
-        OSError: If a later version of the package has written the file, or the folder cannot be
-            created.
+        UnusableFileError: If a later version of the package, or another program, has written it.
+        OSError: If the folder cannot be created.
         sqlite3.Error: If the file cannot be read or written.
     """
     _refuse_links(path)
     make_ignored_folder(path.parent)
-    with contextlib.closing(connect(path, timeout)) as connection, connection:
+    with connection(path, timeout) as opened, opened:
         # The write lock is taken first, so that two processes do not migrate at the same time.
-        connection.execute("BEGIN IMMEDIATE")
-        _migrate(connection, migrations)
-        yield connection
+        opened.execute("BEGIN IMMEDIATE")
+        check_schema(opened, migrations)
+        _migrate(opened, migrations)
+        yield opened
 
 
-def _migrate(connection: sqlite3.Connection, migrations: Migrations) -> None:
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > len(migrations):
-        raise OSError("it was written by a later version of gatewayx-nb")
+def check_schema(opened: sqlite3.Connection, migrations: Migrations) -> None:
+    """Check that a file contains nothing but plain tables of a known version.
+
+    Raises:
+        UnusableFileError: If it contains a view or a trigger, which would run with each statement.
+    """
+    (version,) = opened.execute("PRAGMA user_version").fetchone()
+    if not 0 <= version <= len(migrations):
+        raise UnusableFileError("it was written by a later version of gatewayx-nb")
+    rows = opened.execute("SELECT type, sql FROM sqlite_master").fetchall()
+    for kind, sql in rows:
+        if kind != "table" or " generated " in f" {sql} ".lower() or "virtual" in str(sql).lower():
+            raise UnusableFileError("another program has written it")
+    if version and not rows:
+        raise UnusableFileError("another program has written it")
+
+
+def _migrate(opened: sqlite3.Connection, migrations: Migrations) -> None:
+    (version,) = opened.execute("PRAGMA user_version").fetchone()
     for number, statements in enumerate(migrations[version:], start=version + 1):
         for statement in statements:
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {number}")
+            opened.execute(statement)
+        opened.execute(f"PRAGMA user_version = {number}")
 
 
-def is_damaged(error: sqlite3.Error) -> bool:
-    """Return whether an error means a damaged file, not a busy, full or read-only one."""
-    return type(error) is sqlite3.DatabaseError
+def is_unusable(error: Exception) -> bool:
+    """Return whether a file must be set aside, and is not just busy, full or read-only."""
+    if type(error) is sqlite3.OperationalError:
+        return any(text in str(error) for text in _OTHER_SCHEMA)
+    # None of our tables has a constraint.
+    others = (sqlite3.DatabaseError, sqlite3.IntegrityError, UnusableFileError)
+    return type(error) in others
 
 
-def set_aside(path: Path) -> None:
-    """Rename a damaged file, so that a new one can be created."""
+def set_aside(path: Path, error: Exception) -> None:
+    """Rename a file that cannot be used, so that a new one can be created."""
     target = path.with_suffix(f".damaged-{time.time_ns()}")
     # Kept, because the user may be able to recover calls from it.
     path.rename(target)
-    log.warning("%s is damaged; it was renamed to %s.", path, target.name)
+    for suffix in _COMPANIONS:  # otherwise SQLite would apply them to the new file
+        with contextlib.suppress(OSError):
+            path.with_name(path.name + suffix).rename(target.with_name(target.name + suffix))
+    log.warning("%s cannot be used: %s; it was renamed to %s.", path, error, target.name)

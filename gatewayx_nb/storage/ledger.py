@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from decimal import Decimal
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
 from gatewayx_nb.storage import database
 from gatewayx_nb.storage.writer import BatchWriter
+from gatewayx_nb.text import well_formed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-_WRITE_TIMEOUT = 30.0
-"""Seconds to wait for other kernels that are writing to the same file."""
+_WRITE_TIMEOUT = 5.0
+"""Seconds to wait for other kernels that are writing to the same file, before the next attempt."""
 
-_SHORT_TIMEOUT = 2.0
-"""Seconds to wait when reading, because a user is waiting, and when writing after a failure."""
+_READ_TIMEOUT = 0.2
+"""Seconds to wait for the file when reading, because a user is waiting."""
+
+_FLUSH_TIMEOUT = 0.55
+"""Seconds to wait for the latest entries when reading."""
+
+_LATEST = 253_402_300_799.0
+"""The last second of the year 9999, which is the latest that Python can show."""
+
+_HIGHEST_COST = 10**15
+"""Dollars; more is no cost, and would make every total meaningless."""
+
+_MAX_INTEGER = 2**63 - 1
+"""The largest integer of SQLite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +95,8 @@ class Ledger(BatchWriter[LedgerEntry]):
 
     Entries are written in batches, so the last ones are lost if the process is killed.
 
-    Several kernels may write to one file. A file that is not a SQLite database is renamed; a file
-    written by a later version is not changed.
+    Several kernels may write to one file. A file that is not a ledger, or that a later version has
+    written, is renamed.
 
     Args:
         path: The file; the first entry creates it and its folder.
@@ -96,18 +109,21 @@ class Ledger(BatchWriter[LedgerEntry]):
     def last(self, count: int) -> list[LedgerEntry]:
         """Return the last calls, latest first; empty if the file does not exist.
 
+        This takes less than a second. It may miss the latest calls if the file is busy.
+
         Raises:
             OSError: If the file exists and cannot be read.
         """
         # A caller expects to find the call that it has just made.
-        self.flush()
+        self.flush(_FLUSH_TIMEOUT)
         if not self.path.exists():
             return []
         try:
-            with contextlib.closing(database.connect(self.path, _SHORT_TIMEOUT)) as connection:
-                connection.row_factory = sqlite3.Row
-                rows = connection.execute(_SELECT, (count,)).fetchall()
-        except sqlite3.Error as error:
+            with database.connection(self.path, _READ_TIMEOUT) as opened:
+                database.check_schema(opened, MIGRATIONS)
+                opened.row_factory = sqlite3.Row
+                rows = opened.execute(_SELECT, (count,)).fetchall()
+        except (sqlite3.Error, database.UnusableFileError) as error:
             raise OSError(str(error)) from None
         return list(map(_parse_row, rows))
 
@@ -115,27 +131,74 @@ class Ledger(BatchWriter[LedgerEntry]):
     def write(self, items: list[LedgerEntry]) -> None:
         try:
             self._insert(items)
-        except sqlite3.Error as error:
-            if not database.is_damaged(error):
+        except (sqlite3.Error, database.UnusableFileError) as error:
+            if not database.is_unusable(error):
                 raise
-            database.set_aside(self.path)
+            database.set_aside(self.path, error)
             self._insert(items)
 
     def _insert(self, entries: list[LedgerEntry]) -> None:
-        timeout = _SHORT_TIMEOUT if self.problem else _WRITE_TIMEOUT
-        with database.transaction(self.path, MIGRATIONS, timeout) as connection:
-            rows = (tuple(map(_storable, _values(entry))) for entry in entries)
-            connection.executemany(_INSERT, rows)
+        rows = list(map(_storable, entries))
+        with database.transaction(self.path, MIGRATIONS, _WRITE_TIMEOUT) as opened:
+            opened.executemany(_INSERT, rows)
 
 
-def _storable(value: object) -> object:
-    """Convert decimals and lone surrogates, which SQLite cannot store."""
-    value = str(value) if isinstance(value, Decimal) else value
-    return value.encode(errors="replace").decode() if isinstance(value, str) else value
+def _text(value: object) -> str:
+    return well_formed(value) if isinstance(value, str) else ""
+
+
+def _label(value: object) -> str | None:
+    return _text(value) if isinstance(value, str) else None
+
+
+def _count(value: object) -> int | None:
+    """Return a number of tokens; ``None`` if it is none, or SQLite could not store it."""
+    is_count = isinstance(value, int) and 0 <= value <= _MAX_INTEGER
+    return int(value) if is_count else None  # type: ignore[call-overload]
+
+
+def _seconds(value: object) -> float | None:
+    is_number = isinstance(value, int | float) and abs(value) <= _LATEST
+    return float(value) if is_number else None  # type: ignore[arg-type]
+
+
+def _cost(value: object) -> Decimal | None:
+    """Return an amount in dollars; ``None`` if it is none, such as NaN."""
+    if not isinstance(value, Decimal | str | int | float):
+        return None
+    try:
+        cost = Decimal(str(value))
+    except ArithmeticError:
+        return None
+    return cost if cost.is_finite() and 0 <= cost < _HIGHEST_COST else None
+
+
+_CLEANERS: dict[str, Callable[[object], object]] = {
+    "at": lambda value: max(0.0, _seconds(value) or 0.0),
+    "engine": _text,
+    "model": _text,
+    "outcome": _text,
+    "input_tokens": _count,
+    "output_tokens": _count,
+    "cost": _cost,
+    "latency": lambda value: _seconds(value) or 0.0,
+    "time_to_first": _seconds,
+    "attempts": lambda value: _count(value) or 0,
+    "fallback_from": _label,
+    "cached_tokens": _count,
+}
+"""Return a valid value for each column, whatever an engine or a file says."""
+
+
+def _storable(entry: LedgerEntry) -> tuple[object, ...]:
+    cleaned = (
+        clean(value) for clean, value in zip(_CLEANERS.values(), _values(entry), strict=True)
+    )
+    return tuple(str(value) if isinstance(value, Decimal) else value for value in cleaned)
 
 
 def _parse_row(row: sqlite3.Row) -> LedgerEntry:
-    # A file of an earlier version has fewer columns, one of a later version may have more.
-    values = {name: row[name] for name in _COLUMNS if name in row.keys()}  # noqa: SIM118
-    cost = values["cost"]
-    return LedgerEntry(**values | {"cost": None if cost is None else Decimal(str(cost))})
+    # A file of an earlier version has fewer columns.
+    known = {name: row[name] for name in _COLUMNS if name in row.keys()}  # noqa: SIM118
+    values: dict[str, Any] = {name: _CLEANERS[name](value) for name, value in known.items()}
+    return LedgerEntry(**values)

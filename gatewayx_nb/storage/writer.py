@@ -19,6 +19,12 @@ log = logging.getLogger("gatewayx_nb")
 _BATCH_DELAY = 0.2
 """Seconds between two writes, to batch the items of many calls."""
 
+_RETRY_DELAY = 2.0
+"""Seconds between two attempts to write what could not be written."""
+
+_MAX_UNWRITTEN = 10_000
+"""Maximum number of items that are kept for another attempt."""
+
 _FILE_ERRORS = (OSError, sqlite3.OperationalError)
 """Errors caused by the file, such as a full disk or a lock; an item causes any other error."""
 
@@ -26,14 +32,12 @@ _FILE_ERRORS = (OSError, sqlite3.OperationalError)
 class BatchWriter(ABC, Generic[ItemT]):
     """Base class of files that are written in the background.
 
-    Adding an item neither blocks nor raises. Items that cannot be written are dropped, and the
-    reason is logged once. After a fork, the child starts with an empty queue and its own thread.
+    Adding an item neither blocks nor raises. As long as the file is locked, or its disk full, the
+    latest items are kept and written later; an invalid item is dropped. The reason is logged once.
+    After a fork, the child starts with an empty queue and its own thread.
 
     Args:
         name: Name of the thread.
-
-    Attributes:
-        problem: Why the last write failed; empty once a write has succeeded again.
     """
 
     def __init__(self, name: str) -> None:
@@ -43,7 +47,9 @@ class BatchWriter(ABC, Generic[ItemT]):
 
     def _reset(self) -> None:
         """Start with an empty queue, no thread and a free lock."""
-        self.problem = ""
+        self._failure = ""
+        self._unwritten: list[ItemT] = []
+        self._lost = 0
         self._queue: queue.SimpleQueue[ItemT | threading.Event] = queue.SimpleQueue()
         self._lock = threading.Lock()  # many threads add items; only one creates the thread
         self._thread: threading.Thread | None = None
@@ -60,6 +66,16 @@ class BatchWriter(ABC, Generic[ItemT]):
             with self._lock:
                 if self._thread is None:
                     self._start()
+
+    @property
+    def problem(self) -> str:
+        """Why items are missing, and how many; empty if none is."""
+        parts = [self._failure] if self._failure else []
+        if count := len(self._unwritten):
+            parts.append(f"{count:,} {_items(count)} not written yet.")
+        if self._lost:
+            parts.append(f"{self._lost:,} {_items(self._lost)} lost.")
+        return " ".join(parts)
 
     def flush(self, timeout: float = 5.0) -> None:
         """Block until pending items are written, for at most ``timeout`` seconds."""
@@ -86,9 +102,12 @@ class BatchWriter(ABC, Generic[ItemT]):
                     item.set()
 
     def _next_batch(self) -> list[ItemT | threading.Event]:
-        batch = [self._queue.get()]
-        if not isinstance(batch[0], threading.Event):  # a flush does not wait for more items
-            self._flush_requested.wait(_BATCH_DELAY)
+        batch: list[ItemT | threading.Event] = []
+        # With items that could not be written, it is tried again without a new one.
+        with contextlib.suppress(queue.Empty):
+            batch.append(self._queue.get(timeout=_RETRY_DELAY if self._unwritten else None))
+            if not isinstance(batch[0], threading.Event):  # a flush does not wait for more items
+                self._flush_requested.wait(_BATCH_DELAY)
         self._flush_requested.clear()
         with contextlib.suppress(queue.Empty):
             while True:
@@ -96,24 +115,39 @@ class BatchWriter(ABC, Generic[ItemT]):
         return batch
 
     def _write_batch(self, items: list[ItemT]) -> None:
+        items = [*self._unwritten, *items]
         if not items:
             return
         try:
             self.write(items)
+        except _FILE_ERRORS as error:
+            self._keep(items)
+            self._report(error)
         except BaseException as error:  # noqa: BLE001 - no error ends the thread
-            if len(items) > 1 and not isinstance(error, _FILE_ERRORS):
+            self._unwritten = []
+            if len(items) > 1:
                 for item in items:  # an invalid item must not discard the rest of the batch
                     self._write_batch([item])
             else:
+                self._lost += 1
                 self._report(error)
         else:
-            self.problem = ""
+            self._unwritten, self._failure = [], ""
+
+    def _keep(self, items: list[ItemT]) -> None:
+        """Keep the latest items for another attempt."""
+        self._lost += max(0, len(items) - _MAX_UNWRITTEN)
+        self._unwritten = items[-_MAX_UNWRITTEN:]
 
     def _report(self, error: BaseException) -> None:
-        problem = f"{self._name} cannot be written: {error}."
-        if problem != self.problem:
-            self.problem = problem
-            log.warning("%s", problem)
+        failure = f"{self._name} cannot be written: {error}."
+        if failure != self._failure:
+            self._failure = failure
+            log.warning("%s", failure)
+
+
+def _items(count: int) -> str:
+    return "entry is" if count == 1 else "entries are"
 
 
 _writers: weakref.WeakSet[BatchWriter[Any]] = weakref.WeakSet()

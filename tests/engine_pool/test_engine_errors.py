@@ -234,7 +234,9 @@ def test_odd_but_harmless_chunks_are_accepted():
     chunk = Chunk(text=Text("right"), finish_reason="eos", usage=Usage(10**30, 10**30))
     with EnginePool(env={}, engines=[Yielding([chunk])]) as pool:
         reply = pool.ask("x", "yielding")
+        (stored,) = pool.history()
 
+    assert (stored.outcome, stored.input_tokens) == ("ok", None)
     assert (reply.text, type(reply.text), reply.finish_reason) == ("right", str, "other")
     assert reply.usage.input_tokens == 10**30
 

@@ -53,7 +53,7 @@ def test_a_file_of_a_later_version_is_not_changed(tmp_path):
         pass
     content_before = path.read_bytes()
     with (
-        pytest.raises(OSError, match="later version"),
+        pytest.raises(database.UnusableFileError, match="later version"),
         database.transaction(path, FIRST_MIGRATION, 1),
     ):
         pass
@@ -80,12 +80,15 @@ def test_a_ledger_of_release_0_1_keeps_working(tmp_path):
     assert _version(path) == len(MIGRATIONS)
 
 
-def test_a_locked_file_is_not_damaged(tmp_path):
-    """A locked file is not treated as damaged, but a file that is not a database is."""
-    assert not database.is_damaged(sqlite3.OperationalError("database is locked"))
+def test_a_locked_file_is_not_set_aside(tmp_path):
+    """A locked or full file can be used later, but a file that is not a database cannot."""
+    for text in ("database is locked", "database or disk is full", "interrupted"):
+        assert not database.is_unusable(sqlite3.OperationalError(text))
     path = tmp_path / "store.sqlite"
     path.write_bytes(b"x" * 5000)
-    file = database.connect(path, 1)
-    with contextlib.closing(file), pytest.raises(sqlite3.DatabaseError) as error:
+    with (
+        database.connection(path, 1) as file,
+        pytest.raises(sqlite3.DatabaseError) as error,
+    ):
         file.execute("SELECT 1 FROM calls")
-    assert database.is_damaged(error.value)
+    assert database.is_unusable(error.value)

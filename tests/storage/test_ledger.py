@@ -1,14 +1,18 @@
 """The ledger: entries, concurrent writers and failures."""
 
+import contextlib
 import os
 import sqlite3
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
+from gatewayx_nb.calls import Table
+from gatewayx_nb.engine_pool.usage import HISTORY_COLUMNS
 from gatewayx_nb.storage.ledger import MIGRATIONS, Ledger, LedgerEntry
 
 ENTRY = LedgerEntry(1.5, "grok", "m", "ok", 3, None, Decimal("0.000123"), 1.25, 0.5, 2, "anthropic")
@@ -93,21 +97,109 @@ def test_a_damaged_file_is_renamed_and_kept(tmp_path, caplog):
     assert damaged_file.name in caplog.text
 
 
-def test_a_file_of_a_later_version_is_not_changed(tmp_path, caplog):
-    """A file of a later version is reported once and is not changed."""
+_TABLE = "CREATE TABLE calls (at, engine, model, outcome, input_tokens, output_tokens, cost"
+_REST = ", latency, time_to_first, attempts, fallback_from, cached_tokens"
+_ENDLESS = (
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"
+    " SELECT i AS at, i AS engine FROM n ORDER BY i DESC"
+)
+FOREIGN_FILES = {
+    "later version": f"PRAGMA user_version = {len(MIGRATIONS) + 1}",
+    "negative version": "PRAGMA user_version = -1",
+    "no table": "PRAGMA user_version = 2",
+    "another table": "CREATE TABLE t (a); PRAGMA user_version = 2",
+    "too few columns": "CREATE TABLE calls (at); PRAGMA user_version = 2",
+    "endless view": f"CREATE VIEW calls AS {_ENDLESS}; PRAGMA user_version = 2",
+    "trigger": (
+        f"{_TABLE}{_REST}); CREATE TRIGGER t BEFORE INSERT ON calls BEGIN DELETE FROM calls; END;"
+        "PRAGMA user_version = 2"
+    ),
+    "constraint": f"{_TABLE}{_REST}, CHECK (0)); PRAGMA user_version = 2",
+    "virtual table": "CREATE VIRTUAL TABLE calls USING fts5(at); PRAGMA user_version = 2",
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN_FILES)
+def test_a_foreign_file_is_set_aside(tmp_path, caplog, name):
+    """A file of a later version or of another program is renamed, with a word, and not changed."""
     path = tmp_path / "store.sqlite"
-    with sqlite3.connect(path) as file:
-        file.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
-    file.close()
+    with contextlib.closing(sqlite3.connect(path)) as file:
+        file.executescript(FOREIGN_FILES[name])
     content_before = path.read_bytes()
+    (tmp_path / "store.sqlite-journal").write_bytes(b"old journal")
     ledger = Ledger(path)
     for _ in range(3):
         ledger.add(ENTRY)
         ledger.flush()
 
-    assert path.read_bytes() == content_before
-    assert "later version" in ledger.problem
-    assert caplog.text.count("later version") == 1
+    assert ledger.last(9) == [ENTRY] * 3
+    (renamed,) = (each for each in tmp_path.glob("store.damaged-*") if "-journal" not in each.name)
+    assert renamed.read_bytes() == content_before
+    assert caplog.text.count("was renamed to") == 1
+    assert ledger.problem == ""
+
+
+@pytest.mark.parametrize("name", FOREIGN_FILES)
+def test_a_foreign_file_is_not_read(tmp_path, name):
+    """Reading one raises OSError, or returns its rows, and ends."""
+    path = tmp_path / "store.sqlite"
+    with contextlib.closing(sqlite3.connect(path)) as file:
+        file.executescript(FOREIGN_FILES[name])
+
+    with contextlib.suppress(OSError):
+        assert Ledger(path).last(9) == []
+
+
+ODD = {
+    "at": [float("nan"), float("inf"), "now", -5.0, None, 1e300],
+    "engine": ["\ud800", 5, None, "\0"],
+    "model": ["\ud83d", b"m", object()],
+    "outcome": [None, "\udfff"],
+    "input_tokens": [10**30, -1, "many", 1.5, float("nan"), 10**5000],
+    "output_tokens": [10**30, object()],
+    "cost": [Decimal("NaN"), Decimal("sNaN"), Decimal("Infinity"), Decimal(-1), "abc", 10**400],
+    "latency": [float("nan"), "slow", None, -float("inf")],
+    "time_to_first": [float("nan"), "x", 1e300],
+    "attempts": [10**30, None, "2"],
+    "fallback_from": ["\ud800", 5],
+    "cached_tokens": [10**30],
+}
+ODD_VALUES = [
+    pytest.param(field, value, id=f"{field}-{number}")
+    for field, values in ODD.items()
+    for number, value in enumerate(values)
+]
+
+
+@pytest.mark.parametrize(("field", "value"), ODD_VALUES)
+def test_an_odd_value_is_cleaned_and_recorded(tmp_path, field, value):
+    """Whatever a field holds, the call is recorded, displayed, and its other fields are kept."""
+    ledger = Ledger(tmp_path / "store.sqlite")
+    ledger.add(replace(ENTRY, **{field: value}))
+    ledger.add(ENTRY)
+
+    entries = ledger.last(9)
+    assert [replace(entry, **{field: getattr(ENTRY, field)}) for entry in entries] == [ENTRY] * 2
+    assert repr(Table(entries, HISTORY_COLUMNS)).encode()
+    assert [entry.to_dict() for entry in entries]
+    assert ledger.problem == ""
+
+
+@pytest.mark.parametrize(("field", "value"), ODD_VALUES)
+def test_an_odd_value_in_a_file_is_read(tmp_path, field, value):
+    """A file in which another program has written odd values is displayed, too."""
+    ledger = Ledger(tmp_path / "store.sqlite")
+    ledger.add(ENTRY)
+    ledger.flush()
+    with (
+        contextlib.closing(sqlite3.connect(ledger.path)) as file,
+        contextlib.suppress(sqlite3.Error, OverflowError, UnicodeEncodeError, ValueError),
+        file,
+    ):
+        file.execute(f"UPDATE calls SET {field} = ?", (value,))
+
+    assert repr(Table(ledger.last(9), HISTORY_COLUMNS)).encode()
+    assert [entry.to_dict() for entry in ledger.last(9)]
 
 
 def test_a_folder_that_cannot_be_created_is_reported(tmp_path, caplog):
@@ -136,11 +228,12 @@ def test_a_lone_surrogate_is_replaced(tmp_path):
     ledger.add(LedgerEntry(1.0, "vendor", "a\ud800", "ok"))
     ledger.add(ENTRY)
 
-    assert [entry.model for entry in ledger.last(9)] == ["m", "a?"]
+    assert [entry.model for entry in ledger.last(9)] == ["m", "a\ufffd"]
 
 
-def test_entries_are_lost_only_while_the_file_is_locked(tmp_path, monkeypatch):
-    """An entry is lost if another process locks the file; later entries are recorded."""
+@pytest.mark.parametrize("shown", [False, True], ids=["unseen", "shown"])
+def test_no_entry_is_lost_while_the_file_is_locked(tmp_path, monkeypatch, shown):
+    """Entries are kept as long as another process locks the file; reading it does not wait long."""
     monkeypatch.setattr("gatewayx_nb.storage.ledger._WRITE_TIMEOUT", 0.1)
     path = tmp_path / "store.sqlite"
     ledger = Ledger(path)
@@ -149,9 +242,13 @@ def test_entries_are_lost_only_while_the_file_is_locked(tmp_path, monkeypatch):
     ledger.add(ENTRY)
     ledger.flush()
     assert "locked" in ledger.problem
+    assert "1 entry is not written yet" in ledger.problem
+    if shown:
+        with pytest.raises(OSError, match="locked"):
+            ledger.last(9)
     locking_connection.execute("ROLLBACK")
     locking_connection.close()
     ledger.add(ENTRY)
 
-    assert ledger.last(9) == [ENTRY]
+    assert ledger.last(9) == [ENTRY, ENTRY]
     assert ledger.problem == ""

@@ -2,6 +2,7 @@
 
 import logging
 import sqlite3
+import time
 
 import pytest
 
@@ -46,20 +47,40 @@ def writer():
     ids=lambda error: type(error).__name__,
 )
 def test_an_exception_does_not_end_the_thread(writer, error, caplog):
-    """An exception while writing is reported once; the problem is cleared by the next write."""
+    """An exception while writing is reported once.
+
+    Items that the file refused are written later; those that cannot be written are counted.
+    """
+    is_kept = isinstance(error, OSError | sqlite3.OperationalError)
     writer.failures = [error, error]
     for item in (2, 3):
         writer.add(item)
         writer.flush()
 
-    assert writer.problem == f"the list cannot be written: {error}."
-    assert caplog.messages == [writer.problem]
+    count = "2 entries are not written yet." if is_kept else "2 entries are lost."
+    assert writer.problem == f"the list cannot be written: {error}. {count}"
+    assert caplog.messages == [f"the list cannot be written: {error}."]
 
     writer.add(4)
     writer.flush()
 
-    assert writer.problem == ""
-    assert writer.written == [1, 4]
+    assert writer.problem == ("" if is_kept else count)
+    assert writer.written == ([1, 2, 3, 4] if is_kept else [1, 4])
+
+
+def test_what_could_not_be_written_is_tried_again_without_a_new_item(writer, monkeypatch):
+    """The thread tries again by itself, and keeps the latest items only."""
+    monkeypatch.setattr("gatewayx_nb.storage.writer._RETRY_DELAY", 0.01)
+    monkeypatch.setattr("gatewayx_nb.storage.writer._MAX_UNWRITTEN", 2)
+    writer.failures = [OSError("full")]
+    for item in (2, 3, 4):
+        writer.add(item)
+    while len(writer.written) < 3:
+        time.sleep(0.01)
+    writer.flush()
+
+    assert writer.written == [1, 3, 4]
+    assert writer.problem == "1 entry is lost."
 
 
 def test_an_invalid_item_does_not_discard_the_rest_of_the_batch(writer):
@@ -88,7 +109,7 @@ def test_a_log_filter_that_raises_does_not_end_the_thread(writer):
     writer.add(3)
     writer.flush()
 
-    assert writer.written == [1, 3]
+    assert writer.written == [1, 2, 3]
 
 
 def test_flush_returns_after_its_timeout():
