@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from typing import TYPE_CHECKING, TypeVar
@@ -86,6 +87,8 @@ def wait_before_retry(
         jitter: Returns a number from 0 to 1.
     """
     minimum = error.retry_after or 0.0
+    if not 0 <= minimum < math.inf:  # an engine's own error may hold any number
+        minimum = 0.0
     if attempt > retries or minimum > _LONGEST_WAIT or not _is_transient(error):
         return None
     backoff = min(_FIRST_BACKOFF * 2.0 ** (attempt - 1), _LONGEST_BACKOFF)

@@ -11,13 +11,14 @@ import msgspec
 from gatewayx_nb.errors import ProviderError
 from gatewayx_nb.hints import Hint, as_hint
 from gatewayx_nb.text import shorten
+from gatewayx_nb.transport import longest_delay
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 _decode = msgspec.json.Decoder().decode
 
-_DELAY = re.compile(r"(\d+(?:\.\d+)?)s")
+_DELAY = re.compile(r"(\d+(?:\.\d+)?)s", re.ASCII)
 
 _REASONS = ("message", "msg", "error", "detail", "details", "errors", "reason", "title")
 """Names of the field with the reason of an error, from the most to the least common."""
@@ -198,8 +199,8 @@ def retry_delay(data: bytes) -> float | None:
     error = as_dict((_error_body(data) or {}).get("error"))
     details = as_dicts(error.get("details"))
     delays = (as_str(detail.get("retryDelay")) for detail in details)
-    match = next((_DELAY.fullmatch(delay) for delay in delays if delay), None)
-    return float(match.group(1)) if match else None
+    matches = filter(None, map(_DELAY.fullmatch, delays))
+    return longest_delay(float(match.group(1)) for match in matches)
 
 
 def _error_body(data: bytes) -> dict[str, Any] | None:

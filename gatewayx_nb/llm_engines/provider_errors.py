@@ -22,7 +22,7 @@ from gatewayx_nb.llm_engines import json_body
 from gatewayx_nb.llm_engines.json_body import as_dict, as_int
 from gatewayx_nb.secure_config import redact, vendor_of_key
 from gatewayx_nb.text import shorten
-from gatewayx_nb.transport import limit_reset, retry_after, should_retry
+from gatewayx_nb.transport import limit_reset, longest_delay, retry_after, should_retry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,10 +67,10 @@ class ProviderErrors:
         """Return the error for a response with an error status."""
         code, message = json_body.provider_error(data)
         now = time.time()
-        delay = retry_after(headers, now) or json_body.retry_delay(data)
+        delay = longest_delay([retry_after(headers, now), json_body.retry_delay(data)])
         # Only for this status: in other responses, the reset is not a retry delay.
-        if delay is None and status == _TOO_MANY_REQUESTS:
-            delay = limit_reset(headers, now)
+        if not delay and status == _TOO_MANY_REQUESTS:
+            delay = longest_delay([delay, limit_reset(headers, now)])
         error = self._error(f"returned HTTP {status}", status, code, message, delay)
         if isinstance(error, RequestError):
             error.should_retry = should_retry(headers)

@@ -4,7 +4,12 @@ Only this package uses aiohttp, which it imports on first use.
 """
 
 from gatewayx_nb.transport.client import MAX_RESPONSE_BYTES, HTTPClient, Response
-from gatewayx_nb.transport.retry_headers import limit_reset, retry_after, should_retry
+from gatewayx_nb.transport.retry_headers import (
+    limit_reset,
+    longest_delay,
+    retry_after,
+    should_retry,
+)
 from gatewayx_nb.transport.route import is_local_url
 from gatewayx_nb.transport.sse import Decoder, ServerSentEvent
 
@@ -16,6 +21,7 @@ __all__ = [
     "ServerSentEvent",
     "is_local_url",
     "limit_reset",
+    "longest_delay",
     "retry_after",
     "should_retry",
 ]

@@ -8,10 +8,13 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 _MAX_DELAY = 7 * 86_400.0  # seconds; a larger number is a date or in another unit
 _NUMBER = re.compile(r"\d+(\.\d*)?", re.ASCII)
+
+_NEXT_VALUE = re.compile(r",\s*(?=[\d.]+\s*(?:,|$)|[A-Za-z]{3,9},)")
+"""What joins the values of repeated headers; the comma within a date does not."""
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
@@ -19,20 +22,27 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
 
     ``retry-after-ms`` takes precedence over ``retry-after``, a number of seconds or an HTTP date
     (https://www.rfc-editor.org/rfc/rfc9110#field.retry-after). A date in the past and a delay of
-    more than a week are invalid.
+    more than a week are invalid. The longest valid delay counts if the header is repeated.
 
     Args:
         headers: The response headers, case-insensitive or in lower case.
         now: Seconds since the epoch.
     """
-    milliseconds = _number(headers.get("retry-after-ms", ""))
-    if milliseconds is not None and milliseconds / 1000 <= _MAX_DELAY:
-        return milliseconds / 1000
-    text = headers.get("retry-after", "")
-    seconds = _number(text)
-    if seconds is None:
-        seconds = _seconds_until(text, now)
-    return seconds if seconds is not None and 0 <= seconds <= _MAX_DELAY else None
+    milliseconds = [
+        number / 1000
+        for text in _values(headers.get("retry-after-ms", ""))
+        if (number := _number(text)) is not None
+    ]
+    if (delay := longest_delay(milliseconds)) is not None:
+        return delay
+    values = _values(headers.get("retry-after", ""))
+    return longest_delay(_delay(text, now) for text in values)
+
+
+def longest_delay(delays: Iterable[float | None]) -> float | None:
+    """Return the longest of some delays in seconds; ``None`` if none is from 0 to a week."""
+    valid = (delay for delay in delays if delay is not None and 0 <= delay <= _MAX_DELAY)
+    return max(valid, default=None)
 
 
 def limit_reset(headers: Mapping[str, str], now: float) -> float | None:
@@ -53,6 +63,16 @@ def limit_reset(headers: Mapping[str, str], now: float) -> float | None:
 def should_retry(headers: Mapping[str, str]) -> bool | None:
     """Parse ``x-should-retry``, which OpenAI and Anthropic send to override the status."""
     return {"true": True, "false": False}.get(headers.get("x-should-retry", "").strip().lower())
+
+
+def _values(header: str) -> list[str]:
+    """Return the values of a header, which is repeated if a proxy has added its own."""
+    return _NEXT_VALUE.split(header)
+
+
+def _delay(text: str, now: float) -> float | None:
+    seconds = _number(text)
+    return _seconds_until(text, now) if seconds is None else seconds
 
 
 def _number(text: str) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import ipaddress
 import re
 import socket
@@ -20,14 +21,38 @@ from gatewayx_nb.secure_config import Network, Secret
 from gatewayx_nb.transport.error_mapping import HINTS, ForbiddenAddressError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import aiohttp
+
+_NUMBERS = re.compile(
+    r"(?:0x[0-9a-f]*|\d+)(?:\.(?:0x[0-9a-f]*|\d+)){0,3}\.?", re.IGNORECASE | re.ASCII
+)
 
 _HOST = re.compile(r"[\w.-]+|[0-9a-f:.]+(%\w+)?", re.IGNORECASE)
 
 # Cloud metadata services, which return the machine's credentials to any local client.
-# The first is AWS's over IPv6, the second Alibaba Cloud's; 169.254.169.254 is link-local anyway.
+# AWS's and Google's over IPv6, Alibaba Cloud's and Azure's; 169.254.169.254 is link-local anyway.
 # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html
-_METADATA = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200")))
+# https://cloud.google.com/compute/docs/metadata/querying-metadata
+# https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16
+_METADATA = frozenset(
+    map(
+        ipaddress.ip_address,
+        ("fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16"),
+    )
+)
+
+# IPv6 addresses whose last 32 bits are an IPv4 address to which they are translated or tunnelled:
+# NAT64 (RFC 6052 and RFC 8215), and the deprecated IPv4-compatible and IPv4-translated addresses.
+_TRANSLATED = tuple(
+    map(
+        ipaddress.IPv6Network,
+        ("64:ff9b::/96", "64:ff9b:1::/48", "::/96", "::ffff:0:0:0/96"),
+    )
+)
+_ISATAP = (0x5EFE, 0x200_5EFE)
+"""Bits 64 to 95 of an ISATAP address, whose last 32 bits are an IPv4 address (RFC 5214)."""
 
 
 def parse_base_url(base_url: str, engine: str) -> SplitResult:
@@ -109,8 +134,26 @@ def _is_loopback(host: str) -> bool:
 
 
 def _is_forbidden(host: str) -> bool:
-    address = _parse_address(host)
-    return address is not None and (address.is_link_local or address in _METADATA)
+    return any(each.is_link_local or each in _METADATA for each in _addresses(host))
+
+
+def _addresses(host: str) -> Iterator[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+    """Yield the address that a host spells, and the IPv4 addresses that may receive its packets."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0].rstrip("."))  # without the zone
+    except ValueError:
+        # "0xA9FEA9FE", "2852039166" and "0251.254.43518" are addresses for the system's resolver.
+        if _NUMBERS.fullmatch(host):
+            with contextlib.suppress(OSError):
+                yield ipaddress.IPv4Address(socket.inet_aton(host.rstrip(".")))
+        return
+    yield address
+    if isinstance(address, ipaddress.IPv6Address):
+        embedded = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
+        yield from filter(None, embedded)
+        is_isatap = int(address) >> 32 & 0xFFFF_FFFF in _ISATAP
+        if is_isatap or any(address in network for network in _TRANSLATED):
+            yield ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
 
 
 def open_socket(info: aiohttp.AddrInfoType) -> socket.socket:

@@ -20,6 +20,7 @@ from gatewayx_nb.errors import (
 )
 from gatewayx_nb.images import Image
 from gatewayx_nb.llm_engines.gemini import GeminiParser
+from gatewayx_nb.llm_engines.provider_errors import ProviderErrors
 from gatewayx_nb.llm_engines.unsupported_params import RejectedParameterError
 from gatewayx_nb.messages import Message, ToolCall
 from gatewayx_nb.replies import Usage
@@ -523,3 +524,27 @@ def test_models_are_listed_without_their_prefix(wire):
 def test_arbitrary_events_raise_only_typed_errors(events):
     """Bodies with arbitrary values in any field raise only typed errors."""
     check_no_raw_exception(GeminiParser(make_errors()), events)
+
+
+@pytest.mark.parametrize(
+    ("delays", "header", "seconds"),
+    [
+        (["27s"], "5", 27.0),
+        (["5s"], "27", 27.0),
+        (["5s", "27.5s"], None, 27.5),
+        ([f"{'9' * 400}s"], None, None),
+        ([f"{'9' * 400}s", "3s"], None, 3.0),
+        (["Infinitys", "infs", "-5s", "nans", "1e9s", 5, None], None, None),
+        (["٣s"], None, None),
+        ([f"{'9' * 400}s"], "inf", None),
+    ],
+)
+def test_the_longest_valid_delay_counts(delays, header, seconds):
+    """A `retryDelay` neither undercuts the header nor makes the wait absurd."""
+    details = [RETRY_INFO | {"retryDelay": delay} for delay in delays]
+    body = json.dumps(_error_body(429, "RESOURCE_EXHAUSTED", *details)).encode()
+    headers = {} if header is None else {"retry-after": header}
+
+    error = ProviderErrors("google", "m", "").from_response(429, headers, body)
+
+    assert error.retry_after == seconds

@@ -1,5 +1,6 @@
 import asyncio
 import base64
+import contextlib
 import errno
 import functools
 import logging
@@ -45,7 +46,7 @@ from gatewayx_nb.testing import (
     reply,
     stream_head,
 )
-from gatewayx_nb.transport import HTTPClient
+from gatewayx_nb.transport import HTTPClient, route
 from gatewayx_nb.transport.error_mapping import _failure_points
 from tests.canary import forms
 
@@ -771,13 +772,77 @@ def test_a_valid_base_url_is_accepted(url, options):
     assert Client(url, **options)
 
 
-@pytest.mark.parametrize("host", ["0xa9fea9fe", "2852039166", "169.254.43518", "0251.0376.0.1"])
-@run
-async def test_other_notations_of_a_forbidden_address_are_refused(host):
-    """A forbidden address is refused in any notation, because the resolved address is checked."""
-    error = await get_error(f"https://{host}/latest")
-    assert type(error) is ConfigError
-    assert host in error.message
+FORBIDDEN = [
+    "169.254.169.254",
+    "169.254.169.254.",
+    "0xa9fea9fe",
+    "0XA9.0xfe.0xA9.0xFE",
+    "2852039166",
+    "169.254.43518",
+    "0251.0376.0.1",
+    "100.100.100.200",
+    "168.63.129.16",
+    "[fe80::1]",
+    "[FE80:0:0::1]",
+    "[fe80::1%25eth0]",
+    "[fd00:ec2::254]",
+    "[fd00:ec2::254%25eth0]",
+    "[fd20:ce:0:0::254]",
+    "[::ffff:169.254.169.254]",
+    "[::ffff:a9fe:a9fe]",
+    "[0:0:0:0:0:ffff:100.100.100.200]",
+    "[::169.254.169.254]",
+    "[::ffff:0:169.254.169.254]",
+    "[64:ff9b::169.254.169.254]",
+    "[64:ff9b::a9fe:a9fe]",
+    "[64:ff9b:1::a9fe:a9fe]",
+    "[64:ff9b:1:abcd::6464:64c8]",
+    "[2002:a9fe:a9fe::1]",
+    "[2002:6464:64c8:1::]",
+    "[2001:0:a9fe:a9fe::1]",  # Teredo, the server
+    "[2001:0:4136:e378:8000:63bf:5601:5601]",  # the client, whose bits are inverted
+    "[2001:db8::5efe:169.254.169.254]",
+    "[2001:db8::200:5efe:a9fe:a9fe]",
+]
+
+
+@pytest.mark.parametrize("host", FORBIDDEN)
+def test_a_forbidden_address_is_refused_in_every_spelling(host):
+    """Link-local and metadata addresses are refused before a connection is tried."""
+    for key in ("", KEY):
+        with pytest.raises(ConfigError, match="link-local or metadata"):
+            Client(f"https://{host}/v1", key=key)
+
+
+@pytest.mark.parametrize("host", FORBIDDEN)
+def test_a_forbidden_address_is_refused_after_the_lookup(host):
+    """No socket is opened for one of them, whatever name it was found for."""
+    address = host.strip("[]").replace("%25", "%")
+    info = (socket.AF_INET6, socket.SOCK_STREAM, 6, "", (address, 443))
+    with pytest.raises(OSError, match="link-local or metadata"):
+        route.open_socket(info)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1",
+        "::1",
+        "::ffff:127.0.0.1",
+        "10.0.0.1",
+        "64:ff9b::8.8.8.8",
+        "2002:808:808::1",
+        "2001:0:4136:e378:8000:63bf:3fff:fdd2",
+        "2606:4700::1111",
+    ],
+)
+def test_other_addresses_are_allowed(address):
+    """An address that only looks similar is not refused."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with contextlib.closing(
+        route.open_socket((family, socket.SOCK_STREAM, 6, "", (address, 443)))
+    ) as opened:
+        assert opened.family == family
 
 
 @run

@@ -46,6 +46,16 @@ HEADERS = [
     Header("negative", {"retry-after": "-1", "retry-after-ms": "-5"}, None),
     Header("not-a-number", {"retry-after": "1_000"}, None),
     Header("arabic-digits", {"retry-after": "٣"}, None),
+    Header("doubled", {"retry-after": "5, 5"}, 5.0),
+    Header("doubled-shorter", {"retry-after": "30, 5"}, 30.0),
+    Header("doubled-longer", {"retry-after": "5,30"}, 30.0),
+    Header("doubled-absurd", {"retry-after": "9999999999, 7"}, 7.0),
+    Header("doubled-invalid", {"retry-after": "soon, 7"}, 7.0),
+    Header("doubled-date", {"retry-after": f"{format_date(30)}, {format_date(90)}"}, 90.0),
+    Header("number-and-date", {"retry-after": f"120, {format_date(30)}"}, 120.0),
+    Header("date-and-number", {"retry-after": f"{format_date(30)}, 10"}, 30.0),
+    Header("past-date-and-number", {"retry-after": f"{format_date(-30)}, 10"}, 10.0),
+    Header("doubled-milliseconds", {"retry-after-ms": "1500, 2500"}, 2.5),
     Header("words", {"retry-after": "in a while"}, None),
 ]
 
