@@ -87,7 +87,7 @@ def wait_before_retry(
         jitter: Returns a number from 0 to 1.
     """
     minimum = error.retry_after or 0.0
-    if not 0 <= minimum < math.inf:  # an engine's own error may hold any number
+    if math.isnan(minimum):  # an engine's own error may hold any number
         minimum = 0.0
     if attempt > retries or minimum > _LONGEST_WAIT or not _is_transient(error):
         return None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
+from bisect import bisect_left, insort
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 Mode = Literal["auto", "record", "replay", "off"]
 
 MODES: tuple[Mode, ...] = get_args(Mode)
+
+log = logging.getLogger("gatewayx_nb")
 
 _TABLE = re.compile(r"^[ \t]*\|.*\|[ \t]*\n[ \t]*\|[ \t:|-]*-[ \t:|-]*\|[ \t]*$", re.MULTILINE)
 """A Markdown table, which is how a DataFrame is put into a prompt."""
@@ -86,7 +90,6 @@ class Cassette:
         replayed: Number of calls replayed.
         recorded: Number of calls recorded.
         missed: Number of calls not found in ``replay`` mode.
-        problem: One line about the part of the file that was skipped; empty if none was.
     """
 
     def __init__(
@@ -105,7 +108,9 @@ class Cassette:
         self._groups: dict[_Group, list[TapeLine]] = {}
         self._by_digest: dict[bytes, list[_Group]] = {}
         self._planned: Counter[_Group] = Counter()
-        self.problem = self._load()
+        self._unwritten: list[CassetteEntry] = []
+        self._failure = ""
+        self._skipped = self._load()
 
     def use_redaction(self, redaction: Redaction) -> None:
         """Keep other private texts and keys out of the file from now on."""
@@ -121,6 +126,11 @@ class Cassette:
     def entries(self) -> list[CassetteEntry]:
         """All recorded calls."""
         return [line.entry for lines in self._groups.values() for line in lines]
+
+    @property
+    def problem(self) -> str:
+        """What was skipped in the file, or could not be written, in one line; empty if nothing."""
+        return " ".join(filter(None, [self._skipped, self._failure]))
 
     @property
     def warning(self) -> str:
@@ -195,24 +205,56 @@ class Cassette:
     def add(self, entry: CassetteEntry) -> None:
         """Write an entry to disk before returning.
 
+        If the disk is full, the entry is kept in memory, from where it is replayed, and written
+        with the next entry or when the cassette is closed; `problem` says so.
+
         Raises:
-            ConfigError: If the entry contains a key or cannot be written; nothing is written.
+            ConfigError: If the entry contains a key; nothing is written.
         """
         guard.check(entry, self.secrets())
-        line = tape.TapeLine(entry, encode(entry))
-        group = (entry.request.digest, entry.engine, entry.model)
         with self._lock:
-            equal_lines = self._groups.get(group, [])
-            old = next((known for known in equal_lines if known.entry.repeat == entry.repeat), None)
-            # The file first: if it cannot be written, the entries in memory stay as they are.
-            tape.append(self.path, line.data, old.data if old else None)
-            if old:
-                equal_lines.remove(old)
-            self._add(line)
+            self._unwritten.append(entry)
+            self._write()
+
+    def _write(self) -> None:
+        """Write the entries that are not in the file yet."""
+        while self._unwritten:
+            entry = self._unwritten[0]
+            line = tape.TapeLine(entry, encode(entry))
+            old = self._remember(line)
+            try:
+                # A line that it replaces and that was not written is not found, and this one added.
+                tape.append(self.path, line.data, old.data if old else None)
+            except ConfigError as error:
+                self._note_failure(error)
+                return
+            self._unwritten.pop(0)
             self.recorded += 1
+        self._failure = ""
+
+    def _note_failure(self, error: ConfigError) -> None:
+        is_new = not self._failure
+        count = len(self._unwritten)
+        what = "1 reply is" if count == 1 else f"{count:,} replies are"
+        self._failure = f"{error.message} {what} not recorded yet. {error.hint or ''}".rstrip()
+        if is_new:
+            log.warning("%s", self._failure)
+
+    def _remember(self, line: TapeLine) -> TapeLine | None:
+        """Add a line to those in memory; return the one that it replaces, if any."""
+        repeat, entry = line.entry.repeat, line.entry
+        group = self._groups.get((entry.request.digest, entry.engine, entry.model), [])
+        at = bisect_left(group, repeat, key=_repeat)
+        if at == len(group) or _repeat(group[at]) != repeat:
+            self._add(line)
+            return None
+        old, group[at] = group[at], line
+        return old
 
     def close(self) -> None:
         """Close the cassette and restore the one that was open before it."""
+        with self._lock:
+            self._write()
         self._on_close(self)
 
     def __enter__(self) -> Self:
@@ -240,9 +282,7 @@ class Cassette:
         equal_lines = self._groups.setdefault(group, [])
         if not equal_lines:
             self._by_digest.setdefault(group[0], []).append(group)
-        equal_lines.append(line)
-        if len(equal_lines) > 1:
-            equal_lines.sort(key=lambda known: known.entry.repeat)
+        insort(equal_lines, line, key=_repeat)  # sorting them again would take quadratic time
 
     def _group(self, request: CassetteRequest) -> _Group:
         """Return a request's group, found by its engine or else by the reference as typed."""
@@ -278,6 +318,10 @@ class Cassette:
             engine=request.engine or None,
             model=request.model or None,
         )
+
+
+def _repeat(line: TapeLine) -> int:
+    return line.entry.repeat
 
 
 def parse_mode(mode: str, where: str = "mode") -> Mode:

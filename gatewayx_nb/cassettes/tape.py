@@ -118,14 +118,25 @@ def append(path: Path, line: bytes, replacing: bytes | None = None) -> None:
         if replacing is not None and _replace(path, replacing, line):
             return
         is_new = _repair_end(path)
-        with path.open("ab") as file:
-            file.write(_HEAD + b"\n" + line + b"\n" if is_new else line + b"\n")
-            file.flush()
-            # The reply is returned only after this, so a recorded reply survives a crash.
-            os.fsync(file.fileno())
+        _write_at_end(path, _HEAD + b"\n" + line + b"\n" if is_new else line + b"\n")
         # A new file exists on disk only once its folder is written.
         if is_new:
             fsync_directory(path.parent)
+
+
+def _write_at_end(path: Path, data: bytes) -> None:
+    """Append data and flush it to disk; remove what was written if the disk is full."""
+    with path.open("ab", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        try:
+            while data:
+                data = data[file.write(data) :]
+            # The reply is returned only after this, so a recorded reply survives a crash.
+            os.fsync(file.fileno())
+        except OSError:
+            with contextlib.suppress(OSError):
+                file.truncate(size)
+            raise
 
 
 def make_writable_hint(path: Path) -> str:

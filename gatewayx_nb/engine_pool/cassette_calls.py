@@ -108,7 +108,7 @@ class RecordedCall:
         """Make the call and record its reply.
 
         Raises:
-            ConfigError: If the reply arrived but cannot be recorded.
+            ConfigError: If the reply arrived and must not be recorded, because it contains a key.
         """
         chunks: list[RecordedChunk] = []
         reply = await self._live.run(self._recording(chunks, emit))

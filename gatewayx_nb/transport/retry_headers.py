@@ -30,12 +30,12 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     """
     milliseconds = [
         number / 1000
-        for text in _values(headers.get("retry-after-ms", ""))
+        for text in _NEXT_VALUE.split(headers.get("retry-after-ms", ""))
         if (number := _number(text)) is not None
     ]
     if (delay := longest_delay(milliseconds)) is not None:
         return delay
-    values = _values(headers.get("retry-after", ""))
+    values = _NEXT_VALUE.split(headers.get("retry-after", ""))
     return longest_delay(_delay(text, now) for text in values)
 
 
@@ -63,11 +63,6 @@ def limit_reset(headers: Mapping[str, str], now: float) -> float | None:
 def should_retry(headers: Mapping[str, str]) -> bool | None:
     """Parse ``x-should-retry``, which OpenAI and Anthropic send to override the status."""
     return {"true": True, "false": False}.get(headers.get("x-should-retry", "").strip().lower())
-
-
-def _values(header: str) -> list[str]:
-    """Return the values of a header, which is repeated if a proxy has added its own."""
-    return _NEXT_VALUE.split(header)
 
 
 def _delay(text: str, now: float) -> float | None:

@@ -37,3 +37,19 @@ def test_ten_thousand_entries_load_in_half_a_second(tmp_path):
 
     assert min(seconds(load) for _ in range(3)) < 0.5
     assert counts == [10_000] * 3
+
+
+def test_equal_calls_load_in_linear_time(tmp_path):
+    """A cassette of equal calls takes about twice the time for twice as many, not four times."""
+    message = RecordedMessage("user", "Hi")
+    path = tmp_path / "a.jsonl"
+
+    def cassette_of(count):
+        entries = [
+            CassetteEntry("t", "e", "", RequestBody(messages=(message,)), repeat=count - number)
+            for number in range(count)
+        ]
+        path.write_bytes(HEAD + b"\n".join(map(encode, entries)) + b"\n")
+        return min(seconds(lambda: Cassette(path, "replay", Redaction(str, dict))) for _ in "ab")
+
+    assert cassette_of(16_000) < 3 * cassette_of(8_000)

@@ -625,18 +625,34 @@ def test_a_read_only_cassette_can_be_replayed(make_scripted_pool, empty_pool, pa
         assert empty_pool.ask("Hi", model="scripted").text == "Hello."
 
 
-def test_a_full_disk_raises_an_error(make_scripted_pool, path, monkeypatch):
-    """If the disk is full, the call raises an error, but is counted in the usage."""
-    pool, _ = make_scripted_pool(["Hello.", END])
+def test_a_full_disk_loses_no_reply(make_scripted_pool, empty_pool, path, monkeypatch, caplog):
+    """On a full disk replies are handed out with a warning, replayed, and written later."""
+    pool, engine = make_scripted_pool(["One.", END], ["Two.", END], ["Three.", END])
 
     def raise_disk_full(_):
         raise OSError(28, "No space left on device")
 
-    with pool.cassette(path):
-        monkeypatch.setattr(os, "fsync", raise_disk_full)
-        with pytest.raises(ConfigError, match="No space left on device"):
-            pool.ask("Hi", model="scripted")
-    assert [row.calls for row in pool.usage()] == [1]
+    with pool.cassette(path) as cassette:
+        assert pool.ask("first", model="scripted").text == "One."
+        content_before = path.read_bytes()
+        with monkeypatch.context() as full:
+            full.setattr(os, "fsync", raise_disk_full)
+            assert pool.ask("Hi", model="scripted").text == "Two."
+            assert "".join(map(str, pool.stream("Ho", model="scripted"))) == "Three."
+            assert path.read_bytes() == content_before
+            assert "No space left on device. 2 replies are not recorded yet." in cassette.problem
+            assert cassette.problem in pool.problems
+            assert caplog.text.count("No space left") == 1
+            with pool.cassette(path):  # opened again, it has only what was written
+                pass
+        # The same calls in a new order of planning.
+        cassette._planned.clear()
+        assert pool.ask("Hi", model="scripted").text == "Two."
+        assert len(engine.requests) == 3
+    assert (cassette.problem, cassette.recorded) == ("", 3)
+    with empty_pool.cassette(path, "replay"):
+        texts = [str(empty_pool.ask(text, model="scripted")) for text in ("first", "Hi", "Ho")]
+    assert texts == ["One.", "Two.", "Three."]
 
 
 def test_a_table_tracked_by_git_is_reported(make_scripted_pool, path):
