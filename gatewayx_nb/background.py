@@ -13,6 +13,7 @@ from typing_extensions import override
 from gatewayx_nb.calls import Table, TableColumn
 from gatewayx_nb.errors import DeadlineError, GatewayError, UsageError, did_you_mean
 from gatewayx_nb.hints import Hint
+from gatewayx_nb.text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -109,7 +110,7 @@ class Job:
 
     @override
     def __repr__(self) -> str:
-        return f"Job({self.name!r}, {' '.join(self.references)}, {self.state})"
+        return f"Job({self.name!r}, {plain(' '.join(self.references))}, {self.state})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from gatewayx_nb.errors import UsageError
 from gatewayx_nb.hints import Hint
-from gatewayx_nb.text import shorten
+from gatewayx_nb.text import plain, shorten
 
 LIMIT = 20 * 1024 * 1024
 """Maximum image size in bytes; providers accept 5 MB (Anthropic) to 50 MB (OpenAI) encoded."""
@@ -83,7 +83,7 @@ class Image:
     @override
     def __repr__(self) -> str:
         detail = f", detail={self.detail!r}" if self.detail else ""
-        return f"Image({self.mime!r}, {self.url or f'{len(self.data)} bytes'}{detail})"
+        return f"Image({self.mime!r}, {plain(self.url) or f'{len(self.data)} bytes'}{detail})"
 
 
 @runtime_checkable

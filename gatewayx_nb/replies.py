@@ -19,7 +19,7 @@ from gatewayx_nb.html import (
     to_html,
 )
 from gatewayx_nb.messages import Message
-from gatewayx_nb.text import shorten
+from gatewayx_nb.text import plain, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -330,7 +330,7 @@ class Reply(Generic[T_co]):
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         """Return text and safe HTML, never ``text/markdown``, whose HTML may be unsafe."""
         text = "\n\n".join(filter(None, (self.text, details_text(self))))
-        return {"text/plain": text, "text/html": to_html(self.text) + details_html(self)}
+        return {"text/plain": plain(text), "text/html": to_html(self.text) + details_html(self)}
 
 
 _TEXT_OF_OTHERS = frozenset({"choices", "content", "message", "output_text", "response"})

@@ -21,6 +21,7 @@ from gatewayx_nb.hints import Hint, as_hint
 from gatewayx_nb.messages import ModelInfo
 from gatewayx_nb.secure_config import redact as masked
 from gatewayx_nb.secure_config import tracked_by_git
+from gatewayx_nb.text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -236,7 +237,8 @@ class Cassette:
         is_new = not self._failure
         count = len(self._unwritten)
         what = "1 reply is" if count == 1 else f"{count:,} replies are"
-        self._failure = f"{error.message} {what} not recorded yet. {error.hint or ''}".rstrip()
+        hint = error.hint or ""
+        self._failure = plain(f"{error.message} {what} not recorded yet. {hint}".rstrip())
         if is_new:
             log.warning("%s", self._failure)
 

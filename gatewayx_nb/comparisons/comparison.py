@@ -139,7 +139,7 @@ class Comparison(Sequence[Outcome]):
 
     @override
     def __repr__(self) -> str:
-        columns = zip(self.labels, self.outcomes, strict=True)
+        columns = zip(map(plain, self.labels), self.outcomes, strict=True)
         texts = (f"{label}: {_short(outcome)}" for label, outcome in columns)
         return f"Comparison({', '.join(texts)})"
 
@@ -148,7 +148,7 @@ class Comparison(Sequence[Outcome]):
 
         Timings are omitted because they differ in each run; `to_frame` has them.
         """
-        columns = list(zip(self.labels, self.outcomes, strict=True))
+        columns = list(zip(map(plain, self.labels), self.outcomes, strict=True))
         texts = [f"{label}\n{'-' * len(label)}\n{_text(outcome)}" for label, outcome in columns]
         cells = [
             column_html(

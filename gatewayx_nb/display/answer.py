@@ -89,7 +89,7 @@ class UpdatableDisplay:
         self.is_shown = True
         self.throttle.length = len(html)
         # `raw`, because the data is a MIME bundle already.
-        show({"text/plain": text, "text/html": html}, raw=True)
+        show({"text/plain": plain(text), "text/html": html}, raw=True)
 
 
 class FinalView(QuietView):

@@ -40,6 +40,7 @@ from gatewayx_nb.hints import Hint
 from gatewayx_nb.model_registry import EngineStatus, ModelRegistry
 from gatewayx_nb.secure_config import Config
 from gatewayx_nb.storage import Ledger
+from gatewayx_nb.text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -296,9 +297,10 @@ class EnginePool(Caller):
         While a `cassette` is replayed, only its problem is returned.
         """
         cassette = self.active_cassette
-        if cassette is None or self._router.replayed_cassette:
-            return self._catalog.problems
-        return [*self._catalog.problems, *filter(None, [cassette.problem, cassette.warning])]
+        problems = self._catalog.problems
+        if cassette is not None and self._router.replayed_cassette is None:
+            problems = [*problems, *filter(None, [cassette.problem, cassette.warning])]
+        return list(map(plain, problems))  # they may quote a file
 
     def features(self, reference: str) -> frozenset[str]:
         """Return what a model supports: ``system``, ``images``, ``temperature``, ``seed`` ….

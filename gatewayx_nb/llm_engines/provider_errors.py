@@ -92,7 +92,9 @@ class ProviderErrors:
 
     def without_answer(self, body: str) -> GatewayError:
         """Return the error for a complete response that has neither an answer nor an error."""
-        return self._error("returned no answer", 200, None, shorten(body, 120), None)
+        return self._error(
+            "returned no answer", 200, None, shorten(redact(body, [self._key]), 120), None
+        )
 
     def truncated(self) -> TruncatedError:
         """Return the error for a reply that ended without its end marker."""

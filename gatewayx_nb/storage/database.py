@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.files import make_ignored_folder
+from gatewayx_nb.text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -126,4 +127,5 @@ def set_aside(path: Path, error: Exception) -> None:
     for suffix in _COMPANIONS:  # otherwise SQLite would apply them to the new file
         with contextlib.suppress(OSError):
             path.with_name(path.name + suffix).rename(target.with_name(target.name + suffix))
-    log.warning("%s cannot be used: %s; it was renamed to %s.", path, error, target.name)
+    reason = plain(f"{path} cannot be used: {error}")
+    log.warning("%s; it was renamed to %s.", reason, plain(target.name))

@@ -12,6 +12,8 @@ import weakref
 from abc import ABC, abstractmethod
 from typing import Any, Generic, TypeVar
 
+from gatewayx_nb.text import plain
+
 ItemT = TypeVar("ItemT")
 
 log = logging.getLogger("gatewayx_nb")
@@ -140,7 +142,7 @@ class BatchWriter(ABC, Generic[ItemT]):
         self._unwritten = items[-_MAX_UNWRITTEN:]
 
     def _report(self, error: BaseException) -> None:
-        failure = f"{self._name} cannot be written: {error}."
+        failure = plain(f"{self._name} cannot be written: {error}.")
         if failure != self._failure:
             self._failure = failure
             log.warning("%s", failure)

@@ -55,8 +55,9 @@ class TransportErrors:
         if not isinstance(error, Exception):
             error.__cause__ = error.__context__ = None
             return error.with_traceback(None)
-        detail = next((line for line in map(_one_line, reversed(chain)) if line), "")
-        error = self._to_gateway_error(_failure_point(chain), redact(detail, [self.key]))
+        lines = (_one_line(redact(str(link), [self.key])) for link in reversed(chain))
+        detail = next(filter(None, lines), "")
+        error = self._to_gateway_error(_failure_point(chain), detail)
         names = " from ".join(f"{type(link).__module__}.{type(link).__name__}" for link in chain)
         # In place of the exceptions themselves, which refer to the request and its headers.
         error.__cause__ = OSError(redact(f"{names}: {detail}", [self.key]))
@@ -189,5 +190,5 @@ def _failure_point(chain: list[BaseException]) -> str:
     return next(filter(None, codes), "internal")
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:200]
