@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from operator import is_
 from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 
 from gatewayx_nb.errors import ProviderError
+from gatewayx_nb.images import Image
 from gatewayx_nb.messages import ToolCall
-from gatewayx_nb.replies import Chunk, FinishReason, RateLimits, Usage
+from gatewayx_nb.replies import (
+    Chunk,
+    Citation,
+    Details,
+    FinishReason,
+    Logprob,
+    RateLimits,
+    Usage,
+)
 from gatewayx_nb.secrets import redact
 from gatewayx_nb.text import short_repr
 
@@ -54,7 +63,18 @@ def _are_tool_calls(value: object) -> bool:
 
 
 def _is_body(value: object) -> bool:
-    return isinstance(value, Mapping)
+    return isinstance(value, Mapping | Sequence) and not isinstance(value, str | bytes)
+
+
+def _are_details(value: object) -> bool:
+    return isinstance(value, Details) and all(
+        isinstance(items, tuple) and all(isinstance(item, kind) for item in items)
+        for items, kind in (
+            (value.citations, Citation),
+            (value.images, Image),
+            (value.logprobs, Logprob),
+        )
+    )
 
 
 _FINISH_REASONS = get_args(FinishReason)
@@ -69,7 +89,8 @@ _FIELDS: dict[str, tuple[Callable[[object], bool], str]] = {
     "rate_limits": (_are_limits, "a RateLimits of numbers or None"),
     "billed": (_is_usage, _COUNTS),
     "context_limit": (_is_count, "a whole number >= 0"),
-    "raw": (_is_body, "a mapping"),
+    "raw": (_is_body, "a mapping or a sequence"),
+    "details": (_are_details, "a Details of tuples"),
 }
 """Whether a value is valid in a field of a chunk besides its texts, and what it must be."""
 

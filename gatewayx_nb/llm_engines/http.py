@@ -172,7 +172,7 @@ class HTTPEngine(LLMEngine, ABC):
         self, response: Response, parser: Parser, errors: ProviderErrors
     ) -> AsyncIterator[Chunk]:
         yield _headers_chunk(response)
-        blocks, log = read_parts(response), EventLog()
+        blocks, log = read_parts(response), EventLog(key=self.api_key)
         while (parts := await _next_parts(blocks, parser)) is not None:
             if not parts.is_whole:
                 log.add(parts.data)

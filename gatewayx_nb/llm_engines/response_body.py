@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, overload
 from typing_extensions import override
 
 from gatewayx_nb.llm_engines import json_body
+from gatewayx_nb.secure_config import redact
 from gatewayx_nb.transport import Decoder
 
 if TYPE_CHECKING:
@@ -52,9 +53,11 @@ class EventLog(Sequence[Any]):
 
     Attributes:
         omitted: Number of events that were left out after the first ones.
+        key: The engine's key, which is masked if the provider repeats it.
     """
 
     omitted: int = 0
+    key: str = ""
     _data: list[str] = field(default_factory=list)
     _size: int = 0
     _kept: int = 0
@@ -87,12 +90,20 @@ class EventLog(Sequence[Any]):
     @override
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
-            return list(map(_value, self._data[index]))
-        return _value(self._data[index])
+            return [_value(self._masked(data)) for data in self._data[index]]
+        return _value(self._masked(self._data[index]))
 
     @override
     def __len__(self) -> int:
         return len(self._data)
+
+    def _masked(self, data: str) -> str:
+        # When it is read, because nearly no log is.
+        return redact(data, [self.key])
+
+    @override
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (EventLog, (self.omitted, "", list(map(self._masked, self._data))))
 
     @override
     def __repr__(self) -> str:

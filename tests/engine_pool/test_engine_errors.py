@@ -1,6 +1,9 @@
 """Whatever an engine raises or returns becomes a typed error, wherever its code runs."""
 
+import dataclasses
 import itertools
+import json
+import pickle
 import subprocess
 import sys
 import time
@@ -11,8 +14,15 @@ from gatewayx_nb.engine_pool import EnginePool, chunk_check
 from gatewayx_nb.errors import DeadlineError, GatewayError, ProviderError
 from gatewayx_nb.llm_engines import Chunk, LLMEngine
 from gatewayx_nb.messages import ToolCall
-from gatewayx_nb.replies import RateLimits, Reply, Usage
-from gatewayx_nb.testing import ScriptedEngine
+from gatewayx_nb.replies import Citation, Details, RateLimits, Reply, Usage
+from gatewayx_nb.testing import (
+    CloseConnection,
+    ScriptedEngine,
+    Send,
+    Server,
+    chunk,
+    stream_head,
+)
 from tests.canary import KEY, leaks
 
 RAISES = {
@@ -194,7 +204,11 @@ WRONG_CHUNKS = {
     "tool_call": Chunk(tool_calls=({"name": "f"},)),
     "rate_limits": Chunk(rate_limits=RateLimits(requests="many")),
     "context_limit": Chunk(context_limit="long"),
-    "raw": Chunk(raw=["x"]),
+    "raw": Chunk(raw="x"),
+    "details": Chunk(details=5),
+    "citations": Chunk(details=Details(citations=("x",))),
+    "images": Chunk(details=Details(images=[b"x"])),
+    "logprobs": Chunk(details=Details(logprobs=None)),
 }
 
 
@@ -316,6 +330,9 @@ ECHOES = {
     "tool call": {"tool_calls": (ToolCall(KEY, f"f{KEY}", f'{{"a": "{KEY[4:]}"}}'),)},
     "body": {"raw": {"id": KEY, "list": [{KEY: f"x {KEY} y"}], "number": 5}},
     "part of a body": {"raw": {"choices": [{"message": {"content": "é" * 50 + KEY[:14]}}]}},
+    "citation": {"details": Details((Citation(f"x {KEY}", KEY, f"https://x/?{KEY}"),))},
+    "carried": {"details": Details(carried={"blocks": [{"id": KEY}]})},
+    "list": {"raw": [{"id": KEY}, KEY]},
     "body that is no JSON": {"raw": {"id": f"\ud800{KEY}"}},
 }
 
@@ -338,8 +355,32 @@ def test_an_echoed_key_is_kept_nowhere(tmp_path, caplog, echo, text):
     assert not leaks(repr(shown))
     assert not leaks(files.decode(errors="replace"))
     assert not leaks(caplog.text)
-    assert b'"text"' not in files
     assert (tmp_path / "c.jsonl").stat().st_size
+
+
+def test_every_field_of_a_chunk_is_checked():
+    """A new field of a chunk needs a check of its values."""
+    names = [field.name for field in dataclasses.fields(Chunk)]
+    assert names == ["text", "reasoning", *chunk_check._FIELDS]
+
+
+def test_the_events_of_a_stream_are_kept_without_the_key():
+    """The events in `raw`, which are parsed when they are read, have no key, pickled or not."""
+    data = json.dumps({"id": KEY, "choices": [{"delta": {"content": "hi"}}]})
+    end = json.dumps({"choices": [{"delta": {}, "finish_reason": "stop"}]})
+    events = "".join(f"data: {event}\n\n" for event in (data, end, "[DONE]")).encode()
+    with Server([Send(stream_head() + chunk(events)), CloseConnection()]) as server:
+        variable = "GATEWAYX_VEND"
+        env = {f"{variable}_API_KEY": KEY, f"{variable}_BASE_URL": server.url}
+        with EnginePool(env=env | {f"{variable}_MODEL": "m"}) as pool:
+            stream = pool.stream("x", "vend")
+            assert "".join(map(str, stream)) == "hi"
+        raw = stream.reply.raw
+
+    assert raw[0]["id"] == "<key>"
+    assert not leaks(repr(raw[:]))
+    assert not leaks(pickle.dumps(stream.reply))
+    assert pickle.loads(pickle.dumps(raw))[:] == raw[:]
 
 
 def test_an_echoed_key_is_not_in_a_list_of_models():
