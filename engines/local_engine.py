@@ -23,7 +23,7 @@ from ..errors import (
     did_you_mean,
 )
 from ..hints import Hint, as_hint
-from ..json_schema import in_object
+from ..json_schema import wrap_in_object
 from ..llm_engines import (
     Chunk,
     FinishReason,
@@ -133,7 +133,7 @@ class LocalEngine(LLMEngine):
 
         A small model does not know where a bare number ends: SmolLM2 wrote 15 digits of each.
         """
-        return in_object(request.schema) if request.schema else request.schema
+        return wrap_in_object(request.schema) if request.schema else request.schema
 
     @override
     async def stream(self, request: Request) -> AsyncIterator[Chunk]:

@@ -1,4 +1,4 @@
-"""JSON Schemas as data: references, the object around other values, and values that fit.
+"""JSON Schemas as data: resolving references, wrapping schemas, and adjusting values to a schema.
 
 Reference: https://json-schema.org/draft/2020-12/json-schema-core
 """
@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 ANSWER = "answer"
-"""Name of the only property of the object around a value that is not an object."""
+"""Name of the single property of the object that wraps a non-object value."""
 
 _MAX_REFERENCES = 20
-"""Maximum number of references that lead to one schema, because they may form a circle."""
+"""Maximum length of a chain of references, which may be circular."""
 
 _DEPTH = 5
-"""Maximum number of levels of a smallest value."""
+"""Maximum nesting depth of a smallest value."""
 
 _TYPES: Mapping[str, Callable[[object], bool]] = {
     "object": lambda value: isinstance(value, dict),
@@ -30,13 +30,13 @@ _TYPES: Mapping[str, Callable[[object], bool]] = {
 }
 
 _SMALLEST: Mapping[str, str] = {"integer": "0", "number": "0", "boolean": "true", "null": "null"}
-"""A shortest value of each type that is neither a text nor holds other values."""
+"""A shortest value of each scalar type except ``string``."""
 
 
 def resolve(schema: Any, root: Mapping[str, Any]) -> Mapping[str, Any]:  # noqa: ANN401 - JSON
-    """Return the schema that a reference points to, or the schema itself if it is none.
+    """Return the schema that a reference points to, or the schema itself if it is not a reference.
 
-    The result is empty, and so allows everything, for a reference to nothing.
+    If the reference points to nothing, return an empty schema, which allows everything.
     """
     for _ in range(_MAX_REFERENCES):
         if not isinstance(schema, Mapping):
@@ -56,15 +56,15 @@ def _find(pointer: str, root: Mapping[str, Any]) -> object:
 
 
 def is_object(schema: Mapping[str, Any]) -> bool:
-    """Return whether the values of a schema are objects, as providers require of an answer."""
+    """Return whether a schema describes objects, as providers require for an answer."""
     resolved = resolve(schema, schema)
     return bool(resolved.get("type", "properties" in resolved and "object") == "object")
 
 
-def in_object(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+def wrap_in_object(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the schema of an object whose only property has the given schema.
 
-    The schema of an object is returned as it is, but with a reference at the top replaced.
+    An object's schema is returned as is, except that a top-level reference is resolved.
     """
     definitions = {name: schema[name] for name in ("$defs", "definitions") if name in schema}
     if is_object(schema):
@@ -82,7 +82,7 @@ def is_open(schema: object) -> bool:
     """Return whether a schema allows arbitrary objects or values, which strict modes reject."""
     if not isinstance(schema, Mapping):
         return False
-    # A part may be a boolean: msgspec writes `items: false` for a tuple.
+    # A subschema may be a boolean: msgspec writes `items: false` for a tuple.
     parts = [*schema.get("properties", {}).values(), *schema.get("$defs", {}).values()]
     parts += [*schema.get("anyOf", []), *schema.get("prefixItems", [])]
     parts += [schema["items"]] if schema.get("type") == "array" and "items" in schema else []
@@ -92,10 +92,11 @@ def is_open(schema: object) -> bool:
 
 
 def fit(value: Any, schema: object, root: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON
-    """Return a value with the small differences removed that models and strict modes make.
+    """Return a value without the small deviations that models and strict modes introduce.
 
-    An optional property is left out if it is null and its schema does not allow null, because
-    strict modes require it. A label in another case is spelled as the schema spells it.
+    A null is dropped for an optional property whose schema does not allow null: strict modes
+    require every property to be present. An enum value that differs only in case is replaced with
+    the schema's spelling.
     """
     schema = resolve(schema, root)
     if variants := [*schema.get("anyOf", []), *schema.get("oneOf", [])]:
@@ -108,7 +109,7 @@ def fit(value: Any, schema: object, root: Mapping[str, Any]) -> Any:  # noqa: AN
         case list():
             return _fitted_items(value, schema, root)
         case str():
-            return _label(value, _labels(schema))
+            return _match_enum_value(value, _enum_values(schema))
     return value
 
 
@@ -134,39 +135,40 @@ def _fitted_items(
     ]
 
 
-def _labels(schema: Mapping[str, Any]) -> list[Any]:
+def _enum_values(schema: Mapping[str, Any]) -> list[Any]:
     return [schema["const"]] if "const" in schema else list(schema.get("enum", ()))
 
 
-def _label(text: str, labels: list[Any]) -> str:
-    """Return the label that a text is, apart from its case; otherwise the text."""
-    if text in labels:
+def _match_enum_value(text: str, enum_values: list[Any]) -> str:
+    """Return the enum value that equals a string except for case, or the string if none does."""
+    if text in enum_values:
         return text
     folded = text.strip().casefold()
-    found = [item for item in labels if isinstance(item, str) and item.casefold() == folded]
+    found = [item for item in enum_values if isinstance(item, str) and item.casefold() == folded]
     return found[0] if len(found) == 1 else text
 
 
 def accepts(value: object, schema: object, root: Mapping[str, Any]) -> bool:
-    """Return whether a value could be one of a schema, by its type, its labels and its names.
+    """Return whether a value could match a schema, judging by its type, enum values and properties.
 
-    The parts of lists and objects are compared only as far as they tell two objects apart.
+    The items of lists are not checked. Properties are checked only if they are enum values or
+    constants, which distinguish one variant from another.
     """
     if isinstance(schema, bool):
         return schema
     schema = resolve(schema, root)
     if variants := [*schema.get("anyOf", []), *schema.get("oneOf", [])]:
         return any(accepts(value, variant, root) for variant in variants)
-    if ("const" in schema or "enum" in schema) and value not in _labels(schema):
+    if ("const" in schema or "enum" in schema) and value not in _enum_values(schema):
         return False
     types = schema.get("type", [])
     types = [types] if isinstance(types, str) else types
     if types and not any(_TYPES.get(name, bool)(value) for name in types):
         return False
-    return not isinstance(value, dict) or _has_names_of(value, schema, root)
+    return not isinstance(value, dict) or _matches_properties(value, schema, root)
 
 
-def _has_names_of(
+def _matches_properties(
     value: dict[str, Any], schema: Mapping[str, Any], root: Mapping[str, Any]
 ) -> bool:
     properties = schema.get("properties", {})
@@ -177,22 +179,22 @@ def _has_names_of(
     tags = (
         (value[name], resolve(part, root)) for name, part in properties.items() if name in value
     )
-    return all(item in _labels(part) for item, part in tags if _labels(part))
+    return all(item in _enum_values(part) for item, part in tags if _enum_values(part))
 
 
 def smallest(schema: object, root: Mapping[str, Any], depth: int = _DEPTH) -> str:
-    """Return a shortest JSON that a schema accepts, as far as its types and lengths say.
+    """Return a shortest JSON text that a schema accepts, judging by its types and lengths.
 
     Args:
-        schema: The schema, or a part of one.
-        root: The schema that references in it refer to.
-        depth: The levels to follow, because the parts of a recursive type multiply.
+        schema: The schema, or a subschema.
+        root: The schema to which references in it are relative.
+        depth: Maximum nesting depth, because a recursive type grows exponentially with it.
     """
     if depth == 0:
         return "null"
     part, inner = resolve(schema, root), functools.partial(smallest, root=root, depth=depth - 1)
-    if labels := _labels(part):
-        return min(map(json.dumps, labels), key=len)
+    if enum_values := _enum_values(part):
+        return min(map(json.dumps, enum_values), key=len)
     if parts := part.get("allOf"):
         return max(map(inner, parts), key=len)
     kind = part.get("type", "object" if "properties" in part else "null")
@@ -203,7 +205,7 @@ def smallest(schema: object, root: Mapping[str, Any], depth: int = _DEPTH) -> st
 
 
 def _smallest_of(kind: str, part: Mapping[str, Any], inner: Callable[[object], str]) -> str:
-    """Return a shortest JSON of one type."""
+    """Return a shortest JSON text for one type."""
     if kind == "object":
         properties = part.get("properties", {})
         names = [name for name in part.get("required", ()) if name in properties]

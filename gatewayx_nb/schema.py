@@ -79,7 +79,7 @@ class ResponseSchema:
         instruction = "JSON alone, without a word around it"
         if not self.described:
             return f"{instruction}."
-        schema = json_schema.in_object(self.described) if in_object else self.described
+        schema = json_schema.wrap_in_object(self.described) if in_object else self.described
         return f"{instruction}, that satisfies this JSON Schema:\n{json.dumps(schema)}"
 
     def parse(self, text: str) -> Any:  # noqa: ANN401 - depends on the schema

@@ -1,4 +1,4 @@
-"""The messages of a call: a prompt, also one in OpenAI's format, and the results of tool calls.
+"""The messages of a call: a prompt, possibly in OpenAI's format, and tool results.
 
 Source: https://platform.openai.com/docs/api-reference/chat/create
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.messages import Part, Prompt, Role
 
 _ROLES = {role: role for role in ROLES} | {"developer": "system"}
-"""Roles in OpenAI's format; newer models call the system prompt the developer's."""
+"""Roles in OpenAI's format; newer models use the role ``developer`` for the system prompt."""
 
 _KEYS = {
     "assistant": ("role", "content", "tool_calls"),
@@ -43,14 +43,14 @@ _CALL_HINT = (
     'For example, `{"id": "call_1", "type": "function", "function": {"name": "f", "arguments":'
     ' "{}"}}`.'
 )
-_RESULT_HINT = "Put the model's message with the call before it: `[…, reply.message, …]`."
+_RESULT_HINT = "Precede it with the message that contains the call: `[…, reply.message, …]`."
 
 
 def read_messages(prompt: Prompt) -> tuple[Message, ...]:
-    """Return the messages of a prompt; messages that were read already are returned unchanged.
+    """Return the messages of a prompt; messages that have already been read are returned unchanged.
 
     Args:
-        prompt: A text, a message, or a list of messages, which may be dicts in OpenAI's format.
+        prompt: A string, a message, or a list of messages, which may be dicts in OpenAI's format.
 
     Raises:
         UsageError: If it is none of these, or no model could answer it.
@@ -63,7 +63,7 @@ def read_messages(prompt: Prompt) -> tuple[Message, ...]:
         prompt = (prompt,)
     if not isinstance(prompt, list | tuple):  # a str or bytes is a sequence too
         raise UsageError(
-            f"prompt must be a text or a list of messages, got {type(prompt).__name__}.",
+            f"prompt must be a str or a list of messages, got {type(prompt).__name__}.",
             hint=f"Put the message in a list. {_MESSAGE_HINT}"
             if isinstance(prompt, Mapping)
             else None,
@@ -76,7 +76,7 @@ def read_messages(prompt: Prompt) -> tuple[Message, ...]:
 
 
 def prompt_text(prompt: Prompt) -> str:
-    """Return a prompt as text: of a list of messages, the text of the last one.
+    """Return a prompt as text; for a list of messages, the text of the last one.
 
     Raises:
         UsageError: If the prompt is invalid; see `read_messages`.
@@ -84,29 +84,30 @@ def prompt_text(prompt: Prompt) -> str:
     return prompt if isinstance(prompt, str) else read_messages(prompt)[-1].content
 
 
-def link_tool_results(messages: tuple[Message, ...], earlier: int = 0) -> tuple[Message, ...]:
-    """Return the messages with an ID for every tool call, and the call's name in its result.
+def link_tool_results(messages: tuple[Message, ...], earlier_count: int = 0) -> tuple[Message, ...]:
+    """Return the messages with an ID in every tool call, and the name of its call in every result.
 
     Args:
         messages: A whole conversation.
-        earlier: Number of messages before those of the call, which errors do not count.
+        earlier_count: Number of leading messages that precede the call's own; error messages do not
+            count them.
 
     Raises:
-        UsageError: If a result belongs to no call before it, or a call has no result.
+        UsageError: If a result does not belong to a preceding call, or a call has no result.
     """
     if not any(message.tool_calls or message.tool_results for message in messages):
         return messages
     linker = _Linker()
     linked = tuple(
-        linker.link(message, f"messages[{number - earlier}]")
+        linker.link(message, f"messages[{number - earlier_count}]")
         for number, message in enumerate(messages)
     )
-    linker.check_answered(f"messages[{len(messages) - earlier - 1}]")
+    linker.check_answered(f"messages[{len(messages) - earlier_count - 1}]")
     return linked
 
 
 class _Linker:
-    """Matches results with the calls before them."""
+    """Matches results with the calls that precede them."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -124,7 +125,7 @@ class _Linker:
         return Message(message.role, parts, carried=message.carried)
 
     def check_answered(self, place: str) -> None:
-        """Check that every call so far has a result, without which providers reject the request."""
+        """Check that every call so far has a result: otherwise, providers reject the request."""
         if self._unanswered:
             call = self._unanswered[0]
             raise UsageError(
@@ -163,8 +164,7 @@ def _check_last(message: Message, place: str) -> None:
         return
     if message.role not in ("user", "tool"):
         raise UsageError(
-            f"{place}.role must be 'user' or 'tool', because it is the last message, got"
-            f" {message.role!r}.",
+            f"{place}.role must be 'user' or 'tool' in the last message, got {message.role!r}.",
             hint="End the list with the message that the model is to answer.",
         )
     if not (message.content.strip() or message.images or message.tool_results):
@@ -179,7 +179,7 @@ def _message(item: object, place: str) -> Message:
             f"{place} must be a Message or a dict, got {short_repr(item)}.",
             hint=_item_hint(item),
         )
-    # SDKs write the fields of their messages that are not set as null, or as an empty list.
+    # SDKs write unset message fields as null or as an empty list.
     fields = {
         key: value
         for key, value in item.items()
@@ -190,7 +190,7 @@ def _message(item: object, place: str) -> Message:
     if known_role is not None:
         _check_keys(fields, _KEYS.get(known_role, _PLAIN_KEYS), place)
     try:
-        # An unknown role is an error of `Message`.
+        # `Message` raises an error for an unknown role.
         return Message(cast("Role", known_role or role), _message_parts(fields, place))
     except UsageError as error:
         if error.message.startswith(place):
@@ -263,7 +263,7 @@ def _image(value: object, place: str) -> Image:
             f"{place}.detail must be one of {', '.join(map(repr, _DETAILS))},"
             f" got {short_repr(detail)}."
         )
-    # Never a path: such a dict may come from elsewhere, and must not read files.
+    # Never a path: such a dict may come from elsewhere, and must not cause files to be read.
     is_url = isinstance(url, str) and url.lower().startswith(("https://", "data:"))
     if not (is_url or images.is_source(url)):
         raise UsageError(

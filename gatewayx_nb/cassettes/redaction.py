@@ -32,30 +32,32 @@ class Redaction:
     secrets: Callable[[], Mapping[str, str]]
 
 
-def load_redact(setting: str | None, folder: Path, *, is_users: bool) -> Redact:
+def load_redact(setting: str | None, folder: Path, *, from_user_settings: bool) -> Redact:
     """Return the hook named by ``[cassettes] redact = "module:function"``, or the identity.
 
     Args:
         setting: The setting.
-        folder: The project or user folder whose settings name the hook, which is a file below it.
-        is_users: Whether these are the user's own settings, which may name any installed module.
+        folder: The project or user folder whose settings name the hook; the hook's file is below
+            it.
+        from_user_settings: Whether these are the user's own settings, which may name any
+            installed module.
 
     Raises:
         ConfigError: If the function cannot be imported, or other users could change its file.
     """
     if not setting:
-        return str  # returns a text unchanged
+        return str  # returns a string unchanged
     module, _, function = setting.partition(":")
     path = folder / f"{module.replace('.', '/')}.py"
     try:
-        if is_users and not path.exists():
+        if from_user_settings and not path.exists():
             hook = getattr(importlib.import_module(module), function)
         else:
             hook = getattr(_load_file(module, path, folder), function)
     except Exception as error:  # noqa: BLE001 - user code may raise anything
         raise ConfigError(
             f"[cassettes] redact is {setting!r}, which cannot be imported: {error}.",
-            hint='Use "module:function" of the project. Nothing was written.',
+            hint='Name a function of the project as "module:function". Nothing was written.',
         ) from None
     return _guarded(hook, setting)
 

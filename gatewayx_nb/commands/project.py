@@ -68,7 +68,7 @@ class {title}Engine(LLMEngine):
         return f"[{name}] {{prompt}}"
 '''
 
-_ENGINE_ROW = """\
+_ENGINE_ENTRY = """\
 [{name}]
 base_url = {url}
 model = ""
@@ -116,7 +116,7 @@ def new(session: Session, args: argparse.Namespace) -> Note:
         if url is None:
             notes = _write_engine_file(session, folder.engines / f"{name}_engine.py", name)
         else:
-            notes = _write_engine_row(session, folder.rows, name, url, is_local=is_local)
+            notes = _write_engine_entry(session, folder.engines_toml, name, url, is_local=is_local)
     except OSError as error:
         raise _not_written(error) from None
     session.pool.refresh()
@@ -235,7 +235,7 @@ def _write_engine_file(session: Session, path: Path, name: str) -> tuple[str, ..
     )
 
 
-def _write_engine_row(
+def _write_engine_entry(
     session: Session, path: Path, name: str, url: str, *, is_local: bool
 ) -> tuple[str, ...]:
     existing = path.read_text(encoding="utf-8-sig") if path.is_file() else ""
@@ -246,8 +246,8 @@ def _write_engine_row(
             f"{display_path(path)} is not valid TOML: {error}.", hint="Fix that line first."
         ) from None
     gap = "" if not existing else "\n" if existing.endswith("\n") else "\n\n"
-    row = _ENGINE_ROW.format(name=name, url=json.dumps(url))
-    _append(path, gap + row + ("requires_key = false\n" if is_local else ""), 0)
+    entry = _ENGINE_ENTRY.format(name=name, url=json.dumps(url))
+    _append(path, gap + entry + ("requires_key = false\n" if is_local else ""), 0)
     first = "start the server" if is_local else f"`{session.prog} key set {name}`"
     return (
         f"Added [{name}] to {display_path(path)}. An empty `model` is the server's first model.",

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from gatewayx_nb.secure_config import FileSecurity
 
 
-_TAKES_IMAGES = "grok"
-"""An engine that takes images once it has a key."""
+_IMAGE_ENGINE = "grok"
+"""An engine that takes images once it has a key; an example if no ready engine takes them."""
 
 
 def overview(session: Session) -> Table[EngineStatus]:
-    """Show the engines that are ready, those that need one step, and how to ask."""
+    """Show the engines that are ready, those that need one more step, and how to ask."""
     table = session.pool.status()
     ready = [row.name for row in table if row.readiness == "ready"]
     images = [row.name for row in table if row.name in ready and "images" in row.features]
@@ -37,21 +37,21 @@ def overview(session: Session) -> Table[EngineStatus]:
     return table.with_notes(*notes)
 
 
-def _examples(session: Session, ready: Sequence[str], with_images: str) -> Iterator[str]:
+def _examples(session: Session, ready: Sequence[str], image_engine: str) -> Iterator[str]:
     """Yield five examples, with the engines that are ready.
 
     Args:
-        session: Says how a line begins.
+        session: Provides the prefix of a line.
         ready: The engines that are ready.
-        with_images: One of them that takes images; empty if none does.
+        image_engine: One of them that takes images; empty if none does.
     """
     first, second, *_ = dict.fromkeys((*ready, "mock", "local"))
     cell, line = session.ask_prog, session.prog
     yield f"`{cell} {first}` calls {first} with the lines below; `{cell} -h` lists the options."
-    needed = "" if with_images else f" It needs a key for {_TAKES_IMAGES}."
+    needed = "" if image_engine else f" It needs a key for {_IMAGE_ENGINE}."
     yield (
-        f"`{cell} {with_images or _TAKES_IMAGES} --image fig --schema City --max-cost 0.05` sends a"
-        f" figure, returns a `City`, and costs at most $0.05.{needed}"
+        f"`{cell} {image_engine or _IMAGE_ENGINE} --image fig --schema City --max-cost 0.05` sends"
+        f" a figure, returns a `City`, and costs at most $0.05.{needed}"
     )
     yield f"`{cell} {first} {second} -o both` shows two answers side by side, and binds them."
     yield f"`{line} cassette` records replies beside the notebook, and replays them next time."

@@ -87,7 +87,7 @@ class UpdatableDisplay:
         """Show the content, replacing the previous content."""
         show = self._handle.update if self.is_shown else self._handle.display
         self.is_shown = True
-        self.throttle.length = len(html)
+        self.throttle.html_length = len(html)
         # `raw`, because the data is a MIME bundle already.
         show({"text/plain": plain(text), "text/html": html}, raw=True)
 

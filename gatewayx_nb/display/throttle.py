@@ -1,4 +1,4 @@
-"""Limit on a display's update rate, by time and by the duration and length of an update."""
+"""Limits how often a display is updated, depending on how long and how large the updates are."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Throttle:
             limits rendering to a tenth of a core, however long an answer grows.
 
     Attributes:
-        length: Characters of HTML in the last update.
+        html_length: Number of characters of HTML in the last update.
     """
 
     def __init__(self, clock: Callable[[], float], pause_factor: int) -> None:
-        self.length = 0
+        self.html_length = 0
         self._clock = clock
         self._pause_factor = pause_factor
         self._due = 0.0
@@ -47,6 +47,7 @@ class Throttle:
         start = self._clock()
         yield
         now = self._clock()
-        # The pause covers rendering here, the minimum the page, whose work is not measured.
-        minimum = INTERVAL * (1 + self.length / _CHARS_PER_INTERVAL)
+        # The pause accounts for rendering here; the minimum accounts for the page, whose work is
+        # not measured.
+        minimum = INTERVAL * (1 + self.html_length / _CHARS_PER_INTERVAL)
         self._due = now + max(minimum, self._pause_factor * (now - start))

@@ -35,7 +35,10 @@ if TYPE_CHECKING:
     from gatewayx_nb.secure_config import Config
 
 REFRESH_INTERVAL = 1.0
-"""Minimum seconds between a call's checks for changed files; commands and magics always check."""
+"""Minimum number of seconds between the checks for changed files that calls make.
+
+Commands and magics always check.
+"""
 
 _PROBE_TIMEOUT = 1.0
 """Timeout in seconds for a server on this machine."""

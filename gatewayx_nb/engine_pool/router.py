@@ -153,7 +153,7 @@ class CallRouter:
                 hint=Hint("trust", ids=hook.id),
             )
         folder = config.project if hook and config.project else config.user
-        redact = load_redact(config.settings.redact, folder.root, is_users=hook is None)
+        redact = load_redact(config.settings.redact, folder.root, from_user_settings=hook is None)
         return Redaction(redact, self._secrets)
 
     def _secrets(self) -> dict[str, str]:

@@ -41,8 +41,8 @@ class ConfigDir:
         return self.root / "config" / "gatewayx.toml"
 
     @property
-    def rows(self) -> Path:
-        """The file of engine rows."""
+    def engines_toml(self) -> Path:
+        """The file of engine entries."""
         return self.root / "config" / "engines.toml"
 
     @property

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from gatewayx_nb.concurrency import run_in_thread
 from gatewayx_nb.errors import ProviderError, UnsupportedFeatureError
-from gatewayx_nb.json_schema import in_object, is_open
+from gatewayx_nb.json_schema import is_open, wrap_in_object
 from gatewayx_nb.messages import Message, ModelInfo, Request
 from gatewayx_nb.replies import Chunk, Details, Reply
 from gatewayx_nb.secure_config import Network, Secret
@@ -169,7 +169,7 @@ class LLMEngine:
             The schema; an empty one if only JSON objects are enforced, or ``None`` if nothing is.
             In both cases the prompt asks for the schema.
         """
-        return None if is_open(request.schema or {}) else in_object(request.schema or {})
+        return None if is_open(request.schema or {}) else wrap_in_object(request.schema or {})
 
     async def embed(self, texts: Sequence[str], model: str) -> list[list[float]]:  # noqa: ARG002 - for subclasses
         """Return a vector for each text, in order.

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from gatewayx_nb.json_schema import in_object, resolve
+from gatewayx_nb.json_schema import resolve, wrap_in_object
 
 _IGNORED = frozenset(
     {"$schema", "$id", "$comment", "$defs", "definitions", "discriminator", "deprecated"}
@@ -78,7 +78,7 @@ class SchemaRules:
         cannot enforce the schema, because it is open, too large or uses other keywords.
         """
         try:
-            strict = _Translation(self, in_object(schema)).result()
+            strict = _Translation(self, wrap_in_object(schema)).result()
             self._check_size(strict)
         except (NotEnforceableError, RecursionError):
             return None

@@ -26,9 +26,9 @@ def schema_names(namespace: Mapping[str, object]) -> list[str]:
 
 
 def evaluate(
-    expression: str, namespace: Mapping[str, object], forbidden: tuple[type, ...] = ()
+    expression: str, namespace: Mapping[str, object], forbidden_types: tuple[type, ...] = ()
 ) -> object:
-    """Return the type that an expression of names, attributes, ``[…]``, ``|`` and literals names.
+    """Return the type denoted by an expression of names, attributes, ``[…]``, ``|`` and literals.
 
     Raises:
         UsageError: If it contains anything else, or a name is undefined.
@@ -37,16 +37,16 @@ def evaluate(
         tree = ast.parse(expression.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise _invalid(expression) from None
-    return _Evaluation(expression, namespace, forbidden).value(tree.body)
+    return _Evaluation(expression, namespace, forbidden_types).value(tree.body)
 
 
 class _Evaluation:
     def __init__(
-        self, expression: str, namespace: Mapping[str, object], forbidden: tuple[type, ...]
+        self, expression: str, namespace: Mapping[str, object], forbidden_types: tuple[type, ...]
     ) -> None:
         self._expression = expression
         self._namespace, self._names = namespace, {**_BUILTINS, **namespace}
-        self._forbidden = forbidden
+        self._forbidden_types = forbidden_types
 
     def value(self, node: ast.expr) -> Any:  # noqa: ANN401 - any notebook value
         match node:
@@ -61,7 +61,7 @@ class _Evaluation:
                     hint="Define a class or a dict with the fields of the answer in a cell above.",
                 )
             case ast.Name() | ast.Attribute():
-                return prompts.resolve(ast.unparse(node), self._names, self._forbidden)
+                return prompts.resolve(ast.unparse(node), self._names, self._forbidden_types)
             case ast.Tuple(elts=items) | ast.List(elts=items):
                 return tuple(map(self.value, items))
             case ast.BinOp(left=left, op=ast.BitOr(), right=right):
@@ -79,7 +79,7 @@ class _Evaluation:
                 f"{self._expression!r} cannot be evaluated: {type(error).__name__}: {error}.",
                 hint="For example, `list[City]` or `City | None`.",
             ) from error
-        prompts.refuse(self._expression, value, self._forbidden)
+        prompts.refuse(self._expression, value, self._forbidden_types)
         return value
 
 

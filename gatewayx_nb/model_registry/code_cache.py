@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.errors import EngineLoadError
+from gatewayx_nb.model_registry.engine_entries import EngineEntry
 from gatewayx_nb.model_registry.loader import LoadFailure, try_load_file, try_load_package
 from gatewayx_nb.model_registry.packages import EnginePackage
-from gatewayx_nb.model_registry.rows import EngineRow
 from gatewayx_nb.secure_config import redact
 
 if TYPE_CHECKING:
@@ -114,6 +114,6 @@ class EngineCodeCache:
 
 
 def _load_source(source: EngineSource) -> LoadedEngine | LoadFailure:
-    if isinstance(source, EngineRow):
+    if isinstance(source, EngineEntry):
         return source.load()
     return try_load_package(source) if isinstance(source, EnginePackage) else try_load_file(source)

@@ -1,4 +1,4 @@
-"""All engines, from files, entry points and rows, in order of precedence."""
+"""All engines, from files, entry points and entries of ``engines.toml``, in order of precedence."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from gatewayx_nb.model_registry.engine_entries import EngineEntry, EnginesFile
 from gatewayx_nb.model_registry.folders import EngineFile, engine_folders, why_unusable
 from gatewayx_nb.model_registry.packages import EnginePackage, EntryPoints
-from gatewayx_nb.model_registry.rows import EngineRow, RowFile
 from gatewayx_nb.secure_config import FileStamp, shipped_path
 
 if TYPE_CHECKING:
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from gatewayx_nb.model_registry.folders import EngineFolder, Origin
     from gatewayx_nb.secure_config import Config
 
-EngineSource = EngineFile | EnginePackage | EngineRow
+EngineSource = EngineFile | EnginePackage | EngineEntry
 
 _BASE_URL_VARIABLE = re.compile(r"GATEWAYX_([A-Z0-9_]+)_BASE_URL")
 
 
 class EngineSources:
-    """The engine files, entry points and engine rows; `refresh` picks up changes.
+    """The engine files, entry points and engine entries; `refresh` picks up changes.
 
     Args:
         config: Provides the project and user folders and the variables.
@@ -42,9 +42,9 @@ class EngineSources:
         self._engines_path: str | None = None
         self._folders: list[EngineFolder] = []
         self._packages = EntryPoints()
-        self._row_files = _row_files(config)
+        self._engines_files = _engines_files(config)
         self._base_urls: dict[str, str] = {}
-        self._compared_stamps: list[FileStamp] = []
+        self._stamps_of_compared_files: list[FileStamp] = []
         self._outside_project: dict[str, list[EngineSource]] = {}
         self._copies: dict[tuple[EngineSource, EngineSource], bool] = {}
 
@@ -60,8 +60,8 @@ class EngineSources:
             self._refresh_folders(),
             *(folder.refresh() for folder in self._folders),
             self._packages.refresh(),
-            *(file.refresh() for file in self._row_files),
-            any(stamp.has_changed() for stamp in self._compared_stamps),
+            *(file.refresh() for file in self._engines_files),
+            any(stamp.has_changed() for stamp in self._stamps_of_compared_files),
             base_urls != self._base_urls,
         ]
         if any(changed):
@@ -74,7 +74,7 @@ class EngineSources:
         return self._outside_project.get(name, [])
 
     def is_copy(self, first: EngineSource, second: EngineSource) -> bool:
-        """Return whether two engines are identical: files with equal content, or equal rows.
+        """Return whether two engines are identical: files with equal content, or equal entries.
 
         The result is cached until something changes, because each call needs it.
         """
@@ -87,7 +87,7 @@ class EngineSources:
     def problems(self) -> list[str]:
         """Why folders and ``engines.toml`` files could not be read, one line each."""
         problems = [folder.problem for folder in self._folders]
-        problems += [file.problem for file in self._row_files]
+        problems += [file.problem for file in self._engines_files]
         return list(filter(None, problems))
 
     def _refresh_folders(self) -> bool:
@@ -100,13 +100,14 @@ class EngineSources:
 
     def _all_sources(self) -> Iterator[EngineSource]:
         """Yield the engines in order of precedence; installed packages precede shipped files."""
-        # Shipped folders go last: in a clone of the repository, the project's folder is one too.
+        # Shipped folders go last: in a clone of the repository, the project's own folder is also a
+        # shipped one.
         for folder in sorted(self._folders, key=lambda folder: folder.origin == "shipped"):
             if folder.origin == "shipped":
                 yield from self._packages.engines
             yield from folder.files
-        for file in self._row_files:
-            yield from file.rows
+        for file in self._engines_files:
+            yield from file.entries
 
     def _select_active(self) -> None:
         """Separate the active engines from the shadowed ones."""
@@ -126,14 +127,14 @@ class EngineSources:
             if not self.is_copy(active_source, source):
                 shadowed.append(replace(source, shadowed_by=active_source.where))
         for name in self._base_urls:  # an OpenAI-compatible engine, unless the name is taken
-            row = EngineRow(name, None, "variable", refusal_reason=why_unusable(name))
-            active.setdefault(name, row)
-        self.active, self.shadowed, self._compared_stamps = active, shadowed, compared
+            entry = EngineEntry(name, None, "variable", refusal_reason=why_unusable(name))
+            active.setdefault(name, entry)
+        self.active, self.shadowed, self._stamps_of_compared_files = active, shadowed, compared
         self._outside_project = outside
 
 
 def _is_copy(first: EngineSource, second: EngineSource) -> bool:
-    if isinstance(first, EngineRow) and isinstance(second, EngineRow):
+    if isinstance(first, EngineEntry) and isinstance(second, EngineEntry):
         return first.refusal_reason == second.refusal_reason and first.settings == second.settings
     if not (isinstance(first, EngineFile) and isinstance(second, EngineFile)):
         return False
@@ -143,15 +144,15 @@ def _is_copy(first: EngineSource, second: EngineSource) -> bool:
     return False
 
 
-def _row_files(config: Config) -> list[RowFile]:
+def _engines_files(config: Config) -> list[EnginesFile]:
     """Return the project's, the user's and the shipped ``engines.toml``, each file only once."""
     shipped = shipped_path("config/engines.toml")
-    files: dict[Path, RowFile] = {}
+    files: dict[Path, EnginesFile] = {}
     for folder in config.config_dirs:
-        real = folder.rows.resolve()
+        real = folder.engines_toml.resolve()
         origin: Origin = "shipped" if real == shipped.resolve() else folder.owner
-        files.setdefault(real, RowFile(folder.rows, origin))
-    files.setdefault(shipped.resolve(), RowFile(shipped, "shipped"))
+        files.setdefault(real, EnginesFile(folder.engines_toml, origin))
+    files.setdefault(shipped.resolve(), EnginesFile(shipped, "shipped"))
     return list(files.values())
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Literal
 
 from gatewayx_nb.calls import Fold, Table, TableColumn
 from gatewayx_nb.hints import Hint, as_hint, render
+from gatewayx_nb.model_registry.engine_entries import EngineEntry
 from gatewayx_nb.model_registry.folders import EngineFile
-from gatewayx_nb.model_registry.rows import EngineRow
 from gatewayx_nb.secure_config import display_path
 from gatewayx_nb.text import known_and_unpriced
 
@@ -186,7 +186,7 @@ class Target:
     Attributes:
         name: The engine's name.
         model: The requested model; ``None`` for the engine's default.
-        source: Its file or row; ``None`` for an engine passed to the pool.
+        source: Its file or entry; ``None`` for an engine passed to the pool.
         instance: The engine passed to the pool.
         key: Its key.
         options: Its keyword arguments.
@@ -207,11 +207,13 @@ class Target:
     def may_share_loop(self) -> bool:
         """Whether it may share an event loop, because shipped code never blocks its loop."""
         source = self.source
-        return isinstance(source, EngineRow) or (source is not None and source.origin == "shipped")
+        return isinstance(source, EngineEntry) or (
+            source is not None and source.origin == "shipped"
+        )
 
     @property
     def folder(self) -> Path | None:
-        """The folder of its own code; ``None`` for rows."""
+        """The folder of its own code; ``None`` for entries."""
         if isinstance(self.source, EngineFile):
             return self.source.path.parent
         module = sys.modules.get(type(self.instance).__module__)
@@ -227,5 +229,5 @@ class Target:
 
 
 def lacks_base_url(source: EngineSource | None, options: Mapping[str, object]) -> bool:
-    """Return whether an engine is a row without a base URL, and its settings have none either."""
-    return isinstance(source, EngineRow) and not (source.base_url or options.get("base_url"))
+    """Return whether an engine is an entry without a base URL, and its settings have none."""
+    return isinstance(source, EngineEntry) and not (source.base_url or options.get("base_url"))

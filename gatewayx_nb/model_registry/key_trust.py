@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from gatewayx_nb.errors import TrustError
 from gatewayx_nb.hints import Hint
+from gatewayx_nb.model_registry.engine_entries import EngineEntry
 from gatewayx_nb.model_registry.folders import EngineFile
-from gatewayx_nb.model_registry.rows import EngineRow
 from gatewayx_nb.secure_config import Permission, key_variable, origin
 from gatewayx_nb.transport import is_local_url
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 def find_key(source: EngineSource, config: Config) -> Key:
-    """Return an engine's key; a row may name the vendor's own variable."""
-    return config.key(source.name, source.key if isinstance(source, EngineRow) else "")
+    """Return an engine's key; an entry may name the vendor's own variable."""
+    return config.key(source.name, source.key if isinstance(source, EngineEntry) else "")
 
 
 def is_project_engine(source: EngineSource, config: Config) -> bool:
@@ -29,7 +29,7 @@ def is_project_engine(source: EngineSource, config: Config) -> bool:
     Such an engine is called only by its name, because a project may be a stranger's, which guesses
     the names of the user's keys. A server on this machine that gets no key is not one of them.
     """
-    if isinstance(source, EngineRow) and not source.requires_key:
+    if isinstance(source, EngineEntry) and not source.requires_key:
         url = str(config.options(source.name).get("base_url") or source.base_url)
         if is_local_url(url) and find_key(source, config).state != "set":
             return False
@@ -42,7 +42,7 @@ def missing_permissions(
     """Return the permissions that the user has not given, and a call needs.
 
     A project's own key needs none, and neither do shipped, installed and user engines. A user key
-    is sent to a project's engine file or row, or to a base URL or network that the project sets,
+    is sent to a project's engine file or entry, or to a base URL or network that the project sets,
     only if the user allows it. The exception is a key under its ``GATEWAYX_`` name for an engine
     that only the project has, if the caller has named that engine.
 
@@ -97,7 +97,7 @@ def _own_targets(
     is_copy = any(sources.is_copy(source, other) for other in sources.outside_project(source.name))
     if source.origin != "project" or config.project is None or is_copy:
         return
-    if isinstance(source, EngineRow):
-        yield Permission(source.name, origin(source.base_url), f"its row {source.where}")
+    if isinstance(source, EngineEntry):
+        yield Permission(source.name, origin(source.base_url), f"its entry {source.where}")
     elif isinstance(source, EngineFile):
         yield Permission(source.name, config.project.label(source.path), "a file of its own")

@@ -22,12 +22,12 @@ from gatewayx_nb.llm_engines import LLMEngine
 from gatewayx_nb.messages import ModelInfo, ModelRef
 from gatewayx_nb.model_registry import key_trust
 from gatewayx_nb.model_registry.code_cache import EngineCodeCache
+from gatewayx_nb.model_registry.engine_entries import EngineEntry
 from gatewayx_nb.model_registry.engine_sources import EngineSources
 from gatewayx_nb.model_registry.engine_status import EngineStatus, Target, lacks_base_url
 from gatewayx_nb.model_registry.folders import EngineFile
 from gatewayx_nb.model_registry.packages import EnginePackage
 from gatewayx_nb.model_registry.report import LOCAL_ENGINE, Reporter
-from gatewayx_nb.model_registry.rows import EngineRow
 from gatewayx_nb.model_registry.static_metadata import syntax_problem
 from gatewayx_nb.secure_config import (
     SHIPPED_ALIASES,
@@ -254,12 +254,14 @@ class ModelRegistry:
             self._code.clear_instance_failure(target.source)
 
     def servers(self) -> dict[str, str]:
-        """Return the base URLs of engine rows that need no key, by name."""
+        """Return the base URLs of engine entries that need no key, by name."""
         return {
-            row.name: str(self._config.options(row.name).get("base_url") or row.base_url)
-            for row in self._sources.active.values()
-            if isinstance(row, EngineRow)
-            and not (row.refusal_reason or row.requires_key or self.is_project_engine(row.name))
+            entry.name: str(self._config.options(entry.name).get("base_url") or entry.base_url)
+            for entry in self._sources.active.values()
+            if isinstance(entry, EngineEntry)
+            and not (
+                entry.refusal_reason or entry.requires_key or self.is_project_engine(entry.name)
+            )
         }
 
     def note_running_servers(self, names: Collection[str]) -> None:
@@ -316,8 +318,8 @@ class ModelRegistry:
         """Return the engine for each engine name, alias and vendor variable."""
         vendors = {name: engine for engine, names in VENDOR_VARIABLES.items() for name in names}
         active = self._sources.active
-        rows = [source for source in active.values() if isinstance(source, EngineRow)]
-        vendors.update({row.key: row.name for row in rows if row.key})
+        entries = [source for source in active.values() if isinstance(source, EngineEntry)]
+        vendors.update({entry.key: entry.name for entry in entries if entry.key})
         engine_names = {name: name for name in (*active, *self._instances)}
         settings = self._config.settings
         aliases = {name: ModelRef.parse(to).engine for name, to in settings.aliases.items()}
@@ -396,7 +398,7 @@ class ModelRegistry:
         names = []
         for row in self.rows():
             source = self._sources.active.get(row.name)
-            is_known = row.loaded or isinstance(source, EngineRow) or row.name in self._instances
+            is_known = row.loaded or isinstance(source, EngineEntry) or row.name in self._instances
             if row.state == "ready" and (is_known or (source and source.origin == "shipped")):
                 with contextlib.suppress(GatewayError):  # a call to it raises the reason
                     target = self.resolve(row.name)
@@ -407,7 +409,7 @@ class ModelRegistry:
     def _inputs(self, engine: str) -> tuple[object, ...]:
         """Return what may change the target of an engine between two refreshes."""
         source = self._sources.active.get(engine)
-        vendor_variable = source.key if isinstance(source, EngineRow) else ""
+        vendor_variable = source.key if isinstance(source, EngineEntry) else ""
         return self._config.inputs(engine, vendor_variable)
 
     def _local_model(self) -> Hint:

@@ -11,9 +11,9 @@ from gatewayx_nb import weights
 from gatewayx_nb.errors import GatewayError, TrustError
 from gatewayx_nb.messages import ModelInfo
 from gatewayx_nb.model_registry import key_trust
+from gatewayx_nb.model_registry.engine_entries import EngineEntry
 from gatewayx_nb.model_registry.engine_status import EngineState, EngineStatus, lacks_base_url
 from gatewayx_nb.model_registry.folders import EngineFile
-from gatewayx_nb.model_registry.rows import EngineRow
 from gatewayx_nb.model_registry.static_metadata import StaticMetadata, StaticMetadataReader
 from gatewayx_nb.secure_config import key_variable
 
@@ -47,7 +47,7 @@ class Reporter:
 
     def static_metadata(self, source: EngineSource) -> StaticMetadata:
         """Return an engine's attributes, from its class if loaded, otherwise from its text."""
-        if isinstance(source, EngineRow):
+        if isinstance(source, EngineEntry):
             features = source.base_class.features | ({"embed"} if source.embedding_model else set())
             return StaticMetadata(source.requires_key, source.model, features=features)
         loaded = self.code.current(source)
@@ -160,7 +160,7 @@ class Reporter:
         return None
 
     def _keyless_state(self, source: EngineSource, model: str) -> EngineState:
-        if isinstance(source, EngineRow) and source.name not in self.running_servers:
+        if isinstance(source, EngineEntry) and source.name not in self.running_servers:
             # A project's server is not asked before it is called, so its state is not known.
             is_project = key_trust.is_project_engine(source, self.config)
             return "ready" if is_project else "not running"

@@ -22,7 +22,7 @@ def is_table(value: object) -> bool:
     return _kind(value) is not None
 
 
-def to_markdown(name: str, table: Any, rows: int, forbidden: tuple[type, ...]) -> str:  # noqa: ANN401
+def to_markdown(name: str, table: Any, rows: int, forbidden_types: tuple[type, ...]) -> str:  # noqa: ANN401
     """Return a table's shape and types on one line, followed by its first rows and columns.
 
     Raises:
@@ -37,7 +37,7 @@ def to_markdown(name: str, table: Any, rows: int, forbidden: tuple[type, ...]) -
     lines = [_line(header), "|" + " --- |" * len(header)]
     for row in cells:
         for value in row:
-            refuse(name, value, forbidden)
+            refuse(name, value, forbidden_types)
         lines.append(_line(row))
     return "\n".join([_heading(table, (height, width), rows, titles, types), "", *lines])
 

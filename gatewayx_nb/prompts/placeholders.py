@@ -52,7 +52,7 @@ class _Access:
 def substitute(
     template: str,
     namespace: Mapping[str, object],
-    forbidden: tuple[type, ...],
+    forbidden_types: tuple[type, ...],
     write: Callable[[str, object, str], str],
 ) -> str:
     """Replace each placeholder with the result of ``write`` for its name, value and format spec.
@@ -64,14 +64,14 @@ def substitute(
     """
 
     def replacement(field: re.Match[str]) -> str:
-        value = _value(field, namespace, forbidden)
+        value = _value(field, namespace, forbidden_types)
         return write(field["root"] + field["path"], value, field["spec"] or "")
 
     return _FIELD.sub(replacement, template)
 
 
 def resolve(
-    expression: str, namespace: Mapping[str, object], forbidden: tuple[type, ...] = ()
+    expression: str, namespace: Mapping[str, object], forbidden_types: tuple[type, ...] = ()
 ) -> object:
     """Return the value of ``name``, ``obj.attr`` or ``d["k"]``, as in a placeholder.
 
@@ -84,7 +84,7 @@ def resolve(
             f"{expression!r} is not a variable, an attribute or an item.",
             hint="For example, `city`, `obj.city` or `d['city']`.",
         )
-    return _value(field, namespace, forbidden)
+    return _value(field, namespace, forbidden_types)
 
 
 def mask(text: str) -> tuple[str, Callable[[str], str]]:
@@ -129,15 +129,15 @@ def is_variable(expression: str, namespace: Mapping[str, object]) -> bool:
 
 
 def _value(
-    field: re.Match[str], namespace: Mapping[str, object], forbidden: tuple[type, ...]
+    field: re.Match[str], namespace: Mapping[str, object], forbidden_types: tuple[type, ...]
 ) -> object:
     """Follow the path from its root; no value on it may be of a forbidden type."""
     value = _root(field["root"], namespace)
     # At each step, because an attribute of a forbidden value may reveal it too.
-    refuse(field["root"], value, forbidden)
+    refuse(field["root"], value, forbidden_types)
     for access in _accesses(field):
         value = _follow(access, value)
-        refuse(access.path, value, forbidden)
+        refuse(access.path, value, forbidden_types)
     return value
 
 
@@ -189,13 +189,13 @@ def _missing(access: _Access, owner: Any) -> UsageError:  # noqa: ANN401 - any n
     )
 
 
-def refuse(name: str, value: object, forbidden: tuple[type, ...]) -> None:
+def refuse(name: str, value: object, forbidden_types: tuple[type, ...]) -> None:
     """Refuse a value of a forbidden type.
 
     Raises:
         UsageError: If its type is forbidden.
     """
-    if isinstance(value, forbidden):
+    if isinstance(value, forbidden_types):
         raise UsageError(
             f"The prompt names '{name}', which is a {type(value).__name__} and is never sent.",
             hint=f"Remove {{{{{name}}}}} from the prompt.",

@@ -39,7 +39,7 @@ class FilledPrompt:
 def compose(
     template: str,
     namespace: Mapping[str, object],
-    forbidden: tuple[type, ...] = (),
+    forbidden_types: tuple[type, ...] = (),
     *,
     rows: int = ROWS,
 ) -> FilledPrompt:
@@ -51,7 +51,7 @@ def compose(
     Args:
         template: The prompt as typed.
         namespace: The names that a placeholder may begin with, with their values.
-        forbidden: Types whose instances must never get into a prompt, above all keys.
+        forbidden_types: Types whose instances must never get into a prompt, above all keys.
         rows: Maximum number of table rows.
 
     Raises:
@@ -64,19 +64,19 @@ def compose(
     def write(name: str, value: object, spec: str) -> str:
         # A format specification is for text, even if the value could be drawn.
         if spec or not images.is_drawable(value):
-            return _to_text(name, value, spec, rows, forbidden)
+            return _to_text(name, value, spec, rows, forbidden_types)
         loaded.append(_to_image(name, value))
         image_names.append(name)
         return f"[image {len(loaded)}]"
 
-    text = substitute(template, namespace, forbidden, write)
+    text = substitute(template, namespace, forbidden_types, write)
     return FilledPrompt(text, tuple(loaded), tuple(image_names))
 
 
 def fill(
     template: str,
     namespace: Mapping[str, object],
-    forbidden: tuple[type, ...] = (),
+    forbidden_types: tuple[type, ...] = (),
     *,
     rows: int = ROWS,
 ) -> str:
@@ -85,7 +85,7 @@ def fill(
     >>> fill('{{n:.1f}} of {"a": {{d["k"]}}}, {n} $n', {"n": 2, "d": {"k": "{{n}}"}})
     '2.0 of {"a": {{n}}}, {n} $n'
     """
-    filled = compose(template, namespace, forbidden, rows=rows)
+    filled = compose(template, namespace, forbidden_types, rows=rows)
     if filled.images:
         raise UsageError(
             f"{filled.image_names[0]!r} is an image, and only text is possible here.",
@@ -94,11 +94,13 @@ def fill(
     return filled.text
 
 
-def _to_text(name: str, value: object, spec: str, rows: int, forbidden: tuple[type, ...]) -> str:
+def _to_text(
+    name: str, value: object, spec: str, rows: int, forbidden_types: tuple[type, ...]
+) -> str:
     """Write a value as text; its own code runs and may raise anything."""
     try:
         if not spec and is_table(value):
-            return to_markdown(name, value, rows, forbidden)
+            return to_markdown(name, value, rows, forbidden_types)
         if not spec and (inspect.isroutine(value) or inspect.isclass(value)):
             return source_of(name, value)
         return format(value, spec)

@@ -77,8 +77,8 @@ class Config:
 
         Args:
             engine: Name of the engine.
-            vendor_variable: The vendor's variable that the engine's row names, if any; ignored for
-                the engines in `VENDOR_VARIABLES`.
+            vendor_variable: The vendor's variable that the engine's entry names, if any; ignored
+                for the engines in `VENDOR_VARIABLES`.
         """
         variables = _vendor_variables(engine, vendor_variable)
         return self.keys.find(engine, variables if self.settings.vendor_variables else ())

@@ -171,7 +171,7 @@ def _with_default(text: str, reference: str) -> str:
     table = re.search(r"^[ \t]*\[", text, re.MULTILINE)
     start = table.start() if table else len(text)
     assignment = re.compile(r"^[ \t]*default_model[ \t]*=.*\n?", re.MULTILINE)
-    # A function, because `subn` would interpret a backslash in a replacement text.
+    # A function, because `subn` would interpret a backslash in a replacement string.
     head, count = assignment.subn(lambda _: line, text[:start], count=1)
     return (head if count else line + head) + text[start:]
 
@@ -179,7 +179,7 @@ def _with_default(text: str, reference: str) -> str:
 def _read(path: Path) -> TomlTable:
     try:
         return tomllib.loads(_text(path))
-    except (OSError, ValueError, RecursionError) as error:  # such as 5,000 digits, or brackets
+    except (OSError, ValueError, RecursionError) as error:  # such as an integer of 5,000 digits
         raise ConfigError(
             f"the settings {str(path)!r} cannot be read: {error}.",
             hint=f"Fix that line, or move the file away: `mv {path} {path}.off`.",
@@ -245,7 +245,7 @@ class _Reader:
                 where = f"[{name}] {key}" if name else key
                 raise ConfigError(
                     f"unknown setting {where!r} in {self.origin}.{did_you_mean(key, known)}",
-                    hint=f"Valid there: {', '.join(known)}.",
+                    hint=f"Valid settings: {', '.join(known)}.",
                 )
 
     def table(self, table: TomlTable, name: str) -> TomlTable:

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 _MARIMO_NOTE = (
-    "This widget works in Jupyter only. Here, replies and comparisons show:"
+    "This widget works in Jupyter only. Here, replies and comparisons can be displayed:"
     " `gx.compare(prompt, models=[…])`; `gx.status()` lists the engines."
 )
-LABELS = {"description_width": "7em"}
-"""The style of fields below each other, whose labels have the same width."""
+LABEL_STYLE = {"description_width": "7em"}
+"""The style of fields stacked vertically, whose labels have the same width."""
 
 ROW = {"flex_flow": "row wrap", "align_items": "center"}
-"""The layout of controls on one line, as far as it is wide enough."""
+"""The layout of controls in a row that wraps if it is too narrow."""
 
 
 def button(
@@ -44,7 +44,9 @@ def button(
 def fold(
     label: str, body: ipywidgets.Widget, *, is_open: bool, on_open: Callable[[], object] = bool
 ) -> list[ipywidgets.Widget]:
-    """Return a button that shows and hides content; unlike an Accordion, keys can reach it.
+    """Return a button that shows and hides content.
+
+    Unlike an Accordion, it can be operated with the keyboard.
 
     Args:
         label: The text of the button.
@@ -83,10 +85,10 @@ def show_if(widget: ipywidgets.Widget, *, shown: bool) -> None:
     widget.layout.display = "" if shown else "none"
 
 
-def set_html(widget: ipywidgets.HTML, page: str) -> None:
-    """Set HTML unless it is already shown: each assignment sends a message to the page."""
-    if widget.value != page:
-        widget.value = page
+def set_html(widget: ipywidgets.HTML, html: str) -> None:
+    """Set HTML unless it is already shown, because each assignment sends a message to the page."""
+    if widget.value != html:
+        widget.value = html
 
 
 def set_children(box: ipywidgets.Box, children: tuple[ipywidgets.Widget, ...]) -> None:
@@ -96,11 +98,12 @@ def set_children(box: ipywidgets.Box, children: tuple[ipywidgets.Widget, ...]) -
 
 
 def handle_in_current_thread(*widgets: ipywidgets.Widget) -> None:
-    """Have the kernel handle changes of widgets and their children where it handles this request.
+    """Handle changes to widgets and their children in the thread that handles this request.
 
-    ipykernel 7.4 handles a widget's messages in the thread of the request for which the widget last
-    sent one: at first that of its cell, the main thread. A field that never sent another would be
-    updated after a later click on a button that has, or only when a running cell has ended.
+    ipykernel 7.4 handles a widget's messages in the thread that was handling a request when the
+    widget last sent a message. Initially, that is the main thread, which runs its cell. A field
+    that has sent no message since would be updated later than a button that has, or only after a
+    running cell has ended.
     """
     for widget in widgets:
         handle_in_current_thread(*getattr(widget, "children", ()))

@@ -20,7 +20,7 @@ from gatewayx_nb.comparisons import (
 from gatewayx_nb.errors import GatewayError, UsageError
 from gatewayx_nb.html import inline_code
 from gatewayx_nb.text import shorten
-from gatewayx_nb.widgets.controls import LABELS, button, show_if
+from gatewayx_nb.widgets.controls import LABEL_STYLE, button, show_if
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -91,7 +91,7 @@ class Fields:
         show_if(self._remove, shown=False)
         self._image_list = ipywidgets.HTML()
         self._history = ipywidgets.Dropdown(
-            description="Earlier", options=[("", -1)], layout=dict(_WIDE), style=dict(LABELS)
+            description="Earlier", options=[("", -1)], layout=dict(_WIDE), style=dict(LABEL_STYLE)
         )
         show_if(self._history, shown=False)
         self._history.observe(lambda change: self._recall(change["new"]), "value")
@@ -181,12 +181,12 @@ def _area(label: str, hint: str, rows: int) -> ipywidgets.Textarea:
         rows=rows,
         continuous_update=False,
         layout=dict(_WIDE),
-        style=dict(LABELS),
+        style=dict(LABEL_STYLE),
     )
 
 
 def _narrow(kind: type[ipywidgets.Widget], **traits: Any) -> ipywidgets.Widget:  # noqa: ANN401
-    return kind(layout=dict(_NARROW), style=dict(LABELS), **traits)
+    return kind(layout=dict(_NARROW), style=dict(LABEL_STYLE), **traits)
 
 
 def _field_text(value: object) -> str:

@@ -14,7 +14,7 @@ from gatewayx_nb.errors import GatewayError, UsageError
 from gatewayx_nb.hints import Hint, render
 from gatewayx_nb.html import MUTED, escape, inline_code
 from gatewayx_nb.widgets.controls import (
-    LABELS,
+    LABEL_STYLE,
     button,
     close_all,
     marimo_note,
@@ -74,7 +74,7 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
             description="Search",
             placeholder="engine or model",
             layout={"width": "auto"},
-            style=dict(LABELS),
+            style=dict(LABEL_STYLE),
         )
         self._list = ipywidgets.VBox(layout={"max_height": "20em", "overflow": "auto"})
         self._note = ipywidgets.HTML()

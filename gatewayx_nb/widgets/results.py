@@ -9,7 +9,7 @@ import ipywidgets
 from gatewayx_nb.comparisons import FILE_FORMATS, dispersion
 from gatewayx_nb.html import escape, highlight, table_html
 from gatewayx_nb.text import shorten
-from gatewayx_nb.widgets.controls import LABELS, ROW, button, show_if
+from gatewayx_nb.widgets.controls import LABEL_STYLE, ROW, button, show_if
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,7 +37,7 @@ class Results:
             options=[(name, suffix) for suffix, name in FILE_FORMATS.items()],
             description="Results",
             layout={"width": "auto"},
-            style=dict(LABELS),
+            style=dict(LABEL_STYLE),
         )
         save_button = button("Save", on_save, "Write all results to a new file")
         code_button = button("As code", on_code, "Show the code of a cell that repeats this run")

@@ -66,10 +66,10 @@ def ask(engine):
     ("prompt", "message"),
     [
         ([], r"list of messages must not be empty\. For example"),
-        ({"role": "user", "content": "x"}, r"prompt must be a text .* got dict\. Put .* in a list"),
-        (3, "prompt must be a text or a list of messages, got int"),
-        (b"x", "prompt must be a text or a list of messages, got bytes"),
-        ((m for m in ASKED), "prompt must be a text or a list of messages, got generator"),
+        ({"role": "user", "content": "x"}, r"prompt must be a str .* got dict\. Put .* in a list"),
+        (3, "prompt must be a str or a list of messages, got int"),
+        (b"x", "prompt must be a str or a list of messages, got bytes"),
+        ((m for m in ASKED), "prompt must be a str or a list of messages, got generator"),
         (["hi"], r"messages\[0\] must be a Message or a dict, got 'hi'"),
         (list(LONG), r"messages\[0\] must be a Message or a dict, got 's'"),
         ([{"content": "x"}], r"messages\[0\]\.role must be 'system', 'user', .* got None"),
@@ -166,7 +166,7 @@ def ask(engine):
         ([{"role": "assistant", "tool_calls": "x"}], r"tool_calls must be a list, got 'x'"),
         (
             [Message("user", "x"), Message("assistant", "y")],
-            r"messages\[1\]\.role must be 'user' or 'tool', because it is the last message",
+            r"messages\[1\]\.role must be 'user' or 'tool' in the last message",
         ),
         ([Message("system", "x")], r"messages\[0\]\.role must be 'user' or 'tool', because"),
         ([{"role": "user", "content": [LONG, 5]}], r"content\[1\] must be .* got 5"),

@@ -1,4 +1,4 @@
-"""`new` writes engine files and rows that work unmodified."""
+"""`new` writes engine files and entries that work unmodified."""
 
 import os
 
@@ -7,7 +7,7 @@ import pytest
 from gatewayx_nb import engine_pool
 from gatewayx_nb.commands import run
 from gatewayx_nb.errors import ConfigError, UsageError
-from gatewayx_nb.model_registry.rows import RowFile
+from gatewayx_nb.model_registry.engine_entries import EnginesFile
 from gatewayx_nb.testing import check
 
 
@@ -47,8 +47,8 @@ def test_deleting_the_marked_line_makes_the_key_required(project, run_new):
 
 
 @pytest.mark.parametrize("is_local", [True, False])
-def test_a_row_is_appended_and_passes_the_conformance_kit(project, run_new, is_local):
-    """`--url` appends a row to the file and keeps its comments; a local server needs no key."""
+def test_an_entry_is_appended_and_passes_the_conformance_kit(project, run_new, is_local):
+    """`--url` appends an entry to the file and keeps its comments; a local server needs no key."""
     path = project.root / "config" / "engines.toml"
     path.write_text('# mine\n[old]\nbase_url = "https://old.example"  # stays')
     url = "http://127.0.0.1:9/v1" if is_local else "https://api.example.com/v1"
@@ -58,11 +58,11 @@ def test_a_row_is_appended_and_passes_the_conformance_kit(project, run_new, is_l
     assert path.read_text().startswith('# mine\n[old]\nbase_url = "https://old.example"  # stays\n')
     assert f"[fresh] to {path}" in output
     assert ("key set fresh" in output) is not is_local
-    file = RowFile(path, "project")
+    file = EnginesFile(path, "project")
     file.refresh()
-    row = next(row for row in file.rows if row.name == "fresh")
-    assert (row.base_url, row.requires_key) == (url, not is_local)
-    assert check(row.load().engine).rules
+    entry = next(entry for entry in file.entries if entry.name == "fresh")
+    assert (entry.base_url, entry.requires_key) == (url, not is_local)
+    assert check(entry.load().engine).rules
     with project.pool() as pool:
         states = {row.name: row.state for row in pool.status()}
     assert states["fresh"] == ("not running" if is_local else "no key")

@@ -56,13 +56,13 @@ def test_requests_to_openai_with_the_same_beginning_have_the_same_key(pool, opti
     assert len(shared) <= 64  # the maximum length of the field
 
 
-def test_a_row_may_say_that_its_server_takes_the_key(project, pool):
-    """Servers that are compatible with OpenAI refuse unknown fields, so a row must allow it."""
+def test_an_entry_may_say_that_its_server_takes_the_key(project, pool):
+    """Servers that are compatible with OpenAI refuse unknown fields, so an entry must allow it."""
     with pytest.raises(UnsupportedFeatureError, match="'router' does not support 'cache'"):
         pool.preview("Hi", "router:m", cache="auto")
 
-    row = '[proxy]\nbase_url = "http://127.0.0.1:9/v1"\nrequires_key = false\ncache_key = true\n'
-    (project.root / "config" / "engines.toml").write_text(row)
+    entry = '[proxy]\nbase_url = "http://127.0.0.1:9/v1"\nrequires_key = false\ncache_key = true\n'
+    (project.root / "config" / "engines.toml").write_text(entry)
     pool.refresh()
     assert "prompt_cache_key" in pool.preview("Hi", "proxy:m", cache="auto").body
 

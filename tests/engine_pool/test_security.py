@@ -82,7 +82,7 @@ def test_the_status_names_the_sources_of_keys(project):
 
 
 def test_the_status_lists_running_and_refused_engines(project):
-    """An engine is started by its first call, and refused if everybody may write its file."""
+    """An engine is started by its first call, and refused if anyone may write to its file."""
     project.engine("mine", "x")
     project.engine("unsafe", "x").chmod(0o666)
     project.keys.mkdir()

@@ -17,14 +17,14 @@ REQUEST = Request((Message("user", "Where?"),), "m", schema={"type": "object"})
 
 
 def make_partial_reply(text, finish_reason="stop"):
-    """Return a partial reply that contains a text."""
+    """Return a partial reply that contains the given text."""
     partial = PartialReply("scripted", "m")
     partial.add(Chunk(text=text))
     partial.add(Chunk(finish_reason=finish_reason, usage=Usage(3, 2)))
     return partial
 
 
-def correct(partial, *answers):
+def parse_with_corrections(partial, *answers):
     """Parse an answer; return the result and the requests for corrections.
 
     Args:
@@ -68,7 +68,7 @@ IMAGE = Image("", url="https://x/y.png")
     ],
 )
 def test_instructions_follow_the_prompt_of_an_engine_without_system_prompts(prompt, roles, parts):
-    """The instructions follow a single text, or are a part, or a message after tool results."""
+    """The instructions are appended to a text, added as a part, or sent after tool results."""
     request = with_schema_in_prompt(Request((prompt,), "m"), SCHEMA, takes_system=False)
 
     last = request.messages[-1].parts
@@ -81,14 +81,14 @@ def test_instructions_follow_the_prompt_of_an_engine_without_system_prompts(prom
 
 def test_a_matching_answer_is_not_corrected():
     """If an answer matches the schema, no second request is sent."""
-    assert correct(make_partial_reply('{"a": 1}')) == ({"a": 1}, [])
+    assert parse_with_corrections(make_partial_reply('{"a": 1}')) == ({"a": 1}, [])
 
 
 def test_a_correction_contains_the_answer_and_the_reason():
     """A correction follows the first answer in the conversation; usage includes both requests."""
     partial = make_partial_reply("It is Rome.")
 
-    parsed, (correction,) = correct(partial, '{"a": 1}')
+    parsed, (correction,) = parse_with_corrections(partial, '{"a": 1}')
 
     assert parsed == {"a": 1}
     assert correction.messages[:2] == (*REQUEST.messages, Message("assistant", "It is Rome."))
@@ -98,7 +98,7 @@ def test_a_correction_contains_the_answer_and_the_reason():
 
 def test_a_correction_contains_no_empty_message():
     """An empty answer is replaced by an ellipsis, because providers reject empty messages."""
-    _, (correction,) = correct(make_partial_reply(""), "{}")
+    _, (correction,) = parse_with_corrections(make_partial_reply(""), "{}")
 
     assert correction.messages[1] == Message("assistant", "…")
 
@@ -106,9 +106,9 @@ def test_a_correction_contains_no_empty_message():
 def test_a_second_mismatch_or_a_truncated_answer_raises_an_error():
     """There is at most one correction, and none after a truncated answer."""
     with pytest.raises(ProviderError, match="correction of 'scripted' must match"):
-        correct(make_partial_reply("no"), "still no")
+        parse_with_corrections(make_partial_reply("no"), "still no")
     with pytest.raises(TruncatedError, match="max_tokens"):
-        correct(make_partial_reply('{"a": ', "length"))
+        parse_with_corrections(make_partial_reply('{"a": ', "length"))
 
 
 def test_a_schema_goes_below_the_prompt_if_the_engine_takes_no_system_prompt():

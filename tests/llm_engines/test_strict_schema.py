@@ -533,7 +533,7 @@ def test_tools_and_a_schema_cannot_go_to_cohere_together():
 
 @pytest.mark.parametrize(("mode", "schema"), [("json_object", {}), ("none", None)])
 def test_an_endpoint_may_enforce_less_than_a_schema(mode, schema):
-    """A row says that its server enforces any JSON object, or nothing."""
+    """An entry says that its server enforces any JSON object, or nothing."""
     engine = type("Engine", (OpenAIResponsesEngine,), {"schema_mode": mode})("k", api="chat")
     request = Request((Message("user", "x"),), "m", schema=wide(1))
 

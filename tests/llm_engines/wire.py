@@ -177,13 +177,13 @@ def sum_chunks(chunks):
 
 
 def make_event(body):
-    """Encode an unnamed event that contains a JSON object or a literal text."""
+    """Encode an unnamed event that contains a JSON object or a literal string."""
     data = body if isinstance(body, str) else json.dumps(body)
     return f"data: {data}\n\n".encode()
 
 
 def body_script(body, status=200, **headers):
-    """Return the script of a server that responds with a JSON body or a text."""
+    """Return the script of a server that responds with a JSON body or a literal string."""
     data = body if isinstance(body, str) else json.dumps(body)
     return [Send(reply(data.encode(), status, **headers))]
 
@@ -195,7 +195,7 @@ def stream_script(events, *end):
 
 
 def make_request(*messages, streamed=False, **fields):
-    """Return a request; texts are alternating messages, starting with the user's."""
+    """Return a request; strings become messages of alternating roles, starting with the user."""
     roles = ("user", "assistant")
     history = tuple(
         message if isinstance(message, Message) else Message(roles[number % 2], message)
@@ -205,7 +205,7 @@ def make_request(*messages, streamed=False, **fields):
 
 
 def make_errors():
-    """Return the factory of errors that a parser needs."""
+    """Return the error factory that a parser needs."""
     return ProviderErrors("engine", "model", KEY)
 
 

@@ -7,11 +7,6 @@ from gatewayx_nb.errors import EngineNotFoundError, UsageError
 from gatewayx_nb.magics import cell
 from tests.kernels import Kernel
 
-ECHO = """\
-    async def generate(self, prompt, **kwargs):
-        return f"{prompt} {kwargs}"
-"""
-
 
 @pytest.mark.parametrize(
     ("line", "prompt", "options"),
@@ -37,9 +32,9 @@ ECHO = """\
     ],
 )
 def test_a_line_takes_options_and_the_prompt_as_typed(line, prompt, options):
-    """Options before the prompt are parsed; in the rest, the prompt, only names are filled in.
+    """Options before the prompt are parsed; in the prompt, only placeholders are replaced.
 
-    A placeholder alone in an option's value passes the object.
+    A placeholder that is the whole value of an option passes the object itself.
     """
     names = {"x": "<{{y}}>", "n": 3, "d": {"k": "<k>", "tools": [{"a": 1}]}}
 
@@ -54,7 +49,7 @@ def test_a_reference_may_be_a_placeholder():
 
 
 def test_a_cell_keeps_the_quotes_of_a_placeholder():
-    """Quotes within a placeholder on a cell's line are not those of a shell."""
+    """Quotes within a placeholder on a cell's line are not treated as shell quotes."""
     parsed = cell.read("mock -s {{d[\"k\"]}} -n {{d['n']}}", "hi", {"d": {"k": "short", "n": 5}})
 
     assert parsed.options == {"model": "mock", "system": "short", "max_tokens": 5}
@@ -76,7 +71,7 @@ def test_a_cell_keeps_the_quotes_of_a_placeholder():
     ],
 )
 def test_an_option_after_the_prompt_began_is_noted(line, note):
-    """A word of the prompt that is an option of the line is sent, and noted."""
+    """A word in the prompt that looks like an option is sent as part of it, with a note."""
     parsed = cell.read_line(line, {})
 
     assert parsed.prompt in line
@@ -99,7 +94,7 @@ def test_a_line_with_an_option_that_has_no_effect_is_refused(shell):
 
 
 def test_each_answer_of_a_loop_is_shown(shell):
-    """Each answer of a loop is shown with its figures, and each assigned one too."""
+    """Each answer in a loop is shown with its figures, even if it is assigned."""
     shell.user_ns["cities"] = ["Rome", "Oslo"]
     with capture_output() as captured:
         shell.ask("for city in cities:\n    reply = %gx mock In {{city}}")
@@ -109,8 +104,8 @@ def test_each_answer_of_a_loop_is_shown(shell):
     assert str(shell.user_ns["reply"]) == "[mock] In Oslo"
 
 
-def test_a_quiet_line_is_only_its_value(shell):
-    """With `-q` a line shows no stream; its value is the reply, as of any expression."""
+def test_a_quiet_line_displays_no_stream(shell):
+    """With `-q` a line shows no stream; its value is the reply, as with any expression."""
     with capture_output() as captured:
         reply = shell.ask("%gx mock -q hi")
 
@@ -118,7 +113,7 @@ def test_a_quiet_line_is_only_its_value(shell):
 
 
 def test_an_answer_is_shown_once(shell, capsys):
-    """The streamed reply is not shown a second time as the value of its cell, but later it is."""
+    """A streamed reply is not shown again as its cell's value, but `Out` displays it later."""
     shell.ask("%gx mock hi\n\n# a comment\n")
     assert capsys.readouterr().out.count("[mock] hi") == 1
     shell.ask("Out[1]")
@@ -148,7 +143,7 @@ def test_lines_of_a_conversation_follow_each_other(shell):
 
 @pytest.mark.kernel
 def test_a_line_streams_in_a_notebook(project, tmp_path):
-    """In a notebook a line shows that it waits, streams, and is no result of its cell."""
+    """In a notebook, a line shows that it is waiting, then streams, and the cell has no result."""
     (home := tmp_path / "home").mkdir()
     with Kernel(project.root, home) as kernel:
         kernel.run("%load_ext gatewayx_nb")

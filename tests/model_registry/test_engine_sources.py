@@ -12,7 +12,7 @@ from gatewayx_nb.testing import Send, Server, reply
 COMPLETION_BODY = json.dumps(
     {"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]}
 ).encode()
-ROW = '[{0}]\nbase_url = "http://127.0.0.1:9/v1"\nmodel = "{1}"\n'
+ENTRY = '[{0}]\nbase_url = "http://127.0.0.1:9/v1"\nmodel = "{1}"\n'
 
 
 @pytest.fixture
@@ -34,9 +34,9 @@ def test_each_source_overrides_later_ones(project, user_folder, tmp_path):
     path_folder.mkdir()
     project_file = project.engine("mock", "x")
     text = project_file.read_text()
-    rows = [folder / "config" / "engines.toml" for folder in (project.root, user_folder)]
-    for path, model in zip(rows, ("of project", "of user"), strict=True):
-        path.write_text(ROW.format("mock", model))
+    paths = [folder / "config" / "engines.toml" for folder in (project.root, user_folder)]
+    for path, model in zip(paths, ("of project", "of user"), strict=True):
+        path.write_text(ENTRY.format("mock", model))
     files = [
         path_folder / project_file.name,
         project_file,
@@ -57,32 +57,32 @@ def test_each_source_overrides_later_ones(project, user_folder, tmp_path):
     assert answers == ["a", "b", "c", "[mock] q"]
     shipped_file = shipped_path("engines/mock_engine.py")
     assert [row.error for row in shadowed] == [
-        f"[mock] in {path} is not used: {shipped_file} has the same name" for path in rows
+        f"[mock] in {path} is not used: {shipped_file} has the same name" for path in paths
     ]
 
 
-def test_a_project_row_overrides_user_and_shipped_rows(project, user_folder):
-    """A project's row overrides the user's and the shipped one.
+def test_a_project_entry_overrides_user_and_shipped_entries(project, user_folder):
+    """A project's entry overrides the user's and the shipped one.
 
-    An identical row is not reported as shadowed.
+    An identical entry is not reported as shadowed.
     """
-    project_rows, user_rows = (
+    project_entries, user_entries = (
         folder / "config" / "engines.toml" for folder in (project.root, user_folder)
     )
-    project_rows.write_text(ROW.format("mistral", "m1"))
-    user_rows.write_text(ROW.format("mistral", "m1"))
+    project_entries.write_text(ENTRY.format("mistral", "m1"))
+    user_entries.write_text(ENTRY.format("mistral", "m1"))
     with _make_pool(project, user_folder) as pool:
         rows = [row for row in pool.status() if row.name == "mistral"]
         assert [(row.source, row.model, row.state) for row in rows] == [
             ("project: engines.toml", "m1", "no key"),
             ("engines.toml", "", "shadowed"),
         ]
-        user_rows.write_text(ROW.format("mistral", "m2"))
+        user_entries.write_text(ENTRY.format("mistral", "m2"))
         rows = [row for row in pool.status() if row.name == "mistral"]
 
     assert [row.state for row in rows] == ["no key", "shadowed", "shadowed"]
-    assert str(user_rows) in rows[1].error
-    assert str(project_rows) in rows[1].error
+    assert str(user_entries) in rows[1].error
+    assert str(project_entries) in rows[1].error
 
 
 def test_an_edited_copy_is_reported_as_shadowed(project, user_folder):

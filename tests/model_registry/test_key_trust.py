@@ -25,7 +25,7 @@ class Case:
     project_keys: str = ""
     env: str = ""
     file: str = ""
-    row: str = ""
+    entry: str = ""
     refused: bool = True
 
 
@@ -65,35 +65,35 @@ CASES = [
     Case("project's key, project's base URL", "", project_keys="both", refused=False),
     Case("project's key, project's file", "", project_keys="key", file="other", refused=False),
     Case(
-        "environment key, project's row with the name of a shipped engine",
+        "environment key, project's entry with the name of a shipped engine",
         "GATEWAYX_GROQ_API_KEY",
         "groq",
-        row="x",
+        entry="x",
     ),
     Case(
-        "vendor's variable, project's row with the name of a shipped engine",
+        "vendor's variable, project's entry with the name of a shipped engine",
         "GROQ_API_KEY",
         engine="groq",
-        row='key = "GROQ_API_KEY"',
+        entry='key = "GROQ_API_KEY"',
     ),
     Case(
-        "environment key, project's row that equals the shipped one",
+        "environment key, project's entry that equals the shipped one",
         "GATEWAYX_GROQ_API_KEY",
         engine="groq",
-        row="copy",
+        entry="copy",
         refused=False,
     ),
     Case(
-        "another engine's variable, a row that only the project has",
+        "another engine's variable, an entry that only the project has",
         "OPENAI_API_KEY",
         engine="mine",
-        row='key = "OPENAI_API_KEY"',
+        entry='key = "OPENAI_API_KEY"',
     ),
     Case(
-        "package's variable, a row that only the project has",
+        "package's variable, an entry that only the project has",
         "GATEWAYX_MINE_API_KEY",
         engine="mine",
-        row="x",
+        entry="x",
         refused=False,
     ),
     Case(
@@ -113,11 +113,11 @@ CASES = [
 ]
 
 
-def _write_row(project, case):
-    shipped_row = tomllib.loads(shipped_path("config/engines.toml").read_text())["groq"]
-    values = shipped_row if case.row == "copy" else {"base_url": UNTRUSTED_URL, "model": "m"}
+def _write_entry(project, case):
+    shipped_entry = tomllib.loads(shipped_path("config/engines.toml").read_text())["groq"]
+    values = shipped_entry if case.entry == "copy" else {"base_url": UNTRUSTED_URL, "model": "m"}
     lines = [f"{name} = {json.dumps(value)}" for name, value in values.items()]
-    lines += [case.row] if "=" in case.row else []
+    lines += [case.entry] if "=" in case.entry else []
     path = project.root / "config" / "engines.toml"
     path.write_text("\n".join([f"[{case.engine}]", *lines]))
 
@@ -143,8 +143,8 @@ def test_a_call_that_would_redirect_a_user_key_is_refused(project, case):
         path.write_text(
             shipped_text if case.file == "copy" else path.read_text().replace("False", "True")
         )
-    if case.row:
-        _write_row(project, case)
+    if case.entry:
+        _write_entry(project, case)
     env = {case.key: "k"} if case.key else {}
     if case.env:
         env["GATEWAYX_GROK_BASE_URL"] = UNTRUSTED_URL

@@ -59,7 +59,7 @@ class Engines(RuleBasedStateMachine):
         self.secrets = self.root / "project" / "config" / "secrets"
         self.secrets.mkdir(parents=True)
         self.expected_by_file = {}
-        self.model_by_row = {}
+        self.model_by_entry = {}
         self.keys = set()
         self.base_urls = set()
         env = {
@@ -77,12 +77,12 @@ class Engines(RuleBasedStateMachine):
         self.expected_by_file[location, name] = file
         (self.folders[location] / f"{name}_engine.py").write_text(file.text)
 
-    def _write_rows(self):
+    def _write_entries(self):
         path = self.root / "project" / "config" / "engines.toml"
         path.write_text(
             "".join(
                 f'[{name}]\nbase_url = "http://127.0.0.1:9"\nmodel = "{model}"\n'
-                for name, model in self.model_by_row.items()
+                for name, model in self.model_by_entry.items()
             )
         )
 
@@ -137,16 +137,16 @@ class Engines(RuleBasedStateMachine):
         (self.folders[location] / f"{name}_engine.py").unlink()
 
     @rule(name=NAMES, model=ANSWERS)
-    def add_or_edit_row(self, name, model):
-        """Write a row into the project's engines.toml."""
-        self.model_by_row[name] = model
-        self._write_rows()
+    def add_or_edit_entry(self, name, model):
+        """Write an entry into the project's engines.toml."""
+        self.model_by_entry[name] = model
+        self._write_entries()
 
     @rule(name=NAMES)
-    def remove_row(self, name):
-        """Remove a row from the project's engines.toml."""
-        self.model_by_row.pop(name, None)
-        self._write_rows()
+    def remove_entry(self, name):
+        """Remove an entry from the project's engines.toml."""
+        self.model_by_entry.pop(name, None)
+        self._write_entries()
 
     @rule(name=NAMES, is_set=st.booleans())
     def set_or_remove_key(self, name, is_set):
@@ -167,8 +167,8 @@ class Engines(RuleBasedStateMachine):
                 return self.expected_by_file[location, name]
         if name == "mock":
             return ExpectedEngine("[mock] x", requires_key=False)
-        if name in self.model_by_row:
-            return self.model_by_row[name]
+        if name in self.model_by_entry:
+            return self.model_by_entry[name]
         return "" if name in self.base_urls else None
 
     @invariant()
@@ -181,7 +181,7 @@ class Engines(RuleBasedStateMachine):
             self._check_call(name, self._expected_engine(name))
         listed_names = {model.engine for model in self.pool.models()} & {"a", "b", "mock"}
         assert listed_names == {name for name in ("a", "b", "mock") if self._is_ready(name)}
-        self._check_shadowed_rows()
+        self._check_shadowed_entries()
 
     def _is_ready(self, name):
         expected = self._expected_engine(name)
@@ -207,8 +207,8 @@ class Engines(RuleBasedStateMachine):
         else:
             assert self.pool.ask("x", model=name).text == expected.answer
 
-    def _check_shadowed_rows(self):
-        """Each overridden file and row is reported unless it is identical."""
+    def _check_shadowed_entries(self):
+        """Each overridden file and entry is reported unless it is identical."""
         shadowed_names = [row.name for row in self.pool.status() if row.state == "shadowed"]
         for name in ("a", "b", "mock"):
             engines = [
@@ -218,7 +218,7 @@ class Engines(RuleBasedStateMachine):
             ]
             expected_count = sum(engine != engines[0] for engine in engines[1:])
             expected_count += name == "mock" and bool(engines)
-            expected_count += name in self.model_by_row and bool(engines or name == "mock")
+            expected_count += name in self.model_by_entry and bool(engines or name == "mock")
             assert shadowed_names.count(name) == expected_count
 
 

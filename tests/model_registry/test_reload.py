@@ -128,18 +128,18 @@ def test_a_renamed_file_is_a_new_engine(project):
             pool.ask("x", model="old")
 
 
-def test_changes_to_a_row_apply_to_the_next_call(project):
-    """An added, changed or removed row of engines.toml applies to the next call."""
-    rows = project.root / "config" / "engines.toml"
+def test_changes_to_an_entry_apply_to_the_next_call(project):
+    """An added, changed or removed entry of engines.toml applies to the next call."""
+    path = project.root / "config" / "engines.toml"
     with Server(lambda request: [Send(reply(COMPLETION_BODY))]) as server, project.pool() as pool:
         with pytest.raises(EngineNotFoundError):
             pool.use("mine")
         text = f'[mine]\nbase_url = "{server.url}/v1"\nmodel = "a"\nrequires_key = false\n'
         for version in (text, text.replace('"a"', '"b"').replace("/v1", "/v2")):
-            rows.write_text(version)
+            path.write_text(version)
             pool.refresh()
             pool.ask("x", model="mine")
-        rows.unlink()
+        path.unlink()
         pool.refresh()
         with pytest.raises(EngineNotFoundError):
             pool.use("mine")

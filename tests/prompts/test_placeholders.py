@@ -155,7 +155,7 @@ def test_an_invalid_placeholder_raises_an_error(fault):
 def test_a_forbidden_value_raises_an_error(field):
     """A value of a forbidden type, or an attribute of it, raises an error without the value."""
     with pytest.raises(UsageError, match="a Key and is never sent") as caught:
-        fill(field, VARIABLES, forbidden=(Key,))
+        fill(field, VARIABLES, forbidden_types=(Key,))
     assert "sk-" not in str(caught.value)
 
 

@@ -82,7 +82,7 @@ def test_only_loopback_connections_are_admitted(case):
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_refused_websockets_are_closed(case):
-    """WebSockets follow the same rules as requests; a refused WebSocket is closed unopened."""
+    """WebSockets follow the same rules as requests; a refused one is closed, never accepted."""
     messages = send_through_gate(case, "websocket")
 
     assert [message["type"] for message in messages] == ["websocket.close"] * bool(case.status)

@@ -8,7 +8,7 @@ import pytest
 
 from gatewayx_nb.errors import GatewayError, UsageError
 from gatewayx_nb.llm_engines import Chunk, HTTPEngine, OpenAICompatibleEngine, Reply
-from gatewayx_nb.model_registry.rows import RowFile
+from gatewayx_nb.model_registry.engine_entries import EnginesFile
 from gatewayx_nb.secure_config import shipped_path
 from gatewayx_nb.testing import (
     ANTHROPIC,
@@ -27,9 +27,9 @@ from tests.test_dynamic_models import YOUR_MODEL
 from tests.testing.broken import CASES, GENERATE, IDS, PLAIN_ENGINE, PRELUDE, STREAM_HEADER
 
 ENGINES = Path(__file__).parents[2] / "engines"
-SHIPPED = RowFile(shipped_path("config/engines.toml"), "shipped")
+SHIPPED = EnginesFile(shipped_path("config/engines.toml"), "shipped")
 SHIPPED.refresh()
-ROWS = {row.name: row for row in SHIPPED.rows}
+ENTRIES = {entry.name: entry for entry in SHIPPED.entries}
 
 
 def _conformance_error(path, **keywords):
@@ -104,12 +104,12 @@ def test_the_shipped_engines_pass(name, rules):
     assert bool(report.skipped) == (name == "local")
 
 
-@pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
-def test_the_shipped_rows_pass(row):
-    """The engine class of every shipped row passes all rules."""
-    report = check(row.load().engine)
+@pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)
+def test_the_shipped_entries_pass(entry):
+    """The engine class of every shipped entry passes all rules."""
+    report = check(entry.load().engine)
 
-    assert repr(report) == f"{row.name}: passes 33 rules"
+    assert repr(report) == f"{entry.name}: passes 33 rules"
 
 
 def test_the_engine_of_the_users_script_passes(project):

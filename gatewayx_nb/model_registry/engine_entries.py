@@ -1,4 +1,4 @@
-"""Engines defined by a row of ``config/engines.toml``: OpenAI-compatible endpoints."""
+"""Engines defined by an entry of ``config/engines.toml``: OpenAI-compatible endpoints."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
 """The values of the fields that have a fixed set of them."""
 
 _NOT_IN_FILE = ("name", "path", "origin", "refusal_reason", "warning", "shadowed_by")
-"""Fields of a row that are not in the file."""
+"""Fields of an entry that are not in the file."""
 
 
 @dataclass(frozen=True, slots=True)
-class EngineRow:
-    """One row; `config/engines.toml` documents its fields.
+class EngineEntry:
+    """One entry; `config/engines.toml` documents its fields.
 
     Attributes:
-        path: Its file; ``None`` if only a variable defines the row.
+        path: Its file; ``None`` if only a variable defines the entry.
         refusal_reason: Why it cannot be used; ``None`` if it can.
     """
 
@@ -107,22 +107,22 @@ class EngineRow:
         return LoadedEngine(type(f"{self.name.title()}Engine", (base,), attributes))
 
 
-_FIELDS = {field.name: field for field in fields(EngineRow) if field.name not in _NOT_IN_FILE}
+_FIELDS = {field.name: field for field in fields(EngineEntry) if field.name not in _NOT_IN_FILE}
 
 
-class RowFile:
+class EnginesFile:
     """An ``engines.toml`` file, read again when it changes.
 
     Attributes:
         problem: Why it cannot be read, in one line; empty if it can.
-        rows: Its rows, by name.
+        entries: Its entries, by name.
     """
 
     def __init__(self, path: Path, origin: Origin) -> None:
         self.path = path
         self.origin = origin
         self.problem = ""
-        self.rows: list[EngineRow] = []
+        self.entries: list[EngineEntry] = []
         self._stamp: FileStamp | None = None
 
     def refresh(self) -> bool:
@@ -130,19 +130,19 @@ class RowFile:
         if self._stamp and not self._stamp.has_changed():
             return False
         stamp = FileStamp(self.path)
-        self.problem, rows = "", []
+        self.problem, entries = "", []
         if stamp.exists:
             try:
-                rows = sorted(self._read(), key=lambda row: row.name)
+                entries = sorted(self._read(), key=lambda entry: entry.name)
             except (OSError, ValueError, RecursionError) as error:
                 self.problem = (
-                    f"the engine rows {str(self.path)!r} cannot be read: {error}. "
+                    f"the engine entries {str(self.path)!r} cannot be read: {error}. "
                     f"Fix that line, or move the file away: `mv {self.path} {self.path}.off`."
                 )
-        self.rows, self._stamp = rows, stamp
+        self.entries, self._stamp = entries, stamp
         return True
 
-    def _read(self) -> Iterator[EngineRow]:
+    def _read(self) -> Iterator[EngineEntry]:
         if not self.path.is_file():
             raise ValueError("it is not a regular file")
         tables = tomllib.loads(self.path.read_text(encoding="utf-8-sig"))  # editors add a BOM
@@ -152,19 +152,19 @@ class RowFile:
         is_checked = not (is_exempt or reason)
         warning = safety.permission_warning(self.path, self.path.parent) if is_checked else ""
         for name, table in tables.items():
-            row = EngineRow(name, self.path, self.origin, warning=warning)
+            entry = EngineEntry(name, self.path, self.origin, warning=warning)
             reason = why_unusable(name) or file_reason or _invalid_reason(table)
-            yield replace(row, refusal_reason=reason) if reason else replace(row, **table)
+            yield replace(entry, refusal_reason=reason) if reason else replace(entry, **table)
 
 
 def _invalid_reason(table: object) -> str | None:
-    """Return why a row is invalid, or ``None`` if it is valid."""
+    """Return why an entry is invalid, or ``None`` if it is valid."""
     if not isinstance(table, dict):
         return "is not a table"
     for key, value in table.items():
         if key not in _FIELDS:
             return f"has an unknown field {key!r}.{did_you_mean(key, _FIELDS)}".rstrip(".")
-        # All fields of a row are strings or booleans.
+        # All fields of an entry are strings or booleans.
         expected = bool if isinstance(_FIELDS[key].default, bool) else str
         if not isinstance(value, expected):
             return f"has {key} = {value!r}, which must be a {expected.__name__}"

@@ -11,11 +11,11 @@ from gatewayx_nb.errors import (
     ModelNotFoundError,
     TransportError,
 )
-from gatewayx_nb.model_registry.rows import RowFile
+from gatewayx_nb.model_registry.engine_entries import EnginesFile
 from gatewayx_nb.secure_config import shipped_path
 from gatewayx_nb.testing import Send, Server, reply
 
-ROW_NAMES = [
+ENTRY_NAMES = [
     "mistral",
     "deepseek",
     "groq",
@@ -44,24 +44,24 @@ def _answer(request):
     return [Send(reply(MODELS_BODY if request.method == "GET" else COMPLETION_BODY))]
 
 
-def test_every_shipped_row_is_an_engine(project):
-    """Every shipped row is an engine with an https or local URL."""
-    file = RowFile(shipped_path("config/engines.toml"), "shipped")
+def test_every_shipped_entry_is_an_engine(project):
+    """Every shipped entry is an engine with an https or local URL."""
+    file = EnginesFile(shipped_path("config/engines.toml"), "shipped")
     file.refresh()
-    rows = {row.name: row for row in file.rows}
+    entries = {entry.name: entry for entry in file.entries}
     status_by_name = {row.name: row for row in project.pool().status()}
 
-    assert sorted(rows) == sorted(ROW_NAMES)
-    for name, row in rows.items():
-        assert row.load().engine.model_name == row.model
-        assert row.base_url.startswith("https://" if row.requires_key else "http://127.0.0.1:") or (
-            name == "azure"
-        )
-        assert status_by_name[name].state == ("no key" if row.requires_key else "not running")
+    assert sorted(entries) == sorted(ENTRY_NAMES)
+    for name, entry in entries.items():
+        assert entry.load().engine.model_name == entry.model
+        assert entry.base_url.startswith(
+            "https://" if entry.requires_key else "http://127.0.0.1:"
+        ) or (name == "azure")
+        assert status_by_name[name].state == ("no key" if entry.requires_key else "not running")
 
 
-def test_a_row_defines_field_names_and_the_key_header(project):
-    """Calls use the field names and the key header that a row defines."""
+def test_an_entry_defines_field_names_and_the_key_header(project):
+    """Calls use the field names and the key header that an entry defines."""
     with Server(_answer) as server:
         project.set_keys(
             f"AZURE_OPENAI_API_KEY=k1\nGATEWAYX_AZURE_BASE_URL={server.url}/openai/v1\n"
@@ -107,7 +107,7 @@ def test_calling_a_server_that_is_not_running_raises(project):
         pool.ask("x", model="lmstudio:m", timeout=5)
 
 
-def test_a_missing_key_or_base_url_of_a_row_is_reported(project):
+def test_a_missing_key_or_base_url_of_an_entry_is_reported(project):
     """Calling an engine whose key or base URL is missing raises an error with its variable."""
     project.set_keys("GATEWAYX_AZURE_API_KEY=k")
     with project.pool() as pool:
@@ -148,8 +148,8 @@ def test_an_unknown_model_suggests_the_nearest_name(project):
         ("[status]\nmodel = 'm'", "reserved for the command"),
     ],
 )
-def test_an_invalid_row_does_not_affect_other_engines(project, text, expected_message):
-    """An invalid row is reported in one line that names the row and the file.
+def test_an_invalid_entry_does_not_affect_other_engines(project, text, expected_message):
+    """An invalid entry is reported in one line that names the entry and the file.
 
     Calling it raises an error; other engines are unaffected.
     """
@@ -158,13 +158,13 @@ def test_an_invalid_row_does_not_affect_other_engines(project, text, expected_me
     pool = project.pool()
     rows = {row.name: row for row in pool.status()}
 
-    (refused_row,) = [row for row in rows.values() if row.state == "refused"]
-    assert f"[{refused_row.name}] in {path} " in refused_row.error
-    assert re.search(expected_message, refused_row.error)
-    assert "\n" not in refused_row.error
+    (refused,) = [row for row in rows.values() if row.state == "refused"]
+    assert f"[{refused.name}] in {path} " in refused.error
+    assert re.search(expected_message, refused.error)
+    assert "\n" not in refused.error
     assert rows["working"].state == "no key"
     with pytest.raises(EngineLoadError, match="refused"):
-        pool.ask("x", model=refused_row.name)
+        pool.ask("x", model=refused.name)
 
 
 @pytest.mark.parametrize("content", ["text", "folder", "bytes"])
@@ -181,8 +181,8 @@ def test_an_unreadable_engines_file_is_reported(project, content):
     assert pool.ask("x", model="mock").text == "[mock] x"
 
 
-def test_a_row_of_the_user_folder_is_an_engine(project, clean_environment):
-    """A row added to the engines.toml of the user folder is read without a restart.
+def test_an_entry_of_the_user_folder_is_an_engine(project, clean_environment):
+    """An entry added to the engines.toml of the user folder is read without a restart.
 
     If the file is invalid, other engines are unaffected.
     """
@@ -190,8 +190,8 @@ def test_a_row_of_the_user_folder_is_an_engine(project, clean_environment):
     path.parent.mkdir(parents=True)
     pool = EnginePool(home=project.root, env={"XDG_CONFIG_HOME": str(path.parents[2])})
     path.write_text("[mine]\nbase_url = 'http://127.0.0.1:9'\nmodel = 'm'\n")
-    (row_status,) = [row for row in pool.status() if row.name == "mine"]
-    assert (row_status.state, row_status.model, row_status.source) == (
+    (status,) = [row for row in pool.status() if row.name == "mine"]
+    assert (status.state, status.model, status.source) == (
         "no key",
         "m",
         "user: engines.toml",
