@@ -56,7 +56,7 @@ class Job:
     def state(self) -> JobState:
         """The job's state; ``"failed"`` if every model failed."""
         if self._cancelled:
-            # Before the check for the end, because a cancelled run has ended too.
+            # Checked before the end, because a cancelled run has also ended.
             return "cancelled"
         if not self.done():
             return "running"
@@ -66,7 +66,7 @@ class Job:
     @property
     def seconds(self) -> float:
         """Seconds since the start of the job, or its total duration if it has ended."""
-        # The run does not record when it ended, so the first reading after the end is kept.
+        # The run does not record when it ended, so the first value read after its end is kept.
         seconds = time.monotonic() - self._started
         if self._duration is None and self.done():
             self._duration = seconds
@@ -120,7 +120,7 @@ class JobStatus:
     Attributes:
         name: The job's name.
         models: References of the models.
-        state: Its state.
+        state: Its current state.
         seconds: Seconds since its start, or its total duration if it has ended.
     """
 

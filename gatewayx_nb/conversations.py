@@ -86,7 +86,8 @@ class Chat(Caller):
         path = Path(path).expanduser()
         text = self._notebook() if path.suffix == ".ipynb" else self.to_markdown()
         try:
-            # "x" never overwrites; an answer may hold lone surrogates, which UTF-8 cannot encode.
+            # "x" never overwrites. An answer may contain lone surrogates, which UTF-8 cannot
+            # encode.
             with path.open("x", encoding="utf-8", errors="replace") as file:
                 file.write(text)
         except OSError as error:
@@ -111,7 +112,7 @@ class Chat(Caller):
 
     def _notebook(self) -> str:
         cells = [
-            # Cell IDs are mandatory since nbformat 4.5:
+            # Cell IDs have been mandatory since nbformat 4.5:
             # https://nbformat.readthedocs.io/en/latest/format_description.html#cell-ids
             {"cell_type": "markdown", "id": f"turn-{number}", "metadata": {}, "source": section}
             for number, section in enumerate(_sections(self))
@@ -146,7 +147,7 @@ class ChatSlot:
     def index(self) -> int:
         """Number of turns before this one."""
         cells = [turn.cell for turn in self.chat.turns]
-        # Turns without an ID have `None` as their cell, which must not match this one's `None`.
+        # Turns without a cell ID have `None`, which must not match this turn's `None`.
         return cells.index(self.cell) if self.cell in cells and self.cell else len(cells)
 
     def join(self, request: Request) -> Request:
@@ -188,7 +189,7 @@ class ChatStore:
         Raises:
             UsageError: If the name is invalid.
         """
-        if not re.fullmatch(r"[\w.-]{1,64}", name):  # so that a command line needs no quotes
+        if not re.fullmatch(r"[\w.-]{1,64}", name):  # so that it needs no quotes in a command line
             raise UsageError(
                 f"a chat's name must be 1 to 64 letters, digits, '_', '-' or '.', got {name!r}.",
                 hint=Hint("set_option", option="chat", value="story"),
@@ -196,7 +197,7 @@ class ChatStore:
         return self._named.get(name) or self._named.setdefault(name, self.create(name))
 
     def create(self, name: str = "") -> Chat:
-        """Return a new conversation, which is private: only `get` makes it available by name."""
+        """Return a new, private conversation; only one from `get` is available by name."""
         chat = Chat(self._planner(), name)
         self._all.add(chat)
         return chat

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from markdown_it import MarkdownIt
 
 _MARKDOWN = frozenset({"markdown", "md"})
-"""Languages of a block that may be the answer itself, with its code in blocks of its own."""
+"""Languages of a block that may be the whole answer, which contains its code in nested blocks."""
 
 _PYTHON = frozenset({"python", "py", "python3", "ipython"})
 _OPENING = re.compile(r"[\[{]")
 _MAX_TRIES = 200
-"""Maximum number of brackets or fences to try, because each may be parsed to the text's end."""
+"""Maximum number of brackets or fences to try: parsing each may reach the end of the text."""
 
 _SCANNER = json.JSONDecoder()
 
@@ -41,15 +41,15 @@ class CodeBlock:
 def code_blocks(text: str) -> list[CodeBlock]:
     """Return a reply's fenced blocks, in order, without their indentation.
 
-    A block that is not closed extends to the end of the text, and a block of Python to the first
-    closing fence that completes it, because its strings may contain fences.
+    A block that is not closed extends to the end of the text. A block of Python extends to the
+    first closing fence at which it is complete, because its strings may contain fences.
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n")  # the lines that the parser counts
     lines = text.split("\n")
     blocks: list[CodeBlock] = []
     end = 0
     for token in _block_parser().parse(text):
-        # A fence inside a block that was extended is part of it.
+        # A fence inside an extended block is part of the block.
         if token.type != "fence" or not token.map or token.map[0] < end:
             continue
         language = (token.info.split() or [""])[0].strip("{.}")
@@ -62,7 +62,8 @@ def code_blocks(text: str) -> list[CodeBlock]:
 
 @functools.cache
 def _block_parser() -> MarkdownIt:
-    # On first use, because importing it is slow. Without indented code, fences may be indented.
+    # On first use, because importing it is slow. Indented code is disabled, so fences may be
+    # indented.
     from markdown_it import MarkdownIt
 
     return MarkdownIt("zero").enable(["fence", "list", "blockquote"])
@@ -108,7 +109,7 @@ def _inner_blocks(block: CodeBlock) -> list[CodeBlock]:
 def extract_json(text: str) -> Any:  # noqa: ANN401 - JSON
     r"""Parse a reply's JSON: the whole reply, a fenced block, or one value within prose.
 
-    JSON lines, one object on each, become a list.
+    JSON Lines, with one object per line, become a list.
 
     Raises:
         ValueError: If the text contains no JSON, or several values that differ.
@@ -130,7 +131,7 @@ _NO_JSON = object()
 
 
 def _parse(source: str) -> Any:  # noqa: ANN401 - JSON
-    """Return the value of JSON or JSON lines, or `_NO_JSON`."""
+    """Return the value of JSON or JSON Lines, or `_NO_JSON`."""
     try:
         # Thousands of nested brackets are valid JSON, but exceed the parser's recursion limit.
         return json.loads(source)
@@ -145,7 +146,7 @@ def _parse(source: str) -> Any:  # noqa: ANN401 - JSON
 
 
 def _only(values: list[Any]) -> Any:  # noqa: ANN401 - JSON
-    """Return the value that all of the values are equal to."""
+    """Return the only distinct value."""
     if not values:
         raise ValueError("it contains no JSON")
     if any(value != values[0] for value in values):
@@ -158,7 +159,7 @@ def _embedded_values(text: str) -> list[Any]:
     values: list[Any] = []
     end = tries = 0
     for opening in _OPENING.finditer(text):
-        # A bracket inside a value that was found already.
+        # A bracket inside a value that has already been found.
         if opening.start() < end:
             continue
         tries += 1

@@ -96,7 +96,7 @@ def render(output_format: OutputFormat, reply: Reply) -> Rendered:
         return _frame(reply.parsed)
     if output_format == "json":
         return _json(reply)
-    # From the text, because `parsed` is only the source, without its language.
+    # Extracted from the text, because `parsed` is only the source, without its language.
     block = extract_code(reply.text)
     if output_format == "html":
         return Rendered(plain(block.source), sandbox_html(block.source))

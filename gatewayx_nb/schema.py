@@ -1,4 +1,4 @@
-"""JSON Schemas for types, and replies parsed as values of those types."""
+"""JSON Schemas for types, and parsing of replies into values of those types."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from gatewayx_nb.text import short_repr
 class ResponseSchema:
     """The required format of a reply.
 
-    A pydantic model makes its own schema and values. msgspec makes them for other types, and
-    pydantic for those that contain its types or that msgspec does not support.
+    A pydantic model creates its own schema and values. For other types, msgspec creates them, or
+    pydantic if a type contains pydantic's types or is not supported by msgspec.
 
     Args:
         source: A JSON Schema as a dict, a type such as ``City``, ``list[City]``, ``City | None``,
@@ -34,10 +34,10 @@ class ResponseSchema:
         UsageError: If ``source`` is none of these.
 
     Attributes:
-        schema: The JSON Schema, of which each provider gets a form of its own. Objects that list
-            their properties allow no others, unless it was passed as a dict.
-        described: The schema with the formats of dates and times, which msgspec omits from
-            ``schema`` for those that may have a time zone or not.
+        schema: The JSON Schema; each provider receives its own variant of it. Objects that list
+            their properties do not allow others, unless the schema was passed as a dict.
+        described: The schema with the formats of dates and times. In ``schema``, msgspec omits the
+            format if a time zone is optional.
         is_loose: As passed.
     """
 
@@ -64,18 +64,18 @@ class ResponseSchema:
 
     @property
     def is_given(self) -> bool:
-        """Whether the caller passed a type or a schema, instead of only an output format."""
+        """Whether the caller passed a type or a schema, rather than only an output format."""
         return self._convert is not None or (not self._instructions and bool(self.schema))
 
     def instructions(self, *, in_object: bool = False) -> str:
         """Return the format instruction for the prompt.
 
         Args:
-            in_object: Whether the answer must be an object, in which any other value is put.
+            in_object: Whether the answer must be an object, which wraps any other value.
         """
         if self._instructions:
             return self._instructions
-        # These texts are sent, so changing them changes answers.
+        # These instructions are sent to the model, so changing them changes answers.
         instruction = "JSON alone, without a word around it"
         if not self.described:
             return f"{instruction}."
@@ -86,8 +86,8 @@ class ResponseSchema:
         """Parse a reply into a value of the type, or into JSON data for a schema.
 
         By default, a code fence around the JSON and prose before and after it are ignored. A value
-        that is not an object may be the ``answer`` of one, and a label or another scalar may be a
-        bare word.
+        that is not an object may be wrapped as the ``answer`` property of one. An enum value or
+        another scalar may be a bare word.
 
         Raises:
             ValueError: If the reply contains no JSON, or JSON that does not fit the type.
@@ -101,7 +101,7 @@ class ResponseSchema:
             raise
 
     def _value_in(self, value: Any) -> Any:  # noqa: ANN401 - depends on the schema
-        """Return the value in JSON data, which may be inside an object."""
+        """Return the value in JSON data, which may be wrapped in an object."""
         is_in_object = self.schema and not json_schema.is_object(self.schema)
         if is_in_object and isinstance(value, dict) and list(value) == [json_schema.ANSWER]:
             with suppress(ValueError):
@@ -114,7 +114,7 @@ class ResponseSchema:
         return value if self._convert is None else self._convert(value)
 
     def _bare_values(self, text: str) -> Iterator[Any]:
-        """Yield the scalars that a text without JSON may be, if the schema allows them."""
+        """Yield the scalars that text without JSON may represent, if the schema allows them."""
         if not self.schema or json_schema.is_open(self.schema):
             return
         word = text.strip().strip(_MARKS).rstrip(".").strip(_MARKS)
@@ -125,7 +125,7 @@ class ResponseSchema:
 
 
 _MARKS = "\"'`*_\u201c\u201d\u2018\u2019\xab\xbb \n\t"
-"""The quotes and the Markdown around a word."""
+"""Quotation marks and Markdown characters that may surround a word."""
 
 _WORDS: Mapping[str, bool | None] = {"true": True, "false": False, "none": None, "null": None}
 
@@ -152,7 +152,7 @@ def _read_type(kind: Any) -> tuple[dict[str, Any], Callable[[Any], Any]]:  # noq
     Raises:
         UsageError: If it is not a type, or has no schema.
     """
-    import msgspec  # on first use, as most calls have no schema
+    import msgspec  # imported on first use, because most calls have no schema
 
     if _uses_pydantic(kind, set()):
         return _read_with_pydantic(kind)
@@ -174,7 +174,7 @@ def _read_with_pydantic(kind: Any) -> tuple[dict[str, Any], Callable[[Any], Any]
         schema = dict(adapter.json_schema())
     except (pydantic.errors.PydanticUserError, TypeError, NameError) as error:
         raise _unusable(kind, error) from None
-    # As JSON, because a strict model accepts no str for a date otherwise.
+    # As JSON, because otherwise a strict model does not accept a str for a date.
     return schema, lambda value: adapter.validate_json(json.dumps(value))
 
 
@@ -183,7 +183,7 @@ def _is_type(kind: object) -> bool:
 
 
 def _uses_pydantic(kind: Any, seen: set[Any]) -> bool:  # noqa: ANN401 - a type
-    """Return whether a type is, or contains, one of pydantic's types or constraints."""
+    """Return whether a type is one of pydantic's types or constraints, or contains one."""
     if "pydantic" not in sys.modules or not _is_type(kind) or kind in seen:
         return False
     seen.add(kind)
@@ -219,13 +219,13 @@ def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_times(schema: dict[str, Any], kind: Any) -> dict[str, Any]:  # noqa: ANN401 - a type
-    """Return a schema of msgspec with the formats of times in all fields of its classes."""
+    """Return a schema from msgspec with the formats of times added to all fields of its classes."""
     import msgspec
 
     try:
         infos = [msgspec.inspect.type_info(kind)]
     except (TypeError, NameError):
-        return schema  # made by pydantic, whose schemas have them
+        return schema  # from pydantic, whose schemas contain the formats
     marked: dict[str, Any] = copy.deepcopy(schema)
     _mark_times(infos[0], marked)
     seen: list[Any] = []
@@ -249,7 +249,7 @@ def _mark_fields(info: Any, marked: dict[str, Any]) -> None:  # noqa: ANN401 - o
 
 
 def _mark_times(info: Any, schema: Any) -> None:  # noqa: ANN401 - of msgspec, and JSON
-    """Add the format to all strings of a schema if the type has times, but no other strings."""
+    """Add the format to all strings of a schema if the type's only strings are times."""
     leaves = [info]
     for leaf in leaves:
         leaves += [] if hasattr(leaf, "fields") else _inner_types(leaf)

@@ -21,16 +21,16 @@ KeyState = Literal["set", "placeholder", "missing"]
 MASK = "<key>"
 
 _SHORTEST_RUN = 8
-"""Characters of a key that are enough to identify it."""
+"""Number of characters that are enough to identify a key."""
 
 _PUBLIC = (
     "sk-ant-api03- sk-ant-admin01- sk-proj- sk-svcacct- sk-or-v1- github_pat_"
     " anthropic cerebras deepseek fireworks huggingface moonshot openrouter perplexity together"
 )
-"""The beginnings of keys, and names of vendors, of eight or more characters: they identify none."""
+"""Key prefixes and vendors' names of eight or more characters, which do not identify a key."""
 
 _SHORTEST_BASE64 = 12
-"""Characters of base64 that contain at least eight of a key."""
+"""Number of base64 characters that encode at least eight characters of a key."""
 
 _BLOCK = 4
 """Bytes of a block; see `_blocks`."""
@@ -113,9 +113,9 @@ def key_state(value: str | None) -> KeyState:
 
 
 def key_fault(value: str) -> str:
-    """Return which characters of a value no key has; empty if there are none, as in a placeholder.
+    """Describe the characters of a value that no key contains; empty if there are none.
 
-    No part of the value that may be a key is in the text.
+    The description does not contain any part of the value that may be a key.
 
     >>> key_fault("\u201cxai-1234\u201d"), key_fault("xai-1234\u200b")
     ('is in curly quotes', 'contains an invisible character, U+200B ZERO WIDTH SPACE')
@@ -160,10 +160,10 @@ def looks_like_key(word: str) -> bool:
 
 
 def redact(text: str, keys: Iterable[str]) -> str:
-    """Mask these keys in a str, and every part of eight or more characters of one.
+    """Mask these keys in a str, and every part of a key with eight or more characters.
 
-    Keys encoded in base64, hexadecimal, a URL, JSON or a Python literal are masked too. Upper and
-    lower case make no difference.
+    Keys encoded in base64, hexadecimal, a URL, JSON or a Python literal are masked too. The
+    comparison ignores case.
 
     >>> redact("bad key XAI-0123456…", ["xai-0123456789"])
     'bad key <key>…'
@@ -228,12 +228,12 @@ def _blocks(data: bytes) -> list[int]:
 
 
 def _parts(text: str, length: int) -> Iterator[str]:
-    """Yield all parts of a text that have this length."""
+    """Yield all substrings of this length."""
     return (text[start : start + length] for start in range(len(text) - length + 1))
 
 
 def _masked(text: str, spans: list[tuple[int, int]]) -> str:
-    """Replace the spans of a text; those that overlap are one, and public words stay."""
+    """Mask the spans of a text. Overlapping spans are merged, and public words are kept."""
     runs: list[tuple[int, int]] = []
     for start, end in sorted(spans):
         if runs and start < runs[-1][1]:
@@ -249,7 +249,7 @@ def _masked(text: str, spans: list[tuple[int, int]]) -> str:
 
 
 def _folded(text: str) -> str:
-    """Return the text in lower case, with as many characters."""
+    """Return the text in lower case, with the same number of characters."""
     lower = text.lower()
     return lower if len(lower) == len(text) else "".join(map(_folded_character, text))
 
@@ -259,14 +259,14 @@ def _folded_character(character: str) -> str:
 
 
 def _forms(key: str) -> Iterator[tuple[str, int]]:
-    """Yield the forms in which a key may be quoted, each with the shortest part to mask."""
+    """Yield the forms in which a key may appear, and the length of the shortest part to mask."""
     data = key.encode(errors="replace")
     # URLs quote a key in two ways, response bodies as JSON, and tracebacks as a Python literal.
     literals = (key, quote(key, safe=""), quote(key), json.dumps(key)[1:-1], repr(key)[1:-1])
     yield from ((form, _SHORTEST_RUN) for form in dict.fromkeys(literals))
     if len(key) > _SHORTEST_RUN:
         yield data.hex(), 2 * _SHORTEST_RUN
-        for shift in range(3):  # the base64 part that does not depend on the text around the key
+        for shift in range(3):  # without the base64 that depends on adjacent text
             encoded = b64encode(b"\0" * shift + data).decode()
             inner = encoded[4 if shift else 0 : -4]
             yield inner, _SHORTEST_BASE64

@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
 Align = Literal["left", "right", "decimal"]
-"""Alignment of a column; figures in a "decimal" one are aligned at their decimal points."""
+"""Alignment of a column; numbers in a "decimal" column are aligned at their decimal points."""
 
 _UNITS = ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
-_FEW = 10  # of a unit, below which a decimal is shown
+_FEW = 10  # numbers of a unit below this are shown with a decimal
 
 _FRACTION = re.compile(r"^[^\d\s]?[\d,]+(\.\d+)?$")
-"""A figure with at most one sign before it, such as ``$0.25``; the group is its fraction."""
+"""A number preceded by at most one symbol, such as ``$0.25``; the group is its fraction."""
 
 _MIN_COLUMN_WIDTH = 8
-"""Width to which the columns of a table are reduced at most in order to fit a window."""
+"""Minimum width of a column that is reduced to fit a table into a window."""
 
 # ECMA-48: control strings up to their terminator, control sequences, two-byte escapes. The
 # quantifiers are possessive and no string contains an opener, so a megabyte of openers takes linear
@@ -81,7 +81,7 @@ def short_repr(value: object, limit: int = 80) -> str:
     >>> short_repr("a long answer", 9)
     "'a long…"
     """
-    # Only the start of a long text is needed, and its repr would have to be built first.
+    # Only the start of a long string is needed, so the repr of all of it is not built.
     start = value[:limit] if isinstance(value, str | bytes) else value
     try:
         return shorten(repr(start), limit)
@@ -107,8 +107,9 @@ def table_text(
         columns: The headings.
         rows: The cells of each row.
         aligns: The alignment of each column; left if omitted.
-        width: Columns of the window. The widest columns of a wider table are wrapped between
-            words; a longer word is cut, and ends in an ellipsis. ``None`` allows any width.
+        width: Width of the window in characters. In a wider table, the widest columns are wrapped
+            between words; a word that is too long is cut and ends in an ellipsis. ``None`` allows
+            any width.
     """
     sides = fit_aligns(columns, aligns)
     # A line break in a cell would break the table.
@@ -136,7 +137,7 @@ def _fit_widths(widths: list[int], window: int) -> list[int]:
 
 
 def _row_lines(cells: Sequence[str], widths: Sequence[int], sides: Sequence[Align]) -> list[str]:
-    """Return the lines of a row, whose cells are wrapped to their columns."""
+    """Return the lines of a row, with its cells wrapped to the widths of their columns."""
     wrapped = [
         [_cut(line, width) for line in wrap(cell, width)]
         for cell, width in zip(cells, widths, strict=True)
@@ -146,7 +147,7 @@ def _row_lines(cells: Sequence[str], widths: Sequence[int], sides: Sequence[Alig
 
 
 def wrap(text: str, width: int) -> list[str]:
-    """Return the lines of a text, broken between words; a word wider than a line stays whole.
+    """Return the lines of a text, broken between words; a word wider than a line is not broken.
 
     >>> wrap("a model of the provider-with-a-long-name", 10)
     ['a model of', 'the', 'provider-with-a-long-name']
@@ -176,7 +177,7 @@ def _cut(line: str, width: int) -> str:
 def align_decimals(
     rows: Sequence[Sequence[str]], aligns: Sequence[Align], digit: str, point: str
 ) -> list[list[str]]:
-    """Return rows in which the figures of "decimal" columns end at the same place.
+    """Return the rows with the numbers in "decimal" columns aligned at their decimal points.
 
     >>> align_decimals([["$0.25"], ["$1"], ["unpriced"]], ["decimal"], "0", ".")
     [['$0.25'], ['$1.00'], ['unpriced']]
@@ -222,7 +223,7 @@ def fit_rows(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[list
 
 
 def display_width(text: str) -> int:
-    """Return a text's width in terminal columns, computed by wcwidth.
+    """Return the width of a string in terminal columns, computed by wcwidth.
 
     >>> display_width("👨‍👩‍👧"), display_width("日本"), display_width("abc")
     (2, 4, 3)
@@ -232,7 +233,7 @@ def display_width(text: str) -> int:
 
 
 def window_width() -> int | None:
-    """Return the columns of the terminal that shows the output; ``None`` if it is no terminal."""
+    """Return the width of the terminal that shows the output; ``None`` if it is not a terminal."""
     # The output of a kernel has the same width everywhere, because notebooks save it.
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 

@@ -1,4 +1,4 @@
-"""What all calls share: options, planners, partial replies, retries, streams and tables."""
+"""Shared parts of all calls: options, planners, partial replies, retries, streams and tables."""
 
 from gatewayx_nb.calls.answer_cleaner import AnswerCleaner
 from gatewayx_nb.calls.caller import Caller, hide_option, select_prompt, show_options

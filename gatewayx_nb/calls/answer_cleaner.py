@@ -1,4 +1,4 @@
-"""Repair of an answer's text: surrogate halves that arrive apart, and reasoning within the text."""
+"""Repair of an answer's text: split surrogate pairs, and reasoning within the text."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _TAGS = {"<think>": "</think>", "[THINK]": "[/THINK]"}
-"""The tags around reasoning: of DeepSeek, Qwen and others, and of Mistral's open models.
+"""The tags around reasoning in answers of DeepSeek, Qwen and others, and of Mistral's open models.
 
 https://huggingface.co/deepseek-ai/DeepSeek-R1#usage-recommendations
 """
 
 _TAG_END = "</think>"
 _LOST_END = re.compile(rf"^[ \t]*{_TAG_END}", re.MULTILINE)
-"""A template that ends with the opening tag leaves it out of the answer, as DeepSeek's does."""
+"""The closing tag alone: if a prompt template ends with the opening tag, the answer lacks it."""
 
 
 class AnswerCleaner:
     """Repairs the chunks of one answer.
 
-    Surrogate halves of one character, which some servers split over two chunks, are joined; a lone
-    one becomes U+FFFD. Reasoning in tags at the start of the text becomes the reasoning. A few
-    characters that could begin a tag or a character are held back until the next chunk.
+    Surrogate pairs that some servers split between two chunks are joined; a lone surrogate becomes
+    U+FFFD. Text in reasoning tags at the start of the answer becomes its reasoning. A few
+    characters that could begin a tag or a surrogate pair are held back until the next chunk.
 
     Attributes:
         opening_is_lost: Whether a closing tag shows that all of the text before it was reasoning.
@@ -38,19 +38,19 @@ class AnswerCleaner:
         self.opening_is_lost = False
         self._text, self._reasoning = _Joiner(), _Joiner()
         self._held = ""
-        self._end: str | None = None  # the closing tag, within reasoning
-        self._is_answer = False  # whether the text is past the place where reasoning can be
+        self._end: str | None = None  # the expected closing tag, while in reasoning
+        self._is_answer = False  # whether the text is past the point where reasoning can begin
         self._after_tag = False
         self._has_reasoning = False
-        self._line = ""  # the current line, as long as a lost tag may begin in it
-        self._is_within_line = False  # otherwise
+        self._line = ""  # the current line, as long as it may begin with a lost tag
+        self._is_within_line = False  # whether it cannot
 
     def feed(self, chunk: Chunk) -> Iterable[Chunk]:
         """Return the repaired chunks that replace one chunk."""
         return (chunk,) if self._is_plain(chunk) else self._repair(chunk)
 
     def _is_plain(self, chunk: Chunk) -> bool:
-        """Return whether a chunk needs no repair, as nearly all: a piece of a line of an answer."""
+        """Return whether a chunk needs no repair, like most, which are pieces of a line."""
         return (
             self._is_answer
             and chunk.finish_reason is None
@@ -64,7 +64,7 @@ class AnswerCleaner:
         if chunk.finish_reason is not None:
             yield from self.close()
         text, reasoning = self._text.feed(chunk.text), self._reasoning.feed(chunk.reasoning)
-        if reasoning:  # what arrives on its own is not also in the text
+        if reasoning:  # reasoning that arrives in its own field is not in the text as well
             self._is_answer, self._has_reasoning = True, True
         if text and not self._is_answer:
             separated, text = self._separate(text)
@@ -79,7 +79,7 @@ class AnswerCleaner:
         yield chunk
 
     def close(self) -> Iterator[Chunk]:
-        """Yield what was held back; the answer has ended."""
+        """Yield the text that was held back; the answer has ended."""
         text, reasoning = self._held + self._text.close(), self._reasoning.close()
         self._held = ""
         if self._end is not None:
@@ -105,7 +105,7 @@ class AnswerCleaner:
             if tag is not None:
                 self._end, self._has_reasoning = _TAGS[tag], True
                 text = stripped[len(tag) :]
-            elif any(tag.startswith(stripped) for tag in _TAGS):  # also if only spaces have come
+            elif any(tag.startswith(stripped) for tag in _TAGS):  # also if only spaces have arrived
                 self._held = text
                 return reasoning, ""
             else:
@@ -132,7 +132,7 @@ class AnswerCleaner:
 
 
 class _Joiner:
-    """Joins surrogate halves of one character that are split over two pieces."""
+    """Joins surrogate pairs that are split between two pieces."""
 
     def __init__(self) -> None:
         self.half = ""
@@ -153,6 +153,6 @@ class _Joiner:
 
 
 def _prefix_length(text: str, tag: str) -> int:
-    """Return the length of the longest end of a text that begins the tag."""
+    """Return the length of the longest suffix of a text that is a prefix of the tag."""
     lengths = range(min(len(tag) - 1, len(text)), 0, -1)
     return next((length for length in lengths if text.endswith(tag[:length])), 0)

@@ -45,8 +45,8 @@ def show_options(options: type[Any]) -> Callable[[F], F]:
     """Return a decorator that shows the keywords of a method instead of its ``**options``.
 
     ``inspect.signature``, completion and ``help`` then show a keyword for each option, and the
-    docstring has an ``Args`` section. Only attributes of the function are set, so a call costs
-    nothing.
+    docstring has an ``Args`` section. Only attributes of the function are set, so calls are not
+    slower.
 
     Args:
         options: The TypedDict of the options.
@@ -54,7 +54,8 @@ def show_options(options: type[Any]) -> Callable[[F], F]:
     hints = get_type_hints(options)
 
     def decorate(function: F) -> F:
-        # Without annotations: type checkers read them from the source, a reader would not.
+        # Without annotations: type checkers read them from the source, and they would clutter the
+        # signature.
         named = [
             parameter.replace(annotation=inspect.Parameter.empty)
             for parameter in inspect.signature(function).parameters.values()
@@ -76,7 +77,7 @@ def show_options(options: type[Any]) -> Callable[[F], F]:
 
 
 def hide_option(name: str) -> Callable[[type[C]], type[C]]:
-    """Return a class decorator that does not show an option in the inherited signatures.
+    """Return a class decorator that hides an option from the inherited signatures.
 
     The class gets copies of the methods, because a signature is an attribute of its function.
     """
@@ -181,15 +182,15 @@ class Caller(ABC):
 
         Raises:
             UsageError: If an option is invalid; nothing is sent.
-            GatewayError: If the call fails; its class shows who can fix the cause.
-            KeyboardInterrupt: If stopped; its ``reply`` is the partial answer.
+            GatewayError: If the call fails; the class of the error shows who can fix it.
+                KeyboardInterrupt: If stopped; its ``reply`` is the partial answer.
         """
         forbid_blocking_call("aask")
         call = self._planned(prompt, model, messages, schema, options, streamed=False)
         try:
             return run_blocking(call, call.run())
         except KeyboardInterrupt as interrupt:
-            # What has arrived is not lost: `sys.last_value.reply` in a notebook.
+            # The partial answer is kept; in a notebook, it is `sys.last_value.reply`.
             interrupt.reply = call.partial.reply(interrupted=True)  # type: ignore[attr-defined]
             raise
 

@@ -1,4 +1,4 @@
-"""The options of a call in one table: validation, help text, flag and recorded form."""
+"""The table of a call's options: their validation, help text, flag and recorded form."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ _NEAR = 0.8
 """Similarity of a name to that of an engine, from 0 to 1, at which it is probably misspelt."""
 
 _INT_BITS = 64
-"""Size of an integer in JSON that all providers and cassettes can read."""
+"""Size of the largest integer that all providers and cassettes can read from JSON."""
 
 _MAX_TIMEOUT = 604_800
 """A week in seconds; a longer timeout is probably in milliseconds."""
 
 
 class _InvalidValueError(ValueError):
-    """A value is invalid; the message is what it must be, such as "an int >= 1"."""
+    """An invalid value; the message describes what it must be, such as "an int >= 1"."""
 
 
 def _is_int(value: object) -> TypeGuard[int]:
@@ -107,7 +107,7 @@ def _params(value: object) -> dict[str, object]:
     for name in _CHECKED_PARAMS & params.keys():
         check_option(name, params[name])
     try:
-        json.dumps(params, default=repr)  # engines of users may take objects, which JSON has not
+        json.dumps(params, default=repr)  # users' own engines may take any object
     except (TypeError, ValueError, RecursionError) as error:
         raise _InvalidValueError(f"a dict that JSON can represent ({error})") from None
     return params
@@ -165,7 +165,7 @@ def _schema(value: object) -> ResponseSchema:
 
 
 def _conversation(value: object) -> object:
-    return value  # names are resolved by the pool, which knows its conversations
+    return value  # the pool resolves names, because it knows its conversations
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +182,7 @@ class Option:
         to_recorded: Converts the value to the form that is recorded in a cassette; ``None`` if
             recorded requests have no field of this name.
         parse_flag: Converts the str typed after the flag to the value.
-        repeatable: Whether the flag may be given several times.
+        repeatable: Whether the flag may be repeated.
         default: The default in the signature of the calls.
         group: The title under which the help of a cell lists its flag.
     """
@@ -448,7 +448,7 @@ def build_request(prompt: Prompt, model: str, options: CallOptions, *, streamed:
     """Return the request of a call, without the earlier turns of its conversation.
 
     Args:
-        prompt: The prompt: a text, or a list of messages.
+        prompt: The prompt, as a string or a list of messages.
         model: Name of the model; empty for the engine's own.
         options: Normalized options.
         streamed: Whether the caller reads the answer as it arrives.
@@ -457,7 +457,7 @@ def build_request(prompt: Prompt, model: str, options: CallOptions, *, streamed:
         UsageError: If the prompt is invalid, or contradicts the options.
     """
     messages = read_messages(prompt)
-    # The first messages of the role are the system prompt, which each provider wants elsewhere.
+    # Leading system messages are the system prompt, which each provider expects in another place.
     turns = tuple(itertools.dropwhile(lambda message: message.role == "system", messages))
     system = _system_prompt(messages[: len(messages) - len(turns)], options)
     params = {**options.get("params", {})}  # a copy: the caller's dict must keep its entries
@@ -538,7 +538,7 @@ def join_conversation(request: Request, slot: ConversationSlot | None) -> Reques
     """Return the request with the earlier turns, and with every tool result linked to its call.
 
     Raises:
-        UsageError: If a tool result belongs to no call, or a call has no result.
+        UsageError: If a tool result does not belong to a call, or a call has no result.
     """
     joined = slot.join(request) if slot else request
     earlier = len(joined.messages) - len(request.messages)

@@ -28,7 +28,7 @@ ChunkHandler = Callable[["Chunk"], Awaitable[None]]
 
 
 class PlannedCall(Protocol):
-    """A call that has not been made: to one engine, to several in turn, or from a cassette."""
+    """A call that has not been made: to an engine, to several in turn, or from a cassette."""
 
     @property
     def portal(self) -> Portal:
@@ -70,7 +70,8 @@ def run_blocking(call: PlannedCall, coroutine: Coroutine[Any, Any, T]) -> T:
     except TimeoutError:
         raise call.deadline_error() from None
     except asyncio.CancelledError:
-        # A thread cannot be cancelled, so the coroutine was: its pool was closed.
+        # A thread cannot be cancelled, so it was the coroutine that was cancelled: its pool was
+        # closed.
         raise call.closed_error() from None
 
 

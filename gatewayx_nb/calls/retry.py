@@ -30,13 +30,13 @@ _LONGEST_WAIT = 60.0
 _FIRST_BACKOFF = 0.5
 _LONGEST_BACKOFF = 8.0
 _JITTER = 0.25
-# 409 because OpenAI's SDK retries it, too: https://github.com/openai/openai-python#retries
+# 409, because OpenAI's SDK also retries it: https://github.com/openai/openai-python#retries
 # 529 is Anthropic's "overloaded": https://platform.claude.com/docs/en/api/errors
-# 520 to 524 are Cloudflare's, for an origin that fails or is too slow:
+# 520 to 524 are Cloudflare's codes for an origin that fails or is too slow:
 # https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-5xx-errors/
 _TRANSIENT_STATUSES = frozenset({408, 409, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
-# Waiting does not fix an invalid certificate, a closed pool or an unexpected exception. A malformed
-# response has been answered and billed.
+# Waiting does not fix an invalid certificate, a closed pool or an unexpected exception. The call
+# behind a malformed response has already been billed.
 _PERMANENT_CODES = frozenset({"tls", "closed", "internal", "protocol"})
 
 

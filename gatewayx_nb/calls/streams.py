@@ -71,7 +71,7 @@ class _Stream:
         """Stop the call and keep the partial answer as an ``interrupted`` `reply`."""
         future = self._future
         if future is None or not future.done():
-            # Set before the cancellation, so that the reader does not take it for a closed pool.
+            # Set before the cancellation, so that the reader does not mistake it for a closed pool.
             self._interrupted = self._interrupted or self.partial.reply(interrupted=True)
         if future is not None:
             future.cancel()
@@ -159,14 +159,15 @@ class AsyncReplyStream(_Stream):
     """
 
     def __init__(self, call: PlannedCall) -> None:
-        # It binds to a loop at its first wait, so a stream may be created without one.
+        # An `asyncio.Event` binds to a loop at its first wait, so a stream may be created without a
+        # loop.
         self._woken = asyncio.Event()
         self._inbox: LoopInbox | None = None
         super().__init__(call, self._wake)
 
     def _wake(self) -> None:
         # Once for all chunks that have arrived together. Waking the reader's loop hands over the
-        # interpreter lock, so the two threads would otherwise switch for every chunk.
+        # interpreter lock, so otherwise the two threads would switch for every chunk.
         call_after_step(self._wake_loop)
 
     def _wake_loop(self) -> None:

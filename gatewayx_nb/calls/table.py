@@ -32,7 +32,7 @@ class TableColumn(Generic[Row]):
         heading: Its heading.
         cell: Returns the text of its cell in a row; backticks mark code.
         align: ``"right"`` for figures, ``"decimal"`` to align them at their decimal points.
-        optional: Whether the column is left out of a table in which all its cells are empty.
+        optional: Whether the column is omitted if all its cells are empty.
         is_code: Whether its cells are code.
     """
 
@@ -53,7 +53,7 @@ class Fold(Generic[Row]):
     """The rows of a table that are displayed as lines below it.
 
     Attributes:
-        is_folded: Returns whether a row is one of them.
+        is_folded: Returns whether a row is folded.
         lines: Returns the lines for these rows.
     """
 
@@ -74,9 +74,9 @@ class Table(list[Row]):
 
     Args:
         rows: The rows.
-        columns: What is displayed of each row.
+        columns: The columns that are displayed for each row.
         notes: Lines below the table; an empty one leaves a gap.
-        fold: Which rows are not displayed as rows; ``None`` for none of them.
+        fold: The rows that are displayed as lines below the table; ``None`` for no rows.
         lead: Lines above the table.
     """
 
@@ -93,11 +93,11 @@ class Table(list[Row]):
         self.lead = tuple(lead)
 
     def with_notes(self, *notes: str) -> Table[Row]:
-        """Return the table with other notes."""
+        """Return the table with these notes instead of its own."""
         return Table(self, self.columns, notes, self.fold, self.lead)
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a DataFrame with a column for each field of the rows, or entry of their `to_dict`.
+        """Return a DataFrame with a column for each field of the rows, or for each `to_dict` key.
 
         Raises:
             ConfigError: If pandas is not installed.
@@ -117,7 +117,7 @@ class Table(list[Row]):
         return [[column.text(row) for column in columns] for row in rows]
 
     def _rows(self) -> list[Row]:
-        """Return the rows that are displayed as rows."""
+        """Return the rows that are not folded."""
         return [row for row in self if self.fold is None or not self.fold.is_folded(row)]
 
     def _displayed(self) -> list[TableColumn[Row]]:
@@ -139,7 +139,7 @@ class Table(list[Row]):
         cells, lines = self.cells(), self._lines()
         if not cells and not lines:
             return _NO_ROWS
-        # A cell in a terminal has no style that backticks could stand for.
+        # In a terminal, there is no code style that could replace the backticks.
         texts = [[cell.replace("`", "") for cell in row] for row in cells]
         table = [table_text(headings, texts, aligns, window_width())] if cells else []
         lead = [*_wrapped(self.lead), *([""] if self.lead and cells else [])]
@@ -158,11 +158,11 @@ class Table(list[Row]):
 
 
 def text_columns(*headings: str, code: int = 0) -> tuple[TableColumn[Sequence[str]], ...]:
-    """Return the columns of rows that are sequences of texts.
+    """Return the columns of rows that are sequences of strings.
 
     Args:
         *headings: Their headings.
-        code: Number of columns, from the first, whose cells are code.
+        code: Number of leading columns whose cells are code.
     """
     return tuple(
         TableColumn(heading, itemgetter(index), is_code=index < code)
@@ -205,7 +205,7 @@ class Note:
 
 
 class Excerpt:
-    """A text to show as it is, below a line that introduces it; parts of it are code.
+    """Text that is shown as is, below an introductory line; parts of it are code.
 
     Args:
         intro: The line above it, in which backticks mark code.

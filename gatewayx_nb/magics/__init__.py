@@ -1,6 +1,6 @@
 """The magics: each parses its input, calls one function and shows the result.
 
-Names are imported on first use, so that loading the extension is quick.
+Names are imported on first use, so that loading the extension is fast.
 """
 
 from __future__ import annotations

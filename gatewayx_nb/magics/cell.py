@@ -31,7 +31,7 @@ _EXAMPLES = (
     "`%%gatewayx grok -t 0 -o answer` asks grok with the lines below, and binds the reply.",
     "`%%gatewayx grok anthropic` shows the answers of two models side by side.",
 )
-_OPTION = re.compile(r"-\S")  # a dash and a space begin a list, which is a prompt
+_OPTION = re.compile(r"-\S")  # a dash and a space begin a Markdown list, which is a prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +43,16 @@ class Cell:
         options: The options of the call.
         references: The models, if there are several.
         target: Where the reply is bound, in addition to ``_reply``.
-        quiet: Whether to show nothing.
+        quiet: Whether to suppress all output.
         chat: The conversation to continue.
         dry_run: Whether to show only what would be sent.
         background: Whether the cell ends at once and the answer arrives later.
         streams: Whether to show the answer as it arrives, or only when it is complete.
         output_format: The format in which the answer is shown.
         insert: Whether to put the reply's code into the next cell.
-        advice: How to quote a text of which only the first word is an option's value; empty if
-            the line has none.
-        notes: What may not be meant as it was typed, to be shown below the answer.
+        advice: How to quote words that were probably all meant as one option's value; empty if
+            there are none.
+        notes: Notes on what was probably typed by mistake, to be shown below the answer.
     """
 
     prompt: str
@@ -85,8 +85,8 @@ def parser(prog: str = "%%gatewayx", advice: str = "") -> LineParser:
     """Return the parser for a cell's line, or for a line with a prompt.
 
     Args:
-        prog: How the line begins.
-        advice: What helps if an option is unknown.
+        prog: The beginning of the line, for the usage.
+        advice: Advice for an unknown option.
     """
     description = "Call a model with the prompt on the lines below."
     line = LineParser(prog, description, "%%gatewayx -h", advice)
@@ -94,7 +94,7 @@ def parser(prog: str = "%%gatewayx", advice: str = "") -> LineParser:
     reference_help = "engine or engine:model; several: side by side"
     add("references", nargs="*", metavar="REF", help=reference_help)
     line.examples = _EXAMPLES
-    # The order of the groups is that of the help.
+    # In the order of the groups in the help.
     _, shape, context, run = map(line.group, ("Sampling", "Shape", "Context", "Run"))
     for name, option in OPTIONS.items():
         line.add_call_option(name, option)
@@ -148,7 +148,7 @@ def read(line: str, body: str, namespace: Mapping[str, object], rows: int = ROWS
 
 
 def read_line(line: str, namespace: Mapping[str, object], rows: int = ROWS) -> Cell | None:
-    """Parse a line of a reference, options and a prompt, which is the rest of the line as typed.
+    """Parse a line: a reference, options, and the prompt, which is the rest of the line as typed.
 
     Args:
         line: The text after ``%gatewayx``, verbatim.
@@ -169,7 +169,7 @@ def read_line(line: str, namespace: Mapping[str, object], rows: int = ROWS) -> C
     if {"-h", "--help"}.intersection(words):
         return None
     parsed = _cell(line_parser, words, prompt, namespace, rows)
-    # After `--` the prompt may contain anything, and none of it is a mistake.
+    # After `--`, an option in the prompt is not a mistake.
     is_marked = line.strip().removesuffix(prompt).split()[-1:] == ["--"]
     late = () if is_marked else cell_notes.late_options(line_parser, prompt)
     return replace(parsed, notes=(*parsed.notes, *late))
@@ -186,7 +186,7 @@ def _split(line: str) -> list[str]:
 
 
 def _split_prompt(line: str, line_parser: LineParser) -> tuple[list[str], str]:
-    """Split the reference and the options from a line; the rest, the prompt, stays as typed."""
+    """Split the reference and the options from a line; the rest is the prompt, exactly as typed."""
     masked, unmask = prompts.mask(line)
     words, rest, has_reference = [], masked.strip(), False
     while rest:
@@ -208,7 +208,7 @@ def _split_prompt(line: str, line_parser: LineParser) -> tuple[list[str], str]:
 
 
 def _first_word(text: str) -> tuple[str, str]:
-    """Split the first word, unquoted as by a shell, from the rest of a text."""
+    """Split the first word from the rest of a text; unquote the word as a shell would."""
     stream = io.StringIO(text)
     lexer = shlex.shlex(stream, posix=True, punctuation_chars=False)
     lexer.whitespace_split, lexer.commenters = True, ""
@@ -228,7 +228,8 @@ def _cell(
     if not prompt.strip():
         raise _no_prompt(line_parser, args.references)
     values = NotebookValues(namespace, rows, args.no_vars)
-    # Checked before the call: an answer that cannot be bound would be lost, and it costs money.
+    # Checked before the call: an answer that cannot be bound would be lost, although it costs
+    # money.
     target = parse_target(args, namespace)
     output_format = _output_format(args)
     # Only newlines are stripped: spaces at the ends belong to the prompt.
@@ -267,10 +268,10 @@ def _no_prompt(line_parser: LineParser, references: Sequence[str]) -> UsageError
 
 
 def _output_format(args: argparse.Namespace) -> OutputFormat:
-    """Return the format of the answer: as requested, or as implied by the other options.
+    """Return the format of the answer, as requested or implied by the other options.
 
     Raises:
-        UsageError: If the options contradict each other, or the format could not be shown.
+        UsageError: If the options contradict each other, or the format cannot be shown.
     """
     requested: OutputFormat | None = args.output_format
     in_columns = len(args.references) > 1 or args.bg
@@ -312,7 +313,7 @@ def _options(
     options: dict[str, Any] = {}
     for name, option in OPTIONS.items():
         typed = getattr(args, name, None)
-        # Of these, `chat` is set by `Cell.in_chat`, which knows the cell's ID.
+        # `Cell.in_chat` sets `chat`, because it knows the cell's ID.
         if name in ("chat", "images", "params", "schema", "model") or typed in (None, [], False):
             continue
         value = typed
@@ -351,7 +352,7 @@ def _params(texts: Iterable[str], values: NotebookValues) -> dict[str, Any]:
 
 
 def _param(text: str, values: NotebookValues) -> tuple[str, Any]:
-    """Parse ``K=V``: a notebook value, a JSON value, or otherwise the text itself."""
+    """Parse ``K=V``; V is a notebook value, a JSON value, or otherwise the string itself."""
     name, equals, typed = text.partition("=")
     if not equals or not name:
         raise UsageError(f"`-p` must be K=V, got {text!r}.", hint="For example, `-p top_p=0.9`.")

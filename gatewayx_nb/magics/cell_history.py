@@ -1,4 +1,4 @@
-"""Cells that IPython keeps: find the last one that failed, and remove every copy of one."""
+"""The cells that IPython keeps: find the last failed cell, and remove every copy of a cell."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ STUB = "# removed: a key may have been typed in this cell"
 
 
 def last_failed_cell(shell: InteractiveShell) -> FailedCell | None:
-    """Return the last cell that raised, from the state that Python and IPython keep.
+    """Return the last cell that raised an exception, from the state that Python and IPython keep.
 
-    Its source is as it was typed if it contains magics.
+    If it contains magics, its source is returned as typed.
     """
     error: BaseException | None = getattr(sys, "last_value", None)
     if error is None:
@@ -37,13 +37,13 @@ def last_failed_cell(shell: InteractiveShell) -> FailedCell | None:
     source, line = "", 0
     for frame, frame_line in traceback.walk_tb(error.__traceback__):
         frame_source = _cell_source(frame.f_code.co_filename)
-        if frame_source:  # the last one is the innermost
+        if frame_source:  # the last frame is the innermost
             source, line = frame_source, frame_line
     return FailedCell(_as_typed(shell, source), line, message, advice)
 
 
 def _as_typed(shell: InteractiveShell, source: str) -> str:
-    """Return the cell that IPython turned into this source; a cell without magics is unchanged."""
+    """Return the cell as typed that IPython transformed into this source."""
     if "get_ipython()" not in source:
         return source
     history = shell.history_manager
@@ -63,7 +63,7 @@ def purge(shell: InteractiveShell, line: str) -> bool:
         line: The part of the cell that the magic received, as typed.
 
     Returns:
-        Whether no copy is left; the database may be locked or owned by another user.
+        Whether no copy is left. One may be left if the database is locked or owned by another user.
     """
     words = line.split()
     _purge_linecache(words)
@@ -84,7 +84,7 @@ def purge(shell: InteractiveShell, line: str) -> bool:
 
 
 def _contains(text: str, words: list[str]) -> bool:
-    """Return whether a text contains these words, as they are or in a Python literal."""
+    """Return whether a text contains these words, either directly or within a Python literal."""
     return all(word in text or repr(word)[1:-1] in text for word in words)
 
 
@@ -95,7 +95,7 @@ def _cell_source(name: str) -> str:
 
 
 def _purge_linecache(words: list[str]) -> None:
-    """Remove the cells that contain these words, so that tracebacks no longer show them."""
+    """Remove the cells that contain these words, so that tracebacks no longer show these cells."""
     entries = list(linecache.cache.items())
     cells = [*_ipython_cache(), *(name for name, entry in entries if _is_cell(name, entry))]
     for name in cells:
@@ -105,13 +105,13 @@ def _purge_linecache(words: list[str]) -> None:
 
 
 def _ipython_cache() -> dict[str, Any]:
-    """Return IPython 7's additional cache, from which it restores cells in linecache."""
+    """Return the additional cache of IPython 7, which restores cells in linecache from it."""
     cache: dict[str, Any] = getattr(linecache, "_ipython_cache", {})
     return cache
 
 
 def _is_cell(name: str, entry: tuple[Any, ...]) -> bool:
-    """Return whether an entry is a cell: from IPython 8 on, cells have no modification time."""
+    """Return whether an entry is a cell: since IPython 8, cells have had no modification time."""
     return name in _ipython_cache() or (len(entry) > 1 and entry[1] is None)
 
 
@@ -127,7 +127,8 @@ def _purge_database(history: HistoryManager, raw: str) -> bool:
                 for line, source, cell in history.db_input_cache
             ]
         history.writeout_cache()
-        # Overwrite the bytes, also in the write-ahead log: by default, SQLite only frees the pages.
+        # Overwrite the bytes, including those in the write-ahead log: by default, SQLite only frees
+        # pages.
         history.db.execute("PRAGMA secure_delete = ON")
         with history.db:
             update = "UPDATE history SET source = ?, source_raw = ? WHERE source_raw = ?"

@@ -1,4 +1,4 @@
-"""Notes below an answer on what was typed, but may be meant otherwise."""
+"""Notes below an answer on input that may not have been typed as intended."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from gatewayx_nb.commands import LineParser
 
 _MAX_SHOWN = 60
-"""Maximum number of characters of a typed text in a note."""
+"""Maximum number of characters of quoted input in a note."""
 
 _NUMBER = re.compile(r"-?[0-9.]+")
 
 
 class MutedNote(Note):
-    """A note of less weight than the answer above it."""
+    """A note that is displayed less prominently than the answer above it."""
 
     @override
     def _repr_html_(self) -> str:
@@ -33,7 +33,7 @@ class MutedNote(Note):
 
 
 def sent_as_typed(text: str) -> Iterator[str]:
-    """Yield a note on expressions in double braces, which are not filled in."""
+    """Yield a note on expressions in double braces, which are not evaluated."""
     expressions = prompts.unfilled(text)
     if expressions:
         verb = "was" if len(expressions) == 1 else "were"
@@ -44,11 +44,11 @@ def sent_as_typed(text: str) -> Iterator[str]:
 
 
 def late_options(line_parser: LineParser, prompt: str) -> Iterator[str]:
-    """Yield a note on words of a line's prompt that are options of the line.
+    """Yield a note on words in a line's prompt that look like options.
 
     Args:
         line_parser: The parser of the line.
-        prompt: The prompt as typed. A short option counts only before a number.
+        prompt: The prompt as typed. A short option counts only if a number follows it.
     """
     flags = []
     for word, following in itertools.pairwise([*prompt.split(), ""]):
@@ -62,7 +62,7 @@ def late_options(line_parser: LineParser, prompt: str) -> Iterator[str]:
 
 
 def _listed(texts: Sequence[str]) -> str:
-    """Return the first text as code, and the second or the number of the others."""
+    """Return the first string as code, followed by the second one or the number of the others."""
     first, *others = (f"`{shorten(text, _MAX_SHOWN)}`" for text in dict.fromkeys(texts))
     if len(others) > 1:
         return f"{first} and {len(others)} more"

@@ -1,4 +1,4 @@
-"""Run a parsed cell: one answer, several side by side, a background job or a dry run."""
+"""Running a parsed cell: one answer, several side by side, a background job or a dry run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.replies import Reply
 
 _display_tasks: set[asyncio.Task[None]] = set()
-"""The tasks that show jobs: an event loop keeps only weak references to tasks."""
+"""The tasks that show jobs, kept here because an event loop keeps only weak references to tasks."""
 
 
 class CellRun(ABC):
@@ -43,8 +43,8 @@ class CellRun(ABC):
 class AnswerRun(CellRun):
     """The call of one model.
 
-    A stopped call binds its partial answer, which may be empty; a failed one only if any of it has
-    arrived.
+    A stopped call binds its partial answer, which may be empty. A failed call binds its partial
+    answer only if some of it has arrived.
 
     Args:
         pool: The pool.
@@ -135,7 +135,7 @@ class ColumnsRun(CellRun):
 
 
 def _refuse_prompt(comparison: ComparisonRun, advice: str) -> None:
-    """Raise `UsageError` if most references are unknown, as if the line were the prompt."""
+    """Raise `UsageError` if most references are unknown: the line is then probably the prompt."""
     columns = comparison.columns
     unknown = [column for column in columns if isinstance(column.outcome, EngineNotFoundError)]
     known = [column for column in columns if column not in unknown]
@@ -180,7 +180,7 @@ def start_job(pool: EnginePool, jobs: JobList, cell: Cell, view: display.Columns
     job = jobs.start(cell.target.variable if cell.target else None, plan)
     with contextlib.suppress(RuntimeError):  # no loop is running
         loop = asyncio.get_running_loop()
-        # Updated at once: ipykernel 6 would put a task's first update below another cell.
+        # Updated immediately: ipykernel 6 would show a task's first update below another cell.
         view.update(comparisons[0])
         task = loop.create_task(_show_until_ended(comparisons[0], view))
         _display_tasks.add(task)

@@ -54,7 +54,7 @@ def complete(session: Session, text: str, namespace: Mapping[str, object]) -> Co
     """
     head, _, last = text.rpartition("\n")
     first = transforms.MAGIC.match(text)
-    # Below the first line of a cell is the prompt, in which only `{{name}}` is completed.
+    # The lines below a cell's first line are the prompt, in which only `{{name}}` is completed.
     if first and first[1] == "%%" and head:
         field = _FIELD.search(last)
         public = [name for name in namespace if not name.startswith("_")]
@@ -109,7 +109,7 @@ def _in_line(
 
 
 def _arguments(session: Session, words: list[str], fragment: str) -> Iterable[str]:
-    """Return completions that a command's parser does not know."""
+    """Return completions for arguments whose values a command's parser does not know."""
     names: Iterable[str] = ()
     match words:
         case ["chat", _]:
@@ -196,12 +196,12 @@ def _references(session: Session) -> list[str]:
 
 
 def _without_key(session: Session) -> list[str]:
-    """Return the engines that lack only a key; calling one says how to set it."""
+    """Return the engines that lack only a key; calling one shows how to set the key."""
     return [row.name for row in session.pool.status(probe=False) if row.state == "no key"]
 
 
 def _matching(fragment: str, candidates: Iterable[str]) -> Completions:
-    """Return the words that start with the fragment; options only after a dash."""
+    """Return the words that start with the fragment; options are included only after a dash."""
     words = (
         word
         for word in dict.fromkeys(candidates)

@@ -1,6 +1,6 @@
 """The magics ``%gatewayx`` and ``%%gatewayx``, registered when a shell loads the extension.
 
-Loading is quick: what the magics do is imported when one of them is used for the first time.
+Loading is fast, because the code behind the magics is imported when one is first used.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Extension:
         self._depth = transforms.Depth()
         in_kernel = getattr(shell, "kernel", None) is not None
         self._call_cell = transforms.CallCell(self._depth if in_kernel else None)
-        # Kept, because `unregister` must remove the same objects.
+        # Stored, because `unregister` must remove the same objects.
         self._matchers = _matchers(lambda: self._magics)
 
     # IPython would replace `$name` and `{name}` in the line before the call.
@@ -72,7 +72,7 @@ class Extension:
 
     @no_var_expand  # type: ignore[untyped-decorator]
     def value(self, line: str) -> Any:  # noqa: ANN401 - the command's output
-        """Run the command in ``%gatewayx …``, whose output is the value of its cell."""
+        """Run the command in ``%gatewayx …`` if its output is the value of its cell."""
         return self._magics.value(line)
 
     @_with_examples
@@ -88,7 +88,7 @@ class Extension:
 
     @no_var_expand  # type: ignore[untyped-decorator]
     def tb(self, line: str) -> None:
-        """Show the last traceback, of this package's errors too; see IPython's own ``%tb``."""
+        """Show the last traceback, even for errors of this package; see IPython's own ``%tb``."""
         with whole_tracebacks():
             self._ipython_tb(line)
 
@@ -130,7 +130,7 @@ class Extension:
 
 
 class _Suppressing(list[Any]):
-    """Completions that replace those of other matchers, even if there are none."""
+    """Completions that suppress those of other matchers, even if they are empty."""
 
     # IPython lets a matcher suppress others only if its completions are not empty.
     @override
@@ -141,7 +141,7 @@ class _Suppressing(list[Any]):
 def _matchers(get_magics: Callable[[], ShellMagics]) -> list[Callable[..., Any]]:
     """Return the matchers to add to a shell; none before IPython 8.6, which lacks this API.
 
-    For this package's own syntax, completions of other matchers are suppressed.
+    For this package's own syntax, the completions of other matchers are suppressed.
     """
     try:
         from IPython.core.completer import SimpleCompletion, context_matcher
@@ -152,10 +152,10 @@ def _matchers(get_magics: Callable[[], ShellMagics]) -> list[Callable[..., Any]]
     def match(context: CompletionContext) -> SimpleMatcherResult:
         above = context.full_text.split("\n")[: context.cursor_line]
         text = "\n".join([*above, context.line_with_cursor[: context.cursor_position]])
-        # Most texts are Python: for them, the magics need not be imported.
+        # Most cells are Python, for which the magics need not be imported.
         completions = get_magics().complete(text) if transforms.uses_magic(text) else None
         if completions is None:
-            # Other matchers then complete the text as usual.
+            # Then other matchers complete the text as usual.
             return {"completions": []}
         words = _Suppressing(SimpleCompletion(word, type="gatewayx") for word in completions.words)
         return {
@@ -169,12 +169,12 @@ def _matchers(get_magics: Callable[[], ShellMagics]) -> list[Callable[..., Any]]
 
 
 _loaded: dict[int, Extension] = {}
-"""The extension of each shell, by its ``id``: IPython passes only the shell to unload it."""
+"""The extension of each shell, by the shell's ``id``; IPython passes only the shell to unload it."""
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """Load with ``%load_ext gatewayx_nb``: no output, no network, no file access."""
-    # Loading twice, as in a notebook that is run again, must not register everything twice.
+    # Loading twice, as when a notebook is run again, must not register everything twice.
     if id(shell) not in _loaded:
         extension = _loaded[id(shell)] = Extension(shell)
         extension.register()

@@ -1,4 +1,4 @@
-"""The session that commands run in: this shell's pool, notebook, prompts, display and history."""
+"""The session in which commands run: this shell's pool, notebook, prompts, display and history."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.magics.outputs import Outputs
     from gatewayx_nb.replies import Reply
 
-# The first versions in which these work: of IPython for the first two, of ipykernel for the last.
+# The first versions in which these features work: of IPython for two, of ipykernel for the last.
 _TIME_STOPS, _TAB_COMPLETES, _CLICKS_ARE_HANDLED = (8, 0), (8, 6), (7, 0)
 
 
@@ -44,7 +44,7 @@ class NotebookSession(Session):
         outputs: Shows and binds its answers.
 
     Attributes:
-        last_shown: The last reply that a line has shown.
+        last_shown: The reply that a line has shown last.
     """
 
     prog = "%gatewayx"
@@ -97,7 +97,7 @@ class NotebookSession(Session):
         if not isinstance(prepared, AnswerRun):
             return prepared
         reply = prepared.run()
-        # With `-q` the reply is only the line's value, which the same notebook shows on every run.
+        # With `-q`, the reply is only the line's value, which a rerun notebook must show again.
         self.last_shown = None if parsed.quiet else reply
         return reply
 
@@ -127,7 +127,7 @@ class NotebookSession(Session):
         return None if cell_id is None else str(cell_id)
 
     def _line_id(self) -> str | None:
-        """Return an ID of the running line: that of its cell and its place among the lines run."""
+        """Return an ID for the running line: its cell's ID and the number of the line in the cell."""
         cell_id = self.cell_id()
         running = (self._shell.execution_count, cell_id)
         count = self._line_count[1] + 1 if self._line_count[0] == running else 1
@@ -135,7 +135,7 @@ class NotebookSession(Session):
         return None if cell_id is None else f"{cell_id}:{count}"
 
     def _start_job(self, parsed: cell.Cell) -> Job:
-        """Start a job and bind it; without a page to show it, print how to get its answer."""
+        """Start a job and bind it; if no page can show it, print how to get its answer."""
         job = start_job(self.pool, self.jobs, parsed, self._outputs.columns(parsed))
         self._shell.user_ns[job.name] = job
         if not self._outputs.in_kernel and not parsed.quiet:
@@ -160,7 +160,7 @@ class NotebookSession(Session):
     def ask_secret(self, question: str) -> str:
         try:
             return getpass.getpass(question)
-        # nbclient and other executors without a user offer no prompt.
+        # nbclient and other non-interactive executors cannot prompt.
         except (StdinNotImplementedError, EOFError):
             file = (self.pool.config.project or self.pool.config.user).keys
             raise UsageError(

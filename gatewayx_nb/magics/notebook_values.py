@@ -54,9 +54,10 @@ class NotebookValues:
         return prompts.fill(text, self.namespace, _FORBIDDEN, rows=self.rows)
 
     def option(self, text: str, parse: Callable[[str], Any]) -> Any:  # noqa: ANN401 - any value
-        """Return an option's value: the object of a sole ``{{name}}``, or the parsed text.
+        """Return an option's value: the object of a lone ``{{name}}``, otherwise the parsed string.
 
-        A text option takes the value as a prompt does, so that a table or a function is text.
+        An option that takes text converts the object as a prompt does, for example a table or a
+        function.
 
         Raises:
             UsageError: If a ``{{name}}`` is undefined.
@@ -68,7 +69,7 @@ class NotebookValues:
         try:
             return parse(filled)
         except ValueError:
-            return filled  # the check of the option says what it must be
+            return filled  # the option's check reports what it must be
 
     def image(self, expression: str) -> Image:
         """Load the image that ``--image`` names: a variable, else a URL, else a file.
@@ -105,7 +106,7 @@ class NotebookValues:
 
 def image_names(namespace: Mapping[str, object]) -> list[str]:
     """Return the names of a notebook's figures, axes and images."""
-    # `plt` can be drawn too, but nobody means it.
+    # `plt` can be drawn too, but is not a figure.
     values = ((name, namespace[name]) for name in prompts.own_names(namespace))
     return [
         name
@@ -115,7 +116,7 @@ def image_names(namespace: Mapping[str, object]) -> list[str]:
 
 
 def _load_image(expression: str, value: object) -> Image:
-    """Convert a variable to an image; its own drawing code runs and may raise anything."""
+    """Convert a variable to an image; the object's drawing code runs and may raise anything."""
     try:
         return images.load(value)
     except UsageError as error:

@@ -60,7 +60,7 @@ class Outputs:
             self._shell.user_ns[LAST] = result
             if cell.target:
                 self._shell.user_ns[cell.target.variable] = cell.target.value(result)
-            # Code from a replay is not inserted: a rerun notebook must not grow.
+            # Code from a replay is not inserted, because a rerun notebook must not grow.
             if cell.insert and isinstance(result, Reply) and result.parsed and not result.replayed:
                 self._shell.set_next_input(result.parsed, replace=False)
             self.show_notes(cell)
@@ -73,9 +73,9 @@ class Outputs:
             show(MutedNote(*cell.notes))
 
     def hide_once(self, reply: Reply) -> None:
-        """Show nothing for a reply that becomes the value of the running cell.
+        """Display nothing for a reply that becomes the value of the running cell.
 
-        It has been shown while it streamed. `Out` and `_` hold it all the same.
+        The reply was already shown while it streamed. `Out` and `_` still contain it.
         """
         if self._hidden is None:
             formatter = self._shell.display_formatter.ipython_display_formatter

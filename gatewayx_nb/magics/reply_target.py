@@ -41,7 +41,7 @@ class ReplyTarget:
 
 
 def parse_target(args: argparse.Namespace, namespace: Mapping[str, object]) -> ReplyTarget | None:
-    """Return where the reply is bound.
+    """Return the variable or attribute to which ``-o`` binds the reply.
 
     Raises:
         UsageError: If the name is invalid, or its value should not be overwritten.
@@ -71,7 +71,7 @@ def parse_target(args: argparse.Namespace, namespace: Mapping[str, object]) -> R
 
 
 def _check_variable(name: str, namespace: Mapping[str, object]) -> None:
-    """Reject a name that is invalid, that Python or IPython needs, or that other cells need."""
+    """Reject a name that is invalid, or that Python, IPython or other cells need."""
     # Binding a built-in such as `list` would break later cells.
     is_reserved = keyword.iskeyword(name) or name in _IPYTHON_NAMES or hasattr(builtins, name)
     is_reserved = is_reserved or _HISTORY_NAME.fullmatch(name) is not None

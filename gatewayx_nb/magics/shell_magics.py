@@ -1,4 +1,4 @@
-"""What the magics of a shell do: run a command, ask a model, complete a line."""
+"""The code behind a shell's magics: run a command, call a model, complete a line."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ShellMagics:
         return commands.run(self._session, line)
 
     def value(self, line: str) -> Any:  # noqa: ANN401 - the command's output
-        """Run a line whose output is the cell's value, which is not shown a second time."""
+        """Run a line whose output is the cell's value; a reply is not shown a second time."""
         result = self.line(line)
         if isinstance(result, Reply) and result is self._session.last_shown:
             self._outputs.hide_once(result)

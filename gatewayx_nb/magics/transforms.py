@@ -1,11 +1,12 @@
 """Input transformations of a cell's text, before IPython parses it.
 
-IPython offers no other way to do these four things. A cell magic that returns a coroutine is not
-awaited, so an ``await`` is added to cells that begin with the magic; the kernel then runs them as
-async cells, in which widgets stay responsive. A cell magic without a body is refused before it is
-called, so an empty line is added and the magic reports the missing prompt itself. A question mark
-at the end of a line requests help in IPython, but may end a prompt here. A line does not know
-whether its output is the value of the cell, which IPython would show below the streamed answer.
+IPython offers no other way to solve these four problems. It does not await a coroutine that a cell
+magic returns, so an ``await`` is added to cells that begin with the magic; the kernel then runs
+them as async cells, in which widgets stay responsive. It rejects a cell magic without a body before
+calling it, so an empty line is added, and the magic reports the missing prompt itself. It treats a
+question mark at the end of a line as a request for help, but here it may end a prompt. A line magic
+cannot tell whether its output is the value of the cell, which IPython would show again below the
+streamed answer.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _QUOTES = re.compile(r'"""|\'\'\'')
 
 
 class Depth:
-    """Counter of the running cells: inside a nested cell nothing can be awaited."""
+    """Counter of the running cells, because nothing can be awaited inside a nested cell."""
 
     def __init__(self) -> None:
         self.cells = 0
@@ -45,7 +46,7 @@ class Depth:
         self.cells += 1
 
     def leave(self, *_: object) -> None:
-        """Count a cell that ended; the one that loaded the extension was never counted."""
+        """Count a cell that has ended; the cell that loaded the extension was never counted."""
         self.cells = max(0, self.cells - 1)
 
 
@@ -60,7 +61,7 @@ class CallCell:
         self._depth = depth
 
     def __call__(self, lines: list[str]) -> list[str]:
-        """Transform a cell's lines, which IPython has already turned into Python."""
+        """Transform a cell's lines, which IPython has already converted to Python."""
         if not lines or not _CELL.match(lines[0]):
             return lines
         first = _EMPTY_BODY.sub(r", '\\n')", lines[0])
@@ -71,7 +72,7 @@ class CallCell:
 
 
 def mark_value(lines: list[str]) -> list[str]:
-    """Call another magic where a line is the value of its cell, because its reply is shown once."""
+    """Call the magic `VALUE` if a line is its cell's value, so that its reply is shown once."""
     # Blank lines and comments may follow the last statement.
     code = [number for number, line in enumerate(lines) if not _NO_CODE.match(line)]
     if not code or not _VALUE_LINE.match(lines[code[-1]]):
@@ -87,12 +88,12 @@ def uses_magic(text: str) -> bool:
 
 
 def keep_question(lines: list[str]) -> list[str]:
-    """Turn ``%gatewayx … ?`` into the call itself instead of a request for help."""
+    """Make ``%gatewayx … ?`` a call, instead of a request for help."""
     if lines and lines[0].startswith("%%"):
         return lines
     quotes, transformed = 0, []
     for line in lines:
-        is_code = quotes % 2 == 0  # outside a triple-quoted string
+        is_code = quotes % 2 == 0  # not inside a triple-quoted string
         question = _QUESTION.match(line.rstrip("\n")) if is_code else None
         quotes += len(_QUOTES.findall(line))
         if question:

@@ -40,7 +40,7 @@ class EngineCodeCache:
         self._checked: set[LoadedEngine] = set()
 
     def recheck(self) -> None:
-        """Mark all code as unchecked: its files are checked again on next use."""
+        """Mark all code as unchecked, so that its files are checked again on their next use."""
         self._checked.clear()
 
     def current(self, source: EngineSource) -> LoadedEngine | None:
@@ -77,7 +77,7 @@ class EngineCodeCache:
                 return outcome
             outcome.error.message = redact(outcome.error.message, [key])
             self._failed[source] = failure = outcome
-        # A new exception, because each raise adds to an exception's traceback.
+        # A new exception, because each `raise` extends an exception's traceback.
         error = failure.error
         copied = EngineLoadError(error.message, hint=error.hint, engine=error.engine)
         raise copied from error.__cause__

@@ -35,7 +35,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "schema": get_args(SchemaMode),
     "tool_rules": get_args(ToolRules),
 }
-"""The values of the fields that have a fixed set of them."""
+"""The valid values of the fields that have a fixed set of values."""
 
 _NOT_IN_FILE = ("name", "path", "origin", "refusal_reason", "warning", "shadowed_by")
 """Fields of an entry that are not in the file."""
@@ -46,7 +46,7 @@ class EngineEntry:
     """One entry; `config/engines.toml` documents its fields.
 
     Attributes:
-        path: Its file; ``None`` if only a variable defines the entry.
+        path: Its file; ``None`` if the entry is defined only by a variable.
         refusal_reason: Why it cannot be used; ``None`` if it can.
     """
 
@@ -126,7 +126,7 @@ class EnginesFile:
         self._stamp: FileStamp | None = None
 
     def refresh(self) -> bool:
-        """Read the file again if it has changed; return whether it had."""
+        """Read the file again if it has changed; return whether it has."""
         if self._stamp and not self._stamp.has_changed():
             return False
         stamp = FileStamp(self.path)

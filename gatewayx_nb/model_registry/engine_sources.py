@@ -157,7 +157,7 @@ def _engines_files(config: Config) -> list[EnginesFile]:
 
 
 def _base_urls_from_variables(config: Config) -> dict[str, str]:
-    """Return the base URLs set by variables, by engine."""
+    """Return the base URLs set by variables, keyed by engine."""
     matches = filter(None, map(_BASE_URL_VARIABLE.fullmatch, config.keys.variable_names()))
     values = {match[1].lower(): (config.keys.value(match[0]) or "").strip() for match in matches}
     return {name: values[name] for name in sorted(values) if values[name]}

@@ -42,7 +42,7 @@ class EngineStatus:
         name: The engine's name.
         model: Its default model; empty if only its code defines it.
         key: Whether its key is set.
-        state: Whether it can be called, otherwise why not.
+        state: Whether it can be called, and if not, why.
         source: The location of its code, in short form.
         where: The full location of its code.
         loaded: Whether its code has been executed.
@@ -51,7 +51,7 @@ class EngineStatus:
         variable: The variable that its key is read from.
         found_in: The environment or file in which the key is set.
         last_error: The error of its last call, in one line; empty if that call succeeded.
-        calls: Number of finished calls of this pool, failed ones included.
+        calls: Number of this pool's finished calls, including failed ones.
         spend: Cost in US dollars of the calls whose price is known.
         unpriced: Number of calls that used tokens at an unknown price.
         features: What it supports, as in `LLMEngine.features`, sorted; empty if unknown.
@@ -76,7 +76,7 @@ class EngineStatus:
 
     @property
     def readiness(self) -> Literal["ready", "one step", "idle"]:
-        """Whether it can be called, needs a step that it names, or is not set up at all."""
+        """Whether it can be called, needs one more step, which `hint` names, or is not set up."""
         if self.state in ("ready", "replay"):
             return "ready"
         is_idle = self.state in _IDLE and self.key != "placeholder"
@@ -102,7 +102,7 @@ class EngineStatus:
 _IDLE: tuple[EngineState, ...] = ("no key", "not running")
 _ORDER = ("ready", "one step", "idle")
 _TAKES = ("images",)
-"""The features that are kinds of input, beside text, in the order of the table."""
+"""The features that are kinds of input other than text, in the order of the table."""
 
 _STATES: Mapping[EngineState, str] = {
     "replay": "✓ replayed",
@@ -174,7 +174,7 @@ _IDLE_FOLD: Fold[EngineStatus] = Fold(_is_idle, _idle_lines)
 
 
 def engine_table(rows: Iterable[EngineStatus], notes: Iterable[str] = ()) -> Table[EngineStatus]:
-    """Return the table of engines: ready ones first; those not set up are named in a line below."""
+    """Return the table of engines: ready ones first, and those not set up in a line below."""
     ordered = sorted(rows, key=lambda row: _ORDER.index(row.readiness))
     return Table(ordered, ENGINE_COLUMNS, notes, _IDLE_FOLD)
 
@@ -217,12 +217,12 @@ class Target:
         if isinstance(self.source, EngineFile):
             return self.source.path.parent
         module = sys.modules.get(type(self.instance).__module__)
-        file = getattr(module, "__file__", None)  # a notebook has none
+        file = getattr(module, "__file__", None)  # a class defined in a notebook has no file
         return Path(file).parent if self.instance and file else None
 
     @property
     def code_location(self) -> str:
-        """The file or package to fix if its code is faulty."""
+        """The file or package that contains its code, to fix if the code is faulty."""
         if isinstance(self.source, EngineFile):
             return display_path(self.source.path)
         return self.source.where if self.source else self.name

@@ -89,7 +89,7 @@ class EngineFile:
 
     @override
     def __hash__(self) -> int:
-        return hash(self.name)  # faster than hashing the path, with a thousand engines
+        return hash(self.name)  # with a thousand engines, faster than hashing the path
 
 
 class EngineFolder:
@@ -114,7 +114,7 @@ class EngineFolder:
         self._stamps: list[FileStamp] = []
 
     def refresh(self) -> bool:
-        """List the folder again if it or a suspect file has changed; return whether one did.
+        """List the folder again if it or a suspect file has changed; return whether one has.
 
         Changing a file's mode does not change its folder, so refused files and those with a warning
         are checked each time; `LoadedEngine.is_current` checks loaded files.
@@ -166,7 +166,7 @@ def engine_folders(config: Config) -> list[EngineFolder]:
         *((folder.engines, folder.owner) for folder in config.config_dirs),
         (shipped, "shipped"),
     ]
-    # By real path, so that a folder reached in two ways is listed once.
+    # By real path, so that a folder with two paths is listed once.
     folders: dict[Path, EngineFolder] = {}
     for path, origin in candidates:
         real = path.resolve()

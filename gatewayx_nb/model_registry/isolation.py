@@ -1,10 +1,10 @@
 """A separate package for each engine file, whose modules are always compiled from source.
 
 The package ``gatewayx_nb.engines_<digest>`` has the file's folder as its ``__path__``, so that
-``from ..llm_engines import LLMEngine`` and ``from ._shared import x`` work, and folders do not
-share modules. Each load creates a new package, so that running calls keep the old code and changed
-helper modules are read again. Bytecode is neither read nor written, because its cache compares
-times in whole seconds and could return the code from before an edit.
+``from ..llm_engines import LLMEngine`` and ``from ._shared import x`` work, and so that folders do
+not share modules. Each load creates a new package, so that running calls keep the old code, and
+changed helper modules are read again. Bytecode is neither read nor written: its cache compares
+times in whole seconds, so it could return code from before an edit.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from types import CodeType
 
 _ROOT = "gatewayx_nb.engines_"
-_load_numbers = itertools.count()  # no lock: `next` on it is atomic in CPython
+_load_numbers = itertools.count()  # without a lock, because `next` on it is atomic in CPython
 
 
 class IsolatedPackage:

@@ -1,4 +1,4 @@
-"""What a project may not do with the user's keys and rights before the user has allowed it."""
+"""Permissions: what a project may do with the user's keys and rights only after the user agrees."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def find_key(source: EngineSource, config: Config) -> Key:
 
 
 def is_project_engine(source: EngineSource, config: Config) -> bool:
-    """Return whether the project has written an engine, or set where its requests go.
+    """Return whether the project has defined an engine, or determines where its requests go.
 
-    Such an engine is called only by its name, because a project may be a stranger's, which guesses
-    the names of the user's keys. A server on this machine that gets no key is not one of them.
+    Such an engine is called only by its name: the project may come from a stranger, who guesses the
+    names of the user's keys. A server on this machine that receives no key does not count.
     """
     if isinstance(source, EngineEntry) and not source.requires_key:
         url = str(config.options(source.name).get("base_url") or source.base_url)
@@ -39,27 +39,27 @@ def is_project_engine(source: EngineSource, config: Config) -> bool:
 def missing_permissions(
     source: EngineSource, key: Key, sources: EngineSources, config: Config, choice: str = ""
 ) -> list[Permission]:
-    """Return the permissions that the user has not given, and a call needs.
+    """Return the permissions that a call needs and the user has not given.
 
-    A project's own key needs none, and neither do shipped, installed and user engines. A user key
-    is sent to a project's engine file or entry, or to a base URL or network that the project sets,
-    only if the user allows it. The exception is a key under its ``GATEWAYX_`` name for an engine
-    that only the project has, if the caller has named that engine.
+    A project's own key needs no permission, and neither do shipped, installed and user engines. A
+    user key is sent to a project's engine file or entry, or to a base URL or network that the
+    project sets, only if the user allows it. There is one exception: if only the project has an
+    engine and the caller has named it, it receives a key that is set under its ``GATEWAYX_`` name.
 
     Args:
         source: The engine.
         key: Its key.
         sources: All engines.
         config: Settings, keys and permissions.
-        choice: Where the project chooses the engine; empty if the caller has named it. The code of
-            the project then needs a permission to run, with any key or none.
+        choice: Where the project chooses the engine; empty if the caller has named it. If the
+            project chooses it, the project's code needs a permission to run, with or without a key.
     """
     needed: list[Permission] = []
     own = list(_own_targets(source, sources, config))
     if choice and isinstance(source, EngineFile):
         needed += [Permission(each.subject, each.target, choice) for each in own]
     is_users_key = key.state == "set" and key.owner != "project"
-    # A key under the name of an engine that only the project has was set for this project.
+    # If only the project has an engine, a key under the engine's name was set for this project.
     only_here = not sources.outside_project(source.name) and key.name == key_variable(source.name)
     if config.project and is_users_key and (choice or not only_here):
         needed += [*config.key_destinations(source.name), *own]
@@ -73,8 +73,8 @@ def check_permissions(
     """Check that an engine may be called; see `missing_permissions`.
 
     Raises:
-        TrustError: If the project decides where a user key is sent, or which code of it runs, and
-            the user has not allowed it.
+        TrustError: If the project decides where a user key is sent or which of its code runs, and
+            the user has not allowed that.
     """
     missing = missing_permissions(source, key, sources, config, choice)
     if not missing:
@@ -93,7 +93,7 @@ def check_permissions(
 def _own_targets(
     source: EngineSource, sources: EngineSources, config: Config
 ) -> Iterator[Permission]:
-    """Yield what a project's own engine needs a permission for: its host, or its file."""
+    """Yield the permissions that a project's own engine needs: for its host, or for its file."""
     is_copy = any(sources.is_copy(source, other) for other in sources.outside_project(source.name))
     if source.origin != "project" or config.project is None or is_copy:
         return

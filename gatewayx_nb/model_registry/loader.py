@@ -1,4 +1,4 @@
-"""Import of an engine's code, which returns its class or the failure."""
+"""Importing an engine's code, which returns its class or the failure."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.secure_config import FileStamp
 
 IMPORT_TIMEOUT = 10.0
-"""Maximum seconds for the import of an engine file."""
+"""Maximum duration of the import of an engine file, in seconds."""
 
 _MAX_SOURCE = 80
 """Maximum number of characters of a source line in an error message."""
@@ -38,8 +38,8 @@ _MAX_SOURCE = 80
 class LoadedEngine:
     """The class of an engine, and the files that were read for it.
 
-    Its modules stay in `sys.modules` until it is retired and has no instances, because running
-    calls may import modules, or pickle or look up types by module name.
+    Its modules remain in `sys.modules` until it is retired and has no instances: running calls may
+    import modules, pickle objects, or look up types by module name.
 
     Attributes:
         engine: The class.
@@ -190,7 +190,7 @@ def _only_engine(module: ModuleType) -> type[LLMEngine]:
         for name, value in vars(module).items()
         if isinstance(value, type)
         and issubclass(value, LLMEngine)
-        and value.__module__ == module.__name__  # not the bases that it imports
+        and value.__module__ == module.__name__  # not base classes, which it imports
         and not name.startswith("_")
     }
     usable = [engine for engine in defined if not inspect.isabstract(engine)]
@@ -221,7 +221,9 @@ def _require_generate(engine: type[LLMEngine]) -> type[LLMEngine]:
         is_collection = isinstance(value, set | frozenset | list | tuple)
         is_valid = is_collection and all(isinstance(item, str) for item in value)
         if not is_valid and not (name == "params" and value is None):
-            raise _UnusableError(f"{engine.__name__}.{name} must be a set of texts, got {value!r}")
+            raise _UnusableError(
+                f"{engine.__name__}.{name} must be a set of strings, got {value!r}"
+            )
     if not isinstance(engine.prices, str):
         raise _UnusableError(
             f"{engine.__name__}.prices must be a provider's name in genai-prices, got"

@@ -57,10 +57,11 @@ class EnginePackage:
         return f"{self.module}{attribute} in package {self.package}"
 
     def source(self) -> Path | None:
-        """Return its module's file, without importing anything; ``None`` if it is not found."""
+        """Return the file of its module without importing anything; ``None`` if it is not found."""
         top, *rest = self.module.split(".")
         try:
-            # Only for the top package, because `find_spec` for a submodule imports its parents.
+            # Only for the top-level package, because `find_spec` imports the parents of a
+            # submodule.
             spec = importlib.util.find_spec(top)
         except (ImportError, ValueError):
             return None
@@ -84,7 +85,7 @@ class EntryPoints:
         self._stamps: list[FileStamp] = []
 
     def refresh(self) -> bool:
-        """Search again if installed packages may have changed; return whether the engines did."""
+        """Search again if installed packages may have changed; return whether the engines have."""
         if self._path == sys.path and not any(stamp.has_changed() for stamp in self._stamps):
             return False
         self._path = list(sys.path)  # a copy, because notebooks append to the list itself

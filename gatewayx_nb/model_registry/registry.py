@@ -65,7 +65,7 @@ _MODEL_PREFIXES = {
     "kimi-": "moonshot",
     "smollm": "local",
 }
-"""The engine of each vendor's models, by how their names begin."""
+"""The engine for each vendor's models, by the prefix of their names."""
 
 
 class ModelRegistry:
@@ -83,7 +83,7 @@ class ModelRegistry:
         self._code = EngineCodeCache()
         self._report = Reporter(config, self._sources, self._code)
         self.default: str | None = None
-        # By reference, each with the variables and settings from which it was resolved.
+        # By reference; each target has the variables and settings from which it was resolved.
         self._resolved: dict[tuple[str, str], tuple[Target, tuple[object, ...]]] = {}
         self.refresh()
 
@@ -95,7 +95,8 @@ class ModelRegistry:
             changed = True
             # Otherwise code and failures of removed engines would stay in memory.
             self._code.keep_only(set(self._sources.active.values()))
-        # Last, and a new one, so that it gets no target of the state before from another thread.
+        # Last, and as a new dict, so that no other thread adds a target resolved from the old
+        # state.
         self._resolved = {}
         return changed
 
@@ -110,11 +111,11 @@ class ModelRegistry:
         return [*problems, *self._unknown_settings()]
 
     def forget_failures(self) -> None:
-        """Clear the failures of engine files, so that the next use tries again."""
+        """Clear the failures of engine files, so that the next use tries to load them again."""
         self._code.forget_failures()
 
     def resolve(self, reference: str | None) -> Target:
-        """Return the target of a reference; by default, of the default reference.
+        """Return the target of a reference; if omitted, that of the default reference.
 
         A target is kept until the next `refresh`, or until a variable of its engine changes.
 
@@ -132,7 +133,7 @@ class ModelRegistry:
             if inputs == self._inputs(target.name):
                 return target
         ref = self.parse_reference(name)
-        # Before resolving, so that a change in between is noticed by the next call.
+        # Read before resolving, so that the next call notices a change made in the meantime.
         inputs = self._inputs(ref.engine)
         target = self._resolve(ref, choice)
         kept[name, choice] = target, inputs
@@ -145,7 +146,7 @@ class ModelRegistry:
         source = self._find(ref)
         key = key_trust.find_key(source, self._config)
         problem = self._report.static_metadata(source).problem
-        if problem and isinstance(source, EngineFile):  # or the error would ask for its key
+        if problem and isinstance(source, EngineFile):  # otherwise, the error would ask for its key
             raise _not_loadable(ref.engine, source, problem)
         if key.state != "set" and self._needs_key(source):
             if isinstance(source, EngineFile) and (syntax := syntax_problem(source.path)):
@@ -190,7 +191,7 @@ class ModelRegistry:
         return self._code.load(source, target.key)
 
     def missing_permissions(self) -> list[Permission]:
-        """Return what the project would do that the user has not allowed."""
+        """Return the permissions that the project needs and the user has not given."""
         missing = {}
         choices = self._project_choices()
         for source in self._sources.active.values():
@@ -202,7 +203,7 @@ class ModelRegistry:
         return list(missing.values())
 
     def allow_default(self) -> None:
-        """Allow the saved default, whose engine the user has named to save it."""
+        """Allow the saved default: the user has named its engine in order to save it."""
         choice = self._config.project_choice(None)
         source = self._sources.active.get(self.parse_reference("").engine)
         if self._config.project and source:
@@ -213,7 +214,7 @@ class ModelRegistry:
             self._config.trusted.add(self._config.project.root, missing)
 
     def _project_choice(self, reference: str | None) -> str:
-        """Return where the project chooses the engine of a reference; empty if it does not."""
+        """Return where the project chooses a reference's engine; empty if it does not choose it."""
         chosen = reference or self.default
         is_engine = chosen in self._sources.active or chosen in self._instances
         is_shadowed_alias = is_engine and self._expand_alias(str(chosen)) == chosen
@@ -222,9 +223,9 @@ class ModelRegistry:
         return "" if is_shadowed_alias else self._config.project_choice(chosen)
 
     def _automatic_choice(self) -> str:
-        """Return why the default is a choice of the project, if it is the only engine with a key.
+        """Return why the project chooses the default if it is the only engine with a key.
 
-        A key in the project's key file is the user's choice: it is there because a person set it.
+        A key in the project's key file is the user's choice, because only a person puts it there.
         """
         with contextlib.suppress(GatewayError):  # there is no default
             source = self._sources.active.get(self.default_reference())
@@ -233,7 +234,7 @@ class ModelRegistry:
         return ""
 
     def _project_choices(self) -> dict[str, str]:
-        """Return where the project chooses an engine, by its name."""
+        """Return where the project chooses engines, keyed by engine name."""
         references = [None, *self._config.settings.aliases]
         choices: dict[str, str] = {}
         for reference in references:
@@ -275,13 +276,13 @@ class ModelRegistry:
         the local one.
 
         Raises:
-            ConfigError: If several keys or models are there and no default is chosen.
+            ConfigError: If there are several keys or models and no default is chosen.
             MissingKeyError: If no key is set and the local model is not installed.
         """
         default = self.default or self._config.settings.default_model
         if default:
             return default
-        # The mock is never the default: its echo could pass for a model's reply.
+        # The mock is never the default: its echo could be mistaken for a model's reply.
         rows = [row for row in self.rows() if row.state == "ready" and row.name != MOCK_ENGINE]
         keyed = [row.name for row in rows if row.key == "set"]
         if len(keyed) > 1:
@@ -306,7 +307,7 @@ class ModelRegistry:
         return candidates[0]
 
     def _pulled_models(self) -> list[str]:
-        """Return the references of models on this machine, if the engine's own is not."""
+        """Return references to models on this machine, unless the engine's own is one of them."""
         return [str(model) for model in self.models() if model.engine == LOCAL_ENGINE]
 
     @property
@@ -315,7 +316,7 @@ class ModelRegistry:
         return self._sources.active.keys() | self._instances.keys()
 
     def engine_by_name(self) -> dict[str, str]:
-        """Return the engine for each engine name, alias and vendor variable."""
+        """Return the name of the engine for each engine name, alias and vendor variable."""
         vendors = {name: engine for engine, names in VENDOR_VARIABLES.items() for name in names}
         active = self._sources.active
         entries = [source for source in active.values() if isinstance(source, EngineEntry)]
@@ -350,12 +351,12 @@ class ModelRegistry:
         targets = []
         for row in self.rows():
             if row.state == "ready" and not self.is_project_engine(row.name):
-                with contextlib.suppress(GatewayError):  # a call to it raises the reason
+                with contextlib.suppress(GatewayError):  # a call to it raises the error
                     targets.append(self.resolve(row.name))
         return targets
 
     def is_project_engine(self, name: str) -> bool:
-        """Return whether an engine is called only by its name; see `key_trust`."""
+        """Return whether an engine is called only if it is named; see `key_trust`."""
         source = self._sources.active.get(name)
         if source is None or name in self._instances:
             return False
@@ -393,27 +394,27 @@ class ModelRegistry:
     def ready_with(self, feature: str) -> list[str]:
         """Return the engines that are ready and have a feature.
 
-        Only shipped code, and code that is loaded already, is asked.
+        Only shipped code and code that is already loaded is checked.
         """
         names = []
         for row in self.rows():
             source = self._sources.active.get(row.name)
             is_known = row.loaded or isinstance(source, EngineEntry) or row.name in self._instances
             if row.state == "ready" and (is_known or (source and source.origin == "shipped")):
-                with contextlib.suppress(GatewayError):  # a call to it raises the reason
+                with contextlib.suppress(GatewayError):  # a call to it raises the error
                     target = self.resolve(row.name)
                     engine = target.instance or self.load(target).engine
                     names += [row.name] if feature in engine.features else []
         return names
 
     def _inputs(self, engine: str) -> tuple[object, ...]:
-        """Return what may change the target of an engine between two refreshes."""
+        """Return the values that may change the target of an engine between two refreshes."""
         source = self._sources.active.get(engine)
         vendor_variable = source.key if isinstance(source, EngineEntry) else ""
         return self._config.inputs(engine, vendor_variable)
 
     def _local_model(self) -> Hint:
-        """Return the hint to use the local model: call it, or pull it first."""
+        """Return the hint for using the local model: call it, or pull it first."""
         rows = (row for row in self.rows() if row.name == LOCAL_ENGINE)
         is_ready = any(row.state == "ready" for row in rows)
         return Hint("call", reference=LOCAL_ENGINE) if is_ready else Hint("pull", model="smollm2")
@@ -448,7 +449,7 @@ class ModelRegistry:
         return reference if is_engine and expanded == SHIPPED_ALIASES.get(reference) else expanded
 
     def _needs_key(self, source: EngineSource) -> bool:
-        """Return whether an engine needs a key; a package without readable source is loaded."""
+        """Return whether an engine needs a key; load a package if its source cannot be read."""
         if isinstance(source, EnginePackage) and source.source() is None:
             return bool(self._code.load(source).engine.requires_key)
         return self._report.static_metadata(source).requires_key
@@ -508,7 +509,7 @@ class ModelRegistry:
         )
 
     def _engine_of_model(self, name: str) -> str | None:
-        """Return the engine that a model's name belongs to, if that is known."""
+        """Return the engine to which a model's name belongs, if known."""
         listed = next((model.engine for model in self.models() if model.model == name), None)
         prefixes = (engine for start, engine in _MODEL_PREFIXES.items() if name.startswith(start))
         engine = listed or next(prefixes, None)

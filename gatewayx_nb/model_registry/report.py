@@ -1,4 +1,4 @@
-"""Reports of an engine's status, without executing it."""
+"""Reporting an engine's status without executing it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Reporter:
     _metadata_reader: StaticMetadataReader = field(default_factory=StaticMetadataReader)
 
     def static_metadata(self, source: EngineSource) -> StaticMetadata:
-        """Return an engine's attributes, from its class if loaded, otherwise from its text."""
+        """Return an engine's attributes, from its class if loaded, otherwise from its source."""
         if isinstance(source, EngineEntry):
             features = source.base_class.features | ({"embed"} if source.embedding_model else set())
             return StaticMetadata(source.requires_key, source.model, features=features)
@@ -64,7 +64,7 @@ class Reporter:
     def callable_models(self, source: EngineSource) -> list[ModelInfo]:
         """Return an engine's default model, if it can be called now.
 
-        Of the local engine, return every model on this machine.
+        For the local engine, return every model on this machine.
         """
         if source.refusal_reason:
             return []
@@ -101,9 +101,10 @@ class Reporter:
         return str(chosen or self.only_model(source) or metadata.model_name)
 
     def only_model(self, source: EngineSource | None) -> str | None:
-        """Return the model that the local engine means because its own was not pulled.
+        """Return the model that the local engine uses if its own was not pulled.
 
-        It is the only one on this machine; ``None`` for other engines, and if there are several.
+        It is the only model on this machine; ``None`` for other engines, or if there are several
+        models.
         """
         if source is None or source.name != LOCAL_ENGINE or source.origin != "shipped":
             return None
@@ -130,8 +131,8 @@ class Reporter:
     def _state(
         self, source: EngineSource, key: Key, metadata: StaticMetadata
     ) -> tuple[EngineState, str]:
-        """Return whether an engine can be called, and the problem in one line."""
-        # First: while the code cannot be used, nothing else matters.
+        """Return the state of an engine, and its problem in one line."""
+        # Checked first, because nothing else matters while the code cannot be used.
         failure = self.code.failure(source)
         if not failure and metadata.problem:
             failure = f"engine {source.name!r} cannot be loaded: {metadata.problem}."
@@ -153,7 +154,7 @@ class Reporter:
     def _own_weights(self) -> Path | None:
         """Return the user's own GGUF file; ``None`` if there is none or it cannot be used."""
         path = self.config.options(LOCAL_ENGINE).get("model_path")
-        with contextlib.suppress(GatewayError):  # a call to the engine raises the reason
+        with contextlib.suppress(GatewayError):  # a call to the engine raises the error
             if path:
                 return weights.check_gguf(Path(str(path)).expanduser(), "model_path")
             return weights.configured_path(self.config.env)
@@ -161,12 +162,12 @@ class Reporter:
 
     def _keyless_state(self, source: EngineSource, model: str) -> EngineState:
         if isinstance(source, EngineEntry) and source.name not in self.running_servers:
-            # A project's server is not asked before it is called, so its state is not known.
+            # A project's server is not contacted before it is called, so its state is unknown.
             is_project = key_trust.is_project_engine(source, self.config)
             return "ready" if is_project else "not running"
         if source.name != LOCAL_ENGINE:
             return "ready"
-        with contextlib.suppress(GatewayError):  # a call to the engine raises the reason
+        with contextlib.suppress(GatewayError):  # a call to the engine raises the error
             path = self._own_weights() or weights.locate(model, self.config.env)
             return "ready" if path else "no weights"
         return "no weights"

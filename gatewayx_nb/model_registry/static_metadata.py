@@ -1,4 +1,4 @@
-"""Static attributes of an engine file, read from its text before it is executed."""
+"""Static attributes of an engine file, read from its source before it is executed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class StaticMetadata:
     """The literal attributes of an engine class.
 
     Attributes:
-        requires_key: False if the text contains ``requires_key = False``.
+        requires_key: False if the source contains ``requires_key = False``.
         model_name: The value of the first ``model_name = "…"``; empty if there is none.
         problem: Why the file cannot define an engine; empty if it may.
         features: The features of its base class, or those in ``features = …``.
@@ -56,7 +56,7 @@ class StaticMetadataReader:
         """Return the metadata of an engine file; the defaults if it cannot be read."""
         cached = self._read.get(path)
         if cached is None or cached[0].has_changed():
-            # The stamp is taken first, so that a change during the read is noticed.
+            # The stamp is taken first, so that a change while reading is noticed.
             cached = self._read[path] = (FileStamp(path), _parse(path))
         return cached[1]
 
@@ -125,7 +125,7 @@ def _is_engine(node: ast.ClassDef) -> bool:
 
 
 def _features(text: bytes) -> frozenset[str]:
-    """Return the features of the last engine class in a text: its own, or those of its base."""
+    """Return the features of the last engine class in a source: its own, or those of its base."""
     bases = [getattr(llm_engines, name.decode(), None) for name in _BASE_CLASS.findall(text)]
     engines = [base for base in bases if isinstance(base, type) and issubclass(base, LLMEngine)]
     inherited = engines[-1].features if engines else LLMEngine.features

@@ -83,7 +83,7 @@ def _from_catalogue() -> Iterator[LocalModel]:
 def _from_hub() -> Iterator[LocalModel]:
     with contextlib.suppress(OSError):  # there is no such folder before the first pull
         for folder in hub_folder("").iterdir():
-            with contextlib.suppress(ConfigError):  # a call to it raises the reason
+            with contextlib.suppress(ConfigError):  # a call to it raises the error
                 if model := hub_model(folder.name):
                     yield model
 

@@ -168,7 +168,7 @@ def ask(engine):
             [Message("user", "x"), Message("assistant", "y")],
             r"messages\[1\]\.role must be 'user' or 'tool' in the last message",
         ),
-        ([Message("system", "x")], r"messages\[0\]\.role must be 'user' or 'tool', because"),
+        ([Message("system", "x")], r"messages\[0\]\.role must be 'user' or 'tool' in the last"),
         ([{"role": "user", "content": [LONG, 5]}], r"content\[1\] must be .* got 5"),
         ([{"role": LONG, "content": "x"}], r"messages\[0\]\.role must be"),
         ([LONG], r"messages\[0\] must be a Message or a dict"),
