@@ -29,7 +29,7 @@ _MODES: Mapping[str, str] = {
 
 
 def cassette(session: Session, args: argparse.Namespace) -> Note:
-    """Open a cassette in place of the open one; without arguments, describe the open one."""
+    """Open a cassette, replacing the open one; without arguments, describe the open one."""
     active = session.pool.active_cassette
     name, mode = _path_and_mode(args)
     if active and not (name or mode or args.speed):
@@ -38,7 +38,7 @@ def cassette(session: Session, args: argparse.Namespace) -> Note:
         return Note("No cassette is open: calls go to the models, and nothing is recorded.")
     # Without a path, the open cassette is opened again in another mode.
     path = _checked_path(name) if name else active.path if active else _default_path(session)
-    # Opened first, so that an invalid file or mode leaves the active one open.
+    # Opened before the active one is closed, so that an invalid file or mode leaves that open.
     opened = session.pool.cassette(path, mode or "auto", speed=args.speed)
     if active:
         active.close()
@@ -50,7 +50,7 @@ def cassette(session: Session, args: argparse.Namespace) -> Note:
     elif mode == opened.mode == "replay":
         state = f"is in mode replay: it {_MODES['replay']}"
     elif mode in ("auto", "record"):
-        # What was typed, because GATEWAYX_CASSETTE_MODE may make a test run differ.
+        # The mode as typed, because GATEWAYX_CASSETTE_MODE may override it in a test run.
         state = f"is open with `--mode {mode}`, which {_MODES[mode]}"
     shown = display_path(opened.path)
     return Note(f"Cassette {shown} {state}.", *filter(None, [opened.problem]))
@@ -75,7 +75,7 @@ def cassette_arguments(parser: LineParser) -> None:
 
 
 def _path_and_mode(args: argparse.Namespace) -> tuple[str | None, Mode | None]:
-    """Return the typed path and mode; a mode that stands in place of a path is the mode.
+    """Return the typed path and mode; the name of a mode in place of the path is the mode.
 
     Raises:
         UsageError: If two modes are typed.
@@ -94,7 +94,7 @@ def _checked_path(name: str) -> Path:
     """Return a path; one without a suffix must exist, because it may be a mistyped mode.
 
     Raises:
-        UsageError: If it does not; the hint names the mode or file that may be meant.
+        UsageError: If it does not; the hint names the mode or file that was probably meant.
     """
     path = Path(name)
     typed = path.expanduser()

@@ -23,9 +23,9 @@ class FailedCell:
 
     Attributes:
         source: The cell's source; empty if unknown.
-        line: The line that raised, counted from 1; 0 if unknown.
+        line: Number of the line that raised the exception, from 1; 0 if unknown.
         error: The exception's class and message, without the traceback.
-        advice: What to do, if the exception says it; empty otherwise.
+        advice: What the exception says to do; empty if it says nothing.
     """
 
     source: str
@@ -35,15 +35,15 @@ class FailedCell:
 
 
 class Session(Protocol):
-    """What a command needs from its front end."""
+    """The services that a command needs from its front end."""
 
     @property
     def prog(self) -> str:
-        """How a command line begins in this front end."""
+        """The prefix of a command line in this front end."""
 
     @property
     def ask_prog(self) -> str:
-        """How a call with options begins in this front end."""
+        """The prefix of a call with options in this front end."""
 
     @property
     def pool(self) -> EnginePool:
@@ -66,14 +66,14 @@ class Session(Protocol):
         """The parser of the options of a call."""
 
     def ask_line(self, line: str) -> object:
-        """Call a model as a line says: its reference, options, and the prompt as typed.
+        """Call a model with a line that contains its reference, options, and the prompt as typed.
 
         Returns:
             The reply, which has been shown.
         """
 
     def answer(self, prompt: str, model: str, *notes: str) -> None:
-        """Call a model, and show its answer as it arrives, with its metrics and notes on it."""
+        """Call a model and show its answer as it arrives, with metrics and notes."""
 
     def forget(self, line: str) -> bool:
         """Remove a line from the input history; return whether that succeeded."""
@@ -95,7 +95,7 @@ class Session(Protocol):
         """Return the last cell that raised an exception."""
 
     def confirm(self, table: Table, question: str) -> bool:
-        """Show a table and ask the user for confirmation; anything but yes means no.
+        """Show a table and ask the user for confirmation; any answer other than yes means no.
 
         Raises:
             TrustError: If the front end cannot ask.

@@ -68,16 +68,16 @@ def run(session: Session, line: str) -> Any:  # noqa: ANN401 - the command's out
         if _wants_help(COMMANDS[word], rest):
             word, rest = "help", word
         return COMMANDS[word](session, rest)
-    # Unusable ones too, so that calling one says what it lacks.
+    # Including unusable ones, so that calling one reports what it lacks.
     engines = {row.name for row in session.pool.status()}
     aliases = session.pool.config.settings.aliases
     if word.partition(":")[0] in engines or word in aliases:
         return session.ask_line(line)
-    # The error for an unknown word repeats it, and would show a key.
+    # The error for an unknown word repeats the word, and so would show a key.
     if contains_key(line):
         raise typed_key_error(session, line)
-    # An option before the reference, a reference in a variable, or a model without its engine: the
-    # error of a call suggests the engine.
+    # An option before the reference, a reference in a variable, or a model without its engine. In
+    # the last case, the call's error suggests the engine.
     if word.startswith(("-", "{{")) or (rest and len(word) < _MAX_MODEL and _MODEL.fullmatch(word)):
         return session.ask_line(line)
     if word.endswith("?") and word[:-1] in COMMANDS and not rest:
@@ -109,19 +109,19 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Cost": ("usage", "history"),
     "Trouble": ("explain", "health", "security", "nest", "help"),
 }
-"""The commands by the purpose under which `help` lists them; each is in one group."""
+"""The commands, grouped by purpose as `help` lists them; each is in one group."""
 
 TOPICS: Mapping[str, tuple[str, ...]] = {
     "asking": GROUPS["Ask"],
     "engines": GROUPS["Models"],
     **{title.lower(): GROUPS[title] for title in ("Record", "Cost", "Trouble")},
 }
-"""The groups that ``help`` explains, under names that are no commands."""
+"""The groups that ``help`` explains, under names that are not commands."""
 
 
 def show_help(session: Session, args: argparse.Namespace) -> Table | Note:
     """List the commands, or explain one, a topic or an option of a call."""
-    # Of a command and its action, such as `key set`, the command is explained.
+    # For a command with an action, such as `key set`, the command is explained.
     first = (*args.text.split(maxsplit=1), "")[0]
     topic = first if first in COMMANDS else args.text.strip()
     if not topic:
@@ -152,12 +152,12 @@ def help_arguments(parser: LineParser) -> None:
     )
 
 
-_MAX_MODEL = 200  # characters, because the pattern takes quadratic time
+_MAX_MODEL = 200  # in characters; limited, because the pattern takes quadratic time
 _MODEL = re.compile(r"[a-z]+[\w./:-]*[-/:.\d][\w./:-]*")
 """A word that could be the name of a model, such as ``gpt-4o``."""
 
 _SYNONYMS: Mapping[str, str] = dict.fromkeys(("record", "replay", "save"), "cassette")
-"""Words that are typed for a command whose name is spelt differently."""
+"""Words that users type for a command with another name."""
 
 _HELP_FLAGS = ("-h", "--help")
 
@@ -204,7 +204,7 @@ def _unknown(word: str, candidates: Iterable[str], kind: str = "command or engin
 
 def _unknown_word(session: Session, word: str, rest: str, candidates: Iterable[str]) -> UsageError:
     """Return the error for a line that begins with neither a command nor an engine."""
-    # A question begins with a capital; a misspelt name does not.
+    # A question begins with a capital letter; a misspelled name does not.
     if not rest or word in _SYNONYMS or (word.islower() and did_you_mean(word, candidates)):
         return _unknown(word, candidates)
     return UsageError(

@@ -105,14 +105,14 @@ def _parse(session: Session, line: str) -> argparse.Namespace:
             and the error does not repeat it.
     """
     words = line.replace("=", " ").split()
-    # After NAME only a value could follow, or a quotation that hides one.
+    # Only a value could follow NAME, or a quotation that hides a value.
     has_value = words[:1] == ["set"] and not {"--user", "--new"}.issuperset(words[2:])
     if contains_key(line) and not _names_file(words):
         raise typed_key_error(session, f"key {line}")
     args = None if has_value else _parser(session).read(line)
     if args is None:
         raise typed_key_error(session, f"key {line}")
-    # An engine that exists may have any name.
+    # An existing engine may have any name.
     if args.action != "import" and args.name not in _engine_names(session):
         reason = why_unusable(args.name)
         if reason:
@@ -121,7 +121,7 @@ def _parse(session: Session, line: str) -> argparse.Namespace:
 
 
 def _names_file(words: Sequence[str]) -> bool:
-    """Return whether the only word that looks like a key is a file to import."""
+    """Return whether the only word that looks like a key names a file to import."""
     return words[:1] == ["import"] and Path(" ".join(words[1:2])).expanduser().exists()
 
 
@@ -130,10 +130,10 @@ def _engine_names(session: Session) -> list[str]:
 
 
 def _require_engine(session: Session, name: str) -> None:
-    """Check that an engine exists before its key is asked for.
+    """Check that an engine exists before prompting for its key.
 
     Raises:
-        UsageError: If it does not; the message suggests the nearest one.
+        UsageError: If it does not; the message suggests the most similar name.
     """
     names, aliases = _engine_names(session), session.pool.config.settings.aliases
     if name in names:
@@ -174,7 +174,7 @@ def _default_model(session: Session) -> str:
 
 
 def _default_change(session: Session, former: str) -> Iterator[str]:
-    """Yield a note if the default model has changed, and how to keep the former one."""
+    """Yield a note if the default model has changed, with the command that keeps the former one."""
     current = _default_model(session)
     if current == former:
         return
@@ -189,7 +189,7 @@ def _remove(session: Session, name: str) -> Note:
     config, former = session.pool.config, _default_model(session)
     files = config.remove_key(name)
     session.pool.refresh()
-    other = config.key(name)  # such as the environment, which a command cannot change
+    other = config.key(name)  # for example, the environment, which a command cannot change
     still_set = f"It is still set as {other.name} in the {other.source}."
     notes = [still_set] if other.state == "set" else []
     notes += _default_change(session, former)
@@ -215,7 +215,7 @@ def _import(session: Session, source: Path, *, user: bool) -> Table:
 def _import_notes(session: Session, source: Path, result: KeyImport) -> Iterator[str]:
     imported = sum(bool(entry.variable and not entry.skip_reason) for entry in result.entries)
     yield f"{imported} imported into {display_path(result.path)}; {source.name} is unchanged."
-    # Variables of other programs, which a .env file may contain too.
+    # A .env file may also contain variables of other programs.
     unused = [entry.name for entry in result.entries if not entry.variable]
     if unused:
         names = ", ".join(filter(None, unused))

@@ -25,7 +25,7 @@ _SHORT_LENGTH = 2
 """Number of characters of a short option, such as ``-t``."""
 
 _MAX_SHOWN = 60
-"""Maximum number of characters of a typed text in an error message."""
+"""Maximum number of characters of quoted input in an error message."""
 
 _QUOTED = re.compile(r"(?:value|choice): (['\"])(.*?)\1(?: \(|$)", re.DOTALL)
 _TYPE_NAMES: Mapping[object, str] = {int: "a whole number", float: "a number"}
@@ -35,10 +35,10 @@ class LineParser(argparse.ArgumentParser):
     """Argument parser whose errors are a `UsageError` of two lines.
 
     Args:
-        prog: How the command begins.
+        prog: The prefix of the command.
         description: What it does, in one line.
         help_line: The line that explains the command.
-        advice: What helps if an option is unknown.
+        advice: Advice for an unknown option.
 
     Attributes:
         examples: Lines that its table shows on top, instead of a usage with all options.
@@ -65,7 +65,7 @@ class LineParser(argparse.ArgumentParser):
         """Parse a line, split as in a shell.
 
         Raises:
-            UsageError: If the line is invalid; the message suggests the nearest option.
+            UsageError: If the line is invalid; the message suggests the most similar option.
         """
         try:
             words = split(line)
@@ -77,7 +77,7 @@ class LineParser(argparse.ArgumentParser):
         """Parse the words of a line.
 
         Raises:
-            UsageError: If they are invalid; the message suggests the nearest option.
+            UsageError: If they are invalid; the message suggests the most similar option.
         """
         self._refuse_single_dash(words)
         try:
@@ -96,7 +96,7 @@ class LineParser(argparse.ArgumentParser):
         )
 
     def add_call_option(self, name: str, option: Option) -> None:
-        """Add a call option's flag, if it has one; the text is stored under the option's name."""
+        """Add a call option's flag, if any; its value is stored unparsed, by the option's name."""
         flags, _, metavar = option.flag.partition(" ")
         if not flags:
             return
@@ -130,7 +130,7 @@ class LineParser(argparse.ArgumentParser):
 
     @property
     def outline(self) -> str:
-        """The command and what it needs, without what may be omitted."""
+        """The command and its required arguments."""
         return re.sub(r" \[[^]]*\]", "", self.synopsis).partition(" | ")[0]
 
     def option(self, word: str) -> argparse.Action | None:
@@ -159,18 +159,18 @@ class LineParser(argparse.ArgumentParser):
         return Table(rows, GROUPED_COLUMNS, lead=lead)
 
     def usage_error(self, problem: str, advice: str = "") -> UsageError:
-        """Return the error for an invalid line: the problem, and where the help is."""
+        """Return the error for an invalid line: the problem, and the command that shows help."""
         return UsageError(problem, hint=f"{advice} `{self._help_line}` shows its use.".strip())
 
     @override
     def error(self, message: str) -> NoReturn:
-        # argparse calls this for required arguments, and reports them only as text.
+        # argparse calls this for missing required arguments, and passes only a message.
         missing = message.rpartition(": ")[2]
         raise self.usage_error(f"`{self.prog}` needs {missing}.")
 
     def _argument_error(self, error: argparse.ArgumentError, words: Sequence[str]) -> UsageError:
         """Return the error for an option or argument whose value is missing or invalid."""
-        if error.argument_name is None:  # from Python 3.12 on, for required arguments too
+        if error.argument_name is None:  # also a missing argument, since Python 3.12
             self.error(error.message)
         names = error.argument_name.split("/")
         action = self.option(names[0]) or next(
@@ -214,9 +214,9 @@ class LineParser(argparse.ArgumentParser):
         return self.usage_error(f"{shorten(' '.join(rest), _MAX_SHOWN)!r} is not expected here.")
 
     def unquoted(self, words: Sequence[str]) -> str:
-        """Return how to quote a text of which only the first word is an option's value.
+        """Return how to quote words of which only the first became an option's value.
 
-        Empty if no option is followed by words that have no option of their own.
+        Empty if there are no such words.
         """
         for place, word in enumerate(words[:-2]):
             if self.takes_value(word) and getattr(self.option(word), "metavar", "") == "TEXT":

@@ -45,7 +45,7 @@ def chat(session: Session, args: argparse.Namespace) -> Table | Note:
     if args.keep:
         turns = "turn" if len(selected) == 1 else f"{len(selected)} turns"
         return Note(f"{selected.name!r} now has only its first {turns}.")
-    # An empty conversation need not be kept.
+    # An empty conversation is not kept.
     chats.drop(selected.name)
     return Note(f"{selected.name!r} is deleted.")
 
@@ -96,9 +96,9 @@ def compare_arguments(parser: LineParser) -> None:
 
 
 def explain(session: Session, args: argparse.Namespace) -> Note | None:
-    """Send the last error and its cell; the prompt is shown first, then the answer.
+    """Send the last error and its cell; show the prompt first, then the answer.
 
-    An error that says what to do is repeated instead.
+    If the error itself says what to do, show that instead.
     """
     failed = session.last_failed_cell()
     if failed is None:
@@ -198,11 +198,11 @@ def _select_chat(session: Session, name: str | None, action: str) -> Chat:
 
 
 def _explain_prompt(failed: FailedCell) -> str:
-    # The traceback is omitted, because it may contain values of variables, and paths.
+    # The traceback is omitted, because it may contain paths and values of variables.
     lines = failed.source.splitlines()
     line = f"\nLine {failed.line} raised: {lines[failed.line - 1].strip()}" if failed.line else ""
     cell = f"The cell:\n{_clip(failed.source.strip())}\n{line}\n" if failed.source else ""
-    # Existing cassettes find a call by its prompt: another wording would be another call.
+    # Cassettes find a call by its prompt, so another wording would make existing ones useless.
     return (
         "A cell of a Python notebook raised an error. Say in a few sentences why, and how to mend"
         f" it.\n\n{cell}\nThe error:\n{_clip(failed.error)}"

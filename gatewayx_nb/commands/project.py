@@ -94,7 +94,7 @@ def init(session: Session, _: argparse.Namespace) -> Note:
         ]
     except OSError as error:
         raise _not_written(error) from None
-    # A pool's project folder is fixed when the pool is built.
+    # A pool's project folder is fixed when the pool is created.
     engine_pool.rebuild()
     created = ", ".join(str(path.relative_to(root)) for path in written if path)
     return Note(
@@ -215,7 +215,7 @@ def _host(url: str) -> str:
         parts, host, is_valid = urlsplit(""), "", False
     is_plain = url.isascii() and url.isprintable() and " " not in url
     if not is_valid or not is_plain or "@" in parts.netloc:
-        raise UsageError(  # the URL is not repeated: it may contain a password
+        raise UsageError(  # the URL is not quoted, because it may contain a password
             "the base URL must be https://HOST/PATH, without a user name or a query.",
             hint="For example, `--url https://api.example.com/v1`.",
         )

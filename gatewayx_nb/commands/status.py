@@ -70,14 +70,14 @@ def status(session: Session, args: argparse.Namespace) -> Table[EngineStatus]:
             hint=Hint("list_engines"),
         )
     notes = [line for row in matches for line in _details(session, row)]
-    return Table(matches, rows.columns, notes)  # never folded, because it was asked for
+    return Table(matches, rows.columns, notes)  # never folded, because the user named the engine
 
 
 def _details(session: Session, row: EngineStatus) -> Iterator[str]:
-    """Yield what the table of all engines has no room for."""
+    """Yield details that do not fit into the table of all engines."""
     folders = [folder.root for folder in session.pool.config.config_dirs]
     path = Path(row.where)
-    # A shipped engine's path would differ on each machine, and a notebook saves the output.
+    # The path of a shipped engine differs on each machine, and a notebook saves the output.
     is_own = any(path.is_relative_to(folder) for folder in folders)
     yield f"Code: {display_path(path) if is_own else row.source}"
     if row.key != "not needed" and row.variable:
@@ -169,7 +169,7 @@ def _summary(session: Session) -> tuple[str, ...]:
         default = f"Default model: {session.pool.default_model()}"
     except ConfigError as error:
         text = error.describe()
-        # Messages begin in lower case, because they usually follow the name of their class.
+        # Messages begin in lower case, because they usually follow their class's name.
         default = f"{text[:1].upper()}{text[1:]}"
     active, project = session.pool.active_cassette, session.pool.config.project
     if active and active.mode == "replay":
@@ -195,7 +195,7 @@ def _security_summary(report: SecurityStatus) -> Iterator[str]:
 
 
 def _file_warnings(file: FileSecurity, name: str) -> Iterator[str]:
-    """Yield what is wrong with a file and how to fix it."""
+    """Yield the problems of a file and how to fix them."""
     if file.tracked:
         yield (
             f"Git tracks {name}: run `git rm --cached {name}`, commit, and renew its keys,"

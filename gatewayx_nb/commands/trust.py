@@ -1,4 +1,4 @@
-"""``trust``: what a project may do with the user's keys and rights."""
+"""``trust``: permit what a project does with the user's keys and rights."""
 
 from __future__ import annotations
 

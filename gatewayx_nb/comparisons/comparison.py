@@ -49,7 +49,7 @@ class Comparison(Sequence[Outcome]):
     Attributes:
         prompt: The prompt.
         references: The references as passed.
-        outcomes: Replies or errors; a reply that was stopped is ``interrupted``.
+        outcomes: Replies or errors; a stopped reply is ``interrupted``.
     """
 
     prompt: str
@@ -76,14 +76,14 @@ class Comparison(Sequence[Outcome]):
     def cheapest(self) -> Reply | None:
         """The complete reply with the lowest known cost; the first one on a tie."""
         priced = [(reply.cost, reply) for reply in self.replies if reply.cost is not None]
-        # By cost only: with equal costs, comparing the pairs would compare the replies.
+        # By cost only: if costs were equal, comparing the pairs would compare the replies.
         return min(priced, key=lambda pair: pair[0])[1] if priced else None
 
     def marks(self) -> list[list[str]]:
         """Return the marks of each column: ``fastest``, ``cheapest``.
 
-        A metric known for one column only, or equal in all columns, gets no mark. Several columns
-        may share the lowest cost, or the lowest latency rounded to tenths of a second.
+        A metric that is known for only one column, or equal in all columns, is not marked. Several
+        columns may share the lowest cost, or the lowest latency rounded to tenths of a second.
         """
         best = {
             "fastest": self._best(lambda reply: round(reply.latency, 1)),

@@ -29,7 +29,7 @@ class Span:
 
     Attributes:
         text: The span's text.
-        shared: Whether the other texts contain it too.
+        shared: Whether the other texts also contain it.
     """
 
     text: str
@@ -39,9 +39,10 @@ class Span:
 def differences(texts: Sequence[str]) -> list[list[Span]]:
     """Split each text into spans that the others share and spans that they do not.
 
-    The first text is compared with each of the others: its pieces are shared if all the others have
-    them. A piece of another text is shared if the first one has it. Pieces are words, or lines if
-    the texts are too long to compare by word, or whole texts if lines repeat thousands of times.
+    The first text is compared with each of the others. Its pieces are shared if all other texts
+    contain them. A piece of another text is shared if the first text contains it. Pieces are words,
+    or lines if the texts are too long to compare by word, or whole texts if lines repeat thousands
+    of times.
 
     >>> one, other = differences(["The sky is blue.", "The sky was blue."])
     >>> [(span.text, span.shared) for span in other]
@@ -62,7 +63,7 @@ def differences(texts: Sequence[str]) -> list[list[Span]]:
 
 def _split(texts: Sequence[str]) -> list[list[str]]:
     """Split texts into pieces as small as the time limit allows."""
-    # The smaller the pieces, the more of them are equal, and each pair of those costs time.
+    # The smaller the pieces, the more pairs of them are equal, and each such pair costs time.
     for pattern in (_WORD, _LINE):
         pieces = [pattern.findall(text) for text in texts]
         if _count_pairs(pieces) <= _MAX_PAIRS:

@@ -102,7 +102,7 @@ class ComparisonHistory:
     def add(self, record: ComparisonRecord) -> None:
         """Add a record, replacing the one with the same run and row but keeping its verdict."""
         known = self.find(record.run, record.row)
-        # A row is added again after a retry, and by each vote while other rows are running.
+        # A row is added again after a retry, and after each vote while other rows are running.
         if known is not None and record.verdict is None:
             record = replace(record, verdict=known.verdict)
         self._records[record.run, record.row] = record
@@ -141,7 +141,7 @@ class ComparisonHistory:
         return text.getvalue()
 
     def to_jsonl(self) -> str:
-        """Return JSON lines, one object for each answer."""
+        """Return JSON Lines, with one object for each answer."""
         return "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in self.rows())
 
     def to_markdown(self) -> str:

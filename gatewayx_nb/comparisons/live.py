@@ -70,7 +70,7 @@ class LiveComparison:
         # Its call may still be running.
         old.stop()
         run = plan(old.reference)
-        # A run of one model cannot number repeated references, so the old label is kept.
+        # A run of a single model cannot number repeated references, so the old label is kept.
         run.columns[0].label = old.label
         self.columns[index] = run.columns[0]
         self._runs.append(run)
@@ -82,7 +82,7 @@ class LiveComparison:
             run.stop()
 
     def join(self, seconds: float) -> bool:
-        """Wait up to ``seconds`` for one running run; return whether all positions ended."""
+        """Wait up to ``seconds`` for one of the runs; return whether all positions have ended."""
         for column in self.columns:
             column.check()
         running = next((run for run in self._runs if not run.ended), None)

@@ -1,4 +1,4 @@
-"""The selectable engines, with their state, and their models."""
+"""The engines that can be selected, with their states and models."""
 
 from __future__ import annotations
 
@@ -69,10 +69,10 @@ class ModelCatalog:
         """Check keys, settings and engine files again; return whether anything changed.
 
         Args:
-            probe: Whether to check if local servers respond.
+            probe: Whether to check whether local servers respond.
         """
         rows = self._get_pool().status(probe=probe)
-        # A shadowed row belongs to an engine file that another file replaces.
+        # The engine of a shadowed row has been replaced by another with the same name.
         engines = [_item(row) for row in rows if row.state != "shadowed"]
         engines.sort(key=lambda item: (not item.is_ready, item.reference))
         changed, self._engines = engines != self._engines, engines
@@ -98,7 +98,7 @@ class ModelCatalog:
 
         Args:
             query: Words that must all occur in an item. A complete reference that is not listed is
-                returned too.
+                also returned.
             selected: References that are always returned; those that do not match come first.
         """
         words = query.lower().split()
@@ -125,7 +125,7 @@ class ModelCatalog:
         for item in items:
             if item.reference in (reference, engine):
                 return CatalogItem(reference, "", item.is_ready, item.state, item.remedy)
-        # Shown rather than dropped, because the selection must not change by itself.
+        # Shown and not dropped, because the selection must not change by itself.
         remedy = render(Hint("list_engines"))
         return CatalogItem(reference, is_ready=False, state="gone", remedy=remedy)
 
@@ -136,5 +136,5 @@ def _item(row: EngineStatus) -> CatalogItem:
 
 
 def _is_model_name(text: str) -> bool:
-    """Return whether a text can be a model name; ipywidgets 7 renders labels as HTML."""
+    """Return whether a string can be a model name; HTML cannot, which ipywidgets 7 renders."""
     return bool(text) and text == plain(text) and not set(text) & set("<>&")

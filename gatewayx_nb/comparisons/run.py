@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.messages import Prompt
 
 _POLL = 0.2
-"""Seconds between polls while nothing is shown: for Ctrl-C on Windows, and for deadlines."""
+"""Seconds between polls while nothing is shown, for Ctrl-C on Windows and for deadlines."""
 
 
 class Column:
@@ -51,14 +51,14 @@ class Column:
         """Start the call, unless it has started; its loop calls ``on_end`` when it has ended."""
         if self._call is None or self._outcome is not None or self._running is not None:
             return
-        self._call.partial.started = time.monotonic()  # each column's clock starts when it is sent
+        self._call.partial.started = time.monotonic()  # each column's clock starts with its call
         self._running = self._call.portal.submit(self._run(self._call, on_end))
 
     def stop(self) -> None:
-        """Cancel the call and close its connection; keep the partial answer, ``interrupted``."""
+        """Cancel the call and close its connection; keep the ``interrupted`` partial answer."""
         if self._call is None or self._outcome is not None:
             return
-        # Settled before it is cancelled, because the cancelled call settles with an error.
+        # Settled before the cancellation, because a cancelled call settles with an error.
         self._settle(self._call.partial.reply(interrupted=True))
         if self._running is not None:
             self._running.cancel()
@@ -79,16 +79,17 @@ class Column:
         except GatewayError as error:
             self._settle(error)
         except asyncio.CancelledError:
-            self._settle(call.closed_error())  # no effect if it was stopped: it is settled then
+            # Has no effect if the call was stopped, because it is then already settled.
+            self._settle(call.closed_error())
             raise
         except Exception as error:  # noqa: BLE001 - a user's engine may raise anything
-            # Settled, not raised: nobody awaits this coroutine, and the other columns go on.
+            # Settled, not raised: nothing awaits this coroutine, and the other columns continue.
             self._settle(_unexpected_error(self.label, error))
         finally:
             on_end()
 
     def _settle(self, outcome: Outcome) -> None:
-        """Store the first outcome; no lock, as of two concurrent ones either is correct."""
+        """Store the first outcome; no lock, because either of two concurrent ones is correct."""
         if self._outcome is None:
             self._outcome = outcome
 
@@ -106,7 +107,7 @@ class _Signal:
         self.event.set()
         event, loop = self._loop_event, self._loop
         if event is not None and loop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+            with contextlib.suppress(RuntimeError):  # the loop is closed, so nothing is waiting
                 loop.call_soon_threadsafe(event.set)
 
     def listen(self) -> asyncio.Event:
@@ -176,7 +177,8 @@ class ComparisonRun:
         with contextlib.suppress(TimeoutError), interruptible():
             async with asyncio.timeout(seconds):
                 while True:
-                    event = self._signal.listen()  # before the check, or an end could be missed
+                    # Before the check, because otherwise an end could be missed.
+                    event = self._signal.listen()
                     if self._check():
                         break
                     await event.wait()
@@ -233,7 +235,8 @@ class ComparisonRun:
         self.stop()
 
     def __del__(self) -> None:
-        # Dropping the last reference, as in `del run`, must not leave calls that cost money.
+        # Dropping the last reference, as in `del run`, must not leave calls running that cost
+        # money.
         for column in getattr(self, "columns", ()):  # missing if `__init__` failed
             column.stop()
 
@@ -245,7 +248,7 @@ def plan_comparison(
 
     Args:
         planner: Plans the call to each model.
-        prompt: The prompt: a text, or a list of messages.
+        prompt: The prompt, as a string or a list of messages.
         models: References; a repeated reference is called repeatedly.
         options: The options of every call.
 
@@ -260,7 +263,7 @@ def plan_comparison(
         call: PlannedCall | GatewayError
         try:
             call = planner.plan(prompt, {**checked, "model": reference}, streamed=True)
-        except UsageError:  # the same for every model
+        except UsageError:  # the error is the same for every model
             raise
         except GatewayError as error:
             call = error
@@ -272,7 +275,7 @@ def check_comparison_options(options: CallOptions) -> CallOptions:
     """Return the normalized options of a comparison.
 
     Raises:
-        UsageError: If an option is unknown, invalid, or for one model only.
+        UsageError: If an option is unknown, invalid, or only for a call to a single model.
     """
     for name, (message, hint) in _SINGLE_MODEL_OPTIONS.items():
         if options.get(name):

@@ -65,7 +65,7 @@ class ComparisonSession:
         self.comparisons: list[LiveComparison] = []
         self.run_number = 0
         self.request: ComparisonRequest | None = None
-        self._options: CallOptions = {}  # without the images and without `{{input}}`
+        self._options: CallOptions = {}  # excluding the images and `{{input}}`
 
     @property
     def is_running(self) -> bool:
@@ -116,8 +116,8 @@ class ComparisonSession:
         live.retry(index, lambda reference: self._plan_run(live.prompt, [reference], options))
 
     def join(self, seconds: float) -> bool:
-        """Wait up to ``seconds`` for one running row; return whether all rows have finished."""
-        # One at a time is enough, because callers wait in a loop.
+        """Wait up to ``seconds`` for one of the running rows; return whether all have finished."""
+        # Waiting for one row is enough, because callers wait in a loop.
         running = next((live for live in self.comparisons if not live.ended), None)
         if running is not None:
             running.join(seconds)
@@ -150,13 +150,13 @@ class ComparisonSession:
             raise UsageError("Some replies have not finished.", hint="Wait, or stop the run.")
         previous = record.verdict
         verdict: Verdict | None = Verdict(vote, index, previous.note if previous else "")
-        # In a blind run the first vote has shown the names, so it cannot be withdrawn.
+        # In a blind run, the first vote reveals the names, so it cannot be withdrawn.
         if verdict == previous and not self._hides_names:
             verdict = None
         self.history.set_verdict(self.run_number, row, verdict)
 
     def set_note(self, row: int, note: str) -> None:
-        """Store the reason for a vote; without a vote nothing is stored."""
+        """Store the reason for a vote; do nothing if there is no vote."""
         record = self.record(row)
         if record and record.verdict:
             self.history.set_verdict(self.run_number, row, replace(record.verdict, note=note))

@@ -40,8 +40,8 @@ class ModelScore:
 
     Attributes:
         reference: The model, as passed.
-        wins: Number of prompts for which its answer was the better one.
-        losses: Number of prompts for which another model's answer was better.
+        wins: Number of prompts for which its answer was judged better.
+        losses: Number of prompts for which another model's answer was judged better.
         ties: Number of prompts for which all answers were equally good.
         bad: Number of prompts for which all answers were bad.
     """

@@ -19,7 +19,7 @@ NO_MATH = "tex2jax_ignore mathjax_ignore"
 MUTED = "opacity:.6;font-size:.85em"
 LEFT = "text-align:left"
 SCROLL_X = "overflow-x:auto"
-CELL_PADDING = "padding:.35em .7em"  # marimo has none
+CELL_PADDING = "padding:.35em .7em"  # marimo does not define it
 BOX = "max-height:50em;overflow:auto"
 SCROLLED_TO_END = "display:flex;flex-direction:column-reverse"
 # Columns are side by side if the page is wide enough, otherwise stacked. All have the same width,
@@ -58,9 +58,9 @@ def inline_code(text: str) -> str:
 
 
 def _with_code(text: str, tag: str) -> str:
-    # Every second part is code.
+    # Every other part is code.
     parts = text.split("`")
-    # With an unpaired backtick, it is unclear which parts are code.
+    # If a backtick is unpaired, it is unclear which parts are code.
     if len(parts) % 2 == 0:
         return escape(text)
     return "".join(
@@ -94,13 +94,13 @@ def details(summary: str, body: str, *, is_open: bool = False) -> str:
 def table_html(
     columns: Sequence[str], rows: Sequence[Sequence[str]], aligns: Sequence[Align] = ()
 ) -> str:
-    """Return an HTML table: escaped, in the page's own colours, left-aligned by default.
+    """Return an HTML table with escaped text, in the page's own colours, left-aligned by default.
 
-    Text between backticks is code. Lines break between words, never in a word or in code; a table
-    wider than the page scrolls.
+    Text between backticks is code. Lines break between words, never within a word or code. A table
+    that is wider than the page scrolls.
     """
     sides = fit_aligns(columns, aligns)
-    # Spaces as wide as a digit and as a full stop.
+    # Spaces as wide as a digit and a full stop, respectively.
     cells = align_decimals(fit_rows(columns, rows), sides, "\u2007", "\u2008")
     heads = "".join(
         f'<th scope="col" style="{_CELL_STYLES[side]};white-space:nowrap">{escape(name)}</th>'
@@ -115,8 +115,8 @@ def table_html(
 
 
 def _cell_html(cell: str, side: Align) -> str:
-    # A text needs room, or a narrow page would show it as a column of single words; the name of a
-    # model is not broken at its hyphens.
+    # Text needs a minimum width, or a narrow page would show it as a column of single words. The
+    # name of a model is not broken at its hyphens.
     is_text = " " in cell and len(cell) > _LONG_CELL
     lines = f"min-width:{_TEXT_WIDTH}" if is_text else "white-space:nowrap"
     return f'<td style="{_CELL_STYLES[side]};{lines}">{_with_code(cell, _UNBROKEN_CODE)}</td>'
@@ -131,7 +131,7 @@ def column_html(label: str, answer: str, marks: Sequence[str] = (), error: str =
         marks: Labels after the heading.
         error: Why the reply is incomplete.
     """
-    # The role and the label let a screen reader announce which model wrote the text.
+    # With the role and the label, a screen reader announces which model wrote the text.
     name = escape(label)
     message = f'<div class="gatewayx-error {NO_MATH}">{inline_code(error)}</div>' if error else ""
     return (

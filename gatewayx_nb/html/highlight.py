@@ -29,7 +29,7 @@ _COLOURS = (
     ("Name.Tag", "tag", "#1f7a3d"),
 )
 _MAX_LENGTH = 12_000
-"""Maximum characters of code to highlight: some lexers take quadratic time for hostile code."""
+"""Maximum number of characters to highlight: some lexers take quadratic time for hostile code."""
 
 # fmt: off
 _LANGUAGES: Mapping[str, str] = {
@@ -40,12 +40,13 @@ _LANGUAGES: Mapping[str, str] = {
         "python", "python3", "r", "rb", "rs", "ruby", "rust", "scala", "sh", "shell", "sql",
         "swift", "tex", "toml", "ts", "typescript", "xml", "yaml", "yml", "zsh",
     )},
-    # Their own lexers look for functions, which takes cubic time for a page of blank lines.
+    # The languages' own lexers look for functions, which takes cubic time for many blank lines.
     **dict.fromkeys(("c", "c++", "c#", "cpp", "cs", "csharp", "dart", "java"), "javascript"),
 }
 # fmt: on
-"""Maps the languages that are highlighted to their lexers. A model chooses the language, and the
-lexers of other languages may take far longer than quadratic time."""
+"""Maps the languages that are highlighted to their lexers. The model chooses the language, and the
+lexers of other languages may take much longer than quadratic time.
+"""
 
 UNWRAPPED = (
     f"white-space:pre;{SCROLL_X};margin:.8em 0;padding:.6em .8em;border-radius:4px;line-height:1.4;"
@@ -103,5 +104,5 @@ def _style(kind: str) -> str:
 
 def _span(style: str, code: str) -> str:
     text = escape(code)
-    # A line break at the end of a line comment is not part of it.
+    # The line break that ends a line comment is not part of the comment.
     return f'<span style="{style}">{text}</span>' if style and text.strip() else text

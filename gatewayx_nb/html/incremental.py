@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from markdown_it.token import Token
 
 _SHARE, _SHARE_OF_LARGE, _LARGE = 4, 2, 4_000
-"""The last block is rendered again once it has grown by a quarter, or a large one by half.
+"""The last block is rendered again once it has grown by a quarter, or by half if it is large.
 
 This limits the total cost to a few renderings of the block, however many updates there are.
 """
@@ -32,7 +32,7 @@ _SHORT_BLOCK = 60
 _MAYBE_UNSAFE = re.compile(
     "[^\n\t -~\xa0-\u02af\u0370-\u1fff\u2010-\u2029\u2070-\ud7ff\uf900-\ufefe]"
 )
-"""A superset of the characters that `plain` may remove; it does not change other texts."""
+"""A superset of the characters that `plain` may remove; text without them is not changed."""
 
 _END_TAGS = re.compile(r"(?:</(?:p|li|ul|ol|blockquote|h[1-6]|code|pre)>\s*)+\Z")
 _MAX_END_TAGS = 1_000
@@ -73,7 +73,7 @@ class IncrementalRenderer:
         self._definitions: dict[str, Any] = {}
 
     def _plain(self, raw: str) -> str:
-        """Clean a text with `text.plain`; until something is unsafe, only new text is searched."""
+        """Clean a text with `text.plain`; while it is all safe, search only the new text."""
         known = len(self._raw) if raw.startswith(self._raw) else 0
         self._raw = raw
         if self._is_plain and not _MAYBE_UNSAFE.search(raw, known):
@@ -101,11 +101,12 @@ class IncrementalRenderer:
             self._keep_definitions(env["references"], line)
             tokens = tokens[index:]
         page = clean(markdown.renderer.render(tokens, markdown.options, env))
-        # From near the end, because the search would otherwise scan the whole block.
+        # From near the end, because otherwise the search would scan the whole block.
         ends = _END_TAGS.search(page, max(0, len(page) - _MAX_END_TAGS))
         cut = ends.start() if ends else len(page)
         self._last = (page[:cut], page[cut:])
-        # Markdown drops spaces and newlines at the end of most blocks; what follows needs them.
+        # Markdown drops spaces and newlines at the end of most blocks, but the text that follows
+        # needs them.
         is_trimmed = cut > 0 and not page[cut - 1].isspace()
         self._trimmed = source[len(source.rstrip()) :] if is_trimmed else ""
         self._rendered = end

@@ -39,22 +39,22 @@ _TAGS = frozenset({
     "ol", "p", "pre", "s", "span", "strong", "table", "tbody", "td", "th", "thead", "tr", "ul",
 })
 # fmt: on
-# markdown-it-py writes these for the colons of a table's second line; model text cannot.
+# markdown-it-py writes these for the colons in a table's second line; the model's text cannot.
 _ALIGNMENTS = frozenset(
     f"{alignment};{CELL_PADDING}" for alignment in (LEFT, "text-align:center", "text-align:right")
 )
-# Pages differ: JupyterLab indents quotations on both sides and widgets not at all, marimo removes
-# the numbers and bullets of lists, and a long number does not fit beside the text.
+# Pages differ: JupyterLab indents quotations on both sides, and widgets do not indent them at all.
+# marimo removes the numbers and bullets of lists. A long number does not fit beside the text.
 _QUOTE = "margin:.8em 0;padding:.2em 0 .2em 1em;border-left:.25em solid rgba(128,128,128,.45)"
 _NO_MARGIN = "margin:0"
 _BULLETS = "list-style:disc;padding-left:2em"
-# CommonMark allows nine digits; a list may count on.
+# CommonMark allows nine digits in the first number; later numbers may be longer.
 _NUMBERS = [f"list-style:decimal;padding-left:max(2em,{digits + 2}ch)" for digits in range(11)]
 _CODE = "padding:.1em .3em;border-radius:3px;background:rgba(128,128,128,.15)"
 _TABLE = f"{SCROLL_X};overflow-wrap:normal;margin:0 0 .8em"
 _LINK = re.compile(r"(?:https?://|mailto:)\S", re.IGNORECASE)
-# Parsing time is at worst length times depth (for a line of `[`). Together these two limits keep
-# the rendering of the worst known text under two seconds.
+# In the worst case (a line of `[`), parsing time is proportional to length times depth. Together,
+# these two limits keep the rendering of the worst known text under two seconds.
 MAX_MARKDOWN_LENGTH = 40_000
 _MAX_NESTING = 24
 _MAX_IMAGE_URL = 200
@@ -75,7 +75,7 @@ def to_html(markdown: str) -> str:
 
 
 def end_of_markdown(text: str) -> int:
-    """Return where formatting ends: the text's end, or a blank line before the limit."""
+    """Return where formatting ends: at the text's end, or at a blank line before the limit."""
     if len(text) <= MAX_MARKDOWN_LENGTH:
         return len(text)
     blank_line = text.rfind("\n\n", 0, MAX_MARKDOWN_LENGTH)
@@ -133,7 +133,7 @@ def cleaner() -> nh3.Cleaner:
         set_tag_attribute_values={"a": {"target": "_blank"}},
         link_rel="noopener noreferrer nofollow",
         url_schemes={"http", "https", "mailto"},
-        # A relative link would lead into the notebook server.
+        # A relative link would point into the notebook server.
         url_relative="deny",
     )
 
@@ -170,14 +170,14 @@ def _styled(choose: Callable[[Sequence[Token], int], str]) -> Callable[..., str]
         tokens[index].attrs["style"] = choose(tokens, index)
         return renderer.renderToken(tokens, index, options, env)
 
-    # `RendererHTML.add_render_rule` binds it, as a method.
+    # `RendererHTML.add_render_rule` binds the function as a method.
     return render
 
 
 def _paragraph(
     renderer: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType
 ) -> str:
-    # The line beside a quotation ends with its text, not after the margin of its last paragraph.
+    # The line beside a quotation must end with its text, not after its last paragraph's margin.
     following = tokens[index + 3 : index + 4]  # after the text and the end of the paragraph
     if following and following[0].type == "blockquote_close":
         tokens[index].attrs["style"] = _NO_MARGIN

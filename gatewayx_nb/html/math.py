@@ -110,7 +110,7 @@ def add_math(parser: MarkdownIt) -> None:
 
 
 def may_be_typeset(tex: str) -> bool:
-    r"""Return whether a page may typeset a formula: all its commands are free of side effects.
+    r"""Return whether a page may typeset a formula, because none of its commands has side effects.
 
     >>> may_be_typeset(r"\frac{a}{b}"), may_be_typeset(r"\href{javascript:a}{b}")
     (True, False)
@@ -139,7 +139,7 @@ def _is_prose(opener: str, tex: str) -> bool:
 
 
 def _depth(tex: str) -> int:
-    """Return the deepest nesting of groups, or one above the limit if unbalanced."""
+    """Return the deepest nesting of groups, or one more than the limit if they are unbalanced."""
     depth = deepest = 0
     for brace in re.findall(r"(?<!\\)[{}]", tex):
         depth += 1 if brace == "{" else -1

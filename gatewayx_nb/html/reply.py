@@ -5,10 +5,10 @@ from __future__ import annotations
 from gatewayx_nb.html.components import BOX, MUTED, NO_MATH, SCROLLED_TO_END, details, escape
 from gatewayx_nb.html.markdown import to_html
 
-# Text longer than a screen gets its own scroll box. While it grows, its end is visible: a box with
+# Text longer than a screen is put into a scroll box. While it grows, its end is visible: a box with
 # reversed layout starts scrolled to the end, without a script.
 _LONG_TEXT, _LONG_LINES = 5_000, 80
-_MAX_REASONING, _MAX_PARTIAL_REASONING = 40_000, 2_000  # the second is sent at each update
+_MAX_REASONING, _MAX_PARTIAL_REASONING = 40_000, 2_000  # the latter is sent at each update
 
 
 def reply_html(  # noqa: PLR0913 - the parts of a reply
@@ -23,10 +23,10 @@ def reply_html(  # noqa: PLR0913 - the parts of a reply
     """Return a reply with a small muted footer and its reasoning folded above it.
 
     Args:
-        text: The reply so far, as Markdown; if empty, no text is shown.
+        text: The reply so far, as Markdown; not shown if empty.
         footer: The line below a finished reply.
         status: The line shown instead of the footer while the reply is pending.
-        reasoning: The model's reasoning; while it grows, only the end of a long one is shown.
+        reasoning: The model's reasoning; while it grows, only the end of long reasoning is shown.
         body: Safe HTML that shows the reply, instead of its Markdown.
         below: Safe HTML below the reply: its notes and images.
     """
@@ -43,7 +43,7 @@ def reply_html(  # noqa: PLR0913 - the parts of a reply
 
 
 def _reasoning_html(reasoning: str, *, is_partial: bool) -> str:
-    """Return the folded reasoning; while it grows, only its end, to bound the cost."""
+    """Return the folded reasoning; while it grows, only its end, which limits the cost."""
     if not reasoning.strip():
         return ""
     limit = _MAX_PARTIAL_REASONING if is_partial else _MAX_REASONING
@@ -54,6 +54,6 @@ def _reasoning_html(reasoning: str, *, is_partial: bool) -> str:
 
 
 def _scroll_vertically(body: str, *, is_partial: bool) -> str:
-    """Put a long reply into a scroll box that the keyboard can scroll too."""
+    """Put a long reply into a scroll box that can also be scrolled with the keyboard."""
     style = f"{BOX};{SCROLLED_TO_END}" if is_partial else BOX
     return f'<div role="region" aria-label="Answer" tabindex="0" style="{style}">{body}</div>'

@@ -1,8 +1,8 @@
 """Display of a model-written page in a frame that runs no code and loads nothing.
 
-Three barriers, each sufficient by itself: content that is not allow-listed is removed from the
-page; a policy in the page forbids loading anything except inline styles and embedded images; and
-the frame's sandbox forbids scripts, forms, pop-ups and navigation.
+There are three barriers, each sufficient by itself. Content that is not allow-listed is removed
+from the page. A policy in the page forbids loading anything except inline styles and embedded
+images. The frame's sandbox forbids scripts, forms, pop-ups and navigation.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # removes every `<link>` and URL.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'"
 _FRAME = "width:100%;height:26em;border:1px solid #8888;background:#fff;color-scheme:light"
-_MAX_LENGTH = 500_000  # characters; the output contains the page twice
+_MAX_LENGTH = 500_000  # in characters; the output contains the page twice
 
 # fmt: off
 _MORE_TAGS = frozenset({
@@ -62,7 +62,7 @@ def _cleaner() -> nh3.Cleaner:
         tags=nh3.ALLOWED_TAGS | _MORE_TAGS,
         # Their content would otherwise be shown as text.
         clean_content_tags={"script", "title", "noscript", "template", "iframe", "object"},
-        # Links get no `href`: a frame without scripts could still be navigated by a click.
+        # Links have no `href`, because a click could navigate even a frame without scripts.
         attributes={"*": set(_ATTRIBUTES), "img": {"src", "alt"}, "a": set()},
         url_schemes={"data"},
         url_relative="deny",

@@ -169,7 +169,7 @@ def _matchers(get_magics: Callable[[], ShellMagics]) -> list[Callable[..., Any]]
 
 
 _loaded: dict[int, Extension] = {}
-"""The extension of each shell, by the shell's ``id``; IPython passes only the shell to unload it."""
+"""The extension of each shell, by the shell's ``id``; to unload, IPython passes only the shell."""
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:

@@ -127,7 +127,7 @@ class NotebookSession(Session):
         return None if cell_id is None else str(cell_id)
 
     def _line_id(self) -> str | None:
-        """Return an ID for the running line: its cell's ID and the number of the line in the cell."""
+        """Return an ID for the running line: its cell's ID and its number within the cell."""
         cell_id = self.cell_id()
         running = (self._shell.execution_count, cell_id)
         count = self._line_count[1] + 1 if self._line_count[0] == running else 1

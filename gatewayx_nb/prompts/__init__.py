@@ -1,7 +1,7 @@
 """``{{name}}`` placeholders in a prompt, filled from a namespace in one pass; the rest is literal.
 
-A DataFrame becomes a Markdown table of its head, a function or class its source, a figure an
-image, and any other value text.
+A DataFrame becomes a Markdown table of its head, a function or class becomes its source, a figure
+becomes an image, and any other value becomes text.
 """
 
 from gatewayx_nb.prompts.literals import unfilled

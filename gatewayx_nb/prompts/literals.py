@@ -1,4 +1,4 @@
-"""Text in double braces that stays literal, although it may be meant to be filled in."""
+"""Text in double braces that stays literal, although it may be intended as a placeholder."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ _BRACES = re.compile(r"(?<!\{)\{\{([^{}\n]+)\}\}(?!\})")
 _SPEC = re.compile(r":[^\s\"':][^:]*$")
 """A format specification, which begins like that of a placeholder."""
 
-# JSON, JSX and LaTeX have such expressions in double braces: `{{1}}`, `{{"a", "b"}}`, `{{x, y}}`.
+# JSON, JSX and LaTeX contain such expressions in double braces: `{{1}}`, `{{"a", "b"}}`, `{{x,
+# y}}`.
 _COMMON_ELSEWHERE = (ast.Constant, ast.Tuple, ast.List, ast.Name, ast.Starred)
 
 
 def unfilled(template: str) -> list[str]:
-    """Return the Python expressions in double braces that are no placeholders, each once.
+    """Return the Python expressions in double braces that are not placeholders, without duplicates.
 
     >>> unfilled('{{df.describe()}} of {{name}}, {"a": {{}}}, {% if x %} {{1}}')
     ['{{df.describe()}}']
@@ -34,7 +35,7 @@ def _may_be_meant(text: str) -> bool:
 
 def _is_expression(text: str) -> bool:
     try:
-        with warnings.catch_warnings(action="ignore"):  # of an escape in a quotation
+        with warnings.catch_warnings(action="ignore"):  # for an escape in a quotation
             body = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         return False

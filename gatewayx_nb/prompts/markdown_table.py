@@ -43,7 +43,7 @@ def to_markdown(name: str, table: Any, rows: int, forbidden_types: tuple[type, .
 
 
 def _kind(value: object) -> str | None:
-    # Subclasses too, such as a GeoDataFrame.
+    # Including subclasses, such as GeoDataFrame.
     for base in type(value).__mro__:
         if base.__module__.split(".")[0] in _PACKAGES and base.__name__ in ("DataFrame", "Series"):
             return base.__name__
@@ -51,8 +51,8 @@ def _kind(value: object) -> str | None:
 
 
 def _rows_with_index(head: Any) -> tuple[list[str], Sequence[Sequence[object]]]:  # noqa: ANN401
-    """Return the index title in a list, and the rows with the index; omit a default index."""
-    if not hasattr(head, "index"):  # polars has no index
+    """Return the index title in a list, and the rows with their index; omit a default index."""
+    if not hasattr(head, "index"):  # a polars DataFrame has no index
         return [], list(head.rows())
     rows = [tuple(row) for row in head.itertuples(index=False, name=None)]
     if type(head.index).__name__ == "RangeIndex" and head.index.name is None:
@@ -82,5 +82,5 @@ def _cell(value: object) -> str:
     """Format a cell on one line, with bars escaped; truncate long text."""
     text = " ".join(str(value).split())
     text = text if len(text) <= _MAX_CELL else text[: _MAX_CELL - 1] + "…"
-    # The backslash first, or the one that escapes a bar would be escaped in turn.
+    # The backslash first, because otherwise the one that escapes a bar would itself be escaped.
     return text.replace("\\", "\\\\").replace("|", "\\|")

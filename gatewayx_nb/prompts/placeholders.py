@@ -14,9 +14,9 @@ from gatewayx_nb.errors import UsageError, did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-# The whole grammar; it contains no other Python. Text that does not match stays literal, so that
-# JSON (`{{"a": 1}}`), JSX (`style={{color: "red"}}`), LaTeX, and Jinja blocks and calls do too. For
-# the same reason a format specification does not begin with a space or a quote.
+# The whole grammar; it contains no other Python. Text that does not match stays literal, including
+# JSON (`{{"a": 1}}`), JSX (`style={{color: "red"}}`), LaTeX, and the blocks and calls of Jinja. For
+# the same reason, a format specification must not begin with a space or a quote.
 _NAME = rf"(?!(?:{'|'.join(keyword.kwlist)})\b)[^\W\d]\w*"
 _ACCESS = rf"""
     \. (?P<attribute>{_NAME})
@@ -110,9 +110,9 @@ def only_expression(text: str) -> str | None:
 
 
 def own_names(namespace: Mapping[str, object]) -> list[str]:
-    """Return the names that the user has defined or imported, to suggest one of them.
+    """Return the names that the user has defined or imported, for suggestions.
 
-    IPython's own are private, or are those of builtins, as `open` is.
+    IPython's own names are private, or they are names of built-ins, such as `open`.
     """
     return [
         name
@@ -131,9 +131,9 @@ def is_variable(expression: str, namespace: Mapping[str, object]) -> bool:
 def _value(
     field: re.Match[str], namespace: Mapping[str, object], forbidden_types: tuple[type, ...]
 ) -> object:
-    """Follow the path from its root; no value on it may be of a forbidden type."""
+    """Follow the path from its root; no value on it may have a forbidden type."""
     value = _root(field["root"], namespace)
-    # At each step, because an attribute of a forbidden value may reveal it too.
+    # At each step, because an attribute of a forbidden value may also reveal it.
     refuse(field["root"], value, forbidden_types)
     for access in _accesses(field):
         value = _follow(access, value)
@@ -142,7 +142,7 @@ def _value(
 
 
 def _root(name: str, namespace: Mapping[str, object]) -> object:
-    # `_`, `__` and `___` are IPython's last outputs, `_i` and `_12` its history.
+    # `_`, `__` and `___` are IPython's last outputs; `_i` and `_12` are its history.
     if name.strip("_") and name.startswith("__") and name.endswith("__"):
         raise _private(name)
     try:
@@ -164,7 +164,7 @@ def _accesses(field: re.Match[str]) -> Iterator[_Access]:
 
 
 def _follow(access: _Access, owner: Any) -> object:  # noqa: ANN401 - any notebook value
-    """Return an attribute or item; the owner's own code runs and may raise anything."""
+    """Return an attribute or item; the owner's code runs and may raise anything."""
     if access.is_attribute and str(access.key).startswith("_"):
         raise _private(access.path)
     try:

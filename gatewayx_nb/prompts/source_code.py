@@ -20,7 +20,7 @@ def source_of(name: str, value: type | Callable[..., object]) -> str:
     Raises:
         UsageError: If there is no source, as for built-ins.
     """
-    # `inspect` searches for a class in its module's file, and a notebook has none.
+    # `inspect` searches for a class in its module's file, which a notebook does not have.
     if inspect.isclass(value) and value.__module__ == "__main__":
         source = _class_source(value.__qualname__)
         if source is not None:

@@ -1,4 +1,4 @@
-"""Fill in a prompt: each value becomes a table, source code, an image or plain text."""
+"""Filling in a prompt: each value becomes a table, source code, an image or plain text."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def compose(
 
     Args:
         template: The prompt as typed.
-        namespace: The names that a placeholder may begin with, with their values.
-        forbidden_types: Types whose instances must never get into a prompt, above all keys.
+        namespace: The names with which a placeholder may begin, and their values.
+        forbidden_types: Types whose instances must never become part of a prompt, above all keys.
         rows: Maximum number of table rows.
 
     Raises:
@@ -62,7 +62,7 @@ def compose(
     image_names: list[str] = []
 
     def write(name: str, value: object, spec: str) -> str:
-        # A format specification is for text, even if the value could be drawn.
+        # With a format specification, a value is text even if it could be drawn.
         if spec or not images.is_drawable(value):
             return _to_text(name, value, spec, rows, forbidden_types)
         loaded.append(_to_image(name, value))
@@ -97,14 +97,14 @@ def fill(
 def _to_text(
     name: str, value: object, spec: str, rows: int, forbidden_types: tuple[type, ...]
 ) -> str:
-    """Write a value as text; its own code runs and may raise anything."""
+    """Convert a value to text; its own code runs and may raise anything."""
     try:
         if not spec and is_table(value):
             return to_markdown(name, value, rows, forbidden_types)
         if not spec and (inspect.isroutine(value) or inspect.isclass(value)):
             return source_of(name, value)
         return format(value, spec)
-    # Its message already names the value.
+    # The message already names the value.
     except UsageError:
         raise
     except Exception as error:

@@ -1,6 +1,6 @@
 """Model pickers and comparisons, built with ipywidgets.
 
-Names are loaded on first use, because loading the extension must not load ipywidgets.
+Names are imported on first use, because loading the extension must not import ipywidgets.
 """
 
 from __future__ import annotations

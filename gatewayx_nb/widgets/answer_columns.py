@@ -54,7 +54,7 @@ class AnswerColumn:
     ) -> None:
         self._renderer: AnswerRenderer | None = None
         self._label = ""
-        # `HTMLMath` has the page typeset its formulas, as in a cell's output.
+        # With `HTMLMath`, the page typesets formulas as in a cell's output.
         self._head, self._body = ipywidgets.HTML(), ipywidgets.HTMLMath()
         self._stop = button("Stop", on_stop, "Stop this model and keep the partial answer")
         self._retry = button("Retry", on_retry, "Call this model again")
@@ -76,7 +76,8 @@ class AnswerColumn:
         self._better.button_style = "success" if "better" in marks else ""
         if label != self._label:
             self._label = label
-            # A screen reader announces the tooltip, and each column has the same three buttons.
+            # A screen reader announces the tooltip, which tells apart the same buttons of each
+            # column.
             for control in (self._stop, self._retry, self._better):
                 control.tooltip = f"{control.description}: {label}"
 
@@ -127,7 +128,7 @@ class ComparisonRow:
 
     @property
     def length(self) -> int:
-        """Characters of HTML in its columns."""
+        """Number of characters of HTML in its columns."""
         return sum(column.length for column in self._columns)
 
     @property
@@ -139,7 +140,8 @@ class ComparisonRow:
         """Show the current state of the row."""
         live = session.comparisons[self._row]
         count = len(live.columns)
-        # Columns are reused, because ipywidgets never frees those of an earlier run by itself.
+        # Columns are reused, because ipywidgets never frees the columns of an earlier run by
+        # itself.
         while len(self._columns) < count:
             self._columns.append(self._new_column(len(self._columns)))
         columns = self._columns[:count]

@@ -1,4 +1,4 @@
-"""The view that prompts several models side by side, with mouse and keyboard."""
+"""The view that prompts several models side by side, operated by mouse or keyboard."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _PAUSE_FACTOR = 5
 
 
 class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
-    """Several models side by side: prompt them, watch and judge the replies, export the results.
+    """View of several models side by side: prompt them, watch and judge replies, export results.
 
     Args:
         get_pool: Returns the pool.
@@ -67,7 +67,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
     ) -> None:
         self._get_pool = get_pool
         self._session = ComparisonSession(get_pool, get_namespace)
-        self._lock = threading.RLock()  # a thread shows a run while clicks change it
+        self._lock = threading.RLock()  # because a thread shows a run while clicks change it
         self._throttle = Throttle(time.monotonic, _PAUSE_FACTOR)
         self._rows: list[ComparisonRow] = []
         self._thread: threading.Thread | None = None
@@ -108,7 +108,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         with self._lock:
             self._session.run(request)
             self._begin()
-        # After the run has begun, so that an invalid prompt is not remembered.
+        # Only after the run has started, so that an invalid prompt is not remembered.
         self._fields.remember(request.prompt)
         if wait:
             self._wait()
@@ -150,7 +150,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         self._snapshot.show()
 
     def _mime_(self) -> tuple[str, str]:
-        """Return what marimo shows, which has no widgets of ipywidgets."""
+        """Return what marimo, which does not support ipywidgets, shows instead."""
         return marimo_note()
 
     # Actions of the buttons of a column.
@@ -246,7 +246,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         self._fields.show_supported(frozenset.intersection(*features) if features else frozenset())
 
     def _begin(self) -> None:
-        """Show a run in a background thread, so that the kernel stays free."""
+        """Show a run in a background thread, so that the kernel is not blocked."""
         self._set_running(running=True)
         self._set_status("")
         self._report_errors(self._show)
@@ -257,12 +257,12 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
             self._thread.start()
 
     def _show_until_finished(self) -> None:
-        """Update the columns until the run ends; a reply that cannot be shown affects no others."""
+        """Update the columns until the run ends; failing to show a reply does not affect others."""
         while True:
             while not self._session.join(INTERVAL):
                 self._report_errors(self._show)
             with self._lock:
-                if not self._session.is_running:  # a retry may have started
+                if not self._session.is_running:  # a retry may have begun
                     self._thread = None
                     self._session.record_finished()
                     self._set_running(running=False)
@@ -276,11 +276,11 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
 
     def _wait(self) -> None:
         """Block until a run ends; Ctrl-C stops it and keeps the partial replies."""
-        # With the lock, because a thread that is about to end still shows the final results.
+        # Holding the lock, because a thread that is about to end still shows the final results.
         with self._lock:
             thread = self._thread
         try:
-            # Joined in short intervals, because on Windows Ctrl-C does not interrupt a `join`.
+            # Waiting in short intervals, because on Windows Ctrl-C does not interrupt a `join`.
             while thread is not None and thread.is_alive():
                 thread.join(INTERVAL)
         except KeyboardInterrupt as stop:

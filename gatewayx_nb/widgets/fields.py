@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.images import Image
 
 _WIDE = {"width": "auto"}
-_NARROW = {"max_width": "calc(100% - 4px)"}  # minus its margins
+_NARROW = {"max_width": "calc(100% - 4px)"}  # minus the margins
 _MAX_PROMPTS, _MAX_LABEL = 20, 70
 _MAX_SAMPLES = 20
 
@@ -58,7 +58,8 @@ class Fields:
         check_comparison_options(cast("CallOptions", options))
         _check_samples(samples)
         field_names = {name for name in FIELD_LABELS if can_be_field_value(options.get(name))}
-        # Options without a field, or with a value that no field can hold, are passed on unchanged.
+        # Options without a field, or with a value that does not fit a field, are passed on
+        # unchanged.
         in_fields = {*field_names, "system"}
         self._other_options = {k: v for k, v in options.items() if k not in in_fields}
         self._prompts: list[str] = []
@@ -84,7 +85,7 @@ class Fields:
             ipywidgets.BoundedIntText, value=samples, min=1, max=_MAX_SAMPLES, description="Samples"
         )
         self._upload = ipywidgets.FileUpload(accept="image/*", multiple=True, description="Images")
-        if self._upload.has_trait("tooltip"):  # ipywidgets 7 has none
+        if self._upload.has_trait("tooltip"):  # ipywidgets 7 does not have it
             self._upload.tooltip = "Add images: PNG, JPEG, GIF or WebP"
         self._upload.observe(lambda change: self._add_images(change["new"]), "value")
         self._remove = button("Remove images", self._remove_images, "Remove the uploaded images")
@@ -135,7 +136,7 @@ class Fields:
         other_prompts = [earlier for earlier in self._prompts if earlier != prompt]
         self._prompts = [prompt, *other_prompts][:_MAX_PROMPTS]
         lines = [(shorten(text, _MAX_LABEL), index) for index, text in enumerate(self._prompts)]
-        # Setting the options selects the first one, which must not recall a prompt.
+        # Setting the options selects the first one; that must not recall a prompt.
         self._history.options = [("", -1), *lines]
         show_if(self._history, shown=True)
 
@@ -144,7 +145,7 @@ class Fields:
             self.prompt.value = self._prompts[index]
 
     def _add_images(self, files: Any) -> None:  # noqa: ANN401 - a dict in ipywidgets 7, a tuple in 8
-        """Take uploads and remove them from the widget's state, which notebooks save."""
+        """Move uploads out of the widget's state, which notebooks save."""
         if not files:
             return
         refused = []

@@ -20,8 +20,8 @@ class Keyboard(anywidget.AnyWidget):  # type: ignore[misc]
 
     Args:
         scope: The CSS class of the containing widget.
-        keys: Actions for ``"run"`` and ``"stop"``; if empty, key presses are only kept
-            from the notebook.
+        keys: Actions for ``"run"`` and ``"stop"``; if empty, key presses are only hidden from the
+            notebook.
 
     Attributes:
         running: Whether there is anything to stop.
@@ -40,7 +40,7 @@ class Keyboard(anywidget.AnyWidget):  # type: ignore[misc]
         self._keys = keys
         self.on_msg(self._on_message)
 
-    # The page sends the message, so its content may be anything.
+    # The message comes from the page, so its content may be anything.
     def _on_message(self, _: object, content: Any, __: object) -> None:  # noqa: ANN401 - JSON
         action = self._keys.get(str(content.get("press"))) if isinstance(content, dict) else None
         if action:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.engine_pool import EnginePool
 
 _MAX_ITEMS = 40
-"""Maximum lines shown at once; search finds the others."""
+"""Maximum number of lines shown at once; searching finds the others."""
 
 _NO_MARKUP = str.maketrans(dict.fromkeys("<>&", "\N{REPLACEMENT CHARACTER}"))
 """Removes markup: ipywidgets 7 renders labels as HTML, and refused files may have any name."""
@@ -69,7 +69,7 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
         self._is_open = False
         self._lock = threading.RLock()  # the poller shows changes while the user types and selects
         self._rows: list[_ItemRow] = []
-        self._failed = False  # whether its last check for changes failed
+        self._failed = False  # whether the last check for changes failed
         self._search = ipywidgets.Text(
             description="Search",
             placeholder="engine or model",
@@ -108,7 +108,7 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
                 f"value must be references, got {invalid[0]!r}.",
                 hint='For example, `picker.value = ("grok",)`.',
             )
-        # Each once, because the row of a reference has a single checkbox.
+        # Without duplicates, because the row of a reference has a single checkbox.
         return tuple(dict.fromkeys(proposal["value"]))
 
     def follow(self) -> None:
@@ -119,7 +119,7 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
             self._failed = True
             self._set_note(error.describe())
             return
-        # Also after a failure, to replace its message.
+        # Also after a failed check, to replace its message.
         if changed or self._failed:
             self._failed = False
             self._show()
@@ -135,12 +135,12 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
         return f"ModelPicker({', '.join(self.value)})"
 
     def _mime_(self) -> tuple[str, str]:
-        """Return what marimo shows, which has no widgets of ipywidgets."""
+        """Return what marimo, which does not support ipywidgets, shows instead."""
         return marimo_note()
 
     def list_models(self, engine: str) -> None:
         """List a provider's models in a background thread, and show the outcome."""
-        # A provider may take seconds, in which a click handler would block the kernel.
+        # A provider may take seconds, during which a click handler would block the kernel.
         threading.Thread(target=self._list_models, args=(engine,), daemon=True).start()
 
     def _list_models(self, engine: str) -> None:
@@ -163,12 +163,12 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
             self._set_note(f"{reference} is the default model until the kernel ends.")
 
     def _select(self, reference: str, selected: bool) -> None:  # noqa: FBT001 - as in its Callable
-        if selected != (reference in self.value):  # otherwise the row only shows the current state
+        if selected != (reference in self.value):  # otherwise, the row only shows the current state
             remaining = tuple(ref for ref in self.value if ref != reference)
             self.value = (*remaining, reference) if selected else remaining
 
     def _show(self) -> None:
-        """Show the matches, in rows that are reused between updates."""
+        """Show the matches in rows that are reused between updates."""
         if not self._is_open:
             return
         with self._lock:

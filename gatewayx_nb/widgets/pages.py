@@ -1,4 +1,4 @@
-"""A column's content as safe HTML: a reply while it grows and when it is complete."""
+"""A column's content as safe HTML: a growing or complete reply."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Mode = Literal["rendered", "raw", "differences"]
 
 _MARKED_STYLE = "background:rgba(255,193,7,.35);border-bottom:1px solid"
 _CONTEXT_WORDS = 5
-"""Words of shared text shown on either side of a difference."""
+"""Number of words of shared text shown on either side of a difference."""
 
 
 class AnswerRenderer:
@@ -54,7 +54,7 @@ class AnswerRenderer:
             mode: How the reply is shown.
             hidden: Whether anything that identifies the model is hidden.
         """
-        # Text only grows, so its length identifies it.
+        # The text only grows, so its length identifies it.
         state = (self._length(), self._line(hidden=hidden), mode, hidden)
         if state == self._state:
             return None
@@ -120,7 +120,7 @@ def _render_outcome(outcome: Outcome, mode: Mode, line: str) -> str:
 
 def difference_pages(outcomes: Sequence[Outcome], *, hidden: bool = False) -> list[str]:
     """Return each reply as HTML, marking the words that the others do not contain."""
-    # Cleaned first, so that invisible characters are not differences.
+    # Cleaned first, so that invisible characters do not count as differences.
     differing = differences([plain(answer_text(outcome)) for outcome in outcomes])
     return [
         _difference_page(outcome, spans, _outcome_footer(outcome, hidden=hidden))

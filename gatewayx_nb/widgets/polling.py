@@ -24,7 +24,7 @@ class ChangePoller:
     """Thread that calls its followers periodically, through weak references.
 
     The thread starts with the first follower and ends after the last one is gone. It is a daemon,
-    as it has no work that must be finished.
+    because it has no work that must be finished.
 
     Args:
         interval: Seconds between calls.
@@ -42,7 +42,7 @@ class ChangePoller:
         with self._lock:
             self._followers.add(follower)
             if self._thread is None:
-                # It is still set if the last follower was discarded.
+                # The event is still set if the last follower was discarded.
                 self._wake.clear()
                 self._thread = threading.Thread(
                     target=self._run, name="gatewayx-watch", daemon=True
@@ -67,10 +67,10 @@ class ChangePoller:
 
     def _notify(self) -> None:
         # A separate function: a local variable in `_run` would keep the last follower alive.
-        for follower in list(self._followers):  # a copy, as other threads change the set
+        for follower in list(self._followers):  # a copy, because other threads change the set
             try:
                 follower.follow()
-            except Exception:  # one failure must not end the updates of other followers
+            except Exception:  # the failure of one follower must not stop the updates of others
                 log.debug("a check for changes failed", exc_info=True)
 
 

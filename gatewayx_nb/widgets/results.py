@@ -41,7 +41,8 @@ class Results:
         )
         save_button = button("Save", on_save, "Write all results to a new file")
         code_button = button("As code", on_code, "Show the code of a cell that repeats this run")
-        # The page copies: a kernel cannot reach the clipboard. `keyboard.js` finds both by class.
+        # The page copies the code, because a kernel cannot access the clipboard. `keyboard.js`
+        # finds the button and the code by their classes.
         self._copy = button("Copy", lambda: None, "Copy the code to the clipboard")
         self._copy.add_class("gatewayx-copy")
         self._code.add_class("gatewayx-code")
@@ -63,7 +64,8 @@ class Results:
 
         Args:
             session: The runs.
-            hidden: Whether names, and the metrics of the last run that reveal them, are hidden.
+            hidden: Whether names are hidden, and the metrics of the last run that would reveal
+                them.
         """
         dispersions = "" if hidden else dispersion_table(session.comparisons)
         self._metrics.value = dispersions + ranking_table(session.history.rankings())

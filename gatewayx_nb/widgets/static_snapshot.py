@@ -38,7 +38,7 @@ class StaticSnapshot:
 
     def update(self, records: Sequence[ComparisonRecord]) -> None:
         """Show the replies of a run, unless they are already shown."""
-        # By identity, because comparing long answers takes time and each change makes a new record.
+        # By identity, because comparing long answers is slow, and each change creates a new record.
         if list(map(id, records)) == list(map(id, self._records)):
             return
         self._records = records
@@ -56,7 +56,7 @@ class StaticSnapshot:
         return {"text/plain": text, "text/html": f'<div class="gatewayx-twin">{page}{line}</div>'}
 
     def _rendered(self, outcome: Outcome) -> tuple[Outcome, str]:
-        """Render a reply once: a long one takes seconds, and votes do not change it."""
+        """Render a reply only once: a long one takes seconds, and votes do not change it."""
         for rendered in self._answers:
             if rendered[0] is outcome:
                 return rendered
