@@ -2,7 +2,7 @@
 
 An unknown keyword, format or reference disables the grammar without an error, so only known ones
 are kept: https://github.com/guidance-ai/llguidance/blob/main/docs/json_schema.md. Every part is
-bounded, because a small model repeats itself and an answer that never ends is truncated.
+bounded: a small model repeats itself, and an answer that does not end is truncated.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 from ..errors import ProviderError
 from ..json_schema import resolve
 
-_DEPTH = 3  # levels of a type within itself, or of free JSON
+_DEPTH = 3  # nesting levels of a recursive type, or of arbitrary JSON
 _LENGTH = 2_000  # characters of a string
 _ITEMS = 100
-_RECURSIVE_ITEMS = 4  # of a list in a type within itself, whose lists multiply
-_NAMES = 20  # of an object whose names are free
+_RECURSIVE_ITEMS = 4  # items of a list in a recursive type, whose lists multiply
+_NAMES = 20  # properties of an object with arbitrary names
 _NAME = r"^[^\n]{1,40}$"
 _RANGE = 10**15
 _DECIMALS = {"multipleOf": 0.000001}
@@ -42,7 +42,8 @@ _PATTERNS = {
     "uri": r"^https://[a-z0-9]{1,20}\.[a-z]{2,4}(/[a-z0-9._-]{1,40}){0,3}$",
 }
 _FORMATS = frozenset({"uuid", "ipv4", "ipv6", "hostname"})
-_PYDANTIC_DECIMAL = "^(?!^[-+.]*$)"  # the start of the pattern of a Decimal, a lookahead
+# The beginning of the pattern of a Decimal, which is a lookahead.
+_PYDANTIC_DECIMAL = "^(?!^[-+.]*$)"
 
 _TIDY = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
@@ -62,7 +63,7 @@ def grammar(schema: Mapping[str, Any]) -> str:
 
 
 class _Translation:
-    """The translation of one schema. Each level of a recursive type is a definition of its own."""
+    """The translation of one schema. Each level of a recursive type has its own definition."""
 
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._root = root
@@ -73,11 +74,11 @@ class _Translation:
         return {**strict, **({"$defs": self._definitions} if self._definitions else {})}
 
     def _part(self, schema: Any, levels: Mapping[str, int]) -> dict[str, Any]:  # noqa: ANN401, PLR0911 - one for each keyword
-        """Return the form of one part.
+        """Return the translation of a subschema.
 
         Args:
-            schema: The part.
-            levels: How often each definition contains it.
+            schema: The subschema.
+            levels: Number of times that each definition contains it.
         """
         match schema:
             case {"$ref": reference}:
@@ -96,7 +97,7 @@ class _Translation:
         return self._typed(schema if isinstance(schema, Mapping) else {}, levels)
 
     def _merged(self, schema: Mapping[str, Any], parts: Iterable[Any]) -> dict[str, Any]:
-        """Return one schema for all parts of `allOf`, and for the keywords beside it."""
+        """Return one schema that combines all parts of `allOf` and the keywords beside it."""
         merged: dict[str, Any] = {}
         rest = {name: value for name, value in schema.items() if name != "allOf"}
         for part in (*(resolve(part, self._root) for part in parts), rest):
@@ -134,7 +135,7 @@ class _Translation:
         name = f"{str(reference).rpartition('/')[2]}-{level}"
         if name not in self._definitions:
             target = resolve({"$ref": reference}, self._root)
-            self._definitions[name] = {}  # so that a circle of references ends
+            self._definitions[name] = {}  # so that circular references end
             try:
                 self._definitions[name] = self._part(target, {**levels, reference: level})
             except _TooDeepError:
@@ -160,7 +161,7 @@ class _Translation:
             return _open_object(values)
         required = schema.get("required", ())
         properties = dict(self._properties(schema["properties"], required, levels))
-        # Without `additionalProperties`, other names would be allowed, and any number of them.
+        # Without `additionalProperties`, any number of other names would be allowed.
         kept = {"properties": properties, "required": list(required)}
         return {"type": "object", **kept, "additionalProperties": False}
 

@@ -74,7 +74,7 @@ class LlamaCall:
     def _deliver(self, item: dict[str, Any] | GatewayError | None) -> None:
         try:
             self._loop.call_soon_threadsafe(self._inbox.put_nowait, item)
-        except RuntimeError:  # the loop is closed, so nobody reads events
+        except RuntimeError:  # the loop is closed, so nothing reads events
             self._stopped = True
 
 
@@ -102,7 +102,8 @@ class LlamaHost:
         self._pid = os.getpid()
         self._calls: queue.SimpleQueue[LlamaCall | None] = queue.SimpleQueue()
         self._running: set[LlamaCall] = set()
-        # For server and workers, because concurrent first calls must load the file only once.
+        # For the server and the workers, because concurrent first calls must load the file only
+        # once.
         self._lock = threading.Lock()
         self._workers: list[threading.Thread] = []
 
@@ -124,12 +125,12 @@ class LlamaHost:
             if self._server is None:
                 self._server, self._key = _load(self.path, self._context, self._repair)
                 # A forked child has the server but not its threads: destroying it there would hang.
-                # With this extra reference only `close` in the owning process destroys it.
+                # With this extra reference, only `close` in the owning process destroys the server.
                 ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._server))
             return self._server
 
     def count_tokens(self, messages: list[dict[str, str]]) -> int:
-        """Return the number of tokens of a conversation, its template included.
+        """Return the number of tokens of a conversation, including its template.
 
         Raises:
             GatewayError: If the file cannot be loaded.
@@ -144,7 +145,7 @@ class LlamaHost:
         url = f"{self.server().listening_address}{path}"
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self._key}"}
         request = urllib.request.Request(url, json.dumps(body).encode(), headers)  # noqa: S310
-        # Without the proxies of the environment, because the server is on this machine.
+        # Without the environment's proxies, because the server is on this machine.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(request, timeout=_COUNT_TIMEOUT) as response:
             answer: dict[str, Any] = json.load(response)
@@ -210,7 +211,7 @@ def _load(path: Path, context: int, repair: Hint) -> tuple[Any, str]:
     params.ui = False
     params.endpoint_slots = False
     params.n_threads_http = 1
-    params.verbosity = -1  # otherwise it logs to file descriptor 2, which notebooks show
+    params.verbosity = -1  # otherwise, it logs to file descriptor 2, which notebooks show
     # The server always listens on loopback; a random key keeps other processes out.
     key = secrets.token_urlsafe(32)
     params.api_keys = [key]

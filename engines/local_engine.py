@@ -62,7 +62,7 @@ _DEFAULT_CONTEXT = 4096  # tokens per call; total memory is 512 MB (890 MB at Sm
 _DEFAULT_MAX_TOKENS = 1024
 """Maximum tokens of a reply if the call sets none: a small model may repeat itself without end."""
 
-# Sampling parameters of llama.cpp, all others of which this engine sets itself or does not support.
+# Sampling parameters of llama.cpp; this engine sets all others itself or does not support them.
 # https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md
 _SAMPLING_PARAMS = frozenset(
     {
@@ -99,7 +99,7 @@ _SAMPLING_PARAMS = frozenset(
 class _Model:
     name: str
     path: Path
-    source: str = ""  # what to pull if the file is damaged; empty for the user's own
+    source: str = ""  # the name to pull if the file is damaged; empty for the user's own file
 
 
 class LocalEngine(LLMEngine):
@@ -129,7 +129,7 @@ class LocalEngine(LLMEngine):
 
     @override
     def enforceable(self, request: Request) -> Mapping[str, Any] | None:
-        """Return the schema, because a grammar enforces any; a bare value goes into an object.
+        """Return the schema, because a grammar enforces any; wrap a bare value in an object.
 
         A small model does not know where a bare number ends: SmolLM2 wrote 15 digits of each.
         """
@@ -184,7 +184,7 @@ class LocalEngine(LLMEngine):
 
     @override
     async def count_tokens(self, request: Request) -> int:
-        """Return the tokens of a request as the model's own tokenizer counts them.
+        """Return the number of tokens of a request, as counted by the model's own tokenizer.
 
         The weights are loaded first, if necessary.
         """
@@ -274,7 +274,7 @@ def _body(request: Request) -> dict[str, Any]:
 
 
 def _messages(request: Request) -> list[dict[str, Any]]:
-    # A system prompt that is empty counts: without one, the model's template adds its own.
+    # An empty system prompt is sent, too: without one, the model's template adds its own.
     system = [Message("system", request.system)] if request.system is not None else []
     messages = (*system, *map(_with_calls_in_text, request.messages))
     rows = chat_messages(replace(request, system=None, messages=messages))
@@ -285,9 +285,9 @@ def _messages(request: Request) -> list[dict[str, Any]]:
 
 
 def _with_calls_in_text(turn: Message) -> Message:
-    """Return a turn with one text, of which its tool calls are part.
+    """Return a turn with a single text that includes its tool calls.
 
-    Templates without tools, such as SmolLM2's, would omit them in silence. This is the format of
+    Templates without tools, such as SmolLM2's, would silently omit them. This is the format of
     Qwen and Hermes: https://qwen.readthedocs.io/en/latest/framework/function_call.html
     """
     if turn.role == "tool":
@@ -326,7 +326,7 @@ def _chunks(event: dict[str, Any], model: str) -> Iterator[Chunk]:
 def _with_context_limit(
     chunk: Chunk, finish_reason: FinishReason | None, max_tokens: int | None
 ) -> Chunk:
-    """Return the chunk with the usage marked if the context ended the reply.
+    """Return the chunk, with ``context_limit`` set if the context ended the reply.
 
     Otherwise ``max_tokens`` did, or its default.
     """

@@ -69,9 +69,10 @@ class CrossThreadQueue(Generic[T]):
         if not self._items:
             return None
         item = self._items.popleft()
-        resume = self._resume_producer  # read once: the producer may clear it at any time
-        # Because the producer resumes at half the mark, the sides switch once per 512 items rather
-        # than for each item.
+        # Read only once, because the producer may clear it at any time.
+        resume = self._resume_producer
+        # The producer resumes at half the mark, so that the threads switch once per 512 items
+        # rather than for each item.
         if resume is not None and len(self._items) < _HIGH_WATER // 2:
             resume()
         return item

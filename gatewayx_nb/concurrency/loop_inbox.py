@@ -19,9 +19,9 @@ class LoopInbox:
     """Callbacks from other threads for one event loop, which is woken once for several of them.
 
     Waking a loop takes system calls, which also hand over the interpreter lock. With
-    `asyncio.loop.call_soon_threadsafe` for each callback, it was the largest part of a call's
-    overhead if many were in flight. On Linux an eventfd takes two system calls less than the
-    socket pair of asyncio.
+    `asyncio.loop.call_soon_threadsafe` for each callback, waking was the largest part of a call's
+    overhead if many calls were in flight. On Linux, an eventfd takes two fewer system calls than
+    the socket pair of asyncio.
     """
 
     _inboxes: ClassVar[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, LoopInbox]] = (
@@ -83,12 +83,13 @@ def _add_event(loop: asyncio.AbstractEventLoop, read: Callable[[], object]) -> i
         return None
     event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
     try:
-        # In an empty context: the loop would otherwise keep the variables of its first caller.
+        # In an empty context, because otherwise the loop would keep the variables of its first
+        # caller.
         contextvars.Context().run(loop.add_reader, event, read)
-    except NotImplementedError:  # a loop of another kind
+    except NotImplementedError:  # another kind of loop
         os.close(event)
         return None
-    # Not when the loop is closed, which another thread may not have noticed yet, and not at exit,
+    # Not if the loop is closed, which another thread may not have noticed yet, and not at exit,
     # when threads may still run.
     weakref.finalize(loop, os.close, event).atexit = False
     return event

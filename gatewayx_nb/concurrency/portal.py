@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _POLL = 0.2
-"""Poll interval of a waiting thread in seconds: on Windows a lock wait blocks Ctrl-C."""
+"""Poll interval of a waiting thread in seconds, because on Windows a lock wait blocks Ctrl-C."""
 _HEARTBEAT = 0.1
 """Seconds between wake-ups of a loop that the Stop button must be able to interrupt."""
 
@@ -37,7 +37,7 @@ class Portal:
 
     Args:
         name: Name of the thread, as debuggers show it.
-        never_blocks: Whether no code on the loop blocks it, as that of third parties may.
+        never_blocks: Whether no code on the loop blocks it; third-party code may.
     """
 
     def __init__(self, name: str, *, never_blocks: bool = False) -> None:
@@ -56,8 +56,8 @@ class Portal:
     def run(self, coroutine: Coroutine[Any, Any, T], timeout: float = math.inf) -> T:
         """Run a coroutine on the loop and block this thread until it finishes.
 
-        Ctrl-C cancels it. Call `forbid_blocking_call` first: in a portal's own thread this would
-        deadlock.
+        Ctrl-C cancels the coroutine. Call `forbid_blocking_call` first, because this would deadlock
+        in a portal's own thread.
 
         Args:
             coroutine: The coroutine.
@@ -85,7 +85,7 @@ class Portal:
         try:
             self.loop.call_soon_threadsafe(begin)
             while not done.wait(min(_POLL, timeout)):
-                if self.loop.is_closed():  # it may close before it has begun the coroutine
+                if self.loop.is_closed():  # the portal may close before the coroutine has begun
                     break
                 if time.monotonic() > deadline:
                     self.loop.call_soon_threadsafe(cancel)
@@ -132,7 +132,7 @@ class Portal:
                 with contextlib.suppress(SystemExit, KeyboardInterrupt):
                     self.loop.run_forever()
         finally:
-            # Here, because only the loop's own thread may touch its tasks.
+            # Done here, because only the loop's own thread may access its tasks.
             self._cancel_all()
             self.loop.close()
 
@@ -162,7 +162,7 @@ class _CrossLoopCall(Generic[T]):
         self._context = contextvars.copy_context()
 
     async def result(self, timeout: float | None) -> T:  # noqa: ASYNC109 - see `Portal.arun`
-        """Await the result; cancelling the awaiting task cancels the coroutine without a wait."""
+        """Await the result; cancelling the awaiting task cancels the coroutine without waiting."""
         self._portal.inbox.call_soon(self._begin)
         # A plain timer takes half the time of `asyncio.timeout`.
         alarm = None if timeout is None else self._caller.call_later(timeout, self._expire)
@@ -187,10 +187,11 @@ class _CrossLoopCall(Generic[T]):
             self._task.cancel()
 
     def _notify(self, task: asyncio.Task[T]) -> None:
-        with contextlib.suppress(RuntimeError):  # that loop has closed: nobody awaits the result
+        # That loop has closed, so nothing awaits the result.
+        with contextlib.suppress(RuntimeError):
             self._inbox.call_soon(self._settle)
         if not task.cancelled():
-            task.exception()  # otherwise asyncio logs it as never retrieved
+            task.exception()  # otherwise, asyncio logs that it was never retrieved
 
     def _expire(self) -> None:
         if not self._done.done():
@@ -207,7 +208,7 @@ def on_portal_thread() -> bool:
 
 
 def call_after_step(function: Callable[[], object]) -> None:
-    """Call a function as soon as the coroutine that runs in this thread waits for something.
+    """Call a function as soon as the coroutine running in this thread waits for something.
 
     It is called at once if other code may block the loop, and outside a portal's thread.
     """
@@ -238,16 +239,16 @@ def forbid_blocking_call(async_method: str) -> None:
 
 
 class InterruptibleEvent:
-    """An event for one waiting thread; each `set` ends one wait, and Ctrl-C ends it at once.
+    """An event for one waiting thread; each `set` ends one wait, and so does Ctrl-C.
 
-    It wraps a bare lock: `threading.Event` and `concurrent.futures.Future` are written in Python,
-    and Ctrl-C in the middle of their code can leave their lock held, which blocks the other thread.
+    It wraps a bare lock: `threading.Event` and `concurrent.futures.Future` are written in Python.
+    Ctrl-C in the middle of their code can leave their lock held, which blocks the other thread.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        # Taken at once: waiting means acquiring it again, which succeeds after `set` has released
-        # it.
+        # Acquired immediately: waiting means acquiring it again, which succeeds after `set`
+        # releases it.
         self._lock.acquire()
 
     def set(self) -> None:
@@ -261,9 +262,10 @@ class InterruptibleEvent:
 
 
 class _Heartbeat:
-    """Timer that wakes an event loop regularly while a coroutine waits in its context.
+    """Timer that wakes an event loop regularly while a coroutine waits in the timer's context.
 
-    Python handles signals only in the main thread, so one timer, for that thread's loop, is enough.
+    Python handles signals only in the main thread, so a single timer for that thread's loop is
+    enough.
     """
 
     _current: ClassVar[_Heartbeat | None] = None
@@ -308,10 +310,10 @@ def interruptible() -> contextlib.AbstractContextManager[None]:
 
 
 async def run_in_thread(function: Callable[..., T], *args: object, **kwargs: object) -> T:
-    """Call a function that may block in a thread of its own, and await its result.
+    """Call a function that may block in its own thread, and await its result.
 
-    The thread is a daemon and not one of the loop's executor, because a function that never
-    returns must neither keep the interpreter from exiting nor take a place of the executor.
+    The thread is a daemon and does not belong to the loop's executor: a function that never returns
+    must neither keep the interpreter from exiting nor occupy one of the executor's threads.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
@@ -323,7 +325,8 @@ async def run_in_thread(function: Callable[..., T], *args: object, **kwargs: obj
     def run() -> None:
         try:
             outcome = functools.partial(settle, future.set_result, function(*args, **kwargs))
-        except StopIteration as error:  # a future refuses it, and the call would wait for ever
+        # A future does not accept it, so the call would wait forever.
+        except StopIteration as error:
             failure = RuntimeError("the function raised StopIteration")
             failure.__cause__ = error
             outcome = functools.partial(settle, future.set_exception, failure)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def atomic_write(path: Path, data: bytes) -> None:
-    """Write a file atomically, mode 0600: readers see the old or the new bytes, even after a crash.
+    """Write a file atomically with mode 0600: readers see either the old or the new bytes.
 
     Raises:
         OSError: If it cannot be written; the old file is kept.
@@ -31,7 +31,7 @@ def atomic_write(path: Path, data: bytes) -> None:
             # Before the rename: otherwise a power cut may leave an empty file under the new name.
             os.fsync(file.fileno())
         Path(temporary).replace(path)
-    except BaseException:  # an interrupt too must leave no temporary file
+    except BaseException:  # even an interrupt must not leave a temporary file
         with contextlib.suppress(OSError):
             Path(temporary).unlink()
         raise
@@ -39,7 +39,7 @@ def atomic_write(path: Path, data: bytes) -> None:
 
 
 def remove_stale_temporaries(path: Path) -> None:
-    """Remove temporary files left by killed writers of this file; needs the lock."""
+    """Remove temporary files left by killed writers of this file; the caller must hold the lock."""
     for part in path.parent.glob(f".{path.name}.*.part"):
         part.unlink(missing_ok=True)
 
@@ -78,7 +78,7 @@ def file_lock(path: Path, lock: Path, timeout: float) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     try:
-        # Other users could otherwise open the lock file, and hold the lock.
+        # Otherwise, other users could open the lock file and hold the lock.
         with FileLock(lock, timeout=timeout, mode=0o600):
             yield
     except Timeout:
@@ -89,7 +89,7 @@ def file_lock(path: Path, lock: Path, timeout: float) -> Iterator[None]:
 
 
 def make_ignored_folder(folder: Path, rules: str = "*\n") -> None:
-    """Create a private folder with a ``.gitignore`` for all its contents; existing ones are kept.
+    """Create a private folder with a ``.gitignore`` for all its contents; keep existing ones.
 
     Args:
         folder: The folder.

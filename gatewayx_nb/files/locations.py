@@ -76,7 +76,7 @@ def _from_home(path: Path) -> str:
 
 def user_config_dir(env: Mapping[str, str]) -> ConfigDir:
     """Return platformdirs' configuration folder ``gatewayx``; it need not exist."""
-    # Read here too, because platformdirs uses only the process's own environment.
+    # Also read here, because platformdirs uses only the process's own environment.
     configured = env.get("XDG_CONFIG_HOME") if sys.platform.startswith("linux") else None
     base = Path(configured, "gatewayx") if configured else None
     return ConfigDir(base or platformdirs.user_config_path("gatewayx"), "user")
@@ -113,13 +113,13 @@ def _upwards(folder: Path) -> Iterator[Path]:
     """Yield a folder and its parents, up to a repository root, the home folder or a mount."""
     for candidate in (folder, *folder.parents):
         yield candidate
-        # Above these, a folder of that name belongs to something else.
+        # Above these, a folder of that name does not belong to the project.
         if (candidate / ".git").exists() or candidate == Path.home() or candidate.is_mount():
             return
 
 
 def _script_folder() -> Iterator[Path]:
-    # A notebook and an interactive session have no `__file__`.
+    # Notebooks and interactive sessions have no `__file__`.
     script = getattr(sys.modules.get("__main__"), "__file__", None)
     if script:
         yield Path(script).resolve().parent
@@ -128,9 +128,9 @@ def _script_folder() -> Iterator[Path]:
 def shipped_path(name: str) -> Path:
     """Return the location of a shipped folder or file.
 
-    A wheel contains it inside the package. In a clone it is next to the package, where it is used
-    only if our own ``pyproject.toml`` is there too, because the neighbours of an installed package
-    belong to other packages.
+    A wheel contains it inside the package. In a clone, it is next to the package. There it is used
+    only if this project's ``pyproject.toml`` is there too, because the neighbours of an installed
+    package belong to other packages.
 
     Args:
         name: Path relative to the package or the clone, such as ``"engines"``.
@@ -153,8 +153,8 @@ def _is_clone(folder: Path) -> bool:
 def stat_stamp(path: Path, *, follow: bool = True) -> StatStamp | None:
     """Return a stamp that changes when a file does; ``None`` if the file does not exist.
 
-    It includes the change time, because an edit within one clock tick that keeps the size
-    changes neither the modification time nor the size.
+    It includes the change time: if an edit within one clock tick keeps the size, neither the
+    modification time nor the size changes.
 
     Args:
         path: The file or folder.
@@ -164,5 +164,5 @@ def stat_stamp(path: Path, *, follow: bool = True) -> StatStamp | None:
         stat = os.stat(path, follow_symlinks=follow)  # noqa: PTH116 - faster; runs on each call
     except OSError:
         return None
-    # The inode too: an atomic write replaces the file, perhaps with the same size and times.
+    # Including the inode: an atomic write replaces the file, possibly with the same size and times.
     return (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino)

@@ -38,7 +38,7 @@ def ownership_problem(path: Path) -> str | None:
 
 
 def permission_problem(path: Path, folder: Path) -> str | None:
-    """Return why an engine file must not be executed; ``None`` if it may."""
+    """Return why an engine file must not be executed; ``None`` if it may be."""
     try:
         if not path.resolve(strict=True).is_relative_to(folder.resolve()):
             return "is a symlink that leaves its folder"
@@ -125,7 +125,7 @@ def _are_modes_reliable_on(_device: int, folder: Path) -> bool:
 def open_private(path: Path, *, own: bool) -> int:
     """Open a key file for reading.
 
-    The checks use the open file, because the name may point to another file a moment later.
+    The checks use the open file, because its name may refer to another file a moment later.
 
     Args:
         path: The file.
@@ -160,7 +160,7 @@ def open_private(path: Path, *, own: bool) -> int:
 
 
 def restrict_to_owner(descriptor: int, path: Path) -> str | None:
-    """Make an open file readable by its owner only; return a warning if this fails."""
+    """Make an open file readable only by its owner; return a warning if this fails."""
     if sys.platform == "win32" or not os.fstat(descriptor).st_mode & 0o077:
         return None
     with contextlib.suppress(OSError):  # the mode is checked again below

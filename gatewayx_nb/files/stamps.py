@@ -25,9 +25,9 @@ Linux before 6.13 takes timestamps from a clock that ticks every 1 to 10 ms.
 class FileStamp:
     """The state of a file or folder when this object was created; create it before reading.
 
-    A file changed within the last clock tick may change again without a new stamp, so its content
-    is compared too; after that, its stamp is enough. No lock is needed: two threads that check at
-    the same time get the same result.
+    A file that changed within the last clock tick may change again without a new stamp, so its
+    content is also compared; after that, its stamp is enough. No lock is needed: two threads that
+    check at the same time get the same result.
 
     Attributes:
         path: The file or folder; it need not exist.
@@ -51,7 +51,8 @@ class FileStamp:
             return True
         if self._content is None:
             return False
-        # Before reading: if the old stamp is at least a tick old, any later change gets a new one.
+        # Taken before reading: if the old stamp is at least a tick old, any later change gets a new
+        # one.
         is_young = _is_young(self._stamp)
         if _content(self.path) != self._content:
             return True

@@ -26,7 +26,7 @@ class FileSecurity:
     """Security status of a file or folder, without user names or paths outside its folder.
 
     Attributes:
-        place: The folder that ``path`` is relative to.
+        place: The folder to which ``path`` is relative.
         kind: What it contains.
         path: Its path, with ``/``.
         exists: Whether it exists.
@@ -35,7 +35,7 @@ class FileSecurity:
         yours: Whether it belongs to the user of this process.
         root: Whether it belongs to root.
         others_read: Whether its group or others may read it.
-        others_write: Whether its group or others may write it.
+        others_write: Whether its group or others may write to it.
         ignored: Whether git ignores it; ``None`` if unknown or not checked.
         tracked: Whether git tracks it; ``None`` if unknown or not checked.
     """
@@ -55,7 +55,7 @@ class FileSecurity:
 
 
 def audit_files(config_dir: ConfigDir) -> Iterator[FileSecurity]:
-    """Yield the status of the files in a config folder; git is queried only about the key file."""
+    """Yield the status of the files in a config folder; query git only about the key file."""
     yield _inspect(config_dir, "keys", config_dir.keys)
     yield _inspect(config_dir, "keys folder", config_dir.keys.parent)
     yield _inspect(config_dir, "settings", config_dir.settings)
@@ -69,10 +69,10 @@ def tracked_by_git(path: Path) -> bool:
 
 def _inspect(config_dir: ConfigDir, kind: FileKind, path: Path) -> FileSecurity:
     relative = path.relative_to(config_dir.root).as_posix()
-    # `lexists`, because a broken symlink is a finding too.
+    # `lexists`, because a broken symlink is also reported.
     status = FileSecurity(config_dir.owner, kind, relative, exists=os.path.lexists(path))
     if kind == "keys":
-        # --no-index: otherwise a tracked file counts as not ignored.
+        # --no-index, because otherwise a tracked file counts as not ignored.
         ignored = _git(path, "check-ignore", "--quiet", "--no-index")
         status = replace(status, ignored=ignored, tracked=_git(path, "ls-files", "--error-unmatch"))
     try:
@@ -97,7 +97,7 @@ def _git(path: Path, *command: str) -> bool | None:
     """Query git about a file; return ``None`` if git does not answer or there is no repository.
 
     The file monitor is disabled, because a repository's configuration could make it run any
-    command. Git gets no variables that may hold keys.
+    command. Variables that may contain keys are not passed to git.
     """
     folder = next(parent for parent in path.parents if parent.is_dir())
     passed_on = ("PATH", "HOME", "SYSTEMROOT", "XDG_CONFIG_HOME")

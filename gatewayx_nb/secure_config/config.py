@@ -59,7 +59,7 @@ class Config:
         if self._stamps and not any(stamp.has_changed() for stamp in self._stamps):
             return False
         files = [path for folder in self.config_dirs for path in (folder.settings, folder.keys)]
-        # Taken before reading, so that a change in between is noticed; kept only after a valid
+        # Taken before reading, so that a change while reading is noticed. Kept only after a valid
         # read, so that the error is raised again until the file is fixed.
         stamps = [FileStamp(path) for path in (*files, self.trusted.path)]
         problems = {folder: _settings_problem(folder) for folder in self.config_dirs}
@@ -84,9 +84,9 @@ class Config:
         return self.keys.find(engine, variables if self.settings.vendor_variables else ())
 
     def inputs(self, engine: str, vendor_variable: str = "") -> tuple[object, ...]:
-        """Return what decides an engine's key, options and trust, to compare it later.
+        """Return the values that determine an engine's key, options and trust, for comparison.
 
-        It costs less than to read the key and the options.
+        This is faster than reading the key and the options.
         """
         names = [key_variable(engine, suffix) for suffix in ("API_KEY", "BASE_URL", "MODEL")]
         variables = _vendor_variables(engine, vendor_variable)
@@ -113,14 +113,14 @@ class Config:
         table = self._project_settings.engines.get(engine, {})
         if self.keys.owner(name) == "project":
             yield Permission(engine, origin(self.keys.value(name) or ""), f"{name} in its key file")
-        # A variable of the user's own takes precedence over the project's settings.
+        # The user's own variable takes precedence over the project's settings.
         elif self.keys.owner(name) is None and "base_url" in table:
             where = f"[engines.{engine}] base_url in its settings"
             yield Permission(engine, origin(str(table["base_url"])), where)
         yield from self.network_permissions(engine)
 
     def network_permissions(self, engine: str) -> Iterator[Permission]:
-        """Yield the network through which the project's settings send a key, if they do."""
+        """Yield the permission to send a key with the project's network settings, if any."""
         network = self._project_settings.network
         if network != settings.Network():
             yield Permission(engine, f"network {network.description}", "[network] in its settings")
@@ -153,7 +153,7 @@ class Config:
         return f"[aliases] {reference} in its settings" if is_alias else ""
 
     def set_key(self, engine: str, value: str, *, user: bool = False) -> Path:
-        """Write an engine's key to the project's key file, or to the user's if there is no project.
+        """Write an engine's key to the project's key file, or without a project to the user's.
 
         Returns:
             The file that was written.

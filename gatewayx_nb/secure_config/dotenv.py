@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 _MAX_LINE_NUMBERS = 5
-"""Maximum line numbers shown."""
+"""Maximum number of line numbers shown."""
 
 _MAX_COMMENT_LINE = 4096
-"""Maximum length of a line whose comment is kept: the search is quadratic in its spaces."""
+"""Maximum length of a line whose comment is kept, because the search takes quadratic time."""
 
 _NAME = re.compile(r"[A-Z][A-Z0-9_]*")
 _PLAIN_VALUE = re.compile(r"[\w./:+=@-]+", re.ASCII)
 _UNREADABLE = re.compile("[\0\ud800-\udfff]")
-# The text of an assignment: `head` up to the value, and `tail`, a comment after it.
+# The parts of an assignment: `head`, up to the value, and `tail`, a comment after it.
 _BINDING = re.compile(
     r"""(?P<head>\ufeff?\s*(?:export\s+)?[^=\s]+[^\S\r\n]*=[^\S\r\n]*)
         (?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^\r\n]*?)
@@ -45,7 +45,7 @@ class DotenvLine:
         text: The unchanged line, with its line ending.
         name: The name that it sets, if any.
         value: The unchanged value that it sets; ``${…}`` is not expanded.
-        broken: Whether it sets nothing and is neither empty nor a comment.
+        broken: Whether it is neither an assignment, nor empty, nor a comment.
     """
 
     text: str
@@ -55,12 +55,12 @@ class DotenvLine:
 
 
 def parse_lines(text: str) -> list[DotenvLine]:
-    """Parse the content of a file line by line; surrogates stand for non-UTF-8 bytes."""
+    """Parse the content of a file line by line; surrogates represent non-UTF-8 bytes."""
     return list(map(_parse_line, io.StringIO(text, newline="")))
 
 
 def values(lines: Iterable[DotenvLine]) -> dict[str, str]:
-    """Return the values by name; for a duplicate name the last one counts."""
+    """Return the values by name; if a name is repeated, its last value counts."""
     return {line.name: line.value for line in lines if line.name and line.value is not None}
 
 

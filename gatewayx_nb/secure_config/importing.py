@@ -74,10 +74,11 @@ def run(source: Path, path: Path, engines: Mapping[str, str]) -> KeyImport:
     Raises:
         ConfigError: If a file cannot be read or written.
     """
-    # Its mode is not changed: the file belongs to another tool.
+    # The mode is not changed, because the file belongs to another tool.
     text = key_store.read_foreign(source)
     parsed = [] if text.lstrip("\ufeff \t\r\n")[:1] in ("", "{") else dotenv.parse_lines(text)
-    # A .env holds variables only, which are upper-case; a JSON file has engines and aliases too.
+    # A .env contains only variables, which are upper-case; a JSON file also has engines and
+    # aliases.
     known_names = filter(str.isupper, engines) if parsed else engines
     variables = {name: key_variable(engines[name]) for name in known_names}
     candidates = dotenv.values(parsed) if parsed else _from_json(text, source)
@@ -101,7 +102,7 @@ def _skip_reason(variable: str, value: str, existing: Mapping[str, str]) -> Skip
     state = key_state(value)
     if state != "set":
         return SkipReason.EMPTY if state == "missing" else SkipReason.PLACEHOLDER
-    # Only a real key is kept; a placeholder, as in a copied example, is replaced.
+    # Only a real key is kept; a placeholder, such as one from a copied example, is replaced.
     current = existing.get(variable, "").strip()
     if current == value:
         return SkipReason.ALREADY_SET

@@ -48,7 +48,7 @@ class Key:
     Attributes:
         state: ``"set"``, ``"placeholder"`` or ``"missing"``.
         value: The key; empty unless it is set.
-        fault: Why a placeholder cannot be a key, if it has characters that no key has.
+        fault: Why a placeholder cannot be a key, if it contains characters that no key contains.
         name: The variable that holds it.
         source: Where the variable is set: ``"environment"`` or the file's short path.
         owner: Whose key it is; keys in the environment belong to the user.
@@ -154,7 +154,7 @@ class _KeyFile:
         self.refresh()
 
     def refresh(self) -> None:
-        # The symlink itself, because a key file that is a symlink is refused.
+        # The stamp of the symlink itself, because a key file that is a symlink is refused.
         stamp = stat_stamp(self.path, follow=False)
         if self._read and stamp == self._stamp:
             return
@@ -163,5 +163,5 @@ class _KeyFile:
             self.values, self.problems = content.values, content.problems
         except ConfigError as error:
             self.values, self.problems = {}, (error.describe(),)
-        # After reading, because `key_store.read` may change the mode and therefore the stamp.
+        # Taken after reading, because `key_store.read` may change the mode and therefore the stamp.
         self._read, self._stamp = True, stat_stamp(self.path, follow=False)

@@ -34,13 +34,13 @@ _LOCK_TIMEOUT = 10.0
 """Seconds to wait for another process that is writing the file."""
 
 _ENCODINGS = (
-    (codecs.BOM_UTF32_LE, "UTF-32"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_LE, "UTF-32"),  # before UTF-16, because it begins with the same bytes
     (codecs.BOM_UTF32_BE, "UTF-32"),
     (codecs.BOM_UTF16_LE, "UTF-16"),
     (codecs.BOM_UTF16_BE, "UTF-16"),
     (rb"{\rtf", "rich text"),
 )
-"""How a file begins that an editor saved in another form."""
+"""The first bytes of files that an editor has saved in another encoding."""
 
 _IGNORE_ALL = "# made by gatewayx: nothing in this folder is ever committed\n*\n"
 
@@ -65,7 +65,7 @@ def read(path: Path) -> KeyFileContent:
 
     Raises:
         ConfigError: If it cannot be read, is a symlink, belongs to another user, is too long, or is
-            not a text in UTF-8.
+            not encoded in UTF-8.
     """
     if not _exists(path):
         return KeyFileContent({})
@@ -79,7 +79,7 @@ def read_foreign(path: Path) -> str:
     """Return the content of another tool's key file, whatever its mode and owner.
 
     Raises:
-        ConfigError: If it cannot be read, is too long, or is not a text in UTF-8.
+        ConfigError: If it cannot be read, is too long, or is not encoded in UTF-8.
     """
     return _read_text(path, own=False)[0]
 
@@ -141,7 +141,7 @@ def _read_text(path: Path, *, own: bool) -> tuple[str, str | None]:
     handle = open_private(path, own=own)
     with os.fdopen(handle, "rb") as file:
         warning = restrict_to_owner(handle, path) if own else None
-        data = file.read(MAX_BYTES + 1)  # one byte more, to detect a larger file
+        data = file.read(MAX_BYTES + 1)  # one more byte, to detect a larger file
     line_count = data.count(b"\n") + data.count(b"\r") - data.count(b"\r\n")  # LF, CR or CRLF
     if len(data) > MAX_BYTES or line_count > MAX_LINES:
         raise ConfigError(
@@ -151,18 +151,18 @@ def _read_text(path: Path, *, own: bool) -> tuple[str, str | None]:
         )
     if encoding := _other_encoding(data):
         raise ConfigError(
-            f"the key file {str(path)!r} is not read: it must be a text in UTF-8, got {encoding}.",
+            f"the key file {str(path)!r} is not read: it must be encoded in UTF-8, got {encoding}.",
             hint="Save it as plain text in UTF-8; `Out-File` of PowerShell has `-Encoding utf8`.",
         )
     return data.decode("utf-8", "surrogateescape"), warning
 
 
 def _other_encoding(data: bytes) -> str:
-    """Return how a file was saved if it is not a text in UTF-8, as far as it can be told."""
+    """Return the encoding of a file that is not UTF-8, if it can be detected."""
     for mark, name in _ENCODINGS:
         if data.startswith(mark):
             return name
-    # UTF-16 without a mark: every other byte of an ASCII text is zero.
+    # UTF-16 without a byte order mark: every other byte of ASCII text is zero.
     is_utf16 = data and max(data[::2].count(0), data[1::2].count(0)) > len(data) // 4
     return "UTF-16" if is_utf16 else ""
 

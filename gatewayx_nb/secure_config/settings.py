@@ -51,7 +51,7 @@ _MAX_TIMEOUT = 604_800.0
 """A week in seconds; a longer timeout is probably in milliseconds."""
 
 RATE_OPTIONS = ("requests_per_minute", "tokens_per_minute")
-"""Engine options that the pool uses, not the engine."""
+"""Engine options that are used by the pool and not by the engine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Limits:
     """Limits of a call.
 
     Attributes:
-        timeout: Seconds for a whole call, its retries included.
+        timeout: Seconds for a whole call, including its retries.
         concurrency: Maximum number of concurrent calls to one engine.
         retries: Maximum number of retries after the first attempt.
         max_cost: Maximum cost of all calls of a pool in US dollars; ``None`` means no limit.
@@ -123,7 +123,7 @@ class Settings:
         limits: Limits of a call.
         network: Network settings for connections.
         vendor_variables: Whether vendor variables such as ``XAI_API_KEY`` are read.
-        redact: ``module:function`` applied to all text before it is written to a cassette.
+        redact: ``module:function`` that is applied to all text before it is written to a cassette.
         engines: Options of each engine, by engine name.
     """
 
@@ -274,7 +274,7 @@ class _Reader:
         self, table: TomlTable, name: str, default: float, maximum: float = math.inf
     ) -> float:
         value: float = table.get(name, default)
-        # A bool is an int in Python, and `inf` a valid float in TOML.
+        # A bool is an int in Python, and `inf` is a valid float in TOML.
         if type(value) not in (int, float) or not 0 < value <= min(maximum, sys.float_info.max):
             upper = "" if maximum == math.inf else f" and at most {maximum:,.0f}"
             raise self.invalid(name, value, f"a number > 0{upper}")

@@ -1,4 +1,4 @@
-"""What a project may do with the user's keys and rights, stored in the user folder."""
+"""The permissions of projects to use the user's keys and rights, stored in the user folder."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TargetsBySubject = dict[str, list[str]]
-"""What is allowed, by the engine or the setting that needs it."""
+"""The allowed targets, keyed by the engine or the setting that needs the permission."""
 
 
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """Something that a project may do only after the user has allowed it.
+    """An action that a project may perform only after the user has allowed it.
 
-    It is to send a key of the user's to a host or a file of the project, or to run such a file
-    although the caller has not named it. An edited file keeps its permission; another name, path or
-    host needs one of its own.
+    The action sends one of the user's keys to a host or a file of the project, or runs such a file
+    although the caller has not named it. An edited file keeps its permission; a different name,
+    path or host needs its own.
 
     Attributes:
         subject: The engine that needs it, or ``[cassettes] redact``.
         target: A URL as ``https://host:port``, a file in the project, or its network settings.
-        where: The part of the project that asks for it.
+        where: The part of the project that requires it.
     """
 
     subject: str
@@ -59,9 +59,9 @@ def origin(url: str) -> str:
 
 
 class TrustStore:
-    """The permissions that the user has given, in a file and in ``GATEWAYX_TRUST``.
+    """The permissions that the user has given in a file and in ``GATEWAYX_TRUST``.
 
-    A file that is damaged, or that another user may have written, is ignored.
+    The file is ignored if it is damaged or another user may have written it.
 
     Args:
         path: The file, which lists the targets by project folder and subject.
@@ -69,7 +69,7 @@ class TrustStore:
 
     Attributes:
         problem: Why the file is ignored; ``None`` if it is not.
-        revision: Increases with every change of the file that was read or written here.
+        revision: Increases with every change to the file that was read or written by this object.
     """
 
     def __init__(self, path: Path, env: Mapping[str, str]) -> None:
@@ -81,7 +81,7 @@ class TrustStore:
 
     def refresh(self) -> None:
         """Read the file if it has changed."""
-        # Before reading, so that a change in between is noticed the next time.
+        # Taken before reading, so that a change while reading is noticed next time.
         stamp = stat_stamp(self.path)
         if stamp == self._stamp:
             return
@@ -100,7 +100,7 @@ class TrustStore:
         return bool(allowed) and permission.id in map(str.strip, allowed.split(","))
 
     def permissions(self, project: Path) -> list[Permission]:
-        """Return what the file allows a project."""
+        """Return the permissions that the file gives to a project."""
         return [
             Permission(subject, target, self.path.name)
             for subject, targets in sorted(self._targets.get(str(project), {}).items())

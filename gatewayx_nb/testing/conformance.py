@@ -1,4 +1,4 @@
-"""The conformance kit: one call checks all rules for an engine.
+"""The conformance kit, which checks all rules for an engine with one call.
 
 >>> from gatewayx_nb.llm_engines import Chunk
 >>> from gatewayx_nb.testing import ScriptedEngine, check
@@ -114,7 +114,7 @@ def check(
         ask: Whether an engine that does not use HTTP through `HTTPEngine` may be called, with
             about ten prompts of a few words.
         key: The key for the engine, which it must not expose.
-        dialect: The format of an `HTTPEngine`. If omitted, that of its base class.
+        dialect: The format of an `HTTPEngine`; if omitted, that of its base class.
         timeout: Seconds that a reply may take.
 
     Raises:
@@ -124,7 +124,7 @@ def check(
     identity = _identity(engine)
     dialect = dialect or dialect_of(identity["engine"])
     subject = EngineUnderTest(**identity, key=key, dialect=dialect, timeout=timeout)
-    # Its own loop, because an engine may block it.
+    # On a separate loop, because an engine may block it.
     portal = Portal("gatewayx conformance")
     try:
         with Server(subject.respond) as server:

@@ -125,7 +125,7 @@ def _pickled(engine: object) -> str:
     "Close open resources and set their attributes to None.",
 )
 async def _cleanup(subject: EngineUnderTest) -> str | None:
-    # A new engine has made no calls; the tested one has made those of the earlier rules.
+    # A new engine has made no calls; the tested engine has made those of earlier rules.
     for engine in (subject.create(), subject.engine):
         await engine.cleanup()
         await engine.cleanup()
@@ -191,7 +191,7 @@ async def _concurrent_streams(subject: EngineUnderTest) -> str | None:
 def _by_prompt(
     dialect: DialectSample, requests: int
 ) -> Callable[[ReceivedRequest], Sequence[Step]]:
-    """Return a script that answers each prompt with its own text, once both have arrived."""
+    """Return a script that answers each prompt with its own text after both have arrived."""
 
     def script(request: ReceivedRequest) -> Sequence[Step]:
         word = b"One" if _PROMPTS[0].encode() in request.body else b"Two"
@@ -202,7 +202,7 @@ def _by_prompt(
 
 
 async def _interleaved(subject: EngineUnderTest) -> list[str]:
-    """Return the texts of two streams, read chunk by chunk alternately."""
+    """Return the texts of two streams that are read alternately, one chunk at a time."""
     streams = [subject.engine.stream(subject.request(prompt)) for prompt in _PROMPTS]
     texts, unfinished = ["", ""], {0, 1}
     async with asyncio.timeout(subject.timeout):
@@ -231,7 +231,7 @@ async def _cancellation(subject: EngineUnderTest) -> str | None:
     async def read() -> None:
         async for _ in subject.engine.stream(subject.request()):
             begun.set()
-            await asyncio.sleep(0)  # else an engine that never waits could not be cancelled
+            await asyncio.sleep(0)  # otherwise, an engine that never waits could not be cancelled
 
     task = asyncio.ensure_future(read())
     waiting = asyncio.ensure_future(begun.wait())

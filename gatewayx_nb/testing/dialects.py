@@ -1,4 +1,4 @@
-"""One reply in each of the five formats, whole and streamed, for the fault server.
+"""A sample reply in each of the five formats, whole and streamed, for the fault server.
 
 All contain "Hello.", streamed as "Hel" and "lo.", with 10 input and 5 output tokens. Their fields
 are those that the vendors' own SDKs read; the engines' modules link the documentation.
@@ -75,7 +75,7 @@ def dialect_of(engine: type) -> DialectSample | None:
     >>> dialect_of(CohereChatEngine).name
     'cohere'
     """
-    # By name, so that this module need not import the engine classes.
+    # By name, so that this module does not have to import the engine classes.
     by_base = {dialect.base: dialect for dialect in DIALECTS}
     dialects = (by_base.get(base.__name__) for base in engine.__mro__)
     return next(filter(None, dialects), None)

@@ -56,7 +56,7 @@ class ScriptedEngine(LLMEngine):
     @override
     async def stream(self, request: Request) -> AsyncIterator[Chunk]:
         self.requests.append(request)
-        # The last script stays, so that any number of calls can be made.
+        # The last script is kept, so that any number of calls can be made.
         script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
         try:
             for item in script:

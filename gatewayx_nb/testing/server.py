@@ -1,4 +1,4 @@
-"""A loopback server with scripted responses: whole, in pieces, late, broken, or none.
+"""A loopback server with scripted responses: whole, in pieces, late, broken or missing.
 
 A script is a list of steps; the first request gets the first script, and the last one repeats.
 
@@ -94,7 +94,7 @@ class Server:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         server = await asyncio.start_server(
             self._serve_connection, HOST, 0, ssl=self._tls, backlog=2000
-        )  # the backlog allows tests with a thousand calls at once
+        )  # the backlog allows tests with a thousand concurrent calls
         self.port = server.sockets[0].getsockname()[1]
         self._listening.set()
         await self._stop.wait()
@@ -119,14 +119,14 @@ class Server:
                     await exchange.play(self._script(request))
         finally:
             self.open -= 1
-            # Without flushing, because the client may never read what is buffered.
+            # Without flushing, because the client may never read the buffered data.
             writer.transport.abort()
 
     async def wait_for_requests(self, requests: int) -> None:
         """Wait until ``requests`` requests have arrived in total.
 
-        One event wakes all waiting calls: hundreds of polling calls would leave the client no
-        interpreter time.
+        A single event wakes all waiting calls: hundreds of polling calls would leave the client no
+        time to run.
         """
         if len(self.requests) < requests:
             await self._arrivals.setdefault(requests, asyncio.Event()).wait()

@@ -67,9 +67,9 @@ class EngineUnderTest:
     Args:
         engine: Its class.
         name: Its name.
-        key: The key for the engine, which it must not show.
+        key: The key for the engine, which the engine must not expose.
         path: Its file, if any.
-        instance: The instance to test, if no other can be made.
+        instance: The instance to test, if no other can be created.
         dialect: The format of its provider.
         timeout: Seconds that a reply may take.
 
@@ -103,7 +103,7 @@ class EngineUnderTest:
 
     @property
     def engine(self) -> LLMEngine:
-        """One instance for all rules, as a pool has one for all calls."""
+        """One instance for all rules, just as a pool has one for all calls."""
         if self._engine is None:
             self._engine = self.create()
         return self._engine

@@ -78,7 +78,7 @@ def _server(subject: EngineUnderTest) -> Server:
 
 
 def _difference(outcome: CallResult, *, text: str = TEXT) -> str | None:
-    """Return what is wrong with a reply that should be complete."""
+    """Return the problem of a reply that should be complete."""
     usage = outcome.usage
     tokens = (usage.input_tokens, usage.output_tokens) if usage else None
     if outcome.error or (outcome.text, outcome.finish_reason) != (text, "stop"):
@@ -87,7 +87,7 @@ def _difference(outcome: CallResult, *, text: str = TEXT) -> str | None:
 
 
 def _unless_raised(outcome: CallResult, *kinds: type[GatewayError]) -> str | None:
-    """Return what is wrong with a call that should fail with one of these errors."""
+    """Return the problem of a call that should fail with one of these errors."""
     return None if isinstance(outcome.error, kinds) else f"it {outcome}"
 
 
@@ -117,7 +117,7 @@ async def _key_in_errors(subject: EngineUnderTest) -> str | None:
     for script in ([Send(reply(body, 401))], [Send(reply(body))], [Reset()]):
         error = (await subject.ask(script)).error
         if error is not None:
-            # Everything about an error that a page or a log may show.
+            # All parts of an error that a page or a log may show.
             shown = f"{error!r} {vars(error)} {''.join(traceback.format_exception(error))}"
             if subject.key in shown:
                 return f"a {type(error).__name__} contains it"

@@ -43,7 +43,7 @@ class HTTPClient:
         base_url: The provider's base URL; paths are appended to it.
         engine: Name of the engine, for errors.
         key: The key; empty if there is none.
-        key_header: The header that carries the key.
+        key_header: The header that contains the key.
         key_prefix: The text before the key in that header.
         headers: Headers sent with every request.
         network: Proxy, additional certificate authorities, and hosts allowed without TLS.
@@ -262,7 +262,7 @@ class Response:
             self._waiting_since = None
 
     def _check_silence(self) -> None:
-        """End a wait of more than the read timeout; check again when the next could be as long.
+        """End a wait that exceeds the read timeout; check again when the next wait could exceed it.
 
         One timer for the whole response costs less than one for each block.
         """
@@ -275,7 +275,7 @@ class Response:
 
 
 def _join_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Return the headers as a plain dict, with repeated ones joined."""
+    """Return the headers as a plain dict, with repeated headers joined."""
     headers: dict[str, str] = {}
     for name, value in raw:
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
@@ -284,14 +284,14 @@ def _join_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
 
 def _load_aiohttp(ca_bundle: str | None) -> ssl.SSLContext:
-    """Import aiohttp, which takes long, and return the TLS context."""
+    """Import aiohttp, which is slow, and return the TLS context."""
     import aiohttp  # noqa: F401 - used in `_session`, on the event loop
 
     return route.ssl_context(ca_bundle)
 
 
 def _session(tls: ssl.SSLContext, connect_timeout: float) -> aiohttp.ClientSession:
-    """Open a session; it is used without httpx, whose objects double the CPU cost of a request."""
+    """Open a session; httpx is not used, because its objects double the CPU cost of a request."""
     import aiohttp
 
     # No limit on connections (0): the pool's concurrency is the limit.

@@ -48,8 +48,8 @@ class TransportErrors:
     def translate(self, error: BaseException) -> BaseException:
         """Return the exception to raise instead of this one, outside the ``except`` clause.
 
-        A cancellation is returned without its traceback, because the frames of aiohttp have the
-        headers among their locals.
+        A cancellation is returned without its traceback, because the headers are among the local
+        variables of aiohttp's frames.
         """
         chain = list(_chain(error))
         if not isinstance(error, Exception):
@@ -59,7 +59,7 @@ class TransportErrors:
         detail = next(filter(None, lines), "")
         error = self._to_gateway_error(_failure_point(chain), detail)
         names = " from ".join(f"{type(link).__module__}.{type(link).__name__}" for link in chain)
-        # In place of the exceptions themselves, which refer to the request and its headers.
+        # Instead of the exceptions themselves, which refer to the request and its headers.
         error.__cause__ = OSError(redact(f"{names}: {detail}", [self.key]))
         return error
 
@@ -80,7 +80,7 @@ class TransportErrors:
         if code == "silence":
             return self.silent(None)
         if self.proxied and code in {"dns", "connect"}:
-            code = "proxy"  # only the proxy is looked up and connected to from here
+            code = "proxy"  # this machine looks up and connects to only the proxy
         return self.connection_failed(code, f"{_MESSAGES[code].format(self.host)}: {detail}")
 
     def _error(
@@ -102,7 +102,7 @@ class TransportErrors:
     def redirected(self, status: int, location: str) -> ProviderError:
         """Return the error for a redirect."""
         try:
-            # Only the host: a redirect's path or query may contain a token.
+            # Only the host, because a redirect's path or query may contain a token.
             target = urlsplit(location).hostname or self.host
         except ValueError:
             target = "an invalid URL"
@@ -159,10 +159,10 @@ class ForbiddenAddressError(OSError):
 
 @functools.cache
 def _failure_points() -> dict[type[BaseException], str]:
-    """Map exception classes to points of failure; a class not listed uses its base's."""
+    """Map exception classes to points of failure; an unlisted class has that of its base."""
     import aiohttp
 
-    # The order does not matter, because the class nearest to the exception's own is used.
+    # The order does not matter, because the most specific class of the exception is used.
     classes: dict[str, tuple[type[BaseException], ...]] = {
         "forbidden": (ForbiddenAddressError,),
         "tls": (ssl.SSLError, aiohttp.ClientSSLError, aiohttp.ServerFingerprintMismatch),
@@ -185,7 +185,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _failure_point(chain: list[BaseException]) -> str:
-    """Return the point of failure, from the innermost exception, which is the most specific."""
+    """Return the point of failure of the innermost exception, which is the most specific."""
     codes = (_failure_points().get(cls) for link in reversed(chain) for cls in type(link).__mro__)
     return next(filter(None, codes), "internal")
 

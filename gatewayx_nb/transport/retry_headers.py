@@ -81,6 +81,6 @@ def _seconds_until(date: str, now: float) -> float | None:
         if moment.tzinfo is None:  # parsed from "-0000"; HTTP dates are in GMT
             moment = moment.replace(tzinfo=UTC)
         return float(moment.timestamp() - now)
-    # `email.utils` raises all of these for malformed dates, depending on the Python version.
+    # Depending on the Python version, `email.utils` raises any of these for malformed dates.
     except (ValueError, TypeError, IndexError, OverflowError):
         return None

@@ -120,7 +120,7 @@ def _parse_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address |
 
 
 def is_local_url(url: str) -> bool:
-    """Return whether a URL names a server on this machine, as far as its host says so."""
+    """Return whether a URL names a server on this machine, judging by its host."""
     try:
         return _is_loopback(urlsplit(url).hostname or "")
     except ValueError:  # not a URL
@@ -190,7 +190,7 @@ def choose_proxy(url: SplitResult, network: Network, engine: str) -> Proxy | Non
         ConfigError: If the proxy is not an http or https URL.
     """
     host = url.hostname or ""
-    if _is_loopback(host):  # a proxy would connect to its own machine instead
+    if _is_loopback(host):  # a proxy would connect to its own machine
         return None
     proxy = network.proxy
     # `NO_PROXY`, and on macOS and Windows the exceptions in the system's settings.
@@ -218,7 +218,7 @@ def ssl_context(ca_bundle: str | None) -> ssl.SSLContext:
         ConfigError: If the file cannot be read or contains no certificate.
     """
     context = _system_ssl_context()
-    # The only version that aiohttp speaks; a server could otherwise choose HTTP/2.
+    # The only version that aiohttp speaks; otherwise, a server could choose HTTP/2.
     context.set_alpn_protocols(["http/1.1"])
     try:
         if ca_bundle:
@@ -237,8 +237,8 @@ def _system_ssl_context() -> ssl.SSLContext:
         import truststore
 
         return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    # The same certificates, read once. truststore 0.10 reads the file again for every connection,
-    # which blocks the event loop for 34 ms.
+    # The same certificates, read only once. truststore 0.10 reads the file again for every
+    # connection, which blocks the event loop for 34 ms.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.set_default_verify_paths()
     return context

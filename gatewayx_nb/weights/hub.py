@@ -47,10 +47,10 @@ _RESERVE = 64_000_000  # bytes of disk space to leave free
 def pull_from_hub(
     reference: HubReference, *, progress: bool, env: Mapping[str, str], config: Config
 ) -> LocalModel:
-    """Download a model from the hub, or what is missing of it, and return it.
+    """Download a model, or its missing parts, from the hub and return it.
 
-    A stopped download is continued. Nothing is kept of a file whose digest is not the one that the
-    hub lists.
+    A stopped download is continued. A file is not kept if its digest is not the one that the hub
+    lists.
 
     Args:
         reference: The repository, and the model in it.
@@ -61,9 +61,10 @@ def pull_from_hub(
     Raises:
         ConfigError: If `huggingface_hub` is missing, a file is not what the hub lists, or it cannot
             be written.
-        ModelNotFoundError: If the hub does not have the repository, or no such model in it.
+        ModelNotFoundError: If the hub does not have the repository, or the repository lacks the
+            model.
         AuthenticationError: If the hub requires a token, or the acceptance of terms.
-        TransportError: If the hub cannot be reached or does not answer as one.
+        TransportError: If the hub cannot be reached, or its response is not that of a hub.
         TrustError: If the project's network settings would see the user's token.
     """
     if importlib.util.find_spec("huggingface_hub") is None:
@@ -99,7 +100,7 @@ def pull_from_hub(
 
 
 def _pulled_before(reference: HubReference) -> LocalModel | None:
-    """Return the model that an earlier pull of a reference has left; ``None`` if it is unclear."""
+    """Return the model from an earlier pull of a reference; ``None`` if none or several match."""
     start = f"hf:{reference.repo}:{reference.choice}".lower()
     models = [
         model
@@ -111,7 +112,7 @@ def _pulled_before(reference: HubReference) -> LocalModel | None:
 
 
 def _free_name(reference: HubReference, variant: Variant) -> str:
-    """Return the model's name, with its owner's if another model has the short one."""
+    """Return the model's name, with its owner's name if another model has the short one."""
     name = model_name(reference.repo, variant)
     taken = hub_source(name)
     if name in catalogue() or taken not in ("", f"hf:{reference.repo}:{variant.label}"):
@@ -134,7 +135,7 @@ class _Download:
         """Download what is missing, check the digests, and record the model."""
         folder = hub_folder(self.name)
         version = self.variant.files[0].sha256[:12]
-        # A changed model goes into another folder, because the old one may be in use.
+        # A changed model is put into another folder, because the old one may be in use.
         target = folder / version
         target.mkdir(parents=True, exist_ok=True)
         self._forget_other_versions(folder, version)
@@ -151,7 +152,7 @@ class _Download:
         return LocalModel(self.name, folder / kept[0].path, self.variant.size, source)
 
     def _forget_other_versions(self, folder: Path, version: str) -> None:
-        """Remove what a stopped download of a file has left that the hub has changed since."""
+        """Remove partial downloads of files that have since changed on the hub."""
         stale = [part for part in folder.glob("*/*.part") if part.parent.name != version]
         for part in stale:
             part.unlink()
@@ -170,7 +171,7 @@ class _Download:
         )
 
     def _check_space(self, target: Path, missing: Sequence[HubFile]) -> None:
-        """Check before a download of minutes that the disk has room for it."""
+        """Check that the disk has enough space, before a download that takes minutes."""
         needed = sum(file.size for file in missing) - _bytes_of(_parts(target, missing))
         free = shutil.disk_usage(target).free
         if missing and free < needed + _RESERVE:
@@ -204,7 +205,7 @@ class _Download:
                     hint=Hint("run_again"),
                     model=self.name,
                 )
-        # Only the first part of a split model is loaded by name.
+        # A split model is loaded by the name of its first part.
         _check_format(parts[0], missing[0])
         for part, file in zip(parts, missing, strict=True):
             part.replace(target / _base(file))
@@ -220,7 +221,7 @@ class _Download:
                 _remove_empty(part)
 
     def _digest(self, files: Sequence[tuple[Path, HubFile]]) -> list[str]:
-        """Return the digests of files, showing the progress."""
+        """Return the digests of files and show the progress."""
         digests, done = [], 0
         size = sum(file.size for _, file in files)
         with progress_bar(f"{self.name}: check", size, enabled=self.progress) as report:
@@ -239,7 +240,7 @@ def _base(file: HubFile) -> str:
 
 
 def _parts(target: Path, files: Sequence[HubFile]) -> list[Path]:
-    """Return the paths of incomplete files; the digest in a name prevents a mixture of two."""
+    """Return the paths of partial files; the digest in each name keeps two versions apart."""
     return [target / f"{_base(file)}.{file.sha256[:12]}.part" for file in files]
 
 
@@ -252,7 +253,7 @@ def _bytes_of(paths: Sequence[Path]) -> int:
 
 
 def _remove_empty(part: Path) -> None:
-    """Remove a file into which nothing was downloaded, and its folders if they are empty."""
+    """Remove a file for which nothing was downloaded, and its folders if they are empty."""
     with contextlib.suppress(OSError):
         part.unlink(missing_ok=True)
         part.parent.rmdir()

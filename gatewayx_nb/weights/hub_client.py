@@ -1,10 +1,10 @@
-"""A client of the Hugging Face hub that runs in a process of its own.
+"""A client of the Hugging Face hub that runs in its own process.
 
 The process reads a job as one line of JSON from stdin, writes its result as JSON to stdout, and
 ends when stdin is closed, so that it does not outlive the process that started it.
 
-It is run as a file, not imported: nothing of the package is loaded, and a changed setting of
-`huggingface_hub` affects no other code.
+It is run as a file, not imported: the package is not loaded, and changed settings of
+`huggingface_hub` do not affect other code.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 _LISTING_TIMEOUT = 30.0  # seconds for the list of a repository's files
-_CHUNK_SIZE = 1 << 16  # bytes; what has arrived of a chunk is lost if the download is stopped
-_SUGGESTIONS = 20  # repositories of a similar name
+_CHUNK_SIZE = 1 << 16  # bytes; a partially received chunk is lost if the download is stopped
+_SUGGESTIONS = 20  # repositories with a similar name
 
-# Of AWS over IPv6, and of Alibaba Cloud; the others are link-local.
+# Those of AWS over IPv6 and of Alibaba Cloud; the others are link-local.
 _METADATA_ADDRESSES = ("fd00:ec2::254", "100.100.100.200")
 
-# The class names of exceptions, and the kind of the error that they are reported as; the first one
-# that matches decides. By name, because importing them would name the HTTP library of one version.
+# The class names of exceptions and the kinds of error as which they are reported; the first match
+# is used. By name, because importing them would require a version's own HTTP library.
 _KINDS = (
     ("_RefusedRedirectError", "redirect"),
     ("_ChangedFileError", "changed"),
@@ -37,7 +37,7 @@ _KINDS = (
     ("_CertificateError", "ca_bundle"),
     ("GatedRepoError", "gated"),
     ("RepositoryNotFoundError", "repository"),
-    ("RemoteEntryNotFoundError", "changed"),  # listed before, and gone now
+    ("RemoteEntryNotFoundError", "changed"),  # no longer there, although it was listed
     ("RevisionNotFoundError", "changed"),
     ("HFValidationError", "repository"),
     ("HfHubHTTPError", "status"),
@@ -53,11 +53,11 @@ class _RefusedRedirectError(Exception):
 
 
 class _ChangedFileError(Exception):
-    """The hub has another file under the same name and revision than it listed."""
+    """The hub's file differs from the one that it listed under the same name and revision."""
 
 
 class _InvalidResponseError(Exception):
-    """A response that is not one of a hub, such as the login page of a network."""
+    """A response that does not come from a hub, such as the login page of a network."""
 
 
 class _CertificateError(Exception):
@@ -81,7 +81,7 @@ def list_files(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def fetch(job: dict[str, Any]) -> dict[str, Any]:
-    """Download one file to the end of a partial one, which may be missing."""
+    """Download one file and append to its partial file, if there is one."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # documented
 
@@ -92,7 +92,7 @@ def fetch(job: dict[str, Any]) -> dict[str, Any]:
         raise _InvalidResponseError("it has no digest")
     if metadata.etag != job["sha256"]:
         raise _ChangedFileError
-    # Sizes and ranges are those of the file itself.
+    # Sizes and ranges refer to the file itself.
     headers = {**build_hf_headers(token=token), "Accept-Encoding": "identity"}
     part = Path(job["part"])
     while True:
@@ -100,8 +100,8 @@ def fetch(job: dict[str, Any]) -> dict[str, Any]:
         try:
             _append(metadata.location, part, headers, job["size"])
         except Exception as error:
-            # `http_get` resumes after most failures, but not after a reset connection or an end
-            # that looks regular.
+            # `http_get` resumes after most failures, but not if the connection is reset or ends
+            # normally.
             is_cut = _has_base(error, "NetworkError") or "Consistency check" in str(error)
             if not (is_cut and start < part.stat().st_size < job["size"]):
                 raise
@@ -130,12 +130,12 @@ def _open_session(job: dict[str, Any]) -> None:
             context.load_verify_locations(job["ca_bundle"])
         except OSError as error:
             raise _CertificateError(error.strerror) from error
-    default = get_session()  # its class is the one of the installed version's HTTP library
+    default = get_session()  # its class depends on the HTTP library of the installed version
     client, hooks = type(default), default.event_hooks
     first_origin = _origin(job["endpoint"])
 
     def check_request(request: Any) -> None:  # noqa: ANN401 - see above
-        """Allow requests to the first host, and others to https alone, without the token."""
+        """Allow requests to the first host. Others must use https and do not receive the token."""
         if (origin := _origin(str(request.url))) == first_origin:
             return
         request.headers.pop("authorization", None)
@@ -144,7 +144,7 @@ def _open_session(job: dict[str, Any]) -> None:
             raise _RefusedRedirectError(f"{scheme}://{host}")
 
     def check_response(response: Any) -> None:  # noqa: ANN401 - see above
-        """Refuse a page of HTML instead of a file or a list."""
+        """Refuse an HTML page that is sent instead of a file or a list."""
         kind = response.headers.get("content-type", "")
         if response.is_success and kind.partition(";")[0].strip().lower() == "text/html":
             raise _InvalidResponseError("it answers with a page of HTML")
@@ -170,7 +170,7 @@ def _origin(url: str) -> tuple[str, str, int]:
 
 
 def _is_forbidden(host: str) -> bool:
-    """Return whether a host is a link-local address, or another one of a metadata service."""
+    """Return whether a host is a link-local address or another address of a metadata service."""
     with contextlib.suppress(ValueError):
         address = ipaddress.ip_address(host)
         address = getattr(address, "ipv4_mapped", None) or address
@@ -183,7 +183,7 @@ def _has_base(error: Exception, name: str) -> bool:
 
 
 def _report(error: Exception, job: dict[str, Any]) -> dict[str, Any]:
-    """Return what the parent process needs to know of an exception."""
+    """Return the details of an exception that the parent process needs."""
     kinds = (kind for name, kind in _KINDS if _has_base(error, name))
     kind = next(kinds, "disk" if isinstance(error, OSError) and error.errno else "other")
     status = getattr(getattr(error, "response", None), "status_code", None)
@@ -193,14 +193,14 @@ def _report(error: Exception, job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _similar_repositories(job: dict[str, Any]) -> list[str]:
-    """Return repositories of a similar name; empty if the hub does not say."""
+    """Return repositories with similar names; empty if the hub lists none."""
     from huggingface_hub import HfApi
 
     owner, _, name = job["repo"].partition("/")
     word = re.split(r"[-_.]", name)[0]
     api = HfApi(endpoint=job["endpoint"], token=job["token"])
     try:
-        searches = (  # for a misspelt owner, and for a misspelt name
+        searches = (  # for a misspelled owner and for a misspelled name
             api.list_models(search=name, limit=_SUGGESTIONS),
             api.list_models(author=owner, search=word, limit=_SUGGESTIONS),
         )
@@ -226,7 +226,7 @@ def main() -> None:
         result = {"error": _report(error, job)}
     sys.stdout.write(json.dumps(result))
     sys.stdout.flush()
-    os._exit(0)  # the thread that reads stdin would delay the exit
+    os._exit(0)  # otherwise, the thread that reads stdin would delay the exit
 
 
 if __name__ == "__main__":

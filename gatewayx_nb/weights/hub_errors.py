@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _MAX_SHOWN = 160
-# A signed address lets anyone download the file who has it.
+# Anyone who has a signed address can download the file.
 _SECRET_IN_URL = re.compile(r"(?<=://)[^/\s@]+@|\?[^\s'\"]+")
 
 
@@ -104,7 +104,7 @@ def hub_error(
 
 
 def _no_repository(repo: str, similar: list[str], *, has_token: bool) -> ModelNotFoundError:
-    # The hub does not say which of the two it is, so that names of private ones stay private.
+    # The hub does not distinguish the two, so that the names of private repositories stay private.
     readable = "your HF_TOKEN cannot read it" if has_token else "it is private"
     hint = "Check its name on the hub"
     if not has_token:

@@ -24,7 +24,7 @@ HUB_PREFIX = "hf:"
 
 _EXAMPLE = "hf:bartowski/SmolLM2-135M-Instruct-GGUF:Q4_K_M"
 _REFERENCE = re.compile(r"hf:(?P<repo>\w[\w.-]*/\w[\w.-]*)(?::(?P<choice>\S+))?", re.ASCII)
-# The forms in which other tools and the hub's pages name a repository.
+# The forms in which other tools and the hub's pages refer to a repository.
 _OTHER_FORM = re.compile(
     r"(?:hf:/*|(?:https?://)?(?:huggingface\.co|hf\.co)/)?"
     r"(?P<repo>\w[\w.-]*/\w[\w.-]*)(?::(?P<choice>[\w.-]+))?.*",
@@ -32,7 +32,7 @@ _OTHER_FORM = re.compile(
 )
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_FILE_NAME = re.compile(r"[^\\/:*?\"<>|\x00-\x1f]+\.gguf")  # that every system allows
+_FILE_NAME = re.compile(r"[^\\/:*?\"<>|\x00-\x1f]+\.gguf")  # characters that every system allows
 
 # https://github.com/ggml-org/ggml/blob/master/docs/gguf.md#sharded-model
 _SPLIT = re.compile(r"-(?P<number>\d{5})-of-(?P<count>\d{5})$", re.IGNORECASE)
@@ -46,7 +46,7 @@ _PREFERRED = (
 )
 """The quantizations to choose from if none is named: the smallest that loses little comes first.
 
-llama.cpp chooses Q4_K_M, too: https://github.com/ggml-org/llama.cpp/blob/master/common/arg.cpp
+llama.cpp also chooses Q4_K_M: https://github.com/ggml-org/llama.cpp/blob/master/common/arg.cpp
 """
 
 _MAX_LISTED = 12
@@ -86,7 +86,7 @@ class Variant:
 
     Attributes:
         stem: Its path without the suffix and the number of a part.
-        quant: Its quantization in capitals; empty if its name does not say.
+        quant: Its quantization in capitals; empty if its name does not contain it.
         files: Its files, the first part first.
     """
 
@@ -101,7 +101,7 @@ class Variant:
 
     @property
     def label(self) -> str:
-        """What to type to choose it."""
+        """The text to type in order to choose it."""
         return self.quant or self.stem
 
 
@@ -122,7 +122,7 @@ def parse_reference(text: str) -> HubReference:
 
 
 def listed_files(rows: Iterable[Mapping[str, Any]]) -> list[HubFile]:
-    """Return the files that a hub lists; a digest that is not one is left out.
+    """Return the files that a hub lists; invalid digests are omitted.
 
     Raises:
         TransportError: If a row has another form.
@@ -139,12 +139,12 @@ def listed_files(rows: Iterable[Mapping[str, Any]]) -> list[HubFile]:
 
 
 def _digest(value: object) -> str:
-    # Part of it becomes a name in the folder of models.
+    # Part of the digest becomes a name in the folder of models.
     return value if isinstance(value, str) and _SHA256.fullmatch(value) else ""
 
 
 def variants(files: Iterable[HubFile]) -> list[Variant]:
-    """Return the models of a repository, smallest first; projectors for images are left out."""
+    """Return the models of a repository, smallest first; image projectors are omitted."""
     models = sorted((file for file in files if _is_model(file.path)), key=lambda file: file.path)
     found = []
     for stem, parts in groupby(models, key=lambda file: _SPLIT.sub("", file.path[:-5])):
@@ -159,11 +159,11 @@ def _is_model(path: str) -> bool:
 
 
 def choose(reference: HubReference, files: Sequence[HubFile]) -> Variant:
-    """Return the model that a reference names or, if it names none, the one to prefer.
+    """Return the model that a reference names; if it names none, the preferred one.
 
     Raises:
         ModelNotFoundError: If the repository has no such model.
-        UsageError: If several fit.
+        UsageError: If several models match.
         ConfigError: If a part of a split model is missing.
     """
     found = variants(files)
@@ -198,7 +198,7 @@ def _other_repository(reference: HubReference) -> str:
 
 
 def _fits(variant: Variant, choice: str) -> bool:
-    """Return whether a quantization or a file name, in any case, means a model."""
+    """Return whether a quantization or a file name matches a model, ignoring case."""
     typed = choice.upper().removesuffix(".GGUF")
     stem = variant.stem.upper()
     return _SPLIT.sub("", typed) in (variant.quant, stem, stem.rpartition("/")[2])
@@ -211,7 +211,7 @@ def _preferred(found: Sequence[Variant]) -> list[Variant]:
         if chosen := [variant for variant in found if variant.quant == quant]:
             return chosen
     labelled = [variant for variant in found if variant.quant]
-    # Of quantizations below four bits, the largest loses the least.
+    # Among quantizations below four bits, the largest loses the least quality.
     return labelled[-1:] or list(found)
 
 

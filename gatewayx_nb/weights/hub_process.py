@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 _CLIENT = Path(__file__).with_name("hub_client.py")
 _POLL_INTERVAL = 0.1  # seconds between two checks of the downloaded size
 _ENDPOINT = "https://huggingface.co"
-_ENGINE = "huggingface"  # the engine whose key is HF_TOKEN, and whose trust covers it
+_ENGINE = "huggingface"  # the engine whose key is HF_TOKEN, and whose permissions apply to it
 _TOKEN_VARIABLE = "HF_TOKEN"  # noqa: S105 - a name, not a token
 
 _SWITCHES = {
-    "HF_HUB_DISABLE_XET": "1",  # its protocol follows neither proxies nor our rules for redirects
+    "HF_HUB_DISABLE_XET": "1",  # its protocol ignores proxies and our rules for redirects
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_UPDATE_CHECK": "1",
@@ -63,7 +63,7 @@ class Hub:
         report: Callable[[], object] = lambda: None,
         **arguments: object,
     ) -> dict[str, Any]:
-        """Run a job in a process of its own, which ends with this one, and return its result.
+        """Run a job in its own process, which ends with this one, and return its result.
 
         Args:
             action: ``"list"`` or ``"fetch"``.
@@ -94,7 +94,7 @@ def connect(env: Mapping[str, str], config: Config) -> Hub:
 
     Raises:
         ConfigError: If ``HF_ENDPOINT`` is not a URL to which a token may be sent.
-        TrustError: If the project decides which network a token of the user's goes through.
+        TrustError: If the project decides through which network the user's token is sent.
     """
     endpoint = env.get("HF_ENDPOINT", "").strip().rstrip("/") or _ENDPOINT
     _check_endpoint(endpoint)
@@ -119,7 +119,7 @@ def _check_endpoint(endpoint: str) -> None:
         parts, host = urlsplit(""), ""
     is_allowed = parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(host))
     if not (is_allowed and host) or "@" in parts.netloc or parts.query or parts.fragment:
-        raise ConfigError(  # the URL is not repeated: it may contain a password
+        raise ConfigError(  # the URL is not quoted, because it may contain a password
             "HF_ENDPOINT must be https://HOST, or http:// on this machine, without a user name.",
             hint="Set it to the address of a hub, or unset it.",
         )
@@ -132,9 +132,9 @@ def _is_loopback(host: str) -> bool:
 
 
 def _proxies(env: Mapping[str, str], network: Network) -> dict[str, str]:
-    """Return the variables that name the proxy; none is used for this machine."""
+    """Return the variables that set the proxy, which is not used for this machine."""
     exceptions = "localhost,127.0.0.1,::1"
-    if network.proxy:  # the exceptions of the environment are those of its own proxy
+    if network.proxy:  # the environment's exceptions apply only to its own proxy
         proxy = network.proxy if "://" in network.proxy else f"http://{network.proxy}"
         names = ("http_proxy", "https_proxy", "all_proxy")
         proxies = {spelling: proxy for name in names for spelling in (name, name.upper())}
@@ -154,7 +154,7 @@ def _run(
     """Return the exit status of the client, and its result if there is one."""
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and file
-            # `-P`, because modules beside the file have the names of others.
+            # `-P`, because modules beside the file have the names of other modules.
             [sys.executable, "-P", str(_CLIENT)],
             env=dict(env),
             stdin=subprocess.PIPE,
@@ -172,7 +172,7 @@ def _wait(
 ) -> None:
     """Send the job, and wait for the end of the process."""
     try:
-        with contextlib.suppress(OSError):  # it has ended already, and its output says why
+        with contextlib.suppress(OSError):  # it has already ended, and its output says why
             stdin.write(job)
             stdin.flush()
         while process.poll() is None:
@@ -180,7 +180,7 @@ def _wait(
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_POLL_INTERVAL)
         report()
-    finally:  # an interrupt would otherwise leave it running
+    finally:  # otherwise, an interrupt would leave it running
         process.kill()
         process.wait()
 

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from gatewayx_nb.weights.hub_files import HubFile
 
 _RECORD = "model.json"
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")  # a name with a separator would be a folder elsewhere
+# A name with a separator would be a path to another folder.
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +42,9 @@ class LocalModel:
 
     Attributes:
         name: Its name in a reference, after ``local:``.
-        path: Its GGUF file; of a split model, the first part.
+        path: Its GGUF file; for a split model, the first part.
         size: The bytes of all its files.
-        source: What was pulled: a name in the catalogue, or ``hf:OWNER/REPO:QUANT``.
+        source: The name that was pulled: one from the catalogue, or ``hf:OWNER/REPO:QUANT``.
     """
 
     name: str
@@ -63,7 +64,7 @@ def callable_models(engine: str, default: str, own: Path | None) -> list[ModelIn
     Args:
         engine: Name of the engine.
         default: Name of its default model.
-        own: The user's own file, which takes the place of the models of the catalogue.
+        own: The user's own file, which replaces the models of the catalogue.
     """
     models = {model.name: model.size for model in pulled_models()}
     if own is not None:
@@ -97,7 +98,7 @@ def hub_model(name: str) -> LocalModel | None:
     """Return a model from the hub, or ``None`` if it was not pulled.
 
     Raises:
-        ConfigError: If a file of it is missing or has another size than the pulled one.
+        ConfigError: If one of its files is missing or does not have its original size.
     """
     record = _record(name)
     if record is None:
@@ -115,7 +116,7 @@ def hub_model(name: str) -> LocalModel | None:
 
 
 def _record(name: str) -> tuple[LocalModel, dict[Path, int]] | None:
-    """Return a model as its pull has recorded it, and the sizes of its files."""
+    """Return a model as recorded when it was pulled, and the sizes of its files."""
     if not _NAME.fullmatch(name):
         return None
     folder = hub_folder(name)
@@ -129,13 +130,13 @@ def _record(name: str) -> tuple[LocalModel, dict[Path, int]] | None:
 
 
 def hub_source(name: str) -> str:
-    """Return what was pulled under a name, even if it is damaged; empty if nothing was."""
+    """Return the source of the model with a name, even if it is damaged; empty if there is none."""
     record = _record(name)
     return record[0].source if record else ""
 
 
 def record_hub_model(name: str, source: str, commit: str, files: Sequence[HubFile]) -> None:
-    """Record the files of a model, which makes it one of this machine.
+    """Record the files of a model, so that it counts as pulled.
 
     Args:
         name: Its name.
@@ -148,7 +149,7 @@ def record_hub_model(name: str, source: str, commit: str, files: Sequence[HubFil
 
 
 def locate(name: str = DEFAULT_MODEL, env: Mapping[str, str] | None = None) -> Path | None:
-    """Return the file to load for a model, or ``None`` if it was not pulled.
+    """Return the file to load for a model, or ``None`` if the model was not pulled.
 
     ``GATEWAYX_LOCAL_MODEL`` takes precedence over a model that is not from the hub. Nothing is
     hashed.
@@ -168,16 +169,16 @@ def locate(name: str = DEFAULT_MODEL, env: Mapping[str, str] | None = None) -> P
 
 
 def remove(name: str) -> Path:
-    """Remove a pulled model from this machine, or what a stopped pull has left of it.
+    """Remove a pulled model from this machine, or the files that a stopped pull has left.
 
     Args:
-        name: Its name, or what was pulled.
+        name: Its name, or the name that was pulled.
 
     Returns:
         The file or folder that was removed.
 
     Raises:
-        ModelNotFoundError: If no model of that name was pulled.
+        ModelNotFoundError: If no model with that name was pulled.
         ConfigError: If it cannot be removed.
     """
     pulled = pulled_models()
@@ -204,7 +205,7 @@ def remove(name: str) -> Path:
 
 
 def _pulled_path(name: str) -> Path | None:
-    """Return the file or folder of a pulled model, an incomplete one included."""
+    """Return the file or folder of a pulled model, even if it is incomplete."""
     row = catalogue().get(name)
     if row is not None:
         return row.path if row.path.is_file() else None
@@ -213,7 +214,7 @@ def _pulled_path(name: str) -> Path | None:
 
 
 def _own_file(name: str) -> str:
-    """Return the reason why the user's own file is not removed; empty if it is not meant."""
+    """Return why the user's own file is not removed; empty if the name does not refer to it."""
     with contextlib.suppress(GatewayError):
         path = configured_path()
         if path is not None and path.stem == name:

@@ -23,7 +23,7 @@ def progress_bar(label: str, total: int, *, enabled: bool) -> Iterator[Callable[
     stream = sys.stderr
     if not enabled:
         yield lambda _done: None
-    # A carriage return overwrites the line in terminals and notebooks only.
+    # A carriage return overwrites the line only in terminals and notebooks.
     elif stream.isatty() or type(stream).__module__.startswith("ipykernel."):
         with tqdm(desc=label, total=total, unit="B", unit_scale=True, file=stream) as bar:
             yield lambda done: bar.update(min(done, total) - bar.n)

