@@ -9,7 +9,7 @@ KEY = 'sk-canary/7Hq2+pVxN"4mTz\\K9wB=5uYcE0'
 
 
 def forms(key: str) -> list[str]:
-    """Return the encodings, and the ends, in which a key may leak."""
+    """Return the encodings and the ends of a key that may leak."""
     encodings = [key, key[:12], key[-12:], json.dumps(key)[1:-1], repr(key)[1:-1]]
     encodings += [urllib.parse.quote(key), urllib.parse.quote(key, safe="")]
     for shift in range(3):
@@ -19,6 +19,6 @@ def forms(key: str) -> list[str]:
 
 
 def leaks(text: object, key: str = KEY) -> list[str]:
-    """Return the encodings of a key found in a text, or in decoded bytes."""
+    """Return the encodings of a key that are found in a text or in decoded bytes."""
     searched_text = text.decode("latin-1") if isinstance(text, bytes) else str(text)
     return [encoding for encoding in forms(key) if encoding in searched_text]

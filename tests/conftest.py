@@ -1,4 +1,4 @@
-"""Every test runs in a scrubbed environment, with its own home and only the loopback network."""
+"""All tests run in a clean environment, with their own home and only the loopback network."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class Project:
 
 @pytest.fixture
 def unprivileged():
-    """Yield a folder that, unlike pytest's, every user may enter; only the owner may write it."""
+    """Yield a folder that all users may enter, unlike those of pytest; only the owner may write."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder).resolve()
         path.chmod(0o755)

@@ -149,7 +149,7 @@ class Kernel:
         return outcome
 
     def start(self, code: str, *, allow_input: bool = False) -> str:
-        """Start a cell; return its id, for `read_until` and `finish`."""
+        """Start a cell; return its ID, for `read_until` and `finish`."""
         cell = self.client.execute(code, allow_stdin=allow_input)
         self._outcomes[cell] = Outcome()
         return cell
@@ -190,7 +190,7 @@ class Kernel:
         return interrupted_at
 
     def click(self, button: str) -> None:
-        """Click the ipywidgets button with this model id by a comm message, as a browser does."""
+        """Click the ipywidgets button with this model ID by a comm message, as a browser does."""
         data = {"method": "custom", "content": {"event": "click"}, "buffers": []}
         message = self.client.session.msg("comm_msg", {"comm_id": button, "data": data})
         self.client.shell_channel.send(message)
@@ -206,7 +206,7 @@ class Kernel:
             self._outcomes[cell].messages.append(message)
 
     def _cell_of(self, message: dict) -> str | None:
-        """Return the id of the cell to whose output a message belongs.
+        """Return the ID of the cell to whose output a message belongs.
 
         As in a front end, the update of a display belongs to the cell of that display, although
         ipykernel before 7 sends it with the running cell as its parent.

@@ -72,7 +72,7 @@ def test_a_timeout_of_result_does_not_end_the_job(jobs):
 
 
 def test_the_name_of_a_running_job_cannot_be_reused(jobs):
-    """The name of a running job cannot be reused; that of an ended job can."""
+    """The name of a running job cannot be reused; the name of an ended job can be."""
     job_list, start = jobs
     job = start("same", 60, END)
     with pytest.raises(UsageError, match="'same' is still running") as error:

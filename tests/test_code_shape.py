@@ -339,7 +339,7 @@ def test_class_names_are_unique():
 
 
 def test_no_small_module_has_one_importer():
-    """A module of fewer than 60 lines has several importers, or it belongs in its importer."""
+    """A module of fewer than 60 lines belongs in its importer if it has only one."""
     assert list(find_small_single_use_modules()) == []
 
 

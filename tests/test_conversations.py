@@ -28,7 +28,7 @@ def pool(engine):
 
 
 def last_messages(engine):
-    """Return the messages of the last request as texts."""
+    """Return the texts of the messages of the last request."""
     return [f"{message.role}: {message.content}" for message in engine.requests[-1].messages]
 
 
@@ -68,7 +68,7 @@ def test_earlier_turns_are_sent(pool, engine):
 
 
 def test_a_name_identifies_one_conversation(pool, engine):
-    """`chat="story"` and `pool.chat(name="story")` mean the same conversation."""
+    """`chat="story"` and `pool.chat(name="story")` refer to the same conversation."""
     pool.ask("a", model="scripted", chat="story")
     pool.ask("b", model="scripted")
     pool.chat(name="story").ask("c")
@@ -216,7 +216,7 @@ def test_a_list_of_messages_joins_the_earlier_turns(pool, engine):
 
 
 def test_results_continue_a_reply_with_tool_calls(pool, engine):
-    """The tool calls of a reply are sent with the results that answer them, whole."""
+    """The tool calls of a reply are sent unabridged, with the results that answer them."""
     calling = Chunk(finish_reason="tool_calls", tool_calls=CALLS)
     engine.scripts = [["I look.", calling], ["It is noon.", END]]
     chat = pool.chat("scripted")
@@ -233,8 +233,8 @@ def test_results_continue_a_reply_with_tool_calls(pool, engine):
     assert last_messages(engine)[-2:] == ["assistant: It is noon.", "user: Thanks"]
 
 
-def test_calls_that_nothing_answers_are_not_sent(pool, engine):
-    """A text after a reply with tool calls continues with the reply's text alone."""
+def test_unanswered_tool_calls_are_not_sent(pool, engine):
+    """If text follows a reply with tool calls, only the text of the reply is sent."""
     engine.scripts = [["I look.", Chunk(finish_reason="tool_calls", tool_calls=CALLS)], ["1", END]]
     chat = pool.chat("scripted")
     chat.ask("Weather?")
@@ -244,7 +244,7 @@ def test_calls_that_nothing_answers_are_not_sent(pool, engine):
 
 
 def test_errors_count_the_messages_of_the_call_alone(pool, engine):
-    """The place in an error is that in the list of the call, not in the whole conversation."""
+    """The index in an error refers to the list of the call, not to the whole conversation."""
     engine.scripts = [[Chunk(finish_reason="tool_calls", tool_calls=CALLS)], ["1", END]]
     chat = pool.chat("scripted")
     chat.ask("Weather?")
@@ -258,7 +258,7 @@ def test_errors_count_the_messages_of_the_call_alone(pool, engine):
 
 
 def test_the_system_message_of_a_list_overrides_that_of_the_chat(pool, engine):
-    """A system message in a list is used as `system` would be: for that call only."""
+    """A system message in a list has the effect of `system`: it applies only to that call."""
     chat = pool.chat("scripted", system="Count.")
     chat.ask([Message("system", "Rhyme."), Message("user", "a")])
     chat.ask("b")
@@ -268,7 +268,7 @@ def test_the_system_message_of_a_list_overrides_that_of_the_chat(pool, engine):
 
 
 def test_a_conversation_with_tools_replays_from_a_cassette(pool, engine, tmp_path):
-    """The turns of a replayed conversation have the calls and results of the recorded one."""
+    """The turns of a replayed conversation contain the recorded tool calls and results."""
     engine.scripts = [[Chunk(finish_reason="tool_calls", tool_calls=CALLS)], ["noon", END]]
     for mode in ("auto", "replay"):
         with pool.cassette(tmp_path / "tape.jsonl", mode):

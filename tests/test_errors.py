@@ -19,7 +19,7 @@ from gatewayx_nb.errors import (
 
 
 def test_a_notebook_shows_two_lines():
-    """In a notebook, the message is the first line of an error and the hint the second."""
+    """In a notebook, the message is the first line of an error, and the hint is the second."""
     error = MissingKeyError("no key.", hint="Set it: `%gatewayx key set grok`.")
 
     assert error._render_traceback_() == [
@@ -35,7 +35,7 @@ def test_a_script_shows_one_line():
 
 
 def test_an_error_has_no_escape_sequences():
-    """What an engine or a provider says cannot control the terminal that shows the error."""
+    """Text from an engine or a provider cannot control the terminal that shows the error."""
     error = ProviderError(
         "it said \x1b]52;c;ZXZpbA==\x07\x1b[2J\u202eno", hint="Try\x1b[31m again."
     )
@@ -49,7 +49,7 @@ def test_an_error_has_no_escape_sequences():
     assert shown[0] == "it said no Try again."
 
 
-def test_the_middle_of_a_very_long_message_is_left_out():
+def test_the_middle_of_a_very_long_message_is_omitted():
     """A message that quotes a very long value keeps its beginning and its end."""
     error = errors.UsageError(f"unknown option '{'x' * 100_000}'; see the help.")
 

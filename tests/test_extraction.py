@@ -42,7 +42,7 @@ JSON = st.recursive(
     ],
 )  # fmt: skip
 def test_code_is_the_longest_block_or_the_whole_text(text, block):
-    """Code is the longest fenced block, even if it is truncated, or else the whole text."""
+    """Code is the longest fenced block, even if truncated; without a fence, the whole text."""
     assert extraction.extract_code(text) == block
 
 
@@ -103,13 +103,13 @@ def test_json_lines_are_a_list(text):
     ],
 )
 def test_different_values_raise_an_error(text):
-    """It is not clear which value is the answer, so the model is asked again."""
+    """If it is unclear which value is the answer, the model is asked again."""
     with pytest.raises(ValueError, match="2 different JSON values"):
         extraction.extract_json(text)
 
 
-def test_a_repeated_value_and_a_citation_are_no_other_value():
-    """A draft equal to the answer, and a citation such as [1], do not make it unclear."""
+def test_a_repeated_value_and_a_citation_are_ignored():
+    """A draft that equals the answer and a citation such as [1] do not make it ambiguous."""
     text = 'As in [1]: {"a": 1}. So: {"a": 1}'
 
     assert extraction.extract_json(text) == {"a": 1}

@@ -101,7 +101,7 @@ def test_every_action_has_a_script_wording(hint, text):
 
 
 def test_an_unknown_action_raises_a_key_error():
-    """A misspelt action raises KeyError when the hint is created, not when it is shown."""
+    """A misspelled action raises KeyError when the hint is created, not when it is shown."""
     with pytest.raises(KeyError, match="set_keys"):
         Hint("set_keys", engine="grok")
 

@@ -65,7 +65,7 @@ def test_an_image_is_loaded_from_a_path_or_bytes(tmp_path, convert):
     ],
 )
 def test_an_image_is_loaded_from_a_data_url(url):
-    """A data URL is decoded here; its type is that of its bytes."""
+    """A data URL is decoded locally; its type is detected from its bytes."""
     assert images.load(url) == Image("image/png", PNG)
 
 
@@ -135,7 +135,7 @@ PIL_MODES += ["CMYK", "YCbCr", "LAB", "HSV", "I", "F", "I;16", "I;16B", "I;16L"]
 
 @pytest.mark.parametrize("mode", PIL_MODES)
 def test_every_mode_of_pil_is_converted(mode):
-    """An image in any colour mode becomes a PNG, although PNG has only a few of them."""
+    """An image in any colour mode becomes a PNG, although PNG supports only a few modes."""
     loaded = images.load(pil.new(mode, (4, 6)))
 
     assert loaded.mime == "image/png"
@@ -143,7 +143,7 @@ def test_every_mode_of_pil_is_converted(mode):
 
 
 def test_an_image_of_numbers_uses_the_whole_range_of_grey():
-    """The lowest number is black and the highest white, whatever their unit."""
+    """The lowest number is black and the highest is white, whatever their unit."""
     image = pil.new("F", (2, 1))
     image.putdata([0.25, 0.75])
 
@@ -175,6 +175,6 @@ def test_an_image_that_pil_cannot_convert_raises_an_error():
 
 @pytest.mark.parametrize("url", ["https://[::1/a.png", "https://[x/a.png"])
 def test_an_invalid_url_of_an_image_is_one_line(url):
-    """A URL that cannot be parsed raises a usage error, not one of the standard library."""
+    """A URL that cannot be parsed raises a usage error, not an error of the standard library."""
     with pytest.raises(UsageError, match="an image URL must be valid"):
         images.load(url)

@@ -37,7 +37,7 @@ def test_a_reference_can_be_parsed_from_its_text():
 
 
 def test_unset_options_are_not_passed_to_an_engine():
-    """The keywords of a request are the options that are set, without the prompt."""
+    """The keyword arguments of a request are the options that are set, without the prompt."""
     request = Request((Message("user", "hi"),), "m", temperature=0.0, params={"top_p": 0.5})
 
     assert request.keywords() == {"temperature": 0.0, "top_p": 0.5}
@@ -66,7 +66,7 @@ PICTURE = Image("", url="https://x/y.png")
     ],
 )
 def test_the_parts_of_a_message(message, parts, content, images):
-    """A message has its parts in order; `content` is the text and `images` the images in them."""
+    """A message has its parts in order; `content` is their text, and `images` are their images."""
     assert (message.parts, message.content, message.images) == (parts, content, images)
 
 
@@ -100,7 +100,7 @@ def test_images_of_any_source_are_parts(tmp_path):
     ],
 )
 def test_an_invalid_message_raises_one_line(make, message):
-    """An unknown role, or a part that the role cannot have, is an error when it is made."""
+    """An unknown role, or a part that the role cannot have, raises an error on construction."""
     with pytest.raises(UsageError, match=message) as caught:
         make()
     assert "\n" not in str(caught.value)
@@ -168,7 +168,7 @@ def test_a_reply_can_be_used_like_its_text():
     ],
 )
 def test_other_uses_of_a_reply_raise_an_error_that_says_what_to_use(use, error, message):
-    """Where a reply cannot stand for a text, the error names its value or `gx.aask`."""
+    """If a reply is used in another way, the error names its value or `gx.aask`."""
     with pytest.raises(error, match=message):
         use(REPLY)
 
@@ -178,7 +178,7 @@ async def _await(reply):
 
 
 def test_a_reply_as_a_dict_can_be_written_as_json():
-    """`to_dict` has every field but the body, with a float for the cost."""
+    """`to_dict` has every field except the body; the cost is a float."""
     values = json.loads(json.dumps(REPLY.to_dict()))
 
     assert values["text"] == "Paris"
@@ -190,14 +190,14 @@ def test_a_reply_as_a_dict_can_be_written_as_json():
 
 @dataclass
 class Birth:
-    """A class with values that JSON has no form for."""
+    """A class with values that JSON cannot represent."""
 
     day: dt.date
     places: set[str]
 
 
 def test_a_reply_with_any_parsed_value_can_be_written_as_json():
-    """Dates, sets and classes have a form in `to_dict`."""
+    """`to_dict` converts dates, sets and classes."""
     parsed = {"births": [Birth(dt.date(2020, 1, 1), {"Rome"})]}
     values = Reply("x", engine="mock", model="m", parsed=parsed).to_dict()
 
@@ -207,7 +207,7 @@ def test_a_reply_with_any_parsed_value_can_be_written_as_json():
 
 
 def test_a_reply_with_a_parsed_value_points_to_it():
-    """What a reply lacks, and its parsed value has, is named."""
+    """If only the parsed value has an attribute, the error names the parsed value."""
     reply = Reply("x", engine="mock", model="m", parsed=Birth(dt.date(2020, 1, 1), set()))
 
     with pytest.raises(AttributeError, match=r"use `reply\.parsed\.day`"):
@@ -222,7 +222,7 @@ def test_a_chunk_is_its_text():
 
 
 def test_a_chunk_of_text_equals_one_of_the_constructor():
-    """A chunk built from text alone has the defaults of all other fields and is as frozen."""
+    """A chunk built from text alone has default values in all other fields, and is frozen."""
     chunk = Chunk.of_text("Par", "Hm.")
     built = Chunk(text="Par", reasoning="Hm.")
     assert (chunk, repr(chunk), hash(chunk)) == (built, repr(built), hash(built))

@@ -135,15 +135,15 @@ LABELS = Literal["pos", "positive", "Not sure"]
         ('```json\n"pos"\n```', "pos"),
     ],
 )
-def test_a_label_fits_as_a_bare_word_in_quotes_or_in_another_case(text, label):
-    """A label is read without JSON around it; one that begins another is not mistaken for it."""
+def test_an_enum_value_may_be_a_bare_word_in_quotes_or_in_another_case(text, label):
+    """An enum value is read without JSON around it, even if it is the prefix of another."""
     assert ResponseSchema(LABELS).parse(text) == label
     assert ResponseSchema({"enum": ["pos", "positive", "Not sure"]}).parse(text) == label
 
 
 @pytest.mark.parametrize("text", ["positiv", "positive pos", "neutral", "It is positive, I think"])
-def test_a_text_that_is_no_label_raises_a_value_error(text):
-    """No label is guessed from a part of a text."""
+def test_text_that_is_not_an_enum_value_raises_a_value_error(text):
+    """An enum value is not guessed from a part of the text."""
     with pytest.raises(ValueError, match="no JSON"):
         ResponseSchema(LABELS).parse(text)
     with pytest.raises(ValueError, match="no JSON"):
@@ -169,8 +169,8 @@ def test_a_scalar_may_be_a_bare_word(kind, text, value):
     assert ResponseSchema(kind).parse(text) == value
 
 
-def test_a_field_of_a_class_may_be_called_as_the_object_around_an_answer():
-    """An object with the only field `answer` is not mistaken for the one around a value."""
+def test_a_class_may_have_a_field_named_answer():
+    """An object whose only field is `answer` is not mistaken for the object that wraps a value."""
 
     @dataclass
     class Reply:
@@ -181,8 +181,8 @@ def test_a_field_of_a_class_may_be_called_as_the_object_around_an_answer():
     assert ResponseSchema(Reply | None).parse('{"answer": {"answer": "x"}}') == Reply("x")
 
 
-def test_the_null_of_an_optional_property_of_a_dict_is_left_out():
-    """Strict modes require every property; the caller's schema does not."""
+def test_a_null_of_an_optional_property_is_dropped():
+    """Strict modes require every property, so a null may stand for one that is omitted."""
     schema = {"type": "object", "properties": {"a": {"type": "integer"}, "b": {}}}
 
     assert ResponseSchema(schema).parse('{"a": null, "b": null}') == {"b": None}
@@ -203,7 +203,7 @@ def test_a_property_may_be_a_keyword():
 
 @dataclass(frozen=True)
 class SmallestCase:
-    """A schema, and a shortest JSON that it accepts."""
+    """A schema, and a shortest JSON text that it accepts."""
 
     name: str
     schema: dict[str, Any]
@@ -246,5 +246,5 @@ _NODE = {
     ids=lambda case: case.name,
 )
 def test_the_smallest_json_of_a_schema(case):
-    """It has the required properties alone, and ends for recursive schemas."""
+    """The smallest JSON has only the required properties; for recursive schemas, it is finite."""
     assert json_schema.smallest(case.schema, case.schema).startswith(case.text)

@@ -103,14 +103,14 @@ def test_the_vendor_of_a_key_is_recognized_by_its_prefix(key, engine):
         (" xai-1234\u00a0", ""),  # spaces around a key are removed
     ],
 )
-def test_the_fault_of_a_value_that_is_no_key_is_named(value, fault):
-    """The characters that come with a copied key are invisible, so they are named."""
+def test_the_fault_of_an_invalid_key_is_described(value, fault):
+    """Characters copied along with a key may be invisible, so the error names them."""
     assert key_fault(value) == fault
     assert (key_state(value) == "set") == (value.strip() == "xai-1234")
 
 
 def test_redaction_replaces_every_key():
-    """The longest key is replaced first, so that no part of it is left if it contains another."""
+    """The longest key is replaced first, so that no part of it remains if it contains another."""
     text = redact("a sk-1234567 b sk-12345 c", ["sk-12345", "", "sk-1234567"])
 
     assert text == "a <key> b <key> c"
@@ -137,7 +137,7 @@ FORMS = {
 )
 @pytest.mark.parametrize("key", [LONG_KEY, 'canary/7Hq2+pVxN"4mTz\\K9wB=5uYcE0/Aa1Bb2Cc3Dd4Ee5Ff6'])
 def test_every_long_part_of_a_key_is_masked(key, part, form):
-    """A provider may quote the middle of a key, in any encoding; no eight characters are left."""
+    """If a provider quotes the middle of a key in any encoding, no eight characters remain."""
     quoted = FORMS[form](key[part])
 
     text = redact(f"bad key {quoted}, again: {quoted}.", [key])
@@ -153,6 +153,6 @@ def test_every_long_part_of_a_key_is_masked(key, part, form):
     "text",
     ["Keys begin with sk-proj-.", "engine 'deepseek' failed", "an anthropic principle", "İ" * 20],
 )
-def test_what_identifies_no_key_is_kept(text):
-    """The usual beginning of a key and the name of a vendor are not masked."""
+def test_text_that_does_not_identify_a_key_is_kept(text):
+    """Common prefixes of keys and names of vendors are not masked."""
     assert redact(text, [LONG_KEY, "deepseek-0123456789", "anthropic-0123456789"]) == text

@@ -56,7 +56,7 @@ class Struct(msgspec.Struct):
     ],
 )
 def test_a_parsed_reply_is_a_frame(parsed, rows):
-    """A list is a row for each item, and any other value is one row."""
+    """A list becomes a row for each item; any other value becomes one row."""
     frame = Reply("x", "e", "m", parsed=parsed).to_frame()
 
     assert list(frame.itertuples(index=False, name=None)) == rows

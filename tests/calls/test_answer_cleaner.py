@@ -46,7 +46,7 @@ def clean(*pieces):
     ],
 )
 def test_reasoning_in_tags_is_separated_however_the_answer_is_split(answer, reasoning, text):
-    """Tags at the start of the text hold reasoning, whole, in two pieces and letter by letter."""
+    """Reasoning in tags is separated if it arrives whole, in two pieces or letter by letter."""
     assert clean(answer) == (reasoning, text)
     assert clean(*answer) == (reasoning, text)
     for position in range(len(answer)):
@@ -66,7 +66,7 @@ def test_a_split_answer_equals_the_whole_answer(pieces):
     "".join(clean(*pieces)).encode()
 
 
-def test_reasoning_that_arrives_on_its_own_is_not_looked_for_in_the_text():
+def test_the_text_is_not_searched_if_reasoning_arrives_separately():
     """An engine that separates reasoning itself may write about tags."""
     cleaner = AnswerCleaner()
     chunks = [Chunk(reasoning="Hm."), Chunk(text="<think> is a tag."), END]
@@ -77,7 +77,7 @@ def test_reasoning_that_arrives_on_its_own_is_not_looked_for_in_the_text():
 
 
 def test_an_ordinary_chunk_is_passed_on_unchanged():
-    """The common case makes no new object."""
+    """In the common case, no new object is created."""
     cleaner, chunk = AnswerCleaner(), Chunk(text="Paris is ")
 
     assert next(iter(cleaner.feed(chunk))) is chunk

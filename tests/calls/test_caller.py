@@ -52,7 +52,7 @@ def test_a_comparison_shows_only_its_own_options(function):
     "function", [*ASK, *METHODS, *CHAT_METHODS, gx.compare, gx.compare_view], ids=name_of
 )
 def test_the_docstring_describes_each_parameter_in_one_line(function):
-    """`help` lists each parameter of the signature once, before what is returned or raised."""
+    """`help` lists each parameter of the signature once, before the results and the exceptions."""
     text = inspect.getdoc(function)
     described = text.partition("Args:\n")[2].partition("\n\n")[0].splitlines()
 
@@ -62,7 +62,7 @@ def test_the_docstring_describes_each_parameter_in_one_line(function):
 
 
 def test_the_signature_has_the_default_of_each_option():
-    """Defaults are those that an omitted option has."""
+    """The defaults in the signature are the values of omitted options."""
     defaults = {
         name: parameter.default for name, parameter in inspect.signature(gx.ask).parameters.items()
     }
@@ -91,7 +91,7 @@ def test_the_model_may_be_the_second_argument(project):
     ],
 )
 def test_an_invalid_call_is_one_line(project, arguments, message):
-    """A wrong argument raises an error of one line that says what to pass."""
+    """A wrong argument raises a one-line error that says what to pass."""
     positional, keywords = arguments
     with project.pool() as pool, pytest.raises(UsageError, match=message) as caught:
         pool.ask(*positional, **keywords)
@@ -99,7 +99,7 @@ def test_an_invalid_call_is_one_line(project, arguments, message):
 
 
 def test_an_error_shortens_a_long_value(project):
-    """No error repeats a whole prompt or a long value."""
+    """No error contains a whole prompt or a long value."""
     with project.pool() as pool, pytest.raises(UsageError) as caught:
         pool.ask(["x" * 10_000], "mock", stop=3)
     assert len(str(caught.value)) < 400

@@ -57,7 +57,7 @@ def test_an_invalid_option_raises_an_error_with_its_name(project, options, messa
 
 @pytest.mark.parametrize("prompt", ["", "  \n", None, 3, b"bytes"])
 def test_an_invalid_prompt_raises_an_error(project, prompt):
-    """A prompt that is empty or not a text raises an error before the call."""
+    """A prompt that is empty or not a str raises an error before the call."""
     with pytest.raises(UsageError, match="prompt"):
         project.pool().ask(prompt, model="mock")
 

@@ -1,4 +1,4 @@
-"""Lists of messages as a prompt: what is accepted, what is refused, and how results find calls."""
+"""Lists of messages as a prompt: accepted and refused lists, and the calls of tool results."""
 
 import base64
 import json
@@ -40,7 +40,7 @@ def image(**fields):
 
 
 def calls(*tool_calls):
-    """Return a list with an assistant message and a user's after it."""
+    """Return a list with an assistant message, followed by a user message."""
     return [{"role": "assistant", "tool_calls": list(tool_calls)}, {"role": "user", "content": "x"}]
 
 
@@ -176,7 +176,7 @@ def ask(engine):
     ],
 )
 def test_an_invalid_list_raises_one_line_that_names_the_place(ask, engine, prompt, message):
-    """The error names the place and the expected value, is one line, and never a whole prompt."""
+    """The error is one line with the place and the expected value, and never a whole prompt."""
     with pytest.raises(UsageError, match=message) as caught:
         ask(prompt)
 
@@ -201,7 +201,7 @@ def test_an_invalid_list_raises_one_line_that_names_the_place(ask, engine, promp
     ],
 )
 def test_a_dict_in_openai_format_is_a_message(item, expected):
-    """A dict in OpenAI's format and a `Message` make the same request."""
+    """A dict in OpenAI's format and a `Message` result in the same request."""
     assert build_request([item], "", {}, streamed=False).messages == (expected,)
 
 
@@ -251,7 +251,7 @@ def test_an_sdk_object_is_refused_with_the_way_to_pass_it(ask):
 
 
 def test_one_message_is_a_prompt(ask):
-    """A `Message` alone, and a tuple of messages, are prompts too."""
+    """A single `Message` and a tuple of messages are also prompts."""
     assert ask(Message("user", ["x", "y"])) == (Message("user", ["x", "y"]),)
     assert ask(tuple(ASKED[:1])) == tuple(ASKED[:1])
     assert ask(messages=ASKED[:1]) == tuple(ASKED[:1])
@@ -267,7 +267,7 @@ def test_images_are_added_to_the_last_message(ask):
 
 @pytest.mark.parametrize("role", ["system", "developer"])
 def test_the_first_system_messages_are_the_system_prompt(ask, engine, role):
-    """System messages at the start are the system prompt; a later one keeps its place."""
+    """System messages at the start are the system prompt; a later one keeps its position."""
     system = [{"role": role, "content": "Be brief."}, {"role": role, "content": "Rhyme."}]
     later = Message("system", "In German.")
 
@@ -278,7 +278,7 @@ def test_the_first_system_messages_are_the_system_prompt(ask, engine, role):
 
 
 def test_two_system_prompts_are_refused(ask):
-    """A system message together with `system` is an error; an empty `system` counts too."""
+    """A system message together with `system` is an error, even if `system` is empty."""
     for system in ("x", ""):
         with pytest.raises(UsageError, match=r"`system` is set, and messages\[0\]"):
             ask([Message("system", "y"), Message("user", "z")], system=system)
@@ -314,7 +314,7 @@ ARGUMENTS = st.dictionaries(TEXT, TEXT | st.integers(), max_size=2).map(json.dum
 
 @st.composite
 def _rounds(draw):
-    """Return a question and its answer, with tool calls and their results before it."""
+    """Return a question, tool calls with their results, and the answer."""
     messages = [{"role": "user", "content": draw(TEXT | PARTS)}]
     ids = [
         f"call_{draw(st.integers(0, 10**6))}_{number}" for number in range(draw(st.integers(0, 3)))
@@ -345,7 +345,7 @@ def _rounds(draw):
     TEXT.filter(str.strip) | PARTS.filter(lambda parts: any("image_url" in part for part in parts)),
 )
 def test_messages_in_openai_format_are_sent_unchanged(system, rounds, content):
-    """What is read from OpenAI's format is written to it without a loss."""
+    """Messages read from OpenAI's format are written to it without a loss."""
     prompt = {"role": "user", "content": content}
     messages = [*system, *(message for row in rounds for message in row), prompt]
 

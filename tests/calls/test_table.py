@@ -44,8 +44,8 @@ def test_the_html_of_a_table_is_escaped_and_has_notes():
     assert html.endswith("</table></div><div>See <code>%help</code>.</div><br><div>End</div>")
 
 
-def test_an_empty_table_says_so():
-    """An empty table without notes is not displayed as an empty line."""
+def test_an_empty_table_is_not_an_empty_line():
+    """An empty table without notes is displayed as a line that says so."""
     assert repr(Table()) == "No rows."
     assert Table()._repr_html_() == "<div>No rows.</div>"
 
@@ -91,7 +91,7 @@ def test_a_table_can_be_pickled(project, table):
 
 
 def test_an_optional_column_needs_a_cell_that_is_not_empty():
-    """A column such as the number of calls is left out before there is anything to show."""
+    """A column such as the number of calls is omitted as long as it is empty."""
     columns = (*MODEL_COLUMNS, TableColumn("calls", lambda row: row.model, optional=True))
 
     assert "calls" not in repr(Table([ModelInfo("grok", "")], columns))
@@ -99,7 +99,7 @@ def test_an_optional_column_needs_a_cell_that_is_not_empty():
 
 
 def test_figures_are_aligned_right():
-    """A right-aligned column ends at one place, in text and in HTML."""
+    """The cells of a right-aligned column end at the same position, in text and in HTML."""
     columns = (TableColumn("calls", str, "right"),)
     table = Table([5, 1000], columns)
 
@@ -118,7 +118,7 @@ def test_without_rows_only_the_notes_are_shown():
 
 
 def test_backticks_mark_code_in_cells():
-    """In HTML, code in a cell is code that does not break; as text, the marks are left out."""
+    """In HTML, code in a cell is marked and does not break; in text, backticks are omitted."""
     table = Table([("chat", "`-h` lists more")], text_columns("command", "meaning", code=1))
 
     assert repr(table).splitlines()[-1] == "chat     -h lists more"
@@ -128,7 +128,7 @@ def test_backticks_mark_code_in_cells():
 
 
 def test_folded_rows_are_data_and_shown_as_lines():
-    """Folded rows stay in the list and are shown as lines above the notes; a lead is on top."""
+    """Folded rows stay in the list and are shown as lines above the notes; the lead is on top."""
     fold = Fold(lambda row: row[1] == "", lambda rows: [f"empty: {len(rows)}"] if rows else [])
     table = Table([("a", "set"), ("b", "")], text_columns("x", "y"), ["End"], fold, ["Start"])
 
@@ -147,7 +147,7 @@ def test_folded_rows_are_data_and_shown_as_lines():
 
 
 def test_figures_are_aligned_at_the_decimal_point():
-    """Figures of a decimal column end at the same place, in HTML by spaces of that width."""
+    """The numbers in a decimal column are aligned at their points; HTML uses wide spaces."""
     columns = [TableColumn("cost", itemgetter(0), "decimal")]
     table = Table([("$0.25",), ("$12",), ("unpriced",), ("$1.5",)], columns)
 

@@ -67,7 +67,7 @@ def test_a_mode_in_place_of_a_path_is_the_mode(session, mode):
     ],
 )
 def test_a_path_that_may_be_a_mode_is_refused(session, line, message, lines):
-    """A path without a suffix that is no file is refused, with the mode or file to write."""
+    """A path without a suffix that is not a file is refused; the error suggests a mode or file."""
     Path("folder").mkdir()
     Path("recorded.jsonl").touch()
 
@@ -167,7 +167,7 @@ def test_nothing_is_downloaded_while_a_cassette_is_replayed(session, monkeypatch
 
 
 def test_the_security_status_warns_about_a_table_in_git(session, monkeypatch):
-    """The security status warns about tables in a cassette tracked by git, also in replay mode."""
+    """The security status warns about tables in a cassette tracked by git, even in replay mode."""
     commands.run(session, "cassette a.jsonl")
     session.pool.ask("| a | b |\n|---|---|\n| 1 | 2 |", model="mock")
     commands.run(session, "cassette --mode replay")

@@ -1,4 +1,4 @@
-"""What `key` says about the default model."""
+"""The message of `key` about the default model."""
 
 import pytest
 
@@ -39,8 +39,8 @@ def run(project, session_of, tmp_path):
         (GROK, "", "key set grok", None),
     ],
 )
-def test_a_key_that_changes_the_default_model_says_so(run, keys, settings, line, note):
-    """A key that changes the default model names the new one, and how to keep the former one."""
+def test_a_changed_default_model_is_noted(run, keys, settings, line, note):
+    """If a key changes the default model, a note names both models and how to keep the former."""
     output = run(keys, settings, line)
 
     assert (note or "default model") in output or note is None

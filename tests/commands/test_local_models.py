@@ -14,7 +14,7 @@ NAME = "tiny-q4_k_m"
 
 @pytest.fixture
 def session(session_of, tmp_path, monkeypatch, clean_environment):
-    """Yield a session outside a project, in which models of a hub on loopback can be pulled."""
+    """Yield a session outside a project that can pull models from a loopback hub."""
     with run_hub(tmp_path) as hub:
         hub.repos["me/Tiny-GGUF"] = {
             "Tiny-Q4_K_M.gguf": gguf(300_000),
@@ -33,8 +33,8 @@ def run(session, line: str) -> str:
     return repr(commands.run(session, line))
 
 
-def test_a_pull_says_how_to_call_the_model(session):
-    """The name for a reference is shown at the end."""
+def test_pull_shows_how_to_call_the_model(session):
+    """The reference to the model is shown at the end."""
     text = run(session, "pull hf:me/Tiny-GGUF")
     assert text.startswith("hf:me/Tiny-GGUF is in ~/cache/gatewayx/models/hub/tiny-q4_k_m/")
     assert text.endswith(f"Call it: `{session.ask_prog} local:{NAME}`.")
@@ -64,14 +64,14 @@ def test_a_model_is_removed(session):
         run(session, f"pull --remove {NAME}")
 
 
-def test_a_removal_takes_no_file(session):
+def test_a_removal_does_not_take_a_file(session):
     """`--from` and `--remove` contradict each other."""
     with pytest.raises(UsageError, match="--remove takes no --from"):
         run(session, f"pull {NAME} --remove --from x.whl")
 
 
 def test_the_only_pulled_model_is_the_default(session):
-    """Without a key and without SmolLM2, it is the only one; of several, one must be chosen."""
+    """Without a key and SmolLM2, a single pulled model is the default; of several, none is."""
     run(session, "pull hf:me/Tiny-GGUF")
     assert session.pool.default_model() == "local"
     assert run(session, "models local").splitlines()[2].split()[:2] == ["local", NAME]
@@ -87,8 +87,8 @@ def test_the_only_pulled_model_is_the_default(session):
     assert session.pool.default_model() == "local:tiny-q8_0"
 
 
-def test_a_model_of_the_hub_can_be_the_one_of_the_engine(session, clean_environment):
-    """With `[engines.local] model`, `local` alone is ready, and means it."""
+def test_a_model_of_the_hub_can_be_the_model_of_the_engine(session, clean_environment):
+    """With `[engines.local] model`, `local` is ready and refers to that model."""
     run(session, "pull hf:me/Tiny-GGUF")
     settings = clean_environment / "config" / "gatewayx" / "config" / "gatewayx.toml"
     settings.write_text(f'{settings.read_text()}\n[engines.local]\nmodel = "{NAME}"\n')
@@ -97,8 +97,8 @@ def test_a_model_of_the_hub_can_be_the_one_of_the_engine(session, clean_environm
     assert run(session, "models local").splitlines()[2].split()[0] == "local"
 
 
-def test_a_missing_model_names_those_that_are_here(session):
-    """The error of a call to SmolLM2 offers the model that was pulled."""
+def test_the_error_for_a_missing_model_offers_a_pulled_model(session):
+    """If SmolLM2 is called, the error offers the model that was pulled."""
     run(session, "pull hf:me/Tiny-GGUF")
     run(session, "pull hf:me/Tiny-GGUF:Q8_0")
     with pytest.raises(ConfigError, match=rf'not on this machine\. .*model="local:{NAME}"'):
@@ -107,8 +107,8 @@ def test_a_missing_model_names_those_that_are_here(session):
         session.pool.ask("Hi", "local:tiny-q4")
 
 
-def test_a_file_that_cannot_be_loaded_is_one_line(session):
-    """The error says what to pull again."""
+def test_a_file_that_cannot_be_loaded_raises_a_one_line_error(session):
+    """The error names the model to pull again."""
     run(session, "pull hf:me/Tiny-GGUF")
     with pytest.raises(
         ConfigError, match=r'cannot load .*pull\("hf:me/Tiny-GGUF:Q4_K_M"\)'
@@ -117,8 +117,8 @@ def test_a_file_that_cannot_be_loaded_is_one_line(session):
     assert "\n" not in str(caught.value)
 
 
-def test_a_truncated_file_is_one_line(session):
-    """The error names the file, its size and what to pull again."""
+def test_a_truncated_file_raises_a_one_line_error(session):
+    """The error names the file, its size and the model to pull again."""
     run(session, "pull hf:me/Tiny-GGUF")
     (model,) = weights.pulled_models()
     model.path.write_bytes(b"GGUF")
@@ -133,7 +133,7 @@ def test_a_truncated_file_is_one_line(session):
 
 
 def test_nothing_is_removed_while_a_cassette_is_replayed(session, tmp_path):
-    """In replay mode, a notebook changes nothing on the machine."""
+    """In replay mode, a notebook does not change anything on the machine."""
     run(session, "pull hf:me/Tiny-GGUF")
     run(session, f"cassette {tmp_path / 'a.jsonl'}")
     session.pool.ask("Hi", "mock")
@@ -144,7 +144,7 @@ def test_nothing_is_removed_while_a_cassette_is_replayed(session, tmp_path):
 
 
 def test_the_folder_may_be_removed_by_hand(session):
-    """A model whose files are gone is not listed, and breaks nothing."""
+    """A model whose files were deleted is not listed and does not cause errors."""
     run(session, "pull hf:me/Tiny-GGUF")
     (model,) = weights.pulled_models()
     shutil.rmtree(model.path.parents[1])

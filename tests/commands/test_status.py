@@ -1,4 +1,4 @@
-"""The tables of engines and commands: what is shown, in which order, and what is folded."""
+"""The tables of engines and commands: their rows, their order, and the folded rows."""
 
 import re
 
@@ -20,7 +20,7 @@ def session(project, session_of):
 
 @pytest.mark.parametrize("line", ["", "status"])
 def test_ready_engines_come_first_and_idle_ones_are_one_line(session, line):
-    """Ready engines are marked and first, then those one step away; the others are one line."""
+    """Ready engines come first, marked, then those one step away; the others are one line."""
     table = commands.run(session, line)
     names = [row[0] for row in table.cells()]
     text = repr(table)
@@ -73,7 +73,7 @@ def test_the_status_of_one_engine_has_its_file_and_key(session):
 def test_the_example_with_an_image_names_an_engine_that_takes_one(
     project, session_of, keys, example
 ):
-    """The example names a ready engine that takes images, or grok and that it needs a key."""
+    """The example names a ready engine that takes images; otherwise grok, which needs a key."""
     project.set_keys(keys)
     with project.pool() as pool:
         table = commands.run(session_of(pool), "")
@@ -96,7 +96,7 @@ def test_the_example_with_two_answers_names_two_engines(project, session_of):
 
 
 def test_help_lists_every_command_in_one_group(session):
-    """`help` lists each command once, under its purpose; what to type is code."""
+    """`help` lists each command once, under its purpose; text to type is shown as code."""
     names = [name for group in GROUPS.values() for name in group]
     assert sorted(names) == sorted(COMMANDS)
 

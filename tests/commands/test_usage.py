@@ -55,6 +55,6 @@ def test_history_lists_the_last_calls(session):
 
 @pytest.mark.parametrize("line", ["history x", "history 1 2", "usage grok"])
 def test_invalid_arguments_raise(session, line):
-    """Invalid arguments raise a one-line error that says where the help is."""
+    """Invalid arguments raise a one-line error that names the command for help."""
     with pytest.raises(UsageError, match=r"`gatewayx help (usage|history)` shows its use"):
         commands.run(session, line)

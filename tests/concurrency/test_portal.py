@@ -35,7 +35,7 @@ def test_run_returns_the_result_of_a_coroutine(portal):
 
 
 def test_arun_awaits_a_coroutine_from_another_event_loop(portal):
-    """`arun` returns the result of a coroutine to any event loop, also to several in sequence."""
+    """`arun` returns the result of a coroutine to any event loop, even to several in sequence."""
     assert asyncio.run(portal.arun(_double(2))) == 4
     assert asyncio.run(portal.arun(_double(3))) == 6
 

@@ -53,7 +53,7 @@ def make_pool(project):
 
 
 def test_a_call_whose_prompt_may_exceed_its_limit_is_not_sent(make_pool):
-    """A prompt counts one token per byte and 16 for its frame; only then is a call refused."""
+    """A call is refused only if its prompt, at one token per byte plus 16, exceeds the limit."""
     engine = ScriptedEngine(["a", END])
     pool = make_pool(engine)
 
@@ -90,7 +90,7 @@ def test_max_tokens_is_lowered_to_what_the_limit_allows(make_pool, max_cost, max
 
 @given(text=st.text(min_size=1), max_cost=st.decimals("0.001", "100", places=3))
 def test_the_cost_of_a_call_is_never_above_its_limit(text, max_cost):
-    """For any prompt, the most tokens that a tokenizer makes and the lowered answer fit the cap."""
+    """For any prompt, the maximum number of tokens plus the lowered answer fit the limit."""
     request = Request((Message("user", text),), "script")
     limits = Limits(max_call_cost=max_cost)
     try:
@@ -116,7 +116,7 @@ class Limited(ScriptedEngine):
             yield chunk
 
 
-def test_a_model_with_a_lower_limit_of_its_own_keeps_it(make_pool):
+def test_the_lower_limit_of_a_model_is_kept(make_pool):
     """If the model rejects the lowered `max_tokens` as too high, its own limit applies."""
     engine = Limited(["a", END])
     engine.name = "scripted"
@@ -127,8 +127,8 @@ def test_a_model_with_a_lower_limit_of_its_own_keeps_it(make_pool):
     assert reply.token_cap is None
 
 
-def test_a_correction_must_fit_the_limit_too(make_pool):
-    """The cost of a first answer that does not match its schema counts towards the limit."""
+def test_a_correction_must_also_fit_the_limit(make_pool):
+    """If a first answer does not match its schema, its cost counts towards the limit."""
     engine = ScriptedEngine(["no", END], ['{"a": 1}', END])
     pool = make_pool(engine)
 
@@ -138,7 +138,7 @@ def test_a_correction_must_fit_the_limit_too(make_pool):
 
 
 def test_a_first_answer_without_a_usage_counts_as_its_maximum(make_pool):
-    """What an answer has cost is unknown without a usage, so a correction may not fit any more."""
+    """Without a usage, the cost of an answer is unknown, so a correction may no longer fit."""
     no_usage = Chunk(finish_reason="stop")
     engine = ScriptedEngine(["no", no_usage], ['{"a": 1}', no_usage])
     pool = make_pool(engine)
@@ -171,7 +171,7 @@ def test_a_call_above_the_session_budget_is_not_sent(make_pool):
 
 
 def test_concurrent_calls_do_not_exceed_the_budget(make_pool):
-    """What running calls may cost counts towards the budget."""
+    """The maximum cost of running calls counts towards the budget."""
     engine = ScriptedEngine([0.2, "a", END])
     pool = make_pool(engine, max_cost="0.07")
 
@@ -186,7 +186,7 @@ def test_concurrent_calls_do_not_exceed_the_budget(make_pool):
 
 
 def test_under_a_session_budget_an_answer_has_a_maximum(make_pool):
-    """Without `max_tokens`, one call must not reserve all that is left for others."""
+    """Without `max_tokens`, a call must not reserve the whole remaining budget."""
     engine = ScriptedEngine(["a", END], ["a", Chunk(finish_reason="length")])
     pool = make_pool(engine, max_cost=5_000)
 
@@ -274,7 +274,7 @@ def test_a_ledger_that_cannot_be_written_does_not_block_calls(make_pool, project
 
 
 def test_history_of_a_damaged_ledger_raises_an_error(make_pool, project):
-    """If the ledger is damaged, the error of `history` has the command that moves the file away.
+    """If the ledger is damaged, the error of `history` shows how to move the file away.
 
     A call would move the file away by itself.
     """
@@ -304,8 +304,8 @@ PARAMS = [
 
 
 @pytest.mark.parametrize("params", PARAMS, ids=str)
-def test_parameters_cannot_pass_a_cost_limit(make_pool, params):
-    """A provider's own parameter for the length would take the place of the lowered one."""
+def test_parameters_cannot_bypass_a_cost_limit(make_pool, params):
+    """A provider's own parameter for the maximum length would override the lowered one."""
     engine = ScriptedEngine(["a", END])
 
     with pytest.raises(BudgetError, match=r"params must not contain .* if a cost limit is set"):
@@ -336,8 +336,8 @@ class Rejecting(ScriptedEngine):
     ],
 )
 @pytest.mark.parametrize("drop_unsupported", [False, True])
-def test_a_rejected_maximum_is_never_left_out(make_pool, message, sent, drop_unsupported):
-    """The call is sent again with the model's own limit if that is lower, otherwise not at all."""
+def test_a_rejected_maximum_is_never_omitted(make_pool, message, sent, drop_unsupported):
+    """The call is sent again with the model's own limit only if that is lower."""
     engine = Rejecting(["a", END])
     engine.name, engine.message = "scripted", message
     params = {"drop_unsupported": True} if drop_unsupported else {}
@@ -364,7 +364,7 @@ def test_a_preview_is_displayed_like_a_dry_run(project):
     assert "Request body, as JSON" in preview._repr_html_()
 
 
-def test_a_preview_has_the_limits_of_the_call(make_pool):
+def test_a_preview_has_the_limits_of_a_call(make_pool):
     """A preview shows the lowered maximum, and fails where the call would."""
     pool = make_pool(ScriptedEngine(["a", END]))
 
@@ -377,7 +377,7 @@ def test_a_preview_has_the_limits_of_the_call(make_pool):
 
 
 def test_the_tokens_of_failed_attempts_count(make_pool):
-    """What a provider reported before a connection broke is part of the cost."""
+    """Tokens that a provider reported before the connection broke are part of the cost."""
     used = Chunk(usage=Usage(input_tokens=2, output_tokens=3))
     engine = ScriptedEngine([used, TransportError("broken.")], ["a", END])
 
@@ -387,7 +387,7 @@ def test_the_tokens_of_failed_attempts_count(make_pool):
 
 
 def test_a_stopped_call_is_unpriced_unless_the_engine_is_free(make_pool):
-    """A provider bills what it has answered, although it reports no tokens of a stopped call."""
+    """A provider bills a stopped call, although it reports no tokens for it."""
     pool = make_pool(ScriptedEngine(["a", 30.0]))
     for model in ("scripted", "mock"):
         stream = pool.stream(
@@ -404,7 +404,7 @@ def test_a_stopped_call_is_unpriced_unless_the_engine_is_free(make_pool):
 
 @pytest.mark.parametrize("price", ["x", float("nan"), -1, (1, 2)])
 def test_an_invalid_price_of_an_engine_is_named(make_pool, price):
-    """A price that is no number raises an error that names the method."""
+    """A price that is not a number raises an error that names the method."""
     engine = Unpriced(["a", END])
     engine.get_cost_per_token = lambda: price
 

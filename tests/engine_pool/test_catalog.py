@@ -83,7 +83,7 @@ def test_calls_check_for_changed_files_at_most_once_a_second(pool, monkeypatch):
 
 @pytest.fixture
 def replay_catalog(make_scripted_pool, tmp_path):
-    """Yield the catalog of a cassette that has three models of two engines."""
+    """Yield the catalog of a cassette that contains three models of two engines."""
     path = tmp_path / "a.jsonl"
     recording, _ = make_scripted_pool(["a", END])
     with recording.cassette(path):
@@ -119,7 +119,7 @@ def test_recorded_engines_are_healthy_in_replay_mode(replay_catalog):
 
 
 def test_a_recorded_engine_supports_every_feature(replay_catalog):
-    """A recorded engine has every feature; a default model needs a recorded call without one."""
+    """A recorded engine has every feature; a recorded default model needs a call without one."""
     assert replay_catalog.features("scripted") == FEATURES | SAMPLING
     with pytest.raises(ConfigError, match="no default model"):
         replay_catalog.default_model()

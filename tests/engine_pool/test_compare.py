@@ -83,7 +83,7 @@ def test_all_models_are_called_concurrently(project):
     assert [str(reply) for reply in comparison] == ["left", "right"]
 
 
-def test_an_error_takes_the_place_of_a_failed_call(project):
+def test_a_failed_call_is_represented_by_its_error(project):
     """A failed call is represented by its error in the results; the other calls succeed."""
     engine = ScriptedEngine(["a", RateLimitError("slow down.")])
     with project.pool(engines=[engine]) as pool:
@@ -158,7 +158,7 @@ def test_acompare_has_the_same_result_on_any_event_loop(project):
 def test_ctrl_c_keeps_partial_answers_and_closes_every_socket(endless_pool):
     """Ctrl-C closes every socket and raises a one-line exception with the comparison.
 
-    The replies that are incomplete are marked as interrupted.
+    Incomplete replies are marked as interrupted.
     """
     pool, server = endless_pool
 
@@ -246,8 +246,8 @@ def test_leaving_the_with_block_stops_a_comparison(endless_pool):
     assert server.requests == []
 
 
-def test_an_engine_that_blocks_delays_no_other_column(project):
-    """An engine that blocks its event loop gets a timeout error and delays no other column."""
+def test_an_engine_that_blocks_does_not_delay_other_columns(project):
+    """An engine that blocks its event loop times out and does not delay other columns."""
     release = project.blocking_engine("blocking")
     with project.pool() as pool:
         blocking, mock = pool.compare("hi", models=["blocking", "mock"], timeout=0.2)

@@ -51,7 +51,7 @@ def test_vectors_are_an_array_in_the_order_of_the_texts():
     assert single.shape == (1, 2)
 
 
-def test_no_texts_make_no_call():
+def test_an_empty_list_of_texts_makes_no_call():
     """Embedding an empty list makes no call and returns an empty array."""
     engine = EmbeddingEngine()
     with _make_pool(engine) as pool:
@@ -60,7 +60,7 @@ def test_no_texts_make_no_call():
 
 
 def test_a_transient_error_is_retried():
-    """After a transient error only the failed batch is retried."""
+    """After a transient error, only the failed batch is retried."""
     engine = EmbeddingEngine([ProviderError("busy", status=503)])
     with _make_pool(engine) as pool:
         assert pool.embed(["a"], model="embedding").shape == (1, 2)
@@ -84,7 +84,7 @@ def test_failures_raise_typed_errors(engine, texts, kind, message):
 
 
 def test_an_engine_without_embeddings_raises_an_error(project):
-    """If an engine has no embeddings, the error names an engine that has."""
+    """If an engine does not support embeddings, the error names an engine that does."""
     with pytest.raises(UnsupportedFeatureError, match=r"mock.*openai"):
         project.pool().embed(["a"], model="mock")
 

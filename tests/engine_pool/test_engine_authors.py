@@ -1,4 +1,4 @@
-"""What the author of an engine file sees: plain methods, and errors with their place."""
+"""Support for authors of engine files: plain methods, and errors that show their location."""
 
 import asyncio
 import threading
@@ -46,8 +46,8 @@ def test_a_plain_generate_conforms(project):
     assert "passes" in repr(check(project.engine("plain", body=body), ask=True))
 
 
-def test_a_plain_generate_blocks_no_other_call(project):
-    """Two calls of a plain `generate` run at the same time, each in a thread of its own."""
+def test_a_plain_generate_does_not_block_other_calls(project):
+    """Two calls of a plain `generate` run at the same time, each in its own thread."""
     with project.pool(engines=[Waiting()]) as pool:
 
         async def call_twice():
@@ -66,8 +66,8 @@ def test_a_plain_generate_blocks_no_other_call(project):
         ("return 5", "must return a str or a Reply, got int"),
     ],
 )
-def test_whatever_a_plain_generate_raises_is_an_error(project, statement, message):
-    """Whatever a plain `generate` raises or returns becomes an error of the call."""
+def test_anything_that_a_plain_generate_raises_is_an_error(project, statement, message):
+    """An exception or an invalid value from a plain `generate` is an error of the call."""
     project.engine(
         "plain", body=f"    def generate(self, prompt, **kwargs):\n        {statement}\n"
     )
@@ -134,8 +134,8 @@ def test_an_error_quotes_neither_the_key_nor_a_whole_prompt(project):
         ("class A(:\nclass B", "SyntaxError in line 1"),
     ],
 )
-def test_a_file_without_one_engine_says_so(project, text, problem):
-    """Status and error of a file without an engine class, or with two, do not ask for a key."""
+def test_a_file_must_define_one_engine(project, text, problem):
+    """If a file has no engine class or two, its status and error do not ask for a key."""
     (project.engines / "odd_engine.py").write_text(text)
     with project.pool() as pool:
         (row,) = [row for row in pool.status() if row.name == "odd"]
@@ -145,7 +145,7 @@ def test_a_file_without_one_engine_says_so(project, text, problem):
 
 
 def test_a_class_in_a_docstring_is_not_counted(project):
-    """An example in a docstring is no second engine."""
+    """An example in a docstring does not count as a second engine."""
     path = project.engine("documented", "hi")
     path.write_text(f'"""Example:\n\nclass Other(LLMEngine):\n    ...\n"""\n{path.read_text()}')
     with project.pool() as pool:
@@ -153,7 +153,7 @@ def test_a_class_in_a_docstring_is_not_counted(project):
 
 
 def test_health_reports_the_last_failure(project):
-    """An engine whose last call failed is not healthy, though its own check passes."""
+    """An engine whose last call failed is not healthy, even if its own check passes."""
     with project.pool() as pool:
         assert pool.health("mock")[0].ok
         with pytest.raises(GatewayError):

@@ -63,7 +63,7 @@ def test_no_fallback_is_called_if_the_first_engine_answers():
 
 
 def test_streamed_and_async_calls_fall_back_too():
-    """Streamed and async calls fall back, too, and yield only chunks of the fallback."""
+    """Streamed and async calls also fall back, and yield only chunks of the fallback."""
     first, second = make_engine("first", QuotaError("no")), make_engine("second", "y", "es", END)
     with make_pool(first, second) as pool:
         stream = pool.stream("hi", model="first", fallback="second")
@@ -93,7 +93,7 @@ def test_an_answer_never_mixes_two_engines():
 
 
 def test_a_missing_key_falls_back(project):
-    """An engine without its key falls back, so that a notebook runs without all keys."""
+    """A call without a key falls back, so that a notebook runs without all keys."""
     pool = project.pool()
 
     reply = pool.ask("hi", model="grok", fallback=["anthropic", "mock"])
@@ -103,7 +103,7 @@ def test_a_missing_key_falls_back(project):
 
 @pytest.mark.parametrize(("model", "fallback"), [("mock", "moch"), ("moch", "mock")])
 def test_an_unknown_engine_does_not_fall_back(project, model, fallback):
-    """A misspelt name raises an error at once, even if another engine could answer."""
+    """A misspelled name raises an error immediately, even if another engine could answer."""
     with pytest.raises(EngineNotFoundError, match=r"'moch'.*Did you mean 'mock'"):
         project.pool().ask("hi", model=model, fallback=fallback)
 
@@ -130,7 +130,7 @@ def test_a_usage_error_does_not_fall_back():
 
 
 def test_one_deadline_covers_all_attempts():
-    """The deadline covers all engines, so after it no fallback is called."""
+    """The deadline covers all engines, so no fallback is called after it."""
     first, second = make_engine("first", 30.0), make_engine("second", "yes", END)
     with make_pool(first, second) as pool, pytest.raises(DeadlineError):
         pool.ask("hi", model="first", fallback="second", timeout=0.2)
@@ -237,7 +237,7 @@ def test_an_error_that_the_user_must_fix_does_not_fall_back(plan_calls, kind):
 
 
 def test_a_tool_call_is_never_requested_twice():
-    """A failed attempt that has delivered a tool call is not repeated, on any engine."""
+    """A failed attempt that has delivered a tool call is not repeated on any engine."""
     call = Chunk(tool_calls=(ToolCall("1", "send_email", "{}"),))
     first = make_engine("first", call, TransportError("broken."))
     second = make_engine("second", "yes", END)

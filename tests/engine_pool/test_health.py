@@ -106,7 +106,7 @@ def hanging_pool(project, monkeypatch):
     pool.close()
 
 
-def test_a_hanging_engine_times_out_and_delays_no_other(hanging_pool):
+def test_a_hanging_engine_times_out_and_does_not_delay_others(hanging_pool):
     """A check that waits, blocks its event loop or ignores cancellation ends at the timeout."""
     started = time.monotonic()
     rows = {row.engine: row for row in hanging_pool.health("mock", *HANGING_CHECKS)}
@@ -163,7 +163,7 @@ def test_closing_the_pool_ends_health_checks_with_a_typed_error():
 
 
 def test_unusable_engine_files_and_missing_keys_are_reported(project):
-    """Broken and insecure engine files are reported; a missing key only if its engine is named."""
+    """Unusable engine files are reported; missing keys are reported only for named engines."""
     project.engine("broken", body="    oops\n")
     project.engine("unsafe", says="x").chmod(0o666)
 
@@ -179,8 +179,8 @@ def test_unusable_engine_files_and_missing_keys_are_reported(project):
     assert "Set GATEWAYX_GROK_API_KEY" in grok.error
 
 
-def test_a_projects_engine_is_checked_only_by_its_name(project, tmp_path):
-    """Without names, no code of the project runs, and no key of the user's goes to its servers."""
+def test_a_projects_engine_is_checked_only_if_it_is_named(project, tmp_path):
+    """Without names, no code of the project runs, and its servers receive no user key."""
     flag = tmp_path / "ran"
     touch = f"    __import__('pathlib').Path({str(flag)!r}).touch()\n"
     project.engine("coded", body=f"{touch}{GENERATE_AND_CHECK}return 1\n")
@@ -204,7 +204,7 @@ def test_a_projects_engine_is_checked_only_by_its_name(project, tmp_path):
 
 
 def test_a_health_check_sends_the_key_and_reports_its_rejection(project):
-    """A check requests the list of models, which is free, with the provider's key."""
+    """A check requests the list of models with the provider's key, which costs nothing."""
 
     def answer(request):
         is_valid = request.headers.get("authorization") == "Bearer good"

@@ -30,8 +30,8 @@ def test_any_exception_of_an_engine_becomes_a_provider_error(make_scripted_pool)
     assert isinstance(caught.value.__cause__, ValueError)
 
 
-def test_an_engine_that_blocks_delays_no_other_engine(project):
-    """A blocking engine does not delay other engines, because each has a thread of its own."""
+def test_an_engine_that_blocks_does_not_delay_other_engines(project):
+    """A blocking engine does not delay other engines, because each has its own thread."""
     release = project.blocking_engine("blocking")
     pool = project.pool()
     caller = threading.Thread(target=lambda: pool.ask("x", model="blocking"))
@@ -123,7 +123,7 @@ def test_a_blocking_call_inside_an_engine_raises_an_error(project):
     ],
 )
 def test_a_failing_constructor_raises_one_line_without_the_key(project, init, message):
-    """A failing constructor raises a one-line error without the key; the status shows it, too."""
+    """A failing constructor raises a one-line error without the key; the status shows it too."""
     path = project.engine("mine", body=f"    {init}\n" + GENERATE + "        return ''\n")
     path.write_text(path.read_text().replace("    requires_key = False\n", ""))
     project.set_keys("GATEWAYX_MINE_API_KEY=sk-canary-123456\n")
@@ -152,7 +152,7 @@ LEAKS = {
 
 @pytest.mark.parametrize("form", LEAKS)
 def test_no_exception_of_an_engine_shows_its_key(project, form):
-    """Whatever an engine raises becomes a typed error without the key."""
+    """Any exception of an engine becomes a typed error without the key."""
     body = "    async def generate(self, prompt, **kwargs):\n        " + LEAKS[form] + "\n"
     project.engine("leaking", body=body)
     project.set_keys(f"GATEWAYX_LEAKING_API_KEY={CANARY}\n")
@@ -162,8 +162,8 @@ def test_no_exception_of_an_engine_shows_its_key(project, form):
     assert CANARY not in "".join(traceback.format_exception(caught.value))
 
 
-def test_the_price_and_the_end_of_an_engine_show_no_key(project, caplog):
-    """Neither the error of `get_cost_per_token` nor the warning of `cleanup` has the key."""
+def test_price_and_cleanup_errors_do_not_show_the_key(project, caplog):
+    """Errors from `get_cost_per_token` and warnings from `cleanup` do not contain the key."""
     project.engine(
         "leaking",
         body=(
@@ -186,7 +186,7 @@ def test_the_price_and_the_end_of_an_engine_show_no_key(project, caplog):
     ["features = None", "features = 5", "lacks = [1]", "params = 'x'", "prices = (1, 2)"],
 )
 def test_an_invalid_attribute_of_an_engine_affects_only_that_engine(project, attribute):
-    """A wrong type is named when the engine is loaded; the status of all still works."""
+    """An attribute's wrong type is reported when the engine is loaded; the status still works."""
     project.engine("odd", body=f"    {attribute}\n\n{GENERATE}        return 'x'\n")
 
     with project.pool() as pool:
@@ -198,7 +198,7 @@ def test_an_invalid_attribute_of_an_engine_affects_only_that_engine(project, att
 
 
 def test_a_syntax_error_is_reported_before_a_missing_key(project):
-    """A key would not help an engine file that cannot be parsed."""
+    """An engine file's syntax error is reported first, because a key would not fix it."""
     path = project.engine("broken")
     path.write_text(path.read_text().replace("requires_key = False", "") + "\n    def broken(:\n")
 

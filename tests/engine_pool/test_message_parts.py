@@ -1,4 +1,4 @@
-"""Messages with parts, on every kind of engine: what is sent, or which part is refused by name."""
+"""Messages with parts, on every kind of engine: each part is sent or refused by name."""
 
 import json
 
@@ -302,7 +302,7 @@ DIALECTS = {
     "cohere": ("messages", COHERE),
     "own": ("messages", OWN),
 }
-"""The field with the messages for each engine, and its value for each conversation or the error."""
+"""For each engine: the field with the messages, and each conversation's value or error."""
 
 OWN_BODY = """\
     features = frozenset({"system", "history", "images"})
@@ -341,8 +341,8 @@ def test_a_part_is_sent_or_refused_by_name(preview, engine, conversation):
         assert preview(CONVERSATIONS[conversation], engine).get(field) == expected
 
 
-def test_a_system_message_is_sent_as_each_provider_wants_it(preview):
-    """The system messages at the start, and later ones where turns lack the role."""
+def test_a_system_message_is_sent_as_each_provider_expects_it(preview):
+    """Leading system messages are moved; so are later ones if a provider's turns lack the role."""
     messages = [{"role": "system", "content": "Be brief."}, *CONVERSATIONS["system later"]]
 
     assert preview(messages, "openai")["instructions"] == "Be brief."
@@ -369,7 +369,7 @@ def test_the_detail_of_an_image_is_sent_or_refused(preview, engine):
 @pytest.mark.parametrize("engine", ["anthropic", "google"])
 @pytest.mark.parametrize("arguments", ["{broken", "[1]", "[" * 100_000])
 def test_arguments_that_are_not_an_object_are_refused(preview, engine, arguments):
-    """Where arguments are an object on the wire, broken JSON of a model is an error."""
+    """If a provider expects arguments as an object, invalid JSON from a model is an error."""
     called = Message("assistant", [ToolCall("call_1", "weather", arguments)])
     with pytest.raises(UsageError, match="arguments of tool call 'weather' must be a JSON object"):
         preview([ASK, called, RESULT], engine)
@@ -377,19 +377,19 @@ def test_arguments_that_are_not_an_object_are_refused(preview, engine, arguments
 
 @pytest.mark.parametrize("engine", ["mock", "local"])
 def test_an_engine_without_images_refuses_those_in_tool_results(project, engine):
-    """An engine that does not support images refuses one in a tool result, too."""
+    """An engine that does not support images also refuses an image in a tool result."""
     with project.pool() as pool, pytest.raises(UnsupportedFeatureError, match="support images"):
         pool.preview(CONVERSATIONS["image in a result"], engine)
 
 
 def test_mock_answers_the_last_text(project):
-    """The last text, that of a tool result included, is the prompt."""
+    """The last text, which may be that of a tool result, is the prompt."""
     with project.pool() as pool:
         assert pool.ask(CONVERSATIONS["call and result"], "mock").text == "[mock] 12 °C"
 
 
 class KeepingEngine(LLMEngine):
-    """An engine whose `generate` keeps its keywords."""
+    """Engine whose `generate` stores its keyword arguments."""
 
     name = "keeping"
     requires_key = False
@@ -459,7 +459,7 @@ def test_a_comparison_sends_every_part():
 
 @pytest.mark.parametrize("conversation", CONVERSATIONS)
 def test_a_cassette_replays_messages_with_parts(tmp_path, conversation):
-    """A list of messages is recorded whole; a replay finds it, and no other."""
+    """A list of messages is recorded as a whole; a replay finds only the same list."""
     path, messages = tmp_path / "tape.jsonl", CONVERSATIONS[conversation]
     engine = ScriptedEngine(["one", END], ["two", END])
     engine.features = frozenset({"system", "history", "images"})

@@ -1,4 +1,4 @@
-"""Every option, on every kind of engine: it changes what is sent, or it is refused by its name."""
+"""Every option, on every kind of engine, either changes the request or is refused by name."""
 
 from dataclasses import dataclass
 
@@ -54,7 +54,7 @@ class Kind:
 
 KINDS = [
     Kind("openai", frozenset()),  # Chat Completions and Responses
-    Kind("deepseek", frozenset({"cache"})),  # a row
+    Kind("deepseek", frozenset({"cache"})),  # an entry of engines.toml
     Kind("anthropic", frozenset({"seed"})),
     Kind("google", frozenset({"cache"})),
     Kind("cohere", frozenset({"cache"})),
@@ -70,14 +70,14 @@ KINDS = [
 
 
 def test_the_table_has_every_option():
-    """A new option needs a value here, or a reason why it is not sent."""
+    """A new option needs a value in this test, or a reason why it is not sent."""
     assert set(SENT) | NOT_SENT == set(OPTIONS)
 
 
 @pytest.mark.parametrize("option", SENT)
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.engine)
 def test_an_option_changes_what_is_sent_or_is_refused_by_name(project, kind, option):
-    """No option is ignored in silence."""
+    """No option is silently ignored."""
     project.set_keys(
         "".join(
             f"GATEWAYX_{name}_API_KEY={name.lower()}-0123456789abcdef\n"

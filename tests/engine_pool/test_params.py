@@ -1,4 +1,4 @@
-"""`params` for all engines, and for one by its name."""
+"""`params` for all engines, and for a single engine by its name."""
 
 import pytest
 
@@ -31,7 +31,7 @@ def pool(project):
     ],
 )
 def test_an_engine_gets_its_own_parameters_and_the_common_ones(pool, model, sent):
-    """A dict under the name of an engine is for that engine alone, and wins over common values."""
+    """A dict under the name of an engine is only for that engine, and overrides common values."""
     body = pool.preview("Hi", model, params=PARAMS).body
 
     names = ("user", "service_tier", "min_p", "metadata", "openai", "acme", "drop_unsupported")
@@ -39,19 +39,19 @@ def test_an_engine_gets_its_own_parameters_and_the_common_ones(pool, model, sent
     assert PARAMS["user"] == "me"  # the caller's dict is not changed
 
 
-def test_a_value_that_is_no_dict_is_an_ordinary_parameter(pool):
+def test_a_value_that_is_not_a_dict_is_an_ordinary_parameter(pool):
     """A provider may have a parameter with the name of another engine."""
     assert pool.preview("Hi", "openai:m", params={"acme": 1}).body["acme"] == 1
 
 
-def test_a_misspelt_parameter_of_one_engine_is_refused(pool):
-    """What is typed under the name of an engine is checked as if it were common."""
+def test_a_misspelled_parameter_of_one_engine_is_refused(pool):
+    """Parameters under the name of an engine are checked like common ones."""
     with pytest.raises(RejectedParameterError, match="'mock' has no parameter 'latncy'"):
         pool.ask("Hi", "mock", params={"mock": {"latncy": 1}})
 
 
-def test_a_comparison_and_a_fallback_give_each_engine_its_own(project):
-    """One `params` serves every column of a comparison and every engine of a fallback."""
+def test_each_engine_of_a_comparison_or_fallback_gets_its_own_parameters(project):
+    """The same `params` applies to every column of a comparison and every engine of a fallback."""
     engine = ScriptedEngine(*[["a"]] * 2)
     with project.pool(engines=[engine]) as pool:
         params = {"mock": {"latency": 0}, "scripted": {"min_p": 0.1}}

@@ -253,7 +253,7 @@ def test_closing_a_pool_ends_its_calls_with_a_typed_error(make_scripted_pool):
 
 @pytest.mark.parametrize("engines", [5, {"mock": 1}, ["mock"], [LLMEngine]])
 def test_engines_must_be_engine_objects(engines):
-    """A pool refuses what is not an engine, and takes one alone as it takes several."""
+    """A pool refuses an object that is not an engine, and accepts a single engine or several."""
     with pytest.raises(UsageError, match="engines must be objects of a subclass of LLMEngine"):
         EnginePool(engines=engines)
 

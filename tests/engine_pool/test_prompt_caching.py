@@ -1,4 +1,4 @@
-"""`cache` in the terms of each provider, and its figures."""
+"""`cache`, as each provider implements it, and its metrics."""
 
 from decimal import Decimal
 
@@ -25,7 +25,7 @@ def pool(project):
 
 
 def test_anthropic_caches_the_system_prompt_and_the_messages(pool):
-    """The end of the system prompt is marked too, because calls with other messages share it."""
+    """The end of the system prompt is also marked, because calls with other messages share it."""
     body = pool.preview("Hi", "anthropic:m", system="Be brief.", cache="auto").body
 
     assert body["system"] == [{"type": "text", "text": "Be brief.", "cache_control": MARK}]
@@ -36,7 +36,7 @@ def test_anthropic_caches_the_system_prompt_and_the_messages(pool):
 
 @pytest.mark.parametrize("options", [{}, {"seed": 1}], ids=["Responses", "Chat Completions"])
 def test_requests_to_openai_with_the_same_beginning_have_the_same_key(pool, options):
-    """The key depends on the model, the system prompt and the tools, not on the messages after."""
+    """The key depends on the model, the system prompt and the tools, not on later messages."""
 
     def key(prompt, model="openai:m", **others):
         return pool.preview(prompt, model, cache="auto", **options, **others).body[
@@ -69,13 +69,13 @@ def test_an_entry_may_say_that_its_server_takes_the_key(project, pool):
 
 @pytest.mark.parametrize("engine", ["google", "deepseek", "local"])
 def test_an_engine_without_the_option_refuses_it(pool, engine):
-    """Providers that cache by themselves have nothing to ask for."""
+    """Providers that always cache do not support the option."""
     with pytest.raises(UnsupportedFeatureError, match=f"'{engine}' does not support 'cache'"):
         pool.preview("Hi", f"{engine}:m" if engine != "local" else engine, cache="auto")
 
 
-def test_only_auto_is_a_value(pool):
-    """Another value is refused in one line."""
+def test_auto_is_the_only_valid_value(pool):
+    """Any other value is refused with a one-line error."""
     with pytest.raises(UsageError, match="cache must be 'auto', got True"):
         pool.ask("Hi", "mock", cache=True)
 
@@ -89,13 +89,13 @@ def test_only_auto_is_a_value(pool):
     ],
 )
 def test_the_highest_cost_includes_writing_to_the_cache(pool, plain_options, options, writes):
-    """Anthropic charges a quarter more for what it writes, which happens only if it is asked."""
+    """Anthropic charges a quarter more for cache writes, which happen only on request."""
     pytest.importorskip("genai_prices", reason="the package with the prices is not installed")
     call = {"prompt": "Hi" * 500, "model": "anthropic:claude-sonnet-4-5", "max_tokens": 1}
     plain = pool.preview(**call, **plain_options)
     preview = pool.preview(**call, **options)
 
-    input_cost = plain.highest_cost - Decimal("0.000015")  # of the token of the answer
+    input_cost = plain.highest_cost - Decimal("0.000015")  # for the token of the answer
     factor = Decimal("1.25") if writes else 1
     assert preview.highest_cost == input_cost * factor + Decimal("0.000015")
 

@@ -62,7 +62,7 @@ def test_no_minute_exceeds_the_request_rate(monkeypatch, rate):
 def test_estimated_tokens_are_limited(monkeypatch):
     """Half of the tokens per minute may be sent at once; further requests wait.
 
-    A request above the burst counts as one of the size of the burst.
+    A request larger than the burst counts as one of the burst's size.
     """
     clock = Clock(monkeypatch)
 

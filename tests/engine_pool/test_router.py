@@ -106,7 +106,7 @@ def test_the_mode_of_the_cassette_selects_the_kind_of_call(make_scripted_pool, p
 
 
 def test_ids_headers_and_rate_limits_are_not_recorded(make_scripted_pool, path):
-    """Request ids, headers and rate limits are not recorded, because they differ between calls."""
+    """Request IDs, headers and rate limits are not recorded, because they differ between calls."""
     pool, _ = make_scripted_pool(["Hi.", Chunk(finish_reason="stop", request_id="req_1")])
     with pool.cassette(path):
         pool.ask("Hi", model="scripted")
@@ -160,7 +160,7 @@ def test_equal_concurrent_calls_are_replayed_in_order(make_scripted_pool, empty_
 
 
 def test_interleaved_streams_do_not_mix(make_scripted_pool, empty_pool, path):
-    """Two replayed streams that are read alternately each yield their own reply."""
+    """If two replayed streams are read alternately, each yields its own reply."""
     pool, _ = make_scripted_pool(["a1", 0.06, "a2", END], ["b1", 0.06, "b2", END])
     with pool.cassette(path):
         pool.ask("a", model="scripted")
@@ -285,7 +285,7 @@ def test_a_miss_names_the_nearest_entry(make_scripted_pool, empty_pool, path, ch
 
 
 def test_the_error_of_a_miss_truncates_a_long_prompt(make_scripted_pool, empty_pool, path):
-    """The error for a call that is not recorded shows only a short excerpt of a long prompt."""
+    """The error for an unrecorded call shows only a short excerpt of a long prompt."""
     pool, _ = make_scripted_pool(["Hello.", END])
     with pool.cassette(path):
         pool.ask("word " * 200 + "one", model="scripted")
@@ -493,7 +493,7 @@ HOOK = "def redact(text):\n    return text.replace('1234', '####')\n"
 
 @pytest.mark.parametrize("setting", ["hooks:redact", "subprocess:getoutput", "os.path:basename"])
 def test_a_hook_of_an_untrusted_project_does_not_run(project, path, setting):
-    """A cloned project can name neither a function of its own nor an installed one."""
+    """A cloned project can name neither its own function nor an installed one."""
     (project.root / "hooks.py").write_text(
         f"__import__('pathlib').Path({str(path)!r}).touch()\n{HOOK}"
     )
@@ -509,7 +509,7 @@ def test_a_hook_of_an_untrusted_project_does_not_run(project, path, setting):
 
 
 def test_a_hook_is_trusted_by_its_id_in_ci(project, path):
-    """A notebook that was recorded with a hook is replayed where nobody can be asked."""
+    """A notebook that was recorded with a hook can be replayed where no user can be asked."""
     (project.root / "hooks.py").write_text(HOOK)
     project.settings('[cassettes]\nredact = "hooks:redact"\n')
     with EnginePool(home=project.root, env={}) as pool:
@@ -525,7 +525,7 @@ def test_a_hook_is_trusted_by_its_id_in_ci(project, path):
 
 @pytest.mark.parametrize("problem", ["installed", "writable", "link", "missing"])
 def test_a_trusted_hook_is_a_safe_file_of_the_project(project, path, tmp_path, problem):
-    """Trust covers a file of the project, which is refused as an engine file would be."""
+    """Trust covers a file of the project; an unsafe file is refused, as an engine file would be."""
     hook = project.root / "hooks.py"
     if problem == "link":
         (tmp_path / "elsewhere.py").write_text(HOOK)
@@ -542,7 +542,7 @@ def test_a_trusted_hook_is_a_safe_file_of_the_project(project, path, tmp_path, p
 
 
 def test_the_users_own_hook_may_be_any_module(project, path, tmp_path):
-    """The settings of the user need no trust."""
+    """The user's own settings do not need trust."""
     folder = tmp_path / "user" / "gatewayx"
     (folder / "config").mkdir(parents=True)
     (folder / "config" / "gatewayx.toml").write_text('[cassettes]\nredact = "textwrap:dedent"\n')

@@ -32,7 +32,7 @@ def test_a_reply_to_a_schema_is_parsed(make_scripted_pool):
     assert engine.requests[0].schema == schema
 
 
-def test_a_reply_that_does_not_match_is_requested_once_more(make_scripted_pool):
+def test_a_reply_that_does_not_match_is_corrected_once(make_scripted_pool):
     """A reply that does not match the schema is requested once more, with the reason.
 
     The usage includes both requests; a stream yields only the first reply.
@@ -125,7 +125,7 @@ def test_the_price_of_a_known_provider_is_looked_up(project):
 
 @pytest.mark.parametrize(("format_name", "text"), [("json", '{"a": 1}'), ("frame", '[{"a": 1}]')])
 def test_data_is_requested_in_the_prompt_at_most_twice(make_scripted_pool, format_name, text):
-    """Data without a fixed structure is requested in the prompt, not by a schema.
+    """Data without a fixed structure is requested in the prompt, not with a schema.
 
     Strict modes of providers accept only objects with named fields. After a reply in prose the
     data is requested once more.
@@ -181,8 +181,8 @@ def test_a_type_without_named_fields_is_described_in_the_prompt(
     assert (request.schema is not None, request.system is None) == (is_schema_sent, is_schema_sent)
 
 
-def test_an_engine_that_enforces_only_objects_is_asked_for_the_schema_too(project):
-    """The prompt asks for the value inside an object; the request asks the provider for JSON."""
+def test_an_engine_that_enforces_only_objects_also_gets_the_schema_in_the_prompt(project):
+    """The prompt asks for a value in an object, and the request asks the provider for JSON."""
 
     class Scripted(ScriptedEngine):
         def enforceable(self, request):
@@ -202,7 +202,7 @@ def test_an_engine_that_enforces_only_objects_is_asked_for_the_schema_too(projec
 
 @pytest.mark.parametrize("kind", [list[City], dict, dt.datetime])
 def test_the_schema_is_recorded_as_the_caller_passed_it(kind):
-    """A recording does not depend on the form that a provider gets."""
+    """A recording does not depend on the variant of the schema that a provider receives."""
     options = check_options({"schema": kind})
 
     assert build_request("x", "", options, streamed=False).schema == ResponseSchema(kind).schema

@@ -111,8 +111,8 @@ def test_a_second_mismatch_or_a_truncated_answer_raises_an_error():
         parse_with_corrections(make_partial_reply('{"a": ', "length"))
 
 
-def test_a_schema_goes_below_the_prompt_if_the_engine_takes_no_system_prompt():
-    """An engine without system prompts still gets the schema."""
+def test_a_schema_follows_the_prompt_if_the_engine_takes_no_system_prompt():
+    """An engine without system prompts receives the schema in the prompt."""
     request = with_schema_in_prompt(REQUEST, SCHEMA, takes_system=False)
 
     assert request.system is None

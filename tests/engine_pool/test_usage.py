@@ -44,7 +44,7 @@ def test_the_status_has_calls_cost_and_the_last_error():
 
 
 def test_an_unknown_price_is_not_shown_as_zero():
-    """A call of unknown price is counted and reported as unpriced, not as $0."""
+    """A call with an unknown price is counted and reported as unpriced, not as $0."""
     with EnginePool(env={}, engines=[Unpriced(["a", END])]) as pool:
         pool.ask("x", model="unpriced")
         row = _find_row(pool, "unpriced")

@@ -25,7 +25,7 @@ def enforced(schema):
 
 @pytest.mark.parametrize("case", CASES + STRUCTS, ids=lambda case: case.name)
 def test_every_type_has_a_bounded_grammar_of_known_keywords(case):
-    """An unknown keyword would disable the grammar, and an unbounded part may never end."""
+    """Unknown keywords would disable the grammar, and an unbounded part might not end."""
     schema = enforced(ResponseSchema(case.kind).described)
 
     jsonschema.Draft202012Validator.check_schema(schema)

@@ -130,7 +130,7 @@ def test_without_weights_there_are_no_models():
 
 
 def test_a_custom_weights_file_is_listed_as_a_model(monkeypatch, tmp_path):
-    """With GATEWAYX_LOCAL_MODEL the stem of the file is the model's name."""
+    """With GATEWAYX_LOCAL_MODEL, the stem of the file is the model's name."""
     path = tmp_path / "tiny.gguf"
     path.write_bytes(b"GGUF")
     monkeypatch.setenv("GATEWAYX_LOCAL_MODEL", str(path))
@@ -307,7 +307,7 @@ def test_an_answer_does_not_depend_on_earlier_prompts(engine):
 
 @needs_weights
 def test_max_tokens_and_stop_end_the_answer(engine):
-    """The finish reason is "length" for `max_tokens` and "stop" for a stop text."""
+    """The finish reason is "length" for `max_tokens` and "stop" for a stop string."""
     truncated = asyncio.run(ask(engine, STORY_PROMPT, max_tokens=5))
     assert (truncated.finish_reason, truncated.usage.output_tokens) == ("length", 5)
     answer = asyncio.run(ask(engine, stop=("Paris",)))
@@ -335,7 +335,7 @@ class Limit:
     ids=lambda case: case.name,
 )
 def test_the_end_of_the_context_is_reported(gguf, case):
-    """A model that never ends is cut at the end of the context, which the reply says."""
+    """An endless reply is truncated at the end of the context, which the reply reports."""
 
     async def read():
         engine = make_engine(model_path=str(gguf), context=256)  # a multiple of 256
@@ -350,7 +350,7 @@ def test_the_end_of_the_context_is_reported(gguf, case):
 
 
 @needs_weights
-def test_a_json_that_the_context_cuts_says_so(gguf):
+def test_the_error_for_json_truncated_by_the_context_names_it(gguf):
     """The error names the context, not `max_tokens`, which the caller has not set."""
     with (
         EnginePool(engines=[make_engine(model_path=str(gguf), context=256)]) as pool,
@@ -362,8 +362,8 @@ def test_a_json_that_the_context_cuts_says_so(gguf):
 
 
 @needs_weights
-def test_a_json_that_max_tokens_cuts_names_its_value(engine):
-    """The error names the value of the option and, if that is more, what the schema needs."""
+def test_the_error_for_json_truncated_by_max_tokens_names_the_value(engine):
+    """The error names the value of the option, and the schema's minimum if that is more."""
     schema = {
         "type": "object",
         "properties": {"name": {"type": "string"}, "people": {"type": "integer"}},
@@ -380,7 +380,7 @@ def test_a_json_that_max_tokens_cuts_names_its_value(engine):
 
 @needs_weights
 def test_the_chat_template_of_the_file_is_used(gguf, tmp_path):
-    """The prompt is formatted as the template in the file says."""
+    """The prompt is formatted with the template in the file."""
     content = gguf.read_bytes()
     start = content.index(b"{% for message in messages %}{% if loop.first")
     end = content.index(b"{% endif %}", content.index(b"add_generation_prompt", start)) + 11
@@ -423,7 +423,7 @@ def test_the_system_prompt_and_earlier_messages_are_sent(engine):
 
 
 def test_tool_calls_are_part_of_the_text():
-    """Calls are in the text, because many templates omit them; results are tool messages."""
+    """Tool calls are in the text, because many templates omit them; results are tool messages."""
     call = ToolCall("1", "weather", '{"city": "Rome"}')
     request = Request(
         (
@@ -474,7 +474,7 @@ def test_the_local_model_reads_every_part(engine):
 @needs_weights
 @pytest.mark.parametrize("text", [PARIS_PROMPT, "日本語とемодзи 👩‍👩‍👧 " * 20, "x\ud800\x00y"])
 def test_tokens_are_counted_by_the_models_own_tokenizer(engine, text):
-    """The number of tokens before a call is the one that the answer reports."""
+    """The number of tokens counted before a call equals the number that the answer reports."""
 
     async def compare():
         request = make_request(text, system="Be brief.", max_tokens=1)
@@ -502,7 +502,7 @@ def test_an_answer_matches_its_schema(engine):
 
 @needs_weights
 def test_a_number_ends(engine):
-    """A number is asked for inside an object, whose end the model knows, and comes out of it."""
+    """A number is requested inside an object, whose end the model knows, and then unwrapped."""
     schema = engine.enforceable(
         make_request("How many days has a week?", schema={"type": "integer"})
     )
@@ -518,8 +518,8 @@ def test_a_number_ends(engine):
     "name", ["prefixes", "defaults", "times", "recursive", "dict", "named tuple", "recursive union"]
 )
 @pytest.mark.parametrize("temperature", [0, 1])
-def test_an_answer_of_the_model_has_the_type(engine, name, temperature):
-    """Even at a high temperature, an answer is a value of the type, and ends."""
+def test_an_answer_has_the_requested_type(engine, name, temperature):
+    """Even at a high temperature, an answer ends and is a value of the type."""
     (case,) = [case for case in CASES if case.name == name]
     schema = ResponseSchema(case.kind)
     request = {"schema": schema.described, "temperature": temperature, "seed": 1}

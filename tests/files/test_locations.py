@@ -100,7 +100,7 @@ def test_a_stamp_changes_with_the_file(tmp_path):
 
 
 def test_a_path_is_displayed_in_its_shortest_form(tmp_path, monkeypatch):
-    """A path is displayed relative to the current folder, else to `~`, else absolute.
+    """A path is displayed relative to the current folder, otherwise to `~`, otherwise in full.
 
     If the current folder is the home folder, paths in it start with `~`.
     """
@@ -121,7 +121,7 @@ def test_a_path_is_displayed_in_its_shortest_form(tmp_path, monkeypatch):
 
 
 def test_a_path_is_displayed_if_the_current_folder_was_deleted(tmp_path, monkeypatch):
-    """If the current folder was deleted, a path is displayed as absolute."""
+    """If the current folder was deleted, a path is displayed in full."""
     folder = tmp_path / "deleted"
     folder.mkdir()
     monkeypatch.chdir(folder)

@@ -23,7 +23,7 @@ def test_python_has_the_colors_of_the_jupyterlab_theme():
 
 @pytest.mark.parametrize("language", ["", "unknown", "text", "python", "html", "json"])
 def test_a_hostile_source_adds_no_element_or_attribute(language):
-    """A hostile source in any language yields only the elements and attributes of a code block."""
+    """A hostile source in any language results only in elements and attributes of a code block."""
     for source in read_corpus(HOSTILE[1])[::4]:
         root = html5lib.parseFragment(highlight(source, language), namespaceHTMLElements=False)
         for element in root.iter():

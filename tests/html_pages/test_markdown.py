@@ -36,7 +36,7 @@ LINK = {
     "target": re.compile("_blank"),
     "rel": re.compile("noopener noreferrer nofollow"),
 }
-# Sizes, grey tints and the colours of JupyterLab's editor: nothing that loads, moves or covers.
+# Sizes, grey tints and the colours of JupyterLab's editor. Nothing loads, moves or covers content.
 _GREY = r"(\.\d+em solid )?rgba\(128,128,128,\.\d+\)"
 _SIZE = r"max\(2em,\d+ch\)|[0-9. em]+|[34]px"
 STYLE = re.compile(
@@ -125,7 +125,7 @@ def find_faults(page):
     return faults
 
 
-# Between tags, a text without quotes cannot begin a tag or an attribute.
+# Between tags, text without quotes cannot begin a tag or an attribute.
 _PLAIN = re.compile(""">[^<>"']+<""")
 
 
@@ -480,8 +480,8 @@ def test_the_examples_in_the_docstrings_are_correct():
     assert doctest.testmod(components).failed == 0
 
 
-def test_long_list_numbers_have_room():
-    """The room beside a numbered list grows with its longest number, up to CommonMark's longest."""
+def test_long_list_numbers_fit_into_the_margin():
+    """The margin of a numbered list grows with its longest number, up to CommonMark's longest."""
     rooms = []
     for first in (1, 99, 999_999_999):
         page = to_html(f"{first}. a\n{first + 1}. b")

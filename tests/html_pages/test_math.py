@@ -74,7 +74,7 @@ def test_other_text_is_not_a_formula(markdown):
     ],
 )
 def test_words_in_escaped_brackets_are_not_a_formula(markdown, page):
-    """Escaped brackets around words are text; with TeX or a formula in them they are typeset."""
+    """Escaped brackets around words are text; around TeX or a formula, they are typeset."""
     assert render(markdown) == page
 
 

@@ -1,4 +1,4 @@
-"""What a cell binds and says at its end: `-o`, a stopped call, and answers that are no text."""
+"""What a cell binds and reports at its end: `-o`, a stopped call, and answers without text."""
 
 import math
 
@@ -60,7 +60,7 @@ def test_an_attribute_of_the_reply_is_bound(shell, line, value):
     ],
 )
 def test_an_attribute_that_cannot_be_bound_is_an_error(line, message):
-    """An attribute that the reply would not have raises an error before the call."""
+    """`-o` with an attribute that the reply would not have raises an error before the call."""
     with pytest.raises(UsageError, match=message):
         cell.read(line, "hi", {})
 
@@ -106,16 +106,16 @@ def test_a_stopped_call_binds_an_empty_reply(project):
         ({"finish_reason": "length"}, "cut at max tokens"),
     ],
 )
-def test_an_answer_that_is_no_text_says_so(fields, note):
-    """An answer that ends in tool calls, a pause or a refusal says so below it."""
+def test_an_answer_without_text_is_explained(fields, note):
+    """If an answer ends in tool calls, a pause or a refusal, a line below it says so."""
     reply = Reply(text="", engine="mock", model="m", **fields)
 
     assert reply_summary(reply).endswith(f" · {note}")
     assert reply_summary(Reply(text="", engine="mock", model="m")).endswith("unpriced")
 
 
-def test_an_answer_has_ended_once_its_finish_reason_is_known():
-    """An answer without a finish reason has not ended."""
+def test_an_answer_without_a_finish_reason_has_not_ended():
+    """An answer counts as ended only after its finish reason has arrived."""
     partial = PartialReply("mock", "m")
     assert not partial.has_ended
     partial.finish_reason = "stop"

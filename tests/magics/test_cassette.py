@@ -60,7 +60,7 @@ def test_every_replay_of_a_notebook_has_the_same_output(run_notebook, project):
 
 
 def test_nbval_detects_a_changed_cassette(run_notebook, project, tmp_path):
-    """Nbval accepts a replayed notebook and fails if one word of its cassette changes."""
+    """A replayed notebook passes nbval, and fails if one word of its cassette changes."""
     run_notebook()
     outcomes = run_notebook(GATEWAYX_CASSETTE_MODE="replay")
     notebook = nbformat.v4.new_notebook(

@@ -100,7 +100,7 @@ def test_a_failed_cell_keeps_the_partial_answer(run_cell, project):
     assert bound_replies[0].interrupted
 
 
-def test_a_call_that_fails_at_once_binds_nothing(run_cell):
+def test_a_call_that_fails_before_its_first_chunk_binds_nothing(run_cell):
     """A call that fails before its first chunk shows and binds nothing."""
     run_in_kernel, view, bound_replies = run_cell
 

@@ -75,7 +75,7 @@ def test_a_cell_whose_models_all_fail_raises(shell, capsys):
 def test_an_invalid_line_sends_nothing(shell, capsys, line, message):
     """A line that is invalid for all models raises an error, and nothing is sent.
 
-    Several unknown words are taken for a misplaced prompt, not for names of engines.
+    Several unknown words are treated as a misplaced prompt, not as names of engines.
     """
     with pytest.raises(UsageError, match=message):
         shell.ask(f"%%gatewayx {line}\nhi")

@@ -60,8 +60,8 @@ def test_a_conversation_is_truncated_or_deleted(shell_with_chat):
 
 
 @pytest.mark.parametrize("line", ["chat", "chat lisst", "chat list a b c", "jobs x", "nest maybe"])
-def test_invalid_arguments_say_where_the_help_is(shell, line):
-    """Invalid arguments raise a one-line error that says where the help is."""
+def test_the_error_for_invalid_arguments_names_the_help(shell, line):
+    """Invalid arguments raise a one-line error that names the command for help."""
     with pytest.raises(UsageError, match=r"`%gatewayx help (chat|jobs|nest)` shows its use"):
         shell.ask(f"%gatewayx {line}")
 
@@ -104,7 +104,7 @@ def test_the_prompt_of_explain_matches_existing_recordings(shell, capsys):
     ],
 )
 def test_explain_sends_magics_as_they_were_typed(shell, capsys, cell, line):
-    """`explain` sends the cell as it was typed, not the Python that IPython makes of it."""
+    """`explain` sends the cell as it was typed, not the code into which IPython converts it."""
     shell.run_cell(cell, store_history=True)
     capsys.readouterr()
 
@@ -116,7 +116,7 @@ def test_explain_sends_magics_as_they_were_typed(shell, capsys, cell, line):
 
 
 def test_the_prompt_of_explain_is_shown_as_code(shell, monkeypatch):
-    """In a notebook the cell and the error are code, with their indentation."""
+    """In a notebook, the cell and the error are shown as code, with their indentation."""
     shown = []
     shell.run_cell("if True:\n    1/0", store_history=True)
     monkeypatch.setattr(shell.display_pub, "publish", lambda data, **_: shown.append(data))
@@ -170,8 +170,8 @@ def test_an_error_of_this_package_without_advice_is_explained(shell, capsys):
 @pytest.mark.parametrize(
     ("model", "is_noted"), [("local", True), ("local:tiny", True), ("small", True), ("mock", False)]
 )
-def test_the_explanation_of_a_small_model_is_noted(shell, project, capsys, model, is_noted):
-    """Below an explanation of the local model, a line says that it may be wrong."""
+def test_an_explanation_by_a_small_model_has_a_note(shell, project, capsys, model, is_noted):
+    """Below an explanation by the local model, a line says that it may be wrong."""
     project.engine("local", "Divide by something else.")
     project.settings('[aliases]\nsmall = "local"\n')
     gx.pool().trust(gx.pool().untrusted_engines())

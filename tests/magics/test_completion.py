@@ -18,14 +18,14 @@ pytestmark = pytest.mark.skipif(
 
 
 def _complete(shell, text):
-    """Return the texts that Tab offers at the end of a text."""
+    """Return the completions that Tab offers at the end of a text."""
     with provisionalcompleter():
         completions = shell.Completer.completions(text, len(text))
         return [text[: completion.start] + completion.text for completion in completions]
 
 
 def _define(shell):
-    """Define values in the notebook that can be schemas or images, and some that cannot."""
+    """Define notebook values that can be schemas or images, and some that cannot."""
     figure = matplotlib.figure.Figure()
     shell.user_ns.update(
         City=dataclasses.make_dataclass("City", ["name"]),
@@ -141,8 +141,8 @@ def test_other_text_is_completed_by_python(shell, text):
         ("%gx mock hi i", []),
     ],
 )
-def test_only_what_fits_is_offered(shell, text, offered):
-    """Only values that fit are offered, and nothing of IPython's own if there are none."""
+def test_only_matching_values_are_offered(shell, text, offered):
+    """Only matching values are offered; if there are none, IPython offers no completions either."""
     _define(shell)
 
     assert _complete(shell, text) == [text.rpartition(" ")[0] + " " + word for word in offered]

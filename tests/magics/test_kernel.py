@@ -93,7 +93,7 @@ def new_kernel(project, tmp_path):
 
 @pytest.fixture
 def report_metric(record_property, capsys):
-    """Return a function that prints a figure and adds it to the report."""
+    """Return a function that prints a measurement and adds it to the report."""
 
     def report(name, value):
         record_property(name, value)
@@ -198,7 +198,7 @@ CALL_SYNTAXES = [
 def _start_call(kernel, provider, code):
     """Start a cell and wait for its request and 0.4 s of output.
 
-    Return the cell's id and the request.
+    Return the cell's ID and the request.
     """
     request_count = len(provider.requests)
     cell_id = kernel.start(code)
@@ -570,7 +570,7 @@ def test_a_cancelled_job_keeps_its_partial_answer(kernel):
 
 
 def _run_with_id(kernel, cell_id, code):
-    """Run a cell as a front end does that reports the cell's ID."""
+    """Run a cell in the way of a front end that reports the cell's ID."""
     content = {
         "code": code,
         "silent": False,
@@ -593,7 +593,7 @@ def test_a_rerun_cell_replaces_its_own_turn(kernel):
 
 
 def test_a_rerun_cell_replaces_the_turns_of_its_lines(kernel):
-    """Each line of a cell is a turn of its own, and running the cell again replaces each."""
+    """Each line of a cell is a separate turn, and running the cell again replaces each turn."""
     for cell_id, prompts in (("a", "12"), ("b", "3"), ("a", "45")):
         lines = [f"reply = %gx mock -q -c lines {prompt}" for prompt in prompts]
         _run_with_id(kernel, cell_id, "\n".join(lines))

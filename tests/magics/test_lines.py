@@ -1,4 +1,4 @@
-"""Lines that call a model: options, placeholders, the prompt as typed, and what is shown."""
+"""Lines that call a model: options, placeholders, the prompt as typed, and the output."""
 
 import pytest
 from IPython.utils.capture import capture_output
@@ -70,7 +70,7 @@ def test_a_cell_keeps_the_quotes_of_a_placeholder():
         ("mock -t 0 hi", None),
     ],
 )
-def test_an_option_after_the_prompt_began_is_noted(line, note):
+def test_an_option_within_the_prompt_is_noted(line, note):
     """A word in the prompt that looks like an option is sent as part of it, with a note."""
     parsed = cell.read_line(line, {})
 
@@ -86,8 +86,8 @@ def test_an_undefined_name_is_an_error(shell, line):
         shell.ask(line)
 
 
-def test_a_line_with_an_option_that_has_no_effect_is_refused(shell):
-    """A misspelt fallback raises an error in a line, as in a cell."""
+def test_a_line_with_an_unknown_fallback_is_refused(shell):
+    """A misspelled fallback raises an error in a line, as in a cell."""
     for line in ("%gx mock --fallback nobody hi", "%%gx mock --fallback nobody\nhi"):
         with pytest.raises(EngineNotFoundError, match="no engine 'nobody'"):
             shell.ask(line)
@@ -105,7 +105,7 @@ def test_each_answer_of_a_loop_is_shown(shell):
 
 
 def test_a_quiet_line_displays_no_stream(shell):
-    """With `-q` a line shows no stream; its value is the reply, as with any expression."""
+    """With `-q`, a line shows nothing; its value is the reply, as with any expression."""
     with capture_output() as captured:
         reply = shell.ask("%gx mock -q hi")
 
@@ -135,7 +135,7 @@ def test_a_line_can_be_a_dry_run_or_a_job(shell, capsys):
 
 
 def test_lines_of_a_conversation_follow_each_other(shell):
-    """Each line is a turn of its own."""
+    """Each line is a separate turn."""
     shell.ask("for word in ('one', 'two'):\n    %gx mock -q -c story {{word}}")
 
     assert [row[2:] for row in shell.ask("%gatewayx chat list")] == [("2", "two")]

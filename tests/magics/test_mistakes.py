@@ -1,4 +1,4 @@
-"""The mistakes of a beginner: what is typed, and the two lines that are shown."""
+"""Mistakes of a beginner: the typed cell, and the two lines that are shown."""
 
 from dataclasses import dataclass
 
@@ -263,7 +263,7 @@ def project_with_faults(project, shell):
 
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.typed)
 def test_a_mistake_is_answered_in_two_lines(shell, project_with_faults, mistake, monkeypatch):
-    """A mistake is answered by what is wrong, with the nearest right thing, and by what helps."""
+    """One line says what is wrong and suggests a correction; one says how to fix it."""
     monkeypatch.setattr("getpass.getpass", lambda _: pytest.fail("it asked for a key"))
 
     with pytest.raises(GatewayError) as error:
@@ -275,8 +275,8 @@ def test_a_mistake_is_answered_in_two_lines(shell, project_with_faults, mistake,
     assert not project_with_faults.keys.read_text().count("OPNAI")
 
 
-def test_a_missing_key_offers_the_local_model_that_is_there(shell, tmp_path, monkeypatch):
-    """With local weights the error of a missing key offers the local model, not a download."""
+def test_the_error_for_a_missing_key_offers_an_installed_local_model(shell, tmp_path, monkeypatch):
+    """The error for a missing key offers local weights that exist, instead of a download."""
     weights = tmp_path / "model.gguf"
     weights.write_bytes(b"GGUF" + b"\0" * 100)
     monkeypatch.setenv("GATEWAYX_LOCAL_MODEL", str(weights))
@@ -303,8 +303,8 @@ def test_an_image_without_an_engine_for_it_names_a_key_to_set(shell):
 
 
 @pytest.mark.parametrize("line", ["key", "key -h", "key set -h", "help key"])
-def test_a_bare_key_shows_its_use(shell, line):
-    """`key` alone shows its use and alarms nobody."""
+def test_key_without_arguments_shows_its_usage(shell, line):
+    """`key` alone shows its usage, without a warning about a pasted key."""
     output = repr(shell.ask(f"%gatewayx {line}"))
 
     assert "key set NAME" in output
@@ -319,8 +319,8 @@ def test_the_hint_after_a_pasted_key_names_its_engine(shell):
     assert error.value._render_traceback_()[1] == "Run `%gatewayx key set cohere`."
 
 
-def test_a_key_for_an_engine_to_come_is_set_with_new(shell, project, monkeypatch):
-    """With `--new` a key is set for an engine that does not exist yet."""
+def test_a_key_for_a_future_engine_is_set_with_new(shell, project, monkeypatch):
+    """With `--new`, a key is set for an engine that does not exist yet."""
     monkeypatch.setattr("getpass.getpass", lambda _: "made-up-key-123456")
 
     output = repr(shell.ask("%gatewayx key set opnai --new"))
@@ -359,8 +359,8 @@ def test_help_is_found(shell, line, text):
         ("off", "is closed, mode off: it is not used; calls go to the models, and nothing is"),
     ],
 )
-def test_each_mode_of_a_cassette_is_named(shell, mode, text):
-    """A cassette opened in a mode says what the mode does; `off` says that it is closed."""
+def test_each_mode_of_a_cassette_is_described(shell, mode, text):
+    """Opening a cassette in a mode shows what the mode does; `off` shows that it is closed."""
     shell.ask("%gatewayx cassette a.jsonl")
     shell.ask("%gx mock -q hi")
 
@@ -393,7 +393,7 @@ PYTHON_MISTAKES = [
 
 @pytest.mark.parametrize(("call", "message"), PYTHON_MISTAKES)
 def test_a_mistake_in_python_is_answered_in_one_line(shell, call, message):
-    """A mistake in a Python call is one line, without the whole prompt."""
+    """The error for a mistake in a Python call is one line, without the whole prompt."""
     shell.user_ns["gx"] = gatewayx_nb
     if message is None:
         assert shell.ask(call) == "[mock] hi"

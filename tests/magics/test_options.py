@@ -24,8 +24,8 @@ def test_a_call_that_exceeds_its_timeout_is_ended(shell):
         shell.ask(f"{SLOW_CELL} --timeout 0.05\nhi")
 
 
-def test_a_cost_limit_refuses_a_call_of_unknown_price(shell, project):
-    """With `--max-cost`, a call of unknown price needs `--allow-unpriced`."""
+def test_a_cost_limit_refuses_a_call_with_an_unknown_price(shell, project):
+    """With `--max-cost`, a call with an unknown price needs `--allow-unpriced`."""
     project.engine("free", "hello")
     with pytest.raises(BudgetError, match="is unknown"):
         shell.ask("%%gatewayx free --max-cost 0.01\nhi")
@@ -83,7 +83,7 @@ def test_a_dry_run_shows_the_prompt_as_text_and_its_range_of_tokens(shell):
 
 
 def test_without_streaming_the_answer_is_shown_once(shell):
-    """With `--no-stream` each answer is shown once, at its end."""
+    """With `--no-stream`, each answer is shown once, when it is complete."""
     for references in ("mock", "mock mock:other"):
         with capture_output() as captured:
             shell.ask(f"%%gatewayx {references} --no-stream\none two")

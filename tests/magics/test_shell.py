@@ -31,7 +31,7 @@ def test_a_cell_shows_its_answer_and_metrics(shell, capsys):
 
 
 def test_options_reach_the_engine(shell, project):
-    """Quoted values keep their spaces and JSON values their braces.
+    """Quoted values keep their spaces, and JSON values keep their braces.
 
     `-o` binds the reply and `-q` shows nothing.
     """
@@ -51,7 +51,7 @@ def test_options_reach_the_engine(shell, project):
 
 
 def test_ipython_does_not_expand_the_line(shell):
-    """IPython does not expand `{…}` and `$…` in a cell; `{{…}}` is filled in, but not twice."""
+    """IPython does not expand `{…}` and `$…` in a cell; `{{…}}` is replaced, but only once."""
     shell.user_ns.update(secret="SECRET", name="{{secret}} {secret}", x=1.25)
 
     shell.ask("%%gatewayx mock -q -s 'for {secret} $secret {{name}}'\n{x} $x {{x:.1f}} {{ {} }}")
@@ -76,7 +76,7 @@ def test_no_vars_leaves_placeholders_unchanged(shell):
     ],
 )
 def test_placeholders_are_notebook_variables(shell, cell):
-    """Placeholders are notebook variables, not locals, also within other magics and functions."""
+    """Placeholders refer to notebook variables, not locals, even in other magics and functions."""
     shell.user_ns["name"] = "notebook"
 
     with capture_output():
@@ -173,7 +173,7 @@ def test_images_come_from_variables_files_and_the_prompt(shell, project):
 
 
 def test_an_answer_in_an_invalid_format_is_kept(shell):
-    """An answer that does not match its format is bound, and not as interrupted: it had ended."""
+    """An answer that does not match its format is bound; it is not marked as interrupted."""
     with capture_output(), pytest.raises(ProviderError):
         shell.ask("%%gx mock --as json\nprose")
 
@@ -210,7 +210,7 @@ def test_an_expression_that_is_sent_as_typed_is_noted(shell, typed, count):
 
 
 def test_a_note_is_muted_in_a_notebook(shell):
-    """In a notebook a note has the weight of the metrics, and what was typed is code."""
+    """In a notebook, a note is as muted as the metrics, and the quoted input is code."""
     with capture_output() as captured:
         shell.ask("%gx mock hi --temperature 0 {{f('<b>')}}")
 
@@ -408,7 +408,7 @@ def test_an_invalid_key_is_not_written(shell, project, monkeypatch, typed_key):
 
 @pytest.mark.parametrize("line", ["%gx mine hi", "%gx ask mine hi", "%%gx mine -q\nhi"])
 def test_a_changed_engine_applies_to_the_next_cell(shell, project, line):
-    """An added, changed or removed engine applies to the next cell, with each way to call it."""
+    """An added, changed or removed engine applies to the next cell, with every kind of call."""
 
     def ask_engine():
         shell.ask(line)
@@ -447,8 +447,8 @@ def test_init_creates_a_project_and_overwrites_nothing(shell, tmp_path, monkeypa
     assert gatewayx_nb.pool().config.project.root == root
 
 
-def test_init_continues_what_the_notebook_has_chosen(shell, tmp_path, monkeypatch):
-    """A new pool continues the default model, the cassette and the conversations of the old one."""
+def test_init_keeps_the_choices_of_the_notebook(shell, tmp_path, monkeypatch):
+    """A new pool keeps the default model, the cassette and the conversations of the old one."""
     monkeypatch.delenv("GATEWAYX_HOME")
     (tmp_path / "repository" / ".git").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "repository")
@@ -473,7 +473,7 @@ def test_init_continues_what_the_notebook_has_chosen(shell, tmp_path, monkeypatc
 
 
 def test_init_keeps_an_open_cassette_closable_and_the_budget(shell, tmp_path, monkeypatch):
-    """The notebook's cassette object, its totals and its session limit stay those of the kernel."""
+    """The notebook's cassette object, the totals and the session limit of the kernel are kept."""
     monkeypatch.delenv("GATEWAYX_HOME")
     (tmp_path / "repository" / ".git").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "repository")
@@ -595,10 +595,10 @@ def redirected_shell(project, monkeypatch, shell):
     return shell
 
 
-def test_trust_shows_the_destination_of_a_key_and_saves_a_yes(
+def test_trust_shows_the_destination_of_a_key_and_saves_the_permission(
     redirected_shell, monkeypatch, capsys
 ):
-    """`trust` shows the host and the setting, then asks; after a yes the engine can be used."""
+    """`trust` shows the host and the setting, then asks; after a yes, the engine can be used."""
     questions = []
     monkeypatch.setattr("builtins.input", lambda question: questions.append(question) or "y")
     with pytest.raises(TrustError) as error:
@@ -617,7 +617,7 @@ def test_trust_shows_the_destination_of_a_key_and_saves_a_yes(
 
 
 def test_trust_lists_and_revokes_permissions(redirected_shell, monkeypatch):
-    """`trust --show` lists what was allowed, and `--revoke` takes it back."""
+    """`trust --show` lists the permissions, and `--revoke` removes them."""
     assert "has no permissions" in repr(redirected_shell.ask("%gatewayx trust --show"))
     monkeypatch.setattr("builtins.input", lambda _: "y")
     redirected_shell.ask("%gatewayx trust")
@@ -632,8 +632,8 @@ def test_trust_lists_and_revokes_permissions(redirected_shell, monkeypatch):
 
 
 @pytest.mark.parametrize("answer", ["", "n", "no", "yess"])
-def test_any_answer_but_yes_grants_no_trust(redirected_shell, monkeypatch, answer):
-    """Any answer except yes grants no trust; the error suggests a key for the project instead."""
+def test_only_yes_grants_trust(redirected_shell, monkeypatch, answer):
+    """Any answer other than yes grants no trust; the error suggests a key for the project."""
     monkeypatch.setattr("builtins.input", lambda _: answer)
 
     with pytest.raises(TrustError, match="your keys are not sent") as error:

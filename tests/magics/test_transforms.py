@@ -7,8 +7,8 @@ OTHER_MAGIC = "get_ipython().run_cell_magic('time', '', '')\n"
 EMPTY_CALL = "get_ipython().run_cell_magic('gx', 'mock', '')\n"
 
 
-def test_a_cell_is_awaited_at_depth_0_only():
-    """A cell blocks within another cell and without an event loop; otherwise it is awaited."""
+def test_a_cell_is_awaited_only_at_depth_0():
+    """A cell blocks within another cell or without an event loop; otherwise, it is awaited."""
     depth = Depth()
     awaited = CallCell(depth)([CALL])
     depth.enter()
@@ -54,7 +54,7 @@ def test_other_cells_are_unchanged(lines):
     ],
 )
 def test_a_question_is_part_of_the_prompt(line, transformed):
-    """A question mark that ends a prompt on a magic line does not become IPython's help.
+    """A question mark at the end of a magic line's prompt does not request IPython's help.
 
     Lines without a prompt, and lines of other magics, are unchanged.
     """

@@ -19,7 +19,7 @@ class City:
 
 
 def fail():
-    """Raise an error that no evaluation may meet."""
+    """Raise an error; no evaluation may call this."""
     raise AssertionError
 
 

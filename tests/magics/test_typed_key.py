@@ -51,7 +51,7 @@ def stored_input(shell):
 def test_a_typed_key_is_refused_and_removed_from_the_history(shell, cell, capsys, project):
     """A key on a command's line is refused and removed from the history, each time.
 
-    The error says to delete the cell's text and renew the key, and does not repeat the key.
+    The error says to delete the cell's text and renew the key, and does not contain the key.
     """
     for _ in range(2):
         shell.ask("'before'")
@@ -118,7 +118,7 @@ print("found", sum(_key in repr(text) for text in _stored), "of", len(_stored))
     ],
 )
 def test_a_kernel_removes_a_typed_key_from_its_history(project, tmp_path, cell):
-    """A kernel removes a typed key from its history database, while it runs and at its end."""
+    """A kernel removes a typed key from its history database, while it runs and when it ends."""
     (home := tmp_path / "home").mkdir()
     with Kernel(project.root, home) as kernel:
         kernel.run("%load_ext gatewayx_nb")

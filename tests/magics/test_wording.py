@@ -1,4 +1,4 @@
-"""Hints name a command or cell option in a notebook, a file or keyword argument in a script."""
+"""Hints name a command or cell option in a notebook, and a file or keyword argument in a script."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def test_notebook_wording_covers_every_action():
 
 
 def test_loading_the_extension_switches_hints_to_notebook_wording(shell):
-    """A traceback names the command and `str(error)` the variable and file.
+    """A traceback names the command, and `str(error)` names the variable and file.
 
     Unloading the extension restores the script wording.
     """

@@ -1,4 +1,4 @@
-"""A project sends the user's keys and runs code only where the user has allowed it."""
+"""A project sends the user's keys and runs code only if the user has allowed it."""
 
 import json
 import tomllib
@@ -315,7 +315,7 @@ def test_an_engine_that_the_project_chooses_does_not_run(project, tmp_path, choi
 
 
 def test_the_only_engine_of_a_project_is_a_choice_of_the_project(project):
-    """A key of the user's that a clone has guessed makes its engine neither default nor called."""
+    """If a clone guesses the name of a user's key, its engine is neither the default nor called."""
     path = project.engine("acme", "a")
     path.write_text(path.read_text().replace("requires_key = False", "requires_key = True"))
     with EnginePool(home=project.root, env={"GATEWAYX_ACME_API_KEY": "k"}) as pool:
@@ -325,7 +325,7 @@ def test_the_only_engine_of_a_project_is_a_choice_of_the_project(project):
 
 
 def test_the_users_own_choice_needs_no_trust(project, tmp_path):
-    """A default or an alias in the user's settings names the engine as a call does."""
+    """A default or an alias in the user's settings counts as naming the engine in a call."""
     folder = tmp_path / "user" / "gatewayx" / "config"
     folder.mkdir(parents=True)
     (folder / "gatewayx.toml").write_text('default_model = "acme"\n[aliases]\nsmart = "acme"\n')
@@ -346,7 +346,7 @@ def test_a_default_that_the_user_saves_is_allowed(project, tmp_path):
 
 
 def test_trust_outlasts_edits_but_not_a_new_path(project, tmp_path):
-    """An edited engine runs in the next call; another file needs a permission of its own."""
+    """An edited engine runs in the next call; another file needs its own permission."""
     env = {"XDG_CONFIG_HOME": str(tmp_path / "user")}
     project.engine("acme", "one")
     project.settings('default_model = "acme"')
@@ -365,7 +365,7 @@ def test_trust_outlasts_edits_but_not_a_new_path(project, tmp_path):
 
 
 def test_a_project_with_its_own_key_needs_no_trust(project):
-    """The document's example: a project's file with the project's key, called by its name."""
+    """A project's file with the project's key runs if it is called by its name."""
     path = project.engine("grok", "x")
     path.write_text(path.read_text().replace("requires_key = False", "requires_key = True"))
     project.set_keys("GATEWAYX_GROK_API_KEY=k\n")
@@ -374,8 +374,8 @@ def test_a_project_with_its_own_key_needs_no_trust(project):
         assert pool.untrusted_engines() == {}
 
 
-def test_a_permission_that_is_taken_back_counts_for_the_next_call(project, tmp_path):
-    """A call does not wait for the next check of the files, in which a target is kept."""
+def test_a_revoked_permission_applies_to_the_next_call(project, tmp_path):
+    """The next call notices the change, although targets are cached between checks of the files."""
     project.engine("acme", "a")
     project.settings('default_model = "acme"')
     env = {"XDG_CONFIG_HOME": str(tmp_path / "user")}

@@ -161,7 +161,7 @@ class Engines(RuleBasedStateMachine):
         self._write_keys()
 
     def _expected_engine(self, name):
-        """Return what a name should resolve to, in the order of precedence in DESIGN."""
+        """Return the engine to which a name should resolve, by the order of precedence."""
         for location in LOCATIONS:
             if (location, name) in self.expected_by_file:
                 return self.expected_by_file[location, name]

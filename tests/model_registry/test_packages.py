@@ -61,7 +61,7 @@ def test_an_installed_engine_is_imported_on_its_first_call(project, install_pack
 
 
 def test_a_package_can_be_installed_while_the_kernel_runs(project, install_package):
-    """A package that is installed or removed while the kernel runs is noticed at once."""
+    """A package that is installed or removed while the kernel runs is noticed immediately."""
     with project.pool() as pool:
         assert "packed" not in {row.name for row in pool.status()}
         dist_info = install_package("packed = plugin_of_a_test:Engine")
@@ -139,7 +139,7 @@ def test_an_invalid_engine_name_is_refused(project, install_package, entry_point
 def test_an_engine_without_source_is_imported_for_its_metadata(
     project, install_package, monkeypatch
 ):
-    """If the source cannot be found, as with an import hook, the class says if a key is needed."""
+    """If the source cannot be found, as with an import hook, the class is imported."""
     install_package("packed = plugin_of_a_test:Engine")
     monkeypatch.setattr(EnginePackage, "source", lambda self: None)  # simulates an import hook
     with project.pool() as pool:

@@ -35,7 +35,7 @@ def test_a_key_makes_an_engine_ready(project):
 
 
 def test_a_key_with_characters_that_no_key_has_is_explained(project):
-    """The status and the error say what is wrong with the key, without a part of it."""
+    """The status and the error describe the fault of the key without any part of it."""
     project.set_keys("GATEWAYX_GROK_API_KEY=\u201cxai-canary0123456789\u201d\n")
     with project.pool() as pool:
         row = _find_row(pool, "grok")
@@ -160,7 +160,7 @@ def test_use_of_an_unknown_engine_changes_nothing(project):
 
 
 def test_a_call_follows_the_environment_and_the_default_immediately(project):
-    """A variable or default that changes counts for the next call, without a check of the files."""
+    """A changed variable or default applies to the next call, without a check of the files."""
     pool = project.pool()
     registry, env = pool._registry, pool.config.env
     env |= {"GATEWAYX_GROK_API_KEY": "k-1", "GATEWAYX_OPENAI_API_KEY": "k-2"}

@@ -117,7 +117,7 @@ def test_a_missing_helper_is_noticed_once_it_is_added(project):
 
 
 def test_a_renamed_file_is_a_new_engine(project):
-    """A renamed file is an engine with the new name, and the old name is unknown at once."""
+    """A renamed file is an engine with the new name, and the old name is immediately unknown."""
     path = project.engine("old", "x")
     with project.pool() as pool:
         pool.ask("x", model="old")

@@ -33,7 +33,7 @@ def test_only_called_engines_are_imported(project, tmp_path):
 
 
 def test_the_check_for_changes_does_not_stat_each_file(project):
-    """The check for changes stats folders, not each engine file, so its time does not grow."""
+    """The check for changes stats folders, not each engine file, so its duration does not grow."""
     for number in range(3):
         project.engine(f"e{number}", "x")
     with project.pool() as pool:

@@ -60,7 +60,7 @@ def test_a_changed_file_is_read_again(tmp_path):
     ],
 )  # fmt: skip
 def test_features_are_read_from_the_class_or_its_base(tmp_path, text, features):
-    """The features are those that the text assigns, or those of the base class."""
+    """The features are those that the source assigns, or those of the base class."""
     path = tmp_path / "a_engine.py"
     path.write_text(text)
     assert StaticMetadataReader().read(path).features == features

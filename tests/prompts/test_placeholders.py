@@ -16,7 +16,7 @@ from gatewayx_nb.prompts import fill
 
 
 class Key(str):
-    """A text type whose value must never be sent."""
+    """A str type whose value must never be sent."""
 
     __slots__ = ()
 
@@ -184,7 +184,7 @@ JSON = st.recursive(
 
 @given(JSON, st.sampled_from([None, 2]), st.booleans())
 def test_a_json_document_is_unchanged(value, indent, has_doubled_braces):
-    """JSON is returned unchanged, also with the doubled braces of `str.format`."""
+    """JSON is returned unchanged, even with the doubled braces of `str.format`."""
     document = json.dumps(value, indent=indent, ensure_ascii=False)
     document = document.replace("{", "{{").replace("}", "}}") if has_doubled_braces else document
     assert fill(document, {}) == document
@@ -213,7 +213,7 @@ def test_the_examples_in_the_docstrings_are_correct():
 
 
 def test_only_names_of_the_user_are_suggested():
-    """Suggestions are the user's names, also one that hides a builtin, and no function of IPython.
+    """Suggestions are the user's names, even if they hide a built-in, but not functions of IPython.
 
     IPython binds `open` to its own function.
     """

@@ -17,7 +17,7 @@ from gatewayx_nb.prompts import compose, fill
 
 
 class Key(str):
-    """A text type whose value must never be sent."""
+    """A str type whose value must never be sent."""
 
     __slots__ = ()
 

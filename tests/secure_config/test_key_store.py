@@ -62,7 +62,7 @@ def test_values_are_not_expanded(path):
 
 
 def test_the_file_and_its_folder_are_private(path):
-    """The key file has mode 0600, and its folder 0700 and a .gitignore that ignores all files.
+    """The key file has mode 0600; its folder has mode 0700 and a .gitignore that ignores all files.
 
     The lock file is empty.
     """
@@ -153,8 +153,8 @@ MALFORMED_FILES = [
         (rb"{\rtf1\ansi A=sk-canary}", "rich text"),
     ],
 )
-def test_a_file_in_another_encoding_is_named_as_such(path, data, encoding):
-    """Notepad and PowerShell save UTF-16, which would otherwise be lines without a name."""
+def test_the_error_for_another_encoding_names_it(path, data, encoding):
+    """UTF-16, in which Notepad and PowerShell save files, is not read as lines without a name."""
     _write_private(path, data)
 
     with pytest.raises(ConfigError, match=f"must be encoded in UTF-8, got {encoding}") as caught:

@@ -43,7 +43,7 @@ def test_every_setting_is_read(tmp_path):
 
 
 def test_project_settings_override_user_settings(tmp_path):
-    """A setting of the project overrides the same setting of the user, and no other."""
+    """A setting of the project overrides only the same setting of the user."""
     project = _write_file(tmp_path, "limits.timeout = 1", "project.toml")
     user = _write_file(tmp_path, "limits = {timeout = 2, retries = 0}", "user.toml")
 
@@ -59,7 +59,7 @@ def test_project_settings_override_user_settings(tmp_path):
 )
 @pytest.mark.parametrize("file", ["gatewayx.toml", "engines.toml"])
 def test_malformed_toml_is_one_typed_error_or_a_problem(project, file, text):
-    """No raw exception of the parser comes out of `EnginePool()`; rows do not stop the pool."""
+    """`EnginePool()` does not raise the parser's own exceptions; invalid entries do not stop it."""
     (project.root / "config" / file).write_text(text)
     if file == "engines.toml":
         with project.pool() as pool:

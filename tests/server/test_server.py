@@ -150,7 +150,7 @@ def test_a_response_contains_no_key(project):
 
 
 def test_an_unexpected_error_is_reported_by_class_only():
-    """The response to a bug has only the exception's class, as its message may contain anything."""
+    """The response to a bug has only the exception's class: its message may contain anything."""
 
     def pool():
         raise RuntimeError(CANARY)
@@ -277,7 +277,7 @@ def test_requests_of_other_origins_are_refused(server, origin):
 
 
 def test_a_request_forwarded_by_a_local_proxy_is_refused(server):
-    """A foreign client behind a local proxy is refused, as Uvicorn reads `X-Forwarded-For`."""
+    """A foreign client behind a local proxy is refused, because Uvicorn reads `X-Forwarded-For`."""
     response = server.client.get("/engines/status", headers={"X-Forwarded-For": "192.0.2.7"})
 
     assert (response.status_code, response.json()["error"]["message"]) == (

@@ -176,7 +176,7 @@ def test_a_class_can_have_its_own_dialect():
     ],
 )
 def test_a_file_that_discovery_ignores_is_reported(tmp_path, name, advice):
-    """A file with a name that discovery ignores is reported, with a name that it could have."""
+    """A file with a name that discovery ignores is reported with a valid name."""
     (tmp_path / name).write_text(PRELUDE + PLAIN_ENGINE + GENERATE)
 
     message = str(_conformance_error(tmp_path / name))
@@ -193,7 +193,7 @@ def test_a_file_that_discovery_ignores_is_reported(tmp_path, name, advice):
     ],
 )
 def test_an_absent_file_is_named(tmp_path, name, message):
-    """A file that does not exist raises an error that says so, and suggests the nearest one."""
+    """If a file does not exist, the error says so and suggests the most similar name."""
     (tmp_path / "mine_engine.py").write_text(PRELUDE + PLAIN_ENGINE + GENERATE)
     (tmp_path / "folder").mkdir()
 

@@ -30,7 +30,7 @@ from gatewayx_nb.transport.sse import Decoder
 
 @dataclass(frozen=True)
 class SdkTypes:
-    """A dialect, and its vendor's types of an answer and of a stream event."""
+    """A dialect, and its vendor's types for an answer and a stream event."""
 
     dialect: DialectSample
     answer: object

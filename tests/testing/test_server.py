@@ -48,7 +48,7 @@ def test_a_split_response_has_the_same_bytes(size):
     """A split response has the same bytes in more blocks."""
     response = stream(*CHAT.events)
     with Server([Split(response, size)]) as server:
-        # Several, because a busy machine may join the blocks of one of them again.
+        # Several, because a busy machine may rejoin the blocks of one of them.
         received = [_request_blocks(server) for _ in range(20)]
 
     assert {b"".join(blocks) for blocks in received} == {response}

@@ -147,7 +147,7 @@ async def test_get_sends_the_key_in_a_custom_header():
 
 @run
 async def test_the_key_replaces_another_header_of_its_name():
-    """Whatever its case, a header of the key's name is sent once, with the key."""
+    """A header with the same name as the key's, in any case, is sent once, with the key."""
     with Server([Send(reply())]) as server:
         async with Client(server.url, headers={"authorization": "Basic x"}) as client:
             await client.fetch()
@@ -435,7 +435,7 @@ async def test_a_cancelled_call_closes_its_socket(script):
             await wait_until(lambda: server.requests)
             await asyncio.sleep(
                 0.05
-            )  # the call is probably in the body now, but the test passes at any point
+            )  # the call is probably reading the body now, but the test passes at any point
             task.cancel()
             with pytest.raises(asyncio.CancelledError) as caught:
                 await task
@@ -943,7 +943,7 @@ def test_a_client_does_not_show_its_key():
     assert not any(form in attributes for form in forms(KEY))
 
 
-# Exceptions of libraries
+# Exceptions of aiohttp
 
 
 def test_every_exception_of_aiohttp_has_a_code():

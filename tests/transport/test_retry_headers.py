@@ -18,7 +18,7 @@ def format_date(seconds):
 
 @dataclass(frozen=True)
 class Header:
-    """Response headers and the wait that they request."""
+    """Response headers, and the delay that they request."""
 
     id: str
     headers: dict[str, str]

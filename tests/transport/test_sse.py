@@ -21,7 +21,7 @@ class Case:
 
 
 def make_events(*texts):
-    """Return unnamed events with these texts."""
+    """Return unnamed events with these data."""
     return [ServerSentEvent("message", text) for text in texts]
 
 
@@ -205,6 +205,6 @@ def measure(length, size):
 @pytest.mark.parametrize(("length", "size"), [(200_000, 1), (4_000_000, 64)])
 def test_decoding_takes_linear_time(length, size):
     """Twice the input takes at most 2.6 times as long, in blocks of 1 and of 64 bytes."""
-    # Up to six tries, because other processes may disturb one; quadratic time would be 4 times.
+    # Up to six attempts, because other processes may disturb one; quadratic time would be 4 times.
     ratios = (measure(2 * length, size) / measure(length, size) for _ in range(6))
     assert any(ratio <= 2.6 for ratio in ratios)

@@ -39,12 +39,12 @@ class FakeHub:
         private: Repositories that need `TOKEN`.
         gated: Repositories whose files need `TOKEN` and the acceptance of terms.
         digests: Digests that the hub lists instead of the files' own, by path.
-        served: Contents that the second host has instead of the listed ones, by path.
+        served: Contents that the second host serves instead of the listed ones, by path.
         cuts: Numbers of bytes after which the next downloads end; each is used once.
-        stall: Whether a download waits after half of the file until its client leaves.
-        html: Servers that answer with a page of HTML: ``"api"``, ``"head"`` or ``"cdn"``.
-        status: The status of every answer of the hub; 0 for the usual one.
-        redirect: The base URL of files instead of the second host's; empty for that one.
+        stall: Whether a download waits after half of the file until its client disconnects.
+        html: Servers that respond with an HTML page: ``"api"``, ``"head"`` or ``"cdn"``.
+        status: The status of every response of the hub; 0 for the usual one.
+        redirect: The base URL of files; empty for that of the second host.
         ca_file: The certificate authority of the second host.
     """
 
@@ -67,7 +67,7 @@ class FakeHub:
 
     @property
     def env(self) -> dict[str, str]:
-        """The environment that makes it the hub."""
+        """The environment in which this is the hub."""
         return {"HF_ENDPOINT": self.url}
 
     def downloads(self) -> list[str]:
@@ -76,7 +76,7 @@ class FakeHub:
 
 
 def gguf(size: int, seed: str = "") -> bytes:
-    """Return the content of a file that begins as GGUF, the same for the same seed."""
+    """Return the content of a file that begins like a GGUF file; it depends only on the seed."""
     block = hashlib.sha256(seed.encode()).digest()
     return (b"GGUF" + block * (size // 32 + 1))[:size]
 
@@ -130,7 +130,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def send_html(self) -> None:
-        """Send the page of a network that wants a login."""
+        """Send the login page of a network."""
         self.send(200, {"Content-Type": "text/html; charset=utf-8"}, b"<html>Log in</html>")
 
 
@@ -174,7 +174,7 @@ class _HubHandler(_Handler):
             self.send(401, {"X-Error-Message": message})
             return False
         if repo not in self.hub.repos or (repo in self.hub.private and self._token != TOKEN):
-            # As the hub does, so that names of private repositories stay private.
+            # As on the hub, so that the names of private repositories stay private.
             self.send(404 if self._token else 401, {"X-Error-Code": "RepoNotFound"})
             return False
         return True
@@ -224,7 +224,7 @@ class _HubHandler(_Handler):
 
 
 class _CdnHandler(_Handler):
-    """The host of the files, which knows ranges."""
+    """The host of the files, which supports ranges."""
 
     name = "cdn"
 
@@ -256,7 +256,7 @@ class _CdnHandler(_Handler):
         if self.hub.stall:
             self.hub.stalled.set()
             self.connection.settimeout(60)
-            with contextlib.suppress(ConnectionError):  # a client that was killed may reset it
+            with contextlib.suppress(ConnectionError):  # a killed client may reset the connection
                 self.rfile.read(1)
             self.hub.disconnected.set()
 
@@ -265,7 +265,7 @@ class _Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, *_: object) -> None:
-        """Print nothing of clients that leave."""
+        """Print nothing about clients that disconnect."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Pulls from a hub on loopback; each failure is one line with a hint, and leaves nothing wrong."""
+"""Pulls from a hub on loopback; each failure is one line with a hint and leaves no bad files."""
 
 import itertools
 import json
@@ -38,7 +38,7 @@ NAME = "tiny-q4_k_m"
 
 @pytest.fixture
 def hub(tmp_path, clean_environment):
-    """Yield a hub with one small model, whose second host is trusted by the user's settings."""
+    """Yield a hub with one small model; the user's settings trust its second host."""
     with run_hub(tmp_path) as hub:
         hub.repos[TINY] = {FILE: gguf(SIZE)}
         set_network(clean_environment, f'ca_bundle = "{hub.ca_file}"')
@@ -64,7 +64,7 @@ def left_over() -> list[str]:
     return sorted(name for name in names if name != ".lock")
 
 
-# What works
+# Successful pulls
 
 
 def test_a_model_is_pulled_checked_and_recorded(hub):
@@ -89,14 +89,14 @@ def test_the_public_function_returns_the_path(hub, monkeypatch):
 
 
 def test_a_second_pull_downloads_nothing(hub):
-    """A whole file is checked and kept."""
+    """A complete file is checked and kept."""
     assert pull(hub) == pull(hub)
     assert hub.downloads() == [""]
 
 
 @pytest.mark.parametrize("reference", [f"hf:{TINY}", f"hf:{TINY}:q4_k_m"])
 def test_a_pulled_model_needs_no_hub(hub, capsys, reference):
-    """A notebook that pulls its model runs again without network, and says what it did not do."""
+    """A notebook that pulls its model runs again without network, and reports the skipped check."""
     model = pull(hub)
     hub.status = 503
     assert weights.pull_model(reference, env=hub.env) == model
@@ -106,7 +106,7 @@ def test_a_pulled_model_needs_no_hub(hub, capsys, reference):
 
 
 def test_a_damaged_file_is_fetched_again(hub):
-    """A file of the right size with another content is replaced."""
+    """A file with the right size and other content is replaced."""
     path = pull(hub).path
     path.write_bytes(bytes(SIZE))
     assert pull(hub).path.read_bytes() == gguf(SIZE)
@@ -131,7 +131,7 @@ def test_another_repository_of_the_same_name_does_not_replace_the_first(hub):
 
 
 def test_progress_names_the_choice_and_the_phases(hub, capsys):
-    """Without a terminal, progress is a few lines on stderr; the first says what was chosen."""
+    """Without a terminal, progress is a few lines on stderr; the first names the chosen model."""
     hub.repos[TINY]["Tiny-F16.gguf"] = gguf(2 * SIZE)
     weights.pull_model(f"hf:{TINY}", env=hub.env)
     out, err = capsys.readouterr()
@@ -141,12 +141,12 @@ def test_progress_names_the_choice_and_the_phases(hub, capsys):
     assert f"{NAME}: check: 100 % of" in err
 
 
-# Cuts, and changes between two tries
+# Interruptions, and changes between two attempts
 
 
 @pytest.mark.parametrize("cuts", [[0], [1], [100_000], [100_000, 150_000, 1], [SIZE - 1]])
-def test_a_cut_download_is_continued(hub, cuts):
-    """After a cut, only the rest is asked for."""
+def test_an_interrupted_download_is_continued(hub, cuts):
+    """After an interruption, only the rest is requested."""
     hub.cuts = list(cuts)
     assert pull(hub).path.read_bytes() == gguf(SIZE)
     ends = itertools.accumulate(cut // CHUNK * CHUNK for cut in cuts)
@@ -154,7 +154,7 @@ def test_a_cut_download_is_continued(hub, cuts):
 
 
 def test_a_stopped_pull_is_continued_by_the_next(hub):
-    """What a killed process has downloaded is not downloaded again."""
+    """Data that a killed process has downloaded is not downloaded again."""
     hub.stall = True
     stop(start_pull(hub), signal.SIGKILL)
     assert hub.disconnected.wait(20)
@@ -166,8 +166,8 @@ def test_a_stopped_pull_is_continued_by_the_next(hub):
     assert not [name for name in left_over() if name.endswith(".part")]
 
 
-def test_a_file_that_was_changed_between_tries_is_fetched_anew(hub, capsys):
-    """The half of an old file is never continued with a new one."""
+def test_a_file_that_changes_between_attempts_is_fetched_again(hub, capsys):
+    """Half of an old file is never completed with data of a new one."""
     hub.stall = True
     stop(start_pull(hub), signal.SIGKILL)
     hub.stall = False
@@ -188,21 +188,21 @@ def test_an_update_replaces_the_old_file(hub):
 
 
 def test_a_file_with_another_digest_is_not_kept(hub):
-    """What the second host serves must be what the hub lists."""
+    """The second host must serve the file that the hub lists."""
     hub.served[FILE] = gguf(SIZE, "other")
     with refused(ConfigError, rf"'{FILE}' has SHA-256 .* as the hub lists; it was not kept"):
         pull(hub)
 
 
-def test_a_file_that_is_no_gguf_is_not_kept(hub):
-    """A file with the right digest and another format is refused."""
+def test_a_file_that_is_not_gguf_is_not_kept(hub):
+    """A file with the right digest but another format is refused."""
     hub.repos[TINY][FILE] = b"PK\x03\x04" + bytes(SIZE)
     with refused(ConfigError, f"'{FILE}' on the hub is not a GGUF file"):
         pull(hub)
 
 
-def test_a_file_that_ends_early_again_and_again_is_refused(hub):
-    """A host that has only half of the file is not asked for ever."""
+def test_a_file_that_always_ends_early_is_refused(hub):
+    """A host that has only half of the file is not asked forever."""
     hub.served[FILE] = gguf(SIZE)[: SIZE // 2]
     with pytest.raises(GatewayError) as caught:
         pull(hub)
@@ -211,7 +211,7 @@ def test_a_file_that_ends_early_again_and_again_is_refused(hub):
 
 
 def refused(error: type[GatewayError], match: str):
-    """Expect a one-line error with a hint, which leaves nothing."""
+    """Expect a one-line error with a hint, after which no files are left."""
     return _Refused(error, match)
 
 
@@ -233,12 +233,12 @@ class _Refused:
         return result
 
 
-# What a hub, its network or a user gets wrong
+# Faults of a hub, its network or a user
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault, and the error for it."""
+    """A fault, and its error."""
 
     name: str
     change: object  # changes the hub
@@ -362,7 +362,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_a_fault_is_one_line_and_leaves_nothing(hub, fault):
+def test_a_fault_raises_one_line_and_leaves_no_files(hub, fault):
     """A fault raises a typed error with a hint; it contains no password, token or signature."""
     if fault.change:
         fault.change(hub)
@@ -372,8 +372,8 @@ def test_a_fault_is_one_line_and_leaves_nothing(hub, fault):
 
 
 def test_a_changed_file_during_a_pull_is_refused(hub):
-    """The digest of the redirect must be the one of the list."""
-    # The list names the digest of a file that the redirect no longer has.
+    """The digest in the redirect must be the listed one."""
+    # The list contains the digest of a file to which the redirect no longer leads.
     hub.digests[FILE] = "0" * 64
     original = hub.repos[TINY]
 
@@ -397,13 +397,13 @@ def test_a_missing_package_is_reported_with_its_command(hub, monkeypatch):
 
 
 def test_a_source_is_refused(hub, tmp_path):
-    """A wheel contains no model of the hub."""
+    """`source` is refused, because a wheel does not contain models of the hub."""
     with pytest.raises(UsageError, match="takes no source"):
         weights.pull(f"hf:{TINY}", source=tmp_path / "x.whl", env=hub.env)
 
 
 def test_too_little_disk_space_is_reported_before_the_download(hub, monkeypatch):
-    """Nothing is fetched for which there is no room."""
+    """Nothing is fetched if the disk does not have enough space."""
     monkeypatch.setattr("shutil.disk_usage", lambda _: _Full)
     with refused(ConfigError, r"not enough disk space for 'tiny-q4_k_m' in .*: 300 kB are needed"):
         pull(hub)
@@ -425,7 +425,7 @@ def test_a_folder_that_cannot_be_written_raises_a_config_error(hub, clean_enviro
 # Tokens
 
 
-def test_the_token_goes_to_the_first_host_alone(hub):
+def test_the_token_is_sent_only_to_the_first_host(hub):
     """The second host receives the request without the token."""
     hub.gated.add(TINY)
     pull(hub, HF_TOKEN=TOKEN)
@@ -433,7 +433,7 @@ def test_the_token_goes_to_the_first_host_alone(hub):
 
 
 def test_the_token_of_a_login_is_used(hub, clean_environment):
-    """Without the variable, it is the token that `hf auth login` has saved."""
+    """Without the variable, the token that `hf auth login` has saved is used."""
     hub.private.add(TINY)
     folder = clean_environment / "cache" / "huggingface"
     folder.mkdir(parents=True)
@@ -474,14 +474,14 @@ def test_a_certificate_that_is_not_trusted_is_refused(hub, clean_environment):
 
 
 def test_an_unreadable_file_of_certificates_is_reported(hub, clean_environment, tmp_path):
-    """The error names the setting."""
+    """The error for an unreadable file names the setting."""
     set_network(clean_environment, f'ca_bundle = "{tmp_path / "none.pem"}"')
     with refused(ConfigError, r"network\.ca_bundle must be a readable PEM file"):
         pull(hub)
 
 
 def test_the_client_receives_no_api_keys(hub, monkeypatch, tmp_path):
-    """The environment of the client's process has no model keys, but the proxy of the settings."""
+    """The client's environment contains the proxy of the settings, but no model keys."""
     from gatewayx_nb.weights import hub_process
 
     monkeypatch.setenv("OPENAI_API_KEY", "canary")
@@ -508,10 +508,10 @@ PULL_SCRIPT = f"""if True:
 
 
 def start_pull(hub: FakeHub) -> subprocess.Popen[str]:
-    """Start a pull in a process group of its own, and wait until it stalls."""
+    """Start a pull in its own process group, and wait until it stalls."""
     process = subprocess.Popen(
         [sys.executable, "-c", PULL_SCRIPT],
-        # The timeout is not what ends the client.
+        # Long, because the timeout must not be the reason that the client ends.
         env={
             **os.environ,
             **hub.env,
@@ -531,20 +531,20 @@ def start_pull(hub: FakeHub) -> subprocess.Popen[str]:
 
 
 def part_size() -> int:
-    """Return the size of an incomplete file, 0 if there is none."""
+    """Return the size of a partial file, or 0 if there is none."""
     folder = weights.catalogue()["smollm2"].path.parent
     return sum(path.stat().st_size for path in folder.rglob("*.part"))
 
 
 def stop(process: subprocess.Popen[str], number: int) -> str:
-    """Send a signal to one process alone, and return what it has written to stderr."""
+    """Send a signal to only one process, and return its output on stderr."""
     process.send_signal(number)
     return process.communicate(timeout=20)[1]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_the_client_ends_with_its_parent(hub, number):
-    """After Ctrl-C, and after the kernel was killed, the client's connection is closed."""
+    """The client's connection is closed after Ctrl-C, and after the kernel is killed."""
     hub.stall = True
     err = stop(start_pull(hub), number)
     assert hub.disconnected.wait(20)
@@ -554,7 +554,7 @@ def test_the_client_ends_with_its_parent(hub, number):
 
 
 def test_a_notebooks_interrupt_is_not_seen_by_the_client(hub):
-    """A kernel's interrupt reaches all its processes; only the parent reports it."""
+    """A kernel's interrupt is sent to all its processes; only the parent reports it."""
     hub.stall = True
     process = start_pull(hub)
     os.killpg(process.pid, signal.SIGINT)

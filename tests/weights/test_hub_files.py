@@ -18,7 +18,7 @@ REPO = "bartowski/Llama-3.2-1B-Instruct-GGUF"
 
 
 def files(*paths: str, size: int = 1) -> list[HubFile]:
-    """Return files of growing size."""
+    """Return files of increasing size."""
     return [HubFile(path, size + number, "d" * 64) for number, path in enumerate(paths)]
 
 
@@ -48,7 +48,7 @@ def test_a_reference_is_a_repository_and_a_choice(text, reference):
     ],
 )
 def test_another_form_of_a_reference_is_refused_with_the_right_one(text, suggestion):
-    """The forms of other tools and of web pages are recognized."""
+    """For the forms of other tools and web pages, the error shows the right one."""
     with pytest.raises(UsageError, match="must be `hf:OWNER/REPO`") as caught:
         parse_reference(text)
     assert caught.value.hint == Hint("pull", model=suggestion)
@@ -81,12 +81,12 @@ class QuantCase:
     ids=lambda case: case.path,
 )
 def test_the_quantization_is_read_from_the_name(case):
-    """It is the last one in the path, in any case."""
+    """The last quantization in the path counts, in upper or lower case."""
     (variant,) = variants(files(case.path))
     assert variant.quant == case.quant
 
 
-def test_projectors_and_other_files_are_no_models():
+def test_projectors_and_other_files_are_not_models():
     """Only GGUF files with a language model can be chosen."""
     paths = (
         "README.md",
@@ -100,7 +100,7 @@ def test_projectors_and_other_files_are_no_models():
 
 @dataclass(frozen=True)
 class Choice:
-    """The files of a repository, what is typed, and what is chosen."""
+    """The files of a repository, the typed choice, and the chosen model."""
 
     paths: tuple[str, ...]
     typed: str
@@ -122,12 +122,12 @@ class Choice:
     ],
 )
 def test_a_model_is_chosen(case):
-    """Without a choice, it is Q4_K_M or the smallest that loses little."""
+    """Without a typed choice, the model is Q4_K_M or the smallest that loses little quality."""
     assert choose(HubReference(REPO, case.typed), files(*case.paths)).stem == case.chosen
 
 
 def test_all_parts_of_a_split_model_are_chosen():
-    """The parts are in their order, and their sizes are added."""
+    """The parts are in order, and their sizes are added."""
     paths = [f"Q4_K_M/m-Q4_K_M-0000{number}-of-00003.gguf" for number in (3, 1, 2)]
     variant = choose(HubReference(REPO), files(*paths, size=5))
     assert [file.path[-19:] for file in variant.files] == [
@@ -137,20 +137,20 @@ def test_all_parts_of_a_split_model_are_chosen():
 
 
 def test_a_split_model_without_one_part_is_refused():
-    """A part that the hub does not have cannot be fetched."""
+    """A model is refused if the hub lacks one of its parts."""
     paths = ("m-Q4_K_M-00001-of-00003.gguf", "m-Q4_K_M-00003-of-00003.gguf")
     with pytest.raises(ConfigError, match="split into 3 files, of which the hub has 2"):
         choose(HubReference(REPO), files(*paths))
 
 
 def test_a_file_without_a_digest_is_refused():
-    """What cannot be checked is not fetched."""
+    """A file that cannot be checked is not fetched."""
     with pytest.raises(ConfigError, match="no SHA-256 digest of 'Q8_0'"):
         choose(HubReference(REPO), [HubFile("m-Q8_0.gguf", 5, "")])
 
 
 def test_an_unknown_quantization_lists_the_others():
-    """The error lists what there is, with sizes, and names the nearest."""
+    """The error lists the models with their sizes, and suggests the most similar one."""
     with pytest.raises(
         ModelNotFoundError, match=r"no 'Q4_K_N'; it has Q2_K \(1 byte.*Did you mean"
     ):
@@ -160,35 +160,35 @@ def test_an_unknown_quantization_lists_the_others():
 @pytest.mark.parametrize(
     "path", ["..\\..\\x-Q8_0.gguf", "C:x-Q8_0.gguf", "x\n-Q8_0.gguf", ".gguf", "x-Q8_0.gguf/"]
 )
-def test_a_name_that_could_be_elsewhere_is_no_model(path):
-    """A file name becomes one in the folder of models, on every system."""
+def test_a_path_outside_the_folder_is_not_a_model(path):
+    """File names that could lead outside the folder of models are refused on every system."""
     assert variants(files(path)) == []
 
 
 @pytest.mark.parametrize("digest", [None, "", "../../../../x", "D" * 64, "d" * 63, 5])
-def test_a_digest_of_another_form_is_none(digest):
-    """Part of a digest becomes the name of a folder."""
+def test_an_invalid_digest_is_ignored(digest):
+    """A digest is validated, because part of it becomes the name of a folder."""
     (file,) = listed_files([{"path": "x-Q8_0.gguf", "size": 5, "sha256": digest}])
     with pytest.raises(ConfigError, match="no SHA-256 digest"):
         choose(HubReference(REPO), [file])
 
 
 @pytest.mark.parametrize("row", [{}, {"path": "x", "size": "y", "sha256": ""}, 3])
-def test_a_list_of_another_form_is_refused(row):
-    """What a hub lists is checked before it is used."""
+def test_an_invalid_list_of_files_is_refused(row):
+    """The list of a hub is validated before it is used."""
     with pytest.raises(TransportError, match="does not answer as one"):
         listed_files([row])
 
 
 def test_several_models_of_one_quantization_are_listed():
-    """Two models with the same quantization are told apart by their files."""
+    """Two models with the same quantization are distinguished by their files."""
     with pytest.raises(UsageError, match=r"several models: big-Q4_K_M .*, small-Q4_K_M") as caught:
         choose(HubReference(REPO), files("big-Q4_K_M.gguf", "small-Q4_K_M.gguf"))
     assert caught.value.hint == Hint("pull", model=f"hf:{REPO}:big-Q4_K_M")
 
 
 def test_a_repository_without_gguf_files_is_refused():
-    """Most repositories hold a model in another format."""
+    """A repository that has its model only in another format raises an error."""
     with pytest.raises(ModelNotFoundError, match=r"no GGUF file.*repositories of their own"):
         choose(HubReference("meta-llama/Llama-3.2-1B"), files("model.safetensors"))
 
@@ -205,7 +205,7 @@ def test_a_repository_without_gguf_files_is_refused():
     ],
 )
 def test_the_name_is_short(repo, path, name):
-    """It is that of the repository with the quantization, and can be typed without quotes."""
+    """The name combines the repository and the quantization, and can be typed without quotes."""
     (variant,) = variants(files(path))
     assert model_name(repo, variant) == name
     assert model_name(repo, variant, with_owner=True) == f"{repo.partition('/')[0].lower()}-{name}"

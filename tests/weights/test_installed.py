@@ -37,7 +37,7 @@ def smollm2():
 
 
 def test_pulled_models_are_listed_by_name(smollm2):
-    """The size of a split model is that of all its parts."""
+    """The size of a split model is the sum of its parts."""
     path = add_model("zeta-q8_0", (700, 50))
     add_model()
     assert [(model.name, model.size) for model in weights.pulled_models()] == [
@@ -49,7 +49,7 @@ def test_pulled_models_are_listed_by_name(smollm2):
 
 
 def test_a_model_without_all_its_bytes_is_not_listed():
-    """A file of another size, and one that is missing, make a model incomplete."""
+    """A model with a missing file, or a file of another size, is incomplete."""
     add_model("first-q8_0").write_bytes(b"GGUF")
     add_model("second-q8_0", (10, 20)).unlink()
     assert weights.pulled_models() == []
@@ -58,8 +58,8 @@ def test_a_model_without_all_its_bytes_is_not_listed():
 @pytest.mark.parametrize(
     "record", ["", "[]", "{}", '{"files": []}', '{"files": [{"path": 1}]}', '{"files": 3}', "\x00"]
 )
-def test_a_damaged_record_is_no_model(record):
-    """A record that cannot be read is skipped, and breaks no list."""
+def test_a_damaged_record_is_not_a_model(record):
+    """A record that cannot be read is skipped, and the other models are listed."""
     add_model()
     (hub_folder("tiny-q4_k_m") / "model.json").write_text(record)
     assert weights.pulled_models() == []
@@ -75,7 +75,7 @@ def test_the_default_model_is_first(smollm2):
     assert weights.callable_models("local", "alpha-q8_0", None)[0].model == "alpha-q8_0"
 
 
-def test_an_own_file_takes_the_place_of_the_catalogue(smollm2, tmp_path):
+def test_the_users_own_file_replaces_the_catalogue(smollm2, tmp_path):
     """The user's own file is the default; models of the hub stay callable by name."""
     add_model()
     own = tmp_path / "own.gguf"
@@ -87,7 +87,7 @@ def test_an_own_file_takes_the_place_of_the_catalogue(smollm2, tmp_path):
 
 
 def test_a_model_of_the_hub_is_located_by_name(monkeypatch, tmp_path):
-    """Its name takes precedence over GATEWAYX_LOCAL_MODEL."""
+    """The name of a model takes precedence over GATEWAYX_LOCAL_MODEL."""
     path = add_model()
     own = tmp_path / "own.gguf"
     own.write_bytes(b"GGUF...")
@@ -98,7 +98,7 @@ def test_a_model_of_the_hub_is_located_by_name(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("name", ["tiny-q4_k_m", "local:tiny-q4_k_m", SOURCE])
 def test_a_model_is_removed(name):
-    """Its name, its reference or what was pulled removes all of it."""
+    """A model is removed by its name, its reference or the name that was pulled."""
     add_model()
     add_model("other-q8_0", source="hf:me/Other-GGUF:Q8_0")
     assert weights.pull(name, remove=True) == hub_folder("tiny-q4_k_m")
@@ -107,13 +107,13 @@ def test_a_model_is_removed(name):
 
 
 def test_a_model_of_the_catalogue_is_removed(smollm2):
-    """Its file is removed, and can be pulled again."""
+    """The file is removed, and can be pulled again."""
     assert weights.pull("smollm2", remove=True) == smollm2.path
     assert not smollm2.is_pulled
 
 
-def test_what_a_stopped_pull_has_left_is_removed():
-    """A model that is incomplete is removed by the name that its pull has shown."""
+def test_the_files_of_a_stopped_pull_are_removed():
+    """An incomplete model is removed by the name that its pull has shown."""
     add_model().unlink()
     weights.pull("tiny-q4_k_m", remove=True)
     assert not hub_folder("tiny-q4_k_m").exists()
@@ -129,8 +129,8 @@ def test_a_model_that_was_not_pulled_cannot_be_removed(name):
     assert len(weights.pulled_models()) == 1
 
 
-def test_a_file_of_the_users_own_is_not_removed(monkeypatch, tmp_path):
-    """The error says where it comes from."""
+def test_the_users_own_file_is_not_removed(monkeypatch, tmp_path):
+    """The error names the setting that selects the file."""
     own = tmp_path / "own.gguf"
     own.write_bytes(b"GGUF...")
     monkeypatch.setenv("GATEWAYX_LOCAL_MODEL", str(own))
@@ -140,7 +140,7 @@ def test_a_file_of_the_users_own_is_not_removed(monkeypatch, tmp_path):
 
 
 def test_a_model_is_not_removed_during_a_pull():
-    """Another process may be writing into the folder."""
+    """A model is not removed while another process pulls it."""
     add_model()
     with (
         FileLock(hub_folder("").parent / ".lock"),
@@ -150,7 +150,7 @@ def test_a_model_is_not_removed_during_a_pull():
 
 
 def test_the_record_is_readable_by_others():
-    """The record says where the model comes from, with the digests that were checked."""
+    """The record contains the source of the model and the digests that were checked."""
     add_model()
     record = json.loads(Path(hub_folder("tiny-q4_k_m"), "model.json").read_text())
     assert (record["source"], record["files"][0]["sha256"]) == (SOURCE, "d" * 64)

@@ -82,7 +82,7 @@ def staging_files(row: Weights, pattern: str) -> list[Path]:
 
 
 def kill_process(process: subprocess.Popen[str]) -> None:
-    """Kill a process as the system does, and then its children, so that the test can end."""
+    """Kill a process as the system would, and then its children, so that the test can end."""
     process.kill()
     process.communicate()
     try:

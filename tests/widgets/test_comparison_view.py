@@ -180,8 +180,8 @@ def test_typed_values_are_sent(make_view):
     assert "different" in view._results._metrics.value  # the dispersion table
 
 
-def test_a_value_that_no_field_can_hold_is_passed_unchanged(make_view):
-    """Options that a field cannot show, such as several stop texts, are sent unchanged.
+def test_a_value_that_does_not_fit_a_field_is_passed_unchanged(make_view):
+    """Options that a field cannot show, such as several stop strings, are sent unchanged.
 
     Typed text replaces them.
     """
@@ -334,7 +334,7 @@ def test_results_are_saved_and_the_code_is_shown(make_view, tmp_path, monkeypatc
 
 
 def test_the_saved_output_shows_the_last_answers(make_view):
-    """The saved output has prompt, answers, metrics and vote, and how to restore the controls."""
+    """The saved output has the prompt, answers, metrics, vote, and how to restore the controls."""
     view = make_view("Say this")
     view.run()
     view.vote(0, "better", 1)
@@ -466,7 +466,7 @@ def test_an_answer_that_cannot_be_rendered_is_reported(make_view, monkeypatch):
 
 
 def test_ctrl_c_stops_a_run_while_waiting(make_view):
-    """Ctrl-C stops a blocking run with a one-line KeyboardInterrupt and keeps what arrived."""
+    """Ctrl-C stops a blocking run with a one-line KeyboardInterrupt and keeps partial answers."""
     view = make_view("x", ("scripted",), ["first ", 60.0])
     timer = threading.Timer(0.3, signal.raise_signal, [signal.SIGINT])
     timer.start()

@@ -162,7 +162,7 @@ def test_a_collapsed_picker_creates_no_widgets(project):
 
 
 def test_marimo_shows_what_works_there(picker):
-    """In marimo, which has no widgets of ipywidgets, a line says what works."""
+    """In marimo, which does not support ipywidgets, a line says what works."""
     for widget in (picker, gx.compare_view("Hi", ["mock"])):
         kind, page = widget._mime_()
         assert kind == "text/html"
