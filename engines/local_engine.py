@@ -274,7 +274,7 @@ def _body(request: Request) -> dict[str, Any]:
 
 
 def _messages(request: Request) -> list[dict[str, Any]]:
-    # An empty system prompt is sent, too: without one, the model's template adds its own.
+    # An empty system prompt is also sent: without one, the model's template adds its own.
     system = [Message("system", request.system)] if request.system is not None else []
     messages = (*system, *map(_with_calls_in_text, request.messages))
     rows = chat_messages(replace(request, system=None, messages=messages))

@@ -63,7 +63,7 @@ class GatewayError(Exception):
 
     Args:
         message: What happened and what was expected, with identifiers quoted. Never contains a key
-            or a whole prompt. The middle of a line of more than 2,000 characters is left out.
+            or a whole prompt. The middle of a line of more than 2,000 characters is omitted.
         hint: How to fix it; a str reads the same in every front end.
         engine: Name of the engine.
         model: Name of the model.
@@ -108,7 +108,7 @@ class GatewayError(Exception):
         return plain(f"{self.message} {self.hint or ''}".rstrip())
 
     def _render_traceback_(self) -> list[str]:
-        """Return the traceback for IPython: the message, and the hint on a line of its own."""
+        """Return the traceback for IPython: the message, and the hint on a separate line."""
         if _shows_whole_tracebacks.get():
             lines = "".join(traceback.format_exception(self)).splitlines()
         else:

@@ -31,10 +31,10 @@ C = TypeVar("C", bound="Caller")
 
 
 _PARAMETERS: Mapping[str, str] = {
-    "prompt": "the prompt: a text, or a list of messages",
+    "prompt": "the prompt: a str, or a list of messages",
     "messages": "the list of messages, instead of `prompt`",
     "models": "references to compare, one or several; a repeated one is called repeatedly",
-    "inputs": "values of `{{input}}` in the prompt, one or several; each is a run of its own",
+    "inputs": "values of `{{input}}` in the prompt, one or several; each is a separate run",
     "samples": "number of calls to each model",
     "pool": "the pool that makes the calls; the default pool if omitted",
 } | {name: option.help for name, option in OPTIONS.items()}

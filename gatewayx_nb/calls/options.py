@@ -173,7 +173,7 @@ class Option:
     """One option of a call.
 
     Attributes:
-        check: Returns the normalized value, or raises an error that says what is expected.
+        check: Returns the normalized value, or raises an error that describes the expected value.
         help: Meaning, unit and default, in one line.
         flag: The command-line flag and the placeholder of its value, such as
             ``"-t/--temperature X"``; a switch has no placeholder. Empty if there is no flag.
@@ -399,7 +399,7 @@ class AskOptions(CompareOptions, total=False):
 
 
 class CallOptions(AskOptions, total=False):
-    """All options of a call, the named parameters of `Caller.ask` included."""
+    """All options of a call, including the named parameters of `Caller.ask`."""
 
     model: Annotated[
         str | None,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _LONGEST_WAIT = 60.0
-"""Maximum ``retry_after`` in seconds; if the provider asks for more, the call fails at once."""
+"""Maximum ``retry_after`` in seconds; if the provider requests more, the call fails immediately."""
 
 # The backoff and its jitter are those of OpenAI's and Anthropic's SDKs:
 # https://github.com/openai/openai-python/blob/main/src/openai/_constants.py

@@ -87,7 +87,7 @@ class _Stream:
         Args:
             end: Raised after the last chunk of a successful call.
         """
-        # Started by the first read, so that a stream that nobody reads costs nothing.
+        # Started by the first read, so that a stream that is never read costs nothing.
         if self._future is None and self._interrupted is None:
             self._started_at = time.monotonic()
             self._future = self._call.portal.submit(self._call.run(self._queue.put))

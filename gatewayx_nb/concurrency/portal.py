@@ -210,7 +210,7 @@ def on_portal_thread() -> bool:
 def call_after_step(function: Callable[[], object]) -> None:
     """Call a function as soon as the coroutine running in this thread waits for something.
 
-    It is called at once if other code may block the loop, and outside a portal's thread.
+    It is called immediately if other code may block the loop, and outside a portal's thread.
     """
     if getattr(_thread_state, "never_blocks", False):
         asyncio.get_running_loop().call_soon(function)

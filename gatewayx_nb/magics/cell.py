@@ -46,12 +46,12 @@ class Cell:
         quiet: Whether to suppress all output.
         chat: The conversation to continue.
         dry_run: Whether to show only what would be sent.
-        background: Whether the cell ends at once and the answer arrives later.
+        background: Whether the cell ends immediately and the answer arrives later.
         streams: Whether to show the answer as it arrives, or only when it is complete.
         output_format: The format in which the answer is shown.
         insert: Whether to put the reply's code into the next cell.
-        advice: How to quote words that were probably all meant as one option's value; empty if
-            there are none.
+        advice: How to quote several words that were probably intended as one option's value; empty
+            if there are none.
         notes: Notes on what was probably typed by mistake, to be shown below the answer.
     """
 

@@ -213,7 +213,7 @@ class Target:
 
     @property
     def folder(self) -> Path | None:
-        """The folder of its own code; ``None`` for entries."""
+        """The folder that contains its code; ``None`` for entries."""
         if isinstance(self.source, EngineFile):
             return self.source.path.parent
         module = sys.modules.get(type(self.instance).__module__)

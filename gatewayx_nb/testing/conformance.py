@@ -232,7 +232,7 @@ def _load(path: Path) -> type[LLMEngine]:
 
 
 def _no_file(path: Path, names: list[str]) -> UsageError:
-    what = "a folder" if path.is_dir() else "no file" if path.parent.is_dir() else "no folder"
+    what = "a folder" if path.is_dir() else "not a file" if path.parent.is_dir() else "not a folder"
     where = path if path.parent.is_dir() else path.parent
     suggestion = did_you_mean(path.name.removesuffix(SUFFIX), names)
     return UsageError(

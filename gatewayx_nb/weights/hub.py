@@ -132,7 +132,7 @@ class _Download:
     progress: bool
 
     def run(self, source: str) -> LocalModel:
-        """Download what is missing, check the digests, and record the model."""
+        """Download missing files, check their digests, and record the model."""
         folder = hub_folder(self.name)
         version = self.variant.files[0].sha256[:12]
         # A changed model is put into another folder, because the old one may be in use.

@@ -205,7 +205,7 @@ def _similar_repositories(job: dict[str, Any]) -> list[str]:
             api.list_models(author=owner, search=word, limit=_SUGGESTIONS),
         )
         return [model.id for models in searches for model in models]
-    except Exception:  # noqa: BLE001 - a suggestion is not worth an error of its own
+    except Exception:  # noqa: BLE001 - a failed suggestion must not raise another error
         return []
 
 

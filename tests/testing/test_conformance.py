@@ -187,8 +187,8 @@ def test_a_file_that_discovery_ignores_is_reported(tmp_path, name, advice):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("mien_engine.py", r"mien_engine.py' is no file. Did you mean 'mine'"),
-        ("nowhere/mine_engine.py", "nowhere' is no folder"),
+        ("mien_engine.py", r"mien_engine.py' is not a file. Did you mean 'mine'"),
+        ("nowhere/mine_engine.py", "nowhere' is not a folder"),
         ("folder", "folder' is a folder"),
     ],
 )

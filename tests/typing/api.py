@@ -56,8 +56,8 @@ async def structured(pool: EnginePool) -> None:
     assert_type(gx.ask("x", schema=City | None), Reply[Any])
 
 
-def misspelt(pool: EnginePool) -> None:
-    """A misspelt keyword is an error wherever a model is called."""
+def misspelled(pool: EnginePool) -> None:
+    """A misspelled keyword is an error wherever a model is called."""
     chat = pool.chat()
     gx.ask("x", temprature=0)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
     pool.ask("x", temprature=0)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
