@@ -248,7 +248,7 @@ class ChatStore:
 
 
 def _answer(reply: Reply, following: Message) -> Message:
-    """Return a reply as a message; calls that nothing answers are omitted, as providers require."""
+    """Return a reply as a message, without unanswered tool calls, which providers reject."""
     if reply.tool_calls and following.role != "tool":
         return Message("assistant", reply.text)
     return reply.message

@@ -1,4 +1,4 @@
-"""Look up known vulnerabilities of the pinned requirements, where an advisory index can be reached.
+"""Look up known vulnerabilities of the pinned requirements, if an advisory index can be reached.
 
     python requirements/audit.py
 

@@ -111,7 +111,7 @@ def new(session: Session, args: argparse.Namespace) -> Note:
     _check_name(session, name)
     is_local = url is not None and _LOCALHOST.fullmatch(_host(url)) is not None
     folder = session.pool.config.project or session.pool.config.user
-    refuse_link_in(folder.engines if url is None else folder.rows, folder.root)
+    refuse_link_in(folder.engines if url is None else folder.engines_toml, folder.root)
     try:
         if url is None:
             notes = _write_engine_file(session, folder.engines / f"{name}_engine.py", name)

@@ -210,7 +210,7 @@ def answer_text(outcome: Outcome) -> str:
 
 
 def answer_details_html(outcome: Outcome) -> str:
-    """Return the images and the notes of a reply as safe HTML; empty if it has none."""
+    """Return the images and notes of a reply as safe HTML; empty if it has none."""
     return details_html(outcome) if isinstance(outcome, Reply) else ""
 
 

@@ -19,11 +19,11 @@ from gatewayx_nb.files.locations import (
     user_config_dir,
 )
 from gatewayx_nb.files.permissions import (
+    drop_reason_if_modes_unreliable,
     link_in,
     open_private,
     ownership_problem,
     permission_problem,
-    reason_if_modes_reliable,
     refuse_link_in,
     refuse_links,
     restrict_to_owner,
@@ -38,6 +38,7 @@ __all__ = [
     "StatStamp",
     "atomic_write",
     "display_path",
+    "drop_reason_if_modes_unreliable",
     "file_lock",
     "find_project",
     "fsync_directory",
@@ -46,7 +47,6 @@ __all__ = [
     "open_private",
     "ownership_problem",
     "permission_problem",
-    "reason_if_modes_reliable",
     "refuse_link_in",
     "refuse_links",
     "remove_stale_temporaries",

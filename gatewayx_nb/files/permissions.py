@@ -50,9 +50,9 @@ def permission_problem(path: Path, folder: Path) -> str | None:
 
 
 def link_in(path: Path, root: Path) -> Path | None:
-    """Return the first part of a path below a folder that is a symlink; ``None`` if none is.
+    """Return the first symlink on a path below a folder; ``None`` if there is none.
 
-    The folder itself may be one. A path that is not below the folder has no such part.
+    The folder itself may be a symlink. For a path that is not below the folder, return ``None``.
     """
     if not path.is_relative_to(root):
         return None
@@ -63,7 +63,7 @@ def link_in(path: Path, root: Path) -> Path | None:
 
 
 def refuse_link_in(path: Path, root: Path) -> None:
-    """Check that writing to a path below a folder would not lead elsewhere; see `link_in`.
+    """Check that no symlink leads a path below a folder elsewhere; see `link_in`.
 
     Raises:
         ConfigError: If a part of the path is a symlink.
@@ -76,7 +76,7 @@ def refuse_link_in(path: Path, root: Path) -> None:
 
 
 def steering_problem(path: Path, root: Path) -> str | None:
-    """Return why a file that decides where keys go must not be read; ``None`` if it may.
+    """Return why a file that decides where keys are sent must not be read; ``None`` if it may be.
 
     Args:
         path: The file, which exists.
@@ -88,13 +88,13 @@ def steering_problem(path: Path, root: Path) -> str | None:
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             return "is not a regular file"
-        return reason_if_modes_reliable(ownership_problem(path), path, path.parent)
+        return drop_reason_if_modes_unreliable(ownership_problem(path), path, path.parent)
     except OSError as error:
         return f"cannot be read: {error.strerror}"
 
 
-def reason_if_modes_reliable(reason: str | None, path: Path, folder: Path) -> str | None:
-    """Return a reason to refuse a file, or ``None`` if it is only a mode that means nothing."""
+def drop_reason_if_modes_unreliable(reason: str | None, path: Path, folder: Path) -> str | None:
+    """Return a reason to refuse a file, or ``None`` if it is only a mode that is not reliable."""
     is_mode_only = reason is not None and _is_refused_for_mode_only(path, reason)
     device = folder.stat().st_dev if is_mode_only else 0
     return None if is_mode_only and not _are_modes_reliable_on(device, folder) else reason
@@ -140,7 +140,7 @@ def open_private(path: Path, *, own: bool) -> int:
     """
     if own:
         refuse_links(path)
-    # O_NONBLOCK: otherwise opening a FIFO waits for a writer.
+    # O_NONBLOCK, because otherwise opening a FIFO waits for a writer.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
         handle = os.open(path, flags | (getattr(os, "O_NOFOLLOW", 0) if own else 0))
@@ -174,7 +174,7 @@ def restrict_to_owner(descriptor: int, path: Path) -> str | None:
 def refuse_links(path: Path) -> None:
     """Refuse symlinks at a key file and at its ``config`` and ``secrets`` folders.
 
-    Otherwise a project could pass the user's keys off as its own, or have them written elsewhere.
+    Otherwise, a project could present the user's keys as its own, or have them written elsewhere.
 
     Raises:
         ConfigError: If one of these is a symlink.

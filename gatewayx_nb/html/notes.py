@@ -1,4 +1,4 @@
-"""What stands below an answer: its sources as numbered notes, and its images."""
+"""The content below an answer: its sources as numbered notes, and its images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SHOWN_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 """Raster images; an SVG file could contain scripts."""
 
 MAX_SHOWN_IMAGES = 10 * 1024 * 1024
-"""Maximum total size in bytes of the images below an answer, which a notebook saves as text."""
+"""Maximum total bytes of the images below an answer, because a notebook saves them as text."""
 
 _NUMBERS = "list-style:decimal;padding-left:2.5em;margin:.3em 0 0"
 _IMAGE = "display:block;max-width:100%;margin:.5em 0"
@@ -34,7 +34,7 @@ class SourceNote:
     Attributes:
         name: Its name, with the page.
         url: Its address; empty if it has none.
-        passage: The passage that is cited; empty if unknown.
+        passage: The cited passage; empty if unknown.
     """
 
     name: str
@@ -49,7 +49,7 @@ class SourceNote:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """An image of an answer: its bytes, or an address, which is not loaded."""
+    """An image of an answer: either its bytes or an address, which is not loaded."""
 
     mime: str
     data: bytes = b""
@@ -63,7 +63,7 @@ def notes_text(notes: Sequence[SourceNote]) -> str:
 
 
 def notes_html(notes: Sequence[SourceNote]) -> str:
-    """Return the notes as a numbered list, with links to http and https alone."""
+    """Return the notes as a numbered list, with links only to http and https addresses."""
     if not notes:
         return ""
     items = "".join(_limited([f"<li>{_note_html(note)}</li>" for note in notes], "<div>", "</div>"))
@@ -96,7 +96,7 @@ def pictures_text(pictures: Iterable[Picture]) -> str:
 
 
 def pictures_html(pictures: Sequence[Picture]) -> str:
-    """Return the images, with a line for each that is not shown: too large, or of another type."""
+    """Return the images, with a line for each one that is not shown because of its size or type."""
     totals = itertools.accumulate(len(picture.data) for picture in pictures)
     return "".join(
         _picture_html(number, picture, fits=total <= MAX_SHOWN_IMAGES)

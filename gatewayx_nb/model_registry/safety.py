@@ -9,9 +9,9 @@ import sys
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.files import (
+    drop_reason_if_modes_unreliable,
     ownership_problem,
     permission_problem,
-    reason_if_modes_reliable,
     steering_problem,
 )
 
@@ -44,12 +44,12 @@ def is_safe_entry(entry: os.DirEntry[str]) -> bool:
 
 def code_refusal_reason(path: Path, folder: Path) -> str | None:
     """Return why a file must not be executed; ``None`` if it may."""
-    return reason_if_modes_reliable(permission_problem(path, folder), path, folder)
+    return drop_reason_if_modes_unreliable(permission_problem(path, folder), path, folder)
 
 
 def folder_refusal_reason(folder: Path) -> str | None:
     """Return why a folder's files must not be executed; ``None`` if they may."""
-    return reason_if_modes_reliable(ownership_problem(folder), folder, folder)
+    return drop_reason_if_modes_unreliable(ownership_problem(folder), folder, folder)
 
 
 def engine_table_refusal_reason(path: Path) -> str | None:

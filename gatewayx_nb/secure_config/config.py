@@ -33,7 +33,7 @@ class Config:
         env: The environment, instead of the process's own.
 
     Attributes:
-        problems: Why settings files are not read, one line each.
+        problems: The reasons why settings files are not read, one line each.
     """
 
     def __init__(self, home: Path | None = None, env: Mapping[str, str] | None = None) -> None:
@@ -181,7 +181,7 @@ class Config:
         return (self.user if user or not self.project else self.project).keys
 
     def save_default(self, reference: str) -> Path:
-        """Write the default model to the project's settings, or the user's without one."""
+        """Write the default model to the project's settings, or to the user's without a project."""
         folder = self.project or self.user
         path = folder.settings
         refuse_link_in(path, folder.root)

@@ -88,8 +88,8 @@ def write(path: Path, values: Mapping[str, str]) -> None:
     """Set names in a key file; comments, order and unknown lines are kept.
 
     Raises:
-        ConfigError: If a value has a character that is not printable ASCII, or the file is a
-            symlink, or cannot be read or written; the file is then unchanged.
+        ConfigError: If a value contains a character that is not printable ASCII, or the file is a
+            symlink or cannot be read or written. The file is then unchanged.
     """
     # All are checked before any is written.
     for name, value in values.items():
@@ -122,7 +122,7 @@ def remove(path: Path, name: str) -> bool:
 def make_folder(folder: Path) -> None:
     """Create a folder for keys: mode 0700, with a ``.gitignore`` for all its contents."""
     make_ignored_folder(folder, _IGNORE_ALL)
-    # A folder that exists already may have a wider mode.
+    # An existing folder may have more permissions.
     if os.name == "posix" and folder.stat().st_uid == os.getuid():
         folder.chmod(0o700)
 

@@ -11,11 +11,11 @@ from starlette.responses import Response
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# A path begins after a space, a quotation mark or a bracket; that of a URL begins after its host.
+# A path begins after a space, a quotation mark or a bracket; the path of a URL follows its host.
 _FOLDERS = re.compile(r"""(?<![^\s'"`(\[=])(?:[A-Za-z]:)?[/\\]+(?:[^/\\\s'"`]+[/\\]+)+""")
-"""The folders of an absolute path."""
+"""Pattern of the folders in an absolute path."""
 
-# A status is out of date at once, and no browser may guess another type.
+# A status is immediately out of date, and a browser must not guess another type.
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
@@ -24,14 +24,14 @@ def json_response(
     status: int = 200,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Return a JSON response in ASCII, as file names may be invalid, and without folders."""
+    """Return a JSON response without folders, in ASCII, because file names may be invalid UTF-8."""
     all_headers = {**(headers or {}), **_HEADERS}
     body = json.dumps(_without_paths(content))
     return Response(body, status, all_headers, "application/json")
 
 
 def _without_paths(content: Any) -> Any:  # noqa: ANN401 - JSON
-    """Return JSON data in which the folders of absolute paths are left out of each str."""
+    """Return JSON data with the folders of absolute paths removed from each str."""
     if isinstance(content, str):
         return _FOLDERS.sub("…/", content)
     if isinstance(content, dict):

@@ -289,7 +289,7 @@ GEMINI = {
 }
 
 OWN = {name: list(link_tool_results(tuple(turns))) for name, turns in CONVERSATIONS.items()} | {
-    # The prompt says it all.
+    # The prompt alone is sent.
     "texts": None,
     "empty answer": None,
 }

@@ -1,4 +1,4 @@
-"""Files that decide where keys go and which code runs: who may have written them."""
+"""Files that decide where keys are sent and which code runs are read only if they are safe."""
 
 import os
 import sqlite3
@@ -39,7 +39,7 @@ def _replace_with_folder(path, _):
 
 @dataclass(frozen=True)
 class Change:
-    """A change of a file, and the problem that refuses it; empty if it is still read."""
+    """A change to a file, and the problem that it causes; empty if the file is still read."""
 
     name: str
     make: object
@@ -60,8 +60,8 @@ CHANGES = [
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.name)
 @pytest.mark.parametrize("name", ["gatewayx.toml", "engines.toml"])
-def test_settings_and_rows_are_read_only_from_safe_files(project, tmp_path, change, name):
-    """Settings and rows decide where keys go, so a file that others could write is refused."""
+def test_settings_and_entries_are_read_only_from_safe_files(project, tmp_path, change, name):
+    """Settings and entries decide where keys are sent, so an unsafe file is refused."""
     path = project.root / "config" / name
     row = '[acme]\nbase_url = "http://127.0.0.1:9/v1"\nmodel = "m"\n'
     path.write_text(SETTINGS if name == "gatewayx.toml" else row)
@@ -79,15 +79,15 @@ def test_settings_and_rows_are_read_only_from_safe_files(project, tmp_path, chan
             if name == "gatewayx.toml"
             else "acme" in rows and rows["acme"].state != "refused"
         )
-        told = [*pool.problems, *(row.error for row in rows.values())]
+        messages = [*pool.problems, *(row.error for row in rows.values())]
         assert is_read is not bool(change.problem)
-        assert bool(change.problem) == any(name in line for line in told)
+        assert bool(change.problem) == any(name in line for line in messages)
         assert pool.ask("hi", "mock").text == "[mock] hi"
 
 
 @pytest.mark.parametrize("link", ["config/secrets", "config", "config/secrets/.env.local"])
 def test_a_key_is_never_written_through_a_link(project, tmp_path, link):
-    """A project cannot have the user's key written elsewhere, nor a folder of the user narrowed."""
+    """A key is not written to another place, and the mode of a linked folder is not changed."""
     public = tmp_path / "public"
     part = project.root / link
     project.keys.touch()
@@ -109,7 +109,7 @@ def test_a_key_is_never_written_through_a_link(project, tmp_path, link):
 
 @pytest.mark.parametrize("name", ["store.sqlite", "store.sqlite-journal", ""])
 def test_the_ledger_does_not_follow_a_link(tmp_path, name):
-    """A link in a project's folder would have SQLite write to another file of the user."""
+    """Through a link in a project's folder, SQLite would write to another file of the user."""
     other = tmp_path / "app.db"
     with sqlite3.connect(other) as connection:
         connection.execute("CREATE TABLE t (a)")
@@ -136,7 +136,7 @@ def test_the_ledger_does_not_follow_a_link(tmp_path, name):
 @pytest.mark.parametrize("link", ["cassettes", "cassettes/a.jsonl", "cassettes/.gatewayx"])
 @pytest.mark.parametrize("mode", ["auto", "record", "replay"])
 def test_a_cassette_in_a_project_is_not_a_link(project, tmp_path, mode, link):
-    """A cloned project cannot have a recording read from, or written to, another place."""
+    """A cloned project cannot cause a recording to be read from or written to another place."""
     other = tmp_path / "other"
     (project.root / "cassettes").mkdir()
     if link == "cassettes":
@@ -165,7 +165,7 @@ def test_a_folder_itself_may_be_a_link(tmp_path):
 
 
 def test_a_gitignore_is_not_written_through_a_link(tmp_path):
-    """A dangling link of that name is left alone."""
+    """A dangling link with the name of the file is not changed."""
     (tmp_path / ".gitignore").symlink_to(tmp_path / "elsewhere")
 
     make_ignored_folder(tmp_path)

@@ -1,4 +1,4 @@
-"""The notes and images below an answer: what is shown, and that nothing of them is harmful."""
+"""The notes and images below an answer, which are limited and harmless."""
 
 import html5lib
 import pytest
@@ -36,7 +36,7 @@ def _page(reply):
 
 
 def test_sources_are_numbered_notes_below_the_answer():
-    """Each source is one note, with its first passage; the text itself does not change."""
+    """Each source is one note with its first passage; the text itself does not change."""
     reply = _reply(citations=SOURCES)
     bundle = reply._repr_mimebundle_()
     items = _page(reply).findall(".//ol/li")
@@ -54,7 +54,7 @@ def test_sources_are_numbered_notes_below_the_answer():
 
 
 def test_an_answer_without_sources_is_shown_as_before():
-    """Nothing is added to an answer that is a text."""
+    """Nothing is added to an answer without sources."""
     assert _reply()._repr_mimebundle_()["text/plain"] == "Blue."
     assert _page(_reply()).find(".//ol") is None
 
@@ -63,7 +63,7 @@ def test_an_answer_without_sources_is_shown_as_before():
     "url", ["javascript:alert(1)", "data:text/html,x", "//x.test", 'http://"x']
 )
 def test_other_addresses_are_not_links(url):
-    """Only addresses of http and https can be clicked."""
+    """Only http and https addresses are links."""
     page = _page(_reply(citations=(Citation(title="T", url=url),)))
 
     assert page.find(".//a") is None
@@ -72,7 +72,7 @@ def test_other_addresses_are_not_links(url):
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_sources_are_text(name):
-    """No tag and no attribute of a source reaches the page."""
+    """Tags and attributes in a source are escaped."""
     texts = read_corpus(name)
     citations = [Citation(text, text, text) for text in texts if text.strip()]
     for start in range(0, len(citations), 50):
@@ -103,7 +103,7 @@ IMAGES = {
 
 @pytest.mark.parametrize("name", IMAGES)
 def test_only_raster_images_of_a_reasonable_size_are_shown(name):
-    """Any other image is a line that says where it is; nothing is loaded from an address."""
+    """Any other image is a line with its address; nothing is loaded from an address."""
     image, is_shown, line = IMAGES[name]
     reply = _reply(images=(image,))
     page = _page(reply)
@@ -118,7 +118,7 @@ def test_only_raster_images_of_a_reasonable_size_are_shown(name):
 
 
 def test_the_total_size_of_images_is_bounded():
-    """Images are shown as long as they fit; each of the others is named."""
+    """Images are shown up to the limit; each of the others is a line."""
     half = Image("image/png", bytes(MAX_SHOWN_IMAGES // 2))
     page = _page(_reply(images=(half, half, half)))
 
@@ -127,7 +127,7 @@ def test_the_total_size_of_images_is_bounded():
 
 
 def test_a_terminal_shows_notes_below_the_text(capsys):
-    """The notes follow the text, before the figures; control characters are removed."""
+    """The notes follow the text and precede the metrics; control characters are removed."""
     reply = _reply(citations=(Citation(title="\x1b[31mSky\u202e"),), images=(PNG,))
     view, partial = TerminalView(), PartialReply("e", "m")
     partial.text.append("Blue.")
@@ -140,7 +140,7 @@ def test_a_terminal_shows_notes_below_the_text(capsys):
 
 
 def test_a_cell_and_a_comparison_show_notes_above_the_figures(capsys, monkeypatch):
-    """The notes of a cell are between its text and its figures; those of a column are in it."""
+    """The notes of a cell are between its text and its metrics; those of a column are inside it."""
     shown = []
     monkeypatch.setattr(
         "IPython.display.DisplayHandle.display", lambda _, data, **__: shown.append(data)

@@ -1,4 +1,4 @@
-"""A wall clock that jumps by a day changes no wait."""
+"""A wall clock that jumps by a day does not change any wait."""
 
 import time
 
@@ -12,7 +12,7 @@ DAY = 86_400
 
 @pytest.fixture(params=[DAY, -DAY], ids=["forward", "back"])
 def jumping_clock(monkeypatch, request):
-    """Move the wall clock by a day at every second look, as an adjustment of the time does."""
+    """Move the wall clock by a day at every other reading, as an adjustment of the time would."""
     real, looks = time.time, []
 
     def jump():
@@ -24,7 +24,7 @@ def jumping_clock(monkeypatch, request):
 
 
 def test_waits_do_not_follow_the_wall_clock(project, jumping_clock):
-    """A retry, a rate limit and a deadline take as long as they should."""
+    """A retry, a rate limit and a deadline take their normal time."""
     project.settings("engines.grok.requests_per_minute = 600")
     script = [
         [Send(reply(b"{}", 429, retry_after="0.2"))],

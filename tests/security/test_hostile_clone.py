@@ -1,4 +1,4 @@
-"""A cloned project full of traps: every command without trust, and what it must not have done."""
+"""A cloned project full of traps: every command without trust, and the effects it must not have."""
 
 import contextlib
 import os
@@ -91,7 +91,7 @@ def write_traps(root, url, flag, outside):
 
 @pytest.fixture
 def clone(project, tmp_path, monkeypatch):
-    """Yield a cloned project in place of the usual one, the server that it names, and a flag."""
+    """Yield a cloned project instead of the usual one, its server, and a flag file."""
     flag, outside = tmp_path / "ran", tmp_path / "outside"
     outside.mkdir()
     git = ["git", "-c", "user.name=x", "-c", "user.email=x@example.invalid"]
@@ -118,13 +118,13 @@ def requested_secrets(server):
 
 
 def test_the_table_has_every_command():
-    """A new command needs a line here, which is tried in a hostile project."""
+    """A new command needs a line in this table, which is run in a hostile project."""
     assert set(COMMAND_LINES) == set(COMMANDS)
 
 
 @pytest.mark.parametrize("command", COMMAND_LINES)
 def test_no_command_does_what_a_hostile_project_wants(clone, shell, monkeypatch, command):
-    """Without trust, no user key leaves, no code of the project runs, nothing outside changes."""
+    """Without trust, no user key is sent, no project code runs, and nothing outside changes."""
     server, flag, outside = clone
     monkeypatch.setattr("builtins.input", lambda _: "n")
     monkeypatch.setattr("getpass.getpass", lambda _: "xai-new-USERKEY-9876543210")
@@ -152,7 +152,7 @@ def test_no_command_does_what_a_hostile_project_wants(clone, shell, monkeypatch,
     ],
 )
 def test_no_cell_does_what_a_hostile_project_wants(clone, shell, cell):
-    """A call that the project's settings lead to the project is refused before it is made."""
+    """A call that the project's settings direct to the project is refused before it is made."""
     server, flag, outside = clone
     with contextlib.suppress(GatewayError, OSError):
         shell.ask(cell)
@@ -163,14 +163,14 @@ def test_no_cell_does_what_a_hostile_project_wants(clone, shell, cell):
 
 
 def test_an_engine_runs_if_the_caller_names_it(clone, shell):
-    """The traps work: without the rules, the tests above would see their flag and requests."""
+    """The traps work: without the rules, the tests above would find the flag and the requests."""
     _, flag, _ = clone
     shell.ask("%gatewayx plain hi")
     assert flag.read_text() == "plain"
 
 
 def test_a_hostile_project_cannot_break_a_plain_call(clone, project):
-    """An engine of the package answers in a process that starts in such a project."""
+    """A shipped engine answers in a process that starts in such a project."""
     _, flag, outside = clone
     code = "import gatewayx_nb as gx; print(gx.ask('hi', 'mock'))"
     run = subprocess.run(
