@@ -151,8 +151,8 @@ def _match_enum_value(text: str, enum_values: list[Any]) -> str:
 def accepts(value: object, schema: object, root: Mapping[str, Any]) -> bool:
     """Return whether a value could match a schema, judging by its type, enum values and properties.
 
-    The items of lists are not checked. Properties are checked only if they are enum values or
-    constants, which distinguish one variant from another.
+    The items of lists are not checked. For an object, only the names of its properties and the
+    values of enums and constants are checked, which distinguish one variant from another.
     """
     if isinstance(schema, bool):
         return schema

@@ -50,7 +50,7 @@ class AnswerCleaner:
         return (chunk,) if self._is_plain(chunk) else self._repair(chunk)
 
     def _is_plain(self, chunk: Chunk) -> bool:
-        """Return whether a chunk needs no repair, like most, which are pieces of a line."""
+        """Return whether a chunk needs no repair, because it is a plain piece of a line."""
         return (
             self._is_answer
             and chunk.finish_reason is None

@@ -183,7 +183,7 @@ class Caller(ABC):
         Raises:
             UsageError: If an option is invalid; nothing is sent.
             GatewayError: If the call fails; the class of the error shows who can fix it.
-                KeyboardInterrupt: If stopped; its ``reply`` is the partial answer.
+            KeyboardInterrupt: If stopped; its ``reply`` is the partial answer.
         """
         forbid_blocking_call("aask")
         call = self._planned(prompt, model, messages, schema, options, streamed=False)

@@ -31,7 +31,7 @@ def can_be_field_value(value: object) -> bool:
 
 
 def reusable_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that are set, with lists for iterators, which last for only one run."""
+    """Return the options that are set; iterators become lists, because they last for one run."""
     reusable = {
         name: list(value) if isinstance(value, Iterator) else value
         for name, value in options.items()
@@ -80,7 +80,7 @@ def input_lines(inputs: str | Iterable[str]) -> str:
     for text in texts:
         if not isinstance(text, str) or len(text.splitlines()) != 1:
             raise UsageError(
-                f"each input must be a single line, got {short_repr(text)}.",
+                f"each input must be a single line of text, got {short_repr(text)}.",
                 hint="Longer texts go into a variable of the notebook: `{{name}}` in the prompt.",
             )
     return "\n".join(texts)

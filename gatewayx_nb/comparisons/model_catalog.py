@@ -136,5 +136,5 @@ def _item(row: EngineStatus) -> CatalogItem:
 
 
 def _is_model_name(text: str) -> bool:
-    """Return whether a string can be a model name; HTML cannot, which ipywidgets 7 renders."""
+    """Return whether a string can be a model name, without HTML that ipywidgets 7 would render."""
     return bool(text) and text == plain(text) and not set(text) & set("<>&")

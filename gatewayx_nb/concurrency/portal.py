@@ -310,7 +310,7 @@ def interruptible() -> contextlib.AbstractContextManager[None]:
 
 
 async def run_in_thread(function: Callable[..., T], *args: object, **kwargs: object) -> T:
-    """Call a function that may block in its own thread, and await its result.
+    """Call a blocking function in its own thread, and await its result.
 
     The thread is a daemon and does not belong to the loop's executor: a function that never returns
     must neither keep the interpreter from exiting nor occupy one of the executor's threads.
@@ -325,7 +325,7 @@ async def run_in_thread(function: Callable[..., T], *args: object, **kwargs: obj
     def run() -> None:
         try:
             outcome = functools.partial(settle, future.set_result, function(*args, **kwargs))
-        # A future does not accept it, so the call would wait forever.
+        # A future does not accept a StopIteration, so the call would wait forever.
         except StopIteration as error:
             failure = RuntimeError("the function raised StopIteration")
             failure.__cause__ = error

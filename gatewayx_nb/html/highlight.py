@@ -44,8 +44,10 @@ _LANGUAGES: Mapping[str, str] = {
     **dict.fromkeys(("c", "c++", "c#", "cpp", "cs", "csharp", "dart", "java"), "javascript"),
 }
 # fmt: on
-"""Maps the languages that are highlighted to their lexers. The model chooses the language, and the
-lexers of other languages may take much longer than quadratic time.
+"""Maps the languages that are highlighted to their lexers.
+
+The model chooses the language, and the lexers of other languages may take much longer than
+quadratic time.
 """
 
 UNWRAPPED = (

@@ -12,8 +12,7 @@ _BRACES = re.compile(r"(?<!\{)\{\{([^{}\n]+)\}\}(?!\})")
 _SPEC = re.compile(r":[^\s\"':][^:]*$")
 """A format specification, which begins like that of a placeholder."""
 
-# JSON, JSX and LaTeX contain such expressions in double braces: `{{1}}`, `{{"a", "b"}}`, `{{x,
-# y}}`.
+# JSON, JSX and LaTeX contain such text in double braces: `{{1}}`, `{{"a", "b"}}`, `{{x, y}}`.
 _COMMON_ELSEWHERE = (ast.Constant, ast.Tuple, ast.List, ast.Name, ast.Starred)
 
 

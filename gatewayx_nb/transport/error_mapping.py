@@ -159,7 +159,7 @@ class ForbiddenAddressError(OSError):
 
 @functools.cache
 def _failure_points() -> dict[type[BaseException], str]:
-    """Map exception classes to points of failure; an unlisted class has that of its base."""
+    """Map exception classes to points of failure; unlisted classes use that of their base."""
     import aiohttp
 
     # The order does not matter, because the most specific class of the exception is used.

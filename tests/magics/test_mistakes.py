@@ -263,7 +263,7 @@ def project_with_faults(project, shell):
 
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.typed)
 def test_a_mistake_is_answered_in_two_lines(shell, project_with_faults, mistake, monkeypatch):
-    """One line says what is wrong and suggests a correction; one says how to fix it."""
+    """One line says what is wrong and suggests a correction; the other says how to fix it."""
     monkeypatch.setattr("getpass.getpass", lambda _: pytest.fail("it asked for a key"))
 
     with pytest.raises(GatewayError) as error:
