@@ -25,7 +25,7 @@ VALUE = st.recursive(
     lambda values: st.lists(values, max_size=3) | st.dictionaries(TEXT, values, max_size=3),
     max_leaves=6,
 )
-IMAGES = st.builds(Image, st.just("image/png"), st.binary()) | st.builds(
+IMAGES = st.builds(Image, st.just("image/png"), st.binary(min_size=1)) | st.builds(
     Image, st.just(""), url=TEXT.filter(bool), detail=st.sampled_from(["", "low"])
 )
 CALLS = st.builds(ToolCall, TEXT, TEXT, TEXT)
