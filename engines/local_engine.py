@@ -328,7 +328,7 @@ def _with_context_limit(
 ) -> Chunk:
     """Return the chunk, with ``context_limit`` set if the context ended the reply.
 
-    Otherwise ``max_tokens`` did, or its default.
+    Otherwise, ``max_tokens`` or its default ended it.
     """
     usage = chunk.usage
     if usage is None or finish_reason != "length":

@@ -184,12 +184,12 @@ def redact(text: str, keys: Iterable[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Searched:
-    """What is searched in a text to find a key.
+    """The data needed to search a text for a key.
 
     Attributes:
-        exact: The forms that are searched as they are, because they are short.
-        runs: The lengths of the parts of the other forms, and these parts in lower case.
-        blocks: What a text with one of these parts contains; see `_blocks`.
+        exact: The short forms, which are searched as a whole.
+        runs: The lengths of the parts of the other forms, and the parts in lower case.
+        blocks: Blocks, one of which is in every text that contains a part; see `_blocks`.
     """
 
     exact: tuple[str, ...]
@@ -199,7 +199,7 @@ class _Searched:
 
 @functools.lru_cache(maxsize=64)
 def _searched(key: str) -> _Searched:
-    """Return the forms of a key that are searched as they are, and those of which parts are."""
+    """Return the forms of a key to search as a whole, and those to search in parts."""
     exact: list[str] = []
     by_length: dict[int, set[str]] = {}
     blocks: set[int] = set()
@@ -222,7 +222,7 @@ def _encoded(text: str) -> bytes:
 def _blocks(data: bytes) -> list[int]:
     """Return the blocks of four bytes, as numbers.
 
-    Eight characters contain a whole block wherever they are, so most texts need no other search.
+    Eight characters contain a whole block at any position, so most texts need no other search.
     """
     return memoryview(data)[: len(data) // _BLOCK * _BLOCK].cast("I").tolist()
 

@@ -115,8 +115,8 @@ class Portal:
             self._thread.join(grace)
 
     def stop(self) -> None:
-        """Stop the loop, but do not wait for it; see `close`."""
-        # Only once: a second time would end the clean-up of the loop's tasks.
+        """Stop the loop without waiting for it; see `close`."""
+        # Only once, because a second time would end the clean-up of the loop's tasks.
         if not (self._is_stopping or self.loop.is_closed()):
             self._is_stopping = True
             with contextlib.suppress(RuntimeError):  # another thread has just closed it
@@ -128,7 +128,8 @@ class Portal:
         asyncio.set_event_loop(self.loop)
         try:
             while not self._is_stopping:
-                # A task of an engine may raise either, which ends `run_forever` but not this loop.
+                # An engine's task may raise either; this ends `run_forever` but must not end this
+                # loop.
                 with contextlib.suppress(SystemExit, KeyboardInterrupt):
                     self.loop.run_forever()
         finally:

@@ -97,7 +97,7 @@ def syntax_problem(path: Path) -> str:
 
 
 def _problem(text: bytes) -> str:
-    """Return why a file cannot define an engine, as far as its text shows."""
+    """Return why a file cannot define an engine, judging by its source."""
     # Parsed only if it looks unusual, because a folder may have a thousand files.
     if len(_CLASS.findall(text)) == len(_BASE_CLASS.findall(text)) == 1:
         return ""
@@ -109,7 +109,7 @@ def _problem(text: bytes) -> str:
         return f"SyntaxError: {error}"
     classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
     engines = [node.name for node in classes if _is_engine(node)]
-    # A class may have been made by a call; that is left to the import.
+    # A call may create a class; only the import shows that.
     has_bases = any(node.bases or node.decorator_list for node in classes)
     if not has_bases and b"type(" not in text:
         return "it must define one subclass of LLMEngine, got none"

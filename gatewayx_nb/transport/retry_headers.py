@@ -14,7 +14,7 @@ _MAX_DELAY = 7 * 86_400.0  # seconds; a larger number is a date or in another un
 _NUMBER = re.compile(r"\d+(\.\d*)?", re.ASCII)
 
 _NEXT_VALUE = re.compile(r",\s*(?=[\d.]+\s*(?:,|$)|[A-Za-z]{3,9},)")
-"""What joins the values of repeated headers; the comma within a date does not."""
+"""The separator between the values of repeated headers; the comma within a date does not match."""
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
@@ -40,7 +40,7 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def longest_delay(delays: Iterable[float | None]) -> float | None:
-    """Return the longest of some delays in seconds; ``None`` if none is from 0 to a week."""
+    """Return the longest delay in seconds; ``None`` if no delay is between 0 and a week."""
     valid = (delay for delay in delays if delay is not None and 0 <= delay <= _MAX_DELAY)
     return max(valid, default=None)
 

@@ -138,7 +138,7 @@ def _is_forbidden(host: str) -> bool:
 
 
 def _addresses(host: str) -> Iterator[ipaddress.IPv4Address | ipaddress.IPv6Address]:
-    """Yield the address that a host spells, and the IPv4 addresses that may receive its packets."""
+    """Yield the address of a host, and the IPv4 addresses that may receive its packets."""
     try:
         address = ipaddress.ip_address(host.partition("%")[0].rstrip("."))  # without the zone
     except ValueError:
