@@ -39,11 +39,12 @@ def trust(session: Session, args: argparse.Namespace) -> Note | Table:
     note = f"The project is {display_path(project.root)}."
     keys = {row.name: row.key for row in session.pool.status()}
     keyed = [each.subject for each in permissions if keys.get(each.subject) == "set"]
+    ids = ",".join(each.id for each in permissions)
     if not session.confirm(_permission_table(permissions, note), "Allow this from now on? [y/N] "):
         raise TrustError(
             "nothing was changed; your keys are not sent, and this code runs only if you call its"
             " engine by name. A key in the project's own key file does not need to be trusted.",
-            hint=Hint("set_project_key", engine=keyed[0]) if keyed else Hint("trust"),
+            hint=Hint("set_project_key", engine=keyed[0]) if keyed else Hint("trust", ids=ids),
         )
     with _saving(session):
         session.pool.trust(untrusted)
