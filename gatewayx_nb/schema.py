@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import importlib.util
 import json
 import sys
@@ -130,6 +131,10 @@ _MARKS = "\"'`*_\u201c\u201d\u2018\u2019\xab\xbb \n\t"
 _WORDS: Mapping[str, bool | None] = {"true": True, "false": False, "none": None, "null": None}
 
 
+_KEYWORDS = frozenset({"type", "title", "description", "const", "format", "pattern", "default"})
+"""Keywords of JSON Schema whose values may be strings."""
+
+
 def _checked(schema: Mapping[str, Any]) -> dict[str, Any]:
     """Return a copy of a caller's JSON Schema.
 
@@ -141,8 +146,14 @@ def _checked(schema: Mapping[str, Any]) -> dict[str, Any]:
     except (TypeError, ValueError, RecursionError) as error:
         raise UsageError(
             f"schema must be a type or a JSON Schema; it cannot be written as JSON: {error}.",
-            hint="Use only numbers, strings, lists and dictionaries in a JSON Schema.",
+            hint="For example, a dataclass with the fields of the answer.",
         ) from None
+    has_keyword = schema.keys() & _KEYWORDS or any(name.startswith("$") for name in schema)
+    if schema and not has_keyword and all(isinstance(value, str) for value in schema.values()):
+        raise UsageError(
+            f"schema must be a JSON Schema, got a dict of texts, {short_repr(dict(schema))}.",
+            hint="For example, a dataclass with the fields of the answer.",
+        )
     return dict(schema)
 
 
@@ -200,11 +211,27 @@ def _uses_pydantic(kind: Any, seen: set[Any]) -> bool:  # noqa: ANN401 - a type
 
 
 def _unusable(kind: object, error: Exception) -> UsageError:
+    lines = [line for line in str(error).splitlines() if "https://" not in line]
+    reason = lines[-1].strip().rstrip(".") if lines else type(error).__name__
     return UsageError(
         "schema must be a JSON Schema dict, a pydantic model, a dataclass, a TypedDict or a type"
-        f" of these, got {short_repr(kind)}: {str(error).splitlines()[-1]}.",
-        hint="For example, a dataclass with the fields of the answer.",
+        f" of these, got {short_repr(kind)}: {reason}.",
+        hint=_schema_advice(kind),
     )
+
+
+def _schema_advice(kind: object) -> str:
+    """Return what may have been meant by a value that is not a type."""
+    match kind:
+        case str():
+            return "Pass the type itself, without quotation marks."
+        case [type() as item]:
+            return f"Pass `list[{item.__name__}]`."
+        case type():
+            return "Put `@dataclass` above the class, and annotate each field with its type."
+    if dataclasses.is_dataclass(kind):
+        return f"Pass the class, `{type(kind).__name__}`, and not an object of it."
+    return "For example, a dataclass with the fields of the answer."
 
 
 def _inlined(schema: dict[str, Any]) -> dict[str, Any]:

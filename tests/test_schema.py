@@ -121,6 +121,32 @@ def test_an_invalid_schema_is_refused(source):
 LABELS = Literal["pos", "positive", "Not sure"]
 
 
+class Plain:
+    """A class without annotations."""
+
+    def __init__(self, name):
+        self.name = name
+
+
+@pytest.mark.parametrize(
+    ("source", "advice"),
+    [
+        ("City", "without quotation marks"),
+        ([City], r"Pass `list\[City\]`"),
+        (Plain, "Put `@dataclass` above the class"),
+        (City("Milan", 1), "Pass the class, `City`"),
+        ({"name": "string"}, "a dataclass with the fields"),
+        ({"name": str}, "a dataclass with the fields"),
+    ],
+    ids=["text", "list", "plain class", "object", "dict of texts", "dict of types"],
+)
+def test_a_value_that_is_almost_a_schema_is_explained(source, advice):
+    """What was probably meant is said, in one line and without an address of a library."""
+    with pytest.raises(UsageError, match=advice) as caught:
+        ResponseSchema(source)
+    assert "https://" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("text", "label"),
     [

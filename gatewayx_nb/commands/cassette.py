@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from gatewayx_nb.commands.command import Session
     from gatewayx_nb.commands.line_parser import LineParser
 
+_MEANT: Mapping[str, str] = {
+    **dict.fromkeys(("stop", "close", "end", "none"), "off"),
+    **dict.fromkeys(("start", "on", "open"), "auto"),
+}
+"""The modes that people mean by other words."""
+
 _MODES: Mapping[str, str] = {
     "auto": "replays what is recorded and records the rest",
     "record": "calls the models and replaces what is recorded",
@@ -107,7 +113,8 @@ def _checked_path(name: str) -> Path:
         return path
     file = f"{name}.jsonl"
     as_file = Hint("command", line=f"cassette {shlex.quote(file)}")
-    modes = difflib.get_close_matches(name.lower(), _MODES, 1)
+    word = _MEANT.get(name.lower(), name.lower())
+    modes = difflib.get_close_matches(word, _MODES, 1)
     if not modes or Path(file).expanduser().exists():
         raise UsageError(f"{name!r} is neither a cassette nor a mode.", hint=as_file)
     raise UsageError(

@@ -254,4 +254,5 @@ def _budget_error(input_cost: Decimal, limits: Limits, left: Decimal | None) -> 
 
 
 def _dollars(amount: Decimal) -> str:
-    return dollars(amount.quantize(Decimal("0.000001")))
+    rounded = amount.quantize(Decimal("0.000001"))
+    return dollars(rounded or amount)  # a tiny limit is not $0

@@ -31,7 +31,7 @@ Examples:
     Why is the sky blue?                 # calls grok; `%%gatewayx -h` lists the options
 
     %%gatewayx grok --image fig --schema City --max-cost 0.05
-    Which city is this?                  # sends a figure, returns a City, costs at most $0.05
+    Which city is this?                  # sends a figure, `parsed` is a City, costs at most $0.05
 
     %%gatewayx grok anthropic -o both
     Write a haiku about {{topic}}.       # two answers side by side; fills in a variable

@@ -58,6 +58,7 @@ def test_a_mode_in_place_of_a_path_is_the_mode(session, mode):
             "'play' is neither a cassette nor a mode. Did you mean 'replay'?",
             ["cassette --mode replay", "cassette play.jsonl"],
         ),
+        ("stop", "'stop' is neither a cassette nor a mode. Did you mean 'off'?", ["--mode off"]),
         ("OFF", "'OFF' is neither a cassette nor a mode. Did you mean 'off'?", ["--mode off"]),
         ("tapes/story", "'tapes/story' is neither a cassette nor a mode.", ["tapes/story.jsonl"]),
         ("'my story'", "'my story' is neither a cassette nor a mode.", ["'my story.jsonl'"]),
