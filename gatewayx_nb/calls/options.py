@@ -54,7 +54,7 @@ def _is_int(value: object) -> TypeGuard[int]:
     if not isinstance(value, int) or isinstance(value, bool):  # `seed=True` is a mistake
         return False
     if value.bit_length() >= _INT_BITS:
-        raise _InvalidValueError(f"a signed integer of {_INT_BITS} bits")
+        raise _InvalidValueError(f"a signed {_INT_BITS}-bit integer")
     return True
 
 

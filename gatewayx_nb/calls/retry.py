@@ -30,7 +30,8 @@ _LONGEST_WAIT = 60.0
 _FIRST_BACKOFF = 0.5
 _LONGEST_BACKOFF = 8.0
 _JITTER = 0.25
-# 409, because OpenAI's SDK also retries it: https://github.com/openai/openai-python#retries
+# 409 is included because OpenAI's SDK also retries it:
+# https://github.com/openai/openai-python#retries
 # 529 is Anthropic's "overloaded": https://platform.claude.com/docs/en/api/errors
 # 520 to 524 are Cloudflare's codes for an origin that fails or is too slow:
 # https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-5xx-errors/
@@ -77,8 +78,9 @@ def wait_before_retry(
 ) -> float | None:
     """Return the seconds to wait before the next attempt, or ``None`` if there is none.
 
-    The backoff starts at half a second and doubles up to 8, minus up to a quarter as jitter; it is
-    never less than the provider's ``retry_after``. If that exceeds 60 seconds, there is no retry.
+    The backoff starts at 0.5 seconds and doubles on each attempt up to 8 seconds; jitter subtracts
+    up to a quarter. It is never less than the provider's ``retry_after``. If that exceeds 60
+    seconds, there is no retry.
 
     Args:
         attempt: Attempts made so far, at least 1.

@@ -190,7 +190,7 @@ def _list_commands(session: Session) -> Table:
 
 
 def _unknown(word: str, candidates: Iterable[str], kind: str = "command or engine") -> UsageError:
-    """Return the error for a word that is none of the candidates."""
+    """Return the error for a word that matches none of the candidates."""
     if word in _SYNONYMS:
         return UsageError(
             f"no {kind} {word!r}. Did you mean {_SYNONYMS[word]!r}?",

@@ -125,7 +125,7 @@ class ModelCatalog:
         for item in items:
             if item.reference in (reference, engine):
                 return CatalogItem(reference, "", item.is_ready, item.state, item.remedy)
-        # Shown and not dropped, because the selection must not change by itself.
+        # Kept rather than dropped, because the selection must not change by itself.
         remedy = render(Hint("list_engines"))
         return CatalogItem(reference, is_ready=False, state="gone", remedy=remedy)
 
@@ -136,5 +136,5 @@ def _item(row: EngineStatus) -> CatalogItem:
 
 
 def _is_model_name(text: str) -> bool:
-    """Return whether a string can be a model name, without HTML that ipywidgets 7 would render."""
+    """Return whether a string can be a model name; ipywidgets 7 would render any HTML in it."""
     return bool(text) and text == plain(text) and not set(text) & set("<>&")

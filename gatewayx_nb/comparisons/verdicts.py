@@ -39,7 +39,7 @@ class ModelScore:
     """The score of one model after all votes.
 
     Attributes:
-        reference: The model, as passed.
+        reference: The model reference, as the caller passed it.
         wins: Number of prompts for which its answer was judged better.
         losses: Number of prompts for which another model's answer was judged better.
         ties: Number of prompts for which all answers were equally good.
@@ -63,8 +63,8 @@ def rank(verdicts: Iterable[tuple[Sequence[str], Verdict]]) -> list[ModelScore]:
     """Return each model's score, best first.
 
     Args:
-        verdicts: The compared references with their verdict. A repeated reference counts once and
-            does not lose against itself.
+        verdicts: For each prompt, the references compared and the verdict on them. A repeated
+            reference counts once and does not lose to itself.
     """
     counts: dict[str, Counter[str]] = {}
     for references, verdict in verdicts:

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 class LoopInbox:
-    """Callbacks from other threads for one event loop, which is woken once for several of them.
+    """Queue of callbacks from other threads to an event loop; one wake-up serves several.
 
-    Waking a loop takes system calls, which also hand over the interpreter lock. With
+    Waking a loop takes system calls, which also release the GIL. With
     `asyncio.loop.call_soon_threadsafe` for each callback, waking was the largest part of a call's
     overhead if many calls were in flight. On Linux, an eventfd takes two fewer system calls than
     the socket pair of asyncio.
@@ -37,14 +37,14 @@ class LoopInbox:
 
     @classmethod
     def of(cls, loop: asyncio.AbstractEventLoop) -> LoopInbox:
-        """Return the inbox of a loop; call it on that loop's thread, or before the loop runs."""
+        """Return the inbox of a loop, on that loop's thread or before the loop runs."""
         inbox = cls._inboxes.get(loop)
         if inbox is None:
             inbox = cls._inboxes[loop] = cls(loop)
         return inbox
 
     def call_soon(self, callback: Callable[[], object]) -> None:
-        """Call a function, which must not raise, on the loop's thread, in order.
+        """Run a function later on the loop's thread, in order; it must not raise.
 
         Raises:
             RuntimeError: If the loop is closed.
@@ -83,13 +83,13 @@ def _add_event(loop: asyncio.AbstractEventLoop, read: Callable[[], object]) -> i
         return None
     event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
     try:
-        # In an empty context, because otherwise the loop would keep the variables of its first
-        # caller.
+        # In an empty context, because otherwise the loop would keep the first caller's context
+        # variables alive.
         contextvars.Context().run(loop.add_reader, event, read)
     except NotImplementedError:  # another kind of loop
         os.close(event)
         return None
-    # Not if the loop is closed, which another thread may not have noticed yet, and not at exit,
-    # when threads may still run.
+    # Do not close it when the loop closes, because another thread may not have noticed yet, nor at
+    # exit, because threads may still be running.
     weakref.finalize(loop, os.close, event).atexit = False
     return event

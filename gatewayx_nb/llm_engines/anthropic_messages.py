@@ -83,14 +83,14 @@ _STRICT_SCHEMA = SchemaRules(
     max_unions=16,
     max_properties=500,
 )
-"""The documented limits, with a number of our own for "too complex" schemas.
+"""The documented limits; max_properties is our own threshold for a "too complex" schema.
 
 https://platform.claude.com/docs/en/build-with-claude/structured-outputs#json-schema-limitations
 """
 
 
 _ACCEPTED_ID = re.compile(r"[a-zA-Z0-9_-]+")
-"""The IDs of tool calls that are accepted; those of Kimi K2, for example, have dots and colons.
+"""The tool-call IDs that the API accepts; those of Kimi K2, for example, have dots and colons.
 
 https://github.com/maximhq/bifrost/issues/5097
 """
@@ -145,7 +145,7 @@ class AnthropicMessagesEngine(HTTPEngine):
         }
         payload = json_body.with_options(payload, optional, request.params)
         is_long = (as_int(payload["max_tokens"]) or 0) > _MAX_UNSTREAMED_TOKENS
-        # In this order, so that `params` may contain `stream`.
+        # In this order, so that `params` can override `stream`.
         return {"stream": request.streamed or is_long} | payload
 
     @override
@@ -231,7 +231,8 @@ class MessagesParser:
         # The counts are running totals, which replace those of the start event.
         self._usage |= {name: value for name, value in usage.items() if value is not None}
         reason = as_str(end.get("stop_reason"))
-        # After some text it is a finish reason: the caller has already seen the text.
+        # Once text has been delivered, a refusal is only a finish reason, because the caller has
+        # already seen the text.
         if reason == "refusal" and not self._has_answered:
             raise self._refusal_error(as_dict(end.get("stop_details")))
         if reason and not self.finished:
@@ -263,7 +264,7 @@ def usage_of(usage: dict[str, Any]) -> Usage:
 
 
 _CACHED = {"type": "ephemeral"}
-"""The end of what is cached, for 5 minutes after its last use.
+"""Marks the end of the cached prefix, which is kept for 5 minutes after its last use.
 
 https://platform.claude.com/docs/en/build-with-claude/prompt-caching
 """
@@ -278,7 +279,7 @@ def _system(request: Request) -> str | list[dict[str, Any]] | None:
 
 
 def _thinking(request: Request) -> dict[str, str] | None:
-    """Return the mode of thinking, whose depth `_output_config` sets.
+    """Return the thinking mode; `_output_config` sets its depth.
 
     https://platform.claude.com/docs/en/build-with-claude/effort
     """
@@ -297,7 +298,7 @@ def _output_config(request: Request) -> dict[str, Any] | None:
 
 
 def _turns(messages: Iterable[Message]) -> Iterator[dict[str, Any]]:
-    """Yield the messages, with adjacent ones of a role as one.
+    """Yield the messages, merging adjacent ones that have the same role.
 
     The results of all calls must be in one message, before any text. Empty messages are rejected:
     https://platform.claude.com/docs/en/agents-and-tools/tool-use/handle-tool-calls

@@ -66,7 +66,7 @@ class Dialect(Protocol):
         ...
 
     def parser(self, errors: ProviderErrors) -> Parser:
-        """Return a parser for one response, which creates its errors with ``errors``."""
+        """Return a parser for one response; it uses ``errors`` to create its errors."""
         ...
 
 
@@ -135,7 +135,7 @@ class HTTPEngine(LLMEngine, ABC):
 
     @abstractmethod
     def parser(self, errors: ProviderErrors) -> Parser:
-        """Return a parser for one response, which creates its errors with ``errors``."""
+        """Return a parser for one response; it uses ``errors`` to create its errors."""
         raise NotImplementedError
 
     def model_names(self, listing: dict[str, Any]) -> Iterable[str]:
@@ -242,7 +242,7 @@ def _whole(parser: Parser, body: str, errors: ProviderErrors) -> Iterator[Chunk]
 
 
 async def _next_parts(blocks: AsyncIterator[BodyParts], parser: Parser) -> BodyParts | None:
-    """Return what the next block completes, or ``None`` after the last.
+    """Return the body parts that the next block completes, or ``None`` after the last.
 
     Once the answer is complete, nothing that follows can damage it: neither silence nor a broken
     connection. Only the usage is still waited for, which OpenAI sends after the finish reason.

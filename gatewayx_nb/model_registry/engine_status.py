@@ -76,7 +76,7 @@ class EngineStatus:
 
     @property
     def readiness(self) -> Literal["ready", "one step", "idle"]:
-        """Whether it can be called, needs one more step, which `hint` names, or is not set up."""
+        """Whether it is ready, needs one more step (see `hint`), or is not set up."""
         if self.state in ("ready", "replay"):
             return "ready"
         is_idle = self.state in _IDLE and self.key != "placeholder"
@@ -142,7 +142,7 @@ def _is_idle(row: EngineStatus) -> bool:
 
 
 def _idle_lines(rows: Sequence[EngineStatus]) -> Iterator[str]:
-    """Yield one line that names the engines that are not set up, and how to set up one."""
+    """Yield one line that names the engines that are not set up and explains how to set one up."""
     names = {
         state: ", ".join(row.name for row in rows if row.state == state)
         for state in (*_IDLE, "shadowed")
@@ -205,7 +205,7 @@ class Target:
 
     @property
     def may_share_loop(self) -> bool:
-        """Whether it may share an event loop, because shipped code never blocks its loop."""
+        """Whether it may share an event loop: only shipped code never blocks its loop."""
         source = self.source
         return isinstance(source, EngineEntry) or (
             source is not None and source.origin == "shipped"
@@ -222,7 +222,7 @@ class Target:
 
     @property
     def code_location(self) -> str:
-        """The file or package that contains its code, to fix if the code is faulty."""
+        """The file or package that contains its code, and so the place to fix a fault in it."""
         if isinstance(self.source, EngineFile):
             return display_path(self.source.path)
         return self.source.where if self.source else self.name

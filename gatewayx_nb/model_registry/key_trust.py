@@ -1,4 +1,4 @@
-"""Permissions: what a project may do with the user's keys and rights only after the user agrees."""
+"""Permissions: what a project may do with the user's keys and rights only with their consent."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def find_key(source: EngineSource, config: Config) -> Key:
 
 
 def is_project_engine(source: EngineSource, config: Config) -> bool:
-    """Return whether the project has defined an engine, or determines where its requests go.
+    """Return whether the project defines an engine or determines where the engine's requests go.
 
-    Such an engine is called only by its name: the project may come from a stranger, who guesses the
-    names of the user's keys. A server on this machine that receives no key does not count.
+    Such an engine is called only by its name: the project may come from a stranger who could guess
+    the names of the user's keys. A server on this machine that receives no key does not count.
     """
     if isinstance(source, EngineEntry) and not source.requires_key:
         url = str(config.options(source.name).get("base_url") or source.base_url)
@@ -43,16 +43,17 @@ def missing_permissions(
 
     A project's own key needs no permission, and neither do shipped, installed and user engines. A
     user key is sent to a project's engine file or entry, or to a base URL or network that the
-    project sets, only if the user allows it. There is one exception: if only the project has an
-    engine and the caller has named it, it receives a key that is set under its ``GATEWAYX_`` name.
+    project sets, only if the user allows it. There is one exception: if the engine exists only in
+    the project and the caller named it, it receives a key that is set under its ``GATEWAYX_`` name.
 
     Args:
         source: The engine.
         key: Its key.
         sources: All engines.
         config: Settings, keys and permissions.
-        choice: Where the project chooses the engine; empty if the caller has named it. If the
-            project chooses it, the project's code needs a permission to run, with or without a key.
+        choice: The place in the project that selects the engine; empty if the caller named it. If
+            the project chooses it, the project's code needs a permission to run, with or without a
+            key.
     """
     needed: list[Permission] = []
     own = list(_own_targets(source, sources, config))

@@ -1,4 +1,4 @@
-"""Importing an engine's code, which returns its class or the failure."""
+"""Import an engine's code and return its class or the failure."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class LoadedEngine:
 
 @dataclass(frozen=True, slots=True)
 class LoadFailure:
-    """The reason why an engine cannot be used, and the files read until the failure.
+    """The reason why an engine cannot be used, and the files read before the failure.
 
     Attributes:
         error: The error.

@@ -1,6 +1,7 @@
 """A loopback server with scripted responses: whole, in pieces, late, broken or missing.
 
-A script is a list of steps; the first request gets the first script, and the last one repeats.
+A script is a list of steps; the first request gets the first script, and so on; the last script is
+repeated.
 
 >>> from gatewayx_nb import EnginePool
 >>> from gatewayx_nb.testing import CHAT, CloseConnection, Send, Server, chunk, stream_head

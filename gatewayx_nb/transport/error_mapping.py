@@ -80,7 +80,7 @@ class TransportErrors:
         if code == "silence":
             return self.silent(None)
         if self.proxied and code in {"dns", "connect"}:
-            code = "proxy"  # this machine looks up and connects to only the proxy
+            code = "proxy"  # this machine resolves and contacts only the proxy
         return self.connection_failed(code, f"{_MESSAGES[code].format(self.host)}: {detail}")
 
     def _error(
@@ -143,14 +143,14 @@ _MESSAGES = {
 
 HINTS = {
     "proxy": as_hint(
-        'Set HTTPS_PROXY, or in config/gatewayx.toml: [network] proxy = "http://host:port".'
+        'Set HTTPS_PROXY, or add this to config/gatewayx.toml: [network] proxy = "http://host:port".'
     ),
     "tls": as_hint(
-        "If a proxy signs certificates, set in config/gatewayx.toml:"
+        "If a proxy re-signs certificates, add this to config/gatewayx.toml:"
         ' [network] ca_bundle = "/path/to/ca.pem".'
     ),
 }
-"""Hints by point of failure; all others point to the engine's state."""
+"""Hints by point of failure; for any other, the hint is to show the engine's state."""
 
 
 class ForbiddenAddressError(OSError):

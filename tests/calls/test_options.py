@@ -39,9 +39,9 @@ CYCLIC["a"] = CYCLIC
         ({"params": CYCLIC}, r"params must be a dict that JSON can represent \(Circular"),
         ({"params": {"x": HUGE}}, r"params must be a dict that JSON can represent \(Exceeds"),
         ({"schema": CYCLIC}, "schema must be .* cannot be written as JSON: Circular"),
-        ({"seed": HUGE}, "seed must be a signed integer of 64 bits, got an object of type int"),
-        ({"seed": 2**63}, "seed must be a signed integer of 64 bits, got 9223372036854775808"),
-        ({"max_tokens": HUGE}, "max_tokens must be a signed integer of 64 bits"),
+        ({"seed": HUGE}, "seed must be a signed 64-bit integer, got an object of type int"),
+        ({"seed": 2**63}, "seed must be a signed 64-bit integer, got 9223372036854775808"),
+        ({"max_tokens": HUGE}, "max_tokens must be a signed 64-bit integer"),
         ({"temperature": HUGE}, "temperature must be a number >= 0, got an object of type int"),
         ({"timeout": HUGE}, "timeout must be a number of seconds"),
         ({"max_cost": HUGE}, "max_cost must be an amount of US dollars"),
@@ -76,7 +76,7 @@ def test_the_examples_of_the_table_are_valid():
 
 
 def test_checking_options_twice_does_not_change_them():
-    """Checking options reads iterators, and checking the result again returns it unchanged."""
+    """Checking options turns iterators into tuples; checking the result again changes nothing."""
     checked = check_options({"stop": iter(["a", "b"]), "fallback": "mock", "seed": None})
 
     assert checked == {"stop": ("a", "b"), "fallback": ("mock",)}

@@ -91,7 +91,7 @@ def test_there_are_three_attempts_by_default():
 
 @pytest.mark.parametrize("retries", [0, 1, 2, 6])
 def test_the_settings_limit_the_number_of_attempts(monkeypatch, retries):
-    """A call has one more attempt than the number of retries in the settings."""
+    """A call makes at most one attempt more than the number of retries in the settings."""
     monkeypatch.setattr("gatewayx_nb.calls.retry._FIRST_BACKOFF", 0.0)
     attempts = []
 
@@ -144,6 +144,6 @@ def test_a_header_overrides_the_status(value, status, is_retried):
 
 @pytest.mark.parametrize("seconds", [math.nan, -math.inf, -5.0])
 def test_an_absurd_retry_after_falls_back_to_the_backoff(seconds):
-    """An engine's own error may hold any number, which neither ends nor lengthens the wait."""
+    """An engine's own error may hold any number; an absurd one has no effect on the retry."""
     error = RateLimitError("x", retry_after=seconds)
     assert wait_before_retry(1, error, RETRIES, float) == 0.5

@@ -93,7 +93,7 @@ def test_the_fastest_and_cheapest_are_finished_replies():
 
 
 def test_a_dataframe_has_a_row_for_each_answer():
-    """A DataFrame has a row for each answer; unknown values are missing, partial answers kept."""
+    """A DataFrame has a row for each answer, a partial one too; unknown values are missing."""
     reply = _reply("a", latency=2.0, cost="0.5", output_tokens=10, time_to_first=0.5)
     comparison = _compare(
         reply, _truncated_error(), _reply("b"), references=["mock", "grok:grok-4", "mock"]
@@ -142,14 +142,14 @@ def test_without_pandas_the_error_has_the_install_command(monkeypatch):
 
 
 def test_tokens_per_second_is_unknown_without_tokens_or_time():
-    """Tokens per second are unknown without tokens or time, instead of a division by zero."""
+    """Tokens per second are unknown without tokens or time; nothing is divided by zero."""
     assert tokens_per_second(_reply(output_tokens=10, latency=4)) == 2.5
     assert tokens_per_second(_reply(latency=4)) is None
     assert tokens_per_second(_reply(output_tokens=10, latency=0)) is None
 
 
 def test_a_comparison_is_displayed_as_text_and_escaped_html():
-    """A comparison has a plain-text form and an HTML form, in which markup of models is inert."""
+    """A comparison has a plain-text form and an HTML form, in which markup from models is inert."""
     hostile = "<script>alert(1)</script> **b** \x1b[2J"
     error = MissingKeyError("<img src=x> needs a key.", hint="Set it.")
     bundle = _compare(_reply(hostile), error)._repr_mimebundle_()

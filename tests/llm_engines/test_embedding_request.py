@@ -74,7 +74,7 @@ def test_vectors_have_the_order_of_the_texts(wire, provider):
 
 
 def test_requests_equal_those_of_the_sdk(wire, provider):
-    """The request is equal to the SDK's, with the default model of the engine file."""
+    """The request equals the SDK's and uses the engine file's default model."""
     wire.respond_with(body_script(provider.body))
     _embed(wire)
     engine_request, engine_body = wire.last_request, wire.request_body

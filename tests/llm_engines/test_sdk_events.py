@@ -1,4 +1,4 @@
-"""Events of the vendors' SDKs: their own types, read by their own clients and by our parsers.
+"""Events built from the vendors' SDK types, read by the vendors' clients and by our parsers.
 
 Each answer is built from the types of a vendor's SDK, sent by a loopback server, and read twice.
 """
@@ -45,7 +45,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Spec:
-    """An answer, independent of a vendor."""
+    """A vendor-independent answer."""
 
     name: str
     texts: tuple = ()
@@ -73,7 +73,7 @@ SPECS = [
 
 @dataclass(frozen=True)
 class Result:
-    """What a reader makes of an answer."""
+    """An answer as read by a client or parser."""
 
     text: str
     calls: tuple
@@ -86,7 +86,7 @@ def _parsed(calls):
 
 
 def _dump(kind, event):
-    """Return an event as the SDK's own type writes it."""
+    """Return an event as the SDK's own type serializes it."""
     typed = TypeAdapter(kind).validate_python(event)
     return typed.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
@@ -303,7 +303,7 @@ def read_gemini(url):
     client = genai.Client(api_key=KEY, http_options=options)
     text, calls, reason, usage = "", [], None, ()
     for chunk in client.models.generate_content_stream(model="m", contents="Hi"):
-        # Not `chunk.text`, which warns of parts that are no text.
+        # Not `chunk.text`, which warns about non-text parts.
         parts = chunk.candidates[0].content.parts
         text += "".join(part.text for part in parts if part.text and not part.thought)
         calls += [(call.id, call.name, call.args) for call in chunk.function_calls or ()]
@@ -409,7 +409,7 @@ def vendor(request):
 
 @pytest.fixture(scope="module")
 def wire(vendor, tmp_path_factory):
-    """Yield its engine."""
+    """Yield the vendor's engine, connected to a local server."""
     folder = tmp_path_factory.mktemp(vendor.name) / "project"
     with Wire(folder, vendor.engine, vendor.path, vendor.settings) as wire:
         yield wire
@@ -485,7 +485,7 @@ ADDING = {
 
 
 def _example(kind, depth=0):
-    """Return the smallest value of a type of an SDK, as JSON."""
+    """Return a minimal JSON value of an SDK type."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is typing.Annotated:
         return _example(arguments[0], depth)
@@ -554,7 +554,7 @@ OTHERS = {
 
 
 def test_every_other_event_of_the_sdk_leaves_the_answer_as_it_is(wire, vendor):
-    """Tools of the provider, progress and new kinds of parts change neither text nor calls."""
+    """Provider-run tools, progress events and unknown parts do not change text or calls."""
     spec = SPECS[6]
     events, others = list(vendor.events(spec)), OTHERS[vendor.name]
     plain = _result(_read(wire, vendor, events))

@@ -41,7 +41,7 @@ STREAM_ENDS = (Send(chunk(b"")), CloseConnection(), Reset())
 
 
 class Wire:
-    """An engine of a project's pool whose base URL is a scripted server.
+    """An engine of a project's pool whose base URL points to a scripted server.
 
     Args:
         folder: An empty folder for the project.
@@ -221,7 +221,7 @@ def parse(parser, *blocks, is_complete=True):
 def check_body_and_stream(wire, recording):
     """Check that the body and the stream of a recording have the same sum, and return it.
 
-    Only the stream has its text in several chunks; `raw` is the body, or the events.
+    Only the stream splits its text into several chunks; `raw` holds the body or the list of events.
     """
     wire.respond_with(body_script(recording.body, x_request_id="req_1"))
     body_chunks = wire.get_chunks(make_request())
