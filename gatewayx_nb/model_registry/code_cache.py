@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.errors import EngineLoadError
+from gatewayx_nb.files import FileStamp
 from gatewayx_nb.model_registry.engine_entries import EngineEntry
 from gatewayx_nb.model_registry.loader import LoadFailure, try_load_file, try_load_package
 from gatewayx_nb.model_registry.packages import EnginePackage
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from gatewayx_nb.model_registry.engine_sources import EngineSource
+    from gatewayx_nb.model_registry.folders import EngineFile
     from gatewayx_nb.model_registry.loader import LoadedEngine
 
 
@@ -94,6 +96,10 @@ class EngineCodeCache:
         """Store why an engine cannot be instantiated, until it can or its code changes."""
         if loaded := self._loaded.get(source):
             self._instance_failures[source] = _InstanceFailure(reason, loaded)
+
+    def note_file_failure(self, source: EngineFile, error: EngineLoadError) -> None:
+        """Store why a file that was not run cannot define an engine, until it changes."""
+        self._failed[source] = LoadFailure(error, (FileStamp(source.path),))
 
     def clear_instance_failure(self, source: EngineSource) -> None:
         """Clear the reason, because the engine has been instantiated."""

@@ -28,7 +28,7 @@ from gatewayx_nb.model_registry.engine_status import EngineStatus, Target, lacks
 from gatewayx_nb.model_registry.folders import EngineFile
 from gatewayx_nb.model_registry.packages import EnginePackage
 from gatewayx_nb.model_registry.report import LOCAL_ENGINE, Reporter
-from gatewayx_nb.model_registry.static_metadata import syntax_problem
+from gatewayx_nb.model_registry.static_metadata import file_problem
 from gatewayx_nb.secure_config import (
     SHIPPED_ALIASES,
     VENDOR_VARIABLES,
@@ -149,8 +149,10 @@ class ModelRegistry:
         if problem and isinstance(source, EngineFile):  # otherwise, the error would ask for its key
             raise _not_loadable(ref.engine, source, problem)
         if key.state != "set" and self._needs_key(source):
-            if isinstance(source, EngineFile) and (syntax := syntax_problem(source.path)):
-                raise _not_loadable(ref.engine, source, syntax)
+            if isinstance(source, EngineFile) and (problem := file_problem(source.path)):
+                error = _not_loadable(ref.engine, source, problem)
+                self._code.note_file_failure(source, error)
+                raise error
             variable = key.name or key_variable(ref.engine)
             problem = "is a placeholder" if key.state == "placeholder" else "is not set"
             raise MissingKeyError(

@@ -23,6 +23,8 @@ _KEYLESS = re.compile(rb"^[ \t]+requires_key\b[^=\n]*=[ \t]*False\b", re.MULTILI
 _MODEL = re.compile(
     rb"""^[ \t]+(?:self\.)?model_name\b[^=\n]*=[ \t]*["']([^"'\n]+)["']""", re.MULTILINE
 )
+_NO_ENGINE = "it must define one subclass of LLMEngine, got none"
+
 _CLASS = re.compile(rb"^[ \t]*class[ \t]", re.MULTILINE)
 _BASE_CLASS = re.compile(rb"^class[ \t]+\w+[ \t]*\(\s*(?:\w+\.)*(\w+)", re.MULTILINE)
 _FEATURES = re.compile(rb"^[ \t]+features\b[^=\n]*=([^#\n]*(?:\n[ \t]+[\"'].*)*)", re.MULTILINE)
@@ -85,21 +87,27 @@ def _parse(path: Path) -> StaticMetadata:
     )
 
 
-def syntax_problem(path: Path) -> str:
-    """Return the line and the message of a file's syntax error; empty if it has none."""
+def file_problem(path: Path) -> str:
+    """Return why a file cannot define an engine, although it has a class; empty if it may.
+
+    A file that defines no engine would otherwise be said to need a key.
+    """
     try:
-        ast.parse(_read(path))
+        text = _read(path)
+        tree = ast.parse(text)
     except SyntaxError as error:
         return f"SyntaxError in line {error.lineno}: {error.msg}"
     except (OSError, ValueError):  # reported when the file is loaded
         return ""
-    return ""
+    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    may_be_engine = any(node.bases or node.decorator_list for node in classes)
+    return "" if may_be_engine or b"type(" in text else _NO_ENGINE
 
 
 def _problem(text: bytes) -> str:
     """Return why a file cannot define an engine, judging by its source."""
-    # Parsed only if it looks unusual, because a folder may have a thousand files.
-    if len(_CLASS.findall(text)) == len(_BASE_CLASS.findall(text)) == 1:
+    # Parsed only if the number of classes is unusual, because a folder may have a thousand files.
+    if len(_CLASS.findall(text)) == 1:
         return ""
     try:
         tree = ast.parse(text)
@@ -110,9 +118,8 @@ def _problem(text: bytes) -> str:
     classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
     engines = [node.name for node in classes if _is_engine(node)]
     # A call may create a class; only the import shows that.
-    has_bases = any(node.bases or node.decorator_list for node in classes)
-    if not has_bases and b"type(" not in text:
-        return "it must define one subclass of LLMEngine, got none"
+    if not classes and b"type(" not in text:
+        return _NO_ENGINE
     if len(engines) > 1 and b"abstract" not in text:
         return f"it must define one subclass of LLMEngine, got {', '.join(engines)}"
     return ""
