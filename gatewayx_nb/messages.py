@@ -12,7 +12,7 @@ from typing_extensions import override
 from gatewayx_nb import images
 from gatewayx_nb.errors import UsageError, did_you_mean
 from gatewayx_nb.images import Image
-from gatewayx_nb.text import short_repr
+from gatewayx_nb.text import short_repr, well_formed
 
 if TYPE_CHECKING:
     from gatewayx_nb.images import ImageSource
@@ -36,6 +36,8 @@ class ToolCall:
         name: Name of the function.
         arguments: The arguments, as the JSON text that the model wrote.
 
+    Half surrogate pairs, which UTF-8 cannot encode, become U+FFFD.
+
     Raises:
         UsageError: If one of them is not a str.
     """
@@ -52,6 +54,7 @@ class ToolCall:
                     f"{name} of a tool call must be a str, got {short_repr(value)}.",
                     hint="Use `json.dumps` for the arguments." if name == "arguments" else None,
                 )
+            object.__setattr__(self, name, well_formed(value))
 
 
 @dataclass(frozen=True, slots=True, init=False)

@@ -162,8 +162,8 @@ def looks_like_key(word: str) -> bool:
 def redact(text: str, keys: Iterable[str]) -> str:
     """Mask these keys in a str, and every part of a key with eight or more characters.
 
-    Keys encoded in base64, hexadecimal, a URL, JSON or a Python literal are masked too. The
-    comparison ignores case.
+    Keys encoded in base64, hexadecimal, a URL, JSON, HTML or a Python literal are masked too, also
+    if every character is escaped. The comparison ignores case.
 
     >>> redact("bad key XAI-0123456…", ["xai-0123456789"])
     'bad key <key>…'
@@ -258,13 +258,24 @@ def _folded_character(character: str) -> str:
     return character.lower() if character.isascii() else character
 
 
+_ESCAPES = ("%{:02x}", r"\x{:02x}", r"\u{:04x}", "&#{};", "&#x{:x};")
+"""How URLs, Python, JSON and HTML may write any character of a key."""
+
+
 def _forms(key: str) -> Iterator[tuple[str, int]]:
     """Yield the forms in which a key may appear, and the length of the shortest part to mask."""
     data = key.encode(errors="replace")
     # URLs quote a key in two ways, response bodies as JSON, and tracebacks as a Python literal.
-    literals = (key, quote(key, safe=""), quote(key), json.dumps(key)[1:-1], repr(key)[1:-1])
+    in_json = json.dumps(key)[1:-1]
+    literals = (
+        *(key, quote(key, safe=""), quote(key)),
+        *(in_json, in_json.replace("/", r"\/"), repr(key)[1:-1]),
+    )
     yield from ((form, _SHORTEST_RUN) for form in dict.fromkeys(literals))
     if len(key) > _SHORTEST_RUN:
+        for escape in _ESCAPES:
+            form = "".join(escape.format(byte) for byte in data)
+            yield form, _SHORTEST_RUN * len(escape.format(ord("0")))
         yield data.hex(), 2 * _SHORTEST_RUN
         for shift in range(3):  # without the base64 that depends on adjacent text
             encoded = b64encode(b"\0" * shift + data).decode()

@@ -230,3 +230,10 @@ def test_a_chunk_of_text_equals_one_of_the_constructor():
     assert pickle.loads(pickle.dumps(chunk)) == copy.copy(chunk) == chunk
     with pytest.raises(FrozenInstanceError):
         chunk.text = "is"
+
+
+def test_a_tool_call_can_be_encoded_as_utf_8():
+    """Half surrogate pairs, as a model may send them, are replaced; whole pairs are joined."""
+    call = ToolCall("c\ud800", "f\udc00", '{"a": "\ud83d\ude00 \ud83d"}')
+
+    assert call == ToolCall("c\ufffd", "f\ufffd", '{"a": "\U0001f600 \ufffd"}')

@@ -127,6 +127,7 @@ FORMS = {
     "upper hexadecimal": lambda text: text.encode().hex().upper(),
     "URL": lambda text: quote(text, safe=""),
     "JSON": lambda text: json.dumps(text)[1:-1],
+    "JSON with escaped slashes": lambda text: json.dumps(text)[1:-1].replace("/", r"\/"),
     "repr": lambda text: repr(text)[1:-1],
 }
 
@@ -147,6 +148,15 @@ def test_every_long_part_of_a_key_is_masked(key, part, form):
     assert not any(text[at : at + 16] in whole for at in range(len(text) - 15))
     if form in ("plain", "upper case"):
         assert text == f"bad key {MASK}, again: {MASK}."
+
+
+@pytest.mark.parametrize("escape", ["%{:02X}", r"\x{:02x}", r"\u{:04x}", "&#{};", "&#x{:x};"])
+@pytest.mark.parametrize("part", [slice(None), slice(40, 60)], ids=str)
+def test_a_key_with_every_character_escaped_is_masked(part, escape):
+    """The escapes of URLs, Python, JSON and HTML do not hide a key, nor a part of it."""
+    quoted = "".join(escape.format(ord(character)) for character in LONG_KEY[part])
+
+    assert redact(f"bad key {quoted}, again", [LONG_KEY]) == f"bad key {MASK}, again"
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from gatewayx_nb.cassettes.entry import (
     vectors_of,
 )
 from gatewayx_nb.cassettes.redaction import Redaction, load_redact
+from gatewayx_nb.cassettes.tape import check_file_name
 
 __all__ = [
     "Cassette",
@@ -27,6 +28,7 @@ __all__ = [
     "Redaction",
     "RequestBody",
     "body_of",
+    "check_file_name",
     "entry_of",
     "load_redact",
     "parse_mode",

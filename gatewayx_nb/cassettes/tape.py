@@ -20,7 +20,7 @@ from gatewayx_nb.files import (
     remove_stale_temporaries,
 )
 from gatewayx_nb.hints import Hint, as_hint
-from gatewayx_nb.text import plain
+from gatewayx_nb.text import plain, short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -137,6 +137,24 @@ def _write_at_end(path: Path, data: bytes) -> None:
             with contextlib.suppress(OSError):
                 file.truncate(size)
             raise
+
+
+def check_file_name(path: Path) -> None:
+    """Check that a file system accepts a path.
+
+    Raises:
+        ConfigError: If it is too long, or contains a character that no path can have.
+    """
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        pass  # reading or writing explains these
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(
+            f"A cassette cannot have the name {short_repr(str(path))}: {reason}.",
+            hint=Hint("open_cassette", path="cassettes/NAME.jsonl", mode="auto"),
+        ) from None
 
 
 def make_writable_hint(path: Path) -> str:

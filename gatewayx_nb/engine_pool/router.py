@@ -14,6 +14,7 @@ from gatewayx_nb.cassettes import (
     Redaction,
     RequestBody,
     body_of,
+    check_file_name,
     load_redact,
     parse_mode,
 )
@@ -69,6 +70,7 @@ class CallRouter:
         """Open a cassette; see `EnginePool.cassette`."""
         config = self._planner.config
         mode = parse_mode(mode)
+        check_file_name(path)
         # A whole test run can thus record or replay without a change to its notebooks.
         if override := config.env.get("GATEWAYX_CASSETTE_MODE", "").strip():
             mode = parse_mode(override, "GATEWAYX_CASSETTE_MODE")

@@ -237,6 +237,8 @@ class MessagesParser:
             raise self._refusal_error(as_dict(end.get("stop_details")))
         if reason and not self.finished:
             self.finished = True
+            if self._calls.pending:  # some proxies leave out the ends of the blocks
+                yield Chunk(tool_calls=self._calls.finish_all())
             carried = self._turn.carried(is_paused=reason == "pause_turn")
             yield from details_chunk(citations=self._turn.citations(), carried=carried)
         finish = _FINISH_REASONS.get(reason, "other") if reason else None

@@ -180,8 +180,11 @@ class CohereParser:
 
     def _finish_call(self, index: int | None) -> Iterator[Chunk]:
         for chunk in self._calls.finish(index):
-            self._message.calls += chunk.tool_calls
-            yield chunk
+            yield self._calls_chunk(chunk.tool_calls)
+
+    def _calls_chunk(self, calls: tuple[ToolCall, ...]) -> Chunk:
+        self._message.calls += calls
+        return Chunk(tool_calls=calls)
 
     def _end(self, end: dict[str, Any]) -> Iterator[Chunk]:
         reason = as_str(end.get("finish_reason"))
@@ -189,6 +192,8 @@ class CohereParser:
             message = as_str(end.get("error")) or f"it ended with {reason}"
             raise self._errors.from_body({"message": message}, _ERROR_STATUSES.get(reason, 500))
         self.finished = bool(reason)
+        if self._calls.pending:  # some proxies leave out the ends of the calls
+            yield self._calls_chunk(self._calls.finish_all())
         yield from self._message.details()
         finish = _FINISH_REASONS.get(reason, "other") if reason else None
         usage = as_dict(end.get("usage"))

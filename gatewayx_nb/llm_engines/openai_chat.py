@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from gatewayx_nb.messages import Message, Request, Role, ToolCall, ToolResult
 
 _PLAIN_FIELDS = 2  # role and content
+
+_TEXT_FIELDS = ("content", "reasoning_content", "reasoning")
 _FINISH_REASONS: dict[str, FinishReason] = {
     "stop": "stop",
     "length": "length",
@@ -171,6 +173,9 @@ class OpenAICompatibleEngine(HTTPEngine):
 class ChatParser:
     """Parser for one response; a whole body has ``message`` where a chunk has ``delta``.
 
+    Some servers send ``message`` in a stream too: beside the deltas, or instead of them with the
+    text so far.
+
     Args:
         errors: Creates the errors.
         reasoning_field: Name of the field with reasoning that must go back; empty if none must.
@@ -181,6 +186,8 @@ class ChatParser:
         self._errors = errors
         self._response_ids: tuple[object, object] = (None, None)
         self._has_refused = False
+        self._has_deltas = False
+        self._sent: dict[str, str] = {}  # the text so far, by the name of its field
         self._calls = ToolCallAssembler()
         self._extra = ExtraFields(reasoning_field)
 
@@ -206,8 +213,7 @@ class ChatParser:
             yield Chunk(usage=usage_of(usage) if usage else None, raw=body if is_whole else None)
 
     def _choice(self, choice: dict[str, Any]) -> Iterator[Chunk]:
-        # Some servers repeat the whole message beside the delta.
-        part = as_dict(choice.get("delta" if "delta" in choice else "message"))
+        part = self._new_part(choice)
         content, refusal = part.get("content"), as_str(part.get("refusal"))
         self._has_refused = self._has_refused or bool(refusal)
         if isinstance(content, list):
@@ -221,6 +227,9 @@ class ChatParser:
             yield from self._extra.add(choice, part)
         for position, call in enumerate(as_dicts(part.get("tool_calls"))):
             self._add_call(call, position)
+        # The field before `tool_calls`: https://platform.openai.com/docs/api-reference/chat
+        if (call := as_dict(part.get("function_call"))) and not part.get("tool_calls"):
+            self._add_call({"function": call}, 0)
         reason = as_str(choice.get("finish_reason"))
         if reason == "error":
             raise self._errors.from_body(choice)
@@ -231,6 +240,34 @@ class ChatParser:
             yield self._end(reason)
         elif self.finished and self._calls.are_complete:  # calls after the finish reason
             yield self._end("tool_calls")
+
+    def _new_part(self, choice: dict[str, Any]) -> dict[str, Any]:
+        """Return the part of a message that has not been sent before."""
+        delta, message = as_dict(choice.get("delta")), as_dict(choice.get("message"))
+        self._has_deltas = self._has_deltas or any(
+            value for name, value in delta.items() if name != "role"
+        )
+        if delta or not message:
+            return delta
+        if self._has_deltas:
+            is_repeated = self.finished or self._calls.pending
+            return {} if is_repeated else {"tool_calls": message.get("tool_calls")}
+        is_last = bool(choice.get("finish_reason"))
+        texts = {name: as_str(message.get(name)) for name in _TEXT_FIELDS}
+        return message | {
+            name: self._new_text(name, text, is_last=is_last)
+            for name, text in texts.items()
+            if text
+        }
+
+    def _new_text(self, name: str, text: str, *, is_last: bool) -> str:
+        sent = self._sent.get(name, "")
+        # An equal text before the end is a piece that repeats the one before it.
+        if text.startswith(sent) and (is_last or text != sent):
+            self._sent[name] = text
+            return text[len(sent) :]
+        self._sent[name] = sent + text
+        return text
 
     def _add_call(self, piece: dict[str, Any], position: int) -> None:
         function = as_dict(piece.get("function"))

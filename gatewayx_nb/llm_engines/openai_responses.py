@@ -26,6 +26,7 @@ from gatewayx_nb.llm_engines.message_parts import (
     result_parts,
 )
 from gatewayx_nb.llm_engines.openai_chat import OpenAICompatibleEngine, cache_key, usage_of
+from gatewayx_nb.llm_engines.tool_calls import ToolCallAssembler
 from gatewayx_nb.messages import Message, ToolCall
 from gatewayx_nb.replies import Chunk, FinishReason, Usage
 
@@ -161,6 +162,7 @@ class ResponsesParser:
         self._errors = errors
         self._streamed_types: set[str] = set()  # types of the items streamed so far
         self._items: list[dict[str, Any]] = []
+        self._calls = ToolCallAssembler()
         self._reasoning_part: tuple[object, object] | None = None
         self._has_refused = False
         self._has_tool_calls = False
@@ -181,16 +183,16 @@ class ResponsesParser:
                 self._streamed_types.add("reasoning")
                 part = event.get("summary_index", event.get("content_index"))
                 yield self._reasoning_chunk(delta, (event.get("output_index"), part))
+            case "response.output_item.added" | "response.function_call_arguments.delta":
+                self._extend_call(event)
             case "response.output_item.done":
-                item = as_dict(event.get("item"))
-                self._items.append(item)
-                if item.get("type") == "function_call":
-                    self._streamed_types.add("function_call")
-                    yield self._tool_call_chunk(item)
+                yield from self._finish_item(event)
             case "response.created":
                 yield _ids_chunk(as_dict(event.get("response")))
             case "response.completed" | "response.incomplete" | "response.failed":
-                yield from self._end(as_dict(event.get("response")))
+                # Some proxies send an end without a response, or one without a status.
+                response, status = as_dict(event.get("response")), event_type.split(".")[1]
+                yield from self._end(response | {"status": response.get("status") or status})
             case "error":
                 raise self._errors.from_body(event)
             case "":
@@ -202,6 +204,23 @@ class ResponsesParser:
         if isinstance(body.get("output"), list):
             yield from self._end(body)
             yield Chunk(raw=body)
+            if body["output"] and not self.finished:
+                raise self._errors.truncated()
+
+    def _extend_call(self, event: dict[str, Any]) -> None:
+        """Keep what a stream sends of a call before its end, which some proxies leave out."""
+        index, item = event.get("output_index"), as_dict(event.get("item"))
+        if item.get("type") == "function_call":
+            self._calls.add(index, as_str(item.get("call_id")), as_str(item.get("name")))
+        self._calls.extend(index, as_str(event.get("delta")))
+
+    def _finish_item(self, event: dict[str, Any]) -> Iterator[Chunk]:
+        item = as_dict(event.get("item"))
+        self._items.append(item)
+        if item.get("type") == "function_call":
+            self._streamed_types.add("function_call")
+            self._calls.drop(event.get("output_index"))
+            yield self._tool_call_chunk(item)
 
     def _end(self, response: dict[str, Any]) -> Iterator[Chunk]:
         """Yield the parts of a finished response that were not streamed, and its finish reason."""
@@ -212,6 +231,9 @@ class ResponsesParser:
         for number, item in enumerate(as_dicts(response.get("output"))):
             if as_str(item.get("type")) not in self._streamed_types:
                 yield from self._item(item, number)
+        if self._calls.pending:
+            self._has_tool_calls = True
+            yield Chunk(tool_calls=self._calls.finish_all())
         self.finished = status not in _UNFINISHED_STATUSES
         # Some proxies leave out of the end what they have streamed.
         yield from _details(as_dicts(response.get("output")) or self._items)
@@ -233,6 +255,7 @@ class ResponsesParser:
                     for index, part in enumerate(as_dicts(item.get(name))):
                         yield self._reasoning_chunk(as_str(part.get("text")), (number, index))
             case "function_call":
+                self._calls.finish_all()
                 yield self._tool_call_chunk(item)
 
     def _reasoning_chunk(self, text: str, part: tuple[object, object]) -> Chunk:

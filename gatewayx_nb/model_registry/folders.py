@@ -132,7 +132,7 @@ class EngineFolder:
         return True
 
     def _scan(self) -> Iterator[EngineFile]:
-        folder_reason = None if self._installed else safety.folder_refusal_reason(self.path)
+        folder_reason = None if self._installed else self._refusal_reason()
         has_warning = not self._installed and bool(safety.permission_warning(self.path, self.path))
         with os.scandir(self.path) as entries:
             for entry in entries:
@@ -152,6 +152,13 @@ class EngineFolder:
                     else:
                         warning = safety.permission_warning(file.path, self.path)
                         yield replace(file, warning=warning)
+
+    def _refusal_reason(self) -> str | None:
+        """Return why no file of the folder must be executed; ``None`` if they may."""
+        # The user chose the folders in GATEWAYX_ENGINES_PATH, so those may be symlinks.
+        if self.origin in ("project", "user") and self.path.is_symlink():
+            return "is a symlink; name its target in GATEWAYX_ENGINES_PATH to use it"
+        return safety.folder_refusal_reason(self.path)
 
 
 def engine_folders(config: Config) -> list[EngineFolder]:

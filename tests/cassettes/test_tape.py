@@ -49,6 +49,14 @@ def list_prompts(content):
     return [line.entry.request.prompt for line in content.lines]
 
 
+@pytest.mark.parametrize("name", ["a\0b.jsonl", "a" * 300, "\ud800.jsonl"], ids=ascii)
+@pytest.mark.parametrize("mode", ["record", "replay", "auto"])
+def test_a_name_that_no_file_can_have_is_one_error(project, name, mode):
+    """A name that the file system rejects raises the package's error, in every mode."""
+    with project.pool() as pool, pytest.raises(ConfigError, match="cannot have the name"):
+        pool.cassette(name, mode)
+
+
 def test_entries_are_appended_below_a_header(path):
     """Entries are appended below a header line; git ignores the folder of the lock file."""
     tape.append(path, make_line("one").encode())

@@ -396,6 +396,19 @@ def test_a_body_without_a_finish_reason_is_complete(wire):
     assert wire.ask().finish_reason == "stop"
 
 
+def test_tool_calls_without_their_ends_are_complete(wire):
+    """Tool calls are kept if a proxy omits `content_block_stop`."""
+    wire.respond_with(
+        stream_script(block for block in STREAM if b"content_block_stop" not in block)
+    )
+    streamed = wire.get_answer(make_request("Hi", streamed=True))
+
+    assert streamed.tool_calls
+    assert (
+        streamed.tool_calls == sum_chunks(parse(MessagesParser(make_errors()), *STREAM)).tool_calls
+    )
+
+
 def test_a_truncated_stream_raises_an_error(wire):
     """A stream truncated before its end marker raises an error, however the connection ends."""
     check_truncated_streams(wire, STREAM[:-1], MessagesParser)

@@ -256,6 +256,61 @@ def test_tool_calls_are_joined_from_any_form_of_fragments(wire, fragments):
     assert (answer.tool_calls, answer.finish_reason) == (TOOL_CALLS, "tool_calls")
 
 
+def _message_event(text, reason=None, delta=...):
+    choice = {"index": 0, "message": {"role": "assistant", "content": text}}
+    delta = {} if delta is ... else {"delta": delta}
+    return {"choices": [choice | delta | {"finish_reason": reason}]}
+
+
+@pytest.mark.parametrize(
+    "bodies",
+    [
+        pytest.param(
+            [
+                _make_chunk({"content": "Hel"}),
+                _make_chunk({"content": "lo."}),
+                _message_event("Hello.", "stop"),
+            ],
+            id="the whole after the deltas",
+        ),
+        pytest.param(
+            [
+                _make_chunk({"role": "assistant", "content": ""}),
+                _message_event("Hello.", "stop", {}),
+            ],
+            id="an empty delta beside the whole",
+        ),
+        pytest.param([_message_event("Hello.", "stop", None)], id="a null delta"),
+        pytest.param(
+            [_message_event("Hel"), _message_event("Hello."), _message_event("Hello.", "stop")],
+            id="the text so far",
+        ),
+        pytest.param(
+            [_message_event("Hel"), _message_event("l"), _message_event("o.", "stop")], id="pieces"
+        ),
+    ],
+)
+def test_messages_in_a_stream_do_not_repeat_text(wire, bodies):
+    """The text is complete and appears once, however a server repeats it in a stream."""
+    wire.respond_with(stream_script(map(make_event, bodies)))
+
+    assert wire.get_answer(make_request("Hi", streamed=True)).text == "Hello."
+
+
+def test_a_function_call_of_the_old_form_is_a_tool_call(wire):
+    """A server that sends `function_call`, the field before `tool_calls`, calls a tool."""
+    name, arguments = {"name": "look"}, {"arguments": '{"at": "sky"}'}
+    bodies = [_make_chunk({"function_call": part}) for part in (name, arguments)]
+    end = _make_chunk(reason="function_call")
+    wire.respond_with(stream_script(map(make_event, [*bodies, end])))
+    streamed = wire.get_answer(make_request("Hi", streamed=True))
+    wire.respond_with(body_script(_make_body({"function_call": name | arguments}, "function_call")))
+    whole = wire.get_answer(make_request("Hi"))
+
+    assert streamed.tool_calls == whole.tool_calls == (ToolCall("", "look", '{"at": "sky"}'),)
+    assert streamed.finish_reason == whole.finish_reason == "tool_calls"
+
+
 def test_tool_calls_in_a_body_need_no_ids(wire):
     """Tool calls in a body need no ids, because each is a separate list item."""
     calls = [{"function": {"name": name, "arguments": "{}"}} for name in "ab"]

@@ -19,6 +19,7 @@ from gatewayx_nb.errors import (
     ProviderError,
     QuotaError,
     RateLimitError,
+    TruncatedError,
 )
 from gatewayx_nb.images import Image
 from gatewayx_nb.llm_engines.openai_responses import CHAT_ONLY, ResponsesParser
@@ -380,6 +381,56 @@ def test_finish_reasons_are_mapped_to_common_names(wire, end):
         answer = wire.get_answer(make_request("Hi"))
         assert (answer.text, answer.finish_reason) == (end.text, end.reason)
         assert answer.usage == (Usage(50, 80, 40, 5, 30) if end.response["usage"] else None)
+
+
+def _call_events(index, arguments):
+    item = {"type": "function_call", "call_id": f"c{index}", "name": "look", "arguments": ""}
+    delta = {"type": "response.function_call_arguments.delta", "output_index": index}
+    return [
+        {"type": "response.output_item.added", "output_index": index, "item": item},
+        *(delta | {"delta": piece} for piece in arguments),
+    ]
+
+
+@pytest.mark.parametrize("has_output", [False, True])
+def test_a_tool_call_without_its_end_is_complete(wire, has_output):
+    """Calls are kept if a proxy omits the ends of their items; the last event may repeat them."""
+    items = [
+        {"type": "function_call", "call_id": f"c{index}", "name": "look", "arguments": "{}"}
+        for index in range(2)
+    ]
+    done = {"type": "response.output_item.done", "output_index": 0, "item": items[0]}
+    started = [*_call_events(0, ["{", "}"]), *([] if has_output else [done])]
+    end = _make_body(*(items if has_output else []))
+    events = [
+        *(*started, *_call_events(1, ["{", "}"])),
+        {"type": "response.completed", "response": end},
+    ]
+    wire.respond_with(stream_script(map(make_event, events)))
+    answer = wire.get_answer(make_request("Hi", streamed=True))
+
+    assert answer.tool_calls == tuple(ToolCall(f"c{n}", "look", "{}") for n in range(2))
+    assert answer.finish_reason == "tool_calls"
+
+
+def test_an_end_without_a_response_is_no_silent_success(wire):
+    """The type of the last event decides if the event contains no response."""
+    text = make_event({"type": "response.output_text.delta", "delta": "Hel"})
+    wire.respond_with(stream_script([text, make_event({"type": "response.incomplete"})]))
+    answer = wire.get_answer(make_request("Hi", streamed=True))
+    wire.respond_with(stream_script([text, make_event({"type": "response.failed"})]))
+    with pytest.raises(ProviderError, match="reported an error"):
+        wire.get_answer(make_request("Hi", streamed=True))
+
+    assert (answer.text, answer.finish_reason) == ("Hel", "other")
+
+
+@pytest.mark.parametrize("status", ["queued", "in_progress", "cancelled"])
+def test_a_body_that_is_not_finished_raises_an_error(wire, status):
+    """The text of a response that is still being written is no answer."""
+    wire.respond_with(body_script(_make_body(_message_item(_text_part("Hel")), status=status)))
+    with pytest.raises(TruncatedError):
+        wire.get_answer(make_request("Hi"))
 
 
 def test_a_streamed_refusal_is_a_reply(wire):

@@ -1,3 +1,5 @@
+import pytest
+
 from gatewayx_nb.commands import COMMANDS
 from gatewayx_nb.model_registry.engine_sources import EngineSources
 from gatewayx_nb.model_registry.folders import RESERVED, EngineFile
@@ -66,6 +68,23 @@ def test_a_link_out_of_the_folder_is_refused(project, tmp_path):
 
     assert "leaves its folder" in _select_by_name(files, "out")[0].refusal_reason
     assert _select_by_name(files, "in")[0].refusal_reason is None
+
+
+@pytest.mark.parametrize("is_chosen", [False, True])
+def test_a_link_in_place_of_the_folder_is_refused(project, tmp_path, is_chosen):
+    """No code runs through a symlink `engines/` of a project, unless the user chose its target."""
+    project.engine("mine", "fine")
+    outside = tmp_path / "outside"
+    project.engines.rename(outside)
+    project.engines.symlink_to(outside)
+    chosen = {"GATEWAYX_ENGINES_PATH": str(outside)} if is_chosen else {}
+
+    reasons = [
+        file.refusal_reason for file in _select_by_name(_engine_files(project, **chosen), "mine")
+    ]
+
+    assert len(reasons) == 1
+    assert reasons == [None] if is_chosen else "its folder is a symlink" in reasons[0]
 
 
 def test_every_command_is_reserved():
