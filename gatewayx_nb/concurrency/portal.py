@@ -7,6 +7,7 @@ while the loops of notebooks, threads and scripts come and go.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import contextvars
 import functools
@@ -19,7 +20,6 @@ from gatewayx_nb.concurrency.loop_inbox import LoopInbox
 from gatewayx_nb.errors import UsageError, with_short_traceback
 
 if TYPE_CHECKING:
-    import concurrent.futures
     from collections.abc import Callable, Coroutine
 
 T = TypeVar("T")
@@ -50,8 +50,18 @@ class Portal:
         self._thread.start()
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
-        """Schedule a coroutine on the loop; cancelling the future cancels the coroutine."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        """Schedule a coroutine on the loop; cancelling the future cancels the coroutine.
+
+        If the loop has been closed, as another thread may do at any time, the future is cancelled.
+        """
+        try:
+            return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        except RuntimeError:
+            coroutine.close()
+            future: concurrent.futures.Future[T] = concurrent.futures.Future()
+            future.cancel()
+            future.set_running_or_notify_cancel()  # otherwise, `wait` would not count it as done
+            return future
 
     def run(self, coroutine: Coroutine[Any, Any, T], timeout: float = math.inf) -> T:
         """Run a coroutine on the loop and block this thread until it finishes.

@@ -115,8 +115,7 @@ class Runtime:
             hosts, shared = [*self._hosts.values(), *self._retiring], self._shared
             self._hosts, self._shared = {}, None
         # Without the lock, which a call on another thread may need in order to end.
-        running = [host for host in hosts if not host.portal.loop.is_closed()]
-        cleanups = [host.portal.submit(host.close()) for host in running]
+        cleanups = [host.portal.submit(host.close()) for host in hosts]
         wait(cleanups, timeout=_GRACE - _GRACE_TO_STOP)
         portals = {host.portal for host in hosts} | ({shared} if shared else set())
         for portal in portals:  # all of them, before the first one is waited for
@@ -126,10 +125,9 @@ class Runtime:
 
     def _retire(self, keys: list[tuple[str, bool]]) -> None:
         for host in [self._hosts.pop(key) for key in keys]:
-            if not host.portal.loop.is_closed():
-                self._retiring.add(host)
-                retirement = host.portal.submit(host.retire())
-                retirement.add_done_callback(functools.partial(self._close_portal, host))
+            self._retiring.add(host)
+            retirement = host.portal.submit(host.retire())
+            retirement.add_done_callback(functools.partial(self._close_portal, host))
 
     def _exists(self, name: str, may_share_loop: bool) -> bool:  # noqa: FBT001 - part of the key
         try:
