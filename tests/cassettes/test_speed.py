@@ -40,7 +40,10 @@ def test_ten_thousand_entries_load_in_half_a_second(tmp_path):
 
 
 def test_equal_calls_load_in_linear_time(tmp_path):
-    """A cassette of equal calls takes about twice the time for twice as many, not four times."""
+    """A cassette of equal calls takes about 8 times the time for 8 times as many, not 64 times.
+
+    The limit lies between the two, far from both, because processor time varies under load.
+    """
     message = RecordedMessage("user", "Hi")
     path = tmp_path / "a.jsonl"
 
@@ -50,6 +53,6 @@ def test_equal_calls_load_in_linear_time(tmp_path):
             for number in range(count)
         ]
         path.write_bytes(HEAD + b"\n".join(map(encode, entries)) + b"\n")
-        return min(seconds(lambda: Cassette(path, "replay", Redaction(str, dict))) for _ in "ab")
+        return min(seconds(lambda: Cassette(path, "replay", Redaction(str, dict))) for _ in "abc")
 
-    assert cassette_of(16_000) < 3 * cassette_of(8_000)
+    assert cassette_of(32_000) < 24 * cassette_of(4_000)
