@@ -37,6 +37,14 @@ _BLOCK = 4
 
 _URL_SAFE = str.maketrans("+/", "-_")
 
+_ESCAPE = re.compile(r"(?:%|\\x|\\u00)([0-9A-Fa-f]{2})|&#[xX]([0-9A-Fa-f]{2});|&#([0-9]{2,3});")
+"""An escaped character, as URLs, Python, JSON and HTML write it."""
+
+# With the lookahead, `re` skips other text twice as fast.
+_ESCAPED_RUN = re.compile(rf"(?=[%\\&])(?:{_ESCAPE.pattern}){{{_SHORTEST_RUN},}}")
+
+_ESCAPE_STARTS = ("%", r"\x", r"\u00", "&#")
+
 _PLACEHOLDERS = re.compile(
     r"""your[_-].*[_-]?here | your[_-](?:real[_-])?(?:\w+[_-])?(?:api[_-])?key.*
       | change[_-]?me | replace[_-]?me | place[_-]?holder | todo | none | null
@@ -168,7 +176,8 @@ def redact(text: str, keys: Iterable[str]) -> str:
     >>> redact("bad key XAI-0123456…", ["xai-0123456789"])
     'bad key <key>…'
     """
-    spans: list[tuple[int, int]] = []
+    keys = list(keys)
+    spans = list(_escaped_spans(text, keys))
     folded = _folded(text)
     blocks = _blocks(_encoded(folded))
     for key in keys:
@@ -180,6 +189,22 @@ def redact(text: str, keys: Iterable[str]) -> str:
                 found = enumerate(_parts(folded, length))
                 spans += [(start, start + length) for start, part in found if part in parts]
     return _masked(text, spans) if spans else text
+
+
+def _escaped_spans(text: str, keys: list[str]) -> Iterator[tuple[int, int]]:
+    """Yield the spans of the runs of escapes that contain a part of a key."""
+    # Counting takes a hundredth of the time of the search, which few texts need.
+    if sum(map(text.count, _ESCAPE_STARTS)) < _SHORTEST_RUN:
+        return
+    for run in _ESCAPED_RUN.finditer(text):
+        plain = _ESCAPE.sub(_unescaped, run[0])
+        if redact(plain, keys) != plain:
+            yield run.span()
+
+
+def _unescaped(escape: re.Match[str]) -> str:
+    digits, decimal = escape[1] or escape[2], escape[3]
+    return chr(int(digits, 16) if digits else int(decimal))
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,10 +283,6 @@ def _folded_character(character: str) -> str:
     return character.lower() if character.isascii() else character
 
 
-_ESCAPES = ("%{:02x}", r"\x{:02x}", r"\u{:04x}", "&#{};", "&#x{:x};")
-"""How URLs, Python, JSON and HTML may write any character of a key."""
-
-
 def _forms(key: str) -> Iterator[tuple[str, int]]:
     """Yield the forms in which a key may appear, and the length of the shortest part to mask."""
     data = key.encode(errors="replace")
@@ -273,9 +294,6 @@ def _forms(key: str) -> Iterator[tuple[str, int]]:
     )
     yield from ((form, _SHORTEST_RUN) for form in dict.fromkeys(literals))
     if len(key) > _SHORTEST_RUN:
-        for escape in _ESCAPES:
-            form = "".join(escape.format(byte) for byte in data)
-            yield form, _SHORTEST_RUN * len(escape.format(ord("0")))
         yield data.hex(), 2 * _SHORTEST_RUN
         for shift in range(3):  # without the base64 that depends on adjacent text
             encoded = b64encode(b"\0" * shift + data).decode()
