@@ -80,7 +80,7 @@ screenshots: $(VENV)/dev.stamp
 
 lab: $(VENV)/dev.stamp
 	@$(BIN)/python -c "import gatewayx_nb; gatewayx_nb.pull('smollm2')"
-	@$(BIN)/jupyter lab --notebook-dir=. notebooks/01_quickstart.ipynb
+	@$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --notebook-dir=. notebooks/01_quickstart.ipynb
 
 check: $(VENV)/dev.stamp
 	@echo "== Format and lint"
