@@ -187,7 +187,7 @@ class ChatParser:
         self._response_ids: tuple[object, object] = (None, None)
         self._has_refused = False
         self._has_deltas = False
-        self._sent: dict[str, str] = {}  # the text so far, by the name of its field
+        self._sent_texts: dict[str, str] = {}  # by the name of the field
         self._calls = ToolCallAssembler()
         self._extra = ExtraFields(reasoning_field)
 
@@ -243,30 +243,29 @@ class ChatParser:
 
     def _new_part(self, choice: dict[str, Any]) -> dict[str, Any]:
         """Return the part of a message that has not been sent before."""
-        delta, message = as_dict(choice.get("delta")), as_dict(choice.get("message"))
-        self._has_deltas = self._has_deltas or any(
-            value for name, value in delta.items() if name != "role"
-        )
-        if delta or not message:
+        if delta := as_dict(choice.get("delta")):
+            self._has_deltas = self._has_deltas or any(
+                value for name, value in delta.items() if name != "role"
+            )
             return delta
-        if self._has_deltas:
-            is_repeated = self.finished or self._calls.pending
-            return {} if is_repeated else {"tool_calls": message.get("tool_calls")}
-        is_last = bool(choice.get("finish_reason"))
-        texts = {name: as_str(message.get(name)) for name in _TEXT_FIELDS}
-        return message | {
-            name: self._new_text(name, text, is_last=is_last)
-            for name, text in texts.items()
-            if text
-        }
+        message = as_dict(choice.get("message"))
+        if not self._has_deltas:
+            is_last = bool(choice.get("finish_reason"))
+            texts = {name: text for name in _TEXT_FIELDS if (text := as_str(message.get(name)))}
+            return message | {
+                name: self._new_text(name, text, is_last=is_last) for name, text in texts.items()
+            }
+        # After deltas, a message repeats them; only its tool calls may be new.
+        is_repeated = self.finished or self._calls.pending
+        return {} if is_repeated else {"tool_calls": message.get("tool_calls")}
 
     def _new_text(self, name: str, text: str, *, is_last: bool) -> str:
-        sent = self._sent.get(name, "")
-        # An equal text before the end is a piece that repeats the one before it.
+        sent = self._sent_texts.get(name, "")
+        # Before the end, a text equal to the one sent is a new piece, not a repetition.
         if text.startswith(sent) and (is_last or text != sent):
-            self._sent[name] = text
+            self._sent_texts[name] = text
             return text[len(sent) :]
-        self._sent[name] = sent + text
+        self._sent_texts[name] = sent + text
         return text
 
     def _add_call(self, piece: dict[str, Any], position: int) -> None:

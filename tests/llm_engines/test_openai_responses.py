@@ -413,7 +413,7 @@ def test_a_tool_call_without_its_end_is_complete(wire, has_output):
     assert answer.finish_reason == "tool_calls"
 
 
-def test_an_end_without_a_response_is_no_silent_success(wire):
+def test_an_end_without_a_response_is_not_taken_for_success(wire):
     """The type of the last event decides if the event contains no response."""
     text = make_event({"type": "response.output_text.delta", "delta": "Hel"})
     wire.respond_with(stream_script([text, make_event({"type": "response.incomplete"})]))
