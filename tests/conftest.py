@@ -6,6 +6,7 @@ import gc
 import os
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import hypothesis
@@ -50,7 +51,20 @@ def clean_environment(monkeypatch, tmp_path_factory):
     # The folder of the main script is searched for a project; pytest's may be this repository.
     monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
     yield home
+    close_pickers()
     engine_pool.reset()
+
+
+def close_pickers() -> None:
+    """Close the open pickers, which look at the default pool every two seconds.
+
+    Otherwise, they would create the next test's pool before its project exists.
+    """
+    watchers = [thread for thread in threading.enumerate() if thread.name == "gatewayx-watch"]
+    if watchers:
+        sys.modules["ipywidgets"].Widget.close_all()
+    for thread in watchers:
+        thread.join(10)
 
 
 class Project:
