@@ -17,7 +17,7 @@ from gatewayx_nb.cassettes import guard, tape
 from gatewayx_nb.cassettes.entry import encode
 from gatewayx_nb.cassettes.nearest import describe_differences, nearest
 from gatewayx_nb.errors import CassetteMissError, ConfigError, UsageError, did_you_mean
-from gatewayx_nb.hints import Hint, as_hint
+from gatewayx_nb.hints import Hint, as_hint, render
 from gatewayx_nb.messages import ModelInfo
 from gatewayx_nb.secure_config import redact as masked
 from gatewayx_nb.secure_config import tracked_by_git
@@ -110,7 +110,8 @@ class Cassette:
         self._by_digest: dict[bytes, list[_Group]] = {}
         self._planned: Counter[_Group] = Counter()
         self._unwritten: list[CassetteEntry] = []
-        self._failure = ""
+        self._refused = 0
+        self._refusal = self._failure = ""
         self._skipped = self._load()
 
     def use_redaction(self, redaction: Redaction) -> None:
@@ -130,8 +131,8 @@ class Cassette:
 
     @property
     def problem(self) -> str:
-        """What was skipped in the file, or could not be written, in one line; empty if nothing."""
-        return " ".join(filter(None, [self._skipped, self._failure]))
+        """What was skipped in the file, or was not written to it, in one line; empty if nothing."""
+        return " ".join(filter(None, [self._skipped, self._refusal, self._failure]))
 
     @property
     def warning(self) -> str:
@@ -203,16 +204,24 @@ class Cassette:
         recorded = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         return {"recorded": recorded, **identity, "repeat": slot.repeat}
 
-    def add(self, entry: CassetteEntry) -> None:
+    def record(self, make_entry: Callable[[], CassetteEntry]) -> None:
         """Write an entry to disk before returning.
 
-        If the disk is full, the entry is kept in memory, from where it is replayed, and written
-        with the next entry or when the cassette is closed; `problem` says so.
+        The reply has been paid for, so no failure raises an error; `problem` describes it. If the
+        disk is full, the entry is kept in memory. From there it is replayed, and written with the
+        next entry or when the cassette is closed. An entry that contains a key, or that the user's
+        hook cannot redact, is dropped.
 
-        Raises:
-            ConfigError: If the entry contains a key; nothing is written.
+        Args:
+            make_entry: Returns the redacted entry.
         """
-        guard.check(entry, self.secrets())
+        try:
+            entry = make_entry()
+            guard.check(entry, self.secrets())
+        except ConfigError as error:
+            with self._lock:
+                self._note_refusal(error)
+            return
         with self._lock:
             self._unwritten.append(entry)
             self._write()
@@ -233,14 +242,25 @@ class Cassette:
             self.recorded += 1
         self._failure = ""
 
+    def _note_refusal(self, error: ConfigError) -> None:
+        self._refused += 1
+        text = self._unrecorded(error, self._refused, "")
+        if not self._refusal:
+            log.warning("%s", text)
+        self._refusal = text
+
     def _note_failure(self, error: ConfigError) -> None:
-        is_new = not self._failure
-        count = len(self._unwritten)
+        text = self._unrecorded(error, len(self._unwritten), " yet")
+        if not self._failure:
+            log.warning("%s", text)
+        self._failure = text
+
+    def _unrecorded(self, error: ConfigError, count: int, yet: str) -> str:
+        """Return one line that says why replies are not recorded, without any key."""
         what = "1 reply is" if count == 1 else f"{count:,} replies are"
-        hint = error.hint or ""
-        self._failure = plain(f"{error.message} {what} not recorded yet. {hint}".rstrip())
-        if is_new:
-            log.warning("%s", self._failure)
+        hint = render(error.hint) if error.hint else ""
+        line = f"{error.message} {what} not recorded{yet}. {hint}".rstrip()
+        return masked(plain(line), self.secrets().values())
 
     def _remember(self, line: TapeLine) -> TapeLine | None:
         """Add a line to those in memory; return the one that it replaces, if any."""

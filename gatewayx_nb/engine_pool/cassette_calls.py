@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gatewayx_nb.calls import PartialReply
 from gatewayx_nb.cassettes import CassetteEntry, RecordedChunk, entry_of, vectors_of
 from gatewayx_nb.engine_pool.embeddings import numpy
-from gatewayx_nb.engine_pool.exception_redaction import redact_exception
-from gatewayx_nb.errors import ConfigError, DeadlineError, GatewayError, TransportError
+from gatewayx_nb.errors import ConfigError, DeadlineError, TransportError
 from gatewayx_nb.hints import Hint
 
 if TYPE_CHECKING:
@@ -105,16 +104,15 @@ class RecordedCall:
         self.closed_error, self.deadline_error = live.closed_error, live.deadline_error
 
     async def run(self, emit: ChunkHandler | None = None) -> Reply:
-        """Make the call and record its reply.
-
-        Raises:
-            ConfigError: If the reply arrived and must not be recorded, because it contains a key.
-        """
+        """Make the call and record its reply."""
         chunks: list[RecordedChunk] = []
         reply = await self._live.run(self._recording(chunks, emit))
         body, redact = self._slot.request.body, self._cassette.redact
         fields = self._cassette.fields(self._slot)
-        await _write_entry(self._cassette, lambda: entry_of(body, fields, reply, chunks, redact))
+        # In a thread, because disk I/O would block the loop.
+        await asyncio.to_thread(
+            self._cassette.record, lambda: entry_of(body, fields, reply, chunks, redact)
+        )
         return reply
 
     def _recording(self, chunks: list[RecordedChunk], emit: ChunkHandler | None) -> ChunkHandler:
@@ -129,16 +127,6 @@ class RecordedCall:
         return record
 
 
-async def _write_entry(cassette: Cassette, make: Callable[[], CassetteEntry]) -> None:
-    """Write an entry in a thread, because disk I/O would block the loop; redact any error."""
-    try:
-        await asyncio.to_thread(lambda: cassette.add(make()))
-    except GatewayError as error:
-        for key in cassette.secrets().values():
-            redact_exception(error, key)
-        raise
-
-
 async def record_vectors(
     cassette: Cassette, slot: RecordingSlot, coroutine: Coroutine[Any, Any, Vectors]
 ) -> Vectors:
@@ -148,7 +136,7 @@ async def record_vectors(
     # Always little-endian, so that cassettes are portable.
     recorded = vectors_of(rows, dimensions, vectors.astype("<f4").tobytes())
     entry = CassetteEntry(request=slot.request.body, vectors=recorded, **cassette.fields(slot))
-    await _write_entry(cassette, lambda: entry)
+    await asyncio.to_thread(cassette.record, lambda: entry)
     return vectors
 
 

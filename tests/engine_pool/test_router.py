@@ -429,16 +429,45 @@ def test_a_key_in_the_prompt_raises_an_error_before_it_is_sent(project, path):
     assert (engine.requests, path.exists()) == ([], False)
 
 
-def test_a_key_in_an_answer_raises_an_error_before_it_is_written(path):
-    """A key in a reply raises an error before it is written, even if it is split over chunks."""
-    engine = ScriptedEngine([canary.KEY[:9], 0.06, canary.KEY[9:], END])
-    engine.api_key = canary.KEY
-    with EnginePool(env={}, engines=[engine]) as pool, pool.cassette(path):
-        with pytest.raises(ConfigError, match="contains the key of engine scripted") as caught:
-            pool.ask("Hi", model="scripted")
-        assert [row.calls for row in pool.usage()] == [1]
+def test_a_reply_with_a_key_is_handed_out_and_not_recorded(path, caplog):
+    """A reply with a key is handed out, because it is paid for; it is not written, and one warns.
 
-    assert not canary.leaks(caught.value)
+    The key is found even if it is split over chunks, and the warning does not repeat it.
+    """
+    engine = ScriptedEngine(*2 * [[canary.KEY[:9], 0.06, canary.KEY[9:], END]], ["Hello.", END])
+    engine.api_key = canary.KEY
+    with EnginePool(env={}, engines=[engine]) as pool, pool.cassette(path) as cassette:
+        for _ in range(2):
+            assert pool.ask("Hi", model="scripted").text
+        assert not path.exists()
+        assert "contains the key of engine scripted. 2 replies are not" in cassette.problem
+        assert cassette.problem in pool.problems
+        assert caplog.text.count("not recorded") == 1
+        assert not canary.leaks(cassette.problem + caplog.text)
+        pool.ask("Ho", model="scripted")
+        assert (cassette.recorded, len(cassette)) == (1, 1)
+        assert "2 replies" in cassette.problem  # the file stays incomplete
+
+    assert not canary.leaks(path.read_text())
+
+
+def test_a_reply_that_the_hook_cannot_redact_is_handed_out(project, path, caplog):
+    """If the hook fails for a reply, the reply is handed out with a warning and not recorded."""
+    (project.root / "hooks.py").write_text(
+        "def redact(text):\n"
+        "    if 'Bob' in text:\n"
+        "        raise ValueError(text)\n"
+        "    return text\n"
+    )
+    project.settings('[cassettes]\nredact = "hooks:redact"\n')
+    engine = ScriptedEngine(["I am Bob.", END])
+    with EnginePool(home=project.root, env={}, engines=[engine]) as pool:
+        pool.trust(pool.untrusted_engines())
+        with pool.cassette(path) as cassette:
+            assert pool.ask("Who?", model="scripted").text == "I am Bob."
+            assert "raised ValueError. 1 reply is not recorded." in cassette.problem
+    assert "raised ValueError" in caplog.text
+    assert "Bob" not in caplog.text
     assert not path.exists()
 
 
