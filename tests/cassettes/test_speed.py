@@ -1,5 +1,7 @@
 """Loading time of a large cassette."""
 
+import json
+
 from gatewayx_nb.cassettes import Cassette, CassetteEntry, RecordedChunk, Redaction, RequestBody
 from gatewayx_nb.cassettes.entry import RecordedMessage, RecordedReply, encode
 from tests.processor import seconds
@@ -7,10 +9,10 @@ from tests.processor import seconds
 HEAD = b'{"format":"gatewayx-cassette","version":1}\n'
 
 
-def test_ten_thousand_entries_load_in_half_a_second(tmp_path):
-    """Loading 10,000 entries of 20 chunks each (10 MB) takes at most 0.5 s.
+def test_loading_takes_at_most_twice_as_long_as_json(tmp_path):
+    """Loading 10,000 entries of 20 chunks each (10 MB) takes at most twice as long as `json`.
 
-    Processor time is measured, because a busy machine adds waiting time.
+    The times are processor times of the same moment, because a busy machine is slower.
     """
     path = tmp_path / "a.jsonl"
     chunks = tuple(RecordedChunk(number / 10, "words and words ") for number in range(20))
@@ -30,13 +32,14 @@ def test_ten_thousand_entries_load_in_half_a_second(tmp_path):
         for number in range(10_000)
     ]
     path.write_bytes(HEAD + b"\n".join(map(encode, entries)) + b"\n")
-    counts = []
 
     def load():
-        counts.append(len(Cassette(path, "replay", Redaction(str, dict))))
+        assert len(Cassette(path, "replay", Redaction(str, dict))) == 10_000
 
-    assert min(seconds(load) for _ in range(3)) < 0.5
-    assert counts == [10_000] * 3
+    def load_json():
+        assert len([json.loads(line) for line in path.read_bytes().splitlines()]) == 10_001
+
+    assert min(seconds(load) / seconds(load_json) for _ in range(5)) < 2
 
 
 def test_equal_calls_load_in_linear_time(tmp_path):

@@ -155,7 +155,7 @@ def test_the_git_status_is_unknown_if_git_does_not_answer(project, tmp_path, mon
         start = time.monotonic()
         file = _find_file(_get_status(project.pool()))
         assert (file["ignored"], file["tracked"]) == (None, None)
-        assert time.monotonic() - start < 4
+        assert time.monotonic() - start < 40  # `git` would take 60 s
 
 
 def test_git_receives_no_key_and_runs_no_file_monitor(project, tmp_path, monkeypatch):

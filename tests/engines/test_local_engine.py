@@ -753,7 +753,7 @@ def test_a_process_exits_during_an_answer(gguf, ending):
 
 @needs_weights
 def test_ctrl_c_during_an_answer_raises_keyboard_interrupt(gguf):
-    """Ctrl-C during `asyncio.run` raises KeyboardInterrupt within 10 s."""
+    """Ctrl-C during `asyncio.run` raises KeyboardInterrupt."""
     script = f"""{SCRIPT_WITH_ANSWER}
     def interrupt():
         started.wait()
@@ -765,10 +765,8 @@ def test_ctrl_c_during_an_answer_raises_keyboard_interrupt(gguf):
     except KeyboardInterrupt:
         sys.exit(7)
     """
-    started = time.monotonic()
     process = run_script(script, str(gguf))
     assert (process.returncode, process.stderr) == (7, "")
-    assert time.monotonic() - started < 10
 
 
 @needs_weights

@@ -90,6 +90,18 @@ async def get_error(base_url, **options):
     return caught.value
 
 
+async def get_connect_error(base_url, **options):
+    """Return the error after a connect timeout of 0.3 s, which comes before that of 60 s."""
+    options["connect_timeout"] = 0.3
+    patient = asyncio.create_task(get_error(base_url, **{**options, "connect_timeout": 60}))
+    await asyncio.sleep(0.05)  # first, so that it would also end first if the timeout were ignored
+    error = await get_error(base_url, **options)
+    assert not patient.done()
+    patient.cancel()
+    await asyncio.wait([patient])
+    return error
+
+
 def free_port():
     """Return a free loopback port."""
     with socket.socket() as probe:
@@ -97,12 +109,12 @@ def free_port():
         return probe.getsockname()[1]
 
 
-async def wait_until_closed(request, limit=0.5):
+async def wait_until_closed(request, limit=20):
     """Wait until the client has closed the socket; return False after the time limit."""
     return await asyncio.to_thread(request.closed.wait, limit)
 
 
-async def wait_until(condition, limit=2.0):
+async def wait_until(condition, limit=20):
     """Wait until a condition holds."""
     async with asyncio.timeout(limit):
         while not condition():
@@ -335,12 +347,10 @@ async def test_the_connect_timeout_ends_an_attempt_to_connect():
             filler.setblocking(False)  # noqa: FBT003
             assert filler.connect_ex(address) in {0, errno.EINPROGRESS}
             fillers.append(filler)
-        start = time.monotonic()
-        error = await get_error(f"http://127.0.0.1:{address[1]}", connect_timeout=0.3)
+        error = await get_connect_error(f"http://127.0.0.1:{address[1]}")
         for filler in fillers:
             filler.close()
     assert (type(error), error.code) == (TransportError, "connect")
-    assert 0.3 <= time.monotonic() - start <= 1.3
 
 
 @run
@@ -349,24 +359,17 @@ async def test_the_connect_timeout_ends_a_tls_handshake():
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(5)
-        start = time.monotonic()
-        error = await get_error(
-            f"https://127.0.0.1:{listener.getsockname()[1]}", connect_timeout=0.3
-        )
+        error = await get_connect_error(f"https://127.0.0.1:{listener.getsockname()[1]}")
     assert (type(error), error.code) == (TransportError, "connect")
-    assert time.monotonic() - start <= 1.3
 
 
 @run
 async def test_the_connect_timeout_ends_a_connection_through_a_proxy():
     """The connect timeout applies to a proxy that does not answer."""
     with Server([Stall()]) as proxy:
-        start = time.monotonic()
-        network = Network(proxy=proxy.url)
-        error = await get_error("https://api.x.ai", network=network, connect_timeout=0.3)
+        error = await get_connect_error("https://api.x.ai", network=Network(proxy=proxy.url))
         assert await wait_until_closed(proxy.requests[0])
     assert (type(error), error.code) == (TransportError, "proxy")
-    assert time.monotonic() - start <= 1.3
 
 
 # Read timeout
@@ -385,7 +388,7 @@ async def test_a_pause_longer_than_the_read_timeout_raises_an_error():
                 start = time.monotonic()
                 with pytest.raises(DeadlineError, match=r"'127\.0\.0\.1:\d+' for 0\.3 s") as caught:
                     await anext(blocks)
-            assert 0.3 <= time.monotonic() - start <= 1.3
+            assert time.monotonic() - start >= 0.3
             assert await wait_until_closed(server.requests[0])
             assert asyncio.current_task().cancelling() == 0
     assert caught.value.code == "silence"
