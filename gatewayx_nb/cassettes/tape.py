@@ -244,7 +244,8 @@ def _repair_end(path: Path) -> bool:
         try:
             decode(data[start:])
         except ValueError:
-            _lock_folder(path).joinpath(f"{path.name}.cut").write_bytes(data[start:])
+            # Replaced, because a file of that name could be a symlink, through which one writes.
+            atomic_write(_lock_folder(path) / f"{path.name}.cut", data[start:])
             file.truncate(start)
         else:
             file.write(b"\n")

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from gatewayx_nb import engine_pool, weights
 from gatewayx_nb.calls import Note
 from gatewayx_nb.errors import ConfigError, UsageError
-from gatewayx_nb.files import refuse_link_in
+from gatewayx_nb.files import refuse_link_in, refuse_unsafe
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.model_registry import why_unusable
 from gatewayx_nb.secure_config import display_path, key_variable, make_secrets_folder
@@ -81,14 +81,14 @@ def init(session: Session, _: argparse.Namespace) -> Note:
     """Create ``config/`` and ``engines/`` in the repository or folder; overwrite nothing."""
     home = session.pool.config.env.get("GATEWAYX_HOME")
     root = Path(home).expanduser().absolute() if home else _repository_root()
-    secrets = root / "config" / "secrets"
-    refuse_link_in(secrets, root)
-    refuse_link_in(root / "engines", root)
+    secrets, settings = root / "config" / "secrets", root / "config" / "gatewayx.toml"
+    for path in (secrets, settings, root / "engines"):
+        refuse_link_in(path, root)
     try:
         make_secrets_folder(secrets)
         (root / "engines").mkdir(exist_ok=True)
         written = [
-            _write_new(root / "config" / "gatewayx.toml", _SETTINGS),
+            _write_new(settings, _SETTINGS),
             _write_new(secrets / ".env.example", _EXAMPLE_KEYS.format(prog=session.prog)),
             _write_new(root / "engines" / ".gitignore", "__pycache__/\n"),
         ]
@@ -111,7 +111,10 @@ def new(session: Session, args: argparse.Namespace) -> Note:
     _check_name(session, name)
     is_local = url is not None and _LOCALHOST.fullmatch(_host(url)) is not None
     folder = session.pool.config.project or session.pool.config.user
-    refuse_link_in(folder.engines if url is None else folder.engines_toml, folder.root)
+    if url is None:
+        refuse_link_in(folder.engines, folder.root)
+    else:
+        refuse_unsafe(folder.engines_toml, folder.root)
     try:
         if url is None:
             notes = _write_engine_file(session, folder.engines / f"{name}_engine.py", name)
@@ -176,9 +179,12 @@ def _repository_root() -> Path:
 
 def _write_new(path: Path, text: str) -> Path | None:
     """Write a file unless it exists, and return its path if it was written."""
-    if path.exists():
+    try:
+        # "x" does not follow a dangling symlink, as "w" does.
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
         return None
-    path.write_text(text, encoding="utf-8")
     return path
 
 

@@ -26,6 +26,7 @@ from gatewayx_nb.files.permissions import (
     permission_problem,
     refuse_link_in,
     refuse_links,
+    refuse_unsafe,
     restrict_to_owner,
     steering_problem,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "permission_problem",
     "refuse_link_in",
     "refuse_links",
+    "refuse_unsafe",
     "remove_stale_temporaries",
     "restrict_to_owner",
     "shipped_path",

@@ -75,6 +75,22 @@ def refuse_link_in(path: Path, root: Path) -> None:
         )
 
 
+def refuse_unsafe(path: Path, root: Path) -> None:
+    """Check that a file that decides where keys are sent may be written; see `steering_problem`.
+
+    What is written into a file that is not read would have no effect.
+
+    Raises:
+        ConfigError: If it may not be read.
+    """
+    refuse_link_in(path, root)
+    problem = steering_problem(path, root) if path.exists() else None
+    if problem:
+        raise ConfigError(
+            f"{display_path(path)} is not used: it {problem}.", hint="Fix that, then try again."
+        )
+
+
 def steering_problem(path: Path, root: Path) -> str | None:
     """Return why a file that decides where keys are sent must not be read; ``None`` if it may be.
 

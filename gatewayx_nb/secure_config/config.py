@@ -9,7 +9,7 @@ from gatewayx_nb.files import (
     ConfigDir,
     FileStamp,
     find_project,
-    refuse_link_in,
+    refuse_unsafe,
     steering_problem,
     user_config_dir,
 )
@@ -184,7 +184,7 @@ class Config:
         """Write the default model to the project's settings, or to the user's without a project."""
         folder = self.project or self.user
         path = folder.settings
-        refuse_link_in(path, folder.root)
+        refuse_unsafe(path, folder.root)
         settings.save_default(path, reference)
         self.refresh()
         return path

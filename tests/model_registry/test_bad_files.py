@@ -167,7 +167,7 @@ REFUSED_FILES = [
     RefusedFile(
         "world-writable folder",
         lambda path: path.parent.chmod(0o757),
-        "its folder is writable by everyone",
+        "is in a folder that is writable by everyone",
     ),
     *(
         [
@@ -179,7 +179,7 @@ REFUSED_FILES = [
             RefusedFile(
                 "another user's folder",
                 lambda path: os.chown(path.parent, 12345, -1),
-                "its folder belongs to another user",
+                "is in a folder that belongs to another user",
             ),
         ]
         if IS_ROOT  # only root can change the owner of a file

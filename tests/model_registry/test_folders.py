@@ -84,7 +84,7 @@ def test_a_link_in_place_of_the_folder_is_refused(project, tmp_path, is_chosen):
     ]
 
     assert len(reasons) == 1
-    assert reasons == [None] if is_chosen else "its folder is a symlink" in reasons[0]
+    assert reasons == [None] if is_chosen else "is in a folder that is a symlink" in reasons[0]
 
 
 def test_every_command_is_reserved():
