@@ -69,11 +69,11 @@ class Reporter:
         if source.refusal_reason:
             return []
         metadata = self.static_metadata(source)
-        default = self._model(source, metadata)
         if source.name == LOCAL_ENGINE and source.origin == "shipped":
+            default = self._model(source, metadata)
             return weights.callable_models(source.name, default, self._own_weights())
         state, _ = self._state(source, key_trust.find_key(source, self.config), metadata)
-        return [ModelInfo(source.name, default)] if state == "ready" else []
+        return [ModelInfo(source.name, self._model(source, metadata))] if state == "ready" else []
 
     def status(self, source: EngineSource) -> EngineStatus:
         """Return an engine's status."""
@@ -138,8 +138,7 @@ class Reporter:
             failure = f"engine {source.name!r} cannot be loaded: {metadata.problem}."
         if failure:
             return "failed", failure
-        unset = f"{key_variable(source.name, 'BASE_URL')} is not set"
-        no_base_url = unset if lacks_base_url(source, self.config.options(source.name)) else ""
+        no_base_url = self._base_url_problem(source)
         if metadata.requires_key and key.state != "set":
             return "no key", no_base_url or (f"{key.name} {key.fault}." if key.fault else "")
         if no_base_url:
@@ -148,8 +147,14 @@ class Reporter:
             key_trust.check_permissions(source, key, self.sources, self.config)
         except TrustError as error:
             return "untrusted", error.describe()
-        model = self._model(source, metadata)
-        return ("ready" if metadata.requires_key else self._keyless_state(source, model)), ""
+        return ("ready" if metadata.requires_key else self._keyless_state(source, metadata)), ""
+
+    def _base_url_problem(self, source: EngineSource) -> str:
+        # Engine files have none, and there may be a thousand of them.
+        is_entry = isinstance(source, EngineEntry)
+        if is_entry and lacks_base_url(source, self.config.options(source.name)):
+            return f"{key_variable(source.name, 'BASE_URL')} is not set"
+        return ""
 
     def _own_weights(self) -> Path | None:
         """Return the user's own GGUF file; ``None`` if there is none or it cannot be used."""
@@ -160,7 +165,7 @@ class Reporter:
             return weights.configured_path(self.config.env)
         return None
 
-    def _keyless_state(self, source: EngineSource, model: str) -> EngineState:
+    def _keyless_state(self, source: EngineSource, metadata: StaticMetadata) -> EngineState:
         if isinstance(source, EngineEntry) and source.name not in self.running_servers:
             # A project's server is not contacted before it is called, so its state is unknown.
             is_project = key_trust.is_project_engine(source, self.config)
@@ -168,6 +173,7 @@ class Reporter:
         if source.name != LOCAL_ENGINE:
             return "ready"
         with contextlib.suppress(GatewayError):  # a call to the engine raises the error
+            model = self._model(source, metadata)
             path = self._own_weights() or weights.locate(model, self.config.env)
             return "ready" if path else "no weights"
         return "no weights"

@@ -52,14 +52,15 @@ class StaticMetadataReader:
     """Reader that caches the metadata of each file until the file changes."""
 
     def __init__(self) -> None:
-        self._read: dict[Path, tuple[FileStamp, StaticMetadata]] = {}
+        self._read: dict[str, tuple[FileStamp, StaticMetadata]] = {}
 
     def read(self, path: Path) -> StaticMetadata:
         """Return the metadata of an engine file; the defaults if it cannot be read."""
-        cached = self._read.get(path)
+        name = str(path)  # hashing a path takes longer than reading its file
+        cached = self._read.get(name)
         if cached is None or cached[0].has_changed():
             # The stamp is taken first, so that a change while reading is noticed.
-            cached = self._read[path] = (FileStamp(path), _parse(path))
+            cached = self._read[name] = (FileStamp(path), _parse(path))
         return cached[1]
 
 
