@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import threading
 from bisect import bisect_left, insort
@@ -290,7 +291,7 @@ class Cassette:
         return f"Cassette({self.path.name!r}, {self.mode!r}, {len(self)} entries)"
 
     def _load(self) -> str:
-        if self.mode == "off" or (self.mode != "replay" and not self.path.exists()):
+        if self.mode == "off" or (self.mode != "replay" and not os.path.exists(self.path)):
             return ""
         content = tape.read(self.path)
         for line in content.lines:

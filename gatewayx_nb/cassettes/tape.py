@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 from dataclasses import dataclass
@@ -159,22 +160,28 @@ def check_file_name(path: Path) -> None:
 
 def make_writable_hint(path: Path) -> str:
     """Return how to make a file writable, or an empty string if it already is."""
-    if path.exists():
-        return "" if os.access(path, os.W_OK) else f"Run `chmod u+w {path}`."
-    folder = next(parent for parent in path.parents if parent.exists())
-    return "" if os.access(folder, os.W_OK | os.X_OK) else f"Run `chmod u+w {folder}`."
+    if os.path.exists(path):
+        return "" if _may(path, os.W_OK) else f"Run `chmod u+w {path}`."
+    folder = next(parent for parent in path.parents if os.path.exists(parent))
+    return "" if _may(folder, os.W_OK | os.X_OK) else f"Run `chmod u+w {folder}`."
+
+
+def _may(path: Path, mode: int) -> bool:
+    # By default, `os.access` answers for the user who started the process. Windows has only that.
+    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _read_bytes(path: Path) -> bytes:
-    if path.is_dir():
+    if os.path.isdir(path):
         raise ConfigError(
             f"A cassette must be a file, got the folder {str(path)!r}.",
             hint=Hint("open_cassette", path=path / "NAME.jsonl", mode="auto"),
         )
-    if not path.is_file():  # reading a pipe would never end
-        problem = "is not a file" if path.exists() else "does not exist"
+    if not os.path.isfile(path):  # reading a pipe would never end
+        if os.path.exists(path):
+            raise ConfigError(f"{str(path)!r} is not a file.", hint="Use another path.")
         raise ConfigError(
-            f"The cassette {str(path)!r} {problem}.",
+            f"The cassette {str(path)!r} does not exist.",
             hint=Hint("open_cassette", path=path, mode="record"),
         )
     try:
@@ -184,7 +191,9 @@ def _read_bytes(path: Path) -> bytes:
     except OSError as error:
         raise ConfigError(
             f"The cassette {str(path)!r} cannot be read: {error.strerror}.",
-            hint=f"Run `chmod u+r {path}`.",
+            hint=f"Run `chmod u+r {path}`."
+            if isinstance(error, PermissionError)
+            else "Use another path.",
         ) from None
     raise ConfigError(
         f"The cassette {str(path)!r} must be at most {_MAX_SIZE >> 20} MiB, got {size >> 20} MiB.",
@@ -212,7 +221,7 @@ def _check_head(path: Path, line: bytes) -> None:
 
 def _replace(path: Path, old: bytes, new: bytes) -> bool:
     """Replace a line and return whether it was found."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         return False
     lines = path.read_bytes().split(b"\n")
     number = next((n for n, line in enumerate(lines) if line.rstrip(b"\r") == old), None)
@@ -232,7 +241,7 @@ def _repair_end(path: Path) -> bool:
 
     A line is left unfinished if its process is killed before it acknowledges the entry.
     """
-    if not path.is_file() or not path.stat().st_size:
+    if not os.path.isfile(path) or not path.stat().st_size:
         return True
     with path.open("rb+") as file:
         file.seek(-1, os.SEEK_END)
@@ -259,6 +268,11 @@ def _lock_folder(path: Path) -> Path:
     return folder
 
 
+def _remedy(error: OSError) -> str:
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return "Free disk space." if is_full else "Use another folder."
+
+
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Lock the file against other kernels and threads; raise a one-line error if that fails.
@@ -271,5 +285,5 @@ def _locked(path: Path) -> Iterator[None]:
     except OSError as error:
         raise ConfigError(
             f"The cassette {str(path)!r} cannot be written: {error.strerror or error}.",
-            hint=as_hint(make_writable_hint(path) or "Free disk space.") | Hint("bypass_cassette"),
+            hint=as_hint(make_writable_hint(path) or _remedy(error)) | Hint("bypass_cassette"),
         ) from None

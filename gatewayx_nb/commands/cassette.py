@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -104,18 +105,18 @@ def _checked_path(name: str) -> Path:
     """
     path = Path(name)
     typed = path.expanduser()
-    if typed.is_dir():
+    if os.path.isdir(typed):
         raise UsageError(
             f"{name!r} is a folder, and a cassette is a file.",
             hint=Hint("command", line=f"cassette {shlex.quote(str(path / 'NAME.jsonl'))}"),
         )
-    if path.suffix or typed.exists():
+    if path.suffix or os.path.exists(typed):
         return path
     file = f"{name}.jsonl"
     as_file = Hint("command", line=f"cassette {shlex.quote(file)}")
     word = _MEANT.get(name.lower(), name.lower())
     modes = difflib.get_close_matches(word, _MODES, 1)
-    if not modes or Path(file).expanduser().exists():
+    if not modes or os.path.exists(Path(file).expanduser()):
         raise UsageError(f"{name!r} is neither a cassette nor a mode.", hint=as_file)
     raise UsageError(
         f"{name!r} is neither a cassette nor a mode. Did you mean {modes[0]!r}?",

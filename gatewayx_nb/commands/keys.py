@@ -6,6 +6,7 @@ A line that may contain a key is refused and removed from the input history.
 from __future__ import annotations
 
 import difflib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -122,7 +123,7 @@ def _parse(session: Session, line: str) -> argparse.Namespace:
 
 def _names_file(words: Sequence[str]) -> bool:
     """Return whether the only word that looks like a key names a file to import."""
-    return words[:1] == ["import"] and Path(" ".join(words[1:2])).expanduser().exists()
+    return words[:1] == ["import"] and os.path.exists(Path(" ".join(words[1:2])).expanduser())
 
 
 def _engine_names(session: Session) -> list[str]:

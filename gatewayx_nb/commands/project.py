@@ -173,7 +173,7 @@ def pull_arguments(parser: LineParser) -> None:
 def _repository_root() -> Path:
     """Return the root of the current folder's repository, or the current folder."""
     folder = Path.cwd()
-    roots = (parent for parent in (folder, *folder.parents) if (parent / ".git").exists())
+    roots = (parent for parent in (folder, *folder.parents) if os.path.exists(parent / ".git"))
     return next(roots, folder)
 
 
@@ -244,7 +244,7 @@ def _write_engine_file(session: Session, path: Path, name: str) -> tuple[str, ..
 def _write_engine_entry(
     session: Session, path: Path, name: str, url: str, *, is_local: bool
 ) -> tuple[str, ...]:
-    existing = path.read_text(encoding="utf-8-sig") if path.is_file() else ""
+    existing = path.read_text(encoding="utf-8-sig") if os.path.isfile(path) else ""
     try:
         tomllib.loads(existing)
     except ValueError as error:

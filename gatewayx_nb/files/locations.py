@@ -95,7 +95,7 @@ def find_project(env: Mapping[str, str], start: Path | None = None) -> ConfigDir
     home = env.get("GATEWAYX_HOME")
     if home:
         root = Path(home).expanduser().absolute()
-        if not root.is_dir():
+        if not os.path.isdir(root):
             raise ConfigError(
                 f"GATEWAYX_HOME must be an existing folder, got {home!r}.",
                 hint="Create that folder, or unset GATEWAYX_HOME.",
@@ -104,7 +104,7 @@ def find_project(env: Mapping[str, str], start: Path | None = None) -> ConfigDir
     for folder in [start] if start else [Path.cwd(), *_script_folder()]:
         for candidate in _upwards(folder.absolute()):
             project = ConfigDir(candidate, "project")
-            if project.settings.is_file() or project.keys.parent.is_dir():
+            if os.path.isfile(project.settings) or os.path.isdir(project.keys.parent):
                 return project
     return None
 
@@ -114,7 +114,8 @@ def _upwards(folder: Path) -> Iterator[Path]:
     for candidate in (folder, *folder.parents):
         yield candidate
         # Above these, a folder of that name does not belong to the project.
-        if (candidate / ".git").exists() or candidate == Path.home() or candidate.is_mount():
+        is_boundary = candidate == Path.home() or os.path.ismount(candidate)
+        if is_boundary or os.path.exists(candidate / ".git"):
             return
 
 

@@ -84,7 +84,7 @@ def refuse_unsafe(path: Path, root: Path) -> None:
         ConfigError: If it may not be read.
     """
     refuse_link_in(path, root)
-    problem = steering_problem(path, root) if path.exists() else None
+    problem = steering_problem(path, root) if os.path.exists(path) else None
     if problem:
         raise ConfigError(
             f"{display_path(path)} is not used: it {problem}.", hint="Fix that, then try again."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,7 +173,7 @@ def _files(fragment: str) -> list[str]:
         paths = [path for path in root.iterdir() if name.startswith(".") or path.name[0] != "."]
     except OSError:
         return []
-    return [f"{prefix}{path.name}{'/' if path.is_dir() else ''}" for path in sorted(paths)]
+    return [f"{prefix}{path.name}{'/' if os.path.isdir(path) else ''}" for path in sorted(paths)]
 
 
 def _options(parser: LineParser) -> list[str]:

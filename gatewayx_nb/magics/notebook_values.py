@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -80,7 +81,7 @@ class NotebookValues:
         expression = prompts.only_expression(expression) or expression
         if prompts.is_variable(expression, self.namespace):
             return _load_image(expression, prompts.resolve(expression, self.namespace, _FORBIDDEN))
-        if "://" in expression or Path(expression).expanduser().is_file():
+        if "://" in expression or os.path.isfile(Path(expression).expanduser()):
             return images.load(expression)
         files = [path.name for path in Path().iterdir() if path.suffix in _IMAGE_SUFFIXES]
         raise UsageError(

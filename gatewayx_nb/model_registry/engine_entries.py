@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -143,7 +144,7 @@ class EnginesFile:
         return True
 
     def _read(self) -> Iterator[EngineEntry]:
-        if not self.path.is_file():
+        if not os.path.isfile(self.path):
             raise ValueError("it is not a regular file")
         tables = tomllib.loads(self.path.read_text(encoding="utf-8-sig"))  # editors add a BOM
         is_exempt = is_installed(self.path)  # an installer sets the modes

@@ -99,7 +99,7 @@ def _git(path: Path, *command: str) -> bool | None:
     The file monitor is disabled, because a repository's configuration could make it run any
     command. Variables that may contain keys are not passed to git.
     """
-    folder = next(parent for parent in path.parents if parent.is_dir())
+    folder = next(parent for parent in path.parents if os.path.isdir(parent))
     passed_on = ("PATH", "HOME", "SYSTEMROOT", "XDG_CONFIG_HOME")
     try:
         result = subprocess.run(  # noqa: S603 - fixed words, and a path after `--`

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import sys
 import tomllib
@@ -144,7 +145,7 @@ def load(paths: Iterable[Path]) -> Settings:
     """
     merged: dict[str, Any] = {}
     for path in paths:
-        if path.is_file():
+        if os.path.isfile(path):
             table = _read(path)
             # Each file is also validated alone, so that an error names the file.
             _settings(table, path)
@@ -160,7 +161,7 @@ def save_default(path: Path, reference: str) -> None:
     """
     hint = as_hint(f"`chmod u+w {path.parent}` if it is yours.")
     with write_errors_as_config_error(path, hint | Hint("omit_option", option="save")):
-        text = path.read_text(encoding="utf-8-sig") if path.is_file() else ""
+        text = path.read_text(encoding="utf-8-sig") if os.path.isfile(path) else ""
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(path, _with_default(text, reference).encode())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
@@ -116,7 +117,7 @@ class Ledger(BatchWriter[LedgerEntry]):
         """
         # A caller expects to find the call that it has just made.
         self.flush(_FLUSH_TIMEOUT)
-        if not self.path.exists():
+        if not os.path.exists(self.path):
             return []
         try:
             with database.connection(self.path, _READ_TIMEOUT) as opened:

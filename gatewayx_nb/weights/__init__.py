@@ -186,7 +186,9 @@ def _install(row: Weights, source: Path | None, *, progress: bool, env: Mapping[
 def _disk_error(row: Weights, error: OSError) -> ConfigError:
     folder = str(row.path.parent)
     problem = f"cannot write {row.name!r} to {folder!r}: {error.strerror}: {error.filename!r}"
+    remedy = "Make the folder writable"
     if error.errno in _DISK_FULL_ERRNOS:
         problem = f"not enough disk space for {row.name!r} in {folder!r}: {error.strerror}"
-    hint = f"Make room in the folder, or set {MODEL_PATH_VARIABLE} to a GGUF file elsewhere."
+        remedy = "Make room in the folder"
+    hint = f"{remedy}, or set {MODEL_PATH_VARIABLE} to a GGUF file elsewhere."
     return ConfigError(f"{problem}.", hint=hint, model=row.name)

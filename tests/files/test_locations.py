@@ -1,7 +1,9 @@
+import contextlib
 from pathlib import Path
 
 import pytest
 
+from gatewayx_nb.engine_pool import EnginePool
 from gatewayx_nb.errors import ConfigError
 from gatewayx_nb.files import locations
 from gatewayx_nb.files.locations import (
@@ -11,6 +13,7 @@ from gatewayx_nb.files.locations import (
     stat_stamp,
     user_config_dir,
 )
+from tests.users import as_nobody
 
 
 def _make_project(folder):
@@ -128,3 +131,34 @@ def test_a_path_is_displayed_if_the_current_folder_was_deleted(tmp_path, monkeyp
     folder.rmdir()
 
     assert display_path(tmp_path / "c") == str(tmp_path / "c")
+
+
+def _save_default(pool, _):
+    pool.use("mock", save=True)
+
+
+def _set_key(pool, _):
+    pool.config.set_key("grok", "xai-0123456789")
+
+
+def _record(pool, folder):
+    with pool.cassette(folder / "a.jsonl"):
+        pool.ask("hi", "mock")
+
+
+def test_a_home_that_cannot_be_read_is_a_problem_and_not_an_error(unprivileged, tmp_path):
+    """Without access to the home folder, calls work; what would be written is one typed error."""
+    home = unprivileged / "home"
+    home.mkdir(mode=0)
+    for folder in (tmp_path, home):  # the first one imports what root alone may read
+        env = {f"XDG_{kind}_HOME": str(folder / kind) for kind in ("CONFIG", "DATA", "CACHE")}
+        with contextlib.ExitStack() as stack:
+            if folder == home:
+                stack.enter_context(as_nobody())
+            pool = stack.enter_context(EnginePool(env=env))
+            assert pool.ask("hi", "mock").text == "[mock] hi"
+            is_closed = any("Permission denied" in problem for problem in pool.problems)
+            assert is_closed == (folder == home)
+            for write in (_save_default, _set_key, _record):
+                with pytest.raises(ConfigError) if folder == home else contextlib.nullcontext():
+                    write(pool, folder)
