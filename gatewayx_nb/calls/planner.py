@@ -62,6 +62,13 @@ class Planner(Protocol):
             GatewayError: If the call cannot be made.
         """
 
+    def check_reference(self, reference: str) -> None:
+        """Check that a reference names an engine, whether or not it can be called.
+
+        Raises:
+            EngineNotFoundError: If it does not.
+        """
+
 
 def run_blocking(call: PlannedCall, coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine of a call on its loop and block this thread until it finishes."""

@@ -172,6 +172,12 @@ class Cassette:
         """Return whether any call to an engine is recorded."""
         return any(engine == known for _, known, _ in self._groups)
 
+    def knows(self, reference: str, engine: str) -> bool:
+        """Return whether any call with a reference, or to an engine, is recorded."""
+        return self.has_engine(engine) or any(
+            entry.reference == reference for entry in self.entries
+        )
+
     def find(self, request: CassetteRequest) -> CassetteEntry | RecordingSlot:
         """Return the recorded call, or a slot for recording this one.
 

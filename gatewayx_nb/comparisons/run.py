@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 from gatewayx_nb.calls import check_options, prompt_text
 from gatewayx_nb.comparisons.comparison import Comparison, Outcome, unique_labels
 from gatewayx_nb.concurrency import InterruptibleEvent, forbid_blocking_call, interruptible
-from gatewayx_nb.errors import GatewayError, ProviderError, UsageError, with_short_traceback
+from gatewayx_nb.errors import (
+    EngineNotFoundError,
+    GatewayError,
+    ProviderError,
+    UsageError,
+    with_short_traceback,
+)
+from gatewayx_nb.hints import Hint
 
 if TYPE_CHECKING:
     import concurrent.futures
@@ -254,9 +261,11 @@ def plan_comparison(
 
     Raises:
         UsageError: If ``models`` is empty, or the options are invalid for every model.
+        EngineNotFoundError: If a reference names no engine; it is probably misspelt.
     """
     references = _check_references(models)
     checked = check_comparison_options(options)
+    _check_engines(planner, references)
     # A model that cannot be called becomes a column with its error.
     columns = []
     for reference, label in zip(references, unique_labels(references), strict=True):
@@ -281,6 +290,22 @@ def check_comparison_options(options: CallOptions) -> CallOptions:
         if options.get(name):
             raise UsageError(message, hint=hint)
     return check_options(options)
+
+
+def _check_engines(planner: Planner, references: Iterable[str]) -> None:
+    """Check all names before the first call, because a misspelt one must not cost money."""
+    unknown: dict[str, EngineNotFoundError] = {}
+    for reference in references:
+        try:
+            planner.check_reference(reference)
+        except EngineNotFoundError as error:
+            unknown[reference] = error
+    if len(unknown) == 1:
+        raise next(iter(unknown.values()))
+    if unknown:
+        raise EngineNotFoundError(
+            f"no engines {', '.join(map(repr, unknown))}.", hint=Hint("list_engines")
+        )
 
 
 def _unexpected_error(label: str, error: Exception) -> ProviderError:

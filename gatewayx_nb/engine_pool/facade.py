@@ -115,6 +115,7 @@ class EnginePool(Caller):
 
         Raises:
             UsageError: If an option or the list of models is invalid; nothing is sent.
+            EngineNotFoundError: If a reference names no engine; nothing is sent.
             KeyboardInterrupt: If stopped; its ``comparison`` holds the partial answers.
         """
         forbid_blocking_call("acompare")

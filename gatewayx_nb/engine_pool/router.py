@@ -25,7 +25,14 @@ from gatewayx_nb.engine_pool.cassette_calls import (
     replay_vectors,
 )
 from gatewayx_nb.engine_pool.embeddings import check_texts
-from gatewayx_nb.errors import CassetteMissError, ConfigError, TrustError, UsageError
+from gatewayx_nb.errors import (
+    CassetteMissError,
+    ConfigError,
+    EngineLoadError,
+    EngineNotFoundError,
+    TrustError,
+    UsageError,
+)
 from gatewayx_nb.files import refuse_link_in
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.messages import ModelRef
@@ -120,6 +127,22 @@ class CallRouter:
             schema=cast("Any", options.get("schema")),
             add_turn=call.add_turn,
         )
+
+    def check_reference(self, reference: str) -> None:
+        """Check that a reference names an engine, on this machine or in the open cassette.
+
+        Raises:
+            EngineNotFoundError: If it does not.
+        """
+        registry, cassette = self._planner.registry, self._active()
+        engine = registry.parse_reference(reference).engine
+        try:
+            registry.require_engine(engine)
+        except EngineNotFoundError:
+            if cassette is None or not cassette.knows(reference, engine):
+                raise
+        except EngineLoadError:
+            pass  # the engine exists; the call to it raises the error
 
     def plan_live(self, prompt: Prompt, options: CallOptions) -> LiveCall:
         """Return the call to the engine, even if a cassette is open."""

@@ -96,6 +96,7 @@ class ColumnsRun(CellRun):
 
     Raises:
         UsageError: If an option is invalid, or the line contains a prompt.
+        EngineNotFoundError: If a reference names no engine.
     """
 
     def __init__(
@@ -105,9 +106,13 @@ class ColumnsRun(CellRun):
         view: display.ColumnsView,
         bind: Callable[[Comparison], None],
     ) -> None:
-        self._comparison = pool.plan_comparison(cell.prompt, models=cell.references, **cell.options)
+        try:
+            self._comparison = pool.plan_comparison(
+                cell.prompt, models=cell.references, **cell.options
+            )
+        except EngineNotFoundError as error:
+            raise _misplaced_prompt(pool, cell, error) from None
         self._view, self._bind = view, bind
-        _refuse_prompt(self._comparison, cell.advice)
 
     @override
     def run(self) -> None:
@@ -134,20 +139,23 @@ class ColumnsRun(CellRun):
             raise failures[0]
 
 
-def _refuse_prompt(comparison: ComparisonRun, advice: str) -> None:
-    """Raise `UsageError` if most references are unknown: the line is then probably the prompt."""
-    columns = comparison.columns
-    unknown = [column for column in columns if isinstance(column.outcome, EngineNotFoundError)]
-    known = [column for column in columns if column not in unknown]
-    if len(unknown) > len(known):
-        example = known[0].reference if known else "mock"
-        if advice:
-            raise UsageError("a text of several words must be quoted.", hint=advice)
-        raise UsageError(
-            f"no engines {', '.join(repr(column.reference) for column in unknown)}.",
-            hint=as_hint(f"Write `%%gatewayx {example}`, and the prompt on the lines below it.")
-            | Hint("list_engines"),
+def _misplaced_prompt(
+    pool: EnginePool, cell: Cell, error: EngineNotFoundError
+) -> EngineNotFoundError | UsageError:
+    """Return the error for unknown references; several of them are probably a prompt."""
+    if error.engine:  # only one is unknown
+        return error
+    if cell.advice:
+        return UsageError("a text of several words must be quoted.", hint=cell.advice)
+    names = {row.name for row in pool.status(probe=False)}
+    known = (name for name in cell.references if name.partition(":")[0] in names)
+    return UsageError(
+        error.message,
+        hint=as_hint(
+            f"Write `%%gatewayx {next(known, 'mock')}`, and the prompt on the lines below it."
         )
+        | Hint("list_engines"),
+    )
 
 
 def dry_run(pool: EnginePool, cell: Cell) -> DryRun:

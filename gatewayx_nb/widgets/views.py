@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from gatewayx_nb import engine_pool
 from gatewayx_nb.calls import CompareOptions, show_options
+from gatewayx_nb.errors import EngineNotFoundError, GatewayError
 from gatewayx_nb.widgets.comparison_view import ComparisonView
 from gatewayx_nb.widgets.fields import Fields
 from gatewayx_nb.widgets.model_picker import ModelPicker
@@ -45,9 +46,24 @@ def compare_view(  # noqa: PLR0913 - most of them keyword-only
 
     Raises:
         UsageError: If an option is unknown or a value is invalid.
+        EngineNotFoundError: If a reference names no engine; it is probably misspelt.
     """
     fields = Fields(prompt, {**options, "schema": schema}, inputs, samples)
-    return ComparisonView(_pool_getter(pool), _namespace, fields, models)
+    get_pool = _pool_getter(pool)
+    references = (models,) if isinstance(models, str) else tuple(models)
+    _check_engines(get_pool, references)
+    return ComparisonView(get_pool, _namespace, fields, references)
+
+
+def _check_engines(get_pool: Callable[[], EnginePool], references: Iterable[object]) -> None:
+    for reference in references:
+        try:
+            if isinstance(reference, str):  # the picker refuses other values
+                get_pool().features(reference)
+        except EngineNotFoundError:
+            raise
+        except GatewayError:
+            pass  # such as a missing key: the view shows it
 
 
 def _pool_getter(pool: EnginePool | None) -> Callable[[], EnginePool]:

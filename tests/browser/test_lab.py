@@ -49,7 +49,7 @@ HOSTILE_CELL = """\
 
 COLUMNS_CELL = (
     """\
-%%gatewayx mock mock:other nope -p rate=100 -o comparison
+%%gatewayx mock mock:other cohere -p rate=100 -o comparison
 Some **bold** text and a_word_that_is_wider_than_any_column_"""
     + "of_three_" * 40
 )
@@ -226,13 +226,13 @@ def test_several_answers_are_side_by_side(page):
     output = page.output(COLUMNS_INDEX)
     columns = output.locator(".gatewayx-column")
     assert output.count() == 1
-    labels = [output.get_by_role("group", name=name, exact=True) for name in ("mock", "nope")]
+    labels = [output.get_by_role("group", name=name, exact=True) for name in ("mock", "cohere")]
     assert [label.count() for label in labels] == [1, 1]
     assert columns.locator("em, strong").all_inner_texts() == [
-        *("mock", "bold", "mock:other", "bold", "nope"),
+        *("mock", "bold", "mock:other", "bold", "cohere"),
     ]
     expect(columns.nth(1)).to_contain_text(re.compile(r"mock:other · \d\.\d s.* in, .* out · \$0"))
-    expect(columns.nth(2)).to_contain_text("EngineNotFoundError: no engine 'nope'.")
+    expect(columns.nth(2)).to_contain_text("MissingKeyError: engine 'cohere' needs a key")
 
     left_box, middle_box, right_box = (columns.nth(index).bounding_box() for index in range(3))
     assert left_box["y"] == middle_box["y"] == right_box["y"]

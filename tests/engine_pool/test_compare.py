@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import json
+import re
 import signal
 import threading
 import time
@@ -87,19 +88,52 @@ def test_a_failed_call_is_represented_by_its_error(project):
     """A failed call is represented by its error in the results; the other calls succeed."""
     engine = ScriptedEngine(["a", RateLimitError("slow down.")])
     with project.pool(engines=[engine]) as pool:
-        models = ["nope", "grok", "scripted", "mock"]
-        comparison = pool.compare("hi", models=models)
+        comparison = pool.compare("hi", models=["grok", "scripted", "mock"])
 
     kinds = [type(outcome) for outcome in comparison]
-    assert kinds == [EngineNotFoundError, MissingKeyError, RateLimitError, Reply]
-    assert comparison[2].partial == "a"
+    assert kinds == [MissingKeyError, RateLimitError, Reply]
+    assert comparison[1].partial == "a"
 
 
 def test_a_comparison_may_consist_of_errors(project):
     """If all calls fail, the comparison contains their errors, and no exception is raised."""
     with project.pool() as pool:
-        comparison = pool.compare("hi", models=["nope", "grok"])
-    assert [type(outcome) for outcome in comparison] == [EngineNotFoundError, MissingKeyError]
+        comparison = pool.compare("hi", models=["grok", "openai"])
+    assert [type(outcome) for outcome in comparison] == [MissingKeyError, MissingKeyError]
+
+
+@pytest.mark.parametrize(
+    ("models", "message"),
+    [
+        (["scripted", "gork"], "no engine 'gork'. Did you mean 'grok'?"),
+        (["scripted", "gpt-4o"], "no engine 'gpt-4o'. Did you mean 'openai:gpt-4o'?"),
+        (["nope:a", "scripted", "nope:b"], "no engines 'nope:a', 'nope:b'."),
+    ],
+)
+def test_a_misspelt_name_is_an_error_before_anything_is_sent(project, models, message):
+    """If one name is misspelt, the other models are not called."""
+    engine = ScriptedEngine(["a"])
+    with (
+        project.pool(engines=[engine]) as pool,
+        pytest.raises(EngineNotFoundError, match=re.escape(message)),
+    ):
+        pool.compare("hi", models=models)
+    assert engine.requests == []
+
+
+def test_a_replayed_comparison_needs_none_of_its_engines(project, tmp_path):
+    """In replay, a name is known if it was recorded, whether or not its engine still exists."""
+    path = tmp_path / "a.jsonl"
+    with (
+        project.pool(engines=[ScriptedEngine(["a", END])]) as pool,
+        pool.cassette(path, "record"),
+    ):
+        pool.compare("hi", models=["scripted", "mock"])
+
+    with project.pool() as pool, pool.cassette(path, "replay"):
+        assert list(map(str, pool.compare("hi", models=["scripted", "mock"]))) == ["a", "[mock] hi"]
+        with pytest.raises(EngineNotFoundError, match="no engine 'nope'"):
+            pool.compare("hi", models=["scripted", "nope"])
 
 
 def test_an_error_outside_of_a_stream_affects_no_other_call(project):
@@ -151,8 +185,8 @@ def test_acompare_has_the_same_result_on_any_event_loop(project):
     """`acompare` returns the same results on several event loops, one after another."""
     with project.pool() as pool:
         for _ in range(3):
-            comparison = asyncio.run(pool.acompare("hi", models=["mock", "nope"]))
-            assert [type(outcome) for outcome in comparison] == [Reply, EngineNotFoundError]
+            comparison = asyncio.run(pool.acompare("hi", models=["mock", "grok"]))
+            assert [type(outcome) for outcome in comparison] == [Reply, MissingKeyError]
 
 
 def test_ctrl_c_keeps_partial_answers_and_closes_every_socket(endless_pool):
@@ -170,13 +204,13 @@ def test_ctrl_c_keeps_partial_answers_and_closes_every_socket(endless_pool):
 
     threading.Thread(target=interrupt).start()
     with pytest.raises(KeyboardInterrupt) as caught:
-        pool.compare("hi", models=["grok:a", "mock", "grok:b", "nope"])
+        pool.compare("hi", models=["grok:a", "mock", "grok:b", "openai"])
 
     assert caught.value._render_traceback_() == ["KeyboardInterrupt: stopped"]
     first, complete, second, missing = caught.value.comparison
     assert [first.interrupted, complete.interrupted, second.interrupted] == [True, False, True]
     assert first.text.startswith("word ")
-    assert isinstance(missing, EngineNotFoundError)
+    assert isinstance(missing, MissingKeyError)
     assert all(request.closed.wait(2) for request in server.requests)
     assert str(pool.ask("after", model="mock")) == "[mock] after"
 

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+import gatewayx_nb
 from gatewayx_nb import display
 from gatewayx_nb.comparisons import Comparison
 from gatewayx_nb.errors import EngineNotFoundError, MissingKeyError, UsageError
@@ -84,14 +85,23 @@ def test_an_invalid_line_sends_nothing(shell, capsys, line, message):
     assert "_reply" not in shell.user_ns
 
 
-def test_a_single_unknown_name_is_a_column(shell, capsys):
-    """A single unknown name becomes a column whose error suggests the nearest name."""
-    shell.ask("%%gatewayx mock gork\nhi")
+@pytest.mark.parametrize("options", ["", " --bg", " --dry-run"])
+def test_a_misspelt_name_is_an_error_and_no_column_is_asked(shell, capsys, options):
+    """A misspelt name is an error that suggests the nearest one; the other models are not asked."""
+    with pytest.raises(EngineNotFoundError, match=r"no engine 'gork'\. Did you mean 'grok'\?"):
+        shell.ask(f"%%gatewayx mock gork{options}\nhi")
 
-    assert "gork\n----\nEngineNotFoundError: no engine 'gork'. Did you mean 'grok'?" in (
-        capsys.readouterr().out
-    )
-    assert isinstance(shell.user_ns["_reply"][1], EngineNotFoundError)
+    assert "[mock]" not in capsys.readouterr().out
+    assert "_reply" not in shell.user_ns
+    assert list(gatewayx_nb.usage()) == []
+
+
+def test_a_model_without_its_key_is_a_column(shell, capsys):
+    """A model that exists but cannot be called is a column with its error."""
+    shell.ask("%%gatewayx mock grok\nhi")
+
+    assert "grok\n----\nMissingKeyError: engine 'grok' needs a key" in capsys.readouterr().out
+    assert isinstance(shell.user_ns["_reply"][1], MissingKeyError)
 
 
 def test_ctrl_c_shows_and_binds_partial_answers(shell, capsys):
@@ -103,7 +113,7 @@ def test_ctrl_c_shows_and_binds_partial_answers(shell, capsys):
 
     threading.Thread(target=send_ctrl_c).start()
     with pytest.raises(KeyboardInterrupt) as error:
-        shell.ask("%%gatewayx mock nope mock -p rate=20\n" + "word " * 200)
+        shell.ask("%%gatewayx mock grok mock -p rate=20\n" + "word " * 200)
 
     assert error.value._render_traceback_() == ["KeyboardInterrupt: stopped"]
     first_reply, _, last_reply = shell.user_ns["_reply"]

@@ -240,7 +240,7 @@ def test_stop_keeps_the_partial_answer_and_closes_the_socket(
     report_metric(f"Stop, {syntax.name}, to the closed socket", request.closed_at - interrupted_at)
 
 
-COMPARISON_CELL = "%%gatewayx grok mock grok:other nope -o comparison\nPROMPT"
+COMPARISON_CELL = "%%gatewayx grok mock grok:other openai -o comparison\nPROMPT"
 
 
 @pytest.mark.parametrize("prefix", ["", "%%time\n"], ids=["awaited", "time"])
@@ -266,14 +266,14 @@ def test_several_answers_stream_side_by_side_until_stop(kernel, provider, prefix
     assert len(outcome.contents("display_data")) == 1
     assert outcome.last_display["text/html"].count("· interrupted<") == 2
     assert "[mock] words\n[mock:mock · " in outcome.last_display["text/plain"]
-    assert "no engine &#x27;nope&#x27;" in outcome.last_display["text/html"]
+    assert "engine &#x27;openai&#x27; needs a key" in outcome.last_display["text/html"]
     times = outcome.sent_at("display_data", "update_display_data")[:-1]
     assert min(after - before for before, after in itertools.pairwise(times)) >= 0.09
     result_states = kernel.run(
         "print([getattr(result, 'interrupted', result.__class__) for result in comparison])"
     )
-    not_found = "<class 'gatewayx_nb.errors.EngineNotFoundError'>"
-    assert result_states.text == f"[True, False, True, {not_found}]\n"
+    no_key = "<class 'gatewayx_nb.errors.MissingKeyError'>"
+    assert result_states.text == f"[True, False, True, {no_key}]\n"
     assert kernel.run("print(comparison is _reply)").text == "True\n"
     assert seconds < STOP_SECONDS
     report_metric("Stop, several, to the end of the cell", seconds)

@@ -11,7 +11,7 @@ import ipywidgets
 import pytest
 
 from gatewayx_nb import EnginePool, widgets
-from gatewayx_nb.errors import ProviderError, UsageError
+from gatewayx_nb.errors import EngineNotFoundError, ProviderError, UsageError
 from gatewayx_nb.images import Image
 from gatewayx_nb.testing import ScriptedEngine
 from gatewayx_nb.widgets.static_snapshot import StaticSnapshot
@@ -121,7 +121,7 @@ def test_invalid_settings_are_reported_in_one_line(project, monkeypatch):
     monkeypatch.setattr("gatewayx_nb.engine_pool.catalog.REFRESH_INTERVAL", 0.0)  # skip the wait
     project.settings("")
     with EnginePool(home=project.root, env={}, engines=[ScriptedEngine(["a"])]) as pool:
-        view = widgets.compare_view("x", ["scripted", "nowhere"], pool=pool)
+        view = widgets.compare_view("x", ["scripted", "cohere"], pool=pool)
         view.run()
         view.picker.unfold()
         project.settings("[limits")
@@ -153,10 +153,22 @@ def test_a_note_is_kept_when_its_vote_changes(make_view):
 
 
 def test_an_unavailable_engine_is_a_column_with_its_error(make_view):
-    """An engine that was removed or has no key becomes a column with its error."""
-    view = make_view("x", ("mock", "nowhere"))
+    """An engine that has no key becomes a column with its error."""
+    view = make_view("x", ("mock", "cohere"))
     view.run()
-    assert "no engine &#x27;nowhere&#x27;" in answers_html(view)[1]
+    assert "engine &#x27;cohere&#x27; needs a key" in answers_html(view)[1]
+
+
+def test_a_misspelt_name_is_an_error_and_no_model_is_called(make_view):
+    """A misspelt name is an error of `compare_view`; selected later, it is shown by Run."""
+    with pytest.raises(EngineNotFoundError, match="no engine 'nowhere'"):
+        make_view("x", ("mock", "nowhere"))
+
+    view = make_view("x", ("mock",))
+    view.picker.value = ("mock", "nowhere")
+    find_by_label(view, "Run").click()
+    assert "no engine &#x27;nowhere&#x27;" in view._status.value
+    assert view._session.history.rows() == []
 
 
 def test_an_empty_reply_is_reported(make_view):
@@ -372,14 +384,14 @@ def test_hidden_names_are_not_saved_before_the_vote(make_view):
 
 def test_an_error_does_not_reveal_a_hidden_name(make_view):
     """An error that would name a hidden engine is shown only after the vote, in every mode."""
-    view = make_view("x", ("nowhere", "mock"))
+    view = make_view("x", ("cohere", "mock"))
     view._fields.blind.value = True
     view.run()
     for mode in ("rendered", "raw", "differences"):
         view._mode.value = mode
-        assert "nowhere" not in "".join(answers_html(view))
+        assert "cohere" not in "".join(answers_html(view))
     view.vote(0, "tie")
-    assert "no engine &#x27;nowhere&#x27;" in "".join(answers_html(view))
+    assert "engine &#x27;cohere&#x27; needs a key" in "".join(answers_html(view))
 
 
 def test_a_hundred_runs_use_no_more_widgets_than_one(make_view):
