@@ -88,14 +88,25 @@ class Rendered:
     html: str
 
 
-def render(output_format: OutputFormat, reply: Reply) -> Rendered:
-    """Render a finished reply; one that was not parsed is rendered as text."""
-    if reply.parsed is None or output_format in ("markdown", "text"):
+def render(
+    output_format: OutputFormat, reply: Reply, schema: ResponseSchema | None = None
+) -> Rendered:
+    """Render a finished reply; one that was not parsed is rendered as text.
+
+    Args:
+        output_format: The format.
+        reply: The reply.
+        schema: The schema that parsed it, if any; JSON is rendered without the object in which a
+            provider wraps a value that is not an object.
+    """
+    if output_format in ("markdown", "text"):
+        return _text(output_format, reply)
+    if output_format == "json" and (reply.parsed is not None or _is_null(reply, schema)):
+        return _json(reply, schema)
+    if reply.parsed is None:
         return _text(output_format, reply)
     if output_format == "frame":
         return _frame(reply.parsed)
-    if output_format == "json":
-        return _json(reply)
     # Extracted from the text, because `parsed` is only the source, without its language.
     block = extract_code(reply.text)
     if output_format == "html":
@@ -113,12 +124,22 @@ def _text(output_format: OutputFormat, reply: Reply) -> Rendered:
     return Rendered(reply.text, convert(reply.text) if reply.text else "")
 
 
-def _json(reply: Reply) -> Rendered:
+def _is_null(reply: Reply, schema: ResponseSchema | None) -> bool:
+    """Return whether a reply without a parsed value is the value ``None``."""
+    try:
+        return schema is not None and bool(schema.schema) and schema.parse(reply.text) is None
+    except ValueError:
+        return False
+
+
+def _json(reply: Reply, schema: ResponseSchema | None) -> Rendered:
     """Render JSON indented and collapsible, expanded if it is short."""
     try:
         value = extract_json(reply.text)
     except ValueError:
         return _text("text", reply)
+    if schema is not None:
+        value = schema.unwrapped(value)
     text = plain(json.dumps(value, indent=2, ensure_ascii=False))
     is_short = text.count("\n") < _MAX_EXPANDED_LINES
     page = details(f"JSON, {_size(value)}", highlight(text, "json"), is_open=is_short)

@@ -192,7 +192,9 @@ class Reply(Generic[T_co]):
     ``reply.text``.
 
     Attributes:
-        text: The text.
+        text: The text as the model wrote it. If a schema is not that of an object, such as
+            ``list[City]``, the text may hold the value as ``{"answer": …}``, because providers
+            enforce only objects; ``parsed`` is the value alone.
         reasoning: The model's reasoning, separate from the text.
         engine: Name of the engine.
         model: Name of the model, as the provider reported it.

@@ -94,20 +94,22 @@ class ResponseSchema:
             ValueError: If the reply contains no JSON, or JSON that does not fit the type.
         """
         try:
-            return self._value_in(self._extract(text))
+            return self._value_of(self.unwrapped(self._extract(text)))
         except ValueError:
             for value in self._bare_values(text):
                 with suppress(ValueError):
                     return self._value_of(value)
             raise
 
-    def _value_in(self, value: Any) -> Any:  # noqa: ANN401 - depends on the schema
-        """Return the value in JSON data, which may be wrapped in an object."""
+    def unwrapped(self, value: Any) -> Any:  # noqa: ANN401 - JSON
+        """Return JSON data without the object in which a provider may have wrapped it."""
         is_in_object = self.schema and not json_schema.is_object(self.schema)
         if is_in_object and isinstance(value, dict) and list(value) == [json_schema.ANSWER]:
+            inner = value[json_schema.ANSWER]
             with suppress(ValueError):
-                return self._value_of(value[json_schema.ANSWER])
-        return self._value_of(value)
+                self._value_of(inner)
+                return inner
+        return value
 
     def _value_of(self, value: Any) -> Any:  # noqa: ANN401 - depends on the schema
         if self.schema:

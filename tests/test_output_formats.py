@@ -1,13 +1,14 @@
 """Parsing and rendering of answers in each output format."""
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 
 from gatewayx_nb import output_formats
 from gatewayx_nb.errors import UsageError
 from gatewayx_nb.replies import Reply
+from gatewayx_nb.schema import ResponseSchema
 from tests.html_pages.test_markdown import parse_page, shown_text
 
 PYTHON_ANSWER = "Here:\n\n```python\nx = '<b>'\n```\nThat is all."
@@ -48,6 +49,50 @@ def test_json_is_indented_and_collapsible(text):
     assert details[0].text == "JSON, 1 key"
     assert "".join(details[1].itertext()).strip() == rendered.text
     assert parse_page(render("json", str([1] * 100)).html)[0].get("open") is None
+
+
+@dataclass
+class City:
+    """A class with a field."""
+
+    name: str
+
+
+@dataclass
+class Quiz:
+    """A class whose field has the name of the property that wraps a value."""
+
+    answer: str
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "shown"),
+    [
+        (list[City], '{"answer": [{"name": "Rome"}]}', [{"name": "Rome"}]),
+        (list[City], '[{"name": "Rome"}]', [{"name": "Rome"}]),
+        (int, '{"answer": 4}', 4),
+        (City | None, '{"answer": null}', None),
+        (City | None, '{"answer": {"name": "Rome"}}', {"name": "Rome"}),
+        ({"type": "array", "items": {"type": "integer"}}, '{"answer": [1]}', [1]),
+        # An object with a field of that name, which no provider has added.
+        (Quiz, '{"answer": "Rome"}', {"answer": "Rome"}),
+        (Quiz | None, '{"answer": "Rome"}', {"answer": "Rome"}),
+        (Quiz | None, '{"answer": {"answer": "Rome"}}', {"answer": "Rome"}),
+    ],
+)
+def test_a_value_is_shown_without_the_object_around_it(kind, text, shown):
+    """A value that a provider has wrapped in an object is shown alone."""
+    schema = ResponseSchema(kind)
+    reply = Reply(text, "e", "m", parsed=schema.parse(text))
+
+    assert json.loads(output_formats.render("json", reply, schema).text) == shown
+
+
+def test_an_answer_that_does_not_fit_is_shown_as_text():
+    """An answer that could not be parsed is shown as the model wrote it."""
+    reply = Reply('{"answer": 1', "e", "m")
+
+    assert output_formats.render("json", reply, ResponseSchema(City | None)).text == reply.text
 
 
 @pytest.mark.parametrize(

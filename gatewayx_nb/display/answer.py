@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.calls import AsyncReplyStream, PartialReply, ReplyStream
     from gatewayx_nb.output_formats import OutputFormat
     from gatewayx_nb.replies import Reply
+    from gatewayx_nb.schema import ResponseSchema
 
 _PAUSE_FACTOR = 10
 """Pause after an update, as a multiple of its duration, to use about a tenth of a core."""
@@ -113,13 +114,17 @@ class NotebookView:
     Args:
         clock: Returns monotonic seconds.
         output_format: The format in which the answer is shown.
+        schema: The schema that parses the answer, if any.
     """
 
     def __init__(
-        self, clock: Callable[[], float] = time.monotonic, output_format: OutputFormat = "markdown"
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        output_format: OutputFormat = "markdown",
+        schema: ResponseSchema | None = None,
     ) -> None:
         self._display = UpdatableDisplay(clock)
-        self._output_format = output_format
+        self._output_format, self._schema = output_format, schema
         self._render_partial = output_formats.incremental_renderer(output_format)
         self._state: tuple[int, str] | None = None
 
@@ -147,7 +152,7 @@ class NotebookView:
 
     def finish(self, reply: Reply, ending: str = "") -> None:
         """Show the complete answer and its metrics."""
-        rendered = output_formats.render(self._output_format, reply)
+        rendered = output_formats.render(self._output_format, reply, self._schema)
         footer = reply_summary(reply, ending)
         page = reply_html(
             reply.text,
@@ -165,12 +170,15 @@ class TerminalView:
 
     Args:
         output_format: The format in which the answer is shown.
+        schema: The schema that parses the answer, if any.
     """
 
     shows_status = False
 
-    def __init__(self, output_format: OutputFormat = "markdown") -> None:
-        self._output_format = output_format
+    def __init__(
+        self, output_format: OutputFormat = "markdown", schema: ResponseSchema | None = None
+    ) -> None:
+        self._output_format, self._schema = output_format, schema
         self._is_streamed = output_format in ("markdown", "text")
         self._chunks = self._length = 0  # number of chunks and characters written
 
@@ -190,7 +198,7 @@ class TerminalView:
         """Write the rest of the text and the metrics."""
         text = reply.text
         if not self._is_streamed:
-            text = output_formats.render(self._output_format, reply).text
+            text = output_formats.render(self._output_format, reply, self._schema).text
         rest = plain(text[self._length :])
         if details := details_text(reply):
             rest += f"\n\n{details}"

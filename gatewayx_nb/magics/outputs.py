@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from IPython.display import display as show
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.comparisons import Comparison
     from gatewayx_nb.magics.cell import Cell
+    from gatewayx_nb.schema import ResponseSchema
 
 LAST = "_reply"
 """Name of the variable for the last reply."""
@@ -41,9 +42,10 @@ class Outputs:
         """Return a view of one answer."""
         if cell.quiet:
             return display.QuietView()
-        view: display.View = display.TerminalView(cell.output_format)
+        schema = cast("ResponseSchema | None", cell.options.get("schema"))
+        view: display.View = display.TerminalView(cell.output_format, schema)
         if self.in_kernel:
-            view = display.NotebookView(output_format=cell.output_format)
+            view = display.NotebookView(output_format=cell.output_format, schema=schema)
         return view if cell.streams else display.FinalView(view)
 
     def columns(self, cell: Cell) -> display.ColumnsView:

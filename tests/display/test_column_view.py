@@ -67,7 +67,7 @@ def run(project, monkeypatch):
     monkeypatch.setattr(display.answer, "time", SimpleNamespace(monotonic=lambda: 0.0))
     engines = BlockingEngine("dear"), BlockingEngine("cheap")
     with project.pool(engines=engines) as pool:
-        run = pool.plan_comparison("hi", models=["dear", "cheap", "nope"])
+        run = pool.plan_comparison("hi", models=["dear", "cheap", "cohere"])
         run.start()
         for engine in engines:
             assert engine.started.wait(10)
@@ -116,7 +116,7 @@ def test_columns_update_one_display(updates, run):
     first, second, last = (_column_texts(data["text/html"]) for _, data in updates)
     assert first["dear"].startswith("deardear")
     assert "dear:m · " in first["dear"]
-    assert "no engine 'nope'" in first["nope"]
+    assert "engine 'cohere' needs a key" in first["cohere"]
     assert "dear end" in second["dear"]
     assert "1 in, 2 out · $1.5" in second["dear"]
     assert "end" not in second["cheap"]
@@ -135,9 +135,9 @@ def test_the_last_update_contains_plain_text(updates, run):
     _finish(run, *run.engines)
     view.finish(run)
 
-    assert updates[0][1]["text/plain"] == "dear, cheap, nope …"
+    assert updates[0][1]["text/plain"] == "dear, cheap, cohere …"
     text = updates[-1][1]["text/plain"]
-    assert text.index("**dear** end") < text.index("cheap · ") < text.index("EngineNotFoundError")
+    assert text.index("**dear** end") < text.index("cheap · ") < text.index("MissingKeyError")
 
 
 def test_rendering_takes_at_most_a_fifth_of_the_time(updates, run, monkeypatch):
@@ -179,7 +179,9 @@ def test_a_terminal_shows_each_answer_when_it_is_complete(run, capsys):
     """A terminal prints each answer below its label once it is complete, then a summary."""
     view = display.TerminalColumns()
     view.update(run)
-    assert capsys.readouterr().out.startswith("nope\n----\nEngineNotFoundError: no engine 'nope'.")
+    assert capsys.readouterr().out.startswith(
+        "cohere\n------\nMissingKeyError: engine 'cohere' needs"
+    )
     _finish(run, run.engines[1])
     view.update(run)
     output = capsys.readouterr().out

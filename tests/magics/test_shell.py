@@ -154,6 +154,17 @@ def test_answers_are_parsed_in_their_format(shell, project, capsys):
     assert '{\n  "a": 1\n}' in capsys.readouterr().out
 
 
+def test_a_list_is_shown_without_the_object_around_it(shell, project, capsys):
+    """A list that a provider has wrapped in an object is shown alone; `text` is unchanged."""
+    project.engine("echo", body=ECHO_BODY)
+
+    shell.ask("%%gx echo --schema 'list[int]'\n{\"answer\": [1, 2]}")
+
+    assert capsys.readouterr().out.startswith("[\n  1,\n  2\n]\n")
+    assert shell.user_ns["_reply"].parsed == [1, 2]
+    assert shell.user_ns["_reply"].text == '{"answer": [1, 2]}'
+
+
 def test_images_come_from_variables_files_and_the_prompt(shell, project):
     """Images come from variables, files and the prompt; those in the prompt come first."""
     import matplotlib.figure
