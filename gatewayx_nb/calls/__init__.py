@@ -4,6 +4,7 @@ from gatewayx_nb.calls.answer_cleaner import AnswerCleaner
 from gatewayx_nb.calls.caller import Caller, hide_option, select_prompt, show_options
 from gatewayx_nb.calls.options import (
     OPTIONS,
+    PARAM_OPTIONS,
     AskOptions,
     CallOptions,
     CompareOptions,
@@ -31,6 +32,7 @@ from gatewayx_nb.calls.table import Excerpt, Fold, Note, Table, TableColumn, tex
 
 __all__ = [
     "OPTIONS",
+    "PARAM_OPTIONS",
     "AnswerCleaner",
     "AskOptions",
     "AsyncReplyStream",

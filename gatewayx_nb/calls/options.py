@@ -425,6 +425,11 @@ OPTIONS: Mapping[str, Option] = {
 }
 """The options by name, from the annotations of `CallOptions`."""
 
+PARAM_OPTIONS: Mapping[str, Option] = {
+    name: option for name, option in OPTIONS.items() if not option.flag and name != "model"
+}
+"""The options without a flag; a command line sets them as parameters, such as ``-p seed=1``."""
+
 _LIMITS = {"timeout": "timeout", "max_cost": "max_call_cost", "allow_unpriced": "allow_unpriced"}
 """Maps options to the fields of `Limits` that they override."""
 
@@ -561,7 +566,8 @@ def check_option(name: str, value: object, flag: str = "") -> object:
     Args:
         name: The option.
         value: Its value.
-        flag: The flag with which it was typed, for the error message.
+        flag: The flag with which it was typed, such as ``-t`` or ``-p seed=``, for the error
+            message.
 
     Raises:
         UsageError: If the option is unknown or the value is invalid.
@@ -577,7 +583,8 @@ def check_option(name: str, value: object, flag: str = "") -> object:
     except _InvalidValueError as error:
         example: Hint | str = Hint("set_option", option=name, value=option.example)
         if flag:
-            example = f"For example, `{flag} {option.example}`."
+            space = "" if flag.endswith("=") else " "
+            example = f"For example, `{flag}{space}{option.example}`."
         raise UsageError(
             f"{f'`{flag}`' if flag else name} must be {error}, got {short_repr(value)}.",
             hint=example,

@@ -138,6 +138,10 @@ def show_help(session: Session, args: argparse.Namespace) -> Table | Note:
     if option is not None:
         flag = f"{', '.join(option.option_strings)} {option.metavar or ''}".rstrip()
         return Note(f"`{session.ask_prog} REF {flag}`: {option.help}")
+    if example := session.ask_parser.param_example(topic):
+        name = example.removeprefix("-p ").partition("=")[0]
+        help_text = session.ask_parser.param_options[name].help
+        return Note(f"`{session.ask_prog} REF {example}`: {help_text}")
     raise _unknown(topic, [*COMMANDS, *TOPICS, "options"], "command or topic")
 
 

@@ -8,6 +8,7 @@ import itertools
 import re
 import shlex
 from operator import itemgetter
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from typing_extensions import override
@@ -42,9 +43,11 @@ class LineParser(argparse.ArgumentParser):
 
     Attributes:
         examples: Lines that its table shows on top, instead of a usage with all options.
+        param_options: The options that are set as parameters, such as ``-p seed=1``, by name.
     """
 
     examples: tuple[str, ...] = ()
+    param_options: Mapping[str, Option] = MappingProxyType({})
 
     def __init__(
         self, prog: str, description: str = "", help_line: str = "", advice: str = ""
@@ -138,6 +141,20 @@ class LineParser(argparse.ArgumentParser):
         found = (action for action in self.actions if word in action.option_strings)
         return next(found, None)
 
+    def param_example(self, word: str, value: str = "") -> str:
+        """Return how to set the option that a word names as a parameter, such as ``-p seed=1``.
+
+        Args:
+            word: The name, with or without dashes.
+            value: The value that was typed after it; an example if empty.
+
+        Returns:
+            The flag and its value; empty if no such option exists.
+        """
+        name = word.lstrip("-").replace("-", "_")
+        option = self.param_options.get(name)
+        return f"-p {name}={shlex.quote(value or str(option.example))}" if option else ""
+
     def takes_value(self, word: str) -> bool:
         """Return whether a word is a flag whose value is the next word."""
         action = self.option(word)
@@ -156,7 +173,9 @@ class LineParser(argparse.ArgumentParser):
                 for index, (usage, text) in enumerate(described)
             ]
         lead = self.examples or (f"`{self.synopsis}`", self.description or "")
-        return Table(rows, GROUPED_COLUMNS, lead=lead)
+        *names, last = (f"`{name}`" for name in self.param_options or ("",))
+        note = f"`-p` also sets {', '.join(names)} and {last}, which have no option of their own."
+        return Table(rows, GROUPED_COLUMNS, [note] if names else [], lead=lead)
 
     def usage_error(self, problem: str, advice: str = "") -> UsageError:
         """Return the error for an invalid line: the problem, and the command that shows help."""
@@ -199,13 +218,15 @@ class LineParser(argparse.ArgumentParser):
     def _rest_error(self, words: Sequence[str], rest: Sequence[str]) -> UsageError:
         """Return the error for words that the parser does not know."""
         flag = next((word.partition("=")[0] for word in rest if word.startswith("-")), None)
+        following = " ".join(words).partition(flag)[2].lstrip("= ").split() if flag else []
+        value = following[0] if following else ""
         if flag in ("-m", "--model"):
-            following = " ".join(words).partition(flag)[2].lstrip("= ").split()
-            value = following[0] if following else "grok"
             return self.usage_error(
                 f"there is no option {flag!r}: the model is the first word.",
-                f"For example, `{self.prog} {value}`.",
+                f"For example, `{self.prog} {value or 'grok'}`.",
             )
+        if flag and (example := self.param_example(flag, value)):
+            return self.usage_error(f"there is no option {flag!r}.", f"Use `{example}`.")
         if flag:
             suggestion = did_you_mean(flag, self.option_strings)
             return self.usage_error(f"no option {flag!r}.{suggestion}", self._advice)
@@ -232,6 +253,8 @@ class LineParser(argparse.ArgumentParser):
             name = word.partition("=")[0]
             is_long = len(name) > _SHORT_LENGTH and name[0] == "-" and name[1:].isidentifier()
             near = difflib.get_close_matches(f"-{name}", self.option_strings, n=1, cutoff=0.8)
+            if is_long and self.param_example(name):
+                raise self._rest_error(words, [word])
             if is_long and near:
                 raise self.usage_error(f"no option {name!r}. Did you mean {near[0]!r}?")
 

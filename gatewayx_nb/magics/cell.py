@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from gatewayx_nb import output_formats, prompts
-from gatewayx_nb.calls import OPTIONS, check_option
+from gatewayx_nb.calls import OPTIONS, PARAM_OPTIONS, check_option
 from gatewayx_nb.commands import LineParser
 from gatewayx_nb.errors import UsageError
 from gatewayx_nb.magics import cell_notes
@@ -93,7 +93,7 @@ def parser(prog: str = "%%gatewayx", advice: str = "") -> LineParser:
     add = line.add_argument
     reference_help = "engine or engine:model; several: side by side"
     add("references", nargs="*", metavar="REF", help=reference_help)
-    line.examples = _EXAMPLES
+    line.examples, line.param_options = _EXAMPLES, PARAM_OPTIONS
     # In the order of the groups in the help.
     _, shape, context, run = map(line.group, ("Sampling", "Shape", "Context", "Run"))
     for name, option in OPTIONS.items():
@@ -114,9 +114,10 @@ def parser(prog: str = "%%gatewayx", advice: str = "") -> LineParser:
 
 @functools.cache
 def flags() -> Mapping[str, str]:
-    """Return the flag of each option that has one, such as ``-t`` for ``temperature``."""
+    """Return the flag of each option, such as ``-t`` for ``temperature``, ``-p seed=`` for seed."""
     actions = parser().actions
-    return {action.dest: action.option_strings[0] for action in actions if action.option_strings}
+    short = {action.dest: action.option_strings[0] for action in actions if action.option_strings}
+    return short | {name: f"-p {name}=" for name in PARAM_OPTIONS}
 
 
 def wants_help(line: str) -> bool:
@@ -324,8 +325,12 @@ def _options(
         # Checked here, because the message names the flag as it was typed.
         check_option(name, value, typed_flags.get(name) or flags()[name])
         options[name] = value
-    if args.params:
-        options["params"] = _params(args.params, values)
+    params = _params(args.params, values)
+    for name in PARAM_OPTIONS.keys() & params.keys():
+        options[name] = params.pop(name)
+        check_option(name, options[name], flags()[name])
+    if params:
+        options["params"] = params
     schema = values.schema(args.schema) if args.schema else output_formats.schema_for(output_format)
     if schema is not None:
         options["schema"] = schema
@@ -333,7 +338,11 @@ def _options(
 
 
 def _params(texts: Iterable[str], values: NotebookValues) -> dict[str, Any]:
-    """Return the parameters of several ``K=V``; a dot in a name leads into an object."""
+    """Return the parameters of several ``K=V``; a dot in a name leads into an object.
+
+    Raises:
+        UsageError: If one is invalid, or has two values.
+    """
     params: dict[str, Any] = {}
     for text in texts:
         name, value = _param(text, values)
@@ -347,6 +356,8 @@ def _params(texts: Iterable[str], values: NotebookValues) -> dict[str, Any]:
                     hint="Omit one of them.",
                 )
             place = inner
+        if last in place:
+            raise UsageError(f"`-p {name}` has two values.", hint="Omit one of them.")
         place[last] = value
     return params
 

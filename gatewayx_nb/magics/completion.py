@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatewayx_nb import weights
+from gatewayx_nb.calls import PARAM_OPTIONS
 from gatewayx_nb.commands import COMMANDS, TOPICS
 from gatewayx_nb.errors import GatewayError
 from gatewayx_nb.magics import cell, transforms
@@ -151,17 +152,21 @@ def _values(
     session: Session, action: argparse.Action, fragment: str, namespace: Mapping[str, object]
 ) -> Iterable[str]:
     """Return the completions of an option's or argument's value."""
-    if action.dest == "chat":
-        return (chat.name for chat in session.pool.chats)
-    if action.metavar == "REF":
-        return _references(session)
-    if action.dest == "schema":
-        return schema_names(namespace)
-    if action.dest == "images":
-        return (*image_names(namespace), *_files(fragment))
-    if action.metavar in _FILE_METAVARS:
-        return _files(fragment)
-    return tuple(action.choices or ())
+    values: Iterable[str] = tuple(action.choices or ())
+    match action.dest:
+        case "chat":
+            values = (chat.name for chat in session.pool.chats)
+        case "schema":
+            values = schema_names(namespace)
+        case "images":
+            values = (*image_names(namespace), *_files(fragment))
+        case "params":
+            values = (f"{name}=" for name in PARAM_OPTIONS)
+        case _ if action.metavar == "REF":
+            values = _references(session)
+        case _ if action.metavar in _FILE_METAVARS:
+            values = _files(fragment)
+    return values
 
 
 def _files(fragment: str) -> list[str]:

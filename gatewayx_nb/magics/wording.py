@@ -18,6 +18,8 @@ def _set_option(option: str, value: object) -> str:
     flag = magics.flags().get(option)
     if flag is None:
         return f"For example, {example}."
+    if flag.endswith("="):
+        return f"For example, `{flag}{value}` or {example}."
     if isinstance(value, bool):
         return f"For example, `{flag}` or {example}."
     if isinstance(value, dict):
@@ -28,8 +30,15 @@ def _set_option(option: str, value: object) -> str:
 
 
 def _option(option: str) -> str:
-    flag = magics.flags().get(option)
+    flag = magics.flags().get(option, "").rstrip("=")
     return f"`{flag}` or `{option}`" if flag else f"`{option}`"
+
+
+def _omit_param(param: str, known: str) -> str:
+    flag = magics.flags().get(param)
+    if flag is not None:
+        return f"Use `{flag}`, which sets {param}."
+    return f"Omit `-p {param}=…`" + (f"; valid: {known}." if known else ".")
 
 
 NOTEBOOK: Wording = {
@@ -62,9 +71,7 @@ NOTEBOOK: Wording = {
     "bypass_cassette": "Ignore the cassette with `--fresh` or `fresh=True`.",
     "set_option": _set_option,
     "raise_option": lambda option: f"Raise {_option(option)}.",
-    "omit_param": lambda param, known: (
-        f"Omit `-p {param}=…`" + (f"; valid: {known}." if known else ".")
-    ),
+    "omit_param": _omit_param,
     "omit_option": lambda option: f"Omit {_option(option)}.",
     "allow_unpriced": "Allow it with `--allow-unpriced` or `allow_unpriced=True`.",
     "set_base_url": hints.SCRIPT_WORDING["set_base_url"],

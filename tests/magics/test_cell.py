@@ -128,6 +128,11 @@ def test_a_quiet_cell_shows_nothing(project, capsys):
         ("mock --max-cost 0", {"max_cost": 0.0}),
         ("mock --fallback a --fallback b", {"fallback": ["a", "b"]}),
         ("mock -p top_k=3 -p name=x", {"params": {"top_k": 3, "name": "x"}}),
+        (
+            "mock -p seed=3 -p stop=END -p top_p=0.5 -p cache=auto -p top_k=3",
+            {"seed": 3, "stop": "END", "top_p": 0.5, "cache": "auto", "params": {"top_k": 3}},
+        ),
+        ("mock -p mock.seed=3", {"params": {"mock": {"seed": 3}}}),
         ("mock --fresh --allow-unpriced", {"fresh": True, "allow_unpriced": True}),
         ("mock", {}),
     ],

@@ -70,6 +70,7 @@ def _define(shell):
         ("%%gatewayx mock --image fi", "%%gatewayx mock --image fig"),
         ("%gatewayx mock --image ax", "%gatewayx mock --image axes"),
         ("%%gatewayx mock --image ph", "%%gatewayx mock --image photo"),
+        ("%%gatewayx mock -p see", "%%gatewayx mock -p seed="),
         ("%%gatewayx mock --schema Ci", "%%gatewayx mock --schema City"),
         ("%%gatewayx mock --schema Pl", "%%gatewayx mock --schema Place"),
         ("%gatewayx mock --schema Us", "%gatewayx mock --schema User"),

@@ -106,6 +106,35 @@ MISTAKES = [
         f"For example, `%%gatewayx smollm2`. {CELL_HELP}",
     ),
     Mistake(
+        "%%gx mock --seed 3\nhi",
+        "there is no option '--seed'.",
+        f"Use `-p seed=3`. {CELL_HELP}",
+    ),
+    Mistake(
+        "%%gx mock -seed 3\nhi", "there is no option '-seed'.", f"Use `-p seed=3`. {CELL_HELP}"
+    ),
+    Mistake(
+        "%gx mock --top_p=0.5 hi",
+        "there is no option '--top_p'.",
+        f"Use `-p top_p=0.5`. {CELL_HELP}",
+    ),
+    Mistake(
+        "%%gx mock --stop\nhi",
+        "there is no option '--stop'.",
+        f"Use `-p stop=END`. {CELL_HELP}",
+    ),
+    Mistake(
+        "%%gx mock -p seed=x\nhi",
+        "`-p seed=` must be an int, got 'x'.",
+        "For example, `-p seed=1`.",
+    ),
+    Mistake("%%gx mock -p seed=1 -p seed=2\nhi", "`-p seed` has two values.", "Omit one of them."),
+    Mistake(
+        "%%gx mock -p temperature=0\nhi",
+        "engine 'mock' has no parameter 'temperature'; nothing was sent.",
+        "Use `-t`, which sets temperature.",
+    ),
+    Mistake(
         "%%gx mock --as pdf\nhi",
         "`--as` must be one of markdown, text, code, json, html, frame, got 'pdf'.",
         CELL_HELP,
@@ -339,6 +368,9 @@ def test_a_key_for_a_future_engine_is_set_with_new(shell, project, monkeypatch):
         ("help options", "--temperature"),
         ("help --max-tokens", "maximum tokens in the answer"),
         ("help temperature", "sampling temperature"),
+        ("help top_p", "`%%gatewayx REF -p top_p=0.9`: nucleus sampling"),
+        ("help --seed", "`%%gatewayx REF -p seed=1`: sampling seed"),
+        ("ask -h", "`-p` also sets `top_p`, `stop`, `seed` and `cache`"),
         ("help key set", "set NAME"),
         ("help cost", "%gatewayx history"),
         ("help record", "%gatewayx cassette"),

@@ -54,9 +54,13 @@ def test_loading_the_extension_switches_hints_to_notebook_wording(shell):
             Hint("set_option", option="params", value={"drop_unsupported": True}),
             "For example, `-p drop_unsupported=true` or `params={'drop_unsupported': True}`.",
         ),
-        (Hint("set_option", option="top_p", value=0.9), "For example, `top_p=0.9`."),
+        (
+            Hint("set_option", option="top_p", value=0.9),
+            "For example, `-p top_p=0.9` or `top_p=0.9`.",
+        ),
         (Hint("raise_option", option="max_cost"), "Raise `--max-cost` or `max_cost`."),
-        (Hint("omit_option", option="seed"), "Omit `seed`."),
+        (Hint("omit_option", option="seed"), "Omit `-p seed` or `seed`."),
+        (Hint("set_option", option="model", value="grok"), "For example, `model='grok'`."),
         (
             Hint("set_key", engine="grok") | Hint("pull", model="smollm2"),
             "Run `%gatewayx key set grok`. Or run `%gatewayx pull smollm2`.",
