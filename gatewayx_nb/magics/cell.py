@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import itertools
 import json
 import re
 import shlex
@@ -239,7 +240,8 @@ def _cell(
     options = _options(args, _typed_flags(line_parser, words), values, output_format)
     if len(references) == 1:
         options["model"] = references[0]
-    images = (*filled.images, *map(values.image, args.images))
+    attached = itertools.chain.from_iterable(map(values.images, args.images))
+    images = (*filled.images, *attached)
     if images:
         options["images"] = images
     return Cell(

@@ -72,17 +72,22 @@ class NotebookValues:
         except ValueError:
             return filled  # the option's check reports what it must be
 
-    def image(self, expression: str) -> Image:
-        """Load the image that ``--image`` names: a variable, else a URL, else a file.
+    def images(self, expression: str) -> list[Image]:
+        """Load what ``--image`` names: a variable, which may be a list, else a URL, else a file.
 
         Raises:
-            UsageError: If it is none of these, or not an image.
+            UsageError: If it is none of these, not an image, or an empty list.
         """
         expression = prompts.only_expression(expression) or expression
         if prompts.is_variable(expression, self.namespace):
-            return _load_image(expression, prompts.resolve(expression, self.namespace, _FORBIDDEN))
+            value = prompts.resolve(expression, self.namespace, _FORBIDDEN)
+            if not isinstance(value, list | tuple):
+                return [_load_image(expression, value)]
+            if not value:
+                raise UsageError(f"`--image {expression}`: the list is empty.", hint="Omit it.")
+            return [_load_image(f"{expression}[{n}]", item) for n, item in enumerate(value)]
         if "://" in expression or os.path.isfile(Path(expression).expanduser()):
-            return images.load(expression)
+            return [images.load(expression)]
         files = [path.name for path in Path().iterdir() if path.suffix in _IMAGE_SUFFIXES]
         raise UsageError(
             f"`--image` names {expression!r}, but this notebook has no such variable, and"
@@ -106,14 +111,15 @@ class NotebookValues:
 
 
 def image_names(namespace: Mapping[str, object]) -> list[str]:
-    """Return the names of a notebook's figures, axes and images."""
+    """Return the names of a notebook's figures, axes and images, and of lists of them."""
+    return [name for name in prompts.own_names(namespace) if _is_drawable(namespace[name])]
+
+
+def _is_drawable(value: object) -> bool:
+    if isinstance(value, list | tuple):
+        return bool(value) and all(map(images.is_drawable, value))
     # `plt` can be drawn too, but is not a figure.
-    values = ((name, namespace[name]) for name in prompts.own_names(namespace))
-    return [
-        name
-        for name, value in values
-        if not isinstance(value, ModuleType) and images.is_drawable(value)
-    ]
+    return not isinstance(value, ModuleType) and images.is_drawable(value)
 
 
 def _load_image(expression: str, value: object) -> Image:

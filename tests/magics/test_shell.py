@@ -2,6 +2,7 @@
 
 import ast
 import re
+from pathlib import Path
 
 import pytest
 from IPython.core.error import StdinNotImplementedError
@@ -183,6 +184,24 @@ def test_images_come_from_variables_files_and_the_prompt(shell, project):
     assert text.endswith("Image('', https://x.example/y.png)]")
 
 
+def test_images_come_from_a_list(shell, project):
+    """A variable that is a list of images, paths or figures attaches each of them."""
+    import matplotlib.figure
+
+    project.engine("echo", body=ECHO_BODY)
+    figure = matplotlib.figure.Figure()
+    figure.savefig("plot.png")
+    shell.user_ns.update(plots=["plot.png", Path("plot.png"), figure], none=[], mixed=[figure, 3])
+
+    shell.ask("%gx echo -q --image plots hi")
+
+    assert shell.user_ns["_reply"].text.count("bytes)") == 3
+    with pytest.raises(UsageError, match="`--image none`: the list is empty"):
+        shell.ask("%gx echo --image none hi")
+    with pytest.raises(UsageError, match=r"`--image mixed\[1\]`: image must be .*, got int"):
+        shell.ask("%gx echo --image mixed hi")
+
+
 def test_an_answer_in_an_invalid_format_is_kept(shell):
     """An answer that does not match its format is bound; it is not marked as interrupted."""
     with capture_output(), pytest.raises(ProviderError):
@@ -309,7 +328,7 @@ def test_a_question_mark_after_the_magic_shows_its_help(shell, capsys):
             UsageError,
             "image URL must begin with https://",
         ),
-        ("%%gatewayx mock --image _dh\nx", UsageError, "`--image _dh`: image must be .*, got list"),
+        ("%%gatewayx mock --image _oh\nx", UsageError, "`--image _oh`: image must be .*, got dict"),
         ("%%gatewayx mock --image _\nx", UsageError, "cannot be read"),
         ("%%gatewayx mock -o 1x\nx", UsageError, "'1x' is not a valid variable name"),
         ("%%gatewayx mock -o class\nx", UsageError, "'class' is not a valid"),
