@@ -49,18 +49,14 @@ def cassette(session: Session, args: argparse.Namespace) -> Note:
     opened = session.pool.cassette(path, mode or "auto", speed=args.speed)
     if active:
         active.close()
-    # The same command prints the same text when recording and replaying, because notebooks save
-    # their output.
-    state = "is open"
-    if mode == opened.mode == "off":
-        state = f"is closed, mode off: it {_MODES['off']}"
-    elif mode == opened.mode == "replay":
-        state = f"is in mode replay: it {_MODES['replay']}"
-    elif mode in ("auto", "record"):
-        # The mode as typed, because GATEWAYX_CASSETTE_MODE may override it in a test run.
-        state = f"is open with `--mode {mode}`, which {_MODES[mode]}"
-    shown = display_path(opened.path)
-    return Note(f"Cassette {shown} {state}.", *filter(None, [opened.problem]))
+    # A notebook saves this line, so it must be the same in the recording and in every replay. It
+    # has the mode as typed, which GATEWAYX_CASSETTE_MODE may override in a test run, and the number
+    # of entries only if this notebook adds none.
+    typed = mode or "auto"
+    state = "is closed, mode off" if typed == "off" else f"is open in mode {typed}"
+    entries = f" its {_entries(opened)}" if typed == opened.mode == "replay" else ""
+    line = f"Cassette {display_path(opened.path)} {state}: it {_MODES[typed]}{entries}."
+    return Note(line, *filter(None, [opened.problem]))
 
 
 def cassette_arguments(parser: LineParser) -> None:
@@ -124,12 +120,16 @@ def _checked_path(name: str) -> Path:
     )
 
 
+def _entries(opened: Cassette) -> str:
+    return f"{len(opened):,} {'entry' if len(opened) == 1 else 'entries'}"
+
+
 def _describe(active: Cassette) -> Note:
     missed = f", {active.missed} missed" if active.missed else ""
     return Note(
         f"Cassette {display_path(active.path)} is in mode {active.mode}: it {_MODES[active.mode]}.",
-        f"{len(active)} {'entry' if len(active) == 1 else 'entries'};"
-        f" {active.replayed} replayed, {active.recorded} recorded{missed} so far.",
+        f"{_entries(active)}; {active.replayed} replayed, {active.recorded} recorded{missed}"
+        " so far.",
         *filter(None, [active.problem]),
     )
 

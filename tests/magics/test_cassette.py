@@ -52,7 +52,8 @@ def test_every_replay_of_a_notebook_has_the_same_output(run_notebook, project):
         assert not first_replay[cell].contents("update_display_data", "clear_output")
         assert "replayed" in first_replay[cell].last_display["text/html"]
     assert first_replay[2].last_display["text/plain"] == recording[2].last_display["text/plain"]
-    opened = "Cassette cassettes/story.jsonl is open."
+    opened = "Cassette cassettes/story.jsonl is open in mode auto: it replays what is recorded"
+    opened += " and records the rest."
     assert first_replay[1].result == recording[1].result == opened
     assert first_replay[4].result == "(True, 7, '[mock] Hi')"
     assert "replay" in first_replay[5].result

@@ -385,9 +385,9 @@ def test_help_is_found(shell, line, text):
 @pytest.mark.parametrize(
     ("mode", "text"),
     [
-        ("auto", "is open with `--mode auto`, which replays what is recorded and records the rest"),
-        ("record", "is open with `--mode record`, which calls the models and replaces what is"),
-        ("replay", "is in mode replay: it only replays."),
+        ("auto", "is open in mode auto: it replays what is recorded and records the rest."),
+        ("record", "is open in mode record: it calls the models and replaces what is recorded."),
+        ("replay", "is open in mode replay: it only replays its 1 entry."),
         ("off", "is closed, mode off: it is not used; calls go to the models, and nothing is"),
     ],
 )
@@ -397,6 +397,17 @@ def test_each_mode_of_a_cassette_is_described(shell, mode, text):
     shell.ask("%gx mock -q hi")
 
     assert f"Cassette a.jsonl {text}" in repr(shell.ask(f"%gatewayx cassette --mode {mode}"))
+
+
+@pytest.mark.parametrize("line", ["", " --mode auto", " --mode record"])
+@pytest.mark.parametrize("override", ["", "replay"])
+def test_the_line_of_a_cassette_is_the_same_in_a_replay(shell, monkeypatch, line, override):
+    """A notebook saves the line, which is the same when the notebook is replayed."""
+    first = repr(shell.ask(f"%gatewayx cassette a.jsonl{line}"))
+    shell.ask("%gx mock -q hi")
+    monkeypatch.setenv("GATEWAYX_CASSETTE_MODE", override)
+
+    assert repr(shell.ask(f"%gatewayx cassette a.jsonl{line}")) == first
 
 
 def test_tb_shows_the_whole_traceback(shell, project_with_faults, capsys):
