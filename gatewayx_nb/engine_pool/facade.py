@@ -333,6 +333,11 @@ class EnginePool(Caller):
         self.refresh()
         return self._catalog.default_model()
 
+    @property
+    def chosen_default(self) -> str | None:
+        """The default model chosen by `use` or the settings; ``None`` if it depends on the keys."""
+        return self._registry.default or self._config.settings.default_model
+
     def use(self, reference: str, *, save: bool = False) -> None:
         """Make a reference the default model of this pool.
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import IPython
 from IPython.core.error import StdinNotImplementedError
@@ -16,7 +18,7 @@ from gatewayx_nb import engine_pool, widgets
 from gatewayx_nb.background import JobList, notebook_jobs
 from gatewayx_nb.calls import Note
 from gatewayx_nb.commands import Session
-from gatewayx_nb.errors import TrustError, UsageError
+from gatewayx_nb.errors import GatewayError, TrustError, UsageError
 from gatewayx_nb.magics import cell, cell_history
 from gatewayx_nb.magics.cell_run import AnswerRun, CellRun, ColumnsRun, dry_run, start_job
 
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from gatewayx_nb.background import Job
-    from gatewayx_nb.calls import Table
+    from gatewayx_nb.calls import ConversationSlot, Table
     from gatewayx_nb.commands import FailedCell, LineParser
     from gatewayx_nb.engine_pool import DryRun, EnginePool
     from gatewayx_nb.magics.outputs import Outputs
@@ -54,6 +56,7 @@ class NotebookSession(Session):
         self._shell = shell
         self._outputs = outputs
         self._line_count: tuple[object, int] = (None, 0)
+        self._default = ""
         self.last_shown: Reply | None = None
 
     @property
@@ -111,12 +114,30 @@ class NotebookSession(Session):
         parsed = parsed.in_chat(self.pool.chats, cell_id)
         if parsed.dry_run:
             return dry_run(self.pool, parsed)
+        if note := self._default_note(parsed):
+            parsed = replace(parsed, notes=(*parsed.notes, note))
         if parsed.background:
             return self._start_job(parsed)
         bind = self._outputs.binder(parsed)
         if parsed.references:
             return ColumnsRun(self.pool, parsed, self._outputs.columns(parsed), bind)
         return AnswerRun(self.pool, parsed, self._outputs.view(parsed), bind)
+
+    def _default_note(self, parsed: cell.Cell) -> str:
+        """Return the line below the first answer of a new default model that nobody has chosen."""
+        slot = cast("ConversationSlot | None", parsed.options.get("chat"))
+        if parsed.references or parsed.options.get("model") or (slot and slot.model):
+            return ""
+        with contextlib.suppress(GatewayError):  # there is no default; the call raises the error
+            previous, self._default = self._default, self.pool.default_model()
+            # With a cassette, the output must not depend on the keys of this machine.
+            is_automatic = self.pool.chosen_default is None and self.pool.active_cassette is None
+            if is_automatic and previous not in ("", self._default):
+                return (
+                    f"The default model is now `{self._default}` instead of `{previous}`, because"
+                    f" keys have changed; `{self.prog} use {previous}` chooses `{previous}` again."
+                )
+        return ""
 
     def cell_id(self) -> str | None:
         """Return the front end's ID of the running cell; nbclient and terminals send none."""

@@ -135,3 +135,45 @@ def test_a_format_that_cannot_be_shown_is_refused(shell, line):
     """An option that only works for one answer in the foreground raises an error in other cells."""
     with pytest.raises(UsageError, match="as Markdown"):
         shell.ask(f"%%gatewayx {line}\nhi")
+
+
+@pytest.fixture
+def keyed_engines(project):
+    """Write the files of the engines `one` and `two`, which need a key; set the key of `one`."""
+    for name in ("one", "two"):
+        path = project.engine(name, says=name)
+        path.write_text(path.read_text().replace("requires_key = False", "requires_key = True"))
+    project.set_keys("GATEWAYX_ONE_API_KEY=made-up-key-123456\n")
+
+
+@pytest.mark.usefixtures("keyed_engines")
+def test_a_default_that_changes_with_the_keys_is_noted_once(shell, project, capsys):
+    """The first answer of a default model that nobody has chosen says which one it replaces."""
+    shell.ask("%%gx\nhi")
+    assert "default model" not in capsys.readouterr().out
+
+    project.set_keys("GATEWAYX_TWO_API_KEY=made-up-key-123456\n")
+    shell.ask("%gx mock -q hi")
+    shell.ask("%%gx mock mock:b -q\nhi")
+    shell.ask("%%gx\nhi")
+    output = capsys.readouterr().out
+    assert "two\n[two:two" in output
+    assert (
+        "The default model is now `two` instead of `one`, because keys have changed;"
+        " `%gatewayx use one` chooses `one` again." in " ".join(output.split())
+    )
+    shell.ask("%%gx\nhi")
+    assert "default model" not in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("keyed_engines")
+@pytest.mark.parametrize("line", ["use mock", "cassette a.jsonl"])
+def test_a_default_that_was_chosen_is_not_noted(shell, project, capsys, line):
+    """A default model chosen by `use` is no surprise; with a cassette, output is the same later."""
+    shell.ask("%%gx\nhi")
+    project.set_keys("GATEWAYX_TWO_API_KEY=made-up-key-123456\n")
+
+    shell.ask(f"%gatewayx {line}")
+    shell.ask("%%gx\nhi")
+
+    assert "default model is now" not in capsys.readouterr().out
