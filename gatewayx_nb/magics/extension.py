@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
+from IPython import get_ipython
 from IPython.core.magic import no_var_expand
 from typing_extensions import override
 
@@ -48,6 +49,26 @@ def _with_examples(magic: Callable[..., Any]) -> Callable[..., Any]:
     return magic
 
 
+def _inspected_magic(magic: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a line magic with the documentation of its cell magic while that is inspected.
+
+    For Shift-Tab, a kernel passes on only the name, without ``%%``, and IPython finds the line
+    magic. IPython calls a function's ``getdoc`` for its documentation.
+    """
+    magic.getdoc = lambda: (Extension.cell if _inspects_cell() else magic).__doc__  # type: ignore[attr-defined]
+    return magic
+
+
+def _inspects_cell() -> bool:
+    """Return whether the kernel's request is to inspect the first line of a cell with ``%%``."""
+    kernel = getattr(get_ipython(), "kernel", None)
+    request = kernel.get_parent("shell") if kernel else {}
+    content = request.get("content", {})
+    line = content.get("code", "").partition("\n")[0]
+    is_inspected = request.get("msg_type") == "inspect_request"
+    return is_inspected and line.startswith("%%") and content["cursor_pos"] <= len(line)
+
+
 class Extension:
     """The magics, input transformers and matchers that are registered with one shell.
 
@@ -61,30 +82,21 @@ class Extension:
         in_kernel = getattr(shell, "kernel", None) is not None
         self._call_cell = transforms.CallCell(self._depth if in_kernel else None)
         # Stored, because `unregister` must remove the same objects.
-        self._matchers = _matchers(lambda: self._magics)
+        self._matchers = _matchers(lambda: self.magics)
 
     # IPython would replace `$name` and `{name}` in the line before the call.
+    @_inspected_magic
     @_with_examples
     @no_var_expand  # type: ignore[untyped-decorator]
     def line(self, line: str) -> Any:  # noqa: ANN401 - the command's output
         """Run the command in ``%gatewayx …``; `%gatewayx help` lists the commands."""
-        return self._magics.line(line)
-
-    @no_var_expand  # type: ignore[untyped-decorator]
-    def value(self, line: str) -> Any:  # noqa: ANN401 - the command's output
-        """Run the command in ``%gatewayx …`` if its output is the value of its cell."""
-        return self._magics.value(line)
+        return self.magics.line(line)
 
     @_with_examples
     @no_var_expand  # type: ignore[untyped-decorator]
     def cell(self, line: str, body: str) -> object:
         """Send the lines below as a prompt; `%%gatewayx -h` lists the options."""
-        return self._magics.cell(line, body)
-
-    @no_var_expand  # type: ignore[untyped-decorator]
-    async def awaited(self, line: str, body: str) -> object:
-        """Send the lines below as a prompt, on the kernel's event loop."""
-        return await self._magics.awaited(line, body)
+        return self.magics.cell(line, body)
 
     @no_var_expand  # type: ignore[untyped-decorator]
     def tb(self, line: str) -> None:
@@ -98,8 +110,7 @@ class Extension:
         for name in transforms.NAMES:
             shell.register_magic_function(self.line, "line", name)
             shell.register_magic_function(self.cell, "cell", name)
-        shell.register_magic_function(self.awaited, "cell", transforms.AWAITED)
-        shell.register_magic_function(self.value, "line", transforms.VALUE)
+        setattr(shell, transforms.EXTENSION, self)
         self._ipython_tb = shell.find_line_magic("tb")
         shell.register_magic_function(self.tb, "line", "tb")
         shell.input_transformers_cleanup.append(transforms.keep_question)
@@ -112,8 +123,9 @@ class Extension:
         """Remove the magics from the shell, stop the jobs and close the engines."""
         shell = self._shell
         for functions in shell.magics_manager.magics.values():
-            for name in (*transforms.NAMES, transforms.AWAITED, transforms.VALUE):
+            for name in transforms.NAMES:
                 functions.pop(name, None)
+        delattr(shell, transforms.EXTENSION)
         shell.register_magic_function(self._ipython_tb, "line", "tb")
         shell.input_transformers_cleanup.remove(transforms.keep_question)
         for transformer in (self._call_cell, transforms.mark_value):
@@ -122,10 +134,11 @@ class Extension:
             shell.Completer.custom_matchers.remove(matcher)
         shell.events.unregister("pre_run_cell", self._depth.enter)
         shell.events.unregister("post_run_cell", self._depth.leave)
-        self._magics.close()
+        self.magics.close()
 
     @functools.cached_property
-    def _magics(self) -> ShellMagics:
+    def magics(self) -> ShellMagics:
+        """The code behind the magics, imported on first use."""
         return magics.ShellMagics(self._shell)
 
 

@@ -15,17 +15,17 @@ import re
 
 NAMES = ("gatewayx", "gx")
 
-AWAITED = "gatewayx_awaited"
-"""The cell magic that returns a coroutine."""
+EXTENSION = "_gatewayx"
+"""The attribute of a shell that holds its extension, which transformed cells call.
 
-VALUE = "gatewayx_value"
-"""The line magic whose output is the value of its cell."""
+The calls are no magics, because Tab would offer them.
+"""
 
 MAGIC = re.compile(rf"[ \t]*(?:[\w., ]+=[ \t]*)?(%%?)(?:{'|'.join(NAMES)})[ \t]+")
 """The beginning of a line or cell that calls a magic; its group is ``%`` or ``%%``."""
 
-_CELL = re.compile(rf"get_ipython\(\)\.run_cell_magic\('(?:{'|'.join(NAMES)})',")
-_VALUE_LINE = re.compile(rf"get_ipython\(\)\.run_line_magic\('(?:{'|'.join(NAMES)})',")
+_CELL = re.compile(rf"get_ipython\(\)\.run_cell_magic\('(?:{'|'.join(NAMES)})', ")
+_VALUE_LINE = re.compile(rf"get_ipython\(\)\.run_line_magic\('(?:{'|'.join(NAMES)})', ")
 _NO_CODE = re.compile(r"[ \t]*(#.*)?$")
 _EMPTY_BODY = re.compile(r", ''\)$", re.MULTILINE)
 _QUESTION = re.compile(
@@ -67,17 +67,17 @@ class CallCell:
         first = _EMPTY_BODY.sub(r", '\\n')", lines[0])
         # A nested cell, as in `%%time`, runs while the loop is blocked by the outer one.
         if self._depth is not None and not self._depth.cells:
-            first = _CELL.sub(f"await get_ipython().run_cell_magic('{AWAITED}',", first, count=1)
+            first = _CELL.sub(f"await get_ipython().{EXTENSION}.magics.awaited(", first, count=1)
         return [first, *lines[1:]]
 
 
 def mark_value(lines: list[str]) -> list[str]:
-    """Call the magic `VALUE` if a line is its cell's value, so that its reply is shown once."""
+    """Call `ShellMagics.value` if a line is its cell's value, so that its reply is shown once."""
     # Blank lines and comments may follow the last statement.
     code = [number for number, line in enumerate(lines) if not _NO_CODE.match(line)]
     if not code or not _VALUE_LINE.match(lines[code[-1]]):
         return lines
-    call = f"get_ipython().run_line_magic('{VALUE}',"
+    call = f"get_ipython().{EXTENSION}.magics.value("
     marked = _VALUE_LINE.sub(call, lines[code[-1]], count=1)
     return [*lines[: code[-1]], marked, *lines[code[-1] + 1 :]]
 

@@ -177,3 +177,14 @@ def test_a_shell_completes_the_options(shell):
         completions = [each.text for each in shell.Completer.completions(line, len(line))]
 
     assert "temperature=" in completions
+
+
+@pytest.mark.parametrize("text", ["%%g", "%g", "%%gatewayx", "%gatewayx", "gatewayx"])
+def test_tab_offers_no_internal_magic(shell, text):
+    """Tab offers only the two names of the magics."""
+    completions = {completion.lstrip("%") for completion in _complete(shell, text)}
+
+    assert {name for name in completions if name.startswith(("gatewayx", "gx"))} <= {
+        "gatewayx",
+        "gx",
+    }

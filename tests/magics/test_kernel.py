@@ -600,3 +600,27 @@ def test_a_rerun_cell_replaces_the_turns_of_its_lines(kernel):
     prompts = kernel.run("[turn.prompt.content for turn in gx.pool().chats.get('lines').turns]")
 
     assert prompts.result == "['4', '5', '3']"
+
+
+@pytest.mark.parametrize(
+    ("code", "place", "text"),
+    [
+        ("%%gatewayx mock\nhi", 10, "Send the lines below as a prompt"),
+        ("%%gatewayx", 4, "Send the lines below as a prompt"),
+        ("%gatewayx status", 5, "Run the command in"),
+        ("%%time\n%gatewayx status", 14, "Run the command in"),
+        ("%%gatewayx?", None, "Send the lines below as a prompt"),
+        ("%gatewayx?", None, "Run the command in"),
+    ],
+)
+def test_help_is_that_of_the_magic_that_was_typed(kernel, code, place, text):
+    """Shift-Tab and `?` show the help of the cell magic or the line magic, whichever was typed."""
+    if place is None:
+        (page,) = kernel.run(code).reply["payload"]
+        shown = page["data"]["text/plain"]
+    else:
+        reply = kernel.client.inspect(code, place, reply=True, timeout=60)
+        shown = reply["content"]["data"]["text/plain"]
+
+    assert text in shown
+    assert "side by side" in shown
