@@ -61,11 +61,11 @@ def keys(session: Session, _: argparse.Namespace) -> Table:
     """Show which keys are set and where, without revealing any part of them."""
     session.pool.refresh()
     rows = [
-        (row.name, row.key, row.variable, row.found_in)
+        (row.name, row.variable, f"{row.key} in {row.found_in}" if row.found_in else row.key)
         for row in session.pool.status()
         if row.key != "not needed" and row.variable
     ]
-    columns = text_columns("engine", "key", "variable", "found in")
+    columns = text_columns("engine", "variable", "key")
     return Table(rows, columns, session.pool.problems)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from typing_extensions import override
 
@@ -63,7 +64,7 @@ def _reference(preview: CallPreview) -> str:
 
 
 def _destination(preview: CallPreview) -> str:
-    return preview.where or "this process"
+    return urlsplit(preview.where).netloc or "this process"
 
 
 def _tokens_in(preview: CallPreview) -> str:
@@ -101,4 +102,5 @@ def _body(preview: CallPreview) -> str:
     # A user's engine may put any object into a body, which is only shown here.
     text = json.dumps(preview.body, ensure_ascii=False, indent=1, default=repr)
     rest = len(text) - _MAX_BODY
-    return text[:_MAX_BODY] + (f"\n… {rest} more characters" if rest > 0 else "")
+    target = f"POST {preview.where}\n" if preview.where else ""
+    return target + text[:_MAX_BODY] + (f"\n… {rest} more characters" if rest > 0 else "")

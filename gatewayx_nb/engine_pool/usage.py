@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import time
 from dataclasses import dataclass, replace
@@ -31,6 +32,8 @@ _REFUSALS = (
     "ModelNotFoundError",
 )
 """Outcomes that say nothing about an engine: the call was refused, or named no model of it."""
+
+_CAPITAL = re.compile(r"[A-Z]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +125,22 @@ def _latency(entry: LedgerEntry) -> str:
     return f"{entry.latency:.1f} s"
 
 
-def _outcome(entry: LedgerEntry) -> str:
-    return entry.outcome + (f", {entry.attempts} attempts" if entry.attempts > 1 else "")
+def _call(entry: LedgerEntry) -> str:
+    """Return the model of a call, and what is unusual about the call."""
+    # Words, between which a narrow page may break the line: "rate limit error".
+    outcome = _CAPITAL.sub(r" \g<0>", entry.outcome).lower().strip()
+    return ", ".join(
+        [
+            _reference(entry),
+            *([outcome] if entry.outcome != "ok" else []),
+            *([f"{entry.attempts} attempts"] if entry.attempts > 1 else []),
+        ]
+    )
 
 
 def _local_time(entry: LedgerEntry) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.at))
+    ended = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.at))
+    return ended.removeprefix(time.strftime("%Y-%m-%d "))
 
 
 USAGE_COLUMNS: tuple[TableColumn[ModelUsage], ...] = (
@@ -143,13 +156,12 @@ USAGE_COLUMNS: tuple[TableColumn[ModelUsage], ...] = (
 
 HISTORY_COLUMNS: tuple[TableColumn[LedgerEntry], ...] = (
     TableColumn("ended", _local_time),
-    TableColumn("model", _reference),
+    TableColumn("model", _call),
     TableColumn("took", _latency, "right"),
     TableColumn("tokens in", _tokens_in, "right"),
     TableColumn("cached", _cached, "right", optional=True),
     TableColumn("tokens out", _tokens_out, "right"),
     TableColumn("cost", _cost, "decimal"),
-    TableColumn("outcome", _outcome),
 )
 """The columns of a table of past calls."""
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import html
+import re
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.text import align_decimals, fit_aligns, fit_rows, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from gatewayx_nb.text import Align
 
@@ -31,15 +32,24 @@ _COLUMN = (
 )
 # JupyterLab divides a table's width equally between its columns, and breaks words to keep to it.
 _TABLE = "table-layout:auto;margin:.5em 0;border-collapse:collapse"
-_WORDS = "overflow-wrap:normal;word-break:normal;vertical-align:top"
-_FIGURES = "text-align:right;vertical-align:top;font-variant-numeric:tabular-nums"
+_WORDS = "overflow-wrap:normal;word-break:normal;vertical-align:top;padding:.35em .5em"
+_FIGURES = f"text-align:right;font-variant-numeric:tabular-nums;{_WORDS}"
 _CELL_STYLES: Mapping[Align, str] = {
-    "left": f"{LEFT};{_WORDS};{CELL_PADDING}",
-    "right": f"{_FIGURES};{CELL_PADDING}",
-    "decimal": f"{_FIGURES};{CELL_PADDING}",
+    "left": f"{LEFT};{_WORDS}",
+    "right": _FIGURES,
+    "decimal": _FIGURES,
 }
-_UNBROKEN_CODE = '<code style="white-space:nowrap">'
-_LONG_CELL, _TEXT_WIDTH = 20, "11em"
+_UNBROKEN = "white-space:nowrap"
+# Text needs a minimum width, or a narrow page would show it as a column of single words.
+_LONG_CELL, _TEXT_WIDTH = 40, "min-width:11em"
+_SHORT_FIGURE = 10
+"""Maximum number of characters of a figure with its unit, which stay on one line."""
+
+_LONG_REFERENCE = 20
+"""Number of characters from which a line may be broken after the engine of a reference."""
+
+_SLASH = re.compile(r"(?<=[\w.])/(?=[\w.])")
+
 _BADGE = "border:1px solid;border-radius:.8em;padding:0 .5em;margin-left:.5em;font-size:.85em"
 
 
@@ -57,14 +67,14 @@ def inline_code(text: str) -> str:
     return _with_code(text, "<code>")
 
 
-def _with_code(text: str, tag: str) -> str:
+def _with_code(text: str, tag: str, to_html: Callable[[str], str] = escape) -> str:
     # Every other part is code.
     parts = text.split("`")
     # If a backtick is unpaired, it is unclear which parts are code.
     if len(parts) % 2 == 0:
         return escape(text)
     return "".join(
-        f"{tag}{escape(part)}</code>" if index % 2 else escape(part)
+        f"{tag}{escape(part)}</code>" if index % 2 else to_html(part)
         for index, part in enumerate(parts)
     )
 
@@ -103,7 +113,7 @@ def table_html(
     # Spaces as wide as a digit and a full stop, respectively.
     cells = align_decimals(fit_rows(columns, rows), sides, "\u2007", "\u2008")
     heads = "".join(
-        f'<th scope="col" style="{_CELL_STYLES[side]};white-space:nowrap">{escape(name)}</th>'
+        f'<th scope="col" style="{_CELL_STYLES[side]}">{escape(name)}</th>'
         for name, side in zip(columns, sides, strict=True)
     )
     body = "".join(f"<tr>{''.join(map(_cell_html, row, sides))}</tr>" for row in cells)
@@ -115,11 +125,30 @@ def table_html(
 
 
 def _cell_html(cell: str, side: Align) -> str:
-    # Text needs a minimum width, or a narrow page would show it as a column of single words. The
-    # name of a model is not broken at its hyphens.
-    is_text = " " in cell and len(cell) > _LONG_CELL
-    lines = f"min-width:{_TEXT_WIDTH}" if is_text else "white-space:nowrap"
-    return f'<td style="{_CELL_STYLES[side]};{lines}">{_with_code(cell, _UNBROKEN_CODE)}</td>'
+    style = _CELL_STYLES[side]
+    if side != "left" and len(cell) <= _SHORT_FIGURE:
+        style += f";{_UNBROKEN}"
+    elif len(cell) > _LONG_CELL and " " in cell:
+        style += f";{_TEXT_WIDTH}"
+    content = _with_code(cell, f'<code style="{_UNBROKEN}">', _words)
+    return f'<td style="{style}">{content}</td>'
+
+
+def _words(text: str) -> str:
+    """Return text whose lines break between words, but not at hyphens, as in a model's name.
+
+    A long reference may be broken after its engine, and a path after a slash.
+    """
+    return " ".join(map(_word_html, escape(text).split(" ")))
+
+
+def _word_html(word: str) -> str:
+    if "/" in word:
+        return _SLASH.sub(r"\g<0><wbr>", word)
+    engine, colon, model = word.partition(":")
+    if colon and engine.isidentifier() and len(word) > _LONG_REFERENCE:
+        return f"{engine}:<wbr>{_word_html(model)}"
+    return f'<span style="{_UNBROKEN}">{word}</span>' if "-" in word else word
 
 
 def column_html(label: str, answer: str, marks: Sequence[str] = (), error: str = "") -> str:

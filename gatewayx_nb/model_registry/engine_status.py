@@ -124,17 +124,21 @@ def _state(row: EngineStatus) -> str:
     return _STATES.get(row.state, row.state)
 
 
+def _state_and_step(row: EngineStatus) -> str:
+    """Return the state of an engine and, unless it is ready, the next step."""
+    # One column, because a narrow page has no room for both.
+    separator = ". " if row.to_do[:1].isupper() else ": "
+    return f"{_state(row)}{separator}{row.to_do}" if row.to_do else _state(row)
+
+
 def _takes(row: EngineStatus) -> str:
     names = [name for name in _TAKES if name in row.features]
     return ", ".join(["text", *names]) if row.features else ""
 
 
-def _calls(row: EngineStatus) -> str:
-    return str(row.calls or "")
-
-
 def _spend(row: EngineStatus) -> str:
-    return known_and_unpriced(row.spend, row.unpriced) if row.calls else ""
+    calls = f"{row.calls:,} call{'' if row.calls == 1 else 's'}"
+    return f"{calls}, {known_and_unpriced(row.spend, row.unpriced)}" if row.calls else ""
 
 
 def _is_idle(row: EngineStatus) -> bool:
@@ -161,12 +165,10 @@ def _idle_lines(rows: Sequence[EngineStatus]) -> Iterator[str]:
 
 ENGINE_COLUMNS: tuple[TableColumn[EngineStatus], ...] = (
     TableColumn("engine", attrgetter("name")),
-    TableColumn("state", _state),
+    TableColumn("state", _state_and_step),
     TableColumn("model", attrgetter("model"), optional=True),
     TableColumn("takes", _takes, optional=True),
-    TableColumn("next step", attrgetter("to_do"), optional=True),
-    TableColumn("calls", _calls, "right", optional=True),
-    TableColumn("spend", _spend, "decimal", optional=True),
+    TableColumn("spend", _spend, optional=True),
 )
 """The columns of a table of engines."""
 

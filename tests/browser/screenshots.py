@@ -59,7 +59,7 @@ _MARKDOWN_ENGINE = """\
         yield Chunk({text!r})
         yield Chunk("", finish_reason="stop", usage=Usage(1200, 345))
 """
-_PRICED_ENGINE = """\
+PRICED_ENGINE = """\
     async def stream(self, request):
         yield Chunk("The sky is blue because air scatters blue light more than red.")
         yield Chunk("", finish_reason="stop", usage=Usage(1234, 56))
@@ -121,7 +121,7 @@ def _project(root: Path) -> Path:
     project = Project(root)
     keys = ["GROK_API_KEY=xai-0123456789abcdef", "OPENAI_API_KEY=your_openai_key_here"]
     project.set_keys("".join(f"GATEWAYX_{key}\n" for key in keys))
-    for name, body in {"sample": _MARKDOWN_ENGINE, "priced": _PRICED_ENGINE}.items():
+    for name, body in {"sample": _MARKDOWN_ENGINE, "priced": PRICED_ENGINE}.items():
         file = project.engine(name, body=body.format(text=SAMPLE) if name == "sample" else body)
         file.write_text(f"from gatewayx_nb.llm_engines import Chunk, Usage\n{file.read_text()}")
     (project.engines / "broken_engine.py").write_text("import a_package_that_is_missing\n")

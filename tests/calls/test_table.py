@@ -127,6 +127,32 @@ def test_backticks_mark_code_in_cells():
     assert "`" not in table._repr_html_()
 
 
+@pytest.mark.parametrize(
+    ("cell", "page"),
+    [
+        ("gpt-6.1-sol", '<span style="white-space:nowrap">gpt-6.1-sol</span>'),
+        ("a <b-c>", 'a <span style="white-space:nowrap">&lt;b-c&gt;</span>'),
+        ("grok:grok-4-1-fast-reasoning", 'grok:<wbr><span style="white-space:nowrap">grok-4-1'),
+        ("mock:mock", ">mock:mock<"),
+        ("config/secrets/.env.local", "config/<wbr>secrets/<wbr>.env.local"),
+        ("https://api.x.ai/v1", "https://api.x.ai/<wbr>v1"),
+    ],
+)
+def test_a_line_is_broken_between_words(cell, page):
+    """A name with hyphens is not broken; a path and a long reference may be, after `/` and `:`."""
+    assert page in Table([(cell,)], text_columns("a"))._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("cell", "is_unbroken"), [("12.3 s", True), ("$0.00001 to $0.006072", False)]
+)
+def test_a_figure_keeps_its_unit(cell, is_unbroken):
+    """A figure and its unit stay on one line; a range may be broken between its figures."""
+    (figure,) = find_cells(Table([cell], [TableColumn("took", str, "right")])._repr_html_())[1:]
+
+    assert ("white-space:nowrap" in figure.get("style")) == is_unbroken
+
+
 def test_folded_rows_are_data_and_shown_as_lines():
     """Folded rows stay in the list and are shown as lines above the notes; the lead is on top."""
     fold = Fold(lambda row: row[1] == "", lambda rows: [f"empty: {len(rows)}"] if rows else [])

@@ -30,7 +30,10 @@ def test_ready_engines_come_first_and_idle_ones_are_one_line(session, line):
     assert [row[1] for row in table.cells() if row[0] in ("grok", "mine", "openai")] == [
         "✓ ready, key set",
         "✓ ready",
-        "placeholder key",
+        (
+            "placeholder key. Set GATEWAYX_OPENAI_API_KEY in the environment or in"
+            " config/secrets/.env.local."
+        ),
     ]
     (folded,) = [row for row in text.splitlines() if "anthropic" in row]
     assert folded.startswith("Without a key: anthropic, ")
@@ -47,10 +50,13 @@ def test_python_shows_the_same_table(session):
 
 
 def test_calls_and_spend_are_shown_when_there_are_any(session):
-    """The columns of calls and spend appear with the first call."""
-    assert "calls" not in repr(session.pool.status())
+    """The column of calls and spend appears with the first call."""
+    assert "spend" not in repr(session.pool.status())
     session.pool.ask("Hi", model="mine")
-    assert {"calls", "spend"} <= set(repr(session.pool.status()).split())
+    assert "1 call, $0" in repr(session.pool.status())
+    session.pool.ask("Hi", model="mock")
+    session.pool.ask("Hi", model="mock")
+    assert "2 calls, $0" in repr(session.pool.status())
 
 
 def test_the_status_of_one_engine_has_its_file_and_key(session):

@@ -1,11 +1,13 @@
 """The `usage` and `history` commands."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from gatewayx_nb import commands
-from gatewayx_nb.errors import UsageError
+from gatewayx_nb.calls import Table
+from gatewayx_nb.errors import AuthenticationError, UsageError
 from gatewayx_nb.llm_engines import Chunk, Usage
 from gatewayx_nb.testing import ScriptedEngine
 
@@ -43,14 +45,26 @@ def test_history_lists_the_last_calls(session):
     session.pool.ask("hi", model="mock")
 
     header, _, *rows, _, note = repr(commands.run(session, "history")).splitlines()
-    columns = ["ended", "model", "took", *["tokens", "in"], *["tokens", "out"], "cost", "outcome"]
+    columns = ["ended", "model", "took", *["tokens", "in"], *["tokens", "out"], "cost"]
     assert header.split() == columns
-    models_and_outcomes = [(row.split()[2], row.split()[-1]) for row in rows]
-    assert models_and_outcomes == [("mock:mock", "ok"), ("scripted:script", "ok")]
-    assert rows[1].split()[-4:-1] == ["2", "3", "$0.005"]
+    assert ["mock:mock" in rows[0], "scripted:script" in rows[1], len(rows)] == [True, True, 2]
+    assert rows[1].split()[-3:] == ["2", "3", "$0.005"]
     assert rows[1].index("$0.005") == rows[0].index("$0"), "aligned at the decimal point"
     assert note.endswith("store.sqlite: no prompts and no answers.")
     assert len(commands.run(session, "history 1")) == 1
+
+
+def test_history_says_what_is_unusual_about_a_call(session):
+    """A failed call has its error as words; a call of another day has its date."""
+    with pytest.raises(AuthenticationError):
+        session.pool.ask("hi", model="mock", params={"fail": 401})
+    (entry,) = session.pool.history()
+    old = replace(entry, at=0.0, outcome="interrupted", attempts=3)
+
+    shown = repr(Table([entry, old], session.pool.history().columns)).splitlines()
+
+    assert re.search(r"^\S+ +mock:mock, authentication error +", shown[2])
+    assert re.search(r"^19\d\d-\d\d-\d\d \S+ +mock:mock, interrupted, 3 attempts ", shown[3])
 
 
 @pytest.mark.parametrize("line", ["history x", "history 1 2", "usage grok"])

@@ -42,10 +42,8 @@ def test_a_dry_run_shows_the_request_and_sends_nothing(shell, project):
     )
     preview = shell.ask("%%gatewayx grok:m -s Briefly. -n 7 --dry-run\nWhy?")
 
-    assert preview.table.cells()[0][:2] == [
-        "grok:m",
-        "https://nowhere.invalid/v1/chat/completions",
-    ]
+    assert preview.table.cells()[0][:2] == ["grok:m", "nowhere.invalid"]
+    assert preview.bodies.startswith("POST https://nowhere.invalid/v1/chat/completions\n{")
     assert preview.table.cells()[0][3] == "at most 7"
     for fragment in ('"content": "Briefly."', '"content": "Why?"', '"model": "m"'):
         assert fragment in repr(preview)
