@@ -243,7 +243,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
                 features.append(self._get_pool().features(reference))
             except GatewayError as error:
                 self._set_status(error.describe())
-        self._fields.show_supported(frozenset.intersection(*features) if features else frozenset())
+        self._fields.show_supported(features)
 
     def _begin(self) -> None:
         """Show a run in a background thread, so that the kernel is not blocked."""

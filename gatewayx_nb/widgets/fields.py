@@ -123,13 +123,21 @@ class Fields:
             blind=self.blind.value,
         )
 
-    def show_supported(self, supported: frozenset[str]) -> None:
-        """Show the fields that all selected models support; hidden ones keep their values."""
-        self._supported = supported
+    def show_supported(self, features: Iterable[frozenset[str]]) -> None:
+        """Show the fields that all selected models support; hidden ones keep their values.
+
+        Images can be added if any model takes them; the column of another one says that it does
+        not.
+
+        Args:
+            features: The features of each selected model.
+        """
+        models = list(features)
+        supported = self._supported = frozenset.intersection(*models) if models else frozenset()
         for name, text in self._texts.items():
             show_if(text, shown=name in supported)
         show_if(self._system, shown="system" in supported)
-        show_if(self._upload, shown="images" in supported)
+        show_if(self._upload, shown=any("images" in model for model in models))
 
     def remember(self, prompt: str) -> None:
         """Add a prompt to the list of earlier prompts."""

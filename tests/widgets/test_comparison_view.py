@@ -254,6 +254,24 @@ def test_only_fields_supported_by_all_models_are_shown(make_view):
         del view._get_pool()._registry._instances["scripted"].__class__.lacks
 
 
+def test_images_can_be_added_if_any_model_takes_them(make_view, monkeypatch):
+    """With an image, the column of a model that takes none says so; the others answer."""
+    view = make_view("x", ("scripted", "mock"), ["a"])
+    assert find_by_label(view, "Images").layout.display == "none"
+    (engine,) = view._get_pool()._registry._instances.values()
+    monkeypatch.setattr(engine, "features", frozenset({"images"}))
+    view.picker.value = ("mock", "scripted")
+    assert find_by_label(view, "Images").layout.display != "none"
+
+    upload(view, {"cat.png": PNG})
+    view.run()
+
+    refused, answered = answers_html(view)
+    assert "engine &#x27;mock&#x27; does not support images" in refused
+    assert "a" in answered
+    assert len(engine.requests[0].messages[0].images) == 1
+
+
 def test_an_uploaded_image_is_removed_from_the_widget_state(make_view):
     """An uploaded image is kept out of the widget state and can be removed.
 
