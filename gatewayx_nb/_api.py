@@ -59,7 +59,8 @@ def _argument_problem(
     try:
         signature.bind(*args, **kwargs)
     except TypeError as mismatch:
-        names = ", ".join(str(each) for each in signature.parameters.values())
+        parameters = signature.parameters.values()
+        names = ", ".join(str(each.replace(annotation=each.empty)) for each in parameters)
         return UsageError(
             f"the arguments of `{function.__name__}` do not fit: {mismatch}.",
             hint=f"It takes ({shorten(names, 150)}).",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.calls import check_options, prompt_text
@@ -18,10 +19,11 @@ from gatewayx_nb.errors import (
     with_short_traceback,
 )
 from gatewayx_nb.hints import Hint
+from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
     import concurrent.futures
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
     from typing import Self
 
     from gatewayx_nb.calls import CallOptions, PlannedCall, Planner
@@ -319,10 +321,11 @@ def _unexpected_error(label: str, error: Exception) -> ProviderError:
 
 
 def _check_references(models: Iterable[str]) -> tuple[str, ...]:
-    references: tuple[object, ...] = (models,) if isinstance(models, str) else tuple(models)
+    is_one = isinstance(models, str) or not isinstance(models, Iterable)
+    references: tuple[object, ...] = (models,) if is_one else tuple(models)
     if not references or not all(isinstance(ref, str) and ref for ref in references):
         raise UsageError(
-            f"models must be one or more references, got {models!r}.",
+            f"models must be one or more references, got {short_repr(models)}.",
             hint='For example, `compare("…", models=["grok", "local"])`.',
         )
     return tuple(map(str, references))

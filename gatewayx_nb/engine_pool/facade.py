@@ -17,6 +17,7 @@ from gatewayx_nb.calls import (
     Caller,
     CompareOptions,
     Table,
+    check_option,
     run_async,
     run_blocking,
     select_prompt,
@@ -35,12 +36,12 @@ from gatewayx_nb.engine_pool.usage import (
     UsageTracker,
     ledger_path,
 )
-from gatewayx_nb.errors import ConfigError
+from gatewayx_nb.errors import ConfigError, UsageError
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.model_registry import EngineStatus, ModelRegistry
 from gatewayx_nb.secure_config import Config
 from gatewayx_nb.storage import Ledger
-from gatewayx_nb.text import plain
+from gatewayx_nb.text import plain, short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -197,7 +198,12 @@ class EnginePool(Caller):
         return self._runtime.run(self._router.embed(texts, model))
 
     async def aembed(self, texts: Iterable[str], model: str) -> Vectors:
-        """Return embeddings of texts; see `embed`."""
+        """Return the embeddings of texts; see `embed`.
+
+        Args:
+            texts: The texts; none may be empty.
+            model: A reference; if it names only an engine, its default embedding model is used.
+        """
         return await self._runtime.arun(self._router.embed(texts, model))
 
     def chat(self, model: str | None = None, *, system: str | None = None, name: str = "") -> Chat:
@@ -207,7 +213,17 @@ class EnginePool(Caller):
             model: Reference of the model; if omitted, the conversation's or the default model.
             system: The system prompt.
             name: Its name, for ``--chat`` and ``chat=``; if omitted, the conversation is private.
+
+        Raises:
+            UsageError: If an argument is not a str.
         """
+        for option, value in {"model": model, "system": system}.items():
+            if value is not None:
+                check_option(option, value)
+        if not isinstance(name, str):
+            raise UsageError(
+                f"name must be a str, got {short_repr(name)}.", hint='For example, `name="story"`.'
+            )
         chat = self.chats.get(name) if name else self.chats.create()
         chat.model, chat.system = model or chat.model, system or chat.system
         return chat
@@ -231,8 +247,13 @@ class EnginePool(Caller):
 
         Raises:
             ConfigError: If the file is missing, unreadable or invalid.
-            UsageError: If the mode is invalid.
+            UsageError: If the path or the mode is invalid.
         """
+        if not isinstance(path, str | Path):
+            raise UsageError(
+                f"path must be a str or a Path, got {short_repr(path)}.",
+                hint='For example, `cassette("cassettes/story.jsonl")`.',
+            )
         return self._router.open(Path(path).expanduser().absolute(), mode, speed)
 
     @property
@@ -285,11 +306,15 @@ class EnginePool(Caller):
             EngineNotFoundError: If an engine does not exist.
         """
         forbid_blocking_call("ahealth")
-        return self._runtime.run(self._catalog.health(names))
+        return self._runtime.run(self._catalog.health(_check_names(names)))
 
     async def ahealth(self, *names: str) -> Table[EngineHealth]:
-        """Check that engines work; see `health`."""
-        return await self._runtime.arun(self._catalog.health(names))
+        """Check that engines work; see `health`.
+
+        Args:
+            *names: Names of engines; if omitted, every engine that has its key or needs none.
+        """
+        return await self._runtime.arun(self._catalog.health(_check_names(names)))
 
     @property
     def problems(self) -> list[str]:
@@ -364,9 +389,18 @@ class EnginePool(Caller):
 
         The `ledger` contains usage and cost, but neither prompts nor answers.
 
+        Args:
+            count: Maximum number of calls.
+
         Raises:
+            UsageError: If ``count`` is not an int >= 0.
             ConfigError: If the file cannot be read.
         """
+        if not isinstance(count, int) or count < 0:
+            raise UsageError(
+                f"count must be an int >= 0, got {short_repr(count)}.",
+                hint="For example, `history(50)`.",
+            )
         try:
             return Table(self._usage.ledger.last(count), HISTORY_COLUMNS)
         except OSError as error:
@@ -472,6 +506,16 @@ class EnginePool(Caller):
         cassette = self._router.replayed_cassette
         # Not kept, because the open cassette may change between two calls.
         return ReplayCatalog(cassette, self._registry) if cassette else self._live
+
+
+def _check_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if not isinstance(name, str):
+            raise UsageError(
+                f"the name of an engine must be a str, got {short_repr(name)}.",
+                hint='For example, `health("grok", "mock")`.',
+            )
+    return names
 
 
 class _DefaultPool:

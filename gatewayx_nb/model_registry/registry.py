@@ -126,6 +126,8 @@ class ModelRegistry:
             TrustError: If the user has not allowed what the project would do.
             ConfigError: If there is no default or it is ambiguous.
         """
+        if not isinstance(reference, str | None):
+            raise _not_a_reference(reference)
         name = self.default_reference() if reference in (None, "") else reference
         choice, kept = self._project_choice(reference), self._resolved
         if isinstance(name, str) and (name, choice) in kept:
@@ -171,10 +173,7 @@ class ModelRegistry:
             ConfigError: If it is empty and there is no default.
         """
         if not isinstance(reference, str):
-            raise UsageError(
-                f"model must be a str, got {reference!r}.",
-                hint=Hint("set_option", option="model", value="grok"),
-            )
+            raise _not_a_reference(reference)
         return ModelRef.parse(self._expand_alias(reference or self.default_reference()))
 
     def current(self, target: Target) -> LoadedEngine | None:
@@ -334,6 +333,11 @@ class ModelRegistry:
         Raises:
             EngineNotFoundError: If it does not.
         """
+        if not isinstance(engine, str):
+            raise UsageError(
+                f"the name of an engine must be a str, got {short_repr(engine)}.",
+                hint=Hint("list_engines"),
+            )
         if engine not in self._instances:
             self._find(ModelRef(engine))
 
@@ -516,6 +520,13 @@ class ModelRegistry:
         prefixes = (engine for start, engine in _MODEL_PREFIXES.items() if name.startswith(start))
         engine = listed or next(prefixes, None)
         return engine if engine in self._sources.active else None
+
+
+def _not_a_reference(value: object) -> UsageError:
+    return UsageError(
+        f"model must be a str, got {short_repr(value)}.",
+        hint=Hint("set_option", option="model", value="grok"),
+    )
 
 
 def _not_loadable(engine: str, source: EngineFile, problem: str) -> EngineLoadError:

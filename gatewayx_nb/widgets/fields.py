@@ -19,7 +19,7 @@ from gatewayx_nb.comparisons import (
 )
 from gatewayx_nb.errors import GatewayError, UsageError
 from gatewayx_nb.html import inline_code
-from gatewayx_nb.text import shorten
+from gatewayx_nb.text import short_repr, shorten
 from gatewayx_nb.widgets.controls import LABEL_STYLE, button, show_if
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Fields:
         samples: Initial number of calls to each model.
 
     Raises:
-        UsageError: If an option, an input or the number of samples is invalid.
+        UsageError: If the prompt, an option, an input or the number of samples is invalid.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class Fields:
         inputs: str | Iterable[str] = (),
         samples: int = 1,
     ) -> None:
+        _check_prompt(prompt)
         options = reusable_options(options)
         check_comparison_options(cast("CallOptions", options))
         _check_samples(samples)
@@ -200,6 +201,14 @@ def _narrow(kind: type[ipywidgets.Widget], **traits: Any) -> ipywidgets.Widget: 
 
 def _field_text(value: object) -> str:
     return "" if value is None else str(value)
+
+
+def _check_prompt(prompt: object) -> None:
+    if not isinstance(prompt, str):
+        raise UsageError(
+            f"prompt must be a str, got {short_repr(prompt)}.",
+            hint='For example, `compare_view("Why is the sky blue?")`.',
+        )
 
 
 def _check_samples(samples: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
@@ -13,6 +14,7 @@ from gatewayx_nb.comparisons import CatalogItem, ModelCatalog
 from gatewayx_nb.errors import GatewayError, UsageError
 from gatewayx_nb.hints import Hint, render
 from gatewayx_nb.html import MUTED, escape, inline_code
+from gatewayx_nb.text import short_repr
 from gatewayx_nb.widgets.controls import (
     LABEL_STYLE,
     button,
@@ -25,7 +27,7 @@ from gatewayx_nb.widgets.keyboard import Keyboard
 from gatewayx_nb.widgets.polling import poller
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from gatewayx_nb.engine_pool import EnginePool
 
@@ -37,6 +39,10 @@ _NO_MARKUP = str.maketrans(dict.fromkeys("<>&", "\N{REPLACEMENT CHARACTER}"))
 
 _KEYLESS = {"mock", "local"}
 """The engines shipped with the package that need no key."""
+
+
+def _is_several(value: object) -> bool:
+    return isinstance(value, Iterable) and not isinstance(value, str)
 
 
 class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
@@ -86,7 +92,7 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
         )
         self.add_class("gatewayx-picker")
         self._search.observe(lambda _: self._show(), "value")
-        self.value = (value,) if isinstance(value, str) else tuple(value)
+        self.value = tuple(value) if _is_several(value) else (value,)
         self.observe(lambda _: self._show(), "value")
         if is_open:
             self.unfold()
@@ -105,7 +111,7 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
         invalid = [ref for ref in proposal["value"] if not isinstance(ref, str) or not ref]
         if invalid:
             raise UsageError(
-                f"value must be references, got {invalid[0]!r}.",
+                f"value must be references, got {short_repr(invalid[0])}.",
                 hint='For example, `picker.value = ("grok",)`.',
             )
         # Without duplicates, because the row of a reference has a single checkbox.

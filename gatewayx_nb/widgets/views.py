@@ -50,16 +50,15 @@ def compare_view(  # noqa: PLR0913 - most of them keyword-only
     """
     fields = Fields(prompt, {**options, "schema": schema}, inputs, samples)
     get_pool = _pool_getter(pool)
-    references = (models,) if isinstance(models, str) else tuple(models)
-    _check_engines(get_pool, references)
-    return ComparisonView(get_pool, _namespace, fields, references)
+    view = ComparisonView(get_pool, _namespace, fields, models)
+    _check_engines(get_pool, view.picker.value)
+    return view
 
 
-def _check_engines(get_pool: Callable[[], EnginePool], references: Iterable[object]) -> None:
+def _check_engines(get_pool: Callable[[], EnginePool], references: Iterable[str]) -> None:
     for reference in references:
         try:
-            if isinstance(reference, str):  # the picker refuses other values
-                get_pool().features(reference)
+            get_pool().features(reference)
         except EngineNotFoundError:
             raise
         except GatewayError:

@@ -1,6 +1,7 @@
 import asyncio
 import inspect
 import pydoc
+import re
 from typing import get_type_hints
 
 import pytest
@@ -123,3 +124,51 @@ def test_arguments_that_do_not_fit_are_one_line(project, call, message):
 
     assert "It takes (" in str(e.value)
     assert "self" not in str(e.value)
+    assert "'str" not in str(e.value), "without annotations"
+
+
+LONG = ["x" * 10_000]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ("gx.health(LONG)", "the name of an engine must be a str, got"),
+        ("asyncio.run(gx.ahealth(LONG))", "the name of an engine must be a str, got"),
+        ("gx.models(LONG)", "the name of an engine must be a str, got"),
+        ("gx.use(LONG)", "model must be a str, got"),
+        ("gx.history(LONG)", "count must be an int >= 0, got"),
+        ("gx.history(-1)", "count must be an int >= 0, got -1"),
+        ("gx.cassette(LONG)", "path must be a str or a Path, got"),
+        ("gx.chat(LONG)", "model must be one reference"),
+        ("gx.chat(system=3)", "system must be a str, got 3"),
+        ("gx.chat(name=3)", "name must be a str, got 3"),
+        ('gx.compare("hi", 3)', "models must be one or more references, got 3"),
+        ('gx.compare("hi", [LONG])', "models must be one or more references, got"),
+        ("gx.compare_view(LONG)", "prompt must be a str, got"),
+        ('gx.compare_view("hi", 3)', "value must be references, got 3"),
+        ("gx.picker(3)", "value must be references, got 3"),
+    ],
+)
+@pytest.mark.usefixtures("project")
+def test_an_argument_of_a_wrong_type_is_one_line(call, message):
+    """An argument of a wrong type raises an error that names it and shortens its value."""
+    with pytest.raises(UsageError, match=re.escape(message)) as error:
+        eval(call, {"gx": gx, "asyncio": asyncio, "LONG": LONG})
+
+    assert len(str(error.value)) < 300
+
+
+def test_help_explains_each_parameter():
+    """`help` of each public function has a line for each parameter."""
+    names = [name for name in gx.__all__ if inspect.isroutine(getattr(gx, name))]
+    assert len(names) > 20
+
+    for name in names:
+        if name.endswith("_ipython_extension"):  # IPython calls these two
+            continue
+        function = getattr(gx, name)
+        for parameter in inspect.signature(function).parameters:
+            assert re.search(rf"^ +\*?{parameter}: \S", inspect.getdoc(function), re.MULTILINE), (
+                name
+            )
