@@ -21,6 +21,7 @@ from gatewayx_nb.display.answer import (
 from gatewayx_nb.display.throttle import INTERVAL
 from gatewayx_nb.errors import with_short_traceback
 from gatewayx_nb.html import IncrementalRenderer, column_html, columns_html, reply_html
+from gatewayx_nb.output_formats import Rendered, render
 from gatewayx_nb.replies import Reply, details_text
 from gatewayx_nb.text import plain
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from gatewayx_nb.comparisons import Column, Comparison, ComparisonRun, Outcome
-
+    from gatewayx_nb.schema import ResponseSchema
 
 _PAUSE_FACTOR = 5
 """Rendering several answers may take a fifth of a core, rendering one a tenth."""
@@ -74,10 +75,16 @@ class NotebookColumns:
 
     Args:
         clock: Returns monotonic seconds.
+        schema: The schema that parses the answers, if any; they are then shown as JSON.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        schema: ResponseSchema | None = None,
+    ) -> None:
         self._display = UpdatableDisplay(clock, _PAUSE_FACTOR)
+        self._schema = schema
         self._state: list[tuple[int, str]] = []
         self._renderers: dict[Column, IncrementalRenderer] = {}
         # The state and HTML of each column: rendering a long answer again would take seconds.
@@ -104,7 +111,9 @@ class NotebookColumns:
         state = [_state(column) for column in run.columns]
         comparison, marks = run.comparison, run.comparison.marks()
         columns = zip(comparison.labels, comparison, marks, strict=True)
-        text = "\n\n".join(_block(label, outcome, best) for label, outcome, best in columns)
+        text = "\n\n".join(
+            _block(label, outcome, best, self._schema) for label, outcome, best in columns
+        )
         self._display.show(text, self._html(run, state, marks))
 
     def _html(
@@ -122,10 +131,12 @@ class NotebookColumns:
         if known_state != state:
             if column.outcome is not None:
                 reasoning = getattr(column.outcome, "reasoning", "")
+                rendered = _json(column.outcome, self._schema)
                 html = reply_html(
                     answer_text(column.outcome),
                     footer=state[1],
                     reasoning=reasoning,
+                    body=rendered.html if rendered else None,
                     below=answer_details_html(column.outcome),
                 )
             elif column.partial is not None:
@@ -139,17 +150,23 @@ class NotebookColumns:
 
 
 class TerminalColumns:
-    """View that writes each answer, below its model's name, as soon as it is complete."""
+    """View that writes each answer, below its model's name, as soon as it is complete.
 
-    def __init__(self) -> None:
+    Args:
+        schema: The schema that parses the answers, if any; they are then shown as JSON.
+    """
+
+    def __init__(self, schema: ResponseSchema | None = None) -> None:
         self._finished: set[Column] = set()
+        self._schema = schema
 
     def update(self, run: ComparisonRun) -> None:
         """Write the answers completed since the last update."""
         for column in run.columns:
             if column.outcome is not None and column not in self._finished:
                 self._finished.add(column)
-                sys.stdout.write(f"{_block(column.label, column.outcome)}\n\n")
+                block = _block(column.label, column.outcome, schema=self._schema)
+                sys.stdout.write(f"{block}\n\n")
         sys.stdout.flush()
 
     def finish(self, run: ComparisonRun) -> None:
@@ -211,10 +228,24 @@ def _summary(reply: Reply) -> str:
     return reply_summary(reply, "interrupted" if reply.interrupted else "")
 
 
-def _block(label: str, outcome: Outcome, marks: Sequence[str] = ()) -> str:
+def _json(outcome: Outcome, schema: ResponseSchema | None) -> Rendered | None:
+    """Return an answer as JSON; ``None`` if there is no schema or no answer."""
+    if schema is None or not isinstance(outcome, Reply):
+        return None
+    return render("json", outcome, schema)
+
+
+def _block(
+    label: str,
+    outcome: Outcome,
+    marks: Sequence[str] = (),
+    schema: ResponseSchema | None = None,
+) -> str:
     name = plain(" · ".join([label, *marks]))
     line, below = "", error_text(outcome)
     if isinstance(outcome, Reply):
         line, below = f"[{_summary(outcome)}]", details_text(outcome)
-    parts = (name, "-" * len(name), answer_text(outcome), below, line)
+    rendered = _json(outcome, schema)
+    answer = rendered.text if rendered else answer_text(outcome)
+    parts = (name, "-" * len(name), answer, below, line)
     return "\n".join(plain(part) for part in parts if part)

@@ -42,7 +42,7 @@ class Outputs:
         """Return a view of one answer."""
         if cell.quiet:
             return display.QuietView()
-        schema = cast("ResponseSchema | None", cell.options.get("schema"))
+        schema = _schema(cell)
         view: display.View = display.TerminalView(cell.output_format, schema)
         if self.in_kernel:
             view = display.NotebookView(output_format=cell.output_format, schema=schema)
@@ -52,7 +52,10 @@ class Outputs:
         """Return a view of several answers side by side."""
         if cell.quiet:
             return display.QuietColumns()
-        view = display.NotebookColumns() if self.in_kernel else display.TerminalColumns()
+        schema = _schema(cell)
+        view: display.ColumnsView = display.TerminalColumns(schema)
+        if self.in_kernel:
+            view = display.NotebookColumns(schema=schema)
         return view if cell.streams else display.FinalColumns(view)
 
     def binder(self, cell: Cell) -> Callable[[Reply | Comparison], None]:
@@ -96,3 +99,7 @@ class Outputs:
             self._hidden = None
             self._shell.display_formatter.ipython_display_formatter.pop(Reply, None)
             self._shell.events.unregister("post_run_cell", self._stop_hiding)
+
+
+def _schema(cell: Cell) -> ResponseSchema | None:
+    return cast("ResponseSchema | None", cell.options.get("schema"))

@@ -32,6 +32,24 @@ def test_each_answer_is_shown_below_its_reference(shell, capsys):
     assert comparison.references == ("mock", "mock:b", "grok")
 
 
+ECHO_BODY = """\
+    features = frozenset({"system", "history", "schema"})
+
+    async def generate(self, prompt, **kwargs):
+        return prompt
+"""
+
+
+def test_a_list_is_shown_without_the_object_around_it(shell, project, capsys):
+    """With a schema, the columns are JSON, without the object in which providers wrap a list."""
+    project.engine("echo", body=ECHO_BODY)
+
+    shell.ask("%%gx echo echo --schema 'list[int]'\n{\"answer\": [1, 2]}")
+
+    assert capsys.readouterr().out.startswith("echo\n----\n[\n  1,\n  2\n]\n[echo:echo")
+    assert [reply.parsed for reply in shell.user_ns["_reply"]] == [[1, 2], [1, 2]]
+
+
 def test_options_reach_every_model(shell, capsys):
     """Options reach every model, and `-q` shows nothing."""
     shell.ask("%%gx mock mock -s 'a b' -n 3 -q\none two")
