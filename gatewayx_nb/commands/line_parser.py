@@ -86,6 +86,11 @@ class LineParser(argparse.ArgumentParser):
         try:
             args, rest = self.parse_known_args(words)
         except argparse.ArgumentError as error:
+            # The value of an unknown option is taken for an argument, whose error would mislead.
+            names = (word.partition("=")[0] for word in words if word.startswith("--"))
+            unknown = [name for name in names if self.option(name) is None]
+            if unknown and not str(error.argument_name).startswith("-"):
+                raise self._rest_error(words, unknown) from None
             raise self._argument_error(error, words) from None
         if rest:
             raise self._rest_error(words, rest)
@@ -220,7 +225,8 @@ class LineParser(argparse.ArgumentParser):
         flag = next((word.partition("=")[0] for word in rest if word.startswith("-")), None)
         following = " ".join(words).partition(flag)[2].lstrip("= ").split() if flag else []
         value = following[0] if following else ""
-        if flag in ("-m", "--model"):
+        takes_reference = any(action.metavar == "REF" for action in self.actions)
+        if flag in ("-m", "--model") and takes_reference:
             return self.usage_error(
                 f"there is no option {flag!r}: the model is the first word.",
                 f"For example, `{self.prog} {value or 'grok'}`.",

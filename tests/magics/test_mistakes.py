@@ -106,6 +106,11 @@ MISTAKES = [
         f"For example, `%%gatewayx smollm2`. {CELL_HELP}",
     ),
     Mistake(
+        "%gx history --model grok",
+        "no option '--model'.",
+        "`%gatewayx help history` shows its use.",
+    ),
+    Mistake(
         "%%gx mock --seed 3\nhi",
         "there is no option '--seed'.",
         f"Use `-p seed=3`. {CELL_HELP}",
