@@ -20,15 +20,15 @@ https://huggingface.co/deepseek-ai/DeepSeek-R1#usage-recommendations
 
 _TAG_END = "</think>"
 _LOST_END = re.compile(rf"^[ \t]*{_TAG_END}", re.MULTILINE)
-"""The closing tag alone: if a prompt template ends with the opening tag, the answer lacks it."""
+"""The closing tag, which may appear alone: some prompt templates end with the opening tag."""
 
 
 class AnswerCleaner:
     """Repairs the chunks of one answer.
 
-    Surrogate pairs that some servers split between two chunks are joined; a lone surrogate becomes
-    U+FFFD. Text in reasoning tags at the start of the answer becomes its reasoning. A few
-    characters that could begin a tag or a surrogate pair are held back until the next chunk.
+    Some servers split a surrogate pair between two chunks; the pair is joined, and a lone surrogate
+    becomes U+FFFD. Text in reasoning tags at the start of the answer becomes its reasoning.
+    Characters that could begin a tag or a surrogate pair are held back until the next chunk.
 
     Attributes:
         opening_is_lost: Whether a closing tag shows that all of the text before it was reasoning.
@@ -42,8 +42,8 @@ class AnswerCleaner:
         self._is_answer = False  # whether the text is past the point where reasoning can begin
         self._after_tag = False
         self._has_reasoning = False
-        self._line = ""  # the current line, as long as it may begin with a lost tag
-        self._is_within_line = False  # whether it cannot
+        self._line = ""  # the current line, if it may still begin with a closing tag
+        self._is_within_line = False  # whether the current line cannot begin with one
 
     def feed(self, chunk: Chunk) -> Iterable[Chunk]:
         """Return the repaired chunks that replace one chunk."""
@@ -64,7 +64,7 @@ class AnswerCleaner:
         if chunk.finish_reason is not None:
             yield from self.close()
         text, reasoning = self._text.feed(chunk.text), self._reasoning.feed(chunk.reasoning)
-        if reasoning:  # reasoning that arrives in its own field is not in the text as well
+        if reasoning:  # a server with a field for reasoning does not use tags
             self._is_answer, self._has_reasoning = True, True
         if text and not self._is_answer:
             separated, text = self._separate(text)
@@ -79,7 +79,7 @@ class AnswerCleaner:
         yield chunk
 
     def close(self) -> Iterator[Chunk]:
-        """Yield the text that was held back; the answer has ended."""
+        """Yield the text that is still held back when the answer ends."""
         text, reasoning = self._held + self._text.close(), self._reasoning.close()
         self._held = ""
         if self._end is not None:
@@ -105,7 +105,7 @@ class AnswerCleaner:
             if tag is not None:
                 self._end, self._has_reasoning = _TAGS[tag], True
                 text = stripped[len(tag) :]
-            elif any(tag.startswith(stripped) for tag in _TAGS):  # also if only spaces have arrived
+            elif any(tag.startswith(stripped) for tag in _TAGS):  # true if there are only spaces
                 self._held = text
                 return reasoning, ""
             else:

@@ -33,7 +33,7 @@ C = TypeVar("C", bound="Caller")
 _PARAMETERS: Mapping[str, str] = {
     "prompt": "the prompt: a str, or a list of messages",
     "messages": "the list of messages, instead of `prompt`",
-    "models": "references to compare, one or several; a repeated one is called repeatedly",
+    "models": "one or several references to compare; a repeated one is called once per occurrence",
     "inputs": "values of `{{input}}` in the prompt, one or several; each is a separate run",
     "samples": "number of calls to each model",
     "pool": "the pool that makes the calls; the default pool if omitted",
@@ -54,8 +54,8 @@ def show_options(options: type[Any]) -> Callable[[F], F]:
     hints = get_type_hints(options)
 
     def decorate(function: F) -> F:
-        # Without annotations: type checkers read them from the source, and they would clutter the
-        # signature.
+        # The signature has no annotations: type checkers read them from the source, and they
+        # would clutter the help.
         named = [
             parameter.replace(annotation=inspect.Parameter.empty)
             for parameter in inspect.signature(function).parameters.values()
@@ -123,7 +123,7 @@ def _with_arguments(docstring: str, names: Iterable[str]) -> str:
 def select_prompt(prompt: Prompt | None, messages: Messages | None) -> Prompt:
     """Return the prompt or the messages of a call, exactly one of which must be set.
 
-    Messages are read here, so that the calls of a comparison read their images once.
+    Messages are parsed here, so that the calls of a comparison read their images only once.
 
     Raises:
         UsageError: If both or neither are set, or a message is invalid.
@@ -183,7 +183,7 @@ class Caller(ABC):
         Raises:
             UsageError: If an option is invalid; nothing is sent.
             GatewayError: If the call fails; the class of the error shows who can fix it.
-            KeyboardInterrupt: If stopped; its ``reply`` is the partial answer.
+            KeyboardInterrupt: If the user stops the call; its ``reply`` is the partial answer.
         """
         forbid_blocking_call("aask")
         call = self._planned(prompt, model, messages, schema, options, streamed=False)
@@ -243,7 +243,9 @@ class Caller(ABC):
         schema: object = None,
         **options: Unpack[AskOptions],
     ) -> ReplyStream:
-        """Call a model and yield its answer in chunks; then ``stream.reply`` is the whole reply.
+        """Call a model and yield its answer in chunks.
+
+        After the last chunk, ``stream.reply`` is the whole reply.
 
         Raises:
             GatewayError: If the call cannot be made; later failures are raised during iteration.
@@ -261,7 +263,7 @@ class Caller(ABC):
         schema: object = None,
         **options: Unpack[AskOptions],
     ) -> AsyncReplyStream:
-        """Call a model and yield its answer in chunks, for ``async for``; see `stream`.
+        """Call a model and yield its answer in chunks to ``async for``; see `stream`.
 
         Raises:
             GatewayError: If the call cannot be made; later failures are raised during iteration.

@@ -1,4 +1,4 @@
-"""The table of a call's options: their validation, help text, flag and recorded form."""
+"""The options of a call: their validation, help texts, flags and recorded form."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     from gatewayx_nb.replies import Reply
     from gatewayx_nb.secure_config import Limits
 
-_NEAR = 0.8
-"""Similarity of a name to that of an engine, from 0 to 1, at which it is probably misspelt."""
+_MISSPELLING_SIMILARITY = 0.8
+"""Similarity to the name of an engine, from 0 to 1, from which a name counts as misspelt."""
 
 _INT_BITS = 64
-"""Size of the largest integer that all providers and cassettes can read from JSON."""
+"""Size in bits of the largest integer that all providers and cassettes can read from JSON."""
 
 _MAX_TIMEOUT = 604_800
 """A week in seconds; a longer timeout is probably in milliseconds."""
@@ -107,14 +107,14 @@ def _params(value: object) -> dict[str, object]:
     for name in _CHECKED_PARAMS & params.keys():
         check_option(name, params[name])
     try:
-        json.dumps(params, default=repr)  # users' own engines may take any object
+        json.dumps(params, default=repr)  # a user's own engine may accept any object
     except (TypeError, ValueError, RecursionError) as error:
         raise _InvalidValueError(f"a dict that JSON can represent ({error})") from None
     return params
 
 
 _CHECKED_PARAMS = frozenset({"temperature", "top_p", "max_tokens", "seed"})
-"""Parameters that every provider names and reads as the option of that name."""
+"""Parameters that have the name and the meaning of an option, whatever the provider."""
 
 _PROTOCOL_FIELDS = ("messages", "model", "input", "contents")
 """Fields of requests that hold the prompt or the model."""
@@ -283,7 +283,7 @@ class CompareOptions(TypedDict, total=False):
         Effort | None,
         Option(
             _effort,
-            "how much the model reasons: none, low, medium, high or max; its own if omitted",
+            "how much the model reasons: none, low, medium, high or max; if omitted, its default",
             "--effort LEVEL",
             "low",
             to_recorded=str,
@@ -294,7 +294,7 @@ class CompareOptions(TypedDict, total=False):
         Literal["auto"] | None,
         Option(
             _cache,
-            "'auto' asks the provider to cache the start of the prompt; its own rule if omitted",
+            "'auto' asks the provider to cache the start of the prompt; if omitted, its default",
             "",
             "auto",
         ),
@@ -316,7 +316,7 @@ class CompareOptions(TypedDict, total=False):
         Mapping[str, Any],
         Option(
             _params,
-            "further parameters of the provider, for all engines or under the name of one",
+            "further parameters of the provider, for all engines or under an engine's name",
             "-p/--param K=V",
             {"top_p": 0.9},
             to_recorded=dict,
@@ -462,10 +462,10 @@ def build_request(prompt: Prompt, model: str, options: CallOptions, *, streamed:
         UsageError: If the prompt is invalid, or contradicts the options.
     """
     messages = read_messages(prompt)
-    # Leading system messages are the system prompt, which each provider expects in another place.
+    # Leading system messages are the system prompt. Its place depends on the provider.
     turns = tuple(itertools.dropwhile(lambda message: message.role == "system", messages))
     system = _system_prompt(messages[: len(messages) - len(turns)], options)
-    params = {**options.get("params", {})}  # a copy: the caller's dict must keep its entries
+    params = {**options.get("params", {})}  # a copy, so that the caller's dict is not modified
     for name in _PROTOCOL_FIELDS:
         if name in params:
             raise UsageError(
@@ -490,7 +490,7 @@ def build_request(prompt: Prompt, model: str, options: CallOptions, *, streamed:
 def params_for(
     engine: str, params: Mapping[str, object], engines: Collection[str]
 ) -> dict[str, object]:
-    """Return the parameters for one engine: those for all, then those under its name.
+    """Return the parameters for one engine: the common ones, overridden by those under its name.
 
     >>> params_for("mock", {"rate": 1, "mock": {"latency": 2}, "grok": {"n": 1}}, {"mock", "grok"})
     {'rate': 1, 'latency': 2}
@@ -506,7 +506,7 @@ def params_for(
         elif name == engine:
             own = value
     for name, value in common.items():
-        near = difflib.get_close_matches(name, engines, 1, _NEAR)
+        near = difflib.get_close_matches(name, engines, 1, _MISSPELLING_SIMILARITY)
         if near and isinstance(value, Mapping):
             raise UsageError(
                 f"params has values for {name!r}, and there is no such engine."
@@ -553,7 +553,7 @@ def join_conversation(request: Request, slot: ConversationSlot | None) -> Reques
 
 def call_limits(options: CallOptions, settings: Limits) -> Limits:
     """Return the limits of a call: those of the settings, overridden by its options."""
-    # Compared with `None`, because `max_cost=0` and `allow_unpriced=False` are limits too.
+    # Test for `None`, because `max_cost=0` and `allow_unpriced=False` are limits too.
     overrides: dict[str, Any] = {
         field: value for name, field in _LIMITS.items() if (value := options.get(name)) is not None
     }

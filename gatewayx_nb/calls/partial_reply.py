@@ -31,9 +31,9 @@ class PendingRetry:
 class PartialReply:
     """The partial answer of a call.
 
-    It is written on the engine's loop and read from any thread. No lock is needed: each field is
-    set in one step, and a reader that sees a chunk in ``text`` but not yet in ``reasoning`` shows
-    it on its next update.
+    It is written on the engine's loop and may be read from any thread. No lock is needed: each
+    field is set in one step, and a reader that sees a chunk in ``text`` but not yet in
+    ``reasoning`` shows it on its next update.
     """
 
     engine: str
@@ -60,7 +60,7 @@ class PartialReply:
     earlier_usage: Usage | None = None
     fallback_from: str | None = None
     instant: bool = False
-    """Whether the reply is replayed at once, so that showing its progress is pointless."""
+    """Whether the reply is replayed at once; its progress then need not be shown."""
 
     def begin(self, engine: str, model: str, fallback_from: str | None) -> None:
         """Set the engine to call next and, for a fallback, the reference that was called first."""
@@ -90,9 +90,9 @@ class PartialReply:
             self.details.append(chunk.details)
 
     def treat_text_as_reasoning(self) -> None:
-        """Turn the text so far into reasoning: only its closing tag had not arrived yet."""
+        """Turn the text so far into reasoning, after a closing tag that had no opening tag."""
         text = "".join(self.text)
-        # Part of the closing tag, on a line of its own, may already be among the text.
+        # The beginning of the closing tag, on a line of its own, may already be in the text.
         before, newline, tag = text.rpartition("\n")
         if "</think>".startswith(tag.lstrip(" \t")):
             text = before + newline
@@ -129,7 +129,7 @@ class PartialReply:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the model has said that its answer is complete, or why it stopped."""
+        """Whether the model has reported why it stopped."""
         return self.finish_reason is not None
 
     @property
@@ -161,7 +161,7 @@ class PartialReply:
             dropped=self.dropped,
             request_id=self.request_id,
             citations=tuple(
-                _with_passage(citation, text) for part in details for citation in part.citations
+                _with_quote(citation, text) for part in details for citation in part.citations
             ),
             images=tuple(image for part in details for image in part.images),
             logprobs=tuple(logprob for part in details for logprob in part.logprobs),
@@ -171,7 +171,7 @@ class PartialReply:
 
     @property
     def carried(self) -> Carried | None:
-        """The answer as its provider sent it, if text and tool calls are not all of it."""
+        """The answer as its provider sent it, if it consists of more than text and tool calls."""
         data = next((part.carried for part in reversed(self.details) if part.carried), None)
         if data is None:
             return None
@@ -183,14 +183,14 @@ class PartialReply:
         """The cost in US dollars; ``None`` if the tokens or the price are unknown."""
         # An engine's own price per token takes precedence over the provider's list price.
         if self.cost_per_token == 0:
-            return Decimal(0)  # also if the call was stopped before it reported its tokens
+            return Decimal(0)  # even if the call was stopped before it reported its tokens
         if self.cost_per_token is None or self.total_usage is None:
             return self.price
         return flat_cost(self.cost_per_token, self.total_usage)
 
 
-def _with_passage(citation: Citation, text: str) -> Citation:
-    """Return a citation with the passage of the answer, if the source's is unknown."""
+def _with_quote(citation: Citation, text: str) -> Citation:
+    """Return a citation that quotes the answer if it has no text from its source."""
     if citation.text or citation.start is None or citation.end is None:
         return citation
     return replace(citation, text=text[max(0, citation.start) : max(0, citation.end)])

@@ -28,11 +28,11 @@ ChunkHandler = Callable[["Chunk"], Awaitable[None]]
 
 
 class PlannedCall(Protocol):
-    """A call that has not been made: to an engine, to several in turn, or from a cassette."""
+    """A call that has not been made yet: to an engine, to several in turn, or to a cassette."""
 
     @property
     def portal(self) -> Portal:
-        """The event loop on which it runs."""
+        """The event loop on which the call runs."""
 
     @property
     def partial(self) -> PartialReply:
@@ -77,8 +77,7 @@ def run_blocking(call: PlannedCall, coroutine: Coroutine[Any, Any, T]) -> T:
     except TimeoutError:
         raise call.deadline_error() from None
     except asyncio.CancelledError:
-        # A thread cannot be cancelled, so it was the coroutine that was cancelled: its pool was
-        # closed.
+        # A thread cannot be cancelled. The coroutine was, because its pool was closed.
         raise call.closed_error() from None
 
 
@@ -94,5 +93,5 @@ async def run_async(call: PlannedCall, coroutine: Coroutine[Any, Any, T]) -> T:
     except asyncio.CancelledError:
         if is_being_cancelled():
             raise
-        # Nobody cancelled this task: closing the pool cancelled the coroutine on its loop.
+        # Nobody cancelled this task. Closing the pool cancelled the coroutine on its loop.
         raise call.closed_error() from None

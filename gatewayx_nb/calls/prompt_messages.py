@@ -29,7 +29,7 @@ _KEYS = {
     "assistant": ("role", "content", "tool_calls"),
     "tool": ("role", "content", "tool_call_id", "name"),
 }
-"""The keys of a message by role; those of the other roles are `_PLAIN_KEYS`."""
+"""The keys of a message by role; a message of any other role has `_PLAIN_KEYS`."""
 
 _PLAIN_KEYS = ("role", "content")
 
@@ -53,7 +53,7 @@ def read_messages(prompt: Prompt) -> tuple[Message, ...]:
         prompt: A string, a message, or a list of messages, which may be dicts in OpenAI's format.
 
     Raises:
-        UsageError: If it is none of these, or no model could answer it.
+        UsageError: If the prompt has another type, or no model could answer it.
     """
     if isinstance(prompt, str):
         if not prompt.strip():
@@ -61,7 +61,7 @@ def read_messages(prompt: Prompt) -> tuple[Message, ...]:
         return (Message("user", prompt),)
     if isinstance(prompt, Message):
         prompt = (prompt,)
-    if not isinstance(prompt, list | tuple):  # a str or bytes is a sequence too
+    if not isinstance(prompt, list | tuple):  # not `Sequence`, which a str or bytes also is
         raise UsageError(
             f"prompt must be a str or a list of messages, got {type(prompt).__name__}.",
             hint=f"Put the message in a list. {_MESSAGE_HINT}"
@@ -85,12 +85,12 @@ def prompt_text(prompt: Prompt) -> str:
 
 
 def link_tool_results(messages: tuple[Message, ...], earlier_count: int = 0) -> tuple[Message, ...]:
-    """Return the messages with an ID in every tool call, and the name of its call in every result.
+    """Return the messages with an ID in each tool call and the call's name in each tool result.
 
     Args:
         messages: A whole conversation.
-        earlier_count: Number of leading messages that precede the call's own; error messages do not
-            count them.
+        earlier_count: Number of leading messages from earlier turns. Error messages number only
+            the messages after them.
 
     Raises:
         UsageError: If a result does not belong to a preceding call, or a call has no result.
@@ -114,7 +114,7 @@ class _Linker:
         self._unanswered: list[ToolCall] = []
 
     def link(self, message: Message, place: str) -> Message:
-        """Return a message whose calls have IDs and whose results have the names of their calls."""
+        """Return the message with IDs in its calls, and in its results the names of their calls."""
         if message.role == "user":
             self.check_answered(place)
         if message.role == "tool":
@@ -125,7 +125,7 @@ class _Linker:
         return Message(message.role, parts, carried=message.carried)
 
     def check_answered(self, place: str) -> None:
-        """Check that every call so far has a result: otherwise, providers reject the request."""
+        """Check that every call so far has a result; providers reject a request without it."""
         if self._unanswered:
             call = self._unanswered[0]
             raise UsageError(
@@ -216,7 +216,7 @@ def _message_parts(fields: Mapping[str, Any], place: str) -> list[Any]:
     if fields.get("role") == "tool":
         if "tool_call_id" not in fields:
             raise UsageError(
-                f"{place}.tool_call_id is missing.", hint="It is the ID of the tool call."
+                f"{place}.tool_call_id is missing.", hint="Set it to the ID of the tool call."
             )
         return [ToolResult(fields["tool_call_id"], parts, fields.get("name", ""))]
     if isinstance(calls, str) or not isinstance(calls, Sequence):
@@ -263,7 +263,7 @@ def _image(value: object, place: str) -> Image:
             f"{place}.detail must be one of {', '.join(map(repr, _DETAILS))},"
             f" got {short_repr(detail)}."
         )
-    # Never a path: such a dict may come from elsewhere, and must not cause files to be read.
+    # A path is refused, because such a dict may come from an untrusted source.
     is_url = isinstance(url, str) and url.lower().startswith(("https://", "data:"))
     if not (is_url or images.is_source(url)):
         raise UsageError(
@@ -286,7 +286,7 @@ def _tool_call(call: object, place: str) -> ToolCall:
         )
     _check_keys(function, ("name", "arguments"), f"{place}.function")
     arguments = function.get("arguments", "")
-    if isinstance(arguments, Mapping):  # as Ollama writes them
+    if isinstance(arguments, Mapping):  # Ollama writes an object instead of a str
         arguments = json.dumps(arguments, ensure_ascii=False)
     texts = {"id": call.get("id") or "", "function.name": function.get("name")}
     for name, text in (texts | {"function.arguments": arguments}).items():

@@ -36,8 +36,8 @@ _JITTER = 0.25
 # 520 to 524 are Cloudflare's codes for an origin that fails or is too slow:
 # https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-5xx-errors/
 _TRANSIENT_STATUSES = frozenset({408, 409, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
-# Waiting does not fix an invalid certificate, a closed pool or an unexpected exception. The call
-# behind a malformed response has already been billed.
+# Waiting does not fix an invalid certificate, a closed pool or an unexpected exception. A call
+# with a malformed response has already been billed.
 _PERMANENT_CODES = frozenset({"tls", "closed", "internal", "protocol"})
 
 
@@ -79,7 +79,7 @@ def wait_before_retry(
     """Return the seconds to wait before the next attempt, or ``None`` if there is none.
 
     The backoff starts at 0.5 seconds and doubles on each attempt up to 8 seconds; jitter subtracts
-    up to a quarter. It is never less than the provider's ``retry_after``. If that exceeds 60
+    up to a quarter. The wait is at least the provider's ``retry_after``; if that exceeds 60
     seconds, there is no retry.
 
     Args:

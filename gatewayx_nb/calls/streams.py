@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.replies import Chunk, Reply
 
 _POLL = 0.2
-"""Poll interval of a waiting thread in seconds, for Ctrl-C on Windows and calls of ``idle``."""
+"""Seconds between the polls of a waiting thread, which call ``idle`` and let Ctrl-C through."""
 
 StreamT = TypeVar("StreamT", bound="_Stream")
 
@@ -52,7 +52,7 @@ class _Stream:
 
     @property
     def reply(self) -> Reply:
-        """The complete reply, or after `close` the partial one, marked ``interrupted``.
+        """The complete reply; after `close`, the partial reply, which is ``interrupted``.
 
         Raises:
             UsageError: If the stream has not ended.
@@ -71,7 +71,7 @@ class _Stream:
         """Stop the call and keep the partial answer as an ``interrupted`` `reply`."""
         future = self._future
         if future is None or not future.done():
-            # Set before the cancellation, so that the reader does not mistake it for a closed pool.
+            # This precedes the cancellation; the reader would otherwise report a closed pool.
             self._interrupted = self._interrupted or self.partial.reply(interrupted=True)
         if future is not None:
             future.cancel()
@@ -87,7 +87,7 @@ class _Stream:
         Args:
             end: Raised after the last chunk of a successful call.
         """
-        # Started by the first read, so that a stream that is never read costs nothing.
+        # The first read starts the call, so that a stream that is never read costs nothing.
         if self._future is None and self._interrupted is None:
             self._started_at = time.monotonic()
             self._future = self._call.portal.submit(self._call.run(self._queue.put))
@@ -95,7 +95,7 @@ class _Stream:
             self._future.add_done_callback(lambda _: queue.close())
         chunk = self._queue.take()
         if chunk is None and (self._interrupted is not None or self._queue.closed):
-            chunk = self._queue.take()  # chunks may have arrived between the two checks
+            chunk = self._queue.take()  # chunks may have arrived before the call ended
             if chunk is None:
                 self._raise_failure()
                 raise end
@@ -103,7 +103,7 @@ class _Stream:
 
     def _raise_failure(self) -> None:
         if self._interrupted is None and self._future is not None:
-            if self._future.cancelled():  # the pool was closed: `close` sets `_interrupted`
+            if self._future.cancelled():  # by the closed pool, as `close` sets `_interrupted` first
                 raise self._call.closed_error()
             self._future.result()
 
@@ -166,8 +166,8 @@ class AsyncReplyStream(_Stream):
         super().__init__(call, self._wake)
 
     def _wake(self) -> None:
-        # Once for all chunks that have arrived together. Waking the reader's loop hands over the
-        # interpreter lock, so otherwise the two threads would switch for every chunk.
+        # The loop is woken once for all chunks that have arrived together. Waking it hands over the
+        # interpreter lock, so waking it for every chunk would make the threads switch each time.
         call_after_step(self._wake_loop)
 
     def _wake_loop(self) -> None:
@@ -186,8 +186,8 @@ class AsyncReplyStream(_Stream):
         if self._inbox is None:
             loop = asyncio.get_running_loop()
             self._inbox = LoopInbox.of(loop)
-            # One timer for the whole stream, rather than one for each chunk.
-            self._alarm = loop.call_later(self._call.timeout + _POLL, self._woken.set)
+            # One timer serves the whole stream, because one for each chunk would cost more.
+            self._deadline_timer = loop.call_later(self._call.timeout + _POLL, self._woken.set)
         try:
             while (chunk := self._next(StopAsyncIteration)) is None:
                 with interruptible():
@@ -195,8 +195,8 @@ class AsyncReplyStream(_Stream):
                 self._woken.clear()
                 self._check_deadline()
         except BaseException as error:
-            # Also at the normal end, which is a StopAsyncIteration.
-            self._alarm.cancel()
+            # The normal end of the stream is an exception too, `StopAsyncIteration`.
+            self._deadline_timer.cancel()
             if isinstance(error, asyncio.CancelledError):
                 self.close()
             raise

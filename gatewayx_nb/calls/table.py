@@ -31,7 +31,7 @@ class TableColumn(Generic[Row]):
     Attributes:
         heading: Its heading.
         cell: Returns the text of its cell in a row; backticks mark code.
-        align: ``"right"`` for figures, ``"decimal"`` to align them at their decimal points.
+        align: ``"right"`` for numbers, ``"decimal"`` to align numbers at their decimal points.
         optional: Whether the column is omitted if all its cells are empty.
         is_code: Whether its cells are code.
     """
@@ -75,7 +75,7 @@ class Table(list[Row]):
     Args:
         rows: The rows.
         columns: The columns that are displayed for each row.
-        notes: Lines below the table; an empty one leaves a gap.
+        notes: Lines below the table; an empty string leaves a gap.
         fold: The rows that are displayed as lines below the table; ``None`` for no rows.
         lead: Lines above the table.
     """
@@ -139,7 +139,7 @@ class Table(list[Row]):
         cells, lines = self.cells(), self._lines()
         if not cells and not lines:
             return _NO_ROWS
-        # In a terminal, there is no code style that could replace the backticks.
+        # A terminal has no code style that could replace the backticks.
         texts = [[cell.replace("`", "") for cell in row] for row in cells]
         table = [table_text(headings, texts, aligns, window_width())] if cells else []
         lead = [*_wrapped(self.lead), *([""] if self.lead and cells else [])]
@@ -236,7 +236,7 @@ def _wrapped(lines: Iterable[str]) -> Iterator[str]:
     """Yield lines without control characters, wrapped to the window of a terminal."""
     width = window_width()
     for line in map(plain, lines):
-        # Lines that begin with spaces are code, in which a break would change the meaning.
+        # A line that begins with spaces is code, where a line break would change the meaning.
         yield from [line] if width is None or line.startswith(" ") else wrap(line, width)
 
 
