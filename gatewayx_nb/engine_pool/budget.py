@@ -1,4 +1,4 @@
-"""Cost limits: how many tokens a call may use at most, and what these cost."""
+"""Cost limits: the maximum number of tokens that a call may use, and their cost."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ OpenAI's chat format has 4, Llama's 5 and SmolLM2's 5.
 """
 
 _TOKENS_PER_IMAGE = 7_000
-"""Upper bound of the tokens of an image, of which Together counts 6,404 and Claude Opus 4,784.
+"""Upper bound of the tokens of an image. Together counts up to 6,404, Claude Opus up to 4,784.
 
 https://docs.together.ai/docs/vision-overview
 https://docs.claude.com/en/docs/build-with-claude/vision
 """
 
 _TOKENS_OF_MODELS = {"gpt-4o-mini": 50_000}
-"""The same for models that count many more: 2,833, and 5,667 for each of at most 8 tiles.
+"""Upper bound for models that count many more: 2,833, and 5,667 for each of up to 8 tiles.
 
 https://platform.openai.com/docs/guides/images-vision#calculating-costs
 """
@@ -70,11 +70,11 @@ UNLIMITED_TOKENS = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class TokenRange:
-    """The lowest and the highest number of tokens that a text may have; equal if counted.
+    """The lowest and the highest number of tokens that a text may have; equal if known.
 
     Attributes:
         low: One token per four characters.
-        high: One token per byte of UTF-8, the most that a tokenizer with byte fallback makes.
+        high: One token per byte of UTF-8, the maximum for a tokenizer with byte fallback.
     """
 
     low: int
@@ -87,7 +87,7 @@ class Allowance:
 
     Attributes:
         request: The request, with a lower ``max_tokens`` if the limits require it.
-        cost: The most that the request can cost in US dollars; 0 without a limit.
+        cost: The maximum cost of the request in US dollars; 0 if there is no limit.
         token_cap: The lowered ``max_tokens``; ``None`` if it was not lowered.
     """
 
@@ -153,7 +153,7 @@ def most_expensive_usage(
 
 
 def _price_hint(engine: LLMEngine) -> Hint:
-    """Return what makes the price of an engine's models known."""
+    """Return how to make the price of an engine's models known."""
     if engine.prices and not pricing.is_available():
         return Hint("install", extra="prices")
     return as_hint("An engine file sets a price with `get_cost_per_token`.")
@@ -164,7 +164,7 @@ async def allow(
 ) -> Allowance:
     """Return what a call may use so that it cannot exceed its cost limits.
 
-    If its answer alone could exceed a limit, ``max_tokens`` is lowered to what the limit allows.
+    If the answer could exceed a limit, ``max_tokens`` is lowered to what the limit allows.
 
     Args:
         engine: The engine.
@@ -202,7 +202,7 @@ async def allow(
     left = None if limits.max_cost is None else limits.max_cost - spent()
     cap = min(limit for limit in (left, limits.max_call_cost) if limit is not None)
     default = UNLIMITED_TOKENS if left is None else SESSION_REPLY_TOKENS
-    allowed = await _most_tokens(cost, request.max_tokens or default, cap)
+    allowed = await _affordable_tokens(cost, request.max_tokens or default, cap)
     if allowed < 1:
         raise _budget_error(input_cost, limits, left)
     reserved = await cost(allowed) or Decimal(0)
@@ -212,7 +212,7 @@ async def allow(
 
 
 def _limit_params(params: object) -> Iterator[str]:
-    """Yield the names of parameters that decide how many tokens are answered."""
+    """Yield the names of parameters that determine the number of reply tokens."""
     if isinstance(params, Mapping):
         for name, value in params.items():
             if name in _LIMIT_PARAMS:
@@ -221,12 +221,12 @@ def _limit_params(params: object) -> Iterator[str]:
                 yield from _limit_params(value)
 
 
-async def _most_tokens(
+async def _affordable_tokens(
     cost: Callable[[int], Awaitable[Decimal | None]], wanted: int, cap: Decimal
 ) -> int:
-    """Return the most reply tokens, at most ``wanted``, whose cost is within the cap.
+    """Return the largest number of reply tokens, up to ``wanted``, whose cost is within the cap.
 
-    A search, because the price of some models depends on the number of tokens.
+    The function searches for it, because the price of some models depends on the number of tokens.
     """
     low, high = 0, wanted + 1
     if (await cost(wanted) or 0) <= cap:

@@ -120,7 +120,7 @@ class EngineCall:
             raise
         self._usage.add(self.partial)
         partial = self.partial
-        # The maximum that every answer has under a session limit matters only if it was reached.
+        # Every answer has this maximum under a session limit, so it matters only if it was reached.
         if partial.token_cap == SESSION_REPLY_TOKENS and partial.finish_reason != "length":
             partial.token_cap = None
         reply = self.partial.reply(parsed=parsed)
@@ -155,14 +155,14 @@ class EngineCall:
         try:
             request = await self._prepare(engine)
             self.partial.model = request.model
-            # Concurrent calls could otherwise each stay below the limit and exceed it together.
+            # Without reservations, concurrent calls could exceed the limit together.
             with contextlib.ExitStack() as reservations:
                 await self._send_within_limits(engine, request, emit, reservations)
                 parsed = self._schema and await parse_or_correct(
                     self._schema,
                     request,
                     self.partial,
-                    # Without `emit`: the reader of a stream would see two answers in a row.
+                    # `emit` is omitted: the reader of a stream would see two answers in a row.
                     (lambda turn: self._send_within_limits(engine, turn, None, reservations))
                     if "history" in engine.features and takes(engine, "messages")
                     else None,
@@ -189,13 +189,13 @@ class EngineCall:
         emit: ChunkHandler | None,
         reservations: contextlib.ExitStack,
     ) -> None:
-        """Send the request if it cannot exceed the cost limits, and reserve what it may cost.
+        """Reserve the maximum cost of the request and send it, unless it could exceed a limit.
 
         For a correction, the cost of the first answer counts too.
         """
         reservations.close()
         limits, spent = self.limits, await self._cost_so_far(engine)
-        if spent is None:  # what an answer without a usage cost is not known, so it is the maximum
+        if spent is None:  # the cost of an answer without usage is unknown; assume the maximum
             spent = self._allowed_cost
         if spent is not None:
             reservations.enter_context(self._usage.reserve(spent))
@@ -210,9 +210,9 @@ class EngineCall:
         await self._send(engine, allowance.request, emit)
 
     async def _prepare(self, engine: LLMEngine) -> Request:
-        """Return the request with a model, and with the schema in the form of the engine.
+        """Return the request with a model, and with the schema in the form that the engine takes.
 
-        What the engine cannot enforce is asked for in the prompt.
+        If the engine cannot enforce the schema, the prompt asks the model to follow it.
 
         Raises:
             UnsupportedFeatureError: If the engine does not support images, system prompts or

@@ -96,7 +96,7 @@ class ReplayedCall:
 
 
 class RecordedCall:
-    """A live call that is recorded once its reply is complete; a `PlannedCall`."""
+    """A live call that is recorded when its reply is complete; implements `PlannedCall`."""
 
     def __init__(self, live: PlannedCall, cassette: Cassette, slot: RecordingSlot) -> None:
         self._live, self._cassette, self._slot = live, cassette, slot
@@ -109,7 +109,7 @@ class RecordedCall:
         reply = await self._live.run(self._recording(chunks, emit))
         body, redact = self._slot.request.body, self._cassette.redact
         fields = self._cassette.fields(self._slot)
-        # In a thread, because disk I/O would block the loop.
+        # The cassette is written in a thread, because disk I/O would block the loop.
         await asyncio.to_thread(
             self._cassette.record, lambda: entry_of(body, fields, reply, chunks, redact)
         )
@@ -133,7 +133,7 @@ async def record_vectors(
     """Await embeddings and record them."""
     vectors = await coroutine
     rows, dimensions = vectors.shape
-    # Always little-endian, so that cassettes are portable.
+    # The bytes are always little-endian, so that cassettes are portable.
     recorded = vectors_of(rows, dimensions, vectors.astype("<f4").tobytes())
     entry = CassetteEntry(request=slot.request.body, vectors=recorded, **cassette.fields(slot))
     await asyncio.to_thread(cassette.record, lambda: entry)
@@ -157,5 +157,5 @@ async def replay_vectors(entry: CassetteEntry) -> Vectors:
             f"the cassette's vectors cannot be read: {error}.",
             hint=Hint("record_cassette", mode="record"),
         ) from None
-    # A copy: an array of `frombuffer` is read-only and has the byte order of the file.
+    # `astype` copies: the array from `frombuffer` is read-only and has the file's byte order.
     return array.astype(np.float32)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.secure_config import Config
 
 REFRESH_INTERVAL = 1.0
-"""Minimum number of seconds between the checks for changed files that calls make.
+"""Seconds within which calls do not check again for changed files.
 
 Commands and magics always check.
 """

@@ -32,10 +32,10 @@ MAX_CHARACTERS = 64 * 2**20
 """Maximum number of characters of an answer, its reasoning included."""
 
 _CHARACTERS_BETWEEN_PAUSES = 2**18
-"""An engine that never waits would otherwise keep its deadline and Stop from ending the call."""
+"""Characters between pauses, without which a busy engine would block the deadline and Stop."""
 
-_ONLY_TEXT = 2
-"""Number of fields of a chunk of `Chunk.of_text`."""
+_TEXT_FIELDS = 2
+"""Number of fields of a chunk that has only text and reasoning."""
 
 
 def _is_text(value: object) -> bool:
@@ -92,11 +92,11 @@ _FIELDS: dict[str, tuple[Callable[[object], bool], str]] = {
     "raw": (_is_body, "a mapping or a sequence"),
     "details": (_are_details, "a Details of tuples"),
 }
-"""Whether a value is valid in a field of a chunk besides its texts, and what it must be."""
+"""The check of each field but the texts, and the description of a valid value."""
 
 _ANYTHING = (lambda _: True, "")
 
-_DEFAULTS = tuple(field.default for field in dataclasses.fields(Chunk))[_ONLY_TEXT:]
+_DEFAULTS = tuple(field.default for field in dataclasses.fields(Chunk))[_TEXT_FIELDS:]
 
 
 class ChunkCheck:
@@ -104,10 +104,10 @@ class ChunkCheck:
 
     Args:
         engine: Name of the engine.
-        key: Its key, which is masked wherever the engine repeats it, except in the answer's text.
+        key: The engine's key, which is masked in every field but the answer's text.
 
     Attributes:
-        left: Characters until `pause` is to be awaited; negative if it is due.
+        left: Characters until `pause` must be awaited; negative if it is due.
     """
 
     def __init__(self, engine: str, key: str) -> None:
@@ -116,10 +116,10 @@ class ChunkCheck:
         self.left = _CHARACTERS_BETWEEN_PAUSES
 
     def check(self, chunk: Chunk) -> Chunk:
-        """Return the chunk; one with a key, or with a text of another class, is replaced.
+        """Return the chunk, or a copy in which the key is masked and texts are plain strings.
 
         Raises:
-            ProviderError: If it is no chunk, or a field has an invalid value.
+            ProviderError: If it is not a chunk, or a field has an invalid value.
         """
         # Nearly all chunks are only text, and need no other check.
         if type(chunk) is not Chunk:
@@ -128,11 +128,11 @@ class ChunkCheck:
         if (
             type(text) is not str
             or type(reasoning) is not str
-            or (len(fields) != _ONLY_TEXT and tuple(fields.values())[_ONLY_TEXT:] != _DEFAULTS)
+            or (len(fields) != _TEXT_FIELDS and tuple(fields.values())[_TEXT_FIELDS:] != _DEFAULTS)
         ):
             chunk = self._checked(chunk)
             text, reasoning = chunk.text, chunk.reasoning
-        # One more, so that a stream of empty chunks ends, too.
+        # Each chunk counts as one more character, so that a stream of empty chunks ends, too.
         self.left -= len(text) + len(reasoning) + 1
         return chunk
 
@@ -166,9 +166,9 @@ class ChunkCheck:
         return dataclasses.replace(chunk, **changed) if changed else chunk
 
     def _checked_fields(self, chunk: Chunk) -> dict[str, Any]:
-        """Check all fields but the texts, and return those whose value is replaced."""
+        """Check all fields but the texts, and return those whose value must be replaced."""
         replaced: dict[str, Any] = {}
-        for field in dataclasses.fields(Chunk)[_ONLY_TEXT:]:
+        for field in dataclasses.fields(Chunk)[_TEXT_FIELDS:]:
             name, value = field.name, getattr(chunk, field.name)
             if value is field.default:
                 continue
@@ -191,7 +191,7 @@ class ChunkCheck:
 
 
 def mask_key(value: Any, key: str) -> Any:  # noqa: ANN401 - any value of a chunk
-    """Return a value with the key masked in all of its texts; the value itself if there is none."""
+    """Return a value with the key masked in all its texts, or the value itself if it has no key."""
     if isinstance(value, str):
         return redact(value, [key])
     if isinstance(value, Usage | RateLimits):  # numbers
@@ -210,10 +210,10 @@ def mask_key(value: Any, key: str) -> Any:  # noqa: ANN401 - any value of a chun
 
 
 def _masked_body(body: Mapping[Any, Any], key: str) -> Mapping[Any, Any]:
-    """Return a body with the key masked; one search of the whole body is enough for most."""
+    """Return a body with the key masked; most bodies have none, which a single search shows."""
     try:
         text = msgspec.json.encode(body).decode()
-    except (TypeError, ValueError, RecursionError):  # an engine's own, or a lone surrogate
+    except (TypeError, ValueError, RecursionError):  # not JSON, or a lone surrogate
         text = ""
     if text and redact(text, [key]) is text:
         return body

@@ -28,7 +28,7 @@ class DryRun:
 
     Attributes:
         table: One row per call.
-        prompt: The prompt of all calls as text, or of each, below its model.
+        prompt: The prompt as text. If the calls differ, each prompt follows the name of its model.
         bodies: The JSON bodies of the requests.
     """
 

@@ -116,7 +116,7 @@ class _BatchEmbedder:
         except BaseExceptionGroup as failures:
             failure = failures.exceptions[0]  # callers catch the error of one call
         if failure is not None:
-            # Outside the clause: IPython shows a whole traceback if the context is a group.
+            # Here the group is not the error's context, whose whole traceback IPython would show.
             raise failure
         return [vector for task in tasks for vector in task.result()]
 

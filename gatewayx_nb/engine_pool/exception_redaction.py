@@ -32,12 +32,12 @@ def redact_exception(error: GatewayError, key: str) -> None:
         for frame, _ in traceback.walk_tb(link.__traceback__):
             if any(_shows(value, key) for value in frame.f_locals.values()):
                 with contextlib.suppress(RuntimeError):  # a frame that is still running
-                    # Drops the local variables; the traceback keeps its lines.
+                    # This drops the local variables; the traceback keeps its lines.
                     frame.clear()
 
 
 def cause_without_key(cause: BaseException, key: str) -> BaseException | None:
-    """Return ``cause``, or ``None`` if it or its own causes have the key or control a terminal."""
+    """Return ``cause``; ``None`` if its chain contains the key or terminal control characters."""
     return None if any(_must_not_be_shown(link, key) for link in _chain(cause)) else cause
 
 
@@ -50,7 +50,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         if link is not None and id(link) not in visited:
             visited.add(id(link))
             yield link
-            # Also a context that `from None` hides: loggers and debuggers may show it.
+            # A context that `from None` hides is included: loggers and debuggers may show it.
             pending += [link.__cause__, link.__context__]
             if isinstance(link, BaseExceptionGroup):
                 pending += link.exceptions
@@ -61,7 +61,7 @@ def _must_not_be_shown(error: BaseException | None, key: str) -> bool:
         return False
     try:
         text = str(error)
-        # A traceback in a terminal shows what the cause says as it is.
+        # A traceback in a terminal shows the text of the cause unchanged.
         is_plain = plain(text) == well_formed(text).replace("\r", "")
         return not is_plain or _shows(text, key) or _shows(error, key)
     except BaseException:  # noqa: BLE001 - `__str__` of an engine's exception may raise anything
@@ -71,7 +71,7 @@ def _must_not_be_shown(error: BaseException | None, key: str) -> bool:
 def _shows(value: object, key: str) -> bool:
     """Return whether the ``repr`` of a value or of its attributes contains the key.
 
-    Verbose tracebacks show both. A value whose ``repr`` fails is not shown.
+    Verbose tracebacks show both. A value whose ``repr`` fails counts as containing the key.
     """
     try:
         text = f"{value!r} {getattr(value, '__dict__', '')!r}"

@@ -63,7 +63,7 @@ if TYPE_CHECKING:
 
 
 _GRACE = 2.0
-"""Seconds in which a pool closes."""
+"""Maximum number of seconds that closing a pool takes."""
 
 
 class EnginePool(Caller):
@@ -91,11 +91,11 @@ class EnginePool(Caller):
         self._usage = UsageTracker(Ledger(ledger_path(config)))
         self._runtime = runtime = Runtime(registry)
         self._live = LiveCatalog(config, registry, self._runtime, self._usage)
-        # A function, because the router in turn needs the conversations.
+        # The store gets a function, because the router in turn needs the conversations.
         self.chats = ChatStore(lambda: self._router)
         planner = LivePlanner(config, registry, self._runtime, self.chats, self._usage)
         self._router = CallRouter(planner, self._live.refresh_if_due)
-        # If the pool is dropped, its calls still end. Neither must keep the pool alive.
+        # The calls of a dropped pool still finish. Neither callback may keep the pool alive.
         weakref.finalize(self, runtime.retire).atexit = False
         atexit.register(_close_at_exit, weakref.ref(runtime), weakref.ref(self._usage.ledger))
 
@@ -140,9 +140,9 @@ class EnginePool(Caller):
     def plan_comparison(
         self, prompt: Prompt, models: str | Iterable[str], **options: Unpack[CallOptions]
     ) -> ComparisonRun:
-        """Return a comparison to watch while the models answer; see `compare`.
+        """Return a comparison that can be watched while the models answer; see `compare`.
 
-        Nothing is sent before its `start`, and only its `join` and `run` block.
+        Nothing is sent before `start` is called, and only `join` and `run` block.
         """
         self._live.refresh_if_due()  # a broken settings file fails the comparison, not each column
         return comparisons.plan_comparison(self._router, prompt, models, options)
@@ -427,10 +427,11 @@ class EnginePool(Caller):
         return security_status(self._config, rows, self._registry.problems, started)
 
     def untrusted_engines(self) -> dict[str, list[Permission]]:
-        """Return what the project would do with your keys and rights, which you have not allowed.
+        """Return the permissions that the project's files need and that you have not granted.
 
         Returns:
-            By engine, or ``[cassettes] redact``: the project's hosts, files and network settings.
+            By engine, or by ``[cassettes] redact``: the project's hosts, files and network
+            settings.
         """
         self.refresh()
         untrusted: dict[str, list[Permission]] = {}
@@ -442,10 +443,10 @@ class EnginePool(Caller):
         return untrusted
 
     def trust(self, permissions: Mapping[str, Iterable[Permission]]) -> None:
-        """Allow what `untrusted_engines` returned, or a part of it.
+        """Grant permissions that `untrusted_engines` returned, all or some of them.
 
-        The permission is saved in the user folder, for this project only. It outlasts edits of a
-        file; another name, path or host needs one of its own.
+        Permissions are saved in the user folder and apply to this project only. They remain valid
+        if a file is edited; another name, path or host needs a new permission.
         """
         if self._config.project:
             allowed = [each for listed in permissions.values() for each in listed]
@@ -468,7 +469,7 @@ class EnginePool(Caller):
     def close(self) -> None:
         """Cancel running calls, close all connections and write the ledger.
 
-        The pool remains usable. This takes at most two seconds, also if an engine is blocked.
+        The pool remains usable. Closing takes at most two seconds, even if an engine is blocked.
         """
         _close(self._runtime, self._usage.ledger)
 
@@ -494,7 +495,7 @@ class EnginePool(Caller):
         return self._router.plan(prompt, options, streamed=streamed)
 
     def _succeed(self, old: EnginePool) -> None:
-        """Continue the state of another pool, whose running calls end there."""
+        """Take over the state of another pool, whose running calls end in that pool."""
         self._registry.default = old._registry.default
         self.chats.adopt(old.chats)
         self._usage.continue_from(old._usage)
@@ -504,7 +505,7 @@ class EnginePool(Caller):
     @property
     def _catalog(self) -> Catalog:
         cassette = self._router.replayed_cassette
-        # Not kept, because the open cassette may change between two calls.
+        # This is evaluated for each call, because the open cassette may have changed.
         return ReplayCatalog(cassette, self._registry) if cassette else self._live
 
 

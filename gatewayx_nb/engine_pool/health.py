@@ -77,7 +77,7 @@ def check_health(
     """
     servers = {} if names else registry.servers()
     rows = [row for row in registry.rows() if row.state in _CHECKED_STATES]
-    # A file that has failed or is refused is a row of the result, without running it.
+    # A file that failed or is refused becomes a row of the result, without being run.
     is_skipped = {
         row.name: row.state == "ready" and registry.is_project_engine(row.name) for row in rows
     }
@@ -131,7 +131,7 @@ async def _measure(engine: LLMEngine) -> EngineHealth:
 def _row(name: str, answer: EngineHealth | GatewayError, usage: UsageTracker) -> EngineHealth:
     if isinstance(answer, GatewayError):
         return EngineHealth(name, ok=False, error=" ".join(answer.describe().split()))
-    # By its own name, because the requested one may be an alias.
+    # Failures are recorded under the engine's own name; the requested one may be an alias.
     failure = usage.last_failure(answer.engine)
     if answer.ok and failure:
         failure = f"its check passes, but its last call failed: {failure}"

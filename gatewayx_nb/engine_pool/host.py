@@ -60,7 +60,7 @@ class EngineInstance:
             await self._close()
 
     async def cancel(self) -> None:
-        """Cancel the calls, then clean up; in the other order, calls would fail instead."""
+        """Cancel the calls, then clean up; calls of a closed engine would fail instead."""
         for task in self.calls.values():
             if task is not None:
                 task.cancel()
@@ -105,9 +105,9 @@ class EngineHost:
 
     @contextlib.asynccontextmanager
     async def acquire(self, target: Target, slots: int) -> AsyncIterator[EngineInstance]:
-        """Yield the instance, which is replaced first if its file, key or settings have changed.
+        """Yield the instance; if its file, key or settings have changed, replace it first.
 
-        It stays open until the block ends; a call then takes one of its ``slots``.
+        The instance stays open until the block ends. A call takes one of its ``slots``.
         """
         instance = await self._current(target, slots)
         call = object()  # not the task, which may use the same engine several times
@@ -140,7 +140,7 @@ class EngineHost:
             await instance.cancel()
 
     async def _current(self, target: Target, slots: int) -> EngineInstance:
-        # Without the lock, because nearly every call finds the instance up to date.
+        # This check takes no lock, because nearly every call finds the instance up to date.
         loaded = self.registry.current(target)
         if self._instance and self._instance.matches(target, loaded, slots):
             return self._instance
@@ -197,11 +197,11 @@ def _configured(engine: LLMEngine, target: Target) -> LLMEngine:
 
 @contextlib.asynccontextmanager
 async def closing(chunks: AsyncIterator[Chunk]) -> AsyncIterator[AsyncIterator[Chunk]]:
-    """Close a stream at the end of the block, or else its connection stays open after an error."""
+    """Close a stream when the block ends, so that an error does not leave its connection open."""
     try:
         yield chunks
     finally:
-        # An iterator of another kind may have no end, and a coroutine is no iterator at all.
+        # An iterator of another kind may lack these methods, and a coroutine has only `close`.
         close = getattr(chunks, "aclose", None) or getattr(chunks, "close", None)
         ending: object = close() if close else None
         if inspect.isawaitable(ending):
@@ -227,7 +227,7 @@ def typed_errors(target: Target) -> Iterator[None]:
             raise
         raise _engine_error(target, error) from None  # the engine raised it; nothing was cancelled
     except GeneratorExit as error:
-        # The loop has ended and this coroutine is closed, unless its own task is running.
+        # This coroutine is closed because its loop has ended, unless its own task is running.
         if task is None or _running_task() is not task:
             raise
         raise _engine_error(target, error) from None
@@ -236,7 +236,7 @@ def typed_errors(target: Target) -> Iterator[None]:
 
 
 def _is_complete(error: GatewayError) -> bool:
-    """Return whether an error has a message and a hint, unlike some subclass of an engine's own."""
+    """Return whether an error has a message and a hint; an engine's own subclass may lack them."""
     return isinstance(vars(error).get("message"), str) and "hint" in vars(error)
 
 

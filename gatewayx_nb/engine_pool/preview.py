@@ -41,7 +41,7 @@ class CallPreview:
         body: The JSON body of the request, or the arguments for an engine that does not use HTTP.
         input_tokens: The lowest and the highest number of input tokens; equal if the engine counts
             them itself.
-        max_tokens: The most tokens of the answer; ``None`` without a maximum.
+        max_tokens: The maximum number of tokens of the answer; ``None`` if there is no maximum.
         lowest_cost: The cost of the fewest input tokens and no answer in US dollars; ``None`` if
             the price is unknown.
         highest_cost: The cost of the most input tokens and the longest answer; ``None`` if the
@@ -76,7 +76,7 @@ async def preview(engine: LLMEngine, request: Request) -> CallPreview:
     tokens = await _input_tokens(engine, request)
     now, maximum = time.time(), request.max_tokens
     lowest = await cost_of(engine, request.model, Usage(tokens.low, 0), now)
-    # An answer of a model that is free costs nothing, however long it is.
+    # An answer of a free model costs nothing, however long it is.
     highest = lowest if lowest == 0 else None
     if maximum is not None:
         usage = most_expensive_usage(engine, request, tokens.high, maximum)
@@ -112,7 +112,7 @@ async def _input_tokens(engine: LLMEngine, request: Request) -> TokenRange:
 
 
 def _text(request: Request) -> str:
-    """Return the system prompt and the messages; a role is named if there are several."""
+    """Return the system prompt and the messages as text, with roles if there are several."""
     turns = [("system", request.system)] if request.system else []
     turns += [(message.role, message.content) for message in request.messages]
     if len(turns) == 1:

@@ -67,7 +67,7 @@ class Prober:
             await asyncio.wait([answer], timeout=self.timeout + _GRACE)
             return answer.result() if answer.done() else self._deadline_error(target)
         finally:
-            # Also ends the query on the engine's own loop.
+            # This also ends the query on the engine's own loop.
             answer.cancel()
 
     async def _probe(
@@ -101,7 +101,7 @@ async def is_healthy(engine: LLMEngine) -> bool:
 
 
 async def list_models(engine: LLMEngine) -> list[ModelInfo]:
-    """Return an engine's models, without its key, which its provider may repeat.
+    """Return an engine's models, with the key masked in case the provider repeats it.
 
     Raises:
         ProviderError: If what it returns is not a list of models.
@@ -129,7 +129,7 @@ async def _is_listening(address: str) -> bool:
     with contextlib.suppress(OSError, TimeoutError):
         async with asyncio.timeout(_CONNECT_TIMEOUT):
             _, writer = await asyncio.open_connection(parts.hostname, port)
-        # Not awaited, because nothing was written.
+        # The close is not awaited, because nothing was written.
         writer.close()
         return True
     return False

@@ -21,8 +21,8 @@ https://help.openai.com/en/articles/4936856-what-are-tokens-and-how-to-count-the
 """
 
 
-_MAX_CARRIED = 50_000
-"""Maximum number of characters of a text that a turn carries, which bounds what an image counts."""
+_MAX_CARRIED_TEXT = 50_000
+"""Maximum number of characters to count of each carried text, which may be an image."""
 
 
 def estimate_request_tokens(request: Request) -> int:
@@ -31,7 +31,7 @@ def estimate_request_tokens(request: Request) -> int:
 
 
 def texts_of(request: Request) -> list[str]:
-    """Return the system prompt, the text of each message, its tool calls and what it carries."""
+    """Return all texts of a request: prompts, tool calls, tool results and carried data."""
     texts = [request.system or "", *(message.content for message in request.messages)]
     calls = (call for message in request.messages for call in message.tool_calls)
     results = (result for message in request.messages for result in message.tool_results)
@@ -42,10 +42,10 @@ def texts_of(request: Request) -> list[str]:
 
 
 def _strings(value: object) -> Iterator[str]:
-    """Yield the texts in JSON; a long one is an image or encrypted, and has fewer tokens."""
+    """Yield the texts in JSON, cut to `_MAX_CARRIED_TEXT`: a long one is an image or encrypted."""
     match value:
         case str():
-            yield value[:_MAX_CARRIED]
+            yield value[:_MAX_CARRIED_TEXT]
         case Mapping():
             for item in value.values():
                 yield from _strings(item)

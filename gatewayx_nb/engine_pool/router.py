@@ -103,7 +103,7 @@ class CallRouter:
             cassette.use_redaction(self._redaction())
 
     def plan(self, prompt: Prompt, options: CallOptions, *, streamed: bool) -> PlannedCall:
-        """Return the call; identical calls get their recordings in the order of planning.
+        """Return the call; identical calls get their recordings in the order of their planning.
 
         Raises:
             CassetteMissError: If the call is not recorded and the mode is ``replay``.

@@ -26,14 +26,14 @@ _GRACE = 1.8
 """Seconds that all engines together have to clean up and to stop."""
 
 _GRACE_TO_STOP = 0.4
-"""The part of it that is left for loops that are not blocked."""
+"""The part of `_GRACE` that is left for stopping the loops that are not blocked."""
 
-_inherited: list[list[EngineHost]] = []
+_parent_hosts: list[list[EngineHost]] = []
 """The parent's hosts, in a forked child: freeing them would close the parent's connections."""
 
 
 class Runtime:
-    """Creates hosts on first use: shipped engines share one loop, each other engine has its own."""
+    """Creates hosts on first use; shipped engines share a loop, each other engine has its own."""
 
     def __init__(self, registry: ModelRegistry) -> None:
         self._registry = registry
@@ -49,7 +49,7 @@ class Runtime:
         self._reset_if_forked()
         # A user's file may replace a shipped engine of the same name, and then needs its own loop.
         key = (target.name, target.may_share_loop)
-        # Without the lock: reading a dict is atomic, and nearly every call finds its host.
+        # No lock is needed: reading a dict is atomic, and nearly every call finds its host.
         host = self._hosts.get(key)
         if host is None or host.portal.loop.is_closed():
             with self._lock:
@@ -114,11 +114,11 @@ class Runtime:
         with self._lock:
             hosts, shared = [*self._hosts.values(), *self._retiring], self._shared
             self._hosts, self._shared = {}, None
-        # Without the lock, which a call on another thread may need in order to end.
+        # The lock has been released, because a call on another thread may need it in order to end.
         cleanups = [host.portal.submit(host.close()) for host in hosts]
         wait(cleanups, timeout=_GRACE - _GRACE_TO_STOP)
         portals = {host.portal for host in hosts} | ({shared} if shared else set())
-        for portal in portals:  # all of them, before the first one is waited for
+        for portal in portals:  # stop all of them before waiting for the first one
             portal.stop()
         for portal in portals:
             portal.close(max(0.0, deadline - time.monotonic()))
@@ -153,7 +153,7 @@ class Runtime:
         """
         if self._process == os.getpid():
             return
-        _inherited.append([*self._hosts.values(), *self._retiring])
+        _parent_hosts.append([*self._hosts.values(), *self._retiring])
         self._lock = threading.Lock()  # another thread of the parent may have held the old one
         self._process, self._hosts, self._shared = os.getpid(), {}, None
         self._retiring = set()

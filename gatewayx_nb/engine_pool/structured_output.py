@@ -30,7 +30,7 @@ def with_schema_in_prompt(
         request: The request.
         schema: The schema.
         takes_system: Whether the engine takes a system prompt.
-        in_object: Whether the answer must be an object, in which any other value is put.
+        in_object: Whether the answer must be an object; any other value is wrapped in one.
     """
     instruction = f"Answer with {schema.instructions(in_object=in_object)}"
     if not takes_system:
@@ -63,8 +63,8 @@ async def parse_or_correct(
         schema: The schema.
         request: The request that was answered.
         partial: The answer, which the correction replaces.
-        send_again: Sends a request for a corrected answer; ``None`` if the engine cannot be sent
-            the first answer.
+        send_again: Sends a request for a corrected answer; ``None`` if the engine does not support
+            conversations.
 
     Raises:
         TruncatedError: If the answer was truncated at ``max_tokens``.
@@ -79,7 +79,7 @@ async def parse_or_correct(
         if send_again is None:
             raise _mismatch(schema, "the answer", partial, error) from None
         request = _with_correction(request, partial, error)
-    # Outside the `except` clause, so that an error of the second request has no context.
+    # This is outside the `except` clause, so that an error of the second request has no context.
     partial.reset_for_correction()
     await send_again(request)
     try:
@@ -98,15 +98,15 @@ def _truncated(request: Request, partial: PartialReply) -> TruncatedError:
         )
     limit, value = "max_cost", ""
     if partial.token_cap is None:
-        limit, value = "max_tokens", _in_comparison(request)
+        limit, value = "max_tokens", _describe_max_tokens(request)
     return TruncatedError(
         f"the answer was cut at `{limit}`{value} before its JSON ended.",
         hint=Hint("raise_option", option=limit),
     )
 
 
-def _in_comparison(request: Request) -> str:
-    """Return the value of ``max_tokens`` and, if that is more, the size of the smallest JSON."""
+def _describe_max_tokens(request: Request) -> str:
+    """Return ``max_tokens`` in parentheses, and the size of the smallest JSON if it is larger."""
     most, schema = request.max_tokens, request.schema or {}
     if most is None:
         return ""
@@ -118,7 +118,7 @@ def _in_comparison(request: Request) -> str:
 def _mismatch(
     schema: ResponseSchema, answers: str, partial: PartialReply, error: ValueError
 ) -> ProviderError:
-    # The JSON that `--as json` asks for has no schema that the caller would know.
+    # The JSON that `--as json` requests has no schema that the caller would know.
     form = "must match the schema" if schema.is_given else "must be JSON"
     return ProviderError(
         f"{answers} of {partial.engine!r} {form}: {error}.",
@@ -130,7 +130,7 @@ def _with_correction(request: Request, partial: PartialReply, error: ValueError)
     correction = (
         f"That is not the JSON that was asked for: {error}. Answer again, with the JSON alone."
     )
-    # Some providers reject an empty turn, and all of them calls without results.
+    # Some providers reject an empty turn, and all of them reject calls without results.
     answer = Message("assistant", "".join(partial.text) or "…")
     if partial.text and not partial.tool_calls:
         answer = partial.reply().message

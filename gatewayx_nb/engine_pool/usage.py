@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from gatewayx_nb.storage import Ledger
 
 
-_REFUSALS = (
+_USER_ERRORS = (
     *("UsageError", "BudgetError", "UnsupportedFeatureError", "RejectedParameterError"),
     "ModelNotFoundError",
 )
-"""Outcomes that say nothing about an engine: the call was refused, or named no model of it."""
+"""Outcomes that do not count as failures of the engine: the user has to change the call."""
 
 _CAPITAL = re.compile(r"[A-Z]")
 
@@ -64,7 +64,7 @@ class ModelUsage:
 
     def plus(self, entry: LedgerEntry) -> ModelUsage:
         """Return the totals with one more call."""
-        return ModelUsage(  # not `replace`, which takes four times as long, for every call
+        return ModelUsage(  # `replace` would take four times as long, for every call
             self.engine,
             self.model,
             calls=self.calls + 1,
@@ -83,7 +83,7 @@ def _reference(row: ModelUsage | LedgerEntry) -> str:
 
 def _is_unpriced(entry: LedgerEntry) -> bool:
     # A failed call without tokens was not billed, so its price is not missing. A stopped call
-    # reports none, but the provider bills those that it has made.
+    # reports no tokens, but the provider bills those that it has generated.
     used = (entry.input_tokens, entry.output_tokens) != (None, None)
     was_stopped = entry.outcome == "interrupted" and entry.time_to_first is not None
     return (used or was_stopped) and entry.cost is None
@@ -182,7 +182,7 @@ class UsageTracker:
         self._lock = threading.Lock()  # calls end on several engines' event loops
 
     def continue_from(self, other: UsageTracker) -> None:
-        """Share the totals of another pool's calls, those that are still running included."""
+        """Share the totals of another pool's calls, including those that are still running."""
         self._totals, self._reserved, self._lock = other._totals, other._reserved, other._lock
         self._last_error, self._last_failure = other._last_error, other._last_failure
 
@@ -217,9 +217,9 @@ class UsageTracker:
         key = (entry.engine, entry.model)
         with self._lock:
             self._totals[key] = self._totals.get(key, ModelUsage(*key)).plus(entry)
-            if outcome not in _REFUSALS:
+            if outcome not in _USER_ERRORS:
                 self._last_error[entry.engine] = self._last_failure[entry.engine] = error
-        # Outside the lock, because the ledger's queue has its own.
+        # This is outside the lock, because the ledger's queue has its own.
         self.ledger.add(entry)
 
     def last_failure(self, engine: str) -> str:
