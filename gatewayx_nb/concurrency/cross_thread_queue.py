@@ -69,7 +69,7 @@ class CrossThreadQueue(Generic[T]):
         if not self._items:
             return None
         item = self._items.popleft()
-        # Read only once, because the producer may clear it at any time.
+        # The attribute is read only once, because the producer may clear it at any time.
         resume = self._resume_producer
         # The producer resumes at half the mark, so that the threads switch once per 512 items
         # rather than for each item.

@@ -29,7 +29,8 @@ class LoopInbox:
     )
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        # Weak, because the inbox is the value of a dictionary whose key is the loop.
+        # The reference is weak, because the inbox is the value of a dictionary whose key is the
+        # loop.
         self._loop = weakref.ref(loop)
         self._callbacks: deque[Callable[[], object]] = deque()
         self._is_due = False
@@ -71,7 +72,7 @@ class LoopInbox:
         self._run()
 
     def _run(self) -> None:
-        # Reset first: a callback that is added from now on wakes the loop again.
+        # The flag is reset first: a callback that is added from now on wakes the loop again.
         self._is_due = False
         while self._callbacks:
             self._callbacks.popleft()()
@@ -83,13 +84,13 @@ def _add_event(loop: asyncio.AbstractEventLoop, read: Callable[[], object]) -> i
         return None
     event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
     try:
-        # In an empty context, because otherwise the loop would keep the first caller's context
-        # variables alive.
+        # The context is empty; otherwise, the loop would keep the first caller's context variables
+        # alive.
         contextvars.Context().run(loop.add_reader, event, read)
     except NotImplementedError:  # another kind of loop
         os.close(event)
         return None
-    # Do not close it when the loop closes, because another thread may not have noticed yet, nor at
-    # exit, because threads may still be running.
+    # The event is not closed with the loop, because another thread may not have noticed yet. It is
+    # not closed at exit either, because threads may still be running.
     weakref.finalize(loop, os.close, event).atexit = False
     return event

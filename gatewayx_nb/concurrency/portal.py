@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _POLL = 0.2
-"""Poll interval of a waiting thread in seconds, because on Windows a lock wait blocks Ctrl-C."""
+"""Seconds between polls of a waiting thread; on Windows, waiting for a lock blocks Ctrl-C."""
 _HEARTBEAT = 0.1
 """Seconds between wake-ups of a loop that the Stop button must be able to interrupt."""
 
@@ -37,7 +37,8 @@ class Portal:
 
     Args:
         name: Name of the thread, as debuggers show it.
-        never_blocks: Whether no code on the loop blocks it; third-party code may.
+        never_blocks: Whether all code on the loop is known not to block it, unlike third-party
+            code.
     """
 
     def __init__(self, name: str, *, never_blocks: bool = False) -> None:
@@ -52,7 +53,7 @@ class Portal:
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
         """Schedule a coroutine on the loop; cancelling the future cancels the coroutine.
 
-        If the loop has been closed, as another thread may do at any time, the future is cancelled.
+        If the loop is closed, which another thread may do at any time, the future is cancelled.
         """
         try:
             return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
@@ -126,7 +127,7 @@ class Portal:
 
     def stop(self) -> None:
         """Stop the loop without waiting for it; see `close`."""
-        # Only once, because a second time would end the clean-up of the loop's tasks.
+        # The loop is stopped only once; a second stop would end the clean-up of its tasks.
         if not (self._is_stopping or self.loop.is_closed()):
             self._is_stopping = True
             with contextlib.suppress(RuntimeError):  # another thread has just closed it
@@ -138,12 +139,12 @@ class Portal:
         asyncio.set_event_loop(self.loop)
         try:
             while not self._is_stopping:
-                # An engine's task may raise either; this ends `run_forever` but must not end this
-                # loop.
+                # A task of an engine may raise one of these. It ends `run_forever`, but must not
+                # end this loop.
                 with contextlib.suppress(SystemExit, KeyboardInterrupt):
                     self.loop.run_forever()
         finally:
-            # Done here, because only the loop's own thread may access its tasks.
+            # This is done here, because only the loop's own thread may access its tasks.
             self._cancel_all()
             self.loop.close()
 
@@ -176,7 +177,7 @@ class _CrossLoopCall(Generic[T]):
         """Await the result; cancelling the awaiting task cancels the coroutine without waiting."""
         self._portal.inbox.call_soon(self._begin)
         # A plain timer takes half the time of `asyncio.timeout`.
-        alarm = None if timeout is None else self._caller.call_later(timeout, self._expire)
+        timer = None if timeout is None else self._caller.call_later(timeout, self._expire)
         try:
             await self._done
         except (asyncio.CancelledError, TimeoutError):
@@ -184,8 +185,8 @@ class _CrossLoopCall(Generic[T]):
                 self._portal.inbox.call_soon(self._cancel)
             raise
         finally:
-            if alarm is not None:
-                alarm.cancel()
+            if timer is not None:
+                timer.cancel()
         assert self._task is not None  # noqa: S101 - the task has finished
         return self._task.result()
 
@@ -198,7 +199,7 @@ class _CrossLoopCall(Generic[T]):
             self._task.cancel()
 
     def _notify(self, task: asyncio.Task[T]) -> None:
-        # That loop has closed, so nothing awaits the result.
+        # The error means that the caller's loop has closed, so nothing awaits the result.
         with contextlib.suppress(RuntimeError):
             self._inbox.call_soon(self._settle)
         if not task.cancelled():
@@ -258,8 +259,8 @@ class InterruptibleEvent:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        # Acquired immediately: waiting means acquiring it again, which succeeds after `set`
-        # releases it.
+        # The lock is held from the start. `wait` acquires it again, which succeeds after `set` has
+        # released it.
         self._lock.acquire()
 
     def set(self) -> None:
