@@ -114,7 +114,7 @@ class HTTPClient:
 
     async def aclose(self) -> None:
         """Close all connections. Calls in progress end with a `TransportError`."""
-        # First, so that a call that begins now does not open another session.
+        # The flag is set first, so that a call that begins now does not open another session.
         self._is_closed = True
         if self._session is not None:
             await self._session.close()
@@ -125,7 +125,7 @@ class HTTPClient:
     ) -> AsyncIterator[Response]:
         result = await self._exchange(method, path, content)
         if isinstance(result, BaseException):
-            # Raised here, outside any except clause, so that no context is attached to it.
+            # This is outside any `except` clause, so that no context is attached to the error.
             raise result
         response = Response(result, self._errors, self._read_timeout, self._max_bytes)
         try:
@@ -146,7 +146,7 @@ class HTTPClient:
                 data=content,
                 allow_redirects=False,
                 proxy=self._proxy.url if self._proxy else None,
-                # Not in the URL, where aiohttp 3.14 deprecates a password.
+                # The password is not put into the URL, where aiohttp 3.14 deprecates it.
                 proxy_headers=self._proxy.headers if self._proxy else None,
             )
         except BaseException as error:  # noqa: BLE001 - returned for the caller to raise
@@ -168,7 +168,8 @@ class HTTPClient:
         if self._session is None:
             async with self._open_lock:
                 if self._session is None:
-                    # In a thread: the imports and the certificates take a quarter of a second.
+                    # Importing aiohttp and reading the certificates take a quarter of a
+                    # second.
                     tls = await asyncio.to_thread(_load_aiohttp, self._ca_bundle)
                     self._session, self._loop = _session(tls, self._connect_timeout), loop
         if self._loop is not loop:
@@ -217,7 +218,7 @@ class Response:
             raise self._errors.compressed(self.status, encoding, self.headers)
 
     async def read(self) -> bytes:
-        """Return the whole body. Raises like `blocks`."""
+        """Return the whole body; see `blocks` for the errors."""
         return b"".join([block async for block in self.blocks()])
 
     def start_read_timeout(self) -> None:
@@ -311,7 +312,7 @@ def _check_key(key: str, engine: str) -> Secret:
     """Check that a header can carry this key.
 
     Raises:
-        ConfigError: If it cannot. It is checked here because httpx's error would quote the key.
+        ConfigError: If it cannot. It is checked here because the client's error would quote it.
     """
     if not (key.isascii() and key.isprintable()):
         raise ConfigError(

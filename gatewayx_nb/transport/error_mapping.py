@@ -59,7 +59,7 @@ class TransportErrors:
         detail = next(filter(None, lines), "")
         error = self._to_gateway_error(_failure_point(chain), detail)
         names = " from ".join(f"{type(link).__module__}.{type(link).__name__}" for link in chain)
-        # Instead of the exceptions themselves, which refer to the request and its headers.
+        # The exceptions themselves are not kept, because they refer to the request and its headers.
         error.__cause__ = OSError(redact(f"{names}: {detail}", [self.key]))
         return error
 
@@ -102,7 +102,7 @@ class TransportErrors:
     def redirected(self, status: int, location: str) -> ProviderError:
         """Return the error for a redirect."""
         try:
-            # Only the host, because a redirect's path or query may contain a token.
+            # Only the host is shown, because a redirect's path or query may contain a token.
             target = urlsplit(location).hostname or self.host
         except ValueError:
             target = "an invalid URL"
@@ -150,7 +150,7 @@ HINTS = {
         ' [network] ca_bundle = "/path/to/ca.pem".'
     ),
 }
-"""Hints by point of failure; for any other, the hint is to show the engine's state."""
+"""Hints by point of failure; at any other point, the hint is to show the engine's state."""
 
 
 class ForbiddenAddressError(OSError):

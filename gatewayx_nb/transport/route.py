@@ -32,7 +32,8 @@ _NUMBERS = re.compile(
 _HOST = re.compile(r"[\w.-]+|[0-9a-f:.]+(%\w+)?", re.IGNORECASE)
 
 # Cloud metadata services, which return the machine's credentials to any local client.
-# AWS's and Google's over IPv6, Alibaba Cloud's and Azure's; 169.254.169.254 is link-local anyway.
+# These are AWS's and Google's over IPv6, Alibaba Cloud's and Azure's. 169.254.169.254 is refused
+# anyway, because it is link-local.
 # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html
 # https://cloud.google.com/compute/docs/metadata/querying-metadata
 # https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16
@@ -159,7 +160,7 @@ def _addresses(host: str) -> Iterator[ipaddress.IPv4Address | ipaddress.IPv6Addr
 def open_socket(info: aiohttp.AddrInfoType) -> socket.socket:
     """Open a socket for a resolved address, after a last check that it is allowed."""
     family, kind, protocol, _, socket_address = info
-    # Checked after the lookup, because a name may resolve to another address for each request.
+    # The address is checked after the lookup, because a name may resolve to another one each time.
     if _is_forbidden(str(socket_address[0])):
         raise ForbiddenAddressError("a link-local or metadata address")
     return socket.socket(family, kind, protocol)
@@ -218,7 +219,7 @@ def ssl_context(ca_bundle: str | None) -> ssl.SSLContext:
         ConfigError: If the file cannot be read or contains no certificate.
     """
     context = _system_ssl_context()
-    # The only version that aiohttp speaks; otherwise, a server could choose HTTP/2.
+    # aiohttp speaks only this version; without this line, a server could choose HTTP/2.
     context.set_alpn_protocols(["http/1.1"])
     try:
         if ca_bundle:
@@ -237,8 +238,8 @@ def _system_ssl_context() -> ssl.SSLContext:
         import truststore
 
         return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    # The same certificates, read only once. truststore 0.10 reads the file again for every
-    # connection, which blocks the event loop for 34 ms.
+    # This context has the same certificates but reads them only once. truststore 0.10 reads the
+    # file again for every connection, which blocks the event loop for 34 ms.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.set_default_verify_paths()
     return context

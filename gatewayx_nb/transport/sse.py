@@ -106,7 +106,7 @@ class Decoder:
     def _events(self, lines: list[bytes]) -> list[ServerSentEvent]:
         events: list[ServerSentEvent] = []
         for line in lines:
-            # Checked before the line is stored, so that the limit also bounds memory.
+            # The size is checked before the line is stored, so that the limit also bounds memory.
             if self._event_size + len(line) > self._max_bytes:
                 self._overlong = True
             if self._overlong:
