@@ -43,7 +43,7 @@ _TABLE = re.compile(r"^[ \t]*\|.*\|[ \t]*\n[ \t]*\|[ \t:|-]*-[ \t:|-]*\|[ \t]*$"
 """A Markdown table, which is how a DataFrame is put into a prompt."""
 
 _Group = tuple[bytes, str, str]
-"""Digest, engine and model that equal calls share."""
+"""The digest, engine and model, which are the same for equal calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,14 +116,14 @@ class Cassette:
         self._skipped = self._load()
 
     def use_redaction(self, redaction: Redaction) -> None:
-        """Keep other private texts and keys out of the file from now on."""
+        """Apply another redaction from now on."""
         self.redact, self.secrets = redaction.redact, redaction.secrets
 
     def __len__(self) -> int:
         return sum(map(len, self._groups.values()))
 
     def __bool__(self) -> bool:
-        return True  # an empty cassette is true too; by default, `len` would decide
+        return True  # an empty cassette is true, too; otherwise, `len` would decide
 
     @property
     def entries(self) -> list[CassetteEntry]:
@@ -132,7 +132,7 @@ class Cassette:
 
     @property
     def problem(self) -> str:
-        """What was skipped in the file, or was not written to it, in one line; empty if nothing."""
+        """One line about entries that were skipped or not written; empty if there are none."""
         return " ".join(filter(None, [self._skipped, self._refusal, self._failure]))
 
     @property
@@ -140,7 +140,7 @@ class Cassette:
         """Warning if git tracks the cassette and a prompt contains tabular data."""
         messages = (message for entry in self.entries for message in entry.request.messages)
         has_table = any(_TABLE.search(message.text) for message in messages)
-        # In this order, because git has to start a process.
+        # The table is checked first, because git has to start a process.
         if not has_table or not tracked_by_git(self.path):
             return ""
         return (
@@ -189,7 +189,7 @@ class Cassette:
             group = self._group(request)
             repeat = self._planned[group]
             known = self._groups.get(group, ()) if self.mode != "record" else ()
-            # Counted when planned, not when ended: concurrent calls must not share a reply.
+            # Calls are counted when they are planned: concurrent calls must not share a reply.
             if known or self.mode != "replay":
                 self._planned[group] += 1
             if known:
@@ -197,7 +197,7 @@ class Cassette:
                 return known[min(repeat, len(known) - 1)].entry
             if self.mode == "replay":
                 self.missed += 1
-        # Outside the lock, because these read all entries or the disk.
+        # This is outside the lock, because it reads all entries or the disk.
         if self.mode == "replay":
             raise self._miss_error(request)
         guard.check(request.body, self.secrets())
@@ -214,10 +214,10 @@ class Cassette:
     def record(self, make_entry: Callable[[], CassetteEntry]) -> None:
         """Write an entry to disk before returning.
 
-        The reply has been paid for, so no failure raises an error; `problem` describes it. If the
-        disk is full, the entry is kept in memory. From there it is replayed, and written with the
-        next entry or when the cassette is closed. An entry that contains a key, or that the user's
-        hook cannot redact, is dropped.
+        The reply has been paid for, so a failure does not raise an error; `problem` describes it.
+        If the disk is full, the entry is kept in memory: it can be replayed, and is written with
+        the next entry or when the cassette is closed. An entry that contains a key, or that the
+        user's hook cannot redact, is dropped.
 
         Args:
             make_entry: Returns the redacted entry.
@@ -240,7 +240,7 @@ class Cassette:
             line = tape.TapeLine(entry, encode(entry))
             old = self._remember(line)
             try:
-                # A line that it replaces and that was not written is not found, and this one added.
+                # If the line to replace was never written, it is not found, and this line is added.
                 tape.append(self.path, line.data, old.data if old else None)
             except ConfigError as error:
                 self._note_failure(error)

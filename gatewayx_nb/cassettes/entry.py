@@ -135,7 +135,7 @@ class RequestBody(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     @property
     def digest(self) -> bytes:
         """Digest that identifies the body."""
-        # Sorted, because the order of names in `params` or a schema makes no difference.
+        # The keys are sorted, because the order of names in `params` or a schema does not matter.
         return hashlib.blake2b(_encode(self, sort=True), digest_size=16).digest()
 
 
@@ -163,7 +163,7 @@ class RecordedLogprob(msgspec.Struct, frozen=True, array_like=True, gc=False):
     top: tuple[RecordedLogprob, ...] = ()
 
     def to_logprob(self) -> Logprob:
-        """Return it as in a reply."""
+        """Return the log probability in the form that a reply has."""
         top = tuple(Logprob(other.token, other.logprob) for other in self.top)
         return Logprob(self.token, self.logprob, top)
 
@@ -187,11 +187,11 @@ class RecordedReply(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     citations: tuple[dict[str, Any], ...] = ()
     images: tuple[RecordedAnswerImage, ...] = ()
     logprobs: tuple[RecordedLogprob, ...] = ()
-    # JSON as a text: a provider's numbers and characters may be any.
+    # This is JSON as text, because a provider may send any number and any character.
     carried: str = ""
 
     def details(self) -> dict[str, Any]:
-        """Return the fields of a reply beside text, tool calls and metadata."""
+        """Return the fields of a reply other than its text, tool calls and metadata."""
         known = Citation.__slots__
         return {
             "citations": tuple(
@@ -204,7 +204,7 @@ class RecordedReply(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         }
 
     def _carried(self) -> Carried | None:
-        """Return what the reply carries; nothing if the file was edited so that it is invalid."""
+        """Return the carried turn of the reply; ``None`` if an edit of the file made it invalid."""
         try:
             data = json.loads(self.carried or "null")
         except (ValueError, RecursionError):
@@ -299,7 +299,7 @@ def body_of(request: Request, fallback: Sequence[str], redact: Redact) -> Reques
         fallback=tuple(fallback),
         **options,
     )
-    # A round trip through JSON makes a new body equal to the stored one, for example in its tuples.
+    # After a round trip through JSON, a new body equals the stored one, for example in its tuples.
     return decode(_encode(CassetteEntry("", "", "", body))).request
 
 
@@ -381,7 +381,7 @@ def _encode(value: object, *, sort: bool = False) -> bytes:
     try:
         return msgspec.json.encode(value, enc_hook=_refuse, order="sorted" if sort else None)
     except UnicodeEncodeError:
-        # A lone surrogate, which only an escape in ASCII can represent.
+        # The value contains a lone surrogate, which only an ASCII escape can represent.
         built = msgspec.to_builtins(value)
         return json.dumps(built, sort_keys=sort, separators=(",", ":")).encode("ascii")
 
@@ -395,7 +395,7 @@ def _refuse(value: object) -> object:
 
 def _recorded_message(message: Message, redact: Redact) -> RecordedMessage:
     match message.parts:
-        # The form of every message before there were parts, so that old recordings are found.
+        # Before there were parts, every message had this form; old recordings must still be found.
         case [str(text), *images] if all(isinstance(part, Image) for part in images):
             return RecordedMessage(message.role, redact(text), _recorded_images(images))
         case images if all(isinstance(part, Image) for part in images):
@@ -438,9 +438,9 @@ def _recorded_logprob(logprob: Logprob, redact: Redact) -> RecordedLogprob:
 
 
 def _recorded_carried(carried: Carried | None, redact: Redact) -> str:
-    """Return what a reply carries, or an empty text if it contains what is to be redacted.
+    """Return the carried turn as JSON, or an empty str if it contains private text or a key.
 
-    A provider rejects a turn that has been changed.
+    It cannot be redacted instead, because a provider rejects a turn that has been changed.
     """
     text = json.dumps(carried.data, ensure_ascii=False) if carried else ""
     return text if redact(text) == text else ""

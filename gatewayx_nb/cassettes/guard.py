@@ -1,4 +1,4 @@
-"""Check that cassettes contain no keys, searching every text as it is and decoded."""
+"""Search for keys in cassettes, in every text and its decodings."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def check(entry: CassetteEntry | RequestBody, secrets: Mapping[str, str]) -> Non
 def _find(entry: CassetteEntry | RequestBody, secrets: Mapping[str, str]) -> tuple[str, str] | None:
     """Return a key's location and description, never the key itself.
 
-    A separate function, so that the traceback of the error has no frame that refers to the key.
+    This is a separate function, so that no frame in the error's traceback refers to the key.
     """
     values = ((name, str(value)) for name, value in secrets.items())
     keys = {name: key for name, key in values if len(key) >= _MIN_LENGTH or looks_like_key(key)}

@@ -1,4 +1,4 @@
-"""The recorded call most similar to a request that is not in the cassette, and what differs."""
+"""The recorded call that is nearest to a missing one, and the differences between them."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ Redact = Callable[[str], str]
 
 @dataclass(frozen=True, slots=True)
 class Redaction:
-    """What is kept out of a cassette.
+    """The rules for private texts and keys that must stay out of a cassette.
 
     Attributes:
         redact: Applied to texts before they are written or looked up.
@@ -68,7 +68,7 @@ def _load_file(name: str, path: Path, folder: Path) -> ModuleType:
     problems = (permission_problem(path, folder), *map(ownership_problem, parents))
     if problem := next(filter(None, problems), None):
         raise ImportError(f"{path.relative_to(folder)} {problem}")
-    # By path, because the folder need not be on `sys.path`.
+    # The file is loaded by its path, because the folder need not be on `sys.path`.
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path.relative_to(folder)} is not a Python file")

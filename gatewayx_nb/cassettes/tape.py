@@ -74,9 +74,10 @@ def read(path: Path) -> TapeContent:
         ConfigError: If the file is not a cassette or cannot be read; the message names the line.
     """
     data = _read_bytes(path)
-    # Not `splitlines`: the empty line after the last newline shows that the entry is complete.
+    # `splitlines` would drop the empty line at the end, which shows that the last entry is
+    # complete.
     lines = [line.rstrip(b"\r") for line in data.split(b"\n")]
-    # Checked first, because a marker may be in any line, even in place of the header.
+    # Markers are searched for first: one may be in any line, even in place of the header.
     for number, line in enumerate(lines, start=1):
         if _CONFLICT.match(line):
             raise ConfigError(
@@ -229,7 +230,7 @@ def _replace(path: Path, old: bytes, new: bytes) -> bool:
         return False
     lines[number] = new
     mode = path.stat().st_mode & 0o777  # a new file would get the default one
-    # Left behind by a process that was killed while it replaced the file.
+    # A process that was killed while it replaced the file leaves a temporary file behind.
     remove_stale_temporaries(path)
     atomic_write(path, b"\n".join(lines) + (b"" if lines[-1] == b"" else b"\n"))
     path.chmod(mode)
