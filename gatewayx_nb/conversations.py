@@ -32,7 +32,8 @@ class ChatTurn:
     Attributes:
         messages: The messages of the call, the prompt last.
         reply: The reply.
-        cell: Id of the cell, if the front end provides it; running it again replaces the turn.
+        cell: ID of the cell, if the front end provides it; running that cell again
+            replaces the turn.
     """
 
     messages: tuple[Message, ...]
@@ -164,7 +165,8 @@ class ChatSlot:
 
     def add_turn(self, messages: tuple[Message, ...], reply: Reply) -> None:
         """Add the turn at its position, replacing the turn of the same cell; keep later turns."""
-        # Computed now, not when the call began: another call may have added a turn meanwhile.
+        # The index is computed now, because another call may have added a turn since this one
+        # began.
         index = self.index
         self.chat.turns[index : index + 1] = [ChatTurn(messages, reply, self.cell)]
         # The first answer fixes the model: a new default must not change a conversation half-way.
