@@ -1,6 +1,6 @@
 """Compare several models side by side, while they reply and afterwards.
 
-Not called ``compare``, because the package exports the pool's method under that name.
+It is not called ``compare``, because the package exports the pool's method under that name.
 """
 
 from gatewayx_nb.comparisons.comparison import (

@@ -76,7 +76,7 @@ class Comparison(Sequence[Outcome]):
     def cheapest(self) -> Reply | None:
         """The complete reply with the lowest known cost; the first one on a tie."""
         priced = [(reply.cost, reply) for reply in self.replies if reply.cost is not None]
-        # By cost only: if costs were equal, comparing the pairs would compare the replies.
+        # Only the costs are compared: if they were equal, `min` would go on to compare the replies.
         return min(priced, key=lambda pair: pair[0])[1] if priced else None
 
     def marks(self) -> list[list[str]]:

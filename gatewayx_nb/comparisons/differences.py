@@ -55,7 +55,7 @@ def differences(texts: Sequence[str]) -> list[list[Span]]:
     shared = [first_shared]
     for other in pieces[1:]:
         in_first, in_other = _matches(pieces[0], other)
-        # In place, because `shared` contains this list.
+        # The list is changed in place, because `shared` contains it.
         first_shared[:] = map(operator.and_, first_shared, in_first)
         shared.append(in_other)
     return [_join(text_pieces, flags) for text_pieces, flags in zip(pieces, shared, strict=True)]

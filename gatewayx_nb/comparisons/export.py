@@ -83,7 +83,7 @@ def to_code(
             *("    for prompt in prompts", "]"),
             "[comparison.to_frame() for comparison in comparisons]",
         ]
-    # ASCII, because a file name in a comment could contain a line break.
+    # The names are escaped, because a line break in a file name would end the comment.
     uploads = ", ".join(map(ascii, request.images))
     note = [f"# Put the uploaded files beside the notebook: {uploads}"] if uploads else []
     return "\n".join(["import gatewayx_nb as gx", "", *note, *body])

@@ -31,7 +31,7 @@ def can_be_field_value(value: object) -> bool:
 
 
 def reusable_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that are set; iterators become lists, because they last for one run."""
+    """Return the options that are set; iterators become lists for repeated use."""
     reusable = {
         name: list(value) if isinstance(value, Iterator) else value
         for name, value in options.items()

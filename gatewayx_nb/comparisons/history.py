@@ -184,7 +184,7 @@ def _markdown(record: ComparisonRecord) -> str:
     number = f"{record.run}.{record.row + 1}" if record.input else str(record.run)
     parts = [f"## {number}\n"]
     parts += [f"- {plain(f'{name}: {value}')}\n" for name, value in record.options.items()]
-    # Quoted, so that Markdown in the prompt does not become part of the report.
+    # The prompt is quoted, so that its Markdown does not become part of the report.
     parts += ["".join(f"> {line}\n" for line in plain(comparison.prompt).splitlines())]
     for index, (label, outcome) in enumerate(zip(comparison.labels, comparison, strict=True)):
         vote = f" ({verdict.for_column(index)})" if verdict else ""

@@ -28,10 +28,10 @@ class ModelSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CatalogItem:
-    """One selectable item.
+    """An engine or a model that can be selected.
 
     Attributes:
-        reference: Its reference: ``engine`` or ``engine:model``.
+        reference: ``engine`` or ``engine:model``.
         model: The engine's default model; empty if only the engine's code knows it, or if the
             reference names a model.
         is_ready: Whether it can be called now.
@@ -69,7 +69,7 @@ class ModelCatalog:
         """Check keys, settings and engine files again; return whether anything changed.
 
         Args:
-            probe: Whether to check whether local servers respond.
+            probe: Whether to contact local servers.
         """
         rows = self._get_pool().status(probe=probe)
         # The engine of a shadowed row has been replaced by another with the same name.
@@ -125,7 +125,7 @@ class ModelCatalog:
         for item in items:
             if item.reference in (reference, engine):
                 return CatalogItem(reference, "", item.is_ready, item.state, item.remedy)
-        # Kept rather than dropped, because the selection must not change by itself.
+        # The item is kept, because the selection must not change by itself.
         remedy = render(Hint("list_engines"))
         return CatalogItem(reference, is_ready=False, state="gone", remedy=remedy)
 

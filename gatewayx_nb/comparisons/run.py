@@ -67,7 +67,7 @@ class Column:
         """Cancel the call and close its connection; keep the ``interrupted`` partial answer."""
         if self._call is None or self._outcome is not None:
             return
-        # Settled before the cancellation, because a cancelled call settles with an error.
+        # This precedes the cancellation, because a cancelled call settles with an error.
         self._settle(self._call.partial.reply(interrupted=True))
         if self._running is not None:
             self._running.cancel()
@@ -88,17 +88,18 @@ class Column:
         except GatewayError as error:
             self._settle(error)
         except asyncio.CancelledError:
-            # Has no effect if the call was stopped, because it is then already settled.
+            # This has no effect if the call was stopped, because it is then already settled.
             self._settle(call.closed_error())
             raise
         except Exception as error:  # noqa: BLE001 - a user's engine may raise anything
-            # Settled, not raised: nothing awaits this coroutine, and the other columns continue.
+            # The error is not raised: nothing awaits this coroutine, and the other columns
+            # continue.
             self._settle(_unexpected_error(self.label, error))
         finally:
             on_end()
 
     def _settle(self, outcome: Outcome) -> None:
-        """Store the first outcome; no lock, because either of two concurrent ones is correct."""
+        """Store the first outcome; no lock is needed, because any concurrent one is as correct."""
         if self._outcome is None:
             self._outcome = outcome
 
@@ -186,7 +187,7 @@ class ComparisonRun:
         with contextlib.suppress(TimeoutError), interruptible():
             async with asyncio.timeout(seconds):
                 while True:
-                    # Before the check, because otherwise an end could be missed.
+                    # The event is created before the check; otherwise, an end could be missed.
                     event = self._signal.listen()
                     if self._check():
                         break
@@ -258,7 +259,7 @@ def plan_comparison(
     Args:
         planner: Plans the call to each model.
         prompt: The prompt, as a string or a list of messages.
-        models: References; a repeated reference is called repeatedly.
+        models: References; a repeated reference is called once per occurrence.
         options: The options of every call.
 
     Raises:

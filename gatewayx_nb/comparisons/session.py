@@ -81,7 +81,7 @@ class ComparisonSession:
         return to_code(self.request, prompts_sent, self.comparisons[0].image_names)
 
     def run(self, request: ComparisonRequest) -> None:
-        """Start a run; the results of the last one are in the history.
+        """Start a run; the history keeps the results of the previous one.
 
         Raises:
             UsageError: If the request is invalid, or the last run has not ended; nothing was sent.
@@ -184,7 +184,7 @@ class ComparisonSession:
         namespace = {**self._get_namespace(), **({"input": value} if request.inputs else {})}
         filled = prompts.compose(request.prompt, namespace, (Secret,), rows=limits.table_rows)
         option_images = images.listed(options.get("images", ()))
-        # In this order, because the prompt refers to its own images by number.
+        # The prompt's own images come first, because it refers to them by number.
         attached = (*filled.images, *option_images, *request.images.values())
         if attached:
             options = {**options, "images": attached}

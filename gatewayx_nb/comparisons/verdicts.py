@@ -69,7 +69,7 @@ def rank(verdicts: Iterable[tuple[Sequence[str], Verdict]]) -> list[ModelScore]:
     counts: dict[str, Counter[str]] = {}
     for references, verdict in verdicts:
         winner = None if verdict.winner is None else references[verdict.winner]
-        # Once per model, however many samples it returned.
+        # Each model counts once, however many samples it returned.
         for reference in dict.fromkeys(references):
             decided = "wins" if reference == winner else "losses"
             field = {"tie": "ties", "bad": "bad"}.get(verdict.vote, decided)
