@@ -22,13 +22,13 @@ def atomic_write(path: Path, data: bytes) -> None:
     Raises:
         OSError: If it cannot be written; the old file is kept.
     """
-    # In the same folder: a rename is atomic only within one file system.
+    # The temporary file is in the same folder: a rename is atomic only within one file system.
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
-            # Before the rename: otherwise a power cut may leave an empty file under the new name.
+            # Without this, a power cut after the rename may leave an empty file under the new name.
             os.fsync(file.fileno())
         Path(temporary).replace(path)
     except BaseException:  # even an interrupt must not leave a temporary file
@@ -78,7 +78,7 @@ def file_lock(path: Path, lock: Path, timeout: float) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     try:
-        # Otherwise, other users could open the lock file and hold the lock.
+        # With a wider mode, other users could open the lock file and hold the lock.
         with FileLock(lock, timeout=timeout, mode=0o600):
             yield
     except Timeout:

@@ -76,7 +76,7 @@ def _from_home(path: Path) -> str:
 
 def user_config_dir(env: Mapping[str, str]) -> ConfigDir:
     """Return platformdirs' configuration folder ``gatewayx``; it need not exist."""
-    # Also read here, because platformdirs uses only the process's own environment.
+    # The variable is read here, because platformdirs uses only the process's own environment.
     configured = env.get("XDG_CONFIG_HOME") if sys.platform.startswith("linux") else None
     base = Path(configured, "gatewayx") if configured else None
     return ConfigDir(base or platformdirs.user_config_path("gatewayx"), "user")
@@ -129,9 +129,9 @@ def _script_folder() -> Iterator[Path]:
 def shipped_path(name: str) -> Path:
     """Return the location of a shipped folder or file.
 
-    A wheel contains it inside the package. In a clone, it is next to the package. There it is used
-    only if this project's ``pyproject.toml`` is there too, because the neighbours of an installed
-    package belong to other packages.
+    A wheel contains it inside the package. In a clone, it is next to the package. A folder next to
+    the package is used only if this project's ``pyproject.toml`` is there too; the neighbours of an
+    installed package belong to other packages.
 
     Args:
         name: Path relative to the package or the clone, such as ``"engines"``.
@@ -165,5 +165,5 @@ def stat_stamp(path: Path, *, follow: bool = True) -> StatStamp | None:
         stat = os.stat(path, follow_symlinks=follow)  # noqa: PTH116 - faster; runs on each call
     except OSError:
         return None
-    # Including the inode: an atomic write replaces the file, possibly with the same size and times.
+    # The inode is included, because an atomic write may keep the size and the times.
     return (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino)

@@ -63,7 +63,7 @@ def link_in(path: Path, root: Path) -> Path | None:
 
 
 def refuse_link_in(path: Path, root: Path) -> None:
-    """Check that no symlink leads a path below a folder elsewhere; see `link_in`.
+    """Check that a path below a folder contains no symlink; see `link_in`.
 
     Raises:
         ConfigError: If a part of the path is a symlink.
@@ -110,7 +110,7 @@ def steering_problem(path: Path, root: Path) -> str | None:
 
 
 def drop_reason_if_modes_unreliable(reason: str | None, path: Path, folder: Path) -> str | None:
-    """Return a reason to refuse a file, or ``None`` if it is only a mode that is not reliable."""
+    """Return the reason; ``None`` if it is only a mode on a file system without reliable modes."""
     is_mode_only = reason is not None and _is_refused_for_mode_only(path, reason)
     device = folder.stat().st_dev if is_mode_only else 0
     return None if is_mode_only and not _are_modes_reliable_on(device, folder) else reason

@@ -26,8 +26,8 @@ class FileStamp:
     """The state of a file or folder when this object was created; create it before reading.
 
     A file that changed within the last clock tick may change again without a new stamp, so its
-    content is also compared; after that, its stamp is enough. No lock is needed: two threads that
-    check at the same time get the same result.
+    content is also compared. Once the tick has passed, the stamp is enough. No lock is needed: two
+    threads that check at the same time get the same result.
 
     Attributes:
         path: The file or folder; it need not exist.
@@ -51,8 +51,8 @@ class FileStamp:
             return True
         if self._content is None:
             return False
-        # Taken before reading: if the old stamp is at least a tick old, any later change gets a new
-        # one.
+        # The age is taken before reading: if the stamp is at least a tick old, any later change
+        # gets a new one.
         is_young = _is_young(self._stamp)
         if _content(self.path) != self._content:
             return True
