@@ -59,8 +59,8 @@ class Config:
         if self._stamps and not any(stamp.has_changed() for stamp in self._stamps):
             return False
         files = [path for folder in self.config_dirs for path in (folder.settings, folder.keys)]
-        # Taken before reading, so that a change while reading is noticed. Kept only after a valid
-        # read, so that the error is raised again until the file is fixed.
+        # The stamps are taken before reading, so that a change while reading is noticed. They are
+        # stored only after a valid read, so that the error is raised again until the file is fixed.
         stamps = [FileStamp(path) for path in (*files, self.trusted.path)]
         problems = {folder: _settings_problem(folder) for folder in self.config_dirs}
         readable = [folder for folder, problem in problems.items() if not problem]

@@ -83,7 +83,7 @@ def run(source: Path, path: Path, engines: Mapping[str, str]) -> KeyImport:
     variables = {name: key_variable(engines[name]) for name in known_names}
     candidates = dotenv.values(parsed) if parsed else _from_json(text, source)
     existing, imported, entries = dict(key_store.read(path).values), {}, []
-    # GATEWAYX_ variables first, so that they win over a vendor's variable for the same engine.
+    # GATEWAYX_ variables come first, so that they win over a vendor's variable for the same engine.
     for name in sorted(candidates, key=lambda name: not _OWN_VARIABLE.fullmatch(name)):
         variable = name if _OWN_VARIABLE.fullmatch(name) else variables.get(name, "")
         value = candidates[name].strip()

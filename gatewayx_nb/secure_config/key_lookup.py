@@ -154,7 +154,7 @@ class _KeyFile:
         self.refresh()
 
     def refresh(self) -> None:
-        # The stamp of the symlink itself, because a key file that is a symlink is refused.
+        # This is the stamp of the symlink itself, because a key file that is a symlink is refused.
         stamp = stat_stamp(self.path, follow=False)
         if self._read and stamp == self._stamp:
             return
@@ -163,5 +163,5 @@ class _KeyFile:
             self.values, self.problems = content.values, content.problems
         except ConfigError as error:
             self.values, self.problems = {}, (error.describe(),)
-        # Taken after reading, because `key_store.read` may change the mode and therefore the stamp.
+        # This follows the reading, because `key_store.read` may change the mode and thus the stamp.
         self._read, self._stamp = True, stat_stamp(self.path, follow=False)

@@ -91,7 +91,7 @@ def write(path: Path, values: Mapping[str, str]) -> None:
         ConfigError: If a value contains a character that is not printable ASCII, or the file is a
             symlink or cannot be read or written. The file is then unchanged.
     """
-    # All are checked before any is written.
+    # All values are checked before any is written.
     for name, value in values.items():
         if not (value.isascii() and value.isprintable()):
             raise ConfigError(
@@ -174,7 +174,7 @@ def _replace(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def _locked_for_writing(path: Path) -> Iterator[None]:
-    """Lock out other writers, because one of two concurrent changes would be lost."""
+    """Lock out other writers, so that no change is lost."""
     refuse_links(path)
     hint = as_hint(f"`chmod u+w {path.parent}` if it is yours.")
     with write_errors_as_config_error(path, hint | Hint("set_key_for_user", engine="NAME")):

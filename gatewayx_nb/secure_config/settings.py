@@ -172,7 +172,7 @@ def _with_default(text: str, reference: str) -> str:
     table = re.search(r"^[ \t]*\[", text, re.MULTILINE)
     start = table.start() if table else len(text)
     assignment = re.compile(r"^[ \t]*default_model[ \t]*=.*\n?", re.MULTILINE)
-    # A function, because `subn` would interpret a backslash in a replacement string.
+    # The replacement is a function, because `subn` would interpret a backslash in a string.
     head, count = assignment.subn(lambda _: line, text[:start], count=1)
     return (head if count else line + head) + text[start:]
 

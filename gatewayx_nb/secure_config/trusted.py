@@ -81,7 +81,7 @@ class TrustStore:
 
     def refresh(self) -> None:
         """Read the file if it has changed."""
-        # Taken before reading, so that a change while reading is noticed next time.
+        # The stamp is taken before reading, so that a change while reading is noticed next time.
         stamp = stat_stamp(self.path)
         if stamp == self._stamp:
             return
@@ -140,7 +140,7 @@ class TrustStore:
     def _write(self) -> None:
         self.revision += 1
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        # Indented and sorted, so that people can read it.
+        # The text is indented and sorted for human readers.
         text = json.dumps(self._targets, indent=2, sort_keys=True) + "\n"
         atomic_write(self.path, text.encode())
 
